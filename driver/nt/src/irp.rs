@@ -1,0 +1,304 @@
+//! The IRP and its stack locations: what the WDK reaches through inlines and anonymous unions.
+//!
+//! Every function here takes an IRP, or a stack location, that the caller owns in NT's sense: the
+//! I/O manager sent it to this driver, and the driver has neither completed it nor passed it on.
+
+use core::{
+    ffi::c_void,
+    ptr::{addr_of, addr_of_mut},
+    sync::atomic::{AtomicPtr, AtomicU8, Ordering},
+};
+
+use crate::{
+    DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP, LIST_ENTRY, PDRIVER_CANCEL,
+    PIO_COMPLETION_ROUTINE, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS,
+    SL_PENDING_RETURNED,
+};
+
+/// `IRP.Tail.Overlay`, whose inner unions and structures are anonymous.
+#[repr(C)]
+pub(crate) struct TailOverlay {
+    /// The driver's own while it has the IRP; also a `KDEVICE_QUEUE_ENTRY`.
+    pub(crate) DriverContext: [*mut c_void; 4],
+    pub(crate) Thread: *mut c_void,
+    pub(crate) AuxiliaryBuffer: *mut c_void,
+    /// The driver's own while it has the IRP.
+    pub(crate) ListEntry: LIST_ENTRY,
+    pub(crate) CurrentStackLocation: *mut IO_STACK_LOCATION,
+    pub(crate) OriginalFileObject: *mut FILE_OBJECT,
+}
+
+/// `IO_STATUS_BLOCK`, whose status shares its place with a pointer.
+#[repr(C)]
+pub(crate) struct StatusBlock {
+    pub(crate) Status: i32,
+    pub(crate) Reserved: u32,
+    pub(crate) Information: u64,
+}
+
+/// `IO_STACK_LOCATION.Parameters.DeviceIoControl`, each member aligned as a pointer.
+#[repr(C)]
+pub(crate) struct DeviceIoControl {
+    pub(crate) OutputBufferLength: u32,
+    pub(crate) Reserved0: u32,
+    pub(crate) InputBufferLength: u32,
+    pub(crate) Reserved1: u32,
+    pub(crate) IoControlCode: u32,
+    pub(crate) Reserved2: u32,
+    pub(crate) Type3InputBuffer: *mut c_void,
+}
+
+/// What a device-control request asks: `Parameters.DeviceIoControl` by value.
+#[derive(Clone, Copy)]
+pub struct IoControl {
+    /// The IOCTL code.
+    pub code: u32,
+    /// How many bytes the caller gives.
+    pub input_length: u32,
+    /// How many bytes the caller takes.
+    pub output_length: u32,
+}
+
+fn overlay(irp: *mut IRP) -> *mut TailOverlay {
+    // SAFETY: `layout` asserts that the view fits; the address alone is computed, inside the IRP.
+    unsafe { addr_of_mut!((*irp).Tail) }.cast()
+}
+
+fn status_block(irp: *mut IRP) -> *mut StatusBlock {
+    // SAFETY: `layout` asserts that the view fits; the address alone is computed, inside the IRP.
+    unsafe { addr_of_mut!((*irp).IoStatus) }.cast()
+}
+
+/// The driver's own stack location: `IoGetCurrentIrpStackLocation`.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn current_stack_location(irp: *mut IRP) -> *mut IO_STACK_LOCATION {
+    // SAFETY: the caller owns the IRP, so its current stack location does not change.
+    unsafe { (*overlay(irp)).CurrentStackLocation }
+}
+
+/// The device object that the IRP was sent to.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn device_object(irp: *mut IRP) -> *mut DEVICE_OBJECT {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location of an owned IRP is valid.
+    unsafe { (*stack).DeviceObject }
+}
+
+/// The file object that the IRP was sent through; NULL where there was none.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn file_object(irp: *mut IRP) -> *mut FILE_OBJECT {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location of an owned IRP is valid.
+    unsafe { (*stack).FileObject }
+}
+
+/// The minor function code.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn minor_function(irp: *mut IRP) -> u8 {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location of an owned IRP is valid.
+    unsafe { (*stack).MinorFunction }
+}
+
+/// `Parameters.DeviceIoControl` of the current stack location.
+///
+/// # Safety
+/// The caller owns `irp`, and it is an `IRP_MJ_DEVICE_CONTROL`.
+#[must_use]
+pub unsafe fn io_control(irp: *mut IRP) -> IoControl {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location of an owned IRP is valid; `layout` asserts that the view fits.
+    let parameters = unsafe { addr_of!((*stack).Parameters) }.cast::<DeviceIoControl>();
+    // SAFETY: the caller says that this is the member of the union that the I/O manager filled.
+    let parameters = unsafe { &*parameters };
+    IoControl {
+        code: parameters.IoControlCode,
+        input_length: parameters.InputBufferLength,
+        output_length: parameters.OutputBufferLength,
+    }
+}
+
+/// The system buffer of a buffered request; NULL when neither side has a byte.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn system_buffer(irp: *mut IRP) -> *mut u8 {
+    // SAFETY: the caller owns the IRP.
+    let associated = unsafe { &(*irp).AssociatedIrp };
+    // SAFETY: in an IRP that was sent to a driver this member of the union is the one in use, or all are
+    // NULL.
+    let buffer = unsafe { associated.SystemBuffer };
+    buffer.cast()
+}
+
+/// `IoStatus.Status` as it stands.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn status(irp: *mut IRP) -> i32 {
+    // SAFETY: the caller owns the IRP.
+    unsafe { (*status_block(irp)).Status }
+}
+
+/// Sets `IoStatus.Status`, and leaves `IoStatus.Information` as the drivers above and below need it.
+///
+/// # Safety
+/// The caller owns `irp`.
+pub unsafe fn set_status(irp: *mut IRP, status: i32) {
+    // SAFETY: the caller owns the IRP.
+    unsafe { (*status_block(irp)).Status = status };
+}
+
+/// Sets `IoStatus.Information`.
+///
+/// # Safety
+/// The caller owns `irp`.
+pub unsafe fn set_information(irp: *mut IRP, information: usize) {
+    // SAFETY: the caller owns the IRP.
+    unsafe { (*status_block(irp)).Information = information as u64 };
+}
+
+/// `IoMarkIrpPending`: says that the dispatch routine will return `STATUS_PENDING`.
+///
+/// # Safety
+/// The caller owns `irp`, and nobody else can complete it yet.
+pub unsafe fn IoMarkIrpPending(irp: *mut IRP) {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location of an owned IRP is valid.
+    unsafe { (*stack).Control |= SL_PENDING_RETURNED };
+}
+
+/// `IoSetCancelRoutine`: exchanges the Cancel routine, as one interlocked operation and full barrier.
+///
+/// # Safety
+/// `irp` stays alive during the call: the caller owns it, or holds the lock without which its Cancel
+/// routine cannot complete it.
+pub unsafe fn IoSetCancelRoutine(irp: *mut IRP, routine: PDRIVER_CANCEL) -> PDRIVER_CANCEL {
+    // SAFETY: the address alone is computed, inside the IRP.
+    let field = unsafe { addr_of_mut!((*irp).CancelRoutine) };
+    // SAFETY: the field is a pointer, aligned as one, and the kernel too only ever exchanges it.
+    let field = unsafe { AtomicPtr::from_ptr(field.cast::<*mut c_void>()) };
+    let new = routine.map_or(core::ptr::null_mut(), |routine| routine as *mut c_void);
+    let old = field.swap(new, Ordering::SeqCst);
+    // SAFETY: PDRIVER_CANCEL is an optional function pointer, so NULL is `None`, and what is not NULL
+    // was stored here as a Cancel routine.
+    unsafe { core::mem::transmute::<*mut c_void, PDRIVER_CANCEL>(old) }
+}
+
+/// `Irp->Cancel`: whether somebody asked for the IRP's cancellation.
+///
+/// # Safety
+/// As for [`IoSetCancelRoutine`].
+#[must_use]
+pub unsafe fn is_cancel_requested(irp: *mut IRP) -> bool {
+    // SAFETY: the address alone is computed, inside the IRP.
+    let field = unsafe { addr_of_mut!((*irp).Cancel) };
+    // SAFETY: the field is a byte; IoCancelIrp may write it meanwhile, so it is read atomically.
+    let field = unsafe { AtomicU8::from_ptr(field) };
+    field.load(Ordering::SeqCst) != 0
+}
+
+/// `Irp->CancelIrql`: what the caller of a Cancel routine wants the cancel spin lock released to.
+///
+/// # Safety
+/// The caller is the IRP's Cancel routine and holds the cancel spin lock.
+#[must_use]
+pub unsafe fn cancel_irql(irp: *mut IRP) -> u8 {
+    // SAFETY: IoCancelIrp wrote the field before it called the Cancel routine.
+    unsafe { (*irp).CancelIrql }
+}
+
+/// `Tail.Overlay.ListEntry`: where a driver may link an IRP that it has.
+///
+/// The address alone is computed; `irp` need not be owned.
+#[must_use]
+pub fn list_entry(irp: *mut IRP) -> *mut LIST_ENTRY {
+    // SAFETY: the address alone is computed, inside the IRP.
+    unsafe { addr_of_mut!((*overlay(irp)).ListEntry) }
+}
+
+/// The IRP that an entry belongs to: `CONTAINING_RECORD(entry, IRP, Tail.Overlay.ListEntry)`.
+///
+/// # Safety
+/// `entry` was given by [`list_entry`].
+#[must_use]
+pub unsafe fn from_list_entry(entry: *mut LIST_ENTRY) -> *mut IRP {
+    let offset = core::mem::offset_of!(IRP, Tail) + core::mem::offset_of!(TailOverlay, ListEntry);
+    // SAFETY: the entry is that far inside the IRP.
+    unsafe { entry.byte_sub(offset) }.cast()
+}
+
+/// Reads a word of `Tail.Overlay.DriverContext`.
+///
+/// # Safety
+/// `irp` is the driver's, and the word was set.
+#[must_use]
+pub unsafe fn driver_context(irp: *mut IRP, index: usize) -> *mut c_void {
+    // SAFETY: the caller has the IRP, so these words are the driver's own.
+    let words = unsafe { (*overlay(irp)).DriverContext };
+    words[index]
+}
+
+/// Writes a word of `Tail.Overlay.DriverContext`.
+///
+/// # Safety
+/// The caller owns `irp`.
+pub unsafe fn set_driver_context(irp: *mut IRP, index: usize, word: *mut c_void) {
+    // SAFETY: the caller owns the IRP, so these words are the driver's own.
+    let words = unsafe { &mut (*overlay(irp)).DriverContext };
+    words[index] = word;
+}
+
+/// `IoSkipCurrentIrpStackLocation`: lends the driver's own stack location to the next lower driver.
+///
+/// # Safety
+/// The caller owns `irp`, set no completion routine, and passes it on next.
+pub unsafe fn IoSkipCurrentIrpStackLocation(irp: *mut IRP) {
+    // SAFETY: the caller owns the IRP.
+    unsafe { (*irp).CurrentLocation += 1 };
+    // SAFETY: as above.
+    let current = unsafe { &mut (*overlay(irp)).CurrentStackLocation };
+    *current = current.wrapping_add(1);
+}
+
+/// `IoCopyCurrentIrpStackLocationToNext` and `IoSetCompletionRoutine` for every outcome.
+///
+/// # Safety
+/// The caller owns `irp`, which has a further stack location, and passes it on next; `routine` may be
+/// called with `context` at an IRQL up to `DISPATCH_LEVEL`, in any thread, until the IRP comes back.
+pub unsafe fn copy_to_next_with_completion(
+    irp: *mut IRP,
+    routine: PIO_COMPLETION_ROUTINE,
+    context: *mut c_void,
+) {
+    // SAFETY: passed on to the caller.
+    let current = unsafe { current_stack_location(irp) };
+    let next = current.wrapping_sub(1);
+    // SAFETY: the caller says that a further stack location exists; stack locations are adjacent and
+    // each is plain data. The parts that must not be inherited are overwritten below.
+    unsafe { next.copy_from_nonoverlapping(current, 1) };
+    // SAFETY: as above.
+    let next = unsafe { &mut *next };
+    next.CompletionRoutine = routine;
+    next.Context = context;
+    next.Control = SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_CANCEL;
+}

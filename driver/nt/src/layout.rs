@@ -1,0 +1,62 @@
+//! Asserts that what this crate reaches lies where 64-bit Windows has it, whoever defined the types.
+
+use core::mem::{offset_of, size_of};
+
+use crate::{
+    DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, IO_REMOVE_LOCK, IO_STACK_LOCATION,
+    IO_STATUS_BLOCK, IRP, KEVENT, KSPIN_LOCK, LIST_ENTRY, OBJECT_ATTRIBUTES, UNICODE_STRING,
+    irp::{DeviceIoControl, StatusBlock, TailOverlay},
+};
+
+macro_rules! assert_sizes {
+    ($($type:ty: $size:expr),* $(,)?) => {
+        $(const _: () = assert!(size_of::<$type>() == $size);)*
+    };
+}
+
+macro_rules! assert_offsets {
+    ($($type:ty { $($field:ident: $offset:expr),* $(,)? })*) => {
+        $($(const _: () = assert!(offset_of!($type, $field) == $offset);)*)*
+    };
+}
+
+// What is made here or stepped over. Device, driver and file objects are the kernel's to make.
+assert_sizes! {
+    LIST_ENTRY: 0x10,
+    UNICODE_STRING: 0x10,
+    KSPIN_LOCK: 8,
+    KEVENT: 0x18,
+    IO_REMOVE_LOCK: 0x20,
+    IO_STACK_LOCATION: 0x48,
+    IO_STATUS_BLOCK: 0x10,
+    StatusBlock: 0x10,
+    TailOverlay: 0x50,
+    DeviceIoControl: 0x20,
+    OBJECT_ATTRIBUTES: 0x30,
+    IRP: 0xd0,
+}
+
+assert_offsets! {
+    LIST_ENTRY { Flink: 0, Blink: 8 }
+    UNICODE_STRING { Length: 0, MaximumLength: 2, Buffer: 8 }
+    OBJECT_ATTRIBUTES { RootDirectory: 8, ObjectName: 0x10, Attributes: 0x18, SecurityDescriptor: 0x20 }
+    IO_STATUS_BLOCK { Information: 8 }
+    StatusBlock { Status: 0, Information: 8 }
+    IRP {
+        AssociatedIrp: 0x18, IoStatus: 0x30, CurrentLocation: 0x43, Cancel: 0x44, CancelIrql: 0x45,
+        CancelRoutine: 0x68, Tail: 0x78,
+    }
+    TailOverlay {
+        DriverContext: 0, ListEntry: 0x30, CurrentStackLocation: 0x40, OriginalFileObject: 0x48,
+    }
+    IO_STACK_LOCATION {
+        MajorFunction: 0, MinorFunction: 1, Control: 3, Parameters: 8, DeviceObject: 0x28,
+        FileObject: 0x30, CompletionRoutine: 0x38, Context: 0x40,
+    }
+    DeviceIoControl {
+        OutputBufferLength: 0, InputBufferLength: 8, IoControlCode: 0x10, Type3InputBuffer: 0x18,
+    }
+    DEVICE_OBJECT { DriverObject: 8, Flags: 0x30, Characteristics: 0x34, DeviceExtension: 0x40 }
+    DRIVER_OBJECT { DeviceObject: 8, DriverExtension: 0x30, DriverUnload: 0x68, MajorFunction: 0x70 }
+    DRIVER_EXTENSION { AddDevice: 8 }
+}

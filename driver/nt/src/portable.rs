@@ -1,0 +1,299 @@
+//! The types and routines for hosts without a WDK: laid out as on 64-bit Windows, with the fields that
+//! Interlock uses by name and the rest as reserved bytes.
+
+#![allow(
+    missing_docs,
+    reason = "the names are the WDK's own, and documented there"
+)]
+
+use core::ffi::{c_char, c_void};
+
+pub type NTSTATUS = i32;
+pub type HANDLE = *mut c_void;
+pub type KSPIN_LOCK = u64;
+
+pub type PDRIVER_DISPATCH =
+    Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS>;
+pub type PDRIVER_CANCEL =
+    Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP)>;
+pub type PDRIVER_UNLOAD = Option<unsafe extern "C" fn(DriverObject: *mut DRIVER_OBJECT)>;
+pub type PDRIVER_ADD_DEVICE = Option<
+    unsafe extern "C" fn(
+        DriverObject: *mut DRIVER_OBJECT,
+        PhysicalDeviceObject: *mut DEVICE_OBJECT,
+    ) -> NTSTATUS,
+>;
+pub type PIO_COMPLETION_ROUTINE = Option<
+    unsafe extern "C" fn(
+        DeviceObject: *mut DEVICE_OBJECT,
+        Irp: *mut IRP,
+        Context: *mut c_void,
+    ) -> NTSTATUS,
+>;
+
+pub mod _EVENT_TYPE {
+    pub type Type = i32;
+    pub const NotificationEvent: Type = 0;
+}
+
+pub mod _KWAIT_REASON {
+    pub type Type = i32;
+    pub const Executive: Type = 0;
+}
+
+pub mod _KEY_VALUE_INFORMATION_CLASS {
+    pub type Type = i32;
+    pub const KeyValuePartialInformation: Type = 2;
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct LIST_ENTRY {
+    pub Flink: *mut LIST_ENTRY,
+    pub Blink: *mut LIST_ENTRY,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct UNICODE_STRING {
+    pub Length: u16,
+    pub MaximumLength: u16,
+    pub Buffer: *mut u16,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct GUID {
+    pub Data1: u32,
+    pub Data2: u16,
+    pub Data3: u16,
+    pub Data4: [u8; 8],
+}
+
+#[repr(C)]
+pub struct OBJECT_ATTRIBUTES {
+    pub Length: u32,
+    pub RootDirectory: HANDLE,
+    pub ObjectName: *mut UNICODE_STRING,
+    pub Attributes: u32,
+    pub SecurityDescriptor: *mut c_void,
+    pub SecurityQualityOfService: *mut c_void,
+}
+
+#[repr(C)]
+pub struct KEVENT {
+    pub Header: [u64; 3],
+}
+
+#[repr(C)]
+pub struct IO_REMOVE_LOCK {
+    pub Common: [u64; 4],
+}
+
+#[repr(C)]
+pub struct IO_STATUS_BLOCK {
+    pub Status: NTSTATUS,
+    pub Reserved: u32,
+    pub Information: u64,
+}
+
+#[repr(C)]
+pub union AssociatedIrp {
+    pub MasterIrp: *mut IRP,
+    pub SystemBuffer: *mut c_void,
+}
+
+#[repr(C)]
+pub struct IRP {
+    pub Type: i16,
+    pub Size: u16,
+    pub Reserved: u32,
+    pub MdlAddress: *mut c_void,
+    pub Flags: u32,
+    pub AssociatedIrp: AssociatedIrp,
+    pub ThreadListEntry: LIST_ENTRY,
+    pub IoStatus: IO_STATUS_BLOCK,
+    pub RequestorMode: i8,
+    pub PendingReturned: u8,
+    pub StackCount: i8,
+    pub CurrentLocation: i8,
+    pub Cancel: u8,
+    pub CancelIrql: u8,
+    pub ApcEnvironment: i8,
+    pub AllocationFlags: u8,
+    pub UserIosb: *mut IO_STATUS_BLOCK,
+    pub UserEvent: *mut KEVENT,
+    pub Overlay: [u64; 2],
+    pub CancelRoutine: PDRIVER_CANCEL,
+    pub UserBuffer: *mut c_void,
+    /// Reached by the functions of [`crate::irp`].
+    pub Tail: [u64; 11],
+}
+
+#[repr(C)]
+pub struct IO_STACK_LOCATION {
+    pub MajorFunction: u8,
+    pub MinorFunction: u8,
+    pub Flags: u8,
+    pub Control: u8,
+    /// Reached by the functions of [`crate::irp`].
+    pub Parameters: [u64; 4],
+    pub DeviceObject: *mut DEVICE_OBJECT,
+    pub FileObject: *mut FILE_OBJECT,
+    pub CompletionRoutine: PIO_COMPLETION_ROUTINE,
+    pub Context: *mut c_void,
+}
+
+#[repr(C)]
+pub struct DEVICE_OBJECT {
+    pub Type: i16,
+    pub Size: u16,
+    pub ReferenceCount: i32,
+    pub DriverObject: *mut DRIVER_OBJECT,
+    pub NextDevice: *mut DEVICE_OBJECT,
+    pub AttachedDevice: *mut DEVICE_OBJECT,
+    pub CurrentIrp: *mut IRP,
+    pub Timer: *mut c_void,
+    pub Flags: u32,
+    pub Characteristics: u32,
+    pub Vpb: *mut c_void,
+    pub DeviceExtension: *mut c_void,
+    pub DeviceType: u32,
+    pub StackSize: i8,
+    pub Reserved: [u64; 32],
+}
+
+#[repr(C)]
+pub struct DRIVER_EXTENSION {
+    pub DriverObject: *mut DRIVER_OBJECT,
+    pub AddDevice: PDRIVER_ADD_DEVICE,
+    pub Count: u32,
+    pub ServiceKeyName: UNICODE_STRING,
+}
+
+#[repr(C)]
+pub struct DRIVER_OBJECT {
+    pub Type: i16,
+    pub Size: i16,
+    pub DeviceObject: *mut DEVICE_OBJECT,
+    pub Flags: u32,
+    pub DriverStart: *mut c_void,
+    pub DriverSize: u32,
+    pub DriverSection: *mut c_void,
+    pub DriverExtension: *mut DRIVER_EXTENSION,
+    pub DriverName: UNICODE_STRING,
+    pub HardwareDatabase: *mut UNICODE_STRING,
+    pub FastIoDispatch: *mut c_void,
+    pub DriverInit: *mut c_void,
+    pub DriverStartIo: *mut c_void,
+    pub DriverUnload: PDRIVER_UNLOAD,
+    pub MajorFunction: [PDRIVER_DISPATCH; 28],
+}
+
+#[repr(C)]
+pub struct FILE_OBJECT {
+    pub Type: i16,
+    pub Size: i16,
+    pub DeviceObject: *mut DEVICE_OBJECT,
+    pub Vpb: *mut c_void,
+    pub FsContext: *mut c_void,
+    pub FsContext2: *mut c_void,
+    pub Reserved: [u64; 22],
+}
+
+unsafe extern "C" {
+    pub fn DbgPrintEx(ComponentId: u32, Level: u32, Format: *const c_char, ...) -> u32;
+
+    pub fn IoAcquireCancelSpinLock(Irql: *mut u8);
+    pub fn IoReleaseCancelSpinLock(Irql: u8);
+
+    pub fn IoInitializeRemoveLockEx(
+        Lock: *mut IO_REMOVE_LOCK,
+        AllocateTag: u32,
+        MaxLockedMinutes: u32,
+        HighWatermark: u32,
+        RemlockSize: u32,
+    );
+    pub fn IoAcquireRemoveLockEx(
+        RemoveLock: *mut IO_REMOVE_LOCK,
+        Tag: *mut c_void,
+        File: *const c_char,
+        Line: u32,
+        RemlockSize: u32,
+    ) -> NTSTATUS;
+    pub fn IoReleaseRemoveLockEx(
+        RemoveLock: *mut IO_REMOVE_LOCK,
+        Tag: *mut c_void,
+        RemlockSize: u32,
+    );
+    pub fn IoReleaseRemoveLockAndWaitEx(
+        RemoveLock: *mut IO_REMOVE_LOCK,
+        Tag: *mut c_void,
+        RemlockSize: u32,
+    );
+
+    pub fn IoCreateDevice(
+        DriverObject: *mut DRIVER_OBJECT,
+        DeviceExtensionSize: u32,
+        DeviceName: *mut UNICODE_STRING,
+        DeviceType: u32,
+        DeviceCharacteristics: u32,
+        Exclusive: u8,
+        DeviceObject: *mut *mut DEVICE_OBJECT,
+    ) -> NTSTATUS;
+    pub fn IoDeleteDevice(DeviceObject: *mut DEVICE_OBJECT);
+    pub fn IoAttachDeviceToDeviceStack(
+        SourceDevice: *mut DEVICE_OBJECT,
+        TargetDevice: *mut DEVICE_OBJECT,
+    ) -> *mut DEVICE_OBJECT;
+    pub fn IoDetachDevice(TargetDevice: *mut DEVICE_OBJECT);
+    pub fn IoRegisterDeviceInterface(
+        PhysicalDeviceObject: *mut DEVICE_OBJECT,
+        InterfaceClassGuid: *const GUID,
+        ReferenceString: *mut UNICODE_STRING,
+        SymbolicLinkName: *mut UNICODE_STRING,
+    ) -> NTSTATUS;
+    pub fn IoSetDeviceInterfaceState(SymbolicLinkName: *mut UNICODE_STRING, Enable: u8)
+    -> NTSTATUS;
+
+    pub fn IofCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS;
+    pub fn IofCompleteRequest(Irp: *mut IRP, PriorityBoost: i8);
+
+    pub fn KeAcquireSpinLockRaiseToDpc(SpinLock: *mut KSPIN_LOCK) -> u8;
+    pub fn KeReleaseSpinLock(SpinLock: *mut KSPIN_LOCK, NewIrql: u8);
+    pub fn KeAcquireSpinLockAtDpcLevel(SpinLock: *mut KSPIN_LOCK);
+    pub fn KeReleaseSpinLockFromDpcLevel(SpinLock: *mut KSPIN_LOCK);
+
+    pub fn KeInitializeEvent(Event: *mut KEVENT, Type: _EVENT_TYPE::Type, State: u8);
+    pub fn KeSetEvent(Event: *mut KEVENT, Increment: i32, Wait: u8) -> i32;
+    pub fn KeWaitForSingleObject(
+        Object: *mut c_void,
+        WaitReason: _KWAIT_REASON::Type,
+        WaitMode: i8,
+        Alertable: u8,
+        Timeout: *mut i64,
+    ) -> NTSTATUS;
+    pub fn KeBugCheckEx(
+        BugCheckCode: u32,
+        BugCheckParameter1: u64,
+        BugCheckParameter2: u64,
+        BugCheckParameter3: u64,
+        BugCheckParameter4: u64,
+    ) -> !;
+
+    pub fn RtlFreeUnicodeString(UnicodeString: *mut UNICODE_STRING);
+    pub fn ZwClose(Handle: HANDLE) -> NTSTATUS;
+    pub fn ZwOpenKey(
+        KeyHandle: *mut HANDLE,
+        DesiredAccess: u32,
+        ObjectAttributes: *mut OBJECT_ATTRIBUTES,
+    ) -> NTSTATUS;
+    pub fn ZwQueryValueKey(
+        KeyHandle: HANDLE,
+        ValueName: *mut UNICODE_STRING,
+        KeyValueInformationClass: _KEY_VALUE_INFORMATION_CLASS::Type,
+        KeyValueInformation: *mut c_void,
+        Length: u32,
+        ResultLength: *mut u32,
+    ) -> NTSTATUS;
+}

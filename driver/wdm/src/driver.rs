@@ -1,0 +1,96 @@
+//! The driver: `DriverEntry`, and what it tells the I/O manager.
+
+use crate::{Device, PassiveLevel, RegistryKey, dispatch, pnp};
+
+/// Makes a driver of a [`Device`]: defines `DriverEntry`, by which the I/O manager starts it.
+///
+/// WDK: "Writing a `DriverEntry` Routine".
+///
+/// ```no_run
+/// use pinned_init::PinInit;
+/// use wdm::{Device, FileId, Guid, Handled, Irp, NtStatus, PassiveLevel};
+///
+/// /// A device that answers every request with its two numbers swapped.
+/// struct Swap(#[allow(dead_code)] u8);
+///
+/// impl Device for Swap {
+///     const INTERFACE: Guid = Guid::new(0x1d6c_9f20, 0x3b52, 0x4f0e, [0x8a, 0x11, 0, 0, 0, 0, 0, 7]);
+///
+///     fn add(_: &mut PassiveLevel) -> impl PinInit<Self, NtStatus> {
+///         Ok::<_, NtStatus>(Self(0))
+///     }
+///
+///     fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+///         match irp.input::<[u32; 2]>() {
+///             Ok([first, second]) => irp.complete_with(&[second, first], irql),
+///             Err(status) => irp.complete(status, irql),
+///         }
+///     }
+///
+///     // No request of this device ever waits.
+///     fn cleanup(&self, _: FileId, _: &mut PassiveLevel) {}
+///     fn query_remove(&self, _: &mut PassiveLevel) {}
+///     fn cancel_remove(&self, _: &mut PassiveLevel) {}
+///     fn remove(&self, _: &mut PassiveLevel) {}
+/// }
+///
+/// // In the crate that is linked as the .sys file:
+/// wdm::driver_entry!(Swap);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! driver_entry {
+    ($device:ty) => {
+        /// The driver's entry point.
+        ///
+        /// # Safety
+        /// Called once, by the I/O manager.
+        // SAFETY: a driver has one `DriverEntry`, and this is it.
+        #[unsafe(export_name = "DriverEntry")]
+        pub unsafe extern "C" fn driver_entry(
+            driver: *mut $crate::__private::DRIVER_OBJECT,
+            registry_path: *mut $crate::__private::UNICODE_STRING,
+        ) -> $crate::__private::NTSTATUS {
+            // SAFETY: passed on to the I/O manager, which is the caller.
+            unsafe { $crate::__private::entry::<$device>(driver, registry_path) }
+        }
+    };
+}
+
+/// What every `DriverEntry` does.
+///
+/// # Safety
+/// Called by the I/O manager's call of `DriverEntry`, with its arguments, at `PASSIVE_LEVEL`.
+pub unsafe fn entry<D: Device>(
+    driver: *mut nt::DRIVER_OBJECT,
+    registry_path: *mut nt::UNICODE_STRING,
+) -> i32 {
+    // SAFETY: the path is valid until DriverEntry returns.
+    let registry = unsafe { RegistryKey::from_raw(registry_path) };
+    // SAFETY: DriverEntry is called at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    if let Err(status) = D::driver_entry(&registry, &mut irql) {
+        return status.to_raw();
+    }
+    // SAFETY: the driver object is the driver's to fill in until DriverEntry returns.
+    let driver = unsafe { &mut *driver };
+    let major = &mut driver.MajorFunction;
+    major[nt::IRP_MJ_CREATE] = Some(dispatch::create);
+    major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
+    major[nt::IRP_MJ_CLOSE] = Some(dispatch::close);
+    major[nt::IRP_MJ_DEVICE_CONTROL] = Some(dispatch::device_control::<D>);
+    major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
+    major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
+    major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);
+    driver.DriverUnload = Some(unload);
+    // SAFETY: the I/O manager made the driver extension with the driver object.
+    unsafe { (*driver.DriverExtension).AddDevice = Some(pnp::add_device::<D>) };
+    nt::STATUS_SUCCESS
+}
+
+/// The driver's Unload routine. The PnP manager removes every device first, and the driver keeps nothing
+/// beside its devices.
+///
+/// # Safety
+/// Called by the I/O manager.
+unsafe extern "C" fn unload(_driver: *mut nt::DRIVER_OBJECT) {}

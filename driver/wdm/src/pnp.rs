@@ -1,0 +1,234 @@
+//! Plug and Play: a device's coming and going.
+//!
+//! | minor function | what is done | then |
+//! | --- | --- | --- |
+//! | `START_DEVICE` | the lower drivers first, then the interface is enabled | completed |
+//! | `QUERY_REMOVE_DEVICE` | the device refuses what would wait | passed on |
+//! | `CANCEL_REMOVE_DEVICE` | the lower drivers first, then it takes that again | completed |
+//! | `SURPRISE_REMOVAL` | the interface is disabled, the device ends all that waits | passed on |
+//! | `REMOVE_DEVICE` | the same; once the last request has ended, all is freed | passed on |
+//! | `QUERY_STOP_DEVICE`, `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | no resources, so nothing to stop | passed on |
+//! | any other | nothing | passed on |
+//!
+//! The PnP manager sends a device one of these at a time.
+//!
+//! WDK: "Handling IRPs" under "Plug and Play".
+
+use crate::{
+    Device, NtStatus, PassiveLevel,
+    device::{Extension, allocate},
+    dispatch::complete_unheld,
+    forward::{forward_and_wait, pass_down},
+    interface::DeviceInterface,
+};
+
+/// The driver's AddDevice routine: makes the device object and its state, and joins the device stack.
+///
+/// # Safety
+/// Called by the PnP manager, at `PASSIVE_LEVEL`.
+pub(crate) unsafe extern "C" fn add_device<D: Device>(
+    driver: *mut nt::DRIVER_OBJECT,
+    pdo: *mut nt::DEVICE_OBJECT,
+) -> i32 {
+    // SAFETY: AddDevice is called at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    // SAFETY: the PnP manager gives a driver object and a physical device object.
+    match unsafe { add::<D>(driver, pdo, &mut irql) } {
+        Ok(()) => nt::STATUS_SUCCESS,
+        Err(status) => status.to_raw(),
+    }
+}
+
+/// What AddDevice does, each step undone when a later one fails.
+///
+/// # Safety
+/// As for [`add_device`].
+unsafe fn add<D: Device>(
+    driver: *mut nt::DRIVER_OBJECT,
+    pdo: *mut nt::DEVICE_OBJECT,
+    irql: &mut PassiveLevel,
+) -> Result<(), NtStatus> {
+    // SAFETY: the caller gives a physical device object.
+    let interface = unsafe { DeviceInterface::register(pdo, &D::INTERFACE, irql) }?;
+    let device = allocate::<D>(D::add(irql))?;
+    // SAFETY: the caller gives a driver object and a physical device object.
+    match unsafe { create_and_attach(driver, pdo) } {
+        Ok((object, lower)) => {
+            // SAFETY: the device object is new, has an extension of the right size, and still refuses
+            // requests, DO_DEVICE_INITIALIZING being set.
+            unsafe { Extension::initialise::<D>(object, lower, interface, device) };
+            // SAFETY: the device object is this routine's until it says that it is ready.
+            let flags = unsafe { &mut (*object).Flags };
+            *flags |= nt::DO_POWER_PAGABLE;
+            *flags &= !nt::DO_DEVICE_INITIALIZING;
+            Ok(())
+        }
+        Err(status) => {
+            // SAFETY: `allocate` made the state, and nobody has seen it.
+            drop(unsafe { alloc::boxed::Box::from_raw(device) });
+            Err(status)
+        }
+    }
+}
+
+/// Makes a device object and attaches it to the device stack (`IoCreateDevice`,
+/// `IoAttachDeviceToDeviceStack`).
+///
+/// # Safety
+/// As for [`add_device`].
+unsafe fn create_and_attach(
+    driver: *mut nt::DRIVER_OBJECT,
+    pdo: *mut nt::DEVICE_OBJECT,
+) -> Result<(*mut nt::DEVICE_OBJECT, *mut nt::DEVICE_OBJECT), NtStatus> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the extension is some 100 bytes"
+    )]
+    const EXTENSION_SIZE: u32 = size_of::<Extension>() as u32;
+
+    let mut object = core::ptr::null_mut();
+    // SAFETY: the caller gives the driver object, and the IRQL is PASSIVE_LEVEL. No name: the device is
+    // found by its interface. SECURE_OPEN: the device's security holds for every name below it too.
+    let status = unsafe {
+        nt::IoCreateDevice(
+            driver,
+            EXTENSION_SIZE,
+            core::ptr::null_mut(),
+            nt::FILE_DEVICE_UNKNOWN,
+            nt::FILE_DEVICE_SECURE_OPEN,
+            0,
+            &raw mut object,
+        )
+    };
+    NtStatus::check(status)?;
+    // SAFETY: both device objects are valid.
+    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
+    if lower.is_null() {
+        // SAFETY: the device object is new, attached to nothing and known to no one.
+        unsafe { nt::IoDeleteDevice(object) };
+        return Err(NtStatus::NO_SUCH_DEVICE);
+    }
+    Ok((object, lower))
+}
+
+/// `IRP_MJ_PNP`.
+///
+/// # Safety
+/// Called by the PnP manager, at `PASSIVE_LEVEL`, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn pnp<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    // SAFETY: the PnP manager sends its requests at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    let irql = &mut irql;
+    // SAFETY: the PnP manager holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
+    if !extension.remove_lock.acquire(irp) {
+        // SAFETY: this routine has just been given the IRP, at PASSIVE_LEVEL.
+        return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
+    }
+    // SAFETY: the state is a `D`; the IRP's hold keeps it until it is released.
+    let device = unsafe { extension.device::<D>() };
+    // SAFETY: this routine has the IRP.
+    let status = match unsafe { nt::irp::minor_function(irp) } {
+        nt::IRP_MN_START_DEVICE => {
+            // SAFETY: this routine has the IRP.
+            let lower = unsafe { forward_and_wait(extension.lower, irp, irql) };
+            let started =
+                NtStatus::check(lower).and_then(|()| extension.interface().set_enabled(true, irql));
+            // SAFETY: this routine has the IRP again.
+            unsafe { complete(irp, started.map_or_else(NtStatus::to_raw, |()| lower)) }
+        }
+        nt::IRP_MN_QUERY_REMOVE_DEVICE => {
+            device.query_remove(irql);
+            // SAFETY: this routine has the IRP.
+            unsafe { succeed_and_pass_down(extension.lower, irp) }
+        }
+        nt::IRP_MN_CANCEL_REMOVE_DEVICE => {
+            // SAFETY: this routine has the IRP.
+            let lower = unsafe { forward_and_wait(extension.lower, irp, irql) };
+            device.cancel_remove(irql);
+            // SAFETY: this routine has the IRP again.
+            unsafe { complete(irp, lower) }
+        }
+        nt::IRP_MN_SURPRISE_REMOVAL => {
+            end_requests(extension, device, irql);
+            // SAFETY: this routine has the IRP.
+            unsafe { succeed_and_pass_down(extension.lower, irp) }
+        }
+        nt::IRP_MN_REMOVE_DEVICE => {
+            end_requests(extension, device, irql);
+            // SAFETY: this routine has the IRP and its hold, and gives both up.
+            return unsafe { remove::<D>(object, irp, irql) };
+        }
+        nt::IRP_MN_QUERY_STOP_DEVICE | nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE => {
+            // SAFETY: this routine has the IRP.
+            unsafe { succeed_and_pass_down(extension.lower, irp) }
+        }
+        // SAFETY: this routine has the IRP. Its status is left as it came.
+        _ => unsafe { pass_down(extension.lower, irp) },
+    };
+    // SAFETY: the hold was taken above.
+    unsafe { Extension::release(object, irp) };
+    status
+}
+
+/// Makes the device unreachable and ends every request that waits.
+fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut PassiveLevel) {
+    extension.set_gone();
+    // An interface that was never enabled cannot be disabled, and that is no failure here.
+    let _ = extension.interface().set_enabled(false, irql);
+    device.remove(irql);
+}
+
+/// Waits for the requests that are under way, then frees what AddDevice made.
+///
+/// # Safety
+/// `irp` is the `IRP_MN_REMOVE_DEVICE`, which the caller gives up with its hold of the remove lock.
+unsafe fn remove<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+    irql: &mut PassiveLevel,
+) -> i32 {
+    // SAFETY: the PnP manager holds a reference to the device object during the call. The extension is
+    // not used after IoDeleteDevice below.
+    let extension = unsafe { Extension::of(object) };
+    // SAFETY: the IRP has a hold. Every other hold is a request's whose end needs no action of this
+    // thread: those on queues were ended, and new ones are refused.
+    unsafe { extension.remove_lock.release_and_wait(irp, irql) };
+    let lower = extension.lower;
+    // SAFETY: the wait is over: nobody holds the remove lock, and nobody can take it again.
+    unsafe { extension.tear_down::<D>() };
+    // SAFETY: this routine has the IRP.
+    let status = unsafe { succeed_and_pass_down(lower, irp) };
+    // SAFETY: the device object is attached to `lower`, and passes nothing on any more.
+    unsafe { nt::IoDetachDevice(lower) };
+    // SAFETY: the device object is detached. It is freed with the last reference to it; until then its
+    // remove lock refuses whatever comes.
+    unsafe { nt::IoDeleteDevice(object) };
+    status
+}
+
+/// Sets a PnP request's status to success and passes it on.
+///
+/// # Safety
+/// As for [`pass_down`].
+unsafe fn succeed_and_pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
+    // SAFETY: the caller owns the IRP.
+    unsafe { nt::irp::set_status(irp, nt::STATUS_SUCCESS) };
+    // SAFETY: passed on to the caller.
+    unsafe { pass_down(lower, irp) }
+}
+
+/// Completes a PnP request with a status, and leaves `Information` as the lower drivers set it.
+///
+/// # Safety
+/// The caller owns the IRP and gives it up, at `PASSIVE_LEVEL`.
+unsafe fn complete(irp: *mut nt::IRP, status: i32) -> i32 {
+    // SAFETY: the caller owns the IRP.
+    unsafe { nt::irp::set_status(irp, status) };
+    // SAFETY: the caller gives the IRP up; PnP requests get no Cancel routine, and no lock is held.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    status
+}

@@ -1,0 +1,172 @@
+//! The driver's own registry key.
+
+use core::{marker::PhantomData, ptr::null_mut};
+
+use crate::{NtStatus, irql::Waitable};
+
+/// The service's key, `HKLM\SYSTEM\CurrentControlSet\Services\<name>`, as `DriverEntry` gets it.
+///
+/// WDK: "Registry Keys for Drivers".
+///
+/// ```no_run
+/// use wdm::{PassiveLevel, RegistryKey};
+///
+/// fn configure(registry: &RegistryKey, irql: &mut PassiveLevel) {
+///     let retries = registry.dword("Parameters", "Retries", irql).unwrap_or(3);
+/// #   let _ = retries;
+/// }
+/// ```
+pub struct RegistryKey<'a> {
+    path: *mut nt::UNICODE_STRING,
+    _path: PhantomData<&'a nt::UNICODE_STRING>,
+}
+
+impl RegistryKey<'_> {
+    /// Wraps the path that `DriverEntry` was called with.
+    ///
+    /// # Safety
+    /// `path` is valid as long as the value lives.
+    pub(crate) unsafe fn from_raw(path: *mut nt::UNICODE_STRING) -> Self {
+        Self {
+            path,
+            _path: PhantomData,
+        }
+    }
+
+    /// Reads a `REG_DWORD` from a subkey (`ZwOpenKey`, `ZwQueryValueKey`).
+    ///
+    /// WDK: "`ZwQueryValueKey` function".
+    ///
+    /// # Errors
+    /// `STATUS_OBJECT_NAME_NOT_FOUND` if there is no such key or value, `STATUS_OBJECT_TYPE_MISMATCH` if
+    /// the value is of another type, `STATUS_NAME_TOO_LONG` for names of more than 32 UTF-16 units, and
+    /// what the routines say.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub fn dword<L: Waitable>(
+        &self,
+        subkey: &str,
+        value: &str,
+        _irql: &mut L,
+    ) -> Result<u32, NtStatus> {
+        // SAFETY: the path is valid as long as `self` lives.
+        let service = unsafe { Key::open(null_mut(), self.path) }?;
+        let mut subkey = Name::new(subkey)?;
+        let mut path = subkey.string();
+        // SAFETY: the path points into `subkey`, which is alive, and the service's key is open.
+        let parameters = unsafe { Key::open(service.0, &raw mut path) }?;
+        parameters.dword(value)
+    }
+}
+
+/// An open key, closed on drop.
+struct Key(nt::HANDLE);
+
+/// `KEY_VALUE_PARTIAL_INFORMATION` with room for a `REG_DWORD`.
+#[repr(C)]
+struct PartialInformation {
+    title_index: u32,
+    kind: u32,
+    length: u32,
+    data: u32,
+}
+
+impl Key {
+    /// Opens a key by its path, below another key or, with none, from the root.
+    ///
+    /// # Safety
+    /// `path` is valid, and `below` NULL or an open key. The IRQL is `PASSIVE_LEVEL`.
+    unsafe fn open(below: nt::HANDLE, path: *mut nt::UNICODE_STRING) -> Result<Self, NtStatus> {
+        #[expect(clippy::cast_possible_truncation, reason = "the structure is 48 bytes")]
+        let mut attributes = nt::OBJECT_ATTRIBUTES {
+            Length: size_of::<nt::OBJECT_ATTRIBUTES>() as u32,
+            RootDirectory: below,
+            ObjectName: path,
+            Attributes: nt::OBJ_CASE_INSENSITIVE | nt::OBJ_KERNEL_HANDLE,
+            SecurityDescriptor: null_mut(),
+            SecurityQualityOfService: null_mut(),
+        };
+        let mut handle = null_mut();
+        // SAFETY: the attributes and what they name are valid during the call.
+        let status = unsafe { nt::ZwOpenKey(&raw mut handle, nt::KEY_READ, &raw mut attributes) };
+        NtStatus::check(status)?;
+        Ok(Self(handle))
+    }
+
+    fn dword(&self, value: &str) -> Result<u32, NtStatus> {
+        const SIZE: u32 = 16;
+        const { assert!(size_of::<PartialInformation>() == SIZE as usize) };
+
+        let mut value = Name::new(value)?;
+        let mut name = value.string();
+        let mut information = PartialInformation {
+            title_index: 0,
+            kind: 0,
+            length: 0,
+            data: 0,
+        };
+        let mut length = 0;
+        // SAFETY: the key is open, and name and buffer are valid for the lengths that go with them. A
+        // value that does not fit is an error; nothing is written beyond SIZE.
+        let status = unsafe {
+            nt::ZwQueryValueKey(
+                self.0,
+                &raw mut name,
+                nt::_KEY_VALUE_INFORMATION_CLASS::KeyValuePartialInformation,
+                (&raw mut information).cast(),
+                SIZE,
+                &raw mut length,
+            )
+        };
+        NtStatus::check(status)?;
+        if information.kind != nt::REG_DWORD || information.length != 4 {
+            return Err(NtStatus::OBJECT_TYPE_MISMATCH);
+        }
+        Ok(information.data)
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        // SAFETY: the handle is open, and closed only here. A key that will not close can be helped by
+        // nobody.
+        let _ = unsafe { nt::ZwClose(self.0) };
+    }
+}
+
+/// A short name in UTF-16, on the stack.
+struct Name {
+    units: [u16; Self::CAPACITY],
+    length: usize,
+}
+
+impl Name {
+    const CAPACITY: usize = 32;
+
+    fn new(text: &str) -> Result<Self, NtStatus> {
+        let mut name = Self {
+            units: [0; Self::CAPACITY],
+            length: 0,
+        };
+        for unit in text.encode_utf16() {
+            *name
+                .units
+                .get_mut(name.length)
+                .ok_or(NtStatus::NAME_TOO_LONG)? = unit;
+            name.length += 1;
+        }
+        Ok(name)
+    }
+
+    /// The name as the kernel takes it; it points into `self`.
+    #[expect(clippy::cast_possible_truncation, reason = "at most 64 bytes")]
+    fn string(&mut self) -> nt::UNICODE_STRING {
+        let bytes = (self.length * size_of::<u16>()) as u16;
+        nt::UNICODE_STRING {
+            Length: bytes,
+            MaximumLength: bytes,
+            Buffer: self.units.as_mut_ptr(),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! PendedCompletedRequest: an IRP that was queued is the queue's, and not completed by its dispatch routine.
+
+use wdm::{Handled, Irp, IrpQueue, NtStatus, PassiveLevel, QueueCallbacks};
+
+fn device_control<'irp, C: QueueCallbacks>(
+    queue: &IrpQueue<C>,
+    irp: Irp<'irp>,
+    irql: &mut PassiveLevel,
+) -> Handled<'irp> {
+    let _ = queue.insert(irp, irql);
+    irp.complete(NtStatus::SUCCESS, irql)
+}
+
+fn main() {}

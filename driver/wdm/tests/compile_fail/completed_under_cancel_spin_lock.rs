@@ -1,0 +1,9 @@
+//! CancelSpinLock: nor is an IRP completed under the cancel spin lock.
+
+use wdm::{CancelSpinLock, NtStatus, PassiveLevel, PendedIrp};
+
+fn complete(irp: PendedIrp, irql: &mut PassiveLevel) {
+    CancelSpinLock::with(irql, |held| irp.complete(NtStatus::SUCCESS, held));
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! IoCompleteRequest is not called with a spin lock held: the lock's token is no NoSpinLockHeld.
+
+use wdm::{NtStatus, PassiveLevel, PendedIrp, SpinLock};
+
+fn complete(lock: &SpinLock<u32>, irp: PendedIrp, irql: &mut PassiveLevel) {
+    lock.with(irql, |_, held| irp.complete(NtStatus::SUCCESS, held));
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! PendedCompletedRequest: STATUS_PENDING is no status that an IRP could be completed with.
+
+use wdm::{Handled, Irp, NtStatus, PassiveLevel};
+
+fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    irp.complete(NtStatus::PENDING, irql)
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! IrpProcessingComplete: a dispatch routine cannot return without having completed or queued its IRP.
+
+use wdm::{Handled, Irp, PassiveLevel};
+
+fn device_control<'irp>(irp: Irp<'irp>, _irql: &mut PassiveLevel) -> Handled<'irp> {
+    drop(irp);
+}
+
+fn main() {}

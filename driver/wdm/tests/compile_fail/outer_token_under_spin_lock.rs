@@ -1,0 +1,11 @@
+//! The token that a spin lock was taken with cannot be used while the lock is held.
+
+use wdm::{NtStatus, PassiveLevel, PendedIrp, SpinLock};
+
+fn complete(lock: &SpinLock<u32>, irp: PendedIrp, irql: &mut PassiveLevel) {
+    let mut guard = lock.lock(irql);
+    irp.complete(NtStatus::SUCCESS, irql);
+    *guard += 1;
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! Nobody but an entry point makes a token.
+
+use wdm::PassiveLevel;
+
+fn claim() -> PassiveLevel {
+    PassiveLevel { _not_send: core::marker::PhantomData }
+}
+
+fn main() {}

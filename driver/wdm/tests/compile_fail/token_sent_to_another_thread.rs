@@ -1,0 +1,10 @@
+//! A token speaks of the thread that it was lent to.
+
+use wdm::PassiveLevel;
+
+fn run_elsewhere(irql: &mut PassiveLevel) {
+    fn another_thread(_: impl Send) {}
+    another_thread(irql);
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! A spin lock is shared between threads only if its value may go from one to another.
+
+use core::cell::Cell;
+
+use wdm::SpinLock;
+
+struct OfOneThread(*const Cell<u32>);
+
+fn share(lock: &SpinLock<OfOneThread>) {
+    fn between_threads(_: impl Sync) {}
+    between_threads(lock);
+    let _ = OfOneThread(core::ptr::null()).0;
+}
+
+fn main() {}
