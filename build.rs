@@ -1,0 +1,11 @@
+//! The driver's build script: has `interlock-sys` linked as a WDM driver.
+//!
+//! On Windows `wdk_build` is Microsoft's crate and finds the installed WDK; elsewhere it is the one in
+//! `cross/wdk-build`.
+
+fn main() -> Result<(), wdk_build::ConfigError> {
+    wdk_build::configure_wdk_binary_build()?;
+    // The image names its PDB as it will be called, and no folder of the machine that built it.
+    println!("cargo::rustc-cdylib-link-arg=/PDBALTPATH:interlock.pdb");
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! The properties that a driver image must have before real Windows may load it.
+
+use std::{env, fmt};
+
+use object::{
+    LittleEndian as LE,
+    pe::{
+        self, IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
+        IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA, IMAGE_DLLCHARACTERISTICS_NX_COMPAT,
+        IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_DISCARDABLE,
+        IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_NOT_PAGED, IMAGE_SCN_MEM_WRITE,
+        IMAGE_SUBSYSTEM_NATIVE,
+    },
+};
+
+use crate::{
+    finish::is_pageable,
+    image::{Image, Section},
+};
+
+/// The one module that the driver may import from.
+const KERNEL: &str = "ntoskrnl.exe";
+
+/// The import library's definition, which lists what the oldest supported kernel exports.
+const EXPORTS: &str = include_str!("../../ntoskrnl.def");
+
+/// The PDB's name, without a folder.
+const PDB: &str = "interlock.pdb";
+
+/// What was looked at, and what was found: what is right, or what is wrong.
+pub struct Check {
+    pub name: &'static str,
+    pub outcome: Result<String, String>,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Ok(found) => write!(f, "ok      {}: {found}", self.name),
+            Err(found) => write!(f, "FAILED  {}: {found}", self.name),
+        }
+    }
+}
+
+/// Looks at everything. `private_paths` are those that must not be in the file.
+pub fn all(image: &Image, private_paths: &[String]) -> Vec<Check> {
+    let mut checks = headers(image);
+    checks.extend(sections(&image.sections()));
+    checks.extend(contents(image, private_paths));
+    let check = |(name, outcome)| Check { name, outcome };
+    checks.into_iter().map(check).collect()
+}
+
+/// A property's name, and what was found.
+type Finding = (&'static str, Result<String, String>);
+
+fn headers(image: &Image) -> Vec<Finding> {
+    let header = image.optional_header();
+    let machine = image.file.nt_headers().file_header.machine.get(LE);
+    let subsystem = header.subsystem.get(LE);
+    let flags = header.dll_characteristics.get(LE);
+    let flag = |flag, name: &str| expect(flags.contains(flag), name, &format!("no {name}"));
+    let (stored, right) = (header.check_sum.get(LE), image.checksum());
+    let (align, file_align) = (
+        header.section_alignment.get(LE),
+        header.file_alignment.get(LE),
+    );
+    let alignment = format!("sections on {align:#x}, in the file on {file_align:#x}");
+    vec![
+        (
+            "machine",
+            expect(
+                machine == IMAGE_FILE_MACHINE_AMD64,
+                "x86-64",
+                &format!("{:#06x}", machine.0),
+            ),
+        ),
+        (
+            "subsystem",
+            expect(
+                subsystem == IMAGE_SUBSYSTEM_NATIVE,
+                "native",
+                &subsystem.0.to_string(),
+            ),
+        ),
+        (
+            "no execution of data",
+            flag(IMAGE_DLLCHARACTERISTICS_NX_COMPAT, "NX_COMPAT"),
+        ),
+        (
+            "any address",
+            flag(IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, "DYNAMIC_BASE"),
+        ),
+        (
+            "any 64-bit address",
+            flag(IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA, "HIGH_ENTROPY_VA"),
+        ),
+        (
+            "signature required",
+            flag(IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY, "FORCE_INTEGRITY"),
+        ),
+        (
+            "checksum",
+            expect(
+                stored == right,
+                &format!("{right:#x}"),
+                &format!("{stored:#x}, not {right:#x}"),
+            ),
+        ),
+        (
+            "alignment",
+            expect(
+                align == 0x1000 && file_align >= 0x200,
+                &alignment,
+                &alignment,
+            ),
+        ),
+    ]
+}
+
+fn sections(sections: &[Section]) -> Vec<Finding> {
+    let has = |section: &Section, flag| section.flags.contains(flag);
+    vec![
+        (
+            "sections have flags",
+            without(sections, |section| section.flags.0 == 0),
+        ),
+        (
+            "nothing writable and executable",
+            without(sections, |section| {
+                has(section, IMAGE_SCN_MEM_WRITE | IMAGE_SCN_MEM_EXECUTE)
+            }),
+        ),
+        (
+            "resident but for PAGE",
+            without(sections, |section| {
+                let resident = has(section, IMAGE_SCN_MEM_NOT_PAGED);
+                !has(section, IMAGE_SCN_MEM_DISCARDABLE) && resident == is_pageable(&section.name)
+            }),
+        ),
+        (
+            "INIT and .reloc are freed",
+            without(sections, |section| {
+                let freed = has(section, IMAGE_SCN_MEM_DISCARDABLE);
+                match section.name.as_str() {
+                    "INIT" | ".reloc" => !freed,
+                    ".text" | ".rdata" | ".data" | ".pdata" => freed,
+                    name => freed && is_pageable(name),
+                }
+            }),
+        ),
+    ]
+}
+
+fn contents(image: &Image, private_paths: &[String]) -> Vec<Finding> {
+    let pdb = image.pdb().unwrap_or_else(|| "none is named".into());
+    let load_config = image
+        .file
+        .data_directory(pe::IMAGE_DIRECTORY_ENTRY_LOAD_CONFIG);
+    let cookie = match load_config.map(|entry| entry.size.get(LE)) {
+        None | Some(0) => "none, and no load configuration: no code in the image uses one",
+        Some(_) => "there is a load configuration",
+    };
+    vec![
+        ("relocations", relocations(image)),
+        ("entry point", entry_point(image)),
+        ("imports", imports(image)),
+        ("PDB", expect(pdb == PDB, &pdb, &pdb)),
+        (
+            "no path of the build machine",
+            paths(image.data, private_paths),
+        ),
+        // For the reader: Rust code has no stack cookie, which is what Windows looks here for.
+        ("stack cookie", Ok(cookie.into())),
+    ]
+}
+
+fn expect(holds: bool, right: &str, wrong: &str) -> Result<String, String> {
+    if holds {
+        Ok(right.into())
+    } else {
+        Err(wrong.into())
+    }
+}
+
+/// Holds if no section is `wrong`.
+fn without(sections: &[Section], wrong: impl Fn(&Section) -> bool) -> Result<String, String> {
+    let list = |sections: Vec<&Section>| {
+        let each = sections
+            .iter()
+            .map(|section| format!("{} {:#010x}", section.name, section.flags.0));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let bad: Vec<_> = sections.iter().filter(|section| wrong(section)).collect();
+    if bad.is_empty() {
+        Ok(list(sections.iter().collect()))
+    } else {
+        Err(list(bad))
+    }
+}
+
+fn relocations(image: &Image) -> Result<String, String> {
+    let flags = image.file.nt_headers().file_header.characteristics.get(LE);
+    if flags.contains(IMAGE_FILE_RELOCS_STRIPPED) {
+        return Err("stripped".into());
+    }
+    match image.relocations() {
+        Ok(0) => Err("none".into()),
+        Ok(count) => Ok(count.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn entry_point(image: &Image) -> Result<String, String> {
+    let entry = image.optional_header().address_of_entry_point.get(LE);
+    let table = image.file.section_table();
+    let mut sections = table.iter().filter(|section| {
+        let start = section.virtual_address.get(LE);
+        entry
+            .checked_sub(start)
+            .is_some_and(|offset| offset < section.virtual_size.get(LE))
+    });
+    let executable = sections.any(|section| {
+        section
+            .characteristics
+            .get(LE)
+            .contains(IMAGE_SCN_MEM_EXECUTE)
+    });
+    expect(
+        executable,
+        &format!("{entry:#x}"),
+        &format!("{entry:#x} is not in an executable section"),
+    )
+}
+
+fn imports(image: &Image) -> Result<String, String> {
+    let imports = image.imports().map_err(|error| error.to_string())?;
+    let exports: Vec<_> = EXPORTS.lines().map(str::trim).collect();
+    let wrong: Vec<_> = imports
+        .iter()
+        .filter(|(library, name)| {
+            !library.eq_ignore_ascii_case(KERNEL) || !exports.contains(&name.as_str())
+        })
+        .map(|(library, name)| format!("{library}!{name}"))
+        .collect();
+    if !wrong.is_empty() {
+        return Err(format!("{}: not in cross/ntoskrnl.def", wrong.join(", ")));
+    }
+    let names: Vec<_> = imports.iter().map(|(_, name)| name.as_str()).collect();
+    expect(
+        !names.is_empty(),
+        &format!("{KERNEL}: {}", names.join(", ")),
+        "none",
+    )
+}
+
+fn paths(data: &[u8], private: &[String]) -> Result<String, String> {
+    let found: Vec<_> = private
+        .iter()
+        .filter(|path| {
+            data.windows(path.len())
+                .any(|window| window == path.as_bytes())
+        })
+        .map(String::as_str)
+        .collect();
+    expect(found.is_empty(), "none", &found.join(", "))
+}
+
+/// The folders that a build on this machine may leave in a binary.
+pub fn private_paths() -> Vec<String> {
+    let here = env::current_dir()
+        .ok()
+        .map(|path| path.display().to_string());
+    let variables = ["HOME", "USERPROFILE", "CARGO_HOME", "CARGO_TARGET_DIR"];
+    let common = ["/home/", "/root/", "/tmp/", "/Users/", r":\Users\"].map(String::from);
+    let own = variables
+        .into_iter()
+        .filter_map(|name| env::var(name).ok())
+        .chain(here);
+    // A folder as short as `/` says nothing.
+    own.filter(|path| path.len() > 4).chain(common).collect()
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

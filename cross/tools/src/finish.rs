@@ -1,0 +1,88 @@
+//! What Microsoft's linker does for a kernel image and lld-link does not.
+
+use object::pe::{
+    IMAGE_SCN_CNT_INITIALIZED_DATA, IMAGE_SCN_MEM_DISCARDABLE, IMAGE_SCN_MEM_NOT_PAGED,
+    IMAGE_SCN_MEM_READ, SectionFlags,
+};
+
+use crate::image::Image;
+
+/// Sections that the kernel frees once the driver is initialised.
+const DISCARDABLE: &[&str] = &["INIT", ".reloc", ".rsrc"];
+
+/// Whether the kernel may page a section of this name out: those that drivers call `PAGE` and the like.
+pub fn is_pageable(name: &str) -> bool {
+    name.starts_with("PAGE")
+}
+
+/// The image with its sections' flags put right and its checksum set.
+pub fn finish(data: &[u8]) -> Result<Vec<u8>, String> {
+    let mut finished = data.to_vec();
+    for section in Image::parse(data)?.sections() {
+        let SectionFlags(flags) = kernel_flags(&section.name, section.flags);
+        put(&mut finished, section.flags_offset, flags)?;
+    }
+    let image = Image::parse(&finished)?;
+    let (offset, checksum) = (image.checksum_offset(), image.checksum());
+    put(&mut finished, offset, checksum)?;
+    Ok(finished)
+}
+
+/// What the flags of a section must be in a kernel image.
+fn kernel_flags(name: &str, flags: SectionFlags) -> SectionFlags {
+    if flags.0 == 0 {
+        // What lld-link keeps of a section that is meant for the linker alone. The kernel refuses to map it.
+        IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ | IMAGE_SCN_MEM_DISCARDABLE
+    } else if is_pageable(name) {
+        flags.without(IMAGE_SCN_MEM_NOT_PAGED | IMAGE_SCN_MEM_DISCARDABLE)
+    } else if DISCARDABLE.contains(&name) {
+        flags
+            .without(IMAGE_SCN_MEM_NOT_PAGED)
+            .with(IMAGE_SCN_MEM_DISCARDABLE)
+    } else {
+        flags
+            .without(IMAGE_SCN_MEM_DISCARDABLE)
+            .with(IMAGE_SCN_MEM_NOT_PAGED)
+    }
+}
+
+fn put(data: &mut [u8], offset: usize, value: u32) -> Result<(), String> {
+    let field = data
+        .get_mut(offset..offset + 4)
+        .ok_or("is cut off within its headers")?;
+    field.copy_from_slice(&value.to_le_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use object::pe::{IMAGE_SCN_CNT_CODE, IMAGE_SCN_MEM_EXECUTE};
+
+    use super::*;
+
+    #[test]
+    fn flags_are_those_of_microsofts_linker() {
+        let code = IMAGE_SCN_CNT_CODE | IMAGE_SCN_MEM_EXECUTE | IMAGE_SCN_MEM_READ;
+        let data = IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ;
+        let expected = [
+            (".text", code, 0x6800_0020),
+            ("PAGE", code | IMAGE_SCN_MEM_NOT_PAGED, 0x6000_0020),
+            ("INIT", code, 0x6200_0020),
+            (".rdata", data, 0x4800_0040),
+            (".pdata", data, 0x4800_0040),
+            (".reloc", data, 0x4200_0040),
+            (".retplne", SectionFlags(0), 0x4200_0040),
+        ];
+        for (name, flags, finished) in expected {
+            assert_eq!(kernel_flags(name, flags).0, finished, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_refused() {
+        let image = crate::sample::image();
+        for length in [0, 1, 64, 200] {
+            assert!(finish(&image[..length]).is_err(), "{length} bytes");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What Cargo is told: the driver model, the libraries, the linker's arguments.
+
+use std::{env, fs, path::Path};
+
+use crate::{Config, ConfigError, IoError};
+
+/// The arguments that make a WDM driver, as the WDK's own build rules have them. lld-link has no `/KERNEL`;
+/// what that means for the sections is done to the finished image.
+const DRIVER_ARGUMENTS: &[&str] = &[
+    "/DRIVER",
+    "/SUBSYSTEM:NATIVE",
+    "/ENTRY:DriverEntry",
+    "/NODEFAULTLIB",
+    "/NXCOMPAT",
+    "/DYNAMICBASE",
+    "/INTEGRITYCHECK",
+    "/MANIFEST:NO",
+    "/OPT:REF,ICF",
+    "/RELEASE",
+    "/Brepro",
+];
+
+/// Tells the crate that is built which driver model it is for. `wdk-sys` and its kin are empty without.
+pub(crate) fn emit_cfg() {
+    println!(
+        r#"cargo::rustc-check-cfg=cfg(driver_model__driver_type, values("WDM", "KMDF", "UMDF"))"#
+    );
+    println!(r#"cargo::rustc-cfg=driver_model__driver_type="WDM""#);
+}
+
+/// Rust source that links `libraries`, other than for tests, which run in user mode.
+pub(crate) fn link_attributes(libraries: &[&str]) -> String {
+    let attribute = |library: &&str| {
+        format!(
+            "#[cfg(not(any(test, feature = \"suppress-wdk-linking\")))]\n\
+             #[link(name = \"{library}\", kind = \"static\", modifiers = \"-bundle\")]\n\
+             unsafe extern \"C\" {{}}\n"
+        )
+    };
+    libraries.iter().map(attribute).collect()
+}
+
+/// Has the crate that is built linked as a driver.
+pub(crate) fn configure_driver(config: &Config) -> Result<(), ConfigError> {
+    check_driver_model()?;
+    if !variable("CARGO_CFG_TARGET_FEATURE")
+        .split(',')
+        .any(|feature| feature == "crt-static")
+    {
+        return Err(ConfigError::StaticCrtNotEnabled);
+    }
+    let out_dir = variable("OUT_DIR");
+    let libraries = config
+        .kit
+        .library_path(config.architecture(), Path::new(&out_dir))?;
+    println!("cargo::rustc-link-search={}", libraries.display());
+    for argument in DRIVER_ARGUMENTS {
+        println!("cargo::rustc-cdylib-link-arg={argument}");
+    }
+    emit_cfg();
+    Ok(())
+}
+
+/// Refuses a driver whose manifest asks for a framework.
+fn check_driver_model() -> Result<(), ConfigError> {
+    let manifest = Path::new(&variable("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    println!("cargo::rerun-if-changed={}", manifest.display());
+    let text =
+        fs::read_to_string(&manifest).map_err(|error| IoError::with_path(&manifest, error))?;
+    match driver_model(&text) {
+        Some(model) if model != "WDM" => Err(ConfigError::DriverModel(model.into())),
+        _ => Ok(()),
+    }
+}
+
+/// The value of a manifest's `driver-type`.
+fn driver_model(manifest: &str) -> Option<&str> {
+    manifest.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == "driver-type").then(|| value.trim().trim_matches('"'))
+    })
+}
+
+/// A variable that Cargo sets for every build script.
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn driver_model_is_read() {
+        let manifest = "[package.metadata.wdk.driver-model]\ndriver-type = \"KMDF\"\n";
+        assert_eq!(driver_model(manifest), Some("KMDF"));
+        assert_eq!(driver_model("[package]\nname = \"driver-type\"\n"), None);
+    }
+
+    #[test]
+    fn every_library_is_linked() {
+        let source = link_attributes(&["ntoskrnl", "hal"]);
+        assert_eq!(source.matches("#[link(").count(), 2);
+        assert!(source.contains("name = \"hal\", kind = \"static\", modifiers = \"-bundle\""));
+    }
+}
