@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Checks the finished driver: what real Windows asks of an image, and that no code in it can panic.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+out=${CARGO_TARGET_DIR:-target}/interlock
+
+cargo run --quiet --package interlock-cross -- check-image "$out/interlock.sys"
+
+# The linker keeps the panic handler only if something may call it.
+functions=$(llvm-pdbutil-19 dump --symbols "$out/interlock.pdb" | grep -E 'S_[GL]PROC32')
+if grep panic <<<"$functions"; then
+    echo 'FAILED: the image has code that panics, which is a bug check'
+    exit 1
+fi
+echo "ok      no panic ($(wc -l <<<"$functions") functions, and no panic handler among them)"

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Builds the PE that completes Wine's ntoskrnl.exe, and the copy of Wine's that it forwards to:
+#   build.sh OUT        writes OUT/ntoskrnl.exe and OUT/ntosbase.dll
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=${1:?"usage: build.sh OUT"}
+# shellcheck source=wine.sh
+source "$here/wine.sh"
+
+wines=$(wine_pe ntoskrnl.exe)
+mkdir -p "$out"
+
+# The loader takes a PE with this mark for Wine's own, and would not load it by another name.
+cp "$wines" "$out/ntosbase.dll"
+chmod u+w "$out/ntosbase.dll"
+printf '%32s' '' | dd of="$out/ntosbase.dll" bs=1 seek=64 conv=notrunc status=none
+
+# Every export of Wine's becomes a forward, but for those that routines.h lists.
+sed -nE 's/^(SUPPLIED|WRAPPED)\((\w+).*/\2/p' "$here/routines.h" > "$out/ours.txt"
+llvm-readobj-19 --coff-exports "$wines" | awk '$1 == "Name:" { print $2 }' > "$out/wines.txt"
+awk 'BEGIN { print "LIBRARY ntoskrnl.exe\nEXPORTS" }
+     FILENAME == ARGV[1] { ours[$1] = 1; print $1; next }
+     !($1 in ours) { print $1 " = ntosbase." $1 }' "$out/ours.txt" "$out/wines.txt" > "$out/ntoskrnl.def"
+
+# Ours calls Wine's own under the prefix wine_.
+{
+    printf 'LIBRARY ntosbase.dll\nEXPORTS\n'
+    sed 's/.*/wine_& == &/' "$out/wines.txt"
+} > "$out/ntosbase.def"
+x86_64-w64-mingw32-dlltool -d "$out/ntosbase.def" -l "$out/libntosbase.a"
+
+gcc=(x86_64-w64-mingw32-gcc-win32 -std=gnu11 -O2 -Wall -Wextra -Werror)
+# The DDK's headers do not go with windows.h in one file.
+for file in irp cleanup; do
+    "${gcc[@]}" -isystem /usr/x86_64-w64-mingw32/include/ddk -c -o "$out/$file.o" "$here/$file.c"
+done
+"${gcc[@]}" -D__USE_MINGW_ANSI_STDIO=1 -shared -o "$out/ntoskrnl.exe" \
+    "$here/ntoskrnl.c" "$here/pool.c" "$out/irp.o" "$out/cleanup.o" "$out/ntoskrnl.def" "$out/libntosbase.a" -lntdll
