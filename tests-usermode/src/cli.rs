@@ -1,0 +1,194 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  harness install                     install the driver from interlock.inf beside this program
+  harness run                         run every scenario
+  harness run cancel::                run those whose name has `cancel::` in it
+  harness run race::cancel_against_completion --exact --iterations 1000
+  harness run --format json           one JSON object a line, for a program to read
+  harness stress --seconds 60 --threads 4 --pending 1000
+  harness remove --delete-driver      remove the device and its driver package
+
+Exit code: 0 passed, 1 failed, 2 could not run (bad usage, no device, not an administrator).";
+
+/// Drives interlock.sys from user mode and says whether it keeps its word.
+///
+/// It installs the driver, sends it requests that pend, completes and cancels them in every way there
+/// is, and checks what became of each one. Run it as an administrator on a Windows machine that is
+/// there to be tested, or under Wine.
+#[derive(Debug, Parser)]
+#[command(name = "harness", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the harness can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create the root-enumerated device and install its driver (as `devcon install` does)
+    ///
+    /// If the device is there already, no second one is made: its driver is updated.
+    Install(Install),
+    /// Remove the device (as `devcon remove` does)
+    Remove(Remove),
+    /// Say whether the device is there, whether it works, and what it has counted
+    Status,
+    /// List the scenarios and what each one proves
+    List,
+    /// Run the scenarios, one after another, and report as `cargo test` does
+    Run(Run),
+    /// Keep many requests pending from many threads and end them in every way, at random
+    Stress(Stress),
+    /// Pend requests and hold them until standard input ends (a scenario kills this process)
+    #[command(hide = true)]
+    Hold(Hold),
+}
+
+/// `install`
+#[derive(Args, Debug)]
+pub struct Install {
+    /// The INF to install from [default: interlock.inf beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub inf: Option<PathBuf>,
+}
+
+/// `remove`
+#[derive(Args, Debug)]
+pub struct Remove {
+    /// Delete the driver package from the driver store as well
+    #[arg(long)]
+    pub delete_driver: bool,
+}
+
+/// How `run` reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// As `cargo test` prints it
+    #[default]
+    Pretty,
+    /// One JSON object a line, as libtest's JSON format has them
+    Json,
+}
+
+/// `run`
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Run only the scenarios that have this in their name
+    pub filter: Option<String>,
+    /// Run only the scenario that has exactly this name
+    #[arg(long, requires = "filter")]
+    pub exact: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// How often the scenarios that repeat something repeat it [default: each one's own number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub iterations: Option<u64>,
+    /// What the random scenarios draw from; a report names the seed that it used
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+    /// After how many seconds a scenario counts as hung
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: u64,
+}
+
+/// `stress`
+#[derive(Args, Debug)]
+pub struct Stress {
+    /// How long to go on
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// How many threads, each with a handle of its own
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+    /// How many requests to keep pending, all threads together
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub pending: u32,
+    /// What the random choices are drawn from; the report names the seed that it used
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+}
+
+/// `hold`
+#[derive(Args, Debug)]
+pub struct Hold {
+    /// How many requests to pend
+    #[arg(long, value_name = "N")]
+    pub count: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Command, Format};
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_a_filter_and_its_options() {
+        let Ok(Command::Run(run)) = parse("harness run cancel:: --format json --iterations 5")
+        else {
+            panic!("not parsed as run");
+        };
+        assert_eq!(run.filter.as_deref(), Some("cancel::"));
+        assert_eq!(run.format, Format::Json);
+        assert_eq!(run.iterations, Some(5));
+        assert_eq!(run.seed, None);
+        assert!(!run.exact);
+    }
+
+    #[test]
+    fn stress_has_defaults() {
+        let Ok(Command::Stress(stress)) = parse("harness stress") else {
+            panic!("not parsed as stress");
+        };
+        assert_eq!(
+            (stress.seconds, stress.threads, stress.pending),
+            (10, 4, 1000)
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_bad_usage() {
+        for line in [
+            "harness fly",
+            "harness run --exact",
+            "harness run --iterations 0",
+            "harness run --format xml",
+            "harness stress --threads 0",
+            "harness stress --pending 0",
+            "harness install interlock.inf",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_command_but_the_hidden_one() {
+        let help = Cli::command().render_help().to_string();
+        for command in ["install", "remove", "status", "list", "run", "stress"] {
+            assert!(
+                help.contains(&format!("\n  {command} ")),
+                "{command}: {help}"
+            );
+        }
+        assert!(!help.contains("hold"), "{help}");
+        assert!(help.contains("Exit code: 0 passed"), "{help}");
+    }
+}

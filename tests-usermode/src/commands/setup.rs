@@ -1,0 +1,103 @@
+//! `install`, `remove` and `status`.
+
+use std::path::PathBuf;
+
+use crate::cli::{Install, Remove};
+use crate::error::{Error, Exit, Result};
+use crate::target::{self, Condition, Device};
+
+const RESTART: &str = "Restart the system to finish this.";
+
+/// Installs the device.
+pub fn install(args: &Install) -> Result<Exit> {
+    let inf = match &args.inf {
+        Some(inf) => inf.clone(),
+        None => beside_this_program("interlock.inf")?,
+    };
+    let installed = target::install(&inf)?;
+    let id = interlock_abi::HARDWARE_ID;
+    if installed.created {
+        anstream::println!(
+            "Made the device {id} and installed its driver from {}.",
+            inf.display()
+        );
+    } else {
+        anstream::println!(
+            "{id} was there already: updated its driver from {}.",
+            inf.display()
+        );
+    }
+    if installed.restart_needed {
+        anstream::println!("{RESTART}");
+    }
+    Ok(Exit::Passed)
+}
+
+/// Removes the device.
+pub fn remove(args: &Remove) -> Result<Exit> {
+    let removed = target::remove(args.delete_driver)?;
+    if removed.devices.is_empty() {
+        return Err(Error::could_not_run(format!(
+            "no device has the hardware ID {}: there is nothing to remove",
+            interlock_abi::HARDWARE_ID
+        )));
+    }
+    for device in &removed.devices {
+        anstream::println!("Removed {device}.");
+    }
+    for package in &removed.packages {
+        anstream::println!("Deleted the driver package {package}.");
+    }
+    if removed.restart_needed {
+        anstream::println!("{RESTART}");
+    }
+    Ok(Exit::Passed)
+}
+
+/// Tells how the device is.
+pub fn status() -> Result<Exit> {
+    let devnodes = target::devnodes()?;
+    if devnodes.is_empty() {
+        return Err(Error::could_not_run(format!(
+            "no device has the hardware ID {}: `harness install` makes one",
+            interlock_abi::HARDWARE_ID
+        )));
+    }
+    let mut healthy = true;
+    for devnode in &devnodes {
+        anstream::println!("device     {}", devnode.instance);
+        anstream::println!("condition  {}", devnode.condition);
+        let inf = devnode.inf.as_deref();
+        anstream::println!("inf        {}", inf.unwrap_or("not told by this system"));
+        healthy &= matches!(devnode.condition, Condition::Started | Condition::Unknown);
+    }
+    let service = target::service_state()?;
+    anstream::println!("service    {service}");
+    let device = Device::open()?;
+    let version = device.version()?;
+    anstream::println!(
+        "driver     {}.{}.{} (interface version {})",
+        version.major,
+        version.minor,
+        version.patch,
+        version.abi
+    );
+    let counters = device.counters()?;
+    anstream::println!(
+        "counters   {} submitted = {} completed + {} cancelled + {} aborted + {} pending; \
+         {} rejected",
+        counters.submitted,
+        counters.completed,
+        counters.cancelled,
+        counters.aborted,
+        counters.pending,
+        counters.rejected
+    );
+    Ok(if healthy { Exit::Passed } else { Exit::Failed })
+}
+
+fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe()
+        .map_err(|error| Error::could_not_run(format!("where is this program? {error}")))?;
+    Ok(program.with_file_name(name))
+}

@@ -1,0 +1,33 @@
+//! Drives interlock.sys from user mode and says whether it keeps its word.
+
+#![deny(unsafe_code)]
+
+mod cli;
+mod commands;
+mod error;
+mod fuzz;
+mod report;
+mod scenarios;
+mod status;
+mod stress;
+#[cfg_attr(
+    not(windows),
+    expect(dead_code, reason = "some of it takes a kernel to be used")
+)]
+mod target;
+#[cfg(windows)]
+#[expect(unsafe_code, reason = "calling Win32 is unsafe")]
+mod win32;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let exit = commands::execute(&cli.command).unwrap_or_else(|error| {
+        anstream::eprintln!("harness: {error}");
+        error.exit()
+    });
+    exit.into()
+}

@@ -1,0 +1,33 @@
+//! Requests that the driver must refuse.
+
+use fastrand::Rng;
+
+use super::session::{Session, Tally};
+use super::{Context, Verdict, ensure};
+use crate::fuzz;
+
+/// Random requests that are wrong in one way or in several.
+pub fn random(context: &Context) -> Verdict {
+    let session = Session::begin()?;
+    let rounds = context.rounds(10_000);
+    let mut rng = Rng::with_seed(context.seed);
+    for round in 0..rounds {
+        let request = fuzz::malformed(&mut rng);
+        let end = session
+            .device
+            .call(request.code, &request.input, request.output_len)?;
+        let right =
+            end.status == request.expected && end.information == 0 && end.rest_is_untouched();
+        ensure(right, || {
+            format!(
+                "request {round} of --seed {}: {request:02x?}\nended with {}, Information {}, \
+                 output {:02x?}",
+                context.seed, end.status, end.information, end.output
+            )
+        })?;
+    }
+    session.settle(Tally {
+        rejected: rounds,
+        ..Tally::default()
+    })
+}

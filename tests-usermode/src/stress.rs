@@ -1,0 +1,253 @@
+//! Many requests from many threads, ended in every way at random.
+
+mod orders;
+mod worker;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use indicatif::{ProgressBar, ProgressStyle};
+use interlock_abi::Counters;
+
+use crate::cli::Stress;
+use crate::error::{Error, Exit, Result};
+use crate::scenarios::Halt;
+use crate::target::Device;
+use orders::Orders;
+use worker::Worker;
+
+/// What the threads share.
+#[derive(Debug)]
+struct Shared {
+    /// Whether the threads are to end what they have and stop.
+    stop: AtomicBool,
+    /// How many requests were sent to pend.
+    submitted: AtomicU64,
+    /// How many of them ended with success.
+    completed: AtomicU64,
+    /// How many of them ended as cancelled.
+    cancelled: AtomicU64,
+    /// How many requests the completing requests say that they completed.
+    claimed: AtomicU64,
+    /// The order numbers of the completed requests.
+    orders: Mutex<Orders>,
+    /// What went wrong.
+    failures: Mutex<Vec<String>>,
+}
+
+impl Shared {
+    fn new(before: &Counters) -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            submitted: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            claimed: AtomicU64::new(0),
+            orders: Mutex::new(Orders::after(before.completed)),
+            failures: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Notes what went wrong and stops everybody.
+    fn fail(&self, failure: String) {
+        lock(&self.failures).push(failure);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Compares what the threads saw with what the device has counted.
+    fn settle(&self, before: &Counters, after: &Counters) {
+        let (submitted, completed) = (count(&self.submitted), count(&self.completed));
+        let (cancelled, claimed) = (count(&self.cancelled), count(&self.claimed));
+        let expected = Counters {
+            submitted: before.submitted + submitted,
+            completed: before.completed + completed,
+            cancelled: before.cancelled + cancelled,
+            ..*before
+        };
+        if submitted != completed + cancelled {
+            self.fail(format!(
+                "{submitted} requests were sent, but {completed} ended as completed and \
+                 {cancelled} as cancelled"
+            ));
+        }
+        if claimed != completed {
+            self.fail(format!(
+                "the driver says that it completed {claimed} requests, but {completed} ended so"
+            ));
+        }
+        if *after != expected {
+            self.fail(format!(
+                "the counters do not add up:\nexpected {expected:?}\n but they are {after:?}"
+            ));
+        }
+        let complete = lock(&self.orders).check(completed);
+        if let Err(failure) = complete {
+            self.fail(failure);
+        }
+    }
+}
+
+/// Locks a mutex. What a panicking thread leaves behind is no worse than what is looked for here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// `stress`
+pub fn stress(args: &Stress) -> Result<Exit> {
+    let device = Device::open()?;
+    let before = device.counters()?;
+    if before.pending != 0 {
+        return Err(Error::could_not_run(format!(
+            "{} requests pend already: does somebody else use the device?",
+            before.pending
+        )));
+    }
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    anstream::println!(
+        "stress: {} s, {} threads, {} pending (seed: {seed})",
+        args.seconds,
+        args.threads,
+        args.pending
+    );
+    let shared = Shared::new(&before);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let mut rng = Rng::with_seed(seed);
+        for thread in 0..args.threads {
+            let quota = share(args.pending, args.threads, thread);
+            let (rng, shared) = (rng.fork(), &shared);
+            scope.spawn(move || {
+                let worked = Worker::new(shared, thread, quota, rng).and_then(Worker::work);
+                if let Err(Halt::Failed(failure) | Halt::Ignored(failure)) = worked {
+                    shared.fail(format!("thread {thread}: {failure}"));
+                }
+            });
+        }
+        show_progress(&shared, Duration::from_secs(args.seconds), start);
+        shared.stop.store(true, Ordering::Relaxed);
+    });
+    // After a failure nothing adds up, and it is the failure that counts.
+    if lock(&shared.failures).is_empty() {
+        shared.settle(&before, &device.counters()?);
+    }
+    Ok(report(&shared, start.elapsed()))
+}
+
+/// How many of the pending requests are one thread's.
+fn share(pending: u32, threads: u16, thread: u16) -> usize {
+    let (pending, threads, thread) = (pending as usize, usize::from(threads), usize::from(thread));
+    pending / threads + usize::from(thread < pending % threads)
+}
+
+/// Shows how it goes until the time is over or something went wrong.
+fn show_progress(shared: &Shared, duration: Duration, start: Instant) {
+    let bar = ProgressBar::new(duration.as_secs());
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} s  {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    while start.elapsed() < duration && !shared.stopped() {
+        let ended = ended(shared);
+        bar.set_message(format!("{ended} ended, {}", rate(ended, start.elapsed())));
+        bar.set_position(start.elapsed().as_secs());
+        thread::sleep(Duration::from_millis(100));
+    }
+    bar.finish_and_clear();
+}
+
+fn ended(shared: &Shared) -> u64 {
+    count(&shared.completed) + count(&shared.cancelled)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn rate(ended: u64, duration: Duration) -> String {
+    format!("{:.0} a second", ended as f64 / duration.as_secs_f64())
+}
+
+fn report(shared: &Shared, duration: Duration) -> Exit {
+    let ended = ended(shared);
+    anstream::println!(
+        "{ended} requests ended in {:.1} s, {}: {} completed, {} cancelled",
+        duration.as_secs_f64(),
+        rate(ended, duration),
+        count(&shared.completed),
+        count(&shared.cancelled)
+    );
+    let failures = lock(&shared.failures);
+    for failure in failures.iter() {
+        anstream::println!("FAILED: {failure}");
+    }
+    if !failures.is_empty() {
+        return Exit::Failed;
+    }
+    anstream::println!("ok: none was lost, none ended twice, and the counters add up");
+    Exit::Passed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Shared, lock, share};
+    use interlock_abi::Counters;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn the_shares_add_up() {
+        for (pending, threads) in [(1000, 4), (10, 3), (2, 5)] {
+            let shares = (0..threads).map(|thread| share(pending, threads, thread));
+            assert_eq!(shares.sum::<usize>(), pending as usize);
+        }
+    }
+
+    /// Settles a run in which three requests were sent, two completed and one cancelled.
+    fn settle(change: impl FnOnce(&Shared, &mut Counters)) -> Vec<String> {
+        let before = Counters {
+            submitted: 10,
+            completed: 6,
+            cancelled: 4,
+            ..Counters::default()
+        };
+        let mut after = Counters {
+            submitted: 13,
+            completed: 8,
+            cancelled: 5,
+            ..before
+        };
+        let shared = Shared::new(&before);
+        shared.submitted.store(3, Ordering::Relaxed);
+        shared.completed.store(2, Ordering::Relaxed);
+        shared.cancelled.store(1, Ordering::Relaxed);
+        shared.claimed.store(2, Ordering::Relaxed);
+        for order in [8, 7] {
+            lock(&shared.orders).record(order).expect("not seen before");
+        }
+        change(&shared, &mut after);
+        shared.settle(&before, &after);
+        lock(&shared.failures).clone()
+    }
+
+    #[test]
+    fn what_adds_up_is_right() {
+        assert_eq!(settle(|_, _| ()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_found() {
+        let lost = settle(|shared, _| shared.submitted.store(4, Ordering::Relaxed));
+        assert!(lost[0].starts_with("4 requests were sent"), "{lost:?}");
+        let claimed = settle(|shared, _| shared.claimed.store(3, Ordering::Relaxed));
+        assert!(claimed[0].starts_with("the driver says"), "{claimed:?}");
+        let rejected = settle(|_, after| after.rejected = 1);
+        assert!(rejected[0].starts_with("the counters"), "{rejected:?}");
+        let pending = settle(|_, after| after.pending = 1);
+        assert!(pending[0].starts_with("the counters"), "{pending:?}");
+    }
+}

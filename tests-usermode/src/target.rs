@@ -1,0 +1,161 @@
+//! The kernel that the scenarios run on: the device that they open and the requests that they send.
+//!
+//! On Windows, and under Wine, this is the real device. Elsewhere nothing can be opened.
+
+mod calls;
+#[cfg(not(windows))]
+mod none;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::status::Status;
+
+#[cfg(not(windows))]
+pub use none::{Device, Request, bring_back, devnodes, install, remove, service_state, take_away};
+
+#[cfg(windows)]
+pub use crate::win32::{
+    Device, Request, bring_back, devnodes, install, remove, service_state, take_away,
+};
+
+/// How long anything may take that should take no time at all.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What an output buffer is filled with before it is sent: bytes that the driver does not write.
+const UNTOUCHED: u8 = 0xA5;
+
+/// The access that a handle is opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `GENERIC_READ`
+    Read,
+    /// `GENERIC_WRITE`
+    Write,
+    /// `GENERIC_READ | GENERIC_WRITE`
+    ReadWrite,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// Its final status.
+    pub status: Status,
+    /// How many bytes of the output buffer the driver says that it wrote. A request that was refused
+    /// without pending has no I/O status block written for it by the I/O manager: then it is 0.
+    pub information: usize,
+    /// The whole output buffer, the part that was not written included.
+    pub output: Vec<u8>,
+}
+
+impl Completion {
+    /// Whether the output buffer beyond `information` is as it was sent.
+    pub fn rest_is_untouched(&self) -> bool {
+        let rest = self.output.get(self.information..);
+        rest.is_some_and(|rest| rest.iter().all(|byte| *byte == UNTOUCHED))
+    }
+}
+
+/// An output buffer to send, filled so that what was not written to can be told.
+pub fn blank(len: usize) -> Vec<u8> {
+    vec![UNTOUCHED; len]
+}
+
+/// What `install` did.
+#[derive(Clone, Copy, Debug)]
+pub struct Installed {
+    /// Whether it made the device; otherwise it was there and got its driver updated.
+    pub created: bool,
+    /// Whether the system must be restarted before the driver is in use.
+    pub restart_needed: bool,
+}
+
+/// What `remove` did.
+#[derive(Clone, Debug, Default)]
+pub struct Removed {
+    /// The instance IDs of the devices that it removed.
+    pub devices: Vec<String>,
+    /// The driver packages that it deleted.
+    pub packages: Vec<String>,
+    /// Whether the system must be restarted before the devices are gone.
+    pub restart_needed: bool,
+}
+
+/// A device that has Interlock's hardware ID, as Plug and Play knows it.
+#[derive(Clone, Debug)]
+pub struct Devnode {
+    /// Its device instance ID.
+    pub instance: String,
+    /// Whether it works.
+    pub condition: Condition,
+    /// The INF in the system's INF folder that it was installed from.
+    pub inf: Option<String>,
+}
+
+/// What the system says of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It is started.
+    Started,
+    /// It is not started, and has no problem.
+    Stopped,
+    /// It has a problem, by its `CM_PROB` code.
+    Problem(u32),
+    /// It is registered but not there.
+    Absent,
+    /// The system does not tell.
+    Unknown,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => f.write_str("started"),
+            Self::Stopped => f.write_str("not started"),
+            Self::Problem(code) => write!(f, "problem code {code}{}", problem(*code)),
+            Self::Absent => f.write_str("registered, but not there"),
+            Self::Unknown => f.write_str("not told by this system"),
+        }
+    }
+}
+
+/// What the problem codes that a driver under test meets most often mean.
+const fn problem(code: u32) -> &'static str {
+    match code {
+        10 => ": the driver failed to start the device",
+        14 => ": the system must be restarted",
+        21 => ": the device is being removed",
+        22 => ": the device is disabled",
+        28 => ": no driver is installed",
+        31 | 39 => ": the driver could not be loaded",
+        38 => ": an earlier instance of the driver is still loaded; restart",
+        48 => ": the driver is blocked on this system",
+        52 => ": the driver is not signed by anyone trusted here; is test signing on?",
+        _ => "",
+    }
+}
+
+/// What came of taking the device away under its users.
+#[derive(Debug)]
+pub enum TakenAway {
+    /// It is gone; [`bring_back`] makes it as it was.
+    Gone(Gone),
+    /// The system left it as it was, for this reason.
+    Refused(String),
+}
+
+/// What [`bring_back`] needs to know of the device that was taken away.
+#[derive(Debug)]
+pub enum Gone {
+    /// Its device node is still registered.
+    Stopped {
+        /// The device node.
+        devnode: u32,
+    },
+    /// It must be installed again.
+    Unregistered {
+        /// The INF that it was installed from.
+        inf: PathBuf,
+    },
+}

@@ -1,0 +1,70 @@
+//! The real device, through Win32 and `SetupAPI`: the only place in the harness with `unsafe` code.
+
+mod device;
+mod devices;
+mod event;
+mod install;
+mod library;
+mod privilege;
+mod registry;
+mod request;
+mod service;
+mod take_away;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::windows::ffi::OsStrExt;
+
+use windows_sys::core::GUID;
+
+use crate::error::Error;
+
+pub use device::Device;
+pub use install::{devnodes, install, remove};
+pub use request::Request;
+pub use service::service_state;
+pub use take_away::{bring_back, take_away};
+
+/// The device interface's GUID.
+static INTERFACE: GUID = {
+    let (data1, data2, data3, data4) = interlock_abi::INTERFACE_GUID;
+    GUID {
+        data1,
+        data2,
+        data3,
+        data4,
+    }
+};
+
+/// A string as Win32 takes it: UTF-16 with a NUL at its end.
+fn wide(string: impl AsRef<OsStr>) -> Vec<u16> {
+    string.as_ref().encode_wide().chain([0]).collect()
+}
+
+/// A UTF-16 string up to its NUL.
+fn from_wide(wide: &[u16]) -> String {
+    let end = wide.iter().position(|unit| *unit == 0);
+    String::from_utf16_lossy(&wide[..end.unwrap_or(wide.len())])
+}
+
+/// `size_of::<T>()` as Win32's structures want it in their `cbSize`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a Win32 structure is small"
+)]
+const fn size<T>() -> u32 {
+    size_of::<T>() as u32
+}
+
+/// The calling thread's last Win32 error as a failure of `what`.
+fn last_error(what: &str) -> Error {
+    Error::failed(format!("{what}: {}", io::Error::last_os_error()))
+}
+
+/// What a Win32 function that returns a `BOOL` has answered.
+fn succeeded(answer: windows_sys::core::BOOL, what: &str) -> crate::error::Result<()> {
+    if answer == 0 {
+        return Err(last_error(what));
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Open handles of the device.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::{AsRawHandle, OwnedHandle};
+use std::ptr;
+use std::sync::Arc;
+
+use windows_sys::Wdk::System::IO::NtDeviceIoControlFile;
+use windows_sys::Win32::Foundation::ERROR_NOT_FOUND;
+use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_OVERLAPPED;
+use windows_sys::Win32::System::IO::{CancelIo, CancelIoEx};
+
+use super::devices::interface_path;
+use super::request::{InFlight, Request};
+use crate::error::{Error, Result};
+use crate::status::Status;
+use crate::target::Access;
+
+/// An open handle of the device. Dropping it closes the handle, whether or not requests are pending.
+#[derive(Debug)]
+pub struct Device {
+    file: Arc<OwnedHandle>,
+}
+
+impl Device {
+    /// Opens the device with read and write access.
+    pub fn open() -> Result<Self> {
+        Self::open_with(Access::ReadWrite)
+    }
+
+    /// Opens the device, which is found by its interface, for overlapped I/O.
+    pub fn open_with(access: Access) -> Result<Self> {
+        let path = interface_path()?.ok_or_else(|| {
+            Error::could_not_run(
+                "no Interlock device is there: `harness install` installs it, \
+                 `harness status` says what is wrong with it",
+            )
+        })?;
+        let file = OpenOptions::new()
+            .read(access != Access::Write)
+            .write(access != Access::Read)
+            .custom_flags(FILE_FLAG_OVERLAPPED)
+            .open(&path)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => Error::could_not_run(
+                    "the device opens for administrators alone: run this as an administrator",
+                ),
+                _ => Error::could_not_run(format!("cannot open {path}: {error}")),
+            })?;
+        Ok(Self {
+            file: Arc::new(file.into()),
+        })
+    }
+
+    /// Sends a request, which may end at once, later, or when it is cancelled.
+    ///
+    /// This is what `DeviceIoControl` does with an `OVERLAPPED`, but for the status:
+    /// `DeviceIoControl` gives a refusal as a Win32 error, which stands for several statuses.
+    pub fn submit(&self, code: u32, input: &[u8], output: Vec<u8>) -> Result<Request> {
+        let no_event = |error| Error::failed(format!("CreateEvent: {error}"));
+        let io = InFlight::new(input, output).map_err(no_event)?;
+        let (input, output) = (io.input(), io.output());
+        let length = |length: usize| {
+            u32::try_from(length).map_err(|_| Error::failed("a buffer of more than 4 GiB"))
+        };
+        let (input_len, output_len) = (length(input.len())?, length(output.len())?);
+        // SAFETY: the handle and the event are open. The buffers are as long as is said; they and the
+        // I/O status block live in `io`, which `Request` keeps in its place until the request has
+        // ended. The kernel reads the input, and writes to the atomics alone.
+        let answer = unsafe {
+            NtDeviceIoControlFile(
+                self.file.as_raw_handle(),
+                io.event().handle(),
+                None,
+                ptr::null(),
+                io.io_status_block(),
+                code,
+                input.as_ptr().cast(),
+                input_len,
+                output.as_ptr().cast_mut().cast(),
+                output_len,
+            )
+        };
+        Ok(Request::new(&self.file, io, Status(answer.cast_unsigned())))
+    }
+
+    /// Closes the handle, whether or not requests are pending.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Cancels every request of this handle (`CancelIoEx` without an `OVERLAPPED`); returns whether
+    /// there was any.
+    pub fn cancel_all(&self) -> Result<bool> {
+        // SAFETY: the handle is open, and no `OVERLAPPED` means every request.
+        let found = unsafe { CancelIoEx(self.file.as_raw_handle(), ptr::null()) };
+        cancelled(found, "CancelIoEx")
+    }
+
+    /// Cancels every request that the calling thread sent through this handle (`CancelIo`).
+    pub fn cancel_threads_own(&self) -> Result<()> {
+        // SAFETY: the handle is open.
+        let found = unsafe { CancelIo(self.file.as_raw_handle()) };
+        cancelled(found, "CancelIo").map(drop)
+    }
+}
+
+/// Whether a cancel function found something to cancel.
+pub(super) fn cancelled(found: windows_sys::core::BOOL, what: &str) -> Result<bool> {
+    if found != 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(ERROR_NOT_FOUND.cast_signed()) {
+        return Ok(false);
+    }
+    Err(Error::failed(format!("{what}: {error}")))
+}

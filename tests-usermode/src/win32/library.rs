@@ -1,0 +1,21 @@
+//! Functions that are looked up at run time, since not every system has them.
+
+use std::ffi::CStr;
+
+use windows_sys::Win32::Foundation::FARPROC;
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+
+use super::wide;
+
+/// A function of a library that this program imports, if the library has it.
+pub fn function(library: &str, name: &CStr) -> FARPROC {
+    let library = wide(library);
+    // SAFETY: the name ends with a NUL.
+    let library = unsafe { GetModuleHandleW(library.as_ptr()) };
+    if library.is_null() {
+        return None;
+    }
+    // SAFETY: the library is loaded, and stays so since this program imports it; the name ends with a
+    // NUL.
+    unsafe { GetProcAddress(library, name.as_ptr().cast()) }
+}

@@ -1,0 +1,90 @@
+//! The program as a whole, on a machine that has no device: what it prints and how it exits.
+
+use std::process::{Command, Output};
+
+fn harness(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_harness"))
+        .args(arguments)
+        .output()
+        .expect("the harness was built and can be run")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn help_says_what_to_do_and_passes() {
+    let output = harness(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = stdout(&output);
+    for line in [
+        "Usage: harness",
+        "Examples:",
+        "harness install",
+        "Exit code:",
+    ] {
+        assert!(help.contains(line), "{line} is not in:\n{help}");
+    }
+}
+
+#[test]
+fn bad_usage_could_not_run() {
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run", "--exact"],
+        &["stress", "--threads", "none"],
+    ] {
+        let output = harness(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains("--help"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn list_names_every_scenario_of_the_document() {
+    let output = harness(&["list"]);
+    assert_eq!(output.status.code(), Some(0));
+    let listed = stdout(&output);
+    let document = include_str!("../SCENARIOS.md");
+    for line in listed.lines() {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        assert!(document.contains(&format!("| `{name}` |")), "{name}");
+    }
+    assert!(listed.lines().count() >= 19, "{listed}");
+}
+
+#[test]
+fn a_filter_that_selects_nothing_could_not_run() {
+    let output = harness(&["run", "no_such_scenario"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("`harness list`"));
+    assert_eq!(stdout(&output), "");
+}
+
+#[cfg(not(windows))]
+#[test]
+fn without_a_kernel_whatever_needs_one_says_so() {
+    for arguments in [
+        &["install"][..],
+        &["remove"],
+        &["status"],
+        &["run"],
+        &["run", "--format", "json"],
+        &["stress", "--seconds", "1"],
+    ] {
+        let output = harness(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let said = stderr(&output);
+        assert!(
+            said.contains("this build has no kernel"),
+            "{arguments:?}: {said}"
+        );
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+}
