@@ -1,0 +1,162 @@
+//! The interleavings of cancellation with a queue's other operations, played step by step.
+//!
+//! Under Wine one thread runs both a driver's dispatch routines and its Cancel routines, so the halves
+//! of `IoCancelIrp` never fall between the steps of an insertion or a removal. Here they do.
+
+mod common;
+
+use common::{Loaded, TestIrp, holds};
+use nt::{IRP_MJ_CLEANUP, IRP_MJ_DEVICE_CONTROL, STATUS_PENDING, STATUS_SUCCESS};
+use pinned_init::{PinInit, pin_data, try_pin_init};
+use wdm::{
+    Device, FileId, Guid, Handled, Irp, IrpQueue, IrpView, NtStatus, PassiveLevel, QueueCallbacks,
+    irql::NoSpinLockHeld,
+};
+
+/// The IOCTLs of the test's device: pend this request, or complete the oldest that pends.
+const PEND: u32 = 0x22_2000;
+const COMPLETE: u32 = 0x22_2004;
+
+const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
+
+/// Counts nothing: the IRPs of these tests know how they ended.
+struct Quiet;
+
+impl QueueCallbacks for Quiet {
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+}
+
+#[pin_data]
+struct Waiters {
+    #[pin]
+    queue: IrpQueue<Quiet>,
+}
+
+impl Device for Waiters {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    fn add(_: &mut PassiveLevel) -> impl PinInit<Self, NtStatus> {
+        try_pin_init!(Self { queue <- IrpQueue::new(Quiet) }? NtStatus)
+    }
+
+    fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+        if irp.code() == PEND {
+            return self.queue.insert(irp, irql);
+        }
+        let status = match self.queue.remove_first(irql) {
+            Some(pended) => {
+                pended.complete(NtStatus::SUCCESS, irql);
+                NtStatus::SUCCESS
+            }
+            None => NtStatus::NOT_FOUND,
+        };
+        irp.complete(status, irql)
+    }
+
+    fn cleanup(&self, file: FileId, irql: &mut PassiveLevel) {
+        self.queue.cleanup(file, irql);
+    }
+
+    fn query_remove(&self, irql: &mut PassiveLevel) {
+        self.queue.refuse(NtStatus::DELETE_PENDING, irql);
+    }
+
+    fn cancel_remove(&self, irql: &mut PassiveLevel) {
+        self.queue.accept(irql);
+    }
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        self.queue.purge(NtStatus::DELETE_PENDING, irql);
+    }
+}
+
+wdm::driver_entry!(Waiters);
+
+fn load() -> Loaded {
+    Loaded::new(driver_entry)
+}
+
+impl Loaded {
+    /// Pends a request of a file.
+    fn pend(&self, file: usize) -> TestIrp {
+        let irp = TestIrp::new(PEND, file);
+        assert_eq!(self.send(IRP_MJ_DEVICE_CONTROL, &irp), STATUS_PENDING);
+        irp
+    }
+
+    /// Completes the oldest request, and says whether there was one.
+    fn complete(&self) -> bool {
+        self.send(IRP_MJ_DEVICE_CONTROL, &TestIrp::new(COMPLETE, 0)) == STATUS_SUCCESS
+    }
+
+    fn cleanup(&self, file: usize) {
+        self.send(IRP_MJ_CLEANUP, &TestIrp::new(0, file));
+    }
+}
+
+#[test]
+fn a_request_pends_until_it_is_completed_or_cancelled() {
+    let driver = load();
+    let (a, b) = (driver.pend(1), driver.pend(1));
+    assert_eq!((a.ended(), b.ended(), holds()), (None, None, 2));
+    assert!(b.cancel());
+    assert_eq!((a.ended(), b.ended(), holds()), (None, CANCELLED, 1));
+    assert!(driver.complete());
+    assert_eq!((a.ended(), holds()), (Some(STATUS_SUCCESS), 0));
+    assert!(!a.cancel() && !driver.complete());
+}
+
+#[test]
+fn a_request_that_was_cancelled_before_it_is_queued_ends_at_once() {
+    let driver = load();
+    let irp = TestIrp::new(PEND, 1);
+    // There is no Cancel routine yet, so whoever cancels can do no more than set Irp->Cancel.
+    assert!(!irp.cancel());
+    assert_eq!(driver.send(IRP_MJ_DEVICE_CONTROL, &irp), STATUS_PENDING);
+    assert_eq!((irp.ended(), holds()), (CANCELLED, 0));
+    assert!(!driver.complete());
+}
+
+#[test]
+fn a_remover_leaves_a_request_whose_cancel_routine_was_taken_and_goes_on_to_the_next() {
+    let driver = load();
+    let (a, b) = (driver.pend(1), driver.pend(1));
+    let cancelling = a.begin_cancel();
+    assert!(driver.complete());
+    assert_eq!((a.ended(), b.ended()), (None, Some(STATUS_SUCCESS)));
+    // The Cancel routine finds the request off the list, and that is harmless.
+    assert!(cancelling.finish());
+    assert_eq!((a.ended(), holds()), (CANCELLED, 0));
+    assert!(!driver.complete());
+}
+
+#[test]
+fn requests_around_one_that_is_being_cancelled_stay_in_order() {
+    let driver = load();
+    let (a, b, c) = (driver.pend(1), driver.pend(1), driver.pend(1));
+    let cancelling = b.begin_cancel();
+    assert!(cancelling.finish());
+    assert!(driver.complete());
+    assert_eq!(
+        (a.ended(), b.ended(), c.ended()),
+        (Some(STATUS_SUCCESS), CANCELLED, None)
+    );
+    assert!(driver.complete());
+    assert_eq!((c.ended(), holds()), (Some(STATUS_SUCCESS), 0));
+}
+
+#[test]
+fn cleanup_cancels_its_own_files_requests_and_leaves_what_the_cancel_routine_has() {
+    let driver = load();
+    let (a, b, other) = (driver.pend(1), driver.pend(1), driver.pend(2));
+    let cancelling = a.begin_cancel();
+    driver.cleanup(1);
+    assert_eq!(
+        (a.ended(), b.ended(), other.ended()),
+        (None, CANCELLED, None)
+    );
+    assert!(cancelling.finish());
+    assert_eq!((a.ended(), holds()), (CANCELLED, 1));
+    assert!(driver.complete());
+    assert_eq!((other.ended(), holds()), (Some(STATUS_SUCCESS), 0));
+}

@@ -1,0 +1,385 @@
+//! As much of a kernel as a device on `wdm` needs to get and end IRPs: enough to play single
+//! interleavings step by step, as the caller of `IoCancelIrp` sees them.
+//!
+//! It keeps the IRQL of the thread and stops at what Driver Verifier would stop at: a spin lock that is
+//! taken twice, an IRP completed twice, under a lock, with a Cancel routine set or as pending.
+
+use std::{
+    alloc::{Layout, alloc_zeroed},
+    cell::Cell,
+    ffi::{c_char, c_void},
+    mem::offset_of,
+    ptr::null_mut,
+};
+
+use nt::{
+    DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, FILE_OBJECT, GUID, HANDLE, IO_REMOVE_LOCK,
+    IO_STACK_LOCATION, IRP, KEVENT, KSPIN_LOCK, OBJECT_ATTRIBUTES, UNICODE_STRING,
+};
+
+const PASSIVE_LEVEL: u8 = 0;
+const DISPATCH_LEVEL: u8 = 2;
+
+thread_local! {
+    static IRQL: Cell<u8> = const { Cell::new(PASSIVE_LEVEL) };
+    static CANCEL_LOCK: Cell<bool> = const { Cell::new(false) };
+    /// How many holds the last remove lock has.
+    static HOLDS: Cell<i32> = const { Cell::new(0) };
+}
+
+/// What the IRPs of these tests keep in `UserIosb`, which is the I/O manager's: how often they ended.
+const COMPLETIONS: usize = offset_of!(IRP, UserIosb);
+
+/// Zeroed memory for good.
+fn zeroed<T>() -> *mut T {
+    // SAFETY: no type here has size zero.
+    unsafe { alloc_zeroed(Layout::new::<T>()) }.cast()
+}
+
+/// Stops the test: nothing may unwind through the driver's routines.
+fn stop(what: &str) -> ! {
+    eprintln!("stopped: {what}");
+    std::process::abort()
+}
+
+fn require(holds: bool, what: &str) {
+    if !holds {
+        stop(what);
+    }
+}
+
+/// A driver that was loaded, and its one device.
+pub struct Loaded {
+    driver: *mut DRIVER_OBJECT,
+    device: *mut DEVICE_OBJECT,
+}
+
+impl Loaded {
+    /// Calls `DriverEntry` and AddDevice.
+    pub fn new(
+        entry: unsafe extern "C" fn(*mut DRIVER_OBJECT, *mut UNICODE_STRING) -> i32,
+    ) -> Self {
+        let driver = zeroed::<DRIVER_OBJECT>();
+        // SAFETY: the driver object is this function's.
+        unsafe { (*driver).DriverExtension = zeroed::<DRIVER_EXTENSION>() };
+        // SAFETY: `entry` is a DriverEntry, at PASSIVE_LEVEL.
+        assert_eq!(unsafe { entry(driver, zeroed()) }, 0);
+        // SAFETY: DriverEntry filled the driver object in.
+        let extension = unsafe { (*driver).DriverExtension };
+        // SAFETY: as above.
+        let extension = unsafe { &*extension };
+        let add_device = extension.AddDevice.expect("DriverEntry sets AddDevice");
+        let pdo = zeroed::<DEVICE_OBJECT>();
+        // SAFETY: AddDevice gets a driver object and a physical device object, at PASSIVE_LEVEL.
+        assert_eq!(unsafe { add_device(driver, pdo) }, 0);
+        // SAFETY: IoCreateDevice, below, linked the new device object in.
+        let device = unsafe { (*driver).DeviceObject };
+        Self { driver, device }
+    }
+
+    /// Sends an IRP to a dispatch routine; the answer must fit what became of it.
+    pub fn send(&self, major: usize, irp: &TestIrp) -> i32 {
+        // SAFETY: the IRP is the I/O manager's, that is, the test's, until the driver is called.
+        let stack = unsafe { &mut *irp.stack };
+        stack.MajorFunction = u8::try_from(major).expect("a major function");
+        stack.DeviceObject = self.device;
+        // SAFETY: DriverEntry filled the driver object in.
+        let routine = unsafe { &*self.driver }.MajorFunction[major];
+        let routine = routine.expect("DriverEntry sets the dispatch routine");
+        // SAFETY: the IRP was sent to the device by its current stack location.
+        let status = unsafe { routine(self.device, irp.irp) };
+        require(
+            IRQL.get() == PASSIVE_LEVEL,
+            "IRQL changed over a dispatch (0xC9 05)",
+        );
+        let marked = stack.Control & nt::SL_PENDING_RETURNED != 0;
+        require(
+            marked == (status == nt::STATUS_PENDING),
+            "marked pending, but not returned so",
+        );
+        status
+    }
+}
+
+/// How many IRPs and calls hold this thread's device.
+pub fn holds() -> i32 {
+    HOLDS.get()
+}
+
+/// An `IRP_MJ_DEVICE_CONTROL` with no buffers.
+pub struct TestIrp {
+    pub irp: *mut IRP,
+    stack: *mut IO_STACK_LOCATION,
+}
+
+impl TestIrp {
+    pub fn new(code: u32, file: usize) -> Self {
+        let (irp, stack) = (zeroed::<IRP>(), zeroed::<IO_STACK_LOCATION>());
+        // 64-bit Windows has CurrentStackLocation 0x40 into Tail.Overlay, and IoControlCode 0x10 into
+        // Parameters.
+        // SAFETY: the IRP is this function's.
+        let current = unsafe { irp.byte_add(offset_of!(IRP, Tail) + 0x40) };
+        // SAFETY: as above.
+        unsafe { current.cast::<*mut IO_STACK_LOCATION>().write(stack) };
+        // SAFETY: the stack location is this function's.
+        let parameter = unsafe { stack.byte_add(offset_of!(IO_STACK_LOCATION, Parameters) + 0x10) };
+        // SAFETY: as above.
+        unsafe { parameter.cast::<u32>().write(code) };
+        // SAFETY: as above. Nobody follows the file object.
+        unsafe { (*stack).FileObject = std::ptr::without_provenance_mut::<FILE_OBJECT>(file) };
+        Self { irp, stack }
+    }
+
+    /// The status that the IRP ended with; `None` while it pends.
+    pub fn ended(&self) -> Option<i32> {
+        // SAFETY: these IRPs are never freed.
+        let completions = unsafe { self.irp.byte_add(COMPLETIONS) }.cast::<usize>();
+        // SAFETY: as above.
+        let completions = unsafe { completions.read() };
+        // SAFETY: as above.
+        (completions == 1).then(|| unsafe { nt::irp::status(self.irp) })
+    }
+
+    /// The first half of `IoCancelIrp`: sets `Irp->Cancel` and takes the Cancel routine, with the
+    /// cancel spin lock held from here to [`Cancelling::finish`].
+    pub fn begin_cancel(&self) -> Cancelling<'_> {
+        // SAFETY: these IRPs are never freed.
+        unsafe { (*self.irp).Cancel = 1 };
+        // SAFETY: as above.
+        let routine = unsafe { nt::irp::IoSetCancelRoutine(self.irp, None) };
+        Cancelling { irp: self, routine }
+    }
+
+    /// `IoCancelIrp`.
+    pub fn cancel(&self) -> bool {
+        self.begin_cancel().finish()
+    }
+}
+
+/// An `IoCancelIrp` that has taken the Cancel routine and not called it yet.
+pub struct Cancelling<'a> {
+    irp: &'a TestIrp,
+    routine: nt::PDRIVER_CANCEL,
+}
+
+impl Cancelling<'_> {
+    /// Calls the Cancel routine, if there was one.
+    pub fn finish(self) -> bool {
+        let Some(routine) = self.routine else {
+            return false;
+        };
+        let mut irql = 0;
+        IoAcquireCancelSpinLock(&raw mut irql);
+        // SAFETY: the driver has not completed an IRP whose Cancel routine it found taken.
+        unsafe { (*self.irp.irp).CancelIrql = irql };
+        // SAFETY: the routine is called as IoCancelIrp calls it, with the lock held.
+        unsafe { routine(null_mut(), self.irp.irp) };
+        require(
+            IRQL.get() == PASSIVE_LEVEL,
+            "a Cancel routine left the IRQL raised",
+        );
+        true
+    }
+}
+
+// SAFETY: no other function of this program has the name; so for every routine below.
+#[unsafe(no_mangle)]
+extern "C" fn IoAcquireCancelSpinLock(irql: *mut u8) {
+    require(
+        !CANCEL_LOCK.replace(true),
+        "the cancel spin lock is taken twice",
+    );
+    // SAFETY: the caller gives room for an IRQL.
+    unsafe { irql.write(IRQL.replace(DISPATCH_LEVEL)) };
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoReleaseCancelSpinLock(irql: u8) {
+    require(
+        CANCEL_LOCK.replace(false),
+        "the cancel spin lock is released, but not held",
+    );
+    IRQL.set(irql);
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
+    // SAFETY: the caller gives room for a lock.
+    unsafe { lock.write(0) };
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeAcquireSpinLockRaiseToDpc(lock: *mut KSPIN_LOCK) -> u8 {
+    let irql = IRQL.replace(DISPATCH_LEVEL);
+    KeAcquireSpinLockAtDpcLevel(lock);
+    irql
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) {
+    require(
+        IRQL.get() == DISPATCH_LEVEL,
+        "AtDpc below DISPATCH_LEVEL (0xC4 40)",
+    );
+    // SAFETY: the lock was initialised, and there is one thread.
+    let held = unsafe { lock.replace(1) };
+    require(held == 0, "a spin lock is taken twice (0xC4 1000)");
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeReleaseSpinLockFromDpcLevel(lock: *mut KSPIN_LOCK) {
+    require(
+        IRQL.get() == DISPATCH_LEVEL,
+        "FromDpc below DISPATCH_LEVEL (0xC4 41)",
+    );
+    // SAFETY: the lock was initialised, and there is one thread.
+    let held = unsafe { lock.replace(0) };
+    require(held == 1, "a spin lock is released that is not held (0x10)");
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, irql: u8) {
+    KeReleaseSpinLockFromDpcLevel(lock);
+    IRQL.set(irql);
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
+    require(
+        IRQL.get() == PASSIVE_LEVEL,
+        "an IRP is completed under a spin lock",
+    );
+    // SAFETY: these IRPs are never freed.
+    let status = unsafe { nt::irp::status(irp) };
+    require(
+        status != nt::STATUS_PENDING,
+        "an IRP is completed as pending (0xC9 06)",
+    );
+    // SAFETY: as above.
+    let routine = unsafe { nt::irp::IoSetCancelRoutine(irp, None) };
+    require(
+        routine.is_none(),
+        "an IRP is completed with a Cancel routine set (0x48)",
+    );
+    // SAFETY: as above.
+    let completions = unsafe { irp.byte_add(COMPLETIONS) }.cast::<usize>();
+    // SAFETY: as above.
+    let before = unsafe { completions.replace(1) };
+    require(before == 0, "an IRP is completed twice (0x44)");
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoInitializeRemoveLockEx(_: *mut IO_REMOVE_LOCK, _: u32, _: u32, _: u32, _: u32) {
+    HOLDS.set(0);
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoAcquireRemoveLockEx(
+    _: *mut IO_REMOVE_LOCK,
+    _: *mut c_void,
+    _: *const c_char,
+    _: u32,
+    _: u32,
+) -> i32 {
+    HOLDS.set(HOLDS.get() + 1);
+    0
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoReleaseRemoveLockEx(_: *mut IO_REMOVE_LOCK, _: *mut c_void, _: u32) {
+    HOLDS.set(HOLDS.get() - 1);
+    require(
+        HOLDS.get() >= 0,
+        "the remove lock is released once too often",
+    );
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoCreateDevice(
+    driver: *mut DRIVER_OBJECT,
+    extension: u32,
+    _: *mut UNICODE_STRING,
+    _: u32,
+    _: u32,
+    _: u8,
+    device: *mut *mut DEVICE_OBJECT,
+) -> i32 {
+    require(
+        extension <= 4096,
+        "the extension is larger than this kernel makes them",
+    );
+    let object = zeroed::<DEVICE_OBJECT>();
+    // SAFETY: the device object is this function's.
+    unsafe { (*object).DeviceExtension = zeroed::<[u128; 256]>().cast() };
+    // SAFETY: the driver object is the caller's.
+    unsafe { (*driver).DeviceObject = object };
+    // SAFETY: the caller gives room for the answer.
+    unsafe { device.write(object) };
+    0
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoAttachDeviceToDeviceStack(
+    _: *mut DEVICE_OBJECT,
+    target: *mut DEVICE_OBJECT,
+) -> *mut DEVICE_OBJECT {
+    target
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoRegisterDeviceInterface(
+    _: *mut DEVICE_OBJECT,
+    _: *const GUID,
+    _: *mut UNICODE_STRING,
+    _: *mut UNICODE_STRING,
+) -> i32 {
+    0
+}
+
+// SAFETY: as above. It takes more arguments than these, and looks at none.
+#[unsafe(no_mangle)]
+extern "C" fn DbgPrintEx(_: u32, _: u32, _: *const c_char) -> u32 {
+    0
+}
+
+/// Routines that no test here comes to: PnP has no part in cancellation.
+macro_rules! not_reached {
+    ($($routine:ident($($argument:ty),*) $(-> $answer:ty)?;)*) => {
+        $(
+            // SAFETY: as above.
+            #[unsafe(no_mangle)]
+            extern "C" fn $routine($(_: $argument),*) $(-> $answer)? {
+                stop(concat!(stringify!($routine), " is not in this kernel"))
+            }
+        )*
+    };
+}
+
+not_reached! {
+    IoDeleteDevice(*mut DEVICE_OBJECT);
+    IoDetachDevice(*mut DEVICE_OBJECT);
+    IoReleaseRemoveLockAndWaitEx(*mut IO_REMOVE_LOCK, *mut c_void, u32);
+    IoSetDeviceInterfaceState(*mut UNICODE_STRING, u8) -> i32;
+    IofCallDriver(*mut DEVICE_OBJECT, *mut IRP) -> i32;
+    KeBugCheckEx(u32, u64, u64, u64, u64);
+    KeInitializeEvent(*mut KEVENT, i32, u8);
+    KeSetEvent(*mut KEVENT, i32, u8) -> i32;
+    KeWaitForSingleObject(*mut c_void, i32, i8, u8, *mut i64) -> i32;
+    RtlFreeUnicodeString(*mut UNICODE_STRING);
+    ZwClose(HANDLE) -> i32;
+    ZwOpenKey(*mut HANDLE, u32, *mut OBJECT_ATTRIBUTES) -> i32;
+    ZwQueryValueKey(HANDLE, *mut UNICODE_STRING, i32, *mut c_void, u32, *mut u32) -> i32;
+}
