@@ -60,7 +60,7 @@ impl Device for Interlock {
             Err(status) => {
                 self.accounts().update(irql, |counts| counts.rejected += 1);
                 log::write(
-                    Level::Warning,
+                    Level::Trace,
                     irql,
                     format_args!("IOCTL {:#010x} refused with {status:?}", irp.code()),
                 );
