@@ -1,12 +1,20 @@
-//! The interleavings of cancellation with a queue's other operations, played step by step.
+//! The interleavings of cancellation with a queue's other operations and with the device's removal,
+//! played step by step.
 //!
 //! Under Wine one thread runs both a driver's dispatch routines and its Cancel routines, so the halves
 //! of `IoCancelIrp` never fall between the steps of an insertion or a removal. Here they do.
 
 mod common;
 
-use common::{Loaded, TestIrp, holds};
-use nt::{IRP_MJ_CLEANUP, IRP_MJ_DEVICE_CONTROL, STATUS_PENDING, STATUS_SUCCESS};
+use std::{cell::Cell, rc::Rc};
+
+use common::{Loaded, TestIrp, devices, holds, is_interface_enabled};
+use nt::{
+    IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL,
+    IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_REMOVE_DEVICE,
+    IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, STATUS_DELETE_PENDING, STATUS_PENDING,
+    STATUS_SUCCESS,
+};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     Device, FileId, Guid, Handled, Irp, IrpQueue, IrpView, NtStatus, PassiveLevel, QueueCallbacks,
@@ -18,6 +26,12 @@ const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
 
 const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
+const GONE: Option<i32> = Some(STATUS_DELETE_PENDING);
+
+thread_local! {
+    /// What happens between the I/O manager's call of the dispatch routine and the insertion.
+    static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+}
 
 /// Counts nothing: the IRPs of these tests know how they ended.
 struct Quiet;
@@ -41,6 +55,9 @@ impl Device for Waiters {
 
     fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         if irp.code() == PEND {
+            if let Some(meanwhile) = MEANWHILE.take() {
+                meanwhile();
+            }
             return self.queue.insert(irp, irql);
         }
         let status = match self.queue.remove_first(irql) {
@@ -159,4 +176,72 @@ fn cleanup_cancels_its_own_files_requests_and_leaves_what_the_cancel_routine_has
     assert_eq!((a.ended(), holds()), (CANCELLED, 1));
     assert!(driver.complete());
     assert_eq!((other.ended(), holds()), (Some(STATUS_SUCCESS), 0));
+}
+
+#[test]
+fn a_device_that_may_be_removed_refuses_what_would_wait_until_it_is_not_removed_after_all() {
+    let driver = load();
+    assert_eq!(driver.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
+    assert!(is_interface_enabled());
+    let before = driver.pend(1);
+    assert_eq!(driver.pnp(IRP_MN_QUERY_REMOVE_DEVICE), STATUS_SUCCESS);
+    let refused = driver.pend(1);
+    assert_eq!((before.ended(), refused.ended(), holds()), (None, GONE, 1));
+    assert_eq!(driver.pnp(IRP_MN_CANCEL_REMOVE_DEVICE), STATUS_SUCCESS);
+    let after = driver.pend(1);
+    assert!(driver.complete() && driver.complete() && !driver.complete());
+    let ended = (before.ended(), after.ended(), holds());
+    assert_eq!(ended, (Some(STATUS_SUCCESS), Some(STATUS_SUCCESS), 0));
+    assert!(is_interface_enabled());
+}
+
+#[test]
+fn a_removed_device_has_ended_every_request_and_refuses_all_but_close() {
+    let driver = load();
+    assert_eq!(driver.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
+    let pending = [driver.pend(1), driver.pend(2)];
+    assert_eq!(driver.pnp(IRP_MN_QUERY_REMOVE_DEVICE), STATUS_SUCCESS);
+    assert_eq!(driver.pnp(IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
+    assert_eq!(pending.each_ref().map(TestIrp::ended), [GONE; 2]);
+    assert_eq!((is_interface_enabled(), devices(), holds()), (false, 0, 0));
+    for (major, status) in [
+        (IRP_MJ_DEVICE_CONTROL, STATUS_DELETE_PENDING),
+        (IRP_MJ_CREATE, STATUS_DELETE_PENDING),
+        (IRP_MJ_CLEANUP, STATUS_SUCCESS),
+        (IRP_MJ_CLOSE, STATUS_SUCCESS),
+    ] {
+        let irp = TestIrp::new(PEND, 1);
+        assert_eq!(driver.send(major, &irp), status);
+        assert_eq!(irp.ended(), Some(status));
+    }
+}
+
+#[test]
+fn a_surprise_removal_leaves_a_request_to_its_cancel_routine_and_the_removal_waits_for_it() {
+    let driver = load();
+    assert_eq!(driver.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
+    let (a, b) = (driver.pend(1), driver.pend(1));
+    let cancelling = a.begin_cancel();
+    assert_eq!(driver.pnp(IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+    assert_eq!((a.ended(), b.ended(), holds()), (None, GONE, 1));
+    let late = TestIrp::new(PEND, 1);
+    let status = driver.send(IRP_MJ_DEVICE_CONTROL, &late);
+    assert_eq!((status, late.ended()), (STATUS_DELETE_PENDING, GONE));
+    assert!(cancelling.finish());
+    assert_eq!((a.ended(), holds()), (CANCELLED, 0));
+    assert_eq!(driver.pnp(IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
+    assert_eq!(devices(), 0);
+}
+
+#[test]
+fn a_request_that_is_being_queued_while_the_device_goes_is_refused() {
+    let driver = Rc::new(load());
+    assert_eq!(driver.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
+    let pnp_manager = Rc::clone(&driver);
+    MEANWHILE.set(Some(Box::new(move || {
+        assert_eq!(pnp_manager.pnp(IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+    })));
+    let late = driver.pend(1);
+    assert_eq!((late.ended(), holds()), (GONE, 0));
+    assert_eq!(driver.pnp(IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
 }

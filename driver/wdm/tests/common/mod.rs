@@ -1,5 +1,5 @@
-//! As much of a kernel as a device on `wdm` needs to get and end IRPs: enough to play single
-//! interleavings step by step, as the caller of `IoCancelIrp` sees them.
+//! As much of a kernel as a device on `wdm` needs to come, get and end IRPs, and go: enough to play
+//! single interleavings step by step, as the caller of `IoCancelIrp` and the PnP manager see them.
 //!
 //! It keeps the IRQL of the thread and stops at what Driver Verifier would stop at: a spin lock that is
 //! taken twice, an IRP completed twice, under a lock, with a Cancel routine set or as pending.
@@ -19,12 +19,16 @@ use nt::{
 
 const PASSIVE_LEVEL: u8 = 0;
 const DISPATCH_LEVEL: u8 = 2;
+const STATUS_NOT_SUPPORTED: i32 = 0xC000_00BB_u32.cast_signed();
 
 thread_local! {
     static IRQL: Cell<u8> = const { Cell::new(PASSIVE_LEVEL) };
     static CANCEL_LOCK: Cell<bool> = const { Cell::new(false) };
-    /// How many holds the last remove lock has.
+    /// How many holds this thread's device has.
     static HOLDS: Cell<i32> = const { Cell::new(0) };
+    static REMOVED: Cell<bool> = const { Cell::new(false) };
+    static INTERFACE_ENABLED: Cell<bool> = const { Cell::new(false) };
+    static DEVICES: Cell<i32> = const { Cell::new(0) };
 }
 
 /// What the IRPs of these tests keep in `UserIosb`, which is the I/O manager's: how often they ended.
@@ -34,6 +38,11 @@ const COMPLETIONS: usize = offset_of!(IRP, UserIosb);
 fn zeroed<T>() -> *mut T {
     // SAFETY: no type here has size zero.
     unsafe { alloc_zeroed(Layout::new::<T>()) }.cast()
+}
+
+/// Where an IRP has its `CurrentStackLocation`: on 64-bit Windows 0x40 into Tail.Overlay.
+fn current_stack_location(irp: *mut IRP) -> *mut *mut IO_STACK_LOCATION {
+    irp.wrapping_byte_add(offset_of!(IRP, Tail) + 0x40).cast()
 }
 
 /// Stops the test: nothing may unwind through the driver's routines.
@@ -101,26 +110,50 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// Sends a PnP request.
+    pub fn pnp(&self, minor: u8) -> i32 {
+        let irp = TestIrp::new(0, 0);
+        // SAFETY: the IRP is the test's.
+        unsafe { (*irp.stack).MinorFunction = minor };
+        // A PnP request comes with this status, for nobody to have handled it yet.
+        // SAFETY: as above.
+        unsafe { nt::irp::set_status(irp.irp, STATUS_NOT_SUPPORTED) };
+        let status = self.send(nt::IRP_MJ_PNP, &irp);
+        assert_eq!(irp.ended(), Some(status));
+        status
+    }
+}
+
 /// How many IRPs and calls hold this thread's device.
 pub fn holds() -> i32 {
     HOLDS.get()
 }
 
+/// Whether user mode can find this thread's device by its interface.
+pub fn is_interface_enabled() -> bool {
+    INTERFACE_ENABLED.get()
+}
+
+/// How many device objects this thread's driver has made and not deleted.
+pub fn devices() -> i32 {
+    DEVICES.get()
+}
+
 /// An `IRP_MJ_DEVICE_CONTROL` with no buffers.
 pub struct TestIrp {
     pub irp: *mut IRP,
+    /// The driver's stack location; the lower driver's lies before it.
     stack: *mut IO_STACK_LOCATION,
 }
 
 impl TestIrp {
     pub fn new(code: u32, file: usize) -> Self {
-        let (irp, stack) = (zeroed::<IRP>(), zeroed::<IO_STACK_LOCATION>());
-        // 64-bit Windows has CurrentStackLocation 0x40 into Tail.Overlay, and IoControlCode 0x10 into
-        // Parameters.
+        let (irp, stack) = (zeroed::<IRP>(), zeroed::<[IO_STACK_LOCATION; 2]>());
+        let stack = stack.cast::<IO_STACK_LOCATION>().wrapping_add(1);
         // SAFETY: the IRP is this function's.
-        let current = unsafe { irp.byte_add(offset_of!(IRP, Tail) + 0x40) };
-        // SAFETY: as above.
-        unsafe { current.cast::<*mut IO_STACK_LOCATION>().write(stack) };
+        unsafe { current_stack_location(irp).write(stack) };
+        // 64-bit Windows has IoControlCode 0x10 into Parameters.
         // SAFETY: the stack location is this function's.
         let parameter = unsafe { stack.byte_add(offset_of!(IO_STACK_LOCATION, Parameters) + 0x10) };
         // SAFETY: as above.
@@ -279,6 +312,7 @@ extern "C" fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
 #[unsafe(no_mangle)]
 extern "C" fn IoInitializeRemoveLockEx(_: *mut IO_REMOVE_LOCK, _: u32, _: u32, _: u32, _: u32) {
     HOLDS.set(0);
+    REMOVED.set(false);
 }
 
 // SAFETY: as above.
@@ -290,6 +324,9 @@ extern "C" fn IoAcquireRemoveLockEx(
     _: u32,
     _: u32,
 ) -> i32 {
+    if REMOVED.get() {
+        return nt::STATUS_DELETE_PENDING;
+    }
     HOLDS.set(HOLDS.get() + 1);
     0
 }
@@ -301,6 +338,17 @@ extern "C" fn IoReleaseRemoveLockEx(_: *mut IO_REMOVE_LOCK, _: *mut c_void, _: u
     require(
         HOLDS.get() >= 0,
         "the remove lock is released once too often",
+    );
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoReleaseRemoveLockAndWaitEx(lock: *mut IO_REMOVE_LOCK, tag: *mut c_void, size: u32) {
+    IoReleaseRemoveLockEx(lock, tag, size);
+    REMOVED.set(true);
+    require(
+        HOLDS.get() == 0,
+        "the removal waits for a request that nobody ends",
     );
 }
 
@@ -319,6 +367,7 @@ extern "C" fn IoCreateDevice(
         extension <= 4096,
         "the extension is larger than this kernel makes them",
     );
+    DEVICES.set(DEVICES.get() + 1);
     let object = zeroed::<DEVICE_OBJECT>();
     // SAFETY: the device object is this function's.
     unsafe { (*object).DeviceExtension = zeroed::<[u128; 256]>().cast() };
@@ -355,7 +404,85 @@ extern "C" fn DbgPrintEx(_: u32, _: u32, _: *const c_char) -> u32 {
     0
 }
 
-/// Routines that no test here comes to: PnP has no part in cancellation.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoDetachDevice(_: *mut DEVICE_OBJECT) {}
+
+/// The memory stays, as it does while a handle is open.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoDeleteDevice(_: *mut DEVICE_OBJECT) {
+    DEVICES.set(DEVICES.get() - 1);
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IoSetDeviceInterfaceState(_: *mut UNICODE_STRING, enable: u8) -> i32 {
+    INTERFACE_ENABLED.set(enable != 0);
+    0
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn RtlFreeUnicodeString(_: *mut UNICODE_STRING) {}
+
+/// The lower driver, which completes whatever comes with success.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+    let current = current_stack_location(irp);
+    // SAFETY: the caller has the IRP.
+    let upper = unsafe { current.read() };
+    let stack = upper.wrapping_sub(1);
+    // SAFETY: as above.
+    unsafe { current.write(stack) };
+    // SAFETY: as above.
+    unsafe { nt::irp::set_status(irp, 0) };
+    // SAFETY: the stack location is the lower driver's, or lent to it by the upper one.
+    let stack = unsafe { &*stack };
+    let Some(routine) = stack.CompletionRoutine else {
+        IofCompleteRequest(irp, 0);
+        return 0;
+    };
+    // SAFETY: as above.
+    unsafe { current.write(upper) };
+    // SAFETY: the routine is called as the I/O manager calls it.
+    let answer = unsafe { routine(device, irp, stack.Context) };
+    require(
+        answer == nt::STATUS_MORE_PROCESSING_REQUIRED,
+        "the IRP is not taken back",
+    );
+    0
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeEvent(event: *mut KEVENT, _: i32, state: u8) {
+    // SAFETY: the caller gives room for an event.
+    unsafe { event.cast::<u64>().write(state.into()) };
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeSetEvent(event: *mut KEVENT, _: i32, _: u8) -> i32 {
+    // SAFETY: the event was initialised.
+    i32::from(unsafe { event.cast::<u64>().replace(1) } != 0)
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeWaitForSingleObject(event: *mut c_void, _: i32, _: i8, _: u8, _: *mut i64) -> i32 {
+    require(
+        IRQL.get() == PASSIVE_LEVEL,
+        "a wait at DISPATCH_LEVEL (0xC4 3B)",
+    );
+    // SAFETY: the event was initialised.
+    let set = unsafe { event.cast::<u64>().read() };
+    require(set == 1, "a wait for what never comes");
+    0
+}
+
+/// Routines that no test here comes to.
 macro_rules! not_reached {
     ($($routine:ident($($argument:ty),*) $(-> $answer:ty)?;)*) => {
         $(
@@ -369,16 +496,7 @@ macro_rules! not_reached {
 }
 
 not_reached! {
-    IoDeleteDevice(*mut DEVICE_OBJECT);
-    IoDetachDevice(*mut DEVICE_OBJECT);
-    IoReleaseRemoveLockAndWaitEx(*mut IO_REMOVE_LOCK, *mut c_void, u32);
-    IoSetDeviceInterfaceState(*mut UNICODE_STRING, u8) -> i32;
-    IofCallDriver(*mut DEVICE_OBJECT, *mut IRP) -> i32;
     KeBugCheckEx(u32, u64, u64, u64, u64);
-    KeInitializeEvent(*mut KEVENT, i32, u8);
-    KeSetEvent(*mut KEVENT, i32, u8) -> i32;
-    KeWaitForSingleObject(*mut c_void, i32, i8, u8, *mut i64) -> i32;
-    RtlFreeUnicodeString(*mut UNICODE_STRING);
     ZwClose(HANDLE) -> i32;
     ZwOpenKey(*mut HANDLE, u32, *mut OBJECT_ATTRIBUTES) -> i32;
     ZwQueryValueKey(HANDLE, *mut UNICODE_STRING, i32, *mut c_void, u32, *mut u32) -> i32;
