@@ -43,7 +43,7 @@ impl Device for Interlock {
         log::write(
             Level::Info,
             irql,
-            format_args!("loaded, ABI version {ABI_VERSION}"),
+            format_args!("interlock: loaded, ABI version {ABI_VERSION}"),
         );
         Ok(())
     }
@@ -62,7 +62,10 @@ impl Device for Interlock {
                 log::write(
                     Level::Trace,
                     irql,
-                    format_args!("IOCTL {:#010x} refused with {status:?}", irp.code()),
+                    format_args!(
+                        "interlock: IOCTL {:#010x} refused with {status:?}",
+                        irp.code()
+                    ),
                 );
                 return irp.complete(status, irql);
             }
@@ -113,7 +116,7 @@ impl Device for Interlock {
             Level::Info,
             irql,
             format_args!(
-                "removed: {submitted} submitted, {completed} completed, {cancelled} cancelled, \
+                "interlock: removed: {submitted} submitted, {completed} completed, {cancelled} cancelled, \
                  {aborted} aborted"
             ),
         );

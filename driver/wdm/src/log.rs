@@ -39,7 +39,8 @@ pub fn set_limit(limit: u32) {
     LIMIT.store(limit, Ordering::Relaxed);
 }
 
-/// Sends a line to the kernel debugger, as component `IHVDRIVER` (`DbgPrintEx`).
+/// Sends a line to the kernel debugger, as component `IHVDRIVER` (`DbgPrintEx`), which many drivers
+/// share: let the line say whose it is.
 ///
 /// A line longer than 200 bytes is cut. The debugger too filters by component and level:
 /// `ed nt!Kd_IHVDRIVER_Mask 0xf` shows all.
@@ -51,7 +52,7 @@ pub fn set_limit(limit: u32) {
 ///
 /// ```no_run
 /// fn started(irql: &mut wdm::PassiveLevel) {
-///     wdm::log::write(wdm::log::Level::Info, irql, format_args!("started"));
+///     wdm::log::write(wdm::log::Level::Info, irql, format_args!("mydriver: started"));
 /// }
 /// ```
 pub fn write<L: NoSpinLockHeld>(level: Level, _irql: &mut L, message: fmt::Arguments<'_>) {
@@ -62,7 +63,7 @@ pub fn write<L: NoSpinLockHeld>(level: Level, _irql: &mut L, message: fmt::Argum
 pub(crate) fn dropped_irp() {
     send(
         Level::Error,
-        format_args!("an IRP was dropped, and is completed with STATUS_INTERNAL_ERROR"),
+        format_args!("wdm: an IRP was dropped, and is completed with STATUS_INTERNAL_ERROR"),
     );
 }
 
@@ -82,7 +83,7 @@ fn send(level: Level, message: fmt::Arguments<'_>) {
         nt::DbgPrintEx(
             nt::DPFLTR_IHVDRIVER_ID,
             level as u32,
-            c"interlock: %s\n".as_ptr(),
+            c"%s\n".as_ptr(),
             line.bytes.as_ptr(),
         );
     }

@@ -14,7 +14,7 @@ pub(crate) struct RemoveLock(UnsafeCell<MaybeUninit<nt::IO_REMOVE_LOCK>>);
 const SIZE: u32 = size_of::<nt::IO_REMOVE_LOCK>() as u32;
 
 /// The pool tag of what Driver Verifier keeps on a remove lock.
-const TAG: u32 = u32::from_le_bytes(*b"klnI");
+const TAG: u32 = u32::from_le_bytes(*b"wdmR");
 
 impl RemoveLock {
     /// Room for a lock, to be initialised where it stays.
