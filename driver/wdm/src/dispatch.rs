@@ -4,7 +4,10 @@
 //! [`finish`]; one that is passed on, when the lower driver has been called.
 
 use crate::{
-    Device, FileId, Irp, NtStatus, PassiveLevel, device::Extension, forward::pass_down, irp::finish,
+    Device, FileId, Irp, NtStatus, PassiveLevel,
+    device::Extension,
+    forward::pass_down,
+    irp::{complete_request, finish},
 };
 
 /// Completes an IRP that has no hold of the remove lock, since the device is being removed.
@@ -12,12 +15,8 @@ use crate::{
 /// # Safety
 /// The caller owns the IRP and gives it up, at `PASSIVE_LEVEL`.
 pub(crate) unsafe fn complete_unheld(irp: *mut nt::IRP, status: NtStatus) -> i32 {
-    // SAFETY: the caller owns the IRP.
-    unsafe { nt::irp::set_status(irp, status.to_raw()) };
-    // SAFETY: as above.
-    unsafe { nt::irp::set_information(irp, 0) };
     // SAFETY: the caller gives the IRP up; no driver code has set a Cancel routine or taken a lock.
-    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    unsafe { complete_request(irp, status, 0) };
     status.to_raw()
 }
 
@@ -104,8 +103,7 @@ pub(crate) unsafe extern "C" fn device_control<D: Device>(
         return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
     }
     // The IRP's hold goes with the IRP, maybe before the device's routine returns. A second one, for the
-    // call, keeps the state until then. It cannot fail but while the first is there to wait for, and then
-    // the device has begun to go.
+    // call, keeps the state until then. It is refused if the removal has begun since the first was taken.
     let call = object.cast();
     if !extension.remove_lock.acquire(call) {
         // SAFETY: as above, and the IRP has a hold.

@@ -304,18 +304,27 @@ impl Drop for PendedIrp {
 /// Completes an IRP and gives its hold of the device's remove lock back.
 ///
 /// # Safety
-/// The caller owns the IRP as [`PendedIrp::from_raw`] says, gives it up, holds no spin lock, and is at
-/// `DISPATCH_LEVEL` or lower.
+/// As for [`complete_request`], and the device's remove lock is held for the IRP.
 pub(crate) unsafe fn finish(irp: *mut nt::IRP, status: NtStatus, information: usize) {
     // SAFETY: the caller owns the IRP.
     let device = unsafe { nt::irp::device_object(irp) };
-    // SAFETY: as above.
+    // SAFETY: passed on to the caller.
+    unsafe { complete_request(irp, status, information) };
+    // SAFETY: the IRP's hold, given back here and nowhere else, has kept the device until now. The
+    // IRP's address serves as the hold's name only: the IRP itself is gone.
+    unsafe { Extension::release(device, irp) };
+}
+
+/// Completes an IRP (`IoCompleteRequest`).
+///
+/// # Safety
+/// The caller owns the IRP, which has no Cancel routine, gives it up, holds no spin lock, and is at
+/// `DISPATCH_LEVEL` or lower.
+pub(crate) unsafe fn complete_request(irp: *mut nt::IRP, status: NtStatus, information: usize) {
+    // SAFETY: the caller owns the IRP.
     unsafe { nt::irp::set_status(irp, status.to_raw()) };
     // SAFETY: as above.
     unsafe { nt::irp::set_information(irp, information) };
     // SAFETY: the caller gives the IRP up; it has no Cancel routine, and no lock is held.
     unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
-    // SAFETY: the IRP's hold, given back here and nowhere else, has kept the device until now. The
-    // IRP's address serves as the hold's name only: the IRP itself is gone.
-    unsafe { Extension::release(device, irp) };
 }
