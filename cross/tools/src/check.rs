@@ -5,7 +5,7 @@ use std::{env, fmt};
 use object::{
     LittleEndian as LE,
     pe::{
-        self, IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
+        IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
         IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA, IMAGE_DLLCHARACTERISTICS_NX_COMPAT,
         IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_DISCARDABLE,
         IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_NOT_PAGED, IMAGE_SCN_MEM_WRITE,
@@ -154,13 +154,6 @@ fn sections(sections: &[Section]) -> Vec<Finding> {
 
 fn contents(image: &Image, private_paths: &[String]) -> Vec<Finding> {
     let pdb = image.pdb().unwrap_or_else(|| "none is named".into());
-    let load_config = image
-        .file
-        .data_directory(pe::IMAGE_DIRECTORY_ENTRY_LOAD_CONFIG);
-    let cookie = match load_config.map(|entry| entry.size.get(LE)) {
-        None | Some(0) => "none, and no load configuration: no code in the image uses one",
-        Some(_) => "there is a load configuration",
-    };
     vec![
         ("relocations", relocations(image)),
         ("entry point", entry_point(image)),
@@ -170,8 +163,6 @@ fn contents(image: &Image, private_paths: &[String]) -> Vec<Finding> {
             "no path of the build machine",
             paths(image.data, private_paths),
         ),
-        // For the reader: Rust code has no stack cookie, which is what Windows looks here for.
-        ("stack cookie", Ok(cookie.into())),
     ]
 }
 
