@@ -31,9 +31,17 @@ awk 'BEGIN { print "LIBRARY ntoskrnl.exe\nEXPORTS" }
 x86_64-w64-mingw32-dlltool -d "$out/ntosbase.def" -l "$out/libntosbase.a"
 
 gcc=(x86_64-w64-mingw32-gcc-win32 -std=gnu11 -O2 -Wall -Wextra -Werror)
+objects=()
+# compile FILE FLAG...
+compile() {
+    "${gcc[@]}" "${@:2}" -c -o "$out/$1.o" "$here/$1.c"
+    objects+=("$out/$1.o")
+}
 # The DDK's headers do not go with windows.h in one file.
-for file in irp cleanup; do
-    "${gcc[@]}" -isystem /usr/x86_64-w64-mingw32/include/ddk -c -o "$out/$file.o" "$here/$file.c"
+for file in cancel cleanup devqueue interlocked irp zone; do
+    compile "$file" -isystem /usr/x86_64-w64-mingw32/include/ddk
 done
-"${gcc[@]}" -D__USE_MINGW_ANSI_STDIO=1 -shared -o "$out/ntoskrnl.exe" \
-    "$here/ntoskrnl.c" "$here/pool.c" "$out/irp.o" "$out/cleanup.o" "$out/ntoskrnl.def" "$out/libntosbase.a" -lntdll
+for file in dpc host irql ntoskrnl pool spinlock timer; do
+    compile "$file" -D__USE_MINGW_ANSI_STDIO=1
+done
+"${gcc[@]}" -shared -o "$out/ntoskrnl.exe" "${objects[@]}" "$out/ntoskrnl.def" "$out/libntosbase.a" -lntdll

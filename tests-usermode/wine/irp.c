@@ -11,6 +11,8 @@
 #define _NTOSKRNL_ /* defines the routines that the header declares */
 #include <ntddk.h>
 
+#include "host.h"
+
 #define SEND_TAG 0x646e6553 /* Send */
 #define IRPS_KEPT 16384 /* more than can pend at one time while one request waits in line */
 
@@ -51,7 +53,9 @@ void NTAPI IofCompleteRequest(PIRP irp, CCHAR boost)
     /* Wine's routine is in the stack location of the device that the request was sent to. */
     PIO_STACK_LOCATION first = (PIO_STACK_LOCATION)(irp + 1) + irp->StackCount - 1;
     struct send_result *send = NULL;
+    int locks = thread_get().locks;
 
+    if (locks) violation(CALLER, "%s with %d spin locks held", __func__, locks);
     if (irp->RequestorMode == UserMode && first->CompletionRoutine)
         send = wine_ExAllocatePoolWithTag(NonPagedPool, sizeof(*send), SEND_TAG);
     if (send)

@@ -1,21 +1,18 @@
 /*
  * The PE that completes Wine's ntoskrnl.exe, under Wine's own name for it: it defines the routines
  * that routines.h lists and forwards every other export to ntosbase.dll, a copy of Wine's. It is
- * loaded by each winedevice.exe, the user-mode process in which Wine runs drivers, so everything
- * here is plain user mode: the log is a file, a "bug check" is a line in it.
+ * loaded by each winedevice.exe, the user-mode process in which Wine runs drivers.
  */
 
 #define WIN32_NO_STATUS /* ntstatus.h has them all */
+#include "dpc.h"
+#include "host.h"
 #include "pool.h"
 #undef WIN32_NO_STATUS
 
 #include <ntstatus.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <winternl.h>
-
-#define LOG_FILE "\\temp\\ntoskrnl.log" /* in the Windows directory; run.sh reads it */
 
 #define PAGE_SIZE 4096
 #define POOL_ALIGNMENT 16
@@ -40,31 +37,8 @@ enum { NonPagedPoolExecute = 0, PagedPool = 1, NonPagedPoolNx = 512 };
 /* Wine's own, by the names that build.sh gives them in the import library. */
 void WINAPI wine_ExFreePoolWithTag(void *address, ULONG tag);
 NTSTATUS WINAPI wine_ZwUnloadDriver(const UNICODE_STRING *service);
+BOOLEAN WINAPI IoCancelIrp(void *irp); /* ours, in cancel.c */
 void WINAPI RtlRaiseStatus(NTSTATUS status);
-
-static char log_path[MAX_PATH];
-
-void report(const char *format, ...)
-{
-    char line[512];
-    va_list arguments;
-    HANDLE file;
-    DWORD written;
-    int length;
-
-    va_start(arguments, format);
-    length = vsnprintf(line, sizeof(line) - 1, format, arguments);
-    va_end(arguments);
-    if (length < 0) return;
-    if (length > (int)sizeof(line) - 2) length = sizeof(line) - 2;
-    line[length++] = '\n';
-
-    /* One write to a file opened for appending: the lines of several processes do not mix. */
-    file = CreateFileA(log_path, FILE_APPEND_DATA, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_ALWAYS, 0, NULL);
-    if (file == INVALID_HANDLE_VALUE) return;
-    WriteFile(file, line, length, &written, NULL);
-    CloseHandle(file);
-}
 
 static void *allocation_failed(ULONG64 flags, NTSTATUS status)
 {
@@ -77,8 +51,10 @@ void *WINAPI ExAllocatePool2(ULONG64 flags, SIZE_T size, ULONG tag)
     ULONG64 type = flags & POOL_TYPES;
     BOOL one_type = type && !(type & (type - 1));
     SIZE_T alignment = POOL_ALIGNMENT;
-    int pool_type = NonPagedPoolNx;
+    int pool_type = NonPagedPoolNx, locks = thread_get().locks;
     void *address;
+
+    if (locks) violation(CALLER, "%s with %d spin locks held", __func__, locks);
 
     if (!one_type || !tag || (flags & POOL_FLAGS_REQUIRED & ~POOL_FLAGS_KNOWN))
         return allocation_failed(flags, STATUS_INVALID_PARAMETER);
@@ -94,7 +70,7 @@ void *WINAPI ExAllocatePool2(ULONG64 flags, SIZE_T size, ULONG tag)
     if (flags & POOL_FLAG_CACHE_ALIGNED) alignment = CACHE_LINE;
     if (size >= PAGE_SIZE) alignment = PAGE_SIZE;
 
-    address = pool_allocate(pool_type, size, alignment, tag, __builtin_return_address(0));
+    address = pool_allocate(pool_type, size, alignment, tag, CALLER);
     if (!address) return allocation_failed(flags, STATUS_INSUFFICIENT_RESOURCES);
     if (!(flags & POOL_FLAG_UNINITIALIZED)) memset(address, 0, size);
     return address;
@@ -108,6 +84,15 @@ void WINAPI ExFreePoolWithTag(void *address, ULONG tag)
 void WINAPI ExFreePool(void *address)
 {
     ExFreePoolWithTag(address, 0);
+}
+
+LARGE_INTEGER WINAPI KeQueryPerformanceCounter(LARGE_INTEGER *frequency)
+{
+    LARGE_INTEGER counter;
+
+    if (frequency) QueryPerformanceFrequency(frequency);
+    QueryPerformanceCounter(&counter);
+    return counter;
 }
 
 /* winedevice.exe calls this when a driver's service is stopped. When it returns, the driver's
@@ -128,23 +113,37 @@ NTSTATUS WINAPI ZwUnloadDriver(const UNICODE_STRING *service)
         report("driver %s not unloaded: status 0x%08lx", name, (unsigned long)status);
     else
     {
-        struct pool_totals totals = pool_close_unloaded_images();
+        struct pool_totals totals;
 
+        dpcs_close_unloaded_image(name);
+        timers_close_unloaded_image(name);
+        totals = pool_close_unloaded_images();
         report("driver %s unloaded: %zu blocks, %zu bytes of pool not freed (allocated %zu, freed %zu)", name,
                totals.blocks, totals.bytes, totals.allocated, totals.freed);
     }
     return status;
 }
 
+/* Wine calls some of its own routines without going through our exports, so the first bytes of such
+ * a routine become a jump to ours: mov rax, ours; jmp rax. */
+static BOOL redirect(const char *name, void *ours)
+{
+    BYTE *wines = (BYTE *)GetProcAddress(GetModuleHandleA("ntosbase.dll"), name), jump[12] = {0x48, 0xb8};
+    DWORD protection;
+
+    memcpy(jump + 2, &ours, sizeof(ours));
+    memcpy(jump + 10, "\xff\xe0", 2);
+    if (!wines || !VirtualProtect(wines, sizeof(jump), PAGE_EXECUTE_READWRITE, &protection)) return FALSE;
+    memcpy(wines, jump, sizeof(jump));
+    return VirtualProtect(wines, sizeof(jump), protection, &protection);
+}
+
 BOOL WINAPI DllMain(HINSTANCE instance, DWORD reason, void *reserved)
 {
-    UINT length;
-
     (void)reserved;
     if (reason != DLL_PROCESS_ATTACH) return TRUE;
     DisableThreadLibraryCalls(instance);
-    length = GetWindowsDirectoryA(log_path, sizeof(log_path) - sizeof(LOG_FILE));
-    strcpy(log_path + length, LOG_FILE);
+    if (!host_start() || !redirect("IoCancelIrp", IoCancelIrp)) return FALSE;
 
 #define SUPPLIED(routine, why) report("supplied: %s (%s)", #routine, why);
 #define WRAPPED(routine, why) report("wrapped: %s (%s)", #routine, why);

@@ -5,6 +5,7 @@
  */
 
 #include "pool.h"
+#include "host.h"
 
 #include <string.h>
 
@@ -47,14 +48,6 @@ static struct block **find(void *address)
 
     while (*link && (*link)->address != address) link = &(*link)->next;
     return link;
-}
-
-/* The part of a path after its last backslash. */
-static const char *file_name(const char *path)
-{
-    const char *backslash = strrchr(path, '\\');
-
-    return backslash ? backslash + 1 : path;
 }
 
 static struct image *image_of(void *caller)
@@ -187,15 +180,13 @@ static void close_image(struct image *image)
 
 struct pool_totals pool_close_unloaded_images(void)
 {
-    const DWORD flags = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
     struct pool_totals totals = {0};
     struct image *image;
-    HMODULE module;
 
     AcquireSRWLockExclusive(&lock);
     for (image = images; image; image = image->next)
     {
-        if (image->closed || GetModuleHandleExA(flags, image->base, &module)) continue;
+        if (image->closed || image_is_loaded(image->base)) continue;
         close_image(image);
         totals.allocated += image->totals.allocated;
         totals.freed += image->totals.freed;

@@ -22,7 +22,4 @@ BOOL pool_free(void *address, ULONG tag);
  * returns its totals. */
 struct pool_totals pool_close_unloaded_images(void);
 
-/* Appends one line to the log. */
-void report(const char *format, ...) __attribute__((format(gnu_printf, 1, 2)));
-
 #endif

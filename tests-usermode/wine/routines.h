@@ -11,5 +11,68 @@ SUPPLIED(ExAllocatePool2, "Wine 8 has none; the memory is from Wine's ExAllocate
 WRAPPED(ExFreePool, "counts what is freed")
 WRAPPED(ExFreePoolWithTag, "counts what is freed")
 WRAPPED(IoCreateDevice, "has IRP_MJ_CLEANUP sent to the driver before IRP_MJ_CLOSE: Wine never sends it")
-WRAPPED(IofCompleteRequest, "keeps an IRP for a while, since Wine may cancel it late")
-WRAPPED(ZwUnloadDriver, "reports the pool that is not freed")
+WRAPPED(IofCompleteRequest, "keeps an IRP for a while, since Wine may cancel it late; reports spin locks held")
+WRAPPED(ZwUnloadDriver, "reports the pool that is not freed, and DPCs and timers that are left")
+
+/* irql.c */
+SUPPLIED(KeGetCurrentIrql, "Wine has none")
+SUPPLIED(KeLowerIrql, "Wine keeps no IRQL")
+SUPPLIED(KeRaiseIrqlToDpcLevel, "Wine has none")
+SUPPLIED(KfLowerIrql, "Wine has none")
+SUPPLIED(KfRaiseIrql, "Wine keeps no IRQL")
+WRAPPED(KeDelayExecutionThread, "checks the IRQL")
+WRAPPED(KeWaitForMultipleObjects, "checks the IRQL")
+WRAPPED(KeWaitForSingleObject, "checks the IRQL")
+
+/* spinlock.c */
+SUPPLIED(KeAcquireInStackQueuedSpinLock, "Wine keeps no IRQL")
+SUPPLIED(KeAcquireInStackQueuedSpinLockAtDpcLevel, "Wine checks nothing")
+SUPPLIED(KeAcquireSpinLockAtDpcLevel, "Wine checks nothing")
+SUPPLIED(KeAcquireSpinLockRaiseToDpc, "Wine keeps no IRQL")
+SUPPLIED(KeReleaseInStackQueuedSpinLock, "Wine keeps no IRQL")
+SUPPLIED(KeReleaseInStackQueuedSpinLockFromDpcLevel, "Wine checks nothing")
+SUPPLIED(KeReleaseSpinLock, "Wine keeps no IRQL")
+SUPPLIED(KeReleaseSpinLockFromDpcLevel, "Wine checks nothing")
+SUPPLIED(KeTryToAcquireSpinLockAtDpcLevel, "Wine has none")
+
+/* cancel.c */
+SUPPLIED(IoAcquireCancelSpinLock, "Wine keeps no IRQL")
+SUPPLIED(IoCancelIrp, "Wine's calls the Cancel routine at no IRQL; ours is called by Wine too")
+SUPPLIED(IoReleaseCancelSpinLock, "Wine keeps no IRQL")
+
+/* interlocked.c */
+SUPPLIED(ExInterlockedAddLargeInteger, "Wine has a stub")
+SUPPLIED(ExInterlockedAddUlong, "Wine has a stub")
+SUPPLIED(ExInterlockedInsertHeadList, "Wine has a stub")
+SUPPLIED(ExInterlockedInsertTailList, "Wine has a stub")
+SUPPLIED(ExInterlockedPopEntryList, "Wine has a stub")
+SUPPLIED(ExInterlockedPushEntryList, "Wine has a stub")
+SUPPLIED(ExInterlockedRemoveHeadList, "Wine's returns the list head when the list is empty")
+
+/* zone.c */
+SUPPLIED(ExExtendZone, "Wine has a stub")
+SUPPLIED(ExInitializeZone, "Wine's does nothing")
+SUPPLIED(ExInterlockedExtendZone, "Wine has a stub")
+
+/* devqueue.c */
+SUPPLIED(KeInitializeDeviceQueue, "goes with the others")
+SUPPLIED(KeInsertByKeyDeviceQueue, "Wine has a stub")
+SUPPLIED(KeInsertDeviceQueue, "Wine checks nothing")
+SUPPLIED(KeRemoveByKeyDeviceQueue, "Wine has a stub")
+SUPPLIED(KeRemoveByKeyDeviceQueueIfBusy, "Wine has a stub")
+SUPPLIED(KeRemoveDeviceQueue, "Wine checks nothing")
+SUPPLIED(KeRemoveEntryDeviceQueue, "Wine has a stub")
+
+/* dpc.c */
+SUPPLIED(KeFlushQueuedDpcs, "Wine runs no DPC")
+SUPPLIED(KeInsertQueueDpc, "Wine runs no DPC")
+SUPPLIED(KeRemoveQueueDpc, "Wine has a stub")
+
+/* timer.c */
+SUPPLIED(KeCancelTimer, "goes with KeSetTimer")
+SUPPLIED(KeReadStateTimer, "Wine has a stub")
+SUPPLIED(KeSetTimer, "Wine calls the DPC routine from a thread pool")
+SUPPLIED(KeSetTimerEx, "Wine calls the DPC routine from a thread pool")
+
+/* ntoskrnl.c */
+SUPPLIED(KeQueryPerformanceCounter, "Wine has it in hal.dll alone")

@@ -152,7 +152,7 @@ check_removed() {
     new=$(tail -n "+$(($1 + 1))" "$driver_log")
     grep -q '^driver interlock unloaded: ' <<< "$new" || failed "the driver was not unloaded: see $driver_log"
     if grep -E '^(error|not freed|driver .* not unloaded)' <<< "$new"; then
-        failed "the driver misused its pool (above)"
+        failed "the driver broke a rule (above)"
     fi
     if grep '^driver interlock unloaded: ' <<< "$new" | grep -v ': 0 blocks, 0 bytes '; then
         failed "the driver left pool behind (above)"

@@ -1,0 +1,182 @@
+/*
+ * A KSPIN_LOCK is 0 when it is free, as it is for Wine. When it is held, it names the thread that
+ * holds it and how that acquired it; Wine's own routines have 1 there.
+ */
+
+#include "spinlock.h"
+#include "host.h"
+
+#define QUEUED 2ull /* acquired by KeAcquireInStackQueuedSpinLock or its kin */
+#define OWNER (~15ull)
+
+/* KLOCK_QUEUE_HANDLE */
+struct queue_handle {
+    void *next;
+    spin_lock *lock; /* NULL if it is not held */
+    KIRQL irql;
+};
+
+static int try_to_hold(spin_lock *lock, spin_lock kind)
+{
+    return __sync_bool_compare_and_swap(lock, 0, thread_self() | kind);
+}
+
+static void hold(spin_lock *lock, spin_lock kind, const void *caller)
+{
+    unsigned looks = 0;
+
+    if (try_to_hold(lock, kind)) return;
+    if ((__atomic_load_n(lock, __ATOMIC_RELAXED) & OWNER) == thread_self())
+        violation(caller, "a deadlock: this thread holds the spin lock that it acquires");
+    do
+        while (__atomic_load_n(lock, __ATOMIC_RELAXED)) thread_pause(++looks);
+    while (!try_to_hold(lock, kind));
+}
+
+void spin_lock_enter(spin_lock *lock, const void *caller)
+{
+    hold(lock, 0, caller);
+}
+
+void spin_lock_leave(spin_lock *lock)
+{
+    __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+}
+
+static KIRQL acquire(spin_lock *lock, spin_lock kind, const char *routine, const void *caller)
+{
+    union thread thread = thread_get();
+    KIRQL old = thread.irql;
+
+    if (old > DISPATCH_LEVEL) violation(caller, "%s at IRQL %u", routine, old);
+    thread.irql = DISPATCH_LEVEL;
+    thread.locks++;
+    thread_set(thread);
+    hold(lock, kind, caller);
+    return old;
+}
+
+static union thread at_dpc_level(const char *routine, const void *caller)
+{
+    union thread thread = thread_get();
+
+    if (thread.irql < DISPATCH_LEVEL) violation(caller, "%s at IRQL %d", routine, thread.irql);
+    return thread;
+}
+
+static void acquire_at_dpc_level(spin_lock *lock, spin_lock kind, const char *routine, const void *caller)
+{
+    union thread thread = at_dpc_level(routine, caller);
+
+    thread.locks++;
+    thread_set(thread);
+    hold(lock, kind, caller);
+}
+
+static void let_go(spin_lock *lock, spin_lock kind, union thread thread, const char *routine, const void *caller)
+{
+    spin_lock held = __atomic_load_n(lock, __ATOMIC_RELAXED), owner = held & OWNER;
+
+    if (!held)
+    {
+        violation(caller, "%s on a spin lock that is not held", routine);
+        return;
+    }
+    if (owner && owner != thread_self()) violation(caller, "%s on a spin lock that another thread holds", routine);
+    if (owner && (held & QUEUED) != kind) violation(caller, "%s on a spin lock acquired in the other way", routine);
+    if (owner == thread_self())
+    {
+        thread.locks--;
+        thread_set(thread);
+    }
+    spin_lock_leave(lock);
+}
+
+static void release(spin_lock *lock, spin_lock kind, KIRQL irql, const char *routine, const void *caller)
+{
+    union thread thread = thread_get();
+
+    if (thread.irql != DISPATCH_LEVEL) violation(caller, "%s at IRQL %d", routine, thread.irql);
+    let_go(lock, kind, thread, routine, caller);
+    irql_lower(irql, routine, caller);
+}
+
+KIRQL spin_lock_acquire(spin_lock *lock, const char *routine, const void *caller)
+{
+    return acquire(lock, 0, routine, caller);
+}
+
+void spin_lock_release(spin_lock *lock, KIRQL irql, const char *routine, const void *caller)
+{
+    release(lock, 0, irql, routine, caller);
+}
+
+KIRQL KeAcquireSpinLockRaiseToDpc(spin_lock *lock)
+{
+    return acquire(lock, 0, __func__, CALLER);
+}
+
+void KeReleaseSpinLock(spin_lock *lock, KIRQL irql)
+{
+    release(lock, 0, irql, __func__, CALLER);
+}
+
+void KeAcquireSpinLockAtDpcLevel(spin_lock *lock)
+{
+    acquire_at_dpc_level(lock, 0, __func__, CALLER);
+}
+
+unsigned char KeTryToAcquireSpinLockAtDpcLevel(spin_lock *lock)
+{
+    union thread thread = at_dpc_level(__func__, CALLER);
+
+    if (!try_to_hold(lock, 0)) return 0;
+    thread.locks++;
+    thread_set(thread);
+    return 1;
+}
+
+void KeReleaseSpinLockFromDpcLevel(spin_lock *lock)
+{
+    let_go(lock, 0, at_dpc_level(__func__, CALLER), __func__, CALLER);
+}
+
+/* Nobody stands in line for a queued spin lock here: a line would wait for the one thread that is
+ * next in it and may have been preempted. */
+
+void KeAcquireInStackQueuedSpinLock(spin_lock *lock, struct queue_handle *handle)
+{
+    KIRQL old = acquire(lock, QUEUED, __func__, CALLER);
+
+    *handle = (struct queue_handle){.lock = lock, .irql = old};
+}
+
+void KeAcquireInStackQueuedSpinLockAtDpcLevel(spin_lock *lock, struct queue_handle *handle)
+{
+    acquire_at_dpc_level(lock, QUEUED, __func__, CALLER);
+    *handle = (struct queue_handle){.lock = lock};
+}
+
+/* The lock of a handle, which is not held any more when its handle is used again. */
+static spin_lock *lock_of(struct queue_handle *handle, const char *routine, const void *caller)
+{
+    spin_lock *lock = handle->lock;
+
+    if (!lock) violation(caller, "%s on a handle that holds no spin lock", routine);
+    handle->lock = 0;
+    return lock;
+}
+
+void KeReleaseInStackQueuedSpinLock(struct queue_handle *handle)
+{
+    spin_lock *lock = lock_of(handle, __func__, CALLER);
+
+    if (lock) release(lock, QUEUED, handle->irql, __func__, CALLER);
+}
+
+void KeReleaseInStackQueuedSpinLockFromDpcLevel(struct queue_handle *handle)
+{
+    spin_lock *lock = lock_of(handle, __func__, CALLER);
+
+    if (lock) let_go(lock, QUEUED, at_dpc_level(__func__, CALLER), __func__, CALLER);
+}

@@ -1,0 +1,18 @@
+/* Spin locks, for the other files. `caller` is the place in the driver, `routine` what it called. */
+
+#ifndef SPINLOCK_H
+#define SPINLOCK_H
+
+#include "irql.h"
+
+typedef unsigned long long spin_lock; /* a KSPIN_LOCK */
+
+/* The lock alone, at any IRQL, for as long as a routine needs it for itself. */
+void spin_lock_enter(spin_lock *lock, const void *caller);
+void spin_lock_leave(spin_lock *lock);
+
+/* The lock with the IRQL: KeAcquireSpinLock and KeReleaseSpinLock. */
+KIRQL spin_lock_acquire(spin_lock *lock, const char *routine, const void *caller);
+void spin_lock_release(spin_lock *lock, KIRQL irql, const char *routine, const void *caller);
+
+#endif
