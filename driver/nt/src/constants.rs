@@ -9,6 +9,7 @@ pub const STATUS_SUCCESS: i32 = 0;
 pub const STATUS_PENDING: i32 = 0x103;
 pub const STATUS_BUFFER_TOO_SMALL: i32 = status(0xC000_0023);
 pub const STATUS_CANCELLED: i32 = status(0xC000_0120);
+pub const STATUS_DEVICE_NOT_READY: i32 = status(0xC000_00A3);
 pub const STATUS_DELETE_PENDING: i32 = status(0xC000_0056);
 pub const STATUS_INFO_LENGTH_MISMATCH: i32 = status(0xC000_0004);
 pub const STATUS_INSUFFICIENT_RESOURCES: i32 = status(0xC000_009A);
@@ -73,3 +74,17 @@ pub const FAST_FAIL_CORRUPT_LIST_ENTRY: u64 = 3;
 
 /// What the pool aligns every allocation to on 64-bit Windows.
 pub const MEMORY_ALLOCATION_ALIGNMENT: usize = 16;
+
+/// What `DISPATCH_LEVEL` is as a number.
+pub const DISPATCH_LEVEL: u8 = 2;
+
+/// Every processor group, for `KeQueryMaximumProcessorCountEx`.
+pub const ALL_PROCESSOR_GROUPS: u16 = 0xffff;
+
+pub const THREAD_ALL_ACCESS: u32 = 0x1f_ffff;
+
+pub const SPIN_LOCK_ALREADY_OWNED: u32 = 0x0f;
+/// The bug check for a driver that is unloaded while the kernel may still call it.
+pub const DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS: u32 = 0xce;
+/// The bug check for what was done at too high an IRQL.
+pub const IRQL_NOT_LESS_OR_EQUAL: u32 = 0x0a;

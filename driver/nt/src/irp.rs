@@ -10,9 +10,9 @@ use core::{
 };
 
 use crate::{
-    DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP, LIST_ENTRY, PDRIVER_CANCEL,
-    PIO_COMPLETION_ROUTINE, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS,
-    SL_PENDING_RETURNED,
+    DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP, KDEVICE_QUEUE_ENTRY, LIST_ENTRY,
+    PDRIVER_CANCEL, PIO_COMPLETION_ROUTINE, SINGLE_LIST_ENTRY, SL_INVOKE_ON_CANCEL,
+    SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
 };
 
 /// `IRP.Tail.Overlay`, whose inner unions and structures are anonymous.
@@ -245,6 +245,33 @@ pub unsafe fn from_list_entry(entry: *mut LIST_ENTRY) -> *mut IRP {
     let offset = core::mem::offset_of!(IRP, Tail) + core::mem::offset_of!(TailOverlay, ListEntry);
     // SAFETY: the entry is that far inside the IRP.
     unsafe { entry.byte_sub(offset) }.cast()
+}
+
+/// `Tail.Overlay.ListEntry` as what a singly linked list links by.
+///
+/// The address alone is computed; `irp` need not be owned.
+#[must_use]
+pub fn single_list_entry(irp: *mut IRP) -> *mut SINGLE_LIST_ENTRY {
+    list_entry(irp).cast()
+}
+
+/// `Tail.Overlay.DeviceQueueEntry`, which shares its place with the first three words of
+/// `DriverContext`.
+///
+/// The address alone is computed; `irp` need not be owned.
+#[must_use]
+pub fn device_queue_entry(irp: *mut IRP) -> *mut KDEVICE_QUEUE_ENTRY {
+    overlay(irp).cast()
+}
+
+/// The IRP that an entry belongs to: `CONTAINING_RECORD(entry, IRP, Tail.Overlay.DeviceQueueEntry)`.
+///
+/// # Safety
+/// `entry` was given by [`device_queue_entry`].
+#[must_use]
+pub unsafe fn from_device_queue_entry(entry: *mut KDEVICE_QUEUE_ENTRY) -> *mut IRP {
+    // SAFETY: the entry is that far inside the IRP.
+    unsafe { entry.byte_sub(core::mem::offset_of!(IRP, Tail)) }.cast()
 }
 
 /// Reads a word of `Tail.Overlay.DriverContext`.

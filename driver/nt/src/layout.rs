@@ -4,7 +4,9 @@ use core::mem::{offset_of, size_of};
 
 use crate::{
     DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, IO_REMOVE_LOCK, IO_STACK_LOCATION,
-    IO_STATUS_BLOCK, IRP, KEVENT, KSPIN_LOCK, LIST_ENTRY, OBJECT_ATTRIBUTES, UNICODE_STRING,
+    IO_STATUS_BLOCK, IRP, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
+    KSPIN_LOCK, KTIMER, LIST_ENTRY, OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY, UNICODE_STRING,
+    ZONE_HEADER, ZONE_SEGMENT_HEADER,
     irp::{DeviceIoControl, StatusBlock, TailOverlay},
 };
 
@@ -34,6 +36,24 @@ assert_sizes! {
     DeviceIoControl: 0x20,
     OBJECT_ATTRIBUTES: 0x30,
     IRP: 0xd0,
+    SINGLE_LIST_ENTRY: 8,
+    ZONE_HEADER: 0x18,
+    ZONE_SEGMENT_HEADER: 0x10,
+    KDEVICE_QUEUE: 0x28,
+    KDEVICE_QUEUE_ENTRY: 0x18,
+    KDPC: 0x40,
+    KTIMER: 0x40,
+    KLOCK_QUEUE_HANDLE: 0x18,
+}
+
+// What the kernel keeps in these is its own, so the bindings must only agree on the room for it.
+#[cfg(feature = "wdk")]
+assert_sizes! {
+    wdk_sys::KDEVICE_QUEUE: size_of::<KDEVICE_QUEUE>(),
+    wdk_sys::KDEVICE_QUEUE_ENTRY: size_of::<KDEVICE_QUEUE_ENTRY>(),
+    wdk_sys::KDPC: size_of::<KDPC>(),
+    wdk_sys::KTIMER: size_of::<KTIMER>(),
+    wdk_sys::KLOCK_QUEUE_HANDLE: size_of::<KLOCK_QUEUE_HANDLE>(),
 }
 
 assert_offsets! {

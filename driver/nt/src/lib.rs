@@ -24,11 +24,13 @@ pub use portable::*;
 pub use wdk::*;
 
 mod constants;
+mod family;
 pub mod irp;
 mod layout;
 pub mod list;
 
 pub use constants::*;
+pub use family::*;
 
 unsafe extern "C" {
     /// Makes a spin lock free.
