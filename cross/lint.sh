@@ -8,6 +8,7 @@ cargo fmt --all --check
 cargo fmt --manifest-path "$stand_in" --check
 
 cargo clippy --workspace --exclude interlock-sys --all-targets
+cargo clippy --package wdm --features lock-debug --all-targets
 cargo clippy --manifest-path "$stand_in" --target-dir "${CARGO_TARGET_DIR:-target}" --all-targets
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude interlock-sys --no-deps --document-private-items
 

@@ -41,7 +41,7 @@ pub enum Command {
     /// Say whether the device is there, whether it works, and what it has counted
     Status,
     /// List the scenarios and what each one proves
-    List,
+    List(List),
     /// Run the scenarios, one after another, and report as `cargo test` does
     Run(Run),
     /// Keep many requests pending from many threads and end them in every way, at random
@@ -75,6 +75,14 @@ pub enum Format {
     Pretty,
     /// One JSON object a line, as libtest's JSON format has them
     Json,
+}
+
+/// `list`
+#[derive(Args, Debug)]
+pub struct List {
+    /// List each routine instead, with the scenarios that cover it
+    #[arg(long)]
+    pub routines: bool,
 }
 
 /// `run`
@@ -150,6 +158,16 @@ mod tests {
         assert_eq!(run.iterations, Some(5));
         assert_eq!(run.seed, None);
         assert!(!run.exact);
+    }
+
+    #[test]
+    fn list_lists_scenarios_or_routines() {
+        for (line, expected) in [("harness list", false), ("harness list --routines", true)] {
+            let Ok(Command::List(list)) = parse(line) else {
+                panic!("not parsed as list");
+            };
+            assert_eq!(list.routines, expected);
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@ pub mod hold;
 mod run;
 mod setup;
 
+use interlock_abi::Routine;
+
 use crate::cli::Command;
 use crate::error::{Exit, Result};
 use crate::{scenarios, stress};
@@ -14,8 +16,12 @@ pub fn execute(command: &Command) -> Result<Exit> {
         Command::Install(args) => setup::install(args),
         Command::Remove(args) => setup::remove(args),
         Command::Status => setup::status(),
-        Command::List => {
-            list();
+        Command::List(args) => {
+            if args.routines {
+                list_routines();
+            } else {
+                list_scenarios();
+            }
             Ok(Exit::Passed)
         }
         Command::Run(args) => run::run(args),
@@ -25,10 +31,20 @@ pub fn execute(command: &Command) -> Result<Exit> {
 }
 
 /// Lists the scenarios.
-fn list() {
-    let widths = scenarios::ALL.iter().map(|scenario| scenario.name.len());
+fn list_scenarios() {
+    let widths = scenarios::all().map(|scenario| scenario.name.len());
     let width = widths.max().unwrap_or_default();
-    for scenario in scenarios::ALL {
+    for scenario in scenarios::all() {
         anstream::println!("{:width$}  {}", scenario.name, scenario.summary);
+    }
+}
+
+/// Lists the routines, and under each the scenarios that cover it.
+fn list_routines() {
+    for routine in Routine::ALL {
+        anstream::println!("{}", routine.name());
+        for scenario in scenarios::covering(*routine) {
+            anstream::println!("    {}", scenario.name);
+        }
     }
 }

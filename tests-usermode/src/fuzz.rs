@@ -1,9 +1,14 @@
 //! Requests that the driver must refuse, and the status that it must refuse each of them with.
 
+mod call;
+mod draw;
+
 use fastrand::Rng;
 use interlock_abi::{
-    CompleteByTag, CompleteOldest, Completed, Counters, Pend, Pended, Version, ioctl,
+    Call, CompleteByTag, CompleteOldest, Completed, Counters, MAX_SERVICE_MS, Pend, Pended,
+    Returned, Routine, RunState, RunThreads, Statistics, ThreadsRan, Version, ioctl, queue,
 };
+use zerocopy::FromBytes;
 
 use crate::status::Status;
 
@@ -11,7 +16,10 @@ use crate::status::Status;
 const DEVICE_TYPE: u32 = 0x22;
 
 /// What a code takes and gives: the exact length of its input, the least length of its output.
-const CODES: [(u32, usize, usize); 5] = [
+type Shape = (u32, usize, usize);
+
+/// Every code but those of the routines.
+const CODES: [Shape; 9] = [
     (ioctl::GET_VERSION, 0, size_of::<Version>()),
     (ioctl::PEND, size_of::<Pend>(), size_of::<Pended>()),
     (
@@ -21,10 +29,30 @@ const CODES: [(u32, usize, usize); 5] = [
     ),
     (ioctl::COMPLETE_BY_TAG, size_of::<CompleteByTag>(), 0),
     (ioctl::GET_COUNTERS, 0, size_of::<Counters>()),
+    (ioctl::GET_STATISTICS, 0, size_of::<Statistics>()),
+    (ioctl::POP, 0, size_of::<Pended>()),
+    (
+        ioctl::SET_RUN_STATE,
+        size_of::<RunState>(),
+        size_of::<RunState>(),
+    ),
+    (
+        ioctl::RUN_THREADS,
+        size_of::<RunThreads>(),
+        size_of::<ThreadsRan>(),
+    ),
 ];
 
-/// No buffer is made longer than this.
-const LONGEST: usize = 96;
+/// What the code of a routine takes and gives.
+fn shape_of(routine: Routine) -> Shape {
+    (routine.ioctl(), size_of::<Call>(), size_of::<Returned>())
+}
+
+/// Every code.
+fn shapes() -> impl Iterator<Item = Shape> {
+    let routines = Routine::ALL.iter().map(|routine| shape_of(*routine));
+    CODES.into_iter().chain(routines)
+}
 
 /// A request that is wrong in some way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +70,7 @@ pub struct Malformed {
 /// What the driver must refuse a request with, or `None` where it must not refuse it: the checks of
 /// `interlock_abi` in their order.
 pub fn refusal(code: u32, input: &[u8], output_len: usize) -> Option<Status> {
-    let Some(&(_, input_len, output_min)) = CODES.iter().find(|known| known.0 == code) else {
+    let Some((_, input_len, output_min)) = shapes().find(|known| known.0 == code) else {
         return Some(Status::INVALID_DEVICE_REQUEST);
     };
     if input.len() != input_len {
@@ -51,24 +79,54 @@ pub fn refusal(code: u32, input: &[u8], output_len: usize) -> Option<Status> {
     if output_len < output_min {
         return Some(Status::BUFFER_TOO_SMALL);
     }
-    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-    let bad_field = match code {
-        // `Pend::reserved`
-        ioctl::PEND => !is_zero(&input[8..]),
-        // `CompleteOldest::count`, `CompleteOldest::reserved`
-        ioctl::COMPLETE_OLDEST => is_zero(&input[..4]) || !is_zero(&input[4..]),
-        _ => false,
+    (!may_have(code, input)).then_some(Status::INVALID_PARAMETER)
+}
+
+/// Whether the input of a code, which has the right length, has no value that it may not have.
+fn may_have(code: u32, input: &[u8]) -> bool {
+    if let Some(routine) = Routine::from_ioctl(code) {
+        return read(input, |call| call::may_be(routine, call));
+    }
+    match code {
+        ioctl::PEND => read(input, may_pend),
+        ioctl::COMPLETE_OLDEST => read(input, |input: &CompleteOldest| {
+            input.count != 0 && input.reserved == 0
+        }),
+        ioctl::SET_RUN_STATE => read(input, |input: &RunState| {
+            input.state <= RunState::STOPPED && input.reserved == 0
+        }),
+        ioctl::RUN_THREADS => read(input, may_run),
+        _ => true,
+    }
+}
+
+/// Whether the input, read as a `T`, is as it should be.
+fn read<T: FromBytes>(input: &[u8], holds: impl FnOnce(&T) -> bool) -> bool {
+    T::read_from_bytes(input).is_ok_and(|input| holds(&input))
+}
+
+fn may_pend(pend: &Pend) -> bool {
+    let (last_key, longest) = match pend.queue {
+        queue::FIFO | queue::STACK => (0, 0),
+        queue::KEYED => (u32::MAX, MAX_SERVICE_MS),
+        queue::SERIAL => (0, MAX_SERVICE_MS),
+        queue::INTERLOCKED => (1, 0),
+        _ => return false,
     };
-    bad_field.then_some(Status::INVALID_PARAMETER)
+    pend.key <= last_key && pend.service_ms <= longest && pend.reserved == 0
+}
+
+fn may_run(input: &RunThreads) -> bool {
+    Routine::from_number(input.routine).is_some_and(Routine::runs_in_threads)
+        && (1..=RunThreads::MAX_THREADS).contains(&input.threads)
+        && (1..=RunThreads::MAX_ROUNDS).contains(&input.rounds)
+        && input.reserved == 0
 }
 
 /// Draws a request that the driver must refuse.
 pub fn malformed(rng: &mut Rng) -> Malformed {
     loop {
-        let (code, input_len, output_min) = code(rng);
-        let input_len = length(rng, input_len);
-        let input = input(rng, input_len);
-        let output_len = length(rng, output_min);
+        let (code, input, output_len) = draw::request(rng);
         if let Some(expected) = refusal(code, &input, output_len) {
             return Malformed {
                 code,
@@ -80,65 +138,26 @@ pub fn malformed(rng: &mut Rng) -> Malformed {
     }
 }
 
-/// A code of the driver's more often than not, else any code of its device type. The second and third
-/// numbers are the lengths to start from.
-fn code(rng: &mut Rng) -> (u32, usize, usize) {
-    if rng.u8(..4) != 0 {
-        return CODES[rng.usize(..CODES.len())];
-    }
-    // Half of the others differ from a code of the driver's in the access or the method alone.
-    let function = if rng.bool() {
-        rng.u32(0x800..=0x804)
-    } else {
-        rng.u32(..0x1000)
-    };
-    let (access, method) = (rng.u32(..4), rng.u32(..4));
-    let code = (DEVICE_TYPE << 16) | (access << 14) | (function << 2) | method;
-    (code, rng.usize(..=32), rng.usize(..=32))
-}
-
-/// The right length, one that is off by one, or any.
-fn length(rng: &mut Rng, right: usize) -> usize {
-    match rng.u8(..8) {
-        0..4 => right,
-        4 => right + 1,
-        5 => right.saturating_sub(1),
-        _ => rng.usize(..=LONGEST),
-    }
-}
-
-/// Zeros, noise, or zeros with a single bit set: what tells a field's first byte from its last.
-fn input(rng: &mut Rng, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    match rng.u8(..3) {
-        0 => {}
-        1 => rng.fill(&mut bytes),
-        _ if len > 0 => bytes[rng.usize(..len)] = 1 << rng.u8(..8),
-        _ => {}
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
     use fastrand::Rng;
-    use interlock_abi::{CompleteByTag, CompleteOldest, Pend, ioctl};
+    use interlock_abi::{
+        CompleteByTag, CompleteOldest, Pend, Routine, RunState, RunThreads, ioctl, queue,
+    };
     use zerocopy::IntoBytes;
 
-    use super::{CODES, malformed, refusal};
+    use super::{malformed, refusal, shapes};
     use crate::status::Status;
+    use crate::target::fifo;
 
     #[test]
     fn the_first_check_that_fails_decides() {
+        let good = fifo(7);
         let bad = Pend {
-            tag: 7,
-            reserved: 1 << 63,
-        };
-        let good = Pend {
-            tag: 7,
-            reserved: 0,
+            reserved: 1 << 31,
+            ..good
         };
         let (bad, good) = (bad.as_bytes(), good.as_bytes());
         // `PEND` with the next function code is nobody's: `COMPLETE_OLDEST` asks for other access.
@@ -148,9 +167,9 @@ mod tests {
         assert_eq!(refusal(nobodys, &bad[1..], 0), invalid_request);
         let mismatch = Some(Status::INFO_LENGTH_MISMATCH);
         assert_eq!(refusal(pend, &bad[1..], 0), mismatch);
-        assert_eq!(refusal(pend, bad, 15), Some(Status::BUFFER_TOO_SMALL));
-        assert_eq!(refusal(pend, bad, 16), Some(Status::INVALID_PARAMETER));
-        assert_eq!(refusal(pend, good, 16), None);
+        assert_eq!(refusal(pend, bad, 31), Some(Status::BUFFER_TOO_SMALL));
+        assert_eq!(refusal(pend, bad, 32), Some(Status::INVALID_PARAMETER));
+        assert_eq!(refusal(pend, good, 32), None);
     }
 
     #[test]
@@ -173,10 +192,65 @@ mod tests {
     }
 
     #[test]
+    fn a_request_has_the_key_and_the_service_time_that_its_queue_has() {
+        let allowed = |queue, key, service_ms| {
+            let pend = Pend {
+                queue,
+                key,
+                service_ms,
+                ..fifo(u64::MAX)
+            };
+            refusal(ioctl::PEND, pend.as_bytes(), 32).is_none()
+        };
+        // A queue, the largest key, the longest service time.
+        for (queue, key, service_ms) in [(0, 0, 0), (2, 0, 1000), (3, 1, 0), (4, 0, 0)] {
+            assert!(allowed(queue, key, service_ms), "{queue}");
+            assert!(!allowed(queue, key + 1, service_ms), "{queue}");
+            assert!(!allowed(queue, key, service_ms + 1), "{queue}");
+        }
+        assert!(allowed(queue::KEYED, u32::MAX, 1000));
+        assert!(!allowed(queue::KEYED, u32::MAX, 1001));
+        assert!(!allowed(5, 0, 0));
+    }
+
+    #[test]
+    fn threads_run_what_runs_in_threads_within_bounds() {
+        let allowed = |routine, threads, rounds, reserved| {
+            let input = RunThreads {
+                routine,
+                threads,
+                rounds,
+                reserved,
+            };
+            refusal(ioctl::RUN_THREADS, input.as_bytes(), 32).is_none()
+        };
+        let add = Routine::ExInterlockedAddUlong as u32;
+        assert!(allowed(add, 1, 1, 0));
+        assert!(allowed(add, 16, 100_000, 0));
+        for (threads, rounds, reserved) in
+            [(0, 1, 0), (17, 1, 0), (1, 0, 0), (1, 100_001, 0), (1, 1, 1)]
+        {
+            assert!(!allowed(add, threads, rounds, reserved));
+        }
+        assert!(!allowed(Routine::ExExtendZone as u32, 1, 1, 0));
+        assert!(!allowed(31, 1, 1, 0));
+    }
+
+    #[test]
+    fn the_run_state_is_one_of_two() {
+        let allowed = |state, reserved| {
+            let input = RunState { state, reserved };
+            refusal(ioctl::SET_RUN_STATE, input.as_bytes(), 8).is_none()
+        };
+        assert!(allowed(0, 0) && allowed(1, 0));
+        assert!(!allowed(2, 0) && !allowed(0, 1));
+    }
+
+    #[test]
     fn every_refusal_of_every_code_is_drawn() {
         let mut rng = Rng::with_seed(1);
         let mut drawn: HashMap<(u32, u32), u32> = HashMap::new();
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             let request = malformed(&mut rng);
             let refused = refusal(request.code, &request.input, request.output_len);
             assert_eq!(refused, Some(request.expected));
@@ -184,13 +258,13 @@ mod tests {
             *drawn.entry((request.code, request.expected.0)).or_default() += 1;
         }
         let times = |code: u32, status: Status| drawn.get(&(code, status.0)).copied().unwrap_or(0);
-        for (code, _, output_min) in CODES {
+        for (code, input_len, output_min) in shapes() {
             assert!(times(code, Status::INFO_LENGTH_MISMATCH) > 100, "{code:#x}");
             let short = times(code, Status::BUFFER_TOO_SMALL);
             assert_eq!(short > 100, output_min > 0, "{code:#x}");
-        }
-        for code in [ioctl::PEND, ioctl::COMPLETE_OLDEST] {
-            assert!(times(code, Status::INVALID_PARAMETER) > 100, "{code:#x}");
+            let invalid = times(code, Status::INVALID_PARAMETER);
+            let restricted = input_len > 0 && code != ioctl::COMPLETE_BY_TAG;
+            assert_eq!(invalid > 100, restricted, "{code:#x}");
         }
         let unknown = |((_, status), times): (&(u32, u32), &u32)| {
             (*status == Status::INVALID_DEVICE_REQUEST.0).then_some(*times)

@@ -3,17 +3,26 @@
 mod access;
 mod cancel;
 mod complete;
+mod interlocked;
 mod malformed;
 mod race;
+mod routine;
+mod run_state;
+mod served;
 mod session;
+mod stack;
+mod statistics;
 mod teardown;
+mod threads;
 
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::target::Device;
+use interlock_abi::{Routine, RunState};
 
-pub use session::{expect_cancelled, expect_success};
+use crate::error::Error;
+use crate::target::{DEADLINE, Device};
+
+pub use session::{expect_cancelled, expect_pended};
 
 /// Why a scenario did not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +65,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it proves.
     pub summary: &'static str,
+    /// The routines that it would see go wrong.
+    pub routines: &'static [Routine],
     /// Runs it.
     pub run: fn(&Context) -> Verdict,
 }
@@ -63,109 +74,47 @@ pub struct Scenario {
 const fn scenario(
     name: &'static str,
     summary: &'static str,
+    routines: &'static [Routine],
     run: fn(&Context) -> Verdict,
 ) -> Scenario {
-    Scenario { name, summary, run }
+    Scenario {
+        name,
+        summary,
+        routines,
+        run,
+    }
 }
 
-/// Every scenario, in the order in which they run.
-pub const ALL: &[Scenario] = &[
-    scenario(
-        "access::version",
-        "the driver speaks the version of the interface that this harness was built with",
-        access::version,
-    ),
-    scenario(
-        "access::read_only",
-        "a handle opened to read alone may ask for the version and the counters, and nothing else",
-        access::read_only,
-    ),
-    scenario(
-        "access::write_only",
-        "a handle opened to write alone may complete requests, and nothing else",
-        access::write_only,
-    ),
-    scenario(
-        "complete::in_order",
-        "requests of two handles are completed oldest first, and no more than asked for",
-        complete::in_order,
-    ),
-    scenario(
-        "complete::more_than_pending",
-        "asking for more than pends completes what there is and says how many that were",
-        complete::more_than_pending,
-    ),
-    scenario(
-        "complete::by_tag",
-        "requests are completed by tag in any order, each with its own tag, the others untouched",
-        complete::by_tag,
-    ),
-    scenario(
-        "complete::same_tag",
-        "of requests with the same tag, the oldest is completed first",
-        complete::same_tag,
-    ),
-    scenario(
-        "complete::unknown_tag",
-        "a tag that nobody has is not found, and that is counted nowhere",
-        complete::unknown_tag,
-    ),
-    scenario(
-        "cancel::one_of_many",
-        "CancelIoEx of one request ends that one and leaves its neighbours pending, in order",
-        cancel::one_of_many,
-    ),
-    scenario(
-        "cancel::threads_own",
-        "CancelIo ends the requests of the calling thread and leaves another thread's pending",
-        cancel::threads_own,
-    ),
-    scenario(
-        "cancel::all_of_a_handle",
-        "CancelIoEx of a whole handle ends its requests and leaves another handle's pending",
-        cancel::all_of_a_handle,
-    ),
-    scenario(
-        "cancel::at_once",
-        "a request that is cancelled as soon as it is sent ends as cancelled, 10,000 times",
-        cancel::at_once,
-    ),
-    scenario(
-        "cancel::twice",
-        "a second cancellation of the same request changes nothing",
-        cancel::twice,
-    ),
-    scenario(
-        "cancel::completed",
-        "cancelling a request that was completed finds nothing and changes nothing",
-        cancel::completed,
-    ),
-    scenario(
-        "race::cancel_against_completion",
-        "two threads cancel and complete the same request, 100,000 times: exactly one of them wins",
-        race::cancel_against_completion,
-    ),
-    scenario(
-        "malformed::random",
-        "10,000 random malformed requests are each refused with the exact status, and counted",
-        malformed::random,
-    ),
-    scenario(
-        "teardown::close_handle",
-        "closing a handle with 1,000 requests pending cancels them all, and no other handle's",
-        teardown::close_handle,
-    ),
-    scenario(
-        "teardown::kill_process",
-        "killing a process with 1,000 requests pending cancels them all",
-        teardown::kill_process,
-    ),
-    scenario(
-        "teardown::remove_device",
-        "removing the device with requests pending ends each with the status for that, losing none",
-        teardown::remove_device,
-    ),
+/// The scenarios of each theme, in the order in which they run.
+const THEMES: &[&[Scenario]] = &[
+    access::SCENARIOS,
+    complete::SCENARIOS,
+    cancel::SCENARIOS,
+    race::SCENARIOS,
+    served::SCENARIOS,
+    interlocked::SCENARIOS,
+    stack::SCENARIOS,
+    run_state::SCENARIOS,
+    statistics::SCENARIOS,
+    routine::locks::SCENARIOS,
+    routine::lists::SCENARIOS,
+    routine::zones::SCENARIOS,
+    routine::device_queues::SCENARIOS,
+    routine::numbers::SCENARIOS,
+    threads::SCENARIOS,
+    malformed::SCENARIOS,
+    teardown::SCENARIOS,
 ];
+
+/// Every scenario, in the order in which they run.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    THEMES.iter().copied().flatten()
+}
+
+/// The scenarios that cover a routine.
+pub fn covering(routine: Routine) -> impl Iterator<Item = &'static Scenario> {
+    all().filter(move |scenario| scenario.routines.contains(&routine))
+}
 
 /// The scenarios that a filter selects: all without one.
 pub fn select(filter: Option<&str>, exact: bool) -> Vec<Scenario> {
@@ -174,13 +123,24 @@ pub fn select(filter: Option<&str>, exact: bool) -> Vec<Scenario> {
         Some(filter) if exact => scenario.name == filter,
         Some(filter) => scenario.name.contains(filter),
     };
-    ALL.iter().filter(selected).copied().collect()
+    all().filter(selected).copied().collect()
 }
 
-/// Completes what a scenario that failed has left pending, so that the next one starts with nothing.
+/// Ends what a scenario that failed has left pending, on the stack or stopped, so that the next one starts
+/// with nothing.
 pub fn clean_up() {
     // What cannot be cleaned up is found by the next scenario, which says so.
-    let _ = Device::open().and_then(|device| device.complete_oldest(u32::MAX));
+    let _ = Device::open().map_err(Halt::from).and_then(|device| {
+        device.set_run_state(RunState::RUNNING)?;
+        device.complete_oldest(u32::MAX)?;
+        while device.pop()?.is_some() {}
+        // What is served ends by itself.
+        eventually(
+            DEADLINE,
+            || "requests still pend".into(),
+            || Ok(device.counters()?.pending == 0),
+        )
+    });
 }
 
 /// Fails with `what` unless `holds`.
@@ -211,13 +171,15 @@ fn eventually(
 mod tests {
     use std::collections::HashSet;
 
-    use super::{ALL, select};
+    use interlock_abi::Routine;
+
+    use super::{all, covering, select};
 
     #[test]
     fn names_are_unique_and_listed_in_the_document() {
         let document = include_str!("../SCENARIOS.md");
         let mut names = HashSet::new();
-        for scenario in ALL {
+        for scenario in all() {
             assert!(
                 names.insert(scenario.name),
                 "{} is there twice",
@@ -226,15 +188,33 @@ mod tests {
             let row = format!("| `{}` | {} |", scenario.name, scenario.summary);
             assert!(document.contains(&row), "SCENARIOS.md lacks: {row}");
         }
-        let table = document.split("## Broken on purpose").next();
+        let table = document.split("\n## ").next();
         let rows = table.into_iter().flat_map(str::lines);
         let listed = rows.filter(|line| line.starts_with("| `")).count();
-        assert_eq!(listed, ALL.len(), "SCENARIOS.md lists what is not there");
+        assert_eq!(listed, names.len(), "SCENARIOS.md lists what is not there");
+    }
+
+    #[test]
+    fn every_routine_is_covered_alone_and_in_threads() {
+        for routine in Routine::ALL {
+            let names: Vec<&str> = covering(*routine).map(|scenario| scenario.name).collect();
+            let alone = format!("routine::{}::", routine.name());
+            assert!(
+                names.iter().any(|name| name.starts_with(&alone)),
+                "{alone}* is missing: {names:?}"
+            );
+            let threads = format!("threads::{}", routine.name());
+            assert_eq!(
+                names.contains(&threads.as_str()),
+                routine.runs_in_threads(),
+                "{threads}: {names:?}"
+            );
+        }
     }
 
     #[test]
     fn a_filter_is_a_part_of_the_name_or_the_whole() {
-        assert_eq!(select(None, false).len(), ALL.len());
+        assert_eq!(select(None, false).len(), all().count());
         assert_eq!(select(Some("complete::"), false).len(), 5);
         assert!(select(Some("complete::"), true).is_empty());
         assert_eq!(select(Some("cancel::twice"), true).len(), 1);

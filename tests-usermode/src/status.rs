@@ -25,9 +25,11 @@ impl Status {
     pub const BUFFER_TOO_SMALL: Self = Self(0xC000_0023);
     /// The device is being removed.
     pub const DELETE_PENDING: Self = Self(0xC000_0056);
+    /// The device is stopped; or a device queue, which is not busy, has nothing to remove.
+    pub const DEVICE_NOT_READY: Self = Self(0xC000_00A3);
     /// The request was cancelled.
     pub const CANCELLED: Self = Self(0xC000_0120);
-    /// No pending request has that tag.
+    /// No pending request has that tag, or none is on the stack.
     pub const NOT_FOUND: Self = Self(0xC000_0225);
 
     /// What `NT_ERROR` says: the I/O manager writes no I/O status block for such a status when the
@@ -49,6 +51,7 @@ impl Status {
             Self::ACCESS_DENIED => "STATUS_ACCESS_DENIED",
             Self::BUFFER_TOO_SMALL => "STATUS_BUFFER_TOO_SMALL",
             Self::DELETE_PENDING => "STATUS_DELETE_PENDING",
+            Self::DEVICE_NOT_READY => "STATUS_DEVICE_NOT_READY",
             Self::CANCELLED => "STATUS_CANCELLED",
             Self::NOT_FOUND => "STATUS_NOT_FOUND",
             _ => return None,

@@ -30,7 +30,7 @@ struct Shared {
     completed: AtomicU64,
     /// How many of them ended as cancelled.
     cancelled: AtomicU64,
-    /// How many requests the completing requests say that they completed.
+    /// How many requests the completing requests say that they completed, and how many ended without them.
     claimed: AtomicU64,
     /// The order numbers of the completed requests.
     orders: Mutex<Orders>,

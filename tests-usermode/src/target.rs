@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use crate::status::Status;
 
+pub use calls::fifo;
+
 #[cfg(not(windows))]
 pub use none::{Device, Request, bring_back, devnodes, install, remove, service_state, take_away};
 

@@ -47,6 +47,23 @@ fn bad_usage_could_not_run() {
 }
 
 #[test]
+fn list_names_every_routine_with_its_scenarios() {
+    let output = harness(&["list", "--routines"]);
+    assert_eq!(output.status.code(), Some(0));
+    let listed = stdout(&output);
+    let is_scenario = |line: &&str| line.starts_with(' ');
+    let routines = listed.lines().filter(|line| !is_scenario(line));
+    assert!(
+        routines.eq(interlock_abi::Routine::ALL
+            .iter()
+            .map(|routine| routine.name()))
+    );
+    let insertion = "\nExInterlockedInsertHeadList\n    interlocked::either_end\n";
+    assert!(listed.contains(insertion), "{listed}");
+    assert!(listed.lines().filter(is_scenario).count() >= 31, "{listed}");
+}
+
+#[test]
 fn list_names_every_scenario_of_the_document() {
     let output = harness(&["list"]);
     assert_eq!(output.status.code(), Some(0));

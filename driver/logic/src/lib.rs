@@ -1,4 +1,5 @@
-//! The logic of `interlock.sys`: a device on which requests pend until they are completed or cancelled.
+//! The logic of `interlock.sys`: a server on whose queues requests wait until they are completed, served or
+//! cancelled; and, besides, every routine of the family run alone.
 //!
 //! What the IOCTLs are and how they answer is told in [`interlock_abi`]. Here they are parsed first,
 //! which changes nothing, and then carried out.
@@ -6,26 +7,57 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-mod accounts;
+mod draining;
+mod ledger;
 mod request;
+mod routine;
+mod serving;
 
-use interlock_abi::{ABI_VERSION, Completed, Counters, INTERFACE_GUID, Pend, Pended, Version};
+use interlock_abi::{
+    ABI_VERSION, Call, Completed, Counters, INTERFACE_GUID, Pend, Returned, Routine, RunState,
+    Statistics, Version, queue,
+};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    Device, FileId, Guid, Handled, Irp, IrpQueue, IrpView, NtStatus, PassiveLevel, PendedIrp,
-    RegistryKey,
+    Device, Dpc, FileId, Guid, Handled, InterlockedLong, InterlockedStack, Irp, IrpQueue, IrpView,
+    Node, NtStatus, PassiveLevel, QueueCallbacks, RegistryKey, Shared, Timer, Zone,
+    irql::NoSpinLockHeld,
     log::{self, Level},
 };
 
-use crate::{accounts::Accounts, request::Request};
+use crate::{
+    draining::Draining,
+    ledger::{Ending, Entry, Ledger, Record},
+    request::Request,
+    serving::{Order, Serving},
+};
 
 /// The device.
 #[pin_data]
 pub struct Interlock {
-    /// The requests that pend.
+    ledger: Shared<Ledger>,
+    /// The records of all requests that wait or are stacked.
+    zone: Zone<Node<Record>>,
+    run_state: InterlockedLong,
     #[pin]
-    queue: IrpQueue<Accounts>,
+    fifo: IrpQueue<Ending>,
+    #[pin]
+    keyed: Timer<Serving>,
+    #[pin]
+    serial: Timer<Serving>,
+    #[pin]
+    interlocked: Dpc<Draining>,
+    #[pin]
+    stack: InterlockedStack<Entry>,
+    stacked: InterlockedLong,
+    /// Requests that run `IoSetCancelRoutine` alone.
+    #[pin]
+    cancelable: IrpQueue<Alone>,
 }
+
+/// How many records the zone starts with, and how many it has at the most.
+const RECORDS: u32 = 64;
+const MOST_RECORDS: u32 = 1 << 20;
 
 impl Device for Interlock {
     const INTERFACE: Guid = Guid::new(
@@ -48,17 +80,28 @@ impl Device for Interlock {
         Ok(())
     }
 
-    fn add(_irql: &mut PassiveLevel) -> impl PinInit<Self, NtStatus> {
-        try_pin_init!(Self {
-            queue <- IrpQueue::new(Accounts::new()),
-        }? NtStatus)
+    fn add(irql: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
+        let ledger = Shared::new(Ledger::new(), irql)?;
+        let zone = Zone::new(RECORDS, &[RECORDS], irql)?;
+        Ok(try_pin_init!(Self {
+            fifo <- IrpQueue::new(Ending(ledger.clone())),
+            keyed <- Serving::new(Order::Key, &ledger),
+            serial <- Serving::new(Order::Coming, &ledger),
+            interlocked <- Draining::new(&ledger),
+            stack <- InterlockedStack::new(),
+            stacked: InterlockedLong::new(0),
+            cancelable <- IrpQueue::new(Alone),
+            run_state: InterlockedLong::new(0),
+            zone,
+            ledger,
+        }? NtStatus))
     }
 
     fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
-        let request = match Request::parse(&irp) {
-            Ok(request) => request,
+        match Request::parse(&irp) {
+            Ok(request) => self.carry_out(request, irp, irql),
             Err(status) => {
-                self.accounts().update(irql, |counts| counts.rejected += 1);
+                self.ledger.reject(irql);
                 log::write(
                     Level::Trace,
                     irql,
@@ -67,51 +110,44 @@ impl Device for Interlock {
                         irp.code()
                     ),
                 );
-                return irp.complete(status, irql);
-            }
-        };
-        match request {
-            Request::GetVersion => irp.complete_with(&VERSION, irql),
-            Request::Pend => {
-                self.accounts().update(irql, |counts| counts.submitted += 1);
-                self.queue.insert(irp, irql)
-            }
-            Request::CompleteOldest { count } => {
-                let count = self.complete_oldest(count, irql);
-                irp.complete_with(&Completed { count, reserved: 0 }, irql)
-            }
-            Request::CompleteByTag { tag } => {
-                let status = self.complete_by_tag(tag, irql);
                 irp.complete(status, irql)
-            }
-            Request::GetCounters => {
-                let counters = self.counters(irql);
-                irp.complete_with(&counters, irql)
             }
         }
     }
 
     fn cleanup(&self, file: FileId, irql: &mut PassiveLevel) {
-        self.queue.cleanup(file, irql);
+        self.fifo.cleanup(file, irql);
+        self.keyed.queue.cleanup(file, irql);
+        self.serial.queue.cleanup(file, irql);
+        self.cancelable.cleanup(file, irql);
     }
 
     fn query_remove(&self, irql: &mut PassiveLevel) {
-        self.queue.refuse(NtStatus::DELETE_PENDING, irql);
+        self.fifo.refuse(NtStatus::DELETE_PENDING, irql);
+        self.keyed.queue.refuse(NtStatus::DELETE_PENDING, irql);
+        self.serial.queue.refuse(NtStatus::DELETE_PENDING, irql);
+        self.cancelable.refuse(NtStatus::DELETE_PENDING, irql);
     }
 
     fn cancel_remove(&self, irql: &mut PassiveLevel) {
-        self.queue.accept(irql);
+        self.fifo.accept(irql);
+        self.keyed.queue.accept(irql);
+        self.serial.queue.accept(irql);
+        self.cancelable.accept(irql);
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
-        self.queue.purge(NtStatus::DELETE_PENDING, irql);
+        self.fifo.purge(NtStatus::DELETE_PENDING, irql);
+        self.keyed.queue.purge(NtStatus::DELETE_PENDING, irql);
+        self.serial.queue.purge(NtStatus::DELETE_PENDING, irql);
+        self.cancelable.purge(NtStatus::DELETE_PENDING, irql);
         let Counters {
             submitted,
             completed,
             cancelled,
             aborted,
             ..
-        } = self.counters(irql);
+        } = self.ledger.counters(irql);
         log::write(
             Level::Info,
             irql,
@@ -139,61 +175,183 @@ const fn decimal(text: &str) -> u32 {
 }
 
 impl Interlock {
-    fn accounts(&self) -> &Accounts {
-        self.queue.callbacks()
+    fn carry_out<'irp>(
+        &self,
+        request: Request,
+        irp: Irp<'irp>,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        match request {
+            Request::GetVersion => irp.complete_with(&VERSION, irql),
+            Request::Pend(pend) => self.pend(&pend, irp, irql),
+            Request::CompleteOldest { count } => {
+                let count = self.complete_oldest(count, irql);
+                irp.complete_with(&Completed { count, reserved: 0 }, irql)
+            }
+            Request::CompleteByTag { tag } => {
+                let status = self.complete_by_tag(tag, irql);
+                irp.complete(status, irql)
+            }
+            Request::GetCounters => {
+                let counters = self.ledger.counters(irql);
+                irp.complete_with(&counters, irql)
+            }
+            Request::GetStatistics => {
+                let statistics = self.statistics(irql);
+                irp.complete_with(&statistics, irql)
+            }
+            Request::Pop => self.pop(irp, irql),
+            Request::SetRunState(RunState { state, .. }) => {
+                let old = self.run_state.exchange(state.cast_signed());
+                let old = RunState {
+                    state: old.cast_unsigned(),
+                    reserved: 0,
+                };
+                irp.complete_with(&old, irql)
+            }
+            Request::RunThreads(run) => match routine::run_threads(&run, irql) {
+                Ok(ran) => irp.complete_with(&ran, irql),
+                Err(status) => irp.complete(status, irql),
+            },
+            Request::Call(Routine::IoSetCancelRoutine, call) => {
+                self.call_cancelable(&call, irp, irql)
+            }
+            Request::Call(routine, call) => match routine::run(routine, &call, irql) {
+                Ok(returned) => irp.complete_with(&returned, irql),
+                Err(status) => irp.complete(status, irql),
+            },
+        }
     }
 
-    /// Completes up to `count` of the requests that pend now, oldest first, and says how many.
+    /// Accepts a request and puts it on the queue that it names.
+    fn pend<'irp>(&self, pend: &Pend, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+        if self.run_state.read() != RunState::RUNNING.cast_signed() {
+            return irp.complete(NtStatus::DEVICE_NOT_READY, irql);
+        }
+        let mut entry = match self.allocate(Record::new(*pend), irql) {
+            Ok(entry) => entry,
+            Err(status) => return irp.complete(status, irql),
+        };
+        self.ledger.accept(&mut entry, irql);
+        match pend.queue {
+            queue::KEYED => Serving::submit(&self.keyed, irp.with_record(entry), irql),
+            queue::SERIAL => Serving::submit(&self.serial, irp.with_record(entry), irql),
+            queue::INTERLOCKED => Draining::submit(&self.interlocked, irp.with_record(entry), irql),
+            queue::STACK => self.push(entry, irp, irql),
+            _ => self.fifo.insert(irp.with_record(entry), irql),
+        }
+    }
+
+    /// Puts a record into a block of the zone, which is extended where it has none left.
+    fn allocate(&self, record: Record, irql: &mut PassiveLevel) -> Result<Entry, NtStatus> {
+        let mut node = Node::new(record);
+        loop {
+            match self.zone.allocate(node) {
+                Ok(entry) => return Ok(entry),
+                Err(back) => node = back,
+            }
+            let blocks = self.zone.blocks();
+            if blocks >= MOST_RECORDS {
+                return Err(NtStatus::INSUFFICIENT_RESOURCES);
+            }
+            self.zone.extend(blocks, irql)?;
+        }
+    }
+
+    /// Completes a request and keeps its record on the stack.
+    fn push<'irp>(
+        &self,
+        mut entry: Entry,
+        irp: Irp<'irp>,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        entry.order = self.ledger.succeed(&entry, irql);
+        let pended = entry.pended();
+        self.stacked.increment();
+        self.stack.push(entry);
+        irp.complete_with(&pended, irql)
+    }
+
+    /// Takes the record that was pushed last.
+    fn pop<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+        match self.stack.pop() {
+            Some(entry) => {
+                self.stacked.decrement();
+                let pended = entry.pended();
+                drop(entry);
+                irp.complete_with(&pended, irql)
+            }
+            None => irp.complete(NtStatus::NOT_FOUND, irql),
+        }
+    }
+
+    /// Completes up to `count` of the requests on *fifo* now, oldest first, and says how many.
     fn complete_oldest(&self, count: u32, irql: &mut PassiveLevel) -> u32 {
         // Requests that come meanwhile are left alone, or the call might never end.
-        let pending = self.queue.with_length(irql, |length, _| length);
-        let count = count.min(u32::try_from(pending).unwrap_or(u32::MAX));
+        let waiting = self.fifo.length(irql);
+        let count = count.min(u32::try_from(waiting).unwrap_or(u32::MAX));
         for done in 0..count {
-            let Some(irp) = self.queue.remove_first(irql) else {
+            let Some(irp) = self.fifo.remove_first(irql) else {
                 return done;
             };
-            self.complete(irp, irql);
+            self.ledger.complete(irp, irql);
         }
         count
     }
 
-    /// Completes the oldest request that has a tag.
+    /// Completes the oldest request on *fifo* that has a tag.
     fn complete_by_tag(&self, tag: u64, irql: &mut PassiveLevel) -> NtStatus {
-        match self
-            .queue
-            .remove_matching(irql, |irp| tag_of(irp) == Some(tag))
-        {
+        let found = self
+            .fifo
+            .remove_matching(irql, |irp| irp.record().pend.tag == tag);
+        match found {
             Some(irp) => {
-                self.complete(irp, irql);
+                self.ledger.complete(irp, irql);
                 NtStatus::SUCCESS
             }
             None => NtStatus::NOT_FOUND,
         }
     }
 
-    /// Completes a request that pended with its reply.
-    fn complete(&self, irp: PendedIrp, irql: &mut PassiveLevel) {
-        // Only requests with a tag are queued, see `Request::parse`.
-        let Some(tag) = tag_of(&irp) else {
-            return irp.complete(NtStatus::INTERNAL_ERROR, irql);
-        };
-        let order = self.accounts().update(irql, |counts| {
-            counts.completed += 1;
-            counts.completed
-        });
-        irp.complete_with(&Pended { tag, order }, irql);
+    /// Reads what is measured.
+    fn statistics(&self, irql: &mut PassiveLevel) -> Statistics {
+        Statistics {
+            records: self.zone.blocks(),
+            records_in_use: self.zone.in_use(),
+            stacked: self.stacked.read().cast_unsigned(),
+            ..self.ledger.statistics(irql)
+        }
     }
 
-    /// Reads the counters and the queue's length, as they were at one moment.
-    fn counters(&self, irql: &mut PassiveLevel) -> Counters {
-        self.queue.with_length(irql, |length, held| Counters {
-            pending: length as u64,
-            ..self.accounts().read_at_dpc(held)
-        })
+    /// Runs `IoSetCancelRoutine` alone, on the request's own IRP: see [`Routine::IoSetCancelRoutine`].
+    fn call_cancelable<'irp>(
+        &self,
+        call: &Call,
+        irp: Irp<'irp>,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        let pending = self.cancelable.insert(irp, irql);
+        if call.argument == 0 {
+            // Any request of this kind will do: it is answered alike. One that is cancelled meanwhile is not
+            // found, and its Cancel routine ends it.
+            let stays = |irp: &IrpView| irp.input::<Call>().is_ok_and(|call| call.argument != 0);
+            if let Some(irp) = self.cancelable.remove_matching(irql, |irp| !stays(irp)) {
+                let returned = Returned {
+                    found: 1,
+                    ..Returned::default()
+                };
+                irp.complete_with(&returned, irql);
+            }
+        }
+        pending
     }
 }
 
-/// The tag of a request that pends: its input stays in the IRP until it is completed.
-fn tag_of(irp: &IrpView) -> Option<u64> {
-    irp.input::<Pend>().ok().map(|pend| pend.tag)
+/// Nothing is kept of a request that runs `IoSetCancelRoutine` alone.
+struct Alone;
+
+impl QueueCallbacks for Alone {
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 }

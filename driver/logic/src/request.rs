@@ -1,16 +1,20 @@
 //! What a caller asks for, checked: an IOCTL code and its buffers as one value.
 
 use interlock_abi::{
-    CompleteByTag, CompleteOldest, Completed, Counters, Pend, Pended, Version, ioctl,
+    Call, CompleteByTag, CompleteOldest, Completed, Counters, MAX_SERVICE_MS, Pend, Pended,
+    Returned, Routine, RunState, RunThreads, Statistics, ThreadsRan, Version, ioctl, queue,
 };
 use wdm::{IrpView, NtStatus};
 
+use crate::routine;
+
 /// A well-formed request.
+#[derive(Clone, Copy)]
 pub enum Request {
     /// [`ioctl::GET_VERSION`]
     GetVersion,
-    /// [`ioctl::PEND`]; its tag is read from the IRP when it is completed
-    Pend,
+    /// [`ioctl::PEND`]
+    Pend(Pend),
     /// [`ioctl::COMPLETE_OLDEST`]
     CompleteOldest {
         /// How many at the most.
@@ -23,6 +27,16 @@ pub enum Request {
     },
     /// [`ioctl::GET_COUNTERS`]
     GetCounters,
+    /// [`ioctl::GET_STATISTICS`]
+    GetStatistics,
+    /// [`ioctl::POP`]
+    Pop,
+    /// [`ioctl::SET_RUN_STATE`]
+    SetRunState(RunState),
+    /// [`ioctl::RUN_THREADS`]
+    RunThreads(RunThreads),
+    /// [`Routine::ioctl`]
+    Call(Routine, Call),
 }
 
 impl Request {
@@ -38,8 +52,8 @@ impl Request {
             ioctl::PEND => {
                 let pend = irp.input::<Pend>()?;
                 irp.output::<Pended>()?;
-                valid(pend.reserved == 0)?;
-                Ok(Self::Pend)
+                valid(is_valid(&pend))?;
+                Ok(Self::Pend(pend))
             }
             ioctl::COMPLETE_OLDEST => {
                 let CompleteOldest { count, reserved } = irp.input()?;
@@ -56,9 +70,49 @@ impl Request {
                 irp.output::<Counters>()?;
                 Ok(Self::GetCounters)
             }
-            _ => Err(NtStatus::INVALID_DEVICE_REQUEST),
+            ioctl::GET_STATISTICS => {
+                irp.input::<()>()?;
+                irp.output::<Statistics>()?;
+                Ok(Self::GetStatistics)
+            }
+            ioctl::POP => {
+                irp.input::<()>()?;
+                irp.output::<Pended>()?;
+                Ok(Self::Pop)
+            }
+            ioctl::SET_RUN_STATE => {
+                let state = irp.input::<RunState>()?;
+                irp.output::<RunState>()?;
+                valid(state.state <= RunState::STOPPED && state.reserved == 0)?;
+                Ok(Self::SetRunState(state))
+            }
+            ioctl::RUN_THREADS => {
+                let run = irp.input::<RunThreads>()?;
+                irp.output::<ThreadsRan>()?;
+                routine::check_threads(&run)?;
+                Ok(Self::RunThreads(run))
+            }
+            code => {
+                let routine = Routine::from_ioctl(code).ok_or(NtStatus::INVALID_DEVICE_REQUEST)?;
+                let call = irp.input::<Call>()?;
+                irp.output::<Returned>()?;
+                routine::check(routine, &call)?;
+                Ok(Self::Call(routine, call))
+            }
         }
     }
+}
+
+/// Whether each field is one that the queue has a use for: the table at [`interlock_abi::queue`].
+const fn is_valid(pend: &Pend) -> bool {
+    let (key, service_ms) = match pend.queue {
+        queue::FIFO | queue::STACK => (0, 0),
+        queue::KEYED => (u32::MAX, MAX_SERVICE_MS),
+        queue::SERIAL => (0, MAX_SERVICE_MS),
+        queue::INTERLOCKED => (1, 0),
+        _ => return false,
+    };
+    pend.key <= key && pend.service_ms <= service_ms && pend.reserved == 0
 }
 
 fn valid(holds: bool) -> Result<(), NtStatus> {

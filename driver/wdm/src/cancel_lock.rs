@@ -1,6 +1,10 @@
 //! The system's cancel spin lock.
 
-use crate::irql::{AtMostDispatch, CallerLevel, SpinLockHeld};
+use crate::{
+    irql::{AtMostDispatch, CallerLevel, SpinLockHeld},
+    lock_order,
+    lock_order::LockAfter,
+};
 
 /// The one lock, of the whole system, under which `IoCancelIrp` calls Cancel routines.
 ///
@@ -12,13 +16,19 @@ use crate::irql::{AtMostDispatch, CallerLevel, SpinLockHeld};
 /// # Examples
 ///
 /// ```
-/// use wdm::{CancelSpinLock, PassiveLevel, SpinLock};
+/// use wdm::{CancelSpinLock, PassiveLevel, SpinLock, lock_order};
 ///
-/// fn count_under_both(counter: &SpinLock<u32>, irql: &mut PassiveLevel) {
+/// struct Counter;
+/// lock_order!(CancelSpinLock => Counter);
+///
+/// fn count_under_both(counter: &SpinLock<u32, Counter>, irql: &mut PassiveLevel) {
 ///     CancelSpinLock::with(irql, |held| *counter.lock_at_dpc(held) += 1);
 /// }
 /// ```
 pub struct CancelSpinLock(());
+
+// The lock is a class of its own, with one lock in it.
+lock_order!(Unlocked => CancelSpinLock);
 
 impl CancelSpinLock {
     /// Raises the IRQL to `DISPATCH_LEVEL` and takes the lock (`IoAcquireCancelSpinLock`).
@@ -30,7 +40,10 @@ impl CancelSpinLock {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    pub fn lock<L: AtMostDispatch>(_irql: &mut L) -> CancelSpinLockGuard<'_> {
+    pub fn lock<L: AtMostDispatch>(_irql: &mut L) -> CancelSpinLockGuard<'_>
+    where
+        Self: LockAfter<L::Held>,
+    {
         let mut old_irql = 0;
         // SAFETY: the token says that the IRQL is at most DISPATCH_LEVEL.
         unsafe { nt::IoAcquireCancelSpinLock(&raw mut old_irql) };
@@ -47,7 +60,13 @@ impl CancelSpinLock {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`; the closure runs at `DISPATCH_LEVEL`.
-    pub fn with<L: AtMostDispatch, R>(irql: &mut L, f: impl FnOnce(&mut SpinLockHeld) -> R) -> R {
+    pub fn with<L: AtMostDispatch, R>(
+        irql: &mut L,
+        f: impl FnOnce(&mut SpinLockHeld<Self>) -> R,
+    ) -> R
+    where
+        Self: LockAfter<L::Held>,
+    {
         f(Self::lock(irql).held())
     }
 }
@@ -56,14 +75,20 @@ impl CancelSpinLock {
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct CancelSpinLockGuard<'a> {
     old_irql: u8,
-    held: SpinLockHeld,
+    held: SpinLockHeld<CancelSpinLock>,
     _irql: core::marker::PhantomData<&'a mut ()>,
 }
 
 impl CancelSpinLockGuard<'_> {
     /// Lends the token of the held lock, with which a second lock can be taken.
-    pub fn held(&mut self) -> &mut SpinLockHeld {
+    pub fn held(&mut self) -> &mut SpinLockHeld<CancelSpinLock> {
         &mut self.held
+    }
+
+    /// The IRQL that the release restores: what `IoAcquireCancelSpinLock` stored in C.
+    #[must_use]
+    pub fn old_irql(&self) -> u8 {
+        self.old_irql
     }
 }
 

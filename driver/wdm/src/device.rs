@@ -1,11 +1,7 @@
 //! Devices: what a driver implements, and what the kernel keeps for it in the device extension.
 
-use alloc::{
-    alloc::{alloc, dealloc},
-    boxed::Box,
-};
+use alloc::boxed::Box;
 use core::{
-    alloc::Layout,
     mem::ManuallyDrop,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -41,9 +37,12 @@ pub trait Device: Send + Sync + Sized + 'static {
 
     /// Gives the initialiser of a new device's state (AddDevice).
     ///
+    /// # Errors
+    /// Whatever makes the device unable to work; it is then not added.
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    fn add(irql: &mut PassiveLevel) -> impl PinInit<Self, NtStatus>;
+    fn add(irql: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus>;
 
     /// Handles an `IRP_MJ_DEVICE_CONTROL`: completes it or queues it.
     ///
@@ -102,7 +101,7 @@ impl Extension {
     ///
     /// # Safety
     /// The device object was made for an [`Extension`], and has not been asked for anything yet. `device`
-    /// was made by [`allocate`].
+    /// was made by [`pool::allocate`](crate::pool::allocate).
     pub(crate) unsafe fn initialise<D: Device>(
         object: *mut nt::DEVICE_OBJECT,
         lower: *mut nt::DEVICE_OBJECT,
@@ -186,36 +185,9 @@ impl Extension {
     /// As for [`Extension::device`]; nobody holds the remove lock or ever will again, and this is called
     /// once, at `PASSIVE_LEVEL`.
     pub(crate) unsafe fn tear_down<D: Device>(&self) {
-        // SAFETY: the state was made by `allocate`, and nobody can reach it any more.
+        // SAFETY: the state was made by `pool::allocate`, and nobody can reach it any more.
         drop(unsafe { Box::from_raw(self.device.cast::<D>()) });
         // SAFETY: nobody can reach the interface any more, and it is read out once.
         drop(unsafe { core::ptr::read(&raw const *self.interface) });
     }
-}
-
-/// Makes a device's state in the pool; [`Box::from_raw`] frees it.
-pub(crate) fn allocate<D: Device>(init: impl PinInit<D, NtStatus>) -> Result<*mut D, NtStatus> {
-    const {
-        assert!(
-            size_of::<D>() > 0,
-            "a device without state has nothing to allocate"
-        );
-        assert!(
-            align_of::<D>() <= nt::MEMORY_ALLOCATION_ALIGNMENT,
-            "the pool aligns to 16 bytes and no further"
-        );
-    }
-    let layout = Layout::new::<D>();
-    // SAFETY: the layout's size is not zero. Running out of memory is answered with NULL.
-    let slot = unsafe { alloc(layout) }.cast::<D>();
-    if slot.is_null() {
-        return Err(NtStatus::INSUFFICIENT_RESOURCES);
-    }
-    // SAFETY: the slot is valid for a `D`, and stays where it is until it is dropped there.
-    if let Err(status) = unsafe { init.__pinned_init(slot) } {
-        // SAFETY: the slot was allocated above with this layout; a failed initialiser leaves nothing in it.
-        unsafe { dealloc(slot.cast(), layout) };
-        return Err(status);
-    }
-    Ok(slot)
 }

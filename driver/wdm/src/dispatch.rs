@@ -26,7 +26,7 @@ pub(crate) unsafe fn complete_unheld(irp: *mut nt::IRP, status: NtStatus) -> i32
 /// As for [`finish`].
 unsafe fn complete(irp: *mut nt::IRP, status: NtStatus) -> i32 {
     // SAFETY: passed on to the caller.
-    unsafe { finish(irp, status, 0) };
+    unsafe { finish::<()>(irp, status, 0) };
     status.to_raw()
 }
 

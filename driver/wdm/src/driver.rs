@@ -1,6 +1,6 @@
 //! The driver: `DriverEntry`, and what it tells the I/O manager.
 
-use crate::{Device, PassiveLevel, RegistryKey, dispatch, pnp};
+use crate::{Device, PassiveLevel, RegistryKey, dispatch, dpc, pnp};
 
 /// Makes a driver of a [`Device`]: defines `DriverEntry`, by which the I/O manager starts it.
 ///
@@ -16,8 +16,8 @@ use crate::{Device, PassiveLevel, RegistryKey, dispatch, pnp};
 /// impl Device for Swap {
 ///     const INTERFACE: Guid = Guid::new(0x1d6c_9f20, 0x3b52, 0x4f0e, [0x8a, 0x11, 0, 0, 0, 0, 0, 7]);
 ///
-///     fn add(_: &mut PassiveLevel) -> impl PinInit<Self, NtStatus> {
-///         Ok::<_, NtStatus>(Self(0))
+///     fn add(_: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
+///         Ok(Ok::<_, NtStatus>(Self(0)))
 ///     }
 ///
 ///     fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
@@ -89,8 +89,10 @@ pub unsafe fn entry<D: Device>(
 }
 
 /// The driver's Unload routine. The PnP manager removes every device first, and the driver keeps nothing
-/// beside its devices.
+/// beside its devices; a DPC that is left can only have been forgotten.
 ///
 /// # Safety
 /// Called by the I/O manager.
-unsafe extern "C" fn unload(_driver: *mut nt::DRIVER_OBJECT) {}
+unsafe extern "C" fn unload(_driver: *mut nt::DRIVER_OBJECT) {
+    dpc::check_unload();
+}

@@ -4,20 +4,30 @@ use core::{marker::PhantomData, ops::Deref};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::{NtStatus, device::Extension, irql::NoSpinLockHeld, log};
+use crate::{
+    NtStatus, Record,
+    device::Extension,
+    irql::{AtMostDispatch, NoSpinLockHeld},
+    log,
+};
 
-/// A buffered device-control request as its owner, or its queue, may look at it.
+/// Which word of `DriverContext` holds the record: the last, since the first three are also what links the
+/// IRP into a device queue.
+const RECORD: usize = 3;
+
+/// A buffered device-control request, with the driver's record `R`, as its owner, or its queue, may look at
+/// it.
 ///
 /// WDK: "Using Buffered I/O".
 #[repr(transparent)]
-pub struct IrpView(*mut nt::IRP);
+pub struct IrpView<R = ()>(*mut nt::IRP, PhantomData<R>);
 
-impl IrpView {
+impl<R: Record> IrpView<R> {
     /// The view of an IRP, for as long as the reference to the pointer lives.
     ///
     /// # Safety
-    /// The IRP is an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, and cannot be completed
-    /// while the view is there.
+    /// The IRP is an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, has a record of type `R`, and
+    /// cannot be completed while the view is there.
     pub(crate) unsafe fn new(irp: &*mut nt::IRP) -> &Self {
         // SAFETY: the types have the same layout; what the view promises, the caller does.
         unsafe { &*core::ptr::from_ref(irp).cast::<Self>() }
@@ -68,6 +78,15 @@ impl IrpView {
             return Err(NtStatus::BUFFER_TOO_SMALL);
         }
         Ok(())
+    }
+
+    /// The driver's record.
+    #[must_use]
+    pub fn record(&self) -> &R::Target {
+        // SAFETY: the IRP is not completed while the view is there, and has a record.
+        let raw = unsafe { nt::irp::driver_context(self.0, RECORD) };
+        // SAFETY: the record is an `R`, and stays with the IRP until that is completed.
+        unsafe { R::borrow(raw.cast()) }
     }
 
     /// The open file that the request came through.
@@ -129,7 +148,8 @@ impl FileId {
     }
 }
 
-/// The IRP that a dispatch routine was called with: it must be completed or queued.
+/// The IRP that a dispatch routine was called with, and the record `R` that the driver gave it: it must be
+/// completed, pended or queued.
 ///
 /// The lifetime `'irp` is this IRP's own mark. The [`Handled`] that the dispatch routine returns bears
 /// it too, and only this IRP can have made it.
@@ -146,8 +166,8 @@ impl FileId {
 /// ```
 ///
 /// WDK: "Completing IRPs".
-pub struct Irp<'irp> {
-    irp: PendedIrp,
+pub struct Irp<'irp, R: Record = ()> {
+    irp: PendedIrp<R>,
     _mark: Mark<'irp>,
 }
 
@@ -158,14 +178,45 @@ impl<'irp> Irp<'irp> {
     /// Takes an IRP over from the I/O manager.
     ///
     /// # Safety
-    /// As for [`PendedIrp::from_raw`]. The lifetime is that of the dispatch routine's call, and no other
-    /// `Irp` is made with it.
+    /// The caller owns the IRP: an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, with no Cancel
+    /// routine, linked nowhere, for which the device's remove lock is held. The lifetime is that of the
+    /// dispatch routine's call, and no other `Irp` is made with it.
     pub(crate) unsafe fn from_raw(irp: *mut nt::IRP) -> Self {
         Self {
-            // SAFETY: passed on to the caller.
+            // SAFETY: passed on to the caller; the record of no record is nothing.
             irp: unsafe { PendedIrp::from_raw(irp) },
             _mark: PhantomData,
         }
+    }
+
+    /// Gives the IRP a record, which goes with it until it is completed.
+    #[must_use = "the request waits until it is completed"]
+    pub fn with_record<R: Record>(self, record: R) -> Irp<'irp, R> {
+        let raw = self.irp.into_raw();
+        // SAFETY: the IRP was owned by `self`.
+        unsafe { nt::irp::set_driver_context(raw, RECORD, record.into_raw().cast()) };
+        Irp {
+            // SAFETY: as above, and it has a record of type `R` now.
+            irp: unsafe { PendedIrp::from_raw(raw) },
+            _mark: PhantomData,
+        }
+    }
+}
+
+impl<'irp, R: Record> Irp<'irp, R> {
+    /// Pends the IRP: the dispatch routine returns `STATUS_PENDING`, and who has the [`PendedIrp`] completes
+    /// it, soon, since it cannot be cancelled (`IoMarkIrpPending`).
+    ///
+    /// WDK: "`IoMarkIrpPending` function".
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn pend<L: AtMostDispatch>(self, _irql: &mut L) -> (PendedIrp<R>, Handled<'irp>) {
+        let (raw, pending) = self.into_pending();
+        // SAFETY: the IRP was owned by `self`; nobody can complete it before it is marked.
+        unsafe { nt::irp::IoMarkIrpPending(raw) };
+        // SAFETY: as above.
+        (unsafe { PendedIrp::from_raw(raw) }, pending)
     }
 
     /// Gives the IRP up to a queue, which must mark it pending first of all.
@@ -201,10 +252,10 @@ impl<'irp> Irp<'irp> {
     }
 }
 
-impl Deref for Irp<'_> {
-    type Target = IrpView;
+impl<R: Record> Deref for Irp<'_, R> {
+    type Target = IrpView<R>;
 
-    fn deref(&self) -> &IrpView {
+    fn deref(&self) -> &IrpView<R> {
         &self.irp
     }
 }
@@ -230,26 +281,50 @@ impl Handled<'_> {
     }
 }
 
-/// An IRP that came back from a queue: marked pending, no longer cancelable, and to be completed.
+/// An IRP that is pended and not cancelable: to be completed. A queue gives it back so, with its record `R`.
 ///
 /// Should it be dropped all the same, it is completed with `STATUS_INTERNAL_ERROR` and an error is logged.
 #[must_use = "the request waits until it is completed"]
-pub struct PendedIrp {
+pub struct PendedIrp<R: Record = ()> {
     raw: *mut nt::IRP,
+    _record: PhantomData<R>,
 }
 
-impl PendedIrp {
+// SAFETY: an IRP belongs to no thread, and its record is `Send`.
+unsafe impl<R: Record> Send for PendedIrp<R> {}
+
+// SAFETY: through a shared reference the IRP is only looked at, and so is what its record owns.
+unsafe impl<R: Record> Sync for PendedIrp<R> where R::Target: Sync {}
+
+impl<R: Record> PendedIrp<R> {
     /// Takes an IRP over from whoever owned it.
     ///
     /// # Safety
     /// The caller owns the IRP: an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, with no Cancel
-    /// routine, linked nowhere, for which the device's remove lock is held.
+    /// routine, linked nowhere, for which the device's remove lock is held; and its record is an `R`.
     pub(crate) unsafe fn from_raw(raw: *mut nt::IRP) -> Self {
-        Self { raw }
+        Self {
+            raw,
+            _record: PhantomData,
+        }
     }
 
-    fn into_raw(self) -> *mut nt::IRP {
+    pub(crate) fn raw(&self) -> *mut nt::IRP {
+        self.raw
+    }
+
+    pub(crate) fn into_raw(self) -> *mut nt::IRP {
         core::mem::ManuallyDrop::new(self).raw
+    }
+
+    /// Takes the record from the IRP.
+    #[must_use = "both have to be disposed of"]
+    pub fn take_record(self) -> (R, PendedIrp) {
+        let raw = self.into_raw();
+        // SAFETY: the IRP was owned by `self`.
+        let record = unsafe { take_record(raw) };
+        // SAFETY: as above, and the record is out of it.
+        (record, unsafe { PendedIrp::from_raw(raw) })
     }
 
     /// Completes the request with a status and no output (`IoCompleteRequest`).
@@ -258,7 +333,7 @@ impl PendedIrp {
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     pub fn complete<L: NoSpinLockHeld>(self, status: NtStatus, _irql: &mut L) {
         // SAFETY: `self` is the IRP's owner and gives it up.
-        unsafe { finish(self.into_raw(), status, 0) };
+        unsafe { finish::<R>(self.into_raw(), status, 0) };
     }
 
     /// Completes the request with `STATUS_SUCCESS` and a reply (`IoCompleteRequest`), and says which
@@ -279,33 +354,47 @@ impl PendedIrp {
             Err(status) => (status, 0),
         };
         // SAFETY: `self` is the IRP's owner and gives it up.
-        unsafe { finish(self.into_raw(), status, length) };
+        unsafe { finish::<R>(self.into_raw(), status, length) };
         status
     }
 }
 
-impl Deref for PendedIrp {
-    type Target = IrpView;
+impl<R: Record> Deref for PendedIrp<R> {
+    type Target = IrpView<R>;
 
-    fn deref(&self) -> &IrpView {
-        // SAFETY: the IRP is owned by `self` and is completed by no one else.
+    fn deref(&self) -> &IrpView<R> {
+        // SAFETY: the IRP is owned by `self` and is completed by no one else; its record is an `R`.
         unsafe { IrpView::new(&self.raw) }
     }
 }
 
-impl Drop for PendedIrp {
+impl<R: Record> Drop for PendedIrp<R> {
     fn drop(&mut self) {
         log::dropped_irp();
         // SAFETY: `self` is the IRP's owner and is gone after this.
-        unsafe { finish(self.raw, NtStatus::INTERNAL_ERROR, 0) };
+        unsafe { finish::<R>(self.raw, NtStatus::INTERNAL_ERROR, 0) };
     }
 }
 
-/// Completes an IRP and gives its hold of the device's remove lock back.
+/// Takes the record out of an IRP.
 ///
 /// # Safety
-/// As for [`complete_request`], and the device's remove lock is held for the IRP.
-pub(crate) unsafe fn finish(irp: *mut nt::IRP, status: NtStatus, information: usize) {
+/// The caller owns the IRP, whose record is an `R`, and does not look for it there again.
+unsafe fn take_record<R: Record>(irp: *mut nt::IRP) -> R {
+    // SAFETY: the caller owns the IRP.
+    let raw = unsafe { nt::irp::driver_context(irp, RECORD) };
+    // SAFETY: the record was put there by `with_record`, and is taken once.
+    unsafe { R::from_raw(raw.cast()) }
+}
+
+/// Completes an IRP, its record dropped before, and gives its hold of the device's remove lock back.
+///
+/// # Safety
+/// As for [`complete_request`]; the IRP's record is an `R`, and the device's remove lock is held for it.
+pub(crate) unsafe fn finish<R: Record>(irp: *mut nt::IRP, status: NtStatus, information: usize) {
+    // SAFETY: the caller owns the IRP and gives it up. The hold below keeps the device, and the driver
+    // loaded, while the record is dropped.
+    drop(unsafe { take_record::<R>(irp) });
     // SAFETY: the caller owns the IRP.
     let device = unsafe { nt::irp::device_object(irp) };
     // SAFETY: passed on to the caller.

@@ -7,13 +7,16 @@
 //!
 //! | token | who lends it | [`AtMostDispatch`] | [`Dispatch`] | [`NoSpinLockHeld`] | [`Waitable`] |
 //! | --- | --- | --- | --- | --- | --- |
-//! | [`PassiveLevel`] | the dispatch routines | yes | | yes | yes |
+//! | [`PassiveLevel`] | the dispatch routines, system threads | yes | | yes | yes |
 //! | [`CallerLevel`] | a Cancel routine, after the cancel spin lock | yes | | yes | |
+//! | [`DispatchLevel`] | a DPC, and [`raise_to_dispatch`] | yes | yes | yes | |
 //! | [`SpinLockHeld`] | a held spin lock | yes | yes | | |
 //!
 //! WDK: "Managing Hardware Priorities".
 
 use core::marker::PhantomData;
+
+use crate::lock_order::Unlocked;
 
 /// What keeps a token in the thread, and so on the processor, that it speaks of.
 type NotSend = PhantomData<*mut ()>;
@@ -23,13 +26,16 @@ mod sealed {
 }
 
 /// The IRQL is `DISPATCH_LEVEL` or lower.
-pub trait AtMostDispatch: sealed::Sealed {}
+pub trait AtMostDispatch: sealed::Sealed {
+    /// The class of the innermost spin lock that is held; [`Unlocked`] if none is.
+    type Held;
+}
 
-/// The IRQL is exactly `DISPATCH_LEVEL`.
+/// The IRQL is exactly `DISPATCH_LEVEL`; so the code stays on its processor.
 pub trait Dispatch: AtMostDispatch {}
 
 /// The IRQL is `DISPATCH_LEVEL` or lower, and the driver holds no spin lock; so IRPs may be completed.
-pub trait NoSpinLockHeld: AtMostDispatch {}
+pub trait NoSpinLockHeld: AtMostDispatch<Held = Unlocked> {}
 
 /// The IRQL is `PASSIVE_LEVEL`; so the thread may wait.
 pub trait Waitable: NoSpinLockHeld {}
@@ -43,7 +49,8 @@ impl PassiveLevel {
     /// Makes the token that an entry point lends.
     ///
     /// # Safety
-    /// The caller runs at `PASSIVE_LEVEL` as long as the token lives, but for spin locks that borrow it.
+    /// The caller runs at `PASSIVE_LEVEL` as long as the token lives, but for what borrows it to raise the
+    /// IRQL meanwhile.
     pub(crate) const unsafe fn assume() -> Self {
         Self {
             _not_send: PhantomData,
@@ -52,7 +59,9 @@ impl PassiveLevel {
 }
 
 impl sealed::Sealed for PassiveLevel {}
-impl AtMostDispatch for PassiveLevel {}
+impl AtMostDispatch for PassiveLevel {
+    type Held = Unlocked;
+}
 impl NoSpinLockHeld for PassiveLevel {}
 impl Waitable for PassiveLevel {}
 
@@ -68,7 +77,7 @@ impl CallerLevel {
     ///
     /// # Safety
     /// The caller runs at `DISPATCH_LEVEL` or lower, and holds no spin lock, as long as the token lives,
-    /// but for spin locks that borrow it.
+    /// but for what borrows it to raise the IRQL meanwhile.
     pub(crate) const unsafe fn assume() -> Self {
         Self {
             _not_send: PhantomData,
@@ -77,20 +86,22 @@ impl CallerLevel {
 }
 
 impl sealed::Sealed for CallerLevel {}
-impl AtMostDispatch for CallerLevel {}
+impl AtMostDispatch for CallerLevel {
+    type Held = Unlocked;
+}
 impl NoSpinLockHeld for CallerLevel {}
 
-/// The token of code that runs at `DISPATCH_LEVEL` with a spin lock held. It lets another lock be taken
-/// without raising; IRPs cannot be completed with it, and nothing can wait.
-pub struct SpinLockHeld {
+/// The token of code that runs at `DISPATCH_LEVEL` with no spin lock held: a DPC's, mostly.
+pub struct DispatchLevel {
     _not_send: NotSend,
 }
 
-impl SpinLockHeld {
-    /// Makes the token that a guard lends.
+impl DispatchLevel {
+    /// Makes the token.
     ///
     /// # Safety
-    /// The caller runs at `DISPATCH_LEVEL` and holds a spin lock as long as the token can be reached.
+    /// The caller runs at `DISPATCH_LEVEL`, and holds no spin lock, as long as the token lives, but for spin
+    /// locks that borrow it.
     pub(crate) const unsafe fn assume() -> Self {
         Self {
             _not_send: PhantomData,
@@ -98,6 +109,69 @@ impl SpinLockHeld {
     }
 }
 
-impl sealed::Sealed for SpinLockHeld {}
-impl AtMostDispatch for SpinLockHeld {}
-impl Dispatch for SpinLockHeld {}
+impl sealed::Sealed for DispatchLevel {}
+impl AtMostDispatch for DispatchLevel {
+    type Held = Unlocked;
+}
+impl Dispatch for DispatchLevel {}
+impl NoSpinLockHeld for DispatchLevel {}
+
+/// The token of code that runs at `DISPATCH_LEVEL` with a spin lock of the class `C` held. It lets a lock
+/// that [comes after](mod@crate::lock_order) be taken without raising; IRPs cannot be completed with it, and
+/// nothing can wait.
+pub struct SpinLockHeld<C> {
+    _not_send: NotSend,
+    _class: PhantomData<C>,
+}
+
+impl<C> SpinLockHeld<C> {
+    /// Makes the token that a guard lends.
+    ///
+    /// # Safety
+    /// The caller runs at `DISPATCH_LEVEL` and holds a spin lock of the class, taken after every other that
+    /// it holds, as long as the token can be reached.
+    pub(crate) const unsafe fn assume() -> Self {
+        Self {
+            _not_send: PhantomData,
+            _class: PhantomData,
+        }
+    }
+}
+
+impl<C> sealed::Sealed for SpinLockHeld<C> {}
+impl<C> AtMostDispatch for SpinLockHeld<C> {
+    type Held = C;
+}
+impl<C> Dispatch for SpinLockHeld<C> {}
+
+/// Runs a closure at `DISPATCH_LEVEL` (`KeRaiseIrqlToDpcLevel`, `KeLowerIrql`).
+///
+/// For what must stay on its processor, or what is called at exactly `DISPATCH_LEVEL`, such as a device
+/// queue. Keep it as short as a spin lock. In C the IRQL is a number to be kept and given back in the right
+/// order; here it comes back when the closure returns, and the caller's own token is out of reach until then.
+///
+/// WDK: "`KeRaiseIrqlToDpcLevel` function", "`KeLowerIrql` function".
+///
+/// # IRQL
+/// At most `DISPATCH_LEVEL`, and no spin lock held.
+///
+/// ```
+/// use wdm::{PassiveLevel, irql::raise_to_dispatch, processor};
+///
+/// fn where_am_i(irql: &mut PassiveLevel) -> u32 {
+///     raise_to_dispatch(irql, |irql| processor::current(irql))
+/// }
+/// ```
+pub fn raise_to_dispatch<L: NoSpinLockHeld, R>(
+    _irql: &mut L,
+    f: impl FnOnce(&mut DispatchLevel) -> R,
+) -> R {
+    // SAFETY: the token says that the IRQL is at most DISPATCH_LEVEL.
+    let old_irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+    // SAFETY: the IRQL is DISPATCH_LEVEL until it is lowered below, and the caller holds no spin lock. The
+    // closure's locks borrow the token, so they are released by then.
+    let result = f(&mut unsafe { DispatchLevel::assume() });
+    // SAFETY: the IRQL is the one that was raised to above, and this is what it was before.
+    unsafe { nt::KeLowerIrql(old_irql) };
+    result
+}

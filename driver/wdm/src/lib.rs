@@ -14,36 +14,97 @@
 //!   value, no longer cancelable. Whoever wins the exchange of the Cancel routine owns the IRP.
 //!
 //! Names are NT's own, and every wrapper says which routine it calls and at which IRQL.
+//!
+//! [`guide`] is a first driver, step by step. Then, by what the C version is called:
+//!
+//! | in C | here |
+//! | --- | --- |
+//! | `KSPIN_LOCK`, `KeAcquireSpinLock`, `..AtDpcLevel`, `KeTryToAcquireSpinLockAtDpcLevel` | [`SpinLock`] |
+//! | `KeAcquireInStackQueuedSpinLock` | [`QueuedSpinLock`] |
+//! | the order of locks, in a comment | [`lock_order`](mod@lock_order) |
+//! | `IoAcquireCancelSpinLock` | [`CancelSpinLock`] |
+//! | `IoMarkIrpPending`, `IoCompleteRequest` | [`Irp`], [`PendedIrp`] |
+//! | `IoSetCancelRoutine` and a list of one's own | [`IrpQueue`] |
+//! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`] |
+//! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
+//! | `ExInterlockedInsertTailList`, `ExInterlockedRemoveHeadList` | [`InterlockedList`] |
+//! | `ExInterlockedPushEntryList`, `ExInterlockedPopEntryList` | [`InterlockedStack`] |
+//! | `ZONE_HEADER`, `ExInitializeZone`, `ExInterlockedAllocateFromZone` | [`Zone`], [`RawZone`] |
+//! | `ExInterlockedAddUlong`, `ExInterlockedAddLargeInteger` | [`ExInterlockedUlong`], [`ExInterlockedLargeInteger`] |
+//! | `InterlockedIncrement`, `InterlockedExchange` | [`InterlockedLong`], [`InterlockedLong64`] |
+//! | `KDPC`, `KTIMER` | [`Dpc`], [`Timer`] |
+//! | `PsCreateSystemThread` | [`thread::run`] |
+//! | `KeGetCurrentProcessorNumber` | [`processor::current`], [`processor::hint`] |
+//! | `KeRaiseIrql`, `KeLowerIrql` | [`irql::raise_to_dispatch`] |
+//! | a pointer in the device extension | [`Shared`] |
 
 #![no_std]
 
 extern crate alloc;
 
+#[doc = include_str!("../docs/first_driver.md")]
+pub mod guide {}
+
 mod cancel_lock;
 mod device;
+mod device_queue;
 mod dispatch;
+mod dpc;
 mod driver;
 mod forward;
 mod interface;
+mod interlocked_list;
 mod irp;
 pub mod irql;
+mod lock_debug;
+pub mod lock_order;
 pub mod log;
+mod node;
+mod number;
 mod pnp;
+mod pool;
+pub mod processor;
 mod queue;
+mod queued_spin_lock;
+mod record;
 mod registry;
 mod remove_lock;
+mod shared;
 mod spin_lock;
+mod start_io;
 mod status;
+pub mod thread;
+mod time;
+mod timer;
+mod zone;
 
 pub use cancel_lock::{CancelSpinLock, CancelSpinLockGuard};
 pub use device::Device;
+pub use device_queue::{Busy, DeviceQueue, DeviceQueueNode, Insert, NodeInUse, Remove};
+pub use dpc::{Dpc, DpcRoutine};
 pub use interface::Guid;
+pub use interlocked_list::{EntryId, InterlockedList, InterlockedStack};
 pub use irp::{FileId, Handled, Irp, IrpView, PendedIrp};
 pub use irql::PassiveLevel;
-pub use queue::{IrpQueue, QueueCallbacks};
+#[cfg(feature = "lock-debug")]
+pub use lock_debug::LockStatistics;
+pub use node::{ListItem, Node};
+pub use number::{
+    ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, InterlockedLong64,
+};
+pub use queue::{IrpQueue, IrpQueueLock, QueueCallbacks};
+pub use queued_spin_lock::QueuedSpinLock;
+pub use record::Record;
 pub use registry::RegistryKey;
-pub use spin_lock::{SpinLock, SpinLockAtDpcGuard, SpinLockGuard};
+pub use shared::Shared;
+pub use spin_lock::{
+    Guard, KeepIrql, Release, RestoreIrql, SpinLock, SpinLockAtDpcGuard, SpinLockGuard,
+};
+pub use start_io::{CurrentIrp, Start, StartIoQueue};
 pub use status::NtStatus;
+pub use time::Moment;
+pub use timer::{Timer, TimerRoutine};
+pub use zone::{RawBlock, RawZone, Segment, Zone, ZoneBox};
 
 #[doc(hidden)]
 pub mod __private {

@@ -67,6 +67,15 @@ pub(crate) fn dropped_irp() {
     );
 }
 
+/// Says which spin lock is taken by a processor that has it already.
+#[cfg(feature = "lock-debug")]
+pub(crate) fn spin_lock_already_owned(lock: &str) {
+    send(
+        Level::Error,
+        format_args!("wdm: SPIN_LOCK_ALREADY_OWNED by this processor: {lock}"),
+    );
+}
+
 fn send(level: Level, message: fmt::Arguments<'_>) {
     if level as u32 > LIMIT.load(Ordering::Relaxed) {
         return;

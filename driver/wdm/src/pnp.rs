@@ -16,10 +16,11 @@
 
 use crate::{
     Device, NtStatus, PassiveLevel,
-    device::{Extension, allocate},
+    device::Extension,
     dispatch::complete_unheld,
     forward::{forward_and_wait, pass_down},
     interface::DeviceInterface,
+    pool::allocate,
 };
 
 /// The driver's AddDevice routine: makes the device object and its state, and joins the device stack.
@@ -50,7 +51,7 @@ unsafe fn add<D: Device>(
 ) -> Result<(), NtStatus> {
     // SAFETY: the caller gives a physical device object.
     let interface = unsafe { DeviceInterface::register(pdo, &D::INTERFACE, irql) }?;
-    let device = allocate::<D>(D::add(irql))?;
+    let device = allocate::<D>(D::add(irql)?)?;
     // SAFETY: the caller gives a driver object and a physical device object.
     match unsafe { create_and_attach(driver, pdo) } {
         Ok((object, lower)) => {

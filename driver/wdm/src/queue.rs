@@ -15,14 +15,19 @@ use nt::{
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure, pinned_drop};
 
 use crate::{
-    FileId, Handled, Irp, IrpView, NtStatus, PendedIrp, SpinLock,
+    FileId, Handled, Irp, IrpView, NtStatus, PendedIrp, Record, SpinLock,
     cancel_lock::leave_to_caller,
     irp::finish,
-    irql::{AtMostDispatch, CallerLevel, NoSpinLockHeld, SpinLockHeld},
+    irql::{AtMostDispatch, CallerLevel, NoSpinLockHeld},
+    lock_order,
+    lock_order::LockAfter,
 };
 
 /// What a driver does when its queue completes an IRP by itself.
 pub trait QueueCallbacks: Sync + 'static {
+    /// What the driver keeps with each IRP: `()`, or an owner such as a [`ZoneBox`](crate::ZoneBox).
+    type Record: Record;
+
     /// Called just before the queue completes an IRP that was cancelled, or that it had to end since it
     /// was told to ([`IrpQueue::refuse`], [`IrpQueue::purge`]).
     ///
@@ -31,8 +36,18 @@ pub trait QueueCallbacks: Sync + 'static {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    fn before_completion<L: NoSpinLockHeld>(&self, irp: &IrpView, status: NtStatus, irql: &mut L);
+    fn before_completion<L: NoSpinLockHeld>(
+        &self,
+        irp: &IrpView<Self::Record>,
+        status: NtStatus,
+        irql: &mut L,
+    );
 }
+
+/// The class of the spin lock that an [`IrpQueue`] has.
+pub struct IrpQueueLock;
+
+lock_order!(Unlocked => IrpQueueLock);
 
 /// A first-in, first-out queue that owns the IRPs on it, each of which can be cancelled there.
 ///
@@ -62,6 +77,8 @@ pub trait QueueCallbacks: Sync + 'static {
 /// struct Quiet;
 ///
 /// impl QueueCallbacks for Quiet {
+///     type Record = ();
+///
 ///     fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 /// }
 ///
@@ -99,7 +116,7 @@ pub trait QueueCallbacks: Sync + 'static {
 #[pin_data(PinnedDrop)]
 pub struct IrpQueue<C: QueueCallbacks> {
     #[pin]
-    state: SpinLock<State>,
+    state: SpinLock<State, IrpQueueLock>,
     #[pin]
     head: UnsafeCell<nt::LIST_ENTRY>,
     in_charge: AtomicUsize,
@@ -152,7 +169,11 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
-    pub fn insert<'irp, L: NoSpinLockHeld>(&self, irp: Irp<'irp>, irql: &mut L) -> Handled<'irp> {
+    pub fn insert<'irp, L: NoSpinLockHeld>(
+        &self,
+        irp: Irp<'irp, C::Record>,
+        irql: &mut L,
+    ) -> Handled<'irp> {
         let (irp, pending) = irp.into_pending();
         self.in_charge.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the IRP was owned, and is the queue's now.
@@ -212,7 +233,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    pub fn remove_first<L: AtMostDispatch>(&self, irql: &mut L) -> Option<PendedIrp> {
+    pub fn remove_first<L: AtMostDispatch>(&self, irql: &mut L) -> Option<PendedIrp<C::Record>>
+    where
+        IrpQueueLock: LockAfter<L::Held>,
+    {
         self.remove_matching(irql, |_| true)
     }
 
@@ -227,8 +251,11 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     pub fn remove_matching<L: AtMostDispatch>(
         &self,
         irql: &mut L,
-        mut matches: impl FnMut(&IrpView) -> bool,
-    ) -> Option<PendedIrp> {
+        mut matches: impl FnMut(&IrpView<C::Record>) -> bool,
+    ) -> Option<PendedIrp<C::Record>>
+    where
+        IrpQueueLock: LockAfter<L::Held>,
+    {
         let irp = self
             .state
             .with(irql, |state, _| self.take(state, &mut matches))?;
@@ -241,7 +268,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     fn take(
         &self,
         state: &mut State,
-        matches: &mut impl FnMut(&IrpView) -> bool,
+        matches: &mut impl FnMut(&IrpView<C::Record>) -> bool,
     ) -> Option<*mut nt::IRP> {
         let head = self.head.get();
         // SAFETY: `state` is locked.
@@ -282,7 +309,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    pub fn refuse<L: AtMostDispatch>(&self, status: NtStatus, irql: &mut L) {
+    pub fn refuse<L: AtMostDispatch>(&self, status: NtStatus, irql: &mut L)
+    where
+        IrpQueueLock: LockAfter<L::Held>,
+    {
         self.state
             .with(irql, |state, _| state.refusing = Some(status));
     }
@@ -291,7 +321,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    pub fn accept<L: AtMostDispatch>(&self, irql: &mut L) {
+    pub fn accept<L: AtMostDispatch>(&self, irql: &mut L)
+    where
+        IrpQueueLock: LockAfter<L::Held>,
+    {
         self.state.with(irql, |state, _| state.refusing = None);
     }
 
@@ -307,23 +340,22 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         self.end_matching(status, irql, |_| true);
     }
 
-    /// Runs a closure with the number of queued IRPs, which stands still meanwhile.
+    /// How many IRPs are queued now.
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`; the closure runs at `DISPATCH_LEVEL`.
-    pub fn with_length<L: AtMostDispatch, R>(
-        &self,
-        irql: &mut L,
-        f: impl FnOnce(usize, &mut SpinLockHeld) -> R,
-    ) -> R {
-        self.state.with(irql, |state, held| f(state.length, held))
+    /// At most `DISPATCH_LEVEL`.
+    pub fn length<L: AtMostDispatch>(&self, irql: &mut L) -> usize
+    where
+        IrpQueueLock: LockAfter<L::Held>,
+    {
+        self.state.with(irql, |state, _| state.length)
     }
 
     fn end_matching<L: NoSpinLockHeld>(
         &self,
         status: NtStatus,
         irql: &mut L,
-        mut matches: impl FnMut(&IrpView) -> bool,
+        mut matches: impl FnMut(&IrpView<C::Record>) -> bool,
     ) {
         while let Some(irp) = self
             .state
@@ -353,7 +385,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         let in_charge = unsafe { &(*queue).in_charge };
         in_charge.fetch_sub(1, Ordering::Release);
         // SAFETY: the caller owns the IRP and gives it up. The token says that no spin lock is held.
-        unsafe { finish(irp, status, 0) };
+        unsafe { finish::<C::Record>(irp, status, 0) };
     }
 }
 

@@ -2,22 +2,33 @@
 
 use core::{
     cell::UnsafeCell,
-    marker::PhantomPinned,
+    marker::{PhantomData, PhantomPinned},
     ops::{Deref, DerefMut},
 };
 
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
 
-use crate::irql::{AtMostDispatch, Dispatch, SpinLockHeld};
+use crate::{
+    irql::{AtMostDispatch, Dispatch, SpinLockHeld},
+    lock_debug::LockDebug,
+    lock_order::{Alone, LockAfter},
+};
 
 /// A value that is reached with its spin lock held, and not otherwise (`KSPIN_LOCK`).
 ///
 /// Taking the lock raises the IRQL to `DISPATCH_LEVEL` and borrows the caller's token until the guard is
 /// gone; so while it is held nothing can wait or complete an IRP, and locks are released in the reverse
 /// order of their taking, each to the IRQL that its own taking found. Hold it for 25 microseconds at
-/// the most. Taking it again while it is held deadlocks, as in C.
+/// the most. `C` is its class: it says [which locks](mod@crate::lock_order) it may be taken under.
 ///
 /// The lock may not move: it is initialised where it stays, with `pinned-init`.
+///
+/// # What goes wrong in C
+///
+/// The lock is one variable and the data another, and nothing ties them. The saved IRQL is passed to the
+/// release of another lock; locks are taken in two orders, or again while held; `KeAcquireSpinLockAtDpcLevel`
+/// is called at `PASSIVE_LEVEL`, or paired with the wrong release; an IRP is completed under the lock. None
+/// of this compiles here.
 ///
 /// # A forgotten guard
 ///
@@ -38,38 +49,36 @@ use crate::irql::{AtMostDispatch, Dispatch, SpinLockHeld};
 /// #[pin_data]
 /// struct Statistics {
 ///     #[pin]
-///     reads: SpinLock<u64>,
-///     #[pin]
-///     bytes: SpinLock<u64>,
+///     reads: SpinLock<(u64, u64)>,
 /// }
 ///
 /// impl Statistics {
 ///     fn new() -> impl PinInit<Self> {
-///         pin_init!(Self { reads <- SpinLock::new(0), bytes <- SpinLock::new(0) })
+///         pin_init!(Self { reads <- SpinLock::new((0, 0)) })
 ///     }
 ///
 ///     fn count(&self, length: u64, irql: &mut PassiveLevel) {
-///         self.reads.with(irql, |reads, held| {
+///         self.reads.with(irql, |(reads, bytes), _| {
 ///             *reads += 1;
-///             *self.bytes.lock_at_dpc(held) += length;
+///             *bytes += length;
 ///         });
 ///     }
 /// }
 /// # fn main() {}
 /// ```
 #[pin_data]
-pub struct SpinLock<T> {
+pub struct SpinLock<T, C = Alone> {
     #[pin]
-    lock: UnsafeCell<nt::KSPIN_LOCK>,
+    lock: RawSpinLock,
+    debug: LockDebug,
     value: UnsafeCell<T>,
-    #[pin]
-    _pinned: PhantomPinned,
+    _class: PhantomData<fn(C)>,
 }
 
 // SAFETY: the lock gives the value to one thread at a time, which is what sending it asks of `T`.
-unsafe impl<T: Send> Sync for SpinLock<T> {}
+unsafe impl<T: Send, C> Sync for SpinLock<T, C> {}
 
-impl<T> SpinLock<T> {
+impl<T, C> SpinLock<T, C> {
     /// Initialises a free lock around a value (`KeInitializeSpinLock`).
     ///
     /// WDK: "`KeInitializeSpinLock` function".
@@ -78,9 +87,10 @@ impl<T> SpinLock<T> {
     /// Any.
     pub fn new(value: T) -> impl PinInit<Self> {
         pin_init!(Self {
-            lock <- initialised(),
+            lock <- RawSpinLock::new(),
+            debug: LockDebug::new(),
             value: UnsafeCell::new(value),
-            _pinned: PhantomPinned,
+            _class: PhantomData,
         })
     }
 
@@ -90,17 +100,14 @@ impl<T> SpinLock<T> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    pub fn lock<'a, L: AtMostDispatch>(&'a self, _irql: &'a mut L) -> SpinLockGuard<'a, T> {
+    pub fn lock<'a, L: AtMostDispatch>(&'a self, _irql: &'a mut L) -> SpinLockGuard<'a, T, C>
+    where
+        C: LockAfter<L::Held>,
+    {
         // SAFETY: the lock was initialised where it is, and the token says that the IRQL is at most
-        // DISPATCH_LEVEL. This is KeAcquireSpinLock, which is a macro.
-        let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
-        SpinLockGuard {
-            lock: self,
-            old_irql,
-            // SAFETY: the lock is held, at DISPATCH_LEVEL, while the guard lives, and the token cannot
-            // be reached but through the guard.
-            held: unsafe { SpinLockHeld::assume() },
-        }
+        // DISPATCH_LEVEL. The guard releases it.
+        let old_irql = unsafe { self.debug.acquire::<Self>(self.lock.raw()) };
+        self.guard(RestoreIrql(old_irql))
     }
 
     /// Takes the lock where the IRQL already is `DISPATCH_LEVEL` (`KeAcquireSpinLockAtDpcLevel`).
@@ -109,15 +116,33 @@ impl<T> SpinLock<T> {
     ///
     /// # IRQL
     /// Exactly `DISPATCH_LEVEL`.
-    pub fn lock_at_dpc<'a, D: Dispatch>(&'a self, _irql: &'a mut D) -> SpinLockAtDpcGuard<'a, T> {
+    pub fn lock_at_dpc<'a, D: Dispatch>(&'a self, _irql: &'a mut D) -> SpinLockAtDpcGuard<'a, T, C>
+    where
+        C: LockAfter<D::Held>,
+    {
         // SAFETY: the lock was initialised where it is, and the token says that the IRQL is
-        // DISPATCH_LEVEL.
-        unsafe { nt::KeAcquireSpinLockAtDpcLevel(self.lock.get()) };
-        SpinLockAtDpcGuard {
-            lock: self,
-            // SAFETY: as in `lock`.
-            held: unsafe { SpinLockHeld::assume() },
-        }
+        // DISPATCH_LEVEL. The guard releases it.
+        unsafe { self.debug.acquire_at_dpc::<Self>(self.lock.raw()) };
+        self.guard(KeepIrql)
+    }
+
+    /// Takes the lock where the IRQL already is `DISPATCH_LEVEL`, unless it is held
+    /// (`KeTryToAcquireSpinLockAtDpcLevel`).
+    ///
+    /// WDK: "`KeTryToAcquireSpinLockAtDpcLevel` function".
+    ///
+    /// # IRQL
+    /// Exactly `DISPATCH_LEVEL`.
+    pub fn try_lock_at_dpc<'a, D: Dispatch>(
+        &'a self,
+        _irql: &'a mut D,
+    ) -> Option<SpinLockAtDpcGuard<'a, T, C>>
+    where
+        C: LockAfter<D::Held>,
+    {
+        // SAFETY: as in `lock_at_dpc`.
+        let taken = unsafe { self.debug.try_acquire_at_dpc(self.lock.raw()) };
+        taken.then(|| self.guard(KeepIrql))
     }
 
     /// Runs a closure with the lock held, as [`SpinLock::lock`] takes it.
@@ -129,11 +154,60 @@ impl<T> SpinLock<T> {
     pub fn with<L: AtMostDispatch, R>(
         &self,
         irql: &mut L,
-        f: impl FnOnce(&mut T, &mut SpinLockHeld) -> R,
-    ) -> R {
+        f: impl FnOnce(&mut T, &mut SpinLockHeld<C>) -> R,
+    ) -> R
+    where
+        C: LockAfter<L::Held>,
+    {
         let mut guard = self.lock(irql);
         let (value, held) = guard.split();
         f(value, held)
+    }
+
+    /// What the lock has counted so far.
+    ///
+    /// # IRQL
+    /// Any.
+    #[cfg(feature = "lock-debug")]
+    pub fn statistics(&self) -> crate::LockStatistics {
+        self.debug.statistics()
+    }
+
+    /// The guard of the lock, which the caller has just taken at `DISPATCH_LEVEL`.
+    fn guard<R: Release>(&self, release: R) -> Guard<'_, T, C, R> {
+        Guard {
+            lock: self,
+            release,
+            // SAFETY: the lock is held, at DISPATCH_LEVEL, while the guard lives, and the token cannot be
+            // reached but through the guard. Whoever takes another lock borrows the token to do so.
+            held: unsafe { SpinLockHeld::assume() },
+        }
+    }
+}
+
+/// A `KSPIN_LOCK` in its place: for a [`SpinLock`], or for what takes a lock of its own to itself.
+#[pin_data]
+pub(crate) struct RawSpinLock {
+    #[pin]
+    lock: UnsafeCell<nt::KSPIN_LOCK>,
+    #[pin]
+    _pinned: PhantomPinned,
+}
+
+// SAFETY: the lock is a word that only the kernel's routines touch, from any thread.
+unsafe impl Sync for RawSpinLock {}
+// SAFETY: as above; nobody holds it while it is moved, and then it does not know a thread.
+unsafe impl Send for RawSpinLock {}
+
+impl RawSpinLock {
+    /// Initialises a free lock (`KeInitializeSpinLock`).
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self { lock <- initialised(), _pinned: PhantomPinned })
+    }
+
+    /// The lock as the kernel's routines take it.
+    pub(crate) fn raw(&self) -> *mut nt::KSPIN_LOCK {
+        self.lock.get()
     }
 }
 
@@ -149,63 +223,77 @@ fn initialised() -> impl PinInit<UnsafeCell<nt::KSPIN_LOCK>> {
 }
 
 /// A [`SpinLock`] taken with [`SpinLock::lock`]; dropping it releases the lock and restores the IRQL.
-#[must_use = "the lock is released when the guard is dropped"]
-pub struct SpinLockGuard<'a, T> {
-    lock: &'a SpinLock<T>,
-    old_irql: u8,
-    held: SpinLockHeld,
-}
-
-impl<T> SpinLockGuard<'_, T> {
-    /// Lends the value and the token of the held lock, with which a second lock can be taken.
-    pub fn split(&mut self) -> (&mut T, &mut SpinLockHeld) {
-        // SAFETY: the lock is held as long as the guard lives, and `&mut self` is the only way to it.
-        let value = unsafe { &mut *self.lock.value.get() };
-        (value, &mut self.held)
-    }
-}
-
-impl<T> Deref for SpinLockGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        // SAFETY: the lock is held as long as the guard lives.
-        unsafe { &*self.lock.value.get() }
-    }
-}
-
-impl<T> DerefMut for SpinLockGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        self.split().0
-    }
-}
-
-impl<T> Drop for SpinLockGuard<'_, T> {
-    fn drop(&mut self) {
-        // SAFETY: this guard took the lock with KeAcquireSpinLockRaiseToDpc and kept what that returned.
-        // A later guard borrows this one's token and is gone, so the IRQL is still DISPATCH_LEVEL.
-        unsafe { nt::KeReleaseSpinLock(self.lock.lock.get(), self.old_irql) };
-    }
-}
+pub type SpinLockGuard<'a, T, C = Alone> = Guard<'a, T, C, RestoreIrql>;
 
 /// A [`SpinLock`] taken with [`SpinLock::lock_at_dpc`]; dropping it releases the lock and leaves the IRQL
 /// at `DISPATCH_LEVEL`.
-#[must_use = "the lock is released when the guard is dropped"]
-pub struct SpinLockAtDpcGuard<'a, T> {
-    lock: &'a SpinLock<T>,
-    held: SpinLockHeld,
+pub type SpinLockAtDpcGuard<'a, T, C = Alone> = Guard<'a, T, C, KeepIrql>;
+
+/// How a guard releases its lock.
+pub trait Release: sealed::Sealed {}
+
+mod sealed {
+    use super::{KeepIrql, RestoreIrql};
+    use crate::lock_debug::LockDebug;
+
+    pub trait Sealed {
+        /// Releases the lock.
+        ///
+        /// # Safety
+        /// The lock was taken in the way that belongs to this one, and the IRQL is `DISPATCH_LEVEL`.
+        unsafe fn release(&self, debug: &LockDebug, lock: *mut nt::KSPIN_LOCK);
+    }
+
+    impl Sealed for RestoreIrql {
+        unsafe fn release(&self, debug: &LockDebug, lock: *mut nt::KSPIN_LOCK) {
+            // SAFETY: passed on to the caller; the IRQL is what the acquisition returned.
+            unsafe { debug.release(lock, self.0) };
+        }
+    }
+
+    impl Sealed for KeepIrql {
+        unsafe fn release(&self, debug: &LockDebug, lock: *mut nt::KSPIN_LOCK) {
+            // SAFETY: passed on to the caller.
+            unsafe { debug.release_from_dpc(lock) };
+        }
+    }
 }
 
-impl<T> SpinLockAtDpcGuard<'_, T> {
-    /// Lends the value and the token of the held lock, with which a further lock can be taken.
-    pub fn split(&mut self) -> (&mut T, &mut SpinLockHeld) {
+/// The release restores the IRQL that the lock was taken at (`KeReleaseSpinLock`).
+pub struct RestoreIrql(u8);
+
+/// The release leaves the IRQL at `DISPATCH_LEVEL` (`KeReleaseSpinLockFromDpcLevel`).
+pub struct KeepIrql;
+
+impl Release for RestoreIrql {}
+impl Release for KeepIrql {}
+
+/// A [`SpinLock`] that is held; dropping it releases the lock as it was taken.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct Guard<'a, T, C, R: Release> {
+    lock: &'a SpinLock<T, C>,
+    release: R,
+    held: SpinLockHeld<C>,
+}
+
+impl<T, C, R: Release> Guard<'_, T, C, R> {
+    /// Lends the value and the token of the held lock, with which a second lock can be taken.
+    pub fn split(&mut self) -> (&mut T, &mut SpinLockHeld<C>) {
         // SAFETY: the lock is held as long as the guard lives, and `&mut self` is the only way to it.
         let value = unsafe { &mut *self.lock.value.get() };
         (value, &mut self.held)
     }
 }
 
-impl<T> Deref for SpinLockAtDpcGuard<'_, T> {
+impl<T, C> SpinLockGuard<'_, T, C> {
+    /// The IRQL that the release restores: what `KeAcquireSpinLock` stored in C.
+    #[must_use]
+    pub fn old_irql(&self) -> u8 {
+        self.release.0
+    }
+}
+
+impl<T, C, R: Release> Deref for Guard<'_, T, C, R> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -214,16 +302,16 @@ impl<T> Deref for SpinLockAtDpcGuard<'_, T> {
     }
 }
 
-impl<T> DerefMut for SpinLockAtDpcGuard<'_, T> {
+impl<T, C, R: Release> DerefMut for Guard<'_, T, C, R> {
     fn deref_mut(&mut self) -> &mut T {
         self.split().0
     }
 }
 
-impl<T> Drop for SpinLockAtDpcGuard<'_, T> {
+impl<T, C, R: Release> Drop for Guard<'_, T, C, R> {
     fn drop(&mut self) {
-        // SAFETY: this guard took the lock with KeAcquireSpinLockAtDpcLevel, and the IRQL has been
-        // DISPATCH_LEVEL since: whoever raised to it is still borrowed by this guard.
-        unsafe { nt::KeReleaseSpinLockFromDpcLevel(self.lock.lock.get()) };
+        // SAFETY: this guard took the lock in the way that `release` belongs to. A later guard borrows this
+        // one's token and is gone, and so is whoever raised the IRQL before; so it is still DISPATCH_LEVEL.
+        unsafe { self.release.release(&self.lock.debug, self.lock.lock.raw()) };
     }
 }

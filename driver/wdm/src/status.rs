@@ -26,6 +26,8 @@ impl NtStatus {
     pub const BUFFER_TOO_SMALL: Self = Self(nt::STATUS_BUFFER_TOO_SMALL);
     /// The request was cancelled.
     pub const CANCELLED: Self = Self(nt::STATUS_CANCELLED);
+    /// The device is stopped, or there is nothing that it does.
+    pub const DEVICE_NOT_READY: Self = Self(nt::STATUS_DEVICE_NOT_READY);
     /// The device is being removed.
     pub const DELETE_PENDING: Self = Self(nt::STATUS_DELETE_PENDING);
     /// A buffer is not as long as its structure.

@@ -37,6 +37,8 @@ thread_local! {
 struct Quiet;
 
 impl QueueCallbacks for Quiet {
+    type Record = ();
+
     fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 }
 
@@ -49,8 +51,8 @@ struct Waiters {
 impl Device for Waiters {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
-    fn add(_: &mut PassiveLevel) -> impl PinInit<Self, NtStatus> {
-        try_pin_init!(Self { queue <- IrpQueue::new(Quiet) }? NtStatus)
+    fn add(_: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
+        Ok(try_pin_init!(Self { queue <- IrpQueue::new(Quiet) }? NtStatus))
     }
 
     fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {

@@ -43,7 +43,7 @@ fn write_report(
     let names = selected.iter().map(|scenario| scenario.name.len());
     let plan = Plan {
         count: selected.len(),
-        filtered_out: scenarios::ALL.len() - selected.len(),
+        filtered_out: scenarios::all().count() - selected.len(),
         seed,
         name_width: names.max().unwrap_or_default(),
     };

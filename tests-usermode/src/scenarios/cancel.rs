@@ -2,13 +2,70 @@
 
 use std::thread;
 
+use interlock_abi::Routine;
+
 use super::complete::{complete_tag, expect_in_order};
 use super::session::{Session, Tally, expect_cancelled, expect_pending, expect_success, pend};
-use super::{Context, Halt, Verdict, ensure};
+use super::{Context, Halt, Scenario, Verdict, ensure, scenario};
 use crate::target::{Device, Request};
 
+/// The scenarios of this module, in the order in which they run.
+pub const SCENARIOS: &[Scenario] = &[
+    scenario(
+        "cancel::one_of_many",
+        "CancelIoEx of one request ends that one and leaves its neighbours pending, in order",
+        &[
+            Routine::IoSetCancelRoutine,
+            Routine::IoReleaseCancelSpinLock,
+        ],
+        one_of_many,
+    ),
+    scenario(
+        "cancel::threads_own",
+        "CancelIo ends the requests of the calling thread and leaves another thread's pending",
+        &[
+            Routine::IoSetCancelRoutine,
+            Routine::IoReleaseCancelSpinLock,
+        ],
+        threads_own,
+    ),
+    scenario(
+        "cancel::all_of_a_handle",
+        "CancelIoEx of a whole handle ends its requests and leaves another handle's pending",
+        &[
+            Routine::IoSetCancelRoutine,
+            Routine::IoReleaseCancelSpinLock,
+        ],
+        all_of_a_handle,
+    ),
+    scenario(
+        "cancel::at_once",
+        "a request that is cancelled as soon as it is sent ends as cancelled, 10,000 times",
+        &[
+            Routine::IoSetCancelRoutine,
+            Routine::IoReleaseCancelSpinLock,
+        ],
+        at_once,
+    ),
+    scenario(
+        "cancel::twice",
+        "a second cancellation of the same request changes nothing",
+        &[
+            Routine::IoSetCancelRoutine,
+            Routine::IoReleaseCancelSpinLock,
+        ],
+        twice,
+    ),
+    scenario(
+        "cancel::completed",
+        "cancelling a request that was completed finds nothing and changes nothing",
+        &[Routine::IoSetCancelRoutine],
+        completed,
+    ),
+];
+
 /// The first, the last and some in the middle are cancelled; the others are completed in order.
-pub fn one_of_many(_: &Context) -> Verdict {
+fn one_of_many(_: &Context) -> Verdict {
     const CANCELLED: [usize; 5] = [5, 0, 15, 6, 10];
     let session = Session::begin()?;
     let mut requests = session.pend(0..16)?;
@@ -33,7 +90,7 @@ pub fn one_of_many(_: &Context) -> Verdict {
 }
 
 /// Two threads pend through the same handle; one of them cancels what it sent.
-pub fn threads_own(_: &Context) -> Verdict {
+fn threads_own(_: &Context) -> Verdict {
     let session = Session::begin()?;
     // The first one's requests must be those of a thread that still runs.
     let kept = session.pend(0..10)?;
@@ -58,7 +115,7 @@ pub fn threads_own(_: &Context) -> Verdict {
 }
 
 /// Two handles pend; all of one are cancelled.
-pub fn all_of_a_handle(_: &Context) -> Verdict {
+fn all_of_a_handle(_: &Context) -> Verdict {
     let session = Session::begin()?;
     let other = Device::open()?;
     let (mut kept, mut cancelled) = (Vec::new(), Vec::new());
@@ -83,7 +140,7 @@ pub fn all_of_a_handle(_: &Context) -> Verdict {
 }
 
 /// Sent and cancelled, over and over.
-pub fn at_once(context: &Context) -> Verdict {
+fn at_once(context: &Context) -> Verdict {
     let session = Session::begin()?;
     let rounds = context.rounds(10_000);
     for tag in 0..rounds {
@@ -98,7 +155,7 @@ pub fn at_once(context: &Context) -> Verdict {
 }
 
 /// Cancelled, and cancelled again both before and after the end is waited for.
-pub fn twice(context: &Context) -> Verdict {
+fn twice(context: &Context) -> Verdict {
     let session = Session::begin()?;
     let rounds = context.rounds(100);
     for tag in 0..rounds {
@@ -117,7 +174,7 @@ pub fn twice(context: &Context) -> Verdict {
 }
 
 /// Completed, then cancelled.
-pub fn completed(context: &Context) -> Verdict {
+fn completed(context: &Context) -> Verdict {
     let session = Session::begin()?;
     let rounds = context.rounds(100);
     for tag in 0..rounds {

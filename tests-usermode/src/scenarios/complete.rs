@@ -1,11 +1,45 @@
 //! Requests that are completed.
 
-use super::session::{Session, Tally, expect_pending, expect_success, pend};
-use super::{Context, Verdict, ensure};
-use crate::target::{Device, Request};
+use super::session::{Session, Tally, expect_order, expect_pended, expect_pending, pend};
+use super::{Context, Scenario, Verdict, ensure, scenario};
+use crate::target::{Device, Request, fifo};
+
+/// The scenarios of this module, in the order in which they run.
+pub const SCENARIOS: &[Scenario] = &[
+    scenario(
+        "complete::in_order",
+        "requests of two handles are completed oldest first, and no more than asked for",
+        &[],
+        in_order,
+    ),
+    scenario(
+        "complete::more_than_pending",
+        "asking for more than pends completes what there is and says how many that were",
+        &[],
+        more_than_pending,
+    ),
+    scenario(
+        "complete::by_tag",
+        "requests are completed by tag in any order, each with its own tag, the others untouched",
+        &[],
+        by_tag,
+    ),
+    scenario(
+        "complete::same_tag",
+        "of requests with the same tag, the oldest is completed first",
+        &[],
+        same_tag,
+    ),
+    scenario(
+        "complete::unknown_tag",
+        "a tag that nobody has is not found, and that is counted nowhere",
+        &[],
+        unknown_tag,
+    ),
+];
 
 /// Requests of two handles, by turns, completed a few at a time: oldest first, no more than asked for.
-pub fn in_order(_: &Context) -> Verdict {
+fn in_order(_: &Context) -> Verdict {
     let session = Session::begin()?;
     let other = Device::open()?;
     let mut requests = Vec::new();
@@ -28,6 +62,15 @@ pub fn in_order(_: &Context) -> Verdict {
             &requests[done..done + step],
             session.before.completed + done as u64,
         )?;
+        for (tag, request) in &requests[done..done + step] {
+            // The counters are wider than the sequence, which wraps.
+            let expected = session.before.submitted.wrapping_add(*tag);
+            let sequence = expect_pended(fifo(*tag), request)?.sequence;
+            ensure(
+                u64::from(sequence) == expected & u64::from(u32::MAX),
+                || format!("request {tag} was accepted after {sequence} others, not {expected}"),
+            )?;
+        }
         done += step;
         for (tag, request) in &requests[done..] {
             expect_pending(*tag, request)?;
@@ -40,7 +83,7 @@ pub fn in_order(_: &Context) -> Verdict {
 }
 
 /// More is asked for than pends.
-pub fn more_than_pending(_: &Context) -> Verdict {
+fn more_than_pending(_: &Context) -> Verdict {
     let session = Session::begin()?;
     let requests = session.pend(0..5)?;
     for (asked, expected) in [(u32::MAX, 5), (1, 0)] {
@@ -57,7 +100,7 @@ pub fn more_than_pending(_: &Context) -> Verdict {
 }
 
 /// Every third request, then the rest from the youngest to the oldest.
-pub fn by_tag(_: &Context) -> Verdict {
+fn by_tag(_: &Context) -> Verdict {
     let session = Session::begin()?;
     let tags = [3, u64::MAX, 0, 7, 1 << 32, 5, 1 << 63, 9, 2];
     let requests = session.pend(tags)?;
@@ -68,7 +111,7 @@ pub fn by_tag(_: &Context) -> Verdict {
         let (tag, request) = &requests[*index];
         complete_tag(&session.device, *tag)?;
         let expected = session.before.completed + done as u64 + 1;
-        expect_order(*tag, request, expected)?;
+        expect_order(fifo(*tag), request, expected)?;
         for later in &order[done + 1..] {
             let (tag, request) = &requests[*later];
             expect_pending(*tag, request)?;
@@ -81,14 +124,18 @@ pub fn by_tag(_: &Context) -> Verdict {
 }
 
 /// The same tag three times among others.
-pub fn same_tag(_: &Context) -> Verdict {
+fn same_tag(_: &Context) -> Verdict {
     let session = Session::begin()?;
     let requests = session.pend([8, 7, 9, 7, 7])?;
     for (done, index) in [1, 3, 4, 2, 0].into_iter().enumerate() {
         let (tag, request) = &requests[index];
         expect_pending(*tag, request)?;
         complete_tag(&session.device, *tag)?;
-        expect_order(*tag, request, session.before.completed + done as u64 + 1)?;
+        expect_order(
+            fifo(*tag),
+            request,
+            session.before.completed + done as u64 + 1,
+        )?;
     }
     session.settle(Tally {
         completed: 5,
@@ -97,7 +144,7 @@ pub fn same_tag(_: &Context) -> Verdict {
 }
 
 /// A tag that nobody has, with nothing pending and with something pending.
-pub fn unknown_tag(_: &Context) -> Verdict {
+fn unknown_tag(_: &Context) -> Verdict {
     let session = Session::begin()?;
     let not_found = |tag| {
         let found = session.device.complete_by_tag(tag)?;
@@ -130,14 +177,7 @@ pub fn complete_tag(device: &Device, tag: u64) -> Verdict {
 /// Checks that the requests were completed in this order, the first one right after `before` others.
 pub fn expect_in_order(requests: &[(u64, Request)], before: u64) -> Verdict {
     for (expected, (tag, request)) in (before + 1..).zip(requests) {
-        expect_order(*tag, request, expected)?;
+        expect_order(fifo(*tag), request, expected)?;
     }
     Ok(())
-}
-
-fn expect_order(tag: u64, request: &Request, expected: u64) -> Verdict {
-    let order = expect_success(tag, request)?;
-    ensure(order == expected, || {
-        format!("request {tag} was completed as number {order}, not {expected}")
-    })
 }

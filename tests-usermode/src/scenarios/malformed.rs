@@ -3,11 +3,19 @@
 use fastrand::Rng;
 
 use super::session::{Session, Tally};
-use super::{Context, Verdict, ensure};
+use super::{Context, Scenario, Verdict, ensure, scenario};
 use crate::fuzz;
 
+/// The scenarios of this module, in the order in which they run.
+pub const SCENARIOS: &[Scenario] = &[scenario(
+    "malformed::random",
+    "10,000 random malformed requests are each refused with the exact status, and counted",
+    &[],
+    random,
+)];
+
 /// Random requests that are wrong in one way or in several.
-pub fn random(context: &Context) -> Verdict {
+fn random(context: &Context) -> Verdict {
     let session = Session::begin()?;
     let rounds = context.rounds(10_000);
     let mut rng = Rng::with_seed(context.seed);

@@ -5,16 +5,26 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use interlock_abi::Routine;
+
 use super::cancel::join;
 use super::session::{Session, Tally, end_of, expect_cancelled, expect_success};
-use super::{Context, Halt, Verdict, ensure};
+use super::{Context, Halt, Scenario, Verdict, ensure, scenario};
 use crate::status::Status;
 use crate::target::{DEADLINE, Device};
+
+/// The scenarios of this module, in the order in which they run.
+pub const SCENARIOS: &[Scenario] = &[scenario(
+    "race::cancel_against_completion",
+    "two threads cancel and complete the same request, 100,000 times: exactly one of them wins",
+    &[Routine::IoSetCancelRoutine],
+    cancel_against_completion,
+)];
 
 /// Each round pends one request; this thread cancels it while another completes it through a handle of
 /// its own, by tag or, every fourth time, as the oldest. Exactly one of them must win, and both must
 /// agree on who it was. Whoever wins starts a little later the next time, so the two meet where it hurts.
-pub fn cancel_against_completion(context: &Context) -> Verdict {
+fn cancel_against_completion(context: &Context) -> Verdict {
     let session = Session::begin()?;
     let other = Device::open()?;
     let rounds = context.rounds(100_000);

@@ -1,10 +1,16 @@
 //! What every scenario does around its own steps: count before, count after, look at each request.
 
-use interlock_abi::{Counters, Pended};
+use std::time::Duration;
+
+use interlock_abi::{Counters, Pend, Pended};
 
 use super::{Halt, Verdict, ensure};
 use crate::status::Status;
-use crate::target::{Completion, DEADLINE, Device, Request};
+use crate::target::{Completion, DEADLINE, Device, Request, fifo};
+
+/// The longest that a system's clock takes from one tick to the next. A timer counts ticks, so it may expire
+/// so much before its time.
+pub const TICK: Duration = Duration::from_millis(16);
 
 /// How many pended requests ended how, and how many requests were refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +79,12 @@ pub fn pend(device: &Device, tags: impl IntoIterator<Item = u64>) -> Verdict<Vec
     tags.into_iter().map(pend_one).collect()
 }
 
+/// Sends requests, each to the queue that it names, whether or not they pend.
+pub fn send(device: &Device, pends: &[Pend]) -> Verdict<Vec<(Pend, Request)>> {
+    let send_one = |pend: &Pend| Ok((*pend, device.pend_on(*pend)?));
+    pends.iter().map(send_one).collect()
+}
+
 /// Checks that a request has not ended.
 pub fn expect_pending(tag: u64, request: &Request) -> Verdict {
     if !request.is_done() {
@@ -85,17 +97,54 @@ pub fn expect_pending(tag: u64, request: &Request) -> Verdict {
     )))
 }
 
-/// Checks that a request was completed with success, its own tag and nothing more; returns its order.
+/// Checks that a request on *fifo* was completed with success, its own tag and nothing more; returns its
+/// order.
 pub fn expect_success(tag: u64, request: &Request) -> Verdict<u64> {
-    let end = end_of(tag, request)?;
+    Ok(expect_pended(fifo(tag), request)?.order)
+}
+
+/// Checks that a request was completed with success and what it was sent with.
+pub fn expect_pended(pend: Pend, request: &Request) -> Verdict<Pended> {
+    let end = end_of(pend.tag, request)?;
     ensure(end.status == Status::SUCCESS, || {
-        format!("request {tag} ended with {}, not with success", end.status)
+        format!(
+            "request {} ended with {}, not with success",
+            pend.tag, end.status
+        )
     })?;
     let pended: Pended = end.read()?;
-    ensure(pended.tag == tag, || {
-        format!("request {tag} was given the tag {}", pended.tag)
+    let own = Pended {
+        tag: pend.tag,
+        queue: pend.queue,
+        key: pend.key,
+        reserved: 0,
+        ..pended
+    };
+    ensure(pended == own, || format!("{pend:?} ended as {pended:?}"))?;
+    Ok(pended)
+}
+
+/// Checks that a request was completed with success as this number; returns what it was completed with.
+pub fn expect_order(pend: Pend, request: &Request, expected: u64) -> Verdict<Pended> {
+    let pended = expect_pended(pend, request)?;
+    ensure(pended.order == expected, || {
+        format!(
+            "request {} was completed as number {}, not {expected}",
+            pend.tag, pended.order
+        )
     })?;
-    Ok(pended.order)
+    Ok(pended)
+}
+
+/// Checks that requests were completed as the next numbers after `before` others, each once.
+pub fn expect_each_order_once(before: u64, mut orders: Vec<u64>) -> Verdict {
+    orders.sort_unstable();
+    let wrong = (before + 1..)
+        .zip(&orders)
+        .find(|(expected, order)| expected != *order);
+    ensure(wrong.is_none(), || {
+        format!("a number is missing or there twice: (expected, order) is {wrong:?}")
+    })
 }
 
 /// Checks that a request was cancelled: the status, Information 0, and nothing written.

@@ -5,23 +5,45 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use interlock_abi::Counters;
+use interlock_abi::{Counters, Routine};
 
 use super::cancel::cancel_found;
 use super::complete::expect_in_order;
 use super::session::{
     Session, Tally, end_of, expect_cancelled, expect_end_without_data, expect_pending, pend,
 };
-use super::{Context, Halt, Verdict, ensure, eventually};
+use super::{Context, Halt, Scenario, Verdict, ensure, eventually, scenario};
 use crate::commands::hold;
 use crate::status::Status;
 use crate::target::{self, DEADLINE, Device, TakenAway};
+
+/// The scenarios of this module, in the order in which they run.
+pub const SCENARIOS: &[Scenario] = &[
+    scenario(
+        "teardown::close_handle",
+        "closing a handle with 1,000 requests pending cancels them all, and no other handle's",
+        &[Routine::IoSetCancelRoutine],
+        close_handle,
+    ),
+    scenario(
+        "teardown::kill_process",
+        "killing a process with 1,000 requests pending cancels them all",
+        &[Routine::IoSetCancelRoutine],
+        kill_process,
+    ),
+    scenario(
+        "teardown::remove_device",
+        "removing the device with requests pending ends each with the status for that, losing none",
+        &[Routine::IoSetCancelRoutine],
+        remove_device,
+    ),
+];
 
 /// How many requests are pending when their handle or process goes away.
 const MANY: u32 = 1000;
 
 /// One handle of two is closed.
-pub fn close_handle(_: &Context) -> Verdict {
+fn close_handle(_: &Context) -> Verdict {
     let session = Session::begin()?;
     let kept = session.pend(0..10)?;
     let doomed = Device::open()?;
@@ -46,7 +68,7 @@ pub fn close_handle(_: &Context) -> Verdict {
 }
 
 /// This program runs a second time, pends requests, and is killed.
-pub fn kill_process(_: &Context) -> Verdict {
+fn kill_process(_: &Context) -> Verdict {
     let session = Session::begin()?;
     let mut victim = Victim::start(MANY)?;
     victim.wait_until_ready()?;
@@ -68,7 +90,7 @@ pub fn kill_process(_: &Context) -> Verdict {
 
 /// The device goes away under two handles. What it had counted goes with it, so the requests
 /// themselves have to tell that none was lost; the device that comes back has counted nothing.
-pub fn remove_device(_: &Context) -> Verdict {
+fn remove_device(_: &Context) -> Verdict {
     let session = Session::begin()?;
     let other = Device::open()?;
     let mut requests = session.pend(0..50)?;

@@ -4,16 +4,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use interlock_abi::{Pend, queue};
 
 use super::{Shared, lock};
-use crate::scenarios::{Halt, Verdict, ensure, expect_cancelled, expect_success};
+use crate::scenarios::{Halt, Verdict, ensure, expect_cancelled, expect_pended};
 use crate::status::Status;
-use crate::target::{DEADLINE, Device, Request};
+use crate::target::{DEADLINE, Device, Request, fifo};
 
 /// A request that was sent and not yet seen to end.
 #[derive(Debug)]
 struct Sent {
-    tag: u64,
+    pend: Pend,
     request: Request,
     /// Whether it may end as cancelled.
     cancelled: bool,
@@ -62,18 +63,37 @@ impl<'a> Worker<'a> {
     /// Sends requests until as many pend as should.
     fn fill(&mut self) -> Verdict {
         while self.sent.len() < self.quota {
-            let tag = self.next_tag;
-            self.next_tag += 1;
-            let request = self.device.pend(tag)?;
+            let pend = self.draw();
+            let request = self.device.pend_on(pend)?;
             self.shared.submitted.fetch_add(1, Ordering::Relaxed);
             self.sent.push(Sent {
-                tag,
+                pend,
                 request,
                 cancelled: false,
                 ending: None,
             });
         }
         Ok(())
+    }
+
+    /// A request for *fifo*, more often than not, or for a queue that ends it without being asked to.
+    fn draw(&mut self) -> Pend {
+        let fifo = fifo(self.next_tag);
+        self.next_tag += 1;
+        let (queue, keys) = match self.rng.u8(..8) {
+            0 => (queue::KEYED, u32::MAX),
+            1 => (queue::SERIAL, 0),
+            2 => (queue::INTERLOCKED, 1),
+            _ => return fifo,
+        };
+        // A service time makes all those behind wait, so few have one.
+        let served = queue != queue::INTERLOCKED && self.rng.u8(..64) == 0;
+        Pend {
+            queue,
+            key: self.rng.u32(..=keys),
+            service_ms: served.into(),
+            ..fifo
+        }
     }
 
     /// Ends some request, in some way.
@@ -106,9 +126,9 @@ impl<'a> Worker<'a> {
         let Some(index) = self.any() else {
             return Ok(());
         };
-        let found = self.device.complete_by_tag(self.sent[index].tag)?;
+        let found = self.device.complete_by_tag(self.sent[index].pend.tag)?;
         self.claim(u64::from(found));
-        // If it was not found it is no longer queued, so it is ending as well.
+        // If it was not found it is no longer on *fifo*, or was never; so it is ending as well.
         self.sent[index].ending.get_or_insert_with(Instant::now);
         Ok(())
     }
@@ -167,13 +187,17 @@ impl<'a> Worker<'a> {
     fn judge(&self, sent: &Sent) -> Verdict {
         let end = sent.request.wait(DEADLINE)?.ok_or_else(|| lost(sent))?;
         if end.status == Status::CANCELLED {
-            expect_cancelled(sent.tag, &sent.request)?;
+            expect_cancelled(sent.pend.tag, &sent.request)?;
             self.shared.cancelled.fetch_add(1, Ordering::Relaxed);
             return ensure(sent.cancelled, || {
-                format!("request {} was cancelled by nobody", sent.tag)
+                format!("request {} was cancelled by nobody", sent.pend.tag)
             });
         }
-        let order = expect_success(sent.tag, &sent.request)?;
+        let order = expect_pended(sent.pend, &sent.request)?.order;
+        if sent.pend.queue != queue::FIFO {
+            // It ended without being asked to, so no completing request has counted it.
+            self.claim(1);
+        }
         self.shared.completed.fetch_add(1, Ordering::Relaxed);
         lock(&self.shared.orders)
             .record(order)
@@ -185,7 +209,7 @@ fn lost(sent: &Sent) -> Halt {
     let since = sent.ending.map_or(Duration::ZERO, |since| since.elapsed());
     Halt::Failed(format!(
         "request {} was lost: made to end {} s ago, it still pends",
-        sent.tag,
+        sent.pend.tag,
         since.as_secs()
     ))
 }

@@ -1,7 +1,8 @@
 //! The requests of `interlock_abi`, typed, for whichever kernel this build has.
 
 use interlock_abi::{
-    CompleteByTag, CompleteOldest, Completed, Counters, Pend, Pended, Version, ioctl,
+    Call, CompleteByTag, CompleteOldest, Completed, Counters, Pend, Pended, Returned, Routine,
+    RunState, RunThreads, Statistics, ThreadsRan, Version, ioctl, queue,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -21,10 +22,26 @@ impl Device {
         })
     }
 
-    /// Pends a request with a tag.
+    /// Pends a request with a tag on the queue *fifo*.
     pub fn pend(&self, tag: u64) -> Result<Request> {
-        let pend = Pend { tag, reserved: 0 };
+        self.pend_on(fifo(tag))
+    }
+
+    /// Puts a request on the queue that it names.
+    pub fn pend_on(&self, pend: Pend) -> Result<Request> {
         self.submit(ioctl::PEND, pend.as_bytes(), blank(size_of::<Pended>()))
+    }
+
+    /// Takes the request that was pushed last from the stack; `None` if there is none.
+    pub fn pop(&self) -> Result<Option<Pended>> {
+        let completion = self.call(ioctl::POP, &[], size_of::<Pended>())?;
+        match (completion.status, completion.information) {
+            (Status::SUCCESS, _) => completion.read().map(Some),
+            (Status::NOT_FOUND, 0) => Ok(None),
+            (status, information) => Err(Error::failed(format!(
+                "POP ended with {status}, Information {information}"
+            ))),
+        }
     }
 
     /// Completes the `count` oldest requests; returns how many were completed.
@@ -57,6 +74,37 @@ impl Device {
         self.get(ioctl::GET_COUNTERS, &[])
     }
 
+    /// Reads what the device has measured.
+    pub fn statistics(&self) -> Result<Statistics> {
+        self.get(ioctl::GET_STATISTICS, &[])
+    }
+
+    /// Sets the run state, one of those of [`RunState`]; returns the old one.
+    pub fn set_run_state(&self, state: u32) -> Result<u32> {
+        let input = RunState { state, reserved: 0 };
+        let old: RunState = self.get(ioctl::SET_RUN_STATE, input.as_bytes())?;
+        if old.state > RunState::STOPPED || old.reserved != 0 {
+            return Err(Error::failed(format!("the run state was {old:?}")));
+        }
+        Ok(old.state)
+    }
+
+    /// Runs a routine once.
+    pub fn call_routine(&self, routine: Routine, call: &Call) -> Result<Returned> {
+        self.get(routine.ioctl(), call.as_bytes())
+    }
+
+    /// Runs a routine from several system threads.
+    pub fn run_threads(&self, routine: Routine, threads: u32, rounds: u32) -> Result<ThreadsRan> {
+        let input = RunThreads {
+            routine: routine as u32,
+            threads,
+            rounds,
+            reserved: 0,
+        };
+        self.get(ioctl::RUN_THREADS, input.as_bytes())
+    }
+
     /// Reads the driver's version.
     pub fn version(&self) -> Result<Version> {
         self.get(ioctl::GET_VERSION, &[])
@@ -72,6 +120,17 @@ impl Device {
             )));
         }
         completion.read()
+    }
+}
+
+/// A request for the queue *fifo*.
+pub const fn fifo(tag: u64) -> Pend {
+    Pend {
+        tag,
+        queue: queue::FIFO,
+        key: 0,
+        service_ms: 0,
+        reserved: 0,
     }
 }
 

@@ -4,10 +4,15 @@
 //! It keeps the IRQL of the thread and stops at what Driver Verifier would stop at: a spin lock that is
 //! taken twice, an IRP completed twice, under a lock, with a Cancel routine set or as pending.
 
+// Not every test of several uses all of it.
+#![allow(dead_code)]
+
+mod device_queue;
+
 use std::{
     alloc::{Layout, alloc_zeroed},
     cell::Cell,
-    ffi::{c_char, c_void},
+    ffi::{CStr, c_char, c_void},
     mem::offset_of,
     ptr::null_mut,
 };
@@ -23,6 +28,7 @@ const STATUS_NOT_SUPPORTED: i32 = 0xC000_00BB_u32.cast_signed();
 
 thread_local! {
     static IRQL: Cell<u8> = const { Cell::new(PASSIVE_LEVEL) };
+    static TICKS: Cell<i64> = const { Cell::new(0) };
     static CANCEL_LOCK: Cell<bool> = const { Cell::new(false) };
     /// How many holds this thread's device has.
     static HOLDS: Cell<i32> = const { Cell::new(0) };
@@ -398,10 +404,58 @@ extern "C" fn IoRegisterDeviceInterface(
     0
 }
 
-// SAFETY: as above. It takes more arguments than these, and looks at none.
+/// The debugger's output goes to the standard error stream; every line is one string.
+// SAFETY: as above.
 #[unsafe(no_mangle)]
-extern "C" fn DbgPrintEx(_: u32, _: u32, _: *const c_char) -> u32 {
+extern "C" fn DbgPrintEx(_: u32, _: u32, _: *const c_char, line: *const c_char) -> u32 {
+    // SAFETY: the driver's one format takes one string that ends with a zero byte.
+    let line = unsafe { CStr::from_ptr(line) };
+    eprintln!("{}", line.to_string_lossy());
     0
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeBugCheckEx(code: u32, _: u64, _: u64, _: u64, _: u64) -> ! {
+    stop(&format!("bug check {code:#x}"))
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeRaiseIrqlToDpcLevel() -> u8 {
+    IRQL.replace(DISPATCH_LEVEL)
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeLowerIrql(irql: u8) {
+    require(irql <= IRQL.get(), "the IRQL is lowered to a higher one");
+    IRQL.set(irql);
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeTryToAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) -> u8 {
+    require(
+        IRQL.get() == DISPATCH_LEVEL,
+        "AtDpc below DISPATCH_LEVEL (0xC4 40)",
+    );
+    // SAFETY: the lock was initialised, and there is one thread.
+    u8::from(unsafe { lock.replace(1) } == 0)
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeGetCurrentProcessorNumberEx(_: *mut c_void) -> u32 {
+    0
+}
+
+/// A clock that goes on by one tick whenever somebody looks.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeQueryPerformanceCounter(_: *mut i64) -> i64 {
+    TICKS.set(TICKS.get() + 1);
+    TICKS.get()
 }
 
 // SAFETY: as above.
@@ -496,7 +550,6 @@ macro_rules! not_reached {
 }
 
 not_reached! {
-    KeBugCheckEx(u32, u64, u64, u64, u64);
     ZwClose(HANDLE) -> i32;
     ZwOpenKey(*mut HANDLE, u32, *mut OBJECT_ATTRIBUTES) -> i32;
     ZwQueryValueKey(HANDLE, *mut UNICODE_STRING, i32, *mut c_void, u32, *mut u32) -> i32;

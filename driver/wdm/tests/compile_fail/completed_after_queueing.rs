@@ -2,7 +2,7 @@
 
 use wdm::{Handled, Irp, IrpQueue, NtStatus, PassiveLevel, QueueCallbacks};
 
-fn device_control<'irp, C: QueueCallbacks>(
+fn device_control<'irp, C: QueueCallbacks<Record = ()>>(
     queue: &IrpQueue<C>,
     irp: Irp<'irp>,
     irql: &mut PassiveLevel,

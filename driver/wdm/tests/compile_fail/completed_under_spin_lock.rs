@@ -1,4 +1,4 @@
-//! IoCompleteRequest is not called with a spin lock held: the lock's token is no NoSpinLockHeld.
+//! CompleteRequest: IoCompleteRequest is not called with a spin lock held: the lock's token is no NoSpinLockHeld.
 
 use wdm::{NtStatus, PassiveLevel, PendedIrp, SpinLock};
 

@@ -1,8 +1,13 @@
 //! SpinlockRelease: the lock that was taken first is released last, or it would restore the wrong IRQL.
 
-use wdm::{PassiveLevel, SpinLock};
+use wdm::{PassiveLevel, SpinLock, lock_order};
 
-fn both(first: &SpinLock<u32>, second: &SpinLock<u32>, irql: &mut PassiveLevel) {
+struct First;
+struct Second;
+lock_order!(Unlocked => First);
+lock_order!(First => Second);
+
+fn both(first: &SpinLock<u32, First>, second: &SpinLock<u32, Second>, irql: &mut PassiveLevel) {
     let mut outer = first.lock(irql);
     let (_, held) = outer.split();
     let inner = second.lock(held);

@@ -1,0 +1,198 @@
+//! What the device knows of its requests: one record for each, and what all of them add up to.
+
+use interlock_abi::{Counters, PROCESSORS, Pend, Pended, ProcessorStatistics, Statistics};
+use pinned_init::{PinInit, pin_data, try_pin_init};
+use wdm::{
+    ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, IrpView, Moment, Node,
+    NtStatus, PendedIrp, QueueCallbacks, Shared, SpinLock, ZoneBox,
+    irql::{Dispatch, NoSpinLockHeld, raise_to_dispatch},
+    processor,
+};
+
+/// What is kept of a request, from its acceptance to its end; and on the stack beyond.
+pub struct Record {
+    pub pend: Pend,
+    pub sequence: u32,
+    /// As in [`Pended`], once the request was completed.
+    pub order: u64,
+    accepted: Moment,
+}
+
+/// A record in its block of the device's zone.
+pub type Entry = ZoneBox<Node<Record>>;
+
+impl Record {
+    /// The record of a request that is not accepted yet.
+    pub fn new(pend: Pend) -> Self {
+        Self {
+            pend,
+            sequence: 0,
+            order: 0,
+            accepted: Moment::now(),
+        }
+    }
+
+    /// What the caller is told of the request.
+    pub const fn pended(&self) -> Pended {
+        Pended {
+            tag: self.pend.tag,
+            order: self.order,
+            sequence: self.sequence,
+            queue: self.pend.queue,
+            key: self.pend.key,
+            reserved: 0,
+        }
+    }
+}
+
+/// The device's counters and measures.
+#[pin_data]
+pub struct Ledger {
+    /// The counters, together under one spin lock; `pending` is left at zero there.
+    #[pin]
+    counts: SpinLock<Counters>,
+    /// Requests that were accepted and have not ended.
+    outstanding: InterlockedLong,
+    #[pin]
+    sequence: ExInterlockedUlong,
+    #[pin]
+    latency: ExInterlockedLargeInteger,
+    #[pin]
+    longest: SpinLock<i64>,
+    processors: [Processor; PROCESSORS],
+}
+
+/// What was done on one processor.
+struct Processor {
+    accepted: InterlockedLong,
+    dpcs: InterlockedLong,
+}
+
+impl Ledger {
+    /// A ledger in which nothing is written yet.
+    pub fn new() -> impl PinInit<Self, NtStatus> {
+        try_pin_init!(Self {
+            counts <- SpinLock::new(Counters::default()),
+            outstanding: InterlockedLong::new(0),
+            sequence <- ExInterlockedUlong::new(0),
+            latency <- ExInterlockedLargeInteger::new(0),
+            longest <- SpinLock::new(0),
+            processors: [const {
+                Processor { accepted: InterlockedLong::new(0), dpcs: InterlockedLong::new(0) }
+            }; PROCESSORS],
+        }? NtStatus)
+    }
+
+    /// Accepts a request: counts it, and gives it a number.
+    pub fn accept<L: NoSpinLockHeld>(&self, record: &mut Record, irql: &mut L) {
+        self.outstanding.increment();
+        raise_to_dispatch(irql, |irql| {
+            self.counts.lock_at_dpc(irql).submitted += 1;
+            if let Some(processor) = self.processor(irql) {
+                processor.accepted.increment();
+            }
+        });
+        record.sequence = self.sequence.add(1);
+    }
+
+    /// Counts a request that was refused as malformed.
+    pub fn reject<L: NoSpinLockHeld>(&self, irql: &mut L) {
+        self.counts.with(irql, |counts, _| counts.rejected += 1);
+    }
+
+    /// Counts a DPC.
+    pub fn count_dpc<D: Dispatch>(&self, irql: &D) {
+        if let Some(processor) = self.processor(irql) {
+            processor.dpcs.increment();
+        }
+    }
+
+    /// Counts the success of a request, and says which in order it is.
+    pub fn succeed<L: NoSpinLockHeld>(&self, record: &Record, irql: &mut L) -> u64 {
+        self.measure(record, irql);
+        self.counts.with(irql, |counts, _| {
+            counts.completed += 1;
+            counts.completed
+        })
+    }
+
+    /// Completes a request that pended with its reply.
+    pub fn complete<L: NoSpinLockHeld>(&self, irp: PendedIrp<Entry>, irql: &mut L) {
+        let order = self.succeed(irp.record(), irql);
+        let reply = Pended {
+            order,
+            ..irp.record().pended()
+        };
+        irp.complete_with(&reply, irql);
+    }
+
+    /// Reads the counters.
+    pub fn counters<L: NoSpinLockHeld>(&self, irql: &mut L) -> Counters {
+        let pending = u64::try_from(self.outstanding.read()).unwrap_or(0);
+        Counters {
+            pending,
+            ..self.counts.with(irql, |counts, _| *counts)
+        }
+    }
+
+    /// Reads what is measured; the caller knows the rest.
+    pub fn statistics<L: NoSpinLockHeld>(&self, irql: &mut L) -> Statistics {
+        let mut processor = [ProcessorStatistics::default(); PROCESSORS];
+        for (to, from) in processor.iter_mut().zip(&self.processors) {
+            to.accepted = from.accepted.read().cast_unsigned();
+            to.dpcs = from.dpcs.read().cast_unsigned();
+        }
+        Statistics {
+            latency: self.latency.add(0),
+            longest: self.longest.with(irql, |longest, _| *longest),
+            records: 0,
+            records_in_use: 0,
+            stacked: 0,
+            processors: processor::maximum_count(),
+            processor,
+        }
+    }
+
+    /// Adds a request's latency up, and counts it off.
+    fn measure<L: NoSpinLockHeld>(&self, record: &Record, irql: &mut L) {
+        let hundreds = record.accepted.elapsed().as_nanos() / 100;
+        let hundreds = i64::try_from(hundreds).unwrap_or(i64::MAX);
+        self.latency.add(hundreds);
+        raise_to_dispatch(irql, |irql| {
+            // One number is not worth waiting for.
+            if let Some(mut longest) = self.longest.try_lock_at_dpc(irql) {
+                *longest = hundreds.max(*longest);
+            }
+        });
+        self.outstanding.decrement();
+    }
+
+    /// The processor that runs this code, and goes on to as long as the token is borrowed.
+    fn processor<D: Dispatch>(&self, irql: &D) -> Option<&Processor> {
+        let number = usize::try_from(processor::current(irql)).unwrap_or(usize::MAX);
+        self.processors.get(number.min(PROCESSORS - 1))
+    }
+}
+
+/// What the queues do with a request that they end by themselves.
+pub struct Ending(pub Shared<Ledger>);
+
+impl QueueCallbacks for Ending {
+    type Record = Entry;
+
+    fn before_completion<L: NoSpinLockHeld>(
+        &self,
+        irp: &IrpView<Entry>,
+        status: NtStatus,
+        irql: &mut L,
+    ) {
+        self.0.measure(irp.record(), irql);
+        self.0.counts.with(irql, |counts, _| {
+            if status == NtStatus::CANCELLED {
+                counts.cancelled += 1;
+            } else {
+                counts.aborted += 1;
+            }
+        });
+    }
+}

@@ -1,0 +1,175 @@
+//! The family's routines, each run for a caller on objects that are made for the call alone.
+//!
+//! [`check`] holds a [`Call`] against the rules of [`Routine`]; [`run`] then makes the objects, calls the
+//! routine through its wrapper in [`wdm`], and tells what that returned.
+
+mod device_queues;
+mod lists;
+mod locks;
+mod numbers;
+mod threads;
+mod zones;
+
+use interlock_abi::{Call, Returned, Routine};
+use wdm::{NtStatus, PassiveLevel};
+
+pub use threads::{check_threads, run_threads};
+
+/// Holds a call's values against what its routine says of them.
+pub fn check(routine: Routine, call: &Call) -> Result<(), NtStatus> {
+    let values = usize::try_from(call.count).map(|count| call.values.split_at_checked(count));
+    let Ok(Some((nodes, rest))) = values else {
+        return Err(NtStatus::INVALID_PARAMETER);
+    };
+    let may_be_reserved = routine == Routine::KeRemoveByKeyDeviceQueueIfBusy && nodes.is_empty();
+    let well_formed = rest.iter().all(|value| *value == 0)
+        && call.reserved <= u32::from(may_be_reserved)
+        && fits(routine, call.argument, nodes);
+    if well_formed {
+        Ok(())
+    } else {
+        Err(NtStatus::INVALID_PARAMETER)
+    }
+}
+
+/// Whether a routine takes the argument and the nodes.
+fn fits(routine: Routine, argument: u64, nodes: &[u64]) -> bool {
+    match routine {
+        Routine::IoAcquireCancelSpinLock
+        | Routine::KeInitializeSpinLock
+        | Routine::KeAcquireSpinLock
+        | Routine::KeAcquireSpinLockAtDpcLevel
+        | Routine::KeReleaseSpinLockFromDpcLevel
+        | Routine::KeInitializeDeviceQueue
+        | Routine::KeGetCurrentProcessorNumber => argument == 0 && nodes.is_empty(),
+        Routine::IoReleaseCancelSpinLock | Routine::KeReleaseSpinLock => {
+            (1..=1000).contains(&argument) && nodes.is_empty()
+        }
+        Routine::IoSetCancelRoutine => argument <= 1 && nodes.is_empty(),
+        Routine::ExInterlockedInsertHeadList
+        | Routine::ExInterlockedInsertTailList
+        | Routine::ExInterlockedPushEntryList => true,
+        Routine::ExInterlockedRemoveHeadList
+        | Routine::ExInterlockedPopEntryList
+        | Routine::KeInsertDeviceQueue
+        | Routine::KeRemoveDeviceQueue => argument == 0,
+        Routine::ExInitializeZone => {
+            argument == 0
+                && matches!(nodes, [block, first @ ..] if is_32(*block) && is_segment(first))
+        }
+        Routine::ExExtendZone | Routine::ExInterlockedExtendZone => {
+            argument == 0
+                && matches!(nodes, [block, size, offset, more @ ..]
+                    if is_32(*block) && is_segment(&[*size, *offset]) && is_segment(more))
+        }
+        Routine::ExInterlockedAllocateFromZone => {
+            argument <= 128 && matches!(nodes, [blocks] if *blocks <= zones::MAX_BLOCKS)
+        }
+        Routine::ExInterlockedFreeToZone => {
+            matches!(nodes, [blocks] if (1..=zones::MAX_BLOCKS).contains(blocks) && argument <= *blocks)
+        }
+        Routine::KeInsertByKeyDeviceQueue => argument == 0 && all_32(nodes),
+        Routine::KeRemoveByKeyDeviceQueue | Routine::KeRemoveByKeyDeviceQueueIfBusy => {
+            is_32(argument) && all_32(nodes)
+        }
+        Routine::KeRemoveEntryDeviceQueue => argument < nodes.len() as u64,
+        Routine::ExInterlockedAddUlong | Routine::InterlockedExchange => {
+            is_32(argument) && nodes.len() == 1 && all_32(nodes)
+        }
+        Routine::ExInterlockedAddLargeInteger => nodes.len() == 1,
+        Routine::InterlockedIncrement | Routine::InterlockedDecrement => {
+            argument == 0 && nodes.len() == 1 && all_32(nodes)
+        }
+    }
+}
+
+fn is_32(value: u64) -> bool {
+    u32::try_from(value).is_ok()
+}
+
+fn all_32(values: &[u64]) -> bool {
+    values.iter().copied().all(is_32)
+}
+
+/// Whether the values are the size and the offset of a segment.
+fn is_segment(values: &[u64]) -> bool {
+    matches!(values, [size, offset] if *size <= 65536 && *offset <= 15)
+}
+
+/// Runs a routine once, for a call that has been [checked](check).
+///
+/// `IoSetCancelRoutine` is not run here: it is run on the very request that asks for it.
+// The objects are on this stack: no more of it than one routine takes is to be taken for all.
+#[inline(never)]
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+    match routine {
+        Routine::IoAcquireCancelSpinLock
+        | Routine::IoReleaseCancelSpinLock
+        | Routine::KeInitializeSpinLock
+        | Routine::KeAcquireSpinLock
+        | Routine::KeReleaseSpinLock
+        | Routine::KeAcquireSpinLockAtDpcLevel
+        | Routine::KeReleaseSpinLockFromDpcLevel => locks::run(routine, call, irql),
+        Routine::IoSetCancelRoutine => Err(NtStatus::INVALID_DEVICE_REQUEST),
+        Routine::ExInterlockedInsertHeadList
+        | Routine::ExInterlockedInsertTailList
+        | Routine::ExInterlockedRemoveHeadList
+        | Routine::ExInterlockedPushEntryList
+        | Routine::ExInterlockedPopEntryList => lists::run(routine, call, irql),
+        Routine::ExInitializeZone
+        | Routine::ExExtendZone
+        | Routine::ExInterlockedExtendZone
+        | Routine::ExInterlockedAllocateFromZone
+        | Routine::ExInterlockedFreeToZone => zones::run(routine, call, irql),
+        Routine::KeInitializeDeviceQueue
+        | Routine::KeInsertDeviceQueue
+        | Routine::KeInsertByKeyDeviceQueue
+        | Routine::KeRemoveDeviceQueue
+        | Routine::KeRemoveByKeyDeviceQueue
+        | Routine::KeRemoveByKeyDeviceQueueIfBusy
+        | Routine::KeRemoveEntryDeviceQueue => device_queues::run(routine, call, irql),
+        Routine::ExInterlockedAddUlong
+        | Routine::ExInterlockedAddLargeInteger
+        | Routine::InterlockedIncrement
+        | Routine::InterlockedDecrement
+        | Routine::InterlockedExchange
+        | Routine::KeGetCurrentProcessorNumber => numbers::run(routine, call, irql),
+    }
+}
+
+/// The nodes of a call that has been checked.
+fn nodes(call: &Call) -> &[u64] {
+    let count = usize::try_from(call.count).unwrap_or(Call::VALUES);
+    call.values.get(..count).unwrap_or(&call.values)
+}
+
+/// A value that has been checked to have 32 bits.
+fn narrow(value: u64) -> Result<u32, NtStatus> {
+    u32::try_from(value).map_err(|_| NtStatus::INVALID_PARAMETER)
+}
+
+/// An answer with a value, to which what is left can be added.
+fn returned(value: u64) -> Returned {
+    Returned {
+        value,
+        ..Returned::default()
+    }
+}
+
+/// An answer with a value that may not have been there.
+fn found(value: Option<u64>) -> Returned {
+    Returned {
+        found: value.is_some().into(),
+        ..returned(value.unwrap_or(0))
+    }
+}
+
+/// Adds a value to what is left. There is room for all that a call can give; more than that came out of an
+/// object that is broken.
+fn leave(returned: &mut Returned, value: u64) -> Result<(), NtStatus> {
+    let count = usize::try_from(returned.count).map_err(|_| NtStatus::INTERNAL_ERROR)?;
+    let slot = returned.values.get_mut(count);
+    *slot.ok_or(NtStatus::INTERNAL_ERROR)? = value;
+    returned.count += 1;
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Spin locks: that they are taken, that they exclude, and that the IRQL comes back.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use interlock_abi::{Call, Returned, Routine, ThreadsRan};
+use pinned_init::stack_pin_init;
+use wdm::{
+    CancelSpinLock, NtStatus, PassiveLevel, SpinLock, irql::raise_to_dispatch, lock_order,
+    lock_order::LockAfter,
+};
+
+use super::{leave, returned, threads::Run};
+
+const PASSIVE_LEVEL: u8 = 0;
+
+/// The class of a lock that others are taken under.
+struct Outer;
+/// The class of a lock that is taken under an outer one.
+struct Inner;
+/// The class of a lock that is tried while it is held.
+struct TriedAgain;
+
+lock_order!(Unlocked => Outer);
+lock_order!(Outer => Inner);
+lock_order!(Unlocked => TriedAgain);
+// The class is this module's, and the cancel spin lock is taken under no other of the driver's.
+impl LockAfter<Outer> for CancelSpinLock {}
+// Such a lock is not waited for, so that it cannot deadlock with itself.
+impl LockAfter<TriedAgain> for TriedAgain {}
+
+/// Runs a lock's routine once, for a call that has been checked.
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+    match routine {
+        Routine::IoAcquireCancelSpinLock => acquire_cancel(irql),
+        Routine::IoReleaseCancelSpinLock => Ok(release_cancel(call.argument, irql)),
+        Routine::KeInitializeSpinLock => Ok(initialize(irql)),
+        Routine::KeAcquireSpinLock => acquire(irql),
+        Routine::KeReleaseSpinLock => Ok(release(call.argument, irql)),
+        Routine::KeAcquireSpinLockAtDpcLevel => Ok(acquire_at_dpc(irql)),
+        Routine::KeReleaseSpinLockFromDpcLevel => Ok(release_from_dpc(irql)),
+        _ => Err(NtStatus::INVALID_DEVICE_REQUEST),
+    }
+}
+
+fn acquire_cancel(irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+    stack_pin_init!(let outer = SpinLock::<(), Outer>::new(()));
+    let first = CancelSpinLock::lock(irql).old_irql();
+    let second = outer.with(irql, |(), held| CancelSpinLock::lock(held).old_irql());
+    let mut returned = returned(first.into());
+    leave(&mut returned, second.into())?;
+    Ok(returned)
+}
+
+fn release_cancel(times: u64, irql: &mut PassiveLevel) -> Returned {
+    let last = (0..times).fold(0, |_, _| CancelSpinLock::lock(irql).old_irql());
+    returned(last.into())
+}
+
+fn initialize(irql: &mut PassiveLevel) -> Returned {
+    stack_pin_init!(let lock = SpinLock::<()>::new(()));
+    returned(is_free(&lock, irql).into())
+}
+
+fn acquire(irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+    stack_pin_init!(let outer = SpinLock::<(), Outer>::new(()));
+    stack_pin_init!(let inner = SpinLock::<(), Inner>::new(()));
+    let mut guard = outer.lock(irql);
+    let mut returned = returned(guard.old_irql().into());
+    let ((), held) = guard.split();
+    leave(&mut returned, inner.lock(held).old_irql().into())?;
+    Ok(returned)
+}
+
+fn release(times: u64, irql: &mut PassiveLevel) -> Returned {
+    stack_pin_init!(let lock = SpinLock::<()>::new(()));
+    let last = (0..times).fold(0, |_, _| lock.lock(irql).old_irql());
+    Returned {
+        found: is_free(&lock, irql).into(),
+        ..returned(last.into())
+    }
+}
+
+fn acquire_at_dpc(irql: &mut PassiveLevel) -> Returned {
+    stack_pin_init!(let lock = SpinLock::<(), TriedAgain>::new(()));
+    let taken_again = raise_to_dispatch(irql, |irql| {
+        let mut guard = lock.lock_at_dpc(irql);
+        let ((), held) = guard.split();
+        lock.try_lock_at_dpc(held).is_some()
+    });
+    returned(taken_again.into())
+}
+
+fn release_from_dpc(irql: &mut PassiveLevel) -> Returned {
+    stack_pin_init!(let lock = SpinLock::<()>::new(()));
+    let taken_again = raise_to_dispatch(irql, |irql| {
+        drop(lock.lock_at_dpc(irql));
+        lock.try_lock_at_dpc(irql).is_some()
+    });
+    returned(taken_again.into())
+}
+
+/// Whether a lock can be taken.
+fn is_free(lock: &SpinLock<()>, irql: &mut PassiveLevel) -> bool {
+    raise_to_dispatch(irql, |irql| lock.try_lock_at_dpc(irql).is_some())
+}
+
+/// Takes one lock in every thread, to count under it.
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
+    match run.routine {
+        Routine::IoAcquireCancelSpinLock | Routine::IoReleaseCancelSpinLock => {
+            cancel_in_threads(run, irql)?;
+        }
+        Routine::KeAcquireSpinLock | Routine::KeReleaseSpinLock => raising_in_threads(run, irql)?,
+        _ => at_dpc_in_threads(run, irql)?,
+    }
+    Ok(run.ran(run.total()))
+}
+
+/// A count that the cancel spin lock guards, which owns no data. It is kept twice and is not added to in one
+/// step; so turns are lost, or the two differ, if two threads take one at a time.
+#[derive(Default)]
+struct Turns {
+    first: AtomicU64,
+    second: AtomicU64,
+}
+
+impl Turns {
+    /// Takes a turn, and says whether the two were the same.
+    fn take(&self) -> bool {
+        let (first, second) = (self.first.load(Relaxed), self.second.load(Relaxed));
+        self.first.store(first.wrapping_add(1), Relaxed);
+        self.second.store(second.wrapping_add(1), Relaxed);
+        first == second
+    }
+}
+
+fn cancel_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+    let turns = Turns::default();
+    run.each_round(irql, &|_, irql: &mut PassiveLevel| {
+        let guard = CancelSpinLock::lock(irql);
+        run.must(turns.take());
+        run.must(guard.old_irql() == PASSIVE_LEVEL);
+    })?;
+    run.came(turns.first.load(Relaxed));
+    Ok(())
+}
+
+fn raising_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+    stack_pin_init!(let turns = SpinLock::<u64>::new(0));
+    let turns = turns.as_ref();
+    run.each_round(irql, &|_, irql: &mut PassiveLevel| {
+        let mut guard = turns.lock(irql);
+        *guard = guard.wrapping_add(1);
+        run.must(guard.old_irql() == PASSIVE_LEVEL);
+    })?;
+    run.came(turns.with(irql, |turns, _| *turns));
+    Ok(())
+}
+
+fn at_dpc_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+    stack_pin_init!(let turns = SpinLock::<u64>::new(0));
+    let turns = turns.as_ref();
+    run.each_round(irql, &|_, irql: &mut PassiveLevel| {
+        raise_to_dispatch(irql, |irql| {
+            let mut guard = turns.lock_at_dpc(irql);
+            *guard = guard.wrapping_add(1);
+        });
+    })?;
+    run.came(turns.with(irql, |turns, _| *turns));
+    Ok(())
+}

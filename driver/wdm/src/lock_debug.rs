@@ -1,0 +1,229 @@
+//! What a spin lock knows of its use: nothing, or with the feature `lock-debug` its owner and its numbers.
+
+#[cfg(not(feature = "lock-debug"))]
+pub use off::LockDebug;
+#[cfg(feature = "lock-debug")]
+pub use on::LockDebug;
+#[cfg(feature = "lock-debug")]
+pub use on::LockStatistics;
+
+#[cfg(not(feature = "lock-debug"))]
+mod off {
+    /// The kernel's routines, and nothing else.
+    pub struct LockDebug;
+
+    impl LockDebug {
+        pub(crate) const fn new() -> Self {
+            Self
+        }
+
+        /// Raises the IRQL and takes a lock (`KeAcquireSpinLock`). `N` is whose lock it is.
+        ///
+        /// # Safety
+        /// The lock was initialised where it is, and the IRQL is at most `DISPATCH_LEVEL`.
+        #[expect(
+            clippy::unused_self,
+            clippy::extra_unused_type_parameters,
+            reason = "the debugging kind has something to look at"
+        )]
+        pub(crate) unsafe fn acquire<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) -> u8 {
+            // SAFETY: passed on to the caller. This is KeAcquireSpinLock, which is a macro.
+            unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) }
+        }
+
+        /// Takes a lock at `DISPATCH_LEVEL` (`KeAcquireSpinLockAtDpcLevel`).
+        ///
+        /// # Safety
+        /// The lock was initialised where it is, and the IRQL is `DISPATCH_LEVEL`.
+        #[expect(
+            clippy::unused_self,
+            clippy::extra_unused_type_parameters,
+            reason = "as above"
+        )]
+        pub(crate) unsafe fn acquire_at_dpc<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) {
+            // SAFETY: passed on to the caller.
+            unsafe { nt::KeAcquireSpinLockAtDpcLevel(lock) };
+        }
+
+        /// Takes a lock at `DISPATCH_LEVEL` if it is free (`KeTryToAcquireSpinLockAtDpcLevel`).
+        ///
+        /// # Safety
+        /// As for [`LockDebug::acquire_at_dpc`].
+        #[expect(clippy::unused_self, reason = "as above")]
+        pub(crate) unsafe fn try_acquire_at_dpc(&self, lock: *mut nt::KSPIN_LOCK) -> bool {
+            // SAFETY: passed on to the caller.
+            unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) != 0 }
+        }
+
+        /// Releases a lock and restores the IRQL (`KeReleaseSpinLock`).
+        ///
+        /// # Safety
+        /// [`LockDebug::acquire`] took the lock and returned the IRQL; it is `DISPATCH_LEVEL`.
+        #[expect(clippy::unused_self, reason = "as above")]
+        pub(crate) unsafe fn release(&self, lock: *mut nt::KSPIN_LOCK, old_irql: u8) {
+            // SAFETY: passed on to the caller.
+            unsafe { nt::KeReleaseSpinLock(lock, old_irql) };
+        }
+
+        /// Releases a lock at `DISPATCH_LEVEL` (`KeReleaseSpinLockFromDpcLevel`).
+        ///
+        /// # Safety
+        /// One of the other two took the lock; the IRQL is `DISPATCH_LEVEL`.
+        #[expect(clippy::unused_self, reason = "as above")]
+        pub(crate) unsafe fn release_from_dpc(&self, lock: *mut nt::KSPIN_LOCK) {
+            // SAFETY: passed on to the caller.
+            unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
+        }
+    }
+}
+
+#[cfg(feature = "lock-debug")]
+mod on {
+    use core::{
+        any::type_name,
+        ptr::null_mut,
+        sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed},
+    };
+
+    use crate::log;
+
+    /// What a [`SpinLock`](crate::SpinLock) has counted since it was initialised (feature `lock-debug`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct LockStatistics {
+        /// How often the lock was taken.
+        pub acquires: u64,
+        /// How often it was held by another processor when it was to be taken.
+        pub contended: u64,
+        /// The longest time that it was held, in ticks of `KeQueryPerformanceCounter`.
+        pub longest_hold: i64,
+    }
+
+    /// No processor has the lock.
+    const NOBODY: u32 = u32::MAX;
+
+    /// The owner's processor and the counts of one lock.
+    ///
+    /// # Invariants
+    ///
+    /// `owner` is a processor's number only while code on that processor holds the lock, at `DISPATCH_LEVEL`
+    /// all the while; so if a processor at `DISPATCH_LEVEL` finds its own number there, it holds the lock
+    /// itself. What another processor writes meanwhile is never that number, so no order is needed. All else
+    /// but `contended` is written with the lock held.
+    pub struct LockDebug {
+        owner: AtomicU32,
+        since: AtomicI64,
+        longest_hold: AtomicI64,
+        acquires: AtomicU64,
+        contended: AtomicU64,
+    }
+
+    impl LockDebug {
+        pub(crate) const fn new() -> Self {
+            Self {
+                owner: AtomicU32::new(NOBODY),
+                since: AtomicI64::new(0),
+                longest_hold: AtomicI64::new(0),
+                acquires: AtomicU64::new(0),
+                contended: AtomicU64::new(0),
+            }
+        }
+
+        pub(crate) fn statistics(&self) -> LockStatistics {
+            LockStatistics {
+                acquires: self.acquires.load(Relaxed),
+                contended: self.contended.load(Relaxed),
+                longest_hold: self.longest_hold.load(Relaxed),
+            }
+        }
+
+        /// Raises the IRQL, then takes a lock: in two steps, since the owner can be told only at
+        /// `DISPATCH_LEVEL`. `N` is whose lock it is.
+        ///
+        /// # Safety
+        /// The lock was initialised where it is, and the IRQL is at most `DISPATCH_LEVEL`.
+        pub(crate) unsafe fn acquire<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) -> u8 {
+            // SAFETY: passed on to the caller.
+            let old_irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+            // SAFETY: passed on to the caller, and the IRQL is DISPATCH_LEVEL now.
+            unsafe { self.acquire_at_dpc::<N>(lock) };
+            old_irql
+        }
+
+        /// Takes a lock at `DISPATCH_LEVEL`, or stops the system if this processor has it already.
+        ///
+        /// # Safety
+        /// The lock was initialised where it is, and the IRQL is `DISPATCH_LEVEL`.
+        pub(crate) unsafe fn acquire_at_dpc<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) {
+            if self.owner.load(Relaxed) == processor() {
+                already_owned::<N>(lock);
+            }
+            // SAFETY: passed on to the caller.
+            if unsafe { self.try_acquire_at_dpc(lock) } {
+                return;
+            }
+            self.contended.fetch_add(1, Relaxed);
+            // SAFETY: passed on to the caller.
+            unsafe { nt::KeAcquireSpinLockAtDpcLevel(lock) };
+            self.taken();
+        }
+
+        /// Takes a lock at `DISPATCH_LEVEL` if it is free.
+        ///
+        /// # Safety
+        /// As for [`LockDebug::acquire_at_dpc`].
+        pub(crate) unsafe fn try_acquire_at_dpc(&self, lock: *mut nt::KSPIN_LOCK) -> bool {
+            // SAFETY: passed on to the caller.
+            let taken = unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) } != 0;
+            if taken {
+                self.taken();
+            }
+            taken
+        }
+
+        fn taken(&self) {
+            self.owner.store(processor(), Relaxed);
+            self.since.store(now(), Relaxed);
+            self.acquires.fetch_add(1, Relaxed);
+        }
+
+        /// Releases a lock and lowers the IRQL again.
+        ///
+        /// # Safety
+        /// [`LockDebug::acquire`] took the lock and returned the IRQL; it is `DISPATCH_LEVEL`.
+        pub(crate) unsafe fn release(&self, lock: *mut nt::KSPIN_LOCK, old_irql: u8) {
+            // SAFETY: passed on to the caller.
+            unsafe { self.release_from_dpc(lock) };
+            // SAFETY: the IRQL was raised from this one when the lock was taken.
+            unsafe { nt::KeLowerIrql(old_irql) };
+        }
+
+        /// Releases a lock at `DISPATCH_LEVEL`.
+        ///
+        /// # Safety
+        /// One of the other two took the lock; the IRQL is `DISPATCH_LEVEL`.
+        pub(crate) unsafe fn release_from_dpc(&self, lock: *mut nt::KSPIN_LOCK) {
+            let held = now().wrapping_sub(self.since.load(Relaxed));
+            self.longest_hold.fetch_max(held, Relaxed);
+            self.owner.store(NOBODY, Relaxed);
+            // SAFETY: passed on to the caller.
+            unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
+        }
+    }
+
+    fn processor() -> u32 {
+        // SAFETY: the routine may be called at any IRQL, and with no room for more of an answer.
+        unsafe { nt::KeGetCurrentProcessorNumberEx(null_mut()) }
+    }
+
+    fn now() -> i64 {
+        // SAFETY: the routine may be called at any IRQL, and with no room for the frequency.
+        unsafe { nt::KeQueryPerformanceCounter(null_mut()) }
+    }
+
+    /// Names the lock, and stops the system: to go on would be to wait for oneself.
+    fn already_owned<N: ?Sized>(lock: *mut nt::KSPIN_LOCK) -> ! {
+        log::spin_lock_already_owned(type_name::<N>());
+        // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
+        unsafe { nt::KeBugCheckEx(nt::SPIN_LOCK_ALREADY_OWNED, lock.addr() as u64, 0, 0, 0) }
+    }
+}

@@ -1,0 +1,182 @@
+//! Timers: DPCs that run when a time has come.
+
+use core::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    marker::PhantomPinned,
+    ops::Deref,
+    pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin_init};
+
+use crate::{
+    NtStatus,
+    dpc::{RawDpc, flush},
+    irql::{AtMostDispatch, DispatchLevel},
+};
+
+/// What a driver does when a timer expires.
+pub trait TimerRoutine: Send + Sync + Sized + 'static {
+    /// The timer's DPC routine. It may set the timer again.
+    ///
+    /// # IRQL
+    /// `DISPATCH_LEVEL`.
+    fn run(timer: &Timer<Self>, irql: &mut DispatchLevel);
+}
+
+/// A timer with its DPC, and what the routine of both works on (`KTIMER`, `KDPC`).
+///
+/// Dropping it cancels the timer and waits until the routine has returned, as for a [`Dpc`](crate::Dpc):
+/// at `PASSIVE_LEVEL`.
+///
+/// # What goes wrong in C
+///
+/// `KeCancelTimer` is taken for the end of it, but its DPC may be queued, or running, or setting the timer
+/// again at that very moment, and then its memory is freed.
+///
+/// WDK: "Timer Objects and DPCs".
+///
+/// # Examples
+///
+/// ```
+/// use core::time::Duration;
+/// use wdm::{Timer, TimerRoutine, irql::DispatchLevel};
+///
+/// struct Poll;
+///
+/// impl TimerRoutine for Poll {
+///     fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
+///         timer.set(Duration::from_millis(10), irql);
+///     }
+/// }
+/// ```
+#[pin_data(PinnedDrop)]
+pub struct Timer<C: TimerRoutine> {
+    #[pin]
+    raw: RawTimer,
+    #[pin]
+    dpc: RawDpc,
+    closing: AtomicBool,
+    #[pin]
+    context: C,
+}
+
+impl<C: TimerRoutine> Timer<C> {
+    /// Initialises a timer that is not set, and what its routine works on (`KeInitializeTimer`).
+    ///
+    /// WDK: "`KeInitializeTimer` function".
+    ///
+    /// # Errors
+    /// Those of `context`.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn new(context: impl PinInit<C, NtStatus>) -> impl PinInit<Self, NtStatus> {
+        try_pin_init!(&this in Self {
+            context <- context,
+            closing: AtomicBool::new(false),
+            raw <- RawTimer::new(),
+            dpc <- RawDpc::new(routine::<C>, this.as_ptr().cast()),
+        }? NtStatus)
+    }
+
+    /// Sets the timer to expire after a time, and says whether it was set already, to a time that no longer
+    /// counts (`KeSetTimer`).
+    ///
+    /// WDK: "`KeSetTimer` function".
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn set<L: AtMostDispatch>(&self, due: Duration, _irql: &mut L) -> bool {
+        if self.closing.load(Ordering::SeqCst) {
+            return false;
+        }
+        let hundreds = i64::try_from(due.as_nanos() / 100).unwrap_or(i64::MAX);
+        // SAFETY: both were initialised where they are, and stay there until they are dropped, which waits. A
+        // negative time is one from now.
+        unsafe { nt::KeSetTimer(self.raw.object.get(), -hundreds, self.dpc.as_ptr()) != 0 }
+    }
+
+    /// Cancels the timer, and says whether it was set (`KeCancelTimer`). Its routine may still be about to
+    /// run, or running.
+    ///
+    /// WDK: "`KeCancelTimer` function".
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn cancel<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
+        // SAFETY: the timer was initialised where it is.
+        unsafe { nt::KeCancelTimer(self.raw.object.get()) != 0 }
+    }
+}
+
+impl<C: TimerRoutine> Deref for Timer<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.context
+    }
+}
+
+/// The `KDEFERRED_ROUTINE` of every timer.
+///
+/// # Safety
+/// Called by the kernel, for a DPC whose context is the [`Timer`] that it is in.
+unsafe extern "C" fn routine<C: TimerRoutine>(
+    _dpc: *mut nt::KDPC,
+    context: *mut c_void,
+    _argument1: *mut c_void,
+    _argument2: *mut c_void,
+) {
+    // SAFETY: dropping the Timer waits for this routine.
+    let timer = unsafe { &*context.cast::<Timer<C>>() };
+    // SAFETY: the kernel calls DPC routines at DISPATCH_LEVEL, and this driver's code holds no lock here.
+    C::run(timer, &mut unsafe { DispatchLevel::assume() });
+}
+
+#[pinned_drop]
+impl<C: TimerRoutine> PinnedDrop for Timer<C> {
+    fn drop(self: Pin<&mut Self>) {
+        self.closing.store(true, Ordering::SeqCst);
+        // Nobody but the routine itself can set the timer now, and a call of it that starts after the first
+        // pass finds `closing`. So after the second one the timer is not set and the DPC neither queued nor
+        // running.
+        for _ in 0..2 {
+            // SAFETY: the timer was initialised where it is.
+            unsafe { nt::KeCancelTimer(self.raw.object.get()) };
+            // SAFETY: so was the DPC.
+            unsafe { nt::KeRemoveQueueDpc(self.dpc.as_ptr()) };
+            flush();
+        }
+    }
+}
+
+/// A `KTIMER` in its place.
+#[pin_data]
+struct RawTimer {
+    #[pin]
+    object: UnsafeCell<nt::KTIMER>,
+    #[pin]
+    _pinned: PhantomPinned,
+}
+
+// SAFETY: what is in a KTIMER is the kernel's, whose routines may be called for it in any thread.
+unsafe impl Sync for RawTimer {}
+// SAFETY: as above.
+unsafe impl Send for RawTimer {}
+
+impl RawTimer {
+    /// Initialises a timer (`KeInitializeTimer`).
+    fn new() -> impl PinInit<Self, NtStatus> {
+        let initialise = |slot: *mut Self| {
+            // SAFETY: the slot is valid for writes, and the timer stays there.
+            unsafe { nt::KeInitializeTimer(slot.cast()) };
+            Ok(())
+        };
+        // SAFETY: the closure initialises the slot, of which the marker has no size, and does not fail.
+        unsafe { pin_init_from_closure(initialise) }
+    }
+}

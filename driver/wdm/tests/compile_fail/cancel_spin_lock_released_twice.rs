@@ -1,0 +1,11 @@
+//! CancelSpinLockRelease: the cancel spin lock is released once, by the guard that took it.
+
+use wdm::{CancelSpinLock, PassiveLevel};
+
+fn twice(irql: &mut PassiveLevel) {
+    let guard = CancelSpinLock::lock(irql);
+    drop(guard);
+    drop(guard);
+}
+
+fn main() {}

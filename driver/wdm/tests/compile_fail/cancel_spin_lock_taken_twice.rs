@@ -1,0 +1,9 @@
+//! CancelSpinLock: the cancel spin lock is not taken again while it is held.
+
+use wdm::{CancelSpinLock, PassiveLevel};
+
+fn twice(irql: &mut PassiveLevel) {
+    CancelSpinLock::with(irql, |held| CancelSpinLock::with(held, |_| ()));
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! Classes of locks cannot come after each other.
+
+use wdm::lock_order;
+
+struct Device;
+struct Channel;
+lock_order!(Device => Channel);
+lock_order!(Channel => Device);
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! Two locks are taken in one order: an inversion does not compile.
+
+use wdm::{PassiveLevel, SpinLock, lock_order};
+
+struct Device;
+struct Channel;
+lock_order!(Unlocked => Device);
+lock_order!(Device => Channel);
+
+fn close(device: &SpinLock<u32, Device>, channel: &SpinLock<u32, Channel>, irql: &mut PassiveLevel) {
+    channel.with(irql, |_, held| *device.lock_at_dpc(held) -= 1);
+}
+
+fn main() {}

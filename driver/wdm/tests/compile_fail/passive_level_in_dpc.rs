@@ -1,0 +1,9 @@
+//! IrqlKeApcLte1: what needs PASSIVE_LEVEL, such as system threads and waits, cannot be called in a DPC.
+
+use wdm::{NtStatus, irql::DispatchLevel, thread};
+
+fn in_dpc(irql: &mut DispatchLevel) -> Result<(), NtStatus> {
+    thread::run(1, irql, &|_, _| ())
+}
+
+fn main() {}

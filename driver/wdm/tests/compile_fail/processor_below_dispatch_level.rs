@@ -1,0 +1,9 @@
+//! The number of the current processor is not relied on below DISPATCH_LEVEL.
+
+use wdm::{PassiveLevel, processor};
+
+fn slot(irql: &mut PassiveLevel) -> u32 {
+    processor::current(irql)
+}
+
+fn main() {}

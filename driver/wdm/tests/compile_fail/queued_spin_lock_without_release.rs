@@ -1,0 +1,10 @@
+//! QueuedSpinLockRelease: there is no way to take a queued spin lock but for a closure, after which it is released.
+
+use wdm::{PassiveLevel, QueuedSpinLock};
+
+fn keep(lock: &QueuedSpinLock<u32>, irql: &mut PassiveLevel) {
+    let guard = lock.lock(irql);
+    core::mem::forget(guard);
+}
+
+fn main() {}

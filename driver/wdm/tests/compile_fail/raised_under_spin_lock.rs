@@ -1,0 +1,9 @@
+//! IrqlKeDispatchLte: what wants an IRQL of at most DISPATCH_LEVEL and no lock does not take a lock's token.
+
+use wdm::{PassiveLevel, SpinLock, irql::raise_to_dispatch};
+
+fn raise(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
+    lock.with(irql, |_, held| raise_to_dispatch(held, |_| ()));
+}
+
+fn main() {}

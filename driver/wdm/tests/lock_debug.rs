@@ -1,0 +1,94 @@
+//! What the feature `lock-debug` counts, and where it stops.
+#![cfg(feature = "lock-debug")]
+
+mod common;
+
+use std::{cell::Cell, env, process::Command};
+
+use pinned_init::{PinInit, stack_pin_init};
+use wdm::{
+    Device, FileId, Guid, Handled, Irp, LockStatistics, NtStatus, PassiveLevel, RegistryKey,
+    SpinLock,
+};
+
+thread_local! {
+    /// What is run at `PASSIVE_LEVEL`, as if the driver were just loaded.
+    static BODY: Cell<Option<fn(&mut PassiveLevel)>> = const { Cell::new(None) };
+}
+
+/// A driver that does its one thing when it is loaded, and is then unloaded.
+struct Once(#[allow(dead_code)] u8);
+
+impl Device for Once {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    fn driver_entry(_: &RegistryKey<'_>, irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+        BODY.take().expect("something to run")(irql);
+        Err(NtStatus::CANCELLED)
+    }
+
+    fn add(_: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
+        Ok(Ok::<_, NtStatus>(Self(0)))
+    }
+
+    fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+        irp.complete(NtStatus::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    fn cleanup(&self, _: FileId, _: &mut PassiveLevel) {}
+    fn query_remove(&self, _: &mut PassiveLevel) {}
+    fn cancel_remove(&self, _: &mut PassiveLevel) {}
+    fn remove(&self, _: &mut PassiveLevel) {}
+}
+
+wdm::driver_entry!(Once);
+
+fn at_passive_level(body: fn(&mut PassiveLevel)) {
+    BODY.set(Some(body));
+    // SAFETY: this is what the I/O manager does; a driver that fails at once looks at neither argument.
+    let status = unsafe { driver_entry(std::ptr::null_mut(), std::ptr::null_mut()) };
+    assert_eq!(status, NtStatus::CANCELLED.to_raw());
+}
+
+#[test]
+fn a_lock_counts_how_often_and_how_long_it_was_held() {
+    at_passive_level(|irql| {
+        stack_pin_init!(let lock = SpinLock::<u32>::new(0));
+        assert_eq!(lock.statistics(), LockStatistics::default());
+        for _ in 0..3 {
+            lock.with(irql, |value, _| *value += 1);
+        }
+        // One tick from the look at the clock when it was taken to the one when it was released.
+        let expected = LockStatistics {
+            acquires: 3,
+            contended: 0,
+            longest_hold: 1,
+        };
+        assert_eq!(lock.statistics(), expected);
+    });
+}
+
+#[test]
+fn a_recursive_acquire_stops_and_names_the_lock() {
+    const CHILD: &str = "TAKE_IT_TWICE";
+    if env::var_os(CHILD).is_some() {
+        at_passive_level(|irql| {
+            stack_pin_init!(let lock = SpinLock::<u32>::new(0));
+            // The one way to take a lock twice that compiles: the guard is gone, and the lock is not.
+            std::mem::forget(lock.lock(irql));
+            let _twice = lock.lock(irql);
+        });
+        return;
+    }
+    let name = "a_recursive_acquire_stops_and_names_the_lock";
+    let child = Command::new(env::current_exe().expect("this program"))
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .expect("this program runs");
+    let printed = String::from_utf8_lossy(&child.stderr);
+    assert!(!child.status.success(), "{printed}");
+    assert!(printed.contains("SPIN_LOCK_ALREADY_OWNED"), "{printed}");
+    assert!(printed.contains("SpinLock<u32>"), "{printed}");
+    assert!(printed.contains("bug check 0xf"), "{printed}");
+}

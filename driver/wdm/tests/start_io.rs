@@ -1,0 +1,248 @@
+//! The interleavings of cancellation with a `StartIoQueue`'s other operations, played step by step.
+//!
+//! `IoCancelIrp` is taken here to exchange the Cancel routine before it has the cancel spin lock, which is
+//! the worst that it could do: what holds then holds all the more if it takes the lock first.
+
+mod common;
+
+use common::{Loaded, TestIrp, holds};
+use nt::{
+    IRP_MJ_CLEANUP, IRP_MJ_DEVICE_CONTROL, IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL,
+    STATUS_DELETE_PENDING, STATUS_PENDING, STATUS_SUCCESS,
+};
+use pinned_init::{PinInit, pin_data, try_pin_init};
+use wdm::{
+    CurrentIrp, Device, FileId, Guid, Handled, Irp, IrpView, NtStatus, PassiveLevel,
+    QueueCallbacks, SpinLock, Start, StartIoQueue, irql::NoSpinLockHeld,
+};
+
+/// The IOCTLs of the test's device: from `PEND` on, pend this request with the key that is added to it four
+/// times; or complete the request that is served, and start the next.
+const PEND: u32 = 0x22_2000;
+const COMPLETE: u32 = 0x22_3000;
+
+const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
+const DONE: Option<i32> = Some(STATUS_SUCCESS);
+const GONE: Option<i32> = Some(STATUS_DELETE_PENDING);
+
+struct Quiet;
+
+impl QueueCallbacks for Quiet {
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+}
+
+#[pin_data]
+struct Server {
+    #[pin]
+    queue: StartIoQueue<Quiet>,
+    #[pin]
+    current: SpinLock<Option<CurrentIrp>>,
+}
+
+impl Server {
+    fn start(&self, start: Start, irql: &mut PassiveLevel) {
+        if let Start::Now(irp) = start {
+            let before = self.current.with(irql, |current, _| current.replace(irp));
+            assert!(before.is_none(), "two requests are served at a time");
+        }
+    }
+}
+
+fn key(irp: &IrpView) -> u32 {
+    (irp.code() - PEND) / 4
+}
+
+impl Device for Server {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    fn add(_: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
+        Ok(try_pin_init!(Self {
+            queue <- StartIoQueue::new(Quiet),
+            current <- SpinLock::new(None),
+        }? NtStatus))
+    }
+
+    fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+        if irp.code() != COMPLETE {
+            let key = key(&irp);
+            let (start, pending) = self.queue.insert(irp, Some(key), irql);
+            self.start(start, irql);
+            return pending;
+        }
+        let Some(current) = self.current.with(irql, |current, _| current.take()) else {
+            return irp.complete(NtStatus::NOT_FOUND, irql);
+        };
+        let key = key(&current);
+        let (pended, next) = self.queue.start_next(current, Some(key), irql);
+        self.start(next, irql);
+        pended.complete(NtStatus::SUCCESS, irql);
+        irp.complete(NtStatus::SUCCESS, irql)
+    }
+
+    fn cleanup(&self, file: FileId, irql: &mut PassiveLevel) {
+        self.queue.cleanup(file, irql);
+    }
+
+    fn query_remove(&self, _: &mut PassiveLevel) {}
+    fn cancel_remove(&self, _: &mut PassiveLevel) {}
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        self.queue.purge(NtStatus::DELETE_PENDING, irql);
+    }
+}
+
+wdm::driver_entry!(Server);
+
+fn load() -> Loaded {
+    Loaded::new(driver_entry)
+}
+
+impl Loaded {
+    /// Pends a request of a file, with a key.
+    fn pend(&self, key: u32, file: usize) -> TestIrp {
+        let irp = TestIrp::new(PEND + 4 * key, file);
+        assert_eq!(self.send(IRP_MJ_DEVICE_CONTROL, &irp), STATUS_PENDING);
+        irp
+    }
+
+    /// Sends a request that the device does not take any more.
+    fn pend_refused(&self, key: u32) -> i32 {
+        self.send(IRP_MJ_DEVICE_CONTROL, &TestIrp::new(PEND + 4 * key, 1))
+    }
+
+    /// Completes the request that is served, and says whether there was one.
+    fn complete(&self) -> bool {
+        self.send(IRP_MJ_DEVICE_CONTROL, &TestIrp::new(COMPLETE, 0)) == STATUS_SUCCESS
+    }
+}
+
+fn ends<const N: usize>(irps: [&TestIrp; N]) -> [Option<i32>; N] {
+    irps.map(TestIrp::ended)
+}
+
+#[test]
+fn requests_are_served_one_at_a_time_in_the_order_of_their_keys() {
+    let driver = load();
+    let first = driver.pend(15, 1);
+    let [high, low, same, again, lowest] = [30, 10, 20, 20, 5].map(|key| driver.pend(key, 1));
+    // The next key that is not smaller than the last one's, or else the first of all.
+    for served in [&first, &same, &again, &high, &lowest, &low] {
+        assert_eq!(served.ended(), None);
+        assert!(driver.complete());
+        assert_eq!(served.ended(), DONE);
+    }
+    assert!(!driver.complete(), "nothing is served any more");
+    let idle = driver.pend(1, 1);
+    assert!(driver.complete(), "an idle device starts a request at once");
+    assert_eq!(idle.ended(), DONE);
+    assert_eq!(holds(), 0);
+}
+
+#[test]
+fn a_request_that_waits_is_cancelled_and_its_neighbours_are_not() {
+    let driver = load();
+    let [served, before, this, after] = [1, 2, 3, 4].map(|key| driver.pend(key, 1));
+    assert!(this.cancel());
+    assert_eq!(
+        ends([&served, &before, &this, &after]),
+        [None, None, CANCELLED, None]
+    );
+    assert!(!this.cancel(), "there is no Cancel routine any more");
+    for _ in 0..3 {
+        assert!(driver.complete());
+    }
+    assert_eq!(ends([&served, &before, &after]), [DONE; 3]);
+    assert_eq!(holds(), 0);
+}
+
+#[test]
+fn a_request_that_is_served_cannot_be_cancelled() {
+    let driver = load();
+    let [served, waits] = [1, 2].map(|key| driver.pend(key, 1));
+    assert!(!served.cancel(), "it has no Cancel routine");
+    assert!(driver.complete());
+    assert_eq!(ends([&served, &waits]), [DONE, None]);
+    assert!(!waits.cancel(), "it is served now");
+    assert!(driver.complete());
+    assert_eq!(waits.ended(), DONE);
+}
+
+#[test]
+fn a_request_that_was_cancelled_before_it_comes_is_not_served() {
+    let driver = load();
+    let idle = TestIrp::new(PEND, 1);
+    assert!(!idle.cancel());
+    assert_eq!(driver.send(IRP_MJ_DEVICE_CONTROL, &idle), STATUS_PENDING);
+    assert_eq!(idle.ended(), CANCELLED);
+    let served = driver.pend(1, 1);
+    let queued = TestIrp::new(PEND, 1);
+    assert!(!queued.cancel());
+    assert_eq!(driver.send(IRP_MJ_DEVICE_CONTROL, &queued), STATUS_PENDING);
+    assert_eq!(queued.ended(), CANCELLED);
+    assert!(driver.complete());
+    assert_eq!(served.ended(), DONE);
+    assert!(!driver.complete(), "the device is idle");
+    assert_eq!(holds(), 0);
+}
+
+#[test]
+fn a_request_whose_cancel_routine_was_taken_is_left_to_it_and_the_next_one_is_served() {
+    let driver = load();
+    let [served, this, next] = [1, 2, 3].map(|key| driver.pend(key, 1));
+    let cancelling = this.begin_cancel();
+    assert!(driver.complete());
+    assert_eq!(ends([&served, &this, &next]), [DONE, None, None]);
+    assert!(driver.complete());
+    assert_eq!(ends([&this, &next]), [None, DONE]);
+    assert!(cancelling.finish());
+    assert_eq!(this.ended(), CANCELLED);
+    assert!(!driver.complete());
+    assert_eq!(holds(), 0);
+}
+
+#[test]
+fn cleanup_cancels_what_waits_of_its_file_and_leaves_the_order_of_the_others() {
+    let driver = load();
+    let served = driver.pend(2, 1);
+    let [low, high] = [1, 3].map(|key| driver.pend(key, 2));
+    let [mine, mine_too] = [1, 3].map(|key| driver.pend(key, 1));
+    let taken = driver.pend(2, 1);
+    let cancelling = taken.begin_cancel();
+    let cleanup = TestIrp::new(0, 1);
+    assert_eq!(driver.send(IRP_MJ_CLEANUP, &cleanup), STATUS_SUCCESS);
+    assert_eq!(ends([&mine, &mine_too]), [CANCELLED; 2]);
+    assert_eq!(ends([&served, &low, &high, &taken]), [None; 4]);
+    assert!(cancelling.finish());
+    assert_eq!(taken.ended(), CANCELLED);
+    // The device was busy all the time: a request that comes now waits.
+    let late = driver.pend(4, 2);
+    for done in [&served, &high, &late, &low] {
+        assert!(driver.complete());
+        assert_eq!(done.ended(), DONE);
+    }
+    assert!(!driver.complete());
+    assert_eq!(holds(), 0);
+}
+
+#[test]
+fn cleanup_of_an_idle_device_leaves_it_idle() {
+    let driver = load();
+    let cleanup = TestIrp::new(0, 1);
+    assert_eq!(driver.send(IRP_MJ_CLEANUP, &cleanup), STATUS_SUCCESS);
+    let request = driver.pend(1, 1);
+    assert!(driver.complete(), "it was started");
+    assert_eq!(request.ended(), DONE);
+}
+
+#[test]
+fn a_removal_ends_what_waits_and_is_held_up_by_what_is_served() {
+    let driver = load();
+    assert_eq!(driver.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
+    let [served, waits] = [1, 2].map(|key| driver.pend(key, 1));
+    assert_eq!(driver.pnp(IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+    assert_eq!(ends([&served, &waits]), [None, GONE]);
+    assert_eq!(holds(), 1);
+    assert_eq!(driver.pend_refused(3), STATUS_DELETE_PENDING);
+}

@@ -1,0 +1,82 @@
+//! Each routine from several system threads at once, on one object.
+
+use interlock_abi::{Routine, RunThreads};
+
+use super::session::{Session, Tally};
+use super::{Context, Scenario, Verdict, ensure, scenario};
+
+const THREADS: u32 = 4;
+
+/// What comes of a routine, as far as it is known from outside.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// As much as it was run.
+    Rounds,
+    /// Something.
+    Some,
+}
+
+/// A scenario for each routine, named after it.
+macro_rules! threads {
+    ($($routine:ident $outcome:ident: $summary:literal,)*) => {
+        &[$(
+            scenario(
+                concat!("threads::", stringify!($routine)),
+                $summary,
+                &[Routine::$routine],
+                |context| run(Routine::$routine, Outcome::$outcome, context),
+            ),
+        )*]
+    };
+}
+
+/// The scenarios of this module, in the order in which they run.
+pub const SCENARIOS: &[Scenario] = threads! {
+    IoAcquireCancelSpinLock Rounds: "no count is lost under the cancel spin lock",
+    IoReleaseCancelSpinLock Rounds: "the next owner of the cancel spin lock sees what the last one counted",
+    KeAcquireSpinLock Rounds: "no count is lost under a spin lock",
+    KeReleaseSpinLock Rounds: "what was counted under a spin lock is seen by its next owner",
+    KeAcquireSpinLockAtDpcLevel Rounds: "no count is lost under a spin lock at DISPATCH_LEVEL",
+    KeReleaseSpinLockFromDpcLevel Rounds: "a lock's next owner sees what was counted at DISPATCH_LEVEL",
+    ExInterlockedInsertHeadList Rounds: "no node that is inserted at the head is lost, or removed twice",
+    ExInterlockedInsertTailList Rounds: "no node that is inserted at the tail is lost, or removed twice",
+    ExInterlockedRemoveHeadList Rounds: "no node is removed by two threads, and every node by one",
+    ExInterlockedPushEntryList Rounds: "no node that is pushed is lost, or popped twice",
+    ExInterlockedPopEntryList Rounds: "no node is popped by two threads, and every node by one",
+    ExInterlockedExtendZone Some: "blocks that are added while others allocate are all there, each once",
+    ExInterlockedAllocateFromZone Some: "no block is allocated by two threads, and none is lost",
+    ExInterlockedFreeToZone Some: "no block that is freed is lost, or allocated twice",
+    KeInsertDeviceQueue Rounds: "every request that is inserted is served once, one at a time",
+    KeInsertByKeyDeviceQueue Rounds: "every request that is inserted by key is served once, one at a time",
+    KeRemoveDeviceQueue Rounds: "every request is removed once, and the device is never busy with two",
+    KeRemoveByKeyDeviceQueue Rounds: "every request is removed by key once, and two are never served",
+    KeRemoveByKeyDeviceQueueIfBusy Rounds: "every request is removed once, whether or not the queue is busy",
+    KeRemoveEntryDeviceQueue Rounds: "a request is either taken out or served, and never both",
+    ExInterlockedAddUlong Rounds: "nothing that is added to 32 bits is lost",
+    ExInterlockedAddLargeInteger Rounds: "nothing that is added to 64 bits is lost",
+    InterlockedIncrement Rounds: "no increment is lost",
+    InterlockedDecrement Rounds: "no decrement is lost",
+    InterlockedExchange Some: "every number that is exchanged comes back once, or is left",
+    KeGetCurrentProcessorNumber Rounds: "the processor is one that there is, on every thread",
+};
+
+/// Runs a routine from several threads and looks at what came of it.
+fn run(routine: Routine, outcome: Outcome, context: &Context) -> Verdict {
+    let session = Session::begin()?;
+    let rounds = u32::try_from(context.rounds(2000)).unwrap_or(u32::MAX);
+    let rounds = rounds.min(RunThreads::MAX_ROUNDS);
+    let ran = session.device.run_threads(routine, THREADS, rounds)?;
+    let all = u64::from(THREADS) * u64::from(rounds);
+    let expected = match outcome {
+        Outcome::Rounds => ran.expected == all,
+        Outcome::Some => ran.expected > 0,
+    };
+    let right = ran.rounds == all && expected && ran.actual == ran.expected && ran.violations == 0;
+    ensure(right, || {
+        format!(
+            "{} from {THREADS} threads, {rounds} times each: {ran:?}",
+            routine.name()
+        )
+    })?;
+    session.settle(Tally::default())
+}
