@@ -11,6 +11,11 @@ use crate::{
 /// A driver needs it for queues that the I/O manager keeps (`StartIo`). For queues of its own it is better
 /// avoided: every cancellation in the system waits for it. [`IrpQueue`](crate::IrpQueue) does without.
 ///
+/// # What goes wrong in C
+///
+/// A Cancel routine releases the lock with an IRQL of its own instead of `Irp->CancelIrql`, not at all, or only
+/// after it has completed the IRP. Here Cancel routines are the queues', and the guard has the one IRQL.
+///
 /// WDK: "Using the System's Cancel Spin Lock".
 ///
 /// # Examples

@@ -38,6 +38,13 @@ use crate::{
 /// again; but the processor is lost to the system, which stops: the next taker spins for ever, a wait is
 /// bug check 0xB8, a return from the dispatch routine 0xC9 under Driver Verifier.
 ///
+/// # The feature `lock-debug`
+///
+/// With it a lock knows its owner's processor. Taking it again there stops the system with bug check 0x0F,
+/// `SPIN_LOCK_ALREADY_OWNED`, after the debugger was told which lock it is; and `SpinLock::statistics` tells how
+/// often the lock was taken, how often another processor had it, and how long it was held at the most. Taking it
+/// then is raising the IRQL first, in a step of its own.
+///
 /// WDK: "Introduction to Spin Locks".
 ///
 /// # Examples

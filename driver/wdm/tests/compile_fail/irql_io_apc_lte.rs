@@ -1,0 +1,9 @@
+//! IrqlIoApcLte: what must be called below DISPATCH_LEVEL, such as reading the registry, is not called in a DPC.
+
+use wdm::{RegistryKey, irql::DispatchLevel};
+
+fn in_dpc(registry: &RegistryKey<'_>, irql: &mut DispatchLevel) -> u32 {
+    registry.dword("Parameters", "LogLevel", irql).unwrap_or(0)
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! IrqlKeApcLte2: what may take long wants PASSIVE_LEVEL, which code that may run at DISPATCH_LEVEL has not.
+
+use wdm::{NtStatus, Zone, irql::NoSpinLockHeld};
+
+fn extend<L: NoSpinLockHeld>(zone: &Zone<u64>, irql: &mut L) -> Result<(), NtStatus> {
+    zone.extend(8, irql)
+}
+
+fn main() {}

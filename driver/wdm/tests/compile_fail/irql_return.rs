@@ -1,0 +1,12 @@
+//! IrqlReturn: a routine returns at the IRQL that it was called at, since what raises it is gone by then.
+
+use wdm::{PassiveLevel, SpinLock, SpinLockGuard};
+
+fn dispatch(lock: &SpinLock<u32>) -> SpinLockGuard<'_, u32> {
+    fn at_passive_level(_: impl FnOnce(&mut PassiveLevel)) {}
+    let mut kept = None;
+    at_passive_level(|irql| kept = Some(lock.lock(irql)));
+    kept.unwrap()
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! MarkIrpPending2: a dispatch routine that returns STATUS_PENDING has marked its IRP: it has no other way to say so.
+
+use wdm::{Handled, Irp, PassiveLevel};
+
+fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    core::mem::forget(irp);
+    Handled::pending(irql)
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! MarkingInterlockedQueuedIrps: an IRP is put on an interlocked list only once it is marked pending.
+
+use wdm::{InterlockedList, Irp, PendedIrp};
+
+fn link(list: &InterlockedList<PendedIrp>, irp: Irp<'_>) {
+    list.insert_tail(irp);
+}
+
+fn main() {}

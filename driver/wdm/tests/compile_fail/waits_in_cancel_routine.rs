@@ -1,9 +1,0 @@
-//! IrqlKeApcLte2, IrqlIoApcLte: what waits or extends wants PASSIVE_LEVEL, which code that may run at DISPATCH_LEVEL has not.
-
-use wdm::{NtStatus, Zone, irql::NoSpinLockHeld};
-
-fn extend<L: NoSpinLockHeld>(zone: &Zone<u64>, irql: &mut L) -> Result<(), NtStatus> {
-    zone.extend(8, irql)
-}
-
-fn main() {}
