@@ -60,10 +60,25 @@ pub const SCENARIOS: &[Scenario] = threads! {
     KeGetCurrentProcessorNumber Rounds: "the processor is one that there is, on every thread",
 };
 
+/// How often each thread runs a routine: often enough for the threads to meet, which takes a thread some
+/// hundred microseconds to start. Where a round is a wait for another thread, it is fewer.
+const fn usual_rounds(routine: Routine) -> u64 {
+    match routine {
+        Routine::ExInterlockedExtendZone
+        | Routine::KeInsertDeviceQueue
+        | Routine::KeInsertByKeyDeviceQueue
+        | Routine::KeRemoveDeviceQueue
+        | Routine::KeRemoveByKeyDeviceQueue
+        | Routine::KeRemoveByKeyDeviceQueueIfBusy
+        | Routine::KeRemoveEntryDeviceQueue => 2000,
+        _ => 100_000,
+    }
+}
+
 /// Runs a routine from several threads and looks at what came of it.
 fn run(routine: Routine, outcome: Outcome, context: &Context) -> Verdict {
     let session = Session::begin()?;
-    let rounds = u32::try_from(context.rounds(2000)).unwrap_or(u32::MAX);
+    let rounds = u32::try_from(context.rounds(usual_rounds(routine))).unwrap_or(u32::MAX);
     let rounds = rounds.min(RunThreads::MAX_ROUNDS);
     let ran = session.device.run_threads(routine, THREADS, rounds)?;
     let all = u64::from(THREADS) * u64::from(rounds);
