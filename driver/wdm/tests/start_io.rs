@@ -229,6 +229,9 @@ fn cleanup_cancels_what_waits_of_its_file_and_leaves_the_order_of_the_others() {
 #[test]
 fn cleanup_of_an_idle_device_leaves_it_idle() {
     let driver = load();
+    let served = driver.pend(1, 1);
+    assert!(driver.complete());
+    assert_eq!(served.ended(), DONE);
     let cleanup = TestIrp::new(0, 1);
     assert_eq!(driver.send(IRP_MJ_CLEANUP, &cleanup), STATUS_SUCCESS);
     let request = driver.pend(1, 1);

@@ -55,6 +55,17 @@ fn remove(queue: &mut Queue, key: u32) -> *mut KDEVICE_QUEUE_ENTRY {
     queue.entries.remove(place.unwrap_or(0)).1
 }
 
+/// Stops the test if an entry is on any queue: what it is in is about to be freed.
+pub fn require_not_queued(entry: *mut KDEVICE_QUEUE_ENTRY) {
+    QUEUES.with_borrow(|queues| {
+        let mut queued = queues.values().flat_map(|queue| &queue.entries);
+        require(
+            !queued.any(|(_, other)| *other == entry),
+            "an IRP is completed that is on a device queue",
+        );
+    });
+}
+
 // SAFETY: no other function of this program has the name; so for every routine below.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {

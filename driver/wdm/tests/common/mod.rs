@@ -291,6 +291,7 @@ extern "C" fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, irql: u8) {
 // SAFETY: as above.
 #[unsafe(no_mangle)]
 extern "C" fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
+    device_queue::require_not_queued(nt::irp::device_queue_entry(irp));
     require(
         IRQL.get() == PASSIVE_LEVEL,
         "an IRP is completed under a spin lock",
