@@ -37,7 +37,7 @@ BOOLEAN NTAPI IoCancelIrp(PIRP irp)
     irp->CancelIrql = irql;
     routine(IoGetCurrentIrpStackLocation(irp)->DeviceObject, irp);
     after = thread_get();
-    if (after.slot != before.slot)
+    if (after.irql != before.irql || after.locks != before.locks)
         violation(routine, "a Cancel routine returned at IRQL %d with %d spin locks held, entered from IRQL %d with %d",
                   after.irql, after.locks, before.irql, before.locks);
     return TRUE;

@@ -27,7 +27,7 @@ static void call(struct queued *next)
     thread_set(before);
     dpc.routine(next->dpc, dpc.context, dpc.argument1, dpc.argument2);
     after = thread_get();
-    if (after.slot != before.slot)
+    if (after.irql != before.irql || after.locks != before.locks)
         violation(dpc.routine, "a DPC routine returned at IRQL %d with %d spin locks held", after.irql, after.locks);
 }
 

@@ -13,8 +13,9 @@
 union thread {
     void *slot;
     struct {
-        int irql;
-        int locks; /* spin locks that it has acquired and not released */
+        short irql;
+        short locks; /* spin locks that it has acquired and not released */
+        int processor; /* 1 more than the number that it was told at DISPATCH_LEVEL; 0 if none */
     };
 };
 

@@ -7,6 +7,7 @@
 #include "host.h"
 
 /* Wine's own, by the names that build.sh gives them in the import library. */
+unsigned wine_KeGetCurrentProcessorNumberEx(void *number);
 int wine_KeDelayExecutionThread(char mode, unsigned char alertable, const long long *interval);
 int wine_KeWaitForMultipleObjects(unsigned count, void **objects, int type, int reason, char mode,
                                   unsigned char alertable, const long long *timeout, void *blocks);
@@ -19,6 +20,7 @@ KIRQL irql_raise(KIRQL irql, const char *routine, const void *caller)
     KIRQL old = thread.irql;
 
     if (irql < old) violation(caller, "%s raises the IRQL from %u to %u", routine, old, irql);
+    if (old < DISPATCH_LEVEL) thread.processor = 0;
     thread.irql = irql;
     thread_set(thread);
     return old;
@@ -59,6 +61,22 @@ void KeLowerIrql(KIRQL irql)
 void KfLowerIrql(KIRQL irql)
 {
     irql_lower(irql, __func__, CALLER);
+}
+
+/* At DISPATCH_LEVEL a thread stays on its processor. Here it may be moved all the same, but is told the same
+ * number until the IRQL is lowered. */
+unsigned KeGetCurrentProcessorNumberEx(void *number)
+{
+    unsigned current = wine_KeGetCurrentProcessorNumberEx(number);
+    union thread thread = thread_get();
+
+    if (thread.irql < DISPATCH_LEVEL || number) return current;
+    if (!thread.processor)
+    {
+        thread.processor = (int)current + 1;
+        thread_set(thread);
+    }
+    return (unsigned)thread.processor - 1;
 }
 
 /* A look that takes no time is allowed at DISPATCH_LEVEL. */

@@ -21,6 +21,7 @@ SUPPLIED(KeRaiseIrqlToDpcLevel, "Wine has none")
 SUPPLIED(KfLowerIrql, "Wine has none")
 SUPPLIED(KfRaiseIrql, "Wine keeps no IRQL")
 WRAPPED(KeDelayExecutionThread, "checks the IRQL")
+WRAPPED(KeGetCurrentProcessorNumberEx, "tells the same number at DISPATCH_LEVEL, where Wine may move the thread")
 WRAPPED(KeWaitForMultipleObjects, "checks the IRQL")
 WRAPPED(KeWaitForSingleObject, "checks the IRQL")
 

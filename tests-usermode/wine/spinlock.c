@@ -49,6 +49,7 @@ static KIRQL acquire(spin_lock *lock, spin_lock kind, const char *routine, const
     KIRQL old = thread.irql;
 
     if (old > DISPATCH_LEVEL) violation(caller, "%s at IRQL %u", routine, old);
+    if (old < DISPATCH_LEVEL) thread.processor = 0;
     thread.irql = DISPATCH_LEVEL;
     thread.locks++;
     thread_set(thread);
