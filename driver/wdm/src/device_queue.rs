@@ -58,8 +58,6 @@ pub struct DeviceQueueNode<T> {
 // SAFETY: the entry is only touched by the queue's routines, under the queue's own lock; see the invariants of
 // `DeviceQueue`. The value is only shared.
 unsafe impl<T: Sync> Sync for DeviceQueueNode<T> {}
-// SAFETY: a node that can be sent is borrowed by nobody, and so on no queue.
-unsafe impl<T: Send> Send for DeviceQueueNode<T> {}
 
 impl<T> DeviceQueueNode<T> {
     /// Makes a node that is on no queue.
@@ -339,8 +337,6 @@ pub(crate) struct RawDeviceQueue {
 // SAFETY: what is in a KDEVICE_QUEUE is the kernel's, whose routines take its lock and may be called for it in
 // any thread. What the entries belong to is for the two users of this type to see to.
 unsafe impl Sync for RawDeviceQueue {}
-// SAFETY: as above.
-unsafe impl Send for RawDeviceQueue {}
 
 impl RawDeviceQueue {
     /// Initialises a queue that is empty and not busy (`KeInitializeDeviceQueue`).

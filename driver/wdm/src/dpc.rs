@@ -159,8 +159,6 @@ pub(crate) struct RawDpc {
 
 // SAFETY: what is in a KDPC is the kernel's, whose routines may be called for it in any thread.
 unsafe impl Sync for RawDpc {}
-// SAFETY: as above.
-unsafe impl Send for RawDpc {}
 
 /// How many DPCs there are, of all devices.
 static LIVE: AtomicUsize = AtomicUsize::new(0);

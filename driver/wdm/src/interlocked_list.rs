@@ -72,7 +72,8 @@ pub struct InterlockedList<I: ListItem> {
     _pinned: PhantomPinned,
 }
 
-// SAFETY: the head is only reached by the routines, under the lock; items are handed from thread to thread.
+// SAFETY: the head is only reached by the routines, under the lock. Items are handed from thread to thread, which
+// every `ListItem` allows: it is `Send`.
 unsafe impl<I: ListItem> Sync for InterlockedList<I> {}
 // SAFETY: as above.
 unsafe impl<I: ListItem> Send for InterlockedList<I> {}
@@ -179,7 +180,8 @@ pub struct InterlockedStack<I: ListItem> {
     _pinned: PhantomPinned,
 }
 
-// SAFETY: the head is only reached by the routines, under the lock; items are handed from thread to thread.
+// SAFETY: the head is only reached by the routines, under the lock. Items are handed from thread to thread, which
+// every `ListItem` allows: it is `Send`.
 unsafe impl<I: ListItem> Sync for InterlockedStack<I> {}
 // SAFETY: as above.
 unsafe impl<I: ListItem> Send for InterlockedStack<I> {}

@@ -203,8 +203,6 @@ pub(crate) struct RawSpinLock {
 
 // SAFETY: the lock is a word that only the kernel's routines touch, from any thread.
 unsafe impl Sync for RawSpinLock {}
-// SAFETY: as above; nobody holds it while it is moved, and then it does not know a thread.
-unsafe impl Send for RawSpinLock {}
 
 impl RawSpinLock {
     /// Initialises a free lock (`KeInitializeSpinLock`).

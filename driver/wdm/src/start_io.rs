@@ -186,7 +186,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         self.in_charge.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the IRP was owned, and is the queue's now; the lock is held.
         let step = CancelSpinLock::with(irql, |_| unsafe { self.link(irp, key) });
-        (self.follow(step, None, irql), pending)
+        (self.follow(step, key, irql), pending)
     }
 
     /// Ends the service of an IRP, which is given back to be completed, and gives the next one to be started

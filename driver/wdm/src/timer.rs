@@ -165,8 +165,6 @@ struct RawTimer {
 
 // SAFETY: what is in a KTIMER is the kernel's, whose routines may be called for it in any thread.
 unsafe impl Sync for RawTimer {}
-// SAFETY: as above.
-unsafe impl Send for RawTimer {}
 
 impl RawTimer {
     /// Initialises a timer (`KeInitializeTimer`).
