@@ -13,6 +13,7 @@ use crate::{
     DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP, KDEVICE_QUEUE_ENTRY, LIST_ENTRY,
     PDRIVER_CANCEL, PIO_COMPLETION_ROUTINE, SINGLE_LIST_ENTRY, SL_INVOKE_ON_CANCEL,
     SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
+    model::{Inline, before},
 };
 
 /// `IRP.Tail.Overlay`, whose inner unions and structures are anonymous.
@@ -181,6 +182,7 @@ pub unsafe fn set_information(irp: *mut IRP, information: usize) {
 /// # Safety
 /// The caller owns `irp`, and nobody else can complete it yet.
 pub unsafe fn IoMarkIrpPending(irp: *mut IRP) {
+    before(Inline::MarkIrpPending, irp.cast());
     // SAFETY: passed on to the caller.
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location of an owned IRP is valid.
@@ -193,6 +195,11 @@ pub unsafe fn IoMarkIrpPending(irp: *mut IRP) {
 /// `irp` stays alive during the call: the caller owns it, or holds the lock without which its Cancel
 /// routine cannot complete it.
 pub unsafe fn IoSetCancelRoutine(irp: *mut IRP, routine: PDRIVER_CANCEL) -> PDRIVER_CANCEL {
+    let inline = match routine {
+        Some(_) => Inline::SetCancelRoutine,
+        None => Inline::ClearCancelRoutine,
+    };
+    before(inline, irp.cast());
     // SAFETY: the address alone is computed, inside the IRP.
     let field = unsafe { addr_of_mut!((*irp).CancelRoutine) };
     // SAFETY: the field is a pointer, aligned as one, and the kernel too only ever exchanges it.
@@ -210,6 +217,7 @@ pub unsafe fn IoSetCancelRoutine(irp: *mut IRP, routine: PDRIVER_CANCEL) -> PDRI
 /// As for [`IoSetCancelRoutine`].
 #[must_use]
 pub unsafe fn is_cancel_requested(irp: *mut IRP) -> bool {
+    before(Inline::ReadCancel, irp.cast());
     // SAFETY: the address alone is computed, inside the IRP.
     let field = unsafe { addr_of_mut!((*irp).Cancel) };
     // SAFETY: the field is a byte; IoCancelIrp may write it meanwhile, so it is read atomically.

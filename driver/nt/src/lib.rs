@@ -25,9 +25,11 @@ pub use wdk::*;
 
 mod constants;
 mod family;
+pub mod interlocked;
 pub mod irp;
 mod layout;
 pub mod list;
+pub mod model;
 
 pub use constants::*;
 pub use family::*;

@@ -57,11 +57,18 @@ macro_rules! driver_entry {
     };
 }
 
-/// What every `DriverEntry` does.
+/// The `DriverEntry` of a driver whose device is `D`: what [`driver_entry!`](crate::driver_entry) exports by that name.
+///
+/// For a program that has several drivers in it, such as one that runs them on a model of the kernel.
+///
+/// WDK: "Writing a `DriverEntry` Routine".
+///
+/// # IRQL
+/// `PASSIVE_LEVEL`.
 ///
 /// # Safety
-/// Called by the I/O manager's call of `DriverEntry`, with its arguments, at `PASSIVE_LEVEL`.
-pub unsafe fn entry<D: Device>(
+/// Called by the I/O manager, or in its place, with a new driver object and the path of the service's key.
+pub unsafe extern "C" fn entry<D: Device>(
     driver: *mut nt::DRIVER_OBJECT,
     registry_path: *mut nt::UNICODE_STRING,
 ) -> i32 {

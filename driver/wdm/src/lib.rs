@@ -82,6 +82,7 @@ pub use cancel_lock::{CancelSpinLock, CancelSpinLockGuard};
 pub use device::Device;
 pub use device_queue::{Busy, DeviceQueue, DeviceQueueNode, Insert, NodeInUse, Remove};
 pub use dpc::{Dpc, DpcRoutine};
+pub use driver::entry;
 pub use interface::Guid;
 pub use interlocked_list::{EntryId, InterlockedList, InterlockedStack};
 pub use irp::{FileId, Handled, Irp, IrpView, PendedIrp};

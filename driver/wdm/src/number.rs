@@ -5,12 +5,18 @@ use core::{
     sync::atomic::{AtomicI32, AtomicI64, Ordering},
 };
 
+use nt::interlocked::{
+    InterlockedCompareExchange, InterlockedCompareExchange64, InterlockedDecrement,
+    InterlockedDecrement64, InterlockedExchange, InterlockedExchange64, InterlockedExchangeAdd,
+    InterlockedExchangeAdd64, InterlockedIncrement, InterlockedIncrement64,
+};
 use pinned_init::{PinInit, pin_data, pin_init};
 
 use crate::spin_lock::RawSpinLock;
 
 macro_rules! interlocked {
-    ($(#[$doc:meta])* $name:ident, $atomic:ty, $number:ty) => {
+    ($(#[$doc:meta])* $name:ident, $atomic:ty, $number:ty, $increment:ident, $decrement:ident,
+     $exchange:ident, $exchange_add:ident, $compare_exchange:ident) => {
         $(#[$doc])*
         pub struct $name($atomic);
 
@@ -28,7 +34,7 @@ macro_rules! interlocked {
             /// # IRQL
             /// Any.
             pub fn increment(&self) -> $number {
-                self.0.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
+                $increment(&self.0)
             }
 
             /// Subtracts one and returns the new value (`InterlockedDecrement`). It wraps.
@@ -38,7 +44,7 @@ macro_rules! interlocked {
             /// # IRQL
             /// Any.
             pub fn decrement(&self) -> $number {
-                self.0.fetch_sub(1, Ordering::SeqCst).wrapping_sub(1)
+                $decrement(&self.0)
             }
 
             /// Stores a value and returns the old one (`InterlockedExchange`).
@@ -48,7 +54,7 @@ macro_rules! interlocked {
             /// # IRQL
             /// Any.
             pub fn exchange(&self, value: $number) -> $number {
-                self.0.swap(value, Ordering::SeqCst)
+                $exchange(&self.0, value)
             }
 
             /// Adds a number and returns the old value (`InterlockedExchangeAdd`). It wraps.
@@ -58,7 +64,7 @@ macro_rules! interlocked {
             /// # IRQL
             /// Any.
             pub fn exchange_add(&self, number: $number) -> $number {
-                self.0.fetch_add(number, Ordering::SeqCst)
+                $exchange_add(&self.0, number)
             }
 
             /// Stores a value if the variable equals `comparand`, and returns the old value
@@ -69,10 +75,7 @@ macro_rules! interlocked {
             /// # IRQL
             /// Any.
             pub fn compare_exchange(&self, value: $number, comparand: $number) -> $number {
-                let order = Ordering::SeqCst;
-                match self.0.compare_exchange(comparand, value, order, order) {
-                    Ok(old) | Err(old) => old,
-                }
+                $compare_exchange(&self.0, value, comparand)
             }
 
             /// The value as it is now.
@@ -108,7 +111,12 @@ interlocked!(
     /// ```
     InterlockedLong,
     AtomicI32,
-    i32
+    i32,
+    InterlockedIncrement,
+    InterlockedDecrement,
+    InterlockedExchange,
+    InterlockedExchangeAdd,
+    InterlockedCompareExchange
 );
 
 interlocked!(
@@ -116,7 +124,12 @@ interlocked!(
     /// [`InterlockedLong`] of 64 bits.
     InterlockedLong64,
     AtomicI64,
-    i64
+    i64,
+    InterlockedIncrement64,
+    InterlockedDecrement64,
+    InterlockedExchange64,
+    InterlockedExchangeAdd64,
+    InterlockedCompareExchange64
 );
 
 /// A `ULONG` that is added to under a spin lock of its own (`ExInterlockedAddUlong`).

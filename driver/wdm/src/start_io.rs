@@ -2,7 +2,6 @@
 
 use core::{
     cell::UnsafeCell,
-    hint,
     ops::Deref,
     pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
@@ -542,7 +541,7 @@ impl<C: QueueCallbacks> PinnedDrop for StartIoQueue<C> {
         // What is left are IRPs whose Cancel routine was already on its way; each touches the queue once
         // more, briefly, and then counts itself off. Acquire pairs with their Release.
         while self.in_charge.load(Ordering::Acquire) != 0 {
-            hint::spin_loop();
+            nt::interlocked::YieldProcessor();
         }
     }
 }

@@ -5,6 +5,7 @@ mod common;
 
 use std::{cell::Cell, env, process::Command};
 
+use ntmodel::Driver;
 use pinned_init::{PinInit, stack_pin_init};
 use wdm::{
     Device, FileId, Guid, Handled, Irp, LockStatistics, NtStatus, PassiveLevel, RegistryKey,
@@ -41,13 +42,11 @@ impl Device for Once {
     fn remove(&self, _: &mut PassiveLevel) {}
 }
 
-wdm::driver_entry!(Once);
-
 fn at_passive_level(body: fn(&mut PassiveLevel)) {
     BODY.set(Some(body));
-    // SAFETY: this is what the I/O manager does; a driver that fails at once looks at neither argument.
-    let status = unsafe { driver_entry(std::ptr::null_mut(), std::ptr::null_mut()) };
-    assert_eq!(status, NtStatus::CANCELLED.to_raw());
+    // SAFETY: the entry point is that of a driver on wdm.
+    let loaded = unsafe { Driver::load(&common::kernel(), wdm::entry::<Once>) };
+    assert_eq!(loaded.err(), Some(NtStatus::CANCELLED.to_raw()));
 }
 
 #[test]
@@ -90,5 +89,5 @@ fn a_recursive_acquire_stops_and_names_the_lock() {
     assert!(!child.status.success(), "{printed}");
     assert!(printed.contains("SPIN_LOCK_ALREADY_OWNED"), "{printed}");
     assert!(printed.contains("SpinLock<u32>"), "{printed}");
-    assert!(printed.contains("bug check 0xf"), "{printed}");
+    assert!(printed.contains("STOP: 0x0000000f"), "{printed}");
 }

@@ -5,11 +5,11 @@
 
 mod common;
 
-use common::{Loaded, TestIrp, holds};
-use nt::{
-    IRP_MJ_CLEANUP, IRP_MJ_DEVICE_CONTROL, IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL,
-    STATUS_DELETE_PENDING, STATUS_PENDING, STATUS_SUCCESS,
-};
+use std::{cell::Cell, rc::Rc};
+
+use common::Loaded;
+use nt::{IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, STATUS_DELETE_PENDING, STATUS_SUCCESS};
+use ntmodel::Request;
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CurrentIrp, Device, FileId, Guid, Handled, Irp, IrpView, NtStatus, PassiveLevel,
@@ -24,6 +24,11 @@ const COMPLETE: u32 = 0x22_3000;
 const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
 const DONE: Option<i32> = Some(STATUS_SUCCESS);
 const GONE: Option<i32> = Some(STATUS_DELETE_PENDING);
+
+thread_local! {
+    /// What happens between the I/O manager's call of the dispatch routine and the insertion.
+    static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+}
 
 struct Quiet;
 
@@ -66,6 +71,9 @@ impl Device for Server {
 
     fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         if irp.code() != COMPLETE {
+            if let Some(meanwhile) = MEANWHILE.take() {
+                meanwhile();
+            }
             let key = key(&irp);
             let (start, pending) = self.queue.insert(irp, Some(key), irql);
             self.start(start, irql);
@@ -93,159 +101,149 @@ impl Device for Server {
     }
 }
 
-wdm::driver_entry!(Server);
-
 fn load() -> Loaded {
-    Loaded::new(driver_entry)
+    Loaded::new::<Server>()
 }
 
-impl Loaded {
-    /// Pends a request of a file, with a key.
-    fn pend(&self, key: u32, file: usize) -> TestIrp {
-        let irp = TestIrp::new(PEND + 4 * key, file);
-        assert_eq!(self.send(IRP_MJ_DEVICE_CONTROL, &irp), STATUS_PENDING);
-        irp
-    }
-
-    /// Sends a request that the device does not take any more.
-    fn pend_refused(&self, key: u32) -> i32 {
-        self.send(IRP_MJ_DEVICE_CONTROL, &TestIrp::new(PEND + 4 * key, 1))
-    }
-
-    /// Completes the request that is served, and says whether there was one.
-    fn complete(&self) -> bool {
-        self.send(IRP_MJ_DEVICE_CONTROL, &TestIrp::new(COMPLETE, 0)) == STATUS_SUCCESS
-    }
+/// Pends a request of a file, with a key.
+fn pend(driver: &Loaded, key: u32, file: u32) -> Request {
+    driver.pend(PEND + 4 * key, file)
 }
 
-fn ends<const N: usize>(irps: [&TestIrp; N]) -> [Option<i32>; N] {
-    irps.map(TestIrp::ended)
+/// Completes the request that is served, and says whether there was one.
+fn complete(driver: &Loaded) -> bool {
+    driver.send(COMPLETE, 0).answer() == STATUS_SUCCESS
+}
+
+fn ends<const N: usize>(irps: [&Request; N]) -> [Option<i32>; N] {
+    irps.map(Request::status)
 }
 
 #[test]
 fn requests_are_served_one_at_a_time_in_the_order_of_their_keys() {
     let driver = load();
-    let first = driver.pend(15, 1);
-    let [high, low, same, again, lowest] = [30, 10, 20, 20, 5].map(|key| driver.pend(key, 1));
+    let first = pend(&driver, 15, 1);
+    let [high, low, same, again, lowest] = [30, 10, 20, 20, 5].map(|key| pend(&driver, key, 1));
     // The next key that is not smaller than the last one's, or else the first of all.
     for served in [&first, &same, &again, &high, &lowest, &low] {
-        assert_eq!(served.ended(), None);
-        assert!(driver.complete());
-        assert_eq!(served.ended(), DONE);
+        assert_eq!(served.status(), None);
+        assert!(complete(&driver));
+        assert_eq!(served.status(), DONE);
     }
-    assert!(!driver.complete(), "nothing is served any more");
-    let idle = driver.pend(1, 1);
-    assert!(driver.complete(), "an idle device starts a request at once");
-    assert_eq!(idle.ended(), DONE);
-    assert_eq!(holds(), 0);
+    assert!(!complete(&driver), "nothing is served any more");
+    let idle = pend(&driver, 1, 1);
+    assert!(complete(&driver), "an idle device starts a request at once");
+    assert_eq!(idle.status(), DONE);
+    assert_eq!(driver.holds(), 0);
 }
 
 #[test]
 fn a_request_that_waits_is_cancelled_and_its_neighbours_are_not() {
     let driver = load();
-    let [served, before, this, after] = [1, 2, 3, 4].map(|key| driver.pend(key, 1));
-    assert!(this.cancel());
+    let [served, before, this, after] = [1, 2, 3, 4].map(|key| pend(&driver, key, 1));
+    assert!(this.cancel_irp());
     assert_eq!(
         ends([&served, &before, &this, &after]),
         [None, None, CANCELLED, None]
     );
-    assert!(!this.cancel(), "there is no Cancel routine any more");
+    assert!(!this.cancel_irp(), "there is no Cancel routine any more");
     for _ in 0..3 {
-        assert!(driver.complete());
+        assert!(complete(&driver));
     }
     assert_eq!(ends([&served, &before, &after]), [DONE; 3]);
-    assert_eq!(holds(), 0);
+    assert_eq!(driver.holds(), 0);
 }
 
 #[test]
 fn a_request_that_is_served_cannot_be_cancelled() {
     let driver = load();
-    let [served, waits] = [1, 2].map(|key| driver.pend(key, 1));
-    assert!(!served.cancel(), "it has no Cancel routine");
-    assert!(driver.complete());
+    let [served, waits] = [1, 2].map(|key| pend(&driver, key, 1));
+    assert!(!served.cancel_irp(), "it has no Cancel routine");
+    assert!(complete(&driver));
     assert_eq!(ends([&served, &waits]), [DONE, None]);
-    assert!(!waits.cancel(), "it is served now");
-    assert!(driver.complete());
-    assert_eq!(waits.ended(), DONE);
+    assert!(!waits.cancel_irp(), "it is served now");
+    assert!(complete(&driver));
+    assert_eq!(waits.status(), DONE);
 }
 
 #[test]
 fn a_request_that_was_cancelled_before_it_comes_is_not_served() {
-    let driver = load();
-    let idle = TestIrp::new(PEND, 1);
-    assert!(!idle.cancel());
-    assert_eq!(driver.send(IRP_MJ_DEVICE_CONTROL, &idle), STATUS_PENDING);
-    assert_eq!(idle.ended(), CANCELLED);
-    let served = driver.pend(1, 1);
-    let queued = TestIrp::new(PEND, 1);
-    assert!(!queued.cancel());
-    assert_eq!(driver.send(IRP_MJ_DEVICE_CONTROL, &queued), STATUS_PENDING);
-    assert_eq!(queued.ended(), CANCELLED);
-    assert!(driver.complete());
-    assert_eq!(served.ended(), DONE);
-    assert!(!driver.complete(), "the device is idle");
-    assert_eq!(holds(), 0);
+    let driver = Rc::new(load());
+    driver.send(COMPLETE, 2);
+    let cancel_next = || {
+        let user = Rc::clone(&driver);
+        MEANWHILE.set(Some(Box::new(move || user.cancel_all(2))));
+    };
+    cancel_next();
+    let idle = pend(&driver, 0, 2);
+    assert_eq!(idle.status(), CANCELLED);
+    let served = pend(&driver, 1, 1);
+    cancel_next();
+    let queued = pend(&driver, 0, 2);
+    assert_eq!(queued.status(), CANCELLED);
+    assert!(complete(&driver));
+    assert_eq!(served.status(), DONE);
+    assert!(!complete(&driver), "the device is idle");
+    assert_eq!(driver.holds(), 0);
 }
 
 #[test]
 fn a_request_whose_cancel_routine_was_taken_is_left_to_it_and_the_next_one_is_served() {
     let driver = load();
-    let [served, this, next] = [1, 2, 3].map(|key| driver.pend(key, 1));
+    let [served, this, next] = [1, 2, 3].map(|key| pend(&driver, key, 1));
     let cancelling = this.begin_cancel();
-    assert!(driver.complete());
+    assert!(complete(&driver));
     assert_eq!(ends([&served, &this, &next]), [DONE, None, None]);
-    assert!(driver.complete());
+    assert!(complete(&driver));
     assert_eq!(ends([&this, &next]), [None, DONE]);
     assert!(cancelling.finish());
-    assert_eq!(this.ended(), CANCELLED);
-    assert!(!driver.complete());
-    assert_eq!(holds(), 0);
+    assert_eq!(this.status(), CANCELLED);
+    assert!(!complete(&driver));
+    assert_eq!(driver.holds(), 0);
 }
 
 #[test]
 fn cleanup_cancels_what_waits_of_its_file_and_leaves_the_order_of_the_others() {
     let driver = load();
-    let served = driver.pend(2, 1);
-    let [low, high] = [1, 3].map(|key| driver.pend(key, 2));
-    let [mine, mine_too] = [1, 3].map(|key| driver.pend(key, 1));
-    let taken = driver.pend(2, 1);
+    let served = pend(&driver, 2, 1);
+    let [low, high] = [1, 3].map(|key| pend(&driver, key, 2));
+    let [mine, mine_too] = [1, 3].map(|key| pend(&driver, key, 1));
+    let taken = pend(&driver, 2, 1);
     let cancelling = taken.begin_cancel();
-    let cleanup = TestIrp::new(0, 1);
-    assert_eq!(driver.send(IRP_MJ_CLEANUP, &cleanup), STATUS_SUCCESS);
+    driver.close(1);
     assert_eq!(ends([&mine, &mine_too]), [CANCELLED; 2]);
     assert_eq!(ends([&served, &low, &high, &taken]), [None; 4]);
     assert!(cancelling.finish());
-    assert_eq!(taken.ended(), CANCELLED);
+    assert_eq!(taken.status(), CANCELLED);
     // The device was busy all the time: a request that comes now waits.
-    let late = driver.pend(4, 2);
+    let late = pend(&driver, 4, 2);
     for done in [&served, &high, &late, &low] {
-        assert!(driver.complete());
-        assert_eq!(done.ended(), DONE);
+        assert!(complete(&driver));
+        assert_eq!(done.status(), DONE);
     }
-    assert!(!driver.complete());
-    assert_eq!(holds(), 0);
+    assert!(!complete(&driver));
+    assert_eq!(driver.holds(), 0);
 }
 
 #[test]
 fn cleanup_of_an_idle_device_leaves_it_idle() {
     let driver = load();
-    let served = driver.pend(1, 1);
-    assert!(driver.complete());
-    assert_eq!(served.ended(), DONE);
-    let cleanup = TestIrp::new(0, 1);
-    assert_eq!(driver.send(IRP_MJ_CLEANUP, &cleanup), STATUS_SUCCESS);
-    let request = driver.pend(1, 1);
-    assert!(driver.complete(), "it was started");
-    assert_eq!(request.ended(), DONE);
+    let served = pend(&driver, 1, 1);
+    assert!(complete(&driver));
+    assert_eq!(served.status(), DONE);
+    driver.close(1);
+    let request = pend(&driver, 1, 1);
+    assert!(complete(&driver), "it was started");
+    assert_eq!(request.status(), DONE);
 }
 
 #[test]
 fn a_removal_ends_what_waits_and_is_held_up_by_what_is_served() {
     let driver = load();
-    assert_eq!(driver.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
-    let [served, waits] = [1, 2].map(|key| driver.pend(key, 1));
-    assert_eq!(driver.pnp(IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+    assert_eq!(driver.device.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
+    let [served, waits] = [1, 2].map(|key| pend(&driver, key, 1));
+    assert_eq!(driver.device.pnp(IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
     assert_eq!(ends([&served, &waits]), [None, GONE]);
-    assert_eq!(holds(), 1);
-    assert_eq!(driver.pend_refused(3), STATUS_DELETE_PENDING);
+    assert_eq!(driver.holds(), 1);
+    assert_eq!(driver.send(PEND, 1).answer(), STATUS_DELETE_PENDING);
 }

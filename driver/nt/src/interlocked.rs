@@ -1,0 +1,77 @@
+//! The Interlocked intrinsics, and `YieldProcessor`.
+//!
+//! Each is one atomic operation and a full barrier, as on Windows, whatever the processor's own order is.
+
+use core::{
+    ptr::{from_ref, null},
+    sync::atomic::{AtomicI32, AtomicI64, Ordering::SeqCst},
+};
+
+use crate::model::{Inline, before};
+
+macro_rules! intrinsics {
+    ($atomic:ty, $number:ty, $increment:ident, $decrement:ident, $exchange:ident, $exchange_add:ident,
+     $compare_exchange:ident) => {
+        /// Adds one and returns the new value. It wraps.
+        pub fn $increment(variable: &$atomic) -> $number {
+            before(Inline::Interlocked, from_ref(variable).cast());
+            variable.fetch_add(1, SeqCst).wrapping_add(1)
+        }
+
+        /// Subtracts one and returns the new value. It wraps.
+        pub fn $decrement(variable: &$atomic) -> $number {
+            before(Inline::Interlocked, from_ref(variable).cast());
+            variable.fetch_sub(1, SeqCst).wrapping_sub(1)
+        }
+
+        /// Stores a value and returns the old one.
+        pub fn $exchange(variable: &$atomic, value: $number) -> $number {
+            before(Inline::Interlocked, from_ref(variable).cast());
+            variable.swap(value, SeqCst)
+        }
+
+        /// Adds a number and returns the old value. It wraps.
+        pub fn $exchange_add(variable: &$atomic, number: $number) -> $number {
+            before(Inline::Interlocked, from_ref(variable).cast());
+            variable.fetch_add(number, SeqCst)
+        }
+
+        /// Stores a value if the variable equals `comparand`, and returns the old value.
+        pub fn $compare_exchange(
+            variable: &$atomic,
+            value: $number,
+            comparand: $number,
+        ) -> $number {
+            before(Inline::Interlocked, from_ref(variable).cast());
+            match variable.compare_exchange(comparand, value, SeqCst, SeqCst) {
+                Ok(old) | Err(old) => old,
+            }
+        }
+    };
+}
+
+intrinsics!(
+    AtomicI32,
+    i32,
+    InterlockedIncrement,
+    InterlockedDecrement,
+    InterlockedExchange,
+    InterlockedExchangeAdd,
+    InterlockedCompareExchange
+);
+
+intrinsics!(
+    AtomicI64,
+    i64,
+    InterlockedIncrement64,
+    InterlockedDecrement64,
+    InterlockedExchange64,
+    InterlockedExchangeAdd64,
+    InterlockedCompareExchange64
+);
+
+/// Tells the processor that this is a loop that waits for another one.
+pub fn YieldProcessor() {
+    before(Inline::YieldProcessor, null());
+    core::hint::spin_loop();
+}

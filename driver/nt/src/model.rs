@@ -1,0 +1,61 @@
+//! What a model of the kernel has to see besides the routines that it defines: the inlines of this crate that
+//! other processors can see the effect of.
+//!
+//! In a driver nothing looks, and [`before`] is nothing. On a host a model may [watch](watch), to let another
+//! thread run first, or to find that the operation breaks a rule.
+
+/// An inline that is about to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inline {
+    /// `InterlockedIncrement` and its kin, on the variable.
+    Interlocked,
+    /// `IoSetCancelRoutine` with a routine, on the IRP.
+    SetCancelRoutine,
+    /// `IoSetCancelRoutine` with NULL, on the IRP.
+    ClearCancelRoutine,
+    /// A look at `Irp->Cancel`.
+    ReadCancel,
+    /// `IoMarkIrpPending`, on the IRP.
+    MarkIrpPending,
+    /// `YieldProcessor`.
+    YieldProcessor,
+}
+
+#[cfg(feature = "wdk")]
+pub(crate) fn before(_inline: Inline, _object: *const core::ffi::c_void) {}
+
+#[cfg(not(feature = "wdk"))]
+pub(crate) use watcher::before;
+#[cfg(not(feature = "wdk"))]
+pub use watcher::watch;
+
+#[cfg(not(feature = "wdk"))]
+mod watcher {
+    use core::{
+        ffi::c_void,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::Inline;
+
+    /// What is called before each inline, with what it works on.
+    pub type Watcher = fn(Inline, *const c_void);
+
+    /// The watcher's address; zero if there is none.
+    static WATCHER: AtomicUsize = AtomicUsize::new(0);
+
+    /// Has a function called before each inline from now on, in the thread that runs it.
+    pub fn watch(watcher: Watcher) {
+        WATCHER.store(watcher as usize, Ordering::Release);
+    }
+
+    pub(crate) fn before(inline: Inline, object: *const c_void) {
+        let watcher = WATCHER.load(Ordering::Acquire);
+        if watcher == 0 {
+            return;
+        }
+        // SAFETY: what is not zero was stored by `watch`.
+        let watcher = unsafe { core::mem::transmute::<usize, Watcher>(watcher) };
+        watcher(inline, object);
+    }
+}

@@ -1,0 +1,255 @@
+//! Time: the host's, or a virtual one; and the timers that expire in it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Clock, Rule,
+    bug_check::BugCheck,
+    call::Call,
+    kernel::Kernel,
+    layout::Timer,
+    thread::{Attached, Thread},
+    wait::{Engine, Wait, locked},
+};
+
+/// Units of 100 ns, as the kernel counts time.
+pub(crate) const fn units(time: Duration) -> u64 {
+    let hundreds = time.as_nanos() / 100;
+    if hundreds > u64::MAX as u128 {
+        u64::MAX
+    } else {
+        hundreds as u64
+    }
+}
+
+/// What keeps the time.
+pub(crate) struct TimeKeeper {
+    start: Instant,
+    /// The time now, if it is virtual.
+    now: Option<AtomicU64>,
+    timers: Arc<Timers>,
+}
+
+/// The timers that are set. Shared with the thread that waits for them in the host's time.
+#[derive(Default)]
+struct Timers {
+    /// By when they are due, and a number that tells apart those which are due at the same time.
+    set: Mutex<BTreeMap<(u64, u64), usize>>,
+    last: AtomicU64,
+    changed: Condvar,
+    ends: AtomicBool,
+}
+
+impl TimeKeeper {
+    pub(crate) fn new(clock: Clock, engine: Engine) -> Self {
+        let is_virtual = clock == Clock::Virtual || engine == Engine::Shuttle;
+        Self {
+            start: Instant::now(),
+            now: is_virtual.then(|| AtomicU64::new(0)),
+            timers: Arc::default(),
+        }
+    }
+
+    /// Whether the time only goes on when nothing else can happen.
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.now.is_some()
+    }
+
+    /// The time now, in units of 100 ns.
+    pub(crate) fn now(&self) -> u64 {
+        match &self.now {
+            Some(now) => now.load(Ordering::Relaxed),
+            None => units(self.start.elapsed()),
+        }
+    }
+
+    /// Looks at the clock, by which a virtual one goes on.
+    fn look(&self) -> u64 {
+        match &self.now {
+            Some(now) => now.fetch_add(1, Ordering::Relaxed) + 1,
+            None => self.now(),
+        }
+    }
+
+    fn key(&self) -> usize {
+        Arc::as_ptr(&self.timers).addr()
+    }
+
+    /// Sets a timer; says whether it was set before.
+    pub(crate) fn set(&self, kernel: &Kernel, timer: usize, due: u64) -> bool {
+        let mut set = locked(&self.timers.set);
+        let before = set.len();
+        set.retain(|_, other| *other != timer);
+        let was_set = set.len() != before;
+        let number = self.timers.last.fetch_add(1, Ordering::Relaxed);
+        set.insert((due, number), timer);
+        drop(set);
+        self.timers.changed.notify_all();
+        kernel.sleepers.wake(Wait::Timer(self.key()));
+        was_set
+    }
+
+    /// Cancels a timer; says whether it was set.
+    pub(crate) fn cancel(&self, timer: usize) -> bool {
+        let mut set = locked(&self.timers.set);
+        let before = set.len();
+        set.retain(|_, other| *other != timer);
+        set.len() != before
+    }
+
+    /// Whether any timer is set.
+    pub(crate) fn any_set(&self) -> bool {
+        !locked(&self.timers.set).is_empty()
+    }
+
+    /// The timer that is due next, no later than a time. A virtual clock is put forward to it.
+    fn take_next(&self, until: u64) -> Option<usize> {
+        let mut set = locked(&self.timers.set);
+        let (&(due, number), &timer) = set.first_key_value()?;
+        if due > until {
+            return None;
+        }
+        set.remove(&(due, number));
+        if let Some(now) = &self.now {
+            now.fetch_max(due, Ordering::Relaxed);
+        }
+        Some(timer)
+    }
+
+    /// Ends the thread that waits for timers.
+    pub(crate) fn shut_down(&self) {
+        self.timers.ends.store(true, Ordering::SeqCst);
+        drop(locked(&self.timers.set));
+        self.timers.changed.notify_all();
+    }
+}
+
+/// Starts a thread that waits for timers, where time goes on by itself.
+pub(crate) fn start(kernel: &Arc<Kernel>) {
+    if kernel.clock.is_virtual() {
+        return;
+    }
+    let timers = Arc::clone(&kernel.clock.timers);
+    let start = kernel.clock.start;
+    let kernel = Arc::downgrade(kernel);
+    std::thread::spawn(move || {
+        loop {
+            let mut set = locked(&timers.set);
+            let due = loop {
+                if timers.ends.load(Ordering::SeqCst) {
+                    return;
+                }
+                let next = set.first_key_value().map(|(&(due, _), _)| due);
+                let now = units(start.elapsed());
+                let left = match next {
+                    Some(due) if due <= now => break due,
+                    Some(due) => Duration::from_nanos(100 * (due - now)),
+                    None => Duration::from_secs(3600),
+                };
+                let woken = timers.changed.wait_timeout(set, left);
+                (set, _) = woken.unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(set);
+            let Some(kernel) = kernel.upgrade() else {
+                return;
+            };
+            let _attached = Attached::to(&kernel);
+            expire(&kernel, due);
+        }
+    });
+}
+
+/// Lets the next timer expire, if it is due by then: queues its DPC on a processor, which runs it.
+fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
+    let Some(timer) = kernel.clock.take_next(until) else {
+        return false;
+    };
+    let call = Call::enter("a timer expires");
+    // SAFETY: a timer that is set is alive: its memory is the driver's until it is cancelled.
+    let object = unsafe { &*std::ptr::with_exposed_provenance::<Timer>(timer) };
+    object.header.signal.store(1, Ordering::Release);
+    let dpc = object.dpc.get();
+    if !dpc.is_null() {
+        let now = kernel.clock.now();
+        let [low, high] = [now & 0xffff_ffff, now >> 32].map(|half| {
+            std::ptr::without_provenance_mut(usize::try_from(half).unwrap_or_default())
+        });
+        call.queue_dpc(dpc, low, high);
+    }
+    true
+}
+
+/// Lets a time pass by a virtual clock, with whatever expires in it.
+pub(crate) fn advance(kernel: &Arc<Kernel>, time: Duration) {
+    let until = kernel.clock.now().saturating_add(units(time));
+    while expire(kernel, until) {}
+    if let Some(now) = &kernel.clock.now {
+        now.fetch_max(until, Ordering::Relaxed);
+    }
+}
+
+/// What a thread of an exploration does that lets timers expire, until it is told to end: each expires whenever the
+/// scheduler likes, but in the order in which they are due.
+pub(crate) fn run(kernel: &Arc<Kernel>, ends: &AtomicBool) {
+    loop {
+        let call = Call::enter("a timer expires");
+        let clock = &kernel.clock;
+        let more = call.wait_for(Wait::Timer(clock.key()), || {
+            let ends = ends.load(Ordering::SeqCst);
+            (clock.any_set() || ends).then_some(!ends || clock.any_set())
+        });
+        if !more {
+            return;
+        }
+        call.switch_point("a timer expires", clock.key());
+        drop(call);
+        expire(kernel, u64::MAX);
+    }
+}
+
+/// Wakes [`run`] when it is to end.
+pub(crate) fn wake(kernel: &Kernel) {
+    kernel.sleepers.wake(Wait::Timer(kernel.clock.key()));
+}
+
+impl Thread {
+    /// The kernel that this thread is in, where it can be kept.
+    pub(crate) fn kernel_arc(&self) -> &Arc<Kernel> {
+        &self.kernel
+    }
+}
+
+impl Kernel {
+    /// Lets the next timer expire while a thread waits; says whether there was one.
+    pub(crate) fn pass_time(self: &Arc<Self>) -> bool {
+        expire(self, u64::MAX)
+    }
+}
+
+impl Call {
+    /// Stops the system if a timer is still set, whose memory or driver goes.
+    pub(crate) fn require_no_timer(&self) {
+        self.require(!self.kernel.clock.any_set(), Rule::Dpc, || {
+            let what = "the driver is unloaded while a timer of its is set";
+            (BugCheck(0xce, [0; 4]), what.into())
+        });
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeQueryPerformanceCounter(frequency: *mut i64) -> i64 {
+    let call = Call::enter("KeQueryPerformanceCounter");
+    if !frequency.is_null() {
+        // SAFETY: the caller gives NULL or room for the frequency.
+        unsafe { frequency.write(10_000_000) };
+    }
+    call.kernel.clock.look().cast_signed()
+}

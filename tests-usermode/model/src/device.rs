@@ -1,0 +1,378 @@
+//! Device objects, their stacks and interfaces; and a device as the PnP manager knows it.
+
+use std::{
+    collections::HashMap,
+    ptr::null_mut,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use nt::{
+    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, GUID, NTSTATUS,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, UNICODE_STRING,
+};
+
+use crate::{Rule, bug_check::BugCheck, call::Call, wait::locked};
+
+pub use crate::pnp::Device;
+
+pub(crate) const STATUS_OBJECT_NAME_NOT_FOUND: i32 = 0xc000_0034_u32.cast_signed();
+const STATUS_OBJECT_NAME_EXISTS: i32 = 0x4000_0000;
+
+/// The tag of a device interface's name.
+const INTERFACE_TAG: u32 = u32::from_le_bytes(*b"PnpI");
+
+/// The device objects, by their addresses, and the interfaces, by their names.
+#[derive(Default)]
+pub(crate) struct Devices {
+    objects: Mutex<HashMap<usize, DeviceObject>>,
+    interfaces: Mutex<HashMap<String, Interface>>,
+}
+
+/// A device object's memory, and whose it is. It stays as long as the kernel.
+struct DeviceObject {
+    memory: Box<[u128]>,
+    /// Only its address is used, by the object.
+    _extension: Box<[u128]>,
+    /// The driver object's address; zero for the bus driver.
+    driver: usize,
+    is_deleted: bool,
+}
+
+struct Interface {
+    pdo: usize,
+    is_enabled: bool,
+}
+
+impl Devices {
+    /// Makes a device object.
+    pub(crate) fn create(
+        &self,
+        driver: *mut DRIVER_OBJECT,
+        extension_size: u32,
+        kind: u32,
+        characteristics: u32,
+    ) -> *mut DEVICE_OBJECT {
+        let words = size_of::<DEVICE_OBJECT>().div_ceil(16);
+        let mut memory = vec![0_u128; words].into_boxed_slice();
+        let mut extension = vec![0_u128; (extension_size as usize).div_ceil(16)].into_boxed_slice();
+        let object = memory.as_mut_ptr().cast::<DEVICE_OBJECT>();
+        // SAFETY: the memory is long enough and zeroed, as every field may be.
+        let fields = unsafe { &mut *object };
+        fields.Type = 3;
+        fields.Size = u16::try_from(size_of::<DEVICE_OBJECT>()).unwrap_or_default();
+        fields.ReferenceCount = 0;
+        fields.DriverObject = driver;
+        fields.Flags = DO_DEVICE_INITIALIZING;
+        fields.Characteristics = characteristics;
+        fields.DeviceType = kind;
+        fields.StackSize = 1;
+        if extension_size != 0 {
+            fields.DeviceExtension = extension.as_mut_ptr().cast();
+        }
+        // SAFETY: the caller gives NULL or its driver object.
+        if let Some(driver) = unsafe { driver.as_mut() } {
+            fields.NextDevice = driver.DeviceObject;
+            driver.DeviceObject = object;
+        }
+        let new = DeviceObject {
+            memory,
+            _extension: extension,
+            driver: driver.addr(),
+            is_deleted: false,
+        };
+        locked(&self.objects).insert(object.addr(), new);
+        object
+    }
+
+    /// The driver of a device object; `None` for the bus driver.
+    pub(crate) fn driver_of(&self, device: *mut DEVICE_OBJECT) -> Option<*mut DRIVER_OBJECT> {
+        let objects = locked(&self.objects);
+        let driver = objects.get(&device.addr())?.driver;
+        if driver == 0 {
+            return None;
+        }
+        // SAFETY: the object's memory stays as long as the kernel, and this field is written once.
+        Some(unsafe { (*device).DriverObject })
+    }
+
+    /// Whether a device object was deleted.
+    pub(crate) fn is_deleted(&self, device: *mut DEVICE_OBJECT) -> bool {
+        locked(&self.objects)
+            .get(&device.addr())
+            .is_none_or(|object| object.is_deleted)
+    }
+
+    /// How many device objects of drivers there are.
+    pub(crate) fn count(&self) -> usize {
+        let objects = locked(&self.objects);
+        objects
+            .values()
+            .filter(|object| object.driver != 0 && !object.is_deleted)
+            .count()
+    }
+
+    /// Whether an interface of a physical device is enabled.
+    pub(crate) fn is_enabled(&self, pdo: *mut DEVICE_OBJECT) -> bool {
+        let interfaces = locked(&self.interfaces);
+        interfaces
+            .values()
+            .any(|interface| interface.pdo == pdo.addr() && interface.is_enabled)
+    }
+}
+
+// SAFETY: device objects are reached by their addresses; this crate reads and writes their fields while AddDevice or a
+// PnP request runs, of which there is one at a time.
+unsafe impl Send for DeviceObject {}
+
+impl DeviceObject {
+    fn object(&self) -> *const DEVICE_OBJECT {
+        self.memory.as_ptr().cast()
+    }
+}
+
+/// A device of the driver's.
+pub(crate) struct DeviceInner {
+    pdo: usize,
+    object: usize,
+    open_files: AtomicUsize,
+    /// Whether the removal waits for the last file.
+    pub(crate) removal_waits: AtomicBool,
+    pub(crate) is_removed: AtomicBool,
+}
+
+impl DeviceInner {
+    pub(crate) fn new(pdo: *mut DEVICE_OBJECT, object: *mut DEVICE_OBJECT) -> Arc<Self> {
+        Arc::new(Self {
+            pdo: pdo.expose_provenance(),
+            object: object.expose_provenance(),
+            open_files: AtomicUsize::new(0),
+            removal_waits: AtomicBool::new(false),
+            is_removed: AtomicBool::new(false),
+        })
+    }
+
+    /// The physical device object.
+    pub(crate) fn pdo(&self) -> *mut DEVICE_OBJECT {
+        std::ptr::with_exposed_provenance_mut(self.pdo)
+    }
+
+    /// The driver's own device object.
+    pub(crate) fn object(&self) -> *mut DEVICE_OBJECT {
+        std::ptr::with_exposed_provenance_mut(self.object)
+    }
+
+    pub(crate) fn file_opened(&self) {
+        self.open_files.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn open_files(&self) -> usize {
+        self.open_files.load(Ordering::SeqCst)
+    }
+
+    /// Counts a file off. With the last one goes a device that was taken away.
+    pub(crate) fn file_closed(self: &Arc<Self>, call: &Call) {
+        let last = self.open_files.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && self.removal_waits.swap(false, Ordering::SeqCst) {
+            self.remove(call);
+        }
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoCreateDevice(
+    driver: *mut DRIVER_OBJECT,
+    extension_size: u32,
+    _name: *mut UNICODE_STRING,
+    kind: u32,
+    characteristics: u32,
+    _exclusive: u8,
+    device: *mut *mut DEVICE_OBJECT,
+) -> NTSTATUS {
+    let call = Call::enter("IoCreateDevice");
+    call.require_at_most(1, Rule::IrqlIoApcLte, 0x2_0009);
+    if call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    let object = call
+        .kernel
+        .io
+        .devices
+        .create(driver, extension_size, kind, characteristics);
+    // SAFETY: the caller gives room for the answer.
+    unsafe { device.write(object) };
+    STATUS_SUCCESS
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoAttachDeviceToDeviceStack(
+    source: *mut DEVICE_OBJECT,
+    target: *mut DEVICE_OBJECT,
+) -> *mut DEVICE_OBJECT {
+    let call = Call::enter("IoAttachDeviceToDeviceStack");
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    if call.kernel.fails() {
+        return null_mut();
+    }
+    let mut top = target;
+    loop {
+        // SAFETY: the device objects of a stack are alive.
+        let upper = unsafe { (*top).AttachedDevice };
+        if upper.is_null() {
+            break;
+        }
+        top = upper;
+    }
+    // SAFETY: as above.
+    unsafe { (*top).AttachedDevice = source };
+    // SAFETY: as above.
+    let size = unsafe { (*top).StackSize };
+    // SAFETY: the caller gives its own device object.
+    unsafe { (*source).StackSize = size + 1 };
+    top
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
+    let call = Call::enter("IoDetachDevice");
+    call.require_at_most(0, Rule::IrqlIoApcLte, 0x2_000a);
+    // SAFETY: the caller gives the device object below its own.
+    let attached = unsafe { std::mem::replace(&mut (*target).AttachedDevice, null_mut()) };
+    call.require(!attached.is_null(), Rule::PnpRemove, || {
+        let bug_check = BugCheck::io(0x202, [0, 0, target.addr() as u64]);
+        (
+            bug_check,
+            format!("nothing is attached to the device object {target:?}"),
+        )
+    });
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
+    let call = Call::enter("IoDeleteDevice");
+    call.require_at_most(1, Rule::IrqlIoApcLte, 0x2_0009);
+    let devices = &call.kernel.io.devices;
+    call.require(!devices.is_deleted(device), Rule::PnpRemove, || {
+        let bug_check = BugCheck::io(0x240, [0, 0, device.addr() as u64]);
+        (
+            bug_check,
+            format!("the device object {device:?} is deleted twice"),
+        )
+    });
+    let attached = {
+        let objects = locked(&devices.objects);
+        // SAFETY: the objects' memory stays as long as the kernel.
+        objects
+            .values()
+            .any(|object| unsafe { (*object.object()).AttachedDevice } == device)
+    };
+    call.require(!attached, Rule::PnpRemove, || {
+        let bug_check = BugCheck::io(0x201, [0, 0, device.addr() as u64]);
+        (
+            bug_check,
+            format!("the device object {device:?} is deleted before it is detached"),
+        )
+    });
+    if let Some(driver) = devices.driver_of(device) {
+        // SAFETY: the driver object is alive as long as it has devices.
+        let mut link = unsafe { &raw mut (*driver).DeviceObject };
+        loop {
+            // SAFETY: the link is the driver object's or a device object's.
+            let next = unsafe { *link };
+            if next.is_null() {
+                break;
+            }
+            // SAFETY: the device objects of a driver are alive.
+            let after = unsafe { &raw mut (*next).NextDevice };
+            if next == device {
+                // SAFETY: as above.
+                unsafe { *link = *after };
+                break;
+            }
+            link = after;
+        }
+    }
+    if let Some(object) = locked(&devices.objects).get_mut(&device.addr()) {
+        object.is_deleted = true;
+    }
+}
+
+use nt::DISPATCH_LEVEL;
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoRegisterDeviceInterface(
+    pdo: *mut DEVICE_OBJECT,
+    class: *const GUID,
+    _reference: *mut UNICODE_STRING,
+    name: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    let call = Call::enter("IoRegisterDeviceInterface");
+    call.require_at_most(0, Rule::IrqlIoApcLte, 0x2_000a);
+    // SAFETY: the caller gives a class.
+    let class = unsafe { class.read() };
+    let node = class.Data4.map(|byte| format!("{byte:02x}")).concat();
+    let text = format!(
+        r"\??\ROOT#DRIVER#{:x}#{{{:08x}-{:04x}-{:04x}-{node}}}",
+        pdo.addr(),
+        class.Data1,
+        class.Data2,
+        class.Data3,
+    );
+    let units: Vec<u16> = text.encode_utf16().collect();
+    let size = units.len() * 2;
+    let buffer = call.allocate_pool(size, INTERFACE_TAG).cast::<u16>();
+    let Ok(length) = u16::try_from(size) else {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    };
+    if buffer.is_null() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    // SAFETY: the block is so long.
+    unsafe { buffer.copy_from_nonoverlapping(units.as_ptr(), units.len()) };
+    // SAFETY: the caller gives room for a string.
+    unsafe {
+        name.write(UNICODE_STRING {
+            Length: length,
+            MaximumLength: length,
+            Buffer: buffer,
+        });
+    }
+    let interface = Interface {
+        pdo: pdo.addr(),
+        is_enabled: false,
+    };
+    locked(&call.kernel.io.devices.interfaces).insert(text, interface);
+    STATUS_SUCCESS
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -> NTSTATUS {
+    let call = Call::enter("IoSetDeviceInterfaceState");
+    call.require_at_most(0, Rule::IrqlIoApcLte, 0x2_000a);
+    // SAFETY: the caller gives a name that IoRegisterDeviceInterface made.
+    let name = unsafe { crate::registry::text(name) };
+    if enable != 0 && call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    let mut interfaces = locked(&call.kernel.io.devices.interfaces);
+    let Some(interface) = interfaces.get_mut(&name) else {
+        return STATUS_OBJECT_NAME_NOT_FOUND;
+    };
+    let enable = enable != 0;
+    match (interface.is_enabled, enable) {
+        (true, true) => STATUS_OBJECT_NAME_EXISTS,
+        (false, false) => STATUS_OBJECT_NAME_NOT_FOUND,
+        _ => {
+            interface.is_enabled = enable;
+            STATUS_SUCCESS
+        }
+    }
+}

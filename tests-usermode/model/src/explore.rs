@@ -1,0 +1,438 @@
+//! Exploration: the same work again and again, each time in another order of what its threads do to each other.
+//!
+//! A scenario is a function that makes devices and [actors](Kernel::actor). `shuttle` runs it, one thread at a time, and
+//! lets another one go on wherever a thread is about to do what others can see: take a lock, insert into a queue, exchange
+//! a Cancel routine. [`explore`] says in which orders; what is found comes with its schedule, which [`replay`] plays again,
+//! step by step.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    str::FromStr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use shuttle::scheduler::{
+    DfsScheduler, PctScheduler, RandomScheduler, Schedule as ShuttleSchedule, Scheduler, Task,
+    TaskId,
+};
+
+use crate::{
+    Config, Kernel, OnViolation, Rule, Step, Violation,
+    bug_check::BugCheck,
+    call::Call,
+    clock,
+    thread::{self, Attached, Mode, Thread},
+    wait::{Engine, locked},
+};
+
+/// The orders that are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// Every order there is, by depth-first search; at the most so many.
+    DepthFirst {
+        /// How many.
+        most: usize,
+    },
+    /// Orders drawn at random.
+    Random {
+        /// How many.
+        schedules: usize,
+        /// What is drawn from.
+        seed: u64,
+    },
+    /// Orders drawn at random that change hands rarely: "probabilistic concurrency testing", which finds what takes few
+    /// preemptions at the right places.
+    Pct {
+        /// How many.
+        schedules: usize,
+        /// How many preemptions.
+        depth: usize,
+        /// What is drawn from.
+        seed: u64,
+    },
+}
+
+/// What is explored, by threads that run one at a time.
+pub type Scenario = fn(&Arc<Kernel>);
+
+/// What an exploration that found nothing has tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explored {
+    /// How many schedules.
+    pub schedules: usize,
+    /// Whether that was every one there is.
+    pub complete: bool,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// What an exploration has found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What is wrong.
+    pub violation: Violation,
+    /// The schedule in which it is.
+    pub schedule: Schedule,
+    /// How many schedules were tried, this one included.
+    pub schedules: usize,
+    /// How long it took.
+    pub time: Duration,
+    /// What happened, if steps were noted.
+    pub steps: Vec<Step>,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            violation,
+            schedule,
+            schedules,
+            ..
+        } = self;
+        write!(
+            f,
+            "{violation}\n    found    in schedule {schedules}: {schedule}"
+        )
+    }
+}
+
+/// The order in which the threads of a scenario ran: which one goes on at each step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule(Vec<usize>);
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A letter or digit for each step; a number where the thread went on for several.
+        let mut steps = self.0.iter().peekable();
+        while let Some(task) = steps.next() {
+            let mut times = 1;
+            while steps.next_if_eq(&task).is_some() {
+                times += 1;
+            }
+            let letter = u32::try_from(*task)
+                .ok()
+                .and_then(|task| char::from_u32('a' as u32 + task));
+            write!(f, "{}", letter.unwrap_or('?'))?;
+            if times > 1 {
+                write!(f, "{times}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut steps = Vec::new();
+        let mut rest = text.chars().peekable();
+        while let Some(letter) = rest.next() {
+            let task = (letter as u32)
+                .checked_sub('a' as u32)
+                .filter(|task| *task < 26);
+            let Some(task) = task else {
+                return Err(format!("{letter:?} is no thread of a schedule"));
+            };
+            let mut digits = String::new();
+            while let Some(digit) = rest.next_if(char::is_ascii_digit) {
+                digits.push(digit);
+            }
+            let times = if digits.is_empty() {
+                Ok(1)
+            } else {
+                digits.parse::<usize>()
+            };
+            let times = times.ok().filter(|times| *times <= 1 << 20);
+            let times = times.ok_or_else(|| format!("{digits} is no number of steps"))?;
+            steps.extend(std::iter::repeat_n(task as usize, times));
+        }
+        Ok(Self(steps))
+    }
+}
+
+/// What the runs of an exploration and its caller share.
+#[derive(Default)]
+struct Shared {
+    taken: Mutex<Vec<usize>>,
+    schedules: AtomicUsize,
+    kernel: Mutex<Option<Arc<Kernel>>>,
+    out_of_choices: AtomicBool,
+}
+
+/// Passes another scheduler's choices on and writes them down.
+struct Recorder<S> {
+    scheduler: S,
+    shared: Arc<Shared>,
+}
+
+impl<S: Scheduler> Scheduler for Recorder<S> {
+    fn new_execution(&mut self) -> Option<ShuttleSchedule> {
+        let schedule = self.scheduler.new_execution();
+        if schedule.is_none() {
+            self.shared.out_of_choices.store(true, Ordering::Relaxed);
+            return None;
+        }
+        self.shared.schedules.fetch_add(1, Ordering::Relaxed);
+        locked(&self.shared.taken).clear();
+        schedule
+    }
+
+    fn next_task(
+        &mut self,
+        runnable: &[&Task],
+        current: Option<TaskId>,
+        is_yielding: bool,
+    ) -> Option<TaskId> {
+        let next = self.scheduler.next_task(runnable, current, is_yielding)?;
+        locked(&self.shared.taken).push(next.into());
+        Some(next)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.scheduler.next_u64()
+    }
+}
+
+/// Plays a schedule, once; beyond its end whoever can goes on.
+struct Player {
+    steps: std::vec::IntoIter<usize>,
+    started: bool,
+}
+
+impl Scheduler for Player {
+    fn new_execution(&mut self) -> Option<ShuttleSchedule> {
+        let first = !std::mem::replace(&mut self.started, true);
+        first.then(|| ShuttleSchedule::new(0))
+    }
+
+    fn next_task(
+        &mut self,
+        runnable: &[&Task],
+        _current: Option<TaskId>,
+        _is_yielding: bool,
+    ) -> Option<TaskId> {
+        let wanted = self.steps.next();
+        let is_wanted = |task: &&&Task| Some(usize::from(task.id())) == wanted;
+        let task = runnable.iter().find(is_wanted).or(runnable.first())?;
+        Some(task.id())
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        0
+    }
+}
+
+/// Tries a scenario in many orders, until a rule is broken in one.
+///
+/// # Errors
+/// What was found.
+pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>> {
+    match search {
+        Search::DepthFirst { most } => run(
+            DfsScheduler::new(Some(most), false),
+            scenario,
+            false,
+            Some(most),
+        ),
+        Search::Random { schedules, seed } => run(
+            RandomScheduler::new_from_seed(seed, schedules),
+            scenario,
+            false,
+            None,
+        ),
+        Search::Pct {
+            schedules,
+            depth,
+            seed,
+        } => run(
+            PctScheduler::new_from_seed(seed, depth, schedules),
+            scenario,
+            false,
+            None,
+        ),
+    }
+}
+
+/// Runs a scenario in the order of a schedule, and notes each step.
+///
+/// # Errors
+/// What was found, with the steps that led to it.
+pub fn replay(schedule: &Schedule, scenario: Scenario) -> Result<Explored, Box<Found>> {
+    let steps = schedule.0.clone().into_iter();
+    run(
+        Player {
+            steps,
+            started: false,
+        },
+        scenario,
+        true,
+        None,
+    )
+}
+
+fn run<S: Scheduler + 'static>(
+    scheduler: S,
+    scenario: Scenario,
+    steps: bool,
+    most: Option<usize>,
+) -> Result<Explored, Box<Found>> {
+    let shared = Arc::<Shared>::default();
+    let mut config = shuttle::Config::new();
+    config.stack_size = 0x4_0000;
+    config.failure_persistence = shuttle::FailurePersistence::None;
+    config.max_steps = shuttle::MaxSteps::ContinueAfter(100_000);
+    config.silence_warnings = true;
+    let recorder = Recorder {
+        scheduler,
+        shared: Arc::clone(&shared),
+    };
+    let runner = shuttle::Runner::new(recorder, config);
+    let start = Instant::now();
+    let body = {
+        let shared = Arc::clone(&shared);
+        move || one_schedule(&shared, scenario, steps)
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| runner.run(body)));
+    // A schedule that failed leaves its threads where they were.
+    thread::replace_current(None);
+    thread::set_mode(Mode::User);
+    let time = start.elapsed();
+    let schedules = shared.schedules.load(Ordering::Relaxed);
+    let kernel = locked(&shared.kernel).take();
+    match (outcome, kernel) {
+        (Ok(_), _) => {
+            let all = shared.out_of_choices.load(Ordering::Relaxed);
+            let complete = all && most.is_some_and(|most| schedules < most);
+            Ok(Explored {
+                schedules,
+                complete,
+                time,
+            })
+        }
+        (Err(_), Some(kernel)) => {
+            let violation = kernel.violation().cloned().unwrap_or_else(|| hang(&kernel));
+            let taken = std::mem::take(&mut *locked(&shared.taken));
+            let steps = kernel.steps.as_ref().map(|steps| locked(steps).clone());
+            Err(Box::new(Found {
+                violation,
+                schedule: Schedule(taken),
+                schedules,
+                time,
+                steps: steps.unwrap_or_default(),
+            }))
+        }
+        (Err(payload), None) => std::panic::resume_unwind(payload),
+    }
+}
+
+/// Runs the scenario once, in a kernel of its own.
+fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
+    let config = Config {
+        processors: 8,
+        on_violation: OnViolation::Halt,
+        locations: steps,
+        print: false,
+        ..Config::default()
+    };
+    let kernel = Kernel::with_engine(config, Engine::Shuttle, steps);
+    *locked(&shared.kernel) = Some(Arc::clone(&kernel));
+    let _attached = Attached::as_thread(Thread::new(&kernel, "main"));
+    let ends = Arc::<AtomicBool>::default();
+    let timers = {
+        let (kernel, ends) = (Arc::clone(&kernel), Arc::clone(&ends));
+        shuttle::thread::spawn(move || {
+            let _attached = Attached::as_thread(Thread::new(&kernel, "timers"));
+            clock::run(&kernel, &ends);
+        })
+    };
+    scenario(&kernel);
+    ends.store(true, Ordering::SeqCst);
+    clock::wake(&kernel);
+    join(timers);
+    *locked(&shared.kernel) = None;
+}
+
+/// Waits for a thread of an exploration, during which others are the one that runs.
+fn join<T>(handle: shuttle::thread::JoinHandle<T>) -> T {
+    let thread = thread::replace_current(None);
+    let mode = thread::set_mode(Mode::User);
+    let result = handle.join();
+    thread::set_mode(mode);
+    thread::replace_current(thread);
+    result.unwrap_or_else(|_| unreachable!("a thread of an exploration does not end by a panic"))
+}
+
+/// What is wrong where nothing can go on, and nothing has broken a rule.
+fn hang(kernel: &Arc<Kernel>) -> Violation {
+    thread::replace_current(Some(Thread::new(kernel, "nobody")));
+    let call = Call::enter("nothing can go on");
+    let mut live = kernel.io.live();
+    // What was cancelled comes first: that is what Driver Verifier would say.
+    live.sort_by_key(|record| (!record.is_cancelled(), record.number));
+    let (bug_check, rule, what) = match live.first() {
+        Some(record) => {
+            let (rule, what) = record.diagnose();
+            let bug_check = if record.is_cancelled() {
+                BugCheck::verifier(0x135, [record.address() as u64, 0, 0])
+            } else {
+                BugCheck(0, [0; 4])
+            };
+            (bug_check, rule, what)
+        }
+        None => (
+            BugCheck(0, [0; 4]),
+            Rule::Hang,
+            "every thread waits for another".into(),
+        ),
+    };
+    let violation = Violation::new(&call, bug_check, rule, what);
+    drop(call);
+    thread::replace_current(None);
+    violation
+}
+
+/// A thread that a scenario has started.
+pub struct Actor<T>(Handle<T>);
+
+enum Handle<T> {
+    Host(std::thread::JoinHandle<T>),
+    Shuttle(shuttle::thread::JoinHandle<T>),
+}
+
+impl<T> Actor<T> {
+    /// Waits until it has done its part, and gives what that came to.
+    pub fn join(self) -> T {
+        match self.0 {
+            Handle::Host(handle) => match handle.join() {
+                Ok(result) => result,
+                Err(payload) => std::panic::resume_unwind(payload),
+            },
+            Handle::Shuttle(handle) => join(handle),
+        }
+    }
+}
+
+impl Kernel {
+    /// Starts a thread that does its part of a scenario: in an exploration one that runs in turn with the others.
+    pub fn actor<T: Send + 'static>(
+        self: &Arc<Self>,
+        name: &'static str,
+        part: impl FnOnce() -> T + Send + 'static,
+    ) -> Actor<T> {
+        let kernel = Arc::clone(self);
+        let body = move || {
+            let _attached = Attached::as_thread(Thread::new(&kernel, name));
+            part()
+        };
+        Actor(match self.engine {
+            Engine::Host => Handle::Host(std::thread::spawn(body)),
+            Engine::Shuttle => Handle::Shuttle(shuttle::thread::spawn(body)),
+        })
+    }
+}

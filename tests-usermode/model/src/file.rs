@@ -1,0 +1,258 @@
+//! Open files: what user mode sends requests through.
+
+use std::{
+    cell::UnsafeCell,
+    mem::MaybeUninit,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use nt::{FILE_OBJECT, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_DEVICE_CONTROL};
+
+use crate::{
+    Rule,
+    bug_check::BugCheck,
+    call::Call,
+    device::DeviceInner,
+    io::{Completion, Request},
+    irp::Asked,
+    kernel::Kernel,
+    thread::Attached,
+};
+
+const STATUS_ACCESS_DENIED: i32 = 0xc000_0022_u32.cast_signed();
+
+/// The access that a file is opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To read.
+    Read,
+    /// To write.
+    Write,
+    /// To read and write.
+    ReadWrite,
+}
+
+impl Access {
+    /// The bits that an IOCTL's code names.
+    const fn bits(self) -> u32 {
+        match self {
+            Self::Read => 1,
+            Self::Write => 2,
+            Self::ReadWrite => 3,
+        }
+    }
+}
+
+/// A file object.
+pub(crate) struct FileInner {
+    object: Box<UnsafeCell<MaybeUninit<FILE_OBJECT>>>,
+    access: Access,
+    device: Arc<DeviceInner>,
+    /// How many of its IRPs have not ended.
+    irps: AtomicUsize,
+    is_closed: AtomicBool,
+    close_sent: AtomicBool,
+}
+
+// SAFETY: the object is the driver's to read; this crate only knows its address.
+unsafe impl Send for FileInner {}
+// SAFETY: as above.
+unsafe impl Sync for FileInner {}
+
+impl FileInner {
+    pub(crate) fn object(&self) -> *mut FILE_OBJECT {
+        self.object.get().cast()
+    }
+
+    pub(crate) fn add_irp(&self) {
+        self.irps.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts an IRP off. The last one of a file that is closed lets `IRP_MJ_CLOSE` be sent, which has to wait for a thread
+    /// that comes from user mode.
+    pub(crate) fn irp_ended(self: &Arc<Self>, kernel: &Kernel) {
+        if self.irps.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_closed.load(Ordering::SeqCst) {
+            kernel.io.defer(Arc::clone(self));
+        }
+    }
+
+    /// Sends `IRP_MJ_CLOSE`, once, when the file is closed and its last IRP has ended.
+    fn close(self: &Arc<Self>, call: &Call) {
+        let over = self.is_closed.load(Ordering::SeqCst) && self.irps.load(Ordering::SeqCst) == 0;
+        if over && !self.close_sent.swap(true, Ordering::SeqCst) {
+            self.send(call, IRP_MJ_CLOSE);
+            self.device.file_closed(call);
+        }
+    }
+
+    /// Sends a request that has no parameters, and waits for its end.
+    fn send(self: &Arc<Self>, call: &Call, major: usize) -> i32 {
+        let asked = Asked {
+            major,
+            ..Asked::default()
+        };
+        let record = call.new_irp(asked, Some(self), &[], Vec::new());
+        call.send_and_wait(self.device.object(), &record)
+    }
+}
+
+impl Kernel {
+    /// Sends what `IRP_MJ_CLOSE` was put off.
+    pub(crate) fn close_deferred(&self, call: &Call) {
+        for file in self.io.take_deferred() {
+            file.close(call);
+        }
+    }
+}
+
+/// An open file of a device. Dropping it closes it, whether or not requests are pending.
+pub struct File {
+    kernel: Arc<Kernel>,
+    inner: Arc<FileInner>,
+}
+
+impl File {
+    /// Opens a device.
+    pub(crate) fn open(
+        call: &Call,
+        kernel: &Arc<Kernel>,
+        device: &Arc<DeviceInner>,
+        access: Access,
+    ) -> Result<Self, i32> {
+        // SAFETY: every field may be zero.
+        let object =
+            unsafe { Box::<UnsafeCell<MaybeUninit<FILE_OBJECT>>>::new_zeroed().assume_init() };
+        // SAFETY: as above, and nobody else knows it yet.
+        let fields = unsafe { &mut *object.get().cast::<FILE_OBJECT>() };
+        fields.Type = 5;
+        fields.Size = i16::try_from(size_of::<FILE_OBJECT>()).unwrap_or_default();
+        fields.DeviceObject = device.pdo();
+        let inner = Arc::new(FileInner {
+            object,
+            access,
+            device: Arc::clone(device),
+            irps: AtomicUsize::new(0),
+            is_closed: AtomicBool::new(false),
+            close_sent: AtomicBool::new(false),
+        });
+        device.file_opened();
+        let status = inner.send(call, nt::IRP_MJ_CREATE);
+        if status < 0 {
+            device.file_closed(call);
+            return Err(status);
+        }
+        Ok(Self {
+            kernel: Arc::clone(kernel),
+            inner,
+        })
+    }
+
+    /// Sends an IOCTL (`NtDeviceIoControlFile`), which may end at once, later, or when it is cancelled.
+    #[must_use]
+    pub fn device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("NtDeviceIoControlFile");
+        let kernel = Arc::clone(&self.kernel);
+        if (code >> 14) & 3 & !self.inner.access.bits() != 0 {
+            let completion = Completion {
+                status: STATUS_ACCESS_DENIED,
+                information: 0,
+                output,
+            };
+            return Request {
+                kernel,
+                sent: Err(completion),
+                answer: STATUS_ACCESS_DENIED,
+            };
+        }
+        let asked = Asked {
+            major: IRP_MJ_DEVICE_CONTROL,
+            minor: 0,
+            code,
+            input_length: input.len(),
+            output_length: output.len(),
+        };
+        let record = call.new_irp(asked, Some(&self.inner), input, output);
+        let answer = call.send(self.inner.device.object(), &record);
+        self.kernel.close_deferred(&call);
+        Request {
+            kernel,
+            sent: Ok(record),
+            answer,
+        }
+    }
+
+    /// Cancels every request of this file; says whether there was any.
+    pub fn cancel_all(&self) -> bool {
+        self.cancel(None)
+    }
+
+    /// Cancels every request that the calling thread sent through this file; says whether there was any.
+    pub fn cancel_threads_own(&self) -> bool {
+        let _attached = Attached::to(&self.kernel);
+        let sender = Call::enter("NtCancelIoFile").number;
+        self.cancel(Some(sender))
+    }
+
+    fn cancel(&self, sender: Option<u32>) -> bool {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("NtCancelIoFileEx");
+        let mut live = self.kernel.io.live_of(&self.inner);
+        live.retain(|record| sender.is_none_or(|sender| record.sender == sender));
+        for record in &live {
+            if !record.is_completed() {
+                call.cancel_irp(record);
+            }
+        }
+        self.kernel.close_deferred(&call);
+        !live.is_empty()
+    }
+
+    /// Closes the file, whether or not requests are pending.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    fn clean_up(&self) {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("NtClose");
+        let before = self.kernel.io.live_of(&self.inner);
+        let sent = before
+            .iter()
+            .filter(|record| record.has_returned.load(Ordering::Relaxed));
+        let before: Vec<_> = sent.collect();
+        self.inner.send(&call, IRP_MJ_CLEANUP);
+        let forgotten = before.iter().find(|record| {
+            record.has_cancel_routine() && !record.is_cancelled() && !record.is_completed()
+        });
+        if let Some(record) = forgotten {
+            let bug_check = BugCheck::io(0x200, [0, record.address() as u64, 0]);
+            let what = format!("{record} is still queued after the IRP_MJ_CLEANUP of its file");
+            call.stop(bug_check, Rule::Cleanup, what);
+        }
+        self.inner.is_closed.store(true, Ordering::SeqCst);
+        self.inner.close(&call);
+        self.kernel.close_deferred(&call);
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // Once the system has stopped nothing is sent any more, and the thread that drops this goes on.
+        if !self.kernel.is_halted() {
+            self.clean_up();
+        }
+    }
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let irps = self.inner.irps.load(Ordering::Relaxed);
+        f.debug_struct("File")
+            .field("irps", &irps)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+//! The kernel: everything that its threads share.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    Config, OnViolation, Step, Violation, clock,
+    clock::TimeKeeper,
+    dpc::Processors,
+    handle::Handles,
+    inlines,
+    io::Io,
+    lock_order::LockOrder,
+    pool::Pool,
+    remove_lock::RemoveLocks,
+    spin_lock,
+    thread::{Attached, Thread},
+    wait::{Engine, Sleepers, locked},
+};
+
+/// A kernel. Several can be in one program; each has its own devices, locks and threads.
+pub struct Kernel {
+    pub(crate) config: Config,
+    pub(crate) engine: Engine,
+    violation: OnceLock<Violation>,
+    halted: AtomicBool,
+    threads: Mutex<Vec<Weak<Thread>>>,
+    last_thread: AtomicU32,
+    pub(crate) sleepers: Sleepers,
+    pub(crate) processors: Processors,
+    /// The cancel spin lock, as a `KSPIN_LOCK`.
+    pub(crate) cancel_lock: AtomicU64,
+    pub(crate) lock_order: LockOrder,
+    pub(crate) clock: TimeKeeper,
+    pub(crate) io: Io,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) handles: Handles,
+    pub(crate) remove_locks: RemoveLocks,
+    pub(crate) messages: Mutex<Vec<String>>,
+    pub(crate) steps: Option<Mutex<Vec<Step>>>,
+}
+
+impl Kernel {
+    /// Makes a kernel whose threads are the host's.
+    #[must_use]
+    pub fn new(config: Config) -> Arc<Self> {
+        Self::with_engine(config, Engine::Host, false)
+    }
+
+    pub(crate) fn with_engine(config: Config, engine: Engine, steps: bool) -> Arc<Self> {
+        inlines::watch();
+        let kernel = Arc::new(Self {
+            engine,
+            violation: OnceLock::new(),
+            halted: AtomicBool::new(false),
+            threads: Mutex::default(),
+            last_thread: AtomicU32::new(0),
+            sleepers: Sleepers::default(),
+            processors: Processors::new(config.processors),
+            cancel_lock: AtomicU64::new(spin_lock::FREE),
+            lock_order: LockOrder::default(),
+            clock: TimeKeeper::new(config.clock, engine),
+            io: Io::default(),
+            pool: Arc::default(),
+            handles: Handles::default(),
+            remove_locks: RemoveLocks::default(),
+            messages: Mutex::default(),
+            steps: steps.then(Mutex::default),
+            config,
+        });
+        clock::start(&kernel);
+        kernel
+    }
+
+    /// Why the system has stopped, if it has.
+    #[must_use]
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.get()
+    }
+
+    /// What the driver has said to the debugger.
+    #[must_use]
+    pub fn messages(&self) -> Vec<String> {
+        locked(&self.messages).clone()
+    }
+
+    /// Lets a time pass, by a [virtual](crate::Clock::Virtual) clock: whatever timers expire in it do.
+    pub fn advance(self: &Arc<Self>, time: Duration) {
+        let _attached = Attached::to(self);
+        clock::advance(self, time);
+    }
+
+    /// How often the driver holds its remove locks: once for each IRP and each call that is under way.
+    #[must_use]
+    pub fn holds(&self) -> i32 {
+        self.remove_locks.holds()
+    }
+
+    /// How many blocks of the pool the driver has.
+    #[must_use]
+    pub fn pool_blocks(&self) -> usize {
+        self.pool.blocks()
+    }
+
+    /// How much of the pool the driver has, in bytes.
+    #[must_use]
+    pub fn pool_bytes(&self) -> usize {
+        self.pool.bytes()
+    }
+
+    /// How many device objects the driver has made and not deleted.
+    #[must_use]
+    pub fn device_objects(&self) -> usize {
+        self.io.devices.count()
+    }
+
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Relaxed)
+    }
+
+    /// Stops the system: the first violation counts.
+    pub(crate) fn stop(&self, violation: Violation) {
+        if self.violation.set(violation).is_err() {
+            return;
+        }
+        if self.config.on_violation == OnViolation::Abort {
+            if let Some(violation) = self.violation() {
+                eprintln!("{violation}");
+            }
+            std::process::abort();
+        }
+        self.halted.store(true, Ordering::SeqCst);
+        self.sleepers.wake_all();
+    }
+
+    pub(crate) fn next_thread(&self) -> u32 {
+        self.last_thread.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn add_thread(&self, thread: &Arc<Thread>) {
+        let mut threads = locked(&self.threads);
+        threads.retain(|thread| thread.strong_count() != 0);
+        threads.push(Arc::downgrade(thread));
+    }
+
+    /// The thread of a number.
+    pub(crate) fn thread(&self, number: u32) -> Option<Arc<Thread>> {
+        let threads = locked(&self.threads);
+        let mut threads = threads.iter().filter_map(Weak::upgrade);
+        threads.find(|thread| thread.number == number)
+    }
+
+    /// Every thread that holds or waits for something.
+    pub(crate) fn describe_threads(&self) -> Vec<String> {
+        let threads: Vec<_> = locked(&self.threads)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let busy = threads.iter().filter(|thread| {
+            thread.irql() != 0
+                || !locked(&thread.held).is_empty()
+                || locked(&thread.waits_for).is_some()
+        });
+        busy.map(ToString::to_string).collect()
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.clock.shut_down();
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,75 @@
+//! A model of the NT kernel, in user mode: as much of it as a driver on `nt` can see.
+//!
+//! It defines the routines that `nt` declares, so a driver is linked with it instead of with ntoskrnl.exe, and keeps
+//! what the kernel keeps: the IRQL, the processors, who holds which spin lock and in which order, the pool, and of each
+//! IRP who owns it. It stops at the first thing that a driver may not do, with the bug check that Driver Verifier
+//! would raise and the name of Static Driver Verifier's rule: a [`Violation`].
+//!
+//! ```text
+//!   test, harness              ─ files, requests, cancellation: [`File`], [`Request`]
+//!        │                     ─ loading, removal: [`Driver`], [`Device`]
+//!   ┌────▼─────────────────────────────────────────┐
+//!   │ Kernel   threads ─ IRQL ─ processors ─ DPCs  │
+//!   │          spin locks ─ their order            │  a host thread each, or
+//!   │          IRPs ─ device objects ─ pool        │  one at a time under [`explore`]
+//!   └────▲─────────────────────────────────────────┘
+//!        │                     ─ KeAcquireSpinLockRaiseToDpc, IofCompleteRequest, ...
+//!   driver (wdm, or raw nt)
+//! ```
+//!
+//! The threads of a [`Kernel`] are those of the host that enter it. In an [exploration](explore) they are run one at a
+//! time, and every order of what they do to each other is tried, or many are.
+//!
+//! A violation stops the thread for good, as a bug check does: nothing unwinds through the driver. What then
+//! becomes of the program, the [`Config`] says.
+
+mod allocator;
+mod bug_check;
+mod call;
+mod cancel;
+mod clock;
+mod config;
+mod debug_print;
+mod device;
+mod device_queue;
+mod dpc;
+mod driver;
+mod event;
+pub mod explore;
+mod faults;
+mod file;
+mod handle;
+mod inlines;
+mod interlocked;
+mod io;
+mod irp;
+mod irql;
+mod kernel;
+mod layout;
+mod lists;
+mod lock_order;
+mod pnp;
+mod pool;
+mod processor;
+mod queued_spin_lock;
+mod registry;
+mod remove_lock;
+mod rule;
+mod spin_lock;
+mod system_thread;
+mod thread;
+mod timer;
+mod trace;
+mod wait;
+mod zone;
+
+pub use bug_check::Violation;
+pub use config::{Clock, Config, OnViolation};
+pub use device::Device;
+pub use driver::{Driver, DriverEntry};
+pub use faults::Faults;
+pub use file::{Access, File};
+pub use io::{Cancelling, Completion, Request};
+pub use kernel::Kernel;
+pub use rule::Rule;
+pub use trace::Step;

@@ -1,0 +1,32 @@
+//! Which processor a thread runs on.
+
+use std::ffi::c_void;
+
+use crate::call::Call;
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32 {
+    let call = Call::enter("KeGetCurrentProcessorNumberEx");
+    let processor = call.processor();
+    if !number.is_null() {
+        // A PROCESSOR_NUMBER: the group, the number in it, and a byte that is reserved.
+        let bytes = u64::from(processor) << 16;
+        // SAFETY: the caller gives NULL or room for a PROCESSOR_NUMBER, which is four bytes.
+        unsafe {
+            number
+                .cast::<[u8; 4]>()
+                .write([0, 0, (bytes >> 16) as u8, 0])
+        };
+    }
+    processor
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeQueryMaximumProcessorCountEx(_group: u16) -> u32 {
+    Call::enter("KeQueryMaximumProcessorCountEx")
+        .kernel
+        .config
+        .processors
+}

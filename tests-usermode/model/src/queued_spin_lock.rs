@@ -1,0 +1,94 @@
+//! In-stack queued spin locks: the same locks, by a handle.
+
+use nt::{DISPATCH_LEVEL, KLOCK_QUEUE_HANDLE, KSPIN_LOCK};
+
+use crate::{
+    Rule,
+    bug_check::BugCheck,
+    call::Call,
+    layout::LockQueueHandle,
+    spin_lock::{Held, Kind},
+};
+
+impl Call {
+    fn acquire_queued(
+        &self,
+        lock: *mut KSPIN_LOCK,
+        handle: *mut KLOCK_QUEUE_HANDLE,
+        old_irql: Option<u8>,
+    ) {
+        // SAFETY: the caller of the routine gives a lock.
+        let word = unsafe { self.lock_word(lock) };
+        self.acquire(word, Kind::Queued, old_irql);
+        // SAFETY: the caller gives room for a handle.
+        unsafe { handle.write(KLOCK_QUEUE_HANDLE { Reserved: [0; 3] }) };
+        // SAFETY: as above, and it is zeroed, as every field may be.
+        let handle = unsafe { &*handle.cast::<LockQueueHandle>() };
+        handle.lock.set(word);
+        handle.old_irql.set(old_irql.unwrap_or(DISPATCH_LEVEL));
+    }
+
+    /// Releases the lock that a handle stands for. The handle then stands for none.
+    fn release_queued(&self, handle: *mut KLOCK_QUEUE_HANDLE) -> Held {
+        // SAFETY: the caller gives a handle that a lock was acquired with.
+        let handle = unsafe { self.view::<LockQueueHandle, _>(handle) };
+        let lock = handle.lock.replace(std::ptr::null());
+        self.require(!lock.is_null(), Rule::QueuedSpinLockRelease, || {
+            let bug_check = BugCheck::verifier(0x1007, [0; 3]);
+            (bug_check, "no lock is held by this handle".into())
+        });
+        // SAFETY: the handle names the lock that it was used for.
+        self.release(unsafe { &*lock }, Kind::Queued)
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeAcquireInStackQueuedSpinLock(
+    lock: *mut KSPIN_LOCK,
+    handle: *mut KLOCK_QUEUE_HANDLE,
+) {
+    let call = Call::enter_visible("KeAcquireInStackQueuedSpinLock", lock);
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x42);
+    let old_irql = call.raise_to_dispatch();
+    call.acquire_queued(lock, handle, Some(old_irql));
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeReleaseInStackQueuedSpinLock(handle: *mut KLOCK_QUEUE_HANDLE) {
+    let call = Call::enter("KeReleaseInStackQueuedSpinLock");
+    call.require_dispatch();
+    let held = call.release_queued(handle);
+    if let Some(old_irql) = held.old_irql {
+        call.lower_irql(old_irql);
+        return;
+    }
+    let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);
+    let what = "the lock was acquired by the AtDpc routine, which is paired with another release";
+    call.stop(bug_check, Rule::QueuedSpinLockRelease, what)
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeAcquireInStackQueuedSpinLockAtDpcLevel(
+    lock: *mut KSPIN_LOCK,
+    handle: *mut KLOCK_QUEUE_HANDLE,
+) {
+    let call = Call::enter_visible("KeAcquireInStackQueuedSpinLockAtDpcLevel", lock);
+    call.require_dispatch();
+    call.acquire_queued(lock, handle, None);
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeReleaseInStackQueuedSpinLockFromDpcLevel(handle: *mut KLOCK_QUEUE_HANDLE) {
+    let call = Call::enter("KeReleaseInStackQueuedSpinLockFromDpcLevel");
+    call.require_dispatch();
+    let held = call.release_queued(handle);
+    call.require(held.old_irql.is_none(), Rule::QueuedSpinLockRelease, || {
+        let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);
+        let what = "the lock was acquired by the routine whose release restores the IRQL";
+        (bug_check, what.into())
+    });
+}

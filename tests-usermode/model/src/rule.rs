@@ -1,0 +1,124 @@
+//! The rules, by Static Driver Verifier's names.
+
+use std::fmt;
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A rule that a driver has to keep.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Rule {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Rule {
+            /// The rule's name: Static Driver Verifier's, or what is broken where that has no rule.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    /// The cancel spin lock is not acquired twice, nor left held.
+    CancelSpinLock = "CancelSpinLock",
+    /// The cancel spin lock is released once, to the IRQL that was saved.
+    CancelSpinLockRelease = "CancelSpinLockRelease",
+    /// A spin lock is not acquired twice by one thread, nor left held.
+    SpinLock = "SpinLock",
+    /// The AtDpc routines are called at `DISPATCH_LEVEL`.
+    SpinLockDpc = "SpinLockDpc",
+    /// A spin lock is released by who acquired it, once, to the IRQL that was saved.
+    SpinlockRelease = "SpinlockRelease",
+    /// What may not be called under a spin lock is not.
+    SpinLockSafe = "SpinLockSafe",
+    /// A queued spin lock is not acquired twice, nor mixed with plain calls.
+    QueuedSpinLock = "QueuedSpinLock",
+    /// A queued spin lock is released once, by its handle.
+    QueuedSpinLockRelease = "QueuedSpinLockRelease",
+    /// A spin lock is released at `DISPATCH_LEVEL`.
+    IrqlKeReleaseSpinLock = "IrqlKeReleaseSpinLock",
+    /// Some kernel routines are called at `DISPATCH_LEVEL` or lower.
+    IrqlKeDispatchLte = "IrqlKeDispatchLte",
+    /// Some routines are called at exactly `DISPATCH_LEVEL`.
+    IrqlDispatch = "IrqlDispatch",
+    /// The IRQL is raised and lowered, not the other way round.
+    IrqlKeRaiseLower = "IrqlKeRaiseLower",
+    /// A routine returns at the IRQL that it was called at.
+    IrqlReturn = "IrqlReturn",
+    /// Some I/O manager routines are called at `APC_LEVEL` or lower.
+    IrqlIoApcLte = "IrqlIoApcLte",
+    /// The pool is asked at `DISPATCH_LEVEL` or lower.
+    IrqlExAllocatePool = "IrqlExAllocatePool",
+    /// Some kernel routines are called at `APC_LEVEL` or lower.
+    IrqlKeApcLte1 = "IrqlKeApcLte1",
+    /// Nothing waits at `DISPATCH_LEVEL`.
+    IrqlKeApcLte2 = "IrqlKeApcLte2",
+    /// Zw routines are called at `PASSIVE_LEVEL`.
+    IrqlZwPassive = "IrqlZwPassive",
+    /// Process and thread routines are called at `PASSIVE_LEVEL`.
+    IrqlPsPassive = "IrqlPsPassive",
+    /// `Irp->Cancel` is looked at after the Cancel routine was set.
+    IrpCancelField = "IrpCancelField",
+    /// What is returned as `STATUS_PENDING` was marked so.
+    MarkIrpPending = "MarkIrpPending",
+    /// What was marked pending is returned as `STATUS_PENDING`.
+    MarkIrpPending2 = "MarkIrpPending2",
+    /// An IRP is marked pending before it is queued.
+    MarkingQueuedIrps = "MarkingQueuedIrps",
+    /// An IRP is marked pending before it is inserted into an interlocked list.
+    MarkingInterlockedQueuedIrps = "MarkingInterlockedQueuedIrps",
+    /// What is completed is not returned as pending.
+    PendedCompletedRequest = "PendedCompletedRequest",
+    /// An IRP is completed once.
+    DoubleCompletion = "DoubleCompletion",
+    /// An IRP is completed with no Cancel routine, on no queue, under no lock.
+    CompleteRequest = "CompleteRequest",
+    /// The status that is returned is the one that the IRP was completed with.
+    CompleteRequestStatusCheck = "CompleteRequestStatusCheck",
+    /// Every IRP is completed, pended or passed on.
+    IrpProcessingComplete = "IrpProcessingComplete",
+    /// A queued IRP's Cancel routine is cleared before it is started.
+    StartIoCancel = "StartIoCancel",
+    /// A `StartIo` routine does not call itself.
+    StartIoRecursion = "StartIoRecursion",
+    /// PnP requests are passed on, and the device is detached and deleted when it is removed.
+    PnpRemove = "PnpRemove",
+    /// `IRP_MJ_CLEANUP` ends what is queued of its file.
+    Cleanup = "cleanup of queued IRPs",
+    /// A device queue that is busy has somebody who serves it, and only such a one is emptied.
+    DeviceQueueBusy = "device queue busy",
+    /// Nobody touches an IRP once it is completed.
+    CompletedIrp = "IRP used after its completion",
+    /// Spin locks are taken in one order.
+    LockOrder = "lock order",
+    /// The lock of an interlocked list serves nothing else.
+    InterlockedLock = "lock of an interlocked list",
+    /// A lock is initialised before it is used, and not while it is held.
+    LockInitialisation = "lock initialisation",
+    /// A list holds together, and an entry is on one list once.
+    ListEntry = "list entry",
+    /// A zone's block is freed once.
+    ZoneBlock = "zone block",
+    /// The pool's blocks are freed, once each.
+    Pool = "pool",
+    /// A remove lock is released by whom it was acquired for.
+    RemoveLock = "remove lock",
+    /// Timers and DPCs are gone before their memory or the driver is.
+    Dpc = "DPC or timer",
+    /// The driver itself stopped the system.
+    BugCheck = "the driver's own bug check",
+    /// A pointer points to an object.
+    Pointer = "valid pointer",
+    /// Nothing waits for ever.
+    Hang = "hang",
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,110 @@
+//! System threads.
+
+use std::{
+    ffi::c_void,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use nt::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
+
+use crate::{
+    Rule,
+    call::Call,
+    handle::Object,
+    thread::{Attached, Thread},
+    wait::{Engine, Wait},
+};
+
+/// A thread that the driver made, to wait for.
+#[derive(Default)]
+pub(crate) struct SystemThread {
+    ended: AtomicBool,
+}
+
+impl SystemThread {
+    fn key(&self) -> usize {
+        (&raw const self.ended).addr()
+    }
+
+    pub(crate) fn wait_for_end(&self, call: &Call) {
+        call.wait_for(Wait::Thread(self.key()), || {
+            self.ended.load(Ordering::Acquire).then_some(())
+        });
+    }
+
+    fn end(&self, thread: &Thread) {
+        self.ended.store(true, Ordering::Release);
+        thread.kernel.sleepers.wake(Wait::Thread(self.key()));
+    }
+}
+
+/// What the new thread of the host takes along.
+struct Start {
+    routine: unsafe extern "C" fn(*mut c_void),
+    context: *mut c_void,
+    thread: Arc<Thread>,
+    object: Arc<SystemThread>,
+}
+
+// SAFETY: the driver gave the context to be used by another thread.
+unsafe impl Send for Start {}
+
+impl Start {
+    fn run(self) {
+        let _attached = Attached::as_thread(Arc::clone(&self.thread));
+        let call = Call::enter("a system thread");
+        let (routine, context) = (self.routine, self.context);
+        // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
+        call.into_driver(|| unsafe { routine(context) });
+        call.require_returned("a system thread", 0);
+        self.object.end(&self.thread);
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PsCreateSystemThread(
+    handle: *mut HANDLE,
+    _access: u32,
+    _attributes: *mut OBJECT_ATTRIBUTES,
+    _process: HANDLE,
+    _client: *mut c_void,
+    routine: nt::PKSTART_ROUTINE,
+    context: *mut c_void,
+) -> NTSTATUS {
+    let call = Call::enter("PsCreateSystemThread");
+    call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
+    if call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    let Some(routine) = routine else {
+        return nt::STATUS_INVALID_PARAMETER;
+    };
+    let object = Arc::<SystemThread>::default();
+    let name = format!("system thread of {}", call.name());
+    let start = Start {
+        routine,
+        context,
+        thread: Thread::new(call.kernel_arc(), name),
+        object: Arc::clone(&object),
+    };
+    match call.kernel.engine {
+        Engine::Host => drop(std::thread::spawn(|| start.run())),
+        Engine::Shuttle => drop(shuttle::thread::spawn(|| start.run())),
+    }
+    // SAFETY: the caller gives room for a handle.
+    unsafe { handle.write(call.kernel.handles.open(Object::Thread(object))) };
+    STATUS_SUCCESS
+}
+
+/// On Windows it does not return. Here it does, and what is then done is part of the thread's end.
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PsTerminateSystemThread(_status: NTSTATUS) -> NTSTATUS {
+    let call = Call::enter("PsTerminateSystemThread");
+    call.require_returned("a system thread", 0);
+    STATUS_SUCCESS
+}

@@ -1,0 +1,265 @@
+//! Waiting, and who runs next: the host's threads do as the host likes; under `shuttle` one thread runs at a time, and
+//! its scheduler says which.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst, fence},
+    },
+    task::{Poll, Waker},
+    thread as host,
+    time::{Duration, Instant},
+};
+
+use crate::thread::{self, Thread};
+
+/// Locks a mutex of the model's. A thread that panicked with it has aborted the program, or is a test's that failed.
+pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Who runs the threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// The host, all at once.
+    Host,
+    /// An exploration, one at a time.
+    Shuttle,
+}
+
+/// What a thread waits for. Each is told by an address, by which it is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    SpinLock(usize),
+    Object(usize),
+    Processor(usize),
+    Irp(usize),
+    Dpcs(usize),
+    Thread(usize),
+    Timer(usize),
+}
+
+impl Wait {
+    const fn key(self) -> usize {
+        match self {
+            Self::SpinLock(key)
+            | Self::Object(key)
+            | Self::Processor(key)
+            | Self::Irp(key)
+            | Self::Dpcs(key)
+            | Self::Thread(key)
+            | Self::Timer(key) => key,
+        }
+    }
+
+    /// Whether it is over so soon that a thread of the host had better not sleep.
+    const fn is_short(self) -> bool {
+        matches!(self, Self::SpinLock(_) | Self::Processor(_))
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SpinLock(lock) => write!(f, "the spin lock {lock:#x}"),
+            Self::Object(object) => write!(f, "the object {object:#x}"),
+            Self::Processor(_) => write!(f, "a processor"),
+            Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
+            Self::Dpcs(_) => write!(f, "the DPCs that are queued"),
+            Self::Thread(_) => write!(f, "the end of a thread"),
+            Self::Timer(_) => write!(f, "the next timer"),
+        }
+    }
+}
+
+/// The threads that sleep.
+#[derive(Default)]
+pub(crate) struct Sleepers {
+    tasks: Mutex<Vec<(usize, Waker)>>,
+    host: Mutex<()>,
+    condition: Condvar,
+    sleeping: AtomicUsize,
+}
+
+impl Sleepers {
+    /// Wakes whoever waits for what has this address. The caller holds no mutex that a waiter looks under.
+    pub(crate) fn wake(&self, wait: Wait) {
+        // Pairs with the one in `sleep`: either the sleeper sees what has changed, or it is seen here.
+        fence(SeqCst);
+        if self.sleeping.load(SeqCst) == 0 {
+            return;
+        }
+        drop(locked(&self.host));
+        self.condition.notify_all();
+        let mut woken = Vec::new();
+        locked(&self.tasks).retain(|(key, waker)| {
+            let stays = *key != wait.key();
+            if !stays {
+                woken.push(waker.clone());
+            }
+            stays
+        });
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Wakes every thread of the host.
+    pub(crate) fn wake_all(&self) {
+        drop(locked(&self.host));
+        self.condition.notify_all();
+    }
+
+    fn sleep<R>(
+        &self,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        const LONGEST: Duration = Duration::from_secs(3600);
+        let mut guard = locked(&self.host);
+        self.sleeping.fetch_add(1, SeqCst);
+        let result = loop {
+            fence(SeqCst);
+            if let Some(result) = ready() {
+                break Some(result);
+            }
+            let left = deadline.map_or(LONGEST, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                break None;
+            }
+            let woken = self.condition.wait_timeout(guard, left);
+            (guard, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        };
+        self.sleeping.fetch_sub(1, SeqCst);
+        result
+    }
+
+    fn suspend<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+        self.sleeping.fetch_add(1, SeqCst);
+        let result = away(|| {
+            shuttle::future::block_on(pin!(poll_fn(|context| {
+                if let Some(result) = ready() {
+                    return Poll::Ready(result);
+                }
+                let waker = context.waker().clone();
+                locked(&self.tasks).push((wait.key(), waker));
+                Poll::Pending
+            })))
+        });
+        self.sleeping.fetch_sub(1, SeqCst);
+        result
+    }
+}
+
+impl Thread {
+    /// Waits until something is there.
+    pub(crate) fn wait_for<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+        if let Some(result) = ready() {
+            return result;
+        }
+        *locked(&self.waits_for) = Some(wait);
+        let result = match self.kernel.engine {
+            Engine::Shuttle => self.kernel.sleepers.suspend(wait, ready),
+            Engine::Host if wait.is_short() => self.spin(ready),
+            Engine::Host => {
+                let or_halted = || match ready() {
+                    Some(result) => Some(Some(result)),
+                    None => self.kernel.is_halted().then_some(None),
+                };
+                let result = self.kernel.sleepers.sleep(None, or_halted);
+                result.flatten().unwrap_or_else(|| self.halt())
+            }
+        };
+        *locked(&self.waits_for) = None;
+        result
+    }
+
+    /// Waits in user mode until something is there; in vain after the deadline, or once the system has stopped.
+    pub(crate) fn wait_until<R>(
+        &self,
+        wait: Wait,
+        deadline: Instant,
+        mut ready: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        if self.kernel.engine == Engine::Shuttle {
+            return Some(self.wait_for(wait, ready));
+        }
+        while self.kernel.clock.is_virtual() {
+            if let Some(result) = ready() {
+                return Some(result);
+            }
+            if self.kernel.is_halted() || !self.kernel.pass_time() {
+                return None;
+            }
+        }
+        let or_halted = || match ready() {
+            Some(result) => Some(Some(result)),
+            None => self.kernel.is_halted().then_some(None),
+        };
+        self.kernel
+            .sleepers
+            .sleep(Some(deadline), or_halted)
+            .flatten()
+    }
+
+    fn spin<R>(&self, mut ready: impl FnMut() -> Option<R>) -> R {
+        loop {
+            for _ in 0..64 {
+                if let Some(result) = ready() {
+                    return result;
+                }
+                std::hint::spin_loop();
+            }
+            if self.kernel.is_halted() {
+                self.halt();
+            }
+            host::yield_now();
+        }
+    }
+
+    /// A point at which another thread may run first: before a routine whose effect others can see.
+    pub(crate) fn switch_point(&self, routine: &'static str, object: usize) {
+        if self.kernel.engine == Engine::Host {
+            return;
+        }
+        away(|| shuttle::thread::sleep(Duration::ZERO));
+        if self.kernel.is_halted() {
+            self.halt();
+        }
+        self.kernel.trace(self, routine, object);
+    }
+
+    /// As [`Thread::switch_point`], in a loop that waits for another thread.
+    pub(crate) fn yield_processor(&self) {
+        match self.kernel.engine {
+            Engine::Host => host::yield_now(),
+            Engine::Shuttle => away(shuttle::thread::yield_now),
+        }
+        if self.kernel.is_halted() {
+            self.halt();
+        }
+    }
+
+    /// Stops this thread for good.
+    pub(crate) fn halt(&self) -> ! {
+        match self.kernel.engine {
+            Engine::Host => loop {
+                host::park();
+            },
+            Engine::Shuttle => away(|| shuttle::future::block_on(std::future::pending())),
+        }
+    }
+}
+
+/// Lets other threads run here, and then this one again.
+fn away<R>(switch: impl FnOnce() -> R) -> R {
+    let thread = thread::replace_current(None);
+    let mode = thread::set_mode(thread::Mode::User);
+    let result = switch();
+    thread::set_mode(mode);
+    thread::replace_current(thread);
+    result
+}
