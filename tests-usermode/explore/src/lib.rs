@@ -1,0 +1,37 @@
+//! Small scenes for the model kernel: two or three actors on one queue, explored in every order, or in many.
+//!
+//! The [scenes](SCENES) are of `wdm`'s queues, and hold. The [faults](faulty::FAULTS) are queue and cancel code with the
+//! mistakes that real drivers made, written on raw `nt` since with `wdm` they would not compile; each is found, and its
+//! correct twin passes.
+
+pub mod faulty;
+mod queue;
+
+use ntmodel::explore::{Scenario, Search};
+
+/// A scene.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene {
+    /// Its name.
+    pub name: &'static str,
+    /// What its actors do to each other.
+    pub summary: &'static str,
+    /// In which orders.
+    pub search: Search,
+    /// The scene itself.
+    pub run: Scenario,
+}
+
+/// The scenes of `wdm`'s queues.
+pub const SCENES: &[&[Scene]] = &[queue::SCENES];
+
+/// Every scene that holds, and every fault with its twin, by name.
+pub fn find(name: &str) -> Option<Scenario> {
+    let scenes = SCENES.iter().copied().flatten();
+    let scenes = scenes.map(|scene| (scene.name, scene.run));
+    let faults = faulty::FAULTS.iter();
+    let faults =
+        faults.flat_map(|fault| [(fault.name, fault.faulty), (fault.twin_name, fault.twin)]);
+    let mut all = scenes.chain(faults);
+    all.find(|(other, _)| *other == name).map(|(_, run)| run)
+}
