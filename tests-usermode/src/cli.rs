@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::target::Kernel;
+
 const EXAMPLES: &str = "\
 Examples:
+  harness                             run every scenario
+  harness run --kernel model          run them on the model kernel, which needs neither Windows nor a driver
   harness install                     install the driver from interlock.inf beside this program
-  harness run                         run every scenario
   harness run cancel::                run those whose name has `cancel::` in it
   harness run race::cancel_against_completion --exact --iterations 1000
   harness run --format json           one JSON object a line, for a program to read
@@ -20,13 +23,37 @@ Exit code: 0 passed, 1 failed, 2 could not run (bad usage, no device, not an adm
 ///
 /// It installs the driver, sends it requests that pend, completes and cancels them in every way there
 /// is, and checks what became of each one. Run it as an administrator on a Windows machine that is
-/// there to be tested, or under Wine.
+/// there to be tested, or under Wine; or anywhere on the model kernel, which is in this program.
 #[derive(Debug, Parser)]
-#[command(name = "harness", version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "harness", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// What to do.
+    /// What to do [default: run]
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+}
+
+/// Which kernel to run on.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct On {
+    /// The kernel to run on
+    #[arg(long, value_enum, default_value_t)]
+    pub kernel: Kernel,
+    /// How many processors the model kernel has
+    #[arg(long, value_name = "N", default_value_t = On::PROCESSORS, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub processors: u32,
+}
+
+impl On {
+    const PROCESSORS: u32 = 8;
+}
+
+impl Default for On {
+    fn default() -> Self {
+        Self {
+            kernel: Kernel::default(),
+            processors: Self::PROCESSORS,
+        }
+    }
 }
 
 /// What the harness can do.
@@ -49,6 +76,12 @@ pub enum Command {
     /// Pend requests and hold them until standard input ends (a scenario kills this process)
     #[command(hide = true)]
     Hold(Hold),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Run(Run::default())
+    }
 }
 
 /// `install`
@@ -103,8 +136,30 @@ pub struct Run {
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
     /// After how many seconds a scenario counts as hung
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = Run::TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: u64,
+    /// The kernel.
+    #[command(flatten)]
+    pub on: On,
+}
+
+impl Run {
+    const TIMEOUT: u64 = 600;
+}
+
+impl Default for Run {
+    /// Every scenario.
+    fn default() -> Self {
+        Self {
+            filter: None,
+            exact: false,
+            format: Format::default(),
+            iterations: None,
+            seed: None,
+            timeout: Self::TIMEOUT,
+            on: On::default(),
+        }
+    }
 }
 
 /// `stress`
@@ -122,6 +177,9 @@ pub struct Stress {
     /// What the random choices are drawn from; the report names the seed that it used
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
+    /// The kernel.
+    #[command(flatten)]
+    pub on: On,
 }
 
 /// `hold`
@@ -136,10 +194,11 @@ pub struct Hold {
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::{Cli, Command, Format};
+    use super::{Cli, Command, Format, Kernel};
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+        let cli = Cli::try_parse_from(line.split_whitespace())?;
+        Ok(cli.command.unwrap_or_default())
     }
 
     #[test]
@@ -158,6 +217,22 @@ mod tests {
         assert_eq!(run.iterations, Some(5));
         assert_eq!(run.seed, None);
         assert!(!run.exact);
+    }
+
+    #[test]
+    fn without_a_command_everything_runs() {
+        let Ok(Command::Run(run)) = parse("harness") else {
+            panic!("not parsed as run");
+        };
+        assert_eq!((run.filter, run.on.kernel), (None, Kernel::default()));
+    }
+
+    #[test]
+    fn run_takes_a_kernel_and_its_processors() {
+        let Ok(Command::Run(run)) = parse("harness run --kernel model --processors 2") else {
+            panic!("not parsed as run");
+        };
+        assert_eq!((run.on.kernel, run.on.processors), (Kernel::Model, 2));
     }
 
     #[test]
@@ -188,6 +263,9 @@ mod tests {
             "harness run --exact",
             "harness run --iterations 0",
             "harness run --format xml",
+            "harness run --kernel linux",
+            "harness run --processors 0",
+            "harness run --processors 65",
             "harness stress --threads 0",
             "harness stress --pending 0",
             "harness install interlock.inf",

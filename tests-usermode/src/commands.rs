@@ -10,9 +10,9 @@ use crate::cli::Command;
 use crate::error::{Exit, Result};
 use crate::{scenarios, stress};
 
-/// Does what a command asks for.
-pub fn execute(command: &Command) -> Result<Exit> {
-    match command {
+/// Does what a command asks for: without one, every scenario is run.
+pub fn execute(command: Option<Command>) -> Result<Exit> {
+    match &command.unwrap_or_default() {
         Command::Install(args) => setup::install(args),
         Command::Remove(args) => setup::remove(args),
         Command::Status => setup::status(),

@@ -12,7 +12,7 @@ mod status;
 mod stress;
 #[cfg_attr(
     not(windows),
-    expect(dead_code, reason = "some of it takes a kernel to be used")
+    expect(dead_code, reason = "some of it takes Plug and Play to be used")
 )]
 mod target;
 #[cfg(windows)]
@@ -25,7 +25,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let exit = commands::execute(&cli.command).unwrap_or_else(|error| {
+    let exit = commands::execute(cli.command).unwrap_or_else(|error| {
         anstream::eprintln!("harness: {error}");
         error.exit()
     });

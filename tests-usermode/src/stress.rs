@@ -15,7 +15,7 @@ use interlock_abi::Counters;
 use crate::cli::Stress;
 use crate::error::{Error, Exit, Result};
 use crate::scenarios::Halt;
-use crate::target::Device;
+use crate::target::{self, Device};
 use orders::Orders;
 use worker::Worker;
 
@@ -105,6 +105,7 @@ fn count(counter: &AtomicU64) -> u64 {
 
 /// `stress`
 pub fn stress(args: &Stress) -> Result<Exit> {
+    target::start(&args.on)?;
     let device = Device::open()?;
     let before = device.counters()?;
     if before.pending != 0 {

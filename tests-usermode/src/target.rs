@@ -1,26 +1,31 @@
 //! The kernel that the scenarios run on: the device that they open and the requests that they send.
 //!
-//! On Windows, and under Wine, this is the real device. Elsewhere nothing can be opened.
+//! There are two: this system's own, on Windows and under Wine, with the real driver; and the model kernel in this
+//! process, with the driver's logic.
 
 mod calls;
+mod device;
+mod kernel;
+mod model;
 #[cfg(not(windows))]
 mod none;
 
 use std::fmt;
+#[cfg(windows)]
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::status::Status;
 
 pub use calls::fifo;
+pub use device::{Device, Request};
+pub use kernel::{Kernel, bring_back, lacks_processes, now, start, stop, stopped, take_away};
 
 #[cfg(not(windows))]
-pub use none::{Device, Request, bring_back, devnodes, install, remove, service_state, take_away};
+pub use none::{devnodes, install, remove, service_state};
 
 #[cfg(windows)]
-pub use crate::win32::{
-    Device, Request, bring_back, devnodes, install, remove, service_state, take_away,
-};
+pub use crate::win32::{devnodes, install, remove, service_state};
 
 /// How long anything may take that should take no time at all.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -150,12 +155,16 @@ pub enum TakenAway {
 /// What [`bring_back`] needs to know of the device that was taken away.
 #[derive(Debug)]
 pub enum Gone {
+    /// It was the model's.
+    Model,
     /// Its device node is still registered.
+    #[cfg(windows)]
     Stopped {
         /// The device node.
         devnode: u32,
     },
     /// It must be installed again.
+    #[cfg(windows)]
     Unregistered {
         /// The INF that it was installed from.
         inf: PathBuf,

@@ -35,8 +35,7 @@ fn help_says_what_to_do_and_passes() {
 #[test]
 fn bad_usage_could_not_run() {
     for arguments in [
-        &[][..],
-        &["fly"],
+        &["fly"][..],
         &["run", "--exact"],
         &["stress", "--threads", "none"],
     ] {
@@ -86,22 +85,58 @@ fn a_filter_that_selects_nothing_could_not_run() {
 
 #[cfg(not(windows))]
 #[test]
-fn without_a_kernel_whatever_needs_one_says_so() {
+fn without_a_device_whatever_needs_one_says_so() {
     for arguments in [
         &["install"][..],
         &["remove"],
         &["status"],
-        &["run"],
-        &["run", "--format", "json"],
-        &["stress", "--seconds", "1"],
+        &["run", "--kernel", "device"],
+        &["run", "--kernel", "device", "--format", "json"],
+        &["stress", "--kernel", "device", "--seconds", "1"],
     ] {
         let output = harness(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let said = stderr(&output);
         assert!(
-            said.contains("this build has no kernel"),
+            said.contains("the device is on Windows or Wine only"),
             "{arguments:?}: {said}"
         );
         assert_eq!(stdout(&output), "", "{arguments:?}");
     }
+}
+
+#[test]
+fn every_scenario_passes_on_the_model() {
+    for processors in ["1", "2", "8"] {
+        let run = [
+            "run",
+            "--kernel",
+            "model",
+            "--iterations",
+            "500",
+            "--processors",
+        ];
+        let output = harness(&[&run[..], &[processors]].concat());
+        let report = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{report}{}", stderr(&output));
+        let ignored = report.lines().filter(|line| line.contains("... ignored, "));
+        let ignored: Vec<&str> = ignored.collect();
+        assert!(
+            matches!(ignored[..], [line] if line.contains("teardown::kill_process")),
+            "{ignored:?}"
+        );
+        assert!(
+            report.contains("test result: ok. 101 passed; 0 failed; 1 ignored"),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn stress_on_the_model_loses_nothing() {
+    let stress = ["stress", "--kernel", "model", "--seconds", "1"];
+    let output = harness(&stress);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", stderr(&output));
+    assert!(said.contains("ok: none was lost"), "{said}");
 }

@@ -7,7 +7,21 @@
 pub mod faulty;
 mod queue;
 
-use ntmodel::explore::{Scenario, Search};
+use std::sync::Arc;
+
+use ntmodel::{
+    Driver, Kernel,
+    explore::{Scenario, Search},
+};
+
+/// Loads a driver on `wdm` into a kernel.
+///
+/// # Errors
+/// What its `DriverEntry` answers.
+pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
+    // SAFETY: the entry point is that of a driver on wdm.
+    unsafe { Driver::load(kernel, wdm::entry::<D>) }
+}
 
 /// A scene.
 #[derive(Clone, Copy, Debug)]

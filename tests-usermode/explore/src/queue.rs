@@ -101,8 +101,7 @@ struct Stage {
 
 impl Stage {
     fn set<D: wdm::Device>(kernel: &Arc<Kernel>) -> Self {
-        // SAFETY: the entry point is that of a driver on wdm.
-        let driver = unsafe { Driver::load(kernel, wdm::entry::<D>) }.expect("DriverEntry");
+        let driver = crate::load::<D>(kernel).expect("DriverEntry");
         let device = driver.add_device().expect("AddDevice");
         device.start().expect("the device starts");
         let file = Arc::new(device.open(Access::ReadWrite).expect("the device opens"));

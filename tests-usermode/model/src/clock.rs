@@ -31,15 +31,16 @@ pub(crate) const fn units(time: Duration) -> u64 {
 
 /// What keeps the time.
 pub(crate) struct TimeKeeper {
-    start: Instant,
     /// The time now, if it is virtual.
     now: Option<AtomicU64>,
     timers: Arc<Timers>,
 }
 
 /// The timers that are set. Shared with the thread that waits for them in the host's time.
-#[derive(Default)]
 struct Timers {
+    start: Instant,
+    /// How much time was skipped.
+    skipped: AtomicU64,
     /// By when they are due, and a number that tells apart those which are due at the same time.
     set: Mutex<BTreeMap<(u64, u64), usize>>,
     last: AtomicU64,
@@ -47,13 +48,39 @@ struct Timers {
     ends: AtomicBool,
 }
 
+impl Timers {
+    /// The host's time, and what was skipped.
+    fn now(&self) -> u64 {
+        units(self.start.elapsed()).saturating_add(self.skipped.load(Ordering::Relaxed))
+    }
+}
+
 impl TimeKeeper {
     pub(crate) fn new(clock: Clock, engine: Engine) -> Self {
         let is_virtual = clock == Clock::Virtual || engine == Engine::Shuttle;
         Self {
-            start: Instant::now(),
             now: is_virtual.then(|| AtomicU64::new(0)),
-            timers: Arc::default(),
+            timers: Arc::new(Timers {
+                start: Instant::now(),
+                skipped: AtomicU64::new(0),
+                set: Mutex::default(),
+                last: AtomicU64::new(0),
+                changed: Condvar::new(),
+                ends: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Skips the time until the next timer: somebody has waited for a while, and so a run takes no longer than there is
+    /// something to do.
+    pub(crate) fn skip(&self) {
+        let timers = &self.timers;
+        let set = locked(&timers.set);
+        if let Some((&(due, _), _)) = set.first_key_value() {
+            let left = due.saturating_sub(timers.now());
+            timers.skipped.fetch_add(left, Ordering::Relaxed);
+            drop(set);
+            timers.changed.notify_all();
         }
     }
 
@@ -66,7 +93,7 @@ impl TimeKeeper {
     pub(crate) fn now(&self) -> u64 {
         match &self.now {
             Some(now) => now.load(Ordering::Relaxed),
-            None => units(self.start.elapsed()),
+            None => self.timers.now(),
         }
     }
 
@@ -137,7 +164,6 @@ pub(crate) fn start(kernel: &Arc<Kernel>) {
         return;
     }
     let timers = Arc::clone(&kernel.clock.timers);
-    let start = kernel.clock.start;
     let kernel = Arc::downgrade(kernel);
     std::thread::spawn(move || {
         loop {
@@ -147,7 +173,7 @@ pub(crate) fn start(kernel: &Arc<Kernel>) {
                     return;
                 }
                 let next = set.first_key_value().map(|(&(due, _), _)| due);
-                let now = units(start.elapsed());
+                let now = timers.now();
                 let left = match next {
                     Some(due) if due <= now => break due,
                     Some(due) => Duration::from_nanos(100 * (due - now)),
@@ -160,7 +186,7 @@ pub(crate) fn start(kernel: &Arc<Kernel>) {
             let Some(kernel) = kernel.upgrade() else {
                 return;
             };
-            let _attached = Attached::to(&kernel);
+            let _attached = Attached::as_thread(Thread::new(&kernel, "timers"));
             expire(&kernel, due);
         }
     });
@@ -219,14 +245,13 @@ pub(crate) fn wake(kernel: &Kernel) {
     kernel.sleepers.wake(Wait::Timer(kernel.clock.key()));
 }
 
-impl Thread {
-    /// The kernel that this thread is in, where it can be kept.
-    pub(crate) fn kernel_arc(&self) -> &Arc<Kernel> {
-        &self.kernel
-    }
-}
-
 impl Kernel {
+    /// What time it is: since the kernel was made.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.clock.now().saturating_mul(100))
+    }
+
     /// Lets the next timer expire while a thread waits; says whether there was one.
     pub(crate) fn pass_time(self: &Arc<Self>) -> bool {
         expire(self, u64::MAX)

@@ -17,7 +17,8 @@ pub enum OnViolation {
 /// What time it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// The host's time.
+    /// The host's time; but where a thread of user mode waits for more than a millisecond, the time until the next timer
+    /// is skipped.
     Host,
     /// A time of the kernel's own: it goes on by 100 ns whenever somebody looks, and to the next timer when a
     /// thread waits in user mode and nothing else can happen. For one thread at a time.

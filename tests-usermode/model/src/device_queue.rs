@@ -32,9 +32,8 @@ fn set_inserted(entry: *mut DeviceQueueEntry, inserted: bool) {
 }
 
 impl Call {
-    /// Runs a step on a queue, under its lock, at `DISPATCH_LEVEL`.
+    /// Runs a step on a queue, under its lock.
     fn on_queue<R>(&self, queue: *mut KDEVICE_QUEUE, step: impl FnOnce(&DeviceQueue) -> R) -> R {
-        self.require_dispatch();
         // SAFETY: the caller gives a queue.
         let object = unsafe { self.view::<DeviceQueue, _>(queue) };
         self.require(
@@ -57,6 +56,7 @@ impl Call {
         entry: *mut KDEVICE_QUEUE_ENTRY,
         key: Option<u32>,
     ) -> u8 {
+        self.require_dispatch();
         self.on_queue(queue, |queue| {
             // SAFETY: the caller gives an entry.
             let object = unsafe { self.view::<DeviceQueueEntry, _>(entry) };
@@ -144,6 +144,7 @@ extern "C" fn KeInsertByKeyDeviceQueue(
 #[unsafe(no_mangle)]
 extern "C" fn KeRemoveDeviceQueue(queue: *mut KDEVICE_QUEUE) -> *mut KDEVICE_QUEUE_ENTRY {
     let call = Call::enter_visible("KeRemoveDeviceQueue", queue);
+    call.require_dispatch();
     call.on_queue(queue, |queue| {
         call.require_busy(queue);
         call.remove(queue, 0)
@@ -157,6 +158,7 @@ extern "C" fn KeRemoveByKeyDeviceQueue(
     key: u32,
 ) -> *mut KDEVICE_QUEUE_ENTRY {
     let call = Call::enter_visible("KeRemoveByKeyDeviceQueue", queue);
+    call.require_dispatch();
     call.on_queue(queue, |queue| {
         call.require_busy(queue);
         call.remove(queue, key)
@@ -170,6 +172,7 @@ extern "C" fn KeRemoveByKeyDeviceQueueIfBusy(
     key: u32,
 ) -> *mut KDEVICE_QUEUE_ENTRY {
     let call = Call::enter_visible("KeRemoveByKeyDeviceQueueIfBusy", queue);
+    call.require_dispatch();
     call.on_queue(queue, |queue| {
         if queue.busy.get() == 0 {
             return null_mut();
@@ -185,6 +188,8 @@ extern "C" fn KeRemoveEntryDeviceQueue(
     entry: *mut KDEVICE_QUEUE_ENTRY,
 ) -> u8 {
     let call = Call::enter_visible("KeRemoveEntryDeviceQueue", queue);
+    // Unlike the others: a Cancel routine calls it where it stands.
+    call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     call.on_queue(queue, |_| {
         // SAFETY: the caller gives an entry.
         let object = unsafe { call.view::<DeviceQueueEntry, _>(entry) };

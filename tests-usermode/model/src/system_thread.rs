@@ -88,7 +88,7 @@ extern "C" fn PsCreateSystemThread(
     let start = Start {
         routine,
         context,
-        thread: Thread::new(call.kernel_arc(), name),
+        thread: Thread::new(&call.kernel, name),
         object: Arc::clone(&object),
     };
     match call.kernel.engine {

@@ -54,7 +54,7 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    /// A new thread at `PASSIVE_LEVEL`.
+    /// A new thread, at `PASSIVE_LEVEL`.
     pub(crate) fn new(kernel: &Arc<Kernel>, name: impl Into<String>) -> Arc<Self> {
         let thread = Arc::new(Self {
             kernel: Arc::clone(kernel),

@@ -195,15 +195,24 @@ impl Thread {
                 return None;
             }
         }
-        let or_halted = || match ready() {
+        let mut or_halted = || match ready() {
             Some(result) => Some(Some(result)),
             None => self.kernel.is_halted().then_some(None),
         };
-        self.kernel
-            .sleepers
-            .sleep(Some(deadline), or_halted)
-            .flatten()
+        loop {
+            let soon = deadline.min(Instant::now() + Self::PATIENCE);
+            if let Some(result) = self.kernel.sleepers.sleep(Some(soon), &mut or_halted) {
+                return result;
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            self.kernel.clock.skip();
+        }
     }
+
+    /// How long a thread of user mode waits before time is skipped for it.
+    const PATIENCE: Duration = Duration::from_millis(1);
 
     fn spin<R>(&self, mut ready: impl FnMut() -> Option<R>) -> R {
         loop {

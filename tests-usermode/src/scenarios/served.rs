@@ -1,7 +1,7 @@
 //! The queues that are served: *keyed* and *serial*.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use interlock_abi::{Pend, Routine, queue};
 
@@ -12,7 +12,7 @@ use super::session::{
 };
 use super::{Context, Scenario, Verdict, ensure, scenario};
 use crate::status::Status;
-use crate::target::{Device, Request};
+use crate::target::{self, Device, Request};
 
 /// How long a request holds the device, in milliseconds, while others are queued behind it.
 const HOLD_MS: u32 = 300;
@@ -154,7 +154,7 @@ fn one_at_a_time(queue: u32) -> Verdict {
     let pends: Vec<Pend> = (0..5)
         .map(|tag| served(queue, tag, 7, SERVICE_MS))
         .collect();
-    let start = Instant::now();
+    let start = target::now();
     let requests = send(&session.device, &pends)?;
     for (expected, (pend, request)) in (session.before.completed + 1..).zip(&requests) {
         expect_order(*pend, request, expected)?;
@@ -201,7 +201,7 @@ fn cancel_queued(queue: u32) -> Verdict {
 fn cancel_served(queue: u32) -> Verdict {
     const SERVICE_MS: u32 = 100;
     let session = Session::begin()?;
-    let start = Instant::now();
+    let start = target::now();
     let pends = [served(queue, 0, 1, SERVICE_MS), served(queue, 1, 2, 0)];
     let requests = send(&session.device, &pends)?;
     // The system may find it, for all that nothing comes of it.
@@ -307,8 +307,8 @@ fn expect_all_pending(requests: &[(Pend, Request)]) -> Verdict {
 }
 
 /// Checks that so much time has passed, as far as a timer counts it.
-fn expect_elapsed(start: Instant, least: Duration) -> Verdict {
-    let elapsed = start.elapsed();
+fn expect_elapsed(start: Duration, least: Duration) -> Verdict {
+    let elapsed = target::now().saturating_sub(start);
     ensure(elapsed + TICK >= least, || {
         format!("it took {elapsed:?}, less than the service time of {least:?}")
     })

@@ -1,13 +1,13 @@
 //! What the device measures.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use interlock_abi::{PROCESSORS, Pend, Routine, Statistics, queue};
 
 use super::session::{Session, TICK, Tally, expect_pended, send};
 use super::stack::{pop, stacked};
 use super::{Context, Scenario, Verdict, ensure, eventually, scenario};
-use crate::target::{DEADLINE, Device, fifo};
+use crate::target::{self, DEADLINE, Device, fifo};
 
 /// The scenarios of this module, in the order in which they run.
 pub const SCENARIOS: &[Scenario] = &[
@@ -65,12 +65,12 @@ fn latency(_: &Context) -> Verdict {
         service_ms: SERVICE_MS,
         ..fifo(1)
     };
-    let start = Instant::now();
+    let start = target::now();
     let request = session.device.pend_on(pend)?;
     expect_pended(pend, &request)?;
     let (least, most) = (
         units(Duration::from_millis(SERVICE_MS.into()).saturating_sub(TICK)),
-        units(start.elapsed() + TICK),
+        units(target::now().saturating_sub(start) + TICK),
     );
     let took = |after: &Statistics| after.latency - before.latency;
     let after = measured(&session.device, "the service time", |after| {

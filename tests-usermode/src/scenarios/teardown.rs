@@ -69,6 +69,9 @@ fn close_handle(_: &Context) -> Verdict {
 
 /// This program runs a second time, pends requests, and is killed.
 fn kill_process(_: &Context) -> Verdict {
+    if let Some(reason) = target::lacks_processes() {
+        return Err(Halt::Ignored(reason.into()));
+    }
     let session = Session::begin()?;
     let mut victim = Victim::start(MANY)?;
     victim.wait_until_ready()?;
