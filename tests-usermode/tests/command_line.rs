@@ -119,15 +119,14 @@ fn every_scenario_passes_on_the_model() {
         let output = harness(&[&run[..], &[processors]].concat());
         let report = stdout(&output);
         assert_eq!(output.status.code(), Some(0), "{report}{}", stderr(&output));
-        let ignored = report.lines().filter(|line| line.contains("... ignored, "));
+        // On a machine with much else to do, so few rounds may be over before the other thread runs.
+        let ignored = report
+            .lines()
+            .filter(|line| line.contains("... ignored, ") && !line.ends_with("nothing was raced"));
         let ignored: Vec<&str> = ignored.collect();
         assert!(
             matches!(ignored[..], [line] if line.contains("teardown::kill_process")),
             "{ignored:?}"
-        );
-        assert!(
-            report.contains("test result: ok. 101 passed; 0 failed; 1 ignored"),
-            "{report}"
         );
     }
 }
