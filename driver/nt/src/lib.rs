@@ -34,6 +34,10 @@ pub mod model;
 pub use constants::*;
 pub use family::*;
 
+/// Whether this is a driver's image, whose statics are one driver's. A program with a model of the kernel may run several
+/// drivers, each in a kernel of its own.
+pub const IS_DRIVER: bool = cfg!(feature = "wdk");
+
 unsafe extern "C" {
     /// Makes a spin lock free.
     ///

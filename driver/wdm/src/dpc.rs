@@ -211,10 +211,10 @@ pub(crate) fn flush() {
 }
 
 /// Stops the system if a DPC was forgotten while the driver is unloaded: its routine would be called when
-/// the driver's code is gone.
+/// the driver's code is gone. Where there are several drivers the count is of all; a model sees by itself what is left.
 pub(crate) fn check_unload() {
     let live = LIVE.load(Ordering::Relaxed);
-    if live != 0 {
+    if nt::IS_DRIVER && live != 0 {
         let code = nt::DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS;
         // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
         unsafe { nt::KeBugCheckEx(code, live as u64, 0, 0, 0) }

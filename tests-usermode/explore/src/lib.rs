@@ -4,8 +4,11 @@
 //! mistakes that real drivers made, written on raw `nt` since with `wdm` they would not compile; each is found, and its
 //! correct twin passes.
 
+mod device;
 pub mod faulty;
 mod queue;
+mod stage;
+mod start_io;
 
 use std::sync::Arc;
 
@@ -31,13 +34,29 @@ pub struct Scene {
     /// What its actors do to each other.
     pub summary: &'static str,
     /// In which orders.
-    pub search: Search,
+    pub searches: &'static [Search],
     /// The scene itself.
     pub run: Scenario,
 }
 
+/// Every order there is, of scenes that have so few.
+const EVERY: &[Search] = &[Search::DepthFirst { most: 1_000_000 }];
+
+/// Orders drawn at random, and such with few preemptions, of scenes that have too many.
+const MANY: &[Search] = &[
+    Search::Random {
+        schedules: 5_000,
+        seed: 1,
+    },
+    Search::Pct {
+        schedules: 5_000,
+        depth: 3,
+        seed: 1,
+    },
+];
+
 /// The scenes of `wdm`'s queues.
-pub const SCENES: &[&[Scene]] = &[queue::SCENES];
+pub const SCENES: &[&[Scene]] = &[queue::SCENES, start_io::SCENES, device::SCENES];
 
 /// Every scene that holds, and every fault with its twin, by name.
 pub fn find(name: &str) -> Option<Scenario> {

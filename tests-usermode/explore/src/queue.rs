@@ -2,41 +2,71 @@
 
 use std::sync::Arc;
 
-use ntmodel::{Access, Device, Driver, File, Kernel, explore::Search};
+use nt::{IRP_MN_QUERY_REMOVE_DEVICE, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
+use ntmodel::{Kernel, Request};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     FileId, Guid, Handled, Irp, IrpQueue, IrpView, NtStatus, PassiveLevel, QueueCallbacks,
     irql::NoSpinLockHeld,
 };
 
-use crate::Scene;
+use crate::{EVERY, MANY, Scene, stage::Stage};
 
 /// The scenes.
 pub const SCENES: &[Scene] = &[
     Scene {
         name: "queue::cancel_against_completion",
-        summary: "one actor cancels a request that another completes: it ends once, either way",
-        search: EVERY,
+        summary: "a request is cancelled and completed at once: it ends once, either way",
+        searches: EVERY,
         run: cancel_against_completion,
     },
     Scene {
         name: "queue::cancel_against_insertion",
-        summary: "one actor cancels a request that another is sending: it ends as cancelled",
-        search: EVERY,
+        summary: "a request is cancelled while it is being queued: it ends as cancelled",
+        searches: EVERY,
         run: cancel_against_insertion,
     },
+    Scene {
+        name: "queue::cancel_against_cleanup",
+        summary: "a request is cancelled while its file is closed: it ends as cancelled, once",
+        searches: EVERY,
+        run: cancel_against_cleanup,
+    },
+    Scene {
+        name: "queue::completion_against_cleanup",
+        summary: "requests of two files are completed while one file is closed: each ends once",
+        searches: MANY,
+        run: completion_against_cleanup,
+    },
+    Scene {
+        name: "queue::refusal_against_insertion",
+        summary: "a request comes while the device may be about to be removed: it waits, or is refused",
+        searches: EVERY,
+        run: refusal_against_insertion,
+    },
+    Scene {
+        name: "queue::removal_against_insertion",
+        summary: "a request comes while the device is taken away: it ends as the device does",
+        searches: EVERY,
+        run: removal_against_insertion,
+    },
+    Scene {
+        name: "queue::removal_against_cancel",
+        summary: "a request is cancelled while the device is taken away: it ends once, either way",
+        searches: EVERY,
+        run: removal_against_cancel,
+    },
+    Scene {
+        name: "queue::three_actors",
+        summary: "one sends, one cancels, one completes, two requests each: every request ends once",
+        searches: MANY,
+        run: three_actors,
+    },
 ];
-
-/// Every order there is.
-const EVERY: Search = Search::DepthFirst { most: 1_000_000 };
 
 /// The IOCTLs of the scenes' device: pend this request, or complete the oldest that pends.
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
-
-const CANCELLED: i32 = nt::STATUS_CANCELLED;
-const SUCCESS: i32 = nt::STATUS_SUCCESS;
-const NOT_FOUND: i32 = nt::STATUS_NOT_FOUND;
 
 /// Counts nothing: the scenes look at their requests.
 struct Quiet;
@@ -92,77 +122,160 @@ impl wdm::Device for Waiters {
     }
 }
 
-/// A driver that was loaded, its started device and an open file of it.
-struct Stage {
-    driver: Driver,
-    device: Device,
-    file: Arc<File>,
+fn set(kernel: &Arc<Kernel>) -> Stage {
+    Stage::set::<Waiters>(kernel)
 }
 
-impl Stage {
-    fn set<D: wdm::Device>(kernel: &Arc<Kernel>) -> Self {
-        let driver = crate::load::<D>(kernel).expect("DriverEntry");
-        let device = driver.add_device().expect("AddDevice");
-        device.start().expect("the device starts");
-        let file = Arc::new(device.open(Access::ReadWrite).expect("the device opens"));
-        Self {
-            driver,
-            device,
-            file,
-        }
-    }
+/// Completes the oldest request, and says whether there was one.
+fn complete(stage: &Stage) -> bool {
+    stage.send(COMPLETE).answer() == STATUS_SUCCESS
+}
 
-    /// Closes the file, removes the device and unloads the driver, which must leave nothing behind.
-    fn strike(self) {
-        let file = Arc::into_inner(self.file).expect("the actors are done with it");
-        file.close();
-        self.device.remove().expect("no file is open");
-        self.driver.unload();
-    }
+/// An actor that cancels a request.
+fn cancelling(kernel: &Arc<Kernel>, request: &Arc<Request>) -> ntmodel::explore::Actor<bool> {
+    let request = Arc::clone(request);
+    kernel.actor("canceller", move || request.cancel())
 }
 
 fn cancel_against_completion(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<Waiters>(kernel);
-    let request = Arc::new(stage.file.device_control(PEND, &[], Vec::new()));
-    let canceller = {
-        let request = Arc::clone(&request);
-        kernel.actor("canceller", move || request.cancel())
-    };
-    let completed = stage
-        .file
-        .device_control(COMPLETE, &[], Vec::new())
-        .answer();
+    let stage = set(kernel);
+    let request = Arc::new(stage.send(PEND));
+    let canceller = cancelling(kernel, &request);
+    let completed = complete(&stage);
     canceller.join();
-    let end = request
-        .wait(std::time::Duration::from_secs(1))
-        .expect("it ends")
-        .status;
-    let expected = if completed == SUCCESS {
-        SUCCESS
+    let expected = if completed {
+        STATUS_SUCCESS
     } else {
-        CANCELLED
+        STATUS_CANCELLED
     };
-    assert_eq!(end, expected);
-    assert!([SUCCESS, NOT_FOUND].contains(&completed));
+    stage.must_end(&request, &[expected]);
     stage.strike();
 }
 
 fn cancel_against_insertion(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<Waiters>(kernel);
+    let stage = set(kernel);
     let canceller = {
         let file = Arc::clone(&stage.file);
         kernel.actor("canceller", move || file.cancel_all())
     };
-    let request = stage.file.device_control(PEND, &[], Vec::new());
-    let found = canceller.join();
-    if !found {
-        // The canceller came too early.
-        assert!(request.cancel());
+    let request = stage.send(PEND);
+    if !canceller.join() {
+        // It came too early.
+        request.cancel();
     }
-    let end = request
-        .wait(std::time::Duration::from_secs(1))
-        .expect("it ends")
-        .status;
-    assert_eq!(end, CANCELLED);
+    stage.must_end(&request, &[STATUS_CANCELLED]);
+    stage.strike();
+}
+
+fn cancel_against_cleanup(kernel: &Arc<Kernel>) {
+    let stage = set(kernel);
+    let file = stage
+        .device
+        .open(ntmodel::Access::ReadWrite)
+        .expect("the device opens");
+    let request = Arc::new(file.device_control(PEND, &[], Vec::new()));
+    let canceller = cancelling(kernel, &request);
+    file.close();
+    canceller.join();
+    stage.must_end(&request, &[STATUS_CANCELLED]);
+    stage.strike();
+}
+
+fn completion_against_cleanup(kernel: &Arc<Kernel>) {
+    let stage = set(kernel);
+    let file = stage
+        .device
+        .open(ntmodel::Access::ReadWrite)
+        .expect("the device opens");
+    let doomed = file.device_control(PEND, &[], Vec::new());
+    let kept = stage.send(PEND);
+    let closer = kernel.actor("closer", move || file.close());
+    complete(&stage);
+    closer.join();
+    let first = stage.must_end(&doomed, &[STATUS_SUCCESS, STATUS_CANCELLED]);
+    // Who came second is completed only where the first was gone.
+    if first == STATUS_SUCCESS {
+        kernel.must(complete(&stage), || {
+            "the request of the other file is lost".into()
+        });
+    }
+    stage.must_end(&kept, &[STATUS_SUCCESS]);
+    stage.strike();
+}
+
+fn refusal_against_insertion(kernel: &Arc<Kernel>) {
+    let stage = set(kernel);
+    let asking = {
+        let device = stage.device.clone();
+        kernel.actor("PnP manager", move || {
+            device.pnp(IRP_MN_QUERY_REMOVE_DEVICE)
+        })
+    };
+    let request = stage.send(PEND);
+    asking.join();
+    let waits = request.status().is_none();
+    if waits {
+        kernel.must(complete(&stage), || {
+            "a request that waits is not found".into()
+        });
+    }
+    let expected = if waits {
+        STATUS_SUCCESS
+    } else {
+        STATUS_DELETE_PENDING
+    };
+    stage.must_end(&request, &[expected]);
+    stage.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE);
+    stage.strike();
+}
+
+fn removal_against_insertion(kernel: &Arc<Kernel>) {
+    let stage = set(kernel);
+    let taking = {
+        let device = stage.device.clone();
+        kernel.actor("PnP manager", move || device.take_away())
+    };
+    let request = stage.send(PEND);
+    taking.join();
+    stage.must_end(&request, &[STATUS_DELETE_PENDING]);
+    stage.strike();
+}
+
+fn removal_against_cancel(kernel: &Arc<Kernel>) {
+    let stage = set(kernel);
+    let request = Arc::new(stage.send(PEND));
+    let canceller = cancelling(kernel, &request);
+    stage.device.take_away();
+    canceller.join();
+    stage.must_end(&request, &[STATUS_DELETE_PENDING, STATUS_CANCELLED]);
+    stage.strike();
+}
+
+fn three_actors(kernel: &Arc<Kernel>) {
+    let stage = set(kernel);
+    let sender = {
+        let file = Arc::clone(&stage.file);
+        kernel.actor("sender", move || {
+            [(); 2].map(|()| file.device_control(PEND, &[], Vec::new()))
+        })
+    };
+    let canceller = {
+        let file = Arc::clone(&stage.file);
+        kernel.actor("canceller", move || {
+            file.cancel_all();
+            file.cancel_all();
+        })
+    };
+    let completed = [complete(&stage), complete(&stage)];
+    canceller.join();
+    let requests = sender.join();
+    while complete(&stage) {}
+    let ends =
+        requests.map(|request| stage.must_end(&request, &[STATUS_SUCCESS, STATUS_CANCELLED]));
+    let succeeded = ends.iter().filter(|end| **end == STATUS_SUCCESS).count();
+    let claimed = completed.iter().filter(|completed| **completed).count();
+    kernel.must(claimed <= succeeded, || {
+        format!("{claimed} requests were completed, and {succeeded} have ended so")
+    });
     stage.strike();
 }

@@ -66,7 +66,9 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, second, third, fourth] = self.parameters;
-        if self.code == 0 {
+        if self.rule == Rule::Promise {
+            write!(f, "*** BROKEN PROMISE")?;
+        } else if self.code == 0 {
             write!(f, "*** THE SYSTEM HANGS")?;
         } else {
             write!(

@@ -57,6 +57,32 @@ pub enum Search {
     },
 }
 
+impl Search {
+    /// The same search, of another number of schedules.
+    #[must_use]
+    pub const fn of(self, schedules: usize) -> Self {
+        match self {
+            Self::DepthFirst { .. } => Self::DepthFirst { most: schedules },
+            Self::Random { seed, .. } => Self::Random { schedules, seed },
+            Self::Pct { depth, seed, .. } => Self::Pct {
+                schedules,
+                depth,
+                seed,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DepthFirst { .. } => write!(f, "depth first"),
+            Self::Random { .. } => write!(f, "at random"),
+            Self::Pct { depth, .. } => write!(f, "PCT, depth {depth}"),
+        }
+    }
+}
+
 /// What is explored, by threads that run one at a time.
 pub type Scenario = fn(&Arc<Kernel>);
 
@@ -315,8 +341,12 @@ fn run<S: Scheduler + 'static>(
                 time,
             })
         }
-        (Err(_), Some(kernel)) => {
-            let violation = kernel.violation().cloned().unwrap_or_else(|| hang(&kernel));
+        (Err(payload), Some(kernel)) => {
+            let violation = match kernel.violation() {
+                Some(violation) => violation.clone(),
+                None if is_deadlock(&*payload) => hang(&kernel),
+                None => std::panic::resume_unwind(payload),
+            };
             let taken = std::mem::take(&mut *locked(&shared.taken));
             let steps = kernel.steps.as_ref().map(|steps| locked(steps).clone());
             Err(Box::new(Found {
@@ -366,6 +396,12 @@ fn join<T>(handle: shuttle::thread::JoinHandle<T>) -> T {
     thread::set_mode(mode);
     thread::replace_current(thread);
     result.unwrap_or_else(|_| unreachable!("a thread of an exploration does not end by a panic"))
+}
+
+/// Whether this is how `shuttle` says that no thread can go on. A scenario that panics says something else.
+fn is_deadlock(payload: &(dyn std::any::Any + Send)) -> bool {
+    let message = payload.downcast_ref::<String>();
+    message.is_some_and(|message| message.starts_with("deadlock!"))
 }
 
 /// What is wrong where nothing can go on, and nothing has broken a rule.

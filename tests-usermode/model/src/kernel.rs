@@ -9,7 +9,10 @@ use std::{
 };
 
 use crate::{
-    Config, OnViolation, Step, Violation, clock,
+    Config, OnViolation, Rule, Step, Violation,
+    bug_check::BugCheck,
+    call::Call,
+    clock,
     clock::TimeKeeper,
     dpc::Processors,
     handle::Handles,
@@ -87,6 +90,15 @@ impl Kernel {
     #[must_use]
     pub fn messages(&self) -> Vec<String> {
         locked(&self.messages).clone()
+    }
+
+    /// Stops the system unless something holds that a scenario promises: so it is found as a broken rule is, with its
+    /// schedule.
+    pub fn must(self: &Arc<Self>, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            let _attached = Attached::to(self);
+            Call::enter("a scenario looks").stop(BugCheck(0, [0; 4]), Rule::Promise, what());
+        }
     }
 
     /// Lets a time pass, by a [virtual](crate::Clock::Virtual) clock: whatever timers expire in it do.

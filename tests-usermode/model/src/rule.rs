@@ -113,6 +113,8 @@ rules! {
     BugCheck = "the driver's own bug check",
     /// A pointer points to an object.
     Pointer = "valid pointer",
+    /// What a scenario promises holds.
+    Promise = "a promise of the scenario",
     /// Nothing waits for ever.
     Hang = "hang",
 }
