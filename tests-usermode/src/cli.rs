@@ -15,6 +15,7 @@ Examples:
   harness run race::cancel_against_completion --exact --iterations 1000
   harness run --format json           one JSON object a line, for a program to read
   harness stress --seconds 60 --threads 4 --pending 1000
+  harness explore queue::             try the cancelable queue's scenes in every order
   harness remove --delete-driver      remove the device and its driver package
 
 Exit code: 0 passed, 1 failed, 2 could not run (bad usage, no device, not an administrator).";
@@ -73,6 +74,10 @@ pub enum Command {
     Run(Run),
     /// Keep many requests pending from many threads and end them in every way, at random
     Stress(Stress),
+    /// Try small scenes on the model kernel in every order of what their threads do, or in many
+    Explore(Explore),
+    /// Play one order of a scene again, step by step
+    Replay(Replay),
     /// Pend requests and hold them until standard input ends (a scenario kills this process)
     #[command(hide = true)]
     Hold(Hold),
@@ -182,6 +187,27 @@ pub struct Stress {
     pub on: On,
 }
 
+/// `explore`
+#[derive(Args, Debug)]
+pub struct Explore {
+    /// Explore only the scenes that have this in their name
+    pub filter: Option<String>,
+    /// How many orders of each scene to try at the most [default: each one's own number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(usize))]
+    pub schedules: Option<usize>,
+    /// List the scenes and what each one is about
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// `replay`
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// The scene and the schedule, as `explore` prints them
+    #[arg(value_name = "SCENE:SCHEDULE")]
+    pub schedule: String,
+}
+
 /// `hold`
 #[derive(Args, Debug)]
 pub struct Hold {
@@ -278,7 +304,9 @@ mod tests {
     #[test]
     fn help_names_every_command_but_the_hidden_one() {
         let help = Cli::command().render_help().to_string();
-        for command in ["install", "remove", "status", "list", "run", "stress"] {
+        for command in [
+            "install", "remove", "status", "list", "run", "stress", "explore", "replay",
+        ] {
             assert!(
                 help.contains(&format!("\n  {command} ")),
                 "{command}: {help}"

@@ -1,0 +1,100 @@
+//! `explore` and `replay`: small scenes on the model kernel, in many orders, and a single one again.
+
+use interlock_explore::{SCENES, Scene, find};
+use ntmodel::explore::{Explored, Found, Schedule, Search, explore, replay};
+
+use crate::cli::{Explore, Replay};
+use crate::error::{Error, Exit, Result};
+
+/// Explores every scene that a filter selects, and stops at the first broken rule.
+pub fn explore_scenes(args: &Explore) -> Result<Exit> {
+    let filter = args.filter.as_deref().unwrap_or_default();
+    let scenes = SCENES.iter().copied().flatten();
+    let scenes: Vec<&Scene> = scenes.filter(|scene| scene.name.contains(filter)).collect();
+    if scenes.is_empty() {
+        return Err(Error::could_not_run(
+            "no scene has such a name: `harness explore --list` lists them",
+        ));
+    }
+    let widths = scenes.iter().map(|scene| scene.name.len());
+    let width = widths.max().unwrap_or_default();
+    if args.list {
+        for Scene { name, summary, .. } in scenes {
+            anstream::println!("{name:width$}  {summary}");
+        }
+        return Ok(Exit::Passed);
+    }
+    anstream::println!(
+        "{:width$}  {:13}  {:>9}  {:>9}",
+        "scene",
+        "orders",
+        "schedules",
+        "a second"
+    );
+    for scene in scenes {
+        for search in scene.searches {
+            let search = args
+                .schedules
+                .map_or(*search, |schedules| search.of(schedules));
+            match explore(search, scene.run) {
+                Ok(explored) => print(scene.name, width, search, &explored),
+                Err(found) => return Ok(report(scene.name, &found)),
+            }
+        }
+    }
+    Ok(Exit::Passed)
+}
+
+fn print(name: &str, width: usize, search: Search, explored: &Explored) {
+    let orders = if explored.complete {
+        "all there are".into()
+    } else {
+        search.to_string()
+    };
+    let schedules = explored.schedules;
+    let seconds = explored.time.as_secs_f64().max(1e-6);
+    let rate = schedules as f64 / seconds;
+    anstream::println!("{name:width$}  {orders:13}  {schedules:>9}  {rate:>9.0}");
+}
+
+/// Tells what was found, and how to see it again.
+fn report(name: &str, found: &Found) -> Exit {
+    anstream::println!("\n{name}\n{found}");
+    anstream::println!(
+        "\nharness replay {name}:{} plays it step by step",
+        found.schedule
+    );
+    Exit::Failed
+}
+
+/// Plays one schedule of a scene, step by step.
+pub fn replay_schedule(args: &Replay) -> Result<Exit> {
+    let usage = || {
+        Error::could_not_run(format!(
+            "{:?} is no schedule: `harness explore` prints SCENE:SCHEDULE",
+            args.schedule
+        ))
+    };
+    let (name, schedule) = args.schedule.rsplit_once(':').ok_or_else(usage)?;
+    let schedule: Schedule = schedule
+        .parse()
+        .map_err(|error| Error::could_not_run(format!("{}: {error}", args.schedule)))?;
+    let run = find(name).ok_or_else(|| {
+        Error::could_not_run(format!(
+            "no scene is called {name}: `harness explore --list`"
+        ))
+    })?;
+    match replay(&schedule, run) {
+        Ok(_) => {
+            anstream::println!("{name}: no rule is broken in this schedule");
+            Ok(Exit::Passed)
+        }
+        Err(found) => {
+            for (number, step) in found.steps.iter().enumerate() {
+                anstream::println!("{number:4}  {step}");
+            }
+            anstream::println!("\n{}", found.violation);
+            Ok(Exit::Failed)
+        }
+    }
+}
