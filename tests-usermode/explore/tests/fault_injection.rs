@@ -1,0 +1,166 @@
+//! Whatever `interlock.sys` may be refused is refused it, once for each way that leads there: it answers with an error,
+//! leaves nothing behind, and works afterwards.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use interlock::Interlock;
+use interlock_abi::{Call, Pend, Pended, Returned, Routine, RunThreads, ThreadsRan, ioctl, queue};
+use nt::{STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS};
+use ntmodel::{Access, Clock, Config, Driver, Faults, File, Kernel, Request};
+use zerocopy::IntoBytes;
+
+/// What the driver may answer where something was refused.
+const REFUSED: [i32; 2] = [STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_SUCH_DEVICE];
+
+/// More records than the zone starts with, so that it is extended.
+const MANY: u64 = 100;
+
+/// How a step ended: with what was expected, or with an error since something was refused.
+type Step<T = ()> = Result<T, i32>;
+
+/// Loads the driver, uses it in every way, removes its device and unloads it.
+fn work(kernel: &Arc<Kernel>) -> Step {
+    let driver = interlock_explore::load::<Interlock>(kernel)?;
+    let result = with_driver(&driver);
+    driver.unload();
+    result
+}
+
+fn with_driver(driver: &Driver) -> Step {
+    let device = driver.add_device()?;
+    // One that does not start is removed by the PnP manager.
+    device.start()?;
+    let file = device.open(Access::ReadWrite)?;
+    let result = with_file(&file);
+    file.close();
+    assert_eq!(device.remove(), Ok(()));
+    result
+}
+
+fn with_file(file: &File) -> Step {
+    let mut all = Ok(());
+    // Each is tried even after another was refused: that is what "works afterwards" means.
+    for queue in [
+        queue::FIFO,
+        queue::KEYED,
+        queue::SERIAL,
+        queue::INTERLOCKED,
+        queue::STACK,
+    ] {
+        all = all.and(fill(file, queue));
+    }
+    for routine in Routine::ALL {
+        all = all.and(call(file, *routine));
+        if routine.runs_in_threads() {
+            all = all.and(run_threads(file, *routine));
+        }
+    }
+    all
+}
+
+/// Sends many requests to a queue, and has them end.
+fn fill(file: &File, queue: u32) -> Step {
+    let send = |tag| {
+        let pend = Pend {
+            tag,
+            queue,
+            key: 0,
+            service_ms: 0,
+            reserved: 0,
+        };
+        file.device_control(ioctl::PEND, pend.as_bytes(), vec![0; size_of::<Pended>()])
+    };
+    let requests: Vec<Request> = (0..MANY).map(send).collect();
+    file.cancel_all();
+    let mut all = Ok(());
+    for request in &requests {
+        all = all.and(ended(request, &[STATUS_SUCCESS, STATUS_CANCELLED]));
+    }
+    while queue == queue::STACK {
+        let pop = file.device_control(ioctl::POP, &[], vec![0; size_of::<Pended>()]);
+        if ended(&pop, &[STATUS_SUCCESS]).is_err() {
+            break;
+        }
+    }
+    all
+}
+
+fn call(file: &File, routine: Routine) -> Step {
+    let call = Call::default();
+    let output = vec![0; size_of::<Returned>()];
+    let request = file.device_control(routine.ioctl(), call.as_bytes(), output);
+    // Without parameters some have nothing to do, and say so.
+    match ended(&request, &[STATUS_SUCCESS]) {
+        Err(status) if !REFUSED.contains(&status) => Ok(()),
+        other => other,
+    }
+}
+
+fn run_threads(file: &File, routine: Routine) -> Step {
+    let run = RunThreads {
+        routine: routine as u32,
+        threads: 2,
+        rounds: 2,
+        reserved: 0,
+    };
+    let output = vec![0; size_of::<ThreadsRan>()];
+    ended(
+        &file.device_control(ioctl::RUN_THREADS, run.as_bytes(), output),
+        &[STATUS_SUCCESS],
+    )
+}
+
+fn ended(request: &Request, allowed: &[i32]) -> Step {
+    let end = request.wait(Duration::from_secs(20)).expect("it ends");
+    if allowed.contains(&end.status) {
+        return Ok(());
+    }
+    assert_eq!(end.information, 0, "{:#x}", end.status);
+    Err(end.status)
+}
+
+#[test]
+fn each_refusal_is_answered_and_leaves_nothing_behind() {
+    let faults = Arc::<Faults>::default();
+    let mut refusals = 0;
+    loop {
+        // A violation aborts the test, and what is not freed at unload is one.
+        let kernel = Kernel::new(Config {
+            clock: Clock::Virtual,
+            print: false,
+            faults: Some(Arc::clone(&faults)),
+            ..Config::default()
+        });
+        faults.arm();
+        let result = work(&kernel);
+        if !faults.disarm() {
+            assert_eq!(result, Ok(()));
+            break;
+        }
+        refusals += 1;
+        let where_ = faults.failed().pop().unwrap_or_default();
+        let status = result.expect_err(&where_);
+        assert!(REFUSED.contains(&status), "{status:#x}: {where_}");
+        assert_eq!(work(&kernel), Ok(()), "after {where_}");
+        assert!(refusals < 10_000, "there is no end to it");
+    }
+    let failed = faults.failed();
+    assert_eq!(failed.len(), refusals);
+    let places: BTreeSet<&String> = failed.iter().collect();
+    for place in &places {
+        println!("{place}");
+    }
+    println!(
+        "{refusals} refusals on as many call paths, {} places",
+        places.len()
+    );
+    for part in [
+        "create_and_attach",
+        "DeviceInterface::register",
+        "pool::allocate",
+        "thread::start",
+    ] {
+        let seen = places.iter().any(|place| place.contains(part));
+        assert!(seen, "{part} was never refused");
+    }
+}
