@@ -78,6 +78,8 @@ pub enum Command {
     Explore(Explore),
     /// Play one order of a scene again, step by step
     Replay(Replay),
+    /// Measure the model kernel: many requests that pend and end, and many schedules of a scene
+    Bench,
     /// Pend requests and hold them until standard input ends (a scenario kills this process)
     #[command(hide = true)]
     Hold(Hold),

@@ -1,5 +1,6 @@
 //! What the commands do.
 
+mod bench;
 mod explore;
 pub mod hold;
 mod run;
@@ -28,6 +29,7 @@ pub fn execute(command: Option<Command>) -> Result<Exit> {
         Command::Run(args) => run::run(args),
         Command::Stress(args) => stress::stress(args),
         Command::Explore(args) => explore::explore_scenes(args),
+        Command::Bench => bench::bench(),
         Command::Replay(args) => explore::replay_schedule(args),
         Command::Hold(args) => hold::hold(args),
     }

@@ -52,9 +52,9 @@ fn print(name: &str, width: usize, search: Search, explored: &Explored) {
         search.to_string()
     };
     let schedules = explored.schedules;
-    let seconds = explored.time.as_secs_f64().max(1e-6);
-    let rate = schedules as f64 / seconds;
-    anstream::println!("{name:width$}  {orders:13}  {schedules:>9}  {rate:>9.0}");
+    let milliseconds = explored.time.as_millis().max(1);
+    let rate = schedules as u128 * 1000 / milliseconds;
+    anstream::println!("{name:width$}  {orders:13}  {schedules:>9}  {rate:>9}");
 }
 
 /// Tells what was found, and how to see it again.

@@ -1,0 +1,114 @@
+//! `bench`: how long the model kernel takes for many requests, and for many schedules.
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use interlock_explore::find;
+use ntmodel::explore::{Search, explore};
+
+use crate::cli::On;
+use crate::error::{Error, Exit, Result};
+use crate::status::Status;
+use crate::target::{self, DEADLINE, Device, Kernel, Request};
+
+/// How many requests pend at a time.
+const COUNTS: [u32; 5] = [1_000, 3_000, 10_000, 30_000, 100_000];
+
+/// How much longer a request may take among the most than among the fewest, before that is no linear growth: caches
+/// make a difference, but none such.
+const MOST_GROWTH: f64 = 5.0;
+
+/// The scene by which exploration is measured.
+const SCENE: &str = "queue::cancel_against_completion";
+
+/// Measures, and prints tables.
+pub fn bench() -> Result<Exit> {
+    target::start(&On {
+        kernel: Kernel::Model,
+        ..On::default()
+    })?;
+    anstream::println!("requests  pend      cancel    complete  a request, in microseconds");
+    let mut each = Vec::new();
+    for count in COUNTS {
+        // The best of three: the first time the memory is new.
+        let mut times = [Duration::MAX; 3];
+        for _ in 0..3 {
+            let again = pend_and_end(count)?;
+            times = std::array::from_fn(|part| times[part].min(again[part]));
+        }
+        let micros = |time: Duration, count: u32| time.as_secs_f64() * 1e6 / f64::from(count);
+        let [pend, cancel, complete] = times;
+        anstream::println!(
+            "{count:>8}  {:>8.2}  {:>8.2}  {:>8.2}",
+            micros(pend, count),
+            micros(cancel, count / 2),
+            micros(complete, count / 2)
+        );
+        each.push(micros(pend + cancel + complete, count));
+    }
+    target::stop()?;
+    explored()?;
+    let growth = match each[..] {
+        [first, .., last] => last / first,
+        _ => 1.0,
+    };
+    if growth > MOST_GROWTH {
+        return Err(Error::failed(format!(
+            "a request takes {growth:.1} times as long among the most as among the fewest: that is no linear growth"
+        )));
+    }
+    anstream::println!(
+        "\na request takes {growth:.1} times as long among the most as among the fewest"
+    );
+    Ok(Exit::Passed)
+}
+
+/// Pends so many requests, cancels half of them in random order, completes the others, and tells how long each took.
+fn pend_and_end(count: u32) -> Result<[Duration; 3]> {
+    let device = Device::open()?;
+    let start = Instant::now();
+    let tags = 0..u64::from(count);
+    let mut requests: Vec<Request> = tags.map(|tag| device.pend(tag)).collect::<Result<_>>()?;
+    let pended = start.elapsed();
+
+    Rng::with_seed(1).shuffle(&mut requests);
+    let start = Instant::now();
+    let half = requests.len() / 2;
+    for request in &requests[..half] {
+        request.cancel()?;
+    }
+    let cancelled = start.elapsed();
+
+    let start = Instant::now();
+    device.complete_oldest(u32::MAX)?;
+    let completed = start.elapsed();
+
+    for (index, request) in requests.iter().enumerate() {
+        let expected = if index < half {
+            Status::CANCELLED
+        } else {
+            Status::SUCCESS
+        };
+        let ended = request.wait(DEADLINE)?.map(|end| end.status);
+        if ended != Some(expected) {
+            return Err(Error::failed(format!(
+                "a request ended with {ended:?}, not {expected}"
+            )));
+        }
+    }
+    Ok([pended, cancelled, completed])
+}
+
+/// Tells how many schedules of a scene of two actors are explored in a second.
+fn explored() -> Result<()> {
+    let scene = find(SCENE).ok_or_else(|| Error::failed(format!("there is no {SCENE}")))?;
+    let explored = explore(Search::DepthFirst { most: 50_000 }, scene);
+    let explored = explored.map_err(|found| Error::failed(found.to_string()))?;
+    let rate = f64::from(u32::try_from(explored.schedules).unwrap_or(u32::MAX))
+        / explored.time.as_secs_f64();
+    anstream::println!(
+        "\n{SCENE}: {} schedules, {rate:.0} a second",
+        explored.schedules
+    );
+    Ok(())
+}
