@@ -1,8 +1,8 @@
 //! What a model of the kernel has to see besides the routines that it defines: the inlines of this crate that
 //! other processors can see the effect of.
 //!
-//! In a driver nothing looks, and [`before`] is nothing. On a host a model may [watch](watch), to let another
-//! thread run first, or to find that the operation breaks a rule.
+//! In a driver nobody watches. On a host a model may, to let another thread run first, or to find that the operation
+//! breaks a rule.
 
 /// An inline that is about to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

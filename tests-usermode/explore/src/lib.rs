@@ -59,6 +59,7 @@ const MANY: &[Search] = &[
 pub const SCENES: &[&[Scene]] = &[queue::SCENES, start_io::SCENES, device::SCENES];
 
 /// Every scene that holds, and every fault with its twin, by name.
+#[must_use]
 pub fn find(name: &str) -> Option<Scenario> {
     let scenes = SCENES.iter().copied().flatten();
     let scenes = scenes.map(|scene| (scene.name, scene.run));

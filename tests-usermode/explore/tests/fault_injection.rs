@@ -76,13 +76,15 @@ fn fill(file: &File, queue: u32) -> Step {
     for request in &requests {
         all = all.and(ended(request, &[STATUS_SUCCESS, STATUS_CANCELLED]));
     }
-    while queue == queue::STACK {
-        let pop = file.device_control(ioctl::POP, &[], vec![0; size_of::<Pended>()]);
-        if ended(&pop, &[STATUS_SUCCESS]).is_err() {
-            break;
-        }
+    if queue == queue::STACK {
+        while pop(file).is_ok() {}
     }
     all
+}
+
+fn pop(file: &File) -> Step {
+    let popped = file.device_control(ioctl::POP, &[], vec![0; size_of::<Pended>()]);
+    ended(&popped, &[STATUS_SUCCESS])
 }
 
 fn call(file: &File, routine: Routine) -> Step {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    pool::{ALIGNMENT, Header, RUST_TAG, with_header},
+    pool::{Header, RUST_TAG, with_header},
     thread::{self, Mode},
 };
 
@@ -45,7 +45,7 @@ impl Allocator {
         // SAFETY: the caller says so.
         let block = unsafe { base.add(offset) };
         // SAFETY: the header's place is inside the allocation, before the block, and aligned.
-        unsafe { block.sub(ALIGNMENT).cast::<Header>().write(header) };
+        unsafe { Header::before(block).write(header) };
         block
     }
 }
@@ -81,9 +81,9 @@ unsafe impl GlobalAlloc for Allocator {
             return;
         };
         // SAFETY: every block has its header before it.
-        let header = unsafe { block.sub(ALIGNMENT).cast::<Header>().read() };
+        let header = unsafe { Header::before(block).read() };
         header.give_back(block);
         // SAFETY: the allocation started so far before the block, and had this layout.
-        unsafe { System.dealloc(block.sub(offset), whole) };
+        unsafe { System.dealloc(block.wrapping_sub(offset), whole) };
     }
 }

@@ -69,7 +69,7 @@ impl Call {
     }
 
     /// Calls a routine of the driver's, which runs in this thread.
-    pub(crate) fn into_driver<R>(&self, routine: impl FnOnce() -> R) -> R {
+    pub(crate) fn in_driver<R>(routine: impl FnOnce() -> R) -> R {
         let mode = thread::set_mode(Mode::Driver);
         let result = routine();
         thread::set_mode(mode);

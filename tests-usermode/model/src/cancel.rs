@@ -61,7 +61,7 @@ impl Call {
         record.set_cancel_irql(old_irql);
         let device = record.device();
         // SAFETY: the routine is called as IoCancelIrp calls it.
-        self.into_driver(|| unsafe { routine(device, irp) });
+        Call::in_driver(|| unsafe { routine(device, irp) });
         let lock = (&raw const self.kernel.cancel_lock).addr();
         let held = locked(&self.held).iter().any(|held| held.lock == lock);
         self.require(!held, Rule::CancelSpinLockRelease, || {

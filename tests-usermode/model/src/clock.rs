@@ -20,13 +20,8 @@ use crate::{
 };
 
 /// Units of 100 ns, as the kernel counts time.
-pub(crate) const fn units(time: Duration) -> u64 {
-    let hundreds = time.as_nanos() / 100;
-    if hundreds > u64::MAX as u128 {
-        u64::MAX
-    } else {
-        hundreds as u64
-    }
+pub(crate) fn units(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos() / 100).unwrap_or(u64::MAX)
 }
 
 /// What keeps the time.
@@ -177,7 +172,7 @@ pub(crate) fn start(kernel: &Arc<Kernel>) {
                 let left = match next {
                     Some(due) if due <= now => break due,
                     Some(due) => Duration::from_nanos(100 * (due - now)),
-                    None => Duration::from_secs(3600),
+                    None => Duration::MAX / 4,
                 };
                 let woken = timers.changed.wait_timeout(set, left);
                 (set, _) = woken.unwrap_or_else(PoisonError::into_inner);

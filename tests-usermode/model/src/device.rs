@@ -292,7 +292,9 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
             let after = unsafe { &raw mut (*next).NextDevice };
             if next == device {
                 // SAFETY: as above.
-                unsafe { *link = *after };
+                let rest = unsafe { *after };
+                // SAFETY: the link is the driver object's or a device object's.
+                unsafe { *link = rest };
                 break;
             }
             link = after;

@@ -161,7 +161,7 @@ impl Call {
         };
         self.in_dpc.store(true, Ordering::Relaxed);
         // SAFETY: the routine is called as the kernel calls it: at DISPATCH_LEVEL, with what it was initialised with.
-        self.into_driver(|| unsafe { routine(dpc, context, first, second) });
+        Call::in_driver(|| unsafe { routine(dpc, context, first, second) });
         self.in_dpc.store(false, Ordering::Relaxed);
         self.require_returned("a DPC routine", DISPATCH_LEVEL);
     }

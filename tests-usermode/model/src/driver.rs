@@ -56,10 +56,10 @@ impl Driver {
         let _attached = Attached::to(kernel);
         let call = Call::enter("DriverEntry");
         // SAFETY: every field may be zero.
-        let objects = unsafe { Box::<UnsafeCell<Objects>>::new_zeroed().assume_init() };
+        let objects = unsafe { MaybeUninit::<Objects>::zeroed().assume_init() };
         let this = Self {
             kernel: Arc::clone(kernel),
-            objects,
+            objects: Box::new(UnsafeCell::new(objects)),
             devices: Mutex::default(),
         };
         let driver = this.object();
@@ -81,7 +81,7 @@ impl Driver {
             Buffer: path.as_mut_ptr(),
         };
         // SAFETY: the entry point is called as the I/O manager calls it.
-        let status = call.into_driver(|| unsafe { entry(driver, &raw mut path) });
+        let status = Call::in_driver(|| unsafe { entry(driver, &raw mut path) });
         call.require_returned("DriverEntry", 0);
         if status < 0 {
             call.verify_unload();
@@ -113,7 +113,7 @@ impl Driver {
         let devices = &self.kernel.io.devices;
         let pdo = devices.create(std::ptr::null_mut(), 0, nt::FILE_DEVICE_UNKNOWN, 0);
         // SAFETY: the routine is called as the PnP manager calls it.
-        let status = call.into_driver(|| unsafe { add_device(driver, pdo) });
+        let status = Call::in_driver(|| unsafe { add_device(driver, pdo) });
         call.require_returned("AddDevice", 0);
         // SAFETY: the device object is this function's.
         let object = unsafe { (*pdo).AttachedDevice };
@@ -161,7 +161,7 @@ impl Driver {
             return;
         };
         // SAFETY: the routine is called as the I/O manager calls it.
-        call.into_driver(|| unsafe { unload(driver) });
+        Call::in_driver(|| unsafe { unload(driver) });
         call.require_returned("the Unload routine", 0);
         call.verify_unload();
     }

@@ -329,14 +329,14 @@ fn run<S: Scheduler + 'static>(
     thread::replace_current(None);
     thread::set_mode(Mode::User);
     let time = start.elapsed();
-    let schedules = shared.schedules.load(Ordering::Relaxed);
+    let count = shared.schedules.load(Ordering::Relaxed);
     let kernel = locked(&shared.kernel).take();
     match (outcome, kernel) {
         (Ok(_), _) => {
             let all = shared.out_of_choices.load(Ordering::Relaxed);
-            let complete = all && most.is_some_and(|most| schedules < most);
+            let complete = all && most.is_some_and(|most| count < most);
             Ok(Explored {
-                schedules,
+                schedules: count,
                 complete,
                 time,
             })
@@ -352,7 +352,7 @@ fn run<S: Scheduler + 'static>(
             Err(Box::new(Found {
                 violation,
                 schedule: Schedule(taken),
-                schedules,
+                schedules: count,
                 time,
                 steps: steps.unwrap_or_default(),
             }))

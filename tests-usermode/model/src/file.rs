@@ -122,10 +122,8 @@ impl File {
         device: &Arc<DeviceInner>,
         access: Access,
     ) -> Result<Self, i32> {
-        // SAFETY: every field may be zero.
-        let object =
-            unsafe { Box::<UnsafeCell<MaybeUninit<FILE_OBJECT>>>::new_zeroed().assume_init() };
-        // SAFETY: as above, and nobody else knows it yet.
+        let object = Box::new(UnsafeCell::new(MaybeUninit::<FILE_OBJECT>::zeroed()));
+        // SAFETY: every field may be zero, and nobody else knows it yet.
         let fields = unsafe { &mut *object.get().cast::<FILE_OBJECT>() };
         fields.Type = 5;
         fields.Size = i16::try_from(size_of::<FILE_OBJECT>()).unwrap_or_default();

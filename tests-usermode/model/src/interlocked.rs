@@ -1,4 +1,4 @@
-//! The ExInterlocked routines: one step each, under a lock that serves them alone.
+//! The `ExInterlocked` routines: one step each, under a lock that serves them alone.
 
 use std::{ptr::null_mut, sync::atomic::Ordering::Relaxed};
 
@@ -115,7 +115,7 @@ extern "C" fn ExInterlockedPopEntryList(
     let head = unsafe { call.view::<SingleListEntry, _>(head) };
     call.interlocked(lock, || {
         // SAFETY: all who reach the list do so under this lock.
-        let first = unsafe { call.pop(head) };
+        let first = unsafe { Call::pop(head) };
         first.cast_mut().cast()
     })
 }

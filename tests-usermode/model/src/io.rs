@@ -167,7 +167,7 @@ impl Call {
         };
         let irql = self.irql();
         // SAFETY: the routine is called as the I/O manager calls it.
-        let status = self.into_driver(|| unsafe { routine(device, irp) });
+        let status = Call::in_driver(|| unsafe { routine(device, irp) });
         let now = self.irql();
         let holds = !locked(&self.held).is_empty();
         self.require(now == irql || holds, Rule::IrqlReturn, || {
@@ -274,7 +274,7 @@ impl Call {
                     std::ptr::null_mut()
                 };
                 // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
-                let answer = self.into_driver(|| unsafe { routine(device, irp, context) });
+                let answer = Call::in_driver(|| unsafe { routine(device, irp, context) });
                 if answer == STATUS_MORE_PROCESSING_REQUIRED {
                     return;
                 }

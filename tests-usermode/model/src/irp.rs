@@ -24,6 +24,7 @@ use crate::{
 
 /// How many drivers an IRP goes through at the most: the function driver and the bus driver.
 pub(crate) const STACK_SIZE: usize = 2;
+const STACK_COUNT: i8 = 2;
 
 /// An IRP and its stack locations, as one piece of memory.
 #[repr(C)]
@@ -99,9 +100,9 @@ impl IrpRecord {
             unsafe { Box::from_raw(Box::into_raw(buffer) as *mut UnsafeCell<[u128]>) }
         });
         // SAFETY: every field may be zero.
-        let memory = unsafe { Box::<UnsafeCell<Memory>>::new_zeroed().assume_init() };
+        let memory = unsafe { MaybeUninit::<Memory>::zeroed().assume_init() };
         let record = Arc::new(Self {
-            memory,
+            memory: Box::new(UnsafeCell::new(memory)),
             system_buffer,
             number,
             asked,
@@ -123,8 +124,8 @@ impl IrpRecord {
         let irp = unsafe { &mut *self.raw() };
         irp.Type = 6;
         irp.Size = u16::try_from(size_of::<Memory>()).unwrap_or_default();
-        irp.StackCount = STACK_SIZE as i8;
-        irp.CurrentLocation = STACK_SIZE as i8 + 1;
+        irp.StackCount = STACK_COUNT;
+        irp.CurrentLocation = STACK_COUNT + 1;
         irp.RequestorMode = i8::from(self.file.is_some());
         if let Some(buffer) = &self.system_buffer {
             irp.AssociatedIrp.SystemBuffer = buffer.get().cast();

@@ -23,6 +23,11 @@
 //! A violation stops the thread for good, as a bug check does: nothing unwinds through the driver. What then
 //! becomes of the program, the [`Config`] says.
 
+#![allow(
+    clippy::must_use_candidate,
+    reason = "what is asked of a kernel has its effect, whatever the answer"
+)]
+
 mod allocator;
 mod bug_check;
 mod call;

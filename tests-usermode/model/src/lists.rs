@@ -132,7 +132,7 @@ impl Call {
     ///
     /// # Safety
     /// As for [`Call::link_after`].
-    pub(crate) unsafe fn pop(&self, head: &SingleListEntry) -> *const SingleListEntry {
+    pub(crate) unsafe fn pop(head: &SingleListEntry) -> *const SingleListEntry {
         let first = head.next.get();
         // SAFETY: the entries of a list are alive.
         if let Some(entry) = unsafe { first.as_ref() } {

@@ -1,7 +1,7 @@
 //! The nonpaged pool: what the driver allocates, counted, with the tag that it gives.
 
 use std::{
-    alloc::Layout,
+    alloc::{GlobalAlloc, Layout, System},
     ffi::c_void,
     ptr::null_mut,
     sync::{
@@ -51,6 +51,11 @@ impl Header {
             tag: 0,
             size: 0,
         }
+    }
+
+    /// Where a block's header is: just before it, aligned as it is.
+    pub(crate) const fn before(block: *mut u8) -> *mut Self {
+        block.wrapping_sub(ALIGNMENT).cast::<c_void>().cast()
     }
 
     /// Counts a block into a pool.
@@ -120,15 +125,16 @@ impl Call {
             return null_mut();
         }
         // SAFETY: the layout's size is not zero.
-        let base = unsafe { std::alloc::System.alloc_zeroed(layout) };
+        let base = unsafe { System.alloc_zeroed(layout) };
         if base.is_null() {
             return null_mut();
         }
         let header = Header::of_pool(&self.kernel.pool, tag, length);
+        // SAFETY: the block starts so far inside the allocation.
+        let block = unsafe { base.add(offset) };
         // SAFETY: the header's place is inside the allocation, before the block.
-        unsafe { base.cast::<Header>().write(header) };
-        // SAFETY: as above.
-        unsafe { base.add(offset) }.cast()
+        unsafe { Header::before(block).write(header) };
+        block.cast()
     }
 
     /// Frees a block of the pool.
@@ -145,19 +151,15 @@ impl Call {
             )
         });
         // SAFETY: every block has its header before it.
-        let header = unsafe { block.byte_sub(ALIGNMENT) }.cast::<Header>();
-        // SAFETY: as above.
-        let header = unsafe { header.read() };
+        let header = unsafe { Header::before(block.cast()).read() };
         header.give_back(block.cast());
         let layout = Layout::from_size_align(header.size as usize, ALIGNMENT).ok();
         if let Some((layout, offset)) = layout.and_then(with_header) {
             // SAFETY: the allocation started so far before the block, and had this layout.
-            unsafe { std::alloc::System.dealloc(block.byte_sub(offset).cast(), layout) };
+            unsafe { System.dealloc(block.cast::<u8>().wrapping_sub(offset), layout) };
         }
     }
 }
-
-use std::alloc::GlobalAlloc;
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
@@ -170,9 +172,7 @@ extern "C" fn ExAllocatePool2(_flags: u64, size: usize, tag: u32) -> *mut c_void
 extern "C" fn ExFreePoolWithTag(block: *mut c_void, tag: u32) {
     let call = Call::enter("ExFreePoolWithTag");
     // SAFETY: every block has its header before it.
-    let header = unsafe { block.byte_sub(ALIGNMENT) }.cast::<Header>();
-    // SAFETY: as above.
-    let of = unsafe { (*header).tag };
+    let of = unsafe { (*Header::before(block.cast())).tag };
     call.require(tag == 0 || tag == of, Rule::Pool, || {
         let bug_check = BugCheck::verifier(0x16, [0, block.addr() as u64, 0]);
         (

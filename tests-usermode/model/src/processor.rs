@@ -10,14 +10,9 @@ extern "C" fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32 {
     let call = Call::enter("KeGetCurrentProcessorNumberEx");
     let processor = call.processor();
     if !number.is_null() {
-        // A PROCESSOR_NUMBER: the group, the number in it, and a byte that is reserved.
-        let bytes = u64::from(processor) << 16;
-        // SAFETY: the caller gives NULL or room for a PROCESSOR_NUMBER, which is four bytes.
-        unsafe {
-            number
-                .cast::<[u8; 4]>()
-                .write([0, 0, (bytes >> 16) as u8, 0])
-        };
+        let [in_group, ..] = processor.to_le_bytes();
+        // SAFETY: the caller gives NULL or room for a PROCESSOR_NUMBER: the group, the number in it, a reserved byte.
+        unsafe { number.cast::<[u8; 4]>().write([0, 0, in_group, 0]) };
     }
     processor
 }

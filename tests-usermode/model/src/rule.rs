@@ -29,7 +29,7 @@ rules! {
     CancelSpinLockRelease = "CancelSpinLockRelease",
     /// A spin lock is not acquired twice by one thread, nor left held.
     SpinLock = "SpinLock",
-    /// The AtDpc routines are called at `DISPATCH_LEVEL`.
+    /// The `AtDpc` routines are called at `DISPATCH_LEVEL`.
     SpinLockDpc = "SpinLockDpc",
     /// A spin lock is released by who acquired it, once, to the IRQL that was saved.
     SpinlockRelease = "SpinlockRelease",

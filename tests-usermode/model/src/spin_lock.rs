@@ -37,7 +37,7 @@ pub(crate) enum Kind {
     Plain = 1,
     /// `KeAcquireInStackQueuedSpinLock` and its kin.
     Queued = 2,
-    /// The ExInterlocked routines.
+    /// The `ExInterlocked` routines.
     Interlocked = 3,
     /// `IoAcquireCancelSpinLock`.
     Cancel = 4,
@@ -64,7 +64,7 @@ impl Kind {
 pub(crate) struct Held {
     pub(crate) lock: usize,
     pub(crate) kind: Kind,
-    /// The IRQL to go back to; `None` after an AtDpc acquire.
+    /// The IRQL to go back to; `None` after an `AtDpc` acquire.
     pub(crate) old_irql: Option<u8>,
     /// Where it was acquired, if that is remembered.
     pub(crate) place: Option<String>,
@@ -268,7 +268,7 @@ impl Call {
         });
     }
 
-    /// Acquires a lock that is for the ExInterlocked routines alone: at any IRQL, and for one step.
+    /// Acquires a lock that is for the `ExInterlocked` routines alone: at any IRQL, and for one step.
     pub(crate) fn interlocked<R>(&self, lock: *mut KSPIN_LOCK, step: impl FnOnce() -> R) -> R {
         // SAFETY: the caller of the routine gives a lock.
         let word = unsafe { self.lock_word(lock) };

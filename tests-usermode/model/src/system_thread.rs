@@ -58,7 +58,7 @@ impl Start {
         let call = Call::enter("a system thread");
         let (routine, context) = (self.routine, self.context);
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
-        call.into_driver(|| unsafe { routine(context) });
+        Call::in_driver(|| unsafe { routine(context) });
         call.require_returned("a system thread", 0);
         self.object.end(&self.thread);
     }

@@ -146,12 +146,12 @@ pub(crate) struct Attached {
 impl Attached {
     /// Makes the thread that calls this one of the kernel's, if it is not yet.
     pub(crate) fn to(kernel: &Arc<Kernel>) -> Option<Self> {
-        let of_kernel = |thread: &&Arc<Thread>| Arc::ptr_eq(&thread.kernel, kernel);
-        if CURRENT.with_borrow(|current| current.as_ref().filter(of_kernel).is_some()) {
+        let of_kernel = |thread: &Arc<Thread>| Arc::ptr_eq(&thread.kernel, kernel);
+        if CURRENT.with_borrow(|current| current.as_ref().is_some_and(of_kernel)) {
             return None;
         }
         let thread = HOST.with_borrow_mut(|host| {
-            if host.as_ref().filter(of_kernel).is_none() {
+            if !host.as_ref().is_some_and(of_kernel) {
                 let name = std::thread::current().name().map(str::to_owned);
                 let name = name.unwrap_or_else(|| "thread".into());
                 *host = Some(Thread::new(kernel, name));

@@ -116,7 +116,6 @@ impl Sleepers {
         deadline: Option<Instant>,
         mut ready: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        const LONGEST: Duration = Duration::from_secs(3600);
         let mut guard = locked(&self.host);
         self.sleeping.fetch_add(1, SeqCst);
         let result = loop {
@@ -124,7 +123,7 @@ impl Sleepers {
             if let Some(result) = ready() {
                 break Some(result);
             }
-            let left = deadline.map_or(LONGEST, |deadline| {
+            let left = deadline.map_or(Duration::MAX / 4, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
             });
             if left.is_zero() {

@@ -23,7 +23,7 @@ const SCENE: &str = "queue::cancel_against_completion";
 
 /// Measures, and prints tables.
 pub fn bench() -> Result<Exit> {
-    target::start(&On {
+    target::start(On {
         kernel: Kernel::Model,
         ..On::default()
     })?;

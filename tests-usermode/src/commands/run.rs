@@ -19,7 +19,7 @@ pub fn run(args: &Run) -> Result<Exit> {
             "no scenario has such a name: `harness list` lists them",
         ));
     }
-    target::start(&args.on)?;
+    target::start(args.on)?;
     // Without a device nothing can run, and that is said once, not by each scenario.
     Device::open()?.close();
     let context = Context {

@@ -1,5 +1,13 @@
 //! Handles and requests, of whichever kernel the run is on.
 
+#![cfg_attr(
+    not(windows),
+    expect(
+        clippy::unnecessary_wraps,
+        reason = "what cannot fail on the model can fail on Windows"
+    )
+)]
+
 use std::time::Duration;
 
 use super::kernel::{Kernel, chosen};

@@ -41,7 +41,7 @@ pub fn chosen() -> Kernel {
 }
 
 /// Chooses the kernel; the model is started, and the driver loaded.
-pub fn start(on: &On) -> Result<()> {
+pub fn start(on: On) -> Result<()> {
     // One command is one run, so nobody has chosen before.
     let _ = CHOSEN.set(on.kernel);
     match on.kernel {
