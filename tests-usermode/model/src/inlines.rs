@@ -1,15 +1,15 @@
 //! The inlines of `nt` that a driver runs by itself: seen just before.
 
-use std::ffi::c_void;
+use std::{ffi::c_void, sync::atomic::Ordering};
 
-use nt::model::Inline;
+use nt::{IRP, model::Inline};
 
 use crate::{
     Rule,
     bug_check::BugCheck,
     call::Call,
     irp::IrpRecord,
-    thread::{self, Mode},
+    thread::{self, Mode, Thread},
 };
 
 /// Has every inline seen by the kernel of the thread that runs it.
@@ -49,22 +49,23 @@ fn before(inline: Inline, object: *const c_void) {
 
 /// Once another thread can reach the IRP it may complete it; so it is marked before.
 fn marked_pending(call: &Call, record: &IrpRecord) {
-    let irp = record.raw();
-    let entry = nt::irp::list_entry(irp);
-    let interlocked = call
-        .inserted_last
-        .load(std::sync::atomic::Ordering::Relaxed)
-        == entry;
     if !record.is_linked() && !record.is_on_device_queue() {
         return;
     }
-    let rule = if interlocked {
-        Rule::MarkingInterlockedQueuedIrps
-    } else {
-        Rule::MarkingQueuedIrps
-    };
+    let irp = record.raw();
+    let rule = marked_late(call, irp);
     let what = format!(
         "{record} is marked pending after it was queued: by now another thread may have completed it"
     );
     call.stop(BugCheck::io(0x23d, [irp.addr() as u64, 0, 0]), rule, what)
+}
+
+/// The rule that is broken by marking an IRP after it was queued: which, depends on where.
+pub(crate) fn marked_late(thread: &Thread, irp: *mut IRP) -> Rule {
+    let inserted_last = thread.inserted_last.load(Ordering::Relaxed);
+    if inserted_last == nt::irp::list_entry(irp) {
+        Rule::MarkingInterlockedQueuedIrps
+    } else {
+        Rule::MarkingQueuedIrps
+    }
 }

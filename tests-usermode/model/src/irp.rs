@@ -18,6 +18,7 @@ use crate::{
     call::Call,
     cancel::CancelRoutine,
     file::FileInner,
+    inlines,
     layout::{DeviceIoControl, TailOverlay},
     wait::locked,
 };
@@ -383,7 +384,7 @@ impl Call {
         };
         if let Some(by) = completed_by {
             let rule = if self.routine() == "IoMarkIrpPending" {
-                Rule::MarkingQueuedIrps
+                inlines::marked_late(self, irp)
             } else {
                 Rule::CompletedIrp
             };
