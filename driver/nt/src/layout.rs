@@ -56,6 +56,17 @@ assert_sizes! {
     wdk_sys::KLOCK_QUEUE_HANDLE: size_of::<KLOCK_QUEUE_HANDLE>(),
 }
 
+// A model of the kernel keeps its own there, in the same places.
+#[cfg(feature = "wdk")]
+assert_offsets! {
+    wdk_sys::KDEVICE_QUEUE { Type: 0, Size: 2, DeviceListHead: 8, Lock: 0x18 }
+    wdk_sys::KDEVICE_QUEUE_ENTRY { DeviceListEntry: 0, SortKey: 0x10, Inserted: 0x14 }
+    wdk_sys::KDPC { DeferredRoutine: 0x18, DeferredContext: 0x20, SystemArgument1: 0x28, SystemArgument2: 0x30, DpcData: 0x38 }
+    wdk_sys::KTIMER { Header: 0, DueTime: 0x18, TimerListEntry: 0x20, Dpc: 0x30 }
+    wdk_sys::IO_REMOVE_LOCK { Common: 0 }
+    wdk_sys::IO_REMOVE_LOCK_COMMON_BLOCK { Removed: 0, IoCount: 4, RemoveEvent: 8 }
+}
+
 assert_offsets! {
     LIST_ENTRY { Flink: 0, Blink: 8 }
     UNICODE_STRING { Length: 0, MaximumLength: 2, Buffer: 8 }

@@ -125,7 +125,8 @@ pub(crate) fn callers(most: usize) -> Vec<String> {
             let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) else {
                 return;
             };
-            let ours = file.starts_with(root) || file.is_relative();
+            // The C library's own paths are relative too, and start with a dot.
+            let ours = file.starts_with(root) || (file.is_relative() && !file.starts_with("."));
             let model = file.starts_with(model) && !file.starts_with(&tests);
             if !ours || model || file.starts_with(&inlines) || found.len() == most {
                 return;

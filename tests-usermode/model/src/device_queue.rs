@@ -57,6 +57,7 @@ impl Call {
         key: Option<u32>,
     ) -> u8 {
         self.require_dispatch();
+        self.note_device_queue(entry);
         self.on_queue(queue, |queue| {
             // SAFETY: the caller gives an entry.
             let object = unsafe { self.view::<DeviceQueueEntry, _>(entry) };

@@ -427,7 +427,9 @@ fn hang(kernel: &Arc<Kernel>) -> Violation {
             "every thread waits for another".into(),
         ),
     };
-    let violation = Violation::new(&call, bug_check, rule, what);
+    let mut violation = Violation::new(&call, bug_check, rule, what);
+    // The stack is that of who explores.
+    violation.callers.clear();
     drop(call);
     thread::replace_current(None);
     violation

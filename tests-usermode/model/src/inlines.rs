@@ -39,21 +39,19 @@ fn before(inline: Inline, object: *const c_void) {
     }
     let irp = object.cast_mut().cast();
     let record = call.live_irp(irp);
-    match inline {
-        Inline::MarkIrpPending => marked_pending(&call, &record),
-        Inline::SetCancelRoutine => record.note_routine_set(),
-        Inline::ReadCancel => record.note_cancel_read(),
-        _ => {}
+    if inline == Inline::MarkIrpPending {
+        marked_pending(&call, &record);
     }
 }
 
 /// Once another thread can reach the IRP it may complete it; so it is marked before.
 fn marked_pending(call: &Call, record: &IrpRecord) {
-    if !record.is_linked() && !record.is_on_device_queue() {
-        return;
-    }
     let irp = record.raw();
     let rule = marked_late(call, irp);
+    let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
+    if !interlocked && !record.is_linked() && !record.is_on_device_queue() {
+        return;
+    }
     let what = format!(
         "{record} is marked pending after it was queued: by now another thread may have completed it"
     );

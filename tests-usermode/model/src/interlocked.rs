@@ -92,6 +92,7 @@ extern "C" fn ExInterlockedPushEntryList(
     lock: *mut KSPIN_LOCK,
 ) -> *mut SINGLE_LIST_ENTRY {
     let call = Call::enter_visible("ExInterlockedPushEntryList", head);
+    call.inserted_last.store(entry.cast(), Relaxed);
     let rule = call.kernel.zone_rule(head.addr());
     // SAFETY: the caller gives a list's head.
     let head = unsafe { call.view::<SingleListEntry, _>(head) };

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    ptr::null_mut,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -165,6 +166,8 @@ impl Call {
             self.complete(record);
             return STATUS_INVALID_DEVICE_REQUEST;
         };
+        // What it inserted before may be gone, and its address another IRP's.
+        self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = Call::in_driver(|| unsafe { routine(device, irp) });
@@ -271,7 +274,7 @@ impl Call {
                 let device = if more {
                     record.stack().DeviceObject
                 } else {
-                    std::ptr::null_mut()
+                    null_mut()
                 };
                 // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
                 let answer = Call::in_driver(|| unsafe { routine(device, irp, context) });
@@ -322,7 +325,7 @@ impl Call {
                 (BugCheck::io(6, [status_bits, address, 0]), what)
             },
         );
-        self.require(!record.has_cancel_routine(), Rule::CompleteRequest, || {
+        self.require(!record.has_cancel_routine(), record.routine_rule(), || {
             let what = format!("{record} is completed while its Cancel routine is set");
             (BugCheck::io(7, [0, address, 0]), what)
         });

@@ -56,8 +56,8 @@ pub(crate) struct IrpRecord {
     pub(crate) state: Mutex<State>,
     /// Whether the dispatch routine that it was sent to has returned.
     pub(crate) has_returned: AtomicBool,
-    /// Whether `Irp->Cancel` was looked at after the Cancel routine was set.
-    cancel_read: AtomicBool,
+    /// Whether it was inserted into a device queue.
+    was_on_device_queue: AtomicBool,
 }
 
 /// What becomes of an IRP.
@@ -114,7 +114,7 @@ impl IrpRecord {
                 ..State::default()
             }),
             has_returned: AtomicBool::new(false),
-            cancel_read: AtomicBool::new(false),
+            was_on_device_queue: AtomicBool::new(false),
         });
         record.fill_in();
         record
@@ -289,12 +289,13 @@ impl IrpRecord {
         locked(&self.state).completion.is_some()
     }
 
-    pub(crate) fn note_routine_set(&self) {
-        self.cancel_read.store(false, Ordering::Relaxed);
-    }
-
-    pub(crate) fn note_cancel_read(&self) {
-        self.cancel_read.store(true, Ordering::Relaxed);
+    /// The rule that is broken by completing it with its Cancel routine set.
+    pub(crate) fn routine_rule(&self) -> Rule {
+        if self.was_on_device_queue.load(Ordering::Relaxed) {
+            Rule::StartIoCancel
+        } else {
+            Rule::CompleteRequest
+        }
     }
 
     /// Whether its entry is on a device queue.
@@ -373,6 +374,17 @@ impl Call {
             let bug_check = BugCheck::io(3, [irp.addr() as u64, 0, 0]);
             self.stop(bug_check, Rule::Pointer, format!("{irp:?} is no IRP"))
         })
+    }
+
+    /// Notes that the IRP of an entry, if it is one's, is inserted into a device queue.
+    pub(crate) fn note_device_queue(&self, entry: *mut nt::KDEVICE_QUEUE_ENTRY) {
+        if !self.kernel.config.check_lists {
+            return;
+        }
+        let irp = entry.addr().wrapping_sub(std::mem::offset_of!(IRP, Tail));
+        if let Some(record) = self.kernel.io.find(irp) {
+            record.was_on_device_queue.store(true, Ordering::Relaxed);
+        }
     }
 
     /// What is known of an IRP that the driver may still touch.

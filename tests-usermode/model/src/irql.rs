@@ -42,7 +42,8 @@ impl Call {
             let what = format!("the IRQL is lowered to {new} in a DPC");
             self.stop(bug_check, Rule::IrqlKeRaiseLower, what);
         }
-        if let Some(held) = locked(&self.held).last().map(ToString::to_string) {
+        let held = locked(&self.held).last().map(ToString::to_string);
+        if let Some(held) = held {
             let bug_check = BugCheck::verifier(0x31, [old.into(), new.into(), 0]);
             let what = format!("the IRQL is lowered to {new} while the thread holds {held}");
             self.stop(bug_check, Rule::IrqlKeRaiseLower, what);

@@ -56,8 +56,9 @@ impl Call {
         };
         if self.kernel.config.check_lists {
             // SAFETY: passed on to the caller.
-            let mut entries = unsafe { before.iter() }.take(LOOK);
-            if entries.any(|other| std::ptr::eq(other, entry)) {
+            let entries = unsafe { before.iter() }.take(LOOK);
+            let mut all = std::iter::once(before).chain(entries);
+            if all.any(|other| std::ptr::eq(other, entry)) {
                 self.corrupt(entry, "an entry is inserted that is on the list already");
             }
         }

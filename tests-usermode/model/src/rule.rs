@@ -83,8 +83,6 @@ rules! {
     IrpProcessingComplete = "IrpProcessingComplete",
     /// A queued IRP's Cancel routine is cleared before it is started.
     StartIoCancel = "StartIoCancel",
-    /// A `StartIo` routine does not call itself.
-    StartIoRecursion = "StartIoRecursion",
     /// PnP requests are passed on, and the device is detached and deleted when it is removed.
     PnpRemove = "PnpRemove",
     /// `IRP_MJ_CLEANUP` ends what is queued of its file.

@@ -1,0 +1,533 @@
+//! Each broken rule is found, with the bug check and the parameters that Driver Verifier has for it.
+//!
+//! What breaks the rule is a `DriverEntry` on raw `nt`. The thread that runs it stops there for good, and the test goes on.
+
+use std::{
+    cell::Cell,
+    hint::black_box,
+    mem::MaybeUninit,
+    ptr::null_mut,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nt::{
+    DRIVER_OBJECT, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
+    KSPIN_LOCK, LIST_ENTRY, UNICODE_STRING,
+};
+use ntmodel::{Config, Driver, Kernel, OnViolation, Rule, Violation};
+
+const PASSIVE_LEVEL: u8 = 0;
+const DISPATCH_LEVEL: u8 = 2;
+
+thread_local! {
+    static BODY: Cell<Option<fn()>> = const { Cell::new(None) };
+}
+
+/// A `DriverEntry` that does its one thing and fails.
+unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> i32 {
+    BODY.take().expect("something to do")();
+    nt::STATUS_CANCELLED
+}
+
+/// Runs a body as a driver's code; gives what it was stopped for.
+fn found(body: fn()) -> Violation {
+    let kernel = Kernel::new(Config {
+        on_violation: OnViolation::Halt,
+        locations: true,
+        ..Config::default()
+    });
+    let driver = Arc::clone(&kernel);
+    let running = thread::spawn(move || {
+        BODY.set(Some(body));
+        // SAFETY: the entry point takes nothing from its arguments.
+        let loaded = unsafe { Driver::load(&driver, entry) };
+        assert_eq!(loaded.err(), Some(nt::STATUS_CANCELLED));
+    });
+    let start = Instant::now();
+    loop {
+        if let Some(violation) = kernel.violation() {
+            return violation.clone();
+        }
+        assert!(!running.is_finished(), "no rule was broken");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "nothing was found"
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Checks what a body is stopped for: the rule, the code and its first parameter, the routine, and the line in this file.
+fn stops(body: fn(), rule: Rule, code: u32, first: u64, routine: &str) -> Violation {
+    let violation = found(body);
+    let seen = (
+        violation.rule,
+        violation.code,
+        violation.parameters[0],
+        violation.routine,
+    );
+    assert_eq!(seen, (rule, code, first, routine), "\n{violation}");
+    let caller = violation.callers.first().map_or("", String::as_str);
+    assert!(caller.contains("tests/violations.rs:"), "\n{violation}");
+    violation
+}
+
+fn lock() -> KSPIN_LOCK {
+    let mut lock = 0;
+    // SAFETY: the lock is this function's. A KSPIN_LOCK that nobody holds may be moved.
+    unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
+    lock
+}
+
+fn raise() -> u8 {
+    // SAFETY: the IRQL is at most DISPATCH_LEVEL.
+    unsafe { nt::KeRaiseIrqlToDpcLevel() }
+}
+
+fn lower(irql: u8) {
+    // SAFETY: whether this may be done is what is tested.
+    unsafe { nt::KeLowerIrql(irql) };
+}
+
+fn acquire(lock: &mut KSPIN_LOCK) -> u8 {
+    // SAFETY: whether this may be done is what is tested; so for every call below.
+    unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) }
+}
+
+fn release(lock: &mut KSPIN_LOCK, irql: u8) {
+    // SAFETY: as above.
+    unsafe { nt::KeReleaseSpinLock(lock, irql) };
+}
+
+fn acquire_at_dpc(lock: &mut KSPIN_LOCK) {
+    // SAFETY: as above.
+    unsafe { nt::KeAcquireSpinLockAtDpcLevel(lock) };
+}
+
+fn release_from_dpc(lock: &mut KSPIN_LOCK) {
+    // SAFETY: as above.
+    unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
+}
+
+fn acquire_cancel() -> u8 {
+    let mut irql = 0;
+    // SAFETY: as above.
+    unsafe { nt::IoAcquireCancelSpinLock(&raw mut irql) };
+    irql
+}
+
+#[test]
+fn irql_ke_raise_lower() {
+    let up = || lower(DISPATCH_LEVEL);
+    let violation = stops(up, Rule::IrqlKeRaiseLower, 0xc4, 0x31, "KeLowerIrql");
+    assert_eq!(violation.parameters, [0x31, 0, 2, 0]);
+    let held = || {
+        acquire(&mut lock());
+        lower(PASSIVE_LEVEL);
+    };
+    stops(held, Rule::IrqlKeRaiseLower, 0xc4, 0x31, "KeLowerIrql");
+}
+
+#[test]
+fn irql_ke_release_spin_lock() {
+    let twice = || {
+        let mut lock = lock();
+        let irql = acquire(&mut lock);
+        release(&mut lock, irql);
+        release(&mut lock, irql);
+    };
+    let rule = Rule::IrqlKeReleaseSpinLock;
+    let violation = stops(twice, rule, 0xc4, 0x32, "KeReleaseSpinLock");
+    assert_eq!(violation.parameters[1], 0);
+}
+
+#[test]
+fn irql_return() {
+    let body = || {
+        raise();
+    };
+    let violation = found(body);
+    let seen = (violation.rule, violation.code, violation.parameters);
+    assert_eq!(
+        seen,
+        (Rule::IrqlReturn, 0xc4, [0x2_001d, 2, 0, 0]),
+        "\n{violation}"
+    );
+}
+
+#[test]
+fn spin_lock() {
+    let twice = || {
+        let mut lock = lock();
+        acquire(&mut lock);
+        acquire(&mut lock);
+    };
+    let violation = stops(twice, Rule::SpinLock, 0xc4, 0x1000, "KeAcquireSpinLock");
+    // Who holds what, and since where.
+    let thread = violation.threads.join("\n");
+    assert!(thread.contains("holds the spin lock"), "\n{violation}");
+    assert!(thread.contains("acquired by"), "\n{violation}");
+    let left = found(|| {
+        acquire(&mut lock());
+    });
+    assert_eq!(
+        (left.rule, left.routine),
+        (Rule::SpinLock, "DriverEntry"),
+        "\n{left}"
+    );
+}
+
+#[test]
+fn spin_lock_dpc() {
+    let acquire = || acquire_at_dpc(&mut lock());
+    let routine = "KeAcquireSpinLockAtDpcLevel";
+    stops(acquire, Rule::SpinLockDpc, 0xc4, 0x40, routine);
+    let release = || release_from_dpc(&mut lock());
+    let routine = "KeReleaseSpinLockFromDpcLevel";
+    stops(release, Rule::SpinLockDpc, 0xc4, 0x41, routine);
+}
+
+#[test]
+fn spinlock_release() {
+    let rule = Rule::SpinlockRelease;
+    let never_acquired = || {
+        raise();
+        release(&mut lock(), PASSIVE_LEVEL);
+    };
+    stops(never_acquired, rule, 0xc4, 0x1007, "KeReleaseSpinLock");
+    let wrong_irql = || {
+        let mut lock = lock();
+        acquire(&mut lock);
+        release(&mut lock, 1);
+    };
+    stops(wrong_irql, rule, 0xc4, 0x31, "KeReleaseSpinLock");
+    let wrong_order = || {
+        let (mut outer, mut inner) = (lock(), lock());
+        let irql = acquire(&mut outer);
+        acquire_at_dpc(&mut inner);
+        release(&mut outer, irql);
+    };
+    stops(wrong_order, rule, 0xc4, 0x1003, "KeReleaseSpinLock");
+    let mixed = || {
+        let mut lock = lock();
+        acquire(&mut lock);
+        release_from_dpc(&mut lock);
+    };
+    stops(mixed, rule, 0xc4, 0x1009, "KeReleaseSpinLockFromDpcLevel");
+}
+
+#[test]
+fn lock_order() {
+    let body = || {
+        let (mut a, mut b) = (lock(), lock());
+        let irql = raise();
+        acquire_at_dpc(&mut a);
+        acquire_at_dpc(&mut b);
+        release_from_dpc(&mut b);
+        release_from_dpc(&mut a);
+        acquire_at_dpc(&mut b);
+        acquire_at_dpc(&mut a);
+        release_from_dpc(&mut a);
+        release_from_dpc(&mut b);
+        lower(irql);
+    };
+    let routine = "KeAcquireSpinLockAtDpcLevel";
+    let violation = stops(body, Rule::LockOrder, 0xc4, 0x1001, routine);
+    assert!(
+        violation.what.contains("tests/violations.rs:"),
+        "\n{violation}"
+    );
+}
+
+#[test]
+fn lock_initialisation() {
+    let never = || {
+        acquire(&mut 0);
+    };
+    stops(
+        never,
+        Rule::LockInitialisation,
+        0xc4,
+        0x1002,
+        "KeAcquireSpinLock",
+    );
+    let again = || {
+        let mut lock = lock();
+        acquire(&mut lock);
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
+    };
+    stops(
+        again,
+        Rule::LockInitialisation,
+        0xc4,
+        0x1005,
+        "KeInitializeSpinLock",
+    );
+}
+
+#[test]
+fn queued_spin_lock() {
+    let mixed = || {
+        let mut lock = lock();
+        let irql = acquire(&mut lock);
+        release(&mut lock, irql);
+        let mut handle = KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeAcquireInStackQueuedSpinLock(&raw mut lock, &raw mut handle) };
+    };
+    let routine = "KeAcquireInStackQueuedSpinLock";
+    stops(mixed, Rule::QueuedSpinLock, 0xc4, 0x1008, routine);
+}
+
+#[test]
+fn queued_spin_lock_release() {
+    let twice = || {
+        let mut lock = lock();
+        let mut handle = KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
+        raise();
+        // SAFETY: the lock and the handle are this function's.
+        unsafe { nt::KeAcquireInStackQueuedSpinLockAtDpcLevel(&raw mut lock, &raw mut handle) };
+        for _ in 0..2 {
+            // SAFETY: whether this may be done twice is what is tested.
+            unsafe { nt::KeReleaseInStackQueuedSpinLockFromDpcLevel(&raw mut handle) };
+        }
+    };
+    let routine = "KeReleaseInStackQueuedSpinLockFromDpcLevel";
+    stops(twice, Rule::QueuedSpinLockRelease, 0xc4, 0x1007, routine);
+}
+
+#[test]
+fn cancel_spin_lock() {
+    let twice = || {
+        acquire_cancel();
+        acquire_cancel();
+    };
+    let routine = "IoAcquireCancelSpinLock";
+    stops(twice, Rule::CancelSpinLock, 0xc4, 0x1000, routine);
+    let left = found(|| {
+        acquire_cancel();
+    });
+    assert_eq!(
+        (left.rule, left.routine),
+        (Rule::CancelSpinLock, "DriverEntry"),
+        "\n{left}"
+    );
+}
+
+#[test]
+fn cancel_spin_lock_release() {
+    let wrong_irql = || {
+        acquire_cancel();
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::IoReleaseCancelSpinLock(DISPATCH_LEVEL) };
+    };
+    let (rule, routine) = (Rule::CancelSpinLockRelease, "IoReleaseCancelSpinLock");
+    stops(wrong_irql, rule, 0xc4, 0x31, routine);
+    let twice = || {
+        let irql = acquire_cancel();
+        for _ in 0..2 {
+            // SAFETY: as above.
+            unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        }
+    };
+    stops(twice, rule, 0xc4, 0x32, routine);
+}
+
+#[test]
+fn irql_dispatch() {
+    let body = || {
+        let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
+        let mut entry = KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
+        // SAFETY: the queue is this function's.
+        unsafe { nt::KeInitializeDeviceQueue(&raw mut queue) };
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeInsertDeviceQueue(&raw mut queue, &raw mut entry) };
+    };
+    stops(
+        body,
+        Rule::IrqlDispatch,
+        0xc4,
+        0x2_0003,
+        "KeInsertDeviceQueue",
+    );
+}
+
+#[test]
+fn device_queue_busy() {
+    let body = || {
+        let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
+        // SAFETY: the queue is this function's.
+        unsafe { nt::KeInitializeDeviceQueue(&raw mut queue) };
+        raise();
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeRemoveDeviceQueue(&raw mut queue) };
+    };
+    stops(
+        body,
+        Rule::DeviceQueueBusy,
+        0xc4,
+        0x1007,
+        "KeRemoveDeviceQueue",
+    );
+}
+
+#[test]
+fn irql_ke_apc_lte1() {
+    let body = || {
+        raise();
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeFlushQueuedDpcs() };
+    };
+    stops(
+        body,
+        Rule::IrqlKeApcLte1,
+        0xc4,
+        0x2_000f,
+        "KeFlushQueuedDpcs",
+    );
+}
+
+#[test]
+fn irql_ke_apc_lte2() {
+    let body = || {
+        let mut event = KEVENT { Header: [0; 3] };
+        // SAFETY: the event is this function's.
+        unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
+        raise();
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeWaitForSingleObject((&raw mut event).cast(), 0, 0, 0, null_mut()) };
+    };
+    stops(
+        body,
+        Rule::IrqlKeApcLte2,
+        0xc4,
+        0x3b,
+        "KeWaitForSingleObject",
+    );
+}
+
+#[test]
+fn irql_io_apc_lte() {
+    let body = || {
+        raise();
+        let mut device = null_mut();
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::IoCreateDevice(null_mut(), 0, null_mut(), 0, 0, 0, &raw mut device) };
+    };
+    stops(body, Rule::IrqlIoApcLte, 0xc4, 0x2_0009, "IoCreateDevice");
+}
+
+#[test]
+fn irql_zw_passive() {
+    let body = || {
+        raise();
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::ZwClose(null_mut()) };
+    };
+    stops(body, Rule::IrqlZwPassive, 0xc4, 0x2_001f, "ZwClose");
+}
+
+#[test]
+fn lock_of_an_interlocked_list() {
+    let body = || {
+        let mut lock = lock();
+        let mut sum = 0;
+        // SAFETY: the variable and its lock are this function's.
+        unsafe { nt::ExInterlockedAddUlong(&raw mut sum, 1, &raw mut lock) };
+        acquire(&mut lock);
+    };
+    stops(
+        body,
+        Rule::InterlockedLock,
+        0xc4,
+        0x1008,
+        "KeAcquireSpinLock",
+    );
+}
+
+#[test]
+fn list_entry() {
+    let twice = || {
+        let mut lock = lock();
+        let mut head = LIST_ENTRY {
+            Flink: null_mut(),
+            Blink: null_mut(),
+        };
+        let mut entry = head;
+        // SAFETY: the list is this function's.
+        unsafe { nt::list::InitializeListHead(&raw mut head) };
+        for _ in 0..2 {
+            // SAFETY: whether this may be done twice is what is tested.
+            unsafe {
+                nt::ExInterlockedInsertTailList(&raw mut head, &raw mut entry, &raw mut lock)
+            };
+        }
+    };
+    let routine = "ExInterlockedInsertTailList";
+    stops(twice, Rule::ListEntry, 0x139, 3, routine);
+}
+
+#[test]
+fn dpc() {
+    let body = || {
+        let mut dpc = KDPC { Reserved: [0; 8] };
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()) };
+    };
+    stops(body, Rule::Dpc, 0xc7, 1, "KeInsertQueueDpc");
+}
+
+#[test]
+fn pool() {
+    let leak = found(|| {
+        std::mem::forget(black_box(vec![0_u8; 100]));
+    });
+    let seen = (leak.rule, leak.code, leak.parameters);
+    assert_eq!(seen, (Rule::Pool, 0xc4, [0x62, 0, 0, 1]), "\n{leak}");
+}
+
+#[test]
+fn bug_check() {
+    // SAFETY: the system may be stopped at any time.
+    let body = || unsafe { nt::KeBugCheckEx(0x1234, 1, 2, 3, 4) };
+    let violation = stops(body, Rule::BugCheck, 0x1234, 1, "KeBugCheckEx");
+    assert_eq!(violation.parameters, [1, 2, 3, 4]);
+}
+
+#[test]
+fn pointer() {
+    let body = || {
+        let nowhere = MaybeUninit::<[KSPIN_LOCK; 2]>::zeroed();
+        // SAFETY: the pointer is not followed, since it is not aligned.
+        unsafe { nt::KeAcquireSpinLockRaiseToDpc(nowhere.as_ptr().cast_mut().byte_add(1).cast()) };
+    };
+    let violation = found(body);
+    assert_eq!(
+        (violation.rule, violation.code),
+        (Rule::Pointer, 0x50),
+        "\n{violation}"
+    );
+}
+
+#[test]
+fn what_breaks_no_rule_is_not_stopped() {
+    let kernel = Kernel::new(Config::default());
+    BODY.set(Some(|| {
+        let (mut a, mut b) = (lock(), lock());
+        let irql = acquire(&mut a);
+        acquire_at_dpc(&mut b);
+        release_from_dpc(&mut b);
+        release(&mut a, irql);
+        let irql = acquire_cancel();
+        // SAFETY: the lock is held, and was acquired at this IRQL.
+        unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        drop(vec![0_u8; 100]);
+    }));
+    // SAFETY: the entry point takes nothing from its arguments.
+    let loaded = unsafe { Driver::load(&kernel, entry) };
+    assert_eq!(loaded.err(), Some(nt::STATUS_CANCELLED));
+    assert!(kernel.violation().is_none());
+}
