@@ -35,7 +35,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "queue::completion_against_cleanup",
         summary: "requests of two files are completed while one file is closed: each ends once",
-        searches: MANY,
+        searches: EVERY,
         run: completion_against_cleanup,
     },
     Scene {

@@ -29,7 +29,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "start_io::insertion_against_service",
         summary: "a request comes while the last one ends: it is started, by one of the two",
-        searches: MANY,
+        searches: EVERY,
         run: insertion_against_service,
     },
     Scene {

@@ -16,7 +16,7 @@ use crate::{
     kernel::Kernel,
     layout::Timer,
     thread::{Attached, Thread},
-    wait::{Engine, Wait, locked},
+    wait::{Engine, Wait, away, join, locked},
 };
 
 /// Units of 100 ns, as the kernel counts time.
@@ -29,6 +29,8 @@ pub(crate) struct TimeKeeper {
     /// The time now, if it is virtual.
     now: Option<AtomicU64>,
     timers: Arc<Timers>,
+    /// The thread of an exploration that lets timers expire.
+    exploring: Mutex<Option<shuttle::thread::JoinHandle<()>>>,
 }
 
 /// The timers that are set. Shared with the thread that waits for them in the host's time.
@@ -63,6 +65,7 @@ impl TimeKeeper {
                 changed: Condvar::new(),
                 ends: AtomicBool::new(false),
             }),
+            exploring: Mutex::default(),
         }
     }
 
@@ -131,18 +134,22 @@ impl TimeKeeper {
         !locked(&self.timers.set).is_empty()
     }
 
-    /// The timer that is due next, no later than a time. A virtual clock is put forward to it.
-    fn take_next(&self, until: u64) -> Option<usize> {
+    /// Takes the timer that is due next, no later than a time, and fires it before anybody can ask for it. A virtual clock
+    /// is put forward to it.
+    fn take_next(&self, until: u64, fire: impl FnOnce(usize)) -> bool {
         let mut set = locked(&self.timers.set);
-        let (&(due, number), &timer) = set.first_key_value()?;
+        let Some((&(due, number), &timer)) = set.first_key_value() else {
+            return false;
+        };
         if due > until {
-            return None;
+            return false;
         }
         set.remove(&(due, number));
         if let Some(now) = &self.now {
             now.fetch_max(due, Ordering::Relaxed);
         }
-        Some(timer)
+        fire(timer);
+        true
     }
 
     /// Ends the thread that waits for timers.
@@ -187,24 +194,26 @@ pub(crate) fn start(kernel: &Arc<Kernel>) {
     });
 }
 
-/// Lets the next timer expire, if it is due by then: queues its DPC on a processor, which runs it.
+/// Lets the next timer expire, if it is due by then: queues its DPC on a processor, and runs that. Whoever cancels the
+/// timer finds it set, or finds the DPC queued.
 fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
-    let Some(timer) = kernel.clock.take_next(until) else {
-        return false;
-    };
     let call = Call::enter("a timer expires");
-    // SAFETY: a timer that is set is alive: its memory is the driver's until it is cancelled.
-    let object = unsafe { &*std::ptr::with_exposed_provenance::<Timer>(timer) };
-    object.header.signal.store(1, Ordering::Release);
-    let dpc = object.dpc.get();
-    if !dpc.is_null() {
-        let now = kernel.clock.now();
-        let [low, high] = [now & 0xffff_ffff, now >> 32].map(|half| {
-            std::ptr::without_provenance_mut(usize::try_from(half).unwrap_or_default())
-        });
-        call.queue_dpc(dpc, low, high);
-    }
-    true
+    let old_irql = call.raise_to_dispatch();
+    let expired = kernel.clock.take_next(until, |timer| {
+        // SAFETY: a timer that is set is alive: its memory is the driver's until it is cancelled.
+        let object = unsafe { &*std::ptr::with_exposed_provenance::<Timer>(timer) };
+        object.header.signal.store(1, Ordering::Release);
+        let dpc = object.dpc.get();
+        if !dpc.is_null() {
+            let now = kernel.clock.now();
+            let [low, high] = [now & 0xffff_ffff, now >> 32].map(|half| {
+                std::ptr::without_provenance_mut(usize::try_from(half).unwrap_or_default())
+            });
+            call.queue_dpc(dpc, low, high);
+        }
+    });
+    call.lower_irql(old_irql);
+    expired
 }
 
 /// Lets a time pass by a virtual clock, with whatever expires in it.
@@ -216,15 +225,30 @@ pub(crate) fn advance(kernel: &Arc<Kernel>, time: Duration) {
     }
 }
 
-/// What a thread of an exploration does that lets timers expire, until it is told to end: each expires whenever the
-/// scheduler likes, but in the order in which they are due.
-pub(crate) fn run(kernel: &Arc<Kernel>, ends: &AtomicBool) {
+/// Starts the thread of an exploration that lets timers expire, with the first timer: there is one thread less to run in
+/// turn where there is none.
+pub(crate) fn start_exploring(kernel: &Arc<Kernel>) {
+    let mut thread = locked(&kernel.clock.exploring);
+    if kernel.engine == Engine::Shuttle && thread.is_none() {
+        let kernel = Arc::clone(kernel);
+        *thread = Some(away(|| {
+            shuttle::thread::spawn(move || {
+                let _attached = Attached::as_thread(Thread::new(&kernel, "timers"));
+                let_expire(&kernel);
+            })
+        }));
+    }
+}
+
+/// Lets each timer expire whenever the scheduler likes, but in the order in which they are due, until the kernel is shut down
+/// and none is set.
+fn let_expire(kernel: &Arc<Kernel>) {
     loop {
         let call = Call::enter("a timer expires");
         let clock = &kernel.clock;
         let more = call.wait_for(Wait::Timer(clock.key()), || {
-            let ends = ends.load(Ordering::SeqCst);
-            (clock.any_set() || ends).then_some(!ends || clock.any_set())
+            let ends = clock.timers.ends.load(Ordering::SeqCst);
+            (clock.any_set() || ends).then_some(clock.any_set())
         });
         if !more {
             return;
@@ -235,9 +259,14 @@ pub(crate) fn run(kernel: &Arc<Kernel>, ends: &AtomicBool) {
     }
 }
 
-/// Wakes [`run`] when it is to end.
-pub(crate) fn wake(kernel: &Kernel) {
+/// Ends that thread.
+pub(crate) fn end_exploring(kernel: &Kernel) {
+    kernel.clock.shut_down();
     kernel.sleepers.wake(Wait::Timer(kernel.clock.key()));
+    let thread = locked(&kernel.clock.exploring).take();
+    if let Some(thread) = thread {
+        join(thread);
+    }
 }
 
 impl Kernel {

@@ -189,7 +189,7 @@ impl Call {
         });
     }
 
-    /// Queues a DPC on this thread's processor.
+    /// Puts a DPC on the queue of this thread's processor. The IRQL is `DISPATCH_LEVEL`: it runs when that falls.
     pub(crate) fn queue_dpc(
         &self,
         dpc: *mut KDPC,
@@ -202,9 +202,10 @@ impl Call {
             let bug_check = BugCheck(0xc7, [1, dpc.addr() as u64, 0, 0]);
             (bug_check, format!("the DPC {dpc:?} was not initialised"))
         });
-        let old_irql = self.raise_to_dispatch();
         let processor = self.processor();
         let number = processor as usize + 1;
+        // Under the lock, so that whoever finds that it is queued finds it on the queue too.
+        let mut queue = locked(self.kernel.processors.queue(processor));
         let order = (Ordering::AcqRel, Ordering::Relaxed);
         let queued = object
             .queued_on
@@ -213,10 +214,8 @@ impl Call {
         if queued {
             object.argument1.set(first);
             object.argument2.set(second);
-            let mut queue = locked(self.kernel.processors.queue(processor));
             queue.waiting.push_back(dpc.expose_provenance());
         }
-        self.lower_irql(old_irql);
         queued
     }
 
@@ -270,7 +269,10 @@ extern "C" fn KeInitializeDpc(
 #[unsafe(no_mangle)]
 extern "C" fn KeInsertQueueDpc(dpc: *mut KDPC, first: *mut c_void, second: *mut c_void) -> u8 {
     let call = Call::enter_visible("KeInsertQueueDpc", dpc);
-    u8::from(call.queue_dpc(dpc, first, second))
+    let old_irql = call.raise_to_dispatch();
+    let queued = call.queue_dpc(dpc, first, second);
+    call.lower_irql(old_irql);
+    u8::from(queued)
 }
 
 // SAFETY: see `irql`.

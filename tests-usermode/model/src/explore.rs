@@ -27,7 +27,7 @@ use crate::{
     call::Call,
     clock,
     thread::{self, Attached, Mode, Thread},
-    wait::{Engine, locked},
+    wait::{Engine, away, join, locked},
 };
 
 /// The orders that are tried.
@@ -373,29 +373,9 @@ fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
     let kernel = Kernel::with_engine(config, Engine::Shuttle, steps);
     *locked(&shared.kernel) = Some(Arc::clone(&kernel));
     let _attached = Attached::as_thread(Thread::new(&kernel, "main"));
-    let ends = Arc::<AtomicBool>::default();
-    let timers = {
-        let (kernel, ends) = (Arc::clone(&kernel), Arc::clone(&ends));
-        shuttle::thread::spawn(move || {
-            let _attached = Attached::as_thread(Thread::new(&kernel, "timers"));
-            clock::run(&kernel, &ends);
-        })
-    };
     scenario(&kernel);
-    ends.store(true, Ordering::SeqCst);
-    clock::wake(&kernel);
-    join(timers);
+    clock::end_exploring(&kernel);
     *locked(&shared.kernel) = None;
-}
-
-/// Waits for a thread of an exploration, during which others are the one that runs.
-fn join<T>(handle: shuttle::thread::JoinHandle<T>) -> T {
-    let thread = thread::replace_current(None);
-    let mode = thread::set_mode(Mode::User);
-    let result = handle.join();
-    thread::set_mode(mode);
-    thread::replace_current(thread);
-    result.unwrap_or_else(|_| unreachable!("a thread of an exploration does not end by a panic"))
 }
 
 /// Whether this is how `shuttle` says that no thread can go on. A scenario that panics says something else.
@@ -470,7 +450,7 @@ impl Kernel {
         };
         Actor(match self.engine {
             Engine::Host => Handle::Host(std::thread::spawn(body)),
-            Engine::Shuttle => Handle::Shuttle(shuttle::thread::spawn(body)),
+            Engine::Shuttle => Handle::Shuttle(away(|| shuttle::thread::spawn(body))),
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     call::Call,
     handle::Object,
     thread::{Attached, Thread},
-    wait::{Engine, Wait},
+    wait::{Engine, Wait, away},
 };
 
 /// A thread that the driver made, to wait for.
@@ -93,7 +93,7 @@ extern "C" fn PsCreateSystemThread(
     };
     match call.kernel.engine {
         Engine::Host => drop(std::thread::spawn(|| start.run())),
-        Engine::Shuttle => drop(shuttle::thread::spawn(|| start.run())),
+        Engine::Shuttle => drop(away(|| shuttle::thread::spawn(|| start.run()))),
     }
     // SAFETY: the caller gives room for a handle.
     unsafe { handle.write(call.kernel.handles.open(Object::Thread(object))) };

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use nt::{DISPATCH_LEVEL, KDPC, KTIMER};
 
-use crate::{Rule, bug_check::BugCheck, call::Call, layout::Timer};
+use crate::{Rule, bug_check::BugCheck, call::Call, clock, layout::Timer};
 
 /// `TimerNotificationObject`, of the kernel's object types.
 const TIMER_NOTIFICATION_OBJECT: u8 = 8;
@@ -56,7 +56,9 @@ extern "C" fn KeSetTimer(timer: *mut KTIMER, due: i64, dpc: *mut KDPC) -> u8 {
     object.header.signal.store(0, Ordering::Release);
     object.due.set(due);
     object.dpc.set(dpc);
-    u8::from(clock.set(&call.kernel, timer.expose_provenance(), due))
+    let was_set = clock.set(&call.kernel, timer.expose_provenance(), due);
+    clock::start_exploring(&call.kernel);
+    u8::from(was_set)
 }
 
 // SAFETY: see `irql`.

@@ -262,8 +262,14 @@ impl Thread {
     }
 }
 
+/// Waits for a thread of an exploration.
+pub(crate) fn join<T>(handle: shuttle::thread::JoinHandle<T>) -> T {
+    let result = away(|| handle.join());
+    result.unwrap_or_else(|_| unreachable!("a thread of an exploration does not end by a panic"))
+}
+
 /// Lets other threads run here, and then this one again.
-fn away<R>(switch: impl FnOnce() -> R) -> R {
+pub(crate) fn away<R>(switch: impl FnOnce() -> R) -> R {
     let thread = thread::replace_current(None);
     let mode = thread::set_mode(thread::Mode::User);
     let result = switch();

@@ -500,9 +500,10 @@ fn bug_check() {
 #[test]
 fn pointer() {
     let body = || {
-        let nowhere = MaybeUninit::<[KSPIN_LOCK; 2]>::zeroed();
+        let locks = MaybeUninit::<[KSPIN_LOCK; 2]>::zeroed();
+        let between = locks.as_ptr().cast_mut().wrapping_byte_add(1);
         // SAFETY: the pointer is not followed, since it is not aligned.
-        unsafe { nt::KeAcquireSpinLockRaiseToDpc(nowhere.as_ptr().cast_mut().byte_add(1).cast()) };
+        unsafe { nt::KeAcquireSpinLockRaiseToDpc(between.cast()) };
     };
     let violation = found(body);
     assert_eq!(
