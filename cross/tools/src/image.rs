@@ -1,10 +1,13 @@
 //! A driver image as bytes, and what is read from it.
 
-use std::mem::{offset_of, size_of};
+use std::{
+    mem::{offset_of, size_of},
+    ops::Range,
+};
 
 use object::{
     Bytes, LittleEndian as LE,
-    pe::{self, ImageOptionalHeader64, ImageSectionHeader, SectionFlags},
+    pe::{self, ImageDataDirectory, ImageOptionalHeader64, ImageSectionHeader, SectionFlags},
     read::pe::{Import, PeFile64},
 };
 
@@ -45,6 +48,35 @@ impl<'data> Image<'data> {
     /// back in, the field itself taken as zero, plus the file's length.
     pub fn checksum(&self) -> u32 {
         checksum(self.data, self.checksum_offset())
+    }
+
+    /// The bytes that Authenticode hashes: all but the checksum, where the signature is, and the signature itself,
+    /// which ends the file.
+    pub fn authenticode_bytes(&self) -> Result<[&'data [u8]; 3], String> {
+        let checksum = self.checksum_offset();
+        let directories = self.optional_header_offset() + size_of::<ImageOptionalHeader64>();
+        let entry =
+            directories + pe::IMAGE_DIRECTORY_ENTRY_SECURITY * size_of::<ImageDataDirectory>();
+        let count = self.optional_header().number_of_rva_and_sizes.get(LE) as usize;
+        if count <= pe::IMAGE_DIRECTORY_ENTRY_SECURITY {
+            return Err("has no place for a signature".into());
+        }
+        let mut end = self.data.len();
+        if let Some(signature) = self.file.data_directory(pe::IMAGE_DIRECTORY_ENTRY_SECURITY) {
+            // This one directory is not loaded: its address is an offset in the file.
+            let start = signature.virtual_address.get(LE) as usize;
+            if start.checked_add(signature.size.get(LE) as usize) != Some(end) {
+                return Err("has a signature that is not its end".into());
+            }
+            end = start;
+        }
+        let part =
+            |range: Range<usize>| self.data.get(range).ok_or("is cut off within its headers");
+        Ok([
+            part(0..checksum)?,
+            part(checksum + size_of::<u32>()..entry)?,
+            part(entry + size_of::<ImageDataDirectory>()..end)?,
+        ])
     }
 
     pub fn sections(&self) -> Vec<Section> {

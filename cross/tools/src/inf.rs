@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// The variables of `stampinf` that a WDM driver has no value for.
@@ -84,17 +84,22 @@ fn key(line: &str) -> &str {
     line.split_once('=').map_or("", |(key, _)| key.trim())
 }
 
-/// The date of `SOURCE_DATE_EPOCH`, or today's.
-pub fn date() -> Result<String, String> {
-    let seconds = match env::var("SOURCE_DATE_EPOCH") {
+/// The time since 1970 of `SOURCE_DATE_EPOCH`, or now.
+pub fn now() -> Result<Duration, String> {
+    match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text
             .parse()
-            .map_err(|_| format!("SOURCE_DATE_EPOCH is {text}, no count of seconds"))?,
-        Err(_) => SystemTime::now()
+            .map(Duration::from_secs)
+            .map_err(|_| format!("SOURCE_DATE_EPOCH is {text}, no count of seconds")),
+        Err(_) => Ok(SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-    };
-    Ok(calendar_date(seconds / (24 * 60 * 60)))
+            .unwrap_or_default()),
+    }
+}
+
+/// The date of [`now`].
+pub fn date() -> Result<String, String> {
+    Ok(calendar_date(now()?.as_secs() / (24 * 60 * 60)))
 }
 
 /// The day that comes this many days after the first of January 1970.

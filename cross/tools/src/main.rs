@@ -1,19 +1,29 @@
-//! What a WDK's tools do to a driver after it is linked, for build hosts that have none.
+//! What a WDK's tools do with a driver after it is linked, for build hosts that have none.
 
 #![forbid(unsafe_code)]
 
+mod catalog;
 mod check;
 mod finish;
 mod image;
 mod inf;
+mod inf_file;
+mod inf_rules;
+mod package;
 #[cfg(test)]
 mod sample;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use check::Check;
 use clap::{Parser, Subcommand};
+use package::Package;
 
-/// Finishes and checks a driver's image, and stamps its INF.
+/// Finishes and checks a driver's image, stamps and checks its INF, and makes its catalog.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -48,6 +58,21 @@ enum Command {
         #[arg(long, value_name = "VERSION", default_value = concat!(env!("CARGO_PKG_VERSION"), ".0"))]
         version: String,
     },
+    /// Check a stamped INF by the rules for Windows drivers, one line for each; exit with 1 if any is broken
+    CheckInf {
+        /// The INF
+        file: PathBuf,
+    },
+    /// Write the catalog of a package, not signed yet, beside its INF
+    MakeCatalog {
+        /// The INF, which names the catalog and is in one folder with the files that it names
+        inf: PathBuf,
+    },
+    /// Check that the catalog beside an INF lists the package's files as they are; exit with 1 if not
+    CheckCatalog {
+        /// The INF
+        inf: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -72,11 +97,7 @@ fn run(command: Command) -> Result<bool, String> {
         Command::CheckImage { file } => {
             let data = read(&file)?;
             let image = image::Image::parse(&data).map_err(|error| about(&file, &error))?;
-            let checks = check::all(&image, &check::private_paths());
-            for check in &checks {
-                println!("{check}");
-            }
-            Ok(checks.iter().all(|check| check.outcome.is_ok()))
+            Ok(report(&check::all(&image, &check::private_paths())))
         }
         Command::StampInf {
             input,
@@ -84,8 +105,7 @@ fn run(command: Command) -> Result<bool, String> {
             arch,
             version,
         } => {
-            let text = String::from_utf8(read(&input)?)
-                .map_err(|_| about(&input, "is not UTF-8; save it as plain text"))?;
+            let text = text_of(&input)?;
             let stamp = inf::Stamp {
                 arch: &arch,
                 version: &version,
@@ -95,17 +115,39 @@ fn run(command: Command) -> Result<bool, String> {
             write(&output, stamped.as_bytes())?;
             Ok(true)
         }
+        Command::CheckInf { file } => {
+            let checks = inf_rules::all(&text_of(&file)?).map_err(|error| about(&file, &error))?;
+            Ok(report(&checks))
+        }
+        Command::MakeCatalog { inf } => {
+            let package = Package::open(&inf)?;
+            write(&package.catalog_path()?, &package.catalog()?)?;
+            Ok(true)
+        }
+        Command::CheckCatalog { inf } => Ok(report(&Package::open(&inf)?.check_catalog()?)),
     }
 }
 
-fn about(path: &std::path::Path, error: &str) -> String {
+/// Prints what was checked; `false` if any of it was wrong.
+fn report(checks: &[Check]) -> bool {
+    for check in checks {
+        println!("{check}");
+    }
+    checks.iter().all(|check| check.outcome.is_ok())
+}
+
+fn about(path: &Path, error: &str) -> String {
     format!("{}: {error}", path.display())
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, String> {
+fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| about(path, &error.to_string()))
 }
 
-fn write(path: &PathBuf, data: &[u8]) -> Result<(), String> {
+fn text_of(path: &Path) -> Result<String, String> {
+    String::from_utf8(read(path)?).map_err(|_| about(path, "is not UTF-8; save it as plain text"))
+}
+
+fn write(path: &Path, data: &[u8]) -> Result<(), String> {
     fs::write(path, data).map_err(|error| about(path, &error.to_string()))
 }

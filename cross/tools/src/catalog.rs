@@ -1,0 +1,306 @@
+//! The catalog of a driver package, as `inf2cat /os:10_X64` makes it: what each file's hash is, in a list that is
+//! then signed.
+//!
+//! A catalog is a PKCS #7 message over a certificate trust list (`[MS-CAESO]` describes that one) whose subjects are
+//! files. What the attributes of a file and of the catalog look like is nowhere specified; they are written here as
+//! catalogs from Microsoft's own tools have them, with hashes by SHA-256, and members of the second version.
+
+use std::time::Duration;
+
+use cms::{
+    content_info::{CmsVersion, ContentInfo},
+    signed_data::{EncapsulatedContentInfo, SignedData},
+};
+use der::{
+    Any, Decode, Encode, Sequence,
+    asn1::{BmpString, ObjectIdentifier, OctetString, SetOfVec, UtcTime},
+};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+use x509_cert::{attr::Attribute, ext::Extension, spki::AlgorithmIdentifierOwned, time::Time};
+
+use crate::image::Image;
+
+const SIGNED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.2");
+const SHA_256: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.1");
+// By the names that they have in wintrust.h, wincrypt.h and mscat.h.
+const CTL: ObjectIdentifier = oid("1.3.6.1.4.1.311.10.1");
+const CATALOG_LIST: ObjectIdentifier = oid("1.3.6.1.4.1.311.12.1.1");
+const CATALOG_LIST_MEMBER2: ObjectIdentifier = oid("1.3.6.1.4.1.311.12.1.3");
+const CAT_NAMEVALUE: ObjectIdentifier = oid("1.3.6.1.4.1.311.12.2.1");
+const CAT_MEMBERINFO2: ObjectIdentifier = oid("1.3.6.1.4.1.311.12.2.3");
+const SPC_INDIRECT_DATA: ObjectIdentifier = oid("1.3.6.1.4.1.311.2.1.4");
+const SPC_PE_IMAGE_DATA: ObjectIdentifier = oid("1.3.6.1.4.1.311.2.1.15");
+const SPC_CAB_DATA: ObjectIdentifier = oid("1.3.6.1.4.1.311.2.1.25");
+
+/// Authenticated, and both the name and the value are text.
+const NAME_VALUE_FLAGS: u32 = 0x1001_0001;
+
+/// Windows NT (2), version 10.0.
+const OS_ATTRIBUTE: &str = "2:10.0";
+
+const fn oid(text: &str) -> ObjectIdentifier {
+    ObjectIdentifier::new_unwrap(text)
+}
+
+/// What a catalog says.
+pub struct Catalog {
+    /// The hardware IDs of the devices that the package is for.
+    pub hardware_ids: Vec<String>,
+    /// The version of Windows, as the logo programme names it.
+    pub os: &'static str,
+    pub files: Vec<File>,
+    /// When it was made, since 1970.
+    pub made: Duration,
+}
+
+/// A file of the package: its name and what its bytes hash to.
+pub struct File {
+    pub name: String,
+    subject: Subject,
+    sha1: Vec<u8>,
+    sha256: Vec<u8>,
+}
+
+/// How a file is hashed: what wintrust.h calls a subject type.
+enum Subject {
+    /// As a PE image, so that a signature in it changes nothing.
+    Image,
+    /// As the bytes that it is.
+    Flat,
+}
+
+impl Subject {
+    /// The member information. The first version had the subject's GUID in it, `{C689AAB8-8E78-11D0-8C47-00C04FC295EE}`
+    /// for an image and `{DE351A42-8E59-11D0-8C47-00C04FC295EE}` for a flat file; the second has a choice without
+    /// contents.
+    const fn member_info(&self) -> &'static [u8] {
+        match self {
+            Self::Image => &[0x80, 0],
+            Self::Flat => &[0x82, 0],
+        }
+    }
+
+    /// What the hash is of, by type and value.
+    const fn data(&self) -> (ObjectIdentifier, &'static [u8]) {
+        match self {
+            // The flags of an image with all its resources, and the name of its file, which is left empty.
+            Self::Image => (
+                SPC_PE_IMAGE_DATA,
+                &[0x30, 10, 3, 2, 5, 0xa0, 0xa0, 4, 0xa2, 2, 0x80, 0],
+            ),
+            Self::Flat => (SPC_CAB_DATA, &[0xa2, 2, 0x80, 0]),
+        }
+    }
+}
+
+impl File {
+    /// Hashes a file's bytes; what starts as an image does, is one.
+    pub fn new(name: &str, data: &[u8]) -> Result<Self, String> {
+        let image = data
+            .starts_with(b"MZ")
+            .then(|| Image::parse(data))
+            .transpose()?;
+        let (subject, parts) = match image {
+            Some(image) => (Subject::Image, image.authenticode_bytes()?.to_vec()),
+            None => (Subject::Flat, vec![data]),
+        };
+        let (mut sha1, mut sha256) = (Sha1::new(), Sha256::new());
+        for part in parts {
+            sha1.update(part);
+            sha256.update(part);
+        }
+        Ok(Self {
+            name: name.into(),
+            subject,
+            sha1: sha1.finalize().to_vec(),
+            sha256: sha256.finalize().to_vec(),
+        })
+    }
+
+    /// The hash that a catalog lists the file under.
+    pub fn hash(&self) -> &[u8] {
+        &self.sha256
+    }
+
+    /// The two members that a file has. Windows looks one up by either hash; the other says what the hash is of.
+    fn members(&self) -> der::Result<[TrustedSubject; 2]> {
+        let named = [
+            attribute(CAT_MEMBERINFO2, Any::from_der(self.subject.member_info())?)?,
+            attribute(
+                CAT_NAMEVALUE,
+                Any::encode_from(&NameValue::new("File", &self.name)?)?,
+            )?,
+            attribute(
+                CAT_NAMEVALUE,
+                Any::encode_from(&NameValue::new("OSAttr", OS_ATTRIBUTE)?)?,
+            )?,
+        ];
+        let hashed = attribute(SPC_INDIRECT_DATA, Any::encode_from(&self.indirect_data()?)?)?;
+        Ok([
+            TrustedSubject {
+                identifier: OctetString::new(self.sha1.clone())?,
+                attributes: named.to_vec().try_into()?,
+            },
+            TrustedSubject {
+                identifier: OctetString::new(self.sha256.clone())?,
+                attributes: named
+                    .into_iter()
+                    .chain([hashed])
+                    .collect::<Vec<_>>()
+                    .try_into()?,
+            },
+        ])
+    }
+
+    fn indirect_data(&self) -> der::Result<SpcIndirectData> {
+        let (kind, value) = self.subject.data();
+        Ok(SpcIndirectData {
+            data: SpcAttribute {
+                kind,
+                value: Any::from_der(value)?,
+            },
+            digest: DigestInfo {
+                algorithm: algorithm(SHA_256),
+                digest: OctetString::new(self.sha256.clone())?,
+            },
+        })
+    }
+}
+
+impl Catalog {
+    /// The catalog, not signed yet.
+    pub fn to_der(&self) -> der::Result<Vec<u8>> {
+        let list = self.list()?;
+        let signed_data = SignedData {
+            version: CmsVersion::V1,
+            digest_algorithms: SetOfVec::new(),
+            encap_content_info: EncapsulatedContentInfo {
+                econtent_type: CTL,
+                // Not in an octet string: PKCS #7 has the content itself here, as Microsoft has it still.
+                econtent: Some(Any::encode_from(&list)?),
+            },
+            certificates: None,
+            crls: None,
+            signer_infos: SetOfVec::new().into(),
+        };
+        ContentInfo {
+            content_type: SIGNED_DATA,
+            content: Any::encode_from(&signed_data)?,
+        }
+        .to_der()
+    }
+
+    fn list(&self) -> der::Result<CertificateTrustList> {
+        let mut subjects = Vec::new();
+        for file in &self.files {
+            subjects.extend(file.members()?);
+        }
+        subjects.sort_by(|a, b| a.identifier.as_bytes().cmp(b.identifier.as_bytes()));
+        let mut extensions = vec![extension("OS", self.os)?];
+        for (index, id) in self.hardware_ids.iter().enumerate() {
+            extensions.push(extension(&format!("HWID{}", index + 1), id)?);
+        }
+        Ok(CertificateTrustList {
+            subject_usage: vec![CATALOG_LIST],
+            // Any 16 bytes; these are the same for the same files.
+            list_identifier: OctetString::new(&Sha256::digest(subjects.to_der()?)[..16])?,
+            this_update: Time::UtcTime(UtcTime::from_unix_duration(self.made)?),
+            subject_algorithm: algorithm(CATALOG_LIST_MEMBER2),
+            trusted_subjects: subjects,
+            extensions,
+        })
+    }
+}
+
+/// The hashes that a catalog lists, signed or not.
+pub fn hashes(catalog: &[u8]) -> der::Result<Vec<Vec<u8>>> {
+    let message = ContentInfo::from_der(catalog)?;
+    let signed_data: SignedData = message.content.decode_as()?;
+    let content = signed_data.encap_content_info.econtent;
+    let list: CertificateTrustList = content.unwrap_or_else(Any::null).decode_as()?;
+    let hashes = list.trusted_subjects.into_iter();
+    Ok(hashes
+        .map(|subject| subject.identifier.into_bytes())
+        .collect())
+}
+
+fn attribute(oid: ObjectIdentifier, value: Any) -> der::Result<Attribute> {
+    let values = vec![value].try_into()?;
+    Ok(Attribute { oid, values })
+}
+
+fn extension(name: &str, value: &str) -> der::Result<Extension> {
+    Ok(Extension {
+        extn_id: CAT_NAMEVALUE,
+        critical: false,
+        extn_value: OctetString::new(NameValue::new(name, value)?.to_der()?)?,
+    })
+}
+
+fn algorithm(oid: ObjectIdentifier) -> AlgorithmIdentifierOwned {
+    AlgorithmIdentifierOwned {
+        oid,
+        parameters: Some(Any::null()),
+    }
+}
+
+/// `CertificateTrustList` of `[MS-CAESO]`, without the fields that no catalog has.
+#[derive(Sequence)]
+struct CertificateTrustList {
+    subject_usage: Vec<ObjectIdentifier>,
+    list_identifier: OctetString,
+    this_update: Time,
+    subject_algorithm: AlgorithmIdentifierOwned,
+    trusted_subjects: Vec<TrustedSubject>,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    extensions: Vec<Extension>,
+}
+
+#[derive(Sequence)]
+struct TrustedSubject {
+    identifier: OctetString,
+    attributes: SetOfVec<Attribute>,
+}
+
+/// `CAT_NAMEVALUE`: a text and its name.
+#[derive(Sequence)]
+struct NameValue {
+    name: BmpString,
+    flags: u32,
+    value: OctetString,
+}
+
+impl NameValue {
+    fn new(name: &str, value: &str) -> der::Result<Self> {
+        let text = value.encode_utf16().chain([0]).flat_map(u16::to_le_bytes);
+        Ok(Self {
+            name: BmpString::from_utf8(name)?,
+            flags: NAME_VALUE_FLAGS,
+            value: OctetString::new(text.collect::<Vec<_>>())?,
+        })
+    }
+}
+
+/// `SpcIndirectDataContent` of the Authenticode specification.
+#[derive(Sequence)]
+struct SpcIndirectData {
+    data: SpcAttribute,
+    digest: DigestInfo,
+}
+
+#[derive(Sequence)]
+struct SpcAttribute {
+    kind: ObjectIdentifier,
+    value: Any,
+}
+
+#[derive(Sequence)]
+struct DigestInfo {
+    algorithm: AlgorithmIdentifierOwned,
+    digest: OctetString,
+}
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;

@@ -1,0 +1,278 @@
+//! An INF read: its sections, their lines, and its strings.
+
+/// An INF's sections, in the order of the file.
+pub struct Inf {
+    pub sections: Vec<Section>,
+}
+
+/// A section's name and lines. One that is written in several places is still one.
+pub struct Section {
+    pub name: String,
+    pub lines: Vec<Line>,
+}
+
+/// A line `key = field, field...`, or one of fields alone. Quotes and comments are gone, `%strings%` are not yet
+/// replaced.
+pub struct Line {
+    /// Which line of the file it is, from 1.
+    pub number: usize,
+    pub key: Option<String>,
+    pub fields: Vec<String>,
+}
+
+impl Line {
+    /// A field, or the empty text where the line has none there.
+    pub fn field(&self, index: usize) -> &str {
+        self.fields.get(index).map_or("", String::as_str)
+    }
+
+    /// Whether the line has this key.
+    pub fn is(&self, key: &str) -> bool {
+        self.key
+            .as_ref()
+            .is_some_and(|own| own.eq_ignore_ascii_case(key))
+    }
+}
+
+impl Section {
+    /// The lines with this key.
+    pub fn all(&self, key: &str) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(move |line| line.is(key))
+    }
+
+    /// The first field of the line with this key.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.all(key).next().map(|line| line.field(0))
+    }
+
+    /// Whether this is the section's name.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
+impl Inf {
+    /// Reads an INF's text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut sections: Vec<Section> = Vec::new();
+        // Which section the lines belong to.
+        let mut current = None;
+        let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+        while let Some((index, first)) = lines.next() {
+            let at = |error: &str| format!("line {}: {error}", index + 1);
+            let mut line = without_comment(first).map_err(at)?.to_owned();
+            while line.ends_with('\\') {
+                line.pop();
+                let (_, next) = lines.next().ok_or_else(|| at("goes on after the end"))?;
+                line.push_str(without_comment(next).map_err(at)?);
+            }
+            if line.is_empty() {
+                continue;
+            }
+            if let Some(rest) = line.strip_prefix('[') {
+                let name = rest.strip_suffix(']').ok_or_else(|| at("has no ]"))?.trim();
+                let found = sections.iter().position(|section| section.is(name));
+                current = Some(found.unwrap_or(sections.len()));
+                if found.is_none() {
+                    sections.push(Section {
+                        name: name.into(),
+                        lines: Vec::new(),
+                    });
+                }
+                continue;
+            }
+            let section = current.and_then(|current| sections.get_mut(current));
+            let section = section.ok_or_else(|| at("is before the first section"))?;
+            section.lines.push(read_line(index + 1, &line));
+        }
+        Ok(Self { sections })
+    }
+
+    /// The section with this name.
+    pub fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.is(name))
+    }
+
+    /// A field with its `%strings%` replaced from `[Strings]`. What stands for a folder, as `%13%`, is kept; the
+    /// error is the name of a string that is not there.
+    pub fn expand(&self, field: &str) -> Result<String, String> {
+        let strings = self.section("Strings");
+        let mut expanded = String::new();
+        let mut rest = field;
+        while let Some((before, after)) = rest.split_once('%') {
+            expanded.push_str(before);
+            let (name, after) = after.split_once('%').ok_or("a % without another")?;
+            rest = after;
+            if name.is_empty() {
+                expanded.push('%');
+            } else if name.bytes().all(|byte| byte.is_ascii_digit()) {
+                expanded.extend(["%", name, "%"]);
+            } else {
+                let value = strings.and_then(|strings| strings.value(name));
+                expanded.push_str(value.ok_or_else(|| format!("%{name}%"))?);
+            }
+        }
+        expanded.push_str(rest);
+        Ok(expanded)
+    }
+
+    /// The sections that `[Manufacturer]` names for devices, each as the name without its decoration, and the
+    /// decoration.
+    pub fn models(&self) -> Vec<(String, Option<String>)> {
+        let manufacturers = self.section("Manufacturer");
+        let lines = manufacturers.map_or(&[][..], |section| &section.lines);
+        let mut models = Vec::new();
+        for line in lines {
+            let name = line.field(0).to_owned();
+            let decorations = line.fields.get(1..).unwrap_or_default();
+            if decorations.is_empty() {
+                models.push((name, None));
+            } else {
+                let decorated = decorations
+                    .iter()
+                    .map(|own| (name.clone(), Some(own.clone())));
+                models.extend(decorated);
+            }
+        }
+        models
+    }
+
+    /// The lines of all models sections, each `description = install section, hardware ID...`.
+    pub fn devices(&self) -> Vec<&Line> {
+        let sections = self.models().into_iter().filter_map(|(name, decoration)| {
+            self.section(&decoration.map_or(name.clone(), |own| format!("{name}.{own}")))
+        });
+        sections.flat_map(|section| &section.lines).collect()
+    }
+
+    /// The names of the files in the package, beside the INF itself and its catalog.
+    pub fn source_files(&self) -> Vec<&str> {
+        let of_files = |section: &&Section| {
+            let name = section.name.to_ascii_lowercase();
+            name == "sourcedisksfiles" || name.starts_with("sourcedisksfiles.")
+        };
+        let lines = self
+            .sections
+            .iter()
+            .filter(of_files)
+            .flat_map(|section| &section.lines);
+        lines.filter_map(|line| line.key.as_deref()).collect()
+    }
+}
+
+/// The line without spaces around it and without its comment, which starts at a `;` outside quotes.
+fn without_comment(line: &str) -> Result<&str, &'static str> {
+    let mut quoted = false;
+    let comment = line.find(|letter| {
+        quoted ^= letter == '"';
+        letter == ';' && !quoted
+    });
+    if comment.is_none() && quoted {
+        return Err("has a quote that does not end");
+    }
+    Ok(line[..comment.unwrap_or(line.len())].trim())
+}
+
+/// Takes a line apart at its first `=` and at its commas, as far as they are outside quotes.
+fn read_line(number: usize, line: &str) -> Line {
+    let mut quoted = false;
+    let (mut key, mut fields, mut field) = (None, Vec::new(), String::new());
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            // Two quotes within quotes are one that is meant.
+            '"' if quoted && letters.peek() == Some(&'"') => field.extend(letters.next()),
+            '"' => quoted = !quoted,
+            '=' if !quoted && key.is_none() && fields.is_empty() => {
+                key = Some(field.trim().to_owned());
+                field.clear();
+            }
+            ',' if !quoted => fields.push(std::mem::take(&mut field).trim().to_owned()),
+            _ => field.push(letter),
+        }
+    }
+    fields.push(field.trim().to_owned());
+    Line {
+        number,
+        key,
+        fields,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+; a comment
+[Version]
+Signature = \"$Windows NT$\" ; another
+[Add]
+HKR,,Text,,\"a; b, \"\"c\"\"=d\"
+HKR,\\
+  ,Two
+[version]
+class=System
+[Manufacturer]
+%Maker% = Models, NTamd64, NTarm64
+[Models.NTamd64]
+%Device% = Install, root\\one
+[SourceDisksFiles]
+one.sys = 1
+[Strings]
+Maker = \"The maker\"
+";
+
+    #[test]
+    fn sections_keys_and_fields() {
+        let inf = Inf::parse(TEXT).unwrap();
+        let version = inf.section("VERSION").unwrap();
+        assert_eq!(version.value("signature"), Some("$Windows NT$"));
+        assert_eq!(version.value("Class"), Some("System"));
+        let add = &inf.section("Add").unwrap().lines;
+        assert_eq!(add[0].fields, ["HKR", "", "Text", "", "a; b, \"c\"=d"]);
+        assert_eq!(add[0].key, None);
+        assert_eq!(
+            (add[1].number, &add[1].fields[..]),
+            (6, &["HKR", "", "Two"].map(String::from)[..])
+        );
+    }
+
+    #[test]
+    fn devices_and_files() {
+        let inf = Inf::parse(TEXT).unwrap();
+        let decorations: Vec<_> = inf.models().into_iter().map(|(_, own)| own).collect();
+        assert_eq!(
+            decorations,
+            [Some("NTamd64".into()), Some("NTarm64".into())]
+        );
+        let devices = inf.devices();
+        assert_eq!(devices.len(), 1);
+        assert_eq!(devices[0].fields, ["Install", r"root\one"]);
+        assert_eq!(inf.source_files(), ["one.sys"]);
+    }
+
+    #[test]
+    fn strings_are_replaced() {
+        let inf = Inf::parse(TEXT).unwrap();
+        let expand = |field| inf.expand(field);
+        assert_eq!(expand("by %maker%!").as_deref(), Ok("by The maker!"));
+        assert_eq!(expand(r"%13%\one.sys").as_deref(), Ok(r"%13%\one.sys"));
+        assert_eq!(expand("100 %%").as_deref(), Ok("100 %"));
+        assert_eq!(expand("%Nobody%").unwrap_err(), "%Nobody%");
+        assert!(expand("100 %").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for (text, reason) in [
+            ("Class = System\n", "line 1: is before"),
+            ("\n[Version\n", "line 2: has no ]"),
+            ("[Version]\nClass = \"System\n", "line 2: has a quote"),
+            ("[Version]\nClass = \\\n", "line 2: goes on"),
+        ] {
+            let error = Inf::parse(text).err().unwrap();
+            assert!(error.starts_with(reason), "{error}");
+        }
+    }
+}

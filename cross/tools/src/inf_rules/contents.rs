@@ -1,0 +1,226 @@
+//! The rules for what an INF may do, and for how its sections hang together.
+
+use super::{
+    Finding, at,
+    devices::{extension, installs},
+    none, number,
+};
+use crate::inf_file::{Inf, Line, Section};
+
+const LEGACY_SECTIONS: &[&str] = &["DefaultInstall", "ClassInstall32"];
+
+const LEGACY_EXTENSIONS: &[&str] = &["CoInstallers", "FactDef", "LogConfigOverride"];
+
+pub const LEGACY_DIRECTIVES: &[&str] = &[
+    "BitReg",
+    "DelFiles",
+    "DelProperty",
+    "DelReg",
+    "DelService",
+    "Ini2Reg",
+    "LogConfig",
+    "ProfileItems",
+    "RegisterDlls",
+    "RenFiles",
+    "UnregisterDlls",
+    "UpdateIniFields",
+    "UpdateInis",
+];
+
+/// The sections that Windows looks for beside an install section.
+const EXTENSIONS: &[&str] = &[
+    "Services",
+    "HW",
+    "Interfaces",
+    "Events",
+    "Filters",
+    "Software",
+];
+
+/// The directives that name other sections, and in which fields: from the first to before the last.
+const REFERENCES: &[(&str, usize, usize)] = &[
+    ("CopyFiles", 0, usize::MAX),
+    ("AddReg", 0, usize::MAX),
+    ("AddProperty", 0, usize::MAX),
+    ("AddInterface", 2, 3),
+    ("AddService", 2, 4),
+];
+
+pub fn no_legacy_section(inf: &Inf) -> Finding {
+    let is_legacy = |section: &&Section| {
+        let mut parts = section.name.split('.');
+        let among =
+            |names: &[&str], part: &str| names.iter().any(|own| own.eq_ignore_ascii_case(part));
+        parts
+            .next()
+            .is_some_and(|first| among(LEGACY_SECTIONS, first))
+            || parts.any(|part| among(LEGACY_EXTENSIONS, part))
+    };
+    let found = inf.sections.iter().filter(is_legacy);
+    none(found.map(|section| format!("[{}]", section.name)), "none")
+}
+
+pub fn no_legacy_directive(inf: &Inf) -> Finding {
+    let lines = inf.sections.iter().flat_map(|section| &section.lines);
+    let is_legacy = |line: &&Line| LEGACY_DIRECTIVES.iter().any(|own| line.is(own));
+    none(lines.filter(is_legacy).map(at), "none")
+}
+
+/// The lines of the sections that a directive names.
+fn lines_of<'a>(inf: &'a Inf, directive: &str) -> Vec<&'a Line> {
+    let named = inf
+        .sections
+        .iter()
+        .flat_map(|section| section.all(directive));
+    let named: Vec<_> = named
+        .flat_map(|line| &line.fields)
+        .filter_map(|name| inf.section(name))
+        .collect();
+    named
+        .into_iter()
+        .flat_map(|section| &section.lines)
+        .collect()
+}
+
+/// The values of `AddReg` sections that are `wrong`.
+fn registry(inf: &Inf, wrong: impl Fn(&Line) -> bool) -> Finding {
+    let lines = lines_of(inf, "AddReg");
+    let right = format!("{} values", lines.len());
+    none(lines.into_iter().filter(|line| wrong(line)).map(at), &right)
+}
+
+pub fn registry_is_relative(inf: &Inf) -> Finding {
+    registry(inf, |line| !line.field(0).eq_ignore_ascii_case("HKR"))
+}
+
+pub fn no_co_installer(inf: &Inf) -> Finding {
+    registry(inf, |line| {
+        line.field(2).eq_ignore_ascii_case("CoInstallers32")
+    })
+}
+
+/// No value has `FLG_ADDREG_APPEND`.
+pub fn nothing_appended(inf: &Inf) -> Finding {
+    registry(inf, |line| {
+        number(line.field(3)).is_some_and(|flags| flags & 8 != 0)
+    })
+}
+
+/// The files that are copied: those of the sections that `CopyFiles` names, and those that it names itself with a `@`.
+pub fn copied_files(inf: &Inf) -> Vec<&str> {
+    let directives = inf
+        .sections
+        .iter()
+        .flat_map(|section| section.all("CopyFiles"));
+    let named = directives
+        .flat_map(|line| &line.fields)
+        .filter_map(|name| name.strip_prefix('@'));
+    let listed = lines_of(inf, "CopyFiles")
+        .into_iter()
+        .map(|line| line.field(0));
+    listed.chain(named).collect()
+}
+
+pub fn files_have_a_source(inf: &Inf) -> Finding {
+    let mut wrong = Vec::new();
+    let (sources, disks) = (
+        inf.section("SourceDisksFiles"),
+        inf.section("SourceDisksNames"),
+    );
+    let files = copied_files(inf);
+    for file in &files {
+        match sources.and_then(|sources| sources.value(file)) {
+            None => wrong.push(format!("{file} is not in [SourceDisksFiles]")),
+            Some(disk) if disks.is_none_or(|disks| disks.value(disk).is_none()) => {
+                wrong.push(format!("disk {disk} is not in [SourceDisksNames]"));
+            }
+            Some(_) => {}
+        }
+    }
+    if files.is_empty() {
+        wrong.push("no file is copied".into());
+    }
+    none(wrong, &files.join(", "))
+}
+
+/// `DIRID` 13 is where every file goes, under the name and to the folder that it has in the package.
+pub fn files_run_from_the_driver_store(inf: &Inf) -> Finding {
+    let destinations = inf
+        .section("DestinationDirs")
+        .map_or(&[][..], |section| &section.lines);
+    let is_store = |line: &&Line| line.field(0) == "13" && line.field(1).is_empty();
+    let mut wrong: Vec<_> = destinations
+        .iter()
+        .filter(|line| !is_store(line))
+        .map(at)
+        .collect();
+    if !destinations.iter().any(|line| line.is("DefaultDestDir")) {
+        wrong.push("[DestinationDirs] has no DefaultDestDir".into());
+    }
+    let renamed = |line: &&Line| !line.field(1).is_empty();
+    wrong.extend(
+        lines_of(inf, "CopyFiles")
+            .into_iter()
+            .filter(renamed)
+            .map(at),
+    );
+    let sources = inf
+        .section("SourceDisksFiles")
+        .map_or(&[][..], |section| &section.lines);
+    wrong.extend(sources.iter().filter(renamed).map(at));
+    none(wrong, "13")
+}
+
+pub fn strings(inf: &Inf) -> Finding {
+    let fields = |line: &'_ Line| {
+        line.key
+            .iter()
+            .chain(&line.fields)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let all = inf.sections.iter().filter(|section| !section.is("Strings"));
+    let missing = all.flat_map(|section| section.lines.iter().flat_map(fields));
+    none(
+        missing.filter_map(|field| inf.expand(&field).err()),
+        "all are there",
+    )
+}
+
+/// Each section that is named is there, and each that is there is named by another or known to Windows.
+pub fn sections(inf: &Inf) -> Finding {
+    let mut named: Vec<String> = ["Version", "Strings", "Manufacturer", "DestinationDirs"]
+        .map(String::from)
+        .into();
+    named.extend(["SourceDisksNames", "SourceDisksFiles"].map(String::from));
+    let models = inf.models().into_iter();
+    named.extend(models.map(|(name, own)| own.map_or(name.clone(), |own| format!("{name}.{own}"))));
+    for install in installs(inf) {
+        named.push(install.name.clone());
+        let beside = EXTENSIONS
+            .iter()
+            .filter_map(|name| extension(inf, install, name));
+        named.extend(beside.map(|section| section.name.clone()));
+    }
+    for line in inf.sections.iter().flat_map(|section| &section.lines) {
+        for (_, first, end) in REFERENCES.iter().filter(|reference| line.is(reference.0)) {
+            let fields = line.fields.iter().take(*end).skip(*first);
+            // `CopyFiles = @file` names a file.
+            named.extend(
+                fields
+                    .filter(|name| !name.is_empty() && !name.starts_with('@'))
+                    .cloned(),
+            );
+        }
+    }
+    let missing = named.iter().filter(|name| inf.section(name).is_none());
+    let mut wrong: Vec<_> = missing
+        .map(|name| format!("[{name}] is not there"))
+        .collect();
+    let unused = inf
+        .sections
+        .iter()
+        .filter(|own| !named.iter().any(|name| own.is(name)));
+    wrong.extend(unused.map(|section| format!("[{}] is not used", section.name)));
+    none(wrong, &inf.sections.len().to_string())
+}

@@ -1,0 +1,62 @@
+//! The rules for what `[Version]` says of the package.
+
+use super::{Finding, expect};
+use crate::inf_file::Inf;
+
+/// The setup class of the driver, and what `ClassGuid` Microsoft has given to it.
+const CLASS: (&str, &str) = ("System", "{4d36e97d-e325-11ce-bfc1-08002be10318}");
+
+/// The value of a line in `[Version]`, its strings replaced.
+fn version(inf: &Inf, key: &str) -> Finding {
+    let value = inf
+        .section("Version")
+        .and_then(|section| section.value(key));
+    let value = value.filter(|value| !value.is_empty());
+    inf.expand(value.ok_or_else(|| format!("[Version] has no {key}"))?)
+}
+
+pub fn signature(inf: &Inf) -> Finding {
+    let signature = version(inf, "Signature")?;
+    expect(signature.eq_ignore_ascii_case("$Windows NT$"), &signature)
+}
+
+pub fn provider(inf: &Inf) -> Finding {
+    let provider = version(inf, "Provider")?;
+    expect(!provider.eq_ignore_ascii_case("Microsoft"), &provider)
+}
+
+pub fn class(inf: &Inf) -> Finding {
+    let (class, guid) = (version(inf, "Class")?, version(inf, "ClassGuid")?);
+    let is_own = class.eq_ignore_ascii_case(CLASS.0) && guid.eq_ignore_ascii_case(CLASS.1);
+    expect(is_own, &format!("{class} {guid}"))
+}
+
+/// `month/day/year,w.x.y.z`, each part of the version up to 65535.
+pub fn driver_version(inf: &Inf) -> Finding {
+    let line = inf
+        .section("Version")
+        .and_then(|section| section.all("DriverVer").next());
+    let line = line.ok_or("[Version] has no DriverVer")?;
+    let numbers = |field: usize, separator| {
+        let parts = line.field(field).split(separator);
+        parts
+            .map(|part| part.parse().ok())
+            .collect::<Option<Vec<u16>>>()
+            .unwrap_or_default()
+    };
+    let is_date = matches!(numbers(0, '/')[..], [1..=12, 1..=31, 1970..=9999]);
+    let is_version = numbers(1, '.').len() == 4;
+    expect(is_date && is_version, &line.fields.join(","))
+}
+
+pub fn catalog(inf: &Inf) -> Finding {
+    let catalog = version(inf, "CatalogFile")?;
+    let is_name = catalog.to_ascii_lowercase().ends_with(".cat") && !catalog.contains(['\\', '/']);
+    expect(is_name, &catalog)
+}
+
+/// `PnpLockdown = 1` keeps applications from changing the files.
+pub fn locked_down(inf: &Inf) -> Finding {
+    let value = version(inf, "PnpLockdown")?;
+    expect(value == "1", &value)
+}
