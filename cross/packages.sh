@@ -9,7 +9,8 @@ packages=(
     lld-19 llvm-19 libclang-19-dev   # the driver's linker, llvm-dlltool, bindgen's libclang
     gcc-mingw-w64-x86-64-win32       # the harness' linker
     mingw-w64-x86-64-dev             # the headers
-    wine64 osslsigncode
+    wine64
+    osslsigncode openssl             # signatures and their certificate
 )
 
 missing=()

@@ -36,7 +36,9 @@ const SPC_CAB_DATA: ObjectIdentifier = oid("1.3.6.1.4.1.311.2.1.25");
 /// Authenticated, and both the name and the value are text.
 const NAME_VALUE_FLAGS: u32 = 0x1001_0001;
 
-/// Windows NT (2), version 10.0.
+/// Windows 10 for x64: as the logo programme names it, for the whole catalog, and as the kind of Windows, NT, and its
+/// version, for each file.
+const OS: &str = "_v100_X64";
 const OS_ATTRIBUTE: &str = "2:10.0";
 
 const fn oid(text: &str) -> ObjectIdentifier {
@@ -47,8 +49,6 @@ const fn oid(text: &str) -> ObjectIdentifier {
 pub struct Catalog {
     /// The hardware IDs of the devices that the package is for.
     pub hardware_ids: Vec<String>,
-    /// The version of Windows, as the logo programme names it.
-    pub os: &'static str,
     pub files: Vec<File>,
     /// When it was made, since 1970.
     pub made: Duration,
@@ -123,7 +123,8 @@ impl File {
         &self.sha256
     }
 
-    /// The two members that a file has. Windows looks one up by either hash; the other says what the hash is of.
+    /// The two members that a file has: one by each hash, as Microsoft's tools have it, of which the second alone says
+    /// what the hash is of.
     fn members(&self) -> der::Result<[TrustedSubject; 2]> {
         let named = [
             attribute(CAT_MEMBERINFO2, Any::from_der(self.subject.member_info())?)?,
@@ -197,7 +198,7 @@ impl Catalog {
             subjects.extend(file.members()?);
         }
         subjects.sort_by(|a, b| a.identifier.as_bytes().cmp(b.identifier.as_bytes()));
-        let mut extensions = vec![extension("OS", self.os)?];
+        let mut extensions = vec![extension("OS", OS)?];
         for (index, id) in self.hardware_ids.iter().enumerate() {
             extensions.push(extension(&format!("HWID{}", index + 1), id)?);
         }

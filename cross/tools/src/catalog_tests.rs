@@ -125,7 +125,6 @@ fn catalog() -> Catalog {
     let file = |(name, data)| File::new(name, data).unwrap();
     Catalog {
         hardware_ids: vec![r"root\one".into(), r"root\two".into()],
-        os: "_v100_X64",
         files: [
             ("a.inf", &b"a"[..]),
             ("b.dat", b"b"),

@@ -79,7 +79,6 @@ impl Package {
         }
         let catalog = Catalog {
             hardware_ids,
-            os: "_v100_X64",
             files: self.files()?,
             made: inf::now()?,
         };
