@@ -43,6 +43,18 @@ fn drivers_own_inf_keeps_all() {
     assert_eq!(broken(&inf()), [""; 0]);
 }
 
+/// Whatever is cut off, the rest is looked at: a file with less in it keeps fewer rules, and nothing panics.
+#[test]
+fn cut_off() {
+    let inf = inf();
+    for length in 0..inf.len() {
+        if let Ok(checks) = all(&inf[..length]) {
+            assert_eq!(checks.len(), RULES.len());
+        }
+    }
+    assert!(broken("").len() > RULES.len() / 2);
+}
+
 #[test]
 fn signature() {
     assert_eq!(

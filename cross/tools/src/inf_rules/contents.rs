@@ -46,6 +46,7 @@ const REFERENCES: &[(&str, usize, usize)] = &[
     ("AddService", 2, 4),
 ];
 
+/// Nothing is installed without a device, no setup class is changed, and no code is run.
 pub fn no_legacy_section(inf: &Inf) -> Finding {
     let is_legacy = |section: &&Section| {
         let mut parts = section.name.split('.');
@@ -60,6 +61,7 @@ pub fn no_legacy_section(inf: &Inf) -> Finding {
     none(found.map(|section| format!("[{}]", section.name)), "none")
 }
 
+/// Nothing is deleted, renamed, registered or written to a file.
 pub fn no_legacy_directive(inf: &Inf) -> Finding {
     let lines = inf.sections.iter().flat_map(|section| &section.lines);
     let is_legacy = |line: &&Line| LEGACY_DIRECTIVES.iter().any(|own| line.is(own));
@@ -89,10 +91,12 @@ fn registry(inf: &Inf, wrong: impl Fn(&Line) -> bool) -> Finding {
     none(lines.into_iter().filter(|line| wrong(line)).map(at), &right)
 }
 
+/// Values go to the key of the device, of its interface or of its service, `HKR`, and nowhere else.
 pub fn registry_is_relative(inf: &Inf) -> Finding {
     registry(inf, |line| !line.field(0).eq_ignore_ascii_case("HKR"))
 }
 
+/// No DLL is named to be run when the device is installed.
 pub fn no_co_installer(inf: &Inf) -> Finding {
     registry(inf, |line| {
         line.field(2).eq_ignore_ascii_case("CoInstallers32")
@@ -121,6 +125,7 @@ pub fn copied_files(inf: &Inf) -> Vec<&str> {
     listed.chain(named).collect()
 }
 
+/// Each file that is copied is said to be in the package, on a disk that is named.
 pub fn files_have_a_source(inf: &Inf) -> Finding {
     let mut wrong = Vec::new();
     let (sources, disks) = (
@@ -171,6 +176,7 @@ pub fn files_run_from_the_driver_store(inf: &Inf) -> Finding {
     none(wrong, "13")
 }
 
+/// Each `%string%` is in `[Strings]`.
 pub fn strings(inf: &Inf) -> Finding {
     let fields = |line: &'_ Line| {
         line.key

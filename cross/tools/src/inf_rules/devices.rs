@@ -38,6 +38,7 @@ pub fn models_are_decorated(inf: &Inf) -> Finding {
     none(wrong, &decorations.join(", "))
 }
 
+/// There are devices that the driver is for, each by a hardware ID.
 pub fn devices(inf: &Inf) -> Finding {
     let devices = inf.devices();
     let ids: Vec<_> = devices.iter().map(|line| line.field(1)).collect();
@@ -88,6 +89,7 @@ fn is_function_driver(line: &Line) -> bool {
     number(line.field(1)).is_some_and(|flags| flags & 2 != 0)
 }
 
+/// Each install section gives its device a function driver.
 pub fn service_for_each_device(inf: &Inf) -> Finding {
     let installs = installs(inf);
     let mut wrong = Vec::new();

@@ -15,16 +15,19 @@ fn version(inf: &Inf, key: &str) -> Finding {
     inf.expand(value.ok_or_else(|| format!("[Version] has no {key}"))?)
 }
 
+/// `Signature` is that of an INF for Windows NT.
 pub fn signature(inf: &Inf) -> Finding {
     let signature = version(inf, "Signature")?;
     expect(signature.eq_ignore_ascii_case("$Windows NT$"), &signature)
 }
 
+/// `Provider` is given, and is not Microsoft.
 pub fn provider(inf: &Inf) -> Finding {
     let provider = version(inf, "Provider")?;
     expect(!provider.eq_ignore_ascii_case("Microsoft"), &provider)
 }
 
+/// `Class` and `ClassGuid` are given, and belong together.
 pub fn class(inf: &Inf) -> Finding {
     let (class, guid) = (version(inf, "Class")?, version(inf, "ClassGuid")?);
     let is_own = class.eq_ignore_ascii_case(CLASS.0) && guid.eq_ignore_ascii_case(CLASS.1);
@@ -49,6 +52,7 @@ pub fn driver_version(inf: &Inf) -> Finding {
     expect(is_date && is_version, &line.fields.join(","))
 }
 
+/// `CatalogFile` names a catalog, without which a package has no signature.
 pub fn catalog(inf: &Inf) -> Finding {
     let catalog = version(inf, "CatalogFile")?;
     let is_name = catalog.to_ascii_lowercase().ends_with(".cat") && !catalog.contains(['\\', '/']);
