@@ -16,6 +16,7 @@ Examples:
   harness run --format json           one JSON object a line, for a program to read
   harness stress --seconds 60 --threads 4 --pending 1000
   harness explore queue::             try the cancelable queue's scenes in every order
+  harness doctor                      say what stands in the way, and what mends it
   harness remove --delete-driver      remove the device and its driver package
 
 Exit code: 0 passed, 1 failed, 2 could not run (bad usage, no device, not an administrator).";
@@ -68,6 +69,10 @@ pub enum Command {
     Remove(Remove),
     /// Say whether the device is there, whether it works, and what it has counted
     Status,
+    /// Say what stands between this machine and a working install, and what mends it
+    ///
+    /// It only looks; nothing is changed. What it cannot find out does not count as a problem.
+    Doctor(Doctor),
     /// List the scenarios and what each one proves
     List(List),
     /// Run the scenarios, one after another, and report as `cargo test` does
@@ -107,14 +112,22 @@ pub struct Remove {
     pub delete_driver: bool,
 }
 
-/// How `run` reports.
+/// How `run` and `doctor` report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// As `cargo test` prints it
+    /// For a person to read
     #[default]
     Pretty,
-    /// One JSON object a line, as libtest's JSON format has them
+    /// One JSON object a line, for a program
     Json,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// `list`
@@ -294,6 +307,7 @@ mod tests {
             "harness run --kernel linux",
             "harness run --processors 0",
             "harness run --processors 65",
+            "harness doctor --fix",
             "harness stress --threads 0",
             "harness stress --pending 0",
             "harness install interlock.inf",
@@ -307,7 +321,7 @@ mod tests {
     fn help_names_every_command_but_the_hidden_one() {
         let help = Cli::command().render_help().to_string();
         for command in [
-            "install", "remove", "status", "list", "run", "stress", "explore", "replay",
+            "install", "remove", "status", "doctor", "list", "run", "stress", "explore", "replay",
         ] {
             assert!(
                 help.contains(&format!("\n  {command} ")),

@@ -1,6 +1,7 @@
 //! What the commands do.
 
 mod bench;
+mod doctor;
 mod explore;
 pub mod hold;
 mod run;
@@ -18,6 +19,7 @@ pub fn execute(command: Option<Command>) -> Result<Exit> {
         Command::Install(args) => setup::install(args),
         Command::Remove(args) => setup::remove(args),
         Command::Status => setup::status(),
+        Command::Doctor(args) => doctor::doctor(args),
         Command::List(args) => {
             if args.routines {
                 list_routines();

@@ -4,6 +4,11 @@
 
 mod cli;
 mod commands;
+#[cfg_attr(
+    not(any(windows, test)),
+    expect(dead_code, reason = "without Windows there are no facts")
+)]
+mod doctor;
 mod error;
 mod fuzz;
 mod report;

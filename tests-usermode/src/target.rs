@@ -143,6 +143,36 @@ const fn problem(code: u32) -> &'static str {
     }
 }
 
+/// The state of the driver's service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceState {
+    /// There is no such service.
+    NotInstalled,
+    /// It is stopped.
+    Stopped,
+    /// It is about to run.
+    Starting,
+    /// It is about to stop.
+    Stopping,
+    /// It runs.
+    Running,
+    /// Another state of the service control manager's.
+    Other(u32),
+}
+
+impl fmt::Display for ServiceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInstalled => f.write_str("not installed"),
+            Self::Stopped => f.write_str("stopped"),
+            Self::Starting => f.write_str("starting"),
+            Self::Stopping => f.write_str("stopping"),
+            Self::Running => f.write_str("running"),
+            Self::Other(state) => write!(f, "in state {state}"),
+        }
+    }
+}
+
 /// What came of taking the device away under its users.
 #[derive(Debug)]
 pub enum TakenAway {

@@ -1,10 +1,14 @@
 //! The real device, through Win32 and `SetupAPI`: the only place in the harness with `unsafe` code.
 
+mod certificate;
+mod code_integrity;
 mod device;
 mod devices;
 mod event;
+mod examine;
 mod install;
 mod library;
+mod machine;
 mod privilege;
 mod registry;
 mod request;
@@ -20,6 +24,7 @@ use windows_sys::core::GUID;
 use crate::error::Error;
 
 pub use device::Device;
+pub use examine::examine;
 pub use install::{devnodes, install, remove};
 pub use request::Request;
 pub use service::service_state;

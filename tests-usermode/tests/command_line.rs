@@ -139,3 +139,18 @@ fn stress_on_the_model_loses_nothing() {
     assert_eq!(output.status.code(), Some(0), "{said}{}", stderr(&output));
     assert!(said.contains("ok: none was lost"), "{said}");
 }
+
+#[cfg(not(windows))]
+#[test]
+fn without_windows_there_is_nothing_to_diagnose() {
+    for arguments in [&["doctor"][..], &["doctor", "--format", "json"]] {
+        let output = harness(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let said = stderr(&output);
+        assert!(
+            said.contains("nothing to diagnose"),
+            "{arguments:?}: {said}"
+        );
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+}

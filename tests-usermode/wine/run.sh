@@ -167,6 +167,7 @@ round() {
     lines=$(wc -l < "$driver_log")
     harness 120 install || return
     harness 60 status || status=$?
+    harness 60 doctor || status=$?
     harness "$@" || status=$?
     harness 120 remove || status=1
     unload

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Devnode, Installed, Removed};
+use super::{Devnode, Installed, Removed, ServiceState};
 use crate::error::{Error, Result};
 
 /// Says where the device is to be found.
@@ -29,6 +29,6 @@ pub fn devnodes() -> Result<Vec<Devnode>> {
 }
 
 /// Tells the state of the driver's service.
-pub fn service_state() -> Result<String> {
+pub fn service_state() -> Result<ServiceState> {
     Err(no_device())
 }

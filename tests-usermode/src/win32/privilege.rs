@@ -21,7 +21,8 @@ pub fn require_administrator() -> Result<()> {
     ))
 }
 
-fn is_elevated() -> Result<bool> {
+/// Whether the process runs elevated, as an administrator.
+pub fn is_elevated() -> Result<bool> {
     // SAFETY: the function takes nothing and gives a pseudo handle, which is not closed.
     let process = unsafe { GetCurrentProcess() };
     let mut token = ptr::null_mut();

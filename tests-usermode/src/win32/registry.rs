@@ -1,11 +1,15 @@
 //! Registry keys.
 
+use std::io;
 use std::ptr;
 
-use windows_sys::Win32::Foundation::ERROR_SUCCESS;
-use windows_sys::Win32::System::Registry::{HKEY, RegCloseKey, RegQueryValueExW};
+use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_SUCCESS};
+use windows_sys::Win32::System::Registry::{
+    HKEY, HKEY_LOCAL_MACHINE, RRF_RT_REG_DWORD, RegCloseKey, RegGetValueW, RegQueryValueExW,
+};
 
-use super::{from_wide, wide};
+use super::{from_wide, size, wide};
+use crate::error::{Error, Result};
 
 /// How many UTF-16 units a value that is read here may have.
 const LENGTH: u32 = 512;
@@ -49,5 +53,32 @@ impl Key {
         };
         let value = (read == ERROR_SUCCESS).then(|| from_wide(&value));
         value.filter(|value| !value.is_empty())
+    }
+}
+
+/// A number in a key below `HKEY_LOCAL_MACHINE`; `None` if the key or the value is not there.
+pub fn machine_number(key: &str, name: &str) -> Result<Option<u32>> {
+    let (key_wide, name_wide) = (wide(key), wide(name));
+    let (mut value, mut length) = (0_u32, size::<u32>());
+    // SAFETY: the key is predefined and both names end with a NUL; the value may be written to as far
+    // as `length` says, which may be written to as well; the value's type is not asked for.
+    let read = unsafe {
+        RegGetValueW(
+            HKEY_LOCAL_MACHINE,
+            key_wide.as_ptr(),
+            name_wide.as_ptr(),
+            RRF_RT_REG_DWORD,
+            ptr::null_mut(),
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    match read {
+        ERROR_SUCCESS => Ok(Some(value)),
+        ERROR_FILE_NOT_FOUND => Ok(None),
+        other => Err(Error::failed(format!(
+            "HKLM\\{key}, {name}: {}",
+            io::Error::from_raw_os_error(other.cast_signed())
+        ))),
     }
 }

@@ -12,6 +12,7 @@ use windows_sys::Win32::System::Services::{
 
 use super::{last_error, succeeded, wide};
 use crate::error::{Error, Result};
+use crate::target::ServiceState;
 
 /// A handle of the service control manager's.
 struct Handle(SC_HANDLE);
@@ -24,7 +25,7 @@ impl Drop for Handle {
 }
 
 /// Tells the state of the driver's service.
-pub fn service_state() -> Result<String> {
+pub fn service_state() -> Result<ServiceState> {
     // SAFETY: no names mean this machine and its active database.
     let manager = unsafe { OpenSCManagerW(ptr::null(), ptr::null(), SC_MANAGER_CONNECT) };
     if manager.is_null() {
@@ -37,7 +38,7 @@ pub fn service_state() -> Result<String> {
     if service.is_null() {
         let error = io::Error::last_os_error();
         if error.raw_os_error() == Some(ERROR_SERVICE_DOES_NOT_EXIST.cast_signed()) {
-            return Ok("not installed".into());
+            return Ok(ServiceState::NotInstalled);
         }
         return Err(Error::failed(format!("OpenService: {error}")));
     }
@@ -47,10 +48,10 @@ pub fn service_state() -> Result<String> {
     let told = unsafe { QueryServiceStatus(service.0, &raw mut status) };
     succeeded(told, "QueryServiceStatus")?;
     Ok(match status.dwCurrentState {
-        SERVICE_RUNNING => "running".into(),
-        SERVICE_STOPPED => "stopped".into(),
-        SERVICE_START_PENDING => "starting".into(),
-        SERVICE_STOP_PENDING => "stopping".into(),
-        other => format!("in state {other}"),
+        SERVICE_RUNNING => ServiceState::Running,
+        SERVICE_STOPPED => ServiceState::Stopped,
+        SERVICE_START_PENDING => ServiceState::Starting,
+        SERVICE_STOP_PENDING => ServiceState::Stopping,
+        other => ServiceState::Other(other),
     })
 }

@@ -1,0 +1,345 @@
+//! One fact changed at a time: the checks that it bears on must see it, and no other may.
+
+use super::*;
+use crate::target::Condition;
+
+/// A machine that is ready for the driver and does not have it yet.
+fn ready() -> Facts {
+    Facts {
+        administrator: Ok(true),
+        system: Ok(System::Windows {
+            major: 10,
+            minor: 0,
+            build: 26100,
+        }),
+        machine: Ok(Machine::X64),
+        harness: Machine::X64,
+        driver: Ok(Machine::X64),
+        catalog: Ok(true),
+        code_integrity: Ok(options(true, false)),
+        secure_boot: Ok(Some(false)),
+        memory_integrity_set: Ok(None),
+        in_root: Ok(true),
+        in_trusted_publisher: Ok(true),
+        devnodes: Ok(Vec::new()),
+        service: Ok(ServiceState::NotInstalled),
+    }
+}
+
+/// The machine with the driver installed and its device in a condition.
+fn installed(condition: Condition) -> Facts {
+    Facts {
+        devnodes: Ok(vec![Devnode {
+            instance: r"ROOT\SYSTEM\0001".into(),
+            condition,
+            inf: None,
+        }]),
+        service: Ok(ServiceState::Running),
+        ..ready()
+    }
+}
+
+fn options(test_signing: bool, memory_integrity: bool) -> CodeIntegrity {
+    CodeIntegrity {
+        enabled: true,
+        test_signing,
+        memory_integrity,
+    }
+}
+
+/// The checks that find a problem, each with its remedy.
+fn problems(facts: &Facts) -> Vec<(&'static str, String)> {
+    let findings = diagnose(facts).into_iter();
+    let problem = |finding: Finding| match finding.answer {
+        Answer::Problem { remedy, .. } => Some((finding.check, remedy)),
+        _ => None,
+    };
+    findings.filter_map(problem).collect()
+}
+
+/// The checks that find a problem.
+fn names(facts: &Facts) -> Vec<&'static str> {
+    problems(facts).into_iter().map(|(name, _)| name).collect()
+}
+
+/// The remedy of the only problem that there is.
+fn remedy(facts: &Facts) -> String {
+    let [(_, remedy)] = problems(facts).try_into().unwrap();
+    remedy
+}
+
+/// What a check answers.
+fn answer(facts: &Facts, check: &str) -> Answer {
+    let mut findings = diagnose(facts).into_iter();
+    let finding = findings.find(|finding| finding.check == check);
+    finding.unwrap().answer
+}
+
+fn is_fine(answer: &Answer) -> bool {
+    matches!(answer, Answer::Fine(_))
+}
+
+#[test]
+fn on_a_ready_machine_everything_is_fine() {
+    for facts in [ready(), installed(Condition::Started)] {
+        for finding in diagnose(&facts) {
+            assert!(is_fine(&finding.answer), "{finding:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_known_cannot_be_told_and_is_no_problem() {
+    fn unknown<T>() -> Result<T> {
+        Err(Error::failed("the reason"))
+    }
+    let facts = Facts {
+        administrator: unknown(),
+        system: unknown(),
+        machine: unknown(),
+        harness: Machine::X64,
+        driver: unknown(),
+        catalog: unknown(),
+        code_integrity: unknown(),
+        secure_boot: unknown(),
+        memory_integrity_set: unknown(),
+        in_root: unknown(),
+        in_trusted_publisher: unknown(),
+        devnodes: unknown(),
+        service: unknown(),
+    };
+    for finding in diagnose(&facts) {
+        let expected = Answer::CannotTell("the reason".into());
+        assert_eq!(finding.answer, expected, "{}", finding.check);
+    }
+}
+
+#[test]
+fn windows_must_have_what_the_driver_imports() {
+    for (build, expected) in [(19041, &[][..]), (19040, &["system"])] {
+        let system = System::Windows {
+            major: 10,
+            minor: 0,
+            build,
+        };
+        let facts = Facts {
+            system: Ok(system),
+            ..ready()
+        };
+        assert_eq!(names(&facts), expected, "{build}");
+    }
+    let system = System::Windows {
+        major: 6,
+        minor: 3,
+        build: 99999,
+    };
+    let facts = Facts {
+        system: Ok(system),
+        ..ready()
+    };
+    assert_eq!(names(&facts), ["system"]);
+}
+
+#[test]
+fn only_an_administrator_installs() {
+    let facts = Facts {
+        administrator: Ok(false),
+        ..ready()
+    };
+    assert_eq!(names(&facts), ["administrator"]);
+}
+
+#[test]
+fn harness_and_driver_must_be_of_the_machines_architecture() {
+    let on_arm64 = Facts {
+        machine: Ok(Machine::ARM64),
+        ..ready()
+    };
+    assert_eq!(names(&on_arm64), ["harness", "driver"]);
+    let only_the_driver = Facts {
+        driver: Ok(Machine::ARM64),
+        ..ready()
+    };
+    assert_eq!(names(&only_the_driver), ["driver"]);
+    assert_eq!(remedy(&only_the_driver), "cargo make build");
+    let only_the_harness = Facts {
+        driver: Ok(Machine::ARM64),
+        ..on_arm64
+    };
+    assert_eq!(names(&only_the_harness), ["harness"]);
+    assert_eq!(remedy(&only_the_harness), "cargo make build --arch arm64");
+}
+
+#[test]
+fn a_package_without_a_catalog_is_not_signed() {
+    let facts = Facts {
+        catalog: Ok(false),
+        ..ready()
+    };
+    assert_eq!(names(&facts), ["catalog"]);
+}
+
+#[test]
+fn test_signing_must_be_on() {
+    let facts = Facts {
+        code_integrity: Ok(options(false, false)),
+        ..ready()
+    };
+    assert_eq!(names(&facts), ["test signing"]);
+    assert!(remedy(&facts).starts_with("bcdedit /set testsigning on"));
+}
+
+#[test]
+fn test_signing_is_not_needed_where_nothing_is_checked_or_the_driver_runs() {
+    let unchecked = Facts {
+        code_integrity: Ok(CodeIntegrity {
+            enabled: false,
+            test_signing: false,
+            memory_integrity: false,
+        }),
+        ..ready()
+    };
+    let running = Facts {
+        code_integrity: Ok(options(false, false)),
+        ..installed(Condition::Started)
+    };
+    for facts in [unchecked, running] {
+        assert_eq!(names(&facts), [""; 0]);
+        let facts = Facts {
+            secure_boot: Ok(Some(true)),
+            ..facts
+        };
+        assert_eq!(names(&facts), [""; 0]);
+    }
+}
+
+#[test]
+fn secure_boot_stands_before_test_signing() {
+    let facts = Facts {
+        secure_boot: Ok(Some(true)),
+        code_integrity: Ok(options(false, false)),
+        ..ready()
+    };
+    assert_eq!(names(&facts), ["Secure Boot", "test signing"]);
+    assert!(problems(&facts)[0].1.contains("-EnableSecureBoot Off"));
+    let without = Facts {
+        secure_boot: Ok(None),
+        ..facts
+    };
+    assert_eq!(names(&without), ["test signing"]);
+}
+
+#[test]
+fn memory_integrity_is_a_problem_once_the_driver_was_not_loaded() {
+    let on = |facts| Facts {
+        code_integrity: Ok(options(true, true)),
+        memory_integrity_set: Ok(Some(true)),
+        ..facts
+    };
+    let check = "memory integrity";
+    assert!(is_fine(&answer(&on(installed(Condition::Started)), check)));
+    let untried = answer(&on(ready()), check);
+    assert!(matches!(untried, Answer::CannotTell(_)), "{untried:?}");
+    for code in [31, 37, 39, 48, 52] {
+        let facts = on(installed(Condition::Problem(code)));
+        assert_eq!(names(&facts), [check, "device"], "{code}");
+        assert!(
+            problems(&facts)[0]
+                .1
+                .contains("HypervisorEnforcedCodeIntegrity")
+        );
+    }
+    // A disabled device says nothing about its driver.
+    assert_eq!(names(&on(installed(Condition::Problem(22)))), ["device"]);
+}
+
+#[test]
+fn memory_integrity_that_was_turned_off_takes_a_restart() {
+    let facts = Facts {
+        code_integrity: Ok(options(true, true)),
+        memory_integrity_set: Ok(Some(false)),
+        ..ready()
+    };
+    assert_eq!(names(&facts), ["memory integrity"]);
+    assert_eq!(remedy(&facts), "shutdown /r /t 0");
+}
+
+#[test]
+fn the_certificate_must_be_in_both_stores() {
+    for (in_root, in_trusted_publisher, store) in
+        [(false, true, "Root"), (true, false, "TrustedPublisher")]
+    {
+        let facts = Facts {
+            in_root: Ok(in_root),
+            in_trusted_publisher: Ok(in_trusted_publisher),
+            ..ready()
+        };
+        assert_eq!(names(&facts), [store]);
+        assert_eq!(
+            remedy(&facts),
+            format!("certutil -addstore {store} interlock.cer")
+        );
+    }
+}
+
+#[test]
+fn each_condition_of_the_device_has_its_remedy() {
+    let id = r#""ROOT\SYSTEM\0001""#;
+    for (condition, expected) in [
+        (
+            Condition::Problem(10),
+            format!("pnputil /restart-device {id}"),
+        ),
+        (Condition::Problem(14), "shutdown /r /t 0".into()),
+        (
+            Condition::Problem(22),
+            format!("pnputil /enable-device {id}"),
+        ),
+        (Condition::Problem(28), "harness install".into()),
+        (Condition::Stopped, format!("pnputil /restart-device {id}")),
+        (
+            Condition::Absent,
+            "harness remove, then harness install".into(),
+        ),
+    ] {
+        let facts = installed(condition);
+        assert_eq!(names(&facts), ["device"], "{condition}");
+        assert_eq!(remedy(&facts), expected, "{condition}");
+    }
+    for (code, expected) in [(32, "sc config"), (48, "wevtutil"), (52, "wevtutil")] {
+        let remedy = remedy(&installed(Condition::Problem(code)));
+        assert!(remedy.starts_with(expected), "{code}: {remedy}");
+    }
+}
+
+#[test]
+fn there_is_one_device() {
+    let mut facts = installed(Condition::Started);
+    let mut devnodes = facts.devnodes.clone().unwrap();
+    devnodes.extend(devnodes.clone());
+    facts.devnodes = Ok(devnodes);
+    assert_eq!(names(&facts), ["device"]);
+}
+
+#[test]
+fn a_device_without_a_service_is_installed_again() {
+    let facts = Facts {
+        service: Ok(ServiceState::NotInstalled),
+        ..installed(Condition::Unknown)
+    };
+    assert_eq!(names(&facts), ["service"]);
+}
+
+#[test]
+fn wine_asks_for_no_signature() {
+    let facts = Facts {
+        system: Ok(System::Wine("8.0".into())),
+        catalog: Ok(false),
+        code_integrity: Ok(options(false, false)),
+        secure_boot: Ok(None),
+        in_root: Ok(false),
+        in_trusted_publisher: Ok(false),
+        ..installed(Condition::Unknown)
+    };
+    assert_eq!(names(&facts), [""; 0]);
+}

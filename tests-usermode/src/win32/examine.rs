@@ -1,0 +1,70 @@
+//! Gathers what `doctor` wants to know of the machine.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::certificate::is_in_store;
+use super::code_integrity::code_integrity;
+use super::install::devnodes;
+use super::machine::{native_machine, system};
+use super::privilege::is_elevated;
+use super::registry::machine_number;
+use super::service::service_state;
+use crate::doctor::image::machine_of;
+use crate::doctor::{Facts, Machine};
+use crate::error::{Error, Result};
+
+/// Where Windows tells whether Secure Boot was on when it started.
+const SECURE_BOOT: &str = r"SYSTEM\CurrentControlSet\Control\SecureBoot\State";
+
+/// Where memory integrity is turned on and off.
+const MEMORY_INTEGRITY: &str =
+    r"SYSTEM\CurrentControlSet\Control\DeviceGuard\Scenarios\HypervisorEnforcedCodeIntegrity";
+
+/// What this program was built for.
+const OF_THIS_PROGRAM: Machine = if cfg!(target_arch = "aarch64") {
+    Machine::ARM64
+} else {
+    Machine::X64
+};
+
+/// Looks at everything. What cannot be found out is an error among the facts.
+pub fn examine() -> Facts {
+    let is_on = |number: Option<u32>| number.map(|number| number != 0);
+    Facts {
+        administrator: is_elevated(),
+        system: system(),
+        machine: native_machine(),
+        harness: OF_THIS_PROGRAM,
+        driver: driver(),
+        catalog: beside_this_program("interlock.cat").map(|catalog| catalog.is_file()),
+        code_integrity: code_integrity(),
+        secure_boot: machine_number(SECURE_BOOT, "UEFISecureBootEnabled").map(is_on),
+        memory_integrity_set: machine_number(MEMORY_INTEGRITY, "Enabled").map(is_on),
+        in_root: certificate_is_in("Root"),
+        in_trusted_publisher: certificate_is_in("TrustedPublisher"),
+        devnodes: devnodes(),
+        service: service_state(),
+    }
+}
+
+fn driver() -> Result<Machine> {
+    const NAME: &str = "interlock.sys";
+    let about = |error: Error| Error::failed(format!("{NAME} beside this program: {error}"));
+    machine_of(&read_beside(NAME)?).map_err(about)
+}
+
+fn certificate_is_in(store: &str) -> Result<bool> {
+    is_in_store(store, &read_beside("interlock.cer")?)
+}
+
+fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe()
+        .map_err(|error| Error::failed(format!("where is this program? {error}")))?;
+    Ok(program.with_file_name(name))
+}
+
+fn read_beside(name: &str) -> Result<Vec<u8>> {
+    let path = beside_this_program(name)?;
+    fs::read(path).map_err(|error| Error::failed(format!("{name} beside this program: {error}")))
+}

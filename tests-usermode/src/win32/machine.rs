@@ -1,0 +1,60 @@
+//! The machine's architecture and its system.
+
+use std::ffi::{CStr, c_char};
+use std::mem;
+
+use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
+use windows_sys::Win32::System::SystemInformation::OSVERSIONINFOW;
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, IsWow64Process2};
+
+use super::{library, size, succeeded};
+use crate::doctor::{Machine, System};
+use crate::error::{Error, Result};
+use crate::status::Status;
+
+/// The machine's own architecture, also for a program that it emulates.
+pub fn native_machine() -> Result<Machine> {
+    // SAFETY: the function takes nothing and gives a pseudo handle, which is not closed.
+    let process = unsafe { GetCurrentProcess() };
+    let (mut emulated, mut native) = (0, 0);
+    // SAFETY: the process handle is valid, and both numbers may be written to.
+    let told = unsafe { IsWow64Process2(process, &raw mut emulated, &raw mut native) };
+    succeeded(told, "IsWow64Process2")?;
+    Ok(Machine(native))
+}
+
+/// The system: Wine where it says that it is Wine, or else Windows.
+pub fn system() -> Result<System> {
+    if let Some(version) = wine_version() {
+        return Ok(System::Wine(version));
+    }
+    let mut version = OSVERSIONINFOW {
+        dwOSVersionInfoSize: size::<OSVERSIONINFOW>(),
+        ..OSVERSIONINFOW::default()
+    };
+    // SAFETY: the structure may be written to and says how large it is.
+    let status = unsafe { RtlGetVersion(&raw mut version) };
+    if status < 0 {
+        let status = Status(status.cast_unsigned());
+        return Err(Error::failed(format!("RtlGetVersion: {status}")));
+    }
+    Ok(System::Windows {
+        major: version.dwMajorVersion,
+        minor: version.dwMinorVersion,
+        build: version.dwBuildNumber,
+    })
+}
+
+/// What Wine calls its version.
+fn wine_version() -> Option<String> {
+    type GetVersion = unsafe extern "C" fn() -> *const c_char;
+    let function = library::function("ntdll.dll", c"wine_get_version")?;
+    // SAFETY: Wine declares the function of that name with this type; nothing else exports it.
+    let get_version =
+        unsafe { mem::transmute::<unsafe extern "system" fn() -> isize, GetVersion>(function) };
+    // SAFETY: the function takes nothing.
+    let version = unsafe { get_version() };
+    // SAFETY: it gives a constant string that ends with a NUL.
+    let version = unsafe { CStr::from_ptr(version) };
+    Some(version.to_string_lossy().into_owned())
+}
