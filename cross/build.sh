@@ -1,39 +1,53 @@
 #!/usr/bin/env bash
-# Builds what runs on Windows, on a host that is not Windows, into target/interlock/.
+# Builds what runs on Windows, on a host that is not Windows, into target/interlock/, or for ARM64 into
+# target/interlock-arm64/. The harness is built for x64 alone: Debian has no C runtime of ARM64 Windows to link it with.
 #
-# usage: cross/build.sh driver|harness|all
+# usage: cross/build.sh driver|harness|all [--arch x64|arm64]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-cross/packages.sh
+# shellcheck source=arch.sh
+source cross/arch.sh
+
+usage() {
+    sed -n 's/^# usage/usage/p' cross/build.sh >&2
+    exit 2
+}
+
+[[ $# -gt 0 ]] || usage
+what=$1
+parse_arch "${@:2}" || usage
 target=${CARGO_TARGET_DIR:-target}
-out=$target/interlock
 
 interlock_cross() {
     cargo run --quiet --package interlock-cross -- "$@"
 }
 
 driver() {
-    local built=$target/cross/x86_64-pc-windows-msvc/release
-    cross/cargo build driver --release
+    local built=$target/cross/$triple/release
+    cross/cargo build "$driver" --release
     interlock_cross finish-image "$built/interlock_sys.dll" "$out/interlock.sys"
     cp "$built/interlock_sys.pdb" "$out/interlock.pdb"
-    interlock_cross stamp-inf inf/interlock.inx "$out/interlock.inf"
+    interlock_cross stamp-inf --arch "$inf_arch" inf/interlock.inx "$out/interlock.inf"
 }
 
 harness() {
+    if [[ $arch != x64 ]]; then
+        echo 'cross/build.sh: harness.exe is built for x64 alone here' >&2
+        return 1
+    fi
     cross/cargo build harness --profile harness
     cp "$target/cross/x86_64-win7-windows-gnu/harness/harness.exe" "$out/harness.exe"
 }
 
-mkdir -p "$out"
-case ${1-} in
-driver | harness) "$1" ;;
-all)
-    driver
-    harness
-    ;;
-*)
-    sed -n 's/^# usage/usage/p' cross/build.sh >&2
-    exit 2
-    ;;
+case $what in
+driver | harness | all) ;;
+*) usage ;;
 esac
+cross/packages.sh
+mkdir -p "$out"
+if [[ $what == all ]]; then
+    driver
+    [[ $arch != x64 ]] || harness
+else
+    "$what"
+fi

@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
 # Checks the finished driver: what real Windows asks of an image, and that no code in it can panic.
+#
+# usage: cross/check-image.sh [--arch x64|arm64]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-out=${CARGO_TARGET_DIR:-target}/interlock
+# shellcheck source=arch.sh
+source cross/arch.sh
+parse_arch "$@" || {
+    sed -n 's/^# usage/usage/p' cross/check-image.sh >&2
+    exit 2
+}
 
-cargo run --quiet --package interlock-cross -- check-image "$out/interlock.sys"
+cargo run --quiet --package interlock-cross -- check-image --arch "$inf_arch" "$out/interlock.sys"
 
 # The linker keeps the panic handler only if something may call it.
 functions=$(llvm-pdbutil-19 dump --symbols "$out/interlock.pdb" | grep -E 'S_[GL]PROC32')

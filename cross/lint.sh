@@ -16,4 +16,5 @@ RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude interlock-sys --no-de
 cross/packages.sh
 export RUSTC_WORKSPACE_WRAPPER=/usr/bin/clippy-driver
 cross/cargo check driver --release
+cross/cargo check driver-arm64 --release
 cross/cargo check harness --profile harness

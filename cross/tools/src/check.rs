@@ -7,13 +7,13 @@ use object::{
     pe::{
         IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
         IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA, IMAGE_DLLCHARACTERISTICS_NX_COMPAT,
-        IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_DISCARDABLE,
-        IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_NOT_PAGED, IMAGE_SCN_MEM_WRITE,
-        IMAGE_SUBSYSTEM_NATIVE,
+        IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_DISCARDABLE, IMAGE_SCN_MEM_EXECUTE,
+        IMAGE_SCN_MEM_NOT_PAGED, IMAGE_SCN_MEM_WRITE, IMAGE_SUBSYSTEM_NATIVE,
     },
 };
 
 use crate::{
+    arch::Arch,
     finish::is_pageable,
     image::{Image, Section},
 };
@@ -43,8 +43,9 @@ impl fmt::Display for Check {
 }
 
 /// Looks at everything. `private_paths` are those that must not be in the file.
-pub fn all(image: &Image, private_paths: &[String]) -> Vec<Check> {
-    let mut checks = headers(image);
+pub fn all(image: &Image, arch: Arch, private_paths: &[String]) -> Vec<Check> {
+    let mut checks = vec![("machine", machine(image, arch))];
+    checks.extend(headers(image));
     checks.extend(sections(&image.sections()));
     checks.extend(contents(image, private_paths));
     let check = |(name, outcome)| Check { name, outcome };
@@ -54,9 +55,16 @@ pub fn all(image: &Image, private_paths: &[String]) -> Vec<Check> {
 /// A property's name, and what was found.
 type Finding = (&'static str, Result<String, String>);
 
+fn machine(image: &Image, arch: Arch) -> Result<String, String> {
+    let machine = image.file.nt_headers().file_header.machine.get(LE);
+    let known = Arch::ALL.iter().find(|arch| arch.machine() == machine);
+    let found = known.map_or_else(|| format!("{:#06x}", machine.0), |arch| arch.name().into());
+    let wrong = format!("{found}, not {}", arch.name());
+    expect(machine == arch.machine(), &found, &wrong)
+}
+
 fn headers(image: &Image) -> Vec<Finding> {
     let header = image.optional_header();
-    let machine = image.file.nt_headers().file_header.machine.get(LE);
     let subsystem = header.subsystem.get(LE);
     let flags = header.dll_characteristics.get(LE);
     let flag = |flag, name: &str| expect(flags.contains(flag), name, &format!("no {name}"));
@@ -67,14 +75,6 @@ fn headers(image: &Image) -> Vec<Finding> {
     );
     let alignment = format!("sections on {align:#x}, in the file on {file_align:#x}");
     vec![
-        (
-            "machine",
-            expect(
-                machine == IMAGE_FILE_MACHINE_AMD64,
-                "x86-64",
-                &format!("{:#06x}", machine.0),
-            ),
-        ),
         (
             "subsystem",
             expect(

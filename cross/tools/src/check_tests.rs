@@ -5,10 +5,15 @@ use object::pe;
 use super::*;
 use crate::{finish::finish, sample::Sample};
 
-/// The names of the checks that an image fails.
+/// The names of the checks that an image fails as one for x86-64.
 fn failures(image: &[u8]) -> Vec<&'static str> {
+    failures_for(Arch::Amd64, image)
+}
+
+/// The names of the checks that an image fails as one for an architecture.
+fn failures_for(arch: Arch, image: &[u8]) -> Vec<&'static str> {
     let image = Image::parse(image).unwrap();
-    let checks = all(&image, &["/home/".into()]);
+    let checks = all(&image, arch, &["/home/".into()]);
     let failed = checks.into_iter().filter(|check| check.outcome.is_err());
     failed.map(|check| check.name).collect()
 }
@@ -27,10 +32,19 @@ fn sample_is_right() {
 
 #[test]
 fn machine() {
-    assert_eq!(
-        spoilt(|image| image.machine = pe::IMAGE_FILE_MACHINE_ARM64),
-        ["machine"]
-    );
+    for (machine, amd64, arm64) in [
+        (pe::IMAGE_FILE_MACHINE_AMD64, &[][..], &["machine"][..]),
+        (pe::IMAGE_FILE_MACHINE_ARM64, &["machine"], &[]),
+        (pe::IMAGE_FILE_MACHINE_IA64, &["machine"], &["machine"]),
+    ] {
+        let sample = Sample {
+            machine,
+            ..Sample::default()
+        };
+        let image = sample.finished();
+        assert_eq!(failures_for(Arch::Amd64, &image), amd64, "{machine:?}");
+        assert_eq!(failures_for(Arch::Arm64, &image), arm64, "{machine:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use crate::arch::Arch;
+
 /// The variables of `stampinf` that a WDM driver has no value for.
 const FRAMEWORK: &[&str] = &[
     "$KMDFVERSION$",
@@ -15,7 +17,7 @@ const FRAMEWORK: &[&str] = &[
 
 /// What is filled in.
 pub struct Stamp<'a> {
-    pub arch: &'a str,
+    pub arch: Arch,
     pub version: &'a str,
     /// Month, day and year, as INF files write them.
     pub date: String,
@@ -36,7 +38,7 @@ impl Stamp<'_> {
                     index + 1
                 ));
             }
-            let mut line = line.trim_end().replace("$ARCH$", self.arch);
+            let mut line = line.trim_end().replace("$ARCH$", self.arch.inf_name());
             if let Some(section) = section_name(&line) {
                 in_version = section.eq_ignore_ascii_case("Version");
                 if in_version {
@@ -129,9 +131,13 @@ mod tests {
     use super::*;
 
     fn stamp(template: &str) -> Result<String, String> {
+        stamp_for(Arch::Amd64, template)
+    }
+
+    fn stamp_for(arch: Arch, template: &str) -> Result<String, String> {
         let date = calendar_date(19_782);
         Stamp {
-            arch: "amd64",
+            arch,
             version: "1.2.3.0",
             date,
         }
@@ -146,6 +152,15 @@ mod tests {
             inf,
             "; amd64\r\n[Version]\r\nDriverVer = 02/29/2024,1.2.3.0\r\n[Mfg]\r\n%A% = M, NTamd64\r\n"
         );
+    }
+
+    #[test]
+    fn models_are_for_the_architecture() {
+        for (arch, expected) in [(Arch::Amd64, "NTamd64.10.0"), (Arch::Arm64, "NTarm64.10.0")] {
+            let template = "[Version]\n[Mfg]\n%A% = M, NT$ARCH$.10.0\n[M.NT$ARCH$.10.0]\n";
+            let inf = stamp_for(arch, template).unwrap();
+            assert_eq!(inf.matches(expected).count(), 2, "{inf}");
+        }
     }
 
     #[test]
@@ -175,7 +190,7 @@ mod tests {
         }
         for version in ["1.2.3", "1.2.3.x", "1.2.3.65536", ""] {
             let stamp = Stamp {
-                arch: "amd64",
+                arch: Arch::Amd64,
                 version,
                 date: String::new(),
             };

@@ -1,12 +1,12 @@
 //! One defect at a time put into the driver's own INF: the rule that it breaks must see it, and no other may.
 
 use super::{contents::LEGACY_DIRECTIVES, *};
-use crate::inf::Stamp;
+use crate::{arch::Arch, inf::Stamp};
 
 /// The driver's INF, stamped.
 fn inf() -> String {
     let stamp = Stamp {
-        arch: "amd64",
+        arch: Arch::Amd64,
         version: "1.2.3.0",
         date: "02/29/2024".into(),
     };

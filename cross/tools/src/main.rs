@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arch;
 mod catalog;
 mod check;
 mod finish;
@@ -19,6 +20,7 @@ use std::{
     process::ExitCode,
 };
 
+use arch::Arch;
 use check::Check;
 use clap::{Parser, Subcommand};
 use package::Package;
@@ -44,6 +46,9 @@ enum Command {
     CheckImage {
         /// The image
         file: PathBuf,
+        /// The architecture that it must be for
+        #[arg(long, value_enum, default_value_t)]
+        arch: Arch,
     },
     /// Fill in an INF's architecture, version and date, which is `SOURCE_DATE_EPOCH` or today
     StampInf {
@@ -51,9 +56,9 @@ enum Command {
         input: PathBuf,
         /// The INF to write
         output: PathBuf,
-        /// The architecture, in the words of INF files
-        #[arg(long, default_value = "amd64")]
-        arch: String,
+        /// The architecture
+        #[arg(long, value_enum, default_value_t)]
+        arch: Arch,
         /// The driver's version, of four numbers
         #[arg(long, value_name = "VERSION", default_value = concat!(env!("CARGO_PKG_VERSION"), ".0"))]
         version: String,
@@ -94,10 +99,10 @@ fn run(command: Command) -> Result<bool, String> {
             write(&output, &image)?;
             Ok(true)
         }
-        Command::CheckImage { file } => {
+        Command::CheckImage { file, arch } => {
             let data = read(&file)?;
             let image = image::Image::parse(&data).map_err(|error| about(&file, &error))?;
-            Ok(report(&check::all(&image, &check::private_paths())))
+            Ok(report(&check::all(&image, arch, &check::private_paths())))
         }
         Command::StampInf {
             input,
@@ -107,7 +112,7 @@ fn run(command: Command) -> Result<bool, String> {
         } => {
             let text = text_of(&input)?;
             let stamp = inf::Stamp {
-                arch: &arch,
+                arch,
                 version: &version,
                 date: inf::date()?,
             };

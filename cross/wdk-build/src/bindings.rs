@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use bindgen::{Builder, EnumVariation, Formatter, RustEdition, RustTarget};
 
 use crate::{
-    Config, ConfigError,
+    Config, ConfigError, CpuArchitecture,
     kit::{self, Kit},
 };
 
@@ -52,6 +52,15 @@ pub trait BuilderExt {
     fn wdk_default(config: impl Borrow<Config>) -> Result<Builder, ConfigError>;
 }
 
+/// What tells mingw-w64's `wdm.h` the architecture where clang's target and the WDK's macros do not.
+fn mingw_architecture(architecture: CpuArchitecture) -> &'static [&'static str] {
+    match architecture {
+        CpuArchitecture::Amd64 => &[],
+        // It knows no ARM64, and for ARM it includes `armddk.h`, which is ours.
+        CpuArchitecture::Arm64 => &["-D_M_ARM"],
+    }
+}
+
 impl BuilderExt for Builder {
     fn wdk_default(config: impl Borrow<Config>) -> Result<Builder, ConfigError> {
         let config = config.borrow();
@@ -94,9 +103,9 @@ impl BuilderExt for Builder {
             .clang_arg(clang)
             .clang_args(define);
         let builder = match config.kit {
-            Kit::Mingw => {
-                builder.clang_args(VECTOR_HEADERS.iter().map(|guard| format!("-D{guard}")))
-            }
+            Kit::Mingw => builder
+                .clang_args(VECTOR_HEADERS.iter().map(|guard| format!("-D{guard}")))
+                .clang_args(mingw_architecture(config.architecture())),
             // A WDK's inline functions, unlike mingw-w64's, rely on how Microsoft's compiler parses.
             Kit::Wdk(_) => INEXPRESSIBLE.iter().fold(
                 builder.clang_arg("-fms-compatibility"),

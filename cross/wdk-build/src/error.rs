@@ -74,7 +74,7 @@ impl fmt::Display for ConfigError {
             ),
             Self::Architecture(name) => write!(
                 f,
-                "cannot build a driver for {name}: only x86_64 is supported off Windows"
+                "cannot build a driver for {name}: only x86_64 and aarch64 are supported off Windows"
             ),
             Self::DriverModel(model) => write!(
                 f,

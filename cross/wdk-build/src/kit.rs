@@ -33,16 +33,26 @@ impl Kit {
     }
 
     /// The folders that headers are looked for in, first to last.
-    pub(crate) fn include_paths(&self) -> Result<Vec<PathBuf>, ConfigError> {
+    pub(crate) fn include_paths(
+        &self,
+        architecture: CpuArchitecture,
+    ) -> Result<Vec<PathBuf>, ConfigError> {
         match self {
             Self::Mingw => {
                 let mingw = Path::new(MINGW_INCLUDE);
                 let provider = "the package mingw-w64-x86-64-dev";
-                Ok(vec![
-                    existing(Path::new(CROSS).join("include"), "this repository")?,
+                let own = Path::new(CROSS).join("include");
+                let mut paths = match architecture {
+                    CpuArchitecture::Amd64 => Vec::new(),
+                    // Headers that stand before mingw-w64's of the same name.
+                    CpuArchitecture::Arm64 => vec![existing(own.join("arm64"), "this repository")?],
+                };
+                paths.extend([
+                    existing(own, "this repository")?,
                     existing(mingw.join("ddk"), provider)?,
                     existing(mingw.to_path_buf(), provider)?,
-                ])
+                ]);
+                Ok(paths)
             }
             Self::Wdk(root) => {
                 let include = latest_version(&root.join("Include"))?;
@@ -160,7 +170,7 @@ mod tests {
         let kit = Kit::Wdk(root.clone());
         let include = root.join("Include/10.0.26100.0");
         assert_eq!(
-            kit.include_paths().unwrap(),
+            kit.include_paths(CpuArchitecture::Amd64).unwrap(),
             ["km/crt", "km", "shared"].map(|folder| include.join(folder))
         );
         assert_eq!(
@@ -173,9 +183,15 @@ mod tests {
     #[test]
     fn folder_without_a_wdk_is_refused() {
         let root = scratch("refused");
-        assert!(Kit::Wdk(root.clone()).include_paths().is_err());
+        assert!(
+            Kit::Wdk(root.clone())
+                .include_paths(CpuArchitecture::Amd64)
+                .is_err()
+        );
         fs::create_dir_all(root.join("Include/not-a-version")).unwrap();
-        let error = Kit::Wdk(root.clone()).include_paths().unwrap_err();
+        let error = Kit::Wdk(root.clone())
+            .include_paths(CpuArchitecture::Amd64)
+            .unwrap_err();
         assert!(error.to_string().contains("WDKContentRoot"), "{error}");
         fs::remove_dir_all(root).unwrap();
     }

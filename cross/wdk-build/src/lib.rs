@@ -2,7 +2,8 @@
 //!
 //! The real crate looks for an installed WDK through the registry and does not compile elsewhere. This
 //! one offers the same items to the build scripts of `wdk-sys`, `wdk`, `wdk-alloc`, `wdk-panic` and of a
-//! driver, so that these compile unmodified. What it knows is the Windows Driver Model on x86-64.
+//! driver, so that these compile unmodified. What it knows is the Windows Driver Model on x86-64 and
+//! ARM64.
 //!
 //! Headers are mingw-w64's, with `cross/include` for what they lack, and the import library is made from
 //! `cross/ntoskrnl.def`. If the environment variable `WDKContentRoot` names the folder of a WDK
@@ -82,12 +83,15 @@ pub enum ApiSubset {
 pub enum CpuArchitecture {
     /// x86-64.
     Amd64,
+    /// ARM64.
+    Arm64,
 }
 
 impl CpuArchitecture {
     fn from_env() -> Result<Self, ConfigError> {
         match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
             Ok("x86_64") => Ok(Self::Amd64),
+            Ok("aarch64") => Ok(Self::Arm64),
             Ok(other) => Err(ConfigError::Architecture(other.into())),
             Err(_) => Err(ConfigError::Architecture("an unknown target".into())),
         }
@@ -97,24 +101,28 @@ impl CpuArchitecture {
     fn folder(self) -> &'static str {
         match self {
             Self::Amd64 => "x64",
+            Self::Arm64 => "arm64",
         }
     }
 
     fn clang_name(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64",
+            Self::Arm64 => "aarch64",
         }
     }
 
     fn dlltool_machine(self) -> &'static str {
         match self {
             Self::Amd64 => "i386:x86-64",
+            Self::Arm64 => "arm64",
         }
     }
 
     fn definitions(self) -> &'static [&'static str] {
         match self {
             Self::Amd64 => &["_WIN64", "_AMD64_", "AMD64"],
+            Self::Arm64 => &["_WIN64", "_ARM64_", "ARM64"],
         }
     }
 }
@@ -145,7 +153,7 @@ impl Config {
     ///
     /// If one of them is missing.
     pub fn include_paths(&self) -> Result<impl Iterator<Item = PathBuf>, ConfigError> {
-        Ok(self.kit.include_paths()?.into_iter())
+        Ok(self.kit.include_paths(self.architecture)?.into_iter())
     }
 
     /// The macros that the headers expect, with their values.

@@ -97,7 +97,10 @@ fn architecture(file: &str, built_for: Machine, machine: Machine) -> Result<Answ
     }
     let what = format!("{file} is built for {built_for}, and this machine is {machine}");
     match machine {
-        Machine::ARM64 => problem(what, "cargo make build --arch arm64"),
+        Machine::ARM64 => problem(
+            what,
+            "cargo make build --arch arm64 (on Windows: elsewhere it builds no harness.exe)",
+        ),
         Machine::X64 => problem(what, "cargo make build"),
         _ => problem(what, "use an x64 or an ARM64 machine"),
     }

@@ -167,7 +167,7 @@ fn harness_and_driver_must_be_of_the_machines_architecture() {
         ..on_arm64
     };
     assert_eq!(names(&only_the_harness), ["harness"]);
-    assert_eq!(remedy(&only_the_harness), "cargo make build --arch arm64");
+    assert!(remedy(&only_the_harness).starts_with("cargo make build --arch arm64"));
 }
 
 #[test]

@@ -1,0 +1,43 @@
+//! The architectures that the driver is built for.
+
+use clap::ValueEnum;
+use object::pe::{IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64, Machine};
+
+/// An architecture, in the words of INF files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Arch {
+    /// x86-64
+    #[default]
+    Amd64,
+    /// ARM64
+    Arm64,
+}
+
+impl Arch {
+    /// Every architecture.
+    pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+
+    /// What an INF calls it after `NT`.
+    pub const fn inf_name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// What it is called in a report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86-64",
+            Self::Arm64 => "ARM64",
+        }
+    }
+
+    /// How an image says that it is for it.
+    pub const fn machine(self) -> Machine {
+        match self {
+            Self::Amd64 => IMAGE_FILE_MACHINE_AMD64,
+            Self::Arm64 => IMAGE_FILE_MACHINE_ARM64,
+        }
+    }
+}
