@@ -13,6 +13,7 @@ mod inf_rules;
 mod package;
 #[cfg(test)]
 mod sample;
+mod script;
 
 use std::{
     fs,
@@ -49,6 +50,12 @@ enum Command {
         /// The architecture that it must be for
         #[arg(long, value_enum, default_value_t)]
         arch: Arch,
+    },
+    /// Check PowerShell scripts, as far as can be told without PowerShell; exit with 1 if anything is wrong
+    CheckScripts {
+        /// The scripts
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// Fill in an INF's architecture, version and date, which is `SOURCE_DATE_EPOCH` or today
     StampInf {
@@ -103,6 +110,18 @@ fn run(command: Command) -> Result<bool, String> {
             let data = read(&file)?;
             let image = image::Image::parse(&data).map_err(|error| about(&file, &error))?;
             Ok(report(&check::all(&image, arch, &check::private_paths())))
+        }
+        Command::CheckScripts { files } => {
+            let mut right = true;
+            for file in &files {
+                let text = text_of(file)?;
+                let problems = script::problems(&text).map_err(|error| about(file, &error))?;
+                for problem in &problems {
+                    println!("{}", about(file, problem));
+                }
+                right &= problems.is_empty();
+            }
+            Ok(right)
         }
         Command::StampInf {
             input,

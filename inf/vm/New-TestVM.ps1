@@ -1,0 +1,57 @@
+#Requires -Version 5.1
+#Requires -Modules Hyper-V
+#Requires -RunAsAdministrator
+
+<#
+.SYNOPSIS
+    Makes a Hyper-V VM that a test-signed driver can be tried in. Run it on the Hyper-V host.
+.DESCRIPTION
+    A generation 2 VM with Secure Boot off, its COM1 on a named pipe for a debugger, fixed memory, and no automatic
+    checkpoints. Its disk is a differencing disk on the VHDX that is given, which itself is not changed; or an empty
+    disk, with the installation ISO in the drive.
+.EXAMPLE
+    ./New-TestVM.ps1 -Name interlock -Vhdx D:\images\windows11.vhdx
+.EXAMPLE
+    ./New-TestVM.ps1 -Name interlock -Iso D:\images\windows11.iso -Switch External
+#>
+[CmdletBinding(DefaultParameterSetName = 'Vhdx')]
+param(
+    [Parameter(Mandatory)] [string] $Name,
+    # A disk with Windows on it.
+    [Parameter(Mandatory, ParameterSetName = 'Vhdx')] [string] $Vhdx,
+    # A disc to install Windows from.
+    [Parameter(Mandatory, ParameterSetName = 'Iso')] [string] $Iso,
+    # KDNET wants a switch on which the host has an address; Microsoft's guide takes an external one.
+    [string] $Switch = 'Default Switch',
+    # Races between processors want more than one.
+    [int] $Processors = 4,
+    [long] $Memory = 4GB
+)
+Set-StrictMode -Version Latest
+$ErrorActionPreference = 'Stop'
+
+$disk = Join-Path (Get-VMHost).VirtualHardDiskPath "$Name.vhdx"
+if ($PSCmdlet.ParameterSetName -eq 'Vhdx') {
+    New-VHD -Path $disk -ParentPath (Resolve-Path $Vhdx).Path -Differencing | Out-Null
+} else {
+    New-VHD -Path $disk -SizeBytes 64GB -Dynamic | Out-Null
+}
+New-VM -Name $Name -Generation 2 -MemoryStartupBytes $Memory -VHDPath $disk -SwitchName $Switch | Out-Null
+Set-VMMemory -VMName $Name -DynamicMemoryEnabled $false
+Set-VMProcessor -VMName $Name -Count $Processors
+Set-VM -Name $Name -AutomaticCheckpointsEnabled $false
+
+# Under Secure Boot neither test signing nor debugging can be turned on.
+Set-VMFirmware -VMName $Name -EnableSecureBoot Off
+Set-VMComPort -VMName $Name -Number 1 -Path "\\.\pipe\$Name"
+
+if ($PSCmdlet.ParameterSetName -eq 'Iso') {
+    # Windows 11 does not install without one.
+    Set-VMKeyProtector -VMName $Name -NewLocalKeyProtector
+    Enable-VMTPM -VMName $Name
+    Add-VMDvdDrive -VMName $Name -Path (Resolve-Path $Iso).Path
+    Set-VMFirmware -VMName $Name -FirstBootDevice (Get-VMDvdDrive -VMName $Name)
+}
+
+Start-VM -Name $Name
+Write-Output "The VM $Name is started. Once Windows is installed and has an administrator with a password: Invoke-TestRun.ps1"
