@@ -74,14 +74,22 @@ function Restart-Guest {
         }
     }
     Remove-PSSession -Session $Session
-    while ($true) {
+    $deadline = (Get-Date).AddMinutes(10)
+    while ((Get-Date) -lt $deadline) {
         $new = Connect-Guest
-        if ((Invoke-Command -Session $new -ScriptBlock $startedAt) -ne $before) {
+        try {
+            $now = Invoke-Command -Session $new -ScriptBlock $startedAt
+        } catch {
+            # It was still going down.
+            $now = $before
+        }
+        if ($now -ne $before) {
             return $new
         }
         Remove-PSSession -Session $new
         Start-Sleep -Seconds 5
     }
+    throw 'The guest does not restart'
 }
 
 # Runs a command line in the guest's folder, what it prints in files there; gives its exit code.

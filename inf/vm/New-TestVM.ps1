@@ -12,7 +12,7 @@
 .EXAMPLE
     ./New-TestVM.ps1 -Name interlock -Vhdx D:\images\windows11.vhdx
 .EXAMPLE
-    ./New-TestVM.ps1 -Name interlock -Iso D:\images\windows11.iso -Switch External
+    ./New-TestVM.ps1 -Name interlock -Iso D:\images\windows11.iso -SwitchName External
 #>
 [CmdletBinding(DefaultParameterSetName = 'Vhdx')]
 param(
@@ -22,7 +22,7 @@ param(
     # A disc to install Windows from.
     [Parameter(Mandatory, ParameterSetName = 'Iso')] [string] $Iso,
     # KDNET wants a switch on which the host has an address; Microsoft's guide takes an external one.
-    [string] $Switch = 'Default Switch',
+    [string] $SwitchName = 'Default Switch',
     # Races between processors want more than one.
     [int] $Processors = 4,
     [long] $Memory = 4GB
@@ -36,7 +36,7 @@ if ($PSCmdlet.ParameterSetName -eq 'Vhdx') {
 } else {
     New-VHD -Path $disk -SizeBytes 64GB -Dynamic | Out-Null
 }
-New-VM -Name $Name -Generation 2 -MemoryStartupBytes $Memory -VHDPath $disk -SwitchName $Switch | Out-Null
+New-VM -Name $Name -Generation 2 -MemoryStartupBytes $Memory -VHDPath $disk -SwitchName $SwitchName | Out-Null
 Set-VMMemory -VMName $Name -DynamicMemoryEnabled $false
 Set-VMProcessor -VMName $Name -Count $Processors
 Set-VM -Name $Name -AutomaticCheckpointsEnabled $false
