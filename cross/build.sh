@@ -18,16 +18,12 @@ what=$1
 parse_arch "${@:2}" || usage
 target=${CARGO_TARGET_DIR:-target}
 
-interlock_cross() {
-    cargo run --quiet --package interlock-cross -- "$@"
-}
-
 driver() {
     local built=$target/cross/$triple/release
     cross/cargo build "$driver" --release
-    interlock_cross finish-image "$built/interlock_sys.dll" "$out/interlock.sys"
+    cargo interlock-cross finish-image "$built/interlock_sys.dll" "$out/interlock.sys"
     cp "$built/interlock_sys.pdb" "$out/interlock.pdb"
-    interlock_cross stamp-inf --arch "$inf_arch" inf/interlock.inx "$out/interlock.inf"
+    cargo interlock-cross stamp-inf --arch "$inf_arch" inf/interlock.inx "$out/interlock.inf"
 }
 
 harness() {

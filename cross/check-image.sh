@@ -11,7 +11,7 @@ parse_arch "$@" || {
     exit 2
 }
 
-cargo run --quiet --package interlock-cross -- check-image --arch "$inf_arch" "$out/interlock.sys"
+cargo interlock-cross check-image --arch "$inf_arch" "$out/interlock.sys"
 
 # The linker keeps the panic handler only if something may call it.
 functions=$(llvm-pdbutil-19 dump --symbols "$out/interlock.pdb" | grep -E 'S_[GL]PROC32')

@@ -24,10 +24,6 @@ refused() {
     ! "$@"
 }
 
-interlock_cross() {
-    cargo run --quiet --package interlock-cross -- "$@"
-}
-
 files_are_six() {
     diff <(printf '%s\n' harness.exe interlock.{cat,cer,inf,pdb,sys} | sort) <(ls -A "$package" | sort)
 }
@@ -80,9 +76,9 @@ check "the INF's version is Cargo's" version_is_cargos
 check 'the certificate is DER' certificate_is_der
 check 'the certificate is for signing code' certificate_is_for_code
 check 'the key is for nobody else to read' key_is_private
-check 'the signed driver is still a right image' interlock_cross check-image "$package/interlock.sys"
-check 'the INF keeps the rules for Windows drivers' interlock_cross check-inf "$package/interlock.inf"
-check 'the catalog lists the files as they are' interlock_cross check-catalog "$package/interlock.inf"
+check 'the signed driver is still a right image' cargo interlock-cross check-image "$package/interlock.sys"
+check 'the INF keeps the rules for Windows drivers' cargo interlock-cross check-inf "$package/interlock.inf"
+check 'the catalog lists the files as they are' cargo interlock-cross check-catalog "$package/interlock.inf"
 check 'interlock.sys is signed' signed "$package/interlock.sys"
 check 'interlock.cat is signed' signed "$package/interlock.cat"
 check 'interlock.sys is signed in interlock.cat' signed_in_catalog "$package"
@@ -105,7 +101,7 @@ for offset in 160 500 $((size - 8)); do
 done
 with_changed_byte interlock.inf 100
 check 'interlock.inf with a byte changed is not in the catalog' \
-    refused interlock_cross check-catalog "$scratch/package/interlock.inf"
+    refused cargo interlock-cross check-catalog "$scratch/package/interlock.inf"
 
 if ((failures != 0)); then
     echo "$failures checks of the package failed"

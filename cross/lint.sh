@@ -7,7 +7,7 @@ stand_in=cross/wdk-build/Cargo.toml
 cargo fmt --all --check
 cargo fmt --manifest-path "$stand_in" --check
 
-cargo run --quiet --package interlock-cross -- check-scripts inf/vm/*.ps1
+cargo interlock-cross check-scripts inf/vm/*.ps1
 
 cargo clippy --workspace --exclude interlock-sys --all-targets
 cargo clippy --package wdm --features lock-debug --all-targets

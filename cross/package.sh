@@ -43,7 +43,7 @@ mkdir -p "$package"
 cp "$built"/{interlock.sys,interlock.inf,interlock.pdb,harness.exe} "$package/"
 sign "$package/interlock.sys"
 # The catalog is of the files as they are now, so it comes last.
-cargo run --quiet --package interlock-cross -- make-catalog "$package/interlock.inf"
+cargo interlock-cross make-catalog "$package/interlock.inf"
 sign "$package/interlock.cat"
 openssl x509 -in "$certificate" -outform DER -out "$package/interlock.cer"
 
