@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the finished driver: what real Windows asks of an image, and that no code in it can panic.
+# Checks the finished driver: what real Windows asks of an image and of an INF, and that no code in it can panic.
 #
 # usage: cross/check-image.sh [--arch x64|arm64]
 set -euo pipefail
@@ -12,6 +12,7 @@ parse_arch "$@" || {
 }
 
 cargo interlock-cross check-image --arch "$inf_arch" "$out/interlock.sys"
+cargo interlock-cross check-inf --arch "$inf_arch" "$out/interlock.inf"
 
 # The linker keeps the panic handler only if something may call it.
 functions=$(llvm-pdbutil-19 dump --symbols "$out/interlock.pdb" | grep -E 'S_[GL]PROC32')

@@ -25,6 +25,13 @@ impl Arch {
         }
     }
 
+    /// Whether a models section that is decorated like this, `NTamd64.10.0`, is for it and for no other.
+    pub fn is_decoration(self, decoration: &str) -> bool {
+        let architecture = decoration.split('.').next().unwrap_or_default();
+        let architecture = architecture.to_ascii_lowercase();
+        architecture.strip_prefix("nt") == Some(self.inf_name())
+    }
+
     /// What it is called in a report.
     pub const fn name(self) -> &'static str {
         match self {

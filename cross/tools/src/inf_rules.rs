@@ -9,6 +9,7 @@ mod devices;
 mod version;
 
 use crate::{
+    arch::Arch,
     check::Check,
     inf_file::{Inf, Line},
 };
@@ -19,6 +20,7 @@ type Finding = Result<String, String>;
 /// A rule's name, and what looks whether it is kept.
 type Rule = (&'static str, fn(&Inf) -> Finding);
 
+/// The rules that are the same for every architecture.
 const RULES: &[Rule] = &[
     ("signature (1001)", version::signature),
     ("provider (1204)", version::provider),
@@ -26,7 +28,6 @@ const RULES: &[Rule] = &[
     ("driver version (1217)", version::driver_version),
     ("catalog (1233)", version::catalog),
     ("locked down", version::locked_down),
-    ("models are decorated", devices::models_are_decorated),
     ("devices (1297)", devices::devices),
     (
         "service for each device (1296)",
@@ -53,14 +54,17 @@ const RULES: &[Rule] = &[
     ("sections (1203, 2083)", contents::sections),
 ];
 
-/// Looks at every rule.
-pub fn all(text: &str) -> Result<Vec<Check>, String> {
+/// Looks at every rule, for an INF that is for one architecture.
+pub fn all(text: &str, arch: Arch) -> Result<Vec<Check>, String> {
     let inf = Inf::parse(text)?;
-    let check = |&(name, look): &Rule| Check {
-        name,
-        outcome: look(&inf),
-    };
-    Ok(RULES.iter().map(check).collect())
+    let models = devices::models_are_decorated(&inf, arch);
+    let others = RULES.iter().map(|&(name, look)| (name, look(&inf)));
+    let check = |(name, outcome)| Check { name, outcome };
+    Ok([("models are decorated", models)]
+        .into_iter()
+        .chain(others)
+        .map(check)
+        .collect())
 }
 
 fn expect(holds: bool, found: &str) -> Finding {

@@ -3,10 +3,15 @@
 use super::{contents::LEGACY_DIRECTIVES, *};
 use crate::{arch::Arch, inf::Stamp};
 
-/// The driver's INF, stamped.
+/// The driver's INF, stamped for x86-64.
 fn inf() -> String {
+    inf_for(Arch::Amd64)
+}
+
+/// The driver's INF, stamped for an architecture.
+fn inf_for(arch: Arch) -> String {
     let stamp = Stamp {
-        arch: Arch::Amd64,
+        arch,
         version: "1.2.3.0",
         date: "02/29/2024".into(),
     };
@@ -15,9 +20,14 @@ fn inf() -> String {
         .unwrap()
 }
 
-/// The rules that an INF breaks.
+/// The rules that an INF breaks as one for x86-64.
 fn broken(text: &str) -> Vec<&'static str> {
-    let broken = all(text)
+    broken_for(Arch::Amd64, text)
+}
+
+/// The rules that an INF breaks as one for an architecture.
+fn broken_for(arch: Arch, text: &str) -> Vec<&'static str> {
+    let broken = all(text, arch)
         .unwrap()
         .into_iter()
         .filter(|check| check.outcome.is_err());
@@ -40,7 +50,16 @@ fn with_line(after: &str, line: &str) -> Vec<&'static str> {
 
 #[test]
 fn drivers_own_inf_keeps_all() {
-    assert_eq!(broken(&inf()), [""; 0]);
+    for arch in Arch::ALL {
+        assert_eq!(broken_for(arch, &inf_for(arch)), [""; 0]);
+    }
+}
+
+#[test]
+fn for_another_architecture() {
+    let rule = ["models are decorated"];
+    assert_eq!(broken_for(Arch::Arm64, &inf_for(Arch::Amd64)), rule);
+    assert_eq!(broken_for(Arch::Amd64, &inf_for(Arch::Arm64)), rule);
 }
 
 /// Whatever is cut off, the rest is looked at: a file with less in it keeps fewer rules, and nothing panics.
@@ -48,8 +67,8 @@ fn drivers_own_inf_keeps_all() {
 fn cut_off() {
     let inf = inf();
     for length in 0..inf.len() {
-        if let Ok(checks) = all(&inf[..length]) {
-            assert_eq!(checks.len(), RULES.len());
+        if let Ok(checks) = all(&inf[..length], Arch::Amd64) {
+            assert_eq!(checks.len(), RULES.len() + 1);
         }
     }
     assert!(broken("").len() > RULES.len() / 2);

@@ -74,6 +74,9 @@ enum Command {
     CheckInf {
         /// The INF
         file: PathBuf,
+        /// The architecture that it must be for
+        #[arg(long, value_enum, default_value_t)]
+        arch: Arch,
     },
     /// Write the catalog of a package, not signed yet, beside its INF
     MakeCatalog {
@@ -139,8 +142,9 @@ fn run(command: Command) -> Result<bool, String> {
             write(&output, stamped.as_bytes())?;
             Ok(true)
         }
-        Command::CheckInf { file } => {
-            let checks = inf_rules::all(&text_of(&file)?).map_err(|error| about(&file, &error))?;
+        Command::CheckInf { file, arch } => {
+            let checks =
+                inf_rules::all(&text_of(&file)?, arch).map_err(|error| about(&file, &error))?;
             Ok(report(&checks))
         }
         Command::MakeCatalog { inf } => {

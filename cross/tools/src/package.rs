@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
+    arch::Arch,
     catalog::{self, Catalog, File},
     check::Check,
     inf,
@@ -56,9 +57,14 @@ impl Package {
     /// The catalog, not signed yet.
     pub fn catalog(&self) -> Result<Vec<u8>, String> {
         let models = self.inf.models();
+        let is_for_amd64 = |decoration: &Option<String>| {
+            decoration
+                .as_deref()
+                .is_some_and(|own| Arch::Amd64.is_decoration(own))
+        };
         if !models
             .iter()
-            .all(|(_, decoration)| is_for_amd64(decoration.as_deref()))
+            .all(|(_, decoration)| is_for_amd64(decoration))
         {
             return Err(format!(
                 "{} is not for amd64 alone, and no other catalog can be made",
@@ -102,11 +108,4 @@ impl Package {
         };
         Ok(self.files()?.into_iter().map(check).collect())
     }
-}
-
-fn is_for_amd64(decoration: Option<&str>) -> bool {
-    let mut parts = decoration.unwrap_or_default().split('.');
-    parts
-        .next()
-        .is_some_and(|first| first.eq_ignore_ascii_case("NTamd64"))
 }

@@ -1,22 +1,24 @@
 //! The rules for the devices that an INF installs, and their services.
 
 use super::{Finding, contents::copied_files, expect, none, number};
-use crate::inf_file::{Inf, Line, Section};
+use crate::{
+    arch::Arch,
+    inf_file::{Inf, Line, Section},
+};
 
 /// Windows 10 1709, the first that runs drivers from the driver store.
 const FIRST_WITH_DRIVER_STORE: u32 = 16299;
 
-/// Each models section is for an architecture, and for no Windows that cannot run a driver from the driver store;
+/// Each models section is for the architecture, and for no Windows that cannot run a driver from the driver store;
 /// kinds of product are not told apart.
-pub fn models_are_decorated(inf: &Inf) -> Finding {
+pub fn models_are_decorated(inf: &Inf, arch: Arch) -> Finding {
     let models = inf.models();
     let mut wrong = Vec::new();
     for (name, decoration) in &models {
         let decoration = decoration.as_deref().unwrap_or_default();
         let parts: Vec<_> = decoration.split('.').collect();
-        let architecture = parts[0].to_ascii_lowercase();
-        if !["ntamd64", "ntarm64"].contains(&architecture.as_str()) {
-            wrong.push(format!("{name} is for no architecture"));
+        if !arch.is_decoration(decoration) {
+            wrong.push(format!("{name},{decoration} is not for {}", arch.name()));
         } else if parts[1..].get(2..4).is_some_and(|parts| parts != ["", ""]) {
             wrong.push(format!("{decoration} tells products apart"));
         } else {
