@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # Makes the driver package in target/package/ of what was built, signed with a test certificate, and checks it.
-# The certificate and its key are made on first use and stay in target/test-certificate/.
+# The certificate and its key are made on first use and stay in target/test-certificate/. It is for x64 alone: a package
+# has the harness in it, which is built for nothing else here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [[ $# -gt 0 ]]; then
+    echo 'usage: cross/package.sh' >&2
+    exit 2
+fi
 cross/packages.sh
 target=${CARGO_TARGET_DIR:-target}
 built=$target/interlock
