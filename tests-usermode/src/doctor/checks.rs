@@ -115,7 +115,11 @@ fn catalog(facts: &Facts) -> Result<Answer> {
     } else {
         problem(
             "no interlock.cat is beside this program: its package is not signed",
-            "install from a signed package (inf/vm/README.md)",
+            if matches!(facts.machine, Ok(Machine::ARM64)) {
+                "inf2cat and signtool, of the WDK: cargo make package is for x64 alone"
+            } else {
+                "cargo make package, and the harness.exe in target/package"
+            },
         )
     }
 }

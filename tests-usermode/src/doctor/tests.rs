@@ -177,6 +177,15 @@ fn a_package_without_a_catalog_is_not_signed() {
         ..ready()
     };
     assert_eq!(names(&facts), ["catalog"]);
+    assert!(remedy(&facts).starts_with("cargo make package"));
+    let on_arm64 = Facts {
+        machine: Ok(Machine::ARM64),
+        harness: Machine::ARM64,
+        driver: Ok(Machine::ARM64),
+        ..facts
+    };
+    assert_eq!(names(&on_arm64), ["catalog"]);
+    assert!(remedy(&on_arm64).starts_with("inf2cat"));
 }
 
 #[test]
