@@ -1,211 +1,278 @@
-//! What `stampinf` does: an INF made from its template.
+//! An INF read: its sections, their lines, and its strings.
 
-use std::{
-    env,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
-
-use crate::arch::Arch;
-
-/// The variables of `stampinf` that a WDM driver has no value for.
-const FRAMEWORK: &[&str] = &[
-    "$KMDFVERSION$",
-    "$KMDFCOINSTALLERVERSION$",
-    "$UMDFVERSION$",
-    "$UMDFCOINSTALLERVERSION$",
-];
-
-/// What is filled in.
-pub struct Stamp<'a> {
-    pub arch: Arch,
-    pub version: &'a str,
-    /// Month, day and year, as INF files write them.
-    pub date: String,
+/// An INF's sections, in the order of the file.
+pub struct Inf {
+    pub sections: Vec<Section>,
 }
 
-impl Stamp<'_> {
-    /// The INF, with CRLF line ends.
-    pub fn apply(&self, template: &str) -> Result<String, String> {
-        self.check_version()?;
-        let driver_ver = format!("DriverVer = {},{}", self.date, self.version);
-        let mut lines = Vec::new();
-        // Where `[Version]` starts, and whether the lines are its own.
-        let (mut version_at, mut in_version, mut stamped) = (None, false, false);
-        for (index, line) in template.trim_start_matches('\u{feff}').lines().enumerate() {
-            if !line.is_ascii() {
-                return Err(format!(
-                    "line {}: only ASCII is read the same everywhere",
-                    index + 1
-                ));
+/// A section's name and lines. One that is written in several places is still one.
+pub struct Section {
+    pub name: String,
+    pub lines: Vec<Line>,
+}
+
+/// A line `key = field, field...`, or one of fields alone. Quotes and comments are gone, `%strings%` are not yet
+/// replaced.
+pub struct Line {
+    /// Which line of the file it is, from 1.
+    pub number: usize,
+    pub key: Option<String>,
+    pub fields: Vec<String>,
+}
+
+impl Line {
+    /// A field, or the empty text where the line has none there.
+    pub fn field(&self, index: usize) -> &str {
+        self.fields.get(index).map_or("", String::as_str)
+    }
+
+    /// Whether the line has this key.
+    pub fn is(&self, key: &str) -> bool {
+        self.key
+            .as_ref()
+            .is_some_and(|own| own.eq_ignore_ascii_case(key))
+    }
+}
+
+impl Section {
+    /// The lines with this key.
+    pub fn all(&self, key: &str) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(move |line| line.is(key))
+    }
+
+    /// The first field of the line with this key.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.all(key).next().map(|line| line.field(0))
+    }
+
+    /// Whether this is the section's name.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
+impl Inf {
+    /// Reads an INF's text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut sections: Vec<Section> = Vec::new();
+        // Which section the lines belong to.
+        let mut current = None;
+        let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+        while let Some((index, first)) = lines.next() {
+            let at = |error: &str| format!("line {}: {error}", index + 1);
+            let mut line = without_comment(first).map_err(at)?.to_owned();
+            while line.ends_with('\\') {
+                line.pop();
+                let (_, next) = lines.next().ok_or_else(|| at("goes on after the end"))?;
+                line.push_str(without_comment(next).map_err(at)?);
             }
-            let mut line = line.trim_end().replace("$ARCH$", self.arch.inf_name());
-            if let Some(section) = section_name(&line) {
-                in_version = section.eq_ignore_ascii_case("Version");
-                if in_version {
-                    version_at = Some(lines.len());
+            if line.is_empty() {
+                continue;
+            }
+            if let Some(rest) = line.strip_prefix('[') {
+                let name = rest.strip_suffix(']').ok_or_else(|| at("has no ]"))?.trim();
+                let found = sections.iter().position(|section| section.is(name));
+                current = Some(found.unwrap_or(sections.len()));
+                if found.is_none() {
+                    sections.push(Section {
+                        name: name.into(),
+                        lines: Vec::new(),
+                    });
                 }
-            } else if in_version && key(&line).eq_ignore_ascii_case("DriverVer") {
-                line.clone_from(&driver_ver);
-                stamped = true;
+                continue;
             }
-            if let Some(variable) = FRAMEWORK.iter().find(|&&variable| line.contains(variable)) {
-                return Err(format!(
-                    "line {}: {variable} is for drivers on a framework",
-                    index + 1
-                ));
+            let section = current.and_then(|current| sections.get_mut(current));
+            let section = section.ok_or_else(|| at("is before the first section"))?;
+            section.lines.push(read_line(index + 1, &line));
+        }
+        Ok(Self { sections })
+    }
+
+    /// The section with this name.
+    pub fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.is(name))
+    }
+
+    /// A field with its `%strings%` replaced from `[Strings]`. What stands for a folder, as `%13%`, is kept; the
+    /// error is the name of a string that is not there.
+    pub fn expand(&self, field: &str) -> Result<String, String> {
+        let strings = self.section("Strings");
+        let mut expanded = String::new();
+        let mut rest = field;
+        while let Some((before, after)) = rest.split_once('%') {
+            expanded.push_str(before);
+            let (name, after) = after.split_once('%').ok_or("a % without another")?;
+            rest = after;
+            if name.is_empty() {
+                expanded.push('%');
+            } else if name.bytes().all(|byte| byte.is_ascii_digit()) {
+                expanded.extend(["%", name, "%"]);
+            } else {
+                let value = strings.and_then(|strings| strings.value(name));
+                expanded.push_str(value.ok_or_else(|| format!("%{name}%"))?);
             }
-            lines.push(line);
         }
-        let version_at = version_at.ok_or("there is no [Version] section")?;
-        if !stamped {
-            lines.insert(version_at + 1, driver_ver);
+        expanded.push_str(rest);
+        Ok(expanded)
+    }
+
+    /// The sections that `[Manufacturer]` names for devices, each as the name without its decoration, and the
+    /// decoration.
+    pub fn models(&self) -> Vec<(String, Option<String>)> {
+        let manufacturers = self.section("Manufacturer");
+        let lines = manufacturers.map_or(&[][..], |section| &section.lines);
+        let mut models = Vec::new();
+        for line in lines {
+            let name = line.field(0).to_owned();
+            let decorations = line.fields.get(1..).unwrap_or_default();
+            if decorations.is_empty() {
+                models.push((name, None));
+            } else {
+                let decorated = decorations
+                    .iter()
+                    .map(|own| (name.clone(), Some(own.clone())));
+                models.extend(decorated);
+            }
         }
-        Ok(lines.join("\r\n") + "\r\n")
+        models
     }
 
-    fn check_version(&self) -> Result<(), String> {
-        let parts: Vec<_> = self.version.split('.').collect();
-        if parts.len() == 4 && parts.iter().all(|part| part.parse::<u16>().is_ok()) {
-            return Ok(());
+    /// The lines of all models sections, each `description = install section, hardware ID...`.
+    pub fn devices(&self) -> Vec<&Line> {
+        let sections = self.models().into_iter().filter_map(|(name, decoration)| {
+            self.section(&decoration.map_or(name.clone(), |own| format!("{name}.{own}")))
+        });
+        sections.flat_map(|section| &section.lines).collect()
+    }
+
+    /// The names of the files in the package, beside the INF itself and its catalog.
+    pub fn source_files(&self) -> Vec<&str> {
+        let of_files = |section: &&Section| {
+            let name = section.name.to_ascii_lowercase();
+            name == "sourcedisksfiles" || name.starts_with("sourcedisksfiles.")
+        };
+        let lines = self
+            .sections
+            .iter()
+            .filter(of_files)
+            .flat_map(|section| &section.lines);
+        lines.filter_map(|line| line.key.as_deref()).collect()
+    }
+}
+
+/// The line without spaces around it and without its comment, which starts at a `;` outside quotes.
+fn without_comment(line: &str) -> Result<&str, &'static str> {
+    let mut quoted = false;
+    let comment = line.find(|letter| {
+        quoted ^= letter == '"';
+        letter == ';' && !quoted
+    });
+    if comment.is_none() && quoted {
+        return Err("has a quote that does not end");
+    }
+    Ok(line[..comment.unwrap_or(line.len())].trim())
+}
+
+/// Takes a line apart at its first `=` and at its commas, as far as they are outside quotes.
+fn read_line(number: usize, line: &str) -> Line {
+    let mut quoted = false;
+    let (mut key, mut fields, mut field) = (None, Vec::new(), String::new());
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            // Two quotes within quotes are one that is meant.
+            '"' if quoted && letters.peek() == Some(&'"') => field.extend(letters.next()),
+            '"' => quoted = !quoted,
+            '=' if !quoted && key.is_none() && fields.is_empty() => {
+                key = Some(field.trim().to_owned());
+                field.clear();
+            }
+            ',' if !quoted => fields.push(std::mem::take(&mut field).trim().to_owned()),
+            _ => field.push(letter),
         }
-        Err(format!(
-            "{} is not a version of four numbers up to 65535",
-            self.version
-        ))
     }
-}
-
-/// The name of the section that a line starts.
-fn section_name(line: &str) -> Option<&str> {
-    let (name, _) = line.trim_start().strip_prefix('[')?.split_once(']')?;
-    Some(name.trim())
-}
-
-/// What is left of a line's `=`. A comment has a `;` in it and so is no known key.
-fn key(line: &str) -> &str {
-    line.split_once('=').map_or("", |(key, _)| key.trim())
-}
-
-/// The time since 1970 of `SOURCE_DATE_EPOCH`, or now.
-pub fn now() -> Result<Duration, String> {
-    match env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text
-            .parse()
-            .map(Duration::from_secs)
-            .map_err(|_| format!("SOURCE_DATE_EPOCH is {text}, no count of seconds")),
-        Err(_) => Ok(SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()),
+    fields.push(field.trim().to_owned());
+    Line {
+        number,
+        key,
+        fields,
     }
-}
-
-/// The date of [`now`].
-pub fn date() -> Result<String, String> {
-    Ok(calendar_date(now()?.as_secs() / (24 * 60 * 60)))
-}
-
-/// The day that comes this many days after the first of January 1970.
-fn calendar_date(mut days: u64) -> String {
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let mut year = 1970;
-    while days >= 365 + u64::from(is_leap(year)) {
-        days -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(is_leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    format!("{month:02}/{:02}/{year}", days + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn stamp(template: &str) -> Result<String, String> {
-        stamp_for(Arch::Amd64, template)
-    }
-
-    fn stamp_for(arch: Arch, template: &str) -> Result<String, String> {
-        let date = calendar_date(19_782);
-        Stamp {
-            arch,
-            version: "1.2.3.0",
-            date,
-        }
-        .apply(template)
-    }
+    const TEXT: &str = "\
+; a comment
+[Version]
+Signature = \"$Windows NT$\" ; another
+[Add]
+HKR,,Text,,\"a; b, \"\"c\"\"=d\"
+HKR,\\
+  ,Two
+[version]
+class=System
+[Manufacturer]
+%Maker% = Models, NTamd64, NTarm64
+[Models.NTamd64]
+%Device% = Install, root\\one
+[SourceDisksFiles]
+one.sys = 1
+[Strings]
+Maker = \"The maker\"
+";
 
     #[test]
-    fn driver_ver_is_replaced() {
-        let inf =
-            stamp("; $ARCH$\n[Version]\ndriverver = 1 ; old\n[Mfg]\n%A% = M, NT$ARCH$\n").unwrap();
+    fn sections_keys_and_fields() {
+        let inf = Inf::parse(TEXT).unwrap();
+        let version = inf.section("VERSION").unwrap();
+        assert_eq!(version.value("signature"), Some("$Windows NT$"));
+        assert_eq!(version.value("Class"), Some("System"));
+        let add = &inf.section("Add").unwrap().lines;
+        assert_eq!(add[0].fields, ["HKR", "", "Text", "", "a; b, \"c\"=d"]);
+        assert_eq!(add[0].key, None);
         assert_eq!(
-            inf,
-            "; amd64\r\n[Version]\r\nDriverVer = 02/29/2024,1.2.3.0\r\n[Mfg]\r\n%A% = M, NTamd64\r\n"
+            (add[1].number, &add[1].fields[..]),
+            (6, &["HKR", "", "Two"].map(String::from)[..])
         );
     }
 
     #[test]
-    fn models_are_for_the_architecture() {
-        for (arch, expected) in [(Arch::Amd64, "NTamd64.10.0"), (Arch::Arm64, "NTarm64.10.0")] {
-            let template = "[Version]\n[Mfg]\n%A% = M, NT$ARCH$.10.0\n[M.NT$ARCH$.10.0]\n";
-            let inf = stamp_for(arch, template).unwrap();
-            assert_eq!(inf.matches(expected).count(), 2, "{inf}");
-        }
-    }
-
-    #[test]
-    fn driver_ver_is_added() {
-        let inf = stamp("[version]\r\nClass = System\r\n").unwrap();
+    fn devices_and_files() {
+        let inf = Inf::parse(TEXT).unwrap();
+        let decorations: Vec<_> = inf.models().into_iter().map(|(_, own)| own).collect();
         assert_eq!(
-            inf,
-            "[version]\r\nDriverVer = 02/29/2024,1.2.3.0\r\nClass = System\r\n"
+            decorations,
+            [Some("NTamd64".into()), Some("NTarm64".into())]
         );
+        let devices = inf.devices();
+        assert_eq!(devices.len(), 1);
+        assert_eq!(devices[0].fields, ["Install", r"root\one"]);
+        assert_eq!(inf.source_files(), ["one.sys"]);
     }
 
     #[test]
-    fn driver_ver_elsewhere_is_left_alone() {
-        let inf = stamp("[Version]\n[Other]\nDriverVer = mine\n").unwrap();
-        assert!(inf.ends_with("[Other]\r\nDriverVer = mine\r\n"), "{inf}");
+    fn strings_are_replaced() {
+        let inf = Inf::parse(TEXT).unwrap();
+        let expand = |field| inf.expand(field);
+        assert_eq!(expand("by %maker%!").as_deref(), Ok("by The maker!"));
+        assert_eq!(expand(r"%13%\one.sys").as_deref(), Ok(r"%13%\one.sys"));
+        assert_eq!(expand("100 %%").as_deref(), Ok("100 %"));
+        assert_eq!(expand("%Nobody%").unwrap_err(), "%Nobody%");
+        assert!(expand("100 %").is_err());
     }
 
     #[test]
-    fn what_cannot_be_stamped_is_refused() {
-        for (template, reason) in [
-            ("[Strings]\n", "[Version]"),
-            ("[Version]\nKmdf = $KMDFVERSION$\n", "line 2: $KMDFVERSION$"),
-            ("[Version]\nProvider = \u{e4}\n", "line 2"),
+    fn what_cannot_be_read_is_refused() {
+        for (text, reason) in [
+            ("Class = System\n", "line 1: is before"),
+            ("\n[Version\n", "line 2: has no ]"),
+            ("[Version]\nClass = \"System\n", "line 2: has a quote"),
+            ("[Version]\nClass = \\\n", "line 2: goes on"),
         ] {
-            let error = stamp(template).unwrap_err();
-            assert!(error.contains(reason), "{error}");
-        }
-        for version in ["1.2.3", "1.2.3.x", "1.2.3.65536", ""] {
-            let stamp = Stamp {
-                arch: Arch::Amd64,
-                version,
-                date: String::new(),
-            };
-            assert!(stamp.apply("[Version]\n").is_err(), "{version}");
-        }
-    }
-
-    #[test]
-    fn dates_are_the_calendars() {
-        for (days, date) in [
-            (0, "01/01/1970"),
-            (10_957, "01/01/2000"),
-            (20_088, "12/31/2024"),
-        ] {
-            assert_eq!(calendar_date(days), date);
+            let error = Inf::parse(text).err().unwrap();
+            assert!(error.starts_with(reason), "{error}");
         }
     }
 }

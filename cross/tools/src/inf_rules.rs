@@ -11,7 +11,7 @@ mod version;
 use crate::{
     arch::Arch,
     check::Check,
-    inf_file::{Inf, Line},
+    inf::{Inf, Line},
 };
 
 /// What was found right, or wrong.

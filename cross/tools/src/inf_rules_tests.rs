@@ -1,7 +1,7 @@
 //! One defect at a time put into the driver's own INF: the rule that it breaks must see it, and no other may.
 
 use super::{contents::LEGACY_DIRECTIVES, *};
-use crate::{arch::Arch, inf::Stamp};
+use crate::{arch::Arch, stamp::Stamp};
 
 /// The driver's INF, stamped for x86-64.
 fn inf() -> String {

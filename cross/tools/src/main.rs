@@ -8,12 +8,12 @@ mod check;
 mod finish;
 mod image;
 mod inf;
-mod inf_file;
 mod inf_rules;
 mod package;
 #[cfg(test)]
 mod sample;
 mod script;
+mod stamp;
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ use check::Check;
 use clap::{Parser, Subcommand};
 use package::Package;
 
-/// Finishes and checks a driver's image, stamps and checks its INF, and makes its catalog.
+/// Finishes and checks a driver's image, stamps and checks its INF, makes its catalog, and checks scripts.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -133,10 +133,10 @@ fn run(command: Command) -> Result<bool, String> {
             version,
         } => {
             let text = text_of(&input)?;
-            let stamp = inf::Stamp {
+            let stamp = stamp::Stamp {
                 arch,
                 version: &version,
-                date: inf::date()?,
+                date: stamp::date()?,
             };
             let stamped = stamp.apply(&text).map_err(|error| about(&input, &error))?;
             write(&output, stamped.as_bytes())?;

@@ -6,9 +6,8 @@ use crate::{
     arch::Arch,
     catalog::{self, Catalog, File},
     check::Check,
-    inf,
-    inf_file::Inf,
-    read, text_of,
+    inf::Inf,
+    read, stamp, text_of,
 };
 
 /// The INF of a package, and its folder.
@@ -56,16 +55,10 @@ impl Package {
 
     /// The catalog, not signed yet.
     pub fn catalog(&self) -> Result<Vec<u8>, String> {
-        let models = self.inf.models();
-        let is_for_amd64 = |decoration: &Option<String>| {
-            decoration
-                .as_deref()
-                .is_some_and(|own| Arch::Amd64.is_decoration(own))
+        let is_for_amd64 = |(_, decoration): &(_, Option<String>)| {
+            Arch::Amd64.is_decoration(decoration.as_deref().unwrap_or_default())
         };
-        if !models
-            .iter()
-            .all(|(_, decoration)| is_for_amd64(decoration))
-        {
+        if !self.inf.models().iter().all(is_for_amd64) {
             return Err(format!(
                 "{} is not for amd64 alone, and no other catalog can be made",
                 self.inf_name
@@ -86,7 +79,7 @@ impl Package {
         let catalog = Catalog {
             hardware_ids,
             files: self.files()?,
-            made: inf::now()?,
+            made: stamp::now()?,
         };
         catalog
             .to_der()

@@ -5,7 +5,7 @@ use super::{
     devices::{extension, installs},
     none, number,
 };
-use crate::inf_file::{Inf, Line, Section};
+use crate::inf::{Inf, Line, Section};
 
 const LEGACY_SECTIONS: &[&str] = &["DefaultInstall", "ClassInstall32"];
 

@@ -3,7 +3,7 @@
 use super::{Finding, contents::copied_files, expect, none, number};
 use crate::{
     arch::Arch,
-    inf_file::{Inf, Line, Section},
+    inf::{Inf, Line, Section},
 };
 
 /// Windows 10 1709, the first that runs drivers from the driver store.

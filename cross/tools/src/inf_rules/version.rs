@@ -1,7 +1,7 @@
 //! The rules for what `[Version]` says of the package.
 
 use super::{Finding, expect};
-use crate::inf_file::Inf;
+use crate::inf::Inf;
 
 /// The setup class of the driver, and what `ClassGuid` Microsoft has given to it.
 const CLASS: (&str, &str) = ("System", "{4d36e97d-e325-11ce-bfc1-08002be10318}");
