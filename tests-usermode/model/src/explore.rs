@@ -6,12 +6,13 @@
 //! step by step.
 
 use std::{
+    cell::RefCell,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     str::FromStr,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
     time::{Duration, Instant},
 };
@@ -26,7 +27,7 @@ use crate::{
     bug_check::BugCheck,
     call::Call,
     clock,
-    thread::{self, Attached, Mode, Thread},
+    thread::{self, Attached, Thread},
     wait::{Engine, away, join, locked},
 };
 
@@ -260,28 +261,22 @@ impl Scheduler for Player {
 /// What was found.
 pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>> {
     match search {
-        Search::DepthFirst { most } => run(
-            DfsScheduler::new(Some(most), false),
-            scenario,
-            false,
-            Some(most),
-        ),
-        Search::Random { schedules, seed } => run(
-            RandomScheduler::new_from_seed(seed, schedules),
-            scenario,
-            false,
-            None,
-        ),
+        Search::DepthFirst { most } => {
+            let scheduler = DfsScheduler::new(Some(most), false);
+            run(scheduler, scenario, false, Some(most))
+        }
+        Search::Random { schedules, seed } => {
+            let scheduler = RandomScheduler::new_from_seed(seed, schedules);
+            run(scheduler, scenario, false, None)
+        }
         Search::Pct {
             schedules,
             depth,
             seed,
-        } => run(
-            PctScheduler::new_from_seed(seed, depth, schedules),
-            scenario,
-            false,
-            None,
-        ),
+        } => {
+            let scheduler = PctScheduler::new_from_seed(seed, depth, schedules);
+            run(scheduler, scenario, false, None)
+        }
     }
 }
 
@@ -290,75 +285,111 @@ pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found
 /// # Errors
 /// What was found, with the steps that led to it.
 pub fn replay(schedule: &Schedule, scenario: Scenario) -> Result<Explored, Box<Found>> {
-    let steps = schedule.0.clone().into_iter();
-    run(
-        Player {
-            steps,
-            started: false,
-        },
-        scenario,
-        true,
-        None,
-    )
+    let player = Player {
+        steps: schedule.0.clone().into_iter(),
+        started: false,
+    };
+    run(player, scenario, true, None)
 }
 
-fn run<S: Scheduler + 'static>(
+/// Runs an exploration in a thread of the host. When something is found that thread stops for good where it is: nothing
+/// unwinds through a driver, and what its stack holds is never used again.
+fn run<S: Scheduler + Send + 'static>(
     scheduler: S,
     scenario: Scenario,
     steps: bool,
     most: Option<usize>,
 ) -> Result<Explored, Box<Found>> {
-    let shared = Arc::<Shared>::default();
+    let (sender, receiver) = mpsc::channel();
+    let running = std::thread::spawn(move || {
+        let shared = Arc::<Shared>::default();
+        let start = Instant::now();
+        RUN.set(Some(Run {
+            shared: Arc::clone(&shared),
+            start,
+            sender: sender.clone(),
+        }));
+        let recorder = Recorder {
+            scheduler,
+            shared: Arc::clone(&shared),
+        };
+        let body = {
+            let shared = Arc::clone(&shared);
+            move || one_schedule(&shared, scenario, steps)
+        };
+        shuttle::Runner::new(recorder, config()).run(body);
+        let schedules = shared.schedules.load(Ordering::Relaxed);
+        let all = shared.out_of_choices.load(Ordering::Relaxed);
+        // Nobody has gone: the caller waits for this.
+        let _ = sender.send(Ok(Explored {
+            schedules,
+            complete: all && most.is_some_and(|most| schedules < most),
+            time: start.elapsed(),
+        }));
+    });
+    receiver.recv().unwrap_or_else(|_| match running.join() {
+        Ok(()) => unreachable!("a thread that ends without a panic has sent what it came to"),
+        Err(payload) => std::panic::resume_unwind(payload),
+    })
+}
+
+fn config() -> shuttle::Config {
     let mut config = shuttle::Config::new();
     config.stack_size = 0x4_0000;
     config.failure_persistence = shuttle::FailurePersistence::None;
     config.max_steps = shuttle::MaxSteps::ContinueAfter(100_000);
     config.silence_warnings = true;
-    let recorder = Recorder {
-        scheduler,
-        shared: Arc::clone(&shared),
-    };
-    let runner = shuttle::Runner::new(recorder, config);
-    let start = Instant::now();
-    let body = {
-        let shared = Arc::clone(&shared);
-        move || one_schedule(&shared, scenario, steps)
-    };
-    let outcome = catch_unwind(AssertUnwindSafe(|| runner.run(body)));
-    // A schedule that failed leaves its threads where they were.
-    thread::replace_current(None);
-    thread::set_mode(Mode::User);
-    let time = start.elapsed();
-    let count = shared.schedules.load(Ordering::Relaxed);
-    let kernel = locked(&shared.kernel).take();
-    match (outcome, kernel) {
-        (Ok(_), _) => {
-            let all = shared.out_of_choices.load(Ordering::Relaxed);
-            let complete = all && most.is_some_and(|most| count < most);
-            Ok(Explored {
-                schedules: count,
-                complete,
-                time,
-            })
-        }
-        (Err(payload), Some(kernel)) => {
-            let violation = match kernel.violation() {
-                Some(violation) => violation.clone(),
-                None if is_deadlock(&*payload) => hang(&kernel),
-                None => std::panic::resume_unwind(payload),
-            };
-            let taken = std::mem::take(&mut *locked(&shared.taken));
-            let steps = kernel.steps.as_ref().map(|steps| locked(steps).clone());
-            Err(Box::new(Found {
-                violation,
-                schedule: Schedule(taken),
-                schedules: count,
-                time,
-                steps: steps.unwrap_or_default(),
-            }))
-        }
-        (Err(payload), None) => std::panic::resume_unwind(payload),
+    config
+}
+
+thread_local! {
+    /// The exploration that this thread of the host runs.
+    static RUN: RefCell<Option<Run>> = const { RefCell::new(None) };
+}
+
+/// What has to be known to tell what was found.
+struct Run {
+    shared: Arc<Shared>,
+    start: Instant,
+    sender: mpsc::Sender<Result<Explored, Box<Found>>>,
+}
+
+/// Tells what was found in the schedule that runs, and stops this thread of the host.
+pub(crate) fn end_with(violation: Violation, kernel: &Kernel) -> ! {
+    if let Some(run) = RUN.take() {
+        let steps = kernel.steps.as_ref().map(|steps| locked(steps).clone());
+        let found = Found {
+            violation,
+            schedule: Schedule(locked(&run.shared.taken).clone()),
+            schedules: run.shared.schedules.load(Ordering::Relaxed),
+            time: run.start.elapsed(),
+            steps: steps.unwrap_or_default(),
+        };
+        // Nobody has gone: the caller waits for this.
+        let _ = run.sender.send(Err(Box::new(found)));
     }
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Has a hang told as what it is. `shuttle` panics where no thread can go on, outside of them all, which a program that
+/// aborts on a panic would not survive.
+fn watch_for_hangs() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let message = info.payload().downcast_ref::<String>();
+            let deadlock = message.is_some_and(|message| message.starts_with("deadlock!"));
+            let shared = RUN.with_borrow(|run| run.as_ref().map(|run| Arc::clone(&run.shared)));
+            let kernel = shared.and_then(|shared| locked(&shared.kernel).clone());
+            match kernel.filter(|_| deadlock) {
+                Some(kernel) => end_with(hang(&kernel), &kernel),
+                None => before(info),
+            }
+        }));
+    });
 }
 
 /// Runs the scenario once, in a kernel of its own.
@@ -370,18 +401,13 @@ fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
         print: false,
         ..Config::default()
     };
+    watch_for_hangs();
     let kernel = Kernel::with_engine(config, Engine::Shuttle, steps);
     *locked(&shared.kernel) = Some(Arc::clone(&kernel));
     let _attached = Attached::as_thread(Thread::new(&kernel, "main"));
     scenario(&kernel);
     clock::end_exploring(&kernel);
     *locked(&shared.kernel) = None;
-}
-
-/// Whether this is how `shuttle` says that no thread can go on. A scenario that panics says something else.
-fn is_deadlock(payload: &(dyn std::any::Any + Send)) -> bool {
-    let message = payload.downcast_ref::<String>();
-    message.is_some_and(|message| message.starts_with("deadlock!"))
 }
 
 /// What is wrong where nothing can go on, and nothing has broken a rule.

@@ -15,6 +15,7 @@ use crate::{
     clock,
     clock::TimeKeeper,
     dpc::Processors,
+    explore,
     handle::Handles,
     inlines,
     io::Io,
@@ -137,6 +138,9 @@ impl Kernel {
 
     /// Stops the system: the first violation counts.
     pub(crate) fn stop(&self, violation: Violation) {
+        if self.engine == Engine::Shuttle {
+            explore::end_with(violation, self);
+        }
         if self.violation.set(violation).is_err() {
             return;
         }
