@@ -318,12 +318,12 @@ fn run<S: Scheduler + Send + 'static>(
             move || one_schedule(&shared, scenario, steps)
         };
         shuttle::Runner::new(recorder, config()).run(body);
-        let schedules = shared.schedules.load(Ordering::Relaxed);
+        let tried = shared.schedules.load(Ordering::Relaxed);
         let all = shared.out_of_choices.load(Ordering::Relaxed);
         // Nobody has gone: the caller waits for this.
         let _ = sender.send(Ok(Explored {
-            schedules,
-            complete: all && most.is_some_and(|most| schedules < most),
+            schedules: tried,
+            complete: all && most.is_some_and(|most| tried < most),
             time: start.elapsed(),
         }));
     });
