@@ -88,8 +88,9 @@ routines! {
     ExInitializeZone,
     /// As [`ExInitializeZone`](Self::ExInitializeZone), and extends the zone by a segment of `values[3]`
     /// bytes (up to 65536) that starts `values[4]` bytes (up to 15) behind a multiple of 16, while nobody
-    /// else can reach the zone. `count` is 5. *status*: that of the extension, or of the initialisation if
-    /// that failed, after which nothing is extended; *value*: how many blocks the zone has then.
+    /// else can reach the zone. `count` is 5. *status*: that of the extension, which fails as the
+    /// initialisation does and also if `values[3]` is no multiple of 8, or of the initialisation if that
+    /// failed, after which nothing is extended; *value*: how many blocks the zone has then.
     ExExtendZone,
     /// As [`ExExtendZone`](Self::ExExtendZone), under the zone's lock.
     ExInterlockedExtendZone,
