@@ -102,10 +102,12 @@ impl Kernel {
         }
     }
 
-    /// Lets a time pass, by a [virtual](crate::Clock::Virtual) clock: whatever timers expire in it do.
+    /// Lets a time pass, by a [virtual](crate::Clock::Virtual) clock: whatever timers expire in it do, and a closed
+    /// file whose last request they have ended goes.
     pub fn advance(self: &Arc<Self>, time: Duration) {
         let _attached = Attached::to(self);
         clock::advance(self, time);
+        self.close_deferred(&Call::enter("IRP_MJ_CLOSE"));
     }
 
     /// How often the driver holds its remove locks: once for each IRP and each call that is under way.
