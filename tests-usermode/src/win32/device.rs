@@ -25,11 +25,6 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens the device with read and write access.
-    pub fn open() -> Result<Self> {
-        Self::open_with(Access::ReadWrite)
-    }
-
     /// Opens the device, which is found by its interface, for overlapped I/O.
     pub fn open_with(access: Access) -> Result<Self> {
         let path = interface_path()?.ok_or_else(|| {
@@ -84,11 +79,6 @@ impl Device {
             )
         };
         Ok(Request::new(&self.file, io, Status(answer.cast_unsigned())))
-    }
-
-    /// Closes the handle, whether or not requests are pending.
-    pub fn close(self) {
-        drop(self);
     }
 
     /// Cancels every request of this handle (`CancelIoEx` without an `OVERLAPPED`); returns whether

@@ -87,6 +87,11 @@ pub fn bring_back(gone: &Gone) -> Result<()> {
         Gone::Unregistered { inf } => {
             install_new(inf)?;
         }
+        Gone::Model => {
+            return Err(Error::failed(
+                "the device that was taken away is the model's",
+            ));
+        }
     }
     wait_for_interface(true)
 }
