@@ -85,6 +85,8 @@ pub enum Command {
     Replay(Replay),
     /// Measure the model kernel: many requests that pend and end, and many schedules of a scene
     Bench,
+    /// Take random steps one after another and tell what came of each, which is the same on every kernel
+    Sequence(Sequence),
     /// Pend requests and hold them until standard input ends (a scenario kills this process)
     #[command(hide = true)]
     Hold(Hold),
@@ -223,6 +225,26 @@ pub struct Replay {
     pub schedule: String,
 }
 
+/// `sequence`
+#[derive(Args, Debug)]
+pub struct Sequence {
+    /// What the first sequence is drawn from; each after it from the next number
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..1 << 63))]
+    pub seed: Option<u64>,
+    /// How many sequences
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub count: usize,
+    /// Take the steps in this file instead, one a line, as a failure prints them
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["seed", "count"])]
+    pub steps: Option<PathBuf>,
+    /// Where to write what came of each step [default: standard output]
+    #[arg(long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+    /// The kernel.
+    #[command(flatten)]
+    pub on: On,
+}
+
 /// `hold`
 #[derive(Args, Debug)]
 pub struct Hold {
@@ -322,6 +344,7 @@ mod tests {
         let help = Cli::command().render_help().to_string();
         for command in [
             "install", "remove", "status", "doctor", "list", "run", "stress", "explore", "replay",
+            "sequence",
         ] {
             assert!(
                 help.contains(&format!("\n  {command} ")),

@@ -5,6 +5,7 @@ mod doctor;
 mod explore;
 pub mod hold;
 mod run;
+mod sequence;
 mod setup;
 
 use interlock_abi::Routine;
@@ -33,6 +34,7 @@ pub fn execute(command: Option<Command>) -> Result<Exit> {
         Command::Explore(args) => explore::explore_scenes(args),
         Command::Bench => bench::bench(),
         Command::Replay(args) => explore::replay_schedule(args),
+        Command::Sequence(args) => sequence::sequence(args),
         Command::Hold(args) => hold::hold(args),
     }
 }

@@ -13,6 +13,7 @@ mod error;
 mod fuzz;
 mod report;
 mod scenarios;
+mod sequence;
 mod status;
 mod stress;
 #[cfg_attr(

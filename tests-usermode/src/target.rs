@@ -15,6 +15,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::status::Status;
 
 pub use calls::fifo;
@@ -34,7 +36,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 const UNTOUCHED: u8 = 0xA5;
 
 /// The access that a handle is opened with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     /// `GENERIC_READ`
     Read,

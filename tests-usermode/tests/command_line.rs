@@ -93,6 +93,7 @@ fn without_a_device_whatever_needs_one_says_so() {
         &["run", "--kernel", "device"],
         &["run", "--kernel", "device", "--format", "json"],
         &["stress", "--kernel", "device", "--seconds", "1"],
+        &["sequence", "--kernel", "device"],
     ] {
         let output = harness(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -102,6 +103,21 @@ fn without_a_device_whatever_needs_one_says_so() {
             "{arguments:?}: {said}"
         );
         assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_sequence_has_the_same_transcript_every_time() {
+    let sequence = [
+        "sequence", "--kernel", "model", "--seed", "7", "--count", "20",
+    ];
+    let first = harness(&sequence);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let transcript = stdout(&first);
+    assert_eq!(transcript.matches("sequence ").count(), 20, "{transcript}");
+    for processors in ["1", "5"] {
+        let again = harness(&[&sequence[..], &["--processors", processors]].concat());
+        assert_eq!(stdout(&again), transcript, "{processors} processors");
     }
 }
 

@@ -55,6 +55,11 @@ impl Device {
         }
     }
 
+    /// Opens a device of a model kernel that is not the run's own.
+    pub fn open_on(device: &ntmodel::Device, access: Access) -> Result<Self> {
+        model::Device::open_on(device, access).map(Self::Model)
+    }
+
     /// Sends a request, which may end at once, later, or when it is cancelled.
     pub fn submit(&self, code: u32, input: &[u8], output: Vec<u8>) -> Result<Request> {
         match self {

@@ -119,12 +119,17 @@ pub struct Device(ntmodel::File);
 impl Device {
     /// Opens the device.
     pub fn open(access: Access) -> Result<Self> {
+        let device = lock(&machine()?.device).clone();
+        Self::open_on(&device, access)
+    }
+
+    /// Opens a device of any model kernel.
+    pub fn open_on(device: &ntmodel::Device, access: Access) -> Result<Self> {
         let access = match access {
             Access::Read => ntmodel::Access::Read,
             Access::Write => ntmodel::Access::Write,
             Access::ReadWrite => ntmodel::Access::ReadWrite,
         };
-        let device = lock(&machine()?.device).clone();
         let file = device.open(access);
         file.map(Self)
             .map_err(|status| failed("the device does not open", status))

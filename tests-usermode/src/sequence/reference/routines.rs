@@ -1,0 +1,197 @@
+//! What a routine must answer that runs alone: the sentences of [`Routine`], one by one.
+
+use interlock_abi::{Call, Returned, Routine, RunThreads};
+use zerocopy::IntoBytes;
+
+use super::super::answer::Answer;
+use crate::status::Status;
+
+const PASSIVE_LEVEL: u64 = 0;
+const DISPATCH_LEVEL: u64 = 2;
+
+/// What a zone keeps of each segment.
+const HEADER: u64 = 16;
+
+/// What a call that is well-formed must end with.
+pub fn answer(routine: Routine, call: &Call) -> Answer {
+    if routine == Routine::KeGetCurrentProcessorNumber {
+        return Answer::Processor;
+    }
+    let values = &call.values[..call.count as usize];
+    let returned = returned(routine, call.argument, values);
+    Answer::Bytes(returned.as_bytes().into())
+}
+
+/// What `RUN_THREADS` must end with.
+pub fn threads_answer(run: &RunThreads) -> Answer {
+    let (threads, rounds) = (u64::from(run.threads), u64::from(run.rounds));
+    let all = threads * rounds;
+    let expected = match Routine::from_number(run.routine) {
+        Some(
+            Routine::ExInterlockedExtendZone
+            | Routine::ExInterlockedAllocateFromZone
+            | Routine::ExInterlockedFreeToZone
+            | Routine::InterlockedExchange,
+        ) => None,
+        _ => Some(all),
+    };
+    Answer::Threads {
+        rounds: all,
+        expected,
+    }
+}
+
+/// An answer that has a node, if there was one, and leaves these.
+fn node(node: Option<u64>, left: &[u64]) -> Returned {
+    Returned {
+        found: u32::from(node.is_some()),
+        ..number(node.unwrap_or(0), left)
+    }
+}
+
+/// An answer that has a number, and leaves these.
+fn number(value: u64, left: &[u64]) -> Returned {
+    let mut returned = Returned {
+        value,
+        ..Returned::default()
+    };
+    for (to, from) in returned.values.iter_mut().zip(left) {
+        *to = *from;
+        returned.count += 1;
+    }
+    returned
+}
+
+fn returned(routine: Routine, argument: u64, values: &[u64]) -> Returned {
+    match routine {
+        Routine::IoAcquireCancelSpinLock | Routine::KeAcquireSpinLock => {
+            number(PASSIVE_LEVEL, &[DISPATCH_LEVEL])
+        }
+        Routine::IoReleaseCancelSpinLock => number(PASSIVE_LEVEL, &[]),
+        Routine::KeReleaseSpinLock => node(Some(PASSIVE_LEVEL), &[]),
+        // One that is left queued does not come here.
+        Routine::IoSetCancelRoutine => node(Some(0), &[]),
+        Routine::KeInitializeSpinLock | Routine::KeReleaseSpinLockFromDpcLevel => number(1, &[]),
+        Routine::KeAcquireSpinLockAtDpcLevel | Routine::KeInitializeDeviceQueue => number(0, &[]),
+        Routine::ExInterlockedInsertHeadList
+        | Routine::ExInterlockedInsertTailList
+        | Routine::ExInterlockedRemoveHeadList
+        | Routine::ExInterlockedPushEntryList
+        | Routine::ExInterlockedPopEntryList => list(routine, argument, values),
+        Routine::ExInitializeZone
+        | Routine::ExExtendZone
+        | Routine::ExInterlockedExtendZone
+        | Routine::ExInterlockedAllocateFromZone
+        | Routine::ExInterlockedFreeToZone => zone(routine, argument, values),
+        Routine::KeInsertDeviceQueue
+        | Routine::KeInsertByKeyDeviceQueue
+        | Routine::KeRemoveDeviceQueue
+        | Routine::KeRemoveByKeyDeviceQueue
+        | Routine::KeRemoveByKeyDeviceQueueIfBusy
+        | Routine::KeRemoveEntryDeviceQueue => device_queue(routine, argument, values),
+        _ => one_number(routine, argument, values[0]),
+    }
+}
+
+fn list(routine: Routine, argument: u64, values: &[u64]) -> Returned {
+    let (first, last) = (values.first().copied(), values.last().copied());
+    let from_top = values.iter().rev().copied();
+    match routine {
+        Routine::ExInterlockedInsertHeadList => node(first, &[&[argument], values].concat()),
+        Routine::ExInterlockedInsertTailList => node(last, &[values, &[argument]].concat()),
+        Routine::ExInterlockedRemoveHeadList => node(first, values.get(1..).unwrap_or(&[])),
+        Routine::ExInterlockedPushEntryList => {
+            let stack: Vec<u64> = [argument].into_iter().chain(from_top).collect();
+            node(last, &stack)
+        }
+        _ => node(last, &from_top.skip(1).collect::<Vec<u64>>()),
+    }
+}
+
+fn zone(routine: Routine, argument: u64, values: &[u64]) -> Returned {
+    match (routine, values) {
+        (Routine::ExInterlockedAllocateFromZone, &[blocks]) => Returned {
+            found: u32::from((1..=blocks).contains(&argument)),
+            ..number(argument.min(blocks), &[])
+        },
+        (Routine::ExInterlockedFreeToZone, _) => Returned {
+            found: u32::from(argument > 0),
+            ..number(argument, &[])
+        },
+        (_, &[block, size, offset]) => match initialized(block, size, offset) {
+            Some(blocks) => number(blocks, &[]),
+            None => refused(0),
+        },
+        (_, &[block, size, offset, more, more_offset]) => {
+            let Some(blocks) = initialized(block, size, offset) else {
+                return refused(0);
+            };
+            match initialized(block, more, more_offset).filter(|_| more.is_multiple_of(8)) {
+                Some(added) => number(blocks + added, &[]),
+                None => refused(blocks),
+            }
+        }
+        _ => Returned::default(),
+    }
+}
+
+fn refused(blocks: u64) -> Returned {
+    Returned {
+        status: Status::INVALID_PARAMETER.0,
+        ..number(blocks, &[])
+    }
+}
+
+/// How many blocks a zone has that is made from a segment, if it can be made.
+fn initialized(block: u64, size: u64, offset: u64) -> Option<u64> {
+    let aligned = block.is_multiple_of(8) && offset.is_multiple_of(8);
+    let fits = block != 0 && block <= size && size >= HEADER;
+    (aligned && fits).then(|| (size - HEADER) / block)
+}
+
+fn device_queue(routine: Routine, argument: u64, values: &[u64]) -> Returned {
+    let mut queued = values.to_vec();
+    match routine {
+        Routine::KeInsertDeviceQueue | Routine::KeInsertByKeyDeviceQueue => {
+            let queued = values.get(1..).unwrap_or(&[]);
+            let mut left = queued.to_vec();
+            if routine == Routine::KeInsertByKeyDeviceQueue {
+                left.sort_unstable();
+            }
+            Returned {
+                found: u32::from(!values.is_empty()),
+                ..number(queued.len() as u64, &left)
+            }
+        }
+        Routine::KeRemoveEntryDeviceQueue => {
+            queued.remove(usize::try_from(argument).unwrap_or_default());
+            node(Some(0), &queued)
+        }
+        _ if queued.is_empty() => Returned {
+            status: Status::DEVICE_NOT_READY.0,
+            ..Returned::default()
+        },
+        Routine::KeRemoveDeviceQueue => node(Some(values[0]), &values[1..]),
+        _ => {
+            queued.sort_unstable();
+            let next = queued.iter().position(|key| *key >= argument);
+            let removed = queued.remove(next.unwrap_or(0));
+            node(Some(removed), &queued)
+        }
+    }
+}
+
+fn one_number(routine: Routine, argument: u64, value: u64) -> Returned {
+    const LOW: u64 = 0xffff_ffff;
+    let (returned, left) = match routine {
+        Routine::ExInterlockedAddUlong => (value, (value + argument) & LOW),
+        Routine::ExInterlockedAddLargeInteger => (value, value.wrapping_add(argument)),
+        Routine::InterlockedIncrement => ((value + 1) & LOW, (value + 1) & LOW),
+        Routine::InterlockedDecrement => {
+            let less = value.wrapping_sub(1) & LOW;
+            (less, less)
+        }
+        _ => (value, argument),
+    };
+    number(returned, &[left])
+}
