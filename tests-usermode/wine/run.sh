@@ -2,6 +2,7 @@
 # Installs, drives and removes the driver under Wine:
 #   run.sh [--rounds N] [--debug-log] [-- ARGUMENTS]     every scenario; ARGUMENTS go to `harness run`
 #   run.sh stress [--debug-log] ARGUMENTS                `harness stress ARGUMENTS` instead
+#   run.sh sequence [--debug-log] ARGUMENTS              `harness sequence ARGUMENTS` instead
 # --debug-log keeps what the driver prints with DbgPrintEx in target/wine/wine.log.
 #
 # Passes if the harness does, and if afterwards the driver is unloaded with all its pool freed, no
@@ -185,8 +186,8 @@ summary() {
 
 main() {
     local rounds=1 number status=0 command=run
-    if [[ ${1-} == stress ]]; then
-        command=stress
+    if [[ ${1-} == stress || ${1-} == sequence ]]; then
+        command=$1
         shift
     fi
     while (($#)); do

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Takes the same random sequences on the model kernel and, with the installed driver, under Wine, and compares what came
+# of each step:
+#   differential.sh [COUNT [SEED]]     COUNT sequences, from SEED on [default: 100, from a random one]
+# The transcripts are left in target/wine. Exit code 0 they are the same, 1 they differ, 2 could not run.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export CARGO_TARGET_DIR=$PWD/target
+count=${1:-100}
+seed=${2:-$((SRANDOM % 1000000))}
+model=target/wine/model.transcript
+wine=target/wine/wine.transcript
+
+mkdir -p target/wine
+rm -f "$model" "$wine"
+cargo build --quiet --package interlock-harness
+target/debug/harness sequence --kernel model --seed "$seed" --count "$count" --output "$model"
+# A sequence that comes to something else than it must ends the run; up to there the two can be compared.
+status=0
+tests-usermode/wine/run.sh sequence --seed "$seed" --count "$count" --output "$wine" || status=$?
+[[ -e $wine ]] || exit "$status"
+if ! diff <(tr -d '\r' < "$wine") "$model" > target/wine/transcripts.diff; then
+    echo "FAILED: Wine (<) and the model (>) differ, from seed $seed on:"
+    head -n 20 target/wine/transcripts.diff
+    exit 1
+fi
+((status == 0)) || exit "$status"
+echo "the same on both: $count sequences from seed $seed on, $(grep -c '^[{\"]' "$model") steps"
