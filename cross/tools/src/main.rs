@@ -9,6 +9,7 @@ mod finish;
 mod image;
 mod inf;
 mod inf_rules;
+mod natvis;
 mod package;
 #[cfg(test)]
 mod sample;
@@ -56,6 +57,17 @@ enum Command {
         /// The scripts
         #[arg(required = true)]
         files: Vec<PathBuf>,
+    },
+    /// Check that NatVis files are in a PDB, and that every type and field that they name is there; exit with 1 if not
+    CheckNatvis {
+        /// The PDB
+        pdb: PathBuf,
+        /// The NatVis files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// What the files call optional must be there too: the driver was built with the feature `lock-debug`
+        #[arg(long)]
+        lock_debug: bool,
     },
     /// Fill in an INF's architecture, version and date, which is `SOURCE_DATE_EPOCH` or today
     StampInf {
@@ -125,6 +137,29 @@ fn run(command: Command) -> Result<bool, String> {
                 right &= problems.is_empty();
             }
             Ok(right)
+        }
+        Command::CheckNatvis {
+            pdb,
+            files,
+            lock_debug,
+        } => {
+            let parsed = natvis::Pdb::parse(&read(&pdb)?).map_err(|error| about(&pdb, &error))?;
+            let mut all_hold = true;
+            for file in files {
+                let name = file.display();
+                match parsed.check(&read(&file)?, lock_debug) {
+                    Ok(natvis::Checked { types, expressions }) => {
+                        println!("ok      {name}: {types} types, {expressions} expressions");
+                    }
+                    Err(errors) => {
+                        all_hold = false;
+                        for error in errors {
+                            println!("FAILED  {name}: {error}");
+                        }
+                    }
+                }
+            }
+            Ok(all_hold)
         }
         Command::StampInf {
             input,

@@ -6,6 +6,7 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![debugger_visualizer(natvis_file = "../interlock.natvis")]
 
 mod draining;
 mod ledger;

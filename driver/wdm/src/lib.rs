@@ -39,6 +39,7 @@
 //! | a pointer in the device extension | [`Shared`] |
 
 #![no_std]
+#![debugger_visualizer(natvis_file = "../wdm.natvis")]
 
 extern crate alloc;
 

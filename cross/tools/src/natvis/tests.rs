@@ -1,0 +1,195 @@
+//! What the check must find, in a small program: a list of requests.
+
+use super::{
+    check,
+    types::{Type, Types},
+};
+
+fn program() -> Types {
+    let mut types = Types::default();
+    let record = |name: &str| Type::Record(name.into());
+    types.insert(
+        "demo::Queue<demo::Request>",
+        &[
+            ("first", record("demo::Link").pointer()),
+            ("length", Type::Plain),
+        ],
+    );
+    types.insert("demo::Link", &[("next", record("demo::Link").pointer())]);
+    types.insert(
+        "demo::Request",
+        &[
+            ("link", record("demo::Link")),
+            ("tag", Type::Plain),
+            ("context", Type::Array(Box::new(Type::Plain.pointer()))),
+        ],
+    );
+    types
+}
+
+const QUEUE: &str = r#"<AutoVisualizer xmlns="http://schemas.microsoft.com/vstudio/debugger/natvis/2010">
+  <Type Name="demo::Queue&lt;*&gt;">
+    <DisplayString Condition="length == 0">{{empty}}</DisplayString>
+    <DisplayString Optional="true">{owner} has it</DisplayString>
+    <DisplayString>{length,d} requests</DisplayString>
+    <Expand>
+      <CustomListItems>
+        <Variable Name="link" InitialValue="first"/>
+        <Size>length</Size>
+        <Loop>
+          <Break Condition="link == 0"/>
+          <Item Name="{(($T1*)link)-&gt;tag}">(demo::Request*)((char*)link - (size_t)&amp;((demo::Request*)0)-&gt;link)</Item>
+          <Exec>link = link-&gt;next</Exec>
+        </Loop>
+      </CustomListItems>
+      <ExpandedItem>((demo::Request*)first)-&gt;context[1]</ExpandedItem>
+    </Expand>
+  </Type>
+</AutoVisualizer>"#;
+
+/// What is wrong with the file after one change.
+fn errors(from: &str, to: &str) -> Vec<String> {
+    assert!(QUEUE.contains(from), "{from} is not in the file");
+    let changed = QUEUE.replacen(from, to, 1);
+    check(&changed, &program(), false).err().unwrap_or_default()
+}
+
+#[test]
+fn a_file_that_holds() {
+    let Ok(checked) = check(QUEUE, &program(), false) else {
+        panic!("{:?}", errors("", ""));
+    };
+    assert_eq!((checked.types, checked.expressions), (1, 10));
+}
+
+#[test]
+fn a_misspelt_type() {
+    assert_eq!(
+        errors("demo::Queue", "demo::Queues"),
+        ["line 2: Type: the PDB has no type demo::Queues<*>"]
+    );
+    let [error] = &errors("(demo::Request*)(", "(demo::Requests*)(")[..] else {
+        panic!("one error");
+    };
+    assert!(error.ends_with("the PDB has no type demo::Requests"));
+}
+
+#[test]
+fn a_misspelt_field() {
+    for (from, to, line, what) in [
+        (
+            "{length,d}",
+            "{lenght,d}",
+            5,
+            "demo::Queue<demo::Request> has no field lenght",
+        ),
+        (
+            "<Size>length",
+            "<Size>size",
+            9,
+            "demo::Queue<demo::Request> has no field size",
+        ),
+        (
+            "\"first\"",
+            "\"head\"",
+            8,
+            "demo::Queue<demo::Request> has no field head",
+        ),
+        (
+            "-&gt;tag",
+            "-&gt;tags",
+            12,
+            "demo::Request has no field tags",
+        ),
+        (
+            "0)-&gt;link",
+            "0)-&gt;entry",
+            12,
+            "demo::Request has no field entry",
+        ),
+        (
+            "link-&gt;next",
+            "link-&gt;Next",
+            13,
+            "demo::Link has no field Next",
+        ),
+        (
+            "-&gt;context",
+            "-&gt;contexts",
+            16,
+            "demo::Request has no field contexts",
+        ),
+        (
+            "length == 0",
+            "count == 0",
+            3,
+            "demo::Queue<demo::Request> has no field count",
+        ),
+    ] {
+        let errors = errors(from, to);
+        let found = errors.first().expect("an error");
+        assert!(found.starts_with(&format!("line {line}: ")), "{found}");
+        assert!(found.ends_with(what), "{found}");
+    }
+}
+
+#[test]
+fn a_dot_for_a_pointer() {
+    let errors = errors("link-&gt;next", "link.next");
+    assert!(errors[0].contains("has no field next"), "{errors:?}");
+}
+
+#[test]
+fn a_pointer_of_another_type_is_assigned() {
+    assert_eq!(errors("link = link-&gt;next", "link = length").len(), 1);
+}
+
+#[test]
+fn what_is_optional_may_be_missing_unless_it_must_hold() {
+    assert!(check(QUEUE, &program(), false).is_ok());
+    let errors = check(QUEUE, &program(), true).err().unwrap_or_default();
+    assert_eq!(
+        errors,
+        ["line 4: DisplayString: owner: demo::Queue<demo::Request> has no field owner"]
+    );
+}
+
+#[test]
+fn what_is_no_natvis() {
+    assert_eq!(
+        errors("<Size>length</Size>", "<Sise>length</Sise>").len(),
+        1
+    );
+    assert_eq!(errors("{length,d}", "{length").len(), 1);
+    assert_eq!(errors("</Loop>", "").len(), 1);
+    for broken in [
+        "((",
+        "link - ",
+        "link)",
+        "[",
+        "",
+        ",x",
+        "length,?",
+        "($T2*)link",
+        "*length",
+        "length[0]",
+    ] {
+        let errors = errors(
+            "(demo::Request*)first)-&gt;context[1]",
+            &format!("{broken})"),
+        );
+        assert_eq!(errors.len(), 1, "{broken}");
+    }
+}
+
+#[test]
+fn a_wildcard_stands_for_what_has_its_brackets_in_pairs() {
+    let mut types = Types::default();
+    types.insert("a<b<c> >", &[]);
+    types.insert("a<b<c>,d>", &[]);
+    types.insert("a<b>::e", &[]);
+    assert_eq!(types.matching("a<b<*> >"), [("a<b<c> >", vec!["c"])]);
+    assert_eq!(types.matching("a<*,*>"), [("a<b<c>,d>", vec!["b<c>", "d"])]);
+    assert_eq!(types.matching("a<*>").len(), 2);
+    assert!(types.matching("a").is_empty());
+}
