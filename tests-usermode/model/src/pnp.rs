@@ -73,6 +73,11 @@ impl Device {
         }
     }
 
+    /// The address of the driver's device object, for who looks at the system from outside, as a debugger does.
+    pub fn object(&self) -> usize {
+        self.inner.object().addr()
+    }
+
     /// Sends a PnP request, by its minor function, and gives the status that it ended with.
     pub fn pnp(&self, minor: u8) -> NTSTATUS {
         let _attached = Attached::to(&self.kernel);

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Checks that the driver's PDB has the NatVis files, and every type and field that they name: also those of a driver with
+# the feature lock-debug, which is built for that.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+target=${CARGO_TARGET_DIR:-target}
+
+check() {
+    cargo interlock-cross check-natvis "$@" driver/wdm/wdm.natvis driver/logic/interlock.natvis
+}
+
+check "$target/interlock/interlock.pdb"
+cross/cargo build driver --quiet --release --features wdm/lock-debug
+check --lock-debug "$target/cross/x86_64-pc-windows-msvc/release/interlock_sys.pdb"

@@ -1,0 +1,255 @@
+// The state of interlock.sys in WinDbg: `.scriptload interlock.js`, then `!interlock`.
+//
+// Every field is reached by its name: the driver's own types are those of interlock.pdb, the kernel's (the IRP, the
+// device object, the device queue) those of the symbols of nt. No offset is written down here.
+//
+// It is ES6, which is what the debugger's JavaScript provider has.
+
+"use strict";
+
+/** The driver's module. */
+const MODULE = "interlock";
+
+/** The name of a request's record in interlock.pdb, with the link of a list before it. */
+const NODE = "wdm::node::Node<interlock::ledger::Record>";
+
+/** How many entries of a list are followed; one that is longer is broken, or too long to read here. */
+const MOST = 10000;
+
+function initializeScript() {
+    return [
+        new host.apiVersionSupport(1, 3),
+        new host.functionAlias(interlock, "interlock"),
+        new host.functionAlias(interlockAt, "interlockat")
+    ];
+}
+
+/**
+ * Prints the state of a device, by the address of its DEVICE_OBJECT; or that of every device of the driver.
+ */
+function interlock(device) {
+    const devices = device === undefined ? deviceObjects() : [device];
+    if (devices.length === 0) {
+        print("\\Driver\\interlock has no device object, or is not loaded");
+    }
+    for (const address of devices) {
+        const object = host.createPointerObject(address, "nt", "_DEVICE_OBJECT*");
+        const extension = at(object.DeviceExtension.address, "wdm::device::Extension");
+        const gone = number(extension.gone) ? ": it is removed, and what follows may be freed memory" : "";
+        print("device object " + hex(address) + gone);
+        interlockAt(extension.device.address);
+    }
+}
+
+/** Prints the state of a device, by the address of its `interlock::Interlock`. */
+function interlockAt(address) {
+    const device = at(address, "interlock::Interlock");
+    print("interlock::Interlock " + hex(address));
+    section("state", () => [number(device.run_state) === 0 ? "running" : "stopped"]);
+    section("counters", () => printCounters(device.ledger.inner.pointer.value));
+    section("zone", () => printZone(device.zone.raw.core.inner.pointer.value));
+    section("fifo", () => printIrpQueue(device.fifo, true));
+    section("keyed", () => printServing(device.keyed.context));
+    section("serial", () => printServing(device.serial.context));
+    section("interlocked", () => printList(device.interlocked.context.list));
+    section("stack", () => printStack(device.stack));
+    section("cancelable", () => printIrpQueue(device.cancelable, false));
+    section("locks", () => printLocks(device));
+}
+
+/** The addresses of the driver's device objects, which the debugger's own command tells. */
+function deviceObjects() {
+    const found = [];
+    let isList = false;
+    for (const line of host.namespace.Debugger.Utility.Control.ExecuteCommand("!drvobj \\Driver\\interlock 1")) {
+        if (isList) {
+            for (const address of line.match(/\b[0-9a-f]{8}`?[0-9a-f]{8}\b/gi) || []) {
+                found.push(host.parseInt64(address.replace("`", ""), 16));
+            }
+        }
+        isList = /Device Object list/i.test(line) || (isList && line.trim() !== "");
+    }
+    return found;
+}
+
+/** Runs one part, and goes on to the next if it cannot be read. */
+function section(name, body) {
+    try {
+        print("  " + name + ": " + body().join("\n      "));
+    } catch (error) {
+        print("  " + name + ": cannot be read: " + error.message);
+    }
+}
+
+function printCounters(ledger) {
+    const counts = ledger.counts.value.value;
+    const names = ["submitted", "completed", "cancelled", "aborted", "rejected"];
+    const parts = names.map((name) => number(counts[name]) + " " + name);
+    return [parts.concat([number(ledger.outstanding) + " pending"]).join(", ")];
+}
+
+function printZone(zone) {
+    const blocks = number(zone.blocks);
+    const used = number(zone.in_use);
+    let free = 0;
+    for (let entry = zone.header.value.FreeList.Next; !entry.isNull && free < MOST; entry = entry.Next) {
+        free += 1;
+    }
+    const size = number(zone.block_size);
+    const differs = used + free === blocks ? "" : ", which do not add up";
+    return [blocks + " blocks of " + size + " bytes, " + used + " in use, " + free + " free" + differs];
+}
+
+function printIrpQueue(queue, hasRecords) {
+    const state = queue.state.value.value;
+    const length = number(state.length);
+    const irps = Array.from(entries(queue.head.value), (entry) => irpOf(entry, ["ListEntry"]));
+    const differs = length === irps.length ? "" : ", and the list has " + irps.length;
+    const title = length + " IRPs" + differs + refusing(state);
+    return [title].concat(irps.map((irp) => describe(irp, hasRecords)));
+}
+
+function printServing(serving) {
+    const state = serving.queue.state.value;
+    const queue = host.createPointerObject(serving.queue.queue.queue.value.targetLocation, "nt", "_KDEVICE_QUEUE*");
+    const irps = Array.from(entries(queue.DeviceListHead), (entry) =>
+        irpOf(entry, ["DeviceQueueEntry", "DeviceListEntry"])
+    );
+    const title = (state.busy ? "busy" : "idle") + ", " + irps.length + " IRPs wait" + refusing(state);
+    const waiting = irps.map((irp) => describe(irp, true));
+    const current = some(serving.current.value.value);
+    if (current === undefined) {
+        return [title].concat(waiting);
+    }
+    const served = host.createPointerObject(current.irp.raw.address, "nt", "_IRP*");
+    return [title, describe(served, true) + ", served"].concat(waiting);
+}
+
+function printList(list) {
+    const irps = Array.from(entries(list.head.value), (entry) => irpOf(entry, ["ListEntry"]));
+    return [irps.length + " IRPs"].concat(irps.map((irp) => describe(irp, true)));
+}
+
+function printStack(stack) {
+    const records = [];
+    for (let entry = stack.head.value.Next; !entry.isNull && records.length < MOST; entry = entry.Next) {
+        records.push(describeRecord(at(entry.address, NODE).value));
+    }
+    return [records.length + " records"].concat(records);
+}
+
+/** Every spin lock: whether it is held and, with the feature `lock-debug`, by which processor, and its statistics. */
+function printLocks(device) {
+    const ledger = device.ledger.inner.pointer.value;
+    const locks = [
+        ["fifo.state", device.fifo.state],
+        ["cancelable.state", device.cancelable.state],
+        ["keyed.current", device.keyed.context.current],
+        ["serial.current", device.serial.context.current],
+        ["ledger.counts", ledger.counts],
+        ["ledger.longest", ledger.longest],
+        ["zone.segments", device.zone.raw.core.inner.pointer.value.segments]
+    ];
+    const lines = locks.map((named) => named[0] + ": " + describeLock(named[1]));
+    const hasDebug = lines.some((line) => line.indexOf("taken") >= 0);
+    return [hasDebug ? "" : "their owners are known in a build with the feature lock-debug"].concat(lines);
+}
+
+function describeLock(lock) {
+    // Its value is a pointer in some kinds of lock, which is no number of JavaScript's.
+    const isHeld = hex(lock.lock.lock.value) !== hex(0);
+    const debug = lock.debug;
+    if (debug === undefined || debug.owner === undefined) {
+        return isHeld ? "held" : "free";
+    }
+    const owner = number(debug.owner);
+    const held = owner === 0xffffffff ? "held, its owner not noted yet" : "held by processor " + owner;
+    const counts = number(debug.acquires) + " times taken, " + number(debug.contended) + " times held by another";
+    return (isHeld ? held : "free") + "; " + counts + ", at the most for " + number(debug.longest_hold) + " ticks";
+}
+
+/** An IRP, and the record that the driver keeps with it: its address is the last word of DriverContext. */
+function describe(irp, hasRecord) {
+    const text = "IRP " + hex(irp.address);
+    if (!hasRecord) {
+        return text;
+    }
+    const record = irp.Tail.Overlay.DriverContext[3];
+    return text + " " + describeRecord(at(record.address, NODE).value);
+}
+
+function describeRecord(record) {
+    const pend = record.pend;
+    return "tag " + decimal(pend.tag) + ", key " + number(pend.key) + ", sequence " + number(record.sequence);
+}
+
+/** What a queue ends further IRPs with, if it takes none any more. */
+function refusing(state) {
+    const status = some(state.refusing);
+    return status === undefined ? "" : ", refuses with " + (number(status) >>> 0).toString(16);
+}
+
+/** The entries of a LIST_ENTRY, each of which must point back to the one before. */
+function* entries(head) {
+    const start = host.createPointerObject(head.targetLocation, "nt", "_LIST_ENTRY*");
+    let last = start;
+    for (let count = 0; count < MOST; count += 1) {
+        const next = last.Flink;
+        if (hex(next.Blink.address) !== hex(last.address)) {
+            throw new Error("the list is broken behind " + hex(last.address) + ", entry " + count);
+        }
+        if (hex(next.address) === hex(start.address)) {
+            return;
+        }
+        yield next;
+        last = next;
+    }
+    throw new Error("the list has more than " + MOST + " entries");
+}
+
+/** The IRP that an entry in Tail.Overlay belongs to: CONTAINING_RECORD. */
+function irpOf(entry, path) {
+    let type = host.getModuleType("nt", "_IRP");
+    let offset = 0;
+    for (const name of ["Tail", "Overlay"].concat(path)) {
+        const field = type.fields[name];
+        offset += Number(field.offset);
+        type = field.type;
+    }
+    return host.createPointerObject(entry.address.subtract(offset), "nt", "_IRP*");
+}
+
+/** The driver's object of a type at an address. */
+function at(address, type) {
+    return host.createPointerObject(address, MODULE, type + "*");
+}
+
+/** The value of an Option; `undefined` for None. */
+function some(option) {
+    return number(option.tag) === 0 ? undefined : option.variant1.value.__0;
+}
+
+/** The number in an atomic, a cell or a newtype: what they are made of differs from compiler to compiler. */
+function number(value) {
+    let inner = value;
+    while (inner.targetType !== undefined) {
+        inner = ["__0", "v", "value"].map((name) => inner[name]).filter((field) => field !== undefined)[0];
+        if (inner === undefined) {
+            throw new Error("there is no number in a " + value.targetType.name);
+        }
+    }
+    return Number(inner);
+}
+
+function hex(address) {
+    const digits = address.toString(16).replace(/^0x/, "");
+    return "0".repeat(16 - digits.length) + digits;
+}
+
+function decimal(value) {
+    return value.toString(10);
+}
+
+function print(line) {
+    host.diagnostics.debugLog(line, "\n");
+}

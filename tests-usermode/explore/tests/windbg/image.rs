@@ -1,0 +1,77 @@
+//! An image of this program's memory: every page that can be reached from an address.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs::{self, File},
+    os::unix::fs::FileExt,
+};
+
+/// How long a page is.
+const PAGE: u64 = 4096;
+
+/// How many pages are enough for everything that a small kernel has.
+const MOST: usize = 8192;
+
+/// Pages by their addresses.
+pub struct Image(pub BTreeMap<u64, Vec<u8>>);
+
+impl Image {
+    /// The word at an address.
+    pub fn word(&self, address: u64) -> u64 {
+        let at = in_page(address);
+        let page = &self.0[&(address / PAGE * PAGE)];
+        u64::from_le_bytes(page[at..at + 8].try_into().expect("eight bytes"))
+    }
+
+    /// Changes bytes at an address.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) {
+        let at = in_page(address);
+        let page = self.0.get_mut(&(address / PAGE * PAGE));
+        page.expect("the page is there")[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+fn in_page(address: u64) -> usize {
+    usize::try_from(address % PAGE).expect("a page is small")
+}
+
+/// The page at an address and those that words in it may point to, and so on. What is only taken for a pointer adds a
+/// page too many.
+pub fn reachable(from: u64) -> Image {
+    let memory = File::open("/proc/self/mem").expect("a program's own memory is readable");
+    let writable = writable();
+    let mut image = BTreeMap::new();
+    let mut next = VecDeque::from([from]);
+    while let Some(address) = next.pop_front() {
+        let page = address / PAGE * PAGE;
+        let is_known = image.contains_key(&page);
+        let is_ours = writable
+            .iter()
+            .any(|(start, end)| (*start..*end).contains(&page));
+        if is_known || !is_ours || image.len() == MOST {
+            continue;
+        }
+        let mut content = vec![0; usize::try_from(PAGE).expect("it is small")];
+        if memory.read_exact_at(&mut content, page).is_err() {
+            continue;
+        }
+        let words = content.chunks_exact(8);
+        next.extend(words.map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes"))));
+        image.insert(page, content);
+    }
+    Image(image)
+}
+
+/// Where the program has memory to write to.
+fn writable() -> Vec<(u64, u64)> {
+    let maps = fs::read_to_string("/proc/self/maps").expect("a program's own map is readable");
+    let lines = maps.lines().filter(|line| line.contains(" rw"));
+    let ranges = lines.filter_map(|line| {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        Some((
+            u64::from_str_radix(start, 16).ok()?,
+            u64::from_str_radix(end, 16).ok()?,
+        ))
+    });
+    ranges.collect()
+}
