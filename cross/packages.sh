@@ -11,7 +11,6 @@ packages=(
     mingw-w64-x86-64-dev             # the headers
     wine64
     osslsigncode openssl             # signatures and their certificate
-    wine64 osslsigncode
     nodejs                           # runs the WinDbg script in its test
 )
 

@@ -16,7 +16,7 @@ use crate::{
     kernel::Kernel,
     layout::Timer,
     thread::{Attached, Thread},
-    wait::{Engine, Wait, away, join, locked},
+    wait::{Engine, Wait, locked},
 };
 
 /// Units of 100 ns, as the kernel counts time.
@@ -29,8 +29,8 @@ pub(crate) struct TimeKeeper {
     /// The time now, if it is virtual.
     now: Option<AtomicU64>,
     timers: Arc<Timers>,
-    /// The thread of an exploration that lets timers expire.
-    exploring: Mutex<Option<shuttle::thread::JoinHandle<()>>>,
+    /// Whether an exploration has a thread that lets timers expire.
+    exploring: AtomicBool,
 }
 
 /// The timers that are set. Shared with the thread that waits for them in the host's time.
@@ -65,7 +65,7 @@ impl TimeKeeper {
                 changed: Condvar::new(),
                 ends: AtomicBool::new(false),
             }),
-            exploring: Mutex::default(),
+            exploring: AtomicBool::new(false),
         }
     }
 
@@ -228,15 +228,9 @@ pub(crate) fn advance(kernel: &Arc<Kernel>, time: Duration) {
 /// Starts the thread of an exploration that lets timers expire, with the first timer: there is one thread less to run in
 /// turn where there is none.
 pub(crate) fn start_exploring(kernel: &Arc<Kernel>) {
-    let mut thread = locked(&kernel.clock.exploring);
-    if kernel.engine == Engine::Shuttle && thread.is_none() {
-        let kernel = Arc::clone(kernel);
-        *thread = Some(away(|| {
-            shuttle::thread::spawn(move || {
-                let _attached = Attached::as_thread(Thread::new(&kernel, "timers"));
-                let_expire(&kernel);
-            })
-        }));
+    let explores = kernel.engine == Engine::Shuttle;
+    if explores && !kernel.clock.exploring.swap(true, Ordering::SeqCst) {
+        kernel.spawn("timers", let_expire);
     }
 }
 
@@ -263,10 +257,6 @@ fn let_expire(kernel: &Arc<Kernel>) {
 pub(crate) fn end_exploring(kernel: &Kernel) {
     kernel.clock.shut_down();
     kernel.sleepers.wake(Wait::Timer(kernel.clock.key()));
-    let thread = locked(&kernel.clock.exploring).take();
-    if let Some(thread) = thread {
-        join(thread);
-    }
 }
 
 impl Kernel {

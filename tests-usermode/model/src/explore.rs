@@ -8,9 +8,10 @@
 use std::{
     cell::RefCell,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     str::FromStr,
     sync::{
-        Arc, Mutex, Once,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
@@ -28,7 +29,7 @@ use crate::{
     call::Call,
     clock,
     thread::{self, Attached, Thread},
-    wait::{Engine, away, join, locked},
+    wait::{Engine, Wait, away, locked},
 };
 
 /// The orders that are tried.
@@ -373,23 +374,9 @@ pub(crate) fn end_with(violation: Violation, kernel: &Kernel) -> ! {
     }
 }
 
-/// Has a hang told as what it is. `shuttle` panics where no thread can go on, outside of them all, which a program that
-/// aborts on a panic would not survive.
-fn watch_for_hangs() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let message = info.payload().downcast_ref::<String>();
-            let deadlock = message.is_some_and(|message| message.starts_with("deadlock!"));
-            let shared = RUN.with_borrow(|run| run.as_ref().map(|run| Arc::clone(&run.shared)));
-            let kernel = shared.and_then(|shared| locked(&shared.kernel).clone());
-            match kernel.filter(|_| deadlock) {
-                Some(kernel) => end_with(hang(&kernel), &kernel),
-                None => before(info),
-            }
-        }));
-    });
+/// Tells that no thread can go on.
+pub(crate) fn end_with_hang(kernel: &Arc<Kernel>) -> ! {
+    end_with(hang(kernel), kernel)
 }
 
 /// Runs the scenario once, in a kernel of its own.
@@ -401,7 +388,6 @@ fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
         print: false,
         ..Config::default()
     };
-    watch_for_hangs();
     let kernel = Kernel::with_engine(config, Engine::Shuttle, steps);
     *locked(&shared.kernel) = Some(Arc::clone(&kernel));
     let _attached = Attached::as_thread(Thread::new(&kernel, "main"));
@@ -442,22 +428,29 @@ fn hang(kernel: &Arc<Kernel>) -> Violation {
 }
 
 /// A thread that a scenario has started.
-pub struct Actor<T>(Handle<T>);
+pub struct Actor<T> {
+    kernel: Arc<Kernel>,
+    outcome: Arc<Outcome<T>>,
+}
 
-enum Handle<T> {
-    Host(std::thread::JoinHandle<T>),
-    Shuttle(shuttle::thread::JoinHandle<T>),
+/// What an actor's part came to, once it is done.
+struct Outcome<T>(Mutex<Option<std::thread::Result<T>>>);
+
+impl<T> Outcome<T> {
+    fn wait(self: &Arc<Self>) -> Wait {
+        Wait::Thread(Arc::as_ptr(self).addr())
+    }
 }
 
 impl<T> Actor<T> {
     /// Waits until it has done its part, and gives what that came to.
     pub fn join(self) -> T {
-        match self.0 {
-            Handle::Host(handle) => match handle.join() {
-                Ok(result) => result,
-                Err(payload) => std::panic::resume_unwind(payload),
-            },
-            Handle::Shuttle(handle) => join(handle),
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("a scenario waits for an actor");
+        let wait = self.outcome.wait();
+        match call.wait_for(wait, || locked(&self.outcome.0).take()) {
+            Ok(result) => result,
+            Err(payload) => std::panic::resume_unwind(payload),
         }
     }
 }
@@ -469,14 +462,40 @@ impl Kernel {
         name: &'static str,
         part: impl FnOnce() -> T + Send + 'static,
     ) -> Actor<T> {
-        let kernel = Arc::clone(self);
-        let body = move || {
-            let _attached = Attached::as_thread(Thread::new(&kernel, name));
-            part()
-        };
-        Actor(match self.engine {
-            Engine::Host => Handle::Host(std::thread::spawn(body)),
-            Engine::Shuttle => Handle::Shuttle(away(|| shuttle::thread::spawn(body))),
-        })
+        let outcome = Arc::new(Outcome(Mutex::new(None)));
+        let theirs = Arc::clone(&outcome);
+        self.spawn(name, move |kernel| {
+            let result = catch_unwind(AssertUnwindSafe(part));
+            *locked(&theirs.0) = Some(result);
+            kernel.sleepers.wake(theirs.wait());
+        });
+        Actor {
+            kernel: Arc::clone(self),
+            outcome,
+        }
+    }
+
+    /// Starts a thread of the kernel: one of the host's, or one that runs in turn with the others.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        name: impl Into<String>,
+        body: impl FnOnce(&Arc<Self>) + Send + 'static,
+    ) {
+        let thread = Thread::new(self, name);
+        match self.engine {
+            Engine::Host => drop(std::thread::spawn(move || {
+                let _attached = Attached::as_thread(Arc::clone(&thread));
+                body(&thread.kernel);
+            })),
+            Engine::Shuttle => {
+                self.sleepers.task_starts();
+                let body = move || {
+                    let _attached = Attached::as_thread(Arc::clone(&thread));
+                    body(&thread.kernel);
+                    thread.kernel.sleepers.one_less(&thread.kernel);
+                };
+                drop(away(|| shuttle::thread::spawn(body)));
+            }
+        }
     }
 }

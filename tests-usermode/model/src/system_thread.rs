@@ -10,13 +10,7 @@ use std::{
 
 use nt::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 
-use crate::{
-    Rule,
-    call::Call,
-    handle::Object,
-    thread::{Attached, Thread},
-    wait::{Engine, Wait, away},
-};
+use crate::{Rule, call::Call, handle::Object, kernel::Kernel, wait::Wait};
 
 /// A thread that the driver made, to wait for.
 #[derive(Default)]
@@ -35,18 +29,16 @@ impl SystemThread {
         });
     }
 
-    fn end(&self, thread: &Thread) {
+    fn end(&self, kernel: &Kernel) {
         self.ended.store(true, Ordering::Release);
-        thread.kernel.sleepers.wake(Wait::Thread(self.key()));
+        kernel.sleepers.wake(Wait::Thread(self.key()));
     }
 }
 
-/// What the new thread of the host takes along.
+/// What the new thread takes along.
 struct Start {
     routine: unsafe extern "C" fn(*mut c_void),
     context: *mut c_void,
-    thread: Arc<Thread>,
-    object: Arc<SystemThread>,
 }
 
 // SAFETY: the driver gave the context to be used by another thread.
@@ -54,13 +46,11 @@ unsafe impl Send for Start {}
 
 impl Start {
     fn run(self) {
-        let _attached = Attached::as_thread(Arc::clone(&self.thread));
         let call = Call::enter("a system thread");
         let (routine, context) = (self.routine, self.context);
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
         Call::in_driver(|| unsafe { routine(context) });
         call.require_returned("a system thread", 0);
-        self.object.end(&self.thread);
     }
 }
 
@@ -84,17 +74,13 @@ extern "C" fn PsCreateSystemThread(
         return nt::STATUS_INVALID_PARAMETER;
     };
     let object = Arc::<SystemThread>::default();
+    let start = Start { routine, context };
+    let theirs = Arc::clone(&object);
     let name = format!("system thread of {}", call.name());
-    let start = Start {
-        routine,
-        context,
-        thread: Thread::new(&call.kernel, name),
-        object: Arc::clone(&object),
-    };
-    match call.kernel.engine {
-        Engine::Host => drop(std::thread::spawn(|| start.run())),
-        Engine::Shuttle => drop(away(|| shuttle::thread::spawn(|| start.run()))),
-    }
+    call.kernel.spawn(name, move |kernel| {
+        start.run();
+        theirs.end(kernel);
+    });
     // SAFETY: the caller gives room for a handle.
     unsafe { handle.write(call.kernel.handles.open(Object::Thread(object))) };
     STATUS_SUCCESS

@@ -6,7 +6,7 @@ use std::{
     future::poll_fn,
     pin::pin,
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst, fence},
     },
     task::{Poll, Waker},
@@ -14,7 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::thread::{self, Thread};
+use crate::{
+    explore,
+    kernel::Kernel,
+    thread::{self, Thread},
+};
 
 /// Locks a mutex of the model's. A thread that panicked with it has aborted the program, or is a test's that failed.
 pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,10 +82,19 @@ impl fmt::Display for Wait {
 /// The threads that sleep.
 #[derive(Default)]
 pub(crate) struct Sleepers {
-    tasks: Mutex<Vec<(usize, Waker)>>,
+    tasks: Mutex<Vec<Asleep>>,
     host: Mutex<()>,
     condition: Condvar,
     sleeping: AtomicUsize,
+    /// How many threads of an exploration could go on, beside its first one.
+    awake: AtomicUsize,
+}
+
+/// A thread of an exploration that sleeps.
+struct Asleep {
+    thread: u32,
+    key: usize,
+    waker: Waker,
 }
 
 impl Sleepers {
@@ -95,14 +108,28 @@ impl Sleepers {
         drop(locked(&self.host));
         self.condition.notify_all();
         let mut woken = Vec::new();
-        locked(&self.tasks).retain(|(key, waker)| {
-            let stays = *key != wait.key();
+        locked(&self.tasks).retain(|task| {
+            let stays = task.key != wait.key();
             if !stays {
-                woken.push(waker.clone());
+                woken.push(task.waker.clone());
             }
             stays
         });
+        self.awake.fetch_add(woken.len(), SeqCst);
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Counts a thread of an exploration.
+    pub(crate) fn task_starts(&self) {
+        self.awake.fetch_add(1, SeqCst);
+    }
+
+    /// Counts one off that has ended, or cannot go on. Where that was the last one, those that wait do so for ever.
+    pub(crate) fn one_less(&self, kernel: &Arc<Kernel>) {
+        // The first thread was not counted when it started.
+        if self.awake.fetch_sub(1, SeqCst) == 0 && !locked(&self.tasks).is_empty() {
+            explore::end_with_hang(kernel);
+        }
     }
 
     /// Wakes every thread of the host.
@@ -136,15 +163,27 @@ impl Sleepers {
         result
     }
 
-    fn suspend<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+    fn suspend<R>(&self, thread: &Thread, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
         self.sleeping.fetch_add(1, SeqCst);
         let result = away(|| {
             shuttle::future::block_on(pin!(poll_fn(|context| {
+                // `shuttle` may ask again before anybody has woken the thread, which then is there still.
+                let mut tasks = locked(&self.tasks);
+                let place = tasks.iter().position(|task| task.thread == thread.number);
+                if let Some(place) = place {
+                    tasks.swap_remove(place);
+                    self.awake.fetch_add(1, SeqCst);
+                }
+                drop(tasks);
                 if let Some(result) = ready() {
                     return Poll::Ready(result);
                 }
-                let waker = context.waker().clone();
-                locked(&self.tasks).push((wait.key(), waker));
+                locked(&self.tasks).push(Asleep {
+                    thread: thread.number,
+                    key: wait.key(),
+                    waker: context.waker().clone(),
+                });
+                self.one_less(&thread.kernel);
                 Poll::Pending
             })))
         });
@@ -161,7 +200,7 @@ impl Thread {
         }
         *locked(&self.waits_for) = Some(wait);
         let result = match self.kernel.engine {
-            Engine::Shuttle => self.kernel.sleepers.suspend(wait, ready),
+            Engine::Shuttle => self.kernel.sleepers.suspend(self, wait, ready),
             Engine::Host if wait.is_short() => self.spin(ready),
             Engine::Host => {
                 let or_halted = || match ready() {
@@ -260,12 +299,6 @@ impl Thread {
             Engine::Shuttle => away(|| shuttle::future::block_on(std::future::pending())),
         }
     }
-}
-
-/// Waits for a thread of an exploration.
-pub(crate) fn join<T>(handle: shuttle::thread::JoinHandle<T>) -> T {
-    let result = away(|| handle.join());
-    result.unwrap_or_else(|_| unreachable!("a thread of an exploration does not end by a panic"))
 }
 
 /// Lets other threads run here, and then this one again.
