@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nt::{STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{Access, Kernel, Request};
+use ntmodel::{Access, File, Kernel, Request};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CurrentIrp, FileId, Guid, Handled, Irp, IrpView, NtStatus, PassiveLevel, QueueCallbacks,
@@ -25,6 +25,12 @@ pub const SCENES: &[Scene] = &[
         summary: "a request is cancelled while it comes to an idle device, which is left idle or serves it",
         searches: EVERY,
         run: cancel_against_insertion,
+    },
+    Scene {
+        name: "start_io::cancel_against_waiting",
+        summary: "a request is cancelled while it comes to a device that is busy: it ends at once, and is not served",
+        searches: EVERY,
+        run: cancel_against_waiting,
     },
     Scene {
         name: "start_io::insertion_against_service",
@@ -161,6 +167,11 @@ fn complete(stage: &Stage) -> bool {
     stage.send(COMPLETE).answer() == STATUS_SUCCESS
 }
 
+fn open(stage: &Stage) -> File {
+    let file = stage.device.open(Access::ReadWrite);
+    file.expect("the device opens")
+}
+
 /// Has served whatever waits, so that the device is idle.
 fn serve_all(stage: &Stage) {
     while complete(stage) {}
@@ -211,6 +222,26 @@ fn cancel_against_insertion(kernel: &Arc<Kernel>) {
     stage.strike();
 }
 
+fn cancel_against_waiting(kernel: &Arc<Kernel>) {
+    let stage = set(kernel);
+    let served = stage.send(PEND);
+    let file = Arc::new(open(&stage));
+    let canceller = {
+        let file = Arc::clone(&file);
+        kernel.actor("canceller", move || file.cancel_all())
+    };
+    let waits = file.device_control(PEND + 4, &[], Vec::new());
+    if !canceller.join() {
+        // It came too early.
+        waits.cancel();
+    }
+    stage.must_end(&waits, &[STATUS_CANCELLED]);
+    serve_all(&stage);
+    stage.must_end(&served, &[STATUS_SUCCESS]);
+    drop(file);
+    stage.strike();
+}
+
 fn insertion_against_service(kernel: &Arc<Kernel>) {
     let stage = set(kernel);
     let first = stage.send(PEND);
@@ -232,10 +263,7 @@ fn insertion_against_service(kernel: &Arc<Kernel>) {
 
 fn cleanup_against_service(kernel: &Arc<Kernel>) {
     let stage = set(kernel);
-    let file = stage
-        .device
-        .open(Access::ReadWrite)
-        .expect("the device opens");
+    let file = open(&stage);
     let served = stage.send(PEND);
     let doomed = file.device_control(PEND + 4, &[], Vec::new());
     let waits = stage.send(PEND + 8);

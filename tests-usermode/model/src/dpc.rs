@@ -46,6 +46,12 @@ struct DpcQueue {
 }
 
 impl DpcQueue {
+    fn start_next(&mut self) -> Option<usize> {
+        let dpc = self.waiting.pop_front()?;
+        self.running = true;
+        Some(dpc)
+    }
+
     fn due(&self) -> u64 {
         self.done + self.waiting.len() as u64 + u64::from(self.running)
     }
@@ -123,15 +129,16 @@ impl Call {
         let processors = &self.kernel.processors;
         let queue = processors.queue(self.processor());
         loop {
-            {
-                let mut queue = locked(queue);
-                let Some(dpc) = queue.waiting.pop_front() else {
-                    return;
-                };
-                queue.running = true;
-                drop(queue);
-                self.run_dpc(std::ptr::with_exposed_provenance_mut(dpc));
-            }
+            let next = locked(queue).waiting.front().copied();
+            let Some(next) = next else {
+                return;
+            };
+            // On another processor something may happen before it runs.
+            self.switch_point("a DPC runs", next);
+            let Some(dpc) = locked(queue).start_next() else {
+                continue;
+            };
+            self.run_dpc(std::ptr::with_exposed_provenance_mut(dpc));
             let mut queue = locked(queue);
             queue.running = false;
             queue.done += 1;
