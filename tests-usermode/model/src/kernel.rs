@@ -1,6 +1,7 @@
 //! The kernel: everything that its threads share.
 
 use std::{
+    io::Write,
     sync::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -148,7 +149,9 @@ impl Kernel {
         }
         if self.config.on_violation == OnViolation::Abort {
             if let Some(violation) = self.violation() {
-                eprintln!("{violation}");
+                // Not by `eprintln`, whose output a test keeps to itself until it has ended. There is nobody to tell if it
+                // cannot be written.
+                let _ = writeln!(std::io::stderr(), "{violation}");
             }
             std::process::abort();
         }
