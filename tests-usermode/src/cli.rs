@@ -8,8 +8,7 @@ use crate::target::Kernel;
 
 const EXAMPLES: &str = "\
 Examples:
-  harness                             run every scenario
-  harness run --kernel model          run them on the model kernel, which needs neither Windows nor a driver
+  harness                             run every scenario on the model kernel, which needs neither Windows nor a driver
   harness install                     install the driver from interlock.inf beside this program
   harness run cancel::                run those whose name has `cancel::` in it
   harness run race::cancel_against_completion --exact --iterations 1000
@@ -29,7 +28,7 @@ Exit code: 0 passed, 1 failed, 2 could not run (bad usage, no device, not an adm
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// What to do [default: run]
+    /// What to do [default: run --kernel model]
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -93,8 +92,16 @@ pub enum Command {
 }
 
 impl Default for Command {
+    /// Every scenario on the model, which any machine can do.
     fn default() -> Self {
-        Self::Run(Run::default())
+        let on = On {
+            kernel: Kernel::Model,
+            ..On::default()
+        };
+        Self::Run(Run {
+            on,
+            ..Run::default()
+        })
     }
 }
 
@@ -287,7 +294,7 @@ mod tests {
         let Ok(Command::Run(run)) = parse("harness") else {
             panic!("not parsed as run");
         };
-        assert_eq!((run.filter, run.on.kernel), (None, Kernel::default()));
+        assert_eq!((run.filter, run.on.kernel), (None, Kernel::Model));
     }
 
     #[test]

@@ -10,13 +10,11 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, GUID, NTSTATUS,
+    DEVICE_OBJECT, DISPATCH_LEVEL, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, GUID, NTSTATUS,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, UNICODE_STRING,
 };
 
 use crate::{Rule, bug_check::BugCheck, call::Call, wait::locked};
-
-pub use crate::pnp::Device;
 
 pub(crate) const STATUS_OBJECT_NAME_NOT_FOUND: i32 = 0xc000_0034_u32.cast_signed();
 const STATUS_OBJECT_NAME_EXISTS: i32 = 0x4000_0000;
@@ -304,8 +302,6 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
         object.is_deleted = true;
     }
 }
-
-use nt::DISPATCH_LEVEL;
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]

@@ -9,14 +9,8 @@ use std::{
 use nt::{DO_DEVICE_INITIALIZING, DRIVER_EXTENSION, DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
 
 use crate::{
-    Rule,
-    bug_check::BugCheck,
-    call::Call,
-    device::{Device, DeviceInner},
-    kernel::Kernel,
-    registry,
-    thread::Attached,
-    wait::locked,
+    Rule, bug_check::BugCheck, call::Call, device::DeviceInner, kernel::Kernel, pnp::Device,
+    registry, thread::Attached, wait::locked,
 };
 
 const STATUS_INVALID_DEVICE_REQUEST: i32 = nt::STATUS_INVALID_DEVICE_REQUEST;

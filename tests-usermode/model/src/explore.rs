@@ -404,6 +404,10 @@ fn hang(kernel: &Arc<Kernel>) -> Violation {
     // What was cancelled comes first: that is what Driver Verifier would say.
     live.sort_by_key(|record| (!record.is_cancelled(), record.number));
     let (bug_check, rule, what) = match live.first() {
+        _ if kernel.waits_for_lock() => {
+            let what = "a thread waits for a spin lock that is never released";
+            (BugCheck(0, [0; 4]), Rule::Hang, what.into())
+        }
         Some(record) => {
             let (rule, what) = record.diagnose();
             let bug_check = if record.is_cancelled() {

@@ -25,7 +25,7 @@ use crate::{
     remove_lock::RemoveLocks,
     spin_lock,
     thread::{Attached, Thread},
-    wait::{Engine, Sleepers, locked},
+    wait::{Engine, Sleepers, Wait, locked},
 };
 
 /// A kernel. Several can be in one program; each has its own devices, locks and threads.
@@ -174,6 +174,13 @@ impl Kernel {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
         threads.find(|thread| thread.number == number)
+    }
+
+    /// Whether a thread waits for a spin lock.
+    pub(crate) fn waits_for_lock(&self) -> bool {
+        let threads = locked(&self.threads);
+        let mut threads = threads.iter().filter_map(Weak::upgrade);
+        threads.any(|thread| matches!(*locked(&thread.waits_for), Some(Wait::SpinLock(_))))
     }
 
     /// Every thread that holds or waits for something.

@@ -70,11 +70,11 @@ mod zone;
 
 pub use bug_check::Violation;
 pub use config::{Clock, Config, OnViolation};
-pub use device::Device;
 pub use driver::{Driver, DriverEntry};
 pub use faults::Faults;
 pub use file::{Access, File};
 pub use io::{Cancelling, Completion, Request};
 pub use kernel::Kernel;
+pub use pnp::Device;
 pub use rule::Rule;
 pub use trace::Step;
