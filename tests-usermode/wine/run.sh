@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs, drives and removes the driver under Wine:
-#   run.sh [--rounds N] [--debug-log] [-- ARGUMENTS]     every scenario; ARGUMENTS go to `harness run`
+#   run.sh [--rounds N] [--debug-log] [--package] [-- ARGUMENTS]
+#                                                        every scenario; ARGUMENTS go to `harness run`
 #   run.sh stress [--debug-log] ARGUMENTS                `harness stress ARGUMENTS` instead
 #   run.sh sequence [--debug-log] ARGUMENTS              `harness sequence ARGUMENTS` instead
-# --debug-log keeps what the driver prints with DbgPrintEx in target/wine/wine.log.
+# --debug-log keeps what the driver prints with DbgPrintEx in target/wine/wine.log. --package installs the signed package of
+# target/package instead of what was built.
 #
 # Passes if the harness does, and if afterwards the driver is unloaded with all its pool freed, no
 # device node is left and no Wine process. Exit code 0 passed, 1 failed, 2 could not run.
@@ -14,7 +16,7 @@ target=$(cd "$here/../.." && pwd)/target
 # shellcheck source=wine.sh
 source "$here/wine.sh"
 
-built=$target/interlock # interlock.sys, interlock.inf, harness.exe
+built=$target/interlock # interlock.sys, interlock.inf, harness.exe; in a package interlock.cat too
 work=$target/wine
 package=$work/package
 export WINEPREFIX=$work/prefix
@@ -94,7 +96,7 @@ make_prefix() {
 make_package() {
     local file without_catalog=
     for file in interlock.sys interlock.inf harness.exe; do
-        [[ -e $built/$file ]] || could_not_run "$built/$file is not there: cargo make build makes it"
+        [[ -e $built/$file ]] || could_not_run "$built/$file is not there: cargo make build or cargo make package makes it"
     done
     rm -rf "$package"
     mkdir -p "$package"
@@ -197,6 +199,7 @@ main() {
                 shift
                 ;;
             --debug-log) WINEDEBUG+=,warn+debugstr ;;
+            --package) built=$target/package ;;
             *) break ;;
         esac
         shift
