@@ -5,12 +5,12 @@ use std::sync::Arc;
 use nt::{IRP_MN_QUERY_REMOVE_DEVICE, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 use ntmodel::{Kernel, Request};
 use pinned_init::{PinInit, pin_data, try_pin_init};
-use wdm::{
-    FileId, Guid, Handled, Irp, IrpQueue, IrpView, NtStatus, PassiveLevel, QueueCallbacks,
-    irql::NoSpinLockHeld,
-};
+use wdm::{FileId, Guid, Handled, Irp, IrpQueue, NtStatus, PassiveLevel};
 
-use crate::{EVERY, MANY, Scene, stage::Stage};
+use crate::{
+    EVERY, MANY, Scene,
+    stage::{Quiet, Stage},
+};
 
 /// The scenes.
 pub const SCENES: &[Scene] = &[
@@ -67,15 +67,6 @@ pub const SCENES: &[Scene] = &[
 /// The IOCTLs of the scenes' device: pend this request, or complete the oldest that pends.
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
-
-/// Counts nothing: the scenes look at their requests.
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
-}
 
 /// A device with one queue.
 #[pin_data]

@@ -6,11 +6,14 @@ use nt::{STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 use ntmodel::{Access, File, Kernel, Request};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    CurrentIrp, FileId, Guid, Handled, Irp, IrpView, NtStatus, PassiveLevel, QueueCallbacks,
-    SpinLock, Start, StartIoQueue, irql::NoSpinLockHeld,
+    CurrentIrp, FileId, Guid, Handled, Irp, IrpView, NtStatus, PassiveLevel, SpinLock, Start,
+    StartIoQueue,
 };
 
-use crate::{EVERY, MANY, Scene, stage::Stage};
+use crate::{
+    EVERY, MANY, Scene,
+    stage::{Quiet, Stage},
+};
 
 /// The scenes.
 pub const SCENES: &[Scene] = &[
@@ -56,14 +59,6 @@ pub const SCENES: &[Scene] = &[
 /// that is served, and start the next.
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_3000;
-
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
-}
 
 /// A device that serves a request until it is told to complete it.
 #[pin_data]
