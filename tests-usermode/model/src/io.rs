@@ -28,6 +28,9 @@ use crate::{
     wait::{Wait, locked},
 };
 
+/// How long a wait is that is to have no end.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
 /// How many completed IRPs are kept, so that who uses one still is found.
 const KEPT: usize = 256;
 
@@ -437,7 +440,8 @@ impl Request {
         };
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("NtWaitForSingleObject");
-        let deadline = Instant::now() + timeout;
+        let start = Instant::now();
+        let deadline = start.checked_add(timeout).unwrap_or(start + LONGEST);
         let wait = Wait::Irp(record.address());
         let completion = call.thread().wait_until(wait, deadline, || self.ended());
         self.kernel.close_deferred(&call);

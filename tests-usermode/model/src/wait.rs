@@ -59,7 +59,7 @@ impl Wait {
         }
     }
 
-    /// Whether it is over so soon that a thread of the host had better not sleep.
+    /// Whether it is over so soon that a thread of the host does not sleep.
     const fn is_short(self) -> bool {
         matches!(self, Self::SpinLock(_) | Self::Processor(_))
     }
@@ -105,8 +105,10 @@ impl Sleepers {
         if self.sleeping.load(SeqCst) == 0 {
             return;
         }
-        drop(locked(&self.host));
-        self.condition.notify_all();
+        if !wait.is_short() {
+            drop(locked(&self.host));
+            self.condition.notify_all();
+        }
         let mut woken = Vec::new();
         locked(&self.tasks).retain(|task| {
             let stays = task.key != wait.key();
