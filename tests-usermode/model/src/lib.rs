@@ -27,6 +27,13 @@
     clippy::must_use_candidate,
     reason = "what is asked of a kernel has its effect, whatever the answer"
 )]
+#![cfg_attr(
+    all(windows, target_env = "gnu"),
+    allow(
+        clippy::missing_const_for_thread_local,
+        reason = "rust-clippy 17566: said of initialisers that are const, where std has no native thread locals"
+    )
+)]
 
 mod allocator;
 mod bug_check;
