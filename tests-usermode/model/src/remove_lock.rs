@@ -10,15 +10,13 @@ use nt::{DISPATCH_LEVEL, IO_REMOVE_LOCK, NTSTATUS, STATUS_DELETE_PENDING, STATUS
 
 use crate::{Rule, bug_check::BugCheck, call::Call, layout::RemoveLock, wait::locked};
 
-/// The remove locks that were initialised, by their addresses, with the tags that they are held by.
+/// The remove locks that were initialised, by their addresses; how often each is held, by the tags.
 #[derive(Default)]
-pub(crate) struct RemoveLocks(Mutex<HashMap<usize, Vec<usize>>>);
+pub(crate) struct RemoveLocks(Mutex<HashMap<usize, HashMap<usize, i32>>>);
 
 impl RemoveLocks {
     pub(crate) fn holds(&self) -> i32 {
-        let locks = locked(&self.0);
-        let holds: usize = locks.values().map(Vec::len).sum();
-        i32::try_from(holds).unwrap_or(i32::MAX)
+        locked(&self.0).values().flat_map(HashMap::values).sum()
     }
 }
 
@@ -39,13 +37,17 @@ impl Call {
     fn forget_tag(&self, lock: *mut IO_REMOVE_LOCK, tag: *mut c_void, subcode: u64) {
         let found = {
             let mut locks = locked(&self.kernel.remove_locks.0);
-            let tags = locks.get_mut(&lock.addr());
-            tags.and_then(|tags| {
-                let place = tags.iter().position(|other| *other == tag.addr())?;
-                Some(tags.swap_remove(place))
+            let holds = locks.get_mut(&lock.addr());
+            holds.is_some_and(|holds| match holds.get_mut(&tag.addr()) {
+                Some(1) => holds.remove(&tag.addr()).is_some(),
+                Some(count) => {
+                    *count -= 1;
+                    true
+                }
+                None => false,
             })
         };
-        self.require(found.is_some(), Rule::RemoveLock, || {
+        self.require(found, Rule::RemoveLock, || {
             let bug_check = BugCheck::verifier(subcode, [lock.addr() as u64, tag.addr() as u64, 0]);
             let what =
                 format!("the remove lock is released for {tag:?}, and was not acquired for it");
@@ -71,7 +73,7 @@ extern "C" fn IoInitializeRemoveLockEx(
     // One hold is the lock's own, until the device is removed.
     object.count.store(1, Ordering::Relaxed);
     object.event.kind.store(1, Ordering::Relaxed);
-    locked(&call.kernel.remove_locks.0).insert(lock.addr(), Vec::new());
+    locked(&call.kernel.remove_locks.0).insert(lock.addr(), HashMap::new());
 }
 
 // SAFETY: see `irql`.
@@ -91,8 +93,8 @@ extern "C" fn IoAcquireRemoveLockEx(
         call.give_back(object);
         return STATUS_DELETE_PENDING;
     }
-    if let Some(tags) = locked(&call.kernel.remove_locks.0).get_mut(&lock.addr()) {
-        tags.push(tag.addr());
+    if let Some(holds) = locked(&call.kernel.remove_locks.0).get_mut(&lock.addr()) {
+        *holds.entry(tag.addr()).or_default() += 1;
     }
     STATUS_SUCCESS
 }
