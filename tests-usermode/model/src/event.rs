@@ -64,7 +64,7 @@ extern "C" fn KeInitializeEvent(event: *mut KEVENT, kind: i32, state: u8) {
 extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
     let call = Call::enter_visible("KeSetEvent", event);
     let most = if wait == 0 { DISPATCH_LEVEL } else { 1 };
-    call.require_at_most(most, Rule::IrqlKeDispatchLte, 0x80);
+    call.require_at_most(most, Rule::IrqlKeSetEvent, 0x2_0016);
     // SAFETY: the caller gives an event.
     let event = unsafe { call.view::<Dispatcher, _>(event) };
     i32::from(call.set_event(event))

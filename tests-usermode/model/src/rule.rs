@@ -43,6 +43,8 @@ rules! {
     IrqlKeReleaseSpinLock = "IrqlKeReleaseSpinLock",
     /// Some kernel routines are called at `DISPATCH_LEVEL` or lower.
     IrqlKeDispatchLte = "IrqlKeDispatchLte",
+    /// An event is set at `DISPATCH_LEVEL` or lower, and at `APC_LEVEL` or lower by who waits next.
+    IrqlKeSetEvent = "IrqlKeSetEvent",
     /// Some routines are called at exactly `DISPATCH_LEVEL`.
     IrqlDispatch = "IrqlDispatch",
     /// The IRQL is raised and lowered, not the other way round.

@@ -4,17 +4,18 @@
 
 use std::{
     cell::Cell,
+    ffi::c_void,
     hint::black_box,
     mem::MaybeUninit,
-    ptr::null_mut,
+    ptr::{null_mut, without_provenance_mut},
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use nt::{
-    DRIVER_OBJECT, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
-    KSPIN_LOCK, LIST_ENTRY, UNICODE_STRING,
+    DRIVER_OBJECT, IO_REMOVE_LOCK, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT,
+    KLOCK_QUEUE_HANDLE, KSPIN_LOCK, LIST_ENTRY, UNICODE_STRING,
 };
 use ntmodel::{Config, Driver, Kernel, OnViolation, Rule, Violation};
 
@@ -116,6 +117,31 @@ fn acquire_cancel() -> u8 {
     // SAFETY: as above.
     unsafe { nt::IoAcquireCancelSpinLock(&raw mut irql) };
     irql
+}
+
+const TAG: usize = 1;
+const OTHER_TAG: usize = 2;
+const REMOVE_LOCK_SIZE: u32 = 32;
+
+fn tag(tag: usize) -> *mut c_void {
+    without_provenance_mut(tag)
+}
+
+fn initialise_remove_lock(lock: &mut IO_REMOVE_LOCK) {
+    // SAFETY: the lock is the caller's.
+    unsafe { nt::IoInitializeRemoveLockEx(lock, 0, 0, 0, REMOVE_LOCK_SIZE) };
+}
+
+fn acquire_remove_lock(lock: &mut IO_REMOVE_LOCK, for_tag: usize) {
+    // SAFETY: the lock is initialised.
+    let status =
+        unsafe { nt::IoAcquireRemoveLockEx(lock, tag(for_tag), c"".as_ptr(), 1, REMOVE_LOCK_SIZE) };
+    assert_eq!(status, nt::STATUS_SUCCESS);
+}
+
+fn release_remove_lock(lock: &mut IO_REMOVE_LOCK, for_tag: usize) {
+    // SAFETY: whether this may be done is what is tested.
+    unsafe { nt::IoReleaseRemoveLockEx(lock, tag(for_tag), REMOVE_LOCK_SIZE) };
 }
 
 #[test]
@@ -410,6 +436,49 @@ fn irql_ke_apc_lte2() {
 }
 
 #[test]
+fn irql_ke_set_event() {
+    let body = || {
+        let mut event = KEVENT { Header: [0; 3] };
+        // SAFETY: the event is this function's.
+        unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
+        raise();
+        // SAFETY: the event is initialised.
+        unsafe { nt::KeSetEvent(&raw mut event, 0, 0) };
+        // SAFETY: whether this may be done is what is tested: who says that it will wait may not be here.
+        unsafe { nt::KeSetEvent(&raw mut event, 0, 1) };
+    };
+    stops(body, Rule::IrqlKeSetEvent, 0xc4, 0x2_0016, "KeSetEvent");
+}
+
+#[test]
+fn irql_ps_passive() {
+    unsafe extern "C" fn routine(_: *mut c_void) {}
+    let body = || {
+        raise();
+        let mut handle = null_mut();
+        // SAFETY: whether this may be done is what is tested.
+        unsafe {
+            nt::PsCreateSystemThread(
+                &raw mut handle,
+                0,
+                null_mut(),
+                null_mut(),
+                null_mut(),
+                Some(routine),
+                null_mut(),
+            )
+        };
+    };
+    stops(
+        body,
+        Rule::IrqlPsPassive,
+        0xc4,
+        0x2_001c,
+        "PsCreateSystemThread",
+    );
+}
+
+#[test]
 fn irql_io_apc_lte() {
     let body = || {
         raise();
@@ -445,6 +514,55 @@ fn lock_of_an_interlocked_list() {
         0xc4,
         0x1008,
         "KeAcquireSpinLock",
+    );
+}
+
+#[test]
+fn remove_lock() {
+    let not_acquired = || {
+        let mut lock = IO_REMOVE_LOCK { Common: [0; 4] };
+        initialise_remove_lock(&mut lock);
+        acquire_remove_lock(&mut lock, TAG);
+        release_remove_lock(&mut lock, OTHER_TAG);
+    };
+    let violation = stops(
+        not_acquired,
+        Rule::RemoveLock,
+        0xc4,
+        0xd5,
+        "IoReleaseRemoveLock",
+    );
+    assert_eq!(violation.parameters[2], OTHER_TAG as u64);
+
+    let too_often = || {
+        let mut lock = IO_REMOVE_LOCK { Common: [0; 4] };
+        initialise_remove_lock(&mut lock);
+        acquire_remove_lock(&mut lock, TAG);
+        acquire_remove_lock(&mut lock, TAG);
+        for _ in 0..3 {
+            release_remove_lock(&mut lock, TAG);
+        }
+    };
+    stops(
+        too_often,
+        Rule::RemoveLock,
+        0xc4,
+        0xd5,
+        "IoReleaseRemoveLock",
+    );
+
+    let waited_for = || {
+        let mut lock = IO_REMOVE_LOCK { Common: [0; 4] };
+        initialise_remove_lock(&mut lock);
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::IoReleaseRemoveLockAndWaitEx(&raw mut lock, tag(TAG), REMOVE_LOCK_SIZE) };
+    };
+    stops(
+        waited_for,
+        Rule::RemoveLock,
+        0xc4,
+        0xd6,
+        "IoReleaseRemoveLockAndWait",
     );
 }
 
@@ -525,6 +643,14 @@ fn what_breaks_no_rule_is_not_stopped() {
         let irql = acquire_cancel();
         // SAFETY: the lock is held, and was acquired at this IRQL.
         unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        let mut removal = IO_REMOVE_LOCK { Common: [0; 4] };
+        initialise_remove_lock(&mut removal);
+        for tag in [TAG, OTHER_TAG, TAG] {
+            acquire_remove_lock(&mut removal, tag);
+        }
+        for tag in [TAG, TAG, OTHER_TAG] {
+            release_remove_lock(&mut removal, tag);
+        }
         drop(vec![0_u8; 100]);
     }));
     // SAFETY: the entry point takes nothing from its arguments.

@@ -7,7 +7,8 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, NTSTATUS, STATUS_NOT_FOUND, STATUS_SUCCESS,
+    UNICODE_STRING,
 };
 use ntmodel::{Access, Device, Driver, File, Kernel, Request};
 
@@ -209,6 +210,22 @@ impl Stage {
         self.device.remove().expect("no file is open");
         self.driver.unload();
     }
+}
+
+/// One actor sends a request, and another one completes it, meanwhile or after.
+pub(super) fn completion_against_insertion<F: Family>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<F>(kernel);
+    let file = Arc::clone(&stage.file);
+    let completer = kernel.actor("completer", move || {
+        file.device_control(COMPLETE, &[], Vec::new()).answer()
+    });
+    let request = stage.send(PEND);
+    if completer.join() == STATUS_NOT_FOUND {
+        // The completer came too early.
+        stage.send(COMPLETE);
+    }
+    assert_eq!(end_of(&request), STATUS_SUCCESS);
+    stage.strike();
 }
 
 /// How a request ended, once it has.

@@ -11,7 +11,7 @@ use ntmodel::{Kernel, Rule};
 
 use super::{
     EVERY, Fault,
-    frame::{COMPLETE, Family, Irp, PEND, Stage, end_of},
+    frame::{Family, Irp, PEND, Stage, completion_against_insertion, end_of},
 };
 
 /// The list, in the device extension.
@@ -89,22 +89,6 @@ impl<S: Steps> Family for Interlocked<S> {
     }
 }
 
-/// One actor sends a request, and another one completes it, meanwhile or after.
-fn completion_against_insertion<S: Steps>(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<Interlocked<S>>(kernel);
-    let file = Arc::clone(&stage.file);
-    let completer = kernel.actor("completer", move || {
-        file.device_control(COMPLETE, &[], Vec::new()).answer()
-    });
-    let request = stage.send(PEND);
-    if completer.join() == STATUS_NOT_FOUND {
-        // The completer came too early.
-        stage.send(COMPLETE);
-    }
-    assert_eq!(end_of(&request), STATUS_SUCCESS);
-    stage.strike();
-}
-
 /// One request is sent.
 fn served_at_once<S: Steps>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<Interlocked<S>>(kernel);
@@ -132,8 +116,8 @@ pub(super) const MARKED_LATE: Fault = Fault {
     what: "an IRP is marked pending after it was inserted into an interlocked list: it may be completed by then",
     rule: Rule::MarkingInterlockedQueuedIrps,
     search: EVERY,
-    faulty: completion_against_insertion::<MarkedLate>,
-    twin: completion_against_insertion::<Correct>,
+    faulty: completion_against_insertion::<Interlocked<MarkedLate>>,
+    twin: completion_against_insertion::<Interlocked<Correct>>,
 };
 
 struct ServesAtOnce;
@@ -197,6 +181,6 @@ pub(super) const LOCK_SHARED: Fault = Fault {
            routine that inserts on that processor waits for ever",
     rule: Rule::InterlockedLock,
     search: EVERY,
-    faulty: completion_against_insertion::<LockShared>,
-    twin: completion_against_insertion::<Correct>,
+    faulty: completion_against_insertion::<Interlocked<LockShared>>,
+    twin: completion_against_insertion::<Interlocked<Correct>>,
 };

@@ -73,8 +73,13 @@ trait Steps: Sized + 'static {
         }
         release(old_irql);
         if !queued {
-            Self::serve(own, irp);
+            Self::start_at_once(own, irp);
         }
+    }
+
+    /// Starts a request that has not waited.
+    fn start_at_once(own: &Packets, irp: Irp) {
+        Self::serve(own, irp);
     }
 
     /// Starts a request, and the next as long as the one before has not made the device busy.
@@ -201,6 +206,17 @@ fn cancel_against_start<S: Steps>(kernel: &Arc<Kernel>) {
     stage.strike();
 }
 
+/// One request is served while another one waits, which is served then.
+fn served_in_turn<S: Steps>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<StartIo<S>>(kernel);
+    let requests = [PEND, PEND].map(|code| stage.send(code));
+    for request in &requests {
+        assert_eq!(stage.send(COMPLETE).answer(), STATUS_SUCCESS);
+        assert_eq!(end_of(request), STATUS_SUCCESS);
+    }
+    stage.strike();
+}
+
 struct Correct;
 
 impl Steps for Correct {}
@@ -251,4 +267,28 @@ pub(super) const NOT_DISARMED: Fault = Fault {
     search: EVERY,
     faulty: cancel_against_start::<NotDisarmed>,
     twin: cancel_against_start::<Correct>,
+};
+
+struct DisarmedBefore;
+
+impl Steps for DisarmedBefore {
+    fn start_at_once(own: &Packets, irp: Irp) {
+        let old_irql = acquire();
+        // SAFETY: the IRP is the current one, and nobody else's.
+        unsafe { IoSetCancelRoutine(irp.0, None) };
+        release(old_irql);
+        Self::serve(own, irp);
+    }
+
+    fn disarm(_: Irp) {}
+}
+
+pub(super) const DISARMED_BEFORE: Fault = Fault {
+    name: "start_io::disarmed_before",
+    twin_name: "start_io::disarmed_before, corrected",
+    what: "the Cancel routine is cleared before StartIo is called and not in it: a request that has waited keeps it",
+    rule: Rule::StartIoCancel,
+    search: EVERY,
+    faulty: served_in_turn::<DisarmedBefore>,
+    twin: served_in_turn::<Correct>,
 };

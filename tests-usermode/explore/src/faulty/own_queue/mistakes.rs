@@ -10,14 +10,11 @@ use ntmodel::Rule;
 
 use super::{
     OwnQueue, Queue, Steps,
-    scenes::{
-        cancel_against_completion, cancel_against_insertion, cleanup, completion_against_insertion,
-        nothing_to_complete,
-    },
+    scenes::{cancel_against_completion, cancel_against_insertion, cleanup, nothing_to_complete},
 };
 use crate::faulty::{
     EVERY, Fault,
-    frame::{Irp, cancel},
+    frame::{Irp, cancel, completion_against_insertion},
 };
 
 struct Correct;
@@ -91,8 +88,8 @@ pub(in crate::faulty) const ARMED_AFTER_UNLOCK: Fault = Fault {
     what: "the Cancel routine is set after the queue's lock is released: by then another thread may have completed the IRP",
     rule: Rule::CompletedIrp,
     search: EVERY,
-    faulty: completion_against_insertion::<ArmedAfterUnlock>,
-    twin: completion_against_insertion::<Correct>,
+    faulty: completion_against_insertion::<OwnQueue<ArmedAfterUnlock>>,
+    twin: completion_against_insertion::<OwnQueue<Correct>>,
 };
 
 struct TakenAnyway;
@@ -277,8 +274,8 @@ pub(in crate::faulty) const MARKED_LATE: Fault = Fault {
     what: "an IRP is marked pending after it was queued: it may be completed by then, and its memory another's",
     rule: Rule::MarkingQueuedIrps,
     search: EVERY,
-    faulty: completion_against_insertion::<MarkedLate>,
-    twin: completion_against_insertion::<Correct>,
+    faulty: completion_against_insertion::<OwnQueue<MarkedLate>>,
+    twin: completion_against_insertion::<OwnQueue<Correct>>,
 };
 
 struct NotMarked;
@@ -335,6 +332,25 @@ pub(in crate::faulty) const OTHER_STATUS: Fault = Fault {
     rule: Rule::CompleteRequestStatusCheck,
     search: EVERY,
     faulty: nothing_to_complete::<OtherStatus>,
+    twin: nothing_to_complete::<Correct>,
+};
+
+struct AnsweredPending;
+
+impl Steps for AnsweredPending {
+    fn end(irp: Irp, status: NTSTATUS) -> NTSTATUS {
+        irp.complete(status);
+        STATUS_PENDING
+    }
+}
+
+pub(in crate::faulty) const ANSWERED_PENDING: Fault = Fault {
+    name: "own_queue::answered_pending",
+    twin_name: "own_queue::answered_pending, corrected",
+    what: "STATUS_PENDING is returned for an IRP that was completed at once",
+    rule: Rule::PendedCompletedRequest,
+    search: EVERY,
+    faulty: nothing_to_complete::<AnsweredPending>,
     twin: nothing_to_complete::<Correct>,
 };
 

@@ -22,22 +22,6 @@ pub(super) fn cancel_against_insertion<S: Steps>(kernel: &Arc<Kernel>) {
     stage.strike();
 }
 
-/// One actor sends a request, and another one completes it, meanwhile or after.
-pub(super) fn completion_against_insertion<S: Steps>(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<OwnQueue<S>>(kernel);
-    let file = Arc::clone(&stage.file);
-    let completer = kernel.actor("completer", move || {
-        file.device_control(COMPLETE, &[], Vec::new()).answer()
-    });
-    let request = stage.send(PEND);
-    if completer.join() == STATUS_NOT_FOUND {
-        // The completer came too early.
-        stage.send(COMPLETE);
-    }
-    assert_eq!(end_of(&request), STATUS_SUCCESS);
-    stage.strike();
-}
-
 /// A request is kept; one actor completes it, and another one cancels it.
 pub(super) fn cancel_against_completion<S: Steps>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<OwnQueue<S>>(kernel);

@@ -1,0 +1,211 @@
+//! What a driver may get wrong between `AddDevice` and its unload is found, each with Driver Verifier's bug check.
+
+use std::{
+    cell::Cell,
+    ptr::{addr_of_mut, null_mut},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nt::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING};
+use ntmodel::{Config, Driver, Kernel, OnViolation, Rule};
+
+/// What the driver does wrong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mistake {
+    None,
+    AddDeviceFailsAttached,
+    NotAttached,
+    StillInitializing,
+    NotDetached,
+    NotDeleted,
+    DetachedTwice,
+    DeletedFirst,
+    DeletedTwice,
+    ObjectLeft,
+}
+
+thread_local! {
+    static MISTAKE: Cell<Mistake> = const { Cell::new(Mistake::None) };
+}
+
+fn makes(mistake: Mistake) -> bool {
+    MISTAKE.get() == mistake
+}
+
+unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+    // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
+    let driver = unsafe { &mut *driver };
+    driver.DriverUnload = Some(unload);
+    driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp);
+    // SAFETY: the driver object comes with its extension.
+    unsafe { (*driver.DriverExtension).AddDevice = Some(add_device) };
+    STATUS_SUCCESS
+}
+
+unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
+
+unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
+    let device = create(driver);
+    if makes(Mistake::ObjectLeft) {
+        create(driver);
+    }
+    if makes(Mistake::NotAttached) {
+        return STATUS_SUCCESS;
+    }
+    // SAFETY: both device objects are alive, and the new one is attached nowhere.
+    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+    // SAFETY: the extension has room for a pointer, and is this driver's.
+    unsafe { extension(device).write(lower) };
+    if makes(Mistake::AddDeviceFailsAttached) {
+        return nt::STATUS_INSUFFICIENT_RESOURCES;
+    }
+    if !makes(Mistake::StillInitializing) {
+        // SAFETY: the device object was just made; the address alone is computed.
+        let flags = unsafe { addr_of_mut!((*device).Flags) };
+        // SAFETY: as above.
+        unsafe { *flags &= !nt::DO_DEVICE_INITIALIZING };
+    }
+    STATUS_SUCCESS
+}
+
+fn create(driver: *mut DRIVER_OBJECT) -> *mut DEVICE_OBJECT {
+    let mut device = null_mut();
+    let kind = nt::FILE_DEVICE_UNKNOWN;
+    // SAFETY: the PnP manager gives the driver object.
+    let status = unsafe { nt::IoCreateDevice(driver, 8, null_mut(), kind, 0, 0, &raw mut device) };
+    assert_eq!(status, STATUS_SUCCESS);
+    device
+}
+
+/// Where the object below is kept.
+fn extension(device: *mut DEVICE_OBJECT) -> *mut *mut DEVICE_OBJECT {
+    // SAFETY: the device object is alive.
+    unsafe { (*device).DeviceExtension }.cast()
+}
+
+unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: `add_device` has kept the object below there.
+    let lower = unsafe { extension(device).read() };
+    // SAFETY: the IRP is this routine's, and passed on next.
+    let removed = unsafe { nt::irp::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
+    // SAFETY: as above.
+    unsafe { nt::irp::IoSkipCurrentIrpStackLocation(irp) };
+    // SAFETY: as above.
+    let status = unsafe { nt::IofCallDriver(lower, irp) };
+    if removed {
+        remove(device, lower);
+    }
+    status
+}
+
+fn remove(device: *mut DEVICE_OBJECT, lower: *mut DEVICE_OBJECT) {
+    // SAFETY: whether this may be done is what is tested; so for every call below.
+    let detach = || unsafe { nt::IoDetachDevice(lower) };
+    // SAFETY: as above.
+    let delete = || unsafe { nt::IoDeleteDevice(device) };
+    match MISTAKE.get() {
+        Mistake::NotDetached => return,
+        Mistake::DeletedFirst => return delete(),
+        Mistake::DetachedTwice => detach(),
+        _ => {}
+    }
+    detach();
+    if makes(Mistake::NotDeleted) {
+        return;
+    }
+    delete();
+    if makes(Mistake::DeletedTwice) {
+        delete();
+    }
+}
+
+/// A driver's whole life: loaded, its device added, started and removed, unloaded.
+fn live(kernel: &Arc<Kernel>) {
+    // SAFETY: the entry point is that of a driver on `nt`; the mistakes are the model's to find.
+    let driver = unsafe { Driver::load(kernel, entry) }.expect("DriverEntry");
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+/// Checks that a mistake is found, with this bug check and first parameter.
+fn stops(mistake: Mistake, code: u32, first: u64) {
+    let kernel = Kernel::new(Config {
+        on_violation: OnViolation::Halt,
+        ..Config::default()
+    });
+    let theirs = Arc::clone(&kernel);
+    let running = thread::spawn(move || {
+        MISTAKE.set(mistake);
+        live(&theirs);
+    });
+    let start = Instant::now();
+    let violation = loop {
+        if let Some(violation) = kernel.violation() {
+            break violation;
+        }
+        assert!(!running.is_finished(), "no rule was broken");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "nothing was found"
+        );
+        thread::sleep(Duration::from_millis(1));
+    };
+    let seen = (violation.rule, violation.code, violation.parameters[0]);
+    assert_eq!(seen, (Rule::PnpRemove, code, first), "\n{violation}");
+}
+
+#[test]
+fn without_a_mistake_nothing_is_found() {
+    let kernel = Kernel::new(Config::default());
+    live(&kernel);
+    assert!(kernel.violation().is_none());
+}
+
+#[test]
+fn add_device_fails_and_leaves_its_object_attached() {
+    stops(Mistake::AddDeviceFailsAttached, 0xc9, 0x21e);
+}
+
+#[test]
+fn add_device_attaches_nothing() {
+    stops(Mistake::NotAttached, 0xc9, 0x211);
+}
+
+#[test]
+fn add_device_leaves_the_object_initializing() {
+    stops(Mistake::StillInitializing, 0xc9, 0x243);
+}
+
+#[test]
+fn removal_does_not_detach() {
+    stops(Mistake::NotDetached, 0xc9, 0x21d);
+}
+
+#[test]
+fn removal_does_not_delete() {
+    stops(Mistake::NotDeleted, 0xc9, 0x21e);
+}
+
+#[test]
+fn removal_detaches_twice() {
+    stops(Mistake::DetachedTwice, 0xc9, 0x202);
+}
+
+#[test]
+fn removal_deletes_what_is_attached() {
+    stops(Mistake::DeletedFirst, 0xc9, 0x201);
+}
+
+#[test]
+fn removal_deletes_twice() {
+    stops(Mistake::DeletedTwice, 0xc9, 0x240);
+}
+
+#[test]
+fn the_driver_is_unloaded_with_a_device_object() {
+    stops(Mistake::ObjectLeft, 0xce, 0);
+}
