@@ -68,6 +68,8 @@ impl fmt::Display for Violation {
         let [first, second, third, fourth] = self.parameters;
         if self.rule == Rule::Promise {
             write!(f, "*** BROKEN PROMISE")?;
+        } else if self.code == 0 && self.rule == Rule::PnpRemove {
+            write!(f, "*** NO BUG CHECK TELLS OF IT")?;
         } else if self.code == 0 {
             write!(f, "*** THE SYSTEM HANGS")?;
         } else {

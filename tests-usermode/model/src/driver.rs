@@ -113,17 +113,14 @@ impl Driver {
         let object = unsafe { (*pdo).AttachedDevice };
         if status < 0 {
             call.require(object.is_null(), Rule::PnpRemove, || {
-                let bug_check = BugCheck::io(0x21e, [0, 0, object.addr() as u64]);
-                (
-                    bug_check,
-                    "AddDevice has failed and left a device object attached".into(),
-                )
+                let what = "AddDevice has failed and left a device object attached";
+                (BugCheck(0, [0; 4]), what.into())
             });
             return Err(status);
         }
         call.require(!object.is_null(), Rule::PnpRemove, || {
-            let bug_check = BugCheck::io(0x211, [0, 0, pdo.addr() as u64]);
-            (bug_check, "AddDevice has attached no device object".into())
+            let what = "AddDevice has attached no device object";
+            (BugCheck(0, [0; 4]), what.into())
         });
         // SAFETY: AddDevice has attached the object, which is alive.
         let flags = unsafe { (*object).Flags };

@@ -18,6 +18,9 @@ const COUNTS: [u32; 5] = [1_000, 3_000, 10_000, 30_000, 100_000];
 /// make a difference, but none such.
 const MOST_GROWTH: f64 = 5.0;
 
+/// How many schedules are explored in a second at the least.
+const LEAST_RATE: f64 = 5_000.0;
+
 /// The scene by which exploration is measured.
 const SCENE: &str = "queue::cancel_against_completion";
 
@@ -116,5 +119,10 @@ fn explored() -> Result<()> {
         "\n{SCENE}: {} schedules, {rate:.0} a second",
         explored.schedules
     );
+    if rate < LEAST_RATE {
+        return Err(Error::failed(format!(
+            "{rate:.0} schedules are explored in a second, and {LEAST_RATE:.0} should be"
+        )));
+    }
     Ok(())
 }
