@@ -3,6 +3,8 @@
 /// An INF's sections, in the order of the file.
 pub struct Inf {
     pub sections: Vec<Section>,
+    /// The `%strings%` that are used and not in `[Strings]`.
+    pub undefined_strings: Vec<String>,
 }
 
 /// A section's name and lines. One that is written in several places is still one.
@@ -11,8 +13,8 @@ pub struct Section {
     pub lines: Vec<Line>,
 }
 
-/// A line `key = field, field...`, or one of fields alone. Quotes and comments are gone, `%strings%` are not yet
-/// replaced.
+/// A line `key = field, field...`, or one of fields alone. Quotes and comments are gone, and each `%string%` is replaced
+/// by its value if it has one.
 pub struct Line {
     /// Which line of the file it is, from 1.
     pub number: usize,
@@ -85,35 +87,33 @@ impl Inf {
             let section = section.ok_or_else(|| at("is before the first section"))?;
             section.lines.push(read_line(index + 1, &line));
         }
-        Ok(Self { sections })
+        let mut inf = Self {
+            sections,
+            undefined_strings: Vec::new(),
+        };
+        inf.replace_strings();
+        Ok(inf)
+    }
+
+    /// Replaces every `%string%`, which may stand in any key and field outside `[Strings]`.
+    fn replace_strings(&mut self) {
+        let (strings, others): (Vec<_>, Vec<_>) = self
+            .sections
+            .iter_mut()
+            .partition(|section| section.is("Strings"));
+        let strings = strings.first().map(|section| &**section);
+        let lines = others.into_iter().flat_map(|section| &mut section.lines);
+        for text in lines.flat_map(|line| line.key.iter_mut().chain(&mut line.fields)) {
+            match expand(text, strings) {
+                Ok(expanded) => *text = expanded,
+                Err(undefined) => self.undefined_strings.push(undefined),
+            }
+        }
     }
 
     /// The section with this name.
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.is(name))
-    }
-
-    /// A field with its `%strings%` replaced from `[Strings]`. What stands for a folder, as `%13%`, is kept; the
-    /// error is the name of a string that is not there.
-    pub fn expand(&self, field: &str) -> Result<String, String> {
-        let strings = self.section("Strings");
-        let mut expanded = String::new();
-        let mut rest = field;
-        while let Some((before, after)) = rest.split_once('%') {
-            expanded.push_str(before);
-            let (name, after) = after.split_once('%').ok_or("a % without another")?;
-            rest = after;
-            if name.is_empty() {
-                expanded.push('%');
-            } else if name.bytes().all(|byte| byte.is_ascii_digit()) {
-                expanded.extend(["%", name, "%"]);
-            } else {
-                let value = strings.and_then(|strings| strings.value(name));
-                expanded.push_str(value.ok_or_else(|| format!("%{name}%"))?);
-            }
-        }
-        expanded.push_str(rest);
-        Ok(expanded)
     }
 
     /// The sections that `[Manufacturer]` names for devices, each as the name without its decoration, and the
@@ -158,6 +158,28 @@ impl Inf {
             .flat_map(|section| &section.lines);
         lines.filter_map(|line| line.key.as_deref()).collect()
     }
+}
+
+/// A text with each `%string%` in it replaced from `[Strings]`. A folder's number, as in `%13%`, is kept. The error is the
+/// first string that is not defined.
+fn expand(text: &str, strings: Option<&Section>) -> Result<String, String> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        expanded.push_str(before);
+        let (name, after) = after.split_once('%').ok_or("a % without another")?;
+        rest = after;
+        if name.is_empty() {
+            expanded.push('%');
+        } else if name.bytes().all(|byte| byte.is_ascii_digit()) {
+            expanded.extend(["%", name, "%"]);
+        } else {
+            let value = strings.and_then(|strings| strings.value(name));
+            expanded.push_str(value.ok_or_else(|| format!("%{name}%"))?);
+        }
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
 }
 
 /// The line without spaces around it and without its comment, which starts at a `;` outside quotes.
@@ -255,12 +277,35 @@ Maker = \"The maker\"
     #[test]
     fn strings_are_replaced() {
         let inf = Inf::parse(TEXT).unwrap();
-        let expand = |field| inf.expand(field);
+        let expand = |text| expand(text, inf.section("Strings"));
         assert_eq!(expand("by %maker%!").as_deref(), Ok("by The maker!"));
         assert_eq!(expand(r"%13%\one.sys").as_deref(), Ok(r"%13%\one.sys"));
         assert_eq!(expand("100 %%").as_deref(), Ok("100 %"));
         assert_eq!(expand("%Nobody%").unwrap_err(), "%Nobody%");
         assert!(expand("100 %").is_err());
+    }
+
+    /// In every section but `[Strings]` itself, in keys and in fields; a value with a comma is still one field.
+    #[test]
+    fn strings_are_replaced_everywhere() {
+        let text = "[Strings]\nA = \"1, %B%\"\nB = b\n[One]\n%B% = x,%A%\n[Two]\n%B%,%C%\n";
+        let inf = Inf::parse(text).unwrap();
+        let lines: Vec<_> = inf
+            .sections
+            .iter()
+            .flat_map(|section| &section.lines)
+            .map(|line| (line.key.as_deref(), line.fields.join("|")))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                (Some("A"), "1, %B%".into()),
+                (Some("B"), "b".into()),
+                (Some("b"), "x|1, %B%".into()),
+                (None, "b|%C%".into()),
+            ]
+        );
+        assert_eq!(inf.undefined_strings, ["%C%"]);
     }
 
     #[test]

@@ -289,6 +289,65 @@ fn strings() {
     );
 }
 
+/// Each value of the driver's own INF in turn is moved into `[Strings]`: every rule still holds.
+#[test]
+fn string_may_stand_for_any_value() {
+    let inf = inf();
+    let lines: Vec<_> = inf.lines().collect();
+    let end = lines.iter().position(|&line| line == "[Strings]").unwrap();
+    let mut tried = 0;
+    for (index, line) in lines[..end].iter().enumerate() {
+        let content = line.split(';').next().unwrap_or_default();
+        if content.starts_with('[') || content.contains('"') {
+            continue;
+        }
+        let (key, values) = content.split_at(content.find('=').map_or(0, |at| at + 1));
+        let is_literal = |value: &&str| !value.is_empty() && !value.contains('%');
+        for value in values.split(',').map(str::trim).filter(is_literal) {
+            let moved = format!("{key}{}", values.replacen(value, "%value%", 1));
+            let mut lines = lines.clone();
+            lines[index] = &moved;
+            let text = lines.join("\r\n") + &format!("\r\nvalue = \"{value}\"\r\n");
+            assert_eq!(broken(&text), [""; 0], "{moved}: {value}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 30, "{tried}");
+}
+
+/// What is wrong is found behind a string, too.
+#[test]
+fn strings_hide_nothing() {
+    for (text, wrong, rule) in [
+        (
+            "interlock,0x00000002,",
+            "interlock,%hidden%,",
+            "service for each device (1296)",
+        ),
+        (
+            "StartType     = 3",
+            "StartType = %hidden%",
+            "service is a PnP driver",
+        ),
+        (
+            "DefaultDestDir = 13",
+            "DefaultDestDir = %hidden%",
+            "files run from the driver store (1100, 1306)",
+        ),
+        (
+            "HKR,,FriendlyName",
+            "%hidden%,,FriendlyName",
+            "registry relative to the device (1221, 1304)",
+        ),
+        ("interlock.cat", "%hidden%", "catalog (1233)"),
+    ] {
+        assert_eq!(
+            broken(&(inf().replace(text, wrong) + "hidden = 0\r\n")),
+            [rule]
+        );
+    }
+}
+
 #[test]
 fn sections() {
     let rule = ["sections (1203, 2083)"];

@@ -178,19 +178,7 @@ pub fn files_run_from_the_driver_store(inf: &Inf) -> Finding {
 
 /// Each `%string%` is in `[Strings]`.
 pub fn strings(inf: &Inf) -> Finding {
-    let fields = |line: &'_ Line| {
-        line.key
-            .iter()
-            .chain(&line.fields)
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    let all = inf.sections.iter().filter(|section| !section.is("Strings"));
-    let missing = all.flat_map(|section| section.lines.iter().flat_map(fields));
-    none(
-        missing.filter_map(|field| inf.expand(&field).err()),
-        "all are there",
-    )
+    none(inf.undefined_strings.iter().cloned(), "all are there")
 }
 
 /// Each section that is named is there, and each that is there is named by another or known to Windows.

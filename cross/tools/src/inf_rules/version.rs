@@ -6,13 +6,15 @@ use crate::inf::Inf;
 /// The setup class of the driver, and what `ClassGuid` Microsoft has given to it.
 const CLASS: (&str, &str) = ("System", "{4d36e97d-e325-11ce-bfc1-08002be10318}");
 
-/// The value of a line in `[Version]`, its strings replaced.
+/// The value of a line in `[Version]`.
 fn version(inf: &Inf, key: &str) -> Finding {
     let value = inf
         .section("Version")
         .and_then(|section| section.value(key));
     let value = value.filter(|value| !value.is_empty());
-    inf.expand(value.ok_or_else(|| format!("[Version] has no {key}"))?)
+    value
+        .map(str::to_owned)
+        .ok_or_else(|| format!("[Version] has no {key}"))
 }
 
 /// `Signature` is that of an INF for Windows NT.
