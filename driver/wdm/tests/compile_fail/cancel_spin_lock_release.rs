@@ -5,7 +5,8 @@ use wdm::{CancelSpinLock, PassiveLevel};
 fn twice(irql: &mut PassiveLevel) {
     let guard = CancelSpinLock::lock(irql);
     drop(guard);
-    drop(guard);
+    drop(guard); //~ E0382
+    //~| `guard`
 }
 
 fn main() {}

@@ -3,7 +3,8 @@
 use wdm::{NtStatus, PassiveLevel, PendedIrp, SpinLock};
 
 fn complete(lock: &SpinLock<u32>, irp: PendedIrp, irql: &mut PassiveLevel) {
-    lock.with(irql, |_, held| irp.complete(NtStatus::SUCCESS, held));
+    lock.with(irql, |_, held| irp.complete(NtStatus::SUCCESS, held)); //~ E0277
+    //~| NoSpinLockHeld
 }
 
 fn main() {}

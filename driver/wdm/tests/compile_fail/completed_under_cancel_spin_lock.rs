@@ -3,7 +3,8 @@
 use wdm::{CancelSpinLock, NtStatus, PassiveLevel, PendedIrp};
 
 fn complete(irp: PendedIrp, irql: &mut PassiveLevel) {
-    CancelSpinLock::with(irql, |held| irp.complete(NtStatus::SUCCESS, held));
+    CancelSpinLock::with(irql, |held| irp.complete(NtStatus::SUCCESS, held)); //~ E0277
+    //~| NoSpinLockHeld
 }
 
 fn main() {}

@@ -3,7 +3,8 @@
 use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 
 fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
-    irp.complete(NtStatus::PENDING, irql)
+    irp.complete(NtStatus::PENDING, irql) //~ E0599
+    //~| PENDING
 }
 
 fn main() {}

@@ -8,7 +8,8 @@ fn device_control<'irp, 'other>(
     irql: &mut PassiveLevel,
 ) -> Handled<'irp> {
     core::mem::forget(irp);
-    other.complete(NtStatus::SUCCESS, irql)
+    other.complete(NtStatus::SUCCESS, irql) //~ lifetime
+    //~^ lifetime
 }
 
 fn main() {}

@@ -3,7 +3,8 @@
 use wdm::Irp;
 
 fn is_cancelled(irp: &Irp<'_>) -> bool {
-    irp.cancel
+    irp.cancel //~ E0609
+    //~| cancel
 }
 
 fn main() {}

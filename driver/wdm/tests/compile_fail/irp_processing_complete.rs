@@ -2,7 +2,8 @@
 
 use wdm::{Handled, Irp, PassiveLevel};
 
-fn device_control<'irp>(irp: Irp<'irp>, _irql: &mut PassiveLevel) -> Handled<'irp> {
+fn device_control<'irp>(irp: Irp<'irp>, _irql: &mut PassiveLevel) -> Handled<'irp> { //~ E0308
+    //~| Handled
     drop(irp);
 }
 

@@ -8,7 +8,8 @@ fn submit<'n>(
     node: Pin<&'n DeviceQueueNode<u32>>,
     irql: &mut PassiveLevel,
 ) {
-    let _ = queue.insert(node, irql);
+    let _ = queue.insert(node, irql); //~ E0277
+    //~| Dispatch
 }
 
 fn main() {}

@@ -3,7 +3,8 @@
 use wdm::{RegistryKey, irql::DispatchLevel};
 
 fn in_dpc(registry: &RegistryKey<'_>, irql: &mut DispatchLevel) -> u32 {
-    registry.dword("Parameters", "LogLevel", irql).unwrap_or(0)
+    registry.dword("Parameters", "LogLevel", irql).unwrap_or(0) //~ E0277
+    //~| Waitable
 }
 
 fn main() {}

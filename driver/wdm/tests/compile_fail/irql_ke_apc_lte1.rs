@@ -3,7 +3,8 @@
 use wdm::{NtStatus, irql::DispatchLevel, thread};
 
 fn in_dpc(irql: &mut DispatchLevel) -> Result<(), NtStatus> {
-    thread::run(1, irql, &|_, _| ())
+    thread::run(1, irql, &|_, _| ()) //~ E0308
+    //~| PassiveLevel
 }
 
 fn main() {}

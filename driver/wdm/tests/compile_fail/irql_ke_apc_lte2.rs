@@ -3,7 +3,8 @@
 use wdm::{NtStatus, Zone, irql::NoSpinLockHeld};
 
 fn extend<L: NoSpinLockHeld>(zone: &Zone<u64>, irql: &mut L) -> Result<(), NtStatus> {
-    zone.extend(8, irql)
+    zone.extend(8, irql) //~ E0277
+    //~| Waitable
 }
 
 fn main() {}

@@ -3,7 +3,8 @@
 use wdm::{PassiveLevel, SpinLock, irql::raise_to_dispatch};
 
 fn raise(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
-    lock.with(irql, |_, held| raise_to_dispatch(held, |_| ()));
+    lock.with(irql, |_, held| raise_to_dispatch(held, |_| ())); //~ E0277
+    //~| NoSpinLockHeld
 }
 
 fn main() {}

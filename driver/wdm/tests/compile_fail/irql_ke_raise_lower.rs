@@ -6,7 +6,7 @@ use wdm::{
 };
 
 fn raise(irql: &mut PassiveLevel) -> &mut DispatchLevel {
-    raise_to_dispatch(irql, |irql| irql)
+    raise_to_dispatch(irql, |irql| irql) //~ lifetime
 }
 
 fn main() {}

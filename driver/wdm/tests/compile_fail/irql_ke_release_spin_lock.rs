@@ -4,7 +4,8 @@ use wdm::{PassiveLevel, SpinLock};
 
 fn release(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
     let guard = lock.lock(irql);
-    guard.release(2);
+    guard.release(2); //~ E0599
+    //~| `release`
 }
 
 fn main() {}

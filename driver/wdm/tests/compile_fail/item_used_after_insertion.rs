@@ -8,7 +8,8 @@ fn on_two_lists(
     item: ZoneBox<Node<u32>>,
 ) {
     one.insert_tail(item);
-    other.insert_tail(item);
+    other.insert_tail(item); //~ E0382
+    //~| `item`
 }
 
 fn main() {}

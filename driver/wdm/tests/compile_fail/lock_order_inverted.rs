@@ -8,7 +8,7 @@ lock_order!(Unlocked => Device);
 lock_order!(Device => Channel);
 
 fn close(device: &SpinLock<u32, Device>, channel: &SpinLock<u32, Channel>, irql: &mut PassiveLevel) {
-    channel.with(irql, |_, held| *device.lock_at_dpc(held) -= 1);
+    channel.with(irql, |_, held| *device.lock_at_dpc(held) -= 1); //~ E0271
 }
 
 fn main() {}

@@ -4,7 +4,8 @@ use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 
 fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
     let handled = irp.complete(NtStatus::SUCCESS, irql);
-    let _ = irp.pend(irql);
+    let _ = irp.pend(irql); //~ E0382
+    //~| `irp`
     handled
 }
 

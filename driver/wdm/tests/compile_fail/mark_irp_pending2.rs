@@ -4,7 +4,8 @@ use wdm::{Handled, Irp, PassiveLevel};
 
 fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
     core::mem::forget(irp);
-    Handled::pending(irql)
+    Handled::pending(irql) //~ E0599
+    //~| `pending`
 }
 
 fn main() {}

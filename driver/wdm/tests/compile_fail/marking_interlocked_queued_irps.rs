@@ -3,7 +3,8 @@
 use wdm::{InterlockedList, Irp, PendedIrp};
 
 fn link(list: &InterlockedList<PendedIrp>, irp: Irp<'_>) {
-    list.insert_tail(irp);
+    list.insert_tail(irp); //~ E0308
+    //~| PendedIrp
 }
 
 fn main() {}

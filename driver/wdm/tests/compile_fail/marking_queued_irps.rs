@@ -7,7 +7,8 @@ fn requeue<C: QueueCallbacks<Record = ()>>(
     irp: PendedIrp,
     irql: &mut PassiveLevel,
 ) {
-    let _ = queue.insert(irp, irql);
+    let _ = queue.insert(irp, irql); //~ E0308
+    //~| PendedIrp
 }
 
 fn main() {}

@@ -4,7 +4,8 @@ use wdm::{NtStatus, PassiveLevel, PendedIrp, SpinLock};
 
 fn complete(lock: &SpinLock<u32>, irp: PendedIrp, irql: &mut PassiveLevel) {
     let mut guard = lock.lock(irql);
-    irp.complete(NtStatus::SUCCESS, irql);
+    irp.complete(NtStatus::SUCCESS, irql); //~ E0499
+    //~| `*irql`
     *guard += 1;
 }
 

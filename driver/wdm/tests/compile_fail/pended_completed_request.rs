@@ -8,7 +8,8 @@ fn device_control<'irp, C: QueueCallbacks<Record = ()>>(
     irql: &mut PassiveLevel,
 ) -> Handled<'irp> {
     let _ = queue.insert(irp, irql);
-    irp.complete(NtStatus::SUCCESS, irql)
+    irp.complete(NtStatus::SUCCESS, irql) //~ E0382
+    //~| `irp`
 }
 
 fn main() {}

@@ -3,7 +3,8 @@
 use wdm::{PassiveLevel, processor};
 
 fn slot(irql: &mut PassiveLevel) -> u32 {
-    processor::current(irql)
+    processor::current(irql) //~ E0277
+    //~| Dispatch
 }
 
 fn main() {}

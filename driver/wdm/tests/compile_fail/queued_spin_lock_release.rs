@@ -3,7 +3,8 @@
 use wdm::{PassiveLevel, QueuedSpinLock};
 
 fn keep(lock: &QueuedSpinLock<u32>, irql: &mut PassiveLevel) {
-    let guard = lock.lock(irql);
+    let guard = lock.lock(irql); //~ E0599
+    //~| `lock`
     core::mem::forget(guard);
 }
 

@@ -3,7 +3,8 @@
 use wdm::{PassiveLevel, SpinLock};
 
 fn count(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
-    *lock.lock_at_dpc(irql) += 1;
+    *lock.lock_at_dpc(irql) += 1; //~ E0277
+    //~| Dispatch
 }
 
 fn main() {}

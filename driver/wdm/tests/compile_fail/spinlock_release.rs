@@ -11,7 +11,8 @@ fn both(first: &SpinLock<u32, First>, second: &SpinLock<u32, Second>, irql: &mut
     let mut outer = first.lock(irql);
     let (_, held) = outer.split();
     let inner = second.lock(held);
-    drop(outer);
+    drop(outer); //~ E0505
+    //~| `outer`
     drop(inner);
 }
 

@@ -3,7 +3,8 @@
 use wdm::{CurrentIrp, NtStatus, irql::DispatchLevel};
 
 fn cancel(current: CurrentIrp, irql: &mut DispatchLevel) {
-    current.complete(NtStatus::CANCELLED, irql);
+    current.complete(NtStatus::CANCELLED, irql); //~ E0599
+    //~| `complete`
 }
 
 fn main() {}

@@ -8,7 +8,8 @@ fn finish<C: QueueCallbacks>(
     irql: &mut DispatchLevel,
 ) {
     let _ = queue.start_next(current, None, irql);
-    let _ = queue.start_next(current, None, irql);
+    let _ = queue.start_next(current, None, irql); //~ E0382
+    //~| `current`
 }
 
 fn main() {}

@@ -3,7 +3,8 @@
 use wdm::PassiveLevel;
 
 fn claim() -> PassiveLevel {
-    PassiveLevel { _not_send: core::marker::PhantomData }
+    PassiveLevel { _not_send: core::marker::PhantomData } //~ E0451
+    //~| PassiveLevel
 }
 
 fn main() {}

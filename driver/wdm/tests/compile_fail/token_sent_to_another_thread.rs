@@ -4,7 +4,8 @@ use wdm::PassiveLevel;
 
 fn run_elsewhere(irql: &mut PassiveLevel) {
     fn another_thread(_: impl Send) {}
-    another_thread(irql);
+    another_thread(irql); //~ E0277
+    //~| `Send`
 }
 
 fn main() {}

@@ -8,7 +8,8 @@ struct OfOneThread(*const Cell<u32>);
 
 fn share(lock: &SpinLock<OfOneThread>) {
     fn between_threads(_: impl Sync) {}
-    between_threads(lock);
+    between_threads(lock); //~ E0277
+    //~| `Send`
     let _ = OfOneThread(core::ptr::null()).0;
 }
 

@@ -1,0 +1,220 @@
+//! Compiles each file of a folder as a program on `wdm`, and compares the compiler's errors with those that the file's
+//! own comments expect.
+//!
+//! | comment | the compiler must report |
+//! | --- | --- |
+//! | `//~ E0277` | an error with this code on this line |
+//! | `//~ lifetime` | an error about lifetimes on this line; such errors have no code |
+//! | `//~^ E0277` | the same for the line above; each further `^` is one line more |
+//! | <code>//~\| text</code> | this text as part of the error of the comment before |
+//!
+//! Every error must be expected. How the compiler words an error changes from version to version and is not compared;
+//! the text in a comment is for what `#[diagnostic::on_unimplemented]` says in `wdm`.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::Cursor,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use cargo_metadata::{
+    Message,
+    diagnostic::{Diagnostic, DiagnosticLevel, DiagnosticSpan},
+};
+
+/// An error that a comment expects.
+struct Expected<'a> {
+    line: usize,
+    code: &'a str,
+    texts: Vec<&'a str>,
+}
+
+/// An error of the compiler's.
+struct Reported {
+    line: Option<usize>,
+    code: String,
+    /// Its message, its labels, and those of its notes.
+    text: String,
+    /// As the compiler shows it.
+    rendered: String,
+}
+
+/// Panics unless every case of a folder fails to compile as its comments expect.
+pub fn check(folder: &Path) {
+    let differences = differences(folder);
+    let list = |(case, found): (&String, &Vec<String>)| format!("\n{case}: {}", found.join("\n"));
+    let all: String = differences.iter().map(list).collect();
+    assert!(differences.is_empty(), "{}:{all}", folder.display());
+}
+
+/// What is not as expected, for each case of a folder that has such a difference.
+pub fn differences(folder: &Path) -> BTreeMap<String, Vec<String>> {
+    let cases = cases(folder);
+    let output = compile(folder, &cases);
+    let mut reported: BTreeMap<String, Vec<Reported>> = BTreeMap::new();
+    for message in Message::parse_stream(Cursor::new(&output.stdout)) {
+        match message.expect("a message of cargo's") {
+            Message::CompilerMessage(message) if message.target.is_bin() => {
+                let errors = reported.entry(message.target.name.clone()).or_default();
+                errors.extend(error(
+                    &message.message,
+                    message.target.src_path.as_std_path(),
+                ));
+            }
+            Message::CompilerArtifact(artifact) if artifact.target.is_bin() => {
+                reported.entry(artifact.target.name).or_default();
+            }
+            _ => {}
+        }
+    }
+    let mut differences = BTreeMap::new();
+    for (name, path) in cases {
+        let source = fs::read_to_string(path).expect("the case is readable");
+        let found = match reported.remove(&name) {
+            Some(reported) => compare(expected(&source), reported),
+            None => vec![format!(
+                "not compiled\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            )],
+        };
+        if !found.is_empty() {
+            differences.insert(name, found);
+        }
+    }
+    differences
+}
+
+/// The files of a folder, by their names.
+fn cases(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let files =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths = files.map(|file| file.expect("the folder is readable").path());
+    let sources = paths.filter(|path| path.extension().is_some_and(|kind| kind == "rs"));
+    let cases: BTreeMap<_, _> = sources
+        .map(|path| {
+            let name = path.file_stem().and_then(|name| name.to_str());
+            (name.expect("a name in UTF-8").to_owned(), path)
+        })
+        .collect();
+    assert!(!cases.is_empty(), "{} has no case", folder.display());
+    cases
+}
+
+/// Has cargo check a package that has each case as a program.
+fn compile(folder: &Path, cases: &BTreeMap<String, PathBuf>) -> Output {
+    let wdm = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let name = folder.file_name().expect("a folder with a name");
+    let package = scratch.join("packages").join(name);
+    let mut manifest = format!(
+        "[package]\nname = 'cases'\nedition = '2024'\n\n[workspace]\n\n[dependencies]\nwdm = {{ path = '{}' }}\n\
+         pinned-init = {{ version = '*', default-features = false }}\n",
+        wdm.display()
+    );
+    for (name, path) in cases {
+        manifest += &format!("\n[[bin]]\nname = '{name}'\npath = '{}'\n", path.display());
+    }
+    fs::create_dir_all(&package).expect("a folder for the package");
+    fs::write(package.join("Cargo.toml"), manifest).expect("its manifest");
+    fs::copy(wdm.join("../../Cargo.lock"), package.join("Cargo.lock")).expect("its lock file");
+
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Command::new(cargo)
+        .args([
+            "check",
+            "--quiet",
+            "--offline",
+            "--keep-going",
+            "--bins",
+            "--message-format=json",
+        ])
+        .current_dir(&package)
+        .env("CARGO_TARGET_DIR", scratch.join("target"))
+        // Lints are no part of the language, whatever the flags of the tests make of them.
+        .env("CARGO_ENCODED_RUSTFLAGS", "--cap-lints=allow")
+        .output()
+        .expect("cargo runs")
+}
+
+/// The errors that the comments of a case expect.
+fn expected(source: &str) -> Vec<Expected<'_>> {
+    let mut all: Vec<Expected> = Vec::new();
+    for (line, text) in (1..).zip(source.lines()) {
+        let Some((_, comment)) = text.split_once("//~") else {
+            continue;
+        };
+        if let Some(text) = comment.strip_prefix('|') {
+            let last = all.last_mut().expect("`//~|` stands after `//~`");
+            last.texts.push(text.trim());
+            continue;
+        }
+        let code = comment.trim_start_matches('^');
+        all.push(Expected {
+            line: line - (comment.len() - code.len()),
+            code: code.trim(),
+            texts: Vec::new(),
+        });
+    }
+    all
+}
+
+/// A message of the compiler's, if it is an error.
+fn error(message: &Diagnostic, case: &Path) -> Option<Reported> {
+    match message.level {
+        DiagnosticLevel::Error | DiagnosticLevel::Ice => {}
+        _ => return None,
+    }
+    // The count of errors, at the end.
+    if message.code.is_none() && message.spans.is_empty() && message.children.is_empty() {
+        return None;
+    }
+    let code = match &message.code {
+        Some(code) => &code.code,
+        None if message.message.contains("lifetime") => "lifetime",
+        None => "an error without a code",
+    };
+    let mut primary = message.spans.iter().filter(|span| span.is_primary);
+    let parts = [message].into_iter().chain(&message.children);
+    let texts = parts.flat_map(|part| {
+        let labels = part.spans.iter().filter_map(|span| span.label.as_deref());
+        labels.chain([part.message.as_str()])
+    });
+    Some(Reported {
+        line: primary.find_map(|span| line(span, case)),
+        code: code.to_owned(),
+        text: texts.collect::<Vec<_>>().join("\n"),
+        rendered: message.rendered.clone().unwrap_or_default(),
+    })
+}
+
+/// The line of a case that a span is on, or that has the macro's call that the span comes from.
+fn line(span: &DiagnosticSpan, case: &Path) -> Option<usize> {
+    if case.ends_with(&span.file_name) {
+        return Some(span.line_start);
+    }
+    line(&span.expansion.as_ref()?.span, case)
+}
+
+/// What is expected and not reported, or reported and not expected.
+fn compare(expected: Vec<Expected>, mut reported: Vec<Reported>) -> Vec<String> {
+    if reported.is_empty() {
+        return vec!["it compiles".to_owned()];
+    }
+    let mut differences = Vec::new();
+    for Expected { line, code, texts } in expected {
+        let is_it = |error: &Reported| {
+            let says = |text: &&str| error.text.contains(text);
+            error.line == Some(line) && error.code == code && texts.iter().all(says)
+        };
+        match reported.iter().position(is_it) {
+            Some(index) => drop(reported.remove(index)),
+            None => differences.push(format!("line {line}: expected {code} {texts:?}")),
+        }
+    }
+    for error in reported {
+        differences.push(format!("not expected: {}: {}", error.code, error.rendered));
+    }
+    differences
+}
