@@ -1,5 +1,5 @@
 //! The family's own types and routines: queued spin locks, interlocked lists, zones, device queues, DPCs
-//! and timers, threads and processors.
+//! and timers, threads and processors, work items and references to objects.
 //!
 //! Headers disagree about which of them are inlines, which need `ntifs.h`, and which are documented; on
 //! 64-bit Windows all are exports of ntoskrnl.exe. So they are declared here once for every set of
@@ -12,7 +12,7 @@
 
 use core::ffi::c_void;
 
-use crate::{HANDLE, KSPIN_LOCK, LIST_ENTRY, NTSTATUS, OBJECT_ATTRIBUTES};
+use crate::{DEVICE_OBJECT, HANDLE, KEVENT, KSPIN_LOCK, LIST_ENTRY, NTSTATUS, OBJECT_ATTRIBUTES};
 
 /// A node of a singly linked list, and such a list's head.
 #[derive(Clone, Copy)]
@@ -75,6 +75,18 @@ pub type PKDEFERRED_ROUTINE = Option<
         SystemArgument2: *mut c_void,
     ),
 >;
+
+/// A work item, which `IoAllocateWorkItem` makes. The kernel's, and its size is not documented.
+#[repr(C)]
+pub struct IO_WORKITEM {
+    pub Reserved: [u64; 0],
+}
+
+pub type PIO_WORKITEM_ROUTINE =
+    Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void)>;
+
+/// The only `WORK_QUEUE_TYPE` that a driver may give to `IoQueueWorkItem`.
+pub const DelayedWorkQueue: i32 = 1;
 
 pub type PKSTART_ROUTINE = Option<unsafe extern "C" fn(StartContext: *mut c_void)>;
 
@@ -199,4 +211,21 @@ unsafe extern "C" {
     ) -> NTSTATUS;
     pub fn PsTerminateSystemThread(ExitStatus: NTSTATUS) -> NTSTATUS;
     pub fn ZwWaitForSingleObject(Handle: HANDLE, Alertable: u8, Timeout: *mut i64) -> NTSTATUS;
+
+    pub fn IoAllocateWorkItem(DeviceObject: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM;
+    pub fn IoFreeWorkItem(IoWorkItem: *mut IO_WORKITEM);
+    pub fn IoQueueWorkItem(
+        IoWorkItem: *mut IO_WORKITEM,
+        WorkerRoutine: PIO_WORKITEM_ROUTINE,
+        QueueType: i32,
+        Context: *mut c_void,
+    );
+
+    /// A FASTCALL, which on 64-bit Windows is the one calling convention.
+    pub fn ObfReferenceObject(Object: *mut c_void) -> isize;
+    /// A FASTCALL, as above.
+    pub fn ObfDereferenceObject(Object: *mut c_void) -> isize;
+
+    pub fn KeDelayExecutionThread(WaitMode: i8, Alertable: u8, Interval: *mut i64) -> NTSTATUS;
+    pub fn KeClearEvent(Event: *mut KEVENT);
 }

@@ -68,7 +68,7 @@ impl fmt::Display for Violation {
         let [first, second, third, fourth] = self.parameters;
         if self.rule == Rule::Promise {
             write!(f, "*** BROKEN PROMISE")?;
-        } else if self.code == 0 && self.rule == Rule::PnpRemove {
+        } else if self.code == 0 && matches!(self.rule, Rule::PnpRemove | Rule::Reference) {
             write!(f, "*** NO BUG CHECK TELLS OF IT")?;
         } else if self.code == 0 {
             write!(f, "*** THE SYSTEM HANGS")?;
@@ -101,6 +101,7 @@ const fn name(code: u32) -> &'static str {
         0x0a => "IRQL_NOT_LESS_OR_EQUAL",
         0x0f => "SPIN_LOCK_ALREADY_OWNED",
         0x10 => "SPIN_LOCK_NOT_OWNED",
+        0x18 => "REFERENCE_BY_POINTER",
         0x44 => "MULTIPLE_IRP_COMPLETE_REQUESTS",
         0x48 => "CANCEL_STATE_IN_COMPLETED_IRP",
         0x50 => "PAGE_FAULT_IN_NONPAGED_AREA",
@@ -109,6 +110,7 @@ const fn name(code: u32) -> &'static str {
         IO_VERIFIER => "DRIVER_VERIFIER_IOMANAGER_VIOLATION",
         0xce => "DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS",
         0xd5 => "DRIVER_PAGE_FAULT_IN_FREED_SPECIAL_POOL",
+        0xe4 => "WORKER_INVALID",
         0x139 => "KERNEL_SECURITY_CHECK_FAILURE",
         _ => "",
     }

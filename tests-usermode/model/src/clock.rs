@@ -199,11 +199,14 @@ pub(crate) fn start(kernel: &Arc<Kernel>) {
 fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
     let call = Call::enter("a timer expires");
     let old_irql = call.raise_to_dispatch();
+    let mut woken = None;
     let expired = kernel.clock.take_next(until, |timer| {
         // SAFETY: a timer that is set is alive: its memory is the driver's until it is cancelled.
         let object = unsafe { &*std::ptr::with_exposed_provenance::<Timer>(timer) };
-        object.header.signal.store(1, Ordering::Release);
         let dpc = object.dpc.get();
+        // Whoever waits for it may free it from here on.
+        object.header.signal.store(1, Ordering::Release);
+        woken = Some(Wait::Object(timer));
         if !dpc.is_null() {
             let now = kernel.clock.now();
             let [low, high] = [now & 0xffff_ffff, now >> 32].map(|half| {
@@ -212,6 +215,9 @@ fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
             call.queue_dpc(dpc, low, high);
         }
     });
+    if let Some(wait) = woken {
+        kernel.sleepers.wake(wait);
+    }
     call.lower_irql(old_irql);
     expired
 }
@@ -219,7 +225,10 @@ fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
 /// Lets a time pass by a virtual clock, with whatever expires in it.
 pub(crate) fn advance(kernel: &Arc<Kernel>, time: Duration) {
     let until = kernel.clock.now().saturating_add(units(time));
-    while expire(kernel, until) {}
+    kernel.settle();
+    while expire(kernel, until) {
+        kernel.settle();
+    }
     if let Some(now) = &kernel.clock.now {
         now.fetch_max(until, Ordering::Relaxed);
     }
@@ -230,7 +239,7 @@ pub(crate) fn advance(kernel: &Arc<Kernel>, time: Duration) {
 pub(crate) fn start_exploring(kernel: &Arc<Kernel>) {
     let explores = kernel.engine == Engine::Shuttle;
     if explores && !kernel.clock.exploring.swap(true, Ordering::SeqCst) {
-        kernel.spawn("timers", let_expire);
+        Thread::new(kernel, "timers").start(let_expire);
     }
 }
 

@@ -29,13 +29,18 @@ pub(crate) struct Devices {
     interfaces: Mutex<HashMap<String, Interface>>,
 }
 
-/// A device object's memory, and whose it is. It stays as long as the kernel.
+/// A device object's memory, and whose it is. The memory stays as long as the kernel, so that who uses the object when it is
+/// gone reads what it was filled with.
 struct DeviceObject {
     memory: Box<[u128]>,
-    /// Only its address is used, by the object.
-    _extension: Box<[u128]>,
+    extension: Box<[u128]>,
     /// The driver object's address; zero for the bus driver.
     driver: usize,
+    /// How many references the driver has made with `ObfReferenceObject`.
+    references: usize,
+    /// How many references the I/O manager has made: one for each work item until its routine has returned.
+    io_references: usize,
+    /// Whether `IoDeleteDevice` was called.
     is_deleted: bool,
 }
 
@@ -77,8 +82,10 @@ impl Devices {
         }
         let new = DeviceObject {
             memory,
-            _extension: extension,
+            extension,
             driver: driver.addr(),
+            references: 0,
+            io_references: 0,
             is_deleted: false,
         };
         locked(&self.objects).insert(object.addr(), new);
@@ -112,6 +119,61 @@ impl Devices {
             .count()
     }
 
+    /// Counts a reference of the driver's to a device object and gives how many there are; `None` if there is no such object,
+    /// or if it is gone.
+    pub(crate) fn reference(&self, device: usize) -> Option<usize> {
+        let mut objects = locked(&self.objects);
+        let object = objects.get_mut(&device)?;
+        (!object.is_gone()).then(|| {
+            object.references += 1;
+            object.references
+        })
+    }
+
+    /// Counts a reference of the driver's off and gives how many are left; `None` if it has made none.
+    pub(crate) fn dereference(&self, device: usize) -> Option<usize> {
+        let mut objects = locked(&self.objects);
+        let object = objects.get_mut(&device)?;
+        object.references = object.references.checked_sub(1)?;
+        object.fill_if_gone();
+        Some(object.references)
+    }
+
+    /// Counts a reference of the I/O manager's; says whether there is such an object.
+    pub(crate) fn io_reference(&self, device: usize) -> bool {
+        let mut objects = locked(&self.objects);
+        let object = objects.get_mut(&device).filter(|object| !object.is_gone());
+        object.is_some_and(|object| {
+            object.io_references += 1;
+            true
+        })
+    }
+
+    /// Counts a reference of the I/O manager's off.
+    pub(crate) fn io_dereference(&self, device: usize) {
+        if let Some(object) = locked(&self.objects).get_mut(&device) {
+            object.io_references -= 1;
+            object.fill_if_gone();
+        }
+    }
+
+    /// Whether a device object of a driver's is there, deleted or not.
+    pub(crate) fn is_drivers(&self, device: usize) -> bool {
+        let objects = locked(&self.objects);
+        let object = objects.get(&device);
+        object.is_some_and(|object| object.driver != 0 && !object.is_gone())
+    }
+
+    /// A device object of a driver's that was deleted and is still referenced, and how often.
+    pub(crate) fn still_referenced(&self) -> Option<(usize, usize)> {
+        let objects = locked(&self.objects);
+        let mut left = objects
+            .iter()
+            .filter(|(_, object)| object.driver != 0 && object.is_deleted && !object.is_gone());
+        left.next()
+            .map(|(address, object)| (*address, object.references + object.io_references))
+    }
+
     /// Whether an interface of a physical device is enabled.
     pub(crate) fn is_enabled(&self, pdo: *mut DEVICE_OBJECT) -> bool {
         let interfaces = locked(&self.interfaces);
@@ -125,9 +187,25 @@ impl Devices {
 // PnP request runs, of which there is one at a time.
 unsafe impl Send for DeviceObject {}
 
+/// What the memory of a device object that is gone is filled with, as the pool's is.
+const GONE: u128 = u128::MAX / 0xff * 0xdd;
+
 impl DeviceObject {
     fn object(&self) -> *const DEVICE_OBJECT {
         self.memory.as_ptr().cast()
+    }
+
+    /// Whether it was deleted, and the last reference released.
+    fn is_gone(&self) -> bool {
+        self.is_deleted && self.references == 0 && self.io_references == 0
+    }
+
+    /// Fills its memory if it is gone.
+    fn fill_if_gone(&mut self) {
+        if self.is_gone() {
+            self.memory.fill(GONE);
+            self.extension.fill(GONE);
+        }
     }
 }
 
@@ -268,6 +346,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
         // SAFETY: the objects' memory stays as long as the kernel.
         objects
             .values()
+            .filter(|object| !object.is_gone())
             .any(|object| unsafe { (*object.object()).AttachedDevice } == device)
     };
     call.require(!attached, Rule::PnpRemove, || {
@@ -300,6 +379,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
     }
     if let Some(object) = locked(&devices.objects).get_mut(&device.addr()) {
         object.is_deleted = true;
+        object.fill_if_gone();
     }
 }
 

@@ -78,6 +78,7 @@ impl Driver {
         let status = Call::in_driver(|| unsafe { entry(driver, &raw mut path) });
         call.require_returned("DriverEntry", 0);
         if status < 0 {
+            call.wait_for_work_items();
             call.verify_unload();
             return Err(status);
         }
@@ -136,8 +137,9 @@ impl Driver {
         Ok(Device::new(&self.kernel, inner))
     }
 
-    /// Unloads the driver, whose devices were removed, and looks for what it leaves behind: memory, device objects,
-    /// handles, timers, DPCs and IRPs.
+    /// Unloads the driver, whose devices were removed. Waits for the routines of its work items, until which the driver object
+    /// is referenced, and looks for what it leaves behind: memory, device objects, references to them, work items, handles,
+    /// timers, DPCs and IRPs.
     pub fn unload(self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("DriverUnload");
@@ -154,6 +156,7 @@ impl Driver {
         // SAFETY: the routine is called as the I/O manager calls it.
         Call::in_driver(|| unsafe { unload(driver) });
         call.require_returned("the Unload routine", 0);
+        call.wait_for_work_items();
         call.verify_unload();
     }
 }
@@ -163,6 +166,8 @@ impl Call {
     fn verify_unload(&self) {
         let kernel = &self.kernel;
         self.require_no_timer();
+        self.require_no_work_item();
+        self.require_no_reference();
         self.require(!kernel.processors.any_queued(), Rule::Dpc, || {
             let what = "the driver is unloaded while a DPC of its is queued";
             (BugCheck(0xce, [0; 4]), what.into())

@@ -24,14 +24,19 @@ impl Dispatcher {
 }
 
 impl Call {
-    /// Waits for an object.
-    pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
-        let address = (&raw const *object).addr();
+    /// Stops the system if the thread may not wait, for the object of this address.
+    pub(crate) fn require_wait_allowed(&self, address: usize) {
         let irql = self.irql();
         self.require(irql < DISPATCH_LEVEL, Rule::IrqlKeApcLte2, || {
             let bug_check = BugCheck::verifier(0x3b, [irql.into(), address as u64, 0]);
             (bug_check, format!("the thread waits at IRQL {irql}"))
         });
+    }
+
+    /// Waits for an object.
+    pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
+        let address = (&raw const *object).addr();
+        self.require_wait_allowed(address);
         self.wait_for(Wait::Object(address), || object.take());
     }
 
@@ -68,6 +73,16 @@ extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
     // SAFETY: the caller gives an event.
     let event = unsafe { call.view::<Dispatcher, _>(event) };
     i32::from(call.set_event(event))
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeClearEvent(event: *mut KEVENT) {
+    let call = Call::enter_visible("KeClearEvent", event);
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    // SAFETY: the caller gives an event.
+    let event = unsafe { call.view::<Dispatcher, _>(event) };
+    event.signal.store(0, Ordering::Release);
 }
 
 // SAFETY: see `irql`.

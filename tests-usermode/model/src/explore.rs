@@ -442,7 +442,7 @@ struct Outcome<T>(Mutex<Option<std::thread::Result<T>>>);
 
 impl<T> Outcome<T> {
     fn wait(self: &Arc<Self>) -> Wait {
-        Wait::Thread(Arc::as_ptr(self).addr())
+        Wait::Actor(Arc::as_ptr(self).addr())
     }
 }
 
@@ -468,7 +468,7 @@ impl Kernel {
     ) -> Actor<T> {
         let outcome = Arc::new(Outcome(Mutex::new(None)));
         let theirs = Arc::clone(&outcome);
-        self.spawn(name, move |kernel| {
+        Thread::new(self, name).start(move |kernel| {
             let result = catch_unwind(AssertUnwindSafe(part));
             *locked(&theirs.0) = Some(result);
             kernel.sleepers.wake(theirs.wait());
@@ -478,25 +478,22 @@ impl Kernel {
             outcome,
         }
     }
+}
 
+impl Thread {
     /// Starts a thread of the kernel: one of the host's, or one that runs in turn with the others.
-    pub(crate) fn spawn(
-        self: &Arc<Self>,
-        name: impl Into<String>,
-        body: impl FnOnce(&Arc<Self>) + Send + 'static,
-    ) {
-        let thread = Thread::new(self, name);
-        match self.engine {
+    pub(crate) fn start(self: Arc<Self>, body: impl FnOnce(&Arc<Kernel>) + Send + 'static) {
+        match self.kernel.engine {
             Engine::Host => drop(std::thread::spawn(move || {
-                let _attached = Attached::as_thread(Arc::clone(&thread));
-                body(&thread.kernel);
+                let _attached = Attached::as_thread(Arc::clone(&self));
+                body(&self.kernel);
             })),
             Engine::Shuttle => {
-                self.sleepers.task_starts();
+                self.kernel.sleepers.task_starts();
                 let body = move || {
-                    let _attached = Attached::as_thread(Arc::clone(&thread));
-                    body(&thread.kernel);
-                    thread.kernel.sleepers.one_less(&thread.kernel);
+                    let _attached = Attached::as_thread(Arc::clone(&self));
+                    body(&self.kernel);
+                    self.kernel.sleepers.one_less(&self.kernel);
                 };
                 drop(away(|| shuttle::thread::spawn(body)));
             }

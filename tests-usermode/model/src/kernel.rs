@@ -26,6 +26,7 @@ use crate::{
     spin_lock,
     thread::{Attached, Thread},
     wait::{Engine, Sleepers, Wait, locked},
+    work_item::WorkItems,
 };
 
 /// A kernel. Several can be in one program; each has its own devices, locks and threads.
@@ -46,6 +47,7 @@ pub struct Kernel {
     pub(crate) pool: Arc<Pool>,
     pub(crate) handles: Handles,
     pub(crate) remove_locks: RemoveLocks,
+    pub(crate) work_items: WorkItems,
     pub(crate) messages: Mutex<Vec<String>>,
     pub(crate) steps: Option<Mutex<Vec<Step>>>,
 }
@@ -74,6 +76,7 @@ impl Kernel {
             pool: Arc::default(),
             handles: Handles::default(),
             remove_locks: RemoveLocks::default(),
+            work_items: WorkItems::default(),
             messages: Mutex::default(),
             steps: steps.then(Mutex::default),
             config,
@@ -174,6 +177,32 @@ impl Kernel {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
         threads.find(|thread| thread.number == number)
+    }
+
+    /// Whether any system thread is left.
+    pub(crate) fn has_system_thread(&self) -> bool {
+        let threads = locked(&self.threads);
+        let mut threads = threads.iter().filter_map(Weak::upgrade);
+        threads.any(|thread| thread.is_system)
+    }
+
+    /// Whether a system thread does anything, instead of waiting.
+    fn system_thread_runs(&self) -> bool {
+        let threads = locked(&self.threads);
+        let mut system = threads
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter(|thread| thread.is_system);
+        system.any(|thread| locked(&thread.waits_for).is_none_or(Wait::is_short))
+    }
+
+    /// Lets the system threads run until each of them waits, as far as that can be told: what they do comes before what time
+    /// brings by a virtual clock.
+    pub(crate) fn settle(&self) {
+        let threads_are_hosts = self.engine == Engine::Host;
+        while threads_are_hosts && !self.is_halted() && self.system_thread_runs() {
+            std::thread::yield_now();
+        }
     }
 
     /// Whether a thread waits for a spin lock.

@@ -60,6 +60,7 @@ mod kernel;
 mod layout;
 mod lists;
 mod lock_order;
+mod object;
 mod pnp;
 mod pool;
 mod processor;
@@ -73,6 +74,7 @@ mod thread;
 mod timer;
 mod trace;
 mod wait;
+mod work_item;
 mod zone;
 
 pub use bug_check::Violation;

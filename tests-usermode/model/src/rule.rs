@@ -109,6 +109,10 @@ rules! {
     RemoveLock = "remove lock",
     /// Timers and DPCs are gone before their memory or the driver is.
     Dpc = "DPC or timer",
+    /// A work item is queued once at a time, freed while it is not queued, and gone before the driver is.
+    WorkItem = "work item",
+    /// An object is dereferenced as often as it was referenced.
+    Reference = "references to an object",
     /// The driver itself stopped the system.
     BugCheck = "the driver's own bug check",
     /// A pointer points to an object.

@@ -10,7 +10,7 @@ use std::{
 
 use nt::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 
-use crate::{Rule, call::Call, handle::Object, kernel::Kernel, wait::Wait};
+use crate::{Rule, call::Call, handle::Object, kernel::Kernel, thread::Thread, wait::Wait};
 
 /// A thread that the driver made, to wait for.
 #[derive(Default)]
@@ -77,7 +77,7 @@ extern "C" fn PsCreateSystemThread(
     let start = Start { routine, context };
     let theirs = Arc::clone(&object);
     let name = format!("system thread of {}", call.name());
-    call.kernel.spawn(name, move |kernel| {
+    Thread::new_system(&call.kernel, name).start(move |kernel| {
         start.run();
         theirs.end(kernel);
     });

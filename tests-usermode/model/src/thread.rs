@@ -42,6 +42,8 @@ pub(crate) struct Thread {
     /// What it is called by in a lock's word; not zero.
     pub(crate) number: u32,
     name: String,
+    /// Whether it is a system thread: the driver's own, or a worker.
+    pub(crate) is_system: bool,
     irql: AtomicU8,
     /// The processor that it runs on at `DISPATCH_LEVEL`, and ran on last below.
     processor: AtomicU32,
@@ -57,10 +59,20 @@ pub(crate) struct Thread {
 impl Thread {
     /// A new thread, at `PASSIVE_LEVEL`.
     pub(crate) fn new(kernel: &Arc<Kernel>, name: impl Into<String>) -> Arc<Self> {
+        Self::make(kernel, name, false)
+    }
+
+    /// A new system thread, at `PASSIVE_LEVEL`.
+    pub(crate) fn new_system(kernel: &Arc<Kernel>, name: impl Into<String>) -> Arc<Self> {
+        Self::make(kernel, name, true)
+    }
+
+    fn make(kernel: &Arc<Kernel>, name: impl Into<String>, is_system: bool) -> Arc<Self> {
         let thread = Arc::new(Self {
             kernel: Arc::clone(kernel),
             number: kernel.next_thread(),
             name: name.into(),
+            is_system,
             irql: AtomicU8::new(0),
             processor: AtomicU32::new(0),
             held: Mutex::default(),

@@ -1,8 +1,8 @@
 //! Timers.
 
-use std::sync::atomic::Ordering;
+use std::{ptr::null_mut, sync::atomic::Ordering};
 
-use nt::{DISPATCH_LEVEL, KDPC, KTIMER};
+use nt::{DISPATCH_LEVEL, KDPC, KTIMER, NTSTATUS, STATUS_SUCCESS};
 
 use crate::{Rule, bug_check::BugCheck, call::Call, clock, layout::Timer};
 
@@ -23,21 +23,44 @@ impl Call {
         });
         object
     }
+
+    /// Makes a timer in memory that the caller gives.
+    fn initialise_timer<'a>(&self, timer: *mut KTIMER) -> &'a Timer {
+        // SAFETY: the caller gives room for a timer.
+        unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };
+        // SAFETY: as above, and it is zeroed, as every field may be.
+        let object = unsafe { self.view::<Timer, _>(timer) };
+        object
+            .header
+            .kind
+            .store(TIMER_NOTIFICATION_OBJECT, Ordering::Relaxed);
+        object.header.waiters.initialise();
+        object
+    }
+
+    /// Sets a timer, and says whether it was set.
+    fn set_timer(&self, object: &Timer, due: i64, dpc: *mut KDPC) -> bool {
+        let clock = &self.kernel.clock;
+        // A negative time is one from now.
+        let due = if due < 0 {
+            clock.now().saturating_add(due.unsigned_abs())
+        } else {
+            due.unsigned_abs()
+        };
+        object.header.signal.store(0, Ordering::Release);
+        object.due.set(due);
+        object.dpc.set(dpc);
+        let timer = (&raw const *object).expose_provenance();
+        let was_set = clock.set(&self.kernel, timer, due);
+        clock::start_exploring(&self.kernel);
+        was_set
+    }
 }
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeTimer(timer: *mut KTIMER) {
-    let call = Call::enter("KeInitializeTimer");
-    // SAFETY: the caller gives room for a timer.
-    unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };
-    // SAFETY: as above, and it is zeroed, as every field may be.
-    let object = unsafe { call.view::<Timer, _>(timer) };
-    object
-        .header
-        .kind
-        .store(TIMER_NOTIFICATION_OBJECT, Ordering::Relaxed);
-    object.header.waiters.initialise();
+    Call::enter("KeInitializeTimer").initialise_timer(timer);
 }
 
 // SAFETY: see `irql`.
@@ -46,19 +69,7 @@ extern "C" fn KeSetTimer(timer: *mut KTIMER, due: i64, dpc: *mut KDPC) -> u8 {
     let call = Call::enter_visible("KeSetTimer", timer);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     let object = call.timer(timer);
-    let clock = &call.kernel.clock;
-    // A negative time is one from now.
-    let due = if due < 0 {
-        clock.now().saturating_add(due.unsigned_abs())
-    } else {
-        due.unsigned_abs()
-    };
-    object.header.signal.store(0, Ordering::Release);
-    object.due.set(due);
-    object.dpc.set(dpc);
-    let was_set = clock.set(&call.kernel, timer.expose_provenance(), due);
-    clock::start_exploring(&call.kernel);
-    u8::from(was_set)
+    u8::from(call.set_timer(object, due, dpc))
 }
 
 // SAFETY: see `irql`.
@@ -68,4 +79,19 @@ extern "C" fn KeCancelTimer(timer: *mut KTIMER) -> u8 {
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     call.timer(timer);
     u8::from(call.kernel.clock.cancel(timer.addr()))
+}
+
+/// Waits for a timer of its own.
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeDelayExecutionThread(_mode: i8, _alertable: u8, interval: *mut i64) -> NTSTATUS {
+    let call = Call::enter("KeDelayExecutionThread");
+    call.require_wait_allowed(interval.addr());
+    // SAFETY: the caller gives a time.
+    let interval = *unsafe { call.view::<i64, _>(interval) };
+    let mut timer = KTIMER { Reserved: [0; 8] };
+    let object = call.initialise_timer(&raw mut timer);
+    call.set_timer(object, interval, null_mut());
+    call.wait_for_object(&object.header);
+    STATUS_SUCCESS
 }

@@ -43,7 +43,9 @@ pub(crate) enum Wait {
     Irp(usize),
     Dpcs(usize),
     Thread(usize),
+    Actor(usize),
     Timer(usize),
+    WorkItems(usize),
 }
 
 impl Wait {
@@ -55,12 +57,14 @@ impl Wait {
             | Self::Irp(key)
             | Self::Dpcs(key)
             | Self::Thread(key)
-            | Self::Timer(key) => key,
+            | Self::Actor(key)
+            | Self::Timer(key)
+            | Self::WorkItems(key) => key,
         }
     }
 
     /// Whether it is over so soon that a thread of the host does not sleep.
-    const fn is_short(self) -> bool {
+    pub(crate) const fn is_short(self) -> bool {
         matches!(self, Self::SpinLock(_) | Self::Processor(_))
     }
 }
@@ -74,7 +78,9 @@ impl fmt::Display for Wait {
             Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
             Self::Dpcs(_) => write!(f, "the DPCs that are queued"),
             Self::Thread(_) => write!(f, "the end of a thread"),
+            Self::Actor(_) => write!(f, "the end of an actor"),
             Self::Timer(_) => write!(f, "the next timer"),
+            Self::WorkItems(_) => write!(f, "the routines of the work items that were queued"),
         }
     }
 }
@@ -205,11 +211,14 @@ impl Thread {
             Engine::Shuttle => self.kernel.sleepers.suspend(self, wait, ready),
             Engine::Host if wait.is_short() => self.spin(ready),
             Engine::Host => {
-                let or_halted = || match ready() {
+                let or_halted = |ready: &mut dyn FnMut() -> Option<R>| match ready() {
                     Some(result) => Some(Some(result)),
                     None => self.kernel.is_halted().then_some(None),
                 };
-                let result = self.kernel.sleepers.sleep(None, or_halted);
+                let result = match self.pass_virtual_time(wait, &mut ready) {
+                    Some(result) => Some(Some(result)),
+                    None => self.kernel.sleepers.sleep(None, || or_halted(&mut ready)),
+                };
                 result.flatten().unwrap_or_else(|| self.halt())
             }
         };
@@ -227,27 +236,44 @@ impl Thread {
         if self.kernel.engine == Engine::Shuttle {
             return Some(self.wait_for(wait, ready));
         }
-        while self.kernel.clock.is_virtual() {
-            if let Some(result) = ready() {
+        loop {
+            if let Some(result) = self.pass_virtual_time(wait, &mut ready) {
                 return Some(result);
             }
-            if self.kernel.is_halted() || !self.kernel.pass_time() {
-                return None;
+            // By a virtual clock only what a system thread does can still end the wait.
+            if self.kernel.clock.is_virtual() && !self.kernel.has_system_thread() {
+                return ready();
             }
-        }
-        let mut or_halted = || match ready() {
-            Some(result) => Some(Some(result)),
-            None => self.kernel.is_halted().then_some(None),
-        };
-        loop {
             let soon = deadline.min(Instant::now() + Self::PATIENCE);
-            if let Some(result) = self.kernel.sleepers.sleep(Some(soon), &mut or_halted) {
+            let or_halted = || match ready() {
+                Some(result) => Some(Some(result)),
+                None => self.kernel.is_halted().then_some(None),
+            };
+            if let Some(result) = self.kernel.sleepers.sleep(Some(soon), or_halted) {
                 return result;
             }
             if Instant::now() >= deadline {
                 return None;
             }
             self.kernel.clock.skip();
+        }
+    }
+
+    /// Lets time pass by a virtual clock until something is there, while nothing else can happen: `None` if it is not there
+    /// when no timer is set any more. A system thread leaves that to the threads that come from user mode.
+    fn pass_virtual_time<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
+        let passes = self.kernel.clock.is_virtual() && !matches!(wait, Wait::Actor(_));
+        if !passes || self.is_system {
+            return None;
+        }
+        loop {
+            self.kernel.settle();
+            if let Some(result) = ready() {
+                return Some(result);
+            }
+            if self.kernel.is_halted() || !self.kernel.pass_time() {
+                return None;
+            }
         }
     }
 

@@ -1,0 +1,140 @@
+//! Drivers that are a `DriverEntry` on raw `nt` which makes a device object, does its one thing, and fails.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::{
+    ptr::null_mut,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nt::{
+    DEVICE_OBJECT, DRIVER_OBJECT, KEVENT, NTSTATUS, STATUS_CANCELLED, STATUS_SUCCESS,
+    UNICODE_STRING,
+};
+use ntmodel::{
+    Clock, Config, Driver, DriverEntry, Kernel, OnViolation, Rule, Violation,
+    explore::{Scenario, Search, explore},
+};
+
+/// Where Windows has no bug check.
+pub const NO_CODE: u32 = 0;
+
+pub const MILLISECOND: i64 = 10_000;
+
+/// What a driver is, with its device object.
+pub trait Body {
+    fn run(device: *mut DEVICE_OBJECT);
+}
+
+unsafe extern "C" fn entry<B: Body>(
+    driver: *mut DRIVER_OBJECT,
+    _: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    let mut device = null_mut();
+    // SAFETY: the I/O manager gives the driver object; the extension has room for one word.
+    let status = unsafe { nt::IoCreateDevice(driver, 8, null_mut(), 0x22, 0, 0, &raw mut device) };
+    assert_eq!(status, STATUS_SUCCESS);
+    B::run(device);
+    STATUS_CANCELLED
+}
+
+/// Loads a driver whose entry point fails when it has done its part.
+pub fn load(kernel: &Arc<Kernel>, entry: DriverEntry) {
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let loaded = unsafe { Driver::load(kernel, entry) };
+    assert_eq!(loaded.err(), Some(STATUS_CANCELLED));
+}
+
+pub fn load_body<B: Body>(kernel: &Arc<Kernel>) {
+    load(kernel, entry::<B>);
+}
+
+/// What a driver is stopped for, whose threads are the host's.
+pub fn found<B: Body>() -> Violation {
+    let kernel = Kernel::new(Config {
+        on_violation: OnViolation::Halt,
+        ..Config::default()
+    });
+    let theirs = Arc::clone(&kernel);
+    let running = thread::spawn(move || load_body::<B>(&theirs));
+    let start = Instant::now();
+    loop {
+        if let Some(violation) = kernel.violation() {
+            return violation.clone();
+        }
+        assert!(!running.is_finished(), "no rule was broken");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "nothing was found"
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Checks what a driver is stopped for: the rule, the code and its first parameter, and the routine.
+pub fn stops<B: Body>(rule: Rule, code: u32, first: u64, routine: &str) {
+    is(&found::<B>(), rule, code, first, routine);
+}
+
+pub fn is(violation: &Violation, rule: Rule, code: u32, first: u64, routine: &str) {
+    let seen = (
+        violation.rule,
+        violation.code,
+        violation.parameters[0],
+        violation.routine,
+    );
+    assert_eq!(seen, (rule, code, first, routine), "\n{violation}");
+}
+
+/// Checks what a driver is stopped for in some order of its threads.
+pub fn stops_in_some_order<B: Body>(rule: Rule, code: u32, first: u64, routine: &str) {
+    let search = Search::DepthFirst { most: 10_000 };
+    let found = explore(search, load_body::<B>).expect_err("a rule is broken");
+    is(&found.violation, rule, code, first, routine);
+}
+
+/// Checks that a driver breaks no rule, in any order of its threads and by any clock.
+pub fn passes<B: Body>() {
+    for clock in [Clock::Host, Clock::Virtual] {
+        let kernel = Kernel::new(Config {
+            clock,
+            ..Config::default()
+        });
+        load_body::<B>(&kernel);
+    }
+    let scenario: Scenario = load_body::<B>;
+    let search = Search::DepthFirst { most: 10_000 };
+    let explored = explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
+    assert!(explored.complete, "{explored:?}");
+}
+
+pub fn delete(device: *mut DEVICE_OBJECT) {
+    // SAFETY: as above.
+    unsafe { nt::IoDeleteDevice(device) };
+}
+
+pub fn extension(device: *mut DEVICE_OBJECT) -> *mut u64 {
+    // SAFETY: the device object's memory stays as long as the kernel.
+    unsafe { (*device).DeviceExtension }.cast()
+}
+
+pub fn set(event: *mut KEVENT) {
+    // SAFETY: as above.
+    unsafe { nt::KeSetEvent(event, 0, 0) };
+}
+
+pub fn delay(mut time: i64) -> NTSTATUS {
+    // SAFETY: the time is this function's.
+    unsafe { nt::KeDelayExecutionThread(0, 0, &raw mut time) }
+}
+
+pub fn event() -> KEVENT {
+    KEVENT { Header: [0; 3] }
+}
+
+pub fn initialise(event: *mut KEVENT) {
+    // SAFETY: the event is the caller's.
+    unsafe { nt::KeInitializeEvent(event, 0, 0) };
+}
