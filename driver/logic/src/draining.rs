@@ -2,11 +2,15 @@
 
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    Dpc, DpcRoutine, Handled, InterlockedList, Irp, NtStatus, PassiveLevel, PendedIrp, Shared,
+    Dpc, DpcRoutine, Error, Handled, InterlockedList, Irp, PassiveLevel, PendedIrp, Shared,
     irql::DispatchLevel,
 };
 
 use crate::ledger::{Entry, Ledger};
+
+/// How many requests one DPC completes at the most, since a DPC is to run for 100 microseconds at the most. It queues
+/// itself again if there may be more.
+const PER_DPC: usize = 16;
 
 /// A list, and who drains it: a DPC.
 ///
@@ -21,12 +25,12 @@ pub struct Draining {
 
 impl Draining {
     /// An empty queue.
-    pub fn new(ledger: &Shared<Ledger>) -> impl PinInit<Dpc<Self>, NtStatus> {
+    pub fn new(ledger: &Shared<Ledger>) -> impl PinInit<Dpc<Self>, Error> {
         let ledger = ledger.clone();
         Dpc::new(try_pin_init!(Self {
             list <- InterlockedList::new(),
             ledger,
-        }? NtStatus))
+        }? Error))
     }
 
     /// Queues a request: key 0 at the tail, any other at the head.
@@ -50,8 +54,12 @@ impl Draining {
 impl DpcRoutine for Draining {
     fn run(dpc: &Dpc<Self>, irql: &mut DispatchLevel) {
         dpc.ledger.count_dpc(irql);
-        while let Some(irp) = dpc.list.remove_head() {
+        for _ in 0..PER_DPC {
+            let Some(irp) = dpc.list.remove_head() else {
+                return;
+            };
             dpc.ledger.complete(irp, irql);
         }
+        dpc.queue();
     }
 }

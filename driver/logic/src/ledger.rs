@@ -3,7 +3,7 @@
 use interlock_abi::{Counters, PROCESSORS, Pend, Pended, ProcessorStatistics, Statistics};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, IrpView, Moment, Node,
+    Error, ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, IrpView, Moment, Node,
     NtStatus, PendedIrp, QueueCallbacks, Shared, SpinLock, ZoneBox,
     irql::{Dispatch, NoSpinLockHeld, raise_to_dispatch},
     processor,
@@ -70,7 +70,7 @@ struct Processor {
 
 impl Ledger {
     /// A ledger in which nothing is written yet.
-    pub fn new() -> impl PinInit<Self, NtStatus> {
+    pub fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             counts <- SpinLock::new(Counters::default()),
             outstanding: InterlockedLong::new(0),
@@ -80,7 +80,7 @@ impl Ledger {
             processors: [const {
                 Processor { accepted: InterlockedLong::new(0), dpcs: InterlockedLong::new(0) }
             }; PROCESSORS],
-        }? NtStatus)
+        }? Error)
     }
 
     /// Accepts a request: counts it, and gives it a number.
@@ -194,5 +194,9 @@ impl QueueCallbacks for Ending {
                 counts.aborted += 1;
             }
         });
+    }
+
+    fn key(&self, irp: &IrpView<Entry>) -> u32 {
+        irp.record().pend.key
     }
 }

@@ -20,8 +20,9 @@ use interlock_abi::{
 };
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    Device, Dpc, FileId, Guid, Handled, InterlockedLong, InterlockedStack, Irp, IrpQueue, IrpView,
-    Node, NtStatus, PassiveLevel, QueueCallbacks, RegistryKey, Shared, Timer, Zone,
+    Device, Dpc, Error, Guid, Handled, InterlockedLong, InterlockedStack, Irp, IrpQueue, IrpView,
+    NewDevice, Node, NtStatus, PassiveLevel, QueueCallbacks, RegistryKey, Shared, StartIoOrder,
+    Timer, Zone,
     irql::NoSpinLockHeld,
     log::{self, Level},
 };
@@ -30,7 +31,7 @@ use crate::{
     draining::Draining,
     ledger::{Ending, Entry, Ledger, Record},
     request::Request,
-    serving::{Order, Serving},
+    serving::Serving,
 };
 
 /// The device.
@@ -40,8 +41,7 @@ pub struct Interlock {
     /// The records of all requests that wait or are stacked.
     zone: Zone<Node<Record>>,
     run_state: InterlockedLong,
-    #[pin]
-    fifo: IrpQueue<Ending>,
+    fifo: Shared<IrpQueue<Ending>>,
     #[pin]
     keyed: Timer<Serving>,
     #[pin]
@@ -52,8 +52,7 @@ pub struct Interlock {
     stack: InterlockedStack<Entry>,
     stacked: InterlockedLong,
     /// Requests that run `IoSetCancelRoutine` alone.
-    #[pin]
-    cancelable: IrpQueue<Alone>,
+    cancelable: Shared<IrpQueue<Alone>>,
 }
 
 /// How many records the zone starts with, and how many it has at the most.
@@ -68,7 +67,9 @@ impl Device for Interlock {
         INTERFACE_GUID.3,
     );
 
-    fn driver_entry(registry: &RegistryKey<'_>, irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+    type File = ();
+
+    fn driver_entry(registry: &RegistryKey<'_>, irql: &mut PassiveLevel) -> Result<(), Error> {
         // Without the value, or with one that makes no sense, wdm's own limit stands.
         if let Ok(limit) = registry.dword("Parameters", "LogLevel", irql) {
             log::set_limit(limit);
@@ -81,24 +82,36 @@ impl Device for Interlock {
         Ok(())
     }
 
-    fn add(irql: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
-        let ledger = Shared::new(Ledger::new(), irql)?;
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let ledger = Shared::new(Ledger::new(), device, irql)?;
         let zone = Zone::new(RECORDS, &[RECORDS], irql)?;
+        let fifo = IrpQueue::new(Ending(ledger.clone()), device, irql)?;
+        let cancelable = IrpQueue::new(Alone, device, irql)?;
+        let keyed = Serving::new(StartIoOrder::Key, &ledger, device, irql)?;
+        let serial = Serving::new(StartIoOrder::Arrival, &ledger, device, irql)?;
         Ok(try_pin_init!(Self {
-            fifo <- IrpQueue::new(Ending(ledger.clone())),
-            keyed <- Serving::new(Order::Key, &ledger),
-            serial <- Serving::new(Order::Coming, &ledger),
+            fifo,
+            keyed <- keyed,
+            serial <- serial,
             interlocked <- Draining::new(&ledger),
             stack <- InterlockedStack::new(),
             stacked: InterlockedLong::new(0),
-            cancelable <- IrpQueue::new(Alone),
+            cancelable,
             run_state: InterlockedLong::new(0),
             zone,
             ledger,
-        }? NtStatus))
+        }? Error))
     }
 
-    fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
         match Request::parse(&irp) {
             Ok(request) => self.carry_out(request, irp, irql),
             Err(status) => {
@@ -116,32 +129,7 @@ impl Device for Interlock {
         }
     }
 
-    fn cleanup(&self, file: FileId, irql: &mut PassiveLevel) {
-        self.fifo.cleanup(file, irql);
-        self.keyed.queue.cleanup(file, irql);
-        self.serial.queue.cleanup(file, irql);
-        self.cancelable.cleanup(file, irql);
-    }
-
-    fn query_remove(&self, irql: &mut PassiveLevel) {
-        self.fifo.refuse(NtStatus::DELETE_PENDING, irql);
-        self.keyed.queue.refuse(NtStatus::DELETE_PENDING, irql);
-        self.serial.queue.refuse(NtStatus::DELETE_PENDING, irql);
-        self.cancelable.refuse(NtStatus::DELETE_PENDING, irql);
-    }
-
-    fn cancel_remove(&self, irql: &mut PassiveLevel) {
-        self.fifo.accept(irql);
-        self.keyed.queue.accept(irql);
-        self.serial.queue.accept(irql);
-        self.cancelable.accept(irql);
-    }
-
     fn remove(&self, irql: &mut PassiveLevel) {
-        self.fifo.purge(NtStatus::DELETE_PENDING, irql);
-        self.keyed.queue.purge(NtStatus::DELETE_PENDING, irql);
-        self.serial.queue.purge(NtStatus::DELETE_PENDING, irql);
-        self.cancelable.purge(NtStatus::DELETE_PENDING, irql);
         let Counters {
             submitted,
             completed,
@@ -229,7 +217,7 @@ impl Interlock {
         if self.run_state.read() != RunState::RUNNING.cast_signed() {
             return irp.complete(NtStatus::DEVICE_NOT_READY, irql);
         }
-        let mut entry = match self.allocate(Record::new(*pend), irql) {
+        let mut entry = match self.allocate(*pend, irql) {
             Ok(entry) => entry,
             Err(status) => return irp.complete(status, irql),
         };
@@ -244,16 +232,14 @@ impl Interlock {
     }
 
     /// Puts a record into a block of the zone, which is extended where it has none left.
-    fn allocate(&self, record: Record, irql: &mut PassiveLevel) -> Result<Entry, NtStatus> {
-        let mut node = Node::new(record);
+    fn allocate(&self, pend: Pend, irql: &mut PassiveLevel) -> Result<Entry, Error> {
         loop {
-            match self.zone.allocate(node) {
-                Ok(entry) => return Ok(entry),
-                Err(back) => node = back,
+            if let Some(entry) = self.zone.allocate(Node::new(Record::new(pend))) {
+                return Ok(entry);
             }
             let blocks = self.zone.blocks();
             if blocks >= MOST_RECORDS {
-                return Err(NtStatus::INSUFFICIENT_RESOURCES);
+                return Err(Error::INSUFFICIENT_RESOURCES);
             }
             self.zone.extend(blocks, irql)?;
         }
@@ -288,7 +274,7 @@ impl Interlock {
 
     /// Completes up to `count` of the requests on *fifo* now, oldest first, and says how many.
     fn complete_oldest(&self, count: u32, irql: &mut PassiveLevel) -> u32 {
-        // Requests that come meanwhile are left alone, or the call might never end.
+        // Requests that arrive during the call are not completed, or the call might never end.
         let waiting = self.fifo.length(irql);
         let count = count.min(u32::try_from(waiting).unwrap_or(u32::MAX));
         for done in 0..count {

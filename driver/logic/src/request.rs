@@ -4,7 +4,7 @@ use interlock_abi::{
     Call, CompleteByTag, CompleteOldest, Completed, Counters, MAX_SERVICE_MS, Pend, Pended,
     Returned, Routine, RunState, RunThreads, Statistics, ThreadsRan, Version, ioctl, queue,
 };
-use wdm::{IrpView, NtStatus};
+use wdm::{Error, IrpView};
 
 use crate::routine;
 
@@ -42,7 +42,7 @@ pub enum Request {
 impl Request {
     /// Reads a request, in the order of checks that [`interlock_abi`] tells: the code, the lengths, the
     /// values.
-    pub fn parse(irp: &IrpView) -> Result<Self, NtStatus> {
+    pub fn parse(irp: &IrpView) -> Result<Self, Error> {
         match irp.code() {
             ioctl::GET_VERSION => {
                 irp.input::<()>()?;
@@ -93,7 +93,7 @@ impl Request {
                 Ok(Self::RunThreads(run))
             }
             code => {
-                let routine = Routine::from_ioctl(code).ok_or(NtStatus::INVALID_DEVICE_REQUEST)?;
+                let routine = Routine::from_ioctl(code).ok_or(Error::INVALID_DEVICE_REQUEST)?;
                 let call = irp.input::<Call>()?;
                 irp.output::<Returned>()?;
                 routine::check(routine, &call)?;
@@ -115,10 +115,10 @@ const fn is_valid(pend: &Pend) -> bool {
     pend.key <= key && pend.service_ms <= service_ms && pend.reserved == 0
 }
 
-fn valid(holds: bool) -> Result<(), NtStatus> {
+fn valid(holds: bool) -> Result<(), Error> {
     if holds {
         Ok(())
     } else {
-        Err(NtStatus::INVALID_PARAMETER)
+        Err(Error::INVALID_PARAMETER)
     }
 }

@@ -11,15 +11,15 @@ mod threads;
 mod zones;
 
 use interlock_abi::{Call, Returned, Routine};
-use wdm::{NtStatus, PassiveLevel};
+use wdm::{Error, PassiveLevel};
 
 pub use threads::{check_threads, run_threads};
 
 /// Holds a call's values against what its routine says of them.
-pub fn check(routine: Routine, call: &Call) -> Result<(), NtStatus> {
+pub fn check(routine: Routine, call: &Call) -> Result<(), Error> {
     let values = usize::try_from(call.count).map(|count| call.values.split_at_checked(count));
     let Ok(Some((nodes, rest))) = values else {
-        return Err(NtStatus::INVALID_PARAMETER);
+        return Err(Error::INVALID_PARAMETER);
     };
     let may_be_reserved = routine == Routine::KeRemoveByKeyDeviceQueueIfBusy && nodes.is_empty();
     let well_formed = rest.iter().all(|value| *value == 0)
@@ -28,7 +28,7 @@ pub fn check(routine: Routine, call: &Call) -> Result<(), NtStatus> {
     if well_formed {
         Ok(())
     } else {
-        Err(NtStatus::INVALID_PARAMETER)
+        Err(Error::INVALID_PARAMETER)
     }
 }
 
@@ -101,7 +101,7 @@ fn is_segment(values: &[u64]) -> bool {
 /// `IoSetCancelRoutine` is not run here: it is run on the very request that asks for it.
 // The objects are on this stack: no more of it than one routine takes is to be taken for all.
 #[inline(never)]
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     match routine {
         Routine::IoAcquireCancelSpinLock
         | Routine::IoReleaseCancelSpinLock
@@ -110,7 +110,7 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
         | Routine::KeReleaseSpinLock
         | Routine::KeAcquireSpinLockAtDpcLevel
         | Routine::KeReleaseSpinLockFromDpcLevel => locks::run(routine, call, irql),
-        Routine::IoSetCancelRoutine => Err(NtStatus::INVALID_DEVICE_REQUEST),
+        Routine::IoSetCancelRoutine => Err(Error::INVALID_DEVICE_REQUEST),
         Routine::ExInterlockedInsertHeadList
         | Routine::ExInterlockedInsertTailList
         | Routine::ExInterlockedRemoveHeadList
@@ -144,8 +144,8 @@ fn nodes(call: &Call) -> &[u64] {
 }
 
 /// A value that has been checked to have 32 bits.
-fn narrow(value: u64) -> Result<u32, NtStatus> {
-    u32::try_from(value).map_err(|_| NtStatus::INVALID_PARAMETER)
+fn narrow(value: u64) -> Result<u32, Error> {
+    u32::try_from(value).map_err(|_| Error::INVALID_PARAMETER)
 }
 
 /// An answer with a value, to which what is left can be added.
@@ -166,10 +166,10 @@ fn found(value: Option<u64>) -> Returned {
 
 /// Adds a value to what is left. There is room for all that a call can give; more than that came out of an
 /// object that is broken.
-fn leave(returned: &mut Returned, value: u64) -> Result<(), NtStatus> {
-    let count = usize::try_from(returned.count).map_err(|_| NtStatus::INTERNAL_ERROR)?;
+fn leave(returned: &mut Returned, value: u64) -> Result<(), Error> {
+    let count = usize::try_from(returned.count).map_err(|_| Error::INTERNAL_ERROR)?;
     let slot = returned.values.get_mut(count);
-    *slot.ok_or(NtStatus::INTERNAL_ERROR)? = value;
+    *slot.ok_or(Error::INTERNAL_ERROR)? = value;
     returned.count += 1;
     Ok(())
 }

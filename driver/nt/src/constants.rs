@@ -5,22 +5,68 @@
     reason = "the names are the WDK's own, and documented there"
 )]
 
-pub const STATUS_SUCCESS: i32 = 0;
 pub const STATUS_PENDING: i32 = 0x103;
-pub const STATUS_BUFFER_TOO_SMALL: i32 = status(0xC000_0023);
-pub const STATUS_CANCELLED: i32 = status(0xC000_0120);
-pub const STATUS_DEVICE_NOT_READY: i32 = status(0xC000_00A3);
-pub const STATUS_DELETE_PENDING: i32 = status(0xC000_0056);
-pub const STATUS_INFO_LENGTH_MISMATCH: i32 = status(0xC000_0004);
-pub const STATUS_INSUFFICIENT_RESOURCES: i32 = status(0xC000_009A);
-pub const STATUS_INTERNAL_ERROR: i32 = status(0xC000_00E5);
-pub const STATUS_INVALID_DEVICE_REQUEST: i32 = status(0xC000_0010);
-pub const STATUS_INVALID_PARAMETER: i32 = status(0xC000_000D);
 pub const STATUS_MORE_PROCESSING_REQUIRED: i32 = status(0xC000_0016);
-pub const STATUS_NAME_TOO_LONG: i32 = status(0xC000_0106);
+pub const STATUS_SUCCESS: i32 = 0;
+pub const STATUS_BUFFER_OVERFLOW: i32 = status(0x8000_0005);
+pub const STATUS_NO_MORE_FILES: i32 = status(0x8000_0006);
+pub const STATUS_DEVICE_BUSY: i32 = status(0x8000_0011);
+pub const STATUS_NO_MORE_ENTRIES: i32 = status(0x8000_001A);
+pub const STATUS_UNSUCCESSFUL: i32 = status(0xC000_0001);
+pub const STATUS_NOT_IMPLEMENTED: i32 = status(0xC000_0002);
+pub const STATUS_INVALID_INFO_CLASS: i32 = status(0xC000_0003);
+pub const STATUS_INFO_LENGTH_MISMATCH: i32 = status(0xC000_0004);
+pub const STATUS_INVALID_HANDLE: i32 = status(0xC000_0008);
+pub const STATUS_INVALID_PARAMETER: i32 = status(0xC000_000D);
 pub const STATUS_NO_SUCH_DEVICE: i32 = status(0xC000_000E);
-pub const STATUS_NOT_FOUND: i32 = status(0xC000_0225);
+pub const STATUS_NO_SUCH_FILE: i32 = status(0xC000_000F);
+pub const STATUS_INVALID_DEVICE_REQUEST: i32 = status(0xC000_0010);
+pub const STATUS_END_OF_FILE: i32 = status(0xC000_0011);
+pub const STATUS_WRONG_VOLUME: i32 = status(0xC000_0012);
+pub const STATUS_NO_MEDIA_IN_DEVICE: i32 = status(0xC000_0013);
+pub const STATUS_NO_MEMORY: i32 = status(0xC000_0017);
+pub const STATUS_INVALID_LOCK_SEQUENCE: i32 = status(0xC000_001E);
+pub const STATUS_ALREADY_COMMITTED: i32 = status(0xC000_0021);
+pub const STATUS_ACCESS_DENIED: i32 = status(0xC000_0022);
+pub const STATUS_BUFFER_TOO_SMALL: i32 = status(0xC000_0023);
 pub const STATUS_OBJECT_TYPE_MISMATCH: i32 = status(0xC000_0024);
+pub const STATUS_OBJECT_NAME_INVALID: i32 = status(0xC000_0033);
+pub const STATUS_OBJECT_NAME_NOT_FOUND: i32 = status(0xC000_0034);
+pub const STATUS_OBJECT_NAME_COLLISION: i32 = status(0xC000_0035);
+pub const STATUS_DATA_OVERRUN: i32 = status(0xC000_003C);
+pub const STATUS_DATA_ERROR: i32 = status(0xC000_003E);
+pub const STATUS_CRC_ERROR: i32 = status(0xC000_003F);
+pub const STATUS_SHARING_VIOLATION: i32 = status(0xC000_0043);
+pub const STATUS_QUOTA_EXCEEDED: i32 = status(0xC000_0044);
+pub const STATUS_DELETE_PENDING: i32 = status(0xC000_0056);
+pub const STATUS_NO_SUCH_PRIVILEGE: i32 = status(0xC000_0060);
+pub const STATUS_PRIVILEGE_NOT_HELD: i32 = status(0xC000_0061);
+pub const STATUS_INSUFFICIENT_RESOURCES: i32 = status(0xC000_009A);
+pub const STATUS_DEVICE_NOT_CONNECTED: i32 = status(0xC000_009D);
+pub const STATUS_DEVICE_POWER_FAILURE: i32 = status(0xC000_009E);
+pub const STATUS_MEDIA_WRITE_PROTECTED: i32 = status(0xC000_00A2);
+pub const STATUS_DEVICE_NOT_READY: i32 = status(0xC000_00A3);
+pub const STATUS_PIPE_DISCONNECTED: i32 = status(0xC000_00B0);
+pub const STATUS_IO_TIMEOUT: i32 = status(0xC000_00B5);
+pub const STATUS_FILE_FORCED_CLOSED: i32 = status(0xC000_00B6);
+pub const STATUS_NOT_SUPPORTED: i32 = status(0xC000_00BB);
+pub const STATUS_ADAPTER_HARDWARE_ERROR: i32 = status(0xC000_00C2);
+pub const STATUS_BAD_DEVICE_TYPE: i32 = status(0xC000_00CB);
+pub const STATUS_INTERNAL_ERROR: i32 = status(0xC000_00E5);
+pub const STATUS_INVALID_USER_BUFFER: i32 = status(0xC000_00E8);
+pub const STATUS_NAME_TOO_LONG: i32 = status(0xC000_0106);
+pub const STATUS_CANCELLED: i32 = status(0xC000_0120);
+pub const STATUS_CANNOT_DELETE: i32 = status(0xC000_0121);
+pub const STATUS_FILE_CLOSED: i32 = status(0xC000_0128);
+pub const STATUS_PIPE_BROKEN: i32 = status(0xC000_014B);
+pub const STATUS_INVALID_DEVICE_STATE: i32 = status(0xC000_0184);
+pub const STATUS_IO_DEVICE_ERROR: i32 = status(0xC000_0185);
+pub const STATUS_DEVICE_PROTOCOL_ERROR: i32 = status(0xC000_0186);
+pub const STATUS_INVALID_BUFFER_SIZE: i32 = status(0xC000_0206);
+pub const STATUS_NOT_FOUND: i32 = status(0xC000_0225);
+pub const STATUS_RETRY: i32 = status(0xC000_022D);
+pub const STATUS_DEVICE_REMOVED: i32 = status(0xC000_02B6);
+pub const STATUS_POWER_STATE_INVALID: i32 = status(0xC000_02D3);
 
 /// An error status as the documents write it, as the signed number that NTSTATUS is.
 const fn status(code: u32) -> i32 {
@@ -88,3 +134,5 @@ pub const SPIN_LOCK_ALREADY_OWNED: u32 = 0x0f;
 pub const DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS: u32 = 0xce;
 /// The bug check for what was done at too high an IRQL.
 pub const IRQL_NOT_LESS_OR_EQUAL: u32 = 0x0a;
+/// The bug check for a driver that broke a rule of its own.
+pub const DRIVER_VIOLATION: u32 = 0x121;

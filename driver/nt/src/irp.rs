@@ -5,6 +5,7 @@
 
 use core::{
     ffi::c_void,
+    mem::offset_of,
     ptr::{addr_of, addr_of_mut},
     sync::atomic::{AtomicPtr, AtomicU8, Ordering},
 };
@@ -60,14 +61,14 @@ pub struct IoControl {
     pub output_length: u32,
 }
 
+/// The tail of an IRP. The pointer is computed only, and may be used wherever `irp` may be.
 fn overlay(irp: *mut IRP) -> *mut TailOverlay {
-    // SAFETY: `layout` asserts that the view fits; the address alone is computed, inside the IRP.
-    unsafe { addr_of_mut!((*irp).Tail) }.cast()
+    irp.wrapping_byte_add(offset_of!(IRP, Tail)).cast()
 }
 
+/// The status block of an IRP. The pointer is computed only, and may be used wherever `irp` may be.
 fn status_block(irp: *mut IRP) -> *mut StatusBlock {
-    // SAFETY: `layout` asserts that the view fits; the address alone is computed, inside the IRP.
-    unsafe { addr_of_mut!((*irp).IoStatus) }.cast()
+    irp.wrapping_byte_add(offset_of!(IRP, IoStatus)).cast()
 }
 
 /// The driver's own stack location: `IoGetCurrentIrpStackLocation`.
@@ -237,11 +238,12 @@ pub unsafe fn cancel_irql(irp: *mut IRP) -> u8 {
 
 /// `Tail.Overlay.ListEntry`: where a driver may link an IRP that it has.
 ///
-/// The address alone is computed; `irp` need not be owned.
+/// The pointer is computed only: it may be used wherever `irp` may be.
 #[must_use]
 pub fn list_entry(irp: *mut IRP) -> *mut LIST_ENTRY {
-    // SAFETY: the address alone is computed, inside the IRP.
-    unsafe { addr_of_mut!((*overlay(irp)).ListEntry) }
+    overlay(irp)
+        .wrapping_byte_add(offset_of!(TailOverlay, ListEntry))
+        .cast()
 }
 
 /// The IRP that an entry belongs to: `CONTAINING_RECORD(entry, IRP, Tail.Overlay.ListEntry)`.
@@ -250,14 +252,14 @@ pub fn list_entry(irp: *mut IRP) -> *mut LIST_ENTRY {
 /// `entry` was given by [`list_entry`].
 #[must_use]
 pub unsafe fn from_list_entry(entry: *mut LIST_ENTRY) -> *mut IRP {
-    let offset = core::mem::offset_of!(IRP, Tail) + core::mem::offset_of!(TailOverlay, ListEntry);
+    let offset = offset_of!(IRP, Tail) + offset_of!(TailOverlay, ListEntry);
     // SAFETY: the entry is that far inside the IRP.
     unsafe { entry.byte_sub(offset) }.cast()
 }
 
 /// `Tail.Overlay.ListEntry` as what a singly linked list links by.
 ///
-/// The address alone is computed; `irp` need not be owned.
+/// The pointer is computed only: it may be used wherever `irp` may be.
 #[must_use]
 pub fn single_list_entry(irp: *mut IRP) -> *mut SINGLE_LIST_ENTRY {
     list_entry(irp).cast()
@@ -266,7 +268,7 @@ pub fn single_list_entry(irp: *mut IRP) -> *mut SINGLE_LIST_ENTRY {
 /// `Tail.Overlay.DeviceQueueEntry`, which shares its place with the first three words of
 /// `DriverContext`.
 ///
-/// The address alone is computed; `irp` need not be owned.
+/// The pointer is computed only: it may be used wherever `irp` may be.
 #[must_use]
 pub fn device_queue_entry(irp: *mut IRP) -> *mut KDEVICE_QUEUE_ENTRY {
     overlay(irp).cast()
@@ -279,28 +281,112 @@ pub fn device_queue_entry(irp: *mut IRP) -> *mut KDEVICE_QUEUE_ENTRY {
 #[must_use]
 pub unsafe fn from_device_queue_entry(entry: *mut KDEVICE_QUEUE_ENTRY) -> *mut IRP {
     // SAFETY: the entry is that far inside the IRP.
-    unsafe { entry.byte_sub(core::mem::offset_of!(IRP, Tail)) }.cast()
+    unsafe { entry.byte_sub(offset_of!(IRP, Tail)) }.cast()
 }
 
-/// Reads a word of `Tail.Overlay.DriverContext`.
+/// The first two words of `Tail.Overlay.DriverContext` as a `LIST_ENTRY`, by which a driver may link an IRP that it
+/// has into a second list. They are free unless the IRP is on a device queue.
+///
+/// The pointer is computed only: it may be used wherever `irp` may be.
+#[must_use]
+pub fn second_list_entry(irp: *mut IRP) -> *mut LIST_ENTRY {
+    overlay(irp).cast()
+}
+
+/// The IRP that an entry belongs to.
+///
+/// # Safety
+/// `entry` was given by [`second_list_entry`].
+#[must_use]
+pub unsafe fn from_second_list_entry(entry: *mut LIST_ENTRY) -> *mut IRP {
+    // SAFETY: the entry is that far inside the IRP.
+    unsafe { entry.byte_sub(offset_of!(IRP, Tail)) }.cast()
+}
+
+/// Reads word `N` of `Tail.Overlay.DriverContext`.
 ///
 /// # Safety
 /// `irp` is the driver's, and the word was set.
 #[must_use]
-pub unsafe fn driver_context(irp: *mut IRP, index: usize) -> *mut c_void {
-    // SAFETY: the caller has the IRP, so these words are the driver's own.
-    let words = unsafe { (*overlay(irp)).DriverContext };
-    words[index]
+pub unsafe fn driver_context<const N: usize>(irp: *mut IRP) -> *mut c_void {
+    // SAFETY: the caller has the IRP, so the words are the driver's own.
+    unsafe { driver_context_word::<N>(irp).read() }
 }
 
-/// Writes a word of `Tail.Overlay.DriverContext`.
+/// Writes word `N` of `Tail.Overlay.DriverContext`.
 ///
 /// # Safety
 /// The caller owns `irp`.
-pub unsafe fn set_driver_context(irp: *mut IRP, index: usize, word: *mut c_void) {
-    // SAFETY: the caller owns the IRP, so these words are the driver's own.
-    let words = unsafe { &mut (*overlay(irp)).DriverContext };
-    words[index] = word;
+pub unsafe fn set_driver_context<const N: usize>(irp: *mut IRP, word: *mut c_void) {
+    // SAFETY: the caller owns the IRP, so the words are the driver's own.
+    unsafe { driver_context_word::<N>(irp).write(word) };
+}
+
+fn driver_context_word<const N: usize>(irp: *mut IRP) -> *mut *mut c_void {
+    const { assert!(N < 4, "DriverContext has four words") };
+    overlay(irp).cast::<*mut c_void>().wrapping_add(N)
+}
+
+/// Reads `Parameters.Others.Argument4` of the driver's own stack location.
+///
+/// # Safety
+/// `irp` is the driver's, or in its Cancel routine, and [`set_argument4`] was called for it.
+#[must_use]
+pub unsafe fn argument4(irp: *mut IRP) -> *mut c_void {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location is the driver's until the IRP is completed or passed on.
+    unsafe { argument4_of(stack).read() }
+}
+
+/// Writes `Parameters.Others.Argument4` of the driver's own stack location. In a buffered device-control request it
+/// is the caller's own buffer address, which no driver uses.
+///
+/// # Safety
+/// The caller owns `irp`, does not pass it on, and has no further use for what was there.
+pub unsafe fn set_argument4(irp: *mut IRP, word: *mut c_void) {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location is the driver's until the IRP is completed or passed on.
+    unsafe { argument4_of(stack).write(word) };
+}
+
+fn argument4_of(stack: *mut IO_STACK_LOCATION) -> *mut *mut c_void {
+    const OFFSET: usize =
+        offset_of!(IO_STACK_LOCATION, Parameters) + offset_of!(DeviceIoControl, Type3InputBuffer);
+    stack.wrapping_byte_add(OFFSET).cast()
+}
+
+/// `FsContext` and `FsContext2` of the file object that the IRP was sent through; NULL if it was sent through none.
+///
+/// # Safety
+/// The caller has `irp`, and the driver has set the fields at `IRP_MJ_CREATE`.
+#[must_use]
+pub unsafe fn file_contexts(irp: *mut IRP) -> [*mut c_void; 2] {
+    // SAFETY: passed on to the caller.
+    let file = unsafe { file_object(irp) };
+    if file.is_null() {
+        return [core::ptr::null_mut(); 2];
+    }
+    // SAFETY: the IRP keeps the file object, whose fields nobody changes after IRP_MJ_CREATE.
+    let first = unsafe { (*file).FsContext };
+    // SAFETY: as above.
+    let second = unsafe { (*file).FsContext2 };
+    [first, second]
+}
+
+/// Sets `FsContext` and `FsContext2` of the file object that an `IRP_MJ_CREATE` opens.
+///
+/// # Safety
+/// `irp` is an `IRP_MJ_CREATE` that the caller owns, with a file object.
+pub unsafe fn set_file_contexts(irp: *mut IRP, contexts: [*mut c_void; 2]) {
+    // SAFETY: passed on to the caller.
+    let file = unsafe { file_object(irp) };
+    let [first, second] = contexts;
+    // SAFETY: the field is the driver's, and nobody else has the file object yet.
+    unsafe { (*file).FsContext = first };
+    // SAFETY: as above.
+    unsafe { (*file).FsContext2 = second };
 }
 
 /// `IoSkipCurrentIrpStackLocation`: lends the driver's own stack location to the next lower driver.

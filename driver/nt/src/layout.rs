@@ -3,7 +3,7 @@
 use core::mem::{offset_of, size_of};
 
 use crate::{
-    DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, IO_REMOVE_LOCK, IO_STACK_LOCATION,
+    DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, FILE_OBJECT, IO_REMOVE_LOCK, IO_STACK_LOCATION,
     IO_STATUS_BLOCK, IRP, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
     KSPIN_LOCK, KTIMER, LIST_ENTRY, OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY, UNICODE_STRING,
     ZONE_HEADER, ZONE_SEGMENT_HEADER,
@@ -87,6 +87,7 @@ assert_offsets! {
     DeviceIoControl {
         OutputBufferLength: 0, InputBufferLength: 8, IoControlCode: 0x10, Type3InputBuffer: 0x18,
     }
+    FILE_OBJECT { DeviceObject: 8, FsContext: 0x18, FsContext2: 0x20 }
     DEVICE_OBJECT { DriverObject: 8, Flags: 0x30, Characteristics: 0x34, DeviceExtension: 0x40 }
     DRIVER_OBJECT { DeviceObject: 8, DriverExtension: 0x30, DriverUnload: 0x68, MajorFunction: 0x70 }
     DRIVER_EXTENSION { AddDevice: 8 }

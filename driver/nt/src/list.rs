@@ -55,6 +55,31 @@ pub unsafe fn InsertTailList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
     unsafe { (*head).Blink = entry };
 }
 
+/// Links an entry in at the start of a list.
+///
+/// # Safety
+/// As for [`InsertTailList`].
+pub unsafe fn InsertHeadList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
+    // SAFETY: the caller gives an initialised list that is this caller's alone.
+    let first = unsafe { (*head).Flink };
+    // SAFETY: every entry of a list is alive while it is linked.
+    let before_first = unsafe { (*first).Blink };
+    if before_first != head {
+        corrupt(head);
+    }
+    // SAFETY: the caller gives an entry that is valid for writes and on no list.
+    unsafe {
+        entry.write(LIST_ENTRY {
+            Flink: first,
+            Blink: head,
+        });
+    }
+    // SAFETY: as for the read of `first` above.
+    unsafe { (*first).Blink = entry };
+    // SAFETY: the caller gives a list that is this caller's alone.
+    unsafe { (*head).Flink = entry };
+}
+
 /// Takes an entry out of its list and links it to itself, so that taking it out again is harmless.
 ///
 /// # Safety

@@ -34,6 +34,7 @@ pub type PIO_COMPLETION_ROUTINE = Option<
 pub mod _EVENT_TYPE {
     pub type Type = i32;
     pub const NotificationEvent: Type = 0;
+    pub const SynchronizationEvent: Type = 1;
 }
 
 pub mod _KWAIT_REASON {

@@ -2,8 +2,7 @@
 
 use crate::{
     irql::{AtMostDispatch, CallerLevel, SpinLockHeld},
-    lock_order,
-    lock_order::LockAfter,
+    lock_order::{CANCEL_SPIN_LOCK_RANK, LockAfter, LockClass, Unlocked},
 };
 
 /// The one lock, of the whole system, under which `IoCancelIrp` calls Cancel routines.
@@ -32,8 +31,13 @@ use crate::{
 /// ```
 pub struct CancelSpinLock(());
 
-// The lock is a class of its own, with one lock in it.
-lock_order!(Unlocked => CancelSpinLock);
+// SAFETY: the lock is a class of its own, with one lock in it, and comes after `Unlocked` alone.
+unsafe impl LockClass for CancelSpinLock {
+    const RANK: u32 = CANCEL_SPIN_LOCK_RANK;
+}
+
+// SAFETY: the rank of `Unlocked` is 0.
+unsafe impl LockAfter<Unlocked> for CancelSpinLock {}
 
 impl CancelSpinLock {
     /// Raises the IRQL to `DISPATCH_LEVEL` and takes the lock (`IoAcquireCancelSpinLock`).

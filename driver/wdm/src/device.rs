@@ -1,16 +1,17 @@
 //! Devices: what a driver implements, and what the kernel keeps for it in the device extension.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use core::{
     mem::ManuallyDrop,
-    sync::atomic::{AtomicBool, Ordering},
+    ptr::{NonNull, null_mut},
+    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
 };
 
 use pinned_init::PinInit;
 
 use crate::{
-    FileId, Guid, Handled, Irp, NtStatus, PassiveLevel, RegistryKey, interface::DeviceInterface,
-    remove_lock::RemoveLock,
+    DeviceObject, Error, FileState, Guid, Handled, Irp, NtStatus, PassiveLevel, Record,
+    RegistryKey, Shared, file::Queued, interface::DeviceInterface, remove_lock::RemoveLock,
 };
 
 /// A function driver's device: its state, and what it does with the requests that come to it.
@@ -19,80 +20,197 @@ use crate::{
 /// lives in nonpaged pool and does not move. Every request that is under way holds the device's remove
 /// lock, so the value outlives them all. [`driver_entry!`](crate::driver_entry) makes a driver of it.
 ///
-/// WDK: "Writing WDM Drivers".
+/// What every function driver does alike is done for it: it owns the device's [queues](crate::IrpQueue), cancels what an
+/// open file has on them when that is closed, ends what waits when the device is removed, and fails to open a
+/// device that may be about to be removed.
+///
+/// WDK: [Writing WDM Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-wdm-drivers).
 pub trait Device: Send + Sync + Sized + 'static {
     /// The interface class by which user mode finds the device.
     const INTERFACE: Guid;
 
+    /// What the driver keeps for each open of the device; `()` if nothing.
+    type File: FileState<Self>;
+
     /// Prepares the driver when it is loaded (`DriverEntry`).
     ///
     /// # Errors
-    /// Whatever makes the driver unable to work; it is then unloaded.
+    /// What makes the driver unable to work; it is then unloaded.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    fn driver_entry(_registry: &RegistryKey<'_>, _irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+    fn driver_entry(_registry: &RegistryKey<'_>, _irql: &mut PassiveLevel) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Gives the initialiser of a new device's state (AddDevice).
+    /// Gives the initialiser of a new device's state, and makes the device's queues (AddDevice).
     ///
     /// # Errors
-    /// Whatever makes the device unable to work; it is then not added.
+    /// What makes the device unable to work; it is then not added.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    fn add(irql: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus>;
+    #[doc(alias = "AddDevice")]
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error>;
 
-    /// Handles an `IRP_MJ_DEVICE_CONTROL`: completes it or queues it.
+    /// Handles an `IRP_MJ_DEVICE_CONTROL` that came through an open file: completes it or queues it.
+    ///
+    /// A request that was sent through no file, as another driver can with `IoBuildDeviceIoControlRequest`, fails with
+    /// `STATUS_INVALID_DEVICE_REQUEST` before.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp>;
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp>;
 
-    /// Cancels what an open file's last handle leaves queued (`IRP_MJ_CLEANUP`).
+    /// Called when the last handle of an open file is closed, after what the file had on the device's queues was cancelled
+    /// (`IRP_MJ_CLEANUP`).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    fn cleanup(&self, file: FileId, irql: &mut PassiveLevel);
+    fn cleanup(&self, _file: &Self::File, _irql: &mut PassiveLevel) {}
 
-    /// Refuses new requests that would wait, since the device may be about to be removed
-    /// (`IRP_MN_QUERY_REMOVE_DEVICE`).
+    /// Asks whether the device can be removed (`IRP_MN_QUERY_REMOVE_DEVICE`).
+    ///
+    /// After a yes further opens fail, until the device is removed or stays after all; everything else goes on as before.
+    ///
+    /// # Errors
+    /// Why it cannot be removed now.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    fn query_remove(&self, irql: &mut PassiveLevel);
+    fn query_remove(&self, _irql: &mut PassiveLevel) -> Result<(), Error> {
+        Ok(())
+    }
 
-    /// Takes such requests again: the device is not removed after all (`IRP_MN_CANCEL_REMOVE_DEVICE`).
-    ///
-    /// # IRQL
-    /// `PASSIVE_LEVEL`.
-    fn cancel_remove(&self, irql: &mut PassiveLevel);
-
-    /// Ends every request that waits and refuses new ones: the device is gone
-    /// (`IRP_MN_SURPRISE_REMOVAL`, `IRP_MN_REMOVE_DEVICE`). The removal waits until the last has ended.
+    /// Called when the device is gone, after what waited on its queues was ended with `STATUS_DELETE_PENDING`
+    /// (`IRP_MN_SURPRISE_REMOVAL`, `IRP_MN_REMOVE_DEVICE`). It lets go of every request that it keeps elsewhere: the removal
+    /// waits until the last has ended.
     ///
     /// May be called twice.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    fn remove(&self, irql: &mut PassiveLevel);
+    fn remove(&self, _irql: &mut PassiveLevel) {}
+}
+
+/// What a device's queue does for the device.
+pub(crate) trait DeviceQueues: Sync {
+    /// Cancels what an open file has on the queue, and sees to it that nothing of it is queued any more.
+    fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel);
+
+    /// Ends everything on the queue with a status, and refuses what comes later.
+    fn end_all(&self, status: NtStatus, irql: &mut PassiveLevel);
+}
+
+/// A queue of a device, and the device's share in it.
+struct OwnedQueue {
+    queue: NonNull<dyn DeviceQueues>,
+    /// An owner of the queue, given up; and what makes it again and drops it.
+    owner: *mut (),
+    release: unsafe fn(*mut ()),
+}
+
+// SAFETY: a queue may be shared between threads, and its owners be dropped in any: `NewDevice::add_queue` asks for both.
+unsafe impl Send for OwnedQueue {}
+// SAFETY: as above.
+unsafe impl Sync for OwnedQueue {}
+
+impl OwnedQueue {
+    fn queue(&self) -> &dyn DeviceQueues {
+        // SAFETY: the owner keeps the queue.
+        unsafe { self.queue.as_ref() }
+    }
+}
+
+impl Drop for OwnedQueue {
+    fn drop(&mut self) {
+        // SAFETY: the owner was given up by `add_queue`, and is made again once.
+        unsafe { (self.release)(self.owner) };
+    }
+}
+
+/// A device that is being added: its device object, and the queues that it gets.
+///
+/// It derefs to its [`DeviceObject`].
+pub struct NewDevice {
+    object: DeviceObject,
+    queues: Vec<OwnedQueue>,
+}
+
+impl core::ops::Deref for NewDevice {
+    type Target = DeviceObject;
+
+    fn deref(&self) -> &DeviceObject {
+        &self.object
+    }
+}
+
+impl NewDevice {
+    pub(crate) fn new(object: DeviceObject) -> Self {
+        Self {
+            object,
+            queues: Vec::new(),
+        }
+    }
+
+    /// Makes a queue of the device, which is given the device object's address and the queue's place among the device's.
+    pub(crate) fn add_queue<Q, I>(
+        &mut self,
+        irql: &mut PassiveLevel,
+        init: impl FnOnce(*mut nt::DEVICE_OBJECT, usize) -> I,
+    ) -> Result<Shared<Q>, Error>
+    where
+        Q: DeviceQueues + Send + 'static,
+        I: PinInit<Q, Error>,
+    {
+        self.queues
+            .try_reserve(1)
+            .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
+        let init = init(self.object.as_ptr(), self.queues.len());
+        let shared = Shared::new(init, &self.object, irql)?;
+        let queue: &dyn DeviceQueues = &*shared;
+        let queue = NonNull::from(queue);
+        let owner = shared.clone().into_raw();
+        let release = |owner: *mut ()| {
+            // SAFETY: `OwnedQueue` calls this with the owner that was given up here, once.
+            drop(unsafe { Shared::<Q>::from_raw(owner) });
+        };
+        self.queues.push(OwnedQueue {
+            queue,
+            owner,
+            release,
+        });
+        Ok(shared)
+    }
 }
 
 /// The device extension.
 ///
 /// # Invariants
 ///
-/// All but `remove_lock` and `gone` is written once, by AddDevice, before any request arrives. `device`
-/// and `interface` are valid for whoever holds the remove lock; the removal takes them out once nobody can.
+/// All but `remove_lock`, `lower` and the flags is written once, before the device object is attached. `lower` is written
+/// once, right after. `device` and `interface` are valid for whoever holds the remove lock; the removal takes them out once
+/// nobody can.
 pub(crate) struct Extension {
     pub(crate) remove_lock: RemoveLock,
+    pub(crate) object: ManuallyDrop<DeviceObject>,
     /// The next lower device object in the stack.
-    pub(crate) lower: *mut nt::DEVICE_OBJECT,
+    lower: AtomicPtr<nt::DEVICE_OBJECT>,
     interface: ManuallyDrop<DeviceInterface>,
+    queues: ManuallyDrop<Vec<OwnedQueue>>,
     /// The [`Device`], in the pool: its memory goes with the removal, while the device object itself may
     /// stay on for as long as a handle is open.
     device: *mut (),
+    /// Whether the device may be about to be removed: it is not opened then.
+    remove_pending: AtomicBool,
     gone: AtomicBool,
 }
 
@@ -100,21 +218,24 @@ impl Extension {
     /// Fills a new device object's extension in.
     ///
     /// # Safety
-    /// The device object was made for an [`Extension`], and has not been asked for anything yet. `device`
-    /// was made by [`pool::allocate`](crate::pool::allocate).
-    pub(crate) unsafe fn initialise<D: Device>(
-        object: *mut nt::DEVICE_OBJECT,
-        lower: *mut nt::DEVICE_OBJECT,
+    /// The device object was made for an [`Extension`], is the one of `new`, and is not attached to a stack yet. `device`
+    /// was made by [`pool::allocate`](crate::pool::allocate). The IRQL is `PASSIVE_LEVEL`.
+    pub(crate) unsafe fn initialise<'a, D: Device>(
+        new: NewDevice,
         interface: DeviceInterface,
         device: *mut D,
-    ) {
-        // SAFETY: the caller gives a valid device object.
-        let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
+    ) -> &'a Self {
+        let NewDevice { object, queues } = new;
+        // SAFETY: a reference's device object is valid.
+        let this = unsafe { (*object.as_ptr()).DeviceExtension }.cast::<Self>();
         let new = Self {
             remove_lock: RemoveLock::uninitialised(),
-            lower,
+            object: ManuallyDrop::new(object),
+            lower: AtomicPtr::new(null_mut()),
             interface: ManuallyDrop::new(interface),
+            queues: ManuallyDrop::new(queues),
             device: device.cast(),
+            remove_pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         };
         // SAFETY: the extension has the size of an `Extension` and the pool's alignment, and nobody uses
@@ -124,6 +245,7 @@ impl Extension {
         let extension = unsafe { &*this };
         // SAFETY: the lock is where it stays, nobody uses it yet, and AddDevice runs at PASSIVE_LEVEL.
         unsafe { extension.remove_lock.initialise() };
+        extension
     }
 
     /// The extension of one of the driver's device objects.
@@ -151,6 +273,16 @@ impl Extension {
         unsafe { RemoveLock::release(lock, irp) };
     }
 
+    /// The next lower device object in the stack.
+    pub(crate) fn lower(&self) -> *mut nt::DEVICE_OBJECT {
+        self.lower.load(Ordering::Acquire)
+    }
+
+    /// Says which is the next lower device object, to which this one has just been attached.
+    pub(crate) fn set_lower(&self, lower: *mut nt::DEVICE_OBJECT) {
+        self.lower.store(lower, Ordering::Release);
+    }
+
     /// The device's state.
     ///
     /// # Safety
@@ -168,9 +300,34 @@ impl Extension {
         &self.interface
     }
 
-    /// Says that the device takes no requests any more.
-    pub(crate) fn set_gone(&self) {
+    /// How many queues the device has.
+    ///
+    /// The caller holds the remove lock.
+    pub(crate) fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Cancels what the file of an IRP has on the device's queues.
+    ///
+    /// # Safety
+    /// The caller owns the IRP, and holds the remove lock.
+    pub(crate) unsafe fn cleanup(&self, irp: *mut nt::IRP, irql: &mut PassiveLevel) {
+        for (index, owned) in self.queues.iter().enumerate() {
+            // SAFETY: the IRP keeps its file, and `index` is that of a queue of its device.
+            if let Some(file) = unsafe { crate::file::queued(irp, index) } {
+                owned.queue().cleanup(file, irql);
+            }
+        }
+    }
+
+    /// Says that the device takes no requests any more, and ends what waits on its queues.
+    ///
+    /// The caller holds the remove lock.
+    pub(crate) fn end_requests(&self, irql: &mut PassiveLevel) {
         self.gone.store(true, Ordering::Relaxed);
+        for owned in self.queues.iter() {
+            owned.queue().end_all(NtStatus::DELETE_PENDING, irql);
+        }
     }
 
     /// Whether the device takes no requests any more. A request that just misses it meets the device's
@@ -179,15 +336,31 @@ impl Extension {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// Frees the device's state and interface.
+    /// Says whether the device may be about to be removed.
+    pub(crate) fn set_remove_pending(&self, pending: bool) {
+        self.remove_pending.store(pending, Ordering::Relaxed);
+    }
+
+    /// Whether the device cannot be opened: it is gone, or may be about to be removed.
+    pub(crate) fn refuses_opens(&self) -> bool {
+        self.is_gone() || self.remove_pending.load(Ordering::Relaxed)
+    }
+
+    /// Frees what AddDevice made, and waits until what was put off has been done.
     ///
     /// # Safety
     /// As for [`Extension::device`]; nobody holds the remove lock or ever will again, and this is called
-    /// once, at `PASSIVE_LEVEL`.
-    pub(crate) unsafe fn tear_down<D: Device>(&self) {
+    /// once, at `PASSIVE_LEVEL`. Nobody uses the extension but for its remove lock after that.
+    pub(crate) unsafe fn tear_down<D: Device>(&self, irql: &mut PassiveLevel) {
         // SAFETY: the state was made by `pool::allocate`, and nobody can reach it any more.
         drop(unsafe { Box::from_raw(self.device.cast::<D>()) });
+        // SAFETY: no request is under way, so nobody can reach the queues any more but for their owners, and they are
+        // read out once.
+        drop(unsafe { core::ptr::read(&raw const *self.queues) });
         // SAFETY: nobody can reach the interface any more, and it is read out once.
         drop(unsafe { core::ptr::read(&raw const *self.interface) });
+        // SAFETY: no IRP of the device is left, so nobody reaches the reference any more, and it is read out once.
+        let object = unsafe { core::ptr::read(&raw const *self.object) };
+        object.wait_until_idle(irql);
     }
 }

@@ -4,8 +4,9 @@
 //! [`finish`]; one that is passed on, when the lower driver has been called.
 
 use crate::{
-    Device, FileId, Irp, NtStatus, PassiveLevel,
+    Device, Error, Irp, NtStatus, PassiveLevel,
     device::Extension,
+    file::OpenFile,
     forward::pass_down,
     irp::{complete_request, finish},
 };
@@ -13,7 +14,7 @@ use crate::{
 /// Completes an IRP that has no hold of the remove lock, since the device is being removed.
 ///
 /// # Safety
-/// The caller owns the IRP and gives it up, at `PASSIVE_LEVEL`.
+/// The caller owns the IRP and gives it up, at most at `DISPATCH_LEVEL`.
 pub(crate) unsafe fn complete_unheld(irp: *mut nt::IRP, status: NtStatus) -> i32 {
     // SAFETY: the caller gives the IRP up; no driver code has set a Cancel routine or taken a lock.
     unsafe { complete_request(irp, status, 0) };
@@ -30,32 +31,52 @@ unsafe fn complete(irp: *mut nt::IRP, status: NtStatus) -> i32 {
     status.to_raw()
 }
 
-/// `IRP_MJ_CREATE`: anybody whom the device's security lets through may open it.
+/// `IRP_MJ_CREATE`: whoever passes the device's security may open it, unless it is or may be about to be removed.
 ///
 /// # Safety
-/// Called by the I/O manager, for a device object of this crate.
-pub(crate) unsafe extern "C" fn create(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
+/// Called by the I/O manager, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn create<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
     if !extension.remove_lock.acquire(irp) {
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
-    let status = if extension.is_gone() {
-        NtStatus::DELETE_PENDING
+    let opened = if extension.refuses_opens() {
+        Err(Error::DELETE_PENDING)
     } else {
-        NtStatus::SUCCESS
+        // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
+        let device = unsafe { extension.device::<D>() };
+        // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+        let mut irql = unsafe { PassiveLevel::assume() };
+        OpenFile::new(extension.queues(), device, &extension.object, &mut irql)
+    };
+    let status = match opened {
+        Ok(file) => {
+            // SAFETY: this routine has the IRP, which opens a file.
+            unsafe { OpenFile::attach(file, irp) };
+            NtStatus::SUCCESS
+        }
+        Err(error) => error.into(),
     };
     // SAFETY: as above, and the IRP has a hold.
     unsafe { complete(irp, status) }
 }
 
-/// `IRP_MJ_CLOSE`: nothing is kept for an open file, so there is nothing to do, removed or not.
+/// `IRP_MJ_CLOSE`: the last reference to an open file is gone, and with it what was kept for the file.
 ///
 /// # Safety
-/// Called by the I/O manager, for a device object of this crate.
-pub(crate) unsafe extern "C" fn close(_object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
-    // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
+/// Called by the I/O manager, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn close<D: Device>(
+    _object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    // SAFETY: the I/O manager has just given the IRP to this routine, and closes each file once.
+    unsafe { OpenFile::<D::File>::detach(irp) };
+    // SAFETY: as above, at PASSIVE_LEVEL.
     unsafe { complete_unheld(irp, NtStatus::SUCCESS) }
 }
 
@@ -74,12 +95,16 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::SUCCESS) };
     }
-    // SAFETY: this routine has the IRP.
-    let file = FileId::new(unsafe { nt::irp::file_object(irp) });
-    // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
-    let device = unsafe { extension.device::<D>() };
     // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
-    device.cleanup(file, &mut unsafe { PassiveLevel::assume() });
+    let mut irql = unsafe { PassiveLevel::assume() };
+    // SAFETY: this routine has the IRP, which has a hold.
+    unsafe { extension.cleanup(irp, &mut irql) };
+    // SAFETY: this routine has the IRP, of a device whose state is a `D`.
+    if let Some(file) = unsafe { OpenFile::<D::File>::of(irp) } {
+        // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
+        let device = unsafe { extension.device::<D>() };
+        device.cleanup(&file.state, &mut irql);
+    }
     // SAFETY: as above, and the IRP has a hold.
     unsafe { complete(irp, NtStatus::SUCCESS) }
 }
@@ -102,8 +127,15 @@ pub(crate) unsafe extern "C" fn device_control<D: Device>(
         // SAFETY: as above, and the IRP has a hold.
         return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
     }
-    // The IRP's hold goes with the IRP, maybe before the device's routine returns. A second one, for the
-    // call, keeps the state until then. It is refused if the removal has begun since the first was taken.
+    // The IRP may be completed, and its file closed, before the device's routine returns; so the call has an owner of
+    // its own of what is kept for the file.
+    // SAFETY: this routine has the IRP, of a device whose state is a `D`.
+    let Some(file) = (unsafe { OpenFile::<D::File>::of(irp) }) else {
+        // SAFETY: as above, and the IRP has a hold.
+        return unsafe { complete(irp, NtStatus::INVALID_DEVICE_REQUEST) };
+    };
+    // The IRP's hold goes with the IRP too. A second one, for the call, keeps the state until then. It is refused if
+    // the removal has begun since the first was taken.
     let call = object.cast();
     if !extension.remove_lock.acquire(call) {
         // SAFETY: as above, and the IRP has a hold.
@@ -116,7 +148,8 @@ pub(crate) unsafe extern "C" fn device_control<D: Device>(
     // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened: the
     // WDK's "Dispatch Routine IRQL and Thread Context".
     let mut irql = unsafe { PassiveLevel::assume() };
-    let status = device.device_control(irp, &mut irql).status();
+    let status = device.device_control(irp, &file.state, &mut irql).status();
+    drop(file);
     // SAFETY: the call's hold was taken above, and the state is not used any more.
     unsafe { Extension::release(object, call) };
     status
@@ -131,11 +164,11 @@ pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mu
     // SAFETY: the caller holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
     if !extension.remove_lock.acquire(irp) {
-        // SAFETY: this routine has just been given the IRP, at PASSIVE_LEVEL: DO_POWER_PAGABLE is set.
+        // SAFETY: this routine has just been given the IRP, at most at DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
     // SAFETY: this routine has the IRP; the hold keeps the device attached to the lower one.
-    let status = unsafe { pass_down(extension.lower, irp) };
+    let status = unsafe { pass_down(extension.lower(), irp) };
     // SAFETY: the hold was taken above.
     unsafe { Extension::release(object, irp) };
     status

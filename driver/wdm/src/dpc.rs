@@ -1,10 +1,12 @@
 //! DPCs: routines that the kernel calls soon, at `DISPATCH_LEVEL`.
 
 use core::{
+    any::type_name,
     cell::UnsafeCell,
     ffi::c_void,
-    marker::PhantomPinned,
+    marker::{PhantomData, PhantomPinned},
     ops::Deref,
+    panic::Location,
     pin::Pin,
     ptr::null_mut,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,7 +14,10 @@ use core::{
 
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin_init};
 
-use crate::{NtStatus, irql::DispatchLevel};
+use crate::{
+    Error,
+    irql::{self, DispatchLevel},
+};
 
 /// What a driver does in a DPC.
 pub trait DpcRoutine: Send + Sync + Sized + 'static {
@@ -25,8 +30,10 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 
 /// A DPC and what its routine works on (`KDPC`).
 ///
-/// Dropping it takes the DPC off its queue and waits until the routine has returned; so it is dropped at
-/// `PASSIVE_LEVEL`, as a device's state is. Above, the system is stopped with bug check 0x0A.
+/// Dropping it takes the DPC off its queue and waits until the routine has returned. To wait takes `PASSIVE_LEVEL`, at
+/// which a device's state is dropped, and the value of a [`Shared`](crate::Shared) wherever its last owner goes. A DPC
+/// that was queued once, is kept neither in a device's state nor in a `Shared`, and is dropped at a higher IRQL stops the
+/// system with bug check 0x0A; the debugger is told the type, and where the DPC was made.
 ///
 /// # What goes wrong in C
 ///
@@ -39,7 +46,7 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 ///
 /// ```
 /// use pinned_init::{PinInit, pin_data, try_pin_init};
-/// use wdm::{Dpc, DpcRoutine, InterlockedLong, NtStatus, irql::DispatchLevel};
+/// use wdm::{Dpc, DpcRoutine, InterlockedLong, Error, irql::DispatchLevel};
 ///
 /// struct Ticks(InterlockedLong);
 ///
@@ -56,10 +63,10 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 /// }
 ///
 /// impl Clock {
-///     fn new() -> impl PinInit<Self, NtStatus> {
+///     fn new() -> impl PinInit<Self, Error> {
 ///         try_pin_init!(Self {
-///             ticks <- Dpc::new(Ok::<_, NtStatus>(Ticks(InterlockedLong::new(0)))),
-///         }? NtStatus)
+///             ticks <- Dpc::new(Ok::<_, Error>(Ticks(InterlockedLong::new(0)))),
+///         }? Error)
 ///     }
 ///
 ///     fn interrupt(&self) {
@@ -72,7 +79,9 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 pub struct Dpc<C: DpcRoutine> {
     #[pin]
     raw: RawDpc,
-    closing: AtomicBool,
+    guard: FlushOnDrop,
+    // Invariant: the routine is that of this very type.
+    _routine: PhantomData<fn(C) -> C>,
     #[pin]
     context: C,
 }
@@ -87,12 +96,15 @@ impl<C: DpcRoutine> Dpc<C> {
     ///
     /// # IRQL
     /// Any.
-    pub fn new(context: impl PinInit<C, NtStatus>) -> impl PinInit<Self, NtStatus> {
+    #[track_caller]
+    pub fn new(context: impl PinInit<C, Error>) -> impl PinInit<Self, Error> {
+        let guard = FlushOnDrop::new();
         try_pin_init!(&this in Self {
             context <- context,
-            closing: AtomicBool::new(false),
+            guard,
+            _routine: PhantomData,
             raw <- RawDpc::new(routine::<C>, this.as_ptr().cast()),
-        }? NtStatus)
+        }? Error)
     }
 
     /// Queues the DPC, unless it is queued already, and says whether it did (`KeInsertQueueDpc`).
@@ -102,7 +114,7 @@ impl<C: DpcRoutine> Dpc<C> {
     /// # IRQL
     /// Any.
     pub fn queue(&self) -> bool {
-        if self.closing.load(Ordering::SeqCst) {
+        if !self.guard.may_queue() {
             return false;
         }
         // SAFETY: the DPC was initialised where it is, and stays there until it is dropped, which waits.
@@ -137,13 +149,54 @@ unsafe extern "C" fn routine<C: DpcRoutine>(
 #[pinned_drop]
 impl<C: DpcRoutine> PinnedDrop for Dpc<C> {
     fn drop(self: Pin<&mut Self>) {
+        // SAFETY: the DPC was initialised where it is.
+        self.guard
+            .close::<Self>(|| unsafe { nt::KeRemoveQueueDpc(self.raw.as_ptr()) });
+    }
+}
+
+/// What a [`Dpc`] and a [`Timer`](crate::Timer) need to know in order to be dropped.
+pub(crate) struct FlushOnDrop {
+    /// Whether the routine was ever asked for: one that was not cannot be running.
+    used: AtomicBool,
+    closing: AtomicBool,
+    made_at: &'static Location<'static>,
+}
+
+impl FlushOnDrop {
+    #[track_caller]
+    pub(crate) fn new() -> Self {
+        Self {
+            used: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            made_at: Location::caller(),
+        }
+    }
+
+    /// Whether the routine may be asked for: not once the object is being dropped. The routine itself is the only one that
+    /// can still ask then.
+    pub(crate) fn may_queue(&self) -> bool {
+        self.used.store(true, Ordering::Relaxed);
+        !self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Sees to it that the routine of an `N` is neither queued nor running any more, and will not be.
+    ///
+    /// `withdraw` takes it off every queue of the kernel's that it may be on.
+    pub(crate) fn close<N>(&self, withdraw: impl Fn() -> u8) {
+        if !self.used.load(Ordering::Relaxed) {
+            return;
+        }
+        if !irql::is_passive() {
+            irql::dropped_above_passive(type_name::<N>(), self.made_at);
+        }
         self.closing.store(true, Ordering::SeqCst);
-        // Nobody but the routine itself can queue the DPC now, and a call of it that starts after the first
-        // pass finds `closing`. So after the second one the DPC is neither queued nor running.
+        // Nobody but the routine itself can ask for the routine now, and a call of it that starts after the first pass
+        // finds `closing`. So after the second pass it is neither queued nor running.
         for _ in 0..2 {
-            // SAFETY: the DPC was initialised where it is.
-            unsafe { nt::KeRemoveQueueDpc(self.raw.as_ptr()) };
-            flush();
+            withdraw();
+            // SAFETY: the IRQL is PASSIVE_LEVEL, and the thread may wait.
+            unsafe { nt::KeFlushQueuedDpcs() };
         }
     }
 }
@@ -167,10 +220,7 @@ type DeferredRoutine = unsafe extern "C" fn(*mut nt::KDPC, *mut c_void, *mut c_v
 
 impl RawDpc {
     /// Initialises a DPC (`KeInitializeDpc`).
-    pub(crate) fn new(
-        routine: DeferredRoutine,
-        context: *mut c_void,
-    ) -> impl PinInit<Self, NtStatus> {
+    pub(crate) fn new(routine: DeferredRoutine, context: *mut c_void) -> impl PinInit<Self, Error> {
         let initialise = move |slot: *mut Self| {
             LIVE.fetch_add(1, Ordering::Relaxed);
             // SAFETY: the slot is valid for writes, and the DPC stays there.
@@ -194,24 +244,9 @@ impl PinnedDrop for RawDpc {
     }
 }
 
-/// Waits until every DPC that is queued has run (`KeFlushQueuedDpcs`).
-pub(crate) fn flush() {
-    const APC_LEVEL: u8 = 1;
-    // SAFETY: no code of a driver runs above DISPATCH_LEVEL with this crate.
-    let irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-    // SAFETY: this is what the IRQL was before it was raised.
-    unsafe { nt::KeLowerIrql(irql) };
-    if irql > APC_LEVEL {
-        // A wait here would hang the processor or worse, and to go on would free memory in use.
-        // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
-        unsafe { nt::KeBugCheckEx(nt::IRQL_NOT_LESS_OR_EQUAL, 0, irql.into(), 0, 0) }
-    }
-    // SAFETY: the IRQL was just seen to be low enough, and the thread may wait.
-    unsafe { nt::KeFlushQueuedDpcs() };
-}
-
-/// Stops the system if a DPC was forgotten while the driver is unloaded: its routine would be called when
-/// the driver's code is gone. Where there are several drivers the count is of all; a model sees by itself what is left.
+/// Stops the system if a DPC was forgotten when the driver is unloaded, or its `DriverEntry` fails: its routine would be
+/// called when the driver's code is gone. If a program has several drivers in it, the count is of all of them; a model of
+/// the kernel finds out by itself which are left.
 pub(crate) fn check_unload() {
     let live = LIVE.load(Ordering::Relaxed);
     if nt::IS_DRIVER && live != 0 {

@@ -8,7 +8,7 @@ use crate::{Device, PassiveLevel, RegistryKey, dispatch, dpc, pnp};
 ///
 /// ```no_run
 /// use pinned_init::PinInit;
-/// use wdm::{Device, FileId, Guid, Handled, Irp, NtStatus, PassiveLevel};
+/// use wdm::{Device, Error, Guid, Handled, Irp, NewDevice, PassiveLevel};
 ///
 /// /// A device that answers every request with its two numbers swapped.
 /// struct Swap(#[allow(dead_code)] u8);
@@ -16,22 +16,18 @@ use crate::{Device, PassiveLevel, RegistryKey, dispatch, dpc, pnp};
 /// impl Device for Swap {
 ///     const INTERFACE: Guid = Guid::new(0x1d6c_9f20, 0x3b52, 0x4f0e, [0x8a, 0x11, 0, 0, 0, 0, 0, 7]);
 ///
-///     fn add(_: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
-///         Ok(Ok::<_, NtStatus>(Self(0)))
+///     type File = ();
+///
+///     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+///         Ok(Ok::<_, Error>(Self(0)))
 ///     }
 ///
-///     fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+///     fn device_control<'irp>(&self, irp: Irp<'irp>, _: &(), irql: &mut PassiveLevel) -> Handled<'irp> {
 ///         match irp.input::<[u32; 2]>() {
 ///             Ok([first, second]) => irp.complete_with(&[second, first], irql),
-///             Err(status) => irp.complete(status, irql),
+///             Err(error) => irp.complete(error, irql),
 ///         }
 ///     }
-///
-///     // No request of this device ever waits.
-///     fn cleanup(&self, _: FileId, _: &mut PassiveLevel) {}
-///     fn query_remove(&self, _: &mut PassiveLevel) {}
-///     fn cancel_remove(&self, _: &mut PassiveLevel) {}
-///     fn remove(&self, _: &mut PassiveLevel) {}
 /// }
 ///
 /// // In the crate that is linked as the .sys file:
@@ -76,15 +72,17 @@ pub unsafe extern "C" fn entry<D: Device>(
     let registry = unsafe { RegistryKey::from_raw(registry_path) };
     // SAFETY: DriverEntry is called at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
-    if let Err(status) = D::driver_entry(&registry, &mut irql) {
-        return status.to_raw();
+    if let Err(error) = D::driver_entry(&registry, &mut irql) {
+        // NT calls no Unload now, and frees the driver's code.
+        dpc::check_unload();
+        return error.to_raw();
     }
     // SAFETY: the driver object is the driver's to fill in until DriverEntry returns.
     let driver = unsafe { &mut *driver };
     let major = &mut driver.MajorFunction;
-    major[nt::IRP_MJ_CREATE] = Some(dispatch::create);
+    major[nt::IRP_MJ_CREATE] = Some(dispatch::create::<D>);
     major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
-    major[nt::IRP_MJ_CLOSE] = Some(dispatch::close);
+    major[nt::IRP_MJ_CLOSE] = Some(dispatch::close::<D>);
     major[nt::IRP_MJ_DEVICE_CONTROL] = Some(dispatch::device_control::<D>);
     major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
     major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);

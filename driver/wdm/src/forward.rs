@@ -1,10 +1,10 @@
 //! Passing an IRP on to the next lower driver.
 
-use core::{ffi::c_void, mem::MaybeUninit, ptr::null_mut};
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use nt::irp::{IoSkipCurrentIrpStackLocation, copy_to_next_with_completion};
 
-use crate::irql::Waitable;
+use crate::{irql::Waitable, wait};
 
 /// Passes an IRP on and forgets about it (`IoSkipCurrentIrpStackLocation`, `IoCallDriver`).
 ///
@@ -27,7 +27,7 @@ pub(crate) unsafe fn pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP)
 pub(crate) unsafe fn forward_and_wait<L: Waitable>(
     lower: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
-    _irql: &mut L,
+    irql: &mut L,
 ) -> i32 {
     let mut event = MaybeUninit::<nt::KEVENT>::uninit();
     // SAFETY: the event is valid for writes. It stays in this frame until it has been waited for, in
@@ -40,16 +40,8 @@ pub(crate) unsafe fn forward_and_wait<L: Waitable>(
     // SAFETY: the IRP goes on, and comes back by the completion routine.
     let _ = unsafe { nt::IofCallDriver(lower, irp) };
     // The routine runs whether or not the lower drivers pend, so there is one way to wait for both.
-    // SAFETY: the event is initialised, and the token says that the thread may wait.
-    let _ = unsafe {
-        nt::KeWaitForSingleObject(
-            context,
-            nt::_KWAIT_REASON::Executive,
-            nt::KERNEL_MODE,
-            0,
-            null_mut(),
-        )
-    };
+    // SAFETY: the event is initialised, and stays in this frame until the wait has ended.
+    unsafe { wait::for_object(context, irql) };
     // SAFETY: the completion routine stopped the completion, so the IRP is the caller's again.
     unsafe { nt::irp::status(irp) }
 }

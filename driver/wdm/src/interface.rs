@@ -2,7 +2,7 @@
 
 use core::cell::UnsafeCell;
 
-use crate::{NtStatus, irql::Waitable};
+use crate::{Error, irql::Waitable};
 
 /// A device interface class, `{00000000-0000-0000-0000-000000000000}` by its parts.
 ///
@@ -43,7 +43,7 @@ impl DeviceInterface {
         pdo: *mut nt::DEVICE_OBJECT,
         class: &Guid,
         _irql: &mut L,
-    ) -> Result<Self, NtStatus> {
+    ) -> Result<Self, Error> {
         let mut name = nt::UNICODE_STRING {
             Length: 0,
             MaximumLength: 0,
@@ -58,7 +58,7 @@ impl DeviceInterface {
                 &raw mut name,
             )
         };
-        NtStatus::check(status)?;
+        Error::check(status)?;
         Ok(Self {
             name: UnsafeCell::new(name),
         })
@@ -69,11 +69,9 @@ impl DeviceInterface {
         &self,
         enabled: bool,
         _irql: &mut L,
-    ) -> Result<(), NtStatus> {
+    ) -> Result<(), Error> {
         // SAFETY: the name is as IoRegisterDeviceInterface made it, and the token says PASSIVE_LEVEL.
-        NtStatus::check(unsafe {
-            nt::IoSetDeviceInterfaceState(self.name.get(), u8::from(enabled))
-        })
+        Error::check(unsafe { nt::IoSetDeviceInterfaceState(self.name.get(), u8::from(enabled)) })
     }
 }
 

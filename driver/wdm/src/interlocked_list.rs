@@ -3,8 +3,9 @@
 use core::{
     cell::UnsafeCell,
     marker::{PhantomData, PhantomPinned},
+    num::NonZeroUsize,
     pin::Pin,
-    ptr::null_mut,
+    ptr::{NonNull, null_mut},
 };
 
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure, pinned_drop};
@@ -15,7 +16,7 @@ use crate::{node::ListItem, spin_lock::RawSpinLock};
 ///
 /// The entry may be gone from the list by the time that anybody looks, so it cannot be followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct EntryId(usize);
+pub struct EntryId(NonZeroUsize);
 
 impl EntryId {
     /// Which entry an item has.
@@ -23,14 +24,14 @@ impl EntryId {
         Self(item.entry().addr())
     }
 
-    /// Which entry it is, by its address.
-    pub(crate) const fn of_address(address: usize) -> Self {
-        Self(address)
+    /// Which entry a free block is linked by: its own address.
+    pub(crate) fn of_block(block: NonNull<u8>) -> Self {
+        Self(block.addr())
     }
 
     /// What a routine returned, or `None` for NULL.
-    fn returned<T>(entry: *mut T) -> Option<Self> {
-        (!entry.is_null()).then(|| Self(entry.addr()))
+    pub(crate) fn returned<T>(entry: *mut T) -> Option<Self> {
+        NonZeroUsize::new(entry.addr()).map(Self)
     }
 }
 
@@ -62,12 +63,14 @@ impl EntryId {
 /// }
 /// ```
 #[pin_data(PinnedDrop)]
+#[repr(C)]
 pub struct InterlockedList<I: ListItem> {
     #[pin]
-    lock: RawSpinLock,
-    #[pin]
     head: UnsafeCell<nt::LIST_ENTRY>,
-    _items: PhantomData<I>,
+    #[pin]
+    lock: RawSpinLock,
+    // Owns items, and is invariant: what it takes in by a shared reference is what it gives back.
+    _items: PhantomData<UnsafeCell<I>>,
     #[pin]
     _pinned: PhantomPinned,
 }
@@ -85,8 +88,8 @@ impl<I: ListItem> InterlockedList<I> {
     /// Any.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            lock <- RawSpinLock::new(),
             head <- empty(),
+            lock <- RawSpinLock::new(),
             _items: PhantomData,
             _pinned: PhantomPinned,
         })
@@ -103,7 +106,8 @@ impl<I: ListItem> InterlockedList<I> {
         let (head, lock) = (self.head.get(), self.lock.raw());
         // SAFETY: the head and the lock were initialised where they are, and serve nothing else. The item is
         // given up, so its entry is on no list and stays until it is removed.
-        let first = unsafe { nt::ExInterlockedInsertHeadList(head, item.into_entry(), lock) };
+        let first =
+            unsafe { nt::ExInterlockedInsertHeadList(head, item.into_entry().as_ptr(), lock) };
         EntryId::returned(first)
     }
 
@@ -117,7 +121,8 @@ impl<I: ListItem> InterlockedList<I> {
     pub fn insert_tail(&self, item: I) -> Option<EntryId> {
         let (head, lock) = (self.head.get(), self.lock.raw());
         // SAFETY: as in `insert_head`.
-        let last = unsafe { nt::ExInterlockedInsertTailList(head, item.into_entry(), lock) };
+        let last =
+            unsafe { nt::ExInterlockedInsertTailList(head, item.into_entry().as_ptr(), lock) };
         EntryId::returned(last)
     }
 
@@ -131,7 +136,7 @@ impl<I: ListItem> InterlockedList<I> {
         // SAFETY: the head and the lock were initialised where they are, and serve nothing else.
         let entry = unsafe { nt::ExInterlockedRemoveHeadList(self.head.get(), self.lock.raw()) };
         // SAFETY: what is on the list came by `into_entry`, and this caller alone removed it.
-        (!entry.is_null()).then(|| unsafe { I::from_entry(entry) })
+        NonNull::new(entry).map(|entry| unsafe { I::from_entry(entry) })
     }
 }
 
@@ -170,12 +175,14 @@ fn empty() -> impl PinInit<UnsafeCell<nt::LIST_ENTRY>> {
 /// }
 /// ```
 #[pin_data(PinnedDrop)]
+#[repr(C)]
 pub struct InterlockedStack<I: ListItem> {
     #[pin]
-    lock: RawSpinLock,
-    #[pin]
     head: UnsafeCell<nt::SINGLE_LIST_ENTRY>,
-    _items: PhantomData<I>,
+    #[pin]
+    lock: RawSpinLock,
+    // Owns items, and is invariant: what it takes in by a shared reference is what it gives back.
+    _items: PhantomData<UnsafeCell<I>>,
     #[pin]
     _pinned: PhantomPinned,
 }
@@ -193,8 +200,8 @@ impl<I: ListItem> InterlockedStack<I> {
     /// Any.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            lock <- RawSpinLock::new(),
             head: UnsafeCell::new(nt::SINGLE_LIST_ENTRY { Next: null_mut() }),
+            lock <- RawSpinLock::new(),
             _items: PhantomData,
             _pinned: PhantomPinned,
         })
@@ -208,7 +215,7 @@ impl<I: ListItem> InterlockedStack<I> {
     /// # IRQL
     /// Any.
     pub fn push(&self, item: I) -> Option<EntryId> {
-        let (head, entry) = (self.head.get(), item.into_entry().cast());
+        let (head, entry) = (self.head.get(), item.into_entry().as_ptr().cast());
         // SAFETY: the head and the lock were initialised where they are, and serve nothing else. The item is
         // given up, so its entry is on no list and stays until it is popped.
         let top = unsafe { nt::ExInterlockedPushEntryList(head, entry, self.lock.raw()) };
@@ -225,7 +232,7 @@ impl<I: ListItem> InterlockedStack<I> {
         // SAFETY: the head and the lock were initialised where they are, and serve nothing else.
         let entry = unsafe { nt::ExInterlockedPopEntryList(self.head.get(), self.lock.raw()) };
         // SAFETY: what is on the stack came by `into_entry`, and this caller alone popped it.
-        (!entry.is_null()).then(|| unsafe { I::from_entry(entry.cast()) })
+        NonNull::new(entry).map(|entry| unsafe { I::from_entry(entry.cast()) })
     }
 }
 

@@ -1,12 +1,13 @@
 //! IRPs, owned by who may complete them.
 
-use core::{marker::PhantomData, ops::Deref};
+use core::{marker::PhantomData, ops::Deref, ptr::NonNull};
 
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    NtStatus, Record,
+    Error, NtStatus, PassiveLevel, Record,
     device::Extension,
+    device_object::Deferred,
     irql::{AtMostDispatch, NoSpinLockHeld},
     log,
 };
@@ -20,7 +21,8 @@ const RECORD: usize = 3;
 ///
 /// WDK: "Using Buffered I/O".
 #[repr(transparent)]
-pub struct IrpView<R = ()>(*mut nt::IRP, PhantomData<R>);
+// Invariant: the record is that of this very type.
+pub struct IrpView<R = ()>(*mut nt::IRP, PhantomData<fn(R) -> R>);
 
 impl<R: Record> IrpView<R> {
     /// The view of an IRP, for as long as the reference to the pointer lives.
@@ -44,8 +46,9 @@ impl<R: Record> IrpView<R> {
 
     /// The request's input as a value.
     ///
-    /// The buffer is the system's own copy, so the caller cannot change it meanwhile. A reply overwrites
-    /// it: request and reply share the buffer.
+    /// The buffer is the system's own copy, so the caller cannot change it any more. A reply overwrites
+    /// it: request and reply share the buffer. A kernel stack is small, so a type of more than 1,024 bytes does not compile:
+    /// [`IrpView::input_ref`] reads it in its place.
     ///
     /// # Errors
     /// `STATUS_INFO_LENGTH_MISMATCH` if the input is not exactly as long as `T`;
@@ -53,15 +56,44 @@ impl<R: Record> IrpView<R> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    pub fn input<T: FromBytes>(&self) -> Result<T, NtStatus> {
+    pub fn input<T: FromBytes>(&self) -> Result<T, Error> {
+        const {
+            assert!(
+                size_of::<T>() <= 1024,
+                "an input of more than 1,024 bytes does not go on a kernel stack: use `input_ref`"
+            );
+        }
+        let bytes = self.input_bytes(size_of::<T>())?;
+        T::read_from_bytes(bytes).map_err(|_| Error::INFO_LENGTH_MISMATCH)
+    }
+
+    /// The request's input as a value, in its place in the system buffer.
+    ///
+    /// # Errors
+    /// As for [`IrpView::input`].
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn input_ref<T: FromBytes + KnownLayout + Immutable>(&self) -> Result<&T, Error> {
+        const {
+            assert!(
+                align_of::<T>() <= nt::MEMORY_ALLOCATION_ALIGNMENT,
+                "the system buffer is aligned to 16 bytes and no further"
+            );
+        }
+        let bytes = self.input_bytes(size_of::<T>())?;
+        T::ref_from_bytes(bytes).map_err(|_| Error::INFO_LENGTH_MISMATCH)
+    }
+
+    fn input_bytes(&self, length: usize) -> Result<&[u8], Error> {
         self.buffered()?;
-        if self.io_control().input_length as usize != size_of::<T>() {
-            return Err(NtStatus::INFO_LENGTH_MISMATCH);
+        if self.io_control().input_length as usize != length {
+            return Err(Error::INFO_LENGTH_MISMATCH);
         }
         // SAFETY: the I/O manager made the buffer as long as the longer of input and output, aligned as
-        // the pool is, and filled it with the input. It stays until the IRP is completed.
-        let bytes = unsafe { bytes(self.0, size_of::<T>()) };
-        T::read_from_bytes(bytes).map_err(|_| NtStatus::INFO_LENGTH_MISMATCH)
+        // the pool is, and filled it with the input. It stays until the IRP is completed, and is not written before: a
+        // reply takes the IRP by value.
+        Ok(unsafe { bytes(self.0, length) })
     }
 
     /// Whether the caller has room for an output of type `T`.
@@ -72,10 +104,10 @@ impl<R: Record> IrpView<R> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    pub fn output<T: IntoBytes>(&self) -> Result<(), NtStatus> {
+    pub fn output<T: IntoBytes>(&self) -> Result<(), Error> {
         self.buffered()?;
         if (self.io_control().output_length as usize) < size_of::<T>() {
-            return Err(NtStatus::BUFFER_TOO_SMALL);
+            return Err(Error::BUFFER_TOO_SMALL);
         }
         Ok(())
     }
@@ -84,16 +116,9 @@ impl<R: Record> IrpView<R> {
     #[must_use]
     pub fn record(&self) -> &R::Target {
         // SAFETY: the IRP is not completed while the view is there, and has a record.
-        let raw = unsafe { nt::irp::driver_context(self.0, RECORD) };
+        let raw = unsafe { nt::irp::driver_context::<RECORD>(self.0) };
         // SAFETY: the record is an `R`, and stays with the IRP until that is completed.
         unsafe { R::borrow(raw.cast()) }
-    }
-
-    /// The open file that the request came through.
-    #[must_use]
-    pub fn file(&self) -> FileId {
-        // SAFETY: the IRP is not completed while the view is there.
-        FileId::new(unsafe { nt::irp::file_object(self.0) })
     }
 
     fn io_control(&self) -> nt::irp::IoControl {
@@ -102,16 +127,16 @@ impl<R: Record> IrpView<R> {
     }
 
     /// The other methods keep no copy of the caller's data in the system buffer.
-    fn buffered(&self) -> Result<(), NtStatus> {
+    fn buffered(&self) -> Result<(), Error> {
         if self.code() & 3 == nt::METHOD_BUFFERED {
             Ok(())
         } else {
-            Err(NtStatus::INVALID_DEVICE_REQUEST)
+            Err(Error::INVALID_DEVICE_REQUEST)
         }
     }
 
     /// Writes a reply into the system buffer and says how long it is; or says why it cannot.
-    fn write<T: IntoBytes + Immutable>(&self, reply: &T) -> Result<usize, NtStatus> {
+    fn write<T: IntoBytes + Immutable>(&self, reply: &T) -> Result<usize, Error> {
         self.output::<T>()?;
         let reply = reply.as_bytes();
         if !reply.is_empty() {
@@ -138,24 +163,14 @@ unsafe fn bytes<'a>(irp: *mut nt::IRP, length: usize) -> &'a [u8] {
     unsafe { core::slice::from_raw_parts(buffer, length) }
 }
 
-/// Which open of the device a request came through: a `FILE_OBJECT` that can be compared and no more.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct FileId(usize);
-
-impl FileId {
-    pub(crate) fn new(file: *mut nt::FILE_OBJECT) -> Self {
-        Self(file.addr())
-    }
-}
-
 /// The IRP that a dispatch routine was called with, and the record `R` that the driver gave it: it must be
 /// completed, pended or queued.
 ///
 /// The lifetime `'irp` is this IRP's own mark. The [`Handled`] that the dispatch routine returns bears
 /// it too, and only this IRP can have made it.
 ///
-/// Should an `Irp` be dropped all the same, it is completed with `STATUS_INTERNAL_ERROR` and an error is
-/// logged. That is a bug in the driver, but no request is lost by it.
+/// An `Irp` that is dropped all the same is completed with `STATUS_INTERNAL_ERROR`, as a [`PendedIrp`] is. That is a bug
+/// in the driver, but no request is lost by it.
 ///
 /// ```compile_fail
 /// # use wdm::{Handled, Irp, NtStatus, PassiveLevel};
@@ -194,7 +209,7 @@ impl<'irp> Irp<'irp> {
     pub fn with_record<R: Record>(self, record: R) -> Irp<'irp, R> {
         let raw = self.irp.into_raw();
         // SAFETY: the IRP was owned by `self`.
-        unsafe { nt::irp::set_driver_context(raw, RECORD, record.into_raw().cast()) };
+        unsafe { nt::irp::set_driver_context::<RECORD>(raw, record.into_raw().cast()) };
         Irp {
             // SAFETY: as above, and it has a record of type `R` now.
             irp: unsafe { PendedIrp::from_raw(raw) },
@@ -211,6 +226,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "IoMarkIrpPending")]
     pub fn pend<L: AtMostDispatch>(self, _irql: &mut L) -> (PendedIrp<R>, Handled<'irp>) {
         let (raw, pending) = self.into_pending();
         // SAFETY: the IRP was owned by `self`; nobody can complete it before it is marked.
@@ -230,7 +246,13 @@ impl<'irp, R: Record> Irp<'irp, R> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
-    pub fn complete<L: NoSpinLockHeld>(self, status: NtStatus, irql: &mut L) -> Handled<'irp> {
+    #[doc(alias = "IoCompleteRequest")]
+    pub fn complete<L: NoSpinLockHeld>(
+        self,
+        status: impl Into<NtStatus>,
+        irql: &mut L,
+    ) -> Handled<'irp> {
+        let status = status.into();
         self.irp.complete(status, irql);
         Handled::new(status.to_raw())
     }
@@ -283,11 +305,17 @@ impl Handled<'_> {
 
 /// An IRP that is pended and not cancelable: to be completed. A queue gives it back so, with its record `R`.
 ///
-/// Should it be dropped all the same, it is completed with `STATUS_INTERNAL_ERROR` and an error is logged.
+/// Keep it for a moment only: while it is kept like this nobody can cancel it, and a process that has sent it cannot
+/// exit. An IRP that has to wait belongs on a queue; [`IrpQueue::insert_pended`](crate::IrpQueue::insert_pended) takes it.
+///
+/// A `PendedIrp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, and an error is logged; so is it with its
+/// record. It may be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the device
+/// completes it soon, at `PASSIVE_LEVEL`.
 #[must_use = "the request waits until it is completed"]
 pub struct PendedIrp<R: Record = ()> {
-    raw: *mut nt::IRP,
-    _record: PhantomData<R>,
+    irp: NonNull<nt::IRP>,
+    // Invariant: the record is that of this very type.
+    _record: PhantomData<fn(R) -> R>,
 }
 
 // SAFETY: an IRP belongs to no thread, and its record is `Send`.
@@ -302,19 +330,34 @@ impl<R: Record> PendedIrp<R> {
     /// # Safety
     /// The caller owns the IRP: an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, with no Cancel
     /// routine, linked nowhere, for which the device's remove lock is held; and its record is an `R`.
-    pub(crate) unsafe fn from_raw(raw: *mut nt::IRP) -> Self {
+    pub(crate) unsafe fn from_raw(irp: *mut nt::IRP) -> Self {
+        // SAFETY: an IRP is not NULL.
+        let irp = unsafe { NonNull::new_unchecked(irp) };
+        // SAFETY: passed on to the caller.
+        unsafe { Self::from_non_null(irp) }
+    }
+
+    /// Does the same for a pointer that is known not to be NULL.
+    ///
+    /// # Safety
+    /// As for [`PendedIrp::from_raw`].
+    pub(crate) unsafe fn from_non_null(irp: NonNull<nt::IRP>) -> Self {
         Self {
-            raw,
+            irp,
             _record: PhantomData,
         }
     }
 
-    pub(crate) fn raw(&self) -> *mut nt::IRP {
-        self.raw
+    pub(crate) fn as_non_null(&self) -> NonNull<nt::IRP> {
+        self.irp
+    }
+
+    pub(crate) fn into_non_null(self) -> NonNull<nt::IRP> {
+        core::mem::ManuallyDrop::new(self).irp
     }
 
     pub(crate) fn into_raw(self) -> *mut nt::IRP {
-        core::mem::ManuallyDrop::new(self).raw
+        self.into_non_null().as_ptr()
     }
 
     /// Takes the record from the IRP.
@@ -331,9 +374,9 @@ impl<R: Record> PendedIrp<R> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
-    pub fn complete<L: NoSpinLockHeld>(self, status: NtStatus, _irql: &mut L) {
+    pub fn complete<L: NoSpinLockHeld>(self, status: impl Into<NtStatus>, _irql: &mut L) {
         // SAFETY: `self` is the IRP's owner and gives it up.
-        unsafe { finish::<R>(self.into_raw(), status, 0) };
+        unsafe { finish::<R>(self.into_raw(), status.into(), 0) };
     }
 
     /// Completes the request with `STATUS_SUCCESS` and a reply (`IoCompleteRequest`), and says which
@@ -351,7 +394,7 @@ impl<R: Record> PendedIrp<R> {
     ) -> NtStatus {
         let (status, length) = match self.write(reply) {
             Ok(length) => (NtStatus::SUCCESS, length),
-            Err(status) => (status, 0),
+            Err(error) => (error.into(), 0),
         };
         // SAFETY: `self` is the IRP's owner and gives it up.
         unsafe { finish::<R>(self.into_raw(), status, length) };
@@ -363,17 +406,40 @@ impl<R: Record> Deref for PendedIrp<R> {
     type Target = IrpView<R>;
 
     fn deref(&self) -> &IrpView<R> {
-        // SAFETY: the IRP is owned by `self` and is completed by no one else; its record is an `R`.
-        unsafe { IrpView::new(&self.raw) }
+        let irp = core::ptr::from_ref(&self.irp).cast::<IrpView<R>>();
+        // SAFETY: the types have the same layout. The IRP is owned by `self` and is completed by no one else; its record is
+        // an `R`.
+        unsafe { &*irp }
     }
 }
 
 impl<R: Record> Drop for PendedIrp<R> {
     fn drop(&mut self) {
-        log::dropped_irp();
-        // SAFETY: `self` is the IRP's owner and is gone after this.
-        unsafe { finish::<R>(self.raw, NtStatus::INTERNAL_ERROR, 0) };
+        let irp = self.irp.as_ptr();
+        let link = nt::irp::list_entry(irp).cast::<Deferred>();
+        // SAFETY: `self` is the IRP's owner; its list entry has the size of a link, and is free.
+        unsafe { link.write(Deferred::new(complete_dropped::<R>)) };
+        // SAFETY: as above.
+        let device = unsafe { nt::irp::device_object(irp) };
+        // SAFETY: the IRP's hold of the remove lock keeps the device.
+        let extension = unsafe { Extension::of(device) };
+        // SAFETY: an IRP's list entry is not NULL.
+        let link = unsafe { NonNull::new_unchecked(link) };
+        // SAFETY: the IRP, with its link, stays until it is completed, which the link's routine does.
+        unsafe { extension.object.defer(link) };
     }
+}
+
+/// Completes an IRP that was dropped, at `PASSIVE_LEVEL`.
+///
+/// # Safety
+/// `link` is the list entry of an IRP, which the caller owns and gives up; its record is an `R`.
+unsafe fn complete_dropped<R: Record>(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
+    log::dropped_irp(irql);
+    // SAFETY: passed on to the caller.
+    let irp = unsafe { nt::irp::from_list_entry(link.as_ptr().cast()) };
+    // SAFETY: passed on to the caller.
+    unsafe { finish::<R>(irp, NtStatus::INTERNAL_ERROR, 0) };
 }
 
 /// Takes the record out of an IRP.
@@ -382,7 +448,7 @@ impl<R: Record> Drop for PendedIrp<R> {
 /// The caller owns the IRP, whose record is an `R`, and does not look for it there again.
 unsafe fn take_record<R: Record>(irp: *mut nt::IRP) -> R {
     // SAFETY: the caller owns the IRP.
-    let raw = unsafe { nt::irp::driver_context(irp, RECORD) };
+    let raw = unsafe { nt::irp::driver_context::<RECORD>(irp) };
     // SAFETY: the record was put there by `with_record`, and is taken once.
     unsafe { R::from_raw(raw.cast()) }
 }

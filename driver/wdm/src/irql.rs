@@ -3,7 +3,8 @@
 //! A token is zero-sized and cannot be made in safe code, sent to another thread, or kept: the routine
 //! that the kernel calls lends one for as long as the call lasts. A routine of this crate asks for the
 //! token that the kernel's rules demand, by the traits below, so a call at the wrong level does not
-//! compile and nothing queries the IRQL at run time.
+//! compile. The IRQL is queried in one case only: a `Drop` has no token, so one that has to wait finds out
+//! first whether it may.
 //!
 //! | token | who lends it | [`AtMostDispatch`] | [`Dispatch`] | [`NoSpinLockHeld`] | [`Waitable`] |
 //! | --- | --- | --- | --- | --- | --- |
@@ -14,9 +15,10 @@
 //!
 //! WDK: "Managing Hardware Priorities".
 
-use core::marker::PhantomData;
+use core::{marker::PhantomData, panic::Location};
 
-use crate::lock_order::Unlocked;
+use crate::lock_order::{LockClass, Unlocked};
+use crate::log;
 
 /// What keeps a token in the thread, and so on the processor, that it speaks of.
 type NotSend = PhantomData<*mut ()>;
@@ -26,18 +28,34 @@ mod sealed {
 }
 
 /// The IRQL is `DISPATCH_LEVEL` or lower.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no IRQL token",
+    note = "pass on the token that the routine was called with, or the one that a held lock lends"
+)]
 pub trait AtMostDispatch: sealed::Sealed {
     /// The class of the innermost spin lock that is held; [`Unlocked`] if none is.
-    type Held;
+    type Held: LockClass;
 }
 
 /// The IRQL is exactly `DISPATCH_LEVEL`; so the code stays on its processor.
+#[diagnostic::on_unimplemented(
+    message = "the IRQL is not known to be `DISPATCH_LEVEL` here",
+    note = "a DPC's token, a held spin lock's token, or `irql::raise_to_dispatch` says so"
+)]
 pub trait Dispatch: AtMostDispatch {}
 
 /// The IRQL is `DISPATCH_LEVEL` or lower, and the driver holds no spin lock; so IRPs may be completed.
+#[diagnostic::on_unimplemented(
+    message = "a spin lock is held here: an IRP cannot be completed until it is released",
+    note = "take what is needed out of the lock, release it, then complete the IRP"
+)]
 pub trait NoSpinLockHeld: AtMostDispatch<Held = Unlocked> {}
 
 /// The IRQL is `PASSIVE_LEVEL`; so the thread may wait.
+#[diagnostic::on_unimplemented(
+    message = "the IRQL is not `PASSIVE_LEVEL` here: the thread may not wait",
+    note = "only the token of a dispatch routine or a system thread lets the thread wait"
+)]
 pub trait Waitable: NoSpinLockHeld {}
 
 /// The token of code that runs at `PASSIVE_LEVEL`.
@@ -121,7 +139,8 @@ impl NoSpinLockHeld for DispatchLevel {}
 /// nothing can wait.
 pub struct SpinLockHeld<C> {
     _not_send: NotSend,
-    _class: PhantomData<C>,
+    // Invariant: a class is a class of its own, whatever its subtypes are.
+    _class: PhantomData<fn(C) -> C>,
 }
 
 impl<C> SpinLockHeld<C> {
@@ -139,10 +158,10 @@ impl<C> SpinLockHeld<C> {
 }
 
 impl<C> sealed::Sealed for SpinLockHeld<C> {}
-impl<C> AtMostDispatch for SpinLockHeld<C> {
+impl<C: LockClass> AtMostDispatch for SpinLockHeld<C> {
     type Held = C;
 }
-impl<C> Dispatch for SpinLockHeld<C> {}
+impl<C: LockClass> Dispatch for SpinLockHeld<C> {}
 
 /// Runs a closure at `DISPATCH_LEVEL` (`KeRaiseIrqlToDpcLevel`, `KeLowerIrql`).
 ///
@@ -174,4 +193,32 @@ pub fn raise_to_dispatch<L: NoSpinLockHeld, R>(
     // SAFETY: the IRQL is the one that was raised to above, and this is what it was before.
     unsafe { nt::KeLowerIrql(old_irql) };
     result
+}
+
+/// Whether the IRQL is `PASSIVE_LEVEL`, and so no spin lock is held: for a `Drop`, which has no token.
+pub(crate) fn is_passive() -> bool {
+    current() == PASSIVE_LEVEL
+}
+
+const PASSIVE_LEVEL: u8 = 0;
+
+/// The IRQL, found out by raising and lowering it: `KeGetCurrentIrql` is an inline on some systems and an export
+/// on others.
+pub(crate) fn current() -> u8 {
+    // SAFETY: no code of a driver runs above DISPATCH_LEVEL with this crate.
+    let irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+    // SAFETY: this is what the IRQL was before it was raised.
+    unsafe { nt::KeLowerIrql(irql) };
+    irql
+}
+
+/// Stops the system because a value that has to wait was dropped above `PASSIVE_LEVEL`: to wait would hang the
+/// processor, and to go on would free memory in use.
+///
+/// The debugger is told the type, where the value was made, and the IRQL.
+pub(crate) fn dropped_above_passive(what: &str, made_at: &Location<'_>) -> ! {
+    let irql = current();
+    log::dropped_above_passive(what, made_at, irql);
+    // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
+    unsafe { nt::KeBugCheckEx(nt::IRQL_NOT_LESS_OR_EQUAL, 0, irql.into(), 0, 0) }
 }

@@ -48,10 +48,12 @@ pub mod guide {}
 
 mod cancel_lock;
 mod device;
+mod device_object;
 mod device_queue;
 mod dispatch;
 mod dpc;
 mod driver;
+mod file;
 mod forward;
 mod interface;
 mod interlocked_list;
@@ -77,16 +79,22 @@ mod status;
 pub mod thread;
 mod time;
 mod timer;
+mod wait;
 mod zone;
 
 pub use cancel_lock::{CancelSpinLock, CancelSpinLockGuard};
-pub use device::Device;
-pub use device_queue::{Busy, DeviceQueue, DeviceQueueNode, Insert, NodeInUse, Remove};
+pub use device::{Device, NewDevice};
+pub use device_object::DeviceObject;
+pub use device_queue::{
+    Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Insert, Keyed, NodeInUse,
+    Remove,
+};
 pub use dpc::{Dpc, DpcRoutine};
 pub use driver::entry;
+pub use file::FileState;
 pub use interface::Guid;
 pub use interlocked_list::{EntryId, InterlockedList, InterlockedStack};
-pub use irp::{FileId, Handled, Irp, IrpView, PendedIrp};
+pub use irp::{Handled, Irp, IrpView, PendedIrp};
 pub use irql::PassiveLevel;
 #[cfg(feature = "lock-debug")]
 pub use lock_debug::LockStatistics;
@@ -94,6 +102,7 @@ pub use node::{ListItem, Node};
 pub use number::{
     ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, InterlockedLong64,
 };
+pub use pool::PoolAllocator;
 pub use queue::{IrpQueue, IrpQueueLock, QueueCallbacks};
 pub use queued_spin_lock::QueuedSpinLock;
 pub use record::Record;
@@ -102,8 +111,8 @@ pub use shared::Shared;
 pub use spin_lock::{
     Guard, KeepIrql, Release, RestoreIrql, SpinLock, SpinLockAtDpcGuard, SpinLockGuard,
 };
-pub use start_io::{CurrentIrp, Start, StartIoQueue};
-pub use status::NtStatus;
+pub use start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue};
+pub use status::{Error, NtStatus};
 pub use time::Moment;
 pub use timer::{Timer, TimerRoutine};
 pub use zone::{RawBlock, RawZone, Segment, Zone, ZoneBox};

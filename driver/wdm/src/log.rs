@@ -59,8 +59,20 @@ pub fn write<L: NoSpinLockHeld>(level: Level, _irql: &mut L, message: fmt::Argum
     send(level, message);
 }
 
+/// Says that a value which has to wait was dropped at an IRQL at which it cannot.
+pub(crate) fn dropped_above_passive(what: &str, made_at: &core::panic::Location<'_>, irql: u8) {
+    send(
+        Level::Error,
+        format_args!(
+            "wdm: dropped at IRQL {irql}, and has to wait: {what}, made at {}:{}",
+            made_at.file(),
+            made_at.line()
+        ),
+    );
+}
+
 /// Says that a driver dropped an IRP that it should have completed.
-pub(crate) fn dropped_irp() {
+pub(crate) fn dropped_irp<L: NoSpinLockHeld>(_irql: &mut L) {
     send(
         Level::Error,
         format_args!("wdm: an IRP was dropped, and is completed with STATUS_INTERNAL_ERROR"),

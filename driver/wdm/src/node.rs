@@ -4,7 +4,10 @@ use core::{
     cell::UnsafeCell,
     mem::offset_of,
     ops::{Deref, DerefMut},
+    ptr::NonNull,
 };
+
+use pinned_init::{Init, try_init};
 
 use crate::{PendedIrp, Record, zone::ZoneBox};
 
@@ -19,6 +22,11 @@ pub struct Node<T> {
     value: T,
 }
 
+const UNLINKED: nt::LIST_ENTRY = nt::LIST_ENTRY {
+    Flink: core::ptr::null_mut(),
+    Blink: core::ptr::null_mut(),
+};
+
 // SAFETY: the entry is only touched by a list's routines, while the list owns the node.
 unsafe impl<T: Sync> Sync for Node<T> {}
 // SAFETY: as above; a node that moves to another thread is on no list.
@@ -27,14 +35,18 @@ unsafe impl<T: Send> Send for Node<T> {}
 impl<T> Node<T> {
     /// Makes a node that is on no list.
     pub const fn new(value: T) -> Self {
-        let entry = nt::LIST_ENTRY {
-            Flink: core::ptr::null_mut(),
-            Blink: core::ptr::null_mut(),
-        };
         Self {
-            entry: UnsafeCell::new(entry),
+            entry: UnsafeCell::new(UNLINKED),
             value,
         }
+    }
+
+    /// Initialises a node that is on no list, with a value that is made in its place.
+    pub fn init<E>(value: impl Init<T, E>) -> impl Init<Self, E> {
+        try_init!(Self {
+            entry: UnsafeCell::new(UNLINKED),
+            value <- value,
+        }? E)
     }
 }
 
@@ -60,56 +72,61 @@ impl<T> DerefMut for Node<T> {
 /// touches, until [`ListItem::from_entry`] makes the owner again. [`ListItem::entry`] gives its address before.
 pub unsafe trait ListItem: Send {
     /// Where the item is linked by; nobody touches it by this.
-    fn entry(&self) -> *mut nt::LIST_ENTRY;
+    fn entry(&self) -> NonNull<nt::LIST_ENTRY>;
 
     /// Gives the owner up.
-    fn into_entry(self) -> *mut nt::LIST_ENTRY;
+    fn into_entry(self) -> NonNull<nt::LIST_ENTRY>;
 
     /// Makes the owner again.
     ///
     /// # Safety
     /// `entry` came from [`ListItem::into_entry`], is linked nowhere, and this is called for it once.
-    unsafe fn from_entry(entry: *mut nt::LIST_ENTRY) -> Self;
+    unsafe fn from_entry(entry: NonNull<nt::LIST_ENTRY>) -> Self;
 }
 
 // SAFETY: the block stays in its zone, and its owner alone touches it.
 unsafe impl<T: Send> ListItem for ZoneBox<Node<T>> {
-    fn entry(&self) -> *mut nt::LIST_ENTRY {
-        self.entry.get()
+    fn entry(&self) -> NonNull<nt::LIST_ENTRY> {
+        self.as_non_null().cast()
     }
 
-    fn into_entry(self) -> *mut nt::LIST_ENTRY {
-        let node = self.into_value_ptr();
-        // SAFETY: the address alone is computed, inside the node.
-        unsafe { &raw mut (*node).entry }.cast()
-    }
-
-    unsafe fn from_entry(entry: *mut nt::LIST_ENTRY) -> Self {
+    fn into_entry(self) -> NonNull<nt::LIST_ENTRY> {
         const {
             assert!(
                 offset_of!(Node<T>, entry) == 0,
                 "a node starts with its entry"
             );
         };
+        self.into_non_null().cast()
+    }
+
+    unsafe fn from_entry(entry: NonNull<nt::LIST_ENTRY>) -> Self {
         // SAFETY: the entry is the first thing in the node that `into_entry` was called for.
-        unsafe { Self::from_value_ptr(entry.cast()) }
+        unsafe { Self::from_non_null(entry.cast()) }
     }
 }
 
 // SAFETY: the IRP stays where it is until it is completed, and its list entry is the driver's.
 unsafe impl<R: Record> ListItem for PendedIrp<R> {
-    fn entry(&self) -> *mut nt::LIST_ENTRY {
-        nt::irp::list_entry(self.raw())
+    fn entry(&self) -> NonNull<nt::LIST_ENTRY> {
+        list_entry(self.as_non_null())
     }
 
-    fn into_entry(self) -> *mut nt::LIST_ENTRY {
-        nt::irp::list_entry(self.into_raw())
+    fn into_entry(self) -> NonNull<nt::LIST_ENTRY> {
+        list_entry(self.into_non_null())
     }
 
-    unsafe fn from_entry(entry: *mut nt::LIST_ENTRY) -> Self {
+    unsafe fn from_entry(entry: NonNull<nt::LIST_ENTRY>) -> Self {
         // SAFETY: the entry is an IRP's, by `into_entry`.
-        let irp = unsafe { nt::irp::from_list_entry(entry) };
+        let irp = unsafe { nt::irp::from_list_entry(entry.as_ptr()) };
+        // SAFETY: an IRP is not NULL.
+        let irp = unsafe { NonNull::new_unchecked(irp) };
         // SAFETY: the IRP was owned until then, and by nobody since.
-        unsafe { Self::from_raw(irp) }
+        unsafe { Self::from_non_null(irp) }
     }
+}
+
+fn list_entry(irp: NonNull<nt::IRP>) -> NonNull<nt::LIST_ENTRY> {
+    // SAFETY: the entry is inside the IRP.
+    unsafe { NonNull::new_unchecked(nt::irp::list_entry(irp.as_ptr())) }
 }

@@ -2,35 +2,35 @@
 
 use core::{
     cell::UnsafeCell,
-    marker::PhantomPinned,
-    pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    marker::{PhantomData, PhantomPinned},
 };
 
 use nt::{
     irp::{self, IoMarkIrpPending, IoSetCancelRoutine},
-    list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList},
+    list::{InitializeListHead, InsertHeadList, InsertTailList, IsListEmpty, RemoveEntryList},
 };
-use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure, pinned_drop};
+use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
 use crate::{
-    FileId, Handled, Irp, IrpView, NtStatus, PendedIrp, Record, SpinLock,
+    Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, Record, Shared,
+    SpinLock,
     cancel_lock::leave_to_caller,
+    device::DeviceQueues,
+    file::{self, Queued},
     irp::finish,
-    irql::{AtMostDispatch, CallerLevel, NoSpinLockHeld},
-    lock_order,
-    lock_order::LockAfter,
+    irql::{AtMostDispatch, NoSpinLockHeld},
+    lock_order::{LockAfter, LockClass, OBJECT_LOCK_RANK, Unlocked},
 };
 
 /// What a driver does when its queue completes an IRP by itself.
-pub trait QueueCallbacks: Sync + 'static {
+pub trait QueueCallbacks: Send + Sync + 'static {
     /// What the driver keeps with each IRP: `()`, or an owner such as a [`ZoneBox`](crate::ZoneBox).
     type Record: Record;
 
-    /// Called just before the queue completes an IRP that was cancelled, or that it had to end since it
-    /// was told to ([`IrpQueue::refuse`], [`IrpQueue::purge`]).
+    /// Called just before the queue completes an IRP that was cancelled, or that it had to end because it
+    /// was told to ([`IrpQueue::refuse`], [`IrpQueue::purge`]) or the device is removed.
     ///
-    /// The queue holds no lock meanwhile, so the callback may take any. It need not, and cannot, complete
+    /// The queue holds no lock during the call, so the callback may take any. It need not, and cannot, complete
     /// the IRP.
     ///
     /// # IRQL
@@ -41,37 +41,62 @@ pub trait QueueCallbacks: Sync + 'static {
         status: NtStatus,
         irql: &mut L,
     );
+
+    /// The key of an IRP on a [`StartIoQueue`](crate::StartIoQueue) whose order is by key.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    fn key(&self, _irp: &IrpView<Self::Record>) -> u32 {
+        0
+    }
 }
 
 /// The class of the spin lock that an [`IrpQueue`] has.
+///
+/// It is taken alone, unless the driver says otherwise:
+/// [`lock_order!(Mine => existing IrpQueueLock)`](crate::lock_order!).
 pub struct IrpQueueLock;
 
-lock_order!(Unlocked => IrpQueueLock);
+// SAFETY: the class comes after `Unlocked`, whose rank is 0; `lock_order!` compares it with others.
+unsafe impl LockClass for IrpQueueLock {
+    const RANK: u32 = OBJECT_LOCK_RANK;
+}
+
+// SAFETY: the rank of `Unlocked` is 0.
+unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 
 /// A first-in, first-out queue that owns the IRPs on it, each of which can be cancelled there.
 ///
 /// [`IrpQueue::insert`] takes a dispatch routine's IRP, pends it and makes it cancelable;
 /// [`IrpQueue::remove_first`] and [`IrpQueue::remove_matching`] give an IRP back that nobody can cancel any
-/// more. When a queued IRP is cancelled, its handle closed or the queue purged, the queue completes it and
+/// more. When a queued IRP is cancelled, its handle closed or its device removed, the queue completes it and
 /// tells the driver through [`QueueCallbacks`].
 ///
+/// A queue belongs to its device: it is made in [`Device::add`](crate::Device::add), and lives until the device has been
+/// removed and the last owner is gone.
+///
 /// The queue has its own spin lock, so the system's cancel spin lock is held no longer than a Cancel
-/// routine must: it is given back first of all.
+/// routine must: it is released first of all.
 ///
 /// # What goes wrong in C
 ///
 /// `Irp->Cancel` is looked at before the Cancel routine is set; the routine is not taken back when the look
 /// finds it; an IRP whose Cancel routine already runs is completed by the remover as well; the IRP is
-/// marked pending after another thread could have completed it; the queue is freed while a Cancel
-/// routine is on its way to it. Here the order is fixed, and dropping a queue waits for the last of them.
+/// marked pending after another thread could have completed it; a request that arrives while its handle is being closed
+/// stays for good; the queue is freed while a Cancel routine is on its way to it. Here the order is fixed, and each IRP
+/// keeps the device, and the device its queues.
 ///
-/// WDK: "Implementing Cancelable IRP Queues", "Queuing Canceled IRPs".
+/// WDK: [Implementing Cancelable IRP
+/// Queues](https://learn.microsoft.com/windows-hardware/drivers/kernel/cancel-safe-irp-queues), [Synchronizing IRP
+/// Cancellation](https://learn.microsoft.com/windows-hardware/drivers/kernel/synchronizing-irp-cancellation).
 ///
 /// # Examples
 ///
 /// ```
-/// use pinned_init::{PinInit, pin_data, pin_init};
-/// use wdm::{Handled, Irp, IrpQueue, IrpView, NtStatus, PassiveLevel, QueueCallbacks, irql::NoSpinLockHeld};
+/// use wdm::{
+///     Error, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared,
+///     irql::NoSpinLockHeld,
+/// };
 ///
 /// struct Quiet;
 ///
@@ -81,15 +106,13 @@ lock_order!(Unlocked => IrpQueueLock);
 ///     fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 /// }
 ///
-/// #[pin_data]
 /// struct Waiters {
-///     #[pin]
-///     queue: IrpQueue<Quiet>,
+///     queue: Shared<IrpQueue<Quiet>>,
 /// }
 ///
 /// impl Waiters {
-///     fn new() -> impl PinInit<Self> {
-///         pin_init!(Self { queue <- IrpQueue::new(Quiet) })
+///     fn new(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
+///         Ok(Self { queue: IrpQueue::new(Quiet, device, irql)? })
 ///     }
 ///
 ///     fn wait<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
@@ -102,54 +125,87 @@ lock_order!(Unlocked => IrpQueueLock);
 ///         }
 ///     }
 /// }
-/// # fn main() {}
 /// ```
 ///
 /// # Invariants
 ///
-/// * An IRP on the list was inserted by [`IrpQueue::insert`], its first driver-context word names this
-///   queue, and its Cancel routine is [`cancel_routine`] or has been taken by `IoCancelIrp`.
-/// * The list is read and changed with `state` locked, and `state.length` is its length.
-/// * `in_charge` counts the IRPs on the list and those whose Cancel routine, or another path that ends
-///   them, has yet to touch this queue.
-#[pin_data(PinnedDrop)]
+/// * An IRP on the list was sent to `device`, and inserted by [`IrpQueue::link`]; word 2 of its driver context names this
+///   queue, and its Cancel routine is [`cancel_routine`] or has been taken by `IoCancelIrp`. It is on the list of its
+///   file too, if it has one.
+/// * The list, and those of the files for this queue, are read and changed with `state` locked; `state.length` is the
+///   list's length.
+/// * The queue outlives every IRP that was inserted: each holds the device's remove lock until it is completed, and the
+///   device owns the queue until nobody holds that any more.
+#[pin_data]
 pub struct IrpQueue<C: QueueCallbacks> {
     #[pin]
     state: SpinLock<State, IrpQueueLock>,
     #[pin]
     head: UnsafeCell<nt::LIST_ENTRY>,
-    in_charge: AtomicUsize,
+    /// The device that the queue belongs to. Its address is compared only.
+    device: *mut nt::DEVICE_OBJECT,
+    /// The queue's place among the device's.
+    index: usize,
     #[pin]
     callbacks: C,
+    // Invariant: the IRPs' records are those of this very type of callbacks.
+    _records: PhantomData<fn(C) -> C>,
     #[pin]
     _pinned: PhantomPinned,
 }
 
 struct State {
     length: usize,
-    /// What further IRPs are ended with, where none is taken any more.
+    /// What further IRPs are ended with, if none is taken any more.
     refusing: Option<NtStatus>,
+}
+
+/// Where an IRP is linked in.
+#[derive(Clone, Copy)]
+enum End {
+    Head,
+    Tail,
+}
+
+/// What a look at the queue found.
+enum Found {
+    /// An IRP that is this thread's now.
+    Owned(*mut nt::IRP),
+    /// An IRP whose Cancel routine is on its way, to which it is left.
+    Lost,
+    Nothing,
 }
 
 // SAFETY: the list is only reached with `state` locked, its IRPs belong to no thread, and the callbacks,
 // which every thread may come to call, are `Sync`.
 unsafe impl<C: QueueCallbacks> Sync for IrpQueue<C> {}
 
-// SAFETY: no part of the queue belongs to a thread; the callbacks go along, and are dropped, with it.
-unsafe impl<C: QueueCallbacks + Send> Send for IrpQueue<C> {}
+// SAFETY: no part of the queue belongs to a thread; the callbacks, which go along and are dropped with it, are `Send`.
+unsafe impl<C: QueueCallbacks> Send for IrpQueue<C> {}
 
 impl<C: QueueCallbacks> IrpQueue<C> {
-    /// Initialises an empty queue, and with it the driver's part: a value, or an initialiser of one.
+    /// Makes an empty queue of a new device, and with it the driver's part: a value, or an initialiser of one.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
     ///
     /// # IRQL
-    /// Any.
-    pub fn new(callbacks: impl PinInit<C>) -> impl PinInit<Self> {
-        pin_init!(Self {
-            state <- SpinLock::new(State { length: 0, refusing: None }),
-            head <- empty_list(),
-            in_charge: AtomicUsize::new(0),
-            callbacks <- callbacks,
-            _pinned: PhantomPinned,
+    /// `PASSIVE_LEVEL`.
+    pub fn new(
+        callbacks: impl PinInit<C>,
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<Shared<Self>, Error> {
+        device.add_queue(irql, |device, index| {
+            try_pin_init!(Self {
+                state <- SpinLock::new(State { length: 0, refusing: None }),
+                head <- empty_list(),
+                device,
+                index,
+                callbacks <- callbacks,
+                _records: PhantomData,
+                _pinned: PhantomPinned,
+            }? Error)
         })
     }
 
@@ -161,46 +217,106 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// Pends an IRP at the end of the queue and makes it cancelable (`IoMarkIrpPending`,
     /// `IoSetCancelRoutine`).
     ///
-    /// An IRP that is cancelled already, or that the queue was told to [refuse](IrpQueue::refuse), is
-    /// completed at once; the dispatch routine returns `STATUS_PENDING` all the same.
+    /// The dispatch routine returns `STATUS_PENDING` in every case. The IRP is completed at once if it is cancelled
+    /// already, if its handle is closed already, or if the queue was told to [refuse](IrpQueue::refuse) it; and, with
+    /// `STATUS_INVALID_DEVICE_REQUEST`, if it was sent to another device than the queue's.
     ///
-    /// WDK: "Synchronizing IRP Cancellation", "`IoSetCancelRoutine` function".
+    /// WDK: [IoSetCancelRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcancelroutine).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IoSetCancelRoutine")]
+    #[doc(alias = "IoCsqInsertIrp")]
     pub fn insert<'irp, L: NoSpinLockHeld>(
         &self,
         irp: Irp<'irp, C::Record>,
         irql: &mut L,
     ) -> Handled<'irp> {
         let (irp, pending) = irp.into_pending();
-        self.in_charge.fetch_add(1, Ordering::Relaxed);
+        // From the moment it is linked another thread may complete the IRP, so it is marked before.
+        // SAFETY: the IRP was owned, and nobody else can complete it yet.
+        unsafe { IoMarkIrpPending(irp) };
+        // SAFETY: as above; it is the queue's now.
+        unsafe { self.link_or_end(irp, End::Tail, irql) };
+        pending
+    }
+
+    /// Puts a pended IRP at the end of the queue, from this or another queue of the device, and makes it cancelable again.
+    ///
+    /// It is completed at once in the same cases as by [`IrpQueue::insert`]: an IRP that was cancelled while it was on
+    /// no queue, for instance, ends here.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    pub fn insert_pended<L: NoSpinLockHeld>(&self, irp: PendedIrp<C::Record>, irql: &mut L) {
         // SAFETY: the IRP was owned, and is the queue's now.
-        let over = self
-            .state
-            .with(irql, |state, _| unsafe { self.link(state, irp) });
+        unsafe { self.link_or_end(irp.into_raw(), End::Tail, irql) };
+    }
+
+    /// Puts a pended IRP back at the head of the queue, as [`IrpQueue::insert_pended`] does at its end.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    pub fn put_back<L: NoSpinLockHeld>(&self, irp: PendedIrp<C::Record>, irql: &mut L) {
+        // SAFETY: the IRP was owned, and is the queue's now.
+        unsafe { self.link_or_end(irp.into_raw(), End::Head, irql) };
+    }
+
+    /// Links an IRP in and makes it cancelable, or ends it if that must not be.
+    ///
+    /// # Safety
+    /// The caller owns the IRP, which is pended and on no list, and gives it up.
+    unsafe fn link_or_end<L: NoSpinLockHeld>(&self, irp: *mut nt::IRP, end: End, irql: &mut L) {
+        // SAFETY: the caller owns the IRP.
+        let over = if unsafe { irp::device_object(irp) } == self.device {
+            // SAFETY: passed on to the caller; `state` is locked.
+            self.state
+                .with(irql, |state, _| unsafe { self.link(state, irp, end) })
+        } else {
+            // Its device is not the one that keeps the queue.
+            Some(NtStatus::INVALID_DEVICE_REQUEST)
+        };
         if let Some(status) = over {
             // SAFETY: `link` left the IRP on no list and without a Cancel routine, so it is owned here.
             unsafe { Self::end(self, irp, status, irql) };
         }
-        pending
     }
 
     /// Links an IRP in and makes it cancelable, or says with which status it must be ended instead.
     ///
     /// # Safety
-    /// The caller owns the IRP and has counted it in `in_charge`.
-    unsafe fn link(&self, state: &mut State, irp: *mut nt::IRP) -> Option<NtStatus> {
-        // SAFETY: the caller owns the IRP. From the moment it is linked another thread may complete it,
-        // so it is marked before.
-        unsafe { IoMarkIrpPending(irp) };
+    /// The caller owns the IRP, which is pended, was sent to the queue's device and is on no list, and has locked `state`.
+    unsafe fn link(&self, state: &mut State, irp: *mut nt::IRP, end: End) -> Option<NtStatus> {
         if let Some(status) = state.refusing {
             return Some(status);
         }
+        // SAFETY: the IRP is owned, and was sent to the queue's device; its file stays until it is completed.
+        let queued = unsafe { file::queued(irp, self.index) };
+        // SAFETY: the lock is held.
+        if queued.is_some_and(|queued| unsafe { queued.is_cleaned_up() }) {
+            return Some(NtStatus::CANCELLED);
+        }
         // SAFETY: the caller owns the IRP.
-        unsafe { irp::set_driver_context(irp, 0, core::ptr::from_ref(self).cast_mut().cast()) };
-        // SAFETY: `state` is locked; the entry is the driver's while it has the IRP, and on no list.
-        unsafe { InsertTailList(self.head.get(), irp::list_entry(irp)) };
+        unsafe { irp::set_driver_context::<2>(irp, core::ptr::from_ref(self).cast_mut().cast()) };
+        let (entry, of_file) = (irp::list_entry(irp), irp::second_list_entry(irp));
+        match (end, queued) {
+            (End::Tail, Some(queued)) => {
+                // SAFETY: the lock is held; the entry is the driver's while it has the IRP, and on no list.
+                unsafe { InsertTailList(queued.head(), of_file) };
+            }
+            (End::Head, Some(queued)) => {
+                // SAFETY: as above.
+                unsafe { InsertHeadList(queued.head(), of_file) };
+            }
+            // SAFETY: as above. Linked to itself, it can be taken off its list like any other.
+            (_, None) => unsafe { InitializeListHead(of_file) },
+        }
+        match end {
+            // SAFETY: as above.
+            End::Tail => unsafe { InsertTailList(self.head.get(), entry) },
+            // SAFETY: as above.
+            End::Head => unsafe { InsertHeadList(self.head.get(), entry) },
+        }
         state.length += 1;
         // SAFETY: the queue has the IRP. IoCancelIrp sets Irp->Cancel and then takes the routine; here
         // the routine is set and then Irp->Cancel read, each with a full barrier between. So at least
@@ -218,32 +334,73 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         None
     }
 
-    /// Takes an IRP off the list and links it to itself.
+    /// Takes an IRP off the list, and off its file's, and links it to itself.
     ///
     /// # Safety
     /// `state` is the queue's and locked, and the IRP is on its list.
     unsafe fn unlink(state: &mut State, irp: *mut nt::IRP) {
         // SAFETY: the caller holds the lock, and the IRP is on the list.
         unsafe { RemoveEntryList(irp::list_entry(irp)) };
+        // SAFETY: as above: it is on its file's list, or linked to itself.
+        unsafe { RemoveEntryList(irp::second_list_entry(irp)) };
         state.length -= 1;
+    }
+
+    /// Takes an IRP off the list and away from its Cancel routine.
+    ///
+    /// # Safety
+    /// `state` is the queue's and locked, and the IRP is on its list.
+    unsafe fn take(state: &mut State, irp: *mut nt::IRP) -> Found {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::unlink(state, irp) };
+        // SAFETY: the Cancel routine, if it has been called, waits for `state` before it completes the IRP.
+        if unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
+            Found::Owned(irp)
+        } else {
+            // IoCancelIrp took the routine before. It has been called, or is about to be: the IRP is the
+            // routine's, which finds it linked to itself.
+            Found::Lost
+        }
     }
 
     /// Removes the IRP that has waited longest; `None` if there is none.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "IoCsqRemoveNextIrp")]
     pub fn remove_first<L: AtMostDispatch>(&self, irql: &mut L) -> Option<PendedIrp<C::Record>>
     where
         IrpQueueLock: LockAfter<L::Held>,
     {
-        self.remove_matching(irql, |_| true)
+        loop {
+            match self.state.with(irql, |state, _| self.take_first(state)) {
+                // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP, so it is owned here.
+                Found::Owned(irp) => return Some(unsafe { PendedIrp::from_raw(irp) }),
+                Found::Lost => {}
+                Found::Nothing => return None,
+            }
+        }
+    }
+
+    fn take_first(&self, state: &mut State) -> Found {
+        let head = self.head.get();
+        // SAFETY: `state` is locked.
+        let first = unsafe { (*head).Flink };
+        if first == head {
+            return Found::Nothing;
+        }
+        // SAFETY: every entry of the list but its head is an IRP's.
+        let irp = unsafe { irp::from_list_entry(first) };
+        // SAFETY: `state` is locked, and the IRP is linked.
+        unsafe { Self::take(state, irp) }
     }
 
     /// Removes the first IRP, of those that have waited longest, that a closure says yes to; `None` if
     /// there is none.
     ///
     /// The closure runs under the queue's spin lock, once for each IRP before the one it chooses; it has
-    /// no token, so it can take no lock and complete nothing.
+    /// no token, so it can take no lock and complete nothing. A queue on which many IRPs wait is no place for it, since a
+    /// spin lock is to be held for 25 microseconds at the most.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -257,14 +414,12 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     {
         let irp = self
             .state
-            .with(irql, |state, _| self.take(state, &mut matches))?;
-        self.in_charge.fetch_sub(1, Ordering::Release);
+            .with(irql, |state, _| self.take_matching(state, &mut matches))?;
         // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP, so it is owned here.
         Some(unsafe { PendedIrp::from_raw(irp) })
     }
 
-    /// Unlinks the first IRP that matches and cannot be cancelled any more.
-    fn take(
+    fn take_matching(
         &self,
         state: &mut State,
         matches: &mut impl FnMut(&IrpView<C::Record>) -> bool,
@@ -283,35 +438,22 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                 continue;
             }
             // SAFETY: `state` is locked, and the IRP is linked.
-            unsafe { Self::unlink(state, irp) };
-            // SAFETY: as for the view above.
-            if unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
+            if let Found::Owned(irp) = unsafe { Self::take(state, irp) } {
                 return Some(irp);
             }
-            // IoCancelIrp took the routine before. It has been called, or is about to be: the IRP is the
-            // routine's, which finds it linked to itself. On to the next.
         }
         None
-    }
-
-    /// Cancels every queued IRP that came through an open file: what `IRP_MJ_CLEANUP` asks for.
-    ///
-    /// WDK: "`IRP_MJ_CLEANUP`", "Implementing Cancelable IRP Queues".
-    ///
-    /// # IRQL
-    /// At most `DISPATCH_LEVEL`, and no spin lock held.
-    pub fn cleanup<L: NoSpinLockHeld>(&self, file: FileId, irql: &mut L) {
-        self.end_matching(NtStatus::CANCELLED, irql, |irp| irp.file() == file);
     }
 
     /// Ends every IRP that is inserted from now on with a status, and leaves those on the queue there.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    pub fn refuse<L: AtMostDispatch>(&self, status: NtStatus, irql: &mut L)
+    pub fn refuse<L: AtMostDispatch>(&self, status: impl Into<NtStatus>, irql: &mut L)
     where
         IrpQueueLock: LockAfter<L::Held>,
     {
+        let status = status.into();
         self.state
             .with(irql, |state, _| state.refusing = Some(status));
     }
@@ -330,13 +472,14 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// Refuses further IRPs, and ends those on the queue with the same status.
     ///
     /// When it returns, no IRP is on the queue and none can come to it: one that another thread is just
-    /// inserting is either found here or refused there.
+    /// inserting is either found here or refused there. A device that is removed does so by itself.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
-    pub fn purge<L: NoSpinLockHeld>(&self, status: NtStatus, irql: &mut L) {
+    pub fn purge<L: NoSpinLockHeld>(&self, status: impl Into<NtStatus>, irql: &mut L) {
+        let status = status.into();
         self.refuse(status, irql);
-        self.end_matching(status, irql, |_| true);
+        self.end_each(status, irql, |state| self.take_first(state));
     }
 
     /// How many IRPs are queued now.
@@ -350,57 +493,62 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         self.state.with(irql, |state, _| state.length)
     }
 
-    fn end_matching<L: NoSpinLockHeld>(
+    /// Ends one IRP after the other that `take` finds, each with the lock taken anew.
+    fn end_each<L: NoSpinLockHeld>(
         &self,
         status: NtStatus,
         irql: &mut L,
-        mut matches: impl FnMut(&IrpView<C::Record>) -> bool,
+        mut take: impl FnMut(&mut State) -> Found,
     ) {
-        while let Some(irp) = self
-            .state
-            .with(irql, |state, _| self.take(state, &mut matches))
-        {
-            // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP.
-            unsafe { Self::end(self, irp, status, irql) };
+        loop {
+            match self.state.with(irql, |state, _| take(state)) {
+                // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP.
+                Found::Owned(irp) => unsafe { Self::end(self, irp, status, irql) },
+                Found::Lost => {}
+                Found::Nothing => return,
+            }
         }
     }
 
-    /// Tells the driver, then completes an IRP that the queue is still in charge of.
+    /// Tells the driver, then completes an IRP.
     ///
     /// # Safety
-    /// The caller owns the IRP, on no list and without a Cancel routine. `queue` is alive; it may be
-    /// gone once the IRP is no longer counted.
+    /// The caller owns the IRP, on no list and without a Cancel routine, and gives it up. `queue` is the one that the IRP was
+    /// inserted into; it may be gone when this returns, with the device that the IRP has kept.
     unsafe fn end<L: NoSpinLockHeld>(
         queue: *const Self,
         irp: *mut nt::IRP,
         status: NtStatus,
         irql: &mut L,
     ) {
-        // SAFETY: the queue waits, before it goes, until `in_charge` is down to zero.
+        // SAFETY: the queue outlives the IRP, which is not completed yet.
         let callbacks = unsafe { &(*queue).callbacks };
         // SAFETY: the caller owns the IRP.
         callbacks.before_completion(unsafe { IrpView::new(&irp) }, status, irql);
-        // SAFETY: as for the callbacks; this is the last time that the queue is touched for this IRP.
-        let in_charge = unsafe { &(*queue).in_charge };
-        in_charge.fetch_sub(1, Ordering::Release);
         // SAFETY: the caller owns the IRP and gives it up. The token says that no spin lock is held.
         unsafe { finish::<C::Record>(irp, status, 0) };
     }
 }
 
-#[pinned_drop]
-impl<C: QueueCallbacks> PinnedDrop for IrpQueue<C> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: a queue is a part of a device, or of another value that the driver drops, and no code of
-        // a driver runs above DISPATCH_LEVEL with this crate. A spin lock's value must not be dropped
-        // under another lock, which is the one rule here that no type states.
-        let mut irql = unsafe { CallerLevel::assume() };
-        self.purge(NtStatus::CANCELLED, &mut irql);
-        // What is left are IRPs whose Cancel routine was already on its way; each touches the queue once
-        // more, briefly, and then counts itself off. Acquire pairs with their Release.
-        while self.in_charge.load(Ordering::Acquire) != 0 {
-            nt::interlocked::YieldProcessor();
-        }
+impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
+    fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel) {
+        // SAFETY: the lock is held. From now on nothing is queued for the file.
+        self.state
+            .with(irql, |_, _| unsafe { file.set_cleaned_up() });
+        self.end_each(NtStatus::CANCELLED, irql, |state| {
+            // SAFETY: the lock is held.
+            let Some(first) = (unsafe { file.first() }) else {
+                return Found::Nothing;
+            };
+            // SAFETY: the file's list for this queue has entries of IRPs on the queue alone.
+            let irp = unsafe { irp::from_second_list_entry(first) };
+            // SAFETY: as above.
+            unsafe { Self::take(state, irp) }
+        });
+    }
+
+    fn end_all(&self, status: NtStatus, irql: &mut PassiveLevel) {
+        self.purge(status, irql);
     }
 }
 
@@ -418,7 +566,7 @@ fn empty_list() -> impl PinInit<UnsafeCell<nt::LIST_ENTRY>> {
 /// The Cancel routine of every queued IRP.
 ///
 /// `IoCancelIrp` has taken the routine's address out of the IRP before it calls it, so this runs once for
-/// an IRP, and whoever removes the IRP from the list meanwhile leaves its completion to this.
+/// an IRP, and whoever removes the IRP from the list after that leaves its completion to this.
 ///
 /// # Safety
 /// Called by `IoCancelIrp`, with the cancel spin lock held, for an IRP that [`IrpQueue::link`] set it on.
@@ -429,8 +577,8 @@ unsafe extern "C" fn cancel_routine<C: QueueCallbacks>(
     // SAFETY: this is the IRP's Cancel routine, which holds the lock.
     let mut irql = unsafe { leave_to_caller(irp) };
     // SAFETY: the IRP is this routine's, and `link` set the word before it set the routine.
-    let queue = unsafe { irp::driver_context(irp, 0) }.cast::<IrpQueue<C>>();
-    // SAFETY: the queue counts this IRP in `in_charge` until `end`, and is not gone before.
+    let queue = unsafe { irp::driver_context::<2>(irp) }.cast::<IrpQueue<C>>();
+    // SAFETY: the queue outlives the IRP, which is not completed yet.
     let state = unsafe { &(*queue).state };
     state.with(&mut irql, |state, _| {
         let entry = irp::list_entry(irp);

@@ -2,12 +2,12 @@
 
 use core::{cell::UnsafeCell, marker::PhantomData};
 
-use pinned_init::{PinInit, pin_data, pin_init};
+use pinned_init::{Init, PinInit, pin_data, pin_init};
 
 use crate::{
     irql::{AtMostDispatch, Dispatch, SpinLockHeld},
-    lock_order::{Alone, LockAfter},
-    spin_lock::RawSpinLock,
+    lock_order::{Alone, LockAfter, LockClass},
+    spin_lock::{RawSpinLock, in_cell},
 };
 
 /// A value that is reached with its in-stack queued spin lock held (`KeAcquireInStackQueuedSpinLock`).
@@ -38,21 +38,23 @@ pub struct QueuedSpinLock<T, C = Alone> {
     #[pin]
     lock: RawSpinLock,
     value: UnsafeCell<T>,
-    _class: PhantomData<fn(C)>,
+    // Invariant: the lock is of this class alone.
+    _class: PhantomData<fn(C) -> C>,
 }
 
 // SAFETY: the lock gives the value to one thread at a time, which is what sending it asks of `T`.
 unsafe impl<T: Send, C> Sync for QueuedSpinLock<T, C> {}
 
-impl<T, C> QueuedSpinLock<T, C> {
-    /// Initialises a free lock around a value (`KeInitializeSpinLock`).
+impl<T, C: LockClass> QueuedSpinLock<T, C> {
+    /// Initialises a free lock around a value, or around what an initialiser makes in its place
+    /// (`KeInitializeSpinLock`).
     ///
     /// # IRQL
     /// Any.
-    pub fn new(value: T) -> impl PinInit<Self> {
+    pub fn new(value: impl Init<T>) -> impl PinInit<Self> {
         pin_init!(Self {
             lock <- RawSpinLock::new(),
-            value: UnsafeCell::new(value),
+            value <- in_cell(value),
             _class: PhantomData,
         })
     }

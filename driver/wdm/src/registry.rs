@@ -2,7 +2,7 @@
 
 use core::{marker::PhantomData, ptr::null_mut};
 
-use crate::{NtStatus, irql::Waitable};
+use crate::{Error, irql::Waitable};
 
 /// The service's key, `HKLM\SYSTEM\CurrentControlSet\Services\<name>`, as `DriverEntry` gets it.
 ///
@@ -49,7 +49,7 @@ impl RegistryKey<'_> {
         subkey: &str,
         value: &str,
         _irql: &mut L,
-    ) -> Result<u32, NtStatus> {
+    ) -> Result<u32, Error> {
         // SAFETY: the path is valid as long as `self` lives.
         let service = unsafe { Key::open(null_mut(), self.path) }?;
         let mut subkey = Name::new(subkey)?;
@@ -77,7 +77,7 @@ impl Key {
     ///
     /// # Safety
     /// `path` is valid, and `below` NULL or an open key. The IRQL is `PASSIVE_LEVEL`.
-    unsafe fn open(below: nt::HANDLE, path: *mut nt::UNICODE_STRING) -> Result<Self, NtStatus> {
+    unsafe fn open(below: nt::HANDLE, path: *mut nt::UNICODE_STRING) -> Result<Self, Error> {
         #[expect(clippy::cast_possible_truncation, reason = "the structure is 48 bytes")]
         let mut attributes = nt::OBJECT_ATTRIBUTES {
             Length: size_of::<nt::OBJECT_ATTRIBUTES>() as u32,
@@ -90,11 +90,11 @@ impl Key {
         let mut handle = null_mut();
         // SAFETY: the attributes and what they name are valid during the call.
         let status = unsafe { nt::ZwOpenKey(&raw mut handle, nt::KEY_READ, &raw mut attributes) };
-        NtStatus::check(status)?;
+        Error::check(status)?;
         Ok(Self(handle))
     }
 
-    fn dword(&self, value: &str) -> Result<u32, NtStatus> {
+    fn dword(&self, value: &str) -> Result<u32, Error> {
         const SIZE: u32 = 16;
         const { assert!(size_of::<PartialInformation>() == SIZE as usize) };
 
@@ -119,9 +119,9 @@ impl Key {
                 &raw mut length,
             )
         };
-        NtStatus::check(status)?;
+        Error::check(status)?;
         if information.kind != nt::REG_DWORD || information.length != 4 {
-            return Err(NtStatus::OBJECT_TYPE_MISMATCH);
+            return Err(Error::OBJECT_TYPE_MISMATCH);
         }
         Ok(information.data)
     }
@@ -144,7 +144,7 @@ struct Name {
 impl Name {
     const CAPACITY: usize = 32;
 
-    fn new(text: &str) -> Result<Self, NtStatus> {
+    fn new(text: &str) -> Result<Self, Error> {
         let mut name = Self {
             units: [0; Self::CAPACITY],
             length: 0,
@@ -153,7 +153,7 @@ impl Name {
             *name
                 .units
                 .get_mut(name.length)
-                .ok_or(NtStatus::NAME_TOO_LONG)? = unit;
+                .ok_or(Error::NAME_TOO_LONG)? = unit;
             name.length += 1;
         }
         Ok(name)

@@ -59,7 +59,7 @@ impl RemoveLock {
     /// back (`IoReleaseRemoveLockAndWait`).
     ///
     /// # Safety
-    /// As for [`RemoveLock::release`]; `irp` is the `IRP_MN_REMOVE_DEVICE`.
+    /// As for [`RemoveLock::release`]; `irp` is the address of the `IRP_MN_REMOVE_DEVICE`, which was passed on.
     pub(crate) unsafe fn release_and_wait<L: Waitable>(&self, irp: *mut nt::IRP, _irql: &mut L) {
         // SAFETY: the caller has a hold, and the token says that the thread may wait.
         unsafe { nt::IoReleaseRemoveLockAndWaitEx(self.raw(), tag(irp), SIZE) };

@@ -6,12 +6,12 @@ use core::{
     ops::{Deref, DerefMut},
 };
 
-use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
+use pinned_init::{Init, PinInit, init_from_closure, pin_data, pin_init, pin_init_from_closure};
 
 use crate::{
     irql::{AtMostDispatch, Dispatch, SpinLockHeld},
     lock_debug::LockDebug,
-    lock_order::{Alone, LockAfter},
+    lock_order::{Alone, LockAfter, LockClass},
 };
 
 /// A value that is reached with its spin lock held, and not otherwise (`KSPIN_LOCK`).
@@ -79,24 +79,26 @@ pub struct SpinLock<T, C = Alone> {
     lock: RawSpinLock,
     debug: LockDebug,
     value: UnsafeCell<T>,
-    _class: PhantomData<fn(C)>,
+    // Invariant: the lock is of this class alone.
+    _class: PhantomData<fn(C) -> C>,
 }
 
 // SAFETY: the lock gives the value to one thread at a time, which is what sending it asks of `T`.
 unsafe impl<T: Send, C> Sync for SpinLock<T, C> {}
 
-impl<T, C> SpinLock<T, C> {
-    /// Initialises a free lock around a value (`KeInitializeSpinLock`).
+impl<T, C: LockClass> SpinLock<T, C> {
+    /// Initialises a free lock around a value, or around what an initialiser makes in its place
+    /// (`KeInitializeSpinLock`).
     ///
     /// WDK: "`KeInitializeSpinLock` function".
     ///
     /// # IRQL
     /// Any.
-    pub fn new(value: T) -> impl PinInit<Self> {
+    pub fn new(value: impl Init<T>) -> impl PinInit<Self> {
         pin_init!(Self {
             lock <- RawSpinLock::new(),
             debug: LockDebug::new(),
-            value: UnsafeCell::new(value),
+            value <- in_cell(value),
             _class: PhantomData,
         })
     }
@@ -171,6 +173,65 @@ impl<T, C> SpinLock<T, C> {
         f(value, held)
     }
 
+    /// Runs a closure with two locks of one class held, taken in the order of their addresses; `None` if both are
+    /// the same lock.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`; the closure runs at `DISPATCH_LEVEL`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::{PassiveLevel, SpinLock};
+    ///
+    /// fn transfer(from: &SpinLock<u64>, to: &SpinLock<u64>, amount: u64, irql: &mut PassiveLevel) {
+    ///     SpinLock::with_both(from, to, irql, |from, to, _| {
+    ///         *from -= amount;
+    ///         *to += amount;
+    ///     });
+    /// }
+    /// ```
+    pub fn with_both<L: AtMostDispatch, R>(
+        first: &Self,
+        second: &Self,
+        irql: &mut L,
+        f: impl FnOnce(&mut T, &mut T, &mut SpinLockHeld<C>) -> R,
+    ) -> Option<R>
+    where
+        C: LockAfter<L::Held>,
+    {
+        let (one, other) = (core::ptr::from_ref(first), core::ptr::from_ref(second));
+        if core::ptr::eq(one, other) {
+            return None;
+        }
+        if one < other {
+            let mut outer = first.lock(irql);
+            let (outer, _) = outer.split();
+            // SAFETY: the IRQL is DISPATCH_LEVEL while `outer` lives. Every thread takes locks of this class in the
+            // order of their addresses.
+            let mut inner = unsafe { second.lock_second() };
+            let (inner, held) = inner.split();
+            Some(f(outer, inner, held))
+        } else {
+            let mut outer = second.lock(irql);
+            let (outer, _) = outer.split();
+            // SAFETY: as above.
+            let mut inner = unsafe { first.lock_second() };
+            let (inner, held) = inner.split();
+            Some(f(inner, outer, held))
+        }
+    }
+
+    /// Takes the lock while another one of its class is held.
+    ///
+    /// # Safety
+    /// The IRQL is `DISPATCH_LEVEL` while the guard lives, and the lock does not come before one that is held.
+    unsafe fn lock_second(&self) -> SpinLockAtDpcGuard<'_, T, C> {
+        // SAFETY: the lock was initialised where it is; the rest is passed on to the caller.
+        unsafe { self.debug.acquire_at_dpc::<Self>(self.lock.raw()) };
+        self.guard(KeepIrql)
+    }
+
     /// What the lock has counted so far.
     ///
     /// # IRQL
@@ -214,6 +275,16 @@ impl RawSpinLock {
     pub(crate) fn raw(&self) -> *mut nt::KSPIN_LOCK {
         self.lock.get()
     }
+}
+
+/// The initialiser of a value inside a cell, in its place.
+pub(crate) fn in_cell<T>(value: impl Init<T>) -> impl Init<UnsafeCell<T>> {
+    let initialise = |slot: *mut UnsafeCell<T>| {
+        // SAFETY: the slot is valid for writes, and so is what is in the cell.
+        unsafe { value.__init(UnsafeCell::raw_get(slot)) }
+    };
+    // SAFETY: the closure initialises the slot if it succeeds, and leaves nothing in it if it fails.
+    unsafe { init_from_closure(initialise) }
 }
 
 /// The initialiser of the raw lock, in its place.
@@ -281,7 +352,7 @@ pub struct Guard<'a, T, C, R: Release> {
     held: SpinLockHeld<C>,
 }
 
-impl<T, C, R: Release> Guard<'_, T, C, R> {
+impl<T, C: LockClass, R: Release> Guard<'_, T, C, R> {
     /// Lends the value and the token of the held lock, with which a second lock can be taken.
     pub fn split(&mut self) -> (&mut T, &mut SpinLockHeld<C>) {
         // SAFETY: the lock is held as long as the guard lives, and `&mut self` is the only way to it.
@@ -309,7 +380,8 @@ impl<T, C, R: Release> Deref for Guard<'_, T, C, R> {
 
 impl<T, C, R: Release> DerefMut for Guard<'_, T, C, R> {
     fn deref_mut(&mut self) -> &mut T {
-        self.split().0
+        // SAFETY: the lock is held as long as the guard lives, and `&mut self` is the only way to it.
+        unsafe { &mut *self.lock.value.get() }
     }
 }
 

@@ -4,50 +4,193 @@ use core::{convert::Infallible, fmt};
 
 /// A status that a request can end with: any NTSTATUS but `STATUS_PENDING`.
 ///
-/// `STATUS_PENDING` is not an outcome but a promise, and completing an IRP with it is bug check 0xC9
-/// under Driver Verifier; here it cannot be said.
+/// `STATUS_PENDING` says that a request has not ended. To complete an IRP with it is bug check 0xC9 under Driver
+/// Verifier, so there is no `NtStatus` of that value.
 ///
-/// WDK: "Using NTSTATUS Values".
+/// WDK: [Using NTSTATUS Values](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-ntstatus-values).
+///
+/// # Examples
 ///
 /// ```
 /// use wdm::NtStatus;
 ///
 /// assert!(NtStatus::SUCCESS.is_success());
 /// assert!(!NtStatus::CANCELLED.is_success());
+/// assert_eq!(NtStatus::from_raw(0x103), None); // STATUS_PENDING
 /// assert_eq!(format!("{:?}", NtStatus::CANCELLED), "NTSTATUS 0xc0000120");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NtStatus(i32);
 
-impl NtStatus {
-    /// The request did what it was asked for.
-    pub const SUCCESS: Self = Self(nt::STATUS_SUCCESS);
+/// A status that reports a failure: what `Result` has on its other side.
+///
+/// There is no `Error` for `STATUS_SUCCESS` or any other status that `NT_SUCCESS` accepts, so a routine that returns
+/// `Err` has failed. An `Error` converts into the [`NtStatus`] that it is.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{Error, NtStatus};
+///
+/// fn even(number: u32) -> Result<u32, Error> {
+///     if number % 2 == 0 { Ok(number) } else { Err(Error::INVALID_PARAMETER) }
+/// }
+///
+/// assert_eq!(even(3).map_err(NtStatus::from), Err(NtStatus::INVALID_PARAMETER));
+/// assert!(Error::from_status(NtStatus::SUCCESS).is_none());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Error(NtStatus);
+
+/// The statuses by name: each error as an [`NtStatus`] and as an [`Error`].
+macro_rules! statuses {
+    ($($(#[$doc:meta])* $name:ident = $value:ident),* $(,)?) => {
+        impl NtStatus {
+            /// The request did what it was asked for.
+            pub const SUCCESS: Self = Self(nt::STATUS_SUCCESS);
+            $($(#[$doc])* pub const $name: Self = Self(nt::$value);)*
+        }
+
+        impl Error {
+            $($(#[$doc])* pub const $name: Self = {
+                assert!(nt::$value < 0);
+                Self(NtStatus::$name)
+            };)*
+        }
+    };
+}
+
+statuses! {
+    /// The output was cut to the length of the buffer.
+    BUFFER_OVERFLOW = STATUS_BUFFER_OVERFLOW,
+    /// There are no further files.
+    NO_MORE_FILES = STATUS_NO_MORE_FILES,
+    /// The device is busy with something else.
+    DEVICE_BUSY = STATUS_DEVICE_BUSY,
+    /// There are no further entries.
+    NO_MORE_ENTRIES = STATUS_NO_MORE_ENTRIES,
+    /// The request failed for a reason that has no status of its own.
+    UNSUCCESSFUL = STATUS_UNSUCCESSFUL,
+    /// The driver does not implement the request.
+    NOT_IMPLEMENTED = STATUS_NOT_IMPLEMENTED,
+    /// The information class is unknown.
+    INVALID_INFO_CLASS = STATUS_INVALID_INFO_CLASS,
+    /// A buffer does not have the length of its structure.
+    INFO_LENGTH_MISMATCH = STATUS_INFO_LENGTH_MISMATCH,
+    /// The handle is not valid.
+    INVALID_HANDLE = STATUS_INVALID_HANDLE,
+    /// A value in the request is not valid.
+    INVALID_PARAMETER = STATUS_INVALID_PARAMETER,
+    /// The device does not exist.
+    NO_SUCH_DEVICE = STATUS_NO_SUCH_DEVICE,
+    /// The file does not exist.
+    NO_SUCH_FILE = STATUS_NO_SUCH_FILE,
+    /// The device does not support the request.
+    INVALID_DEVICE_REQUEST = STATUS_INVALID_DEVICE_REQUEST,
+    /// There is nothing to read at this position.
+    END_OF_FILE = STATUS_END_OF_FILE,
+    /// Another volume is in the drive.
+    WRONG_VOLUME = STATUS_WRONG_VOLUME,
+    /// There is no medium in the drive.
+    NO_MEDIA_IN_DEVICE = STATUS_NO_MEDIA_IN_DEVICE,
+    /// There is not enough virtual memory or quota.
+    NO_MEMORY = STATUS_NO_MEMORY,
+    /// A lock was not taken in the order that was asked for.
+    INVALID_LOCK_SEQUENCE = STATUS_INVALID_LOCK_SEQUENCE,
+    /// The memory is committed already.
+    ALREADY_COMMITTED = STATUS_ALREADY_COMMITTED,
+    /// The caller lacks the right to do this.
+    ACCESS_DENIED = STATUS_ACCESS_DENIED,
     /// The output buffer is too small for the answer.
-    pub const BUFFER_TOO_SMALL: Self = Self(nt::STATUS_BUFFER_TOO_SMALL);
-    /// The request was cancelled.
-    pub const CANCELLED: Self = Self(nt::STATUS_CANCELLED);
-    /// The device is stopped, or there is nothing that it does.
-    pub const DEVICE_NOT_READY: Self = Self(nt::STATUS_DEVICE_NOT_READY);
-    /// The device is being removed.
-    pub const DELETE_PENDING: Self = Self(nt::STATUS_DELETE_PENDING);
-    /// A buffer is not as long as its structure.
-    pub const INFO_LENGTH_MISMATCH: Self = Self(nt::STATUS_INFO_LENGTH_MISMATCH);
-    /// There is not enough memory.
-    pub const INSUFFICIENT_RESOURCES: Self = Self(nt::STATUS_INSUFFICIENT_RESOURCES);
+    BUFFER_TOO_SMALL = STATUS_BUFFER_TOO_SMALL,
+    /// The object is not of the type that was asked for.
+    OBJECT_TYPE_MISMATCH = STATUS_OBJECT_TYPE_MISMATCH,
+    /// The object name is not well formed.
+    OBJECT_NAME_INVALID = STATUS_OBJECT_NAME_INVALID,
+    /// There is no object of this name.
+    OBJECT_NAME_NOT_FOUND = STATUS_OBJECT_NAME_NOT_FOUND,
+    /// There is an object of this name already.
+    OBJECT_NAME_COLLISION = STATUS_OBJECT_NAME_COLLISION,
+    /// More data arrived than there was room for.
+    DATA_OVERRUN = STATUS_DATA_OVERRUN,
+    /// The data has an error.
+    DATA_ERROR = STATUS_DATA_ERROR,
+    /// The data has a wrong checksum.
+    CRC_ERROR = STATUS_CRC_ERROR,
+    /// The file is open in a way that excludes this one.
+    SHARING_VIOLATION = STATUS_SHARING_VIOLATION,
+    /// The caller has used up its quota.
+    QUOTA_EXCEEDED = STATUS_QUOTA_EXCEEDED,
+    /// The object is being deleted.
+    DELETE_PENDING = STATUS_DELETE_PENDING,
+    /// The privilege does not exist.
+    NO_SUCH_PRIVILEGE = STATUS_NO_SUCH_PRIVILEGE,
+    /// The caller lacks a privilege.
+    PRIVILEGE_NOT_HELD = STATUS_PRIVILEGE_NOT_HELD,
+    /// There is not enough memory for the request.
+    INSUFFICIENT_RESOURCES = STATUS_INSUFFICIENT_RESOURCES,
+    /// The device is not connected.
+    DEVICE_NOT_CONNECTED = STATUS_DEVICE_NOT_CONNECTED,
+    /// The device has lost its power.
+    DEVICE_POWER_FAILURE = STATUS_DEVICE_POWER_FAILURE,
+    /// The medium is write-protected.
+    MEDIA_WRITE_PROTECTED = STATUS_MEDIA_WRITE_PROTECTED,
+    /// The device is not ready.
+    DEVICE_NOT_READY = STATUS_DEVICE_NOT_READY,
+    /// The pipe is not connected.
+    PIPE_DISCONNECTED = STATUS_PIPE_DISCONNECTED,
+    /// The device did not answer in time.
+    IO_TIMEOUT = STATUS_IO_TIMEOUT,
+    /// The file was closed by another party.
+    FILE_FORCED_CLOSED = STATUS_FILE_FORCED_CLOSED,
+    /// The request is not supported.
+    NOT_SUPPORTED = STATUS_NOT_SUPPORTED,
+    /// The adapter has failed.
+    ADAPTER_HARDWARE_ERROR = STATUS_ADAPTER_HARDWARE_ERROR,
+    /// The device is of the wrong type.
+    BAD_DEVICE_TYPE = STATUS_BAD_DEVICE_TYPE,
     /// The driver broke a rule of its own.
-    pub const INTERNAL_ERROR: Self = Self(nt::STATUS_INTERNAL_ERROR);
-    /// The device does not know such a request.
-    pub const INVALID_DEVICE_REQUEST: Self = Self(nt::STATUS_INVALID_DEVICE_REQUEST);
-    /// A value in the request makes no sense.
-    pub const INVALID_PARAMETER: Self = Self(nt::STATUS_INVALID_PARAMETER);
-    /// A name is longer than there is room for.
-    pub const NAME_TOO_LONG: Self = Self(nt::STATUS_NAME_TOO_LONG);
-    /// There is no such device.
-    pub const NO_SUCH_DEVICE: Self = Self(nt::STATUS_NO_SUCH_DEVICE);
-    /// What was asked for is not there.
-    pub const NOT_FOUND: Self = Self(nt::STATUS_NOT_FOUND);
-    /// A value is of another type than was asked for.
-    pub const OBJECT_TYPE_MISMATCH: Self = Self(nt::STATUS_OBJECT_TYPE_MISMATCH);
+    INTERNAL_ERROR = STATUS_INTERNAL_ERROR,
+    /// The caller's buffer is not valid.
+    INVALID_USER_BUFFER = STATUS_INVALID_USER_BUFFER,
+    /// The name is too long.
+    NAME_TOO_LONG = STATUS_NAME_TOO_LONG,
+    /// The request was cancelled.
+    CANCELLED = STATUS_CANCELLED,
+    /// The object cannot be deleted.
+    CANNOT_DELETE = STATUS_CANNOT_DELETE,
+    /// The file is closed.
+    FILE_CLOSED = STATUS_FILE_CLOSED,
+    /// The other end of the pipe is gone.
+    PIPE_BROKEN = STATUS_PIPE_BROKEN,
+    /// The device is in a state that does not allow this.
+    INVALID_DEVICE_STATE = STATUS_INVALID_DEVICE_STATE,
+    /// The device has failed.
+    IO_DEVICE_ERROR = STATUS_IO_DEVICE_ERROR,
+    /// The device broke its protocol.
+    DEVICE_PROTOCOL_ERROR = STATUS_DEVICE_PROTOCOL_ERROR,
+    /// The buffer does not have a valid size.
+    INVALID_BUFFER_SIZE = STATUS_INVALID_BUFFER_SIZE,
+    /// The object was not found.
+    NOT_FOUND = STATUS_NOT_FOUND,
+    /// The request can be tried again.
+    RETRY = STATUS_RETRY,
+    /// The device was removed.
+    DEVICE_REMOVED = STATUS_DEVICE_REMOVED,
+    /// The power state does not allow this.
+    POWER_STATE_INVALID = STATUS_POWER_STATE_INVALID,
+}
+
+impl NtStatus {
+    /// The status of a number that the kernel uses; `None` for `STATUS_PENDING`.
+    #[must_use]
+    pub const fn from_raw(raw: i32) -> Option<Self> {
+        if raw == nt::STATUS_PENDING {
+            None
+        } else {
+            Some(Self(raw))
+        }
+    }
 
     /// The status as the number that the kernel uses.
     #[must_use]
@@ -57,13 +200,42 @@ impl NtStatus {
 
     /// Whether the status is a success or an informational one (`NT_SUCCESS`).
     #[must_use]
+    #[doc(alias = "NT_SUCCESS")]
     pub const fn is_success(self) -> bool {
         self.0 >= 0
     }
+}
 
-    /// A routine's answer: nothing, or the status that it failed with.
+impl Error {
+    /// The error that a status is; `None` if it is no error (`NT_SUCCESS`).
+    #[must_use]
+    pub const fn from_status(status: NtStatus) -> Option<Self> {
+        if status.is_success() {
+            None
+        } else {
+            Some(Self(status))
+        }
+    }
+
+    /// The status as the number that the kernel uses; it is negative.
+    #[must_use]
+    pub const fn to_raw(self) -> i32 {
+        self.0.to_raw()
+    }
+
+    /// A routine's answer: nothing, or the error that it failed with.
     pub(crate) const fn check(raw: i32) -> Result<(), Self> {
-        if raw >= 0 { Ok(()) } else { Err(Self(raw)) }
+        if raw >= 0 {
+            Ok(())
+        } else {
+            Err(Self(NtStatus(raw)))
+        }
+    }
+}
+
+impl From<Error> for NtStatus {
+    fn from(error: Error) -> Self {
+        error.0
     }
 }
 
@@ -73,7 +245,21 @@ impl fmt::Debug for NtStatus {
     }
 }
 
-impl From<Infallible> for NtStatus {
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
         match never {}
     }

@@ -5,7 +5,7 @@ use core::{
     ptr::{from_ref, null_mut},
 };
 
-use crate::{NtStatus, PassiveLevel};
+use crate::{Error, PassiveLevel, wait};
 
 /// How many threads [`run`] starts at the most.
 pub const MAX_THREADS: usize = 64;
@@ -26,9 +26,9 @@ pub const MAX_THREADS: usize = 64;
 /// `PASSIVE_LEVEL`; so does the closure run.
 ///
 /// ```
-/// use wdm::{InterlockedLong, NtStatus, PassiveLevel, thread};
+/// use wdm::{InterlockedLong, Error, PassiveLevel, thread};
 ///
-/// fn count_together(irql: &mut PassiveLevel) -> Result<i32, NtStatus> {
+/// fn count_together(irql: &mut PassiveLevel) -> Result<i32, Error> {
 ///     let sum = InterlockedLong::new(0);
 ///     thread::run(4, irql, &|_number, _irql| {
 ///         sum.increment();
@@ -38,12 +38,12 @@ pub const MAX_THREADS: usize = 64;
 /// ```
 pub fn run<F: Fn(u32, &mut PassiveLevel) + Sync>(
     count: u32,
-    _irql: &mut PassiveLevel,
+    irql: &mut PassiveLevel,
     body: &F,
-) -> Result<(), NtStatus> {
+) -> Result<(), Error> {
     let mut handles = [null_mut(); MAX_THREADS];
     if count as usize > MAX_THREADS {
-        return Err(NtStatus::INVALID_PARAMETER);
+        return Err(Error::INVALID_PARAMETER);
     }
     let mut jobs = [const { None }; MAX_THREADS];
     let mut result = Ok(());
@@ -59,9 +59,8 @@ pub fn run<F: Fn(u32, &mut PassiveLevel) + Sync>(
         }
     }
     for handle in handles.into_iter().filter(|handle| !handle.is_null()) {
-        // SAFETY: the handle is a thread's, and open. The token says PASSIVE_LEVEL. Without a time-out and
-        // not alertable, the wait ends when the thread does, and so does not fail.
-        let _ = unsafe { nt::ZwWaitForSingleObject(handle, 0, null_mut()) };
+        // SAFETY: the handle is a thread's, and open. The job and what the closure borrows stay until it has ended.
+        unsafe { wait::for_thread(handle, irql) };
         // SAFETY: the handle is open, and used no more.
         let _ = unsafe { nt::ZwClose(handle) };
     }
@@ -80,7 +79,7 @@ struct Job<'a, F> {
 /// The job stays where it is until the thread has ended; the IRQL is `PASSIVE_LEVEL`.
 unsafe fn start<F: Fn(u32, &mut PassiveLevel) + Sync>(
     job: &Job<'_, F>,
-) -> Result<nt::HANDLE, NtStatus> {
+) -> Result<nt::HANDLE, Error> {
     #[expect(clippy::cast_possible_truncation, reason = "the structure is 48 bytes")]
     let mut attributes = nt::OBJECT_ATTRIBUTES {
         Length: size_of::<nt::OBJECT_ATTRIBUTES>() as u32,
@@ -105,7 +104,7 @@ unsafe fn start<F: Fn(u32, &mut PassiveLevel) + Sync>(
             context,
         )
     };
-    NtStatus::check(status)?;
+    Error::check(status)?;
     Ok(handle)
 }
 

@@ -3,18 +3,17 @@
 use core::{
     cell::UnsafeCell,
     ffi::c_void,
-    marker::PhantomPinned,
+    marker::{PhantomData, PhantomPinned},
     ops::Deref,
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin_init};
 
 use crate::{
-    NtStatus,
-    dpc::{RawDpc, flush},
+    Error,
+    dpc::{FlushOnDrop, RawDpc},
     irql::{AtMostDispatch, DispatchLevel},
 };
 
@@ -29,8 +28,8 @@ pub trait TimerRoutine: Send + Sync + Sized + 'static {
 
 /// A timer with its DPC, and what the routine of both works on (`KTIMER`, `KDPC`).
 ///
-/// Dropping it cancels the timer and waits until the routine has returned, as for a [`Dpc`](crate::Dpc):
-/// at `PASSIVE_LEVEL`.
+/// Dropping it cancels the timer and waits until the routine has returned, as dropping a [`Dpc`](crate::Dpc) does, and
+/// under the same rule.
 ///
 /// # What goes wrong in C
 ///
@@ -59,7 +58,9 @@ pub struct Timer<C: TimerRoutine> {
     raw: RawTimer,
     #[pin]
     dpc: RawDpc,
-    closing: AtomicBool,
+    guard: FlushOnDrop,
+    // Invariant: the routine is that of this very type.
+    _routine: PhantomData<fn(C) -> C>,
     #[pin]
     context: C,
 }
@@ -74,13 +75,16 @@ impl<C: TimerRoutine> Timer<C> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    pub fn new(context: impl PinInit<C, NtStatus>) -> impl PinInit<Self, NtStatus> {
+    #[track_caller]
+    pub fn new(context: impl PinInit<C, Error>) -> impl PinInit<Self, Error> {
+        let guard = FlushOnDrop::new();
         try_pin_init!(&this in Self {
             context <- context,
-            closing: AtomicBool::new(false),
+            guard,
+            _routine: PhantomData,
             raw <- RawTimer::new(),
             dpc <- RawDpc::new(routine::<C>, this.as_ptr().cast()),
-        }? NtStatus)
+        }? Error)
     }
 
     /// Sets the timer to expire after a time, and says whether it was set already, to a time that no longer
@@ -91,7 +95,7 @@ impl<C: TimerRoutine> Timer<C> {
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     pub fn set<L: AtMostDispatch>(&self, due: Duration, _irql: &mut L) -> bool {
-        if self.closing.load(Ordering::SeqCst) {
+        if !self.guard.may_queue() {
             return false;
         }
         let hundreds = i64::try_from(due.as_nanos() / 100).unwrap_or(i64::MAX);
@@ -140,17 +144,12 @@ unsafe extern "C" fn routine<C: TimerRoutine>(
 #[pinned_drop]
 impl<C: TimerRoutine> PinnedDrop for Timer<C> {
     fn drop(self: Pin<&mut Self>) {
-        self.closing.store(true, Ordering::SeqCst);
-        // Nobody but the routine itself can set the timer now, and a call of it that starts after the first
-        // pass finds `closing`. So after the second one the timer is not set and the DPC neither queued nor
-        // running.
-        for _ in 0..2 {
+        self.guard.close::<Self>(|| {
             // SAFETY: the timer was initialised where it is.
             unsafe { nt::KeCancelTimer(self.raw.object.get()) };
             // SAFETY: so was the DPC.
-            unsafe { nt::KeRemoveQueueDpc(self.dpc.as_ptr()) };
-            flush();
-        }
+            unsafe { nt::KeRemoveQueueDpc(self.dpc.as_ptr()) }
+        });
     }
 }
 
@@ -168,7 +167,7 @@ unsafe impl Sync for RawTimer {}
 
 impl RawTimer {
     /// Initialises a timer (`KeInitializeTimer`).
-    fn new() -> impl PinInit<Self, NtStatus> {
+    fn new() -> impl PinInit<Self, Error> {
         let initialise = |slot: *mut Self| {
             // SAFETY: the slot is valid for writes, and the timer stays there.
             unsafe { nt::KeInitializeTimer(slot.cast()) };

@@ -4,22 +4,24 @@ mod raw;
 mod segment;
 
 use core::{
-    mem::ManuallyDrop,
+    mem::{ManuallyDrop, offset_of},
     ops::{Deref, DerefMut},
     ptr::NonNull,
 };
+
+use pinned_init::Init;
 
 pub use raw::{RawBlock, RawZone};
 pub use segment::Segment;
 
 use crate::{
-    NtStatus, Record, Shared,
+    Error, Record, Shared,
     irql::{NoSpinLockHeld, Waitable},
     zone::raw::Core,
 };
 
 /// A zone of blocks for values of one type (`ZONE_HEADER`, `ExInitializeZone`): memory that is there before it
-/// is needed, and can be had at any IRQL.
+/// is needed, and can be had at `DISPATCH_LEVEL`.
 ///
 /// The zone's memory lives as long as the zone and each of its blocks. Zones are obsolete in NT, where
 /// lookaside lists took their place; but a zone has a bound, and never asks the pool.
@@ -33,15 +35,15 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use wdm::{NtStatus, PassiveLevel, Zone, ZoneBox};
+/// use wdm::{Error, PassiveLevel, Zone, ZoneBox};
 ///
 /// struct Request {
 ///     tag: u64,
 /// }
 ///
-/// fn first(irql: &mut PassiveLevel) -> Result<ZoneBox<Request>, NtStatus> {
+/// fn first(irql: &mut PassiveLevel) -> Result<ZoneBox<Request>, Error> {
 ///     let zone = Zone::new(64, &[], irql)?;
-///     zone.allocate(Request { tag: 1 }).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)
+///     zone.allocate(Request { tag: 1 }).ok_or(Error::INSUFFICIENT_RESOURCES)
 /// }
 /// ```
 pub struct Zone<T> {
@@ -78,11 +80,7 @@ impl<T> Zone<T> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
-    pub fn new<L: NoSpinLockHeld>(
-        first: u32,
-        more: &[u32],
-        irql: &mut L,
-    ) -> Result<Self, NtStatus> {
+    pub fn new<L: NoSpinLockHeld>(first: u32, more: &[u32], irql: &mut L) -> Result<Self, Error> {
         let segment = Segment::for_blocks(first, Self::BLOCK_SIZE, irql)?;
         let mut raw = RawZone::new(Self::BLOCK_SIZE, segment, irql)?;
         for blocks in more {
@@ -101,30 +99,32 @@ impl<T> Zone<T> {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`; what has run out at `DISPATCH_LEVEL` has to be refused there.
-    pub fn extend<L: Waitable>(&self, blocks: u32, irql: &mut L) -> Result<(), NtStatus> {
+    pub fn extend<L: Waitable>(&self, blocks: u32, irql: &mut L) -> Result<(), Error> {
         let segment = Segment::for_blocks(blocks, Self::BLOCK_SIZE, irql)?;
         self.raw.extend_interlocked(segment, irql)
     }
 
-    /// Puts a value into a block (`ExInterlockedAllocateFromZone`).
-    ///
-    /// # Errors
-    /// The value itself, if every block is in use.
+    /// Puts a value into a block, or what an initialiser makes in its place (`ExInterlockedAllocateFromZone`); `None` if
+    /// every block is in use.
     ///
     /// # IRQL
-    /// Any.
-    pub fn allocate(&self, value: T) -> Result<ZoneBox<T>, T> {
-        let Some((address, zone)) = self.raw.allocate().map(RawBlock::into_parts) else {
-            return Err(value);
-        };
-        let block = address.cast::<Block<T>>();
-        let value = Block {
-            zone: zone.into_raw(),
-            value,
-        };
-        // SAFETY: the zone's blocks are as large and as aligned as `BLOCK_SIZE` says, and this one is ours.
-        unsafe { block.write(value) };
-        Ok(ZoneBox { block })
+    /// At most `DISPATCH_LEVEL`: `ExInterlockedExtendZone` raises the IRQL to that while it holds the zone's lock, so an
+    /// interrupt above it would wait for its own processor.
+    #[doc(alias = "ExInterlockedAllocateFromZone")]
+    pub fn allocate(&self, value: impl Init<T>) -> Option<ZoneBox<T>> {
+        let (address, zone) = self.raw.allocate()?.into_parts();
+        let block = address.cast::<Block<T>>().as_ptr();
+        // SAFETY: the address alone is computed: the zone's blocks are as large and as aligned as `BLOCK_SIZE` says.
+        let zone_at = unsafe { &raw mut (*block).zone };
+        // SAFETY: the block is this thread's.
+        unsafe { zone_at.write(zone.into_raw()) };
+        // SAFETY: the address alone is computed, inside the block.
+        let value_at = unsafe { &raw mut (*block).value };
+        // SAFETY: the place is valid for writes, and stays until the value is dropped there. The initialiser cannot fail.
+        let Ok(()) = unsafe { value.__init(value_at) };
+        // SAFETY: a place inside a block is not NULL.
+        let value = unsafe { NonNull::new_unchecked(value_at) };
+        Some(ZoneBox { value })
     }
 
     /// How many blocks the zone has.
@@ -142,10 +142,14 @@ impl<T> Zone<T> {
 
 /// A value in a block of a [`Zone`]; dropping it gives the block back (`ExInterlockedFreeToZone`).
 ///
-/// It may be dropped at any IRQL that the value may be dropped at, and the zone, if it goes with its last
-/// block, at `DISPATCH_LEVEL` or below.
+/// The value is dropped where it is. It may be dropped at any IRQL up to `DISPATCH_LEVEL` at which the value may be, and
+/// so may the zone, if it goes with its last block.
+///
+/// # Invariants
+///
+/// `value` is the one of a [`Block`] that this owner alone has, and a pointer to the whole block.
 pub struct ZoneBox<T> {
-    block: NonNull<Block<T>>,
+    value: NonNull<T>,
 }
 
 // SAFETY: the block is its owner's alone, and goes back under the zone's lock.
@@ -154,23 +158,22 @@ unsafe impl<T: Send> Send for ZoneBox<T> {}
 unsafe impl<T: Sync> Sync for ZoneBox<T> {}
 
 impl<T> ZoneBox<T> {
+    /// The value's address.
+    pub(crate) fn as_non_null(&self) -> NonNull<T> {
+        self.value
+    }
+
     /// Gives the owner up for the value's address.
-    pub(crate) fn into_value_ptr(self) -> *mut T {
-        let block = ManuallyDrop::new(self).block.as_ptr();
-        // SAFETY: the address alone is computed, inside the block.
-        unsafe { &raw mut (*block).value }
+    pub(crate) fn into_non_null(self) -> NonNull<T> {
+        ManuallyDrop::new(self).value
     }
 
     /// Makes the owner again.
     ///
     /// # Safety
-    /// `value` came from [`ZoneBox::into_value_ptr`], and this is called for it once.
-    pub(crate) unsafe fn from_value_ptr(value: *mut T) -> Self {
-        // SAFETY: the value is that far inside its block.
-        let block = unsafe { value.byte_sub(core::mem::offset_of!(Block<T>, value)) };
-        // SAFETY: a block is not NULL.
-        let block = unsafe { NonNull::new_unchecked(block.cast()) };
-        Self { block }
+    /// `value` came from [`ZoneBox::into_non_null`], and this is called for it once.
+    pub(crate) unsafe fn from_non_null(value: NonNull<T>) -> Self {
+        Self { value }
     }
 }
 
@@ -179,26 +182,32 @@ impl<T> Deref for ZoneBox<T> {
 
     fn deref(&self) -> &T {
         // SAFETY: the block is this owner's, with a value in it.
-        unsafe { &self.block.as_ref().value }
+        unsafe { self.value.as_ref() }
     }
 }
 
 impl<T> DerefMut for ZoneBox<T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the block is this owner's, with a value in it.
-        unsafe { &mut self.block.as_mut().value }
+        unsafe { self.value.as_mut() }
     }
 }
 
 impl<T> Drop for ZoneBox<T> {
     fn drop(&mut self) {
-        // SAFETY: the block is this owner's, and is read out once: what is left of it is bytes.
-        let Block { zone, value } = unsafe { self.block.read() };
-        drop(value);
+        // SAFETY: the value is that far inside its block.
+        let block = unsafe { self.value.byte_sub(offset_of!(Block<T>, value)) };
+        let block = block.cast::<Block<T>>();
+        // SAFETY: the block is this owner's, and its value is dropped once.
+        unsafe { self.value.drop_in_place() };
+        // SAFETY: the address alone is computed, inside the block.
+        let zone_at = unsafe { &raw const (*block.as_ptr()).zone };
+        // SAFETY: the block is this owner's, and the pointer is read out once.
+        let zone = unsafe { zone_at.read() };
         // SAFETY: `allocate` gave this owner of the zone up for the pointer.
         let zone = unsafe { Shared::<Core>::from_raw(zone) };
         // SAFETY: the block is of this zone, and nobody uses it any more.
-        unsafe { RawBlock::from_parts(self.block.cast(), zone) }.free();
+        unsafe { RawBlock::from_parts(block.cast(), zone) }.free();
     }
 }
 
@@ -207,12 +216,14 @@ unsafe impl<T: Send + Sync + 'static> Record for ZoneBox<T> {
     type Target = T;
 
     fn into_raw(self) -> *mut () {
-        self.into_value_ptr().cast()
+        self.into_non_null().as_ptr().cast()
     }
 
     unsafe fn from_raw(raw: *mut ()) -> Self {
+        // SAFETY: the caller gives what `into_raw` gave, which is not NULL.
+        let value = unsafe { NonNull::new_unchecked(raw.cast()) };
         // SAFETY: passed on to the caller.
-        unsafe { Self::from_value_ptr(raw.cast()) }
+        unsafe { Self::from_non_null(value) }
     }
 
     unsafe fn borrow<'a>(raw: *mut ()) -> &'a T {

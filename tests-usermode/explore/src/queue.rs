@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use nt::{IRP_MN_QUERY_REMOVE_DEVICE, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 use ntmodel::{Kernel, Request};
-use pinned_init::{PinInit, pin_data, try_pin_init};
-use wdm::{FileId, Guid, Handled, Irp, IrpQueue, NtStatus, PassiveLevel};
+use pinned_init::PinInit;
+use wdm::{Error, Guid, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared};
 
 use crate::{
     EVERY, MANY, Scene,
@@ -39,10 +39,10 @@ pub const SCENES: &[Scene] = &[
         run: completion_against_cleanup,
     },
     Scene {
-        name: "queue::refusal_against_insertion",
-        summary: "a request comes while the device may be about to be removed: it waits, or is refused",
+        name: "queue::query_remove_against_insertion",
+        summary: "a request arrives while the device may be about to be removed: it is served as usual",
         searches: EVERY,
-        run: refusal_against_insertion,
+        run: query_remove_against_insertion,
     },
     Scene {
         name: "queue::removal_against_insertion",
@@ -69,20 +69,29 @@ const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
 
 /// A device with one queue.
-#[pin_data]
 struct Waiters {
-    #[pin]
-    queue: IrpQueue<Quiet>,
+    queue: Shared<IrpQueue<Quiet>>,
 }
 
 impl wdm::Device for Waiters {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
-    fn add(_: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
-        Ok(try_pin_init!(Self { queue <- IrpQueue::new(Quiet) }? NtStatus))
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let queue = IrpQueue::new(Quiet, device, irql)?;
+        Ok(Ok::<_, Error>(Self { queue }))
     }
 
-    fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
         if irp.code() == PEND {
             return self.queue.insert(irp, irql);
         }
@@ -94,22 +103,6 @@ impl wdm::Device for Waiters {
             None => NtStatus::NOT_FOUND,
         };
         irp.complete(status, irql)
-    }
-
-    fn cleanup(&self, file: FileId, irql: &mut PassiveLevel) {
-        self.queue.cleanup(file, irql);
-    }
-
-    fn query_remove(&self, irql: &mut PassiveLevel) {
-        self.queue.refuse(NtStatus::DELETE_PENDING, irql);
-    }
-
-    fn cancel_remove(&self, irql: &mut PassiveLevel) {
-        self.queue.accept(irql);
-    }
-
-    fn remove(&self, irql: &mut PassiveLevel) {
-        self.queue.purge(NtStatus::DELETE_PENDING, irql);
     }
 }
 
@@ -194,7 +187,7 @@ fn completion_against_cleanup(kernel: &Arc<Kernel>) {
     stage.strike();
 }
 
-fn refusal_against_insertion(kernel: &Arc<Kernel>) {
+fn query_remove_against_insertion(kernel: &Arc<Kernel>) {
     let stage = set(kernel);
     let asking = {
         let device = stage.device.clone();
@@ -204,18 +197,10 @@ fn refusal_against_insertion(kernel: &Arc<Kernel>) {
     };
     let request = stage.send(PEND);
     asking.join();
-    let waits = request.status().is_none();
-    if waits {
-        kernel.must(complete(&stage), || {
-            "a request that waits is not found".into()
-        });
-    }
-    let expected = if waits {
-        STATUS_SUCCESS
-    } else {
-        STATUS_DELETE_PENDING
-    };
-    stage.must_end(&request, &[expected]);
+    kernel.must(complete(&stage), || {
+        "a request that waits is not found".into()
+    });
+    stage.must_end(&request, &[STATUS_SUCCESS]);
     stage.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE);
     stage.strike();
 }

@@ -6,14 +6,11 @@ use nt::{STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 use ntmodel::{Access, File, Kernel, Request};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    CurrentIrp, FileId, Guid, Handled, Irp, IrpView, NtStatus, PassiveLevel, SpinLock, Start,
-    StartIoQueue,
+    CurrentIrp, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel,
+    QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, irql::NoSpinLockHeld,
 };
 
-use crate::{
-    EVERY, MANY, Scene,
-    stage::{Quiet, Stage},
-};
+use crate::{EVERY, MANY, Scene, stage::Stage};
 
 /// The scenes.
 pub const SCENES: &[Scene] = &[
@@ -63,23 +60,35 @@ const COMPLETE: u32 = 0x22_3000;
 /// A device that serves a request until it is told to complete it.
 #[pin_data]
 struct Server {
-    #[pin]
-    queue: StartIoQueue<Quiet>,
+    queue: Shared<StartIoQueue<Keys>>,
     #[pin]
     serving: SpinLock<Serving>,
 }
 
 #[derive(Default)]
 struct Serving {
-    current: Option<CurrentIrp>,
+    current: Option<CurrentIrp<Keys>>,
     /// Whether nobody will tell the device any more to complete it.
     is_gone: bool,
+}
+
+/// Counts nothing, and reads the key from the IOCTL code.
+struct Keys;
+
+impl QueueCallbacks for Keys {
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+
+    fn key(&self, irp: &IrpView) -> u32 {
+        (irp.code() - PEND) / 4
+    }
 }
 
 impl Server {
     /// Serves the next request, or ends it if the device is gone. Whatever was served already would be dropped, and so
     /// found.
-    fn start(&self, mut start: Start, irql: &mut PassiveLevel) {
+    fn start(&self, mut start: Start<Keys>, irql: &mut PassiveLevel) {
         while let Start::Now(irp) = start {
             let refused = self.serving.with(irql, |serving, _| {
                 if serving.is_gone {
@@ -89,65 +98,62 @@ impl Server {
             });
             match refused {
                 Ok(before) => return drop(before),
-                Err(irp) => start = self.end(irp, NtStatus::DELETE_PENDING, irql),
+                Err(irp) => start = Self::end(irp, NtStatus::DELETE_PENDING, irql),
             }
         }
     }
 
     /// Ends what is served, and gives what comes next.
-    fn end(&self, current: CurrentIrp, status: NtStatus, irql: &mut PassiveLevel) -> Start {
-        let key = key(&current);
-        let (pended, next) = self.queue.start_next(current, Some(key), irql);
+    fn end(current: CurrentIrp<Keys>, status: NtStatus, irql: &mut PassiveLevel) -> Start<Keys> {
+        let (pended, next) = current.start_next(irql);
         pended.complete(status, irql);
         next
     }
 
-    fn take_current(&self, irql: &mut PassiveLevel) -> Option<CurrentIrp> {
+    fn take_current(&self, irql: &mut PassiveLevel) -> Option<CurrentIrp<Keys>> {
         self.serving.with(irql, |serving, _| serving.current.take())
     }
-}
-
-fn key(irp: &IrpView) -> u32 {
-    (irp.code() - PEND) / 4
 }
 
 impl wdm::Device for Server {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
-    fn add(_: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let queue = StartIoQueue::new(StartIoOrder::Key, Keys, device, irql)?;
         Ok(try_pin_init!(Self {
-            queue <- StartIoQueue::new(Quiet),
+            queue,
             serving <- SpinLock::new(Serving::default()),
-        }? NtStatus))
+        }? Error))
     }
 
-    fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
         if irp.code() != COMPLETE {
-            let key = key(&irp);
-            let (start, pending) = self.queue.insert(irp, Some(key), irql);
+            let (start, pending) = self.queue.insert(irp, irql);
             self.start(start, irql);
             return pending;
         }
         let Some(current) = self.take_current(irql) else {
             return irp.complete(NtStatus::NOT_FOUND, irql);
         };
-        let next = self.end(current, NtStatus::SUCCESS, irql);
+        let next = Self::end(current, NtStatus::SUCCESS, irql);
         self.start(next, irql);
         irp.complete(NtStatus::SUCCESS, irql)
     }
 
-    fn cleanup(&self, file: FileId, irql: &mut PassiveLevel) {
-        self.queue.cleanup(file, irql);
-    }
-
-    fn query_remove(&self, _: &mut PassiveLevel) {}
-    fn cancel_remove(&self, _: &mut PassiveLevel) {}
-
     fn remove(&self, irql: &mut PassiveLevel) {
-        self.queue.purge(NtStatus::DELETE_PENDING, irql);
         self.serving.with(irql, |serving, _| serving.is_gone = true);
         if let Some(current) = self.take_current(irql) {
-            let next = self.end(current, NtStatus::DELETE_PENDING, irql);
+            let next = Self::end(current, NtStatus::DELETE_PENDING, irql);
             self.start(next, irql);
         }
     }

@@ -13,7 +13,8 @@ use core::{
 use interlock_abi::{Call, Returned, Routine, ThreadsRan};
 use pinned_init::stack_pin_init;
 use wdm::{
-    Busy, DeviceQueue, DeviceQueueNode, Insert, NodeInUse, NtStatus, PassiveLevel, Remove,
+    Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Error, Insert, NodeInUse,
+    PassiveLevel, Remove,
     irql::{DispatchLevel, raise_to_dispatch},
 };
 
@@ -27,7 +28,7 @@ struct Request {
     waits: AtomicBool,
 }
 
-type Queue<'n> = DeviceQueue<'n, Request>;
+type Queue<'n, O> = DeviceQueue<'n, Request, O>;
 type Node = DeviceQueueNode<Request>;
 
 /// A list of nodes, each pinned in a stack frame of its own: what a slice holds cannot be pinned one by one.
@@ -64,44 +65,119 @@ fn request(number: u64) -> Request {
     }
 }
 
+/// How nodes go onto a queue of an order, and come off it.
+trait Order: Sized + 'static {
+    fn insert<'q, 'n>(
+        queue: &'q Queue<'n, Self>,
+        node: Pin<&'n Node>,
+        irql: &mut DispatchLevel,
+    ) -> Result<Insert<'q, 'n, Request, Self>, Error>;
+
+    /// Removes the next node of a queue that is busy.
+    fn remove<'q, 'n>(
+        queue: &'q Queue<'n, Self>,
+        busy: Busy<'q, 'n, Request, Self>,
+        key: u32,
+        irql: &mut DispatchLevel,
+    ) -> Remove<'q, 'n, Request, Self>;
+}
+
+impl Order for Arrival {
+    fn insert<'q, 'n>(
+        queue: &'q Queue<'n, Self>,
+        node: Pin<&'n Node>,
+        irql: &mut DispatchLevel,
+    ) -> Result<Insert<'q, 'n, Request, Self>, Error> {
+        queue.insert(node, irql).map_err(in_use)
+    }
+
+    fn remove<'q, 'n>(
+        _: &'q Queue<'n, Self>,
+        busy: Busy<'q, 'n, Request, Self>,
+        _: u32,
+        irql: &mut DispatchLevel,
+    ) -> Remove<'q, 'n, Request, Self> {
+        busy.remove(irql)
+    }
+}
+
+impl Order for ByKey {
+    fn insert<'q, 'n>(
+        queue: &'q Queue<'n, Self>,
+        node: Pin<&'n Node>,
+        irql: &mut DispatchLevel,
+    ) -> Result<Insert<'q, 'n, Request, Self>, Error> {
+        let key = narrow(node.number)?;
+        queue.insert_by_key(node, key, irql).map_err(in_use)
+    }
+
+    fn remove<'q, 'n>(
+        _: &'q Queue<'n, Self>,
+        busy: Busy<'q, 'n, Request, Self>,
+        key: u32,
+        irql: &mut DispatchLevel,
+    ) -> Remove<'q, 'n, Request, Self> {
+        busy.remove_by_key(key, irql)
+    }
+}
+
+impl Order for ByKeyIfBusy {
+    fn insert<'q, 'n>(
+        queue: &'q Queue<'n, Self>,
+        node: Pin<&'n Node>,
+        irql: &mut DispatchLevel,
+    ) -> Result<Insert<'q, 'n, Request, Self>, Error> {
+        let key = narrow(node.number)?;
+        queue.insert_by_key(node, key, irql).map_err(in_use)
+    }
+
+    fn remove<'q, 'n>(
+        queue: &'q Queue<'n, Self>,
+        _: Busy<'q, 'n, Request, Self>,
+        key: u32,
+        irql: &mut DispatchLevel,
+    ) -> Remove<'q, 'n, Request, Self> {
+        queue.remove_by_key_if_busy(key, irql)
+    }
+}
+
 /// Runs a device queue's routine once, for a call that has been checked.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let mut reversed = nodes(call).iter().rev().copied();
     with_nodes(&mut reversed, None, |list| {
         raise_to_dispatch(irql, |irql| match routine {
             Routine::KeInitializeDeviceQueue => initialize(irql),
-            Routine::KeInsertDeviceQueue | Routine::KeInsertByKeyDeviceQueue => {
-                insert_all(routine, list, irql)
-            }
+            Routine::KeInsertDeviceQueue => insert_all::<Arrival>(list, irql),
+            Routine::KeInsertByKeyDeviceQueue => insert_all::<ByKey>(list, irql),
             Routine::KeRemoveByKeyDeviceQueueIfBusy if call.reserved == 1 => {
                 remove_from_idle(narrow(call.argument)?, irql)
             }
-            Routine::KeRemoveDeviceQueue
-            | Routine::KeRemoveByKeyDeviceQueue
-            | Routine::KeRemoveByKeyDeviceQueueIfBusy => remove_one(routine, call, list, irql),
+            Routine::KeRemoveDeviceQueue => remove_one::<Arrival>(call, list, irql),
+            Routine::KeRemoveByKeyDeviceQueue => remove_one::<ByKey>(call, list, irql),
+            Routine::KeRemoveByKeyDeviceQueueIfBusy => remove_one::<ByKeyIfBusy>(call, list, irql),
             Routine::KeRemoveEntryDeviceQueue => remove_entry(call.argument, list, irql),
-            _ => Err(NtStatus::INVALID_DEVICE_REQUEST),
+            _ => Err(Error::INVALID_DEVICE_REQUEST),
         })
     })
 }
 
-fn initialize(irql: &mut DispatchLevel) -> Result<Returned, NtStatus> {
+fn initialize(irql: &mut DispatchLevel) -> Result<Returned, Error> {
     stack_pin_init!(let node = DeviceQueueNode::new(request(0)));
-    stack_pin_init!(let queue = Queue::new());
+    stack_pin_init!(let queue = Queue::<Arrival>::new());
     let inserted = queue.insert(node.as_ref(), irql).map_err(in_use)?;
     Ok(returned(matches!(inserted, Insert::Queued).into()))
 }
 
-fn insert_all(
-    routine: Routine,
+fn insert_all<O: Order>(
     list: Option<&Nodes<'_>>,
     irql: &mut DispatchLevel,
-) -> Result<Returned, NtStatus> {
-    stack_pin_init!(let queue = Queue::new());
+) -> Result<Returned, Error> {
+    stack_pin_init!(let queue = Queue::<O>::new());
+    let queue = queue.as_ref().get_ref();
     let mut returned = returned(0);
     let mut started = None;
     for (index, node) in Nodes::iter(list).enumerate() {
-        match insert(routine, &queue, node, irql)? {
+        match O::insert(queue, node, irql)? {
             Insert::Queued => returned.value += 1,
             Insert::StartNow(busy) => {
                 returned.found = (index == 0).into();
@@ -110,32 +186,32 @@ fn insert_all(
         }
     }
     if let Some(busy) = started {
-        drain(&queue, busy, &mut returned, irql)?;
+        drain(queue, busy, &mut returned, irql)?;
     }
     Ok(returned)
 }
 
-fn remove_from_idle(key: u32, irql: &mut DispatchLevel) -> Result<Returned, NtStatus> {
-    stack_pin_init!(let queue = Queue::new());
+fn remove_from_idle(key: u32, irql: &mut DispatchLevel) -> Result<Returned, Error> {
+    stack_pin_init!(let queue = Queue::<ByKeyIfBusy>::new());
     match queue.remove_by_key_if_busy(key, irql) {
-        Remove::Next(..) => Err(NtStatus::INTERNAL_ERROR),
+        Remove::Next(..) => Err(Error::INTERNAL_ERROR),
         Remove::NotBusy => Ok(not_busy()),
     }
 }
 
-fn remove_one(
-    routine: Routine,
+fn remove_one<O: Order>(
     call: &Call,
     list: Option<&Nodes<'_>>,
     irql: &mut DispatchLevel,
-) -> Result<Returned, NtStatus> {
+) -> Result<Returned, Error> {
     stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
-    stack_pin_init!(let queue = Queue::new());
-    let busy = queue_behind(routine, &queue, served.as_ref(), list, irql)?;
-    match remove(routine, &queue, busy, narrow(call.argument)?, irql) {
+    stack_pin_init!(let queue = Queue::<O>::new());
+    let queue = queue.as_ref().get_ref();
+    let busy = queue_behind(queue, served.as_ref(), list, irql)?;
+    match O::remove(queue, busy, narrow(call.argument)?, irql) {
         Remove::Next(node, busy) => {
             let mut returned = found(Some(node.number));
-            drain(&queue, busy, &mut returned, irql)?;
+            drain(queue, busy, &mut returned, irql)?;
             Ok(returned)
         }
         Remove::NotBusy => Ok(not_busy()),
@@ -146,51 +222,50 @@ fn remove_entry(
     index: u64,
     list: Option<&Nodes<'_>>,
     irql: &mut DispatchLevel,
-) -> Result<Returned, NtStatus> {
+) -> Result<Returned, Error> {
     stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
-    stack_pin_init!(let queue = Queue::new());
-    let routine = Routine::KeRemoveEntryDeviceQueue;
-    let busy = queue_behind(routine, &queue, served.as_ref(), list, irql)?;
-    let index = usize::try_from(index).map_err(|_| NtStatus::INVALID_PARAMETER)?;
+    stack_pin_init!(let queue = Queue::<Arrival>::new());
+    let queue = queue.as_ref().get_ref();
+    let busy = queue_behind(queue, served.as_ref(), list, irql)?;
+    let index = usize::try_from(index).map_err(|_| Error::INVALID_PARAMETER)?;
     let node = Nodes::iter(list).nth(index);
-    let node = node.ok_or(NtStatus::INVALID_PARAMETER)?;
+    let node = node.ok_or(Error::INVALID_PARAMETER)?;
     let first_time = queue.remove_entry(node, irql);
     let second_time = queue.remove_entry(node, irql);
     let mut returned = Returned {
         found: first_time.into(),
         ..returned(second_time.into())
     };
-    drain(&queue, busy, &mut returned, irql)?;
+    drain(queue, busy, &mut returned, irql)?;
     Ok(returned)
 }
 
 /// Makes a queue busy with a request, and queues the others.
-fn queue_behind<'n>(
-    routine: Routine,
-    queue: &Queue<'n>,
+fn queue_behind<'q, 'n, O: Order>(
+    queue: &'q Queue<'n, O>,
     served: Pin<&'n Node>,
     list: Option<&'n Nodes<'n>>,
     irql: &mut DispatchLevel,
-) -> Result<Busy, NtStatus> {
-    let Insert::StartNow(busy) = insert(routine, queue, served, irql)? else {
-        return Err(NtStatus::INTERNAL_ERROR);
+) -> Result<Busy<'q, 'n, Request, O>, Error> {
+    let Insert::StartNow(busy) = O::insert(queue, served, irql)? else {
+        return Err(Error::INTERNAL_ERROR);
     };
     for node in Nodes::iter(list) {
-        let Insert::Queued = insert(routine, queue, node, irql)? else {
-            return Err(NtStatus::INTERNAL_ERROR);
+        let Insert::Queued = O::insert(queue, node, irql)? else {
+            return Err(Error::INTERNAL_ERROR);
         };
     }
     Ok(busy)
 }
 
-/// Leaves what still comes out.
-fn drain(
-    queue: &Queue<'_>,
-    mut busy: Busy,
+/// Leaves what still comes out: by key, from the smallest.
+fn drain<'q, 'n, O: Order>(
+    queue: &'q Queue<'n, O>,
+    mut busy: Busy<'q, 'n, Request, O>,
     returned: &mut Returned,
     irql: &mut DispatchLevel,
-) -> Result<(), NtStatus> {
-    while let Remove::Next(node, again) = queue.remove(busy, irql) {
+) -> Result<(), Error> {
+    while let Remove::Next(node, again) = O::remove(queue, busy, 0, irql) {
         leave(returned, node.number)?;
         busy = again;
     }
@@ -199,57 +274,34 @@ fn drain(
 
 fn not_busy() -> Returned {
     Returned {
-        status: NtStatus::DEVICE_NOT_READY.to_raw().cast_unsigned(),
+        status: Error::DEVICE_NOT_READY.to_raw().cast_unsigned(),
         ..found(None)
     }
 }
 
-/// Inserts a node as a routine asks for it: by its key, if the routine is about keys.
-fn insert<'n>(
-    routine: Routine,
-    queue: &Queue<'n>,
-    node: Pin<&'n Node>,
-    irql: &mut DispatchLevel,
-) -> Result<Insert, NtStatus> {
-    let inserted = match routine {
-        Routine::KeInsertByKeyDeviceQueue
-        | Routine::KeRemoveByKeyDeviceQueue
-        | Routine::KeRemoveByKeyDeviceQueueIfBusy => {
-            queue.insert_by_key(node, narrow(node.number)?, irql)
-        }
-        _ => queue.insert(node, irql),
-    };
-    inserted.map_err(in_use)
-}
-
-/// Removes a node by the routine, or if it is one that does not remove the next, from the head.
-fn remove<'n>(
-    routine: Routine,
-    queue: &Queue<'n>,
-    busy: Busy,
-    key: u32,
-    irql: &mut DispatchLevel,
-) -> Remove<Pin<&'n Node>> {
-    match routine {
-        Routine::KeRemoveByKeyDeviceQueue => queue.remove_by_key(busy, key, irql),
-        Routine::KeRemoveByKeyDeviceQueueIfBusy => queue.remove_by_key_if_busy(key, irql),
-        _ => queue.remove(busy, irql),
-    }
-}
-
 /// Each node is inserted where it is known to be on no queue.
-fn in_use(NodeInUse: NodeInUse) -> NtStatus {
-    NtStatus::INTERNAL_ERROR
+fn in_use(NodeInUse: NodeInUse) -> Error {
+    Error::INTERNAL_ERROR
 }
 
 /// Submits a request to one device, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+    match run.routine {
+        Routine::KeInsertByKeyDeviceQueue | Routine::KeRemoveByKeyDeviceQueue => {
+            in_threads_by::<ByKey>(run, irql)
+        }
+        Routine::KeRemoveByKeyDeviceQueueIfBusy => in_threads_by::<ByKeyIfBusy>(run, irql),
+        _ => in_threads_by::<Arrival>(run, irql),
+    }
+}
+
+fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     let mut reversed = (0..run.threads).rev().map(u64::from);
     with_nodes(&mut reversed, None, |list| {
-        stack_pin_init!(let queue = Queue::new());
+        stack_pin_init!(let queue = Queue::<O>::new());
         let device = Device {
             run,
-            queue: &queue,
+            queue: queue.as_ref().get_ref(),
             serves: AtomicBool::new(false),
         };
         run.each_thread(irql, &|thread, irql: &mut PassiveLevel| {
@@ -269,35 +321,41 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtSt
 }
 
 /// A device that serves one request at a time.
-struct Device<'d, 'n> {
+struct Device<'d, 'n, O> {
     run: &'d Run,
-    queue: &'d Queue<'n>,
+    queue: &'d Queue<'n, O>,
     serves: AtomicBool,
 }
 
-impl<'n> Device<'_, 'n> {
+impl<'d, 'n, O: Order> Device<'d, 'n, O> {
     /// Inserts a request, and serves until there is none if it was not queued.
     fn submit(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel) {
-        let routine = self.run.routine;
         node.waits.store(true, Release);
-        match raise_to_dispatch(irql, |irql| insert(routine, self.queue, node, irql)) {
+        match raise_to_dispatch(irql, |irql| O::insert(self.queue, node, irql)) {
             Ok(Insert::Queued) => {}
             Ok(Insert::StartNow(busy)) => self.start(node, busy, irql),
             Err(_) => self.run.must(false),
         }
-        if routine == Routine::KeRemoveEntryDeviceQueue && self.queue.remove_entry(node, irql) {
+        if self.run.routine == Routine::KeRemoveEntryDeviceQueue
+            && self.queue.remove_entry(node, irql)
+        {
             self.done(node);
         }
     }
 
     /// Serves a request, and the next ones.
-    fn start(&self, mut node: Pin<&'n Node>, mut busy: Busy, irql: &mut PassiveLevel) {
+    fn start(
+        &self,
+        mut node: Pin<&'n Node>,
+        mut busy: Busy<'d, 'n, Request, O>,
+        irql: &mut PassiveLevel,
+    ) {
         loop {
             self.serve(node);
             // The thread leaves `DISPATCH_LEVEL` each time, or others that submit could keep it there.
             let next = raise_to_dispatch(irql, |irql| {
                 let key = narrow(node.number).unwrap_or(0);
-                remove(self.run.routine, self.queue, busy, key, irql)
+                O::remove(self.queue, busy, key, irql)
             });
             match next {
                 Remove::Next(next, again) => (node, busy) = (next, again),

@@ -3,8 +3,8 @@
 use interlock_abi::{Call, Returned, Routine, ThreadsRan};
 use pinned_init::stack_pin_init;
 use wdm::{
-    EntryId, InterlockedList, InterlockedLong, InterlockedStack, Node, NtStatus, PassiveLevel,
-    Zone, ZoneBox,
+    EntryId, Error, InterlockedList, InterlockedLong, InterlockedStack, Node, PassiveLevel, Zone,
+    ZoneBox,
 };
 
 use super::{found, leave, nodes, threads::Run};
@@ -13,14 +13,14 @@ use super::{found, leave, nodes, threads::Run};
 type Item = ZoneBox<Node<u64>>;
 
 /// Runs a list's routine once, for a call that has been checked.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     match routine {
         Routine::ExInterlockedInsertHeadList => insert(call, irql, InterlockedList::insert_head),
         Routine::ExInterlockedInsertTailList => insert(call, irql, InterlockedList::insert_tail),
         Routine::ExInterlockedRemoveHeadList => remove_head(call, irql),
         Routine::ExInterlockedPushEntryList => push(call, irql),
         Routine::ExInterlockedPopEntryList => pop(call, irql),
-        _ => Err(NtStatus::INVALID_DEVICE_REQUEST),
+        _ => Err(Error::INVALID_DEVICE_REQUEST),
     }
 }
 
@@ -31,7 +31,7 @@ struct Nodes {
 }
 
 impl Nodes {
-    fn new(irql: &mut PassiveLevel) -> Result<Self, NtStatus> {
+    fn new(irql: &mut PassiveLevel) -> Result<Self, Error> {
         const BLOCKS: u32 = 17;
         const { assert!(BLOCKS as usize == Returned::VALUES) };
         Ok(Self {
@@ -40,23 +40,23 @@ impl Nodes {
         })
     }
 
-    fn make(&mut self, value: u64) -> Result<Item, NtStatus> {
+    fn make(&mut self, value: u64) -> Result<Item, Error> {
         let node = self.zone.allocate(Node::new(value));
-        let node = node.map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?;
+        let node = node.ok_or(Error::INSUFFICIENT_RESOURCES)?;
         let slot = self.known.iter_mut().find(|known| known.is_none());
-        *slot.ok_or(NtStatus::INSUFFICIENT_RESOURCES)? = Some((EntryId::of(&node), value));
+        *slot.ok_or(Error::INSUFFICIENT_RESOURCES)? = Some((EntryId::of(&node), value));
         Ok(node)
     }
 
     /// The answer of a routine that returned this node, or NULL.
-    fn found(&self, id: Option<EntryId>) -> Result<Returned, NtStatus> {
+    fn found(&self, id: Option<EntryId>) -> Result<Returned, Error> {
         let Some(id) = id else {
             return Ok(found(None));
         };
         let mut known = self.known.iter().flatten();
         match known.find(|(known, _)| *known == id) {
             Some((_, value)) => Ok(found(Some(*value))),
-            None => Err(NtStatus::INTERNAL_ERROR),
+            None => Err(Error::INTERNAL_ERROR),
         }
     }
 }
@@ -65,7 +65,7 @@ fn insert(
     call: &Call,
     irql: &mut PassiveLevel,
     routine: impl FnOnce(&InterlockedList<Item>, Item) -> Option<EntryId>,
-) -> Result<Returned, NtStatus> {
+) -> Result<Returned, Error> {
     let mut made = Nodes::new(irql)?;
     stack_pin_init!(let list = InterlockedList::new());
     for value in nodes(call) {
@@ -77,7 +77,7 @@ fn insert(
     Ok(returned)
 }
 
-fn remove_head(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+fn remove_head(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let mut made = Nodes::new(irql)?;
     stack_pin_init!(let list = InterlockedList::new());
     for value in nodes(call) {
@@ -88,7 +88,7 @@ fn remove_head(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatu
     Ok(returned)
 }
 
-fn push(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+fn push(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let mut made = Nodes::new(irql)?;
     stack_pin_init!(let stack = InterlockedStack::new());
     for value in nodes(call) {
@@ -100,7 +100,7 @@ fn push(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
     Ok(returned)
 }
 
-fn pop(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+fn pop(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let mut made = Nodes::new(irql)?;
     stack_pin_init!(let stack = InterlockedStack::new());
     for value in nodes(call) {
@@ -112,10 +112,7 @@ fn pop(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
 }
 
 /// Leaves what still comes out.
-fn drain(
-    returned: &mut Returned,
-    mut remove: impl FnMut() -> Option<Item>,
-) -> Result<(), NtStatus> {
+fn drain(returned: &mut Returned, mut remove: impl FnMut() -> Option<Item>) -> Result<(), Error> {
     while let Some(node) = remove() {
         leave(returned, **node)?;
     }
@@ -129,7 +126,7 @@ const NOBODY: i32 = 0;
 const SOMEBODY: i32 = 1;
 
 /// Inserts a node into one list or stack and removes one, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     stack_pin_init!(let list = InterlockedList::<Owned>::new());
     stack_pin_init!(let stack = InterlockedStack::<Owned>::new());
     let (list, stack) = (list.as_ref(), stack.as_ref());
@@ -150,15 +147,15 @@ fn exchange(
     irql: &mut PassiveLevel,
     insert: impl Fn(Owned) -> Option<EntryId> + Sync,
     remove: impl Fn() -> Option<Owned> + Sync,
-) -> Result<ThreadsRan, NtStatus> {
+) -> Result<ThreadsRan, Error> {
     // A thread has one node, which it has made or removed, or has left one for another to remove.
     let zone = Zone::new(run.threads, &[], irql)?;
     run.each_round(irql, &|_, _: &mut PassiveLevel| {
         match zone.allocate(Node::new(InterlockedLong::new(NOBODY))) {
-            Ok(node) => {
+            Some(node) => {
                 insert(node);
             }
-            Err(_) => run.must(false),
+            None => run.must(false),
         }
         match remove() {
             Some(node) => take(run, &node),

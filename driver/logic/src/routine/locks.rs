@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use interlock_abi::{Call, Returned, Routine, ThreadsRan};
 use pinned_init::stack_pin_init;
 use wdm::{
-    CancelSpinLock, NtStatus, PassiveLevel, SpinLock, irql::raise_to_dispatch, lock_order,
-    lock_order::LockAfter,
+    CancelSpinLock, Error, PassiveLevel, SpinLock, irql::raise_to_dispatch, lock_order,
+    lock_order::Unlocked,
 };
 
 use super::{leave, returned, threads::Run};
@@ -17,19 +17,13 @@ const PASSIVE_LEVEL: u8 = 0;
 struct Outer;
 /// The class of a lock that is taken under an outer one.
 struct Inner;
-/// The class of a lock that is tried while it is held.
-struct TriedAgain;
 
 lock_order!(Unlocked => Outer);
 lock_order!(Outer => Inner);
-lock_order!(Unlocked => TriedAgain);
-// The class is this module's, and the cancel spin lock is taken under no other of the driver's.
-impl LockAfter<Outer> for CancelSpinLock {}
-// Such a lock is not waited for, so that it cannot deadlock with itself.
-impl LockAfter<TriedAgain> for TriedAgain {}
+lock_order!(Outer => existing CancelSpinLock);
 
 /// Runs a lock's routine once, for a call that has been checked.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     match routine {
         Routine::IoAcquireCancelSpinLock => acquire_cancel(irql),
         Routine::IoReleaseCancelSpinLock => Ok(release_cancel(call.argument, irql)),
@@ -38,11 +32,11 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
         Routine::KeReleaseSpinLock => Ok(release(call.argument, irql)),
         Routine::KeAcquireSpinLockAtDpcLevel => Ok(acquire_at_dpc(irql)),
         Routine::KeReleaseSpinLockFromDpcLevel => Ok(release_from_dpc(irql)),
-        _ => Err(NtStatus::INVALID_DEVICE_REQUEST),
+        _ => Err(Error::INVALID_DEVICE_REQUEST),
     }
 }
 
-fn acquire_cancel(irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+fn acquire_cancel(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     stack_pin_init!(let outer = SpinLock::<(), Outer>::new(()));
     let first = CancelSpinLock::lock(irql).old_irql();
     let second = outer.with(irql, |(), held| CancelSpinLock::lock(held).old_irql());
@@ -61,7 +55,7 @@ fn initialize(irql: &mut PassiveLevel) -> Returned {
     returned(is_free(&lock, irql).into())
 }
 
-fn acquire(irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+fn acquire(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     stack_pin_init!(let outer = SpinLock::<(), Outer>::new(()));
     stack_pin_init!(let inner = SpinLock::<(), Inner>::new(()));
     let mut guard = outer.lock(irql);
@@ -81,13 +75,9 @@ fn release(times: u64, irql: &mut PassiveLevel) -> Returned {
 }
 
 fn acquire_at_dpc(irql: &mut PassiveLevel) -> Returned {
-    stack_pin_init!(let lock = SpinLock::<(), TriedAgain>::new(()));
-    let taken_again = raise_to_dispatch(irql, |irql| {
-        let mut guard = lock.lock_at_dpc(irql);
-        let ((), held) = guard.split();
-        lock.try_lock_at_dpc(held).is_some()
-    });
-    returned(taken_again.into())
+    stack_pin_init!(let lock = SpinLock::<()>::new(()));
+    raise_to_dispatch(irql, |irql| drop(lock.lock_at_dpc(irql)));
+    returned(0)
 }
 
 fn release_from_dpc(irql: &mut PassiveLevel) -> Returned {
@@ -105,7 +95,7 @@ fn is_free(lock: &SpinLock<()>, irql: &mut PassiveLevel) -> bool {
 }
 
 /// Takes one lock in every thread, to count under it.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     match run.routine {
         Routine::IoAcquireCancelSpinLock | Routine::IoReleaseCancelSpinLock => {
             cancel_in_threads(run, irql)?;
@@ -134,7 +124,7 @@ impl Turns {
     }
 }
 
-fn cancel_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+fn cancel_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), Error> {
     let turns = Turns::default();
     run.each_round(irql, &|_, irql: &mut PassiveLevel| {
         let guard = CancelSpinLock::lock(irql);
@@ -145,7 +135,7 @@ fn cancel_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), NtStatus>
     Ok(())
 }
 
-fn raising_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+fn raising_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), Error> {
     stack_pin_init!(let turns = SpinLock::<u64>::new(0));
     let turns = turns.as_ref();
     run.each_round(irql, &|_, irql: &mut PassiveLevel| {
@@ -157,7 +147,7 @@ fn raising_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), NtStatus
     Ok(())
 }
 
-fn at_dpc_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+fn at_dpc_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), Error> {
     stack_pin_init!(let turns = SpinLock::<u64>::new(0));
     let turns = turns.as_ref();
     run.each_round(irql, &|_, irql: &mut PassiveLevel| {

@@ -3,14 +3,14 @@
 use interlock_abi::{Call, Returned, Routine, ThreadsRan};
 use pinned_init::stack_pin_init;
 use wdm::{
-    ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, NtStatus, PassiveLevel,
+    Error, ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, PassiveLevel,
     irql::raise_to_dispatch, processor,
 };
 
 use super::{leave, narrow, nodes, returned, threads::Run};
 
 /// Runs a routine on a number once, for a call that has been checked.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     match (routine, nodes(call)) {
         (Routine::ExInterlockedAddUlong, &[number]) => add_ulong(number, call.argument),
         (Routine::ExInterlockedAddLargeInteger, &[number]) => {
@@ -23,32 +23,32 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
             long(number, |number| number.exchange(argument))
         }
         (Routine::KeGetCurrentProcessorNumber, &[]) => current_processor(irql),
-        _ => Err(NtStatus::INVALID_DEVICE_REQUEST),
+        _ => Err(Error::INVALID_DEVICE_REQUEST),
     }
 }
 
-fn add_ulong(number: u64, argument: u64) -> Result<Returned, NtStatus> {
+fn add_ulong(number: u64, argument: u64) -> Result<Returned, Error> {
     stack_pin_init!(let number = ExInterlockedUlong::new(narrow(number)?));
     let mut returned = returned(number.add(narrow(argument)?).into());
     leave(&mut returned, number.add(0).into())?;
     Ok(returned)
 }
 
-fn add_large_integer(number: u64, argument: u64) -> Result<Returned, NtStatus> {
+fn add_large_integer(number: u64, argument: u64) -> Result<Returned, Error> {
     stack_pin_init!(let number = ExInterlockedLargeInteger::new(number.cast_signed()));
     let mut returned = returned(number.add(argument.cast_signed()).cast_unsigned());
     leave(&mut returned, number.add(0).cast_unsigned())?;
     Ok(returned)
 }
 
-fn long(number: u64, routine: impl FnOnce(&InterlockedLong) -> i32) -> Result<Returned, NtStatus> {
+fn long(number: u64, routine: impl FnOnce(&InterlockedLong) -> i32) -> Result<Returned, Error> {
     let number = InterlockedLong::new(narrow(number)?.cast_signed());
     let mut returned = returned(routine(&number).cast_unsigned().into());
     leave(&mut returned, number.read().cast_unsigned().into())?;
     Ok(returned)
 }
 
-fn current_processor(irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+fn current_processor(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let (first, second) = twice(irql);
     let mut returned = Returned {
         found: (first == second).into(),
@@ -66,7 +66,7 @@ fn twice(irql: &mut PassiveLevel) -> (u32, u32) {
 }
 
 /// Runs a routine on one number, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     match run.routine {
         Routine::ExInterlockedAddUlong => add_ulong_in_threads(run, irql),
         Routine::ExInterlockedAddLargeInteger => add_large_integer_in_threads(run, irql),
@@ -88,7 +88,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtSt
     }
 }
 
-fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
+fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     stack_pin_init!(let sum = ExInterlockedUlong::new(0));
     let sum = sum.as_ref();
     rise(run, irql, || sum.add(1).into())?;
@@ -96,10 +96,7 @@ fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan
     Ok(run.ran(run.total()))
 }
 
-fn add_large_integer_in_threads(
-    run: &Run,
-    irql: &mut PassiveLevel,
-) -> Result<ThreadsRan, NtStatus> {
+fn add_large_integer_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     stack_pin_init!(let sum = ExInterlockedLargeInteger::new(0));
     let sum = sum.as_ref();
     rise(run, irql, || sum.add(1))?;
@@ -108,7 +105,7 @@ fn add_large_integer_in_threads(
 }
 
 /// Asks for the next number in every round, which must be larger than the thread's last one.
-fn rise(run: &Run, irql: &mut PassiveLevel, next: impl Fn() -> i64 + Sync) -> Result<(), NtStatus> {
+fn rise(run: &Run, irql: &mut PassiveLevel, next: impl Fn() -> i64 + Sync) -> Result<(), Error> {
     run.each_thread(irql, &|_, _: &mut PassiveLevel| {
         let mut last = None;
         for _ in 0..run.rounds {
@@ -121,7 +118,7 @@ fn rise(run: &Run, irql: &mut PassiveLevel, next: impl Fn() -> i64 + Sync) -> Re
 
 /// Puts numbers in, no two the same, each for the one that was there: what comes out and what is left at the
 /// end is what was put in.
-fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
+fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     let place = InterlockedLong::new(0);
     run.each_thread(irql, &|thread, _: &mut PassiveLevel| {
         let first = thread.wrapping_mul(run.rounds);
@@ -136,7 +133,7 @@ fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan,
     Ok(run.ran(run.total() * (run.total() + 1) / 2))
 }
 
-fn processors_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
+fn processors_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     let processors = processor::maximum_count();
     run.each_round(irql, &|_, irql: &mut PassiveLevel| {
         let (first, second) = twice(irql);

@@ -3,25 +3,25 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use interlock_abi::{Routine, RunThreads, ThreadsRan};
-use wdm::{NtStatus, PassiveLevel, thread};
+use wdm::{Error, PassiveLevel, thread};
 
 use super::{device_queues, lists, locks, numbers, zones};
 
 /// Holds the numbers of a run against their bounds.
-pub fn check_threads(input: &RunThreads) -> Result<(), NtStatus> {
+pub fn check_threads(input: &RunThreads) -> Result<(), Error> {
     let runs = Routine::from_number(input.routine).is_some_and(Routine::runs_in_threads);
     let in_bounds = (1..=RunThreads::MAX_THREADS).contains(&input.threads)
         && (1..=RunThreads::MAX_ROUNDS).contains(&input.rounds);
     if runs && in_bounds && input.reserved == 0 {
         Ok(())
     } else {
-        Err(NtStatus::INVALID_PARAMETER)
+        Err(Error::INVALID_PARAMETER)
     }
 }
 
 /// Runs a routine from several threads, for an input that has been [checked](check_threads).
-pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
-    let routine = Routine::from_number(input.routine).ok_or(NtStatus::INVALID_PARAMETER)?;
+pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+    let routine = Routine::from_number(input.routine).ok_or(Error::INVALID_PARAMETER)?;
     let run = Run::new(routine, input.threads, input.rounds);
     match routine {
         Routine::IoAcquireCancelSpinLock
@@ -54,7 +54,7 @@ pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<Thread
         | Routine::KeInitializeSpinLock
         | Routine::ExInitializeZone
         | Routine::ExExtendZone
-        | Routine::KeInitializeDeviceQueue => Err(NtStatus::INVALID_PARAMETER),
+        | Routine::KeInitializeDeviceQueue => Err(Error::INVALID_PARAMETER),
     }
 }
 
@@ -89,7 +89,7 @@ impl Run {
     /// Calls a closure in every thread, with the thread's number.
     // What is kept of the threads takes half a page of stack, and is not to be added to its callers' own.
     #[inline(never)]
-    pub fn each_thread<F>(&self, irql: &mut PassiveLevel, body: &F) -> Result<(), NtStatus>
+    pub fn each_thread<F>(&self, irql: &mut PassiveLevel, body: &F) -> Result<(), Error>
     where
         F: Fn(u32, &mut PassiveLevel) + Sync,
     {
@@ -97,7 +97,7 @@ impl Run {
     }
 
     /// Calls a closure in every round of every thread, with the thread's number.
-    pub fn each_round<F>(&self, irql: &mut PassiveLevel, turn: &F) -> Result<(), NtStatus>
+    pub fn each_round<F>(&self, irql: &mut PassiveLevel, turn: &F) -> Result<(), Error>
     where
         F: Fn(u32, &mut PassiveLevel) + Sync,
     {

@@ -7,7 +7,7 @@ use core::{
 
 use interlock_abi::{Call, Returned, Routine, ThreadsRan};
 use pinned_init::stack_pin_init;
-use wdm::{InterlockedStack, Node, NtStatus, PassiveLevel, RawZone, Segment, Zone, ZoneBox};
+use wdm::{Error, InterlockedStack, Node, NtStatus, PassiveLevel, RawZone, Segment, Zone, ZoneBox};
 
 use super::{narrow, nodes, returned, threads::Run};
 
@@ -15,7 +15,7 @@ use super::{narrow, nodes, returned, threads::Run};
 pub const MAX_BLOCKS: u64 = 64;
 
 /// Runs a zone's routine once, for a call that has been checked.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     match (routine, nodes(call)) {
         (Routine::ExInitializeZone, &[block, size, offset]) => {
             initialize(block, (size, offset), irql)
@@ -31,18 +31,18 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
             allocate(blocks, call.argument, irql)
         }
         (Routine::ExInterlockedFreeToZone, &[blocks]) => free(blocks, call.argument, irql),
-        _ => Err(NtStatus::INVALID_DEVICE_REQUEST),
+        _ => Err(Error::INVALID_DEVICE_REQUEST),
     }
 }
 
 /// A segment's size, and its offset from a multiple of 16.
 type Place = (u64, u64);
 
-fn segment((size, offset): Place, irql: &mut PassiveLevel) -> Result<Segment, NtStatus> {
+fn segment((size, offset): Place, irql: &mut PassiveLevel) -> Result<Segment, Error> {
     Segment::new(narrow(size)?, narrow(offset)?, irql)
 }
 
-fn initialize(block: u64, first: Place, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+fn initialize(block: u64, first: Place, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let segment = segment(first, irql)?;
     let zone = RawZone::new(narrow(block)?, segment, irql);
     let blocks = zone.as_ref().map_or(0, RawZone::blocks);
@@ -54,7 +54,7 @@ fn extend(
     block: u64,
     [first, more]: [Place; 2],
     irql: &mut PassiveLevel,
-) -> Result<Returned, NtStatus> {
+) -> Result<Returned, Error> {
     let (first, more) = (segment(first, irql)?, segment(more, irql)?);
     let mut zone = match RawZone::new(narrow(block)?, first, irql) {
         Ok(zone) => zone,
@@ -69,11 +69,11 @@ fn extend(
 }
 
 /// The answer of a routine that returned a status. Where there was no memory it was not called.
-fn answered(result: Result<(), NtStatus>, blocks: u32) -> Result<Returned, NtStatus> {
+fn answered(result: Result<(), Error>, blocks: u32) -> Result<Returned, Error> {
     let status = match result {
         Ok(()) => NtStatus::SUCCESS,
-        Err(NtStatus::INSUFFICIENT_RESOURCES) => return Err(NtStatus::INSUFFICIENT_RESOURCES),
-        Err(status) => status,
+        Err(Error::INSUFFICIENT_RESOURCES) => return Err(Error::INSUFFICIENT_RESOURCES),
+        Err(error) => error.into(),
     };
     Ok(Returned {
         status: status.to_raw().cast_unsigned(),
@@ -85,7 +85,7 @@ fn answered(result: Result<(), NtStatus>, blocks: u32) -> Result<Returned, NtSta
 type Held = [Option<ZoneBox<u64>>; 64];
 const _: () = assert!(size_of::<Held>() as u64 == MAX_BLOCKS * 8);
 
-fn allocate(blocks: u64, times: u64, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+fn allocate(blocks: u64, times: u64, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let zone = Zone::new(narrow(blocks)?, &[], irql)?;
     let mut held: Held = [const { None }; 64];
     let mut got = 0;
@@ -100,7 +100,7 @@ fn allocate(blocks: u64, times: u64, irql: &mut PassiveLevel) -> Result<Returned
     })
 }
 
-fn free(blocks: u64, count: u64, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+fn free(blocks: u64, count: u64, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let zone = Zone::new(narrow(blocks)?, &[], irql)?;
     let mut held: Held = [const { None }; 64];
     while allocate_one(&zone, 0, &mut held)? {}
@@ -121,12 +121,12 @@ fn free(blocks: u64, count: u64, irql: &mut PassiveLevel) -> Result<Returned, Nt
 }
 
 /// Allocates a block, if there is one, into the first place that is free.
-fn allocate_one(zone: &Zone<u64>, value: u64, held: &mut Held) -> Result<bool, NtStatus> {
-    let Ok(block) = zone.allocate(value) else {
+fn allocate_one(zone: &Zone<u64>, value: u64, held: &mut Held) -> Result<bool, Error> {
+    let Some(block) = zone.allocate(value) else {
         return Ok(false);
     };
     let place = held.iter_mut().find(|place| place.is_none());
-    *place.ok_or(NtStatus::INTERNAL_ERROR)? = Some(block);
+    *place.ok_or(Error::INTERNAL_ERROR)? = Some(block);
     Ok(true)
 }
 
@@ -147,7 +147,7 @@ type Marked = Node<AtomicU32>;
 const NO_MARK: u32 = u32::MAX;
 
 /// Allocates a block, marks it and frees it, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     if run.routine == Routine::ExInterlockedExtendZone {
         return extend_in_threads(run, irql);
     }
@@ -163,7 +163,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtSt
 /// one.
 const EXTENSIONS: u32 = 1024;
 
-fn extend_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, NtStatus> {
+fn extend_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     let mut expected = 0;
     let mut left = run.rounds;
     while left != 0 {
@@ -176,20 +176,20 @@ fn extend_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, N
 }
 
 /// Extends a zone of one block by another one, in so many rounds of every thread, and uses one.
-fn extend_one_zone(run: &Run, rounds: u32, irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+fn extend_one_zone(run: &Run, rounds: u32, irql: &mut PassiveLevel) -> Result<(), Error> {
     let zone = Zone::new(1, &[], irql)?;
     let no_memory = AtomicBool::new(false);
     run.each_thread(irql, &|thread, irql: &mut PassiveLevel| {
         for _ in 0..rounds {
             match zone.extend(1, irql) {
                 Ok(()) => use_block(run, &zone, thread),
-                Err(NtStatus::INSUFFICIENT_RESOURCES) => no_memory.store(true, Relaxed),
+                Err(Error::INSUFFICIENT_RESOURCES) => no_memory.store(true, Relaxed),
                 Err(_) => run.must(false),
             }
         }
     })?;
     if no_memory.into_inner() {
-        return Err(NtStatus::INSUFFICIENT_RESOURCES);
+        return Err(Error::INSUFFICIENT_RESOURCES);
     }
     run.came(count_blocks(&zone));
     Ok(())
@@ -197,7 +197,7 @@ fn extend_one_zone(run: &Run, rounds: u32, irql: &mut PassiveLevel) -> Result<()
 
 /// Allocates a block, which must be there for every thread, and sees that nobody else has it.
 fn use_block(run: &Run, zone: &Zone<Marked>, thread: u32) {
-    let Ok(block) = zone.allocate(Node::new(AtomicU32::new(NO_MARK))) else {
+    let Some(block) = zone.allocate(Node::new(AtomicU32::new(NO_MARK))) else {
         return run.must(false);
     };
     run.must(block.swap(thread, Relaxed) == NO_MARK);
@@ -208,7 +208,7 @@ fn use_block(run: &Run, zone: &Zone<Marked>, thread: u32) {
 fn count_blocks(zone: &Zone<Marked>) -> u64 {
     stack_pin_init!(let all = InterlockedStack::new());
     let mut count = 0;
-    while let Ok(block) = zone.allocate(Node::new(AtomicU32::new(NO_MARK))) {
+    while let Some(block) = zone.allocate(Node::new(AtomicU32::new(NO_MARK))) {
         all.push(block);
         count += 1;
     }

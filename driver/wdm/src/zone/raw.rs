@@ -10,7 +10,7 @@ use core::{
 use pinned_init::{pin_data, try_pin_init};
 
 use super::Segment;
-use crate::{EntryId, NtStatus, Shared, SpinLock, irql::NoSpinLockHeld, spin_lock::RawSpinLock};
+use crate::{EntryId, Error, Shared, SpinLock, irql::NoSpinLockHeld, spin_lock::RawSpinLock};
 
 /// A zone of blocks whose size is only known at run time (`ZONE_HEADER`).
 ///
@@ -19,9 +19,9 @@ use crate::{EntryId, NtStatus, Shared, SpinLock, irql::NoSpinLockHeld, spin_lock
 /// # Examples
 ///
 /// ```
-/// use wdm::{NtStatus, PassiveLevel, RawZone, Segment};
+/// use wdm::{Error, PassiveLevel, RawZone, Segment};
 ///
-/// fn frames(length: u32, irql: &mut PassiveLevel) -> Result<RawZone, NtStatus> {
+/// fn frames(length: u32, irql: &mut PassiveLevel) -> Result<RawZone, Error> {
 ///     let segment = Segment::new(16 + 32 * length, 0, irql)?;
 ///     RawZone::new(length, segment, irql)
 /// }
@@ -69,12 +69,12 @@ impl RawZone {
         block_size: u32,
         segment: Segment,
         irql: &mut L,
-    ) -> Result<Self, NtStatus> {
+    ) -> Result<Self, Error> {
         if block_size == 0 || !segment.has_room_for_header() {
-            return Err(NtStatus::INVALID_PARAMETER);
+            return Err(Error::INVALID_PARAMETER);
         }
         let zone = Self {
-            core: Shared::new(core(block_size), irql)?,
+            core: Shared::droppable_anywhere(core(block_size))?,
         };
         let header = zone.core.header.get();
         // SAFETY: the header is where it stays, and nobody else knows the zone yet. The segment is long enough
@@ -82,7 +82,7 @@ impl RawZone {
         // the routine refuses what is not a multiple of 8.
         let status =
             unsafe { nt::ExInitializeZone(header, block_size, segment.start(), segment.size()) };
-        NtStatus::check(status)?;
+        Error::check(status)?;
         zone.keep(segment, irql);
         Ok(zone)
     }
@@ -100,18 +100,18 @@ impl RawZone {
         &mut self,
         segment: Segment,
         irql: &mut L,
-    ) -> Result<(), NtStatus> {
+    ) -> Result<(), Error> {
         if !segment.has_room_for_header() {
-            return Err(NtStatus::INVALID_PARAMETER);
+            return Err(Error::INVALID_PARAMETER);
         }
         if !self.core.is_only_owner() {
-            return Err(NtStatus::INVALID_DEVICE_REQUEST);
+            return Err(Error::INVALID_DEVICE_REQUEST);
         }
         // SAFETY: the zone was initialised, and nobody else can reach it: there is no block, and `&mut self` is
         // the only way to the handle. The segment is kept as long as the zone.
         let status =
             unsafe { nt::ExExtendZone(self.core.header.get(), segment.start(), segment.size()) };
-        NtStatus::check(status)?;
+        Error::check(status)?;
         self.keep(segment, irql);
         Ok(())
     }
@@ -127,16 +127,16 @@ impl RawZone {
         &self,
         segment: Segment,
         irql: &mut L,
-    ) -> Result<(), NtStatus> {
+    ) -> Result<(), Error> {
         if !segment.has_room_for_header() {
-            return Err(NtStatus::INVALID_PARAMETER);
+            return Err(Error::INVALID_PARAMETER);
         }
         let (header, lock) = (self.core.header.get(), self.core.lock.raw());
         // SAFETY: the zone was initialised, and all others use it under this lock. The segment is kept as long
         // as the zone.
         let status =
             unsafe { nt::ExInterlockedExtendZone(header, segment.start(), segment.size(), lock) };
-        NtStatus::check(status)?;
+        Error::check(status)?;
         self.keep(segment, irql);
         Ok(())
     }
@@ -155,7 +155,7 @@ impl RawZone {
     /// Allocates a block; `None` if every one is in use (`ExInterlockedAllocateFromZone`).
     ///
     /// # IRQL
-    /// Any.
+    /// At most `DISPATCH_LEVEL`, as for [`Zone::allocate`](crate::Zone::allocate).
     #[must_use]
     pub fn allocate(&self) -> Option<RawBlock> {
         let free = free_list(&self.core);
@@ -184,7 +184,7 @@ impl RawZone {
 }
 
 /// The initialiser of a zone without segments, whose header is not initialised yet.
-fn core(block_size: u32) -> impl pinned_init::PinInit<Core, NtStatus> {
+fn core(block_size: u32) -> impl pinned_init::PinInit<Core, Error> {
     try_pin_init!(Core {
         header: UnsafeCell::new(nt::ZONE_HEADER {
             FreeList: nt::SINGLE_LIST_ENTRY { Next: null_mut() },
@@ -198,7 +198,7 @@ fn core(block_size: u32) -> impl pinned_init::PinInit<Core, NtStatus> {
         blocks: AtomicU32::new(0),
         in_use: AtomicU32::new(0),
         _pinned: PhantomPinned,
-    }? NtStatus)
+    }? Error)
 }
 
 /// Where a zone's free blocks are chained.
@@ -220,14 +220,14 @@ impl RawBlock {
     /// Which block it is.
     #[must_use]
     pub fn id(&self) -> EntryId {
-        EntryId::of_address(self.block.addr().get())
+        EntryId::of_block(self.block)
     }
 
     /// Gives the block back, and says which was the first free block before; `None` if there was none
     /// (`ExInterlockedFreeToZone`).
     ///
     /// # IRQL
-    /// Any; `DISPATCH_LEVEL` or below for the last block of a zone that is gone.
+    /// At most `DISPATCH_LEVEL`.
     #[expect(
         clippy::must_use_candidate,
         reason = "it frees the block, whatever is made of the answer"
@@ -273,5 +273,5 @@ unsafe fn put_back(block: NonNull<u8>, core: &Core) -> Option<EntryId> {
     // SAFETY: passed on to the caller; all others use the free list under this lock. This is
     // ExInterlockedFreeToZone, which is a macro.
     let first = unsafe { nt::ExInterlockedPushEntryList(free, block, core.lock.raw()) };
-    NonNull::new(first).map(|first| EntryId::of_address(first.addr().get()))
+    EntryId::returned(first)
 }

@@ -3,7 +3,7 @@
 use alloc::alloc::{alloc, dealloc};
 use core::{alloc::Layout, ptr::NonNull};
 
-use crate::{NtStatus, irql::NoSpinLockHeld};
+use crate::{Error, irql::NoSpinLockHeld};
 
 /// Memory of the nonpaged pool for a [`RawZone`](crate::RawZone).
 ///
@@ -44,15 +44,15 @@ impl Segment {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
-    pub fn new<L: NoSpinLockHeld>(size: u32, offset: u32, _irql: &mut L) -> Result<Self, NtStatus> {
-        let layout = layout(size, offset).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+    pub fn new<L: NoSpinLockHeld>(size: u32, offset: u32, _irql: &mut L) -> Result<Self, Error> {
+        let layout = layout(size, offset).ok_or(Error::INSUFFICIENT_RESOURCES)?;
         #[expect(
             clippy::cast_ptr_alignment,
             reason = "the layout is aligned as the prefix is"
         )]
         // SAFETY: the layout has room for the prefix, so its size is not zero.
         let prefix = unsafe { alloc(layout) }.cast::<Prefix>();
-        let prefix = NonNull::new(prefix).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+        let prefix = NonNull::new(prefix).ok_or(Error::INSUFFICIENT_RESOURCES)?;
         // SAFETY: the allocation starts with room for it.
         unsafe { prefix.write(Prefix { next: None }) };
         Ok(Self {
@@ -67,11 +67,11 @@ impl Segment {
         blocks: u32,
         block_size: u32,
         irql: &mut L,
-    ) -> Result<Self, NtStatus> {
+    ) -> Result<Self, Error> {
         let size = blocks
             .checked_mul(block_size)
             .and_then(|size| size.checked_add(HEADER))
-            .ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+            .ok_or(Error::INSUFFICIENT_RESOURCES)?;
         // For no block at all the segment still must not be shorter than one.
         Self::new(size.max(block_size), 0, irql)
     }

@@ -1,0 +1,225 @@
+//! Open files: what a driver keeps for each open of its device, and what each has on the device's queues.
+
+use alloc::vec::Vec;
+use core::{cell::UnsafeCell, mem::ManuallyDrop, ptr::null_mut};
+
+use nt::list::{InitializeListHead, IsListEmpty};
+use pinned_init::{PinInit, pin_data, try_pin_init};
+
+use crate::{Device, DeviceObject, Error, PassiveLevel, Record, Shared};
+
+/// The state that a driver keeps for each open of its device `D`: made at `IRP_MJ_CREATE`, dropped after `IRP_MJ_CLOSE`.
+///
+/// In C it is what `FileObject->FsContext` points to. A device that keeps none has the type `()`.
+///
+/// # Examples
+///
+/// ```
+/// use pinned_init::PinInit;
+/// use wdm::{Error, FileState, InterlockedLong, PassiveLevel};
+///
+/// struct Meter;
+///
+/// struct Reader {
+///     reads: InterlockedLong,
+/// }
+///
+/// impl FileState<Meter> for Reader {
+///     fn open(_: &Meter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+///         Ok(Ok::<_, Error>(Self { reads: InterlockedLong::new(0) }))
+///     }
+/// }
+/// ```
+#[doc(alias = "FsContext")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no state of an open file of `{D}`",
+    note = "implement `FileState<{D}>` for it, or let the device keep none: `type File = ();`"
+)]
+pub trait FileState<D>: Send + Sync + Sized + 'static {
+    /// Gives the initialiser of the state of a new open file (`IRP_MJ_CREATE`).
+    ///
+    /// # Errors
+    /// What the open fails with.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    fn open(device: &D, irql: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error>;
+}
+
+impl<D> FileState<D> for () {
+    fn open(_: &D, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<(), Error>(()))
+    }
+}
+
+/// An open file of a device, to which `FsContext` points.
+#[pin_data]
+pub(crate) struct OpenFile<F> {
+    /// One for each of the device's queues, by the queue's index; `FsContext2` points to the first.
+    queued: Vec<Queued>,
+    #[pin]
+    pub(crate) state: F,
+}
+
+/// What an open file has on one queue.
+///
+/// # Invariants
+///
+/// All of it is read and changed while the lock of that queue is held.
+pub(crate) struct Queued(UnsafeCell<QueuedInner>);
+
+struct QueuedInner {
+    /// The file's IRPs on the queue, in the order of their insertion.
+    head: nt::LIST_ENTRY,
+    /// Whether the last handle is closed (`IRP_MJ_CLEANUP`), so that nothing may be queued any more.
+    is_cleaned_up: bool,
+}
+
+// SAFETY: the contents are reached while the queue's lock is held; IRPs belong to no thread.
+unsafe impl Send for Queued {}
+// SAFETY: as above.
+unsafe impl Sync for Queued {}
+
+impl Queued {
+    /// Whether nothing may be queued for the file any more.
+    ///
+    /// # Safety
+    /// The caller holds the queue's lock.
+    pub(crate) unsafe fn is_cleaned_up(&self) -> bool {
+        // SAFETY: passed on to the caller.
+        unsafe { (*self.0.get()).is_cleaned_up }
+    }
+
+    /// Says that nothing may be queued for the file any more.
+    ///
+    /// # Safety
+    /// The caller holds the queue's lock.
+    pub(crate) unsafe fn set_cleaned_up(&self) {
+        // SAFETY: passed on to the caller.
+        unsafe { (*self.0.get()).is_cleaned_up = true };
+    }
+
+    /// The head of the list of the file's IRPs on the queue.
+    pub(crate) fn head(&self) -> *mut nt::LIST_ENTRY {
+        // The head is the first field.
+        self.0.get().cast()
+    }
+
+    /// The entry of the first of the file's IRPs on the queue.
+    ///
+    /// # Safety
+    /// The caller holds the queue's lock.
+    pub(crate) unsafe fn first(&self) -> Option<*mut nt::LIST_ENTRY> {
+        let head = self.head();
+        // SAFETY: the list was initialised, and the caller holds the lock.
+        if unsafe { IsListEmpty(head) } {
+            return None;
+        }
+        // SAFETY: as above.
+        Some(unsafe { (*head).Flink })
+    }
+}
+
+const _: () = assert!(core::mem::offset_of!(QueuedInner, head) == 0);
+
+impl<F> OpenFile<F> {
+    /// Makes what is kept for a new open file of a device with that many queues.
+    pub(crate) fn new<D: Device<File = F>>(
+        count: usize,
+        device: &D,
+        object: &DeviceObject,
+        irql: &mut PassiveLevel,
+    ) -> Result<Shared<Self>, Error>
+    where
+        F: FileState<D>,
+    {
+        let mut queued = Vec::new();
+        queued
+            .try_reserve_exact(count)
+            .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
+        queued.extend((0..count).map(|_| {
+            Queued(UnsafeCell::new(QueuedInner {
+                head: nt::LIST_ENTRY {
+                    Flink: null_mut(),
+                    Blink: null_mut(),
+                },
+                is_cleaned_up: false,
+            }))
+        }));
+        for queued in &queued {
+            // SAFETY: the vector does not grow any more, so the list stays where it is; nobody else knows it yet.
+            unsafe { InitializeListHead(queued.head()) };
+        }
+        let state = F::open(device, irql)?;
+        // At PASSIVE_LEVEL, by the token that the initialiser has borrowed.
+        Shared::allocate(
+            try_pin_init!(Self { queued, state <- state }? Error),
+            Some(object.clone()),
+        )
+    }
+
+    /// Ties the file to the file object that an IRP opens.
+    ///
+    /// # Safety
+    /// `irp` is an `IRP_MJ_CREATE` that the caller owns, with a file object.
+    pub(crate) unsafe fn attach(this: Shared<Self>, irp: *mut nt::IRP)
+    where
+        F: Send + Sync + 'static,
+    {
+        let queued = this.queued.as_ptr().cast_mut().cast();
+        // SAFETY: passed on to the caller.
+        unsafe { nt::irp::set_file_contexts(irp, [this.into_raw().cast(), queued]) };
+    }
+
+    /// The file that an IRP was sent through; `None` if it was sent through none.
+    ///
+    /// # Safety
+    /// The caller owns the IRP, which was sent to a device whose file state is an `F`.
+    pub(crate) unsafe fn of(irp: *mut nt::IRP) -> Option<Shared<Self>>
+    where
+        F: Send + Sync + 'static,
+    {
+        // SAFETY: passed on to the caller; `attach` set the fields.
+        let [context, _] = unsafe { nt::irp::file_contexts(irp) };
+        if context.is_null() {
+            return None;
+        }
+        // SAFETY: `attach` gave this owner up, and it is made again for good by `detach` only, after the file's last IRP.
+        let owner = ManuallyDrop::new(unsafe { Shared::<Self>::from_raw(context.cast()) });
+        Some(Shared::clone(&owner))
+    }
+
+    /// Gives up what is kept for the file that an IRP closes.
+    ///
+    /// # Safety
+    /// `irp` is an `IRP_MJ_CLOSE` that the caller owns, of a device whose file state is an `F`.
+    pub(crate) unsafe fn detach(irp: *mut nt::IRP)
+    where
+        F: Send + Sync + 'static,
+    {
+        // SAFETY: passed on to the caller; `attach` set the fields.
+        let [context, _] = unsafe { nt::irp::file_contexts(irp) };
+        if !context.is_null() {
+            // SAFETY: `attach` gave this owner up. A file is closed once, and no IRP of it comes after.
+            drop(unsafe { Shared::<Self>::from_raw(context.cast()) });
+        }
+    }
+}
+
+/// What the file of an IRP has on a queue; `None` if the IRP was sent through no file.
+///
+/// # Safety
+/// The caller owns the IRP, or holds the queue's lock while the IRP is on it. The IRP was sent to a device of this crate,
+/// and `index` is that of one of the device's queues. The reference is used no longer than the IRP is not completed, or
+/// while its file cannot be closed.
+pub(crate) unsafe fn queued<'a>(irp: *mut nt::IRP, index: usize) -> Option<&'a Queued> {
+    // SAFETY: passed on to the caller; `attach` set the fields.
+    let [_, queued] = unsafe { nt::irp::file_contexts(irp) };
+    if queued.is_null() {
+        return None;
+    }
+    // SAFETY: the file has one for each queue of its device.
+    let queued = unsafe { queued.cast::<Queued>().add(index) };
+    // SAFETY: the file, and with it what it has on its queues, stays until the IRP is completed.
+    Some(unsafe { &*queued })
+}
