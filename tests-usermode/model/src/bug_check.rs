@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use crate::{Rule, call::Call};
+use crate::{Rule, call::Call, symbol::short};
 
 /// What a violation is as a number: the bug check that Driver Verifier raises for it, and its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,23 +143,4 @@ pub(crate) fn callers(most: usize) -> Vec<String> {
         found.len() < most
     });
     found
-}
-
-/// A function's path without its type arguments, which fill whole lines.
-fn short(name: &str) -> String {
-    let mut depth = 0_u32;
-    let mut short = String::new();
-    for character in name.chars() {
-        match character {
-            '<' => depth += 1,
-            '>' => depth = depth.saturating_sub(1),
-            _ if depth == 0 => short.push(character),
-            _ => {}
-        }
-    }
-    // `<T as Trait>::method` has nothing before the method.
-    if short.starts_with("::") {
-        return name.to_owned();
-    }
-    short.replace("::::", "::")
 }

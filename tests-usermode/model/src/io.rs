@@ -215,7 +215,7 @@ impl Call {
                     "is completed, was not marked pending",
                 )
             } else {
-                (Rule::MarkIrpPending, "was not marked pending")
+                (Rule::MarkIrpPending2, "was not marked pending")
             };
             let what = format!("{record} {what}, and STATUS_PENDING is returned");
             self.stop(BugCheck::io(0x23d, [0, irp, 0]), rule, what);
@@ -224,7 +224,7 @@ impl Call {
             let what = format!("{record} was marked pending, and {status:#x} is returned");
             self.stop(
                 BugCheck::io(0x23e, [0, irp, 0]),
-                Rule::MarkIrpPending2,
+                Rule::MarkIrpPending,
                 what,
             );
         }

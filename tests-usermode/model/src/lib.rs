@@ -69,6 +69,7 @@ mod registry;
 mod remove_lock;
 mod rule;
 mod spin_lock;
+mod symbol;
 mod system_thread;
 mod thread;
 mod timer;

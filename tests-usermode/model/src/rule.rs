@@ -65,9 +65,9 @@ rules! {
     IrqlPsPassive = "IrqlPsPassive",
     /// `Irp->Cancel` is looked at after the Cancel routine was set.
     IrpCancelField = "IrpCancelField",
-    /// What is returned as `STATUS_PENDING` was marked so.
+    /// A dispatch routine that calls `IoMarkIrpPending` returns `STATUS_PENDING`.
     MarkIrpPending = "MarkIrpPending",
-    /// What was marked pending is returned as `STATUS_PENDING`.
+    /// A dispatch routine that returns `STATUS_PENDING` has called `IoMarkIrpPending` or passed the IRP down.
     MarkIrpPending2 = "MarkIrpPending2",
     /// An IRP is marked pending before it is queued.
     MarkingQueuedIrps = "MarkingQueuedIrps",

@@ -1,12 +1,12 @@
-//! MarkIrpPending: an IRP is marked pending by its owner, and not after it was completed.
+//! MarkIrpPending: a dispatch routine that marks its IRP pending returns STATUS_PENDING: completing the IRP from then on
+//! gives no other answer.
 
 use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 
 fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
-    let handled = irp.complete(NtStatus::SUCCESS, irql);
-    let _ = irp.pend(irql); //~ E0382
-    //~| `irp`
-    handled
+    let (pended, _pending) = irp.pend(irql);
+    pended.complete(NtStatus::SUCCESS, irql) //~ E0308
+    //~| Handled
 }
 
 fn main() {}

@@ -108,16 +108,17 @@ fn compile(folder: &Path, cases: &BTreeMap<String, PathBuf>) -> Output {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let name = folder.file_name().expect("a folder with a name");
     let package = scratch.join("packages").join(name);
-    let mut manifest = format!(
-        "[package]\nname = 'cases'\nedition = '2024'\n\n[workspace]\n\n[dependencies]\nwdm = {{ path = '{}' }}\n\
+    let mut manifest = vec![format!(
+        "[package]\nname = 'cases'\nedition = '2024'\n\n[workspace]\n\n[dependencies]\nwdm.path = '{}'\n\
          pinned-init = {{ version = '*', default-features = false }}\n",
         wdm.display()
-    );
-    for (name, path) in cases {
-        manifest += &format!("\n[[bin]]\nname = '{name}'\npath = '{}'\n", path.display());
-    }
+    )];
+    let program = |(name, path): (_, &PathBuf)| {
+        format!("[[bin]]\nname = '{name}'\npath = '{}'\n", path.display())
+    };
+    manifest.extend(cases.iter().map(program));
     fs::create_dir_all(&package).expect("a folder for the package");
-    fs::write(package.join("Cargo.toml"), manifest).expect("its manifest");
+    fs::write(package.join("Cargo.toml"), manifest.join("\n")).expect("its manifest");
     fs::copy(wdm.join("../../Cargo.lock"), package.join("Cargo.lock")).expect("its lock file");
 
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -1,0 +1,125 @@
+//! A violation names the driver's functions `Type::function`, in the symbol mangling that this test is compiled with.
+
+use std::{
+    cell::Cell,
+    hint::black_box,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nt::{DRIVER_OBJECT, KSPIN_LOCK, UNICODE_STRING};
+use ntmodel::{Config, Driver, Kernel, OnViolation};
+
+thread_local! {
+    static BODY: Cell<Option<fn()>> = const { Cell::new(None) };
+}
+
+/// A `DriverEntry` that does its one thing and fails.
+unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> i32 {
+    BODY.take().expect("something to do")();
+    nt::STATUS_CANCELLED
+}
+
+/// The names of the driver's functions that a violation reports, the innermost first.
+fn functions(body: fn()) -> Vec<String> {
+    let kernel = Kernel::new(Config {
+        on_violation: OnViolation::Halt,
+        ..Config::default()
+    });
+    let driver = Arc::clone(&kernel);
+    thread::spawn(move || {
+        BODY.set(Some(body));
+        // SAFETY: the entry point takes nothing from its arguments.
+        unsafe { Driver::load(&driver, entry) }
+    });
+    let start = Instant::now();
+    let violation = loop {
+        if let Some(violation) = kernel.violation() {
+            break violation;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "nothing is found"
+        );
+        thread::sleep(Duration::from_millis(1));
+    };
+    let callers = violation.callers.iter();
+    callers
+        .map(|caller| caller.split(' ').next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+/// Releases a lock that nobody holds.
+fn break_a_rule() {
+    let mut lock: KSPIN_LOCK = 0;
+    // SAFETY: the lock is this function's; whether it may be released is what is tested.
+    unsafe { nt::KeReleaseSpinLock(&raw mut lock, 0) };
+    // Otherwise the call above would be this function's last, and its frame gone.
+    black_box(());
+}
+
+trait Breaks {
+    fn break_it(&self);
+
+    fn break_it_by_default(&self) {
+        break_a_rule();
+        black_box(());
+    }
+}
+
+struct Plain;
+
+struct Generic<T>(T);
+
+impl<T> Generic<T> {
+    fn with<R>(&self, body: impl Fn(&T) -> R) -> R {
+        let result = body(&self.0);
+        black_box(());
+        result
+    }
+}
+
+impl Breaks for Plain {
+    fn break_it(&self) {
+        break_a_rule();
+        black_box(());
+    }
+}
+
+impl<T: Breaks> Breaks for Generic<T> {
+    fn break_it(&self) {
+        self.with(|inner| {
+            inner.break_it();
+            black_box(());
+        });
+        black_box(());
+    }
+}
+
+#[test]
+fn methods_are_named_by_their_types() {
+    let named = functions(|| {
+        Generic(Plain).break_it();
+        black_box(());
+    });
+    assert_eq!(
+        named,
+        [
+            "callers::break_a_rule",
+            "Plain::break_it",
+            "Generic::break_it::{closure}",
+            "Generic::with"
+        ]
+    );
+}
+
+#[test]
+fn a_method_that_a_trait_has_itself_is_named_by_the_type_or_by_the_trait() {
+    let named = functions(|| {
+        Plain.break_it_by_default();
+        black_box(());
+    });
+    let expected = ["Plain::break_it_by_default", "Breaks::break_it_by_default"];
+    assert!(expected.contains(&named[1].as_str()), "{named:?}");
+}
