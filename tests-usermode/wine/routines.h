@@ -41,6 +41,11 @@ SUPPLIED(IoAcquireCancelSpinLock, "Wine keeps no IRQL")
 SUPPLIED(IoCancelIrp, "Wine's calls the Cancel routine at no IRQL; ours is called by Wine too")
 SUPPLIED(IoReleaseCancelSpinLock, "Wine keeps no IRQL")
 
+/* workitem.c */
+WRAPPED(IoAllocateWorkItem, "keeps account of the items; has the unload of the driver wait for their routines")
+WRAPPED(IoFreeWorkItem, "reports an item that is queued, or none")
+WRAPPED(IoQueueWorkItem, "reports an item that is queued already; checks what its routine leaves")
+
 /* interlocked.c */
 SUPPLIED(ExInterlockedAddLargeInteger, "Wine has a stub")
 SUPPLIED(ExInterlockedAddUlong, "Wine has a stub")
