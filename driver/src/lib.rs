@@ -7,9 +7,10 @@
 extern crate wdk_panic as _;
 
 use wdk_alloc::WdkAllocator;
+use wdm::PoolAllocator;
 
-/// The nonpaged pool.
+/// The nonpaged pool, which refuses what it cannot align.
 #[global_allocator]
-static POOL: WdkAllocator = WdkAllocator;
+static POOL: PoolAllocator<WdkAllocator> = PoolAllocator(WdkAllocator);
 
 wdm::driver_entry!(interlock::Interlock);

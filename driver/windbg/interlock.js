@@ -46,15 +46,20 @@ function interlockAt(address) {
     const device = at(address, "interlock::Interlock");
     print("interlock::Interlock " + hex(address));
     section("state", () => [number(device.run_state) === 0 ? "running" : "stopped"]);
-    section("counters", () => printCounters(device.ledger.inner.pointer.value));
-    section("zone", () => printZone(device.zone.raw.core.inner.pointer.value));
-    section("fifo", () => printIrpQueue(device.fifo, true));
+    section("counters", () => printCounters(shared(device.ledger)));
+    section("zone", () => printZone(shared(device.zone.raw.core)));
+    section("fifo", () => printIrpQueue(shared(device.fifo), true));
     section("keyed", () => printServing(device.keyed.context));
     section("serial", () => printServing(device.serial.context));
     section("interlocked", () => printList(device.interlocked.context.list));
     section("stack", () => printStack(device.stack));
-    section("cancelable", () => printIrpQueue(device.cancelable, false));
+    section("cancelable", () => printIrpQueue(shared(device.cancelable), false));
     section("locks", () => printLocks(device));
+}
+
+/** The value that a `Shared` owns. */
+function shared(owner) {
+    return owner.inner.pointer.value;
 }
 
 /** The addresses of the driver's device objects, which the debugger's own command tells. */
@@ -110,8 +115,9 @@ function printIrpQueue(queue, hasRecords) {
 }
 
 function printServing(serving) {
-    const state = serving.queue.state.value;
-    const queue = host.createPointerObject(serving.queue.queue.queue.value.targetLocation, "nt", "_KDEVICE_QUEUE*");
+    const own = shared(serving.queue);
+    const state = own.state.value;
+    const queue = host.createPointerObject(own.queue.queue.value.targetLocation, "nt", "_KDEVICE_QUEUE*");
     const irps = Array.from(entries(queue.DeviceListHead), (entry) =>
         irpOf(entry, ["DeviceQueueEntry", "DeviceListEntry"])
     );
@@ -121,7 +127,7 @@ function printServing(serving) {
     if (current === undefined) {
         return [title].concat(waiting);
     }
-    const served = host.createPointerObject(current.irp.raw.address, "nt", "_IRP*");
+    const served = host.createPointerObject(current.irp.irp.pointer.address, "nt", "_IRP*");
     return [title, describe(served, true) + ", served"].concat(waiting);
 }
 
@@ -140,15 +146,15 @@ function printStack(stack) {
 
 /** Every spin lock: whether it is held and, with the feature `lock-debug`, by which processor, and its statistics. */
 function printLocks(device) {
-    const ledger = device.ledger.inner.pointer.value;
+    const ledger = shared(device.ledger);
     const locks = [
-        ["fifo.state", device.fifo.state],
-        ["cancelable.state", device.cancelable.state],
+        ["fifo.state", shared(device.fifo).state],
+        ["cancelable.state", shared(device.cancelable).state],
         ["keyed.current", device.keyed.context.current],
         ["serial.current", device.serial.context.current],
         ["ledger.counts", ledger.counts],
         ["ledger.longest", ledger.longest],
-        ["zone.segments", device.zone.raw.core.inner.pointer.value.segments]
+        ["zone.segments", shared(device.zone.raw.core).segments]
     ];
     const lines = locks.map((named) => named[0] + ": " + describeLock(named[1]));
     const hasDebug = lines.some((line) => line.indexOf("taken") >= 0);

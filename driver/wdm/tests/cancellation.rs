@@ -15,10 +15,10 @@ use nt::{
     IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, STATUS_DELETE_PENDING, STATUS_SUCCESS,
 };
 use ntmodel::{Access, Request};
-use pinned_init::{PinInit, pin_data, try_pin_init};
+use pinned_init::PinInit;
 use wdm::{
-    Device, FileId, Guid, Handled, Irp, IrpQueue, IrpView, NtStatus, PassiveLevel, QueueCallbacks,
-    irql::NoSpinLockHeld,
+    Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
+    QueueCallbacks, Shared, irql::NoSpinLockHeld,
 };
 
 /// The IOCTLs of the test's device: pend this request, or complete the oldest that pends.
@@ -42,20 +42,29 @@ impl QueueCallbacks for Quiet {
     fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 }
 
-#[pin_data]
 struct Waiters {
-    #[pin]
-    queue: IrpQueue<Quiet>,
+    queue: Shared<IrpQueue<Quiet>>,
 }
 
 impl Device for Waiters {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
-    fn add(_: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
-        Ok(try_pin_init!(Self { queue <- IrpQueue::new(Quiet) }? NtStatus))
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let queue = IrpQueue::new(Quiet, device, irql)?;
+        Ok(Ok::<_, Error>(Self { queue }))
     }
 
-    fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
         if irp.code() == PEND {
             if let Some(meanwhile) = MEANWHILE.take() {
                 meanwhile();
@@ -70,22 +79,6 @@ impl Device for Waiters {
             None => NtStatus::NOT_FOUND,
         };
         irp.complete(status, irql)
-    }
-
-    fn cleanup(&self, file: FileId, irql: &mut PassiveLevel) {
-        self.queue.cleanup(file, irql);
-    }
-
-    fn query_remove(&self, irql: &mut PassiveLevel) {
-        self.queue.refuse(NtStatus::DELETE_PENDING, irql);
-    }
-
-    fn cancel_remove(&self, irql: &mut PassiveLevel) {
-        self.queue.accept(irql);
-    }
-
-    fn remove(&self, irql: &mut PassiveLevel) {
-        self.queue.purge(NtStatus::DELETE_PENDING, irql);
     }
 }
 
@@ -176,7 +169,7 @@ fn cleanup_cancels_its_own_files_requests_and_leaves_what_the_cancel_routine_has
 }
 
 #[test]
-fn a_device_that_may_be_removed_refuses_what_would_wait_until_it_is_not_removed_after_all() {
+fn a_device_that_may_be_removed_fails_opens_and_serves_everything_else() {
     let driver = load();
     assert_eq!(driver.device.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
     assert!(driver.device.is_interface_enabled());
@@ -185,19 +178,23 @@ fn a_device_that_may_be_removed_refuses_what_would_wait_until_it_is_not_removed_
         driver.device.pnp(IRP_MN_QUERY_REMOVE_DEVICE),
         STATUS_SUCCESS
     );
-    let refused = pend(&driver, 1);
+    let opened = driver.device.open_anyway(Access::Read);
+    assert_eq!(opened.err(), Some(STATUS_DELETE_PENDING));
+    let during = pend(&driver, 1);
     assert_eq!(
-        (before.status(), refused.status(), driver.holds()),
-        (None, GONE, 1)
+        (before.status(), during.status(), driver.holds()),
+        (None, None, 2)
     );
     assert_eq!(
         driver.device.pnp(IRP_MN_CANCEL_REMOVE_DEVICE),
         STATUS_SUCCESS
     );
-    let after = pend(&driver, 1);
-    assert!(complete(&driver) && complete(&driver) && !complete(&driver));
-    let ended = (before.status(), after.status(), driver.holds());
-    assert_eq!(ended, (Some(STATUS_SUCCESS), Some(STATUS_SUCCESS), 0));
+    let after = pend(&driver, 2);
+    for request in [&before, &during, &after] {
+        assert!(complete(&driver));
+        assert_eq!(request.status(), Some(STATUS_SUCCESS));
+    }
+    assert_eq!(driver.holds(), 0);
     assert!(driver.device.is_interface_enabled());
 }
 
@@ -258,4 +255,15 @@ fn a_request_that_is_being_queued_while_the_device_goes_is_refused() {
     let late = pend(&driver, 1);
     assert_eq!((late.status(), driver.holds()), (GONE, 0));
     assert_eq!(driver.device.pnp(IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
+}
+
+#[test]
+fn a_request_that_arrives_after_its_handle_was_closed_is_not_queued() {
+    let driver = Rc::new(load());
+    let user = Rc::clone(&driver);
+    driver.send(COMPLETE, 1);
+    MEANWHILE.set(Some(Box::new(move || user.clean_up(1))));
+    let late = pend(&driver, 1);
+    assert_eq!((late.status(), driver.holds()), (CANCELLED, 0));
+    assert!(!complete(&driver));
 }

@@ -8,7 +8,7 @@ use std::{cell::Cell, env, process::Command};
 use ntmodel::Driver;
 use pinned_init::{PinInit, stack_pin_init};
 use wdm::{
-    Device, FileId, Guid, Handled, Irp, LockStatistics, NtStatus, PassiveLevel, RegistryKey,
+    Device, Error, Guid, Handled, Irp, LockStatistics, NewDevice, PassiveLevel, RegistryKey,
     SpinLock,
 };
 
@@ -23,30 +23,32 @@ struct Once(#[allow(dead_code)] u8);
 impl Device for Once {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
-    fn driver_entry(_: &RegistryKey<'_>, irql: &mut PassiveLevel) -> Result<(), NtStatus> {
+    fn driver_entry(_: &RegistryKey<'_>, irql: &mut PassiveLevel) -> Result<(), Error> {
         BODY.take().expect("something to run")(irql);
-        Err(NtStatus::CANCELLED)
+        Err(Error::CANCELLED)
     }
 
-    fn add(_: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
-        Ok(Ok::<_, NtStatus>(Self(0)))
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self(0)))
     }
 
-    fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
-        irp.complete(NtStatus::INVALID_DEVICE_REQUEST, irql)
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
-
-    fn cleanup(&self, _: FileId, _: &mut PassiveLevel) {}
-    fn query_remove(&self, _: &mut PassiveLevel) {}
-    fn cancel_remove(&self, _: &mut PassiveLevel) {}
-    fn remove(&self, _: &mut PassiveLevel) {}
 }
 
 fn at_passive_level(body: fn(&mut PassiveLevel)) {
     BODY.set(Some(body));
     // SAFETY: the entry point is that of a driver on wdm.
     let loaded = unsafe { Driver::load(&common::kernel(), wdm::entry::<Once>) };
-    assert_eq!(loaded.err(), Some(NtStatus::CANCELLED.to_raw()));
+    assert_eq!(loaded.err(), Some(Error::CANCELLED.to_raw()));
 }
 
 #[test]

@@ -12,8 +12,8 @@ use nt::{IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, STATUS_DELETE_PENDING, ST
 use ntmodel::Request;
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    CurrentIrp, Device, FileId, Guid, Handled, Irp, IrpView, NtStatus, PassiveLevel,
-    QueueCallbacks, SpinLock, Start, StartIoQueue, irql::NoSpinLockHeld,
+    CurrentIrp, Device, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel,
+    QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, irql::NoSpinLockHeld,
 };
 
 /// The IOCTLs of the test's device: from `PEND` on, pend this request with the key that is added to it four
@@ -36,18 +36,21 @@ impl QueueCallbacks for Quiet {
     type Record = ();
 
     fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+
+    fn key(&self, irp: &IrpView) -> u32 {
+        (irp.code() - PEND) / 4
+    }
 }
 
 #[pin_data]
 struct Server {
+    queue: Shared<StartIoQueue<Quiet>>,
     #[pin]
-    queue: StartIoQueue<Quiet>,
-    #[pin]
-    current: SpinLock<Option<CurrentIrp>>,
+    current: SpinLock<Option<CurrentIrp<Quiet>>>,
 }
 
 impl Server {
-    fn start(&self, start: Start, irql: &mut PassiveLevel) {
+    fn start(&self, start: Start<Quiet>, irql: &mut PassiveLevel) {
         if let Start::Now(irp) = start {
             let before = self.current.with(irql, |current, _| current.replace(irp));
             assert!(before.is_none(), "two requests are served at a time");
@@ -55,49 +58,43 @@ impl Server {
     }
 }
 
-fn key(irp: &IrpView) -> u32 {
-    (irp.code() - PEND) / 4
-}
-
 impl Device for Server {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
-    fn add(_: &mut PassiveLevel) -> Result<impl PinInit<Self, NtStatus>, NtStatus> {
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let queue = StartIoQueue::new(StartIoOrder::Key, Quiet, device, irql)?;
         Ok(try_pin_init!(Self {
-            queue <- StartIoQueue::new(Quiet),
+            queue,
             current <- SpinLock::new(None),
-        }? NtStatus))
+        }? Error))
     }
 
-    fn device_control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
         if irp.code() != COMPLETE {
             if let Some(meanwhile) = MEANWHILE.take() {
                 meanwhile();
             }
-            let key = key(&irp);
-            let (start, pending) = self.queue.insert(irp, Some(key), irql);
+            let (start, pending) = self.queue.insert(irp, irql);
             self.start(start, irql);
             return pending;
         }
         let Some(current) = self.current.with(irql, |current, _| current.take()) else {
             return irp.complete(NtStatus::NOT_FOUND, irql);
         };
-        let key = key(&current);
-        let (pended, next) = self.queue.start_next(current, Some(key), irql);
+        let (pended, next) = current.start_next(irql);
         self.start(next, irql);
         pended.complete(NtStatus::SUCCESS, irql);
         irp.complete(NtStatus::SUCCESS, irql)
-    }
-
-    fn cleanup(&self, file: FileId, irql: &mut PassiveLevel) {
-        self.queue.cleanup(file, irql);
-    }
-
-    fn query_remove(&self, _: &mut PassiveLevel) {}
-    fn cancel_remove(&self, _: &mut PassiveLevel) {}
-
-    fn remove(&self, irql: &mut PassiveLevel) {
-        self.queue.purge(NtStatus::DELETE_PENDING, irql);
     }
 }
 
@@ -246,4 +243,15 @@ fn a_removal_ends_what_waits_and_is_held_up_by_what_is_served() {
     assert_eq!(ends([&served, &waits]), [None, GONE]);
     assert_eq!(driver.holds(), 1);
     assert_eq!(driver.send(PEND, 1).answer(), STATUS_DELETE_PENDING);
+}
+
+#[test]
+fn a_request_that_arrives_after_its_handle_was_closed_is_neither_served_nor_queued() {
+    let driver = Rc::new(load());
+    driver.send(COMPLETE, 1);
+    let user = Rc::clone(&driver);
+    MEANWHILE.set(Some(Box::new(move || user.clean_up(1))));
+    let late = pend(&driver, 1, 1);
+    assert_eq!((late.status(), driver.holds()), (CANCELLED, 0));
+    assert!(!complete(&driver), "nothing is served");
 }

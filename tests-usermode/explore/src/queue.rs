@@ -45,6 +45,12 @@ pub const SCENES: &[Scene] = &[
         run: query_remove_against_insertion,
     },
     Scene {
+        name: "queue::close_against_insertion",
+        summary: "a handle is closed while a request arrives through it: the request is cancelled, and does not stay",
+        searches: EVERY,
+        run: close_against_insertion,
+    },
+    Scene {
         name: "queue::removal_against_insertion",
         summary: "a request comes while the device is taken away: it ends as the device does",
         searches: EVERY,
@@ -202,6 +208,21 @@ fn query_remove_against_insertion(kernel: &Arc<Kernel>) {
     });
     stage.must_end(&request, &[STATUS_SUCCESS]);
     stage.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE);
+    stage.strike();
+}
+
+fn close_against_insertion(kernel: &Arc<Kernel>) {
+    let stage = set(kernel);
+    let file = stage.device.open(ntmodel::Access::ReadWrite);
+    let file = Arc::new(file.expect("the device opens"));
+    let closer = {
+        let file = Arc::clone(&file);
+        kernel.actor("closer", move || file.close_handle())
+    };
+    let request = file.device_control(PEND, &[], Vec::new());
+    closer.join();
+    stage.must_end(&request, &[STATUS_CANCELLED, nt::STATUS_INVALID_HANDLE]);
+    drop(file);
     stage.strike();
 }
 

@@ -45,6 +45,12 @@ pub const SCENES: &[Scene] = &[
         run: cleanup_against_service,
     },
     Scene {
+        name: "start_io::close_against_insertion",
+        summary: "a handle is closed while a request arrives through it: the request is cancelled, and does not stay",
+        searches: EVERY,
+        run: close_against_insertion,
+    },
+    Scene {
         name: "start_io::removal_against_insertion",
         summary: "a request comes while the device is taken away: it is served or ends, and none is lost",
         searches: MANY,
@@ -275,6 +281,23 @@ fn cleanup_against_service(kernel: &Arc<Kernel>) {
     stage.must_end(&served, &[STATUS_SUCCESS]);
     stage.must_end(&doomed, &[STATUS_SUCCESS, STATUS_CANCELLED]);
     stage.must_end(&waits, &[STATUS_SUCCESS]);
+    stage.strike();
+}
+
+fn close_against_insertion(kernel: &Arc<Kernel>) {
+    let stage = set(kernel);
+    let served = stage.send(PEND);
+    let file = Arc::new(open(&stage));
+    let closer = {
+        let file = Arc::clone(&file);
+        kernel.actor("closer", move || file.close_handle())
+    };
+    let request = file.device_control(PEND + 4, &[], Vec::new());
+    closer.join();
+    stage.must_end(&request, &[STATUS_CANCELLED, nt::STATUS_INVALID_HANDLE]);
+    serve_all(&stage);
+    stage.must_end(&served, &[STATUS_SUCCESS]);
+    drop(file);
     stage.strike();
 }
 

@@ -22,7 +22,8 @@ use crate::{
     thread::Attached,
 };
 
-const STATUS_ACCESS_DENIED: i32 = 0xc000_0022_u32.cast_signed();
+const STATUS_ACCESS_DENIED: i32 = nt::STATUS_ACCESS_DENIED;
+const STATUS_INVALID_HANDLE: i32 = nt::STATUS_INVALID_HANDLE;
 
 /// The access that a file is opened with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,9 @@ pub(crate) struct FileInner {
     device: Arc<DeviceInner>,
     /// How many of its IRPs have not ended.
     irps: AtomicUsize,
+    /// Whether the handle is closed: no further system call finds the file.
+    handle_closed: AtomicBool,
+    /// Whether `IRP_MJ_CLEANUP` has ended too, so that `IRP_MJ_CLOSE` follows the last IRP.
     is_closed: AtomicBool,
     close_sent: AtomicBool,
 }
@@ -133,6 +137,7 @@ impl File {
             access,
             device: Arc::clone(device),
             irps: AtomicUsize::new(0),
+            handle_closed: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             close_sent: AtomicBool::new(false),
         });
@@ -154,16 +159,27 @@ impl File {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("NtDeviceIoControlFile");
         let kernel = Arc::clone(&self.kernel);
-        if (code >> 14) & 3 & !self.inner.access.bits() != 0 {
+        // The system call references the file, unless the handle is closed already; so IRP_MJ_CLOSE does not come before its
+        // IRP has ended.
+        self.inner.add_irp();
+        let refused = if self.inner.handle_closed.load(Ordering::SeqCst) {
+            Some(STATUS_INVALID_HANDLE)
+        } else {
+            let lacks = (code >> 14) & 3 & !self.inner.access.bits() != 0;
+            lacks.then_some(STATUS_ACCESS_DENIED)
+        };
+        if let Some(status) = refused {
+            self.inner.irp_ended(&kernel);
+            self.kernel.close_deferred(&call);
             let completion = Completion {
-                status: STATUS_ACCESS_DENIED,
+                status,
                 information: 0,
                 output,
             };
             return Request {
                 kernel,
                 sent: Err(completion),
-                answer: STATUS_ACCESS_DENIED,
+                answer: status,
             };
         }
         let asked = Asked {
@@ -175,6 +191,7 @@ impl File {
         };
         let record = call.new_irp(asked, Some(&self.inner), input, output);
         let answer = call.send(self.inner.device.object(), &record);
+        self.inner.irp_ended(&kernel);
         self.kernel.close_deferred(&call);
         Request {
             kernel,
@@ -214,6 +231,14 @@ impl File {
         drop(self);
     }
 
+    /// Closes the handle while other threads may be in a system call on it: `IRP_MJ_CLEANUP` is sent now, `IRP_MJ_CLOSE`
+    /// when the last of these calls and the last request have ended. System calls that come later fail.
+    pub fn close_handle(&self) {
+        if !self.inner.handle_closed.swap(true, Ordering::SeqCst) {
+            self.clean_up();
+        }
+    }
+
     fn clean_up(&self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("NtClose");
@@ -241,7 +266,7 @@ impl Drop for File {
     fn drop(&mut self) {
         // Once the system has stopped nothing is sent any more, and the thread that drops this goes on.
         if !self.kernel.is_halted() {
-            self.clean_up();
+            self.close_handle();
         }
     }
 }

@@ -65,6 +65,11 @@ impl Loaded {
         assert!(file.is_some(), "it is open");
     }
 
+    /// Closes a file's handle, and keeps the file for a system call that is under way: `IRP_MJ_CLEANUP`.
+    pub fn clean_up(&self, file: u32) {
+        self.file(file).close_handle();
+    }
+
     /// Cancels every request of a file.
     pub fn cancel_all(&self, file: u32) {
         self.file(file).cancel_all();

@@ -1,8 +1,8 @@
 //! IrqlKeApcLte1: what needs PASSIVE_LEVEL, such as system threads and waits, cannot be called in a DPC.
 
-use wdm::{NtStatus, irql::DispatchLevel, thread};
+use wdm::{Error, irql::DispatchLevel, thread};
 
-fn in_dpc(irql: &mut DispatchLevel) -> Result<(), NtStatus> {
+fn in_dpc(irql: &mut DispatchLevel) -> Result<(), Error> {
     thread::run(1, irql, &|_, _| ()) //~ E0308
     //~| PassiveLevel
 }

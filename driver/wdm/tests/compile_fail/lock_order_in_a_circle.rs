@@ -4,7 +4,7 @@ use wdm::lock_order;
 
 struct Device;
 struct Channel;
-lock_order!(Device => Channel); //~ E0119
-lock_order!(Channel => Device); //~ E0119
+lock_order!(Device => Channel); //~ E0391
+lock_order!(Channel => Device);
 
 fn main() {}

@@ -1,11 +1,11 @@
 //! Two locks are taken in one order: an inversion does not compile.
 
-use wdm::{PassiveLevel, SpinLock, lock_order};
+use wdm::{PassiveLevel, SpinLock, lock_order, lock_order::Unlocked};
 
 struct Device;
 struct Channel;
 lock_order!(Unlocked => Device);
-lock_order!(Device => Channel);
+lock_order!(Unlocked, Device => Channel);
 
 fn close(device: &SpinLock<u32, Device>, channel: &SpinLock<u32, Channel>, irql: &mut PassiveLevel) {
     channel.with(irql, |_, held| *device.lock_at_dpc(held) -= 1); //~ E0271

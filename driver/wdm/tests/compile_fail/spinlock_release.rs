@@ -1,6 +1,6 @@
 //! SpinlockRelease: the lock that was taken first is released last, or it would restore the wrong IRQL.
 
-use wdm::{PassiveLevel, SpinLock, lock_order};
+use wdm::{PassiveLevel, SpinLock, lock_order, lock_order::Unlocked};
 
 struct First;
 struct Second;

@@ -25,10 +25,12 @@ const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/windbg/host.js");
 const KERNEL: u64 = 0xffff_8000_0000_0000;
 
 /// The driver's own types that the script names.
-const OWN: [&str; 3] = [
+const OWN: [&str; 5] = [
     "interlock::Interlock",
     "wdm::device::Extension",
     "wdm::node::Node<interlock::ledger::Record>",
+    "wdm::shared::Inner<wdm::queue::IrpQueue<interlock::ledger::Ending>>",
+    "wdm::shared::Inner<wdm::queue::IrpQueue<interlock::Alone>>",
 ];
 
 /// Where the model keeps what the kernel does.
@@ -127,6 +129,13 @@ impl Picture {
     /// The address of a field of the driver's value.
     fn address(&self, path: &[&str]) -> u64 {
         self.device + self.layouts.offset(OWN[0], path)
+    }
+
+    /// The address of a field of a value that a `Shared` of the driver's value owns.
+    fn shared(&self, owner: &str, inner: &str, path: &[&str]) -> u64 {
+        let block = self.memory.word(self.address(&[owner, "inner", "pointer"]));
+        let path: Vec<_> = ["value"].iter().chain(path).copied().collect();
+        block + self.layouts.offset(inner, &path)
     }
 
     /// What the debugger answers to the script's one command.
@@ -290,7 +299,7 @@ fn block_size(picture: &Picture) -> u64 {
 /// What is broken in memory is said, and the rest shown all the same. No DPC leaves a request on *interlocked*, so it gets
 /// those of *fifo*, whose head still points to the first of them.
 fn spoil(picture: &mut Picture) {
-    let fifo = picture.address(&["fifo", "head"]);
+    let fifo = picture.shared("fifo", OWN[3], &["head"]);
     let (first, last) = (picture.memory.word(fifo), picture.memory.word(fifo + 8));
     let drained = picture.address(&["interlocked", "context", "list", "head"]);
     for (at, to) in [
@@ -303,7 +312,7 @@ fn spoil(picture: &mut Picture) {
     }
     let state = picture.address(&["run_state"]);
     picture.memory.write(state, &1_u32.to_le_bytes());
-    let length = picture.address(&["cancelable", "state", "value", "value", "length"]);
+    let length = picture.shared("cancelable", OWN[4], &["state", "value", "value", "length"]);
     picture.memory.write(length, &3_u64.to_le_bytes());
     let lock = picture.address(&["keyed", "context", "current", "lock"]);
     picture.memory.write(lock, &1_u32.to_le_bytes());
