@@ -163,8 +163,11 @@ pub struct Pend {
 pub struct Pended {
     /// The request's own tag.
     pub tag: u64,
-    /// How many requests had been completed with success since the device started, this one included;
-    /// so the order of these numbers is the order in which the driver completed the requests.
+    /// How many requests had been counted as completed with success since the device started, this one included.
+    ///
+    /// A request is counted just before it is completed. So of two requests that one thread of the driver completes, the
+    /// one with the smaller number was completed first; two that are completed on two processors at a time may be seen to
+    /// end in the other order.
     pub order: u64,
     /// How many requests the device had accepted before this one, since it started; it wraps.
     pub sequence: u32,

@@ -57,8 +57,8 @@ impl EntryId {
 ///
 /// fn report(events: &InterlockedList<Event>, zone: &Zone<Node<u32>>, code: u32) -> bool {
 ///     match zone.allocate(Node::new(code)) {
-///         Ok(event) => events.insert_tail(event).is_none(),
-///         Err(_) => false,
+///         Some(event) => events.insert_tail(event).is_none(),
+///         None => false,
 ///     }
 /// }
 /// ```
