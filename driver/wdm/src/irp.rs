@@ -5,7 +5,7 @@ use core::{marker::PhantomData, ops::Deref, ptr::NonNull};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    Error, NtStatus, PassiveLevel, Record,
+    DeviceObject, Error, NtStatus, PassiveLevel, Record,
     device::Extension,
     device_object::Deferred,
     irql::{AtMostDispatch, NoSpinLockHeld},
@@ -423,10 +423,12 @@ impl<R: Record> Drop for PendedIrp<R> {
         let device = unsafe { nt::irp::device_object(irp) };
         // SAFETY: the IRP's hold of the remove lock keeps the device.
         let extension = unsafe { Extension::of(device) };
+        // A reference of its own, since the work item may complete the IRP, and the device go, before `defer` has returned.
+        let object = DeviceObject::clone(&extension.object);
         // SAFETY: an IRP's list entry is not NULL.
         let link = unsafe { NonNull::new_unchecked(link) };
         // SAFETY: the IRP, with its link, stays until it is completed, which the link's routine does.
-        unsafe { extension.object.defer(link) };
+        unsafe { object.defer(link) };
     }
 }
 

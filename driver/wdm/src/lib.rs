@@ -11,7 +11,8 @@
 //!   completing or queueing that very IRP makes. So no IRP is forgotten, completed twice, or returned
 //!   with a status that does not fit.
 //! * **Cancellation is settled at the queue.** [`IrpQueue`] takes IRPs by value and gives them back by
-//!   value, no longer cancelable. Whoever wins the exchange of the Cancel routine owns the IRP.
+//!   value, no longer cancelable. Whoever wins the exchange of the Cancel routine owns the IRP. A queue belongs to its
+//!   device, so no driver can forget to clean it up.
 //!
 //! Names are NT's own, and every wrapper says which routine it calls and at which IRQL.
 //!
@@ -37,6 +38,12 @@
 //! | `KeGetCurrentProcessorNumber` | [`processor::current`], [`processor::hint`] |
 //! | `KeRaiseIrql`, `KeLowerIrql` | [`irql::raise_to_dispatch`] |
 //! | a pointer in the device extension | [`Shared`] |
+//! | `FileObject->FsContext` | [`FileState`] |
+//! | `ObReferenceObject`, `IoQueueWorkItem` | [`DeviceObject`] |
+//! | `NTSTATUS` | [`NtStatus`], [`Error`] |
+//!
+//! A value of this crate may be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held; [`DeviceObject`] says
+//! how. Why all of this is sound, type by type, is told in `SOUNDNESS.md` beside this crate's `Cargo.toml`.
 
 #![no_std]
 #![debugger_visualizer(natvis_file = "../wdm.natvis")]
