@@ -1,12 +1,21 @@
 //! Spin locks: that they are taken, that they exclude, and that the IRQL comes back.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::{
+    hint,
+    sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
+};
 
 use interlock_abi::{Call, Returned, Routine, ThreadsRan};
 use pinned_init::stack_pin_init;
 use wdm::{
-    CancelSpinLock, NtStatus, PassiveLevel, SpinLock, irql::raise_to_dispatch, lock_order,
+    CancelSpinLock, NtStatus, PassiveLevel, SpinLock,
+    irql::{DispatchLevel, raise_to_dispatch},
+    lock_order,
     lock_order::LockAfter,
+    thread,
 };
 
 use super::{leave, returned, threads::Run};
@@ -17,16 +26,11 @@ const PASSIVE_LEVEL: u8 = 0;
 struct Outer;
 /// The class of a lock that is taken under an outer one.
 struct Inner;
-/// The class of a lock that is tried while it is held.
-struct TriedAgain;
 
 lock_order!(Unlocked => Outer);
 lock_order!(Outer => Inner);
-lock_order!(Unlocked => TriedAgain);
 // The class is this module's, and the cancel spin lock is taken under no other of the driver's.
 impl LockAfter<Outer> for CancelSpinLock {}
-// Such a lock is not waited for, so that it cannot deadlock with itself.
-impl LockAfter<TriedAgain> for TriedAgain {}
 
 /// Runs a lock's routine once, for a call that has been checked.
 pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
@@ -36,7 +40,7 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
         Routine::KeInitializeSpinLock => Ok(initialize(irql)),
         Routine::KeAcquireSpinLock => acquire(irql),
         Routine::KeReleaseSpinLock => Ok(release(call.argument, irql)),
-        Routine::KeAcquireSpinLockAtDpcLevel => Ok(acquire_at_dpc(irql)),
+        Routine::KeAcquireSpinLockAtDpcLevel => acquire_at_dpc(irql),
         Routine::KeReleaseSpinLockFromDpcLevel => Ok(release_from_dpc(irql)),
         _ => Err(NtStatus::INVALID_DEVICE_REQUEST),
     }
@@ -80,14 +84,75 @@ fn release(times: u64, irql: &mut PassiveLevel) -> Returned {
     }
 }
 
-fn acquire_at_dpc(irql: &mut PassiveLevel) -> Returned {
-    stack_pin_init!(let lock = SpinLock::<(), TriedAgain>::new(()));
-    let taken_again = raise_to_dispatch(irql, |irql| {
-        let mut guard = lock.lock_at_dpc(irql);
-        let ((), held) = guard.split();
-        lock.try_lock_at_dpc(held).is_some()
-    });
-    returned(taken_again.into())
+// What is kept of the threads is not to be added to the stack that the other routines take.
+#[inline(never)]
+fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<Returned, NtStatus> {
+    stack_pin_init!(let lock = SpinLock::<()>::new(()));
+    let lock = lock.as_ref();
+    let meeting = Meeting::default();
+    thread::run(2, irql, &|number, irql: &mut PassiveLevel| {
+        let meet = |irql: &mut DispatchLevel| {
+            if number == 0 {
+                meeting.hold(&lock, irql)
+            } else {
+                meeting.ask(&lock, irql)
+            }
+        };
+        let _ = (0..Meeting::TRIES).any(|_| raise_to_dispatch(irql, meet));
+    })?;
+    Ok(returned(meeting.taken.load(Relaxed).into()))
+}
+
+/// Two threads: one holds a lock, and the other tries to take it meanwhile. With one processor they do not meet, since
+/// both are at `DISPATCH_LEVEL`.
+#[derive(Default)]
+struct Meeting {
+    state: AtomicU8,
+    /// The lock was taken while the other thread held it.
+    taken: AtomicBool,
+}
+
+impl Meeting {
+    /// How often they try to meet.
+    const TRIES: u32 = 1000;
+    /// How often each looks for the other in one try, which takes a few microseconds.
+    const LOOKS: u32 = 200;
+
+    const FREE: u8 = 0;
+    const HELD: u8 = 1;
+    const ASKED: u8 = 2;
+
+    /// Holds the lock for a few microseconds at the most; says whether the other thread has tried to take it.
+    fn hold(&self, lock: &SpinLock<()>, irql: &mut DispatchLevel) -> bool {
+        let _held = lock.lock_at_dpc(irql);
+        self.state.store(Self::HELD, SeqCst);
+        self.comes_to(Self::ASKED);
+        // Before the release, so that who sees HELD with the lock taken has taken what was held.
+        self.state.swap(Self::FREE, SeqCst) == Self::ASKED
+    }
+
+    /// Tries to take the lock while the other thread holds it; says whether it did hold it.
+    fn ask(&self, lock: &SpinLock<()>, irql: &mut DispatchLevel) -> bool {
+        if !self.comes_to(Self::HELD) {
+            return false;
+        }
+        let taken = lock.try_lock_at_dpc(irql);
+        if taken.is_some_and(|_| self.state.load(SeqCst) == Self::HELD) {
+            self.taken.store(true, Relaxed);
+        }
+        let asked = (Self::HELD, Self::ASKED);
+        let still_held = self
+            .state
+            .compare_exchange(asked.0, asked.1, SeqCst, SeqCst);
+        still_held.is_ok()
+    }
+
+    fn comes_to(&self, state: u8) -> bool {
+        (0..Self::LOOKS).any(|_| {
+            hint::spin_loop();
+            self.state.load(SeqCst) == state
+        })
+    }
 }
 
 fn release_from_dpc(irql: &mut PassiveLevel) -> Returned {
