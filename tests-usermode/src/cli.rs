@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -214,12 +214,12 @@ pub struct Stress {
 /// `explore`
 #[derive(Args, Debug)]
 pub struct Explore {
-    /// Explore only the scenes that have this in their name
+    /// Explore only the scenes that have this in their name, or the one with a mistake that has exactly this name
     pub filter: Option<String>,
     /// How many orders of each scene to try at the most [default: each one's own number]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(usize))]
-    pub schedules: Option<usize>,
-    /// List the scenes and what each one is about
+    #[arg(long, value_name = "N")]
+    pub schedules: Option<NonZeroUsize>,
+    /// List the scenes and what each one is about, also those with a mistake in them, which are explored by their full name
     #[arg(long)]
     pub list: bool,
 }
@@ -239,8 +239,8 @@ pub struct Sequence {
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..1 << 63))]
     pub seed: Option<u64>,
     /// How many sequences
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub count: usize,
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
+    pub count: NonZeroUsize,
     /// Take the steps in this file instead, one a line, as a failure prints them
     #[arg(long, value_name = "PATH", conflicts_with_all = ["seed", "count"])]
     pub steps: Option<PathBuf>,
@@ -256,7 +256,7 @@ pub struct Sequence {
 #[derive(Args, Debug)]
 pub struct Hold {
     /// How many requests to pend
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
 }
 
@@ -337,8 +337,13 @@ mod tests {
             "harness run --processors 0",
             "harness run --processors 65",
             "harness doctor --fix",
+            "harness run --timeout 0",
+            "harness stress --seconds 0",
             "harness stress --threads 0",
             "harness stress --pending 0",
+            "harness explore --schedules 0",
+            "harness sequence --count 0",
+            "harness hold --count 0",
             "harness install interlock.inf",
         ] {
             let error = parse(line).expect_err(line);

@@ -38,6 +38,16 @@ fn bad_usage_could_not_run() {
         &["fly"][..],
         &["run", "--exact"],
         &["stress", "--threads", "none"],
+        // What would do nothing, and pass.
+        &["run", "--iterations", "0"],
+        &["run", "--timeout", "0"],
+        &["run", "--processors", "0"],
+        &["stress", "--seconds", "0"],
+        &["stress", "--threads", "0"],
+        &["stress", "--pending", "0"],
+        &["explore", "--schedules", "0"],
+        &["sequence", "--count", "0"],
+        &["hold", "--count", "0"],
     ] {
         let output = harness(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -118,6 +128,83 @@ fn a_sequence_has_the_same_transcript_every_time() {
     for processors in ["1", "5"] {
         let again = harness(&[&sequence[..], &["--processors", processors]].concat());
         assert_eq!(stdout(&again), transcript, "{processors} processors");
+    }
+}
+
+#[test]
+fn a_file_without_a_step_is_no_sequence() {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("no_steps");
+    std::fs::write(&path, "# nothing\n\n").expect("the file is written");
+    let path = path.to_str().expect("a path in UTF-8");
+    let output = harness(&["sequence", "--kernel", "model", "--steps", path]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("there is no step in it"), "{said}");
+}
+
+#[test]
+fn a_scene_with_a_mistake_is_explored_by_its_full_name_and_replayed() {
+    let explored = harness(&["explore", "own_queue::taken_anyway"]);
+    let said = stdout(&explored);
+    assert_eq!(explored.status.code(), Some(1), "{said}");
+    let rule = "rule     DoubleCompletion";
+    assert!(said.contains(rule), "{said}");
+    let again = said.lines().find_map(|line| {
+        let command = line.strip_prefix("harness ")?;
+        command.strip_suffix(" plays it step by step")
+    });
+    let again: Vec<_> = again.expect("how to replay it").split(' ').collect();
+    let replayed = harness(&again);
+    let said = stdout(&replayed);
+    assert_eq!(replayed.status.code(), Some(1), "{said}");
+    assert!(said.contains(rule), "{said}");
+
+    let twin = harness(&["explore", "own_queue::taken_anyway, corrected"]);
+    assert_eq!(twin.status.code(), Some(0), "{}", stdout(&twin));
+    // A part of a name selects no mistake, which would fail the exploration of what has none.
+    let part = harness(&["explore", "own_queue::taken"]);
+    assert_eq!(part.status.code(), Some(2), "{}", stdout(&part));
+    let listed = stdout(&harness(&["explore", "--list", "own_queue::taken"]));
+    assert!(listed.starts_with("own_queue::taken_anyway  "), "{listed}");
+}
+
+#[test]
+fn the_replay_in_the_readme_finds_the_mistake() {
+    let readme = include_str!("../../README.md");
+    let (_, command) = readme.split_once("`harness replay ").expect("there is one");
+    let (schedule, _) = command.split_once('`').expect("it has an end");
+    let output = harness(&["replay", schedule]);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}{}", stderr(&output));
+    assert!(said.contains("rule     DoubleCompletion"), "{said}");
+}
+
+#[test]
+fn a_schedule_that_does_not_fit_its_scene_could_not_run() {
+    for (schedule, reason) in [
+        // Nobody but the scene itself can go on at first.
+        (
+            "queue::cancel_against_completion:b",
+            "at step 1 thread b cannot go on",
+        ),
+        // In the end it waits for its actors.
+        (
+            "queue::cancel_against_completion:a100000",
+            "thread a cannot go on",
+        ),
+        ("queue::cancel_against_completion:", "at least one step"),
+        (
+            "queue::cancel_against_completion:A",
+            "no thread of a schedule",
+        ),
+        ("cancel_against_completion", "is no schedule"),
+        ("no_such::scene:a", "no scene is called"),
+    ] {
+        let output = harness(&["replay", schedule]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{schedule}: {said}");
+        assert!(said.contains(reason), "{schedule}: {said}");
+        assert_eq!(stdout(&output), "", "{schedule}");
     }
 }
 

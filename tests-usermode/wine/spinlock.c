@@ -21,12 +21,17 @@ static int try_to_hold(spin_lock *lock, spin_lock kind)
     return __sync_bool_compare_and_swap(lock, 0, thread_self() | kind);
 }
 
+static int is_held_by_this_thread(spin_lock *lock)
+{
+    return (__atomic_load_n(lock, __ATOMIC_RELAXED) & OWNER) == thread_self();
+}
+
 static void hold(spin_lock *lock, spin_lock kind, const void *caller)
 {
     unsigned looks = 0;
 
     if (try_to_hold(lock, kind)) return;
-    if ((__atomic_load_n(lock, __ATOMIC_RELAXED) & OWNER) == thread_self())
+    if (is_held_by_this_thread(lock))
         violation(caller, "a deadlock: this thread holds the spin lock that it acquires");
     do
         while (__atomic_load_n(lock, __ATOMIC_RELAXED)) thread_pause(++looks);
@@ -131,7 +136,11 @@ unsigned char KeTryToAcquireSpinLockAtDpcLevel(spin_lock *lock)
 {
     union thread thread = at_dpc_level(__func__, CALLER);
 
-    if (!try_to_hold(lock, 0)) return 0;
+    if (!try_to_hold(lock, 0))
+    {
+        if (is_held_by_this_thread(lock)) violation(CALLER, "%s on a spin lock that this thread holds", __func__);
+        return 0;
+    }
     thread.locks++;
     thread_set(thread);
     return 1;

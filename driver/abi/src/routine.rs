@@ -60,7 +60,7 @@ routines! {
     /// acquisition saved, and so the one that the releases before it restored; *found*: 1 if the lock was
     /// free at the end.
     KeReleaseSpinLock,
-    /// At `DISPATCH_LEVEL`, takes a lock, and tries to take it again. *value*: 0, since it was taken.
+    /// At `DISPATCH_LEVEL`, takes a lock, which another thread tries to take then. *value*: 0, since it was taken.
     KeAcquireSpinLockAtDpcLevel,
     /// At `DISPATCH_LEVEL`, takes a lock, releases it, and tries to take it again. *value*: 1, since it was
     /// free.

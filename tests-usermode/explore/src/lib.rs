@@ -10,7 +10,7 @@ mod queue;
 mod stage;
 mod start_io;
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use ntmodel::{
     Driver, Kernel,
@@ -58,14 +58,26 @@ const MANY: &[Search] = &[
 /// The scenes of `wdm`'s queues.
 pub const SCENES: &[&[Scene]] = &[queue::SCENES, start_io::SCENES, device::SCENES];
 
-/// Every scene that holds, and every fault with its twin, by name.
+/// Every mistake, and every correct twin, as a scene.
+pub fn faults() -> impl Iterator<Item = Scene> {
+    faulty::FAULTS.iter().flat_map(|fault| {
+        let scene = |name, summary, run| Scene {
+            name,
+            summary,
+            searches: slice::from_ref(&fault.search),
+            run,
+        };
+        let without = "the same scene without the mistake";
+        [
+            scene(fault.name, fault.what, fault.faulty),
+            scene(fault.twin_name, without, fault.twin),
+        ]
+    })
+}
+
+/// The scene, mistake or twin that has a name.
 #[must_use]
-pub fn find(name: &str) -> Option<Scenario> {
-    let scenes = SCENES.iter().copied().flatten();
-    let scenes = scenes.map(|scene| (scene.name, scene.run));
-    let faults = faulty::FAULTS.iter();
-    let faults =
-        faults.flat_map(|fault| [(fault.name, fault.faulty), (fault.twin_name, fault.twin)]);
-    let mut all = scenes.chain(faults);
-    all.find(|(other, _)| *other == name).map(|(_, run)| run)
+pub fn find(name: &str) -> Option<Scene> {
+    let scenes = SCENES.iter().copied().flatten().copied();
+    scenes.chain(faults()).find(|scene| scene.name == name)
 }

@@ -142,15 +142,62 @@ impl fmt::Display for Schedule {
             while steps.next_if_eq(&task).is_some() {
                 times += 1;
             }
-            let letter = u32::try_from(*task)
-                .ok()
-                .and_then(|task| char::from_u32('a' as u32 + task));
-            write!(f, "{}", letter.unwrap_or('?'))?;
+            write!(f, "{}", letter(*task))?;
             if times > 1 {
                 write!(f, "{times}")?;
             }
         }
         Ok(())
+    }
+}
+
+/// The letter of a thread in a schedule.
+fn letter(task: usize) -> char {
+    let task = u32::try_from(task).ok();
+    let letter = task.and_then(|task| char::from_u32('a' as u32 + task));
+    letter.unwrap_or('?')
+}
+
+/// Why a schedule is not one of the scenario that it is played on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// At a step, counted from 1, a thread should go on that cannot.
+    Thread {
+        /// The step.
+        step: usize,
+        /// The thread.
+        thread: usize,
+        /// Those that can.
+        runnable: Vec<usize>,
+    },
+    /// The scenario ends before the schedule does.
+    Length {
+        /// How many steps the scenario has.
+        scenario: usize,
+        /// How many steps the schedule has.
+        schedule: usize,
+    },
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Thread {
+                step,
+                thread,
+                runnable,
+            } => {
+                let letters = runnable.iter().map(|task| letter(*task).to_string());
+                let (thread, others) = (letter(*thread), letters.collect::<Vec<_>>().join(", "));
+                write!(
+                    f,
+                    "at step {step} thread {thread} cannot go on, but {others} can"
+                )
+            }
+            Self::Length { scenario, schedule } => {
+                write!(f, "the scene ends after {scenario} of {schedule} steps")
+            }
+        }
     }
 }
 
@@ -179,6 +226,9 @@ impl FromStr for Schedule {
             let times = times.ok().filter(|times| *times <= 1 << 20);
             let times = times.ok_or_else(|| format!("{digits} is no number of steps"))?;
             steps.extend(std::iter::repeat_n(task as usize, times));
+        }
+        if steps.is_empty() {
+            return Err("a schedule has at least one step".into());
         }
         Ok(Self(steps))
     }
@@ -227,10 +277,18 @@ impl<S: Scheduler> Scheduler for Recorder<S> {
     }
 }
 
-/// Plays a schedule, once; beyond its end whoever can goes on.
+/// Plays a schedule, once; beyond its end, or once it does not fit, whoever can goes on.
 struct Player {
-    steps: std::vec::IntoIter<usize>,
+    schedule: Schedule,
     started: bool,
+    played: Arc<Mutex<Played>>,
+}
+
+/// How far a schedule was played.
+#[derive(Default)]
+struct Played {
+    steps: usize,
+    misfit: Option<Misfit>,
 }
 
 impl Scheduler for Player {
@@ -245,10 +303,22 @@ impl Scheduler for Player {
         _current: Option<TaskId>,
         _is_yielding: bool,
     ) -> Option<TaskId> {
-        let wanted = self.steps.next();
+        let mut played = locked(&self.played);
+        let wanted = self.schedule.0.get(played.steps).copied();
+        played.steps += 1;
         let is_wanted = |task: &&&Task| Some(usize::from(task.id())) == wanted;
-        let task = runnable.iter().find(is_wanted).or(runnable.first())?;
-        Some(task.id())
+        if let Some(task) = runnable.iter().find(is_wanted) {
+            return Some(task.id());
+        }
+        if let Some(thread) = wanted {
+            let step = played.steps;
+            played.misfit.get_or_insert_with(|| Misfit::Thread {
+                step,
+                thread,
+                runnable: runnable.iter().map(|task| task.id().into()).collect(),
+            });
+        }
+        runnable.first().map(|task| task.id())
     }
 
     fn next_u64(&mut self) -> u64 {
@@ -281,16 +351,28 @@ pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found
     }
 }
 
-/// Runs a scenario in the order of a schedule, and notes each step.
+/// Runs a scenario in the order of a schedule, and gives what is found, if anything is, with the steps that led to it.
+/// Beyond the end of the schedule whoever can goes on.
 ///
 /// # Errors
-/// What was found, with the steps that led to it.
-pub fn replay(schedule: &Schedule, scenario: Scenario) -> Result<Explored, Box<Found>> {
+/// The schedule does not fit the scenario; what was found in another order does not count.
+pub fn replay(schedule: &Schedule, scenario: Scenario) -> Result<Option<Box<Found>>, Misfit> {
+    let played = Arc::<Mutex<Played>>::default();
     let player = Player {
-        steps: schedule.0.clone().into_iter(),
+        schedule: schedule.clone(),
         started: false,
+        played: Arc::clone(&played),
     };
-    run(player, scenario, true, None)
+    let found = run(player, scenario, true, None).err();
+    let Played { steps, misfit } = &*locked(&played);
+    match misfit {
+        Some(misfit) => Err(misfit.clone()),
+        None if found.is_none() && *steps < schedule.0.len() => Err(Misfit::Length {
+            scenario: *steps,
+            schedule: schedule.0.len(),
+        }),
+        None => Ok(found),
+    }
 }
 
 /// Runs an exploration in a thread of the host. When something is found that thread stops for good where it is: nothing

@@ -135,7 +135,8 @@ impl Call {
         locked(&self.held).push(held);
     }
 
-    /// Takes a lock if it is free. To find that the thread has it already is a deadlock for who would wait.
+    /// Takes a lock if it is free. A thread that has it already would wait for itself; one that does not wait is stopped by
+    /// a checked kernel.
     fn try_take(&self, word: &AtomicU64, kind: Kind, waits: bool) -> bool {
         let lock = (&raw const *word).addr();
         let mut now = word.load(Ordering::Relaxed);
@@ -150,10 +151,18 @@ impl Call {
                 self.mixed(lock, kind, used);
             }
             let owner = now & OWNER;
-            if owner == u64::from(self.number) && waits {
-                let bug_check = BugCheck::verifier(0x1000, [lock as u64, 0, 0]);
-                let what = "the thread acquires a spin lock that it holds: a deadlock with itself";
-                self.stop(bug_check, kind.rules().0, what);
+            if owner == u64::from(self.number) {
+                let (bug_check, what) = if waits {
+                    let bug_check = BugCheck::verifier(0x1000, [lock as u64, 0, 0]);
+                    (
+                        bug_check,
+                        "acquires a spin lock that it holds: a deadlock with itself",
+                    )
+                } else {
+                    let bug_check = BugCheck(0x0f, [lock as u64, 0, 0, 0]);
+                    (bug_check, "tries to acquire a spin lock that it holds")
+                };
+                self.stop(bug_check, kind.rules().0, format!("the thread {what}"));
             }
             if owner != 0 {
                 return false;

@@ -1,49 +1,14 @@
 //! A violation names the driver's functions `Type::function`, in the symbol mangling that this test is compiled with.
 
-use std::{
-    cell::Cell,
-    hint::black_box,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+mod body;
 
-use nt::{DRIVER_OBJECT, KSPIN_LOCK, UNICODE_STRING};
-use ntmodel::{Config, Driver, Kernel, OnViolation};
+use std::hint::black_box;
 
-thread_local! {
-    static BODY: Cell<Option<fn()>> = const { Cell::new(None) };
-}
-
-/// A `DriverEntry` that does its one thing and fails.
-unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> i32 {
-    BODY.take().expect("something to do")();
-    nt::STATUS_CANCELLED
-}
+use nt::KSPIN_LOCK;
 
 /// The names of the driver's functions that a violation reports, the innermost first.
 fn functions(body: fn()) -> Vec<String> {
-    let kernel = Kernel::new(Config {
-        on_violation: OnViolation::Halt,
-        ..Config::default()
-    });
-    let driver = Arc::clone(&kernel);
-    thread::spawn(move || {
-        BODY.set(Some(body));
-        // SAFETY: the entry point takes nothing from its arguments.
-        unsafe { Driver::load(&driver, entry) }
-    });
-    let start = Instant::now();
-    let violation = loop {
-        if let Some(violation) = kernel.violation() {
-            break violation;
-        }
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "nothing is found"
-        );
-        thread::sleep(Duration::from_millis(1));
-    };
+    let violation = common::found(body);
     let callers = violation.callers.iter();
     callers
         .map(|caller| caller.split(' ').next().unwrap_or_default().to_owned())

@@ -5,7 +5,7 @@ use std::{ptr::null_mut, sync::Arc};
 use nt::{DRIVER_OBJECT, KEVENT, NTSTATUS, STATUS_CANCELLED, UNICODE_STRING};
 use ntmodel::{
     Driver, Kernel, Rule,
-    explore::{Scenario, Search, explore, replay},
+    explore::{Misfit, Scenario, Schedule, Search, explore, replay},
 };
 
 const EVERY: Search = Search::DepthFirst { most: 1_000 };
@@ -45,7 +45,8 @@ fn promises<const HOLDS: bool>(kernel: &Arc<Kernel>) {
 fn finds(rule: Rule, faulty: Scenario, twin: Scenario) {
     let found = explore(EVERY, faulty).expect_err("a rule is broken");
     assert_eq!(found.violation.rule, rule, "{found}");
-    let again = replay(&found.schedule, faulty).expect_err("a rule is broken");
+    let again = replay(&found.schedule, faulty).expect("the schedule fits");
+    let again = again.expect("a rule is broken");
     assert_eq!(again.violation.rule, rule, "{again}");
     let explored = explore(EVERY, twin).unwrap_or_else(|found| panic!("{found}"));
     assert!(explored.complete);
@@ -59,4 +60,44 @@ fn a_wait_for_what_nobody_does_is_a_hang() {
 #[test]
 fn a_broken_promise_is_found() {
     finds(Rule::Promise, promises::<false>, promises::<true>);
+}
+
+#[test]
+fn a_schedule_fits_if_each_thread_can_go_on_when_it_is_to() {
+    let found = explore(EVERY, promises::<false>).expect_err("a promise is broken");
+    let schedule = found.schedule.to_string();
+    let play = |schedule: &str| {
+        let schedule: Schedule = schedule.parse().expect("it is a schedule");
+        replay(&schedule, promises::<true>).map(|found| found.is_some())
+    };
+    assert_eq!(play(&schedule), Ok(false));
+    // The first thread that runs is the scenario itself.
+    assert_eq!(play("a"), Ok(false));
+    let misfit = Misfit::Thread {
+        step: 1,
+        thread: 1,
+        runnable: vec![0],
+    };
+    assert_eq!(play("b"), Err(misfit));
+    // It waits for its actor, and cannot go on for ever.
+    let waits = play("a1000");
+    assert!(
+        matches!(waits, Err(Misfit::Thread { thread: 0, .. })),
+        "{waits:?}"
+    );
+    for text in ["", "A", "3a", "a1000000000"] {
+        assert!(text.parse::<Schedule>().is_err(), "{text}");
+    }
+}
+
+fn does_nothing(_: &Arc<Kernel>) {}
+
+#[test]
+fn a_schedule_does_not_fit_a_scenario_that_ends_before_it() {
+    let schedule: Schedule = "a1000".parse().expect("it is a schedule");
+    let misfit = replay(&schedule, does_nothing).expect_err("it does not fit");
+    assert!(
+        matches!(misfit, Misfit::Length { schedule: 1000, scenario } if scenario < 10),
+        "{misfit}"
+    );
 }

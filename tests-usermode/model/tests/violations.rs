@@ -1,79 +1,19 @@
 //! Each broken rule is found, with the bug check and the parameters that Driver Verifier has for it.
 //!
-//! What breaks the rule is a `DriverEntry` on raw `nt`. The thread that runs it stops there for good, and the test goes on.
+//! What breaks the rule is the code of a `DriverEntry`; [body] runs it.
 
-use std::{
-    cell::Cell,
-    ffi::c_void,
-    hint::black_box,
-    mem::MaybeUninit,
-    ptr::{null_mut, without_provenance_mut},
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+mod body;
 
+use std::{ffi::c_void, hint::black_box, mem::MaybeUninit, ptr::null_mut};
+
+use body::{found, run, stops};
 use nt::{
-    DRIVER_OBJECT, IO_REMOVE_LOCK, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT,
-    KLOCK_QUEUE_HANDLE, KSPIN_LOCK, LIST_ENTRY, UNICODE_STRING,
+    KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE, KSPIN_LOCK, LIST_ENTRY,
 };
-use ntmodel::{Config, Driver, Kernel, OnViolation, Rule, Violation};
+use ntmodel::{Config, Kernel, Rule};
 
 const PASSIVE_LEVEL: u8 = 0;
 const DISPATCH_LEVEL: u8 = 2;
-
-thread_local! {
-    static BODY: Cell<Option<fn()>> = const { Cell::new(None) };
-}
-
-/// A `DriverEntry` that does its one thing and fails.
-unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> i32 {
-    BODY.take().expect("something to do")();
-    nt::STATUS_CANCELLED
-}
-
-/// Runs a body as a driver's code; gives what it was stopped for.
-fn found(body: fn()) -> Violation {
-    let kernel = Kernel::new(Config {
-        on_violation: OnViolation::Halt,
-        locations: true,
-        ..Config::default()
-    });
-    let driver = Arc::clone(&kernel);
-    let running = thread::spawn(move || {
-        BODY.set(Some(body));
-        // SAFETY: the entry point takes nothing from its arguments.
-        let loaded = unsafe { Driver::load(&driver, entry) };
-        assert_eq!(loaded.err(), Some(nt::STATUS_CANCELLED));
-    });
-    let start = Instant::now();
-    loop {
-        if let Some(violation) = kernel.violation() {
-            return violation.clone();
-        }
-        assert!(!running.is_finished(), "no rule was broken");
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "nothing was found"
-        );
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Checks what a body is stopped for: the rule, the code and its first parameter, the routine, and the line in this file.
-fn stops(body: fn(), rule: Rule, code: u32, first: u64, routine: &str) -> Violation {
-    let violation = found(body);
-    let seen = (
-        violation.rule,
-        violation.code,
-        violation.parameters[0],
-        violation.routine,
-    );
-    assert_eq!(seen, (rule, code, first, routine), "\n{violation}");
-    let caller = violation.callers.first().map_or("", String::as_str);
-    assert!(caller.contains("tests/violations.rs:"), "\n{violation}");
-    violation
-}
 
 fn lock() -> KSPIN_LOCK {
     let mut lock = 0;
@@ -107,6 +47,11 @@ fn acquire_at_dpc(lock: &mut KSPIN_LOCK) {
     unsafe { nt::KeAcquireSpinLockAtDpcLevel(lock) };
 }
 
+fn try_acquire_at_dpc(lock: &mut KSPIN_LOCK) -> bool {
+    // SAFETY: as above.
+    unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) != 0 }
+}
+
 fn release_from_dpc(lock: &mut KSPIN_LOCK) {
     // SAFETY: as above.
     unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
@@ -117,31 +62,6 @@ fn acquire_cancel() -> u8 {
     // SAFETY: as above.
     unsafe { nt::IoAcquireCancelSpinLock(&raw mut irql) };
     irql
-}
-
-const TAG: usize = 1;
-const OTHER_TAG: usize = 2;
-const REMOVE_LOCK_SIZE: u32 = 32;
-
-fn tag(tag: usize) -> *mut c_void {
-    without_provenance_mut(tag)
-}
-
-fn initialise_remove_lock(lock: &mut IO_REMOVE_LOCK) {
-    // SAFETY: the lock is the caller's.
-    unsafe { nt::IoInitializeRemoveLockEx(lock, 0, 0, 0, REMOVE_LOCK_SIZE) };
-}
-
-fn acquire_remove_lock(lock: &mut IO_REMOVE_LOCK, for_tag: usize) {
-    // SAFETY: the lock is initialised.
-    let status =
-        unsafe { nt::IoAcquireRemoveLockEx(lock, tag(for_tag), c"".as_ptr(), 1, REMOVE_LOCK_SIZE) };
-    assert_eq!(status, nt::STATUS_SUCCESS);
-}
-
-fn release_remove_lock(lock: &mut IO_REMOVE_LOCK, for_tag: usize) {
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::IoReleaseRemoveLockEx(lock, tag(for_tag), REMOVE_LOCK_SIZE) };
 }
 
 #[test]
@@ -195,6 +115,15 @@ fn spin_lock() {
     let thread = violation.threads.join("\n");
     assert!(thread.contains("holds the spin lock"), "\n{violation}");
     assert!(thread.contains("acquired by"), "\n{violation}");
+    // A checked kernel does not let a thread try what it holds either.
+    let tried = || {
+        let mut lock = lock();
+        acquire(&mut lock);
+        try_acquire_at_dpc(&mut lock);
+    };
+    let violation = found(tried);
+    assert_eq!((violation.rule, violation.code), (Rule::SpinLock, 0x0f));
+    assert_eq!(violation.routine, "KeTryToAcquireSpinLockAtDpcLevel");
     let left = found(|| {
         acquire(&mut lock());
     });
@@ -518,55 +447,6 @@ fn lock_of_an_interlocked_list() {
 }
 
 #[test]
-fn remove_lock() {
-    let not_acquired = || {
-        let mut lock = IO_REMOVE_LOCK { Common: [0; 4] };
-        initialise_remove_lock(&mut lock);
-        acquire_remove_lock(&mut lock, TAG);
-        release_remove_lock(&mut lock, OTHER_TAG);
-    };
-    let violation = stops(
-        not_acquired,
-        Rule::RemoveLock,
-        0xc4,
-        0xd5,
-        "IoReleaseRemoveLock",
-    );
-    assert_eq!(violation.parameters[2], OTHER_TAG as u64);
-
-    let too_often = || {
-        let mut lock = IO_REMOVE_LOCK { Common: [0; 4] };
-        initialise_remove_lock(&mut lock);
-        acquire_remove_lock(&mut lock, TAG);
-        acquire_remove_lock(&mut lock, TAG);
-        for _ in 0..3 {
-            release_remove_lock(&mut lock, TAG);
-        }
-    };
-    stops(
-        too_often,
-        Rule::RemoveLock,
-        0xc4,
-        0xd5,
-        "IoReleaseRemoveLock",
-    );
-
-    let waited_for = || {
-        let mut lock = IO_REMOVE_LOCK { Common: [0; 4] };
-        initialise_remove_lock(&mut lock);
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::IoReleaseRemoveLockAndWaitEx(&raw mut lock, tag(TAG), REMOVE_LOCK_SIZE) };
-    };
-    stops(
-        waited_for,
-        Rule::RemoveLock,
-        0xc4,
-        0xd6,
-        "IoReleaseRemoveLockAndWait",
-    );
-}
-
-#[test]
 fn list_entry() {
     let twice = || {
         let mut lock = lock();
@@ -634,27 +514,18 @@ fn pointer() {
 #[test]
 fn what_breaks_no_rule_is_not_stopped() {
     let kernel = Kernel::new(Config::default());
-    BODY.set(Some(|| {
+    run(&kernel, || {
         let (mut a, mut b) = (lock(), lock());
         let irql = acquire(&mut a);
         acquire_at_dpc(&mut b);
+        release_from_dpc(&mut b);
+        assert!(try_acquire_at_dpc(&mut b));
         release_from_dpc(&mut b);
         release(&mut a, irql);
         let irql = acquire_cancel();
         // SAFETY: the lock is held, and was acquired at this IRQL.
         unsafe { nt::IoReleaseCancelSpinLock(irql) };
-        let mut removal = IO_REMOVE_LOCK { Common: [0; 4] };
-        initialise_remove_lock(&mut removal);
-        for tag in [TAG, OTHER_TAG, TAG] {
-            acquire_remove_lock(&mut removal, tag);
-        }
-        for tag in [TAG, TAG, OTHER_TAG] {
-            release_remove_lock(&mut removal, tag);
-        }
         drop(vec![0_u8; 100]);
-    }));
-    // SAFETY: the entry point takes nothing from its arguments.
-    let loaded = unsafe { Driver::load(&kernel, entry) };
-    assert_eq!(loaded.err(), Some(nt::STATUS_CANCELLED));
+    });
     assert!(kernel.violation().is_none());
 }

@@ -110,7 +110,7 @@ fn explored() -> Result<()> {
             schedules: 20_000,
             seed: 1,
         },
-        scene,
+        scene.run,
     );
     let explored = explored.map_err(|found| Error::failed(found.to_string()))?;
     let rate = f64::from(u32::try_from(explored.schedules).unwrap_or(u32::MAX))

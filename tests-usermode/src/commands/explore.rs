@@ -1,16 +1,19 @@
 //! `explore` and `replay`: small scenes on the model kernel, in many orders, and a single one again.
 
-use interlock_explore::{SCENES, Scene, find};
+use interlock_explore::{SCENES, Scene, faults, find};
 use ntmodel::explore::{Explored, Found, Schedule, Search, explore, replay};
 
 use crate::cli::{Explore, Replay};
 use crate::error::{Error, Exit, Result};
 
-/// Explores every scene that a filter selects, and stops at the first broken rule.
+/// Explores every scene that a filter selects, and stops at the first broken rule. One with a mistake in it is selected by
+/// its full name.
 pub fn explore_scenes(args: &Explore) -> Result<Exit> {
     let filter = args.filter.as_deref().unwrap_or_default();
-    let scenes = SCENES.iter().copied().flatten();
-    let scenes: Vec<&Scene> = scenes.filter(|scene| scene.name.contains(filter)).collect();
+    let scenes = SCENES.iter().copied().flatten().copied();
+    let mut scenes: Vec<Scene> = scenes.filter(|scene| scene.name.contains(filter)).collect();
+    let is_listed = |name: &str| args.list && name.contains(filter);
+    scenes.extend(faults().filter(|scene| scene.name == filter || is_listed(scene.name)));
     if scenes.is_empty() {
         return Err(Error::could_not_run(
             "no scene has such a name: `harness explore --list` lists them",
@@ -35,7 +38,7 @@ pub fn explore_scenes(args: &Explore) -> Result<Exit> {
         for search in scene.searches {
             let search = args
                 .schedules
-                .map_or(*search, |schedules| search.of(schedules));
+                .map_or(*search, |schedules| search.of(schedules.get()));
             match explore(search, scene.run) {
                 Ok(explored) => print(scene.name, width, search, &explored),
                 Err(found) => return Ok(report(scene.name, &found)),
@@ -79,17 +82,21 @@ pub fn replay_schedule(args: &Replay) -> Result<Exit> {
     let schedule: Schedule = schedule
         .parse()
         .map_err(|error| Error::could_not_run(format!("{}: {error}", args.schedule)))?;
-    let run = find(name).ok_or_else(|| {
+    let scene = find(name).ok_or_else(|| {
         Error::could_not_run(format!(
             "no scene is called {name}: `harness explore --list`"
         ))
     })?;
-    match replay(&schedule, run) {
-        Ok(_) => {
+    let found = replay(&schedule, scene.run).map_err(|misfit| {
+        let schedule = &args.schedule;
+        Error::could_not_run(format!("{schedule} does not fit the scene: {misfit}"))
+    })?;
+    match found {
+        None => {
             anstream::println!("{name}: no rule is broken in this schedule");
             Ok(Exit::Passed)
         }
-        Err(found) => {
+        Some(found) => {
             for (number, step) in found.steps.iter().enumerate() {
                 anstream::println!("{number:4}  {step}");
             }

@@ -24,7 +24,7 @@ pub fn sequence(args: &Sequence) -> Result<Exit> {
         return Ok(Exit::Passed);
     }
     let first = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
-    for seed in (first..).take(args.count) {
+    for seed in (first..).take(args.count.get()) {
         let told = run(args, everywhere(seed)).map_err(|error| match error.exit() {
             Exit::Failed => Error::failed(format!("--seed {seed} --count 1: {error}")),
             _ => error,
@@ -63,7 +63,14 @@ fn read(path: &Path) -> Result<Vec<Step>> {
             Error::could_not_run(format!("{place}: this is no step: {error}"))
         })
     };
-    lines.map(parse).collect()
+    let steps = lines.map(parse).collect::<Result<Vec<_>>>()?;
+    if steps.is_empty() {
+        return Err(Error::could_not_run(format!(
+            "{}: there is no step in it",
+            path.display()
+        )));
+    }
+    Ok(steps)
 }
 
 fn write(output: &mut impl Write, told: &[String]) -> Result<()> {

@@ -1,12 +1,21 @@
 //! Spin locks: that they are taken, that they exclude, and that the IRQL comes back.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::{
+    hint,
+    sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
+};
 
 use interlock_abi::{Call, Returned, Routine, ThreadsRan};
 use pinned_init::stack_pin_init;
 use wdm::{
-    CancelSpinLock, Error, PassiveLevel, SpinLock, irql::raise_to_dispatch, lock_order,
+    CancelSpinLock, Error, PassiveLevel, SpinLock,
+    irql::{DispatchLevel, raise_to_dispatch},
+    lock_order,
     lock_order::Unlocked,
+    thread,
 };
 
 use super::{leave, returned, threads::Run};
@@ -30,7 +39,7 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
         Routine::KeInitializeSpinLock => Ok(initialize(irql)),
         Routine::KeAcquireSpinLock => acquire(irql),
         Routine::KeReleaseSpinLock => Ok(release(call.argument, irql)),
-        Routine::KeAcquireSpinLockAtDpcLevel => Ok(acquire_at_dpc(irql)),
+        Routine::KeAcquireSpinLockAtDpcLevel => acquire_at_dpc(irql),
         Routine::KeReleaseSpinLockFromDpcLevel => Ok(release_from_dpc(irql)),
         _ => Err(Error::INVALID_DEVICE_REQUEST),
     }
@@ -74,10 +83,75 @@ fn release(times: u64, irql: &mut PassiveLevel) -> Returned {
     }
 }
 
-fn acquire_at_dpc(irql: &mut PassiveLevel) -> Returned {
+// What is kept of the threads is not to be added to the stack that the other routines take.
+#[inline(never)]
+fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     stack_pin_init!(let lock = SpinLock::<()>::new(()));
-    raise_to_dispatch(irql, |irql| drop(lock.lock_at_dpc(irql)));
-    returned(0)
+    let lock = lock.as_ref();
+    let meeting = Meeting::default();
+    thread::run(2, irql, &|number, irql: &mut PassiveLevel| {
+        let meet = |irql: &mut DispatchLevel| {
+            if number == 0 {
+                meeting.hold(&lock, irql)
+            } else {
+                meeting.ask(&lock, irql)
+            }
+        };
+        let _ = (0..Meeting::TRIES).any(|_| raise_to_dispatch(irql, meet));
+    })?;
+    Ok(returned(meeting.taken.load(Relaxed).into()))
+}
+
+/// Two threads: one holds a lock, and the other tries to take it meanwhile. With one processor they do not meet, since
+/// both are at `DISPATCH_LEVEL`.
+#[derive(Default)]
+struct Meeting {
+    state: AtomicU8,
+    /// The lock was taken while the other thread held it.
+    taken: AtomicBool,
+}
+
+impl Meeting {
+    /// How often they try to meet.
+    const TRIES: u32 = 1000;
+    /// How often each looks for the other in one try, which takes a few microseconds.
+    const LOOKS: u32 = 200;
+
+    const FREE: u8 = 0;
+    const HELD: u8 = 1;
+    const ASKED: u8 = 2;
+
+    /// Holds the lock for a few microseconds at the most; says whether the other thread has tried to take it.
+    fn hold(&self, lock: &SpinLock<()>, irql: &mut DispatchLevel) -> bool {
+        let _held = lock.lock_at_dpc(irql);
+        self.state.store(Self::HELD, SeqCst);
+        self.comes_to(Self::ASKED);
+        // Before the release, so that who sees HELD with the lock taken has taken what was held.
+        self.state.swap(Self::FREE, SeqCst) == Self::ASKED
+    }
+
+    /// Tries to take the lock while the other thread holds it; says whether it did hold it.
+    fn ask(&self, lock: &SpinLock<()>, irql: &mut DispatchLevel) -> bool {
+        if !self.comes_to(Self::HELD) {
+            return false;
+        }
+        let taken = lock.try_lock_at_dpc(irql);
+        if taken.is_some_and(|_| self.state.load(SeqCst) == Self::HELD) {
+            self.taken.store(true, Relaxed);
+        }
+        let asked = (Self::HELD, Self::ASKED);
+        let still_held = self
+            .state
+            .compare_exchange(asked.0, asked.1, SeqCst, SeqCst);
+        still_held.is_ok()
+    }
+
+    fn comes_to(&self, state: u8) -> bool {
+        (0..Self::LOOKS).any(|_| {
+            hint::spin_loop();
+            self.state.load(SeqCst) == state
+        })
+    }
 }
 
 fn release_from_dpc(irql: &mut PassiveLevel) -> Returned {

@@ -61,7 +61,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     scenario(
         "routine::KeAcquireSpinLockAtDpcLevel::takes_the_lock",
-        "a spin lock that is taken at DISPATCH_LEVEL cannot be taken again",
+        "a spin lock that one thread takes at DISPATCH_LEVEL cannot be taken by another",
         &[Routine::KeAcquireSpinLockAtDpcLevel],
         |_| {
             check(

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Runs the tests with each further Rust compiler that is installed, and says which those are: rustup's toolchains from the
+# version that Cargo.toml names, and Debian's own compiler. The default one is that of `cargo make test`; with it, what
+# reads the names of functions runs in the v0 mangling of symbols too.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+least=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+seen=("$(rustc --version)")
+
+say() { printf '==> %s\n' "$*"; }
+
+# is_new NAME VERSION: whether it is a version to test with that none was before.
+is_new() {
+    local version
+    version=$(cut -d ' ' -f 2 <<<"$2")
+    if [[ $(printf '%s\n' "$least" "${version%%-*}" | sort --version-sort | head -n 1) != "$least" ]]; then
+        say "$1 is older than Rust $least, which Cargo.toml asks for: $2"
+        return 1
+    fi
+    for other in "${seen[@]}"; do
+        [[ $other != "$2" ]] || return 1
+    done
+    seen+=("$2")
+    say "tests with $1: $2"
+}
+
+tests=(cargo test --quiet --workspace --exclude interlock-sys)
+if command -v rustup >/dev/null; then
+    for toolchain in $(rustup toolchain list | cut -d ' ' -f 1); do
+        version=$(rustup run "$toolchain" rustc --version)
+        ! is_new "$toolchain" "$version" || rustup run "$toolchain" "${tests[@]}"
+    done
+fi
+if [[ -x /usr/bin/rustc && -x /usr/bin/rustdoc ]]; then
+    version=$(/usr/bin/rustc --version)
+    ! is_new /usr/bin/rustc "$version" || RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc "${tests[@]}"
+fi
+
+say "names of functions in the v0 mangling: ${seen[0]}"
+RUSTFLAGS=-Csymbol-mangling-version=v0 \
+    cargo test --quiet --package ntmodel --package interlock-explore --test callers --test fault_injection
+
+say 'the tests pass with'
+printf '      %s\n' "${seen[@]}"
+if [[ " ${seen[*]}" != *" rustc $least."* ]]; then
+    say "NOT TESTED with Rust $least, the oldest that Cargo.toml allows: \`rustup toolchain install $least\` gets it"
+fi
