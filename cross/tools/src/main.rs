@@ -9,12 +9,14 @@ mod finish;
 mod image;
 mod inf;
 mod inf_rules;
+mod kit;
 mod natvis;
 mod package;
 #[cfg(test)]
 mod sample;
 mod script;
 mod stamp;
+mod wdk_package;
 
 use std::{
     fs,
@@ -94,6 +96,15 @@ enum Command {
     MakeCatalog {
         /// The INF, which names the catalog and is in one folder with the files that it names
         inf: PathBuf,
+    },
+    /// Make the driver package, signed for testing, with the tools of the WDK that wdk-build finds too
+    MakePackage {
+        /// The folder of the driver, its .pdb and harness.exe
+        built: PathBuf,
+        /// The template of the INF
+        template: PathBuf,
+        /// The folder to make; one that is there is removed first
+        package: PathBuf,
     },
     /// Check that the catalog beside an INF lists the package's files as they are; exit with 1 if not
     CheckCatalog {
@@ -185,6 +196,14 @@ fn run(command: Command) -> Result<bool, String> {
         Command::MakeCatalog { inf } => {
             let package = Package::open(&inf)?;
             write(&package.catalog_path()?, &package.catalog()?)?;
+            Ok(true)
+        }
+        Command::MakePackage {
+            built,
+            template,
+            package,
+        } => {
+            wdk_package::make(&kit::Kit::installed()?, &built, &template, &package)?;
             Ok(true)
         }
         Command::CheckCatalog { inf } => Ok(report(&Package::open(&inf)?.check_catalog()?)),

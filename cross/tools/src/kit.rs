@@ -1,0 +1,353 @@
+//! Where the WDK's tools are, on a machine that has a WDK.
+//!
+//! Microsoft's `wdk-build` prepends the same folders to `PATH` before it runs a tool (its `setup_path`).
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{self, Path, PathBuf},
+    process::Command,
+};
+
+/// The programs that make a driver package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    Stampinf,
+    Infverif,
+    Inf2cat,
+    Makecert,
+    Certmgr,
+    Signtool,
+}
+
+impl Tool {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Stampinf,
+        Self::Infverif,
+        Self::Inf2cat,
+        Self::Makecert,
+        Self::Certmgr,
+        Self::Signtool,
+    ];
+
+    /// The file's name.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Stampinf => "stampinf.exe",
+            Self::Infverif => "infverif.exe",
+            Self::Inf2cat => "inf2cat.exe",
+            Self::Makecert => "makecert.exe",
+            Self::Certmgr => "certmgr.exe",
+            Self::Signtool => "signtool.exe",
+        }
+    }
+}
+
+/// The folders of an installed WDK that hold programs.
+#[derive(Debug)]
+pub struct Kit {
+    /// `tools\<version>\<host>`: the WDK's.
+    tools: PathBuf,
+    /// `bin\<version>\<host>`: those that the WDK and the SDK have for every host.
+    bin: PathBuf,
+    /// `bin\<version>\x86`: those that exist for x86 alone.
+    x86: PathBuf,
+    /// `bin\<version>\<host>` of an SDK that is in another folder, as in NuGet packages.
+    sdk: Option<PathBuf>,
+    /// The folders in `PATH`.
+    path: Vec<PathBuf>,
+}
+
+impl Kit {
+    /// The WDK of this machine.
+    pub fn installed() -> Result<Self, String> {
+        let host = match env::consts::ARCH {
+            "aarch64" => "arm64",
+            _ => "x64",
+        };
+        Self::find(|name| env::var_os(name), installed_root, host)
+    }
+
+    /// The WDK that the environment names, or else the one that is installed in `installed_root`, with the programs for
+    /// `host`.
+    pub fn find(
+        variable: impl Fn(&str) -> Option<OsString>,
+        installed_root: impl FnOnce() -> Option<PathBuf>,
+        host: &str,
+    ) -> Result<Self, String> {
+        let folder = |name: &str| variable(name).map(PathBuf::from);
+        let root = folder("WDKContentRoot")
+            .filter(|root| root.is_dir())
+            .or_else(installed_root)
+            .ok_or(
+                "no WDK is found: WDKContentRoot names no folder, and the registry has no \
+                 `Windows Kits\\Installed Roots\\KitsRoot10`; install the WDK or use an eWDK prompt",
+            )?;
+        let version = match variable("Version_Number") {
+            Some(version) => PathBuf::from(version),
+            None => latest_version(&root.join("Lib"))?,
+        };
+        // An eWDK prompt and the NuGet packages set these, with the version in them.
+        let bin = folder("WDKBinRoot").unwrap_or_else(|| root.join("bin").join(&version));
+        let tools = folder("WDKToolRoot").unwrap_or_else(|| root.join("tools").join(&version));
+        // This one is without.
+        let sdk = folder("WindowsSdkBinPath").map(|bin| bin.join(&version).join(host));
+        let path = variable("PATH").unwrap_or_default();
+        Ok(Self {
+            tools: tools.join(host),
+            bin: bin.join(host),
+            x86: bin.join("x86"),
+            sdk,
+            path: env::split_paths(&path).collect(),
+        })
+    }
+
+    /// Where a program is, from any working folder.
+    pub fn tool(&self, tool: Tool) -> Result<PathBuf, String> {
+        let name = tool.file_name();
+        let own = [&self.tools, &self.bin, &self.x86];
+        let folders = own.into_iter().chain(&self.sdk).chain(&self.path);
+        let mut programs = folders.map(|folder| folder.join(name));
+        let program = programs.find(|program| program.is_file());
+        let program = program.ok_or_else(|| self.missing(tool))?;
+        path::absolute(&program).map_err(|error| crate::about(&program, &error.to_string()))
+    }
+
+    /// The error for a program that is nowhere: where it should be, and what installs it.
+    fn missing(&self, tool: Tool) -> String {
+        let (folder, provider) = match tool {
+            Tool::Infverif => (&self.tools, "the WDK"),
+            Tool::Stampinf => (&self.bin, "the WDK"),
+            Tool::Inf2cat => (&self.x86, "the WDK"),
+            Tool::Makecert | Tool::Certmgr | Tool::Signtool => {
+                (self.sdk.as_ref().unwrap_or(&self.bin), "the Windows SDK")
+            }
+        };
+        format!(
+            "{} is missing; it belongs in {} and comes with {provider}",
+            tool.file_name(),
+            folder.display()
+        )
+    }
+}
+
+/// The newest version in a WDK's `Lib`, such as `10.0.26100.0`.
+fn latest_version(lib: &Path) -> Result<PathBuf, String> {
+    let numbers = |name: &PathBuf| -> Option<Vec<u32>> {
+        let parts = name.to_str()?.split('.');
+        parts.map(|part| part.parse().ok()).collect()
+    };
+    let entries = fs::read_dir(lib).map_err(|error| crate::about(lib, &error.to_string()))?;
+    entries
+        .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())))
+        .filter(|name| numbers(name).is_some_and(|parts| parts.first() == Some(&10)))
+        .max_by_key(numbers)
+        .ok_or_else(|| crate::about(lib, "has no folder of a version, such as 10.0.26100.0"))
+}
+
+/// The value in the registry that names the folder of the kits for Windows 10 and later.
+const KITS: (&str, &str) = (
+    r"HKLM\SOFTWARE\Microsoft\Windows Kits\Installed Roots",
+    "KitsRoot10",
+);
+
+/// The folder that the registry names, in its view for 64-bit programs or in that for 32-bit ones.
+fn installed_root() -> Option<PathBuf> {
+    let (key, value) = KITS;
+    ["/reg:64", "/reg:32"].into_iter().find_map(|view| {
+        let mut query = Command::new("reg");
+        let query = query.args(["query", key, "/v", value, view]).output();
+        root_in(&String::from_utf8_lossy(&query.ok()?.stdout))
+    })
+}
+
+/// The folder in what `reg query` prints: lines of a value's name, its type and its data.
+fn root_in(printed: &str) -> Option<PathBuf> {
+    printed.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix(KITS.1)?;
+        let root = rest.trim_start().strip_prefix("REG_SZ")?.trim();
+        (!root.is_empty()).then(|| root.into())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// The folders of a WDK and SDK in `Program Files (x86)\Windows Kits\10`, and what each holds of the programs.
+    const INSTALLED: &[(&str, &[&str])] = &[
+        ("Lib/10.0.26100.0/km/x64", &[]),
+        ("Lib/wdf", &[]),
+        ("tools/10.0.26100.0/x64", &["infverif.exe"]),
+        (
+            "bin/10.0.26100.0/x64",
+            &[
+                "stampinf.exe",
+                "makecert.exe",
+                "certmgr.exe",
+                "signtool.exe",
+            ],
+        ),
+        ("bin/10.0.26100.0/x86", &["inf2cat.exe"]),
+    ];
+
+    fn fill(root: &Path, folders: &[(&str, &[&str])]) {
+        for (folder, files) in folders {
+            fs::create_dir_all(root.join(folder)).unwrap();
+            for file in *files {
+                fs::write(root.join(folder).join(file), []).unwrap();
+            }
+        }
+    }
+
+    /// The kit that an environment with these variables has.
+    fn find(variables: &[(&str, &Path)], installed: Option<PathBuf>) -> Result<Kit, String> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(own, _)| *own == name);
+            found.map(|(_, value)| value.as_os_str().to_owned())
+        };
+        Kit::find(variable, || installed, "x64")
+    }
+
+    #[test]
+    fn tools_of_an_installed_wdk_are_found() {
+        let folder = TempDir::new().unwrap();
+        let root = folder.path();
+        fill(root, INSTALLED);
+        for kit in [
+            find(&[], Some(root.to_path_buf())),
+            find(&[("WDKContentRoot", root)], None),
+            // As Microsoft's crate, which goes on to the registry then.
+            find(
+                &[("WDKContentRoot", &root.join("none"))],
+                Some(root.to_path_buf()),
+            ),
+        ] {
+            let kit = kit.unwrap();
+            for (folder, files) in INSTALLED {
+                for tool in Tool::ALL {
+                    if files.contains(&tool.file_name()) {
+                        let expected = root.join(folder).join(tool.file_name());
+                        assert_eq!(kit.tool(tool), Ok(expected));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn newest_version_is_used() {
+        let folder = TempDir::new().unwrap();
+        let root = folder.path();
+        for version in ["10.0.9600.0", "10.0.22621.0", "10.0.26100.0"] {
+            fs::create_dir_all(root.join("Lib").join(version)).unwrap();
+        }
+        let kit = find(&[("WDKContentRoot", root)], None).unwrap();
+        assert_eq!(kit.bin, root.join("bin/10.0.26100.0/x64"));
+        let older = Path::new("10.0.22621.0");
+        let kit = find(&[("WDKContentRoot", root), ("Version_Number", older)], None).unwrap();
+        assert_eq!(kit.tools, root.join("tools/10.0.22621.0/x64"));
+    }
+
+    /// The NuGet packages of the WDK and of the SDK are two folders.
+    #[test]
+    fn tools_of_the_nuget_packages_are_found() {
+        let folder = TempDir::new().unwrap();
+        let packages = folder.path();
+        fill(
+            packages,
+            &[
+                ("wdk/c/Lib/10.0.26100.0/km/x64", &[]),
+                ("wdk/c/tools/10.0.26100.0/x64", &["infverif.exe"]),
+                ("wdk/c/bin/10.0.26100.0/x64", &["stampinf.exe"]),
+                ("wdk/c/bin/10.0.26100.0/x86", &["inf2cat.exe"]),
+                (
+                    "sdk/c/bin/10.0.26100.0/x64",
+                    &["makecert.exe", "certmgr.exe", "signtool.exe"],
+                ),
+            ],
+        );
+        let root = packages.join("wdk/c");
+        let with_sdk = [
+            ("WDKContentRoot", &*root),
+            ("WindowsSdkBinPath", &*packages.join("sdk/c/bin")),
+        ];
+        let kit = find(&with_sdk, None).unwrap();
+        for tool in Tool::ALL {
+            kit.tool(tool).unwrap();
+        }
+        // The variables for the folders of the programs have the version in them.
+        let (bin, tools) = (
+            root.join("bin/10.0.26100.0"),
+            root.join("tools/10.0.26100.0"),
+        );
+        let elsewhere = packages.join("other");
+        fs::create_dir_all(elsewhere.join("Lib/10.0.26100.0")).unwrap();
+        let named = [
+            ("WDKContentRoot", &*elsewhere),
+            ("WDKBinRoot", &*bin),
+            ("WDKToolRoot", &*tools),
+        ];
+        let kit = find(&named, None).unwrap();
+        for tool in [Tool::Stampinf, Tool::Inf2cat, Tool::Infverif] {
+            kit.tool(tool).unwrap();
+        }
+    }
+
+    #[test]
+    fn missing_tool_is_named_with_its_folder() {
+        let folder = TempDir::new().unwrap();
+        let root = folder.path();
+        fill(root, INSTALLED);
+        for (folder, files) in INSTALLED {
+            for file in *files {
+                let path = root.join(folder).join(file);
+                fs::remove_file(&path).unwrap();
+                let kit = find(&[("WDKContentRoot", root)], None).unwrap();
+                let tool = Tool::ALL.into_iter().find(|tool| tool.file_name() == *file);
+                let error = kit.tool(tool.unwrap()).unwrap_err();
+                let belongs = format!(
+                    "{file} is missing; it belongs in {}",
+                    root.join(folder).display()
+                );
+                assert!(error.starts_with(&belongs), "{error}");
+
+                // Whoever has it on PATH may have it elsewhere.
+                let elsewhere = root.join("elsewhere");
+                fill(root, &[("elsewhere", &[*file])]);
+                let variables = [("WDKContentRoot", root), ("PATH", &*elsewhere)];
+                let kit = find(&variables, None).unwrap();
+                assert_eq!(kit.tool(tool.unwrap()), Ok(elsewhere.join(file)));
+                fs::write(&path, []).unwrap();
+                fs::remove_dir_all(elsewhere).unwrap();
+            }
+        }
+    }
+
+    /// As `reg query` prints it.
+    #[test]
+    fn registry_is_read() {
+        let printed = "\r\nHKEY_LOCAL_MACHINE\\SOFTWARE\\Microsoft\\Windows Kits\\Installed Roots\r\n    \
+                       KitsRoot10    REG_SZ    C:\\Program Files (x86)\\Windows Kits\\10\\\r\n\r\n";
+        let root = r"C:\Program Files (x86)\Windows Kits\10\";
+        assert_eq!(root_in(printed), Some(root.into()));
+        assert_eq!(root_in(""), None);
+    }
+
+    #[test]
+    fn missing_wdk_is_an_error() {
+        let error = find(&[], None).unwrap_err();
+        assert!(error.contains("WDKContentRoot"), "{error}");
+        let folder = TempDir::new().unwrap();
+        let root = folder.path();
+        let error = find(&[("WDKContentRoot", root)], None).unwrap_err();
+        assert!(error.contains("Lib"), "{error}");
+        fs::create_dir_all(root.join("Lib/wdf")).unwrap();
+        let error = find(&[("WDKContentRoot", root)], None).unwrap_err();
+        assert!(error.contains("10.0.26100.0"), "{error}");
+    }
+}
