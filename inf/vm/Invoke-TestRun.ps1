@@ -45,6 +45,7 @@ Set-StrictMode -Version Latest
 $ErrorActionPreference = 'Stop'
 
 $folder = 'C:\interlock'
+$dump = 'C:\Windows\MEMORY.DMP'
 $files = 'interlock.sys', 'interlock.inf', 'interlock.cat', 'interlock.pdb', 'interlock.cer', 'harness.exe'
 
 # A session with the guest, once it has started and takes the credential.
@@ -62,11 +63,28 @@ function Connect-Guest {
     }
 }
 
-# Restarts the guest, and waits until it has another start behind it.
+# Marks this start of the guest by a registry key that Windows keeps in memory alone. The time of the start would not do:
+# Windows computes it from the clock, which Hyper-V sets.
+function Set-StartMark {
+    param($Session)
+    Invoke-Command -Session $Session -ScriptBlock {
+        $volatile = [Microsoft.Win32.RegistryOptions]::Volatile
+        [Microsoft.Win32.Registry]::LocalMachine.CreateSubKey('SOFTWARE\InterlockTestRun', $true, $volatile).Close()
+    }
+}
+
+# Whether the guest has restarted since it was marked.
+function Test-Restarted {
+    param($Session)
+    Invoke-Command -Session $Session -ScriptBlock {
+        -not (Test-Path 'HKLM:\SOFTWARE\InterlockTestRun')
+    }
+}
+
+# Restarts the guest, waits until it has restarted, and marks the new start.
 function Restart-Guest {
     param($Session)
-    $startedAt = { (Get-CimInstance -ClassName Win32_OperatingSystem).LastBootUpTime }
-    $before = Invoke-Command -Session $Session -ScriptBlock $startedAt
+    Set-StartMark $Session
     Invoke-Command -Session $Session -ScriptBlock {
         & shutdown.exe /r /t 0
         if ($LASTEXITCODE -ne 0) {
@@ -78,18 +96,42 @@ function Restart-Guest {
     while ((Get-Date) -lt $deadline) {
         $new = Connect-Guest
         try {
-            $now = Invoke-Command -Session $new -ScriptBlock $startedAt
+            $restarted = Test-Restarted $new
         } catch {
             # It was still going down.
-            $now = $before
+            $restarted = $false
         }
-        if ($now -ne $before) {
+        if ($restarted) {
+            Set-StartMark $new
             return $new
         }
         Remove-PSSession -Session $new
         Start-Sleep -Seconds 5
     }
     throw 'The guest does not restart'
+}
+
+# Waits until the dump of a bug check is written. Windows makes the file from the page file after the restart, which takes
+# minutes; whoever writes a file keeps others from opening it for themselves alone.
+function Wait-Dump {
+    param($Session)
+    $deadline = (Get-Date).AddMinutes(10)
+    while ((Get-Date) -lt $deadline) {
+        $written = Invoke-Command -Session $Session -ArgumentList $dump -ScriptBlock {
+            param($dump)
+            try {
+                [System.IO.File]::Open($dump, 'Open', 'Read', 'None').Close()
+                $true
+            } catch {
+                $false
+            }
+        }
+        if ($written) {
+            return
+        }
+        Start-Sleep -Seconds 5
+    }
+    Write-Warning "The guest restarted by itself, and wrote no $dump in 10 minutes"
 }
 
 # Runs a command line in the guest's folder, what it prints in files there; gives its exit code.
@@ -115,14 +157,16 @@ function Stop-Run {
     throw ("$What`n" + ($printed -join "`n"))
 }
 
-# The command lines that install the driver.
+# The command lines that install the driver, each with the exit codes that mean success, and those of them that ask for a
+# restart.
 function Get-InstallCommand {
     switch ($Installer) {
-        'Harness' { 'harness.exe install' }
-        'DevCon' { 'devcon.exe install interlock.inf root\interlock' }
+        'Harness' { @{ Line = 'harness.exe install'; Success = @(0); Restart = @() } }
+        'DevCon' { @{ Line = 'devcon.exe install interlock.inf root\interlock'; Success = @(0, 1); Restart = @(1) } }
         'PnPUtil' {
-            'devgen.exe /add /bus ROOT /hardwareid root\interlock'
-            'pnputil.exe /add-driver interlock.inf /install'
+            @{ Line = 'devgen.exe /add /bus ROOT /hardwareid root\interlock'; Success = @(0); Restart = @() }
+            # 259: the device has this driver already, or a better one.
+            @{ Line = 'pnputil.exe /add-driver interlock.inf /install'; Success = @(0, 259, 3010); Restart = @(3010) }
         }
     }
 }
@@ -144,11 +188,11 @@ if ((Get-VM -Name $Name).State -ne 'Running') {
 }
 $session = Connect-Guest
 
-Invoke-Command -Session $session -ArgumentList $folder -ScriptBlock {
-    param($folder)
+Invoke-Command -Session $session -ArgumentList $folder, $dump -ScriptBlock {
+    param($folder, $dump)
     New-Item -ItemType Directory -Path $folder -Force | Out-Null
     # What an earlier run left would be taken for this one's.
-    Remove-Item -Path "$folder\*.out", "$folder\*.err", 'C:\Windows\MEMORY.DMP' -Force -ErrorAction SilentlyContinue
+    Remove-Item -Path "$folder\*.out", "$folder\*.err", $dump -Force -ErrorAction SilentlyContinue
 }
 foreach ($file in $files) {
     Copy-Item -ToSession $session -Path (Join-Path $Package $file) -Destination $folder -Force
@@ -184,8 +228,12 @@ try {
         Stop-Run $session 'The guest is not ready for the driver:' 'doctor'
     }
     foreach ($command in Get-InstallCommand) {
-        if ((Invoke-Guest $session $command 'install') -ne 0) {
-            Stop-Run $session "$command failed:" 'install'
+        $code = Invoke-Guest $session $command.Line 'install'
+        if ($command.Success -notcontains $code) {
+            Stop-Run $session "$($command.Line) ended with ${code}:" 'install'
+        }
+        if ($command.Restart -contains $code) {
+            $session = Restart-Guest $session
         }
     }
     $exitCode = Invoke-Guest $session "harness.exe run --format json $Arguments" 'run'
@@ -196,14 +244,17 @@ try {
 } catch {
     $exitCode = 1
     Write-Warning $_.Exception.Message
-    # If it was a bug check, the guest comes back with a dump.
     Remove-PSSession -Session $session
     $session = Connect-Guest
+    # The guest restarts by itself after a bug check alone.
+    if (Test-Restarted $session) {
+        Wait-Dump $session
+    }
 }
 
-$left = Invoke-Command -Session $session -ArgumentList $folder -ScriptBlock {
-    param($folder)
-    Get-ChildItem -Path "$folder\*.out", "$folder\*.err", 'C:\Windows\MEMORY.DMP' -ErrorAction SilentlyContinue |
+$left = Invoke-Command -Session $session -ArgumentList $folder, $dump -ScriptBlock {
+    param($folder, $dump)
+    Get-ChildItem -Path "$folder\*.out", "$folder\*.err", $dump -ErrorAction SilentlyContinue |
         ForEach-Object { $_.FullName }
 }
 foreach ($path in $left) {
@@ -211,7 +262,7 @@ foreach ($path in $left) {
 }
 Remove-PSSession -Session $session
 
-if ($left -contains 'C:\Windows\MEMORY.DMP') {
+if ($left -contains $dump) {
     $exitCode = 1
     Write-Warning "The guest had a bug check: $Results\MEMORY.DMP"
 }

@@ -7,6 +7,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{self, Path, PathBuf},
+    process::Command,
 };
 
 /// The programs that make a driver package.
@@ -146,21 +147,29 @@ fn latest_version(lib: &Path) -> Result<PathBuf, String> {
         .ok_or_else(|| crate::about(lib, "has no folder of a version, such as 10.0.26100.0"))
 }
 
-/// The folder that the registry names for kits of Windows 10 and later.
-#[cfg(windows)]
+/// The value in the registry that names the folder of the kits for Windows 10 and later.
+const KITS: (&str, &str) = (
+    r"HKLM\SOFTWARE\Microsoft\Windows Kits\Installed Roots",
+    "KitsRoot10",
+);
+
+/// The folder that the registry names, in its view for 64-bit programs or in that for 32-bit ones.
 fn installed_root() -> Option<PathBuf> {
-    let software = [r"SOFTWARE", r"SOFTWARE\WOW6432Node"];
-    software.into_iter().find_map(|software| {
-        let key = format!(r"{software}\Microsoft\Windows Kits\Installed Roots");
-        let key = windows_registry::LOCAL_MACHINE.open(key).ok()?;
-        Some(key.get_string("KitsRoot10").ok()?.into())
+    let (key, value) = KITS;
+    ["/reg:64", "/reg:32"].into_iter().find_map(|view| {
+        let mut query = Command::new("reg");
+        let query = query.args(["query", key, "/v", value, view]).output();
+        root_in(&String::from_utf8_lossy(&query.ok()?.stdout))
     })
 }
 
-/// No other system has a registry.
-#[cfg(not(windows))]
-fn installed_root() -> Option<PathBuf> {
-    None
+/// The folder in what `reg query` prints: lines of a value's name, its type and its data.
+fn root_in(printed: &str) -> Option<PathBuf> {
+    printed.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix(KITS.1)?;
+        let root = rest.trim_start().strip_prefix("REG_SZ")?.trim();
+        (!root.is_empty()).then(|| root.into())
+    })
 }
 
 #[cfg(test)]
@@ -317,6 +326,16 @@ mod tests {
                 fs::remove_dir_all(elsewhere).unwrap();
             }
         }
+    }
+
+    /// As `reg query` prints it.
+    #[test]
+    fn registry_is_read() {
+        let printed = "\r\nHKEY_LOCAL_MACHINE\\SOFTWARE\\Microsoft\\Windows Kits\\Installed Roots\r\n    \
+                       KitsRoot10    REG_SZ    C:\\Program Files (x86)\\Windows Kits\\10\\\r\n\r\n";
+        let root = r"C:\Program Files (x86)\Windows Kits\10\";
+        assert_eq!(root_in(printed), Some(root.into()));
+        assert_eq!(root_in(""), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod arch;
+mod build_folder;
 mod catalog;
 mod check;
 mod finish;
@@ -39,6 +40,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Check that the driver can be built, with Microsoft's wdk-build, where Cargo puts what it builds; exit with 1 if not
+    CheckBuildFolder,
     /// Put right what lld-link leaves wrong in a driver's sections, and set the checksum
     FinishImage {
         /// The image as it was linked
@@ -127,6 +130,7 @@ fn main() -> ExitCode {
 /// Does what is asked; `false` is a check that failed.
 fn run(command: Command) -> Result<bool, String> {
     match command {
+        Command::CheckBuildFolder => build_folder::check().map(|()| true),
         Command::FinishImage { input, output } => {
             let image = finish::finish(&read(&input)?).map_err(|error| about(&input, &error))?;
             write(&output, &image)?;

@@ -8,7 +8,7 @@ use nt::KSPIN_LOCK;
 
 /// The names of the driver's functions that a violation reports, the innermost first.
 fn functions(body: fn()) -> Vec<String> {
-    let violation = common::found(body);
+    let violation = body::found(body);
     let callers = violation.callers.iter();
     callers
         .map(|caller| caller.split(' ').next().unwrap_or_default().to_owned())
