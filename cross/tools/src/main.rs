@@ -7,6 +7,7 @@ mod catalog;
 mod check;
 mod finish;
 mod image;
+mod imports;
 mod inf;
 mod inf_rules;
 mod natvis;
