@@ -5,6 +5,10 @@
 
 fn main() -> Result<(), wdk_build::ConfigError> {
     wdk_build::configure_wdk_binary_build()?;
+    // The Windows version, as the WDK's own build rules have it. Without these an image says 6.0. Of two
+    // /SUBSYSTEM the last one holds.
+    println!("cargo::rustc-cdylib-link-arg=/SUBSYSTEM:NATIVE,10.00");
+    println!("cargo::rustc-cdylib-link-arg=/OSVERSION:10.0");
     // The image names its PDB as it will be called, and no folder of the machine that built it.
     println!("cargo::rustc-cdylib-link-arg=/PDBALTPATH:interlock.pdb");
     Ok(())

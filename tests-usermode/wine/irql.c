@@ -48,17 +48,7 @@ KIRQL KfRaiseIrql(KIRQL irql)
     return irql_raise(irql, __func__, CALLER);
 }
 
-KIRQL KeRaiseIrqlToDpcLevel(void)
-{
-    return irql_raise(DISPATCH_LEVEL, __func__, CALLER);
-}
-
 void KeLowerIrql(KIRQL irql)
-{
-    irql_lower(irql, __func__, CALLER);
-}
-
-void KfLowerIrql(KIRQL irql)
 {
     irql_lower(irql, __func__, CALLER);
 }

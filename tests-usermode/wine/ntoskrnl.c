@@ -86,15 +86,6 @@ void WINAPI ExFreePool(void *address)
     ExFreePoolWithTag(address, 0);
 }
 
-LARGE_INTEGER WINAPI KeQueryPerformanceCounter(LARGE_INTEGER *frequency)
-{
-    LARGE_INTEGER counter;
-
-    if (frequency) QueryPerformanceFrequency(frequency);
-    QueryPerformanceCounter(&counter);
-    return counter;
-}
-
 /* winedevice.exe calls this when a driver's service is stopped. When it returns, the driver's
  * devices have been removed, DriverUnload has run and the image is gone. */
 NTSTATUS WINAPI ZwUnloadDriver(const UNICODE_STRING *service)

@@ -17,8 +17,6 @@ WRAPPED(ZwUnloadDriver, "reports the pool that is not freed, and DPCs and timers
 /* irql.c */
 SUPPLIED(KeGetCurrentIrql, "Wine has none")
 SUPPLIED(KeLowerIrql, "Wine keeps no IRQL")
-SUPPLIED(KeRaiseIrqlToDpcLevel, "Wine has none")
-SUPPLIED(KfLowerIrql, "Wine has none")
 SUPPLIED(KfRaiseIrql, "Wine keeps no IRQL")
 WRAPPED(KeDelayExecutionThread, "checks the IRQL")
 WRAPPED(KeGetCurrentProcessorNumberEx, "tells the same number at DISPATCH_LEVEL, where Wine may move the thread")
@@ -79,6 +77,3 @@ SUPPLIED(KeCancelTimer, "goes with KeSetTimer")
 SUPPLIED(KeReadStateTimer, "Wine has a stub")
 SUPPLIED(KeSetTimer, "Wine calls the DPC routine from a thread pool")
 SUPPLIED(KeSetTimerEx, "Wine calls the DPC routine from a thread pool")
-
-/* ntoskrnl.c */
-SUPPLIED(KeQueryPerformanceCounter, "Wine has it in hal.dll alone")

@@ -16,13 +16,11 @@ use crate::{
     arch::Arch,
     finish::is_pageable,
     image::{Image, Section},
+    imports,
 };
 
-/// The one module that the driver may import from.
-const KERNEL: &str = "ntoskrnl.exe";
-
-/// The import library's definition, which lists what the oldest supported kernel exports.
-const EXPORTS: &str = include_str!("../../ntoskrnl.def");
+/// The Windows version that drivers of today are linked for, as the WDK's build rules have it.
+const WINDOWS: (u16, u16) = (10, 0);
 
 /// The PDB's name, without a folder.
 const PDB: &str = "interlock.pdb";
@@ -47,7 +45,7 @@ pub fn all(image: &Image, arch: Arch, private_paths: &[String]) -> Vec<Check> {
     let mut checks = vec![("machine", machine(image, arch))];
     checks.extend(headers(image));
     checks.extend(sections(&image.sections()));
-    checks.extend(contents(image, private_paths));
+    checks.extend(contents(image, arch, private_paths));
     let check = |(name, outcome)| Check { name, outcome };
     checks.into_iter().map(check).collect()
 }
@@ -73,6 +71,18 @@ fn headers(image: &Image) -> Vec<Finding> {
         header.section_alignment.get(LE),
         header.file_alignment.get(LE),
     );
+    let windows = (
+        header.major_operating_system_version.get(LE),
+        header.minor_operating_system_version.get(LE),
+    );
+    let subsystem_version = (
+        header.major_subsystem_version.get(LE),
+        header.minor_subsystem_version.get(LE),
+    );
+    let versions = format!(
+        "Windows {}.{}, subsystem {}.{}",
+        windows.0, windows.1, subsystem_version.0, subsystem_version.1
+    );
     let alignment = format!("sections on {align:#x}, in the file on {file_align:#x}");
     vec![
         (
@@ -81,6 +91,14 @@ fn headers(image: &Image) -> Vec<Finding> {
                 subsystem == IMAGE_SUBSYSTEM_NATIVE,
                 "native",
                 &subsystem.0.to_string(),
+            ),
+        ),
+        (
+            "versions",
+            expect(
+                windows == WINDOWS && subsystem_version == WINDOWS,
+                &versions,
+                &versions,
             ),
         ),
         (
@@ -152,12 +170,13 @@ fn sections(sections: &[Section]) -> Vec<Finding> {
     ]
 }
 
-fn contents(image: &Image, private_paths: &[String]) -> Vec<Finding> {
+fn contents(image: &Image, arch: Arch, private_paths: &[String]) -> Vec<Finding> {
     let pdb = image.pdb().unwrap_or_else(|| "none is named".into());
     vec![
         ("relocations", relocations(image)),
         ("entry point", entry_point(image)),
-        ("imports", imports(image)),
+        ("imports", imports(image, arch)),
+        ("exports", exports(image)),
         ("PDB", expect(pdb == PDB, &pdb, &pdb)),
         (
             "no path of the build machine",
@@ -224,25 +243,28 @@ fn entry_point(image: &Image) -> Result<String, String> {
     )
 }
 
-fn imports(image: &Image) -> Result<String, String> {
+fn imports(image: &Image, arch: Arch) -> Result<String, String> {
     let imports = image.imports().map_err(|error| error.to_string())?;
-    let exports: Vec<_> = EXPORTS.lines().map(str::trim).collect();
-    let wrong: Vec<_> = imports
+    let refusals: Vec<_> = imports
         .iter()
-        .filter(|(library, name)| {
-            !library.eq_ignore_ascii_case(KERNEL) || !exports.contains(&name.as_str())
-        })
-        .map(|(library, name)| format!("{library}!{name}"))
+        .filter_map(|(dll, name)| imports::refusal(arch, dll, name))
         .collect();
-    if !wrong.is_empty() {
-        return Err(format!("{}: not in cross/ntoskrnl.def", wrong.join(", ")));
+    if !refusals.is_empty() {
+        return Err(refusals.join("; "));
     }
-    let names: Vec<_> = imports.iter().map(|(_, name)| name.as_str()).collect();
-    expect(
-        !names.is_empty(),
-        &format!("{KERNEL}: {}", names.join(", ")),
-        "none",
-    )
+    let of_one_dll = imports.chunk_by(|(one, _), (next, _)| one == next);
+    let lists: Vec<_> = of_one_dll
+        .map(|imports| {
+            let names: Vec<_> = imports.iter().map(|(_, name)| name.as_str()).collect();
+            format!("{}: {}", imports[0].0, names.join(", "))
+        })
+        .collect();
+    expect(!lists.is_empty(), &lists.join("; "), "none")
+}
+
+fn exports(image: &Image) -> Result<String, String> {
+    let exports = image.exports().map_err(|error| error.to_string())?;
+    expect(exports.is_empty(), "none", &exports.join(", "))
 }
 
 fn paths(data: &[u8], private: &[String]) -> Result<String, String> {

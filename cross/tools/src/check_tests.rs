@@ -147,13 +147,61 @@ fn entry_point() {
 }
 
 #[test]
-fn import_from_elsewhere() {
+fn import_from_another_dll() {
     assert_eq!(spoilt(|image| image.library = b"hal.dll\0"), ["imports"]);
+    assert_eq!(spoilt(|image| image.library = b"ntdll.dll\0"), ["imports"]);
 }
 
 #[test]
 fn import_that_old_windows_lacks() {
     assert_eq!(spoilt(|image| image.import = b"ExFreePool2\0"), ["imports"]);
+}
+
+#[test]
+fn import_that_no_import_library_holds() {
+    let spoil = |image: &mut Sample| image.import = b"KeRaiseIrqlToDpcLevel\0";
+    assert_eq!(spoilt(spoil), ["imports"]);
+}
+
+#[test]
+fn imports_of_each_architecture() {
+    for (library, import, amd64, arm64) in [
+        (&b"ntoskrnl.exe\0"[..], &b"memcpy\0"[..], true, true),
+        (b"HAL.dll\0", b"KeQueryPerformanceCounter\0", true, true),
+        (b"ntoskrnl.exe\0", b"KeLowerIrql\0", true, false),
+        (b"HAL.dll\0", b"KfLowerIrql\0", false, true),
+    ] {
+        for (arch, right) in [(Arch::Amd64, amd64), (Arch::Arm64, arm64)] {
+            let sample = Sample {
+                machine: arch.machine(),
+                library,
+                import,
+                ..Sample::default()
+            };
+            let failed = failures_for(arch, &sample.finished());
+            let expected: &[_] = if right { &[] } else { &["imports"] };
+            assert_eq!(failed, expected, "{} on {arch:?}", import.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn exports() {
+    assert_eq!(spoilt(|image| image.exports = true), ["exports"]);
+}
+
+#[test]
+fn versions() {
+    for version in [(6, 0), (6, 3), (10, 1)] {
+        assert_eq!(
+            spoilt(|image| image.windows_version = version),
+            ["versions"]
+        );
+        assert_eq!(
+            spoilt(|image| image.subsystem_version = version),
+            ["versions"]
+        );
+    }
 }
 
 #[test]
@@ -200,6 +248,7 @@ fn finished_image_passes() {
             (*b"INIT\0\0\0\0", 0x6000_0020),
         ],
         reloc_flags: 0x4000_0040,
+        exports: true,
         ..Sample::default()
     };
     let linked = sample.finished();

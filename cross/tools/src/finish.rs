@@ -1,8 +1,9 @@
-//! What Microsoft's linker does for a kernel image and lld-link does not.
+//! What is done to a driver's image after the link: what Microsoft's linker does for a kernel image and lld-link does
+//! not, and the exports.
 
 use object::pe::{
-    IMAGE_SCN_CNT_INITIALIZED_DATA, IMAGE_SCN_MEM_DISCARDABLE, IMAGE_SCN_MEM_NOT_PAGED,
-    IMAGE_SCN_MEM_READ, SectionFlags,
+    IMAGE_DIRECTORY_ENTRY_EXPORT, IMAGE_SCN_CNT_INITIALIZED_DATA, IMAGE_SCN_MEM_DISCARDABLE,
+    IMAGE_SCN_MEM_NOT_PAGED, IMAGE_SCN_MEM_READ, SectionFlags,
 };
 
 use crate::image::Image;
@@ -15,12 +16,19 @@ pub fn is_pageable(name: &str) -> bool {
     name.starts_with("PAGE")
 }
 
-/// The image with its sections' flags put right and its checksum set.
+/// The image with its sections' flags put right, its exports removed and its checksum set.
+///
+/// rustc exports every `no_mangle` symbol of a `cdylib`: `DriverEntry`, which the linker finds by its name, and what
+/// `wdk-sys` defines for the linker alone. In the image nothing needs them, and a driver in C exports nothing.
 pub fn finish(data: &[u8]) -> Result<Vec<u8>, String> {
     let mut finished = data.to_vec();
     for section in Image::parse(data)?.sections() {
         let SectionFlags(flags) = kernel_flags(&section.name, section.flags);
         put(&mut finished, section.flags_offset, flags)?;
+    }
+    if let Some(exports) = Image::parse(data)?.directory_offset(IMAGE_DIRECTORY_ENTRY_EXPORT) {
+        put(&mut finished, exports, 0)?;
+        put(&mut finished, exports + size_of::<u32>(), 0)?;
     }
     let image = Image::parse(&finished)?;
     let (offset, checksum) = (image.checksum_offset(), image.checksum());

@@ -8,7 +8,7 @@ use std::{
 use object::{
     Bytes, LittleEndian as LE,
     pe::{self, ImageDataDirectory, ImageOptionalHeader64, ImageSectionHeader, SectionFlags},
-    read::pe::{Import, PeFile64},
+    read::pe::{Export, Import, PeFile64},
 };
 
 /// A PE image for a 64-bit machine.
@@ -50,17 +50,20 @@ impl<'data> Image<'data> {
         checksum(self.data, self.checksum_offset())
     }
 
+    /// Where the header says where a directory is and how long; `None` if the header has no place for it.
+    pub fn directory_offset(&self, directory: usize) -> Option<usize> {
+        let first = self.optional_header_offset() + size_of::<ImageOptionalHeader64>();
+        let count = self.optional_header().number_of_rva_and_sizes.get(LE) as usize;
+        (directory < count).then(|| first + directory * size_of::<ImageDataDirectory>())
+    }
+
     /// The bytes that Authenticode hashes: all but the checksum, where the signature is, and the signature itself,
     /// which ends the file.
     pub fn authenticode_bytes(&self) -> Result<[&'data [u8]; 3], String> {
         let checksum = self.checksum_offset();
-        let directories = self.optional_header_offset() + size_of::<ImageOptionalHeader64>();
-        let entry =
-            directories + pe::IMAGE_DIRECTORY_ENTRY_SECURITY * size_of::<ImageDataDirectory>();
-        let count = self.optional_header().number_of_rva_and_sizes.get(LE) as usize;
-        if count <= pe::IMAGE_DIRECTORY_ENTRY_SECURITY {
-            return Err("has no place for a signature".into());
-        }
+        let entry = self
+            .directory_offset(pe::IMAGE_DIRECTORY_ENTRY_SECURITY)
+            .ok_or("has no place for a signature")?;
         let mut end = self.data.len();
         if let Some(signature) = self.file.data_directory(pe::IMAGE_DIRECTORY_ENTRY_SECURITY) {
             // This one directory is not loaded: its address is an offset in the file.
@@ -113,6 +116,19 @@ impl<'data> Image<'data> {
             }
         }
         Ok(imports)
+    }
+
+    /// The names that it exports.
+    pub fn exports(&self) -> object::Result<Vec<String>> {
+        let Some(table) = self.file.export_table()? else {
+            return Ok(Vec::new());
+        };
+        let exports = table.exports()?.into_iter();
+        let name = |export: Export| match export.name {
+            Some(name) => String::from_utf8_lossy(name).into_owned(),
+            None => format!("#{}", export.ordinal),
+        };
+        Ok(exports.map(name).collect())
     }
 
     /// How many addresses in the image the loader adjusts.

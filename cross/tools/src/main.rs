@@ -8,6 +8,7 @@ mod catalog;
 mod check;
 mod finish;
 mod image;
+mod imports;
 mod inf;
 mod inf_rules;
 mod kit;

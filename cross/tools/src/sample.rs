@@ -9,6 +9,8 @@ use object::{
 pub struct Sample {
     pub machine: pe::Machine,
     pub subsystem: pe::Subsystem,
+    pub windows_version: (u16, u16),
+    pub subsystem_version: (u16, u16),
     pub flags: FileFlags,
     pub dll_flags: DllFlags,
     pub alignment: u32,
@@ -19,6 +21,7 @@ pub struct Sample {
     pub relocations: bool,
     pub library: &'static [u8],
     pub import: &'static [u8],
+    pub exports: bool,
     pub pdb: &'static [u8],
     pub text: &'static [u8],
 }
@@ -28,6 +31,8 @@ impl Default for Sample {
         Self {
             machine: pe::IMAGE_FILE_MACHINE_AMD64,
             subsystem: pe::IMAGE_SUBSYSTEM_NATIVE,
+            windows_version: (10, 0),
+            subsystem_version: (10, 0),
             flags: pe::IMAGE_FILE_EXECUTABLE_IMAGE | pe::IMAGE_FILE_LARGE_ADDRESS_AWARE,
             dll_flags: pe::IMAGE_DLLCHARACTERISTICS_NX_COMPAT
                 | pe::IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE
@@ -45,6 +50,7 @@ impl Default for Sample {
             relocations: true,
             library: b"ntoskrnl.exe\0",
             import: b"DbgPrintEx\0",
+            exports: false,
             pdb: b"interlock.pdb\0",
             text: b"driver/src/lib.rs",
         }
@@ -91,6 +97,13 @@ impl Sample {
             ranges[1].virtual_address + DEBUG_AT,
             28,
         );
+        if self.exports {
+            writer.set_data_directory(
+                pe::IMAGE_DIRECTORY_ENTRY_EXPORT,
+                ranges[1].virtual_address + EXPORTS_AT,
+                40,
+            );
+        }
         if self.relocations {
             writer.add_reloc(ranges[0].virtual_address, pe::IMAGE_REL_BASED_DIR64);
             writer.reserve_reloc_section();
@@ -112,7 +125,8 @@ impl Sample {
         image
     }
 
-    /// The constants: an import directory of one name, a debug directory of one PDB, and some text.
+    /// The constants: an import directory of one name, a debug directory of one PDB, some text, and an
+    /// export directory of one name.
     fn constants(&self, address: u32, offset: u32) -> Vec<u8> {
         let mut data = vec![0; 0x200];
         let mut put = |at: u32, bytes: &[u8]| {
@@ -141,6 +155,19 @@ impl Sample {
         put(PDB_AT, b"RSDS");
         put(PDB_AT + 24, self.pdb);
         put(TEXT_AT, self.text);
+        // The export directory: how many functions and names, and the tables of functions, names and ordinals.
+        for (at, value) in [
+            (20, 1),
+            (24, 1),
+            (28, address + FUNCTIONS_AT),
+            (32, address + NAMES_AT),
+            (36, address + ORDINALS_AT),
+        ] {
+            put(EXPORTS_AT + at, &value.to_le_bytes());
+        }
+        put(FUNCTIONS_AT, &self.entry.to_le_bytes());
+        put(NAMES_AT, &(address + EXPORT_AT).to_le_bytes());
+        put(EXPORT_AT, b"DriverEntry\0");
         data
     }
 
@@ -153,12 +180,12 @@ impl Sample {
             minor_linker_version: 0,
             address_of_entry_point: self.entry,
             image_base: 0x1_4000_0000,
-            major_operating_system_version: 10,
-            minor_operating_system_version: 0,
+            major_operating_system_version: self.windows_version.0,
+            minor_operating_system_version: self.windows_version.1,
             major_image_version: 0,
             minor_image_version: 0,
-            major_subsystem_version: 10,
-            minor_subsystem_version: 0,
+            major_subsystem_version: self.subsystem_version.0,
+            minor_subsystem_version: self.subsystem_version.1,
             subsystem: self.subsystem,
             dll_characteristics: self.dll_flags,
             size_of_stack_reserve: 0x10_0000,
@@ -189,3 +216,8 @@ const NAME_AT: u32 = 0x80;
 const DEBUG_AT: u32 = 0xa0;
 const PDB_AT: u32 = 0xc0;
 const TEXT_AT: u32 = 0x120;
+const EXPORTS_AT: u32 = 0x160;
+const FUNCTIONS_AT: u32 = 0x190;
+const NAMES_AT: u32 = 0x194;
+const ORDINALS_AT: u32 = 0x198;
+const EXPORT_AT: u32 = 0x1a0;

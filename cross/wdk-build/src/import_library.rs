@@ -1,4 +1,4 @@
-//! The import library of `ntoskrnl.exe`, made from a module-definition file.
+//! The import libraries of `ntoskrnl.exe` and `HAL.dll`, made from module-definition files.
 
 use std::{
     env,
@@ -8,20 +8,22 @@ use std::{
 
 use crate::{ConfigError, CpuArchitecture};
 
-/// Makes `ntoskrnl.lib` in `out_dir` from the names that `exports` lists.
+/// Makes `LIBRARY.lib` in `out_dir` from the names that `LIBRARY.def` in `definitions` lists.
 pub(crate) fn make(
-    exports: &Path,
+    library: &str,
+    definitions: &Path,
     architecture: CpuArchitecture,
     out_dir: &Path,
 ) -> Result<(), ConfigError> {
-    println!("cargo::rerun-if-changed={}", exports.display());
+    let definition = definitions.join(library).with_extension("def");
+    println!("cargo::rerun-if-changed={}", definition.display());
     println!("cargo::rerun-if-env-changed=LLVM_DLLTOOL");
     let tool = env::var("LLVM_DLLTOOL").unwrap_or_else(|_| "llvm-dlltool-19".into());
     let output = Command::new(&tool)
         .args(["-m", architecture.dlltool_machine(), "-d"])
-        .arg(exports)
+        .arg(definition)
         .arg("-l")
-        .arg(out_dir.join("ntoskrnl.lib"))
+        .arg(out_dir.join(library).with_extension("lib"))
         .output();
     let reason = match output {
         Ok(Output { status, .. }) if status.success() => return Ok(()),

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{ConfigError, CpuArchitecture, IoError};
 
-/// What mingw-w64's headers lack, and the exports that the import library is made of.
+/// What mingw-w64's headers lack, and the definitions that the import libraries are made from.
 const CROSS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Where Debian's `mingw-w64-x86-64-dev` puts its headers.
@@ -16,7 +16,7 @@ const MINGW_INCLUDE: &str = "/usr/x86_64-w64-mingw32/include";
 /// A set of headers and libraries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kit {
-    /// mingw-w64's DDK headers, and an import library made on the spot.
+    /// mingw-w64's DDK headers, and import libraries made on the spot.
     Mingw,
     /// A WDK, unpacked in this folder.
     Wdk(PathBuf),
@@ -75,13 +75,13 @@ impl Kit {
     /// The libraries that a WDM driver is linked with.
     pub(crate) fn libraries(&self) -> &'static [&'static str] {
         match self {
-            Self::Mingw => &["ntoskrnl"],
+            Self::Mingw => &["ntoskrnl", "hal"],
             Self::Wdk(_) => &["BufferOverflowFastFailK", "ntoskrnl", "hal", "wmilib"],
         }
     }
 
-    /// The folder that holds [`Self::libraries`]. Without a WDK, that is `out_dir`, where the import
-    /// library is made now.
+    /// The folder that holds [`Self::libraries`]. Without a WDK, that is `out_dir`, where they
+    /// are made now.
     pub(crate) fn library_path(
         &self,
         architecture: CpuArchitecture,
@@ -89,8 +89,10 @@ impl Kit {
     ) -> Result<PathBuf, ConfigError> {
         match self {
             Self::Mingw => {
-                let exports = Path::new(CROSS).join("ntoskrnl.def");
-                crate::import_library::make(&exports, architecture, out_dir)?;
+                let definitions = Path::new(CROSS).join("imports").join(architecture.folder());
+                for library in self.libraries() {
+                    crate::import_library::make(library, &definitions, architecture, out_dir)?;
+                }
                 Ok(out_dir.to_path_buf())
             }
             Self::Wdk(root) => {

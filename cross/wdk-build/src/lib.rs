@@ -5,8 +5,8 @@
 //! driver, so that these compile unmodified. What it knows is the Windows Driver Model on x86-64 and
 //! ARM64.
 //!
-//! Headers are mingw-w64's, with `cross/include` for what they lack, and the import library is made from
-//! `cross/ntoskrnl.def`. If the environment variable `WDKContentRoot` names the folder of a WDK
+//! Headers are mingw-w64's, with `cross/include` for what they lack, and the import libraries are made from
+//! the module definitions in `cross/imports`. If the environment variable `WDKContentRoot` names the folder of a WDK
 //! (`Include/10.*`, `Lib/10.*`), that WDK's headers and libraries are used instead.
 
 mod bindings;

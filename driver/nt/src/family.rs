@@ -1,9 +1,9 @@
 //! The family's own types and routines: queued spin locks, interlocked lists, zones, device queues, DPCs
 //! and timers, threads and processors, work items and references to objects.
 //!
-//! Headers disagree about which of them are inlines, which need `ntifs.h`, and which are documented; on
-//! 64-bit Windows all are exports of ntoskrnl.exe. So they are declared here once for every set of
-//! bindings, and `layout` asserts the sizes of what the kernel keeps in them.
+//! Headers disagree about which of them are inlines, which need `ntifs.h`, and which are documented. The
+//! WDK's import libraries for 64-bit Windows hold all of them, so they are declared here once for every set
+//! of bindings, and `layout` asserts the sizes of what the kernel keeps in them.
 
 #![allow(
     missing_docs,
@@ -91,9 +91,6 @@ pub const DelayedWorkQueue: i32 = 1;
 pub type PKSTART_ROUTINE = Option<unsafe extern "C" fn(StartContext: *mut c_void)>;
 
 unsafe extern "C" {
-    pub fn KeRaiseIrqlToDpcLevel() -> u8;
-    pub fn KeLowerIrql(NewIrql: u8);
-
     pub fn KeTryToAcquireSpinLockAtDpcLevel(SpinLock: *mut KSPIN_LOCK) -> u8;
     pub fn KeAcquireInStackQueuedSpinLock(
         SpinLock: *mut KSPIN_LOCK,

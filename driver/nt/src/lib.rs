@@ -27,12 +27,14 @@ mod constants;
 mod family;
 pub mod interlocked;
 pub mod irp;
+mod irql;
 mod layout;
 pub mod list;
 pub mod model;
 
 pub use constants::*;
 pub use family::*;
+pub use irql::*;
 
 /// Whether this is a driver's image, whose statics are one driver's. A program with a model of the kernel may run several
 /// drivers, each in a kernel of its own.

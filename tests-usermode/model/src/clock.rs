@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nt::DISPATCH_LEVEL;
+
 use crate::{
     Clock, Rule,
     bug_check::BugCheck,
@@ -198,7 +200,7 @@ pub(crate) fn start(kernel: &Arc<Kernel>) {
 /// timer finds it set, or finds the DPC queued.
 fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
     let call = Call::enter("a timer expires");
-    let old_irql = call.raise_to_dispatch();
+    let old_irql = call.raise_irql(DISPATCH_LEVEL);
     let mut woken = None;
     let expired = kernel.clock.take_next(until, |timer| {
         // SAFETY: a timer that is set is alive: its memory is the driver's until it is cancelled.

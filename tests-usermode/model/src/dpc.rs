@@ -276,7 +276,7 @@ extern "C" fn KeInitializeDpc(
 #[unsafe(no_mangle)]
 extern "C" fn KeInsertQueueDpc(dpc: *mut KDPC, first: *mut c_void, second: *mut c_void) -> u8 {
     let call = Call::enter_visible("KeInsertQueueDpc", dpc);
-    let old_irql = call.raise_to_dispatch();
+    let old_irql = call.raise_irql(DISPATCH_LEVEL);
     let queued = call.queue_dpc(dpc, first, second);
     call.lower_irql(old_irql);
     u8::from(queued)

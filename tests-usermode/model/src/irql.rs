@@ -8,19 +8,19 @@ use crate::{Rule, bug_check::BugCheck, call::Call, wait::locked};
 const HIGH_LEVEL: u8 = 15;
 
 impl Call {
-    /// Raises the IRQL to `DISPATCH_LEVEL`, at which the thread has a processor for itself.
-    pub(crate) fn raise_to_dispatch(&self) -> u8 {
+    /// Raises the IRQL and returns what it was. From `DISPATCH_LEVEL` on the thread has a processor for itself.
+    pub(crate) fn raise_irql(&self, new: u8) -> u8 {
         let old = self.irql();
-        if old > DISPATCH_LEVEL {
-            let bug_check = BugCheck::verifier(0x30, [old.into(), DISPATCH_LEVEL.into(), 0]);
-            let what = format!("the IRQL is {old} already");
+        if new < old || new > HIGH_LEVEL {
+            let bug_check = BugCheck::verifier(0x30, [old.into(), new.into(), 0]);
+            let what = format!("the IRQL is raised to {new}, and is {old}");
             self.stop(bug_check, Rule::IrqlKeRaiseLower, what);
         }
-        if old < DISPATCH_LEVEL {
+        if old < DISPATCH_LEVEL && new >= DISPATCH_LEVEL {
             let processor = self.kernel.processors.claim(self);
             self.set_processor(processor);
-            self.set_irql(DISPATCH_LEVEL);
         }
+        self.set_irql(new);
         old
     }
 
@@ -75,18 +75,14 @@ impl Call {
 
 // SAFETY: no other function of the program has the name: it is the kernel's. So for every routine of this crate.
 #[unsafe(no_mangle)]
-extern "C" fn KeRaiseIrqlToDpcLevel() -> u8 {
-    Call::enter("KeRaiseIrqlToDpcLevel").raise_to_dispatch()
+extern "C" fn KfRaiseIrql(new_irql: u8) -> u8 {
+    Call::enter("KeRaiseIrql").raise_irql(new_irql)
 }
 
+// The name that the kernel of the architecture exports.
 // SAFETY: as above.
-#[unsafe(no_mangle)]
+#[cfg_attr(target_arch = "aarch64", unsafe(export_name = "KfLowerIrql"))]
+#[cfg_attr(not(target_arch = "aarch64"), unsafe(no_mangle))]
 extern "C" fn KeLowerIrql(new_irql: u8) {
     Call::enter("KeLowerIrql").lower_irql(new_irql);
-}
-
-// SAFETY: as above.
-#[unsafe(no_mangle)]
-extern "C" fn KeGetCurrentIrql() -> u8 {
-    Call::enter("KeGetCurrentIrql").irql()
 }

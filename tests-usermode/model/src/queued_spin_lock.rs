@@ -50,7 +50,7 @@ extern "C" fn KeAcquireInStackQueuedSpinLock(
 ) {
     let call = Call::enter_visible("KeAcquireInStackQueuedSpinLock", lock);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x42);
-    let old_irql = call.raise_to_dispatch();
+    let old_irql = call.raise_irql(DISPATCH_LEVEL);
     call.acquire_queued(lock, handle, Some(old_irql));
 }
 

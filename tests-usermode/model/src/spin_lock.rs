@@ -317,7 +317,7 @@ extern "C" fn KeAcquireSpinLockRaiseToDpc(lock: *mut KSPIN_LOCK) -> u8 {
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x42);
     // SAFETY: the caller gives a lock.
     let word = unsafe { call.lock_word(lock) };
-    let old_irql = call.raise_to_dispatch();
+    let old_irql = call.raise_irql(DISPATCH_LEVEL);
     call.acquire(word, Kind::Plain, Some(old_irql));
     old_irql
 }

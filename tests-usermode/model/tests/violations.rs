@@ -13,7 +13,9 @@ use nt::{
 use ntmodel::{Config, Kernel, Rule};
 
 const PASSIVE_LEVEL: u8 = 0;
+const APC_LEVEL: u8 = 1;
 const DISPATCH_LEVEL: u8 = 2;
+const HIGH_LEVEL: u8 = 15;
 
 fn lock() -> KSPIN_LOCK {
     let mut lock = 0;
@@ -22,9 +24,14 @@ fn lock() -> KSPIN_LOCK {
     lock
 }
 
-fn raise() -> u8 {
-    // SAFETY: the IRQL is at most DISPATCH_LEVEL.
+fn raise_to_dpc_level() -> u8 {
+    // SAFETY: whether this may be done is what is tested.
     unsafe { nt::KeRaiseIrqlToDpcLevel() }
+}
+
+fn raise(irql: u8) -> u8 {
+    // SAFETY: as above.
+    unsafe { nt::KfRaiseIrql(irql) }
 }
 
 fn lower(irql: u8) {
@@ -74,6 +81,28 @@ fn irql_ke_raise_lower() {
         lower(PASSIVE_LEVEL);
     };
     stops(held, Rule::IrqlKeRaiseLower, 0xc4, 0x31, "KeLowerIrql");
+    let down = || {
+        raise(DISPATCH_LEVEL);
+        raise(APC_LEVEL);
+    };
+    let violation = stops(down, Rule::IrqlKeRaiseLower, 0xc4, 0x30, "KeRaiseIrql");
+    assert_eq!(violation.parameters, [0x30, 2, 1, 0]);
+    let above_dispatch = || {
+        raise(HIGH_LEVEL);
+        raise_to_dpc_level();
+    };
+    let violation = stops(
+        above_dispatch,
+        Rule::IrqlKeRaiseLower,
+        0xc4,
+        0x30,
+        "KeRaiseIrql",
+    );
+    assert_eq!(violation.parameters, [0x30, 15, 2, 0]);
+    let too_high = || {
+        raise(HIGH_LEVEL + 1);
+    };
+    stops(too_high, Rule::IrqlKeRaiseLower, 0xc4, 0x30, "KeRaiseIrql");
 }
 
 #[test]
@@ -92,7 +121,7 @@ fn irql_ke_release_spin_lock() {
 #[test]
 fn irql_return() {
     let body = || {
-        raise();
+        raise_to_dpc_level();
     };
     let violation = found(body);
     let seen = (violation.rule, violation.code, violation.parameters);
@@ -148,7 +177,7 @@ fn spin_lock_dpc() {
 fn spinlock_release() {
     let rule = Rule::SpinlockRelease;
     let never_acquired = || {
-        raise();
+        raise_to_dpc_level();
         release(&mut lock(), PASSIVE_LEVEL);
     };
     stops(never_acquired, rule, 0xc4, 0x1007, "KeReleaseSpinLock");
@@ -177,7 +206,7 @@ fn spinlock_release() {
 fn lock_order() {
     let body = || {
         let (mut a, mut b) = (lock(), lock());
-        let irql = raise();
+        let irql = raise_to_dpc_level();
         acquire_at_dpc(&mut a);
         acquire_at_dpc(&mut b);
         release_from_dpc(&mut b);
@@ -242,7 +271,7 @@ fn queued_spin_lock_release() {
     let twice = || {
         let mut lock = lock();
         let mut handle = KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
-        raise();
+        raise_to_dpc_level();
         // SAFETY: the lock and the handle are this function's.
         unsafe { nt::KeAcquireInStackQueuedSpinLockAtDpcLevel(&raw mut lock, &raw mut handle) };
         for _ in 0..2 {
@@ -316,7 +345,7 @@ fn device_queue_busy() {
         let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
         // SAFETY: the queue is this function's.
         unsafe { nt::KeInitializeDeviceQueue(&raw mut queue) };
-        raise();
+        raise_to_dpc_level();
         // SAFETY: whether this may be done is what is tested.
         unsafe { nt::KeRemoveDeviceQueue(&raw mut queue) };
     };
@@ -332,7 +361,7 @@ fn device_queue_busy() {
 #[test]
 fn irql_ke_apc_lte1() {
     let body = || {
-        raise();
+        raise_to_dpc_level();
         // SAFETY: whether this may be done is what is tested.
         unsafe { nt::KeFlushQueuedDpcs() };
     };
@@ -351,7 +380,7 @@ fn irql_ke_apc_lte2() {
         let mut event = KEVENT { Header: [0; 3] };
         // SAFETY: the event is this function's.
         unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
-        raise();
+        raise_to_dpc_level();
         // SAFETY: whether this may be done is what is tested.
         unsafe { nt::KeWaitForSingleObject((&raw mut event).cast(), 0, 0, 0, null_mut()) };
     };
@@ -370,7 +399,7 @@ fn irql_ke_set_event() {
         let mut event = KEVENT { Header: [0; 3] };
         // SAFETY: the event is this function's.
         unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
-        raise();
+        raise_to_dpc_level();
         // SAFETY: the event is initialised.
         unsafe { nt::KeSetEvent(&raw mut event, 0, 0) };
         // SAFETY: whether this may be done is what is tested: who says that it will wait may not be here.
@@ -383,7 +412,7 @@ fn irql_ke_set_event() {
 fn irql_ps_passive() {
     unsafe extern "C" fn routine(_: *mut c_void) {}
     let body = || {
-        raise();
+        raise_to_dpc_level();
         let mut handle = null_mut();
         // SAFETY: whether this may be done is what is tested.
         unsafe {
@@ -410,7 +439,7 @@ fn irql_ps_passive() {
 #[test]
 fn irql_io_apc_lte() {
     let body = || {
-        raise();
+        raise_to_dpc_level();
         let mut device = null_mut();
         // SAFETY: whether this may be done is what is tested.
         unsafe { nt::IoCreateDevice(null_mut(), 0, null_mut(), 0, 0, 0, &raw mut device) };
@@ -421,7 +450,7 @@ fn irql_io_apc_lte() {
 #[test]
 fn irql_zw_passive() {
     let body = || {
-        raise();
+        raise_to_dpc_level();
         // SAFETY: whether this may be done is what is tested.
         unsafe { nt::ZwClose(null_mut()) };
     };
