@@ -222,7 +222,11 @@ impl Call {
         }
         if marked && !pending {
             let what = format!("{record} was marked pending, and {status:#x} is returned");
-            self.stop(BugCheck::io(0x23e, [0, irp, 0]), Rule::MarkIrpPending, what);
+            self.stop(
+                BugCheck::io(0x23e, [0, irp, 0]),
+                Rule::MarkIrpPending,
+                what,
+            );
         }
         match completion {
             None if !pending => {
