@@ -5,8 +5,11 @@
 //! | --- | --- |
 //! | `//~ E0277` | an error with this code on this line |
 //! | `//~ lifetime` | an error about lifetimes on this line; such errors have no code |
+//! | `//~? E0080` | such an error in no line of this file: a constant of `wdm` that is evaluated for the file's types |
 //! | `//~^ E0277` | the same for the line above; each further `^` is one line more |
 //! | <code>//~\| text</code> | this text as part of the error of the comment before |
+//!
+//! Such constants are evaluated when code is generated. So a folder of the name `built` is built, and others are checked.
 //!
 //! Every error must be expected. How the compiler words an error changes from version to version and is not compared;
 //! the text in a comment is for what `#[diagnostic::on_unimplemented]` says in `wdm`.
@@ -26,7 +29,7 @@ use cargo_metadata::{
 
 /// An error that a comment expects.
 struct Expected<'a> {
-    line: usize,
+    line: Option<usize>,
     code: &'a str,
     texts: Vec<&'a str>,
 }
@@ -122,9 +125,10 @@ fn compile(folder: &Path, cases: &BTreeMap<String, PathBuf>) -> Output {
     fs::copy(wdm.join("../../Cargo.lock"), package.join("Cargo.lock")).expect("its lock file");
 
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let command = if name == "built" { "build" } else { "check" };
     Command::new(cargo)
         .args([
-            "check",
+            command,
             "--quiet",
             "--offline",
             "--keep-going",
@@ -152,9 +156,12 @@ fn expected(source: &str) -> Vec<Expected<'_>> {
             continue;
         }
         let code = comment.trim_start_matches('^');
+        let elsewhere = code.strip_prefix('?');
         all.push(Expected {
-            line: line - (comment.len() - code.len()),
-            code: code.trim(),
+            line: elsewhere
+                .is_none()
+                .then(|| line - (comment.len() - code.len())),
+            code: elsewhere.unwrap_or(code).trim(),
             texts: Vec::new(),
         });
     }
@@ -207,11 +214,14 @@ fn compare(expected: Vec<Expected>, mut reported: Vec<Reported>) -> Vec<String> 
     for Expected { line, code, texts } in expected {
         let is_it = |error: &Reported| {
             let says = |text: &&str| error.text.contains(text);
-            error.line == Some(line) && error.code == code && texts.iter().all(says)
+            error.line == line && error.code == code && texts.iter().all(says)
         };
         match reported.iter().position(is_it) {
             Some(index) => drop(reported.remove(index)),
-            None => differences.push(format!("line {line}: expected {code} {texts:?}")),
+            None => {
+                let line = line.map_or("elsewhere".to_owned(), |line| format!("line {line}"));
+                differences.push(format!("{line}: expected {code} {texts:?}"));
+            }
         }
     }
     for error in reported {

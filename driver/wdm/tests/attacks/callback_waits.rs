@@ -1,0 +1,16 @@
+//! A callback waits, though a Cancel routine may call it at any IRQL.
+
+#![forbid(unsafe_code)]
+
+use wdm::{IrpView, NtStatus, QueueCallbacks, Zone, irql::NoSpinLockHeld};
+
+struct Mine(Zone<u32>);
+impl QueueCallbacks for Mine {
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, irql: &mut L) {
+        let _ = self.0.extend(1, irql); //~ E0277
+    }
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! A queue's callbacks are called by many threads though they are not `Sync`.
+
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+use wdm::{IrpView, NtStatus, QueueCallbacks, irql::NoSpinLockHeld};
+
+struct Mine(Cell<u32>);
+impl QueueCallbacks for Mine { //~ E0277
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+}
+
+fn main() {}

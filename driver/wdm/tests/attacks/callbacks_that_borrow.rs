@@ -1,0 +1,15 @@
+//! A queue's callbacks borrow from a frame.
+
+#![forbid(unsafe_code)]
+
+use wdm::{IrpView, NtStatus, QueueCallbacks, irql::NoSpinLockHeld};
+
+struct Mine<'a>(&'a u32);
+impl<'a> QueueCallbacks for Mine<'a> { //~ E0478
+//~^ E0803
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! The proof that a queue is busy is made by hand.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Busy, Arrival, DeviceQueue};
+
+fn forge<'q, 'n>(queue: &'q DeviceQueue<'n, u32>) -> Busy<'q, 'n, u32, Arrival> {
+    Busy { queue } //~ E0451
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! The outcome of an insertion is taken for that of a queue of shorter-lived nodes.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Insert, Arrival};
+
+fn coerce<'a>(it: Insert<'a, 'static, u32, Arrival>) -> Insert<'a, 'a, u32, Arrival> {
+    it //~ lifetime
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! The outcome of an insertion is taken for that of a queue of another order, a supertype.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Insert};
+
+fn coerce<'a>(it: Insert<'a, 'a, u32, &'static str>) -> Insert<'a, 'a, u32, &'a str> {
+    it //~ lifetime
+}
+
+fn main() {}

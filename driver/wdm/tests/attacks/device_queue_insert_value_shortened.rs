@@ -1,0 +1,11 @@
+//! The outcome of an insertion is taken for that of a queue of shorter-lived values.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Insert, Arrival};
+
+fn coerce<'a>(it: Insert<'a, 'a, &'static str, Arrival>) -> Insert<'a, 'a, &'a str, Arrival> {
+    it //~ lifetime
+}
+
+fn main() {}

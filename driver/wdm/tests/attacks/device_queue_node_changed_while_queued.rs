@@ -1,0 +1,13 @@
+//! A node's value is changed through a unique reference while it is queued.
+
+#![forbid(unsafe_code)]
+
+use core::pin::Pin;
+use wdm::{DeviceQueue, DeviceQueueNode, irql::DispatchLevel};
+
+fn insert<'n>(queue: &DeviceQueue<'n, u32>, mut node: Pin<&'n mut DeviceQueueNode<u32>>, irql: &mut DispatchLevel) {
+    let _ = queue.insert(node.as_ref(), irql); //~ E0597
+    let _ = node.as_mut(); //~ E0502
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! A node is moved out from under its pin.
+
+#![forbid(unsafe_code)]
+
+use core::pin::Pin;
+use wdm::DeviceQueueNode;
+
+fn moved(node: Pin<&mut DeviceQueueNode<u32>>, other: DeviceQueueNode<u32>) {
+    *node.get_mut() = other; //~ E0277
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! The outcome of a removal is taken for that of a queue of shorter-lived nodes.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Remove, Arrival};
+
+fn coerce<'a>(it: Remove<'a, 'static, u32, Arrival>) -> Remove<'a, 'a, u32, Arrival> {
+    it //~ lifetime
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! The outcome of a removal is taken for that of a queue of another order, a supertype.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Remove};
+
+fn coerce<'a>(it: Remove<'a, 'a, u32, &'static str>) -> Remove<'a, 'a, u32, &'a str> {
+    it //~ lifetime
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A device queue's values get a shorter lifetime.
+
+#![forbid(unsafe_code)]
+
+use wdm::{DeviceQueue};
+
+fn coerce<'a>(it: &'a DeviceQueue<'a, &'static str>) -> &'a DeviceQueue<'a, &'a str> {
+    it //~ lifetime
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! A DPC of one routine is taken for that of another.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Dpc, DpcRoutine, irql::DispatchLevel};
+
+struct R<F>(F);
+impl<F: Send + Sync + 'static> DpcRoutine for R<F> {
+    fn run(_: &Dpc<Self>, _: &mut DispatchLevel) {}
+}
+
+fn coerce<'a>(it: &'a Dpc<R<for<'x> fn(&'x u8)>>) -> &'a Dpc<R<fn(&'static u8)>> {
+    it //~ E0308
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! A DPC keeps the reference that its routine was called with, past its drop.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+use wdm::{Dpc, DpcRoutine, irql::DispatchLevel};
+
+struct Mine(Mutex<Option<&'static Dpc<Mine>>>);
+impl DpcRoutine for Mine {
+    fn run(dpc: &Dpc<Self>, _: &mut DispatchLevel) {
+        *dpc.0.lock().unwrap() = Some(dpc); //~ E0521
+    }
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A DPC's context is used by two processors though it is not `Sync`.
+
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+use wdm::{Dpc, DpcRoutine, irql::DispatchLevel};
+
+struct Mine(Cell<u32>);
+impl DpcRoutine for Mine { //~ E0277
+    fn run(_: &Dpc<Self>, _: &mut DispatchLevel) {}
+}
+
+fn main() {}

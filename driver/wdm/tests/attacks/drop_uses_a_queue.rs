@@ -1,0 +1,14 @@
+//! A `Drop`, which may run under any lock, takes a queue's.
+
+#![forbid(unsafe_code)]
+
+use wdm::{IrpQueue, PassiveLevel, QueueCallbacks, Shared};
+
+struct Mine<C: QueueCallbacks>(Shared<IrpQueue<C>>);
+impl<C: QueueCallbacks> Drop for Mine<C> {
+    fn drop(&mut self) {
+        self.0.length(&mut PassiveLevel::assume()); //~ E0624
+    }
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! A guard is lent to another thread.
+
+#![forbid(unsafe_code)]
+
+use wdm::SpinLockGuard;
+
+fn share(_: &(impl Sync + ?Sized)) {}
+fn shared(guard: SpinLockGuard<'_, u32>) {
+    share(&guard); //~ E0277
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A reference to the value is stored outside of the closure that holds the lock.
+
+#![forbid(unsafe_code)]
+
+use wdm::{PassiveLevel, QueuedSpinLock};
+
+fn keep(lock: &QueuedSpinLock<u32>, irql: &mut PassiveLevel) {
+    let mut kept = None;
+    lock.with(irql, |value, _| kept = Some(value)); //~ E0521
+    let _ = kept;
+}
+
+fn main() {}

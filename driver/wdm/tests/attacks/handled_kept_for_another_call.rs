@@ -1,0 +1,15 @@
+//! The proof of one call is kept in the device for another.
+
+#![forbid(unsafe_code)]
+
+use core::cell::RefCell;
+use wdm::{Handled, Irp, NtStatus, PassiveLevel};
+
+struct Mine {
+    kept: RefCell<Option<Handled<'static>>>,
+}
+fn device_control<'irp>(device: &Mine, irp: Irp<'irp>, irql: &mut PassiveLevel) {
+    *device.kept.borrow_mut() = Some(irp.complete(NtStatus::SUCCESS, irql)); //~ E0521
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! The token of a held lock is said to be of no lock.
+
+#![forbid(unsafe_code)]
+
+use wdm::{PassiveLevel, SpinLock, irql::{NoSpinLockHeld, SpinLockHeld}, lock_order::Alone};
+
+impl NoSpinLockHeld for SpinLockHeld<Alone> {} //~ E0117
+fn used(_: &SpinLock<u32>, _: &mut PassiveLevel) {}
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! The token of one class is taken for that of another, under which more may be taken.
+
+#![forbid(unsafe_code)]
+
+use wdm::{irql::SpinLockHeld, lock_order, lock_order::Unlocked};
+
+struct Class<F>(F);
+lock_order!(Unlocked => Class<for<'x> fn(&'x u8)>);
+lock_order!(Class<for<'x> fn(&'x u8)> => Class<fn(&'static u8)>);
+
+fn coerce<'a>(it: &'a mut SpinLockHeld<Class<for<'x> fn(&'x u8)>>) -> &'a mut SpinLockHeld<Class<fn(&'static u8)>> {
+    it //~ E0308
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! A lock is initialised in a place that moves.
+
+#![forbid(unsafe_code)]
+
+use pinned_init::PinInit;
+use wdm::SpinLock;
+
+fn make(place: *mut SpinLock<u32>) {
+    let _ = SpinLock::new(0).__pinned_init(place); //~ E0133
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! The reply is the input in its place, which the reply overwrites.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Error, PassiveLevel, PendedIrp};
+
+fn echo(irp: PendedIrp, irql: &mut PassiveLevel) -> Result<(), Error> {
+    let input = irp.input_ref::<[u32; 4]>()?;
+    irp.complete_with(input, irql); //~ E0505
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A list of short-lived items is taken for one of `'static` items.
+
+#![forbid(unsafe_code)]
+
+use wdm::{InterlockedList, Node, ZoneBox};
+
+fn coerce<'a>(it: &'a InterlockedList<ZoneBox<Node<&'a str>>>) -> &'a InterlockedList<ZoneBox<Node<&'static str>>> {
+    it //~ lifetime
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! An IRP with one record is put on a queue of IRPs with another.
+
+#![forbid(unsafe_code)]
+
+use wdm::{IrpQueue, PassiveLevel, PendedIrp, QueueCallbacks, Shared};
+
+fn insert<C: QueueCallbacks<Record = Shared<u32>>>(queue: &IrpQueue<C>, irp: PendedIrp<Shared<u64>>, irql: &mut PassiveLevel) {
+    queue.insert_pended(irp, irql); //~ E0308
+}
+
+fn main() {}

@@ -1,0 +1,29 @@
+//! Callbacks that are subtypes of each other may have other records: the queue of one is taken for that of the other.
+
+#![forbid(unsafe_code)]
+
+use wdm::{IrpQueue, IrpView, NtStatus, QueueCallbacks, Shared, irql::NoSpinLockHeld};
+
+struct Cb<F>(F);
+
+trait Kind {
+    type Record: wdm::Record;
+}
+impl Kind for for<'a> fn(&'a u8) {
+    type Record = Shared<&'static str>;
+}
+impl Kind for fn(&'static u8) {
+    type Record = Shared<[usize; 2]>;
+}
+
+impl<F: Kind + Send + Sync + 'static> QueueCallbacks for Cb<F> {
+    type Record = F::Record;
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView<F::Record>, _: NtStatus, _: &mut L) {}
+}
+
+fn coerce<'a>(it: &'a IrpQueue<Cb<for<'x> fn(&'x u8)>>) -> &'a IrpQueue<Cb<fn(&'static u8)>> {
+    it //~ E0308
+}
+
+fn main() {}

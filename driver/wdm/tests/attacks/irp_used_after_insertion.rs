@@ -1,0 +1,13 @@
+//! An IRP is used after a queue has it, and others may complete it.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Handled, Irp, IrpQueue, PassiveLevel, QueueCallbacks};
+
+fn insert<'irp, C: QueueCallbacks>(queue: &IrpQueue<C>, irp: Irp<'irp, C::Record>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    let handled = queue.insert(irp, irql);
+    let _ = irp.code(); //~ E0382
+    handled
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! The view of an IRP with one record is taken for that of one with another.
+
+#![forbid(unsafe_code)]
+
+use wdm::{IrpView, Shared};
+
+fn coerce<'a>(it: &'a IrpView<Shared<for<'x> fn(&'x u8)>>) -> &'a IrpView<Shared<fn(&'static u8)>> {
+    it //~ E0308
+}
+
+fn main() {}

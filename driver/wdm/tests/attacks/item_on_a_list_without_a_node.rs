@@ -1,0 +1,9 @@
+//! A value without room for a link is inserted.
+
+#![forbid(unsafe_code)]
+
+use wdm::{InterlockedList, ZoneBox};
+
+fn none(_: &InterlockedList<ZoneBox<u64>>) {} //~ E0277
+
+fn main() {}

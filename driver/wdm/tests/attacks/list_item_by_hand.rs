@@ -1,0 +1,20 @@
+//! An item's links are given by safe code.
+
+#![forbid(unsafe_code)]
+
+use core::ptr::NonNull;
+
+struct Mine;
+impl wdm::ListItem for Mine { //~ E0200
+    fn entry(&self) -> NonNull<nt::LIST_ENTRY> { //~ E0433
+        NonNull::dangling()
+    }
+    fn into_entry(self) -> NonNull<nt::LIST_ENTRY> { //~ E0433
+        NonNull::dangling()
+    }
+    unsafe fn from_entry(_: NonNull<nt::LIST_ENTRY>) -> Self { //~ E0433
+        Self
+    }
+}
+
+fn main() {}

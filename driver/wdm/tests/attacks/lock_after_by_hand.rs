@@ -1,0 +1,13 @@
+//! The order of locks is undone by an impl of one's own.
+
+#![forbid(unsafe_code)]
+
+use wdm::{lock_order, lock_order::{LockAfter, Unlocked}};
+
+struct One;
+struct Other;
+lock_order!(Unlocked => One);
+lock_order!(One => Other);
+impl LockAfter<Other> for One {} //~ E0200
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! A class gives itself a rank.
+
+#![forbid(unsafe_code)]
+
+use wdm::lock_order::LockClass;
+
+struct Mine;
+impl LockClass for Mine { //~ E0200
+    const RANK: u32 = 0;
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! A lock of a type that is no class.
+
+#![forbid(unsafe_code)]
+
+use wdm::{PassiveLevel, SpinLock};
+
+struct Mine;
+fn lock(lock: &SpinLock<u32, Mine>, irql: &mut PassiveLevel) {
+    lock.with(irql, |_, _| ()); //~ E0599
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! `Unlocked`, which stands for no lock, is made a class that comes after one.
+
+#![forbid(unsafe_code)]
+
+use wdm::{lock_order, lock_order::Unlocked};
+
+struct Mine;
+lock_order!(Unlocked => Mine);
+lock_order!(Mine => existing Unlocked); //~ E0080
+
+fn main() {}

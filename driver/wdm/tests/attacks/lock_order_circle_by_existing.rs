@@ -1,0 +1,13 @@
+//! A circle is closed by `existing`.
+
+#![forbid(unsafe_code)]
+
+use wdm::{lock_order, lock_order::Unlocked};
+
+struct One;
+struct Other;
+lock_order!(Unlocked => One);
+lock_order!(One => Other);
+lock_order!(Other => existing One); //~ E0080
+
+fn main() {}

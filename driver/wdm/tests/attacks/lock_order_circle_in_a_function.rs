@@ -1,0 +1,15 @@
+//! A circle is closed in a function that nobody calls.
+
+#![forbid(unsafe_code)]
+
+use wdm::{lock_order, lock_order::Unlocked};
+
+struct One;
+struct Other;
+lock_order!(Unlocked => One);
+lock_order!(One => Other);
+fn _never_called<T>(_: T) {
+    lock_order!(Other => existing One); //~ E0080
+}
+
+fn main() {}

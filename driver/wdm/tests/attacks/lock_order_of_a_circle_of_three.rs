@@ -1,0 +1,15 @@
+//! Three classes in a circle.
+
+#![forbid(unsafe_code)]
+
+use wdm::{lock_order, lock_order::Unlocked};
+
+struct One;
+struct Two;
+struct Three;
+lock_order!(Unlocked => One);
+lock_order!(One => Two);
+lock_order!(Two => Three);
+lock_order!(Three => existing One); //~ E0080
+
+fn main() {}

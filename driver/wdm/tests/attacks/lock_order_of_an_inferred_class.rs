@@ -1,0 +1,12 @@
+//! The class on the left is left to inference.
+
+#![forbid(unsafe_code)]
+
+use wdm::{lock_order, lock_order::Unlocked};
+
+struct Mine;
+lock_order!(Unlocked => Mine);
+lock_order!(_ => existing Mine); //~ E0121
+//~^ E0283
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! Two classes each get their rank from the other.
+
+#![forbid(unsafe_code)]
+
+use wdm::lock_order;
+
+struct One;
+struct Other;
+lock_order!(One => Other); //~ E0391
+lock_order!(Other => One);
+
+fn main() {}

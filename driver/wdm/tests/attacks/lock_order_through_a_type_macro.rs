@@ -1,0 +1,18 @@
+//! The class on the left is a macro, and comes after the one on the right all the same.
+
+#![forbid(unsafe_code)]
+
+use wdm::{lock_order, lock_order::Unlocked};
+
+struct One;
+struct Other;
+macro_rules! other {
+    () => {
+        Other
+    };
+}
+lock_order!(Unlocked => One);
+lock_order!(One => Other);
+lock_order!(other!() => existing One); //~ E0080
+
+fn main() {}

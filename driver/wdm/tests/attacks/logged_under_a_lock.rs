@@ -1,0 +1,11 @@
+//! The debugger is written to under a lock.
+
+#![forbid(unsafe_code)]
+
+use wdm::{PassiveLevel, SpinLock, log};
+
+fn say(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
+    lock.with(irql, |_, held| log::write(log::Level::Info, held, format_args!(""))); //~ E0277
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A device that is being added is made by hand, to get a queue outside of `add`.
+
+#![forbid(unsafe_code)]
+
+use wdm::{DeviceObject, NewDevice};
+
+fn forge(object: DeviceObject) -> NewDevice {
+    NewDevice::new(object) //~ E0624
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A device that is being added is kept past `add`.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+use wdm::NewDevice;
+
+static KEPT: Mutex<Option<&'static mut NewDevice>> = Mutex::new(None);
+fn keep(device: &mut NewDevice) {
+    *KEPT.lock().unwrap() = Some(device); //~ E0521
+}
+
+fn main() {}

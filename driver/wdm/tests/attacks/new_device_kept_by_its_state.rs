@@ -1,0 +1,14 @@
+//! A device's state keeps the reference that `add` was called with.
+
+#![forbid(unsafe_code)]
+
+use wdm::NewDevice;
+
+struct Mine {
+    device: &'static mut NewDevice,
+}
+fn add(device: &mut NewDevice) -> Mine {
+    Mine { device } //~ lifetime
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! A pended IRP is cloned, to be completed twice.
+
+#![forbid(unsafe_code)]
+
+fn two(irp: wdm::PendedIrp) -> (wdm::PendedIrp, wdm::PendedIrp) {
+    (irp.clone(), irp) //~ E0599
+}
+
+fn main() {}

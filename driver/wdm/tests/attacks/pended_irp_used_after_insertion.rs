@@ -1,0 +1,12 @@
+//! A pended IRP is put on two queues.
+
+#![forbid(unsafe_code)]
+
+use wdm::{IrpQueue, PassiveLevel, PendedIrp, QueueCallbacks};
+
+fn insert<C: QueueCallbacks>(queue: &IrpQueue<C>, irp: PendedIrp<C::Record>, irql: &mut PassiveLevel) {
+    queue.insert_pended(irp, irql);
+    queue.put_back(irp, irql); //~ E0382
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! Two queues are swapped under their IRPs.
+
+#![forbid(unsafe_code)]
+
+use wdm::{IrpQueue, QueueCallbacks, Shared};
+
+fn swap<C: QueueCallbacks>(mut one: Shared<IrpQueue<C>>, mut other: Shared<IrpQueue<C>>) {
+    core::mem::swap(&mut *one, &mut *other); //~ E0596
+    //~^ E0596
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! The IRQL is raised and lowered under a lock, by a token that then says that no lock is held.
+
+#![forbid(unsafe_code)]
+
+use wdm::{NtStatus, PassiveLevel, PendedIrp, SpinLock, irql::raise_to_dispatch};
+
+fn complete(lock: &SpinLock<u32>, irp: PendedIrp, irql: &mut PassiveLevel) {
+    lock.with(irql, |_, held| {
+        raise_to_dispatch(held, |irql| irp.complete(NtStatus::SUCCESS, irql)); //~ E0277
+    });
+}
+
+fn main() {}

@@ -1,0 +1,19 @@
+//! A record is implemented without `unsafe`.
+
+#![forbid(unsafe_code)]
+
+struct Mine;
+impl wdm::Record for Mine { //~ E0200
+    type Target = ();
+    fn into_raw(self) -> *mut () {
+        core::ptr::null_mut()
+    }
+    unsafe fn from_raw(_: *mut ()) -> Self {
+        Self
+    }
+    unsafe fn borrow<'a>(_: *mut ()) -> &'a () {
+        &()
+    }
+}
+
+fn main() {}

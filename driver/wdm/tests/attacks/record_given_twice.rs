@@ -1,0 +1,11 @@
+//! A second record replaces the first, which nobody drops.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Irp, Shared};
+
+fn twice(irp: Irp<'_, Shared<u32>>, record: Shared<u32>) {
+    let _ = irp.with_record(record); //~ E0599
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! An owner that belongs to one thread goes with an IRP.
+
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+use wdm::Irp;
+
+fn attach(irp: Irp<'_>) {
+    let _ = irp.with_record(Rc::new(1)); //~ E0277
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A reference to a record is kept past its taking.
+
+#![forbid(unsafe_code)]
+
+use wdm::{PendedIrp, Shared};
+
+fn keep(irp: PendedIrp<Shared<u32>>) -> u32 {
+    let record = irp.record();
+    let _ = irp.take_record(); //~ E0505
+    *record
+}
+
+fn main() {}

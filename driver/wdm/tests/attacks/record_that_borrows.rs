@@ -1,0 +1,11 @@
+//! A record that borrows from the dispatch routine's frame outlives it.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Irp, ZoneBox};
+
+fn attach<'a>(irp: Irp<'_>, record: ZoneBox<&'a u32>) {
+    let _ = irp.with_record(record); //~ E0521
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! The driver's registry key is kept past `DriverEntry`.
+
+#![forbid(unsafe_code)]
+
+use wdm::RegistryKey;
+
+fn keep<'a>(key: &'a RegistryKey<'a>) -> &'static RegistryKey<'static> {
+    key //~ lifetime
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A reply shows user mode a kernel address.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Irp, PassiveLevel};
+
+fn leak(irp: Irp<'_>, reply: &'static u32, irql: &mut PassiveLevel) {
+    let _ = irp.complete_with(&reply, irql); //~ E0277
+}
+
+fn main() {}

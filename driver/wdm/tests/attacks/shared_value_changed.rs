@@ -1,0 +1,9 @@
+//! The value that owners share is changed through one of them.
+
+#![forbid(unsafe_code)]
+
+fn change(mut shared: wdm::Shared<u32>) {
+    *shared += 1; //~ E0594
+}
+
+fn main() {}

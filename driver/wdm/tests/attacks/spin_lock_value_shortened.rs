@@ -1,0 +1,11 @@
+//! A lock of `'static` references is taken for one of shorter ones.
+
+#![forbid(unsafe_code)]
+
+use wdm::{SpinLock};
+
+fn coerce<'a>(it: &'a SpinLock<&'static str>) -> &'a SpinLock<&'a str> {
+    it //~ lifetime
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! A queue is told twice that the IRP it serves is done.
+
+#![forbid(unsafe_code)]
+
+use wdm::{CurrentIrp, PassiveLevel, QueueCallbacks};
+
+fn next<C: QueueCallbacks>(current: CurrentIrp<C>, irql: &mut PassiveLevel) {
+    let _ = current.start_next(irql);
+    let _ = current.start_next(irql); //~ E0382
+}
+
+fn main() {}

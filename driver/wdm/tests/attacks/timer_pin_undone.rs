@@ -1,0 +1,13 @@
+//! A timer is moved while the kernel has its address.
+
+#![forbid(unsafe_code)]
+
+use core::pin::Pin;
+use wdm::{Timer, TimerRoutine};
+
+fn moved<R: TimerRoutine>(timer: Pin<Box<Timer<R>>>) -> Timer<R> {
+    *Pin::into_inner(timer) //~ E0277
+    //~^ E0277
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! A token is kept in a static, past its routine.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+use wdm::PassiveLevel;
+
+static KEPT: Mutex<Option<&'static mut PassiveLevel>> = Mutex::new(None); //~ E0277
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! A device keeps the token that `add` was called with.
+
+#![forbid(unsafe_code)]
+
+use core::cell::RefCell;
+use wdm::PassiveLevel;
+
+struct Mine {
+    irql: RefCell<Option<&'static mut PassiveLevel>>,
+}
+fn keep(device: &Mine, irql: &mut PassiveLevel) {
+    *device.irql.borrow_mut() = Some(irql); //~ E0521
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A DPC waits for threads.
+
+#![forbid(unsafe_code)]
+
+use wdm::{irql::DispatchLevel, thread};
+
+fn run(irql: &mut DispatchLevel) {
+    let _ = thread::run(1, irql, &|_, _| ()); //~ E0308
+}
+
+fn main() {}

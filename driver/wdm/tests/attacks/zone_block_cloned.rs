@@ -1,0 +1,9 @@
+//! A block is handed out twice.
+
+#![forbid(unsafe_code)]
+
+fn two(block: wdm::RawBlock) -> (wdm::RawBlock, wdm::RawBlock) {
+    (block.clone(), block) //~ E0599
+}
+
+fn main() {}

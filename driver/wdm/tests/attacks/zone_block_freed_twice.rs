@@ -1,0 +1,10 @@
+//! A block goes back to its zone twice.
+
+#![forbid(unsafe_code)]
+
+fn twice(block: wdm::RawBlock) {
+    block.free();
+    block.free(); //~ E0382
+}
+
+fn main() {}

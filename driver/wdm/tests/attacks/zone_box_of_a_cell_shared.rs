@@ -1,0 +1,13 @@
+//! A block of a zone is shared by threads though its value is not `Sync`.
+
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+use wdm::ZoneBox;
+
+fn share(_: &(impl Sync + ?Sized)) {}
+fn shared(block: ZoneBox<Cell<u32>>) {
+    share(&block); //~ E0277
+}
+
+fn main() {}

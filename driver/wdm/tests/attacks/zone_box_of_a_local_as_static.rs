@@ -1,0 +1,12 @@
+//! A block with a reference to a local is taken for one that lives for ever.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Zone, ZoneBox};
+
+fn keep(zone: &Zone<&'static u32>) -> Option<ZoneBox<&'static u32>> {
+    let local = 1;
+    zone.allocate(&local) //~ E0597
+}
+
+fn main() {}

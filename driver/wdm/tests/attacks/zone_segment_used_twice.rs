@@ -1,0 +1,12 @@
+//! One segment is given to two zones.
+
+#![forbid(unsafe_code)]
+
+use wdm::{PassiveLevel, RawZone, Segment};
+
+fn two(segment: Segment, irql: &mut PassiveLevel) {
+    let _ = RawZone::new(64, segment, irql);
+    let _ = RawZone::new(64, segment, irql); //~ E0382
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A zone of one type is taken for one of a shorter-lived type.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Zone};
+
+fn coerce<'a>(it: &'a Zone<&'static str>) -> &'a Zone<&'a str> {
+    it //~ lifetime
+}
+
+fn main() {}

@@ -1,0 +1,539 @@
+//! Attacks that compile, and must do no harm: each is run by a device on the model, which stops at the first thing that
+//! a driver may not do.
+
+mod common;
+
+use std::{
+    cell::Cell,
+    env,
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use common::Loaded;
+use nt::STATUS_SUCCESS;
+use ntmodel::Request;
+use pinned_init::{PinInit, pin_data, try_pin_init};
+use wdm::{
+    CurrentIrp, Device, DeviceObject, Dpc, DpcRoutine, Error, Guid, Handled, Irp, IrpQueue,
+    IrpQueueLock, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, Shared,
+    SpinLock, Start, StartIoOrder, StartIoQueue, Timer, TimerRoutine,
+    irql::{DispatchLevel, NoSpinLockHeld, raise_to_dispatch},
+    lock_order,
+    lock_order::Unlocked,
+};
+
+/// The IOCTLs: pend a request on the queue, on the `StartIo` queue, or in `kept`; or run the attack.
+const QUEUE: u32 = 0x22_2000;
+const START: u32 = 0x22_2004;
+const KEEP: u32 = 0x22_2008;
+const RUN: u32 = 0x22_200c;
+const TIMED: u32 = 0x22_2010;
+/// Puts a request on the queue of the device in `OTHER`.
+const ELSEWHERE: u32 = 0x22_2014;
+
+const DROPPED: Option<i32> = Some(NtStatus::INTERNAL_ERROR.to_raw());
+const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
+const SECOND: Duration = Duration::from_secs(5);
+
+type Attack = fn(&Attacked, &mut PassiveLevel);
+
+thread_local! {
+    static ATTACK: Cell<Option<Attack>> = const { Cell::new(None) };
+}
+
+/// The queue of the first device of the test that adds two.
+static OTHER: Mutex<Option<Shared<IrpQueue<Callbacks>>>> = Mutex::new(None);
+
+/// The lock that a driver holds while it takes requests off its queue.
+struct Outer;
+lock_order!(Unlocked => Outer);
+lock_order!(Outer => existing IrpQueueLock);
+
+#[derive(Default)]
+struct Callbacks {
+    ended: AtomicU32,
+    reenters: AtomicBool,
+}
+
+impl QueueCallbacks for Callbacks {
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, irql: &mut L) {
+        self.ended.fetch_add(1, SeqCst);
+        let queue = OTHER.lock().expect("no panic").clone();
+        if let Some(queue) = queue.filter(|_| self.reenters.load(SeqCst)) {
+            // The queue's own callback uses the queue: takes off it, puts back on it, and ends all.
+            if let Some(irp) = queue.remove_first(irql) {
+                queue.insert_pended(irp, irql);
+            }
+            assert!(queue.remove_matching(irql, |_| false).is_none());
+            queue.purge(NtStatus::CANCELLED, irql);
+        }
+    }
+}
+
+/// A request's record: its timer, which C frees in the timer's own DPC.
+#[pin_data]
+struct Record {
+    #[pin]
+    timer: Timer<Timeout>,
+    dropped: CountDrop,
+}
+
+/// What ends the request; boxed, since a record's type that names itself has no end.
+type End = Box<dyn FnOnce(&mut DispatchLevel) + Send>;
+
+struct Timeout(Mutex<Option<End>>);
+
+impl TimerRoutine for Timeout {
+    fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
+        let end = timer.0.lock().expect("no panic").take();
+        end.expect("a request")(irql);
+    }
+}
+
+static DROPS: AtomicU32 = AtomicU32::new(0);
+
+struct CountDrop;
+
+impl Drop for CountDrop {
+    fn drop(&mut self) {
+        DROPS.fetch_add(1, SeqCst);
+    }
+}
+
+#[pin_data]
+struct Attacked {
+    object: DeviceObject,
+    queue: Shared<IrpQueue<Callbacks>>,
+    start_io: Shared<StartIoQueue<Callbacks>>,
+    #[pin]
+    kept: SpinLock<Option<PendedIrp>, Outer>,
+    #[pin]
+    current: SpinLock<Option<CurrentIrp<Callbacks>>>,
+}
+
+impl Device for Attacked {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let queue = IrpQueue::new(Callbacks::default(), device, irql)?;
+        let start_io =
+            StartIoQueue::new(StartIoOrder::Arrival, Callbacks::default(), device, irql)?;
+        let object = (**device).clone();
+        Ok(try_pin_init!(Self {
+            object,
+            queue,
+            start_io,
+            kept <- SpinLock::new(None),
+            current <- SpinLock::new(None),
+        }? Error))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _: &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        match irp.code() {
+            QUEUE => self.queue.insert(irp, irql),
+            START => {
+                let (start, handled) = self.start_io.insert(irp, irql);
+                if let Start::Now(irp) = start {
+                    self.current.with(irql, |current, _| *current = Some(irp));
+                }
+                handled
+            }
+            KEEP => {
+                let (irp, handled) = irp.pend(irql);
+                self.kept.with(irql, |kept, _| *kept = Some(irp));
+                handled
+            }
+            TIMED => {
+                let record = try_pin_init!(Record {
+                    timer <- Timer::new(Ok::<_, Error>(Timeout(Mutex::new(None)))),
+                    dropped: CountDrop,
+                }? Error);
+                let record = Shared::new(record, &self.object, irql).expect("there is memory");
+                let (irp, handled) = irp.with_record(record.clone()).pend(irql);
+                *record.timer.0.lock().expect("no panic") =
+                    Some(Box::new(|irql| irp.complete(NtStatus::CANCELLED, irql)));
+                record.timer.set(Duration::from_millis(1), irql);
+                handled
+            }
+            ELSEWHERE => {
+                let other = OTHER.lock().expect("no panic").clone();
+                other.expect("another device's queue").insert(irp, irql)
+            }
+            _ => {
+                ATTACK.take().expect("an attack")(self, irql);
+                irp.complete(NtStatus::SUCCESS, irql)
+            }
+        }
+    }
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        drop(self.kept.with(irql, |kept, _| kept.take()));
+        drop(self.current.with(irql, |current, _| current.take()));
+    }
+}
+
+fn attack(driver: &Loaded, attack: Attack) {
+    ATTACK.set(Some(attack));
+    assert_eq!(driver.send(RUN, 9).answer(), STATUS_SUCCESS);
+}
+
+fn status(request: &Request) -> Option<i32> {
+    request.wait(SECOND).map(|completion| completion.status)
+}
+
+/// Runs an attack in a process of its own, which the model stops.
+fn stops(name: &str, with: &str, attempt: impl FnOnce()) {
+    const CHILD: &str = "ATTACK_IN_THIS_PROCESS";
+    if env::var_os(CHILD).is_some() {
+        attempt();
+        return;
+    }
+    let child = Command::new(env::current_exe().expect("this program"))
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .expect("this program runs");
+    let printed = String::from_utf8_lossy(&child.stderr);
+    assert!(
+        !child.status.success() && printed.contains(with),
+        "{printed}"
+    );
+}
+
+#[test]
+fn a_pended_irp_dropped_under_a_lock_is_completed_later() {
+    let driver = Loaded::new::<Attacked>();
+    let request = driver.pend(KEEP, 1);
+    attack(&driver, |device, irql| {
+        device.kept.with(irql, |kept, _| *kept = None);
+    });
+    assert_eq!(status(&request), DROPPED);
+    driver.unload();
+}
+
+#[test]
+fn a_pended_irp_assigned_over_under_a_lock_is_completed_later() {
+    let driver = Loaded::new::<Attacked>();
+    let [first, second] = [driver.pend(KEEP, 1), driver.pend(KEEP, 1)];
+    assert_eq!(status(&first), DROPPED);
+    attack(&driver, |device, irql| {
+        drop(device.kept.with(irql, |kept, _| kept.take()));
+    });
+    assert_eq!(status(&second), DROPPED);
+    driver.unload();
+}
+
+#[test]
+fn a_pended_irp_dropped_under_the_queues_own_lock_is_completed_later() {
+    let driver = Loaded::new::<Attacked>();
+    let [kept, queued] = [driver.pend(KEEP, 1), driver.pend(QUEUE, 1)];
+    attack(&driver, |device, irql| {
+        let mut kept = device.kept.with(irql, |kept, _| kept.take());
+        let found = device.queue.remove_matching(irql, |_| {
+            drop(kept.take());
+            true
+        });
+        found
+            .expect("it is queued")
+            .complete(NtStatus::SUCCESS, irql);
+    });
+    assert_eq!(
+        (status(&kept), status(&queued)),
+        (DROPPED, Some(STATUS_SUCCESS))
+    );
+    driver.unload();
+}
+
+#[test]
+fn an_irp_removed_under_an_outer_lock_and_dropped_there_is_completed_later() {
+    let driver = Loaded::new::<Attacked>();
+    let request = driver.pend(QUEUE, 1);
+    attack(&driver, |device, irql| {
+        device.kept.with(irql, |_, held| {
+            assert_eq!(device.queue.length(held), 1);
+            drop(device.queue.remove_first(held));
+        });
+    });
+    assert_eq!(status(&request), DROPPED);
+    driver.unload();
+}
+
+#[test]
+fn a_current_irp_dropped_under_a_lock_is_completed_later_and_the_others_end_with_the_device() {
+    let driver = Loaded::new::<Attacked>();
+    let [served, waits] = [driver.pend(START, 1), driver.pend(START, 1)];
+    attack(&driver, |device, irql| {
+        device.current.with(irql, |current, _| *current = None);
+    });
+    assert_eq!((status(&served), waits.status()), (DROPPED, None));
+    assert!(waits.cancel_irp());
+    assert_eq!(waits.status(), CANCELLED);
+    driver.unload();
+}
+
+#[test]
+fn a_record_with_a_timer_is_given_up_in_that_timers_own_dpc() {
+    let driver = Loaded::new::<Attacked>();
+    let request = driver.pend(TIMED, 1);
+    driver.kernel.advance(Duration::from_millis(2));
+    assert_eq!(status(&request), CANCELLED);
+    driver.unload();
+    assert_eq!(DROPS.load(SeqCst), 1);
+}
+
+#[test]
+fn an_initialiser_with_a_dpc_that_fails_at_dispatch_level_is_an_error() {
+    let driver = Loaded::new::<Attacked>();
+    attack(&driver, |device, irql| {
+        raise_to_dispatch(irql, |irql| {
+            let failing = try_pin_init!(Pair {
+                dpc <- Dpc::new(Ok::<_, Error>(Requeue(AtomicU32::new(0)))),
+                failing <- Err::<u32, _>(Error::IO_TIMEOUT),
+            }? Error);
+            let made = Shared::<Pair>::new(failing, &device.object, irql);
+            assert_eq!(made.err(), Some(Error::IO_TIMEOUT));
+        });
+    });
+    driver.unload();
+}
+
+#[pin_data]
+struct Pair {
+    #[pin]
+    dpc: Dpc<Requeue>,
+    failing: u32,
+}
+
+/// A DPC that queues itself again, some times.
+struct Requeue(AtomicU32);
+
+impl DpcRoutine for Requeue {
+    fn run(dpc: &Dpc<Self>, _: &mut DispatchLevel) {
+        if dpc.0.fetch_add(1, SeqCst) < 1000 {
+            dpc.queue();
+        }
+    }
+}
+
+#[test]
+fn a_dpc_that_queues_itself_is_dropped() {
+    let driver = Loaded::new::<Attacked>();
+    attack(&driver, |device, irql| {
+        let dpc = Dpc::new(Ok::<_, Error>(Requeue(AtomicU32::new(0))));
+        let dpc = Shared::<Dpc<_>>::new(dpc, &device.object, irql).expect("there is memory");
+        raise_to_dispatch(irql, |_| dpc.queue());
+        dpc.queue();
+    });
+    driver.unload();
+}
+
+/// A timer that sets itself for ever.
+struct Again;
+
+impl TimerRoutine for Again {
+    fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
+        timer.set(Duration::ZERO, irql);
+    }
+}
+
+#[test]
+fn a_timer_that_sets_itself_is_dropped() {
+    let driver = Loaded::new::<Attacked>();
+    attack(&driver, |device, irql| {
+        let timer = Timer::new(Ok::<_, Error>(Again));
+        let timer = Shared::<Timer<_>>::new(timer, &device.object, irql).expect("there is memory");
+        timer.set(Duration::ZERO, irql);
+        raise_to_dispatch(irql, |_| drop(timer));
+    });
+    driver.unload();
+}
+
+/// Gives its last owner up in its own DPC.
+struct Suicide(Mutex<Option<Shared<Dpc<Suicide>>>>);
+
+impl DpcRoutine for Suicide {
+    fn run(dpc: &Dpc<Self>, _: &mut DispatchLevel) {
+        drop(dpc.0.lock().expect("no panic").take());
+    }
+}
+
+#[test]
+fn the_last_owner_of_a_dpc_goes_in_that_dpc() {
+    let driver = Loaded::new::<Attacked>();
+    attack(&driver, |device, irql| {
+        let dpc = Dpc::new(Ok::<_, Error>(Suicide(Mutex::new(None))));
+        let dpc = Shared::<Dpc<_>>::new(dpc, &device.object, irql).expect("there is memory");
+        *dpc.0.lock().expect("no panic") = Some(dpc.clone());
+        raise_to_dispatch(irql, |_| {
+            dpc.queue();
+            drop(dpc);
+        });
+    });
+    driver.unload();
+}
+
+#[test]
+fn a_queue_given_up_at_dispatch_level_stays_with_its_device() {
+    let driver = Loaded::new::<Attacked>();
+    let request = driver.pend(QUEUE, 1);
+    attack(&driver, |device, irql| {
+        let queue = device.queue.clone();
+        raise_to_dispatch(irql, |_| drop(queue));
+    });
+    driver.close(1);
+    assert_eq!(status(&request), CANCELLED);
+    driver.unload();
+}
+
+#[test]
+fn the_handle_is_closed_while_requests_wait_are_kept_and_are_served() {
+    let driver = Loaded::new::<Attacked>();
+    let [queued, kept] = [driver.pend(QUEUE, 1), driver.pend(KEEP, 1)];
+    let [served, waits] = [driver.pend(START, 1), driver.pend(START, 1)];
+    driver.close(1);
+    assert_eq!((queued.status(), waits.status()), (CANCELLED, CANCELLED));
+    assert_eq!((kept.status(), served.status()), (None, None));
+    // What was kept is put on a queue now, whose handle is closed.
+    attack(&driver, |device, irql| {
+        let irp = device
+            .kept
+            .with(irql, |kept, _| kept.take())
+            .expect("it is kept");
+        device.queue.insert_pended(irp, irql);
+        let irp = device.current.with(irql, |current, _| current.take());
+        let (irp, next) = irp.expect("it is served").start_next(irql);
+        assert!(matches!(next, Start::Nothing));
+        device.queue.put_back(irp, irql);
+    });
+    assert_eq!((status(&kept), status(&served)), (CANCELLED, CANCELLED));
+    driver.unload();
+}
+
+#[test]
+fn an_irp_goes_on_the_queue_of_another_device_and_a_callback_reenters() {
+    let (one, other) = (Loaded::new::<Attacked>(), Loaded::new::<Attacked>());
+    attack(&one, |device, _| {
+        *OTHER.lock().expect("no panic") = Some(device.queue.clone())
+    });
+    let refused = Some(NtStatus::INVALID_DEVICE_REQUEST.to_raw());
+    assert_eq!(other.send(ELSEWHERE, 1).status(), refused);
+    let own = one.pend(ELSEWHERE, 1);
+    assert_eq!(own.status(), None);
+    // Then the callback uses its own queue.
+    let requests: Vec<_> = (0..20).map(|_| one.pend(QUEUE, 1)).collect();
+    attack(&one, |device, irql| {
+        device.queue.callbacks().reenters.store(true, SeqCst);
+        device.queue.purge(NtStatus::CANCELLED, irql);
+        assert_eq!(device.queue.callbacks().ended.load(SeqCst), 22);
+        device.queue.accept(irql);
+    });
+    assert!(requests.iter().all(|request| request.status() == CANCELLED));
+    let again = one.pend(QUEUE, 1);
+    one.close(1);
+    assert_eq!(again.status(), CANCELLED);
+    OTHER.lock().expect("no panic").take();
+    one.unload();
+    other.unload();
+}
+
+#[test]
+fn a_forgotten_guard_is_found_when_the_routine_returns() {
+    stops(
+        "a_forgotten_guard_is_found_when_the_routine_returns",
+        "STOP:",
+        || {
+            let driver = Loaded::new::<Attacked>();
+            attack(&driver, |device, irql| {
+                core::mem::forget(device.current.lock(irql))
+            });
+        },
+    );
+}
+
+#[test]
+fn a_wait_with_a_forgotten_guard_is_found() {
+    stops("a_wait_with_a_forgotten_guard_is_found", "STOP:", || {
+        let driver = Loaded::new::<Attacked>();
+        attack(&driver, |device, irql| {
+            core::mem::forget(device.current.lock(irql));
+            let _ = wdm::thread::run(1, irql, &|_, _| ());
+        });
+    });
+}
+
+#[test]
+fn an_initialiser_that_queues_its_dpc_and_fails_at_dispatch_level_stops() {
+    let name = "an_initialiser_that_queues_its_dpc_and_fails_at_dispatch_level_stops";
+    stops(name, "STOP: 0x0000000a", || {
+        let driver = Loaded::new::<Attacked>();
+        attack(&driver, |device, irql| {
+            let queued = Dpc::new(Ok::<_, Error>(Requeue(AtomicU32::new(0)))).pin_chain(|dpc| {
+                dpc.queue();
+                Err(Error::IO_TIMEOUT)
+            });
+            raise_to_dispatch(irql, |irql| {
+                let _ = Shared::<Dpc<Requeue>>::new(queued, &device.object, irql);
+            });
+        });
+    });
+}
+
+static MANY: AtomicU32 = AtomicU32::new(0);
+
+struct One;
+
+impl Drop for One {
+    fn drop(&mut self) {
+        MANY.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn many_last_owners_go_at_dispatch_level_right_before_the_removal() {
+    let driver = Loaded::new::<Attacked>();
+    attack(&driver, |device, irql| {
+        let make = |irql: &mut PassiveLevel| Shared::new(Ok::<_, Error>(One), &device.object, irql);
+        let many: Vec<Shared<One>> = (0..200).map(|_| make(irql).expect("memory")).collect();
+        raise_to_dispatch(irql, |_| drop(many));
+    });
+    driver.unload();
+    assert_eq!(MANY.load(SeqCst), 200);
+}
+
+#[test]
+fn a_device_that_keeps_its_own_object_and_queue_goes() {
+    static KEPT: Mutex<Option<(DeviceObject, Shared<IrpQueue<Callbacks>>)>> = Mutex::new(None);
+    let driver = Loaded::new::<Attacked>();
+    attack(&driver, |device, _| {
+        let kept = (device.object.clone(), device.queue.clone());
+        *KEPT.lock().expect("no panic") = Some(kept);
+    });
+    driver.device.remove().expect("no file is open");
+    // The queue and the object of a device that was removed are still good.
+    let other = Loaded::new::<Attacked>();
+    attack(&other, |_, irql| {
+        let (object, queue) = KEPT.lock().expect("no panic").take().expect("kept");
+        assert_eq!(queue.length(irql), 0);
+        let late = Shared::new(Ok::<_, Error>(One), &object, irql).expect("memory");
+        raise_to_dispatch(irql, |_| drop((object, queue, late)));
+    });
+    other.unload();
+    driver.unload();
+}
