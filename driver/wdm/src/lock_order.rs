@@ -103,6 +103,15 @@ pub const fn rank_after(ranks: &[u32]) -> u32 {
     highest + 1
 }
 
+/// Fails to compile unless a class of the first rank comes before one of the second.
+#[doc(hidden)]
+pub const fn require_before(held: u32, class: u32) {
+    assert!(
+        held < class,
+        "lock_order: the class on the left comes after the class on the right already"
+    );
+}
+
 /// Says while which locks those of a class may be taken; see [`lock_order`](mod@crate::lock_order).
 ///
 /// `lock_order!(A, B => C)` makes the type `C` a class, whose locks may be taken while the innermost lock that is held is
@@ -117,10 +126,10 @@ pub const fn rank_after(ranks: &[u32]) -> u32 {
 macro_rules! lock_order {
     ($($held:ty),+ => existing $class:ty) => {
         $(
-            const _: () = ::core::assert!(
-                <$held as $crate::lock_order::LockClass>::RANK
-                    < <$class as $crate::lock_order::LockClass>::RANK,
-                "lock_order: the class on the left comes after the class on the right already",
+            // By a function: a driver may have macros of its own by any name, also by the standard library's.
+            const _: () = $crate::lock_order::require_before(
+                <$held as $crate::lock_order::LockClass>::RANK,
+                <$class as $crate::lock_order::LockClass>::RANK,
             );
             // SAFETY: the ranks were just compared.
             unsafe impl $crate::lock_order::LockAfter<$held> for $class {}

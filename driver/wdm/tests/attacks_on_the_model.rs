@@ -516,24 +516,3 @@ fn many_last_owners_go_at_dispatch_level_right_before_the_removal() {
     driver.unload();
     assert_eq!(MANY.load(SeqCst), 200);
 }
-
-#[test]
-fn a_device_that_keeps_its_own_object_and_queue_goes() {
-    static KEPT: Mutex<Option<(DeviceObject, Shared<IrpQueue<Callbacks>>)>> = Mutex::new(None);
-    let driver = Loaded::new::<Attacked>();
-    attack(&driver, |device, _| {
-        let kept = (device.object.clone(), device.queue.clone());
-        *KEPT.lock().expect("no panic") = Some(kept);
-    });
-    driver.device.remove().expect("no file is open");
-    // The queue and the object of a device that was removed are still good.
-    let other = Loaded::new::<Attacked>();
-    attack(&other, |_, irql| {
-        let (object, queue) = KEPT.lock().expect("no panic").take().expect("kept");
-        assert_eq!(queue.length(irql), 0);
-        let late = Shared::new(Ok::<_, Error>(One), &object, irql).expect("memory");
-        raise_to_dispatch(irql, |_| drop((object, queue, late)));
-    });
-    other.unload();
-    driver.unload();
-}

@@ -6,7 +6,7 @@ use wdm::{Zone, ZoneBox};
 
 fn keep(zone: &Zone<&'static u32>) -> Option<ZoneBox<&'static u32>> {
     let local = 1;
-    zone.allocate(&local) //~ E0597
+    zone.allocate(&local) //~ E0515
 }
 
 fn main() {}

@@ -1,5 +1,5 @@
 //! `::core::assert!`, by which `lock_order!` compares the ranks, is the driver's own macro: a crate may call itself `core`.
-//! Compiles, so two classes come after each other, and two locks can be taken in both orders.
+//! The ranks are compared by a function, so it compares all the same.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +18,7 @@ pub struct One;
 pub struct Other;
 lock_order!(Unlocked => One);
 lock_order!(One => Other);
-lock_order!(Other => existing One);
+lock_order!(Other => existing One); //~ E0080
 lock_order!(Unlocked => existing Other);
 
 pub fn deadlock(one: &SpinLock<u32, One>, other: &SpinLock<u32, Other>, irql: &mut PassiveLevel) {
