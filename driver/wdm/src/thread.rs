@@ -41,6 +41,13 @@ pub fn run<F: Fn(u32, &mut PassiveLevel) + Sync>(
     irql: &mut PassiveLevel,
     body: &F,
 ) -> Result<(), Error> {
+    run_body(count, irql, body)
+}
+
+type Body<'a> = dyn Fn(u32, &mut PassiveLevel) + Sync + 'a;
+
+/// Does the same, compiled once for every closure.
+fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), Error> {
     let mut handles = [null_mut(); MAX_THREADS];
     if count as usize > MAX_THREADS {
         return Err(Error::INVALID_PARAMETER);
@@ -49,8 +56,8 @@ pub fn run<F: Fn(u32, &mut PassiveLevel) + Sync>(
     let mut result = Ok(());
     for (number, (handle, job)) in (0..count).zip(handles.iter_mut().zip(&mut jobs)) {
         let job = job.insert(Job { body, number });
-        // SAFETY: the job stays where it is until the thread has been waited for below, and is an `F`'s.
-        match unsafe { start::<F>(job) } {
+        // SAFETY: the job stays where it is until the thread has been waited for below.
+        match unsafe { start(job) } {
             Ok(started) => *handle = started,
             Err(status) => {
                 result = Err(status);
@@ -68,8 +75,8 @@ pub fn run<F: Fn(u32, &mut PassiveLevel) + Sync>(
 }
 
 /// What a thread does.
-struct Job<'a, F> {
-    body: &'a F,
+struct Job<'a> {
+    body: &'a Body<'a>,
     number: u32,
 }
 
@@ -77,9 +84,7 @@ struct Job<'a, F> {
 ///
 /// # Safety
 /// The job stays where it is until the thread has ended; the IRQL is `PASSIVE_LEVEL`.
-unsafe fn start<F: Fn(u32, &mut PassiveLevel) + Sync>(
-    job: &Job<'_, F>,
-) -> Result<nt::HANDLE, Error> {
+unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
     #[expect(clippy::cast_possible_truncation, reason = "the structure is 48 bytes")]
     let mut attributes = nt::OBJECT_ATTRIBUTES {
         Length: size_of::<nt::OBJECT_ATTRIBUTES>() as u32,
@@ -91,7 +96,7 @@ unsafe fn start<F: Fn(u32, &mut PassiveLevel) + Sync>(
     };
     let mut handle = null_mut();
     let context = from_ref(job).cast_mut().cast();
-    // SAFETY: the attributes and the handle are on this stack; the routine takes a job of this `F`, which the
+    // SAFETY: the attributes and the handle are on this stack; the routine takes a job, which the
     // caller keeps; the IRQL is PASSIVE_LEVEL.
     let status = unsafe {
         nt::PsCreateSystemThread(
@@ -100,7 +105,7 @@ unsafe fn start<F: Fn(u32, &mut PassiveLevel) + Sync>(
             &raw mut attributes,
             null_mut(),
             null_mut(),
-            Some(routine::<F>),
+            Some(routine),
             context,
         )
     };
@@ -111,10 +116,10 @@ unsafe fn start<F: Fn(u32, &mut PassiveLevel) + Sync>(
 /// The `KSTART_ROUTINE` of every thread.
 ///
 /// # Safety
-/// Called by the kernel in a thread of its own, with a [`Job`] of an `F`.
-unsafe extern "C" fn routine<F: Fn(u32, &mut PassiveLevel) + Sync>(context: *mut c_void) {
+/// Called by the kernel in a thread of its own, with a [`Job`].
+unsafe extern "C" fn routine(context: *mut c_void) {
     // SAFETY: the job is kept until this thread has ended, and its closure may be called by any thread.
-    let Job { body, number } = unsafe { &*context.cast::<Job<'_, F>>() };
+    let Job { body, number } = unsafe { &*context.cast::<Job<'_>>() };
     // SAFETY: system threads start at PASSIVE_LEVEL.
     body(*number, &mut unsafe { PassiveLevel::assume() });
     // SAFETY: this is a system thread, at PASSIVE_LEVEL, and nothing is left to drop.

@@ -1,10 +1,10 @@
 //! A remove lock is released once for each tag that it was acquired for.
 
-mod common;
+mod body;
 
 use std::{ffi::c_void, ptr::without_provenance_mut};
 
-use common::{run, stops};
+use body::{run, stops};
 use nt::IO_REMOVE_LOCK;
 use ntmodel::{Config, Kernel, Rule};
 
