@@ -67,6 +67,8 @@ pub struct Reference {
     requests: Vec<Request>,
     queues: Queues,
     presence: Presence,
+    /// Whether the device may be about to be removed: it cannot be opened, and serves everything else.
+    remove_pending: bool,
     now: Micros,
     ended: Vec<Ended>,
 }
@@ -79,6 +81,7 @@ impl Reference {
             requests: Vec::new(),
             queues: Queues::new(before),
             presence: Presence::There,
+            remove_pending: false,
             now: 0,
             ended: Vec::new(),
         }
@@ -98,7 +101,7 @@ impl Reference {
             Step::Open(_) | Step::Pass(_) => true,
             Step::Plug(plug) => match plug {
                 Plug::QueryRemove | Plug::Remove | Plug::TakeAway => there,
-                Plug::CancelRemove => there && self.queues.refusing,
+                Plug::CancelRemove => there && self.remove_pending,
                 Plug::BringBack => self.presence == Presence::Removed,
             },
         };
@@ -150,14 +153,14 @@ impl Reference {
         let mut passes = STEP;
         let outcome = match step {
             Step::Open(access) => {
-                let there = self.presence == Presence::There;
-                if there {
+                let opens = self.presence == Presence::There && !self.remove_pending;
+                if opens {
                     self.files.push(File {
                         access: *access,
                         is_open: true,
                     });
                 }
-                Outcome::Opened(there)
+                Outcome::Opened(opens)
             }
             Step::Close { file } => {
                 self.files[*file].is_open = false;
@@ -257,11 +260,11 @@ impl Reference {
 
     fn plug(&mut self, plug: Plug) -> Outcome {
         match plug {
-            Plug::QueryRemove => self.queues.refusing = true,
-            Plug::CancelRemove => self.queues.refusing = false,
+            Plug::QueryRemove => self.remove_pending = true,
+            Plug::CancelRemove => self.remove_pending = false,
             Plug::Remove => {
                 let removed = !self.is_held();
-                self.queues.refusing = false;
+                self.remove_pending = false;
                 if removed {
                     self.presence = Presence::Removed;
                 }
@@ -274,6 +277,7 @@ impl Reference {
             }
             Plug::BringBack => {
                 self.queues = Queues::new(Counters::default());
+                self.remove_pending = false;
                 self.presence = Presence::There;
             }
         }
@@ -285,6 +289,9 @@ impl Reference {
         let send = |ask| Step::Send { file: 0, ask };
         let mut steps = vec![Step::Serve];
         steps.extend(self.open_files().iter().map(|_| Step::Close { file: 0 }));
+        if self.presence == Presence::There && self.remove_pending {
+            steps.push(Step::Plug(Plug::CancelRemove));
+        }
         steps.push(Step::Open(Access::ReadWrite));
         let state = RunState::RUNNING;
         steps.push(send(Ask::SetRunState { state }));

@@ -75,8 +75,6 @@ pub struct Queues {
     pub serial: Served,
     pub stack: Vec<Pended>,
     pub stopped: bool,
-    /// Whether what would wait is ended, since the device may be removed.
-    pub refusing: bool,
     fifo: Vec<Waiting>,
     /// Requests that run `IoSetCancelRoutine` alone, and their files.
     alone: Vec<(usize, usize)>,
@@ -138,10 +136,6 @@ impl Queues {
                 let pended = self.complete(waiting.pended);
                 self.stack.push(pended);
                 Some(Answer::Bytes(pended.as_bytes().into()))
-            }
-            _ if self.refusing => {
-                self.counters.aborted += 1;
-                Some(Answer::Only(Status::DELETE_PENDING))
             }
             queue::KEYED => {
                 self.keyed.insert(waiting, now);

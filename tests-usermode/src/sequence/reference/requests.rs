@@ -116,9 +116,6 @@ impl Reference {
 
     fn set_cancel_routine(&mut self, request: usize, file: usize, call: &Call) -> Option<Answer> {
         self.requests[request].may_wait = true;
-        if self.queues.refusing {
-            return Some(Answer::Only(Status::DELETE_PENDING));
-        }
         if call.argument == 0 {
             return Some(routines::answer(Routine::IoSetCancelRoutine, call));
         }
