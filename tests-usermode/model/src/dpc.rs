@@ -293,7 +293,7 @@ extern "C" fn KeRemoveQueueDpc(dpc: *mut KDPC) -> u8 {
 #[unsafe(no_mangle)]
 extern "C" fn KeFlushQueuedDpcs() {
     let call = Call::enter("KeFlushQueuedDpcs");
-    call.require_at_most(1, Rule::IrqlKeApcLte1, 0x2_000f);
+    call.require_at_most(0, Rule::IrqlKeApcLte1, 0x2_000f);
     let processors = &call.kernel.processors;
     for queue in &processors.queues {
         let due = locked(queue).due();

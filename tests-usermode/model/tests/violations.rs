@@ -375,6 +375,23 @@ fn irql_ke_apc_lte1() {
 }
 
 #[test]
+fn dpcs_are_flushed_at_passive_level_only() {
+    let body = || {
+        // SAFETY: the IRQL is PASSIVE_LEVEL, and is raised to APC_LEVEL.
+        unsafe { nt::KfRaiseIrql(1) };
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeFlushQueuedDpcs() };
+    };
+    stops(
+        body,
+        Rule::IrqlKeApcLte1,
+        0xc4,
+        0x2_000f,
+        "KeFlushQueuedDpcs",
+    );
+}
+
+#[test]
 fn irql_ke_apc_lte2() {
     let body = || {
         let mut event = KEVENT { Header: [0; 3] };
