@@ -5,13 +5,14 @@ use std::sync::{
     atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-use nt::{STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_INTERNAL_ERROR, STATUS_PENDING, STATUS_SUCCESS};
+use nt::{
+    STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_INTERNAL_ERROR, STATUS_PENDING, STATUS_SUCCESS,
+};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CurrentIrp, Device, Error, FileState, Guid, Handled, InterlockedList, InterlockedLong, Irp,
-    IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, Record, Shared,
-    SpinLock, Start, StartIoOrder, StartIoQueue, Zone, ZoneBox,
-    irql::NoSpinLockHeld,
+    IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, Record,
+    Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Zone, ZoneBox, irql::NoSpinLockHeld,
 };
 
 use crate::{
@@ -62,7 +63,10 @@ impl Drop for Kept {
 }
 
 /// Looks at the record of each IRP that a queue ends, and counts it.
-struct Look<R>(Shared<InterlockedLong>, core::marker::PhantomData<fn(R) -> R>);
+struct Look<R>(
+    Shared<InterlockedLong>,
+    core::marker::PhantomData<fn(R) -> R>,
+);
 
 impl<R: Record<Target = Kept>> QueueCallbacks for Look<R> {
     type Record = R;
@@ -111,7 +115,7 @@ impl Drop for Echoes {
 
 impl Rig {
     fn owner(&self, irql: &mut PassiveLevel) -> Owner {
-        Shared::new(Ok::<_, Error>(Kept::new()), &self.record, irql).expect("memory")
+        Shared::<Kept>::new(Kept::new(), &self.record, irql).expect("memory")
     }
 
     /// Serves what is to be started, or keeps it for [`NEXT`].
@@ -137,7 +141,11 @@ impl Rig {
 
 /// The status of a request that found something to do, or did not.
 fn found(found: bool) -> NtStatus {
-    if found { NtStatus::SUCCESS } else { Error::NOT_FOUND.into() }
+    if found {
+        NtStatus::SUCCESS
+    } else {
+        Error::NOT_FOUND.into()
+    }
 }
 
 impl Device for Rig {
@@ -145,7 +153,10 @@ impl Device for Rig {
 
     type File = Echoes;
 
-    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
         let ended = Shared::new(InterlockedLong::new(0), device, irql)?;
         let queue = IrpQueue::new(Look(ended.clone(), core::marker::PhantomData), device, irql)?;
         let look = Look(ended, core::marker::PhantomData);
@@ -163,7 +174,12 @@ impl Device for Rig {
         }? Error))
     }
 
-    fn device_control<'irp>(&self, irp: Irp<'irp>, file: &Echoes, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        file: &Echoes,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
         match irp.code() {
             ECHO => {
                 file.0.increment();
@@ -173,8 +189,9 @@ impl Device for Rig {
                 }
             }
             PEND => {
-                let record = self.zone.allocate(pinned_init_value(Kept::new()));
-                self.queue.insert(irp.with_record(record.expect("a block")), irql)
+                let record = self.zone.allocate(Kept::new());
+                self.queue
+                    .insert(irp.with_record(record.expect("a block")), irql)
             }
             COMPLETE => {
                 let first = self.queue.remove_first(irql);
@@ -241,11 +258,6 @@ impl Device for Rig {
     }
 }
 
-/// An initialiser that gives a value.
-fn pinned_init_value<T>(value: T) -> impl pinned_init::Init<T> {
-    value
-}
-
 /// Runs something in several threads, each with a file of its own, and unloads the driver.
 fn run(body: impl Fn(&Loaded, &Arc<File>) + Sync) {
     let _kernel = Kernel::start();
@@ -276,7 +288,10 @@ fn requests_are_replied_to() {
     run(|_, file| {
         for number in 0..TIMES {
             let echo = file.ioctl(ECHO, &number.to_le_bytes(), 4);
-            assert_eq!(echo.reply(), (STATUS_SUCCESS, number.to_le_bytes().to_vec()));
+            assert_eq!(
+                echo.reply(),
+                (STATUS_SUCCESS, number.to_le_bytes().to_vec())
+            );
         }
         file.cleanup();
     });
@@ -291,7 +306,15 @@ fn a_queued_irp_is_completed_or_cancelled_or_cleaned_up() {
             assert_eq!(pended.answer(), STATUS_PENDING);
             std::thread::scope(|scope| {
                 let cancel = scope.spawn(|| pended.cancel());
-                file.ioctl(if time.is_multiple_of(2) { COMPLETE } else { COMPLETE_LAST }, &[], 0);
+                file.ioctl(
+                    if time.is_multiple_of(2) {
+                        COMPLETE
+                    } else {
+                        COMPLETE_LAST
+                    },
+                    &[],
+                    0,
+                );
                 cancel.join().expect("no panic");
             });
             all.push(pended);
@@ -376,18 +399,31 @@ fn a_device_is_removed_while_requests_arrive() {
                 .into_iter()
                 .map(|code| {
                     let file = &file;
-                    scope.spawn(move || [file.ioctl(code, &[0; 4], 4), file.ioctl(code, &[0; 4], 4)])
+                    scope
+                        .spawn(move || [file.ioctl(code, &[0; 4], 4), file.ioctl(code, &[0; 4], 4)])
                 })
                 .collect();
             assert_eq!(loaded.pnp(nt::IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
-            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().expect("no panic"))
+                .collect()
         });
         file.cleanup();
         // The removal waits for none but what the device itself has to end.
         assert_eq!(loaded.pnp(nt::IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
-        let ends = [STATUS_SUCCESS, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_INTERNAL_ERROR];
+        let ends = [
+            STATUS_SUCCESS,
+            STATUS_CANCELLED,
+            STATUS_DELETE_PENDING,
+            STATUS_INTERNAL_ERROR,
+        ];
         expect(&requests, &ends);
-        assert!(loaded.open().is_err_and(|status| status == STATUS_DELETE_PENDING));
+        assert!(
+            loaded
+                .open()
+                .is_err_and(|status| status == STATUS_DELETE_PENDING)
+        );
         assert_eq!(file.ioctl(ECHO, &[0; 4], 4).wait(), STATUS_DELETE_PENDING);
         drop((requests, file));
         loaded.unload_removed();

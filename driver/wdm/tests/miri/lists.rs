@@ -106,7 +106,8 @@ fn every_node_of_a_device_queue_is_served_or_removed() {
         stack_pin_init!(let first = DeviceQueueNode::new(0));
         stack_pin_init!(let second = DeviceQueueNode::new(1));
         stack_pin_init!(let third = DeviceQueueNode::new(2));
-        let nodes: [Pin<&DeviceQueueNode<u32>>; 3] = [first.as_ref(), second.as_ref(), third.as_ref()];
+        let nodes: [Pin<&DeviceQueueNode<u32>>; 3] =
+            [first.as_ref(), second.as_ref(), third.as_ref()];
         stack_pin_init!(let queue = DeviceQueue::<u32>::new());
         let (inserted, ended) = (AtomicU32::new(0), AtomicU32::new(0));
         let pass = |number: u32, irql: &mut PassiveLevel| {
@@ -144,22 +145,33 @@ fn a_device_queue_by_key_gives_back_its_nodes_when_it_is_dropped() {
                     panic!("the queue is not busy");
                 };
                 for (node, key) in [(nodes[1], 2), (nodes[2], 1)] {
-                    assert!(matches!(by_key.insert_by_key(node, key, irql), Ok(Insert::Queued)));
+                    assert!(matches!(
+                        by_key.insert_by_key(node, key, irql),
+                        Ok(Insert::Queued)
+                    ));
                 }
                 assert!(by_key.insert_by_key(nodes[1], 3, irql).is_err());
                 let Remove::Next(node, _busy) = busy.remove_by_key(2, irql) else {
                     panic!("two wait");
                 };
-                assert_eq!(**node, 2);
+                assert_eq!(***node, 2);
             });
         }
         stack_pin_init!(let if_busy = DeviceQueue::<Box<u32>, ByKeyIfBusy>::new());
         raise_to_dispatch(irql, |irql| {
-            assert!(matches!(if_busy.remove_by_key_if_busy(0, irql), Remove::NotBusy));
+            assert!(matches!(
+                if_busy.remove_by_key_if_busy(0, irql),
+                Remove::NotBusy
+            ));
             for node in nodes {
-                let _ = if_busy.insert_by_key(node, 0, irql).expect("it is on no queue");
+                let _ = if_busy
+                    .insert_by_key(node, 0, irql)
+                    .expect("it is on no queue");
             }
-            assert!(matches!(if_busy.remove_by_key_if_busy(0, irql), Remove::Next(..)));
+            assert!(matches!(
+                if_busy.remove_by_key_if_busy(0, irql),
+                Remove::Next(..)
+            ));
         });
     });
 }

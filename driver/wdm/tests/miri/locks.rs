@@ -3,11 +3,7 @@
 use pinned_init::stack_pin_init;
 use wdm::{
     CancelSpinLock, ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, QueuedSpinLock,
-    SpinLock,
-    irql::raise_to_dispatch,
-    lock_order,
-    lock_order::Unlocked,
-    thread,
+    SpinLock, irql::raise_to_dispatch, lock_order, lock_order::Unlocked, thread,
 };
 
 use crate::{
@@ -63,7 +59,11 @@ fn locks_are_taken_under_others_and_in_pairs() {
         let (first, second): (&SpinLock<_, _>, &SpinLock<_, _>) = (&one, &other);
         let count = |number: u32, irql: &mut wdm::PassiveLevel| {
             for _ in 0..TIMES {
-                let (from, to) = if number.is_multiple_of(2) { (first, second) } else { (second, first) };
+                let (from, to) = if number.is_multiple_of(2) {
+                    (first, second)
+                } else {
+                    (second, first)
+                };
                 outer.with(irql, |count, held| {
                     *count += 1;
                     queued.with_at_dpc(held, |count, _| *count += 1);
@@ -80,7 +80,8 @@ fn locks_are_taken_under_others_and_in_pairs() {
         thread::run(THREADS, irql, &count).expect("threads");
         assert_eq!(queued.with(irql, |count, _| *count), TOTAL);
         assert_eq!(*outer.lock(irql), TOTAL);
-        assert_eq!(*one.lock(irql) + *other.lock(irql), 2 * TOTAL);
+        let one = *one.lock(irql);
+        assert_eq!(one + *other.lock(irql), 2 * TOTAL);
     });
 }
 

@@ -36,7 +36,9 @@ fn share<T: Send + Sync + 'static>(
     irql: &mut PassiveLevel,
     end: impl Fn(Shared<T>, &mut PassiveLevel) + Sync,
 ) {
-    let owners: Vec<_> = (0..THREADS).map(|_| Mutex::new(Some(first.clone()))).collect();
+    let owners: Vec<_> = (0..THREADS)
+        .map(|_| Mutex::new(Some(first.clone())))
+        .collect();
     drop(first);
     let drop_one = |number: u32, irql: &mut PassiveLevel| {
         let owner = owners[number as usize].lock().expect("no panic").take();
@@ -51,13 +53,16 @@ fn the_last_owner_drops_a_shared_value_at_any_irql_and_under_a_lock() {
     DROPPED.store(0, Relaxed);
     at_add_device(|device: &mut NewDevice, irql| {
         for _ in 0..TIMES {
-            let new = || Ok::<_, Error>(Counted(Box::new(1)));
-            let passive = Shared::new(new(), device, irql).expect("memory");
+            let new = || Counted(Box::new(1));
+            let passive = Shared::<Counted>::new(new(), device, irql).expect("memory");
             share(passive, irql, |owner, _| drop(owner));
-            let dispatch = Shared::new(new(), device, irql).expect("memory");
-            share(dispatch, irql, |owner, irql| raise_to_dispatch(irql, |_| drop(owner)));
-            let locked = Shared::new(new(), device, irql).expect("memory");
-            let slot = Shared::new(SpinLock::new(None), device, irql).expect("memory");
+            let dispatch = Shared::<Counted>::new(new(), device, irql).expect("memory");
+            share(dispatch, irql, |owner, irql| {
+                raise_to_dispatch(irql, |_| drop(owner))
+            });
+            let locked = Shared::<Counted>::new(new(), device, irql).expect("memory");
+            let slot =
+                Shared::<SpinLock<_>>::new(SpinLock::new(None), device, irql).expect("memory");
             share(locked, irql, |owner, irql| {
                 // The lock drops the owner that was there before.
                 slot.with(irql, |slot, _| *slot = Some(owner));
@@ -167,7 +172,7 @@ fn a_dpc_drops_its_own_last_owner() {
     DROPPED.store(0, Relaxed);
     at_add_device(|device: &mut NewDevice, irql| {
         for _ in 0..TIMES {
-            let new = Dpc::new(Ok::<_, Error>(Last(Mutex::new(None))));
+            let new = Dpc::new(Ok::<Last, Error>(Last(Mutex::new(None))));
             let dpc = Shared::new(new, device, irql).expect("memory");
             *dpc.0.lock().expect("no panic") = Some(dpc.clone());
             raise_to_dispatch(irql, |_| {

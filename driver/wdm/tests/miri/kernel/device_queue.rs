@@ -37,7 +37,10 @@ const _: () = assert!(offset_of!(Entry, link) == 0);
 ///
 /// # Safety
 /// `queue` was initialised.
-unsafe fn with_queue<R>(queue: *mut KDEVICE_QUEUE, f: impl FnOnce(*mut Queue, *mut LIST_ENTRY) -> R) -> R {
+unsafe fn with_queue<R>(
+    queue: *mut KDEVICE_QUEUE,
+    f: impl FnOnce(*mut Queue, *mut LIST_ENTRY) -> R,
+) -> R {
     let queue = queue.cast::<Queue>();
     // SAFETY: the address alone is computed.
     let lock = unsafe { &raw mut (*queue).lock };
@@ -69,7 +72,11 @@ unsafe fn first_from(head: *mut LIST_ENTRY, key: u32) -> *mut LIST_ENTRY {
 ///
 /// # Safety
 /// The queue was initialised, and the entry is on none.
-unsafe fn insert(queue: *mut KDEVICE_QUEUE, entry: *mut KDEVICE_QUEUE_ENTRY, key: Option<u32>) -> u8 {
+unsafe fn insert(
+    queue: *mut KDEVICE_QUEUE,
+    entry: *mut KDEVICE_QUEUE_ENTRY,
+    key: Option<u32>,
+) -> u8 {
     assert_eq!(current(), DISPATCH_LEVEL, "inserted below DISPATCH_LEVEL");
     let entry = entry.cast::<Entry>();
     let insert = |queue: *mut Queue, head: *mut LIST_ENTRY| {

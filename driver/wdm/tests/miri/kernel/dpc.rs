@@ -55,7 +55,9 @@ pub fn run_queued() {
         // SAFETY: a queued DPC stays, and what is in it is changed under the mutex.
         unsafe { (*dpc).queued = false };
         // SAFETY: as above.
-        let Dpc { routine, context, .. } = unsafe { dpc.read() };
+        let Dpc {
+            routine, context, ..
+        } = unsafe { dpc.read() };
         dpcs.running += 1;
         drop(dpcs);
         if let Some(routine) = routine {

@@ -22,7 +22,10 @@ fn but_head(entry: *mut LIST_ENTRY, head: *mut LIST_ENTRY) -> *mut LIST_ENTRY {
 ///
 /// # Safety
 /// Both are valid, and nobody else uses the list.
-unsafe fn push(head: *mut SINGLE_LIST_ENTRY, entry: *mut SINGLE_LIST_ENTRY) -> *mut SINGLE_LIST_ENTRY {
+unsafe fn push(
+    head: *mut SINGLE_LIST_ENTRY,
+    entry: *mut SINGLE_LIST_ENTRY,
+) -> *mut SINGLE_LIST_ENTRY {
     // SAFETY: passed on to the caller.
     let first = unsafe { (*head).Next };
     // SAFETY: as above.

@@ -322,12 +322,20 @@ impl Device for Once {
         Err(Error::UNSUCCESSFUL)
     }
 
-    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
         ADD.take().expect("what is to be run")(device, irql);
         Err::<Result<Self, Error>, Error>(Error::UNSUCCESSFUL)
     }
 
-    fn device_control<'irp>(&self, irp: Irp<'irp>, (): &(), irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
         irp.complete(Error::NOT_SUPPORTED, irql)
     }
 }

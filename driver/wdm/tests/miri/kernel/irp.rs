@@ -67,7 +67,11 @@ impl Request {
     ///
     /// # Safety
     /// The device object is there, and the file object until the IRP has ended.
-    pub unsafe fn send(device: *mut DEVICE_OBJECT, file: *mut FILE_OBJECT, parameters: &Parameters<'_>) -> Self {
+    pub unsafe fn send(
+        device: *mut DEVICE_OBJECT,
+        file: *mut FILE_OBJECT,
+        parameters: &Parameters<'_>,
+    ) -> Self {
         let outcome = Arc::<Outcome>::default();
         // SAFETY: NULL, zero and no function are values of all that is in an IRP.
         let irp: IRP = unsafe { core::mem::zeroed() };
@@ -87,7 +91,9 @@ impl Request {
         let buffer = buffer.cast::<u8>();
         assert!(parameters.input.len() <= BUFFER && parameters.output as usize <= BUFFER);
         // SAFETY: the buffer is as long.
-        unsafe { buffer.copy_from_nonoverlapping(parameters.input.as_ptr(), parameters.input.len()) };
+        unsafe {
+            buffer.copy_from_nonoverlapping(parameters.input.as_ptr(), parameters.input.len())
+        };
         // SAFETY: the IRP is this thread's; so for all below.
         unsafe { (*irp).AssociatedIrp.SystemBuffer = buffer.cast() };
         // SAFETY: as above.
@@ -97,7 +103,10 @@ impl Request {
         // SAFETY: as above.
         unsafe { set_current(irp, stack.wrapping_add(2)) };
         let top = stack.wrapping_add(1);
-        #[expect(clippy::cast_possible_truncation, reason = "a major function code is a byte")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a major function code is a byte"
+        )]
         let major = parameters.major as u8;
         // SAFETY: as above.
         unsafe { (*top).MajorFunction = major };
@@ -111,7 +120,11 @@ impl Request {
         unsafe { (*top).Parameters = [parameters.output.into(), input, parameters.code.into(), 0] };
         // SAFETY: the caller gives a device, and the IRP is given up.
         let answer = unsafe { nt::IofCallDriver(device, irp) };
-        Self { irp, outcome, answer }
+        Self {
+            irp,
+            outcome,
+            answer,
+        }
     }
 
     /// What the dispatch routine returned.
@@ -121,7 +134,10 @@ impl Request {
 
     /// The IRP's status, if it is completed.
     pub fn status(&self) -> Option<i32> {
-        lock(&self.outcome.progress).end.as_ref().map(|(status, _)| *status)
+        lock(&self.outcome.progress)
+            .end
+            .as_ref()
+            .map(|(status, _)| *status)
     }
 
     /// Waits until the IRP is completed, and gives its status.
@@ -136,7 +152,11 @@ impl Request {
             if let Some(end) = &progress.end {
                 return end.clone();
             }
-            progress = self.outcome.ended.wait(progress).unwrap_or_else(PoisonError::into_inner);
+            progress = self
+                .outcome
+                .ended
+                .wait(progress)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -219,7 +239,9 @@ unsafe fn end(irp: *mut IRP) {
     let status = unsafe { nt::irp::status(irp) };
     // SAFETY: as above.
     let information = unsafe { (*irp).IoStatus.Information };
-    let length = usize::try_from(information).unwrap_or(usize::MAX).min(BUFFER);
+    let length = usize::try_from(information)
+        .unwrap_or(usize::MAX)
+        .min(BUFFER);
     // SAFETY: the address alone is computed.
     let buffer = unsafe { &raw const (*packet).buffer }.cast::<u8>();
     // SAFETY: the buffer is as long, and nobody writes to it any more.
@@ -309,7 +331,9 @@ routines! {
 ///
 /// # Safety
 /// The caller owns the stack location's IRP.
-unsafe fn completion(stack: *mut IO_STACK_LOCATION) -> (u8, nt::PIO_COMPLETION_ROUTINE, *mut core::ffi::c_void) {
+unsafe fn completion(
+    stack: *mut IO_STACK_LOCATION,
+) -> (u8, nt::PIO_COMPLETION_ROUTINE, *mut core::ffi::c_void) {
     // SAFETY: passed on to the caller.
     let stack = unsafe { &*stack };
     (stack.Control, stack.CompletionRoutine, stack.Context)

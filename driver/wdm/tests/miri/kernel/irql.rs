@@ -117,7 +117,11 @@ const _: () = assert!(size_of::<Handle>() == size_of::<KLOCK_QUEUE_HANDLE>());
 unsafe fn acquire_queued(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE, old_irql: u8) {
     // SAFETY: passed on to the caller.
     acquire(unsafe { word(lock) });
-    let taken = Handle { next: 0, lock, old_irql };
+    let taken = Handle {
+        next: 0,
+        lock,
+        old_irql,
+    };
     // SAFETY: passed on to the caller; the handle is as large.
     unsafe { handle.cast::<Handle>().write(taken) };
 }
