@@ -40,7 +40,7 @@ fn what_goes_on_an_interlocked_list_comes_off_once() {
                 }
                 stack.push(item(&zone, number));
                 let mut first = list.remove_head().expect("an item");
-                **first = Box::new(***first + 1);
+                ***first += 1;
                 sum.fetch_add(***first, Relaxed);
                 let top = stack.pop().expect("an item");
                 sum.fetch_add(***top + 1, Relaxed);

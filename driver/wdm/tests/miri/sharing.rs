@@ -58,7 +58,7 @@ fn the_last_owner_drops_a_shared_value_at_any_irql_and_under_a_lock() {
             share(passive, irql, |owner, _| drop(owner));
             let dispatch = Shared::<Counted>::new(new(), device, irql).expect("memory");
             share(dispatch, irql, |owner, irql| {
-                raise_to_dispatch(irql, |_| drop(owner))
+                raise_to_dispatch(irql, |_| drop(owner));
             });
             let locked = Shared::<Counted>::new(new(), device, irql).expect("memory");
             let slot =

@@ -293,7 +293,7 @@ pub fn at_passive(body: fn(&mut PassiveLevel)) {
 }
 
 /// Runs something in AddDevice, for a device that is then not added.
-pub fn at_add_device(body: fn(&mut NewDevice, &mut PassiveLevel)) {
+pub fn at_add_device(body: Add) {
     ADD.set(Some(body));
     let (driver, status) = Driver::load::<Once>();
     assert_eq!(status, STATUS_SUCCESS);
@@ -301,9 +301,12 @@ pub fn at_add_device(body: fn(&mut NewDevice, &mut PassiveLevel)) {
     drop(driver);
 }
 
+/// What AddDevice is to run.
+type Add = fn(&mut NewDevice, &mut PassiveLevel);
+
 thread_local! {
     static ENTRY: Cell<Option<fn(&mut PassiveLevel)>> = const { Cell::new(None) };
-    static ADD: Cell<Option<fn(&mut NewDevice, &mut PassiveLevel)>> = const { Cell::new(None) };
+    static ADD: Cell<Option<Add>> = const { Cell::new(None) };
 }
 
 /// The driver of [`at_passive`] and [`at_add_device`].
@@ -397,8 +400,11 @@ routines! {
         unsafe { (*remove_lock).removed = true };
         // SAFETY: as above.
         unsafe { (*remove_lock).holds -= 1 };
-        // SAFETY: as above.
-        while unsafe { (*remove_lock).holds } != 0 {
+        loop {
+            // SAFETY: as above.
+            if unsafe { (*remove_lock).holds } == 0 {
+                break;
+            }
             held = RELEASED.wait(held).unwrap_or_else(PoisonError::into_inner);
         }
     }

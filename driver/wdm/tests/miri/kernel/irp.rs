@@ -7,8 +7,8 @@ use std::sync::{
 };
 
 use nt::{
-    DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_SUCCESS,
+    AssociatedIrp, DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP, SL_INVOKE_ON_ERROR,
+    SL_INVOKE_ON_SUCCESS, STATUS_MORE_PROCESSING_REQUIRED, STATUS_SUCCESS,
 };
 
 use super::{free, lock, make, routines};
@@ -85,17 +85,20 @@ impl Request {
         });
         // The packet's pointer, with which all of it can be reached.
         let irp = packet.cast::<IRP>();
-        // SAFETY: the addresses alone are computed.
-        let (stack, buffer) = unsafe { (&raw mut (*packet).stack, &raw mut (*packet).buffer) };
-        let stack = stack.cast::<IO_STACK_LOCATION>();
-        let buffer = buffer.cast::<u8>();
+        // SAFETY: the address alone is computed.
+        let stack = unsafe { &raw mut (*packet).stack }.cast::<IO_STACK_LOCATION>();
+        // SAFETY: as above.
+        let buffer = unsafe { &raw mut (*packet).buffer }.cast::<u8>();
         assert!(parameters.input.len() <= BUFFER && parameters.output as usize <= BUFFER);
         // SAFETY: the buffer is as long.
         unsafe {
-            buffer.copy_from_nonoverlapping(parameters.input.as_ptr(), parameters.input.len())
+            buffer.copy_from_nonoverlapping(parameters.input.as_ptr(), parameters.input.len());
+        };
+        let associated = AssociatedIrp {
+            SystemBuffer: buffer.cast(),
         };
         // SAFETY: the IRP is this thread's; so for all below.
-        unsafe { (*irp).AssociatedIrp.SystemBuffer = buffer.cast() };
+        unsafe { (*irp).AssociatedIrp = associated };
         // SAFETY: as above.
         unsafe { (*irp).StackCount = 2 };
         // SAFETY: as above.
@@ -175,7 +178,7 @@ impl Request {
         if progress.end.is_some() && progress.cancelling == 0 {
             drop(progress);
             // SAFETY: the IRP was completed, and nobody cancels it any more.
-            unsafe { free(self.irp.cast::<Packet>()) };
+            unsafe { free(packet_of(self.irp)) };
         }
         called
     }
@@ -187,6 +190,11 @@ impl Drop for Request {
             self.wait();
         }
     }
+}
+
+/// The packet that an IRP is in.
+fn packet_of(irp: *mut IRP) -> *mut Packet {
+    irp.cast()
 }
 
 /// Sets the current stack location.
@@ -232,7 +240,7 @@ unsafe fn cancel(irp: *mut IRP) -> bool {
 /// # Safety
 /// The IRP was completed.
 unsafe fn end(irp: *mut IRP) {
-    let packet = irp.cast::<Packet>();
+    let packet = packet_of(irp);
     // SAFETY: the packet is there.
     let outcome = Arc::clone(unsafe { &(*packet).outcome });
     // SAFETY: nobody else has the IRP but for who cancels it.
@@ -305,7 +313,9 @@ routines! {
             // SAFETY: as above.
             unsafe { set_current(irp, stack.wrapping_add(1)) };
             // SAFETY: as above.
-            let is_top = unsafe { (*irp).CurrentLocation > (*irp).StackCount };
+            let location = unsafe { (*irp).CurrentLocation };
+            // SAFETY: as above.
+            let is_top = location > unsafe { (*irp).StackCount };
             let device = if is_top {
                 null_mut()
             } else {

@@ -79,8 +79,11 @@ routines! {
         assert_passive("KeWaitForSingleObject");
         let event = object.cast::<Event>();
         let mut held = lock(&DISPATCHER);
-        // SAFETY: the caller gives an initialised event, which stays while it waits; the mutex is held.
-        while !unsafe { (*event).signaled } {
+        loop {
+            // SAFETY: the caller gives an initialised event, which stays while it waits; the mutex is held.
+            if unsafe { (*event).signaled } {
+                break;
+            }
             held = SIGNALED.wait(held).unwrap_or_else(PoisonError::into_inner);
         }
         // SAFETY: as above.
