@@ -1,9 +1,9 @@
 //! IRPs: sending, completing and cancelling them.
 
-use core::ptr::null_mut;
+use core::{ffi::c_void, ptr::null_mut};
 use std::sync::{
     Arc, Condvar, Mutex, PoisonError,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicPtr, AtomicU8, Ordering},
 };
 
 use nt::{
@@ -297,8 +297,11 @@ routines! {
 
     fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
         // SAFETY: the caller owns the IRP and gives it up; so for all below.
-        let cancel = unsafe { (*irp).CancelRoutine };
-        assert!(cancel.is_none(), "completed with a Cancel routine");
+        let routine = unsafe { &raw mut (*irp).CancelRoutine }.cast::<*mut c_void>();
+        // Who is about to cancel the IRP may look too, and finds none.
+        // SAFETY: as above, and everybody goes by the atomic.
+        let routine = unsafe { AtomicPtr::from_ptr(routine) }.load(Ordering::Relaxed);
+        assert!(routine.is_null(), "completed with a Cancel routine");
         // SAFETY: as above.
         let status = unsafe { nt::irp::status(irp) };
         assert_ne!(status, nt::STATUS_PENDING, "completed with STATUS_PENDING");
@@ -343,7 +346,7 @@ routines! {
 /// The caller owns the stack location's IRP.
 unsafe fn completion(
     stack: *mut IO_STACK_LOCATION,
-) -> (u8, nt::PIO_COMPLETION_ROUTINE, *mut core::ffi::c_void) {
+) -> (u8, nt::PIO_COMPLETION_ROUTINE, *mut c_void) {
     // SAFETY: passed on to the caller.
     let stack = unsafe { &*stack };
     (stack.Control, stack.CompletionRoutine, stack.Context)
