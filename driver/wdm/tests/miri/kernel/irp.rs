@@ -226,6 +226,8 @@ unsafe fn cancel(irp: *mut IRP) -> bool {
         unsafe { nt::IoReleaseCancelSpinLock(irql) };
         return false;
     };
+    // Lets another thread find that the routine has been taken, before it runs.
+    std::thread::yield_now();
     // SAFETY: the driver left the IRP to its Cancel routine.
     unsafe { (*irp).CancelIrql = irql };
     // SAFETY: as above.
