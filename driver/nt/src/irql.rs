@@ -23,6 +23,7 @@ unsafe extern "C" {
 /// # Safety
 /// The IRQL is at most `DISPATCH_LEVEL`.
 #[inline]
+#[must_use = "the IRQL has to be lowered to what it was"]
 pub unsafe fn KeRaiseIrqlToDpcLevel() -> u8 {
     // SAFETY: the caller keeps the rule for `DISPATCH_LEVEL`: the IRQL is not above it.
     unsafe { KfRaiseIrql(DISPATCH_LEVEL) }

@@ -33,7 +33,8 @@ pub use watcher::watch;
 mod watcher {
     use core::{
         ffi::c_void,
-        sync::atomic::{AtomicUsize, Ordering},
+        ptr::null_mut,
+        sync::atomic::{AtomicPtr, Ordering},
     };
 
     use super::Inline;
@@ -41,21 +42,21 @@ mod watcher {
     /// What is called before each inline, with what it works on.
     pub type Watcher = fn(Inline, *const c_void);
 
-    /// The watcher's address; zero if there is none.
-    static WATCHER: AtomicUsize = AtomicUsize::new(0);
+    /// The [`Watcher`]; NULL if there is none. A pointer, since a number that was one cannot be called.
+    static WATCHER: AtomicPtr<()> = AtomicPtr::new(null_mut());
 
     /// Has a function called before each inline from now on, in the thread that runs it.
     pub fn watch(watcher: Watcher) {
-        WATCHER.store(watcher as usize, Ordering::Release);
+        WATCHER.store(watcher as *mut (), Ordering::Release);
     }
 
     pub(crate) fn before(inline: Inline, object: *const c_void) {
         let watcher = WATCHER.load(Ordering::Acquire);
-        if watcher == 0 {
+        if watcher.is_null() {
             return;
         }
-        // SAFETY: what is not zero was stored by `watch`.
-        let watcher = unsafe { core::mem::transmute::<usize, Watcher>(watcher) };
+        // SAFETY: what is not NULL was stored by `watch`, and is a watcher.
+        let watcher = unsafe { core::mem::transmute::<*mut (), Watcher>(watcher) };
         watcher(inline, object);
     }
 }

@@ -1,0 +1,432 @@
+//! A driver: IRPs on queues of every kind, with records, cancelled, cleaned up, dropped and removed at once.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+use nt::{
+    STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_INTERNAL_ERROR, STATUS_PENDING, STATUS_SUCCESS,
+};
+use pinned_init::{PinInit, pin_data, try_pin_init};
+use wdm::{
+    CurrentIrp, Device, Error, FileState, Guid, Handled, InterlockedList, InterlockedLong, Irp,
+    IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, Record,
+    Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Zone, ZoneBox, irql::NoSpinLockHeld,
+};
+
+use crate::{
+    THREADS, TIMES,
+    kernel::{
+        Kernel,
+        io::{File, Loaded, Request},
+    },
+};
+
+/// Replies with the input, and counts it for the file.
+const ECHO: u32 = 0x22_2000;
+/// Pends on the queue, with a block of a zone as its record.
+const PEND: u32 = 0x22_2004;
+/// Completes the first that pends.
+const COMPLETE: u32 = 0x22_2008;
+/// Completes the last that pends.
+const COMPLETE_LAST: u32 = 0x22_200c;
+/// Starts the request, or lets it wait.
+const START: u32 = 0x22_2010;
+/// Ends the request that is served, and starts the next one.
+const NEXT: u32 = 0x22_2014;
+/// Pends on the interlocked list.
+const LINK: u32 = 0x22_2018;
+/// Completes the first of the interlocked list.
+const UNLINK: u32 = 0x22_201c;
+/// Drops the request, under a lock.
+const DROP: u32 = 0x22_2020;
+
+/// How many records of IRPs there are.
+static RECORDS: AtomicU32 = AtomicU32::new(0);
+
+/// What is kept with an IRP: a number on the heap.
+struct Kept(Box<u32>);
+
+impl Kept {
+    fn new() -> Self {
+        RECORDS.fetch_add(1, Relaxed);
+        Self(Box::new(7))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        assert_eq!(*self.0, 7);
+        RECORDS.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Looks at the record of each IRP that a queue ends, and counts it.
+struct Look<R>(
+    Shared<InterlockedLong>,
+    core::marker::PhantomData<fn(R) -> R>,
+);
+
+impl<R: Record<Target = Kept>> QueueCallbacks for Look<R> {
+    type Record = R;
+
+    fn before_completion<L: NoSpinLockHeld>(&self, irp: &IrpView<R>, _: NtStatus, _: &mut L) {
+        assert_eq!(*irp.record().0, 7);
+        self.0.increment();
+    }
+
+    fn key(&self, irp: &IrpView<R>) -> u32 {
+        irp.input::<[u8; 4]>().map_or(0, u32::from_le_bytes)
+    }
+}
+
+type Block = ZoneBox<Kept>;
+type Owner = Shared<Kept>;
+
+#[pin_data]
+struct Rig {
+    queue: Shared<IrpQueue<Look<Block>>>,
+    serial: Shared<StartIoQueue<Look<Owner>>>,
+    #[pin]
+    current: SpinLock<Option<CurrentIrp<Look<Owner>>>>,
+    #[pin]
+    list: InterlockedList<PendedIrp<Owner>>,
+    #[pin]
+    slot: SpinLock<Option<PendedIrp<Owner>>>,
+    zone: Zone<Kept>,
+    record: wdm::DeviceObject,
+}
+
+/// What an open file counts.
+struct Echoes(InterlockedLong);
+
+impl FileState<Rig> for Echoes {
+    fn open(_: &Rig, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self(InterlockedLong::new(0))))
+    }
+}
+
+impl Drop for Echoes {
+    fn drop(&mut self) {
+        assert!(self.0.read() >= 0);
+    }
+}
+
+impl Rig {
+    fn owner(&self, irql: &mut PassiveLevel) -> Owner {
+        Shared::<Kept>::new(Kept::new(), &self.record, irql).expect("memory")
+    }
+
+    /// Serves what is to be started, or keeps it for [`NEXT`].
+    fn start(&self, start: Start<Look<Owner>>, irql: &mut PassiveLevel) {
+        if let Start::Now(irp) = start {
+            let before = self.current.with(irql, |current, _| current.replace(irp));
+            assert!(before.is_none(), "one is served at a time");
+        }
+    }
+
+    /// Ends the request that is served, and starts the next; says whether there was one.
+    fn next(&self, irql: &mut PassiveLevel) -> bool {
+        let Some(current) = self.current.with(irql, |current, _| current.take()) else {
+            return false;
+        };
+        assert_eq!(*current.record().0, 7);
+        let (irp, next) = current.start_next(irql);
+        self.start(next, irql);
+        irp.complete_with(&9_u32, irql);
+        true
+    }
+}
+
+/// The status of a request that found something to do, or did not.
+fn found(found: bool) -> NtStatus {
+    if found {
+        NtStatus::SUCCESS
+    } else {
+        Error::NOT_FOUND.into()
+    }
+}
+
+impl Device for Rig {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = Echoes;
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let ended = Shared::new(InterlockedLong::new(0), device, irql)?;
+        let queue = IrpQueue::new(Look(ended.clone(), core::marker::PhantomData), device, irql)?;
+        let look = Look(ended, core::marker::PhantomData);
+        let serial = StartIoQueue::new(StartIoOrder::Key, look, device, irql)?;
+        let zone = Zone::new(4 * THREADS * TIMES, &[], irql)?;
+        let record = wdm::DeviceObject::clone(device);
+        Ok(try_pin_init!(Self {
+            queue,
+            serial,
+            current <- SpinLock::new(None),
+            list <- InterlockedList::new(),
+            slot <- SpinLock::new(None),
+            zone,
+            record,
+        }? Error))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        file: &Echoes,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        match irp.code() {
+            ECHO => {
+                file.0.increment();
+                match irp.input::<[u8; 4]>() {
+                    Ok(input) => irp.complete_with(&input, irql),
+                    Err(error) => irp.complete(error, irql),
+                }
+            }
+            PEND => {
+                let record = self.zone.allocate(Kept::new());
+                self.queue
+                    .insert(irp.with_record(record.expect("a block")), irql)
+            }
+            COMPLETE => {
+                let first = self.queue.remove_first(irql);
+                let any = first.is_some();
+                if let Some(first) = first {
+                    let (record, first) = first.take_record();
+                    first.complete_with(&*record.0, irql);
+                }
+                irp.complete(found(any), irql)
+            }
+            COMPLETE_LAST => {
+                let mut left = self.queue.length(irql);
+                let last = self.queue.remove_matching(irql, |irp| {
+                    assert_eq!(*irp.record().0, 7);
+                    left = left.saturating_sub(1);
+                    left == 0
+                });
+                let any = last.is_some();
+                if let Some(last) = last {
+                    last.complete(NtStatus::SUCCESS, irql);
+                }
+                irp.complete(found(any), irql)
+            }
+            START => {
+                let owner = self.owner(irql);
+                let (start, pending) = self.serial.insert(irp.with_record(owner), irql);
+                self.start(start, irql);
+                pending
+            }
+            NEXT => {
+                let any = self.next(irql);
+                irp.complete(found(any), irql)
+            }
+            LINK => {
+                let owner = self.owner(irql);
+                let (irp, pending) = irp.with_record(owner).pend(irql);
+                self.list.insert_tail(irp);
+                pending
+            }
+            UNLINK => {
+                let first = self.list.remove_head();
+                let any = first.is_some();
+                if let Some(first) = first {
+                    first.complete(NtStatus::SUCCESS, irql);
+                }
+                irp.complete(found(any), irql)
+            }
+            _ => {
+                let owner = self.owner(irql);
+                let (irp, pending) = irp.with_record(owner).pend(irql);
+                // The one that was there before is dropped here.
+                self.slot.with(irql, |slot, _| *slot = Some(irp));
+                pending
+            }
+        }
+    }
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        while self.next(irql) {}
+        while let Some(irp) = self.list.remove_head() {
+            irp.complete(Error::DELETE_PENDING, irql);
+        }
+        drop(self.slot.with(irql, |slot, _| slot.take()));
+    }
+}
+
+/// Runs something in several threads, each with a file of its own, and unloads the driver.
+fn run(body: impl Fn(&Loaded, &Arc<File>) + Sync) {
+    let _kernel = Kernel::start();
+    RECORDS.store(0, Relaxed);
+    let loaded = Loaded::new::<Rig>();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let file = loaded.open().expect("the device opens");
+                body(&loaded, &file);
+            });
+        }
+    });
+    loaded.unload();
+    assert_eq!(RECORDS.load(Relaxed), 0, "records are left");
+}
+
+/// Waits for requests, each of which ends in one of these ways.
+fn expect(requests: &[Request], ends: &[i32]) {
+    for request in requests {
+        let status = request.wait();
+        assert!(ends.contains(&status), "ended with {status:#x}");
+    }
+}
+
+#[test]
+fn requests_are_replied_to() {
+    run(|_, file| {
+        for number in 0..TIMES {
+            let echo = file.ioctl(ECHO, &number.to_le_bytes(), 4);
+            assert_eq!(
+                echo.reply(),
+                (STATUS_SUCCESS, number.to_le_bytes().to_vec())
+            );
+        }
+        file.cleanup();
+    });
+}
+
+#[test]
+fn a_queued_irp_is_completed_or_cancelled_or_cleaned_up() {
+    run(|_, file| {
+        let mut all = Vec::new();
+        for time in 0..TIMES {
+            let pended = file.ioctl(PEND, &[], 4);
+            assert_eq!(pended.answer(), STATUS_PENDING);
+            std::thread::scope(|scope| {
+                let cancel = scope.spawn(|| pended.cancel());
+                file.ioctl(
+                    if time.is_multiple_of(2) {
+                        COMPLETE
+                    } else {
+                        COMPLETE_LAST
+                    },
+                    &[],
+                    0,
+                );
+                cancel.join().expect("no panic");
+            });
+            all.push(pended);
+            all.push(file.ioctl(PEND, &[], 4));
+            file.ioctl(COMPLETE, &[], 0);
+        }
+        all.push(file.ioctl(PEND, &[], 4));
+        file.cleanup();
+        expect(&all, &[STATUS_SUCCESS, STATUS_CANCELLED]);
+        // After the cleanup nothing stays queued.
+        expect(&[file.ioctl(PEND, &[], 4)], &[STATUS_CANCELLED]);
+    });
+}
+
+#[test]
+fn a_started_irp_is_served_or_cancelled_or_cleaned_up() {
+    run(|_, file| {
+        let mut all = Vec::new();
+        for time in 0..TIMES {
+            let started = file.ioctl(START, &(time % 3).to_le_bytes(), 4);
+            std::thread::scope(|scope| {
+                let cancel = scope.spawn(|| started.cancel());
+                file.ioctl(NEXT, &[], 0);
+                cancel.join().expect("no panic");
+            });
+            all.push(started);
+        }
+        file.cleanup();
+        // What is served stays so until somebody ends it.
+        while file.ioctl(NEXT, &[], 0).wait() == STATUS_SUCCESS {}
+        for request in &all {
+            while request.status().is_none() {
+                file.ioctl(NEXT, &[], 0);
+                std::thread::yield_now();
+            }
+        }
+        expect(&all, &[STATUS_SUCCESS, STATUS_CANCELLED]);
+    });
+}
+
+#[test]
+fn an_irp_on_an_interlocked_list_is_completed_once() {
+    run(|_, file| {
+        let all: Vec<_> = (0..TIMES)
+            .map(|_| {
+                let linked = file.ioctl(LINK, &[], 0);
+                file.ioctl(UNLINK, &[], 0);
+                linked
+            })
+            .collect();
+        file.cleanup();
+        expect(&all, &[STATUS_SUCCESS]);
+    });
+}
+
+#[test]
+fn a_dropped_irp_is_completed_by_a_work_item() {
+    let _kernel = Kernel::start();
+    RECORDS.store(0, Relaxed);
+    let loaded = Loaded::new::<Rig>();
+    let file = loaded.open().expect("the device opens");
+    let all: Vec<_> = (0..TIMES).map(|_| file.ioctl(DROP, &[], 0)).collect();
+    // The last one is in the slot until the device goes.
+    assert_eq!(loaded.pnp(nt::IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+    expect(&all, &[STATUS_INTERNAL_ERROR]);
+    drop(all);
+    file.cleanup();
+    drop(file);
+    loaded.unload();
+    assert_eq!(RECORDS.load(Relaxed), 0, "records are left");
+}
+
+#[test]
+fn a_device_is_removed_while_requests_arrive() {
+    let _kernel = Kernel::start();
+    RECORDS.store(0, Relaxed);
+    for _ in 0..TIMES.min(20) {
+        let loaded = Loaded::new::<Rig>();
+        let file = loaded.open().expect("the device opens");
+        let requests: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = [PEND, START, LINK, DROP, ECHO]
+                .into_iter()
+                .map(|code| {
+                    let file = &file;
+                    scope
+                        .spawn(move || [file.ioctl(code, &[0; 4], 4), file.ioctl(code, &[0; 4], 4)])
+                })
+                .collect();
+            assert_eq!(loaded.pnp(nt::IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().expect("no panic"))
+                .collect()
+        });
+        file.cleanup();
+        // The removal waits for none but what the device itself has to end.
+        assert_eq!(loaded.pnp(nt::IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
+        let ends = [
+            STATUS_SUCCESS,
+            STATUS_CANCELLED,
+            STATUS_DELETE_PENDING,
+            STATUS_INTERNAL_ERROR,
+        ];
+        expect(&requests, &ends);
+        assert!(
+            loaded
+                .open()
+                .is_err_and(|status| status == STATUS_DELETE_PENDING)
+        );
+        assert_eq!(file.ioctl(ECHO, &[0; 4], 4).wait(), STATUS_DELETE_PENDING);
+        drop((requests, file));
+        loaded.unload_removed();
+    }
+    assert_eq!(RECORDS.load(Relaxed), 0, "records are left");
+}

@@ -1,0 +1,230 @@
+//! IRQL, and the locks that raise it.
+
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use nt::{DISPATCH_LEVEL, KLOCK_QUEUE_HANDLE, KSPIN_LOCK};
+
+use super::{dpc, routines};
+
+thread_local! {
+    static IRQL: Cell<u8> = const { Cell::new(0) };
+    static PROCESSOR: u64 = NEXT_PROCESSOR.fetch_add(1, Ordering::Relaxed);
+}
+
+static NEXT_PROCESSOR: AtomicU64 = AtomicU64::new(1);
+
+static CANCEL_SPIN_LOCK: AtomicU64 = AtomicU64::new(0);
+
+/// The IRQL of this processor.
+pub fn current() -> u8 {
+    IRQL.get()
+}
+
+/// Raises the IRQL to `DISPATCH_LEVEL`, and gives what it was.
+pub fn raise() -> u8 {
+    IRQL.replace(DISPATCH_LEVEL)
+}
+
+/// Sets the IRQL back, and lets DPCs run below `DISPATCH_LEVEL`.
+pub fn lower(irql: u8) {
+    assert_eq!(current(), DISPATCH_LEVEL, "lowered from another IRQL");
+    assert!(irql <= DISPATCH_LEVEL, "lowered to a higher IRQL");
+    IRQL.set(irql);
+    if irql < DISPATCH_LEVEL {
+        dpc::run_queued();
+    }
+}
+
+/// Runs something at `DISPATCH_LEVEL`, without a look at the DPCs after it.
+pub fn at_dispatch(f: impl FnOnce()) {
+    let old = raise();
+    f();
+    assert_eq!(current(), DISPATCH_LEVEL, "a DPC changed the IRQL");
+    IRQL.set(old);
+}
+
+/// Whether the thread may wait.
+pub fn assert_passive(routine: &str) {
+    assert_eq!(current(), 0, "{routine} above PASSIVE_LEVEL");
+}
+
+fn assert_dispatch() {
+    assert_eq!(current(), DISPATCH_LEVEL, "below DISPATCH_LEVEL");
+}
+
+fn try_acquire(lock: &AtomicU64) -> bool {
+    let me = PROCESSOR.with(|processor| *processor);
+    assert_ne!(
+        lock.load(Ordering::Relaxed),
+        me,
+        "the processor has the spin lock"
+    );
+    lock.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
+        .is_ok()
+}
+
+fn acquire(lock: &AtomicU64) {
+    while !try_acquire(lock) {
+        std::thread::yield_now();
+    }
+}
+
+fn release(lock: &AtomicU64) {
+    let me = PROCESSOR.with(|processor| *processor);
+    let owner = lock.swap(0, Ordering::Release);
+    assert_eq!(owner, me, "another processor has the spin lock");
+}
+
+/// A spin lock's word.
+///
+/// # Safety
+/// `lock` was initialised, and stays as long as the reference is used.
+unsafe fn word<'a>(lock: *mut KSPIN_LOCK) -> &'a AtomicU64 {
+    // SAFETY: passed on to the caller; everybody goes by the atomic.
+    unsafe { AtomicU64::from_ptr(lock) }
+}
+
+/// Runs something with a spin lock held, at the IRQL that it is.
+///
+/// # Safety
+/// As for [`word`].
+pub unsafe fn with_lock<R>(lock: *mut KSPIN_LOCK, f: impl FnOnce() -> R) -> R {
+    // SAFETY: passed on to the caller.
+    let lock = unsafe { word(lock) };
+    acquire(lock);
+    let result = f();
+    release(lock);
+    result
+}
+
+/// What is in a `KLOCK_QUEUE_HANDLE`.
+#[repr(C)]
+struct Handle {
+    next: u64,
+    lock: *mut KSPIN_LOCK,
+    old_irql: u8,
+}
+
+const _: () = assert!(size_of::<Handle>() == size_of::<KLOCK_QUEUE_HANDLE>());
+
+/// Takes an in-stack queued spin lock.
+///
+/// # Safety
+/// `handle` is valid for writes, and `lock` was initialised.
+unsafe fn acquire_queued(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE, old_irql: u8) {
+    // SAFETY: passed on to the caller.
+    acquire(unsafe { word(lock) });
+    let taken = Handle {
+        next: 0,
+        lock,
+        old_irql,
+    };
+    // SAFETY: passed on to the caller; the handle is as large.
+    unsafe { handle.cast::<Handle>().write(taken) };
+}
+
+/// Releases an in-stack queued spin lock, and says what the IRQL was.
+///
+/// # Safety
+/// The lock was taken with `handle`.
+unsafe fn release_queued(handle: *mut KLOCK_QUEUE_HANDLE) -> u8 {
+    // SAFETY: `acquire_queued` wrote it.
+    let Handle { lock, old_irql, .. } = unsafe { handle.cast::<Handle>().read() };
+    // SAFETY: the lock is held, so it is there.
+    release(unsafe { word(lock) });
+    old_irql
+}
+
+routines! {
+    // wdm raises the IRQL to DISPATCH_LEVEL and nowhere else.
+    fn KfRaiseIrql(irql: u8) -> u8 {
+        assert_eq!(irql, nt::DISPATCH_LEVEL);
+        raise()
+    }
+
+    fn KeLowerIrql(irql: u8) {
+        lower(irql);
+    }
+
+    fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
+        // SAFETY: the caller gives a place for the lock.
+        unsafe { lock.write(0) };
+    }
+
+    fn KeAcquireSpinLockRaiseToDpc(lock: *mut KSPIN_LOCK) -> u8 {
+        let old_irql = raise();
+        // SAFETY: the caller gives an initialised lock.
+        acquire(unsafe { word(lock) });
+        old_irql
+    }
+
+    fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, irql: u8) {
+        // SAFETY: the lock is held, so it is there.
+        release(unsafe { word(lock) });
+        lower(irql);
+    }
+
+    fn KeAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) {
+        assert_dispatch();
+        // SAFETY: the caller gives an initialised lock.
+        acquire(unsafe { word(lock) });
+    }
+
+    fn KeTryToAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) -> u8 {
+        assert_dispatch();
+        // SAFETY: the caller gives an initialised lock.
+        u8::from(try_acquire(unsafe { word(lock) }))
+    }
+
+    fn KeReleaseSpinLockFromDpcLevel(lock: *mut KSPIN_LOCK) {
+        assert_dispatch();
+        // SAFETY: the lock is held, so it is there.
+        release(unsafe { word(lock) });
+    }
+
+    fn KeAcquireInStackQueuedSpinLock(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE) {
+        let old_irql = raise();
+        // SAFETY: passed on to the caller.
+        unsafe { acquire_queued(lock, handle, old_irql) };
+    }
+
+    fn KeReleaseInStackQueuedSpinLock(handle: *mut KLOCK_QUEUE_HANDLE) {
+        // SAFETY: passed on to the caller.
+        lower(unsafe { release_queued(handle) });
+    }
+
+    fn KeAcquireInStackQueuedSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE) {
+        assert_dispatch();
+        // SAFETY: passed on to the caller.
+        unsafe { acquire_queued(lock, handle, DISPATCH_LEVEL) };
+    }
+
+    fn KeReleaseInStackQueuedSpinLockFromDpcLevel(handle: *mut KLOCK_QUEUE_HANDLE) {
+        assert_dispatch();
+        // SAFETY: passed on to the caller.
+        unsafe { release_queued(handle) };
+    }
+
+    fn IoAcquireCancelSpinLock(irql: *mut u8) {
+        let old_irql = raise();
+        acquire(&CANCEL_SPIN_LOCK);
+        // SAFETY: the caller gives room for the IRQL.
+        unsafe { irql.write(old_irql) };
+    }
+
+    fn IoReleaseCancelSpinLock(irql: u8) {
+        release(&CANCEL_SPIN_LOCK);
+        lower(irql);
+    }
+
+    fn KeGetCurrentProcessorNumberEx(_number: *mut core::ffi::c_void) -> u32 {
+        PROCESSOR.with(|processor| u32::try_from(*processor)).unwrap_or(u32::MAX)
+    }
+
+    fn KeQueryMaximumProcessorCountEx(_group: u16) -> u32 {
+        u32::MAX
+    }
+}

@@ -1,0 +1,166 @@
+//! Events, system threads and worker threads.
+
+use core::ffi::c_void;
+use std::{
+    sync::{Condvar, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use nt::{
+    _EVENT_TYPE, DEVICE_OBJECT, HANDLE, IO_WORKITEM, KEVENT, OBJECT_ATTRIBUTES,
+    PIO_WORKITEM_ROUTINE, PKSTART_ROUTINE, STATUS_SUCCESS,
+};
+
+use super::{Sent, free, io, irql::assert_passive, lock, make, routines};
+
+/// Held while an event is looked at or changed.
+static DISPATCHER: Mutex<()> = Mutex::new(());
+
+/// Notified when an event is set.
+static SIGNALED: Condvar = Condvar::new();
+
+/// The worker threads that have been started.
+static WORKERS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+/// What is in a `KEVENT`.
+#[repr(C)]
+struct Event {
+    kind: _EVENT_TYPE::Type,
+    signaled: bool,
+    reserved: [u64; 2],
+}
+
+const _: () = assert!(size_of::<Event>() == size_of::<KEVENT>());
+
+/// A work item.
+struct WorkItem {
+    device: *mut DEVICE_OBJECT,
+}
+
+/// Waits for every worker thread.
+pub fn join_workers() {
+    loop {
+        // In a statement of its own, so that the mutex is free while it waits.
+        let worker = lock(&WORKERS).pop();
+        let Some(worker) = worker else { return };
+        worker.join().expect("a worker thread");
+    }
+}
+
+routines! {
+    fn KeInitializeEvent(event: *mut KEVENT, kind: _EVENT_TYPE::Type, state: u8) {
+        let new = Event { kind, signaled: state != 0, reserved: [0; 2] };
+        // SAFETY: the caller gives a place for the event.
+        unsafe { event.cast::<Event>().write(new) };
+    }
+
+    fn KeSetEvent(event: *mut KEVENT, _increment: i32, _wait: u8) -> i32 {
+        let held = lock(&DISPATCHER);
+        // SAFETY: the caller gives an initialised event. Who waits for it sees it when the mutex is free.
+        let was = unsafe { core::mem::replace(&mut (*event.cast::<Event>()).signaled, true) };
+        SIGNALED.notify_all();
+        drop(held);
+        i32::from(was)
+    }
+
+    fn KeClearEvent(event: *mut KEVENT) {
+        let _held = lock(&DISPATCHER);
+        // SAFETY: the caller gives an initialised event.
+        unsafe { (*event.cast::<Event>()).signaled = false };
+    }
+
+    fn KeWaitForSingleObject(
+        object: *mut c_void,
+        _reason: nt::_KWAIT_REASON::Type,
+        _mode: i8,
+        _alertable: u8,
+        _timeout: *mut i64,
+    ) -> i32 {
+        assert_passive("KeWaitForSingleObject");
+        let event = object.cast::<Event>();
+        let mut held = lock(&DISPATCHER);
+        loop {
+            // SAFETY: the caller gives an initialised event, which stays while it waits; the mutex is held.
+            if unsafe { (*event).signaled } {
+                break;
+            }
+            held = SIGNALED.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        // SAFETY: as above.
+        if unsafe { (*event).kind } == _EVENT_TYPE::SynchronizationEvent {
+            // SAFETY: as above.
+            unsafe { (*event).signaled = false };
+        }
+        STATUS_SUCCESS
+    }
+
+    fn KeDelayExecutionThread(_mode: i8, _alertable: u8, _interval: *mut i64) -> i32 {
+        assert_passive("KeDelayExecutionThread");
+        std::thread::yield_now();
+        STATUS_SUCCESS
+    }
+
+    fn PsCreateSystemThread(
+        handle: *mut HANDLE,
+        _access: u32,
+        _attributes: *mut OBJECT_ATTRIBUTES,
+        _process: HANDLE,
+        _client: *mut c_void,
+        routine: PKSTART_ROUTINE,
+        context: *mut c_void,
+    ) -> i32 {
+        let context = Sent(context);
+        let routine = routine.expect("a start routine");
+        // SAFETY: the caller gives a routine that a new thread may run with this context.
+        let thread = std::thread::spawn(move || unsafe { routine(context.get()) });
+        let object = make(Some(thread));
+        // SAFETY: the caller gives room for the handle.
+        unsafe { handle.write(object.cast()) };
+        STATUS_SUCCESS
+    }
+
+    fn PsTerminateSystemThread(_status: i32) -> i32 {
+        // The thread ends when its routine returns, as it is about to.
+        STATUS_SUCCESS
+    }
+
+    fn ZwWaitForSingleObject(handle: HANDLE, _alertable: u8, _timeout: *mut i64) -> i32 {
+        assert_passive("ZwWaitForSingleObject");
+        let thread = handle.cast::<Option<JoinHandle<()>>>();
+        // SAFETY: the handle is a thread's, and its caller's alone.
+        let thread = unsafe { (*thread).take() };
+        thread.expect("waited for once").join().expect("a system thread");
+        STATUS_SUCCESS
+    }
+
+    fn ZwClose(handle: HANDLE) -> i32 {
+        // SAFETY: the handle is a thread's, from `PsCreateSystemThread`: nothing else is opened here.
+        unsafe { free(handle.cast::<Option<JoinHandle<()>>>()) };
+        STATUS_SUCCESS
+    }
+
+    fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM {
+        make(WorkItem { device }).cast()
+    }
+
+    fn IoFreeWorkItem(item: *mut IO_WORKITEM) {
+        // SAFETY: the item is from `IoAllocateWorkItem`, and used no more: a worker thread has what it needs from it.
+        unsafe { free(item.cast::<WorkItem>()) };
+    }
+
+    fn IoQueueWorkItem(item: *mut IO_WORKITEM, routine: PIO_WORKITEM_ROUTINE, _queue: i32, context: *mut c_void) {
+        // SAFETY: the caller gives a work item that is not freed.
+        let device = unsafe { (*item.cast::<WorkItem>()).device };
+        // SAFETY: the caller has a reference to the device object; this one is the worker thread's.
+        unsafe { io::reference(device) };
+        let (device, context) = (Sent(device), Sent(context));
+        let routine = routine.expect("a work item's routine");
+        let work = move || {
+            // SAFETY: the caller gives a routine that a worker thread may run with this context.
+            unsafe { routine(device.get(), context.get()) };
+            // SAFETY: the reference was taken above.
+            unsafe { io::dereference(device.get()) };
+        };
+        lock(&WORKERS).push(std::thread::spawn(work));
+    }
+}
