@@ -143,7 +143,7 @@ impl Device for Attacked {
     fn device_control<'irp>(
         &self,
         irp: Irp<'irp>,
-        _: &(),
+        (): &(),
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
         match irp.code() {
@@ -430,7 +430,7 @@ fn the_handle_is_closed_while_requests_wait_are_kept_and_are_served() {
 fn an_irp_goes_on_the_queue_of_another_device_and_a_callback_reenters() {
     let (one, other) = (Loaded::new::<Attacked>(), Loaded::new::<Attacked>());
     attack(&one, |device, _| {
-        *OTHER.lock().expect("no panic") = Some(device.queue.clone())
+        *OTHER.lock().expect("no panic") = Some(device.queue.clone());
     });
     let refused = Some(NtStatus::INVALID_DEVICE_REQUEST.to_raw());
     assert_eq!(other.send(ELSEWHERE, 1).status(), refused);
@@ -461,7 +461,7 @@ fn a_forgotten_guard_is_found_when_the_routine_returns() {
         || {
             let driver = Loaded::new::<Attacked>();
             attack(&driver, |device, irql| {
-                core::mem::forget(device.current.lock(irql))
+                core::mem::forget(device.current.lock(irql));
             });
         },
     );

@@ -357,14 +357,14 @@ pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found
 /// # Errors
 /// The schedule does not fit the scenario; what was found in another order does not count.
 pub fn replay(schedule: &Schedule, scenario: Scenario) -> Result<Option<Box<Found>>, Misfit> {
-    let played = Arc::<Mutex<Played>>::default();
+    let progress = Arc::<Mutex<Played>>::default();
     let player = Player {
         schedule: schedule.clone(),
         started: false,
-        played: Arc::clone(&played),
+        played: Arc::clone(&progress),
     };
     let found = run(player, scenario, true, None).err();
-    let Played { steps, misfit } = &*locked(&played);
+    let Played { steps, misfit } = &*locked(&progress);
     match misfit {
         Some(misfit) => Err(misfit.clone()),
         None if found.is_none() && *steps < schedule.0.len() => Err(Misfit::Length {

@@ -144,7 +144,7 @@ struct DelaysHigh;
 impl Body for DelaysHigh {
     fn run(_: *mut DEVICE_OBJECT) {
         // SAFETY: the IRQL is PASSIVE_LEVEL.
-        unsafe { nt::KeRaiseIrqlToDpcLevel() };
+        let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
         delay(-1);
     }
 }

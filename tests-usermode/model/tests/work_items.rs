@@ -285,7 +285,7 @@ struct Raises;
 
 unsafe extern "C" fn raises(_: *mut DEVICE_OBJECT, _: *mut c_void) {
     // SAFETY: the IRQL is PASSIVE_LEVEL.
-    unsafe { nt::KeRaiseIrqlToDpcLevel() };
+    let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
 }
 
 impl Body for Raises {

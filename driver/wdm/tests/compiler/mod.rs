@@ -216,12 +216,11 @@ fn compare(expected: Vec<Expected>, mut reported: Vec<Reported>) -> Vec<String> 
             let says = |text: &&str| error.text.contains(text);
             error.line == line && error.code == code && texts.iter().all(says)
         };
-        match reported.iter().position(is_it) {
-            Some(index) => drop(reported.remove(index)),
-            None => {
-                let line = line.map_or("elsewhere".to_owned(), |line| format!("line {line}"));
-                differences.push(format!("{line}: expected {code} {texts:?}"));
-            }
+        if let Some(index) = reported.iter().position(is_it) {
+            drop(reported.remove(index));
+        } else {
+            let line = line.map_or("elsewhere".to_owned(), |line| format!("line {line}"));
+            differences.push(format!("{line}: expected {code} {texts:?}"));
         }
     }
     for error in reported {
