@@ -115,7 +115,7 @@ pub const fn require_before(held: u32, class: u32) {
 /// Says while which locks those of a class may be taken; see [`lock_order`](mod@crate::lock_order).
 ///
 /// `lock_order!(A, B => C)` makes the type `C` a class, whose locks may be taken while the innermost lock that is held is
-/// of class `A` or `B`. [`Unlocked`](crate::lock_order::Unlocked) stands for none. Each class is made once, with all that
+/// of class `A` or `B`. [`Unlocked`] stands for none. Each class is made once, with all that
 /// it comes after.
 ///
 /// `lock_order!(A => existing C)` adds to a class that is there: one of this crate's, such as

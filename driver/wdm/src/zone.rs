@@ -147,7 +147,7 @@ impl<T> Zone<T> {
 ///
 /// # Invariants
 ///
-/// `value` is the one of a [`Block`] that this owner alone has, and a pointer to the whole block.
+/// `value` is the one of a `Block` that this owner alone has, and a pointer to the whole block.
 pub struct ZoneBox<T> {
     value: NonNull<T>,
 }
