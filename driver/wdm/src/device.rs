@@ -11,7 +11,10 @@ use pinned_init::PinInit;
 
 use crate::{
     DeviceObject, Error, FileState, Guid, Handled, Irp, NtStatus, PassiveLevel, Record,
-    RegistryKey, Shared, file::Queued, interface::DeviceInterface, remove_lock::RemoveLock,
+    RegistryKey, Shared,
+    file::{OpenFiles, Queued},
+    interface::DeviceInterface,
+    remove_lock::RemoveLock,
 };
 
 /// A function driver's device: its state, and what it does with the requests that come to it.
@@ -196,7 +199,7 @@ impl NewDevice {
 ///
 /// # Invariants
 ///
-/// All but `remove_lock`, `lower` and the flags is written once, before the device object is attached. `lower` is written
+/// All but `remove_lock`, `lower`, `files` and the flags is written once, before the device object is attached. `lower` is written
 /// once, right after. `device` and `interface` are valid for whoever holds the remove lock; the removal takes them out once
 /// nobody can.
 pub(crate) struct Extension {
@@ -206,6 +209,7 @@ pub(crate) struct Extension {
     lower: AtomicPtr<nt::DEVICE_OBJECT>,
     interface: ManuallyDrop<DeviceInterface>,
     queues: ManuallyDrop<Vec<OwnedQueue>>,
+    pub(crate) files: OpenFiles,
     /// The [`Device`], in the pool: its memory goes with the removal, while the device object itself may
     /// stay on for as long as a handle is open.
     device: *mut (),
@@ -234,6 +238,7 @@ impl Extension {
             lower: AtomicPtr::new(null_mut()),
             interface: ManuallyDrop::new(interface),
             queues: ManuallyDrop::new(queues),
+            files: OpenFiles::uninitialised(),
             device: device.cast(),
             remove_pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
@@ -243,6 +248,8 @@ impl Extension {
         unsafe { this.write(new) };
         // SAFETY: as above.
         let extension = unsafe { &*this };
+        // SAFETY: the list is where it stays, and nobody uses it yet.
+        unsafe { extension.files.initialise() };
         // SAFETY: the lock is where it stays, nobody uses it yet, and AddDevice runs at PASSIVE_LEVEL.
         unsafe { extension.remove_lock.initialise() };
         extension
@@ -350,8 +357,10 @@ impl Extension {
     ///
     /// # Safety
     /// As for [`Extension::device`]; nobody holds the remove lock or ever will again, and this is called
-    /// once, at `PASSIVE_LEVEL`. Nobody uses the extension but for its remove lock after that.
+    /// once, at `PASSIVE_LEVEL`. Nobody uses the extension but for its remove lock and its files after that.
     pub(crate) unsafe fn tear_down<D: Device>(&self, irql: &mut PassiveLevel) {
+        // SAFETY: the files' state is a `D::File`, and nobody holds the remove lock for an IRP of theirs.
+        unsafe { self.files.release_all::<D::File>(irql) };
         // SAFETY: the state was made by `pool::allocate`, and nobody can reach it any more.
         drop(unsafe { Box::from_raw(self.device.cast::<D>()) });
         // SAFETY: no request is under way, so nobody can reach the queues any more but for their owners, and they are

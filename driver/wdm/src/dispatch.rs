@@ -45,19 +45,19 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
     let opened = if extension.refuses_opens() {
         Err(Error::DELETE_PENDING)
     } else {
         // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
         let device = unsafe { extension.device::<D>() };
-        // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
-        let mut irql = unsafe { PassiveLevel::assume() };
         OpenFile::new(extension.queues(), device, &extension.object, &mut irql)
     };
     let status = match opened {
         Ok(file) => {
-            // SAFETY: this routine has the IRP, which opens a file.
-            unsafe { OpenFile::attach(file, irp) };
+            // SAFETY: this routine has the IRP, which opens a file of this device.
+            unsafe { OpenFile::attach(file, &extension.files, irp, &mut irql) };
             NtStatus::SUCCESS
         }
         Err(error) => error.into(),
@@ -71,11 +71,15 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
 /// # Safety
 /// Called by the I/O manager, for a device object of this crate whose state is a `D`.
 pub(crate) unsafe extern "C" fn close<D: Device>(
-    _object: *mut nt::DEVICE_OBJECT,
+    object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
+    // SAFETY: the I/O manager holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
     // SAFETY: the I/O manager has just given the IRP to this routine, and closes each file once.
-    unsafe { OpenFile::<D::File>::detach(irp) };
+    unsafe { OpenFile::<D::File>::detach(&extension.files, irp, &mut irql) };
     // SAFETY: as above, at PASSIVE_LEVEL.
     unsafe { complete_unheld(irp, NtStatus::SUCCESS) }
 }

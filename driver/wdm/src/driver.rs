@@ -77,9 +77,8 @@ pub unsafe extern "C" fn entry<D: Device>(
         dpc::check_unload();
         return error.to_raw();
     }
-    // SAFETY: the driver object is the driver's to fill in until DriverEntry returns.
-    let driver = unsafe { &mut *driver };
-    let major = &mut driver.MajorFunction;
+    // SAFETY: the table is the driver's to fill in until DriverEntry returns, and nobody else reads or writes it.
+    let major = unsafe { &mut (*driver).MajorFunction };
     major[nt::IRP_MJ_CREATE] = Some(dispatch::create::<D>);
     major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
     major[nt::IRP_MJ_CLOSE] = Some(dispatch::close::<D>);
@@ -87,9 +86,12 @@ pub unsafe extern "C" fn entry<D: Device>(
     major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
     major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
     major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);
-    driver.DriverUnload = Some(unload);
+    // SAFETY: as above.
+    unsafe { (*driver).DriverUnload = Some(unload) };
+    // SAFETY: as above.
+    let extension = unsafe { (*driver).DriverExtension };
     // SAFETY: the I/O manager made the driver extension with the driver object.
-    unsafe { (*driver.DriverExtension).AddDevice = Some(pnp::add_device::<D>) };
+    unsafe { (*extension).AddDevice = Some(pnp::add_device::<D>) };
     nt::STATUS_SUCCESS
 }
 

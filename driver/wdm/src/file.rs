@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::{cell::UnsafeCell, mem::ManuallyDrop, ptr::null_mut};
 
-use nt::list::{InitializeListHead, IsListEmpty};
+use nt::list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 
 use crate::{Device, DeviceObject, Error, PassiveLevel, Record, Shared};
@@ -52,9 +52,108 @@ impl<D> FileState<D> for () {
     }
 }
 
+/// The open files of a device, which owns them.
+///
+/// A file goes at `IRP_MJ_CLOSE`. By Windows' documents that comes before `IRP_MN_REMOVE_DEVICE`; for a kernel that removes
+/// a device which is still open, the removal frees what is left, and a later `IRP_MJ_CLOSE` finds nothing.
+pub(crate) struct OpenFiles {
+    lock: UnsafeCell<nt::KSPIN_LOCK>,
+    /// Read and changed with the lock held.
+    list: UnsafeCell<List>,
+}
+
+struct List {
+    /// Of the links of open files.
+    head: nt::LIST_ENTRY,
+    is_gone: bool,
+}
+
+/// What links an open file to its device's others.
+#[repr(C)]
+struct Link {
+    entry: nt::LIST_ENTRY,
+    /// The device's owner of the file, given up.
+    owner: *mut (),
+}
+
+const UNLINKED: nt::LIST_ENTRY = nt::LIST_ENTRY {
+    Flink: null_mut(),
+    Blink: null_mut(),
+};
+
+// SAFETY: the list is reached with the lock held, and files may be dropped in any thread.
+unsafe impl Send for OpenFiles {}
+// SAFETY: as above.
+unsafe impl Sync for OpenFiles {}
+
+impl OpenFiles {
+    /// Room for a list, to be initialised where it stays.
+    pub(crate) const fn uninitialised() -> Self {
+        Self {
+            lock: UnsafeCell::new(0),
+            list: UnsafeCell::new(List {
+                head: UNLINKED,
+                is_gone: false,
+            }),
+        }
+    }
+
+    /// Initialises the list in its place.
+    ///
+    /// # Safety
+    /// `self` stays where it is, and nobody uses it yet.
+    pub(crate) unsafe fn initialise(&self) {
+        // SAFETY: the lock stays where it is.
+        unsafe { nt::KeInitializeSpinLock(self.lock.get()) };
+        // SAFETY: nobody else uses the list yet.
+        let list = unsafe { &mut *self.list.get() };
+        // SAFETY: as above, and the head stays where it is.
+        unsafe { InitializeListHead(&raw mut list.head) };
+    }
+
+    /// Runs a closure with the list locked, at `PASSIVE_LEVEL` before.
+    fn with<R>(&self, _irql: &mut PassiveLevel, f: impl FnOnce(&mut List) -> R) -> R {
+        // SAFETY: the lock was initialised, and the token says that the IRQL is at most DISPATCH_LEVEL.
+        let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
+        // SAFETY: the lock is held, and this is the only reference made under it.
+        let result = f(unsafe { &mut *self.list.get() });
+        // SAFETY: the lock was taken above, at this IRQL.
+        unsafe { nt::KeReleaseSpinLock(self.lock.get(), old_irql) };
+        result
+    }
+
+    /// Drops what is kept for every file that is still open.
+    ///
+    /// # Safety
+    /// The files' state is an `F`, and no IRP of theirs is under way but `IRP_MJ_CLOSE`.
+    pub(crate) unsafe fn release_all<F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
+        loop {
+            let owner = self.with(irql, |list| {
+                list.is_gone = true;
+                // SAFETY: the list is locked.
+                if unsafe { IsListEmpty(&raw const list.head) } {
+                    return None;
+                }
+                let link = list.head.Flink;
+                // SAFETY: as above.
+                unsafe { RemoveEntryList(link) };
+                // SAFETY: every entry of the list but its head starts a link, whose owner keeps it.
+                Some(unsafe { (*link.cast::<Link>()).owner })
+            });
+            let Some(owner) = owner else {
+                return;
+            };
+            // SAFETY: the owner was given up by `attach`, and its link was taken off the list by this thread.
+            drop(unsafe { Shared::<OpenFile<F>>::from_raw(owner) });
+        }
+    }
+}
+
 /// An open file of a device, to which `FsContext` points.
 #[pin_data]
 pub(crate) struct OpenFile<F> {
+    /// On the device's list.
+    link: UnsafeCell<Link>,
     /// One for each of the device's queues, by the queue's index; `FsContext2` points to the first.
     queued: Vec<Queued>,
     #[pin]
@@ -74,6 +173,11 @@ struct QueuedInner {
     /// Whether the last handle is closed (`IRP_MJ_CLEANUP`), so that nothing may be queued any more.
     is_cleaned_up: bool,
 }
+
+// SAFETY: the link is reached with the device's list locked; the state is an `F`.
+unsafe impl<F: Send> Send for OpenFile<F> {}
+// SAFETY: as above.
+unsafe impl<F: Sync> Sync for OpenFile<F> {}
 
 // SAFETY: the contents are reached while the queue's lock is held; IRPs belong to no thread.
 unsafe impl Send for Queued {}
@@ -139,10 +243,7 @@ impl<F> OpenFile<F> {
             .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
         queued.extend((0..count).map(|_| {
             Queued(UnsafeCell::new(QueuedInner {
-                head: nt::LIST_ENTRY {
-                    Flink: null_mut(),
-                    Blink: null_mut(),
-                },
+                head: UNLINKED,
                 is_cleaned_up: false,
             }))
         }));
@@ -153,22 +254,38 @@ impl<F> OpenFile<F> {
         let state = F::open(device, irql)?;
         // At PASSIVE_LEVEL, by the token that the initialiser has borrowed.
         Shared::allocate(
-            try_pin_init!(Self { queued, state <- state }? Error),
+            try_pin_init!(Self {
+                link: UnsafeCell::new(Link { entry: UNLINKED, owner: null_mut() }),
+                queued,
+                state <- state,
+            }? Error),
             Some(object.clone()),
         )
     }
 
-    /// Ties the file to the file object that an IRP opens.
+    /// Ties the file to the file object that an IRP opens, and gives it to its device.
     ///
     /// # Safety
-    /// `irp` is an `IRP_MJ_CREATE` that the caller owns, with a file object.
-    pub(crate) unsafe fn attach(this: Shared<Self>, irp: *mut nt::IRP)
-    where
+    /// `irp` is an `IRP_MJ_CREATE` that the caller owns, with a file object, of the device that has these files.
+    pub(crate) unsafe fn attach(
+        this: Shared<Self>,
+        files: &OpenFiles,
+        irp: *mut nt::IRP,
+        irql: &mut PassiveLevel,
+    ) where
         F: Send + Sync + 'static,
     {
         let queued = this.queued.as_ptr().cast_mut().cast();
+        let link = this.link.get();
+        let owner = this.into_raw();
+        // SAFETY: nobody else has the file yet, which its owner keeps.
+        unsafe { (*link).owner = owner };
+        files.with(irql, |list| {
+            // SAFETY: the list is locked, and the entry on none.
+            unsafe { InsertTailList(&raw mut list.head, link.cast()) };
+        });
         // SAFETY: passed on to the caller.
-        unsafe { nt::irp::set_file_contexts(irp, [this.into_raw().cast(), queued]) };
+        unsafe { nt::irp::set_file_contexts(irp, [owner.cast(), queued]) };
     }
 
     /// The file that an IRP was sent through; `None` if it was sent through none.
@@ -184,25 +301,35 @@ impl<F> OpenFile<F> {
         if context.is_null() {
             return None;
         }
-        // SAFETY: `attach` gave this owner up, and it is made again for good by `detach` only, after the file's last IRP.
+        // SAFETY: `attach` gave this owner up, and it is made again for good after the file's last IRP only.
         let owner = ManuallyDrop::new(unsafe { Shared::<Self>::from_raw(context.cast()) });
         Some(Shared::clone(&owner))
     }
 
-    /// Gives up what is kept for the file that an IRP closes.
+    /// Drops what is kept for the file that an IRP closes, unless the device's removal has done so.
     ///
     /// # Safety
-    /// `irp` is an `IRP_MJ_CLOSE` that the caller owns, of a device whose file state is an `F`.
-    pub(crate) unsafe fn detach(irp: *mut nt::IRP)
+    /// `irp` is an `IRP_MJ_CLOSE` that the caller owns, of the device that has these files, whose state is an `F`.
+    pub(crate) unsafe fn detach(files: &OpenFiles, irp: *mut nt::IRP, irql: &mut PassiveLevel)
     where
         F: Send + Sync + 'static,
     {
         // SAFETY: passed on to the caller; `attach` set the fields.
         let [context, _] = unsafe { nt::irp::file_contexts(irp) };
-        if !context.is_null() {
-            // SAFETY: `attach` gave this owner up. A file is closed once, and no IRP of it comes after.
-            drop(unsafe { Shared::<Self>::from_raw(context.cast()) });
+        if context.is_null() {
+            return;
         }
+        let owner = files.with(irql, |list| {
+            if list.is_gone {
+                return None;
+            }
+            // SAFETY: the list still has the file, so `attach`'s owner keeps it; and a file is closed once.
+            let owner = unsafe { Shared::<Self>::from_raw(context.cast()) };
+            // SAFETY: the list is locked, and the file's entry on it.
+            unsafe { RemoveEntryList(owner.link.get().cast()) };
+            Some(owner)
+        });
+        drop(owner);
     }
 }
 

@@ -30,10 +30,12 @@ pub(crate) unsafe fn forward_and_wait<L: Waitable>(
     irql: &mut L,
 ) -> i32 {
     let mut event = MaybeUninit::<nt::KEVENT>::uninit();
+    // Taken once: the kernel keeps pointers made of this one in the event.
+    let event = event.as_mut_ptr();
     // SAFETY: the event is valid for writes. It stays in this frame until it has been waited for, in
     // kernel mode, during which the kernel stack is resident.
-    unsafe { nt::KeInitializeEvent(event.as_mut_ptr(), nt::_EVENT_TYPE::NotificationEvent, 0) };
-    let context = event.as_mut_ptr().cast();
+    unsafe { nt::KeInitializeEvent(event, nt::_EVENT_TYPE::NotificationEvent, 0) };
+    let context = event.cast();
     // SAFETY: the caller owns the IRP, whose stack has a location for every lower driver; the event
     // outlives the call, as every outcome of the IRP sets it and it is waited for below.
     unsafe { copy_to_next_with_completion(irp, Some(set_event), context) };

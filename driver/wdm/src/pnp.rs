@@ -131,10 +131,11 @@ unsafe fn attach<D: Device>(
     extension.set_lower(lower);
     // SAFETY: the lower device object is valid while this one is attached to it.
     let lower_flags = unsafe { (*lower).Flags };
-    // SAFETY: the device object is this routine's until it says that it is ready.
-    let flags = unsafe { &mut (*object).Flags };
-    *flags |= lower_flags & nt::DO_POWER_PAGABLE;
-    *flags &= !nt::DO_DEVICE_INITIALIZING;
+    // By the field alone: others can reach the device object now, and no reference to it is exclusive.
+    // SAFETY: the field is the driver's to change in AddDevice.
+    unsafe { (*object).Flags |= lower_flags & nt::DO_POWER_PAGABLE };
+    // SAFETY: as above; last of all, the device lets requests in.
+    unsafe { (*object).Flags &= !nt::DO_DEVICE_INITIALIZING };
     Ok(())
 }
 

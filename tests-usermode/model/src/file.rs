@@ -88,8 +88,15 @@ impl FileInner {
         let over = self.is_closed.load(Ordering::SeqCst) && self.irps.load(Ordering::SeqCst) == 0;
         if over && !self.close_sent.swap(true, Ordering::SeqCst) {
             self.send(call, IRP_MJ_CLOSE);
-            self.device.file_closed(call);
+            self.let_device_go(call);
         }
+    }
+
+    /// Gives the file's reference to its device object back, and counts the file off.
+    fn let_device_go(self: &Arc<Self>, call: &Call) {
+        let devices = &call.kernel.io.devices;
+        devices.io_dereference(self.device.object().addr());
+        self.device.file_closed(call);
     }
 
     /// Sends a request that has no parameters, and waits for its end.
@@ -141,10 +148,12 @@ impl File {
             is_closed: AtomicBool::new(false),
             close_sent: AtomicBool::new(false),
         });
+        // A file object keeps the device object that it is an open of.
+        kernel.io.devices.io_reference(device.object().addr());
         device.file_opened();
         let status = inner.send(call, nt::IRP_MJ_CREATE);
         if status < 0 {
-            device.file_closed(call);
+            inner.let_device_go(call);
             return Err(status);
         }
         Ok(Self {
