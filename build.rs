@@ -9,6 +9,10 @@ fn main() -> Result<(), wdk_build::ConfigError> {
     // /SUBSYSTEM the last one holds.
     println!("cargo::rustc-cdylib-link-arg=/SUBSYSTEM:NATIVE,10.00");
     println!("cargo::rustc-cdylib-link-arg=/OSVERSION:10.0");
+    // Not /guard:cf. It would take core and alloc compiled with -Ccontrol-flow-guard, and a load configuration
+    // (`_load_config_used`) in the image, which a linker does not make by itself. It would buy checks of indirect calls
+    // on systems where the kernel's own Control Flow Guard runs, that is with virtualization-based security; this driver
+    // makes few, all through pointers to functions of its own.
     // The image names its PDB as it will be called, and no folder of the machine that built it.
     println!("cargo::rustc-cdylib-link-arg=/PDBALTPATH:interlock.pdb");
     Ok(())
