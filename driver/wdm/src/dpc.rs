@@ -10,13 +10,15 @@ use core::{
     pin::Pin,
     ptr::null_mut,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin_init};
 
 use crate::{
-    Error,
+    Error, PassiveLevel,
     irql::{self, DispatchLevel},
+    wait,
 };
 
 /// What a driver does in a DPC.
@@ -33,7 +35,7 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 /// Dropping it takes the DPC off its queue and waits until the routine has returned. To wait takes `PASSIVE_LEVEL`, at
 /// which a device's state is dropped, and the value of a [`Shared`](crate::Shared) wherever its last owner goes. A DPC
 /// that was queued once, is kept neither in a device's state nor in a `Shared`, and is dropped at a higher IRQL stops the
-/// system with bug check 0x0A; the debugger is told the type, and where the DPC was made.
+/// system with bug check 0x0A; the debugger shows its type, and where it was made.
 ///
 /// # What goes wrong in C
 ///
@@ -85,6 +87,14 @@ pub struct Dpc<C: DpcRoutine> {
     #[pin]
     context: C,
 }
+
+// By the routine's bound, not by what the context is made of: a context may own a request whose record is this DPC, and a
+// bound that goes through the context's fields would come back to itself.
+// SAFETY: the DPC is the kernel's, whose routines may be called for it in any thread; the context is `Send`, as its
+// routine's trait demands.
+unsafe impl<C: DpcRoutine> Send for Dpc<C> {}
+// SAFETY: as above, and the context is `Sync`.
+unsafe impl<C: DpcRoutine> Sync for Dpc<C> {}
 
 impl<C: DpcRoutine> Dpc<C> {
     /// Initialises a DPC that is not queued, and what its routine works on (`KeInitializeDpc`).
@@ -247,9 +257,22 @@ impl PinnedDrop for RawDpc {
 /// Stops the system if a DPC was forgotten when the driver is unloaded, or its `DriverEntry` fails: its routine would be
 /// called when the driver's code is gone. If a program has several drivers in it, the count is of all of them; a model of
 /// the kernel finds out by itself which are left.
-pub(crate) fn check_unload() {
+///
+/// A device waits for its own work items before it goes. One of another device's may still be dropping a DPC that this one
+/// gave up, so the check waits for a second before it takes a DPC for forgotten.
+pub(crate) fn check_unload(irql: &mut PassiveLevel) {
+    const TRIES: u32 = 100;
+    if !nt::IS_DRIVER {
+        return;
+    }
+    for _ in 0..TRIES {
+        if LIVE.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        wait::delay(Duration::from_millis(10), irql);
+    }
     let live = LIVE.load(Ordering::Relaxed);
-    if nt::IS_DRIVER && live != 0 {
+    if live != 0 {
         let code = nt::DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS;
         // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
         unsafe { nt::KeBugCheckEx(code, live as u64, 0, 0, 0) }

@@ -74,7 +74,7 @@ pub unsafe extern "C" fn entry<D: Device>(
     let mut irql = unsafe { PassiveLevel::assume() };
     if let Err(error) = D::driver_entry(&registry, &mut irql) {
         // NT calls no Unload now, and frees the driver's code.
-        dpc::check_unload();
+        dpc::check_unload(&mut irql);
         return error.to_raw();
     }
     // SAFETY: the table is the driver's to fill in until DriverEntry returns, and nobody else reads or writes it.
@@ -101,5 +101,6 @@ pub unsafe extern "C" fn entry<D: Device>(
 /// # Safety
 /// Called by the I/O manager.
 unsafe extern "C" fn unload(_driver: *mut nt::DRIVER_OBJECT) {
-    dpc::check_unload();
+    // SAFETY: the I/O manager calls this routine at PASSIVE_LEVEL.
+    dpc::check_unload(&mut unsafe { PassiveLevel::assume() });
 }

@@ -169,7 +169,7 @@ unsafe fn bytes<'a>(irp: *mut nt::IRP, length: usize) -> &'a [u8] {
 /// The lifetime `'irp` is this IRP's own mark. The [`Handled`] that the dispatch routine returns bears
 /// it too, and only this IRP can have made it.
 ///
-/// An `Irp` that is dropped all the same is completed with `STATUS_INTERNAL_ERROR`, as a [`PendedIrp`] is. That is a bug
+/// An `Irp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, as a [`PendedIrp`] is. That is a bug
 /// in the driver, but no request is lost by it.
 ///
 /// ```compile_fail

@@ -215,7 +215,7 @@ pub(crate) fn current() -> u8 {
 /// Stops the system because a value that has to wait was dropped above `PASSIVE_LEVEL`: to wait would hang the
 /// processor, and to go on would free memory in use.
 ///
-/// The debugger is told the type, where the value was made, and the IRQL.
+/// The debugger shows the type, where the value was made, and the IRQL.
 pub(crate) fn dropped_above_passive(what: &str, made_at: &Location<'_>) -> ! {
     let irql = current();
     log::dropped_above_passive(what, made_at, irql);

@@ -43,7 +43,7 @@
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
 //! A value of this crate may be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held; [`DeviceObject`] says
-//! how. Why all of this is sound, type by type, is told in `SOUNDNESS.md` beside this crate's `Cargo.toml`.
+//! how. `SOUNDNESS.md` beside this crate's `Cargo.toml` has the argument, type by type, why the crate is sound.
 
 #![no_std]
 #![debugger_visualizer(natvis_file = "../wdm.natvis")]

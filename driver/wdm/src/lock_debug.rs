@@ -49,8 +49,15 @@ mod off {
         ///
         /// # Safety
         /// As for [`LockDebug::acquire_at_dpc`].
-        #[expect(clippy::unused_self, reason = "as above")]
-        pub(crate) unsafe fn try_acquire_at_dpc(&self, lock: *mut nt::KSPIN_LOCK) -> bool {
+        #[expect(
+            clippy::unused_self,
+            clippy::extra_unused_type_parameters,
+            reason = "as above"
+        )]
+        pub(crate) unsafe fn try_acquire_at_dpc<N: ?Sized>(
+            &self,
+            lock: *mut nt::KSPIN_LOCK,
+        ) -> bool {
             // SAFETY: passed on to the caller.
             unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) != 0 }
         }
@@ -154,11 +161,8 @@ mod on {
         /// # Safety
         /// The lock was initialised where it is, and the IRQL is `DISPATCH_LEVEL`.
         pub(crate) unsafe fn acquire_at_dpc<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) {
-            if self.owner.load(Relaxed) == processor() {
-                already_owned::<N>(lock);
-            }
             // SAFETY: passed on to the caller.
-            if unsafe { self.try_acquire_at_dpc(lock) } {
+            if unsafe { self.try_acquire_at_dpc::<N>(lock) } {
                 return;
             }
             self.contended.fetch_add(1, Relaxed);
@@ -167,11 +171,17 @@ mod on {
             self.taken();
         }
 
-        /// Takes a lock at `DISPATCH_LEVEL` if it is free.
+        /// Takes a lock at `DISPATCH_LEVEL` if it is free, or stops the system if this processor has it already.
         ///
         /// # Safety
         /// As for [`LockDebug::acquire_at_dpc`].
-        pub(crate) unsafe fn try_acquire_at_dpc(&self, lock: *mut nt::KSPIN_LOCK) -> bool {
+        pub(crate) unsafe fn try_acquire_at_dpc<N: ?Sized>(
+            &self,
+            lock: *mut nt::KSPIN_LOCK,
+        ) -> bool {
+            if self.owner.load(Relaxed) == processor() {
+                already_owned::<N>(lock);
+            }
             // SAFETY: passed on to the caller.
             let taken = unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) } != 0;
             if taken {

@@ -150,7 +150,7 @@ impl<T, C: LockClass> SpinLock<T, C> {
         C: LockAfter<D::Held>,
     {
         // SAFETY: as in `lock_at_dpc`.
-        let taken = unsafe { self.debug.try_acquire_at_dpc(self.lock.raw()) };
+        let taken = unsafe { self.debug.try_acquire_at_dpc::<Self>(self.lock.raw()) };
         taken.then(|| self.guard(KeepIrql))
     }
 

@@ -407,7 +407,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         // SAFETY: the lock is held, so the IRQL is DISPATCH_LEVEL. Every key is at least 0.
         let entry = unsafe { nt::KeRemoveByKeyDeviceQueueIfBusy(self.queue.raw(), 0) };
         if entry.is_null() {
-            // The routine has made an empty queue not busy. If an IRP is served, it is busy all the same.
+            // The routine has made the empty queue not busy. If an IRP is served, that is wrong: make it busy again.
             // SAFETY: the lock is held.
             if unsafe { self.state() }.busy {
                 let mut served = nt::KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };

@@ -65,6 +65,14 @@ pub struct Timer<C: TimerRoutine> {
     context: C,
 }
 
+// By the routine's bound, not by what the context is made of: a context may own a request whose record is this timer, and
+// a bound that goes through the context's fields would come back to itself.
+// SAFETY: timer and DPC are the kernel's, whose routines may be called for them in any thread; the context is `Send`, as
+// its routine's trait demands.
+unsafe impl<C: TimerRoutine> Send for Timer<C> {}
+// SAFETY: as above, and the context is `Sync`.
+unsafe impl<C: TimerRoutine> Sync for Timer<C> {}
+
 impl<C: TimerRoutine> Timer<C> {
     /// Initialises a timer that is not set, and what its routine works on (`KeInitializeTimer`).
     ///

@@ -1,6 +1,6 @@
-//! Waiting for a kernel object.
+//! Waiting for a kernel object, or for time to pass.
 
-use core::{ffi::c_void, ptr::null_mut};
+use core::{ffi::c_void, ptr::null_mut, time::Duration};
 
 use crate::irql::Waitable;
 
@@ -33,6 +33,15 @@ pub(crate) unsafe fn for_thread<L: Waitable>(handle: nt::HANDLE, _irql: &mut L) 
     // SAFETY: passed on to the caller; the token says that the thread may wait.
     let status = unsafe { nt::ZwWaitForSingleObject(handle, 0, null_mut()) };
     require_success(status);
+}
+
+/// Lets time pass (`KeDelayExecutionThread`).
+pub(crate) fn delay<L: Waitable>(time: Duration, _irql: &mut L) {
+    let hundreds = i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX);
+    let mut interval = -hundreds;
+    // Nothing depends on how long it took.
+    // SAFETY: the token says that the thread may wait; a negative interval is relative.
+    let _ = unsafe { nt::KeDelayExecutionThread(nt::KERNEL_MODE, 0, &raw mut interval) };
 }
 
 fn require_success(status: i32) {

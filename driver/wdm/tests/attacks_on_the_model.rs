@@ -85,15 +85,13 @@ struct Record {
     dropped: CountDrop,
 }
 
-/// What ends the request; boxed, since a record's type that names itself has no end.
-type End = Box<dyn FnOnce(&mut DispatchLevel) + Send>;
-
-struct Timeout(Mutex<Option<End>>);
+/// The request that the timer ends, whose record has the timer.
+struct Timeout(Mutex<Option<PendedIrp<Shared<Record>>>>);
 
 impl TimerRoutine for Timeout {
     fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
-        let end = timer.0.lock().expect("no panic").take();
-        end.expect("a request")(irql);
+        let irp = timer.0.lock().expect("no panic").take();
+        irp.expect("a request").complete(NtStatus::CANCELLED, irql);
     }
 }
 
@@ -167,8 +165,7 @@ impl Device for Attacked {
                 }? Error);
                 let record = Shared::new(record, &self.object, irql).expect("there is memory");
                 let (irp, handled) = irp.with_record(record.clone()).pend(irql);
-                *record.timer.0.lock().expect("no panic") =
-                    Some(Box::new(|irql| irp.complete(NtStatus::CANCELLED, irql)));
+                *record.timer.0.lock().expect("no panic") = Some(irp);
                 record.timer.set(Duration::from_millis(1), irql);
                 handled
             }
@@ -515,4 +512,26 @@ fn many_last_owners_go_at_dispatch_level_right_before_the_removal() {
     });
     driver.unload();
     assert_eq!(MANY.load(SeqCst), 200);
+}
+
+#[test]
+fn an_allocation_that_the_pool_cannot_align_is_refused() {
+    use std::alloc::{GlobalAlloc, Layout, System};
+
+    let pool = wdm::PoolAllocator(System);
+    for align in [1, 8, 16, 32, 4096] {
+        let layout = Layout::from_size_align(64, align).expect("a layout");
+        // SAFETY: the size is not zero.
+        let plain = unsafe { pool.alloc(layout) };
+        // SAFETY: as above.
+        let zeroed = unsafe { pool.alloc_zeroed(layout) };
+        for block in [plain, zeroed] {
+            // The WDK's ExAllocatePool2 aligns to MEMORY_ALLOCATION_ALIGNMENT, which is 16 on 64-bit Windows.
+            assert_eq!(block.is_null(), align > 16, "{align}");
+            if !block.is_null() {
+                // SAFETY: the block was allocated with this layout.
+                unsafe { pool.dealloc(block, layout) };
+            }
+        }
+    }
 }

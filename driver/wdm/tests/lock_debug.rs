@@ -9,7 +9,7 @@ use ntmodel::Driver;
 use pinned_init::{PinInit, stack_pin_init};
 use wdm::{
     Device, Error, Guid, Handled, Irp, LockStatistics, NewDevice, PassiveLevel, RegistryKey,
-    SpinLock,
+    SpinLock, irql::raise_to_dispatch,
 };
 
 thread_local! {
@@ -69,22 +69,35 @@ fn a_lock_counts_how_often_and_how_long_it_was_held() {
     });
 }
 
+/// Names the way of taking the lock again, in a process of its own.
+const CHILD: &str = "TAKE_IT_TWICE";
+
 #[test]
 fn a_recursive_acquire_stops_and_names_the_lock() {
-    const CHILD: &str = "TAKE_IT_TWICE";
-    if env::var_os(CHILD).is_some() {
-        at_passive_level(|irql| {
+    let name = "a_recursive_acquire_stops_and_names_the_lock";
+    match env::var(CHILD).as_deref() {
+        Ok("lock") => at_passive_level(|irql| {
             stack_pin_init!(let lock = SpinLock::<u32>::new(0));
             // The one way to take a lock twice that compiles: the guard is gone, and the lock is not.
             std::mem::forget(lock.lock(irql));
             let _twice = lock.lock(irql);
-        });
-        return;
+        }),
+        Ok("try") => at_passive_level(|irql| {
+            stack_pin_init!(let lock = SpinLock::<u32>::new(0));
+            raise_to_dispatch(irql, |irql| {
+                std::mem::forget(lock.lock_at_dpc(irql));
+                let _twice = lock.try_lock_at_dpc(irql);
+            });
+        }),
+        _ => ["lock", "try"].iter().for_each(|way| stops(name, way)),
     }
-    let name = "a_recursive_acquire_stops_and_names_the_lock";
+}
+
+/// Checks that a process of a test's own stops, and names the lock.
+fn stops(test: &str, way: &str) {
     let child = Command::new(env::current_exe().expect("this program"))
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1")
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, way)
         .output()
         .expect("this program runs");
     let printed = String::from_utf8_lossy(&child.stderr);

@@ -83,7 +83,7 @@ impl Devices {
         let new = DeviceObject {
             memory,
             extension,
-            driver: driver.addr(),
+            driver: driver.expose_provenance(),
             references: 0,
             io_references: 0,
             is_deleted: false,
@@ -94,13 +94,16 @@ impl Devices {
 
     /// The driver of a device object; `None` for the bus driver.
     pub(crate) fn driver_of(&self, device: *mut DEVICE_OBJECT) -> Option<*mut DRIVER_OBJECT> {
+        let driver = locked(&self.objects).get(&device.addr())?.driver;
+        // Exposed when the object was made.
+        (driver != 0).then(|| std::ptr::with_exposed_provenance_mut(driver))
+    }
+
+    /// Whether a device object was deleted and its last reference released.
+    pub(crate) fn is_gone(&self, device: *mut DEVICE_OBJECT) -> bool {
         let objects = locked(&self.objects);
-        let driver = objects.get(&device.addr())?.driver;
-        if driver == 0 {
-            return None;
-        }
-        // SAFETY: the object's memory stays as long as the kernel, and this field is written once.
-        Some(unsafe { (*device).DriverObject })
+        let object = objects.get(&device.addr());
+        object.is_some_and(DeviceObject::is_gone)
     }
 
     /// Whether a device object was deleted.

@@ -293,7 +293,11 @@ extern "C" fn KeRemoveQueueDpc(dpc: *mut KDPC) -> u8 {
 #[unsafe(no_mangle)]
 extern "C" fn KeFlushQueuedDpcs() {
     let call = Call::enter("KeFlushQueuedDpcs");
-    call.require_at_most(0, Rule::IrqlKeApcLte1, 0x2_000f);
+    let irql = call.irql();
+    call.require(irql == 0, Rule::IrqlKeFlushQueuedDpcs, || {
+        let what = format!("the IRQL is {irql}, and must be PASSIVE_LEVEL");
+        (BugCheck(0, [0; 4]), what)
+    });
     let processors = &call.kernel.processors;
     for queue in &processors.queues {
         let due = locked(queue).due();

@@ -24,19 +24,14 @@ impl Dispatcher {
 }
 
 impl Call {
-    /// Stops the system if the thread may not wait, for the object of this address.
-    pub(crate) fn require_wait_allowed(&self, address: usize) {
+    /// Waits for an object.
+    pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
+        let address = (&raw const *object).addr();
         let irql = self.irql();
         self.require(irql < DISPATCH_LEVEL, Rule::IrqlKeApcLte2, || {
             let bug_check = BugCheck::verifier(0x3b, [irql.into(), address as u64, 0]);
             (bug_check, format!("the thread waits at IRQL {irql}"))
         });
-    }
-
-    /// Waits for an object.
-    pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
-        let address = (&raw const *object).addr();
-        self.require_wait_allowed(address);
         self.wait_for(Wait::Object(address), || object.take());
     }
 

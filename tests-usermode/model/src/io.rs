@@ -147,6 +147,16 @@ impl Call {
     fn call_driver(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
         let irp = record.raw();
         self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+        self.require(
+            !self.kernel.io.devices.is_gone(device),
+            Rule::Pointer,
+            || {
+                let bug_check = BugCheck(0x50, [device.addr() as u64, 0, 0, 0]);
+                let what =
+                    format!("{record} is sent to the device object {device:?}, which is gone");
+                (bug_check, what)
+            },
+        );
         self.require(!record.has_cancel_routine(), Rule::CompleteRequest, || {
             let bug_check = BugCheck::io(0x203, [0, irp.addr() as u64, device.addr() as u64]);
             (

@@ -59,6 +59,8 @@ rules! {
     IrqlKeApcLte1 = "IrqlKeApcLte1",
     /// Nothing waits at `DISPATCH_LEVEL`.
     IrqlKeApcLte2 = "IrqlKeApcLte2",
+    /// `KeFlushQueuedDpcs` is called at `PASSIVE_LEVEL`: Microsoft's page says so, and no rule of Static Driver Verifier.
+    IrqlKeFlushQueuedDpcs = "IRQL of KeFlushQueuedDpcs",
     /// Zw routines are called at `PASSIVE_LEVEL`.
     IrqlZwPassive = "IrqlZwPassive",
     /// Process and thread routines are called at `PASSIVE_LEVEL`.

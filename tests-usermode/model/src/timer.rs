@@ -86,7 +86,7 @@ extern "C" fn KeCancelTimer(timer: *mut KTIMER) -> u8 {
 #[unsafe(no_mangle)]
 extern "C" fn KeDelayExecutionThread(_mode: i8, _alertable: u8, interval: *mut i64) -> NTSTATUS {
     let call = Call::enter("KeDelayExecutionThread");
-    call.require_wait_allowed(interval.addr());
+    call.require_at_most(1, Rule::IrqlKeApcLte1, 0x2_000f);
     // SAFETY: the caller gives a time.
     let interval = *unsafe { call.view::<i64, _>(interval) };
     let mut timer = KTIMER { Reserved: [0; 8] };

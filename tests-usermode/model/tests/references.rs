@@ -151,5 +151,10 @@ impl Body for DelaysHigh {
 
 #[test]
 fn a_thread_is_delayed_below_dispatch_level() {
-    stops::<DelaysHigh>(Rule::IrqlKeApcLte2, 0xc4, 0x3b, "KeDelayExecutionThread");
+    stops::<DelaysHigh>(
+        Rule::IrqlKeApcLte1,
+        0xc4,
+        0x2_000f,
+        "KeDelayExecutionThread",
+    );
 }

@@ -363,32 +363,31 @@ fn irql_ke_apc_lte1() {
     let body = || {
         raise_to_dpc_level();
         // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeFlushQueuedDpcs() };
+        unsafe { nt::KeDelayExecutionThread(nt::KERNEL_MODE, 0, &mut -1) };
     };
     stops(
         body,
         Rule::IrqlKeApcLte1,
         0xc4,
         0x2_000f,
-        "KeFlushQueuedDpcs",
+        "KeDelayExecutionThread",
     );
 }
 
 #[test]
 fn dpcs_are_flushed_at_passive_level_only() {
-    let body = || {
-        // SAFETY: the IRQL is PASSIVE_LEVEL, and is raised to APC_LEVEL.
-        unsafe { nt::KfRaiseIrql(1) };
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeFlushQueuedDpcs() };
-    };
-    stops(
-        body,
-        Rule::IrqlKeApcLte1,
-        0xc4,
-        0x2_000f,
-        "KeFlushQueuedDpcs",
-    );
+    let bodies: [fn(); 2] = [|| flush_at(1), || flush_at(2)];
+    for body in bodies {
+        let rule = Rule::IrqlKeFlushQueuedDpcs;
+        stops(body, rule, 0, 0, "KeFlushQueuedDpcs");
+    }
+}
+
+fn flush_at(irql: u8) {
+    // SAFETY: the IRQL is PASSIVE_LEVEL, and is raised.
+    unsafe { nt::KfRaiseIrql(irql) };
+    // SAFETY: whether this may be done is what is tested.
+    unsafe { nt::KeFlushQueuedDpcs() };
 }
 
 #[test]

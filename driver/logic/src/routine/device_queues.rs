@@ -13,8 +13,8 @@ use core::{
 use interlock_abi::{Call, Returned, Routine, ThreadsRan};
 use pinned_init::stack_pin_init;
 use wdm::{
-    Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Error, Insert, NodeInUse,
-    PassiveLevel, Remove,
+    Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Error, Insert, Keyed,
+    NodeInUse, PassiveLevel, Remove,
     irql::{DispatchLevel, raise_to_dispatch},
 };
 
@@ -107,8 +107,7 @@ impl Order for ByKey {
         node: Pin<&'n Node>,
         irql: &mut DispatchLevel,
     ) -> Result<Insert<'q, 'n, Request, Self>, Error> {
-        let key = narrow(node.number)?;
-        queue.insert_by_key(node, key, irql).map_err(in_use)
+        insert_by_key(queue, node, irql)
     }
 
     fn remove<'q, 'n>(
@@ -127,8 +126,7 @@ impl Order for ByKeyIfBusy {
         node: Pin<&'n Node>,
         irql: &mut DispatchLevel,
     ) -> Result<Insert<'q, 'n, Request, Self>, Error> {
-        let key = narrow(node.number)?;
-        queue.insert_by_key(node, key, irql).map_err(in_use)
+        insert_by_key(queue, node, irql)
     }
 
     fn remove<'q, 'n>(
@@ -139,6 +137,15 @@ impl Order for ByKeyIfBusy {
     ) -> Remove<'q, 'n, Request, Self> {
         queue.remove_by_key_if_busy(key, irql)
     }
+}
+
+fn insert_by_key<'q, 'n, O: Keyed>(
+    queue: &'q Queue<'n, O>,
+    node: Pin<&'n Node>,
+    irql: &mut DispatchLevel,
+) -> Result<Insert<'q, 'n, Request, O>, Error> {
+    let key = narrow(node.number)?;
+    queue.insert_by_key(node, key, irql).map_err(in_use)
 }
 
 /// Runs a device queue's routine once, for a call that has been checked.

@@ -102,7 +102,7 @@ fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     Ok(returned(meeting.taken.load(Relaxed).into()))
 }
 
-/// Two threads: one holds a lock, and the other tries to take it meanwhile. With one processor they do not meet, since
+/// Two threads: one holds a lock, and the other tries to take it at the same time. With one processor they do not meet, since
 /// both are at `DISPATCH_LEVEL`.
 #[derive(Default)]
 struct Meeting {

@@ -1,4 +1,4 @@
-//! The class on the left is a macro, and comes after the one on the right all the same.
+//! The class on the left is a macro, and comes after the one on the right already.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
 //! `::core::assert!`, by which `lock_order!` compares the ranks, is the driver's own macro: a crate may call itself `core`.
-//! The ranks are compared by a function, so it compares all the same.
+//! The ranks are compared by a function, so the driver's macro is not used.
 
 #![forbid(unsafe_code)]
 

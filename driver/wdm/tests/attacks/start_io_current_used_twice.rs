@@ -1,4 +1,4 @@
-//! A queue is told twice that the IRP it serves is done.
+//! The service of one IRP is ended twice.
 
 #![forbid(unsafe_code)]
 
