@@ -16,35 +16,55 @@ extern "C" fn KeBugCheckEx(code: u32, first: u64, _: u64, _: u64, _: u64) -> ! {
 }
 
 /// A zeroed IRP with three stack locations, of which the last is the current one.
+///
+/// It holds pointers, not boxes: moving a box would end the pointers that were taken from it.
 struct TestIrp {
-    irp: Box<MaybeUninit<IRP>>,
-    stack: Box<[MaybeUninit<IO_STACK_LOCATION>; 3]>,
+    irp: *mut IRP,
+    stack: *mut [IO_STACK_LOCATION; 3],
 }
 
 impl TestIrp {
     fn new() -> Self {
-        let mut this = Self {
-            irp: Box::new(MaybeUninit::zeroed()),
-            stack: Box::new([const { MaybeUninit::zeroed() }; 3]),
-        };
-        let last = this.stack[2].as_mut_ptr();
+        // SAFETY: zeroes are an IRP.
+        let irp = Box::into_raw(unsafe { Box::new_zeroed().assume_init() });
+        // SAFETY: zeroes are stack locations.
+        let stack = Box::into_raw(unsafe { Box::new_zeroed().assume_init() });
+        let this = Self { irp, stack };
         let overlay = std::mem::offset_of!(IRP, Tail) + 0x40;
         // SAFETY: 0x40 is where 64-bit Windows has CurrentStackLocation in Tail.Overlay.
-        let current = unsafe { this.irp().byte_add(overlay) };
+        let current = unsafe { this.irp.byte_add(overlay) };
         // SAFETY: as above.
-        unsafe { current.cast::<*mut IO_STACK_LOCATION>().write(last) };
+        unsafe {
+            current
+                .cast::<*mut IO_STACK_LOCATION>()
+                .write(this.stack_location(2))
+        };
         this
     }
 
-    fn irp(&mut self) -> *mut IRP {
-        self.irp.as_mut_ptr()
+    fn stack_location(&self, index: usize) -> *mut IO_STACK_LOCATION {
+        self.stack.cast::<IO_STACK_LOCATION>().wrapping_add(index)
+    }
+
+    fn control(&self, index: usize) -> u8 {
+        // SAFETY: the tests ask for the three that there are.
+        unsafe { (*self.stack_location(index)).Control }
+    }
+}
+
+impl Drop for TestIrp {
+    fn drop(&mut self) {
+        // SAFETY: it came from a box, and is given back once.
+        drop(unsafe { Box::from_raw(self.irp) });
+        // SAFETY: as above.
+        drop(unsafe { Box::from_raw(self.stack) });
     }
 }
 
 #[test]
 fn a_list_is_first_in_first_out_and_a_removed_entry_links_to_itself() {
-    let mut irps = [TestIrp::new(), TestIrp::new(), TestIrp::new()];
-    let [a, b, c] = irps.each_mut().map(TestIrp::irp);
+    let irps = [TestIrp::new(), TestIrp::new(), TestIrp::new()];
+    let [a, b, c] = irps.each_ref().map(|test| test.irp);
     let mut head = MaybeUninit::<LIST_ENTRY>::uninit();
     let head = head.as_mut_ptr();
     // SAFETY: the head and the entries are valid, and this thread's alone; so for every call below.
@@ -74,32 +94,29 @@ fn a_list_is_first_in_first_out_and_a_removed_entry_links_to_itself() {
 
 #[test]
 fn an_irp_that_is_marked_pending_says_so_in_its_current_stack_location() {
-    let mut test = TestIrp::new();
-    let irp = test.irp();
+    let test = TestIrp::new();
+    let irp = test.irp;
     // SAFETY: the IRP is this test's.
     unsafe { irp::IoMarkIrpPending(irp) };
-    // SAFETY: zeroed memory is a stack location.
-    let controls = test
-        .stack
-        .each_ref()
-        .map(|stack| unsafe { stack.assume_init_ref() }.Control);
-    assert_eq!(controls, [0, 0, SL_PENDING_RETURNED]);
+    assert_eq!(
+        [0, 1, 2].map(|index| test.control(index)),
+        [0, 0, SL_PENDING_RETURNED]
+    );
 }
 
 #[test]
 fn the_cancel_routine_is_exchanged_and_given_back_once() {
     unsafe extern "C" fn routine(_: *mut nt::DEVICE_OBJECT, _: *mut IRP) {}
 
-    let mut test = TestIrp::new();
-    let irp = test.irp();
+    let test = TestIrp::new();
+    let irp = test.irp;
+    // Made a pointer once: a function may have several addresses.
+    let routine: unsafe extern "C" fn(*mut nt::DEVICE_OBJECT, *mut IRP) = routine;
     // SAFETY: the IRP is this test's; so for every call below.
     assert!(unsafe { irp::IoSetCancelRoutine(irp, Some(routine)) }.is_none());
     // SAFETY: as above.
     let taken = unsafe { irp::IoSetCancelRoutine(irp, None) };
-    assert_eq!(
-        taken.map(|taken| taken as usize),
-        Some(routine as *const () as usize)
-    );
+    assert_eq!(taken.map(|taken| taken as usize), Some(routine as usize));
     // SAFETY: as above.
     assert!(unsafe { irp::IoSetCancelRoutine(irp, None) }.is_none());
 }
@@ -114,20 +131,17 @@ fn a_skipped_stack_location_is_lent_and_a_copied_one_calls_back() {
         0
     }
 
-    let mut test = TestIrp::new();
-    let irp = test.irp();
-    let last = test.stack[2].as_mut_ptr();
+    let test = TestIrp::new();
+    let irp = test.irp;
+    let last = test.stack_location(2);
     // SAFETY: the IRP is this test's, and two further stack locations are there; so for every call below.
     unsafe { irp::IoMarkIrpPending(irp) };
     // SAFETY: as above.
     unsafe { irp::copy_to_next_with_completion(irp, Some(routine), null_mut()) };
-    // SAFETY: zeroed memory is a stack location.
-    let next = unsafe { test.stack[1].assume_init_ref() };
+    // SAFETY: as above.
+    let completion = unsafe { (*test.stack_location(1)).CompletionRoutine };
     // Called back on success, error and cancel, and not marked pending as the one it was copied from.
-    assert_eq!(
-        (next.Control, next.CompletionRoutine.is_some()),
-        (0xe0, true)
-    );
+    assert_eq!((test.control(1), completion.is_some()), (0xe0, true));
     // SAFETY: as above.
     unsafe { irp::IoSkipCurrentIrpStackLocation(irp) };
     // SAFETY: as above.

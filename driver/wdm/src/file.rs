@@ -62,6 +62,7 @@ pub(crate) struct OpenFiles {
     list: UnsafeCell<List>,
 }
 
+#[repr(C)]
 struct List {
     /// Of the links of open files.
     head: nt::LIST_ENTRY,
@@ -105,18 +106,22 @@ impl OpenFiles {
     pub(crate) unsafe fn initialise(&self) {
         // SAFETY: the lock stays where it is.
         unsafe { nt::KeInitializeSpinLock(self.lock.get()) };
-        // SAFETY: nobody else uses the list yet.
-        let list = unsafe { &mut *self.list.get() };
-        // SAFETY: as above, and the head stays where it is.
-        unsafe { InitializeListHead(&raw mut list.head) };
+        // SAFETY: nobody else uses the list yet, and the head stays where it is.
+        unsafe { InitializeListHead(self.head()) };
     }
 
-    /// Runs a closure with the list locked, at `PASSIVE_LEVEL` before.
-    fn with<R>(&self, _irql: &mut PassiveLevel, f: impl FnOnce(&mut List) -> R) -> R {
+    /// The head of the list. It is never borrowed exclusively, since its entries point to it.
+    fn head(&self) -> *mut nt::LIST_ENTRY {
+        // The head is the first field.
+        self.list.get().cast()
+    }
+
+    /// Runs a closure with the list locked, at `PASSIVE_LEVEL` before. It gets the flag that says that the device is gone.
+    fn with<R>(&self, _irql: &mut PassiveLevel, f: impl FnOnce(&mut bool) -> R) -> R {
         // SAFETY: the lock was initialised, and the token says that the IRQL is at most DISPATCH_LEVEL.
         let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
-        // SAFETY: the lock is held, and this is the only reference made under it.
-        let result = f(unsafe { &mut *self.list.get() });
+        // SAFETY: the lock is held, and this is the only reference to the flag made under it.
+        let result = f(unsafe { &mut (*self.list.get()).is_gone });
         // SAFETY: the lock was taken above, at this IRQL.
         unsafe { nt::KeReleaseSpinLock(self.lock.get(), old_irql) };
         result
@@ -128,13 +133,15 @@ impl OpenFiles {
     /// The files' state is an `F`, and no IRP of theirs is under way but `IRP_MJ_CLOSE`.
     pub(crate) unsafe fn release_all<F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
         loop {
-            let owner = self.with(irql, |list| {
-                list.is_gone = true;
+            let owner = self.with(irql, |is_gone| {
+                *is_gone = true;
+                let head = self.head();
                 // SAFETY: the list is locked.
-                if unsafe { IsListEmpty(&raw const list.head) } {
+                if unsafe { IsListEmpty(head) } {
                     return None;
                 }
-                let link = list.head.Flink;
+                // SAFETY: as above.
+                let link = unsafe { (*head).Flink };
                 // SAFETY: as above.
                 unsafe { RemoveEntryList(link) };
                 // SAFETY: every entry of the list but its head starts a link, whose owner keeps it.
@@ -280,9 +287,9 @@ impl<F> OpenFile<F> {
         let owner = this.into_raw();
         // SAFETY: nobody else has the file yet, which its owner keeps.
         unsafe { (*link).owner = owner };
-        files.with(irql, |list| {
+        files.with(irql, |_| {
             // SAFETY: the list is locked, and the entry on none.
-            unsafe { InsertTailList(&raw mut list.head, link.cast()) };
+            unsafe { InsertTailList(files.head(), link.cast()) };
         });
         // SAFETY: passed on to the caller.
         unsafe { nt::irp::set_file_contexts(irp, [owner.cast(), queued]) };
@@ -319,8 +326,8 @@ impl<F> OpenFile<F> {
         if context.is_null() {
             return;
         }
-        let owner = files.with(irql, |list| {
-            if list.is_gone {
+        let owner = files.with(irql, |is_gone| {
+            if *is_gone {
                 return None;
             }
             // SAFETY: the list still has the file, so `attach`'s owner keeps it; and a file is closed once.
