@@ -298,26 +298,6 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         }
         // SAFETY: the caller owns the IRP.
         unsafe { irp::set_driver_context::<2>(irp, core::ptr::from_ref(self).cast_mut().cast()) };
-        let (entry, of_file) = (irp::list_entry(irp), irp::second_list_entry(irp));
-        match (end, queued) {
-            (End::Tail, Some(queued)) => {
-                // SAFETY: the lock is held; the entry is the driver's while it has the IRP, and on no list.
-                unsafe { InsertTailList(queued.head(), of_file) };
-            }
-            (End::Head, Some(queued)) => {
-                // SAFETY: as above.
-                unsafe { InsertHeadList(queued.head(), of_file) };
-            }
-            // SAFETY: as above. Linked to itself, it can be taken off its list like any other.
-            (_, None) => unsafe { InitializeListHead(of_file) },
-        }
-        match end {
-            // SAFETY: as above.
-            End::Tail => unsafe { InsertTailList(self.head.get(), entry) },
-            // SAFETY: as above.
-            End::Head => unsafe { InsertHeadList(self.head.get(), entry) },
-        }
-        state.length += 1;
         // SAFETY: the queue has the IRP. IoCancelIrp sets Irp->Cancel and then takes the routine; here
         // the routine is set and then Irp->Cancel read, each with a full barrier between. So at least
         // one of the two sees the other: either it takes the routine, or the look below finds the flag.
@@ -327,10 +307,19 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         // SAFETY: as above.
         if cancelled && unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
             // Nobody will call the routine now; the IRP is this thread's again.
-            // SAFETY: `state` is locked, and the IRP is linked.
-            unsafe { Self::unlink(state, irp) };
             return Some(NtStatus::CANCELLED);
         }
+        // A Cancel routine that has been called waits for `state`, so it finds the IRP linked.
+        let of_file = irp::second_list_entry(irp);
+        match queued {
+            // SAFETY: the lock is held; the entry is the driver's while it has the IRP, and on no list.
+            Some(queued) => unsafe { insert(queued.head(), of_file, end) },
+            // SAFETY: as above. Linked to itself, it can be taken off its list like any other.
+            None => unsafe { InitializeListHead(of_file) },
+        }
+        // SAFETY: as above.
+        unsafe { insert(self.head.get(), irp::list_entry(irp), end) };
+        state.length += 1;
         None
     }
 
@@ -515,6 +504,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// # Safety
     /// The caller owns the IRP, on no list and without a Cancel routine, and gives it up. `queue` is the one that the IRP was
     /// inserted into; it may be gone when this returns, with the device that the IRP has kept.
+    #[cold]
     unsafe fn end<L: NoSpinLockHeld>(
         queue: *const Self,
         irp: *mut nt::IRP,
@@ -549,6 +539,19 @@ impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
 
     fn end_all(&self, status: NtStatus, irql: &mut PassiveLevel) {
         self.purge(status, irql);
+    }
+}
+
+/// Links an entry in at one end of a list.
+///
+/// # Safety
+/// As for [`InsertTailList`].
+unsafe fn insert(head: *mut nt::LIST_ENTRY, entry: *mut nt::LIST_ENTRY, end: End) {
+    match end {
+        // SAFETY: passed on to the caller.
+        End::Tail => unsafe { InsertTailList(head, entry) },
+        // SAFETY: as above.
+        End::Head => unsafe { InsertHeadList(head, entry) },
     }
 }
 
