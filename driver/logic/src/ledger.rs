@@ -180,6 +180,8 @@ pub struct Ending(pub Shared<Ledger>);
 impl QueueCallbacks for Ending {
     type Record = Entry;
 
+    const LOOKUP: bool = true;
+
     fn before_completion<L: NoSpinLockHeld>(
         &self,
         irp: &IrpView<Entry>,
@@ -194,6 +196,10 @@ impl QueueCallbacks for Ending {
                 counts.aborted += 1;
             }
         });
+    }
+
+    fn lookup_key(&self, irp: &IrpView<Entry>) -> u64 {
+        irp.record().pend.tag
     }
 
     fn key(&self, irp: &IrpView<Entry>) -> u32 {

@@ -288,10 +288,7 @@ impl Interlock {
 
     /// Completes the oldest request on *fifo* that has a tag.
     fn complete_by_tag(&self, tag: u64, irql: &mut PassiveLevel) -> NtStatus {
-        let found = self
-            .fifo
-            .remove_matching(irql, |irp| irp.record().pend.tag == tag);
-        match found {
+        match self.fifo.remove_by_key(tag, irql) {
             Some(irp) => {
                 self.ledger.complete(irp, irql);
                 NtStatus::SUCCESS

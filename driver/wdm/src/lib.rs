@@ -66,6 +66,7 @@ mod interface;
 mod interlocked_list;
 mod irp;
 pub mod irql;
+mod key_index;
 mod lock_debug;
 pub mod lock_order;
 pub mod log;
@@ -75,6 +76,7 @@ mod pnp;
 mod pool;
 pub mod processor;
 mod queue;
+mod queue_callbacks;
 mod queued_spin_lock;
 mod record;
 mod registry;
@@ -110,7 +112,8 @@ pub use number::{
     ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, InterlockedLong64,
 };
 pub use pool::PoolAllocator;
-pub use queue::{IrpQueue, IrpQueueLock, QueueCallbacks};
+pub use queue::{IrpQueue, IrpQueueLock};
+pub use queue_callbacks::QueueCallbacks;
 pub use queued_spin_lock::QueuedSpinLock;
 pub use record::Record;
 pub use registry::RegistryKey;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use nt::{IRP_MN_QUERY_REMOVE_DEVICE, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 use ntmodel::{Kernel, Request};
 use pinned_init::PinInit;
-use wdm::{Error, Guid, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared};
-
-use crate::{
-    EVERY, MANY, Scene,
-    stage::{Quiet, Stage},
+use wdm::{
+    Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
+    QueueCallbacks, Shared, irql::NoSpinLockHeld,
 };
+
+use crate::{EVERY, MANY, Scene, stage::Stage};
 
 /// The scenes.
 pub const SCENES: &[Scene] = &[
@@ -63,6 +63,12 @@ pub const SCENES: &[Scene] = &[
         run: removal_against_cancel,
     },
     Scene {
+        name: "queue::lookup_against_cancel",
+        summary: "requests of one key are cancelled and completed by key: each ends once, the older first",
+        searches: EVERY,
+        run: lookup_against_cancel,
+    },
+    Scene {
         name: "queue::three_actors",
         summary: "one sends, one cancels, one completes, two requests each: every request ends once",
         searches: MANY,
@@ -70,13 +76,29 @@ pub const SCENES: &[Scene] = &[
     },
 ];
 
-/// The IOCTLs of the scenes' device: pend this request, or complete the oldest that pends.
+/// The IOCTLs of the scenes' device: pend this request, or complete the oldest that pends, found as the first or by its key.
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
+const COMPLETE_BY_KEY: u32 = 0x22_2008;
 
 /// A device with one queue.
 struct Waiters {
-    queue: Shared<IrpQueue<Quiet>>,
+    queue: Shared<IrpQueue<ByCode>>,
+}
+
+/// A queue's callbacks that count nothing, and have it find requests by their code.
+struct ByCode;
+
+impl QueueCallbacks for ByCode {
+    type Record = ();
+
+    const LOOKUP: bool = true;
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+
+    fn lookup_key(&self, irp: &IrpView) -> u64 {
+        irp.code().into()
+    }
 }
 
 impl wdm::Device for Waiters {
@@ -88,7 +110,7 @@ impl wdm::Device for Waiters {
         device: &mut NewDevice,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
-        let queue = IrpQueue::new(Quiet, device, irql)?;
+        let queue = IrpQueue::new(ByCode, device, irql)?;
         Ok(Ok::<_, Error>(Self { queue }))
     }
 
@@ -101,7 +123,11 @@ impl wdm::Device for Waiters {
         if irp.code() == PEND {
             return self.queue.insert(irp, irql);
         }
-        let status = match self.queue.remove_first(irql) {
+        let found = match irp.code() {
+            COMPLETE_BY_KEY => self.queue.remove_by_key(PEND.into(), irql),
+            _ => self.queue.remove_first(irql),
+        };
+        let status = match found {
             Some(pended) => {
                 pended.complete(NtStatus::SUCCESS, irql);
                 NtStatus::SUCCESS
@@ -245,6 +271,26 @@ fn removal_against_cancel(kernel: &Arc<Kernel>) {
     stage.device.take_away();
     canceller.join();
     stage.must_end(&request, &[STATUS_DELETE_PENDING, STATUS_CANCELLED]);
+    stage.strike();
+}
+
+fn lookup_against_cancel(kernel: &Arc<Kernel>) {
+    let stage = set(kernel);
+    let older = Arc::new(stage.send(PEND));
+    let newer = stage.send(PEND);
+    let canceller = cancelling(kernel, &older);
+    let found = stage.send(COMPLETE_BY_KEY).answer();
+    kernel.must(found == STATUS_SUCCESS, || {
+        format!("nothing is found by key: {found:#x}")
+    });
+    canceller.join();
+    let end = stage.must_end(&older, &[STATUS_SUCCESS, STATUS_CANCELLED]);
+    if end == STATUS_SUCCESS {
+        newer.cancel();
+        stage.must_end(&newer, &[STATUS_CANCELLED]);
+    } else {
+        stage.must_end(&newer, &[STATUS_SUCCESS]);
+    }
     stage.strike();
 }
 

@@ -3,19 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use ntmodel::{Access, Device, Driver, File, Kernel, Request};
-use wdm::{IrpView, NtStatus, QueueCallbacks, irql::NoSpinLockHeld};
 
 /// How long a request may take. In an exploration nothing takes any time: what never ends is a hang, and found as one.
 const LONG: Duration = Duration::from_secs(1);
-
-/// A queue's callbacks that count nothing: the scenes look at their requests.
-pub struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
-}
 
 /// A driver that was loaded, its started device and an open file of it.
 pub struct Stage {

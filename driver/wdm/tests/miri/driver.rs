@@ -1,8 +1,11 @@
 //! A driver: IRPs on queues of every kind, with records, cancelled, cleaned up, dropped and removed at once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering::Relaxed},
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 use nt::{
@@ -20,6 +23,7 @@ use crate::{
     kernel::{
         Kernel,
         io::{File, Loaded, Request},
+        irql::after_release,
     },
 };
 
@@ -31,6 +35,17 @@ const PEND: u32 = 0x22_2004;
 const COMPLETE: u32 = 0x22_2008;
 /// Completes the last that pends.
 const COMPLETE_LAST: u32 = 0x22_200c;
+/// Completes the first that pends with the same input.
+const COMPLETE_BY_KEY: u32 = 0x22_2024;
+/// Looks at all that pend, and is a success if those with a number from [`KEPT`] on were all there, in order.
+const WALK: u32 = 0x22_2028;
+/// Looks at all that pend; what [`BETWEEN`] has is done once the queue's lock is released for the first time.
+const LOOK: u32 = 0x22_202c;
+
+/// The first number of the requests that stay while others look for them, and how many they are: more than are looked at
+/// while the queue's lock is held.
+const KEPT: u32 = 1000;
+const MANY: u32 = 70;
 /// Starts the request, or lets it wait.
 const START: u32 = 0x22_2010;
 /// Ends the request that is served, and starts the next one.
@@ -41,6 +56,10 @@ const LINK: u32 = 0x22_2018;
 const UNLINK: u32 = 0x22_201c;
 /// Drops the request, under a lock.
 const DROP: u32 = 0x22_2020;
+
+thread_local! {
+    static BETWEEN: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+}
 
 /// How many records of IRPs there are.
 static RECORDS: AtomicU32 = AtomicU32::new(0);
@@ -71,14 +90,25 @@ struct Look<R>(
 impl<R: Record<Target = Kept>> QueueCallbacks for Look<R> {
     type Record = R;
 
+    const LOOKUP: bool = true;
+
     fn before_completion<L: NoSpinLockHeld>(&self, irp: &IrpView<R>, _: NtStatus, _: &mut L) {
         assert_eq!(*irp.record().0, 7);
         self.0.increment();
     }
 
-    fn key(&self, irp: &IrpView<R>) -> u32 {
-        irp.input::<[u8; 4]>().map_or(0, u32::from_le_bytes)
+    fn lookup_key(&self, irp: &IrpView<R>) -> u64 {
+        number(irp).into()
     }
+
+    fn key(&self, irp: &IrpView<R>) -> u32 {
+        number(irp)
+    }
+}
+
+/// The number that a request has for its input; 0 if it has none.
+fn number<R: Record>(irp: &IrpView<R>) -> u32 {
+    irp.input::<[u8; 4]>().map_or(0, u32::from_le_bytes)
 }
 
 type Block = ZoneBox<Kept>;
@@ -161,7 +191,7 @@ impl Device for Rig {
         let queue = IrpQueue::new(Look(ended.clone(), core::marker::PhantomData), device, irql)?;
         let look = Look(ended, core::marker::PhantomData);
         let serial = StartIoQueue::new(StartIoOrder::Key, look, device, irql)?;
-        let zone = Zone::new(4 * THREADS * TIMES, &[], irql)?;
+        let zone = Zone::new(4 * THREADS * TIMES + MANY, &[], irql)?;
         let record = wdm::DeviceObject::clone(device);
         Ok(try_pin_init!(Self {
             queue,
@@ -214,6 +244,38 @@ impl Device for Rig {
                     last.complete(NtStatus::SUCCESS, irql);
                 }
                 irp.complete(found(any), irql)
+            }
+            COMPLETE_BY_KEY => {
+                let one = self.queue.remove_by_key(number(&irp).into(), irql);
+                let any = one.is_some();
+                if let Some(one) = one {
+                    assert_eq!(number(&one), number(&irp));
+                    one.complete(NtStatus::SUCCESS, irql);
+                }
+                irp.complete(found(any), irql)
+            }
+            WALK => {
+                let mut next = KEPT;
+                let none = self.queue.remove_matching(irql, |irp| {
+                    if number(irp) >= KEPT {
+                        assert_eq!(number(irp), next, "one was left out, or seen twice");
+                        next += 1;
+                    }
+                    false
+                });
+                assert!(none.is_none());
+                irp.complete(found(next == KEPT + MANY), irql)
+            }
+            LOOK => {
+                let found = self.queue.remove_matching(irql, |irp| {
+                    assert_eq!(*irp.record().0, 7);
+                    if let Some(between) = BETWEEN.take() {
+                        after_release(between);
+                    }
+                    false
+                });
+                assert!(found.is_none());
+                irp.complete(NtStatus::SUCCESS, irql)
             }
             START => {
                 let owner = self.owner(irql);
@@ -302,19 +364,13 @@ fn a_queued_irp_is_completed_or_cancelled_or_cleaned_up() {
     run(|_, file| {
         let mut all = Vec::new();
         for time in 0..TIMES {
-            let pended = file.ioctl(PEND, &[], 4);
+            let key = (time % 2).to_le_bytes();
+            let pended = file.ioctl(PEND, &key, 4);
             assert_eq!(pended.answer(), STATUS_PENDING);
             std::thread::scope(|scope| {
                 let cancel = scope.spawn(|| pended.cancel());
-                file.ioctl(
-                    if time.is_multiple_of(2) {
-                        COMPLETE
-                    } else {
-                        COMPLETE_LAST
-                    },
-                    &[],
-                    0,
-                );
+                let code = [COMPLETE, COMPLETE_LAST, COMPLETE_BY_KEY][time as usize % 3];
+                file.ioctl(code, &key, 0);
                 cancel.join().expect("no panic");
             });
             all.push(pended);
@@ -327,6 +383,86 @@ fn a_queued_irp_is_completed_or_cancelled_or_cleaned_up() {
         // After the cleanup nothing stays queued.
         expect(&[file.ioctl(PEND, &[], 4)], &[STATUS_CANCELLED]);
     });
+}
+
+#[test]
+fn a_walk_sees_each_irp_that_stays_while_others_come_and_go() {
+    let _kernel = Kernel::start();
+    RECORDS.store(0, Relaxed);
+    let loaded = Loaded::new::<Rig>();
+    let file = loaded.open().expect("the device opens");
+    let mut kept = Vec::new();
+    let mut passing = Vec::new();
+    for number in KEPT..KEPT + MANY {
+        // Some that stay, and between them some that do not.
+        kept.push(file.ioctl(PEND, &number.to_le_bytes(), 4));
+        if number % 8 == 0 {
+            passing.push(file.ioctl(PEND, &(number % 3).to_le_bytes(), 4));
+        }
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS - 1 {
+            scope.spawn(|| {
+                for _ in 0..TIMES.min(50) {
+                    assert_eq!(file.ioctl(WALK, &[], 0).wait(), STATUS_SUCCESS);
+                }
+            });
+        }
+        for (time, request) in passing.iter().enumerate() {
+            let key = u32::try_from(time % 3).expect("small").to_le_bytes();
+            if time % 2 == 0 {
+                request.cancel();
+            } else {
+                file.ioctl(COMPLETE_BY_KEY, &key, 0);
+            }
+            file.ioctl(PEND, &key, 4).cancel();
+        }
+    });
+    // Every other one by its key, from the last on: each is found, whatever waits before it.
+    for number in (KEPT..KEPT + MANY).rev().step_by(2) {
+        let found = file.ioctl(COMPLETE_BY_KEY, &number.to_le_bytes(), 0);
+        assert_eq!(found.wait(), STATUS_SUCCESS);
+        let again = file.ioctl(COMPLETE_BY_KEY, &number.to_le_bytes(), 0);
+        assert_eq!(again.wait(), NtStatus::from(Error::NOT_FOUND).to_raw());
+    }
+    file.cleanup();
+    for (index, request) in kept.iter().enumerate() {
+        let ends = [STATUS_CANCELLED, STATUS_SUCCESS];
+        assert_eq!(request.wait(), ends[index % 2]);
+    }
+    expect(&passing, &[STATUS_SUCCESS, STATUS_CANCELLED]);
+    drop((kept, passing, file));
+    loaded.unload();
+    assert_eq!(RECORDS.load(Relaxed), 0, "records are left");
+}
+
+#[test]
+fn an_irp_is_removed_from_behind_the_cursor_of_a_walk() {
+    let _kernel = Kernel::start();
+    RECORDS.store(0, Relaxed);
+    let loaded = Loaded::new::<Rig>();
+    let file = loaded.open().expect("the device opens");
+    let pended: Arc<[Request]> = (0..MANY).map(|_| file.ioctl(PEND, &[], 4)).collect();
+    let done = Arc::new(AtomicU32::new(0));
+    let (user, other, count) = (Arc::clone(&file), Arc::clone(&pended), Arc::clone(&done));
+    BETWEEN.set(Some(Box::new(move || {
+        // The walk stands somewhere in the queue. Another walk passes it; then all requests go but the last.
+        assert_eq!(user.ioctl(LOOK, &[], 0).wait(), STATUS_SUCCESS);
+        for request in &other[..MANY as usize - 1] {
+            assert_eq!(user.ioctl(COMPLETE, &[], 0).wait(), STATUS_SUCCESS);
+            assert_eq!(request.status(), Some(STATUS_SUCCESS));
+            count.fetch_add(1, Relaxed);
+        }
+    })));
+    assert_eq!(file.ioctl(LOOK, &[], 0).wait(), STATUS_SUCCESS);
+    assert_eq!(done.load(Relaxed), MANY - 1);
+    // The cursor is gone from the list, and the last request is not.
+    assert_eq!(file.ioctl(COMPLETE, &[], 0).wait(), STATUS_SUCCESS);
+    assert_ne!(file.ioctl(COMPLETE, &[], 0).wait(), STATUS_SUCCESS);
+    file.cleanup();
+    drop((pended, file));
+    loaded.unload();
+    assert_eq!(RECORDS.load(Relaxed), 0, "records are left");
 }
 
 #[test]

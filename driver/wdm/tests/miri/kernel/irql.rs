@@ -11,6 +11,8 @@ use super::{dpc, routines};
 
 thread_local! {
     static IRQL: Cell<u8> = const { Cell::new(0) };
+    /// What happens once this thread has released a spin lock, as if another thread did it.
+    static AFTER_RELEASE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
     static PROCESSOR: u64 = NEXT_PROCESSOR.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -26,6 +28,11 @@ pub fn current() -> u8 {
 /// Raises the IRQL to `DISPATCH_LEVEL`, and gives what it was.
 pub fn raise() -> u8 {
     IRQL.replace(DISPATCH_LEVEL)
+}
+
+/// Runs something once this thread has released the spin lock that it takes or has taken.
+pub fn after_release(f: impl FnOnce() + 'static) {
+    AFTER_RELEASE.set(Some(Box::new(f)));
 }
 
 /// Sets the IRQL back, and lets DPCs run below `DISPATCH_LEVEL`.
@@ -165,6 +172,9 @@ routines! {
         // SAFETY: the lock is held, so it is there.
         release(unsafe { word(lock) });
         lower(irql);
+        if let Some(f) = AFTER_RELEASE.take() {
+            f();
+        }
     }
 
     fn KeAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) {

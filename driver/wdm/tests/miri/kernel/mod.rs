@@ -8,7 +8,7 @@ mod dpc;
 mod ex;
 pub mod io;
 mod irp;
-mod irql;
+pub mod irql;
 mod wait;
 
 use std::sync::{
