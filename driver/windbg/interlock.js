@@ -13,6 +13,10 @@ const MODULE = "interlock";
 /** The name of a request's record in interlock.pdb, with the link of a list before it. */
 const NODE = "wdm::node::Node<interlock::ledger::Record>";
 
+/** What links an open of the device to the others, and what is kept for one. */
+const LINK = "wdm::file::Link";
+const OPEN = "wdm::shared::Inner<wdm::file::OpenFile<interlock::opened::Opened>>";
+
 /** How many entries of a list are followed; one that is longer is broken, or too long to read here. */
 const MOST = 10000;
 
@@ -37,6 +41,7 @@ function interlock(device) {
         const extension = at(object.DeviceExtension.address, "wdm::device::Extension");
         const gone = number(extension.gone) ? ": it is removed, and what follows may be freed memory" : "";
         print("device object " + hex(address) + gone);
+        section("stacks", () => printStacks(extension.files));
         interlockAt(extension.device.address);
     }
 }
@@ -52,7 +57,6 @@ function interlockAt(address) {
     section("keyed", () => printServing(device.keyed.context));
     section("serial", () => printServing(device.serial.context));
     section("interlocked", () => printList(device.interlocked.context.list));
-    section("stack", () => printStack(device.stack));
     section("cancelable", () => printIrpQueue(shared(device.cancelable), false));
     section("locks", () => printLocks(device));
 }
@@ -136,12 +140,18 @@ function printList(list) {
     return [irps.length + " IRPs"].concat(irps.map((irp) => describe(irp, true)));
 }
 
-function printStack(stack) {
+/** The stack of each open of the device. */
+function printStacks(files) {
     const records = [];
-    for (let entry = stack.head.value.Next; !entry.isNull && records.length < MOST; entry = entry.Next) {
-        records.push(describeRecord(at(entry.address, NODE).value));
+    let opens = 0;
+    for (const link of entries(files.list.value.head)) {
+        opens += 1;
+        const stack = at(at(link.address, LINK).owner.address, OPEN).value.state.stack;
+        for (let entry = stack.head.value.Next; !entry.isNull && records.length < MOST; entry = entry.Next) {
+            records.push(describeRecord(at(entry.address, NODE).value) + ", of open " + opens);
+        }
     }
-    return [records.length + " records"].concat(records);
+    return [opens + " opens, " + records.length + " records"].concat(records);
 }
 
 /** Every spin lock: whether it is held and, with the feature `lock-debug`, by which processor, and its statistics. */
@@ -227,7 +237,12 @@ function irpOf(entry, path) {
 
 /** The driver's object of a type at an address. */
 function at(address, type) {
-    return host.createPointerObject(address, MODULE, type + "*");
+    try {
+        return host.createPointerObject(address, MODULE, type + "*");
+    } catch (error) {
+        // A PDB has the names of types as C++ once wrote them.
+        return host.createPointerObject(address, MODULE, type.replace(/>>/g, "> >") + "*");
+    }
 }
 
 /** The value of an Option; `undefined` for None. */

@@ -23,6 +23,8 @@ impl Status {
     pub const ACCESS_DENIED: Self = Self(0xC000_0022);
     /// The output buffer is shorter than its structure.
     pub const BUFFER_TOO_SMALL: Self = Self(0xC000_0023);
+    /// The handle has as many records as it may.
+    pub const QUOTA_EXCEEDED: Self = Self(0xC000_0044);
     /// The device is being removed.
     pub const DELETE_PENDING: Self = Self(0xC000_0056);
     /// The device is stopped; or a device queue, which is not busy, has nothing to remove.
@@ -51,6 +53,7 @@ impl Status {
             Self::ACCESS_DENIED => "STATUS_ACCESS_DENIED",
             Self::BUFFER_TOO_SMALL => "STATUS_BUFFER_TOO_SMALL",
             Self::DELETE_PENDING => "STATUS_DELETE_PENDING",
+            Self::QUOTA_EXCEEDED => "STATUS_QUOTA_EXCEEDED",
             Self::DEVICE_NOT_READY => "STATUS_DEVICE_NOT_READY",
             Self::CANCELLED => "STATUS_CANCELLED",
             Self::NOT_FOUND => "STATUS_NOT_FOUND",

@@ -34,6 +34,7 @@
 //! | --- | --- |
 //! | [`ioctl::COMPLETE_BY_TAG`] finds no such tag; [`ioctl::POP`] finds no request | `STATUS_NOT_FOUND` |
 //! | [`ioctl::PEND`] while the device is [stopped](RunState::STOPPED) | `STATUS_DEVICE_NOT_READY` |
+//! | [`ioctl::PEND`] through a handle that has [as many records as it may](RECORDS_PER_OPEN) | `STATUS_QUOTA_EXCEEDED`, which adds one to [`Counters::over_quota`] |
 //! | [`ioctl::PEND`] when no memory is left for its record | `STATUS_INSUFFICIENT_RESOURCES` |
 
 #![no_std]
@@ -60,7 +61,7 @@ pub const HARDWARE_ID: &str = r"root\interlock";
 pub const SERVICE: &str = "interlock";
 
 /// The version of the structures and codes in this crate; it changes whenever one of them does.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// The IOCTL codes.
 pub mod ioctl {
@@ -89,7 +90,7 @@ pub mod ioctl {
     pub const GET_COUNTERS: u32 = code(0x804, READ);
     /// Reads what the device measures besides. Takes nothing, gives [`Statistics`](crate::Statistics).
     pub const GET_STATISTICS: u32 = code(0x805, READ);
-    /// Takes the request that was pushed last from the *stack*. Takes nothing, gives the
+    /// Takes the request that was pushed last through the same open from its *stack*. Takes nothing, gives the
     /// [`Pended`](crate::Pended) of that request.
     pub const POP: u32 = code(0x806, READ | WRITE);
     /// Stops the device, or lets it run again. Takes the new [`RunState`](crate::RunState), gives the old.
@@ -107,7 +108,7 @@ pub mod ioctl {
 /// | [`KEYED`](queue::KEYED) | is served alone, for its service time; then comes the one with the next key | any | up to [`MAX_SERVICE_MS`] |
 /// | [`SERIAL`](queue::SERIAL) | is served alone, for its service time; then comes the one that came next | 0 | up to [`MAX_SERVICE_MS`] |
 /// | [`INTERLOCKED`](queue::INTERLOCKED) | is completed by the next DPC | 0: at the tail, 1: at the head | 0 |
-/// | [`STACK`](queue::STACK) | is completed at once; its record stays until it is [popped](ioctl::POP) | 0 | 0 |
+/// | [`STACK`](queue::STACK) | is completed at once; its record stays until it is [popped](ioctl::POP), or the handle closed | 0 | 0 |
 ///
 /// Requests on *fifo* can be cancelled, and those on *keyed* and *serial* until they are served.
 pub mod queue {
@@ -120,9 +121,16 @@ pub mod queue {
     pub const SERIAL: u32 = 2;
     /// An interlocked list, drained by a DPC.
     pub const INTERLOCKED: u32 = 3;
-    /// An interlocked stack.
+    /// An interlocked stack, of which each open of the device has its own.
     pub const STACK: u32 = 4;
 }
+
+/// How many records one open of the device may have at a time: one for each request that pends, and one for each on its
+/// *stack*. So no caller takes the memory of all.
+///
+/// Blocks for records are kept until the device is removed, for further requests: as many as were in use at a time, rounded
+/// up to a power of two. [`Statistics::records`] tells how many there are.
+pub const RECORDS_PER_OPEN: u32 = 1 << 16;
 
 /// The longest service time that a request may ask for, in milliseconds.
 pub const MAX_SERVICE_MS: u32 = 1000;
@@ -225,6 +233,8 @@ pub struct Counters {
     pub aborted: u64,
     /// Requests of any kind that were refused as malformed.
     pub rejected: u64,
+    /// Requests to pend that were refused since the open had [as many records](RECORDS_PER_OPEN) as it may.
+    pub over_quota: u64,
     /// Requests that pend now, on all queues.
     pub pending: u64,
 }
@@ -245,7 +255,7 @@ pub struct Statistics {
     pub records: u32,
     /// How many of them are in use.
     pub records_in_use: u32,
-    /// How many records are on the stack.
+    /// How many records are on the stacks of all opens.
     pub stacked: u32,
     /// How many processors the system can have.
     pub processors: u32,

@@ -9,6 +9,8 @@ use wdm::{
     processor,
 };
 
+use crate::opened::{Charge, Stacked};
+
 /// What is kept of a request, from its acceptance to its end; and on the stack beyond.
 pub struct Record {
     pub pend: Pend,
@@ -16,6 +18,9 @@ pub struct Record {
     /// As in [`Pended`], once the request was completed.
     pub order: u64,
     accepted: Moment,
+    /// Set while the record is on its open's stack.
+    pub stacked: Option<Stacked>,
+    _charge: Charge,
 }
 
 /// A record in its block of the device's zone.
@@ -23,12 +28,14 @@ pub type Entry = ZoneBox<Node<Record>>;
 
 impl Record {
     /// The record of a request that is not accepted yet.
-    pub fn new(pend: Pend) -> Self {
+    pub fn new(pend: Pend, charge: Charge) -> Self {
         Self {
             pend,
             sequence: 0,
             order: 0,
             accepted: Moment::now(),
+            stacked: None,
+            _charge: charge,
         }
     }
 
@@ -53,6 +60,8 @@ pub struct Ledger {
     counts: SpinLock<Counters>,
     /// Requests that were accepted and have not ended.
     outstanding: InterlockedLong,
+    /// Records on the stacks of all opens.
+    pub stacked: InterlockedLong,
     #[pin]
     sequence: ExInterlockedUlong,
     #[pin]
@@ -74,6 +83,7 @@ impl Ledger {
         try_pin_init!(Self {
             counts <- SpinLock::new(Counters::default()),
             outstanding: InterlockedLong::new(0),
+            stacked: InterlockedLong::new(0),
             sequence <- ExInterlockedUlong::new(0),
             latency <- ExInterlockedLargeInteger::new(0),
             longest <- SpinLock::new(0),
@@ -98,6 +108,11 @@ impl Ledger {
     /// Counts a request that was refused as malformed.
     pub fn reject<L: NoSpinLockHeld>(&self, irql: &mut L) {
         self.counts.with(irql, |counts, _| counts.rejected += 1);
+    }
+
+    /// Counts a request that was refused since its open has as many records as it may have.
+    pub fn refuse<L: NoSpinLockHeld>(&self, irql: &mut L) {
+        self.counts.with(irql, |counts, _| counts.over_quota += 1);
     }
 
     /// Counts a DPC.
@@ -147,7 +162,7 @@ impl Ledger {
             longest: self.longest.with(irql, |longest, _| *longest),
             records: 0,
             records_in_use: 0,
-            stacked: 0,
+            stacked: self.stacked.read().cast_unsigned(),
             processors: processor::maximum_count(),
             processor,
         }

@@ -10,6 +10,7 @@
 
 mod draining;
 mod ledger;
+mod opened;
 mod request;
 mod routine;
 mod serving;
@@ -20,7 +21,7 @@ use interlock_abi::{
 };
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    Device, Dpc, Error, Guid, Handled, InterlockedLong, InterlockedStack, Irp, IrpQueue, IrpView,
+    Device, DeviceObject, Dpc, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView,
     NewDevice, Node, NtStatus, PassiveLevel, QueueCallbacks, RegistryKey, Shared, StartIoOrder,
     Timer, Zone,
     irql::NoSpinLockHeld,
@@ -30,6 +31,7 @@ use wdm::{
 use crate::{
     draining::Draining,
     ledger::{Ending, Entry, Ledger, Record},
+    opened::{Charge, Opened},
     request::Request,
     serving::Serving,
 };
@@ -37,6 +39,7 @@ use crate::{
 /// The device.
 #[pin_data]
 pub struct Interlock {
+    object: DeviceObject,
     ledger: Shared<Ledger>,
     /// The records of all requests that wait or are stacked.
     zone: Zone<Node<Record>>,
@@ -48,9 +51,6 @@ pub struct Interlock {
     serial: Timer<Serving>,
     #[pin]
     interlocked: Dpc<Draining>,
-    #[pin]
-    stack: InterlockedStack<Entry>,
-    stacked: InterlockedLong,
     /// Requests that run `IoSetCancelRoutine` alone.
     cancelable: Shared<IrpQueue<Alone>>,
 }
@@ -67,7 +67,7 @@ impl Device for Interlock {
         INTERFACE_GUID.3,
     );
 
-    type File = ();
+    type File = Opened;
 
     fn driver_entry(registry: &RegistryKey<'_>, irql: &mut PassiveLevel) -> Result<(), Error> {
         // Without the value, or with one that makes no sense, wdm's own limit stands.
@@ -92,13 +92,13 @@ impl Device for Interlock {
         let cancelable = IrpQueue::new(Alone, device, irql)?;
         let keyed = Serving::new(StartIoOrder::Key, &ledger, device, irql)?;
         let serial = Serving::new(StartIoOrder::Arrival, &ledger, device, irql)?;
+        let object = DeviceObject::clone(device);
         Ok(try_pin_init!(Self {
+            object,
             fifo,
             keyed <- keyed,
             serial <- serial,
             interlocked <- Draining::new(&ledger),
-            stack <- InterlockedStack::new(),
-            stacked: InterlockedLong::new(0),
             cancelable,
             run_state: InterlockedLong::new(0),
             zone,
@@ -109,11 +109,11 @@ impl Device for Interlock {
     fn device_control<'irp>(
         &self,
         irp: Irp<'irp>,
-        (): &(),
+        opened: &Opened,
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
         match Request::parse(&irp) {
-            Ok(request) => self.carry_out(request, irp, irql),
+            Ok(request) => self.carry_out(request, irp, opened, irql),
             Err(status) => {
                 self.ledger.reject(irql);
                 log::write(
@@ -127,6 +127,10 @@ impl Device for Interlock {
                 irp.complete(status, irql)
             }
         }
+    }
+
+    fn cleanup(&self, opened: &Opened, _irql: &mut PassiveLevel) {
+        while opened.pop().is_some() {}
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
@@ -168,11 +172,12 @@ impl Interlock {
         &self,
         request: Request,
         irp: Irp<'irp>,
+        opened: &Opened,
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
         match request {
             Request::GetVersion => irp.complete_with(&VERSION, irql),
-            Request::Pend(pend) => self.pend(&pend, irp, irql),
+            Request::Pend(pend) => self.pend(&pend, irp, opened, irql),
             Request::CompleteOldest { count } => {
                 let count = self.complete_oldest(count, irql);
                 irp.complete_with(&Completed { count, reserved: 0 }, irql)
@@ -189,7 +194,10 @@ impl Interlock {
                 let statistics = self.statistics(irql);
                 irp.complete_with(&statistics, irql)
             }
-            Request::Pop => self.pop(irp, irql),
+            Request::Pop => match opened.pop() {
+                Some(entry) => irp.complete_with(&entry.pended(), irql),
+                None => irp.complete(NtStatus::NOT_FOUND, irql),
+            },
             Request::SetRunState(RunState { state, .. }) => {
                 let old = self.run_state.exchange(state.cast_signed());
                 let old = RunState {
@@ -213,28 +221,50 @@ impl Interlock {
     }
 
     /// Accepts a request and puts it on the queue that it names.
-    fn pend<'irp>(&self, pend: &Pend, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn pend<'irp>(
+        &self,
+        pend: &Pend,
+        irp: Irp<'irp>,
+        opened: &Opened,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
         if self.run_state.read() != RunState::RUNNING.cast_signed() {
             return irp.complete(NtStatus::DEVICE_NOT_READY, irql);
         }
-        let mut entry = match self.allocate(*pend, irql) {
+        let mut entry = match self.allocate(*pend, opened, irql) {
             Ok(entry) => entry,
-            Err(status) => return irp.complete(status, irql),
+            Err(error) => {
+                if error == Error::QUOTA_EXCEEDED {
+                    self.ledger.refuse(irql);
+                }
+                return irp.complete(error, irql);
+            }
         };
         self.ledger.accept(&mut entry, irql);
         match pend.queue {
             queue::KEYED => Serving::submit(&self.keyed, irp.with_record(entry), irql),
             queue::SERIAL => Serving::submit(&self.serial, irp.with_record(entry), irql),
             queue::INTERLOCKED => Draining::submit(&self.interlocked, irp.with_record(entry), irql),
-            queue::STACK => self.push(entry, irp, irql),
+            queue::STACK => {
+                entry.order = self.ledger.succeed(&entry, irql);
+                let pended = entry.pended();
+                opened.push(entry, &self.ledger);
+                irp.complete_with(&pended, irql)
+            }
             _ => self.fifo.insert(irp.with_record(entry), irql),
         }
     }
 
-    /// Puts a record into a block of the zone, which is extended where it has none left.
-    fn allocate(&self, pend: Pend, irql: &mut PassiveLevel) -> Result<Entry, Error> {
+    /// Puts a record of an open into a block of the zone, which is extended if it has none left.
+    fn allocate(
+        &self,
+        pend: Pend,
+        opened: &Opened,
+        irql: &mut PassiveLevel,
+    ) -> Result<Entry, Error> {
         loop {
-            if let Some(entry) = self.zone.allocate(Node::new(Record::new(pend))) {
+            let record = Record::new(pend, Charge::new(&opened.records)?);
+            if let Some(entry) = self.zone.allocate(Node::new(record)) {
                 return Ok(entry);
             }
             let blocks = self.zone.blocks();
@@ -242,33 +272,6 @@ impl Interlock {
                 return Err(Error::INSUFFICIENT_RESOURCES);
             }
             self.zone.extend(blocks, irql)?;
-        }
-    }
-
-    /// Completes a request and keeps its record on the stack.
-    fn push<'irp>(
-        &self,
-        mut entry: Entry,
-        irp: Irp<'irp>,
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
-        entry.order = self.ledger.succeed(&entry, irql);
-        let pended = entry.pended();
-        self.stacked.increment();
-        self.stack.push(entry);
-        irp.complete_with(&pended, irql)
-    }
-
-    /// Takes the record that was pushed last.
-    fn pop<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
-        match self.stack.pop() {
-            Some(entry) => {
-                self.stacked.decrement();
-                let pended = entry.pended();
-                drop(entry);
-                irp.complete_with(&pended, irql)
-            }
-            None => irp.complete(NtStatus::NOT_FOUND, irql),
         }
     }
 
@@ -302,7 +305,6 @@ impl Interlock {
         Statistics {
             records: self.zone.blocks(),
             records_in_use: self.zone.in_use(),
-            stacked: self.stacked.read().cast_unsigned(),
             ..self.ledger.statistics(irql)
         }
     }

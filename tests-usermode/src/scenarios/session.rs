@@ -21,6 +21,8 @@ pub struct Tally {
     pub cancelled: u64,
     /// Refused as malformed.
     pub rejected: u64,
+    /// Refused since the open had as many records as it may.
+    pub over_quota: u64,
 }
 
 /// A handle of the device, and what the device had counted when it was opened.
@@ -61,6 +63,7 @@ impl Session {
             cancelled: self.before.cancelled + tally.cancelled,
             aborted: self.before.aborted,
             rejected: self.before.rejected + tally.rejected,
+            over_quota: self.before.over_quota + tally.over_quota,
             pending: 0,
         };
         ensure(after == expected, || {

@@ -2,12 +2,13 @@
 
 use std::thread;
 
-use interlock_abi::{Pend, Pended, Routine, queue};
+use interlock_abi::{Pend, Pended, RECORDS_PER_OPEN, Routine, queue};
 
 use super::cancel::join;
-use super::session::{Session, Tally, expect_order, expect_pended};
+use super::session::{Session, Tally, expect_cancelled, expect_order, expect_pended};
 use super::{Context, Halt, Scenario, Verdict, ensure, scenario};
-use crate::target::Device;
+use crate::status::Status;
+use crate::target::{DEADLINE, Device, fifo};
 
 /// The scenarios of this module, in the order in which they run.
 pub const SCENARIOS: &[Scenario] = &[
@@ -21,13 +22,13 @@ pub const SCENARIOS: &[Scenario] = &[
         last_in_first_out,
     ),
     scenario(
-        "stack::other_handle",
-        "a record is popped through another handle than it was pushed, even one that is closed",
+        "stack::own_handle",
+        "each handle has a stack of its own, which goes when the handle is closed",
         &[
             Routine::ExInterlockedPushEntryList,
             Routine::ExInterlockedPopEntryList,
         ],
-        other_handle,
+        own_handle,
     ),
     scenario(
         "stack::at_once",
@@ -37,6 +38,15 @@ pub const SCENARIOS: &[Scenario] = &[
             Routine::ExInterlockedPopEntryList,
         ],
         at_once,
+    ),
+    scenario(
+        "stack::quota",
+        "a handle that has as many records as it may is refused further ones, and no other handle is",
+        &[
+            Routine::ExInterlockedPushEntryList,
+            Routine::ExInterlockedPopEntryList,
+        ],
+        quota,
     ),
 ];
 
@@ -76,7 +86,7 @@ fn last_in_first_out(_: &Context) -> Verdict {
     })
 }
 
-fn other_handle(_: &Context) -> Verdict {
+fn own_handle(_: &Context) -> Verdict {
     let session = Session::begin()?;
     expect_empty(&session.device)?;
     let other = Device::open()?;
@@ -84,18 +94,55 @@ fn other_handle(_: &Context) -> Verdict {
     for (tag, device) in [(1, &other), (2, &session.device), (3, &other)] {
         pushed.push(expect_pended(stacked(tag), &device.pend_on(stacked(tag))?)?);
     }
-    let [first, second, third] = pushed[..] else {
-        return Err(Halt::Failed("three requests were sent".into()));
-    };
     let popped = [pop(&session.device)?, pop(&other)?];
-    other.close();
-    let popped = [popped[0], popped[1], pop(&session.device)?];
-    ensure(popped == [third, second, first], || {
-        format!("{popped:?} were popped, not {pushed:?} in the opposite order")
+    ensure(popped == pushed[1..], || {
+        format!("{popped:?} were popped, of {pushed:?}")
     })?;
+    let none = session.device.pop()?;
+    ensure(none.is_none(), || {
+        format!("{none:?} was popped through a handle that did not push it")
+    })?;
+    expect_stacked(&session.device, 1)?;
+    other.close();
     expect_empty(&session.device)?;
     session.settle(Tally {
         completed: 3,
+        ..Tally::default()
+    })
+}
+
+fn quota(_: &Context) -> Verdict {
+    let session = Session::begin()?;
+    let greedy = Device::open()?;
+    let most = u64::from(RECORDS_PER_OPEN);
+    // One of them waits: what pends counts as what is stacked does.
+    let waiting = greedy.pend(0)?;
+    for tag in 1..most {
+        expect_pended(stacked(tag), &greedy.pend_on(stacked(tag))?)?;
+    }
+    for one_more in [stacked(most), fifo(most)] {
+        let end = greedy.pend_on(one_more)?.wait(DEADLINE)?;
+        let status = end.map(|end| end.status);
+        ensure(status == Some(Status::QUOTA_EXCEEDED), || {
+            format!("one record too many ended with {status:?}")
+        })?;
+    }
+    expect_pended(stacked(1), &session.device.pend_on(stacked(1))?)?;
+    pop(&session.device)?;
+    // A record that is popped makes room for one.
+    pop(&greedy)?;
+    expect_pended(stacked(most), &greedy.pend_on(stacked(most))?)?;
+    greedy.close();
+    expect_cancelled(0, &waiting)?;
+    expect_empty(&session.device)?;
+    let in_use = session.device.statistics()?.records_in_use;
+    ensure(in_use == 0, || {
+        format!("{in_use} records are in use after their handle was closed")
+    })?;
+    session.settle(Tally {
+        completed: most + 1,
+        cancelled: 1,
+        over_quota: 2,
         ..Tally::default()
     })
 }
@@ -106,11 +153,11 @@ fn at_once(_: &Context) -> Verdict {
     const EACH: u64 = 250;
     let session = Session::begin()?;
     expect_empty(&session.device)?;
+    let device = &session.device;
     let work = |thread: u64| -> Verdict<Vec<u64>> {
-        let device = Device::open()?;
         let push_and_pop = |tag| {
             expect_pended(stacked(tag), &device.pend_on(stacked(tag))?)?;
-            Ok(pop(&device)?.tag)
+            Ok(pop(device)?.tag)
         };
         (thread * EACH..(thread + 1) * EACH)
             .map(push_and_pop)

@@ -93,6 +93,7 @@ pub fn tell(code: u32, end: &Completion, before: &Counters) -> String {
             cancelled: now.cancelled.wrapping_sub(before.cancelled),
             aborted: now.aborted.wrapping_sub(before.aborted),
             rejected: now.rejected.wrapping_sub(before.rejected),
+            over_quota: now.over_quota.wrapping_sub(before.over_quota),
             pending: now.pending,
         }),
         ioctl::GET_STATISTICS => show(output, |now: Statistics| (now.records_in_use, now.stacked)),

@@ -164,7 +164,7 @@ impl Reference {
             }
             Step::Close { file } => {
                 self.files[*file].is_open = false;
-                let ended = self.queues.cancel_file(*file);
+                let ended = self.queues.close_file(*file);
                 self.end(ended);
                 Outcome::Done
             }
@@ -295,7 +295,6 @@ impl Reference {
         steps.push(Step::Open(Access::ReadWrite));
         let state = RunState::RUNNING;
         steps.push(send(Ask::SetRunState { state }));
-        steps.extend(self.queues.stack.iter().map(|_| send(Ask::Pop)));
         steps.push(send(Ask::Counters));
         steps.push(send(Ask::Statistics));
         steps.push(Step::Close { file: 0 });

@@ -25,12 +25,14 @@ const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/windbg/host.js");
 const KERNEL: u64 = 0xffff_8000_0000_0000;
 
 /// The driver's own types that the script names.
-const OWN: [&str; 5] = [
+const OWN: [&str; 7] = [
     "interlock::Interlock",
     "wdm::device::Extension",
     "wdm::node::Node<interlock::ledger::Record>",
     "wdm::shared::Inner<wdm::queue::IrpQueue<interlock::ledger::Ending>>",
     "wdm::shared::Inner<wdm::queue::IrpQueue<interlock::Alone>>",
+    "wdm::file::Link",
+    "wdm::shared::Inner<wdm::file::OpenFile<interlock::opened::Opened>>",
 ];
 
 /// Where the model keeps what the kernel does.
@@ -251,15 +253,17 @@ interlock::Interlock @
       IRP @ tag 31, key 0, sequence 6, served
       IRP @ tag 32, key 0, sequence 7
   interlocked: 0 IRPs
-  stack: 2 records
-      tag 42, key 0, sequence 9
-      tag 41, key 0, sequence 8
   cancelable: 0 IRPs
 "
     );
     let shown = picture.run("interlock", None);
-    let (first, rest) = shown.split_once('\n').expect("several lines");
-    assert_eq!(first, "device object @");
+    let stacks = "\
+device object @
+  stacks: 1 opens, 2 records
+      tag 42, key 0, sequence 9, of open 1
+      tag 41, key 0, sequence 8, of open 1
+";
+    let rest = shown.strip_prefix(stacks).expect("the stacks come first");
     let (without_locks, locks) = rest.split_once("  locks: ").expect("the locks come last");
     assert_eq!(without_locks, state);
     assert_locks(locks);
@@ -293,7 +297,8 @@ fn block_size(picture: &Picture) -> u64 {
     assert_eq!(record, 16, "a LIST_ENTRY comes first");
     let pend_and_order = size_of::<Pend>() as u64 + 8;
     let moment_and_sequence = 8 + 4;
-    (8 + record + pend_and_order + moment_and_sequence).next_multiple_of(8)
+    let charge_and_stacked = 2 * 8;
+    (8 + record + pend_and_order + moment_and_sequence + charge_and_stacked).next_multiple_of(8)
 }
 
 /// What is broken in memory is said, and the rest shown all the same. No DPC leaves a request on *interlocked*, so it gets

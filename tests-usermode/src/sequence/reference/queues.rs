@@ -73,7 +73,8 @@ pub struct Queues {
     pub counters: Counters,
     pub keyed: Served,
     pub serial: Served,
-    pub stack: Vec<Pended>,
+    /// The records that were pushed, and through which files.
+    pub stack: Vec<(usize, Pended)>,
     pub stopped: bool,
     fifo: Vec<Waiting>,
     /// Requests that run `IoSetCancelRoutine` alone, and their files.
@@ -134,7 +135,7 @@ impl Queues {
             queue::INTERLOCKED => Some(self.succeed(&waiting).1),
             queue::STACK => {
                 let pended = self.complete(waiting.pended);
-                self.stack.push(pended);
+                self.stack.push((file, pended));
                 Some(Answer::Bytes(pended.as_bytes().into()))
             }
             queue::KEYED => {
@@ -200,6 +201,18 @@ impl Queues {
 
     pub fn cancel_file(&mut self, file: usize) -> Vec<Ended> {
         self.end(Status::CANCELLED, |_, one| one == file)
+    }
+
+    /// Ends what a file has waiting, and drops what it has on its stack.
+    pub fn close_file(&mut self, file: usize) -> Vec<Ended> {
+        self.stack.retain(|(owner, _)| *owner != file);
+        self.cancel_file(file)
+    }
+
+    /// Takes the record that was pushed last through a file.
+    pub fn pop(&mut self, file: usize) -> Option<Pended> {
+        let index = self.stack.iter().rposition(|(owner, _)| *owner == file)?;
+        Some(self.stack.remove(index).1)
     }
 
     pub fn abort_all(&mut self) -> Vec<Ended> {

@@ -87,7 +87,7 @@ impl Reference {
                     accepted: self.queues.counters.submitted,
                 }
             }
-            ioctl::POP => match self.queues.stack.pop() {
+            ioctl::POP => match self.queues.pop(file) {
                 Some(pended) => success(&pended),
                 None => Answer::Only(Status::NOT_FOUND),
             },
