@@ -1,8 +1,11 @@
 //! `bench`: how long the model kernel takes for many requests, and for many schedules.
 
+mod load;
+
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use interlock_abi::RECORDS_PER_OPEN;
 use interlock_explore::find;
 use ntmodel::explore::{Search, explore};
 
@@ -49,6 +52,7 @@ pub fn bench() -> Result<Exit> {
         );
         each.push(micros(pend + cancel + complete, count));
     }
+    load::loaded()?;
     target::stop()?;
     explored()?;
     let growth = match each[..] {
@@ -68,10 +72,12 @@ pub fn bench() -> Result<Exit> {
 
 /// Pends so many requests, cancels half of them in random order, completes the others, and tells how long each took.
 fn pend_and_end(count: u32) -> Result<[Duration; 3]> {
-    let device = Device::open()?;
+    let opens = count.div_ceil(RECORDS_PER_OPEN);
+    let devices: Vec<Device> = (0..opens).map(|_| Device::open()).collect::<Result<_>>()?;
     let start = Instant::now();
-    let tags = 0..u64::from(count);
-    let mut requests: Vec<Request> = tags.map(|tag| device.pend(tag)).collect::<Result<_>>()?;
+    let turns = devices.iter().cycle().zip(0..u64::from(count));
+    let pend = |(device, tag): (&Device, u64)| device.pend(tag);
+    let mut requests: Vec<Request> = turns.map(pend).collect::<Result<_>>()?;
     let pended = start.elapsed();
 
     Rng::with_seed(1).shuffle(&mut requests);
@@ -83,7 +89,7 @@ fn pend_and_end(count: u32) -> Result<[Duration; 3]> {
     let cancelled = start.elapsed();
 
     let start = Instant::now();
-    device.complete_oldest(u32::MAX)?;
+    devices[0].complete_oldest(u32::MAX)?;
     let completed = start.elapsed();
 
     for (index, request) in requests.iter().enumerate() {
