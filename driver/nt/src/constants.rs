@@ -5,6 +5,7 @@
     reason = "the names are the WDK's own, and documented there"
 )]
 
+pub const STATUS_TIMEOUT: i32 = 0x102;
 pub const STATUS_PENDING: i32 = 0x103;
 pub const STATUS_MORE_PROCESSING_REQUIRED: i32 = status(0xC000_0016);
 pub const STATUS_SUCCESS: i32 = 0;
@@ -88,6 +89,8 @@ pub const IRP_MN_CANCEL_REMOVE_DEVICE: u8 = 0x03;
 pub const IRP_MN_STOP_DEVICE: u8 = 0x04;
 pub const IRP_MN_QUERY_STOP_DEVICE: u8 = 0x05;
 pub const IRP_MN_CANCEL_STOP_DEVICE: u8 = 0x06;
+pub const IRP_MN_QUERY_INTERFACE: u8 = 0x08;
+pub const IRP_MN_QUERY_CAPABILITIES: u8 = 0x09;
 pub const IRP_MN_SURPRISE_REMOVAL: u8 = 0x17;
 
 pub const SL_PENDING_RETURNED: u8 = 0x01;
@@ -101,6 +104,8 @@ pub const FILE_DEVICE_UNKNOWN: u32 = 0x22;
 pub const FILE_DEVICE_SECURE_OPEN: u32 = 0x100;
 pub const METHOD_BUFFERED: u32 = 0;
 
+pub const DO_BUFFERED_IO: u32 = 0x4;
+pub const DO_DIRECT_IO: u32 = 0x10;
 pub const DO_DEVICE_INITIALIZING: u32 = 0x80;
 pub const DO_POWER_PAGABLE: u32 = 0x2000;
 
@@ -123,6 +128,10 @@ pub const MEMORY_ALLOCATION_ALIGNMENT: usize = 16;
 
 /// What `DISPATCH_LEVEL` is as a number.
 pub const DISPATCH_LEVEL: u8 = 2;
+
+/// The kinds of timer, for `KeInitializeTimerEx`: one that stays set, and one that a single wait resets.
+pub const NotificationTimer: i32 = 0;
+pub const SynchronizationTimer: i32 = 1;
 
 /// Every processor group, for `KeQueryMaximumProcessorCountEx`.
 pub const ALL_PROCESSOR_GROUPS: u16 = 0xffff;

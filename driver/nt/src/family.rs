@@ -188,6 +188,7 @@ unsafe extern "C" {
     pub fn KeFlushQueuedDpcs();
 
     pub fn KeInitializeTimer(Timer: *mut KTIMER);
+    pub fn KeInitializeTimerEx(Timer: *mut KTIMER, Type: i32);
     /// A `LARGE_INTEGER` travels in a register, as the number that it is.
     pub fn KeSetTimer(Timer: *mut KTIMER, DueTime: i64, Dpc: *mut KDPC) -> u8;
     pub fn KeCancelTimer(Timer: *mut KTIMER) -> u8;

@@ -401,25 +401,69 @@ pub unsafe fn IoSkipCurrentIrpStackLocation(irp: *mut IRP) {
     *current = current.wrapping_add(1);
 }
 
-/// `IoCopyCurrentIrpStackLocationToNext` and `IoSetCompletionRoutine` for every outcome.
+/// `IoCopyCurrentIrpStackLocationToNext`: gives the next lower driver the parameters of the driver's own stack location, and
+/// neither its completion routine nor its `Control`.
+///
+/// # Safety
+/// The caller owns `irp`, which has a further stack location.
+pub unsafe fn IoCopyCurrentIrpStackLocationToNext(irp: *mut IRP) {
+    // SAFETY: passed on to the caller.
+    let current = unsafe { current_stack_location(irp) };
+    let next = current.wrapping_sub(1);
+    let length = offset_of!(IO_STACK_LOCATION, CompletionRoutine);
+    // SAFETY: the caller says that a further stack location exists; stack locations are adjacent, and each is plain data.
+    unsafe { next.cast::<u8>().copy_from_nonoverlapping(current.cast(), length) };
+    // SAFETY: as above.
+    unsafe { (*next).Control = 0 };
+}
+
+/// `IoSetCompletionRoutine`: has a routine called when the next lower driver has completed the IRP, if that succeeds, fails or
+/// is cancelled.
 ///
 /// # Safety
 /// The caller owns `irp`, which has a further stack location, and passes it on next; `routine` may be
 /// called with `context` at an IRQL up to `DISPATCH_LEVEL`, in any thread, until the IRP comes back.
+pub unsafe fn IoSetCompletionRoutine(
+    irp: *mut IRP,
+    routine: PIO_COMPLETION_ROUTINE,
+    context: *mut c_void,
+    on_success: bool,
+    on_error: bool,
+    on_cancel: bool,
+) {
+    // SAFETY: passed on to the caller.
+    let current = unsafe { current_stack_location(irp) };
+    // SAFETY: the caller says that a further stack location exists; stack locations are adjacent.
+    let next = unsafe { &mut *current.wrapping_sub(1) };
+    next.CompletionRoutine = routine;
+    next.Context = context;
+    let flag = |wanted: bool, flag: u8| if wanted { flag } else { 0 };
+    next.Control = flag(on_success, SL_INVOKE_ON_SUCCESS)
+        | flag(on_error, SL_INVOKE_ON_ERROR)
+        | flag(on_cancel, SL_INVOKE_ON_CANCEL);
+}
+
+/// [`IoCopyCurrentIrpStackLocationToNext`], and [`IoSetCompletionRoutine`] for every outcome.
+///
+/// # Safety
+/// As for [`IoSetCompletionRoutine`].
 pub unsafe fn copy_to_next_with_completion(
     irp: *mut IRP,
     routine: PIO_COMPLETION_ROUTINE,
     context: *mut c_void,
 ) {
     // SAFETY: passed on to the caller.
-    let current = unsafe { current_stack_location(irp) };
-    let next = current.wrapping_sub(1);
-    // SAFETY: the caller says that a further stack location exists; stack locations are adjacent and
-    // each is plain data. The parts that must not be inherited are overwritten below.
-    unsafe { next.copy_from_nonoverlapping(current, 1) };
+    unsafe { IoCopyCurrentIrpStackLocationToNext(irp) };
     // SAFETY: as above.
-    let next = unsafe { &mut *next };
-    next.CompletionRoutine = routine;
-    next.Context = context;
-    next.Control = SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_CANCEL;
+    unsafe { IoSetCompletionRoutine(irp, routine, context, true, true, true) };
+}
+
+/// `Irp->PendingReturned`, for a completion routine: whether the next lower driver has marked the IRP pending.
+///
+/// # Safety
+/// The caller is a completion routine of `irp`.
+#[must_use]
+pub unsafe fn pending_returned(irp: *mut IRP) -> bool {
+    // SAFETY: the IRP is the completion routine's.
+    unsafe { (*irp).PendingReturned != 0 }
 }

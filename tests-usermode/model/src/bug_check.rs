@@ -68,12 +68,7 @@ impl fmt::Display for Violation {
         let [first, second, third, fourth] = self.parameters;
         if self.rule == Rule::Promise {
             write!(f, "*** BROKEN PROMISE")?;
-        } else if self.code == 0
-            && matches!(
-                self.rule,
-                Rule::PnpRemove | Rule::Reference | Rule::IrqlKeFlushQueuedDpcs
-            )
-        {
+        } else if self.code == 0 && !self.rule.is_hang() {
             write!(f, "*** NO BUG CHECK TELLS OF IT")?;
         } else if self.code == 0 {
             write!(f, "*** THE SYSTEM HANGS")?;

@@ -8,7 +8,7 @@ use crate::{Rule, bug_check::BugCheck, call::Call, irp::IrpRecord, spin_lock::Ki
 
 impl Call {
     fn acquire_cancel_lock(&self) -> u8 {
-        self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x42);
+        self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         let old_irql = self.raise_irql(DISPATCH_LEVEL);
         self.acquire(&self.kernel.cancel_lock, Kind::Cancel, Some(old_irql));
         old_irql

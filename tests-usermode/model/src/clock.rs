@@ -131,6 +131,13 @@ impl TimeKeeper {
         set.len() != before
     }
 
+    /// Whether a timer is set.
+    pub(crate) fn is_set(&self, timer: usize) -> bool {
+        locked(&self.timers.set)
+            .values()
+            .any(|other| *other == timer)
+    }
+
     /// Whether any timer is set.
     pub(crate) fn any_set(&self) -> bool {
         !locked(&self.timers.set).is_empty()
@@ -190,7 +197,7 @@ pub(crate) fn start(kernel: &Arc<Kernel>) {
             let Some(kernel) = kernel.upgrade() else {
                 return;
             };
-            let _attached = Attached::as_thread(Thread::new(&kernel, "timers"));
+            let _attached = Attached::as_thread(Thread::new_of_timers(&kernel));
             expire(&kernel, due);
         }
     });
@@ -241,7 +248,7 @@ pub(crate) fn advance(kernel: &Arc<Kernel>, time: Duration) {
 pub(crate) fn start_exploring(kernel: &Arc<Kernel>) {
     let explores = kernel.engine == Engine::Shuttle;
     if explores && !kernel.clock.exploring.swap(true, Ordering::SeqCst) {
-        Thread::new(kernel, "timers").start(let_expire);
+        Thread::new_of_timers(kernel).start(let_expire);
     }
 }
 

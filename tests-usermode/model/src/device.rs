@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    ptr::null_mut,
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, GUID, NTSTATUS,
+    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, GUID, NTSTATUS,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, UNICODE_STRING,
 };
 
@@ -42,6 +42,12 @@ struct DeviceObject {
     io_references: usize,
     /// Whether `IoDeleteDevice` was called.
     is_deleted: bool,
+    /// The device object that it is or was attached to, and the physical device object below all; zero if there is none.
+    lower: usize,
+    pdo: usize,
+    is_attached: bool,
+    /// Whether another device object is attached to this one.
+    has_upper: bool,
 }
 
 struct Interface {
@@ -87,7 +93,12 @@ impl Devices {
             references: 0,
             io_references: 0,
             is_deleted: false,
+            lower: 0,
+            pdo: if driver.is_null() { object.addr() } else { 0 },
+            is_attached: false,
+            has_upper: false,
         };
+        object.expose_provenance();
         locked(&self.objects).insert(object.addr(), new);
         object
     }
@@ -97,6 +108,72 @@ impl Devices {
         let driver = locked(&self.objects).get(&device.addr())?.driver;
         // Exposed when the object was made.
         (driver != 0).then(|| std::ptr::with_exposed_provenance_mut(driver))
+    }
+
+    /// Whether there is such a device object, or was.
+    pub(crate) fn is_known(&self, device: *mut DEVICE_OBJECT) -> bool {
+        locked(&self.objects).contains_key(&device.addr())
+    }
+
+    /// Notes that a device object is attached to another one.
+    pub(crate) fn attach(&self, source: *mut DEVICE_OBJECT, lower: *mut DEVICE_OBJECT) {
+        let mut objects = locked(&self.objects);
+        let pdo = objects.get_mut(&lower.addr()).map_or(0, |lower| {
+            lower.has_upper = true;
+            lower.pdo
+        });
+        if let Some(source) = objects.get_mut(&source.addr()) {
+            source.lower = lower.addr();
+            source.pdo = pdo;
+            source.is_attached = true;
+        }
+    }
+
+    /// Notes that a device object is detached.
+    pub(crate) fn detach(&self, source: usize) {
+        let mut objects = locked(&self.objects);
+        let Some(source) = objects.get_mut(&source) else {
+            return;
+        };
+        source.is_attached = false;
+        let lower = source.lower;
+        if let Some(lower) = objects.get_mut(&lower) {
+            lower.has_upper = false;
+            lower.fill_if_gone();
+        }
+    }
+
+    /// Whether a device object is attached to another one.
+    pub(crate) fn is_attached(&self, device: *mut DEVICE_OBJECT) -> bool {
+        let objects = locked(&self.objects);
+        let object = objects.get(&device.addr());
+        object.is_some_and(|object| object.is_attached)
+    }
+
+    /// The device object that another one is or was attached to.
+    pub(crate) fn lower_of(&self, device: usize) -> Option<usize> {
+        let lower = locked(&self.objects).get(&device)?.lower;
+        (lower != 0).then_some(lower)
+    }
+
+    /// The physical device object below a device object.
+    pub(crate) fn pdo_of(&self, device: usize) -> Option<usize> {
+        let pdo = locked(&self.objects).get(&device)?.pdo;
+        (pdo != 0).then_some(pdo)
+    }
+
+    /// Where a device object's extension is.
+    pub(crate) fn extension_of(&self, device: usize) -> Option<Range<usize>> {
+        let objects = locked(&self.objects);
+        Some(objects.get(&device)?.extension_range())
+    }
+
+    /// The device object in whose extension an address is.
+    pub(crate) fn owner_of_extension(&self, address: usize) -> Option<usize> {
+        let objects = locked(&self.objects);
+        let mut objects = objects.iter();
+        let owner = objects.find(|(_, object)| object.extension_range().contains(&address));
+        owner.map(|(device, _)| *device)
     }
 
     /// Whether a device object was deleted and its last reference released.
@@ -194,13 +271,15 @@ unsafe impl Send for DeviceObject {}
 const GONE: u128 = u128::MAX / 0xff * 0xdd;
 
 impl DeviceObject {
-    fn object(&self) -> *const DEVICE_OBJECT {
-        self.memory.as_ptr().cast()
+    fn extension_range(&self) -> Range<usize> {
+        let start = self.extension.as_ptr().addr();
+        start..start + size_of_val(&*self.extension)
     }
 
-    /// Whether it was deleted, and the last reference released.
+    /// Whether it was deleted, the last reference released, and the device object above it detached.
     fn is_gone(&self) -> bool {
-        self.is_deleted && self.references == 0 && self.io_references == 0
+        let is_used = self.references != 0 || self.io_references != 0 || self.has_upper;
+        self.is_deleted && !is_used
     }
 
     /// Fills its memory if it is gone.
@@ -215,7 +294,8 @@ impl DeviceObject {
 /// A device of the driver's.
 pub(crate) struct DeviceInner {
     pdo: usize,
-    object: usize,
+    /// The device objects of the drivers above it, from the lowest to the highest.
+    objects: Mutex<Vec<usize>>,
     open_files: AtomicUsize,
     /// Whether the removal waits for the last file.
     pub(crate) removal_waits: AtomicBool,
@@ -226,7 +306,7 @@ impl DeviceInner {
     pub(crate) fn new(pdo: *mut DEVICE_OBJECT, object: *mut DEVICE_OBJECT) -> Arc<Self> {
         Arc::new(Self {
             pdo: pdo.expose_provenance(),
-            object: object.expose_provenance(),
+            objects: Mutex::new(vec![object.expose_provenance()]),
             open_files: AtomicUsize::new(0),
             removal_waits: AtomicBool::new(false),
             is_removed: AtomicBool::new(false),
@@ -238,9 +318,30 @@ impl DeviceInner {
         std::ptr::with_exposed_provenance_mut(self.pdo)
     }
 
-    /// The driver's own device object.
+    /// The function driver's device object.
     pub(crate) fn object(&self) -> *mut DEVICE_OBJECT {
-        std::ptr::with_exposed_provenance_mut(self.object)
+        let first = locked(&self.objects).first().copied();
+        std::ptr::with_exposed_provenance_mut(first.unwrap_or_default())
+    }
+
+    /// The highest device object, to which requests are sent.
+    pub(crate) fn top(&self) -> *mut DEVICE_OBJECT {
+        let last = locked(&self.objects).last().copied();
+        std::ptr::with_exposed_provenance_mut(last.unwrap_or_default())
+    }
+
+    /// The device objects of the drivers, from the lowest to the highest.
+    pub(crate) fn objects(&self) -> Vec<*mut DEVICE_OBJECT> {
+        let objects = locked(&self.objects);
+        let pointers = objects
+            .iter()
+            .map(|object| std::ptr::with_exposed_provenance_mut(*object));
+        pointers.collect()
+    }
+
+    /// Adds the device object of a further driver on top.
+    pub(crate) fn add_object(&self, object: *mut DEVICE_OBJECT) {
+        locked(&self.objects).push(object.expose_provenance());
     }
 
     pub(crate) fn file_opened(&self) {
@@ -272,7 +373,7 @@ extern "C" fn IoCreateDevice(
     device: *mut *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
     let call = Call::enter("IoCreateDevice");
-    call.require_at_most(1, Rule::IrqlIoApcLte, 0x2_0009);
+    call.require_at_most(1, Rule::IrqlIoPassive1, 0x2_000a);
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
@@ -288,71 +389,19 @@ extern "C" fn IoCreateDevice(
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
-extern "C" fn IoAttachDeviceToDeviceStack(
-    source: *mut DEVICE_OBJECT,
-    target: *mut DEVICE_OBJECT,
-) -> *mut DEVICE_OBJECT {
-    let call = Call::enter("IoAttachDeviceToDeviceStack");
-    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
-    if call.kernel.fails() {
-        return null_mut();
-    }
-    let mut top = target;
-    loop {
-        // SAFETY: the device objects of a stack are alive.
-        let upper = unsafe { (*top).AttachedDevice };
-        if upper.is_null() {
-            break;
-        }
-        top = upper;
-    }
-    // SAFETY: as above.
-    unsafe { (*top).AttachedDevice = source };
-    // SAFETY: as above.
-    let size = unsafe { (*top).StackSize };
-    // SAFETY: the caller gives its own device object.
-    unsafe { (*source).StackSize = size + 1 };
-    top
-}
-
-// SAFETY: see `irql`.
-#[unsafe(no_mangle)]
-extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
-    let call = Call::enter("IoDetachDevice");
-    call.require_at_most(0, Rule::IrqlIoApcLte, 0x2_000a);
-    // SAFETY: the caller gives the device object below its own.
-    let attached = unsafe { std::mem::replace(&mut (*target).AttachedDevice, null_mut()) };
-    call.require(!attached.is_null(), Rule::PnpRemove, || {
-        let bug_check = BugCheck::io(0x202, [0, 0, target.addr() as u64]);
-        (
-            bug_check,
-            format!("nothing is attached to the device object {target:?}"),
-        )
-    });
-}
-
-// SAFETY: see `irql`.
-#[unsafe(no_mangle)]
 extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
     let call = Call::enter("IoDeleteDevice");
     call.require_at_most(1, Rule::IrqlIoApcLte, 0x2_0009);
     let devices = &call.kernel.io.devices;
-    call.require(!devices.is_deleted(device), Rule::PnpRemove, || {
+    call.require(!devices.is_deleted(device), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x240, [0, 0, device.addr() as u64]);
         (
             bug_check,
             format!("the device object {device:?} is deleted twice"),
         )
     });
-    let attached = {
-        let objects = locked(&devices.objects);
-        // SAFETY: the objects' memory stays as long as the kernel.
-        objects
-            .values()
-            .filter(|object| !object.is_gone())
-            .any(|object| unsafe { (*object.object()).AttachedDevice } == device)
-    };
-    call.require(!attached, Rule::PnpRemove, || {
+    call.verify_deletion(device.addr());
+    call.require(!devices.is_attached(device), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x201, [0, 0, device.addr() as u64]);
         (
             bug_check,
@@ -395,7 +444,7 @@ extern "C" fn IoRegisterDeviceInterface(
     name: *mut UNICODE_STRING,
 ) -> NTSTATUS {
     let call = Call::enter("IoRegisterDeviceInterface");
-    call.require_at_most(0, Rule::IrqlIoApcLte, 0x2_000a);
+    call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
     // SAFETY: the caller gives a class.
     let class = unsafe { class.read() };
     let node = class.Data4.map(|byte| format!("{byte:02x}")).concat();
@@ -437,7 +486,7 @@ extern "C" fn IoRegisterDeviceInterface(
 #[unsafe(no_mangle)]
 extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -> NTSTATUS {
     let call = Call::enter("IoSetDeviceInterfaceState");
-    call.require_at_most(0, Rule::IrqlIoApcLte, 0x2_000a);
+    call.require_at_most(0, Rule::IrqlIoPassive1, 0x2_000a);
     // SAFETY: the caller gives a name that IoRegisterDeviceInterface made.
     let name = unsafe { crate::registry::text(name) };
     if enable != 0 && call.kernel.fails() {

@@ -110,6 +110,7 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
     let call = Call::enter("KeInitializeDeviceQueue");
+    call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     // SAFETY: the caller gives room for a queue.
     unsafe { queue.write(KDEVICE_QUEUE { Reserved: [0; 5] }) };
     // SAFETY: as above, and it is zeroed, as every field may be.

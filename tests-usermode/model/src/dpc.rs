@@ -293,11 +293,7 @@ extern "C" fn KeRemoveQueueDpc(dpc: *mut KDPC) -> u8 {
 #[unsafe(no_mangle)]
 extern "C" fn KeFlushQueuedDpcs() {
     let call = Call::enter("KeFlushQueuedDpcs");
-    let irql = call.irql();
-    call.require(irql == 0, Rule::IrqlKeFlushQueuedDpcs, || {
-        let what = format!("the IRQL is {irql}, and must be PASSIVE_LEVEL");
-        (BugCheck(0, [0; 4]), what)
-    });
+    call.require_at_most(0, Rule::Irql, 0xe5);
     let processors = &call.kernel.processors;
     for queue in &processors.queues {
         let due = locked(queue).due();

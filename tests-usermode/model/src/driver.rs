@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use nt::{DO_DEVICE_INITIALIZING, DRIVER_EXTENSION, DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
+use nt::{DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
 
 use crate::{
-    Rule, bug_check::BugCheck, call::Call, device::DeviceInner, kernel::Kernel, pnp::Device,
-    registry, thread::Attached, wait::locked,
+    Rule, bug_check::BugCheck, call::Call, device::DeviceInner, device_stack::top_of,
+    kernel::Kernel, pnp::Device, registry, thread::Attached, wait::locked,
 };
 
 const STATUS_INVALID_DEVICE_REQUEST: i32 = nt::STATUS_INVALID_DEVICE_REQUEST;
@@ -96,8 +96,44 @@ impl Driver {
     /// # Errors
     /// What AddDevice answers.
     pub fn add_device(&self) -> Result<Device, NTSTATUS> {
+        self.add_device_with(0)
+    }
+
+    /// Adds a device whose bus driver has these flags, of `DO_POWER_PAGABLE` and its kin, in its device object.
+    ///
+    /// # Errors
+    /// What AddDevice answers.
+    pub fn add_device_with(&self, flags: u32) -> Result<Device, NTSTATUS> {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("AddDevice");
+        let devices = &self.kernel.io.devices;
+        let pdo = devices.create(std::ptr::null_mut(), 0, nt::FILE_DEVICE_UNKNOWN, 0);
+        // SAFETY: the device object is this function's.
+        unsafe { (*pdo).Flags = flags };
+        let object = self.call_add_device(&call, pdo)?;
+        let inner = DeviceInner::new(pdo, object);
+        locked(&self.devices).push(Arc::clone(&inner));
+        Ok(Device::new(&self.kernel, inner))
+    }
+
+    /// Adds this driver on top of a device, as a filter driver.
+    ///
+    /// # Errors
+    /// What AddDevice answers.
+    pub fn add_filter(&self, device: &Device) -> Result<(), NTSTATUS> {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("AddDevice");
+        let inner = device.inner();
+        inner.add_object(self.call_add_device(&call, inner.pdo())?);
+        Ok(())
+    }
+
+    /// Calls AddDevice, and gives the device object that it has attached.
+    fn call_add_device(
+        &self,
+        call: &Call,
+        pdo: *mut DEVICE_OBJECT,
+    ) -> Result<*mut DEVICE_OBJECT, NTSTATUS> {
         let driver = self.object();
         // SAFETY: DriverEntry has filled the driver object in.
         let extension = unsafe { (*driver).DriverExtension };
@@ -105,36 +141,25 @@ impl Driver {
         let Some(add_device) = (unsafe { (*extension).AddDevice }) else {
             return Err(STATUS_INVALID_DEVICE_REQUEST);
         };
-        let devices = &self.kernel.io.devices;
-        let pdo = devices.create(std::ptr::null_mut(), 0, nt::FILE_DEVICE_UNKNOWN, 0);
+        let before = top_of(pdo);
         // SAFETY: the routine is called as the PnP manager calls it.
         let status = Call::in_driver(|| unsafe { add_device(driver, pdo) });
         call.require_returned("AddDevice", 0);
-        // SAFETY: the device object is this function's.
-        let object = unsafe { (*pdo).AttachedDevice };
+        let object = top_of(pdo);
+        let attached = object != before;
         if status < 0 {
-            call.require(object.is_null(), Rule::PnpRemove, || {
+            call.require(!attached, Rule::AddDevice, || {
                 let what = "AddDevice has failed and left a device object attached";
                 (BugCheck(0, [0; 4]), what.into())
             });
             return Err(status);
         }
-        call.require(!object.is_null(), Rule::PnpRemove, || {
+        call.require(attached, Rule::AddDevice, || {
             let what = "AddDevice has attached no device object";
             (BugCheck(0, [0; 4]), what.into())
         });
-        // SAFETY: AddDevice has attached the object, which is alive.
-        let flags = unsafe { (*object).Flags };
-        call.require(flags & DO_DEVICE_INITIALIZING == 0, Rule::PnpRemove, || {
-            let bug_check = BugCheck::io(0x243, [0, 0, object.addr() as u64]);
-            (
-                bug_check,
-                "AddDevice has left DO_DEVICE_INITIALIZING set".into(),
-            )
-        });
-        let inner = DeviceInner::new(pdo, object);
-        locked(&self.devices).push(Arc::clone(&inner));
-        Ok(Device::new(&self.kernel, inner))
+        call.verify_flags(object);
+        Ok(object)
     }
 
     /// Unloads the driver, whose devices were removed. Waits for the routines of its work items, until which the driver object
@@ -144,7 +169,7 @@ impl Driver {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("DriverUnload");
         let left = self.kernel.io.devices.count();
-        call.require(left == 0, Rule::PnpRemove, || {
+        call.require(left == 0, Rule::DeviceRemoval, || {
             let what = format!("the driver is unloaded with {left} device objects");
             (BugCheck(0xce, [0; 4]), what)
         });

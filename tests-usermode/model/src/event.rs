@@ -1,18 +1,23 @@
 //! Events, and waiting for them.
 
-use std::{ffi::c_void, sync::atomic::Ordering};
+use std::{ffi::c_void, ptr::null_mut, sync::atomic::Ordering};
 
-use nt::{DISPATCH_LEVEL, KEVENT, NTSTATUS, STATUS_SUCCESS};
+use nt::{
+    DISPATCH_LEVEL, KEVENT, KTIMER, NTSTATUS, NotificationTimer, STATUS_SUCCESS, STATUS_TIMEOUT,
+};
 
 use crate::{Rule, bug_check::BugCheck, call::Call, layout::Dispatcher, wait::Wait};
 
-/// `NotificationEvent`, which stays set.
-const NOTIFICATION_EVENT: u8 = 0;
+const APC_LEVEL: u8 = 1;
+
+/// `EventSynchronizationObject` and `TimerSynchronizationObject`, of the kernel's object types: a single wait resets one. The
+/// others stay set.
+const SYNCHRONIZATION: [u8; 2] = [1, crate::timer::TIMER_SYNCHRONIZATION_OBJECT];
 
 impl Dispatcher {
     /// Takes what a wait takes of an object that is set, or gives nothing.
     fn take(&self) -> Option<()> {
-        if self.kind.load(Ordering::Relaxed) == NOTIFICATION_EVENT {
+        if !SYNCHRONIZATION.contains(&self.kind.load(Ordering::Relaxed)) {
             return (self.signal.load(Ordering::Acquire) != 0).then_some(());
         }
         let order = (Ordering::AcqRel, Ordering::Relaxed);
@@ -24,15 +29,36 @@ impl Dispatcher {
 }
 
 impl Call {
-    /// Waits for an object.
-    pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
+    /// Stops the system if the IRQL is too high to wait for an object.
+    fn require_wait(&self, object: &Dispatcher, highest: u8) {
         let address = (&raw const *object).addr();
         let irql = self.irql();
-        self.require(irql < DISPATCH_LEVEL, Rule::IrqlKeApcLte2, || {
+        self.require(irql <= highest, Rule::IrqlKeWaitForMutexObject, || {
             let bug_check = BugCheck::verifier(0x3b, [irql.into(), address as u64, 0]);
             (bug_check, format!("the thread waits at IRQL {irql}"))
         });
+    }
+
+    /// Waits for an object.
+    pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
+        self.require_wait(object, APC_LEVEL);
+        let address = (&raw const *object).addr();
         self.wait_for(Wait::Object(address), || object.take());
+    }
+
+    /// Waits for an object until a time, and says whether it was set. The time is a timer's, which may expire first.
+    fn wait_for_object_until(&self, object: &Dispatcher, due: i64) -> bool {
+        self.require_wait(object, APC_LEVEL);
+        let mut timer = KTIMER { Reserved: [0; 8] };
+        let timer = self.initialise_timer(&raw mut timer, NotificationTimer);
+        self.set_timer(timer, due, null_mut());
+        let (awaited, timeout) = ((&raw const *object).addr(), (&raw const *timer).addr());
+        let is_set = self.wait_for(Wait::Timed(awaited, timeout), || {
+            let taken = object.take().map(|()| true);
+            taken.or_else(|| timer.header.take().map(|()| false))
+        });
+        self.kernel.clock.cancel(timeout);
+        is_set
     }
 
     /// Sets an event, and says whether it was set.
@@ -90,20 +116,24 @@ extern "C" fn KeWaitForSingleObject(
     timeout: *mut i64,
 ) -> NTSTATUS {
     let call = Call::enter_visible("KeWaitForSingleObject", object);
-    // SAFETY: the caller gives an object to wait for, of which this kernel has events.
+    // SAFETY: the caller gives an object to wait for, of which this kernel has events and timers.
     let object = unsafe { call.view::<Dispatcher, _>(object) };
     // SAFETY: the caller gives NULL or a time.
     let timeout = unsafe { timeout.as_ref() };
-    if timeout == Some(&0) {
-        const STATUS_TIMEOUT: NTSTATUS = 0x102;
-        return object.take().map_or(STATUS_TIMEOUT, |()| STATUS_SUCCESS);
+    let is_set = match timeout {
+        None => {
+            call.wait_for_object(object);
+            true
+        }
+        Some(0) => {
+            call.require_wait(object, DISPATCH_LEVEL);
+            object.take().is_some()
+        }
+        Some(due) => call.wait_for_object_until(object, *due),
+    };
+    if is_set {
+        STATUS_SUCCESS
+    } else {
+        STATUS_TIMEOUT
     }
-    call.require(timeout.is_none(), Rule::Hang, || {
-        (
-            BugCheck(0, [0; 4]),
-            "this kernel has no waits that end after a time".into(),
-        )
-    });
-    call.wait_for_object(object);
-    STATUS_SUCCESS
 }

@@ -19,7 +19,7 @@ use crate::{
     io::{Completion, Request},
     irp::Asked,
     kernel::Kernel,
-    thread::Attached,
+    thread::{Attached, Thread},
 };
 
 const STATUS_ACCESS_DENIED: i32 = nt::STATUS_ACCESS_DENIED;
@@ -75,11 +75,18 @@ impl FileInner {
         self.irps.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Counts an IRP off. The last one of a file that is closed lets `IRP_MJ_CLOSE` be sent, which has to wait for a thread
-    /// that comes from user mode.
-    pub(crate) fn irp_ended(self: &Arc<Self>, kernel: &Kernel) {
-        if self.irps.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_closed.load(Ordering::SeqCst) {
-            kernel.io.defer(Arc::clone(self));
+    /// Counts an IRP off. The last one of a file that is closed lets `IRP_MJ_CLOSE` be sent, at `PASSIVE_LEVEL`: when the
+    /// system call ends in which that happens, or else by a worker thread.
+    pub(crate) fn irp_ended(self: &Arc<Self>, call: &Call) {
+        let last = self.irps.fetch_sub(1, Ordering::SeqCst) == 1;
+        if !last || !self.is_closed.load(Ordering::SeqCst) {
+            return;
+        }
+        call.kernel.io.defer(Arc::clone(self));
+        if !call.is_user() {
+            Thread::new_system(&call.kernel, "system worker thread").start(|kernel| {
+                kernel.close_deferred(&Call::enter("IRP_MJ_CLOSE"));
+            });
         }
     }
 
@@ -105,8 +112,9 @@ impl FileInner {
             major,
             ..Asked::default()
         };
-        let record = call.new_irp(asked, Some(self), &[], Vec::new());
-        call.send_and_wait(self.device.object(), &record)
+        let device = self.device.top();
+        let record = call.new_irp(device, asked, Some(self), &[], Vec::new());
+        call.send_and_wait(device, &record)
     }
 }
 
@@ -178,7 +186,7 @@ impl File {
             lacks.then_some(STATUS_ACCESS_DENIED)
         };
         if let Some(status) = refused {
-            self.inner.irp_ended(&kernel);
+            self.inner.irp_ended(&call);
             self.kernel.close_deferred(&call);
             let completion = Completion {
                 status,
@@ -198,9 +206,10 @@ impl File {
             input_length: input.len(),
             output_length: output.len(),
         };
-        let record = call.new_irp(asked, Some(&self.inner), input, output);
-        let answer = call.send(self.inner.device.object(), &record);
-        self.inner.irp_ended(&kernel);
+        let device = self.inner.device.top();
+        let record = call.new_irp(device, asked, Some(&self.inner), input, output);
+        let answer = call.send(device, &record);
+        self.inner.irp_ended(&call);
         self.kernel.close_deferred(&call);
         Request {
             kernel,
@@ -257,8 +266,13 @@ impl File {
             .filter(|record| record.has_returned.load(Ordering::Relaxed));
         let before: Vec<_> = sent.collect();
         self.inner.send(&call, IRP_MJ_CLEANUP);
+        // One that is on no queue is being served, and ends by itself.
         let forgotten = before.iter().find(|record| {
-            record.has_cancel_routine() && !record.is_cancelled() && !record.is_completed()
+            let queued = record.is_linked() || record.is_on_device_queue();
+            queued
+                && record.has_cancel_routine()
+                && !record.is_cancelled()
+                && !record.is_completed()
         });
         if let Some(record) = forgotten {
             let bug_check = BugCheck::io(0x200, [0, record.address() as u64, 0]);

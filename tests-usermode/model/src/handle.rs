@@ -8,7 +8,9 @@ use std::{
 
 use nt::{HANDLE, NTSTATUS, STATUS_SUCCESS};
 
-use crate::{Rule, call::Call, registry::Key, system_thread::SystemThread, wait::locked};
+use crate::{
+    Rule, bug_check::BugCheck, call::Call, registry::Key, system_thread::SystemThread, wait::locked,
+};
 
 const STATUS_INVALID_HANDLE: NTSTATUS = 0xc000_0008_u32.cast_signed();
 
@@ -71,7 +73,11 @@ extern "C" fn ZwWaitForSingleObject(
     _timeout: *mut i64,
 ) -> NTSTATUS {
     let call = Call::enter("ZwWaitForSingleObject");
-    call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
+    let irql = call.irql();
+    call.require(irql == 0, Rule::Irql, || {
+        let what = format!("the IRQL is {irql}, and must be PASSIVE_LEVEL");
+        (BugCheck::verifier(0xe6, [0, irql.into(), 0]), what)
+    });
     let Some(Object::Thread(thread)) = call.kernel.handles.get(handle) else {
         return STATUS_INVALID_HANDLE;
     };

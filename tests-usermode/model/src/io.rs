@@ -10,15 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nt::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, IRP, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
-    SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
-};
+use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IRP, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING};
 
 use crate::{
     Rule,
-    bug_check::{BugCheck, callers},
+    bug_check::BugCheck,
+    bus::Buses,
     call::Call,
     device::Devices,
     file::FileInner,
@@ -40,6 +37,9 @@ pub(crate) struct Io {
     irps: Mutex<Irps>,
     last_irp: AtomicU32,
     pub(crate) devices: Devices,
+    pub(crate) buses: Buses,
+    /// The PnP requests that are under way, by the physical device objects.
+    pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
     /// The zones that were initialised, by their addresses.
     pub(crate) zones: Mutex<HashSet<usize>>,
     /// Files whose last IRP has ended at too high an IRQL to send `IRP_MJ_CLOSE`.
@@ -62,7 +62,7 @@ impl Io {
         irps.by_address.insert(record.address(), Arc::clone(record));
     }
 
-    fn retire(&self, record: &IrpRecord) {
+    pub(crate) fn retire(&self, record: &IrpRecord) {
         let mut irps = locked(&self.irps);
         irps.completed.push_back(record.address());
         if irps.completed.len() > KEPT {
@@ -107,9 +107,10 @@ impl Io {
 }
 
 impl Call {
-    /// Makes an IRP.
+    /// Makes an IRP for the driver of a device object.
     pub(crate) fn new_irp(
         &self,
+        device: *mut DEVICE_OBJECT,
         asked: Asked,
         file: Option<&Arc<FileInner>>,
         input: &[u8],
@@ -121,7 +122,9 @@ impl Call {
         if let Some(file) = &file {
             file.add_irp();
         }
-        let record = IrpRecord::new(number, asked, self.number, file, input, output);
+        // SAFETY: the memory of a device object stays as long as the kernel.
+        let stack_size = unsafe { (*device).StackSize };
+        let record = IrpRecord::new(number, stack_size, asked, self.number, file, input, output);
         io.add(&record);
         record
     }
@@ -130,7 +133,6 @@ impl Call {
     pub(crate) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
         let status = self.call_driver(device, record);
         record.has_returned.store(true, Ordering::Relaxed);
-        self.verify_answer(record, status);
         status
     }
 
@@ -144,32 +146,13 @@ impl Call {
     }
 
     /// `IoCallDriver`.
-    fn call_driver(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
+    pub(crate) fn call_driver(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
+        self.verify_sent(device, record);
         let irp = record.raw();
-        self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
-        self.require(
-            !self.kernel.io.devices.is_gone(device),
-            Rule::Pointer,
-            || {
-                let bug_check = BugCheck(0x50, [device.addr() as u64, 0, 0, 0]);
-                let what =
-                    format!("{record} is sent to the device object {device:?}, which is gone");
-                (bug_check, what)
-            },
-        );
-        self.require(!record.has_cancel_routine(), Rule::CompleteRequest, || {
-            let bug_check = BugCheck::io(0x203, [0, irp.addr() as u64, device.addr() as u64]);
-            (
-                bug_check,
-                format!("{record} is passed on with its Cancel routine set"),
-            )
-        });
-        self.require(record.next_location(device), Rule::Pointer, || {
-            let bug_check = BugCheck::io(0x208, [0, irp.addr() as u64, device.addr() as u64]);
-            (bug_check, format!("{record} has no further stack location"))
-        });
+        let location = record.current();
+        record.leave(location, None);
         let Some(driver) = self.kernel.io.devices.driver_of(device) else {
-            return self.bus_driver(record);
+            return self.bus_driver(device, record);
         };
         // SAFETY: a driver object lives as long as its devices.
         let routines = unsafe { &(*driver).MajorFunction };
@@ -182,8 +165,10 @@ impl Call {
         // What it inserted before may be gone, and its address another IRP's.
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
+        let outer = locked(&self.passed).take();
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = Call::in_driver(|| unsafe { routine(device, irp) });
+        let passed = std::mem::replace(&mut *locked(&self.passed), outer);
         let now = self.irql();
         let holds = !locked(&self.held).is_empty();
         self.require(now == irql || holds, Rule::IrqlReturn, || {
@@ -193,189 +178,60 @@ impl Call {
             (BugCheck::io(5, parameters), what)
         });
         self.require_returned("a dispatch routine", irql);
+        let passed = passed.filter(|(passed, _)| *passed == record.address());
+        self.verify_answer(record, location, passed.map(|(_, status)| status), status);
         status
     }
 
-    /// What the bus driver does below: whatever a PnP request asks is done.
-    fn bus_driver(&self, record: &Arc<IrpRecord>) -> i32 {
+    /// Looks at an IRP that is sent to a device object, and gives the driver of that its stack location.
+    fn verify_sent(&self, device: *mut DEVICE_OBJECT, record: &IrpRecord) {
         let irp = record.raw();
-        if matches!(record.asked.major, nt::IRP_MJ_PNP | nt::IRP_MJ_POWER) {
-            // SAFETY: the bus driver has the IRP.
-            unsafe { nt::irp::set_status(irp, nt::STATUS_SUCCESS) };
-        }
-        // SAFETY: as above.
-        let status = unsafe { nt::irp::status(irp) };
-        self.complete(record);
-        status
-    }
-
-    /// Compares what a dispatch routine returned with what became of the IRP.
-    fn verify_answer(&self, record: &IrpRecord, status: i32) {
-        let irp = record.raw().addr() as u64;
-        let (completion, marked) = {
-            let state = locked(&record.state);
-            let marked = state.was_marked || (state.completion.is_none() && record.is_marked());
-            (state.completion, marked)
-        };
-        let pending = status == STATUS_PENDING;
-        if pending && !marked {
-            let (rule, what) = if completion.is_some() {
-                (
-                    Rule::PendedCompletedRequest,
-                    "is completed, was not marked pending",
-                )
-            } else {
-                (Rule::MarkIrpPending2, "was not marked pending")
-            };
-            let what = format!("{record} {what}, and STATUS_PENDING is returned");
-            self.stop(BugCheck::io(0x23d, [0, irp, 0]), rule, what);
-        }
-        if marked && !pending {
-            let what = format!("{record} was marked pending, and {status:#x} is returned");
-            self.stop(BugCheck::io(0x23e, [0, irp, 0]), Rule::MarkIrpPending, what);
-        }
-        match completion {
-            None if !pending => {
-                let what = format!(
-                    "{record} is neither completed nor pended, and {status:#x} is returned"
-                );
-                self.stop(
-                    BugCheck::io(0x226, [0, irp, 0]),
-                    Rule::IrpProcessingComplete,
-                    what,
-                );
-            }
-            Some((completed, _)) if !pending && completed != status => {
-                let what = format!(
-                    "{record} is completed with {completed:#x}, and {status:#x} is returned"
-                );
-                self.stop(
-                    BugCheck::io(0x224, [0, irp, 0]),
-                    Rule::CompleteRequestStatusCheck,
-                    what,
-                );
-            }
-            _ => {}
-        }
-    }
-
-    /// `IoCompleteRequest`.
-    fn complete(&self, record: &Arc<IrpRecord>) {
-        self.verify_completion(record);
-        let irp = record.raw();
-        // SAFETY: who completes an IRP owns it.
-        let status = unsafe { nt::irp::status(irp) };
-        let was_marked = record.is_marked();
-        loop {
-            let stack = record.stack();
-            let (control, routine, context) =
-                (stack.Control, stack.CompletionRoutine, stack.Context);
-            let more = record.previous_location();
-            // SAFETY: who completes an IRP owns it.
-            unsafe { (*irp).PendingReturned = control & SL_PENDING_RETURNED };
-            let wanted = if status >= 0 {
-                SL_INVOKE_ON_SUCCESS
-            } else {
-                SL_INVOKE_ON_ERROR
-            };
-            let cancelled = control & SL_INVOKE_ON_CANCEL != 0 && record.is_cancelled();
-            if let Some(routine) = routine.filter(|_| control & wanted != 0 || cancelled) {
-                let device = if more {
-                    record.stack().DeviceObject
-                } else {
-                    null_mut()
-                };
-                // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
-                let answer = Call::in_driver(|| unsafe { routine(device, irp, context) });
-                if answer == STATUS_MORE_PROCESSING_REQUIRED {
-                    return;
-                }
-            }
-            if !more {
-                break;
-            }
-        }
-        self.finish(record, status, was_marked);
-    }
-
-    fn verify_completion(&self, record: &IrpRecord) {
-        let irp = record.raw();
-        let address = irp.addr() as u64;
         let irql = self.irql();
-        self.require(irql <= DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, || {
+        let is_device_io = matches!(
+            record.asked.major,
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_POWER
+        );
+        let highest = if is_device_io { DISPATCH_LEVEL } else { 1 };
+        self.require(irql <= highest, Rule::ForwardedAtBadIrql, || {
+            // Above DISPATCH_LEVEL no IRP is sent; the other code is for one that may not be sent there.
+            let bug_check = if irql > DISPATCH_LEVEL {
+                BugCheck::io(0x10, [irql.into(), 0, 0])
+            } else {
+                BugCheck::io(0x23a, [0, irp.addr() as u64, 0])
+            };
+            (bug_check, format!("{record} is sent at IRQL {irql}"))
+        });
+        self.require(!device.is_null(), Rule::Pointer, || {
+            let bug_check = BugCheck::io(0x204, [0, irp.addr() as u64, 0]);
             (
-                BugCheck::io(0xe, [irql.into(), address, 0]),
-                format!("the IRQL is {irql}"),
+                bug_check,
+                format!("{record} is sent to NULL, not to a device object"),
             )
         });
-        let twice = {
-            let state = locked(&record.state);
-            state.completion.map(|_| state.completed_by.clone())
-        };
-        if let Some(by) = twice {
-            let bug_check = BugCheck(0x44, [address, 0, 0, 0]);
-            let what = format!("{record} is completed again; {by} has completed it before");
-            self.stop(bug_check, Rule::DoubleCompletion, what);
-        }
-        let held = locked(&self.held).last().map(ToString::to_string);
-        if let Some(held) = held {
-            let bug_check = BugCheck::verifier(0x2_0011, [irql.into(), address, 0]);
-            let what = format!("{record} is completed while the thread holds {held}");
-            self.stop(bug_check, Rule::SpinLockSafe, what);
-        }
-        // SAFETY: who completes an IRP owns it.
-        let status = unsafe { nt::irp::status(irp) };
-        self.require(
-            status != STATUS_PENDING && status != -1,
-            Rule::CompleteRequest,
-            || {
-                let status_bits = u64::from(status.cast_unsigned());
-                let what = format!("{record} is completed with the status {status:#x}");
-                (BugCheck::io(6, [status_bits, address, 0]), what)
-            },
-        );
-        self.require(!record.has_cancel_routine(), record.routine_rule(), || {
-            let what = format!("{record} is completed while its Cancel routine is set");
-            (BugCheck::io(7, [0, address, 0]), what)
+        let devices = &self.kernel.io.devices;
+        self.require(devices.is_known(device), Rule::Pointer, || {
+            let bug_check = BugCheck::io(4, [device.addr() as u64, 0, 0]);
+            (
+                bug_check,
+                format!("{record} is sent to {device:?}, which is no device object"),
+            )
         });
-        let queued = record.is_on_device_queue() || record.is_linked();
-        self.require(!queued, Rule::CompleteRequest, || {
-            let what = format!("{record} is completed while it is on a queue");
-            (BugCheck::io(0x209, [0, address, 0]), what)
+        self.require(!devices.is_gone(device), Rule::Pointer, || {
+            let bug_check = BugCheck(0x50, [device.addr() as u64, 0, 0, 0]);
+            let what = format!("{record} is sent to the device object {device:?}, which is gone");
+            (bug_check, what)
         });
-    }
-
-    /// Ends an IRP: what its user gets is copied out, and whoever waits is woken.
-    fn finish(&self, record: &Arc<IrpRecord>, status: i32, was_marked: bool) {
-        // SAFETY: who completes an IRP owns it.
-        let information = unsafe { (*record.raw()).IoStatus.Information };
-        let information = usize::try_from(information).unwrap_or(usize::MAX);
-        let place = self
-            .kernel
-            .config
-            .locations
-            .then(|| callers(1).pop())
-            .flatten();
-        {
-            let mut state = locked(&record.state);
-            // An error's output is not copied: severity 3.
-            if status.cast_unsigned() >> 30 != 3 {
-                let length = information.min(state.output.len());
-                let bytes = record.system_bytes(length);
-                state.output[..bytes.len()].copy_from_slice(bytes);
-            }
-            state.completion = Some((status, information));
-            state.was_marked = was_marked;
-            state.completed_by = match place {
-                Some(place) => format!("{} in {place}", self.name()),
-                None => self.name().to_owned(),
-            };
-        }
-        self.kernel.io.retire(record);
-        self.kernel.sleepers.wake(Wait::Irp(record.address()));
-        if let Some(file) = &record.file {
-            file.irp_ended(&self.kernel);
-        }
+        self.require(!record.has_cancel_routine(), Rule::CompleteRequest, || {
+            let bug_check = BugCheck::io(0x203, [0, irp.addr() as u64, device.addr() as u64]);
+            (
+                bug_check,
+                format!("{record} is passed on with its Cancel routine set"),
+            )
+        });
+        self.require(record.next_location(device), Rule::Pointer, || {
+            let bug_check = BugCheck::io(0x208, [0, irp.addr() as u64, device.addr() as u64]);
+            (bug_check, format!("{record} has no further stack location"))
+        });
     }
 }
 
@@ -476,7 +332,9 @@ impl Request {
         };
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("IoCancelIrp");
-        call.cancel_irp(record)
+        let called = call.cancel_irp(record);
+        self.kernel.close_deferred(&call);
+        called
     }
 
     /// The first half of `IoCancelIrp`, at its worst: sets `Irp->Cancel` and takes the Cancel routine, without the
@@ -522,6 +380,7 @@ impl Cancelling<'_> {
         let call = Call::enter("IoCancelIrp");
         let old_irql = call.acquire_cancel_lock_for_routine();
         call.call_cancel_routine(record, routine, old_irql);
+        self.request.kernel.close_deferred(&call);
         true
     }
 }
@@ -531,7 +390,12 @@ impl Cancelling<'_> {
 extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     let call = Call::enter("IoCallDriver");
     let record = call.live_irp(irp);
-    call.call_driver(device, &record)
+    let status = call.call_driver(device, &record);
+    *locked(&call.passed) = Some((record.address(), status));
+    if record.asked.major == nt::IRP_MJ_PNP {
+        locked(&record.state).passed_to.push(device.addr());
+    }
+    status
 }
 
 // SAFETY: see `irql`.

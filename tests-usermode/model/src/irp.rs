@@ -3,7 +3,6 @@
 use std::{
     cell::UnsafeCell,
     fmt,
-    mem::MaybeUninit,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, Ordering},
@@ -23,15 +22,11 @@ use crate::{
     wait::locked,
 };
 
-/// How many drivers an IRP goes through at the most: the function driver and the bus driver.
-pub(crate) const STACK_SIZE: usize = 2;
-const STACK_COUNT: i8 = 2;
-
-/// An IRP and its stack locations, as one piece of memory.
-#[repr(C)]
-struct Memory {
-    irp: MaybeUninit<IRP>,
-    stack: [MaybeUninit<IO_STACK_LOCATION>; STACK_SIZE],
+/// Memory for the kernel's structures, zeroed and aligned as the pool aligns.
+fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
+    let words = vec![0_u128; size.div_ceil(16)].into_boxed_slice();
+    // SAFETY: the types have the same layout, and the box is the memory's only owner.
+    unsafe { Box::from_raw(Box::into_raw(words) as *mut UnsafeCell<[u128]>) }
 }
 
 /// What an IRP asks.
@@ -46,7 +41,10 @@ pub(crate) struct Asked {
 
 /// An IRP, and what the I/O manager knows of it.
 pub(crate) struct IrpRecord {
-    memory: Box<UnsafeCell<Memory>>,
+    /// The IRP, and after it its stack locations.
+    memory: Box<UnsafeCell<[u128]>>,
+    /// How many stack locations it has: one for each driver of the device stack that it is sent to.
+    stack_count: i8,
     system_buffer: Option<Box<UnsafeCell<[u128]>>>,
     pub(crate) number: u32,
     pub(crate) asked: Asked,
@@ -58,6 +56,16 @@ pub(crate) struct IrpRecord {
     pub(crate) has_returned: AtomicBool,
     /// Whether it was inserted into a device queue.
     was_on_device_queue: AtomicBool,
+    /// Whether the bus driver has had it.
+    pub(crate) reached_bus: AtomicBool,
+}
+
+/// How a stack location was left by the completion of the IRP.
+#[derive(Clone, Copy)]
+pub(crate) struct Left {
+    pub(crate) status: i32,
+    /// Whether the location was marked pending.
+    pub(crate) marked: bool,
 }
 
 /// What becomes of an IRP.
@@ -65,8 +73,10 @@ pub(crate) struct IrpRecord {
 pub(crate) struct State {
     /// The status and `Information` that it was completed with.
     pub(crate) completion: Option<(i32, usize)>,
-    /// Whether it was marked pending when it was completed.
-    pub(crate) was_marked: bool,
+    /// How its stack locations were left, from the lowest to the highest; `None` if the IRP is still there, or below.
+    pub(crate) left: Vec<Option<Left>>,
+    /// The lower device objects that a PnP request was sent to by `IoCallDriver`, which has returned.
+    pub(crate) passed_to: Vec<usize>,
     /// Which thread completed it, and where that is known from.
     pub(crate) completed_by: String,
     /// The user's output buffer.
@@ -83,27 +93,30 @@ impl IrpRecord {
     /// Makes an IRP that is sent to nobody yet.
     pub(crate) fn new(
         number: u32,
+        stack_count: i8,
         asked: Asked,
         sender: u32,
         file: Option<Arc<FileInner>>,
         input: &[u8],
         output: Vec<u8>,
     ) -> Arc<Self> {
-        let words = input.len().max(output.len()).div_ceil(16);
-        let system_buffer = (words != 0).then(|| {
-            let mut buffer = vec![0_u128; words].into_boxed_slice();
-            for (word, bytes) in buffer.iter_mut().zip(input.chunks(16)) {
+        let buffer_size = input.len().max(output.len());
+        let system_buffer = (buffer_size != 0).then(|| {
+            let mut buffer = zeroed(buffer_size);
+            for (word, bytes) in buffer.get_mut().iter_mut().zip(input.chunks(16)) {
                 let mut whole = [0; 16];
                 whole[..bytes.len()].copy_from_slice(bytes);
                 *word = u128::from_ne_bytes(whole);
             }
-            // SAFETY: the types have the same layout, and the box is the buffer's only owner.
-            unsafe { Box::from_raw(Box::into_raw(buffer) as *mut UnsafeCell<[u128]>) }
+            buffer
         });
-        // SAFETY: every field may be zero.
-        let memory = unsafe { MaybeUninit::<Memory>::zeroed().assume_init() };
+        let stack_count = stack_count.max(1);
+        // And one more, for who looks at the current stack location of an IRP that nobody has.
+        let locations = usize::from(stack_count.unsigned_abs()) + 1;
+        let stack_size = size_of::<IO_STACK_LOCATION>() * locations;
         let record = Arc::new(Self {
-            memory: Box::new(UnsafeCell::new(memory)),
+            memory: zeroed(size_of::<IRP>() + stack_size),
+            stack_count,
             system_buffer,
             number,
             asked,
@@ -115,6 +128,7 @@ impl IrpRecord {
             }),
             has_returned: AtomicBool::new(false),
             was_on_device_queue: AtomicBool::new(false),
+            reached_bus: AtomicBool::new(false),
         });
         record.fill_in();
         record
@@ -124,17 +138,16 @@ impl IrpRecord {
         // SAFETY: the IRP is zeroed, as every field may be, and nobody else knows it yet.
         let irp = unsafe { &mut *self.raw() };
         irp.Type = 6;
-        irp.Size = u16::try_from(size_of::<Memory>()).unwrap_or_default();
-        irp.StackCount = STACK_COUNT;
-        irp.CurrentLocation = STACK_COUNT + 1;
+        irp.Size = u16::try_from(size_of_val(&*self.memory)).unwrap_or_default();
+        irp.StackCount = self.stack_count;
+        irp.CurrentLocation = self.stack_count + 1;
         irp.RequestorMode = i8::from(self.file.is_some());
         if let Some(buffer) = &self.system_buffer {
             irp.AssociatedIrp.SystemBuffer = buffer.get().cast();
         }
-        let beyond = self.location(STACK_SIZE);
-        self.overlay().current_stack_location = beyond;
+        self.overlay().current_stack_location = self.location(self.stack_count + 1);
         // SAFETY: the stack location is inside the memory, and zeroed, as every field may be.
-        let stack = unsafe { &mut *self.location(STACK_SIZE - 1) };
+        let stack = unsafe { &mut *self.location(self.stack_count) };
         stack.MajorFunction = u8::try_from(self.asked.major).unwrap_or_default();
         stack.MinorFunction = self.asked.minor;
         stack.FileObject = self
@@ -162,11 +175,10 @@ impl IrpRecord {
         self.raw().addr()
     }
 
-    fn location(&self, index: usize) -> *mut IO_STACK_LOCATION {
-        let memory = self.memory.get();
-        // SAFETY: the address alone is computed, inside the memory.
-        let stack = unsafe { &raw mut (*memory).stack };
-        stack.cast::<IO_STACK_LOCATION>().wrapping_add(index)
+    /// A stack location, counted from 1: the lowest driver's.
+    fn location(&self, number: i8) -> *mut IO_STACK_LOCATION {
+        let locations = self.raw().wrapping_add(1).cast::<IO_STACK_LOCATION>();
+        locations.wrapping_offset(isize::from(number) - 1)
     }
 
     #[expect(
@@ -216,18 +228,44 @@ impl IrpRecord {
         unsafe { (*self.raw()).CurrentLocation += 1 };
         let overlay = self.overlay();
         overlay.current_stack_location = overlay.current_stack_location.wrapping_add(1);
-        usize::try_from(self.current()).is_ok_and(|current| current <= STACK_SIZE)
+        self.current() <= self.stack_count
     }
 
-    /// The device object that it was sent to first: the function driver's.
+    /// The device object of the driver that has it.
     pub(crate) fn device(&self) -> *mut DEVICE_OBJECT {
-        // SAFETY: the stack location is inside the memory; its device is written once, before it is sent.
-        unsafe { (*self.location(STACK_SIZE - 1)).DeviceObject }
+        self.stack().DeviceObject
     }
 
-    /// Whether the function driver has marked it pending.
-    pub(crate) fn is_marked(&self) -> bool {
-        let location = self.location(STACK_SIZE - 1);
+    /// How the completion left a stack location; `None` if it has not come there.
+    pub(crate) fn left(state: &State, location: i8) -> Option<Left> {
+        let index = usize::try_from(location).ok()?.checked_sub(1)?;
+        state.left.get(index).copied().flatten()
+    }
+
+    /// Notes how the completion leaves a stack location, or that the IRP comes there.
+    pub(crate) fn leave(&self, location: i8, left: Option<Left>) {
+        let Some(index) = usize::try_from(location)
+            .ok()
+            .and_then(|location| location.checked_sub(1))
+        else {
+            return;
+        };
+        let mut state = locked(&self.state);
+        if state.left.len() <= index {
+            if left.is_none() {
+                return;
+            }
+            state.left.resize(
+                usize::from(self.stack_count.unsigned_abs()).max(index + 1),
+                None,
+            );
+        }
+        state.left[index] = left;
+    }
+
+    /// Whether a stack location is marked pending.
+    pub(crate) fn is_marked(&self, location: i8) -> bool {
+        let location = self.location(location);
         // SAFETY: the stack location is inside the memory.
         let control = unsafe { &raw mut (*location).Control };
         // SAFETY: the field is a byte; whoever owns the IRP may write it meanwhile.

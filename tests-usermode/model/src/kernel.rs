@@ -183,7 +183,7 @@ impl Kernel {
     pub(crate) fn has_system_thread(&self) -> bool {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
-        threads.any(|thread| thread.is_system)
+        threads.any(|thread| thread.is_system())
     }
 
     /// Whether a system thread does anything, instead of waiting.
@@ -192,7 +192,7 @@ impl Kernel {
         let mut system = threads
             .iter()
             .filter_map(Weak::upgrade)
-            .filter(|thread| thread.is_system);
+            .filter(|thread| thread.is_system());
         system.any(|thread| locked(&thread.waits_for).is_none_or(Wait::is_short))
     }
 

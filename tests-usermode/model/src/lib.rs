@@ -37,13 +37,16 @@
 
 mod allocator;
 mod bug_check;
+mod bus;
 mod call;
 mod cancel;
 mod clock;
+mod completion;
 mod config;
 mod debug_print;
 mod device;
 mod device_queue;
+mod device_stack;
 mod dpc;
 mod driver;
 mod event;
@@ -79,6 +82,7 @@ mod work_item;
 mod zone;
 
 pub use bug_check::Violation;
+pub use bus::BusAnswer;
 pub use config::{Clock, Config, OnViolation};
 pub use driver::{Driver, DriverEntry};
 pub use faults::Faults;

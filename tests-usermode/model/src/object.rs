@@ -41,7 +41,7 @@ fn returned(count: usize) -> isize {
 #[unsafe(no_mangle)]
 extern "C" fn ObfReferenceObject(object: *mut c_void) -> isize {
     let call = Call::enter_visible("ObReferenceObject", object);
-    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     let Some(count) = call.kernel.io.devices.reference(object.addr()) else {
         call.bad_reference(
             object,
@@ -56,7 +56,7 @@ extern "C" fn ObfReferenceObject(object: *mut c_void) -> isize {
 #[unsafe(no_mangle)]
 extern "C" fn ObfDereferenceObject(object: *mut c_void) -> isize {
     let call = Call::enter_visible("ObDereferenceObject", object);
-    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     let Some(count) = call.kernel.io.devices.dereference(object.addr()) else {
         call.bad_reference(
             object,

@@ -3,22 +3,39 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use nt::{
-    IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_REMOVE_DEVICE,
-    IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
+    IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_INTERFACE,
+    IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE,
+    IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
+    STATUS_NOT_SUPPORTED,
 };
 
 use crate::{
-    Access, File, Rule,
+    Access, BusAnswer, File, Rule,
     bug_check::BugCheck,
     call::Call,
     device::{DeviceInner, STATUS_OBJECT_NAME_NOT_FOUND},
-    irp::Asked,
+    irp::{Asked, IrpRecord},
     kernel::Kernel,
     thread::Attached,
+    wait::locked,
 };
 
-/// What a PnP or power request comes with, for nobody has handled it yet.
-const STATUS_NOT_SUPPORTED: NTSTATUS = 0xc000_00bb_u32.cast_signed();
+/// The requests that drivers must not fail: the first four by the rule PnpRemove, and the last by
+/// [its page](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-stop-device).
+const MUST_SUCCEED: [u8; 5] = [
+    IRP_MN_SURPRISE_REMOVAL,
+    IRP_MN_CANCEL_REMOVE_DEVICE,
+    IRP_MN_CANCEL_STOP_DEVICE,
+    IRP_MN_REMOVE_DEVICE,
+    IRP_MN_STOP_DEVICE,
+];
+
+/// The requests that the rule PnpIrpCompletion leaves to the driver to complete.
+const MAY_BE_COMPLETED: [u8; 3] = [
+    IRP_MN_QUERY_INTERFACE,
+    IRP_MN_QUERY_STOP_DEVICE,
+    IRP_MN_QUERY_REMOVE_DEVICE,
+];
 
 impl DeviceInner {
     /// Sends a PnP or power request, and waits for its end.
@@ -28,32 +45,65 @@ impl DeviceInner {
             minor,
             ..Asked::default()
         };
-        let record = call.new_irp(asked, None, &[], Vec::new());
+        let top = self.top();
+        let record = call.new_irp(top, asked, None, &[], Vec::new());
         // SAFETY: nobody else has the IRP yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
-        call.send_and_wait(self.object(), &record)
+        if major != IRP_MJ_PNP {
+            return call.send_and_wait(top, &record);
+        }
+        let under_way = &call.kernel.io.pnp;
+        let pdo = self.pdo().addr();
+        locked(under_way).insert(pdo, Arc::clone(&record));
+        let status = call.send_and_wait(top, &record);
+        locked(under_way).remove(&pdo);
+        self.verify_pnp(call, &record, status);
+        status
     }
 
-    /// `IRP_MN_REMOVE_DEVICE`, after which the driver's device object must be detached and deleted.
+    /// Stops the system if a PnP request has ended as it may not.
+    fn verify_pnp(&self, call: &Call, record: &IrpRecord, status: NTSTATUS) {
+        let minor = record.asked.minor;
+        let irp = record.address() as u64;
+        let by_bus = call.kernel.io.buses.answer(self.pdo().addr(), minor);
+        // If the bus driver has failed it, that is no fault of the drivers above.
+        let fails = status < 0 && !matches!(by_bus, Some(BusAnswer::Fail(_)));
+        call.require(
+            !(fails && MUST_SUCCEED.contains(&minor)),
+            Rule::PnpRemove,
+            || {
+                let what = format!("{record} is completed with {status:#x}, and must not fail");
+                (BugCheck::io(0x247, [0, irp, 0]), what)
+            },
+        );
+        let must_be_passed = !MAY_BE_COMPLETED.contains(&minor);
+        let untouched = status == STATUS_NOT_SUPPORTED;
+        let kept = !record.reached_bus.load(Ordering::Relaxed) && (status >= 0 || untouched);
+        call.require(!(must_be_passed && kept), Rule::PnpIrpCompletion, || {
+            let code = if untouched { 0x22f } else { 0x22e };
+            let what = format!(
+                "{record} is completed with {status:#x}, and was not passed on to the bus driver"
+            );
+            (BugCheck::io(code, [0, irp, 0]), what)
+        });
+    }
+
+    /// `IRP_MN_REMOVE_DEVICE`, after which the drivers' device objects must be detached and deleted.
     pub(crate) fn remove(&self, call: &Call) -> NTSTATUS {
         let status = self.ask(call, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE);
         self.is_removed.store(true, Ordering::SeqCst);
-        let object = self.object();
-        let address = object.addr() as u64;
-        // SAFETY: the physical device object is the PnP manager's.
-        let attached = unsafe { (*self.pdo()).AttachedDevice };
-        call.require(attached.is_null(), Rule::PnpRemove, || {
-            let what = "the device object is still attached after IRP_MN_REMOVE_DEVICE";
-            (BugCheck::io(0x21d, [0, 0, address]), what.into())
-        });
-        call.require(
-            call.kernel.io.devices.is_deleted(object),
-            Rule::PnpRemove,
-            || {
+        let devices = &call.kernel.io.devices;
+        for object in self.objects() {
+            let address = object.addr() as u64;
+            call.require(!devices.is_attached(object), Rule::DeviceRemoval, || {
+                let what = "the device object is still attached after IRP_MN_REMOVE_DEVICE";
+                (BugCheck::io(0x21d, [0, 0, address]), what.into())
+            });
+            call.require(devices.is_deleted(object), Rule::DeviceRemoval, || {
                 let what = "the device object is not deleted after IRP_MN_REMOVE_DEVICE";
                 (BugCheck::io(0x21e, [0, 0, address]), what.into())
-            },
-        );
+            });
+        }
         status
     }
 }
@@ -78,14 +128,27 @@ impl Device {
         self.inner.object().addr()
     }
 
+    pub(crate) fn inner(&self) -> &Arc<DeviceInner> {
+        &self.inner
+    }
+
+    /// Has the bus driver answer the PnP requests of a minor function otherwise than by success.
+    pub fn bus_answers(&self, minor: u8, answer: BusAnswer) {
+        let pdo = self.inner.pdo().addr();
+        self.kernel.io.buses.set(pdo, minor, answer);
+    }
+
     /// Sends a PnP request, by its minor function, and gives the status that it ended with.
     pub fn pnp(&self, minor: u8) -> NTSTATUS {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("the PnP manager");
-        if minor == IRP_MN_REMOVE_DEVICE {
-            return self.inner.remove(&call);
-        }
-        self.inner.ask(&call, IRP_MJ_PNP, minor)
+        let status = if minor == IRP_MN_REMOVE_DEVICE {
+            self.inner.remove(&call)
+        } else {
+            self.inner.ask(&call, IRP_MJ_PNP, minor)
+        };
+        self.kernel.close_deferred(&call);
+        status
     }
 
     /// Sends a power request, by its minor function, and gives the status that it ended with.

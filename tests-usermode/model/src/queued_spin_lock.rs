@@ -19,13 +19,23 @@ impl Call {
     ) {
         // SAFETY: the caller of the routine gives a lock.
         let word = unsafe { self.lock_word(lock) };
-        self.acquire(word, Kind::Queued, old_irql);
+        // The handle is the waiter's place in the lock's queue, so it is written before the wait: who uses one that another
+        // thread still holds a lock by spoils it at once.
         // SAFETY: the caller gives room for a handle.
         unsafe { handle.write(KLOCK_QUEUE_HANDLE { Reserved: [0; 3] }) };
         // SAFETY: as above, and it is zeroed, as every field may be.
         let handle = unsafe { &*handle.cast::<LockQueueHandle>() };
         handle.lock.set(word);
         handle.old_irql.set(old_irql.unwrap_or(DISPATCH_LEVEL));
+        self.acquire(word, Kind::Queued, old_irql);
+    }
+
+    fn require_queued_lock_irql(&self) {
+        let irql = self.irql();
+        self.require(irql == DISPATCH_LEVEL, Rule::Irql, || {
+            let what = format!("the IRQL is {irql}, and must be DISPATCH_LEVEL");
+            (BugCheck::verifier(0xe5, [irql.into(), 0, 0]), what)
+        });
     }
 
     /// Releases the lock that a handle stands for. The handle then stands for none.
@@ -49,7 +59,7 @@ extern "C" fn KeAcquireInStackQueuedSpinLock(
     handle: *mut KLOCK_QUEUE_HANDLE,
 ) {
     let call = Call::enter_visible("KeAcquireInStackQueuedSpinLock", lock);
-    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x42);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     let old_irql = call.raise_irql(DISPATCH_LEVEL);
     call.acquire_queued(lock, handle, Some(old_irql));
 }
@@ -58,7 +68,7 @@ extern "C" fn KeAcquireInStackQueuedSpinLock(
 #[unsafe(no_mangle)]
 extern "C" fn KeReleaseInStackQueuedSpinLock(handle: *mut KLOCK_QUEUE_HANDLE) {
     let call = Call::enter("KeReleaseInStackQueuedSpinLock");
-    call.require_dispatch();
+    call.require_queued_lock_irql();
     let held = call.release_queued(handle);
     if let Some(old_irql) = held.old_irql {
         call.lower_irql(old_irql);
@@ -76,7 +86,7 @@ extern "C" fn KeAcquireInStackQueuedSpinLockAtDpcLevel(
     handle: *mut KLOCK_QUEUE_HANDLE,
 ) {
     let call = Call::enter_visible("KeAcquireInStackQueuedSpinLockAtDpcLevel", lock);
-    call.require_dispatch();
+    call.require_queued_lock_irql();
     call.acquire_queued(lock, handle, None);
 }
 
@@ -84,7 +94,7 @@ extern "C" fn KeAcquireInStackQueuedSpinLockAtDpcLevel(
 #[unsafe(no_mangle)]
 extern "C" fn KeReleaseInStackQueuedSpinLockFromDpcLevel(handle: *mut KLOCK_QUEUE_HANDLE) {
     let call = Call::enter("KeReleaseInStackQueuedSpinLockFromDpcLevel");
-    call.require_dispatch();
+    call.require_queued_lock_irql();
     let held = call.release_queued(handle);
     call.require(held.old_irql.is_none(), Rule::QueuedSpinLockRelease, || {
         let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);

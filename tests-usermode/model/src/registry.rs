@@ -105,7 +105,7 @@ extern "C" fn ZwQueryValueKey(
 #[unsafe(no_mangle)]
 extern "C" fn RtlFreeUnicodeString(string: *mut UNICODE_STRING) {
     let call = Call::enter("RtlFreeUnicodeString");
-    call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001e);
+    call.require_at_most(1, Rule::Irql, 0xe5);
     // SAFETY: the caller gives a string.
     let buffer = unsafe { std::mem::replace(&mut (*string).Buffer, std::ptr::null_mut()) };
     if !buffer.is_null() {

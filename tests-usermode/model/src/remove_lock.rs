@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     ffi::{c_char, c_void},
+    ops::Range,
     sync::{Mutex, atomic::Ordering},
 };
 
@@ -18,11 +19,22 @@ impl RemoveLocks {
     pub(crate) fn holds(&self) -> i32 {
         locked(&self.0).values().flat_map(HashMap::values).sum()
     }
+
+    /// Whether any lock in a device extension still has its own hold, which `IoReleaseRemoveLockAndWait` releases.
+    pub(crate) fn any_unreleased(&self, extension: &Range<usize>) -> bool {
+        let locks = locked(&self.0);
+        let mut locks = locks.keys().filter(|lock| extension.contains(lock));
+        locks.any(|lock| {
+            // SAFETY: the lock is in the extension of a device object, whose memory stays as long as the kernel.
+            let lock = unsafe { &*std::ptr::with_exposed_provenance::<RemoveLock>(*lock) };
+            lock.removed.load(Ordering::Relaxed) == 0
+        })
+    }
 }
 
 impl Call {
     fn remove_lock<'a>(&self, lock: *mut IO_REMOVE_LOCK) -> &'a RemoveLock {
-        self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+        self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         // SAFETY: the caller of the routine gives a lock.
         unsafe { self.view(lock) }
     }
@@ -32,6 +44,37 @@ impl Call {
         if lock.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.set_event(&lock.event);
         }
+    }
+
+    /// Stops the system unless an `IRP_MN_REMOVE_DEVICE` is under way, and was passed on by the driver whose lock this is.
+    fn verify_wait_for_release(&self, lock: *mut IO_REMOVE_LOCK) {
+        let devices = &self.kernel.io.devices;
+        let owner = devices.owner_of_extension(lock.addr());
+        let removal = match owner {
+            Some(device) => self.removal_under_way(device),
+            // A lock that is elsewhere is any device's.
+            None => self.any_removal(),
+        };
+        let rule = Rule::IoReleaseRemoveLockAndWaitOutsideRemoveDevice;
+        let Some(removal) = removal else {
+            let what = format!(
+                "the remove lock {lock:?} is waited for, and its device gets no IRP_MN_REMOVE_DEVICE"
+            );
+            self.stop(BugCheck(0, [0; 4]), rule, what);
+        };
+        let passed = {
+            let state = locked(&removal.state);
+            match owner.and_then(|device| devices.lower_of(device)) {
+                Some(lower) => state.passed_to.contains(&lower),
+                None => !state.passed_to.is_empty(),
+            }
+        };
+        self.require(passed, Rule::RemoveLockMnRemove, || {
+            let what = format!(
+                "the remove lock {lock:?} is waited for, and IoCallDriver has not returned for {removal}"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
     }
 
     fn forget_tag(&self, lock: *mut IO_REMOVE_LOCK, tag: *mut c_void, subcode: u64) {
@@ -67,13 +110,27 @@ extern "C" fn IoInitializeRemoveLockEx(
 ) {
     let call = Call::enter("IoInitializeRemoveLock");
     // SAFETY: the caller gives room for a lock.
+    let before = unsafe { call.view::<RemoveLock, _>(lock) };
+    let known = locked(&call.kernel.remove_locks.0).contains_key(&lock.addr());
+    // One whose memory was used for something else since is a new lock.
+    let is_lock = std::ptr::eq(
+        before.event.waiters.next.get(),
+        &raw const before.event.waiters,
+    );
+    call.require(!(known && is_lock), Rule::RemoveLock, || {
+        let bug_check = BugCheck::verifier(0xd7, [0, lock.addr() as u64, 0]);
+        let what = format!("the remove lock {lock:?} is initialised again");
+        (bug_check, what)
+    });
+    // SAFETY: the caller gives room for a lock.
     unsafe { lock.write(IO_REMOVE_LOCK { Common: [0; 4] }) };
     // SAFETY: as above, and it is zeroed, as every field may be.
     let object = unsafe { call.view::<RemoveLock, _>(lock) };
     // One hold is the lock's own, until the device is removed.
     object.count.store(1, Ordering::Relaxed);
     object.event.kind.store(1, Ordering::Relaxed);
-    locked(&call.kernel.remove_locks.0).insert(lock.addr(), HashMap::new());
+    object.event.waiters.initialise();
+    locked(&call.kernel.remove_locks.0).insert(lock.expose_provenance(), HashMap::new());
 }
 
 // SAFETY: see `irql`.
@@ -116,8 +173,9 @@ extern "C" fn IoReleaseRemoveLockAndWaitEx(
     _size: u32,
 ) {
     let call = Call::enter_visible("IoReleaseRemoveLockAndWait", lock);
-    call.require_at_most(0, Rule::IrqlIoApcLte, 0x2_0009);
+    call.require_at_most(0, Rule::Irql, 0xe5);
     call.forget_tag(lock, tag, 0xd6);
+    call.verify_wait_for_release(lock);
     let object = call.remove_lock(lock);
     object.removed.store(1, Ordering::Release);
     call.give_back(object);

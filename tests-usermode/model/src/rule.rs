@@ -51,16 +51,22 @@ rules! {
     IrqlKeRaiseLower = "IrqlKeRaiseLower",
     /// A routine returns at the IRQL that it was called at.
     IrqlReturn = "IrqlReturn",
-    /// Some I/O manager routines are called at `APC_LEVEL` or lower.
+    /// Some I/O manager routines, such as `IoDeleteDevice`, are called at `APC_LEVEL` or lower.
     IrqlIoApcLte = "IrqlIoApcLte",
     /// The pool is asked at `DISPATCH_LEVEL` or lower.
     IrqlExAllocatePool = "IrqlExAllocatePool",
     /// Some kernel routines are called at `APC_LEVEL` or lower.
     IrqlKeApcLte1 = "IrqlKeApcLte1",
-    /// Nothing waits at `DISPATCH_LEVEL`.
-    IrqlKeApcLte2 = "IrqlKeApcLte2",
-    /// `KeFlushQueuedDpcs` is called at `PASSIVE_LEVEL`: Microsoft's page says so, and no rule of Static Driver Verifier.
-    IrqlKeFlushQueuedDpcs = "IRQL of KeFlushQueuedDpcs",
+    /// Nothing waits at `DISPATCH_LEVEL`: the rule's page names `KeWaitForSingleObject`.
+    IrqlKeWaitForMutexObject = "IrqlKeWaitForMutexObject",
+    /// A routine is called at the IRQL that its page names, if no rule of Static Driver Verifier names the routine.
+    Irql = "IRQL on the routine's page",
+    /// Some I/O manager routines, such as `IoCreateDevice`, are called at `PASSIVE_LEVEL` or `APC_LEVEL`.
+    IrqlIoPassive1 = "IrqlIoPassive1",
+    /// Some I/O manager routines, such as `IoDetachDevice`, are called at `PASSIVE_LEVEL`.
+    IrqlIoPassive3 = "IrqlIoPassive3",
+    /// An IRP is sent at `DISPATCH_LEVEL` only if its major function allows that, and never above.
+    ForwardedAtBadIrql = "ForwardedAtBadIrql",
     /// Zw routines are called at `PASSIVE_LEVEL`.
     IrqlZwPassive = "IrqlZwPassive",
     /// Process and thread routines are called at `PASSIVE_LEVEL`.
@@ -87,8 +93,28 @@ rules! {
     IrpProcessingComplete = "IrpProcessingComplete",
     /// A queued IRP's Cancel routine is cleared before it is started.
     StartIoCancel = "StartIoCancel",
-    /// PnP requests are passed on, and the device is detached and deleted when it is removed.
+    /// Some PnP requests, such as `IRP_MN_REMOVE_DEVICE`, are not failed.
     PnpRemove = "PnpRemove",
+    /// A surprise removal neither detaches nor deletes the device object.
+    PnpSurpriseRemove = "PnpSurpriseRemove",
+    /// PnP requests are passed on.
+    PnpIrpCompletion = "PnpIrpCompletion",
+    /// A device object is deleted after the removal was passed on.
+    DeleteDevice = "DeleteDevice",
+    /// `AddDevice` attaches the device object that it creates, or fails and leaves none.
+    AddDevice = "AddDevice",
+    /// A device object is detached, then deleted, once each, when its device is removed.
+    DeviceRemoval = "removal of a device",
+    /// A device object's flags are those of the device stack, and `DO_DEVICE_INITIALIZING` is cleared.
+    DeviceFlags = "flags of a device object",
+    /// A driver that passes an IRP on returns what the lower driver has returned.
+    LowerDriverReturn = "LowerDriverReturn",
+    /// A completion routine that is called with `PendingReturned` set marks the IRP pending.
+    PendingReturned = "PendingReturned",
+    /// `IoReleaseRemoveLockAndWait` comes after the removal was passed on, and before the device object is detached.
+    RemoveLockMnRemove = "RemoveLockMnRemove",
+    /// `IoReleaseRemoveLockAndWait` is called for `IRP_MN_REMOVE_DEVICE` alone.
+    IoReleaseRemoveLockAndWaitOutsideRemoveDevice = "IoReleaseRemoveLockAndWaitOutsideRemoveDevice",
     /// `IRP_MJ_CLEANUP` ends what is queued of its file.
     Cleanup = "cleanup of queued IRPs",
     /// A device queue that is busy has somebody who serves it, and only such a one is emptied.
@@ -123,6 +149,16 @@ rules! {
     Promise = "a promise of the scenario",
     /// Nothing waits for ever.
     Hang = "hang",
+}
+
+impl Rule {
+    /// Whether the system hangs if Windows has no bug check for the breach.
+    pub(crate) const fn is_hang(self) -> bool {
+        matches!(
+            self,
+            Self::Hang | Self::IrpCancelField | Self::DeviceQueueBusy | Self::IrpProcessingComplete
+        )
+    }
 }
 
 impl fmt::Display for Rule {

@@ -91,6 +91,7 @@ extern "C" fn PsCreateSystemThread(
 #[unsafe(no_mangle)]
 extern "C" fn PsTerminateSystemThread(_status: NTSTATUS) -> NTSTATUS {
     let call = Call::enter("PsTerminateSystemThread");
+    call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
     call.require_returned("a system thread", 0);
     STATUS_SUCCESS
 }

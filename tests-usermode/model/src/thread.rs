@@ -36,14 +36,24 @@ thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::User) };
 }
 
+/// What a thread is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The test's or the harness'.
+    User,
+    /// The driver's own, or a worker.
+    System,
+    /// Lets timers expire.
+    Timers,
+}
+
 /// A thread of the model.
 pub(crate) struct Thread {
     pub(crate) kernel: Arc<Kernel>,
     /// What it is called by in a lock's word; not zero.
     pub(crate) number: u32,
     name: String,
-    /// Whether it is a system thread: the driver's own, or a worker.
-    pub(crate) is_system: bool,
+    role: Role,
     irql: AtomicU8,
     /// The processor that it runs on at `DISPATCH_LEVEL`, and ran on last below.
     processor: AtomicU32,
@@ -54,25 +64,32 @@ pub(crate) struct Thread {
     /// The entry that it inserted last into an interlocked list.
     pub(crate) inserted_last: AtomicPtr<nt::LIST_ENTRY>,
     pub(crate) known_order: Mutex<KnownOrder>,
+    /// The IRP that the driver's routine that runs has passed on last, by its address, and what the lower driver returned.
+    pub(crate) passed: Mutex<Option<(usize, i32)>>,
 }
 
 impl Thread {
     /// A new thread, at `PASSIVE_LEVEL`.
     pub(crate) fn new(kernel: &Arc<Kernel>, name: impl Into<String>) -> Arc<Self> {
-        Self::make(kernel, name, false)
+        Self::make(kernel, name, Role::User)
     }
 
     /// A new system thread, at `PASSIVE_LEVEL`.
     pub(crate) fn new_system(kernel: &Arc<Kernel>, name: impl Into<String>) -> Arc<Self> {
-        Self::make(kernel, name, true)
+        Self::make(kernel, name, Role::System)
     }
 
-    fn make(kernel: &Arc<Kernel>, name: impl Into<String>, is_system: bool) -> Arc<Self> {
+    /// A new thread that lets timers expire.
+    pub(crate) fn new_of_timers(kernel: &Arc<Kernel>) -> Arc<Self> {
+        Self::make(kernel, "timers", Role::Timers)
+    }
+
+    fn make(kernel: &Arc<Kernel>, name: impl Into<String>, role: Role) -> Arc<Self> {
         let thread = Arc::new(Self {
             kernel: Arc::clone(kernel),
             number: kernel.next_thread(),
             name: name.into(),
-            is_system,
+            role,
             irql: AtomicU8::new(0),
             processor: AtomicU32::new(0),
             held: Mutex::default(),
@@ -80,9 +97,20 @@ impl Thread {
             in_dpc: AtomicBool::new(false),
             inserted_last: AtomicPtr::default(),
             known_order: Mutex::default(),
+            passed: Mutex::default(),
         });
         kernel.add_thread(&thread);
         thread
+    }
+
+    /// Whether it is a system thread: the driver's own, or a worker.
+    pub(crate) fn is_system(&self) -> bool {
+        self.role == Role::System
+    }
+
+    /// Whether it is a thread of user mode, in a system call.
+    pub(crate) fn is_user(&self) -> bool {
+        self.role == Role::User
     }
 
     pub(crate) fn name(&self) -> &str {

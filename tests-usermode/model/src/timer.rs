@@ -2,19 +2,23 @@
 
 use std::{ptr::null_mut, sync::atomic::Ordering};
 
-use nt::{DISPATCH_LEVEL, KDPC, KTIMER, NTSTATUS, STATUS_SUCCESS};
+use nt::{
+    DISPATCH_LEVEL, KDPC, KTIMER, NTSTATUS, NotificationTimer, STATUS_SUCCESS, SynchronizationTimer,
+};
 
 use crate::{Rule, bug_check::BugCheck, call::Call, clock, layout::Timer};
 
-/// `TimerNotificationObject`, of the kernel's object types.
+/// `TimerNotificationObject` and `TimerSynchronizationObject`, of the kernel's object types.
 const TIMER_NOTIFICATION_OBJECT: u8 = 8;
+pub(crate) const TIMER_SYNCHRONIZATION_OBJECT: u8 = 9;
 
 impl Call {
     fn timer<'a>(&self, timer: *mut KTIMER) -> &'a Timer {
         // SAFETY: the caller of the routine gives a timer that was initialised.
         let object = unsafe { self.view::<Timer, _>(timer) };
         let kind = object.header.kind.load(Ordering::Relaxed);
-        self.require(kind == TIMER_NOTIFICATION_OBJECT, Rule::Dpc, || {
+        let is_timer = [TIMER_NOTIFICATION_OBJECT, TIMER_SYNCHRONIZATION_OBJECT].contains(&kind);
+        self.require(is_timer, Rule::Dpc, || {
             let bug_check = BugCheck(0xc7, [0, timer.addr() as u64, 0, 0]);
             (
                 bug_check,
@@ -25,21 +29,31 @@ impl Call {
     }
 
     /// Makes a timer in memory that the caller gives.
-    fn initialise_timer<'a>(&self, timer: *mut KTIMER) -> &'a Timer {
+    pub(crate) fn initialise_timer<'a>(&self, timer: *mut KTIMER, kind: i32) -> &'a Timer {
+        self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+        self.require(!self.kernel.clock.is_set(timer.addr()), Rule::Dpc, || {
+            let bug_check = BugCheck(0xc7, [0, timer.addr() as u64, 0, 0]);
+            (
+                bug_check,
+                format!("the timer {timer:?} is initialised again while it is set"),
+            )
+        });
         // SAFETY: the caller gives room for a timer.
         unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };
         // SAFETY: as above, and it is zeroed, as every field may be.
         let object = unsafe { self.view::<Timer, _>(timer) };
-        object
-            .header
-            .kind
-            .store(TIMER_NOTIFICATION_OBJECT, Ordering::Relaxed);
+        let kind = if kind == SynchronizationTimer {
+            TIMER_SYNCHRONIZATION_OBJECT
+        } else {
+            TIMER_NOTIFICATION_OBJECT
+        };
+        object.header.kind.store(kind, Ordering::Relaxed);
         object.header.waiters.initialise();
         object
     }
 
     /// Sets a timer, and says whether it was set.
-    fn set_timer(&self, object: &Timer, due: i64, dpc: *mut KDPC) -> bool {
+    pub(crate) fn set_timer(&self, object: &Timer, due: i64, dpc: *mut KDPC) -> bool {
         let clock = &self.kernel.clock;
         // A negative time is one from now.
         let due = if due < 0 {
@@ -60,7 +74,14 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeTimer(timer: *mut KTIMER) {
-    Call::enter("KeInitializeTimer").initialise_timer(timer);
+    Call::enter("KeInitializeTimer").initialise_timer(timer, NotificationTimer);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializetimerex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeTimerEx(timer: *mut KTIMER, kind: i32) {
+    Call::enter("KeInitializeTimerEx").initialise_timer(timer, kind);
 }
 
 // SAFETY: see `irql`.
@@ -90,7 +111,7 @@ extern "C" fn KeDelayExecutionThread(_mode: i8, _alertable: u8, interval: *mut i
     // SAFETY: the caller gives a time.
     let interval = *unsafe { call.view::<i64, _>(interval) };
     let mut timer = KTIMER { Reserved: [0; 8] };
-    let object = call.initialise_timer(&raw mut timer);
+    let object = call.initialise_timer(&raw mut timer, NotificationTimer);
     call.set_timer(object, interval, null_mut());
     call.wait_for_object(&object.header);
     STATUS_SUCCESS

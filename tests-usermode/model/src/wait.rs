@@ -39,6 +39,8 @@ pub(crate) enum Engine {
 pub(crate) enum Wait {
     SpinLock(usize),
     Object(usize),
+    /// An object, or the timer that ends the wait.
+    Timed(usize, usize),
     Processor(usize),
     Irp(usize),
     Dpcs(usize),
@@ -53,6 +55,7 @@ impl Wait {
         match self {
             Self::SpinLock(key)
             | Self::Object(key)
+            | Self::Timed(key, _)
             | Self::Processor(key)
             | Self::Irp(key)
             | Self::Dpcs(key)
@@ -60,6 +63,14 @@ impl Wait {
             | Self::Actor(key)
             | Self::Timer(key)
             | Self::WorkItems(key) => key,
+        }
+    }
+
+    /// The other address by which the thread is woken, if there is one.
+    const fn second_key(self) -> Option<usize> {
+        match self {
+            Self::Timed(_, timer) => Some(timer),
+            _ => None,
         }
     }
 
@@ -73,7 +84,7 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SpinLock(lock) => write!(f, "the spin lock {lock:#x}"),
-            Self::Object(object) => write!(f, "the object {object:#x}"),
+            Self::Object(object) | Self::Timed(object, _) => write!(f, "the object {object:#x}"),
             Self::Processor(_) => write!(f, "a processor"),
             Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
             Self::Dpcs(_) => write!(f, "the DPCs that are queued"),
@@ -99,7 +110,7 @@ pub(crate) struct Sleepers {
 /// A thread of an exploration that sleeps.
 struct Asleep {
     thread: u32,
-    key: usize,
+    wait: Wait,
     waker: Waker,
 }
 
@@ -117,7 +128,8 @@ impl Sleepers {
         }
         let mut woken = Vec::new();
         locked(&self.tasks).retain(|task| {
-            let stays = task.key != wait.key();
+            let key = wait.key();
+            let stays = task.wait.key() != key && task.wait.second_key() != Some(key);
             if !stays {
                 woken.push(task.waker.clone());
             }
@@ -188,7 +200,7 @@ impl Sleepers {
                 }
                 locked(&self.tasks).push(Asleep {
                     thread: thread.number,
-                    key: wait.key(),
+                    wait,
                     waker: context.waker().clone(),
                 });
                 self.one_less(&thread.kernel);
@@ -263,7 +275,7 @@ impl Thread {
     /// when no timer is set any more. A system thread leaves that to the threads that come from user mode.
     fn pass_virtual_time<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
         let passes = self.kernel.clock.is_virtual() && !matches!(wait, Wait::Actor(_));
-        if !passes || self.is_system {
+        if !passes || self.is_system() {
             return None;
         }
         loop {

@@ -152,7 +152,7 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM {
     let call = Call::enter("IoAllocateWorkItem");
-    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     if !call.kernel.io.devices.is_drivers(device.addr()) {
         let what = format!("{device:?} is no device object of a driver's");
         call.bad_item(NO_OBJECT, null_mut(), device.addr() as u64, what);
@@ -168,7 +168,7 @@ extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM
 #[unsafe(no_mangle)]
 extern "C" fn IoFreeWorkItem(item: *mut IO_WORKITEM) {
     let call = Call::enter_visible("IoFreeWorkItem", item);
-    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     let freed = locked(&call.kernel.work_items.items).remove(&item.addr());
     match freed {
         None => call.no_item(item),
@@ -192,7 +192,7 @@ extern "C" fn IoQueueWorkItem(
     context: *mut c_void,
 ) {
     let call = Call::enter_visible("IoQueueWorkItem", item);
-    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     if queue != DelayedWorkQueue {
         let what = format!("the queue is {queue}, and must be DelayedWorkQueue");
         call.bad_item(NO_QUEUE, item, queue.cast_unsigned().into(), what);

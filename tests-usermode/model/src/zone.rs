@@ -112,7 +112,7 @@ extern "C" fn ExInterlockedExtendZone(
     lock: *mut KSPIN_LOCK,
 ) -> NTSTATUS {
     let call = Call::enter_visible("ExInterlockedExtendZone", zone);
-    call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    call.require_at_most(nt::DISPATCH_LEVEL, Rule::Irql, 0xe5);
     // SAFETY: the caller gives a zone and a segment, and all others reach the zone under this lock.
     call.interlocked(lock, || unsafe { call.extend(zone, segment, size) })
 }

@@ -1,18 +1,16 @@
 //! What a driver may get wrong between `AddDevice` and its unload is found, each with Driver Verifier's bug check if it has one.
 
+mod common;
+
 use std::{
     cell::Cell,
     ptr::{addr_of_mut, null_mut},
     sync::Arc,
-    thread,
-    time::{Duration, Instant},
 };
 
+use common::{NO_CODE, found_in};
 use nt::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING};
-use ntmodel::{Config, Driver, Kernel, OnViolation, Rule};
-
-/// Where Driver Verifier documents no bug check.
-const NO_CODE: u32 = 0;
+use ntmodel::{Config, Driver, Kernel, Rule};
 
 /// What the driver does wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -134,31 +132,14 @@ fn live(kernel: &Arc<Kernel>) {
     driver.unload();
 }
 
-/// Checks that a mistake is found, with this bug check and first parameter.
-fn stops(mistake: Mistake, code: u32, first: u64) {
-    let kernel = Kernel::new(Config {
-        on_violation: OnViolation::Halt,
-        ..Config::default()
-    });
-    let theirs = Arc::clone(&kernel);
-    let running = thread::spawn(move || {
+/// Checks that a mistake is found, with this rule, bug check and first parameter.
+fn stops(mistake: Mistake, rule: Rule, code: u32, first: u64) {
+    let violation = found_in(move |kernel| {
         MISTAKE.set(mistake);
-        live(&theirs);
+        live(kernel);
     });
-    let start = Instant::now();
-    let violation = loop {
-        if let Some(violation) = kernel.violation() {
-            break violation;
-        }
-        assert!(!running.is_finished(), "no rule was broken");
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "nothing was found"
-        );
-        thread::sleep(Duration::from_millis(1));
-    };
     let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (Rule::PnpRemove, code, first), "\n{violation}");
+    assert_eq!(seen, (rule, code, first), "\n{violation}");
 }
 
 #[test]
@@ -170,45 +151,45 @@ fn without_a_mistake_nothing_is_found() {
 
 #[test]
 fn add_device_fails_and_leaves_its_object_attached() {
-    stops(Mistake::AddDeviceFailsAttached, NO_CODE, 0);
+    stops(Mistake::AddDeviceFailsAttached, Rule::AddDevice, NO_CODE, 0);
 }
 
 #[test]
 fn add_device_attaches_nothing() {
-    stops(Mistake::NotAttached, NO_CODE, 0);
+    stops(Mistake::NotAttached, Rule::AddDevice, NO_CODE, 0);
 }
 
 #[test]
 fn add_device_leaves_the_object_initializing() {
-    stops(Mistake::StillInitializing, 0xc9, 0x243);
+    stops(Mistake::StillInitializing, Rule::DeviceFlags, 0xc9, 0x243);
 }
 
 #[test]
 fn removal_does_not_detach() {
-    stops(Mistake::NotDetached, 0xc9, 0x21d);
+    stops(Mistake::NotDetached, Rule::DeviceRemoval, 0xc9, 0x21d);
 }
 
 #[test]
 fn removal_does_not_delete() {
-    stops(Mistake::NotDeleted, 0xc9, 0x21e);
+    stops(Mistake::NotDeleted, Rule::DeviceRemoval, 0xc9, 0x21e);
 }
 
 #[test]
 fn removal_detaches_twice() {
-    stops(Mistake::DetachedTwice, 0xc9, 0x202);
+    stops(Mistake::DetachedTwice, Rule::DeviceRemoval, 0xc9, 0x202);
 }
 
 #[test]
 fn removal_deletes_what_is_attached() {
-    stops(Mistake::DeletedFirst, 0xc9, 0x201);
+    stops(Mistake::DeletedFirst, Rule::DeviceRemoval, 0xc9, 0x201);
 }
 
 #[test]
 fn removal_deletes_twice() {
-    stops(Mistake::DeletedTwice, 0xc9, 0x240);
+    stops(Mistake::DeletedTwice, Rule::DeviceRemoval, 0xc9, 0x240);
 }
 
 #[test]
 fn the_driver_is_unloaded_with_a_device_object() {
-    stops(Mistake::ObjectLeft, 0xce, 0);
+    stops(Mistake::ObjectLeft, Rule::DeviceRemoval, 0xce, 0);
 }

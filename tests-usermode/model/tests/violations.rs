@@ -8,7 +8,8 @@ use std::{ffi::c_void, hint::black_box, mem::MaybeUninit, ptr::null_mut};
 
 use body::{found, run, stops};
 use nt::{
-    KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE, KSPIN_LOCK, LIST_ENTRY,
+    KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE, KSPIN_LOCK, KTIMER,
+    LIST_ENTRY,
 };
 use ntmodel::{Config, Kernel, Rule};
 
@@ -378,8 +379,7 @@ fn irql_ke_apc_lte1() {
 fn dpcs_are_flushed_at_passive_level_only() {
     let bodies: [fn(); 2] = [|| flush_at(1), || flush_at(2)];
     for body in bodies {
-        let rule = Rule::IrqlKeFlushQueuedDpcs;
-        stops(body, rule, 0, 0, "KeFlushQueuedDpcs");
+        stops(body, Rule::Irql, 0xc4, 0xe5, "KeFlushQueuedDpcs");
     }
 }
 
@@ -391,7 +391,7 @@ fn flush_at(irql: u8) {
 }
 
 #[test]
-fn irql_ke_apc_lte2() {
+fn irql_ke_wait_for_mutex_object() {
     let body = || {
         let mut event = KEVENT { Header: [0; 3] };
         // SAFETY: the event is this function's.
@@ -402,7 +402,7 @@ fn irql_ke_apc_lte2() {
     };
     stops(
         body,
-        Rule::IrqlKeApcLte2,
+        Rule::IrqlKeWaitForMutexObject,
         0xc4,
         0x3b,
         "KeWaitForSingleObject",
@@ -452,15 +452,90 @@ fn irql_ps_passive() {
     );
 }
 
+fn create_device() -> *mut nt::DEVICE_OBJECT {
+    let mut device = null_mut();
+    // SAFETY: whether this may be done is what is tested.
+    unsafe { nt::IoCreateDevice(null_mut(), 0, null_mut(), 0, 0, 0, &raw mut device) };
+    device
+}
+
 #[test]
 fn irql_io_apc_lte() {
     let body = || {
+        let device = create_device();
         raise_to_dpc_level();
-        let mut device = null_mut();
         // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::IoCreateDevice(null_mut(), 0, null_mut(), 0, 0, 0, &raw mut device) };
+        unsafe { nt::IoDeleteDevice(device) };
     };
-    stops(body, Rule::IrqlIoApcLte, 0xc4, 0x2_0009, "IoCreateDevice");
+    stops(body, Rule::IrqlIoApcLte, 0xc4, 0x2_0009, "IoDeleteDevice");
+}
+
+#[test]
+fn irql_io_passive1() {
+    let body = || {
+        raise_to_dpc_level();
+        create_device();
+    };
+    stops(body, Rule::IrqlIoPassive1, 0xc4, 0x2_000a, "IoCreateDevice");
+}
+
+#[test]
+fn irql_io_passive3() {
+    let body = || {
+        let device = create_device();
+        raise(APC_LEVEL);
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::IoDetachDevice(device) };
+    };
+    stops(body, Rule::IrqlIoPassive3, 0xc4, 0x2_000c, "IoDetachDevice");
+}
+
+#[test]
+fn irql_ke_dispatch_lte() {
+    let queue = || {
+        raise(HIGH_LEVEL);
+        let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
+        // SAFETY: whether this may be done is what is tested; so below.
+        unsafe { nt::KeInitializeDeviceQueue(&raw mut queue) };
+    };
+    let rule = Rule::IrqlKeDispatchLte;
+    stops(queue, rule, 0xc4, 0x2_0011, "KeInitializeDeviceQueue");
+    let timer = || {
+        raise(HIGH_LEVEL);
+        let mut timer = KTIMER { Reserved: [0; 8] };
+        // SAFETY: as above.
+        unsafe { nt::KeInitializeTimer(&raw mut timer) };
+    };
+    stops(timer, rule, 0xc4, 0x2_0011, "KeInitializeTimer");
+}
+
+#[test]
+fn irql_on_the_routines_page() {
+    let cancel_lock = || {
+        raise(HIGH_LEVEL);
+        acquire_cancel();
+    };
+    stops(
+        cancel_lock,
+        Rule::Irql,
+        0xc4,
+        0xe5,
+        "IoAcquireCancelSpinLock",
+    );
+    let handle = || {
+        raise(APC_LEVEL);
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::ZwWaitForSingleObject(null_mut(), 0, null_mut()) };
+    };
+    stops(handle, Rule::Irql, 0xc4, 0xe6, "ZwWaitForSingleObject");
+    let queued = || {
+        let mut lock = lock();
+        let mut handle = KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
+        // SAFETY: as above.
+        unsafe { nt::KeAcquireInStackQueuedSpinLockAtDpcLevel(&raw mut lock, &raw mut handle) };
+    };
+    let routine = "KeAcquireInStackQueuedSpinLockAtDpcLevel";
+    stops(queued, Rule::Irql, 0xc4, 0xe5, routine);
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub const NO_CODE: u32 = 0;
 pub const MILLISECOND: i64 = 10_000;
 
 /// What a driver is, with its device object.
-pub trait Body {
+pub trait Body: 'static {
     fn run(device: *mut DEVICE_OBJECT);
 }
 
@@ -53,12 +53,17 @@ pub fn load_body<B: Body>(kernel: &Arc<Kernel>) {
 
 /// What a driver is stopped for, whose threads are the host's.
 pub fn found<B: Body>() -> Violation {
+    found_in(load_body::<B>)
+}
+
+/// What stops a scenario, whose threads are the host's.
+pub fn found_in(scenario: impl FnOnce(&Arc<Kernel>) + Send + 'static) -> Violation {
     let kernel = Kernel::new(Config {
         on_violation: OnViolation::Halt,
         ..Config::default()
     });
     let theirs = Arc::clone(&kernel);
-    let running = thread::spawn(move || load_body::<B>(&theirs));
+    let running = thread::spawn(move || scenario(&theirs));
     let start = Instant::now();
     loop {
         if let Some(violation) = kernel.violation() {

@@ -1,0 +1,441 @@
+//! A driver that handles PnP requests by the book passes; each departure from it is found by its rule, with Driver Verifier's bug
+//! check if it has one.
+
+mod common;
+
+use std::{
+    cell::Cell,
+    ffi::c_void,
+    ptr::{addr_of_mut, null_mut},
+    sync::Arc,
+};
+
+use common::{NO_CODE, event, found_in, initialise, set};
+use nt::{
+    DEVICE_OBJECT, DO_BUFFERED_IO, DO_DIRECT_IO, DO_POWER_PAGABLE, DRIVER_OBJECT, IO_REMOVE_LOCK,
+    IRP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_CAPABILITIES,
+    IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, KEVENT,
+    NTSTATUS, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    UNICODE_STRING, irp as io,
+};
+use ntmodel::{
+    BusAnswer, Config, Driver, Kernel, Rule,
+    explore::{Search, explore},
+};
+
+const LOCK_SIZE: u32 = 32;
+
+/// What the driver does wrong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mistake {
+    None,
+    /// A request of this minor function is failed.
+    Fails(u8),
+    /// A request of this minor function is completed with success, and not passed on.
+    NotPassed(u8),
+    /// A request of this minor function is completed as it came.
+    Untouched(u8),
+    /// These flags are set, or cleared, in the device object.
+    Sets(u32),
+    Clears(u32),
+    DetachesInSurprise,
+    DeletesInSurprise,
+    DetachesFirst,
+    DeletesFirst,
+    WaitsForLockFirst,
+    DetachesBeforeWait,
+    WaitsForLockInSurprise,
+    LockAgain,
+    CompletesWhatPends,
+    SendsToGone,
+    SendsToNull,
+    SendsToNothing,
+}
+
+thread_local! {
+    static MISTAKE: Cell<Mistake> = const { Cell::new(Mistake::None) };
+}
+
+fn makes(mistake: Mistake) -> bool {
+    MISTAKE.get() == mistake
+}
+
+#[repr(C)]
+struct Extension {
+    lower: *mut DEVICE_OBJECT,
+    remove_lock: IO_REMOVE_LOCK,
+}
+
+fn extension<'a>(device: *mut DEVICE_OBJECT) -> &'a mut Extension {
+    // SAFETY: the device object is alive.
+    let extension = unsafe { (*device).DeviceExtension };
+    // SAFETY: `add_device` has made it so large, and one PnP request comes at a time.
+    unsafe { &mut *extension.cast() }
+}
+
+unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+    // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
+    let driver = unsafe { &mut *driver };
+    driver.DriverUnload = Some(unload);
+    driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp);
+    // SAFETY: the driver object comes with its extension.
+    unsafe { (*driver.DriverExtension).AddDevice = Some(add_device) };
+    STATUS_SUCCESS
+}
+
+unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
+
+fn create(driver: *mut DRIVER_OBJECT) -> *mut DEVICE_OBJECT {
+    let mut device = null_mut();
+    let (size, kind) = (64, nt::FILE_DEVICE_UNKNOWN);
+    // SAFETY: the PnP manager gives the driver object.
+    let status =
+        unsafe { nt::IoCreateDevice(driver, size, null_mut(), kind, 0, 0, &raw mut device) };
+    assert_eq!(status, STATUS_SUCCESS);
+    device
+}
+
+fn initialise_lock(extension: &mut Extension) {
+    let lock = &raw mut extension.remove_lock;
+    // SAFETY: the extension has room for the lock.
+    unsafe { nt::IoInitializeRemoveLockEx(lock, 0, 0, 0, LOCK_SIZE) };
+}
+
+unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
+    let device = create(driver);
+    let extension = extension(device);
+    initialise_lock(extension);
+    // SAFETY: both device objects are alive, and the new one is attached nowhere.
+    extension.lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+    // SAFETY: the lower device object is alive; the addresses alone are computed.
+    let lower_flags = unsafe { (*extension.lower).Flags };
+    // SAFETY: as above.
+    let flags = unsafe { addr_of_mut!((*device).Flags) };
+    // SAFETY: as above, for every line below.
+    unsafe { *flags |= lower_flags & DO_POWER_PAGABLE };
+    if let Mistake::Sets(wrong) = MISTAKE.get() {
+        // SAFETY: as above.
+        unsafe { *flags |= wrong };
+    }
+    if let Mistake::Clears(wrong) = MISTAKE.get() {
+        // SAFETY: as above.
+        unsafe { *flags &= !wrong };
+    }
+    // SAFETY: as above.
+    unsafe { *flags &= !nt::DO_DEVICE_INITIALIZING };
+    STATUS_SUCCESS
+}
+
+fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
+    // SAFETY: the IRP is the caller's.
+    unsafe { io::set_status(irp, status) };
+    // SAFETY: as above.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    status
+}
+
+unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, done: *mut c_void) -> NTSTATUS {
+    set(done.cast());
+    STATUS_MORE_PROCESSING_REQUIRED
+}
+
+/// Passes a request on, waits until the lower drivers have completed it, and gives how.
+fn pass_and_wait(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let mut done = event();
+    let done: *mut KEVENT = &raw mut done;
+    initialise(done);
+    // SAFETY: the IRP is the caller's, and has a further stack location; so below.
+    unsafe { io::IoCopyCurrentIrpStackLocationToNext(irp) };
+    // SAFETY: as above; the event stays until it is set.
+    unsafe { io::IoSetCompletionRoutine(irp, Some(sets), done.cast(), true, true, true) };
+    // SAFETY: as above.
+    let status = unsafe { nt::IofCallDriver(lower, irp) };
+    if status == STATUS_PENDING {
+        // SAFETY: the event is initialised.
+        unsafe { nt::KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()) };
+    }
+    // SAFETY: the completion routine has kept the IRP for this routine.
+    unsafe { io::status(irp) }
+}
+
+fn skip(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the IRP is the caller's.
+    unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
+    // SAFETY: as above.
+    unsafe { nt::IofCallDriver(lower, irp) }
+}
+
+unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let extension = extension(device);
+    let (lower, lock) = (extension.lower, &raw mut extension.remove_lock);
+    // SAFETY: the lock is initialised.
+    let acquired =
+        unsafe { nt::IoAcquireRemoveLockEx(lock, irp.cast(), c"".as_ptr(), 1, LOCK_SIZE) };
+    assert_eq!(acquired, STATUS_SUCCESS);
+    // SAFETY: the IRP is this routine's.
+    let minor = unsafe { io::minor_function(irp) };
+    if minor == IRP_MN_REMOVE_DEVICE {
+        return remove(device, irp);
+    }
+    let release = || {
+        // SAFETY: the lock was acquired for this IRP.
+        unsafe { nt::IoReleaseRemoveLockEx(lock, irp.cast(), LOCK_SIZE) };
+    };
+    let status = match MISTAKE.get() {
+        Mistake::Fails(wrong) if wrong == minor => complete(irp, STATUS_UNSUCCESSFUL),
+        Mistake::NotPassed(wrong) if wrong == minor => complete(irp, STATUS_SUCCESS),
+        // SAFETY: the IRP is this routine's.
+        Mistake::Untouched(wrong) if wrong == minor => complete(irp, unsafe { io::status(irp) }),
+        wrong if minor == IRP_MN_QUERY_CAPABILITIES => send_anywhere(wrong, device, irp),
+        wrong if minor == IRP_MN_SURPRISE_REMOVAL => {
+            match wrong {
+                // SAFETY: whether this may be done is what is tested.
+                Mistake::DetachesInSurprise => unsafe { nt::IoDetachDevice(lower) },
+                // SAFETY: as above.
+                Mistake::DeletesInSurprise => unsafe { nt::IoDeleteDevice(device) },
+                Mistake::WaitsForLockInSurprise => {
+                    // SAFETY: as above.
+                    unsafe { nt::IoReleaseRemoveLockAndWaitEx(lock, irp.cast(), LOCK_SIZE) };
+                }
+                _ => {}
+            }
+            skip(lower, irp)
+        }
+        wrong if matches!(minor, IRP_MN_START_DEVICE | IRP_MN_CANCEL_REMOVE_DEVICE) => {
+            if wrong == Mistake::LockAgain {
+                initialise_lock(extension);
+            }
+            let status = if wrong == Mistake::CompletesWhatPends {
+                skip(lower, irp);
+                STATUS_SUCCESS
+            } else {
+                pass_and_wait(lower, irp)
+            };
+            complete(irp, status)
+        }
+        _ => skip(lower, irp),
+    };
+    release();
+    status
+}
+
+/// Sends a request to what is no device object.
+fn send_anywhere(mistake: Mistake, device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    match mistake {
+        Mistake::SendsToGone => {
+            // SAFETY: the device object is alive.
+            let gone = create(unsafe { (*device).DriverObject });
+            // SAFETY: nobody else knows it.
+            unsafe { nt::IoDeleteDevice(gone) };
+            skip(gone, irp)
+        }
+        Mistake::SendsToNull => skip(null_mut(), irp),
+        Mistake::SendsToNothing => skip(extension(device).lower.wrapping_add(1), irp),
+        _ => skip(extension(device).lower, irp),
+    }
+}
+
+fn remove(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let extension = extension(device);
+    let (lower, lock) = (extension.lower, &raw mut extension.remove_lock);
+    // SAFETY: whether this may be done here is what is tested; so for every call below.
+    let wait = || unsafe { nt::IoReleaseRemoveLockAndWaitEx(lock, irp.cast(), LOCK_SIZE) };
+    // SAFETY: as above.
+    let detach = || unsafe { nt::IoDetachDevice(lower) };
+    // SAFETY: as above.
+    let delete = || unsafe { nt::IoDeleteDevice(device) };
+    match MISTAKE.get() {
+        Mistake::DetachesFirst => detach(),
+        Mistake::DeletesFirst => delete(),
+        Mistake::WaitsForLockFirst => wait(),
+        _ => {}
+    }
+    let status = match MISTAKE.get() {
+        Mistake::Fails(IRP_MN_REMOVE_DEVICE) => {
+            pass_and_wait(lower, irp);
+            complete(irp, STATUS_UNSUCCESSFUL)
+        }
+        _ => skip(lower, irp),
+    };
+    if makes(Mistake::DetachesBeforeWait) {
+        detach();
+    }
+    wait();
+    detach();
+    delete();
+    status
+}
+
+/// What the bus driver does with a minor function.
+type Bus = [(u8, BusAnswer)];
+
+/// A device's whole life: every request that the PnP manager sends, then an orderly removal, or a surprise.
+fn live(kernel: &Arc<Kernel>, flags: u32, bus: &Bus, surprise: bool) {
+    // SAFETY: the entry point is that of a driver on `nt`; the mistakes are the model's to find.
+    let driver = unsafe { Driver::load(kernel, entry) }.expect("DriverEntry");
+    let device = driver.add_device_with(flags).expect("AddDevice");
+    for (minor, answer) in bus {
+        device.bus_answers(*minor, *answer);
+    }
+    if device.start().is_err() {
+        return driver.unload();
+    }
+    device.pnp(IRP_MN_QUERY_CAPABILITIES);
+    device.pnp(nt::IRP_MN_QUERY_STOP_DEVICE);
+    device.pnp(IRP_MN_CANCEL_STOP_DEVICE);
+    device.pnp(nt::IRP_MN_QUERY_STOP_DEVICE);
+    device.pnp(IRP_MN_STOP_DEVICE);
+    device.start().expect("the device starts again");
+    device.pnp(nt::IRP_MN_QUERY_REMOVE_DEVICE);
+    device.pnp(IRP_MN_CANCEL_REMOVE_DEVICE);
+    if surprise {
+        device.take_away();
+    } else if device.remove().is_err() {
+        device.pnp(IRP_MN_REMOVE_DEVICE);
+    }
+    assert!(device.is_removed());
+    driver.unload();
+}
+
+/// Every minor function that `live` sends.
+const ALL: [u8; 8] = [
+    IRP_MN_START_DEVICE,
+    IRP_MN_QUERY_CAPABILITIES,
+    nt::IRP_MN_QUERY_STOP_DEVICE,
+    IRP_MN_CANCEL_STOP_DEVICE,
+    IRP_MN_STOP_DEVICE,
+    nt::IRP_MN_QUERY_REMOVE_DEVICE,
+    IRP_MN_CANCEL_REMOVE_DEVICE,
+    IRP_MN_REMOVE_DEVICE,
+];
+
+#[test]
+fn by_the_book_nothing_is_found() {
+    let kernel = Kernel::new(Config::default());
+    for flags in [0, DO_POWER_PAGABLE] {
+        for surprise in [false, true] {
+            live(&kernel, flags, &[], surprise);
+        }
+    }
+    let fails = BusAnswer::Fail(STATUS_UNSUCCESSFUL);
+    for minor in [IRP_MN_START_DEVICE, nt::IRP_MN_QUERY_REMOVE_DEVICE] {
+        live(&kernel, 0, &[(minor, fails)], false);
+    }
+    let pends = ALL.map(|minor| (minor, BusAnswer::Pend));
+    live(&kernel, 0, &pends, false);
+    live(&kernel, 0, &pends, true);
+    assert!(kernel.violation().is_none());
+}
+
+#[test]
+fn by_the_book_nothing_is_found_in_any_order_of_driver_and_bus() {
+    let pends = |kernel: &Arc<Kernel>| {
+        let bus = [IRP_MN_START_DEVICE, IRP_MN_REMOVE_DEVICE].map(|minor| (minor, BusAnswer::Pend));
+        live(kernel, 0, &bus, false);
+    };
+    let explored = explore(Search::DepthFirst { most: 100_000 }, pends);
+    let explored = explored.unwrap_or_else(|found| panic!("{found}"));
+    assert!(explored.complete, "{explored:?}");
+}
+
+/// Checks what a mistake is stopped for: the rule, the bug check and its first parameter.
+fn stops(mistake: Mistake, rule: Rule, code: u32, first: u64) {
+    stops_on(mistake, 0, &[], rule, code, first);
+}
+
+fn stops_on(mistake: Mistake, flags: u32, bus: &'static Bus, rule: Rule, code: u32, first: u64) {
+    let surprise = matches!(
+        mistake,
+        Mistake::DetachesInSurprise
+            | Mistake::DeletesInSurprise
+            | Mistake::WaitsForLockInSurprise
+            | Mistake::Fails(IRP_MN_SURPRISE_REMOVAL)
+    );
+    let violation = found_in(move |kernel| {
+        MISTAKE.set(mistake);
+        live(kernel, flags, bus, surprise);
+    });
+    let seen = (violation.rule, violation.code, violation.parameters[0]);
+    assert_eq!(seen, (rule, code, first), "\n{violation}");
+}
+
+#[test]
+fn what_must_not_fail_is_failed() {
+    for minor in [
+        IRP_MN_CANCEL_REMOVE_DEVICE,
+        IRP_MN_SURPRISE_REMOVAL,
+        IRP_MN_REMOVE_DEVICE,
+        IRP_MN_CANCEL_STOP_DEVICE,
+        IRP_MN_STOP_DEVICE,
+    ] {
+        stops(Mistake::Fails(minor), Rule::PnpRemove, 0xc9, 0x247);
+    }
+}
+
+#[test]
+fn a_request_is_completed_and_not_passed_on() {
+    let rule = Rule::PnpIrpCompletion;
+    stops(Mistake::NotPassed(IRP_MN_START_DEVICE), rule, 0xc9, 0x22e);
+    let untouched = Mistake::Untouched(IRP_MN_QUERY_CAPABILITIES);
+    stops(untouched, rule, 0xc9, 0x22f);
+}
+
+#[test]
+fn the_flags_are_not_those_of_the_lower_device_object() {
+    let (rule, code) = (Rule::DeviceFlags, 0x23f);
+    stops(Mistake::Sets(DO_POWER_PAGABLE), rule, 0xc9, code);
+    let lost = Mistake::Clears(DO_POWER_PAGABLE);
+    stops_on(lost, DO_POWER_PAGABLE, &[], rule, 0xc9, code);
+    let both = Mistake::Sets(DO_BUFFERED_IO | DO_DIRECT_IO);
+    stops(both, rule, 0xc9, 0x245);
+}
+
+#[test]
+fn a_surprise_removal_takes_the_device_object_away() {
+    let rule = Rule::PnpSurpriseRemove;
+    stops(Mistake::DetachesInSurprise, rule, 0xc9, 0x241);
+    stops(Mistake::DeletesInSurprise, rule, 0xc9, 0x242);
+}
+
+#[test]
+fn the_device_object_goes_before_the_removal_was_passed_on() {
+    stops(Mistake::DetachesFirst, Rule::DeviceRemoval, NO_CODE, 0);
+    stops(Mistake::DeletesFirst, Rule::DeleteDevice, NO_CODE, 0);
+}
+
+#[test]
+fn the_remove_lock_is_waited_for_in_the_wrong_order() {
+    let rule = Rule::RemoveLockMnRemove;
+    stops(Mistake::WaitsForLockFirst, rule, NO_CODE, 0);
+    stops(Mistake::DetachesBeforeWait, rule, NO_CODE, 0);
+    let rule = Rule::IoReleaseRemoveLockAndWaitOutsideRemoveDevice;
+    stops(Mistake::WaitsForLockInSurprise, rule, NO_CODE, 0);
+}
+
+#[test]
+fn the_remove_lock_is_initialised_again() {
+    stops(Mistake::LockAgain, Rule::RemoveLock, 0xc4, 0xd7);
+}
+
+#[test]
+fn what_the_bus_driver_pends_is_completed_by_the_driver() {
+    const PENDS: &Bus = &[(IRP_MN_START_DEVICE, BusAnswer::Pend)];
+    let violation = found_in(|kernel| {
+        MISTAKE.set(Mistake::CompletesWhatPends);
+        live(kernel, 0, PENDS, false);
+    });
+    assert_eq!(violation.rule, Rule::DoubleCompletion, "\n{violation}");
+    assert_eq!(violation.code, 0x44);
+}
+
+#[test]
+fn a_request_is_sent_to_no_device_object() {
+    let rule = Rule::Pointer;
+    let gone = found_in(|kernel| {
+        MISTAKE.set(Mistake::SendsToGone);
+        live(kernel, 0, &[], false);
+    });
+    assert_eq!((gone.rule, gone.code), (rule, 0x50), "\n{gone}");
+    stops(Mistake::SendsToNull, rule, 0xc9, 0x204);
+    stops(Mistake::SendsToNothing, rule, 0xc9, 4);
+}

@@ -1,0 +1,429 @@
+//! Waits that end after a time, waits for timers, and the lock queue handle and `IRP_MJ_CLOSE`, which come without waiting.
+
+mod common;
+
+use std::{
+    ffi::c_void,
+    ptr::{addr_of_mut, null_mut},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use common::{
+    Body, MILLISECOND, delete, event, found_in, initialise, passes, set, stops, stops_in_some_order,
+};
+use nt::{
+    DEVICE_OBJECT, DRIVER_OBJECT, DelayedWorkQueue, IRP, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
+    KSPIN_LOCK, KTIMER, NTSTATUS, NotificationTimer, STATUS_PENDING, STATUS_SUCCESS,
+    STATUS_TIMEOUT, SynchronizationTimer, UNICODE_STRING, irp as io,
+};
+use ntmodel::{Access, Config, Driver, Kernel, Rule};
+
+fn wait_for(object: *mut c_void, mut time: i64) -> NTSTATUS {
+    // SAFETY: the object is initialised, and the time is this function's.
+    unsafe { nt::KeWaitForSingleObject(object, 0, 0, 0, &raw mut time) }
+}
+
+/// An event that nobody sets, or that is set already.
+struct Ends;
+
+impl Body for Ends {
+    fn run(device: *mut DEVICE_OBJECT) {
+        let mut event = event();
+        let event = &raw mut event;
+        initialise(event);
+        assert_eq!(wait_for(event.cast(), -MILLISECOND), STATUS_TIMEOUT);
+        // A time that was long ago.
+        assert_eq!(wait_for(event.cast(), 1), STATUS_TIMEOUT);
+        assert_eq!(wait_for(event.cast(), 0), STATUS_TIMEOUT);
+        set(event);
+        assert_eq!(wait_for(event.cast(), -MILLISECOND), STATUS_SUCCESS);
+        assert_eq!(wait_for(event.cast(), 0), STATUS_SUCCESS);
+        delete(device);
+    }
+}
+
+#[test]
+fn a_wait_ends_after_a_time() {
+    passes::<Ends>();
+}
+
+static SET_FIRST: AtomicU32 = AtomicU32::new(0);
+static TIME_FIRST: AtomicU32 = AtomicU32::new(0);
+
+unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, event: *mut c_void) {
+    set(event.cast());
+}
+
+/// An event that a work item sets, before the time is over or after.
+struct SetOrTime;
+
+impl Body for SetOrTime {
+    fn run(device: *mut DEVICE_OBJECT) {
+        let mut event = event();
+        let event: *mut KEVENT = &raw mut event;
+        initialise(event);
+        // SAFETY: the device object is this driver's.
+        let item = unsafe { nt::IoAllocateWorkItem(device) };
+        // SAFETY: the item was allocated, and the event stays until it is set.
+        unsafe { nt::IoQueueWorkItem(item, Some(sets), DelayedWorkQueue, event.cast()) };
+        let first = match wait_for(event.cast(), -MILLISECOND) {
+            STATUS_TIMEOUT => &TIME_FIRST,
+            _ => &SET_FIRST,
+        };
+        first.fetch_add(1, SeqCst);
+        // SAFETY: the event is initialised.
+        unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
+        // SAFETY: the item's routine has run.
+        unsafe { nt::IoFreeWorkItem(item) };
+        delete(device);
+    }
+}
+
+#[test]
+fn an_exploration_has_a_wait_end_in_both_ways() {
+    passes::<SetOrTime>();
+    assert_ne!(SET_FIRST.load(SeqCst), 0);
+    assert_ne!(TIME_FIRST.load(SeqCst), 0);
+}
+
+/// Timers that are waited for.
+struct Timers;
+
+impl Body for Timers {
+    fn run(device: *mut DEVICE_OBJECT) {
+        let again = [
+            (NotificationTimer, STATUS_SUCCESS),
+            (SynchronizationTimer, STATUS_TIMEOUT),
+        ];
+        for (kind, second) in again {
+            let mut timer = KTIMER { Reserved: [0; 8] };
+            let timer = &raw mut timer;
+            // SAFETY: the timer is this function's, and waited for below.
+            unsafe { nt::KeInitializeTimerEx(timer, kind) };
+            assert_eq!(wait_for(timer.cast(), 0), STATUS_TIMEOUT);
+            // SAFETY: as above.
+            unsafe { nt::KeSetTimer(timer, -MILLISECOND, null_mut()) };
+            // SAFETY: as above.
+            let first = unsafe { nt::KeWaitForSingleObject(timer.cast(), 0, 0, 0, null_mut()) };
+            assert_eq!(first, STATUS_SUCCESS);
+            // A wait resets a synchronization timer.
+            assert_eq!(wait_for(timer.cast(), 0), second);
+            // Setting it again resets either.
+            // SAFETY: as above.
+            unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
+            // SAFETY: as above.
+            assert_ne!(unsafe { nt::KeCancelTimer(timer) }, 0);
+            assert_eq!(wait_for(timer.cast(), 0), STATUS_TIMEOUT);
+        }
+        delete(device);
+    }
+}
+
+#[test]
+fn a_timer_is_waited_for() {
+    // In an exploration a timer that is set may expire before it is cancelled.
+    for clock in [ntmodel::Clock::Host, ntmodel::Clock::Virtual] {
+        let kernel = Kernel::new(Config {
+            clock,
+            ..Config::default()
+        });
+        common::load_body::<Timers>(&kernel);
+    }
+}
+
+struct WaitsHigh;
+
+impl Body for WaitsHigh {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let mut event = event();
+        let event = &raw mut event;
+        initialise(event);
+        // SAFETY: the IRQL is PASSIVE_LEVEL.
+        let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+        // Without waiting it may be looked at.
+        assert_eq!(wait_for(event.cast(), 0), STATUS_TIMEOUT);
+        wait_for(event.cast(), -MILLISECOND);
+    }
+}
+
+#[test]
+fn a_thread_waits_for_a_time_at_dispatch_level() {
+    let rule = Rule::IrqlKeWaitForMutexObject;
+    stops::<WaitsHigh>(rule, 0xc4, 0x3b, "KeWaitForSingleObject");
+}
+
+struct TimerAgain;
+
+impl Body for TimerAgain {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let mut timer = KTIMER { Reserved: [0; 8] };
+        // SAFETY: the timer is this function's.
+        unsafe { nt::KeInitializeTimer(&raw mut timer) };
+        // SAFETY: as above.
+        unsafe { nt::KeSetTimer(&raw mut timer, -10_000 * MILLISECOND, null_mut()) };
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeInitializeTimer(&raw mut timer) };
+    }
+}
+
+#[test]
+fn a_timer_that_is_set_is_initialised_again() {
+    stops::<TimerAgain>(Rule::Dpc, 0xc7, 0, "KeInitializeTimer");
+}
+
+/// What two threads have for one queued spin lock: a handle each, or one for both.
+#[repr(C)]
+struct Shared {
+    lock: KSPIN_LOCK,
+    handles: [KLOCK_QUEUE_HANDLE; 2],
+    done: KEVENT,
+}
+
+fn hold(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE) {
+    // SAFETY: whether two threads may do this with one handle is what is tested.
+    unsafe { nt::KeAcquireInStackQueuedSpinLock(lock, handle) };
+    // SAFETY: as above.
+    unsafe { nt::KeReleaseInStackQueuedSpinLock(handle) };
+}
+
+unsafe extern "C" fn holds_second(_: *mut DEVICE_OBJECT, shared: *mut c_void) {
+    let shared: *mut Shared = shared.cast();
+    // SAFETY: the structure stays until the event is set; so for both lines below.
+    let (lock, handle) = unsafe {
+        (
+            addr_of_mut!((*shared).lock),
+            addr_of_mut!((*shared).handles[1]),
+        )
+    };
+    hold(lock, handle);
+    // SAFETY: as above.
+    set(unsafe { addr_of_mut!((*shared).done) });
+}
+
+unsafe extern "C" fn holds_first(_: *mut DEVICE_OBJECT, shared: *mut c_void) {
+    let shared: *mut Shared = shared.cast();
+    // SAFETY: as above.
+    let (lock, handle) = unsafe {
+        (
+            addr_of_mut!((*shared).lock),
+            addr_of_mut!((*shared).handles[0]),
+        )
+    };
+    hold(lock, handle);
+    // SAFETY: as above.
+    set(unsafe { addr_of_mut!((*shared).done) });
+}
+
+/// Two threads acquire a queued spin lock, by one handle if `ONE`.
+struct Handles<const ONE: bool>;
+
+impl<const ONE: bool> Body for Handles<ONE> {
+    fn run(device: *mut DEVICE_OBJECT) {
+        let handle = || KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
+        let mut shared = Shared {
+            lock: 0,
+            handles: [handle(), handle()],
+            done: event(),
+        };
+        let shared = &raw mut shared;
+        // SAFETY: the structure is this function's.
+        unsafe { nt::KeInitializeSpinLock(addr_of_mut!((*shared).lock)) };
+        // SAFETY: as above.
+        initialise(unsafe { addr_of_mut!((*shared).done) });
+        // SAFETY: the device object is this driver's.
+        let item = unsafe { nt::IoAllocateWorkItem(device) };
+        let routine = if ONE { holds_first } else { holds_second };
+        // SAFETY: the item was allocated, and the structure stays until its routine has set the event.
+        unsafe { nt::IoQueueWorkItem(item, Some(routine), DelayedWorkQueue, shared.cast()) };
+        // SAFETY: the structure is this function's; so below.
+        let (lock, first) = unsafe {
+            (
+                addr_of_mut!((*shared).lock),
+                addr_of_mut!((*shared).handles[0]),
+            )
+        };
+        hold(lock, first);
+        // SAFETY: as above.
+        let done = unsafe { addr_of_mut!((*shared).done) };
+        // SAFETY: the event is initialised.
+        unsafe { nt::KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()) };
+        // SAFETY: the item's routine has run.
+        unsafe { nt::IoFreeWorkItem(item) };
+        delete(device);
+    }
+}
+
+#[test]
+fn two_threads_have_one_lock_queue_handle() {
+    passes::<Handles<false>>();
+    let routine = "KeReleaseInStackQueuedSpinLock";
+    stops_in_some_order::<Handles<true>>(Rule::QueuedSpinLockRelease, 0xc4, 0x1007, routine);
+}
+
+static KEPT: AtomicPtr<IRP> = AtomicPtr::new(null_mut());
+static CLOSED: AtomicBool = AtomicBool::new(false);
+/// The timer and the DPC that serve the request. Their memory stays.
+static TIMER: AtomicPtr<(KTIMER, KDPC)> = AtomicPtr::new(null_mut());
+
+fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
+    // SAFETY: the IRP is the caller's.
+    unsafe { io::set_status(irp, status) };
+    // SAFETY: as above.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    status
+}
+
+/// A driver that serves one request for a time; it can be cancelled, but is on no queue.
+mod serves {
+    use super::*;
+
+    pub unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+        // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
+        let driver = unsafe { &mut *driver };
+        driver.DriverUnload = Some(unload);
+        driver.MajorFunction[nt::IRP_MJ_CREATE] = Some(succeed);
+        driver.MajorFunction[nt::IRP_MJ_CLEANUP] = Some(succeed);
+        driver.MajorFunction[nt::IRP_MJ_CLOSE] = Some(close);
+        driver.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(control);
+        driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pass_on);
+        // SAFETY: the driver object comes with its extension.
+        unsafe { (*driver.DriverExtension).AddDevice = Some(add_device) };
+        STATUS_SUCCESS
+    }
+
+    unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
+
+    unsafe extern "C" fn succeed(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    unsafe extern "C" fn close(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+        CLOSED.store(true, SeqCst);
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    unsafe extern "C" fn pass_on(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+        // SAFETY: the extension holds the lower device object.
+        let lower = unsafe { *(*device).DeviceExtension.cast() };
+        // SAFETY: the IRP is this routine's.
+        unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
+        // SAFETY: as above.
+        unsafe { nt::IofCallDriver(lower, irp) }
+    }
+
+    unsafe extern "C" fn add_device(
+        driver: *mut DRIVER_OBJECT,
+        pdo: *mut DEVICE_OBJECT,
+    ) -> NTSTATUS {
+        let mut device = null_mut();
+        let kind = nt::FILE_DEVICE_UNKNOWN;
+        // SAFETY: the PnP manager gives the driver object.
+        unsafe { nt::IoCreateDevice(driver, 8, null_mut(), kind, 0, 0, &raw mut device) };
+        // SAFETY: both device objects are alive, and the new one is attached nowhere.
+        let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+        // SAFETY: the extension is this driver's.
+        unsafe {
+            (*device)
+                .DeviceExtension
+                .cast::<*mut DEVICE_OBJECT>()
+                .write(lower)
+        };
+        // SAFETY: the device object was just made.
+        unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
+        STATUS_SUCCESS
+    }
+
+    unsafe extern "C" fn cancel(_: *mut DEVICE_OBJECT, irp: *mut IRP) {
+        // SAFETY: the I/O manager holds the cancel spin lock.
+        unsafe { nt::IoReleaseCancelSpinLock(io::cancel_irql(irp)) };
+        complete(irp, nt::STATUS_CANCELLED);
+    }
+
+    unsafe extern "C" fn serve(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut c_void) {
+        let irp = KEPT.load(SeqCst);
+        // SAFETY: the IRP is this driver's until its Cancel routine is taken.
+        if unsafe { io::IoSetCancelRoutine(irp, None) }.is_some() {
+            complete(irp, STATUS_SUCCESS);
+        }
+    }
+
+    unsafe extern "C" fn control(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+        KEPT.store(irp, SeqCst);
+        // SAFETY: the IRP is this routine's; so below.
+        unsafe { io::IoMarkIrpPending(irp) };
+        // SAFETY: as above.
+        unsafe { io::IoSetCancelRoutine(irp, Some(cancel)) };
+        let served = TIMER.load(SeqCst);
+        // SAFETY: the memory stays; so below.
+        let (timer, dpc) = unsafe { (&raw mut (*served).0, &raw mut (*served).1) };
+        // SAFETY: as above.
+        unsafe { nt::KeInitializeTimer(timer) };
+        // SAFETY: as above.
+        unsafe { nt::KeInitializeDpc(dpc, Some(serve), null_mut()) };
+        // SAFETY: as above.
+        unsafe { nt::KeSetTimer(timer, -50 * MILLISECOND, dpc) };
+        STATUS_PENDING
+    }
+}
+
+/// One after the other: both have the static request.
+#[test]
+fn a_request_that_is_served_outlasts_the_cleanup_and_one_that_is_queued_does_not() {
+    served_and_closed();
+    queued_and_left();
+}
+
+/// The file is closed after the request has ended, by no system call.
+fn served_and_closed() {
+    let served = (KTIMER { Reserved: [0; 8] }, KDPC { Reserved: [0; 8] });
+    TIMER.store(Box::into_raw(Box::new(served)), SeqCst);
+    let kernel: Arc<Kernel> = Kernel::new(Config::default());
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let driver = unsafe { Driver::load(&kernel, serves::entry) }.expect("DriverEntry");
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    let file = device.open_anyway(Access::ReadWrite).expect("it opens");
+    let request = file.device_control(0x22_2000, &[], Vec::new());
+    file.close();
+    assert!(!CLOSED.load(SeqCst));
+    // No thread is in a system call from here on.
+    let start = Instant::now();
+    while !CLOSED.load(SeqCst) {
+        assert!(start.elapsed() < Duration::from_secs(20), "no IRP_MJ_CLOSE");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(request.status(), Some(STATUS_SUCCESS));
+    assert!(kernel.violation().is_none());
+}
+
+/// As above, but the request is on a list, and the cleanup leaves it there.
+fn queued_and_left() {
+    let served = (KTIMER { Reserved: [0; 8] }, KDPC { Reserved: [0; 8] });
+    TIMER.store(Box::into_raw(Box::new(served)), SeqCst);
+    let violation = found_in(|kernel| {
+        // SAFETY: as above.
+        let driver = unsafe { Driver::load(kernel, serves::entry) }.expect("DriverEntry");
+        let device = driver.add_device().expect("AddDevice");
+        device.start().expect("the device starts");
+        let file = device.open_anyway(Access::ReadWrite).expect("it opens");
+        let _request = file.device_control(0x22_2000, &[], Vec::new());
+        let mut head = nt::LIST_ENTRY {
+            Flink: null_mut(),
+            Blink: null_mut(),
+        };
+        // SAFETY: the list is this function's, and the IRP is served later than this.
+        unsafe { nt::list::InitializeListHead(&raw mut head) };
+        // SAFETY: as above.
+        unsafe { nt::list::InsertTailList(&raw mut head, io::list_entry(KEPT.load(SeqCst))) };
+        file.close();
+    });
+    assert_eq!(
+        (violation.rule, violation.code),
+        (Rule::Cleanup, 0xc9),
+        "\n{violation}"
+    );
+}
