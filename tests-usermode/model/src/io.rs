@@ -1,7 +1,7 @@
 //! The I/O manager: sends IRPs to drivers, sees what becomes of them, and tells whoever waits.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     ptr::null_mut,
     sync::{
         Arc, Mutex,
@@ -49,6 +49,8 @@ pub(crate) struct Io {
 #[derive(Default)]
 struct Irps {
     by_address: HashMap<usize, Arc<IrpRecord>>,
+    /// Those that have not ended, by their files' addresses and in the order in which they were sent.
+    of_files: BTreeMap<(usize, u32), Arc<IrpRecord>>,
     completed: VecDeque<usize>,
 }
 
@@ -60,10 +62,16 @@ impl Io {
     fn add(&self, record: &Arc<IrpRecord>) {
         let mut irps = locked(&self.irps);
         irps.by_address.insert(record.address(), Arc::clone(record));
+        if let Some(place) = record.place() {
+            irps.of_files.insert(place, Arc::clone(record));
+        }
     }
 
     pub(crate) fn retire(&self, record: &IrpRecord) {
         let mut irps = locked(&self.irps);
+        if let Some(place) = record.place() {
+            irps.of_files.remove(&place);
+        }
         irps.completed.push_back(record.address());
         if irps.completed.len() > KEPT {
             let oldest = irps.completed.pop_front();
@@ -87,14 +95,11 @@ impl Io {
 
     /// The IRPs of a file that have not ended.
     pub(crate) fn live_of(&self, file: &Arc<FileInner>) -> Vec<Arc<IrpRecord>> {
-        let mut live = self.live();
-        live.retain(|record| {
-            record
-                .file
-                .as_ref()
-                .is_some_and(|other| Arc::ptr_eq(other, file))
-        });
-        live
+        let file = Arc::as_ptr(file).addr();
+        let irps = locked(&self.irps);
+        let of_file = irps.of_files.range((file, 0)..=(file, u32::MAX));
+        let live = of_file.filter(|(_, record)| !record.is_completed());
+        live.map(|(_, record)| Arc::clone(record)).collect()
     }
 
     pub(crate) fn defer(&self, file: Arc<FileInner>) {

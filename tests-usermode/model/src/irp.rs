@@ -175,6 +175,12 @@ impl IrpRecord {
         self.raw().addr()
     }
 
+    /// Its place among the IRPs of files; `None` if it was sent through none.
+    pub(crate) fn place(&self) -> Option<(usize, u32)> {
+        let file = self.file.as_ref()?;
+        Some((Arc::as_ptr(file).addr(), self.number))
+    }
+
     /// A stack location, counted from 1: the lowest driver's.
     fn location(&self, number: i8) -> *mut IO_STACK_LOCATION {
         let locations = self.raw().wrapping_add(1).cast::<IO_STACK_LOCATION>();

@@ -23,7 +23,7 @@ use crate::{
     kernel::{
         Kernel,
         io::{File, Loaded, Request},
-        irql::after_release,
+        irql::{after_release, releases},
     },
 };
 
@@ -256,7 +256,14 @@ impl Device for Rig {
             }
             WALK => {
                 let mut next = KEPT;
+                // How many IRPs were looked at since the lock was taken, and how many locks had been released then.
+                let (mut looks, mut before) = (0, releases());
                 let none = self.queue.remove_matching(irql, |irp| {
+                    if before != releases() {
+                        (looks, before) = (0, releases());
+                    }
+                    looks += 1;
+                    assert!(looks <= 64, "the lock is held for {looks} IRPs");
                     if number(irp) >= KEPT {
                         assert_eq!(number(irp), next, "one was left out, or seen twice");
                         next += 1;

@@ -13,6 +13,7 @@ thread_local! {
     static IRQL: Cell<u8> = const { Cell::new(0) };
     /// What happens once this thread has released a spin lock, as if another thread did it.
     static AFTER_RELEASE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+    static RELEASES: Cell<u32> = const { Cell::new(0) };
     static PROCESSOR: u64 = NEXT_PROCESSOR.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -33,6 +34,11 @@ pub fn raise() -> u8 {
 /// Runs something once this thread has released the spin lock that it takes or has taken.
 pub fn after_release(f: impl FnOnce() + 'static) {
     AFTER_RELEASE.set(Some(Box::new(f)));
+}
+
+/// How many spin locks this thread has released so far.
+pub fn releases() -> u32 {
+    RELEASES.get()
 }
 
 /// Sets the IRQL back, and lets DPCs run below `DISPATCH_LEVEL`.
@@ -172,6 +178,7 @@ routines! {
         // SAFETY: the lock is held, so it is there.
         release(unsafe { word(lock) });
         lower(irql);
+        RELEASES.set(RELEASES.get() + 1);
         if let Some(f) = AFTER_RELEASE.take() {
             f();
         }
