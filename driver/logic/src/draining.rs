@@ -39,7 +39,7 @@ impl Draining {
         irp: Irp<'irp, Entry>,
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
-        let (irp, pending) = irp.pend(irql);
+        let (irp, pending) = irp.pend_not_cancelable(irql);
         if irp.record().pend.key == 0 {
             dpc.list.insert_tail(irp);
         } else {

@@ -219,15 +219,22 @@ impl<'irp> Irp<'irp> {
 }
 
 impl<'irp, R: Record> Irp<'irp, R> {
-    /// Pends the IRP: the dispatch routine returns `STATUS_PENDING`, and who has the [`PendedIrp`] completes
-    /// it, soon, since it cannot be cancelled (`IoMarkIrpPending`).
+    /// Pends the IRP on nothing that could cancel it: the dispatch routine returns `STATUS_PENDING`, and whoever has the
+    /// [`PendedIrp`] completes it (`IoMarkIrpPending`).
     ///
-    /// WDK: "`IoMarkIrpPending` function".
+    /// This is for a request that ends soon by itself, by a DPC that is on its way for instance. A thread that ends waits for
+    /// its requests, so one that is kept for longer, even alone, belongs on an [`IrpQueue`](crate::IrpQueue), where it can
+    /// be cancelled: there it is completed when its thread ends, its handle is closed or its device removed.
+    ///
+    /// WDK: [IoMarkIrpPending](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iomarkirppending).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "IoMarkIrpPending")]
-    pub fn pend<L: AtMostDispatch>(self, _irql: &mut L) -> (PendedIrp<R>, Handled<'irp>) {
+    pub fn pend_not_cancelable<L: AtMostDispatch>(
+        self,
+        _irql: &mut L,
+    ) -> (PendedIrp<R>, Handled<'irp>) {
         let (raw, pending) = self.into_pending();
         // SAFETY: the IRP was owned by `self`; nobody can complete it before it is marked.
         unsafe { nt::irp::IoMarkIrpPending(raw) };

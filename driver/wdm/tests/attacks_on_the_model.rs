@@ -154,7 +154,7 @@ impl Device for Attacked {
                 handled
             }
             KEEP => {
-                let (irp, handled) = irp.pend(irql);
+                let (irp, handled) = irp.pend_not_cancelable(irql);
                 self.kept.with(irql, |kept, _| *kept = Some(irp));
                 handled
             }
@@ -164,7 +164,7 @@ impl Device for Attacked {
                     dropped: CountDrop,
                 }? Error);
                 let record = Shared::new(record, &self.object, irql).expect("there is memory");
-                let (irp, handled) = irp.with_record(record.clone()).pend(irql);
+                let (irp, handled) = irp.with_record(record.clone()).pend_not_cancelable(irql);
                 *record.timer.0.lock().expect("no panic") = Some(irp);
                 record.timer.set(Duration::from_millis(1), irql);
                 handled

@@ -4,7 +4,7 @@
 use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 
 fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
-    let (pended, _pending) = irp.pend(irql);
+    let (pended, _pending) = irp.pend_not_cancelable(irql);
     pended.complete(NtStatus::SUCCESS, irql) //~ E0308
     //~| Handled
 }

@@ -296,7 +296,7 @@ impl Device for Rig {
             }
             LINK => {
                 let owner = self.owner(irql);
-                let (irp, pending) = irp.with_record(owner).pend(irql);
+                let (irp, pending) = irp.with_record(owner).pend_not_cancelable(irql);
                 self.list.insert_tail(irp);
                 pending
             }
@@ -310,7 +310,7 @@ impl Device for Rig {
             }
             _ => {
                 let owner = self.owner(irql);
-                let (irp, pending) = irp.with_record(owner).pend(irql);
+                let (irp, pending) = irp.with_record(owner).pend_not_cancelable(irql);
                 // The one that was there before is dropped here.
                 self.slot.with(irql, |slot, _| *slot = Some(irp));
                 pending
