@@ -451,6 +451,12 @@ fn an_irp_goes_on_the_queue_of_another_device_and_a_callback_reenters() {
 }
 
 #[test]
+fn no_irp_is_completed_with_minus_one() {
+    // Bug Check 0xC9, parameter 1 = 0x06: "a status marked as pending (or equal to -1)".
+    assert_eq!(NtStatus::from_raw(-1), None);
+}
+
+#[test]
 fn a_forgotten_guard_is_found_when_the_routine_returns() {
     stops(
         "a_forgotten_guard_is_found_when_the_routine_returns",
