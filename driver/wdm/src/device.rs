@@ -337,10 +337,16 @@ impl Extension {
         }
     }
 
-    /// Whether the device takes no requests any more. A request that just misses it meets the device's
-    /// own queues, which refuse under their locks; so no order is needed here.
+    /// Whether the device takes no requests any more. A request that just misses it meets the device's own queues, which
+    /// look again under their locks; so no order is needed here.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+
+    /// What a queue of the device ends a request with, under its lock, if the device takes none any more. The driver may
+    /// have told the queue to accept requests again since [`Extension::end_requests`].
+    pub(crate) fn refusal(&self) -> Option<NtStatus> {
+        self.is_gone().then_some(NtStatus::DELETE_PENDING)
     }
 
     /// Says whether the device may be about to be removed.

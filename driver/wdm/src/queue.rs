@@ -15,7 +15,7 @@ use crate::{
     Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, Record, Shared,
     SpinLock,
     cancel_lock::leave_to_caller,
-    device::DeviceQueues,
+    device::{DeviceQueues, Extension},
     file::{self, Queued},
     irp::finish,
     irql::{AtMostDispatch, NoSpinLockHeld},
@@ -287,7 +287,9 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// # Safety
     /// The caller owns the IRP, which is pended, was sent to the queue's device and is on no list, and has locked `state`.
     unsafe fn link(&self, state: &mut State, irp: *mut nt::IRP, end: End) -> Option<NtStatus> {
-        if let Some(status) = state.refusing {
+        // SAFETY: the IRP was sent to this device, and its hold keeps it.
+        let gone = unsafe { Extension::of(self.device) }.refusal();
+        if let Some(status) = gone.or(state.refusing) {
             return Some(status);
         }
         // SAFETY: the IRP is owned, and was sent to the queue's device; its file stays until it is completed.
@@ -447,7 +449,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             .with(irql, |state, _| state.refusing = Some(status));
     }
 
-    /// Takes IRPs again after [`IrpQueue::refuse`] or [`IrpQueue::purge`].
+    /// Takes IRPs again after [`IrpQueue::refuse`] or [`IrpQueue::purge`], unless the device is gone.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.

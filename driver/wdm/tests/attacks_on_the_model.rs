@@ -35,6 +35,8 @@ const RUN: u32 = 0x22_200c;
 const TIMED: u32 = 0x22_2010;
 /// Puts a request on the queue of the device in `OTHER`.
 const ELSEWHERE: u32 = 0x22_2014;
+/// Runs the attack, then comes to the `StartIo` queue.
+const LATE: u32 = 0x22_2018;
 
 const DROPPED: Option<i32> = Some(NtStatus::INTERNAL_ERROR.to_raw());
 const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
@@ -146,7 +148,10 @@ impl Device for Attacked {
     ) -> Handled<'irp> {
         match irp.code() {
             QUEUE => self.queue.insert(irp, irql),
-            START => {
+            START | LATE => {
+                if irp.code() == LATE {
+                    ATTACK.take().expect("an attack")(self, irql);
+                }
                 let (start, handled) = self.start_io.insert(irp, irql);
                 if let Start::Now(irp) = start {
                     self.current.with(irql, |current, _| *current = Some(irp));
@@ -448,6 +453,31 @@ fn an_irp_goes_on_the_queue_of_another_device_and_a_callback_reenters() {
     OTHER.lock().expect("no panic").take();
     one.unload();
     other.unload();
+}
+
+thread_local! {
+    static REMOVED: Cell<Option<ntmodel::Device>> = const { Cell::new(None) };
+}
+
+#[test]
+fn a_queue_of_a_device_that_is_gone_is_opened_again() {
+    let driver = Loaded::new::<Attacked>();
+    let kept = driver.pend(KEEP, 1);
+    REMOVED.set(Some(driver.device.clone()));
+    ATTACK.set(Some(|device, irql| {
+        let kept = device.kept.with(irql, |kept, _| kept.take());
+        // The device is taken away while this request is under way, which does not know.
+        let removed = REMOVED.take().expect("a device");
+        assert_eq!(removed.pnp(nt::IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+        device.queue.accept(irql);
+        device.start_io.accept(irql);
+        device.queue.insert_pended(kept.expect("it is kept"), irql);
+    }));
+    let late = driver.send(LATE, 1);
+    // Else nobody would end them, and the removal would wait for ever.
+    let gone = Some(NtStatus::DELETE_PENDING.to_raw());
+    assert_eq!((kept.status(), late.status()), (gone, gone));
+    driver.unload();
 }
 
 #[test]
