@@ -35,8 +35,8 @@ const RUN: u32 = 0x22_200c;
 const TIMED: u32 = 0x22_2010;
 /// Puts a request on the queue of the device in `OTHER`.
 const ELSEWHERE: u32 = 0x22_2014;
-/// Runs the attack, then comes to the `StartIo` queue.
-const LATE: u32 = 0x22_2018;
+/// With one of the others: runs the attack before.
+const LATE: u32 = 0x100;
 
 const DROPPED: Option<i32> = Some(NtStatus::INTERNAL_ERROR.to_raw());
 const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
@@ -146,12 +146,12 @@ impl Device for Attacked {
         (): &(),
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
-        match irp.code() {
+        if irp.code() & LATE != 0 {
+            ATTACK.take().expect("an attack")(self, irql);
+        }
+        match irp.code() & !LATE {
             QUEUE => self.queue.insert(irp, irql),
-            START | LATE => {
-                if irp.code() == LATE {
-                    ATTACK.take().expect("an attack")(self, irql);
-                }
+            START => {
                 let (start, handled) = self.start_io.insert(irp, irql);
                 if let Start::Now(irp) = start {
                     self.current.with(irql, |current, _| *current = Some(irp));
@@ -459,6 +459,12 @@ thread_local! {
     static REMOVED: Cell<Option<ntmodel::Device>> = const { Cell::new(None) };
 }
 
+/// Takes the device away while a request is under way, which does not know.
+fn take_away() {
+    let removed = REMOVED.take().expect("a device");
+    assert_eq!(removed.pnp(nt::IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+}
+
 #[test]
 fn a_queue_of_a_device_that_is_gone_is_opened_again() {
     let driver = Loaded::new::<Attacked>();
@@ -466,17 +472,26 @@ fn a_queue_of_a_device_that_is_gone_is_opened_again() {
     REMOVED.set(Some(driver.device.clone()));
     ATTACK.set(Some(|device, irql| {
         let kept = device.kept.with(irql, |kept, _| kept.take());
-        // The device is taken away while this request is under way, which does not know.
-        let removed = REMOVED.take().expect("a device");
-        assert_eq!(removed.pnp(nt::IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+        take_away();
         device.queue.accept(irql);
         device.start_io.accept(irql);
         device.queue.insert_pended(kept.expect("it is kept"), irql);
     }));
-    let late = driver.send(LATE, 1);
+    let late = driver.send(LATE | START, 1);
     // Else nobody would end them, and the removal would wait for ever.
     let gone = Some(NtStatus::DELETE_PENDING.to_raw());
     assert_eq!((kept.status(), late.status()), (gone, gone));
+    driver.unload();
+}
+
+#[test]
+fn a_request_is_kept_after_the_device_has_let_go_of_all() {
+    let driver = Loaded::new::<Attacked>();
+    REMOVED.set(Some(driver.device.clone()));
+    ATTACK.set(Some(|_, _| take_away()));
+    let late = driver.send(LATE | KEEP, 1);
+    // Else the file could not be closed, and so the device not be removed.
+    assert_eq!(status(&late), DROPPED);
     driver.unload();
 }
 
