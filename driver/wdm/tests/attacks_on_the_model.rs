@@ -5,8 +5,6 @@ mod common;
 
 use std::{
     cell::Cell,
-    env,
-    process::Command,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
@@ -14,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::Loaded;
+use common::{Loaded, stops};
 use nt::STATUS_SUCCESS;
 use ntmodel::Request;
 use pinned_init::{PinInit, pin_data, try_pin_init};
@@ -198,25 +196,6 @@ fn attack(driver: &Loaded, attack: Attack) {
 
 fn status(request: &Request) -> Option<i32> {
     request.wait(SECOND).map(|completion| completion.status)
-}
-
-/// Runs an attack in a process of its own, which the model stops.
-fn stops(name: &str, with: &str, attempt: impl FnOnce()) {
-    const CHILD: &str = "ATTACK_IN_THIS_PROCESS";
-    if env::var_os(CHILD).is_some() {
-        attempt();
-        return;
-    }
-    let child = Command::new(env::current_exe().expect("this program"))
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .expect("this program runs");
-    let printed = String::from_utf8_lossy(&child.stderr);
-    assert!(
-        !child.status.success() && printed.contains(with),
-        "{printed}"
-    );
 }
 
 #[test]
