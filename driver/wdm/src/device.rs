@@ -97,7 +97,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// (`IRP_MN_SURPRISE_REMOVAL`, `IRP_MN_REMOVE_DEVICE`). It lets go of every request that it keeps elsewhere: the removal
     /// waits until the last has ended.
     ///
-    /// May be called twice.
+    /// Called again after each call of [`Device::device_control`] that was still under way, since that may have kept another
+    /// one. So it may be called several times, also by several threads at once.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -337,10 +338,16 @@ impl Extension {
         }
     }
 
-    /// Whether the device takes no requests any more. A request that just misses it meets the device's
-    /// own queues, which refuse under their locks; so no order is needed here.
+    /// Whether the device takes no requests any more. Who just misses it comes under a lock later: a queue's, which looks
+    /// again, or one of the driver's own, under which [`Device::remove`] finds what was kept. So no order is needed here.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+
+    /// What a queue of the device ends a request with, under its lock, if the device takes none any more. The driver may
+    /// have told the queue to accept requests again since [`Extension::end_requests`].
+    pub(crate) fn refusal(&self) -> Option<NtStatus> {
+        self.is_gone().then_some(NtStatus::DELETE_PENDING)
     }
 
     /// Says whether the device may be about to be removed.

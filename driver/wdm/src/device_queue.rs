@@ -12,7 +12,10 @@ use core::{
 
 use pinned_init::{Init, PinInit, pin_data, pin_init, pin_init_from_closure, pinned_drop};
 
-use crate::irql::{AtMostDispatch, CallerLevel, Dispatch, DispatchLevel, raise_to_dispatch};
+use crate::{
+    irql::{AtMostDispatch, CallerLevel, Dispatch, DispatchLevel, raise_to_dispatch},
+    place::Place,
+};
 
 /// The order of a [`DeviceQueue`] whose nodes are removed as they were inserted.
 pub struct Arrival;
@@ -157,6 +160,7 @@ fn with_mark(queue: *mut nt::KDEVICE_QUEUE) -> *mut nt::KDEVICE_QUEUE {
 pub struct DeviceQueue<'n, T, O = Arrival> {
     #[pin]
     queue: RawDeviceQueue,
+    place: Place,
     // Invariant in `'n` and `T`, since nodes come in by a shared reference; and in the order.
     _nodes: PhantomData<Cell<&'n DeviceQueueNode<T>>>,
     _order: PhantomData<fn(O) -> O>,
@@ -177,8 +181,9 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "KeInitializeDeviceQueue")]
     pub fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
+        pin_init!(&this in Self {
             queue <- RawDeviceQueue::new(),
+            place: Place::of(this),
             _nodes: PhantomData,
             _order: PhantomData,
         })
@@ -408,6 +413,7 @@ impl<T, O> PinnedDrop for DeviceQueue<'_, T, O> {
         // is allowed under any lock.
         let mut irql = unsafe { CallerLevel::assume() };
         let this = self.as_ref().get_ref();
+        this.place.check(this);
         let remove_one = |irql: &mut DispatchLevel| {
             // SAFETY: the queue was initialised where it is. The token says DISPATCH_LEVEL.
             let entry = unsafe { nt::KeRemoveByKeyDeviceQueueIfBusy(this.queue.raw(), 0) };

@@ -142,6 +142,8 @@ pub(crate) unsafe extern "C" fn device_control<D: Device>(
     // the removal has begun since the first was taken.
     let call = object.cast();
     if !extension.remove_lock.acquire(call) {
+        // Not after the device, which the IRP's hold still keeps.
+        drop(file);
         // SAFETY: as above, and the IRP has a hold.
         return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
     }
@@ -153,6 +155,10 @@ pub(crate) unsafe extern "C" fn device_control<D: Device>(
     // WDK's "Dispatch Routine IRQL and Thread Context".
     let mut irql = unsafe { PassiveLevel::assume() };
     let status = device.device_control(irp, &file.state, &mut irql).status();
+    if extension.is_gone() {
+        // The device may have let go of everything before this call has made it keep something else.
+        device.remove(&mut irql);
+    }
     drop(file);
     // SAFETY: the call's hold was taken above, and the state is not used any more.
     unsafe { Extension::release(object, call) };

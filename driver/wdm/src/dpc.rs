@@ -18,6 +18,7 @@ use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin
 use crate::{
     Error, PassiveLevel,
     irql::{self, DispatchLevel},
+    place::Place,
     wait,
 };
 
@@ -82,6 +83,7 @@ pub struct Dpc<C: DpcRoutine> {
     #[pin]
     raw: RawDpc,
     guard: FlushOnDrop,
+    place: Place,
     // Invariant: the routine is that of this very type.
     _routine: PhantomData<fn(C) -> C>,
     #[pin]
@@ -112,6 +114,7 @@ impl<C: DpcRoutine> Dpc<C> {
         try_pin_init!(&this in Self {
             context <- context,
             guard,
+            place: Place::of(this),
             _routine: PhantomData,
             raw <- RawDpc::new(routine::<C>, this.as_ptr().cast()),
         }? Error)
@@ -159,6 +162,7 @@ unsafe extern "C" fn routine<C: DpcRoutine>(
 #[pinned_drop]
 impl<C: DpcRoutine> PinnedDrop for Dpc<C> {
     fn drop(self: Pin<&mut Self>) {
+        self.place.check(self.as_ref().get_ref());
         // SAFETY: the DPC was initialised where it is.
         self.guard
             .close::<Self>(|| unsafe { nt::KeRemoveQueueDpc(self.raw.as_ptr()) });

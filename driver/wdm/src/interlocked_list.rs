@@ -10,7 +10,7 @@ use core::{
 
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure, pinned_drop};
 
-use crate::{node::ListItem, spin_lock::RawSpinLock};
+use crate::{node::ListItem, place::Place, spin_lock::RawSpinLock};
 
 /// Which entry of a list it was: to be compared with others, and nothing else.
 ///
@@ -69,6 +69,7 @@ pub struct InterlockedList<I: ListItem> {
     head: UnsafeCell<nt::LIST_ENTRY>,
     #[pin]
     lock: RawSpinLock,
+    place: Place,
     // Owns items, and is invariant: what it takes in by a shared reference is what it gives back.
     _items: PhantomData<UnsafeCell<I>>,
     #[pin]
@@ -87,9 +88,10 @@ impl<I: ListItem> InterlockedList<I> {
     /// # IRQL
     /// Any.
     pub fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
+        pin_init!(&this in Self {
             head <- empty(),
             lock <- RawSpinLock::new(),
+            place: Place::of(this),
             _items: PhantomData,
             _pinned: PhantomPinned,
         })
@@ -143,6 +145,7 @@ impl<I: ListItem> InterlockedList<I> {
 #[pinned_drop]
 impl<I: ListItem> PinnedDrop for InterlockedList<I> {
     fn drop(self: Pin<&mut Self>) {
+        self.place.check(self.as_ref().get_ref());
         while self.remove_head().is_some() {}
     }
 }

@@ -72,6 +72,7 @@ pub mod lock_order;
 pub mod log;
 mod node;
 mod number;
+mod place;
 mod pnp;
 mod pool;
 pub mod processor;

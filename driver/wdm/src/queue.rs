@@ -338,7 +338,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             .with(irql, |state, _| state.refusing = Some(status));
     }
 
-    /// Takes IRPs again after [`IrpQueue::refuse`] or [`IrpQueue::purge`].
+    /// Takes IRPs again after [`IrpQueue::refuse`] or [`IrpQueue::purge`], unless the device is gone.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.

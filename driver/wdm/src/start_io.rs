@@ -12,7 +12,7 @@ use crate::{
     CancelSpinLock, Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp,
     QueueCallbacks, Record, Shared,
     cancel_lock::leave_to_caller,
-    device::DeviceQueues,
+    device::{DeviceQueues, Extension},
     device_queue::RawDeviceQueue,
     file::{self, Queued},
     irp::finish,
@@ -268,7 +268,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         CancelSpinLock::with(irql, |_| unsafe { self.state() }.refusing = Some(status));
     }
 
-    /// Takes IRPs again after [`StartIoQueue::refuse`] or [`StartIoQueue::purge`].
+    /// Takes IRPs again after [`StartIoQueue::refuse`] or [`StartIoQueue::purge`], unless the device is gone.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -316,7 +316,9 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     unsafe fn link(&self, irp: *mut nt::IRP, key: u32) -> Step {
         // SAFETY: the lock is held.
         let state = unsafe { self.state() };
-        if let Some(status) = state.refusing {
+        // SAFETY: the IRP was sent to this device, and its hold keeps it.
+        let gone = unsafe { Extension::of(self.device) }.refusal();
+        if let Some(status) = gone.or(state.refusing) {
             return Step::End(irp, status, false);
         }
         // SAFETY: the IRP is owned, and was sent to the queue's device; its file stays until it is completed.

@@ -1,13 +1,14 @@
-//! NTSTATUS, without the one value that no IRP may be completed with.
+//! NTSTATUS, without the two values that no IRP may be completed with.
 
 use core::{convert::Infallible, fmt};
 
-/// A status that a request can end with: any NTSTATUS but `STATUS_PENDING`.
+/// A status that a request can end with: any NTSTATUS but `STATUS_PENDING` and -1.
 ///
-/// `STATUS_PENDING` says that a request has not ended. To complete an IRP with it is bug check 0xC9 under Driver
-/// Verifier, so there is no `NtStatus` of that value.
+/// `STATUS_PENDING` says that a request has not ended, and -1 says nothing. To complete an IRP with either is bug check
+/// 0xC9 under Driver Verifier, so there is no `NtStatus` of these values.
 ///
-/// WDK: [Using NTSTATUS Values](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-ntstatus-values).
+/// WDK: [Using NTSTATUS Values](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-ntstatus-values), [Bug
+/// Check 0xC9](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xc9--driver-verifier-iomanager-violation).
 ///
 /// # Examples
 ///
@@ -17,6 +18,7 @@ use core::{convert::Infallible, fmt};
 /// assert!(NtStatus::SUCCESS.is_success());
 /// assert!(!NtStatus::CANCELLED.is_success());
 /// assert_eq!(NtStatus::from_raw(0x103), None); // STATUS_PENDING
+/// assert_eq!(NtStatus::from_raw(-1), None);
 /// assert_eq!(format!("{:?}", NtStatus::CANCELLED), "NTSTATUS 0xc0000120");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -182,10 +184,10 @@ statuses! {
 }
 
 impl NtStatus {
-    /// The status of a number that the kernel uses; `None` for `STATUS_PENDING`.
+    /// The status of a number that the kernel uses; `None` for `STATUS_PENDING` and -1.
     #[must_use]
     pub const fn from_raw(raw: i32) -> Option<Self> {
-        if raw == nt::STATUS_PENDING {
+        if raw == nt::STATUS_PENDING || raw == -1 {
             None
         } else {
             Some(Self(raw))
@@ -227,6 +229,8 @@ impl Error {
     pub(crate) const fn check(raw: i32) -> Result<(), Self> {
         if raw >= 0 {
             Ok(())
+        } else if raw == -1 {
+            Err(Self::UNSUCCESSFUL)
         } else {
             Err(Self(NtStatus(raw)))
         }

@@ -15,6 +15,7 @@ use crate::{
     Error,
     dpc::{FlushOnDrop, RawDpc},
     irql::{AtMostDispatch, DispatchLevel},
+    place::Place,
 };
 
 /// What a driver does when a timer expires.
@@ -59,6 +60,7 @@ pub struct Timer<C: TimerRoutine> {
     #[pin]
     dpc: RawDpc,
     guard: FlushOnDrop,
+    place: Place,
     // Invariant: the routine is that of this very type.
     _routine: PhantomData<fn(C) -> C>,
     #[pin]
@@ -89,6 +91,7 @@ impl<C: TimerRoutine> Timer<C> {
         try_pin_init!(&this in Self {
             context <- context,
             guard,
+            place: Place::of(this),
             _routine: PhantomData,
             raw <- RawTimer::new(),
             dpc <- RawDpc::new(routine::<C>, this.as_ptr().cast()),
@@ -152,6 +155,7 @@ unsafe extern "C" fn routine<C: TimerRoutine>(
 #[pinned_drop]
 impl<C: TimerRoutine> PinnedDrop for Timer<C> {
     fn drop(self: Pin<&mut Self>) {
+        self.place.check(self.as_ref().get_ref());
         self.guard.close::<Self>(|| {
             // SAFETY: the timer was initialised where it is.
             unsafe { nt::KeCancelTimer(self.raw.object.get()) };

@@ -5,8 +5,6 @@ mod common;
 
 use std::{
     cell::Cell,
-    env,
-    process::Command,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
@@ -14,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::Loaded;
+use common::{Loaded, stops};
 use nt::STATUS_SUCCESS;
 use ntmodel::Request;
 use pinned_init::{PinInit, pin_data, try_pin_init};
@@ -35,6 +33,8 @@ const RUN: u32 = 0x22_200c;
 const TIMED: u32 = 0x22_2010;
 /// Puts a request on the queue of the device in `OTHER`.
 const ELSEWHERE: u32 = 0x22_2014;
+/// With one of the others: runs the attack before.
+const LATE: u32 = 0x100;
 
 const DROPPED: Option<i32> = Some(NtStatus::INTERNAL_ERROR.to_raw());
 const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
@@ -144,7 +144,10 @@ impl Device for Attacked {
         (): &(),
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
-        match irp.code() {
+        if irp.code() & LATE != 0 {
+            ATTACK.take().expect("an attack")(self, irql);
+        }
+        match irp.code() & !LATE {
             QUEUE => self.queue.insert(irp, irql),
             START => {
                 let (start, handled) = self.start_io.insert(irp, irql);
@@ -193,25 +196,6 @@ fn attack(driver: &Loaded, attack: Attack) {
 
 fn status(request: &Request) -> Option<i32> {
     request.wait(SECOND).map(|completion| completion.status)
-}
-
-/// Runs an attack in a process of its own, which the model stops.
-fn stops(name: &str, with: &str, attempt: impl FnOnce()) {
-    const CHILD: &str = "ATTACK_IN_THIS_PROCESS";
-    if env::var_os(CHILD).is_some() {
-        attempt();
-        return;
-    }
-    let child = Command::new(env::current_exe().expect("this program"))
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .expect("this program runs");
-    let printed = String::from_utf8_lossy(&child.stderr);
-    assert!(
-        !child.status.success() && printed.contains(with),
-        "{printed}"
-    );
 }
 
 #[test]
@@ -448,6 +432,52 @@ fn an_irp_goes_on_the_queue_of_another_device_and_a_callback_reenters() {
     OTHER.lock().expect("no panic").take();
     one.unload();
     other.unload();
+}
+
+thread_local! {
+    static REMOVED: Cell<Option<ntmodel::Device>> = const { Cell::new(None) };
+}
+
+/// Takes the device away while a request is under way, which does not know.
+fn take_away() {
+    let removed = REMOVED.take().expect("a device");
+    assert_eq!(removed.pnp(nt::IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
+}
+
+#[test]
+fn a_queue_of_a_device_that_is_gone_is_opened_again() {
+    let driver = Loaded::new::<Attacked>();
+    let kept = driver.pend(KEEP, 1);
+    REMOVED.set(Some(driver.device.clone()));
+    ATTACK.set(Some(|device, irql| {
+        let kept = device.kept.with(irql, |kept, _| kept.take());
+        take_away();
+        device.queue.accept(irql);
+        device.start_io.accept(irql);
+        device.queue.insert_pended(kept.expect("it is kept"), irql);
+    }));
+    let late = driver.send(LATE | START, 1);
+    // Else nobody would end them, and the removal would wait for ever.
+    let gone = Some(NtStatus::DELETE_PENDING.to_raw());
+    assert_eq!((kept.status(), late.status()), (gone, gone));
+    driver.unload();
+}
+
+#[test]
+fn a_request_is_kept_after_the_device_has_let_go_of_all() {
+    let driver = Loaded::new::<Attacked>();
+    REMOVED.set(Some(driver.device.clone()));
+    ATTACK.set(Some(|_, _| take_away()));
+    let late = driver.send(LATE | KEEP, 1);
+    // Else the file could not be closed, and so the device not be removed.
+    assert_eq!(status(&late), DROPPED);
+    driver.unload();
+}
+
+#[test]
+fn no_irp_is_completed_with_minus_one() {
+    // Bug Check 0xC9, parameter 1 = 0x06: "a status marked as pending (or equal to -1)".
+    assert_eq!(NtStatus::from_raw(-1), None);
 }
 
 #[test]

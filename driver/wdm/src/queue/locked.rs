@@ -12,6 +12,7 @@ use super::IrpQueue;
 use crate::{
     Error, IrpView, NtStatus, QueueCallbacks,
     cancel_lock::leave_to_caller,
+    device::Extension,
     file,
     irp::finish,
     irql::NoSpinLockHeld,
@@ -108,7 +109,9 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         irp: *mut nt::IRP,
         end: End,
     ) -> Option<NtStatus> {
-        if let Some(status) = state.refusing {
+        // SAFETY: the IRP was sent to this device, and its hold keeps it.
+        let gone = unsafe { Extension::of(self.device) }.refusal();
+        if let Some(status) = gone.or(state.refusing) {
             return Some(status);
         }
         // SAFETY: the IRP is owned, and was sent to the queue's device; its file stays until it is completed.

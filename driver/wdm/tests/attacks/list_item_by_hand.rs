@@ -13,6 +13,7 @@ impl wdm::ListItem for Mine { //~ E0200
         NonNull::dangling()
     }
     unsafe fn from_entry(_: NonNull<nt::LIST_ENTRY>) -> Self { //~ E0433
+        //~^ unsafe_code
         Self
     }
 }

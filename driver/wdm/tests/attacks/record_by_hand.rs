@@ -8,10 +8,10 @@ impl wdm::Record for Mine { //~ E0200
     fn into_raw(self) -> *mut () {
         core::ptr::null_mut()
     }
-    unsafe fn from_raw(_: *mut ()) -> Self {
+    unsafe fn from_raw(_: *mut ()) -> Self { //~ unsafe_code
         Self
     }
-    unsafe fn borrow<'a>(_: *mut ()) -> &'a () {
+    unsafe fn borrow<'a>(_: *mut ()) -> &'a () { //~ unsafe_code
         &()
     }
 }

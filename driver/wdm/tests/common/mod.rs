@@ -3,7 +3,7 @@
 // Not every test of several uses all of it.
 #![allow(dead_code)]
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, env, process::Command, rc::Rc, sync::Arc};
 
 use ntmodel::{Access, Clock, Config, Device, Driver, File, Kernel, Request};
 
@@ -88,4 +88,23 @@ impl Loaded {
         }
         self.driver.unload();
     }
+}
+
+/// Runs an attack in a process of its own, which the model stops.
+pub fn stops(name: &str, with: &str, attempt: impl FnOnce()) {
+    const CHILD: &str = "ATTACK_IN_THIS_PROCESS";
+    if env::var_os(CHILD).is_some() {
+        attempt();
+        return;
+    }
+    let child = Command::new(env::current_exe().expect("this program"))
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .expect("this program runs");
+    let printed = String::from_utf8_lossy(&child.stderr);
+    assert!(
+        !child.status.success() && printed.contains(with),
+        "{printed}"
+    );
 }

@@ -4,6 +4,7 @@
 //! | comment | the compiler must report |
 //! | --- | --- |
 //! | `//~ E0277` | an error with this code on this line |
+//! | `//~ unsafe_code` | code that the case's `#![forbid(unsafe_code)]` forbids, on this line |
 //! | `//~ lifetime` | an error about lifetimes on this line; such errors have no code |
 //! | `//~? E0080` | such an error in no line of this file: a constant of `wdm` that is evaluated for the file's types |
 //! | `//~^ E0277` | the same for the line above; each further `^` is one line more |
@@ -137,8 +138,8 @@ fn compile(folder: &Path, cases: &BTreeMap<String, PathBuf>) -> Output {
         ])
         .current_dir(&package)
         .env("CARGO_TARGET_DIR", scratch.join("target"))
-        // Lints are no part of the language, whatever the flags of the tests make of them.
-        .env("CARGO_ENCODED_RUSTFLAGS", "--cap-lints=allow")
+        // Lints are no part of the language, whatever the flags of the tests make of them; but what a case forbids itself.
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Awarnings")
         .output()
         .expect("cargo runs")
 }

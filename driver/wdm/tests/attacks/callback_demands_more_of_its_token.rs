@@ -1,0 +1,14 @@
+//! A queue's callback asks for a token with which it may wait.
+
+#![forbid(unsafe_code)]
+
+use wdm::{IrpView, NtStatus, QueueCallbacks, irql::Waitable};
+
+struct Mine;
+impl QueueCallbacks for Mine {
+    type Record = ();
+
+    fn before_completion<L: Waitable>(&self, _: &IrpView, _: NtStatus, _: &mut L) {} //~ E0276
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A queue's callback takes the one token that lets it wait.
+
+#![forbid(unsafe_code)]
+
+use wdm::{IrpView, NtStatus, PassiveLevel, QueueCallbacks};
+
+struct Mine;
+impl QueueCallbacks for Mine {
+    type Record = ();
+
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut PassiveLevel) {} //~ E0049
+}
+
+fn main() {}

@@ -1,0 +1,25 @@
+//! A DPC and a timer are made where a mutable reference to them can be had, by which they could be swapped while they are
+//! queued: in a lock's value, and in a zone's block.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Dpc, DpcRoutine, Error, SpinLock, Timer, TimerRoutine, Zone, irql::DispatchLevel};
+
+struct Mine;
+impl DpcRoutine for Mine {
+    fn run(_: &Dpc<Self>, _: &mut DispatchLevel) {}
+}
+impl TimerRoutine for Mine {
+    fn run(_: &Timer<Self>, _: &mut DispatchLevel) {}
+}
+
+fn in_a_lock() {
+    let _ = SpinLock::<Timer<Mine>>::new(Timer::new(Ok::<_, Error>(Mine))); //~ E0277
+    //~^ E0277
+}
+
+fn in_a_zone(zone: &Zone<Dpc<Mine>>) {
+    let _ = zone.allocate(Dpc::new(Ok::<_, Error>(Mine))); //~ E0277
+}
+
+fn main() {}

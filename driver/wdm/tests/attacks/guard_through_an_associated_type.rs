@@ -1,0 +1,28 @@
+//! A closure returns what it made of its token by a trait's generic associated type, at a lifetime of the caller's choice.
+
+#![forbid(unsafe_code)]
+
+use wdm::{PassiveLevel, SpinLock, SpinLockAtDpcGuard, irql::SpinLockHeld, lock_order, lock_order::Unlocked};
+
+struct One;
+struct Other;
+lock_order!(Unlocked => One);
+lock_order!(One => Other);
+
+trait Use {
+    type Result<'a>;
+    fn under<'a>(self, held: &'a mut SpinLockHeld<One>) -> Self::Result<'a>;
+}
+
+impl Use for &'static SpinLock<u32, Other> {
+    type Result<'a> = SpinLockAtDpcGuard<'a, u32, Other>;
+    fn under<'a>(self, held: &'a mut SpinLockHeld<One>) -> Self::Result<'a> {
+        self.lock_at_dpc(held)
+    }
+}
+
+fn run<'a, U: Use>(with: U, one: &'a SpinLock<u32, One>, irql: &'a mut PassiveLevel) -> U::Result<'a> {
+    one.with(irql, |_, held| with.under(held)) //~ lifetime
+}
+
+fn main() {}

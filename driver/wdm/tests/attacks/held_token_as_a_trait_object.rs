@@ -1,0 +1,12 @@
+//! The token of a held lock becomes a trait object of those that complete IRPs.
+
+#![forbid(unsafe_code)]
+
+use wdm::{irql::{NoSpinLockHeld, SpinLockHeld}, lock_order::Alone};
+
+fn hide(held: &mut SpinLockHeld<Alone>) -> &mut dyn NoSpinLockHeld {
+    held //~ E0277
+    //~| a spin lock is held here
+}
+
+fn main() {}

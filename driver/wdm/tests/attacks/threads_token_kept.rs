@@ -1,0 +1,13 @@
+//! A thread leaves its token to the one that started it.
+
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use wdm::{PassiveLevel, thread};
+
+fn run(irql: &mut PassiveLevel) {
+    let kept = Cell::new(None);
+    let _ = thread::run(1, irql, &|_, irql: &mut PassiveLevel| kept.set(Some(irql))); //~ E0277
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A token is hidden behind an `impl Trait` that can be sent.
+
+#![forbid(unsafe_code)]
+
+use wdm::{PassiveLevel, irql::Waitable};
+
+fn hide(irql: &mut PassiveLevel) -> &mut (impl Waitable + Send) { //~ E0277
+    irql
+}
+
+fn main() {}

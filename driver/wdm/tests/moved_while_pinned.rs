@@ -1,0 +1,111 @@
+//! Attacks that move what was pinned: `pinned-init` initialises a field of a structure that is `repr(packed)`, which the
+//! compiler moves before it drops it.
+
+mod common;
+
+use std::{cell::Cell, convert::Infallible, time::Duration};
+
+use common::{Loaded, stops};
+use nt::STATUS_SUCCESS;
+use pinned_init::{PinInit, pin_data, stack_try_pin_init, try_pin_init};
+use wdm::{
+    Device, DeviceQueue, Dpc, DpcRoutine, Error, Guid, Handled, InterlockedList, Irp, NewDevice,
+    NtStatus, PassiveLevel, PendedIrp, Timer, TimerRoutine, irql::DispatchLevel,
+};
+
+thread_local! {
+    static ATTACK: Cell<Option<fn(&mut PassiveLevel)>> = const { Cell::new(None) };
+}
+
+/// A device that runs the attack.
+struct Attacked(#[allow(dead_code)] u8);
+
+impl Device for Attacked {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self(0)))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        ATTACK.take().expect("an attack")(irql);
+        irp.complete(NtStatus::SUCCESS, irql)
+    }
+}
+
+/// Runs an attack, which stops with `DRIVER_VIOLATION` for what was moved.
+fn is_found(name: &str, attack: fn(&mut PassiveLevel)) {
+    stops(name, "STOP: 0x00000121 (0x2", || {
+        let driver = Loaded::new::<Attacked>();
+        ATTACK.set(Some(attack));
+        assert_eq!(driver.send(0x22_2000, 1).answer(), STATUS_SUCCESS);
+    });
+}
+
+/// A routine that asks for itself again.
+struct Again;
+
+impl TimerRoutine for Again {
+    fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
+        timer.set(Duration::ZERO, irql);
+    }
+}
+
+impl DpcRoutine for Again {
+    fn run(dpc: &Dpc<Self>, _: &mut DispatchLevel) {
+        dpc.queue();
+    }
+}
+
+/// A structure that moves its field before it drops it.
+#[pin_data]
+#[repr(C, packed)]
+struct Packed<T> {
+    #[pin]
+    field: T,
+}
+
+/// Drops a value that was pinned in a [`Packed`].
+fn drop_packed<T, E>(field: impl PinInit<T, E>) {
+    stack_try_pin_init!(let packed: Packed<T> = try_pin_init!(Packed { field <- field }? E));
+    assert!(packed.is_ok());
+}
+
+#[test]
+fn a_timer_that_is_set_is_moved_and_dropped() {
+    is_found("a_timer_that_is_set_is_moved_and_dropped", |irql| {
+        let timer = Timer::new(Ok::<_, Error>(Again));
+        drop_packed::<Timer<Again>, Error>(timer.pin_chain(|timer| {
+            Timer::set(&timer, Duration::from_secs(1), irql);
+            Ok(())
+        }));
+    });
+}
+
+#[test]
+fn a_dpc_is_moved_and_dropped() {
+    is_found("a_dpc_is_moved_and_dropped", |_| {
+        drop_packed::<Dpc<Again>, Error>(Dpc::new(Ok::<_, Error>(Again)));
+    });
+}
+
+#[test]
+fn an_interlocked_list_is_moved_and_dropped() {
+    is_found("an_interlocked_list_is_moved_and_dropped", |_| {
+        drop_packed::<InterlockedList<PendedIrp>, Infallible>(InterlockedList::new());
+    });
+}
+
+#[test]
+fn a_device_queue_is_moved_and_dropped() {
+    is_found("a_device_queue_is_moved_and_dropped", |_| {
+        drop_packed::<DeviceQueue<'static, u32>, Infallible>(DeviceQueue::new());
+    });
+}
