@@ -21,9 +21,13 @@ use wdm::{
     QueueCallbacks, Shared, irql::NoSpinLockHeld,
 };
 
-/// The IOCTLs of the test's device: pend this request, or complete the oldest that pends.
+/// The IOCTLs of the test's device: pend this request, or complete the oldest that pends; refuse further ones, end those that
+/// pend as well, or take them again.
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
+const REFUSE: u32 = 0x22_2008;
+const PURGE: u32 = 0x22_200c;
+const ACCEPT: u32 = 0x22_2010;
 
 const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
 const GONE: Option<i32> = Some(STATUS_DELETE_PENDING);
@@ -71,12 +75,26 @@ impl Device for Waiters {
             }
             return self.queue.insert(irp, irql);
         }
-        let status = match self.queue.remove_first(irql) {
-            Some(pended) => {
-                pended.complete(NtStatus::SUCCESS, irql);
+        let status = match irp.code() {
+            REFUSE => {
+                self.queue.refuse(NtStatus::DEVICE_NOT_READY, irql);
                 NtStatus::SUCCESS
             }
-            None => NtStatus::NOT_FOUND,
+            PURGE => {
+                self.queue.purge(NtStatus::DEVICE_NOT_READY, irql);
+                NtStatus::SUCCESS
+            }
+            ACCEPT => {
+                self.queue.accept(irql);
+                NtStatus::SUCCESS
+            }
+            _ => match self.queue.remove_first(irql) {
+                Some(pended) => {
+                    pended.complete(NtStatus::SUCCESS, irql);
+                    NtStatus::SUCCESS
+                }
+                None => NtStatus::NOT_FOUND,
+            },
         };
         irp.complete(status, irql)
     }
@@ -109,6 +127,28 @@ fn a_request_pends_until_it_is_completed_or_cancelled() {
     assert!(complete(&driver));
     assert_eq!((a.status(), driver.holds()), (Some(STATUS_SUCCESS), 0));
     assert!(!a.cancel_irp() && !complete(&driver));
+}
+
+#[test]
+fn a_queue_that_refuses_ends_what_arrives_and_keeps_what_it_has_until_it_is_purged() {
+    const NOT_READY: Option<i32> = Some(nt::STATUS_DEVICE_NOT_READY);
+
+    let driver = load();
+    let before = pend(&driver, 1);
+    driver.send(REFUSE, 1);
+    let refused = driver.send(PEND, 1);
+    assert_eq!(
+        (before.status(), refused.status(), driver.holds()),
+        (None, NOT_READY, 1)
+    );
+    driver.send(PURGE, 1);
+    assert_eq!((before.status(), driver.holds()), (NOT_READY, 0));
+    assert_eq!(driver.send(PEND, 1).status(), NOT_READY);
+    driver.send(ACCEPT, 1);
+    let after = pend(&driver, 1);
+    assert_eq!(after.status(), None);
+    assert!(complete(&driver));
+    assert_eq!(after.status(), Some(STATUS_SUCCESS));
 }
 
 #[test]

@@ -21,6 +21,11 @@ use wdm::{
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_3000;
 
+/// The IOCTLs that have the queue refuse further requests, end those that wait as well, or take them again.
+const REFUSE: u32 = 0x22_3004;
+const PURGE: u32 = 0x22_3008;
+const ACCEPT: u32 = 0x22_300c;
+
 const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
 const DONE: Option<i32> = Some(STATUS_SUCCESS);
 const GONE: Option<i32> = Some(STATUS_DELETE_PENDING);
@@ -80,6 +85,14 @@ impl Device for Server {
         (): &(),
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
+        if irp.code() > COMPLETE {
+            match irp.code() {
+                REFUSE => self.queue.refuse(NtStatus::DEVICE_NOT_READY, irql),
+                PURGE => self.queue.purge(NtStatus::DEVICE_NOT_READY, irql),
+                _ => self.queue.accept(irql),
+            }
+            return irp.complete(NtStatus::SUCCESS, irql);
+        }
         if irp.code() != COMPLETE {
             if let Some(meanwhile) = MEANWHILE.take() {
                 meanwhile();
@@ -114,6 +127,27 @@ fn complete(driver: &Loaded) -> bool {
 
 fn ends<const N: usize>(irps: [&Request; N]) -> [Option<i32>; N] {
     irps.map(Request::status)
+}
+
+#[test]
+fn a_queue_that_refuses_ends_what_arrives_and_keeps_what_it_has_until_it_is_purged() {
+    const NOT_READY: Option<i32> = Some(nt::STATUS_DEVICE_NOT_READY);
+
+    let driver = load();
+    let [served, waiting] = [1, 2].map(|key| pend(&driver, key, 1));
+    driver.send(REFUSE, 1);
+    assert_eq!(driver.send(PEND, 1).status(), NOT_READY);
+    assert_eq!((served.status(), waiting.status()), (None, None));
+    driver.send(PURGE, 1);
+    // The one that is served goes on.
+    assert_eq!((served.status(), waiting.status()), (None, NOT_READY));
+    driver.send(COMPLETE, 1);
+    assert_eq!(served.status(), DONE);
+    assert_eq!(driver.send(PEND, 1).status(), NOT_READY);
+    driver.send(ACCEPT, 1);
+    let after = pend(&driver, 3, 1);
+    driver.send(COMPLETE, 1);
+    assert_eq!((after.status(), driver.holds()), (DONE, 0));
 }
 
 #[test]
