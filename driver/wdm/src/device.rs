@@ -74,7 +74,10 @@ pub trait Device: Send + Sync + Sized + 'static {
     ) -> Handled<'irp>;
 
     /// Called when the last handle of an open file is closed, after what the file had on the device's queues was cancelled
-    /// (`IRP_MJ_CLEANUP`).
+    /// (`IRP_MJ_CLEANUP`). It lets go of every request of the file that the device keeps elsewhere.
+    ///
+    /// Called again after each call of [`Device::device_control`] through the file that was still under way, since that may
+    /// have kept another one. So it may be called several times, also by several threads at once.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.

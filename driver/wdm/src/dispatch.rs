@@ -101,10 +101,14 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
     }
     // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
+    // SAFETY: this routine has the IRP, of a device whose state is a `D`.
+    let file = unsafe { OpenFile::<D::File>::of(irp) };
+    if let Some(file) = &file {
+        file.set_cleaned_up();
+    }
     // SAFETY: this routine has the IRP, which has a hold.
     unsafe { extension.cleanup(irp, &mut irql) };
-    // SAFETY: this routine has the IRP, of a device whose state is a `D`.
-    if let Some(file) = unsafe { OpenFile::<D::File>::of(irp) } {
+    if let Some(file) = file {
         // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
         let device = unsafe { extension.device::<D>() };
         device.cleanup(&file.state, &mut irql);
@@ -155,8 +159,11 @@ pub(crate) unsafe extern "C" fn device_control<D: Device>(
     // WDK's "Dispatch Routine IRQL and Thread Context".
     let mut irql = unsafe { PassiveLevel::assume() };
     let status = device.device_control(irp, &file.state, &mut irql).status();
+    // The device may have let go of everything before this call has made it keep something else.
+    if file.is_cleaned_up() {
+        device.cleanup(&file.state, &mut irql);
+    }
     if extension.is_gone() {
-        // The device may have let go of everything before this call has made it keep something else.
         device.remove(&mut irql);
     }
     drop(file);

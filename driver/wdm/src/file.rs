@@ -1,7 +1,12 @@
 //! Open files: what a driver keeps for each open of its device, and what each has on the device's queues.
 
 use alloc::vec::Vec;
-use core::{cell::UnsafeCell, mem::ManuallyDrop, ptr::null_mut};
+use core::{
+    cell::UnsafeCell,
+    mem::ManuallyDrop,
+    ptr::null_mut,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use nt::list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList};
 use pinned_init::{PinInit, pin_data, try_pin_init};
@@ -163,6 +168,8 @@ pub(crate) struct OpenFile<F> {
     link: UnsafeCell<Link>,
     /// One for each of the device's queues, by the queue's index; `FsContext2` points to the first.
     queued: Vec<Queued>,
+    /// Whether the last handle is closed (`IRP_MJ_CLEANUP`).
+    cleaned_up: AtomicBool,
     #[pin]
     pub(crate) state: F,
 }
@@ -264,10 +271,22 @@ impl<F> OpenFile<F> {
             try_pin_init!(Self {
                 link: UnsafeCell::new(Link { entry: UNLINKED, owner: null_mut() }),
                 queued,
+                cleaned_up: AtomicBool::new(false),
                 state <- state,
             }? Error),
             Some(object.clone()),
         )
+    }
+
+    /// Says that the last handle is closed.
+    pub(crate) fn set_cleaned_up(&self) {
+        self.cleaned_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last handle is closed. Who just misses it comes under a lock of the driver's later, under which
+    /// [`Device::cleanup`] finds what was kept. So no order is needed here.
+    pub(crate) fn is_cleaned_up(&self) -> bool {
+        self.cleaned_up.load(Ordering::Relaxed)
     }
 
     /// Ties the file to the file object that an IRP opens, and gives it to its device.

@@ -5,6 +5,7 @@ mod common;
 
 use std::{
     cell::Cell,
+    rc::Rc,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
@@ -180,6 +181,12 @@ impl Device for Attacked {
                 ATTACK.take().expect("an attack")(self, irql);
                 irp.complete(NtStatus::SUCCESS, irql)
             }
+        }
+    }
+
+    fn cleanup(&self, (): &(), irql: &mut PassiveLevel) {
+        if CLEANS_UP.get() {
+            drop(self.kept.with(irql, |kept, _| kept.take()));
         }
     }
 
@@ -436,6 +443,10 @@ fn an_irp_goes_on_the_queue_of_another_device_and_a_callback_reenters() {
 
 thread_local! {
     static REMOVED: Cell<Option<ntmodel::Device>> = const { Cell::new(None) };
+    /// Who closes the file of a request that is under way.
+    static CLOSES: Cell<Option<Rc<Loaded>>> = const { Cell::new(None) };
+    /// Whether the device drops what it keeps when a file is closed.
+    static CLEANS_UP: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Takes the device away while a request is under way, which does not know.
@@ -472,6 +483,19 @@ fn a_request_is_kept_after_the_device_has_let_go_of_all() {
     // Else the file could not be closed, and so the device not be removed.
     assert_eq!(status(&late), DROPPED);
     driver.unload();
+}
+
+#[test]
+fn a_request_is_kept_after_its_file_was_cleaned_up() {
+    let driver = Rc::new(Loaded::new::<Attacked>());
+    CLEANS_UP.set(true);
+    let user = Rc::clone(&driver);
+    CLOSES.set(Some(user));
+    ATTACK.set(Some(|_, _| CLOSES.take().expect("a driver").clean_up(1)));
+    let late = driver.send(LATE | KEEP, 1);
+    // Else IRP_MJ_CLOSE would never come, and a process with this request never end.
+    assert_eq!(status(&late), DROPPED);
+    Rc::into_inner(driver).expect("no other user").unload();
 }
 
 #[test]
