@@ -412,7 +412,10 @@ pub unsafe fn IoCopyCurrentIrpStackLocationToNext(irp: *mut IRP) {
     let next = current.wrapping_sub(1);
     let length = offset_of!(IO_STACK_LOCATION, CompletionRoutine);
     // SAFETY: the caller says that a further stack location exists; stack locations are adjacent, and each is plain data.
-    unsafe { next.cast::<u8>().copy_from_nonoverlapping(current.cast(), length) };
+    unsafe {
+        next.cast::<u8>()
+            .copy_from_nonoverlapping(current.cast(), length)
+    };
     // SAFETY: as above.
     unsafe { (*next).Control = 0 };
 }

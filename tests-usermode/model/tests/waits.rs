@@ -186,6 +186,8 @@ struct Shared {
 fn hold(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE) {
     // SAFETY: whether two threads may do this with one handle is what is tested.
     unsafe { nt::KeAcquireInStackQueuedSpinLock(lock, handle) };
+    // The other thread may come here.
+    nt::interlocked::YieldProcessor();
     // SAFETY: as above.
     unsafe { nt::KeReleaseInStackQueuedSpinLock(handle) };
 }
