@@ -123,6 +123,10 @@ pub const KERNEL_SECURITY_CHECK_FAILURE: u32 = 0x139;
 /// The first parameter of [`KERNEL_SECURITY_CHECK_FAILURE`] for a `LIST_ENTRY`.
 pub const FAST_FAIL_CORRUPT_LIST_ENTRY: u64 = 3;
 
+/// The pools of `ExAllocatePool2`.
+pub const POOL_FLAG_NON_PAGED: u64 = 0x40;
+pub const POOL_FLAG_PAGED: u64 = 0x100;
+
 /// What the pool aligns every allocation to on 64-bit Windows.
 pub const MEMORY_ALLOCATION_ALIGNMENT: usize = 16;
 

@@ -166,6 +166,9 @@ unsafe extern "C" {
         DeviceQueueEntry: *mut KDEVICE_QUEUE_ENTRY,
     ) -> u8;
 
+    pub fn ExAllocatePool2(Flags: u64, NumberOfBytes: usize, Tag: u32) -> *mut c_void;
+    pub fn ExFreePoolWithTag(P: *mut c_void, Tag: u32);
+
     pub fn ExInterlockedAddUlong(Addend: *mut u32, Increment: u32, Lock: *mut KSPIN_LOCK) -> u32;
     /// A `LARGE_INTEGER` travels in a register, as the number that it is.
     pub fn ExInterlockedAddLargeInteger(

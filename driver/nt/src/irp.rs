@@ -412,10 +412,7 @@ pub unsafe fn IoCopyCurrentIrpStackLocationToNext(irp: *mut IRP) {
     let next = current.wrapping_sub(1);
     let length = offset_of!(IO_STACK_LOCATION, CompletionRoutine);
     // SAFETY: the caller says that a further stack location exists; stack locations are adjacent, and each is plain data.
-    unsafe {
-        next.cast::<u8>()
-            .copy_from_nonoverlapping(current.cast(), length)
-    };
+    unsafe { core::ptr::copy_nonoverlapping::<u8>(current.cast(), next.cast(), length) };
     // SAFETY: as above.
     unsafe { (*next).Control = 0 };
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    call::Call,
     pool::{Header, RUST_TAG, with_header},
     thread::{self, Mode},
 };
@@ -32,6 +33,17 @@ impl Allocator {
         });
         thread::set_mode(Mode::Driver);
         header.unwrap_or(Some(Header::of_host()))
+    }
+
+    /// Has the kernel look at a block of the pool that the driver frees.
+    fn verify(block: *mut u8, size: usize) {
+        let mode = thread::set_mode(Mode::Kernel);
+        if let Some(thread) = thread::try_current()
+            && thread.kernel.has_timer_or_dpc()
+        {
+            Call::enter("ExFreePool").verify_memory_is_unused(block.addr(), size);
+        }
+        thread::set_mode(mode);
     }
 
     /// Puts a header before a block that the host has allocated, and gives where the block starts.
@@ -82,6 +94,9 @@ unsafe impl GlobalAlloc for Allocator {
         };
         // SAFETY: every block has its header before it.
         let header = unsafe { Header::before(block).read() };
+        if header.is_of_pool() {
+            Self::verify(block, header.size());
+        }
         header.give_back(block);
         // SAFETY: the allocation started so far before the block, and had this layout.
         unsafe { System.dealloc(block.wrapping_sub(offset), whole) };

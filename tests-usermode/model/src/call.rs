@@ -1,6 +1,9 @@
 //! Calls: the driver's of the kernel's routines, and the kernel's of the driver's.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{Arc, atomic::Ordering},
+};
 
 use crate::{
     Rule, Violation,
@@ -24,11 +27,15 @@ impl Call {
         if thread.kernel.is_halted() {
             thread.halt();
         }
-        Self {
+        let call = Self {
             thread,
             routine,
             mode,
+        };
+        if call.is_probed.load(Ordering::Relaxed) {
+            call.probe_device();
         }
+        call
     }
 
     /// Enters a routine that other threads can see the effect of, on an object: another thread may run first.

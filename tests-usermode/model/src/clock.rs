@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -136,6 +137,13 @@ impl TimeKeeper {
         locked(&self.timers.set)
             .values()
             .any(|other| *other == timer)
+    }
+
+    /// A timer that is set and has its memory in a range.
+    pub(crate) fn any_set_in(&self, range: &Range<usize>) -> Option<usize> {
+        let set = locked(&self.timers.set);
+        let mut set = set.values().copied();
+        set.find(|timer| range.contains(timer))
     }
 
     /// Whether any timer is set.

@@ -212,10 +212,19 @@ impl Call {
             .locations
             .then(|| callers(1).pop())
             .flatten();
+        // The I/O manager copies no output of an error, which is severity 3.
+        let copied = status.cast_unsigned() >> 30 != 3;
+        let length = record.asked.output_length;
+        let exceeds = record.asked.major == nt::IRP_MJ_DEVICE_CONTROL && information > length;
+        self.require(!(copied && exceeds), Rule::Information, || {
+            let what = format!(
+                "{record} is completed with Information {information}, and its output buffer has {length} bytes"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
         {
             let mut state = locked(&record.state);
-            // An error's output is not copied: severity 3.
-            if status.cast_unsigned() >> 30 != 3 {
+            if copied {
                 let length = information.min(state.output.len());
                 let bytes = record.system_bytes(length);
                 state.output[..bytes.len()].copy_from_slice(bytes);

@@ -457,7 +457,7 @@ extern "C" fn IoRegisterDeviceInterface(
     );
     let units: Vec<u16> = text.encode_utf16().collect();
     let size = units.len() * 2;
-    let buffer = call.allocate_pool(size, INTERFACE_TAG).cast::<u16>();
+    let buffer = call.allocate_pool(size, INTERFACE_TAG, true).cast::<u16>();
     let Ok(length) = u16::try_from(size) else {
         return STATUS_INSUFFICIENT_RESOURCES;
     };

@@ -60,7 +60,7 @@ impl Call {
         self.note_device_queue(entry);
         self.on_queue(queue, |queue| {
             // SAFETY: the caller gives an entry.
-            let object = unsafe { self.view::<DeviceQueueEntry, _>(entry) };
+            let object = unsafe { self.view_new::<DeviceQueueEntry, _>(entry) };
             if let Some(key) = key {
                 object.key.set(key);
             }
@@ -111,6 +111,15 @@ impl Call {
 extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
     let call = Call::enter("KeInitializeDeviceQueue");
     call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    // SAFETY: as below; the queue may be one that is in use.
+    let before = unsafe { call.view_new::<DeviceQueue, _>(queue) };
+    let is_queue = before.kind.get() == IO_TYPE_DEVICE_QUEUE && before.head.is_linked();
+    let in_use = is_queue && before.busy.get() != 0;
+    call.require(!in_use, Rule::DeviceQueueBusy, || {
+        let bug_check = BugCheck::verifier(0x1005, [queue.addr() as u64, 0, 0]);
+        let what = format!("the device queue {queue:?} is initialised again while it is busy");
+        (bug_check, what)
+    });
     // SAFETY: the caller gives room for a queue.
     unsafe { queue.write(KDEVICE_QUEUE { Reserved: [0; 5] }) };
     // SAFETY: as above, and it is zeroed, as every field may be.

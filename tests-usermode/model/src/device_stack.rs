@@ -1,13 +1,22 @@
 //! Device stacks: which device object is attached to which, and in which order a removal takes them apart.
 
-use std::{ptr::null_mut, sync::Arc};
+use std::{
+    ptr::null_mut,
+    sync::{Arc, atomic::Ordering},
+};
 
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO,
     DO_POWER_PAGABLE, IRP_MN_REMOVE_DEVICE, IRP_MN_SURPRISE_REMOVAL,
 };
 
-use crate::{Rule, bug_check::BugCheck, call::Call, irp::IrpRecord, wait::locked};
+use crate::{
+    Rule,
+    bug_check::BugCheck,
+    call::Call,
+    irp::{Asked, IrpRecord},
+    wait::locked,
+};
 
 /// The highest device object of a stack.
 pub(crate) fn top_of(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
@@ -87,6 +96,25 @@ impl Call {
         self.require_removal_passed(device, Rule::DeleteDevice, "deleted");
     }
 
+    /// Sends a PnP request to the device that this thread is adding. `DO_DEVICE_INITIALIZING` keeps nobody from that, says
+    /// [Microsoft](https://learn.microsoft.com/previous-versions/windows/hardware/design/dn614010(v=vs.85)).
+    pub(crate) fn probe_device(&self) {
+        self.is_probed.store(false, Ordering::Relaxed);
+        let Some((pdo, minor)) = locked(&self.kernel.io.probe).take() else {
+            return;
+        };
+        let top = top_of(std::ptr::with_exposed_provenance_mut(pdo));
+        let asked = Asked {
+            major: nt::IRP_MJ_PNP,
+            minor,
+            ..Asked::default()
+        };
+        let record = self.new_irp(top, asked, None, &[], Vec::new());
+        // SAFETY: nobody else has the IRP yet.
+        unsafe { nt::irp::set_status(record.raw(), nt::STATUS_NOT_SUPPORTED) };
+        self.send_and_wait(top, &record);
+    }
+
     /// Stops the system if AddDevice has left a device object's flags as they may not be.
     ///
     /// A driver must never set `DO_POWER_PAGABLE` if a lower driver has cleared it, says Microsoft's page about
@@ -101,7 +129,9 @@ impl Call {
         };
         let devices = &self.kernel.io.devices;
         // SAFETY: AddDevice has attached the object, which is alive.
-        let (flags, kind) = unsafe { ((*object).Flags, (*object).DeviceType) };
+        let flags = unsafe { (*object).Flags };
+        // SAFETY: as above.
+        let kind = unsafe { (*object).DeviceType };
         fail(
             flags & DO_DEVICE_INITIALIZING == 0,
             0x243,
@@ -117,7 +147,9 @@ impl Call {
         };
         let below: *mut DEVICE_OBJECT = std::ptr::with_exposed_provenance_mut(lower);
         // SAFETY: the lower device object is alive while another one is attached to it.
-        let (lower_flags, lower_kind) = unsafe { ((*below).Flags, (*below).DeviceType) };
+        let lower_flags = unsafe { (*below).Flags };
+        // SAFETY: as above.
+        let lower_kind = unsafe { (*below).DeviceType };
         fail(
             flags & DO_POWER_PAGABLE == lower_flags & DO_POWER_PAGABLE,
             0x23f,
@@ -152,8 +184,10 @@ extern "C" fn IoAttachDeviceToDeviceStack(
         return null_mut();
     }
     let top = top_of(target);
+    // SAFETY: the device objects of a stack are alive.
+    let flags = unsafe { (*top).Flags };
     // SAFETY: as above.
-    let (flags, size) = unsafe { ((*top).Flags, (*top).StackSize) };
+    let size = unsafe { (*top).StackSize };
     // Nobody attaches to a device object whose driver has not made it ready.
     if flags & DO_DEVICE_INITIALIZING != 0 {
         return null_mut();
@@ -163,6 +197,8 @@ extern "C" fn IoAttachDeviceToDeviceStack(
     unsafe { (*source).StackSize = size + 1 };
     // SAFETY: as above.
     unsafe { (*top).AttachedDevice = source };
+    let probed = locked(&call.kernel.io.probe).is_some();
+    call.is_probed.store(probed, Ordering::Relaxed);
     top
 }
 

@@ -7,9 +7,10 @@
 use std::{
     collections::VecDeque,
     ffi::c_void,
+    ops::Range,
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Processors {
     /// A bit for each that a thread has.
     taken: AtomicU64,
     queues: Box<[Mutex<DpcQueue>]>,
+    /// How many DPCs are on the queues.
+    waiting: AtomicUsize,
 }
 
 /// What is queued on a processor.
@@ -63,6 +66,7 @@ impl Processors {
         Self {
             taken: AtomicU64::new(0),
             queues: (0..count).map(|_| Mutex::default()).collect(),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -113,6 +117,21 @@ impl Processors {
         &self.queues[processor as usize]
     }
 
+    /// A DPC that is queued and has its memory in a range.
+    pub(crate) fn any_queued_in(&self, range: &Range<usize>) -> Option<usize> {
+        let mut queues = self.queues.iter();
+        queues.find_map(|queue| {
+            let queue = locked(queue);
+            let mut waiting = queue.waiting.iter().copied();
+            waiting.find(|dpc| range.contains(dpc))
+        })
+    }
+
+    /// How many DPCs are queued.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Whether a DPC is queued anywhere.
     pub(crate) fn any_queued(&self) -> bool {
         let mut queues = self.queues.iter();
@@ -138,6 +157,7 @@ impl Call {
             let Some(dpc) = locked(queue).start_next() else {
                 continue;
             };
+            processors.waiting.fetch_sub(1, Ordering::Relaxed);
             self.run_dpc(std::ptr::with_exposed_provenance_mut(dpc));
             let mut queue = locked(queue);
             queue.running = false;
@@ -175,6 +195,7 @@ impl Call {
 
     /// Stops the system if a routine of the driver's has returned at another IRQL, or with a lock held.
     pub(crate) fn require_returned(&self, routine: &str, irql: u8) {
+        self.spinning.is_over();
         let held = locked(&self.held)
             .last()
             .map(|held| (held.rule(), held.to_string()));
@@ -222,6 +243,10 @@ impl Call {
             object.argument1.set(first);
             object.argument2.set(second);
             queue.waiting.push_back(dpc.expose_provenance());
+            self.kernel
+                .processors
+                .waiting
+                .fetch_add(1, Ordering::Relaxed);
         }
         queued
     }
@@ -246,6 +271,7 @@ impl Call {
             return false;
         };
         queue.waiting.remove(place);
+        processors.waiting.fetch_sub(1, Ordering::Relaxed);
         queue.done += 1;
         object.queued_on.store(0, Ordering::Release);
         drop(queue);
@@ -261,7 +287,15 @@ extern "C" fn KeInitializeDpc(
     routine: nt::PKDEFERRED_ROUTINE,
     context: *mut c_void,
 ) {
-    let _call = Call::enter("KeInitializeDpc");
+    let call = Call::enter("KeInitializeDpc");
+    let range = dpc.addr()..dpc.addr() + 1;
+    let queued = call.kernel.processors.waiting() != 0
+        && call.kernel.processors.any_queued_in(&range).is_some();
+    call.require(!queued, Rule::Dpc, || {
+        let bug_check = BugCheck(0xc7, [1, dpc.addr() as u64, 0, 0]);
+        let what = format!("the DPC {dpc:?} is initialised again while it is queued");
+        (bug_check, what)
+    });
     // SAFETY: the caller gives room for a DPC.
     unsafe { dpc.write(KDPC { Reserved: [0; 8] }) };
     // SAFETY: as above, and it is zeroed, as every field may be.

@@ -3,7 +3,7 @@
 use std::{
     cell::UnsafeCell,
     mem::MaybeUninit,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
 use nt::{DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
@@ -104,16 +104,32 @@ impl Driver {
     /// # Errors
     /// What AddDevice answers.
     pub fn add_device_with(&self, flags: u32) -> Result<Device, NTSTATUS> {
+        self.add(flags, None)
+    }
+
+    fn add(&self, flags: u32, probe: Option<u8>) -> Result<Device, NTSTATUS> {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("AddDevice");
         let devices = &self.kernel.io.devices;
         let pdo = devices.create(std::ptr::null_mut(), 0, nt::FILE_DEVICE_UNKNOWN, 0);
         // SAFETY: the device object is this function's.
         unsafe { (*pdo).Flags = flags };
-        let object = self.call_add_device(&call, pdo)?;
+        *locked(&self.kernel.io.probe) = probe.map(|minor| (pdo.expose_provenance(), minor));
+        let object = self.call_add_device(&call, pdo);
+        call.is_probed.store(false, Ordering::Relaxed);
+        let object = object?;
         let inner = DeviceInner::new(pdo, object);
         locked(&self.devices).push(Arc::clone(&inner));
         Ok(Device::new(&self.kernel, inner))
+    }
+
+    /// Adds a device, and sends it a PnP request, by its minor function, when AddDevice calls the first routine after
+    /// `IoAttachDeviceToDeviceStack`: from there on its driver gets what others send to the top of the device stack.
+    ///
+    /// # Errors
+    /// What AddDevice answers.
+    pub fn add_device_probed(&self, minor: u8) -> Result<Device, NTSTATUS> {
+        self.add(0, Some(minor))
     }
 
     /// Adds this driver on top of a device, as a filter driver.
@@ -176,7 +192,8 @@ impl Driver {
         let driver = self.object();
         // SAFETY: DriverEntry has filled the driver object in.
         let Some(unload) = (unsafe { (*driver).DriverUnload }) else {
-            return;
+            let what = "the driver has no Unload routine, so it stays until the system ends";
+            call.stop(BugCheck(0, [0; 4]), Rule::DriverUnload, what);
         };
         // SAFETY: the routine is called as the I/O manager calls it.
         Call::in_driver(|| unsafe { unload(driver) });
@@ -193,6 +210,12 @@ impl Call {
         self.require_no_timer();
         self.require_no_work_item();
         self.require_no_reference();
+        let threads = kernel.driver_threads.load(Ordering::SeqCst);
+        self.require(threads == 0, Rule::SystemThread, || {
+            let what = format!("the driver is unloaded while {threads} of its threads run");
+            (BugCheck(0xce, [0; 4]), what)
+        });
+        self.verify_freed_blocks();
         self.require(!kernel.processors.any_queued(), Rule::Dpc, || {
             let what = "the driver is unloaded while a DPC of its is queued";
             (BugCheck(0xce, [0; 4]), what.into())

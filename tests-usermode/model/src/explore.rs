@@ -18,16 +18,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shuttle::scheduler::{
-    DfsScheduler, PctScheduler, RandomScheduler, Schedule as ShuttleSchedule, Scheduler, Task,
-    TaskId,
-};
+use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler};
 
 use crate::{
     Config, Kernel, OnViolation, Rule, Step, Violation,
     bug_check::BugCheck,
     call::Call,
     clock,
+    scheduler::{Played, Player, Recorder, Yielding},
     thread::{self, Attached, Thread},
     wait::{Engine, Wait, away, locked},
 };
@@ -131,7 +129,7 @@ impl fmt::Display for Found {
 
 /// The order in which the threads of a scenario ran: which one goes on at each step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schedule(Vec<usize>);
+pub struct Schedule(pub(crate) Vec<usize>);
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -236,94 +234,11 @@ impl FromStr for Schedule {
 
 /// What the runs of an exploration and its caller share.
 #[derive(Default)]
-struct Shared {
-    taken: Mutex<Vec<usize>>,
-    schedules: AtomicUsize,
+pub(crate) struct Shared {
+    pub(crate) taken: Mutex<Vec<usize>>,
+    pub(crate) schedules: AtomicUsize,
     kernel: Mutex<Option<Arc<Kernel>>>,
-    out_of_choices: AtomicBool,
-}
-
-/// Passes another scheduler's choices on and writes them down.
-struct Recorder<S> {
-    scheduler: S,
-    shared: Arc<Shared>,
-}
-
-impl<S: Scheduler> Scheduler for Recorder<S> {
-    fn new_execution(&mut self) -> Option<ShuttleSchedule> {
-        let schedule = self.scheduler.new_execution();
-        if schedule.is_none() {
-            self.shared.out_of_choices.store(true, Ordering::Relaxed);
-            return None;
-        }
-        self.shared.schedules.fetch_add(1, Ordering::Relaxed);
-        locked(&self.shared.taken).clear();
-        schedule
-    }
-
-    fn next_task(
-        &mut self,
-        runnable: &[&Task],
-        current: Option<TaskId>,
-        is_yielding: bool,
-    ) -> Option<TaskId> {
-        let next = self.scheduler.next_task(runnable, current, is_yielding)?;
-        locked(&self.shared.taken).push(next.into());
-        Some(next)
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        self.scheduler.next_u64()
-    }
-}
-
-/// Plays a schedule, once; beyond its end, or once it does not fit, whoever can goes on.
-struct Player {
-    schedule: Schedule,
-    started: bool,
-    played: Arc<Mutex<Played>>,
-}
-
-/// How far a schedule was played.
-#[derive(Default)]
-struct Played {
-    steps: usize,
-    misfit: Option<Misfit>,
-}
-
-impl Scheduler for Player {
-    fn new_execution(&mut self) -> Option<ShuttleSchedule> {
-        let first = !std::mem::replace(&mut self.started, true);
-        first.then(|| ShuttleSchedule::new(0))
-    }
-
-    fn next_task(
-        &mut self,
-        runnable: &[&Task],
-        _current: Option<TaskId>,
-        _is_yielding: bool,
-    ) -> Option<TaskId> {
-        let mut played = locked(&self.played);
-        let wanted = self.schedule.0.get(played.steps).copied();
-        played.steps += 1;
-        let is_wanted = |task: &&&Task| Some(usize::from(task.id())) == wanted;
-        if let Some(task) = runnable.iter().find(is_wanted) {
-            return Some(task.id());
-        }
-        if let Some(thread) = wanted {
-            let step = played.steps;
-            played.misfit.get_or_insert_with(|| Misfit::Thread {
-                step,
-                thread,
-                runnable: runnable.iter().map(|task| task.id().into()).collect(),
-            });
-        }
-        runnable.first().map(|task| task.id())
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        0
-    }
+    pub(crate) out_of_choices: AtomicBool,
 }
 
 /// Tries a scenario in many orders, until a rule is broken in one.
@@ -333,7 +248,7 @@ impl Scheduler for Player {
 pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>> {
     match search {
         Search::DepthFirst { most } => {
-            let scheduler = DfsScheduler::new(Some(most), false);
+            let scheduler = Yielding(DfsScheduler::new(Some(most), false));
             run(scheduler, scenario, false, Some(most))
         }
         Search::Random { schedules, seed } => {
@@ -395,6 +310,7 @@ fn run<S: Scheduler + Send + 'static>(
         let recorder = Recorder {
             scheduler,
             shared: Arc::clone(&shared),
+            steps: 0,
         };
         let body = {
             let shared = Arc::clone(&shared);
@@ -420,7 +336,8 @@ fn config() -> shuttle::Config {
     let mut config = shuttle::Config::new();
     config.stack_size = 0x4_0000;
     config.failure_persistence = shuttle::FailurePersistence::None;
-    config.max_steps = shuttle::MaxSteps::ContinueAfter(100_000);
+    // What spins is found before that.
+    config.max_steps = shuttle::MaxSteps::FailAfter(1_000_000);
     config.silence_warnings = true;
     config
 }

@@ -29,7 +29,7 @@ extern "C" fn ExInterlockedInsertHeadList(
     // SAFETY: the caller gives a list's head and an entry.
     let head = unsafe { call.view::<ListEntry, _>(head) };
     // SAFETY: as above.
-    let entry = unsafe { call.view::<ListEntry, _>(entry) };
+    let entry = unsafe { call.view_new::<ListEntry, _>(entry) };
     call.interlocked(lock, || {
         let first = head.next.get();
         // SAFETY: all who reach the list do so under this lock.
@@ -50,7 +50,7 @@ extern "C" fn ExInterlockedInsertTailList(
     // SAFETY: the caller gives a list's head and an entry.
     let head = unsafe { call.view::<ListEntry, _>(head) };
     // SAFETY: as above.
-    let entry = unsafe { call.view::<ListEntry, _>(entry) };
+    let entry = unsafe { call.view_new::<ListEntry, _>(entry) };
     call.interlocked(lock, || {
         let last = head.previous.get();
         // SAFETY: the last entry of a list, or its head, is alive.
@@ -97,7 +97,7 @@ extern "C" fn ExInterlockedPushEntryList(
     // SAFETY: the caller gives a list's head.
     let head = unsafe { call.view::<SingleListEntry, _>(head) };
     // SAFETY: the caller gives an entry.
-    let entry = unsafe { call.view::<SingleListEntry, _>(entry) };
+    let entry = unsafe { call.view_new::<SingleListEntry, _>(entry) };
     call.interlocked(lock, || {
         // SAFETY: all who reach the list do so under this lock.
         let first = unsafe { call.push(head, entry, rule) };

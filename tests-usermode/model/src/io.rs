@@ -38,6 +38,8 @@ pub(crate) struct Io {
     last_irp: AtomicU32,
     pub(crate) devices: Devices,
     pub(crate) buses: Buses,
+    /// The device that gets a PnP request while AddDevice runs, by its physical device object, and the minor function.
+    pub(crate) probe: Mutex<Option<(usize, u8)>>,
     /// The PnP requests that are under way, by the physical device objects.
     pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
     /// The zones that were initialised, by their addresses.

@@ -19,6 +19,7 @@ impl Call {
         if old < DISPATCH_LEVEL && new >= DISPATCH_LEVEL {
             let processor = self.kernel.processors.claim(self);
             self.set_processor(processor);
+            self.spinning.is_over();
         }
         self.set_irql(new);
         old
@@ -48,6 +49,7 @@ impl Call {
             let what = format!("the IRQL is lowered to {new} while the thread holds {held}");
             self.stop(bug_check, Rule::IrqlKeRaiseLower, what);
         }
+        self.spinning.is_over();
         self.run_dpcs();
         let processor = self.processor();
         self.set_irql(new);

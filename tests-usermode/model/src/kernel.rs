@@ -4,7 +4,7 @@ use std::{
     io::Write,
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -50,6 +50,10 @@ pub struct Kernel {
     pub(crate) work_items: WorkItems,
     pub(crate) messages: Mutex<Vec<String>>,
     pub(crate) steps: Option<Mutex<Vec<Step>>>,
+    /// How many steps the threads of an exploration have made.
+    pub(crate) step_count: AtomicUsize,
+    /// How many threads of the driver's have not ended.
+    pub(crate) driver_threads: AtomicUsize,
 }
 
 impl Kernel {
@@ -79,6 +83,8 @@ impl Kernel {
             work_items: WorkItems::default(),
             messages: Mutex::default(),
             steps: steps.then(Mutex::default),
+            step_count: AtomicUsize::new(0),
+            driver_threads: AtomicUsize::new(0),
             config,
         });
         clock::start(&kernel);
@@ -136,6 +142,11 @@ impl Kernel {
     #[must_use]
     pub fn device_objects(&self) -> usize {
         self.io.devices.count()
+    }
+
+    /// Whether any timer is set or any DPC queued.
+    pub(crate) fn has_timer_or_dpc(&self) -> bool {
+        self.processors.waiting() != 0 || self.clock.any_set()
     }
 
     pub(crate) fn is_halted(&self) -> bool {

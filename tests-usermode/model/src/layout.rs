@@ -4,10 +4,10 @@ use std::{
     cell::Cell,
     ffi::c_void,
     mem::offset_of,
-    sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize},
+    sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
 
-use crate::{Rule, bug_check::BugCheck, call::Call};
+use crate::{Rule, bug_check::BugCheck, call::Call, pool::FREED_WORD};
 
 /// `LIST_ENTRY`
 #[repr(C)]
@@ -165,6 +165,32 @@ impl Call {
     /// `pointer` is NULL, or valid for a `T` for as long as the reference is used, and whatever else reaches that
     /// meanwhile does so under the kernel's own lock or by atomics: what the documents of every routine ask for.
     pub(crate) unsafe fn view<'a, T, P>(&self, pointer: *mut P) -> &'a T {
+        self.require_pointer::<T, P>(pointer);
+        if size_of::<T>() >= size_of::<u64>() {
+            // SAFETY: as below. Whoever else reaches the word does so by atomics too.
+            let word = unsafe { &*pointer.cast::<AtomicU64>() };
+            let freed = word.load(Ordering::Relaxed) == FREED_WORD;
+            self.require(!freed, Rule::FreedMemory, || {
+                let bug_check = BugCheck(0xd5, [pointer.addr() as u64, 0, 0, 0]);
+                let what = format!("the memory of {pointer:?} was freed");
+                (bug_check, what)
+            });
+        }
+        // SAFETY: the pointer is aligned and not NULL; the rest the caller says.
+        unsafe { &*pointer.cast() }
+    }
+
+    /// As [`Call::view`], of memory that the driver gives room in: it may hold anything.
+    ///
+    /// # Safety
+    /// As for [`Call::view`].
+    pub(crate) unsafe fn view_new<'a, T, P>(&self, pointer: *mut P) -> &'a T {
+        self.require_pointer::<T, P>(pointer);
+        // SAFETY: the pointer is aligned and not NULL; the rest the caller says.
+        unsafe { &*pointer.cast() }
+    }
+
+    fn require_pointer<T, P>(&self, pointer: *mut P) {
         self.require(
             !pointer.is_null() && pointer.cast::<T>().is_aligned(),
             Rule::Pointer,
@@ -173,7 +199,5 @@ impl Call {
                 (bug_check, format!("the pointer {pointer:?} is no object"))
             },
         );
-        // SAFETY: the pointer is aligned and not NULL; the rest the caller says.
-        unsafe { &*pointer.cast() }
     }
 }

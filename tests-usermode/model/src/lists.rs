@@ -19,6 +19,11 @@ impl ListEntry {
         self.previous.set(self);
     }
 
+    /// Whether it is in an empty list, by itself.
+    pub(crate) fn is_linked(&self) -> bool {
+        std::ptr::eq(self.next.get(), self) || !self.next.get().is_null()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         std::ptr::eq(self.next.get(), self)
     }

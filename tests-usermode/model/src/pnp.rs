@@ -20,7 +20,7 @@ use crate::{
     wait::locked,
 };
 
-/// The requests that drivers must not fail: the first four by the rule PnpRemove, and the last by
+/// The requests that drivers must not fail: the first four by the rule `PnpRemove`, and the last by
 /// [its page](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-stop-device).
 const MUST_SUCCEED: [u8; 5] = [
     IRP_MN_SURPRISE_REMOVAL,
@@ -30,7 +30,7 @@ const MUST_SUCCEED: [u8; 5] = [
     IRP_MN_STOP_DEVICE,
 ];
 
-/// The requests that the rule PnpIrpCompletion leaves to the driver to complete.
+/// The requests that the rule `PnpIrpCompletion` leaves to the driver to complete.
 const MAY_BE_COMPLETED: [u8; 3] = [
     IRP_MN_QUERY_INTERFACE,
     IRP_MN_QUERY_STOP_DEVICE,

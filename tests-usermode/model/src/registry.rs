@@ -109,7 +109,6 @@ extern "C" fn RtlFreeUnicodeString(string: *mut UNICODE_STRING) {
     // SAFETY: the caller gives a string.
     let buffer = unsafe { std::mem::replace(&mut (*string).Buffer, std::ptr::null_mut()) };
     if !buffer.is_null() {
-        // SAFETY: the string is one that the kernel allocated from the pool.
-        unsafe { call.free_pool(buffer.cast()) };
+        call.free_pool(buffer.cast(), 0);
     }
 }

@@ -110,7 +110,7 @@ extern "C" fn IoInitializeRemoveLockEx(
 ) {
     let call = Call::enter("IoInitializeRemoveLock");
     // SAFETY: the caller gives room for a lock.
-    let before = unsafe { call.view::<RemoveLock, _>(lock) };
+    let before = unsafe { call.view_new::<RemoveLock, _>(lock) };
     let known = locked(&call.kernel.remove_locks.0).contains_key(&lock.addr());
     // One whose memory was used for something else since is a new lock.
     let is_lock = std::ptr::eq(
@@ -144,6 +144,11 @@ extern "C" fn IoAcquireRemoveLockEx(
 ) -> NTSTATUS {
     let call = Call::enter_visible("IoAcquireRemoveLock", lock);
     let object = call.remove_lock(lock);
+    let known = locked(&call.kernel.remove_locks.0).contains_key(&lock.addr());
+    call.require(known, Rule::RemoveLock, || {
+        let what = format!("the remove lock {lock:?} was not initialised");
+        (BugCheck(0, [0; 4]), what)
+    });
     object.count.fetch_add(1, Ordering::AcqRel);
     call.switch_point("IoAcquireRemoveLock: removed?", lock.addr());
     if object.removed.load(Ordering::Acquire) != 0 {

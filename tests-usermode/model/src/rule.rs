@@ -133,6 +133,14 @@ rules! {
     ZoneBlock = "zone block",
     /// The pool's blocks are freed, once each.
     Pool = "pool",
+    /// Memory is not used after it was freed.
+    FreedMemory = "freed memory",
+    /// A driver's threads have ended before it is unloaded.
+    SystemThread = "system thread",
+    /// A driver that may be unloaded has an Unload routine.
+    DriverUnload = "Unload routine",
+    /// `Information` says no more than the output buffer holds.
+    Information = "Information of a request",
     /// A remove lock is released by whom it was acquired for.
     RemoveLock = "remove lock",
     /// Timers and DPCs are gone before their memory or the driver is.

@@ -295,7 +295,7 @@ impl Call {
 extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
     let call = Call::enter("KeInitializeSpinLock");
     // SAFETY: the caller gives room for a lock.
-    let word = unsafe { call.lock_word(lock) };
+    let word = unsafe { call.view_new::<AtomicU64, _>(lock) };
     let holds = locked(&call.held)
         .iter()
         .any(|held| held.lock == lock.addr());

@@ -30,6 +30,7 @@ impl SystemThread {
     }
 
     fn end(&self, kernel: &Kernel) {
+        kernel.driver_threads.fetch_sub(1, Ordering::SeqCst);
         self.ended.store(true, Ordering::Release);
         kernel.sleepers.wake(Wait::Thread(self.key()));
     }
@@ -76,6 +77,7 @@ extern "C" fn PsCreateSystemThread(
     let object = Arc::<SystemThread>::default();
     let start = Start { routine, context };
     let theirs = Arc::clone(&object);
+    call.kernel.driver_threads.fetch_add(1, Ordering::SeqCst);
     let name = format!("system thread of {}", call.name());
     Thread::new_system(&call.kernel, name).start(move |kernel| {
         start.run();

@@ -14,6 +14,7 @@ use crate::{
     kernel::Kernel,
     lock_order::KnownOrder,
     spin_lock::Held,
+    spinning::Spinning,
     wait::{Wait, locked},
 };
 
@@ -61,6 +62,9 @@ pub(crate) struct Thread {
     pub(crate) held: Mutex<Vec<Held>>,
     pub(crate) waits_for: Mutex<Option<Wait>>,
     pub(crate) in_dpc: AtomicBool,
+    pub(crate) spinning: Spinning,
+    /// Whether a PnP request is sent to the device that this thread is adding before its next routine of the kernel.
+    pub(crate) is_probed: AtomicBool,
     /// The entry that it inserted last into an interlocked list.
     pub(crate) inserted_last: AtomicPtr<nt::LIST_ENTRY>,
     pub(crate) known_order: Mutex<KnownOrder>,
@@ -95,6 +99,8 @@ impl Thread {
             held: Mutex::default(),
             waits_for: Mutex::default(),
             in_dpc: AtomicBool::new(false),
+            spinning: Spinning::default(),
+            is_probed: AtomicBool::new(false),
             inserted_last: AtomicPtr::default(),
             known_order: Mutex::default(),
             passed: Mutex::default(),

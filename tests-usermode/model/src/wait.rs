@@ -296,6 +296,7 @@ impl Thread {
         loop {
             for _ in 0..64 {
                 if let Some(result) = ready() {
+                    self.spinning.is_over();
                     return result;
                 }
                 std::hint::spin_loop();
@@ -304,6 +305,7 @@ impl Thread {
                 self.halt();
             }
             host::yield_now();
+            self.watch_spinning("a spin lock or a processor");
         }
     }
 
@@ -317,13 +319,20 @@ impl Thread {
             self.halt();
         }
         self.kernel.trace(self, routine, object);
+        self.count_step(routine);
     }
 
     /// As [`Thread::switch_point`], in a loop that waits for another thread.
     pub(crate) fn yield_processor(&self) {
         match self.kernel.engine {
-            Engine::Host => host::yield_now(),
-            Engine::Shuttle => away(shuttle::thread::yield_now),
+            Engine::Host => {
+                host::yield_now();
+                self.watch_spinning("YieldProcessor");
+            }
+            Engine::Shuttle => {
+                away(shuttle::thread::yield_now);
+                self.count_step("YieldProcessor");
+            }
         }
         if self.kernel.is_halted() {
             self.halt();

@@ -24,7 +24,7 @@ impl Call {
     /// The segment is that long, aligned, and the zone's from now on; nobody else reaches the zone meanwhile.
     unsafe fn add_segment(&self, zone: &Zone, segment: *mut c_void, size: u32) {
         // SAFETY: the caller gives a segment, which starts with its header.
-        let header = unsafe { self.view::<ZoneSegment, _>(segment) };
+        let header = unsafe { self.view_new::<ZoneSegment, _>(segment) };
         header.reserved.set(null());
         // SAFETY: passed on to the caller.
         unsafe { self.push(&zone.segments, &header.link, Rule::ListEntry) };
@@ -82,7 +82,7 @@ extern "C" fn ExInitializeZone(
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: the caller gives room for a zone.
-    let header = unsafe { call.view::<Cell<[u64; 3]>, _>(zone) };
+    let header = unsafe { call.view_new::<Cell<[u64; 3]>, _>(zone) };
     header.set([0; 3]);
     // SAFETY: as above, and it is zeroed, as every field may be.
     let header = unsafe { call.view::<Zone, _>(zone) };

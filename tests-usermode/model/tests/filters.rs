@@ -28,6 +28,8 @@ use ntmodel::{
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
 const NOW: u32 = 0x22_2008;
+/// Complete this one with `Information` 1, and with an error if it has an input.
+const INFORM: u32 = 0x22_2010;
 /// Keep this request until it is cancelled.
 const CANCELABLE: u32 = 0x22_200c;
 
@@ -64,8 +66,10 @@ fn add(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT, own_flags: u32, copi
     assert_eq!(status, STATUS_SUCCESS);
     // SAFETY: both device objects are alive, and the new one is attached nowhere.
     let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+    // SAFETY: the device object was just made.
+    let own = unsafe { (*device).DeviceExtension }.cast::<Extension>();
     // SAFETY: the extension is this driver's, and nobody else knows it yet.
-    unsafe { (*(*device).DeviceExtension.cast::<Extension>()).lower = lower };
+    unsafe { (*own).lower = lower };
     // SAFETY: the lower device object is alive.
     let lower_flags = if copies { unsafe { (*lower).Flags } } else { 0 };
     // SAFETY: the device object was just made; the address alone is computed.
@@ -126,7 +130,9 @@ mod function {
 
     unsafe extern "C" fn cancel(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
         // SAFETY: the I/O manager holds the cancel spin lock.
-        unsafe { nt::IoReleaseCancelSpinLock(io::cancel_irql(irp)) };
+        let irql = unsafe { io::cancel_irql(irp) };
+        // SAFETY: as above.
+        unsafe { nt::IoReleaseCancelSpinLock(irql) };
         // The filter's device object has another extension.
         let kept = extension(device).kept.swap(null_mut(), SeqCst);
         assert_eq!(
@@ -160,6 +166,18 @@ mod function {
                 }
                 complete(pended, STATUS_SUCCESS);
                 complete(irp, STATUS_SUCCESS)
+            }
+            INFORM => {
+                // SAFETY: as above.
+                unsafe { io::set_information(irp, 1) };
+                // SAFETY: as above.
+                let has_input = unsafe { io::io_control(irp) }.input_length != 0;
+                let status = if has_input {
+                    STATUS_NOT_FOUND
+                } else {
+                    STATUS_SUCCESS
+                };
+                complete(irp, status)
             }
             _ => complete(irp, STATUS_SUCCESS),
         }
@@ -513,4 +531,31 @@ fn a_filter_returns_something_else_than_the_lower_driver() {
 #[test]
 fn a_filter_does_not_copy_the_flags() {
     stops::<OtherFlags>(Rule::DeviceFlags, 0x244);
+}
+
+/// Sends a request with buffers of these lengths that is completed with `Information` 1.
+fn inform(kernel: &Arc<Kernel>, input: usize, output: usize) {
+    // SAFETY: as in `live`.
+    let driver = unsafe { Driver::load(kernel, function::entry) }.expect("DriverEntry");
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    let file = device.open_anyway(Access::ReadWrite).expect("it opens");
+    let _ = file.device_control(INFORM, &vec![0; input], vec![0; output]);
+    file.close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn information_says_more_than_the_buffer_holds() {
+    let kernel = Kernel::new(Config::default());
+    inform(&kernel, 0, 1);
+    // That of an error is not looked at.
+    inform(&kernel, 1, 0);
+    let violation = found_in(|kernel| inform(kernel, 0, 0));
+    assert_eq!(
+        (violation.rule, violation.code),
+        (Rule::Information, 0),
+        "\n{violation}"
+    );
 }

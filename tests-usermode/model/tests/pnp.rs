@@ -46,6 +46,7 @@ enum Mistake {
     DetachesBeforeWait,
     WaitsForLockInSurprise,
     LockAgain,
+    AttachesFirst,
     CompletesWhatPends,
     SendsToGone,
     SendsToNull,
@@ -104,9 +105,16 @@ fn initialise_lock(extension: &mut Extension) {
 unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
     let device = create(driver);
     let extension = extension(device);
-    initialise_lock(extension);
+    if !makes(Mistake::AttachesFirst) {
+        initialise_lock(extension);
+    }
     // SAFETY: both device objects are alive, and the new one is attached nowhere.
     extension.lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+    // SAFETY: NULL is allowed.
+    unsafe { nt::KeQueryPerformanceCounter(null_mut()) };
+    if makes(Mistake::AttachesFirst) {
+        initialise_lock(extension);
+    }
     // SAFETY: the lower device object is alive; the addresses alone are computed.
     let lower_flags = unsafe { (*extension.lower).Flags };
     // SAFETY: as above.
@@ -439,4 +447,31 @@ fn a_request_is_sent_to_no_device_object() {
     assert_eq!((gone.rule, gone.code), (rule, 0x50), "\n{gone}");
     stops(Mistake::SendsToNull, rule, 0xc9, 0x204);
     stops(Mistake::SendsToNothing, rule, 0xc9, 4);
+}
+
+/// A device that gets a request while AddDevice runs.
+fn probed(kernel: &Arc<Kernel>) {
+    // SAFETY: as in `live`.
+    let driver = unsafe { Driver::load(kernel, entry) }.expect("DriverEntry");
+    let device = driver.add_device_probed(IRP_MN_QUERY_CAPABILITIES);
+    let device = device.expect("AddDevice");
+    device.start().expect("the device starts");
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn a_request_comes_while_add_device_runs() {
+    let kernel = Kernel::new(Config::default());
+    probed(&kernel);
+    let violation = found_in(|kernel| {
+        MISTAKE.set(Mistake::AttachesFirst);
+        probed(kernel);
+    });
+    assert_eq!(
+        (violation.rule, violation.code),
+        (Rule::RemoveLock, NO_CODE),
+        "\n{violation}"
+    );
+    assert_eq!(violation.routine, "IoAcquireRemoveLock");
 }

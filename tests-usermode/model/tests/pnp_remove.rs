@@ -25,6 +25,7 @@ enum Mistake {
     DeletedFirst,
     DeletedTwice,
     ObjectLeft,
+    NoUnload,
 }
 
 thread_local! {
@@ -38,7 +39,7 @@ fn makes(mistake: Mistake) -> bool {
 unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
     // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
     let driver = unsafe { &mut *driver };
-    driver.DriverUnload = Some(unload);
+    driver.DriverUnload = (!makes(Mistake::NoUnload)).then_some(unload as _);
     driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp);
     // SAFETY: the driver object comes with its extension.
     unsafe { (*driver.DriverExtension).AddDevice = Some(add_device) };
@@ -192,4 +193,9 @@ fn removal_deletes_twice() {
 #[test]
 fn the_driver_is_unloaded_with_a_device_object() {
     stops(Mistake::ObjectLeft, Rule::DeviceRemoval, 0xce, 0);
+}
+
+#[test]
+fn the_driver_has_no_unload_routine() {
+    stops(Mistake::NoUnload, Rule::DriverUnload, NO_CODE, 0);
 }

@@ -192,32 +192,25 @@ fn hold(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE) {
     unsafe { nt::KeReleaseInStackQueuedSpinLock(handle) };
 }
 
-unsafe extern "C" fn holds_second(_: *mut DEVICE_OBJECT, shared: *mut c_void) {
-    let shared: *mut Shared = shared.cast();
-    // SAFETY: the structure stays until the event is set; so for both lines below.
-    let (lock, handle) = unsafe {
-        (
-            addr_of_mut!((*shared).lock),
-            addr_of_mut!((*shared).handles[1]),
-        )
-    };
-    hold(lock, handle);
-    // SAFETY: as above.
-    set(unsafe { addr_of_mut!((*shared).done) });
+impl Shared {
+    /// Acquires and releases the lock by a handle.
+    fn hold(this: *mut Self, handle: usize) {
+        // SAFETY: the structure stays until the event is set, and the address alone is computed; so below.
+        let lock = unsafe { addr_of_mut!((*this).lock) };
+        // SAFETY: as above.
+        let handle = unsafe { addr_of_mut!((*this).handles[handle]) };
+        hold(lock, handle);
+    }
+
+    fn done(this: *mut Self) -> *mut KEVENT {
+        // SAFETY: as above.
+        unsafe { addr_of_mut!((*this).done) }
+    }
 }
 
-unsafe extern "C" fn holds_first(_: *mut DEVICE_OBJECT, shared: *mut c_void) {
-    let shared: *mut Shared = shared.cast();
-    // SAFETY: as above.
-    let (lock, handle) = unsafe {
-        (
-            addr_of_mut!((*shared).lock),
-            addr_of_mut!((*shared).handles[0]),
-        )
-    };
-    hold(lock, handle);
-    // SAFETY: as above.
-    set(unsafe { addr_of_mut!((*shared).done) });
+unsafe extern "C" fn holds<const HANDLE: usize>(_: *mut DEVICE_OBJECT, shared: *mut c_void) {
+    Shared::hold(shared.cast(), HANDLE);
+    set(Shared::done(shared.cast()));
 }
 
 /// Two threads acquire a queued spin lock, by one handle if `ONE`.
@@ -232,25 +225,18 @@ impl<const ONE: bool> Body for Handles<ONE> {
             done: event(),
         };
         let shared = &raw mut shared;
-        // SAFETY: the structure is this function's.
-        unsafe { nt::KeInitializeSpinLock(addr_of_mut!((*shared).lock)) };
-        // SAFETY: as above.
-        initialise(unsafe { addr_of_mut!((*shared).done) });
+        // SAFETY: the structure is this function's, and the address alone is computed.
+        let lock = unsafe { addr_of_mut!((*shared).lock) };
+        // SAFETY: the lock is this function's.
+        unsafe { nt::KeInitializeSpinLock(lock) };
+        let done = Shared::done(shared);
+        initialise(done);
         // SAFETY: the device object is this driver's.
         let item = unsafe { nt::IoAllocateWorkItem(device) };
-        let routine = if ONE { holds_first } else { holds_second };
+        let routine = if ONE { holds::<0> } else { holds::<1> };
         // SAFETY: the item was allocated, and the structure stays until its routine has set the event.
         unsafe { nt::IoQueueWorkItem(item, Some(routine), DelayedWorkQueue, shared.cast()) };
-        // SAFETY: the structure is this function's; so below.
-        let (lock, first) = unsafe {
-            (
-                addr_of_mut!((*shared).lock),
-                addr_of_mut!((*shared).handles[0]),
-            )
-        };
-        hold(lock, first);
-        // SAFETY: as above.
-        let done = unsafe { addr_of_mut!((*shared).done) };
+        Shared::hold(shared, 0);
         // SAFETY: the event is initialised.
         unsafe { nt::KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()) };
         // SAFETY: the item's routine has run.
@@ -310,7 +296,9 @@ mod serves {
 
     unsafe extern "C" fn pass_on(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         // SAFETY: the extension holds the lower device object.
-        let lower = unsafe { *(*device).DeviceExtension.cast() };
+        let own = unsafe { (*device).DeviceExtension }.cast::<*mut DEVICE_OBJECT>();
+        // SAFETY: as above.
+        let lower = unsafe { own.read() };
         // SAFETY: the IRP is this routine's.
         unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
         // SAFETY: as above.
@@ -327,13 +315,10 @@ mod serves {
         unsafe { nt::IoCreateDevice(driver, 8, null_mut(), kind, 0, 0, &raw mut device) };
         // SAFETY: both device objects are alive, and the new one is attached nowhere.
         let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+        // SAFETY: the device object was just made.
+        let own = unsafe { (*device).DeviceExtension }.cast::<*mut DEVICE_OBJECT>();
         // SAFETY: the extension is this driver's.
-        unsafe {
-            (*device)
-                .DeviceExtension
-                .cast::<*mut DEVICE_OBJECT>()
-                .write(lower)
-        };
+        unsafe { own.write(lower) };
         // SAFETY: the device object was just made.
         unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
         STATUS_SUCCESS
@@ -341,7 +326,9 @@ mod serves {
 
     unsafe extern "C" fn cancel(_: *mut DEVICE_OBJECT, irp: *mut IRP) {
         // SAFETY: the I/O manager holds the cancel spin lock.
-        unsafe { nt::IoReleaseCancelSpinLock(io::cancel_irql(irp)) };
+        let irql = unsafe { io::cancel_irql(irp) };
+        // SAFETY: as above.
+        unsafe { nt::IoReleaseCancelSpinLock(irql) };
         complete(irp, nt::STATUS_CANCELLED);
     }
 
@@ -361,7 +348,9 @@ mod serves {
         unsafe { io::IoSetCancelRoutine(irp, Some(cancel)) };
         let served = TIMER.load(SeqCst);
         // SAFETY: the memory stays; so below.
-        let (timer, dpc) = unsafe { (&raw mut (*served).0, &raw mut (*served).1) };
+        let timer = unsafe { &raw mut (*served).0 };
+        // SAFETY: as above.
+        let dpc = unsafe { &raw mut (*served).1 };
         // SAFETY: as above.
         unsafe { nt::KeInitializeTimer(timer) };
         // SAFETY: as above.

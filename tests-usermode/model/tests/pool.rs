@@ -1,0 +1,342 @@
+//! What a driver may get wrong with memory is found: the pool's blocks, and what is in memory that was freed.
+
+mod common;
+
+use std::{
+    ffi::c_void,
+    ptr::{addr_of_mut, null_mut},
+};
+
+use common::{Body, MILLISECOND, delete, extension, found, initialise, passes, stops};
+use nt::{
+    DEVICE_OBJECT, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KSPIN_LOCK, KTIMER,
+    LIST_ENTRY, POOL_FLAG_NON_PAGED, POOL_FLAG_PAGED,
+};
+use ntmodel::Rule;
+
+const TAG: u32 = u32::from_le_bytes(*b"test");
+const SIZE: usize = 100;
+
+fn allocate(flags: u64) -> *mut c_void {
+    // SAFETY: whether this may be done is what is tested.
+    unsafe { nt::ExAllocatePool2(flags, SIZE, TAG) }
+}
+
+fn free(block: *mut c_void, tag: u32) {
+    // SAFETY: as above.
+    unsafe { nt::ExFreePoolWithTag(block, tag) };
+}
+
+fn raise() -> u8 {
+    // SAFETY: the IRQL is PASSIVE_LEVEL.
+    unsafe { nt::KeRaiseIrqlToDpcLevel() }
+}
+
+fn lower(irql: u8) {
+    // SAFETY: the IRQL was raised from there.
+    unsafe { nt::KeLowerIrql(irql) };
+}
+
+/// A block's byte.
+fn byte(block: *mut c_void, offset: usize) -> *mut u8 {
+    block.cast::<u8>().wrapping_add(offset)
+}
+
+struct Correct;
+
+impl Body for Correct {
+    fn run(device: *mut DEVICE_OBJECT) {
+        for flags in [POOL_FLAG_NON_PAGED, POOL_FLAG_PAGED] {
+            let block = allocate(flags);
+            assert!(!block.is_null());
+            // SAFETY: the block is so long.
+            unsafe { byte(block, SIZE - 1).write(1) };
+            free(block, TAG);
+        }
+        let irql = raise();
+        free(allocate(POOL_FLAG_NON_PAGED), 0);
+        lower(irql);
+        delete(device);
+    }
+}
+
+#[test]
+fn the_pool_gives_and_takes_blocks() {
+    passes::<Correct>();
+}
+
+struct PagedHigh;
+
+impl Body for PagedHigh {
+    fn run(_: *mut DEVICE_OBJECT) {
+        raise();
+        allocate(POOL_FLAG_PAGED);
+    }
+}
+
+struct PagedFreedHigh;
+
+impl Body for PagedFreedHigh {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let block = allocate(POOL_FLAG_PAGED);
+        raise();
+        free(block, TAG);
+    }
+}
+
+#[test]
+fn paged_pool_is_for_apc_level_at_most() {
+    stops::<PagedHigh>(Rule::IrqlExAllocatePool, 0xc4, 1, "ExAllocatePool2");
+    stops::<PagedFreedHigh>(Rule::Pool, 0xc4, 0x11, "ExFreePoolWithTag");
+}
+
+struct FreedTwice<const TAG: u32>;
+
+impl<const TAG: u32> Body for FreedTwice<TAG> {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let block = allocate(POOL_FLAG_NON_PAGED);
+        free(block, TAG);
+        free(block, TAG);
+    }
+}
+
+struct NeverAllocated;
+
+impl Body for NeverAllocated {
+    fn run(_: *mut DEVICE_OBJECT) {
+        free(std::ptr::without_provenance_mut(0x10_0000), TAG);
+    }
+}
+
+struct OtherTag;
+
+impl Body for OtherTag {
+    fn run(_: *mut DEVICE_OBJECT) {
+        free(allocate(POOL_FLAG_NON_PAGED), TAG + 1);
+    }
+}
+
+#[test]
+fn a_block_is_freed_once_with_its_tag() {
+    stops::<FreedTwice<TAG>>(Rule::Pool, 0xc4, 0x13, "ExFreePoolWithTag");
+    stops::<FreedTwice<0>>(Rule::Pool, 0xc4, 0x13, "ExFreePoolWithTag");
+    stops::<NeverAllocated>(Rule::Pool, 0xc4, 0x10, "ExFreePoolWithTag");
+    stops::<OtherTag>(Rule::Pool, 0xc4, 0x16, "ExFreePoolWithTag");
+}
+
+struct Overrun;
+
+impl Body for Overrun {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let block = allocate(POOL_FLAG_NON_PAGED);
+        // SAFETY: the model has guard bytes there.
+        unsafe { byte(block, SIZE).write(1) };
+        free(block, TAG);
+    }
+}
+
+#[test]
+fn a_block_is_written_past_its_end() {
+    stops::<Overrun>(Rule::Pool, 0xc4, 0x51, "ExFreePoolWithTag");
+}
+
+struct WrittenAfter;
+
+impl Body for WrittenAfter {
+    fn run(device: *mut DEVICE_OBJECT) {
+        let block = allocate(POOL_FLAG_NON_PAGED);
+        free(block, TAG);
+        // SAFETY: the model keeps the memory for a while.
+        unsafe { byte(block, 50).write(1) };
+        delete(device);
+    }
+}
+
+/// The block is used by a kernel routine.
+struct UsedAfter;
+
+impl Body for UsedAfter {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let block = allocate(POOL_FLAG_NON_PAGED);
+        let event: *mut KEVENT = block.cast();
+        initialise(event);
+        free(block, TAG);
+        common::set(event);
+    }
+}
+
+/// The lock is in the extension of a device object that is gone.
+struct ExtensionUsedAfter;
+
+impl Body for ExtensionUsedAfter {
+    fn run(device: *mut DEVICE_OBJECT) {
+        let lock: *mut KSPIN_LOCK = extension(device).cast();
+        // SAFETY: the extension has room for the lock.
+        unsafe { nt::KeInitializeSpinLock(lock) };
+        delete(device);
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) };
+    }
+}
+
+#[test]
+fn memory_is_used_after_it_was_freed() {
+    let rule = Rule::FreedMemory;
+    let written = found::<WrittenAfter>();
+    assert_eq!((written.rule, written.code), (rule, 0xd5), "\n{written}");
+    let used = found::<UsedAfter>();
+    let seen = (used.rule, used.code, used.routine);
+    assert_eq!(seen, (rule, 0xd5, "KeSetEvent"), "\n{used}");
+    let used = found::<ExtensionUsedAfter>();
+    let seen = (used.rule, used.code, used.routine);
+    assert_eq!(seen, (rule, 0xd5, "KeAcquireSpinLock"), "\n{used}");
+}
+
+unsafe extern "C" fn routine(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut c_void) {}
+
+struct TimerFreed;
+
+impl Body for TimerFreed {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let block = allocate(POOL_FLAG_NON_PAGED);
+        let timer: *mut KTIMER = block.cast();
+        // SAFETY: the block has room for a timer.
+        unsafe { nt::KeInitializeTimer(timer) };
+        // SAFETY: whether the timer may be freed is what is tested.
+        unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
+        free(block, TAG);
+    }
+}
+
+/// The timer is in a block that Rust allocates.
+struct BoxedTimerFreed;
+
+impl Body for BoxedTimerFreed {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let mut timer = Box::new(KTIMER { Reserved: [0; 8] });
+        // SAFETY: the timer is this function's.
+        unsafe { nt::KeInitializeTimer(&raw mut *timer) };
+        // SAFETY: whether the timer may be freed is what is tested.
+        unsafe { nt::KeSetTimer(&raw mut *timer, -10_000 * MILLISECOND, null_mut()) };
+        drop(timer);
+    }
+}
+
+fn queued(dpc: *mut KDPC) {
+    // SAFETY: the caller gives room for a DPC.
+    unsafe { nt::KeInitializeDpc(dpc, Some(routine), null_mut()) };
+    raise();
+    // SAFETY: whether the DPC may go while it is queued is what is tested.
+    unsafe { nt::KeInsertQueueDpc(dpc, null_mut(), null_mut()) };
+}
+
+struct DpcFreed;
+
+impl Body for DpcFreed {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let block = allocate(POOL_FLAG_NON_PAGED);
+        queued(block.cast());
+        free(block, TAG);
+    }
+}
+
+#[test]
+fn a_block_is_freed_with_a_timer_that_is_set_or_a_dpc_that_is_queued() {
+    stops::<TimerFreed>(Rule::Dpc, 0xc4, 0x15, "ExFreePoolWithTag");
+    stops::<BoxedTimerFreed>(Rule::Dpc, 0xc4, 0x15, "ExFreePool");
+    stops::<DpcFreed>(Rule::Dpc, 0xc7, 1, "ExFreePoolWithTag");
+}
+
+struct DpcAgain;
+
+impl Body for DpcAgain {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let mut dpc = KDPC { Reserved: [0; 8] };
+        queued(&raw mut dpc);
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeInitializeDpc(&raw mut dpc, Some(routine), null_mut()) };
+    }
+}
+
+struct QueueAgain;
+
+impl Body for QueueAgain {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
+        let mut entry = KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
+        // SAFETY: the queue and the entry are this function's; so below.
+        unsafe { nt::KeInitializeDeviceQueue(addr_of_mut!(queue)) };
+        let irql = raise();
+        // SAFETY: as above.
+        unsafe { nt::KeInsertDeviceQueue(addr_of_mut!(queue), addr_of_mut!(entry)) };
+        lower(irql);
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::KeInitializeDeviceQueue(addr_of_mut!(queue)) };
+    }
+}
+
+#[test]
+fn what_is_in_use_is_initialised_again() {
+    stops::<DpcAgain>(Rule::Dpc, 0xc7, 1, "KeInitializeDpc");
+    let rule = Rule::DeviceQueueBusy;
+    stops::<QueueAgain>(rule, 0xc4, 0x1005, "KeInitializeDeviceQueue");
+}
+
+struct NullEntry;
+
+impl Body for NullEntry {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let mut head = LIST_ENTRY {
+            Flink: null_mut(),
+            Blink: null_mut(),
+        };
+        let mut lock = 0;
+        // SAFETY: the list and its lock are this function's; so below.
+        unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
+        // SAFETY: as above.
+        unsafe { nt::list::InitializeListHead(&raw mut head) };
+        // SAFETY: whether this may be done is what is tested.
+        unsafe { nt::ExInterlockedInsertTailList(&raw mut head, null_mut(), &raw mut lock) };
+    }
+}
+
+#[test]
+fn a_null_entry_is_inserted() {
+    stops::<NullEntry>(Rule::Pointer, 0x50, 0, "ExInterlockedInsertTailList");
+}
+
+unsafe extern "C" fn waits(event: *mut c_void) {
+    // SAFETY: the event stays.
+    unsafe { nt::KeWaitForSingleObject(event, 0, 0, 0, null_mut()) };
+}
+
+/// A thread that still waits when the driver goes.
+struct ThreadOutlives;
+
+impl Body for ThreadOutlives {
+    fn run(device: *mut DEVICE_OBJECT) {
+        let event: *mut KEVENT = Box::into_raw(Box::new([0_u64; 3])).cast();
+        initialise(event);
+        let mut handle = null_mut();
+        // SAFETY: the event stays; the handle is this function's.
+        unsafe {
+            nt::PsCreateSystemThread(
+                &raw mut handle,
+                nt::THREAD_ALL_ACCESS,
+                null_mut(),
+                null_mut(),
+                null_mut(),
+                Some(waits),
+                event.cast(),
+            )
+        };
+        // SAFETY: the handle is open.
+        unsafe { nt::ZwClose(handle) };
+        delete(device);
+    }
+}
+
+#[test]
+fn a_thread_outlives_its_driver() {
+    stops::<ThreadOutlives>(Rule::SystemThread, 0xce, 0, "DriverEntry");
+}

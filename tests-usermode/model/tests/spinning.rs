@@ -1,0 +1,126 @@
+//! A thread that spins for ever is found; one that spins for what another thread does is not.
+
+mod common;
+
+use std::{
+    ffi::c_void,
+    ptr::null_mut,
+    sync::atomic::{AtomicI32, AtomicPtr, Ordering::SeqCst},
+};
+
+use common::{Body, NO_CODE, delete, load_body, passes, stops, stops_in_some_order};
+use nt::{DEVICE_OBJECT, KDPC, interlocked};
+use ntmodel::{
+    Rule,
+    explore::{Search, explore},
+};
+
+const DPC_WATCHDOG_VIOLATION: u32 = 0x133;
+const AT_DISPATCH_LEVEL: u64 = 1;
+
+fn raise() -> u8 {
+    // SAFETY: the IRQL is at most DISPATCH_LEVEL.
+    unsafe { nt::KeRaiseIrqlToDpcLevel() }
+}
+
+fn lower(irql: u8) {
+    // SAFETY: the IRQL was raised from there.
+    unsafe { nt::KeLowerIrql(irql) };
+}
+
+/// Spins until a flag is set.
+fn spin(flag: &AtomicI32) {
+    while flag.load(SeqCst) == 0 {
+        interlocked::YieldProcessor();
+    }
+}
+
+unsafe extern "C" fn dpc_sets(_: *mut KDPC, flag: *mut c_void, _: *mut c_void, _: *mut c_void) {
+    // SAFETY: the context is a flag that its owner leaves alone until it is set.
+    unsafe { &*flag.cast::<AtomicI32>() }.store(1, SeqCst);
+}
+
+/// Spins for a DPC that is queued on the processor on which it spins.
+struct ForItsOwnDpc;
+
+impl Body for ForItsOwnDpc {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let flag = AtomicI32::new(0);
+        let mut dpc = KDPC { Reserved: [0; 8] };
+        let context = (&raw const flag).cast_mut().cast();
+        // SAFETY: the DPC is this function's, which does not return before it has run; so for the call below.
+        unsafe { nt::KeInitializeDpc(&raw mut dpc, Some(dpc_sets), context) };
+        let irql = raise();
+        // SAFETY: as above.
+        unsafe { nt::KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()) };
+        spin(&flag);
+        lower(irql);
+    }
+}
+
+#[test]
+fn a_thread_spins_for_its_own_processors_dpc() {
+    let (rule, code) = (Rule::Hang, DPC_WATCHDOG_VIOLATION);
+    stops::<ForItsOwnDpc>(rule, code, AT_DISPATCH_LEVEL, "YieldProcessor");
+    stops_in_some_order::<ForItsOwnDpc>(rule, code, AT_DISPATCH_LEVEL, "YieldProcessor");
+}
+
+static SET: AtomicPtr<AtomicI32> = AtomicPtr::new(null_mut());
+
+/// Spins for what a work item's routine does, which needs no processor of its own.
+struct ForAnother;
+
+unsafe extern "C" fn routine_sets(_: *mut DEVICE_OBJECT, item: *mut c_void) {
+    // SAFETY: the item is this driver's, and not queued any more.
+    unsafe { nt::IoFreeWorkItem(item.cast()) };
+    // SAFETY: the flag is there until it is set.
+    unsafe { &*SET.load(SeqCst) }.store(1, SeqCst);
+}
+
+impl Body for ForAnother {
+    fn run(device: *mut DEVICE_OBJECT) {
+        let flag = AtomicI32::new(0);
+        SET.store((&raw const flag).cast_mut(), SeqCst);
+        // SAFETY: the device object is this driver's.
+        let item = unsafe { nt::IoAllocateWorkItem(device) };
+        let irql = raise();
+        let (queue, routine) = (nt::DelayedWorkQueue, Some(routine_sets as _));
+        // SAFETY: the item was allocated, and is freed by its routine.
+        unsafe { nt::IoQueueWorkItem(item, routine, queue, item.cast()) };
+        spin(&flag);
+        lower(irql);
+        delete(device);
+    }
+}
+
+#[test]
+fn a_thread_spins_for_another() {
+    passes::<ForAnother>();
+}
+
+/// Spins below `DISPATCH_LEVEL`, and does not even yield.
+struct ForNothing;
+
+impl Body for ForNothing {
+    fn run(_: *mut DEVICE_OBJECT) {
+        let never = AtomicI32::new(0);
+        while interlocked::InterlockedCompareExchange(&never, 0, 0) == 0 {}
+    }
+}
+
+#[test]
+fn a_thread_spins_for_nothing() {
+    stops_in_some_order::<ForNothing>(Rule::Hang, NO_CODE, 0, "Interlocked*");
+    let search = Search::Pct {
+        schedules: 1,
+        depth: 3,
+        seed: 1,
+    };
+    let found = explore(search, load_body::<ForNothing>).expect_err("it spins");
+    // The schedule says who spins, and is no longer than it needs to be.
+    assert!(
+        found.violation.what.starts_with("main at IRQL 0 spins"),
+        "\n{found}"
+    );
+    assert!(found.schedule.to_string().len() < 100, "\n{found}");
+}
