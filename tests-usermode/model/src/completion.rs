@@ -152,6 +152,18 @@ impl Call {
         });
     }
 
+    fn require_first_completion(&self, record: &IrpRecord) {
+        let twice = {
+            let state = locked(&record.state);
+            state.completion.map(|_| state.completed_by.clone())
+        };
+        if let Some(by) = twice {
+            let bug_check = BugCheck(0x44, [record.address() as u64, 0, 0, 0]);
+            let what = format!("{record} is completed again; {by} has completed it before");
+            self.stop(bug_check, Rule::DoubleCompletion, what);
+        }
+    }
+
     fn verify_completion(&self, record: &IrpRecord) {
         let irp = record.raw();
         let address = irp.addr() as u64;
@@ -162,15 +174,7 @@ impl Call {
                 format!("the IRQL is {irql}"),
             )
         });
-        let twice = {
-            let state = locked(&record.state);
-            state.completion.map(|_| state.completed_by.clone())
-        };
-        if let Some(by) = twice {
-            let bug_check = BugCheck(0x44, [address, 0, 0, 0]);
-            let what = format!("{record} is completed again; {by} has completed it before");
-            self.stop(bug_check, Rule::DoubleCompletion, what);
-        }
+        self.require_first_completion(record);
         let held = locked(&self.held).last().map(ToString::to_string);
         if let Some(held) = held {
             let bug_check = BugCheck::verifier(0x2_0011, [irql.into(), address, 0]);
@@ -222,18 +226,26 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
-        {
+        let is_first = {
             let mut state = locked(&record.state);
             if copied {
                 let length = information.min(state.output.len());
                 let bytes = record.system_bytes(length);
                 state.output[..bytes.len()].copy_from_slice(bytes);
             }
-            state.completion = Some((status, information));
-            state.completed_by = match place {
-                Some(place) => format!("{} in {place}", self.name()),
-                None => self.name().to_owned(),
-            };
+            let is_first = state.completion.is_none();
+            if is_first {
+                state.completion = Some((status, information));
+                state.completed_by = match place {
+                    Some(place) => format!("{} in {place}", self.name()),
+                    None => self.name().to_owned(),
+                };
+            }
+            is_first
+        };
+        // Two threads may have come here at once.
+        if !is_first {
+            self.require_first_completion(record);
         }
         self.kernel.io.retire(record);
         if let Some(file) = &record.file {

@@ -26,6 +26,7 @@ extern "C" fn ExInterlockedInsertHeadList(
 ) -> *mut LIST_ENTRY {
     let call = Call::enter_visible("ExInterlockedInsertHeadList", head);
     call.inserted_last.store(entry, Relaxed);
+    call.require_unlinked(entry);
     // SAFETY: the caller gives a list's head and an entry.
     let head = unsafe { call.view::<ListEntry, _>(head) };
     // SAFETY: as above.
@@ -47,6 +48,7 @@ extern "C" fn ExInterlockedInsertTailList(
 ) -> *mut LIST_ENTRY {
     let call = Call::enter_visible("ExInterlockedInsertTailList", head);
     call.inserted_last.store(entry, Relaxed);
+    call.require_unlinked(entry);
     // SAFETY: the caller gives a list's head and an entry.
     let head = unsafe { call.view::<ListEntry, _>(head) };
     // SAFETY: as above.

@@ -431,6 +431,25 @@ impl Call {
         }
     }
 
+    /// Stops the system if an entry that is inserted is an IRP's, and is on a list already.
+    pub(crate) fn require_unlinked(&self, entry: *mut nt::LIST_ENTRY) {
+        if !self.kernel.config.check_lists {
+            return;
+        }
+        let offset =
+            std::mem::offset_of!(IRP, Tail) + std::mem::offset_of!(TailOverlay, list_entry);
+        let Some(record) = self.kernel.io.find(entry.addr().wrapping_sub(offset)) else {
+            return;
+        };
+        self.require(!record.is_linked(), Rule::ListEntry, || {
+            let bug_check = BugCheck(0x139, [3, entry.addr() as u64, 0, 0]);
+            (
+                bug_check,
+                format!("{record} is inserted into a list, and is on a list already"),
+            )
+        });
+    }
+
     /// What is known of an IRP that the driver may still touch.
     pub(crate) fn live_irp(&self, irp: *mut IRP) -> Arc<IrpRecord> {
         let record = self.irp(irp);

@@ -19,9 +19,9 @@ impl ListEntry {
         self.previous.set(self);
     }
 
-    /// Whether it is in an empty list, by itself.
-    pub(crate) fn is_linked(&self) -> bool {
-        std::ptr::eq(self.next.get(), self) || !self.next.get().is_null()
+    /// Whether it points to itself both ways, as memory that is no list can hardly do.
+    pub(crate) fn is_linked_to_itself(&self) -> bool {
+        self.is_empty() && std::ptr::eq(self.previous.get(), self)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

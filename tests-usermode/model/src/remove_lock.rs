@@ -113,10 +113,7 @@ extern "C" fn IoInitializeRemoveLockEx(
     let before = unsafe { call.view_new::<RemoveLock, _>(lock) };
     let known = locked(&call.kernel.remove_locks.0).contains_key(&lock.addr());
     // One whose memory was used for something else since is a new lock.
-    let is_lock = std::ptr::eq(
-        before.event.waiters.next.get(),
-        &raw const before.event.waiters,
-    );
+    let is_lock = before.event.waiters.is_linked_to_itself();
     call.require(!(known && is_lock), Rule::RemoveLock, || {
         let bug_check = BugCheck::verifier(0xd7, [0, lock.addr() as u64, 0]);
         let what = format!("the remove lock {lock:?} is initialised again");

@@ -15,12 +15,12 @@ use std::{
 
 use common::{event, found_in, initialise, set};
 use nt::{
-    DEVICE_OBJECT, DO_BUFFERED_IO, DRIVER_OBJECT, IRP, KEVENT, NTSTATUS, STATUS_CANCELLED,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS,
-    UNICODE_STRING, irp as io,
+    DEVICE_OBJECT, DO_BUFFERED_IO, DRIVER_OBJECT, IRP, KEVENT, KSPIN_LOCK, LIST_ENTRY, NTSTATUS,
+    STATUS_CANCELLED, STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_FOUND, STATUS_PENDING,
+    STATUS_SUCCESS, UNICODE_STRING, irp as io,
 };
 use ntmodel::{
-    Access, Config, Driver, Kernel, Rule,
+    Access, Config, Device, Driver, File, Kernel, Request, Rule,
     explore::{Search, explore},
 };
 
@@ -30,6 +30,8 @@ const COMPLETE: u32 = 0x22_2004;
 const NOW: u32 = 0x22_2008;
 /// Complete this one with `Information` 1, and with an error if it has an input.
 const INFORM: u32 = 0x22_2010;
+/// Insert this one into two lists.
+const TWO_LISTS: u32 = 0x22_2014;
 /// Keep this request until it is cancelled.
 const CANCELABLE: u32 = 0x22_200c;
 
@@ -99,6 +101,27 @@ unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS 
     status
 }
 
+/// An interlocked list.
+struct List {
+    head: LIST_ENTRY,
+    lock: KSPIN_LOCK,
+}
+
+impl List {
+    fn initialise(&mut self) {
+        // SAFETY: the list is the caller's; so below.
+        unsafe { nt::list::InitializeListHead(&raw mut self.head) };
+        // SAFETY: as above.
+        unsafe { nt::KeInitializeSpinLock(&raw mut self.lock) };
+    }
+
+    fn insert(&mut self, irp: *mut IRP) {
+        let (head, lock) = (&raw mut self.head, &raw mut self.lock);
+        // SAFETY: whether the IRP may be inserted is what is tested.
+        unsafe { nt::ExInterlockedInsertTailList(head, io::list_entry(irp), lock) };
+    }
+}
+
 mod function {
     use super::*;
 
@@ -166,6 +189,15 @@ mod function {
                 }
                 complete(pended, STATUS_SUCCESS);
                 complete(irp, STATUS_SUCCESS)
+            }
+            TWO_LISTS => {
+                // SAFETY: every field may be zero.
+                let mut lists: [List; 2] = unsafe { std::mem::zeroed() };
+                for list in &mut lists {
+                    list.initialise();
+                    list.insert(irp);
+                }
+                STATUS_SUCCESS
             }
             INFORM => {
                 // SAFETY: as above.
@@ -327,27 +359,54 @@ impl Filter for Waits {
     }
 }
 
-/// Loads both drivers and sends the requests: one that is completed at once, one that another thread completes, and one that is
-/// cancelled.
-fn live<F: Filter>(kernel: &Arc<Kernel>) {
-    // SAFETY: the entry points are those of drivers on `nt`; the mistakes are the model's to find.
-    let below = unsafe { Driver::load(kernel, function::entry) }.expect("DriverEntry");
-    // SAFETY: as above.
-    let above = unsafe { Driver::load(kernel, Entry::<F>::entry) }.expect("DriverEntry");
-    let device = below.add_device().expect("AddDevice");
-    above.add_filter(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = Arc::new(device.open_anyway(Access::ReadWrite).expect("it opens"));
-    let send = |code| file.device_control(code, &[], Vec::new());
-    let end_of = |request: ntmodel::Request| {
-        request
-            .wait(Duration::from_secs(5))
-            .expect("it ends")
-            .status
-    };
-    assert_eq!(end_of(send(NOW)), STATUS_SUCCESS);
+/// Both drivers, their device and an open file of it.
+struct Stack {
+    below: Driver,
+    above: Driver,
+    device: Device,
+    file: Arc<File>,
+}
 
-    let theirs = Arc::clone(&file);
+impl Stack {
+    fn set<F: Filter>(kernel: &Arc<Kernel>) -> Self {
+        // SAFETY: the entry points are those of drivers on `nt`; the mistakes are the model's to find.
+        let below = unsafe { Driver::load(kernel, function::entry) }.expect("DriverEntry");
+        // SAFETY: as above.
+        let above = unsafe { Driver::load(kernel, Entry::<F>::entry) }.expect("DriverEntry");
+        let device = below.add_device().expect("AddDevice");
+        above.add_filter(&device).expect("AddDevice");
+        device.start().expect("the device starts");
+        let file = Arc::new(device.open_anyway(Access::ReadWrite).expect("it opens"));
+        Self {
+            below,
+            above,
+            device,
+            file,
+        }
+    }
+
+    fn send(&self, code: u32) -> Request {
+        self.file.device_control(code, &[], Vec::new())
+    }
+
+    fn strike(self) {
+        drop(self.file);
+        self.device.remove().expect("no file is open");
+        self.above.unload();
+        self.below.unload();
+    }
+}
+
+fn end_of(request: &Request) -> NTSTATUS {
+    let end = request.wait(Duration::from_secs(5));
+    end.expect("it ends").status
+}
+
+/// Sends a request that is completed at once, and one that another request completes.
+fn live<F: Filter>(kernel: &Arc<Kernel>) {
+    let stack = Stack::set::<F>(kernel);
+    assert_eq!(end_of(&stack.send(NOW)), STATUS_SUCCESS);
+    let theirs = Arc::clone(&stack.file);
     let completer = F::WAITS.then(|| {
         kernel.actor("completer", move || {
             let complete = || theirs.device_control(COMPLETE, &[], Vec::new());
@@ -356,48 +415,28 @@ fn live<F: Filter>(kernel: &Arc<Kernel>) {
             }
         })
     });
-    let pended = send(PEND);
+    let pended = stack.send(PEND);
     match completer {
         Some(completer) => completer.join(),
-        None => assert_eq!(end_of(send(COMPLETE)), STATUS_SUCCESS),
+        None => assert_eq!(end_of(&stack.send(COMPLETE)), STATUS_SUCCESS),
     }
-    assert_eq!(end_of(pended), STATUS_SUCCESS);
-    drop(file);
-    device.remove().expect("no file is open");
-    above.unload();
-    below.unload();
+    assert_eq!(end_of(&pended), STATUS_SUCCESS);
+    stack.strike();
 }
 
-/// As [`live`], with a completer that comes once.
+/// Sends a request that another thread completes, meanwhile or after.
 fn once<F: Filter>(kernel: &Arc<Kernel>) {
-    // SAFETY: as in `live`.
-    let below = unsafe { Driver::load(kernel, function::entry) }.expect("DriverEntry");
-    // SAFETY: as above.
-    let above = unsafe { Driver::load(kernel, Entry::<F>::entry) }.expect("DriverEntry");
-    let device = below.add_device().expect("AddDevice");
-    above.add_filter(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = Arc::new(device.open_anyway(Access::ReadWrite).expect("it opens"));
-    let theirs = Arc::clone(&file);
+    let stack = Stack::set::<F>(kernel);
+    let theirs = Arc::clone(&stack.file);
     let completer = kernel.actor("completer", move || {
-        let complete = theirs.device_control(COMPLETE, &[], Vec::new());
-        complete
-            .wait(Duration::from_secs(5))
-            .expect("it ends")
-            .status
+        end_of(&theirs.device_control(COMPLETE, &[], Vec::new()))
     });
-    let pended = file.device_control(PEND, &[], Vec::new());
+    let pended = stack.send(PEND);
     if completer.join() == STATUS_NOT_FOUND {
-        let _ = file.device_control(COMPLETE, &[], Vec::new());
+        let _ = stack.send(COMPLETE);
     }
-    assert_eq!(
-        pended.wait(Duration::from_secs(5)).expect("it ends").status,
-        STATUS_SUCCESS
-    );
-    drop(file);
-    device.remove().expect("no file is open");
-    above.unload();
-    below.unload();
+    assert_eq!(end_of(&pended), STATUS_SUCCESS);
+    stack.strike();
 }
 
 fn passes<F: Filter>() {
@@ -439,23 +478,14 @@ fn a_filter_may_wait_for_the_lower_driver_and_complete_the_request() {
     passes::<Waits>();
 }
 
-/// Sends a request through the filter that is cancelled.
 #[test]
 fn the_cancel_routine_gets_the_device_object_of_the_driver_that_set_it() {
     let kernel = Kernel::new(Config::default());
-    // SAFETY: as in `live`.
-    let below = unsafe { Driver::load(&kernel, function::entry) }.expect("DriverEntry");
-    // SAFETY: as above.
-    let above = unsafe { Driver::load(&kernel, Entry::<Copies>::entry) }.expect("DriverEntry");
-    let device = below.add_device().expect("AddDevice");
-    above.add_filter(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open_anyway(Access::ReadWrite).expect("it opens");
-    let request = file.device_control(CANCELABLE, &[], Vec::new());
+    let stack = Stack::set::<Copies>(&kernel);
+    let request = stack.send(CANCELABLE);
     assert!(request.cancel());
     assert_eq!(request.status(), Some(STATUS_CANCELLED));
-    file.close();
-    device.remove().expect("no file is open");
+    stack.strike();
 }
 
 /// Its completion routine says nothing of pending.
@@ -533,14 +563,14 @@ fn a_filter_does_not_copy_the_flags() {
     stops::<OtherFlags>(Rule::DeviceFlags, 0x244);
 }
 
-/// Sends a request with buffers of these lengths that is completed with `Information` 1.
-fn inform(kernel: &Arc<Kernel>, input: usize, output: usize) {
-    // SAFETY: as in `live`.
+/// Sends the function driver a request with buffers of these lengths.
+fn send(kernel: &Arc<Kernel>, code: u32, input: usize, output: usize) {
+    // SAFETY: as in `Stack::set`.
     let driver = unsafe { Driver::load(kernel, function::entry) }.expect("DriverEntry");
     let device = driver.add_device().expect("AddDevice");
     device.start().expect("the device starts");
     let file = device.open_anyway(Access::ReadWrite).expect("it opens");
-    let _ = file.device_control(INFORM, &vec![0; input], vec![0; output]);
+    let _ = file.device_control(code, &vec![0; input], vec![0; output]);
     file.close();
     device.remove().expect("no file is open");
     driver.unload();
@@ -549,13 +579,20 @@ fn inform(kernel: &Arc<Kernel>, input: usize, output: usize) {
 #[test]
 fn information_says_more_than_the_buffer_holds() {
     let kernel = Kernel::new(Config::default());
-    inform(&kernel, 0, 1);
+    send(&kernel, INFORM, 0, 1);
     // That of an error is not looked at.
-    inform(&kernel, 1, 0);
-    let violation = found_in(|kernel| inform(kernel, 0, 0));
+    send(&kernel, INFORM, 1, 0);
+    let violation = found_in(|kernel| send(kernel, INFORM, 0, 0));
     assert_eq!(
         (violation.rule, violation.code),
         (Rule::Information, 0),
         "\n{violation}"
     );
+}
+
+#[test]
+fn a_request_is_on_two_lists() {
+    let violation = found_in(|kernel| send(kernel, TWO_LISTS, 0, 0));
+    let seen = (violation.rule, violation.code, violation.parameters[0]);
+    assert_eq!(seen, (Rule::ListEntry, 0x139, 3), "\n{violation}");
 }

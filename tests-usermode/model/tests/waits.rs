@@ -356,7 +356,7 @@ mod serves {
         // SAFETY: as above.
         unsafe { nt::KeInitializeDpc(dpc, Some(serve), null_mut()) };
         // SAFETY: as above.
-        unsafe { nt::KeSetTimer(timer, -50 * MILLISECOND, dpc) };
+        unsafe { nt::KeSetTimer(timer, -1_000 * MILLISECOND, dpc) };
         STATUS_PENDING
     }
 }
