@@ -25,10 +25,8 @@ struct TestIrp {
 
 impl TestIrp {
     fn new() -> Self {
-        // SAFETY: zeroes are an IRP.
-        let irp = Box::into_raw(unsafe { Box::new_zeroed().assume_init() });
-        // SAFETY: zeroes are stack locations.
-        let stack = Box::into_raw(unsafe { Box::new_zeroed().assume_init() });
+        let irp = Box::into_raw(Box::new(MaybeUninit::zeroed())).cast();
+        let stack = Box::into_raw(Box::new(MaybeUninit::zeroed())).cast();
         let this = Self { irp, stack };
         let overlay = std::mem::offset_of!(IRP, Tail) + 0x40;
         // SAFETY: 0x40 is where 64-bit Windows has CurrentStackLocation in Tail.Overlay.
@@ -54,7 +52,7 @@ impl TestIrp {
 
 impl Drop for TestIrp {
     fn drop(&mut self) {
-        // SAFETY: it came from a box, and is given back once.
+        // SAFETY: it came from a box of what may be uninitialised, which it is not, and is given back once.
         drop(unsafe { Box::from_raw(self.irp) });
         // SAFETY: as above.
         drop(unsafe { Box::from_raw(self.stack) });

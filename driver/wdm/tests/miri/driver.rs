@@ -148,6 +148,39 @@ impl Rig {
         Shared::<Kept>::new(Kept::new(), &self.record, irql).expect("memory")
     }
 
+    /// Looks at all that pend; says whether those with a number from [`KEPT`] on were all there, in order.
+    fn walk(&self, irql: &mut PassiveLevel) -> bool {
+        let mut next = KEPT;
+        // How many IRPs were looked at since the lock was taken, and how many locks had been released then.
+        let (mut looks, mut before) = (0, releases());
+        let none = self.queue.remove_matching(irql, |irp| {
+            if before != releases() {
+                (looks, before) = (0, releases());
+            }
+            looks += 1;
+            assert!(looks <= 64, "the lock is held for {looks} IRPs");
+            if number(irp) >= KEPT {
+                assert_eq!(number(irp), next, "one was left out, or seen twice");
+                next += 1;
+            }
+            false
+        });
+        assert!(none.is_none());
+        next == KEPT + MANY
+    }
+
+    /// Looks at all that pend, and does what [`BETWEEN`] has once the queue's lock is released for the first time.
+    fn look(&self, irql: &mut PassiveLevel) {
+        let found = self.queue.remove_matching(irql, |irp| {
+            assert_eq!(*irp.record().0, 7);
+            if let Some(between) = BETWEEN.take() {
+                after_release(between);
+            }
+            false
+        });
+        assert!(found.is_none());
+    }
+
     /// Serves what is to be started, or keeps it for [`NEXT`].
     fn start(&self, start: Start<Look<Owner>>, irql: &mut PassiveLevel) {
         if let Start::Now(irp) = start {
@@ -255,33 +288,11 @@ impl Device for Rig {
                 irp.complete(found(any), irql)
             }
             WALK => {
-                let mut next = KEPT;
-                // How many IRPs were looked at since the lock was taken, and how many locks had been released then.
-                let (mut looks, mut before) = (0, releases());
-                let none = self.queue.remove_matching(irql, |irp| {
-                    if before != releases() {
-                        (looks, before) = (0, releases());
-                    }
-                    looks += 1;
-                    assert!(looks <= 64, "the lock is held for {looks} IRPs");
-                    if number(irp) >= KEPT {
-                        assert_eq!(number(irp), next, "one was left out, or seen twice");
-                        next += 1;
-                    }
-                    false
-                });
-                assert!(none.is_none());
-                irp.complete(found(next == KEPT + MANY), irql)
+                let any = self.walk(irql);
+                irp.complete(found(any), irql)
             }
             LOOK => {
-                let found = self.queue.remove_matching(irql, |irp| {
-                    assert_eq!(*irp.record().0, 7);
-                    if let Some(between) = BETWEEN.take() {
-                        after_release(between);
-                    }
-                    false
-                });
-                assert!(found.is_none());
+                self.look(irql);
                 irp.complete(NtStatus::SUCCESS, irql)
             }
             START => {

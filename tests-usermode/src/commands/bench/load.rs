@@ -61,12 +61,12 @@ pub fn loaded() -> Result<()> {
     anstream::println!("\nmicroseconds among others{columns}");
     let mut grown = Vec::new();
     for row in &ROWS {
-        let mut times = Vec::new();
-        for others in OTHERS {
-            times.push(among(row, others)?);
+        let mut times = [Duration::ZERO; OTHERS.len()];
+        for (time, others) in times.iter_mut().zip(OTHERS) {
+            *time = among(row, others)?;
         }
-        let micros: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e6).collect();
-        let shown: String = micros.iter().map(|time| format!("{time:>10.2}")).collect();
+        let micros = times.map(|time| time.as_secs_f64() * 1e6);
+        let shown = micros.map(|micros| format!("{micros:>10.2}")).concat();
         anstream::println!("{:<25}{shown}", row.name);
         let growth = micros[OTHERS.len() - 1] / micros[0];
         if growth > MOST_GROWTH {
