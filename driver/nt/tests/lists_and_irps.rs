@@ -25,8 +25,11 @@ struct TestIrp {
 
 impl TestIrp {
     fn new() -> Self {
-        let irp = Box::into_raw(Box::new(MaybeUninit::zeroed())).cast();
-        let stack = Box::into_raw(Box::new(MaybeUninit::zeroed())).cast();
+        let irp: *mut MaybeUninit<IRP> = Box::into_raw(Box::new(MaybeUninit::zeroed()));
+        let stack: *mut MaybeUninit<[IO_STACK_LOCATION; 3]> =
+            Box::into_raw(Box::new(MaybeUninit::zeroed()));
+        // Zeroes are an IRP, and stack locations.
+        let (irp, stack) = (irp.cast(), stack.cast());
         let this = Self { irp, stack };
         let overlay = std::mem::offset_of!(IRP, Tail) + 0x40;
         // SAFETY: 0x40 is where 64-bit Windows has CurrentStackLocation in Tail.Overlay.
