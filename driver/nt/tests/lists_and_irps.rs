@@ -38,7 +38,7 @@ impl TestIrp {
         unsafe {
             current
                 .cast::<*mut IO_STACK_LOCATION>()
-                .write(this.stack_location(2))
+                .write(this.stack_location(2));
         };
         this
     }
