@@ -433,6 +433,20 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
         object.is_deleted = true;
         object.fill_if_gone();
     }
+    call.verify_extension_is_unused(device);
+}
+
+impl Call {
+    /// Stops the system if a device object is gone, and a timer that is set or a DPC that is queued is in its extension.
+    pub(crate) fn verify_extension_is_unused(&self, device: *mut DEVICE_OBJECT) {
+        let devices = &self.kernel.io.devices;
+        if !devices.is_gone(device) {
+            return;
+        }
+        if let Some(extension) = devices.extension_of(device.addr()) {
+            self.verify_memory_is_unused(extension.start, extension.len());
+        }
+    }
 }
 
 // SAFETY: see `irql`.

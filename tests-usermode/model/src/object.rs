@@ -63,5 +63,6 @@ extern "C" fn ObfDereferenceObject(object: *mut c_void) -> isize {
             format!("{object:?} is dereferenced, and the driver has no reference to it"),
         )
     };
+    call.verify_extension_is_unused(object.cast());
     returned(count)
 }

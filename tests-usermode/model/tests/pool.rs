@@ -230,6 +230,26 @@ fn queued(dpc: *mut KDPC) {
     unsafe { nt::KeInsertQueueDpc(dpc, null_mut(), null_mut()) };
 }
 
+/// The timer is in the extension of a device object, which is deleted at once or with the last reference.
+struct ExtensionDeleted<const REFERENCED: bool>;
+
+impl<const REFERENCED: bool> Body for ExtensionDeleted<REFERENCED> {
+    fn run(device: *mut DEVICE_OBJECT) {
+        if REFERENCED {
+            // SAFETY: the device object is this driver's.
+            unsafe { nt::ObfReferenceObject(device.cast()) };
+        }
+        let timer: *mut KTIMER = extension(device).cast();
+        // SAFETY: the extension has room for a timer.
+        unsafe { nt::KeInitializeTimer(timer) };
+        // SAFETY: whether the timer may be freed is what is tested.
+        unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
+        delete(device);
+        // SAFETY: the driver has a reference, or was stopped before.
+        unsafe { nt::ObfDereferenceObject(device.cast()) };
+    }
+}
+
 struct DpcFreed;
 
 impl Body for DpcFreed {
@@ -244,6 +264,8 @@ impl Body for DpcFreed {
 fn a_block_is_freed_with_a_timer_that_is_set_or_a_dpc_that_is_queued() {
     stops::<TimerFreed>(Rule::Dpc, 0xc4, 0x15, "ExFreePoolWithTag");
     stops::<BoxedTimerFreed>(Rule::Dpc, 0xc4, 0x15, "ExFreePool");
+    stops::<ExtensionDeleted<false>>(Rule::Dpc, 0xc4, 0x15, "IoDeleteDevice");
+    stops::<ExtensionDeleted<true>>(Rule::Dpc, 0xc4, 0x15, "ObDereferenceObject");
     stops::<DpcFreed>(Rule::Dpc, 0xc7, 1, "ExFreePoolWithTag");
 }
 

@@ -4,13 +4,10 @@
 
 mod body;
 
-use std::{ffi::c_void, hint::black_box, mem::MaybeUninit, ptr::null_mut};
+use std::{hint::black_box, mem::MaybeUninit, ptr::null_mut};
 
 use body::{found, run, stops};
-use nt::{
-    KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE, KSPIN_LOCK, KTIMER,
-    LIST_ENTRY,
-};
+use nt::{KDEVICE_QUEUE, KDPC, KLOCK_QUEUE_HANDLE, KSPIN_LOCK, LIST_ENTRY};
 use ntmodel::{Config, Kernel, Rule};
 
 const PASSIVE_LEVEL: u8 = 0;
@@ -322,25 +319,6 @@ fn cancel_spin_lock_release() {
 }
 
 #[test]
-fn irql_dispatch() {
-    let body = || {
-        let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
-        let mut entry = KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
-        // SAFETY: the queue is this function's.
-        unsafe { nt::KeInitializeDeviceQueue(&raw mut queue) };
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeInsertDeviceQueue(&raw mut queue, &raw mut entry) };
-    };
-    stops(
-        body,
-        Rule::IrqlDispatch,
-        0xc4,
-        0x2_0003,
-        "KeInsertDeviceQueue",
-    );
-}
-
-#[test]
 fn device_queue_busy() {
     let body = || {
         let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
@@ -357,195 +335,6 @@ fn device_queue_busy() {
         0x1007,
         "KeRemoveDeviceQueue",
     );
-}
-
-#[test]
-fn irql_ke_apc_lte1() {
-    let body = || {
-        raise_to_dpc_level();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeDelayExecutionThread(nt::KERNEL_MODE, 0, &mut -1) };
-    };
-    stops(
-        body,
-        Rule::IrqlKeApcLte1,
-        0xc4,
-        0x2_000f,
-        "KeDelayExecutionThread",
-    );
-}
-
-#[test]
-fn dpcs_are_flushed_at_passive_level_only() {
-    let bodies: [fn(); 2] = [|| flush_at(1), || flush_at(2)];
-    for body in bodies {
-        stops(body, Rule::Irql, 0xc4, 0xe5, "KeFlushQueuedDpcs");
-    }
-}
-
-fn flush_at(irql: u8) {
-    // SAFETY: the IRQL is PASSIVE_LEVEL, and is raised.
-    unsafe { nt::KfRaiseIrql(irql) };
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::KeFlushQueuedDpcs() };
-}
-
-#[test]
-fn irql_ke_wait_for_mutex_object() {
-    let body = || {
-        let mut event = KEVENT { Header: [0; 3] };
-        // SAFETY: the event is this function's.
-        unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
-        raise_to_dpc_level();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeWaitForSingleObject((&raw mut event).cast(), 0, 0, 0, null_mut()) };
-    };
-    stops(
-        body,
-        Rule::IrqlKeWaitForMutexObject,
-        0xc4,
-        0x3b,
-        "KeWaitForSingleObject",
-    );
-}
-
-#[test]
-fn irql_ke_set_event() {
-    let body = || {
-        let mut event = KEVENT { Header: [0; 3] };
-        // SAFETY: the event is this function's.
-        unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
-        raise_to_dpc_level();
-        // SAFETY: the event is initialised.
-        unsafe { nt::KeSetEvent(&raw mut event, 0, 0) };
-        // SAFETY: whether this may be done is what is tested: who says that it will wait may not be here.
-        unsafe { nt::KeSetEvent(&raw mut event, 0, 1) };
-    };
-    stops(body, Rule::IrqlKeSetEvent, 0xc4, 0x2_0016, "KeSetEvent");
-}
-
-#[test]
-fn irql_ps_passive() {
-    unsafe extern "C" fn routine(_: *mut c_void) {}
-    let body = || {
-        raise_to_dpc_level();
-        let mut handle = null_mut();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe {
-            nt::PsCreateSystemThread(
-                &raw mut handle,
-                0,
-                null_mut(),
-                null_mut(),
-                null_mut(),
-                Some(routine),
-                null_mut(),
-            )
-        };
-    };
-    stops(
-        body,
-        Rule::IrqlPsPassive,
-        0xc4,
-        0x2_001c,
-        "PsCreateSystemThread",
-    );
-}
-
-fn create_device() -> *mut nt::DEVICE_OBJECT {
-    let mut device = null_mut();
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::IoCreateDevice(null_mut(), 0, null_mut(), 0, 0, 0, &raw mut device) };
-    device
-}
-
-#[test]
-fn irql_io_apc_lte() {
-    let body = || {
-        let device = create_device();
-        raise_to_dpc_level();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::IoDeleteDevice(device) };
-    };
-    stops(body, Rule::IrqlIoApcLte, 0xc4, 0x2_0009, "IoDeleteDevice");
-}
-
-#[test]
-fn irql_io_passive1() {
-    let body = || {
-        raise_to_dpc_level();
-        create_device();
-    };
-    stops(body, Rule::IrqlIoPassive1, 0xc4, 0x2_000a, "IoCreateDevice");
-}
-
-#[test]
-fn irql_io_passive3() {
-    let body = || {
-        let device = create_device();
-        raise(APC_LEVEL);
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::IoDetachDevice(device) };
-    };
-    stops(body, Rule::IrqlIoPassive3, 0xc4, 0x2_000c, "IoDetachDevice");
-}
-
-#[test]
-fn irql_ke_dispatch_lte() {
-    let queue = || {
-        raise(HIGH_LEVEL);
-        let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
-        // SAFETY: whether this may be done is what is tested; so below.
-        unsafe { nt::KeInitializeDeviceQueue(&raw mut queue) };
-    };
-    let rule = Rule::IrqlKeDispatchLte;
-    stops(queue, rule, 0xc4, 0x2_0011, "KeInitializeDeviceQueue");
-    let timer = || {
-        raise(HIGH_LEVEL);
-        let mut timer = KTIMER { Reserved: [0; 8] };
-        // SAFETY: as above.
-        unsafe { nt::KeInitializeTimer(&raw mut timer) };
-    };
-    stops(timer, rule, 0xc4, 0x2_0011, "KeInitializeTimer");
-}
-
-#[test]
-fn irql_on_the_routines_page() {
-    let cancel_lock = || {
-        raise(HIGH_LEVEL);
-        acquire_cancel();
-    };
-    stops(
-        cancel_lock,
-        Rule::Irql,
-        0xc4,
-        0xe5,
-        "IoAcquireCancelSpinLock",
-    );
-    let handle = || {
-        raise(APC_LEVEL);
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::ZwWaitForSingleObject(null_mut(), 0, null_mut()) };
-    };
-    stops(handle, Rule::Irql, 0xc4, 0xe6, "ZwWaitForSingleObject");
-    let queued = || {
-        let mut lock = lock();
-        let mut handle = KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
-        // SAFETY: as above.
-        unsafe { nt::KeAcquireInStackQueuedSpinLockAtDpcLevel(&raw mut lock, &raw mut handle) };
-    };
-    let routine = "KeAcquireInStackQueuedSpinLockAtDpcLevel";
-    stops(queued, Rule::Irql, 0xc4, 0xe5, routine);
-}
-
-#[test]
-fn irql_zw_passive() {
-    let body = || {
-        raise_to_dpc_level();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::ZwClose(null_mut()) };
-    };
-    stops(body, Rule::IrqlZwPassive, 0xc4, 0x2_001f, "ZwClose");
 }
 
 #[test]

@@ -33,8 +33,8 @@ unsafe extern "C" fn entry<B: Body>(
     _: *mut UNICODE_STRING,
 ) -> NTSTATUS {
     let mut device = null_mut();
-    // SAFETY: the I/O manager gives the driver object; the extension has room for one word.
-    let status = unsafe { nt::IoCreateDevice(driver, 8, null_mut(), 0x22, 0, 0, &raw mut device) };
+    // SAFETY: the I/O manager gives the driver object; the extension has room for a timer.
+    let status = unsafe { nt::IoCreateDevice(driver, 64, null_mut(), 0x22, 0, 0, &raw mut device) };
     assert_eq!(status, STATUS_SUCCESS);
     B::run(device);
     STATUS_CANCELLED
