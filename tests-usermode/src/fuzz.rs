@@ -187,8 +187,8 @@ mod tests {
         let mismatch = Some(Status::INFO_LENGTH_MISMATCH);
         assert_eq!(refusal(ioctl::GET_VERSION, &[0], 16), mismatch);
         let too_small = Some(Status::BUFFER_TOO_SMALL);
-        assert_eq!(refusal(ioctl::GET_COUNTERS, &[], 47), too_small);
-        assert_eq!(refusal(ioctl::GET_COUNTERS, &[], 48), None);
+        assert_eq!(refusal(ioctl::GET_COUNTERS, &[], 55), too_small);
+        assert_eq!(refusal(ioctl::GET_COUNTERS, &[], 56), None);
     }
 
     #[test]
