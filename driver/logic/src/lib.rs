@@ -195,7 +195,12 @@ impl Interlock {
                 irp.complete_with(&statistics, irql)
             }
             Request::Pop => match opened.pop() {
-                Some(entry) => irp.complete_with(&entry.pended(), irql),
+                Some(entry) => {
+                    let pended = entry.pended();
+                    // The record is gone before its caller can look.
+                    drop(entry);
+                    irp.complete_with(&pended, irql)
+                }
                 None => irp.complete(NtStatus::NOT_FOUND, irql),
             },
             Request::SetRunState(RunState { state, .. }) => {
