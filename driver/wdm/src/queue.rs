@@ -319,7 +319,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                     // SAFETY: as above.
                     return Some(unsafe { PendedIrp::from_raw(irp) });
                 }
-                Found::Lost | Found::Nobody => {}
+                Found::Lost | Found::NotYet => {}
                 Found::Nothing => return None,
             }
         }
@@ -384,7 +384,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             match self.state.with(irql, |state, _| take(state)) {
                 // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP.
                 Found::Owned(irp) => unsafe { Self::end(self, irp, status, irql) },
-                Found::Lost | Found::Nobody => {}
+                Found::Lost | Found::NotYet => {}
                 Found::Nothing => return,
             }
         }

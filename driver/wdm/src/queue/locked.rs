@@ -45,7 +45,7 @@ pub(super) enum Found {
     /// An IRP whose Cancel routine is on its way, to which it is left.
     Lost,
     /// None so far, and the walk is not at its end.
-    Nobody,
+    NotYet,
     Nothing,
 }
 
@@ -208,7 +208,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
 
     /// Looks at the next IRPs after the cursor, or at the first ones if it is not linked, and takes the one that matches.
     ///
-    /// The cursor is on the list afterwards if this returns [`Found::Nobody`], and only then. It is not there while the
+    /// The cursor is on the list afterwards if this returns [`Found::NotYet`], and only then. It is not there while the
     /// closure runs, which in user mode may unwind.
     ///
     /// # Safety
@@ -250,7 +250,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         // SAFETY: `state` is locked, and the cursor on no list.
         unsafe { InsertTailList(entry, at) };
         *is_linked = true;
-        Found::Nobody
+        Found::NotYet
     }
 
     /// Tells the driver, then completes an IRP.
