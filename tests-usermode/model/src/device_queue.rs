@@ -26,12 +26,13 @@ fn key_of(link: &ListEntry) -> u32 {
     unsafe { (*entry_of(link)).key.get() }
 }
 
-fn set_inserted(entry: *mut DeviceQueueEntry, inserted: bool) {
-    // SAFETY: the caller has an entry, and the queue's lock.
-    unsafe { (*entry).inserted = u8::from(inserted) };
-}
-
 impl Call {
+    fn set_inserted(&self, entry: *mut DeviceQueueEntry, inserted: bool) {
+        // SAFETY: the caller has an entry, and the queue's lock.
+        unsafe { (*entry).inserted = u8::from(inserted) };
+        self.note_device_queue(entry.cast(), inserted);
+    }
+
     /// Runs a step on a queue, under its lock.
     fn on_queue<R>(&self, queue: *mut KDEVICE_QUEUE, step: impl FnOnce(&DeviceQueue) -> R) -> R {
         // SAFETY: the caller gives a queue.
@@ -57,7 +58,6 @@ impl Call {
         key: Option<u32>,
     ) -> u8 {
         self.require_dispatch();
-        self.note_device_queue(entry);
         self.on_queue(queue, |queue| {
             // SAFETY: the caller gives an entry.
             let object = unsafe { self.view_new::<DeviceQueueEntry, _>(entry) };
@@ -65,7 +65,7 @@ impl Call {
                 object.key.set(key);
             }
             let busy = queue.busy.replace(1) != 0;
-            set_inserted(entry.cast(), busy);
+            self.set_inserted(entry.cast(), busy);
             if busy {
                 // SAFETY: the queue's lock is held.
                 let mut links = unsafe { queue.head.iter() };
@@ -93,7 +93,7 @@ impl Call {
         // SAFETY: as above.
         unsafe { self.unlink(link) };
         let entry = entry_of(link);
-        set_inserted(entry, false);
+        self.set_inserted(entry, false);
         entry.cast()
     }
 
@@ -209,7 +209,7 @@ extern "C" fn KeRemoveEntryDeviceQueue(
         if inserted {
             // SAFETY: the queue's lock is held.
             unsafe { call.unlink(&object.link) };
-            set_inserted(entry.cast(), false);
+            call.set_inserted(entry.cast(), false);
         }
         u8::from(inserted)
     })

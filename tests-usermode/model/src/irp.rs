@@ -56,6 +56,8 @@ pub(crate) struct IrpRecord {
     pub(crate) has_returned: AtomicBool,
     /// Whether it was inserted into a device queue.
     was_on_device_queue: AtomicBool,
+    /// Whether it is on a device queue now. What its entry says is the driver's `DriverContext` at other times.
+    is_on_device_queue: AtomicBool,
     /// Whether the bus driver has had it.
     pub(crate) reached_bus: AtomicBool,
 }
@@ -128,6 +130,7 @@ impl IrpRecord {
             }),
             has_returned: AtomicBool::new(false),
             was_on_device_queue: AtomicBool::new(false),
+            is_on_device_queue: AtomicBool::new(false),
             reached_bus: AtomicBool::new(false),
         });
         record.fill_in();
@@ -344,9 +347,7 @@ impl IrpRecord {
 
     /// Whether its entry is on a device queue.
     pub(crate) fn is_on_device_queue(&self) -> bool {
-        let entry = nt::irp::device_queue_entry(self.raw());
-        // SAFETY: the entry is inside the IRP, and one byte is read of it.
-        unsafe { (*entry.cast::<crate::layout::DeviceQueueEntry>()).inserted == 1 }
+        self.is_on_device_queue.load(Ordering::Relaxed)
     }
 
     /// Whether its list entry is on a list, as far as can be told: its neighbour points back. The entry is the driver's,
@@ -420,14 +421,12 @@ impl Call {
         })
     }
 
-    /// Notes that the IRP of an entry, if it is one's, is inserted into a device queue.
-    pub(crate) fn note_device_queue(&self, entry: *mut nt::KDEVICE_QUEUE_ENTRY) {
-        if !self.kernel.config.check_lists {
-            return;
-        }
+    /// Notes that the IRP of an entry, if it is one's, came to a device queue or left it.
+    pub(crate) fn note_device_queue(&self, entry: *mut nt::KDEVICE_QUEUE_ENTRY, inserted: bool) {
         let irp = entry.addr().wrapping_sub(std::mem::offset_of!(IRP, Tail));
         if let Some(record) = self.kernel.io.find(irp) {
             record.was_on_device_queue.store(true, Ordering::Relaxed);
+            record.is_on_device_queue.store(inserted, Ordering::Relaxed);
         }
     }
 

@@ -49,7 +49,9 @@ fn extension<'a>(device: *mut DEVICE_OBJECT) -> &'a Extension {
 }
 
 fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
-    // SAFETY: the IRP is the caller's.
+    // SAFETY: the IRP is the caller's, and so is DriverContext, which the entry overlays. The bytes mean nothing.
+    unsafe { io::device_queue_entry(irp).write_bytes(1, 1) };
+    // SAFETY: as above.
     unsafe { io::set_status(irp, status) };
     // SAFETY: as above.
     unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
