@@ -85,6 +85,17 @@ pub unsafe fn InsertHeadList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
 /// # Safety
 /// `entry` is on a list, or linked to itself, and nobody else reads or changes that list meanwhile.
 pub unsafe fn RemoveEntryList(entry: *mut LIST_ENTRY) {
+    // SAFETY: passed on to the caller.
+    unsafe { UnlinkEntry(entry) };
+    // SAFETY: the entry is on no list any more.
+    unsafe { InitializeListHead(entry) };
+}
+
+/// Takes an entry out of its list and leaves the entry as it is. This is the whole of the WDK's `RemoveEntryList`.
+///
+/// # Safety
+/// As for [`RemoveEntryList`].
+pub unsafe fn UnlinkEntry(entry: *mut LIST_ENTRY) {
     // SAFETY: the caller gives an initialised entry.
     let LIST_ENTRY { Flink, Blink } = unsafe { entry.read() };
     // SAFETY: every entry of a list is alive while it is linked.
@@ -98,8 +109,6 @@ pub unsafe fn RemoveEntryList(entry: *mut LIST_ENTRY) {
     unsafe { (*Blink).Flink = Flink };
     // SAFETY: as above.
     unsafe { (*Flink).Blink = Blink };
-    // SAFETY: the entry is on no list any more.
-    unsafe { InitializeListHead(entry) };
 }
 
 /// Stops the system as the WDK's inlines do when a neighbour does not point back.

@@ -10,8 +10,7 @@ use core::{
 use pinned_init::PinInit;
 
 use crate::{
-    DeviceObject, Error, FileState, Guid, Handled, Irp, NtStatus, PassiveLevel, Record,
-    RegistryKey, Shared,
+    DeviceObject, Error, FileState, Guid, Handled, Irp, PassiveLevel, Record, RegistryKey, Shared,
     file::{OpenFiles, Queued},
     interface::DeviceInterface,
     remove_lock::RemoveLock,
@@ -113,8 +112,8 @@ pub(crate) trait DeviceQueues: Sync {
     /// Cancels what an open file has on the queue, and sees to it that nothing of it is queued any more.
     fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel);
 
-    /// Ends everything on the queue with a status, and refuses what comes later.
-    fn end_all(&self, status: NtStatus, irql: &mut PassiveLevel);
+    /// Ends everything on the queue of a device that is gone, and refuses what comes later, for good.
+    fn end_all(&self, irql: &mut PassiveLevel);
 }
 
 /// A queue of a device, and the device's share in it.
@@ -337,20 +336,14 @@ impl Extension {
     pub(crate) fn end_requests(&self, irql: &mut PassiveLevel) {
         self.gone.store(true, Ordering::Relaxed);
         for owned in self.queues.iter() {
-            owned.queue().end_all(NtStatus::DELETE_PENDING, irql);
+            owned.queue().end_all(irql);
         }
     }
 
-    /// Whether the device takes no requests any more. Who just misses it comes under a lock later: a queue's, which looks
-    /// again, or one of the driver's own, under which [`Device::remove`] finds what was kept. So no order is needed here.
+    /// Whether the device takes no requests any more. Who just misses it comes under a lock later: a queue's, which
+    /// refuses it or ends it, or one of the driver's own, under which [`Device::remove`] finds what was kept. So no order is needed here.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
-    }
-
-    /// What a queue of the device ends a request with, under its lock, if the device takes none any more. The driver may
-    /// have told the queue to accept requests again since [`Extension::end_requests`].
-    pub(crate) fn refusal(&self) -> Option<NtStatus> {
-        self.is_gone().then_some(NtStatus::DELETE_PENDING)
     }
 
     /// Says whether the device may be about to be removed.

@@ -9,7 +9,7 @@ use core::{
 };
 
 use nt::list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList};
-use pinned_init::{PinInit, pin_data, try_pin_init};
+use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
 use crate::{Device, DeviceObject, Error, PassiveLevel, Record, Shared};
 
@@ -181,6 +181,7 @@ pub(crate) struct OpenFile<F> {
 /// All of it is read and changed while the lock of that queue is held.
 pub(crate) struct Queued(UnsafeCell<QueuedInner>);
 
+#[repr(C)]
 struct QueuedInner {
     /// The file's IRPs on the queue, in the order of their insertion.
     head: nt::LIST_ENTRY,
@@ -199,6 +200,27 @@ unsafe impl Send for Queued {}
 unsafe impl Sync for Queued {}
 
 impl Queued {
+    /// Initialises an empty list in its place.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        let initialise = |slot: *mut Self| {
+            // SAFETY: the slot is valid for writes.
+            unsafe { slot.write(Self::unlinked()) };
+            // SAFETY: the list stays in the slot, and the head is its first field.
+            unsafe { InitializeListHead(slot.cast()) };
+            Ok(())
+        };
+        // SAFETY: the closure initialises the slot and does not fail.
+        unsafe { pin_init_from_closure(initialise) }
+    }
+
+    /// A list whose head is to be initialised where it stays.
+    const fn unlinked() -> Self {
+        Self(UnsafeCell::new(QueuedInner {
+            head: UNLINKED,
+            is_cleaned_up: false,
+        }))
+    }
+
     /// Whether nothing may be queued for the file any more.
     ///
     /// # Safety
@@ -255,12 +277,7 @@ impl<F> OpenFile<F> {
         queued
             .try_reserve_exact(count)
             .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
-        queued.extend((0..count).map(|_| {
-            Queued(UnsafeCell::new(QueuedInner {
-                head: UNLINKED,
-                is_cleaned_up: false,
-            }))
-        }));
+        queued.extend((0..count).map(|_| Queued::unlinked()));
         for queued in &queued {
             // SAFETY: the vector does not grow any more, so the list stays where it is; nobody else knows it yet.
             unsafe { InitializeListHead(queued.head()) };

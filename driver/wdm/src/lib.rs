@@ -80,6 +80,7 @@ mod queue;
 mod queue_callbacks;
 mod queued_spin_lock;
 mod record;
+mod refusal;
 mod registry;
 mod remove_lock;
 mod shared;

@@ -6,6 +6,7 @@ use core::{
     cell::UnsafeCell,
     marker::{PhantomData, PhantomPinned},
     mem::MaybeUninit,
+    ptr::NonNull,
 };
 
 use nt::{
@@ -23,6 +24,7 @@ use crate::{
     irql::{AtMostDispatch, NoSpinLockHeld},
     key_index::KeyIndex,
     lock_order::{LockAfter, LockClass, OBJECT_LOCK_RANK, Unlocked},
+    refusal::Refusal,
 };
 
 /// The class of the spin lock that an [`IrpQueue`] has.
@@ -105,7 +107,7 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 ///
 /// * An IRP on the list was sent to `device`, and inserted by [`IrpQueue::link`]; word 2 of its driver context names this
 ///   queue, and its Cancel routine is [`cancel_routine`] or has been taken by `IoCancelIrp`. It is on the list of its
-///   file too, if it has one, and, if IRPs are found by key, in the index with the node that argument 4 points to. Such a
+///   file, or of those without a file, and, if IRPs are found by key, in the index with the node that argument 4 points to. Such a
 ///   node is the IRP's own from before it is inserted until it is given back or completed.
 /// * What else is on the list is the cursor of a call of [`IrpQueue::remove_matching`]: zeroes, so word 2 names no queue.
 /// * The list, those of the files for this queue, and the index are read and changed with `state` locked; `state.length`
@@ -113,6 +115,7 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 /// * The queue outlives every IRP that was inserted: each holds the device's remove lock until it is completed, and the
 ///   device owns the queue until nobody holds that any more.
 #[pin_data]
+#[repr(C)]
 pub struct IrpQueue<C: QueueCallbacks> {
     #[pin]
     state: SpinLock<State, IrpQueueLock>,
@@ -122,6 +125,9 @@ pub struct IrpQueue<C: QueueCallbacks> {
     device: *mut nt::DEVICE_OBJECT,
     /// The queue's place among the device's.
     index: usize,
+    /// The IRPs that were sent through no file.
+    #[pin]
+    of_no_file: Queued,
     #[pin]
     callbacks: C,
     // Invariant: the IRPs' records are those of this very type of callbacks.
@@ -152,10 +158,11 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ) -> Result<Shared<Self>, Error> {
         device.add_queue(irql, |device, index| {
             try_pin_init!(Self {
-                state <- SpinLock::new(State { length: 0, refusing: None, by_key: KeyIndex::new() }),
+                state <- SpinLock::new(State { length: 0, refusal: Refusal::NONE, by_key: KeyIndex::new() }),
                 head <- empty_list(),
                 device,
                 index,
+                of_no_file <- Queued::new(),
                 callbacks <- callbacks,
                 _records: PhantomData,
                 _pinned: PhantomPinned,
@@ -311,14 +318,30 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     where
         IrpQueueLock: LockAfter<L::Held>,
     {
+        let irp = match self.state.with(irql, |state, _| take(state)) {
+            Found::Owned(irp) => irp,
+            Found::Lost | Found::NotYet => self.find(irql, &mut take)?.as_ptr(),
+            Found::Nothing => return None,
+        };
+        // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP, so it is owned here.
+        unsafe { Self::free_node(irp) };
+        // SAFETY: as above.
+        Some(unsafe { PendedIrp::from_raw(irp) })
+    }
+
+    /// Calls `take` with the lock taken anew until it has found an IRP or nothing.
+    #[cold]
+    fn find<L: AtMostDispatch>(
+        &self,
+        irql: &mut L,
+        take: &mut dyn FnMut(&mut State) -> Found,
+    ) -> Option<NonNull<nt::IRP>>
+    where
+        IrpQueueLock: LockAfter<L::Held>,
+    {
         loop {
             match self.state.with(irql, |state, _| take(state)) {
-                Found::Owned(irp) => {
-                    // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP, so it is owned here.
-                    unsafe { Self::free_node(irp) };
-                    // SAFETY: as above.
-                    return Some(unsafe { PendedIrp::from_raw(irp) });
-                }
+                Found::Owned(irp) => return NonNull::new(irp),
                 Found::Lost | Found::NotYet => {}
                 Found::Nothing => return None,
             }
@@ -335,7 +358,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     {
         let status = status.into();
         self.state
-            .with(irql, |state, _| state.refusing = Some(status));
+            .with(irql, |state, _| state.refusal.set(Some(status)));
     }
 
     /// Takes IRPs again after [`IrpQueue::refuse`] or [`IrpQueue::purge`], unless the device is gone.
@@ -346,7 +369,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     where
         IrpQueueLock: LockAfter<L::Held>,
     {
-        self.state.with(irql, |state, _| state.refusing = None);
+        self.state.with(irql, |state, _| state.refusal.set(None));
     }
 
     /// Refuses further IRPs, and ends those on the queue with the same status.
@@ -380,13 +403,9 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         irql: &mut L,
         mut take: impl FnMut(&mut State) -> Found,
     ) {
-        loop {
-            match self.state.with(irql, |state, _| take(state)) {
-                // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP.
-                Found::Owned(irp) => unsafe { Self::end(self, irp, status, irql) },
-                Found::Lost | Found::NotYet => {}
-                Found::Nothing => return,
-            }
+        while let Some(irp) = self.find(irql, &mut take) {
+            // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP.
+            unsafe { Self::end(self, irp.as_ptr(), status, irql) };
         }
     }
 }
@@ -408,8 +427,12 @@ impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
         });
     }
 
-    fn end_all(&self, status: NtStatus, irql: &mut PassiveLevel) {
-        self.purge(status, irql);
+    fn end_all(&self, irql: &mut PassiveLevel) {
+        self.state
+            .with(irql, |state, _| state.refusal.set_device_gone());
+        self.end_each(NtStatus::DELETE_PENDING, irql, |state| {
+            self.take_first(state)
+        });
     }
 }
 

@@ -74,6 +74,7 @@ use crate::{
 /// # fn main() {}
 /// ```
 #[pin_data]
+#[repr(C)]
 pub struct SpinLock<T, C = Alone> {
     #[pin]
     lock: RawSpinLock,

@@ -4,7 +4,7 @@ use core::{cell::UnsafeCell, marker::PhantomData, ops::Deref, ptr::NonNull};
 
 use nt::{
     irp::{self, IoMarkIrpPending, IoSetCancelRoutine},
-    list::{InitializeListHead, InsertTailList, RemoveEntryList},
+    list::{InsertTailList, RemoveEntryList},
 };
 use pinned_init::{PinInit, pin_data, try_pin_init};
 
@@ -12,11 +12,12 @@ use crate::{
     CancelSpinLock, Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp,
     QueueCallbacks, Record, Shared,
     cancel_lock::leave_to_caller,
-    device::{DeviceQueues, Extension},
+    device::DeviceQueues,
     device_queue::RawDeviceQueue,
     file::{self, Queued},
     irp::finish,
     irql::NoSpinLockHeld,
+    refusal::Refusal,
 };
 
 /// The IRP that a [`StartIoQueue`]'s device serves: the only one, pended and not cancelable any more.
@@ -151,6 +152,9 @@ pub struct StartIoQueue<C: QueueCallbacks> {
     device: *mut nt::DEVICE_OBJECT,
     /// The queue's place among the device's.
     index: usize,
+    /// The IRPs that were sent through no file.
+    #[pin]
+    of_no_file: Queued,
     #[pin]
     callbacks: C,
     // Invariant: the IRPs' records are those of this very type of callbacks.
@@ -160,8 +164,7 @@ pub struct StartIoQueue<C: QueueCallbacks> {
 struct State {
     /// Whether an IRP is served.
     busy: bool,
-    /// What further IRPs are ended with, if none is taken any more.
-    refusing: Option<NtStatus>,
+    refusal: Refusal,
 }
 
 // SAFETY: the state is only reached with the cancel spin lock held, IRPs belong to no thread, and the
@@ -211,10 +214,11 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         device.add_queue(irql, |device, index| {
             try_pin_init!(Self {
                 queue <- RawDeviceQueue::new(),
-                state: UnsafeCell::new(State { busy: false, refusing: None }),
+                state: UnsafeCell::new(State { busy: false, refusal: Refusal::NONE }),
                 order,
                 device,
                 index,
+                of_no_file <- Queued::new(),
                 callbacks <- callbacks,
                 _records: PhantomData,
             }? Error)
@@ -265,7 +269,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     pub fn refuse<L: NoSpinLockHeld>(&self, status: impl Into<NtStatus>, irql: &mut L) {
         let status = status.into();
         // SAFETY: the lock is held.
-        CancelSpinLock::with(irql, |_| unsafe { self.state() }.refusing = Some(status));
+        CancelSpinLock::with(irql, |_| unsafe { self.state() }.refusal.set(Some(status)));
     }
 
     /// Takes IRPs again after [`StartIoQueue::refuse`] or [`StartIoQueue::purge`], unless the device is gone.
@@ -274,7 +278,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     pub fn accept<L: NoSpinLockHeld>(&self, irql: &mut L) {
         // SAFETY: the lock is held.
-        CancelSpinLock::with(irql, |_| unsafe { self.state() }.refusing = None);
+        CancelSpinLock::with(irql, |_| unsafe { self.state() }.refusal.set(None));
     }
 
     /// Refuses further IRPs, and ends those on the queue with the same status. The one that is served goes
@@ -285,10 +289,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     pub fn purge<L: NoSpinLockHeld>(&self, status: impl Into<NtStatus>, irql: &mut L) {
         let status = status.into();
         self.refuse(status, irql);
-        self.end_each(irql, || {
-            // SAFETY: the lock is held.
-            unsafe { self.take_waiting(status) }
-        });
+        self.end_waiting(status, irql);
     }
 
     /// The key of an IRP, which counts on a queue by key only.
@@ -316,26 +317,19 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     unsafe fn link(&self, irp: *mut nt::IRP, key: u32) -> Step {
         // SAFETY: the lock is held.
         let state = unsafe { self.state() };
-        // SAFETY: the IRP was sent to this device, and its hold keeps it.
-        let gone = unsafe { Extension::of(self.device) }.refusal();
-        if let Some(status) = gone.or(state.refusing) {
+        if let Some(status) = state.refusal.status() {
             return Step::End(irp, status, false);
         }
         // SAFETY: the IRP is owned, and was sent to the queue's device; its file stays until it is completed.
-        let queued = unsafe { file::queued(irp, self.index) };
+        let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.of_no_file);
         // SAFETY: the lock is held.
-        if queued.is_some_and(|queued| unsafe { queued.is_cleaned_up() }) {
+        if unsafe { queued.is_cleaned_up() } {
             return Step::End(irp, NtStatus::CANCELLED, false);
         }
         // SAFETY: the caller owns the IRP, which ends here: it is not passed on.
         unsafe { irp::set_argument4(irp, core::ptr::from_ref(self).cast_mut().cast()) };
-        let of_file = irp::list_entry(irp);
-        match queued {
-            // SAFETY: the lock is held; the entry is the driver's while it has the IRP, and on no list.
-            Some(queued) => unsafe { InsertTailList(queued.head(), of_file) },
-            // SAFETY: as above. Linked to itself, it can be taken off its list like any other.
-            None => unsafe { InitializeListHead(of_file) },
-        }
+        // SAFETY: the lock is held; the entry is the driver's while it has the IRP, and on no list.
+        unsafe { InsertTailList(queued.head(), irp::list_entry(irp)) };
         // SAFETY: the IRP is this thread's. IoCancelIrp calls the routine only once it has the cancel spin lock.
         unsafe { IoSetCancelRoutine(irp, Some(cancel_routine::<C>)) };
         let (queue, entry) = (self.queue.raw(), irp::device_queue_entry(irp));
@@ -466,6 +460,14 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         }
     }
 
+    /// Ends every IRP that waits.
+    fn end_waiting<L: NoSpinLockHeld>(&self, status: NtStatus, irql: &mut L) {
+        self.end_each(irql, || {
+            // SAFETY: the lock is held.
+            unsafe { self.take_waiting(status) }
+        });
+    }
+
     /// Ends one IRP after the other that `take` finds, each with the lock taken anew.
     fn end_each<L: NoSpinLockHeld>(&self, irql: &mut L, mut take: impl FnMut() -> Step) {
         loop {
@@ -534,8 +536,10 @@ impl<C: QueueCallbacks> DeviceQueues for StartIoQueue<C> {
         });
     }
 
-    fn end_all(&self, status: NtStatus, irql: &mut PassiveLevel) {
-        self.purge(status, irql);
+    fn end_all(&self, irql: &mut PassiveLevel) {
+        // SAFETY: the lock is held.
+        CancelSpinLock::with(irql, |_| unsafe { self.state() }.refusal.set_device_gone());
+        self.end_waiting(NtStatus::DELETE_PENDING, irql);
     }
 }
 

@@ -5,25 +5,24 @@ use core::ptr::{NonNull, null_mut};
 
 use nt::{
     irp::{self, IoSetCancelRoutine},
-    list::{InitializeListHead, InsertHeadList, InsertTailList, IsListEmpty, RemoveEntryList},
+    list::{InsertHeadList, InsertTailList, IsListEmpty, RemoveEntryList, UnlinkEntry},
 };
 
 use super::IrpQueue;
 use crate::{
     Error, IrpView, NtStatus, QueueCallbacks,
     cancel_lock::leave_to_caller,
-    device::Extension,
     file,
     irp::finish,
     irql::NoSpinLockHeld,
     key_index::{KeyIndex, KeyNode},
+    refusal::Refusal,
 };
 
 /// What the queue's spin lock protects, besides the lists.
 pub(super) struct State {
     pub(super) length: usize,
-    /// What further IRPs are ended with, if none is taken any more.
-    pub(super) refusing: Option<NtStatus>,
+    pub(super) refusal: Refusal,
     /// The IRPs by key. Empty if they are not found by key.
     pub(super) by_key: KeyIndex,
 }
@@ -109,15 +108,13 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         irp: *mut nt::IRP,
         end: End,
     ) -> Option<NtStatus> {
-        // SAFETY: the IRP was sent to this device, and its hold keeps it.
-        let gone = unsafe { Extension::of(self.device) }.refusal();
-        if let Some(status) = gone.or(state.refusing) {
+        if let Some(status) = state.refusal.status() {
             return Some(status);
         }
         // SAFETY: the IRP is owned, and was sent to the queue's device; its file stays until it is completed.
-        let queued = unsafe { file::queued(irp, self.index) };
+        let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.of_no_file);
         // SAFETY: the lock is held.
-        if queued.is_some_and(|queued| unsafe { queued.is_cleaned_up() }) {
+        if unsafe { queued.is_cleaned_up() } {
             return Some(NtStatus::CANCELLED);
         }
         // SAFETY: the caller owns the IRP.
@@ -134,13 +131,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             return Some(NtStatus::CANCELLED);
         }
         // A Cancel routine that has been called waits for `state`, so it finds the IRP linked.
-        let of_file = irp::second_list_entry(irp);
-        match queued {
-            // SAFETY: the lock is held; the entry is the driver's while it has the IRP, and on no list.
-            Some(queued) => unsafe { insert(queued.head(), of_file, end) },
-            // SAFETY: as above. Linked to itself, it can be taken off its list like any other.
-            None => unsafe { InitializeListHead(of_file) },
-        }
+        // SAFETY: the lock is held; the entry is the driver's while it has the IRP, and on no list.
+        unsafe { insert(queued.head(), irp::second_list_entry(irp), end) };
         // SAFETY: as above.
         unsafe { insert(self.head.get(), irp::list_entry(irp), end) };
         // SAFETY: as above.
@@ -152,15 +144,15 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         None
     }
 
-    /// Takes an IRP off the list, off its file's and out of the index, and links it to itself.
+    /// Takes an IRP off the list, off its file's and out of the index. Its entry in the list is linked to itself then.
     ///
     /// # Safety
     /// `state` is the queue's and locked, and the IRP is on its list.
     unsafe fn unlink(state: &mut State, irp: *mut nt::IRP) {
         // SAFETY: the caller holds the lock, and the IRP is on the list.
         unsafe { RemoveEntryList(irp::list_entry(irp)) };
-        // SAFETY: as above: it is on its file's list, or linked to itself.
-        unsafe { RemoveEntryList(irp::second_list_entry(irp)) };
+        // SAFETY: as above: it is on its file's list, or on that of the IRPs without a file.
+        unsafe { UnlinkEntry(irp::second_list_entry(irp)) };
         // SAFETY: as above.
         if let Some(node) = unsafe { Self::node(irp) } {
             // SAFETY: the IRP is on the list, so its node is in the index.
@@ -191,7 +183,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         let head = self.head.get();
         // SAFETY: `state` is locked.
         let mut entry = unsafe { (*head).Flink };
-        while entry != head {
+        loop {
+            if entry == head {
+                return Found::Nothing;
+            }
             // SAFETY: every entry of the list but its head is an IRP's or a cursor's.
             let irp = unsafe { irp::from_list_entry(entry) };
             // SAFETY: as above.
@@ -199,11 +194,19 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                 // SAFETY: `state` is locked, and the IRP is linked.
                 return unsafe { Self::take(state, irp) };
             }
-            // There are as many cursors as threads that walk now.
             // SAFETY: the entry is linked, and `state` is locked.
-            entry = unsafe { (*entry).Flink };
+            entry = unsafe { Self::after_cursor(entry) };
         }
-        Found::Nothing
+    }
+
+    /// The entry after a cursor's. There are as many cursors as threads that walk now, so few come here.
+    ///
+    /// # Safety
+    /// The entry is on the list, whose lock is held.
+    #[cold]
+    unsafe fn after_cursor(entry: *mut nt::LIST_ENTRY) -> *mut nt::LIST_ENTRY {
+        // SAFETY: passed on to the caller.
+        unsafe { (*entry).Flink }
     }
 
     /// Looks at the next IRPs after the cursor, or at the first ones if it is not linked, and takes the one that matches.
