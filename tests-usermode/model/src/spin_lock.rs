@@ -224,8 +224,8 @@ impl Call {
             self.stop(bug_check, rule, what);
         }
         let mut all = locked(&self.held);
-        let last = all.last().map(|held| (held.lock, held.to_string()));
-        let Some((last, described)) = last.filter(|(last, _)| *last != lock) else {
+        let last = all.last().filter(|last| last.lock != lock);
+        let Some((last, described)) = last.map(|last| (last.lock, last.to_string())) else {
             let held = all.pop();
             drop(all);
             word.store(now & !OWNER, Ordering::Release);
