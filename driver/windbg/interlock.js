@@ -11,11 +11,11 @@
 const MODULE = "interlock";
 
 /** The name of a request's record in interlock.pdb, with the link of a list before it. */
-const NODE = "wdm::node::Node<interlock::ledger::Record>";
+const NODE = "wdm::ex::node::Node<interlock::ledger::Record>";
 
 /** What links an open of the device to the others, and what is kept for one. */
-const LINK = "wdm::file::Link";
-const OPEN = "wdm::shared::Inner<wdm::file::OpenFile<interlock::opened::Opened>>";
+const LINK = "wdm::io::file::Link";
+const OPEN = "wdm::shared::Inner<wdm::io::file::OpenFile<interlock::opened::Opened>>";
 
 /** How many entries of a list are followed; one that is longer is broken, or too long to read here. */
 const MOST = 10000;
@@ -38,7 +38,7 @@ function interlock(device) {
     }
     for (const address of devices) {
         const object = host.createPointerObject(address, "nt", "_DEVICE_OBJECT*");
-        const extension = at(object.DeviceExtension.address, "wdm::device::Extension");
+        const extension = at(object.DeviceExtension.address, "wdm::io::device::Extension");
         const gone = number(extension.gone) ? ": it is removed, and what follows may be freed memory" : "";
         print("device object " + hex(address) + gone);
         section("stacks", () => printStacks(extension.files));
@@ -201,7 +201,7 @@ function describeRecord(record) {
 
 /** What a queue ends further IRPs with, if it takes none any more. */
 function refusing(state) {
-    const status = some(state.refusing);
+    const status = some(state.refusal.status);
     return status === undefined ? "" : ", refuses with " + (number(status) >>> 0).toString(16);
 }
 

@@ -53,85 +53,61 @@ extern crate alloc;
 #[doc = include_str!("../docs/first_driver.md")]
 pub mod guide {}
 
-mod cancel_lock;
-mod device;
-mod device_object;
-mod device_queue;
-mod dispatch;
-mod dpc;
-mod driver;
-mod file;
-mod forward;
-mod interface;
-mod interlocked_list;
-mod irp;
-pub mod irql;
-mod key_index;
-mod lock_debug;
-pub mod lock_order;
+mod ex;
+mod io;
+mod ke;
 pub mod log;
-mod node;
-mod number;
-mod place;
-mod pnp;
-mod pool;
-pub mod processor;
-mod queue;
-mod queue_callbacks;
-mod queued_spin_lock;
+mod ps;
 mod record;
-mod refusal;
 mod registry;
-mod remove_lock;
 mod shared;
-mod spin_lock;
-mod start_io;
 mod status;
-pub mod thread;
-mod time;
-mod timer;
-mod wait;
-mod zone;
 
-pub use cancel_lock::{CancelSpinLock, CancelSpinLockGuard};
-pub use device::{Device, NewDevice};
-pub use device_object::DeviceObject;
-pub use device_queue::{
-    Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Insert, Keyed, NodeInUse,
-    Remove,
+pub use ex::{
+    interlocked_list::{EntryId, InterlockedList, InterlockedStack},
+    node::{ListItem, Node},
+    number::{ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, InterlockedLong64},
+    pool::PoolAllocator,
+    zone::{RawBlock, RawZone, Segment, Zone, ZoneBox},
 };
-pub use dpc::{Dpc, DpcRoutine};
-pub use driver::entry;
-pub use file::FileState;
-pub use interface::Guid;
-pub use interlocked_list::{EntryId, InterlockedList, InterlockedStack};
-pub use irp::{Handled, Irp, IrpView, PendedIrp};
-pub use irql::PassiveLevel;
+pub use io::{
+    cancel_lock::{CancelSpinLock, CancelSpinLockGuard},
+    device::{Device, NewDevice},
+    device_object::DeviceObject,
+    driver::entry,
+    file::FileState,
+    interface::Guid,
+    irp::{Handled, Irp, IrpView, PendedIrp},
+    queue::{IrpQueue, IrpQueueLock},
+    queue_callbacks::QueueCallbacks,
+    start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
+};
 #[cfg(feature = "lock-debug")]
-pub use lock_debug::LockStatistics;
-pub use node::{ListItem, Node};
-pub use number::{
-    ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, InterlockedLong64,
+pub use ke::lock_debug::LockStatistics;
+pub use ke::{
+    device_queue::{
+        Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Insert, Keyed, NodeInUse,
+        Remove,
+    },
+    dpc::{Dpc, DpcRoutine},
+    irql::{self, PassiveLevel},
+    lock_order, processor,
+    queued_spin_lock::QueuedSpinLock,
+    spin_lock::{
+        Guard, KeepIrql, Release, RestoreIrql, SpinLock, SpinLockAtDpcGuard, SpinLockGuard,
+    },
+    time::Moment,
+    timer::{Timer, TimerRoutine},
 };
-pub use pool::PoolAllocator;
-pub use queue::{IrpQueue, IrpQueueLock};
-pub use queue_callbacks::QueueCallbacks;
-pub use queued_spin_lock::QueuedSpinLock;
+pub use ps::thread;
 pub use record::Record;
 pub use registry::RegistryKey;
 pub use shared::Shared;
-pub use spin_lock::{
-    Guard, KeepIrql, Release, RestoreIrql, SpinLock, SpinLockAtDpcGuard, SpinLockGuard,
-};
-pub use start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue};
 pub use status::{Error, NtStatus};
-pub use time::Moment;
-pub use timer::{Timer, TimerRoutine};
-pub use zone::{RawBlock, RawZone, Segment, Zone, ZoneBox};
 
 #[doc(hidden)]
 pub mod __private {
     //! What [`driver_entry!`](crate::driver_entry) expands to.
-    pub use crate::driver::entry;
+    pub use crate::io::driver::entry;
     pub use nt::{DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
 }

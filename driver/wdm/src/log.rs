@@ -5,7 +5,7 @@ use core::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::irql::NoSpinLockHeld;
+use crate::ke::irql::NoSpinLockHeld;
 
 /// How much a message matters: the levels of `DbgPrintEx`.
 ///

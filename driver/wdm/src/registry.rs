@@ -2,7 +2,7 @@
 
 use core::{marker::PhantomData, ptr::null_mut};
 
-use crate::{Error, irql::Waitable};
+use crate::{Error, ke::irql::Waitable};
 
 /// The service's key, `HKLM\SYSTEM\CurrentControlSet\Services\<name>`, as `DriverEntry` gets it.
 ///

@@ -13,9 +13,9 @@ use pinned_init::{PinInit, pin_data, try_pin_init};
 
 use crate::{
     DeviceObject, Error, PassiveLevel, Record,
-    device_object::Deferred,
-    irql::{self, NoSpinLockHeld},
-    pool,
+    ex::pool,
+    io::device_object::Deferred,
+    ke::irql::{self, NoSpinLockHeld},
 };
 
 /// A value in the nonpaged pool that lives as long as any of its owners; it does not move.

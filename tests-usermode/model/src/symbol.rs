@@ -2,7 +2,7 @@
 //!
 //! | | legacy | v0 |
 //! | --- | --- | --- |
-//! | a method | `wdm::irp::Irp<R>::complete` | `<wdm::irp::Irp<u32>>::complete::<wdm::irql::PassiveLevel>` |
+//! | a method | `wdm::io::irp::Irp<R>::complete` | `<wdm::io::irp::Irp<u32>>::complete::<wdm::ke::irql::PassiveLevel>` |
 //! | a trait's | `<interlock::Fifo as wdm::Device>::remove` | the same |
 //! | a trait's own | `wdm::Device::remove` | `<interlock::Fifo as wdm::Device>::remove` |
 //! | a closure | `interlock::add::{{closure}}` | `interlock::add::{closure#0}` |

@@ -27,12 +27,12 @@ const KERNEL: u64 = 0xffff_8000_0000_0000;
 /// The driver's own types that the script names.
 const OWN: [&str; 7] = [
     "interlock::Interlock",
-    "wdm::device::Extension",
-    "wdm::node::Node<interlock::ledger::Record>",
-    "wdm::shared::Inner<wdm::queue::IrpQueue<interlock::ledger::Ending>>",
-    "wdm::shared::Inner<wdm::queue::IrpQueue<interlock::Alone>>",
-    "wdm::file::Link",
-    "wdm::shared::Inner<wdm::file::OpenFile<interlock::opened::Opened>>",
+    "wdm::io::device::Extension",
+    "wdm::ex::node::Node<interlock::ledger::Record>",
+    "wdm::shared::Inner<wdm::io::queue::IrpQueue<interlock::ledger::Ending>>",
+    "wdm::shared::Inner<wdm::io::queue::IrpQueue<interlock::Alone>>",
+    "wdm::io::file::Link",
+    "wdm::shared::Inner<wdm::io::file::OpenFile<interlock::opened::Opened>>",
 ];
 
 /// Where the model keeps what the kernel does.

@@ -1,0 +1,226 @@
+//! Interlocked numbers: the intrinsics, and the routines that take a spin lock for it.
+
+use core::{
+    cell::UnsafeCell,
+    sync::atomic::{AtomicI32, AtomicI64, Ordering},
+};
+
+use nt::interlocked::{
+    InterlockedCompareExchange, InterlockedCompareExchange64, InterlockedDecrement,
+    InterlockedDecrement64, InterlockedExchange, InterlockedExchange64, InterlockedExchangeAdd,
+    InterlockedExchangeAdd64, InterlockedIncrement, InterlockedIncrement64,
+};
+use pinned_init::{PinInit, pin_data, pin_init};
+
+use crate::ke::spin_lock::RawSpinLock;
+
+macro_rules! interlocked {
+    ($(#[$doc:meta])* $name:ident, $atomic:ty, $number:ty, $increment:ident, $decrement:ident,
+     $exchange:ident, $exchange_add:ident, $compare_exchange:ident) => {
+        $(#[$doc])*
+        pub struct $name($atomic);
+
+        impl $name {
+            /// Makes a variable with a value.
+            #[must_use]
+            pub const fn new(value: $number) -> Self {
+                Self(<$atomic>::new(value))
+            }
+
+            /// Adds one and returns the new value (`InterlockedIncrement`). It wraps.
+            ///
+            /// WDK: "`InterlockedIncrement` function".
+            ///
+            /// # IRQL
+            /// Any.
+            pub fn increment(&self) -> $number {
+                $increment(&self.0)
+            }
+
+            /// Subtracts one and returns the new value (`InterlockedDecrement`). It wraps.
+            ///
+            /// WDK: "`InterlockedDecrement` function".
+            ///
+            /// # IRQL
+            /// Any.
+            pub fn decrement(&self) -> $number {
+                $decrement(&self.0)
+            }
+
+            /// Stores a value and returns the old one (`InterlockedExchange`).
+            ///
+            /// WDK: "`InterlockedExchange` function".
+            ///
+            /// # IRQL
+            /// Any.
+            pub fn exchange(&self, value: $number) -> $number {
+                $exchange(&self.0, value)
+            }
+
+            /// Adds a number and returns the old value (`InterlockedExchangeAdd`). It wraps.
+            ///
+            /// WDK: "`InterlockedExchangeAdd` function".
+            ///
+            /// # IRQL
+            /// Any.
+            pub fn exchange_add(&self, number: $number) -> $number {
+                $exchange_add(&self.0, number)
+            }
+
+            /// Stores a value if the variable equals `comparand`, and returns the old value
+            /// (`InterlockedCompareExchange`).
+            ///
+            /// WDK: "`InterlockedCompareExchange` function".
+            ///
+            /// # IRQL
+            /// Any.
+            pub fn compare_exchange(&self, value: $number, comparand: $number) -> $number {
+                $compare_exchange(&self.0, value, comparand)
+            }
+
+            /// The value as it is now.
+            ///
+            /// # IRQL
+            /// Any.
+            #[must_use]
+            pub fn read(&self) -> $number {
+                self.0.load(Ordering::SeqCst)
+            }
+        }
+    };
+}
+
+interlocked!(
+    /// A `LONG` that is only ever changed by the Interlocked routines, each a full barrier.
+    ///
+    /// # What goes wrong in C
+    ///
+    /// The same variable is also read and written plainly, and then nothing is interlocked. Here it has no
+    /// plain access.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::InterlockedLong;
+    ///
+    /// static OUTSTANDING: InterlockedLong = InterlockedLong::new(0);
+    ///
+    /// assert_eq!(OUTSTANDING.increment(), 1);
+    /// assert_eq!(OUTSTANDING.exchange(7), 1);
+    /// assert_eq!(OUTSTANDING.decrement(), 6);
+    /// ```
+    InterlockedLong,
+    AtomicI32,
+    i32,
+    InterlockedIncrement,
+    InterlockedDecrement,
+    InterlockedExchange,
+    InterlockedExchangeAdd,
+    InterlockedCompareExchange
+);
+
+interlocked!(
+    /// A `LONG64` that is only ever changed by the Interlocked routines: an
+    /// [`InterlockedLong`] of 64 bits.
+    InterlockedLong64,
+    AtomicI64,
+    i64,
+    InterlockedIncrement64,
+    InterlockedDecrement64,
+    InterlockedExchange64,
+    InterlockedExchangeAdd64,
+    InterlockedCompareExchange64
+);
+
+/// A `ULONG` that is added to under a spin lock of its own (`ExInterlockedAddUlong`).
+///
+/// # What goes wrong in C
+///
+/// The lock is also taken by `KeAcquireSpinLock`, which deadlocks since the routine runs with interrupts off
+/// and any IRQL may call it; or the variable is written without it. Here the lock serves nothing else.
+///
+/// WDK: "`ExInterlockedAddUlong` function".
+///
+/// # Examples
+///
+/// ```
+/// use wdm::ExInterlockedUlong;
+///
+/// fn next_sequence_number(sequence: &ExInterlockedUlong) -> u32 {
+///     sequence.add(1)
+/// }
+/// ```
+#[pin_data]
+pub struct ExInterlockedUlong {
+    #[pin]
+    lock: RawSpinLock,
+    value: UnsafeCell<u32>,
+}
+
+// SAFETY: the value is only reached by the routine, under the lock. Neither belongs to a thread.
+unsafe impl Sync for ExInterlockedUlong {}
+
+impl ExInterlockedUlong {
+    /// Makes a variable with a value, and its lock (`KeInitializeSpinLock`).
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn new(value: u32) -> impl PinInit<Self> {
+        pin_init!(Self { lock <- RawSpinLock::new(), value: UnsafeCell::new(value) })
+    }
+
+    /// Adds a number and returns the original value (`ExInterlockedAddUlong`). It wraps.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn add(&self, number: u32) -> u32 {
+        // SAFETY: both were initialised where they are, the lock serves this variable alone, and nobody else
+        // touches either.
+        unsafe { nt::ExInterlockedAddUlong(self.value.get(), number, self.lock.raw()) }
+    }
+}
+
+/// A `LARGE_INTEGER` that is added to under a spin lock of its own (`ExInterlockedAddLargeInteger`).
+///
+/// As [`ExInterlockedUlong`], of 64 bits and signed.
+///
+/// WDK: "`ExInterlockedAddLargeInteger` function".
+///
+/// # Examples
+///
+/// ```
+/// use wdm::ExInterlockedLargeInteger;
+///
+/// fn account(total: &ExInterlockedLargeInteger, microseconds: i64) {
+///     total.add(microseconds);
+/// }
+/// ```
+#[pin_data]
+pub struct ExInterlockedLargeInteger {
+    #[pin]
+    lock: RawSpinLock,
+    value: UnsafeCell<i64>,
+}
+
+// SAFETY: the value is only reached by the routine, under the lock. Neither belongs to a thread.
+unsafe impl Sync for ExInterlockedLargeInteger {}
+
+impl ExInterlockedLargeInteger {
+    /// Makes a variable with a value, and its lock (`KeInitializeSpinLock`).
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn new(value: i64) -> impl PinInit<Self> {
+        pin_init!(Self { lock <- RawSpinLock::new(), value: UnsafeCell::new(value) })
+    }
+
+    /// Adds a number and returns the original value (`ExInterlockedAddLargeInteger`). It wraps.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn add(&self, number: i64) -> i64 {
+        // SAFETY: both were initialised where they are, the lock serves this variable alone, and nobody else
+        // touches either.
+        unsafe { nt::ExInterlockedAddLargeInteger(self.value.get(), number, self.lock.raw()) }
+    }
+}

@@ -1,0 +1,20 @@
+//! The I/O manager (`Io`): drivers, devices, open files, PnP, IRPs, their cancellation and their queues.
+//!
+//! It uses `ke` and `ex`.
+
+pub(crate) mod cancel_lock;
+pub(crate) mod device;
+pub(crate) mod device_object;
+pub(crate) mod dispatch;
+pub(crate) mod driver;
+pub(crate) mod file;
+pub(crate) mod forward;
+pub(crate) mod interface;
+pub(crate) mod irp;
+pub(crate) mod key_index;
+pub(crate) mod pnp;
+pub(crate) mod queue;
+pub(crate) mod queue_callbacks;
+pub(crate) mod refusal;
+pub(crate) mod remove_lock;
+pub(crate) mod start_io;

@@ -1,0 +1,194 @@
+//! The dispatch routines but for PnP: from the I/O manager's call to the [`Device`]'s.
+//!
+//! Each takes the device's remove lock for its IRP first. An IRP that is completed gives it back in
+//! [`finish`]; one that is passed on, when the lower driver has been called.
+
+use crate::{
+    Device, Error, Irp, NtStatus, PassiveLevel,
+    io::{
+        device::Extension,
+        file::OpenFile,
+        forward::pass_down,
+        irp::{complete_request, finish},
+    },
+};
+
+/// Completes an IRP that has no hold of the remove lock, since the device is being removed.
+///
+/// # Safety
+/// The caller owns the IRP and gives it up, at most at `DISPATCH_LEVEL`.
+pub(crate) unsafe fn complete_unheld(irp: *mut nt::IRP, status: NtStatus) -> i32 {
+    // SAFETY: the caller gives the IRP up; no driver code has set a Cancel routine or taken a lock.
+    unsafe { complete_request(irp, status, 0) };
+    status.to_raw()
+}
+
+/// Completes an IRP that has a hold of the remove lock, and says what the dispatch routine returns.
+///
+/// # Safety
+/// As for [`finish`].
+unsafe fn complete(irp: *mut nt::IRP, status: NtStatus) -> i32 {
+    // SAFETY: passed on to the caller.
+    unsafe { finish::<()>(irp, status, 0) };
+    status.to_raw()
+}
+
+/// `IRP_MJ_CREATE`: whoever passes the device's security may open it, unless it is or may be about to be removed.
+///
+/// # Safety
+/// Called by the I/O manager, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn create<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    // SAFETY: the I/O manager holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
+    if !extension.remove_lock.acquire(irp) {
+        // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
+        return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
+    }
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    let opened = if extension.refuses_opens() {
+        Err(Error::DELETE_PENDING)
+    } else {
+        // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
+        let device = unsafe { extension.device::<D>() };
+        OpenFile::new(extension.queues(), device, &extension.object, &mut irql)
+    };
+    let status = match opened {
+        Ok(file) => {
+            // SAFETY: this routine has the IRP, which opens a file of this device.
+            unsafe { OpenFile::attach(file, &extension.files, irp, &mut irql) };
+            NtStatus::SUCCESS
+        }
+        Err(error) => error.into(),
+    };
+    // SAFETY: as above, and the IRP has a hold.
+    unsafe { complete(irp, status) }
+}
+
+/// `IRP_MJ_CLOSE`: the last reference to an open file is gone, and with it what was kept for the file.
+///
+/// # Safety
+/// Called by the I/O manager, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn close<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    // SAFETY: the I/O manager holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    // SAFETY: the I/O manager has just given the IRP to this routine, and closes each file once.
+    unsafe { OpenFile::<D::File>::detach(&extension.files, irp, &mut irql) };
+    // SAFETY: as above, at PASSIVE_LEVEL.
+    unsafe { complete_unheld(irp, NtStatus::SUCCESS) }
+}
+
+/// `IRP_MJ_CLEANUP`: the last handle of an open file is closed.
+///
+/// # Safety
+/// Called by the I/O manager, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn cleanup<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    // SAFETY: the I/O manager holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
+    if !extension.remove_lock.acquire(irp) {
+        // A removed device has no request left to cancel.
+        // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
+        return unsafe { complete_unheld(irp, NtStatus::SUCCESS) };
+    }
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    // SAFETY: this routine has the IRP, of a device whose state is a `D`.
+    let file = unsafe { OpenFile::<D::File>::of(irp) };
+    if let Some(file) = &file {
+        file.set_cleaned_up();
+    }
+    // SAFETY: this routine has the IRP, which has a hold.
+    unsafe { extension.cleanup(irp, &mut irql) };
+    if let Some(file) = file {
+        // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
+        let device = unsafe { extension.device::<D>() };
+        device.cleanup(&file.state, &mut irql);
+    }
+    // SAFETY: as above, and the IRP has a hold.
+    unsafe { complete(irp, NtStatus::SUCCESS) }
+}
+
+/// `IRP_MJ_DEVICE_CONTROL`.
+///
+/// # Safety
+/// Called by the I/O manager, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn device_control<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    // SAFETY: the I/O manager holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
+    if !extension.remove_lock.acquire(irp) {
+        // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
+        return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
+    }
+    if extension.is_gone() {
+        // SAFETY: as above, and the IRP has a hold.
+        return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
+    }
+    // The IRP may be completed, and its file closed, before the device's routine returns; so the call has an owner of
+    // its own of what is kept for the file.
+    // SAFETY: this routine has the IRP, of a device whose state is a `D`.
+    let Some(file) = (unsafe { OpenFile::<D::File>::of(irp) }) else {
+        // SAFETY: as above, and the IRP has a hold.
+        return unsafe { complete(irp, NtStatus::INVALID_DEVICE_REQUEST) };
+    };
+    // The IRP's hold goes with the IRP too. A second one, for the call, keeps the state until then. It is refused if
+    // the removal has begun since the first was taken.
+    let call = object.cast();
+    if !extension.remove_lock.acquire(call) {
+        // Not after the device, which the IRP's hold still keeps.
+        drop(file);
+        // SAFETY: as above, and the IRP has a hold.
+        return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
+    }
+    // SAFETY: the state is a `D`, and the call's hold keeps it until it is released below.
+    let device = unsafe { extension.device::<D>() };
+    // SAFETY: this routine has the IRP, which has a hold, and makes one `Irp` of it.
+    let irp = unsafe { Irp::from_raw(irp) };
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened: the
+    // WDK's "Dispatch Routine IRQL and Thread Context".
+    let mut irql = unsafe { PassiveLevel::assume() };
+    let status = device.device_control(irp, &file.state, &mut irql).status();
+    // The device may have let go of everything before this call has made it keep something else.
+    if file.is_cleaned_up() {
+        device.cleanup(&file.state, &mut irql);
+    }
+    if extension.is_gone() {
+        device.remove(&mut irql);
+    }
+    drop(file);
+    // SAFETY: the call's hold was taken above, and the state is not used any more.
+    unsafe { Extension::release(object, call) };
+    status
+}
+
+/// `IRP_MJ_POWER` and `IRP_MJ_SYSTEM_CONTROL`: for the bus driver to answer. The device has no power
+/// states of its own, and requests may wait across a sleep.
+///
+/// # Safety
+/// Called by the power manager or WMI, for a device object of this crate.
+pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
+    // SAFETY: the caller holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
+    if !extension.remove_lock.acquire(irp) {
+        // SAFETY: this routine has just been given the IRP, at most at DISPATCH_LEVEL.
+        return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
+    }
+    // SAFETY: this routine has the IRP; the hold keeps the device attached to the lower one.
+    let status = unsafe { pass_down(extension.lower(), irp) };
+    // SAFETY: the hold was taken above.
+    unsafe { Extension::release(object, irp) };
+    status
+}

@@ -1,0 +1,110 @@
+//! The driver: `DriverEntry`, and what it tells the I/O manager.
+
+use crate::{
+    Device, PassiveLevel, RegistryKey,
+    io::{dispatch, pnp},
+    ke::dpc,
+};
+
+/// Makes a driver of a [`Device`]: defines `DriverEntry`, by which the I/O manager starts it.
+///
+/// WDK: "Writing a `DriverEntry` Routine".
+///
+/// ```no_run
+/// use pinned_init::PinInit;
+/// use wdm::{Device, Error, Guid, Handled, Irp, NewDevice, PassiveLevel};
+///
+/// /// A device that answers every request with its two numbers swapped.
+/// struct Swap(#[allow(dead_code)] u8);
+///
+/// impl Device for Swap {
+///     const INTERFACE: Guid = Guid::new(0x1d6c_9f20, 0x3b52, 0x4f0e, [0x8a, 0x11, 0, 0, 0, 0, 0, 7]);
+///
+///     type File = ();
+///
+///     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+///         Ok(Ok::<_, Error>(Self(0)))
+///     }
+///
+///     fn device_control<'irp>(&self, irp: Irp<'irp>, _: &(), irql: &mut PassiveLevel) -> Handled<'irp> {
+///         match irp.input::<[u32; 2]>() {
+///             Ok([first, second]) => irp.complete_with(&[second, first], irql),
+///             Err(error) => irp.complete(error, irql),
+///         }
+///     }
+/// }
+///
+/// // In the crate that is linked as the .sys file:
+/// wdm::driver_entry!(Swap);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! driver_entry {
+    ($device:ty) => {
+        /// The driver's entry point.
+        ///
+        /// # Safety
+        /// Called once, by the I/O manager.
+        // SAFETY: a driver has one `DriverEntry`, and this is it.
+        #[unsafe(export_name = "DriverEntry")]
+        pub unsafe extern "C" fn driver_entry(
+            driver: *mut $crate::__private::DRIVER_OBJECT,
+            registry_path: *mut $crate::__private::UNICODE_STRING,
+        ) -> $crate::__private::NTSTATUS {
+            // SAFETY: passed on to the I/O manager, which is the caller.
+            unsafe { $crate::__private::entry::<$device>(driver, registry_path) }
+        }
+    };
+}
+
+/// The `DriverEntry` of a driver whose device is `D`: what [`driver_entry!`](crate::driver_entry) exports by that name.
+///
+/// For a program that has several drivers in it, such as one that runs them on a model of the kernel.
+///
+/// WDK: "Writing a `DriverEntry` Routine".
+///
+/// # IRQL
+/// `PASSIVE_LEVEL`.
+///
+/// # Safety
+/// Called by the I/O manager, or in its place, with a new driver object and the path of the service's key.
+pub unsafe extern "C" fn entry<D: Device>(
+    driver: *mut nt::DRIVER_OBJECT,
+    registry_path: *mut nt::UNICODE_STRING,
+) -> i32 {
+    // SAFETY: the path is valid until DriverEntry returns.
+    let registry = unsafe { RegistryKey::from_raw(registry_path) };
+    // SAFETY: DriverEntry is called at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    if let Err(error) = D::driver_entry(&registry, &mut irql) {
+        // NT calls no Unload now, and frees the driver's code.
+        dpc::check_unload(&mut irql);
+        return error.to_raw();
+    }
+    // SAFETY: the table is the driver's to fill in until DriverEntry returns, and nobody else reads or writes it.
+    let major = unsafe { &mut (*driver).MajorFunction };
+    major[nt::IRP_MJ_CREATE] = Some(dispatch::create::<D>);
+    major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
+    major[nt::IRP_MJ_CLOSE] = Some(dispatch::close::<D>);
+    major[nt::IRP_MJ_DEVICE_CONTROL] = Some(dispatch::device_control::<D>);
+    major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
+    major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
+    major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);
+    // SAFETY: as above.
+    unsafe { (*driver).DriverUnload = Some(unload) };
+    // SAFETY: as above.
+    let extension = unsafe { (*driver).DriverExtension };
+    // SAFETY: the I/O manager made the driver extension with the driver object.
+    unsafe { (*extension).AddDevice = Some(pnp::add_device::<D>) };
+    nt::STATUS_SUCCESS
+}
+
+/// The driver's Unload routine. The PnP manager removes every device first, and the driver keeps nothing
+/// beside its devices; a DPC that is left can only have been forgotten.
+///
+/// # Safety
+/// Called by the I/O manager.
+unsafe extern "C" fn unload(_driver: *mut nt::DRIVER_OBJECT) {
+    // SAFETY: the I/O manager calls this routine at PASSIVE_LEVEL.
+    dpc::check_unload(&mut unsafe { PassiveLevel::assume() });
+}

@@ -1,0 +1,84 @@
+//! Device interfaces: how user mode finds a device.
+
+use core::cell::UnsafeCell;
+
+use crate::{Error, ke::irql::Waitable};
+
+/// A device interface class, `{00000000-0000-0000-0000-000000000000}` by its parts.
+///
+/// WDK: "Defining and Exporting New GUIDs".
+///
+/// ```
+/// const CLASS: wdm::Guid = wdm::Guid::new(0x6f1d_3c52, 0x8e0b, 0x4a57, [0x9b, 0x43, 0, 0, 0, 0, 0, 1]);
+/// ```
+pub struct Guid(nt::GUID);
+
+impl Guid {
+    /// Makes a GUID of its parts.
+    #[must_use]
+    pub const fn new(data1: u32, data2: u16, data3: u16, data4: [u8; 8]) -> Self {
+        Self(nt::GUID {
+            Data1: data1,
+            Data2: data2,
+            Data3: data3,
+            Data4: data4,
+        })
+    }
+}
+
+/// A registered device interface: the symbolic link's name, which the kernel allocated.
+///
+/// WDK: "Registering a Device Interface".
+pub(crate) struct DeviceInterface {
+    /// In a cell since the kernel's prototypes take it as if they changed it.
+    name: UnsafeCell<nt::UNICODE_STRING>,
+}
+
+impl DeviceInterface {
+    /// Registers an interface of a class for a physical device (`IoRegisterDeviceInterface`).
+    ///
+    /// # Safety
+    /// `pdo` is the physical device object that AddDevice was called with.
+    pub(crate) unsafe fn register<L: Waitable>(
+        pdo: *mut nt::DEVICE_OBJECT,
+        class: &Guid,
+        _irql: &mut L,
+    ) -> Result<Self, Error> {
+        let mut name = nt::UNICODE_STRING {
+            Length: 0,
+            MaximumLength: 0,
+            Buffer: core::ptr::null_mut(),
+        };
+        // SAFETY: the caller gives a physical device object, and the token says PASSIVE_LEVEL.
+        let status = unsafe {
+            nt::IoRegisterDeviceInterface(
+                pdo,
+                &raw const class.0,
+                core::ptr::null_mut(),
+                &raw mut name,
+            )
+        };
+        Error::check(status)?;
+        Ok(Self {
+            name: UnsafeCell::new(name),
+        })
+    }
+
+    /// Lets user mode find the device by the interface, or no longer (`IoSetDeviceInterfaceState`).
+    pub(crate) fn set_enabled<L: Waitable>(
+        &self,
+        enabled: bool,
+        _irql: &mut L,
+    ) -> Result<(), Error> {
+        // SAFETY: the name is as IoRegisterDeviceInterface made it, and the token says PASSIVE_LEVEL.
+        Error::check(unsafe { nt::IoSetDeviceInterfaceState(self.name.get(), u8::from(enabled)) })
+    }
+}
+
+impl Drop for DeviceInterface {
+    fn drop(&mut self) {
+        // SAFETY: the name is as IoRegisterDeviceInterface made it, and is used no more. Interfaces are
+        // dropped with their device, at PASSIVE_LEVEL.
+        unsafe { nt::RtlFreeUnicodeString(self.name.get()) };
+    }
+}

@@ -1,0 +1,518 @@
+//! IRPs, owned by who may complete them.
+
+use core::{marker::PhantomData, ops::Deref, ptr::NonNull};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    DeviceObject, Error, ListItem, NtStatus, PassiveLevel, Record,
+    io::{device::Extension, device_object::Deferred},
+    ke::irql::{AtMostDispatch, NoSpinLockHeld},
+    log,
+};
+
+/// Which word of `DriverContext` holds the record: the last, since the first three are also what links the
+/// IRP into a device queue.
+const RECORD: usize = 3;
+
+/// A buffered device-control request, with the driver's record `R`, as its owner, or its queue, may look at
+/// it.
+///
+/// WDK: "Using Buffered I/O".
+#[repr(transparent)]
+// Invariant: the record is that of this very type.
+pub struct IrpView<R = ()>(*mut nt::IRP, PhantomData<fn(R) -> R>);
+
+impl<R: Record> IrpView<R> {
+    /// The view of an IRP, for as long as the reference to the pointer lives.
+    ///
+    /// # Safety
+    /// The IRP is an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, has a record of type `R`, and
+    /// cannot be completed while the view is there.
+    pub(crate) unsafe fn new(irp: &*mut nt::IRP) -> &Self {
+        // SAFETY: the types have the same layout; what the view promises, the caller does.
+        unsafe { &*core::ptr::from_ref(irp).cast::<Self>() }
+    }
+
+    /// The IOCTL code.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[must_use]
+    pub fn code(&self) -> u32 {
+        self.io_control().code
+    }
+
+    /// The request's input as a value.
+    ///
+    /// The buffer is the system's own copy, so the caller cannot change it any more. A reply overwrites
+    /// it: request and reply share the buffer. A kernel stack is small, so a type of more than 1,024 bytes does not compile:
+    /// [`IrpView::input_ref`] reads it in its place.
+    ///
+    /// # Errors
+    /// `STATUS_INFO_LENGTH_MISMATCH` if the input is not exactly as long as `T`;
+    /// `STATUS_INVALID_DEVICE_REQUEST` if the code is not `METHOD_BUFFERED`.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn input<T: FromBytes>(&self) -> Result<T, Error> {
+        const {
+            assert!(
+                size_of::<T>() <= 1024,
+                "an input of more than 1,024 bytes does not go on a kernel stack: use `input_ref`"
+            );
+        }
+        let bytes = self.input_bytes(size_of::<T>())?;
+        T::read_from_bytes(bytes).map_err(|_| Error::INFO_LENGTH_MISMATCH)
+    }
+
+    /// The request's input as a value, in its place in the system buffer.
+    ///
+    /// # Errors
+    /// As for [`IrpView::input`].
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn input_ref<T: FromBytes + KnownLayout + Immutable>(&self) -> Result<&T, Error> {
+        const {
+            assert!(
+                align_of::<T>() <= nt::MEMORY_ALLOCATION_ALIGNMENT,
+                "the system buffer is aligned to 16 bytes and no further"
+            );
+        }
+        let bytes = self.input_bytes(size_of::<T>())?;
+        T::ref_from_bytes(bytes).map_err(|_| Error::INFO_LENGTH_MISMATCH)
+    }
+
+    fn input_bytes(&self, length: usize) -> Result<&[u8], Error> {
+        self.buffered()?;
+        if self.io_control().input_length as usize != length {
+            return Err(Error::INFO_LENGTH_MISMATCH);
+        }
+        // SAFETY: the I/O manager made the buffer as long as the longer of input and output, aligned as
+        // the pool is, and filled it with the input. It stays until the IRP is completed, and is not written before: a
+        // reply takes the IRP by value.
+        Ok(unsafe { bytes(self.0, length) })
+    }
+
+    /// Whether the caller has room for an output of type `T`.
+    ///
+    /// # Errors
+    /// `STATUS_BUFFER_TOO_SMALL` if not; `STATUS_INVALID_DEVICE_REQUEST` if the code is not
+    /// `METHOD_BUFFERED`.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn output<T: IntoBytes>(&self) -> Result<(), Error> {
+        self.buffered()?;
+        if (self.io_control().output_length as usize) < size_of::<T>() {
+            return Err(Error::BUFFER_TOO_SMALL);
+        }
+        Ok(())
+    }
+
+    /// The driver's record.
+    #[must_use]
+    pub fn record(&self) -> &R::Target {
+        // SAFETY: the IRP is not completed while the view is there, and has a record.
+        let raw = unsafe { nt::irp::driver_context::<RECORD>(self.0) };
+        // SAFETY: the record is an `R`, and stays with the IRP until that is completed.
+        unsafe { R::borrow(raw.cast()) }
+    }
+
+    fn io_control(&self) -> nt::irp::IoControl {
+        // SAFETY: the IRP is a device control and not completed while the view is there.
+        unsafe { nt::irp::io_control(self.0) }
+    }
+
+    /// The other methods keep no copy of the caller's data in the system buffer.
+    fn buffered(&self) -> Result<(), Error> {
+        if self.code() & 3 == nt::METHOD_BUFFERED {
+            Ok(())
+        } else {
+            Err(Error::INVALID_DEVICE_REQUEST)
+        }
+    }
+
+    /// Writes a reply into the system buffer and says how long it is; or says why it cannot.
+    fn write<T: IntoBytes + Immutable>(&self, reply: &T) -> Result<usize, Error> {
+        self.output::<T>()?;
+        let reply = reply.as_bytes();
+        if !reply.is_empty() {
+            // SAFETY: the buffer is at least as long as the output, which has just been compared.
+            let buffer = unsafe { nt::irp::system_buffer(self.0) };
+            // SAFETY: as above; `reply` is a value of ours and no part of the system buffer.
+            unsafe { buffer.copy_from_nonoverlapping(reply.as_ptr(), reply.len()) };
+        }
+        Ok(reply.len())
+    }
+}
+
+/// The first bytes of an IRP's system buffer; none where there is no buffer.
+///
+/// # Safety
+/// The IRP's system buffer is that long, and neither written nor freed while the slice is there.
+unsafe fn bytes<'a>(irp: *mut nt::IRP, length: usize) -> &'a [u8] {
+    if length == 0 {
+        return &[];
+    }
+    // SAFETY: the caller has the IRP.
+    let buffer = unsafe { nt::irp::system_buffer(irp) };
+    // SAFETY: the caller says that the buffer is that long and stands still.
+    unsafe { core::slice::from_raw_parts(buffer, length) }
+}
+
+/// The IRP that a dispatch routine was called with, and the record `R` that the driver gave it: it must be
+/// completed, pended or queued.
+///
+/// The lifetime `'irp` is this IRP's own mark. The [`Handled`] that the dispatch routine returns bears
+/// it too, and only this IRP can have made it.
+///
+/// An `Irp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, as a [`PendedIrp`] is. That is a bug
+/// in the driver, but no request is lost by it.
+///
+/// ```compile_fail
+/// # use wdm::{Handled, Irp, NtStatus, PassiveLevel};
+/// fn completed_twice<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+///     irp.complete(NtStatus::SUCCESS, irql);
+///     irp.complete(NtStatus::SUCCESS, irql)
+/// }
+/// ```
+///
+/// WDK: "Completing IRPs".
+pub struct Irp<'irp, R: Record = ()> {
+    irp: PendedIrp<R>,
+    _mark: Mark<'irp>,
+}
+
+/// Ties a value to one lifetime exactly: invariant, so it becomes neither longer nor shorter.
+type Mark<'irp> = PhantomData<fn(&'irp ()) -> &'irp ()>;
+
+impl<'irp> Irp<'irp> {
+    /// Takes an IRP over from the I/O manager.
+    ///
+    /// # Safety
+    /// The caller owns the IRP: an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, with no Cancel
+    /// routine, linked nowhere, for which the device's remove lock is held. The lifetime is that of the
+    /// dispatch routine's call, and no other `Irp` is made with it.
+    pub(crate) unsafe fn from_raw(irp: *mut nt::IRP) -> Self {
+        Self {
+            // SAFETY: passed on to the caller; the record of no record is nothing.
+            irp: unsafe { PendedIrp::from_raw(irp) },
+            _mark: PhantomData,
+        }
+    }
+
+    /// Gives the IRP a record, which goes with it until it is completed.
+    #[must_use = "the request waits until it is completed"]
+    pub fn with_record<R: Record>(self, record: R) -> Irp<'irp, R> {
+        let raw = self.irp.into_raw();
+        // SAFETY: the IRP was owned by `self`.
+        unsafe { nt::irp::set_driver_context::<RECORD>(raw, record.into_raw().cast()) };
+        Irp {
+            // SAFETY: as above, and it has a record of type `R` now.
+            irp: unsafe { PendedIrp::from_raw(raw) },
+            _mark: PhantomData,
+        }
+    }
+}
+
+impl<'irp, R: Record> Irp<'irp, R> {
+    /// Pends the IRP on nothing that could cancel it: the dispatch routine returns `STATUS_PENDING`, and whoever has the
+    /// [`PendedIrp`] completes it (`IoMarkIrpPending`).
+    ///
+    /// This is for a request that ends soon by itself, by a DPC that is on its way for instance. A thread that ends waits for
+    /// its requests, so one that is kept for longer, even alone, belongs on an [`IrpQueue`](crate::IrpQueue), where it can
+    /// be cancelled: there it is completed when its thread ends, its handle is closed or its device removed.
+    ///
+    /// WDK: [IoMarkIrpPending](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iomarkirppending).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "IoMarkIrpPending")]
+    pub fn pend_not_cancelable<L: AtMostDispatch>(
+        self,
+        _irql: &mut L,
+    ) -> (PendedIrp<R>, Handled<'irp>) {
+        let (raw, pending) = self.into_pending();
+        // SAFETY: the IRP was owned by `self`; nobody can complete it before it is marked.
+        unsafe { nt::irp::IoMarkIrpPending(raw) };
+        // SAFETY: as above.
+        (unsafe { PendedIrp::from_raw(raw) }, pending)
+    }
+
+    /// Gives the IRP up to a queue, which must mark it pending first of all.
+    pub(crate) fn into_pending(self) -> (*mut nt::IRP, Handled<'irp>) {
+        (self.irp.into_raw(), Handled::new(nt::STATUS_PENDING))
+    }
+
+    /// Completes the request with a status and no output (`IoCompleteRequest`).
+    ///
+    /// WDK: "`IoCompleteRequest` macro".
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IoCompleteRequest")]
+    pub fn complete<L: NoSpinLockHeld>(
+        self,
+        status: impl Into<NtStatus>,
+        irql: &mut L,
+    ) -> Handled<'irp> {
+        let status = status.into();
+        self.irp.complete(status, irql);
+        Handled::new(status.to_raw())
+    }
+
+    /// Completes the request with `STATUS_SUCCESS` and a reply (`IoCompleteRequest`).
+    ///
+    /// A reply for which the caller has no room is not written, and the status is then what
+    /// [`IrpView::output`] says; check with it before doing what cannot be undone.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    pub fn complete_with<T: IntoBytes + Immutable, L: NoSpinLockHeld>(
+        self,
+        reply: &T,
+        irql: &mut L,
+    ) -> Handled<'irp> {
+        let status = self.irp.complete_with(reply, irql);
+        Handled::new(status.to_raw())
+    }
+}
+
+impl<R: Record> Deref for Irp<'_, R> {
+    type Target = IrpView<R>;
+
+    fn deref(&self) -> &IrpView<R> {
+        &self.irp
+    }
+}
+
+/// The proof that a dispatch routine's own IRP was completed or pended, and the status that goes with it.
+#[must_use = "a dispatch routine returns it"]
+pub struct Handled<'irp> {
+    status: i32,
+    _mark: Mark<'irp>,
+}
+
+impl Handled<'_> {
+    fn new(status: i32) -> Self {
+        Self {
+            status,
+            _mark: PhantomData,
+        }
+    }
+
+    /// What the dispatch routine returns to the I/O manager.
+    pub(crate) fn status(self) -> i32 {
+        self.status
+    }
+}
+
+/// An IRP that is pended and not cancelable: to be completed. A queue gives it back so, with its record `R`.
+///
+/// Keep it for a moment only: while it is kept like this nobody can cancel it, and a process that has sent it cannot
+/// exit. An IRP that has to wait belongs on a queue; [`IrpQueue::insert_pended`](crate::IrpQueue::insert_pended) takes it.
+///
+/// A `PendedIrp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, and an error is logged; so is it with its
+/// record. It may be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the device
+/// completes it soon, at `PASSIVE_LEVEL`.
+#[must_use = "the request waits until it is completed"]
+pub struct PendedIrp<R: Record = ()> {
+    irp: NonNull<nt::IRP>,
+    // Invariant: the record is that of this very type.
+    _record: PhantomData<fn(R) -> R>,
+}
+
+// SAFETY: an IRP belongs to no thread, and its record is `Send`.
+unsafe impl<R: Record> Send for PendedIrp<R> {}
+
+// SAFETY: through a shared reference the IRP is only looked at, and so is what its record owns.
+unsafe impl<R: Record> Sync for PendedIrp<R> where R::Target: Sync {}
+
+impl<R: Record> PendedIrp<R> {
+    /// Takes an IRP over from whoever owned it.
+    ///
+    /// # Safety
+    /// The caller owns the IRP: an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, with no Cancel
+    /// routine, linked nowhere, for which the device's remove lock is held; and its record is an `R`.
+    pub(crate) unsafe fn from_raw(irp: *mut nt::IRP) -> Self {
+        // SAFETY: an IRP is not NULL.
+        let irp = unsafe { NonNull::new_unchecked(irp) };
+        // SAFETY: passed on to the caller.
+        unsafe { Self::from_non_null(irp) }
+    }
+
+    /// Does the same for a pointer that is known not to be NULL.
+    ///
+    /// # Safety
+    /// As for [`PendedIrp::from_raw`].
+    pub(crate) unsafe fn from_non_null(irp: NonNull<nt::IRP>) -> Self {
+        Self {
+            irp,
+            _record: PhantomData,
+        }
+    }
+
+    pub(crate) fn as_non_null(&self) -> NonNull<nt::IRP> {
+        self.irp
+    }
+
+    pub(crate) fn into_non_null(self) -> NonNull<nt::IRP> {
+        core::mem::ManuallyDrop::new(self).irp
+    }
+
+    pub(crate) fn into_raw(self) -> *mut nt::IRP {
+        self.into_non_null().as_ptr()
+    }
+
+    /// Takes the record from the IRP.
+    #[must_use = "both have to be disposed of"]
+    pub fn take_record(self) -> (R, PendedIrp) {
+        let raw = self.into_raw();
+        // SAFETY: the IRP was owned by `self`.
+        let record = unsafe { take_record(raw) };
+        // SAFETY: as above, and the record is out of it.
+        (record, unsafe { PendedIrp::from_raw(raw) })
+    }
+
+    /// Completes the request with a status and no output (`IoCompleteRequest`).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    pub fn complete<L: NoSpinLockHeld>(self, status: impl Into<NtStatus>, _irql: &mut L) {
+        // SAFETY: `self` is the IRP's owner and gives it up.
+        unsafe { finish::<R>(self.into_raw(), status.into(), 0) };
+    }
+
+    /// Completes the request with `STATUS_SUCCESS` and a reply (`IoCompleteRequest`), and says which
+    /// status it ended with.
+    ///
+    /// A reply for which the caller has no room is not written, and the status is then what
+    /// [`IrpView::output`] says.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    pub fn complete_with<T: IntoBytes + Immutable, L: NoSpinLockHeld>(
+        self,
+        reply: &T,
+        _irql: &mut L,
+    ) -> NtStatus {
+        let (status, length) = match self.write(reply) {
+            Ok(length) => (NtStatus::SUCCESS, length),
+            Err(error) => (error.into(), 0),
+        };
+        // SAFETY: `self` is the IRP's owner and gives it up.
+        unsafe { finish::<R>(self.into_raw(), status, length) };
+        status
+    }
+}
+
+impl<R: Record> Deref for PendedIrp<R> {
+    type Target = IrpView<R>;
+
+    fn deref(&self) -> &IrpView<R> {
+        let irp = core::ptr::from_ref(&self.irp).cast::<IrpView<R>>();
+        // SAFETY: the types have the same layout. The IRP is owned by `self` and is completed by no one else; its record is
+        // an `R`.
+        unsafe { &*irp }
+    }
+}
+
+impl<R: Record> Drop for PendedIrp<R> {
+    fn drop(&mut self) {
+        let irp = self.irp.as_ptr();
+        let link = nt::irp::list_entry(irp).cast::<Deferred>();
+        // SAFETY: `self` is the IRP's owner; its list entry has the size of a link, and is free.
+        unsafe { link.write(Deferred::new(complete_dropped::<R>)) };
+        // SAFETY: as above.
+        let device = unsafe { nt::irp::device_object(irp) };
+        // SAFETY: the IRP's hold of the remove lock keeps the device.
+        let extension = unsafe { Extension::of(device) };
+        // A reference of its own, since the work item may complete the IRP, and the device go, before `defer` has returned.
+        let object = DeviceObject::clone(&extension.object);
+        // SAFETY: an IRP's list entry is not NULL.
+        let link = unsafe { NonNull::new_unchecked(link) };
+        // SAFETY: the IRP, with its link, stays until it is completed, which the link's routine does.
+        unsafe { object.defer(link) };
+    }
+}
+
+/// Completes an IRP that was dropped, at `PASSIVE_LEVEL`.
+///
+/// # Safety
+/// `link` is the list entry of an IRP, which the caller owns and gives up; its record is an `R`.
+unsafe fn complete_dropped<R: Record>(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
+    log::dropped_irp(irql);
+    // SAFETY: passed on to the caller.
+    let irp = unsafe { nt::irp::from_list_entry(link.as_ptr().cast()) };
+    // SAFETY: passed on to the caller.
+    unsafe { finish::<R>(irp, NtStatus::INTERNAL_ERROR, 0) };
+}
+
+/// Takes the record out of an IRP.
+///
+/// # Safety
+/// The caller owns the IRP, whose record is an `R`, and does not look for it there again.
+unsafe fn take_record<R: Record>(irp: *mut nt::IRP) -> R {
+    // SAFETY: the caller owns the IRP.
+    let raw = unsafe { nt::irp::driver_context::<RECORD>(irp) };
+    // SAFETY: the record was put there by `with_record`, and is taken once.
+    unsafe { R::from_raw(raw.cast()) }
+}
+
+/// Completes an IRP, its record dropped before, and gives its hold of the device's remove lock back.
+///
+/// # Safety
+/// As for [`complete_request`]; the IRP's record is an `R`, and the device's remove lock is held for it.
+pub(crate) unsafe fn finish<R: Record>(irp: *mut nt::IRP, status: NtStatus, information: usize) {
+    // SAFETY: the caller owns the IRP and gives it up. The hold below keeps the device, and the driver
+    // loaded, while the record is dropped.
+    drop(unsafe { take_record::<R>(irp) });
+    // SAFETY: the caller owns the IRP.
+    let device = unsafe { nt::irp::device_object(irp) };
+    // SAFETY: passed on to the caller.
+    unsafe { complete_request(irp, status, information) };
+    // SAFETY: the IRP's hold, given back here and nowhere else, has kept the device until now. The
+    // IRP's address serves as the hold's name only: the IRP itself is gone.
+    unsafe { Extension::release(device, irp) };
+}
+
+/// Completes an IRP (`IoCompleteRequest`).
+///
+/// # Safety
+/// The caller owns the IRP, which has no Cancel routine, gives it up, holds no spin lock, and is at
+/// `DISPATCH_LEVEL` or lower.
+pub(crate) unsafe fn complete_request(irp: *mut nt::IRP, status: NtStatus, information: usize) {
+    // SAFETY: the caller owns the IRP.
+    unsafe { nt::irp::set_status(irp, status.to_raw()) };
+    // SAFETY: as above.
+    unsafe { nt::irp::set_information(irp, information) };
+    // SAFETY: the caller gives the IRP up; it has no Cancel routine, and no lock is held.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+}
+
+// SAFETY: the IRP stays where it is until it is completed, and its list entry is the driver's.
+unsafe impl<R: Record> ListItem for PendedIrp<R> {
+    fn entry(&self) -> NonNull<nt::LIST_ENTRY> {
+        list_entry(self.as_non_null())
+    }
+
+    fn into_entry(self) -> NonNull<nt::LIST_ENTRY> {
+        list_entry(self.into_non_null())
+    }
+
+    unsafe fn from_entry(entry: NonNull<nt::LIST_ENTRY>) -> Self {
+        // SAFETY: the entry is an IRP's, by `into_entry`.
+        let irp = unsafe { nt::irp::from_list_entry(entry.as_ptr()) };
+        // SAFETY: an IRP is not NULL.
+        let irp = unsafe { NonNull::new_unchecked(irp) };
+        // SAFETY: the IRP was owned until then, and by nobody since.
+        unsafe { Self::from_non_null(irp) }
+    }
+}
+
+fn list_entry(irp: NonNull<nt::IRP>) -> NonNull<nt::LIST_ENTRY> {
+    // SAFETY: the entry is inside the IRP.
+    unsafe { NonNull::new_unchecked(nt::irp::list_entry(irp.as_ptr())) }
+}

@@ -1,0 +1,266 @@
+//! The IRPs of a queue by key: a treap, so that an IRP is found, added and removed in a number of steps that grows with
+//! the logarithm of how many there are, whatever their keys.
+//!
+//! A treap is a search tree of the keys that is also a heap of random priorities, which keeps it balanced: 100,000 nodes
+//! are some 40 steps deep, and no choice of keys makes it worse, since no user knows the priorities.
+
+use core::ptr::{NonNull, null_mut};
+
+use pinned_init::try_init;
+
+use crate::{Error, ex::pool};
+
+/// An IRP in an index, in a block of the pool of its own.
+pub(crate) struct KeyNode {
+    /// The key; and a number, so that nodes of one key are in the order of their insertion.
+    place: (u64, u64),
+    /// No node has a higher one than its parent.
+    priority: u64,
+    irp: *mut nt::IRP,
+    less: *mut KeyNode,
+    greater: *mut KeyNode,
+}
+
+impl KeyNode {
+    /// Makes the node of an IRP, which is in no index.
+    pub(crate) fn allocate(irp: *mut nt::IRP, key: u64) -> Result<NonNull<Self>, Error> {
+        let node = pool::allocate(try_init!(Self {
+            place: (key, 0),
+            priority: 0,
+            irp,
+            less: null_mut(),
+            greater: null_mut(),
+        }? Error))?;
+        // SAFETY: what was allocated is not NULL.
+        Ok(unsafe { NonNull::new_unchecked(node) })
+    }
+
+    /// The child on the side where a place is, or would be.
+    fn towards(&mut self, place: (u64, u64)) -> &mut *mut Self {
+        if place < self.place {
+            &mut self.less
+        } else {
+            &mut self.greater
+        }
+    }
+}
+
+/// # Invariants
+///
+/// Every node is valid, and reached through the index alone.
+pub(crate) struct KeyIndex {
+    root: *mut KeyNode,
+    /// How many nodes were inserted so far.
+    inserted: u64,
+}
+
+// SAFETY: the nodes belong to no thread, and go along with the index.
+unsafe impl Send for KeyIndex {}
+
+impl KeyIndex {
+    pub(crate) const fn new() -> Self {
+        Self {
+            root: null_mut(),
+            inserted: 0,
+        }
+    }
+
+    /// Adds a node, after those of its key.
+    ///
+    /// # Safety
+    /// The node is in no index; it stays valid until it is removed, and is not used by others.
+    pub(crate) unsafe fn insert(&mut self, node: NonNull<KeyNode>) {
+        self.inserted += 1;
+        let node = node.as_ptr();
+        // SAFETY: the caller gives a valid node that nobody else uses.
+        let new = unsafe { &mut *node };
+        new.place.1 = self.inserted;
+        new.priority = mix(node.addr() as u64 ^ self.inserted);
+        let mut at = &mut self.root;
+        // SAFETY: by the invariant.
+        while let Some(above) = unsafe { at.as_mut() } {
+            if above.priority < new.priority {
+                break;
+            }
+            at = above.towards(new.place);
+        }
+        // The node takes that place; what was there is split into what is less than it and what is greater.
+        let mut rest = core::mem::replace(at, node);
+        let (mut less, mut greater) = (&mut new.less, &mut new.greater);
+        // SAFETY: by the invariant.
+        while let Some(below) = unsafe { rest.as_mut() } {
+            if below.place < new.place {
+                *less = rest;
+                less = &mut below.greater;
+                rest = *less;
+            } else {
+                *greater = rest;
+                greater = &mut below.less;
+                rest = *greater;
+            }
+        }
+        *less = null_mut();
+        *greater = null_mut();
+    }
+
+    /// Removes a node, which is the caller's afterwards.
+    ///
+    /// # Safety
+    /// The node is in this index.
+    pub(crate) unsafe fn remove(&mut self, node: NonNull<KeyNode>) {
+        let node = node.as_ptr();
+        // SAFETY: the node is valid by the invariant.
+        let removed = unsafe { &*node };
+        let (place, mut less, mut greater) = (removed.place, removed.less, removed.greater);
+        let mut at = &mut self.root;
+        while !core::ptr::eq(*at, node) {
+            // SAFETY: by the invariant.
+            let Some(above) = (unsafe { at.as_mut() }) else {
+                return;
+            };
+            at = above.towards(place);
+        }
+        // Its children are merged in its place.
+        loop {
+            // SAFETY: by the invariant.
+            let Some(one) = (unsafe { less.as_mut() }) else {
+                *at = greater;
+                return;
+            };
+            // SAFETY: as above; no node is a child on both sides.
+            let Some(other) = (unsafe { greater.as_mut() }) else {
+                *at = less;
+                return;
+            };
+            if one.priority > other.priority {
+                *at = less;
+                at = &mut one.greater;
+                less = *at;
+            } else {
+                *at = greater;
+                at = &mut other.less;
+                greater = *at;
+            }
+        }
+    }
+
+    /// The IRP of a key that was inserted first; `None` if there is none.
+    pub(crate) fn first(&self, key: u64) -> Option<*mut nt::IRP> {
+        let (mut at, mut first) = (self.root, None);
+        // SAFETY: by the invariant.
+        while let Some(node) = unsafe { at.as_ref() } {
+            if node.place.0 < key {
+                at = node.greater;
+            } else {
+                // The least of those that are not less.
+                first = Some(node);
+                at = node.less;
+            }
+        }
+        first
+            .filter(|node| node.place.0 == key)
+            .map(|node| node.irp)
+    }
+}
+
+/// A number that looks random, and is another one for each number (the last steps of `SplitMix64`).
+const fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+
+    use super::*;
+
+    /// An address for an IRP that nobody reads.
+    fn irp(number: u64) -> *mut nt::IRP {
+        core::ptr::without_provenance_mut(usize::try_from(number).expect("64 bits") + 1)
+    }
+
+    /// How many steps the deepest node is from the root; and that every node is where it belongs.
+    fn depth(node: *mut KeyNode) -> usize {
+        // SAFETY: the tests give what is in an index.
+        let Some(node) = (unsafe { node.as_ref() }) else {
+            return 0;
+        };
+        for (child, is_less) in [(node.less, true), (node.greater, false)] {
+            // SAFETY: as above.
+            if let Some(child) = unsafe { child.as_ref() } {
+                assert_eq!(child.place < node.place, is_less);
+                assert!(child.priority <= node.priority);
+            }
+        }
+        1 + depth(node.less).max(depth(node.greater))
+    }
+
+    /// Inserts and removes, and compares what is found with what a map of the standard library has.
+    fn compare(steps: u64, keys: u64) {
+        let mut index = KeyIndex::new();
+        let mut model = BTreeMap::<(u64, u64), NonNull<KeyNode>>::new();
+        for step in 0..steps {
+            let random = mix(step + 1);
+            let key = random % keys;
+            if random >> 40 & 3 < 2 || model.is_empty() {
+                let node = KeyNode::allocate(irp(step), key).expect("memory");
+                // SAFETY: the node is new.
+                unsafe { index.insert(node) };
+                model.insert((key, step), node);
+            } else {
+                // One of that key or the next, in the middle as likely as at an end.
+                let from = (key, random >> 20 & (steps - 1));
+                let chosen = model.range(from..).next().or(model.iter().next());
+                let (&place, &node) = chosen.expect("it is not empty");
+                model.remove(&place);
+                // SAFETY: the node is in the index, and was in the model.
+                unsafe { index.remove(node) };
+                // SAFETY: it is the test's again.
+                drop(unsafe { Box::from_raw(node.as_ptr()) });
+            }
+            let expected = model.range((key, 0)..=(key, u64::MAX)).next();
+            assert_eq!(index.first(key), expected.map(|(&(_, step), _)| irp(step)));
+        }
+        depth(index.root);
+        for node in model.into_values() {
+            // SAFETY: as above.
+            unsafe { index.remove(node) };
+            // SAFETY: as above.
+            drop(unsafe { Box::from_raw(node.as_ptr()) });
+        }
+        assert!(index.root.is_null());
+    }
+
+    #[test]
+    fn it_finds_what_a_sorted_map_finds() {
+        let steps = if cfg!(miri) { 256 } else { 16_384 };
+        for keys in [1, 3, 1000, u64::MAX] {
+            compare(steps, keys);
+        }
+    }
+
+    #[test]
+    fn keys_in_order_do_not_make_it_deep() {
+        let count = if cfg!(miri) { 128 } else { 100_000 };
+        let mut index = KeyIndex::new();
+        let nodes: Vec<_> = (0..count)
+            .map(|key| {
+                let node = KeyNode::allocate(irp(key), key).expect("memory");
+                // SAFETY: the node is new.
+                unsafe { index.insert(node) };
+                node
+            })
+            .collect();
+        // A random tree of n nodes is less than 4.4 ln n deep, but for a vanishing part of all; its expected depth for
+        // 100,000 is some 40. A list would be `count` deep.
+        assert!(depth(index.root) < 64, "{}", depth(index.root));
+        for node in nodes {
+            // SAFETY: the node is in the index, and then the test's again.
+            unsafe { index.remove(node) };
+            // SAFETY: as above.
+            drop(unsafe { Box::from_raw(node.as_ptr()) });
+        }
+    }
+}

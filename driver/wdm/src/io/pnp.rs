@@ -1,0 +1,269 @@
+//! Plug and Play: a device's coming and going.
+//!
+//! | minor function | what is done | then |
+//! | --- | --- | --- |
+//! | `START_DEVICE` | the lower drivers first, then the interface is enabled | completed |
+//! | `QUERY_REMOVE_DEVICE` | the device may say no; else opens fail from now on, and all else goes on | passed on |
+//! | `CANCEL_REMOVE_DEVICE` | the lower drivers first, then opens succeed again | completed with success |
+//! | `SURPRISE_REMOVAL` | the interface is disabled, all that waits is ended | passed on |
+//! | `REMOVE_DEVICE` | the same; passed on; once the last request has ended, all is freed | detached, deleted |
+//! | `QUERY_STOP_DEVICE`, `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | no resources, so nothing to stop | passed on |
+//! | any other | nothing | passed on |
+//!
+//! The PnP manager sends a device one of these at a time.
+//!
+//! WDK: [Plug and Play Minor IRPs](https://learn.microsoft.com/windows-hardware/drivers/kernel/plug-and-play-minor-irps),
+//! [Handling an IRP_MN_REMOVE_DEVICE
+//! Request](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-an-irp-mn-remove-device-request).
+
+use crate::{
+    Device, DeviceObject, Error, NewDevice, NtStatus, PassiveLevel,
+    ex::pool::allocate,
+    io::{
+        device::Extension,
+        dispatch::complete_unheld,
+        forward::{forward_and_wait, pass_down},
+        interface::DeviceInterface,
+    },
+};
+/// The driver's AddDevice routine: makes the device object and its state, and joins the device stack.
+///
+/// # Safety
+/// Called by the PnP manager, at `PASSIVE_LEVEL`.
+pub(crate) unsafe extern "C" fn add_device<D: Device>(
+    driver: *mut nt::DRIVER_OBJECT,
+    pdo: *mut nt::DEVICE_OBJECT,
+) -> i32 {
+    // SAFETY: AddDevice is called at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    // SAFETY: the PnP manager gives a driver object and a physical device object.
+    match unsafe { add::<D>(driver, pdo, &mut irql) } {
+        Ok(()) => nt::STATUS_SUCCESS,
+        Err(error) => error.to_raw(),
+    }
+}
+
+/// What AddDevice does, each step undone if a later one fails.
+///
+/// # Safety
+/// As for [`add_device`].
+unsafe fn add<D: Device>(
+    driver: *mut nt::DRIVER_OBJECT,
+    pdo: *mut nt::DEVICE_OBJECT,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
+    // SAFETY: the caller gives a driver object, at PASSIVE_LEVEL.
+    let object = unsafe { create(driver) }?;
+    // SAFETY: the device object was just created, and the caller gives a physical device object.
+    let added = unsafe { prepare::<D>(object, pdo, irql) }
+        // SAFETY: the extension is complete.
+        .and_then(|extension| unsafe { attach::<D>(object, pdo, extension, irql) });
+    if added.is_err() {
+        // SAFETY: the device object is new, attached to nothing and known to no one.
+        unsafe { nt::IoDeleteDevice(object) };
+    }
+    added
+}
+
+/// Makes a device object (`IoCreateDevice`).
+///
+/// # Safety
+/// `driver` is the driver's object, and the IRQL is `PASSIVE_LEVEL`.
+unsafe fn create(driver: *mut nt::DRIVER_OBJECT) -> Result<*mut nt::DEVICE_OBJECT, Error> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the extension is some 100 bytes"
+    )]
+    const EXTENSION_SIZE: u32 = size_of::<Extension>() as u32;
+
+    let mut object = core::ptr::null_mut();
+    // SAFETY: the caller gives the driver object, and the IRQL is PASSIVE_LEVEL. No name: the device is
+    // found by its interface. SECURE_OPEN: the device's security holds for every name below it too.
+    let status = unsafe {
+        nt::IoCreateDevice(
+            driver,
+            EXTENSION_SIZE,
+            core::ptr::null_mut(),
+            nt::FILE_DEVICE_UNKNOWN,
+            nt::FILE_DEVICE_SECURE_OPEN,
+            0,
+            &raw mut object,
+        )
+    };
+    Error::check(status)?;
+    Ok(object)
+}
+
+/// Makes the device's state and completes the extension.
+///
+/// # Safety
+/// `object` is a new device object with room for an [`Extension`], and `pdo` a physical device object.
+unsafe fn prepare<'a, D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    pdo: *mut nt::DEVICE_OBJECT,
+    irql: &mut PassiveLevel,
+) -> Result<&'a Extension, Error> {
+    // SAFETY: the caller gives a device object of the driver's.
+    let mut new = NewDevice::new(unsafe { DeviceObject::new(object, irql) }?);
+    // SAFETY: the caller gives a physical device object.
+    let interface = unsafe { DeviceInterface::register(pdo, &D::INTERFACE, irql) }?;
+    let device = allocate::<D>(D::add(&mut new, irql)?)?;
+    // SAFETY: the device object is new, has an extension of the right size, and is not attached.
+    Ok(unsafe { Extension::initialise::<D>(new, interface, device) })
+}
+
+/// Attaches a device object whose extension is complete to the device stack, and lets requests in
+/// (`IoAttachDeviceToDeviceStack`).
+///
+/// # Safety
+/// As for [`prepare`], which was called.
+unsafe fn attach<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    pdo: *mut nt::DEVICE_OBJECT,
+    extension: &Extension,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
+    // SAFETY: both device objects are valid.
+    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
+    if lower.is_null() {
+        // SAFETY: no request has reached the device object, which is not attached; called once.
+        unsafe { extension.tear_down::<D>(irql) };
+        return Err(Error::NO_SUCH_DEVICE);
+    }
+    extension.set_lower(lower);
+    // SAFETY: the lower device object is valid while this one is attached to it.
+    let lower_flags = unsafe { (*lower).Flags };
+    // By the field alone: others can reach the device object now, and no reference to it is exclusive.
+    // SAFETY: the field is the driver's to change in AddDevice.
+    unsafe { (*object).Flags |= lower_flags & nt::DO_POWER_PAGABLE };
+    // SAFETY: as above; last of all, the device lets requests in.
+    unsafe { (*object).Flags &= !nt::DO_DEVICE_INITIALIZING };
+    Ok(())
+}
+
+/// `IRP_MJ_PNP`.
+///
+/// # Safety
+/// Called by the PnP manager, at `PASSIVE_LEVEL`, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn pnp<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    // SAFETY: the PnP manager sends its requests at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    let irql = &mut irql;
+    // SAFETY: the PnP manager holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
+    if !extension.remove_lock.acquire(irp) {
+        // SAFETY: this routine has just been given the IRP, at PASSIVE_LEVEL.
+        return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
+    }
+    // SAFETY: the state is a `D`; the IRP's hold keeps it until it is released.
+    let device = unsafe { extension.device::<D>() };
+    // SAFETY: this routine has the IRP.
+    let status = match unsafe { nt::irp::minor_function(irp) } {
+        nt::IRP_MN_START_DEVICE => {
+            // SAFETY: this routine has the IRP.
+            let lower = unsafe { forward_and_wait(extension.lower(), irp, irql) };
+            let started =
+                Error::check(lower).and_then(|()| extension.interface().set_enabled(true, irql));
+            // SAFETY: this routine has the IRP again.
+            unsafe { complete(irp, started.map_or_else(Error::to_raw, |()| lower)) }
+        }
+        nt::IRP_MN_QUERY_REMOVE_DEVICE => match device.query_remove(irql) {
+            Ok(()) => {
+                extension.set_remove_pending(true);
+                // SAFETY: this routine has the IRP.
+                unsafe { succeed_and_pass_down(extension.lower(), irp) }
+            }
+            // SAFETY: this routine has the IRP.
+            Err(error) => unsafe { complete(irp, error.to_raw()) },
+        },
+        nt::IRP_MN_CANCEL_REMOVE_DEVICE => {
+            // SAFETY: this routine has the IRP.
+            let _ = unsafe { forward_and_wait(extension.lower(), irp, irql) };
+            extension.set_remove_pending(false);
+            // A driver must not fail this request, whatever the lower drivers did with it.
+            // SAFETY: this routine has the IRP again.
+            unsafe { complete(irp, nt::STATUS_SUCCESS) }
+        }
+        nt::IRP_MN_SURPRISE_REMOVAL => {
+            end_requests(extension, device, irql);
+            // SAFETY: this routine has the IRP.
+            unsafe { succeed_and_pass_down(extension.lower(), irp) }
+        }
+        nt::IRP_MN_REMOVE_DEVICE => {
+            end_requests(extension, device, irql);
+            // SAFETY: this routine has the IRP and its hold, and gives both up.
+            return unsafe { remove::<D>(object, irp, irql) };
+        }
+        nt::IRP_MN_QUERY_STOP_DEVICE | nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE => {
+            // SAFETY: this routine has the IRP.
+            unsafe { succeed_and_pass_down(extension.lower(), irp) }
+        }
+        // SAFETY: this routine has the IRP. Its status is left as it came.
+        _ => unsafe { pass_down(extension.lower(), irp) },
+    };
+    // SAFETY: the hold was taken above.
+    unsafe { Extension::release(object, irp) };
+    status
+}
+
+/// Makes the device unreachable and ends every request that waits.
+fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut PassiveLevel) {
+    // An interface that was never enabled cannot be disabled, and that is no failure here.
+    let _ = extension.interface().set_enabled(false, irql);
+    extension.end_requests(irql);
+    device.remove(irql);
+}
+
+/// Passes the removal on, waits for the requests that are under way, then frees what AddDevice made.
+///
+/// # Safety
+/// `irp` is the `IRP_MN_REMOVE_DEVICE`, which the caller gives up with its hold of the remove lock.
+unsafe fn remove<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+    irql: &mut PassiveLevel,
+) -> i32 {
+    // SAFETY: the PnP manager holds a reference to the device object during the call. The extension is
+    // not used after IoDeleteDevice below.
+    let extension = unsafe { Extension::of(object) };
+    let lower = extension.lower();
+    // SAFETY: this routine has the IRP, and does not touch it again: below its address names a hold only.
+    let status = unsafe { succeed_and_pass_down(lower, irp) };
+    // SAFETY: the IRP's hold was taken by this thread. Every other hold is a request's whose end needs no action of this
+    // thread: those on queues were ended, and new ones are refused.
+    unsafe { extension.remove_lock.release_and_wait(irp, irql) };
+    // SAFETY: the wait is over: nobody holds the remove lock, and nobody can take it again.
+    unsafe { extension.tear_down::<D>(irql) };
+    // SAFETY: the device object is attached to `lower`, and passes nothing on any more.
+    unsafe { nt::IoDetachDevice(lower) };
+    // SAFETY: the device object is detached. It is freed with the last reference to it; until then its
+    // remove lock refuses whatever comes.
+    unsafe { nt::IoDeleteDevice(object) };
+    status
+}
+
+/// Sets a PnP request's status to success and passes it on.
+///
+/// # Safety
+/// As for [`pass_down`].
+unsafe fn succeed_and_pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
+    // SAFETY: the caller owns the IRP.
+    unsafe { nt::irp::set_status(irp, nt::STATUS_SUCCESS) };
+    // SAFETY: passed on to the caller.
+    unsafe { pass_down(lower, irp) }
+}
+
+/// Completes a PnP request with a status, and leaves `Information` as the lower drivers set it.
+///
+/// # Safety
+/// The caller owns the IRP and gives it up, at `PASSIVE_LEVEL`.
+unsafe fn complete(irp: *mut nt::IRP, status: i32) -> i32 {
+    // SAFETY: the caller owns the IRP.
+    unsafe { nt::irp::set_status(irp, status) };
+    // SAFETY: the caller gives the IRP up; PnP requests get no Cancel routine, and no lock is held.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    status
+}

@@ -1,0 +1,16 @@
+//! The kernel core (`Ke`): IRQL, spin locks, device queues, DPCs, timers, processors.
+//!
+//! It uses neither `ex`, `io` nor `ps`.
+
+pub(crate) mod device_queue;
+pub(crate) mod dpc;
+pub mod irql;
+pub(crate) mod lock_debug;
+pub mod lock_order;
+pub(crate) mod place;
+pub mod processor;
+pub(crate) mod queued_spin_lock;
+pub(crate) mod spin_lock;
+pub(crate) mod time;
+pub(crate) mod timer;
+pub(crate) mod wait;

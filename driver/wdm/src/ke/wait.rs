@@ -1,0 +1,63 @@
+//! Waiting for a kernel object, or for time to pass.
+
+use core::{ffi::c_void, ptr::null_mut, time::Duration};
+
+use crate::ke::irql::Waitable;
+
+/// Waits until an object is signaled (`KeWaitForSingleObject`).
+///
+/// The wait is in kernel mode, not alertable and without a time-out, so it ends with `STATUS_SUCCESS`. What the object's
+/// memory is used for afterwards depends on that, so any other end stops the system.
+///
+/// # Safety
+/// `object` is an initialised dispatcher object, and stays until the wait has ended.
+pub(crate) unsafe fn for_object<L: Waitable>(object: *mut c_void, _irql: &mut L) {
+    // SAFETY: passed on to the caller; the token says that the thread may wait.
+    let status = unsafe {
+        nt::KeWaitForSingleObject(
+            object,
+            nt::_KWAIT_REASON::Executive,
+            nt::KERNEL_MODE,
+            0,
+            null_mut(),
+        )
+    };
+    require_success(status);
+}
+
+/// Waits until a thread has ended (`ZwWaitForSingleObject`), under the same rule.
+///
+/// # Safety
+/// `handle` is an open handle of a thread, which the caller may wait for.
+pub(crate) unsafe fn for_thread<L: Waitable>(handle: nt::HANDLE, _irql: &mut L) {
+    // SAFETY: passed on to the caller; the token says that the thread may wait.
+    let status = unsafe { nt::ZwWaitForSingleObject(handle, 0, null_mut()) };
+    require_success(status);
+}
+
+/// Lets time pass (`KeDelayExecutionThread`).
+pub(crate) fn delay<L: Waitable>(time: Duration, _irql: &mut L) {
+    let hundreds = i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX);
+    let mut interval = -hundreds;
+    // Nothing depends on how long it took.
+    // SAFETY: the token says that the thread may wait; a negative interval is relative.
+    let _ = unsafe { nt::KeDelayExecutionThread(nt::KERNEL_MODE, 0, &raw mut interval) };
+}
+
+fn require_success(status: i32) {
+    if status != nt::STATUS_SUCCESS {
+        // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
+        unsafe {
+            nt::KeBugCheckEx(
+                nt::DRIVER_VIOLATION,
+                WAIT_FAILED,
+                u64::from(status.cast_unsigned()),
+                0,
+                0,
+            )
+        }
+    }
+}
+
+/// The first parameter of the bug check: a wait on which memory safety depends has failed.
+const WAIT_FAILED: u64 = 1;

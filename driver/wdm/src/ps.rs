@@ -1,0 +1,5 @@
+//! Processes and threads (`Ps`): system threads.
+//!
+//! It uses `ke`.
+
+pub mod thread;
