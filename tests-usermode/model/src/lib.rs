@@ -35,62 +35,18 @@
     )
 )]
 
-mod allocator;
-mod bug_check;
-mod bus;
-mod call;
-mod cancel;
-mod clock;
-mod completion;
-mod config;
-mod debug_print;
-mod device;
-mod device_queue;
-mod device_stack;
-mod dpc;
-mod driver;
-mod event;
+mod ex;
 pub mod explore;
-mod faults;
-mod file;
-mod handle;
-mod inlines;
-mod interlocked;
+mod host;
 mod io;
-mod irp;
-mod irql;
+mod ke;
 mod kernel;
-mod layout;
-mod lists;
-mod lock_order;
-mod object;
-mod pnp;
-mod pool;
-mod processor;
-mod queued_spin_lock;
-mod registry;
-mod remove_lock;
-mod rule;
-mod scheduler;
-mod spin_lock;
-mod spinning;
-mod symbol;
-mod system_thread;
-mod thread;
-mod timer;
-mod trace;
-mod wait;
-mod work_item;
-mod zone;
+mod mutex;
+mod ps;
+mod verifier;
 
-pub use bug_check::Violation;
-pub use bus::BusAnswer;
-pub use config::{Clock, Config, OnViolation};
-pub use driver::{Driver, DriverEntry};
-pub use faults::Faults;
-pub use file::{Access, File};
-pub use io::{Cancelling, Completion, Request};
-pub use kernel::Kernel;
-pub use pnp::Device;
-pub use rule::Rule;
-pub use trace::Step;
+pub use host::{Clock, Config, Kernel, OnViolation, Step};
+pub use io::{
+    Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, Request,
+};
+pub use verifier::{Faults, Rule, Violation};

@@ -41,8 +41,8 @@ const KERNELS: [&str; 6] = [
     "nt::portable::IRP",
     "nt::portable::LIST_ENTRY",
     "nt::irp::TailOverlay",
-    "ntmodel::layout::DeviceQueue",
-    "ntmodel::layout::DeviceQueueEntry",
+    "ntmodel::host::layout::DeviceQueue",
+    "ntmodel::host::layout::DeviceQueueEntry",
 ];
 
 /// The structures under the names that they have in nt's own symbols, as far as the script uses them. They lie where

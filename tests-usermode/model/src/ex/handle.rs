@@ -1,0 +1,77 @@
+//! Kernel handles.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    ptr::without_provenance_mut,
+    sync::{Arc, Mutex},
+};
+
+use nt::{HANDLE, NTSTATUS, STATUS_SUCCESS};
+
+use crate::{
+    host::{Call, Kernel},
+    mutex::locked,
+    verifier::Rule,
+};
+
+const STATUS_INVALID_HANDLE: NTSTATUS = 0xc000_0008_u32.cast_signed();
+
+/// What a handle stands for: an object of whichever folder opens it.
+pub(crate) type Object = Arc<dyn Any + Send + Sync>;
+
+/// The handles that are open.
+#[derive(Default)]
+pub(crate) struct Handles(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    last: usize,
+    objects: HashMap<usize, Object>,
+}
+
+impl Handles {
+    fn open(&self, object: Object) -> HANDLE {
+        let mut table = locked(&self.0);
+        table.last += 4;
+        let handle = table.last;
+        table.objects.insert(handle, object);
+        without_provenance_mut(handle)
+    }
+
+    fn close(&self, handle: HANDLE) -> bool {
+        locked(&self.0).objects.remove(&handle.addr()).is_some()
+    }
+}
+
+impl Kernel {
+    /// Opens a handle to an object.
+    pub(crate) fn open_handle(&self, object: Object) -> HANDLE {
+        self.ex().handles.open(object)
+    }
+
+    /// The object of a handle, if it is one of this type.
+    pub(crate) fn object_of<T: Any + Send + Sync>(&self, handle: HANDLE) -> Option<Arc<T>> {
+        let table = locked(&self.ex().handles.0);
+        Arc::clone(table.objects.get(&handle.addr())?)
+            .downcast()
+            .ok()
+    }
+
+    /// How many handles are open.
+    pub(crate) fn handles(&self) -> usize {
+        locked(&self.ex().handles.0).objects.len()
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ZwClose(handle: HANDLE) -> NTSTATUS {
+    let call = Call::enter("ZwClose");
+    call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
+    if call.kernel.ex().handles.close(handle) {
+        STATUS_SUCCESS
+    } else {
+        STATUS_INVALID_HANDLE
+    }
+}

@@ -1,0 +1,158 @@
+//! The `ExInterlocked` routines: one step each, under a lock that serves them alone.
+
+use std::{ptr::null_mut, sync::atomic::Ordering::Relaxed};
+
+use nt::{KSPIN_LOCK, LIST_ENTRY, SINGLE_LIST_ENTRY};
+
+use crate::host::{
+    Call,
+    layout::{ListEntry, SingleListEntry},
+};
+
+/// The neighbour that an insertion found, or NULL if that is the head: the list was empty.
+fn unless_head(neighbour: *const ListEntry, head: &ListEntry) -> *mut LIST_ENTRY {
+    if std::ptr::eq(neighbour, head) {
+        return null_mut();
+    }
+    neighbour.cast_mut().cast()
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInterlockedInsertHeadList(
+    head: *mut LIST_ENTRY,
+    entry: *mut LIST_ENTRY,
+    lock: *mut KSPIN_LOCK,
+) -> *mut LIST_ENTRY {
+    let call = Call::enter_visible("ExInterlockedInsertHeadList", head);
+    call.inserted_last.store(entry, Relaxed);
+    (call.kernel.upcalls.list_entry)(&call, entry);
+    // SAFETY: the caller gives a list's head and an entry.
+    let head = unsafe { call.view::<ListEntry, _>(head) };
+    // SAFETY: as above.
+    let entry = unsafe { call.view_new::<ListEntry, _>(entry) };
+    call.interlocked(lock, || {
+        let first = head.next.get();
+        // SAFETY: all who reach the list do so under this lock.
+        unsafe { call.link_after(head, entry) };
+        unless_head(first, head)
+    })
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInterlockedInsertTailList(
+    head: *mut LIST_ENTRY,
+    entry: *mut LIST_ENTRY,
+    lock: *mut KSPIN_LOCK,
+) -> *mut LIST_ENTRY {
+    let call = Call::enter_visible("ExInterlockedInsertTailList", head);
+    call.inserted_last.store(entry, Relaxed);
+    (call.kernel.upcalls.list_entry)(&call, entry);
+    // SAFETY: the caller gives a list's head and an entry.
+    let head = unsafe { call.view::<ListEntry, _>(head) };
+    // SAFETY: as above.
+    let entry = unsafe { call.view_new::<ListEntry, _>(entry) };
+    call.interlocked(lock, || {
+        let last = head.previous.get();
+        // SAFETY: the last entry of a list, or its head, is alive.
+        let after = unsafe { last.as_ref() }.unwrap_or(head);
+        // SAFETY: all who reach the list do so under this lock.
+        unsafe { call.link_after(after, entry) };
+        unless_head(last, head)
+    })
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInterlockedRemoveHeadList(
+    head: *mut LIST_ENTRY,
+    lock: *mut KSPIN_LOCK,
+) -> *mut LIST_ENTRY {
+    let call = Call::enter_visible("ExInterlockedRemoveHeadList", head);
+    // SAFETY: the caller gives a list's head.
+    let head = unsafe { call.view::<ListEntry, _>(head) };
+    call.interlocked(lock, || {
+        if head.is_empty() {
+            return null_mut();
+        }
+        let first = head.next.get();
+        // SAFETY: the entries of a list are alive.
+        if let Some(entry) = unsafe { first.as_ref() } {
+            // SAFETY: all who reach the list do so under this lock.
+            unsafe { call.unlink(entry) };
+        }
+        first.cast_mut().cast()
+    })
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInterlockedPushEntryList(
+    head: *mut SINGLE_LIST_ENTRY,
+    entry: *mut SINGLE_LIST_ENTRY,
+    lock: *mut KSPIN_LOCK,
+) -> *mut SINGLE_LIST_ENTRY {
+    let call = Call::enter_visible("ExInterlockedPushEntryList", head);
+    call.inserted_last.store(entry.cast(), Relaxed);
+    let rule = call.kernel.zone_rule(head.addr());
+    // SAFETY: the caller gives a list's head.
+    let head = unsafe { call.view::<SingleListEntry, _>(head) };
+    // SAFETY: the caller gives an entry.
+    let entry = unsafe { call.view_new::<SingleListEntry, _>(entry) };
+    call.interlocked(lock, || {
+        // SAFETY: all who reach the list do so under this lock.
+        let first = unsafe { call.push(head, entry, rule) };
+        first.cast_mut().cast()
+    })
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInterlockedPopEntryList(
+    head: *mut SINGLE_LIST_ENTRY,
+    lock: *mut KSPIN_LOCK,
+) -> *mut SINGLE_LIST_ENTRY {
+    let call = Call::enter_visible("ExInterlockedPopEntryList", head);
+    // SAFETY: the caller gives a list's head.
+    let head = unsafe { call.view::<SingleListEntry, _>(head) };
+    call.interlocked(lock, || {
+        // SAFETY: all who reach the list do so under this lock.
+        let first = unsafe { Call::pop(head) };
+        first.cast_mut().cast()
+    })
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInterlockedAddUlong(
+    addend: *mut u32,
+    increment: u32,
+    lock: *mut KSPIN_LOCK,
+) -> u32 {
+    let call = Call::enter_visible("ExInterlockedAddUlong", addend);
+    call.interlocked(lock, || {
+        // SAFETY: the caller gives a variable, which all who reach it do so under this lock.
+        let old = unsafe { addend.read() };
+        // SAFETY: as above.
+        unsafe { addend.write(old.wrapping_add(increment)) };
+        old
+    })
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInterlockedAddLargeInteger(
+    addend: *mut i64,
+    increment: i64,
+    lock: *mut KSPIN_LOCK,
+) -> i64 {
+    let call = Call::enter_visible("ExInterlockedAddLargeInteger", addend);
+    call.interlocked(lock, || {
+        // SAFETY: the caller gives a variable, which all who reach it do so under this lock.
+        let old = unsafe { addend.read() };
+        // SAFETY: as above.
+        unsafe { addend.write(old.wrapping_add(increment)) };
+        old
+    })
+}

@@ -1,0 +1,378 @@
+//! The pool: what the driver allocates, counted, with the tag that it gives.
+//!
+//! What `ExAllocatePool2` allocates is known by its address. It has guard bytes after it, and when it is freed its memory stays
+//! for a while, filled, so that who frees it again, or writes to it still, is found.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    collections::{BTreeMap, VecDeque},
+    ffi::c_void,
+    ptr::null_mut,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use nt::{DISPATCH_LEVEL, POOL_FLAG_PAGED};
+
+use crate::{
+    host::{Call, Kernel, layout::FREED, thread::Thread},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// What the blocks of a kernel's pool add up to.
+#[derive(Default)]
+pub(crate) struct Pool {
+    blocks: AtomicUsize,
+    bytes: AtomicUsize,
+    table: Mutex<Table>,
+}
+
+/// The blocks of `ExAllocatePool2`, by their addresses.
+#[derive(Default)]
+struct Table {
+    live: BTreeMap<usize, Block>,
+    freed: BTreeMap<usize, Block>,
+    /// The freed blocks, in the order in which they were freed.
+    oldest: VecDeque<usize>,
+}
+
+#[derive(Clone, Copy)]
+struct Block {
+    size: usize,
+    tag: u32,
+    is_paged: bool,
+}
+
+/// What stands before each block that a program with this crate allocates, the pool's and others.
+#[repr(C)]
+pub(crate) struct Header {
+    /// The pool that the block is from, one of whose owners this is; NULL if it is not from one.
+    pool: *const Pool,
+    tag: u32,
+    size: u32,
+}
+
+/// How far the pool aligns, and how long a header is.
+pub(crate) const ALIGNMENT: usize = nt::MEMORY_ALLOCATION_ALIGNMENT;
+
+const _: () = assert!(size_of::<Header>() == ALIGNMENT);
+
+/// The tag of what `wdk-alloc` allocates: the Rust driver's global allocator.
+pub(crate) const RUST_TAG: u32 = u32::from_le_bytes(*b"rust");
+
+/// How much of a block is filled.
+const FILLED: usize = 4096;
+
+/// What stands after a block of `ExAllocatePool2`, and how long it is.
+const GUARD: u8 = 0xfd;
+const GUARD_LENGTH: usize = 16;
+
+/// How many freed blocks are kept.
+const KEPT: usize = 256;
+
+impl Header {
+    /// The header of a block that is no pool's.
+    pub(crate) const fn of_host() -> Self {
+        Self {
+            pool: null_mut(),
+            tag: 0,
+            size: 0,
+        }
+    }
+
+    /// Where a block's header is: just before it, aligned as it is.
+    pub(crate) const fn before(block: *mut u8) -> *mut Self {
+        block.wrapping_sub(ALIGNMENT).cast::<c_void>().cast()
+    }
+
+    /// Counts a block into a pool.
+    pub(crate) fn of_pool(pool: &Arc<Pool>, tag: u32, size: u32) -> Self {
+        pool.count_in(size as usize);
+        Self {
+            pool: Arc::into_raw(Arc::clone(pool)),
+            tag,
+            size,
+        }
+    }
+
+    /// Whether the block is of a pool.
+    pub(crate) const fn is_of_pool(&self) -> bool {
+        !self.pool.is_null()
+    }
+
+    /// Counts a block out of its pool, if it is of one.
+    pub(crate) fn give_back(&self, block: *mut u8) {
+        if self.pool.is_null() {
+            return;
+        }
+        // SAFETY: `of_pool` made the pointer of an owner, and the block is freed once.
+        let pool = unsafe { Arc::from_raw(self.pool) };
+        pool.count_out(self.size as usize);
+        // SAFETY: the block is so long, and its owner has given it up.
+        unsafe { block.write_bytes(FREED, (self.size as usize).min(FILLED)) };
+    }
+
+    pub(crate) const fn size(&self) -> usize {
+        self.size as usize
+    }
+}
+
+impl Pool {
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::SeqCst)
+    }
+
+    fn count_in(&self, size: usize) {
+        self.blocks.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(size, Ordering::Relaxed);
+    }
+
+    fn count_out(&self, size: usize) {
+        self.blocks.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(size, Ordering::Relaxed);
+    }
+}
+
+impl Block {
+    /// The memory that the host gives for a block: the block and its guard.
+    fn layout(self) -> Option<Layout> {
+        let size = self.size.checked_add(GUARD_LENGTH)?;
+        Layout::from_size_align(size, ALIGNMENT).ok()
+    }
+
+    /// The first byte from an offset on that is not what it was filled with.
+    ///
+    /// # Safety
+    /// The block is at this address, and its memory is there, from that offset for that length.
+    unsafe fn changed(address: usize, offset: usize, length: usize, fill: u8) -> Option<usize> {
+        let start = std::ptr::with_exposed_provenance::<u8>(address + offset);
+        // SAFETY: the caller says so.
+        let bytes = unsafe { std::slice::from_raw_parts(start, length) };
+        let place = bytes.iter().position(|byte| *byte != fill)?;
+        Some(address + offset + place)
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // What was not freed stays, since somebody may still have it.
+        for (address, block) in &self.freed {
+            // SAFETY: the block is freed for good once.
+            unsafe { release(*address, *block) };
+        }
+    }
+}
+
+/// Gives a block's memory back to the host.
+///
+/// # Safety
+/// The block was allocated, and nobody has its memory any more.
+unsafe fn release(address: usize, block: Block) {
+    if let Some(layout) = block.layout() {
+        // SAFETY: passed on to the caller.
+        unsafe { System.dealloc(std::ptr::with_exposed_provenance_mut(address), layout) };
+    }
+}
+
+/// A block's layout with its header before it, and where in that the block starts.
+pub(crate) fn with_header(layout: Layout) -> Option<(Layout, usize)> {
+    let offset = layout.align().max(ALIGNMENT);
+    let size = layout.size().checked_add(offset)?;
+    Some((Layout::from_size_align(size, offset).ok()?, offset))
+}
+
+impl Kernel {
+    /// The pool.
+    pub(in crate::ex) fn pool(&self) -> &Arc<Pool> {
+        &self.ex().pool
+    }
+
+    /// How many blocks of the pool the driver has.
+    #[must_use]
+    pub fn pool_blocks(&self) -> usize {
+        self.pool().blocks()
+    }
+
+    /// How much of the pool the driver has, in bytes.
+    #[must_use]
+    pub fn pool_bytes(&self) -> usize {
+        self.pool().bytes()
+    }
+}
+
+impl Thread {
+    /// Whether the driver may have a block now. It is asked at `DISPATCH_LEVEL` at the most.
+    pub(in crate::ex) fn may_allocate(&self) -> bool {
+        self.irql() <= DISPATCH_LEVEL && !self.kernel.fails()
+    }
+}
+
+impl Call {
+    /// Allocates a block from the pool; NULL if there is none to be had.
+    pub(crate) fn allocate_pool(&self, size: usize, tag: u32, is_paged: bool) -> *mut c_void {
+        let irql = self.irql();
+        let (highest, code) = if is_paged {
+            (1, 1)
+        } else {
+            (DISPATCH_LEVEL, 2)
+        };
+        self.require(irql <= highest, Rule::IrqlExAllocatePool, || {
+            let kind = u64::from(is_paged);
+            let bug_check = BugCheck::verifier(code, [irql.into(), kind, size as u64]);
+            let paged = if is_paged { "paged" } else { "nonpaged" };
+            (
+                bug_check,
+                format!("the {paged} pool is asked at IRQL {irql}"),
+            )
+        });
+        let block = Block {
+            size,
+            tag,
+            is_paged,
+        };
+        let Some(layout) = block.layout().filter(|_| u32::try_from(size).is_ok()) else {
+            return null_mut();
+        };
+        if size == 0 || self.kernel.fails() {
+            return null_mut();
+        }
+        // SAFETY: the layout's size is not zero.
+        let base = unsafe { System.alloc_zeroed(layout) };
+        if base.is_null() {
+            return null_mut();
+        }
+        let guard = base.wrapping_add(size);
+        // SAFETY: the guard is inside the allocation, after the block.
+        unsafe { guard.write_bytes(GUARD, GUARD_LENGTH) };
+        let pool = self.kernel.pool();
+        pool.count_in(size);
+        locked(&pool.table)
+            .live
+            .insert(base.expose_provenance(), block);
+        base.cast()
+    }
+
+    /// Frees a block of the pool.
+    pub(crate) fn free_pool(&self, address: *mut c_void, tag: u32) {
+        let address = address.addr();
+        let pool = self.kernel.pool();
+        let (found, freed_before) = {
+            let table = locked(&pool.table);
+            let found = table.live.get(&address).copied();
+            (found, table.freed.contains_key(&address))
+        };
+        let Some(block) = found else {
+            let (code, what) = if freed_before {
+                (0x13, "was freed before")
+            } else {
+                (0x10, "is no block of the pool")
+            };
+            let bug_check = BugCheck::verifier(code, [address as u64, 0, 0]);
+            self.stop(
+                bug_check,
+                Rule::Pool,
+                format!("{address:#x} is freed, and {what}"),
+            );
+        };
+        let irql = self.irql();
+        let (highest, code) = if block.is_paged {
+            (1, 0x11)
+        } else {
+            (DISPATCH_LEVEL, 0x12)
+        };
+        self.require(irql <= highest, Rule::Pool, || {
+            let kind = u64::from(block.is_paged);
+            let bug_check = BugCheck::verifier(code, [irql.into(), kind, address as u64]);
+            (
+                bug_check,
+                format!("a block of the pool is freed at IRQL {irql}"),
+            )
+        });
+        self.require(tag == 0 || tag == block.tag, Rule::Pool, || {
+            let bug_check = BugCheck::verifier(0x16, [0, address as u64, 0]);
+            (
+                bug_check,
+                "a block of the pool is freed with another tag than it has".into(),
+            )
+        });
+        // SAFETY: the block is there, and its guard after it.
+        let beyond = unsafe { Block::changed(address, block.size, GUARD_LENGTH, GUARD) };
+        if let Some(beyond) = beyond {
+            let parameters = [address as u64, beyond as u64, block.size as u64];
+            let bug_check = BugCheck::verifier(0x51, parameters);
+            let what = format!(
+                "a block of {} bytes of the pool was written to {} bytes past its end",
+                block.size,
+                beyond - address - block.size
+            );
+            self.stop(bug_check, Rule::Pool, what);
+        }
+        self.verify_memory_is_unused(address, block.size);
+        pool.count_out(block.size);
+        let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
+        // SAFETY: the block is so long, and its owner has given it up.
+        unsafe { start.write_bytes(FREED, block.size) };
+        let oldest = {
+            let mut table = locked(&pool.table);
+            table.live.remove(&address);
+            table.freed.insert(address, block);
+            table.oldest.push_back(address);
+            let full = table.oldest.len() > KEPT;
+            let oldest = full.then(|| table.oldest.pop_front()).flatten();
+            oldest.and_then(|oldest| table.freed.remove_entry(&oldest))
+        };
+        if let Some((address, block)) = oldest {
+            self.verify_freed(address, block);
+            // SAFETY: the block was freed, and is known no more.
+            unsafe { release(address, block) };
+        }
+    }
+
+    /// Stops the system if a freed block was written to.
+    fn verify_freed(&self, address: usize, block: Block) {
+        // SAFETY: the memory of a freed block stays while it is known.
+        let changed = unsafe { Block::changed(address, 0, block.size, FREED) };
+        if let Some(changed) = changed {
+            let bug_check = BugCheck(0xd5, [changed as u64, 1, 0, 0]);
+            let what = format!("{changed:#x} was written to after its block was freed");
+            self.stop(bug_check, Rule::FreedMemory, what);
+        }
+    }
+
+    /// Stops the system if any freed block that is still known was written to.
+    pub(crate) fn verify_freed_blocks(&self) {
+        let freed: Vec<_> = {
+            let table = locked(&self.kernel.pool().table);
+            table
+                .freed
+                .iter()
+                .map(|(address, block)| (*address, *block))
+                .collect()
+        };
+        for (address, block) in freed {
+            self.verify_freed(address, block);
+        }
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepool2)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut c_void {
+    let is_paged = flags & POOL_FLAG_PAGED != 0;
+    Call::enter("ExAllocatePool2").allocate_pool(size, tag, is_paged)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exfreepoolwithtag)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExFreePoolWithTag(block: *mut c_void, tag: u32) {
+    Call::enter("ExFreePoolWithTag").free_pool(block, tag);
+}

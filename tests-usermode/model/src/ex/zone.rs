@@ -1,0 +1,119 @@
+//! Zones: blocks of one size, cut from segments that the caller gives, and linked where they are free.
+
+use std::{cell::Cell, ffi::c_void, ptr::null};
+
+use nt::{KSPIN_LOCK, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ZONE_HEADER};
+
+use crate::{
+    host::{
+        Call, Kernel,
+        layout::{SingleListEntry, Zone, ZoneSegment},
+    },
+    mutex::locked,
+    verifier::Rule,
+};
+
+/// Whether an address or a size is a multiple of 8.
+const fn is_aligned(value: usize) -> bool {
+    value.is_multiple_of(8)
+}
+
+impl Call {
+    /// Adds a segment's blocks to a zone.
+    ///
+    /// # Safety
+    /// The segment is that long, aligned, and the zone's from now on; nobody else reaches the zone meanwhile.
+    unsafe fn add_segment(&self, zone: &Zone, segment: *mut c_void, size: u32) {
+        // SAFETY: the caller gives a segment, which starts with its header.
+        let header = unsafe { self.view_new::<ZoneSegment, _>(segment) };
+        header.reserved.set(null());
+        // SAFETY: passed on to the caller.
+        unsafe { self.push(&zone.segments, &header.link, Rule::ListEntry) };
+        zone.total_size
+            .set(zone.total_size.get().wrapping_add(size));
+        let block_size = zone.block_size.get() as usize;
+        let mut offset = size_of::<ZoneSegment>();
+        while offset + block_size <= size as usize {
+            // SAFETY: the block is inside the segment.
+            let block = unsafe { segment.byte_add(offset) };
+            // SAFETY: as above; a block is at least as long as a link.
+            let block = unsafe { &*block.cast::<SingleListEntry>() };
+            // A new block is on no list, so there is nothing to look for.
+            block.next.set(zone.free.next.get());
+            zone.free.next.set(block);
+            offset += block_size;
+        }
+    }
+
+    unsafe fn extend(&self, zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> NTSTATUS {
+        // SAFETY: the caller gives a zone.
+        let zone = unsafe { self.view::<Zone, _>(zone) };
+        let fits = is_aligned(segment.addr()) && is_aligned(size as usize);
+        if !fits || zone.block_size.get() > size {
+            return STATUS_INVALID_PARAMETER;
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { self.add_segment(zone, segment, size) };
+        STATUS_SUCCESS
+    }
+}
+
+impl Kernel {
+    /// What is broken by a list on which an entry is twice, by the head's address.
+    pub(in crate::ex) fn zone_rule(&self, head: usize) -> Rule {
+        if self.config.check_lists && locked(&self.ex().zones).contains(&head) {
+            Rule::ZoneBlock
+        } else {
+            Rule::ListEntry
+        }
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInitializeZone(
+    zone: *mut ZONE_HEADER,
+    block_size: u32,
+    segment: *mut c_void,
+    size: u32,
+) -> NTSTATUS {
+    let call = Call::enter("ExInitializeZone");
+    let fits = is_aligned(block_size as usize) && is_aligned(segment.addr());
+    if block_size == 0 || !fits || block_size > size {
+        return STATUS_INVALID_PARAMETER;
+    }
+    // SAFETY: the caller gives room for a zone.
+    let header = unsafe { call.view_new::<Cell<[u64; 3]>, _>(zone) };
+    header.set([0; 3]);
+    // SAFETY: as above, and it is zeroed, as every field may be.
+    let header = unsafe { call.view::<Zone, _>(zone) };
+    header.block_size.set(block_size);
+    if call.kernel.config.check_lists {
+        locked(&call.kernel.ex().zones).insert(zone.addr());
+    }
+    // SAFETY: the caller gives a segment, and nobody else knows the zone yet.
+    unsafe { call.add_segment(header, segment, size) };
+    STATUS_SUCCESS
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExExtendZone(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> NTSTATUS {
+    let call = Call::enter_visible("ExExtendZone", zone);
+    // SAFETY: the caller gives a zone and a segment, and serialises.
+    unsafe { call.extend(zone, segment, size) }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInterlockedExtendZone(
+    zone: *mut ZONE_HEADER,
+    segment: *mut c_void,
+    size: u32,
+    lock: *mut KSPIN_LOCK,
+) -> NTSTATUS {
+    let call = Call::enter_visible("ExInterlockedExtendZone", zone);
+    call.require_at_most(nt::DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    // SAFETY: the caller gives a zone and a segment, and all others reach the zone under this lock.
+    call.interlocked(lock, || unsafe { call.extend(zone, segment, size) })
+}

@@ -1,0 +1,64 @@
+//! The threads of a scenario.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex},
+};
+
+use crate::{
+    host::{
+        Call, Kernel,
+        thread::{Attached, Thread},
+        wait::Wait,
+    },
+    mutex::locked,
+};
+
+/// A thread that a scenario has started.
+pub struct Actor<T> {
+    kernel: Arc<Kernel>,
+    outcome: Arc<Outcome<T>>,
+}
+
+/// What an actor's part came to, once it is done.
+struct Outcome<T>(Mutex<Option<std::thread::Result<T>>>);
+
+impl<T> Outcome<T> {
+    fn wait(self: &Arc<Self>) -> Wait {
+        Wait::Actor(Arc::as_ptr(self).addr())
+    }
+}
+
+impl<T> Actor<T> {
+    /// Waits until it has done its part, and gives what that came to.
+    pub fn join(self) -> T {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("a scenario waits for an actor");
+        let wait = self.outcome.wait();
+        match call.wait_for(wait, || locked(&self.outcome.0).take()) {
+            Ok(result) => result,
+            Err(payload) => std::panic::resume_unwind(payload),
+        }
+    }
+}
+
+impl Kernel {
+    /// Starts a thread that does its part of a scenario: in an exploration one that runs in turn with the others.
+    pub fn actor<T: Send + 'static>(
+        self: &Arc<Self>,
+        name: &'static str,
+        part: impl FnOnce() -> T + Send + 'static,
+    ) -> Actor<T> {
+        let outcome = Arc::new(Outcome(Mutex::new(None)));
+        let theirs = Arc::clone(&outcome);
+        Thread::new(self, name).start(move |kernel| {
+            let result = catch_unwind(AssertUnwindSafe(part));
+            *locked(&theirs.0) = Some(result);
+            kernel.sleepers.wake(theirs.wait());
+        });
+        Actor {
+            kernel: Arc::clone(self),
+            outcome,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Who goes on at each step of an exploration: as a search has it, or a schedule that is played again.
+
+use std::sync::{Arc, Mutex, atomic::Ordering};
+
+use shuttle::scheduler::{DfsScheduler, Schedule as ShuttleSchedule, Scheduler, Task, TaskId};
+
+use crate::{
+    explore::{
+        schedule::{Misfit, Schedule},
+        search::Shared,
+    },
+    mutex::locked,
+};
+
+/// How many steps of a schedule are as a search has them. After that the threads take turns, so that none that spins keeps
+/// another from what it spins for.
+const AS_SEARCHED: usize = 20_000;
+
+/// Passes another scheduler's choices on and writes them down.
+pub(crate) struct Recorder<S> {
+    pub(crate) scheduler: S,
+    pub(crate) shared: Arc<Shared>,
+    /// How many choices were made in this schedule.
+    pub(crate) steps: usize,
+}
+
+impl<S> Recorder<S> {
+    /// The thread that goes on if all take turns: the one of the next higher number.
+    fn in_turn(runnable: &[&Task], current: Option<TaskId>) -> Option<TaskId> {
+        let current = current.map(usize::from);
+        let mut tasks = runnable.iter().map(|task| task.id());
+        let next = tasks
+            .clone()
+            .find(|task| Some(usize::from(*task)) > current);
+        next.or_else(|| tasks.next())
+    }
+}
+
+impl<S: Scheduler> Scheduler for Recorder<S> {
+    fn new_execution(&mut self) -> Option<ShuttleSchedule> {
+        let schedule = self.scheduler.new_execution();
+        if schedule.is_none() {
+            self.shared.out_of_choices.store(true, Ordering::Relaxed);
+            return None;
+        }
+        self.shared.schedules.fetch_add(1, Ordering::Relaxed);
+        locked(&self.shared.taken).clear();
+        self.steps = 0;
+        schedule
+    }
+
+    fn next_task(
+        &mut self,
+        runnable: &[&Task],
+        current: Option<TaskId>,
+        is_yielding: bool,
+    ) -> Option<TaskId> {
+        self.steps += 1;
+        if self.steps > AS_SEARCHED {
+            return Self::in_turn(runnable, current);
+        }
+        let next = self.scheduler.next_task(runnable, current, is_yielding)?;
+        locked(&self.shared.taken).push(next.into());
+        Some(next)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.scheduler.next_u64()
+    }
+}
+
+/// Lets another thread go first when one yields, since it waits for what another one does. Of `shuttle`'s schedulers the
+/// depth-first one alone does not do so, and would let the thread that yields go on again and again.
+pub(crate) struct Yielding(pub(crate) DfsScheduler);
+
+impl Scheduler for Yielding {
+    fn new_execution(&mut self) -> Option<ShuttleSchedule> {
+        self.0.new_execution()
+    }
+
+    fn next_task(
+        &mut self,
+        runnable: &[&Task],
+        current: Option<TaskId>,
+        is_yielding: bool,
+    ) -> Option<TaskId> {
+        if is_yielding && runnable.len() > 1 {
+            let others = runnable.iter().copied();
+            let others: Vec<_> = others.filter(|task| Some(task.id()) != current).collect();
+            return self.0.next_task(&others, current, false);
+        }
+        self.0.next_task(runnable, current, false)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+}
+
+/// Plays a schedule, once; beyond its end, or once it does not fit, whoever can goes on.
+pub(crate) struct Player {
+    pub(crate) schedule: Schedule,
+    pub(crate) started: bool,
+    pub(crate) played: Arc<Mutex<Played>>,
+}
+
+/// How far a schedule was played.
+#[derive(Default)]
+pub(crate) struct Played {
+    pub(crate) steps: usize,
+    pub(crate) misfit: Option<Misfit>,
+}
+
+impl Scheduler for Player {
+    fn new_execution(&mut self) -> Option<ShuttleSchedule> {
+        let first = !std::mem::replace(&mut self.started, true);
+        first.then(|| ShuttleSchedule::new(0))
+    }
+
+    fn next_task(
+        &mut self,
+        runnable: &[&Task],
+        _current: Option<TaskId>,
+        _is_yielding: bool,
+    ) -> Option<TaskId> {
+        let mut played = locked(&self.played);
+        let wanted = self.schedule.0.get(played.steps).copied();
+        played.steps += 1;
+        let is_wanted = |task: &&&Task| Some(usize::from(task.id())) == wanted;
+        if let Some(task) = runnable.iter().find(is_wanted) {
+            return Some(task.id());
+        }
+        if let Some(thread) = wanted {
+            let step = played.steps;
+            played.misfit.get_or_insert_with(|| Misfit::Thread {
+                step,
+                thread,
+                runnable: runnable.iter().map(|task| task.id().into()).collect(),
+            });
+        }
+        runnable.first().map(|task| task.id())
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        0
+    }
+}

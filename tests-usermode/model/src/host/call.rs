@@ -1,0 +1,161 @@
+//! Calls: the driver's of the kernel's routines, and the kernel's of the driver's.
+
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    host::{
+        layout::FREED,
+        thread::{self, Mode, Thread},
+    },
+    verifier::{BugCheck, Rule, Violation, callers},
+};
+
+/// A routine that runs in a thread of the model. What the thread does until this is dropped is the kernel's
+/// doing, and not the driver's.
+pub(crate) struct Call {
+    thread: Arc<Thread>,
+    routine: &'static str,
+    mode: Mode,
+}
+
+impl Call {
+    /// Enters a routine, unless the system has stopped: then the thread stops here.
+    pub(crate) fn enter(routine: &'static str) -> Self {
+        let mode = thread::set_mode(Mode::Kernel);
+        let thread = thread::current(routine);
+        if thread.kernel.is_halted() {
+            thread.halt();
+        }
+        let call = Self {
+            thread,
+            routine,
+            mode,
+        };
+        if call.is_probed.load(Ordering::Relaxed) {
+            (call.kernel.upcalls.probe_device)(&call);
+        }
+        call
+    }
+
+    /// Enters a routine that other threads can see the effect of, on an object: another thread may run first.
+    pub(crate) fn enter_visible<T>(routine: &'static str, object: *const T) -> Self {
+        let call = Self::enter(routine);
+        call.switch_point(routine, object.addr());
+        call
+    }
+
+    /// The routine's name.
+    pub(crate) fn routine(&self) -> &'static str {
+        self.routine
+    }
+
+    /// The thread, to keep.
+    pub(crate) fn thread(&self) -> &Arc<Thread> {
+        &self.thread
+    }
+
+    /// What is found in this call.
+    pub(crate) fn violation(&self, bug_check: BugCheck, rule: Rule, what: String) -> Violation {
+        Violation {
+            code: bug_check.0,
+            parameters: bug_check.1,
+            rule,
+            routine: self.routine,
+            what,
+            callers: callers(4),
+            threads: self.kernel.describe_threads(),
+        }
+    }
+
+    /// Stops the system.
+    pub(crate) fn stop(&self, bug_check: BugCheck, rule: Rule, what: impl Into<String>) -> ! {
+        self.kernel
+            .stop(self.violation(bug_check, rule, what.into()));
+        self.thread.halt()
+    }
+
+    /// Stops the system unless something holds.
+    pub(crate) fn require(
+        &self,
+        holds: bool,
+        rule: Rule,
+        violation: impl FnOnce() -> (BugCheck, String),
+    ) {
+        if !holds {
+            let (bug_check, what) = violation();
+            self.stop(bug_check, rule, what);
+        }
+    }
+
+    /// Calls a routine of the driver's, which runs in this thread.
+    pub(crate) fn in_driver<R>(routine: impl FnOnce() -> R) -> R {
+        let mode = thread::set_mode(Mode::Driver);
+        let result = routine();
+        thread::set_mode(mode);
+        result
+    }
+}
+
+impl Call {
+    /// What a driver gave a pointer to, as the kernel sees it.
+    ///
+    /// # Safety
+    /// `pointer` is NULL, or valid for a `T` for as long as the reference is used, and whatever else reaches that
+    /// meanwhile does so under the kernel's own lock or by atomics: what the documents of every routine ask for.
+    pub(crate) unsafe fn view<'a, T, P>(&self, pointer: *mut P) -> &'a T {
+        self.require_pointer::<T, P>(pointer);
+        if size_of::<T>() >= size_of::<u64>() {
+            // SAFETY: as below. Whoever else reaches the word does so by atomics too.
+            let word = unsafe { &*pointer.cast::<AtomicU64>() };
+            let freed = word.load(Ordering::Relaxed) == u64::from_ne_bytes([FREED; 8]);
+            self.require(!freed, Rule::FreedMemory, || {
+                let bug_check = BugCheck(0xd5, [pointer.addr() as u64, 0, 0, 0]);
+                let what = format!("the memory of {pointer:?} was freed");
+                (bug_check, what)
+            });
+        }
+        // SAFETY: the pointer is aligned and not NULL; the rest the caller says.
+        unsafe { &*pointer.cast() }
+    }
+
+    /// As [`Call::view`], of memory that the driver gives room in: it may hold anything.
+    ///
+    /// # Safety
+    /// As for [`Call::view`].
+    pub(crate) unsafe fn view_new<'a, T, P>(&self, pointer: *mut P) -> &'a T {
+        self.require_pointer::<T, P>(pointer);
+        // SAFETY: the pointer is aligned and not NULL; the rest the caller says.
+        unsafe { &*pointer.cast() }
+    }
+
+    fn require_pointer<T, P>(&self, pointer: *mut P) {
+        self.require(
+            !pointer.is_null() && pointer.cast::<T>().is_aligned(),
+            Rule::Pointer,
+            || {
+                let bug_check = BugCheck(0x50, [pointer.addr() as u64, 0, 0, 0]);
+                (bug_check, format!("the pointer {pointer:?} is no object"))
+            },
+        );
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        thread::set_mode(self.mode);
+    }
+}
+
+impl Deref for Call {
+    type Target = Thread;
+
+    fn deref(&self) -> &Thread {
+        &self.thread
+    }
+}

@@ -1,0 +1,223 @@
+//! Time: the host's, or a virtual one; and the timers that expire in it.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    host::{
+        Clock, Kernel,
+        wait::{Engine, Wait},
+    },
+    mutex::locked,
+};
+
+/// Units of 100 ns, as the kernel counts time.
+pub(crate) fn units(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos() / 100).unwrap_or(u64::MAX)
+}
+
+/// What keeps the time.
+pub(crate) struct TimeKeeper {
+    /// The time now, if it is virtual.
+    now: Option<AtomicU64>,
+    timers: Arc<Timers>,
+    /// Whether an exploration has a thread that lets timers expire.
+    exploring: AtomicBool,
+}
+
+/// The timers that are set. Shared with the thread that waits for them in the host's time.
+pub(crate) struct Timers {
+    start: Instant,
+    /// How much time was skipped.
+    skipped: AtomicU64,
+    /// By when they are due, and a number that tells apart those which are due at the same time.
+    set: Mutex<BTreeMap<(u64, u64), usize>>,
+    last: AtomicU64,
+    changed: Condvar,
+    ends: AtomicBool,
+}
+
+impl Timers {
+    /// The host's time, and what was skipped.
+    fn now(&self) -> u64 {
+        units(self.start.elapsed()).saturating_add(self.skipped.load(Ordering::Relaxed))
+    }
+}
+
+impl Timers {
+    /// Waits, in the host's time, until the next timer is due, and gives when that is; `None` if the clock is shut down.
+    pub(crate) fn wait_for_due(&self) -> Option<u64> {
+        let mut set = locked(&self.set);
+        loop {
+            if self.ends.load(Ordering::SeqCst) {
+                return None;
+            }
+            let next = set.first_key_value().map(|(&(due, _), _)| due);
+            let now = self.now();
+            let left = match next {
+                Some(due) if due <= now => return Some(due),
+                Some(due) => Duration::from_nanos(100 * (due - now)),
+                None => Duration::MAX / 4,
+            };
+            let woken = self.changed.wait_timeout(set, left);
+            (set, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl TimeKeeper {
+    pub(crate) fn new(clock: Clock, engine: Engine) -> Self {
+        let is_virtual = clock == Clock::Virtual || engine == Engine::Shuttle;
+        Self {
+            now: is_virtual.then(|| AtomicU64::new(0)),
+            timers: Arc::new(Timers {
+                start: Instant::now(),
+                skipped: AtomicU64::new(0),
+                set: Mutex::default(),
+                last: AtomicU64::new(0),
+                changed: Condvar::new(),
+                ends: AtomicBool::new(false),
+            }),
+            exploring: AtomicBool::new(false),
+        }
+    }
+
+    /// Skips the time until the next timer: somebody has waited for a while, and so a run takes no longer than there is
+    /// something to do.
+    pub(crate) fn skip(&self) {
+        let timers = &self.timers;
+        let set = locked(&timers.set);
+        if let Some((&(due, _), _)) = set.first_key_value() {
+            let left = due.saturating_sub(timers.now());
+            timers.skipped.fetch_add(left, Ordering::Relaxed);
+            drop(set);
+            timers.changed.notify_all();
+        }
+    }
+
+    /// Whether the time only goes on when nothing else can happen.
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.now.is_some()
+    }
+
+    /// The time now, in units of 100 ns.
+    pub(crate) fn now(&self) -> u64 {
+        match &self.now {
+            Some(now) => now.load(Ordering::Relaxed),
+            None => self.timers.now(),
+        }
+    }
+
+    /// Looks at the clock, by which a virtual one goes on.
+    pub(crate) fn look(&self) -> u64 {
+        match &self.now {
+            Some(now) => now.fetch_add(1, Ordering::Relaxed) + 1,
+            None => self.now(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> usize {
+        Arc::as_ptr(&self.timers).addr()
+    }
+
+    /// Sets a timer; says whether it was set before.
+    pub(crate) fn set(&self, kernel: &Kernel, timer: usize, due: u64) -> bool {
+        let mut set = locked(&self.timers.set);
+        let before = set.len();
+        set.retain(|_, other| *other != timer);
+        let was_set = set.len() != before;
+        let number = self.timers.last.fetch_add(1, Ordering::Relaxed);
+        set.insert((due, number), timer);
+        drop(set);
+        self.timers.changed.notify_all();
+        kernel.sleepers.wake(Wait::Timer(self.key()));
+        was_set
+    }
+
+    /// Cancels a timer; says whether it was set.
+    pub(crate) fn cancel(&self, timer: usize) -> bool {
+        let mut set = locked(&self.timers.set);
+        let before = set.len();
+        set.retain(|_, other| *other != timer);
+        set.len() != before
+    }
+
+    /// Whether a timer is set.
+    pub(crate) fn is_set(&self, timer: usize) -> bool {
+        locked(&self.timers.set)
+            .values()
+            .any(|other| *other == timer)
+    }
+
+    /// A timer that is set and has its memory in a range.
+    pub(crate) fn any_set_in(&self, range: &Range<usize>) -> Option<usize> {
+        let set = locked(&self.timers.set);
+        let mut set = set.values().copied();
+        set.find(|timer| range.contains(timer))
+    }
+
+    /// Whether any timer is set.
+    pub(crate) fn any_set(&self) -> bool {
+        !locked(&self.timers.set).is_empty()
+    }
+
+    /// Takes the timer that is due next, no later than a time, and fires it before anybody can ask for it. A virtual clock
+    /// is put forward to it.
+    pub(crate) fn take_next(&self, until: u64, fire: impl FnOnce(usize)) -> bool {
+        let mut set = locked(&self.timers.set);
+        let Some((&(due, number), &timer)) = set.first_key_value() else {
+            return false;
+        };
+        if due > until {
+            return false;
+        }
+        set.remove(&(due, number));
+        self.put_forward(due);
+        fire(timer);
+        true
+    }
+
+    /// The timers, for the thread that waits for them.
+    pub(crate) fn timers(&self) -> Arc<Timers> {
+        Arc::clone(&self.timers)
+    }
+
+    /// Puts a virtual clock forward.
+    pub(crate) fn put_forward(&self, until: u64) {
+        if let Some(now) = &self.now {
+            now.fetch_max(until, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that an exploration has a thread that lets timers expire; says whether it had one.
+    pub(crate) fn is_exploring(&self) -> bool {
+        self.exploring.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether the clock is shut down.
+    pub(crate) fn ends(&self) -> bool {
+        self.timers.ends.load(Ordering::SeqCst)
+    }
+
+    /// Ends the thread that waits for timers.
+    pub(crate) fn shut_down(&self) {
+        self.timers.ends.store(true, Ordering::SeqCst);
+        drop(locked(&self.timers.set));
+        self.timers.changed.notify_all();
+    }
+}
+
+impl Kernel {
+    /// What time it is: since the kernel was made.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.clock.now().saturating_mul(100))
+    }
+}

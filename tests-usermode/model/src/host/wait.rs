@@ -1,0 +1,358 @@
+//! Waiting, and who runs next: the host's threads do as the host likes; under `shuttle` one thread runs at a time, and
+//! its scheduler says which.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst, fence},
+    },
+    task::{Poll, Waker},
+    thread as host,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    host::{
+        Kernel,
+        thread::{self, Thread},
+    },
+    mutex::locked,
+};
+
+/// Who runs the threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// The host, all at once.
+    Host,
+    /// An exploration, one at a time.
+    Shuttle,
+}
+
+/// What a thread waits for. Each is told by an address, by which it is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    SpinLock(usize),
+    Object(usize),
+    /// An object, or the timer that ends the wait.
+    Timed(usize, usize),
+    Processor(usize),
+    Irp(usize),
+    Dpcs(usize),
+    Thread(usize),
+    Actor(usize),
+    Timer(usize),
+    WorkItems(usize),
+}
+
+impl Wait {
+    const fn key(self) -> usize {
+        match self {
+            Self::SpinLock(key)
+            | Self::Object(key)
+            | Self::Timed(key, _)
+            | Self::Processor(key)
+            | Self::Irp(key)
+            | Self::Dpcs(key)
+            | Self::Thread(key)
+            | Self::Actor(key)
+            | Self::Timer(key)
+            | Self::WorkItems(key) => key,
+        }
+    }
+
+    /// The other address by which the thread is woken, if there is one.
+    const fn second_key(self) -> Option<usize> {
+        match self {
+            Self::Timed(_, timer) => Some(timer),
+            _ => None,
+        }
+    }
+
+    /// Whether it is over so soon that a thread of the host does not sleep.
+    pub(crate) const fn is_short(self) -> bool {
+        matches!(self, Self::SpinLock(_) | Self::Processor(_))
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SpinLock(lock) => write!(f, "the spin lock {lock:#x}"),
+            Self::Object(object) | Self::Timed(object, _) => write!(f, "the object {object:#x}"),
+            Self::Processor(_) => write!(f, "a processor"),
+            Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
+            Self::Dpcs(_) => write!(f, "the DPCs that are queued"),
+            Self::Thread(_) => write!(f, "the end of a thread"),
+            Self::Actor(_) => write!(f, "the end of an actor"),
+            Self::Timer(_) => write!(f, "the next timer"),
+            Self::WorkItems(_) => write!(f, "the routines of the work items that were queued"),
+        }
+    }
+}
+
+/// The threads that sleep.
+#[derive(Default)]
+pub(crate) struct Sleepers {
+    tasks: Mutex<Vec<Asleep>>,
+    host: Mutex<()>,
+    condition: Condvar,
+    sleeping: AtomicUsize,
+    /// How many threads of an exploration could go on, beside its first one.
+    awake: AtomicUsize,
+}
+
+/// A thread of an exploration that sleeps.
+struct Asleep {
+    thread: u32,
+    wait: Wait,
+    waker: Waker,
+}
+
+impl Sleepers {
+    /// Wakes whoever waits for what has this address. The caller holds no mutex that a waiter looks under.
+    pub(crate) fn wake(&self, wait: Wait) {
+        // Pairs with the one in `sleep`: either the sleeper sees what has changed, or it is seen here.
+        fence(SeqCst);
+        if self.sleeping.load(SeqCst) == 0 {
+            return;
+        }
+        if !wait.is_short() {
+            drop(locked(&self.host));
+            self.condition.notify_all();
+        }
+        let mut woken = Vec::new();
+        locked(&self.tasks).retain(|task| {
+            let key = wait.key();
+            let stays = task.wait.key() != key && task.wait.second_key() != Some(key);
+            if !stays {
+                woken.push(task.waker.clone());
+            }
+            stays
+        });
+        self.awake.fetch_add(woken.len(), SeqCst);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Counts a thread of an exploration.
+    pub(crate) fn task_starts(&self) {
+        self.awake.fetch_add(1, SeqCst);
+    }
+
+    /// Counts one off that has ended, or cannot go on. Where that was the last one, those that wait do so for ever.
+    pub(crate) fn one_less(&self, kernel: &Arc<Kernel>) {
+        // The first thread was not counted when it started.
+        if self.awake.fetch_sub(1, SeqCst) == 0 && !locked(&self.tasks).is_empty() {
+            (kernel.upcalls.end_with)((kernel.upcalls.hang)(kernel), kernel);
+        }
+    }
+
+    /// Wakes every thread of the host.
+    pub(crate) fn wake_all(&self) {
+        drop(locked(&self.host));
+        self.condition.notify_all();
+    }
+
+    fn sleep<R>(
+        &self,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        let mut guard = locked(&self.host);
+        self.sleeping.fetch_add(1, SeqCst);
+        let result = loop {
+            fence(SeqCst);
+            if let Some(result) = ready() {
+                break Some(result);
+            }
+            let left = deadline.map_or(Duration::MAX / 4, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                break None;
+            }
+            let woken = self.condition.wait_timeout(guard, left);
+            (guard, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        };
+        self.sleeping.fetch_sub(1, SeqCst);
+        result
+    }
+
+    fn suspend<R>(&self, thread: &Thread, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+        self.sleeping.fetch_add(1, SeqCst);
+        let result = away(|| {
+            shuttle::future::block_on(pin!(poll_fn(|context| {
+                // `shuttle` may ask again before anybody has woken the thread, which then is there still.
+                let mut tasks = locked(&self.tasks);
+                let place = tasks.iter().position(|task| task.thread == thread.number);
+                if let Some(place) = place {
+                    tasks.swap_remove(place);
+                    self.awake.fetch_add(1, SeqCst);
+                }
+                drop(tasks);
+                if let Some(result) = ready() {
+                    return Poll::Ready(result);
+                }
+                locked(&self.tasks).push(Asleep {
+                    thread: thread.number,
+                    wait,
+                    waker: context.waker().clone(),
+                });
+                self.one_less(&thread.kernel);
+                Poll::Pending
+            })))
+        });
+        self.sleeping.fetch_sub(1, SeqCst);
+        result
+    }
+}
+
+impl Thread {
+    /// Waits until something is there.
+    pub(crate) fn wait_for<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+        if let Some(result) = ready() {
+            return result;
+        }
+        *locked(&self.waits_for) = Some(wait);
+        let result = match self.kernel.engine {
+            Engine::Shuttle => self.kernel.sleepers.suspend(self, wait, ready),
+            Engine::Host if wait.is_short() => self.spin(ready),
+            Engine::Host => {
+                let or_halted = |ready: &mut dyn FnMut() -> Option<R>| match ready() {
+                    Some(result) => Some(Some(result)),
+                    None => self.kernel.is_halted().then_some(None),
+                };
+                let result = match self.pass_virtual_time(wait, &mut ready) {
+                    Some(result) => Some(Some(result)),
+                    None => self.kernel.sleepers.sleep(None, || or_halted(&mut ready)),
+                };
+                result.flatten().unwrap_or_else(|| self.halt())
+            }
+        };
+        *locked(&self.waits_for) = None;
+        result
+    }
+
+    /// Waits in user mode until something is there; in vain after the deadline, or once the system has stopped.
+    pub(crate) fn wait_until<R>(
+        &self,
+        wait: Wait,
+        deadline: Instant,
+        mut ready: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        if self.kernel.engine == Engine::Shuttle {
+            return Some(self.wait_for(wait, ready));
+        }
+        loop {
+            if let Some(result) = self.pass_virtual_time(wait, &mut ready) {
+                return Some(result);
+            }
+            // By a virtual clock only what a system thread does can still end the wait.
+            if self.kernel.clock.is_virtual() && !self.kernel.has_system_thread() {
+                return ready();
+            }
+            let soon = deadline.min(Instant::now() + Self::PATIENCE);
+            let or_halted = || match ready() {
+                Some(result) => Some(Some(result)),
+                None => self.kernel.is_halted().then_some(None),
+            };
+            if let Some(result) = self.kernel.sleepers.sleep(Some(soon), or_halted) {
+                return result;
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            self.kernel.clock.skip();
+        }
+    }
+
+    /// Lets time pass by a virtual clock until something is there, while nothing else can happen: `None` if it is not there
+    /// when no timer is set any more. A system thread leaves that to the threads that come from user mode.
+    fn pass_virtual_time<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
+        let passes = self.kernel.clock.is_virtual() && !matches!(wait, Wait::Actor(_));
+        if !passes || self.is_system() {
+            return None;
+        }
+        loop {
+            self.kernel.settle();
+            if let Some(result) = ready() {
+                return Some(result);
+            }
+            if self.kernel.is_halted() || !(self.kernel.upcalls.expire)(&self.kernel, u64::MAX) {
+                return None;
+            }
+        }
+    }
+
+    /// How long a thread of user mode waits before time is skipped for it.
+    const PATIENCE: Duration = Duration::from_millis(1);
+
+    fn spin<R>(&self, mut ready: impl FnMut() -> Option<R>) -> R {
+        loop {
+            for _ in 0..64 {
+                if let Some(result) = ready() {
+                    self.spinning.is_over();
+                    return result;
+                }
+                std::hint::spin_loop();
+            }
+            if self.kernel.is_halted() {
+                self.halt();
+            }
+            host::yield_now();
+            self.watch_spinning("a spin lock or a processor");
+        }
+    }
+
+    /// A point at which another thread may run first: before a routine whose effect others can see.
+    pub(crate) fn switch_point(&self, routine: &'static str, object: usize) {
+        if self.kernel.engine == Engine::Host {
+            return;
+        }
+        away(|| shuttle::thread::sleep(Duration::ZERO));
+        if self.kernel.is_halted() {
+            self.halt();
+        }
+        self.kernel.trace(self, routine, object);
+        self.count_step(routine);
+    }
+
+    /// As [`Thread::switch_point`], in a loop that waits for another thread.
+    pub(crate) fn yield_processor(&self) {
+        match self.kernel.engine {
+            Engine::Host => {
+                host::yield_now();
+                self.watch_spinning("YieldProcessor");
+            }
+            Engine::Shuttle => {
+                away(shuttle::thread::yield_now);
+                self.count_step("YieldProcessor");
+            }
+        }
+        if self.kernel.is_halted() {
+            self.halt();
+        }
+    }
+
+    /// Stops this thread for good.
+    pub(crate) fn halt(&self) -> ! {
+        match self.kernel.engine {
+            Engine::Host => loop {
+                host::park();
+            },
+            Engine::Shuttle => away(|| shuttle::future::block_on(std::future::pending())),
+        }
+    }
+}
+
+/// Lets other threads run here, and then this one again.
+pub(crate) fn away<R>(switch: impl FnOnce() -> R) -> R {
+    let thread = thread::replace_current(None);
+    let mode = thread::set_mode(thread::Mode::User);
+    let result = switch();
+    thread::set_mode(mode);
+    thread::replace_current(thread);
+    result
+}

@@ -1,0 +1,81 @@
+//! The bus driver below a device: what it does with the requests that are passed down to it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, atomic::Ordering},
+};
+
+use nt::{
+    DEVICE_OBJECT, DISPATCH_LEVEL, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS, SL_PENDING_RETURNED,
+    STATUS_PENDING, STATUS_SUCCESS,
+};
+
+use crate::{
+    host::{Call, thread::Thread},
+    io::irp::IrpRecord,
+    mutex::locked,
+};
+
+/// What a bus driver does with a PnP request instead of completing it with success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusAnswer {
+    /// Completes it with an error.
+    Fail(NTSTATUS),
+    /// Returns `STATUS_PENDING`, and completes it with success later, in another thread at `DISPATCH_LEVEL`.
+    Pend,
+}
+
+/// The answers that differ from success, by the physical device object and the minor function.
+#[derive(Default)]
+pub(crate) struct Buses(Mutex<HashMap<(usize, u8), BusAnswer>>);
+
+impl Buses {
+    /// Has the bus driver answer a device's PnP requests of a minor function from now on.
+    pub(crate) fn set(&self, pdo: usize, minor: u8, answer: BusAnswer) {
+        locked(&self.0).insert((pdo, minor), answer);
+    }
+
+    /// What the bus driver does with a PnP request.
+    pub(crate) fn answer(&self, pdo: usize, minor: u8) -> Option<BusAnswer> {
+        locked(&self.0).get(&(pdo, minor)).copied()
+    }
+}
+
+impl Call {
+    /// The dispatch routines of the bus driver: whatever a PnP request asks is done, unless a test wants it otherwise.
+    pub(in crate::io) fn bus_driver(
+        &self,
+        pdo: *mut DEVICE_OBJECT,
+        record: &Arc<IrpRecord>,
+    ) -> NTSTATUS {
+        record.reached_bus.store(true, Ordering::Relaxed);
+        let irp = record.raw();
+        let asked = record.asked;
+        let answer = (asked.major == IRP_MJ_PNP)
+            .then(|| self.kernel.io().buses.answer(pdo.addr(), asked.minor))
+            .flatten();
+        if matches!(asked.major, IRP_MJ_PNP | IRP_MJ_POWER) {
+            let status = match answer {
+                Some(BusAnswer::Fail(status)) => status,
+                _ => STATUS_SUCCESS,
+            };
+            // SAFETY: the bus driver has the IRP.
+            unsafe { nt::irp::set_status(irp, status) };
+        }
+        if answer == Some(BusAnswer::Pend) {
+            record.stack().Control |= SL_PENDING_RETURNED;
+            let record = Arc::clone(record);
+            Thread::new_system(&self.kernel, "bus driver").start(move |_| {
+                let call = Call::enter("IoCompleteRequest");
+                let old_irql = call.raise_irql(DISPATCH_LEVEL);
+                call.complete(&record);
+                call.lower_irql(old_irql);
+            });
+            return STATUS_PENDING;
+        }
+        // SAFETY: the bus driver has the IRP.
+        let status = unsafe { nt::irp::status(irp) };
+        self.complete(record);
+        status
+    }
+}

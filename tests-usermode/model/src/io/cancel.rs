@@ -1,0 +1,114 @@
+//! The cancel spin lock, and `IoCancelIrp`.
+
+use std::ffi::c_void;
+
+use nt::{DISPATCH_LEVEL, IRP};
+
+use crate::{
+    host::Call,
+    io::irp::IrpRecord,
+    mutex::locked,
+    verifier::{BugCheck, Rule, held::Kind},
+};
+
+impl Call {
+    fn acquire_cancel_lock(&self) -> u8 {
+        self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+        let old_irql = self.raise_irql(DISPATCH_LEVEL);
+        self.acquire(&self.kernel.io().cancel_lock, Kind::Cancel, Some(old_irql));
+        old_irql
+    }
+
+    fn release_cancel_lock(&self, new_irql: u8) {
+        let irql = self.irql();
+        self.require(irql == DISPATCH_LEVEL, Rule::CancelSpinLockRelease, || {
+            let bug_check = BugCheck::verifier(0x32, [irql.into(), 0, 0]);
+            let what = format!(
+                "the IRQL is {irql}, not DISPATCH_LEVEL: mostly, the lock is released twice"
+            );
+            (bug_check, what)
+        });
+        let held = self.release(&self.kernel.io().cancel_lock, Kind::Cancel);
+        self.require_saved_irql(&held, new_irql);
+        self.lower_irql(new_irql);
+    }
+
+    /// `IoCancelIrp`: sets `Irp->Cancel`, and calls the Cancel routine, if there is one, with the cancel spin lock held.
+    pub(in crate::io) fn cancel_irp(&self, record: &IrpRecord) -> bool {
+        let irp = record.raw();
+        self.switch_point("IoCancelIrp", irp.addr());
+        let old_irql = self.acquire_cancel_lock();
+        record.set_cancel();
+        self.switch_point("IoCancelIrp: IoSetCancelRoutine", irp.addr());
+        let Some(routine) = record.take_cancel_routine() else {
+            self.release_cancel_lock(old_irql);
+            return false;
+        };
+        self.call_cancel_routine(record, routine, old_irql);
+        true
+    }
+
+    /// Calls a Cancel routine, with the cancel spin lock held; the routine releases it.
+    pub(in crate::io) fn call_cancel_routine(
+        &self,
+        record: &IrpRecord,
+        routine: CancelRoutine,
+        old_irql: u8,
+    ) {
+        let irp = record.raw();
+        self.require(!record.is_completed(), Rule::CompleteRequest, || {
+            let bug_check = BugCheck(0x48, [irp.addr() as u64, 0, 0, 0]);
+            (
+                bug_check,
+                format!("{record} was completed with its Cancel routine set, and is cancelled now"),
+            )
+        });
+        record.set_cancel_irql(old_irql);
+        let device = record.device();
+        // SAFETY: the routine is called as IoCancelIrp calls it.
+        Call::in_driver(|| unsafe { routine(device, irp) });
+        let lock = (&raw const self.kernel.io().cancel_lock).addr();
+        let held = locked(&self.held).iter().any(|held| held.lock == lock);
+        self.require(!held, Rule::CancelSpinLockRelease, || {
+            let bug_check = BugCheck::verifier(0x2_001d, [self.irql().into(), old_irql.into(), 0]);
+            (
+                bug_check,
+                "a Cancel routine has returned and not released the cancel spin lock".into(),
+            )
+        });
+        self.require_returned("a Cancel routine", old_irql);
+    }
+
+    /// Acquires the cancel spin lock for a routine that is called with it.
+    pub(in crate::io) fn acquire_cancel_lock_for_routine(&self) -> u8 {
+        self.acquire_cancel_lock()
+    }
+}
+
+/// A `DRIVER_CANCEL` that is there.
+pub(crate) type CancelRoutine = unsafe extern "C" fn(*mut nt::DEVICE_OBJECT, *mut IRP);
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoAcquireCancelSpinLock(irql: *mut u8) {
+    let call = Call::enter("IoAcquireCancelSpinLock");
+    let lock: *const c_void = (&raw const call.kernel.io().cancel_lock).cast();
+    call.switch_point(call.routine(), lock.addr());
+    let old_irql = call.acquire_cancel_lock();
+    // SAFETY: the caller gives room for an IRQL.
+    unsafe { irql.write(old_irql) };
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoReleaseCancelSpinLock(irql: u8) {
+    Call::enter("IoReleaseCancelSpinLock").release_cancel_lock(irql);
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoCancelIrp(irp: *mut IRP) -> u8 {
+    let call = Call::enter("IoCancelIrp");
+    let record = call.live_irp(irp);
+    u8::from(call.cancel_irp(&record))
+}

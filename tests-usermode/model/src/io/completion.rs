@@ -1,0 +1,255 @@
+//! The end of an IRP: what a dispatch routine returned is compared with what became of it, and `IoCompleteRequest` goes up
+//! the device stack, calls the completion routines and tells whoever waits.
+
+use std::{ptr::null_mut, sync::Arc};
+
+use nt::{
+    DISPATCH_LEVEL, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS,
+    SL_PENDING_RETURNED, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
+};
+
+use crate::{
+    host::{Call, wait::Wait},
+    io::irp::{IrpRecord, Left},
+    mutex::locked,
+    verifier::{BugCheck, Rule, callers},
+};
+
+impl Call {
+    /// Compares what a dispatch routine returned with what became of the IRP at its stack location. If the routine has passed
+    /// the IRP on, `passed` is what the lower driver's routine returned.
+    ///
+    /// A driver that has passed the IRP on need not mark it: whoever completes it does so on its behalf.
+    pub(in crate::io) fn verify_answer(
+        &self,
+        record: &IrpRecord,
+        location: i8,
+        passed: Option<i32>,
+        status: i32,
+    ) {
+        let irp = record.raw().addr() as u64;
+        let (left, marked) = {
+            let state = locked(&record.state);
+            let left = IrpRecord::left(&state, location);
+            let marked = left.map_or_else(|| record.is_marked(location), |left| left.marked);
+            (left, marked)
+        };
+        let pending = status == STATUS_PENDING;
+        let passed_on = left.is_none() && passed == Some(STATUS_PENDING);
+        if pending && !marked && !passed_on {
+            let (rule, what) = if left.is_some() {
+                (
+                    Rule::PendedCompletedRequest,
+                    "is completed, was not marked pending",
+                )
+            } else {
+                (Rule::MarkIrpPending2, "was not marked pending")
+            };
+            let what = format!("{record} {what}, and STATUS_PENDING is returned");
+            self.stop(BugCheck::io(0x23d, [0, irp, 0]), rule, what);
+        }
+        if !pending && passed == Some(STATUS_PENDING) && (marked || left.is_none()) {
+            let what = format!(
+                "{record} was passed on, the lower driver has returned STATUS_PENDING, and {status:#x} is returned"
+            );
+            let code = if marked { 0x23e } else { 0x226 };
+            self.stop(
+                BugCheck::io(code, [0, irp, 0]),
+                Rule::LowerDriverReturn,
+                what,
+            );
+        }
+        if marked && !pending {
+            let what = format!("{record} was marked pending, and {status:#x} is returned");
+            self.stop(BugCheck::io(0x23e, [0, irp, 0]), Rule::MarkIrpPending, what);
+        }
+        match left {
+            None if !pending => {
+                let what = format!(
+                    "{record} is neither completed nor pended, and {status:#x} is returned"
+                );
+                self.stop(
+                    BugCheck::io(0x226, [0, irp, 0]),
+                    Rule::IrpProcessingComplete,
+                    what,
+                );
+            }
+            Some(left) if !pending && left.status != status => {
+                let what = format!(
+                    "{record} is completed with {:#x}, and {status:#x} is returned",
+                    left.status
+                );
+                self.stop(
+                    BugCheck::io(0x224, [0, irp, 0]),
+                    Rule::CompleteRequestStatusCheck,
+                    what,
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// `IoCompleteRequest`.
+    pub(in crate::io) fn complete(&self, record: &Arc<IrpRecord>) {
+        self.verify_completion(record);
+        let irp = record.raw();
+        loop {
+            let location = record.current();
+            let stack = record.stack();
+            let (control, routine, context) =
+                (stack.Control, stack.CompletionRoutine, stack.Context);
+            let pending = control & SL_PENDING_RETURNED;
+            // SAFETY: who completes an IRP owns it. A completion routine may have changed the status.
+            let status = unsafe { nt::irp::status(irp) };
+            let left = Left {
+                status,
+                marked: pending != 0,
+            };
+            record.leave(location, Some(left));
+            let more = record.previous_location();
+            // SAFETY: as above.
+            unsafe { (*irp).PendingReturned = pending };
+            let wanted = if status >= 0 {
+                SL_INVOKE_ON_SUCCESS
+            } else {
+                SL_INVOKE_ON_ERROR
+            };
+            let cancelled = control & SL_INVOKE_ON_CANCEL != 0 && record.is_cancelled();
+            if let Some(routine) = routine.filter(|_| control & wanted != 0 || cancelled) {
+                let device = if more {
+                    record.stack().DeviceObject
+                } else {
+                    null_mut()
+                };
+                // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
+                let answer = Call::in_driver(|| unsafe { routine(device, irp, context) });
+                if answer == STATUS_MORE_PROCESSING_REQUIRED {
+                    return;
+                }
+                self.verify_propagated(record, pending != 0 && more);
+            } else if pending != 0 && more {
+                // The driver above has no routine that could mark the IRP.
+                record.stack().Control |= SL_PENDING_RETURNED;
+            }
+            if !more {
+                break;
+            }
+        }
+        self.finish(record);
+    }
+
+    /// Stops the system if a completion routine was told that the IRP is pending and has not marked it, so that the driver
+    /// above would never know.
+    fn verify_propagated(&self, record: &IrpRecord, pending: bool) {
+        let lost = pending && !record.is_marked(record.current());
+        self.require(!lost, Rule::PendingReturned, || {
+            let bug_check = BugCheck::io(0x228, [0, record.address() as u64, 0]);
+            let what = format!(
+                "the completion routine was called for {record} with PendingReturned set, and has not marked it pending"
+            );
+            (bug_check, what)
+        });
+    }
+
+    fn require_first_completion(&self, record: &IrpRecord) {
+        let twice = {
+            let state = locked(&record.state);
+            state.completion.map(|_| state.completed_by.clone())
+        };
+        if let Some(by) = twice {
+            let bug_check = BugCheck(0x44, [record.address() as u64, 0, 0, 0]);
+            let what = format!("{record} is completed again; {by} has completed it before");
+            self.stop(bug_check, Rule::DoubleCompletion, what);
+        }
+    }
+
+    fn verify_completion(&self, record: &IrpRecord) {
+        let irp = record.raw();
+        let address = irp.addr() as u64;
+        let irql = self.irql();
+        self.require(irql <= DISPATCH_LEVEL, Rule::Irql, || {
+            (
+                BugCheck::io(0xe, [irql.into(), address, 0]),
+                format!("the IRQL is {irql}"),
+            )
+        });
+        self.require_first_completion(record);
+        let held = locked(&self.held).last().map(ToString::to_string);
+        if let Some(held) = held {
+            let bug_check = BugCheck::verifier(0x2_0011, [irql.into(), address, 0]);
+            let what = format!("{record} is completed while the thread holds {held}");
+            self.stop(bug_check, Rule::SpinLockSafe, what);
+        }
+        // SAFETY: who completes an IRP owns it.
+        let status = unsafe { nt::irp::status(irp) };
+        self.require(
+            status != STATUS_PENDING && status != -1,
+            Rule::CompleteRequest,
+            || {
+                let status_bits = u64::from(status.cast_unsigned());
+                let what = format!("{record} is completed with the status {status:#x}");
+                (BugCheck::io(6, [status_bits, address, 0]), what)
+            },
+        );
+        self.require(!record.has_cancel_routine(), record.routine_rule(), || {
+            let what = format!("{record} is completed while its Cancel routine is set");
+            (BugCheck::io(7, [0, address, 0]), what)
+        });
+        let queued = record.is_on_device_queue() || record.is_linked();
+        self.require(!queued, Rule::CompleteRequest, || {
+            let what = format!("{record} is completed while it is on a queue");
+            (BugCheck::io(0x209, [0, address, 0]), what)
+        });
+    }
+
+    /// Ends an IRP: what its user gets is copied out, and whoever waits is woken.
+    fn finish(&self, record: &Arc<IrpRecord>) {
+        // SAFETY: who completes an IRP owns it.
+        let status = unsafe { nt::irp::status(record.raw()) };
+        // SAFETY: as above.
+        let information = unsafe { (*record.raw()).IoStatus.Information };
+        let information = usize::try_from(information).unwrap_or(usize::MAX);
+        let place = self
+            .kernel
+            .config
+            .locations
+            .then(|| callers(1).pop())
+            .flatten();
+        // The I/O manager copies no output of an error, which is severity 3.
+        let copied = status.cast_unsigned() >> 30 != 3;
+        let length = record.asked.output_length;
+        let exceeds = record.asked.major == nt::IRP_MJ_DEVICE_CONTROL && information > length;
+        self.require(!(copied && exceeds), Rule::Information, || {
+            let what = format!(
+                "{record} is completed with Information {information}, and its output buffer has {length} bytes"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+        let is_first = {
+            let mut state = locked(&record.state);
+            if copied {
+                let length = information.min(state.output.len());
+                let bytes = record.system_bytes(length);
+                state.output[..bytes.len()].copy_from_slice(bytes);
+            }
+            let is_first = state.completion.is_none();
+            if is_first {
+                state.completion = Some((status, information));
+                state.completed_by = match place {
+                    Some(place) => format!("{} in {place}", self.name()),
+                    None => self.name().to_owned(),
+                };
+            }
+            is_first
+        };
+        // Two threads may have come here at once.
+        if !is_first {
+            self.require_first_completion(record);
+        }
+        self.kernel.io().retire(record);
+        if let Some(file) = &record.file {
+            file.irp_ended(self);
+        }
+        self.kernel.sleepers.wake(Wait::Irp(record.address()));
+    }
+}

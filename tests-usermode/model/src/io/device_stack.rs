@@ -1,0 +1,225 @@
+//! Device stacks: which device object is attached to which, and in which order a removal takes them apart.
+
+use std::{
+    ptr::null_mut,
+    sync::{Arc, atomic::Ordering},
+};
+
+use nt::{
+    DEVICE_OBJECT, DISPATCH_LEVEL, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO,
+    DO_POWER_PAGABLE, IRP_MN_REMOVE_DEVICE, IRP_MN_SURPRISE_REMOVAL,
+};
+
+use crate::{
+    host::Call,
+    io::irp::{Asked, IrpRecord},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// The highest device object of a stack.
+pub(crate) fn top_of(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+    let mut top = device;
+    loop {
+        // SAFETY: the device objects of a stack are alive.
+        let upper = unsafe { (*top).AttachedDevice };
+        if upper.is_null() {
+            return top;
+        }
+        top = upper;
+    }
+}
+
+impl Call {
+    /// The PnP request that is under way at the stack of a device object, if it has this minor function.
+    fn pnp_under_way(&self, device: usize, minor: u8) -> Option<Arc<IrpRecord>> {
+        let pdo = self.kernel.io().devices.pdo_of(device)?;
+        let under_way = locked(&self.kernel.io().pnp);
+        let record = under_way.get(&pdo)?;
+        (record.asked.minor == minor).then(|| Arc::clone(record))
+    }
+
+    /// The `IRP_MN_REMOVE_DEVICE` that is under way at the stack of a device object.
+    pub(in crate::io) fn removal_under_way(&self, device: usize) -> Option<Arc<IrpRecord>> {
+        self.pnp_under_way(device, IRP_MN_REMOVE_DEVICE)
+    }
+
+    /// An `IRP_MN_REMOVE_DEVICE` that is under way.
+    pub(in crate::io) fn any_removal(&self) -> Option<Arc<IrpRecord>> {
+        let under_way = locked(&self.kernel.io().pnp);
+        let mut removals = under_way
+            .values()
+            .filter(|record| record.asked.minor == IRP_MN_REMOVE_DEVICE);
+        removals.next().cloned()
+    }
+
+    /// Stops the system if a device object is detached or deleted during a surprise removal.
+    fn require_no_surprise(&self, device: usize, code: u64, what: &str) {
+        if let Some(record) = self.pnp_under_way(device, IRP_MN_SURPRISE_REMOVAL) {
+            let bug_check = BugCheck::io(code, [0, record.address() as u64, device as u64]);
+            let what = format!("the device object {device:#x} is {what} during {record}");
+            self.stop(bug_check, Rule::PnpSurpriseRemove, what);
+        }
+    }
+
+    /// Stops the system if a device object is detached or deleted before the driver has passed the removal on, or before its
+    /// remove lock was waited for.
+    fn require_removal_passed(&self, device: usize, rule: Rule, what: &str) {
+        let devices = &self.kernel.io().devices;
+        let (Some(record), Some(lower)) =
+            (self.removal_under_way(device), devices.lower_of(device))
+        else {
+            return;
+        };
+        let passed = locked(&record.state).passed_to.contains(&lower);
+        self.require(passed, rule, || {
+            let what = format!(
+                "the device object {device:#x} is {what}, and IoCallDriver has not returned for {record}"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+        let waits = devices
+            .extension_of(device)
+            .is_some_and(|extension| self.kernel.io().remove_locks.any_unreleased(&extension));
+        self.require(!waits, Rule::RemoveLockMnRemove, || {
+            let what = format!(
+                "the device object {device:#x} is {what} before IoReleaseRemoveLockAndWait was called"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+    }
+
+    /// Stops the system if a device object is deleted in the wrong order.
+    pub(in crate::io) fn verify_deletion(&self, device: usize) {
+        self.require_no_surprise(device, 0x242, "deleted");
+        self.require_removal_passed(device, Rule::DeleteDevice, "deleted");
+    }
+
+    /// Sends a PnP request to the device that this thread is adding. `DO_DEVICE_INITIALIZING` keeps nobody from that, says
+    /// [Microsoft](https://learn.microsoft.com/previous-versions/windows/hardware/design/dn614010(v=vs.85)).
+    pub(crate) fn probe_device(&self) {
+        self.is_probed.store(false, Ordering::Relaxed);
+        let Some((pdo, minor)) = locked(&self.kernel.io().probe).take() else {
+            return;
+        };
+        let top = top_of(std::ptr::with_exposed_provenance_mut(pdo));
+        let asked = Asked {
+            major: nt::IRP_MJ_PNP,
+            minor,
+            ..Asked::default()
+        };
+        let record = self.new_irp(top, asked, None, &[], Vec::new());
+        // SAFETY: nobody else has the IRP yet.
+        unsafe { nt::irp::set_status(record.raw(), nt::STATUS_NOT_SUPPORTED) };
+        self.send_and_wait(top, &record);
+    }
+
+    /// Stops the system if AddDevice has left a device object's flags as they may not be.
+    ///
+    /// A driver must never set `DO_POWER_PAGABLE` if a lower driver has cleared it, says Microsoft's page about
+    /// [device object flags for power management](https://learn.microsoft.com/windows-hardware/drivers/kernel/setting-device-object-flags-for-power-management).
+    pub(in crate::io) fn verify_flags(&self, object: *mut DEVICE_OBJECT) {
+        const BUFFERING: u32 = DO_BUFFERED_IO | DO_DIRECT_IO;
+        let address = object.addr();
+        let fail = |holds: bool, code: u64, what: &str| {
+            self.require(holds, Rule::DeviceFlags, || {
+                (BugCheck::io(code, [0, 0, address as u64]), what.into())
+            });
+        };
+        let devices = &self.kernel.io().devices;
+        // SAFETY: AddDevice has attached the object, which is alive.
+        let flags = unsafe { (*object).Flags };
+        // SAFETY: as above.
+        let kind = unsafe { (*object).DeviceType };
+        fail(
+            flags & DO_DEVICE_INITIALIZING == 0,
+            0x243,
+            "AddDevice has left DO_DEVICE_INITIALIZING set",
+        );
+        fail(
+            flags & BUFFERING != BUFFERING,
+            0x245,
+            "AddDevice has set both DO_BUFFERED_IO and DO_DIRECT_IO",
+        );
+        let Some(lower) = devices.lower_of(address) else {
+            return;
+        };
+        let below: *mut DEVICE_OBJECT = std::ptr::with_exposed_provenance_mut(lower);
+        // SAFETY: the lower device object is alive while another one is attached to it.
+        let lower_flags = unsafe { (*below).Flags };
+        // SAFETY: as above.
+        let lower_kind = unsafe { (*below).DeviceType };
+        fail(
+            flags & DO_POWER_PAGABLE == lower_flags & DO_POWER_PAGABLE,
+            0x23f,
+            "AddDevice has not taken DO_POWER_PAGABLE over from the lower device object",
+        );
+        // The function driver chooses these; a filter driver takes them over.
+        if devices.is_drivers(lower) {
+            fail(
+                flags & BUFFERING == lower_flags & BUFFERING,
+                0x244,
+                "AddDevice of a filter driver has not copied DO_BUFFERED_IO or DO_DIRECT_IO",
+            );
+            fail(
+                kind == lower_kind,
+                0x246,
+                "AddDevice of a filter driver has not copied DeviceType",
+            );
+        }
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioattachdevicetodevicestack)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoAttachDeviceToDeviceStack(
+    source: *mut DEVICE_OBJECT,
+    target: *mut DEVICE_OBJECT,
+) -> *mut DEVICE_OBJECT {
+    let call = Call::enter("IoAttachDeviceToDeviceStack");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    if call.kernel.fails() {
+        return null_mut();
+    }
+    let top = top_of(target);
+    // SAFETY: the device objects of a stack are alive.
+    let flags = unsafe { (*top).Flags };
+    // SAFETY: as above.
+    let size = unsafe { (*top).StackSize };
+    // Nobody attaches to a device object whose driver has not made it ready.
+    if flags & DO_DEVICE_INITIALIZING != 0 {
+        return null_mut();
+    }
+    call.kernel.io().devices.attach(source, top);
+    // SAFETY: the caller gives its own device object.
+    unsafe { (*source).StackSize = size + 1 };
+    // SAFETY: as above.
+    unsafe { (*top).AttachedDevice = source };
+    let probed = locked(&call.kernel.io().probe).is_some();
+    call.is_probed.store(probed, Ordering::Relaxed);
+    top
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iodetachdevice)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
+    let call = Call::enter("IoDetachDevice");
+    call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
+    // SAFETY: the caller gives the device object below its own.
+    let attached = unsafe { (*target).AttachedDevice };
+    call.require(!attached.is_null(), Rule::DeviceRemoval, || {
+        let bug_check = BugCheck::io(0x202, [0, 0, target.addr() as u64]);
+        (
+            bug_check,
+            format!("nothing is attached to the device object {target:?}"),
+        )
+    });
+    let device = attached.addr();
+    call.require_no_surprise(device, 0x241, "detached");
+    call.require_removal_passed(device, Rule::DeviceRemoval, "detached");
+    // SAFETY: as above.
+    unsafe { (*target).AttachedDevice = null_mut() };
+    call.kernel.io().devices.detach(device);
+}

@@ -1,0 +1,252 @@
+//! Drivers: what the service control manager and the PnP manager do to load and unload one.
+
+use std::{
+    cell::UnsafeCell,
+    mem::MaybeUninit,
+    sync::{Arc, Mutex, atomic::Ordering},
+};
+
+use nt::{DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
+
+use crate::{
+    host::{Call, Kernel, thread::Attached},
+    io::{Device, device::DeviceInner, device_stack::top_of, registry},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+const STATUS_INVALID_DEVICE_REQUEST: i32 = nt::STATUS_INVALID_DEVICE_REQUEST;
+
+/// A `DriverEntry`.
+pub type DriverEntry = unsafe extern "C" fn(*mut DRIVER_OBJECT, *mut UNICODE_STRING) -> NTSTATUS;
+
+/// A driver object with its extension.
+struct Objects {
+    driver: MaybeUninit<DRIVER_OBJECT>,
+    extension: MaybeUninit<DRIVER_EXTENSION>,
+}
+
+/// A driver that is loaded.
+pub struct Driver {
+    kernel: Arc<Kernel>,
+    objects: Box<UnsafeCell<Objects>>,
+    devices: Mutex<Vec<Arc<DeviceInner>>>,
+}
+
+// SAFETY: the driver object is the driver's to read and write while it is loaded or unloaded, of which there is one at a
+// time; this crate reads what it filled in.
+unsafe impl Send for Driver {}
+// SAFETY: as above.
+unsafe impl Sync for Driver {}
+
+impl Driver {
+    /// Loads a driver: makes its driver object and calls its `DriverEntry`.
+    ///
+    /// # Errors
+    /// What that answers, if it is an error; the driver is then not loaded.
+    ///
+    /// # Safety
+    /// `entry` is a driver's entry point, which keeps to the types of what `nt` declares: the model finds broken rules,
+    /// and not every broken pointer.
+    pub unsafe fn load(kernel: &Arc<Kernel>, entry: DriverEntry) -> Result<Self, NTSTATUS> {
+        let _attached = Attached::to(kernel);
+        let call = Call::enter("DriverEntry");
+        // SAFETY: every field may be zero.
+        let objects = unsafe { MaybeUninit::<Objects>::zeroed().assume_init() };
+        let this = Self {
+            kernel: Arc::clone(kernel),
+            objects: Box::new(UnsafeCell::new(objects)),
+            devices: Mutex::default(),
+        };
+        let driver = this.object();
+        let objects = this.objects.get();
+        // SAFETY: the address alone is computed, inside the objects.
+        let extension = unsafe { &raw mut (*objects).extension }.cast::<DRIVER_EXTENSION>();
+        // SAFETY: the objects are zeroed, and nobody else knows them yet.
+        let fields = unsafe { &mut *driver };
+        fields.Type = 4;
+        fields.Size = i16::try_from(size_of::<DRIVER_OBJECT>()).unwrap_or_default();
+        fields.DriverExtension = extension;
+        // SAFETY: as above.
+        unsafe { (*extension).DriverObject = driver };
+        let mut path: Vec<u16> = registry::SERVICE.encode_utf16().collect();
+        let length = u16::try_from(path.len() * 2).unwrap_or_default();
+        let mut path = UNICODE_STRING {
+            Length: length,
+            MaximumLength: length,
+            Buffer: path.as_mut_ptr(),
+        };
+        // SAFETY: the entry point is called as the I/O manager calls it.
+        let status = Call::in_driver(|| unsafe { entry(driver, &raw mut path) });
+        call.require_returned("DriverEntry", 0);
+        if status < 0 {
+            call.wait_for_work_items();
+            call.verify_unload();
+            return Err(status);
+        }
+        Ok(this)
+    }
+
+    fn object(&self) -> *mut DRIVER_OBJECT {
+        let objects = self.objects.get();
+        // SAFETY: the address alone is computed, inside the objects.
+        unsafe { &raw mut (*objects).driver }.cast()
+    }
+
+    /// Adds a device, as the PnP manager does when it finds one: AddDevice, and no more.
+    ///
+    /// # Errors
+    /// What AddDevice answers.
+    pub fn add_device(&self) -> Result<Device, NTSTATUS> {
+        self.add_device_with(0)
+    }
+
+    /// Adds a device whose bus driver has these flags, of `DO_POWER_PAGABLE` and its kin, in its device object.
+    ///
+    /// # Errors
+    /// What AddDevice answers.
+    pub fn add_device_with(&self, flags: u32) -> Result<Device, NTSTATUS> {
+        self.add(flags, None)
+    }
+
+    fn add(&self, flags: u32, probe: Option<u8>) -> Result<Device, NTSTATUS> {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("AddDevice");
+        let devices = &self.kernel.io().devices;
+        let pdo = devices.create(std::ptr::null_mut(), 0, nt::FILE_DEVICE_UNKNOWN, 0);
+        // SAFETY: the device object is this function's.
+        unsafe { (*pdo).Flags = flags };
+        *locked(&self.kernel.io().probe) = probe.map(|minor| (pdo.expose_provenance(), minor));
+        let object = self.call_add_device(&call, pdo);
+        call.is_probed.store(false, Ordering::Relaxed);
+        let object = object?;
+        let inner = DeviceInner::new(pdo, object);
+        locked(&self.devices).push(Arc::clone(&inner));
+        Ok(Device::new(&self.kernel, inner))
+    }
+
+    /// Adds a device, and sends it a PnP request, by its minor function, when AddDevice calls the first routine after
+    /// `IoAttachDeviceToDeviceStack`: from there on its driver gets what others send to the top of the device stack.
+    ///
+    /// # Errors
+    /// What AddDevice answers.
+    pub fn add_device_probed(&self, minor: u8) -> Result<Device, NTSTATUS> {
+        self.add(0, Some(minor))
+    }
+
+    /// Adds this driver on top of a device, as a filter driver.
+    ///
+    /// # Errors
+    /// What AddDevice answers.
+    pub fn add_filter(&self, device: &Device) -> Result<(), NTSTATUS> {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("AddDevice");
+        let inner = device.inner();
+        inner.add_object(self.call_add_device(&call, inner.pdo())?);
+        Ok(())
+    }
+
+    /// Calls AddDevice, and gives the device object that it has attached.
+    fn call_add_device(
+        &self,
+        call: &Call,
+        pdo: *mut DEVICE_OBJECT,
+    ) -> Result<*mut DEVICE_OBJECT, NTSTATUS> {
+        let driver = self.object();
+        // SAFETY: DriverEntry has filled the driver object in.
+        let extension = unsafe { (*driver).DriverExtension };
+        // SAFETY: as above.
+        let Some(add_device) = (unsafe { (*extension).AddDevice }) else {
+            return Err(STATUS_INVALID_DEVICE_REQUEST);
+        };
+        let before = top_of(pdo);
+        // SAFETY: the routine is called as the PnP manager calls it.
+        let status = Call::in_driver(|| unsafe { add_device(driver, pdo) });
+        call.require_returned("AddDevice", 0);
+        let object = top_of(pdo);
+        let attached = object != before;
+        if status < 0 {
+            call.require(!attached, Rule::AddDevice, || {
+                let what = "AddDevice has failed and left a device object attached";
+                (BugCheck(0, [0; 4]), what.into())
+            });
+            return Err(status);
+        }
+        call.require(attached, Rule::AddDevice, || {
+            let what = "AddDevice has attached no device object";
+            (BugCheck(0, [0; 4]), what.into())
+        });
+        call.verify_flags(object);
+        Ok(object)
+    }
+
+    /// Unloads the driver, whose devices were removed. Waits for the routines of its work items, until which the driver object
+    /// is referenced, and looks for what it leaves behind: memory, device objects, references to them, work items, handles,
+    /// timers, DPCs and IRPs.
+    pub fn unload(self) {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("DriverUnload");
+        let left = self.kernel.io().devices.count();
+        call.require(left == 0, Rule::DeviceRemoval, || {
+            let what = format!("the driver is unloaded with {left} device objects");
+            (BugCheck(0xce, [0; 4]), what)
+        });
+        let driver = self.object();
+        // SAFETY: DriverEntry has filled the driver object in.
+        let Some(unload) = (unsafe { (*driver).DriverUnload }) else {
+            let what = "the driver has no Unload routine, so it stays until the system ends";
+            call.stop(BugCheck(0, [0; 4]), Rule::DriverUnload, what);
+        };
+        // SAFETY: the routine is called as the I/O manager calls it.
+        Call::in_driver(|| unsafe { unload(driver) });
+        call.require_returned("the Unload routine", 0);
+        call.wait_for_work_items();
+        call.verify_unload();
+    }
+}
+
+impl Call {
+    /// Stops the system if the driver that goes has left anything behind.
+    fn verify_unload(&self) {
+        let kernel = &self.kernel;
+        self.require_no_timer();
+        self.require_no_work_item();
+        self.require_no_reference();
+        let threads = kernel.driver_threads();
+        self.require(threads == 0, Rule::SystemThread, || {
+            let what = format!("the driver is unloaded while {threads} of its threads run");
+            (BugCheck(0xce, [0; 4]), what)
+        });
+        self.verify_freed_blocks();
+        self.require_no_dpc();
+        if let Some(record) = kernel.io().live().first() {
+            let bug_check = BugCheck(0xce, [record.address() as u64, 0, 0, 0]);
+            let what = format!("the driver is unloaded and {record} has not ended");
+            self.stop(bug_check, Rule::IrpProcessingComplete, what);
+        }
+        let (blocks, bytes) = (kernel.pool_blocks(), kernel.pool_bytes());
+        self.require(blocks == 0, Rule::Pool, || {
+            let bug_check = BugCheck::verifier(0x62, [0, 0, blocks as u64]);
+            let what = format!(
+                "the driver is unloaded with {blocks} blocks of the pool, {bytes} bytes, not freed"
+            );
+            (bug_check, what)
+        });
+        let handles = kernel.handles();
+        self.require(handles == 0, Rule::Pool, || {
+            (
+                BugCheck(0xce, [0; 4]),
+                format!("the driver is unloaded with {handles} handles open"),
+            )
+        });
+    }
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let devices = locked(&self.devices).len();
+        f.debug_struct("Driver")
+            .field("devices", &devices)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,302 @@
+//! Open files: what user mode sends requests through.
+
+use std::{
+    cell::UnsafeCell,
+    mem::MaybeUninit,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use nt::{FILE_OBJECT, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_DEVICE_CONTROL};
+
+use crate::{
+    host::{
+        Call, Kernel,
+        thread::{Attached, Thread},
+    },
+    io::{Completion, Request, device::DeviceInner, irp::Asked},
+    verifier::{BugCheck, Rule},
+};
+
+const STATUS_ACCESS_DENIED: i32 = nt::STATUS_ACCESS_DENIED;
+const STATUS_INVALID_HANDLE: i32 = nt::STATUS_INVALID_HANDLE;
+
+/// The access that a file is opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To read.
+    Read,
+    /// To write.
+    Write,
+    /// To read and write.
+    ReadWrite,
+}
+
+impl Access {
+    /// The bits that an IOCTL's code names.
+    const fn bits(self) -> u32 {
+        match self {
+            Self::Read => 1,
+            Self::Write => 2,
+            Self::ReadWrite => 3,
+        }
+    }
+}
+
+/// A file object.
+pub(crate) struct FileInner {
+    object: Box<UnsafeCell<MaybeUninit<FILE_OBJECT>>>,
+    access: Access,
+    device: Arc<DeviceInner>,
+    /// How many of its IRPs have not ended.
+    irps: AtomicUsize,
+    /// Whether the handle is closed: no further system call finds the file.
+    handle_closed: AtomicBool,
+    /// Whether `IRP_MJ_CLEANUP` has ended too, so that `IRP_MJ_CLOSE` follows the last IRP.
+    is_closed: AtomicBool,
+    close_sent: AtomicBool,
+}
+
+// SAFETY: the object is the driver's to read; this crate only knows its address.
+unsafe impl Send for FileInner {}
+// SAFETY: as above.
+unsafe impl Sync for FileInner {}
+
+impl FileInner {
+    pub(crate) fn object(&self) -> *mut FILE_OBJECT {
+        self.object.get().cast()
+    }
+
+    pub(crate) fn add_irp(&self) {
+        self.irps.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts an IRP off. The last one of a file that is closed lets `IRP_MJ_CLOSE` be sent, at `PASSIVE_LEVEL`: when the
+    /// system call ends in which that happens, or else by a worker thread.
+    pub(crate) fn irp_ended(self: &Arc<Self>, call: &Call) {
+        let last = self.irps.fetch_sub(1, Ordering::SeqCst) == 1;
+        if !last || !self.is_closed.load(Ordering::SeqCst) {
+            return;
+        }
+        call.kernel.io().defer(Arc::clone(self));
+        if !call.is_user() {
+            Thread::new_system(&call.kernel, "system worker thread").start(|kernel| {
+                kernel.close_deferred(&Call::enter("IRP_MJ_CLOSE"));
+            });
+        }
+    }
+
+    /// Sends `IRP_MJ_CLOSE`, once, when the file is closed and its last IRP has ended.
+    fn close(self: &Arc<Self>, call: &Call) {
+        let over = self.is_closed.load(Ordering::SeqCst) && self.irps.load(Ordering::SeqCst) == 0;
+        if over && !self.close_sent.swap(true, Ordering::SeqCst) {
+            self.send(call, IRP_MJ_CLOSE);
+            self.let_device_go(call);
+        }
+    }
+
+    /// Gives the file's reference to its device object back, and counts the file off.
+    fn let_device_go(self: &Arc<Self>, call: &Call) {
+        let devices = &call.kernel.io().devices;
+        devices.io_dereference(self.device.object().addr());
+        self.device.file_closed(call);
+    }
+
+    /// Sends a request that has no parameters, and waits for its end.
+    fn send(self: &Arc<Self>, call: &Call, major: usize) -> i32 {
+        let asked = Asked {
+            major,
+            ..Asked::default()
+        };
+        let device = self.device.top();
+        let record = call.new_irp(device, asked, Some(self), &[], Vec::new());
+        call.send_and_wait(device, &record)
+    }
+}
+
+impl Kernel {
+    /// Sends what `IRP_MJ_CLOSE` was put off.
+    pub(crate) fn close_deferred(&self, call: &Call) {
+        for file in self.io().take_deferred() {
+            file.close(call);
+        }
+    }
+}
+
+/// An open file of a device. Dropping it closes it, whether or not requests are pending.
+pub struct File {
+    kernel: Arc<Kernel>,
+    inner: Arc<FileInner>,
+}
+
+impl File {
+    /// Opens a device.
+    pub(crate) fn open(
+        call: &Call,
+        kernel: &Arc<Kernel>,
+        device: &Arc<DeviceInner>,
+        access: Access,
+    ) -> Result<Self, i32> {
+        let object = Box::new(UnsafeCell::new(MaybeUninit::<FILE_OBJECT>::zeroed()));
+        // SAFETY: every field may be zero, and nobody else knows it yet.
+        let fields = unsafe { &mut *object.get().cast::<FILE_OBJECT>() };
+        fields.Type = 5;
+        fields.Size = i16::try_from(size_of::<FILE_OBJECT>()).unwrap_or_default();
+        fields.DeviceObject = device.pdo();
+        let inner = Arc::new(FileInner {
+            object,
+            access,
+            device: Arc::clone(device),
+            irps: AtomicUsize::new(0),
+            handle_closed: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            close_sent: AtomicBool::new(false),
+        });
+        // A file object keeps the device object that it is an open of.
+        kernel.io().devices.io_reference(device.object().addr());
+        device.file_opened();
+        let status = inner.send(call, nt::IRP_MJ_CREATE);
+        if status < 0 {
+            inner.let_device_go(call);
+            return Err(status);
+        }
+        Ok(Self {
+            kernel: Arc::clone(kernel),
+            inner,
+        })
+    }
+
+    /// Sends an IOCTL (`NtDeviceIoControlFile`), which may end at once, later, or when it is cancelled.
+    #[must_use]
+    pub fn device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("NtDeviceIoControlFile");
+        let kernel = Arc::clone(&self.kernel);
+        // The system call references the file, unless the handle is closed already; so IRP_MJ_CLOSE does not come before its
+        // IRP has ended.
+        self.inner.add_irp();
+        let refused = if self.inner.handle_closed.load(Ordering::SeqCst) {
+            Some(STATUS_INVALID_HANDLE)
+        } else {
+            let lacks = (code >> 14) & 3 & !self.inner.access.bits() != 0;
+            lacks.then_some(STATUS_ACCESS_DENIED)
+        };
+        if let Some(status) = refused {
+            self.inner.irp_ended(&call);
+            self.kernel.close_deferred(&call);
+            let completion = Completion {
+                status,
+                information: 0,
+                output,
+            };
+            return Request {
+                kernel,
+                sent: Err(completion),
+                answer: status,
+            };
+        }
+        let asked = Asked {
+            major: IRP_MJ_DEVICE_CONTROL,
+            minor: 0,
+            code,
+            input_length: input.len(),
+            output_length: output.len(),
+        };
+        let device = self.inner.device.top();
+        let record = call.new_irp(device, asked, Some(&self.inner), input, output);
+        let answer = call.send(device, &record);
+        self.inner.irp_ended(&call);
+        self.kernel.close_deferred(&call);
+        Request {
+            kernel,
+            sent: Ok(record),
+            answer,
+        }
+    }
+
+    /// Cancels every request of this file; says whether there was any.
+    pub fn cancel_all(&self) -> bool {
+        self.cancel(None)
+    }
+
+    /// Cancels every request that the calling thread sent through this file; says whether there was any.
+    pub fn cancel_threads_own(&self) -> bool {
+        let _attached = Attached::to(&self.kernel);
+        let sender = Call::enter("NtCancelIoFile").number;
+        self.cancel(Some(sender))
+    }
+
+    fn cancel(&self, sender: Option<u32>) -> bool {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("NtCancelIoFileEx");
+        let mut live = self.kernel.io().live_of(&self.inner);
+        live.retain(|record| sender.is_none_or(|sender| record.sender == sender));
+        for record in &live {
+            if !record.is_completed() {
+                call.cancel_irp(record);
+            }
+        }
+        self.kernel.close_deferred(&call);
+        !live.is_empty()
+    }
+
+    /// Closes the file, whether or not requests are pending.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Closes the handle while other threads may be in a system call on it: `IRP_MJ_CLEANUP` is sent now, `IRP_MJ_CLOSE`
+    /// when the last of these calls and the last request have ended. System calls that come later fail.
+    pub fn close_handle(&self) {
+        if !self.inner.handle_closed.swap(true, Ordering::SeqCst) {
+            self.clean_up();
+        }
+    }
+
+    fn clean_up(&self) {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("NtClose");
+        let before = self.kernel.io().live_of(&self.inner);
+        let sent = before
+            .iter()
+            .filter(|record| record.has_returned.load(Ordering::Relaxed));
+        let before: Vec<_> = sent.collect();
+        self.inner.send(&call, IRP_MJ_CLEANUP);
+        // One that is on no queue is being served, and ends by itself.
+        let forgotten = before.iter().find(|record| {
+            let queued = record.is_linked() || record.is_on_device_queue();
+            queued
+                && record.has_cancel_routine()
+                && !record.is_cancelled()
+                && !record.is_completed()
+        });
+        if let Some(record) = forgotten {
+            let bug_check = BugCheck::io(0x200, [0, record.address() as u64, 0]);
+            let what = format!("{record} is still queued after the IRP_MJ_CLEANUP of its file");
+            call.stop(bug_check, Rule::Cleanup, what);
+        }
+        self.inner.is_closed.store(true, Ordering::SeqCst);
+        self.inner.close(&call);
+        self.kernel.close_deferred(&call);
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // Once the system has stopped nothing is sent any more, and the thread that drops this goes on.
+        if !self.kernel.is_halted() {
+            self.close_handle();
+        }
+    }
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let irps = self.inner.irps.load(Ordering::Relaxed);
+        f.debug_struct("File")
+            .field("irps", &irps)
+            .finish_non_exhaustive()
+    }
+}

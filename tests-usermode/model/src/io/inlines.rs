@@ -1,0 +1,70 @@
+//! The inlines of `nt` that a driver runs by itself: seen just before.
+
+use std::{ffi::c_void, sync::atomic::Ordering};
+
+use nt::{IRP, model::Inline};
+
+use crate::{
+    host::{
+        Call,
+        thread::{self, Mode, Thread},
+    },
+    io::irp::IrpRecord,
+    verifier::{BugCheck, Rule},
+};
+
+/// Has every inline seen by the kernel of the thread that runs it.
+pub(crate) fn watch() {
+    nt::model::watch(before);
+}
+
+fn before(inline: Inline, object: *const c_void) {
+    // A test that looks at an IRP by itself, or runs an inline in no kernel, is not a driver.
+    if thread::mode() != Mode::Driver {
+        return;
+    }
+    let routine = match inline {
+        Inline::Interlocked => "Interlocked*",
+        Inline::SetCancelRoutine | Inline::ClearCancelRoutine => "IoSetCancelRoutine",
+        Inline::ReadCancel => "Irp->Cancel",
+        Inline::MarkIrpPending => "IoMarkIrpPending",
+        Inline::YieldProcessor => return Call::enter("YieldProcessor").yield_processor(),
+    };
+    let call = if inline == Inline::MarkIrpPending {
+        Call::enter(routine)
+    } else {
+        Call::enter_visible(routine, object)
+    };
+    if inline == Inline::Interlocked {
+        return;
+    }
+    let irp = object.cast_mut().cast();
+    let record = call.live_irp(irp);
+    if inline == Inline::MarkIrpPending {
+        marked_pending(&call, &record);
+    }
+}
+
+/// Once another thread can reach the IRP it may complete it; so it is marked before.
+fn marked_pending(call: &Call, record: &IrpRecord) {
+    let irp = record.raw();
+    let rule = marked_late(call, irp);
+    let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
+    if !interlocked && !record.is_linked() && !record.is_on_device_queue() {
+        return;
+    }
+    let what = format!(
+        "{record} is marked pending after it was queued: by now another thread may have completed it"
+    );
+    call.stop(BugCheck::io(0x23d, [irp.addr() as u64, 0, 0]), rule, what)
+}
+
+/// The rule that is broken by marking an IRP after it was queued: which, depends on where.
+pub(crate) fn marked_late(thread: &Thread, irp: *mut IRP) -> Rule {
+    let inserted_last = thread.inserted_last.load(Ordering::Relaxed);
+    if inserted_last == nt::irp::list_entry(irp) {
+        Rule::MarkingInterlockedQueuedIrps
+    } else {
+        Rule::MarkingQueuedIrps
+    }
+}

@@ -1,0 +1,473 @@
+//! IRPs: their memory, and what the I/O manager knows of each.
+
+use std::{
+    cell::UnsafeCell,
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+};
+
+use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, SL_PENDING_RETURNED};
+
+use crate::{
+    host::{
+        Call,
+        layout::{DeviceIoControl, TailOverlay},
+    },
+    io::{cancel::CancelRoutine, file::FileInner, inlines},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// Memory for the kernel's structures, zeroed and aligned as the pool aligns.
+fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
+    let words = vec![0_u128; size.div_ceil(16)].into_boxed_slice();
+    // SAFETY: the types have the same layout, and the box is the memory's only owner.
+    unsafe { Box::from_raw(Box::into_raw(words) as *mut UnsafeCell<[u128]>) }
+}
+
+/// What an IRP asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) major: usize,
+    pub(crate) minor: u8,
+    pub(crate) code: u32,
+    pub(crate) input_length: usize,
+    pub(crate) output_length: usize,
+}
+
+/// An IRP, and what the I/O manager knows of it.
+pub(crate) struct IrpRecord {
+    /// The IRP, and after it its stack locations.
+    memory: Box<UnsafeCell<[u128]>>,
+    /// How many stack locations it has: one for each driver of the device stack that it is sent to.
+    stack_count: i8,
+    system_buffer: Option<Box<UnsafeCell<[u128]>>>,
+    pub(crate) number: u32,
+    pub(crate) asked: Asked,
+    /// The number of the thread that sent it.
+    pub(crate) sender: u32,
+    pub(crate) file: Option<Arc<FileInner>>,
+    pub(crate) state: Mutex<State>,
+    /// Whether the dispatch routine that it was sent to has returned.
+    pub(crate) has_returned: AtomicBool,
+    /// Whether it was inserted into a device queue.
+    was_on_device_queue: AtomicBool,
+    /// Whether it is on a device queue now. What its entry says is the driver's `DriverContext` at other times.
+    is_on_device_queue: AtomicBool,
+    /// Whether the bus driver has had it.
+    pub(crate) reached_bus: AtomicBool,
+}
+
+/// How a stack location was left by the completion of the IRP.
+#[derive(Clone, Copy)]
+pub(crate) struct Left {
+    pub(crate) status: i32,
+    /// Whether the location was marked pending.
+    pub(crate) marked: bool,
+}
+
+/// What becomes of an IRP.
+#[derive(Default)]
+pub(crate) struct State {
+    /// The status and `Information` that it was completed with.
+    pub(crate) completion: Option<(i32, usize)>,
+    /// How its stack locations were left, from the lowest to the highest; `None` if the IRP is still there, or below.
+    pub(crate) left: Vec<Option<Left>>,
+    /// The lower device objects that a PnP request was sent to by `IoCallDriver`, which has returned.
+    pub(crate) passed_to: Vec<usize>,
+    /// Which thread completed it, and where that is known from.
+    pub(crate) completed_by: String,
+    /// The user's output buffer.
+    pub(crate) output: Vec<u8>,
+}
+
+// SAFETY: the memory is reached by whoever owns the IRP, as NT's rules have it; the model itself reaches it by atomics,
+// or while nobody else has it.
+unsafe impl Send for IrpRecord {}
+// SAFETY: as above.
+unsafe impl Sync for IrpRecord {}
+
+impl IrpRecord {
+    /// Makes an IRP that is sent to nobody yet.
+    pub(crate) fn new(
+        number: u32,
+        stack_count: i8,
+        asked: Asked,
+        sender: u32,
+        file: Option<Arc<FileInner>>,
+        input: &[u8],
+        output: Vec<u8>,
+    ) -> Arc<Self> {
+        let buffer_size = input.len().max(output.len());
+        let system_buffer = (buffer_size != 0).then(|| {
+            let mut buffer = zeroed(buffer_size);
+            for (word, bytes) in buffer.get_mut().iter_mut().zip(input.chunks(16)) {
+                let mut whole = [0; 16];
+                whole[..bytes.len()].copy_from_slice(bytes);
+                *word = u128::from_ne_bytes(whole);
+            }
+            buffer
+        });
+        let stack_count = stack_count.max(1);
+        // And one more, for who looks at the current stack location of an IRP that nobody has.
+        let locations = usize::from(stack_count.unsigned_abs()) + 1;
+        let stack_size = size_of::<IO_STACK_LOCATION>() * locations;
+        let record = Arc::new(Self {
+            memory: zeroed(size_of::<IRP>() + stack_size),
+            stack_count,
+            system_buffer,
+            number,
+            asked,
+            sender,
+            file,
+            state: Mutex::new(State {
+                output,
+                ..State::default()
+            }),
+            has_returned: AtomicBool::new(false),
+            was_on_device_queue: AtomicBool::new(false),
+            is_on_device_queue: AtomicBool::new(false),
+            reached_bus: AtomicBool::new(false),
+        });
+        record.fill_in();
+        record
+    }
+
+    fn fill_in(&self) {
+        // SAFETY: the IRP is zeroed, as every field may be, and nobody else knows it yet.
+        let irp = unsafe { &mut *self.raw() };
+        irp.Type = 6;
+        irp.Size = u16::try_from(size_of_val(&*self.memory)).unwrap_or_default();
+        irp.StackCount = self.stack_count;
+        irp.CurrentLocation = self.stack_count + 1;
+        irp.RequestorMode = i8::from(self.file.is_some());
+        if let Some(buffer) = &self.system_buffer {
+            irp.AssociatedIrp.SystemBuffer = buffer.get().cast();
+        }
+        self.overlay().current_stack_location = self.location(self.stack_count + 1);
+        // SAFETY: the stack location is inside the memory, and zeroed, as every field may be.
+        let stack = unsafe { &mut *self.location(self.stack_count) };
+        stack.MajorFunction = u8::try_from(self.asked.major).unwrap_or_default();
+        stack.MinorFunction = self.asked.minor;
+        stack.FileObject = self
+            .file
+            .as_ref()
+            .map_or(std::ptr::null_mut(), |file| file.object());
+        let parameters = (&raw mut stack.Parameters).cast::<DeviceIoControl>();
+        // SAFETY: the layouts are asserted to be alike.
+        unsafe {
+            parameters.write(DeviceIoControl {
+                output_length: self.asked.output_length as u64,
+                input_length: self.asked.input_length as u64,
+                code: self.asked.code.into(),
+                type3_input: std::ptr::null_mut(),
+            });
+        }
+    }
+
+    /// The IRP.
+    pub(crate) fn raw(&self) -> *mut IRP {
+        self.memory.get().cast()
+    }
+
+    pub(crate) fn address(&self) -> usize {
+        self.raw().addr()
+    }
+
+    /// Its place among the IRPs of files; `None` if it was sent through none.
+    pub(crate) fn place(&self) -> Option<(usize, u32)> {
+        let file = self.file.as_ref()?;
+        Some((Arc::as_ptr(file).addr(), self.number))
+    }
+
+    /// A stack location, counted from 1: the lowest driver's.
+    fn location(&self, number: i8) -> *mut IO_STACK_LOCATION {
+        let locations = self.raw().wrapping_add(1).cast::<IO_STACK_LOCATION>();
+        locations.wrapping_offset(isize::from(number) - 1)
+    }
+
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "whoever owns the IRP has it to himself"
+    )]
+    fn overlay(&self) -> &mut TailOverlay {
+        // SAFETY: the IRP is inside the memory.
+        let tail = unsafe { &raw mut (*self.raw()).Tail };
+        // SAFETY: the layout is asserted, and the caller owns the IRP.
+        unsafe { &mut *tail.cast() }
+    }
+
+    /// The current stack location, counted from 1; one more than there are if it was sent to nobody yet.
+    pub(crate) fn current(&self) -> i8 {
+        // SAFETY: the caller owns the IRP.
+        unsafe { (*self.raw()).CurrentLocation }
+    }
+
+    /// The current stack location.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "whoever owns the IRP has it to himself"
+    )]
+    pub(crate) fn stack(&self) -> &mut IO_STACK_LOCATION {
+        let current = self.overlay().current_stack_location;
+        // SAFETY: the IRP was sent to somebody, so its current stack location is one of its own.
+        unsafe { &mut *current }
+    }
+
+    /// Goes to the next lower driver's stack location; says whether there is one.
+    pub(crate) fn next_location(&self, device: *mut DEVICE_OBJECT) -> bool {
+        if self.current() <= 1 {
+            return false;
+        }
+        // SAFETY: the caller owns the IRP.
+        unsafe { (*self.raw()).CurrentLocation -= 1 };
+        let overlay = self.overlay();
+        overlay.current_stack_location = overlay.current_stack_location.wrapping_sub(1);
+        self.stack().DeviceObject = device;
+        true
+    }
+
+    /// Goes back to the upper driver's stack location; says whether there is one.
+    pub(crate) fn previous_location(&self) -> bool {
+        // SAFETY: the caller owns the IRP.
+        unsafe { (*self.raw()).CurrentLocation += 1 };
+        let overlay = self.overlay();
+        overlay.current_stack_location = overlay.current_stack_location.wrapping_add(1);
+        self.current() <= self.stack_count
+    }
+
+    /// The device object of the driver that has it.
+    pub(crate) fn device(&self) -> *mut DEVICE_OBJECT {
+        self.stack().DeviceObject
+    }
+
+    /// How the completion left a stack location; `None` if it has not come there.
+    pub(crate) fn left(state: &State, location: i8) -> Option<Left> {
+        let index = usize::try_from(location).ok()?.checked_sub(1)?;
+        state.left.get(index).copied().flatten()
+    }
+
+    /// Notes how the completion leaves a stack location, or that the IRP comes there.
+    pub(crate) fn leave(&self, location: i8, left: Option<Left>) {
+        let Some(index) = usize::try_from(location)
+            .ok()
+            .and_then(|location| location.checked_sub(1))
+        else {
+            return;
+        };
+        let mut state = locked(&self.state);
+        if state.left.len() <= index {
+            if left.is_none() {
+                return;
+            }
+            state.left.resize(
+                usize::from(self.stack_count.unsigned_abs()).max(index + 1),
+                None,
+            );
+        }
+        state.left[index] = left;
+    }
+
+    /// Whether a stack location is marked pending.
+    pub(crate) fn is_marked(&self, location: i8) -> bool {
+        let location = self.location(location);
+        // SAFETY: the stack location is inside the memory.
+        let control = unsafe { &raw mut (*location).Control };
+        // SAFETY: the field is a byte; whoever owns the IRP may write it meanwhile.
+        let control = unsafe { AtomicU8::from_ptr(control) };
+        control.load(Ordering::Relaxed) & SL_PENDING_RETURNED != 0
+    }
+
+    /// The bytes of the system buffer.
+    pub(crate) fn system_bytes(&self, length: usize) -> &[u8] {
+        let Some(buffer) = &self.system_buffer else {
+            return &[];
+        };
+        // SAFETY: the IRP is completed, so nobody writes the buffer any more.
+        let words = unsafe { &*buffer.get() };
+        let bytes = words.as_ptr().cast::<u8>();
+        let length = length.min(size_of_val(words));
+        // SAFETY: the buffer is at least so long.
+        unsafe { std::slice::from_raw_parts(bytes, length) }
+    }
+
+    fn cancel_field(&self) -> &AtomicU8 {
+        // SAFETY: the field is inside the IRP.
+        let field = unsafe { &raw mut (*self.raw()).Cancel };
+        // SAFETY: the field is a byte, and read and written atomically.
+        unsafe { AtomicU8::from_ptr(field) }
+    }
+
+    /// Sets `Irp->Cancel`.
+    pub(crate) fn set_cancel(&self) {
+        self.cancel_field().store(1, Ordering::SeqCst);
+    }
+
+    /// Whether `Irp->Cancel` is set.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel_field().load(Ordering::SeqCst) != 0
+    }
+
+    pub(crate) fn set_cancel_irql(&self, irql: u8) {
+        // SAFETY: IoCancelIrp has taken the Cancel routine, so nobody completes the IRP before that is called.
+        unsafe { (*self.raw()).CancelIrql = irql };
+    }
+
+    /// `IoSetCancelRoutine` with NULL.
+    pub(crate) fn take_cancel_routine(&self) -> Option<CancelRoutine> {
+        // SAFETY: the record keeps the IRP's memory.
+        unsafe { nt::irp::IoSetCancelRoutine(self.raw(), None) }
+    }
+
+    /// Whether a Cancel routine is set.
+    pub(crate) fn has_cancel_routine(&self) -> bool {
+        // SAFETY: the field is inside the IRP.
+        let field = unsafe { &raw mut (*self.raw()).CancelRoutine };
+        // SAFETY: the field is a pointer, and only ever exchanged.
+        let field = unsafe { std::sync::atomic::AtomicPtr::<()>::from_ptr(field.cast()) };
+        !field.load(Ordering::SeqCst).is_null()
+    }
+
+    pub(crate) fn is_completed(&self) -> bool {
+        locked(&self.state).completion.is_some()
+    }
+
+    /// The rule that is broken by completing it with its Cancel routine set.
+    pub(crate) fn routine_rule(&self) -> Rule {
+        if self.was_on_device_queue.load(Ordering::Relaxed) {
+            Rule::StartIoCancel
+        } else {
+            Rule::CompleteRequest
+        }
+    }
+
+    /// Whether its entry is on a device queue.
+    pub(crate) fn is_on_device_queue(&self) -> bool {
+        self.is_on_device_queue.load(Ordering::Relaxed)
+    }
+
+    /// Whether its list entry is on a list, as far as can be told: its neighbour points back. The entry is the driver's,
+    /// which may keep something else there.
+    pub(crate) fn is_linked(&self) -> bool {
+        const LOWEST: usize = 0x1_0000;
+        let entry = nt::irp::list_entry(self.raw());
+        // SAFETY: the entry is inside the IRP.
+        let next = unsafe { (*entry).Flink };
+        if next == entry || next.addr() < LOWEST || !next.is_aligned() {
+            return false;
+        }
+        // SAFETY: what looks like a pointer to a list entry is taken for one.
+        let back = unsafe { (*next).Blink };
+        back == entry
+    }
+
+    /// Why it does not end, of which nobody can be expected to do any more.
+    pub(crate) fn diagnose(&self) -> (Rule, String) {
+        if self.is_cancelled() && self.has_cancel_routine() {
+            let what = format!(
+                "{self} was cancelled before its Cancel routine was set, and Irp->Cancel was not looked at after that; \
+                 so nobody calls the routine"
+            );
+            return (Rule::IrpCancelField, what);
+        }
+        if self.is_on_device_queue() {
+            let what = format!(
+                "{self} is on a device queue that is busy, and nothing is served whose end would start it"
+            );
+            return (Rule::DeviceQueueBusy, what);
+        }
+        if self.is_cancelled() {
+            let what = format!(
+                "{self} was cancelled, has no Cancel routine any more, and nobody completes it"
+            );
+            return (Rule::IrpProcessingComplete, what);
+        }
+        (
+            Rule::IrpProcessingComplete,
+            format!("{self} pends, and nobody completes it"),
+        )
+    }
+}
+
+impl fmt::Display for IrpRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let major = match self.asked.major {
+            nt::IRP_MJ_CREATE => "IRP_MJ_CREATE",
+            nt::IRP_MJ_CLOSE => "IRP_MJ_CLOSE",
+            nt::IRP_MJ_CLEANUP => "IRP_MJ_CLEANUP",
+            nt::IRP_MJ_PNP => "IRP_MJ_PNP",
+            nt::IRP_MJ_POWER => "IRP_MJ_POWER",
+            _ => "IRP_MJ_DEVICE_CONTROL",
+        };
+        write!(f, "IRP {} ({:#x}, {major}", self.number, self.address())?;
+        match self.asked.major {
+            nt::IRP_MJ_DEVICE_CONTROL => write!(f, " {:#x})", self.asked.code),
+            nt::IRP_MJ_PNP | nt::IRP_MJ_POWER => write!(f, " {:#x})", self.asked.minor),
+            _ => f.write_str(")"),
+        }
+    }
+}
+
+impl Call {
+    /// What is known of an IRP that the driver says something about.
+    pub(in crate::io) fn irp(&self, irp: *mut IRP) -> Arc<IrpRecord> {
+        self.kernel.io().find(irp.addr()).unwrap_or_else(|| {
+            let bug_check = BugCheck::io(3, [irp.addr() as u64, 0, 0]);
+            self.stop(bug_check, Rule::Pointer, format!("{irp:?} is no IRP"))
+        })
+    }
+
+    /// Notes that the IRP of an entry, if it is one's, came to a device queue or left it.
+    pub(crate) fn note_device_queue(&self, entry: *mut nt::KDEVICE_QUEUE_ENTRY, inserted: bool) {
+        let irp = entry.addr().wrapping_sub(std::mem::offset_of!(IRP, Tail));
+        if let Some(record) = self.kernel.io().find(irp) {
+            record.was_on_device_queue.store(true, Ordering::Relaxed);
+            record.is_on_device_queue.store(inserted, Ordering::Relaxed);
+        }
+    }
+
+    /// Stops the system if an entry that is inserted is an IRP's, and is on a list already.
+    pub(crate) fn require_unlinked(&self, entry: *mut nt::LIST_ENTRY) {
+        if !self.kernel.config.check_lists {
+            return;
+        }
+        let offset =
+            std::mem::offset_of!(IRP, Tail) + std::mem::offset_of!(TailOverlay, list_entry);
+        let Some(record) = self.kernel.io().find(entry.addr().wrapping_sub(offset)) else {
+            return;
+        };
+        self.require(!record.is_linked(), Rule::ListEntry, || {
+            let bug_check = BugCheck(0x139, [3, entry.addr() as u64, 0, 0]);
+            (
+                bug_check,
+                format!("{record} is inserted into a list, and is on a list already"),
+            )
+        });
+    }
+
+    /// What is known of an IRP that the driver may still touch.
+    pub(in crate::io) fn live_irp(&self, irp: *mut IRP) -> Arc<IrpRecord> {
+        let record = self.irp(irp);
+        let completed_by = {
+            let state = locked(&record.state);
+            state.completion.map(|_| state.completed_by.clone())
+        };
+        if let Some(by) = completed_by {
+            let rule = if self.routine() == "IoMarkIrpPending" {
+                inlines::marked_late(self, irp)
+            } else {
+                Rule::CompletedIrp
+            };
+            let bug_check = BugCheck(0xd5, [irp.addr() as u64, 0, 0, 0]);
+            self.stop(
+                bug_check,
+                rule,
+                format!("{record} is used after {by} has completed it"),
+            );
+        }
+        record
+    }
+}

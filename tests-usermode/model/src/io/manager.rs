@@ -1,0 +1,288 @@
+//! The I/O manager: sends IRPs to drivers, sees what becomes of them, and tells whoever waits.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    ptr::null_mut,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IRP, STATUS_INVALID_DEVICE_REQUEST};
+
+use crate::{
+    host::{Call, wait::Wait},
+    io::{
+        bus::Buses,
+        device::Devices,
+        file::FileInner,
+        irp::{Asked, IrpRecord},
+        remove_lock::RemoveLocks,
+        work_item::WorkItems,
+    },
+    ke::spin_lock,
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// How many completed IRPs are kept, so that who uses one still is found.
+const KEPT: usize = 256;
+
+/// What the I/O manager knows.
+pub(crate) struct Io {
+    irps: Mutex<Irps>,
+    last_irp: AtomicU32,
+    pub(crate) devices: Devices,
+    pub(crate) buses: Buses,
+    pub(crate) remove_locks: RemoveLocks,
+    pub(crate) work_items: WorkItems,
+    /// The cancel spin lock, as a `KSPIN_LOCK`.
+    pub(crate) cancel_lock: AtomicU64,
+    /// The device that gets a PnP request while AddDevice runs, by its physical device object, and the minor function.
+    pub(crate) probe: Mutex<Option<(usize, u8)>>,
+    /// The PnP requests that are under way, by the physical device objects.
+    pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
+    /// Files whose last IRP has ended at too high an IRQL to send `IRP_MJ_CLOSE`.
+    deferred: Mutex<Vec<Arc<FileInner>>>,
+}
+
+impl Default for Io {
+    fn default() -> Self {
+        Self {
+            irps: Mutex::default(),
+            last_irp: AtomicU32::new(0),
+            devices: Devices::default(),
+            buses: Buses::default(),
+            remove_locks: RemoveLocks::default(),
+            work_items: WorkItems::default(),
+            cancel_lock: AtomicU64::new(spin_lock::FREE),
+            probe: Mutex::default(),
+            pnp: Mutex::default(),
+            deferred: Mutex::default(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Irps {
+    by_address: HashMap<usize, Arc<IrpRecord>>,
+    /// Those that have not ended, by their files' addresses and in the order in which they were sent.
+    of_files: BTreeMap<(usize, u32), Arc<IrpRecord>>,
+    completed: VecDeque<usize>,
+}
+
+impl Io {
+    pub(crate) fn find(&self, address: usize) -> Option<Arc<IrpRecord>> {
+        locked(&self.irps).by_address.get(&address).cloned()
+    }
+
+    fn add(&self, record: &Arc<IrpRecord>) {
+        let mut irps = locked(&self.irps);
+        irps.by_address.insert(record.address(), Arc::clone(record));
+        if let Some(place) = record.place() {
+            irps.of_files.insert(place, Arc::clone(record));
+        }
+    }
+
+    pub(crate) fn retire(&self, record: &IrpRecord) {
+        let mut irps = locked(&self.irps);
+        if let Some(place) = record.place() {
+            irps.of_files.remove(&place);
+        }
+        irps.completed.push_back(record.address());
+        if irps.completed.len() > KEPT {
+            let oldest = irps.completed.pop_front();
+            let oldest = oldest.and_then(|oldest| irps.by_address.remove(&oldest));
+            drop(irps);
+            drop(oldest);
+        }
+    }
+
+    /// The IRPs that have not ended, in the order in which they were sent.
+    pub(crate) fn live(&self) -> Vec<Arc<IrpRecord>> {
+        let irps = locked(&self.irps);
+        let live = irps
+            .by_address
+            .values()
+            .filter(|record| !record.is_completed());
+        let mut live: Vec<_> = live.cloned().collect();
+        live.sort_by_key(|record| record.number);
+        live
+    }
+
+    /// The IRPs of a file that have not ended.
+    pub(crate) fn live_of(&self, file: &Arc<FileInner>) -> Vec<Arc<IrpRecord>> {
+        let file = Arc::as_ptr(file).addr();
+        let irps = locked(&self.irps);
+        let of_file = irps.of_files.range((file, 0)..=(file, u32::MAX));
+        let live = of_file.filter(|(_, record)| !record.is_completed());
+        live.map(|(_, record)| Arc::clone(record)).collect()
+    }
+
+    pub(crate) fn defer(&self, file: Arc<FileInner>) {
+        locked(&self.deferred).push(file);
+    }
+
+    pub(crate) fn take_deferred(&self) -> Vec<Arc<FileInner>> {
+        std::mem::take(&mut *locked(&self.deferred))
+    }
+}
+
+impl Call {
+    /// Makes an IRP for the driver of a device object.
+    pub(in crate::io) fn new_irp(
+        &self,
+        device: *mut DEVICE_OBJECT,
+        asked: Asked,
+        file: Option<&Arc<FileInner>>,
+        input: &[u8],
+        output: Vec<u8>,
+    ) -> Arc<IrpRecord> {
+        let io = &self.kernel.io();
+        let number = io.last_irp.fetch_add(1, Ordering::Relaxed) + 1;
+        let file = file.cloned();
+        if let Some(file) = &file {
+            file.add_irp();
+        }
+        // SAFETY: the memory of a device object stays as long as the kernel.
+        let stack_size = unsafe { (*device).StackSize };
+        let record = IrpRecord::new(number, stack_size, asked, self.number, file, input, output);
+        io.add(&record);
+        record
+    }
+
+    /// Sends an IRP to the driver of a device object, and gives what its dispatch routine returned.
+    pub(in crate::io) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
+        let status = self.call_driver(device, record);
+        record.has_returned.store(true, Ordering::Relaxed);
+        status
+    }
+
+    /// Sends an IRP and waits for its end.
+    pub(in crate::io) fn send_and_wait(
+        &self,
+        device: *mut DEVICE_OBJECT,
+        record: &Arc<IrpRecord>,
+    ) -> i32 {
+        self.send(device, record);
+        self.wait_for(Wait::Irp(record.address()), || {
+            let completion = locked(&record.state).completion;
+            completion.map(|(status, _)| status)
+        })
+    }
+
+    /// `IoCallDriver`.
+    pub(in crate::io) fn call_driver(
+        &self,
+        device: *mut DEVICE_OBJECT,
+        record: &Arc<IrpRecord>,
+    ) -> i32 {
+        self.verify_sent(device, record);
+        let irp = record.raw();
+        let location = record.current();
+        record.leave(location, None);
+        let Some(driver) = self.kernel.io().devices.driver_of(device) else {
+            return self.bus_driver(device, record);
+        };
+        // SAFETY: a driver object lives as long as its devices.
+        let routines = unsafe { &(*driver).MajorFunction };
+        let Some(routine) = routines.get(record.asked.major).copied().flatten() else {
+            // SAFETY: the IRP is the callee's, which is nobody.
+            unsafe { nt::irp::set_status(irp, STATUS_INVALID_DEVICE_REQUEST) };
+            self.complete(record);
+            return STATUS_INVALID_DEVICE_REQUEST;
+        };
+        // What it inserted before may be gone, and its address another IRP's.
+        self.inserted_last.store(null_mut(), Ordering::Relaxed);
+        let irql = self.irql();
+        let outer = locked(&self.passed).take();
+        // SAFETY: the routine is called as the I/O manager calls it.
+        let status = Call::in_driver(|| unsafe { routine(device, irp) });
+        let passed = std::mem::replace(&mut *locked(&self.passed), outer);
+        let now = self.irql();
+        let holds = !locked(&self.held).is_empty();
+        self.require(now == irql || holds, Rule::IrqlReturn, || {
+            let parameters = [device.addr() as u64, irql.into(), now.into()];
+            let what =
+                format!("a dispatch routine was called at IRQL {irql} and has returned at {now}");
+            (BugCheck::io(5, parameters), what)
+        });
+        self.require_returned("a dispatch routine", irql);
+        let passed = passed.filter(|(passed, _)| *passed == record.address());
+        self.verify_answer(record, location, passed.map(|(_, status)| status), status);
+        status
+    }
+
+    /// Looks at an IRP that is sent to a device object, and gives the driver of that its stack location.
+    fn verify_sent(&self, device: *mut DEVICE_OBJECT, record: &IrpRecord) {
+        let irp = record.raw();
+        let irql = self.irql();
+        let is_device_io = matches!(
+            record.asked.major,
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_POWER
+        );
+        let highest = if is_device_io { DISPATCH_LEVEL } else { 1 };
+        self.require(irql <= highest, Rule::ForwardedAtBadIrql, || {
+            // Above DISPATCH_LEVEL no IRP is sent; the other code is for one that may not be sent there.
+            let bug_check = if irql > DISPATCH_LEVEL {
+                BugCheck::io(0x10, [irql.into(), 0, 0])
+            } else {
+                BugCheck::io(0x23a, [0, irp.addr() as u64, 0])
+            };
+            (bug_check, format!("{record} is sent at IRQL {irql}"))
+        });
+        self.require(!device.is_null(), Rule::Pointer, || {
+            let bug_check = BugCheck::io(0x204, [0, irp.addr() as u64, 0]);
+            (
+                bug_check,
+                format!("{record} is sent to NULL, not to a device object"),
+            )
+        });
+        let devices = &self.kernel.io().devices;
+        self.require(devices.is_known(device), Rule::Pointer, || {
+            let bug_check = BugCheck::io(4, [device.addr() as u64, 0, 0]);
+            (
+                bug_check,
+                format!("{record} is sent to {device:?}, which is no device object"),
+            )
+        });
+        self.require(!devices.is_gone(device), Rule::Pointer, || {
+            let bug_check = BugCheck(0x50, [device.addr() as u64, 0, 0, 0]);
+            let what = format!("{record} is sent to the device object {device:?}, which is gone");
+            (bug_check, what)
+        });
+        self.require(!record.has_cancel_routine(), Rule::CompleteRequest, || {
+            let bug_check = BugCheck::io(0x203, [0, irp.addr() as u64, device.addr() as u64]);
+            (
+                bug_check,
+                format!("{record} is passed on with its Cancel routine set"),
+            )
+        });
+        self.require(record.next_location(device), Rule::Pointer, || {
+            let bug_check = BugCheck::io(0x208, [0, irp.addr() as u64, device.addr() as u64]);
+            (bug_check, format!("{record} has no further stack location"))
+        });
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+    let call = Call::enter("IoCallDriver");
+    let record = call.live_irp(irp);
+    let status = call.call_driver(device, &record);
+    *locked(&call.passed) = Some((record.address(), status));
+    if record.asked.major == nt::IRP_MJ_PNP {
+        locked(&record.state).passed_to.push(device.addr());
+    }
+    status
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
+    let call = Call::enter("IoCompleteRequest");
+    let record = call.irp(irp);
+    call.complete(&record);
+}

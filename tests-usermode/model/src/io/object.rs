@@ -1,0 +1,71 @@
+//! References to objects, of which this kernel counts those to device objects.
+//!
+//! A device object that is deleted while it is referenced is gone when the last reference is released, as
+//! [IoDeleteDevice](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iodeletedevice) says.
+
+use std::ffi::c_void;
+
+use nt::DISPATCH_LEVEL;
+
+use crate::{
+    host::Call,
+    verifier::{BugCheck, Rule},
+};
+
+/// `REFERENCE_BY_POINTER`
+const REFERENCE_BY_POINTER: u32 = 0x18;
+
+impl Call {
+    fn bad_reference(&self, object: *mut c_void, what: String) -> ! {
+        let bug_check = BugCheck(REFERENCE_BY_POINTER, [0, object.addr() as u64, 0, 0]);
+        self.stop(bug_check, Rule::Reference, what)
+    }
+
+    /// Stops the system if a device object that the driver has deleted is still referenced when the driver goes: neither
+    /// goes then.
+    pub(in crate::io) fn require_no_reference(&self) {
+        if let Some((address, references)) = self.kernel.io().devices.still_referenced() {
+            let what = format!(
+                "the driver is unloaded, and its device object {address:#x} was deleted with {references} references \
+                 that were never released"
+            );
+            self.stop(BugCheck(0, [0; 4]), Rule::Reference, what);
+        }
+    }
+}
+
+/// The value that a reference count has is returned; drivers must treat it as void.
+fn returned(count: usize) -> isize {
+    isize::try_from(count).unwrap_or(isize::MAX)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obreferenceobject)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ObfReferenceObject(object: *mut c_void) -> isize {
+    let call = Call::enter_visible("ObReferenceObject", object);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let Some(count) = call.kernel.io().devices.reference(object.addr()) else {
+        call.bad_reference(
+            object,
+            format!("{object:?} is no device object, or one that is gone"),
+        )
+    };
+    returned(count)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obdereferenceobject)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ObfDereferenceObject(object: *mut c_void) -> isize {
+    let call = Call::enter_visible("ObDereferenceObject", object);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let Some(count) = call.kernel.io().devices.dereference(object.addr()) else {
+        call.bad_reference(
+            object,
+            format!("{object:?} is dereferenced, and the driver has no reference to it"),
+        )
+    };
+    call.verify_extension_is_unused(object.cast());
+    returned(count)
+}

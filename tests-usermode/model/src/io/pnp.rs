@@ -1,0 +1,245 @@
+//! Devices as the PnP manager knows them: started, removed, taken away.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use nt::{
+    IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_INTERFACE,
+    IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE,
+    IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
+    STATUS_NOT_SUPPORTED,
+};
+
+use crate::{
+    host::{Call, Kernel, thread::Attached},
+    io::{
+        Access, BusAnswer, File,
+        device::{DeviceInner, STATUS_OBJECT_NAME_NOT_FOUND},
+        irp::{Asked, IrpRecord},
+    },
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// The requests that drivers must not fail: the first four by the rule `PnpRemove`, and the last by
+/// [its page](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-stop-device).
+const MUST_SUCCEED: [u8; 5] = [
+    IRP_MN_SURPRISE_REMOVAL,
+    IRP_MN_CANCEL_REMOVE_DEVICE,
+    IRP_MN_CANCEL_STOP_DEVICE,
+    IRP_MN_REMOVE_DEVICE,
+    IRP_MN_STOP_DEVICE,
+];
+
+/// The requests that the rule `PnpIrpCompletion` leaves to the driver to complete.
+const MAY_BE_COMPLETED: [u8; 3] = [
+    IRP_MN_QUERY_INTERFACE,
+    IRP_MN_QUERY_STOP_DEVICE,
+    IRP_MN_QUERY_REMOVE_DEVICE,
+];
+
+impl DeviceInner {
+    /// Sends a PnP or power request, and waits for its end.
+    fn ask(&self, call: &Call, major: usize, minor: u8) -> NTSTATUS {
+        let asked = Asked {
+            major,
+            minor,
+            ..Asked::default()
+        };
+        let top = self.top();
+        let record = call.new_irp(top, asked, None, &[], Vec::new());
+        // SAFETY: nobody else has the IRP yet.
+        unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
+        if major != IRP_MJ_PNP {
+            return call.send_and_wait(top, &record);
+        }
+        let under_way = &call.kernel.io().pnp;
+        let pdo = self.pdo().addr();
+        locked(under_way).insert(pdo, Arc::clone(&record));
+        let status = call.send_and_wait(top, &record);
+        locked(under_way).remove(&pdo);
+        self.verify_pnp(call, &record, status);
+        status
+    }
+
+    /// Stops the system if a PnP request has ended as it may not.
+    fn verify_pnp(&self, call: &Call, record: &IrpRecord, status: NTSTATUS) {
+        let minor = record.asked.minor;
+        let irp = record.address() as u64;
+        let by_bus = call.kernel.io().buses.answer(self.pdo().addr(), minor);
+        // If the bus driver has failed it, that is no fault of the drivers above.
+        let fails = status < 0 && !matches!(by_bus, Some(BusAnswer::Fail(_)));
+        call.require(
+            !(fails && MUST_SUCCEED.contains(&minor)),
+            Rule::PnpRemove,
+            || {
+                let what = format!("{record} is completed with {status:#x}, and must not fail");
+                (BugCheck::io(0x247, [0, irp, 0]), what)
+            },
+        );
+        let must_be_passed = !MAY_BE_COMPLETED.contains(&minor);
+        let untouched = status == STATUS_NOT_SUPPORTED;
+        let kept = !record.reached_bus.load(Ordering::Relaxed) && (status >= 0 || untouched);
+        call.require(!(must_be_passed && kept), Rule::PnpIrpCompletion, || {
+            let code = if untouched { 0x22f } else { 0x22e };
+            let what = format!(
+                "{record} is completed with {status:#x}, and was not passed on to the bus driver"
+            );
+            (BugCheck::io(code, [0, irp, 0]), what)
+        });
+    }
+
+    /// `IRP_MN_REMOVE_DEVICE`, after which the drivers' device objects must be detached and deleted.
+    pub(crate) fn remove(&self, call: &Call) -> NTSTATUS {
+        let status = self.ask(call, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE);
+        self.is_removed.store(true, Ordering::SeqCst);
+        let devices = &call.kernel.io().devices;
+        for object in self.objects() {
+            let address = object.addr() as u64;
+            call.require(!devices.is_attached(object), Rule::DeviceRemoval, || {
+                let what = "the device object is still attached after IRP_MN_REMOVE_DEVICE";
+                (BugCheck::io(0x21d, [0, 0, address]), what.into())
+            });
+            call.require(devices.is_deleted(object), Rule::DeviceRemoval, || {
+                let what = "the device object is not deleted after IRP_MN_REMOVE_DEVICE";
+                (BugCheck::io(0x21e, [0, 0, address]), what.into())
+            });
+        }
+        status
+    }
+}
+
+/// A device of a driver's.
+#[derive(Clone)]
+pub struct Device {
+    kernel: Arc<Kernel>,
+    inner: Arc<DeviceInner>,
+}
+
+impl Device {
+    pub(crate) fn new(kernel: &Arc<Kernel>, inner: Arc<DeviceInner>) -> Self {
+        Self {
+            kernel: Arc::clone(kernel),
+            inner,
+        }
+    }
+
+    /// The address of the driver's device object, for who looks at the system from outside, as a debugger does.
+    pub fn object(&self) -> usize {
+        self.inner.object().addr()
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<DeviceInner> {
+        &self.inner
+    }
+
+    /// Has the bus driver answer the PnP requests of a minor function otherwise than by success.
+    pub fn bus_answers(&self, minor: u8, answer: BusAnswer) {
+        let pdo = self.inner.pdo().addr();
+        self.kernel.io().buses.set(pdo, minor, answer);
+    }
+
+    /// Sends a PnP request, by its minor function, and gives the status that it ended with.
+    pub fn pnp(&self, minor: u8) -> NTSTATUS {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("the PnP manager");
+        let status = if minor == IRP_MN_REMOVE_DEVICE {
+            self.inner.remove(&call)
+        } else {
+            self.inner.ask(&call, IRP_MJ_PNP, minor)
+        };
+        self.kernel.close_deferred(&call);
+        status
+    }
+
+    /// Sends a power request, by its minor function, and gives the status that it ended with.
+    pub fn power(&self, minor: u8) -> NTSTATUS {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("the power manager");
+        self.inner.ask(&call, nt::IRP_MJ_POWER, minor)
+    }
+
+    /// Starts the device.
+    ///
+    /// # Errors
+    /// What the driver answers. The device is then removed, as the PnP manager does.
+    pub fn start(&self) -> Result<(), NTSTATUS> {
+        let status = self.pnp(IRP_MN_START_DEVICE);
+        if status < 0 {
+            self.pnp(IRP_MN_REMOVE_DEVICE);
+            return Err(status);
+        }
+        Ok(())
+    }
+
+    /// Removes the device in good order: asks first, and leaves it if the driver refuses or a file is open.
+    ///
+    /// # Errors
+    /// What the driver answers, or `STATUS_UNSUCCESSFUL` for the open file.
+    pub fn remove(&self) -> Result<(), NTSTATUS> {
+        const STATUS_UNSUCCESSFUL: NTSTATUS = 0xc000_0001_u32.cast_signed();
+        let status = self.pnp(IRP_MN_QUERY_REMOVE_DEVICE);
+        let status = if self.inner.open_files() == 0 {
+            status
+        } else {
+            STATUS_UNSUCCESSFUL
+        };
+        if status < 0 {
+            self.pnp(IRP_MN_CANCEL_REMOVE_DEVICE);
+            return Err(status);
+        }
+        self.pnp(IRP_MN_REMOVE_DEVICE);
+        Ok(())
+    }
+
+    /// Takes the device away under its users, as when it is unplugged. The removal proper comes with the last file that
+    /// is closed.
+    pub fn take_away(&self) {
+        self.pnp(IRP_MN_SURPRISE_REMOVAL);
+        self.inner.removal_waits.store(true, Ordering::SeqCst);
+        if self.inner.open_files() == 0 && self.inner.removal_waits.swap(false, Ordering::SeqCst) {
+            self.pnp(IRP_MN_REMOVE_DEVICE);
+        }
+    }
+
+    /// Whether it was removed.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.inner.is_removed.load(Ordering::SeqCst)
+    }
+
+    /// Whether user mode can find it by its interface.
+    #[must_use]
+    pub fn is_interface_enabled(&self) -> bool {
+        self.kernel.io().devices.is_enabled(self.inner.pdo())
+    }
+
+    /// Opens it by its interface.
+    ///
+    /// # Errors
+    /// `STATUS_OBJECT_NAME_NOT_FOUND` if that is not enabled, and what the driver answers.
+    pub fn open(&self, access: Access) -> Result<File, NTSTATUS> {
+        if !self.is_interface_enabled() {
+            return Err(STATUS_OBJECT_NAME_NOT_FOUND);
+        }
+        self.open_anyway(access)
+    }
+
+    /// Opens it, whether or not its interface is enabled: a path that was found before may still be used.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    pub fn open_anyway(&self, access: Access) -> Result<File, NTSTATUS> {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("NtCreateFile");
+        File::open(&call, &self.kernel, &self.inner, access)
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let open_files = self.inner.open_files();
+        f.debug_struct("Device")
+            .field("open_files", &open_files)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! The registry: the driver's own service, its key `Parameters`, and the values there.
+
+use std::{ffi::c_void, sync::Arc};
+
+use nt::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, REG_DWORD, STATUS_SUCCESS, UNICODE_STRING};
+
+use crate::{host::Call, verifier::Rule};
+
+const STATUS_OBJECT_NAME_NOT_FOUND: NTSTATUS = 0xc000_0034_u32.cast_signed();
+const STATUS_BUFFER_TOO_SMALL: NTSTATUS = 0xc000_0023_u32.cast_signed();
+const STATUS_INVALID_HANDLE: NTSTATUS = 0xc000_0008_u32.cast_signed();
+
+/// Where the service of a driver of this kernel is.
+pub(crate) const SERVICE: &str = r"\Registry\Machine\System\CurrentControlSet\Services\driver";
+
+/// A key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Service,
+    Parameters,
+}
+
+/// The text of a string.
+///
+/// # Safety
+/// `string` is valid, and what it points to.
+pub(crate) unsafe fn text(string: *const UNICODE_STRING) -> String {
+    // SAFETY: passed on to the caller.
+    let string = unsafe { &*string };
+    if string.Buffer.is_null() {
+        return String::new();
+    }
+    let units = usize::from(string.Length / 2);
+    // SAFETY: passed on to the caller.
+    let units = unsafe { std::slice::from_raw_parts(string.Buffer, units) };
+    String::from_utf16_lossy(units)
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ZwOpenKey(
+    handle: *mut HANDLE,
+    _access: u32,
+    attributes: *mut OBJECT_ATTRIBUTES,
+) -> NTSTATUS {
+    let call = Call::enter("ZwOpenKey");
+    call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
+    // SAFETY: the caller gives attributes.
+    let attributes = unsafe { call.view::<OBJECT_ATTRIBUTES, _>(attributes) };
+    // SAFETY: attributes have a name.
+    let name = unsafe { text(attributes.ObjectName) };
+    let root = attributes.RootDirectory;
+    let key = if root.is_null() {
+        name.eq_ignore_ascii_case(SERVICE).then_some(Key::Service)
+    } else {
+        let below_service = call.kernel.object_of(root).as_deref() == Some(&Key::Service);
+        let found = below_service && name.eq_ignore_ascii_case("Parameters");
+        let found = found && !call.kernel.config.parameters.is_empty();
+        found.then_some(Key::Parameters)
+    };
+    let Some(key) = key else {
+        return STATUS_OBJECT_NAME_NOT_FOUND;
+    };
+    // SAFETY: the caller gives room for a handle.
+    unsafe { handle.write(call.kernel.open_handle(Arc::new(key))) };
+    STATUS_SUCCESS
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ZwQueryValueKey(
+    handle: HANDLE,
+    name: *mut UNICODE_STRING,
+    _class: i32,
+    information: *mut c_void,
+    length: u32,
+    result_length: *mut u32,
+) -> NTSTATUS {
+    let call = Call::enter("ZwQueryValueKey");
+    call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
+    let Some(key) = call.kernel.object_of::<Key>(handle) else {
+        return STATUS_INVALID_HANDLE;
+    };
+    // SAFETY: the caller gives a name.
+    let name = unsafe { text(name) };
+    let mut parameters = call.kernel.config.parameters.iter();
+    let value = parameters.find(|(other, _)| other.eq_ignore_ascii_case(&name));
+    let Some((_, value)) = value.filter(|_| *key == Key::Parameters) else {
+        return STATUS_OBJECT_NAME_NOT_FOUND;
+    };
+    // KEY_VALUE_PARTIAL_INFORMATION: the title's index, the type, how long the data is, and the data.
+    let answer = [0, REG_DWORD, 4, *value];
+    // SAFETY: the caller gives room for the length.
+    unsafe { result_length.write(16) };
+    if length < 16 {
+        return STATUS_BUFFER_TOO_SMALL;
+    }
+    // SAFETY: the caller gives room for as many bytes as was said.
+    unsafe { information.cast::<[u32; 4]>().write_unaligned(answer) };
+    STATUS_SUCCESS
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlFreeUnicodeString(string: *mut UNICODE_STRING) {
+    let call = Call::enter("RtlFreeUnicodeString");
+    call.require_at_most(1, Rule::Irql, 0xe5);
+    // SAFETY: the caller gives a string.
+    let buffer = unsafe { std::mem::replace(&mut (*string).Buffer, std::ptr::null_mut()) };
+    if !buffer.is_null() {
+        call.free_pool(buffer.cast(), 0);
+    }
+}

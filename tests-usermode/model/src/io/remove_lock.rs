@@ -1,0 +1,199 @@
+//! Remove locks, and who holds them.
+
+use std::{
+    collections::HashMap,
+    ffi::{c_char, c_void},
+    ops::Range,
+    sync::{Mutex, atomic::Ordering},
+};
+
+use nt::{DISPATCH_LEVEL, IO_REMOVE_LOCK, NTSTATUS, STATUS_DELETE_PENDING, STATUS_SUCCESS};
+
+use crate::{
+    host::{Call, Kernel, layout::RemoveLock},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// The remove locks that were initialised, by their addresses; how often each is held, by the tags.
+#[derive(Default)]
+pub(crate) struct RemoveLocks(Mutex<HashMap<usize, HashMap<usize, i32>>>);
+
+impl RemoveLocks {
+    pub(crate) fn holds(&self) -> i32 {
+        locked(&self.0).values().flat_map(HashMap::values).sum()
+    }
+
+    /// Whether any lock in a device extension still has its own hold, which `IoReleaseRemoveLockAndWait` releases.
+    pub(crate) fn any_unreleased(&self, extension: &Range<usize>) -> bool {
+        let locks = locked(&self.0);
+        let mut locks = locks.keys().filter(|lock| extension.contains(lock));
+        locks.any(|lock| {
+            // SAFETY: the lock is in the extension of a device object, whose memory stays as long as the kernel.
+            let lock = unsafe { &*std::ptr::with_exposed_provenance::<RemoveLock>(*lock) };
+            lock.removed.load(Ordering::Relaxed) == 0
+        })
+    }
+}
+
+impl Kernel {
+    /// How often the driver holds its remove locks: once for each IRP and each call that is under way.
+    #[must_use]
+    pub fn holds(&self) -> i32 {
+        self.io().remove_locks.holds()
+    }
+}
+
+impl Call {
+    fn remove_lock<'a>(&self, lock: *mut IO_REMOVE_LOCK) -> &'a RemoveLock {
+        self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+        // SAFETY: the caller of the routine gives a lock.
+        unsafe { self.view(lock) }
+    }
+
+    /// Gives a hold back, and sets the event with the last one.
+    fn give_back(&self, lock: &RemoveLock) {
+        if lock.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.set_event(&lock.event);
+        }
+    }
+
+    /// Stops the system unless an `IRP_MN_REMOVE_DEVICE` is under way, and was passed on by the driver whose lock this is.
+    fn verify_wait_for_release(&self, lock: *mut IO_REMOVE_LOCK) {
+        let devices = &self.kernel.io().devices;
+        let owner = devices.owner_of_extension(lock.addr());
+        let removal = match owner {
+            Some(device) => self.removal_under_way(device),
+            // A lock that is elsewhere is any device's.
+            None => self.any_removal(),
+        };
+        let rule = Rule::IoReleaseRemoveLockAndWaitOutsideRemoveDevice;
+        let Some(removal) = removal else {
+            let what = format!(
+                "the remove lock {lock:?} is waited for, and its device gets no IRP_MN_REMOVE_DEVICE"
+            );
+            self.stop(BugCheck(0, [0; 4]), rule, what);
+        };
+        let passed = {
+            let state = locked(&removal.state);
+            match owner.and_then(|device| devices.lower_of(device)) {
+                Some(lower) => state.passed_to.contains(&lower),
+                None => !state.passed_to.is_empty(),
+            }
+        };
+        self.require(passed, Rule::RemoveLockMnRemove, || {
+            let what = format!(
+                "the remove lock {lock:?} is waited for, and IoCallDriver has not returned for {removal}"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+    }
+
+    fn forget_tag(&self, lock: *mut IO_REMOVE_LOCK, tag: *mut c_void, subcode: u64) {
+        let found = {
+            let mut locks = locked(&self.kernel.io().remove_locks.0);
+            let holds = locks.get_mut(&lock.addr());
+            holds.is_some_and(|holds| match holds.get_mut(&tag.addr()) {
+                Some(1) => holds.remove(&tag.addr()).is_some(),
+                Some(count) => {
+                    *count -= 1;
+                    true
+                }
+                None => false,
+            })
+        };
+        self.require(found, Rule::RemoveLock, || {
+            let bug_check = BugCheck::verifier(subcode, [lock.addr() as u64, tag.addr() as u64, 0]);
+            let what =
+                format!("the remove lock is released for {tag:?}, and was not acquired for it");
+            (bug_check, what)
+        });
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoInitializeRemoveLockEx(
+    lock: *mut IO_REMOVE_LOCK,
+    _tag: u32,
+    _minutes: u32,
+    _high_watermark: u32,
+    _size: u32,
+) {
+    let call = Call::enter("IoInitializeRemoveLock");
+    // SAFETY: the caller gives room for a lock.
+    let before = unsafe { call.view_new::<RemoveLock, _>(lock) };
+    let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
+    // One whose memory was used for something else since is a new lock.
+    let is_lock = before.event.waiters.is_linked_to_itself();
+    call.require(!(known && is_lock), Rule::RemoveLock, || {
+        let bug_check = BugCheck::verifier(0xd7, [0, lock.addr() as u64, 0]);
+        let what = format!("the remove lock {lock:?} is initialised again");
+        (bug_check, what)
+    });
+    // SAFETY: the caller gives room for a lock.
+    unsafe { lock.write(IO_REMOVE_LOCK { Common: [0; 4] }) };
+    // SAFETY: as above, and it is zeroed, as every field may be.
+    let object = unsafe { call.view::<RemoveLock, _>(lock) };
+    // One hold is the lock's own, until the device is removed.
+    object.count.store(1, Ordering::Relaxed);
+    object.event.kind.store(1, Ordering::Relaxed);
+    object.event.waiters.initialise();
+    locked(&call.kernel.io().remove_locks.0).insert(lock.expose_provenance(), HashMap::new());
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoAcquireRemoveLockEx(
+    lock: *mut IO_REMOVE_LOCK,
+    tag: *mut c_void,
+    _file: *const c_char,
+    _line: u32,
+    _size: u32,
+) -> NTSTATUS {
+    let call = Call::enter_visible("IoAcquireRemoveLock", lock);
+    let object = call.remove_lock(lock);
+    let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
+    call.require(known, Rule::RemoveLock, || {
+        let what = format!("the remove lock {lock:?} was not initialised");
+        (BugCheck(0, [0; 4]), what)
+    });
+    object.count.fetch_add(1, Ordering::AcqRel);
+    call.switch_point("IoAcquireRemoveLock: removed?", lock.addr());
+    if object.removed.load(Ordering::Acquire) != 0 {
+        call.give_back(object);
+        return STATUS_DELETE_PENDING;
+    }
+    if let Some(holds) = locked(&call.kernel.io().remove_locks.0).get_mut(&lock.addr()) {
+        *holds.entry(tag.addr()).or_default() += 1;
+    }
+    STATUS_SUCCESS
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoReleaseRemoveLockEx(lock: *mut IO_REMOVE_LOCK, tag: *mut c_void, _size: u32) {
+    let call = Call::enter_visible("IoReleaseRemoveLock", lock);
+    call.forget_tag(lock, tag, 0xd5);
+    let object = call.remove_lock(lock);
+    call.give_back(object);
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoReleaseRemoveLockAndWaitEx(
+    lock: *mut IO_REMOVE_LOCK,
+    tag: *mut c_void,
+    _size: u32,
+) {
+    let call = Call::enter_visible("IoReleaseRemoveLockAndWait", lock);
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    call.forget_tag(lock, tag, 0xd6);
+    call.verify_wait_for_release(lock);
+    let object = call.remove_lock(lock);
+    object.removed.store(1, Ordering::Release);
+    call.give_back(object);
+    if object.count.fetch_sub(1, Ordering::AcqRel) > 1 {
+        call.wait_for_object(&object.event);
+    }
+}

@@ -1,0 +1,167 @@
+//! Requests that user mode has sent: waiting for their end, and cancelling them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nt::STATUS_PENDING;
+
+use crate::{
+    host::{Call, Kernel, thread::Attached, wait::Wait},
+    io::irp::IrpRecord,
+    mutex::locked,
+};
+
+/// How long a wait is that is to have no end.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The NTSTATUS.
+    pub status: i32,
+    /// How many bytes the driver says that it wrote. A request that was refused without pending has no I/O status block
+    /// written: then it is 0.
+    pub information: usize,
+    /// The output buffer.
+    pub output: Vec<u8>,
+}
+
+/// A request that was sent.
+pub struct Request {
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) sent: Result<Arc<IrpRecord>, Completion>,
+    /// What the dispatch routine returned.
+    pub(crate) answer: i32,
+}
+
+impl Request {
+    /// What the system call returned: `STATUS_PENDING`, or how the request ended.
+    #[must_use]
+    pub fn answer(&self) -> i32 {
+        self.answer
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.ended().is_some()
+    }
+
+    /// How it ended; `None` while it has not.
+    #[must_use]
+    pub fn ended(&self) -> Option<Completion> {
+        let record = match &self.sent {
+            Ok(record) => record,
+            Err(completion) => return Some(completion.clone()),
+        };
+        let state = locked(&record.state);
+        let (status, information) = state.completion?;
+        let refused = self.answer != STATUS_PENDING && status.cast_unsigned() >> 30 == 3;
+        Some(Completion {
+            status,
+            information: if refused { 0 } else { information },
+            output: state.output.clone(),
+        })
+    }
+
+    /// The status that it ended with; `None` while it has not.
+    #[must_use]
+    pub fn status(&self) -> Option<i32> {
+        match &self.sent {
+            Ok(record) => locked(&record.state).completion.map(|(status, _)| status),
+            Err(completion) => Some(completion.status),
+        }
+    }
+
+    /// Waits for its end; `None` when it does not come in time, or the system has stopped.
+    #[must_use]
+    pub fn wait(&self, timeout: Duration) -> Option<Completion> {
+        let Ok(record) = &self.sent else {
+            return self.ended();
+        };
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("NtWaitForSingleObject");
+        let start = Instant::now();
+        let deadline = start.checked_add(timeout).unwrap_or(start + LONGEST);
+        let wait = Wait::Irp(record.address());
+        let completion = call.thread().wait_until(wait, deadline, || self.ended());
+        self.kernel.close_deferred(&call);
+        completion
+    }
+
+    /// Asks for its cancellation; says whether it was still there to be cancelled.
+    pub fn cancel(&self) -> bool {
+        let Ok(record) = &self.sent else {
+            return false;
+        };
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("NtCancelIoFileEx");
+        if record.is_completed() {
+            return false;
+        }
+        call.cancel_irp(record);
+        self.kernel.close_deferred(&call);
+        true
+    }
+
+    /// `IoCancelIrp` for it; says whether a Cancel routine was called.
+    pub fn cancel_irp(&self) -> bool {
+        let Ok(record) = &self.sent else {
+            return false;
+        };
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("IoCancelIrp");
+        let called = call.cancel_irp(record);
+        self.kernel.close_deferred(&call);
+        called
+    }
+
+    /// The first half of `IoCancelIrp`, at its worst: sets `Irp->Cancel` and takes the Cancel routine, without the
+    /// cancel spin lock, which is acquired when the routine is [called](Cancelling::finish). So one thread can play
+    /// what another one does between the two.
+    #[must_use]
+    pub fn begin_cancel(&self) -> Cancelling<'_> {
+        let _attached = Attached::to(&self.kernel);
+        let _call = Call::enter("IoCancelIrp");
+        let routine = self.sent.as_ref().ok().and_then(|record| {
+            record.set_cancel();
+            record.take_cancel_routine()
+        });
+        Cancelling {
+            request: self,
+            routine,
+        }
+    }
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("answer", &self.answer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An `IoCancelIrp` that has taken the Cancel routine and not called it yet.
+pub struct Cancelling<'a> {
+    request: &'a Request,
+    routine: nt::PDRIVER_CANCEL,
+}
+
+impl Cancelling<'_> {
+    /// Calls the Cancel routine, if there was one.
+    #[must_use]
+    pub fn finish(self) -> bool {
+        let (Some(routine), Ok(record)) = (self.routine, &self.request.sent) else {
+            return false;
+        };
+        let _attached = Attached::to(&self.request.kernel);
+        let call = Call::enter("IoCancelIrp");
+        let old_irql = call.acquire_cancel_lock_for_routine();
+        call.call_cancel_routine(record, routine, old_irql);
+        self.request.kernel.close_deferred(&call);
+        true
+    }
+}

@@ -1,0 +1,224 @@
+//! Work items, whose routines run in system worker threads.
+//!
+//! Each item that is queued has a thread of its own: Windows has a pool of worker threads, so that the routine of one item
+//! may run beside that of another. What a driver has to keep to is on Microsoft's page about
+//! [system worker threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/system-worker-threads), and what
+//! Windows calls the breach on that of
+//! [bug check 0xE4](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xe4--worker-invalid).
+
+use std::{
+    collections::HashMap,
+    ffi::c_void,
+    ptr::null_mut,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, DelayedWorkQueue, IO_WORKITEM, PIO_WORKITEM_ROUTINE};
+
+use crate::{
+    host::{Call, Kernel, thread::Thread, wait::Wait},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// `WORKER_INVALID`
+const WORKER_INVALID: u32 = 0xe4;
+
+/// What `WORKER_INVALID` says first: that a queued item was queued, and so on.
+const QUEUED_IS_QUEUED: u64 = 1;
+const QUEUED_IS_FREED: u64 = 2;
+const NO_OBJECT: u64 = 3;
+const NO_QUEUE: u64 = 6;
+const NO_ROUTINE: u64 = 7;
+
+/// How long the unload of a driver waits for the routines of its work items before that is a hang.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The work items that were allocated, by their addresses.
+#[derive(Default)]
+pub(crate) struct WorkItems {
+    items: Mutex<HashMap<usize, WorkItem>>,
+    /// How many routines are queued or run.
+    active: AtomicUsize,
+}
+
+struct WorkItem {
+    /// Only its address is used, as the item's.
+    _memory: Box<u128>,
+    /// The device object's address.
+    device: usize,
+    is_queued: bool,
+}
+
+impl WorkItems {
+    fn key(&self) -> usize {
+        (&raw const self.active).addr()
+    }
+
+    /// Allocates an item.
+    fn add(&self, device: usize) -> *mut IO_WORKITEM {
+        let mut memory = Box::new(0_u128);
+        let item = (&raw mut *memory).cast::<IO_WORKITEM>();
+        let new = WorkItem {
+            _memory: memory,
+            device,
+            is_queued: false,
+        };
+        locked(&self.items).insert(item.addr(), new);
+        item
+    }
+
+    fn dequeue(&self, item: usize) {
+        if let Some(item) = locked(&self.items).get_mut(&item) {
+            item.is_queued = false;
+        }
+    }
+}
+
+/// What a worker thread takes along.
+struct Queued {
+    item: usize,
+    device: *mut DEVICE_OBJECT,
+    routine: unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut c_void),
+    context: *mut c_void,
+}
+
+// SAFETY: the driver gave the context to be used by another thread, and the device object is referenced for it.
+unsafe impl Send for Queued {}
+
+impl Queued {
+    fn run(self, kernel: &Kernel) {
+        let call = Call::enter("a work item's routine");
+        // From here on it can be queued again, or freed.
+        kernel.io().work_items.dequeue(self.item);
+        let (device, routine, context) = (self.device, self.routine, self.context);
+        // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, with what it was queued with.
+        Call::in_driver(|| unsafe { routine(device, context) });
+        call.require_returned("a work item's routine", 0);
+        kernel.io().devices.io_dereference(device.addr());
+        kernel.io().work_items.active.fetch_sub(1, Ordering::SeqCst);
+        kernel
+            .sleepers
+            .wake(Wait::WorkItems(kernel.io().work_items.key()));
+    }
+}
+
+impl Call {
+    fn bad_item(&self, code: u64, item: *mut IO_WORKITEM, third: u64, what: String) -> ! {
+        let bug_check = BugCheck(WORKER_INVALID, [code, item.addr() as u64, third, 0]);
+        self.stop(bug_check, Rule::WorkItem, what)
+    }
+
+    fn no_item(&self, item: *mut IO_WORKITEM) -> ! {
+        let bug_check = BugCheck(0x50, [item.addr() as u64, 0, 0, 0]);
+        let what = format!("{item:?} is no work item, or one that was freed");
+        self.stop(bug_check, Rule::WorkItem, what)
+    }
+
+    /// Waits until no routine of a work item is queued or runs: before that the image of a driver that was unloaded stays.
+    pub(in crate::io) fn wait_for_work_items(&self) {
+        let items = &self.kernel.io().work_items;
+        let ready = || (items.active.load(Ordering::SeqCst) == 0).then_some(());
+        let wait = Wait::WorkItems(items.key());
+        let over = self
+            .thread()
+            .wait_until(wait, Instant::now() + PATIENCE, ready);
+        if over.is_none() && !self.kernel.is_halted() {
+            let what =
+                "the driver is unloaded, and the routine of a work item of its does not return";
+            self.stop(BugCheck(0, [0; 4]), Rule::Hang, what);
+        }
+    }
+
+    /// Stops the system if the driver that goes has a work item.
+    pub(in crate::io) fn require_no_work_item(&self) {
+        let count = locked(&self.kernel.io().work_items.items).len();
+        self.require(count == 0, Rule::WorkItem, || {
+            let what = format!("the driver is unloaded with {count} work items not freed");
+            (BugCheck::verifier(0x62, [0, 0, count as u64]), what)
+        });
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioallocateworkitem)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM {
+    let call = Call::enter("IoAllocateWorkItem");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    if !call.kernel.io().devices.is_drivers(device.addr()) {
+        let what = format!("{device:?} is no device object of a driver's");
+        call.bad_item(NO_OBJECT, null_mut(), device.addr() as u64, what);
+    }
+    if call.kernel.fails() {
+        return null_mut();
+    }
+    call.kernel.io().work_items.add(device.expose_provenance())
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iofreeworkitem)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoFreeWorkItem(item: *mut IO_WORKITEM) {
+    let call = Call::enter_visible("IoFreeWorkItem", item);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let freed = locked(&call.kernel.io().work_items.items).remove(&item.addr());
+    match freed {
+        None => call.no_item(item),
+        Some(WorkItem {
+            is_queued: true, ..
+        }) => {
+            let what = format!("the work item {item:?} is freed while it is queued");
+            call.bad_item(QUEUED_IS_FREED, item, 0, what);
+        }
+        Some(_) => {}
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioqueueworkitem)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoQueueWorkItem(
+    item: *mut IO_WORKITEM,
+    routine: PIO_WORKITEM_ROUTINE,
+    queue: i32,
+    context: *mut c_void,
+) {
+    let call = Call::enter_visible("IoQueueWorkItem", item);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    if queue != DelayedWorkQueue {
+        let what = format!("the queue is {queue}, and must be DelayedWorkQueue");
+        call.bad_item(NO_QUEUE, item, queue.cast_unsigned().into(), what);
+    }
+    let Some(routine) = routine else {
+        let what = format!("the work item {item:?} is queued with no routine");
+        call.bad_item(NO_ROUTINE, item, queue.cast_unsigned().into(), what);
+    };
+    let kernel = &call.kernel;
+    let found = locked(&kernel.io().work_items.items)
+        .get_mut(&item.addr())
+        .map(|item| (item.device, std::mem::replace(&mut item.is_queued, true)));
+    let Some((device, was_queued)) = found else {
+        call.no_item(item)
+    };
+    if was_queued {
+        let what = format!("the work item {item:?} is queued, and was queued already");
+        call.bad_item(QUEUED_IS_QUEUED, item, queue.cast_unsigned().into(), what);
+    }
+    if !kernel.io().devices.io_reference(device) {
+        let what = format!("the device object {device:#x} of the work item {item:?} is gone");
+        call.bad_item(NO_OBJECT, item, device as u64, what);
+    }
+    kernel.io().work_items.active.fetch_add(1, Ordering::SeqCst);
+    let queued = Queued {
+        item: item.addr(),
+        device: std::ptr::with_exposed_provenance_mut(device),
+        routine,
+        context,
+    };
+    Thread::new_system(kernel, "system worker thread").start(|kernel| queued.run(kernel));
+}

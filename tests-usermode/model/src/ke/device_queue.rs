@@ -1,0 +1,217 @@
+//! Device queues. A queue is busy from the insertion that finds it idle, whose entry is not queued but started by the
+//! caller, to the removal that finds it empty.
+
+use std::ptr::null_mut;
+
+use nt::{KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY};
+
+use crate::{
+    host::{
+        Call,
+        layout::{DeviceQueue, DeviceQueueEntry, ListEntry},
+    },
+    ke::spin_lock,
+    verifier::{BugCheck, Rule},
+};
+
+/// `IO_TYPE_DEVICE_QUEUE`
+const IO_TYPE_DEVICE_QUEUE: i16 = 0x14;
+
+/// The entry that a link is in: the link is its first field.
+fn entry_of(link: &ListEntry) -> *mut DeviceQueueEntry {
+    (&raw const *link).cast_mut().cast()
+}
+
+fn key_of(link: &ListEntry) -> u32 {
+    // SAFETY: every link of a device queue but its head is an entry's, which is alive while it is queued.
+    unsafe { (*entry_of(link)).key.get() }
+}
+
+impl Call {
+    fn set_inserted(&self, entry: *mut DeviceQueueEntry, inserted: bool) {
+        // SAFETY: the caller has an entry, and the queue's lock.
+        unsafe { (*entry).inserted = u8::from(inserted) };
+        (self.kernel.upcalls.device_queue_entry)(self, entry.cast(), inserted);
+    }
+
+    /// Runs a step on a queue, under its lock.
+    fn on_queue<R>(&self, queue: *mut KDEVICE_QUEUE, step: impl FnOnce(&DeviceQueue) -> R) -> R {
+        // SAFETY: the caller gives a queue.
+        let object = unsafe { self.view::<DeviceQueue, _>(queue) };
+        self.require(
+            object.kind.get() == IO_TYPE_DEVICE_QUEUE,
+            Rule::LockInitialisation,
+            || {
+                let bug_check = BugCheck::verifier(0x1002, [queue.addr() as u64, 0, 0]);
+                (
+                    bug_check,
+                    format!("the device queue {queue:?} was not initialised"),
+                )
+            },
+        );
+        self.interlocked(object.lock.as_ptr(), || step(object))
+    }
+
+    fn insert(
+        &self,
+        queue: *mut KDEVICE_QUEUE,
+        entry: *mut KDEVICE_QUEUE_ENTRY,
+        key: Option<u32>,
+    ) -> u8 {
+        self.require_dispatch();
+        self.on_queue(queue, |queue| {
+            // SAFETY: the caller gives an entry.
+            let object = unsafe { self.view_new::<DeviceQueueEntry, _>(entry) };
+            if let Some(key) = key {
+                object.key.set(key);
+            }
+            let busy = queue.busy.replace(1) != 0;
+            self.set_inserted(entry.cast(), busy);
+            if busy {
+                // SAFETY: the queue's lock is held.
+                let mut links = unsafe { queue.head.iter() };
+                let after = key.and_then(|key| links.find(|link| key_of(link) > key));
+                let after = after.unwrap_or(&queue.head);
+                // SAFETY: the neighbours of a link are alive.
+                let before = unsafe { after.previous.get().as_ref() }.unwrap_or(&queue.head);
+                // SAFETY: the queue's lock is held.
+                unsafe { self.link_after(before, &object.link) };
+            }
+            u8::from(busy)
+        })
+    }
+
+    /// Removes the first entry whose key is not smaller, or else the first of all.
+    fn remove(&self, queue: &DeviceQueue, key: u32) -> *mut KDEVICE_QUEUE_ENTRY {
+        // SAFETY: the queue's lock is held.
+        let first = unsafe { queue.head.iter() }.next();
+        // SAFETY: as above.
+        let from = unsafe { queue.head.iter() }.find(|link| key_of(link) >= key);
+        let Some(link) = from.or(first) else {
+            queue.busy.set(0);
+            return null_mut();
+        };
+        // SAFETY: as above.
+        unsafe { self.unlink(link) };
+        let entry = entry_of(link);
+        self.set_inserted(entry, false);
+        entry.cast()
+    }
+
+    fn require_busy(&self, queue: &DeviceQueue) {
+        self.require(queue.busy.get() != 0, Rule::DeviceQueueBusy, || {
+            let address = (&raw const *queue).addr() as u64;
+            let what = "an entry is removed from a device queue that is not busy";
+            (BugCheck::verifier(0x1007, [address, 0, 0]), what.into())
+        });
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
+    let call = Call::enter("KeInitializeDeviceQueue");
+    call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    // SAFETY: as below; the queue may be one that is in use.
+    let before = unsafe { call.view_new::<DeviceQueue, _>(queue) };
+    // The memory may hold anything: a queue is known by its empty list.
+    let is_queue = before.kind.get() == IO_TYPE_DEVICE_QUEUE && before.head.is_linked_to_itself();
+    let in_use = is_queue && before.busy.get() != 0;
+    call.require(!in_use, Rule::DeviceQueueBusy, || {
+        let bug_check = BugCheck::verifier(0x1005, [queue.addr() as u64, 0, 0]);
+        let what = format!("the device queue {queue:?} is initialised again while it is busy");
+        (bug_check, what)
+    });
+    // SAFETY: the caller gives room for a queue.
+    unsafe { queue.write(KDEVICE_QUEUE { Reserved: [0; 5] }) };
+    // SAFETY: as above, and it is zeroed, as every field may be.
+    let object = unsafe { call.view::<DeviceQueue, _>(queue) };
+    object.kind.set(IO_TYPE_DEVICE_QUEUE);
+    object.size.set(0x28);
+    object.head.initialise();
+    object
+        .lock
+        .store(spin_lock::FREE, std::sync::atomic::Ordering::Relaxed);
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInsertDeviceQueue(
+    queue: *mut KDEVICE_QUEUE,
+    entry: *mut KDEVICE_QUEUE_ENTRY,
+) -> u8 {
+    Call::enter_visible("KeInsertDeviceQueue", queue).insert(queue, entry, None)
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInsertByKeyDeviceQueue(
+    queue: *mut KDEVICE_QUEUE,
+    entry: *mut KDEVICE_QUEUE_ENTRY,
+    key: u32,
+) -> u8 {
+    Call::enter_visible("KeInsertByKeyDeviceQueue", queue).insert(queue, entry, Some(key))
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeRemoveDeviceQueue(queue: *mut KDEVICE_QUEUE) -> *mut KDEVICE_QUEUE_ENTRY {
+    let call = Call::enter_visible("KeRemoveDeviceQueue", queue);
+    call.require_dispatch();
+    call.on_queue(queue, |queue| {
+        call.require_busy(queue);
+        call.remove(queue, 0)
+    })
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeRemoveByKeyDeviceQueue(
+    queue: *mut KDEVICE_QUEUE,
+    key: u32,
+) -> *mut KDEVICE_QUEUE_ENTRY {
+    let call = Call::enter_visible("KeRemoveByKeyDeviceQueue", queue);
+    call.require_dispatch();
+    call.on_queue(queue, |queue| {
+        call.require_busy(queue);
+        call.remove(queue, key)
+    })
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeRemoveByKeyDeviceQueueIfBusy(
+    queue: *mut KDEVICE_QUEUE,
+    key: u32,
+) -> *mut KDEVICE_QUEUE_ENTRY {
+    let call = Call::enter_visible("KeRemoveByKeyDeviceQueueIfBusy", queue);
+    call.require_dispatch();
+    call.on_queue(queue, |queue| {
+        if queue.busy.get() == 0 {
+            return null_mut();
+        }
+        call.remove(queue, key)
+    })
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeRemoveEntryDeviceQueue(
+    queue: *mut KDEVICE_QUEUE,
+    entry: *mut KDEVICE_QUEUE_ENTRY,
+) -> u8 {
+    let call = Call::enter_visible("KeRemoveEntryDeviceQueue", queue);
+    // Unlike the others: a Cancel routine calls it where it stands.
+    call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    call.on_queue(queue, |_| {
+        // SAFETY: the caller gives an entry.
+        let object = unsafe { call.view::<DeviceQueueEntry, _>(entry) };
+        let inserted = object.inserted != 0;
+        if inserted {
+            // SAFETY: the queue's lock is held.
+            unsafe { call.unlink(&object.link) };
+            call.set_inserted(entry.cast(), false);
+        }
+        u8::from(inserted)
+    })
+}

@@ -1,0 +1,368 @@
+//! Processors and their DPCs.
+//!
+//! A thread has a processor from when its IRQL comes to `DISPATCH_LEVEL` until it falls below. A DPC is queued on the
+//! processor that queues it, and runs in the thread that has it, when that lowers the IRQL; or at once, if the IRQL is
+//! low. So it runs when it does on Windows, where it interrupts just that thread.
+
+use std::{
+    collections::VecDeque,
+    ffi::c_void,
+    ops::Range,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use nt::{DISPATCH_LEVEL, KDPC};
+
+use crate::{
+    host::{Call, Kernel, layout::Dpc, thread::Thread, wait::Wait},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// `DpcObject`, of the kernel's object types.
+const DPC_OBJECT: u8 = 0x13;
+
+/// The processors.
+pub(crate) struct Processors {
+    /// A bit for each that a thread has.
+    taken: AtomicU64,
+    queues: Box<[Mutex<DpcQueue>]>,
+    /// How many DPCs are on the queues.
+    waiting: AtomicUsize,
+}
+
+/// What is queued on a processor.
+#[derive(Default)]
+struct DpcQueue {
+    /// By their addresses.
+    waiting: VecDeque<usize>,
+    running: bool,
+    /// How many have run or were taken off the queue.
+    done: u64,
+}
+
+impl DpcQueue {
+    fn start_next(&mut self) -> Option<usize> {
+        let dpc = self.waiting.pop_front()?;
+        self.running = true;
+        Some(dpc)
+    }
+
+    fn due(&self) -> u64 {
+        self.done + self.waiting.len() as u64 + u64::from(self.running)
+    }
+}
+
+impl Processors {
+    pub(crate) fn new(count: u32) -> Self {
+        let count = count.clamp(1, 64);
+        Self {
+            taken: AtomicU64::new(0),
+            queues: (0..count).map(|_| Mutex::default()).collect(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes a processor for a thread: the one that it had last, if that is free.
+    pub(crate) fn claim(&self, thread: &Thread) -> u32 {
+        let count = self.queues.len();
+        let all = if count == 64 {
+            u64::MAX
+        } else {
+            (1 << count) - 1
+        };
+        let last = 1_u64 << thread.processor();
+        let bit = thread.wait_for(Wait::Processor(self.key()), || {
+            let mut taken = self.taken.load(Ordering::Relaxed);
+            loop {
+                let free = !taken & all;
+                if free == 0 {
+                    return None;
+                }
+                let bit = if free & last != 0 {
+                    last
+                } else {
+                    free & free.wrapping_neg()
+                };
+                let order = (Ordering::Acquire, Ordering::Relaxed);
+                match self
+                    .taken
+                    .compare_exchange_weak(taken, taken | bit, order.0, order.1)
+                {
+                    Ok(_) => return Some(bit),
+                    Err(now) => taken = now,
+                }
+            }
+        });
+        bit.trailing_zeros()
+    }
+
+    pub(crate) fn release(&self, kernel: &Kernel, processor: u32) {
+        self.taken.fetch_and(!(1 << processor), Ordering::Release);
+        kernel.sleepers.wake(Wait::Processor(self.key()));
+    }
+
+    fn key(&self) -> usize {
+        (&raw const self.taken).addr()
+    }
+
+    fn queue(&self, processor: u32) -> &Mutex<DpcQueue> {
+        &self.queues[processor as usize]
+    }
+
+    /// A DPC that is queued and has its memory in a range.
+    pub(crate) fn any_queued_in(&self, range: &Range<usize>) -> Option<usize> {
+        let mut queues = self.queues.iter();
+        queues.find_map(|queue| {
+            let queue = locked(queue);
+            let mut waiting = queue.waiting.iter().copied();
+            waiting.find(|dpc| range.contains(dpc))
+        })
+    }
+
+    /// How many DPCs are queued.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether a DPC is queued anywhere.
+    pub(crate) fn any_queued(&self) -> bool {
+        let mut queues = self.queues.iter();
+        queues.any(|queue| {
+            let queue = locked(queue);
+            queue.due() != queue.done
+        })
+    }
+}
+
+impl Call {
+    /// Runs what is queued on this thread's processor. The IRQL is `DISPATCH_LEVEL`, and no lock is held.
+    pub(crate) fn run_dpcs(&self) {
+        let processors = &self.kernel.ke().processors;
+        let queue = processors.queue(self.processor());
+        loop {
+            let next = locked(queue).waiting.front().copied();
+            let Some(next) = next else {
+                return;
+            };
+            // On another processor something may happen before it runs.
+            self.switch_point("a DPC runs", next);
+            let Some(dpc) = locked(queue).start_next() else {
+                continue;
+            };
+            processors.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.run_dpc(std::ptr::with_exposed_provenance_mut(dpc));
+            let mut queue = locked(queue);
+            queue.running = false;
+            queue.done += 1;
+            drop(queue);
+            self.kernel.sleepers.wake(Wait::Dpcs(processors.key()));
+        }
+    }
+
+    fn run_dpc(&self, dpc: *mut KDPC) {
+        // SAFETY: a DPC that is queued is alive: it was initialised, and its memory is the driver's until it has run.
+        let object = unsafe { self.view::<Dpc, _>(dpc) };
+        let routine = object.routine.get();
+        let (context, first, second) = (
+            object.context.get(),
+            object.argument1.get(),
+            object.argument2.get(),
+        );
+        // From here on it can be queued again.
+        object.queued_on.store(0, Ordering::Release);
+        let Some(routine) = routine else {
+            let bug_check = BugCheck(0xc7, [1, dpc.addr() as u64, 0, 0]);
+            self.stop(
+                bug_check,
+                Rule::Dpc,
+                format!("the DPC {dpc:?} has no routine"),
+            );
+        };
+        self.in_dpc.store(true, Ordering::Relaxed);
+        // SAFETY: the routine is called as the kernel calls it: at DISPATCH_LEVEL, with what it was initialised with.
+        Call::in_driver(|| unsafe { routine(dpc, context, first, second) });
+        self.in_dpc.store(false, Ordering::Relaxed);
+        self.require_returned("a DPC routine", DISPATCH_LEVEL);
+    }
+
+    /// Stops the system if a routine of the driver's has returned at another IRQL, or with a lock held.
+    pub(crate) fn require_returned(&self, routine: &str, irql: u8) {
+        self.spinning.is_over();
+        let held = locked(&self.held)
+            .last()
+            .map(|held| (held.rule(), held.to_string()));
+        if let Some((rule, held)) = held {
+            let bug_check = BugCheck::verifier(0x2_001d, [self.irql().into(), irql.into(), 0]);
+            self.stop(
+                bug_check,
+                rule,
+                format!("{routine} has returned and holds {held}"),
+            );
+        }
+        let now = self.irql();
+        self.require(now == irql, Rule::IrqlReturn, || {
+            let what = format!("{routine} was called at IRQL {irql} and has returned at {now}");
+            (
+                BugCheck::verifier(0x2_001d, [now.into(), irql.into(), 0]),
+                what,
+            )
+        });
+    }
+
+    /// Puts a DPC on the queue of this thread's processor. The IRQL is `DISPATCH_LEVEL`: it runs when that falls.
+    pub(crate) fn queue_dpc(
+        &self,
+        dpc: *mut KDPC,
+        first: *mut c_void,
+        second: *mut c_void,
+    ) -> bool {
+        // SAFETY: the caller gives a DPC that was initialised and stays until it has run.
+        let object = unsafe { self.view::<Dpc, _>(dpc) };
+        self.require(object.kind.get() == DPC_OBJECT, Rule::Dpc, || {
+            let bug_check = BugCheck(0xc7, [1, dpc.addr() as u64, 0, 0]);
+            (bug_check, format!("the DPC {dpc:?} was not initialised"))
+        });
+        let processor = self.processor();
+        let number = processor as usize + 1;
+        // Under the lock, so that whoever finds that it is queued finds it on the queue too.
+        let mut queue = locked(self.kernel.ke().processors.queue(processor));
+        let order = (Ordering::AcqRel, Ordering::Relaxed);
+        let queued = object
+            .queued_on
+            .compare_exchange(0, number, order.0, order.1)
+            .is_ok();
+        if queued {
+            object.argument1.set(first);
+            object.argument2.set(second);
+            queue.waiting.push_back(dpc.expose_provenance());
+            self.kernel
+                .ke()
+                .processors
+                .waiting
+                .fetch_add(1, Ordering::Relaxed);
+        }
+        queued
+    }
+
+    fn remove_dpc(&self, dpc: *mut KDPC) -> bool {
+        // SAFETY: the caller gives a DPC that was initialised.
+        let object = unsafe { self.view::<Dpc, _>(dpc) };
+        let processors = &self.kernel.ke().processors;
+        let number = object.queued_on.load(Ordering::Acquire);
+        let Some(queue) = number
+            .checked_sub(1)
+            .and_then(|number| processors.queues.get(number))
+        else {
+            return false;
+        };
+        let mut queue = locked(queue);
+        let Some(place) = queue
+            .waiting
+            .iter()
+            .position(|queued| *queued == dpc.addr())
+        else {
+            return false;
+        };
+        queue.waiting.remove(place);
+        processors.waiting.fetch_sub(1, Ordering::Relaxed);
+        queue.done += 1;
+        object.queued_on.store(0, Ordering::Release);
+        drop(queue);
+        self.kernel.sleepers.wake(Wait::Dpcs(processors.key()));
+        true
+    }
+}
+
+impl Kernel {
+    /// Whether any timer is set or any DPC queued.
+    pub(crate) fn has_timer_or_dpc(&self) -> bool {
+        self.ke().processors.waiting() != 0 || self.clock.any_set()
+    }
+}
+
+impl Call {
+    /// Stops the system if a timer that is set, or a DPC that is queued, is in memory that goes.
+    pub(crate) fn verify_memory_is_unused(&self, start: usize, size: usize) {
+        let range = start..start + size;
+        if let Some(timer) = self.kernel.clock.any_set_in(&range) {
+            let bug_check = BugCheck::verifier(0x15, [timer as u64, 0, start as u64]);
+            let what = format!("the timer {timer:#x} is set, and its memory is freed");
+            self.stop(bug_check, Rule::Dpc, what);
+        }
+        if let Some(dpc) = self.kernel.ke().processors.any_queued_in(&range) {
+            let bug_check = BugCheck(0xc7, [1, dpc as u64, start as u64, size as u64]);
+            let what = format!("the DPC {dpc:#x} is queued, and its memory is freed");
+            self.stop(bug_check, Rule::Dpc, what);
+        }
+    }
+
+    /// Stops the system if a DPC is queued, whose driver goes.
+    pub(crate) fn require_no_dpc(&self) {
+        let any = self.kernel.ke().processors.any_queued();
+        self.require(!any, Rule::Dpc, || {
+            let what = "the driver is unloaded while a DPC of its is queued";
+            (BugCheck(0xce, [0; 4]), what.into())
+        });
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeDpc(
+    dpc: *mut KDPC,
+    routine: nt::PKDEFERRED_ROUTINE,
+    context: *mut c_void,
+) {
+    let call = Call::enter("KeInitializeDpc");
+    let range = dpc.addr()..dpc.addr() + 1;
+    let queued = call.kernel.ke().processors.waiting() != 0
+        && call.kernel.ke().processors.any_queued_in(&range).is_some();
+    call.require(!queued, Rule::Dpc, || {
+        let bug_check = BugCheck(0xc7, [1, dpc.addr() as u64, 0, 0]);
+        let what = format!("the DPC {dpc:?} is initialised again while it is queued");
+        (bug_check, what)
+    });
+    // SAFETY: the caller gives room for a DPC.
+    unsafe { dpc.write(KDPC { Reserved: [0; 8] }) };
+    // SAFETY: as above, and it is zeroed, as every field may be.
+    let object = unsafe { &*dpc.cast::<Dpc>() };
+    object.kind.set(DPC_OBJECT);
+    object.importance.set(1);
+    object.routine.set(routine);
+    object.context.set(context);
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInsertQueueDpc(dpc: *mut KDPC, first: *mut c_void, second: *mut c_void) -> u8 {
+    let call = Call::enter_visible("KeInsertQueueDpc", dpc);
+    let old_irql = call.raise_irql(DISPATCH_LEVEL);
+    let queued = call.queue_dpc(dpc, first, second);
+    call.lower_irql(old_irql);
+    u8::from(queued)
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeRemoveQueueDpc(dpc: *mut KDPC) -> u8 {
+    let call = Call::enter_visible("KeRemoveQueueDpc", dpc);
+    u8::from(call.remove_dpc(dpc))
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeFlushQueuedDpcs() {
+    let call = Call::enter("KeFlushQueuedDpcs");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    let processors = &call.kernel.ke().processors;
+    for queue in &processors.queues {
+        let due = locked(queue).due();
+        call.wait_for(Wait::Dpcs(processors.key()), || {
+            (locked(queue).done >= due).then_some(())
+        });
+    }
+}

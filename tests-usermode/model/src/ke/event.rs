@@ -1,0 +1,142 @@
+//! Events, and waiting for them.
+
+use std::{ffi::c_void, ptr::null_mut, sync::atomic::Ordering};
+
+use nt::{
+    DISPATCH_LEVEL, KEVENT, KTIMER, NTSTATUS, NotificationTimer, STATUS_SUCCESS, STATUS_TIMEOUT,
+};
+
+use crate::{
+    host::{Call, layout::Dispatcher, wait::Wait},
+    verifier::{BugCheck, Rule},
+};
+
+const APC_LEVEL: u8 = 1;
+
+/// `EventSynchronizationObject` and `TimerSynchronizationObject`, of the kernel's object types: a single wait resets one. The
+/// others stay set.
+const SYNCHRONIZATION: [u8; 2] = [1, crate::ke::timer::TIMER_SYNCHRONIZATION_OBJECT];
+
+impl Dispatcher {
+    /// Takes what a wait takes of an object that is set, or gives nothing.
+    fn take(&self) -> Option<()> {
+        if !SYNCHRONIZATION.contains(&self.kind.load(Ordering::Relaxed)) {
+            return (self.signal.load(Ordering::Acquire) != 0).then_some(());
+        }
+        let order = (Ordering::AcqRel, Ordering::Relaxed);
+        self.signal
+            .compare_exchange(1, 0, order.0, order.1)
+            .ok()
+            .map(drop)
+    }
+}
+
+impl Call {
+    /// Stops the system if the IRQL is too high to wait for an object.
+    fn require_wait(&self, object: &Dispatcher, highest: u8) {
+        let address = (&raw const *object).addr();
+        let irql = self.irql();
+        self.require(irql <= highest, Rule::IrqlKeWaitForMutexObject, || {
+            let bug_check = BugCheck::verifier(0x3b, [irql.into(), address as u64, 0]);
+            (bug_check, format!("the thread waits at IRQL {irql}"))
+        });
+    }
+
+    /// Waits for an object.
+    pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
+        self.require_wait(object, APC_LEVEL);
+        let address = (&raw const *object).addr();
+        self.wait_for(Wait::Object(address), || object.take());
+    }
+
+    /// Waits for an object until a time, and says whether it was set. The time is a timer's, which may expire first.
+    fn wait_for_object_until(&self, object: &Dispatcher, due: i64) -> bool {
+        self.require_wait(object, APC_LEVEL);
+        let mut timer = KTIMER { Reserved: [0; 8] };
+        let timer = self.initialise_timer(&raw mut timer, NotificationTimer);
+        self.set_timer(timer, due, null_mut());
+        let (awaited, timeout) = ((&raw const *object).addr(), (&raw const *timer).addr());
+        let is_set = self.wait_for(Wait::Timed(awaited, timeout), || {
+            let taken = object.take().map(|()| true);
+            taken.or_else(|| timer.header.take().map(|()| false))
+        });
+        self.kernel.clock.cancel(timeout);
+        is_set
+    }
+
+    /// Sets an event, and says whether it was set.
+    pub(crate) fn set_event(&self, event: &Dispatcher) -> bool {
+        let was_set = event.signal.swap(1, Ordering::AcqRel) != 0;
+        let address = (&raw const *event).addr();
+        self.kernel.sleepers.wake(Wait::Object(address));
+        was_set
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeEvent(event: *mut KEVENT, kind: i32, state: u8) {
+    let call = Call::enter("KeInitializeEvent");
+    // SAFETY: the caller gives room for an event.
+    unsafe { event.write(KEVENT { Header: [0; 3] }) };
+    // SAFETY: as above, and it is zeroed, as every field may be.
+    let event = unsafe { call.view::<Dispatcher, _>(event) };
+    event
+        .kind
+        .store(u8::try_from(kind).unwrap_or_default(), Ordering::Relaxed);
+    event.signal.store(state.into(), Ordering::Relaxed);
+    event.waiters.initialise();
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
+    let call = Call::enter_visible("KeSetEvent", event);
+    let most = if wait == 0 { DISPATCH_LEVEL } else { 1 };
+    call.require_at_most(most, Rule::IrqlKeSetEvent, 0x2_0016);
+    // SAFETY: the caller gives an event.
+    let event = unsafe { call.view::<Dispatcher, _>(event) };
+    i32::from(call.set_event(event))
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeClearEvent(event: *mut KEVENT) {
+    let call = Call::enter_visible("KeClearEvent", event);
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    // SAFETY: the caller gives an event.
+    let event = unsafe { call.view::<Dispatcher, _>(event) };
+    event.signal.store(0, Ordering::Release);
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeWaitForSingleObject(
+    object: *mut c_void,
+    _reason: i32,
+    _mode: i8,
+    _alertable: u8,
+    timeout: *mut i64,
+) -> NTSTATUS {
+    let call = Call::enter_visible("KeWaitForSingleObject", object);
+    // SAFETY: the caller gives an object to wait for, of which this kernel has events and timers.
+    let object = unsafe { call.view::<Dispatcher, _>(object) };
+    // SAFETY: the caller gives NULL or a time.
+    let timeout = unsafe { timeout.as_ref() };
+    let is_set = match timeout {
+        None => {
+            call.wait_for_object(object);
+            true
+        }
+        Some(0) => {
+            call.require_wait(object, DISPATCH_LEVEL);
+            object.take().is_some()
+        }
+        Some(due) => call.wait_for_object_until(object, *due),
+    };
+    if is_set {
+        STATUS_SUCCESS
+    } else {
+        STATUS_TIMEOUT
+    }
+}

@@ -1,0 +1,150 @@
+//! `LIST_ENTRY` and `SINGLE_LIST_ENTRY` as the kernel links them, looking each time whether the list holds together.
+
+use std::ptr::{from_ref, null};
+
+use crate::{
+    host::{
+        Call,
+        layout::{ListEntry, SingleListEntry},
+    },
+    verifier::{BugCheck, Rule},
+};
+
+/// How far a list is looked through for an entry that is inserted twice.
+const LOOK: usize = 4096;
+
+impl ListEntry {
+    /// Makes it an empty list.
+    pub(crate) fn initialise(&self) {
+        self.next.set(self);
+        self.previous.set(self);
+    }
+
+    /// Whether it points to itself both ways, as memory that is no list can hardly do.
+    pub(crate) fn is_linked_to_itself(&self) -> bool {
+        self.is_empty() && std::ptr::eq(self.previous.get(), self)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        std::ptr::eq(self.next.get(), self)
+    }
+
+    /// The entries of a list, from its head on.
+    ///
+    /// # Safety
+    /// The list is an initialised one, whose entries are alive, and nobody changes it meanwhile.
+    pub(crate) unsafe fn iter(&self) -> impl Iterator<Item = &Self> {
+        let head = from_ref(self);
+        let mut entry = self.next.get();
+        std::iter::from_fn(move || {
+            if std::ptr::eq(entry, head) || entry.is_null() {
+                return None;
+            }
+            // SAFETY: the caller says that the entries are alive.
+            let this = unsafe { &*entry };
+            entry = this.next.get();
+            Some(this)
+        })
+    }
+}
+
+impl Call {
+    /// Links an entry in after another one of a list: at the head of the list after the head itself.
+    ///
+    /// # Safety
+    /// The list's entries are alive, and nobody else reads or changes it meanwhile.
+    pub(crate) unsafe fn link_after(&self, before: &ListEntry, entry: &ListEntry) {
+        // SAFETY: the neighbours of an entry of a list are alive.
+        let after = unsafe { before.next.get().as_ref() };
+        let after = after.filter(|after| std::ptr::eq(after.previous.get(), before));
+        let Some(after) = after else {
+            self.corrupt(before, "the neighbour of an entry does not point back");
+        };
+        if self.kernel.config.check_lists {
+            // SAFETY: passed on to the caller.
+            let entries = unsafe { before.iter() }.take(LOOK);
+            let mut all = std::iter::once(before).chain(entries);
+            if all.any(|other| std::ptr::eq(other, entry)) {
+                self.corrupt(entry, "an entry is inserted that is on the list already");
+            }
+        }
+        entry.next.set(after);
+        entry.previous.set(before);
+        before.next.set(entry);
+        after.previous.set(entry);
+    }
+
+    /// Takes an entry out of its list.
+    ///
+    /// # Safety
+    /// As for [`Call::link_after`].
+    pub(crate) unsafe fn unlink(&self, entry: &ListEntry) {
+        // SAFETY: the neighbours of an entry of a list are alive.
+        let next = unsafe { entry.next.get().as_ref() };
+        // SAFETY: as above.
+        let previous = unsafe { entry.previous.get().as_ref() };
+        let (Some(next), Some(previous)) = (next, previous) else {
+            self.corrupt(entry, "an entry is removed that is on no list");
+        };
+        if !std::ptr::eq(next.previous.get(), entry) || !std::ptr::eq(previous.next.get(), entry) {
+            self.corrupt(entry, "the neighbour of an entry does not point back");
+        }
+        previous.next.set(next);
+        next.previous.set(previous);
+        // What is left in an entry that was removed is nobody's business; so it can be told from one that is linked.
+        entry.next.set(null());
+        entry.previous.set(null());
+    }
+
+    fn corrupt(&self, entry: &ListEntry, what: &str) -> ! {
+        let bug_check = BugCheck(0x139, [3, from_ref(entry).addr() as u64, 0, 0]);
+        self.stop(bug_check, Rule::ListEntry, what)
+    }
+
+    /// Pushes an entry, and gives what was the first.
+    ///
+    /// # Safety
+    /// As for [`Call::link_after`].
+    pub(crate) unsafe fn push(
+        &self,
+        head: &SingleListEntry,
+        entry: &SingleListEntry,
+        rule: Rule,
+    ) -> *const SingleListEntry {
+        let first = head.next.get();
+        if self.kernel.config.check_lists {
+            let mut other = first;
+            for _ in 0..LOOK {
+                // SAFETY: the entries of a list are alive.
+                let Some(next) = (unsafe { other.as_ref() }) else {
+                    break;
+                };
+                if std::ptr::eq(next, entry) {
+                    let bug_check = BugCheck(0x139, [3, from_ref(entry).addr() as u64, 0, 0]);
+                    self.stop(
+                        bug_check,
+                        rule,
+                        "an entry is pushed that is on the list already",
+                    );
+                }
+                other = next.next.get();
+            }
+        }
+        entry.next.set(first);
+        head.next.set(entry);
+        first
+    }
+
+    /// Pops the first entry; NULL if there is none.
+    ///
+    /// # Safety
+    /// As for [`Call::link_after`].
+    pub(crate) unsafe fn pop(head: &SingleListEntry) -> *const SingleListEntry {
+        let first = head.next.get();
+        // SAFETY: the entries of a list are alive.
+        if let Some(entry) = unsafe { first.as_ref() } {
+            head.next.set(entry.next.get());
+        }
+        first
+    }
+}

@@ -1,0 +1,27 @@
+//! Which processor a thread runs on.
+
+use std::ffi::c_void;
+
+use crate::host::Call;
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32 {
+    let call = Call::enter("KeGetCurrentProcessorNumberEx");
+    let processor = call.processor();
+    if !number.is_null() {
+        let [in_group, ..] = processor.to_le_bytes();
+        // SAFETY: the caller gives NULL or room for a PROCESSOR_NUMBER: the group, the number in it, a reserved byte.
+        unsafe { number.cast::<[u8; 4]>().write([0, 0, in_group, 0]) };
+    }
+    processor
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeQueryMaximumProcessorCountEx(_group: u16) -> u32 {
+    Call::enter("KeQueryMaximumProcessorCountEx")
+        .kernel
+        .config
+        .processors
+}

@@ -1,0 +1,329 @@
+//! Spin locks, each of which knows whether it was initialised, by which routines it is acquired, and who holds it.
+//!
+//! All of that is in the lock's own word, so a lock costs nothing when it is gone:
+//!
+//! ```text
+//!   63          48 47    40 39    32 31            0
+//!  ┌──────────────┬────────┬────────┬───────────────┐
+//!  │ initialised  │   0    │  kind  │ owner or zero │
+//!  └──────────────┴────────┴────────┴───────────────┘
+//! ```
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nt::{DISPATCH_LEVEL, KSPIN_LOCK};
+
+use crate::{
+    host::{Call, wait::Wait},
+    mutex::locked,
+    verifier::{
+        BugCheck, Rule, callers,
+        held::{Held, Kind},
+    },
+};
+
+/// A lock that was initialised and is free, and has been acquired by nobody yet.
+pub(crate) const FREE: u64 = 0x4c4b << 48;
+
+const INITIALISED: u64 = 0xffff << 48;
+const KIND: u64 = 0xff << 32;
+const OWNER: u64 = 0xffff_ffff;
+
+impl Call {
+    /// A lock's word.
+    ///
+    /// # Safety
+    /// `lock` is NULL or valid for as long as the reference is used: so the documents of every routine have it.
+    pub(crate) unsafe fn lock_word<'a>(&self, lock: *mut KSPIN_LOCK) -> &'a AtomicU64 {
+        // SAFETY: passed on to the caller. A KSPIN_LOCK is only touched by the kernel's routines.
+        unsafe { self.view(lock) }
+    }
+
+    /// Stops the system if a lock is about to be acquired under one that comes after it.
+    fn check_order(&self, lock: usize) {
+        let held: Vec<usize> = locked(&self.held).iter().map(|held| held.lock).collect();
+        if held.is_empty() {
+            return;
+        }
+        let order = &self.kernel.ke().lock_order;
+        let circle = order.check(&mut locked(&self.known_order), &held, lock);
+        if let Some((outer, places)) = circle {
+            let what = format!(
+                "the spin lock {lock:#x} is acquired under {outer:#x}; the other way round was {}",
+                places.join(", then ")
+            );
+            let bug_check = BugCheck::verifier(0x1001, [lock as u64, 0, 0]);
+            self.stop(bug_check, Rule::LockOrder, what);
+        }
+    }
+
+    /// Acquires a lock, and notes that the thread holds it.
+    pub(crate) fn acquire(&self, word: &AtomicU64, kind: Kind, old_irql: Option<u8>) {
+        let lock = (&raw const *word).addr();
+        self.check_order(lock);
+        self.wait_for(Wait::SpinLock(lock), || {
+            self.try_take(word, kind, true).then_some(())
+        });
+        self.note_held(lock, kind, old_irql);
+    }
+
+    /// Acquires a lock if it is free.
+    pub(crate) fn try_acquire(&self, word: &AtomicU64, kind: Kind) -> bool {
+        let taken = self.try_take(word, kind, false);
+        if taken {
+            self.note_held((&raw const *word).addr(), kind, None);
+        }
+        taken
+    }
+
+    fn note_held(&self, lock: usize, kind: Kind, old_irql: Option<u8>) {
+        let place = self
+            .kernel
+            .config
+            .locations
+            .then(|| callers(1).pop())
+            .flatten();
+        let held = Held {
+            lock,
+            kind,
+            old_irql,
+            place,
+        };
+        locked(&self.held).push(held);
+    }
+
+    /// Takes a lock if it is free. A thread that has it already would wait for itself; one that does not wait is stopped by
+    /// a checked kernel.
+    fn try_take(&self, word: &AtomicU64, kind: Kind, waits: bool) -> bool {
+        let lock = (&raw const *word).addr();
+        let mut now = word.load(Ordering::Relaxed);
+        loop {
+            if now & INITIALISED != FREE {
+                let bug_check = BugCheck::verifier(0x1002, [lock as u64, 0, 0]);
+                let what = format!("the spin lock {lock:#x} was not initialised");
+                self.stop(bug_check, Rule::LockInitialisation, what);
+            }
+            let used = now & KIND;
+            if used != 0 && used != kind.bits() {
+                self.mixed(lock, kind, used);
+            }
+            let owner = now & OWNER;
+            if owner == u64::from(self.number) {
+                let (bug_check, what) = if waits {
+                    let bug_check = BugCheck::verifier(0x1000, [lock as u64, 0, 0]);
+                    (
+                        bug_check,
+                        "acquires a spin lock that it holds: a deadlock with itself",
+                    )
+                } else {
+                    let bug_check = BugCheck(0x0f, [lock as u64, 0, 0, 0]);
+                    (bug_check, "tries to acquire a spin lock that it holds")
+                };
+                self.stop(bug_check, kind.rules().0, format!("the thread {what}"));
+            }
+            if owner != 0 {
+                return false;
+            }
+            let taken = FREE | kind.bits() | u64::from(self.number);
+            let order = (Ordering::Acquire, Ordering::Relaxed);
+            match word.compare_exchange_weak(now, taken, order.0, order.1) {
+                Ok(_) => return true,
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    fn mixed(&self, lock: usize, kind: Kind, used: u64) -> ! {
+        let interlocked = kind == Kind::Interlocked || used == Kind::Interlocked.bits();
+        let rule = if interlocked {
+            Rule::InterlockedLock
+        } else {
+            Rule::QueuedSpinLock
+        };
+        let what = format!("the spin lock {lock:#x} is acquired by routines of two kinds");
+        let bug_check = BugCheck::verifier(0x1008, [lock as u64, 0, 0]);
+        self.stop(bug_check, rule, what)
+    }
+
+    /// Releases a lock, and gives what was noted of it.
+    pub(crate) fn release(&self, word: &AtomicU64, kind: Kind) -> Held {
+        let lock = (&raw const *word).addr();
+        let now = word.load(Ordering::Relaxed);
+        let owner = now & OWNER;
+        let (_, rule) = kind.rules();
+        if now & INITIALISED != FREE || owner == 0 {
+            let bug_check = BugCheck::verifier(0x1007, [lock as u64, 0, 0]);
+            self.stop(
+                bug_check,
+                rule,
+                "the spin lock is released, and nobody holds it",
+            );
+        }
+        if owner != u64::from(self.number) {
+            let thread = u32::try_from(owner)
+                .ok()
+                .and_then(|owner| self.kernel.thread(owner));
+            let name = thread.map_or_else(
+                || "another thread".into(),
+                |thread| thread.name().to_owned(),
+            );
+            let bug_check = BugCheck::verifier(0x1004, [lock as u64, owner, self.number.into()]);
+            self.stop(
+                bug_check,
+                rule,
+                format!("the spin lock is released, and {name} holds it"),
+            );
+        }
+        if now & KIND != kind.bits() {
+            let bug_check = BugCheck::verifier(0x1009, [lock as u64, 0, 0]);
+            let what =
+                "the spin lock is released by another kind of routine than it was acquired by";
+            self.stop(bug_check, rule, what);
+        }
+        let mut all = locked(&self.held);
+        let last = all.last().filter(|last| last.lock != lock);
+        let Some((last, described)) = last.map(|last| (last.lock, last.to_string())) else {
+            let held = all.pop();
+            drop(all);
+            word.store(now & !OWNER, Ordering::Release);
+            self.kernel.sleepers.wake(Wait::SpinLock(lock));
+            return held.unwrap_or(Held {
+                lock,
+                kind,
+                old_irql: None,
+                place: None,
+            });
+        };
+        drop(all);
+        let bug_check = BugCheck::verifier(0x1003, [lock as u64, last as u64, 0]);
+        self.stop(
+            bug_check,
+            rule,
+            format!("the thread has to release {described} first"),
+        )
+    }
+
+    /// Stops the system if a lock is not released to the IRQL that it was acquired at.
+    pub(crate) fn require_saved_irql(&self, held: &Held, new_irql: u8) {
+        let (_, rule) = held.kind.rules();
+        let irql = u64::from(self.irql());
+        match held.old_irql {
+            Some(old) if old == new_irql => {}
+            Some(old) => {
+                let what =
+                    format!("the lock is released to IRQL {new_irql}, and was acquired at {old}");
+                let bug_check = BugCheck::verifier(0x31, [irql, new_irql.into(), 0]);
+                self.stop(bug_check, rule, what);
+            }
+            None => {
+                let what = "the lock was acquired by an AtDpc routine, which is paired with another release";
+                let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);
+                self.stop(bug_check, rule, what);
+            }
+        }
+    }
+
+    fn require_at_least_dispatch(&self, lock: *mut KSPIN_LOCK, subcode: u64) {
+        let irql = self.irql();
+        self.require(irql >= DISPATCH_LEVEL, Rule::SpinLockDpc, || {
+            let bug_check = BugCheck::verifier(subcode, [irql.into(), lock.addr() as u64, 0]);
+            (
+                bug_check,
+                format!("the IRQL is {irql}, below DISPATCH_LEVEL"),
+            )
+        });
+    }
+
+    /// Acquires a lock that is for the `ExInterlocked` routines alone: at any IRQL, and for one step.
+    pub(crate) fn interlocked<R>(&self, lock: *mut KSPIN_LOCK, step: impl FnOnce() -> R) -> R {
+        // SAFETY: the caller of the routine gives a lock.
+        let word = unsafe { self.lock_word(lock) };
+        self.wait_for(Wait::SpinLock(lock.addr()), || {
+            self.try_take(word, Kind::Interlocked, true).then_some(())
+        });
+        let result = step();
+        word.store(FREE | Kind::Interlocked.bits(), Ordering::Release);
+        result
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
+    let call = Call::enter("KeInitializeSpinLock");
+    // SAFETY: the caller gives room for a lock.
+    let word = unsafe { call.view_new::<AtomicU64, _>(lock) };
+    let holds = locked(&call.held)
+        .iter()
+        .any(|held| held.lock == lock.addr());
+    call.require(!holds, Rule::LockInitialisation, || {
+        let bug_check = BugCheck::verifier(0x1005, [lock.addr() as u64, 0, 0]);
+        (
+            bug_check,
+            "the spin lock is initialised again while it is held".into(),
+        )
+    });
+    call.kernel.ke().lock_order.forget(lock.addr());
+    word.store(FREE, Ordering::Relaxed);
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeAcquireSpinLockRaiseToDpc(lock: *mut KSPIN_LOCK) -> u8 {
+    let call = Call::enter_visible("KeAcquireSpinLock", lock);
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x42);
+    // SAFETY: the caller gives a lock.
+    let word = unsafe { call.lock_word(lock) };
+    let old_irql = call.raise_irql(DISPATCH_LEVEL);
+    call.acquire(word, Kind::Plain, Some(old_irql));
+    old_irql
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, new_irql: u8) {
+    let call = Call::enter("KeReleaseSpinLock");
+    let irql = call.irql();
+    call.require(irql == DISPATCH_LEVEL, Rule::IrqlKeReleaseSpinLock, || {
+        let bug_check = BugCheck::verifier(0x32, [irql.into(), lock.addr() as u64, 0]);
+        let what =
+            format!("the IRQL is {irql}, not DISPATCH_LEVEL: mostly, a lock is released twice");
+        (bug_check, what)
+    });
+    // SAFETY: the caller gives a lock.
+    let held = call.release(unsafe { call.lock_word(lock) }, Kind::Plain);
+    call.require_saved_irql(&held, new_irql);
+    call.lower_irql(new_irql);
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) {
+    let call = Call::enter_visible("KeAcquireSpinLockAtDpcLevel", lock);
+    call.require_at_least_dispatch(lock, 0x40);
+    // SAFETY: the caller gives a lock.
+    call.acquire(unsafe { call.lock_word(lock) }, Kind::Plain, None);
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeTryToAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) -> u8 {
+    let call = Call::enter_visible("KeTryToAcquireSpinLockAtDpcLevel", lock);
+    call.require_at_least_dispatch(lock, 0x40);
+    // SAFETY: the caller gives a lock.
+    u8::from(call.try_acquire(unsafe { call.lock_word(lock) }, Kind::Plain))
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeReleaseSpinLockFromDpcLevel(lock: *mut KSPIN_LOCK) {
+    let call = Call::enter("KeReleaseSpinLockFromDpcLevel");
+    call.require_at_least_dispatch(lock, 0x41);
+    // SAFETY: the caller gives a lock.
+    let held = call.release(unsafe { call.lock_word(lock) }, Kind::Plain);
+    call.require(held.old_irql.is_none(), Rule::SpinlockRelease, || {
+        let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);
+        let what = "the lock was acquired by KeAcquireSpinLock, whose release restores the IRQL";
+        (bug_check, what.into())
+    });
+}

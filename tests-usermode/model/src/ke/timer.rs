@@ -1,0 +1,122 @@
+//! Timers.
+
+use std::{ptr::null_mut, sync::atomic::Ordering};
+
+use nt::{
+    DISPATCH_LEVEL, KDPC, KTIMER, NTSTATUS, NotificationTimer, STATUS_SUCCESS, SynchronizationTimer,
+};
+
+use crate::{
+    host::{Call, layout::Timer},
+    ke::clock,
+    verifier::{BugCheck, Rule},
+};
+
+/// `TimerNotificationObject` and `TimerSynchronizationObject`, of the kernel's object types.
+const TIMER_NOTIFICATION_OBJECT: u8 = 8;
+pub(crate) const TIMER_SYNCHRONIZATION_OBJECT: u8 = 9;
+
+impl Call {
+    fn timer<'a>(&self, timer: *mut KTIMER) -> &'a Timer {
+        // SAFETY: the caller of the routine gives a timer that was initialised.
+        let object = unsafe { self.view::<Timer, _>(timer) };
+        let kind = object.header.kind.load(Ordering::Relaxed);
+        let is_timer = [TIMER_NOTIFICATION_OBJECT, TIMER_SYNCHRONIZATION_OBJECT].contains(&kind);
+        self.require(is_timer, Rule::Dpc, || {
+            let bug_check = BugCheck(0xc7, [0, timer.addr() as u64, 0, 0]);
+            (
+                bug_check,
+                format!("the timer {timer:?} was not initialised"),
+            )
+        });
+        object
+    }
+
+    /// Makes a timer in memory that the caller gives.
+    pub(crate) fn initialise_timer<'a>(&self, timer: *mut KTIMER, kind: i32) -> &'a Timer {
+        self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+        self.require(!self.kernel.clock.is_set(timer.addr()), Rule::Dpc, || {
+            let bug_check = BugCheck(0xc7, [0, timer.addr() as u64, 0, 0]);
+            (
+                bug_check,
+                format!("the timer {timer:?} is initialised again while it is set"),
+            )
+        });
+        // SAFETY: the caller gives room for a timer.
+        unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };
+        // SAFETY: as above, and it is zeroed, as every field may be.
+        let object = unsafe { self.view::<Timer, _>(timer) };
+        let kind = if kind == SynchronizationTimer {
+            TIMER_SYNCHRONIZATION_OBJECT
+        } else {
+            TIMER_NOTIFICATION_OBJECT
+        };
+        object.header.kind.store(kind, Ordering::Relaxed);
+        object.header.waiters.initialise();
+        object
+    }
+
+    /// Sets a timer, and says whether it was set.
+    pub(crate) fn set_timer(&self, object: &Timer, due: i64, dpc: *mut KDPC) -> bool {
+        let clock = &self.kernel.clock;
+        // A negative time is one from now.
+        let due = if due < 0 {
+            clock.now().saturating_add(due.unsigned_abs())
+        } else {
+            due.unsigned_abs()
+        };
+        object.header.signal.store(0, Ordering::Release);
+        object.due.set(due);
+        object.dpc.set(dpc);
+        let timer = (&raw const *object).expose_provenance();
+        let was_set = clock.set(&self.kernel, timer, due);
+        clock::start_exploring(&self.kernel);
+        was_set
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeTimer(timer: *mut KTIMER) {
+    Call::enter("KeInitializeTimer").initialise_timer(timer, NotificationTimer);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializetimerex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeTimerEx(timer: *mut KTIMER, kind: i32) {
+    Call::enter("KeInitializeTimerEx").initialise_timer(timer, kind);
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeSetTimer(timer: *mut KTIMER, due: i64, dpc: *mut KDPC) -> u8 {
+    let call = Call::enter_visible("KeSetTimer", timer);
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    let object = call.timer(timer);
+    u8::from(call.set_timer(object, due, dpc))
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeCancelTimer(timer: *mut KTIMER) -> u8 {
+    let call = Call::enter_visible("KeCancelTimer", timer);
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    call.timer(timer);
+    u8::from(call.kernel.clock.cancel(timer.addr()))
+}
+
+/// Waits for a timer of its own.
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeDelayExecutionThread(_mode: i8, _alertable: u8, interval: *mut i64) -> NTSTATUS {
+    let call = Call::enter("KeDelayExecutionThread");
+    call.require_at_most(1, Rule::IrqlKeApcLte1, 0x2_000f);
+    // SAFETY: the caller gives a time.
+    let interval = *unsafe { call.view::<i64, _>(interval) };
+    let mut timer = KTIMER { Reserved: [0; 8] };
+    let object = call.initialise_timer(&raw mut timer, NotificationTimer);
+    call.set_timer(object, interval, null_mut());
+    call.wait_for_object(&object.header);
+    STATUS_SUCCESS
+}

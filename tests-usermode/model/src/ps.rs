@@ -1,0 +1,22 @@
+//! Processes and threads: the driver's system threads.
+//!
+//! It uses `ke`, `ex`, `host` and `verifier`, and not `io`.
+
+mod system_thread;
+
+use std::sync::atomic::AtomicUsize;
+
+use crate::host::Kernel;
+
+/// The state of this folder.
+#[derive(Default)]
+pub(crate) struct Ps {
+    /// How many threads of the driver's have not ended.
+    threads: AtomicUsize,
+}
+
+impl Kernel {
+    fn ps(&self) -> &Ps {
+        self.part()
+    }
+}

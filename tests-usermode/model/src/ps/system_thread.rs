@@ -1,0 +1,131 @@
+//! System threads.
+
+use std::{
+    ffi::c_void,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use nt::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
+
+use crate::{
+    host::{Call, Kernel, thread::Thread, wait::Wait},
+    verifier::{BugCheck, Rule},
+};
+
+const STATUS_INVALID_HANDLE: NTSTATUS = 0xc000_0008_u32.cast_signed();
+
+/// A thread that the driver made, to wait for.
+#[derive(Default)]
+pub(crate) struct SystemThread {
+    ended: AtomicBool,
+}
+
+impl SystemThread {
+    fn key(&self) -> usize {
+        (&raw const self.ended).addr()
+    }
+
+    pub(crate) fn wait_for_end(&self, call: &Call) {
+        call.wait_for(Wait::Thread(self.key()), || {
+            self.ended.load(Ordering::Acquire).then_some(())
+        });
+    }
+
+    fn end(&self, kernel: &Kernel) {
+        kernel.ps().threads.fetch_sub(1, Ordering::SeqCst);
+        self.ended.store(true, Ordering::Release);
+        kernel.sleepers.wake(Wait::Thread(self.key()));
+    }
+}
+
+impl Kernel {
+    /// How many threads of the driver's have not ended.
+    pub(crate) fn driver_threads(&self) -> usize {
+        self.ps().threads.load(Ordering::SeqCst)
+    }
+}
+
+/// What the new thread takes along.
+struct Start {
+    routine: unsafe extern "C" fn(*mut c_void),
+    context: *mut c_void,
+}
+
+// SAFETY: the driver gave the context to be used by another thread.
+unsafe impl Send for Start {}
+
+impl Start {
+    fn run(self) {
+        let call = Call::enter("a system thread");
+        let (routine, context) = (self.routine, self.context);
+        // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
+        Call::in_driver(|| unsafe { routine(context) });
+        call.require_returned("a system thread", 0);
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PsCreateSystemThread(
+    handle: *mut HANDLE,
+    _access: u32,
+    _attributes: *mut OBJECT_ATTRIBUTES,
+    _process: HANDLE,
+    _client: *mut c_void,
+    routine: nt::PKSTART_ROUTINE,
+    context: *mut c_void,
+) -> NTSTATUS {
+    let call = Call::enter("PsCreateSystemThread");
+    call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
+    if call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    let Some(routine) = routine else {
+        return nt::STATUS_INVALID_PARAMETER;
+    };
+    let object = Arc::<SystemThread>::default();
+    let start = Start { routine, context };
+    let theirs = Arc::clone(&object);
+    call.kernel.ps().threads.fetch_add(1, Ordering::SeqCst);
+    let name = format!("system thread of {}", call.name());
+    Thread::new_system(&call.kernel, name).start(move |kernel| {
+        start.run();
+        theirs.end(kernel);
+    });
+    // SAFETY: the caller gives room for a handle.
+    unsafe { handle.write(call.kernel.open_handle(object)) };
+    STATUS_SUCCESS
+}
+
+/// On Windows it does not return. Here it does, and what is then done is part of the thread's end.
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PsTerminateSystemThread(_status: NTSTATUS) -> NTSTATUS {
+    let call = Call::enter("PsTerminateSystemThread");
+    call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
+    call.require_returned("a system thread", 0);
+    STATUS_SUCCESS
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ZwWaitForSingleObject(
+    handle: HANDLE,
+    _alertable: u8,
+    _timeout: *mut i64,
+) -> NTSTATUS {
+    let call = Call::enter("ZwWaitForSingleObject");
+    let irql = call.irql();
+    call.require(irql == 0, Rule::Irql, || {
+        let what = format!("the IRQL is {irql}, and must be PASSIVE_LEVEL");
+        (BugCheck::verifier(0xe6, [0, irql.into(), 0]), what)
+    });
+    let Some(thread) = call.kernel.object_of::<SystemThread>(handle) else {
+        return STATUS_INVALID_HANDLE;
+    };
+    thread.wait_for_end(&call);
+    STATUS_SUCCESS
+}

@@ -1,0 +1,132 @@
+//! Violations: what stops the system, and how it is told.
+
+use std::{fmt, path::Path};
+
+use crate::verifier::{Rule, symbol::short};
+
+/// What a violation is as a number: the bug check that Driver Verifier raises for it, and its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BugCheck(pub(crate) u32, pub(crate) [u64; 4]);
+
+/// `DRIVER_VERIFIER_DETECTED_VIOLATION`
+pub(crate) const VERIFIER: u32 = 0xc4;
+/// `DRIVER_VERIFIER_IOMANAGER_VIOLATION`
+pub(crate) const IO_VERIFIER: u32 = 0xc9;
+
+impl BugCheck {
+    /// `DRIVER_VERIFIER_DETECTED_VIOLATION` with a subcode, and what that has for parameters.
+    pub(crate) const fn verifier(subcode: u64, parameters: [u64; 3]) -> Self {
+        let [second, third, fourth] = parameters;
+        Self(VERIFIER, [subcode, second, third, fourth])
+    }
+
+    /// `DRIVER_VERIFIER_IOMANAGER_VIOLATION` with a subcode, and what that has for parameters.
+    pub(crate) const fn io(subcode: u64, parameters: [u64; 3]) -> Self {
+        let [second, third, fourth] = parameters;
+        Self(IO_VERIFIER, [subcode, second, third, fourth])
+    }
+}
+
+/// A rule that the driver broke, and what there is to know of it.
+///
+/// Its `Display` is the whole message.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// The bug check's code; 0 where a real system just hangs.
+    pub code: u32,
+    /// The bug check's parameters.
+    pub parameters: [u64; 4],
+    /// The rule.
+    pub rule: Rule,
+    /// The routine that the driver called, or the model did for it.
+    pub routine: &'static str,
+    /// What is wrong, in a sentence.
+    pub what: String,
+    /// The driver's own part of the stack, the innermost first: function, source file and line.
+    pub callers: Vec<String>,
+    /// Every thread that is in the kernel: its IRQL, what it holds, what it waits for.
+    pub threads: Vec<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second, third, fourth] = self.parameters;
+        if self.rule == Rule::Promise {
+            write!(f, "*** BROKEN PROMISE")?;
+        } else if self.code == 0 && !self.rule.is_hang() {
+            write!(f, "*** NO BUG CHECK TELLS OF IT")?;
+        } else if self.code == 0 {
+            write!(f, "*** THE SYSTEM HANGS")?;
+        } else {
+            write!(
+                f,
+                "*** STOP: {:#010x} ({first:#x}, {second:#x}, {third:#x}, {fourth:#x}) {}",
+                self.code,
+                name(self.code)
+            )?;
+        }
+        write!(f, "\n    rule     {}", self.rule)?;
+        write!(f, "\n    routine  {}", self.routine)?;
+        write!(f, "\n    what     {}", self.what)?;
+        for (index, caller) in self.callers.iter().enumerate() {
+            let label = if index == 0 { "caller" } else { "" };
+            write!(f, "\n    {label:8} {caller}")?;
+        }
+        for (index, thread) in self.threads.iter().enumerate() {
+            let label = if index == 0 { "threads" } else { "" };
+            write!(f, "\n    {label:8} {thread}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The bug check's name.
+const fn name(code: u32) -> &'static str {
+    match code {
+        0x0a => "IRQL_NOT_LESS_OR_EQUAL",
+        0x0f => "SPIN_LOCK_ALREADY_OWNED",
+        0x10 => "SPIN_LOCK_NOT_OWNED",
+        0x18 => "REFERENCE_BY_POINTER",
+        0x44 => "MULTIPLE_IRP_COMPLETE_REQUESTS",
+        0x48 => "CANCEL_STATE_IN_COMPLETED_IRP",
+        0x50 => "PAGE_FAULT_IN_NONPAGED_AREA",
+        VERIFIER => "DRIVER_VERIFIER_DETECTED_VIOLATION",
+        0xc7 => "TIMER_OR_DPC_INVALID",
+        IO_VERIFIER => "DRIVER_VERIFIER_IOMANAGER_VIOLATION",
+        0xce => "DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS",
+        0xd5 => "DRIVER_PAGE_FAULT_IN_FREED_SPECIAL_POOL",
+        0xe4 => "WORKER_INVALID",
+        0x133 => "DPC_WATCHDOG_VIOLATION",
+        0x139 => "KERNEL_SECURITY_CHECK_FAILURE",
+        _ => "",
+    }
+}
+
+/// The innermost frames of the stack that are neither the model's nor an inline of `nt`'s: function, file and line.
+/// There are none without debug information.
+pub(crate) fn callers(most: usize) -> Vec<String> {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = model.ancestors().nth(2).unwrap_or(model);
+    let inlines = root.join("driver/nt");
+    let tests = model.join("tests");
+    let mut found = Vec::new();
+    backtrace::trace(|frame| {
+        backtrace::resolve_frame(frame, |symbol| {
+            let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) else {
+                return;
+            };
+            // The C library's own paths are relative too, and start with a dot.
+            let ours = file.starts_with(root) || (file.is_relative() && !file.starts_with("."));
+            let model = file.starts_with(model) && !file.starts_with(&tests);
+            if !ours || model || file.starts_with(&inlines) || found.len() == most {
+                return;
+            }
+            let function = symbol.name().map(|name| short(&format!("{name:#}")));
+            let file = file.strip_prefix(root).unwrap_or(file);
+            let function = function.unwrap_or_default();
+            found.push(format!("{function} ({}:{line})", file.display()));
+        });
+        found.len() < most
+    });
+    found
+}
