@@ -9,6 +9,10 @@
 //! Nobody above this crate names a field inside one: the functions of [`irp`] reach it instead, by
 //! views whose offsets are asserted. Routines that are inlines or macros in the WDK have no binding
 //! and are written here once.
+//!
+//! Headers disagree too about which routines are inlines, which need `ntifs.h`, and which are documented. The WDK's import
+//! libraries for 64-bit Windows hold all of those in `ke`, `ex`, `io` and `ps`, so they are declared there once for every set
+//! of bindings.
 
 #![no_std]
 #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals)]
@@ -24,17 +28,19 @@ pub use portable::*;
 pub use wdk::*;
 
 mod constants;
-mod family;
-pub mod interlocked;
-pub mod irp;
-mod irql;
+mod ex;
+mod io;
+mod ke;
 mod layout;
 pub mod list;
 pub mod model;
+mod ps;
 
 pub use constants::*;
-pub use family::*;
-pub use irql::*;
+pub use ex::*;
+pub use io::*;
+pub use ke::{irql::*, *};
+pub use ps::*;
 
 /// Whether this is a driver's image, whose statics are one driver's. A program with a model of the kernel may run several
 /// drivers, each in a kernel of its own.

@@ -1,4 +1,4 @@
-//! The folders of `src` use each other in one direction only.
+//! The folders of `nt` and of `wdm` use each other in one direction only.
 
 use std::{
     collections::HashMap,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use syn::{ItemUse, UseTree, visit::Visit};
+use syn::{ForeignItem, Item, ItemUse, UseTree, visit::Visit};
 
 /// The folders, and which others each may use.
 const LAYERS: [(&str, &[&str]); 4] = [
@@ -41,7 +41,10 @@ fn flatten(tree: &UseTree, mut before: Vec<String>, paths: &mut Vec<Vec<String>>
             before.push(name.ident.to_string());
             paths.push(before);
         }
-        UseTree::Glob(_) => paths.push(before),
+        UseTree::Glob(_) => {
+            before.push("*".into());
+            paths.push(before);
+        }
     }
 }
 
@@ -63,13 +66,57 @@ impl<'a> Visit<'a> for Paths {
 }
 
 impl Paths {
-    fn of(file: &Path) -> Self {
-        let text = fs::read_to_string(file).expect("the source is readable");
-        let parsed = syn::parse_file(&text).expect("the source is Rust");
+    fn of(file: &Path) -> Vec<Vec<String>> {
         let mut paths = Self::default();
-        paths.visit_file(&parsed);
-        paths
+        paths.visit_file(&parse(file));
+        paths.0
     }
+}
+
+fn parse(file: &Path) -> syn::File {
+    let text = fs::read_to_string(file).expect("the source is readable");
+    syn::parse_file(&text).expect("the source is Rust")
+}
+
+/// The names of what a file declares, as far as a glob import can be of use.
+fn declared(file: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for item in parse(file).items {
+        match item {
+            Item::Const(item) => names.push(item.ident),
+            Item::Fn(item) => names.push(item.sig.ident),
+            Item::Struct(item) => names.push(item.ident),
+            Item::Type(item) => names.push(item.ident),
+            Item::ForeignMod(item) => names.extend(item.items.into_iter().filter_map(|item| {
+                if let ForeignItem::Fn(item) = item {
+                    Some(item.sig.ident)
+                } else {
+                    None
+                }
+            })),
+            _ => {}
+        }
+    }
+    names.iter().map(ToString::to_string).collect()
+}
+
+/// What a crate's root re-exports, and the folder that each name comes from.
+fn exported(root: &Path) -> HashMap<String, String> {
+    let mut exported = HashMap::new();
+    for mut path in Paths::of(&root.join("lib.rs")) {
+        if path.len() < 2 || !is_layer(&path[0]) {
+            continue;
+        }
+        let name = path.pop().unwrap_or_default();
+        let names = if name == "*" {
+            declared(&root.join(path.join("/")).with_extension("rs"))
+        } else {
+            vec![name]
+        };
+        let folder = path.swap_remove(0);
+        exported.extend(names.into_iter().map(|name| (name, folder.clone())));
+    }
+    exported
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -83,24 +130,17 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-#[test]
-fn folders_use_each_other_in_one_direction() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    // What the crate's root re-exports, and the folder that each name comes from.
-    let exported: HashMap<_, _> = Paths::of(&root.join("lib.rs"))
-        .0
-        .into_iter()
-        .filter(|path| path.len() > 1 && is_layer(&path[0]))
-        .map(|mut path| (path.pop().unwrap_or_default(), path.swap_remove(0)))
-        .collect();
-    assert_eq!(exported.get("SpinLock").map(String::as_str), Some("ke"));
-
+/// Checks the folders of a crate; gives how many paths lead from one to another, or to itself.
+fn check(root: &Path) -> usize {
+    let exported = exported(root);
     let mut used = 0;
     for (layer, allowed) in LAYERS {
-        let mut files = vec![root.join(format!("{layer}.rs"))];
-        sources(&root.join(layer), &mut files);
+        let mut files = vec![root.join(layer).with_extension("rs")];
+        if root.join(layer).is_dir() {
+            sources(&root.join(layer), &mut files);
+        }
         for file in files {
-            for path in Paths::of(&file).0 {
+            for path in Paths::of(&file) {
                 let Some(named) = path.get(1).filter(|_| path[0] == "crate") else {
                     continue;
                 };
@@ -121,5 +161,15 @@ fn folders_use_each_other_in_one_direction() {
             }
         }
     }
-    assert!(used > 100, "{used} paths were seen");
+    used
+}
+
+#[test]
+fn folders_use_each_other_in_one_direction() {
+    let wdm = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert!(check(&wdm.join("src")) > 100);
+    assert!(check(&wdm.join("../nt/src")) > 1);
+    assert_eq!(exported(&wdm.join("src"))["SpinLock"], "ke");
+    assert_eq!(exported(&wdm.join("../nt/src"))["ZONE_HEADER"], "ex");
+    assert_eq!(exported(&wdm.join("../nt/src"))["KeSetTimer"], "ke");
 }

@@ -40,7 +40,7 @@ const KERNELS: [&str; 6] = [
     "nt::portable::DEVICE_OBJECT",
     "nt::portable::IRP",
     "nt::portable::LIST_ENTRY",
-    "nt::irp::TailOverlay",
+    "nt::io::irp::TailOverlay",
     "ntmodel::host::layout::DeviceQueue",
     "ntmodel::host::layout::DeviceQueueEntry",
 ];

@@ -3,6 +3,8 @@
 //! Every function here takes an IRP, or a stack location, that the caller owns in NT's sense: the
 //! I/O manager sent it to this driver, and the driver has neither completed it nor passed it on.
 
+#![warn(missing_docs)]
+
 use core::{
     ffi::c_void,
     mem::offset_of,

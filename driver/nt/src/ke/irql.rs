@@ -3,6 +3,8 @@
 //! The WDK's headers make `KeRaiseIrqlToDpcLevel` an inline function over `KfRaiseIrql`, and on ARM64
 //! `KeLowerIrql` a macro over `KfLowerIrql`: no import library holds these names.
 
+#![warn(missing_docs)]
+
 use crate::DISPATCH_LEVEL;
 
 unsafe extern "C" {

@@ -2,6 +2,8 @@
 //!
 //! Each is one atomic operation and a full barrier, as on Windows, whatever the processor's own order is.
 
+#![warn(missing_docs)]
+
 use core::{
     ptr::{from_ref, null},
     sync::atomic::{AtomicI32, AtomicI64, Ordering::SeqCst},

@@ -1,0 +1,35 @@
+//! The I/O manager (`Io`): IRPs and work items.
+
+#![allow(
+    missing_docs,
+    reason = "the names are the WDK's own, and documented there"
+)]
+
+pub mod irp;
+
+use core::ffi::c_void;
+
+use crate::DEVICE_OBJECT;
+
+/// A work item, which `IoAllocateWorkItem` makes. The kernel's, and its size is not documented.
+#[repr(C)]
+pub struct IO_WORKITEM {
+    pub Reserved: [u64; 0],
+}
+
+pub type PIO_WORKITEM_ROUTINE =
+    Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void)>;
+
+/// The only `WORK_QUEUE_TYPE` that a driver may give to `IoQueueWorkItem`.
+pub const DelayedWorkQueue: i32 = 1;
+
+unsafe extern "C" {
+    pub fn IoAllocateWorkItem(DeviceObject: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM;
+    pub fn IoFreeWorkItem(IoWorkItem: *mut IO_WORKITEM);
+    pub fn IoQueueWorkItem(
+        IoWorkItem: *mut IO_WORKITEM,
+        WorkerRoutine: PIO_WORKITEM_ROUTINE,
+        QueueType: i32,
+        Context: *mut c_void,
+    );
+}

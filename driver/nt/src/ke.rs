@@ -1,0 +1,111 @@
+//! The kernel core (`Ke`): IRQL, spin locks, device queues, DPCs, timers, processors, events and waits.
+
+#![allow(
+    missing_docs,
+    reason = "the names are the WDK's own, and documented there"
+)]
+
+pub(crate) mod irql;
+
+use core::ffi::c_void;
+
+use crate::{KEVENT, KSPIN_LOCK, NTSTATUS};
+
+/// A device queue. The kernel's, but for its size.
+#[repr(C)]
+pub struct KDEVICE_QUEUE {
+    pub Reserved: [u64; 5],
+}
+
+/// What links a request into a device queue. The kernel's, but for its size.
+#[repr(C)]
+pub struct KDEVICE_QUEUE_ENTRY {
+    pub Reserved: [u64; 3],
+}
+
+/// A DPC. The kernel's, but for its size.
+#[repr(C)]
+pub struct KDPC {
+    pub Reserved: [u64; 8],
+}
+
+/// A timer. The kernel's, but for its size.
+#[repr(C)]
+pub struct KTIMER {
+    pub Reserved: [u64; 8],
+}
+
+/// What the taker of an in-stack queued spin lock keeps while it has it. The kernel's, but for its size.
+#[repr(C)]
+pub struct KLOCK_QUEUE_HANDLE {
+    pub Reserved: [u64; 3],
+}
+
+pub type PKDEFERRED_ROUTINE = Option<
+    unsafe extern "C" fn(
+        Dpc: *mut KDPC,
+        DeferredContext: *mut c_void,
+        SystemArgument1: *mut c_void,
+        SystemArgument2: *mut c_void,
+    ),
+>;
+
+unsafe extern "C" {
+    pub fn KeTryToAcquireSpinLockAtDpcLevel(SpinLock: *mut KSPIN_LOCK) -> u8;
+    pub fn KeAcquireInStackQueuedSpinLock(
+        SpinLock: *mut KSPIN_LOCK,
+        LockHandle: *mut KLOCK_QUEUE_HANDLE,
+    );
+    pub fn KeReleaseInStackQueuedSpinLock(LockHandle: *mut KLOCK_QUEUE_HANDLE);
+    pub fn KeAcquireInStackQueuedSpinLockAtDpcLevel(
+        SpinLock: *mut KSPIN_LOCK,
+        LockHandle: *mut KLOCK_QUEUE_HANDLE,
+    );
+    pub fn KeReleaseInStackQueuedSpinLockFromDpcLevel(LockHandle: *mut KLOCK_QUEUE_HANDLE);
+    pub fn KeInitializeDeviceQueue(DeviceQueue: *mut KDEVICE_QUEUE);
+    pub fn KeInsertDeviceQueue(
+        DeviceQueue: *mut KDEVICE_QUEUE,
+        DeviceQueueEntry: *mut KDEVICE_QUEUE_ENTRY,
+    ) -> u8;
+    pub fn KeInsertByKeyDeviceQueue(
+        DeviceQueue: *mut KDEVICE_QUEUE,
+        DeviceQueueEntry: *mut KDEVICE_QUEUE_ENTRY,
+        SortKey: u32,
+    ) -> u8;
+    pub fn KeRemoveDeviceQueue(DeviceQueue: *mut KDEVICE_QUEUE) -> *mut KDEVICE_QUEUE_ENTRY;
+    pub fn KeRemoveByKeyDeviceQueue(
+        DeviceQueue: *mut KDEVICE_QUEUE,
+        SortKey: u32,
+    ) -> *mut KDEVICE_QUEUE_ENTRY;
+    pub fn KeRemoveByKeyDeviceQueueIfBusy(
+        DeviceQueue: *mut KDEVICE_QUEUE,
+        SortKey: u32,
+    ) -> *mut KDEVICE_QUEUE_ENTRY;
+    pub fn KeRemoveEntryDeviceQueue(
+        DeviceQueue: *mut KDEVICE_QUEUE,
+        DeviceQueueEntry: *mut KDEVICE_QUEUE_ENTRY,
+    ) -> u8;
+    pub fn KeInitializeDpc(
+        Dpc: *mut KDPC,
+        DeferredRoutine: PKDEFERRED_ROUTINE,
+        DeferredContext: *mut c_void,
+    );
+    pub fn KeInsertQueueDpc(
+        Dpc: *mut KDPC,
+        SystemArgument1: *mut c_void,
+        SystemArgument2: *mut c_void,
+    ) -> u8;
+    pub fn KeRemoveQueueDpc(Dpc: *mut KDPC) -> u8;
+    pub fn KeFlushQueuedDpcs();
+    pub fn KeInitializeTimer(Timer: *mut KTIMER);
+    pub fn KeInitializeTimerEx(Timer: *mut KTIMER, Type: i32);
+    /// A `LARGE_INTEGER` travels in a register, as the number that it is.
+    pub fn KeSetTimer(Timer: *mut KTIMER, DueTime: i64, Dpc: *mut KDPC) -> u8;
+    pub fn KeCancelTimer(Timer: *mut KTIMER) -> u8;
+    /// A `LARGE_INTEGER` comes back in a register, as the number that it is.
+    pub fn KeQueryPerformanceCounter(PerformanceFrequency: *mut i64) -> i64;
+    pub fn KeGetCurrentProcessorNumberEx(ProcNumber: *mut c_void) -> u32;
+    pub fn KeQueryMaximumProcessorCountEx(GroupNumber: u16) -> u32;
+    pub fn KeDelayExecutionThread(WaitMode: i8, Alertable: u8, Interval: *mut i64) -> NTSTATUS;
+    pub fn KeClearEvent(Event: *mut KEVENT);
+}

@@ -1,0 +1,30 @@
+//! Processes, threads (`Ps`) and references to objects (`Ob`).
+
+#![allow(
+    missing_docs,
+    reason = "the names are the WDK's own, and documented there"
+)]
+
+use core::ffi::c_void;
+
+use crate::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES};
+
+pub type PKSTART_ROUTINE = Option<unsafe extern "C" fn(StartContext: *mut c_void)>;
+
+unsafe extern "C" {
+    pub fn PsCreateSystemThread(
+        ThreadHandle: *mut HANDLE,
+        DesiredAccess: u32,
+        ObjectAttributes: *mut OBJECT_ATTRIBUTES,
+        ProcessHandle: HANDLE,
+        ClientId: *mut c_void,
+        StartRoutine: PKSTART_ROUTINE,
+        StartContext: *mut c_void,
+    ) -> NTSTATUS;
+    pub fn PsTerminateSystemThread(ExitStatus: NTSTATUS) -> NTSTATUS;
+    pub fn ZwWaitForSingleObject(Handle: HANDLE, Alertable: u8, Timeout: *mut i64) -> NTSTATUS;
+    /// A FASTCALL, which on 64-bit Windows is the one calling convention.
+    pub fn ObfReferenceObject(Object: *mut c_void) -> isize;
+    /// A FASTCALL, as above.
+    pub fn ObfDereferenceObject(Object: *mut c_void) -> isize;
+}
