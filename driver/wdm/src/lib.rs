@@ -77,9 +77,10 @@ pub use io::{
     driver::entry,
     file::FileState,
     interface::Guid,
-    irp::{Handled, Irp, IrpView, PendedIrp},
+    irp::{Handled, Irp, IrpView, MajorFunction, PendedIrp},
     queue::{IrpQueue, IrpQueueLock},
     queue_callbacks::QueueCallbacks,
+    reply::Reply,
     start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
 };
 #[cfg(feature = "lock-debug")]

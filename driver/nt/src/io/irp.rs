@@ -52,6 +52,25 @@ pub(crate) struct DeviceIoControl {
     pub(crate) Type3InputBuffer: *mut c_void,
 }
 
+/// `IO_STACK_LOCATION.Parameters.Read` and `Parameters.Write`, which are alike.
+#[repr(C)]
+pub(crate) struct ReadWrite {
+    pub(crate) Length: u32,
+    pub(crate) Reserved0: u32,
+    pub(crate) Key: u32,
+    pub(crate) Reserved1: u32,
+    pub(crate) ByteOffset: i64,
+}
+
+/// What a read or write request asks: `Parameters.Read` or `Parameters.Write` by value.
+#[derive(Clone, Copy)]
+pub struct Transfer {
+    /// How many bytes are to be read or written.
+    pub length: u32,
+    /// Where on the device they begin.
+    pub offset: i64,
+}
+
 /// What a device-control request asks: `Parameters.DeviceIoControl` by value.
 #[derive(Clone, Copy)]
 pub struct IoControl {
@@ -107,6 +126,18 @@ pub unsafe fn file_object(irp: *mut IRP) -> *mut FILE_OBJECT {
     unsafe { (*stack).FileObject }
 }
 
+/// The major function code.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn major_function(irp: *mut IRP) -> usize {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location of an owned IRP is valid.
+    unsafe { (*stack).MajorFunction }.into()
+}
+
 /// The minor function code.
 ///
 /// # Safety
@@ -135,6 +166,24 @@ pub unsafe fn io_control(irp: *mut IRP) -> IoControl {
         code: parameters.IoControlCode,
         input_length: parameters.InputBufferLength,
         output_length: parameters.OutputBufferLength,
+    }
+}
+
+/// `Parameters.Read` or `Parameters.Write` of the current stack location.
+///
+/// # Safety
+/// The caller owns `irp`, and it is an `IRP_MJ_READ` or an `IRP_MJ_WRITE`.
+#[must_use]
+pub unsafe fn transfer(irp: *mut IRP) -> Transfer {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location of an owned IRP is valid; `layout` asserts that the view fits.
+    let parameters = unsafe { addr_of!((*stack).Parameters) }.cast::<ReadWrite>();
+    // SAFETY: the caller says that this is the member of the union that the I/O manager filled.
+    let parameters = unsafe { &*parameters };
+    Transfer {
+        length: parameters.Length,
+        offset: parameters.ByteOffset,
     }
 }
 

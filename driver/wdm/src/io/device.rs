@@ -63,16 +63,64 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// Handles an `IRP_MJ_DEVICE_CONTROL` that came through an open file: completes it or queues it.
     ///
     /// A request that was sent through no file, as another driver can with `IoBuildDeviceIoControlRequest`, fails with
-    /// `STATUS_INVALID_DEVICE_REQUEST` before.
+    /// `STATUS_INVALID_DEVICE_REQUEST` before. So do all requests of a device that does not have this method, and of the
+    /// methods below.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_DEVICE_CONTROL")]
     fn device_control<'irp>(
         &self,
         irp: Irp<'irp>,
-        file: &Self::File,
+        _file: &Self::File,
         irql: &mut PassiveLevel,
-    ) -> Handled<'irp>;
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_READ` that came through an open file: completes it with a [reply](Irp::reply), or queues it.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_READ")]
+    fn read<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_WRITE` that came through an open file: takes [the bytes](crate::IrpView::input_bytes) and
+    /// [completes](Irp::complete_write) it, or queues it.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_WRITE")]
+    fn write<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_FLUSH_BUFFERS` that came through an open file: what was written before reaches the hardware before
+    /// the request is completed.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_FLUSH_BUFFERS")]
+    fn flush<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
 
     /// Called when the last handle of an open file is closed, after what the file had on the device's queues was cancelled
     /// (`IRP_MJ_CLEANUP`). It lets go of every request of the file that the device keeps elsewhere.

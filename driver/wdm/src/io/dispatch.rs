@@ -4,7 +4,7 @@
 //! [`finish`]; one that is passed on, when the lower driver has been called.
 
 use crate::{
-    Device, Error, Irp, NtStatus, PassiveLevel,
+    Device, Error, Irp, MajorFunction, NtStatus, PassiveLevel,
     io::{
         device::Extension,
         file::OpenFile,
@@ -119,11 +119,11 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
     unsafe { complete(irp, NtStatus::SUCCESS) }
 }
 
-/// `IRP_MJ_DEVICE_CONTROL`.
+/// `IRP_MJ_READ`, `IRP_MJ_WRITE`, `IRP_MJ_FLUSH_BUFFERS` and `IRP_MJ_DEVICE_CONTROL`.
 ///
 /// # Safety
 /// Called by the I/O manager, for a device object of this crate whose state is a `D`.
-pub(crate) unsafe extern "C" fn device_control<D: Device>(
+pub(crate) unsafe extern "C" fn request<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
@@ -160,7 +160,13 @@ pub(crate) unsafe extern "C" fn device_control<D: Device>(
     // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened: the
     // WDK's "Dispatch Routine IRQL and Thread Context".
     let mut irql = unsafe { PassiveLevel::assume() };
-    let status = device.device_control(irp, &file.state, &mut irql).status();
+    let handled = match irp.major() {
+        MajorFunction::Read => device.read(irp, &file.state, &mut irql),
+        MajorFunction::Write => device.write(irp, &file.state, &mut irql),
+        MajorFunction::FlushBuffers => device.flush(irp, &file.state, &mut irql),
+        MajorFunction::DeviceControl => device.device_control(irp, &file.state, &mut irql),
+    };
+    let status = handled.status();
     // The device may have let go of everything before this call has made it keep something else.
     if file.is_cleaned_up() {
         device.cleanup(&file.state, &mut irql);

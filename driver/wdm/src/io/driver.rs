@@ -86,7 +86,14 @@ pub unsafe extern "C" fn entry<D: Device>(
     major[nt::IRP_MJ_CREATE] = Some(dispatch::create::<D>);
     major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
     major[nt::IRP_MJ_CLOSE] = Some(dispatch::close::<D>);
-    major[nt::IRP_MJ_DEVICE_CONTROL] = Some(dispatch::device_control::<D>);
+    for function in [
+        nt::IRP_MJ_READ,
+        nt::IRP_MJ_WRITE,
+        nt::IRP_MJ_FLUSH_BUFFERS,
+        nt::IRP_MJ_DEVICE_CONTROL,
+    ] {
+        major[function] = Some(dispatch::request::<D>);
+    }
     major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
     major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
     major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);

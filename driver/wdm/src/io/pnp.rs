@@ -135,7 +135,7 @@ unsafe fn attach<D: Device>(
     let lower_flags = unsafe { (*lower).Flags };
     // By the field alone: others can reach the device object now, and no reference to it is exclusive.
     // SAFETY: the field is the driver's to change in AddDevice.
-    unsafe { (*object).Flags |= lower_flags & nt::DO_POWER_PAGABLE };
+    unsafe { (*object).Flags |= nt::DO_BUFFERED_IO | lower_flags & nt::DO_POWER_PAGABLE };
     // SAFETY: as above; last of all, the device lets requests in.
     unsafe { (*object).Flags &= !nt::DO_DEVICE_INITIALIZING };
     Ok(())

@@ -217,11 +217,14 @@ impl Call {
             .flatten();
         // The I/O manager copies no output of an error, which is severity 3.
         let copied = status.cast_unsigned() >> 30 != 3;
-        let length = record.asked.output_length;
-        let exceeds = record.asked.major == nt::IRP_MJ_DEVICE_CONTROL && information > length;
-        self.require(!(copied && exceeds), Rule::Information, || {
+        let length = match record.asked.major {
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_READ => record.asked.output_length,
+            nt::IRP_MJ_WRITE => record.asked.input_length,
+            _ => usize::MAX,
+        };
+        self.require(!(copied && information > length), Rule::Information, || {
             let what = format!(
-                "{record} is completed with Information {information}, and its output buffer has {length} bytes"
+                "{record} is completed with Information {information}, and its buffer has {length} bytes"
             );
             (BugCheck(0, [0; 4]), what)
         });

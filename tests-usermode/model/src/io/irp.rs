@@ -36,6 +36,8 @@ pub(crate) struct Asked {
     pub(crate) code: u32,
     pub(crate) input_length: usize,
     pub(crate) output_length: usize,
+    /// Where a read or a write begins.
+    pub(crate) offset: i64,
 }
 
 /// An IRP, and what the I/O manager knows of it.
@@ -157,12 +159,25 @@ impl IrpRecord {
             .as_ref()
             .map_or(std::ptr::null_mut(), |file| file.object());
         let parameters = (&raw mut stack.Parameters).cast::<DeviceIoControl>();
+        let Asked {
+            input_length,
+            output_length,
+            offset,
+            ..
+        } = self.asked;
+        // Parameters.Read and Parameters.Write have their Length and ByteOffset where Parameters.DeviceIoControl has the
+        // output's length and the code.
+        let (output_length, input_length, code) = match self.asked.major {
+            nt::IRP_MJ_READ => (output_length, 0, offset.cast_unsigned()),
+            nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
+            _ => (output_length, input_length, self.asked.code.into()),
+        };
         // SAFETY: the layouts are asserted to be alike.
         unsafe {
             parameters.write(DeviceIoControl {
-                output_length: self.asked.output_length as u64,
-                input_length: self.asked.input_length as u64,
-                code: self.asked.code.into(),
+                output_length: output_length as u64,
+                input_length: input_length as u64,
+                code,
                 type3_input: std::ptr::null_mut(),
             });
         }
@@ -400,6 +415,9 @@ impl fmt::Display for IrpRecord {
             nt::IRP_MJ_CLEANUP => "IRP_MJ_CLEANUP",
             nt::IRP_MJ_PNP => "IRP_MJ_PNP",
             nt::IRP_MJ_POWER => "IRP_MJ_POWER",
+            nt::IRP_MJ_READ => "IRP_MJ_READ",
+            nt::IRP_MJ_WRITE => "IRP_MJ_WRITE",
+            nt::IRP_MJ_FLUSH_BUFFERS => "IRP_MJ_FLUSH_BUFFERS",
             _ => "IRP_MJ_DEVICE_CONTROL",
         };
         write!(f, "IRP {} ({:#x}, {major}", self.number, self.address())?;
