@@ -15,7 +15,7 @@ use crate::{
 /// use wdm::{Device, Error, Guid, Handled, Irp, NewDevice, PassiveLevel};
 ///
 /// /// A device that answers every request with its two numbers swapped.
-/// struct Swap(#[allow(dead_code)] u8);
+/// struct Swap;
 ///
 /// impl Device for Swap {
 ///     const INTERFACE: Guid = Guid::new(0x1d6c_9f20, 0x3b52, 0x4f0e, [0x8a, 0x11, 0, 0, 0, 0, 0, 7]);
@@ -23,7 +23,7 @@ use crate::{
 ///     type File = ();
 ///
 ///     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-///         Ok(Ok::<_, Error>(Self(0)))
+///         Ok(Ok::<_, Error>(Self))
 ///     }
 ///
 ///     fn device_control<'irp>(&self, irp: Irp<'irp>, _: &(), irql: &mut PassiveLevel) -> Handled<'irp> {
