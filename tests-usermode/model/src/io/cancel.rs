@@ -95,6 +95,7 @@ extern "C" fn IoAcquireCancelSpinLock(irql: *mut u8) {
     let lock: *const c_void = (&raw const call.kernel.io().cancel_lock).cast();
     call.switch_point(call.routine(), lock.addr());
     let old_irql = call.acquire_cancel_lock();
+    call.require_room(irql);
     // SAFETY: the caller gives room for an IRQL.
     unsafe { irql.write(old_irql) };
 }

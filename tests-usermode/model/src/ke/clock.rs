@@ -122,6 +122,7 @@ impl Call {
 extern "C" fn KeQueryPerformanceCounter(frequency: *mut i64) -> i64 {
     let call = Call::enter("KeQueryPerformanceCounter");
     if !frequency.is_null() {
+        call.require_room(frequency);
         // SAFETY: the caller gives NULL or room for the frequency.
         unsafe { frequency.write(10_000_000) };
     }

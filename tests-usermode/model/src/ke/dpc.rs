@@ -326,6 +326,7 @@ extern "C" fn KeInitializeDpc(
         let what = format!("the DPC {dpc:?} is initialised again while it is queued");
         (bug_check, what)
     });
+    call.require_room(dpc);
     // SAFETY: the caller gives room for a DPC.
     unsafe { dpc.write(KDPC { Reserved: [0; 8] }) };
     // SAFETY: as above, and it is zeroed, as every field may be.

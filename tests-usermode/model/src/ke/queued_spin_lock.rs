@@ -21,6 +21,7 @@ impl Call {
         let word = unsafe { self.lock_word(lock) };
         // The handle is the waiter's place in the lock's queue, so it is written before the wait: who uses one that another
         // thread still holds a lock by spoils it at once.
+        self.require_room(handle);
         // SAFETY: the caller gives room for a handle.
         unsafe { handle.write(KLOCK_QUEUE_HANDLE { Reserved: [0; 3] }) };
         // SAFETY: as above, and it is zeroed, as every field may be.
