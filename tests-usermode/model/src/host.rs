@@ -9,6 +9,7 @@ mod config;
 pub(crate) mod fault;
 mod kernel;
 pub(crate) mod layout;
+pub(crate) mod order;
 mod spinning;
 pub(crate) mod thread;
 mod trace;

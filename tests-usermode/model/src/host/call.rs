@@ -73,7 +73,14 @@ impl Call {
     pub(crate) fn enter_visible<T>(routine: &'static str, object: *const T) -> Self {
         let call = Self::enter(routine);
         call.switch_point(routine, object.addr());
+        call.synchronise(object.addr());
         call
+    }
+
+    /// Lets another thread run after a routine whose effect it can see: what the driver does next, it may do without a
+    /// routine.
+    pub(crate) fn switch_after<T>(&self, routine: &'static str, object: *const T) {
+        self.switch_point(routine, object.addr());
     }
 
     /// The routine's name.

@@ -13,6 +13,7 @@ use std::{
 use crate::{
     host::{
         Kernel,
+        order::VectorClock,
         spinning::Spinning,
         wait::{Engine, Wait, away},
     },
@@ -72,6 +73,8 @@ pub(crate) struct Thread {
     pub(crate) known_order: Mutex<KnownOrder>,
     /// The IRP that the driver's routine that runs has passed on last, by its address, and what the lower driver returned.
     pub(crate) passed: Mutex<Option<(usize, i32)>>,
+    /// Which steps of other threads it comes after.
+    pub(crate) order: Mutex<VectorClock>,
     /// The routines that it has entered, of which the last ones are kept.
     recent: Mutex<Recent>,
 }
@@ -117,6 +120,7 @@ impl Thread {
             inserted_last: AtomicPtr::default(),
             known_order: Mutex::default(),
             passed: Mutex::default(),
+            order: Mutex::new(Self::clock_of_maker()),
             recent: Mutex::default(),
         });
         kernel.add_thread(&thread);

@@ -204,6 +204,7 @@ impl Call {
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
         let outer = locked(&self.passed).take();
+        self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = Call::in_driver(|| unsafe { routine(device, irp) });
         let passed = std::mem::replace(&mut *locked(&self.passed), outer);
@@ -292,4 +293,5 @@ extern "C" fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
     let call = Call::enter("IoCompleteRequest");
     let record = call.irp(irp);
     call.complete(&record);
+    call.switch_after("IoCompleteRequest", irp);
 }

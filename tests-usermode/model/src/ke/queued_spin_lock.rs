@@ -73,6 +73,7 @@ extern "C" fn KeReleaseInStackQueuedSpinLock(handle: *mut KLOCK_QUEUE_HANDLE) {
     let held = call.release_queued(handle);
     if let Some(old_irql) = held.old_irql {
         call.lower_irql(old_irql);
+        call.switch_after("KeReleaseInStackQueuedSpinLock", handle);
         return;
     }
     let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);
@@ -102,4 +103,5 @@ extern "C" fn KeReleaseInStackQueuedSpinLockFromDpcLevel(handle: *mut KLOCK_QUEU
         let what = "the lock was acquired by the routine whose release restores the IRQL";
         (bug_check, what.into())
     });
+    call.switch_after("KeReleaseInStackQueuedSpinLockFromDpcLevel", handle);
 }

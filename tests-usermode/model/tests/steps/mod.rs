@@ -227,7 +227,7 @@ pub fn two_requests<S: Steps>(kernel: &Arc<Kernel>) {
     stage.tear_down();
 }
 
-const EVERY: Search = Search::DepthFirst { most: 100_000 };
+const EVERY: Search = Search::every(100_000);
 
 /// What is found in some order of a scene's threads.
 #[track_caller]
