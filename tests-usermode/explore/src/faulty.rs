@@ -36,7 +36,7 @@ pub struct Fault {
 }
 
 /// Every order there is.
-const EVERY: Search = Search::DepthFirst { most: 1_000_000 };
+const EVERY: Search = Search::every(1_000_000);
 
 /// The mistakes.
 pub const FAULTS: &[Fault] = &[

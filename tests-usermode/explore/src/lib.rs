@@ -40,9 +40,12 @@ pub struct Scene {
 }
 
 /// Every order there is, of scenes that have so few.
-const EVERY: &[Search] = &[Search::DepthFirst { most: 1_000_000 }];
+const EVERY: &[Search] = &[Search::every(1_000_000)];
 
-/// Orders drawn at random, and such with few preemptions, of scenes that have too many.
+/// Every order with a few preemptions, of scenes that have too many.
+const FEW_PREEMPTIONS: &[Search] = &[Search::preempting(4)];
+
+/// Orders drawn at random, and such with few preemptions, of scenes that have too many even so.
 const MANY: &[Search] = &[
     Search::Random {
         schedules: 5_000,

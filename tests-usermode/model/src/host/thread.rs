@@ -13,6 +13,7 @@ use std::{
 use crate::{
     host::{
         Kernel,
+        order::VectorClock,
         spinning::Spinning,
         wait::{Engine, Wait, away},
     },
@@ -72,6 +73,19 @@ pub(crate) struct Thread {
     pub(crate) known_order: Mutex<KnownOrder>,
     /// The IRP that the driver's routine that runs has passed on last, by its address, and what the lower driver returned.
     pub(crate) passed: Mutex<Option<(usize, i32)>>,
+    /// Which steps of other threads it comes after.
+    pub(crate) order: Mutex<VectorClock>,
+    /// The routines that it has entered, of which the last ones are kept.
+    recent: Mutex<Recent>,
+}
+
+/// How many routines are kept.
+const RECENT: usize = 8;
+
+#[derive(Default)]
+struct Recent {
+    routines: [&'static str; RECENT],
+    count: usize,
 }
 
 impl Thread {
@@ -106,6 +120,8 @@ impl Thread {
             inserted_last: AtomicPtr::default(),
             known_order: Mutex::default(),
             passed: Mutex::default(),
+            order: Mutex::new(Self::clock_of_maker()),
+            recent: Mutex::default(),
         });
         kernel.add_thread(&thread);
         thread
@@ -119,6 +135,30 @@ impl Thread {
     /// Whether it is a thread of user mode, in a system call.
     pub(crate) fn is_user(&self) -> bool {
         self.role == Role::User
+    }
+
+    /// Notes that it enters a routine.
+    pub(crate) fn note_routine(&self, routine: &'static str) {
+        let mut recent = locked(&self.recent);
+        let place = recent.count % RECENT;
+        recent.routines[place] = routine;
+        recent.count += 1;
+    }
+
+    /// The routine that it has entered last.
+    pub(crate) fn last_routine(&self) -> &'static str {
+        let recent = locked(&self.recent);
+        let last = recent.count.checked_sub(1);
+        last.map_or("no routine", |last| recent.routines[last % RECENT])
+    }
+
+    /// The routines that it has entered last, in words.
+    pub(crate) fn recent_routines(&self) -> String {
+        let recent = locked(&self.recent);
+        let first = recent.count.saturating_sub(RECENT);
+        let names = (first..recent.count).map(|place| recent.routines[place % RECENT]);
+        let names: Vec<_> = names.collect();
+        format!("it has entered {}", names.join(", "))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -192,7 +232,8 @@ pub(crate) fn current(routine: &str) -> Arc<Thread> {
 
 /// The thread that runs, if it is one of the model's.
 pub(crate) fn try_current() -> Option<Arc<Thread>> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+    let current = CURRENT.try_with(|current| current.try_borrow().ok()?.clone());
+    current.ok()?
 }
 
 /// Makes another thread the one that runs here, and gives the one before back.

@@ -20,6 +20,8 @@ pub(crate) struct Upcalls {
     pub(crate) device_queue_entry: fn(&Call, *mut KDEVICE_QUEUE_ENTRY, bool),
     /// Stops the system if an entry that is inserted into an interlocked list is an IRP's, and is on a list already.
     pub(crate) list_entry: fn(&Call, *mut LIST_ENTRY),
+    /// What an address is or was, if it is one of the driver's objects.
+    pub(crate) describe: fn(&Kernel, usize) -> Option<String>,
     /// Ends an exploration with what was found.
     pub(crate) end_with: fn(Violation, &Kernel) -> !,
     /// What is wrong when no thread can go on, and none has broken a rule.

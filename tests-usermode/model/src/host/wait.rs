@@ -17,6 +17,7 @@ use std::{
 use crate::{
     host::{
         Kernel,
+        order::Edges,
         thread::{self, Thread},
     },
     mutex::locked,
@@ -71,6 +72,12 @@ impl Wait {
         }
     }
 
+    /// Whether what the thread does after it comes after what the one did by which it is woken. A processor that is free and
+    /// a timer that is set order nothing by themselves.
+    const fn orders(self) -> bool {
+        !matches!(self, Self::Processor(_) | Self::Timer(_))
+    }
+
     /// Whether it is over so soon that a thread of the host does not sleep.
     pub(crate) const fn is_short(self) -> bool {
         matches!(self, Self::SpinLock(_) | Self::Processor(_))
@@ -100,6 +107,8 @@ pub(crate) struct Sleepers {
     host: Mutex<()>,
     condition: Condvar,
     sleeping: AtomicUsize,
+    /// What whoever is woken comes after.
+    pub(crate) edges: Edges,
     /// How many threads of an exploration could go on, beside its first one.
     awake: AtomicUsize,
 }
@@ -114,6 +123,9 @@ struct Asleep {
 impl Sleepers {
     /// Wakes whoever waits for what has this address. The caller holds no mutex that a waiter looks under.
     pub(crate) fn wake(&self, wait: Wait) {
+        if wait.orders() {
+            Edges::release(wait.key());
+        }
         // Pairs with the one in `sleep`: either the sleeper sees what has changed, or it is seen here.
         fence(SeqCst);
         if self.sleeping.load(SeqCst) == 0 {
@@ -211,7 +223,15 @@ impl Sleepers {
 
 impl Thread {
     /// Waits until something is there.
-    pub(crate) fn wait_for<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+    pub(crate) fn wait_for<R>(&self, wait: Wait, ready: impl FnMut() -> Option<R>) -> R {
+        let result = self.wait_untracked(wait, ready);
+        if wait.orders() {
+            self.acquire_from(wait.key());
+        }
+        result
+    }
+
+    fn wait_untracked<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
         if let Some(result) = ready() {
             return result;
         }

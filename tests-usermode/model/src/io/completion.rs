@@ -12,7 +12,7 @@ use crate::{
     host::{Call, wait::Wait},
     io::irp::{IrpRecord, Left},
     mutex::locked,
-    verifier::{BugCheck, Rule, callers},
+    verifier::{BugCheck, Rule},
 };
 
 impl Call {
@@ -209,12 +209,6 @@ impl Call {
         // SAFETY: as above.
         let information = unsafe { (*record.raw()).IoStatus.Information };
         let information = usize::try_from(information).unwrap_or(usize::MAX);
-        let place = self
-            .kernel
-            .config
-            .locations
-            .then(|| callers(1).pop())
-            .flatten();
         // The I/O manager copies no output of an error, which is severity 3.
         let copied = status.cast_unsigned() >> 30 != 3;
         let length = match record.asked.major {
@@ -238,10 +232,7 @@ impl Call {
             let is_first = state.completion.is_none();
             if is_first {
                 state.completion = Some((status, information));
-                state.completed_by = match place {
-                    Some(place) => format!("{} in {place}", self.name()),
-                    None => self.name().to_owned(),
-                };
+                state.completed_by = self.place();
             }
             is_first
         };

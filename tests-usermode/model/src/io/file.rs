@@ -79,6 +79,7 @@ impl FileInner {
     /// Counts an IRP off. The last one of a file that is closed lets `IRP_MJ_CLOSE` be sent, at `PASSIVE_LEVEL`: when the
     /// system call ends in which that happens, or else by a worker thread.
     pub(crate) fn irp_ended(self: &Arc<Self>, call: &Call) {
+        call.synchronise(self.object().addr());
         let last = self.irps.fetch_sub(1, Ordering::SeqCst) == 1;
         if !last || !self.is_closed.load(Ordering::SeqCst) {
             return;
@@ -95,6 +96,7 @@ impl FileInner {
     fn close(self: &Arc<Self>, call: &Call) {
         let over = self.is_closed.load(Ordering::SeqCst) && self.irps.load(Ordering::SeqCst) == 0;
         if over && !self.close_sent.swap(true, Ordering::SeqCst) {
+            call.synchronise(self.object().addr());
             self.send(call, IRP_MJ_CLOSE);
             self.let_device_go(call);
         }
@@ -102,6 +104,7 @@ impl FileInner {
 
     /// Gives the file's reference to its device object back, and counts the file off.
     fn let_device_go(self: &Arc<Self>, call: &Call) {
+        call.synchronise(self.device.object().addr());
         let devices = &call.kernel.io().devices;
         devices.io_dereference(self.device.object().addr());
         self.device.file_closed(call);

@@ -13,7 +13,7 @@ use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, SL_PENDING_RETURNED};
 
 use crate::{
     host::{
-        Call,
+        Call, fault,
         layout::{DeviceIoControl, TailOverlay},
     },
     io::{cancel::CancelRoutine, file::FileInner, inlines},
@@ -190,6 +190,12 @@ impl IrpRecord {
 
     pub(crate) fn address(&self) -> usize {
         self.raw().addr()
+    }
+
+    /// Whether an address is in its memory.
+    pub(crate) fn contains(&self, address: usize) -> bool {
+        let start = self.address();
+        (start..start + size_of_val(&*self.memory)).contains(&address)
     }
 
     /// Its place among the IRPs of files; `None` if it was sent through none.
@@ -374,9 +380,11 @@ impl IrpRecord {
         if next == entry || next.addr() < LOWEST || !next.is_aligned() {
             return false;
         }
-        // SAFETY: what looks like a pointer to a list entry is taken for one.
-        let back = unsafe { (*next).Blink };
-        back == entry
+        // What looks like a pointer may be a number of the driver's, so the host reads what is there.
+        let back = next
+            .addr()
+            .wrapping_add(std::mem::offset_of!(nt::LIST_ENTRY, Blink));
+        fault::read_word(back) == Some(entry.addr())
     }
 
     /// Why it does not end, of which nobody can be expected to do any more.

@@ -46,6 +46,7 @@ pub(crate) fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
         // SAFETY: a timer that is set is alive: its memory is the driver's until it is cancelled.
         let object = unsafe { &*std::ptr::with_exposed_provenance::<Timer>(timer) };
         let dpc = object.dpc.get();
+        call.acquire_from(timer);
         // Whoever waits for it may free it from here on.
         object.header.signal.store(1, Ordering::Release);
         woken = Some(Wait::Object(timer));
@@ -122,6 +123,7 @@ impl Call {
 extern "C" fn KeQueryPerformanceCounter(frequency: *mut i64) -> i64 {
     let call = Call::enter("KeQueryPerformanceCounter");
     if !frequency.is_null() {
+        call.require_room(frequency);
         // SAFETY: the caller gives NULL or room for the frequency.
         unsafe { frequency.write(10_000_000) };
     }

@@ -183,6 +183,7 @@ impl Call {
             );
         };
         self.in_dpc.store(true, Ordering::Relaxed);
+        self.acquire_from(dpc.addr());
         // SAFETY: the routine is called as the kernel calls it: at DISPATCH_LEVEL, with what it was initialised with.
         Call::in_driver(|| unsafe { routine(dpc, context, first, second) });
         self.in_dpc.store(false, Ordering::Relaxed);
@@ -226,6 +227,7 @@ impl Call {
             let bug_check = BugCheck(0xc7, [1, dpc.addr() as u64, 0, 0]);
             (bug_check, format!("the DPC {dpc:?} was not initialised"))
         });
+        self.synchronise(dpc.addr());
         let processor = self.processor();
         let number = processor as usize + 1;
         // Under the lock, so that whoever finds that it is queued finds it on the queue too.
@@ -326,6 +328,7 @@ extern "C" fn KeInitializeDpc(
         let what = format!("the DPC {dpc:?} is initialised again while it is queued");
         (bug_check, what)
     });
+    call.require_room(dpc);
     // SAFETY: the caller gives room for a DPC.
     unsafe { dpc.write(KDPC { Reserved: [0; 8] }) };
     // SAFETY: as above, and it is zeroed, as every field may be.

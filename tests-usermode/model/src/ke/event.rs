@@ -77,6 +77,7 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeEvent(event: *mut KEVENT, kind: i32, state: u8) {
     let call = Call::enter("KeInitializeEvent");
+    call.require_room(event);
     // SAFETY: the caller gives room for an event.
     unsafe { event.write(KEVENT { Header: [0; 3] }) };
     // SAFETY: as above, and it is zeroed, as every field may be.

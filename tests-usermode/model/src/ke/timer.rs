@@ -42,6 +42,7 @@ impl Call {
                 format!("the timer {timer:?} is initialised again while it is set"),
             )
         });
+        self.require_room(timer);
         // SAFETY: the caller gives room for a timer.
         unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };
         // SAFETY: as above, and it is zeroed, as every field may be.

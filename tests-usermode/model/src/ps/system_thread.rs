@@ -95,6 +95,7 @@ extern "C" fn PsCreateSystemThread(
         start.run();
         theirs.end(kernel);
     });
+    call.require_room(handle);
     // SAFETY: the caller gives room for a handle.
     unsafe { handle.write(call.kernel.open_handle(object)) };
     STATUS_SUCCESS

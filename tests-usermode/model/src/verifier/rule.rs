@@ -133,6 +133,8 @@ rules! {
     ZoneBlock = "zone block",
     /// The pool's blocks are freed, once each.
     Pool = "pool",
+    /// Two threads touch plain memory one after the other, if one of them writes it.
+    PlainMemory = "plain memory of two threads",
     /// Memory is not used after it was freed.
     FreedMemory = "freed memory",
     /// A driver's threads have ended before it is unloaded.
