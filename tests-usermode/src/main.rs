@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod cli;
+mod client;
 mod commands;
 #[cfg_attr(
     not(any(windows, test)),

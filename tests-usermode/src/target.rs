@@ -3,7 +3,6 @@
 //! There are two: this system's own, on Windows and under Wine, with the real driver; and the model kernel in this
 //! process, with the driver's logic.
 
-mod calls;
 mod device;
 mod kernel;
 mod model;
@@ -19,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::status::Status;
 
-pub use calls::fifo;
 pub use device::{Device, Request};
-pub use kernel::{Kernel, bring_back, lacks_processes, now, start, stop, stopped, take_away};
+pub use kernel::{Kernel, lacks_processes, now, restore, start, stop, stopped, surprise_remove};
+pub use model::{LoadedDriver, run_watched};
 
 #[cfg(not(windows))]
 pub use none::{devnodes, install, remove, service_state};
@@ -67,7 +66,7 @@ impl Completion {
 }
 
 /// An output buffer to send, filled so that what was not written to can be told.
-pub fn blank(len: usize) -> Vec<u8> {
+fn blank(len: usize) -> Vec<u8> {
     vec![UNTOUCHED; len]
 }
 
@@ -175,18 +174,18 @@ impl fmt::Display for ServiceState {
     }
 }
 
-/// What came of taking the device away under its users.
+/// The result of removing the device while handles are open.
 #[derive(Debug)]
-pub enum TakenAway {
-    /// It is gone; [`bring_back`] makes it as it was.
-    Gone(Gone),
-    /// The system left it as it was, for this reason.
-    Refused(String),
+pub enum Removal {
+    /// It was removed; [`restore`] restores it.
+    Removed(RemovedDevice),
+    /// The system did not remove it, for this reason.
+    Vetoed(String),
 }
 
-/// What [`bring_back`] needs to know of the device that was taken away.
+/// How [`restore`] restores a device.
 #[derive(Debug)]
-pub enum Gone {
+pub enum RemovedDevice {
     /// It was the model's.
     Model,
     /// Its device node is still registered.

@@ -13,7 +13,7 @@ mod privilege;
 mod registry;
 mod request;
 mod service;
-mod take_away;
+mod surprise_remove;
 
 use std::ffi::OsStr;
 use std::io;
@@ -28,7 +28,7 @@ pub use examine::examine;
 pub use install::{devnodes, install, remove};
 pub use request::Request;
 pub use service::service_state;
-pub use take_away::{bring_back, take_away};
+pub use surprise_remove::{restore, surprise_remove};
 
 /// The device interface's GUID.
 static INTERFACE: GUID = {

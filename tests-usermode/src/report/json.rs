@@ -1,5 +1,5 @@
-//! The report for programs: one JSON object a line, with libtest's names. Why a test failed or was
-//! ignored is its `message`.
+//! The report for programs: one JSON object a line, with libtest's names. The reason why a test failed or was ignored is its
+//! `message`.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Plan, Totals};
-use crate::scenarios::{Halt, Verdict};
+use crate::error::{Error, Result};
 
 /// A line of the report.
 #[derive(Serialize)]
@@ -71,20 +71,20 @@ pub fn started(out: &mut impl Write, name: &str) -> io::Result<()> {
 pub fn ended(
     out: &mut impl Write,
     name: &str,
-    verdict: &Verdict,
+    result: &Result,
     duration: Duration,
 ) -> io::Result<()> {
-    let (event, message) = match verdict {
-        Ok(()) => ("ok", None),
-        Err(Halt::Failed(message)) => ("failed", Some(message.as_str())),
-        Err(Halt::Ignored(reason)) => ("ignored", Some(reason.as_str())),
+    let event = match result {
+        Ok(()) => "ok",
+        Err(error) if error.is_unsupported() => "ignored",
+        Err(_) => "failed",
     };
     let line = Line::Ended {
         r#type: "test",
         name,
         event,
         exec_time: duration.as_secs_f64(),
-        message,
+        message: result.as_ref().err().map(Error::message),
     };
     write(out, &line)
 }

@@ -1,4 +1,4 @@
-//! The report for people: what `cargo test` prints.
+//! The report to be read: what `cargo test` prints.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use super::{Failure, Plan, Totals};
-use crate::scenarios::{Halt, Verdict};
+use crate::error::Result;
 
 const GREEN: Style = AnsiColor::Green.on_default();
 const RED: Style = AnsiColor::Red.on_default();
@@ -22,11 +22,13 @@ pub fn started(out: &mut impl Write, name: &str, plan: &Plan) -> io::Result<()> 
     write!(out, "test {name:width$} ... ", width = plan.name_width)
 }
 
-pub fn ended(out: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
-    match verdict {
+pub fn ended(out: &mut impl Write, result: &Result) -> io::Result<()> {
+    match result {
         Ok(()) => writeln!(out, "{GREEN}ok{GREEN:#}"),
-        Err(Halt::Failed(_)) => writeln!(out, "{RED}FAILED{RED:#}"),
-        Err(Halt::Ignored(reason)) => writeln!(out, "{YELLOW}ignored, {reason}{YELLOW:#}"),
+        Err(error) if error.is_unsupported() => {
+            writeln!(out, "{YELLOW}ignored, {error}{YELLOW:#}")
+        }
+        Err(_) => writeln!(out, "{RED}FAILED{RED:#}"),
     }
 }
 

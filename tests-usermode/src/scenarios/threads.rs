@@ -1,32 +1,27 @@
-//! Each routine from several system threads at once, on one object.
+//! Each routine in several system threads at once, on one object.
 
 use interlock_abi::{Routine, RunThreads};
 
-use super::session::{Session, Tally};
-use super::{Context, Scenario, Verdict, ensure, scenario};
+use super::{Scenario, Session, Tally};
+use crate::error::{Result, ensure};
 
 const THREADS: u32 = 4;
 
-/// What comes of a routine, as far as it is known from outside.
+/// What is known in advance of the count that a routine must reach.
 #[derive(Clone, Copy)]
 enum Outcome {
-    /// As much as it was run.
+    /// It is the number of rounds.
     Rounds,
-    /// Something.
+    /// It is more than zero.
     Some,
 }
 
 /// A scenario for each routine, named after it.
 macro_rules! threads {
     ($($routine:ident $outcome:ident: $summary:literal,)*) => {
-        &[$(
-            scenario(
-                concat!("threads::", stringify!($routine)),
-                $summary,
-                &[Routine::$routine],
-                |context| run(Routine::$routine, Outcome::$outcome, context),
-            ),
-        )*]
+        scenarios! { "threads": $(
+            $routine => |session| run(session, Routine::$routine, Outcome::$outcome), [$routine], $summary;
+        )* }
     };
 }
 
@@ -60,8 +55,8 @@ pub const SCENARIOS: &[Scenario] = threads! {
     KeGetCurrentProcessorNumber Rounds: "the processor is one that there is, on every thread",
 };
 
-/// How often each thread runs a routine: often enough for the threads to meet, which takes a thread some
-/// hundred microseconds to start. Where a round is a wait for another thread, it is fewer.
+/// How often each thread runs a routine: often enough for the threads to run at the same time, since a thread takes some
+/// hundred microseconds to start. A routine whose rounds wait for another thread is run less often.
 const fn usual_rounds(routine: Routine) -> u64 {
     match routine {
         Routine::ExInterlockedExtendZone
@@ -75,11 +70,12 @@ const fn usual_rounds(routine: Routine) -> u64 {
     }
 }
 
-/// Runs a routine from several threads and looks at what came of it.
-fn run(routine: Routine, outcome: Outcome, context: &Context) -> Verdict {
-    let session = Session::begin()?;
-    let rounds = u32::try_from(context.rounds(usual_rounds(routine))).unwrap_or(u32::MAX);
-    let rounds = rounds.min(RunThreads::MAX_ROUNDS);
+/// Runs a routine in several threads and checks the result.
+fn run(session: &Session, routine: Routine, outcome: Outcome) -> Result<Tally> {
+    let rounds = session.rounds(usual_rounds(routine));
+    let rounds = u32::try_from(rounds).map_or(RunThreads::MAX_ROUNDS, |rounds| {
+        rounds.min(RunThreads::MAX_ROUNDS)
+    });
     let ran = session.device.run_threads(routine, THREADS, rounds)?;
     let all = u64::from(THREADS) * u64::from(rounds);
     let expected = match outcome {
@@ -88,10 +84,8 @@ fn run(routine: Routine, outcome: Outcome, context: &Context) -> Verdict {
     };
     let right = ran.rounds == all && expected && ran.actual == ran.expected && ran.violations == 0;
     ensure(right, || {
-        format!(
-            "{} from {THREADS} threads, {rounds} times each: {ran:?}",
-            routine.name()
-        )
+        let name = routine.name();
+        format!("{name} in {THREADS} threads, {rounds} times each: {ran:?}")
     })?;
-    session.settle(Tally::default())
+    Ok(Tally::NONE)
 }

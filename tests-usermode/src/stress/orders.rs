@@ -1,6 +1,8 @@
-//! The order numbers that completed requests come back with: each number once, and none left out.
+//! The order numbers of completed requests: each number once, and none missing.
 
-/// The numbers that were seen, as bits.
+use crate::error::{Error, Result, ensure};
+
+/// The set of order numbers, as bits.
 #[derive(Debug)]
 pub struct Orders {
     /// How many requests were completed before.
@@ -9,7 +11,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// None seen yet; the next request to be completed is number `base + 1`.
+    /// An empty set; the next request to be completed is number `base + 1`.
     pub const fn after(base: u64) -> Self {
         Self {
             base,
@@ -17,44 +19,39 @@ impl Orders {
         }
     }
 
-    /// Records a number; fails if it cannot be or was seen before.
-    pub fn record(&mut self, order: u64) -> Result<(), String> {
-        let impossible = || format!("a request was completed as number {order}, which cannot be");
-        let index = order.checked_sub(self.base + 1).ok_or_else(impossible)?;
-        // A billion completions is more than a run has; a wild number must not cost the memory.
-        let word = usize::try_from(index / 64).map_err(|_| impossible())?;
-        if word > 1 << 24 {
-            return Err(impossible());
-        }
+    /// Adds a number; fails if it is impossible or in the set already.
+    pub fn record(&mut self, order: u64) -> Result {
+        // More than a run completes; an impossible number must not allocate memory for all numbers below it.
+        const MOST: u64 = 1 << 30;
+        let index = order.checked_sub(self.base + 1);
+        let index = index.filter(|index| *index < MOST).ok_or_else(|| {
+            Error::failed(format!(
+                "{order} is impossible as the order number of a request"
+            ))
+        })?;
+        let word = usize::try_from(index / 64).unwrap_or(usize::MAX);
         if word >= self.seen.len() {
             self.seen.resize(word + 1, 0);
         }
         let bit = 1 << (index % 64);
-        if self.seen[word] & bit != 0 {
-            return Err(format!("two requests were completed as number {order}"));
-        }
+        ensure(self.seen[word] & bit == 0, || {
+            format!("two requests were completed as number {order}")
+        })?;
         self.seen[word] |= bit;
         Ok(())
     }
 
-    /// Checks that the numbers seen are the first `count`.
-    pub fn check(&self, count: u64) -> Result<(), String> {
+    /// Checks that the set contains exactly the first `count` numbers.
+    pub fn check(&self, count: u64) -> Result {
         let full = self.seen.iter().take_while(|word| **word == u64::MAX);
         let full = full.count();
         let partial = self.seen.get(full).map_or(0, |word| word.trailing_ones());
         let run = full as u64 * 64 + u64::from(partial);
-        let seen: u64 = self
-            .seen
-            .iter()
-            .map(|word| u64::from(word.count_ones()))
-            .sum();
-        if run == count && seen == count {
-            return Ok(());
-        }
-        Err(format!(
-            "{count} requests were completed, but nobody was number {}",
-            self.base + run + 1
-        ))
+        let ones = self.seen.iter().map(|word| u64::from(word.count_ones()));
+        ensure(run == count && ones.sum::<u64>() == count, || {
+            let missing = self.base + run + 1;
+            format!("{count} requests were completed, but none as number {missing}")
+        })
     }
 }
 
@@ -63,7 +60,7 @@ mod tests {
     use super::Orders;
 
     #[test]
-    fn numbers_may_come_in_any_order() {
+    fn numbers_may_arrive_in_any_order() {
         let mut orders = Orders::after(100);
         for order in (101..=300).rev() {
             assert_eq!(orders.record(order), Ok(()));
@@ -72,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_twice_or_from_before_is_found() {
+    fn a_repeated_or_impossible_number_fails() {
         let mut orders = Orders::after(100);
         assert_eq!(orders.record(101), Ok(()));
         assert!(orders.record(101).is_err());
@@ -81,12 +78,12 @@ mod tests {
     }
 
     #[test]
-    fn a_number_left_out_is_found() {
+    fn a_missing_number_fails() {
         let mut orders = Orders::after(0);
         for order in [1, 3] {
             assert_eq!(orders.record(order), Ok(()));
         }
-        let message = orders.check(2).expect_err("number 2 is missing");
-        assert!(message.ends_with("nobody was number 2"), "{message}");
+        let error = orders.check(2).expect_err("number 2 is missing");
+        assert!(error.message().ends_with("none as number 2"), "{error}");
     }
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use super::kernel::{Kernel, chosen};
 #[cfg(not(windows))]
 use super::none;
-use super::{Access, Completion, model};
+use super::{Access, Completion, blank, model};
+use crate::client::Ioctl;
 use crate::error::Result;
 #[cfg(windows)]
 use crate::win32;
@@ -61,11 +62,13 @@ impl Device {
     }
 
     /// Sends a request, which may end at once, later, or when it is cancelled.
-    pub fn submit(&self, code: u32, input: &[u8], output: Vec<u8>) -> Result<Request> {
+    pub fn submit(&self, ioctl: &Ioctl) -> Result<Request> {
+        let Ioctl { code, input, .. } = ioctl;
+        let output = blank(ioctl.output_len);
         match self {
-            Self::Model(device) => Ok(Request::Model(device.submit(code, input, output))),
+            Self::Model(device) => Ok(Request::Model(device.submit(*code, input, output))),
             #[cfg(windows)]
-            Self::Real(device) => device.submit(code, input, output).map(Request::Real),
+            Self::Real(device) => device.submit(*code, input, output).map(Request::Real),
         }
     }
 

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 #[cfg(not(windows))]
 use super::none;
-use super::{Gone, TakenAway, model};
+use super::{Removal, RemovedDevice, model};
 use crate::cli::On;
 use crate::error::Result;
 #[cfg(windows)]
@@ -83,26 +83,26 @@ pub fn lacks_processes() -> Option<&'static str> {
     }
 }
 
-/// Removes the device under its users.
-pub fn take_away() -> Result<TakenAway> {
+/// Removes the device while handles are open.
+pub fn surprise_remove() -> Result<Removal> {
     match chosen() {
-        Kernel::Model => model::take_away(),
+        Kernel::Model => model::surprise_remove(),
         #[cfg(windows)]
-        Kernel::Device => win32::take_away(),
+        Kernel::Device => win32::surprise_remove(),
         #[cfg(not(windows))]
         Kernel::Device => Err(none::no_device()),
     }
 }
 
-/// Makes the device again that was taken away.
-pub fn bring_back(gone: &Gone) -> Result<()> {
+/// Restores the device that was removed.
+pub fn restore(removed: &RemovedDevice) -> Result {
     match chosen() {
-        Kernel::Model => model::bring_back(),
+        Kernel::Model => model::restore(),
         #[cfg(windows)]
-        Kernel::Device => win32::bring_back(gone),
+        Kernel::Device => win32::restore(removed),
         #[cfg(not(windows))]
         Kernel::Device => {
-            let _ = gone;
+            let _ = removed;
             Err(none::no_device())
         }
     }

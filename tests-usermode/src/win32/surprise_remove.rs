@@ -15,7 +15,7 @@ use super::install::{install_new, wait_for_interface};
 use super::privilege::require_administrator;
 use super::{from_wide, library};
 use crate::error::{Error, Result};
-use crate::target::{Gone, TakenAway};
+use crate::target::{Removal, RemovedDevice};
 
 /// `CM_Query_And_Remove_SubTreeW`
 type QueryAndRemove =
@@ -26,7 +26,7 @@ type QueryAndRemove =
 /// Windows asks first (`CM_Query_And_Remove_SubTree`), and leaves everything as it was where the
 /// answer is no. Wine does not have that function; its `DIF_REMOVE` asks nobody, as when hardware is
 /// pulled out.
-pub fn take_away() -> Result<TakenAway> {
+pub fn surprise_remove() -> Result<Removal> {
     require_administrator()?;
     let set = DeviceSet::root_enumerated()?;
     let devices = set.having(interlock_abi::HARDWARE_ID)?;
@@ -38,12 +38,12 @@ pub fn take_away() -> Result<TakenAway> {
     };
     let Some(query_and_remove) = query_and_remove() else {
         let Some(inf) = inf_beside_this_program() else {
-            return Ok(TakenAway::Refused(
+            return Ok(Removal::Vetoed(
                 "no interlock.inf is beside this program to install the device from again".into(),
             ));
         };
         set.remove(device)?;
-        return Ok(TakenAway::Gone(Gone::Unregistered { inf }));
+        return Ok(Removal::Removed(RemovedDevice::Unregistered { inf }));
     };
     let (mut veto, mut name) = (0, vec![0_u16; 260]);
     // SAFETY: the type matches the function's; both outputs may be written to, the name as far as is
@@ -58,10 +58,10 @@ pub fn take_away() -> Result<TakenAway> {
         )
     };
     match answer {
-        CR_SUCCESS => Ok(TakenAway::Gone(Gone::Stopped {
+        CR_SUCCESS => Ok(Removal::Removed(RemovedDevice::Stopped {
             devnode: device.devnode(),
         })),
-        CR_REMOVE_VETOED => Ok(TakenAway::Refused(format!(
+        CR_REMOVE_VETOED => Ok(Removal::Vetoed(format!(
             "the system does not remove a device in use: {} ({})",
             reason(veto),
             from_wide(&name)
@@ -73,9 +73,9 @@ pub fn take_away() -> Result<TakenAway> {
 }
 
 /// Makes the device as it was before it was taken away, and waits until it can be opened.
-pub fn bring_back(gone: &Gone) -> Result<()> {
-    match gone {
-        Gone::Stopped { devnode } => {
+pub fn restore(removed: &RemovedDevice) -> Result<()> {
+    match removed {
+        RemovedDevice::Stopped { devnode } => {
             // SAFETY: the function takes numbers alone.
             let answer = unsafe { CM_Setup_DevNode(*devnode, CM_SETUP_DEVNODE_READY) };
             if answer != CR_SUCCESS {
@@ -84,10 +84,10 @@ pub fn bring_back(gone: &Gone) -> Result<()> {
                 )));
             }
         }
-        Gone::Unregistered { inf } => {
+        RemovedDevice::Unregistered { inf } => {
             install_new(inf)?;
         }
-        Gone::Model => {
+        RemovedDevice::Model => {
             return Err(Error::failed(
                 "the device that was taken away is the model's",
             ));
