@@ -159,8 +159,8 @@ fn a_scene_with_a_mistake_is_explored_by_its_full_name_and_replayed() {
     assert_eq!(replayed.status.code(), Some(1), "{said}");
     assert!(said.contains(rule), "{said}");
 
-    let twin = harness(&["explore", "own_queue::taken_anyway, corrected"]);
-    assert_eq!(twin.status.code(), Some(0), "{}", stdout(&twin));
+    let correct = harness(&["explore", "own_queue::taken_anyway, corrected"]);
+    assert_eq!(correct.status.code(), Some(0), "{}", stdout(&correct));
     // A part of a name selects no mistake, which would fail the exploration of what has none.
     let part = harness(&["explore", "own_queue::taken"]);
     assert_eq!(part.status.code(), Some(2), "{}", stdout(&part));

@@ -31,7 +31,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
             0, [64, 1024, 4] => refused(0);
             0, [64, 1024, 15] => refused(0);
             0, [64, 56, 0] => refused(0);
-            0, [u32::MAX as u64 - 7, 65536, 0] => refused(0);
+            0, [u64::from(u32::MAX) - 7, 65536, 0] => refused(0);
         };
     ExExtendZone::adds_the_blocks,
         "a second segment adds its blocks to those of the zone",
