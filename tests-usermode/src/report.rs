@@ -1,13 +1,20 @@
 //! The report of a run, as `cargo test` prints one.
 
-mod json;
+pub mod json;
 mod pretty;
 
 use std::io::{self, Write};
 use std::time::Duration;
 
+use anstyle::{AnsiColor, Style};
+
 use crate::cli::Format;
 use crate::error::{Exit, Result};
+
+/// The colours of the reports.
+pub const GREEN: Style = AnsiColor::Green.on_default();
+pub const RED: Style = AnsiColor::Red.on_default();
+pub const YELLOW: Style = AnsiColor::Yellow.on_default();
 
 /// The parameters of a run.
 #[derive(Clone, Copy, Debug)]

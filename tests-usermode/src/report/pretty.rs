@@ -3,14 +3,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use anstyle::{AnsiColor, Style};
-
-use super::{Failure, Plan, Totals};
+use super::{Failure, GREEN, Plan, RED, Totals, YELLOW};
 use crate::error::Result;
-
-const GREEN: Style = AnsiColor::Green.on_default();
-const RED: Style = AnsiColor::Red.on_default();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
 
 pub fn begin(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     let plural = if plan.count == 1 { "" } else { "s" };

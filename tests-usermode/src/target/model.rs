@@ -1,5 +1,7 @@
 //! The model kernel in this process, with the driver's logic loaded into it.
 
+#![expect(clippy::unnecessary_wraps, reason = "these can fail on Windows")]
+
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -195,13 +197,14 @@ impl Device {
     }
 
     /// Cancels every request of this file; returns whether there was any.
-    pub fn cancel_all(&self) -> bool {
-        self.0.cancel_all()
+    pub fn cancel_all(&self) -> Result<bool> {
+        Ok(self.0.cancel_all())
     }
 
     /// Cancels every request that the calling thread sent.
-    pub fn cancel_threads_own(&self) {
+    pub fn cancel_threads_own(&self) -> Result {
         self.0.cancel_threads_own();
+        Ok(())
     }
 }
 
@@ -211,8 +214,8 @@ pub struct Request(ntmodel::Request);
 
 impl Request {
     /// Cancels the request; returns whether it was found.
-    pub fn cancel(&self) -> bool {
-        self.0.cancel()
+    pub fn cancel(&self) -> Result<bool> {
+        Ok(self.0.cancel())
     }
 
     /// Whether the request has ended.
