@@ -12,7 +12,7 @@ use ntmodel::explore::{Search, explore};
 use crate::cli::On;
 use crate::client::{Device, Sent, expect_all_cancelled};
 use crate::error::{Error, Exit, Result, ensure};
-use crate::target::{self, Kernel};
+use crate::target;
 
 /// How many requests are pending at a time.
 const COUNTS: [u32; 5] = [1_000, 3_000, 10_000, 30_000, 100_000];
@@ -29,10 +29,7 @@ const SCENE: &str = "queue::cancel_against_completion";
 
 /// Measures, and prints tables.
 pub fn bench() -> Result<Exit> {
-    target::start(On {
-        kernel: Kernel::Model,
-        ..On::default()
-    })?;
+    target::start(On::MODEL)?;
     anstream::println!("requests  pend      cancel    complete  a request, in microseconds");
     let mut each = Vec::new();
     for count in COUNTS {
