@@ -23,35 +23,14 @@ const FEW: u32 = 1_000;
 const MANY: u32 = 50_000;
 const MOST_CLOSE_GROWTH: f64 = 5.0;
 
-/// What is measured.
-struct Row {
-    name: &'static str,
-    /// The queue on which the others are pending.
-    queue: u32,
-    measure: fn() -> Result<Duration>,
-}
+/// What is measured: its name, the queue on which the others are pending, and the function that measures it once.
+type Row = (&'static str, u32, fn() -> Result<Duration>);
 
 const ROWS: [Row; 4] = [
-    Row {
-        name: "complete by tag",
-        queue: queue::FIFO,
-        measure: complete_by_tag,
-    },
-    Row {
-        name: "cancel",
-        queue: queue::FIFO,
-        measure: cancel,
-    },
-    Row {
-        name: "close, fifo",
-        queue: queue::FIFO,
-        measure: close,
-    },
-    Row {
-        name: "close, serial",
-        queue: queue::SERIAL,
-        measure: close,
-    },
+    ("complete by tag", queue::FIFO, complete_by_tag),
+    ("cancel", queue::FIFO, cancel),
+    ("close, fifo", queue::FIFO, close),
+    ("close, serial", queue::SERIAL, close),
 ];
 
 /// Measures, prints a table, and fails if anything takes longer the more requests are pending.
@@ -59,17 +38,17 @@ pub fn loaded() -> Result<()> {
     let columns: String = OTHERS.map(|others| format!("{others:>10}")).concat();
     anstream::println!("\nmicroseconds among others{columns}");
     let mut grown = Vec::new();
-    for row in &ROWS {
+    for (name, queue, measure) in ROWS {
         let mut times = [Duration::ZERO; OTHERS.len()];
         for (time, others) in times.iter_mut().zip(OTHERS) {
-            *time = among(row, others)?;
+            *time = among(queue, others, measure)?;
         }
         let micros = times.map(|time| time.as_secs_f64() * 1e6);
         let shown = micros.map(|micros| format!("{micros:>10.2}")).concat();
-        anstream::println!("{:<25}{shown}", row.name);
+        anstream::println!("{name:<25}{shown}");
         let growth = micros[OTHERS.len() - 1] / micros[0];
         if growth > MOST_GROWTH {
-            grown.push(format!("{} {growth:.1} times", row.name));
+            grown.push(format!("{name} {growth:.1} times"));
         }
     }
     let closes = [FEW, MANY].map(|count| Ok((count, close_one_of_two(count)?)));
@@ -92,12 +71,12 @@ pub fn loaded() -> Result<()> {
     })
 }
 
-/// The median of a row's times while others are pending.
-fn among(row: &Row, others: u32) -> Result<Duration> {
-    let (handles, requests) = send_others(row.queue, others)?;
+/// The median of a measurement while others are pending.
+fn among(queue: u32, others: u32, measure: fn() -> Result<Duration>) -> Result<Duration> {
+    let (handles, requests) = send_others(queue, others)?;
     let mut times = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
-        times.push((row.measure)()?);
+        times.push(measure()?);
     }
     drop(handles);
     for sent in &requests {
