@@ -13,9 +13,9 @@ pub const SCENARIOS: &[Scenario] = scenarios! { "access":
     version, [],
         "the driver speaks the version of the interface that this harness was built with";
     read_only, [],
-        "a handle opened to read alone may ask for version, counters and statistics, and nothing else";
+        "a handle opened for reading may query version, counters and statistics, and do nothing else";
     write_only, [],
-        "a handle opened to write alone may complete requests and set the run state, and nothing else";
+        "a handle opened for writing may complete requests and set the run state, and do nothing else";
 };
 
 fn version(session: &Session) -> Result<Tally> {

@@ -7,15 +7,15 @@ use crate::error::{Result, ensure};
 /// The scenarios of this module, in the order in which they run.
 pub const SCENARIOS: &[Scenario] = scenarios! { "complete":
     in_order, [],
-        "requests of two handles are completed oldest first, and no more than asked for";
+        "requests of two handles are completed oldest first, and no more of them than requested";
     more_than_pending, [],
-        "asking for more than pends completes what there is and says how many that were";
+        "COMPLETE_OLDEST of more requests than are pending completes all of them and returns their number";
     by_tag, [],
         "requests are completed by tag in any order, each with its own tag, the others untouched";
     same_tag, [],
         "of requests with the same tag, the oldest is completed first";
     unknown_tag, [],
-        "a tag that nobody has is not found, and that is counted nowhere";
+        "a tag that no request has is not found, and no counter changes";
 };
 
 /// Two handles send requests in turn, and a few are completed at a time.

@@ -10,9 +10,9 @@ use crate::status::Status;
 /// The scenarios of this module, in the order in which they run.
 pub const SCENARIOS: &[Scenario] = scenarios! { "run_state":
     stopped, [],
-        "a stopped device takes no request, and that is counted nowhere; what pends goes on";
+        "a stopped device refuses requests, and no counter changes; pending requests are not affected";
     old_state, [],
-        "setting the run state tells what it was, whether or not that is another";
+        "setting the run state returns the old one, whether or not it differs";
 };
 
 /// Sets the run state, and checks the old one.

@@ -18,7 +18,7 @@ pub const KEYED: &[Scenario] = scenarios! { "keyed":
     // After 15 the next key is 20, which two requests have, then 30; no key follows 30, so the smallest is next.
     service_order => |session| service_order(session, queue::KEYED, &[15, 30, 10, 20, 20, 5], &[0, 3, 4, 1, 5, 2]),
         [KeInsertByKeyDeviceQueue, KeRemoveByKeyDeviceQueue],
-        "the next request served has the next key, then the smallest; equal keys as they came";
+        "the request served next has the next larger key, or else the smallest; equal keys are served in order of arrival";
     one_at_a_time => |session| one_at_a_time(session, queue::KEYED),
         [KeInsertByKeyDeviceQueue, KeRemoveByKeyDeviceQueue],
         "requests by key are served one after another, each for its whole service time";
@@ -27,32 +27,32 @@ pub const KEYED: &[Scenario] = scenarios! { "keyed":
         "a request queued by key ends when it is cancelled, and its neighbours are served in order";
     cancel_served => |session| cancel_served(session, queue::KEYED),
         [KeInsertByKeyDeviceQueue, KeRemoveByKeyDeviceQueue],
-        "cancelling the request that is being served by key changes nothing: it ends in its time";
+        "cancelling the request that is being served by key has no effect: it ends after its service time";
     cancel_against_service,
         [KeInsertByKeyDeviceQueue, KeRemoveByKeyDeviceQueue, KeRemoveEntryDeviceQueue, IoSetCancelRoutine],
-        "one thread cancels and another has served, 2,000 times each: every request ends once";
+        "one thread cancels its requests and another waits for service, 2,000 times each: every request ends once";
     close_handle => |session| close_handle(session, queue::KEYED),
         [KeInsertByKeyDeviceQueue, KeRemoveByKeyDeviceQueue, KeRemoveEntryDeviceQueue, IoSetCancelRoutine],
-        "closing a handle cancels what it has queued by key, and nothing served, and no other handle's";
+        "closing a handle cancels its requests queued by key, but not the one being served, nor those of another handle";
 };
 
 /// The scenarios of *serial*, in the order in which they run.
 pub const SERIAL: &[Scenario] = scenarios! { "serial":
     service_order => |session| service_order(session, queue::SERIAL, &[0; 6], &[0, 1, 2, 3, 4, 5]),
         [KeInsertDeviceQueue, KeRemoveDeviceQueue],
-        "requests without keys are served in the order in which they came";
+        "requests without keys are served in order of arrival";
     one_at_a_time => |session| one_at_a_time(session, queue::SERIAL),
         [KeInsertDeviceQueue, KeRemoveDeviceQueue],
         "requests without keys are served one after another, each for its whole service time";
     cancel_queued => |session| cancel_queued(session, queue::SERIAL),
         [KeInsertDeviceQueue, KeRemoveDeviceQueue, KeRemoveEntryDeviceQueue, IoSetCancelRoutine],
-        "a request queued without a key ends when it is cancelled, its neighbours are served in order";
+        "a request queued without a key ends when it is cancelled, and its neighbours are served in order";
     cancel_served => |session| cancel_served(session, queue::SERIAL),
         [KeInsertDeviceQueue, KeRemoveDeviceQueue],
-        "cancelling the request that is being served without a key changes nothing: it ends in its time";
+        "cancelling the request that is being served without a key has no effect: it ends after its service time";
     close_handle => |session| close_handle(session, queue::SERIAL),
         [KeInsertDeviceQueue, KeRemoveDeviceQueue, KeRemoveEntryDeviceQueue, IoSetCancelRoutine],
-        "closing a handle cancels what it has queued without keys, and nothing served, and no other's";
+        "closing a handle cancels its requests queued without keys, but not the one being served, nor those of another handle";
 };
 
 fn served(queue: u32, tag: u64, key: u32, service_ms: u32) -> Pend {

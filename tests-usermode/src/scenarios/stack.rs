@@ -10,13 +10,13 @@ use crate::status::Status;
 /// The scenarios of this module, in the order in which they run.
 pub const SCENARIOS: &[Scenario] = scenarios! { "stack":
     last_in_first_out, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
-        "records that were pushed are popped in the opposite order, until there is none";
+        "records are popped in the opposite order of their pushes, until the stack is empty";
     own_handle, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
-        "each handle has a stack of its own, which goes when the handle is closed";
+        "each handle has its own stack, which is freed when the handle is closed";
     at_once, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
         "four threads push and pop 250 times each, and every record is popped once";
     quota, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
-        "a handle that has as many records as it may is refused further ones, and no other handle is";
+        "a handle that has used up its quota of records is refused further ones, and another handle is not";
 };
 
 fn stacked(tag: u64) -> Pend {

@@ -14,11 +14,11 @@ use crate::target;
 /// The scenarios of this module, in the order in which they run.
 pub const SCENARIOS: &[Scenario] = scenarios! { "statistics":
     latency, [],
-        "the time that a request took is added to the sum, and is not above the longest";
+        "the time that a request took is added to the sum, and does not exceed the longest";
     records, [],
         "a record is in use until its request has ended, or it is popped";
     processors, [KeGetCurrentProcessorNumber],
-        "what was accepted on each processor adds up to all that was, and DPCs are counted";
+        "the requests accepted on each processor add up to the total, and DPCs are counted";
 };
 
 /// A time in units of 100 ns.

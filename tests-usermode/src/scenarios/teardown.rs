@@ -25,7 +25,7 @@ pub const SCENARIOS: &[Scenario] = scenarios! { "teardown":
 /// The last scenario. It has no session, since the counters are lost with the device.
 pub const REMOVE_DEVICE: Scenario = Scenario {
     name: "teardown::remove_device",
-    summary: "removing the device with requests pending ends each with the status for that, losing none",
+    summary: "removing the device with requests pending ends each of them with the status for a removal",
     routines: &[Routine::IoSetCancelRoutine],
     run: remove_device,
 };

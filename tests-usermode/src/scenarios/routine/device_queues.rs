@@ -43,7 +43,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
             0, [1, LAST, 0, LAST, 0] => found(4), [0, 0, LAST, LAST];
         };
     KeRemoveDeviceQueue::returns_the_oldest,
-        "a removal returns the oldest request, NULL if there is none, and then it is not busy",
+        "a removal returns the oldest request, NULL if there is none, and then the queue is not busy",
         calls! {
             0, [] => NOT_BUSY;
             0, [7] => found(7);
@@ -60,7 +60,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
         "on a device queue that is not busy, it returns NULL",
         remove_by_key_if_not_busy;
     KeRemoveEntryDeviceQueue::says_whether_it_was_queued,
-        "a request is found and taken out once, wherever it is queued, and the others stay in order",
+        "a queued request is removed once, wherever it is, and the others stay in order",
         calls! {
             0, [7] => found(0);
             0, [1, 2, 3] => found(0), [2, 3];

@@ -22,7 +22,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
             1000, [] => number(PASSIVE_LEVEL);
         };
     IoSetCancelRoutine::gives_the_routine_back,
-        "a Cancel routine that was set comes back when NULL is set, and the request is completed",
+        "setting NULL returns the Cancel routine that was set, and the request is completed",
         calls! {
             0, [] => found(0);
         };

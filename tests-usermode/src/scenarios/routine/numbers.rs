@@ -18,7 +18,7 @@ const I64_MIN: u64 = 0x8000_0000_0000_0000;
 /// The scenarios of this module, in the order in which they run.
 pub const SCENARIOS: &[Scenario] = routines! {
     ExInterlockedAddUlong::returns_the_original,
-        "a sum of 32 bits wraps, and what it was before is returned",
+        "a 32-bit sum wraps, and the original value is returned",
         calls! {
             0, [0] => number(0), [0];
             5, [10] => number(10), [15];
@@ -27,7 +27,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
             MINUS_ONE, [MINUS_ONE] => number(MINUS_ONE), [MINUS_ONE - 1];
         };
     ExInterlockedAddLargeInteger::returns_the_original,
-        "a signed sum of 64 bits wraps, and what it was before is returned",
+        "a signed 64-bit sum wraps, and the original value is returned",
         calls! {
             0, [0] => number(0), [0];
             5, [10] => number(10), [15];
