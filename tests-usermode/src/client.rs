@@ -2,6 +2,7 @@
 //! and checks how they end, on whichever kernel the run uses.
 
 mod ioctl;
+mod orders;
 mod sent;
 
 use std::fmt::Display;
@@ -18,6 +19,7 @@ use crate::target::{Completion, DEADLINE, Request};
 
 pub use crate::target::Device;
 pub use ioctl::{Ioctl, fifo, on_queue};
+pub use orders::Orders;
 pub use sent::{Sent, expect_all_cancelled, expect_all_pending, expect_no_output};
 
 impl Device {

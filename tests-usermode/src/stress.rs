@@ -1,6 +1,5 @@
 //! Many requests of many threads, which end in every way at random.
 
-mod orders;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,11 +12,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use interlock_abi::Counters;
 
 use crate::cli::Stress;
-use crate::client::Device;
+use crate::client::{Device, Orders};
 use crate::error::{Error, Exit, Result};
 use crate::scenarios::Tally;
 use crate::target;
-use orders::Orders;
 use worker::Worker;
 
 /// What the threads share.

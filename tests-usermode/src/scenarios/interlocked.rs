@@ -47,6 +47,6 @@ fn at_once(session: &Session) -> Result<Tally> {
             .map(|sent| Ok(sent.expect_completed()?.order));
         orders.collect::<Result<Vec<_>>>()
     })?;
-    session.expect_each_order_once(orders.concat())?;
+    session.expect_each_order_once(&orders.concat())?;
     Ok(Tally::completed(THREADS * EACH))
 }

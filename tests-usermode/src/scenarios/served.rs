@@ -147,9 +147,8 @@ fn cancel_against_service(session: &Session) -> Result<Tally> {
     })?;
     let cancelled = rounds - orders[0].len() as u64;
     let orders = orders.concat();
-    let completed = orders.len() as u64;
-    session.expect_each_order_once(orders)?;
-    Ok(Tally::completed(completed).cancelled(cancelled))
+    session.expect_each_order_once(&orders)?;
+    Ok(Tally::completed(orders.len() as u64).cancelled(cancelled))
 }
 
 /// The key of each round, which is now smaller and now larger than the one before.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use interlock_abi::{Counters, Pended};
 
 use super::Context;
-use crate::client::{Device, Sent};
+use crate::client::{Device, Orders, Sent};
 use crate::error::{Result, ensure};
 
 /// The longest interval between two ticks of a system's clock. A timer counts ticks, so it may expire that much early.
@@ -131,14 +131,10 @@ impl Session {
     }
 
     /// Checks that requests were completed with these numbers since the scenario began, each number once.
-    pub fn expect_each_order_once(&self, mut orders: Vec<u64>) -> Result {
-        orders.sort_unstable();
-        let wrong = (self.before.completed + 1..)
-            .zip(&orders)
-            .find(|(expected, order)| expected != *order);
-        ensure(wrong.is_none(), || {
-            format!("an order number is missing or repeated: (expected, order) is {wrong:?}")
-        })
+    pub fn expect_each_order_once(&self, orders: &[u64]) -> Result {
+        let mut seen = Orders::after(self.before.completed);
+        orders.iter().try_for_each(|order| seen.record(*order))?;
+        seen.check(orders.len() as u64)
     }
 
     /// Completes all requests on *fifo*; they must be these, in this order.
