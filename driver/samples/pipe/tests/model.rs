@@ -148,7 +148,7 @@ fn what_a_pipe_does_not_do_is_refused() {
 /// Explores a scenario: every order of its threads, as far as the first 10,000 go, and 10,000 drawn at random.
 fn hold(scenario: fn(&Arc<Kernel>)) {
     for search in [
-        Search::DepthFirst { most: 10_000 },
+        Search::every(10_000),
         Search::Random {
             schedules: 10_000,
             seed: 1,
