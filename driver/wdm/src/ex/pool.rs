@@ -70,7 +70,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for PoolAllocator<A> {
         if !is_aligned(layout) {
             return null_mut();
         }
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.0.alloc(layout) }
     }
 
@@ -78,17 +78,17 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for PoolAllocator<A> {
         if !is_aligned(layout) {
             return null_mut();
         }
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.0.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: passed on to the caller; every block came from the inner allocator.
+        // SAFETY: guaranteed by the caller; every block came from the inner allocator.
         unsafe { self.0.dealloc(block, layout) };
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: passed on to the caller. The alignment does not change, and `alloc` accepted it.
+        // SAFETY: guaranteed by the caller. The alignment does not change, and `alloc` accepted it.
         unsafe { self.0.realloc(block, layout, size) }
     }
 }

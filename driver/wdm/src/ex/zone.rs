@@ -225,7 +225,7 @@ unsafe impl<T: Send + Sync + 'static> Record for ZoneBox<T> {
     unsafe fn from_raw(raw: *mut ()) -> Self {
         // SAFETY: the caller passes a pointer from `into_raw`, which is not NULL.
         let value = unsafe { NonNull::new_unchecked(raw.cast()) };
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { Self::from_non_null(value) }
     }
 

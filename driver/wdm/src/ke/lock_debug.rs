@@ -27,7 +27,7 @@ mod off {
             reason = "the version with `lock-debug` uses them"
         )]
         pub(crate) unsafe fn acquire<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) -> u8 {
-            // SAFETY: passed on to the caller. This is KeAcquireSpinLock, which is a macro.
+            // SAFETY: guaranteed by the caller. This is KeAcquireSpinLock, which is a macro.
             unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) }
         }
 
@@ -41,7 +41,7 @@ mod off {
             reason = "as above"
         )]
         pub(crate) unsafe fn acquire_at_dpc<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeAcquireSpinLockAtDpcLevel(lock) };
         }
 
@@ -58,7 +58,7 @@ mod off {
             &self,
             lock: *mut nt::KSPIN_LOCK,
         ) -> bool {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) != 0 }
         }
 
@@ -68,7 +68,7 @@ mod off {
         /// [`LockDebug::acquire`] acquired the lock and returned `old_irql`; the IRQL is `DISPATCH_LEVEL`.
         #[expect(clippy::unused_self, reason = "as above")]
         pub(crate) unsafe fn release(&self, lock: *mut nt::KSPIN_LOCK, old_irql: u8) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeReleaseSpinLock(lock, old_irql) };
         }
 
@@ -79,7 +79,7 @@ mod off {
         /// `DISPATCH_LEVEL`.
         #[expect(clippy::unused_self, reason = "as above")]
         pub(crate) unsafe fn release_from_dpc(&self, lock: *mut nt::KSPIN_LOCK) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
         }
     }
@@ -150,9 +150,9 @@ mod on {
         /// # Safety
         /// The lock was initialised in place, and the IRQL is at most `DISPATCH_LEVEL`.
         pub(crate) unsafe fn acquire<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) -> u8 {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             let old_irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-            // SAFETY: passed on to the caller, and the IRQL is DISPATCH_LEVEL now.
+            // SAFETY: guaranteed by the caller, and the IRQL is DISPATCH_LEVEL now.
             unsafe { self.acquire_at_dpc::<N>(lock) };
             old_irql
         }
@@ -162,12 +162,12 @@ mod on {
         /// # Safety
         /// The lock was initialised in place, and the IRQL is `DISPATCH_LEVEL`.
         pub(crate) unsafe fn acquire_at_dpc<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             if unsafe { self.try_acquire_at_dpc::<N>(lock) } {
                 return;
             }
             self.contended.fetch_add(1, Relaxed);
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeAcquireSpinLockAtDpcLevel(lock) };
             self.taken();
         }
@@ -184,7 +184,7 @@ mod on {
             if self.owner.load(Relaxed) == processor() {
                 already_owned::<N>(lock);
             }
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             let taken = unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) } != 0;
             if taken {
                 self.taken();
@@ -203,7 +203,7 @@ mod on {
         /// # Safety
         /// [`LockDebug::acquire`] acquired the lock and returned `old_irql`; the IRQL is `DISPATCH_LEVEL`.
         pub(crate) unsafe fn release(&self, lock: *mut nt::KSPIN_LOCK, old_irql: u8) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { self.release_from_dpc(lock) };
             // SAFETY: `old_irql` is the IRQL at which the lock was acquired.
             unsafe { nt::KeLowerIrql(old_irql) };
@@ -218,7 +218,7 @@ mod on {
             let held = now().wrapping_sub(self.since.load(Relaxed));
             self.longest_hold.fetch_max(held, Relaxed);
             self.owner.store(NOBODY, Relaxed);
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
         }
     }

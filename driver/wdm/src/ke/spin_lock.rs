@@ -229,7 +229,7 @@ impl<T, C: LockClass> SpinLock<T, C> {
     /// The IRQL is `DISPATCH_LEVEL` while the guard lives, and no lock that is held comes after this one in the
     /// lock order.
     unsafe fn lock_second(&self) -> SpinLockAtDpcGuard<'_, T, C> {
-        // SAFETY: the lock was initialised in place; the caller promises the rest.
+        // SAFETY: the lock was initialised in place; the rest is guaranteed by the caller.
         unsafe { self.debug.acquire_at_dpc::<Self>(self.lock.raw()) };
         self.guard(KeepIrql)
     }
@@ -324,14 +324,14 @@ mod sealed {
 
     impl Sealed for RestoreIrql {
         unsafe fn release(&self, debug: &LockDebug, lock: *mut nt::KSPIN_LOCK) {
-            // SAFETY: the caller promises it; `self.0` is the IRQL that the acquisition returned.
+            // SAFETY: guaranteed by the caller; `self.0` is the IRQL that the acquisition returned.
             unsafe { debug.release(lock, self.0) };
         }
     }
 
     impl Sealed for KeepIrql {
         unsafe fn release(&self, debug: &LockDebug, lock: *mut nt::KSPIN_LOCK) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { debug.release_from_dpc(lock) };
         }
     }
@@ -389,8 +389,9 @@ impl<T, C, R: Release> DerefMut for Guard<'_, T, C, R> {
 
 impl<T, C, R: Release> Drop for Guard<'_, T, C, R> {
     fn drop(&mut self) {
-        // SAFETY: this guard took the lock in the way that `release` belongs to. A later guard borrows this
-        // one's token and is gone, and so is whoever raised the IRQL before; so it is still DISPATCH_LEVEL.
+        // SAFETY: the lock was acquired for this guard by the routine that matches `release`. Later guards, and
+        // code that raised the IRQL, borrowed this guard's token and have ended, so the IRQL is still
+        // DISPATCH_LEVEL.
         unsafe { self.release.release(&self.lock.debug, self.lock.lock.raw()) };
     }
 }

@@ -12,7 +12,7 @@ use crate::ke::irql::Waitable;
 /// # Safety
 /// `object` is an initialised dispatcher object and stays valid until the wait ends.
 pub(crate) unsafe fn for_object<L: Waitable>(object: *mut c_void, _irql: &mut L) {
-    // SAFETY: the caller promises it; the token says that the thread may wait.
+    // SAFETY: guaranteed by the caller; the token says that the thread may wait.
     let status = unsafe {
         nt::KeWaitForSingleObject(
             object,
@@ -30,7 +30,7 @@ pub(crate) unsafe fn for_object<L: Waitable>(object: *mut c_void, _irql: &mut L)
 /// # Safety
 /// `handle` is an open handle to a thread, with the right to wait for it.
 pub(crate) unsafe fn for_thread<L: Waitable>(handle: nt::HANDLE, _irql: &mut L) {
-    // SAFETY: the caller promises it; the token says that the thread may wait.
+    // SAFETY: guaranteed by the caller; the token says that the thread may wait.
     let status = unsafe { nt::ZwWaitForSingleObject(handle, 0, null_mut()) };
     require_success(status);
 }

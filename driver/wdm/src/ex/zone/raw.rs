@@ -271,7 +271,7 @@ impl Drop for RawBlock {
 unsafe fn put_back(block: NonNull<u8>, core: &Core) -> Option<EntryId> {
     core.in_use.fetch_sub(1, Ordering::Relaxed);
     let (free, block) = (free_list(core), block.as_ptr().cast());
-    // SAFETY: passed on to the caller; all other threads use the free list under this lock. The macro
+    // SAFETY: guaranteed by the caller; all other threads use the free list under this lock. The macro
     // ExInterlockedFreeToZone expands to this call.
     let first = unsafe { nt::ExInterlockedPushEntryList(free, block, core.lock.raw()) };
     EntryId::returned(first)
