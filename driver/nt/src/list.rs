@@ -85,7 +85,7 @@ pub unsafe fn InsertHeadList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
 /// # Safety
 /// `entry` is on a list, or linked to itself, and nobody else reads or changes that list meanwhile.
 pub unsafe fn RemoveEntryList(entry: *mut LIST_ENTRY) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { UnlinkEntry(entry) };
     // SAFETY: the entry is on no list any more.
     unsafe { InitializeListHead(entry) };

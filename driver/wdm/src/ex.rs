@@ -1,6 +1,4 @@
-//! The executive's support (`Ex`): interlocked lists and numbers, zones, pool.
-//!
-//! It uses `ke`, and neither `io` nor `ps`.
+//! Executive support (`Ex`): interlocked lists and variables, zones, pool. It uses `ke`, but not `io` or `ps`.
 
 pub(crate) mod interlocked_list;
 pub(crate) mod node;

@@ -1,4 +1,4 @@
-//! The I/O manager (`Io`): drivers, devices, open files, PnP, IRPs, their cancellation and their queues.
+//! The I/O manager (`Io`): drivers, devices, open files, PnP, IRPs, cancellation and IRP queues.
 //!
 //! It uses `ke` and `ex`.
 

@@ -1,6 +1,5 @@
-//! The kernel core (`Ke`): IRQL, spin locks, device queues, DPCs, timers, processors.
-//!
-//! It uses neither `ex`, `io` nor `ps`.
+//! The kernel core (`Ke`): IRQL, spin locks, device queues, DPCs, timers, processors. It does not use `ex`, `io` or
+//! `ps`.
 
 pub(crate) mod device_queue;
 pub(crate) mod dpc;

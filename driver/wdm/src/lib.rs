@@ -1,31 +1,30 @@
 //! Safe wrappers over the NT kernel's spin locks, cancelable IRPs and interlocked queues, in which the
 //! classic driver bugs do not compile.
 //!
-//! A driver on this crate is a [`Device`] and a line of [`driver_entry!`]. The rest follows from three
-//! ideas:
+//! A driver on this crate implements [`Device`] and calls [`driver_entry!`]. The crate is built on three ideas:
 //!
-//! * **IRQL is a capability.** The kernel calls a driver at a known IRQL, and the routine gets a token
-//!   that says so ([`irql`]). A spin lock borrows the token while it is held, and lends one that waits
-//!   and completions do not accept.
-//! * **An IRP is owned.** A dispatch routine gets an [`Irp`] and must return [`Handled`], which only
-//!   completing or queueing that very IRP makes. So no IRP is forgotten, completed twice, or returned
-//!   with a status that does not fit.
-//! * **Cancellation is settled at the queue.** [`IrpQueue`] takes IRPs by value and gives them back by
-//!   value, no longer cancelable. Whoever wins the exchange of the Cancel routine owns the IRP. A queue belongs to its
-//!   device, so no driver can forget to clean it up.
+//! * **IRQL is a capability.** The kernel calls each routine of a driver at a known IRQL, and the routine gets a
+//!   token of that IRQL ([`irql`]). A held spin lock borrows the token and lends another one, which routines that
+//!   wait or complete IRPs do not accept.
+//! * **An IRP is owned.** A dispatch routine gets an [`Irp`] and must return a [`Handled`], which only completing,
+//!   pending or queueing that IRP makes. So no IRP is lost, completed twice, or returned with the wrong status.
+//! * **Queues handle cancellation.** [`IrpQueue`] takes IRPs by value and returns them by value, no longer
+//!   cancelable. The thread that wins the exchange of the Cancel routine owns the IRP. A queue belongs to its
+//!   device, which cleans it up.
 //!
-//! Names are NT's own, and every wrapper says which routine it calls and at which IRQL.
+//! Names follow NT. The documentation of each wrapper names the routine that it calls and the IRQL at which it can
+//! be called. To find a wrapper, search this documentation for the name of the routine.
 //!
-//! [`guide`] is a first driver, step by step. Then, by what the C version is called:
+//! [`guide`] writes a first driver step by step. The wrappers by their C names:
 //!
 //! | in C | here |
 //! | --- | --- |
 //! | `KSPIN_LOCK`, `KeAcquireSpinLock`, `..AtDpcLevel`, `KeTryToAcquireSpinLockAtDpcLevel` | [`SpinLock`] |
 //! | `KeAcquireInStackQueuedSpinLock` | [`QueuedSpinLock`] |
-//! | the order of locks, in a comment | [`lock_order`](mod@lock_order) |
+//! | lock order, in a comment | [`lock_order`](mod@lock_order) |
 //! | `IoAcquireCancelSpinLock` | [`CancelSpinLock`] |
 //! | `IoMarkIrpPending`, `IoCompleteRequest` | [`Irp`], [`PendedIrp`] |
-//! | `IoSetCancelRoutine` and a list of one's own | [`IrpQueue`] |
+//! | `IoSetCancelRoutine` and a list, `IO_CSQ` | [`IrpQueue`] |
 //! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`] |
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
 //! | `ExInterlockedInsertTailList`, `ExInterlockedRemoveHeadList` | [`InterlockedList`] |
@@ -42,8 +41,9 @@
 //! | `ObReferenceObject`, `IoQueueWorkItem` | [`DeviceObject`] |
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
-//! A value of this crate may be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held; [`DeviceObject`] says
-//! how. `SOUNDNESS.md` beside this crate's `Cargo.toml` has the argument, type by type, why the crate is sound.
+//! Values of this crate can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held; see
+//! [`DeviceObject`]. The exception is a [`Dpc`] or [`Timer`] that was used and is part of neither a device's state
+//! nor a [`Shared`]. `SOUNDNESS.md` in this crate's folder argues, type by type, why the crate is sound.
 
 #![no_std]
 #![debugger_visualizer(natvis_file = "../wdm.natvis")]
@@ -108,7 +108,7 @@ pub use status::{Error, NtStatus};
 
 #[doc(hidden)]
 pub mod __private {
-    //! What [`driver_entry!`](crate::driver_entry) expands to.
+    //! The items that [`driver_entry!`](crate::driver_entry) uses.
     pub use crate::io::driver::entry;
     pub use nt::{DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
 }

@@ -7,27 +7,27 @@ use core::{
 
 use crate::ke::irql::NoSpinLockHeld;
 
-/// How much a message matters: the levels of `DbgPrintEx`.
+/// The severity of a message (the levels of `DbgPrintEx`).
 ///
 /// WDK: "Reading and Filtering Debugging Messages".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Level {
-    /// Something is wrong (`DPFLTR_ERROR_LEVEL`).
+    /// An error (`DPFLTR_ERROR_LEVEL`).
     Error = 0,
-    /// Something is odd (`DPFLTR_WARNING_LEVEL`).
+    /// A warning (`DPFLTR_WARNING_LEVEL`).
     Warning = 1,
-    /// What the driver does, step by step (`DPFLTR_TRACE_LEVEL`).
+    /// A trace of the driver's operation (`DPFLTR_TRACE_LEVEL`).
     Trace = 2,
-    /// What may be good to know (`DPFLTR_INFO_LEVEL`).
+    /// Additional information (`DPFLTR_INFO_LEVEL`).
     Info = 3,
 }
 
-/// The highest level that is still sent.
+/// The highest level that is sent.
 static LIMIT: AtomicU32 = AtomicU32::new(Level::Warning as u32);
 
-/// Sends messages of levels up to `limit` from now on, a number as in [`Level`]. Until then it is 1:
-/// errors and warnings.
+/// Sets the highest level of messages that are sent, a number as in [`Level`]. The default is 1: errors and
+/// warnings.
 ///
 /// # IRQL
 /// Any.
@@ -39,11 +39,12 @@ pub fn set_limit(limit: u32) {
     LIMIT.store(limit, Ordering::Relaxed);
 }
 
-/// Sends a line to the kernel debugger, as component `IHVDRIVER` (`DbgPrintEx`), which many drivers
-/// share: let the line say whose it is.
+/// Sends a line to the kernel debugger, as component `IHVDRIVER` (`DbgPrintEx`).
 ///
-/// A line longer than 200 bytes is cut. The debugger too filters by component and level:
-/// `ed nt!Kd_IHVDRIVER_Mask 0xf` shows all.
+/// Many drivers share this component, so start the line with the name of the driver.
+///
+/// A line is truncated to 200 bytes. The debugger also filters by component and level: `ed nt!Kd_IHVDRIVER_Mask
+/// 0xf` enables all levels.
 ///
 /// WDK: "`DbgPrintEx` function".
 ///
@@ -59,32 +60,34 @@ pub fn write<L: NoSpinLockHeld>(level: Level, _irql: &mut L, message: fmt::Argum
     send(level, message);
 }
 
-/// Says that a value which has to wait was dropped at an IRQL at which it cannot.
+/// Reports that a value whose drop has to wait was dropped above `PASSIVE_LEVEL`.
 pub(crate) fn dropped_above_passive(what: &str, made_at: &core::panic::Location<'_>, irql: u8) {
     send(
         Level::Error,
         format_args!(
-            "wdm: dropped at IRQL {irql}, and has to wait: {what}, made at {}:{}",
+            "wdm: dropped at IRQL {irql}, which must be PASSIVE_LEVEL: {what}, made at {}:{}",
             made_at.file(),
             made_at.line()
         ),
     );
 }
 
-/// Says that a driver dropped an IRP that it should have completed.
+/// Reports that the driver dropped an IRP instead of completing it.
 pub(crate) fn dropped_irp<L: NoSpinLockHeld>(_irql: &mut L) {
     send(
         Level::Error,
-        format_args!("wdm: an IRP was dropped, and is completed with STATUS_INTERNAL_ERROR"),
+        format_args!(
+            "wdm: the driver dropped an IRP, which is completed with STATUS_INTERNAL_ERROR"
+        ),
     );
 }
 
-/// Says which spin lock is taken by a processor that has it already.
+/// Reports a spin lock that its owner's processor acquires again.
 #[cfg(feature = "lock-debug")]
 pub(crate) fn spin_lock_already_owned(lock: &str) {
     send(
         Level::Error,
-        format_args!("wdm: SPIN_LOCK_ALREADY_OWNED by this processor: {lock}"),
+        format_args!("wdm: SPIN_LOCK_ALREADY_OWNED: this processor already holds the lock {lock}"),
     );
 }
 
@@ -96,10 +99,10 @@ fn send(level: Level, message: fmt::Arguments<'_>) {
         bytes: [0; Line::CAPACITY],
         length: 0,
     };
-    // A line that does not fit is cut, and that is no error.
+    // `write_fmt` fails if the line is truncated, which is allowed.
     let _ = line.write_fmt(message);
-    // SAFETY: the format takes one string, and the line ends with a zero byte: `write_str` leaves the last
-    // one alone. DbgPrintEx may be called at any IRQL up to DIRQL.
+    // SAFETY: the format takes one string, and the line ends with a zero byte, since `write_str` never writes the
+    // last byte. DbgPrintEx may be called at any IRQL up to DIRQL.
     unsafe {
         nt::DbgPrintEx(
             nt::DPFLTR_IHVDRIVER_ID,
@@ -110,7 +113,7 @@ fn send(level: Level, message: fmt::Arguments<'_>) {
     }
 }
 
-/// A zero-terminated line in the making.
+/// A buffer for a zero-terminated line.
 struct Line {
     bytes: [u8; Self::CAPACITY],
     length: usize,

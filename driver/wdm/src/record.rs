@@ -1,36 +1,37 @@
-//! Records: what a driver keeps with an IRP while it has it.
+//! Records: the data that a driver keeps with an IRP.
 
-/// An owner of some memory that can travel as one pointer, in the IRP itself.
+/// An owner that can be stored as one pointer, in the IRP itself.
 ///
-/// A driver attaches its record with [`Irp::with_record`](crate::Irp::with_record); it goes with the IRP
-/// through every queue, and is dropped when the IRP is completed. In C it is a pointer in
-/// `Tail.Overlay.DriverContext` that somebody has to know about, and to free on every path.
+/// A driver attaches a record with [`Irp::with_record`](crate::Irp::with_record). The record stays with the IRP in
+/// every queue and is dropped when the IRP is completed. It replaces a pointer in `Tail.Overlay.DriverContext`,
+/// which a driver must free on every path.
 ///
 /// # Safety
 ///
-/// [`Record::from_raw`] gives back what [`Record::into_raw`] was given, and [`Record::borrow`] a reference to
-/// what that owns. Where several of them exist for one memory, it must be shared between threads safely.
+/// [`Record::from_raw`] returns the owner that was passed to [`Record::into_raw`], and [`Record::borrow`] a
+/// reference to its target. If several owners have the same target, it must be safe to share the target between
+/// threads.
 pub unsafe trait Record: Send + 'static {
-    /// What the driver reads and writes in its record.
+    /// The value that the record owns, which the driver accesses.
     type Target;
 
-    /// Gives the owner up for a pointer.
+    /// Gives up the owner for a pointer.
     fn into_raw(self) -> *mut ();
 
-    /// Makes the owner again.
+    /// Makes the owner again from its pointer.
     ///
     /// # Safety
-    /// `raw` came from [`Record::into_raw`], and this is called for it once.
+    /// `raw` came from [`Record::into_raw`], and this is called once for it.
     unsafe fn from_raw(raw: *mut ()) -> Self;
 
-    /// Looks at what the owner owns.
+    /// Returns a reference to the value that the record owns.
     ///
     /// # Safety
-    /// `raw` came from [`Record::into_raw`], and the owner is not made again while the reference is there.
+    /// `raw` came from [`Record::into_raw`], and the owner is not made again while the reference is used.
     unsafe fn borrow<'a>(raw: *mut ()) -> &'a Self::Target;
 }
 
-// SAFETY: there is nothing to own.
+// SAFETY: `()` owns nothing.
 unsafe impl Record for () {
     type Target = ();
 

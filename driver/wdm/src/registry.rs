@@ -4,7 +4,7 @@ use core::{marker::PhantomData, ptr::null_mut};
 
 use crate::{Error, ke::irql::Waitable};
 
-/// The service's key, `HKLM\SYSTEM\CurrentControlSet\Services\<name>`, as `DriverEntry` gets it.
+/// The driver's service key, `HKLM\SYSTEM\CurrentControlSet\Services\<name>`, which `DriverEntry` gets.
 ///
 /// WDK: "Registry Keys for Drivers".
 ///
@@ -22,10 +22,10 @@ pub struct RegistryKey<'a> {
 }
 
 impl RegistryKey<'_> {
-    /// Wraps the path that `DriverEntry` was called with.
+    /// Wraps the path that is passed to `DriverEntry`.
     ///
     /// # Safety
-    /// `path` is valid as long as the value lives.
+    /// `path` is valid as long as the returned value lives.
     pub(crate) unsafe fn from_raw(path: *mut nt::UNICODE_STRING) -> Self {
         Self {
             path,
@@ -33,14 +33,14 @@ impl RegistryKey<'_> {
         }
     }
 
-    /// Reads a `REG_DWORD` from a subkey (`ZwOpenKey`, `ZwQueryValueKey`).
+    /// Reads a `REG_DWORD` value from a subkey (`ZwOpenKey`, `ZwQueryValueKey`).
     ///
     /// WDK: "`ZwQueryValueKey` function".
     ///
     /// # Errors
-    /// `STATUS_OBJECT_NAME_NOT_FOUND` if there is no such key or value, `STATUS_OBJECT_TYPE_MISMATCH` if
-    /// the value is of another type, `STATUS_NAME_TOO_LONG` for names of more than 32 UTF-16 units, and
-    /// what the routines say.
+    /// `STATUS_OBJECT_NAME_NOT_FOUND` if the subkey or the value does not exist; `STATUS_OBJECT_TYPE_MISMATCH` if
+    /// the value has another type; `STATUS_NAME_TOO_LONG` if a name is longer than 32 UTF-16 code units; other
+    /// errors of the two routines.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -54,13 +54,13 @@ impl RegistryKey<'_> {
         let service = unsafe { Key::open(null_mut(), self.path) }?;
         let mut subkey = Name::new(subkey)?;
         let mut path = subkey.string();
-        // SAFETY: the path points into `subkey`, which is alive, and the service's key is open.
+        // SAFETY: the path points into `subkey`, which is alive, and the service key is open.
         let parameters = unsafe { Key::open(service.0, &raw mut path) }?;
         parameters.dword(value)
     }
 }
 
-/// An open key, closed on drop.
+/// An open registry key; dropping it closes the handle.
 struct Key(nt::HANDLE);
 
 /// `KEY_VALUE_PARTIAL_INFORMATION` with room for a `REG_DWORD`.
@@ -73,10 +73,10 @@ struct PartialInformation {
 }
 
 impl Key {
-    /// Opens a key by its path, below another key or, with none, from the root.
+    /// Opens a key by its path, relative to another key, or to the root if `below` is NULL.
     ///
     /// # Safety
-    /// `path` is valid, and `below` NULL or an open key. The IRQL is `PASSIVE_LEVEL`.
+    /// `path` is valid, and `below` is NULL or an open key. The IRQL is `PASSIVE_LEVEL`.
     unsafe fn open(below: nt::HANDLE, path: *mut nt::UNICODE_STRING) -> Result<Self, Error> {
         #[expect(clippy::cast_possible_truncation, reason = "the structure is 48 bytes")]
         let mut attributes = nt::OBJECT_ATTRIBUTES {
@@ -88,7 +88,7 @@ impl Key {
             SecurityQualityOfService: null_mut(),
         };
         let mut handle = null_mut();
-        // SAFETY: the attributes and what they name are valid during the call.
+        // SAFETY: the attributes and what they point to are valid during the call.
         let status = unsafe { nt::ZwOpenKey(&raw mut handle, nt::KEY_READ, &raw mut attributes) };
         Error::check(status)?;
         Ok(Self(handle))
@@ -107,8 +107,8 @@ impl Key {
             data: 0,
         };
         let mut length = 0;
-        // SAFETY: the key is open, and name and buffer are valid for the lengths that go with them. A
-        // value that does not fit is an error; nothing is written beyond SIZE.
+        // SAFETY: the key is open, and the name and the buffer are valid for their lengths. The routine writes no
+        // more than SIZE bytes; a larger value is an error.
         let status = unsafe {
             nt::ZwQueryValueKey(
                 self.0,
@@ -129,13 +129,12 @@ impl Key {
 
 impl Drop for Key {
     fn drop(&mut self) {
-        // SAFETY: the handle is open, and closed only here. A key that will not close can be helped by
-        // nobody.
+        // SAFETY: the handle is open, and is closed only here. There is nothing to do if closing fails.
         let _ = unsafe { nt::ZwClose(self.0) };
     }
 }
 
-/// A short name in UTF-16, on the stack.
+/// A short UTF-16 name on the stack.
 struct Name {
     units: [u16; Self::CAPACITY],
     length: usize,
@@ -159,7 +158,7 @@ impl Name {
         Ok(name)
     }
 
-    /// The name as the kernel takes it; it points into `self`.
+    /// Returns the name as a `UNICODE_STRING`, which points into `self`.
     #[expect(clippy::cast_possible_truncation, reason = "at most 64 bytes")]
     fn string(&mut self) -> nt::UNICODE_STRING {
         let bytes = (self.length * size_of::<u16>()) as u16;

@@ -1,4 +1,4 @@
-//! Values that several owners share.
+//! Reference-counted values.
 
 use alloc::boxed::Box;
 use core::{
@@ -18,15 +18,16 @@ use crate::{
     ke::irql::{self, NoSpinLockHeld},
 };
 
-/// A value in the nonpaged pool that lives as long as any of its owners; it does not move.
+/// A reference-counted value in nonpaged pool, which does not move.
 ///
-/// It is what [`alloc::sync::Arc`] is elsewhere, but reports if there is no memory. A part of a device that
-/// a queue's callbacks, a DPC and the dispatch routines all need is kept in one. In C it is reached through
-/// the device extension, and freed with it while a DPC still runs.
+/// It is like [`alloc::sync::Arc`], but its constructor fails if there is no memory. Use it for a part of a device
+/// that several of its parts need, such as a queue's callbacks, a DPC and the dispatch routines. It replaces a
+/// pointer into the device extension.
 ///
-/// The last owner may be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held. The value itself is
-/// always dropped at `PASSIVE_LEVEL`: if the last owner goes above, by a work item of the device object, which stays
-/// until that has run. So a [`Timer`](crate::Timer) in a `Shared` may be given up by its own DPC.
+/// The last owner can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held. The value itself is
+/// always dropped at `PASSIVE_LEVEL`: if the last owner is dropped at a higher IRQL, a work item drops the value,
+/// and the device object stays until the work item has run. So the DPC of a [`Timer`](crate::Timer) can drop the
+/// last owner of a `Shared` that contains the timer.
 ///
 /// # Examples
 ///
@@ -46,29 +47,29 @@ pub struct Shared<T> {
 
 /// # Invariants
 ///
-/// `deferred` is used by the thread that has dropped the last owner, and by nobody before.
+/// Only the thread that has dropped the last owner uses `deferred`.
 #[pin_data]
 #[repr(C)]
 struct Inner<T> {
     deferred: UnsafeCell<Deferred>,
     owners: AtomicUsize,
-    /// Whose work item drops the value if the last owner is dropped above `PASSIVE_LEVEL`. Without one it is dropped
-    /// where the last owner is: this crate's own values may be.
+    /// The device object whose work item drops the value if the last owner is dropped above `PASSIVE_LEVEL`. If
+    /// there is none, the value is dropped in place, which the types of this crate that use it allow.
     device: Option<DeviceObject>,
     #[pin]
     value: T,
 }
 
-// SAFETY: owners in several threads share the value, and the last one, in any thread, drops it.
+// SAFETY: owners in several threads share the value, and the last one drops it, in any thread.
 unsafe impl<T: Send + Sync> Send for Shared<T> {}
-// SAFETY: as above, since a shared reference makes a new owner.
+// SAFETY: as above, since a shared reference can be cloned into a new owner.
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
     /// Makes a value with one owner.
     ///
     /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory, and what the initialiser returns.
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory; the errors of `init`.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -84,7 +85,8 @@ impl<T> Shared<T> {
         Self::allocate(init, Some(device.clone()))
     }
 
-    /// Makes a value with one owner, whose drop may run at any IRQL up to `DISPATCH_LEVEL` and while any lock is held.
+    /// Makes a value with one owner. The value's drop may run at any IRQL up to `DISPATCH_LEVEL` and while any lock
+    /// is held.
     pub(crate) fn droppable_anywhere<E>(init: impl PinInit<T, E>) -> Result<Self, Error>
     where
         Error: From<E>,
@@ -92,7 +94,8 @@ impl<T> Shared<T> {
         Self::allocate(init, None)
     }
 
-    /// Makes a value with one owner. Without a device object, [`Shared::droppable_anywhere`] says what that asks for.
+    /// Makes a value with one owner. If `device` is `None`, the value must be one for
+    /// [`Shared::droppable_anywhere`].
     pub(crate) fn allocate<E>(
         init: impl PinInit<T, E>,
         device: Option<DeviceObject>,
@@ -106,28 +109,29 @@ impl<T> Shared<T> {
             device,
             value <- init,
         }? Error))?;
-        // SAFETY: what was allocated is not NULL.
+        // SAFETY: an allocation is not NULL.
         let inner = unsafe { NonNull::new_unchecked(inner) };
         Ok(Self { inner })
     }
 
-    /// Whether there is no other owner, and none can come while `self` is borrowed as changeable.
+    /// Returns whether this is the only owner. No other can be made while `self` is mutably borrowed.
     pub(crate) fn is_only_owner(&mut self) -> bool {
-        // Acquire, so that what other owners did before they went is seen.
+        // Acquire, so that the writes of owners that were dropped are visible.
         self.inner().owners.load(Ordering::Acquire) == 1
     }
 
     fn inner(&self) -> &Inner<T> {
-        // SAFETY: the value lives as long as this owner does.
+        // SAFETY: the value lives as long as this owner.
         unsafe { self.inner.as_ref() }
     }
 
-    /// Drops the value, which has no owner any more.
+    /// Drops the value after its last owner was dropped.
     ///
     /// # Safety
-    /// `link` is the first field of a block that [`Shared::allocate`] made, whose last owner is gone; called once.
+    /// `link` is the first field of a block that [`Shared::allocate`] made and that has no owner any more. Called
+    /// once for it.
     unsafe fn destroy(link: NonNull<Deferred>, _irql: &mut PassiveLevel) {
-        // SAFETY: the block starts with the link, and the pointer is the one to the whole block.
+        // SAFETY: the block starts with the link, and the pointer may access the whole block.
         drop(unsafe { Box::from_raw(link.as_ptr().cast::<Inner<T>>()) });
     }
 }
@@ -135,8 +139,8 @@ impl<T> Shared<T> {
 impl<T> Clone for Shared<T> {
     /// Makes another owner.
     fn clone(&self) -> Self {
-        // Each owner takes memory for its pointer, so there are fewer than a usize can count, but for those
-        // that are forgotten in a loop that runs for centuries.
+        // Each owner occupies memory, so the count cannot overflow, unless a driver forgets owners in a loop for
+        // centuries.
         self.inner().owners.fetch_add(1, Ordering::Relaxed);
         Self { inner: self.inner }
     }
@@ -152,21 +156,21 @@ impl<T> Deref for Shared<T> {
 
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        // Release, so that what this owner did is done before; Acquire, so that the last one sees it.
+        // Release, so that this owner's accesses come before; Acquire below, so that the last owner sees them.
         if self.inner().owners.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
         fence(Ordering::Acquire);
-        // At PASSIVE_LEVEL no spin lock is held and the thread may wait, so whatever the value does when it is dropped is
-        // allowed. A value that does nothing may go anywhere.
+        // At PASSIVE_LEVEL no spin lock is held and the thread may wait, so any drop code may run. A value without
+        // drop code can be freed at any IRQL.
         if needs_drop::<T>()
             && let Some(device) = &self.inner().device
             && !irql::is_passive()
         {
-            // A reference of its own, since the work item may free the block before `defer` has returned.
+            // A second reference, since the work item may free the block before `defer` returns.
             let device = device.clone();
-            // SAFETY: this was the last owner, so the block stays until the routine is called with it. The worker thread
-            // may drop the value, and later than here: `new` asks for `Send` and `'static`.
+            // SAFETY: this was the last owner, so the block stays until the routine is called with it. The worker
+            // thread may drop the value, and later: `new` requires `Send` and `'static`.
             unsafe { device.defer(self.inner.cast()) };
             return;
         }
@@ -175,7 +179,7 @@ impl<T> Drop for Shared<T> {
     }
 }
 
-// SAFETY: the pointer is the owner's own; what several of them share is `Sync`.
+// SAFETY: the pointer stands for one owner; the value that owners share is `Sync`.
 unsafe impl<T: Send + Sync + 'static> Record for Shared<T> {
     type Target = T;
 
@@ -184,13 +188,13 @@ unsafe impl<T: Send + Sync + 'static> Record for Shared<T> {
     }
 
     unsafe fn from_raw(raw: *mut ()) -> Self {
-        // SAFETY: the caller gives what `into_raw` gave, which is not NULL.
+        // SAFETY: the caller passes a pointer from `into_raw`, which is not NULL.
         let inner = unsafe { NonNull::new_unchecked(raw.cast()) };
         Self { inner }
     }
 
     unsafe fn borrow<'a>(raw: *mut ()) -> &'a T {
-        // SAFETY: the caller says that the owner is there as long as the reference.
+        // SAFETY: the caller guarantees that the owner outlives the reference.
         let inner = unsafe { &*raw.cast::<Inner<T>>() };
         &inner.value
     }

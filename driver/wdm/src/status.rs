@@ -1,11 +1,11 @@
-//! NTSTATUS, without the two values that no IRP may be completed with.
+//! NTSTATUS without the two values with which no IRP may be completed.
 
 use core::{convert::Infallible, fmt};
 
-/// A status that a request can end with: any NTSTATUS but `STATUS_PENDING` and -1.
+/// A status with which a request can be completed: any NTSTATUS but `STATUS_PENDING` and -1.
 ///
-/// `STATUS_PENDING` says that a request has not ended, and -1 says nothing. To complete an IRP with either is bug check
-/// 0xC9 under Driver Verifier, so there is no `NtStatus` of these values.
+/// `STATUS_PENDING` means that a request is not complete, and -1 is not a status. Completing an IRP with either is
+/// bug check 0xC9 under Driver Verifier, so no `NtStatus` has these values.
 ///
 /// WDK: [Using NTSTATUS Values](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-ntstatus-values), [Bug
 /// Check 0xC9](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xc9--driver-verifier-iomanager-violation).
@@ -26,10 +26,10 @@ use core::{convert::Infallible, fmt};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NtStatus(i32);
 
-/// A status that reports a failure: what `Result` has on its other side.
+/// A status that reports a failure, for use in `Result`.
 ///
-/// There is no `Error` for `STATUS_SUCCESS` or any other status that `NT_SUCCESS` accepts, so a routine that returns
-/// `Err` has failed. An `Error` converts into the [`NtStatus`] that it is.
+/// No `Error` is `STATUS_SUCCESS` or another status that `NT_SUCCESS` accepts, so a routine that returns `Err` has
+/// failed. An `Error` converts into its [`NtStatus`].
 ///
 /// # Examples
 ///
@@ -46,11 +46,11 @@ pub struct NtStatus(i32);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Error(NtStatus);
 
-/// The statuses by name: each error as an [`NtStatus`] and as an [`Error`].
+/// Defines the named statuses: each error as an [`NtStatus`] and as an [`Error`].
 macro_rules! statuses {
     ($($(#[$doc:meta])* $name:ident = $value:ident),* $(,)?) => {
         impl NtStatus {
-            /// The request did what it was asked for.
+            /// The request succeeded.
             pub const SUCCESS: Self = Self(nt::STATUS_SUCCESS);
             $($(#[$doc])* pub const $name: Self = Self(nt::$value);)*
         }
@@ -65,21 +65,21 @@ macro_rules! statuses {
 }
 
 statuses! {
-    /// The output was cut to the length of the buffer.
+    /// The output was truncated to the length of the buffer.
     BUFFER_OVERFLOW = STATUS_BUFFER_OVERFLOW,
     /// There are no further files.
     NO_MORE_FILES = STATUS_NO_MORE_FILES,
-    /// The device is busy with something else.
+    /// The device is busy.
     DEVICE_BUSY = STATUS_DEVICE_BUSY,
     /// There are no further entries.
     NO_MORE_ENTRIES = STATUS_NO_MORE_ENTRIES,
-    /// The request failed for a reason that has no status of its own.
+    /// The request failed for a reason that no other status describes.
     UNSUCCESSFUL = STATUS_UNSUCCESSFUL,
     /// The driver does not implement the request.
     NOT_IMPLEMENTED = STATUS_NOT_IMPLEMENTED,
     /// The information class is unknown.
     INVALID_INFO_CLASS = STATUS_INVALID_INFO_CLASS,
-    /// A buffer does not have the length of its structure.
+    /// The length of a buffer does not match its structure.
     INFO_LENGTH_MISMATCH = STATUS_INFO_LENGTH_MISMATCH,
     /// The handle is not valid.
     INVALID_HANDLE = STATUS_INVALID_HANDLE,
@@ -91,37 +91,37 @@ statuses! {
     NO_SUCH_FILE = STATUS_NO_SUCH_FILE,
     /// The device does not support the request.
     INVALID_DEVICE_REQUEST = STATUS_INVALID_DEVICE_REQUEST,
-    /// There is nothing to read at this position.
+    /// The position is at or past the end of the file.
     END_OF_FILE = STATUS_END_OF_FILE,
-    /// Another volume is in the drive.
+    /// The drive contains another volume.
     WRONG_VOLUME = STATUS_WRONG_VOLUME,
-    /// There is no medium in the drive.
+    /// The drive contains no medium.
     NO_MEDIA_IN_DEVICE = STATUS_NO_MEDIA_IN_DEVICE,
     /// There is not enough virtual memory or quota.
     NO_MEMORY = STATUS_NO_MEMORY,
-    /// A lock was not taken in the order that was asked for.
+    /// A lock was not acquired in the required order.
     INVALID_LOCK_SEQUENCE = STATUS_INVALID_LOCK_SEQUENCE,
-    /// The memory is committed already.
+    /// The memory is already committed.
     ALREADY_COMMITTED = STATUS_ALREADY_COMMITTED,
     /// The caller lacks the right to do this.
     ACCESS_DENIED = STATUS_ACCESS_DENIED,
-    /// The output buffer is too small for the answer.
+    /// The output buffer is too small for the output.
     BUFFER_TOO_SMALL = STATUS_BUFFER_TOO_SMALL,
-    /// The object is not of the type that was asked for.
+    /// The object does not have the requested type.
     OBJECT_TYPE_MISMATCH = STATUS_OBJECT_TYPE_MISMATCH,
     /// The object name is not well formed.
     OBJECT_NAME_INVALID = STATUS_OBJECT_NAME_INVALID,
     /// There is no object of this name.
     OBJECT_NAME_NOT_FOUND = STATUS_OBJECT_NAME_NOT_FOUND,
-    /// There is an object of this name already.
+    /// An object of this name already exists.
     OBJECT_NAME_COLLISION = STATUS_OBJECT_NAME_COLLISION,
     /// More data arrived than there was room for.
     DATA_OVERRUN = STATUS_DATA_OVERRUN,
     /// The data has an error.
     DATA_ERROR = STATUS_DATA_ERROR,
-    /// The data has a wrong checksum.
+    /// The checksum of the data is wrong.
     CRC_ERROR = STATUS_CRC_ERROR,
-    /// The file is open in a way that excludes this one.
+    /// The file is open with an incompatible sharing mode.
     SHARING_VIOLATION = STATUS_SHARING_VIOLATION,
     /// The caller has used up its quota.
     QUOTA_EXCEEDED = STATUS_QUOTA_EXCEEDED,
@@ -153,7 +153,7 @@ statuses! {
     ADAPTER_HARDWARE_ERROR = STATUS_ADAPTER_HARDWARE_ERROR,
     /// The device is of the wrong type.
     BAD_DEVICE_TYPE = STATUS_BAD_DEVICE_TYPE,
-    /// The driver broke a rule of its own.
+    /// The driver found an inconsistency in its own state.
     INTERNAL_ERROR = STATUS_INTERNAL_ERROR,
     /// The caller's buffer is not valid.
     INVALID_USER_BUFFER = STATUS_INVALID_USER_BUFFER,
@@ -165,7 +165,7 @@ statuses! {
     CANNOT_DELETE = STATUS_CANNOT_DELETE,
     /// The file is closed.
     FILE_CLOSED = STATUS_FILE_CLOSED,
-    /// The other end of the pipe is gone.
+    /// The other end of the pipe was closed.
     PIPE_BROKEN = STATUS_PIPE_BROKEN,
     /// The device is in a state that does not allow this.
     INVALID_DEVICE_STATE = STATUS_INVALID_DEVICE_STATE,
@@ -186,7 +186,7 @@ statuses! {
 }
 
 impl NtStatus {
-    /// The status of a number that the kernel uses; `None` for `STATUS_PENDING` and -1.
+    /// Converts a raw `NTSTATUS`; returns `None` for `STATUS_PENDING` and -1.
     #[must_use]
     pub const fn from_raw(raw: i32) -> Option<Self> {
         if raw == nt::STATUS_PENDING || raw == -1 {
@@ -196,13 +196,13 @@ impl NtStatus {
         }
     }
 
-    /// The status as the number that the kernel uses.
+    /// Returns the raw `NTSTATUS`.
     #[must_use]
     pub const fn to_raw(self) -> i32 {
         self.0
     }
 
-    /// Whether the status is a success or an informational one (`NT_SUCCESS`).
+    /// Returns whether the status is a success or informational status (`NT_SUCCESS`).
     #[must_use]
     #[doc(alias = "NT_SUCCESS")]
     pub const fn is_success(self) -> bool {
@@ -222,7 +222,7 @@ impl NtStatus {
 }
 
 impl Error {
-    /// The error that a status is; `None` if it is no error (`NT_SUCCESS`).
+    /// Converts a status into an error; returns `None` if `NT_SUCCESS` accepts it.
     #[must_use]
     pub const fn from_status(status: NtStatus) -> Option<Self> {
         if status.is_success() {
@@ -232,13 +232,13 @@ impl Error {
         }
     }
 
-    /// The status as the number that the kernel uses; it is negative.
+    /// Returns the raw `NTSTATUS`, which is negative.
     #[must_use]
     pub const fn to_raw(self) -> i32 {
         self.0.to_raw()
     }
 
-    /// A routine's answer: nothing, or the error that it failed with.
+    /// Converts the return value of a routine into a `Result`.
     pub(crate) const fn check(raw: i32) -> Result<(), Self> {
         if raw >= 0 {
             Ok(())

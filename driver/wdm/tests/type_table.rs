@@ -60,12 +60,12 @@ unsafe impl Record for Unshared {
     }
 
     unsafe fn from_raw(raw: *mut ()) -> Self {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         Self(unsafe { Box::from_raw(raw.cast()) })
     }
 
     unsafe fn borrow<'a>(raw: *mut ()) -> &'a SendOnly {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { &*raw.cast() }
     }
 }

@@ -108,7 +108,7 @@ pub unsafe fn current_stack_location(irp: *mut IRP) -> *mut IO_STACK_LOCATION {
 /// The caller owns `irp`.
 #[must_use]
 pub unsafe fn device_object(irp: *mut IRP) -> *mut DEVICE_OBJECT {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location of an owned IRP is valid.
     unsafe { (*stack).DeviceObject }
@@ -120,7 +120,7 @@ pub unsafe fn device_object(irp: *mut IRP) -> *mut DEVICE_OBJECT {
 /// The caller owns `irp`.
 #[must_use]
 pub unsafe fn file_object(irp: *mut IRP) -> *mut FILE_OBJECT {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location of an owned IRP is valid.
     unsafe { (*stack).FileObject }
@@ -144,7 +144,7 @@ pub unsafe fn major_function(irp: *mut IRP) -> usize {
 /// The caller owns `irp`.
 #[must_use]
 pub unsafe fn minor_function(irp: *mut IRP) -> u8 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location of an owned IRP is valid.
     unsafe { (*stack).MinorFunction }
@@ -156,7 +156,7 @@ pub unsafe fn minor_function(irp: *mut IRP) -> u8 {
 /// The caller owns `irp`, and it is an `IRP_MJ_DEVICE_CONTROL`.
 #[must_use]
 pub unsafe fn io_control(irp: *mut IRP) -> IoControl {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location of an owned IRP is valid; `layout` asserts that the view fits.
     let parameters = unsafe { addr_of!((*stack).Parameters) }.cast::<DeviceIoControl>();
@@ -235,7 +235,7 @@ pub unsafe fn set_information(irp: *mut IRP, information: usize) {
 /// The caller owns `irp`, and nobody else can complete it yet.
 pub unsafe fn IoMarkIrpPending(irp: *mut IRP) {
     before(Inline::MarkIrpPending, irp.cast());
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location of an owned IRP is valid.
     unsafe { (*stack).Control |= SL_PENDING_RETURNED };
@@ -384,7 +384,7 @@ fn driver_context_word<const N: usize>(irp: *mut IRP) -> *mut *mut c_void {
 /// `irp` is the driver's, or in its Cancel routine, and [`set_argument4`] was called for it.
 #[must_use]
 pub unsafe fn argument4(irp: *mut IRP) -> *mut c_void {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location is the driver's until the IRP is completed or passed on.
     unsafe { argument4_of(stack).read() }
@@ -396,7 +396,7 @@ pub unsafe fn argument4(irp: *mut IRP) -> *mut c_void {
 /// # Safety
 /// The caller owns `irp`, does not pass it on, and has no further use for what was there.
 pub unsafe fn set_argument4(irp: *mut IRP, word: *mut c_void) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location is the driver's until the IRP is completed or passed on.
     unsafe { argument4_of(stack).write(word) };
@@ -414,7 +414,7 @@ fn argument4_of(stack: *mut IO_STACK_LOCATION) -> *mut *mut c_void {
 /// The caller has `irp`, and the driver has set the fields at `IRP_MJ_CREATE`.
 #[must_use]
 pub unsafe fn file_contexts(irp: *mut IRP) -> [*mut c_void; 2] {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let file = unsafe { file_object(irp) };
     if file.is_null() {
         return [core::ptr::null_mut(); 2];
@@ -431,7 +431,7 @@ pub unsafe fn file_contexts(irp: *mut IRP) -> [*mut c_void; 2] {
 /// # Safety
 /// `irp` is an `IRP_MJ_CREATE` that the caller owns, with a file object.
 pub unsafe fn set_file_contexts(irp: *mut IRP, contexts: [*mut c_void; 2]) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let file = unsafe { file_object(irp) };
     let [first, second] = contexts;
     // SAFETY: the field is the driver's, and nobody else has the file object yet.
@@ -458,7 +458,7 @@ pub unsafe fn IoSkipCurrentIrpStackLocation(irp: *mut IRP) {
 /// # Safety
 /// The caller owns `irp`, which has a further stack location.
 pub unsafe fn IoCopyCurrentIrpStackLocationToNext(irp: *mut IRP) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let current = unsafe { current_stack_location(irp) };
     let next = current.wrapping_sub(1);
     let length = offset_of!(IO_STACK_LOCATION, CompletionRoutine);
@@ -482,7 +482,7 @@ pub unsafe fn IoSetCompletionRoutine(
     on_error: bool,
     on_cancel: bool,
 ) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let current = unsafe { current_stack_location(irp) };
     // SAFETY: the caller says that a further stack location exists; stack locations are adjacent.
     let next = unsafe { &mut *current.wrapping_sub(1) };
@@ -503,7 +503,7 @@ pub unsafe fn copy_to_next_with_completion(
     routine: PIO_COMPLETION_ROUTINE,
     context: *mut c_void,
 ) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { IoCopyCurrentIrpStackLocationToNext(irp) };
     // SAFETY: as above.
     unsafe { IoSetCompletionRoutine(irp, routine, context, true, true, true) };

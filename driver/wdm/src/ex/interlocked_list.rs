@@ -1,4 +1,4 @@
-//! Interlocked lists: each with a spin lock of its own, for use at any IRQL.
+//! Interlocked lists: each has its own spin lock and can be used at any IRQL.
 
 use core::{
     cell::UnsafeCell,
@@ -15,39 +15,41 @@ use crate::{
     ke::{place::Place, spin_lock::RawSpinLock},
 };
 
-/// Which entry of a list it was: to be compared with others, and nothing else.
+/// Identifies an entry of a list, for comparison with other identifiers.
 ///
-/// The entry may be gone from the list by the time that anybody looks, so it cannot be followed.
+/// The entry may have left the list in the meantime, so it cannot be accessed through its identifier.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct EntryId(NonZeroUsize);
 
 impl EntryId {
-    /// Which entry an item has.
+    /// Returns the identifier of an item's entry.
     pub fn of<I: ListItem>(item: &I) -> Self {
         Self(item.entry().addr())
     }
 
-    /// Which entry a free block is linked by: its own address.
+    /// Returns the identifier of a free block's entry, which is at the block's address.
     pub(crate) fn of_block(block: NonNull<u8>) -> Self {
         Self(block.addr())
     }
 
-    /// What a routine returned, or `None` for NULL.
+    /// Returns the identifier of the entry that a routine returned; `None` for NULL.
     pub(crate) fn returned<T>(entry: *mut T) -> Option<Self> {
         NonZeroUsize::new(entry.addr()).map(Self)
     }
 }
 
-/// A doubly linked list that owns the items on it (`LIST_ENTRY`, `ExInterlockedInsertHeadList` and its kin).
+/// A doubly linked list that owns its items (`LIST_ENTRY`, `ExInterlockedInsertHeadList`,
+/// `ExInterlockedInsertTailList`, `ExInterlockedRemoveHeadList`).
 ///
-/// It may be used at any IRQL, since its routines run with interrupts off. Only its head can be removed, so
-/// it is no place for IRPs that must be cancelable. What is on it when it is dropped is dropped too.
+/// It can be used at any IRQL, since its routines disable interrupts. Only the head can be removed, so the list is
+/// not suitable for cancelable IRPs. Items that are on the list when it is dropped are dropped too.
 ///
 /// # What goes wrong in C
 ///
-/// The list's spin lock is also taken by `KeAcquireSpinLock`, which deadlocks with an interrupt; the list is
-/// walked, or an entry removed from its middle, beside the interlocked calls; an entry is linked twice, or
-/// freed while it is linked. Here the lock and the list are out of reach, and the list owns its items.
+/// A driver also acquires the list's spin lock with `KeAcquireSpinLock`, which deadlocks with an interrupt; walks
+/// the list, or removes an entry from its middle, while others call the interlocked routines; links an entry twice;
+/// or frees it while it is linked. Here the driver cannot access the lock or the links, and the list owns its
+/// items.
 ///
 /// WDK: "Singly and Doubly Linked Lists".
 ///
@@ -73,14 +75,14 @@ pub struct InterlockedList<I: ListItem> {
     #[pin]
     lock: RawSpinLock,
     place: Place,
-    // Owns items, and is invariant: what it takes in by a shared reference is what it gives back.
+    // Owns items; invariant, since items are inserted and removed through a shared reference.
     _items: PhantomData<UnsafeCell<I>>,
     #[pin]
     _pinned: PhantomPinned,
 }
 
-// SAFETY: the head is only reached by the routines, under the lock. Items are handed from thread to thread, which
-// every `ListItem` allows: it is `Send`.
+// SAFETY: only the routines access the head, under the lock. Items move from thread to thread, which is allowed
+// since every `ListItem` is `Send`.
 unsafe impl<I: ListItem> Sync for InterlockedList<I> {}
 // SAFETY: as above.
 unsafe impl<I: ListItem> Send for InterlockedList<I> {}
@@ -100,8 +102,8 @@ impl<I: ListItem> InterlockedList<I> {
         })
     }
 
-    /// Inserts an item at the head, and says which was the first before; `None` if the list was empty
-    /// (`ExInterlockedInsertHeadList`).
+    /// Inserts an item at the head (`ExInterlockedInsertHeadList`). Returns the previous first entry, or `None` if
+    /// the list was empty.
     ///
     /// WDK: "`ExInterlockedInsertHeadList` function".
     ///
@@ -109,15 +111,15 @@ impl<I: ListItem> InterlockedList<I> {
     /// Any.
     pub fn insert_head(&self, item: I) -> Option<EntryId> {
         let (head, lock) = (self.head.get(), self.lock.raw());
-        // SAFETY: the head and the lock were initialised where they are, and serve nothing else. The item is
-        // given up, so its entry is on no list and stays until it is removed.
+        // SAFETY: the head and the lock were initialised in place and are used by this list only. The item is given
+        // up, so its entry is on no list and stays valid until it is removed.
         let first =
             unsafe { nt::ExInterlockedInsertHeadList(head, item.into_entry().as_ptr(), lock) };
         EntryId::returned(first)
     }
 
-    /// Inserts an item at the tail, and says which was the last before; `None` if the list was empty
-    /// (`ExInterlockedInsertTailList`).
+    /// Inserts an item at the tail (`ExInterlockedInsertTailList`). Returns the previous last entry, or `None` if
+    /// the list was empty.
     ///
     /// WDK: "`ExInterlockedInsertTailList` function".
     ///
@@ -131,16 +133,16 @@ impl<I: ListItem> InterlockedList<I> {
         EntryId::returned(last)
     }
 
-    /// Removes the item at the head; `None` if the list is empty (`ExInterlockedRemoveHeadList`).
+    /// Removes the item at the head (`ExInterlockedRemoveHeadList`). Returns `None` if the list is empty.
     ///
     /// WDK: "`ExInterlockedRemoveHeadList` function".
     ///
     /// # IRQL
     /// Any.
     pub fn remove_head(&self) -> Option<I> {
-        // SAFETY: the head and the lock were initialised where they are, and serve nothing else.
+        // SAFETY: the head and the lock were initialised in place and are used by this list only.
         let entry = unsafe { nt::ExInterlockedRemoveHeadList(self.head.get(), self.lock.raw()) };
-        // SAFETY: what is on the list came by `into_entry`, and this caller alone removed it.
+        // SAFETY: every entry on the list came from `into_entry`, and only this caller removed this one.
         NonNull::new(entry).map(|entry| unsafe { I::from_entry(entry) })
     }
 }
@@ -153,7 +155,7 @@ impl<I: ListItem> PinnedDrop for InterlockedList<I> {
     }
 }
 
-/// The initialiser of the list head, in its place.
+/// Initialises the list head in place.
 fn empty() -> impl PinInit<UnsafeCell<nt::LIST_ENTRY>> {
     let initialise = |slot: *mut UnsafeCell<nt::LIST_ENTRY>| {
         // SAFETY: the slot is valid for writes, and the list head stays there.
@@ -164,10 +166,10 @@ fn empty() -> impl PinInit<UnsafeCell<nt::LIST_ENTRY>> {
     unsafe { pin_init_from_closure(initialise) }
 }
 
-/// A singly linked list, last in, first out, that owns the items on it (`SINGLE_LIST_ENTRY`,
-/// `ExInterlockedPushEntryList`, `ExInterlockedPopEntryList`).
+/// A singly linked, last-in, first-out list that owns its items (`SINGLE_LIST_ENTRY`, `ExInterlockedPushEntryList`,
+/// `ExInterlockedPopEntryList`).
 ///
-/// As an [`InterlockedList`] of half the links. It is no `SLIST_HEADER`, whose routines are others.
+/// It behaves like an [`InterlockedList`]. It is not an `SLIST_HEADER`, which has other routines.
 ///
 /// WDK: "Singly and Doubly Linked Lists".
 ///
@@ -187,14 +189,14 @@ pub struct InterlockedStack<I: ListItem> {
     head: UnsafeCell<nt::SINGLE_LIST_ENTRY>,
     #[pin]
     lock: RawSpinLock,
-    // Owns items, and is invariant: what it takes in by a shared reference is what it gives back.
+    // Owns items; invariant, since items are inserted and removed through a shared reference.
     _items: PhantomData<UnsafeCell<I>>,
     #[pin]
     _pinned: PhantomPinned,
 }
 
-// SAFETY: the head is only reached by the routines, under the lock. Items are handed from thread to thread, which
-// every `ListItem` allows: it is `Send`.
+// SAFETY: only the routines access the head, under the lock. Items move from thread to thread, which is allowed
+// since every `ListItem` is `Send`.
 unsafe impl<I: ListItem> Sync for InterlockedStack<I> {}
 // SAFETY: as above.
 unsafe impl<I: ListItem> Send for InterlockedStack<I> {}
@@ -213,8 +215,8 @@ impl<I: ListItem> InterlockedStack<I> {
         })
     }
 
-    /// Pushes an item, and says which was on top before; `None` if the stack was empty
-    /// (`ExInterlockedPushEntryList`).
+    /// Pushes an item (`ExInterlockedPushEntryList`). Returns the previous top entry, or `None` if the stack was
+    /// empty.
     ///
     /// WDK: "`ExInterlockedPushEntryList` function".
     ///
@@ -222,22 +224,22 @@ impl<I: ListItem> InterlockedStack<I> {
     /// Any.
     pub fn push(&self, item: I) -> Option<EntryId> {
         let (head, entry) = (self.head.get(), item.into_entry().as_ptr().cast());
-        // SAFETY: the head and the lock were initialised where they are, and serve nothing else. The item is
-        // given up, so its entry is on no list and stays until it is popped.
+        // SAFETY: the head and the lock were initialised in place and are used by this list only. The item is given
+        // up, so its entry is on no list and stays until it is popped.
         let top = unsafe { nt::ExInterlockedPushEntryList(head, entry, self.lock.raw()) };
         EntryId::returned(top)
     }
 
-    /// Pops the item on top; `None` if the stack is empty (`ExInterlockedPopEntryList`).
+    /// Pops the top item (`ExInterlockedPopEntryList`). Returns `None` if the stack is empty.
     ///
     /// WDK: "`ExInterlockedPopEntryList` function".
     ///
     /// # IRQL
     /// Any.
     pub fn pop(&self) -> Option<I> {
-        // SAFETY: the head and the lock were initialised where they are, and serve nothing else.
+        // SAFETY: the head and the lock were initialised in place and are used by this list only.
         let entry = unsafe { nt::ExInterlockedPopEntryList(self.head.get(), self.lock.raw()) };
-        // SAFETY: what is on the stack came by `into_entry`, and this caller alone popped it.
+        // SAFETY: every entry on the stack came from `into_entry`, and only this caller popped this one.
         NonNull::new(entry).map(|entry| unsafe { I::from_entry(entry.cast()) })
     }
 }

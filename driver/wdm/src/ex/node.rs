@@ -1,4 +1,4 @@
-//! What can be linked into an interlocked list.
+//! The items of interlocked lists.
 
 use core::{
     cell::UnsafeCell,
@@ -11,11 +11,11 @@ use pinned_init::{Init, try_init};
 
 use crate::ex::zone::ZoneBox;
 
-/// A value with room for the link of a list.
+/// A value with a list entry (`LIST_ENTRY`).
 ///
-/// What owns a node, such as a [`ZoneBox`], can be given to an [`InterlockedList`](crate::InterlockedList)
-/// or an [`InterlockedStack`](crate::InterlockedStack), and comes back when it is removed. While it is linked
-/// nobody else has it; so it is on one list at a time, and cannot be freed there.
+/// The owner of a node, such as a [`ZoneBox`], is inserted into an [`InterlockedList`](crate::InterlockedList) or
+/// an [`InterlockedStack`](crate::InterlockedStack), and returned when it is removed. The list owns it while it is
+/// linked, so it is on one list at a time and cannot be freed there.
 #[repr(C)]
 pub struct Node<T> {
     entry: UnsafeCell<nt::LIST_ENTRY>,
@@ -27,7 +27,7 @@ const UNLINKED: nt::LIST_ENTRY = nt::LIST_ENTRY {
     Blink: core::ptr::null_mut(),
 };
 
-// SAFETY: the entry is only touched by a list's routines, while the list owns the node.
+// SAFETY: only a list's routines access the entry, while the list owns the node.
 unsafe impl<T: Sync> Sync for Node<T> {}
 // SAFETY: as above; a node that moves to another thread is on no list.
 unsafe impl<T: Send> Send for Node<T> {}
@@ -41,7 +41,7 @@ impl<T> Node<T> {
         }
     }
 
-    /// Initialises a node that is on no list, with a value that is made in its place.
+    /// Initialises a node that is on no list, with an in-place initialiser of its value.
     pub fn init<E>(value: impl Init<T, E>) -> impl Init<Self, E> {
         try_init!(Self {
             entry: UnsafeCell::new(UNLINKED),
@@ -64,28 +64,27 @@ impl<T> DerefMut for Node<T> {
     }
 }
 
-/// An owner of something that an interlocked list can link: a [`ZoneBox`] of a [`Node`], or a
-/// [`PendedIrp`](crate::PendedIrp).
+/// An owner that an interlocked list can link: a [`ZoneBox`] of a [`Node`], or a [`PendedIrp`](crate::PendedIrp).
 ///
 /// # Safety
 ///
-/// [`ListItem::into_entry`] gives up the owner for an entry that stays where it is, and that nobody else
-/// touches, until [`ListItem::from_entry`] makes the owner again. [`ListItem::entry`] gives its address before.
+/// [`ListItem::into_entry`] gives up the owner for an entry that does not move and that no other code accesses
+/// until [`ListItem::from_entry`] makes the owner again. [`ListItem::entry`] returns the address of that entry.
 pub unsafe trait ListItem: Send {
-    /// Where the item is linked by; nobody touches it by this.
+    /// Returns the address of the item's entry, for comparison only.
     fn entry(&self) -> NonNull<nt::LIST_ENTRY>;
 
-    /// Gives the owner up.
+    /// Gives up the owner for its entry.
     fn into_entry(self) -> NonNull<nt::LIST_ENTRY>;
 
-    /// Makes the owner again.
+    /// Makes the owner again from its entry.
     ///
     /// # Safety
-    /// `entry` came from [`ListItem::into_entry`], is linked nowhere, and this is called for it once.
+    /// `entry` came from [`ListItem::into_entry`] and is on no list, and this is called once for it.
     unsafe fn from_entry(entry: NonNull<nt::LIST_ENTRY>) -> Self;
 }
 
-// SAFETY: the block stays in its zone, and its owner alone touches it.
+// SAFETY: the block does not move, and only its owner accesses it.
 unsafe impl<T: Send> ListItem for ZoneBox<Node<T>> {
     fn entry(&self) -> NonNull<nt::LIST_ENTRY> {
         self.as_non_null().cast()
@@ -102,7 +101,7 @@ unsafe impl<T: Send> ListItem for ZoneBox<Node<T>> {
     }
 
     unsafe fn from_entry(entry: NonNull<nt::LIST_ENTRY>) -> Self {
-        // SAFETY: the entry is the first thing in the node that `into_entry` was called for.
+        // SAFETY: the entry is the first field of the node that `into_entry` was called for.
         unsafe { Self::from_non_null(entry.cast()) }
     }
 }

@@ -1,4 +1,4 @@
-//! Interlocked numbers: the intrinsics, and the routines that take a spin lock for it.
+//! Interlocked variables: the intrinsics, and the routines that use a spin lock.
 
 use core::{
     cell::UnsafeCell,
@@ -22,7 +22,7 @@ macro_rules! interlocked {
         pub struct $name($atomic);
 
         impl $name {
-            /// Makes a variable with a value.
+            /// Makes a variable with an initial value.
             #[must_use]
             pub const fn new(value: $number) -> Self {
                 Self(<$atomic>::new(value))
@@ -112,7 +112,7 @@ macro_rules! interlocked {
                 $xor(&self.0, mask)
             }
 
-            /// The value as it is now.
+            /// Returns the current value.
             ///
             /// # IRQL
             /// Any.
@@ -125,12 +125,12 @@ macro_rules! interlocked {
 }
 
 interlocked!(
-    /// A `LONG` that is only ever changed by the Interlocked routines, each a full barrier.
+    /// A `LONG` that only the Interlocked routines change, each of which is a full memory barrier.
     ///
     /// # What goes wrong in C
     ///
-    /// The same variable is also read and written plainly, and then nothing is interlocked. Here it has no
-    /// plain access.
+    /// A driver also reads and writes the variable directly, so the accesses are not interlocked. Here direct
+    /// access is not possible.
     ///
     /// # Examples
     ///
@@ -161,8 +161,7 @@ interlocked!(
 );
 
 interlocked!(
-    /// A `LONG64` that is only ever changed by the Interlocked routines: an
-    /// [`InterlockedLong`] of 64 bits.
+    /// A `LONG64` that only the Interlocked routines change; a 64-bit [`InterlockedLong`].
     InterlockedLong64,
     AtomicI64,
     i64,
@@ -176,12 +175,12 @@ interlocked!(
     InterlockedXor64
 );
 
-/// A `ULONG` that is added to under a spin lock of its own (`ExInterlockedAddUlong`).
+/// A `ULONG` with its own spin lock, to which numbers are added (`ExInterlockedAddUlong`).
 ///
 /// # What goes wrong in C
 ///
-/// The lock is also taken by `KeAcquireSpinLock`, which deadlocks since the routine runs with interrupts off
-/// and any IRQL may call it; or the variable is written without it. Here the lock serves nothing else.
+/// A driver also acquires the lock with `KeAcquireSpinLock`, which deadlocks, since the routine disables interrupts
+/// and can be called at any IRQL; or writes the variable without the lock. Here nothing else uses the lock.
 ///
 /// WDK: "`ExInterlockedAddUlong` function".
 ///
@@ -201,11 +200,11 @@ pub struct ExInterlockedUlong {
     value: UnsafeCell<u32>,
 }
 
-// SAFETY: the value is only reached by the routine, under the lock. Neither belongs to a thread.
+// SAFETY: only the routine accesses the value, under the lock.
 unsafe impl Sync for ExInterlockedUlong {}
 
 impl ExInterlockedUlong {
-    /// Makes a variable with a value, and its lock (`KeInitializeSpinLock`).
+    /// Makes a variable with an initial value, and its lock (`KeInitializeSpinLock`).
     ///
     /// # IRQL
     /// Any.
@@ -218,15 +217,15 @@ impl ExInterlockedUlong {
     /// # IRQL
     /// Any.
     pub fn add(&self, number: u32) -> u32 {
-        // SAFETY: both were initialised where they are, the lock serves this variable alone, and nobody else
-        // touches either.
+        // SAFETY: both were initialised in place, the lock is used for this variable only, and no other code
+        // accesses either.
         unsafe { nt::ExInterlockedAddUlong(self.value.get(), number, self.lock.raw()) }
     }
 }
 
-/// A `LARGE_INTEGER` that is added to under a spin lock of its own (`ExInterlockedAddLargeInteger`).
+/// A `LARGE_INTEGER` with its own spin lock, to which numbers are added (`ExInterlockedAddLargeInteger`).
 ///
-/// As [`ExInterlockedUlong`], of 64 bits and signed.
+/// A signed, 64-bit [`ExInterlockedUlong`].
 ///
 /// WDK: "`ExInterlockedAddLargeInteger` function".
 ///
@@ -246,11 +245,11 @@ pub struct ExInterlockedLargeInteger {
     value: UnsafeCell<i64>,
 }
 
-// SAFETY: the value is only reached by the routine, under the lock. Neither belongs to a thread.
+// SAFETY: only the routine accesses the value, under the lock.
 unsafe impl Sync for ExInterlockedLargeInteger {}
 
 impl ExInterlockedLargeInteger {
-    /// Makes a variable with a value, and its lock (`KeInitializeSpinLock`).
+    /// Makes a variable with an initial value, and its lock (`KeInitializeSpinLock`).
     ///
     /// # IRQL
     /// Any.
@@ -263,8 +262,8 @@ impl ExInterlockedLargeInteger {
     /// # IRQL
     /// Any.
     pub fn add(&self, number: i64) -> i64 {
-        // SAFETY: both were initialised where they are, the lock serves this variable alone, and nobody else
-        // touches either.
+        // SAFETY: both were initialised in place, the lock is used for this variable only, and no other code
+        // accesses either.
         unsafe { nt::ExInterlockedAddLargeInteger(self.value.get(), number, self.lock.raw()) }
     }
 }

@@ -1,4 +1,4 @@
-//! The nonpaged pool: a driver's global allocator, and values made in their place there.
+//! The nonpaged pool: a driver's global allocator, and values that are initialised in place.
 
 use alloc::alloc::{alloc, dealloc};
 use core::{
@@ -10,7 +10,8 @@ use pinned_init::PinInit;
 
 use crate::Error;
 
-/// Makes a value in the pool; [`Box::from_raw`](alloc::boxed::Box::from_raw) frees it.
+/// Allocates a value in the pool and initialises it in place; [`Box::from_raw`](alloc::boxed::Box::from_raw) frees
+/// it.
 pub(crate) fn allocate<T>(init: impl PinInit<T, Error>) -> Result<*mut T, Error> {
     const {
         assert!(
@@ -30,7 +31,7 @@ pub(crate) fn allocate<T>(init: impl PinInit<T, Error>) -> Result<*mut T, Error>
     if slot.is_null() {
         return Err(Error::INSUFFICIENT_RESOURCES);
     }
-    // SAFETY: the slot is valid for a `T`, and stays where it is until it is dropped there.
+    // SAFETY: the slot is valid for a `T`, and the value stays there until it is dropped.
     if let Err(error) = unsafe { init.__pinned_init(slot) } {
         if has_size {
             // SAFETY: the slot was allocated above with this layout; a failed initialiser leaves nothing in it.
@@ -41,14 +42,14 @@ pub(crate) fn allocate<T>(init: impl PinInit<T, Error>) -> Result<*mut T, Error>
     Ok(slot)
 }
 
-/// A driver's global allocator, on top of one that takes its memory from the pool without a look at the alignment.
+/// A driver's global allocator, around one that allocates from the pool and ignores the alignment.
 ///
-/// The pool aligns what it allocates to 16 bytes. `wdk_alloc::WdkAllocator` asks it for the size alone, so a value of a
-/// type that is aligned to more would be misaligned. This allocator answers such a request as one for which there is no
-/// memory: with NULL.
+/// The pool aligns its allocations to 16 bytes. `wdk_alloc::WdkAllocator` passes only the size to the pool, so a
+/// value with a larger alignment would be misaligned. This allocator returns NULL for such a request, as if there
+/// were no memory.
 ///
 /// # IRQL
-/// That of the allocator inside: at most `DISPATCH_LEVEL` for the nonpaged pool.
+/// That of the inner allocator: at most `DISPATCH_LEVEL` for the nonpaged pool.
 ///
 /// # Examples
 ///
@@ -70,13 +71,13 @@ fn is_aligned(layout: Layout) -> bool {
     layout.align() <= nt::MEMORY_ALLOCATION_ALIGNMENT
 }
 
-// SAFETY: what is allocated was allocated by the allocator inside, for a layout that it serves, and it frees that too.
+// SAFETY: the inner allocator allocates every block, for a layout that it supports, and frees it.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for PoolAllocator<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !is_aligned(layout) {
             return null_mut();
         }
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.0.alloc(layout) }
     }
 
@@ -84,17 +85,17 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for PoolAllocator<A> {
         if !is_aligned(layout) {
             return null_mut();
         }
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.0.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: passed on to the caller; every block came from the allocator inside.
+        // SAFETY: guaranteed by the caller; every block came from the inner allocator.
         unsafe { self.0.dealloc(block, layout) };
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: passed on to the caller. The alignment stays what it was, and was served.
+        // SAFETY: guaranteed by the caller. The alignment does not change, and `alloc` accepted it.
         unsafe { self.0.realloc(block, layout, size) }
     }
 }

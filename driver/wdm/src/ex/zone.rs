@@ -1,4 +1,4 @@
-//! Zones: blocks of one size that go back when they are dropped.
+//! Zones: blocks of one size that are freed to their zone when they are dropped.
 
 mod raw;
 mod segment;
@@ -20,17 +20,17 @@ use crate::{
     ke::irql::{NoSpinLockHeld, Waitable},
 };
 
-/// A zone of blocks for values of one type (`ZONE_HEADER`, `ExInitializeZone`): memory that is there before it
-/// is needed, and can be had at `DISPATCH_LEVEL`.
+/// A zone of blocks for values of one type (`ZONE_HEADER`): memory that is allocated in advance, and from which
+/// blocks can be allocated at `DISPATCH_LEVEL`.
 ///
-/// The zone's memory lives as long as the zone and each of its blocks. Zones are obsolete in NT, where
-/// lookaside lists took their place; but a zone has a bound, and never asks the pool.
+/// The zone's memory lives as long as the zone and each of its blocks. Lookaside lists have replaced zones in NT. A
+/// zone has a fixed limit, though, and an allocation from it never calls the pool.
 ///
 /// # What goes wrong in C
 ///
-/// The block size, or a segment, is no multiple of 8, and nobody looks at the status; a block is freed twice,
-/// or to another zone, and then handed out twice, since nothing checks; the zone's memory is freed while
-/// blocks are out; `ExExtendZone` is called while others allocate.
+/// The block size, or the address of a segment, is not a multiple of 8, and the driver ignores the status; a block
+/// is freed twice, or to another zone, and then allocated twice, since the routines do not check; the zone's memory
+/// is freed while blocks are in use; or `ExExtendZone` is called while other threads allocate.
 ///
 /// # Examples
 ///
@@ -51,10 +51,10 @@ pub struct Zone<T> {
     _values: core::marker::PhantomData<fn(T) -> T>,
 }
 
-/// What is in a block that is in use.
+/// The contents of a block that is in use.
 #[repr(C)]
 struct Block<T> {
-    /// The zone that the block goes back to, as an owner given up.
+    /// The zone that the block is freed to: an owner that was given up.
     zone: *mut (),
     value: T,
 }
@@ -66,14 +66,17 @@ impl<T> Zone<T> {
             "a zone aligns its blocks to 8 bytes"
         );
         let size = size_of::<Block<T>>();
-        assert!(size < 1 << 20, "a block of a zone is not that large");
+        assert!(
+            size < 1 << 20,
+            "a block of a zone must be smaller than 1 MB"
+        );
         #[expect(clippy::cast_possible_truncation, reason = "it was just compared")]
         let size = size as u32;
         size
     };
 
-    /// Makes a zone with a segment for `first` blocks (`ExInitializeZone`) and one for each number in `more`
-    /// (`ExExtendZone`).
+    /// Makes a zone with a segment of `first` blocks (`ExInitializeZone`) and one of `blocks` blocks for each
+    /// number in `more` (`ExExtendZone`).
     ///
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
@@ -92,86 +95,89 @@ impl<T> Zone<T> {
         })
     }
 
-    /// Adds a segment for more blocks, while others use the zone (`ExInterlockedExtendZone`).
+    /// Adds a segment of `blocks` blocks, while others use the zone (`ExInterlockedExtendZone`).
     ///
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
     ///
     /// # IRQL
-    /// `PASSIVE_LEVEL`; what has run out at `DISPATCH_LEVEL` has to be refused there.
+    /// `PASSIVE_LEVEL`. Code at `DISPATCH_LEVEL` cannot extend the zone; it has to fail if the zone has no free
+    /// block.
     pub fn extend<L: Waitable>(&self, blocks: u32, irql: &mut L) -> Result<(), Error> {
         let segment = Segment::for_blocks(blocks, Self::BLOCK_SIZE, irql)?;
         self.raw.extend_interlocked(segment, irql)
     }
 
-    /// Puts a value into a block, or what an initialiser makes in its place (`ExInterlockedAllocateFromZone`); `None` if
-    /// every block is in use.
+    /// Allocates a block and initialises it with a value or an in-place initialiser of one
+    /// (`ExInterlockedAllocateFromZone`). Returns `None` if every block is in use.
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`: `ExInterlockedExtendZone` raises the IRQL to that while it holds the zone's lock, so an
-    /// interrupt above it would wait for its own processor.
+    /// At most `DISPATCH_LEVEL`: `ExInterlockedExtendZone` holds the zone's lock at that IRQL, so an interrupt
+    /// above it would wait for its own processor.
     #[doc(alias = "ExInterlockedAllocateFromZone")]
     pub fn allocate(&self, value: impl Init<T>) -> Option<ZoneBox<T>> {
         let (address, zone) = self.raw.allocate()?.into_parts();
         let block = address.cast::<Block<T>>().as_ptr();
-        // SAFETY: the address alone is computed: the zone's blocks are as large and as aligned as `BLOCK_SIZE` says.
+        // SAFETY: only the address is computed; the zone's blocks have the size `BLOCK_SIZE` and the alignment of a
+        // `Block`.
         let zone_at = unsafe { &raw mut (*block).zone };
-        // SAFETY: the block is this thread's.
+        // SAFETY: this thread owns the block.
         unsafe { zone_at.write(zone.into_raw()) };
-        // SAFETY: the address alone is computed, inside the block.
+        // SAFETY: only the address is computed, inside the block.
         let value_at = unsafe { &raw mut (*block).value };
-        // SAFETY: the place is valid for writes, and stays until the value is dropped there. The initialiser cannot fail.
+        // SAFETY: the memory is valid for writes, and the value stays there until it is dropped. The initialiser
+        // cannot fail.
         let Ok(()) = unsafe { value.__init(value_at) };
-        // SAFETY: a place inside a block is not NULL.
+        // SAFETY: an address inside a block is not NULL.
         let value = unsafe { NonNull::new_unchecked(value_at) };
         Some(ZoneBox { value })
     }
 
-    /// How many blocks the zone has.
+    /// Returns the number of blocks in the zone.
     #[must_use]
     pub fn blocks(&self) -> u32 {
         self.raw.blocks()
     }
 
-    /// How many of its blocks are in use.
+    /// Returns the number of blocks that are in use.
     #[must_use]
     pub fn in_use(&self) -> u32 {
         self.raw.in_use()
     }
 }
 
-/// A value in a block of a [`Zone`]; dropping it gives the block back (`ExInterlockedFreeToZone`).
+/// A value in a block of a [`Zone`]; dropping it frees the block (`ExInterlockedFreeToZone`).
 ///
-/// The value is dropped where it is. It may be dropped at any IRQL up to `DISPATCH_LEVEL` at which the value may be, and
-/// so may the zone, if it goes with its last block.
+/// The value is dropped in place. A `ZoneBox` can be dropped at any IRQL up to `DISPATCH_LEVEL` that its value
+/// allows, even if the last block frees the zone.
 ///
 /// # Invariants
 ///
-/// `value` is the one of a `Block` that this owner alone has, and a pointer to the whole block.
+/// `value` points to the value of a `Block` that only this owner has, and may access the whole block.
 pub struct ZoneBox<T> {
     value: NonNull<T>,
 }
 
-// SAFETY: the block is its owner's alone, and goes back under the zone's lock.
+// SAFETY: only the owner accesses the block, which is freed under the zone's lock.
 unsafe impl<T: Send> Send for ZoneBox<T> {}
-// SAFETY: a shared reference shows the value, and nothing else.
+// SAFETY: a shared reference gives access to the value only.
 unsafe impl<T: Sync> Sync for ZoneBox<T> {}
 
 impl<T> ZoneBox<T> {
-    /// The value's address.
+    /// Returns the address of the value.
     pub(crate) fn as_non_null(&self) -> NonNull<T> {
         self.value
     }
 
-    /// Gives the owner up for the value's address.
+    /// Gives up the owner for the address of the value.
     pub(crate) fn into_non_null(self) -> NonNull<T> {
         ManuallyDrop::new(self).value
     }
 
-    /// Makes the owner again.
+    /// Makes the owner again from the address of the value.
     ///
     /// # Safety
-    /// `value` came from [`ZoneBox::into_non_null`], and this is called for it once.
+    /// `value` came from [`ZoneBox::into_non_null`], and this is called once for it.
     pub(crate) unsafe fn from_non_null(value: NonNull<T>) -> Self {
         Self { value }
     }
@@ -181,37 +187,37 @@ impl<T> Deref for ZoneBox<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the block is this owner's, with a value in it.
+        // SAFETY: this owner has the block, which contains a value.
         unsafe { self.value.as_ref() }
     }
 }
 
 impl<T> DerefMut for ZoneBox<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the block is this owner's, with a value in it.
+        // SAFETY: this owner has the block, which contains a value.
         unsafe { self.value.as_mut() }
     }
 }
 
 impl<T> Drop for ZoneBox<T> {
     fn drop(&mut self) {
-        // SAFETY: the value is that far inside its block.
+        // SAFETY: the value is at that offset in its block.
         let block = unsafe { self.value.byte_sub(offset_of!(Block<T>, value)) };
         let block = block.cast::<Block<T>>();
-        // SAFETY: the block is this owner's, and its value is dropped once.
+        // SAFETY: this owner has the block, and its value is dropped once.
         unsafe { self.value.drop_in_place() };
-        // SAFETY: the address alone is computed, inside the block.
+        // SAFETY: only the address is computed, inside the block.
         let zone_at = unsafe { &raw const (*block.as_ptr()).zone };
-        // SAFETY: the block is this owner's, and the pointer is read out once.
+        // SAFETY: this owner has the block, and the pointer is read once.
         let zone = unsafe { zone_at.read() };
-        // SAFETY: `allocate` gave this owner of the zone up for the pointer.
+        // SAFETY: `allocate` gave up this owner of the zone for the pointer.
         let zone = unsafe { Shared::<Core>::from_raw(zone) };
-        // SAFETY: the block is of this zone, and nobody uses it any more.
+        // SAFETY: the block belongs to this zone and is not used any more.
         unsafe { RawBlock::from_parts(block.cast(), zone) }.free();
     }
 }
 
-// SAFETY: the pointer is the block's, which is its owner's alone.
+// SAFETY: the pointer is to the value of the block, which only its owner has.
 unsafe impl<T: Send + Sync + 'static> Record for ZoneBox<T> {
     type Target = T;
 
@@ -220,14 +226,14 @@ unsafe impl<T: Send + Sync + 'static> Record for ZoneBox<T> {
     }
 
     unsafe fn from_raw(raw: *mut ()) -> Self {
-        // SAFETY: the caller gives what `into_raw` gave, which is not NULL.
+        // SAFETY: the caller passes a pointer from `into_raw`, which is not NULL.
         let value = unsafe { NonNull::new_unchecked(raw.cast()) };
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { Self::from_non_null(value) }
     }
 
     unsafe fn borrow<'a>(raw: *mut ()) -> &'a T {
-        // SAFETY: the caller says that the owner is there as long as the reference.
+        // SAFETY: the caller guarantees that the owner outlives the reference.
         unsafe { &*raw.cast::<T>() }
     }
 }

@@ -5,15 +5,16 @@ use crate::ke::{
     lock_order::{CANCEL_SPIN_LOCK_RANK, LockAfter, LockClass, Unlocked},
 };
 
-/// The one lock, of the whole system, under which `IoCancelIrp` calls Cancel routines.
+/// The system-wide lock under which `IoCancelIrp` calls Cancel routines.
 ///
-/// A driver needs it for queues that the I/O manager keeps (`StartIo`). For queues of its own it is better
-/// avoided: every cancellation in the system waits for it. [`IrpQueue`](crate::IrpQueue) does without.
+/// A driver needs it for the queues that the I/O manager keeps (`StartIo`). Avoid it for other queues: every
+/// cancellation in the system waits for it. [`IrpQueue`](crate::IrpQueue) does not use it.
 ///
 /// # What goes wrong in C
 ///
-/// A Cancel routine releases the lock with an IRQL of its own instead of `Irp->CancelIrql`, not at all, or only
-/// after it has completed the IRP. Here Cancel routines are the queues', and the guard has the one IRQL.
+/// A Cancel routine releases the lock with an IRQL other than `Irp->CancelIrql`, does not release it, or releases
+/// it only after it has completed the IRP. Here only the queues have Cancel routines, and the guard stores the
+/// IRQL.
 ///
 /// WDK: "Using the System's Cancel Spin Lock".
 ///
@@ -31,7 +32,7 @@ use crate::ke::{
 /// ```
 pub struct CancelSpinLock(());
 
-// SAFETY: the lock is a class of its own, with one lock in it, and comes after `Unlocked` alone.
+// SAFETY: the class has one lock. Its only LockAfter is the one below; `lock_order!` compares the ranks of others.
 unsafe impl LockClass for CancelSpinLock {
     const RANK: u32 = CANCEL_SPIN_LOCK_RANK;
 }
@@ -40,10 +41,10 @@ unsafe impl LockClass for CancelSpinLock {
 unsafe impl LockAfter<Unlocked> for CancelSpinLock {}
 
 impl CancelSpinLock {
-    /// Raises the IRQL to `DISPATCH_LEVEL` and takes the lock (`IoAcquireCancelSpinLock`).
+    /// Raises the IRQL to `DISPATCH_LEVEL` and acquires the lock (`IoAcquireCancelSpinLock`).
     ///
-    /// As with any spin lock, taking it again while it is held deadlocks, and a guard that is forgotten
-    /// leaves it held for good; [`CancelSpinLock::with`] has no guard to forget.
+    /// If the guard is passed to [`core::mem::forget`], the lock stays held forever. Prefer
+    /// [`CancelSpinLock::with`], which has no guard to forget.
     ///
     /// WDK: "`IoAcquireCancelSpinLock` function".
     ///
@@ -58,8 +59,8 @@ impl CancelSpinLock {
         unsafe { nt::IoAcquireCancelSpinLock(&raw mut old_irql) };
         CancelSpinLockGuard {
             old_irql,
-            // SAFETY: the lock is held, at DISPATCH_LEVEL, while the guard lives, and the token cannot
-            // be reached but through the guard.
+            // SAFETY: the lock is held, at DISPATCH_LEVEL, while the guard lives, and the token can be reached only
+            // through the guard.
             held: unsafe { SpinLockHeld::assume() },
             _irql: core::marker::PhantomData,
         }
@@ -80,7 +81,8 @@ impl CancelSpinLock {
     }
 }
 
-/// The cancel spin lock, held; dropping it releases the lock and restores the IRQL.
+/// The guard of [`CancelSpinLock::lock`]; dropping it releases the lock and restores the IRQL
+/// (`IoReleaseCancelSpinLock`).
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct CancelSpinLockGuard<'a> {
     old_irql: u8,
@@ -89,12 +91,12 @@ pub struct CancelSpinLockGuard<'a> {
 }
 
 impl CancelSpinLockGuard<'_> {
-    /// Lends the token of the held lock, with which a second lock can be taken.
+    /// Lends the token of the held lock, with which a second lock can be acquired.
     pub fn held(&mut self) -> &mut SpinLockHeld<CancelSpinLock> {
         &mut self.held
     }
 
-    /// The IRQL that the release restores: what `IoAcquireCancelSpinLock` stored in C.
+    /// Returns the IRQL that the release restores, which `IoAcquireCancelSpinLock` returned.
     #[must_use]
     pub fn old_irql(&self) -> u8 {
         self.old_irql
@@ -103,23 +105,23 @@ impl CancelSpinLockGuard<'_> {
 
 impl Drop for CancelSpinLockGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: the guard stands for one acquisition and keeps the IRQL that belongs to it; a later
-        // lock borrows this one's token and is gone, so the IRQL is still DISPATCH_LEVEL.
+        // SAFETY: the guard stands for one acquisition and stores its IRQL; later locks borrowed this one's token
+        // and are released, so the IRQL is still DISPATCH_LEVEL.
         unsafe { nt::IoReleaseCancelSpinLock(self.old_irql) };
     }
 }
 
-/// Releases the cancel spin lock that a Cancel routine is entered with, and says where that leaves it
-/// (`IoReleaseCancelSpinLock`).
+/// Releases the cancel spin lock that a Cancel routine is called with, and returns a token of the IRQL that this
+/// restores (`IoReleaseCancelSpinLock`).
 ///
 /// # Safety
-/// The caller is the Cancel routine of `irp`, and has not released the lock yet.
+/// The caller is the Cancel routine of `irp` and has not released the lock yet.
 pub(crate) unsafe fn leave_to_caller(irp: *mut nt::IRP) -> CallerLevel {
-    // SAFETY: IoCancelIrp called this routine with the lock held and the IRQL to restore in CancelIrql.
+    // SAFETY: IoCancelIrp called the routine with the lock held and the IRQL to restore in CancelIrql.
     let irql = unsafe { nt::irp::cancel_irql(irp) };
-    // SAFETY: the lock is held, and this IRQL belongs to its acquisition.
+    // SAFETY: the lock is held, and this is the IRQL at which it was acquired.
     unsafe { nt::IoReleaseCancelSpinLock(irql) };
-    // SAFETY: IoCancelIrp is called at DISPATCH_LEVEL or lower, which is what was just restored, and the
-    // only lock that the routine was entered with is released.
+    // SAFETY: the IRQL is that of IoCancelIrp's caller again, DISPATCH_LEVEL or lower, and the only lock with which
+    // the routine was called is released.
     unsafe { CallerLevel::assume() }
 }

@@ -1,4 +1,4 @@
-//! Devices: what a driver implements, and what the kernel keeps for it in the device extension.
+//! Devices: the trait that a driver implements, and the device extension.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{
@@ -18,28 +18,28 @@ use crate::{
     },
 };
 
-/// A function driver's device: its state, and what it does with the requests that come to it.
+/// The device of a function driver: its state and its handling of requests.
 ///
-/// The value is made when the PnP manager finds a device (AddDevice) and dropped when it is removed; it
-/// lives in nonpaged pool and does not move. Every request that is under way holds the device's remove
-/// lock, so the value outlives them all. [`driver_entry!`](crate::driver_entry) makes a driver of it.
+/// The value is made when the PnP manager adds a device (`AddDevice`) and dropped when the device is removed. It
+/// lives in nonpaged pool and does not move. Every request in progress holds the device's remove lock, so the value
+/// outlives the requests. [`driver_entry!`](crate::driver_entry) makes a driver from it.
 ///
-/// What every function driver does alike is done for it: it owns the device's [queues](crate::IrpQueue), cancels what an
-/// open file has on them when that is closed, ends what waits when the device is removed, and fails to open a
-/// device that may be about to be removed.
+/// This crate does what all function drivers do alike: it keeps the device's [queues](crate::IrpQueue), cancels the
+/// queued requests of a handle when the handle is closed, completes all queued requests when the device is removed,
+/// and fails attempts to open a device whose removal is pending.
 ///
 /// WDK: [Writing WDM Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-wdm-drivers).
 pub trait Device: Send + Sync + Sized + 'static {
-    /// The interface class by which user mode finds the device.
+    /// The interface class by which applications find the device.
     const INTERFACE: Guid;
 
-    /// What the driver keeps for each open of the device; `()` if nothing.
+    /// The state that the driver keeps for each open handle; `()` if none.
     type File: FileState<Self>;
 
-    /// Prepares the driver when it is loaded (`DriverEntry`).
+    /// Initialises the driver when it is loaded (`DriverEntry`).
     ///
     /// # Errors
-    /// What makes the driver unable to work; it is then unloaded.
+    /// Any error; the driver is then unloaded.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -47,10 +47,10 @@ pub trait Device: Send + Sync + Sized + 'static {
         Ok(())
     }
 
-    /// Gives the initialiser of a new device's state, and makes the device's queues (AddDevice).
+    /// Makes the queues of a new device and returns an in-place initialiser of its state (`AddDevice`).
     ///
     /// # Errors
-    /// What makes the device unable to work; it is then not added.
+    /// Any error; the device is then not added.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -60,11 +60,12 @@ pub trait Device: Send + Sync + Sized + 'static {
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error>;
 
-    /// Handles an `IRP_MJ_DEVICE_CONTROL` that came through an open file: completes it or queues it.
+    /// Handles an `IRP_MJ_DEVICE_CONTROL` request that was sent through an open file: completes, pends or queues
+    /// it.
     ///
-    /// A request that was sent through no file, as another driver can with `IoBuildDeviceIoControlRequest`, fails with
-    /// `STATUS_INVALID_DEVICE_REQUEST` before. So do all requests of a device that does not have this method, and of the
-    /// methods below.
+    /// A request without an open file, which another driver can send with `IoBuildDeviceIoControlRequest`, fails
+    /// with `STATUS_INVALID_DEVICE_REQUEST` without a call. A device that does not implement this method, or one of those
+    /// below, fails the requests for it with the same status.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -122,22 +123,26 @@ pub trait Device: Send + Sync + Sized + 'static {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
 
-    /// Called when the last handle of an open file is closed, after what the file had on the device's queues was cancelled
-    /// (`IRP_MJ_CLEANUP`). It lets go of every request of the file that the device keeps elsewhere.
+    /// Called when the last handle of an open file is closed, after the file's requests on the device's queues were
+    /// cancelled (`IRP_MJ_CLEANUP`).
     ///
-    /// Called again after each call of [`Device::device_control`] through the file that was still under way, since that may
-    /// have kept another one. So it may be called several times, also by several threads at once.
+    /// The driver completes every request of the file that it keeps elsewhere.
+    ///
+    /// It is called again after each call of [`Device::device_control`] for the file that was still in progress,
+    /// since that call may have kept another request. So it can be called several times, also by several threads at
+    /// once.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     fn cleanup(&self, _file: &Self::File, _irql: &mut PassiveLevel) {}
 
-    /// Asks whether the device can be removed (`IRP_MN_QUERY_REMOVE_DEVICE`).
+    /// Returns whether the device can be removed (`IRP_MN_QUERY_REMOVE_DEVICE`).
     ///
-    /// After a yes further opens fail, until the device is removed or stays after all; everything else goes on as before.
+    /// After success, further opens fail until the device is removed or the removal is cancelled. All other
+    /// requests are handled as before.
     ///
     /// # Errors
-    /// Why it cannot be removed now.
+    /// The reason why the device cannot be removed now.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -145,57 +150,60 @@ pub trait Device: Send + Sync + Sized + 'static {
         Ok(())
     }
 
-    /// Called when the device is gone, after what waited on its queues was ended with `STATUS_DELETE_PENDING`
-    /// (`IRP_MN_SURPRISE_REMOVAL`, `IRP_MN_REMOVE_DEVICE`). It lets go of every request that it keeps elsewhere: the removal
-    /// waits until the last has ended.
+    /// Called when the device is removed, after the requests on its queues were completed with
+    /// `STATUS_DELETE_PENDING` (`IRP_MN_SURPRISE_REMOVAL`, `IRP_MN_REMOVE_DEVICE`).
     ///
-    /// Called again after each call of [`Device::device_control`] that was still under way, since that may have kept another
-    /// one. So it may be called several times, also by several threads at once.
+    /// The driver completes every request that it keeps elsewhere: the removal waits until the last one is
+    /// completed.
+    ///
+    /// It is called again after each call of [`Device::device_control`] that was still in progress, since that call
+    /// may have kept another request. So it can be called several times, also by several threads at once.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     fn remove(&self, _irql: &mut PassiveLevel) {}
 }
 
-/// What a device's queue does for the device.
+/// The operations of a queue that its device calls.
 pub(crate) trait DeviceQueues: Sync {
-    /// Cancels what an open file has on the queue, and sees to it that nothing of it is queued any more.
+    /// Cancels the requests of an open file on the queue, and prevents further requests of the file from being
+    /// queued.
     fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel);
 
-    /// Ends everything on the queue of a device that is gone, and refuses what comes later, for good.
+    /// Completes all requests on the queue of a removed device, and rejects all further requests.
     fn end_all(&self, irql: &mut PassiveLevel);
 }
 
-/// A queue of a device, and the device's share in it.
+/// A queue of a device, with the device's owner of it.
 struct OwnedQueue {
     queue: NonNull<dyn DeviceQueues>,
-    /// An owner of the queue, given up; and what makes it again and drops it.
+    /// An owner of the queue that was given up, and the function that makes it again and drops it.
     owner: *mut (),
     release: unsafe fn(*mut ()),
 }
 
-// SAFETY: a queue may be shared between threads, and its owners be dropped in any: `NewDevice::add_queue` asks for both.
+// SAFETY: `NewDevice::add_queue` requires that a queue can be shared between threads and dropped in any of them.
 unsafe impl Send for OwnedQueue {}
 // SAFETY: as above.
 unsafe impl Sync for OwnedQueue {}
 
 impl OwnedQueue {
     fn queue(&self) -> &dyn DeviceQueues {
-        // SAFETY: the owner keeps the queue.
+        // SAFETY: the owner keeps the queue alive.
         unsafe { self.queue.as_ref() }
     }
 }
 
 impl Drop for OwnedQueue {
     fn drop(&mut self) {
-        // SAFETY: the owner was given up by `add_queue`, and is made again once.
+        // SAFETY: `add_queue` gave up the owner, and it is made again once.
         unsafe { (self.release)(self.owner) };
     }
 }
 
-/// A device that is being added: its device object, and the queues that it gets.
+/// A device that is being added. Queues are made for it.
 ///
-/// It derefs to its [`DeviceObject`].
+/// It dereferences to its [`DeviceObject`].
 pub struct NewDevice {
     object: DeviceObject,
     queues: Vec<OwnedQueue>,
@@ -217,7 +225,7 @@ impl NewDevice {
         }
     }
 
-    /// Makes a queue of the device, which is given the device object's address and the queue's place among the device's.
+    /// Makes a queue of the device. `init` gets the address of the device object and the index of the queue.
     pub(crate) fn add_queue<Q, I>(
         &mut self,
         irql: &mut PassiveLevel,
@@ -236,7 +244,7 @@ impl NewDevice {
         let queue = NonNull::from(queue);
         let owner = shared.clone().into_raw();
         let release = |owner: *mut ()| {
-            // SAFETY: `OwnedQueue` calls this with the owner that was given up here, once.
+            // SAFETY: `OwnedQueue` calls this once, with the owner that was given up above.
             drop(unsafe { Shared::<Q>::from_raw(owner) });
         };
         self.queues.push(OwnedQueue {
@@ -252,9 +260,9 @@ impl NewDevice {
 ///
 /// # Invariants
 ///
-/// All but `remove_lock`, `lower`, `files` and the flags is written once, before the device object is attached. `lower` is written
-/// once, right after. `device` and `interface` are valid for whoever holds the remove lock; the removal takes them out once
-/// nobody can.
+/// All fields except `remove_lock`, `lower`, `files` and the flags are written once, before the device object is
+/// attached. `lower` is written once, directly after. `device` and `interface` are valid while the remove lock is
+/// held; the removal takes them out when the lock has no holds and rejects new ones.
 pub(crate) struct Extension {
     pub(crate) remove_lock: RemoveLock,
     pub(crate) object: ManuallyDrop<DeviceObject>,
@@ -263,20 +271,20 @@ pub(crate) struct Extension {
     interface: ManuallyDrop<DeviceInterface>,
     queues: ManuallyDrop<Vec<OwnedQueue>>,
     pub(crate) files: OpenFiles,
-    /// The [`Device`], in the pool: its memory goes with the removal, while the device object itself may
-    /// stay on for as long as a handle is open.
+    /// The [`Device`], in the pool: the removal frees it, while the device object can live on until the last handle
+    /// is closed.
     device: *mut (),
-    /// Whether the device may be about to be removed: it is not opened then.
+    /// Whether a removal is pending, so that opens fail.
     remove_pending: AtomicBool,
     gone: AtomicBool,
 }
 
 impl Extension {
-    /// Fills a new device object's extension in.
+    /// Initialises the extension of a new device object.
     ///
     /// # Safety
-    /// The device object was made for an [`Extension`], is the one of `new`, and is not attached to a stack yet. `device`
-    /// was made by [`pool::allocate`](crate::ex::pool::allocate). The IRQL is `PASSIVE_LEVEL`.
+    /// The device object is the one of `new`, has room for an [`Extension`], and is not attached to a stack yet.
+    /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate). The IRQL is `PASSIVE_LEVEL`.
     pub(crate) unsafe fn initialise<'a, D: Device>(
         new: NewDevice,
         interface: DeviceInterface,
@@ -296,40 +304,40 @@ impl Extension {
             remove_pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         };
-        // SAFETY: the extension has the size of an `Extension` and the pool's alignment, and nobody uses
-        // it yet.
+        // SAFETY: the memory has the size of an `Extension` and the pool's alignment, and no other code uses it
+        // yet.
         unsafe { this.write(new) };
         // SAFETY: as above.
         let extension = unsafe { &*this };
-        // SAFETY: the list is where it stays, and nobody uses it yet.
+        // SAFETY: the list does not move, and no other code uses it yet.
         unsafe { extension.files.initialise() };
-        // SAFETY: the lock is where it stays, nobody uses it yet, and AddDevice runs at PASSIVE_LEVEL.
+        // SAFETY: the lock does not move, no other code uses it yet, and AddDevice runs at PASSIVE_LEVEL.
         unsafe { extension.remove_lock.initialise() };
         extension
     }
 
-    /// The extension of one of the driver's device objects.
+    /// Returns the extension of one of the driver's device objects.
     ///
     /// # Safety
     /// The device object is one that [`Extension::initialise`] was called for, and exists as long as the
     /// reference is used.
     pub(crate) unsafe fn of<'a>(object: *mut nt::DEVICE_OBJECT) -> &'a Self {
-        // SAFETY: the caller gives a valid device object.
+        // SAFETY: the caller passes a valid device object.
         let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
-        // SAFETY: the extension was initialised and is the device object's until that is freed.
+        // SAFETY: the extension was initialised, and lives until the device object is freed.
         unsafe { &*this }
     }
 
-    /// Gives an IRP's hold of the remove lock back.
+    /// Releases an IRP's hold of the remove lock.
     ///
     /// # Safety
     /// The device object is one of this crate's, and the IRP has a hold.
     pub(crate) unsafe fn release(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) {
         // SAFETY: the hold keeps the device object.
         let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
-        // SAFETY: as above; the address alone is computed, since the extension may go in the release.
+        // SAFETY: as above; only the address is computed, since the release may free the extension.
         let lock = unsafe { &raw const (*this).remove_lock };
-        // SAFETY: the caller says that the IRP has a hold.
+        // SAFETY: the caller guarantees that the IRP has a hold.
         unsafe { RemoveLock::release(lock, irp) };
     }
 
@@ -338,7 +346,7 @@ impl Extension {
         self.lower.load(Ordering::Acquire)
     }
 
-    /// Says which is the next lower device object, to which this one has just been attached.
+    /// Stores the next lower device object, to which this one has just been attached.
     pub(crate) fn set_lower(&self, lower: *mut nt::DEVICE_OBJECT) {
         self.lower.store(lower, Ordering::Release);
     }
@@ -346,41 +354,41 @@ impl Extension {
     /// The device's state.
     ///
     /// # Safety
-    /// `D` is the type that the extension was initialised with, and the caller holds the remove lock as
-    /// long as the reference is used.
+    /// The extension was initialised with a `D`, and the caller holds the remove lock as long as the reference is
+    /// used.
     pub(crate) unsafe fn device<D: Device>(&self) -> &D {
-        // SAFETY: the removal frees the state only when nobody holds the remove lock.
+        // SAFETY: the removal frees the state only when the remove lock has no holds.
         unsafe { &*self.device.cast::<D>() }
     }
 
-    /// The device's interface.
+    /// Returns the device's interface.
     ///
     /// The caller holds the remove lock, as every PnP request does.
     pub(crate) fn interface(&self) -> &DeviceInterface {
         &self.interface
     }
 
-    /// How many queues the device has.
+    /// Returns the number of the device's queues.
     ///
     /// The caller holds the remove lock.
     pub(crate) fn queues(&self) -> usize {
         self.queues.len()
     }
 
-    /// Cancels what the file of an IRP has on the device's queues.
+    /// Cancels the requests on the device's queues that belong to the file of an IRP.
     ///
     /// # Safety
     /// The caller owns the IRP, and holds the remove lock.
     pub(crate) unsafe fn cleanup(&self, irp: *mut nt::IRP, irql: &mut PassiveLevel) {
         for (index, owned) in self.queues.iter().enumerate() {
-            // SAFETY: the IRP keeps its file, and `index` is that of a queue of its device.
+            // SAFETY: the IRP keeps its file, and `index` is the index of a queue of its device.
             if let Some(file) = unsafe { crate::io::file::queued(irp, index) } {
                 owned.queue().cleanup(file, irql);
             }
         }
     }
 
-    /// Says that the device takes no requests any more, and ends what waits on its queues.
+    /// Makes the device reject further requests, and completes the requests on its queues.
     ///
     /// The caller holds the remove lock.
     pub(crate) fn end_requests(&self, irql: &mut PassiveLevel) {
@@ -390,38 +398,42 @@ impl Extension {
         }
     }
 
-    /// Whether the device takes no requests any more. Who just misses it comes under a lock later: a queue's, which
-    /// refuses it or ends it, or one of the driver's own, under which [`Device::remove`] finds what was kept. So no order is needed here.
+    /// Returns whether the device rejects further requests.
+    ///
+    /// A request that reads the old value is handled later, under a lock: a queue rejects or completes it under the
+    /// queue's lock, or [`Device::remove`] finds it under the driver's own lock. So no memory ordering is needed
+    /// here.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// Says whether the device may be about to be removed.
+    /// Sets whether a removal is pending.
     pub(crate) fn set_remove_pending(&self, pending: bool) {
         self.remove_pending.store(pending, Ordering::Relaxed);
     }
 
-    /// Whether the device cannot be opened: it is gone, or may be about to be removed.
+    /// Returns whether opens fail: the device was removed, or a removal is pending.
     pub(crate) fn refuses_opens(&self) -> bool {
         self.is_gone() || self.remove_pending.load(Ordering::Relaxed)
     }
 
-    /// Frees what AddDevice made, and waits until what was put off has been done.
+    /// Frees what AddDevice made, and waits until all deferred work is done.
     ///
     /// # Safety
-    /// As for [`Extension::device`]; nobody holds the remove lock or ever will again, and this is called
-    /// once, at `PASSIVE_LEVEL`. Nobody uses the extension but for its remove lock and its files after that.
+    /// As for [`Extension::device`], except that the remove lock has no holds and rejects new ones. This is called
+    /// once, at `PASSIVE_LEVEL`. After it, only the extension's remove lock and files are used.
     pub(crate) unsafe fn tear_down<D: Device>(&self, irql: &mut PassiveLevel) {
-        // SAFETY: the files' state is a `D::File`, and nobody holds the remove lock for an IRP of theirs.
+        // SAFETY: the files' state is a `D::File`, and no IRP of theirs has a hold of the remove lock.
         unsafe { self.files.release_all::<D::File>(irql) };
-        // SAFETY: the state was made by `pool::allocate`, and nobody can reach it any more.
+        // SAFETY: `pool::allocate` made the state, and no other code can access it any more.
         drop(unsafe { Box::from_raw(self.device.cast::<D>()) });
-        // SAFETY: no request is under way, so nobody can reach the queues any more but for their owners, and they are
-        // read out once.
+        // SAFETY: no request is in progress, so only their owners can access the queues, and the field is read
+        // once.
         drop(unsafe { core::ptr::read(&raw const *self.queues) });
-        // SAFETY: nobody can reach the interface any more, and it is read out once.
+        // SAFETY: no other code can access the interface any more, and the field is read once.
         drop(unsafe { core::ptr::read(&raw const *self.interface) });
-        // SAFETY: no IRP of the device is left, so nobody reaches the reference any more, and it is read out once.
+        // SAFETY: no IRP of the device is left, so no other code accesses the reference, and the field is read
+        // once.
         let object = unsafe { core::ptr::read(&raw const *self.object) };
         object.wait_until_idle(irql);
     }

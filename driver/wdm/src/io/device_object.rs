@@ -1,4 +1,4 @@
-//! References to a device object, and the work that is put off until the IRQL is `PASSIVE_LEVEL`.
+//! References to a device object, and work that is deferred to `PASSIVE_LEVEL`.
 
 use core::{
     cell::UnsafeCell,
@@ -20,12 +20,13 @@ use crate::{
 
 /// A counted reference to one of the driver's device objects (`ObReferenceObject`).
 ///
-/// [`Device::add`](crate::Device::add) gets one, and whoever makes [`Shared`](crate::Shared) values later keeps a clone.
-/// As long as there is one, the device object and with it the driver's code stay.
+/// [`Device::add`](crate::Device::add) gets one; keep a clone to make [`Shared`](crate::Shared) values later. As
+/// long as a reference exists, the device object is not freed and the driver is not unloaded.
 ///
-/// A `Drop` has no token: it may run at `DISPATCH_LEVEL` and while a spin lock is held. What must not be done there, such
-/// as completing an IRP or waiting for a DPC, is put off: it goes on a list of the device object and is done by a work
-/// item, at `PASSIVE_LEVEL` (`IoQueueWorkItem`). A device is not torn down before its list is empty.
+/// A `Drop` has no token: it may run at `DISPATCH_LEVEL` and while a spin lock is held. Work that is not allowed
+/// there, such as completing an IRP or waiting for a DPC, is deferred: it is added to a list of the device object,
+/// and a work item does it at `PASSIVE_LEVEL` (`IoQueueWorkItem`). The removal of a device waits until its list is
+/// empty.
 ///
 /// WDK: [System Worker Threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/system-worker-threads).
 ///
@@ -46,21 +47,23 @@ pub struct DeviceObject {
 
 /// # Invariants
 ///
-/// * `object` is referenced once, and `item` is a work item of its own, for as long as `references` is not 0.
-/// * `list` is NULL if the work item is neither queued nor running; else a chain of [`Deferred`] that ends in NULL or in
-///   [`ENDING`], or `ENDING` itself. Whoever replaces NULL has queued the work item, and [`run`] alone stores NULL.
+/// * While `references` is not 0, this holds one reference to `object`, and `item` is its own work item.
+/// * `list` is NULL if the work item is neither queued nor running; else it is a chain of [`Deferred`] that ends in
+///   NULL or in [`ENDING`], or `ENDING` itself. The thread that replaces NULL queues the work item; only [`run`]
+///   stores NULL.
 #[pin_data]
 struct Inner {
     references: AtomicUsize,
     object: *mut nt::DEVICE_OBJECT,
     item: *mut nt::IO_WORKITEM,
     list: AtomicPtr<Deferred>,
-    /// Set each time that the list has become empty.
+    /// Set each time the list becomes empty.
     #[pin]
     idle: UnsafeCell<nt::KEVENT>,
 }
 
-/// What is to be done at `PASSIVE_LEVEL`: a link, as large as a `LIST_ENTRY`, in the memory of what it is done to.
+/// Work to do at `PASSIVE_LEVEL`: a link with the size of a `LIST_ENTRY`, inside the object that the work is done
+/// for.
 #[repr(C)]
 pub(crate) struct Deferred {
     next: *mut Deferred,
@@ -70,7 +73,7 @@ pub(crate) struct Deferred {
 const _: () = assert!(size_of::<Deferred>() == size_of::<nt::LIST_ENTRY>());
 
 impl Deferred {
-    /// A link that is on no list.
+    /// Makes a link that is on no list.
     pub(crate) const fn new(run: unsafe fn(NonNull<Self>, &mut PassiveLevel)) -> Self {
         Self {
             next: null_mut(),
@@ -79,14 +82,14 @@ impl Deferred {
     }
 }
 
-/// The end of a chain that the running work item looks at again.
+/// The end of a chain while the work item runs: it will check the list again.
 const ENDING: *mut Deferred = dangling_mut();
 
 fn is_end(link: *mut Deferred) -> bool {
     link.is_null() || link == ENDING
 }
 
-/// The initialiser of an event that is not set, and releases one waiting thread each time that it is.
+/// Initialises an auto-reset event that is not set.
 fn event() -> impl PinInit<UnsafeCell<nt::KEVENT>, Error> {
     let initialise = |slot: *mut UnsafeCell<nt::KEVENT>| {
         let event = UnsafeCell::raw_get(slot);
@@ -98,7 +101,8 @@ fn event() -> impl PinInit<UnsafeCell<nt::KEVENT>, Error> {
     unsafe { pin_init_from_closure(initialise) }
 }
 
-// SAFETY: device objects and work items belong to no thread; the rest is atomic, or an event, which is the kernel's.
+// SAFETY: device objects and work items are not tied to a thread; the other fields are atomic, or an event, which
+// only the kernel's routines access.
 unsafe impl Send for DeviceObject {}
 // SAFETY: as above.
 unsafe impl Sync for DeviceObject {}
@@ -112,7 +116,7 @@ impl DeviceObject {
         object: *mut nt::DEVICE_OBJECT,
         _irql: &mut L,
     ) -> Result<Self, Error> {
-        // SAFETY: the caller gives a device object, at PASSIVE_LEVEL.
+        // SAFETY: the caller passes a device object, at PASSIVE_LEVEL.
         let item = unsafe { nt::IoAllocateWorkItem(object) };
         if item.is_null() {
             return Err(Error::INSUFFICIENT_RESOURCES);
@@ -125,15 +129,15 @@ impl DeviceObject {
             idle <- event(),
         }? Error));
         let inner = match inner {
-            // SAFETY: what was allocated is not NULL.
+            // SAFETY: an allocation is not NULL.
             Ok(inner) => unsafe { NonNull::new_unchecked(inner) },
             Err(error) => {
-                // SAFETY: the work item was allocated above, and never queued.
+                // SAFETY: the work item was allocated above and never queued.
                 unsafe { nt::IoFreeWorkItem(item) };
                 return Err(error);
             }
         };
-        // SAFETY: the caller gives a device object.
+        // SAFETY: the caller passes a device object.
         unsafe { nt::ObfReferenceObject(object.cast()) };
         Ok(Self { inner })
     }
@@ -148,17 +152,18 @@ impl DeviceObject {
         self.inner().object
     }
 
-    /// Has something done soon at `PASSIVE_LEVEL`. May be called at `DISPATCH_LEVEL`, under any lock.
+    /// Defers work to `PASSIVE_LEVEL`. Can be called at `DISPATCH_LEVEL` and below, under any lock.
     ///
     /// # Safety
-    /// `link` is initialised, on no list, and its memory stays until its routine is called with it, once.
+    /// `link` is initialised and on no list, and stays valid until its routine is called with it. The routine is
+    /// called once.
     pub(crate) unsafe fn defer(&self, link: NonNull<Deferred>) {
         let list = &self.inner().list;
         let mut first = list.load(Ordering::Relaxed);
         loop {
-            // SAFETY: the link is the caller's until it is on the list.
+            // SAFETY: the caller owns the link until it is on the list.
             unsafe { (*link.as_ptr()).next = first };
-            // Release, so that whoever takes the link off sees what it belongs to.
+            // Release, so that the thread that removes the link sees the object that contains it.
             match list.compare_exchange_weak(
                 first,
                 link.as_ptr(),
@@ -170,10 +175,10 @@ impl DeviceObject {
             }
         }
         if first.is_null() {
-            // The work item's reference, which `run` gives back.
+            // The reference of the work item, which `run` releases.
             let context = ManuallyDrop::new(self.clone()).inner.as_ptr();
-            // SAFETY: the list was NULL, so the work item is neither queued nor will `run` look at the list again
-            // before it is called anew. The IRQL is at most DISPATCH_LEVEL.
+            // SAFETY: the list was NULL, so the work item is not queued, and a call of `run` that has not returned
+            // does not read the list again. The IRQL is at most DISPATCH_LEVEL.
             unsafe {
                 nt::IoQueueWorkItem(
                     self.inner().item,
@@ -185,11 +190,11 @@ impl DeviceObject {
         }
     }
 
-    /// Waits until everything that was put off has been done.
+    /// Waits until all deferred work is done.
     pub(crate) fn wait_until_idle<L: Waitable>(&self, irql: &mut L) {
         // Acquire pairs with the Release in `run`.
         while !self.inner().list.load(Ordering::Acquire).is_null() {
-            // SAFETY: the event was initialised where it is, and stays there as long as this reference.
+            // SAFETY: the event was initialised in place, and stays there as long as this reference.
             unsafe { wait::for_object(self.inner().idle.get().cast(), irql) };
         }
     }
@@ -198,7 +203,7 @@ impl DeviceObject {
 impl Clone for DeviceObject {
     /// Makes another reference.
     fn clone(&self) -> Self {
-        // As for `Shared`: there are fewer references than a usize can count.
+        // The count cannot overflow, as in `Shared`.
         self.inner().references.fetch_add(1, Ordering::Relaxed);
         Self { inner: self.inner }
     }
@@ -206,7 +211,7 @@ impl Clone for DeviceObject {
 
 impl Drop for DeviceObject {
     fn drop(&mut self) {
-        // Release, so that what this owner did is done before; Acquire, so that the last one sees it.
+        // Release, so that this owner's accesses come before; Acquire below, so that the last owner sees them.
         if self.inner().references.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
@@ -214,23 +219,24 @@ impl Drop for DeviceObject {
         let Inner { object, item, .. } = *self.inner();
         // SAFETY: this was the last reference, and `pool::allocate` made the block.
         drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
-        // SAFETY: the work item was the block's. It is not queued, since it would have a reference then; it may be running
-        // this very drop, which IoFreeWorkItem allows. The IRQL is at most DISPATCH_LEVEL.
+        // SAFETY: the block owned the work item. It is not queued, since a queued work item has a reference. Its
+        // routine may be executing this drop, which IoFreeWorkItem allows. The IRQL is at most DISPATCH_LEVEL.
         unsafe { nt::IoFreeWorkItem(item) };
-        // SAFETY: the block's reference is given back, once. The IRQL is at most DISPATCH_LEVEL.
+        // SAFETY: the block's reference is released once. The IRQL is at most DISPATCH_LEVEL.
         unsafe { nt::ObfDereferenceObject(object.cast()) };
     }
 }
 
-/// The work item's routine: does what is on the list until the list is empty.
+/// The work item's routine: does the work on the list until the list is empty.
 ///
 /// # Safety
-/// Called by a system worker thread, once for each time that [`DeviceObject::defer`] queued the work item, with the
-/// reference that it gave up. The I/O manager keeps the device object, and so this code, until the routine returns.
+/// Called by a system worker thread, once each time [`DeviceObject::defer`] queued the work item, with the
+/// reference that `defer` gave up. The I/O manager references the device object, and so keeps this code, until the
+/// routine returns.
 unsafe extern "C" fn run(_object: *mut nt::DEVICE_OBJECT, context: *mut c_void) {
     // SAFETY: worker threads run at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
-    // SAFETY: `defer` gives a block's address, which is not NULL.
+    // SAFETY: `defer` passes the address of a block, which is not NULL.
     let inner = unsafe { NonNull::new_unchecked(context.cast()) };
     // The reference that `defer` gave up.
     let device = DeviceObject { inner };
@@ -249,13 +255,14 @@ unsafe extern "C" fn run(_object: *mut nt::DEVICE_OBJECT, context: *mut c_void) 
             continue;
         }
         while let Some(first) = NonNull::new(link).filter(|link| !is_end(link.as_ptr())) {
-            // SAFETY: the link was taken off the list, so it is this thread's, and stays until its routine is called.
+            // SAFETY: the link was removed from the list, so this thread owns it, and it stays valid until its
+            // routine is called.
             let Deferred { next, run } = unsafe { first.read() };
             link = next;
-            // SAFETY: `defer` was given the link with this routine, which is called once.
+            // SAFETY: the link was passed to `defer` with this routine, which is called once.
             unsafe { run(first, &mut irql) };
         }
     }
-    // SAFETY: the event was initialised where it is, and stays there as long as `device`.
+    // SAFETY: the event was initialised in place, and stays there as long as `device`.
     unsafe { nt::KeSetEvent(device.inner().idle.get(), 0, 0) };
 }

@@ -1,7 +1,7 @@
-//! The dispatch routines but for PnP: from the I/O manager's call to the [`Device`]'s.
+//! The dispatch routines except PnP, which call the [`Device`]'s methods.
 //!
-//! Each takes the device's remove lock for its IRP first. An IRP that is completed gives it back in
-//! [`finish`]; one that is passed on, when the lower driver has been called.
+//! Each one first acquires a hold of the device's remove lock for its IRP. [`finish`] releases the hold of an IRP
+//! that is completed. The hold of an IRP that is passed on is released after the call of the lower driver.
 
 use crate::{
     Device, Error, Irp, MajorFunction, NtStatus, PassiveLevel,
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Completes an IRP that has no hold of the remove lock, since the device is being removed.
+/// Completes an IRP that has no hold of the remove lock, because the device is being removed.
 ///
 /// # Safety
 /// The caller owns the IRP and gives it up, at most at `DISPATCH_LEVEL`.
@@ -28,12 +28,13 @@ pub(crate) unsafe fn complete_unheld(irp: *mut nt::IRP, status: NtStatus) -> i32
 /// # Safety
 /// As for [`finish`].
 unsafe fn complete(irp: *mut nt::IRP, status: NtStatus) -> i32 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { finish::<()>(irp, status, 0) };
     status.to_raw()
 }
 
-/// `IRP_MJ_CREATE`: whoever passes the device's security may open it, unless it is or may be about to be removed.
+/// `IRP_MJ_CREATE`: opens the device, unless it was removed or its removal is pending. The I/O manager has checked
+/// the caller's access.
 ///
 /// # Safety
 /// Called by the I/O manager, for a device object of this crate whose state is a `D`.
@@ -58,7 +59,7 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
     };
     let status = match opened {
         Ok(file) => {
-            // SAFETY: this routine has the IRP, which opens a file of this device.
+            // SAFETY: this routine owns the IRP, which opens a file of this device.
             unsafe { OpenFile::attach(file, &extension.files, irp, &mut irql) };
             NtStatus::SUCCESS
         }
@@ -68,7 +69,7 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
     unsafe { complete(irp, status) }
 }
 
-/// `IRP_MJ_CLOSE`: the last reference to an open file is gone, and with it what was kept for the file.
+/// `IRP_MJ_CLOSE`: drops an open file, to which no reference exists any more.
 ///
 /// # Safety
 /// Called by the I/O manager, for a device object of this crate whose state is a `D`.
@@ -97,13 +98,13 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
     if !extension.remove_lock.acquire(irp) {
-        // A removed device has no request left to cancel.
+        // A removed device has no requests to cancel.
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::SUCCESS) };
     }
     // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
-    // SAFETY: this routine has the IRP, of a device whose state is a `D`.
+    // SAFETY: this routine owns the IRP, which was sent to a device whose state is a `D`.
     let file = unsafe { OpenFile::<D::File>::of(irp) };
     if let Some(file) = &file {
         file.set_cleaned_up();
@@ -137,25 +138,25 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
         // SAFETY: as above, and the IRP has a hold.
         return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
     }
-    // The IRP may be completed, and its file closed, before the device's routine returns; so the call has an owner of
-    // its own of what is kept for the file.
-    // SAFETY: this routine has the IRP, of a device whose state is a `D`.
+    // The IRP may be completed and its file closed before the device's method returns, so the call keeps its own
+    // reference to the file.
+    // SAFETY: this routine owns the IRP, which was sent to a device whose state is a `D`.
     let Some(file) = (unsafe { OpenFile::<D::File>::of(irp) }) else {
         // SAFETY: as above, and the IRP has a hold.
         return unsafe { complete(irp, NtStatus::INVALID_DEVICE_REQUEST) };
     };
-    // The IRP's hold goes with the IRP too. A second one, for the call, keeps the state until then. It is refused if
-    // the removal has begun since the first was taken.
+    // The IRP's hold is released with the IRP. So the call acquires a second hold, which keeps the state. This
+    // fails if the removal has begun since the first one was acquired.
     let call = object.cast();
     if !extension.remove_lock.acquire(call) {
-        // Not after the device, which the IRP's hold still keeps.
+        // The file must be dropped before the device, which the IRP's hold still keeps.
         drop(file);
         // SAFETY: as above, and the IRP has a hold.
         return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
     }
-    // SAFETY: the state is a `D`, and the call's hold keeps it until it is released below.
+    // SAFETY: the state is a `D`, and the call's hold keeps it until the release below.
     let device = unsafe { extension.device::<D>() };
-    // SAFETY: this routine has the IRP, which has a hold, and makes one `Irp` of it.
+    // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
     let irp = unsafe { Irp::from_raw(irp) };
     // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened: the
     // WDK's "Dispatch Routine IRQL and Thread Context".
@@ -167,7 +168,7 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
         MajorFunction::DeviceControl => device.device_control(irp, &file.state, &mut irql),
     };
     let status = handled.status();
-    // The device may have let go of everything before this call has made it keep something else.
+    // The calls of `cleanup` and `remove` may have run before this call made the device keep another request.
     if file.is_cleaned_up() {
         device.cleanup(&file.state, &mut irql);
     }
@@ -175,13 +176,13 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
         device.remove(&mut irql);
     }
     drop(file);
-    // SAFETY: the call's hold was taken above, and the state is not used any more.
+    // SAFETY: the call's hold was acquired above, and the state is not used any more.
     unsafe { Extension::release(object, call) };
     status
 }
 
-/// `IRP_MJ_POWER` and `IRP_MJ_SYSTEM_CONTROL`: for the bus driver to answer. The device has no power
-/// states of its own, and requests may wait across a sleep.
+/// `IRP_MJ_POWER` and `IRP_MJ_SYSTEM_CONTROL`: passed to the bus driver. The device has no power states, and its
+/// requests may stay queued while the system sleeps.
 ///
 /// # Safety
 /// Called by the power manager or WMI, for a device object of this crate.
@@ -189,12 +190,12 @@ pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mu
     // SAFETY: the caller holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
     if !extension.remove_lock.acquire(irp) {
-        // SAFETY: this routine has just been given the IRP, at most at DISPATCH_LEVEL.
+        // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
-    // SAFETY: this routine has the IRP; the hold keeps the device attached to the lower one.
+    // SAFETY: this routine owns the IRP; the hold keeps the device attached to the lower one.
     let status = unsafe { pass_down(extension.lower(), irp) };
-    // SAFETY: the hold was taken above.
+    // SAFETY: the hold was acquired above.
     unsafe { Extension::release(object, irp) };
     status
 }

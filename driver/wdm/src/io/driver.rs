@@ -1,4 +1,4 @@
-//! The driver: `DriverEntry`, and what it tells the I/O manager.
+//! `DriverEntry` and the driver object.
 
 use crate::{
     Device, PassiveLevel, RegistryKey,
@@ -6,7 +6,7 @@ use crate::{
     ke::dpc,
 };
 
-/// Makes a driver of a [`Device`]: defines `DriverEntry`, by which the I/O manager starts it.
+/// Defines the `DriverEntry` of a driver whose device is a [`Device`].
 ///
 /// WDK: "Writing a `DriverEntry` Routine".
 ///
@@ -51,15 +51,16 @@ macro_rules! driver_entry {
             driver: *mut $crate::__private::DRIVER_OBJECT,
             registry_path: *mut $crate::__private::UNICODE_STRING,
         ) -> $crate::__private::NTSTATUS {
-            // SAFETY: passed on to the I/O manager, which is the caller.
+            // SAFETY: the I/O manager, which is the caller, guarantees it.
             unsafe { $crate::__private::entry::<$device>(driver, registry_path) }
         }
     };
 }
 
-/// The `DriverEntry` of a driver whose device is `D`: what [`driver_entry!`](crate::driver_entry) exports by that name.
+/// The `DriverEntry` of a driver whose device is `D`. [`driver_entry!`](crate::driver_entry) exports it by that
+/// name.
 ///
-/// For a program that has several drivers in it, such as one that runs them on a model of the kernel.
+/// Use it in a program that contains several drivers, such as a test on the model kernel.
 ///
 /// WDK: "Writing a `DriverEntry` Routine".
 ///
@@ -67,7 +68,8 @@ macro_rules! driver_entry {
 /// `PASSIVE_LEVEL`.
 ///
 /// # Safety
-/// Called by the I/O manager, or in its place, with a new driver object and the path of the service's key.
+/// Called by the I/O manager, or by code that acts for it, with a new driver object and the path of the service
+/// key.
 pub unsafe extern "C" fn entry<D: Device>(
     driver: *mut nt::DRIVER_OBJECT,
     registry_path: *mut nt::UNICODE_STRING,
@@ -77,11 +79,12 @@ pub unsafe extern "C" fn entry<D: Device>(
     // SAFETY: DriverEntry is called at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
     if let Err(error) = D::driver_entry(&registry, &mut irql) {
-        // NT calls no Unload now, and frees the driver's code.
+        // NT frees the driver's code without calling Unload.
         dpc::check_unload(&mut irql);
         return error.to_raw();
     }
-    // SAFETY: the table is the driver's to fill in until DriverEntry returns, and nobody else reads or writes it.
+    // SAFETY: the driver may fill in the table before DriverEntry returns, and no other code accesses it until
+    // then.
     let major = unsafe { &mut (*driver).MajorFunction };
     major[nt::IRP_MJ_CREATE] = Some(dispatch::create::<D>);
     major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
@@ -106,8 +109,8 @@ pub unsafe extern "C" fn entry<D: Device>(
     nt::STATUS_SUCCESS
 }
 
-/// The driver's Unload routine. The PnP manager removes every device first, and the driver keeps nothing
-/// beside its devices; a DPC that is left can only have been forgotten.
+/// The driver's Unload routine. The PnP manager removes every device before it, and the driver keeps no other
+/// objects, so a DPC that still exists was leaked.
 ///
 /// # Safety
 /// Called by the I/O manager.

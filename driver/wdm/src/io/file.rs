@@ -1,4 +1,4 @@
-//! Open files: what a driver keeps for each open of its device, and what each has on the device's queues.
+//! Open files: the driver's state for each one, and its requests on the device's queues.
 
 use alloc::vec::Vec;
 use core::{
@@ -13,9 +13,10 @@ use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
 use crate::{Device, DeviceObject, Error, PassiveLevel, Record, Shared};
 
-/// The state that a driver keeps for each open of its device `D`: made at `IRP_MJ_CREATE`, dropped after `IRP_MJ_CLOSE`.
+/// The state that a driver keeps for each open file of its device `D`: made at `IRP_MJ_CREATE`, dropped after
+/// `IRP_MJ_CLOSE` (`FileObject->FsContext`).
 ///
-/// In C it is what `FileObject->FsContext` points to. A device that keeps none has the type `()`.
+/// A device that keeps no such state uses the type `()`.
 ///
 /// # Examples
 ///
@@ -37,14 +38,14 @@ use crate::{Device, DeviceObject, Error, PassiveLevel, Record, Shared};
 /// ```
 #[doc(alias = "FsContext")]
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no state of an open file of `{D}`",
-    note = "implement `FileState<{D}>` for it, or let the device keep none: `type File = ();`"
+    message = "`{Self}` is not a file state of the device `{D}`",
+    note = "implement `FileState<{D}>` for it, or use `type File = ();` if the device keeps no state for each open file"
 )]
 pub trait FileState<D>: Send + Sync + Sized + 'static {
-    /// Gives the initialiser of the state of a new open file (`IRP_MJ_CREATE`).
+    /// Returns an in-place initialiser of the state of a new open file (`IRP_MJ_CREATE`).
     ///
     /// # Errors
-    /// What the open fails with.
+    /// The error with which the open fails.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -59,26 +60,27 @@ impl<D> FileState<D> for () {
 
 /// The open files of a device, which owns them.
 ///
-/// A file goes at `IRP_MJ_CLOSE`. By Windows' documents that comes before `IRP_MN_REMOVE_DEVICE`; for a kernel that removes
-/// a device which is still open, the removal frees what is left, and a later `IRP_MJ_CLOSE` finds nothing.
+/// A file is freed at `IRP_MJ_CLOSE`. According to the WDK's documentation that comes before
+/// `IRP_MN_REMOVE_DEVICE`. Some kernels remove a device that is still open; then the removal frees the remaining
+/// files, and a later `IRP_MJ_CLOSE` finds none.
 pub(crate) struct OpenFiles {
     lock: UnsafeCell<nt::KSPIN_LOCK>,
-    /// Read and changed with the lock held.
+    /// Accessed with the lock held.
     list: UnsafeCell<List>,
 }
 
 #[repr(C)]
 struct List {
-    /// Of the links of open files.
+    /// The head of the list of [`Link`]s.
     head: nt::LIST_ENTRY,
     is_gone: bool,
 }
 
-/// What links an open file to its device's others.
+/// The link of an open file on its device's list.
 #[repr(C)]
 struct Link {
     entry: nt::LIST_ENTRY,
-    /// The device's owner of the file, given up.
+    /// The device's owner of the file, which was given up.
     owner: *mut (),
 }
 
@@ -87,13 +89,13 @@ const UNLINKED: nt::LIST_ENTRY = nt::LIST_ENTRY {
     Blink: null_mut(),
 };
 
-// SAFETY: the list is reached with the lock held, and files may be dropped in any thread.
+// SAFETY: the list is accessed with the lock held, and files may be dropped in any thread.
 unsafe impl Send for OpenFiles {}
 // SAFETY: as above.
 unsafe impl Sync for OpenFiles {}
 
 impl OpenFiles {
-    /// Room for a list, to be initialised where it stays.
+    /// Makes an uninitialised list, to be initialised in place.
     pub(crate) const fn uninitialised() -> Self {
         Self {
             lock: UnsafeCell::new(0),
@@ -104,38 +106,38 @@ impl OpenFiles {
         }
     }
 
-    /// Initialises the list in its place.
+    /// Initialises the list in place.
     ///
     /// # Safety
-    /// `self` stays where it is, and nobody uses it yet.
+    /// `self` does not move, and no other code uses it yet.
     pub(crate) unsafe fn initialise(&self) {
-        // SAFETY: the lock stays where it is.
+        // SAFETY: the lock does not move.
         unsafe { nt::KeInitializeSpinLock(self.lock.get()) };
-        // SAFETY: nobody else uses the list yet, and the head stays where it is.
+        // SAFETY: no other code uses the list yet, and the head does not move.
         unsafe { InitializeListHead(self.head()) };
     }
 
-    /// The head of the list. It is never borrowed exclusively, since its entries point to it.
+    /// Returns the head of the list, which is never borrowed exclusively, since the entries point to it.
     fn head(&self) -> *mut nt::LIST_ENTRY {
         // The head is the first field.
         self.list.get().cast()
     }
 
-    /// Runs a closure with the list locked, at `PASSIVE_LEVEL` before. It gets the flag that says that the device is gone.
+    /// Runs a closure with the list locked. The closure gets the flag that the device was removed.
     fn with<R>(&self, _irql: &mut PassiveLevel, f: impl FnOnce(&mut bool) -> R) -> R {
         // SAFETY: the lock was initialised, and the token says that the IRQL is at most DISPATCH_LEVEL.
         let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
         // SAFETY: the lock is held, and this is the only reference to the flag made under it.
         let result = f(unsafe { &mut (*self.list.get()).is_gone });
-        // SAFETY: the lock was taken above, at this IRQL.
+        // SAFETY: the lock was acquired above, at this IRQL.
         unsafe { nt::KeReleaseSpinLock(self.lock.get(), old_irql) };
         result
     }
 
-    /// Drops what is kept for every file that is still open.
+    /// Drops the state of every file that is still open.
     ///
     /// # Safety
-    /// The files' state is an `F`, and no IRP of theirs is under way but `IRP_MJ_CLOSE`.
+    /// The files' state is an `F`, and no IRP of theirs is in progress except `IRP_MJ_CLOSE`.
     pub(crate) unsafe fn release_all<F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
         loop {
             let owner = self.with(irql, |is_gone| {
@@ -149,22 +151,22 @@ impl OpenFiles {
                 let link = unsafe { (*head).Flink };
                 // SAFETY: as above.
                 unsafe { RemoveEntryList(link) };
-                // SAFETY: every entry of the list but its head starts a link, whose owner keeps it.
+                // SAFETY: every entry of the list but its head is the start of a link, which its owner keeps valid.
                 Some(unsafe { (*link.cast::<Link>()).owner })
             });
             let Some(owner) = owner else {
                 return;
             };
-            // SAFETY: the owner was given up by `attach`, and its link was taken off the list by this thread.
+            // SAFETY: `attach` gave up the owner, and this thread removed its link from the list.
             drop(unsafe { Shared::<OpenFile<F>>::from_raw(owner) });
         }
     }
 }
 
-/// An open file of a device, to which `FsContext` points.
+/// An open file of a device. `FsContext` points to it.
 #[pin_data]
 pub(crate) struct OpenFile<F> {
-    /// On the device's list.
+    /// The link on the device's list.
     link: UnsafeCell<Link>,
     /// One for each of the device's queues, by the queue's index; `FsContext2` points to the first.
     queued: Vec<Queued>,
@@ -174,33 +176,33 @@ pub(crate) struct OpenFile<F> {
     pub(crate) state: F,
 }
 
-/// What an open file has on one queue.
+/// The requests of an open file on one queue.
 ///
 /// # Invariants
 ///
-/// All of it is read and changed while the lock of that queue is held.
+/// The contents are accessed with the lock of that queue held.
 pub(crate) struct Queued(UnsafeCell<QueuedInner>);
 
 #[repr(C)]
 struct QueuedInner {
     /// The file's IRPs on the queue, in the order of their insertion.
     head: nt::LIST_ENTRY,
-    /// Whether the last handle is closed (`IRP_MJ_CLEANUP`), so that nothing may be queued any more.
+    /// Whether the last handle is closed (`IRP_MJ_CLEANUP`), so that no further request is queued.
     is_cleaned_up: bool,
 }
 
-// SAFETY: the link is reached with the device's list locked; the state is an `F`.
+// SAFETY: the link is accessed with the device's list locked; the state is an `F`.
 unsafe impl<F: Send> Send for OpenFile<F> {}
 // SAFETY: as above.
 unsafe impl<F: Sync> Sync for OpenFile<F> {}
 
-// SAFETY: the contents are reached while the queue's lock is held; IRPs belong to no thread.
+// SAFETY: the contents are accessed with the queue's lock held; IRPs are not tied to a thread.
 unsafe impl Send for Queued {}
 // SAFETY: as above.
 unsafe impl Sync for Queued {}
 
 impl Queued {
-    /// Initialises an empty list in its place.
+    /// Initialises an empty list in place.
     pub(crate) fn new() -> impl PinInit<Self> {
         let initialise = |slot: *mut Self| {
             // SAFETY: the slot is valid for writes.
@@ -213,7 +215,7 @@ impl Queued {
         unsafe { pin_init_from_closure(initialise) }
     }
 
-    /// A list whose head is to be initialised where it stays.
+    /// Makes a list with an uninitialised head, to be initialised in place.
     const fn unlinked() -> Self {
         Self(UnsafeCell::new(QueuedInner {
             head: UNLINKED,
@@ -221,31 +223,31 @@ impl Queued {
         }))
     }
 
-    /// Whether nothing may be queued for the file any more.
+    /// Returns whether the file's requests are not queued any more.
     ///
     /// # Safety
     /// The caller holds the queue's lock.
     pub(crate) unsafe fn is_cleaned_up(&self) -> bool {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { (*self.0.get()).is_cleaned_up }
     }
 
-    /// Says that nothing may be queued for the file any more.
+    /// Prevents further requests of the file from being queued.
     ///
     /// # Safety
     /// The caller holds the queue's lock.
     pub(crate) unsafe fn set_cleaned_up(&self) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { (*self.0.get()).is_cleaned_up = true };
     }
 
-    /// The head of the list of the file's IRPs on the queue.
+    /// Returns the head of the list of the file's IRPs on the queue.
     pub(crate) fn head(&self) -> *mut nt::LIST_ENTRY {
         // The head is the first field.
         self.0.get().cast()
     }
 
-    /// The entry of the first of the file's IRPs on the queue.
+    /// Returns the list entry of the file's first IRP on the queue.
     ///
     /// # Safety
     /// The caller holds the queue's lock.
@@ -263,7 +265,7 @@ impl Queued {
 const _: () = assert!(core::mem::offset_of!(QueuedInner, head) == 0);
 
 impl<F> OpenFile<F> {
-    /// Makes what is kept for a new open file of a device with that many queues.
+    /// Makes a new open file of a device with `count` queues.
     pub(crate) fn new<D: Device<File = F>>(
         count: usize,
         device: &D,
@@ -279,11 +281,11 @@ impl<F> OpenFile<F> {
             .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
         queued.extend((0..count).map(|_| Queued::unlinked()));
         for queued in &queued {
-            // SAFETY: the vector does not grow any more, so the list stays where it is; nobody else knows it yet.
+            // SAFETY: the vector does not grow any more, so the list does not move; no other code accesses it yet.
             unsafe { InitializeListHead(queued.head()) };
         }
         let state = F::open(device, irql)?;
-        // At PASSIVE_LEVEL, by the token that the initialiser has borrowed.
+        // The initialiser has borrowed the token, so the IRQL is PASSIVE_LEVEL.
         Shared::allocate(
             try_pin_init!(Self {
                 link: UnsafeCell::new(Link { entry: UNLINKED, owner: null_mut() }),
@@ -295,21 +297,24 @@ impl<F> OpenFile<F> {
         )
     }
 
-    /// Says that the last handle is closed.
+    /// Records that the last handle is closed.
     pub(crate) fn set_cleaned_up(&self) {
         self.cleaned_up.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the last handle is closed. Who just misses it comes under a lock of the driver's later, under which
-    /// [`Device::cleanup`] finds what was kept. So no order is needed here.
+    /// Returns whether the last handle is closed.
+    ///
+    /// A request that reads the old value acquires the driver's lock later, under which [`Device::cleanup`] finds
+    /// the request. So no memory ordering is needed here.
     pub(crate) fn is_cleaned_up(&self) -> bool {
         self.cleaned_up.load(Ordering::Relaxed)
     }
 
-    /// Ties the file to the file object that an IRP opens, and gives it to its device.
+    /// Stores the file in the file object that an IRP opens, and adds it to its device's list.
     ///
     /// # Safety
-    /// `irp` is an `IRP_MJ_CREATE` that the caller owns, with a file object, of the device that has these files.
+    /// `irp` is an `IRP_MJ_CREATE` with a file object, which the caller owns. It was sent to the device that has
+    /// these files.
     pub(crate) unsafe fn attach(
         this: Shared<Self>,
         files: &OpenFiles,
@@ -321,17 +326,17 @@ impl<F> OpenFile<F> {
         let queued = this.queued.as_ptr().cast_mut().cast();
         let link = this.link.get();
         let owner = this.into_raw();
-        // SAFETY: nobody else has the file yet, which its owner keeps.
+        // SAFETY: no other code accesses the file yet, and its owner keeps it alive.
         unsafe { (*link).owner = owner };
         files.with(irql, |_| {
-            // SAFETY: the list is locked, and the entry on none.
+            // SAFETY: the list is locked, and the entry is on no list.
             unsafe { InsertTailList(files.head(), link.cast()) };
         });
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { nt::irp::set_file_contexts(irp, [owner.cast(), queued]) };
     }
 
-    /// The file that an IRP was sent through; `None` if it was sent through none.
+    /// Returns the file of an IRP, or `None` if it was sent without one.
     ///
     /// # Safety
     /// The caller owns the IRP, which was sent to a device whose file state is an `F`.
@@ -339,25 +344,26 @@ impl<F> OpenFile<F> {
     where
         F: Send + Sync + 'static,
     {
-        // SAFETY: passed on to the caller; `attach` set the fields.
+        // SAFETY: guaranteed by the caller; `attach` set the fields.
         let [context, _] = unsafe { nt::irp::file_contexts(irp) };
         if context.is_null() {
             return None;
         }
-        // SAFETY: `attach` gave this owner up, and it is made again for good after the file's last IRP only.
+        // SAFETY: `attach` gave up this owner. It is made again for dropping only after the file's last IRP.
         let owner = ManuallyDrop::new(unsafe { Shared::<Self>::from_raw(context.cast()) });
         Some(Shared::clone(&owner))
     }
 
-    /// Drops what is kept for the file that an IRP closes, unless the device's removal has done so.
+    /// Drops the file that an IRP closes, unless the device's removal has already dropped it.
     ///
     /// # Safety
-    /// `irp` is an `IRP_MJ_CLOSE` that the caller owns, of the device that has these files, whose state is an `F`.
+    /// `irp` is an `IRP_MJ_CLOSE` that the caller owns. It was sent to the device that has these files, whose state
+    /// is an `F`.
     pub(crate) unsafe fn detach(files: &OpenFiles, irp: *mut nt::IRP, irql: &mut PassiveLevel)
     where
         F: Send + Sync + 'static,
     {
-        // SAFETY: passed on to the caller; `attach` set the fields.
+        // SAFETY: guaranteed by the caller; `attach` set the fields.
         let [context, _] = unsafe { nt::irp::file_contexts(irp) };
         if context.is_null() {
             return;
@@ -366,9 +372,10 @@ impl<F> OpenFile<F> {
             if *is_gone {
                 return None;
             }
-            // SAFETY: the list still has the file, so `attach`'s owner keeps it; and a file is closed once.
+            // SAFETY: the file is still on the list, so the owner that `attach` gave up was not made again; a file
+            // is closed once.
             let owner = unsafe { Shared::<Self>::from_raw(context.cast()) };
-            // SAFETY: the list is locked, and the file's entry on it.
+            // SAFETY: the list is locked, and the file's entry is on it.
             unsafe { RemoveEntryList(owner.link.get().cast()) };
             Some(owner)
         });
@@ -376,20 +383,20 @@ impl<F> OpenFile<F> {
     }
 }
 
-/// What the file of an IRP has on a queue; `None` if the IRP was sent through no file.
+/// Returns the requests on a queue that belong to the file of an IRP; `None` if the IRP was sent without a file.
 ///
 /// # Safety
-/// The caller owns the IRP, or holds the queue's lock while the IRP is on it. The IRP was sent to a device of this crate,
-/// and `index` is that of one of the device's queues. The reference is used no longer than the IRP is not completed, or
-/// while its file cannot be closed.
+/// The caller owns the IRP, or holds the lock of the queue that the IRP is on. The IRP was sent to a device of this
+/// crate, and `index` is the index of one of the device's queues. The reference is used only before the IRP is
+/// completed, or while its file cannot be closed.
 pub(crate) unsafe fn queued<'a>(irp: *mut nt::IRP, index: usize) -> Option<&'a Queued> {
-    // SAFETY: passed on to the caller; `attach` set the fields.
+    // SAFETY: guaranteed by the caller; `attach` set the fields.
     let [_, queued] = unsafe { nt::irp::file_contexts(irp) };
     if queued.is_null() {
         return None;
     }
-    // SAFETY: the file has one for each queue of its device.
+    // SAFETY: the file has a `Queued` for each queue of its device.
     let queued = unsafe { queued.cast::<Queued>().add(index) };
-    // SAFETY: the file, and with it what it has on its queues, stays until the IRP is completed.
+    // SAFETY: the file, with its `Queued`s, stays until the IRP is completed.
     Some(unsafe { &*queued })
 }

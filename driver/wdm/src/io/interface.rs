@@ -1,10 +1,10 @@
-//! Device interfaces: how user mode finds a device.
+//! Device interfaces, by which applications find a device.
 
 use core::cell::UnsafeCell;
 
 use crate::{Error, ke::irql::Waitable};
 
-/// A device interface class, `{00000000-0000-0000-0000-000000000000}` by its parts.
+/// The GUID of a device interface class (`GUID`).
 ///
 /// WDK: "Defining and Exporting New GUIDs".
 ///
@@ -14,7 +14,7 @@ use crate::{Error, ke::irql::Waitable};
 pub struct Guid(nt::GUID);
 
 impl Guid {
-    /// Makes a GUID of its parts.
+    /// Makes a GUID from its parts.
     #[must_use]
     pub const fn new(data1: u32, data2: u16, data3: u16, data4: [u8; 8]) -> Self {
         Self(nt::GUID {
@@ -26,11 +26,12 @@ impl Guid {
     }
 }
 
-/// A registered device interface: the symbolic link's name, which the kernel allocated.
+/// A registered device interface.
 ///
 /// WDK: "Registering a Device Interface".
 pub(crate) struct DeviceInterface {
-    /// In a cell since the kernel's prototypes take it as if they changed it.
+    /// The name of its symbolic link, which the kernel allocated. In a cell, since the kernel's prototypes take a
+    /// mutable pointer.
     name: UnsafeCell<nt::UNICODE_STRING>,
 }
 
@@ -38,7 +39,7 @@ impl DeviceInterface {
     /// Registers an interface of a class for a physical device (`IoRegisterDeviceInterface`).
     ///
     /// # Safety
-    /// `pdo` is the physical device object that AddDevice was called with.
+    /// `pdo` is the physical device object that was passed to AddDevice.
     pub(crate) unsafe fn register<L: Waitable>(
         pdo: *mut nt::DEVICE_OBJECT,
         class: &Guid,
@@ -49,7 +50,7 @@ impl DeviceInterface {
             MaximumLength: 0,
             Buffer: core::ptr::null_mut(),
         };
-        // SAFETY: the caller gives a physical device object, and the token says PASSIVE_LEVEL.
+        // SAFETY: the caller passes a physical device object, and the token says PASSIVE_LEVEL.
         let status = unsafe {
             nt::IoRegisterDeviceInterface(
                 pdo,
@@ -64,21 +65,21 @@ impl DeviceInterface {
         })
     }
 
-    /// Lets user mode find the device by the interface, or no longer (`IoSetDeviceInterfaceState`).
+    /// Enables or disables the interface, by which applications find the device (`IoSetDeviceInterfaceState`).
     pub(crate) fn set_enabled<L: Waitable>(
         &self,
         enabled: bool,
         _irql: &mut L,
     ) -> Result<(), Error> {
-        // SAFETY: the name is as IoRegisterDeviceInterface made it, and the token says PASSIVE_LEVEL.
+        // SAFETY: IoRegisterDeviceInterface returned the name, and the token says PASSIVE_LEVEL.
         Error::check(unsafe { nt::IoSetDeviceInterfaceState(self.name.get(), u8::from(enabled)) })
     }
 }
 
 impl Drop for DeviceInterface {
     fn drop(&mut self) {
-        // SAFETY: the name is as IoRegisterDeviceInterface made it, and is used no more. Interfaces are
-        // dropped with their device, at PASSIVE_LEVEL.
+        // SAFETY: IoRegisterDeviceInterface returned the name, and it is not used again. Interfaces are dropped
+        // with their device, at PASSIVE_LEVEL.
         unsafe { nt::RtlFreeUnicodeString(self.name.get()) };
     }
 }

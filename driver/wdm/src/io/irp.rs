@@ -1,4 +1,4 @@
-//! IRPs, owned by who may complete them.
+//! IRPs. The owner of an IRP is the code that may complete it.
 
 use core::{marker::PhantomData, ops::Deref, ptr::NonNull};
 
@@ -11,11 +11,11 @@ use crate::{
     log,
 };
 
-/// Which word of `DriverContext` holds the record: the last, since the first three are also what links the
-/// IRP into a device queue.
+/// The word of `DriverContext` that holds the record: the last one, since the first three overlap the device queue
+/// entry.
 const RECORD: usize = 3;
 
-/// What a request asks for: the major functions that reach a [`Device`](crate::Device).
+/// What a request asks for. These are the major functions that a [`Device`](crate::Device) handles.
 ///
 /// WDK: [IRP Major Function Codes](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-major-function-codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,26 +39,26 @@ struct Parameters {
     offset: i64,
 }
 
-/// A request with buffered I/O, with the driver's record `R`, as its owner, or its queue, may look at it.
+/// Read access to a request with buffered I/O and the driver's record `R`. The owner of the request and its queue lend it.
 ///
 /// WDK: [Using Buffered
 /// I/O](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-buffered-i-o).
 #[repr(transparent)]
-// Invariant: the record is that of this very type.
+// Invariant: the record has exactly this type.
 pub struct IrpView<R = ()>(*mut nt::IRP, PhantomData<fn(R) -> R>);
 
 impl<R: Record> IrpView<R> {
-    /// The view of an IRP, for as long as the reference to the pointer lives.
+    /// Makes a view of an IRP that lives as long as the reference to the pointer.
     ///
     /// # Safety
     /// The IRP is of a [`MajorFunction`], was sent to a device of this crate, has a record of type `R`, and cannot be
     /// completed while the view is there.
     pub(crate) unsafe fn new(irp: &*mut nt::IRP) -> &Self {
-        // SAFETY: the types have the same layout; what the view promises, the caller does.
+        // SAFETY: the types have the same layout; the caller guarantees what the view requires.
         unsafe { &*core::ptr::from_ref(irp).cast::<Self>() }
     }
 
-    /// What the request asks for.
+    /// Returns what the request asks for.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -73,7 +73,7 @@ impl<R: Record> IrpView<R> {
         }
     }
 
-    /// The IOCTL code; 0 if the request is no device control.
+    /// Returns the I/O control code, or 0 if the request is not a device control.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -82,8 +82,8 @@ impl<R: Record> IrpView<R> {
         self.parameters().code
     }
 
-    /// Where on the device a read or a write begins, in bytes; 0 for another request. User mode can give any number, also a
-    /// negative one.
+    /// Returns the byte offset at which a read or a write starts, or 0 for another request. User mode can pass any number,
+    /// including a negative one.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -92,9 +92,8 @@ impl<R: Record> IrpView<R> {
         self.parameters().offset
     }
 
-    /// How many bytes the caller takes: the length of a read, or of the output of a device control.
-    ///
-    /// It is 0 if the request has no system buffer.
+    /// Returns the number of bytes that the caller has room for: the length of a read, or of the output of a device
+    /// control; 0 if the request has no system buffer.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -106,9 +105,9 @@ impl<R: Record> IrpView<R> {
         self.parameters().output_length as usize
     }
 
-    /// The bytes that the caller gives: what is to be written, or the input of a device control.
+    /// Returns the bytes that the caller passed: the data of a write, or the input of a device control.
     ///
-    /// The buffer is the system's own copy, so the caller cannot change it any more.
+    /// The buffer is the system's copy, so the caller cannot change it any more.
     ///
     /// # Errors
     /// `STATUS_INVALID_DEVICE_REQUEST` if the request has no system buffer: its code is not `METHOD_BUFFERED`.
@@ -124,11 +123,11 @@ impl<R: Record> IrpView<R> {
         Ok(unsafe { bytes(self.0, length) })
     }
 
-    /// The request's input as a value.
+    /// Returns a copy of the request's input.
     ///
-    /// The buffer is the system's own copy, so the caller cannot change it any more. A reply overwrites
-    /// it: request and reply share the buffer. A kernel stack is small, so a type of more than 1,024 bytes does not compile:
-    /// [`IrpView::input_ref`] reads it in its place.
+    /// The system buffer is a copy, so the sender of the request cannot change it any more. The reply uses the same
+    /// buffer, so it overwrites the input. A kernel stack is small, so a type of more than 1,024 bytes does not
+    /// compile; use [`IrpView::input_ref`], which does not copy the input.
     ///
     /// # Errors
     /// `STATUS_INFO_LENGTH_MISMATCH` if the input is not exactly as long as `T`;
@@ -140,13 +139,13 @@ impl<R: Record> IrpView<R> {
         const {
             assert!(
                 size_of::<T>() <= 1024,
-                "an input of more than 1,024 bytes does not go on a kernel stack: use `input_ref`"
+                "an input of more than 1,024 bytes is too large for a kernel stack: use `input_ref`"
             );
         }
         T::read_from_bytes(self.input_bytes()?).map_err(|_| Error::INFO_LENGTH_MISMATCH)
     }
 
-    /// The request's input as a value, in its place in the system buffer.
+    /// Returns a reference to the request's input in the system buffer.
     ///
     /// # Errors
     /// As for [`IrpView::input`].
@@ -163,10 +162,10 @@ impl<R: Record> IrpView<R> {
         T::ref_from_bytes(self.input_bytes()?).map_err(|_| Error::INFO_LENGTH_MISMATCH)
     }
 
-    /// Whether the caller has room for an output of type `T`.
+    /// Checks that the output buffer has room for a `T`.
     ///
     /// # Errors
-    /// `STATUS_BUFFER_TOO_SMALL` if not; `STATUS_INVALID_DEVICE_REQUEST` if the code is not
+    /// `STATUS_BUFFER_TOO_SMALL` if it has not; `STATUS_INVALID_DEVICE_REQUEST` if the code is not
     /// `METHOD_BUFFERED`.
     ///
     /// # IRQL
@@ -179,12 +178,12 @@ impl<R: Record> IrpView<R> {
         Ok(())
     }
 
-    /// The driver's record.
+    /// Returns the driver's record.
     #[must_use]
     pub fn record(&self) -> &R::Target {
-        // SAFETY: the IRP is not completed while the view is there, and has a record.
+        // SAFETY: the IRP is not completed while the view exists, and has a record.
         let raw = unsafe { nt::irp::driver_context::<RECORD>(self.0) };
-        // SAFETY: the record is an `R`, and stays with the IRP until that is completed.
+        // SAFETY: the record is an `R`, and stays with the IRP until the IRP is completed.
         unsafe { R::borrow(raw.cast()) }
     }
 
@@ -220,8 +219,8 @@ impl<R: Record> IrpView<R> {
         }
     }
 
-    /// Fails if the caller's data is not in the system buffer: by the other methods of a device control it is not, and not
-    /// in a read or a write if a filter above has not taken `DO_BUFFERED_IO` over from the device.
+    /// Fails if the request has no system buffer: a device control with another method than `METHOD_BUFFERED`, or a read or a
+    /// write if a filter above did not copy `DO_BUFFERED_IO` from this device object.
     fn buffered(&self) -> Result<(), Error> {
         let is_buffered = match self.major() {
             MajorFunction::DeviceControl => self.code() & 3 == nt::METHOD_BUFFERED,
@@ -240,7 +239,7 @@ impl<R: Record> IrpView<R> {
         }
     }
 
-    /// Writes a reply into the system buffer and says how long it is; or says why it cannot.
+    /// Writes a reply into the system buffer and returns its length.
     fn write<T: IntoBytes + Immutable>(&self, reply: &T) -> Result<usize, Error> {
         self.output::<T>()?;
         let reply = reply.as_bytes();
@@ -267,28 +266,28 @@ impl<R: Record> IrpView<R> {
     }
 }
 
-/// The first bytes of an IRP's system buffer; none where there is no buffer.
+/// Returns the first `length` bytes of an IRP's system buffer. If `length` is 0 there may be no buffer.
 ///
 /// # Safety
-/// The IRP's system buffer is that long, and neither written nor freed while the slice is there.
+/// The IRP's system buffer is at least that long, and is neither written nor freed while the slice is used.
 unsafe fn bytes<'a>(irp: *mut nt::IRP, length: usize) -> &'a [u8] {
     if length == 0 {
         return &[];
     }
-    // SAFETY: the caller has the IRP.
+    // SAFETY: the caller guarantees that the IRP is valid.
     let buffer = unsafe { nt::irp::system_buffer(irp) };
-    // SAFETY: the caller says that the buffer is that long and stands still.
+    // SAFETY: the caller guarantees the length of the buffer, and that it does not change.
     unsafe { core::slice::from_raw_parts(buffer, length) }
 }
 
-/// The IRP that a dispatch routine was called with, and the record `R` that the driver gave it: it must be
-/// completed, pended or queued.
+/// The IRP that a dispatch routine was called with. The routine must complete, pend or queue it. `R` is the
+/// driver's record for it.
 ///
-/// The lifetime `'irp` is this IRP's own mark. The [`Handled`] that the dispatch routine returns bears
-/// it too, and only this IRP can have made it.
+/// The lifetime `'irp` identifies this IRP. The dispatch routine returns a [`Handled`] with the same lifetime,
+/// which only this IRP can make.
 ///
-/// An `Irp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, as a [`PendedIrp`] is. That is a bug
-/// in the driver, but no request is lost by it.
+/// An `Irp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, like a [`PendedIrp`]. Dropping it is a bug
+/// in the driver, but the request is not lost.
 ///
 /// ```compile_fail
 /// # use wdm::{Handled, Irp, NtStatus, PassiveLevel};
@@ -304,11 +303,11 @@ pub struct Irp<'irp, R: Record = ()> {
     _mark: Mark<'irp>,
 }
 
-/// Ties a value to one lifetime exactly: invariant, so it becomes neither longer nor shorter.
+/// Ties a value to exactly one lifetime: it is invariant, so the lifetime can be neither extended nor shortened.
 type Mark<'irp> = PhantomData<fn(&'irp ()) -> &'irp ()>;
 
 impl<'irp> Irp<'irp> {
-    /// Takes an IRP over from the I/O manager.
+    /// Takes ownership of an IRP from the I/O manager.
     ///
     /// # Safety
     /// The caller owns the IRP: one of a [`MajorFunction`], sent to a device of this crate, with no Cancel
@@ -316,20 +315,20 @@ impl<'irp> Irp<'irp> {
     /// dispatch routine's call, and no other `Irp` is made with it.
     pub(crate) unsafe fn from_raw(irp: *mut nt::IRP) -> Self {
         Self {
-            // SAFETY: passed on to the caller; the record of no record is nothing.
+            // SAFETY: guaranteed by the caller; the record `()` needs no memory.
             irp: unsafe { PendedIrp::from_raw(irp) },
             _mark: PhantomData,
         }
     }
 
-    /// Gives the IRP a record, which goes with it until it is completed.
+    /// Attaches a record to the IRP, which stays with it until it is completed.
     #[must_use = "the request waits until it is completed"]
     pub fn with_record<R: Record>(self, record: R) -> Irp<'irp, R> {
         let raw = self.irp.into_raw();
-        // SAFETY: the IRP was owned by `self`.
+        // SAFETY: `self` owned the IRP.
         unsafe { nt::irp::set_driver_context::<RECORD>(raw, record.into_raw().cast()) };
         Irp {
-            // SAFETY: as above, and it has a record of type `R` now.
+            // SAFETY: as above, and its record is an `R` now.
             irp: unsafe { PendedIrp::from_raw(raw) },
             _mark: PhantomData,
         }
@@ -337,12 +336,14 @@ impl<'irp> Irp<'irp> {
 }
 
 impl<'irp, R: Record> Irp<'irp, R> {
-    /// Pends the IRP on nothing that could cancel it: the dispatch routine returns `STATUS_PENDING`, and whoever has the
-    /// [`PendedIrp`] completes it (`IoMarkIrpPending`).
+    /// Pends the IRP without making it cancelable (`IoMarkIrpPending`).
     ///
-    /// This is for a request that ends soon by itself, by a DPC that is on its way for instance. A thread that ends waits for
-    /// its requests, so one that is kept for longer, even alone, belongs on an [`IrpQueue`](crate::IrpQueue), where it can
-    /// be cancelled: there it is completed when its thread ends, its handle is closed or its device removed.
+    /// The dispatch routine returns `STATUS_PENDING`, and the owner of the [`PendedIrp`] completes the IRP.
+    ///
+    /// Use it only for a request that is completed soon in any case, for instance by a DPC that is already queued.
+    /// A thread that exits waits for its requests. So a request that is kept for longer, even a single one, belongs
+    /// on an [`IrpQueue`](crate::IrpQueue): there it is cancelable, and is completed when its thread exits, its
+    /// handle is closed or its device is removed.
     ///
     /// WDK: [IoMarkIrpPending](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iomarkirppending).
     ///
@@ -354,13 +355,13 @@ impl<'irp, R: Record> Irp<'irp, R> {
         _irql: &mut L,
     ) -> (PendedIrp<R>, Handled<'irp>) {
         let (raw, pending) = self.into_pending();
-        // SAFETY: the IRP was owned by `self`; nobody can complete it before it is marked.
+        // SAFETY: `self` owned the IRP, so no other thread can complete it before it is marked.
         unsafe { nt::irp::IoMarkIrpPending(raw) };
         // SAFETY: as above.
         (unsafe { PendedIrp::from_raw(raw) }, pending)
     }
 
-    /// Gives the IRP up to a queue, which must mark it pending first of all.
+    /// Gives up the IRP to a queue, which must first mark it pending.
     pub(crate) fn into_pending(self) -> (*mut nt::IRP, Handled<'irp>) {
         (self.irp.into_raw(), Handled::new(nt::STATUS_PENDING))
     }
@@ -384,8 +385,8 @@ impl<'irp, R: Record> Irp<'irp, R> {
 
     /// Completes the request with `STATUS_SUCCESS` and a reply (`IoCompleteRequest`).
     ///
-    /// A reply for which the caller has no room is not written, and the status is then what
-    /// [`IrpView::output`] says; check with it before doing what cannot be undone.
+    /// If the output buffer has no room for the reply, nothing is written and the request is completed with the
+    /// error of [`IrpView::output`]. Call that first if the operation cannot be undone.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -437,8 +438,8 @@ impl<R: Record> Deref for Irp<'_, R> {
     }
 }
 
-/// The proof that a dispatch routine's own IRP was completed or pended, and the status that goes with it.
-#[must_use = "a dispatch routine returns it"]
+/// The proof that a dispatch routine's IRP was completed or pended, with the status to return.
+#[must_use = "a dispatch routine must return it"]
 pub struct Handled<'irp> {
     status: i32,
     _mark: Mark<'irp>,
@@ -452,35 +453,35 @@ impl Handled<'_> {
         }
     }
 
-    /// What the dispatch routine returns to the I/O manager.
+    /// Returns the status that the dispatch routine returns to the I/O manager.
     pub(crate) fn status(self) -> i32 {
         self.status
     }
 }
 
-/// An IRP that is pended and not cancelable: to be completed. A queue gives it back so, with its record `R`.
+/// An IRP that is pended and not cancelable, with its record `R`. Queues return removed IRPs as this type.
 ///
-/// Keep it for a moment only: while it is kept like this nobody can cancel it, and a process that has sent it cannot
-/// exit. An IRP that has to wait belongs on a queue; [`IrpQueue::insert_pended`](crate::IrpQueue::insert_pended) takes it.
+/// Complete it soon: it cannot be cancelled, and the process that sent it cannot exit before it is completed. An
+/// IRP that has to wait belongs on a queue; [`IrpQueue::insert_pended`](crate::IrpQueue::insert_pended) inserts it.
 ///
-/// A `PendedIrp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, and an error is logged; so is it with its
-/// record. It may be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the device
-/// completes it soon, at `PASSIVE_LEVEL`.
+/// A `PendedIrp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, its record is dropped, and an error is
+/// logged. It can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the
+/// device completes it, at `PASSIVE_LEVEL`.
 #[must_use = "the request waits until it is completed"]
 pub struct PendedIrp<R: Record = ()> {
     irp: NonNull<nt::IRP>,
-    // Invariant: the record is that of this very type.
+    // Invariant: the record has exactly this type.
     _record: PhantomData<fn(R) -> R>,
 }
 
-// SAFETY: an IRP belongs to no thread, and its record is `Send`.
+// SAFETY: an IRP is not tied to a thread, and its record is `Send`.
 unsafe impl<R: Record> Send for PendedIrp<R> {}
 
-// SAFETY: through a shared reference the IRP is only looked at, and so is what its record owns.
+// SAFETY: a shared reference gives read access to the IRP, and shared access to its record's target.
 unsafe impl<R: Record> Sync for PendedIrp<R> where R::Target: Sync {}
 
 impl<R: Record> PendedIrp<R> {
-    /// Takes an IRP over from whoever owned it.
+    /// Takes ownership of an IRP.
     ///
     /// # Safety
     /// The caller owns the IRP: one of a [`MajorFunction`], sent to a device of this crate, with no Cancel
@@ -488,11 +489,11 @@ impl<R: Record> PendedIrp<R> {
     pub(crate) unsafe fn from_raw(irp: *mut nt::IRP) -> Self {
         // SAFETY: an IRP is not NULL.
         let irp = unsafe { NonNull::new_unchecked(irp) };
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { Self::from_non_null(irp) }
     }
 
-    /// Does the same for a pointer that is known not to be NULL.
+    /// Like [`PendedIrp::from_raw`], with a pointer that is known not to be NULL.
     ///
     /// # Safety
     /// As for [`PendedIrp::from_raw`].
@@ -515,13 +516,13 @@ impl<R: Record> PendedIrp<R> {
         self.into_non_null().as_ptr()
     }
 
-    /// Takes the record from the IRP.
-    #[must_use = "both have to be disposed of"]
+    /// Detaches the record from the IRP.
+    #[must_use = "the IRP must be completed, and the record is dropped"]
     pub fn take_record(self) -> (R, PendedIrp) {
         let raw = self.into_raw();
-        // SAFETY: the IRP was owned by `self`.
+        // SAFETY: `self` owned the IRP.
         let record = unsafe { take_record(raw) };
-        // SAFETY: as above, and the record is out of it.
+        // SAFETY: as above, and the IRP has no record any more.
         (record, unsafe { PendedIrp::from_raw(raw) })
     }
 
@@ -530,15 +531,15 @@ impl<R: Record> PendedIrp<R> {
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     pub fn complete<L: NoSpinLockHeld>(self, status: impl Into<NtStatus>, _irql: &mut L) {
-        // SAFETY: `self` is the IRP's owner and gives it up.
+        // SAFETY: `self` owns the IRP and gives it up.
         unsafe { finish::<R>(self.into_raw(), status.into(), 0) };
     }
 
-    /// Completes the request with `STATUS_SUCCESS` and a reply (`IoCompleteRequest`), and says which
-    /// status it ended with.
+    /// Completes the request with `STATUS_SUCCESS` and a reply (`IoCompleteRequest`), and returns the status with
+    /// which it was completed.
     ///
-    /// A reply for which the caller has no room is not written, and the status is then what
-    /// [`IrpView::output`] says.
+    /// If the output buffer has no room for the reply, nothing is written and the request is completed with the
+    /// error of [`IrpView::output`].
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -551,7 +552,7 @@ impl<R: Record> PendedIrp<R> {
             Ok(length) => (NtStatus::SUCCESS, length),
             Err(error) => (error.into(), 0),
         };
-        // SAFETY: `self` is the IRP's owner and gives it up.
+        // SAFETY: `self` owns the IRP and gives it up.
         unsafe { finish::<R>(self.into_raw(), status, length) };
         status
     }
@@ -596,7 +597,7 @@ impl<R: Record> Deref for PendedIrp<R> {
 
     fn deref(&self) -> &IrpView<R> {
         let irp = core::ptr::from_ref(&self.irp).cast::<IrpView<R>>();
-        // SAFETY: the types have the same layout. The IRP is owned by `self` and is completed by no one else; its record is
+        // SAFETY: the types have the same layout. `self` owns the IRP, so no other code completes it; its record is
         // an `R`.
         unsafe { &*irp }
     }
@@ -606,17 +607,18 @@ impl<R: Record> Drop for PendedIrp<R> {
     fn drop(&mut self) {
         let irp = self.irp.as_ptr();
         let link = nt::irp::list_entry(irp).cast::<Deferred>();
-        // SAFETY: `self` is the IRP's owner; its list entry has the size of a link, and is free.
+        // SAFETY: `self` owns the IRP; its list entry has the size of a `Deferred`, and is unused.
         unsafe { link.write(Deferred::new(complete_dropped::<R>)) };
         // SAFETY: as above.
         let device = unsafe { nt::irp::device_object(irp) };
         // SAFETY: the IRP's hold of the remove lock keeps the device.
         let extension = unsafe { Extension::of(device) };
-        // A reference of its own, since the work item may complete the IRP, and the device go, before `defer` has returned.
+        // A second reference, since the work item may complete the IRP and the device may go before `defer`
+        // returns.
         let object = DeviceObject::clone(&extension.object);
         // SAFETY: an IRP's list entry is not NULL.
         let link = unsafe { NonNull::new_unchecked(link) };
-        // SAFETY: the IRP, with its link, stays until it is completed, which the link's routine does.
+        // SAFETY: the IRP, with the link, stays valid until the link's routine completes it.
         unsafe { object.defer(link) };
     }
 }
@@ -627,24 +629,24 @@ impl<R: Record> Drop for PendedIrp<R> {
 /// `link` is the list entry of an IRP, which the caller owns and gives up; its record is an `R`.
 unsafe fn complete_dropped<R: Record>(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
     log::dropped_irp(irql);
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let irp = unsafe { nt::irp::from_list_entry(link.as_ptr().cast()) };
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { finish::<R>(irp, NtStatus::INTERNAL_ERROR, 0) };
 }
 
 /// Takes the record out of an IRP.
 ///
 /// # Safety
-/// The caller owns the IRP, whose record is an `R`, and does not look for it there again.
+/// The caller owns the IRP, whose record is an `R`, and does not take the record again.
 unsafe fn take_record<R: Record>(irp: *mut nt::IRP) -> R {
     // SAFETY: the caller owns the IRP.
     let raw = unsafe { nt::irp::driver_context::<RECORD>(irp) };
-    // SAFETY: the record was put there by `with_record`, and is taken once.
+    // SAFETY: `with_record` stored the record, and it is taken once.
     unsafe { R::from_raw(raw.cast()) }
 }
 
-/// Completes an IRP, its record dropped before, and gives its hold of the device's remove lock back.
+/// Drops an IRP's record, completes the IRP and releases its hold of the device's remove lock.
 ///
 /// # Safety
 /// As for [`complete_request`]; the IRP's record is an `R`, and the device's remove lock is held for it.
@@ -654,28 +656,28 @@ pub(crate) unsafe fn finish<R: Record>(irp: *mut nt::IRP, status: NtStatus, info
     drop(unsafe { take_record::<R>(irp) });
     // SAFETY: the caller owns the IRP.
     let device = unsafe { nt::irp::device_object(irp) };
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { complete_request(irp, status, information) };
-    // SAFETY: the IRP's hold, given back here and nowhere else, has kept the device until now. The
-    // IRP's address serves as the hold's name only: the IRP itself is gone.
+    // SAFETY: the IRP's hold, which only this call releases, has kept the device until now. The IRP's address is
+    // only the tag of the hold; the IRP itself is gone.
     unsafe { Extension::release(device, irp) };
 }
 
 /// Completes an IRP (`IoCompleteRequest`).
 ///
 /// # Safety
-/// The caller owns the IRP, which has no Cancel routine, gives it up, holds no spin lock, and is at
-/// `DISPATCH_LEVEL` or lower.
+/// The caller owns the IRP, which has no Cancel routine, and gives it up. The caller holds no spin lock, and the
+/// IRQL is `DISPATCH_LEVEL` or lower.
 pub(crate) unsafe fn complete_request(irp: *mut nt::IRP, status: NtStatus, information: usize) {
     // SAFETY: the caller owns the IRP.
     unsafe { nt::irp::set_status(irp, status.to_raw()) };
     // SAFETY: as above.
     unsafe { nt::irp::set_information(irp, information) };
-    // SAFETY: the caller gives the IRP up; it has no Cancel routine, and no lock is held.
+    // SAFETY: the caller gives up the IRP, which has no Cancel routine, and holds no lock.
     unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
 }
 
-// SAFETY: the IRP stays where it is until it is completed, and its list entry is the driver's.
+// SAFETY: the IRP does not move before it is completed, and its owner may use its list entry.
 unsafe impl<R: Record> ListItem for PendedIrp<R> {
     fn entry(&self) -> NonNull<nt::LIST_ENTRY> {
         list_entry(self.as_non_null())
@@ -686,11 +688,11 @@ unsafe impl<R: Record> ListItem for PendedIrp<R> {
     }
 
     unsafe fn from_entry(entry: NonNull<nt::LIST_ENTRY>) -> Self {
-        // SAFETY: the entry is an IRP's, by `into_entry`.
+        // SAFETY: `into_entry` returned the entry of an IRP.
         let irp = unsafe { nt::irp::from_list_entry(entry.as_ptr()) };
         // SAFETY: an IRP is not NULL.
         let irp = unsafe { NonNull::new_unchecked(irp) };
-        // SAFETY: the IRP was owned until then, and by nobody since.
+        // SAFETY: `into_entry` gave up the owner of the IRP, and no other was made since.
         unsafe { Self::from_non_null(irp) }
     }
 }

@@ -1,8 +1,9 @@
-//! The IRPs of a queue by key: a treap, so that an IRP is found, added and removed in a number of steps that grows with
-//! the logarithm of how many there are, whatever their keys.
+//! The IRPs of a queue by key, in a treap: finding, inserting and removing an IRP takes O(log n) steps for any
+//! choice of keys.
 //!
-//! A treap is a search tree of the keys that is also a heap of random priorities, which keeps it balanced: 100,000 nodes
-//! are some 40 steps deep, and no choice of keys makes it worse, since no user knows the priorities.
+//! A treap is a search tree by key and a heap by random priority, which keeps it balanced: the depth of 100,000
+//! nodes is about 40. A user cannot choose keys that make it deeper, since the priorities do not depend on the keys
+//! and are not known.
 
 use core::ptr::{NonNull, null_mut};
 
@@ -10,11 +11,11 @@ use pinned_init::try_init;
 
 use crate::{Error, ex::pool};
 
-/// An IRP in an index, in a block of the pool of its own.
+/// The node of an IRP in an index, allocated from the pool.
 pub(crate) struct KeyNode {
-    /// The key; and a number, so that nodes of one key are in the order of their insertion.
+    /// The key and a sequence number, so that nodes with the same key are in the order of insertion.
     place: (u64, u64),
-    /// No node has a higher one than its parent.
+    /// No node has a higher priority than its parent.
     priority: u64,
     irp: *mut nt::IRP,
     less: *mut KeyNode,
@@ -22,7 +23,7 @@ pub(crate) struct KeyNode {
 }
 
 impl KeyNode {
-    /// Makes the node of an IRP, which is in no index.
+    /// Allocates the node of an IRP, which is in no index.
     pub(crate) fn allocate(irp: *mut nt::IRP, key: u64) -> Result<NonNull<Self>, Error> {
         let node = pool::allocate(try_init!(Self {
             place: (key, 0),
@@ -31,11 +32,11 @@ impl KeyNode {
             less: null_mut(),
             greater: null_mut(),
         }? Error))?;
-        // SAFETY: what was allocated is not NULL.
+        // SAFETY: an allocation is not NULL.
         Ok(unsafe { NonNull::new_unchecked(node) })
     }
 
-    /// The child on the side where a place is, or would be.
+    /// Returns the child on the side where a node with this `place` is, or would be.
     fn towards(&mut self, place: (u64, u64)) -> &mut *mut Self {
         if place < self.place {
             &mut self.less
@@ -47,14 +48,14 @@ impl KeyNode {
 
 /// # Invariants
 ///
-/// Every node is valid, and reached through the index alone.
+/// Every node is valid, and is accessed only through the index.
 pub(crate) struct KeyIndex {
     root: *mut KeyNode,
-    /// How many nodes were inserted so far.
+    /// The number of nodes that were inserted so far.
     inserted: u64,
 }
 
-// SAFETY: the nodes belong to no thread, and go along with the index.
+// SAFETY: the index owns the nodes, which are not tied to a thread.
 unsafe impl Send for KeyIndex {}
 
 impl KeyIndex {
@@ -65,14 +66,14 @@ impl KeyIndex {
         }
     }
 
-    /// Adds a node, after those of its key.
+    /// Inserts a node after those with the same key.
     ///
     /// # Safety
-    /// The node is in no index; it stays valid until it is removed, and is not used by others.
+    /// The node is in no index. It stays valid until it is removed, and no other code uses it.
     pub(crate) unsafe fn insert(&mut self, node: NonNull<KeyNode>) {
         self.inserted += 1;
         let node = node.as_ptr();
-        // SAFETY: the caller gives a valid node that nobody else uses.
+        // SAFETY: the caller passes a valid node that no other code uses.
         let new = unsafe { &mut *node };
         new.place.1 = self.inserted;
         new.priority = mix(node.addr() as u64 ^ self.inserted);
@@ -84,7 +85,7 @@ impl KeyIndex {
             }
             at = above.towards(new.place);
         }
-        // The node takes that place; what was there is split into what is less than it and what is greater.
+        // The node replaces the subtree at that position, which is split into the nodes below and above it.
         let mut rest = core::mem::replace(at, node);
         let (mut less, mut greater) = (&mut new.less, &mut new.greater);
         // SAFETY: by the invariant.
@@ -103,7 +104,7 @@ impl KeyIndex {
         *greater = null_mut();
     }
 
-    /// Removes a node, which is the caller's afterwards.
+    /// Removes a node, which the caller owns afterwards.
     ///
     /// # Safety
     /// The node is in this index.
@@ -120,7 +121,7 @@ impl KeyIndex {
             };
             at = above.towards(place);
         }
-        // Its children are merged in its place.
+        // Merges its two subtrees at its position.
         loop {
             // SAFETY: by the invariant.
             let Some(one) = (unsafe { less.as_mut() }) else {
@@ -144,7 +145,7 @@ impl KeyIndex {
         }
     }
 
-    /// The IRP of a key that was inserted first; `None` if there is none.
+    /// Returns the IRP that was inserted first with a key, or `None` if there is none.
     pub(crate) fn first(&self, key: u64) -> Option<*mut nt::IRP> {
         let (mut at, mut first) = (self.root, None);
         // SAFETY: by the invariant.
@@ -152,7 +153,7 @@ impl KeyIndex {
             if node.place.0 < key {
                 at = node.greater;
             } else {
-                // The least of those that are not less.
+                // The smallest node so far that is not below the key.
                 first = Some(node);
                 at = node.less;
             }
@@ -163,7 +164,7 @@ impl KeyIndex {
     }
 }
 
-/// A number that looks random, and is another one for each number (the last steps of `SplitMix64`).
+/// A bijective mix of the bits of a number (the output function of `SplitMix64`).
 const fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -176,14 +177,14 @@ mod tests {
 
     use super::*;
 
-    /// An address for an IRP that nobody reads.
+    /// An address for an IRP, which is never dereferenced.
     fn irp(number: u64) -> *mut nt::IRP {
         core::ptr::without_provenance_mut(usize::try_from(number).expect("64 bits") + 1)
     }
 
-    /// How many steps the deepest node is from the root; and that every node is where it belongs.
+    /// Checks the order of all nodes and returns the depth of the tree.
     fn depth(node: *mut KeyNode) -> usize {
-        // SAFETY: the tests give what is in an index.
+        // SAFETY: the tests pass a node of an index.
         let Some(node) = (unsafe { node.as_ref() }) else {
             return 0;
         };
@@ -197,7 +198,7 @@ mod tests {
         1 + depth(node.less).max(depth(node.greater))
     }
 
-    /// Inserts and removes, and compares what is found with what a map of the standard library has.
+    /// Inserts and removes nodes and compares the results with a `BTreeMap`.
     fn compare(steps: u64, keys: u64) {
         let mut index = KeyIndex::new();
         let mut model = BTreeMap::<(u64, u64), NonNull<KeyNode>>::new();
@@ -210,14 +211,14 @@ mod tests {
                 unsafe { index.insert(node) };
                 model.insert((key, step), node);
             } else {
-                // One of that key or the next, in the middle as likely as at an end.
+                // A random node with this key or a higher one.
                 let from = (key, random >> 20 & (steps - 1));
                 let chosen = model.range(from..).next().or(model.iter().next());
                 let (&place, &node) = chosen.expect("it is not empty");
                 model.remove(&place);
                 // SAFETY: the node is in the index, and was in the model.
                 unsafe { index.remove(node) };
-                // SAFETY: it is the test's again.
+                // SAFETY: the test owns the node again.
                 drop(unsafe { Box::from_raw(node.as_ptr()) });
             }
             let expected = model.range((key, 0)..=(key, u64::MAX)).next();
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn it_finds_what_a_sorted_map_finds() {
+    fn index_agrees_with_a_sorted_map() {
         let steps = if cfg!(miri) { 256 } else { 16_384 };
         for keys in [1, 3, 1000, u64::MAX] {
             compare(steps, keys);
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_in_order_do_not_make_it_deep() {
+    fn sorted_keys_do_not_make_the_tree_deep() {
         let count = if cfg!(miri) { 128 } else { 100_000 };
         let mut index = KeyIndex::new();
         let nodes: Vec<_> = (0..count)
@@ -253,11 +254,11 @@ mod tests {
                 node
             })
             .collect();
-        // A random tree of n nodes is less than 4.4 ln n deep, but for a vanishing part of all; its expected depth for
-        // 100,000 is some 40. A list would be `count` deep.
+        // With high probability a random tree of n nodes is less than 4.4 ln n deep; the expected depth for 100,000
+        // is about 40. A list would be `count` deep.
         assert!(depth(index.root) < 64, "{}", depth(index.root));
         for node in nodes {
-            // SAFETY: the node is in the index, and then the test's again.
+            // SAFETY: the node is in the index; the test owns it afterwards.
             unsafe { index.remove(node) };
             // SAFETY: as above.
             drop(unsafe { Box::from_raw(node.as_ptr()) });

@@ -1,14 +1,16 @@
-//! Plug and Play: a device's coming and going.
+//! Plug and Play: adding, starting and removing a device.
 //!
-//! | minor function | what is done | then |
+//! | minor function | action | the request is then |
 //! | --- | --- | --- |
-//! | `START_DEVICE` | the lower drivers first, then the interface is enabled | completed |
-//! | `QUERY_REMOVE_DEVICE` | the device may say no; else opens fail from now on, and all else goes on | passed on |
-//! | `CANCEL_REMOVE_DEVICE` | the lower drivers first, then opens succeed again | completed with success |
-//! | `SURPRISE_REMOVAL` | the interface is disabled, all that waits is ended | passed on |
-//! | `REMOVE_DEVICE` | the same; passed on; once the last request has ended, all is freed | detached, deleted |
-//! | `QUERY_STOP_DEVICE`, `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | no resources, so nothing to stop | passed on |
-//! | any other | nothing | passed on |
+//! | `START_DEVICE` | waits for the lower drivers, then enables the interface | completed |
+//! | `QUERY_REMOVE_DEVICE` | asks the device; if it agrees, further opens fail, other requests are handled | passed
+//! on |
+//! | `CANCEL_REMOVE_DEVICE` | waits for the lower drivers, then allows opens again | completed with success |
+//! | `SURPRISE_REMOVAL` | disables the interface, completes all queued requests | passed on |
+//! | `REMOVE_DEVICE` | the same; after the last request is completed, frees, detaches and deletes the device |
+//! passed on |
+//! | `QUERY_STOP_DEVICE`, `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | none: the device has no resources | passed on |
+//! | any other | none | passed on |
 //!
 //! The PnP manager sends a device one of these at a time.
 //!
@@ -26,7 +28,7 @@ use crate::{
         interface::DeviceInterface,
     },
 };
-/// The driver's AddDevice routine: makes the device object and its state, and joins the device stack.
+/// The driver's AddDevice routine: makes the device object and its state, and attaches it to the device stack.
 ///
 /// # Safety
 /// Called by the PnP manager, at `PASSIVE_LEVEL`.
@@ -36,14 +38,14 @@ pub(crate) unsafe extern "C" fn add_device<D: Device>(
 ) -> i32 {
     // SAFETY: AddDevice is called at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
-    // SAFETY: the PnP manager gives a driver object and a physical device object.
+    // SAFETY: the PnP manager passes a driver object and a physical device object.
     match unsafe { add::<D>(driver, pdo, &mut irql) } {
         Ok(()) => nt::STATUS_SUCCESS,
         Err(error) => error.to_raw(),
     }
 }
 
-/// What AddDevice does, each step undone if a later one fails.
+/// Does the steps of AddDevice; if one fails, undoes the earlier ones.
 ///
 /// # Safety
 /// As for [`add_device`].
@@ -52,14 +54,14 @@ unsafe fn add<D: Device>(
     pdo: *mut nt::DEVICE_OBJECT,
     irql: &mut PassiveLevel,
 ) -> Result<(), Error> {
-    // SAFETY: the caller gives a driver object, at PASSIVE_LEVEL.
+    // SAFETY: the caller passes a driver object, at PASSIVE_LEVEL.
     let object = unsafe { create(driver) }?;
-    // SAFETY: the device object was just created, and the caller gives a physical device object.
+    // SAFETY: the device object was just created, and the caller passes a physical device object.
     let added = unsafe { prepare::<D>(object, pdo, irql) }
-        // SAFETY: the extension is complete.
+        // SAFETY: the extension is initialised.
         .and_then(|extension| unsafe { attach::<D>(object, pdo, extension, irql) });
     if added.is_err() {
-        // SAFETY: the device object is new, attached to nothing and known to no one.
+        // SAFETY: the device object is new and not attached, and no other code references it.
         unsafe { nt::IoDeleteDevice(object) };
     }
     added
@@ -77,8 +79,8 @@ unsafe fn create(driver: *mut nt::DRIVER_OBJECT) -> Result<*mut nt::DEVICE_OBJEC
     const EXTENSION_SIZE: u32 = size_of::<Extension>() as u32;
 
     let mut object = core::ptr::null_mut();
-    // SAFETY: the caller gives the driver object, and the IRQL is PASSIVE_LEVEL. No name: the device is
-    // found by its interface. SECURE_OPEN: the device's security holds for every name below it too.
+    // SAFETY: the caller passes the driver object, and the IRQL is PASSIVE_LEVEL. The device has no name, since it
+    // is found by its interface. With SECURE_OPEN its security descriptor also applies to names below the device.
     let status = unsafe {
         nt::IoCreateDevice(
             driver,
@@ -94,7 +96,7 @@ unsafe fn create(driver: *mut nt::DRIVER_OBJECT) -> Result<*mut nt::DEVICE_OBJEC
     Ok(object)
 }
 
-/// Makes the device's state and completes the extension.
+/// Makes the device's state and initialises the extension.
 ///
 /// # Safety
 /// `object` is a new device object with room for an [`Extension`], and `pdo` a physical device object.
@@ -103,20 +105,20 @@ unsafe fn prepare<'a, D: Device>(
     pdo: *mut nt::DEVICE_OBJECT,
     irql: &mut PassiveLevel,
 ) -> Result<&'a Extension, Error> {
-    // SAFETY: the caller gives a device object of the driver's.
+    // SAFETY: the caller passes a device object of the driver.
     let mut new = NewDevice::new(unsafe { DeviceObject::new(object, irql) }?);
-    // SAFETY: the caller gives a physical device object.
+    // SAFETY: the caller passes a physical device object.
     let interface = unsafe { DeviceInterface::register(pdo, &D::INTERFACE, irql) }?;
     let device = allocate::<D>(D::add(&mut new, irql)?)?;
     // SAFETY: the device object is new, has an extension of the right size, and is not attached.
     Ok(unsafe { Extension::initialise::<D>(new, interface, device) })
 }
 
-/// Attaches a device object whose extension is complete to the device stack, and lets requests in
+/// Attaches a device object whose extension is initialised to the device stack, and allows requests
 /// (`IoAttachDeviceToDeviceStack`).
 ///
 /// # Safety
-/// As for [`prepare`], which was called.
+/// As for [`prepare`], which has returned successfully.
 unsafe fn attach<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     pdo: *mut nt::DEVICE_OBJECT,
@@ -126,17 +128,18 @@ unsafe fn attach<D: Device>(
     // SAFETY: both device objects are valid.
     let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
     if lower.is_null() {
-        // SAFETY: no request has reached the device object, which is not attached; called once.
+        // SAFETY: the device object is not attached, so no request has reached it; this is called once.
         unsafe { extension.tear_down::<D>(irql) };
         return Err(Error::NO_SUCH_DEVICE);
     }
     extension.set_lower(lower);
     // SAFETY: the lower device object is valid while this one is attached to it.
     let lower_flags = unsafe { (*lower).Flags };
-    // By the field alone: others can reach the device object now, and no reference to it is exclusive.
-    // SAFETY: the field is the driver's to change in AddDevice.
+    // Accesses only the field: other code can access the device object now, so there must be no exclusive reference
+    // to it.
+    // SAFETY: the driver may change the field in AddDevice.
     unsafe { (*object).Flags |= nt::DO_BUFFERED_IO | lower_flags & nt::DO_POWER_PAGABLE };
-    // SAFETY: as above; last of all, the device lets requests in.
+    // SAFETY: as above. This is the last step, which allows requests.
     unsafe { (*object).Flags &= !nt::DO_DEVICE_INITIALIZING };
     Ok(())
 }
@@ -155,69 +158,69 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     // SAFETY: the PnP manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
     if !extension.remove_lock.acquire(irp) {
-        // SAFETY: this routine has just been given the IRP, at PASSIVE_LEVEL.
+        // SAFETY: this routine owns the IRP, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
     // SAFETY: the state is a `D`; the IRP's hold keeps it until it is released.
     let device = unsafe { extension.device::<D>() };
-    // SAFETY: this routine has the IRP.
+    // SAFETY: this routine owns the IRP.
     let status = match unsafe { nt::irp::minor_function(irp) } {
         nt::IRP_MN_START_DEVICE => {
-            // SAFETY: this routine has the IRP.
+            // SAFETY: this routine owns the IRP.
             let lower = unsafe { forward_and_wait(extension.lower(), irp, irql) };
             let started =
                 Error::check(lower).and_then(|()| extension.interface().set_enabled(true, irql));
-            // SAFETY: this routine has the IRP again.
+            // SAFETY: this routine owns the IRP again.
             unsafe { complete(irp, started.map_or_else(Error::to_raw, |()| lower)) }
         }
         nt::IRP_MN_QUERY_REMOVE_DEVICE => match device.query_remove(irql) {
             Ok(()) => {
                 extension.set_remove_pending(true);
-                // SAFETY: this routine has the IRP.
+                // SAFETY: this routine owns the IRP.
                 unsafe { succeed_and_pass_down(extension.lower(), irp) }
             }
-            // SAFETY: this routine has the IRP.
+            // SAFETY: this routine owns the IRP.
             Err(error) => unsafe { complete(irp, error.to_raw()) },
         },
         nt::IRP_MN_CANCEL_REMOVE_DEVICE => {
-            // SAFETY: this routine has the IRP.
+            // SAFETY: this routine owns the IRP.
             let _ = unsafe { forward_and_wait(extension.lower(), irp, irql) };
             extension.set_remove_pending(false);
-            // A driver must not fail this request, whatever the lower drivers did with it.
-            // SAFETY: this routine has the IRP again.
+            // A driver must not fail this request, even if the lower drivers did.
+            // SAFETY: this routine owns the IRP again.
             unsafe { complete(irp, nt::STATUS_SUCCESS) }
         }
         nt::IRP_MN_SURPRISE_REMOVAL => {
             end_requests(extension, device, irql);
-            // SAFETY: this routine has the IRP.
+            // SAFETY: this routine owns the IRP.
             unsafe { succeed_and_pass_down(extension.lower(), irp) }
         }
         nt::IRP_MN_REMOVE_DEVICE => {
             end_requests(extension, device, irql);
-            // SAFETY: this routine has the IRP and its hold, and gives both up.
+            // SAFETY: this routine owns the IRP and its hold, and gives up both.
             return unsafe { remove::<D>(object, irp, irql) };
         }
         nt::IRP_MN_QUERY_STOP_DEVICE | nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE => {
-            // SAFETY: this routine has the IRP.
+            // SAFETY: this routine owns the IRP.
             unsafe { succeed_and_pass_down(extension.lower(), irp) }
         }
-        // SAFETY: this routine has the IRP. Its status is left as it came.
+        // SAFETY: this routine owns the IRP. Its status is left as it came.
         _ => unsafe { pass_down(extension.lower(), irp) },
     };
-    // SAFETY: the hold was taken above.
+    // SAFETY: the hold was acquired above.
     unsafe { Extension::release(object, irp) };
     status
 }
 
-/// Makes the device unreachable and ends every request that waits.
+/// Disables the device's interface and completes every queued request.
 fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut PassiveLevel) {
-    // An interface that was never enabled cannot be disabled, and that is no failure here.
+    // Disabling fails for an interface that was never enabled, which is not an error here.
     let _ = extension.interface().set_enabled(false, irql);
     extension.end_requests(irql);
     device.remove(irql);
 }
 
-/// Passes the removal on, waits for the requests that are under way, then frees what AddDevice made.
+/// Passes the removal on, waits for the requests in progress, then frees what AddDevice made.
 ///
 /// # Safety
 /// `irp` is the `IRP_MN_REMOVE_DEVICE`, which the caller gives up with its hold of the remove lock.
@@ -230,17 +233,17 @@ unsafe fn remove<D: Device>(
     // not used after IoDeleteDevice below.
     let extension = unsafe { Extension::of(object) };
     let lower = extension.lower();
-    // SAFETY: this routine has the IRP, and does not touch it again: below its address names a hold only.
+    // SAFETY: this routine owns the IRP and does not access it again: below, its address is only the tag of a hold.
     let status = unsafe { succeed_and_pass_down(lower, irp) };
-    // SAFETY: the IRP's hold was taken by this thread. Every other hold is a request's whose end needs no action of this
-    // thread: those on queues were ended, and new ones are refused.
+    // SAFETY: this thread acquired the IRP's hold. Every other hold belongs to a request that does not need this
+    // thread to complete: queued requests were completed, and new ones are rejected.
     unsafe { extension.remove_lock.release_and_wait(irp, irql) };
-    // SAFETY: the wait is over: nobody holds the remove lock, and nobody can take it again.
+    // SAFETY: the wait has ended: the remove lock has no holds and rejects new ones.
     unsafe { extension.tear_down::<D>(irql) };
-    // SAFETY: the device object is attached to `lower`, and passes nothing on any more.
+    // SAFETY: the device object is attached to `lower`, and passes no requests on any more.
     unsafe { nt::IoDetachDevice(lower) };
-    // SAFETY: the device object is detached. It is freed with the last reference to it; until then its
-    // remove lock refuses whatever comes.
+    // SAFETY: the device object is detached. It is freed with the last reference to it, and its remove lock rejects
+    // requests until then.
     unsafe { nt::IoDeleteDevice(object) };
     status
 }
@@ -252,7 +255,7 @@ unsafe fn remove<D: Device>(
 unsafe fn succeed_and_pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
     // SAFETY: the caller owns the IRP.
     unsafe { nt::irp::set_status(irp, nt::STATUS_SUCCESS) };
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { pass_down(lower, irp) }
 }
 
@@ -263,7 +266,7 @@ unsafe fn succeed_and_pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP
 unsafe fn complete(irp: *mut nt::IRP, status: i32) -> i32 {
     // SAFETY: the caller owns the IRP.
     unsafe { nt::irp::set_status(irp, status) };
-    // SAFETY: the caller gives the IRP up; PnP requests get no Cancel routine, and no lock is held.
+    // SAFETY: the caller gives up the IRP; PnP requests have no Cancel routine, and no lock is held.
     unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
     status
 }

@@ -1,4 +1,4 @@
-//! A queue of cancelable IRPs under a spin lock of its own.
+//! A queue of cancelable IRPs with its own spin lock.
 
 mod locked;
 
@@ -26,9 +26,9 @@ use crate::{
     },
 };
 
-/// The class of the spin lock that an [`IrpQueue`] has.
+/// The class of the spin lock of an [`IrpQueue`].
 ///
-/// It is taken alone, unless the driver says otherwise:
+/// By default it is acquired while no other lock is held. A driver can order it after its own classes, with
 /// [`lock_order!(Mine => existing IrpQueueLock)`](crate::lock_order!).
 pub struct IrpQueueLock;
 
@@ -40,26 +40,25 @@ unsafe impl LockClass for IrpQueueLock {
 // SAFETY: the rank of `Unlocked` is 0.
 unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 
-/// A first-in, first-out queue that owns the IRPs on it, each of which can be cancelled there.
+/// A first-in, first-out queue of cancelable IRPs, which it owns (`IO_CSQ`).
 ///
-/// [`IrpQueue::insert`] takes a dispatch routine's IRP, pends it and makes it cancelable;
-/// [`IrpQueue::remove_first`], [`IrpQueue::remove_by_key`] and [`IrpQueue::remove_matching`] give an IRP back that nobody
-/// can cancel any more. When a queued IRP is cancelled, its handle closed or its device removed, the queue completes it and
-/// tells the driver through [`QueueCallbacks`].
+/// [`IrpQueue::insert`] pends a dispatch routine's IRP and makes it cancelable. [`IrpQueue::remove_first`],
+/// [`IrpQueue::remove_by_key`] and [`IrpQueue::remove_matching`] return an IRP that is not cancelable any more. If
+/// a queued IRP is cancelled, its handle is closed or its device is removed, the queue completes the IRP, after a
+/// call of [`QueueCallbacks::before_completion`].
 ///
-/// A queue belongs to its device: it is made in [`Device::add`](crate::Device::add), and lives until the device has been
-/// removed and the last owner is gone.
+/// A queue belongs to its device: it is made in [`Device::add`](crate::Device::add), and lives until the device has
+/// been removed and the last owner is dropped.
 ///
-/// The queue has its own spin lock, so the system's cancel spin lock is held no longer than a Cancel
-/// routine must: it is released first of all.
+/// The queue has its own spin lock. Its Cancel routine releases the system's cancel spin lock at once.
 ///
 /// # What goes wrong in C
 ///
-/// `Irp->Cancel` is looked at before the Cancel routine is set; the routine is not taken back when the look
-/// finds it; an IRP whose Cancel routine already runs is completed by the remover as well; the IRP is
-/// marked pending after another thread could have completed it; a request that arrives while its handle is being closed
-/// stays for good; the queue is freed while a Cancel routine is on its way to it. Here the order is fixed, and each IRP
-/// keeps the device, and the device its queues.
+/// A driver reads `Irp->Cancel` before it sets the Cancel routine; does not clear the routine if `Irp->Cancel` is
+/// set; completes an IRP whose Cancel routine already runs; marks an IRP pending after another thread could have
+/// completed it; keeps a request forever that arrives while its handle is being closed; or frees the queue before a
+/// running Cancel routine accesses it. Here the order of steps is fixed, each IRP keeps the device, and the device
+/// keeps its queues.
 ///
 /// WDK: [Implementing Cancelable IRP
 /// Queues](https://learn.microsoft.com/windows-hardware/drivers/kernel/cancel-safe-irp-queues), [Synchronizing IRP
@@ -104,15 +103,17 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 ///
 /// # Invariants
 ///
-/// * An IRP on the list was sent to `device`, and inserted by [`IrpQueue::link`]; word 2 of its driver context names this
-///   queue, and its Cancel routine is [`cancel_routine`] or has been taken by `IoCancelIrp`. It is on the list of its
-///   file, or of those without a file, and, if IRPs are found by key, in the index with the node that argument 4 points to. Such a
-///   node is the IRP's own from before it is inserted until it is given back or completed.
-/// * What else is on the list is the cursor of a call of [`IrpQueue::remove_matching`]: zeroes, so word 2 names no queue.
-/// * The list, those of the files for this queue, and the index are read and changed with `state` locked; `state.length`
-///   is the number of IRPs on the list.
-/// * The queue outlives every IRP that was inserted: each holds the device's remove lock until it is completed, and the
-///   device owns the queue until nobody holds that any more.
+/// * An IRP on the list was sent to `device` and inserted by [`IrpQueue::link`]; word 2 of its driver context
+///   points to this queue, and its Cancel routine is [`cancel_routine`] or was taken by `IoCancelIrp`. It is on the
+///   list of its file, or on the list of IRPs without a file. If IRPs are found by key, it is in the index with the
+///   node that argument 4 points to. The node belongs to the IRP from before it is inserted until it is returned or
+///   completed.
+/// * Any other entry on the list is the cursor of a call of [`IrpQueue::remove_matching`]: it is zeroed, so word 2
+///   is NULL.
+/// * The list, the files' lists for this queue and the index are accessed with `state` locked; `state.length` is
+///   the number of IRPs on the list.
+/// * The queue outlives every IRP that was inserted: each IRP holds the device's remove lock until it is completed,
+///   and the device owns the queue until the lock has no holds.
 #[pin_data]
 #[repr(C)]
 pub struct IrpQueue<C: QueueCallbacks> {
@@ -120,30 +121,31 @@ pub struct IrpQueue<C: QueueCallbacks> {
     state: SpinLock<State, IrpQueueLock>,
     #[pin]
     head: UnsafeCell<nt::LIST_ENTRY>,
-    /// The device that the queue belongs to. Its address is compared only.
+    /// The device that the queue belongs to, for comparison only.
     device: *mut nt::DEVICE_OBJECT,
-    /// The queue's place among the device's.
+    /// The index of the queue among the device's queues.
     index: usize,
-    /// The IRPs that were sent through no file.
+    /// The IRPs that were sent without a file object.
     #[pin]
     of_no_file: Queued,
     #[pin]
     callbacks: C,
-    // Invariant: the IRPs' records are those of this very type of callbacks.
+    // Invariant: the type of the IRPs' records is that of exactly these callbacks.
     _records: PhantomData<fn(C) -> C>,
     #[pin]
     _pinned: PhantomPinned,
 }
 
-// SAFETY: the list is only reached with `state` locked, its IRPs belong to no thread, and the callbacks,
-// which every thread may come to call, are `Sync`.
+// SAFETY: the list is accessed only with `state` locked, its IRPs are not tied to a thread, and the callbacks,
+// which any thread may call, are `Sync`.
 unsafe impl<C: QueueCallbacks> Sync for IrpQueue<C> {}
 
-// SAFETY: no part of the queue belongs to a thread; the callbacks, which go along and are dropped with it, are `Send`.
+// SAFETY: no part of the queue is tied to a thread; the callbacks, which are dropped with it, are `Send`.
 unsafe impl<C: QueueCallbacks> Send for IrpQueue<C> {}
 
 impl<C: QueueCallbacks> IrpQueue<C> {
-    /// Makes an empty queue of a new device, and with it the driver's part: a value, or an initialiser of one.
+    /// Makes an empty queue of a new device, with a value or an in-place initialiser of the callbacks
+    /// (`IoCsqInitialize`).
     ///
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
@@ -169,18 +171,20 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         })
     }
 
-    /// What the driver gave to [`IrpQueue::new`].
+    /// Returns the callbacks that were passed to [`IrpQueue::new`].
     pub const fn callbacks(&self) -> &C {
         &self.callbacks
     }
 
-    /// Pends an IRP at the end of the queue and makes it cancelable (`IoMarkIrpPending`,
-    /// `IoSetCancelRoutine`).
+    /// Pends an IRP, inserts it at the tail of the queue and makes it cancelable (`IoMarkIrpPending`,
+    /// `IoSetCancelRoutine`, `IoCsqInsertIrp`).
     ///
-    /// The dispatch routine returns `STATUS_PENDING` in every case. The IRP is completed at once if it is cancelled
-    /// already, if its handle is closed already, or if the queue was told to [refuse](IrpQueue::refuse) it; with
-    /// `STATUS_INVALID_DEVICE_REQUEST`, if it was sent to another device than the queue's; and, on a queue that finds its
-    /// IRPs by key, with `STATUS_INSUFFICIENT_RESOURCES`, if there is no memory.
+    /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP at once:
+    ///
+    /// * with `STATUS_CANCELLED` if the IRP is already cancelled or its handle is already closed;
+    /// * with the status of [`refuse`](IrpQueue::refuse) or [`purge`](IrpQueue::purge) if the queue rejects IRPs;
+    /// * with `STATUS_INVALID_DEVICE_REQUEST` if the IRP was sent to another device;
+    /// * with `STATUS_INSUFFICIENT_RESOURCES` if there is no memory, on a queue that finds its IRPs by key.
     ///
     /// WDK: [IoSetCancelRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcancelroutine).
     ///
@@ -194,55 +198,56 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         irql: &mut L,
     ) -> Handled<'irp> {
         let (irp, pending) = irp.into_pending();
-        // From the moment it is linked another thread may complete the IRP, so it is marked before.
-        // SAFETY: the IRP was owned, and nobody else can complete it yet.
+        // Once the IRP is linked another thread may complete it, so it is marked pending before that.
+        // SAFETY: the caller owned the IRP, and no other thread can complete it yet.
         unsafe { IoMarkIrpPending(irp) };
-        // SAFETY: as above; it is the queue's now.
+        // SAFETY: as above; the queue owns it now.
         unsafe { self.link_or_end(irp, End::Tail, irql) };
         pending
     }
 
-    /// Puts a pended IRP at the end of the queue, from this or another queue of the device, and makes it cancelable again.
+    /// Inserts a pended IRP, removed from this or another queue of the device, at the tail of the queue and makes
+    /// it cancelable again.
     ///
-    /// It is completed at once in the same cases as by [`IrpQueue::insert`]: an IRP that was cancelled while it was on
-    /// no queue, for instance, ends here.
+    /// The queue completes it at once in the same cases as [`IrpQueue::insert`]; for instance, if it was cancelled
+    /// while it was on no queue.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     pub fn insert_pended<L: NoSpinLockHeld>(&self, irp: PendedIrp<C::Record>, irql: &mut L) {
-        // SAFETY: the IRP was owned, and is the queue's now.
+        // SAFETY: the caller owned the IRP, and the queue owns it now.
         unsafe { self.link_or_end(irp.into_raw(), End::Tail, irql) };
     }
 
-    /// Puts a pended IRP back at the head of the queue, as [`IrpQueue::insert_pended`] does at its end.
+    /// Like [`IrpQueue::insert_pended`], but inserts the IRP at the head of the queue.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     pub fn put_back<L: NoSpinLockHeld>(&self, irp: PendedIrp<C::Record>, irql: &mut L) {
-        // SAFETY: the IRP was owned, and is the queue's now.
+        // SAFETY: the caller owned the IRP, and the queue owns it now.
         unsafe { self.link_or_end(irp.into_raw(), End::Head, irql) };
     }
 
-    /// Links an IRP in and makes it cancelable, or ends it if that must not be.
+    /// Links an IRP into the queue and makes it cancelable, or completes it if that is not allowed.
     ///
     /// # Safety
-    /// The caller owns the IRP, which is pended and on no list, and gives it up.
+    /// The caller owns the IRP, which is pended and on no list, and gives it up to the queue.
     unsafe fn link_or_end<L: NoSpinLockHeld>(&self, irp: *mut nt::IRP, end: End, irql: &mut L) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         let over = match unsafe { self.prepare(irp) } {
-            // SAFETY: passed on to the caller; `state` is locked.
+            // SAFETY: guaranteed by the caller; `state` is locked.
             Ok(()) => self
                 .state
                 .with(irql, |state, _| unsafe { self.link(state, irp, end) }),
             Err(error) => Some(error.into()),
         };
         if let Some(status) = over {
-            // SAFETY: `link` left the IRP on no list and without a Cancel routine, so it is owned here.
+            // SAFETY: `link` left the IRP on no list and without a Cancel routine, so this thread owns it.
             unsafe { Self::end(self, irp, status, irql) };
         }
     }
 
-    /// Removes the IRP that has waited longest; `None` if there is none.
+    /// Removes the first IRP of the queue (`IoCsqRemoveNextIrp`). Returns `None` if there is none.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -254,11 +259,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         self.remove(irql, |state| self.take_first(state))
     }
 
-    /// Removes the IRP of a key that has waited longest; `None` if there is none.
+    /// Removes the first IRP that was inserted with a key (`IoCsqRemoveNextIrp`). Returns `None` if there is none.
     ///
-    /// How long it takes does not depend on how many others wait, but for the steps down a balanced tree. The key is the one
-    /// that [`QueueCallbacks::lookup_key`] gave; on a queue whose [`LOOKUP`](QueueCallbacks::LOOKUP) is not set, nothing
-    /// is found.
+    /// The time grows with the logarithm of the number of queued IRPs. The key is the one that
+    /// [`QueueCallbacks::lookup_key`] returned. If [`LOOKUP`](QueueCallbacks::LOOKUP) is not set, nothing is found.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -272,19 +276,19 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         IrpQueueLock: LockAfter<L::Held>,
     {
         self.remove(irql, |state| match state.by_key.first(key) {
-            // SAFETY: what is in the index is on the list.
+            // SAFETY: every IRP in the index is on the list.
             Some(irp) => unsafe { Self::take(state, irp) },
             None => Found::Nothing,
         })
     }
 
-    /// Removes the first IRP, of those that have waited longest, that a closure says yes to; `None` if
-    /// there is none.
+    /// Removes the first IRP for which a closure returns `true` (`IoCsqRemoveNextIrp`). Returns `None` if there is
+    /// none.
     ///
-    /// The closure runs under the queue's spin lock, once for each IRP before the one it chooses; it has
-    /// no token, so it can take no lock and complete nothing. The lock is released after every 64 IRPs, so it is not held
-    /// longer the more IRPs wait; an IRP that another thread puts at the head meanwhile is not looked at. To find an IRP by
-    /// a key, [`IrpQueue::remove_by_key`] need not look at the others.
+    /// The closure runs under the queue's spin lock, once for each IRP up to the one that it chooses. It has no
+    /// token, so it cannot acquire a lock or complete an IRP. The lock is released after every 64 IRPs, so the hold
+    /// time does not grow with the queue. An IRP that another thread inserts at the head during the call is not
+    /// examined. To find an IRP by key, [`IrpQueue::remove_by_key`] is faster.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -297,18 +301,19 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     where
         IrpQueueLock: LockAfter<L::Held>,
     {
-        // Stands on the list, in an entry like an IRP's, where the walk goes on when the lock is taken again.
+        // A list entry like an IRP's that marks where the walk continues when the lock is acquired again.
         let mut cursor = MaybeUninit::zeroed();
         let cursor = cursor.as_mut_ptr();
         let mut is_linked = false;
         self.remove(irql, |state| {
-            // SAFETY: `state` is locked. The cursor stays where it is until this function returns, which it does only
+            // SAFETY: `state` is locked. The cursor does not move before this function returns, which happens only
             // after a call that left the cursor on no list.
             unsafe { self.walk(state, cursor, &mut is_linked, &mut matches) }
         })
     }
 
-    /// Removes the IRP that `take` finds, which is called with the lock taken anew until it has found one or nothing.
+    /// Removes the IRP that `take` finds. `take` is called repeatedly, each time under a new acquisition of the
+    /// lock, until it has found an IRP or nothing.
     fn remove<L: AtMostDispatch>(
         &self,
         irql: &mut L,
@@ -322,13 +327,14 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             Found::Lost | Found::NotYet => self.find(irql, &mut take)?.as_ptr(),
             Found::Nothing => return None,
         };
-        // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP, so it is owned here.
+        // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP, so this thread owns it.
         unsafe { Self::free_node(irp) };
         // SAFETY: as above.
         Some(unsafe { PendedIrp::from_raw(irp) })
     }
 
-    /// Calls `take` with the lock taken anew until it has found an IRP or nothing.
+    /// Calls `take` repeatedly, each time under a new acquisition of the lock, until it has found an IRP or
+    /// nothing.
     #[cold]
     fn find<L: AtMostDispatch>(
         &self,
@@ -347,7 +353,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         }
     }
 
-    /// Ends every IRP that is inserted from now on with a status, and leaves those on the queue there.
+    /// Rejects further IRPs: each is completed with `status` when it is inserted. IRPs on the queue stay there.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -360,7 +366,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             .with(irql, |state, _| state.refusal.set(Some(status)));
     }
 
-    /// Takes IRPs again after [`IrpQueue::refuse`] or [`IrpQueue::purge`], unless the device is gone.
+    /// Accepts IRPs again after [`IrpQueue::refuse`] or [`IrpQueue::purge`], unless the device was removed.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -371,10 +377,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         self.state.with(irql, |state, _| state.refusal.set(None));
     }
 
-    /// Refuses further IRPs, and ends those on the queue with the same status.
+    /// Rejects further IRPs, and completes those on the queue with the same status.
     ///
-    /// When it returns, no IRP is on the queue and none can come to it: one that another thread is just
-    /// inserting is either found here or refused there. A device that is removed does so by itself.
+    /// When it returns, the queue is empty and stays so: an IRP that another thread is inserting is either
+    /// completed by this call or rejected. The removal of the device purges its queues.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -384,7 +390,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         self.end_each(status, irql, |state| self.take_first(state));
     }
 
-    /// How many IRPs are queued now.
+    /// Returns the number of IRPs on the queue.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -395,7 +401,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         self.state.with(irql, |state, _| state.length)
     }
 
-    /// Ends one IRP after the other that `take` finds, each with the lock taken anew.
+    /// Completes each IRP that `take` finds, one at a time, each under a new acquisition of the lock.
     fn end_each<L: NoSpinLockHeld>(
         &self,
         status: NtStatus,
@@ -411,7 +417,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
 
 impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
     fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel) {
-        // SAFETY: the lock is held. From now on nothing is queued for the file.
+        // SAFETY: the lock is held. After this, no IRP of the file is queued.
         self.state
             .with(irql, |_, _| unsafe { file.set_cleaned_up() });
         self.end_each(NtStatus::CANCELLED, irql, |state| {
@@ -419,7 +425,7 @@ impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
             let Some(first) = (unsafe { file.first() }) else {
                 return Found::Nothing;
             };
-            // SAFETY: the file's list for this queue has entries of IRPs on the queue alone.
+            // SAFETY: the file's list for this queue contains only entries of IRPs on the queue.
             let irp = unsafe { irp::from_second_list_entry(first) };
             // SAFETY: as above.
             unsafe { Self::take(state, irp) }
@@ -435,7 +441,7 @@ impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
     }
 }
 
-/// The initialiser of the list head, in its place.
+/// Initialises the list head in place.
 fn empty_list() -> impl PinInit<UnsafeCell<nt::LIST_ENTRY>> {
     let initialise = |slot: *mut UnsafeCell<nt::LIST_ENTRY>| {
         // SAFETY: the slot is valid for writes, and the list head stays there.

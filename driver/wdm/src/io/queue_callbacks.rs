@@ -1,22 +1,23 @@
-//! What a driver does when its queue completes an IRP by itself, and by what the queue finds or orders its IRPs.
+//! The callbacks of IRP queues.
 
 use crate::{IrpView, NtStatus, Record, ke::irql::NoSpinLockHeld};
 
-/// What a driver does when its queue completes an IRP by itself.
+/// The callbacks of an [`IrpQueue`](crate::IrpQueue) or a [`StartIoQueue`](crate::StartIoQueue): they run before
+/// the queue completes an IRP, and give the keys of IRPs (`IO_CSQ`).
 pub trait QueueCallbacks: Send + Sync + 'static {
-    /// What the driver keeps with each IRP: `()`, or an owner such as a [`ZoneBox`](crate::ZoneBox).
+    /// The driver's record for each IRP: `()`, or an owner such as a [`ZoneBox`](crate::ZoneBox).
     type Record: Record;
 
-    /// Whether an [`IrpQueue`](crate::IrpQueue) finds its IRPs by [key](QueueCallbacks::lookup_key) too, which costs a
-    /// block of the pool for each.
+    /// Whether an [`IrpQueue`](crate::IrpQueue) can find its IRPs by [key](QueueCallbacks::lookup_key). If set,
+    /// each queued IRP needs a pool allocation.
     const LOOKUP: bool = false;
 
-    /// Called just before the queue completes an IRP that was cancelled, or that it had to end because it
-    /// was told to ([`IrpQueue::refuse`](crate::IrpQueue::refuse), [`IrpQueue::purge`](crate::IrpQueue::purge)) or the
+    /// Called before the queue itself completes an IRP: because the IRP was cancelled, because of
+    /// [`IrpQueue::refuse`](crate::IrpQueue::refuse) or [`IrpQueue::purge`](crate::IrpQueue::purge), or because the
     /// device is removed.
     ///
-    /// The queue holds no lock during the call, so the callback may take any. It need not, and cannot, complete
-    /// the IRP.
+    /// The queue holds no lock during the call, so the callback may acquire any lock. The queue completes the IRP;
+    /// the callback cannot.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -27,8 +28,8 @@ pub trait QueueCallbacks: Send + Sync + 'static {
         irql: &mut L,
     );
 
-    /// The key by which [`IrpQueue::remove_by_key`](crate::IrpQueue::remove_by_key) finds an IRP, if
-    /// [`LOOKUP`](QueueCallbacks::LOOKUP) says that it is found by one. Called once, before the IRP is inserted.
+    /// Returns the key by which [`IrpQueue::remove_by_key`](crate::IrpQueue::remove_by_key) finds an IRP. Called
+    /// once for each IRP, before it is inserted, if [`LOOKUP`](QueueCallbacks::LOOKUP) is set.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -36,7 +37,7 @@ pub trait QueueCallbacks: Send + Sync + 'static {
         0
     }
 
-    /// The key of an IRP on a [`StartIoQueue`](crate::StartIoQueue) whose order is by key.
+    /// Returns the key of an IRP on a [`StartIoQueue`](crate::StartIoQueue) that is ordered by key.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.

@@ -1,8 +1,8 @@
-//! Whether a queue refuses further IRPs.
+//! Whether a queue rejects further IRPs.
 
 use crate::NtStatus;
 
-/// The status that a queue ends further IRPs with, if it refuses them.
+/// The status with which a queue completes further IRPs, if it rejects them.
 pub(crate) struct Refusal {
     status: Option<NtStatus>,
     device_is_gone: bool,
@@ -18,14 +18,14 @@ impl Refusal {
         self.status
     }
 
-    /// Refuses IRPs from now on, or accepts them again. The queue of a device that is gone keeps its refusal.
+    /// Rejects further IRPs, or accepts them again. The queue of a removed device keeps rejecting them.
     pub(crate) fn set(&mut self, status: Option<NtStatus>) {
         if !self.device_is_gone {
             self.status = status;
         }
     }
 
-    /// Refuses IRPs for good, since the device is gone.
+    /// Rejects all further IRPs, since the device was removed.
     pub(crate) fn set_device_gone(&mut self) {
         self.status = Some(NtStatus::DELETE_PENDING);
         self.device_is_gone = true;

@@ -1,10 +1,10 @@
-//! The remove lock: what keeps a device while requests are under way.
+//! The remove lock, which keeps a device while requests are in progress.
 
 use core::{cell::UnsafeCell, ffi::c_void, mem::MaybeUninit};
 
 use crate::ke::irql::Waitable;
 
-/// An `IO_REMOVE_LOCK`, held once by every IRP that the driver has.
+/// An `IO_REMOVE_LOCK`. Every IRP that the driver owns has a hold of it.
 ///
 /// WDK: "Using Remove Locks".
 #[repr(transparent)]
@@ -13,22 +13,22 @@ pub(crate) struct RemoveLock(UnsafeCell<MaybeUninit<nt::IO_REMOVE_LOCK>>);
 #[expect(clippy::cast_possible_truncation, reason = "the structure is 32 bytes")]
 const SIZE: u32 = size_of::<nt::IO_REMOVE_LOCK>() as u32;
 
-/// The pool tag of what Driver Verifier keeps on a remove lock.
+/// The pool tag of Driver Verifier's allocations for remove locks.
 const TAG: u32 = u32::from_le_bytes(*b"wdmR");
 
 impl RemoveLock {
-    /// Room for a lock, to be initialised where it stays.
+    /// Makes an uninitialised lock, to be initialised in place.
     pub(crate) const fn uninitialised() -> Self {
         Self(UnsafeCell::new(MaybeUninit::uninit()))
     }
 
-    /// Initialises the lock in its place (`IoInitializeRemoveLock`).
+    /// Initialises the lock in place (`IoInitializeRemoveLock`).
     ///
     /// # Safety
-    /// `self` stays where it is, and nobody uses it yet. The IRQL is `PASSIVE_LEVEL`.
+    /// `self` does not move, and no other code uses it yet. The IRQL is `PASSIVE_LEVEL`.
     pub(crate) unsafe fn initialise(&self) {
-        // SAFETY: the caller gives memory that stays in its place. No limits on how long or how often it is
-        // held: a request may pend for days.
+        // SAFETY: the caller guarantees that the memory does not move. There is no limit on the duration or number
+        // of holds, since a request may pend for days.
         unsafe { nt::IoInitializeRemoveLockEx(self.raw(), TAG, 0, 0, SIZE) };
     }
 
@@ -36,27 +36,27 @@ impl RemoveLock {
         self.0.get().cast()
     }
 
-    /// Takes a hold for an IRP, unless the device is being removed (`IoAcquireRemoveLock`).
+    /// Acquires a hold for an IRP; returns `false` if the device is being removed (`IoAcquireRemoveLock`).
     pub(crate) fn acquire(&self, irp: *mut nt::IRP) -> bool {
-        // SAFETY: the lock was initialised; any IRQL up to DISPATCH_LEVEL will do, and no code of this
-        // crate runs above. File and line serve checked builds only.
+        // SAFETY: the lock was initialised. The IRQL must be at most DISPATCH_LEVEL, and no code of this crate runs
+        // above it. Only checked builds use file and line.
         let status =
             unsafe { nt::IoAcquireRemoveLockEx(self.raw(), tag(irp), c"".as_ptr(), 1, SIZE) };
         status >= 0
     }
 
-    /// Gives an IRP's hold back (`IoReleaseRemoveLock`).
+    /// Releases an IRP's hold (`IoReleaseRemoveLock`).
     ///
     /// # Safety
-    /// [`RemoveLock::acquire`] answered `true` for this IRP, which has not released since. The device may
-    /// be gone when this returns, `self` with it.
+    /// [`RemoveLock::acquire`] returned `true` for this IRP, whose hold was not released since. When this returns,
+    /// the device and the lock may be gone.
     pub(crate) unsafe fn release(this: *const Self, irp: *mut nt::IRP) {
-        // SAFETY: the caller has a hold, so the lock exists until this very release.
+        // SAFETY: the caller has a hold, so the lock exists until this release.
         unsafe { nt::IoReleaseRemoveLockEx(this.cast_mut().cast(), tag(irp), SIZE) };
     }
 
-    /// Gives the removing IRP's hold back, refuses all further ones, and waits until the last is given
-    /// back (`IoReleaseRemoveLockAndWait`).
+    /// Releases the hold of the `IRP_MN_REMOVE_DEVICE`, rejects all further holds, and waits until the last one is
+    /// released (`IoReleaseRemoveLockAndWait`).
     ///
     /// # Safety
     /// As for [`RemoveLock::release`]; `irp` is the address of the `IRP_MN_REMOVE_DEVICE`, which was passed on.
@@ -66,7 +66,7 @@ impl RemoveLock {
     }
 }
 
-/// An IRP's address as the tag that Driver Verifier tells holds apart by; nobody follows it.
+/// Returns an IRP's address as the tag by which Driver Verifier distinguishes holds. The tag is never dereferenced.
 fn tag(irp: *mut nt::IRP) -> *mut c_void {
     irp.cast()
 }

@@ -1,4 +1,4 @@
-//! The `StartIo` model: IRPs that a device serves one at a time, cancelable while they wait.
+//! The `StartIo` model: a device serves one IRP at a time; the others are queued and cancelable.
 
 use core::{cell::UnsafeCell, marker::PhantomData, ops::Deref, ptr::NonNull};
 
@@ -21,24 +21,25 @@ use crate::{
     ke::{device_queue::RawDeviceQueue, irql::NoSpinLockHeld},
 };
 
-/// The IRP that a [`StartIoQueue`]'s device serves: the only one, pended and not cancelable any more.
+/// The IRP that the device of a [`StartIoQueue`] is serving (`DeviceObject->CurrentIrp`). It is pended and not
+/// cancelable.
 ///
-/// It is also the proof that its queue is busy. When the device is done, [`CurrentIrp::start_next`] gives the IRP back to
-/// be completed, and starts the next. Dropping it instead completes the IRP with `STATUS_INTERNAL_ERROR` and leaves the
-/// queue busy: what waits there then waits until it is cancelled.
-#[must_use = "the device serves it until it starts the next one"]
+/// It is also the proof that its queue is busy. When the device has served the IRP, [`CurrentIrp::start_next`]
+/// returns it, so that the driver can complete it, and starts the next one. Dropping a `CurrentIrp` completes the
+/// IRP with `STATUS_INTERNAL_ERROR` and leaves the queue busy: its IRPs then stay queued until they are cancelled.
+#[must_use = "the queue stays busy until the next IRP is started"]
 pub struct CurrentIrp<C: QueueCallbacks> {
     irp: PendedIrp<C::Record>,
-    /// The queue that the IRP came from. It outlives the IRP.
+    /// The queue that the IRP was removed from, which outlives the IRP.
     queue: NonNull<StartIoQueue<C>>,
     // Invariant, as the queue is.
     _queue: PhantomData<fn(C) -> C>,
 }
 
-// SAFETY: an IRP belongs to no thread, its record is `Send`, and the queue, which is shared, is `Sync`.
+// SAFETY: an IRP is not tied to a thread, its record is `Send`, and the queue, which is shared, is `Sync`.
 unsafe impl<C: QueueCallbacks> Send for CurrentIrp<C> {}
 
-// SAFETY: a shared reference shows the IRP, and what its record owns.
+// SAFETY: a shared reference gives read access to the IRP, and shared access to its record's target.
 unsafe impl<C: QueueCallbacks> Sync for CurrentIrp<C> where <C::Record as Record>::Target: Sync {}
 
 impl<C: QueueCallbacks> Deref for CurrentIrp<C> {
@@ -50,9 +51,11 @@ impl<C: QueueCallbacks> Deref for CurrentIrp<C> {
 }
 
 impl<C: QueueCallbacks> CurrentIrp<C> {
-    /// Ends the service of the IRP, which is given back to be completed, and gives the next one to be started: the first
-    /// that arrived (`KeRemoveDeviceQueue`) or, on a queue by key, the first whose key is not smaller than this one's, or
-    /// else the first of all (`KeRemoveByKeyDeviceQueue`).
+    /// Returns the IRP, which the driver completes, and the next one, which the driver starts (`IoStartNextPacket`,
+    /// `IoStartNextPacketByKey`).
+    ///
+    /// The next IRP is the first that arrived (`KeRemoveDeviceQueue`). On a queue ordered by key it is the first
+    /// one whose key is not smaller than this IRP's, or else the first one (`KeRemoveByKeyDeviceQueue`).
     ///
     /// WDK: [IoStartNextPacket](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iostartnextpacket),
     /// [IoStartNextPacketByKey](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iostartnextpacketbykey).
@@ -63,46 +66,46 @@ impl<C: QueueCallbacks> CurrentIrp<C> {
     #[doc(alias = "IoStartNextPacketByKey")]
     pub fn start_next<L: NoSpinLockHeld>(self, irql: &mut L) -> (PendedIrp<C::Record>, Start<C>) {
         let Self { irp, queue, .. } = self;
-        // SAFETY: the queue outlives the IRP, which the caller completes later.
+        // SAFETY: the queue outlives the IRP, which is completed later.
         let queue = unsafe { queue.as_ref() };
         let key = queue.key(&irp);
-        // SAFETY: the lock is held, and the queue is busy: this IRP was served.
+        // SAFETY: the lock is held, and the queue is busy with this IRP.
         let step = CancelSpinLock::with(irql, |_| unsafe { queue.take(key) });
         (irp, queue.follow(step, key, irql))
     }
 }
 
-/// In which order a [`StartIoQueue`] serves its IRPs.
+/// The order in which a [`StartIoQueue`] serves its IRPs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartIoOrder {
-    /// As they arrived (`KeInsertDeviceQueue`, `KeRemoveDeviceQueue`).
+    /// In the order of arrival (`KeInsertDeviceQueue`, `KeRemoveDeviceQueue`).
     Arrival,
-    /// By [`QueueCallbacks::key`]: upwards from the key of the last, then again from the smallest
+    /// By [`QueueCallbacks::key`]: ascending from the key of the last IRP, then again from the smallest
     /// (`KeInsertByKeyDeviceQueue`, `KeRemoveByKeyDeviceQueue`).
     Key,
 }
 
-/// A device queue of cancelable IRPs, of which one at a time is served (`IoStartPacket`,
+/// A device queue of cancelable IRPs for a device that serves one IRP at a time (`IoStartPacket`,
 /// `IoStartNextPacket`).
 ///
-/// [`StartIoQueue::insert`] gives an IRP back that finds the device idle, for the caller to start; others
-/// wait, in the queue's [order](StartIoOrder). [`CurrentIrp::start_next`] ends the service of one
-/// and gives the next. The I/O manager's own routines do the same for the one queue that a device object
-/// has; a device of several needs its own.
+/// If the device is idle, [`StartIoQueue::insert`] returns the IRP, which the caller starts; else it queues the IRP
+/// in the queue's [order](StartIoOrder). [`CurrentIrp::start_next`] returns the served IRP and the next one. The
+/// I/O manager's routines do the same for the one queue of a device object; a device can have several queues of
+/// this type.
 ///
 /// The queue belongs to its device, as an [`IrpQueue`](crate::IrpQueue) does.
 ///
-/// The system's cancel spin lock protects the queue, as it does that of the I/O manager: with it held an IRP
-/// is inserted and becomes cancelable, or is removed and stops to be, in one step. So the window in which
-/// `StartIo` is called with an IRP that is already being cancelled, and has to compare it with `CurrentIrp`,
-/// is not there. While an IRP is served it cannot be cancelled: keep that short.
+/// The system's cancel spin lock protects the queue, as it protects the I/O manager's: under it, an IRP is inserted
+/// and becomes cancelable, or is removed and stops being cancelable, in one step. So `StartIo` is never called with
+/// an IRP that is being cancelled, which a driver in C has to detect by comparing it with `CurrentIrp`. An IRP that
+/// is being served cannot be cancelled, so serve it quickly.
 ///
 /// # What goes wrong in C
 ///
-/// `StartIo` looks at `Irp->Cancel` without the cancel spin lock, or forgets to clear the Cancel routine; the
-/// Cancel routine completes the IRP with the lock held, or takes the head of the queue for its own IRP; a
-/// `StartIo` routine that fails calls `IoStartNextPacket`, which calls `StartIo`, and so on until the stack is
-/// used up. Here nothing calls the driver: `start_next` returns.
+/// `StartIo` reads `Irp->Cancel` without the cancel spin lock, or does not clear the Cancel routine; the Cancel
+/// routine completes the IRP with the lock held, or removes the head of the queue instead of its own IRP; or a
+/// `StartIo` routine that fails calls `IoStartNextPacket`, which calls `StartIo`, and so on until the stack
+/// overflows. Here nothing calls the driver back: `start_next` returns the next IRP.
 ///
 /// WDK: [Using the System's Cancel Spin
 /// Lock](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-the-system-s-cancel-spin-lock), [Introduction to
@@ -137,69 +140,69 @@ pub enum StartIoOrder {
 ///
 /// # Invariants
 ///
-/// * `state`, and the files' lists for this queue, are read and changed with the cancel spin lock held.
-/// * An IRP on `queue` was sent to `device`, and inserted by [`StartIoQueue::link`]; it names this queue, and its Cancel
-///   routine is [`cancel_routine`], or has been called and waits for the lock. It is on the list of its file too, if it has
-///   one.
-/// * The queue outlives every IRP that was inserted: each holds the device's remove lock until it is completed, and the
-///   device owns the queue until nobody holds that any more.
+/// * `state` and the files' lists for this queue are accessed with the cancel spin lock held.
+/// * An IRP on `queue` was sent to `device` and inserted by [`StartIoQueue::link`]; its argument 4 points to this
+///   queue, and its Cancel routine is [`cancel_routine`], or was called and waits for the lock. It is also on the
+///   list of its file, or on the list of IRPs without a file.
+/// * The queue outlives every IRP that was inserted: each IRP holds the device's remove lock until it is completed,
+///   and the device owns the queue until the lock has no holds.
 #[pin_data]
 pub struct StartIoQueue<C: QueueCallbacks> {
     #[pin]
     queue: RawDeviceQueue,
     state: UnsafeCell<State>,
     order: StartIoOrder,
-    /// The device that the queue belongs to. Its address is compared only.
+    /// The device that the queue belongs to, for comparison only.
     device: *mut nt::DEVICE_OBJECT,
-    /// The queue's place among the device's.
+    /// The index of the queue among the device's queues.
     index: usize,
-    /// The IRPs that were sent through no file.
+    /// The IRPs that were sent without a file object.
     #[pin]
     of_no_file: Queued,
     #[pin]
     callbacks: C,
-    // Invariant: the IRPs' records are those of this very type of callbacks.
+    // Invariant: the type of the IRPs' records is that of exactly these callbacks.
     _records: PhantomData<fn(C) -> C>,
 }
 
 struct State {
-    /// Whether an IRP is served.
+    /// Whether an IRP is being served.
     busy: bool,
     refusal: Refusal,
 }
 
-// SAFETY: the state is only reached with the cancel spin lock held, IRPs belong to no thread, and the
-// callbacks, which every thread may come to call, are `Sync`.
+// SAFETY: the state is accessed only with the cancel spin lock held, IRPs are not tied to a thread, and the
+// callbacks, which any thread may call, are `Sync`.
 unsafe impl<C: QueueCallbacks> Sync for StartIoQueue<C> {}
 
-// SAFETY: no part of the queue belongs to a thread; the callbacks, which go along and are dropped with it, are `Send`.
+// SAFETY: no part of the queue is tied to a thread; the callbacks, which are dropped with it, are `Send`.
 unsafe impl<C: QueueCallbacks> Send for StartIoQueue<C> {}
 
-/// What the caller has to do next.
-#[must_use = "an IRP that is to be started is on no queue"]
+/// The IRP that the caller has to start, if any.
+#[must_use = "an IRP that must be started is not queued"]
 pub enum Start<C: QueueCallbacks> {
-    /// Start this IRP: the device is the caller's.
+    /// The device was idle or has served its IRP: start this one.
     Now(CurrentIrp<C>),
-    /// Nothing: the IRP waits, or none does.
+    /// No IRP is to be started: the IRP was queued or completed, or the queue is empty.
     Nothing,
 }
 
-/// What a look at the queue under the lock found.
+/// The result of an operation on the queue under the lock.
 enum Step {
-    /// An IRP to be served.
+    /// An IRP to serve.
     Serve(*mut nt::IRP),
-    /// An IRP to be ended without being served; and whether it was the one to be served, so that the next one
-    /// is to be looked for.
+    /// An IRP to complete without serving it, and whether the queue is busy with it, so that the next IRP must be
+    /// removed.
     End(*mut nt::IRP, NtStatus, bool),
-    /// An IRP whose Cancel routine waits for the lock, to which it is left; another one is to be looked for.
+    /// An IRP whose Cancel routine owns it and waits for the lock; the next IRP must be removed.
     Lost,
     /// Nothing.
     Nothing,
 }
 
 impl<C: QueueCallbacks> StartIoQueue<C> {
-    /// Makes an empty queue of a new device, which is idle (`KeInitializeDeviceQueue`), and with it the driver's
-    /// part: a value, or an initialiser of one.
+    /// Makes an empty queue of a new device that is idle, with a value or an in-place initialiser of the callbacks
+    /// (`KeInitializeDeviceQueue`).
     ///
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
@@ -226,17 +229,21 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         })
     }
 
-    /// What the driver gave to [`StartIoQueue::new`].
+    /// Returns the callbacks that were passed to [`StartIoQueue::new`].
     pub const fn callbacks(&self) -> &C {
         &self.callbacks
     }
 
-    /// Pends an IRP: gives it back to be started if the device is idle, else queues it and makes it
-    /// cancelable (`IoMarkIrpPending`, `IoSetCancelRoutine`, `KeInsertDeviceQueue` or `KeInsertByKeyDeviceQueue`).
+    /// Pends an IRP; returns it if the device is idle, so that the caller starts it, else queues it and makes it
+    /// cancelable (`IoStartPacket`).
     ///
-    /// The dispatch routine returns `STATUS_PENDING` in every case. The IRP is completed at once if it is cancelled
-    /// already, if its handle is closed already, or if the queue was told to [refuse](StartIoQueue::refuse) it; and, with
-    /// `STATUS_INVALID_DEVICE_REQUEST`, if it was sent to another device than the queue's.
+    /// This calls `IoMarkIrpPending`, `IoSetCancelRoutine`, and `KeInsertDeviceQueue` or
+    /// `KeInsertByKeyDeviceQueue`.
+    ///
+    /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP at once with
+    /// `STATUS_CANCELLED` if it is already cancelled or its handle is already closed, with the status of
+    /// [`refuse`](StartIoQueue::refuse) or [`purge`](StartIoQueue::purge) if the queue rejects IRPs, and with
+    /// `STATUS_INVALID_DEVICE_REQUEST` if the IRP was sent to another device.
     ///
     /// WDK: [IoStartPacket](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iostartpacket).
     ///
@@ -250,20 +257,20 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     ) -> (Start<C>, Handled<'irp>) {
         let key = self.key(&irp);
         let (irp, pending) = irp.into_pending();
-        // SAFETY: the IRP was owned, and nobody else can complete it yet.
+        // SAFETY: the caller owned the IRP, and no other thread can complete it yet.
         unsafe { IoMarkIrpPending(irp) };
-        // SAFETY: the IRP was owned.
+        // SAFETY: the caller owned the IRP.
         let step = if unsafe { irp::device_object(irp) } == self.device {
-            // SAFETY: the IRP was owned, and is the queue's now; the lock is held.
+            // SAFETY: the caller owned the IRP, and the queue owns it now; the lock is held.
             CancelSpinLock::with(irql, |_| unsafe { self.link(irp, key) })
         } else {
-            // Its device is not the one that keeps the queue.
+            // The IRP keeps another device than the one that owns the queue.
             Step::End(irp, NtStatus::INVALID_DEVICE_REQUEST, false)
         };
         (self.follow(step, key, irql), pending)
     }
 
-    /// Ends every IRP that is inserted from now on with a status, and leaves those on the queue there.
+    /// Rejects further IRPs: each is completed with `status` when it is inserted. IRPs on the queue stay there.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -273,7 +280,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         CancelSpinLock::with(irql, |_| unsafe { self.state() }.refusal.set(Some(status)));
     }
 
-    /// Takes IRPs again after [`StartIoQueue::refuse`] or [`StartIoQueue::purge`], unless the device is gone.
+    /// Accepts IRPs again after [`StartIoQueue::refuse`] or [`StartIoQueue::purge`], unless the device was removed.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -282,8 +289,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         CancelSpinLock::with(irql, |_| unsafe { self.state() }.refusal.set(None));
     }
 
-    /// Refuses further IRPs, and ends those on the queue with the same status. The one that is served goes
-    /// on.
+    /// Rejects further IRPs, and completes those on the queue with the same status. The IRP that is being served is
+    /// not affected.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -293,7 +300,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         self.end_waiting(status, irql);
     }
 
-    /// The key of an IRP, which counts on a queue by key only.
+    /// Returns the key of an IRP; 0 if the queue is not ordered by key.
     fn key(&self, irp: &IrpView<C::Record>) -> u32 {
         match self.order {
             StartIoOrder::Arrival => 0,
@@ -304,38 +311,45 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// The state.
     ///
     /// # Safety
-    /// The caller holds the cancel spin lock, and has no other reference to the state.
-    #[expect(clippy::mut_from_ref, reason = "the lock is what makes it exclusive")]
+    /// The caller holds the cancel spin lock and has no other reference to the state.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the lock makes the reference exclusive"
+    )]
     unsafe fn state(&self) -> &mut State {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { &mut *self.state.get() }
     }
 
-    /// Inserts an IRP and makes it cancelable, or says what is to be done with it instead.
+    /// Inserts an IRP and makes it cancelable, or returns what the caller must do with it instead.
     ///
     /// # Safety
-    /// The caller owns the IRP, which is pended and was sent to the queue's device, and holds the cancel spin lock.
+    /// The caller owns the IRP, which is pended and was sent to the queue's device. The caller holds the cancel
+    /// spin lock.
     unsafe fn link(&self, irp: *mut nt::IRP, key: u32) -> Step {
         // SAFETY: the lock is held.
         let state = unsafe { self.state() };
         if let Some(status) = state.refusal.status() {
             return Step::End(irp, status, false);
         }
-        // SAFETY: the IRP is owned, and was sent to the queue's device; its file stays until it is completed.
+        // SAFETY: the caller owns the IRP, which was sent to the queue's device; its file stays until it is
+        // completed.
         let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.of_no_file);
         // SAFETY: the lock is held.
         if unsafe { queued.is_cleaned_up() } {
             return Step::End(irp, NtStatus::CANCELLED, false);
         }
-        // SAFETY: the caller owns the IRP, which ends here: it is not passed on.
+        // SAFETY: the caller owns the IRP, which this driver completes: it is not passed to a lower driver.
         unsafe { irp::set_argument4(irp, core::ptr::from_ref(self).cast_mut().cast()) };
-        // SAFETY: the lock is held; the entry is the driver's while it has the IRP, and on no list.
+        // SAFETY: the lock is held; the driver may use the entry while it owns the IRP, and it is on no list.
         unsafe { InsertTailList(queued.head(), irp::list_entry(irp)) };
-        // SAFETY: the IRP is this thread's. IoCancelIrp calls the routine only once it has the cancel spin lock.
+        // SAFETY: this thread owns the IRP. IoCancelIrp calls the routine only after it has acquired the cancel
+        // spin lock.
         unsafe { IoSetCancelRoutine(irp, Some(cancel_routine::<C>)) };
         let (queue, entry) = (self.queue.raw(), irp::device_queue_entry(irp));
         let was_busy = match self.order {
-            // SAFETY: the lock is held, so the IRQL is DISPATCH_LEVEL; the entry is the driver's, and on no queue.
+            // SAFETY: the lock is held, so the IRQL is DISPATCH_LEVEL; the driver may use the entry, and it is on
+            // no queue.
             StartIoOrder::Arrival => unsafe { nt::KeInsertDeviceQueue(queue, entry) },
             // SAFETY: as above.
             StartIoOrder::Key => unsafe { nt::KeInsertByKeyDeviceQueue(queue, entry, key) },
@@ -343,41 +357,41 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         if was_busy == 0 {
             state.busy = true;
             // SAFETY: the lock is held, and the IRP is on no queue.
-            return match unsafe { settle(irp) } {
-                // SAFETY: the lock is held, and the queue is busy with an IRP that is not served after all.
+            return match unsafe { clear_cancel_routine(irp) } {
+                // SAFETY: the lock is held, and the queue is busy, but its IRP is not served.
                 Step::Lost => unsafe { self.take(key) },
                 step => step,
             };
         }
-        // Cancelled before: whoever did so found no routine, so it is ended here, unless the routine is on
-        // its way to the lock by now.
+        // If the IRP was cancelled before it had a Cancel routine, it is completed here, unless the routine was
+        // taken since and waits for the lock.
         // SAFETY: the Cancel routine, if it has been called, waits for the lock before it completes.
         let cancelled = unsafe { irp::is_cancel_requested(irp) };
         // SAFETY: as above.
         if cancelled && unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
-            // SAFETY: the entry was inserted above, and the lock has been held since.
+            // SAFETY: the entry was inserted above, under the same acquisition of the lock.
             unsafe { self.unlink(irp) };
             return Step::End(irp, NtStatus::CANCELLED, false);
         }
         Step::Nothing
     }
 
-    /// Takes an IRP off the queue and off its file's list, if it is still there.
+    /// Removes an IRP from the queue and from its file's list, if it is still on them.
     ///
     /// # Safety
     /// The caller holds the cancel spin lock, and [`StartIoQueue::link`] inserted the IRP into this queue.
     unsafe fn unlink(&self, irp: *mut nt::IRP) {
         let entry = irp::device_queue_entry(irp);
-        // SAFETY: the entry is on this queue or on none; the lock is held, so that stands still.
+        // SAFETY: the entry is on this queue or on none, which does not change while the lock is held.
         unsafe { nt::KeRemoveEntryDeviceQueue(self.queue.raw(), entry) };
-        // SAFETY: the entry is on the list of its file or linked to itself, and the lock is held.
+        // SAFETY: the entry is on its file's list or linked to itself, and the lock is held.
         unsafe { RemoveEntryList(irp::list_entry(irp)) };
     }
 
     /// Removes the next IRP, or makes the queue not busy.
     ///
     /// # Safety
-    /// The caller holds the cancel spin lock, and the queue is busy, with nothing that is served any more.
+    /// The caller holds the cancel spin lock. The queue is busy, and no IRP is being served any more.
     unsafe fn take(&self, key: u32) -> Step {
         let entry = match self.order {
             // SAFETY: the lock is held, so the IRQL is DISPATCH_LEVEL, and the queue is busy.
@@ -390,13 +404,13 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
             unsafe { self.state() }.busy = false;
             return Step::Nothing;
         }
-        // SAFETY: every entry of the queue is an IRP's.
+        // SAFETY: every entry of the queue is in an IRP.
         let irp = unsafe { irp::from_device_queue_entry(entry) };
         // SAFETY: the lock is held, and the IRP is on no queue now.
-        unsafe { settle(irp) }
+        unsafe { clear_cancel_routine(irp) }
     }
 
-    /// Removes the first IRP that waits, to be ended, and leaves the one that is served alone.
+    /// Removes the first queued IRP, to be completed. The IRP that is being served is not affected.
     ///
     /// # Safety
     /// The caller holds the cancel spin lock.
@@ -404,27 +418,29 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         // SAFETY: the lock is held, so the IRQL is DISPATCH_LEVEL. Every key is at least 0.
         let entry = unsafe { nt::KeRemoveByKeyDeviceQueueIfBusy(self.queue.raw(), 0) };
         if entry.is_null() {
-            // The routine has made the empty queue not busy. If an IRP is served, that is wrong: make it busy again.
+            // The routine has made the empty queue not busy. If an IRP is being served, make it busy again.
             // SAFETY: the lock is held.
             if unsafe { self.state() }.busy {
                 let mut served = nt::KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
-                // SAFETY: the queue is not busy, so the entry is not queued, and the routine keeps no pointer to it.
+                // SAFETY: the queue is not busy, so the routine does not queue the entry and keeps no pointer to
+                // it.
                 unsafe { nt::KeInsertDeviceQueue(self.queue.raw(), &raw mut served) };
             }
             return Step::Nothing;
         }
-        // SAFETY: every entry of the queue is an IRP's.
+        // SAFETY: every entry of the queue is in an IRP.
         let irp = unsafe { irp::from_device_queue_entry(entry) };
         // SAFETY: the lock is held, and the IRP was inserted by `link`.
         unsafe { self.withdraw(irp, status) }
     }
 
-    /// Takes an IRP that waits, or has waited, off the queue and away from its Cancel routine, to be ended.
+    /// Removes an IRP from the queue, if it is still there, and clears its Cancel routine, so that it can be
+    /// completed.
     ///
     /// # Safety
     /// As for [`StartIoQueue::unlink`].
     unsafe fn withdraw(&self, irp: *mut nt::IRP, status: NtStatus) -> Step {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.unlink(irp) };
         // SAFETY: the Cancel routine, if it has been called, waits for the lock before it completes the IRP.
         if unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
@@ -434,21 +450,22 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         }
     }
 
-    /// Does what was found under the lock, which is released now, until there is an IRP to start or none.
+    /// Carries out the steps that were determined under the lock, after its release, until there is an IRP to start
+    /// or none.
     fn follow<L: NoSpinLockHeld>(&self, mut step: Step, key: u32, irql: &mut L) -> Start<C> {
         loop {
             match step {
                 Step::Nothing => return Start::Nothing,
                 Step::Serve(irp) => {
                     return Start::Now(CurrentIrp {
-                        // SAFETY: `settle` won the exchange of the Cancel routine for an IRP on no queue.
+                        // SAFETY: `clear_cancel_routine` won the exchange for an IRP that is on no queue.
                         irp: unsafe { PendedIrp::from_raw(irp) },
                         queue: NonNull::from(self),
                         _queue: PhantomData,
                     });
                 }
                 Step::End(irp, status, next) => {
-                    // SAFETY: the IRP is on no queue and has no Cancel routine, so it is owned here.
+                    // SAFETY: the IRP is on no queue and has no Cancel routine, so this thread owns it.
                     unsafe { Self::end(self, irp, status, irql) };
                     if !next {
                         return Start::Nothing;
@@ -456,12 +473,12 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
                 }
                 Step::Lost => {}
             }
-            // SAFETY: the lock is held, and the queue is busy with nothing that is served.
+            // SAFETY: the lock is held, and the queue is busy, but no IRP is being served.
             step = CancelSpinLock::with(irql, |_| unsafe { self.take(key) });
         }
     }
 
-    /// Ends every IRP that waits.
+    /// Completes every queued IRP.
     fn end_waiting<L: NoSpinLockHeld>(&self, status: NtStatus, irql: &mut L) {
         self.end_each(irql, || {
             // SAFETY: the lock is held.
@@ -469,11 +486,11 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         });
     }
 
-    /// Ends one IRP after the other that `take` finds, each with the lock taken anew.
+    /// Completes each IRP that `take` finds, one at a time, each under a new acquisition of the lock.
     fn end_each<L: NoSpinLockHeld>(&self, irql: &mut L, mut take: impl FnMut() -> Step) {
         loop {
             match CancelSpinLock::with(irql, |_| take()) {
-                // SAFETY: `withdraw` won the exchange of the Cancel routine and took the IRP off the queue.
+                // SAFETY: `withdraw` won the exchange of the Cancel routine and removed the IRP from the queue.
                 Step::End(irp, status, _) => unsafe { Self::end(self, irp, status, irql) },
                 Step::Lost => {}
                 Step::Serve(_) | Step::Nothing => return,
@@ -481,11 +498,11 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         }
     }
 
-    /// Tells the driver, then completes an IRP.
+    /// Calls the driver's callback, then completes an IRP.
     ///
     /// # Safety
-    /// The caller owns the IRP, on no queue and without a Cancel routine, and gives it up. `queue` is the one that the IRP
-    /// was inserted into; it may be gone when this returns, with the device that the IRP has kept.
+    /// The caller owns the IRP, which is on no queue and has no Cancel routine, and gives it up. The IRP was
+    /// inserted into `queue`, which may be freed before this returns, since the IRP kept its device.
     unsafe fn end<L: NoSpinLockHeld>(
         queue: *const Self,
         irp: *mut nt::IRP,
@@ -501,19 +518,20 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     }
 }
 
-/// Takes an IRP that is to be served away from its Cancel routine and off its file's list: rule 6.
+/// Clears the Cancel routine of an IRP that is to be served and removes it from its file's list.
 ///
 /// # Safety
 /// The caller holds the cancel spin lock; the IRP was inserted by [`StartIoQueue::link`] and is on no queue.
-unsafe fn settle(irp: *mut nt::IRP) -> Step {
-    // SAFETY: the entry is on the list of its file or linked to itself, and the lock is held.
+unsafe fn clear_cancel_routine(irp: *mut nt::IRP) -> Step {
+    // SAFETY: the entry is on its file's list or linked to itself, and the lock is held.
     unsafe { RemoveEntryList(irp::list_entry(irp)) };
     // SAFETY: the Cancel routine, if it has been called, waits for the lock before it completes.
     if unsafe { IoSetCancelRoutine(irp, None) }.is_none() {
         return Step::Lost;
     }
-    // Nobody will call the routine now. An IRP that was cancelled when it had none yet is not served.
-    // SAFETY: the exchange was won, so the IRP is this thread's.
+    // IoCancelIrp cannot call the routine any more. An IRP that was cancelled before it had a routine is not
+    // served.
+    // SAFETY: this thread won the exchange, so it owns the IRP.
     if unsafe { irp::is_cancel_requested(irp) } {
         Step::End(irp, NtStatus::CANCELLED, true)
     } else {
@@ -523,14 +541,14 @@ unsafe fn settle(irp: *mut nt::IRP) -> Step {
 
 impl<C: QueueCallbacks> DeviceQueues for StartIoQueue<C> {
     fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel) {
-        // SAFETY: the lock is held. From now on nothing is queued for the file.
+        // SAFETY: the lock is held. After this, no IRP of the file is queued.
         CancelSpinLock::with(irql, |_| unsafe { file.set_cleaned_up() });
         self.end_each(irql, || {
             // SAFETY: the lock is held.
             let Some(first) = (unsafe { file.first() }) else {
                 return Step::Nothing;
             };
-            // SAFETY: the file's list for this queue has entries of IRPs on the queue alone.
+            // SAFETY: the file's list for this queue contains only entries of IRPs on the queue.
             let irp = unsafe { irp::from_list_entry(first) };
             // SAFETY: the lock is held, and the IRP was inserted by `link`.
             unsafe { self.withdraw(irp, NtStatus::CANCELLED) }
@@ -546,22 +564,22 @@ impl<C: QueueCallbacks> DeviceQueues for StartIoQueue<C> {
 
 /// The Cancel routine of every queued IRP.
 ///
-/// It is entered with the lock that protects the queue. An IRP that it does not find there was removed by
-/// somebody who lost the exchange of this very routine, and left the IRP to it.
+/// It is called with the lock that protects the queue held. If the IRP is not on the queue any more, another thread
+/// removed it, lost the exchange of the Cancel routine, and left the IRP to this routine.
 ///
 /// # Safety
-/// Called by `IoCancelIrp`, with the cancel spin lock held, for an IRP that [`StartIoQueue::link`] set it on.
+/// Called by `IoCancelIrp`, with the cancel spin lock held, for an IRP on which [`StartIoQueue::link`] set it.
 unsafe extern "C" fn cancel_routine<C: QueueCallbacks>(
     _device: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) {
-    // SAFETY: `link` noted the queue before it set the routine.
+    // SAFETY: `link` stored the queue before it set the routine.
     let queue = unsafe { irp::argument4(irp) }.cast::<StartIoQueue<C>>();
     // SAFETY: the queue outlives the IRP, which is not completed yet.
     let unlinked_from = unsafe { &*queue.cast_const() };
     // SAFETY: the lock is held, and `link` inserted the IRP into this queue.
     unsafe { unlinked_from.unlink(irp) };
-    // SAFETY: this is the IRP's Cancel routine, which holds the lock.
+    // SAFETY: this is the IRP's Cancel routine, which is called with the lock held.
     let mut irql = unsafe { leave_to_caller(irp) };
     // SAFETY: the IRP is on no queue, and IoCancelIrp took its Cancel routine to call it here.
     unsafe { StartIoQueue::end(queue, irp, NtStatus::CANCELLED, &mut irql) };

@@ -1,4 +1,4 @@
-//! Device queues: who finds the device idle starts it, everybody else waits in line.
+//! Device queues: a request that finds the device idle is started, every other request is queued.
 
 use core::{
     cell::{Cell, UnsafeCell},
@@ -17,63 +17,64 @@ use crate::ke::{
     place::Place,
 };
 
-/// The order of a [`DeviceQueue`] whose nodes are removed as they were inserted.
+/// The order of a [`DeviceQueue`] whose nodes are removed in the order of insertion.
 pub struct Arrival;
 
 /// The order of a [`DeviceQueue`] whose nodes are inserted and removed by a key.
 pub struct ByKey;
 
-/// The order of a [`DeviceQueue`] by key whose remover does not know whether the queue is busy.
+/// The order of a [`DeviceQueue`] by key that is removed from without a proof that it is busy.
 pub struct ByKeyIfBusy;
 
-/// The proof that a device queue is busy: who has it serves a request, and asks for the next when done.
+/// The proof that a device queue is busy. Its owner serves a request, then removes the next one.
 ///
-/// It belongs to one queue. Whoever drops it leaves the queue busy for good.
-#[must_use = "the queue stays busy until it is asked for the next request"]
+/// It belongs to one queue. If it is dropped, the queue stays busy forever.
+#[must_use = "the queue stays busy until the next request is removed"]
 pub struct Busy<'q, 'n, T, O> {
     queue: &'q DeviceQueue<'n, T, O>,
 }
 
-/// What became of a request that was inserted.
-#[must_use = "a request that is to be started is not queued"]
+/// The result of an insertion.
+#[must_use = "a request that must be started is not queued"]
 pub enum Insert<'q, 'n, T, O> {
-    /// It is queued, behind the one that is served.
+    /// The request is queued; another one is being served.
     Queued,
-    /// It is not queued: the queue was not busy, and is now. The caller starts it.
+    /// The queue was not busy and is now. The request is not queued; the caller starts it.
     StartNow(Busy<'q, 'n, T, O>),
 }
 
-/// What came off a queue.
-#[must_use = "the queue stays busy until it is asked for the next request"]
+/// The result of a removal.
+#[must_use = "the queue stays busy until the next request is removed"]
 pub enum Remove<'q, 'n, T, O> {
     /// The next request, which the caller starts.
     Next(Pin<&'n DeviceQueueNode<T>>, Busy<'q, 'n, T, O>),
-    /// There is none, and the queue is not busy any more.
+    /// The queue was empty, and is not busy any more.
     NotBusy,
 }
 
-/// Says that a node cannot be inserted: it is on a queue.
+/// The error of an insertion: the node is already on a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeInUse;
 
-/// A value that can wait in a [`DeviceQueue`].
+/// A value that can be queued in a [`DeviceQueue`].
 #[pin_data]
 pub struct DeviceQueueNode<T> {
     #[pin]
     entry: UnsafeCell<nt::KDEVICE_QUEUE_ENTRY>,
-    /// The queue that the node is on, or on its way to or from; NULL if it is on none. See [`claim`].
+    /// The queue that the node is on, or is being inserted into or removed from; NULL if there is none. See
+    /// [`DeviceQueue`].
     home: AtomicPtr<nt::KDEVICE_QUEUE>,
     value: T,
     #[pin]
     _pinned: PhantomPinned,
 }
 
-// SAFETY: the entry is only touched by the queue's routines, under the queue's own lock; see the invariants of
+// SAFETY: only the queue's routines access the entry, under the queue's own lock; see the invariants of
 // `DeviceQueue`. The value is only shared.
 unsafe impl<T: Sync> Sync for DeviceQueueNode<T> {}
 
 impl<T> DeviceQueueNode<T> {
-    /// Makes a node that is on no queue, with a value or what an initialiser makes in its place.
+    /// Makes a node that is on no queue, with a value or an in-place initialiser of one.
     ///
     /// # IRQL
     /// Any.
@@ -86,7 +87,7 @@ impl<T> DeviceQueueNode<T> {
         })
     }
 
-    /// The entry, by a pointer with which the node can be reached again.
+    /// Returns the entry, as a pointer that may access the whole node.
     fn entry(this: Pin<&Self>) -> *mut nt::KDEVICE_QUEUE_ENTRY {
         let node = from_ref(this.get_ref());
         node.wrapping_byte_add(offset_of!(Self, entry))
@@ -103,26 +104,26 @@ impl<T> Deref for DeviceQueueNode<T> {
     }
 }
 
-/// The mark of a node whose entry a thread is just taking off its queue by [`DeviceQueue::remove_entry`]: the
-/// queue's address with its lowest bit set.
+/// Marks the queue of a node that a thread is removing with [`DeviceQueue::remove_entry`]: sets the lowest bit of
+/// the queue's address.
 fn with_mark(queue: *mut nt::KDEVICE_QUEUE) -> *mut nt::KDEVICE_QUEUE {
     queue.map_addr(|address| address | 1)
 }
 
-/// A device queue of nodes that are borrowed for `'n` (`KDEVICE_QUEUE`).
+/// A device queue of nodes that it borrows for `'n` (`KDEVICE_QUEUE`).
 ///
-/// A device that serves one request at a time is idle or busy. The first request that comes is not queued
-/// but started; while it is served, others wait; and whoever is done with one removes the next, or leaves
-/// the device idle. For IRPs there is [`StartIoQueue`](crate::StartIoQueue).
+/// A device that serves one request at a time is idle or busy. A request that arrives at an idle device is not
+/// queued but started. While it is served, further requests are queued. When the device has served a request, the
+/// driver removes the next one, or the device becomes idle. For IRPs use [`StartIoQueue`](crate::StartIoQueue).
 ///
-/// `O` is the queue's order: [`Arrival`], [`ByKey`] or [`ByKeyIfBusy`]. NT leaves undefined where a node goes that is
-/// inserted with a key among others without; here a queue has one kind.
+/// `O` is the order of the queue: [`Arrival`], [`ByKey`] or [`ByKeyIfBusy`]. NT does not define the position of a
+/// node that is inserted with a key among nodes without one; here a queue has one order.
 ///
 /// # What goes wrong in C
 ///
-/// The return value of the insertion is not looked at, and the request is neither queued nor started; a
-/// request is removed from a queue that is not busy; the routines are called at `PASSIVE_LEVEL`, where most of
-/// them seem to work; an entry is queued twice; a Cancel routine removes the head instead of its own entry.
+/// A driver ignores the return value of the insertion, so the request is neither queued nor started; removes a
+/// request from a queue that is not busy; calls the routines at `PASSIVE_LEVEL`, at which most of them seem to
+/// work; queues an entry twice; or removes the head in a Cancel routine instead of the IRP's own entry.
 ///
 /// WDK: [Introduction to Device Queue
 /// Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-device-queue-objects).
@@ -151,25 +152,26 @@ fn with_mark(queue: *mut nt::KDEVICE_QUEUE) -> *mut nt::KDEVICE_QUEUE {
 ///
 /// # Invariants
 ///
-/// * A node's entry is on no queue but its home; a node whose home is NULL is on none. Whoever makes the home something
-///   else than NULL is the only one to insert the node, and whoever takes the entry off is the one to make it NULL.
-/// * While a thread has put its mark on a home, it alone may call `KeRemoveEntryDeviceQueue`, for that home, and nobody
-///   makes the home NULL. So the routine finds the entry on that queue or on none, under the lock that it takes.
-/// * Nodes outlive the queue, which removes what is left when it is dropped.
+/// * A node's entry is on no queue but its home; a node whose home is NULL is on none. Only the thread that changes
+///   the home from NULL inserts the node, and only the thread that removes the entry changes the home to NULL.
+/// * While a home has a thread's mark, only that thread calls `KeRemoveEntryDeviceQueue`, for that home, and no
+///   thread changes the home to NULL. So the routine finds the entry on that queue or on none, under the queue's
+///   lock.
+/// * Nodes outlive the queue, which removes the remaining nodes when it is dropped.
 #[pin_data(PinnedDrop)]
 pub struct DeviceQueue<'n, T, O = Arrival> {
     #[pin]
     queue: RawDeviceQueue,
     place: Place,
-    // Invariant in `'n` and `T`, since nodes come in by a shared reference; and in the order.
+    // Invariant in `'n` and `T`, since nodes are inserted through a shared reference; and in the order.
     _nodes: PhantomData<Cell<&'n DeviceQueueNode<T>>>,
     _order: PhantomData<fn(O) -> O>,
 }
 
-// SAFETY: the queue is the kernel's, and its lock is taken by every routine. Nodes inserted in one thread are removed in
-// another, which sharing references to them allows if `T` is `Sync`.
+// SAFETY: every routine acquires the lock of the kernel's queue. Nodes inserted in one thread are removed in
+// another, so references to them are shared, which requires `T: Sync`.
 unsafe impl<T: Sync, O> Sync for DeviceQueue<'_, T, O> {}
-// SAFETY: as above: the queue has references to nodes.
+// SAFETY: as above; the queue holds references to nodes.
 unsafe impl<T: Sync, O> Send for DeviceQueue<'_, T, O> {}
 
 impl<'n, T, O> DeviceQueue<'n, T, O> {
@@ -189,7 +191,8 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
         })
     }
 
-    /// Removes one node, wherever it is, and says whether it was queued (`KeRemoveEntryDeviceQueue`).
+    /// Removes a node from any position in the queue, and returns whether it was queued
+    /// (`KeRemoveEntryDeviceQueue`).
     ///
     /// WDK: [KeRemoveEntryDeviceQueue](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keremoveentrydevicequeue).
     ///
@@ -202,7 +205,7 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
         _irql: &mut L,
     ) -> bool {
         let queue = self.queue.raw();
-        // Whoever takes the node off the queue waits for the mark, so the thread must not lose its processor.
+        // A thread that removes the node waits for the mark to be cleared, so this thread must not be preempted.
         // SAFETY: the token says that the IRQL is at most DISPATCH_LEVEL.
         let old_irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
         let marked = node
@@ -210,22 +213,22 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
             .compare_exchange(queue, with_mark(queue), Ordering::AcqRel, Ordering::Relaxed)
             .is_ok();
         let was_queued = marked && {
-            // SAFETY: the mark is this thread's, so the entry is on this queue or on none, and the routine finds out
-            // which under the queue's lock. The node outlives the queue.
+            // SAFETY: this thread set the mark, so the entry is on this queue or on none; the routine checks which
+            // under the queue's lock. The node outlives the queue.
             unsafe { nt::KeRemoveEntryDeviceQueue(queue, DeviceQueueNode::entry(node)) != 0 }
         };
         if marked {
-            // Taken off by this thread, the node is on no queue. Else another thread has taken it, or has not put it there
-            // yet, and goes on with it.
+            // If this thread removed the node, it is on no queue. Else another thread has removed it, or has not
+            // inserted it yet, and that thread finishes its operation.
             let home = if was_queued { null_mut() } else { queue };
             node.home.store(home, Ordering::Release);
         }
-        // SAFETY: the IRQL was raised from this one above.
+        // SAFETY: `old_irql` is the value that the IRQL was raised from.
         unsafe { nt::KeLowerIrql(old_irql) };
         was_queued
     }
 
-    /// Makes the caller the one thread that inserts a node, into this queue.
+    /// Claims a node for insertion into this queue: only the caller may insert it.
     fn claim(
         &self,
         node: Pin<&'n DeviceQueueNode<T>>,
@@ -241,10 +244,10 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
         Ok(DeviceQueueNode::entry(node))
     }
 
-    /// Says that a node which this thread took off the queue, or could not put there, is on no queue.
+    /// Marks a node that this thread removed from the queue, or could not insert, as being on no queue.
     fn release<D: Dispatch>(&self, node: Pin<&'n DeviceQueueNode<T>>, _irql: &mut D) {
         let queue = self.queue.raw();
-        // Fails while the mark is on it, which another processor at DISPATCH_LEVEL takes away after one call.
+        // Fails while the home has a mark, which another processor, at DISPATCH_LEVEL, clears after one call.
         while node
             .home
             .compare_exchange_weak(queue, null_mut(), Ordering::AcqRel, Ordering::Relaxed)
@@ -267,10 +270,10 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
         Insert::StartNow(Busy { queue: self })
     }
 
-    /// The node that an entry belongs to, which is on no queue any more.
+    /// Returns the node that a removed entry belongs to, after marking it as being on no queue.
     ///
     /// # Safety
-    /// A routine has just removed the entry from this queue; or it is NULL.
+    /// A routine has just removed the entry from this queue, or the entry is NULL.
     unsafe fn removed<D: Dispatch>(
         &self,
         entry: *mut nt::KDEVICE_QUEUE_ENTRY,
@@ -280,8 +283,8 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
             return Remove::NotBusy;
         }
         let node = entry.wrapping_byte_sub(offset_of!(DeviceQueueNode<T>, entry));
-        // SAFETY: the entry is that far inside its node, and the pointer was made from one to the node. The node was inserted
-        // by a reference that is good for `'n`.
+        // SAFETY: the entry is at that offset in its node, and its pointer was derived from one to the node. The
+        // node was inserted through a reference that is valid for `'n`.
         let node = unsafe { &*node.cast::<DeviceQueueNode<T>>().cast_const() };
         // SAFETY: that reference was pinned.
         let node = unsafe { Pin::new_unchecked(node) };
@@ -291,7 +294,7 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
 }
 
 impl<'n, T> DeviceQueue<'n, T, Arrival> {
-    /// Inserts a node at the end, if the queue is busy (`KeInsertDeviceQueue`).
+    /// Inserts a node at the tail if the queue is busy, else makes the queue busy (`KeInsertDeviceQueue`).
     ///
     /// WDK: [KeInsertDeviceQueue](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinsertdevicequeue).
     ///
@@ -307,7 +310,7 @@ impl<'n, T> DeviceQueue<'n, T, Arrival> {
         irql: &mut D,
     ) -> Result<Insert<'_, 'n, T, Arrival>, NodeInUse> {
         let entry = self.claim(node)?;
-        // SAFETY: `claim` saw to it that the entry is on no queue and that nobody else inserts it; the node
+        // SAFETY: `claim` guarantees that the entry is on no queue and that no other thread inserts it; the node
         // outlives the queue. The token says DISPATCH_LEVEL.
         let queued = unsafe { nt::KeInsertDeviceQueue(self.queue.raw(), entry) };
         Ok(self.inserted(node, queued, irql))
@@ -315,7 +318,7 @@ impl<'n, T> DeviceQueue<'n, T, Arrival> {
 }
 
 impl<'q, 'n, T> Busy<'q, 'n, T, Arrival> {
-    /// Removes the first node; without one, the queue is not busy any more (`KeRemoveDeviceQueue`).
+    /// Removes the first node; if there is none, the queue becomes not busy (`KeRemoveDeviceQueue`).
     ///
     /// WDK: [KeRemoveDeviceQueue](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keremovedevicequeue).
     ///
@@ -323,7 +326,7 @@ impl<'q, 'n, T> Busy<'q, 'n, T, Arrival> {
     /// Exactly `DISPATCH_LEVEL`.
     #[doc(alias = "KeRemoveDeviceQueue")]
     pub fn remove<D: Dispatch>(self, irql: &mut D) -> Remove<'q, 'n, T, Arrival> {
-        // SAFETY: the queue was initialised where it is, and is busy. The token says DISPATCH_LEVEL.
+        // SAFETY: the queue was initialised in place, and is busy. The token says DISPATCH_LEVEL.
         let entry = unsafe { nt::KeRemoveDeviceQueue(self.queue.queue.raw()) };
         // SAFETY: the routine has just removed the entry.
         unsafe { self.queue.removed(entry, irql) }
@@ -344,7 +347,8 @@ mod sealed {
 }
 
 impl<'n, T, O: Keyed> DeviceQueue<'n, T, O> {
-    /// Inserts a node behind all whose key is not larger, if the queue is busy (`KeInsertByKeyDeviceQueue`).
+    /// Inserts a node behind all nodes whose key is not larger if the queue is busy, else makes the queue busy
+    /// (`KeInsertByKeyDeviceQueue`).
     ///
     /// WDK: [KeInsertByKeyDeviceQueue](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinsertbykeydevicequeue).
     ///
@@ -368,8 +372,8 @@ impl<'n, T, O: Keyed> DeviceQueue<'n, T, O> {
 }
 
 impl<'q, 'n, T> Busy<'q, 'n, T, ByKey> {
-    /// Removes the first node whose key is not smaller than `key`, or else the first of all; without one, the
-    /// queue is not busy any more (`KeRemoveByKeyDeviceQueue`).
+    /// Removes the first node whose key is not smaller than `key`, or else the first node; if there is none, the
+    /// queue becomes not busy (`KeRemoveByKeyDeviceQueue`).
     ///
     /// WDK: [KeRemoveByKeyDeviceQueue](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keremovebykeydevicequeue).
     ///
@@ -377,7 +381,7 @@ impl<'q, 'n, T> Busy<'q, 'n, T, ByKey> {
     /// Exactly `DISPATCH_LEVEL`.
     #[doc(alias = "KeRemoveByKeyDeviceQueue")]
     pub fn remove_by_key<D: Dispatch>(self, key: u32, irql: &mut D) -> Remove<'q, 'n, T, ByKey> {
-        // SAFETY: the queue was initialised where it is, and is busy. The token says DISPATCH_LEVEL.
+        // SAFETY: the queue was initialised in place, and is busy. The token says DISPATCH_LEVEL.
         let entry = unsafe { nt::KeRemoveByKeyDeviceQueue(self.queue.queue.raw(), key) };
         // SAFETY: the routine has just removed the entry.
         unsafe { self.queue.removed(entry, irql) }
@@ -388,8 +392,9 @@ impl<'n, T> DeviceQueue<'n, T, ByKeyIfBusy> {
     /// Removes a node as [`Busy::remove_by_key`] does, without knowing whether the queue is busy
     /// (`KeRemoveByKeyDeviceQueueIfBusy`).
     ///
-    /// If the queue is busy because another thread serves a request, the caller takes that over. So the [`Busy`] of such a
-    /// queue proves nothing, and removes nothing. The routine has no page in the WDK's documentation.
+    /// If the queue is busy because another thread serves a request, the caller takes over from that thread. So the
+    /// [`Busy`] of such a queue proves nothing, and has no method that removes a node. The WDK's documentation has
+    /// no page for the routine.
     ///
     /// # IRQL
     /// Exactly `DISPATCH_LEVEL`.
@@ -399,7 +404,7 @@ impl<'n, T> DeviceQueue<'n, T, ByKeyIfBusy> {
         key: u32,
         irql: &mut D,
     ) -> Remove<'_, 'n, T, ByKeyIfBusy> {
-        // SAFETY: the queue was initialised where it is. The token says DISPATCH_LEVEL.
+        // SAFETY: the queue was initialised in place. The token says DISPATCH_LEVEL.
         let entry = unsafe { nt::KeRemoveByKeyDeviceQueueIfBusy(self.queue.raw(), key) };
         // SAFETY: the routine has just removed the entry.
         unsafe { self.removed(entry, irql) }
@@ -409,23 +414,23 @@ impl<'n, T> DeviceQueue<'n, T, ByKeyIfBusy> {
 #[pinned_drop]
 impl<T, O> PinnedDrop for DeviceQueue<'_, T, O> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: no code of a driver runs above DISPATCH_LEVEL with this crate. The token serves to raise the IRQL, which
-        // is allowed under any lock.
+        // SAFETY: a driver on this crate runs no code above DISPATCH_LEVEL. The token is used only to raise the
+        // IRQL, which is allowed under any lock.
         let mut irql = unsafe { CallerLevel::assume() };
         let this = self.as_ref().get_ref();
         this.place.check(this);
         let remove_one = |irql: &mut DispatchLevel| {
-            // SAFETY: the queue was initialised where it is. The token says DISPATCH_LEVEL.
+            // SAFETY: the queue was initialised in place. The token says DISPATCH_LEVEL.
             let entry = unsafe { nt::KeRemoveByKeyDeviceQueueIfBusy(this.queue.raw(), 0) };
             // SAFETY: the routine has just removed the entry.
             matches!(unsafe { this.removed(entry, irql) }, Remove::Next(..))
         };
-        // One at a time, so that the IRQL is not raised for longer than one takes.
+        // One node at a time, so that the IRQL is raised only briefly.
         while raise_to_dispatch(&mut irql, remove_one) {}
     }
 }
 
-/// A `KDEVICE_QUEUE` in its place.
+/// A pinned `KDEVICE_QUEUE`.
 #[pin_data]
 pub(crate) struct RawDeviceQueue {
     #[pin]
@@ -434,8 +439,8 @@ pub(crate) struct RawDeviceQueue {
     _pinned: PhantomPinned,
 }
 
-// SAFETY: what is in a KDEVICE_QUEUE is the kernel's, whose routines take its lock and may be called for it in
-// any thread. What the entries belong to is for the two users of this type to see to.
+// SAFETY: only the kernel's routines access a KDEVICE_QUEUE; they acquire its lock and may be called in any thread.
+// The two users of this type are responsible for the objects that contain the entries.
 unsafe impl Sync for RawDeviceQueue {}
 
 impl RawDeviceQueue {
@@ -446,11 +451,11 @@ impl RawDeviceQueue {
             unsafe { nt::KeInitializeDeviceQueue(slot.cast()) };
             Ok(())
         };
-        // SAFETY: the closure initialises the slot, of which the marker has no size, and does not fail.
+        // SAFETY: the closure initialises the slot (the marker has no size) and does not fail.
         unsafe { pin_init_from_closure(initialise) }
     }
 
-    /// The queue as the kernel's routines take it.
+    /// Returns the pointer that the kernel's routines take.
     pub(crate) fn raw(&self) -> *mut nt::KDEVICE_QUEUE {
         self.queue.get()
     }

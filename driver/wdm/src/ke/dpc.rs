@@ -1,4 +1,4 @@
-//! DPCs: routines that the kernel calls soon, at `DISPATCH_LEVEL`.
+//! Deferred procedure calls (DPCs): routines that the kernel calls at `DISPATCH_LEVEL`.
 
 use core::{
     any::type_name,
@@ -24,26 +24,26 @@ use crate::{
     },
 };
 
-/// What a driver does in a DPC.
+/// The routine of a [`Dpc`], implemented by the value that it works on (`KDEFERRED_ROUTINE`).
 pub trait DpcRoutine: Send + Sync + Sized + 'static {
-    /// The routine itself. It may queue its DPC again.
+    /// Runs the routine, which may queue its DPC again.
     ///
     /// # IRQL
     /// `DISPATCH_LEVEL`.
     fn run(dpc: &Dpc<Self>, irql: &mut DispatchLevel);
 }
 
-/// A DPC and what its routine works on (`KDPC`).
+/// A DPC and the value that its routine works on (`KDPC`).
 ///
-/// Dropping it takes the DPC off its queue and waits until the routine has returned. To wait takes `PASSIVE_LEVEL`, at
-/// which a device's state is dropped, and the value of a [`Shared`](crate::Shared) wherever its last owner goes. A DPC
-/// that was queued once, is kept neither in a device's state nor in a `Shared`, and is dropped at a higher IRQL stops the
-/// system with bug check 0x0A; the debugger shows its type, and where it was made.
+/// Dropping it removes the DPC from its queue and waits until the routine has returned. This wait requires
+/// `PASSIVE_LEVEL`. A device's state is dropped at that IRQL, and so is the value of a [`Shared`](crate::Shared),
+/// at whatever IRQL its last owner is dropped. If any other DPC that was ever queued is dropped at a higher IRQL,
+/// the system stops with bug check 0x0A, and the debugger shows its type and the source line that made it.
 ///
 /// # What goes wrong in C
 ///
-/// The DPC's memory, or the driver, is gone while the DPC is still queued or running; the context is of
-/// another type than the routine takes it for.
+/// The driver frees the DPC, or is unloaded, while the DPC is queued or running; or the context has another type
+/// than the routine casts it to.
 ///
 /// WDK: "DPC Objects and DPCs".
 ///
@@ -86,27 +86,27 @@ pub struct Dpc<C: DpcRoutine> {
     raw: RawDpc,
     guard: FlushOnDrop,
     place: Place,
-    // Invariant: the routine is that of this very type.
+    // Invariant: the routine is the one of exactly this type.
     _routine: PhantomData<fn(C) -> C>,
     #[pin]
     context: C,
 }
 
-// By the routine's bound, not by what the context is made of: a context may own a request whose record is this DPC, and a
-// bound that goes through the context's fields would come back to itself.
-// SAFETY: the DPC is the kernel's, whose routines may be called for it in any thread; the context is `Send`, as its
-// routine's trait demands.
+// The bound is the routine's, not one on the context's fields: a context may own a request whose record is this
+// DPC, so a bound on the fields would refer to itself.
+// SAFETY: only the kernel's routines access the DPC, and they may be called in any thread; the context is `Send`,
+// as its routine's trait requires.
 unsafe impl<C: DpcRoutine> Send for Dpc<C> {}
 // SAFETY: as above, and the context is `Sync`.
 unsafe impl<C: DpcRoutine> Sync for Dpc<C> {}
 
 impl<C: DpcRoutine> Dpc<C> {
-    /// Initialises a DPC that is not queued, and what its routine works on (`KeInitializeDpc`).
+    /// Initialises a DPC that is not queued, and the value that its routine works on (`KeInitializeDpc`).
     ///
     /// WDK: "`KeInitializeDpc` function".
     ///
     /// # Errors
-    /// Those of `context`.
+    /// The errors of `context`.
     ///
     /// # IRQL
     /// Any.
@@ -122,7 +122,7 @@ impl<C: DpcRoutine> Dpc<C> {
         }? Error)
     }
 
-    /// Queues the DPC, unless it is queued already, and says whether it did (`KeInsertQueueDpc`).
+    /// Queues the DPC unless it is queued, and returns whether it did (`KeInsertQueueDpc`).
     ///
     /// WDK: "`KeInsertQueueDpc` function".
     ///
@@ -132,7 +132,8 @@ impl<C: DpcRoutine> Dpc<C> {
         if !self.guard.may_queue() {
             return false;
         }
-        // SAFETY: the DPC was initialised where it is, and stays there until it is dropped, which waits.
+        // SAFETY: the DPC was initialised in place, and stays there until it is dropped, which waits for the
+        // routine.
         unsafe { nt::KeInsertQueueDpc(self.raw.as_ptr(), null_mut(), null_mut()) != 0 }
     }
 }
@@ -148,16 +149,16 @@ impl<C: DpcRoutine> Deref for Dpc<C> {
 /// The `KDEFERRED_ROUTINE` of every DPC.
 ///
 /// # Safety
-/// Called by the kernel, for a DPC whose context is the [`Dpc`] that it is in.
+/// Called by the kernel, for a DPC whose context is the [`Dpc`] that contains it.
 unsafe extern "C" fn routine<C: DpcRoutine>(
     _dpc: *mut nt::KDPC,
     context: *mut c_void,
     _argument1: *mut c_void,
     _argument2: *mut c_void,
 ) {
-    // SAFETY: dropping the Dpc waits for this routine.
+    // SAFETY: the `Dpc` is valid, since its drop waits for this routine.
     let dpc = unsafe { &*context.cast::<Dpc<C>>() };
-    // SAFETY: the kernel calls DPC routines at DISPATCH_LEVEL, and this driver's code holds no lock here.
+    // SAFETY: the kernel calls DPC routines at DISPATCH_LEVEL, and the driver holds no lock here.
     C::run(dpc, &mut unsafe { DispatchLevel::assume() });
 }
 
@@ -165,15 +166,15 @@ unsafe extern "C" fn routine<C: DpcRoutine>(
 impl<C: DpcRoutine> PinnedDrop for Dpc<C> {
     fn drop(self: Pin<&mut Self>) {
         self.place.check(self.as_ref().get_ref());
-        // SAFETY: the DPC was initialised where it is.
+        // SAFETY: the DPC was initialised in place.
         self.guard
             .close::<Self>(|| unsafe { nt::KeRemoveQueueDpc(self.raw.as_ptr()) });
     }
 }
 
-/// What a [`Dpc`] and a [`Timer`](crate::Timer) need to know in order to be dropped.
+/// The state that a [`Dpc`] or a [`Timer`](crate::Timer) needs in order to be dropped.
 pub(crate) struct FlushOnDrop {
-    /// Whether the routine was ever asked for: one that was not cannot be running.
+    /// Whether the routine was ever requested; if not, it cannot be running.
     used: AtomicBool,
     closing: AtomicBool,
     made_at: &'static Location<'static>,
@@ -189,16 +190,16 @@ impl FlushOnDrop {
         }
     }
 
-    /// Whether the routine may be asked for: not once the object is being dropped. The routine itself is the only one that
-    /// can still ask then.
+    /// Returns whether the routine may be queued: not while the object is being dropped. Only the routine itself
+    /// can still ask during the drop.
     pub(crate) fn may_queue(&self) -> bool {
         self.used.store(true, Ordering::Relaxed);
         !self.closing.load(Ordering::SeqCst)
     }
 
-    /// Sees to it that the routine of an `N` is neither queued nor running any more, and will not be.
+    /// Waits until the routine of an `N` is neither queued nor running, and prevents it from being queued again.
     ///
-    /// `withdraw` takes it off every queue of the kernel's that it may be on.
+    /// `withdraw` removes it from every queue of the kernel.
     pub(crate) fn close<N>(&self, withdraw: impl Fn() -> u8) {
         if !self.used.load(Ordering::Relaxed) {
             return;
@@ -207,8 +208,8 @@ impl FlushOnDrop {
             irql::dropped_above_passive(type_name::<N>(), self.made_at);
         }
         self.closing.store(true, Ordering::SeqCst);
-        // Nobody but the routine itself can ask for the routine now, and a call of it that starts after the first pass
-        // finds `closing`. So after the second pass it is neither queued nor running.
+        // Now only the routine itself can queue the routine, and a call of it that starts after the first pass
+        // reads `closing`. So after the second pass it is neither queued nor running.
         for _ in 0..2 {
             withdraw();
             // SAFETY: the IRQL is PASSIVE_LEVEL, and the thread may wait.
@@ -217,7 +218,7 @@ impl FlushOnDrop {
     }
 }
 
-/// A `KDPC` in its place.
+/// A pinned `KDPC`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct RawDpc {
     #[pin]
@@ -226,10 +227,10 @@ pub(crate) struct RawDpc {
     _pinned: PhantomPinned,
 }
 
-// SAFETY: what is in a KDPC is the kernel's, whose routines may be called for it in any thread.
+// SAFETY: only the kernel's routines access a KDPC, and they may be called in any thread.
 unsafe impl Sync for RawDpc {}
 
-/// How many DPCs there are, of all devices.
+/// The number of DPCs, of all devices.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 type DeferredRoutine = unsafe extern "C" fn(*mut nt::KDPC, *mut c_void, *mut c_void, *mut c_void);
@@ -243,11 +244,11 @@ impl RawDpc {
             unsafe { nt::KeInitializeDpc(slot.cast(), Some(routine), context) };
             Ok(())
         };
-        // SAFETY: the closure initialises the slot, of which the marker has no size, and does not fail.
+        // SAFETY: the closure initialises the slot (the marker has no size) and does not fail.
         unsafe { pin_init_from_closure(initialise) }
     }
 
-    /// The DPC as the kernel's routines take it.
+    /// Returns the pointer that the kernel's routines take.
     pub(crate) fn as_ptr(&self) -> *mut nt::KDPC {
         self.object.get()
     }
@@ -260,12 +261,14 @@ impl PinnedDrop for RawDpc {
     }
 }
 
-/// Stops the system if a DPC was forgotten when the driver is unloaded, or its `DriverEntry` fails: its routine would be
-/// called when the driver's code is gone. If a program has several drivers in it, the count is of all of them; a model of
-/// the kernel finds out by itself which are left.
+/// Stops the system if a DPC still exists when the driver is unloaded or its `DriverEntry` fails: the kernel could
+/// call its routine after the driver's code is freed.
 ///
-/// A device waits for its own work items before it goes. One of another device's may still be dropping a DPC that this one
-/// gave up, so the check waits for a second before it takes a DPC for forgotten.
+/// It checks nothing in a program that contains several drivers, since the count includes all of them; there the
+/// model kernel finds the DPCs that are left.
+///
+/// The removal of a device waits for the device's own work items. A work item of another device may still be
+/// dropping a DPC that this device shared, so the check waits up to one second.
 pub(crate) fn check_unload(irql: &mut PassiveLevel) {
     const TRIES: u32 = 100;
     if !nt::IS_DRIVER {

@@ -1,10 +1,10 @@
 //! IRQL as a capability: tokens that say at which level, and under which locks, code runs.
 //!
-//! A token is zero-sized and cannot be made in safe code, sent to another thread, or kept: the routine
-//! that the kernel calls lends one for as long as the call lasts. A routine of this crate asks for the
-//! token that the kernel's rules demand, by the traits below, so a call at the wrong level does not
-//! compile. The IRQL is queried in one case only: a `Drop` has no token, so one that has to wait finds out
-//! first whether it may.
+//! A token is zero-sized. Safe code cannot make one, send it to another thread or keep it: `wdm` lends a token to
+//! the routine that the kernel calls, for the duration of the call. Each routine of this crate requires, by the
+//! traits below, the token that the kernel's rules ask for, so a call at the wrong IRQL does not compile. The IRQL
+//! is queried at run time in one case only: a `Drop` has no token, so a `Drop` that has to wait first checks
+//! whether it may.
 //!
 //! | token | who lends it | [`AtMostDispatch`] | [`Dispatch`] | [`NoSpinLockHeld`] | [`Waitable`] |
 //! | --- | --- | --- | --- | --- | --- |
@@ -20,7 +20,7 @@ use core::{marker::PhantomData, panic::Location};
 use crate::ke::lock_order::{LockClass, Unlocked};
 use crate::log;
 
-/// What keeps a token in the thread, and so on the processor, that it speaks of.
+/// Keeps a token on the thread that it was lent to.
 type NotSend = PhantomData<*mut ()>;
 
 mod sealed {
@@ -29,32 +29,32 @@ mod sealed {
 
 /// The IRQL is `DISPATCH_LEVEL` or lower.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no IRQL token",
-    note = "pass on the token that the routine was called with, or the one that a held lock lends"
+    message = "`{Self}` is not an IRQL token",
+    note = "pass the token that the routine was called with, or the token that a held lock lends"
 )]
 pub trait AtMostDispatch: sealed::Sealed {
     /// The class of the innermost spin lock that is held; [`Unlocked`] if none is.
     type Held: LockClass;
 }
 
-/// The IRQL is exactly `DISPATCH_LEVEL`; so the code stays on its processor.
+/// The IRQL is exactly `DISPATCH_LEVEL`, so the code stays on its processor.
 #[diagnostic::on_unimplemented(
     message = "the IRQL is not known to be `DISPATCH_LEVEL` here",
-    note = "a DPC's token, a held spin lock's token, or `irql::raise_to_dispatch` says so"
+    note = "use the token of a DPC or of a held spin lock, or raise the IRQL with `irql::raise_to_dispatch`"
 )]
 pub trait Dispatch: AtMostDispatch {}
 
-/// The IRQL is `DISPATCH_LEVEL` or lower, and the driver holds no spin lock; so IRPs may be completed.
+/// The IRQL is `DISPATCH_LEVEL` or lower and the driver holds no spin lock, so it may complete IRPs.
 #[diagnostic::on_unimplemented(
     message = "a spin lock is held here: an IRP cannot be completed until it is released",
-    note = "take what is needed out of the lock, release it, then complete the IRP"
+    note = "copy what is needed out of the lock, release it, then complete the IRP"
 )]
 pub trait NoSpinLockHeld: AtMostDispatch<Held = Unlocked> {}
 
-/// The IRQL is `PASSIVE_LEVEL`; so the thread may wait.
+/// The IRQL is `PASSIVE_LEVEL`, so the thread may wait.
 #[diagnostic::on_unimplemented(
     message = "the IRQL is not `PASSIVE_LEVEL` here: the thread may not wait",
-    note = "only the token of a dispatch routine or a system thread lets the thread wait"
+    note = "only code that has the `PassiveLevel` token of a dispatch routine or a system thread may wait"
 )]
 pub trait Waitable: NoSpinLockHeld {}
 
@@ -67,8 +67,8 @@ impl PassiveLevel {
     /// Makes the token that an entry point lends.
     ///
     /// # Safety
-    /// The caller runs at `PASSIVE_LEVEL` as long as the token lives, but for what borrows it to raise the
-    /// IRQL meanwhile.
+    /// The caller runs at `PASSIVE_LEVEL` as long as the token lives, except while code that borrows the token has
+    /// raised the IRQL.
     pub(crate) const unsafe fn assume() -> Self {
         Self {
             _not_send: PhantomData,
@@ -83,9 +83,10 @@ impl AtMostDispatch for PassiveLevel {
 impl NoSpinLockHeld for PassiveLevel {}
 impl Waitable for PassiveLevel {}
 
-/// The token of code that only knows that it runs at `DISPATCH_LEVEL` or lower, under no lock of its
-/// own: a Cancel routine stands where the caller of `IoCancelIrp` stood once it has released the cancel
-/// spin lock.
+/// The token of code that runs at `DISPATCH_LEVEL` or lower and holds no spin lock.
+///
+/// After a Cancel routine has released the cancel spin lock, it runs at the IRQL of the caller of `IoCancelIrp`,
+/// which is not known more exactly.
 pub struct CallerLevel {
     _not_send: NotSend,
 }
@@ -94,8 +95,8 @@ impl CallerLevel {
     /// Makes the token.
     ///
     /// # Safety
-    /// The caller runs at `DISPATCH_LEVEL` or lower, and holds no spin lock, as long as the token lives,
-    /// but for what borrows it to raise the IRQL meanwhile.
+    /// The caller runs at `DISPATCH_LEVEL` or lower, and holds no spin lock, as long as the token lives, except
+    /// while code that borrows the token has raised the IRQL.
     pub(crate) const unsafe fn assume() -> Self {
         Self {
             _not_send: PhantomData,
@@ -109,7 +110,7 @@ impl AtMostDispatch for CallerLevel {
 }
 impl NoSpinLockHeld for CallerLevel {}
 
-/// The token of code that runs at `DISPATCH_LEVEL` with no spin lock held: a DPC's, mostly.
+/// The token of code that runs at `DISPATCH_LEVEL` and holds no spin lock, such as a DPC.
 pub struct DispatchLevel {
     _not_send: NotSend,
 }
@@ -118,8 +119,8 @@ impl DispatchLevel {
     /// Makes the token.
     ///
     /// # Safety
-    /// The caller runs at `DISPATCH_LEVEL`, and holds no spin lock, as long as the token lives, but for spin
-    /// locks that borrow it.
+    /// The caller runs at `DISPATCH_LEVEL`, and holds no spin lock, as long as the token lives, except for spin
+    /// locks that borrow the token.
     pub(crate) const unsafe fn assume() -> Self {
         Self {
             _not_send: PhantomData,
@@ -134,12 +135,13 @@ impl AtMostDispatch for DispatchLevel {
 impl Dispatch for DispatchLevel {}
 impl NoSpinLockHeld for DispatchLevel {}
 
-/// The token of code that runs at `DISPATCH_LEVEL` with a spin lock of the class `C` held. It lets a lock
-/// that [comes after](mod@crate::lock_order) be taken without raising; IRPs cannot be completed with it, and
-/// nothing can wait.
+/// The token of code that runs at `DISPATCH_LEVEL` and holds a spin lock of the class `C`.
+///
+/// With it, code can acquire a lock that [comes after](mod@crate::lock_order) `C` without raising the IRQL. It
+/// cannot complete an IRP or wait.
 pub struct SpinLockHeld<C> {
     _not_send: NotSend,
-    // Invariant: a class is a class of its own, whatever its subtypes are.
+    // Invariant: a subtype of a class is another class.
     _class: PhantomData<fn(C) -> C>,
 }
 
@@ -147,7 +149,7 @@ impl<C> SpinLockHeld<C> {
     /// Makes the token that a guard lends.
     ///
     /// # Safety
-    /// The caller runs at `DISPATCH_LEVEL` and holds a spin lock of the class, taken after every other that
+    /// The caller runs at `DISPATCH_LEVEL` and holds a spin lock of the class, acquired after every other lock that
     /// it holds, as long as the token can be reached.
     pub(crate) const unsafe fn assume() -> Self {
         Self {
@@ -165,9 +167,10 @@ impl<C: LockClass> Dispatch for SpinLockHeld<C> {}
 
 /// Runs a closure at `DISPATCH_LEVEL` (`KeRaiseIrqlToDpcLevel`, `KeLowerIrql`).
 ///
-/// For what must stay on its processor, or what is called at exactly `DISPATCH_LEVEL`, such as a device
-/// queue. Keep it as short as a spin lock. In C the IRQL is a number to be kept and given back in the right
-/// order; here it comes back when the closure returns, and the caller's own token is out of reach until then.
+/// Use it for code that must stay on its processor, or that calls routines which require exactly `DISPATCH_LEVEL`,
+/// such as those of a device queue. Keep the closure as short as a section under a spin lock. In C the driver saves
+/// the old IRQL and restores it in the right order. Here the IRQL is restored when the closure returns, and the
+/// caller's token is borrowed while the closure runs.
 ///
 /// WDK: "`KeRaiseIrqlToDpcLevel` function", "`KeLowerIrql` function".
 ///
@@ -187,35 +190,36 @@ pub fn raise_to_dispatch<L: NoSpinLockHeld, R>(
 ) -> R {
     // SAFETY: the token says that the IRQL is at most DISPATCH_LEVEL.
     let old_irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-    // SAFETY: the IRQL is DISPATCH_LEVEL until it is lowered below, and the caller holds no spin lock. The
-    // closure's locks borrow the token, so they are released by then.
+    // SAFETY: the IRQL is DISPATCH_LEVEL until KeLowerIrql below, and the caller holds no spin lock. The closure's
+    // locks borrow the token, so they are released before that.
     let result = f(&mut unsafe { DispatchLevel::assume() });
-    // SAFETY: the IRQL is the one that was raised to above, and this is what it was before.
+    // SAFETY: the IRQL is DISPATCH_LEVEL, and `old_irql` is the value that it was raised from.
     unsafe { nt::KeLowerIrql(old_irql) };
     result
 }
 
-/// Whether the IRQL is `PASSIVE_LEVEL`, and so no spin lock is held: for a `Drop`, which has no token.
+/// Returns whether the IRQL is `PASSIVE_LEVEL`, so that no spin lock is held. For a `Drop`, which has no token.
 pub(crate) fn is_passive() -> bool {
     current() == PASSIVE_LEVEL
 }
 
 const PASSIVE_LEVEL: u8 = 0;
 
-/// The IRQL, found out by raising and lowering it: `KeGetCurrentIrql` is an inline on some systems and an export
-/// on others.
+/// Returns the current IRQL.
+///
+/// It raises and lowers the IRQL, since `KeGetCurrentIrql` is inline on some systems and an export on others.
 pub(crate) fn current() -> u8 {
-    // SAFETY: no code of a driver runs above DISPATCH_LEVEL with this crate.
+    // SAFETY: a driver on this crate runs no code above DISPATCH_LEVEL.
     let irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-    // SAFETY: this is what the IRQL was before it was raised.
+    // SAFETY: `irql` is the value that the IRQL was raised from.
     unsafe { nt::KeLowerIrql(irql) };
     irql
 }
 
-/// Stops the system because a value that has to wait was dropped above `PASSIVE_LEVEL`: to wait would hang the
-/// processor, and to go on would free memory in use.
+/// Stops the system because a value whose `Drop` has to wait was dropped above `PASSIVE_LEVEL`. A wait would hang
+/// the processor, and no wait would free memory that is in use.
 ///
-/// The debugger shows the type, where the value was made, and the IRQL.
+/// The debugger shows the type, the source line that made the value, and the IRQL.
 pub(crate) fn dropped_above_passive(what: &str, made_at: &Location<'_>) -> ! {
     let irql = current();
     log::dropped_above_passive(what, made_at, irql);

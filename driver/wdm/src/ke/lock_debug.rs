@@ -1,4 +1,4 @@
-//! What a spin lock knows of its use: nothing, or with the feature `lock-debug` its owner and its numbers.
+//! What a spin lock records: nothing by default; its owner and its statistics with the feature `lock-debug`.
 
 #[cfg(not(feature = "lock-debug"))]
 pub use off::LockDebug;
@@ -9,7 +9,7 @@ pub use on::LockStatistics;
 
 #[cfg(not(feature = "lock-debug"))]
 mod off {
-    /// The kernel's routines, and nothing else.
+    /// Calls the kernel's routines and records nothing.
     pub struct LockDebug;
 
     impl LockDebug {
@@ -17,35 +17,35 @@ mod off {
             Self
         }
 
-        /// Raises the IRQL and takes a lock (`KeAcquireSpinLock`). `N` is whose lock it is.
+        /// Raises the IRQL and acquires a lock (`KeAcquireSpinLock`). `N` is the type that owns the lock.
         ///
         /// # Safety
-        /// The lock was initialised where it is, and the IRQL is at most `DISPATCH_LEVEL`.
+        /// The lock was initialised in place, and the IRQL is at most `DISPATCH_LEVEL`.
         #[expect(
             clippy::unused_self,
             clippy::extra_unused_type_parameters,
-            reason = "the debugging kind has something to look at"
+            reason = "the version with `lock-debug` uses them"
         )]
         pub(crate) unsafe fn acquire<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) -> u8 {
-            // SAFETY: passed on to the caller. This is KeAcquireSpinLock, which is a macro.
+            // SAFETY: guaranteed by the caller. This is KeAcquireSpinLock, which is a macro.
             unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) }
         }
 
-        /// Takes a lock at `DISPATCH_LEVEL` (`KeAcquireSpinLockAtDpcLevel`).
+        /// Acquires a lock at `DISPATCH_LEVEL` (`KeAcquireSpinLockAtDpcLevel`).
         ///
         /// # Safety
-        /// The lock was initialised where it is, and the IRQL is `DISPATCH_LEVEL`.
+        /// The lock was initialised in place, and the IRQL is `DISPATCH_LEVEL`.
         #[expect(
             clippy::unused_self,
             clippy::extra_unused_type_parameters,
             reason = "as above"
         )]
         pub(crate) unsafe fn acquire_at_dpc<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeAcquireSpinLockAtDpcLevel(lock) };
         }
 
-        /// Takes a lock at `DISPATCH_LEVEL` if it is free (`KeTryToAcquireSpinLockAtDpcLevel`).
+        /// Acquires a lock at `DISPATCH_LEVEL` if it is not held (`KeTryToAcquireSpinLockAtDpcLevel`).
         ///
         /// # Safety
         /// As for [`LockDebug::acquire_at_dpc`].
@@ -58,27 +58,28 @@ mod off {
             &self,
             lock: *mut nt::KSPIN_LOCK,
         ) -> bool {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) != 0 }
         }
 
         /// Releases a lock and restores the IRQL (`KeReleaseSpinLock`).
         ///
         /// # Safety
-        /// [`LockDebug::acquire`] took the lock and returned the IRQL; it is `DISPATCH_LEVEL`.
+        /// [`LockDebug::acquire`] acquired the lock and returned `old_irql`; the IRQL is `DISPATCH_LEVEL`.
         #[expect(clippy::unused_self, reason = "as above")]
         pub(crate) unsafe fn release(&self, lock: *mut nt::KSPIN_LOCK, old_irql: u8) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeReleaseSpinLock(lock, old_irql) };
         }
 
         /// Releases a lock at `DISPATCH_LEVEL` (`KeReleaseSpinLockFromDpcLevel`).
         ///
         /// # Safety
-        /// One of the other two took the lock; the IRQL is `DISPATCH_LEVEL`.
+        /// [`LockDebug::acquire_at_dpc`] or [`LockDebug::try_acquire_at_dpc`] acquired the lock; the IRQL is
+        /// `DISPATCH_LEVEL`.
         #[expect(clippy::unused_self, reason = "as above")]
         pub(crate) unsafe fn release_from_dpc(&self, lock: *mut nt::KSPIN_LOCK) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
         }
     }
@@ -94,28 +95,28 @@ mod on {
 
     use crate::log;
 
-    /// What a [`SpinLock`](crate::SpinLock) has counted since it was initialised (feature `lock-debug`).
+    /// The statistics of a [`SpinLock`](crate::SpinLock) since it was initialised (feature `lock-debug`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct LockStatistics {
-        /// How often the lock was taken.
+        /// The number of acquisitions.
         pub acquires: u64,
-        /// How often it was held by another processor when it was to be taken.
+        /// The number of acquisitions that found the lock held by another processor.
         pub contended: u64,
-        /// The longest time that it was held, in ticks of `KeQueryPerformanceCounter`.
+        /// The longest time for which the lock was held, in ticks of `KeQueryPerformanceCounter`.
         pub longest_hold: i64,
     }
 
-    /// No processor has the lock.
+    /// The value of `owner` if no processor holds the lock.
     const NOBODY: u32 = u32::MAX;
 
-    /// The owner's processor and the counts of one lock.
+    /// The processor of the owner, and the statistics of one lock.
     ///
     /// # Invariants
     ///
-    /// `owner` is a processor's number only while code on that processor holds the lock, at `DISPATCH_LEVEL`
-    /// all the while; so if a processor at `DISPATCH_LEVEL` finds its own number there, it holds the lock
-    /// itself. What another processor writes meanwhile is never that number, so no order is needed. All else
-    /// but `contended` is written with the lock held.
+    /// `owner` is a processor's number only while code on that processor holds the lock, at `DISPATCH_LEVEL`. So if
+    /// a processor at `DISPATCH_LEVEL` reads its own number there, it holds the lock. Other processors never write
+    /// that number, so no memory ordering is needed. All other fields except `contended` are written with the lock
+    /// held.
     pub struct LockDebug {
         owner: AtomicU32,
         since: AtomicI64,
@@ -143,35 +144,36 @@ mod on {
             }
         }
 
-        /// Raises the IRQL, then takes a lock: in two steps, since the owner can be told only at
-        /// `DISPATCH_LEVEL`. `N` is whose lock it is.
+        /// Raises the IRQL, then acquires a lock. These are two steps, since the owner can be checked only at
+        /// `DISPATCH_LEVEL`. `N` is the type that owns the lock.
         ///
         /// # Safety
-        /// The lock was initialised where it is, and the IRQL is at most `DISPATCH_LEVEL`.
+        /// The lock was initialised in place, and the IRQL is at most `DISPATCH_LEVEL`.
         pub(crate) unsafe fn acquire<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) -> u8 {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             let old_irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-            // SAFETY: passed on to the caller, and the IRQL is DISPATCH_LEVEL now.
+            // SAFETY: guaranteed by the caller, and the IRQL is DISPATCH_LEVEL now.
             unsafe { self.acquire_at_dpc::<N>(lock) };
             old_irql
         }
 
-        /// Takes a lock at `DISPATCH_LEVEL`, or stops the system if this processor has it already.
+        /// Acquires a lock at `DISPATCH_LEVEL`, or stops the system if this processor already holds it.
         ///
         /// # Safety
-        /// The lock was initialised where it is, and the IRQL is `DISPATCH_LEVEL`.
+        /// The lock was initialised in place, and the IRQL is `DISPATCH_LEVEL`.
         pub(crate) unsafe fn acquire_at_dpc<N: ?Sized>(&self, lock: *mut nt::KSPIN_LOCK) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             if unsafe { self.try_acquire_at_dpc::<N>(lock) } {
                 return;
             }
             self.contended.fetch_add(1, Relaxed);
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeAcquireSpinLockAtDpcLevel(lock) };
             self.taken();
         }
 
-        /// Takes a lock at `DISPATCH_LEVEL` if it is free, or stops the system if this processor has it already.
+        /// Acquires a lock at `DISPATCH_LEVEL` if it is not held, or stops the system if this processor already
+        /// holds it.
         ///
         /// # Safety
         /// As for [`LockDebug::acquire_at_dpc`].
@@ -182,7 +184,7 @@ mod on {
             if self.owner.load(Relaxed) == processor() {
                 already_owned::<N>(lock);
             }
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             let taken = unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) } != 0;
             if taken {
                 self.taken();
@@ -196,41 +198,42 @@ mod on {
             self.acquires.fetch_add(1, Relaxed);
         }
 
-        /// Releases a lock and lowers the IRQL again.
+        /// Releases a lock and restores the IRQL.
         ///
         /// # Safety
-        /// [`LockDebug::acquire`] took the lock and returned the IRQL; it is `DISPATCH_LEVEL`.
+        /// [`LockDebug::acquire`] acquired the lock and returned `old_irql`; the IRQL is `DISPATCH_LEVEL`.
         pub(crate) unsafe fn release(&self, lock: *mut nt::KSPIN_LOCK, old_irql: u8) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { self.release_from_dpc(lock) };
-            // SAFETY: the IRQL was raised from this one when the lock was taken.
+            // SAFETY: `old_irql` is the IRQL at which the lock was acquired.
             unsafe { nt::KeLowerIrql(old_irql) };
         }
 
         /// Releases a lock at `DISPATCH_LEVEL`.
         ///
         /// # Safety
-        /// One of the other two took the lock; the IRQL is `DISPATCH_LEVEL`.
+        /// [`LockDebug::acquire_at_dpc`] or [`LockDebug::try_acquire_at_dpc`] acquired the lock; the IRQL is
+        /// `DISPATCH_LEVEL`.
         pub(crate) unsafe fn release_from_dpc(&self, lock: *mut nt::KSPIN_LOCK) {
             let held = now().wrapping_sub(self.since.load(Relaxed));
             self.longest_hold.fetch_max(held, Relaxed);
             self.owner.store(NOBODY, Relaxed);
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
         }
     }
 
     fn processor() -> u32 {
-        // SAFETY: the routine may be called at any IRQL, and with no room for more of an answer.
+        // SAFETY: the routine may be called at any IRQL; its optional output parameter is NULL.
         unsafe { nt::KeGetCurrentProcessorNumberEx(null_mut()) }
     }
 
     fn now() -> i64 {
-        // SAFETY: the routine may be called at any IRQL, and with no room for the frequency.
+        // SAFETY: the routine may be called at any IRQL; its optional output parameter is NULL.
         unsafe { nt::KeQueryPerformanceCounter(null_mut()) }
     }
 
-    /// Names the lock, and stops the system: to go on would be to wait for oneself.
+    /// Reports the lock and stops the system: this processor would wait for itself forever.
     fn already_owned<N: ?Sized>(lock: *mut nt::KSPIN_LOCK) -> ! {
         log::spin_lock_already_owned(type_name::<N>());
         // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.

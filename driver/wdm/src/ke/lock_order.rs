@@ -1,18 +1,18 @@
-//! Lock order as a type: which spin lock may be taken while which other is held.
+//! Lock order in the type system: which spin lock may be acquired while another is held.
 //!
-//! Two processors that take the same two locks in different orders wait for each other for ever. So each
-//! [`SpinLock`](crate::SpinLock) has a class, and [`lock_order!`](crate::lock_order!) says of a class while which
-//! others its locks may be taken. A lock is taken only if the innermost lock that is held is of one of these classes;
-//! anything else does not compile.
+//! Two processors that acquire the same two locks in different orders deadlock. So each
+//! [`SpinLock`](crate::SpinLock) has a class, and [`lock_order!`](crate::lock_order!) lists the classes under which
+//! the locks of a class may be acquired. A lock can be acquired only if the innermost lock that is held belongs to
+//! one of these classes; anything else does not compile.
 //!
-//! The classes form a graph without circles: each has a rank, which is larger than the rank of every class that its
-//! locks are taken under. The macro computes the ranks, and a circle does not compile.
+//! The classes form an acyclic graph: the rank of a class is larger than the rank of every class under which its
+//! locks are acquired. The macro computes the ranks, and a cycle does not compile.
 //!
-//! A lock without a class of its own is [`Alone`]: it is taken with no other lock held, and no other is
-//! taken under it. Most locks are, and should be.
+//! The default class is [`Alone`]: such a lock is acquired while no other lock is held, and no lock is acquired
+//! under it. Most locks should have this class.
 //!
-//! Two locks of one class are taken together by [`SpinLock::with_both`](crate::SpinLock::with_both), in the order of
-//! their addresses.
+//! [`SpinLock::with_both`](crate::SpinLock::with_both) acquires two locks of one class, in the order of their
+//! addresses.
 //!
 //! # Examples
 //!
@@ -22,7 +22,7 @@
 //! struct Device;
 //! struct Channel;
 //! lock_order!(Unlocked => Device);
-//! lock_order!(Unlocked, Device => Channel); // alone, or while a Device is held
+//! lock_order!(Unlocked, Device => Channel); // with no lock held, or under a Device
 //!
 //! fn open(device: &SpinLock<u32, Device>, channel: &SpinLock<u32, Channel>, irql: &mut PassiveLevel) {
 //!     device.with(irql, |open, held| {
@@ -32,7 +32,8 @@
 //! }
 //! ```
 //!
-//! A lock of this crate's own can be placed too. This driver removes requests from a queue while it holds its lock:
+//! The locks inside this crate's objects can be ordered too. This driver removes requests from a queue while it
+//! holds its own lock:
 //!
 //! ```
 //! use wdm::{IrpQueueLock, lock_order, lock_order::Unlocked};
@@ -45,47 +46,47 @@
 //! WDK: [Preventing Errors and Deadlocks While Using Spin
 //! Locks](https://learn.microsoft.com/windows-hardware/drivers/kernel/preventing-errors-and-deadlocks-while-using-spin-locks).
 
-/// A class of spin locks, which [`lock_order!`](crate::lock_order!) makes of a type.
+/// A class of spin locks. [`lock_order!`](crate::lock_order!) implements this trait for a type.
 ///
 /// # Safety
 ///
-/// [`LockClass::RANK`] is larger than that of every class `Held` for which the class is a [`LockAfter<Held>`].
+/// [`LockClass::RANK`] is larger than the rank of every class `Held` for which the class is a [`LockAfter<Held>`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no class of spin locks",
-    note = "`lock_order!(Unlocked => {Self})` makes it one"
+    message = "`{Self}` is not a class of spin locks",
+    note = "`lock_order!(Unlocked => {Self})` makes it a class"
 )]
 pub unsafe trait LockClass {
-    /// The class' place in the order.
+    /// The position of the class in the lock order.
     const RANK: u32;
 }
 
-/// A class of locks that may be taken while the innermost lock held is of the class `Held`.
+/// A class of locks that may be acquired while the innermost held lock is of class `Held`.
 ///
 /// # Safety
 ///
-/// The rank of the class is larger than the rank of `Held`. [`lock_order!`](crate::lock_order!) sees to that.
+/// The rank of the class is larger than the rank of `Held`. [`lock_order!`](crate::lock_order!) guarantees it.
 #[diagnostic::on_unimplemented(
-    message = "a lock of class `{Self}` must not be taken while a lock of class `{Held}` is held",
-    note = "`lock_order!` says which class comes after which; a lock without a class is `Alone`"
+    message = "a lock of class `{Self}` must not be acquired while a lock of class `{Held}` is held",
+    note = "`lock_order!` declares which class comes after which; a lock without a class is `Alone`, which is acquired with no other lock held"
 )]
 pub unsafe trait LockAfter<Held: LockClass>: LockClass {}
 
-/// The class that stands for no lock held at all.
+/// The class that stands for "no spin lock is held".
 pub struct Unlocked;
 
-// SAFETY: it is no LockAfter.
+// SAFETY: `Unlocked` does not implement LockAfter.
 unsafe impl LockClass for Unlocked {
     const RANK: u32 = 0;
 }
 
-/// The class of locks that are taken alone: with no other held, and with no other taken under them.
+/// The class of locks that are acquired while no other lock is held, and under which no lock is acquired.
 pub struct Alone;
 
 crate::lock_order!(Unlocked => Alone);
 
-/// The rank of the cancel spin lock: a driver's locks may come before it, and after it.
+/// The rank of the cancel spin lock. A driver's locks may come before or after it.
 pub(crate) const CANCEL_SPIN_LOCK_RANK: u32 = 1 << 8;
-/// The rank of the locks inside this crate's objects: a driver's locks come before them.
+/// The rank of the locks inside this crate's objects. A driver's locks come before them.
 pub(crate) const OBJECT_LOCK_RANK: u32 = 1 << 16;
 
 /// The rank of a class that comes after classes of these ranks.
@@ -112,38 +113,40 @@ pub const fn require_before(held: u32, class: u32) {
     );
 }
 
-/// Says while which locks those of a class may be taken; see [`lock_order`](mod@crate::lock_order).
+/// Declares under which locks the locks of a class may be acquired; see [`lock_order`](mod@crate::lock_order).
 ///
-/// `lock_order!(A, B => C)` makes the type `C` a class, whose locks may be taken while the innermost lock that is held is
-/// of class `A` or `B`. [`Unlocked`] stands for none. Each class is made once, with all that
-/// it comes after.
+/// `lock_order!(A, B => C)` makes the type `C` a class whose locks may be acquired while the innermost held lock is
+/// of class `A` or `B`. [`Unlocked`] stands for "no lock is held". Declare each class once, with all the classes
+/// that it comes after.
 ///
-/// `lock_order!(A => existing C)` adds to a class that is there: one of this crate's, such as
+/// `lock_order!(A => existing C)` adds to an existing class: one of this crate's, such as
 /// [`IrpQueueLock`](crate::IrpQueueLock) or [`CancelSpinLock`](crate::CancelSpinLock), or one of the driver's.
 ///
-/// Classes that come after each other in a circle do not compile.
+/// A cycle of classes does not compile.
 #[macro_export]
 macro_rules! lock_order {
     ($($held:ty),+ => existing $class:ty) => {
         $(
-            // By a function: a driver may have macros of its own by any name, also by the standard library's.
+            // A function, not `assert!`: the driver may define a macro of any name, including those of the standard
+            // library.
             const _: () = $crate::lock_order::require_before(
                 <$held as $crate::lock_order::LockClass>::RANK,
                 <$class as $crate::lock_order::LockClass>::RANK,
             );
-            // SAFETY: the ranks were just compared.
+            // SAFETY: the ranks were compared above.
             unsafe impl $crate::lock_order::LockAfter<$held> for $class {}
         )+
     };
     ($($held:ty),+ => $class:ty) => {
-        // SAFETY: the rank is larger than those of the classes below, and `existing` compares it for others.
+        // SAFETY: the rank is larger than the ranks of the classes below; the `existing` rule compares the ranks of
+        // others.
         unsafe impl $crate::lock_order::LockClass for $class {
             const RANK: u32 = $crate::lock_order::rank_after(&[
                 $(<$held as $crate::lock_order::LockClass>::RANK),+
             ]);
         }
         $(
-            // Computes the rank, so that a circle is found even if no lock of the class is ever taken.
+            // Computes the rank, so that a cycle is found even if no lock of the class is ever acquired.
             const _: u32 = <$class as $crate::lock_order::LockClass>::RANK;
             // SAFETY: the class' rank was computed from this one's.
             unsafe impl $crate::lock_order::LockAfter<$held> for $class {}

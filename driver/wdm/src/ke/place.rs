@@ -1,20 +1,21 @@
-//! Where a pinned value is.
+//! The address of a pinned value.
 
 use core::ptr::{NonNull, from_ref};
 
-/// The address at which a value was initialised: for what has pointers to itself that a `Drop` follows.
+/// The address at which a value was initialised. For values that contain pointers to themselves, which their `Drop`
+/// uses.
 ///
-/// A pinned value is dropped where it is. A field of a structure that is `repr(packed)` is not: it is moved first, and
-/// `pinned-init` lets it be pinned all the same.
+/// A pinned value is dropped in place. A field of a `repr(packed)` structure is moved before it is dropped, though,
+/// and `pinned-init` accepts such a field as pinned.
 pub(crate) struct Place(usize);
 
 impl Place {
-    /// Notes where a value is being initialised.
+    /// Records the address at which a value is being initialised.
     pub(crate) fn of<T>(value: NonNull<T>) -> Self {
         Self(value.addr().get())
     }
 
-    /// Stops the system if the value is somewhere else: the kernel would go on to use the memory that it was in.
+    /// Stops the system if the value has moved, since the kernel would still use its old memory.
     pub(crate) fn check<T>(&self, value: &T) {
         let now = from_ref(value).addr();
         if now != self.0 {
@@ -24,5 +25,5 @@ impl Place {
     }
 }
 
-/// The first parameter of the bug check: a value was moved while it was pinned. Next to it, from where and to where.
+/// The first parameter of the bug check: a pinned value was moved. The next two are its old and new address.
 const MOVED: u64 = 2;

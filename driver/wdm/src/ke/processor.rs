@@ -1,13 +1,14 @@
-//! Which processor the code runs on.
+//! The current processor and the number of processors.
 
 use core::ptr::null_mut;
 
 use crate::ke::irql::Dispatch;
 
-/// The number of the processor that this code runs on, and stays on while the token is borrowed
+/// Returns the number of the current processor, on which the code stays while the token is borrowed
 /// (`KeGetCurrentProcessorNumberEx`).
 ///
-/// In C the number may be asked for at any IRQL, and is then used when the thread has long moved.
+/// In C the routine can be called at any IRQL, so a driver can use the number after the thread has moved to another
+/// processor.
 ///
 /// WDK: "`KeGetCurrentProcessorNumberEx` function".
 ///
@@ -26,19 +27,22 @@ pub fn current<D: Dispatch>(_irql: &D) -> u32 {
     hint()
 }
 
-/// The number of the processor that this code was just running on (`KeGetCurrentProcessorNumberEx`): below
-/// `DISPATCH_LEVEL` it may run on another by now.
+/// Returns the number of a processor on which this code was running (`KeGetCurrentProcessorNumberEx`).
+///
+/// Below `DISPATCH_LEVEL` the thread may already run on another processor.
 ///
 /// # IRQL
 /// Any.
 #[must_use]
 pub fn hint() -> u32 {
-    // SAFETY: the routine may be called at any IRQL, and with no room for more of an answer.
+    // SAFETY: the routine may be called at any IRQL; its optional output parameter is NULL.
     unsafe { nt::KeGetCurrentProcessorNumberEx(null_mut()) }
 }
 
-/// How many processors the system can have, in all groups (`KeQueryMaximumProcessorCountEx`): every
-/// processor's number is smaller.
+/// Returns the largest number of processors that the system can have, in all groups
+/// (`KeQueryMaximumProcessorCountEx`).
+///
+/// The number of every processor is smaller.
 ///
 /// WDK: "`KeQueryMaximumProcessorCountEx` function".
 ///
@@ -46,6 +50,7 @@ pub fn hint() -> u32 {
 /// At most `DISPATCH_LEVEL`.
 #[must_use]
 pub fn maximum_count() -> u32 {
-    // SAFETY: the routine may be called at any IRQL up to DISPATCH_LEVEL, above which no code runs here.
+    // SAFETY: the routine may be called at any IRQL up to DISPATCH_LEVEL; a driver on this crate runs no code above
+    // it.
     unsafe { nt::KeQueryMaximumProcessorCountEx(nt::ALL_PROCESSOR_GROUPS) }
 }

@@ -10,17 +10,18 @@ use crate::ke::{
     spin_lock::{RawSpinLock, in_cell},
 };
 
-/// A value that is reached with its in-stack queued spin lock held (`KeAcquireInStackQueuedSpinLock`).
+/// A value that can be accessed only while its in-stack queued spin lock is held
+/// (`KeAcquireInStackQueuedSpinLock`).
 ///
-/// Who waits for such a lock waits in line and looks at memory of its own, so it is fairer than a
-/// [`SpinLock`](crate::SpinLock), and faster where many processors want it. All else is the same, and
-/// there are closures only, since the place in line is on the stack and must stay there.
+/// Processors acquire such a lock in the order in which they asked for it, and each spins on its own memory. So it
+/// is fairer than a [`SpinLock`](crate::SpinLock), and faster under contention. Otherwise it behaves like a
+/// `SpinLock`. It has closures only, no guard: the queue handle is on the stack and must not move.
 ///
 /// # What goes wrong in C
 ///
-/// One handle is used for two locks, or is gone before the release; a lock is taken by
-/// `KeAcquireSpinLock` in one place and by the queued routine in another, which corrupts it. Here the handle is
-/// out of reach, and a lock of this type is taken in this way alone.
+/// A driver uses one handle for two locks, or frees it before the release; or it acquires a lock with
+/// `KeAcquireSpinLock` in one place and with the queued routine in another, which corrupts the lock. Here the
+/// driver cannot access the handle, and a lock of this type is acquired only with the queued routines.
 ///
 /// WDK: "Queued Spin Locks".
 ///
@@ -38,15 +39,15 @@ pub struct QueuedSpinLock<T, C = Alone> {
     #[pin]
     lock: RawSpinLock,
     value: UnsafeCell<T>,
-    // Invariant: the lock is of this class alone.
+    // Invariant: a subtype of the class is another class.
     _class: PhantomData<fn(C) -> C>,
 }
 
-// SAFETY: the lock gives the value to one thread at a time, which is what sending it asks of `T`.
+// SAFETY: the lock gives access to the value to one thread at a time, which requires `T: Send`.
 unsafe impl<T: Send, C> Sync for QueuedSpinLock<T, C> {}
 
 impl<T, C: LockClass> QueuedSpinLock<T, C> {
-    /// Initialises a free lock around a value, or around what an initialiser makes in its place
+    /// Initialises a lock that is not held, with a value or an in-place initialiser of one
     /// (`KeInitializeSpinLock`).
     ///
     /// # IRQL
@@ -75,18 +76,18 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
         C: LockAfter<L::Held>,
     {
         let mut handle = nt::KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
-        // SAFETY: the lock was initialised where it is, the handle is on this stack until the release below,
-        // and the token says that the IRQL is at most DISPATCH_LEVEL.
+        // SAFETY: the lock was initialised in place, the handle is on this stack until the release below, and the
+        // token says that the IRQL is at most DISPATCH_LEVEL.
         unsafe { nt::KeAcquireInStackQueuedSpinLock(self.lock.raw(), &raw mut handle) };
-        // SAFETY: the lock has just been taken, and is released below.
+        // SAFETY: the lock was acquired above, and is released below.
         let result = unsafe { self.run(f) };
-        // SAFETY: the handle is the one that the lock was taken with. The closure's own locks borrowed the
-        // token, so they are released, and the IRQL is DISPATCH_LEVEL.
+        // SAFETY: the lock was acquired with this handle. The closure's own locks borrowed the token, so they are
+        // released, and the IRQL is DISPATCH_LEVEL.
         unsafe { nt::KeReleaseInStackQueuedSpinLock(&raw mut handle) };
         result
     }
 
-    /// Runs a closure with the lock held, where the IRQL already is `DISPATCH_LEVEL`
+    /// Runs a closure with the lock held, at `DISPATCH_LEVEL`, without changing the IRQL
     /// (`KeAcquireInStackQueuedSpinLockAtDpcLevel`, `KeReleaseInStackQueuedSpinLockFromDpcLevel`).
     ///
     /// WDK: "`KeAcquireInStackQueuedSpinLockAtDpcLevel` function".
@@ -104,7 +105,7 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
         let mut handle = nt::KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
         // SAFETY: as in `with`, and the token says that the IRQL is DISPATCH_LEVEL.
         unsafe { nt::KeAcquireInStackQueuedSpinLockAtDpcLevel(self.lock.raw(), &raw mut handle) };
-        // SAFETY: the lock has just been taken, and is released below.
+        // SAFETY: the lock was acquired above, and is released below.
         let result = unsafe { self.run(f) };
         // SAFETY: as in `with`.
         unsafe { nt::KeReleaseInStackQueuedSpinLockFromDpcLevel(&raw mut handle) };
@@ -118,7 +119,7 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
     unsafe fn run<R>(&self, f: impl FnOnce(&mut T, &mut SpinLockHeld<C>) -> R) -> R {
         // SAFETY: the caller holds the lock, and this is the only reference made under it.
         let value = unsafe { &mut *self.value.get() };
-        // SAFETY: the caller holds the lock, taken last of all, as long as the token can be reached.
+        // SAFETY: the caller holds the lock, which it acquired last, as long as the token can be reached.
         f(value, &mut unsafe { SpinLockHeld::assume() })
     }
 }

@@ -1,4 +1,4 @@
-//! Spin locks that own what they protect.
+//! Spin locks that own the data that they protect.
 
 use core::{
     cell::UnsafeCell,
@@ -14,36 +14,36 @@ use crate::ke::{
     lock_order::{Alone, LockAfter, LockClass},
 };
 
-/// A value that is reached with its spin lock held, and not otherwise (`KSPIN_LOCK`).
+/// A value that can be accessed only while its spin lock is held (`KSPIN_LOCK`).
 ///
-/// Taking the lock raises the IRQL to `DISPATCH_LEVEL` and borrows the caller's token until the guard is
-/// gone; so while it is held nothing can wait or complete an IRP, and locks are released in the reverse
-/// order of their taking, each to the IRQL that its own taking found. Hold it for 25 microseconds at
-/// the most. `C` is its class: it says [which locks](mod@crate::lock_order) it may be taken under.
+/// Acquiring the lock raises the IRQL to `DISPATCH_LEVEL` and borrows the caller's token until the guard is
+/// dropped. So the holder cannot wait or complete an IRP, and locks are released in the reverse order of
+/// acquisition, each restoring the IRQL at which it was acquired. Hold a lock for no more than 25 microseconds. `C`
+/// is the class of the lock; it determines [under which other locks](mod@crate::lock_order) this one may be
+/// acquired.
 ///
-/// The lock may not move: it is initialised where it stays, with `pinned-init`.
+/// The lock must not move, so it is initialised in place, with `pinned-init`.
 ///
 /// # What goes wrong in C
 ///
-/// The lock is one variable and the data another, and nothing ties them. The saved IRQL is passed to the
-/// release of another lock; locks are taken in two orders, or again while held; `KeAcquireSpinLockAtDpcLevel`
-/// is called at `PASSIVE_LEVEL`, or paired with the wrong release; an IRP is completed under the lock. None
-/// of this compiles here.
+/// The lock and its data are separate variables, and nothing connects them. A driver passes the saved IRQL to the
+/// release of another lock; acquires locks in two orders, or one lock twice; calls `KeAcquireSpinLockAtDpcLevel` at
+/// `PASSIVE_LEVEL`, or pairs it with the wrong release; or completes an IRP under the lock. Here none of this
+/// compiles.
 ///
 /// # A forgotten guard
 ///
-/// [`SpinLock::with`] has no guard that could be forgotten, and is the way to prefer. A guard that is
-/// given to [`core::mem::forget`] leaves the lock held and the IRQL raised for good, and the caller's
-/// token no longer tells the truth. No memory is at risk by that, since nobody can get at the value
-/// again; but the processor is lost to the system, which stops: the next taker spins for ever, a wait is
-/// bug check 0xB8, a return from the dispatch routine 0xC9 under Driver Verifier.
+/// Prefer [`SpinLock::with`], which has no guard to forget. If a guard is passed to [`core::mem::forget`], the lock
+/// stays held, the IRQL stays raised, and the caller's token no longer matches the IRQL. Memory stays safe, since
+/// no code can access the value again. The system stops, though: the next acquisition spins forever, a wait is bug
+/// check 0xB8, and a return from the dispatch routine is bug check 0xC9 under Driver Verifier.
 ///
 /// # The feature `lock-debug`
 ///
-/// With it a lock knows its owner's processor. Taking it again there stops the system with bug check 0x0F,
-/// `SPIN_LOCK_ALREADY_OWNED`, after the debugger was told which lock it is; and `SpinLock::statistics` tells how
-/// often the lock was taken, how often another processor had it, and how long it was held at the most. Taking it
-/// then is raising the IRQL first, in a step of its own.
+/// With this feature a lock records the processor of its owner. A second acquisition on that processor reports the
+/// lock to the debugger and stops the system with bug check 0x0F, `SPIN_LOCK_ALREADY_OWNED`. `SpinLock::statistics`
+/// returns the number of acquisitions, the number of those that found the lock held by another processor, and the
+/// longest hold time. An acquisition then raises the IRQL in a separate step, before it takes the lock.
 ///
 /// WDK: "Introduction to Spin Locks".
 ///
@@ -84,11 +84,11 @@ pub struct SpinLock<T, C = Alone> {
     _class: PhantomData<fn(C) -> C>,
 }
 
-// SAFETY: the lock gives the value to one thread at a time, which is what sending it asks of `T`.
+// SAFETY: the lock gives access to the value to one thread at a time, which requires `T: Send`.
 unsafe impl<T: Send, C> Sync for SpinLock<T, C> {}
 
 impl<T, C: LockClass> SpinLock<T, C> {
-    /// Initialises a free lock around a value, or around what an initialiser makes in its place
+    /// Initialises a lock that is not held, with a value or an in-place initialiser of one
     /// (`KeInitializeSpinLock`).
     ///
     /// WDK: "`KeInitializeSpinLock` function".
@@ -104,7 +104,7 @@ impl<T, C: LockClass> SpinLock<T, C> {
         })
     }
 
-    /// Raises the IRQL to `DISPATCH_LEVEL` and takes the lock (`KeAcquireSpinLock`).
+    /// Raises the IRQL to `DISPATCH_LEVEL` and acquires the lock (`KeAcquireSpinLock`).
     ///
     /// WDK: "`KeAcquireSpinLock` macro".
     ///
@@ -114,13 +114,13 @@ impl<T, C: LockClass> SpinLock<T, C> {
     where
         C: LockAfter<L::Held>,
     {
-        // SAFETY: the lock was initialised where it is, and the token says that the IRQL is at most
-        // DISPATCH_LEVEL. The guard releases it.
+        // SAFETY: the lock was initialised in place, and the token says that the IRQL is at most DISPATCH_LEVEL.
+        // The guard releases it.
         let old_irql = unsafe { self.debug.acquire::<Self>(self.lock.raw()) };
         self.guard(RestoreIrql(old_irql))
     }
 
-    /// Takes the lock where the IRQL already is `DISPATCH_LEVEL` (`KeAcquireSpinLockAtDpcLevel`).
+    /// Acquires the lock at `DISPATCH_LEVEL`, without changing the IRQL (`KeAcquireSpinLockAtDpcLevel`).
     ///
     /// WDK: "`KeAcquireSpinLockAtDpcLevel` macro".
     ///
@@ -130,13 +130,13 @@ impl<T, C: LockClass> SpinLock<T, C> {
     where
         C: LockAfter<D::Held>,
     {
-        // SAFETY: the lock was initialised where it is, and the token says that the IRQL is
-        // DISPATCH_LEVEL. The guard releases it.
+        // SAFETY: the lock was initialised in place, and the token says that the IRQL is DISPATCH_LEVEL. The guard
+        // releases it.
         unsafe { self.debug.acquire_at_dpc::<Self>(self.lock.raw()) };
         self.guard(KeepIrql)
     }
 
-    /// Takes the lock where the IRQL already is `DISPATCH_LEVEL`, unless it is held
+    /// Acquires the lock at `DISPATCH_LEVEL` if it is not held, else returns `None`
     /// (`KeTryToAcquireSpinLockAtDpcLevel`).
     ///
     /// WDK: "`KeTryToAcquireSpinLockAtDpcLevel` function".
@@ -155,9 +155,9 @@ impl<T, C: LockClass> SpinLock<T, C> {
         taken.then(|| self.guard(KeepIrql))
     }
 
-    /// Runs a closure with the lock held, as [`SpinLock::lock`] takes it.
+    /// Acquires the lock as [`SpinLock::lock`] does and runs a closure with it held.
     ///
-    /// The closure gets the value, and the token with which it may take further locks.
+    /// The closure gets the value and the token with which it can acquire further locks.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`; the closure runs at `DISPATCH_LEVEL`.
@@ -174,8 +174,8 @@ impl<T, C: LockClass> SpinLock<T, C> {
         f(value, held)
     }
 
-    /// Runs a closure with two locks of one class held, taken in the order of their addresses; `None` if both are
-    /// the same lock.
+    /// Runs a closure with two locks of one class held, acquired in the order of their addresses. Returns `None` if
+    /// both are the same lock.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`; the closure runs at `DISPATCH_LEVEL`.
@@ -208,8 +208,8 @@ impl<T, C: LockClass> SpinLock<T, C> {
         if one < other {
             let mut outer = first.lock(irql);
             let (outer, _) = outer.split();
-            // SAFETY: the IRQL is DISPATCH_LEVEL while `outer` lives. Every thread takes locks of this class in the
-            // order of their addresses.
+            // SAFETY: the IRQL is DISPATCH_LEVEL while `outer` lives. Every thread acquires locks of this class in
+            // the order of their addresses.
             let mut inner = unsafe { second.lock_second() };
             let (inner, held) = inner.split();
             Some(f(outer, inner, held))
@@ -223,17 +223,18 @@ impl<T, C: LockClass> SpinLock<T, C> {
         }
     }
 
-    /// Takes the lock while another one of its class is held.
+    /// Acquires the lock while another one of its class is held.
     ///
     /// # Safety
-    /// The IRQL is `DISPATCH_LEVEL` while the guard lives, and the lock does not come before one that is held.
+    /// The IRQL is `DISPATCH_LEVEL` while the guard lives, and no lock that is held comes after this one in the
+    /// lock order.
     unsafe fn lock_second(&self) -> SpinLockAtDpcGuard<'_, T, C> {
-        // SAFETY: the lock was initialised where it is; the rest is passed on to the caller.
+        // SAFETY: the lock was initialised in place; the rest is guaranteed by the caller.
         unsafe { self.debug.acquire_at_dpc::<Self>(self.lock.raw()) };
         self.guard(KeepIrql)
     }
 
-    /// What the lock has counted so far.
+    /// Returns what the lock has counted since it was initialised.
     ///
     /// # IRQL
     /// Any.
@@ -242,19 +243,19 @@ impl<T, C: LockClass> SpinLock<T, C> {
         self.debug.statistics()
     }
 
-    /// The guard of the lock, which the caller has just taken at `DISPATCH_LEVEL`.
+    /// Makes the guard of the lock, which the caller has just acquired at `DISPATCH_LEVEL`.
     fn guard<R: Release>(&self, release: R) -> Guard<'_, T, C, R> {
         Guard {
             lock: self,
             release,
-            // SAFETY: the lock is held, at DISPATCH_LEVEL, while the guard lives, and the token cannot be
-            // reached but through the guard. Whoever takes another lock borrows the token to do so.
+            // SAFETY: the lock is held, at DISPATCH_LEVEL, while the guard lives, and the token can be reached only
+            // through the guard. Acquiring another lock borrows the token.
             held: unsafe { SpinLockHeld::assume() },
         }
     }
 }
 
-/// A `KSPIN_LOCK` in its place: for a [`SpinLock`], or for what takes a lock of its own to itself.
+/// A pinned `KSPIN_LOCK`: for a [`SpinLock`], or for a type that does not share its lock.
 #[pin_data]
 pub(crate) struct RawSpinLock {
     #[pin]
@@ -263,32 +264,32 @@ pub(crate) struct RawSpinLock {
     _pinned: PhantomPinned,
 }
 
-// SAFETY: the lock is a word that only the kernel's routines touch, from any thread.
+// SAFETY: only the kernel's routines access the lock, and they may be called from any thread.
 unsafe impl Sync for RawSpinLock {}
 
 impl RawSpinLock {
-    /// Initialises a free lock (`KeInitializeSpinLock`).
+    /// Initialises a lock that is not held (`KeInitializeSpinLock`).
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self { lock <- initialised(), _pinned: PhantomPinned })
     }
 
-    /// The lock as the kernel's routines take it.
+    /// Returns the pointer that the kernel's routines take.
     pub(crate) fn raw(&self) -> *mut nt::KSPIN_LOCK {
         self.lock.get()
     }
 }
 
-/// The initialiser of a value inside a cell, in its place.
+/// Initialises a value inside a cell, in place.
 pub(crate) fn in_cell<T>(value: impl Init<T>) -> impl Init<UnsafeCell<T>> {
     let initialise = |slot: *mut UnsafeCell<T>| {
-        // SAFETY: the slot is valid for writes, and so is what is in the cell.
+        // SAFETY: the slot is valid for writes, and so are the contents of the cell.
         unsafe { value.__init(UnsafeCell::raw_get(slot)) }
     };
-    // SAFETY: the closure initialises the slot if it succeeds, and leaves nothing in it if it fails.
+    // SAFETY: the closure initialises the slot if it succeeds, and leaves it uninitialised if it fails.
     unsafe { init_from_closure(initialise) }
 }
 
-/// The initialiser of the raw lock, in its place.
+/// Initialises the raw lock in place.
 fn initialised() -> impl PinInit<UnsafeCell<nt::KSPIN_LOCK>> {
     let initialise = |slot: *mut UnsafeCell<nt::KSPIN_LOCK>| {
         // SAFETY: the slot is valid for writes, and the lock stays there.
@@ -299,11 +300,11 @@ fn initialised() -> impl PinInit<UnsafeCell<nt::KSPIN_LOCK>> {
     unsafe { pin_init_from_closure(initialise) }
 }
 
-/// A [`SpinLock`] taken with [`SpinLock::lock`]; dropping it releases the lock and restores the IRQL.
+/// The guard of [`SpinLock::lock`]; dropping it releases the lock and restores the IRQL (`KeReleaseSpinLock`).
 pub type SpinLockGuard<'a, T, C = Alone> = Guard<'a, T, C, RestoreIrql>;
 
-/// A [`SpinLock`] taken with [`SpinLock::lock_at_dpc`]; dropping it releases the lock and leaves the IRQL
-/// at `DISPATCH_LEVEL`.
+/// The guard of [`SpinLock::lock_at_dpc`]; dropping it releases the lock and leaves the IRQL at `DISPATCH_LEVEL`
+/// (`KeReleaseSpinLockFromDpcLevel`).
 pub type SpinLockAtDpcGuard<'a, T, C = Alone> = Guard<'a, T, C, KeepIrql>;
 
 /// How a guard releases its lock.
@@ -317,20 +318,20 @@ mod sealed {
         /// Releases the lock.
         ///
         /// # Safety
-        /// The lock was taken in the way that belongs to this one, and the IRQL is `DISPATCH_LEVEL`.
+        /// The lock was acquired by the routine that matches this release, and the IRQL is `DISPATCH_LEVEL`.
         unsafe fn release(&self, debug: &LockDebug, lock: *mut nt::KSPIN_LOCK);
     }
 
     impl Sealed for RestoreIrql {
         unsafe fn release(&self, debug: &LockDebug, lock: *mut nt::KSPIN_LOCK) {
-            // SAFETY: passed on to the caller; the IRQL is what the acquisition returned.
+            // SAFETY: guaranteed by the caller; `self.0` is the IRQL that the acquisition returned.
             unsafe { debug.release(lock, self.0) };
         }
     }
 
     impl Sealed for KeepIrql {
         unsafe fn release(&self, debug: &LockDebug, lock: *mut nt::KSPIN_LOCK) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { debug.release_from_dpc(lock) };
         }
     }
@@ -388,8 +389,9 @@ impl<T, C, R: Release> DerefMut for Guard<'_, T, C, R> {
 
 impl<T, C, R: Release> Drop for Guard<'_, T, C, R> {
     fn drop(&mut self) {
-        // SAFETY: this guard took the lock in the way that `release` belongs to. A later guard borrows this
-        // one's token and is gone, and so is whoever raised the IRQL before; so it is still DISPATCH_LEVEL.
+        // SAFETY: the lock was acquired for this guard by the routine that matches `release`. Later guards, and
+        // code that raised the IRQL, borrowed this guard's token and have ended, so the IRQL is still
+        // DISPATCH_LEVEL.
         unsafe { self.release.release(&self.lock.debug, self.lock.lock.raw()) };
     }
 }

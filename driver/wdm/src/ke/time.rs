@@ -1,8 +1,8 @@
-//! What time has passed.
+//! Elapsed time.
 
 use core::{ptr::null_mut, time::Duration};
 
-/// A moment, to measure from (`KeQueryPerformanceCounter`).
+/// A point in time, to measure elapsed time from (`KeQueryPerformanceCounter`).
 ///
 /// WDK: "`KeQueryPerformanceCounter` function".
 ///
@@ -19,28 +19,28 @@ use core::{ptr::null_mut, time::Duration};
 pub struct Moment(i64);
 
 impl Moment {
-    /// This moment.
+    /// Returns the current time.
     ///
     /// # IRQL
     /// Any.
     #[must_use]
     pub fn now() -> Self {
-        // SAFETY: the routine may be called at any IRQL, and with no room for the frequency.
+        // SAFETY: the routine may be called at any IRQL; its optional output parameter is NULL.
         Self(unsafe { nt::KeQueryPerformanceCounter(null_mut()) })
     }
 
-    /// The time that has passed since.
+    /// Returns the time that has elapsed since this moment.
     ///
     /// # IRQL
     /// Any.
     #[must_use]
     pub fn elapsed(self) -> Duration {
         let mut frequency = 0;
-        // SAFETY: the routine may be called at any IRQL, and has room for the frequency.
+        // SAFETY: the routine may be called at any IRQL; the output parameter is valid for writes.
         let now = unsafe { nt::KeQueryPerformanceCounter(&raw mut frequency) };
         let ticks = u128::try_from(now.wrapping_sub(self.0)).unwrap_or(0);
         let frequency = u128::try_from(frequency).unwrap_or(0).max(1);
-        // A frequency is at most some GHz, so this is far from overflowing.
+        // The frequency is at most a few GHz, so the product does not overflow.
         let nanoseconds = ticks.saturating_mul(1_000_000_000) / frequency;
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }

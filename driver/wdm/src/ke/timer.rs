@@ -1,4 +1,4 @@
-//! Timers: DPCs that run when a time has come.
+//! Timers: DPCs that the kernel queues when a timer expires.
 
 use core::{
     cell::UnsafeCell,
@@ -20,24 +20,23 @@ use crate::{
     },
 };
 
-/// What a driver does when a timer expires.
+/// The routine of a [`Timer`], implemented by the value that it works on (`KDEFERRED_ROUTINE`).
 pub trait TimerRoutine: Send + Sync + Sized + 'static {
-    /// The timer's DPC routine. It may set the timer again.
+    /// Runs the timer's DPC routine, which may set the timer again.
     ///
     /// # IRQL
     /// `DISPATCH_LEVEL`.
     fn run(timer: &Timer<Self>, irql: &mut DispatchLevel);
 }
 
-/// A timer with its DPC, and what the routine of both works on (`KTIMER`, `KDPC`).
+/// A timer with its DPC, and the value that its routine works on (`KTIMER`, `KDPC`).
 ///
-/// Dropping it cancels the timer and waits until the routine has returned, as dropping a [`Dpc`](crate::Dpc) does, and
-/// under the same rule.
+/// Dropping it cancels the timer and waits until the routine has returned. The rules of [`Dpc`](crate::Dpc) apply.
 ///
 /// # What goes wrong in C
 ///
-/// `KeCancelTimer` is taken for the end of it, but its DPC may be queued, or running, or setting the timer
-/// again at that very moment, and then its memory is freed.
+/// A driver frees the timer after `KeCancelTimer`, while its DPC is still queued, is running, or is setting the
+/// timer again.
 ///
 /// WDK: "Timer Objects and DPCs".
 ///
@@ -63,27 +62,27 @@ pub struct Timer<C: TimerRoutine> {
     dpc: RawDpc,
     guard: FlushOnDrop,
     place: Place,
-    // Invariant: the routine is that of this very type.
+    // Invariant: the routine is the one of exactly this type.
     _routine: PhantomData<fn(C) -> C>,
     #[pin]
     context: C,
 }
 
-// By the routine's bound, not by what the context is made of: a context may own a request whose record is this timer, and
-// a bound that goes through the context's fields would come back to itself.
-// SAFETY: timer and DPC are the kernel's, whose routines may be called for them in any thread; the context is `Send`, as
-// its routine's trait demands.
+// The bound is the routine's, not one on the context's fields: a context may own a request whose record is this
+// timer, so a bound on the fields would refer to itself.
+// SAFETY: only the kernel's routines access the timer and the DPC, and they may be called in any thread; the
+// context is `Send`, as its routine's trait requires.
 unsafe impl<C: TimerRoutine> Send for Timer<C> {}
 // SAFETY: as above, and the context is `Sync`.
 unsafe impl<C: TimerRoutine> Sync for Timer<C> {}
 
 impl<C: TimerRoutine> Timer<C> {
-    /// Initialises a timer that is not set, and what its routine works on (`KeInitializeTimer`).
+    /// Initialises a timer that is not set, and the value that its routine works on (`KeInitializeTimer`).
     ///
     /// WDK: "`KeInitializeTimer` function".
     ///
     /// # Errors
-    /// Those of `context`.
+    /// The errors of `context`.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -100,8 +99,9 @@ impl<C: TimerRoutine> Timer<C> {
         }? Error)
     }
 
-    /// Sets the timer to expire after a time, and says whether it was set already, to a time that no longer
-    /// counts (`KeSetTimer`).
+    /// Sets the timer to expire after an interval, and returns whether it was already set (`KeSetTimer`).
+    ///
+    /// The new due time replaces the old one.
     ///
     /// WDK: "`KeSetTimer` function".
     ///
@@ -112,20 +112,21 @@ impl<C: TimerRoutine> Timer<C> {
             return false;
         }
         let hundreds = i64::try_from(due.as_nanos() / 100).unwrap_or(i64::MAX);
-        // SAFETY: both were initialised where they are, and stay there until they are dropped, which waits. A
-        // negative time is one from now.
+        // SAFETY: both were initialised in place, and stay there until they are dropped, which waits for the
+        // routine. A negative due time is relative.
         unsafe { nt::KeSetTimer(self.raw.object.get(), -hundreds, self.dpc.as_ptr()) != 0 }
     }
 
-    /// Cancels the timer, and says whether it was set (`KeCancelTimer`). Its routine may still be about to
-    /// run, or running.
+    /// Cancels the timer, and returns whether it was set (`KeCancelTimer`).
+    ///
+    /// Its routine may still be queued or running.
     ///
     /// WDK: "`KeCancelTimer` function".
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     pub fn cancel<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
-        // SAFETY: the timer was initialised where it is.
+        // SAFETY: the timer was initialised in place.
         unsafe { nt::KeCancelTimer(self.raw.object.get()) != 0 }
     }
 }
@@ -141,16 +142,16 @@ impl<C: TimerRoutine> Deref for Timer<C> {
 /// The `KDEFERRED_ROUTINE` of every timer.
 ///
 /// # Safety
-/// Called by the kernel, for a DPC whose context is the [`Timer`] that it is in.
+/// Called by the kernel, for a DPC whose context is the [`Timer`] that contains it.
 unsafe extern "C" fn routine<C: TimerRoutine>(
     _dpc: *mut nt::KDPC,
     context: *mut c_void,
     _argument1: *mut c_void,
     _argument2: *mut c_void,
 ) {
-    // SAFETY: dropping the Timer waits for this routine.
+    // SAFETY: the `Timer` is valid, since its drop waits for this routine.
     let timer = unsafe { &*context.cast::<Timer<C>>() };
-    // SAFETY: the kernel calls DPC routines at DISPATCH_LEVEL, and this driver's code holds no lock here.
+    // SAFETY: the kernel calls DPC routines at DISPATCH_LEVEL, and the driver holds no lock here.
     C::run(timer, &mut unsafe { DispatchLevel::assume() });
 }
 
@@ -159,7 +160,7 @@ impl<C: TimerRoutine> PinnedDrop for Timer<C> {
     fn drop(self: Pin<&mut Self>) {
         self.place.check(self.as_ref().get_ref());
         self.guard.close::<Self>(|| {
-            // SAFETY: the timer was initialised where it is.
+            // SAFETY: the timer was initialised in place.
             unsafe { nt::KeCancelTimer(self.raw.object.get()) };
             // SAFETY: so was the DPC.
             unsafe { nt::KeRemoveQueueDpc(self.dpc.as_ptr()) }
@@ -167,7 +168,7 @@ impl<C: TimerRoutine> PinnedDrop for Timer<C> {
     }
 }
 
-/// A `KTIMER` in its place.
+/// A pinned `KTIMER`.
 #[pin_data]
 struct RawTimer {
     #[pin]
@@ -176,7 +177,7 @@ struct RawTimer {
     _pinned: PhantomPinned,
 }
 
-// SAFETY: what is in a KTIMER is the kernel's, whose routines may be called for it in any thread.
+// SAFETY: only the kernel's routines access a KTIMER, and they may be called in any thread.
 unsafe impl Sync for RawTimer {}
 
 impl RawTimer {
@@ -187,7 +188,7 @@ impl RawTimer {
             unsafe { nt::KeInitializeTimer(slot.cast()) };
             Ok(())
         };
-        // SAFETY: the closure initialises the slot, of which the marker has no size, and does not fail.
+        // SAFETY: the closure initialises the slot (the marker has no size) and does not fail.
         unsafe { pin_init_from_closure(initialise) }
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for a kernel object, or for time to pass.
+//! Waiting for a kernel object or for a time interval.
 
 use core::{ffi::c_void, ptr::null_mut, time::Duration};
 
@@ -6,13 +6,13 @@ use crate::ke::irql::Waitable;
 
 /// Waits until an object is signaled (`KeWaitForSingleObject`).
 ///
-/// The wait is in kernel mode, not alertable and without a time-out, so it ends with `STATUS_SUCCESS`. What the object's
-/// memory is used for afterwards depends on that, so any other end stops the system.
+/// The wait is in kernel mode, not alertable, and has no timeout, so it returns `STATUS_SUCCESS`. Callers reuse
+/// memory after the wait, so any other status stops the system.
 ///
 /// # Safety
-/// `object` is an initialised dispatcher object, and stays until the wait has ended.
+/// `object` is an initialised dispatcher object and stays valid until the wait ends.
 pub(crate) unsafe fn for_object<L: Waitable>(object: *mut c_void, _irql: &mut L) {
-    // SAFETY: passed on to the caller; the token says that the thread may wait.
+    // SAFETY: guaranteed by the caller; the token says that the thread may wait.
     let status = unsafe {
         nt::KeWaitForSingleObject(
             object,
@@ -25,21 +25,21 @@ pub(crate) unsafe fn for_object<L: Waitable>(object: *mut c_void, _irql: &mut L)
     require_success(status);
 }
 
-/// Waits until a thread has ended (`ZwWaitForSingleObject`), under the same rule.
+/// Waits until a thread has ended (`ZwWaitForSingleObject`). Any status but `STATUS_SUCCESS` stops the system.
 ///
 /// # Safety
-/// `handle` is an open handle of a thread, which the caller may wait for.
+/// `handle` is an open handle to a thread, with the right to wait for it.
 pub(crate) unsafe fn for_thread<L: Waitable>(handle: nt::HANDLE, _irql: &mut L) {
-    // SAFETY: passed on to the caller; the token says that the thread may wait.
+    // SAFETY: guaranteed by the caller; the token says that the thread may wait.
     let status = unsafe { nt::ZwWaitForSingleObject(handle, 0, null_mut()) };
     require_success(status);
 }
 
-/// Lets time pass (`KeDelayExecutionThread`).
+/// Waits for a time interval (`KeDelayExecutionThread`).
 pub(crate) fn delay<L: Waitable>(time: Duration, _irql: &mut L) {
     let hundreds = i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX);
     let mut interval = -hundreds;
-    // Nothing depends on how long it took.
+    // The callers do not depend on the length of the wait, so the status does not matter.
     // SAFETY: the token says that the thread may wait; a negative interval is relative.
     let _ = unsafe { nt::KeDelayExecutionThread(nt::KERNEL_MODE, 0, &raw mut interval) };
 }

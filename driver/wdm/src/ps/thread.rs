@@ -7,23 +7,24 @@ use core::{
 
 use crate::{Error, PassiveLevel, ke::wait};
 
-/// How many threads [`run`] starts at the most.
+/// The largest number of threads that [`run`] starts.
 pub const MAX_THREADS: usize = 64;
 
-/// Runs a closure in several system threads at a time, each with its number, and waits for all
-/// (`PsCreateSystemThread`, `ZwWaitForSingleObject`).
+/// Runs a closure in several system threads at once and waits for all of them (`PsCreateSystemThread`,
+/// `ZwWaitForSingleObject`).
 ///
-/// The closure may borrow, since no thread outlives the call. In C a driver is unloaded, or its data freed,
-/// while a thread still runs in it.
+/// The closure gets the number of its thread, from 0.
+///
+/// The closure may borrow, since no thread outlives the call.
 ///
 /// WDK: "`PsCreateSystemThread` function".
 ///
 /// # Errors
-/// `STATUS_INVALID_PARAMETER` for more than [`MAX_THREADS`], and what `PsCreateSystemThread` says; the
-/// threads that were started until then have run.
+/// `STATUS_INVALID_PARAMETER` if `count` is larger than [`MAX_THREADS`]; the errors of `PsCreateSystemThread`, in
+/// which case the threads that were started have run.
 ///
 /// # IRQL
-/// `PASSIVE_LEVEL`; so does the closure run.
+/// `PASSIVE_LEVEL`; the closure runs at `PASSIVE_LEVEL` too.
 ///
 /// ```
 /// use wdm::{InterlockedLong, Error, PassiveLevel, thread};
@@ -46,7 +47,7 @@ pub fn run<F: Fn(u32, &mut PassiveLevel) + Sync>(
 
 type Body<'a> = dyn Fn(u32, &mut PassiveLevel) + Sync + 'a;
 
-/// Does the same, compiled once for every closure.
+/// Implements [`run`] for all closures, so that it is compiled once.
 fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), Error> {
     let mut handles = [null_mut(); MAX_THREADS];
     if count as usize > MAX_THREADS {
@@ -56,7 +57,7 @@ fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), 
     let mut result = Ok(());
     for (number, (handle, job)) in (0..count).zip(handles.iter_mut().zip(&mut jobs)) {
         let job = job.insert(Job { body, number });
-        // SAFETY: the job stays where it is until the thread has been waited for below.
+        // SAFETY: the job does not move or go before the wait for the thread below.
         match unsafe { start(job) } {
             Ok(started) => *handle = started,
             Err(status) => {
@@ -66,15 +67,16 @@ fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), 
         }
     }
     for handle in handles.into_iter().filter(|handle| !handle.is_null()) {
-        // SAFETY: the handle is a thread's, and open. The job and what the closure borrows stay until it has ended.
+        // SAFETY: the handle is an open thread handle. The job and what the closure borrows stay valid until the
+        // thread has ended.
         unsafe { wait::for_thread(handle, irql) };
-        // SAFETY: the handle is open, and used no more.
+        // SAFETY: the handle is open, and is not used again.
         let _ = unsafe { nt::ZwClose(handle) };
     }
     result
 }
 
-/// What a thread does.
+/// The work of one thread.
 struct Job<'a> {
     body: &'a Body<'a>,
     number: u32,
@@ -83,7 +85,7 @@ struct Job<'a> {
 /// Starts a thread.
 ///
 /// # Safety
-/// The job stays where it is until the thread has ended; the IRQL is `PASSIVE_LEVEL`.
+/// The job stays valid and in place until the thread has ended; the IRQL is `PASSIVE_LEVEL`.
 unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
     #[expect(clippy::cast_possible_truncation, reason = "the structure is 48 bytes")]
     let mut attributes = nt::OBJECT_ATTRIBUTES {
@@ -96,8 +98,8 @@ unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
     };
     let mut handle = null_mut();
     let context = from_ref(job).cast_mut().cast();
-    // SAFETY: the attributes and the handle are on this stack; the routine takes a job, which the
-    // caller keeps; the IRQL is PASSIVE_LEVEL.
+    // SAFETY: the attributes and the handle are on this stack; the routine takes a job, which the caller keeps
+    // valid; the IRQL is PASSIVE_LEVEL.
     let status = unsafe {
         nt::PsCreateSystemThread(
             &raw mut handle,
@@ -116,9 +118,9 @@ unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
 /// The `KSTART_ROUTINE` of every thread.
 ///
 /// # Safety
-/// Called by the kernel in a thread of its own, with a [`Job`].
+/// Called by the kernel in a new system thread, with a [`Job`].
 unsafe extern "C" fn routine(context: *mut c_void) {
-    // SAFETY: the job is kept until this thread has ended, and its closure may be called by any thread.
+    // SAFETY: the job stays valid until this thread has ended, and its closure may be called by any thread.
     let Job { body, number } = unsafe { &*context.cast::<Job<'_>>() };
     // SAFETY: system threads start at PASSIVE_LEVEL.
     body(*number, &mut unsafe { PassiveLevel::assume() });

@@ -1,4 +1,4 @@
-//! Zones as NT has them: blocks of so many bytes.
+//! Zones of blocks whose size is a number of bytes, as in NT.
 
 use core::{
     cell::UnsafeCell,
@@ -15,9 +15,9 @@ use crate::{
     ke::{irql::NoSpinLockHeld, spin_lock::RawSpinLock},
 };
 
-/// A zone of blocks whose size is only known at run time (`ZONE_HEADER`).
+/// A zone of blocks whose size is known only at run time (`ZONE_HEADER`).
 ///
-/// [`Zone`](crate::Zone) is what a driver mostly wants: it knows at compile time that its sizes are right.
+/// Most drivers should use [`Zone`](crate::Zone), which checks its sizes at compile time.
 ///
 /// # Examples
 ///
@@ -33,16 +33,15 @@ pub struct RawZone {
     core: Shared<Core>,
 }
 
-/// What the zone and each of its blocks share.
+/// The part that the zone shares with each of its blocks.
 #[pin_data]
 pub(super) struct Core {
-    /// The zone. Its routines are called under `lock`, but for those that are called before there is anybody
-    /// else to call them.
+    /// The zone. Its routines are called under `lock`, or while no other thread can access the zone.
     #[pin]
     header: UnsafeCell<nt::ZONE_HEADER>,
     #[pin]
     lock: RawSpinLock,
-    /// The zone's segments, chained: they go when the zone and all blocks have gone.
+    /// The zone's segments, as a chain. They are freed after the zone and all its blocks.
     #[pin]
     segments: SpinLock<Option<Segment>>,
     block_size: u32,
@@ -52,19 +51,18 @@ pub(super) struct Core {
     _pinned: PhantomPinned,
 }
 
-// SAFETY: the header is only reached by the routines, under the lock or before there is anybody else.
+// SAFETY: only the routines access the header, under the lock or while no other thread can access the zone.
 unsafe impl Sync for Core {}
-// SAFETY: as above; no part belongs to a thread.
+// SAFETY: as above; no part is tied to a thread.
 unsafe impl Send for Core {}
 
 impl RawZone {
-    /// Makes a zone with blocks of so many bytes from a segment (`ExInitializeZone`).
+    /// Makes a zone with blocks of `block_size` bytes from a segment (`ExInitializeZone`).
     ///
     /// # Errors
-    /// `STATUS_INVALID_PARAMETER` if the block size or the segment's address is no multiple of 8, or a block is
-    /// longer than the segment; and, since the routine would not ask, if the block size is 0 or the segment
-    /// shorter than the 16 bytes that the zone keeps at its start. `STATUS_INSUFFICIENT_RESOURCES` if there is
-    /// no memory.
+    /// `STATUS_INVALID_PARAMETER` if the block size or the segment's address is not a multiple of 8, or a block is
+    /// longer than the segment; also, which the routine does not check, if the block size is 0 or the segment is
+    /// shorter than the 16-byte header at its start. `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -80,9 +78,9 @@ impl RawZone {
             core: Shared::droppable_anywhere(core(block_size))?,
         };
         let header = zone.core.header.get();
-        // SAFETY: the header is where it stays, and nobody else knows the zone yet. The segment is long enough
-        // for its own header, and is kept as long as the zone. Its blocks are at least 8 bytes, as a link is:
-        // the routine refuses what is not a multiple of 8.
+        // SAFETY: the header is pinned, and no other thread can access the zone yet. The segment has room for its
+        // header, and is kept as long as the zone. Its blocks have room for a link of 8 bytes: the routine rejects
+        // sizes that are not a multiple of 8.
         let status =
             unsafe { nt::ExInitializeZone(header, block_size, segment.start(), segment.size()) };
         Error::check(status)?;
@@ -90,12 +88,12 @@ impl RawZone {
         Ok(zone)
     }
 
-    /// Adds a segment while nobody else can reach the zone (`ExExtendZone`).
+    /// Adds a segment while no other thread can access the zone (`ExExtendZone`).
     ///
     /// # Errors
-    /// `STATUS_INVALID_PARAMETER` if the segment's address or size is no multiple of 8, or it is shorter than a
-    /// block or than 16 bytes; `STATUS_INVALID_DEVICE_REQUEST` if blocks are in use, since their owners may give them
-    /// back at any moment.
+    /// `STATUS_INVALID_PARAMETER` if the segment's address or size is not a multiple of 8, or if it is shorter than
+    /// a block or than 16 bytes; `STATUS_INVALID_DEVICE_REQUEST` if blocks are in use, since their owners may free
+    /// them at any time.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -110,8 +108,8 @@ impl RawZone {
         if !self.core.is_only_owner() {
             return Err(Error::INVALID_DEVICE_REQUEST);
         }
-        // SAFETY: the zone was initialised, and nobody else can reach it: there is no block, and `&mut self` is
-        // the only way to the handle. The segment is kept as long as the zone.
+        // SAFETY: the zone was initialised, and no other thread can access it: no block is in use, and `&mut self`
+        // is exclusive. The segment is kept as long as the zone.
         let status =
             unsafe { nt::ExExtendZone(self.core.header.get(), segment.start(), segment.size()) };
         Error::check(status)?;
@@ -135,8 +133,8 @@ impl RawZone {
             return Err(Error::INVALID_PARAMETER);
         }
         let (header, lock) = (self.core.header.get(), self.core.lock.raw());
-        // SAFETY: the zone was initialised, and all others use it under this lock. The segment is kept as long
-        // as the zone.
+        // SAFETY: the zone was initialised, and all other threads use it under this lock. The segment is kept as
+        // long as the zone.
         let status =
             unsafe { nt::ExInterlockedExtendZone(header, segment.start(), segment.size(), lock) };
         Error::check(status)?;
@@ -144,8 +142,8 @@ impl RawZone {
         Ok(())
     }
 
-    /// Keeps a segment that the zone has taken. Blocks may be in use already: they keep the zone, and the zone
-    /// keeps the segment from here on; until then the caller does.
+    /// Adds a segment to the chain, after the zone has cut blocks from it. Blocks of it may already be in use: they
+    /// keep the zone, which keeps the segment; the caller keeps the segment until this has returned.
     fn keep<L: NoSpinLockHeld>(&self, mut segment: Segment, irql: &mut L) {
         let blocks = segment.blocks(self.core.block_size);
         self.core.blocks.fetch_add(blocks, Ordering::Relaxed);
@@ -155,15 +153,15 @@ impl RawZone {
         });
     }
 
-    /// Allocates a block; `None` if every one is in use (`ExInterlockedAllocateFromZone`).
+    /// Allocates a block (`ExInterlockedAllocateFromZone`). Returns `None` if every block is in use.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, as for [`Zone::allocate`](crate::Zone::allocate).
     #[must_use]
     pub fn allocate(&self) -> Option<RawBlock> {
         let free = free_list(&self.core);
-        // SAFETY: the zone was initialised, and all others use its free list under this lock. This is
-        // ExInterlockedAllocateFromZone, which is a macro.
+        // SAFETY: the zone was initialised, and all other threads use its free list under this lock. The macro
+        // ExInterlockedAllocateFromZone expands to this call.
         let block = unsafe { nt::ExInterlockedPopEntryList(free, self.core.lock.raw()) };
         let block = NonNull::new(block)?.cast();
         self.core.in_use.fetch_add(1, Ordering::Relaxed);
@@ -173,20 +171,20 @@ impl RawZone {
         })
     }
 
-    /// How many blocks the zone has.
+    /// Returns the number of blocks in the zone.
     #[must_use]
     pub fn blocks(&self) -> u32 {
         self.core.blocks.load(Ordering::Relaxed)
     }
 
-    /// How many of its blocks are in use.
+    /// Returns the number of blocks that are in use.
     #[must_use]
     pub fn in_use(&self) -> u32 {
         self.core.in_use.load(Ordering::Relaxed)
     }
 }
 
-/// The initialiser of a zone without segments, whose header is not initialised yet.
+/// Initialises a zone without segments, except for its header.
 fn core(block_size: u32) -> impl pinned_init::PinInit<Core, Error> {
     try_pin_init!(Core {
         header: UnsafeCell::new(nt::ZONE_HEADER {
@@ -204,56 +202,56 @@ fn core(block_size: u32) -> impl pinned_init::PinInit<Core, Error> {
     }? Error)
 }
 
-/// Where a zone's free blocks are chained.
+/// Returns the head of a zone's free list.
 fn free_list(core: &Core) -> *mut nt::SINGLE_LIST_ENTRY {
-    // SAFETY: the address alone is computed, inside the header.
+    // SAFETY: only the address is computed, inside the header.
     unsafe { &raw mut (*core.header.get()).FreeList }
 }
 
-/// A block of a [`RawZone`], which keeps the zone; dropping it gives the block back.
+/// A block of a [`RawZone`], which keeps the zone alive; dropping it frees the block.
 pub struct RawBlock {
     block: NonNull<u8>,
     core: Shared<Core>,
 }
 
-// SAFETY: the block is its owner's alone, and goes back under the zone's lock.
+// SAFETY: only the owner accesses the block, which is freed under the zone's lock.
 unsafe impl Send for RawBlock {}
 
 impl RawBlock {
-    /// Which block it is.
+    /// Returns the identifier of the block.
     #[must_use]
     pub fn id(&self) -> EntryId {
         EntryId::of_block(self.block)
     }
 
-    /// Gives the block back, and says which was the first free block before; `None` if there was none
-    /// (`ExInterlockedFreeToZone`).
+    /// Frees the block (`ExInterlockedFreeToZone`). Returns the previous first free block, or `None` if there was
+    /// none.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[expect(
         clippy::must_use_candidate,
-        reason = "it frees the block, whatever is made of the answer"
+        reason = "it frees the block; the return value is optional"
     )]
     pub fn free(self) -> Option<EntryId> {
         let (block, core) = self.into_parts();
-        // SAFETY: the owner was given up for the block.
+        // SAFETY: `into_parts` gave up the owner for the block.
         unsafe { put_back(block, &core) }
     }
 
-    /// Gives the owner up for the block's address and the zone.
+    /// Gives up the owner for the address of the block and the zone.
     pub(super) fn into_parts(self) -> (NonNull<u8>, Shared<Core>) {
         let block = core::mem::ManuallyDrop::new(self);
-        // SAFETY: the owner is given up, so its part is read out once.
+        // SAFETY: the owner is given up, so its field is read once.
         (block.block, unsafe {
             core::ptr::read(&raw const block.core)
         })
     }
 
-    /// Makes the owner again.
+    /// Makes the owner again from its parts.
     ///
     /// # Safety
-    /// The block is of this zone, and nobody else has it.
+    /// The block belongs to this zone, and has no other owner.
     pub(super) unsafe fn from_parts(block: NonNull<u8>, core: Shared<Core>) -> Self {
         Self { block, core }
     }
@@ -261,7 +259,7 @@ impl RawBlock {
 
 impl Drop for RawBlock {
     fn drop(&mut self) {
-        // SAFETY: the owner is gone after this.
+        // SAFETY: the block belongs to this zone, and this owner does not use it after the drop.
         unsafe { put_back(self.block, &self.core) };
     }
 }
@@ -269,12 +267,12 @@ impl Drop for RawBlock {
 /// Puts a block on its zone's free list (`ExInterlockedFreeToZone`).
 ///
 /// # Safety
-/// The block is of this zone, and nobody uses it any more.
+/// The block belongs to this zone and is not used any more.
 unsafe fn put_back(block: NonNull<u8>, core: &Core) -> Option<EntryId> {
     core.in_use.fetch_sub(1, Ordering::Relaxed);
     let (free, block) = (free_list(core), block.as_ptr().cast());
-    // SAFETY: passed on to the caller; all others use the free list under this lock. This is
-    // ExInterlockedFreeToZone, which is a macro.
+    // SAFETY: guaranteed by the caller; all other threads use the free list under this lock. The macro
+    // ExInterlockedFreeToZone expands to this call.
     let first = unsafe { nt::ExInterlockedPushEntryList(free, block, core.lock.raw()) };
     EntryId::returned(first)
 }

@@ -1,34 +1,34 @@
-//! Segments: the memory that a zone cuts its blocks from.
+//! Segments: the memory that zones divide into blocks.
 
 use alloc::alloc::{alloc, dealloc};
 use core::{alloc::Layout, ptr::NonNull};
 
 use crate::{Error, ke::irql::NoSpinLockHeld};
 
-/// Memory of the nonpaged pool for a [`RawZone`](crate::RawZone).
+/// Memory from the nonpaged pool for a [`RawZone`](crate::RawZone).
 ///
 /// # Invariants
 ///
-/// `prefix` starts an allocation of `layout(size, offset)`, and the segment lies in it behind the prefix and
-/// the offset.
+/// `prefix` starts an allocation of `layout(size, offset)`. The segment starts in it after the prefix and `offset`
+/// bytes.
 pub struct Segment {
     prefix: NonNull<Prefix>,
     size: u32,
     offset: u32,
 }
 
-/// What lies before a segment in its allocation: how to find and free it.
+/// The start of a segment's allocation: the link to the next segment of the zone.
 #[repr(C, align(16))]
 struct Prefix {
     next: Option<Segment>,
 }
 
-// SAFETY: the memory is its owner's.
+// SAFETY: only the owner accesses the memory.
 unsafe impl Send for Segment {}
-// SAFETY: a shared reference shows numbers and an address.
+// SAFETY: a shared reference gives access to numbers and an address only.
 unsafe impl Sync for Segment {}
 
-/// What a zone keeps at the start of a segment.
+/// The size of the header that a zone keeps at the start of a segment.
 const HEADER: u32 = {
     #[expect(clippy::cast_possible_truncation, reason = "the structure is 16 bytes")]
     let size = size_of::<nt::ZONE_SEGMENT_HEADER>() as u32;
@@ -36,8 +36,8 @@ const HEADER: u32 = {
 };
 
 impl Segment {
-    /// Allocates a segment of `size` bytes that starts `offset` bytes behind a multiple of 16, as when it is
-    /// the rest of something larger.
+    /// Allocates a segment of `size` bytes whose address is `offset` bytes above a multiple of 16, like the
+    /// remainder of a larger buffer.
     ///
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
@@ -53,7 +53,7 @@ impl Segment {
         // SAFETY: the layout has room for the prefix, so its size is not zero.
         let prefix = unsafe { alloc(layout) }.cast::<Prefix>();
         let prefix = NonNull::new(prefix).ok_or(Error::INSUFFICIENT_RESOURCES)?;
-        // SAFETY: the allocation starts with room for it.
+        // SAFETY: the allocation starts with room for the prefix.
         unsafe { prefix.write(Prefix { next: None }) };
         Ok(Self {
             prefix,
@@ -62,7 +62,7 @@ impl Segment {
         })
     }
 
-    /// Allocates a segment from which exactly so many blocks can be cut.
+    /// Allocates a segment with room for exactly `blocks` blocks.
     pub(super) fn for_blocks<L: NoSpinLockHeld>(
         blocks: u32,
         block_size: u32,
@@ -72,11 +72,11 @@ impl Segment {
             .checked_mul(block_size)
             .and_then(|size| size.checked_add(HEADER))
             .ok_or(Error::INSUFFICIENT_RESOURCES)?;
-        // For no block at all the segment still must not be shorter than one.
+        // Even without blocks the segment must not be shorter than one block.
         Self::new(size.max(block_size), 0, irql)
     }
 
-    /// Where the segment starts.
+    /// Returns the start of the segment.
     pub(super) fn start(&self) -> *mut core::ffi::c_void {
         self.prefix
             .as_ptr()
@@ -85,17 +85,17 @@ impl Segment {
             .cast()
     }
 
-    /// How long it is, in bytes.
+    /// Returns the size of the segment in bytes.
     pub(super) fn size(&self) -> u32 {
         self.size
     }
 
-    /// Whether it has room for what a zone keeps at its start, which the routines do not ask.
+    /// Returns whether the segment has room for the zone's header, which the routines do not check.
     pub(super) fn has_room_for_header(&self) -> bool {
         self.size >= HEADER
     }
 
-    /// How many blocks a zone cuts from it.
+    /// Returns the number of blocks that a zone makes from the segment.
     pub(super) fn blocks(&self, block_size: u32) -> u32 {
         self.size
             .saturating_sub(HEADER)
@@ -103,13 +103,13 @@ impl Segment {
             .unwrap_or(0)
     }
 
-    /// Chains another segment to this one, which has none yet.
+    /// Links the next segment of the chain to this one, which has none yet.
     pub(super) fn set_next(&mut self, next: Option<Self>) {
-        // SAFETY: the prefix is at the start of the allocation, which is this owner's.
+        // SAFETY: the prefix is at the start of the allocation, which this owner has.
         unsafe { self.prefix.as_mut() }.next = next;
     }
 
-    /// Takes the segment that is chained to this one.
+    /// Takes the next segment of the chain.
     fn take_next(&mut self) -> Option<Self> {
         // SAFETY: as in `set_next`.
         unsafe { self.prefix.as_mut() }.next.take()
@@ -125,7 +125,7 @@ fn layout(size: u32, offset: u32) -> Option<Layout> {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        // One after the other, since a chain may be longer than a kernel stack is deep.
+        // In a loop: recursion along a long chain would exhaust the kernel stack.
         let mut next = self.take_next();
         while let Some(mut segment) = next {
             next = segment.take_next();

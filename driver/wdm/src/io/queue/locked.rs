@@ -1,4 +1,4 @@
-//! What is done to a queue's list while its spin lock is held, and what becomes of an IRP that leaves it.
+//! The operations on a queue's list under its spin lock, and the completion of IRPs that leave it.
 
 use alloc::boxed::Box;
 use core::ptr::{NonNull, null_mut};
@@ -21,48 +21,49 @@ use crate::{
     ke::irql::NoSpinLockHeld,
 };
 
-/// What the queue's spin lock protects, besides the lists.
+/// The data that the queue's spin lock protects, in addition to the lists.
 pub(super) struct State {
     pub(super) length: usize,
     pub(super) refusal: Refusal,
-    /// The IRPs by key. Empty if they are not found by key.
+    /// The IRPs by key. Empty unless `LOOKUP` is set.
     pub(super) by_key: KeyIndex,
 }
 
-/// How many IRPs are looked at while the lock is held, which is to be no longer than 25 microseconds.
+/// The number of IRPs that are examined under one acquisition of the lock, which must not be held for more than 25
+/// microseconds.
 const STEPS: usize = 64;
 
-/// Where an IRP is linked in.
+/// The end of the queue at which an IRP is inserted.
 #[derive(Clone, Copy)]
 pub(super) enum End {
     Head,
     Tail,
 }
 
-/// What a look at the queue found.
+/// The result of a search of the queue.
 pub(super) enum Found {
-    /// An IRP that is this thread's now.
+    /// An IRP that this thread owns now.
     Owned(*mut nt::IRP),
-    /// An IRP whose Cancel routine is on its way, to which it is left.
+    /// An IRP whose Cancel routine was called or is about to be: the routine owns it.
     Lost,
-    /// None so far, and the walk is not at its end.
+    /// No IRP so far; the walk is not at the end.
     NotYet,
     Nothing,
 }
 
 impl<C: QueueCallbacks> IrpQueue<C> {
-    /// Looks whether an IRP may come to this queue, and makes its node if IRPs are found by key.
+    /// Checks that an IRP may be inserted into this queue, and allocates its node if IRPs are found by key.
     ///
     /// # Safety
     /// The caller owns the IRP, which is on no list.
     pub(super) unsafe fn prepare(&self, irp: *mut nt::IRP) -> Result<(), Error> {
         if C::LOOKUP {
-            // SAFETY: the caller owns the IRP, which ends here: it is not passed on.
+            // SAFETY: the caller owns the IRP, which this driver completes: it is not passed to a lower driver.
             unsafe { irp::set_argument4(irp, null_mut()) };
         }
         // SAFETY: the caller owns the IRP.
         if unsafe { irp::device_object(irp) } != self.device {
-            // Its device is not the one that keeps the queue.
+            // The IRP keeps another device than the one that owns the queue.
             return Err(Error::INVALID_DEVICE_REQUEST);
         }
         if C::LOOKUP {
@@ -75,10 +76,11 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         Ok(())
     }
 
-    /// The node of an IRP; `None` if it has none.
+    /// Returns the node of an IRP, or `None` if it has none.
     ///
     /// # Safety
-    /// The IRP went through [`IrpQueue::prepare`], and is this thread's, or on the queue, whose lock is held.
+    /// [`IrpQueue::prepare`] was called for the IRP. The caller owns it, or it is on the queue, whose lock the
+    /// caller holds.
     unsafe fn node(irp: *mut nt::IRP) -> Option<NonNull<KeyNode>> {
         if !C::LOOKUP {
             return None;
@@ -87,23 +89,25 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         NonNull::new(unsafe { irp::argument4(irp) }.cast())
     }
 
-    /// Frees the node of an IRP that is not on the queue any more.
+    /// Frees the node of an IRP that has left the queue.
     ///
     /// # Safety
-    /// The caller owns the IRP, on no list and without a Cancel routine. It went through [`IrpQueue::prepare`], and not
-    /// through this since.
+    /// The caller owns the IRP, which is on no list and has no Cancel routine. [`IrpQueue::prepare`] was called for
+    /// it, and this was not called since.
     pub(super) unsafe fn free_node(irp: *mut nt::IRP) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         if let Some(node) = unsafe { Self::node(irp) } {
-            // SAFETY: the node came from the pool, and is in no index since the IRP is on no list.
+            // SAFETY: the node came from the pool, and is in no index, since the IRP is on no list.
             drop(unsafe { Box::from_raw(node.as_ptr()) });
         }
     }
 
-    /// Links an IRP in and makes it cancelable, or says with which status it must be ended instead.
+    /// Links an IRP into the queue and makes it cancelable, or returns the status with which it must be completed
+    /// instead.
     ///
     /// # Safety
-    /// The caller owns the IRP, which is pended, was sent to the queue's device and is on no list, and has locked `state`.
+    /// The caller owns the IRP, which is pended, was sent to the queue's device and is on no list. The caller has
+    /// locked `state`.
     pub(super) unsafe fn link(
         &self,
         state: &mut State,
@@ -113,7 +117,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         if let Some(status) = state.refusal.status() {
             return Some(status);
         }
-        // SAFETY: the IRP is owned, and was sent to the queue's device; its file stays until it is completed.
+        // SAFETY: the caller owns the IRP, which was sent to the queue's device; its file stays until it is
+        // completed.
         let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.of_no_file);
         // SAFETY: the lock is held.
         if unsafe { queued.is_cleaned_up() } {
@@ -121,19 +126,19 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         }
         // SAFETY: the caller owns the IRP.
         unsafe { irp::set_driver_context::<2>(irp, core::ptr::from_ref(self).cast_mut().cast()) };
-        // SAFETY: the queue has the IRP. IoCancelIrp sets Irp->Cancel and then takes the routine; here
-        // the routine is set and then Irp->Cancel read, each with a full barrier between. So at least
-        // one of the two sees the other: either it takes the routine, or the look below finds the flag.
+        // SAFETY: the queue owns the IRP. IoCancelIrp sets Irp->Cancel and then takes the routine; this code sets
+        // the routine and then reads Irp->Cancel; both with a full barrier in between. So either IoCancelIrp takes
+        // the routine, or the read below finds the flag, or both.
         unsafe { IoSetCancelRoutine(irp, Some(cancel_routine::<C>)) };
         // SAFETY: the Cancel routine, if it has been called, waits for `state` before it completes.
         let cancelled = unsafe { irp::is_cancel_requested(irp) };
         // SAFETY: as above.
         if cancelled && unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
-            // Nobody will call the routine now; the IRP is this thread's again.
+            // IoCancelIrp cannot call the routine any more; this thread owns the IRP again.
             return Some(NtStatus::CANCELLED);
         }
         // A Cancel routine that has been called waits for `state`, so it finds the IRP linked.
-        // SAFETY: the lock is held; the entry is the driver's while it has the IRP, and on no list.
+        // SAFETY: the lock is held; the driver may use the entry while it owns the IRP, and it is on no list.
         unsafe { insert(queued.head(), irp::second_list_entry(irp), end) };
         // SAFETY: as above.
         unsafe { insert(self.head.get(), irp::list_entry(irp), end) };
@@ -146,10 +151,11 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         None
     }
 
-    /// Takes an IRP off the list, off its file's and out of the index. Its entry in the list is linked to itself then.
+    /// Removes an IRP from the list, from its file's list and from the index. Afterwards its entry is linked to
+    /// itself.
     ///
     /// # Safety
-    /// `state` is the queue's and locked, and the IRP is on its list.
+    /// The caller has locked the queue's `state`, and the IRP is on the queue's list.
     unsafe fn unlink(state: &mut State, irp: *mut nt::IRP) {
         // SAFETY: the caller holds the lock, and the IRP is on the list.
         unsafe { RemoveEntryList(irp::list_entry(irp)) };
@@ -163,24 +169,24 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         state.length -= 1;
     }
 
-    /// Takes an IRP off the list and away from its Cancel routine.
+    /// Removes an IRP from the list and clears its Cancel routine.
     ///
     /// # Safety
-    /// `state` is the queue's and locked, and the IRP is on its list.
+    /// The caller has locked the queue's `state`, and the IRP is on the queue's list.
     pub(super) unsafe fn take(state: &mut State, irp: *mut nt::IRP) -> Found {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { Self::unlink(state, irp) };
         // SAFETY: the Cancel routine, if it has been called, waits for `state` before it completes the IRP.
         if unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
             Found::Owned(irp)
         } else {
-            // IoCancelIrp took the routine before. It has been called, or is about to be: the IRP is the
-            // routine's, which finds it linked to itself.
+            // IoCancelIrp took the routine first, and has called it or is about to. The routine owns the IRP, and
+            // will find its entry linked to itself.
             Found::Lost
         }
     }
 
-    /// Takes the first IRP of the list.
+    /// Removes the first IRP of the list.
     pub(super) fn take_first(&self, state: &mut State) -> Found {
         let head = self.head.get();
         // SAFETY: `state` is locked.
@@ -201,23 +207,25 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         }
     }
 
-    /// The entry after a cursor's. There are as many cursors as threads that walk now, so few come here.
+    /// Returns the entry after a cursor's. This is rare: there is one cursor for each thread that walks the list.
     ///
     /// # Safety
     /// The entry is on the list, whose lock is held.
     #[cold]
     unsafe fn after_cursor(entry: *mut nt::LIST_ENTRY) -> *mut nt::LIST_ENTRY {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { (*entry).Flink }
     }
 
-    /// Looks at the next IRPs after the cursor, or at the first ones if it is not linked, and takes the one that matches.
+    /// Examines the next IRPs after the cursor, or the first ones if the cursor is not linked, and removes the
+    /// first one that matches.
     ///
-    /// The cursor is on the list afterwards if this returns [`Found::NotYet`], and only then. It is not there while the
-    /// closure runs, which in user mode may unwind.
+    /// The cursor is on the list afterwards only if this returns [`Found::NotYet`]. It is not on the list while the
+    /// closure runs, since in user mode the closure may unwind.
     ///
     /// # Safety
-    /// `state` is the queue's and locked; `cursor` is zeroed, on the list if `is_linked` says so, and nobody else's.
+    /// The caller has locked the queue's `state`; `cursor` is zeroed, is on the list if `is_linked` is set, and is
+    /// not used by others.
     pub(super) unsafe fn walk(
         &self,
         state: &mut State,
@@ -239,10 +247,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             }
             // SAFETY: every entry of the list but its head is an IRP's or a cursor's.
             let irp = unsafe { irp::from_list_entry(entry) };
-            // SAFETY: the entry is linked, and `state` is locked. Read before it is unlinked.
+            // SAFETY: the entry is linked, and `state` is locked. The link is read before the entry is unlinked.
             entry = unsafe { (*entry).Flink };
-            // SAFETY: an IRP on the list is completed by nobody as long as `state` is locked: its Cancel
-            // routine, if it is running, needs the lock first.
+            // SAFETY: no thread completes an IRP on the list while `state` is locked: its Cancel routine, if it is
+            // running, must first acquire the lock.
             if unsafe { is_cursor(irp) } || !matches(unsafe { IrpView::new(&irp) }) {
                 continue;
             }
@@ -251,18 +259,18 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                 return Found::Owned(irp);
             }
         }
-        // Inserted at the tail of the list that `entry` is taken for the head of: before `entry`.
-        // SAFETY: `state` is locked, and the cursor on no list.
+        // With `entry` as the list head, the tail is the position before `entry`.
+        // SAFETY: `state` is locked, and the cursor is on no list.
         unsafe { InsertTailList(entry, at) };
         *is_linked = true;
         Found::NotYet
     }
 
-    /// Tells the driver, then completes an IRP.
+    /// Calls the driver's callback, then completes an IRP.
     ///
     /// # Safety
-    /// The caller owns the IRP, on no list and without a Cancel routine, and gives it up. `queue` is the one that the IRP was
-    /// inserted into; it may be gone when this returns, with the device that the IRP has kept.
+    /// The caller owns the IRP, which is on no list and has no Cancel routine, and gives it up. The IRP was
+    /// inserted into `queue`, which may be freed before this returns, since the IRP kept its device.
     #[cold]
     pub(super) unsafe fn end<L: NoSpinLockHeld>(
         queue: *const Self,
@@ -281,22 +289,22 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     }
 }
 
-/// Whether what is on a queue's list is no IRP but a walk's cursor.
+/// Returns whether an entry of a queue's list is the cursor of a walk, not an IRP.
 ///
 /// # Safety
-/// It is on the list, whose lock is held.
+/// The entry is on the list, whose lock is held.
 unsafe fn is_cursor(irp: *mut nt::IRP) -> bool {
     // SAFETY: `link` set the word of every IRP, and a cursor is zeroed.
     unsafe { irp::driver_context::<2>(irp) }.is_null()
 }
 
-/// Links an entry in at one end of a list.
+/// Inserts an entry at one end of a list.
 ///
 /// # Safety
 /// As for [`InsertTailList`].
 unsafe fn insert(head: *mut nt::LIST_ENTRY, entry: *mut nt::LIST_ENTRY, end: End) {
     match end {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         End::Tail => unsafe { InsertTailList(head, entry) },
         // SAFETY: as above.
         End::Head => unsafe { InsertHeadList(head, entry) },
@@ -305,18 +313,18 @@ unsafe fn insert(head: *mut nt::LIST_ENTRY, entry: *mut nt::LIST_ENTRY, end: End
 
 /// The Cancel routine of every queued IRP.
 ///
-/// `IoCancelIrp` has taken the routine's address out of the IRP before it calls it, so this runs once for
-/// an IRP, and whoever removes the IRP from the list after that leaves its completion to this.
+/// `IoCancelIrp` clears the routine's address in the IRP before it calls the routine, so this runs once for an IRP.
+/// A thread that removes the IRP from the list after that leaves the completion to this routine.
 ///
 /// # Safety
-/// Called by `IoCancelIrp`, with the cancel spin lock held, for an IRP that [`IrpQueue::link`] set it on.
+/// Called by `IoCancelIrp`, with the cancel spin lock held, for an IRP on which [`IrpQueue::link`] set it.
 unsafe extern "C" fn cancel_routine<C: QueueCallbacks>(
     _device: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) {
-    // SAFETY: this is the IRP's Cancel routine, which holds the lock.
+    // SAFETY: this is the IRP's Cancel routine, which is called with the lock held.
     let mut irql = unsafe { leave_to_caller(irp) };
-    // SAFETY: the IRP is this routine's, and `link` set the word before it set the routine.
+    // SAFETY: this routine owns the IRP, and `link` set the word before it set the routine.
     let queue = unsafe { irp::driver_context::<2>(irp) }.cast::<IrpQueue<C>>();
     // SAFETY: the queue outlives the IRP, which is not completed yet.
     let state = unsafe { &(*queue).state };

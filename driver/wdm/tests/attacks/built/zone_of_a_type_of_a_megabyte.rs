@@ -6,7 +6,7 @@ use wdm::{PassiveLevel, Zone};
 
 pub fn make(irql: &mut PassiveLevel) -> bool {
     Zone::<[u64; 1 << 30]>::new(1, &[], irql).is_ok() //~? E0080
-    //~| not that large
+    //~| must be smaller than 1 MB
 }
 
 fn main() {

@@ -47,7 +47,7 @@ unsafe fn with_queue<R>(
     // SAFETY: as above.
     let head = unsafe { &raw mut (*queue).head };
     let old_irql = raise();
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let result = unsafe { with_lock(lock, || f(queue, head)) };
     lower(old_irql);
     result
@@ -58,7 +58,7 @@ unsafe fn with_queue<R>(
 /// # Safety
 /// The queue's lock is held.
 unsafe fn first_from(head: *mut LIST_ENTRY, key: u32) -> *mut LIST_ENTRY {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let mut link = unsafe { (*head).Flink };
     // SAFETY: as above; an entry starts with its link.
     while link != head && unsafe { (*link.cast::<Entry>()).key } < key {
@@ -100,7 +100,7 @@ unsafe fn insert(
         }
         u8::from(busy)
     };
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { with_queue(queue, insert) }
 }
 
@@ -131,7 +131,7 @@ unsafe fn remove(queue: *mut KDEVICE_QUEUE, key: u32, if_busy: bool) -> *mut KDE
         unsafe { (*link.cast::<Entry>()).inserted = false };
         link.cast()
     };
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { with_queue(queue, remove) }
 }
 
@@ -148,27 +148,27 @@ routines! {
     }
 
     fn KeInsertDeviceQueue(queue: *mut KDEVICE_QUEUE, entry: *mut KDEVICE_QUEUE_ENTRY) -> u8 {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { insert(queue, entry, None) }
     }
 
     fn KeInsertByKeyDeviceQueue(queue: *mut KDEVICE_QUEUE, entry: *mut KDEVICE_QUEUE_ENTRY, key: u32) -> u8 {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { insert(queue, entry, Some(key)) }
     }
 
     fn KeRemoveDeviceQueue(queue: *mut KDEVICE_QUEUE) -> *mut KDEVICE_QUEUE_ENTRY {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { remove(queue, 0, false) }
     }
 
     fn KeRemoveByKeyDeviceQueue(queue: *mut KDEVICE_QUEUE, key: u32) -> *mut KDEVICE_QUEUE_ENTRY {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { remove(queue, key, false) }
     }
 
     fn KeRemoveByKeyDeviceQueueIfBusy(queue: *mut KDEVICE_QUEUE, key: u32) -> *mut KDEVICE_QUEUE_ENTRY {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { remove(queue, key, true) }
     }
 
@@ -183,7 +183,7 @@ routines! {
             }
             u8::from(inserted)
         };
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { with_queue(queue, remove) }
     }
 }

@@ -76,7 +76,7 @@ pub fn run_queued() {
 /// The DPC was initialised.
 unsafe fn queue(dpc: *mut Dpc) -> bool {
     let mut dpcs = lock(&DPCS);
-    // SAFETY: passed on to the caller; the mutex is held.
+    // SAFETY: guaranteed by the caller; the mutex is held.
     let queued = unsafe { core::mem::replace(&mut (*dpc).queued, true) };
     if !queued {
         dpcs.queued.push(Sent(dpc));
@@ -118,7 +118,7 @@ routines! {
     }
 
     fn KeInsertQueueDpc(dpc: *mut KDPC, _first: *mut c_void, _second: *mut c_void) -> u8 {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         let inserted = unsafe { queue(dpc.cast()) };
         if current() < DISPATCH_LEVEL {
             run_queued();

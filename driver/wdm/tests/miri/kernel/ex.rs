@@ -26,7 +26,7 @@ unsafe fn push(
     head: *mut SINGLE_LIST_ENTRY,
     entry: *mut SINGLE_LIST_ENTRY,
 ) -> *mut SINGLE_LIST_ENTRY {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let first = unsafe { (*head).Next };
     // SAFETY: as above.
     unsafe { entry.write(SINGLE_LIST_ENTRY { Next: first }) };
@@ -40,14 +40,14 @@ unsafe fn push(
 /// # Safety
 /// The zone was initialised, the segment is valid for writes and stays, and nobody else uses the zone.
 unsafe fn extend(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> i32 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let block_size = unsafe { (*zone).BlockSize };
     if !segment.addr().is_multiple_of(8) || !size.is_multiple_of(8) || block_size > size {
         return STATUS_INVALID_PARAMETER;
     }
     // SAFETY: the address alone is computed.
     let segments = unsafe { &raw mut (*zone).SegmentList };
-    // SAFETY: passed on to the caller; the segment starts with the entry.
+    // SAFETY: guaranteed by the caller; the segment starts with the entry.
     unsafe { push(segments, segment.cast()) };
     // SAFETY: the address alone is computed.
     let free = unsafe { &raw mut (*zone).FreeList };
@@ -59,7 +59,7 @@ unsafe fn extend(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> i32
         unsafe { push(free, block.cast()) };
         offset += block_size;
     }
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { (*zone).TotalSegmentSize += size };
     STATUS_SUCCESS
 }
@@ -167,18 +167,18 @@ routines! {
         };
         // SAFETY: the caller gives a place for the zone.
         unsafe { zone.write(header) };
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { extend(zone, segment, size) }
     }
 
     fn ExExtendZone(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> i32 {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { extend(zone, segment, size) }
     }
 
     fn ExInterlockedExtendZone(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32, lock: *mut KSPIN_LOCK) -> i32 {
         let old_irql = raise();
-        // SAFETY: passed on to the caller; the lock is held.
+        // SAFETY: guaranteed by the caller; the lock is held.
         let extend = || unsafe { extend(zone, segment, size) };
         // SAFETY: the caller gives an initialised lock.
         let status = unsafe { with_lock(lock, extend) };

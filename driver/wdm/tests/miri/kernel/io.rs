@@ -62,7 +62,7 @@ fn extension_layout(size: usize) -> Layout {
 /// # Safety
 /// The device object stays as long as the reference is used.
 unsafe fn references<'a>(device: *mut DEVICE_OBJECT) -> &'a AtomicIsize {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { &(*device.cast::<DeviceObject>()).references }
 }
 
@@ -71,7 +71,7 @@ unsafe fn references<'a>(device: *mut DEVICE_OBJECT) -> &'a AtomicIsize {
 /// # Safety
 /// The device object is there.
 pub unsafe fn reference(device: *mut DEVICE_OBJECT) -> isize {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { references(device) }.fetch_add(1, Ordering::Relaxed) + 1
 }
 
@@ -80,7 +80,7 @@ pub unsafe fn reference(device: *mut DEVICE_OBJECT) -> isize {
 /// # Safety
 /// The reference is the caller's.
 pub unsafe fn dereference(device: *mut DEVICE_OBJECT) -> isize {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let left = unsafe { references(device) }.fetch_sub(1, Ordering::AcqRel) - 1;
     if left == 0 {
         // SAFETY: nobody has the device object any more.

@@ -204,7 +204,7 @@ fn packet_of(irp: *mut IRP) -> *mut Packet {
 unsafe fn set_current(irp: *mut IRP, stack: *mut IO_STACK_LOCATION) {
     // `Tail.Overlay.CurrentStackLocation`, by its place on 64-bit Windows.
     let field = irp.wrapping_byte_add(0xb8).cast::<*mut IO_STACK_LOCATION>();
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { field.write(stack) };
 }
 
@@ -349,7 +349,7 @@ routines! {
 unsafe fn completion(
     stack: *mut IO_STACK_LOCATION,
 ) -> (u8, nt::PIO_COMPLETION_ROUTINE, *mut c_void) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let stack = unsafe { &*stack };
     (stack.Control, stack.CompletionRoutine, stack.Context)
 }

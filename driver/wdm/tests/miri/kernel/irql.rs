@@ -96,7 +96,7 @@ fn release(lock: &AtomicU64) {
 /// # Safety
 /// `lock` was initialised, and stays as long as the reference is used.
 unsafe fn word<'a>(lock: *mut KSPIN_LOCK) -> &'a AtomicU64 {
-    // SAFETY: passed on to the caller; everybody goes by the atomic.
+    // SAFETY: guaranteed by the caller; everybody goes by the atomic.
     unsafe { AtomicU64::from_ptr(lock) }
 }
 
@@ -105,7 +105,7 @@ unsafe fn word<'a>(lock: *mut KSPIN_LOCK) -> &'a AtomicU64 {
 /// # Safety
 /// As for [`word`].
 pub unsafe fn with_lock<R>(lock: *mut KSPIN_LOCK, f: impl FnOnce() -> R) -> R {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let lock = unsafe { word(lock) };
     acquire(lock);
     let result = f();
@@ -128,14 +128,14 @@ const _: () = assert!(size_of::<Handle>() == size_of::<KLOCK_QUEUE_HANDLE>());
 /// # Safety
 /// `handle` is valid for writes, and `lock` was initialised.
 unsafe fn acquire_queued(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE, old_irql: u8) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     acquire(unsafe { word(lock) });
     let taken = Handle {
         next: 0,
         lock,
         old_irql,
     };
-    // SAFETY: passed on to the caller; the handle is as large.
+    // SAFETY: guaranteed by the caller; the handle is as large.
     unsafe { handle.cast::<Handle>().write(taken) };
 }
 
@@ -204,24 +204,24 @@ routines! {
 
     fn KeAcquireInStackQueuedSpinLock(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE) {
         let old_irql = raise();
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { acquire_queued(lock, handle, old_irql) };
     }
 
     fn KeReleaseInStackQueuedSpinLock(handle: *mut KLOCK_QUEUE_HANDLE) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         lower(unsafe { release_queued(handle) });
     }
 
     fn KeAcquireInStackQueuedSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE) {
         assert_dispatch();
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { acquire_queued(lock, handle, DISPATCH_LEVEL) };
     }
 
     fn KeReleaseInStackQueuedSpinLockFromDpcLevel(handle: *mut KLOCK_QUEUE_HANDLE) {
         assert_dispatch();
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { release_queued(handle) };
     }
 

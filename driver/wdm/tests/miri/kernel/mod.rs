@@ -65,7 +65,7 @@ fn make<T>(value: T) -> *mut T {
 /// `object` is from [`make`], and used no more.
 unsafe fn free<T>(object: *mut T) {
     OBJECTS.fetch_sub(1, Ordering::Relaxed);
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     drop(unsafe { Box::from_raw(object) });
 }
 
