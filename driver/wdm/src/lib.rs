@@ -91,6 +91,7 @@ pub use ke::{
         Remove,
     },
     dpc::{Dpc, DpcRoutine},
+    event::{Event, EventType},
     irql::{self, PassiveLevel},
     lock_order, processor,
     queued_spin_lock::QueuedSpinLock,
