@@ -3,8 +3,7 @@
 //! | minor function | action | the request is then |
 //! | --- | --- | --- |
 //! | `START_DEVICE` | waits for the lower drivers, then enables the interface | completed |
-//! | `QUERY_REMOVE_DEVICE` | asks the device; if it agrees, further opens fail, other requests are handled | passed
-//! on |
+//! | `QUERY_REMOVE_DEVICE` | asks the device; if it agrees, further opens fail, other requests are handled | passed on |
 //! | `CANCEL_REMOVE_DEVICE` | waits for the lower drivers, then allows opens again | completed with success |
 //! | `SURPRISE_REMOVAL` | disables the interface, completes all queued requests | passed on |
 //! | `REMOVE_DEVICE` | the same; after the last request is completed, frees, detaches and deletes the device |
