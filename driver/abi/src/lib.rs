@@ -33,8 +33,7 @@
 //! | --- | --- |
 //! | [`ioctl::COMPLETE_BY_TAG`] finds no request with the tag; [`ioctl::POP`] finds no request | `STATUS_NOT_FOUND` |
 //! | [`ioctl::PEND`] while the device is [stopped](RunState::STOPPED) | `STATUS_DEVICE_NOT_READY` |
-//! | [`ioctl::PEND`] through a handle whose [quota of records](RECORDS_PER_OPEN) is used up |
-//! `STATUS_QUOTA_EXCEEDED`; also increments [`Counters::over_quota`] |
+//! | [`ioctl::PEND`] through a handle whose [quota of records](RECORDS_PER_OPEN) is used up | `STATUS_QUOTA_EXCEEDED`; also increments [`Counters::over_quota`] |
 //! | [`ioctl::PEND`] if there is no memory for its record | `STATUS_INSUFFICIENT_RESOURCES` |
 
 #![no_std]
