@@ -1,8 +1,8 @@
-//! What `interlock.sys` and its user-mode callers say to each other: the device interface, the
-//! IOCTL codes, and the structures that travel in their buffers.
+//! The interface between `interlock.sys` and its user-mode callers: the device interface, the IOCTL codes and the
+//! structures in their buffers.
 //!
-//! Every code is `METHOD_BUFFERED` and names the access that the handle must have been opened with;
-//! the I/O manager refuses the request otherwise, before the driver sees it.
+//! Every code is `METHOD_BUFFERED` and requires an access right of the handle. The I/O manager rejects a request
+//! without that right before the driver gets it.
 //!
 //! | code | access | input | output |
 //! | --- | --- | --- | --- |
@@ -13,29 +13,28 @@
 //! | [`ioctl::GET_COUNTERS`] | read | none | [`Counters`] |
 //! | [`ioctl::GET_STATISTICS`] | read | none | [`Statistics`] |
 //! | [`ioctl::POP`] | read, write | none | [`Pended`] |
-//! | [`ioctl::SET_RUN_STATE`] | write | [`RunState`] | [`RunState`] as it was |
+//! | [`ioctl::SET_RUN_STATE`] | write | [`RunState`] | the old [`RunState`] |
 //! | [`Routine::ioctl`], one for each routine | read, write | [`Call`] | [`Returned`] |
 //! | [`ioctl::RUN_THREADS`] | read, write | [`RunThreads`] | [`ThreadsRan`] |
 //!
-//! Requests are checked in this order, and the first check that fails decides the status. A request
-//! that is refused adds one to [`Counters::rejected`] and changes nothing else.
+//! Requests are checked in this order, and the first check that fails determines the status. A request that is
+//! rejected increments [`Counters::rejected`] and has no other effect.
 //!
-//! | what is wrong | status |
+//! | error | status |
 //! | --- | --- |
-//! | the code is none of the above | `STATUS_INVALID_DEVICE_REQUEST` |
-//! | the input buffer is not exactly as long as the input structure | `STATUS_INFO_LENGTH_MISMATCH` |
+//! | the code is not one of the above | `STATUS_INVALID_DEVICE_REQUEST` |
+//! | the length of the input buffer differs from that of the input structure | `STATUS_INFO_LENGTH_MISMATCH` |
 //! | the output buffer is shorter than the output structure | `STATUS_BUFFER_TOO_SMALL` |
-//! | a reserved field is not zero, or a value is none that its field may have | `STATUS_INVALID_PARAMETER` |
+//! | a reserved field is not zero, or a field has an invalid value | `STATUS_INVALID_PARAMETER` |
 //!
-//! Some well-formed requests have nothing to do, or cannot be done now. These are answers, not refusals,
-//! and are not counted as such:
+//! Some valid requests fail, for the following reasons. They are not counted as rejected:
 //!
-//! | what | status |
+//! | reason | status |
 //! | --- | --- |
-//! | [`ioctl::COMPLETE_BY_TAG`] finds no such tag; [`ioctl::POP`] finds no request | `STATUS_NOT_FOUND` |
+//! | [`ioctl::COMPLETE_BY_TAG`] finds no request with the tag; [`ioctl::POP`] finds no request | `STATUS_NOT_FOUND` |
 //! | [`ioctl::PEND`] while the device is [stopped](RunState::STOPPED) | `STATUS_DEVICE_NOT_READY` |
-//! | [`ioctl::PEND`] through a handle that has [as many records as it may](RECORDS_PER_OPEN) | `STATUS_QUOTA_EXCEEDED`, which adds one to [`Counters::over_quota`] |
-//! | [`ioctl::PEND`] when no memory is left for its record | `STATUS_INSUFFICIENT_RESOURCES` |
+//! | [`ioctl::PEND`] through a handle whose [quota of records](RECORDS_PER_OPEN) is used up | `STATUS_QUOTA_EXCEEDED`; also increments [`Counters::over_quota`] |
+//! | [`ioctl::PEND`] if there is no memory for its record | `STATUS_INSUFFICIENT_RESOURCES` |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -46,7 +45,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use routine::{Call, Returned, Routine, RunThreads, ThreadsRan};
 
-/// The device interface's GUID as its fields, `{6f1d3c52-8e0b-4a57-9b43-2d7c51e0a8f4}`.
+/// The fields of the device interface's GUID, `{6f1d3c52-8e0b-4a57-9b43-2d7c51e0a8f4}`.
 pub const INTERFACE_GUID: (u32, u16, u16, [u8; 8]) = (
     0x6f1d_3c52,
     0x8e0b,
@@ -54,13 +53,13 @@ pub const INTERFACE_GUID: (u32, u16, u16, [u8; 8]) = (
     [0x9b, 0x43, 0x2d, 0x7c, 0x51, 0xe0, 0xa8, 0xf4],
 );
 
-/// The hardware ID that the INF names and that an installer gives the root-enumerated device.
+/// The hardware ID in the INF, which an installer sets for the root-enumerated device.
 pub const HARDWARE_ID: &str = r"root\interlock";
 
-/// The service's name, and the driver file's without its extension.
+/// The name of the service, and of the driver file without its extension.
 pub const SERVICE: &str = "interlock";
 
-/// The version of the structures and codes in this crate; it changes whenever one of them does.
+/// The version of the structures and codes in this crate. It changes with every change of one of them.
 pub const ABI_VERSION: u32 = 3;
 
 /// The IOCTL codes.
@@ -75,71 +74,71 @@ pub mod ioctl {
         (FILE_DEVICE_UNKNOWN << 16) | (access << 14) | (function << 2) | METHOD_BUFFERED
     }
 
-    /// Tells which driver this is. Takes nothing, gives a [`Version`](crate::Version).
+    /// Returns the driver's version. Input: none; output: [`Version`](crate::Version).
     pub const GET_VERSION: u32 = code(0x800, READ);
-    /// Puts the request on the queue that it names, see [`queue`](crate::queue). Takes a
-    /// [`Pend`](crate::Pend), gives a [`Pended`](crate::Pended) once the request is completed.
+    /// Inserts the request into the queue that it names, see [`queue`](crate::queue). Input: [`Pend`](crate::Pend);
+    /// output, when the request is completed: [`Pended`](crate::Pended).
     pub const PEND: u32 = code(0x801, READ | WRITE);
-    /// Completes the oldest requests of the queue *fifo*, of any handle, in the order in which they came. Takes a
-    /// [`CompleteOldest`](crate::CompleteOldest), gives a [`Completed`](crate::Completed).
+    /// Completes the oldest requests on the queue *fifo*, of any handle, in the order of arrival. Input:
+    /// [`CompleteOldest`](crate::CompleteOldest); output: [`Completed`](crate::Completed).
     pub const COMPLETE_OLDEST: u32 = code(0x802, WRITE);
-    /// Completes the oldest request of the queue *fifo*, of any handle, that has a tag. Takes a
-    /// [`CompleteByTag`](crate::CompleteByTag), gives nothing.
+    /// Completes the oldest request with a tag on the queue *fifo*, of any handle. Input:
+    /// [`CompleteByTag`](crate::CompleteByTag); output: none.
     pub const COMPLETE_BY_TAG: u32 = code(0x803, WRITE);
-    /// Reads the device's counters. Takes nothing, gives [`Counters`](crate::Counters).
+    /// Returns the device's counters. Input: none; output: [`Counters`](crate::Counters).
     pub const GET_COUNTERS: u32 = code(0x804, READ);
-    /// Reads what the device measures besides. Takes nothing, gives [`Statistics`](crate::Statistics).
+    /// Returns the device's statistics. Input: none; output: [`Statistics`](crate::Statistics).
     pub const GET_STATISTICS: u32 = code(0x805, READ);
-    /// Takes the request that was pushed last through the same open from its *stack*. Takes nothing, gives the
+    /// Pops the request that was pushed last on the *stack* of the same open file. Input: none; output: the
     /// [`Pended`](crate::Pended) of that request.
     pub const POP: u32 = code(0x806, READ | WRITE);
-    /// Stops the device, or lets it run again. Takes the new [`RunState`](crate::RunState), gives the old.
+    /// Stops the device or lets it run again. Input: the new [`RunState`](crate::RunState); output: the old one.
     pub const SET_RUN_STATE: u32 = code(0x807, WRITE);
-    /// Runs a routine from several system threads. Takes a [`RunThreads`](crate::RunThreads), gives a
+    /// Runs a routine from several system threads. Input: [`RunThreads`](crate::RunThreads); output:
     /// [`ThreadsRan`](crate::ThreadsRan).
     pub const RUN_THREADS: u32 = code(0x808, READ | WRITE);
 }
 
 /// The queues that a request can name.
 ///
-/// | queue | what becomes of the request | [`Pend::key`] | [`Pend::service_ms`] |
+/// | queue | handling of the request | [`Pend::key`] | [`Pend::service_ms`] |
 /// | --- | --- | --- | --- |
-/// | [`FIFO`](queue::FIFO) | waits until it is completed by another request | 0 | 0 |
-/// | [`KEYED`](queue::KEYED) | is served alone, for its service time; then comes the one with the next key | any | up to [`MAX_SERVICE_MS`] |
-/// | [`SERIAL`](queue::SERIAL) | is served alone, for its service time; then comes the one that came next | 0 | up to [`MAX_SERVICE_MS`] |
-/// | [`INTERLOCKED`](queue::INTERLOCKED) | is completed by the next DPC | 0: at the tail, 1: at the head | 0 |
-/// | [`STACK`](queue::STACK) | is completed at once; its record stays until it is [popped](ioctl::POP), or the handle closed | 0 | 0 |
+/// | [`FIFO`](queue::FIFO) | pending until another request completes it | 0 | 0 |
+/// | [`KEYED`](queue::KEYED) | served alone, for its service time; next is the request with the next key | any | up to [`MAX_SERVICE_MS`] |
+/// | [`SERIAL`](queue::SERIAL) | served alone, for its service time; next is the request that arrived next | 0 | up to [`MAX_SERVICE_MS`] |
+/// | [`INTERLOCKED`](queue::INTERLOCKED) | completed by the next DPC | 0: at the tail, 1: at the head | 0 |
+/// | [`STACK`](queue::STACK) | completed at once; its record stays until it is [popped](ioctl::POP) or the handle is closed | 0 | 0 |
 ///
-/// Requests on *fifo* can be cancelled, and those on *keyed* and *serial* until they are served.
+/// Requests on *fifo* can be cancelled. Requests on *keyed* and *serial* can be cancelled until they are served.
 pub mod queue {
-    /// A queue with a spin lock of its own.
+    /// A queue with its own spin lock.
     pub const FIFO: u32 = 0;
-    /// A device queue by key: the next request served is the first whose key is not smaller than that of the
-    /// last, or else the first of all.
+    /// A device queue by key: the next request to be served is the first one whose key is not smaller than that of
+    /// the last, or else the first one.
     pub const KEYED: u32 = 1;
     /// A device queue without keys.
     pub const SERIAL: u32 = 2;
     /// An interlocked list, drained by a DPC.
     pub const INTERLOCKED: u32 = 3;
-    /// An interlocked stack, of which each open of the device has its own.
+    /// An interlocked stack; each open file has its own.
     pub const STACK: u32 = 4;
 }
 
-/// How many records one open of the device may have at a time: one for each request that pends, and one for each on its
-/// *stack*. So no caller takes the memory of all.
+/// The quota of records for one open file: one for each pending request, and one for each request on its *stack*.
+/// It limits the memory that one caller can use.
 ///
-/// Blocks for records are kept until the device is removed, for further requests: as many as were in use at a time, rounded
-/// up to a power of two. [`Statistics::records`] tells how many there are.
+/// Blocks for records are kept for further requests until the device is removed: the largest number that was in use
+/// at a time, rounded up to a power of two. [`Statistics::records`] is the number of blocks.
 pub const RECORDS_PER_OPEN: u32 = 1 << 16;
 
-/// The longest service time that a request may ask for, in milliseconds.
+/// The longest service time of a request, in milliseconds.
 pub const MAX_SERVICE_MS: u32 = 1000;
 
-/// The answer to [`ioctl::GET_VERSION`].
+/// The output of [`ioctl::GET_VERSION`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Version {
-    /// [`ABI_VERSION`] as the driver was built with it.
+    /// The [`ABI_VERSION`] that the driver was built with.
     pub abi: u32,
     /// The driver's major version.
     pub major: u32,
@@ -153,13 +152,13 @@ pub struct Version {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Pend {
-    /// Any number; it comes back in [`Pended::tag`], and [`CompleteByTag`] finds the request by it.
+    /// Any number; it is returned in [`Pended::tag`], and [`CompleteByTag`] finds the request by it.
     pub tag: u64,
     /// One of [`queue`].
     pub queue: u32,
-    /// Where on the queue, if it has several places.
+    /// The position in the queue, for queues with keys.
     pub key: u32,
-    /// How long the request is to be served, in milliseconds, if its queue serves.
+    /// The service time in milliseconds, for queues that serve requests.
     pub service_ms: u32,
     /// Zero.
     pub reserved: u32,
@@ -171,13 +170,13 @@ pub struct Pend {
 pub struct Pended {
     /// The request's own tag.
     pub tag: u64,
-    /// How many requests had been counted as completed with success since the device started, this one included.
+    /// The number of requests that were completed with success since the device started, including this one.
     ///
-    /// A request is counted just before it is completed. So of two requests that one thread of the driver completes, the
-    /// one with the smaller number was completed first; two that are completed on two processors at a time may be seen to
-    /// end in the other order.
+    /// A request is counted just before it is completed. So of two requests that one thread of the driver
+    /// completes, the one with the smaller number was completed first. Two requests that two processors complete at
+    /// the same time can be completed in the other order.
     pub order: u64,
-    /// How many requests the device had accepted before this one, since it started; it wraps.
+    /// The number of requests that the device accepted before this one since it started. It wraps.
     pub sequence: u32,
     /// The request's own queue.
     pub queue: u32,
@@ -191,7 +190,7 @@ pub struct Pended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CompleteOldest {
-    /// How many requests to complete at the most; not zero.
+    /// The largest number of requests to complete; not zero.
     pub count: u32,
     /// Zero.
     pub reserved: u32,
@@ -201,7 +200,7 @@ pub struct CompleteOldest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Completed {
-    /// How many requests were completed: fewer than asked for where no more were pending.
+    /// The number of requests that were completed: less than requested if fewer were pending.
     pub count: u32,
     /// Zero.
     pub reserved: u32,
@@ -211,59 +210,60 @@ pub struct Completed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CompleteByTag {
-    /// The tag to look for.
+    /// The tag of the request.
     pub tag: u64,
 }
 
-/// The output of [`ioctl::GET_COUNTERS`]: what the device has done since it was started.
+/// The output of [`ioctl::GET_COUNTERS`]: the device's counters since it was started.
 ///
-/// Once no request is under way, `submitted == completed + cancelled + aborted + pending`.
+/// When no request is in progress, `submitted == completed + cancelled + aborted + pending`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Counters {
-    /// Requests that were accepted to pend.
+    /// Pending requests that were accepted.
     pub submitted: u64,
-    /// Pended requests that ended with `STATUS_SUCCESS`.
+    /// Accepted requests that were completed with `STATUS_SUCCESS`.
     pub completed: u64,
-    /// Pended requests that ended with `STATUS_CANCELLED`.
+    /// Accepted requests that were completed with `STATUS_CANCELLED`.
     pub cancelled: u64,
-    /// Pended requests that ended with `STATUS_DELETE_PENDING`, since the device was removed.
+    /// Accepted requests that were completed with `STATUS_DELETE_PENDING`, because the device was removed.
     pub aborted: u64,
-    /// Requests of any kind that were refused as malformed.
+    /// Requests of any kind that were rejected as malformed.
     pub rejected: u64,
-    /// Requests to pend that were refused since the open had [as many records](RECORDS_PER_OPEN) as it may.
+    /// [`ioctl::PEND`] requests that were rejected because the [quota](RECORDS_PER_OPEN) of the open file was used
+    /// up.
     pub over_quota: u64,
-    /// Requests that pend now, on all queues.
+    /// Requests that are pending now, on all queues.
     pub pending: u64,
 }
 
-/// How many processors [`Statistics`] tells apart; those beyond share the last entry.
+/// The number of processors with their own entry in [`Statistics`]; any others share the last entry.
 pub const PROCESSORS: usize = 32;
 
-/// The output of [`ioctl::GET_STATISTICS`]: what the device has measured since it was started.
+/// The output of [`ioctl::GET_STATISTICS`]: the device's measurements since it was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Statistics {
-    /// The time from acceptance to the end of all requests that were accepted and have ended, summed up, in
-    /// 100 ns.
+    /// The sum of the times from acceptance to completion of all completed requests, in units of 100 ns.
     pub latency: i64,
-    /// The longest of these times, in 100 ns. A request that ends while another is being compared is left out.
+    /// The longest of these times, in units of 100 ns. A request that is completed while another one is being
+    /// compared is not included.
     pub longest: i64,
-    /// How many blocks for records the zone has.
+    /// The number of blocks for records in the zone.
     pub records: u32,
-    /// How many of them are in use.
+    /// The number of blocks in use.
     pub records_in_use: u32,
-    /// How many records are on the stacks of all opens.
+    /// The number of records on the stacks of all open files.
     pub stacked: u32,
-    /// How many processors the system can have.
+    /// The largest number of processors that the system can have.
     pub processors: u32,
-    /// What was done on each processor.
+    /// The statistics of each processor.
     pub processor: [ProcessorStatistics; PROCESSORS],
 }
 
-/// What was done on one processor, while the code could not move to another.
+/// The statistics of one processor, counted at `DISPATCH_LEVEL`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -286,8 +286,8 @@ pub struct RunState {
 }
 
 impl RunState {
-    /// The device takes requests.
+    /// The device accepts requests.
     pub const RUNNING: u32 = 0;
-    /// The device refuses [`ioctl::PEND`]; what pends goes on.
+    /// The device rejects [`ioctl::PEND`]; pending requests are still handled.
     pub const STOPPED: u32 = 1;
 }

@@ -1,24 +1,23 @@
-//! The routines of the family, each of which can be run alone on data of the caller's.
+//! The NT routines that a request can run on the caller's data.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::ioctl;
 
-/// Declares the routines once: the number of each, and its name.
+/// Declares the number and the name of each routine.
 macro_rules! routines {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// A routine of the family. Its [IOCTL](Routine::ioctl) runs it once, on objects that are made from
-        /// the [`Call`] for it alone, and answers what it [`Returned`].
+        /// An NT routine. Its [IOCTL](Routine::ioctl) runs it once, on objects that are made from the [`Call`], and
+        /// returns the result in [`Returned`].
         ///
-        /// In what follows, *nodes* are the first [`Call::count`] of [`Call::values`]; *found* and *value*
-        /// are those of [`Returned`], where nothing is said they are 0; *left* are the first
-        /// [`Returned::count`] of [`Returned::values`], in order.
+        /// Below, *nodes* are the first [`Call::count`] of [`Call::values`]. *found*, *value* and *status* are the
+        /// fields of [`Returned`]; they are 0 unless mentioned. *left* are the first [`Returned::count`] of
+        /// [`Returned::values`], in order.
         ///
-        /// A field of [`Call`] that a routine does not name must be 0: a routine that names neither nodes nor
-        /// `count` takes a `count` of 0, one that names no `argument` an `argument` of 0. Nodes may be none,
-        /// as many as there is room for, any numbers, and the same more than once. A number of *32 bits* has
-        /// zeros above them. None of these calls is counted in [`Counters`](crate::Counters), unless it is
-        /// refused as malformed.
+        /// A field of [`Call`] that a routine does not mention must be 0; `count` must be 0 for a routine that
+        /// mentions neither nodes nor `count`. There can be between 0 and [`Call::VALUES`] nodes, with any values,
+        /// which need not differ. In a number of *32 bits* the upper 32 bits are zero. These calls are not counted
+        /// in [`Counters`](crate::Counters), unless they are rejected as malformed.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u32)]
         pub enum Routine {
@@ -29,7 +28,7 @@ macro_rules! routines {
             /// Every routine.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The routine's name, as the WDK spells it.
+            /// Returns the name of the routine in the WDK.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -41,29 +40,29 @@ macro_rules! routines {
 }
 
 routines! {
-    /// Takes and releases the cancel spin lock, then again with another spin lock held around it. *value*:
-    /// the IRQL that the first acquisition saved; *left*: the one that the second saved.
+    /// Acquires and releases the cancel spin lock, then again while another spin lock is held. *value*: the IRQL
+    /// that the first acquisition saved; *left*: the IRQL that the second one saved.
     IoAcquireCancelSpinLock,
-    /// Takes and releases the cancel spin lock, `argument` times (1 to 1000). *value*: the IRQL that the last
-    /// acquisition saved, and so the one that the releases before it restored.
+    /// Acquires and releases the cancel spin lock, `argument` times (1 to 1000). *value*: the IRQL that the last
+    /// acquisition saved, which the previous releases restored.
     IoReleaseCancelSpinLock,
-    /// Queues this very request as cancelable. `argument` 0: takes it off again and completes it. *found*: 1,
-    /// since the exchange gave the Cancel routine back. `argument` 1: leaves it queued, until the caller
-    /// cancels it or closes the handle; it ends with `STATUS_CANCELLED`.
+    /// Queues this request itself as cancelable. `argument` 0: removes it again and completes it; *found*: 1, since
+    /// the exchange returned the Cancel routine. `argument` 1: leaves it queued until the caller cancels it or
+    /// closes the handle; it is completed with `STATUS_CANCELLED`.
     IoSetCancelRoutine,
-    /// Initialises a lock and tries to take it. *value*: 1 if it was free.
+    /// Initialises a lock and tries to acquire it. *value*: 1 if it was not held.
     KeInitializeSpinLock,
-    /// Takes two locks, one within the other. *value*: the IRQL that the outer acquisition saved; *left*:
-    /// the one that the inner saved.
+    /// Acquires two nested locks. *value*: the IRQL that the outer acquisition saved; *left*: the IRQL that the
+    /// inner one saved.
     KeAcquireSpinLock,
-    /// Takes a lock and releases it, `argument` times (1 to 1000). *value*: the IRQL that the last
-    /// acquisition saved, and so the one that the releases before it restored; *found*: 1 if the lock was
-    /// free at the end.
+    /// Acquires and releases a lock, `argument` times (1 to 1000). *value*: the IRQL that the last acquisition
+    /// saved, which the previous releases restored; *found*: 1 if the lock was not held at the end.
     KeReleaseSpinLock,
-    /// At `DISPATCH_LEVEL`, takes a lock, which another thread tries to take then. *value*: 0, since it was taken.
+    /// At `DISPATCH_LEVEL`, acquires a lock, which another thread then tries to acquire. *value*: 0, since it was
+    /// held.
     KeAcquireSpinLockAtDpcLevel,
-    /// At `DISPATCH_LEVEL`, takes a lock, releases it, and tries to take it again. *value*: 1, since it was
-    /// free.
+    /// At `DISPATCH_LEVEL`, acquires and releases a lock, and tries to acquire it again. *value*: 1, since it was
+    /// not held.
     KeReleaseSpinLockFromDpcLevel,
     /// Inserts `argument` at the head of a list of the nodes. *found*, *value*: the old first node; *left*:
     /// the list.
@@ -73,89 +72,89 @@ routines! {
     ExInterlockedInsertTailList,
     /// Removes the head of a list of the nodes. *found*, *value*: the node; *left*: the list.
     ExInterlockedRemoveHeadList,
-    /// Pushes `argument` on a stack, on which the nodes were pushed in turn. *found*, *value*: the old top;
+    /// Pushes `argument` on a stack, on which the nodes were pushed in order. *found*, *value*: the old top;
     /// *left*: the stack, from its top.
     ExInterlockedPushEntryList,
-    /// Pops from a stack, on which the nodes were pushed in turn. *found*, *value*: the node; *left*: the
-    /// stack, from its top.
+    /// Pops from a stack, on which the nodes were pushed in order. *found*, *value*: the node; *left*: the stack,
+    /// from its top.
     ExInterlockedPopEntryList,
-    /// Makes a zone with blocks of `values[0]` bytes (32 bits) from a segment of `values[1]` bytes (up to
-    /// 65536) that starts `values[2]` bytes (up to 15) behind a multiple of 16. `count` is 3. *status*:
-    /// `STATUS_INVALID_PARAMETER` if the block's size or the segment's start is no multiple of 8, or the
-    /// block is longer than the segment; also if the block's size is 0 or the segment has no room for its
-    /// header of 16 bytes. *value*: how many blocks the zone has: as many as fit behind the header, 0 where
-    /// it was not made.
+    /// Makes a zone with blocks of `values[0]` bytes (32 bits) from a segment of `values[1]` bytes (up to 65536)
+    /// whose address is `values[2]` bytes (up to 15) above a multiple of 16. `count` is 3. *status*:
+    /// `STATUS_INVALID_PARAMETER` if the block size or the segment's address is not a multiple of 8, or the block
+    /// is longer than the segment; also if the block size is 0 or the segment has no room for its 16-byte header.
+    /// *value*: the number of blocks in the zone: as many as fit after the header, 0 if it was not made.
     ExInitializeZone,
-    /// As [`ExInitializeZone`](Self::ExInitializeZone), and extends the zone by a segment of `values[3]`
-    /// bytes (up to 65536) that starts `values[4]` bytes (up to 15) behind a multiple of 16, while nobody
-    /// else can reach the zone. `count` is 5. *status*: that of the extension, which fails as the
-    /// initialisation does and also if `values[3]` is no multiple of 8, or of the initialisation if that
-    /// failed, after which nothing is extended; *value*: how many blocks the zone has then.
+    /// Like [`ExInitializeZone`](Self::ExInitializeZone), then extends the zone with a segment of `values[3]` bytes
+    /// (up to 65536) whose address is `values[4]` bytes (up to 15) above a multiple of 16, while no other thread
+    /// can access the zone. `count` is 5. *status*: that of the extension, which fails like the initialisation and
+    /// also if `values[3]` is not a multiple of 8; if the initialisation failed, its status. *value*: the number of
+    /// blocks in the zone.
     ExExtendZone,
-    /// As [`ExExtendZone`](Self::ExExtendZone), under the zone's lock.
+    /// Like [`ExExtendZone`](Self::ExExtendZone), under the zone's lock.
     ExInterlockedExtendZone,
-    /// Makes a zone of `values[0]` blocks (up to 64), `count` is 1, and allocates `argument` times (up to
-    /// 128). *value*: how often it got a block; *found*: 1 if every block was another and the last attempt
-    /// got one, 0 if there was no attempt.
+    /// Makes a zone of `values[0]` blocks (up to 64), `count` is 1, and allocates `argument` times (up to 128).
+    /// *value*: the number of allocations that succeeded; *found*: 1 if all blocks were different and the last
+    /// allocation succeeded, 0 if there was none.
     ExInterlockedAllocateFromZone,
-    /// Makes a zone of `values[0]` blocks (1 to 64), `count` is 1, allocates all, frees `argument` of them
-    /// (up to as many), and allocates until there is none. *found*: 1 if the last block freed was the first
-    /// one that was allocated again, 0 if none was freed; *value*: how many were allocated again.
+    /// Makes a zone of `values[0]` blocks (1 to 64), `count` is 1, allocates all of them, frees `argument` of them
+    /// (up to all), and allocates until no block is left. *found*: 1 if the block that was freed last was the first
+    /// one to be allocated again, 0 if none was freed; *value*: the number of blocks that were allocated again.
     ExInterlockedFreeToZone,
-    /// Initialises a device queue and inserts into it. *value*: 0, since it starts not busy and so the
+    /// Initialises a device queue and inserts a request. *value*: 0, since the queue is not busy at first, so the
     /// request is not queued.
     KeInitializeDeviceQueue,
-    /// Inserts the nodes into a device queue, without keys. *value*: how many were queued; *found*: 1 if the
-    /// first one was not, as it should be started; *left*: those queued, as `KeRemoveDeviceQueue` takes them
-    /// out.
+    /// Inserts the nodes into a device queue, without keys. *value*: the number of nodes that were queued; *found*:
+    /// 1 if the first one was not, since it is started; *left*: the queued nodes, in the order in which
+    /// `KeRemoveDeviceQueue` removes them.
     KeInsertDeviceQueue,
     /// Inserts the nodes, which are their own keys (32 bits), into a device queue by key. *value*, *found*
     /// and *left* as for [`KeInsertDeviceQueue`](Self::KeInsertDeviceQueue).
     KeInsertByKeyDeviceQueue,
-    /// Inserts the nodes into a device queue that is busy with another request, and removes one. *found*,
-    /// *value*: the node; *left*: the others, as `KeRemoveDeviceQueue` takes them out. Where *found* is 0 the
-    /// queue is not busy then, and *status* is `STATUS_DEVICE_NOT_READY`.
+    /// Inserts the nodes into a device queue that is busy with another request, and removes one. *found*, *value*:
+    /// the node; *left*: the others, in the order in which `KeRemoveDeviceQueue` removes them. If *found* is 0, the
+    /// queue is not busy any more, and *status* is `STATUS_DEVICE_NOT_READY`.
     KeRemoveDeviceQueue,
-    /// As [`KeRemoveDeviceQueue`](Self::KeRemoveDeviceQueue); nodes are inserted by key, and one is removed
-    /// by the key `argument` (32 bits).
+    /// Like [`KeRemoveDeviceQueue`](Self::KeRemoveDeviceQueue), but the nodes are inserted by key, and one is
+    /// removed by the key `argument` (32 bits).
     KeRemoveByKeyDeviceQueue,
-    /// As [`KeRemoveByKeyDeviceQueue`](Self::KeRemoveByKeyDeviceQueue), with
-    /// `KeRemoveByKeyDeviceQueueIfBusy`; with no nodes and `reserved` 1, on a queue that was not busy before,
-    /// which answers the same. `reserved` is 0 or, with no nodes, 1.
+    /// Like [`KeRemoveByKeyDeviceQueue`](Self::KeRemoveByKeyDeviceQueue), with `KeRemoveByKeyDeviceQueueIfBusy`. If
+    /// there are no nodes, `reserved` can be 1: the queue is then not busy before the call, and the result is the
+    /// same.
     KeRemoveByKeyDeviceQueueIfBusy,
-    /// Inserts the nodes, without keys, into a device queue that is busy with another request, and removes
-    /// the one with the index `argument` (below `count`), twice. *found*: 1 if it was queued the first time;
-    /// *value*: 1 if it was the second time; *left*: the others, as they come out.
+    /// Inserts the nodes, without keys, into a device queue that is busy with another request, and removes the node
+    /// with the index `argument` (below `count`) twice. *found*: 1 if it was queued the first time; *value*: 1 if
+    /// it was queued the second time; *left*: the others, in the order of removal.
     KeRemoveEntryDeviceQueue,
-    /// Adds `argument` (32 bits) to `values[0]` (32 bits), `count` is 1. *value*: what it was; *left*: what
-    /// it is.
+    /// Adds `argument` (32 bits) to `values[0]` (32 bits), `count` is 1. *value*: the old value; *left*: the new
+    /// value.
     ExInterlockedAddUlong,
-    /// Adds `argument` to `values[0]`, `count` is 1, both as signed numbers. *value*: what it was; *left*:
-    /// what it is.
+    /// Adds `argument` to `values[0]`, `count` is 1, both as signed numbers. *value*: the old value; *left*: the
+    /// new value.
     ExInterlockedAddLargeInteger,
-    /// Increments `values[0]`, `count` is 1 (32 bits, read as a signed number). *value*: what it returned (32
-    /// bits); *left*: what it is.
+    /// Increments `values[0]`, `count` is 1 (32 bits, read as a signed number). *value*: the return value (32
+    /// bits); *left*: the new value.
     InterlockedIncrement,
-    /// Decrements `values[0]`, `count` is 1 (32 bits, read as a signed number). *value*: what it returned (32
-    /// bits); *left*: what it is.
+    /// Decrements `values[0]`, `count` is 1 (32 bits, read as a signed number). *value*: the return value (32
+    /// bits); *left*: the new value.
     InterlockedDecrement,
-    /// Exchanges `values[0]`, `count` is 1, for `argument` (32 bits both). *value*: what it was; *left*: what
-    /// it is.
+    /// Replaces `values[0]`, `count` is 1, with `argument` (both 32 bits). *value*: the old value; *left*: the new
+    /// value.
     InterlockedExchange,
-    /// Asks for the processor's number twice at `DISPATCH_LEVEL`. *value*: the number; *found*: 1 if it was
-    /// the same both times; *left*: how many processors the system can have.
+    /// Reads the processor number twice at `DISPATCH_LEVEL`. *value*: the number; *found*: 1 if it was the same
+    /// both times; *left*: the largest number of processors that the system can have.
     KeGetCurrentProcessorNumber,
 }
 
 impl Routine {
-    /// The IOCTL code that runs the routine.
+    /// Returns the IOCTL code that runs the routine.
     #[must_use]
     pub const fn ioctl(self) -> u32 {
         ioctl::code(0x900 + self as u32, ioctl::READ | ioctl::WRITE)
     }
 
-    /// Whether [`ioctl::RUN_THREADS`] runs the routine. It does not run those that make or change an object
-    /// which nobody else may use meanwhile, nor `IoSetCancelRoutine`, whose other side is `IoCancelIrp`.
+    /// Returns whether [`ioctl::RUN_THREADS`] runs the routine. It does not run routines that initialise an object
+    /// or require exclusive access to it, nor `IoSetCancelRoutine`, which races with `IoCancelIrp`, not with
+    /// itself.
     #[must_use]
     pub const fn runs_in_threads(self) -> bool {
         !matches!(
@@ -168,7 +167,7 @@ impl Routine {
         )
     }
 
-    /// The routine that an IOCTL code runs.
+    /// Returns the routine that an IOCTL code runs.
     #[must_use]
     pub fn from_ioctl(code: u32) -> Option<Self> {
         Self::ALL
@@ -177,7 +176,7 @@ impl Routine {
             .find(|routine| routine.ioctl() == code)
     }
 
-    /// The routine with a number, as [`RunThreads::routine`] has it.
+    /// Returns the routine with a number, as in [`RunThreads::routine`].
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.get(usize::try_from(number).ok()?).copied()
@@ -190,18 +189,18 @@ impl Routine {
 )]
 #[repr(C)]
 pub struct Call {
-    /// What the routine is given.
+    /// The argument of the routine.
     pub argument: u64,
-    /// How many of `values` there are; the others are zero.
+    /// The number of values that are used; the others are zero.
     pub count: u32,
-    /// Zero, but where the routine says otherwise.
+    /// Zero, unless the routine allows another value.
     pub reserved: u32,
-    /// What the routine's object has in it.
+    /// The initial contents of the routine's object.
     pub values: [u64; Self::VALUES],
 }
 
 impl Call {
-    /// How many values a call can have.
+    /// The largest number of values in a call.
     pub const VALUES: usize = 16;
 }
 
@@ -211,22 +210,22 @@ impl Call {
 )]
 #[repr(C)]
 pub struct Returned {
-    /// What the routine returned: a number, or the node that a pointer pointed to.
+    /// The return value: a number, or the node that the returned pointer points to.
     pub value: u64,
-    /// 1 if there was such a node, 0 if the pointer was NULL.
+    /// 1 if the routine returned a node, 0 if it returned NULL.
     pub found: u32,
-    /// The NTSTATUS that the routine returned; 0 for one that returns none.
+    /// The NTSTATUS that the routine returned; 0 if it returns none.
     pub status: u32,
-    /// How many of `values` there are; the others are zero.
+    /// The number of values that are used; the others are zero.
     pub count: u32,
     /// Zero.
     pub reserved: u32,
-    /// What is left.
+    /// The remaining contents of the object.
     pub values: [u64; Self::VALUES],
 }
 
 impl Returned {
-    /// How many values an answer can have: those of the call, and one that was inserted.
+    /// The largest number of values in a result: those of the call, and one that was inserted.
     pub const VALUES: usize = Call::VALUES + 1;
 }
 
@@ -236,18 +235,18 @@ impl Returned {
 pub struct RunThreads {
     /// A [`Routine`] that [runs in threads](Routine::runs_in_threads), as its number.
     pub routine: u32,
-    /// How many system threads, 1 to [`RunThreads::MAX_THREADS`].
+    /// The number of system threads, 1 to [`RunThreads::MAX_THREADS`].
     pub threads: u32,
-    /// How often each runs the routine, 1 to [`RunThreads::MAX_ROUNDS`].
+    /// The number of rounds in each thread, 1 to [`RunThreads::MAX_ROUNDS`].
     pub rounds: u32,
     /// Zero.
     pub reserved: u32,
 }
 
 impl RunThreads {
-    /// The most threads that can be asked for.
+    /// The largest number of threads.
     pub const MAX_THREADS: u32 = 16;
-    /// The most rounds that can be asked for.
+    /// The largest number of rounds.
     pub const MAX_ROUNDS: u32 = 100_000;
 }
 
@@ -257,15 +256,15 @@ impl RunThreads {
 )]
 #[repr(C)]
 pub struct ThreadsRan {
-    /// How often the routine was run.
+    /// The number of times that the routine was run.
     pub rounds: u64,
-    /// What must have come of it. For the zones this is how many blocks there are, for `InterlockedExchange`
-    /// the sum of the numbers put in; for every other routine it is `rounds`, as each round adds 1 to a sum,
-    /// inserts a node, or has a turn.
+    /// The expected result. For the zone routines this is the number of blocks, for `InterlockedExchange` the sum
+    /// of the numbers that were stored. For every other routine it is `rounds`, since each round adds 1 to a sum,
+    /// inserts a node, or acquires a lock once.
     pub expected: u64,
-    /// What came of it.
+    /// The actual result.
     pub actual: u64,
-    /// How often something was seen that must not be: two owners of one thing, a value twice.
+    /// The number of violations, such as two owners of one object or a value that was returned twice.
     pub violations: u64,
 }
 
@@ -274,7 +273,7 @@ mod tests {
     use super::Routine;
 
     #[test]
-    fn codes_and_numbers_lead_back_to_their_routine() {
+    fn codes_and_numbers_identify_their_routine() {
         for (number, routine) in (0..).zip(Routine::ALL) {
             assert_eq!(Routine::from_ioctl(routine.ioctl()), Some(*routine));
             assert_eq!(Routine::from_number(number), Some(*routine));

@@ -8,14 +8,14 @@ use wdm::{
 
 use crate::ledger::{Entry, Ledger};
 
-/// How many requests one DPC completes at the most, since a DPC is to run for 100 microseconds at the most. It queues
-/// itself again if there may be more.
+/// The largest number of requests that one DPC completes, since a DPC should run for no more than 100 microseconds.
+/// It queues itself again if there may be more.
 const PER_DPC: usize = 16;
 
-/// A list, and who drains it: a DPC.
+/// A list and the DPC that drains it.
 ///
-/// No request is on it for longer than a DPC takes to come; so none needs to be cancelable, and none could be,
-/// since only the head of such a list can be removed.
+/// A request stays on the list only until the DPC runs, so it does not have to be cancelable. It could not be,
+/// since only the head of an interlocked list can be removed.
 #[pin_data]
 pub struct Draining {
     #[pin]
@@ -24,7 +24,7 @@ pub struct Draining {
 }
 
 impl Draining {
-    /// An empty queue.
+    /// Makes an empty queue.
     pub fn new(ledger: &Shared<Ledger>) -> impl PinInit<Dpc<Self>, Error> {
         let ledger = ledger.clone();
         Dpc::new(try_pin_init!(Self {
@@ -33,7 +33,7 @@ impl Draining {
         }? Error))
     }
 
-    /// Queues a request: key 0 at the tail, any other at the head.
+    /// Queues a request: at the tail if its key is 0, else at the head.
     pub fn submit<'irp>(
         dpc: &Dpc<Self>,
         irp: Irp<'irp, Entry>,
@@ -45,7 +45,7 @@ impl Draining {
         } else {
             dpc.list.insert_head(irp);
         }
-        // A DPC is taken off its queue before it runs. So one that is queued already has not looked yet.
+        // The kernel dequeues a DPC before it runs. So a DPC that is still queued will find this request.
         dpc.queue();
         pending
     }

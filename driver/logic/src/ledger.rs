@@ -1,4 +1,4 @@
-//! What the device knows of its requests: one record for each, and what all of them add up to.
+//! The record of each request, and the device's counters and statistics.
 
 use interlock_abi::{Counters, PROCESSORS, Pend, Pended, ProcessorStatistics, Statistics};
 use pinned_init::{PinInit, pin_data, try_pin_init};
@@ -11,14 +11,14 @@ use wdm::{
 
 use crate::opened::{Charge, Stacked};
 
-/// What is kept of a request, from its acceptance to its end; and on the stack beyond.
+/// The record of a request, from its acceptance until it is completed; on a stack until it is popped.
 pub struct Record {
     pub pend: Pend,
     pub sequence: u32,
-    /// As in [`Pended`], once the request was completed.
+    /// As in [`Pended`]; set when the request is completed.
     pub order: u64,
     accepted: Moment,
-    /// Set while the record is on its open's stack.
+    /// Set while the record is on the stack of its open file.
     pub stacked: Option<Stacked>,
     _charge: Charge,
 }
@@ -27,7 +27,7 @@ pub struct Record {
 pub type Entry = ZoneBox<Node<Record>>;
 
 impl Record {
-    /// The record of a request that is not accepted yet.
+    /// Makes the record of a request that is not accepted yet.
     pub fn new(pend: Pend, charge: Charge) -> Self {
         Self {
             pend,
@@ -39,7 +39,7 @@ impl Record {
         }
     }
 
-    /// What the caller is told of the request.
+    /// Returns the output of the request.
     pub const fn pended(&self) -> Pended {
         Pended {
             tag: self.pend.tag,
@@ -52,15 +52,15 @@ impl Record {
     }
 }
 
-/// The device's counters and measures.
+/// The device's counters and statistics.
 #[pin_data]
 pub struct Ledger {
-    /// The counters, together under one spin lock; `pending` is left at zero there.
+    /// The counters, under one spin lock. The field `pending` is not used.
     #[pin]
     counts: SpinLock<Counters>,
-    /// Requests that were accepted and have not ended.
+    /// Requests that were accepted and are not completed.
     outstanding: InterlockedLong,
-    /// Records on the stacks of all opens.
+    /// Records on the stacks of all open files.
     pub stacked: InterlockedLong,
     #[pin]
     sequence: ExInterlockedUlong,
@@ -71,14 +71,14 @@ pub struct Ledger {
     processors: [Processor; PROCESSORS],
 }
 
-/// What was done on one processor.
+/// The counters of one processor.
 struct Processor {
     accepted: InterlockedLong,
     dpcs: InterlockedLong,
 }
 
 impl Ledger {
-    /// A ledger in which nothing is written yet.
+    /// Initialises all counters to zero.
     pub fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             counts <- SpinLock::new(Counters::default()),
@@ -93,7 +93,7 @@ impl Ledger {
         }? Error)
     }
 
-    /// Accepts a request: counts it, and gives it a number.
+    /// Accepts a request: counts it and assigns its sequence number.
     pub fn accept<L: NoSpinLockHeld>(&self, record: &mut Record, irql: &mut L) {
         self.outstanding.increment();
         raise_to_dispatch(irql, |irql| {
@@ -105,12 +105,12 @@ impl Ledger {
         record.sequence = self.sequence.add(1);
     }
 
-    /// Counts a request that was refused as malformed.
+    /// Counts a request that was rejected as malformed.
     pub fn reject<L: NoSpinLockHeld>(&self, irql: &mut L) {
         self.counts.with(irql, |counts, _| counts.rejected += 1);
     }
 
-    /// Counts a request that was refused since its open has as many records as it may have.
+    /// Counts a request that was rejected because the quota of its open file is used up.
     pub fn refuse<L: NoSpinLockHeld>(&self, irql: &mut L) {
         self.counts.with(irql, |counts, _| counts.over_quota += 1);
     }
@@ -122,7 +122,7 @@ impl Ledger {
         }
     }
 
-    /// Counts the success of a request, and says which in order it is.
+    /// Counts a request that succeeds, and returns its order among them.
     pub fn succeed<L: NoSpinLockHeld>(&self, record: &Record, irql: &mut L) -> u64 {
         self.measure(record, irql);
         self.counts.with(irql, |counts, _| {
@@ -131,7 +131,7 @@ impl Ledger {
         })
     }
 
-    /// Completes a request that pended with its reply.
+    /// Completes a pended request with its output.
     pub fn complete<L: NoSpinLockHeld>(&self, irp: PendedIrp<Entry>, irql: &mut L) {
         let order = self.succeed(irp.record(), irql);
         let reply = Pended {
@@ -150,7 +150,7 @@ impl Ledger {
         }
     }
 
-    /// Reads what is measured; the caller knows the rest.
+    /// Returns the statistics, except for those of the zone.
     pub fn statistics<L: NoSpinLockHeld>(&self, irql: &mut L) -> Statistics {
         let mut processor = [ProcessorStatistics::default(); PROCESSORS];
         for (to, from) in processor.iter_mut().zip(&self.processors) {
@@ -168,13 +168,13 @@ impl Ledger {
         }
     }
 
-    /// Adds a request's latency up, and counts it off.
+    /// Adds a request's latency to the statistics, and counts the request as not outstanding any more.
     fn measure<L: NoSpinLockHeld>(&self, record: &Record, irql: &mut L) {
         let hundreds = record.accepted.elapsed().as_nanos() / 100;
         let hundreds = i64::try_from(hundreds).unwrap_or(i64::MAX);
         self.latency.add(hundreds);
         raise_to_dispatch(irql, |irql| {
-            // One number is not worth waiting for.
+            // If the lock is held, this latency is left out; it is not worth a wait.
             if let Some(mut longest) = self.longest.try_lock_at_dpc(irql) {
                 *longest = hundreds.max(*longest);
             }
@@ -182,14 +182,14 @@ impl Ledger {
         self.outstanding.decrement();
     }
 
-    /// The processor that runs this code, and goes on to as long as the token is borrowed.
+    /// Returns the counters of the current processor, on which the code stays while the token is borrowed.
     fn processor<D: Dispatch>(&self, irql: &D) -> Option<&Processor> {
         let number = usize::try_from(processor::current(irql)).unwrap_or(usize::MAX);
         self.processors.get(number.min(PROCESSORS - 1))
     }
 }
 
-/// What the queues do with a request that they end by themselves.
+/// The callbacks of the queues: they count the requests that the queues complete.
 pub struct Ending(pub Shared<Ledger>);
 
 impl QueueCallbacks for Ending {

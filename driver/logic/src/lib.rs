@@ -1,8 +1,8 @@
-//! The logic of `interlock.sys`: a server on whose queues requests wait until they are completed, served or
-//! cancelled; and, besides, every routine of the family run alone.
+//! The logic of `interlock.sys`. Requests wait on its queues until they are completed, served or cancelled; other
+//! requests run one NT routine each.
 //!
-//! What the IOCTLs are and how they answer is told in [`interlock_abi`]. Here they are parsed first,
-//! which changes nothing, and then carried out.
+//! [`interlock_abi`] documents the IOCTLs and their results. A request is first parsed, without side effects, and
+//! then handled.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -41,7 +41,7 @@ use crate::{
 pub struct Interlock {
     object: DeviceObject,
     ledger: Shared<Ledger>,
-    /// The records of all requests that wait or are stacked.
+    /// The records of all requests that are pending or on a stack.
     zone: Zone<Node<Record>>,
     run_state: InterlockedLong,
     fifo: Shared<IrpQueue<Ending>>,
@@ -51,11 +51,11 @@ pub struct Interlock {
     serial: Timer<Serving>,
     #[pin]
     interlocked: Dpc<Draining>,
-    /// Requests that run `IoSetCancelRoutine` alone.
+    /// Requests that run `IoSetCancelRoutine`.
     cancelable: Shared<IrpQueue<Alone>>,
 }
 
-/// How many records the zone starts with, and how many it has at the most.
+/// The number of records in each of the zone's two initial segments, and the largest number of records in the zone.
 const RECORDS: u32 = 64;
 const MOST_RECORDS: u32 = 1 << 20;
 
@@ -70,7 +70,7 @@ impl Device for Interlock {
     type File = Opened;
 
     fn driver_entry(registry: &RegistryKey<'_>, irql: &mut PassiveLevel) -> Result<(), Error> {
-        // Without the value, or with one that makes no sense, wdm's own limit stands.
+        // Without the value, or if it is not a REG_DWORD, wdm's default limit applies.
         if let Ok(limit) = registry.dword("Parameters", "LogLevel", irql) {
             log::set_limit(limit);
         }
@@ -113,14 +113,14 @@ impl Device for Interlock {
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
         match Request::parse(&irp) {
-            Ok(request) => self.carry_out(request, irp, opened, irql),
+            Ok(request) => self.handle(request, irp, opened, irql),
             Err(status) => {
                 self.ledger.reject(irql);
                 log::write(
                     Level::Trace,
                     irql,
                     format_args!(
-                        "interlock: IOCTL {:#010x} refused with {status:?}",
+                        "interlock: IOCTL {:#010x} rejected with {status:?}",
                         irp.code()
                     ),
                 );
@@ -159,16 +159,16 @@ const VERSION: Version = Version {
     patch: decimal(env!("CARGO_PKG_VERSION_PATCH")),
 };
 
-/// The number that Cargo wrote, at compile time.
+/// Parses a number from Cargo's environment variables at compile time.
 const fn decimal(text: &str) -> u32 {
     match u32::from_str_radix(text, 10) {
         Ok(number) => number,
-        Err(_) => panic!("a version's parts are numbers"),
+        Err(_) => panic!("the parts of a version are numbers"),
     }
 }
 
 impl Interlock {
-    fn carry_out<'irp>(
+    fn handle<'irp>(
         &self,
         request: Request,
         irp: Irp<'irp>,
@@ -197,7 +197,7 @@ impl Interlock {
             Request::Pop => match opened.pop() {
                 Some(entry) => {
                     let pended = entry.pended();
-                    // The record is gone before its caller can look.
+                    // The record is freed before the request is completed, so that its sender finds it freed.
                     drop(entry);
                     irp.complete_with(&pended, irql)
                 }
@@ -225,7 +225,7 @@ impl Interlock {
         }
     }
 
-    /// Accepts a request and puts it on the queue that it names.
+    /// Accepts a request and inserts it into the queue that it names.
     fn pend<'irp>(
         &self,
         pend: &Pend,
@@ -260,7 +260,7 @@ impl Interlock {
         }
     }
 
-    /// Puts a record of an open into a block of the zone, which is extended if it has none left.
+    /// Allocates a record for an open file from the zone, which is extended if it has no free block.
     fn allocate(
         &self,
         pend: Pend,
@@ -280,9 +280,10 @@ impl Interlock {
         }
     }
 
-    /// Completes up to `count` of the requests on *fifo* now, oldest first, and says how many.
+    /// Completes up to `count` of the requests that are on *fifo* now, oldest first, and returns how many it
+    /// completed.
     fn complete_oldest(&self, count: u32, irql: &mut PassiveLevel) -> u32 {
-        // Requests that arrive during the call are not completed, or the call might never end.
+        // Requests that arrive during the call are not completed, since the call might never return otherwise.
         let waiting = self.fifo.length(irql);
         let count = count.min(u32::try_from(waiting).unwrap_or(u32::MAX));
         for done in 0..count {
@@ -294,7 +295,7 @@ impl Interlock {
         count
     }
 
-    /// Completes the oldest request on *fifo* that has a tag.
+    /// Completes the oldest request on *fifo* with a tag.
     fn complete_by_tag(&self, tag: u64, irql: &mut PassiveLevel) -> NtStatus {
         match self.fifo.remove_by_key(tag, irql) {
             Some(irp) => {
@@ -305,7 +306,7 @@ impl Interlock {
         }
     }
 
-    /// Reads what is measured.
+    /// Returns the statistics.
     fn statistics(&self, irql: &mut PassiveLevel) -> Statistics {
         Statistics {
             records: self.zone.blocks(),
@@ -314,7 +315,7 @@ impl Interlock {
         }
     }
 
-    /// Runs `IoSetCancelRoutine` alone, on the request's own IRP: see [`Routine::IoSetCancelRoutine`].
+    /// Runs `IoSetCancelRoutine` on the request's own IRP; see [`Routine::IoSetCancelRoutine`].
     fn call_cancelable<'irp>(
         &self,
         call: &Call,
@@ -323,8 +324,8 @@ impl Interlock {
     ) -> Handled<'irp> {
         let pending = self.cancelable.insert(irp, irql);
         if call.argument == 0 {
-            // Any request of this kind will do: it is answered alike. One that is cancelled meanwhile is not
-            // found, and its Cancel routine ends it.
+            // Removes any request of this kind, since they all have the same result. A request that is cancelled at
+            // the same time is not found; its Cancel routine completes it.
             let stays = |irp: &IrpView| irp.input::<Call>().is_ok_and(|call| call.argument != 0);
             if let Some(irp) = self.cancelable.remove_matching(irql, |irp| !stays(irp)) {
                 let returned = Returned {
@@ -338,7 +339,7 @@ impl Interlock {
     }
 }
 
-/// Nothing is kept of a request that runs `IoSetCancelRoutine` alone.
+/// The callbacks for requests that run `IoSetCancelRoutine`. They have no record.
 struct Alone;
 
 impl QueueCallbacks for Alone {

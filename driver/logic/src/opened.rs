@@ -1,4 +1,4 @@
-//! What is kept for each open of the device: its own stack, and how many records it has.
+//! The state of each open file: its stack and its number of records.
 
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{Error, FileState, InterlockedLong, InterlockedStack, PassiveLevel, Shared};
@@ -8,12 +8,12 @@ use crate::{
     ledger::{Entry, Ledger},
 };
 
-/// An open of the device.
+/// The state of an open file.
 #[pin_data]
 pub struct Opened {
     #[pin]
     stack: InterlockedStack<Entry>,
-    /// How many records the open has, on all queues and on its stack.
+    /// The number of the file's records, on all queues and on its stack.
     pub records: Shared<InterlockedLong>,
 }
 
@@ -31,13 +31,13 @@ impl FileState<Interlock> for Opened {
 }
 
 impl Opened {
-    /// Pushes a record, which is on the device's account of stacked ones until it is dropped or popped.
+    /// Pushes a record, which counts as stacked until it is popped or dropped.
     pub fn push(&self, mut entry: Entry, ledger: &Shared<Ledger>) {
         entry.stacked = Some(Stacked::new(ledger.clone()));
         self.stack.push(entry);
     }
 
-    /// Takes the record that was pushed last.
+    /// Pops the record that was pushed last.
     pub fn pop(&self) -> Option<Entry> {
         let mut entry = self.stack.pop()?;
         entry.stacked = None;
@@ -45,16 +45,16 @@ impl Opened {
     }
 }
 
-/// A record's place in the quota of its open; dropping it gives the place back.
+/// A record's charge against the quota of its open file; dropping it releases the charge.
 pub struct Charge(Shared<InterlockedLong>);
 
 impl Charge {
-    /// Takes a place.
+    /// Charges one record.
     ///
     /// # Errors
-    /// `STATUS_QUOTA_EXCEEDED` if the open has none left.
+    /// `STATUS_QUOTA_EXCEEDED` if the quota is used up.
     pub fn new(records: &Shared<InterlockedLong>) -> Result<Self, Error> {
-        // Given back by the drop if it was one too many.
+        // If the quota is exceeded, the drop of `charge` releases it again.
         let charge = Self(records.clone());
         if charge.0.increment() > interlock_abi::RECORDS_PER_OPEN.cast_signed() {
             return Err(Error::QUOTA_EXCEEDED);
@@ -69,7 +69,7 @@ impl Drop for Charge {
     }
 }
 
-/// A record's place on the device's account of those on a stack.
+/// Counts a record as stacked, in the device's counters, until it is dropped.
 pub struct Stacked(Shared<Ledger>);
 
 impl Stacked {

@@ -1,4 +1,4 @@
-//! What a caller asks for, checked: an IOCTL code and its buffers as one value.
+//! Parsing of requests: the IOCTL code and the input as one checked value.
 
 use interlock_abi::{
     Call, CompleteByTag, CompleteOldest, Completed, Counters, MAX_SERVICE_MS, Pend, Pended,
@@ -8,7 +8,7 @@ use wdm::{Error, IrpView};
 
 use crate::routine;
 
-/// A well-formed request.
+/// A valid request.
 #[derive(Clone, Copy)]
 pub enum Request {
     /// [`ioctl::GET_VERSION`]
@@ -17,12 +17,12 @@ pub enum Request {
     Pend(Pend),
     /// [`ioctl::COMPLETE_OLDEST`]
     CompleteOldest {
-        /// How many at the most.
+        /// The largest number of requests to complete.
         count: u32,
     },
     /// [`ioctl::COMPLETE_BY_TAG`]
     CompleteByTag {
-        /// The tag to look for.
+        /// The tag of the request.
         tag: u64,
     },
     /// [`ioctl::GET_COUNTERS`]
@@ -40,7 +40,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Reads a request, in the order of checks that [`interlock_abi`] tells: the code, the lengths, the
+    /// Parses a request. The checks are in the order that [`interlock_abi`] documents: the code, the lengths, the
     /// values.
     pub fn parse(irp: &IrpView) -> Result<Self, Error> {
         match irp.code() {
@@ -103,7 +103,7 @@ impl Request {
     }
 }
 
-/// Whether each field is one that the queue has a use for: the table at [`interlock_abi::queue`].
+/// Returns whether the queue allows the value of each field, by the table in [`interlock_abi::queue`].
 const fn is_valid(pend: &Pend) -> bool {
     let (key, service_ms) = match pend.queue {
         queue::FIFO | queue::STACK => (0, 0),

@@ -1,7 +1,7 @@
-//! The family's routines, each run for a caller on objects that are made for the call alone.
+//! The NT routines that a request can run, each on objects that are made for that request.
 //!
-//! [`check`] holds a [`Call`] against the rules of [`Routine`]; [`run`] then makes the objects, calls the
-//! routine through its wrapper in [`wdm`], and tells what that returned.
+//! [`check`] checks a [`Call`] against the rules of [`Routine`]. [`run`] then makes the objects, calls the routine
+//! through its wrapper in [`wdm`], and returns the result.
 
 mod device_queues;
 mod lists;
@@ -15,7 +15,7 @@ use wdm::{Error, PassiveLevel};
 
 pub use threads::{check_threads, run_threads};
 
-/// Holds a call's values against what its routine says of them.
+/// Checks a call's values against the rules of its routine.
 pub fn check(routine: Routine, call: &Call) -> Result<(), Error> {
     let values = usize::try_from(call.count).map(|count| call.values.split_at_checked(count));
     let Ok(Some((nodes, rest))) = values else {
@@ -32,7 +32,7 @@ pub fn check(routine: Routine, call: &Call) -> Result<(), Error> {
     }
 }
 
-/// Whether a routine takes the argument and the nodes.
+/// Returns whether a routine accepts the argument and the nodes.
 fn fits(routine: Routine, argument: u64, nodes: &[u64]) -> bool {
     match routine {
         Routine::IoAcquireCancelSpinLock
@@ -91,15 +91,15 @@ fn all_32(values: &[u64]) -> bool {
     values.iter().copied().all(is_32)
 }
 
-/// Whether the values are the size and the offset of a segment.
+/// Returns whether the values are the size and the offset of a segment.
 fn is_segment(values: &[u64]) -> bool {
     matches!(values, [size, offset] if *size <= 65536 && *offset <= 15)
 }
 
-/// Runs a routine once, for a call that has been [checked](check).
+/// Runs a routine once, for a [checked](check) call.
 ///
-/// `IoSetCancelRoutine` is not run here: it is run on the very request that asks for it.
-// The objects are on this stack: no more of it than one routine takes is to be taken for all.
+/// `IoSetCancelRoutine` is not run here, but on the IRP of the request itself.
+// The objects are on the stack. Without inlining, only those of the routine that runs take stack space.
 #[inline(never)]
 pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     match routine {
@@ -137,18 +137,18 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
     }
 }
 
-/// The nodes of a call that has been checked.
+/// Returns the nodes of a checked call.
 fn nodes(call: &Call) -> &[u64] {
     let count = usize::try_from(call.count).unwrap_or(Call::VALUES);
     call.values.get(..count).unwrap_or(&call.values)
 }
 
-/// A value that has been checked to have 32 bits.
+/// Converts a value that was checked to have 32 bits.
 fn narrow(value: u64) -> Result<u32, Error> {
     u32::try_from(value).map_err(|_| Error::INVALID_PARAMETER)
 }
 
-/// An answer with a value, to which what is left can be added.
+/// Makes a result with a value, to which remaining values can be added.
 fn returned(value: u64) -> Returned {
     Returned {
         value,
@@ -156,7 +156,7 @@ fn returned(value: u64) -> Returned {
     }
 }
 
-/// An answer with a value that may not have been there.
+/// Makes a result with an optional value.
 fn found(value: Option<u64>) -> Returned {
     Returned {
         found: value.is_some().into(),
@@ -164,9 +164,9 @@ fn found(value: Option<u64>) -> Returned {
     }
 }
 
-/// Adds a value to what is left. There is room for all that a call can give; more than that came out of an
-/// object that is broken.
-fn leave(returned: &mut Returned, value: u64) -> Result<(), Error> {
+/// Adds a remaining value to a result. There is room for every value that a call can pass; more values mean that an
+/// object is corrupt.
+fn push_remaining(returned: &mut Returned, value: u64) -> Result<(), Error> {
     let count = usize::try_from(returned.count).map_err(|_| Error::INTERNAL_ERROR)?;
     let slot = returned.values.get_mut(count);
     *slot.ok_or(Error::INTERNAL_ERROR)? = value;

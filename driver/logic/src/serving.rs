@@ -1,4 +1,4 @@
-//! The queues *keyed* and *serial*: requests that are served one at a time, each for its own time.
+//! The queues *keyed* and *serial*: requests are served one at a time, each for its service time.
 
 use core::time::Duration;
 
@@ -11,7 +11,7 @@ use wdm::{
 
 use crate::ledger::{Ending, Entry, Ledger};
 
-/// A queue, the request that is served, and who serves it: the DPC of a timer.
+/// A queue and the request that is being served, by the DPC of a timer.
 #[pin_data]
 pub struct Serving {
     queue: Shared<StartIoQueue<Ending>>,
@@ -21,7 +21,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// An empty queue.
+    /// Makes an empty queue.
     pub fn new(
         order: StartIoOrder,
         ledger: &Shared<Ledger>,
@@ -48,7 +48,7 @@ impl Serving {
         pending
     }
 
-    /// Starts what is to be started: it is served until the timer expires.
+    /// Starts the service of a request, if there is one; it ends when the timer expires.
     fn start<L: NoSpinLockHeld>(timer: &Timer<Self>, start: Start<Ending>, irql: &mut L) {
         let Start::Now(irp) = start else {
             return;
@@ -66,7 +66,7 @@ impl TimerRoutine for Serving {
             return;
         };
         let (irp, next) = current.start_next(irql);
-        // In this order: the next one may be done on another processor before this routine returns.
+        // In this order, since the next request may be completed on another processor before this routine returns.
         timer.ledger.complete(irp, irql);
         Self::start(timer, next, irql);
     }

@@ -69,7 +69,7 @@ pub const STATUS_RETRY: i32 = status(0xC000_022D);
 pub const STATUS_DEVICE_REMOVED: i32 = status(0xC000_02B6);
 pub const STATUS_POWER_STATE_INVALID: i32 = status(0xC000_02D3);
 
-/// An error status as the documents write it, as the signed number that NTSTATUS is.
+/// Converts a status code from the unsigned form of the documentation to a signed NTSTATUS.
 const fn status(code: u32) -> i32 {
     code.cast_signed()
 }
@@ -122,7 +122,7 @@ pub const REG_DWORD: u32 = 4;
 
 pub const DPFLTR_IHVDRIVER_ID: u32 = 77;
 
-/// The bug check for a kernel structure that does not hold together, such as a list.
+/// The bug check for a corrupt kernel structure, such as a list.
 pub const KERNEL_SECURITY_CHECK_FAILURE: u32 = 0x139;
 /// The first parameter of [`KERNEL_SECURITY_CHECK_FAILURE`] for a `LIST_ENTRY`.
 pub const FAST_FAIL_CORRUPT_LIST_ENTRY: u64 = 3;
@@ -131,13 +131,14 @@ pub const FAST_FAIL_CORRUPT_LIST_ENTRY: u64 = 3;
 pub const POOL_FLAG_NON_PAGED: u64 = 0x40;
 pub const POOL_FLAG_PAGED: u64 = 0x100;
 
-/// What the pool aligns every allocation to on 64-bit Windows.
+/// The alignment of pool allocations on 64-bit Windows.
 pub const MEMORY_ALLOCATION_ALIGNMENT: usize = 16;
 
-/// What `DISPATCH_LEVEL` is as a number.
+/// The value of `DISPATCH_LEVEL`.
 pub const DISPATCH_LEVEL: u8 = 2;
 
-/// The kinds of timer, for `KeInitializeTimerEx`: one that stays set, and one that a single wait resets.
+/// The types of timers for `KeInitializeTimerEx`: a notification timer stays signaled, a synchronization timer is
+/// reset by the first wait.
 pub const NotificationTimer: i32 = 0;
 pub const SynchronizationTimer: i32 = 1;
 
@@ -149,7 +150,7 @@ pub const THREAD_ALL_ACCESS: u32 = 0x1f_ffff;
 pub const SPIN_LOCK_ALREADY_OWNED: u32 = 0x0f;
 /// The bug check for a driver that is unloaded while the kernel may still call it.
 pub const DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS: u32 = 0xce;
-/// The bug check for what was done at too high an IRQL.
+/// The bug check for an operation at too high an IRQL.
 pub const IRQL_NOT_LESS_OR_EQUAL: u32 = 0x0a;
-/// The bug check for a driver that broke a rule of its own.
+/// The bug check for a driver that found an inconsistency in its own state.
 pub const DRIVER_VIOLATION: u32 = 0x121;

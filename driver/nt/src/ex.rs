@@ -1,4 +1,4 @@
-//! The executive's support (`Ex`): interlocked lists and numbers, zones, pool.
+//! Executive support (`Ex`): interlocked lists and variables, zones, pool.
 
 #![allow(
     missing_docs,
@@ -11,14 +11,14 @@ use core::ffi::c_void;
 
 use crate::{KSPIN_LOCK, LIST_ENTRY, NTSTATUS};
 
-/// A node of a singly linked list, and such a list's head.
+/// An entry or the head of a singly linked list.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct SINGLE_LIST_ENTRY {
     pub Next: *mut SINGLE_LIST_ENTRY,
 }
 
-/// A zone: blocks of one size, cut from segments that the caller gives.
+/// A zone: blocks of one size, in segments that the caller provides.
 #[repr(C)]
 pub struct ZONE_HEADER {
     pub FreeList: SINGLE_LIST_ENTRY,
@@ -27,7 +27,7 @@ pub struct ZONE_HEADER {
     pub TotalSegmentSize: u32,
 }
 
-/// What a zone keeps at the start of each segment.
+/// The header at the start of each segment of a zone.
 #[repr(C)]
 pub struct ZONE_SEGMENT_HEADER {
     pub SegmentList: SINGLE_LIST_ENTRY,
@@ -75,7 +75,7 @@ unsafe extern "C" {
     pub fn ExAllocatePool2(Flags: u64, NumberOfBytes: usize, Tag: u32) -> *mut c_void;
     pub fn ExFreePoolWithTag(P: *mut c_void, Tag: u32);
     pub fn ExInterlockedAddUlong(Addend: *mut u32, Increment: u32, Lock: *mut KSPIN_LOCK) -> u32;
-    /// A `LARGE_INTEGER` travels in a register, as the number that it is.
+    /// `Increment` and the result are `LARGE_INTEGER`s, which are passed and returned like an `i64`.
     pub fn ExInterlockedAddLargeInteger(
         Addend: *mut i64,
         Increment: i64,

@@ -11,7 +11,7 @@ use core::ffi::c_void;
 
 use crate::DEVICE_OBJECT;
 
-/// A work item, which `IoAllocateWorkItem` makes. The kernel's, and its size is not documented.
+/// A work item, allocated by `IoAllocateWorkItem`. Its contents are opaque, and its size is not documented.
 #[repr(C)]
 pub struct IO_WORKITEM {
     pub Reserved: [u64; 0],
@@ -20,7 +20,7 @@ pub struct IO_WORKITEM {
 pub type PIO_WORKITEM_ROUTINE =
     Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void)>;
 
-/// The only `WORK_QUEUE_TYPE` that a driver may give to `IoQueueWorkItem`.
+/// The only `WORK_QUEUE_TYPE` that a driver may pass to `IoQueueWorkItem`.
 pub const DelayedWorkQueue: i32 = 1;
 
 unsafe extern "C" {

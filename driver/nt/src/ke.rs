@@ -11,31 +11,31 @@ use core::ffi::c_void;
 
 use crate::{KEVENT, KSPIN_LOCK, NTSTATUS};
 
-/// A device queue. The kernel's, but for its size.
+/// A device queue. Its contents are opaque.
 #[repr(C)]
 pub struct KDEVICE_QUEUE {
     pub Reserved: [u64; 5],
 }
 
-/// What links a request into a device queue. The kernel's, but for its size.
+/// The entry of a request in a device queue. Its contents are opaque.
 #[repr(C)]
 pub struct KDEVICE_QUEUE_ENTRY {
     pub Reserved: [u64; 3],
 }
 
-/// A DPC. The kernel's, but for its size.
+/// A DPC object. Its contents are opaque.
 #[repr(C)]
 pub struct KDPC {
     pub Reserved: [u64; 8],
 }
 
-/// A timer. The kernel's, but for its size.
+/// A timer object. Its contents are opaque.
 #[repr(C)]
 pub struct KTIMER {
     pub Reserved: [u64; 8],
 }
 
-/// What the taker of an in-stack queued spin lock keeps while it has it. The kernel's, but for its size.
+/// The handle of the holder of an in-stack queued spin lock. Its contents are opaque.
 #[repr(C)]
 pub struct KLOCK_QUEUE_HANDLE {
     pub Reserved: [u64; 3],
@@ -99,10 +99,10 @@ unsafe extern "C" {
     pub fn KeFlushQueuedDpcs();
     pub fn KeInitializeTimer(Timer: *mut KTIMER);
     pub fn KeInitializeTimerEx(Timer: *mut KTIMER, Type: i32);
-    /// A `LARGE_INTEGER` travels in a register, as the number that it is.
+    /// `DueTime` is a `LARGE_INTEGER`, which is passed by value like an `i64`.
     pub fn KeSetTimer(Timer: *mut KTIMER, DueTime: i64, Dpc: *mut KDPC) -> u8;
     pub fn KeCancelTimer(Timer: *mut KTIMER) -> u8;
-    /// A `LARGE_INTEGER` comes back in a register, as the number that it is.
+    /// Returns a `LARGE_INTEGER`, which is returned like an `i64`.
     pub fn KeQueryPerformanceCounter(PerformanceFrequency: *mut i64) -> i64;
     pub fn KeGetCurrentProcessorNumberEx(ProcNumber: *mut c_void) -> u32;
     pub fn KeQueryMaximumProcessorCountEx(GroupNumber: u16) -> u32;

@@ -1,4 +1,4 @@
-//! Asserts that what this crate reaches lies where 64-bit Windows has it, whoever defined the types.
+//! Asserts that the types have their layout on 64-bit Windows, in the portable definitions and in `wdk-sys`.
 
 use core::mem::{offset_of, size_of};
 
@@ -22,7 +22,7 @@ macro_rules! assert_offsets {
     };
 }
 
-// What is made here or stepped over. Device, driver and file objects are the kernel's to make.
+// The types that Interlock allocates or indexes. The kernel allocates device, driver and file objects.
 assert_sizes! {
     LIST_ENTRY: 0x10,
     UNICODE_STRING: 0x10,
@@ -47,7 +47,7 @@ assert_sizes! {
     KLOCK_QUEUE_HANDLE: 0x18,
 }
 
-// What the kernel keeps in these is its own, so the bindings must only agree on the room for it.
+// The contents of these are opaque, so only their sizes must agree.
 #[cfg(feature = "wdk")]
 assert_sizes! {
     wdk_sys::KDEVICE_QUEUE: size_of::<KDEVICE_QUEUE>(),
@@ -57,7 +57,7 @@ assert_sizes! {
     wdk_sys::KLOCK_QUEUE_HANDLE: size_of::<KLOCK_QUEUE_HANDLE>(),
 }
 
-// A model of the kernel keeps its own there, in the same places.
+// The model kernel uses these fields, at the same offsets.
 #[cfg(feature = "wdk")]
 assert_offsets! {
     wdk_sys::KDEVICE_QUEUE { Type: 0, Size: 2, DeviceListHead: 8, Lock: 0x18 }

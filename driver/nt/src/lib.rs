@@ -1,18 +1,18 @@
-//! The NT kernel's types, routines and inlines, raw, as Interlock uses them.
+//! Raw bindings to the NT kernel's types, routines and inline functions that Interlock uses.
 //!
-//! With the feature `wdk` the types and routines are `wdk-sys`' own, generated from the headers of
-//! the WDK at hand. Without it they are the portable definitions in this crate, so that everything
-//! above builds on any host; there a model of the kernel defines the routines. `layout` asserts at
-//! compile time, in both cases, that what is used lies where it lies on 64-bit Windows.
+//! With the feature `wdk` most types and routines come from `wdk-sys`, generated from the headers of the installed
+//! WDK. Without it they are the portable definitions in this crate, so that all code above builds on any host;
+//! there the model kernel defines the routines. In both cases `layout` asserts at compile time that the types have
+//! their layout on 64-bit Windows.
 //!
-//! Headers differ in how they spell anonymous unions, and so do the bindings made from them.
-//! Nobody above this crate names a field inside one: the functions of [`irp`] reach it instead, by
-//! views whose offsets are asserted. Routines that are inlines or macros in the WDK have no binding
-//! and are written here once.
+//! Headers differ in how they declare anonymous unions, and so do the bindings made from them. Code above this
+//! crate never names a field inside such a union. It uses the functions of [`irp`], which access the field through
+//! structures whose offsets are asserted. Routines that are inline functions or macros in the WDK have no bindings
+//! and are defined here.
 //!
-//! Headers disagree too about which routines are inlines, which need `ntifs.h`, and which are documented. The WDK's import
-//! libraries for 64-bit Windows hold all of those in `ke`, `ex`, `io` and `ps`, so they are declared there once for every set
-//! of bindings.
+//! Headers also differ in which routines are inline functions, need `ntifs.h`, or are documented. The WDK's import
+//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io` and `ps`, so these modules declare them,
+//! for every set of bindings.
 
 #![no_std]
 #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals)]
@@ -42,14 +42,14 @@ pub use io::*;
 pub use ke::{irql::*, *};
 pub use ps::*;
 
-/// Whether this is a driver's image, whose statics are one driver's. A program with a model of the kernel may run several
-/// drivers, each in a kernel of its own.
+/// Whether this crate is linked into a driver image, so that its statics belong to one driver. A program with the
+/// model kernel can contain several drivers, each in its own kernel.
 pub const IS_DRIVER: bool = cfg!(feature = "wdk");
 
 unsafe extern "C" {
-    /// Makes a spin lock free.
+    /// Initialises a spin lock that is not held.
     ///
-    /// An export since Windows 8. Headers that still support older systems make it an inline, so not
-    /// every set of bindings has it, and it is declared here instead.
+    /// An export since Windows 8. Headers that support older systems make it an inline function, so not every set
+    /// of bindings has it, and it is declared here.
     pub fn KeInitializeSpinLock(SpinLock: *mut KSPIN_LOCK);
 }

@@ -1,15 +1,15 @@
-//! `LIST_ENTRY`: the doubly linked list whose head and entries are alike, by the WDK's inlines.
+//! `LIST_ENTRY`, the doubly linked list, and the WDK's inline functions for it.
 
 use crate::{
     FAST_FAIL_CORRUPT_LIST_ENTRY, KERNEL_SECURITY_CHECK_FAILURE, KeBugCheckEx, LIST_ENTRY,
 };
 
-/// Makes a list head empty, or an entry one that is linked to itself alone.
+/// Initialises a list head as empty, or links an entry to itself.
 ///
 /// # Safety
 /// `entry` is valid for writes and on no list.
 pub unsafe fn InitializeListHead(entry: *mut LIST_ENTRY) {
-    // SAFETY: the caller gives an entry that is valid for writes.
+    // SAFETY: the caller passes an entry that is valid for writes.
     unsafe {
         entry.write(LIST_ENTRY {
             Flink: entry,
@@ -18,31 +18,31 @@ pub unsafe fn InitializeListHead(entry: *mut LIST_ENTRY) {
     }
 }
 
-/// Whether a list is empty, or an entry linked to itself alone.
+/// Returns whether a list is empty, or an entry is linked to itself.
 ///
 /// # Safety
-/// `entry` was initialised, and nobody changes its list meanwhile.
+/// `entry` was initialised, and no other thread changes its list during the call.
 #[must_use]
 pub unsafe fn IsListEmpty(entry: *const LIST_ENTRY) -> bool {
-    // SAFETY: the caller gives an initialised entry of a list that stands still.
+    // SAFETY: the caller passes an initialised entry of a list that does not change.
     let next = unsafe { (*entry).Flink };
     core::ptr::eq(next, entry)
 }
 
-/// Links an entry in at the end of a list.
+/// Inserts an entry at the tail of a list.
 ///
 /// # Safety
-/// `head` is a list that nobody else reads or changes meanwhile; `entry` is valid for writes, is on
-/// no list, and stays where it is until it is removed.
+/// No other thread accesses the list of `head` during the call. `entry` is valid for writes, is on no list, and
+/// does not move until it is removed.
 pub unsafe fn InsertTailList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
-    // SAFETY: the caller gives an initialised list that is this caller's alone.
+    // SAFETY: the caller passes an initialised list that no other thread accesses.
     let last = unsafe { (*head).Blink };
     // SAFETY: every entry of a list is alive while it is linked.
     let after_last = unsafe { (*last).Flink };
     if after_last != head {
         corrupt(head);
     }
-    // SAFETY: the caller gives an entry that is valid for writes and on no list.
+    // SAFETY: the caller passes an entry that is valid for writes and on no list.
     unsafe {
         entry.write(LIST_ENTRY {
             Flink: head,
@@ -51,23 +51,23 @@ pub unsafe fn InsertTailList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
     }
     // SAFETY: as for the read of `last` above.
     unsafe { (*last).Flink = entry };
-    // SAFETY: the caller gives a list that is this caller's alone.
+    // SAFETY: the caller passes a list that no other thread accesses.
     unsafe { (*head).Blink = entry };
 }
 
-/// Links an entry in at the start of a list.
+/// Inserts an entry at the head of a list.
 ///
 /// # Safety
 /// As for [`InsertTailList`].
 pub unsafe fn InsertHeadList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
-    // SAFETY: the caller gives an initialised list that is this caller's alone.
+    // SAFETY: the caller passes an initialised list that no other thread accesses.
     let first = unsafe { (*head).Flink };
     // SAFETY: every entry of a list is alive while it is linked.
     let before_first = unsafe { (*first).Blink };
     if before_first != head {
         corrupt(head);
     }
-    // SAFETY: the caller gives an entry that is valid for writes and on no list.
+    // SAFETY: the caller passes an entry that is valid for writes and on no list.
     unsafe {
         entry.write(LIST_ENTRY {
             Flink: first,
@@ -76,14 +76,14 @@ pub unsafe fn InsertHeadList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
     }
     // SAFETY: as for the read of `first` above.
     unsafe { (*first).Blink = entry };
-    // SAFETY: the caller gives a list that is this caller's alone.
+    // SAFETY: the caller passes a list that no other thread accesses.
     unsafe { (*head).Flink = entry };
 }
 
-/// Takes an entry out of its list and links it to itself, so that taking it out again is harmless.
+/// Removes an entry from its list and links it to itself, so that removing it again has no effect.
 ///
 /// # Safety
-/// `entry` is on a list, or linked to itself, and nobody else reads or changes that list meanwhile.
+/// `entry` is on a list or linked to itself, and no other thread accesses that list during the call.
 pub unsafe fn RemoveEntryList(entry: *mut LIST_ENTRY) {
     // SAFETY: guaranteed by the caller.
     unsafe { UnlinkEntry(entry) };
@@ -91,12 +91,12 @@ pub unsafe fn RemoveEntryList(entry: *mut LIST_ENTRY) {
     unsafe { InitializeListHead(entry) };
 }
 
-/// Takes an entry out of its list and leaves the entry as it is. This is the whole of the WDK's `RemoveEntryList`.
+/// Removes an entry from its list and leaves the entry unchanged, like the WDK's `RemoveEntryList`.
 ///
 /// # Safety
 /// As for [`RemoveEntryList`].
 pub unsafe fn UnlinkEntry(entry: *mut LIST_ENTRY) {
-    // SAFETY: the caller gives an initialised entry.
+    // SAFETY: the caller passes an initialised entry.
     let LIST_ENTRY { Flink, Blink } = unsafe { entry.read() };
     // SAFETY: every entry of a list is alive while it is linked.
     let back = unsafe { (*Flink).Blink };
@@ -105,13 +105,13 @@ pub unsafe fn UnlinkEntry(entry: *mut LIST_ENTRY) {
     if back != entry || forth != entry {
         corrupt(entry);
     }
-    // SAFETY: as above, and the list is this caller's alone.
+    // SAFETY: as above, and no other thread accesses the list.
     unsafe { (*Blink).Flink = Flink };
     // SAFETY: as above.
     unsafe { (*Flink).Blink = Blink };
 }
 
-/// Stops the system as the WDK's inlines do when a neighbour does not point back.
+/// Stops the system, as the WDK's inline functions do if a neighbour does not point back to the entry.
 fn corrupt(entry: *const LIST_ENTRY) -> ! {
     // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
     unsafe {

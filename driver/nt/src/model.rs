@@ -1,19 +1,19 @@
-//! What a model of the kernel has to see besides the routines that it defines: the inlines of this crate that
-//! other processors can see the effect of.
+//! A hook for the model kernel: it is called before each inline function of this crate whose effect other
+//! processors can observe.
 //!
-//! In a driver nobody watches. On a host a model may, to let another thread run first, or to find that the operation
-//! breaks a rule.
+//! In a driver the hook does nothing. On a host the model kernel uses it to let another thread run first, or to
+//! check that the operation breaks no rule.
 
-/// An inline that is about to run.
+/// An inline function that is about to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inline {
-    /// `InterlockedIncrement` and its kin, on the variable.
+    /// `InterlockedIncrement` or another Interlocked routine, on the variable.
     Interlocked,
     /// `IoSetCancelRoutine` with a routine, on the IRP.
     SetCancelRoutine,
     /// `IoSetCancelRoutine` with NULL, on the IRP.
     ClearCancelRoutine,
-    /// A look at `Irp->Cancel`.
+    /// A read of `Irp->Cancel`, on the IRP.
     ReadCancel,
     /// `IoMarkIrpPending`, on the IRP.
     MarkIrpPending,
@@ -39,13 +39,13 @@ mod watcher {
 
     use super::Inline;
 
-    /// What is called before each inline, with what it works on.
+    /// A function that is called before each inline function, with the object that it works on.
     pub type Watcher = fn(Inline, *const c_void);
 
-    /// The [`Watcher`]; NULL if there is none. A pointer, since a number that was one cannot be called.
+    /// The [`Watcher`]; NULL if there is none. A pointer type, since an integer has no provenance.
     static WATCHER: AtomicPtr<()> = AtomicPtr::new(null_mut());
 
-    /// Has a function called before each inline from now on, in the thread that runs it.
+    /// Sets the function that is called before each inline function, in the thread that runs it.
     pub fn watch(watcher: Watcher) {
         WATCHER.store(watcher as *mut (), Ordering::Release);
     }
@@ -55,7 +55,7 @@ mod watcher {
         if watcher.is_null() {
             return;
         }
-        // SAFETY: what is not NULL was stored by `watch`, and is a watcher.
+        // SAFETY: `watch` stored the pointer, so it is a watcher.
         let watcher = unsafe { core::mem::transmute::<*mut (), Watcher>(watcher) };
         watcher(inline, object);
     }

@@ -1,5 +1,5 @@
-//! The types and routines for hosts without a WDK: laid out as on 64-bit Windows, with the fields that
-//! Interlock uses by name and the rest as reserved bytes.
+//! The types and routines for hosts without a WDK. The types have their layout on 64-bit Windows; fields that
+//! Interlock does not use are reserved bytes.
 
 #![allow(
     missing_docs,
@@ -127,7 +127,7 @@ pub struct IRP {
     pub Overlay: [u64; 2],
     pub CancelRoutine: PDRIVER_CANCEL,
     pub UserBuffer: *mut c_void,
-    /// Reached by the functions of [`crate::irp`].
+    /// Accessed by the functions of [`crate::irp`].
     pub Tail: [u64; 11],
 }
 
@@ -137,7 +137,7 @@ pub struct IO_STACK_LOCATION {
     pub MinorFunction: u8,
     pub Flags: u8,
     pub Control: u8,
-    /// Reached by the functions of [`crate::irp`].
+    /// Accessed by the functions of [`crate::irp`].
     pub Parameters: [u64; 4],
     pub DeviceObject: *mut DEVICE_OBJECT,
     pub FileObject: *mut FILE_OBJECT,

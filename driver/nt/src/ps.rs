@@ -23,8 +23,8 @@ unsafe extern "C" {
     ) -> NTSTATUS;
     pub fn PsTerminateSystemThread(ExitStatus: NTSTATUS) -> NTSTATUS;
     pub fn ZwWaitForSingleObject(Handle: HANDLE, Alertable: u8, Timeout: *mut i64) -> NTSTATUS;
-    /// A FASTCALL, which on 64-bit Windows is the one calling convention.
+    /// Declared as `FASTCALL`, which is the common calling convention on 64-bit Windows.
     pub fn ObfReferenceObject(Object: *mut c_void) -> isize;
-    /// A FASTCALL, as above.
+    /// Declared as `FASTCALL`, as above.
     pub fn ObfDereferenceObject(Object: *mut c_void) -> isize;
 }

@@ -1,4 +1,4 @@
-//! The types and routines as `wdk-sys` has them.
+//! The types and routines from `wdk-sys`.
 
 pub use wdk_sys::{
     _EVENT_TYPE, _KEY_VALUE_INFORMATION_CLASS, _KWAIT_REASON, DEVICE_OBJECT, DRIVER_EXTENSION,
@@ -17,7 +17,7 @@ pub use wdk_sys::{
 };
 
 unsafe extern "C" {
-    /// Stops the system. Declared here since not every set of bindings knows that it does not return.
+    /// Stops the system. Declared here, since some sets of bindings do not declare that it never returns.
     pub fn KeBugCheckEx(
         BugCheckCode: u32,
         BugCheckParameter1: u64,

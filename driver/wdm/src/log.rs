@@ -9,7 +9,8 @@ use crate::ke::irql::NoSpinLockHeld;
 
 /// The severity of a message (the levels of `DbgPrintEx`).
 ///
-/// WDK: "Reading and Filtering Debugging Messages".
+/// WDK: [Reading and Filtering Debugging Messages](https://learn.microsoft.com/windows-hardware/drivers/devtest/reading-and-filtering-debugging-messages).
+#[doc(alias = "DbgPrintEx")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Level {
@@ -32,6 +33,8 @@ static LIMIT: AtomicU32 = AtomicU32::new(Level::Warning as u32);
 /// # IRQL
 /// Any.
 ///
+/// # Examples
+///
 /// ```
 /// wdm::log::set_limit(wdm::log::Level::Info as u32);
 /// ```
@@ -46,16 +49,19 @@ pub fn set_limit(limit: u32) {
 /// A line is truncated to 200 bytes. The debugger also filters by component and level: `ed nt!Kd_IHVDRIVER_Mask
 /// 0xf` enables all levels.
 ///
-/// WDK: "`DbgPrintEx` function".
+/// WDK: [DbgPrintEx](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-dbgprintex).
 ///
 /// # IRQL
 /// At most `DISPATCH_LEVEL`, and no spin lock held.
+///
+/// # Examples
 ///
 /// ```no_run
 /// fn started(irql: &mut wdm::PassiveLevel) {
 ///     wdm::log::write(wdm::log::Level::Info, irql, format_args!("mydriver: started"));
 /// }
 /// ```
+#[doc(alias = "DbgPrintEx")]
 pub fn write<L: NoSpinLockHeld>(level: Level, _irql: &mut L, message: fmt::Arguments<'_>) {
     send(level, message);
 }

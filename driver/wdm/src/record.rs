@@ -7,10 +7,14 @@
 /// which a driver must free on every path.
 ///
 /// # Safety
-///
 /// [`Record::from_raw`] returns the owner that was passed to [`Record::into_raw`], and [`Record::borrow`] a
 /// reference to its target. If several owners have the same target, it must be safe to share the target between
 /// threads.
+#[doc(alias = "DriverContext")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept with an IRP",
+    note = "a record is `()`, a `ZoneBox` or a `Shared`: an owner that is stored in the IRP as one pointer"
+)]
 pub unsafe trait Record: Send + 'static {
     /// The value that the record owns, which the driver accesses.
     type Target;

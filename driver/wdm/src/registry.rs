@@ -6,7 +6,9 @@ use crate::{Error, ke::irql::Waitable};
 
 /// The driver's service key, `HKLM\SYSTEM\CurrentControlSet\Services\<name>`, which `DriverEntry` gets.
 ///
-/// WDK: "Registry Keys for Drivers".
+/// WDK: [HKLM\\SYSTEM\\CurrentControlSet\\Services registry tree](https://learn.microsoft.com/windows-hardware/drivers/install/hklm-system-currentcontrolset-services-registry-tree).
+///
+/// # Examples
 ///
 /// ```no_run
 /// use wdm::{PassiveLevel, RegistryKey};
@@ -16,6 +18,8 @@ use crate::{Error, ke::irql::Waitable};
 /// #   let _ = retries;
 /// }
 /// ```
+#[doc(alias = "RegistryPath")]
+#[doc(alias = "DriverEntry")]
 pub struct RegistryKey<'a> {
     path: *mut nt::UNICODE_STRING,
     _path: PhantomData<&'a nt::UNICODE_STRING>,
@@ -35,15 +39,17 @@ impl RegistryKey<'_> {
 
     /// Reads a `REG_DWORD` value from a subkey (`ZwOpenKey`, `ZwQueryValueKey`).
     ///
-    /// WDK: "`ZwQueryValueKey` function".
+    /// WDK: [ZwQueryValueKey](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-zwqueryvaluekey).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
     ///
     /// # Errors
     /// `STATUS_OBJECT_NAME_NOT_FOUND` if the subkey or the value does not exist; `STATUS_OBJECT_TYPE_MISMATCH` if
     /// the value has another type; `STATUS_NAME_TOO_LONG` if a name is longer than 32 UTF-16 code units; other
     /// errors of the two routines.
-    ///
-    /// # IRQL
-    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "ZwOpenKey")]
+    #[doc(alias = "ZwQueryValueKey")]
     pub fn dword<L: Waitable>(
         &self,
         subkey: &str,

@@ -68,11 +68,11 @@ unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 impl<T> Shared<T> {
     /// Makes a value with one owner.
     ///
-    /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory; the errors of `init`.
-    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory; the errors of `init`.
     pub fn new<E, L: NoSpinLockHeld>(
         init: impl PinInit<T, E>,
         device: &DeviceObject,

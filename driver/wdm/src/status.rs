@@ -7,8 +7,8 @@ use core::{convert::Infallible, fmt};
 /// `STATUS_PENDING` means that a request is not complete, and -1 is not a status. Completing an IRP with either is
 /// bug check 0xC9 under Driver Verifier, so no `NtStatus` has these values.
 ///
-/// WDK: [Using NTSTATUS Values](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-ntstatus-values), [Bug
-/// Check 0xC9](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xc9--driver-verifier-iomanager-violation).
+/// WDK: [Using NTSTATUS Values](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-ntstatus-values),
+/// [Bug Check 0xC9](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xc9--driver-verifier-iomanager-violation).
 ///
 /// # Examples
 ///
@@ -23,6 +23,7 @@ use core::{convert::Infallible, fmt};
 /// assert_eq!(NtStatus::from_raw(-1), None);
 /// assert_eq!(format!("{:?}", NtStatus::CANCELLED), "NTSTATUS 0xc0000120");
 /// ```
+#[doc(alias = "NTSTATUS")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NtStatus(i32);
 
@@ -43,6 +44,7 @@ pub struct NtStatus(i32);
 /// assert_eq!(even(3).map_err(NtStatus::from), Err(NtStatus::INVALID_PARAMETER));
 /// assert!(Error::from_status(NtStatus::SUCCESS).is_none());
 /// ```
+#[doc(alias = "NTSTATUS")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Error(NtStatus);
 
@@ -223,6 +225,7 @@ impl NtStatus {
 
 impl Error {
     /// Converts a status into an error; returns `None` if `NT_SUCCESS` accepts it.
+    #[doc(alias = "NT_SUCCESS")]
     #[must_use]
     pub const fn from_status(status: NtStatus) -> Option<Self> {
         if status.is_success() {

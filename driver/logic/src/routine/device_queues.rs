@@ -1,4 +1,4 @@
-//! Device queues: order, and that one request is served at a time.
+//! Device queues: checks the order, and that one request is served at a time.
 
 use core::{
     hint::spin_loop,
@@ -18,20 +18,20 @@ use wdm::{
     irql::{DispatchLevel, raise_to_dispatch},
 };
 
-use super::{found, leave, narrow, nodes, returned, threads::Run};
+use super::{found, narrow, nodes, push_remaining, returned, threads::Run};
 
-/// What waits in the queues.
+/// A request on a device queue.
 struct Request {
-    /// The node of the call, or the thread that submits the request; its key, where there are keys.
+    /// The node of the call, or the number of the thread that submits the request; also the key.
     number: u64,
-    /// Whether it has been submitted and not been served.
+    /// Whether it was submitted and is not served yet.
     waits: AtomicBool,
 }
 
 type Queue<'n, O> = DeviceQueue<'n, Request, O>;
 type Node = DeviceQueueNode<Request>;
 
-/// A list of nodes, each pinned in a stack frame of its own: what a slice holds cannot be pinned one by one.
+/// A list of nodes, each pinned in its own stack frame, since the elements of a slice cannot be pinned one by one.
 #[derive(Clone, Copy)]
 struct Nodes<'n> {
     first: Pin<&'n Node>,
@@ -44,7 +44,7 @@ impl<'n> Nodes<'n> {
     }
 }
 
-/// Calls a closure with a list of nodes for the numbers, of which the last comes first, before `rest`.
+/// Calls a closure with a list of nodes for the numbers, which are passed in reverse order, followed by `rest`.
 fn with_nodes<R>(
     reversed: &mut impl Iterator<Item = u64>,
     rest: Option<&Nodes<'_>>,
@@ -65,7 +65,7 @@ fn request(number: u64) -> Request {
     }
 }
 
-/// How nodes go onto a queue of an order, and come off it.
+/// Insertion and removal for each order of a queue.
 trait Order: Sized + 'static {
     fn insert<'q, 'n>(
         queue: &'q Queue<'n, Self>,
@@ -73,7 +73,7 @@ trait Order: Sized + 'static {
         irql: &mut DispatchLevel,
     ) -> Result<Insert<'q, 'n, Request, Self>, Error>;
 
-    /// Removes the next node of a queue that is busy.
+    /// Removes the next node of a busy queue.
     fn remove<'q, 'n>(
         queue: &'q Queue<'n, Self>,
         busy: Busy<'q, 'n, Request, Self>,
@@ -148,7 +148,7 @@ fn insert_by_key<'q, 'n, O: Keyed>(
     queue.insert_by_key(node, key, irql).map_err(in_use)
 }
 
-/// Runs a device queue's routine once, for a call that has been checked.
+/// Runs a routine of a device queue once, for a checked call.
 pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let mut reversed = nodes(call).iter().rev().copied();
     with_nodes(&mut reversed, None, |list| {
@@ -247,7 +247,7 @@ fn remove_entry(
     Ok(returned)
 }
 
-/// Makes a queue busy with a request, and queues the others.
+/// Makes a queue busy with one request and queues the others.
 fn queue_behind<'q, 'n, O: Order>(
     queue: &'q Queue<'n, O>,
     served: Pin<&'n Node>,
@@ -265,7 +265,7 @@ fn queue_behind<'q, 'n, O: Order>(
     Ok(busy)
 }
 
-/// Leaves what still comes out: by key, from the smallest.
+/// Adds the remaining requests to the result; a queue by key from the smallest key.
 fn drain<'q, 'n, O: Order>(
     queue: &'q Queue<'n, O>,
     mut busy: Busy<'q, 'n, Request, O>,
@@ -273,7 +273,7 @@ fn drain<'q, 'n, O: Order>(
     irql: &mut DispatchLevel,
 ) -> Result<(), Error> {
     while let Remove::Next(node, again) = O::remove(queue, busy, 0, irql) {
-        leave(returned, node.number)?;
+        push_remaining(returned, node.number)?;
         busy = again;
     }
     Ok(())
@@ -286,12 +286,13 @@ fn not_busy() -> Returned {
     }
 }
 
-/// Each node is inserted where it is known to be on no queue.
+/// Converts the error of an insertion, which cannot happen here, since each node is inserted while it is on no
+/// queue.
 fn in_use(NodeInUse: NodeInUse) -> Error {
     Error::INTERNAL_ERROR
 }
 
-/// Submits a request to one device, in every round of every thread.
+/// Submits a request to one shared device, in every round of every thread.
 pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     match run.routine {
         Routine::KeInsertByKeyDeviceQueue | Routine::KeRemoveByKeyDeviceQueue => {
@@ -314,16 +315,16 @@ fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<Threads
         run.each_thread(irql, &|thread, irql: &mut PassiveLevel| {
             let mut nodes = Nodes::iter(list);
             let Some(node) = nodes.find(|node| node.number == u64::from(thread)) else {
-                return run.must(false);
+                return run.check(false);
             };
             for _ in 0..run.rounds {
                 device.submit(node, irql);
                 if !is_served(node) {
-                    return run.must(false);
+                    return run.check(false);
                 }
             }
         })?;
-        Ok(run.ran(run.total()))
+        Ok(run.result(run.total()))
     })
 }
 
@@ -335,13 +336,13 @@ struct Device<'d, 'n, O> {
 }
 
 impl<'d, 'n, O: Order> Device<'d, 'n, O> {
-    /// Inserts a request, and serves until there is none if it was not queued.
+    /// Inserts a request; if it was not queued, serves it and all that follow.
     fn submit(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel) {
         node.waits.store(true, Release);
         match raise_to_dispatch(irql, |irql| O::insert(self.queue, node, irql)) {
             Ok(Insert::Queued) => {}
             Ok(Insert::StartNow(busy)) => self.start(node, busy, irql),
-            Err(_) => self.run.must(false),
+            Err(_) => self.run.check(false),
         }
         if self.run.routine == Routine::KeRemoveEntryDeviceQueue
             && self.queue.remove_entry(node, irql)
@@ -350,7 +351,7 @@ impl<'d, 'n, O: Order> Device<'d, 'n, O> {
         }
     }
 
-    /// Serves a request, and the next ones.
+    /// Serves a request and all that follow.
     fn start(
         &self,
         mut node: Pin<&'n Node>,
@@ -359,7 +360,7 @@ impl<'d, 'n, O: Order> Device<'d, 'n, O> {
     ) {
         loop {
             self.serve(node);
-            // The thread leaves `DISPATCH_LEVEL` each time, or others that submit could keep it there.
+            // Lowers the IRQL each time, since otherwise the other threads could keep this one at `DISPATCH_LEVEL`.
             let next = raise_to_dispatch(irql, |irql| {
                 let key = narrow(node.number).unwrap_or(0);
                 O::remove(self.queue, busy, key, irql)
@@ -371,27 +372,27 @@ impl<'d, 'n, O: Order> Device<'d, 'n, O> {
         }
     }
 
-    /// Serves a request, while no other may be served.
+    /// Serves a request, and checks that no other is being served.
     fn serve(&self, node: Pin<&'n Node>) {
-        self.run.must(!self.serves.swap(true, Acquire));
+        self.run.check(!self.serves.swap(true, Acquire));
         self.done(node);
-        self.run.must(self.serves.swap(false, Release));
+        self.run.check(self.serves.swap(false, Release));
     }
 
-    /// Counts a request, which must have been waiting. Its thread may submit it again at once.
+    /// Counts a request, and checks that it was waiting. Its thread may submit it again at once.
     fn done(&self, node: Pin<&'n Node>) {
-        self.run.came(1);
-        self.run.must(node.waits.swap(false, Release));
+        self.run.add_actual(1);
+        self.run.check(node.waits.swap(false, Release));
     }
 }
 
-/// How often a thread looks whether its request has been served. That takes seconds, in which the thread that
-/// serves has had its turn even where there is one processor for all.
-const LOOKS: u32 = 1 << 28;
+/// How often a thread polls whether its request was served. That takes seconds, in which the serving thread gets to
+/// run even on a single processor.
+const POLLS: u32 = 1 << 28;
 
-/// Waits until a request has been served, and says whether it ever was.
+/// Waits until a request is served; returns `false` if that takes too long.
 fn is_served(node: Pin<&Node>) -> bool {
-    (0..LOOKS).any(|_| {
+    (0..POLLS).any(|_| {
         spin_loop();
         !node.waits.load(Acquire)
     })

@@ -1,4 +1,4 @@
-//! Interlocked lists and stacks: order, and that each node has one owner at a time.
+//! Interlocked lists and stacks: checks the order, and that each node has one owner at a time.
 
 use interlock_abi::{Call, Returned, Routine, ThreadsRan};
 use pinned_init::stack_pin_init;
@@ -7,12 +7,12 @@ use wdm::{
     ZoneBox,
 };
 
-use super::{found, leave, nodes, threads::Run};
+use super::{found, nodes, push_remaining, threads::Run};
 
 /// A node of a call, with its value.
 type Item = ZoneBox<Node<u64>>;
 
-/// Runs a list's routine once, for a call that has been checked.
+/// Runs a routine of a list once, for a checked call.
 pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     match routine {
         Routine::ExInterlockedInsertHeadList => insert(call, irql, InterlockedList::insert_head),
@@ -24,7 +24,7 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
     }
 }
 
-/// Makes nodes, and knows them again by what the routines return of them.
+/// Makes nodes, and finds their values by the identifiers that the routines return.
 struct Nodes {
     zone: Zone<Node<u64>>,
     known: [Option<(EntryId, u64)>; Returned::VALUES],
@@ -48,7 +48,7 @@ impl Nodes {
         Ok(node)
     }
 
-    /// The answer of a routine that returned this node, or NULL.
+    /// Makes the result of a routine that returned this entry, or NULL.
     fn found(&self, id: Option<EntryId>) -> Result<Returned, Error> {
         let Some(id) = id else {
             return Ok(found(None));
@@ -111,21 +111,21 @@ fn pop(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     Ok(returned)
 }
 
-/// Leaves what still comes out.
+/// Adds the remaining items to the result.
 fn drain(returned: &mut Returned, mut remove: impl FnMut() -> Option<Item>) -> Result<(), Error> {
     while let Some(node) = remove() {
-        leave(returned, **node)?;
+        push_remaining(returned, **node)?;
     }
     Ok(())
 }
 
-/// A node that knows whether a thread has it.
+/// A node that records whether a thread owns it.
 type Owned = ZoneBox<Node<InterlockedLong>>;
 
-const NOBODY: i32 = 0;
-const SOMEBODY: i32 = 1;
+const FREE: i32 = 0;
+const OWNED: i32 = 1;
 
-/// Inserts a node into one list or stack and removes one, in every round of every thread.
+/// Inserts a node into a shared list or stack and removes one, in every round of every thread.
 pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     stack_pin_init!(let list = InterlockedList::<Owned>::new());
     stack_pin_init!(let stack = InterlockedStack::<Owned>::new());
@@ -148,30 +148,30 @@ fn exchange(
     insert: impl Fn(Owned) -> Option<EntryId> + Sync,
     remove: impl Fn() -> Option<Owned> + Sync,
 ) -> Result<ThreadsRan, Error> {
-    // A thread has one node, which it has made or removed, or has left one for another to remove.
+    // At any time each thread owns at most one node, or has left one on the list.
     let zone = Zone::new(run.threads, &[], irql)?;
     run.each_round(irql, &|_, _: &mut PassiveLevel| {
-        match zone.allocate(Node::new(InterlockedLong::new(NOBODY))) {
+        match zone.allocate(Node::new(InterlockedLong::new(FREE))) {
             Some(node) => {
                 insert(node);
             }
-            None => run.must(false),
+            None => run.check(false),
         }
         match remove() {
             Some(node) => take(run, &node),
-            // This thread's own node, at the least, was there or was removed in exchange for another.
-            None => run.must(false),
+            // The list cannot be empty: this thread's node is on it, or another thread took it and left its own.
+            None => run.check(false),
         }
     })?;
     while let Some(node) = remove() {
         take(run, &node);
     }
-    Ok(run.ran(run.total()))
+    Ok(run.result(run.total()))
 }
 
-/// Counts a node that came out, which nobody else may have.
+/// Counts a node that was removed, which no other thread may own.
 fn take(run: &Run, node: &Node<InterlockedLong>) {
-    run.must(node.exchange(SOMEBODY) == NOBODY);
-    run.must(node.exchange(NOBODY) == SOMEBODY);
-    run.came(1);
+    run.check(node.exchange(OWNED) == FREE);
+    run.check(node.exchange(FREE) == OWNED);
+    run.add_actual(1);
 }

@@ -1,4 +1,4 @@
-//! Spin locks: that they are taken, that they exclude, and that the IRQL comes back.
+//! Spin locks: checks acquisition, mutual exclusion, and that the IRQL is restored.
 
 use core::{
     hint,
@@ -18,20 +18,20 @@ use wdm::{
     thread,
 };
 
-use super::{leave, returned, threads::Run};
+use super::{push_remaining, returned, threads::Run};
 
 const PASSIVE_LEVEL: u8 = 0;
 
-/// The class of a lock that others are taken under.
+/// The class of a lock under which others are acquired.
 struct Outer;
-/// The class of a lock that is taken under an outer one.
+/// The class of a lock that is acquired under an outer one.
 struct Inner;
 
 lock_order!(Unlocked => Outer);
 lock_order!(Outer => Inner);
 lock_order!(Outer => existing CancelSpinLock);
 
-/// Runs a lock's routine once, for a call that has been checked.
+/// Runs a routine of a lock once, for a checked call.
 pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     match routine {
         Routine::IoAcquireCancelSpinLock => acquire_cancel(irql),
@@ -50,7 +50,7 @@ fn acquire_cancel(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let first = CancelSpinLock::lock(irql).old_irql();
     let second = outer.with(irql, |(), held| CancelSpinLock::lock(held).old_irql());
     let mut returned = returned(first.into());
-    leave(&mut returned, second.into())?;
+    push_remaining(&mut returned, second.into())?;
     Ok(returned)
 }
 
@@ -70,7 +70,7 @@ fn acquire(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let mut guard = outer.lock(irql);
     let mut returned = returned(guard.old_irql().into());
     let ((), held) = guard.split();
-    leave(&mut returned, inner.lock(held).old_irql().into())?;
+    push_remaining(&mut returned, inner.lock(held).old_irql().into())?;
     Ok(returned)
 }
 
@@ -83,7 +83,7 @@ fn release(times: u64, irql: &mut PassiveLevel) -> Returned {
     }
 }
 
-// What is kept of the threads is not to be added to the stack that the other routines take.
+// Without inlining, the stack space for the threads is not part of the other routines' frames.
 #[inline(never)]
 fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     stack_pin_init!(let lock = SpinLock::<()>::new(()));
@@ -94,7 +94,7 @@ fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<Returned, Error> {
             if number == 0 {
                 meeting.hold(&lock, irql)
             } else {
-                meeting.ask(&lock, irql)
+                meeting.try_acquire(&lock, irql)
             }
         };
         let _ = (0..Meeting::TRIES).any(|_| raise_to_dispatch(irql, meet));
@@ -102,52 +102,53 @@ fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     Ok(returned(meeting.taken.load(Relaxed).into()))
 }
 
-/// Two threads: one holds a lock, and the other tries to take it at the same time. With one processor they do not meet, since
-/// both are at `DISPATCH_LEVEL`.
+/// Two threads: one holds a lock while the other tries to acquire it. On one processor they never meet, since both
+/// run at `DISPATCH_LEVEL`.
 #[derive(Default)]
 struct Meeting {
     state: AtomicU8,
-    /// The lock was taken while the other thread held it.
+    /// Set if the lock was acquired while the other thread held it.
     taken: AtomicBool,
 }
 
 impl Meeting {
-    /// How often they try to meet.
+    /// The number of attempts to meet.
     const TRIES: u32 = 1000;
-    /// How often each looks for the other in one try, which takes a few microseconds.
-    const LOOKS: u32 = 200;
+    /// The number of times that each thread polls the state in one attempt, which takes a few microseconds.
+    const POLLS: u32 = 200;
 
     const FREE: u8 = 0;
     const HELD: u8 = 1;
-    const ASKED: u8 = 2;
+    const TRIED: u8 = 2;
 
-    /// Holds the lock for a few microseconds at the most; says whether the other thread has tried to take it.
+    /// Holds the lock for a few microseconds at most; returns whether the other thread tried to acquire it.
     fn hold(&self, lock: &SpinLock<()>, irql: &mut DispatchLevel) -> bool {
         let _held = lock.lock_at_dpc(irql);
         self.state.store(Self::HELD, SeqCst);
-        self.comes_to(Self::ASKED);
-        // Before the release, so that who sees HELD with the lock taken has taken what was held.
-        self.state.swap(Self::FREE, SeqCst) == Self::ASKED
+        self.wait_for(Self::TRIED);
+        // Before the release, so that a thread that has acquired the lock and reads HELD has acquired a held lock.
+        self.state.swap(Self::FREE, SeqCst) == Self::TRIED
     }
 
-    /// Tries to take the lock while the other thread holds it; says whether it did hold it.
-    fn ask(&self, lock: &SpinLock<()>, irql: &mut DispatchLevel) -> bool {
-        if !self.comes_to(Self::HELD) {
+    /// Tries to acquire the lock while the other thread holds it; returns whether the other thread held it
+    /// throughout.
+    fn try_acquire(&self, lock: &SpinLock<()>, irql: &mut DispatchLevel) -> bool {
+        if !self.wait_for(Self::HELD) {
             return false;
         }
         let taken = lock.try_lock_at_dpc(irql);
         if taken.is_some_and(|_| self.state.load(SeqCst) == Self::HELD) {
             self.taken.store(true, Relaxed);
         }
-        let asked = (Self::HELD, Self::ASKED);
+        let tried = (Self::HELD, Self::TRIED);
         let still_held = self
             .state
-            .compare_exchange(asked.0, asked.1, SeqCst, SeqCst);
+            .compare_exchange(tried.0, tried.1, SeqCst, SeqCst);
         still_held.is_ok()
     }
 
-    fn comes_to(&self, state: u8) -> bool {
-        (0..Self::LOOKS).any(|_| {
+    fn wait_for(&self, state: u8) -> bool {
+        (0..Self::POLLS).any(|_| {
             hint::spin_loop();
             self.state.load(SeqCst) == state
         })
@@ -163,12 +164,12 @@ fn release_from_dpc(irql: &mut PassiveLevel) -> Returned {
     returned(taken_again.into())
 }
 
-/// Whether a lock can be taken.
+/// Returns whether a lock can be acquired.
 fn is_free(lock: &SpinLock<()>, irql: &mut PassiveLevel) -> bool {
     raise_to_dispatch(irql, |irql| lock.try_lock_at_dpc(irql).is_some())
 }
 
-/// Takes one lock in every thread, to count under it.
+/// Acquires one shared lock in every round of every thread and counts under it.
 pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     match run.routine {
         Routine::IoAcquireCancelSpinLock | Routine::IoReleaseCancelSpinLock => {
@@ -177,11 +178,11 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Erro
         Routine::KeAcquireSpinLock | Routine::KeReleaseSpinLock => raising_in_threads(run, irql)?,
         _ => at_dpc_in_threads(run, irql)?,
     }
-    Ok(run.ran(run.total()))
+    Ok(run.result(run.total()))
 }
 
-/// A count that the cancel spin lock guards, which owns no data. It is kept twice and is not added to in one
-/// step; so turns are lost, or the two differ, if two threads take one at a time.
+/// A count that the cancel spin lock protects, since that lock owns no data. It is kept twice and incremented in
+/// separate steps; if two threads increment it at the same time, increments are lost or the two values differ.
 #[derive(Default)]
 struct Turns {
     first: AtomicU64,
@@ -189,7 +190,7 @@ struct Turns {
 }
 
 impl Turns {
-    /// Takes a turn, and says whether the two were the same.
+    /// Increments the count; returns whether the two values were equal.
     fn take(&self) -> bool {
         let (first, second) = (self.first.load(Relaxed), self.second.load(Relaxed));
         self.first.store(first.wrapping_add(1), Relaxed);
@@ -202,10 +203,10 @@ fn cancel_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), Error> {
     let turns = Turns::default();
     run.each_round(irql, &|_, irql: &mut PassiveLevel| {
         let guard = CancelSpinLock::lock(irql);
-        run.must(turns.take());
-        run.must(guard.old_irql() == PASSIVE_LEVEL);
+        run.check(turns.take());
+        run.check(guard.old_irql() == PASSIVE_LEVEL);
     })?;
-    run.came(turns.first.load(Relaxed));
+    run.add_actual(turns.first.load(Relaxed));
     Ok(())
 }
 
@@ -215,9 +216,9 @@ fn raising_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), Error> {
     run.each_round(irql, &|_, irql: &mut PassiveLevel| {
         let mut guard = turns.lock(irql);
         *guard = guard.wrapping_add(1);
-        run.must(guard.old_irql() == PASSIVE_LEVEL);
+        run.check(guard.old_irql() == PASSIVE_LEVEL);
     })?;
-    run.came(turns.with(irql, |turns, _| *turns));
+    run.add_actual(turns.with(irql, |turns, _| *turns));
     Ok(())
 }
 
@@ -230,6 +231,6 @@ fn at_dpc_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<(), Error> {
             *guard = guard.wrapping_add(1);
         });
     })?;
-    run.came(turns.with(irql, |turns, _| *turns));
+    run.add_actual(turns.with(irql, |turns, _| *turns));
     Ok(())
 }

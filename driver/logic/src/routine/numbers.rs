@@ -1,4 +1,4 @@
-//! Interlocked numbers, and the number of the processor.
+//! Interlocked variables, and the processor number.
 
 use interlock_abi::{Call, Returned, Routine, ThreadsRan};
 use pinned_init::stack_pin_init;
@@ -7,9 +7,9 @@ use wdm::{
     irql::raise_to_dispatch, processor,
 };
 
-use super::{leave, narrow, nodes, returned, threads::Run};
+use super::{narrow, nodes, push_remaining, returned, threads::Run};
 
-/// Runs a routine on a number once, for a call that has been checked.
+/// Runs a routine of a variable once, for a checked call.
 pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     match (routine, nodes(call)) {
         (Routine::ExInterlockedAddUlong, &[number]) => add_ulong(number, call.argument),
@@ -30,58 +30,58 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
 fn add_ulong(number: u64, argument: u64) -> Result<Returned, Error> {
     stack_pin_init!(let number = ExInterlockedUlong::new(narrow(number)?));
     let mut returned = returned(number.add(narrow(argument)?).into());
-    leave(&mut returned, number.add(0).into())?;
+    push_remaining(&mut returned, number.add(0).into())?;
     Ok(returned)
 }
 
 fn add_large_integer(number: u64, argument: u64) -> Result<Returned, Error> {
     stack_pin_init!(let number = ExInterlockedLargeInteger::new(number.cast_signed()));
     let mut returned = returned(number.add(argument.cast_signed()).cast_unsigned());
-    leave(&mut returned, number.add(0).cast_unsigned())?;
+    push_remaining(&mut returned, number.add(0).cast_unsigned())?;
     Ok(returned)
 }
 
 fn long(number: u64, routine: impl FnOnce(&InterlockedLong) -> i32) -> Result<Returned, Error> {
     let number = InterlockedLong::new(narrow(number)?.cast_signed());
     let mut returned = returned(routine(&number).cast_unsigned().into());
-    leave(&mut returned, number.read().cast_unsigned().into())?;
+    push_remaining(&mut returned, number.read().cast_unsigned().into())?;
     Ok(returned)
 }
 
 fn current_processor(irql: &mut PassiveLevel) -> Result<Returned, Error> {
-    let (first, second) = twice(irql);
+    let (first, second) = current_processor_twice(irql);
     let mut returned = Returned {
         found: (first == second).into(),
         ..returned(first.into())
     };
-    leave(&mut returned, processor::maximum_count().into())?;
+    push_remaining(&mut returned, processor::maximum_count().into())?;
     Ok(returned)
 }
 
-/// Asks for the processor's number twice, while the thread cannot move.
-fn twice(irql: &mut PassiveLevel) -> (u32, u32) {
+/// Reads the processor number twice at `DISPATCH_LEVEL`, where the thread cannot move to another processor.
+fn current_processor_twice(irql: &mut PassiveLevel) -> (u32, u32) {
     raise_to_dispatch(irql, |irql| {
         (processor::current(irql), processor::current(irql))
     })
 }
 
-/// Runs a routine on one number, in every round of every thread.
+/// Runs a routine on one shared variable, in every round of every thread.
 pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     match run.routine {
         Routine::ExInterlockedAddUlong => add_ulong_in_threads(run, irql),
         Routine::ExInterlockedAddLargeInteger => add_large_integer_in_threads(run, irql),
         Routine::InterlockedIncrement => {
             let number = InterlockedLong::new(0);
-            rise(run, irql, || number.increment().into())?;
-            run.came(number.read().unsigned_abs().into());
-            Ok(run.ran(run.total()))
+            check_increasing(run, irql, || number.increment().into())?;
+            run.add_actual(number.read().unsigned_abs().into());
+            Ok(run.result(run.total()))
         }
         Routine::InterlockedDecrement => {
             let number = InterlockedLong::new(0);
-            // What falls below zero rises with its sign turned.
-            rise(run, irql, || i64::from(number.decrement()).wrapping_neg())?;
-            run.came(number.read().unsigned_abs().into());
-            Ok(run.ran(run.total()))
+            // The negated values increase.
+            check_increasing(run, irql, || i64::from(number.decrement()).wrapping_neg())?;
+            run.add_actual(number.read().unsigned_abs().into());
+            Ok(run.result(run.total()))
         }
         Routine::InterlockedExchange => exchange_in_threads(run, irql),
         _ => processors_in_threads(run, irql),
@@ -91,33 +91,37 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Erro
 fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     stack_pin_init!(let sum = ExInterlockedUlong::new(0));
     let sum = sum.as_ref();
-    rise(run, irql, || sum.add(1).into())?;
-    run.came(sum.add(0).into());
-    Ok(run.ran(run.total()))
+    check_increasing(run, irql, || sum.add(1).into())?;
+    run.add_actual(sum.add(0).into());
+    Ok(run.result(run.total()))
 }
 
 fn add_large_integer_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     stack_pin_init!(let sum = ExInterlockedLargeInteger::new(0));
     let sum = sum.as_ref();
-    rise(run, irql, || sum.add(1))?;
-    run.came(sum.add(0).cast_unsigned());
-    Ok(run.ran(run.total()))
+    check_increasing(run, irql, || sum.add(1))?;
+    run.add_actual(sum.add(0).cast_unsigned());
+    Ok(run.result(run.total()))
 }
 
-/// Asks for the next number in every round, which must be larger than the thread's last one.
-fn rise(run: &Run, irql: &mut PassiveLevel, next: impl Fn() -> i64 + Sync) -> Result<(), Error> {
+/// Gets the next number in every round, and checks that it is larger than the thread's last one.
+fn check_increasing(
+    run: &Run,
+    irql: &mut PassiveLevel,
+    next: impl Fn() -> i64 + Sync,
+) -> Result<(), Error> {
     run.each_thread(irql, &|_, _: &mut PassiveLevel| {
         let mut last = None;
         for _ in 0..run.rounds {
             let number = Some(next());
-            run.must(last < number);
+            run.check(last < number);
             last = number;
         }
     })
 }
 
-/// Puts numbers in, no two the same, each for the one that was there: what comes out and what is left at the
-/// end is what was put in.
+/// Exchanges distinct numbers into one variable. The sum of all old values and the last value must be the sum of
+/// all numbers.
 fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     let place = InterlockedLong::new(0);
     run.each_thread(irql, &|thread, _: &mut PassiveLevel| {
@@ -127,18 +131,18 @@ fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan,
             let number = first.wrapping_add(round).cast_signed();
             sum += u64::from(place.exchange(number).cast_unsigned());
         }
-        run.came(sum);
+        run.add_actual(sum);
     })?;
-    run.came(place.exchange(0).cast_unsigned().into());
-    Ok(run.ran(run.total() * (run.total() + 1) / 2))
+    run.add_actual(place.exchange(0).cast_unsigned().into());
+    Ok(run.result(run.total() * (run.total() + 1) / 2))
 }
 
 fn processors_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     let processors = processor::maximum_count();
     run.each_round(irql, &|_, irql: &mut PassiveLevel| {
-        let (first, second) = twice(irql);
-        run.must(first < processors && first == second);
-        run.came(1);
+        let (first, second) = current_processor_twice(irql);
+        run.check(first < processors && first == second);
+        run.add_actual(1);
     })?;
-    Ok(run.ran(run.total()))
+    Ok(run.result(run.total()))
 }

@@ -1,4 +1,4 @@
-//! A routine run from several system threads at a time, on one object.
+//! Runs a routine from several system threads at once, on one object.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -7,7 +7,7 @@ use wdm::{Error, PassiveLevel, thread};
 
 use super::{device_queues, lists, locks, numbers, zones};
 
-/// Holds the numbers of a run against their bounds.
+/// Checks the input of a run.
 pub fn check_threads(input: &RunThreads) -> Result<(), Error> {
     let runs = Routine::from_number(input.routine).is_some_and(Routine::runs_in_threads);
     let in_bounds = (1..=RunThreads::MAX_THREADS).contains(&input.threads)
@@ -19,7 +19,7 @@ pub fn check_threads(input: &RunThreads) -> Result<(), Error> {
     }
 }
 
-/// Runs a routine from several threads, for an input that has been [checked](check_threads).
+/// Runs a routine from several threads, for a [checked](check_threads) input.
 pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
     let routine = Routine::from_number(input.routine).ok_or(Error::INVALID_PARAMETER)?;
     let run = Run::new(routine, input.threads, input.rounds);
@@ -58,13 +58,13 @@ pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<Thread
     }
 }
 
-/// One run: what was asked for, and what its threads have seen.
+/// The parameters and the results of a run.
 pub struct Run {
     /// The routine that is run.
     pub routine: Routine,
-    /// How many threads run it.
+    /// The number of threads.
     pub threads: u32,
-    /// How often each runs it.
+    /// The number of rounds of each thread.
     pub rounds: u32,
     actual: AtomicU64,
     violations: AtomicU64,
@@ -81,13 +81,13 @@ impl Run {
         }
     }
 
-    /// How many rounds all threads run together.
+    /// Returns the number of rounds of all threads.
     pub fn total(&self) -> u64 {
         u64::from(self.threads) * u64::from(self.rounds)
     }
 
-    /// Calls a closure in every thread, with the thread's number.
-    // What is kept of the threads takes half a page of stack, and is not to be added to its callers' own.
+    /// Calls a closure once in every thread, with the thread's number.
+    // `thread::run` takes half a page of stack. Without inlining it is not part of the callers' stack frames.
     #[inline(never)]
     pub fn each_thread<F>(&self, irql: &mut PassiveLevel, body: &F) -> Result<(), Error>
     where
@@ -108,20 +108,20 @@ impl Run {
         })
     }
 
-    /// Adds to what has come of the run.
-    pub fn came(&self, number: u64) {
+    /// Adds to the actual result of the run.
+    pub fn add_actual(&self, number: u64) {
         self.actual.fetch_add(number, Relaxed);
     }
 
-    /// Counts a violation, unless what must be is so.
-    pub fn must(&self, be: bool) {
-        if !be {
+    /// Counts a violation unless the condition holds.
+    pub fn check(&self, holds: bool) {
+        if !holds {
             self.violations.fetch_add(1, Relaxed);
         }
     }
 
-    /// What there is to say once all threads have ended.
-    pub fn ran(&self, expected: u64) -> ThreadsRan {
+    /// Returns the output of the run, after all threads have ended.
+    pub fn result(&self, expected: u64) -> ThreadsRan {
         ThreadsRan {
             rounds: self.total(),
             expected,

@@ -1,4 +1,4 @@
-//! Zones: what a zone takes for a segment, and that each block has one owner at a time.
+//! Zones: checks which segments a zone accepts, and that each block has one owner at a time.
 
 use core::{
     ptr::from_ref,
@@ -11,10 +11,10 @@ use wdm::{Error, InterlockedStack, Node, NtStatus, PassiveLevel, RawZone, Segmen
 
 use super::{narrow, nodes, returned, threads::Run};
 
-/// How many blocks a call can ask for.
+/// The largest number of blocks that a call can request.
 pub const MAX_BLOCKS: u64 = 64;
 
-/// Runs a zone's routine once, for a call that has been checked.
+/// Runs a routine of a zone once, for a checked call.
 pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     match (routine, nodes(call)) {
         (Routine::ExInitializeZone, &[block, size, offset]) => {
@@ -68,7 +68,7 @@ fn extend(
     answered(extended, zone.blocks())
 }
 
-/// The answer of a routine that returned a status. Where there was no memory it was not called.
+/// Makes the result of a routine that returned a status. If there was no memory, the routine was not called.
 fn answered(result: Result<(), Error>, blocks: u32) -> Result<Returned, Error> {
     let status = match result {
         Ok(()) => NtStatus::SUCCESS,
@@ -81,7 +81,7 @@ fn answered(result: Result<(), Error>, blocks: u32) -> Result<Returned, Error> {
     })
 }
 
-/// The blocks that are in use.
+/// The blocks that a call has allocated.
 type Held = [Option<ZoneBox<u64>>; 64];
 const _: () = assert!(size_of::<Held>() as u64 == MAX_BLOCKS * 8);
 
@@ -112,7 +112,8 @@ fn free(blocks: u64, count: u64, irql: &mut PassiveLevel) -> Result<Returned, Er
     while allocate_one(&zone, 0, &mut held)? {
         got += 1;
     }
-    // The blocks freed were the first of `held`, so the first allocated again is where the first was.
+    // The freed blocks were the first ones in `held`, so the first block that was allocated again is in the first
+    // place.
     let first_got = held.first().and_then(Option::as_ref).map(address);
     Ok(Returned {
         found: (last_freed.is_some() && first_got == last_freed).into(),
@@ -120,7 +121,7 @@ fn free(blocks: u64, count: u64, irql: &mut PassiveLevel) -> Result<Returned, Er
     })
 }
 
-/// Allocates a block, if there is one, into the first place that is free.
+/// Allocates a block, if there is one, and stores it in the first free place.
 fn allocate_one(zone: &Zone<u64>, value: u64, held: &mut Held) -> Result<bool, Error> {
     let Some(block) = zone.allocate(value) else {
         return Ok(false);
@@ -141,7 +142,7 @@ fn all_differ(held: &Held) -> bool {
         .all(|(index, address)| addresses().take(index).all(|earlier| earlier != address))
 }
 
-/// A block of a zone that threads share, with the mark of the thread that has it.
+/// A block of a zone that threads share, with the number of the thread that owns it.
 type Marked = Node<AtomicU32>;
 
 const NO_MARK: u32 = u32::MAX;
@@ -155,12 +156,12 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Erro
     run.each_round(irql, &|thread, _: &mut PassiveLevel| {
         use_block(run, &zone, thread);
     })?;
-    run.came(count_blocks(&zone));
-    Ok(run.ran(run.threads.into()))
+    run.add_actual(count_blocks(&zone));
+    Ok(run.result(run.threads.into()))
 }
 
-/// How often each thread extends one zone. A zone keeps its segments until it goes, so after that comes a new
-/// one.
+/// How often each thread extends one zone. A zone keeps its segments until it is dropped, so further extensions use
+/// a new zone.
 const EXTENSIONS: u32 = 1024;
 
 fn extend_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
@@ -172,10 +173,10 @@ fn extend_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, E
         extend_one_zone(run, rounds, irql)?;
         left -= rounds;
     }
-    Ok(run.ran(expected))
+    Ok(run.result(expected))
 }
 
-/// Extends a zone of one block by another one, in so many rounds of every thread, and uses one.
+/// Extends a zone of one block by one block and uses one, in `rounds` rounds of every thread.
 fn extend_one_zone(run: &Run, rounds: u32, irql: &mut PassiveLevel) -> Result<(), Error> {
     let zone = Zone::new(1, &[], irql)?;
     let no_memory = AtomicBool::new(false);
@@ -184,27 +185,27 @@ fn extend_one_zone(run: &Run, rounds: u32, irql: &mut PassiveLevel) -> Result<()
             match zone.extend(1, irql) {
                 Ok(()) => use_block(run, &zone, thread),
                 Err(Error::INSUFFICIENT_RESOURCES) => no_memory.store(true, Relaxed),
-                Err(_) => run.must(false),
+                Err(_) => run.check(false),
             }
         }
     })?;
     if no_memory.into_inner() {
         return Err(Error::INSUFFICIENT_RESOURCES);
     }
-    run.came(count_blocks(&zone));
+    run.add_actual(count_blocks(&zone));
     Ok(())
 }
 
-/// Allocates a block, which must be there for every thread, and sees that nobody else has it.
+/// Allocates a block, which must exist for every thread, and checks that no other thread owns it.
 fn use_block(run: &Run, zone: &Zone<Marked>, thread: u32) {
     let Some(block) = zone.allocate(Node::new(AtomicU32::new(NO_MARK))) else {
-        return run.must(false);
+        return run.check(false);
     };
-    run.must(block.swap(thread, Relaxed) == NO_MARK);
-    run.must(block.swap(NO_MARK, Relaxed) == thread);
+    run.check(block.swap(thread, Relaxed) == NO_MARK);
+    run.check(block.swap(NO_MARK, Relaxed) == thread);
 }
 
-/// How many blocks can be allocated from a zone of which none is in use.
+/// Returns the number of blocks in a zone of which no block is in use.
 fn count_blocks(zone: &Zone<Marked>) -> u64 {
     stack_pin_init!(let all = InterlockedStack::new());
     let mut count = 0;

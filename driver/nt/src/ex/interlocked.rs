@@ -1,6 +1,6 @@
 //! The Interlocked intrinsics, and `YieldProcessor`.
 //!
-//! Each is one atomic operation and a full barrier, as on Windows, whatever the processor's own order is.
+//! Each is one atomic operation and a full memory barrier, as on Windows, on every processor architecture.
 
 #![warn(missing_docs)]
 
@@ -96,7 +96,7 @@ intrinsics!(
     InterlockedXor64
 );
 
-/// Tells the processor that this is a loop that waits for another one.
+/// Tells the processor that the thread is in a spin-wait loop.
 pub fn YieldProcessor() {
     before(Inline::YieldProcessor, null());
     core::hint::spin_loop();

@@ -1,7 +1,7 @@
-//! The IRP and its stack locations: what the WDK reaches through inlines and anonymous unions.
+//! The IRP and its stack locations: the WDK's inline functions, and access to the anonymous unions.
 //!
-//! Every function here takes an IRP, or a stack location, that the caller owns in NT's sense: the
-//! I/O manager sent it to this driver, and the driver has neither completed it nor passed it on.
+//! The functions take an IRP that the caller owns: the I/O manager sent it to this driver, and the driver has
+//! neither completed it nor passed it on.
 
 #![warn(missing_docs)]
 
@@ -22,17 +22,17 @@ use crate::{
 /// `IRP.Tail.Overlay`, whose inner unions and structures are anonymous.
 #[repr(C)]
 pub(crate) struct TailOverlay {
-    /// The driver's own while it has the IRP; also a `KDEVICE_QUEUE_ENTRY`.
+    /// For the driver's use while it owns the IRP; the first words are also a `KDEVICE_QUEUE_ENTRY`.
     pub(crate) DriverContext: [*mut c_void; 4],
     pub(crate) Thread: *mut c_void,
     pub(crate) AuxiliaryBuffer: *mut c_void,
-    /// The driver's own while it has the IRP.
+    /// For the driver's use while it owns the IRP.
     pub(crate) ListEntry: LIST_ENTRY,
     pub(crate) CurrentStackLocation: *mut IO_STACK_LOCATION,
     pub(crate) OriginalFileObject: *mut FILE_OBJECT,
 }
 
-/// `IO_STATUS_BLOCK`, whose status shares its place with a pointer.
+/// `IO_STATUS_BLOCK`, whose status is in a union with a pointer.
 #[repr(C)]
 pub(crate) struct StatusBlock {
     pub(crate) Status: i32,
@@ -62,37 +62,37 @@ pub(crate) struct ReadWrite {
     pub(crate) ByteOffset: i64,
 }
 
-/// What a read or write request asks: `Parameters.Read` or `Parameters.Write` by value.
+/// The parameters of a read or write request: `Parameters.Read` or `Parameters.Write` by value.
 #[derive(Clone, Copy)]
 pub struct Transfer {
-    /// How many bytes are to be read or written.
+    /// The number of bytes to read or write.
     pub length: u32,
-    /// Where on the device they begin.
+    /// The byte offset on the device at which the transfer starts.
     pub offset: i64,
 }
 
-/// What a device-control request asks: `Parameters.DeviceIoControl` by value.
+/// The parameters of a device control request: `Parameters.DeviceIoControl` by value.
 #[derive(Clone, Copy)]
 pub struct IoControl {
-    /// The IOCTL code.
+    /// The I/O control code.
     pub code: u32,
-    /// How many bytes the caller gives.
+    /// The length of the input buffer in bytes.
     pub input_length: u32,
-    /// How many bytes the caller takes.
+    /// The length of the output buffer in bytes.
     pub output_length: u32,
 }
 
-/// The tail of an IRP. The pointer is computed only, and may be used wherever `irp` may be.
+/// Returns the address of `Tail.Overlay`. The pointer is only computed, and is valid wherever `irp` is.
 fn overlay(irp: *mut IRP) -> *mut TailOverlay {
     irp.wrapping_byte_add(offset_of!(IRP, Tail)).cast()
 }
 
-/// The status block of an IRP. The pointer is computed only, and may be used wherever `irp` may be.
+/// Returns the address of `IoStatus`. The pointer is only computed, and is valid wherever `irp` is.
 fn status_block(irp: *mut IRP) -> *mut StatusBlock {
     irp.wrapping_byte_add(offset_of!(IRP, IoStatus)).cast()
 }
 
-/// The driver's own stack location: `IoGetCurrentIrpStackLocation`.
+/// `IoGetCurrentIrpStackLocation`: returns the driver's stack location.
 ///
 /// # Safety
 /// The caller owns `irp`.
@@ -102,7 +102,7 @@ pub unsafe fn current_stack_location(irp: *mut IRP) -> *mut IO_STACK_LOCATION {
     unsafe { (*overlay(irp)).CurrentStackLocation }
 }
 
-/// The device object that the IRP was sent to.
+/// Returns the device object that the IRP was sent to.
 ///
 /// # Safety
 /// The caller owns `irp`.
@@ -114,7 +114,7 @@ pub unsafe fn device_object(irp: *mut IRP) -> *mut DEVICE_OBJECT {
     unsafe { (*stack).DeviceObject }
 }
 
-/// The file object that the IRP was sent through; NULL where there was none.
+/// Returns the file object of the IRP, or NULL if it was sent without one.
 ///
 /// # Safety
 /// The caller owns `irp`.
@@ -126,7 +126,7 @@ pub unsafe fn file_object(irp: *mut IRP) -> *mut FILE_OBJECT {
     unsafe { (*stack).FileObject }
 }
 
-/// The major function code.
+/// Returns the major function code.
 ///
 /// # Safety
 /// The caller owns `irp`.
@@ -138,7 +138,7 @@ pub unsafe fn major_function(irp: *mut IRP) -> usize {
     unsafe { (*stack).MajorFunction }.into()
 }
 
-/// The minor function code.
+/// Returns the minor function code.
 ///
 /// # Safety
 /// The caller owns `irp`.
@@ -150,7 +150,7 @@ pub unsafe fn minor_function(irp: *mut IRP) -> u8 {
     unsafe { (*stack).MinorFunction }
 }
 
-/// `Parameters.DeviceIoControl` of the current stack location.
+/// Returns `Parameters.DeviceIoControl` of the current stack location.
 ///
 /// # Safety
 /// The caller owns `irp`, and it is an `IRP_MJ_DEVICE_CONTROL`.
@@ -160,7 +160,7 @@ pub unsafe fn io_control(irp: *mut IRP) -> IoControl {
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location of an owned IRP is valid; `layout` asserts that the view fits.
     let parameters = unsafe { addr_of!((*stack).Parameters) }.cast::<DeviceIoControl>();
-    // SAFETY: the caller says that this is the member of the union that the I/O manager filled.
+    // SAFETY: the caller guarantees that the I/O manager initialised this member of the union.
     let parameters = unsafe { &*parameters };
     IoControl {
         code: parameters.IoControlCode,
@@ -169,7 +169,7 @@ pub unsafe fn io_control(irp: *mut IRP) -> IoControl {
     }
 }
 
-/// `Parameters.Read` or `Parameters.Write` of the current stack location.
+/// Returns `Parameters.Read` or `Parameters.Write` of the current stack location.
 ///
 /// # Safety
 /// The caller owns `irp`, and it is an `IRP_MJ_READ` or an `IRP_MJ_WRITE`.
@@ -187,7 +187,7 @@ pub unsafe fn transfer(irp: *mut IRP) -> Transfer {
     }
 }
 
-/// The system buffer of a buffered request; NULL when neither side has a byte.
+/// Returns the system buffer of a buffered request; NULL if input and output are empty.
 ///
 /// # Safety
 /// The caller owns `irp`.
@@ -195,13 +195,12 @@ pub unsafe fn transfer(irp: *mut IRP) -> Transfer {
 pub unsafe fn system_buffer(irp: *mut IRP) -> *mut u8 {
     // SAFETY: the caller owns the IRP.
     let associated = unsafe { &(*irp).AssociatedIrp };
-    // SAFETY: in an IRP that was sent to a driver this member of the union is the one in use, or all are
-    // NULL.
+    // SAFETY: in an IRP that was sent to a driver this member of the union is in use, or the union is NULL.
     let buffer = unsafe { associated.SystemBuffer };
     buffer.cast()
 }
 
-/// `IoStatus.Status` as it stands.
+/// Returns `IoStatus.Status`.
 ///
 /// # Safety
 /// The caller owns `irp`.
@@ -211,7 +210,7 @@ pub unsafe fn status(irp: *mut IRP) -> i32 {
     unsafe { (*status_block(irp)).Status }
 }
 
-/// Sets `IoStatus.Status`, and leaves `IoStatus.Information` as the drivers above and below need it.
+/// Sets `IoStatus.Status` and leaves `IoStatus.Information` unchanged, which other drivers in the stack use.
 ///
 /// # Safety
 /// The caller owns `irp`.
@@ -229,10 +228,10 @@ pub unsafe fn set_information(irp: *mut IRP, information: usize) {
     unsafe { (*status_block(irp)).Information = information as u64 };
 }
 
-/// `IoMarkIrpPending`: says that the dispatch routine will return `STATUS_PENDING`.
+/// `IoMarkIrpPending`: marks the IRP as pending; the dispatch routine must return `STATUS_PENDING`.
 ///
 /// # Safety
-/// The caller owns `irp`, and nobody else can complete it yet.
+/// The caller owns `irp`, and no other thread can complete it yet.
 pub unsafe fn IoMarkIrpPending(irp: *mut IRP) {
     before(Inline::MarkIrpPending, irp.cast());
     // SAFETY: guaranteed by the caller.
@@ -241,43 +240,43 @@ pub unsafe fn IoMarkIrpPending(irp: *mut IRP) {
     unsafe { (*stack).Control |= SL_PENDING_RETURNED };
 }
 
-/// `IoSetCancelRoutine`: exchanges the Cancel routine, as one interlocked operation and full barrier.
+/// `IoSetCancelRoutine`: exchanges the Cancel routine, in one interlocked operation with a full memory barrier.
 ///
 /// # Safety
-/// `irp` stays alive during the call: the caller owns it, or holds the lock without which its Cancel
-/// routine cannot complete it.
+/// `irp` stays valid during the call: the caller owns it, or holds a lock that its Cancel routine acquires before
+/// it completes the IRP.
 pub unsafe fn IoSetCancelRoutine(irp: *mut IRP, routine: PDRIVER_CANCEL) -> PDRIVER_CANCEL {
     let inline = match routine {
         Some(_) => Inline::SetCancelRoutine,
         None => Inline::ClearCancelRoutine,
     };
     before(inline, irp.cast());
-    // SAFETY: the address alone is computed, inside the IRP.
+    // SAFETY: only the address is computed, inside the IRP.
     let field = unsafe { addr_of_mut!((*irp).CancelRoutine) };
-    // SAFETY: the field is a pointer, aligned as one, and the kernel too only ever exchanges it.
+    // SAFETY: the field is an aligned pointer, and the kernel also accesses it only with interlocked exchanges.
     let field = unsafe { AtomicPtr::from_ptr(field.cast::<*mut c_void>()) };
     let new = routine.map_or(core::ptr::null_mut(), |routine| routine as *mut c_void);
     let old = field.swap(new, Ordering::SeqCst);
-    // SAFETY: PDRIVER_CANCEL is an optional function pointer, so NULL is `None`, and what is not NULL
-    // was stored here as a Cancel routine.
+    // SAFETY: PDRIVER_CANCEL is an optional function pointer, so NULL is `None`, and any other value was stored as
+    // a Cancel routine.
     unsafe { core::mem::transmute::<*mut c_void, PDRIVER_CANCEL>(old) }
 }
 
-/// `Irp->Cancel`: whether somebody asked for the IRP's cancellation.
+/// `Irp->Cancel`: returns whether cancellation of the IRP was requested.
 ///
 /// # Safety
 /// As for [`IoSetCancelRoutine`].
 #[must_use]
 pub unsafe fn is_cancel_requested(irp: *mut IRP) -> bool {
     before(Inline::ReadCancel, irp.cast());
-    // SAFETY: the address alone is computed, inside the IRP.
+    // SAFETY: only the address is computed, inside the IRP.
     let field = unsafe { addr_of_mut!((*irp).Cancel) };
-    // SAFETY: the field is a byte; IoCancelIrp may write it meanwhile, so it is read atomically.
+    // SAFETY: the field is a byte; IoCancelIrp may write it at the same time, so it is read atomically.
     let field = unsafe { AtomicU8::from_ptr(field) };
     field.load(Ordering::SeqCst) != 0
 }
 
-/// `Irp->CancelIrql`: what the caller of a Cancel routine wants the cancel spin lock released to.
+/// `Irp->CancelIrql`: returns the IRQL that the Cancel routine must pass to `IoReleaseCancelSpinLock`.
 ///
 /// # Safety
 /// The caller is the IRP's Cancel routine and holds the cancel spin lock.
@@ -287,9 +286,9 @@ pub unsafe fn cancel_irql(irp: *mut IRP) -> u8 {
     unsafe { (*irp).CancelIrql }
 }
 
-/// `Tail.Overlay.ListEntry`: where a driver may link an IRP that it has.
+/// Returns the address of `Tail.Overlay.ListEntry`, by which a driver can link an IRP that it owns.
 ///
-/// The pointer is computed only: it may be used wherever `irp` may be.
+/// The pointer is only computed, and is valid wherever `irp` is.
 #[must_use]
 pub fn list_entry(irp: *mut IRP) -> *mut LIST_ENTRY {
     overlay(irp)
@@ -297,70 +296,68 @@ pub fn list_entry(irp: *mut IRP) -> *mut LIST_ENTRY {
         .cast()
 }
 
-/// The IRP that an entry belongs to: `CONTAINING_RECORD(entry, IRP, Tail.Overlay.ListEntry)`.
+/// Returns the IRP of an entry: `CONTAINING_RECORD(entry, IRP, Tail.Overlay.ListEntry)`.
 ///
 /// # Safety
-/// `entry` was given by [`list_entry`].
+/// `entry` was returned by [`list_entry`].
 #[must_use]
 pub unsafe fn from_list_entry(entry: *mut LIST_ENTRY) -> *mut IRP {
     let offset = offset_of!(IRP, Tail) + offset_of!(TailOverlay, ListEntry);
-    // SAFETY: the entry is that far inside the IRP.
+    // SAFETY: the entry is at that offset in the IRP.
     unsafe { entry.byte_sub(offset) }.cast()
 }
 
-/// `Tail.Overlay.ListEntry` as what a singly linked list links by.
+/// Returns the address of `Tail.Overlay.ListEntry` as the entry of a singly linked list.
 ///
-/// The pointer is computed only: it may be used wherever `irp` may be.
+/// The pointer is only computed, and is valid wherever `irp` is.
 #[must_use]
 pub fn single_list_entry(irp: *mut IRP) -> *mut SINGLE_LIST_ENTRY {
     list_entry(irp).cast()
 }
 
-/// `Tail.Overlay.DeviceQueueEntry`, which shares its place with the first three words of
-/// `DriverContext`.
+/// Returns the address of `Tail.Overlay.DeviceQueueEntry`, which overlaps the first three words of `DriverContext`.
 ///
-/// The pointer is computed only: it may be used wherever `irp` may be.
+/// The pointer is only computed, and is valid wherever `irp` is.
 #[must_use]
 pub fn device_queue_entry(irp: *mut IRP) -> *mut KDEVICE_QUEUE_ENTRY {
     overlay(irp).cast()
 }
 
-/// The IRP that an entry belongs to: `CONTAINING_RECORD(entry, IRP, Tail.Overlay.DeviceQueueEntry)`.
+/// Returns the IRP of an entry: `CONTAINING_RECORD(entry, IRP, Tail.Overlay.DeviceQueueEntry)`.
 ///
 /// # Safety
-/// `entry` was given by [`device_queue_entry`].
+/// `entry` was returned by [`device_queue_entry`].
 #[must_use]
 pub unsafe fn from_device_queue_entry(entry: *mut KDEVICE_QUEUE_ENTRY) -> *mut IRP {
-    // SAFETY: the entry is that far inside the IRP.
+    // SAFETY: the entry is at that offset in the IRP.
     unsafe { entry.byte_sub(offset_of!(IRP, Tail)) }.cast()
 }
 
-/// The first two words of `Tail.Overlay.DriverContext` as a `LIST_ENTRY`, by which a driver may link an IRP that it
-/// has into a second list. They are free unless the IRP is on a device queue.
+/// Returns the address of the first two words of `Tail.Overlay.DriverContext` as a `LIST_ENTRY`, by which a driver
+/// can link an IRP that it owns into a second list. A device queue uses the same words.
 ///
-/// The pointer is computed only: it may be used wherever `irp` may be.
+/// The pointer is only computed, and is valid wherever `irp` is.
 #[must_use]
 pub fn second_list_entry(irp: *mut IRP) -> *mut LIST_ENTRY {
     overlay(irp).cast()
 }
 
-/// The IRP that an entry belongs to.
-///
+/// Returns the IRP of a second list entry. ///
 /// # Safety
-/// `entry` was given by [`second_list_entry`].
+/// `entry` was returned by [`second_list_entry`].
 #[must_use]
 pub unsafe fn from_second_list_entry(entry: *mut LIST_ENTRY) -> *mut IRP {
-    // SAFETY: the entry is that far inside the IRP.
+    // SAFETY: the entry is at that offset in the IRP.
     unsafe { entry.byte_sub(offset_of!(IRP, Tail)) }.cast()
 }
 
 /// Reads word `N` of `Tail.Overlay.DriverContext`.
 ///
 /// # Safety
-/// `irp` is the driver's, and the word was set.
+/// The driver owns `irp`, and the word was set.
 #[must_use]
 pub unsafe fn driver_context<const N: usize>(irp: *mut IRP) -> *mut c_void {
-    // SAFETY: the caller has the IRP, so the words are the driver's own.
+    // SAFETY: the driver owns the IRP, so it may use the words.
     unsafe { driver_context_word::<N>(irp).read() }
 }
 
@@ -369,7 +366,7 @@ pub unsafe fn driver_context<const N: usize>(irp: *mut IRP) -> *mut c_void {
 /// # Safety
 /// The caller owns `irp`.
 pub unsafe fn set_driver_context<const N: usize>(irp: *mut IRP, word: *mut c_void) {
-    // SAFETY: the caller owns the IRP, so the words are the driver's own.
+    // SAFETY: the caller owns the IRP, so it may use the words.
     unsafe { driver_context_word::<N>(irp).write(word) };
 }
 
@@ -378,27 +375,27 @@ fn driver_context_word<const N: usize>(irp: *mut IRP) -> *mut *mut c_void {
     overlay(irp).cast::<*mut c_void>().wrapping_add(N)
 }
 
-/// Reads `Parameters.Others.Argument4` of the driver's own stack location.
+/// Reads `Parameters.Others.Argument4` of the driver's stack location.
 ///
 /// # Safety
-/// `irp` is the driver's, or in its Cancel routine, and [`set_argument4`] was called for it.
+/// The driver owns `irp`, or the caller is its Cancel routine; and [`set_argument4`] was called for it.
 #[must_use]
 pub unsafe fn argument4(irp: *mut IRP) -> *mut c_void {
     // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
-    // SAFETY: the current stack location is the driver's until the IRP is completed or passed on.
+    // SAFETY: the driver may use its stack location until the IRP is completed or passed on.
     unsafe { argument4_of(stack).read() }
 }
 
-/// Writes `Parameters.Others.Argument4` of the driver's own stack location. In a buffered device-control request it
-/// is the caller's own buffer address, which no driver uses.
+/// Writes `Parameters.Others.Argument4` of the driver's stack location. In a buffered device control request the
+/// field holds the address of the sender's input buffer, which drivers do not use.
 ///
 /// # Safety
-/// The caller owns `irp`, does not pass it on, and has no further use for what was there.
+/// The caller owns `irp`, does not pass it on, and does not need the old value.
 pub unsafe fn set_argument4(irp: *mut IRP, word: *mut c_void) {
     // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
-    // SAFETY: the current stack location is the driver's until the IRP is completed or passed on.
+    // SAFETY: the driver may use its stack location until the IRP is completed or passed on.
     unsafe { argument4_of(stack).write(word) };
 }
 
@@ -408,10 +405,11 @@ fn argument4_of(stack: *mut IO_STACK_LOCATION) -> *mut *mut c_void {
     stack.wrapping_byte_add(OFFSET).cast()
 }
 
-/// `FsContext` and `FsContext2` of the file object that the IRP was sent through; NULL if it was sent through none.
+/// Returns `FsContext` and `FsContext2` of the IRP's file object; NULL if it was sent without one.
 ///
 /// # Safety
-/// The caller has `irp`, and the driver has set the fields at `IRP_MJ_CREATE`.
+/// The caller owns `irp`, or it is on a queue whose lock the caller holds; and the driver has set the fields at
+/// `IRP_MJ_CREATE`.
 #[must_use]
 pub unsafe fn file_contexts(irp: *mut IRP) -> [*mut c_void; 2] {
     // SAFETY: guaranteed by the caller.
@@ -419,7 +417,7 @@ pub unsafe fn file_contexts(irp: *mut IRP) -> [*mut c_void; 2] {
     if file.is_null() {
         return [core::ptr::null_mut(); 2];
     }
-    // SAFETY: the IRP keeps the file object, whose fields nobody changes after IRP_MJ_CREATE.
+    // SAFETY: the IRP keeps the file object, whose fields do not change after IRP_MJ_CREATE.
     let first = unsafe { (*file).FsContext };
     // SAFETY: as above.
     let second = unsafe { (*file).FsContext2 };
@@ -434,16 +432,16 @@ pub unsafe fn set_file_contexts(irp: *mut IRP, contexts: [*mut c_void; 2]) {
     // SAFETY: guaranteed by the caller.
     let file = unsafe { file_object(irp) };
     let [first, second] = contexts;
-    // SAFETY: the field is the driver's, and nobody else has the file object yet.
+    // SAFETY: the driver may use the field, and no other code accesses the file object yet.
     unsafe { (*file).FsContext = first };
     // SAFETY: as above.
     unsafe { (*file).FsContext2 = second };
 }
 
-/// `IoSkipCurrentIrpStackLocation`: lends the driver's own stack location to the next lower driver.
+/// `IoSkipCurrentIrpStackLocation`: passes the driver's own stack location to the next lower driver.
 ///
 /// # Safety
-/// The caller owns `irp`, set no completion routine, and passes it on next.
+/// The caller owns `irp`, has set no completion routine, and then passes the IRP on.
 pub unsafe fn IoSkipCurrentIrpStackLocation(irp: *mut IRP) {
     // SAFETY: the caller owns the IRP.
     unsafe { (*irp).CurrentLocation += 1 };
@@ -452,28 +450,29 @@ pub unsafe fn IoSkipCurrentIrpStackLocation(irp: *mut IRP) {
     *current = current.wrapping_add(1);
 }
 
-/// `IoCopyCurrentIrpStackLocationToNext`: gives the next lower driver the parameters of the driver's own stack location, and
-/// neither its completion routine nor its `Control`.
+/// `IoCopyCurrentIrpStackLocationToNext`: copies the driver's stack location to that of the next lower driver,
+/// except for the completion routine and `Control`.
 ///
 /// # Safety
-/// The caller owns `irp`, which has a further stack location.
+/// The caller owns `irp`, which has a stack location for a lower driver.
 pub unsafe fn IoCopyCurrentIrpStackLocationToNext(irp: *mut IRP) {
     // SAFETY: guaranteed by the caller.
     let current = unsafe { current_stack_location(irp) };
     let next = current.wrapping_sub(1);
     let length = offset_of!(IO_STACK_LOCATION, CompletionRoutine);
-    // SAFETY: the caller says that a further stack location exists; stack locations are adjacent, and each is plain data.
+    // SAFETY: the caller guarantees that the next stack location exists; stack locations are adjacent, and each is
+    // plain data.
     unsafe { core::ptr::copy_nonoverlapping::<u8>(current.cast(), next.cast(), length) };
     // SAFETY: as above.
     unsafe { (*next).Control = 0 };
 }
 
-/// `IoSetCompletionRoutine`: has a routine called when the next lower driver has completed the IRP, if that succeeds, fails or
-/// is cancelled.
+/// `IoSetCompletionRoutine`: sets the routine that is called when the next lower driver has completed the IRP, on
+/// success, error or cancellation.
 ///
 /// # Safety
-/// The caller owns `irp`, which has a further stack location, and passes it on next; `routine` may be
-/// called with `context` at an IRQL up to `DISPATCH_LEVEL`, in any thread, until the IRP comes back.
+/// The caller owns `irp`, which has a stack location for a lower driver, and then passes it on. `routine` may be
+/// called with `context` at an IRQL up to `DISPATCH_LEVEL`, in any thread, until the caller owns the IRP again.
 pub unsafe fn IoSetCompletionRoutine(
     irp: *mut IRP,
     routine: PIO_COMPLETION_ROUTINE,
@@ -484,7 +483,7 @@ pub unsafe fn IoSetCompletionRoutine(
 ) {
     // SAFETY: guaranteed by the caller.
     let current = unsafe { current_stack_location(irp) };
-    // SAFETY: the caller says that a further stack location exists; stack locations are adjacent.
+    // SAFETY: the caller guarantees that the next stack location exists; stack locations are adjacent.
     let next = unsafe { &mut *current.wrapping_sub(1) };
     next.CompletionRoutine = routine;
     next.Context = context;
@@ -494,7 +493,8 @@ pub unsafe fn IoSetCompletionRoutine(
         | flag(on_cancel, SL_INVOKE_ON_CANCEL);
 }
 
-/// [`IoCopyCurrentIrpStackLocationToNext`], and [`IoSetCompletionRoutine`] for every outcome.
+/// Calls [`IoCopyCurrentIrpStackLocationToNext`], and [`IoSetCompletionRoutine`] for success, error and
+/// cancellation.
 ///
 /// # Safety
 /// As for [`IoSetCompletionRoutine`].
@@ -509,12 +509,13 @@ pub unsafe fn copy_to_next_with_completion(
     unsafe { IoSetCompletionRoutine(irp, routine, context, true, true, true) };
 }
 
-/// `Irp->PendingReturned`, for a completion routine: whether the next lower driver has marked the IRP pending.
+/// `Irp->PendingReturned`, for a completion routine: returns whether the next lower driver has marked the IRP
+/// pending.
 ///
 /// # Safety
 /// The caller is a completion routine of `irp`.
 #[must_use]
 pub unsafe fn pending_returned(irp: *mut IRP) -> bool {
-    // SAFETY: the IRP is the completion routine's.
+    // SAFETY: the caller is a completion routine of the IRP.
     unsafe { (*irp).PendingReturned != 0 }
 }

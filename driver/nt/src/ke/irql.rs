@@ -1,14 +1,12 @@
-//! Raising and lowering the IRQL.
-//!
-//! The WDK's headers make `KeRaiseIrqlToDpcLevel` an inline function over `KfRaiseIrql`, and on ARM64
-//! `KeLowerIrql` a macro over `KfLowerIrql`: no import library holds these names.
+//! Raising and lowering the IRQL. In the WDK's headers `KeRaiseIrqlToDpcLevel` is an inline function that calls
+//! `KfRaiseIrql`, and on ARM64 `KeLowerIrql` is a macro for `KfLowerIrql`. No import library exports these names.
 
 #![warn(missing_docs)]
 
 use crate::DISPATCH_LEVEL;
 
 unsafe extern "C" {
-    /// Raises the IRQL to `NewIrql` and returns what it was.
+    /// Raises the IRQL to `NewIrql` and returns the old IRQL.
     pub fn KfRaiseIrql(NewIrql: u8) -> u8;
 
     /// Lowers the IRQL to `NewIrql`.
@@ -20,24 +18,24 @@ unsafe extern "C" {
     pub fn KfLowerIrql(NewIrql: u8);
 }
 
-/// Raises the IRQL to `DISPATCH_LEVEL` and returns what it was.
+/// Raises the IRQL to `DISPATCH_LEVEL` and returns the old IRQL.
 ///
 /// # Safety
 /// The IRQL is at most `DISPATCH_LEVEL`.
 #[inline]
-#[must_use = "the IRQL has to be lowered to what it was"]
+#[must_use = "the IRQL must be lowered to this value"]
 pub unsafe fn KeRaiseIrqlToDpcLevel() -> u8 {
-    // SAFETY: the caller keeps the rule for `DISPATCH_LEVEL`: the IRQL is not above it.
+    // SAFETY: the caller guarantees that the IRQL is at most `DISPATCH_LEVEL`.
     unsafe { KfRaiseIrql(DISPATCH_LEVEL) }
 }
 
 /// Lowers the IRQL to `NewIrql`.
 ///
 /// # Safety
-/// The IRQL was raised, and `NewIrql` is what it was before.
+/// `NewIrql` is the value that the IRQL was raised from.
 #[cfg(target_arch = "aarch64")]
 #[inline]
 pub unsafe fn KeLowerIrql(NewIrql: u8) {
-    // SAFETY: the caller keeps the rule: `NewIrql` is what the IRQL was before it was raised.
+    // SAFETY: the caller guarantees that `NewIrql` is the value that the IRQL was raised from.
     unsafe { KfLowerIrql(NewIrql) };
 }

@@ -44,14 +44,7 @@ impl EntryId {
 /// It can be used at any IRQL, since its routines disable interrupts. Only the head can be removed, so the list is
 /// not suitable for cancelable IRPs. Items that are on the list when it is dropped are dropped too.
 ///
-/// # What goes wrong in C
-///
-/// A driver also acquires the list's spin lock with `KeAcquireSpinLock`, which deadlocks with an interrupt; walks
-/// the list, or removes an entry from its middle, while others call the interlocked routines; links an entry twice;
-/// or frees it while it is linked. Here the driver cannot access the lock or the links, and the list owns its
-/// items.
-///
-/// WDK: "Singly and Doubly Linked Lists".
+/// WDK: [Singly and Doubly Linked Lists](https://learn.microsoft.com/windows-hardware/drivers/kernel/singly-and-doubly-linked-lists).
 ///
 /// # Examples
 ///
@@ -67,6 +60,17 @@ impl EntryId {
 ///     }
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A driver also acquires the list's spin lock with `KeAcquireSpinLock`, which deadlocks with an interrupt; walks
+/// the list, or removes an entry from its middle, while others call the interlocked routines; links an entry twice;
+/// or frees it while it is linked. Here the driver cannot access the lock or the links, and the list owns its
+/// items.
+#[doc(alias = "LIST_ENTRY")]
+#[doc(alias = "ExInterlockedInsertHeadList")]
+#[doc(alias = "ExInterlockedInsertTailList")]
+#[doc(alias = "ExInterlockedRemoveHeadList")]
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub struct InterlockedList<I: ListItem> {
@@ -92,6 +96,7 @@ impl<I: ListItem> InterlockedList<I> {
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "KeInitializeSpinLock")]
     pub fn new() -> impl PinInit<Self> {
         pin_init!(&this in Self {
             head <- empty(),
@@ -105,10 +110,11 @@ impl<I: ListItem> InterlockedList<I> {
     /// Inserts an item at the head (`ExInterlockedInsertHeadList`). Returns the previous first entry, or `None` if
     /// the list was empty.
     ///
-    /// WDK: "`ExInterlockedInsertHeadList` function".
+    /// WDK: [ExInterlockedInsertHeadList](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedinsertheadlist).
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "ExInterlockedInsertHeadList")]
     pub fn insert_head(&self, item: I) -> Option<EntryId> {
         let (head, lock) = (self.head.get(), self.lock.raw());
         // SAFETY: the head and the lock were initialised in place and are used by this list only. The item is given
@@ -121,10 +127,11 @@ impl<I: ListItem> InterlockedList<I> {
     /// Inserts an item at the tail (`ExInterlockedInsertTailList`). Returns the previous last entry, or `None` if
     /// the list was empty.
     ///
-    /// WDK: "`ExInterlockedInsertTailList` function".
+    /// WDK: [ExInterlockedInsertTailList](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedinserttaillist).
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "ExInterlockedInsertTailList")]
     pub fn insert_tail(&self, item: I) -> Option<EntryId> {
         let (head, lock) = (self.head.get(), self.lock.raw());
         // SAFETY: as in `insert_head`.
@@ -135,10 +142,11 @@ impl<I: ListItem> InterlockedList<I> {
 
     /// Removes the item at the head (`ExInterlockedRemoveHeadList`). Returns `None` if the list is empty.
     ///
-    /// WDK: "`ExInterlockedRemoveHeadList` function".
+    /// WDK: [ExInterlockedRemoveHeadList](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedremoveheadlist).
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "ExInterlockedRemoveHeadList")]
     pub fn remove_head(&self) -> Option<I> {
         // SAFETY: the head and the lock were initialised in place and are used by this list only.
         let entry = unsafe { nt::ExInterlockedRemoveHeadList(self.head.get(), self.lock.raw()) };
@@ -171,7 +179,7 @@ fn empty() -> impl PinInit<UnsafeCell<nt::LIST_ENTRY>> {
 ///
 /// It behaves like an [`InterlockedList`]. It is not an `SLIST_HEADER`, which has other routines.
 ///
-/// WDK: "Singly and Doubly Linked Lists".
+/// WDK: [Singly and Doubly Linked Lists](https://learn.microsoft.com/windows-hardware/drivers/kernel/singly-and-doubly-linked-lists).
 ///
 /// # Examples
 ///
@@ -182,6 +190,9 @@ fn empty() -> impl PinInit<UnsafeCell<nt::LIST_ENTRY>> {
 ///     events.pop().map(|event| **event)
 /// }
 /// ```
+#[doc(alias = "SINGLE_LIST_ENTRY")]
+#[doc(alias = "ExInterlockedPushEntryList")]
+#[doc(alias = "ExInterlockedPopEntryList")]
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub struct InterlockedStack<I: ListItem> {
@@ -206,6 +217,7 @@ impl<I: ListItem> InterlockedStack<I> {
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "KeInitializeSpinLock")]
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             head: UnsafeCell::new(nt::SINGLE_LIST_ENTRY { Next: null_mut() }),
@@ -218,10 +230,11 @@ impl<I: ListItem> InterlockedStack<I> {
     /// Pushes an item (`ExInterlockedPushEntryList`). Returns the previous top entry, or `None` if the stack was
     /// empty.
     ///
-    /// WDK: "`ExInterlockedPushEntryList` function".
+    /// WDK: [ExInterlockedPushEntryList](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedpushentrylist).
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "ExInterlockedPushEntryList")]
     pub fn push(&self, item: I) -> Option<EntryId> {
         let (head, entry) = (self.head.get(), item.into_entry().as_ptr().cast());
         // SAFETY: the head and the lock were initialised in place and are used by this list only. The item is given
@@ -232,10 +245,11 @@ impl<I: ListItem> InterlockedStack<I> {
 
     /// Pops the top item (`ExInterlockedPopEntryList`). Returns `None` if the stack is empty.
     ///
-    /// WDK: "`ExInterlockedPopEntryList` function".
+    /// WDK: [ExInterlockedPopEntryList](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedpopentrylist).
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "ExInterlockedPopEntryList")]
     pub fn pop(&self) -> Option<I> {
         // SAFETY: the head and the lock were initialised in place and are used by this list only.
         let entry = unsafe { nt::ExInterlockedPopEntryList(self.head.get(), self.lock.raw()) };

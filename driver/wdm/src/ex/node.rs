@@ -16,6 +16,7 @@ use crate::ex::zone::ZoneBox;
 /// The owner of a node, such as a [`ZoneBox`], is inserted into an [`InterlockedList`](crate::InterlockedList) or
 /// an [`InterlockedStack`](crate::InterlockedStack), and returned when it is removed. The list owns it while it is
 /// linked, so it is on one list at a time and cannot be freed there.
+#[doc(alias = "LIST_ENTRY")]
 #[repr(C)]
 pub struct Node<T> {
     entry: UnsafeCell<nt::LIST_ENTRY>,
@@ -67,9 +68,12 @@ impl<T> DerefMut for Node<T> {
 /// An owner that an interlocked list can link: a [`ZoneBox`] of a [`Node`], or a [`PendedIrp`](crate::PendedIrp).
 ///
 /// # Safety
-///
 /// [`ListItem::into_entry`] gives up the owner for an entry that does not move and that no other code accesses
 /// until [`ListItem::from_entry`] makes the owner again. [`ListItem::entry`] returns the address of that entry.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be linked into an interlocked list",
+    note = "the items of a list are `ZoneBox<Node<T>>` or `PendedIrp`: owners with a list entry"
+)]
 pub unsafe trait ListItem: Send {
     /// Returns the address of the item's entry, for comparison only.
     fn entry(&self) -> NonNull<nt::LIST_ENTRY>;

@@ -30,40 +30,44 @@ macro_rules! interlocked {
 
             /// Adds one and returns the new value (`InterlockedIncrement`). It wraps.
             ///
-            /// WDK: "`InterlockedIncrement` function".
+            /// WDK: [InterlockedIncrement](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedincrement).
             ///
             /// # IRQL
             /// Any.
+            #[doc(alias = "InterlockedIncrement")]
             pub fn increment(&self) -> $number {
                 $increment(&self.0)
             }
 
             /// Subtracts one and returns the new value (`InterlockedDecrement`). It wraps.
             ///
-            /// WDK: "`InterlockedDecrement` function".
+            /// WDK: [InterlockedDecrement](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockeddecrement).
             ///
             /// # IRQL
             /// Any.
+            #[doc(alias = "InterlockedDecrement")]
             pub fn decrement(&self) -> $number {
                 $decrement(&self.0)
             }
 
             /// Stores a value and returns the old one (`InterlockedExchange`).
             ///
-            /// WDK: "`InterlockedExchange` function".
+            /// WDK: [InterlockedExchange](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedexchange).
             ///
             /// # IRQL
             /// Any.
+            #[doc(alias = "InterlockedExchange")]
             pub fn exchange(&self, value: $number) -> $number {
                 $exchange(&self.0, value)
             }
 
             /// Adds a number and returns the old value (`InterlockedExchangeAdd`). It wraps.
             ///
-            /// WDK: "`InterlockedExchangeAdd` function".
+            /// WDK: [InterlockedExchangeAdd](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedexchangeadd).
             ///
             /// # IRQL
             /// Any.
+            #[doc(alias = "InterlockedExchangeAdd")]
             pub fn exchange_add(&self, number: $number) -> $number {
                 $exchange_add(&self.0, number)
             }
@@ -71,10 +75,11 @@ macro_rules! interlocked {
             /// Stores a value if the variable equals `comparand`, and returns the old value
             /// (`InterlockedCompareExchange`).
             ///
-            /// WDK: "`InterlockedCompareExchange` function".
+            /// WDK: [InterlockedCompareExchange](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedcompareexchange).
             ///
             /// # IRQL
             /// Any.
+            #[doc(alias = "InterlockedCompareExchange")]
             pub fn compare_exchange(&self, value: $number, comparand: $number) -> $number {
                 $compare_exchange(&self.0, value, comparand)
             }
@@ -127,11 +132,6 @@ macro_rules! interlocked {
 interlocked!(
     /// A `LONG` that only the Interlocked routines change, each of which is a full memory barrier.
     ///
-    /// # What goes wrong in C
-    ///
-    /// A driver also reads and writes the variable directly, so the accesses are not interlocked. Here direct
-    /// access is not possible.
-    ///
     /// # Examples
     ///
     /// ```
@@ -147,6 +147,12 @@ interlocked!(
     /// assert_eq!(OUTSTANDING.xor(0b111), 0b101);
     /// assert_eq!(OUTSTANDING.read(), 0b010);
     /// ```
+    ///
+    /// # What goes wrong in C
+    ///
+    /// A driver also reads and writes the variable directly, so the accesses are not interlocked. Here direct
+    /// access is not possible.
+    #[doc(alias = "LONG")]
     InterlockedLong,
     AtomicI32,
     i32,
@@ -162,6 +168,11 @@ interlocked!(
 
 interlocked!(
     /// A `LONG64` that only the Interlocked routines change; a 64-bit [`InterlockedLong`].
+    #[doc(alias = "InterlockedIncrement64")]
+    #[doc(alias = "InterlockedDecrement64")]
+    #[doc(alias = "InterlockedExchange64")]
+    #[doc(alias = "InterlockedExchangeAdd64")]
+    #[doc(alias = "InterlockedCompareExchange64")]
     InterlockedLong64,
     AtomicI64,
     i64,
@@ -177,12 +188,7 @@ interlocked!(
 
 /// A `ULONG` with its own spin lock, to which numbers are added (`ExInterlockedAddUlong`).
 ///
-/// # What goes wrong in C
-///
-/// A driver also acquires the lock with `KeAcquireSpinLock`, which deadlocks, since the routine disables interrupts
-/// and can be called at any IRQL; or writes the variable without the lock. Here nothing else uses the lock.
-///
-/// WDK: "`ExInterlockedAddUlong` function".
+/// WDK: [ExInterlockedAddUlong](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedaddulong).
 ///
 /// # Examples
 ///
@@ -193,6 +199,13 @@ interlocked!(
 ///     sequence.add(1)
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A driver also acquires the lock with `KeAcquireSpinLock`, which deadlocks, since the routine disables interrupts
+/// and can be called at any IRQL; or writes the variable without the lock. Here nothing else uses the lock.
+#[doc(alias = "ULONG")]
+#[doc(alias = "ExInterlockedAddUlong")]
 #[pin_data]
 pub struct ExInterlockedUlong {
     #[pin]
@@ -208,6 +221,7 @@ impl ExInterlockedUlong {
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "KeInitializeSpinLock")]
     pub fn new(value: u32) -> impl PinInit<Self> {
         pin_init!(Self { lock <- RawSpinLock::new(), value: UnsafeCell::new(value) })
     }
@@ -216,6 +230,7 @@ impl ExInterlockedUlong {
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "ExInterlockedAddUlong")]
     pub fn add(&self, number: u32) -> u32 {
         // SAFETY: both were initialised in place, the lock is used for this variable only, and no other code
         // accesses either.
@@ -227,7 +242,7 @@ impl ExInterlockedUlong {
 ///
 /// A signed, 64-bit [`ExInterlockedUlong`].
 ///
-/// WDK: "`ExInterlockedAddLargeInteger` function".
+/// WDK: [ExInterlockedAddLargeInteger](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedaddlargeinteger).
 ///
 /// # Examples
 ///
@@ -238,6 +253,8 @@ impl ExInterlockedUlong {
 ///     total.add(microseconds);
 /// }
 /// ```
+#[doc(alias = "LARGE_INTEGER")]
+#[doc(alias = "ExInterlockedAddLargeInteger")]
 #[pin_data]
 pub struct ExInterlockedLargeInteger {
     #[pin]
@@ -253,6 +270,7 @@ impl ExInterlockedLargeInteger {
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "KeInitializeSpinLock")]
     pub fn new(value: i64) -> impl PinInit<Self> {
         pin_init!(Self { lock <- RawSpinLock::new(), value: UnsafeCell::new(value) })
     }
@@ -261,6 +279,7 @@ impl ExInterlockedLargeInteger {
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "ExInterlockedAddLargeInteger")]
     pub fn add(&self, number: i64) -> i64 {
         // SAFETY: both were initialised in place, the lock is used for this variable only, and no other code
         // accesses either.

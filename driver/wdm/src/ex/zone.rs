@@ -26,12 +26,6 @@ use crate::{
 /// The zone's memory lives as long as the zone and each of its blocks. Lookaside lists have replaced zones in NT. A
 /// zone has a fixed limit, though, and an allocation from it never calls the pool.
 ///
-/// # What goes wrong in C
-///
-/// The block size, or the address of a segment, is not a multiple of 8, and the driver ignores the status; a block
-/// is freed twice, or to another zone, and then allocated twice, since the routines do not check; the zone's memory
-/// is freed while blocks are in use; or `ExExtendZone` is called while other threads allocate.
-///
 /// # Examples
 ///
 /// ```
@@ -46,6 +40,13 @@ use crate::{
 ///     zone.allocate(Request { tag: 1 }).ok_or(Error::INSUFFICIENT_RESOURCES)
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// The block size, or the address of a segment, is not a multiple of 8, and the driver ignores the status; a block
+/// is freed twice, or to another zone, and then allocated twice, since the routines do not check; the zone's memory
+/// is freed while blocks are in use; or `ExExtendZone` is called while other threads allocate.
+#[doc(alias = "ZONE_HEADER")]
 pub struct Zone<T> {
     raw: RawZone,
     _values: core::marker::PhantomData<fn(T) -> T>,
@@ -78,11 +79,13 @@ impl<T> Zone<T> {
     /// Makes a zone with a segment of `first` blocks (`ExInitializeZone`) and one of `blocks` blocks for each
     /// number in `more` (`ExExtendZone`).
     ///
-    /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
-    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
+    #[doc(alias = "ExInitializeZone")]
+    #[doc(alias = "ExExtendZone")]
     pub fn new<L: NoSpinLockHeld>(first: u32, more: &[u32], irql: &mut L) -> Result<Self, Error> {
         let segment = Segment::for_blocks(first, Self::BLOCK_SIZE, irql)?;
         let mut raw = RawZone::new(Self::BLOCK_SIZE, segment, irql)?;
@@ -97,12 +100,13 @@ impl<T> Zone<T> {
 
     /// Adds a segment of `blocks` blocks, while others use the zone (`ExInterlockedExtendZone`).
     ///
-    /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
-    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`. Code at `DISPATCH_LEVEL` cannot extend the zone; it has to fail if the zone has no free
     /// block.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
+    #[doc(alias = "ExInterlockedExtendZone")]
     pub fn extend<L: Waitable>(&self, blocks: u32, irql: &mut L) -> Result<(), Error> {
         let segment = Segment::for_blocks(blocks, Self::BLOCK_SIZE, irql)?;
         self.raw.extend_interlocked(segment, irql)
@@ -150,10 +154,10 @@ impl<T> Zone<T> {
 ///
 /// The value is dropped in place. A `ZoneBox` can be dropped at any IRQL up to `DISPATCH_LEVEL` that its value
 /// allows, even if the last block frees the zone.
-///
-/// # Invariants
-///
-/// `value` points to the value of a `Block` that only this owner has, and may access the whole block.
+// # Invariants
+//
+// `value` points to the value of a `Block` that only this owner has, and may access the whole block.
+#[doc(alias = "ExInterlockedFreeToZone")]
 pub struct ZoneBox<T> {
     value: NonNull<T>,
 }

@@ -10,13 +10,7 @@ use crate::ke::{
 /// A driver needs it for the queues that the I/O manager keeps (`StartIo`). Avoid it for other queues: every
 /// cancellation in the system waits for it. [`IrpQueue`](crate::IrpQueue) does not use it.
 ///
-/// # What goes wrong in C
-///
-/// A Cancel routine releases the lock with an IRQL other than `Irp->CancelIrql`, does not release it, or releases
-/// it only after it has completed the IRP. Here only the queues have Cancel routines, and the guard stores the
-/// IRQL.
-///
-/// WDK: "Using the System's Cancel Spin Lock".
+/// WDK: [Using the System's Cancel Spin Lock](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-the-system-s-cancel-spin-lock).
 ///
 /// # Examples
 ///
@@ -30,6 +24,13 @@ use crate::ke::{
 ///     CancelSpinLock::with(irql, |held| *counter.lock_at_dpc(held) += 1);
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A Cancel routine releases the lock with an IRQL other than `Irp->CancelIrql`, does not release it, or releases
+/// it only after it has completed the IRP. Here only the queues have Cancel routines, and the guard stores the
+/// IRQL.
+#[doc(alias = "IoCancelIrp")]
 pub struct CancelSpinLock(());
 
 // SAFETY: the class has one lock. Its only LockAfter is the one below; `lock_order!` compares the ranks of others.
@@ -46,10 +47,11 @@ impl CancelSpinLock {
     /// If the guard is passed to [`core::mem::forget`], the lock stays held forever. Prefer
     /// [`CancelSpinLock::with`], which has no guard to forget.
     ///
-    /// WDK: "`IoAcquireCancelSpinLock` function".
+    /// WDK: [IoAcquireCancelSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioacquirecancelspinlock).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "IoAcquireCancelSpinLock")]
     pub fn lock<L: AtMostDispatch>(_irql: &mut L) -> CancelSpinLockGuard<'_>
     where
         Self: LockAfter<L::Held>,
@@ -83,6 +85,7 @@ impl CancelSpinLock {
 
 /// The guard of [`CancelSpinLock::lock`]; dropping it releases the lock and restores the IRQL
 /// (`IoReleaseCancelSpinLock`).
+#[doc(alias = "IoReleaseCancelSpinLock")]
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct CancelSpinLockGuard<'a> {
     old_irql: u8,
@@ -97,6 +100,7 @@ impl CancelSpinLockGuard<'_> {
     }
 
     /// Returns the IRQL that the release restores, which `IoAcquireCancelSpinLock` returned.
+    #[doc(alias = "IoAcquireCancelSpinLock")]
     #[must_use]
     pub fn old_irql(&self) -> u8 {
         self.old_irql

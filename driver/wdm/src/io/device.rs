@@ -29,8 +29,14 @@ use crate::{
 /// and fails attempts to open a device whose removal is pending.
 ///
 /// WDK: [Writing WDM Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-wdm-drivers).
+#[doc(alias = "DRIVER_OBJECT")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a device",
+    note = "implement `wdm::Device` for the type of the device's state"
+)]
 pub trait Device: Send + Sync + Sized + 'static {
     /// The interface class by which applications find the device.
+    #[doc(alias = "IoRegisterDeviceInterface")]
     const INTERFACE: Guid;
 
     /// The state that the driver keeps for each open handle; `()` if none.
@@ -38,22 +44,23 @@ pub trait Device: Send + Sync + Sized + 'static {
 
     /// Initialises the driver when it is loaded (`DriverEntry`).
     ///
-    /// # Errors
-    /// Any error; the driver is then unloaded.
-    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// Any error; the driver is then unloaded.
+    #[doc(alias = "DriverEntry")]
     fn driver_entry(_registry: &RegistryKey<'_>, _irql: &mut PassiveLevel) -> Result<(), Error> {
         Ok(())
     }
 
     /// Makes the queues of a new device and returns an in-place initialiser of its state (`AddDevice`).
     ///
-    /// # Errors
-    /// Any error; the device is then not added.
-    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// Any error; the device is then not added.
     #[doc(alias = "AddDevice")]
     fn add(
         device: &mut NewDevice,
@@ -134,6 +141,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_CLEANUP")]
     fn cleanup(&self, _file: &Self::File, _irql: &mut PassiveLevel) {}
 
     /// Returns whether the device can be removed (`IRP_MN_QUERY_REMOVE_DEVICE`).
@@ -141,11 +149,12 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// After success, further opens fail until the device is removed or the removal is cancelled. All other
     /// requests are handled as before.
     ///
-    /// # Errors
-    /// The reason why the device cannot be removed now.
-    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// The reason why the device cannot be removed now.
+    #[doc(alias = "IRP_MN_QUERY_REMOVE_DEVICE")]
     fn query_remove(&self, _irql: &mut PassiveLevel) -> Result<(), Error> {
         Ok(())
     }
@@ -161,6 +170,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
+    #[doc(alias = "IRP_MN_REMOVE_DEVICE")]
     fn remove(&self, _irql: &mut PassiveLevel) {}
 }
 
@@ -204,6 +215,7 @@ impl Drop for OwnedQueue {
 /// A device that is being added. Queues are made for it.
 ///
 /// It dereferences to its [`DeviceObject`].
+#[doc(alias = "DEVICE_OBJECT")]
 pub struct NewDevice {
     object: DeviceObject,
     queues: Vec<OwnedQueue>,

@@ -39,6 +39,8 @@ use crate::{
 ///     Shared::new(InterlockedLong::new(0), device, irql)
 /// }
 /// ```
+#[doc(alias = "DEVICE_OBJECT")]
+#[doc(alias = "IO_WORKITEM")]
 #[doc(alias = "ObReferenceObject")]
 #[doc(alias = "IoQueueWorkItem")]
 pub struct DeviceObject {

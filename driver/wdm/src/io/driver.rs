@@ -8,7 +8,9 @@ use crate::{
 
 /// Defines the `DriverEntry` of a driver whose device is a [`Device`].
 ///
-/// WDK: "Writing a `DriverEntry` Routine".
+/// WDK: [Writing a DriverEntry Routine](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-a-driverentry-routine).
+///
+/// # Examples
 ///
 /// ```no_run
 /// use pinned_init::PinInit;
@@ -38,6 +40,7 @@ use crate::{
 /// wdm::driver_entry!(Swap);
 /// # fn main() {}
 /// ```
+#[doc(alias = "DriverEntry")]
 #[macro_export]
 macro_rules! driver_entry {
     ($device:ty) => {
@@ -62,7 +65,7 @@ macro_rules! driver_entry {
 ///
 /// Use it in a program that contains several drivers, such as a test on the model kernel.
 ///
-/// WDK: "Writing a `DriverEntry` Routine".
+/// WDK: [Writing a DriverEntry Routine](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-a-driverentry-routine).
 ///
 /// # IRQL
 /// `PASSIVE_LEVEL`.
@@ -70,6 +73,7 @@ macro_rules! driver_entry {
 /// # Safety
 /// Called by the I/O manager, or by code that acts for it, with a new driver object and the path of the service
 /// key.
+#[doc(alias = "DriverEntry")]
 pub unsafe extern "C" fn entry<D: Device>(
     driver: *mut nt::DRIVER_OBJECT,
     registry_path: *mut nt::UNICODE_STRING,

@@ -36,6 +36,9 @@ use crate::{Device, DeviceObject, Error, PassiveLevel, Record, Shared};
 ///     }
 /// }
 /// ```
+#[doc(alias = "FILE_OBJECT")]
+#[doc(alias = "IRP_MJ_CREATE")]
+#[doc(alias = "IRP_MJ_CLOSE")]
 #[doc(alias = "FsContext")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a file state of the device `{D}`",
@@ -44,11 +47,12 @@ use crate::{Device, DeviceObject, Error, PassiveLevel, Record, Shared};
 pub trait FileState<D>: Send + Sync + Sized + 'static {
     /// Returns an in-place initialiser of the state of a new open file (`IRP_MJ_CREATE`).
     ///
-    /// # Errors
-    /// The error with which the open fails.
-    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// The error with which the open fails.
+    #[doc(alias = "IRP_MJ_CREATE")]
     fn open(device: &D, irql: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error>;
 }
 

@@ -20,7 +20,7 @@ pub(crate) unsafe fn pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP)
 /// Passes an IRP to the lower drivers, waits until they have completed it, and returns their status. The caller
 /// then owns the IRP again.
 ///
-/// WDK: "Postponing PnP IRP Processing Until Lower Drivers Finish".
+/// WDK: [Postponing PnP IRP Processing Until Lower Drivers Finish](https://learn.microsoft.com/windows-hardware/drivers/kernel/postponing-pnp-irp-processing-until-lower-drivers-finish).
 ///
 /// # Safety
 /// The caller owns the IRP. `lower` is the next lower device object in the stack.

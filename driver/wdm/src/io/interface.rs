@@ -6,11 +6,14 @@ use crate::{Error, ke::irql::Waitable};
 
 /// The GUID of a device interface class (`GUID`).
 ///
-/// WDK: "Defining and Exporting New GUIDs".
+/// WDK: [Defining and Exporting New GUIDs](https://learn.microsoft.com/windows-hardware/drivers/kernel/defining-and-exporting-new-guids).
+///
+/// # Examples
 ///
 /// ```
 /// const CLASS: wdm::Guid = wdm::Guid::new(0x6f1d_3c52, 0x8e0b, 0x4a57, [0x9b, 0x43, 0, 0, 0, 0, 0, 1]);
 /// ```
+#[doc(alias = "GUID")]
 pub struct Guid(nt::GUID);
 
 impl Guid {
@@ -28,7 +31,7 @@ impl Guid {
 
 /// A registered device interface.
 ///
-/// WDK: "Registering a Device Interface".
+/// WDK: [IoRegisterDeviceInterface](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioregisterdeviceinterface).
 pub(crate) struct DeviceInterface {
     /// The name of its symbolic link, which the kernel allocated. In a cell, since the kernel's prototypes take a
     /// mutable pointer.

@@ -41,10 +41,10 @@ struct Parameters {
 
 /// Read access to a request with buffered I/O and the driver's record `R`. The owner of the request and its queue lend it.
 ///
-/// WDK: [Using Buffered
-/// I/O](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-buffered-i-o).
+/// WDK: [Using Buffered I/O](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-buffered-i-o).
 #[repr(transparent)]
 // Invariant: the record has exactly this type.
+#[doc(alias = "IO_STACK_LOCATION")]
 pub struct IrpView<R = ()>(*mut nt::IRP, PhantomData<fn(R) -> R>);
 
 impl<R: Record> IrpView<R> {
@@ -129,12 +129,12 @@ impl<R: Record> IrpView<R> {
     /// buffer, so it overwrites the input. A kernel stack is small, so a type of more than 1,024 bytes does not
     /// compile; use [`IrpView::input_ref`], which does not copy the input.
     ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
     /// # Errors
     /// `STATUS_INFO_LENGTH_MISMATCH` if the input is not exactly as long as `T`;
     /// `STATUS_INVALID_DEVICE_REQUEST` if the code is not `METHOD_BUFFERED`.
-    ///
-    /// # IRQL
-    /// At most `DISPATCH_LEVEL`.
     pub fn input<T: FromBytes>(&self) -> Result<T, Error> {
         const {
             assert!(
@@ -147,11 +147,11 @@ impl<R: Record> IrpView<R> {
 
     /// Returns a reference to the request's input in the system buffer.
     ///
-    /// # Errors
-    /// As for [`IrpView::input`].
-    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// As for [`IrpView::input`].
     pub fn input_ref<T: FromBytes + KnownLayout + Immutable>(&self) -> Result<&T, Error> {
         const {
             assert!(
@@ -164,12 +164,12 @@ impl<R: Record> IrpView<R> {
 
     /// Checks that the output buffer has room for a `T`.
     ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
     /// # Errors
     /// `STATUS_BUFFER_TOO_SMALL` if it has not; `STATUS_INVALID_DEVICE_REQUEST` if the code is not
     /// `METHOD_BUFFERED`.
-    ///
-    /// # IRQL
-    /// At most `DISPATCH_LEVEL`.
     pub fn output<T: IntoBytes>(&self) -> Result<(), Error> {
         self.buffered()?;
         if self.output_length() < size_of::<T>() {
@@ -289,6 +289,10 @@ unsafe fn bytes<'a>(irp: *mut nt::IRP, length: usize) -> &'a [u8] {
 /// An `Irp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, like a [`PendedIrp`]. Dropping it is a bug
 /// in the driver, but the request is not lost.
 ///
+/// WDK: [Completing IRPs](https://learn.microsoft.com/windows-hardware/drivers/kernel/completing-irps).
+///
+/// # Examples
+///
 /// ```compile_fail
 /// # use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 /// fn completed_twice<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
@@ -296,8 +300,7 @@ unsafe fn bytes<'a>(irp: *mut nt::IRP, length: usize) -> &'a [u8] {
 ///     irp.complete(NtStatus::SUCCESS, irql)
 /// }
 /// ```
-///
-/// WDK: "Completing IRPs".
+#[doc(alias = "IRP")]
 pub struct Irp<'irp, R: Record = ()> {
     irp: PendedIrp<R>,
     _mark: Mark<'irp>,
@@ -368,10 +371,11 @@ impl<'irp, R: Record> Irp<'irp, R> {
 
     /// Completes the request with a status and no output (`IoCompleteRequest`).
     ///
-    /// WDK: "`IoCompleteRequest` macro".
+    /// WDK: [IoCompleteRequest](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocompleterequest).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IofCompleteRequest")]
     #[doc(alias = "IoCompleteRequest")]
     pub fn complete<L: NoSpinLockHeld>(
         self,
@@ -390,6 +394,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IoCompleteRequest")]
     pub fn complete_with<T: IntoBytes + Immutable, L: NoSpinLockHeld>(
         self,
         reply: &T,
@@ -467,6 +472,7 @@ impl Handled<'_> {
 /// A `PendedIrp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, its record is dropped, and an error is
 /// logged. It can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the
 /// device completes it, at `PASSIVE_LEVEL`.
+#[doc(alias = "IRP")]
 #[must_use = "the request waits until it is completed"]
 pub struct PendedIrp<R: Record = ()> {
     irp: NonNull<nt::IRP>,
@@ -530,6 +536,8 @@ impl<R: Record> PendedIrp<R> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IofCompleteRequest")]
+    #[doc(alias = "IoCompleteRequest")]
     pub fn complete<L: NoSpinLockHeld>(self, status: impl Into<NtStatus>, _irql: &mut L) {
         // SAFETY: `self` owns the IRP and gives it up.
         unsafe { finish::<R>(self.into_raw(), status.into(), 0) };
@@ -543,6 +551,7 @@ impl<R: Record> PendedIrp<R> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IoCompleteRequest")]
     pub fn complete_with<T: IntoBytes + Immutable, L: NoSpinLockHeld>(
         self,
         reply: &T,

@@ -3,12 +3,10 @@
 //! | minor function | action | the request is then |
 //! | --- | --- | --- |
 //! | `START_DEVICE` | waits for the lower drivers, then enables the interface | completed |
-//! | `QUERY_REMOVE_DEVICE` | asks the device; if it agrees, further opens fail, other requests are handled | passed
-//! on |
+//! | `QUERY_REMOVE_DEVICE` | asks the device; if it agrees, further opens fail, other requests are handled | passed on |
 //! | `CANCEL_REMOVE_DEVICE` | waits for the lower drivers, then allows opens again | completed with success |
 //! | `SURPRISE_REMOVAL` | disables the interface, completes all queued requests | passed on |
-//! | `REMOVE_DEVICE` | the same; after the last request is completed, frees, detaches and deletes the device |
-//! passed on |
+//! | `REMOVE_DEVICE` | the same; after the last request is completed, frees, detaches and deletes the device | passed on |
 //! | `QUERY_STOP_DEVICE`, `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | none: the device has no resources | passed on |
 //! | any other | none | passed on |
 //!

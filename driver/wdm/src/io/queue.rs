@@ -52,17 +52,8 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 ///
 /// The queue has its own spin lock. Its Cancel routine releases the system's cancel spin lock at once.
 ///
-/// # What goes wrong in C
-///
-/// A driver reads `Irp->Cancel` before it sets the Cancel routine; does not clear the routine if `Irp->Cancel` is
-/// set; completes an IRP whose Cancel routine already runs; marks an IRP pending after another thread could have
-/// completed it; keeps a request forever that arrives while its handle is being closed; or frees the queue before a
-/// running Cancel routine accesses it. Here the order of steps is fixed, each IRP keeps the device, and the device
-/// keeps its queues.
-///
-/// WDK: [Implementing Cancelable IRP
-/// Queues](https://learn.microsoft.com/windows-hardware/drivers/kernel/cancel-safe-irp-queues), [Synchronizing IRP
-/// Cancellation](https://learn.microsoft.com/windows-hardware/drivers/kernel/synchronizing-irp-cancellation).
+/// WDK: [Implementing Cancelable IRP Queues](https://learn.microsoft.com/windows-hardware/drivers/kernel/cancel-safe-irp-queues),
+/// [Synchronizing IRP Cancellation](https://learn.microsoft.com/windows-hardware/drivers/kernel/synchronizing-irp-cancellation).
 ///
 /// # Examples
 ///
@@ -101,19 +92,28 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 /// }
 /// ```
 ///
-/// # Invariants
+/// # What goes wrong in C
 ///
-/// * An IRP on the list was sent to `device` and inserted by [`IrpQueue::link`]; word 2 of its driver context
-///   points to this queue, and its Cancel routine is [`cancel_routine`] or was taken by `IoCancelIrp`. It is on the
-///   list of its file, or on the list of IRPs without a file. If IRPs are found by key, it is in the index with the
-///   node that argument 4 points to. The node belongs to the IRP from before it is inserted until it is returned or
-///   completed.
-/// * Any other entry on the list is the cursor of a call of [`IrpQueue::remove_matching`]: it is zeroed, so word 2
-///   is NULL.
-/// * The list, the files' lists for this queue and the index are accessed with `state` locked; `state.length` is
-///   the number of IRPs on the list.
-/// * The queue outlives every IRP that was inserted: each IRP holds the device's remove lock until it is completed,
-///   and the device owns the queue until the lock has no holds.
+/// A driver reads `Irp->Cancel` before it sets the Cancel routine; does not clear the routine if `Irp->Cancel` is
+/// set; completes an IRP whose Cancel routine already runs; marks an IRP pending after another thread could have
+/// completed it; keeps a request forever that arrives while its handle is being closed; or frees the queue before a
+/// running Cancel routine accesses it. Here the order of steps is fixed, each IRP keeps the device, and the device
+/// keeps its queues.
+// # Invariants
+//
+// * An IRP on the list was sent to `device` and inserted by [`IrpQueue::link`]; word 2 of its driver context
+//   points to this queue, and its Cancel routine is [`cancel_routine`] or was taken by `IoCancelIrp`. It is on the
+//   list of its file, or on the list of IRPs without a file. If IRPs are found by key, it is in the index with the
+//   node that argument 4 points to. The node belongs to the IRP from before it is inserted until it is returned or
+//   completed.
+// * Any other entry on the list is the cursor of a call of [`IrpQueue::remove_matching`]: it is zeroed, so word 2
+//   is NULL.
+// * The list, the files' lists for this queue and the index are accessed with `state` locked; `state.length` is
+//   the number of IRPs on the list.
+// * The queue outlives every IRP that was inserted: each IRP holds the device's remove lock until it is completed,
+//   and the device owns the queue until the lock has no holds.
+#[doc(alias = "DRIVER_CANCEL")]
+#[doc(alias = "IO_CSQ")]
 #[pin_data]
 #[repr(C)]
 pub struct IrpQueue<C: QueueCallbacks> {
@@ -147,11 +147,12 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// Makes an empty queue of a new device, with a value or an in-place initialiser of the callbacks
     /// (`IoCsqInitialize`).
     ///
-    /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
-    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
+    #[doc(alias = "IoCsqInitialize")]
     pub fn new(
         callbacks: impl PinInit<C>,
         device: &mut NewDevice,
@@ -190,6 +191,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IoMarkIrpPending")]
     #[doc(alias = "IoSetCancelRoutine")]
     #[doc(alias = "IoCsqInsertIrp")]
     pub fn insert<'irp, L: NoSpinLockHeld>(
@@ -266,6 +268,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "IoCsqRemoveNextIrp")]
     #[doc(alias = "IoCsqRemoveIrp")]
     pub fn remove_by_key<L: AtMostDispatch>(
         &self,

@@ -4,6 +4,11 @@ use crate::{IrpView, NtStatus, Record, ke::irql::NoSpinLockHeld};
 
 /// The callbacks of an [`IrpQueue`](crate::IrpQueue) or a [`StartIoQueue`](crate::StartIoQueue): they run before
 /// the queue completes an IRP, and give the keys of IRPs (`IO_CSQ`).
+#[doc(alias = "IO_CSQ")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the callbacks of an IRP queue",
+    note = "implement `wdm::QueueCallbacks` for it; its `Record` type is what the driver keeps with each IRP"
+)]
 pub trait QueueCallbacks: Send + Sync + 'static {
     /// The driver's record for each IRP: `()`, or an owner such as a [`ZoneBox`](crate::ZoneBox).
     type Record: Record;

@@ -6,7 +6,7 @@ use crate::ke::irql::Waitable;
 
 /// An `IO_REMOVE_LOCK`. Every IRP that the driver owns has a hold of it.
 ///
-/// WDK: "Using Remove Locks".
+/// WDK: [Using Remove Locks](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-remove-locks).
 #[repr(transparent)]
 pub(crate) struct RemoveLock(UnsafeCell<MaybeUninit<nt::IO_REMOVE_LOCK>>);
 

@@ -100,16 +100,8 @@ pub enum StartIoOrder {
 /// an IRP that is being cancelled, which a driver in C has to detect by comparing it with `CurrentIrp`. An IRP that
 /// is being served cannot be cancelled, so serve it quickly.
 ///
-/// # What goes wrong in C
-///
-/// `StartIo` reads `Irp->Cancel` without the cancel spin lock, or does not clear the Cancel routine; the Cancel
-/// routine completes the IRP with the lock held, or removes the head of the queue instead of its own IRP; or a
-/// `StartIo` routine that fails calls `IoStartNextPacket`, which calls `StartIo`, and so on until the stack
-/// overflows. Here nothing calls the driver back: `start_next` returns the next IRP.
-///
-/// WDK: [Using the System's Cancel Spin
-/// Lock](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-the-system-s-cancel-spin-lock), [Introduction to
-/// Device Queue Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-device-queue-objects).
+/// WDK: [Using the System's Cancel Spin Lock](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-the-system-s-cancel-spin-lock),
+/// [Introduction to Device Queue Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-device-queue-objects).
 ///
 /// # Examples
 ///
@@ -138,14 +130,23 @@ pub enum StartIoOrder {
 /// }
 /// ```
 ///
-/// # Invariants
+/// # What goes wrong in C
 ///
-/// * `state` and the files' lists for this queue are accessed with the cancel spin lock held.
-/// * An IRP on `queue` was sent to `device` and inserted by [`StartIoQueue::link`]; its argument 4 points to this
-///   queue, and its Cancel routine is [`cancel_routine`], or was called and waits for the lock. It is also on the
-///   list of its file, or on the list of IRPs without a file.
-/// * The queue outlives every IRP that was inserted: each IRP holds the device's remove lock until it is completed,
-///   and the device owns the queue until the lock has no holds.
+/// `StartIo` reads `Irp->Cancel` without the cancel spin lock, or does not clear the Cancel routine; the Cancel
+/// routine completes the IRP with the lock held, or removes the head of the queue instead of its own IRP; or a
+/// `StartIo` routine that fails calls `IoStartNextPacket`, which calls `StartIo`, and so on until the stack
+/// overflows. Here nothing calls the driver back: `start_next` returns the next IRP.
+// # Invariants
+//
+// * `state` and the files' lists for this queue are accessed with the cancel spin lock held.
+// * An IRP on `queue` was sent to `device` and inserted by [`StartIoQueue::link`]; its argument 4 points to this
+//   queue, and its Cancel routine is [`cancel_routine`], or was called and waits for the lock. It is also on the
+//   list of its file, or on the list of IRPs without a file.
+// * The queue outlives every IRP that was inserted: each IRP holds the device's remove lock until it is completed,
+//   and the device owns the queue until the lock has no holds.
+#[doc(alias = "DRIVER_STARTIO")]
+#[doc(alias = "IoStartPacket")]
+#[doc(alias = "IoStartNextPacket")]
 #[pin_data]
 pub struct StartIoQueue<C: QueueCallbacks> {
     #[pin]
@@ -204,11 +205,12 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// Makes an empty queue of a new device that is idle, with a value or an in-place initialiser of the callbacks
     /// (`KeInitializeDeviceQueue`).
     ///
-    /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
-    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
+    #[doc(alias = "KeInitializeDeviceQueue")]
     pub fn new(
         order: StartIoOrder,
         callbacks: impl PinInit<C>,

@@ -57,6 +57,7 @@ pub enum Remove<'q, 'n, T, O> {
 pub struct NodeInUse;
 
 /// A value that can be queued in a [`DeviceQueue`].
+#[doc(alias = "KDEVICE_QUEUE_ENTRY")]
 #[pin_data]
 pub struct DeviceQueueNode<T> {
     #[pin]
@@ -119,14 +120,7 @@ fn with_mark(queue: *mut nt::KDEVICE_QUEUE) -> *mut nt::KDEVICE_QUEUE {
 /// `O` is the order of the queue: [`Arrival`], [`ByKey`] or [`ByKeyIfBusy`]. NT does not define the position of a
 /// node that is inserted with a key among nodes without one; here a queue has one order.
 ///
-/// # What goes wrong in C
-///
-/// A driver ignores the return value of the insertion, so the request is neither queued nor started; removes a
-/// request from a queue that is not busy; calls the routines at `PASSIVE_LEVEL`, at which most of them seem to
-/// work; queues an entry twice; or removes the head in a Cancel routine instead of the IRP's own entry.
-///
-/// WDK: [Introduction to Device Queue
-/// Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-device-queue-objects).
+/// WDK: [Introduction to Device Queue Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-device-queue-objects).
 ///
 /// # Examples
 ///
@@ -150,14 +144,20 @@ fn with_mark(queue: *mut nt::KDEVICE_QUEUE) -> *mut nt::KDEVICE_QUEUE {
 /// }
 /// ```
 ///
-/// # Invariants
+/// # What goes wrong in C
 ///
-/// * A node's entry is on no queue but its home; a node whose home is NULL is on none. Only the thread that changes
-///   the home from NULL inserts the node, and only the thread that removes the entry changes the home to NULL.
-/// * While a home has a thread's mark, only that thread calls `KeRemoveEntryDeviceQueue`, for that home, and no
-///   thread changes the home to NULL. So the routine finds the entry on that queue or on none, under the queue's
-///   lock.
-/// * Nodes outlive the queue, which removes the remaining nodes when it is dropped.
+/// A driver ignores the return value of the insertion, so the request is neither queued nor started; removes a
+/// request from a queue that is not busy; calls the routines at `PASSIVE_LEVEL`, at which most of them seem to
+/// work; queues an entry twice; or removes the head in a Cancel routine instead of the IRP's own entry.
+// # Invariants
+//
+// * A node's entry is on no queue but its home; a node whose home is NULL is on none. Only the thread that changes
+//   the home from NULL inserts the node, and only the thread that removes the entry changes the home to NULL.
+// * While a home has a thread's mark, only that thread calls `KeRemoveEntryDeviceQueue`, for that home, and no
+//   thread changes the home to NULL. So the routine finds the entry on that queue or on none, under the queue's
+//   lock.
+// * Nodes outlive the queue, which removes the remaining nodes when it is dropped.
+#[doc(alias = "KDEVICE_QUEUE")]
 #[pin_data(PinnedDrop)]
 pub struct DeviceQueue<'n, T, O = Arrival> {
     #[pin]
@@ -298,11 +298,11 @@ impl<'n, T> DeviceQueue<'n, T, Arrival> {
     ///
     /// WDK: [KeInsertDeviceQueue](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinsertdevicequeue).
     ///
-    /// # Errors
-    /// [`NodeInUse`] if the node is on a queue.
-    ///
     /// # IRQL
     /// Exactly `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// [`NodeInUse`] if the node is on a queue.
     #[doc(alias = "KeInsertDeviceQueue")]
     pub fn insert<D: Dispatch>(
         &self,
@@ -334,6 +334,10 @@ impl<'q, 'n, T> Busy<'q, 'n, T, Arrival> {
 }
 
 /// An order by key.
+#[diagnostic::on_unimplemented(
+    message = "a device queue of order `{Self}` has no keys",
+    note = "use the order `ByKey`, or `ByKeyIfBusy`"
+)]
 pub trait Keyed: sealed::Sealed {}
 
 impl Keyed for ByKey {}
@@ -352,11 +356,11 @@ impl<'n, T, O: Keyed> DeviceQueue<'n, T, O> {
     ///
     /// WDK: [KeInsertByKeyDeviceQueue](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinsertbykeydevicequeue).
     ///
-    /// # Errors
-    /// [`NodeInUse`] if the node is on a queue.
-    ///
     /// # IRQL
     /// Exactly `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// [`NodeInUse`] if the node is on a queue.
     #[doc(alias = "KeInsertByKeyDeviceQueue")]
     pub fn insert_by_key<D: Dispatch>(
         &self,

@@ -25,6 +25,11 @@ use crate::{
 };
 
 /// The routine of a [`Dpc`], implemented by the value that it works on (`KDEFERRED_ROUTINE`).
+#[doc(alias = "KDEFERRED_ROUTINE")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no DPC routine",
+    note = "implement `wdm::DpcRoutine` for the type that the DPC works on"
+)]
 pub trait DpcRoutine: Send + Sync + Sized + 'static {
     /// Runs the routine, which may queue its DPC again.
     ///
@@ -40,12 +45,7 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 /// at whatever IRQL its last owner is dropped. If any other DPC that was ever queued is dropped at a higher IRQL,
 /// the system stops with bug check 0x0A, and the debugger shows its type and the source line that made it.
 ///
-/// # What goes wrong in C
-///
-/// The driver frees the DPC, or is unloaded, while the DPC is queued or running; or the context has another type
-/// than the routine casts it to.
-///
-/// WDK: "DPC Objects and DPCs".
+/// WDK: [DPC Objects and DPCs](https://learn.microsoft.com/windows-hardware/drivers/kernel/dpc-objects-and-dpcs).
 ///
 /// # Examples
 ///
@@ -80,6 +80,14 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 /// }
 /// # fn main() {}
 /// ```
+///
+/// # What goes wrong in C
+///
+/// The driver frees the DPC, or is unloaded, while the DPC is queued or running; or the context has another type
+/// than the routine casts it to.
+#[doc(alias = "KeRemoveQueueDpc")]
+#[doc(alias = "KeFlushQueuedDpcs")]
+#[doc(alias = "KDPC")]
 #[pin_data(PinnedDrop)]
 pub struct Dpc<C: DpcRoutine> {
     #[pin]
@@ -103,13 +111,14 @@ unsafe impl<C: DpcRoutine> Sync for Dpc<C> {}
 impl<C: DpcRoutine> Dpc<C> {
     /// Initialises a DPC that is not queued, and the value that its routine works on (`KeInitializeDpc`).
     ///
-    /// WDK: "`KeInitializeDpc` function".
-    ///
-    /// # Errors
-    /// The errors of `context`.
+    /// WDK: [KeInitializeDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializedpc).
     ///
     /// # IRQL
     /// Any.
+    ///
+    /// # Errors
+    /// The errors of `context`.
+    #[doc(alias = "KeInitializeDpc")]
     #[track_caller]
     pub fn new(context: impl PinInit<C, Error>) -> impl PinInit<Self, Error> {
         let guard = FlushOnDrop::new();
@@ -124,10 +133,11 @@ impl<C: DpcRoutine> Dpc<C> {
 
     /// Queues the DPC unless it is queued, and returns whether it did (`KeInsertQueueDpc`).
     ///
-    /// WDK: "`KeInsertQueueDpc` function".
+    /// WDK: [KeInsertQueueDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinsertqueuedpc).
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "KeInsertQueueDpc")]
     pub fn queue(&self) -> bool {
         if !self.guard.may_queue() {
             return false;

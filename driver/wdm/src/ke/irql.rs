@@ -13,7 +13,7 @@
 //! | [`DispatchLevel`] | a DPC, and [`raise_to_dispatch`] | yes | yes | yes | |
 //! | [`SpinLockHeld`] | a held spin lock | yes | yes | | |
 //!
-//! WDK: "Managing Hardware Priorities".
+//! WDK: [Managing Hardware Priorities](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-hardware-priorities).
 
 use core::{marker::PhantomData, panic::Location};
 
@@ -59,6 +59,8 @@ pub trait NoSpinLockHeld: AtMostDispatch<Held = Unlocked> {}
 pub trait Waitable: NoSpinLockHeld {}
 
 /// The token of code that runs at `PASSIVE_LEVEL`.
+#[doc(alias = "KIRQL")]
+#[doc(alias = "PASSIVE_LEVEL")]
 pub struct PassiveLevel {
     _not_send: NotSend,
 }
@@ -111,6 +113,8 @@ impl AtMostDispatch for CallerLevel {
 impl NoSpinLockHeld for CallerLevel {}
 
 /// The token of code that runs at `DISPATCH_LEVEL` and holds no spin lock, such as a DPC.
+#[doc(alias = "KIRQL")]
+#[doc(alias = "DISPATCH_LEVEL")]
 pub struct DispatchLevel {
     _not_send: NotSend,
 }
@@ -172,10 +176,13 @@ impl<C: LockClass> Dispatch for SpinLockHeld<C> {}
 /// the old IRQL and restores it in the right order. Here the IRQL is restored when the closure returns, and the
 /// caller's token is borrowed while the closure runs.
 ///
-/// WDK: "`KeRaiseIrqlToDpcLevel` function", "`KeLowerIrql` function".
+/// WDK: [KeRaiseIrqlToDpcLevel](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keraiseirqltodpclevel),
+/// [KeLowerIrql](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kelowerirql).
 ///
 /// # IRQL
 /// At most `DISPATCH_LEVEL`, and no spin lock held.
+///
+/// # Examples
 ///
 /// ```
 /// use wdm::{PassiveLevel, irql::raise_to_dispatch, processor};
@@ -184,6 +191,9 @@ impl<C: LockClass> Dispatch for SpinLockHeld<C> {}
 ///     raise_to_dispatch(irql, |irql| processor::current(irql))
 /// }
 /// ```
+#[doc(alias = "KeRaiseIrql")]
+#[doc(alias = "KeRaiseIrqlToDpcLevel")]
+#[doc(alias = "KeLowerIrql")]
 pub fn raise_to_dispatch<L: NoSpinLockHeld, R>(
     _irql: &mut L,
     f: impl FnOnce(&mut DispatchLevel) -> R,

@@ -110,13 +110,12 @@ mod on {
     const NOBODY: u32 = u32::MAX;
 
     /// The processor of the owner, and the statistics of one lock.
-    ///
-    /// # Invariants
-    ///
-    /// `owner` is a processor's number only while code on that processor holds the lock, at `DISPATCH_LEVEL`. So if
-    /// a processor at `DISPATCH_LEVEL` reads its own number there, it holds the lock. Other processors never write
-    /// that number, so no memory ordering is needed. All other fields except `contended` are written with the lock
-    /// held.
+    // # Invariants
+    //
+    // `owner` is a processor's number only while code on that processor holds the lock, at `DISPATCH_LEVEL`. So if
+    // a processor at `DISPATCH_LEVEL` reads its own number there, it holds the lock. Other processors never write
+    // that number, so no memory ordering is needed. All other fields except `contended` are written with the lock
+    // held.
     pub struct LockDebug {
         owner: AtomicU32,
         since: AtomicI64,

@@ -49,7 +49,6 @@
 /// A class of spin locks. [`lock_order!`](crate::lock_order!) implements this trait for a type.
 ///
 /// # Safety
-///
 /// [`LockClass::RANK`] is larger than the rank of every class `Held` for which the class is a [`LockAfter<Held>`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a class of spin locks",
@@ -63,7 +62,6 @@ pub unsafe trait LockClass {
 /// A class of locks that may be acquired while the innermost held lock is of class `Held`.
 ///
 /// # Safety
-///
 /// The rank of the class is larger than the rank of `Held`. [`lock_order!`](crate::lock_order!) guarantees it.
 #[diagnostic::on_unimplemented(
     message = "a lock of class `{Self}` must not be acquired while a lock of class `{Held}` is held",

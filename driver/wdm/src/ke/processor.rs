@@ -7,13 +7,12 @@ use crate::ke::irql::Dispatch;
 /// Returns the number of the current processor, on which the code stays while the token is borrowed
 /// (`KeGetCurrentProcessorNumberEx`).
 ///
-/// In C the routine can be called at any IRQL, so a driver can use the number after the thread has moved to another
-/// processor.
-///
-/// WDK: "`KeGetCurrentProcessorNumberEx` function".
+/// WDK: [KeGetCurrentProcessorNumberEx](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kegetcurrentprocessornumberex).
 ///
 /// # IRQL
 /// Exactly `DISPATCH_LEVEL`; [`hint`] is for lower levels.
+///
+/// # Examples
 ///
 /// ```
 /// use wdm::{irql::DispatchLevel, processor};
@@ -22,6 +21,12 @@ use crate::ke::irql::Dispatch;
 ///     counters.get(processor::current(irql) as usize).copied()
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// The routine can be called at any IRQL, so a driver uses the number after the thread has moved to another processor.
+#[doc(alias = "KeGetCurrentProcessorNumber")]
+#[doc(alias = "KeGetCurrentProcessorNumberEx")]
 #[must_use]
 pub fn current<D: Dispatch>(_irql: &D) -> u32 {
     hint()
@@ -33,6 +38,8 @@ pub fn current<D: Dispatch>(_irql: &D) -> u32 {
 ///
 /// # IRQL
 /// Any.
+#[doc(alias = "KeGetCurrentProcessorNumber")]
+#[doc(alias = "KeGetCurrentProcessorNumberEx")]
 #[must_use]
 pub fn hint() -> u32 {
     // SAFETY: the routine may be called at any IRQL; its optional output parameter is NULL.
@@ -44,10 +51,11 @@ pub fn hint() -> u32 {
 ///
 /// The number of every processor is smaller.
 ///
-/// WDK: "`KeQueryMaximumProcessorCountEx` function".
+/// WDK: [KeQueryMaximumProcessorCountEx](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kequerymaximumprocessorcountex).
 ///
 /// # IRQL
 /// At most `DISPATCH_LEVEL`.
+#[doc(alias = "KeQueryMaximumProcessorCountEx")]
 #[must_use]
 pub fn maximum_count() -> u32 {
     // SAFETY: the routine may be called at any IRQL up to DISPATCH_LEVEL; a driver on this crate runs no code above

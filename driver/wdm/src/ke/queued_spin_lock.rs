@@ -17,13 +17,7 @@ use crate::ke::{
 /// is fairer than a [`SpinLock`](crate::SpinLock), and faster under contention. Otherwise it behaves like a
 /// `SpinLock`. It has closures only, no guard: the queue handle is on the stack and must not move.
 ///
-/// # What goes wrong in C
-///
-/// A driver uses one handle for two locks, or frees it before the release; or it acquires a lock with
-/// `KeAcquireSpinLock` in one place and with the queued routine in another, which corrupts the lock. Here the
-/// driver cannot access the handle, and a lock of this type is acquired only with the queued routines.
-///
-/// WDK: "Queued Spin Locks".
+/// WDK: [Queued Spin Locks](https://learn.microsoft.com/windows-hardware/drivers/kernel/queued-spin-locks).
 ///
 /// # Examples
 ///
@@ -34,6 +28,14 @@ use crate::ke::{
 ///     events.with(irql, |events, _| *events += 1);
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A driver uses one handle for two locks, or frees it before the release; or it acquires a lock with
+/// `KeAcquireSpinLock` in one place and with the queued routine in another, which corrupts the lock. Here the
+/// driver cannot access the handle, and a lock of this type is acquired only with the queued routines.
+#[doc(alias = "KLOCK_QUEUE_HANDLE")]
+#[doc(alias = "KeAcquireInStackQueuedSpinLock")]
 #[pin_data]
 pub struct QueuedSpinLock<T, C = Alone> {
     #[pin]
@@ -52,6 +54,7 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "KeInitializeSpinLock")]
     pub fn new(value: impl Init<T>) -> impl PinInit<Self> {
         pin_init!(Self {
             lock <- RawSpinLock::new(),
@@ -63,10 +66,12 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
     /// Raises the IRQL to `DISPATCH_LEVEL` and runs a closure with the lock held
     /// (`KeAcquireInStackQueuedSpinLock`, `KeReleaseInStackQueuedSpinLock`).
     ///
-    /// WDK: "`KeAcquireInStackQueuedSpinLock` function".
+    /// WDK: [KeAcquireInStackQueuedSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keacquireinstackqueuedspinlock).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`; the closure runs at `DISPATCH_LEVEL`.
+    #[doc(alias = "KeAcquireInStackQueuedSpinLock")]
+    #[doc(alias = "KeReleaseInStackQueuedSpinLock")]
     pub fn with<L: AtMostDispatch, R>(
         &self,
         _irql: &mut L,
@@ -90,10 +95,12 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
     /// Runs a closure with the lock held, at `DISPATCH_LEVEL`, without changing the IRQL
     /// (`KeAcquireInStackQueuedSpinLockAtDpcLevel`, `KeReleaseInStackQueuedSpinLockFromDpcLevel`).
     ///
-    /// WDK: "`KeAcquireInStackQueuedSpinLockAtDpcLevel` function".
+    /// WDK: [KeAcquireInStackQueuedSpinLockAtDpcLevel](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keacquireinstackqueuedspinlockatdpclevel).
     ///
     /// # IRQL
     /// Exactly `DISPATCH_LEVEL`.
+    #[doc(alias = "KeAcquireInStackQueuedSpinLockAtDpcLevel")]
+    #[doc(alias = "KeReleaseInStackQueuedSpinLockFromDpcLevel")]
     pub fn with_at_dpc<D: Dispatch, R>(
         &self,
         _irql: &mut D,

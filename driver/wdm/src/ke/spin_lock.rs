@@ -24,28 +24,7 @@ use crate::ke::{
 ///
 /// The lock must not move, so it is initialised in place, with `pinned-init`.
 ///
-/// # What goes wrong in C
-///
-/// The lock and its data are separate variables, and nothing connects them. A driver passes the saved IRQL to the
-/// release of another lock; acquires locks in two orders, or one lock twice; calls `KeAcquireSpinLockAtDpcLevel` at
-/// `PASSIVE_LEVEL`, or pairs it with the wrong release; or completes an IRP under the lock. Here none of this
-/// compiles.
-///
-/// # A forgotten guard
-///
-/// Prefer [`SpinLock::with`], which has no guard to forget. If a guard is passed to [`core::mem::forget`], the lock
-/// stays held, the IRQL stays raised, and the caller's token no longer matches the IRQL. Memory stays safe, since
-/// no code can access the value again. The system stops, though: the next acquisition spins forever, a wait is bug
-/// check 0xB8, and a return from the dispatch routine is bug check 0xC9 under Driver Verifier.
-///
-/// # The feature `lock-debug`
-///
-/// With this feature a lock records the processor of its owner. A second acquisition on that processor reports the
-/// lock to the debugger and stops the system with bug check 0x0F, `SPIN_LOCK_ALREADY_OWNED`. `SpinLock::statistics`
-/// returns the number of acquisitions, the number of those that found the lock held by another processor, and the
-/// longest hold time. An acquisition then raises the IRQL in a separate step, before it takes the lock.
-///
-/// WDK: "Introduction to Spin Locks".
+/// WDK: [Introduction to Spin Locks](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-spin-locks).
 ///
 /// # Examples
 ///
@@ -73,6 +52,28 @@ use crate::ke::{
 /// }
 /// # fn main() {}
 /// ```
+///
+/// # What goes wrong in C
+///
+/// The lock and its data are separate variables, and nothing connects them. A driver passes the saved IRQL to the
+/// release of another lock; acquires locks in two orders, or one lock twice; calls `KeAcquireSpinLockAtDpcLevel` at
+/// `PASSIVE_LEVEL`, or pairs it with the wrong release; or completes an IRP under the lock. Here none of this
+/// compiles.
+///
+/// # A forgotten guard
+///
+/// Prefer [`SpinLock::with`], which has no guard to forget. If a guard is passed to [`core::mem::forget`], the lock
+/// stays held, the IRQL stays raised, and the caller's token no longer matches the IRQL. Memory stays safe, since
+/// no code can access the value again. The system stops, though: the next acquisition spins forever, a wait is bug
+/// check 0xB8, and a return from the dispatch routine is bug check 0xC9 under Driver Verifier.
+///
+/// # The feature `lock-debug`
+///
+/// With this feature a lock records the processor of its owner. A second acquisition on that processor reports the
+/// lock to the debugger and stops the system with bug check 0x0F, `SPIN_LOCK_ALREADY_OWNED`. `SpinLock::statistics`
+/// returns the number of acquisitions, the number of those that found the lock held by another processor, and the
+/// longest hold time. An acquisition then raises the IRQL in a separate step, before it takes the lock.
+#[doc(alias = "KSPIN_LOCK")]
 #[pin_data]
 #[repr(C)]
 pub struct SpinLock<T, C = Alone> {
@@ -91,10 +92,11 @@ impl<T, C: LockClass> SpinLock<T, C> {
     /// Initialises a lock that is not held, with a value or an in-place initialiser of one
     /// (`KeInitializeSpinLock`).
     ///
-    /// WDK: "`KeInitializeSpinLock` function".
+    /// WDK: [KeInitializeSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializespinlock).
     ///
     /// # IRQL
     /// Any.
+    #[doc(alias = "KeInitializeSpinLock")]
     pub fn new(value: impl Init<T>) -> impl PinInit<Self> {
         pin_init!(Self {
             lock <- RawSpinLock::new(),
@@ -106,10 +108,11 @@ impl<T, C: LockClass> SpinLock<T, C> {
 
     /// Raises the IRQL to `DISPATCH_LEVEL` and acquires the lock (`KeAcquireSpinLock`).
     ///
-    /// WDK: "`KeAcquireSpinLock` macro".
+    /// WDK: [KeAcquireSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keacquirespinlock).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "KeAcquireSpinLock")]
     pub fn lock<'a, L: AtMostDispatch>(&'a self, _irql: &'a mut L) -> SpinLockGuard<'a, T, C>
     where
         C: LockAfter<L::Held>,
@@ -122,10 +125,11 @@ impl<T, C: LockClass> SpinLock<T, C> {
 
     /// Acquires the lock at `DISPATCH_LEVEL`, without changing the IRQL (`KeAcquireSpinLockAtDpcLevel`).
     ///
-    /// WDK: "`KeAcquireSpinLockAtDpcLevel` macro".
+    /// WDK: [KeAcquireSpinLockAtDpcLevel](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keacquirespinlockatdpclevel).
     ///
     /// # IRQL
     /// Exactly `DISPATCH_LEVEL`.
+    #[doc(alias = "KeAcquireSpinLockAtDpcLevel")]
     pub fn lock_at_dpc<'a, D: Dispatch>(&'a self, _irql: &'a mut D) -> SpinLockAtDpcGuard<'a, T, C>
     where
         C: LockAfter<D::Held>,
@@ -139,10 +143,11 @@ impl<T, C: LockClass> SpinLock<T, C> {
     /// Acquires the lock at `DISPATCH_LEVEL` if it is not held, else returns `None`
     /// (`KeTryToAcquireSpinLockAtDpcLevel`).
     ///
-    /// WDK: "`KeTryToAcquireSpinLockAtDpcLevel` function".
+    /// WDK: [KeTryToAcquireSpinLockAtDpcLevel](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ketrytoacquirespinlockatdpclevel).
     ///
     /// # IRQL
     /// Exactly `DISPATCH_LEVEL`.
+    #[doc(alias = "KeTryToAcquireSpinLockAtDpcLevel")]
     pub fn try_lock_at_dpc<'a, D: Dispatch>(
         &'a self,
         _irql: &'a mut D,
@@ -301,13 +306,19 @@ fn initialised() -> impl PinInit<UnsafeCell<nt::KSPIN_LOCK>> {
 }
 
 /// The guard of [`SpinLock::lock`]; dropping it releases the lock and restores the IRQL (`KeReleaseSpinLock`).
+#[doc(alias = "KeReleaseSpinLock")]
 pub type SpinLockGuard<'a, T, C = Alone> = Guard<'a, T, C, RestoreIrql>;
 
 /// The guard of [`SpinLock::lock_at_dpc`]; dropping it releases the lock and leaves the IRQL at `DISPATCH_LEVEL`
 /// (`KeReleaseSpinLockFromDpcLevel`).
+#[doc(alias = "KeReleaseSpinLockFromDpcLevel")]
 pub type SpinLockAtDpcGuard<'a, T, C = Alone> = Guard<'a, T, C, KeepIrql>;
 
 /// How a guard releases its lock.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a way to release a spin lock",
+    note = "a guard restores the IRQL (`RestoreIrql`) or keeps it at `DISPATCH_LEVEL` (`KeepIrql`)"
+)]
 pub trait Release: sealed::Sealed {}
 
 mod sealed {
@@ -338,9 +349,11 @@ mod sealed {
 }
 
 /// The release restores the IRQL that the lock was taken at (`KeReleaseSpinLock`).
+#[doc(alias = "KeReleaseSpinLock")]
 pub struct RestoreIrql(u8);
 
 /// The release leaves the IRQL at `DISPATCH_LEVEL` (`KeReleaseSpinLockFromDpcLevel`).
+#[doc(alias = "KeReleaseSpinLockFromDpcLevel")]
 pub struct KeepIrql;
 
 impl Release for RestoreIrql {}
@@ -365,6 +378,7 @@ impl<T, C: LockClass, R: Release> Guard<'_, T, C, R> {
 
 impl<T, C> SpinLockGuard<'_, T, C> {
     /// The IRQL that the release restores: what `KeAcquireSpinLock` stored in C.
+    #[doc(alias = "KeAcquireSpinLock")]
     #[must_use]
     pub fn old_irql(&self) -> u8 {
         self.release.0

@@ -4,7 +4,7 @@ use core::{ptr::null_mut, time::Duration};
 
 /// A point in time, to measure elapsed time from (`KeQueryPerformanceCounter`).
 ///
-/// WDK: "`KeQueryPerformanceCounter` function".
+/// WDK: [KeQueryPerformanceCounter](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kequeryperformancecounter).
 ///
 /// # Examples
 ///
@@ -15,6 +15,7 @@ use core::{ptr::null_mut, time::Duration};
 ///     submitted.elapsed()
 /// }
 /// ```
+#[doc(alias = "KeQueryPerformanceCounter")]
 #[derive(Clone, Copy)]
 pub struct Moment(i64);
 

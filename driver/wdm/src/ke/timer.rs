@@ -21,6 +21,11 @@ use crate::{
 };
 
 /// The routine of a [`Timer`], implemented by the value that it works on (`KDEFERRED_ROUTINE`).
+#[doc(alias = "KDEFERRED_ROUTINE")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no timer routine",
+    note = "implement `wdm::TimerRoutine` for the type that the timer works on"
+)]
 pub trait TimerRoutine: Send + Sync + Sized + 'static {
     /// Runs the timer's DPC routine, which may set the timer again.
     ///
@@ -33,12 +38,7 @@ pub trait TimerRoutine: Send + Sync + Sized + 'static {
 ///
 /// Dropping it cancels the timer and waits until the routine has returned. The rules of [`Dpc`](crate::Dpc) apply.
 ///
-/// # What goes wrong in C
-///
-/// A driver frees the timer after `KeCancelTimer`, while its DPC is still queued, is running, or is setting the
-/// timer again.
-///
-/// WDK: "Timer Objects and DPCs".
+/// WDK: [Timer Objects and DPCs](https://learn.microsoft.com/windows-hardware/drivers/kernel/timer-objects-and-dpcs).
 ///
 /// # Examples
 ///
@@ -54,6 +54,14 @@ pub trait TimerRoutine: Send + Sync + Sized + 'static {
 ///     }
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A driver frees the timer after `KeCancelTimer`, while its DPC is still queued, is running, or is setting the
+/// timer again.
+#[doc(alias = "KeFlushQueuedDpcs")]
+#[doc(alias = "KTIMER")]
+#[doc(alias = "KDPC")]
 #[pin_data(PinnedDrop)]
 pub struct Timer<C: TimerRoutine> {
     #[pin]
@@ -79,13 +87,14 @@ unsafe impl<C: TimerRoutine> Sync for Timer<C> {}
 impl<C: TimerRoutine> Timer<C> {
     /// Initialises a timer that is not set, and the value that its routine works on (`KeInitializeTimer`).
     ///
-    /// WDK: "`KeInitializeTimer` function".
-    ///
-    /// # Errors
-    /// The errors of `context`.
+    /// WDK: [KeInitializeTimer](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializetimer).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// The errors of `context`.
+    #[doc(alias = "KeInitializeTimer")]
     #[track_caller]
     pub fn new(context: impl PinInit<C, Error>) -> impl PinInit<Self, Error> {
         let guard = FlushOnDrop::new();
@@ -103,10 +112,11 @@ impl<C: TimerRoutine> Timer<C> {
     ///
     /// The new due time replaces the old one.
     ///
-    /// WDK: "`KeSetTimer` function".
+    /// WDK: [KeSetTimer](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettimer).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "KeSetTimer")]
     pub fn set<L: AtMostDispatch>(&self, due: Duration, _irql: &mut L) -> bool {
         if !self.guard.may_queue() {
             return false;
@@ -121,10 +131,11 @@ impl<C: TimerRoutine> Timer<C> {
     ///
     /// Its routine may still be queued or running.
     ///
-    /// WDK: "`KeCancelTimer` function".
+    /// WDK: [KeCancelTimer](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kecanceltimer).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "KeCancelTimer")]
     pub fn cancel<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
         // SAFETY: the timer was initialised in place.
         unsafe { nt::KeCancelTimer(self.raw.object.get()) != 0 }

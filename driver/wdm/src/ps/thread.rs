@@ -21,14 +21,16 @@ pub const MAX_THREADS: usize = 64;
 ///
 /// The closure may borrow, since no thread outlives the call.
 ///
-/// WDK: "`PsCreateSystemThread` function".
+/// WDK: [PsCreateSystemThread](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-pscreatesystemthread).
+///
+/// # IRQL
+/// `PASSIVE_LEVEL`; the closure runs at `PASSIVE_LEVEL` too.
 ///
 /// # Errors
 /// `STATUS_INVALID_PARAMETER` if `count` is larger than [`MAX_THREADS`]; the errors of `PsCreateSystemThread`, in
 /// which case the threads that were started have run.
 ///
-/// # IRQL
-/// `PASSIVE_LEVEL`; the closure runs at `PASSIVE_LEVEL` too.
+/// # Examples
 ///
 /// ```
 /// use wdm::{InterlockedLong, Error, PassiveLevel, thread};
@@ -41,6 +43,13 @@ pub const MAX_THREADS: usize = 64;
 ///     Ok(sum.read())
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// The driver is unloaded, or data is freed, while a thread still uses it.
+#[doc(alias = "PsTerminateSystemThread")]
+#[doc(alias = "PsCreateSystemThread")]
+#[doc(alias = "ZwWaitForSingleObject")]
 pub fn run<F: Fn(u32, &mut PassiveLevel) + Sync>(
     count: u32,
     irql: &mut PassiveLevel,

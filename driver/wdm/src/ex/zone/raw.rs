@@ -29,6 +29,7 @@ use crate::{
 ///     RawZone::new(length, segment, irql)
 /// }
 /// ```
+#[doc(alias = "ZONE_HEADER")]
 pub struct RawZone {
     core: Shared<Core>,
 }
@@ -59,13 +60,14 @@ unsafe impl Send for Core {}
 impl RawZone {
     /// Makes a zone with blocks of `block_size` bytes from a segment (`ExInitializeZone`).
     ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    ///
     /// # Errors
     /// `STATUS_INVALID_PARAMETER` if the block size or the segment's address is not a multiple of 8, or a block is
     /// longer than the segment; also, which the routine does not check, if the block size is 0 or the segment is
     /// shorter than the 16-byte header at its start. `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
-    ///
-    /// # IRQL
-    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "ExInitializeZone")]
     pub fn new<L: NoSpinLockHeld>(
         block_size: u32,
         segment: Segment,
@@ -90,13 +92,14 @@ impl RawZone {
 
     /// Adds a segment while no other thread can access the zone (`ExExtendZone`).
     ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    ///
     /// # Errors
     /// `STATUS_INVALID_PARAMETER` if the segment's address or size is not a multiple of 8, or if it is shorter than
     /// a block or than 16 bytes; `STATUS_INVALID_DEVICE_REQUEST` if blocks are in use, since their owners may free
     /// them at any time.
-    ///
-    /// # IRQL
-    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "ExExtendZone")]
     pub fn extend<L: NoSpinLockHeld>(
         &mut self,
         segment: Segment,
@@ -119,11 +122,12 @@ impl RawZone {
 
     /// Adds a segment while others use the zone (`ExInterlockedExtendZone`).
     ///
-    /// # Errors
-    /// `STATUS_INVALID_PARAMETER` as for [`RawZone::extend`].
-    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_PARAMETER` as for [`RawZone::extend`].
+    #[doc(alias = "ExInterlockedExtendZone")]
     pub fn extend_interlocked<L: NoSpinLockHeld>(
         &self,
         segment: Segment,
@@ -157,6 +161,7 @@ impl RawZone {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, as for [`Zone::allocate`](crate::Zone::allocate).
+    #[doc(alias = "ExInterlockedAllocateFromZone")]
     #[must_use]
     pub fn allocate(&self) -> Option<RawBlock> {
         let free = free_list(&self.core);

@@ -6,11 +6,11 @@ use core::{alloc::Layout, ptr::NonNull};
 use crate::{Error, ke::irql::NoSpinLockHeld};
 
 /// Memory from the nonpaged pool for a [`RawZone`](crate::RawZone).
-///
-/// # Invariants
-///
-/// `prefix` starts an allocation of `layout(size, offset)`. The segment starts in it after the prefix and `offset`
-/// bytes.
+// # Invariants
+//
+// `prefix` starts an allocation of `layout(size, offset)`. The segment starts in it after the prefix and `offset`
+// bytes.
+#[doc(alias = "ZONE_SEGMENT_HEADER")]
 pub struct Segment {
     prefix: NonNull<Prefix>,
     size: u32,
@@ -39,11 +39,11 @@ impl Segment {
     /// Allocates a segment of `size` bytes whose address is `offset` bytes above a multiple of 16, like the
     /// remainder of a larger buffer.
     ///
-    /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
-    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
     pub fn new<L: NoSpinLockHeld>(size: u32, offset: u32, _irql: &mut L) -> Result<Self, Error> {
         let layout = layout(size, offset).ok_or(Error::INSUFFICIENT_RESOURCES)?;
         #[expect(
