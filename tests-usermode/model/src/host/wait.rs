@@ -153,6 +153,11 @@ impl Sleepers {
         self.awake.fetch_add(1, SeqCst);
     }
 
+    /// Whether a thread of an exploration could go on, beside its first one.
+    pub(crate) fn any_awake(&self) -> bool {
+        self.awake.load(SeqCst) != 0
+    }
+
     /// Counts one off that has ended, or cannot go on. Where that was the last one, those that wait do so for ever.
     pub(crate) fn one_less(&self, kernel: &Arc<Kernel>) {
         // The first thread was not counted when it started.
@@ -235,7 +240,7 @@ impl Thread {
         if let Some(result) = ready() {
             return result;
         }
-        *locked(&self.waits_for) = Some(wait);
+        self.note_wait(Some(wait));
         let result = match self.kernel.engine {
             Engine::Shuttle => self.kernel.sleepers.suspend(self, wait, ready),
             Engine::Host if wait.is_short() => self.spin(ready),
@@ -246,13 +251,30 @@ impl Thread {
                 };
                 let result = match self.pass_virtual_time(wait, &mut ready) {
                     Some(result) => Some(Some(result)),
-                    None => self.kernel.sleepers.sleep(None, || or_halted(&mut ready)),
+                    None => self.sleep_watched(|| or_halted(&mut ready)),
                 };
                 result.flatten().unwrap_or_else(|| self.halt())
             }
         };
-        *locked(&self.waits_for) = None;
+        self.note_wait(None);
         result
+    }
+
+    /// Sleeps until something is there. A thread of user mode that is in the kernel for too long while nothing goes on there
+    /// stops the system.
+    fn sleep_watched<R>(&self, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
+        let start = Instant::now();
+        let patience = self.kernel.config.hang_after;
+        loop {
+            let look = Instant::now() + patience / 4;
+            if let Some(result) = self.kernel.sleepers.sleep(Some(look), &mut ready) {
+                return Some(result);
+            }
+            if self.is_user() && start.elapsed() >= patience && self.kernel.nothing_goes_on() {
+                self.kernel.stop((self.kernel.upcalls.hang)(&self.kernel));
+                self.halt();
+            }
+        }
     }
 
     /// Waits in user mode until something is there; in vain after the deadline, or once the system has stopped.
