@@ -29,6 +29,18 @@ pub unsafe fn KeRaiseIrqlToDpcLevel() -> u8 {
     unsafe { KfRaiseIrql(DISPATCH_LEVEL) }
 }
 
+/// Raises the IRQL to `NewIrql` and writes what it was to `OldIrql`, as the WDK's macro does.
+///
+/// # Safety
+/// The IRQL is at most `NewIrql`, and `OldIrql` is valid for writes.
+#[inline]
+pub unsafe fn KeRaiseIrql(NewIrql: u8, OldIrql: *mut u8) {
+    // SAFETY: passed on to the caller.
+    let old = unsafe { KfRaiseIrql(NewIrql) };
+    // SAFETY: passed on to the caller.
+    unsafe { OldIrql.write(old) };
+}
+
 /// Lowers the IRQL to `NewIrql`.
 ///
 /// # Safety

@@ -31,10 +31,12 @@ mod irql;
 mod layout;
 pub mod list;
 pub mod model;
+mod synchronisation;
 
 pub use constants::*;
 pub use family::*;
 pub use irql::*;
+pub use synchronisation::*;
 
 /// Whether this is a driver's image, whose statics are one driver's. A program with a model of the kernel may run several
 /// drivers, each in a kernel of its own.

@@ -156,12 +156,22 @@ impl Kernel {
     pub(crate) fn waits_for_lock(&self) -> bool {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
-        threads.any(|thread| matches!(*locked(&thread.waits_for), Some(Wait::SpinLock(_))))
+        threads.any(|thread| {
+            matches!(
+                *locked(&thread.waits_for),
+                Some(Wait::SpinLock(_) | Wait::ReaderWriter(_))
+            )
+        })
     }
 
     /// Who has what a thread waits for, in words, if that is known.
     pub(crate) fn holders(&self, wait: Wait) -> Option<String> {
-        let Wait::SpinLock(lock) = wait else {
+        if let Wait::Object(object) | Wait::Timed(object, _) = wait
+            && let Some(owner) = self.owner_of_mutex(object)
+        {
+            return Some(format!("a mutex, which {owner} has"));
+        }
+        let (Wait::SpinLock(lock) | Wait::ReaderWriter(lock)) = wait else {
             return (self.upcalls.holders)(self, wait);
         };
         let threads: Vec<_> = locked(&self.threads)
@@ -200,6 +210,14 @@ impl Kernel {
             .collect()
     }
 
+    /// The thread that has a mutex.
+    fn owner_of_mutex(&self, mutex: usize) -> Option<String> {
+        let threads = locked(&self.threads);
+        let mut threads = threads.iter().filter_map(Weak::upgrade);
+        let owner = threads.find(|thread| locked(&thread.mutexes).contains(&mutex))?;
+        Some(owner.name().to_owned())
+    }
+
     /// Whether every thread waits, and no timer is set that could end that.
     pub(crate) fn nothing_goes_on(&self) -> bool {
         let threads = locked(&self.threads);
@@ -207,7 +225,7 @@ impl Kernel {
         let waits = |thread: Arc<Thread>| {
             locked(&thread.waits_for).is_some_and(|wait| !wait.is_short()) || thread.is_of_timers()
         };
-        !self.clock.any_set() && threads.all(waits)
+        !self.clock.any_expires() && threads.all(waits)
     }
 
     /// Every thread that holds or waits for something.

@@ -65,6 +65,8 @@ pub(crate) struct Thread {
     processor: AtomicU32,
     /// The locks that it holds, the innermost last.
     pub(crate) held: Mutex<Vec<Held>>,
+    /// The mutexes that it has, by their addresses.
+    pub(crate) mutexes: Mutex<Vec<usize>>,
     pub(crate) waits_for: Mutex<Option<Wait>>,
     /// Where it waits, if that is noted.
     waits_at: Mutex<Option<Backtrace>>,
@@ -117,6 +119,7 @@ impl Thread {
             irql: AtomicU8::new(0),
             processor: AtomicU32::new(0),
             held: Mutex::default(),
+            mutexes: Mutex::default(),
             waits_for: Mutex::default(),
             waits_at: Mutex::default(),
             in_dpc: AtomicBool::new(false),

@@ -36,6 +36,7 @@ pub(crate) enum Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     SpinLock(usize),
+    ReaderWriter(usize),
     Object(usize),
     /// An object, or the timer that ends the wait.
     Timed(usize, usize),
@@ -52,6 +53,7 @@ impl Wait {
     const fn key(self) -> usize {
         match self {
             Self::SpinLock(key)
+            | Self::ReaderWriter(key)
             | Self::Object(key)
             | Self::Timed(key, _)
             | Self::Processor(key)
@@ -73,21 +75,27 @@ impl Wait {
     }
 
     /// Whether what the thread does after it comes after what the one did by which it is woken. A processor that is free and
-    /// a timer that is set order nothing by themselves.
+    /// a timer that is set order nothing by themselves, nor do two that share a lock.
     const fn orders(self) -> bool {
-        !matches!(self, Self::Processor(_) | Self::Timer(_))
+        !matches!(
+            self,
+            Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_)
+        )
     }
 
     /// Whether it is over so soon that a thread of the host does not sleep.
     pub(crate) const fn is_short(self) -> bool {
-        matches!(self, Self::SpinLock(_) | Self::Processor(_))
+        matches!(
+            self,
+            Self::SpinLock(_) | Self::ReaderWriter(_) | Self::Processor(_)
+        )
     }
 }
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SpinLock(lock) => write!(f, "the spin lock {lock:#x}"),
+            Self::SpinLock(lock) | Self::ReaderWriter(lock) => write!(f, "the spin lock {lock:#x}"),
             Self::Object(object) | Self::Timed(object, _) => write!(f, "the object {object:#x}"),
             Self::Processor(_) => write!(f, "a processor"),
             Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
