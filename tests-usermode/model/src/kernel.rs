@@ -20,7 +20,9 @@ static UPCALLS: Upcalls = Upcalls {
     device_queue_entry: Call::note_device_queue,
     list_entry: Call::require_unlinked,
     describe: Kernel::describe,
+    holders: Kernel::holders_of_remove_lock,
     end_with: explore::end_with,
+    verify_end: io::verify_end,
     hang: io::hang,
 };
 

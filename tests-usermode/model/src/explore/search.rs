@@ -19,9 +19,9 @@ use crate::{
         scheduler::{Exhaustive, Played, Player, Recorder},
     },
     host::{
-        Config, Kernel, OnViolation, Step,
+        Call, Config, Kernel, OnViolation, Step,
         thread::{Attached, Thread},
-        wait::Engine,
+        wait::{Engine, away},
     },
     ke,
     mutex::locked,
@@ -174,6 +174,18 @@ pub(crate) struct Shared {
 /// # Errors
 /// What was found.
 pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>> {
+    let explored = try_orders(search, scenario);
+    explored.map_err(|mut found| {
+        // Where each thread waits is noted when the schedule is played again: it takes too long to do so in all of them.
+        let hangs = found.violation.rule.is_hang();
+        if hangs && let Ok(Some(again)) = replay(&found.schedule, scenario) {
+            found.violation = again.violation;
+        }
+        found
+    })
+}
+
+fn try_orders(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>> {
     match search {
         Search::DepthFirst { most, preemptions } => {
             let scheduler = Exhaustive::new(most, preemptions);
@@ -322,5 +334,10 @@ fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
     let _attached = Attached::as_thread(Thread::new(&kernel, "main"));
     scenario(&kernel);
     ke::end_exploring(&kernel);
+    // The other threads go on as far as they can.
+    while kernel.sleepers.any_awake() {
+        away(shuttle::thread::yield_now);
+    }
+    (kernel.upcalls.verify_end)(&Call::enter("the end of a scene"));
     *locked(&shared.kernel) = None;
 }

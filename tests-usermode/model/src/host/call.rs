@@ -144,10 +144,14 @@ impl Call {
     /// meanwhile does so under the kernel's own lock or by atomics: what the documents of every routine ask for.
     pub(crate) unsafe fn view<'a, T, P>(&self, pointer: *mut P) -> &'a T {
         self.require_pointer::<T, P>(pointer);
-        if size_of::<T>() >= size_of::<u64>() {
-            // SAFETY: as below. Whoever else reaches the word does so by atomics too.
-            let word = unsafe { &*pointer.cast::<AtomicU64>() };
-            let freed = word.load(Ordering::Relaxed) == u64::from_ne_bytes([FREED; 8]);
+        // The host's allocator may have written to the first words of what was given back to it.
+        let words = size_of::<T>() / size_of::<u64>();
+        if words != 0 && align_of::<T>() >= align_of::<u64>() {
+            // SAFETY: as below. Whoever else reaches the words does so by atomics too.
+            let words = unsafe { std::slice::from_raw_parts(pointer.cast::<AtomicU64>(), words) };
+            let is_filled =
+                |word: &AtomicU64| word.load(Ordering::Relaxed) == u64::from_ne_bytes([FREED; 8]);
+            let freed = words.iter().any(is_filled);
             self.require(!freed, Rule::FreedMemory, || {
                 let bug_check = BugCheck(0xd5, [pointer.addr() as u64, 0, 0, 0]);
                 let what = format!(

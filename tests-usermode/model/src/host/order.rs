@@ -86,7 +86,8 @@ impl Thread {
         TRACKS.load(Relaxed) && self.kernel.engine == Engine::Shuttle
     }
 
-    fn release_to(&self, object: usize) {
+    /// Comes before whoever works on an object next.
+    pub(crate) fn release_to(&self, object: usize) {
         if !self.is_tracked() {
             return;
         }

@@ -10,6 +10,8 @@ use std::{
     },
 };
 
+use backtrace::Backtrace;
+
 use crate::{
     host::{
         Kernel,
@@ -18,7 +20,7 @@ use crate::{
         wait::{Engine, Wait, away},
     },
     mutex::locked,
-    verifier::{held::Held, lock_order::KnownOrder},
+    verifier::{callers_on, held::Held, lock_order::KnownOrder},
 };
 
 /// Whose code a thread runs.
@@ -63,7 +65,11 @@ pub(crate) struct Thread {
     processor: AtomicU32,
     /// The locks that it holds, the innermost last.
     pub(crate) held: Mutex<Vec<Held>>,
+    /// The mutexes that it has, by their addresses.
+    pub(crate) mutexes: Mutex<Vec<usize>>,
     pub(crate) waits_for: Mutex<Option<Wait>>,
+    /// Where it waits, if that is noted.
+    waits_at: Mutex<Option<Backtrace>>,
     pub(crate) in_dpc: AtomicBool,
     pub(crate) spinning: Spinning,
     /// Whether a PnP request is sent to the device that this thread is adding before its next routine of the kernel.
@@ -113,7 +119,9 @@ impl Thread {
             irql: AtomicU8::new(0),
             processor: AtomicU32::new(0),
             held: Mutex::default(),
+            mutexes: Mutex::default(),
             waits_for: Mutex::default(),
+            waits_at: Mutex::default(),
             in_dpc: AtomicBool::new(false),
             spinning: Spinning::default(),
             is_probed: AtomicBool::new(false),
@@ -130,6 +138,11 @@ impl Thread {
     /// Whether it is a system thread: the driver's own, or a worker.
     pub(crate) fn is_system(&self) -> bool {
         self.role == Role::System
+    }
+
+    /// Whether it lets timers expire.
+    pub(crate) fn is_of_timers(&self) -> bool {
+        self.role == Role::Timers
     }
 
     /// Whether it is a thread of user mode, in a system call.
@@ -159,6 +172,14 @@ impl Thread {
         let names = (first..recent.count).map(|place| recent.routines[place % RECENT]);
         let names: Vec<_> = names.collect();
         format!("it has entered {}", names.join(", "))
+    }
+
+    /// Notes what it waits for from now on, and where if it may wait for long.
+    pub(crate) fn note_wait(&self, wait: Option<Wait>) {
+        *locked(&self.waits_for) = wait;
+        let notes = self.kernel.engine == Engine::Host || self.kernel.config.locations;
+        let stays = wait.is_some_and(|wait| notes && !wait.is_short());
+        *locked(&self.waits_at) = stays.then(Backtrace::new_unresolved);
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -212,8 +233,16 @@ impl fmt::Display for Thread {
         for held in locked(&self.held).iter() {
             write!(f, ", holds {held}")?;
         }
-        if let Some(wait) = &*locked(&self.waits_for) {
+        let wait = *locked(&self.waits_for);
+        if let Some(wait) = wait {
             write!(f, ", waits for {wait}")?;
+            if let Some(holders) = self.kernel.holders(wait) {
+                write!(f, ", {holders}")?;
+            }
+            if let Some(stack) = &*locked(&self.waits_at) {
+                let callers = callers_on(stack, 4);
+                write!(f, ", in {}", callers.join(" < "))?;
+            }
         }
         Ok(())
     }

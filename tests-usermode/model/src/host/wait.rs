@@ -36,6 +36,7 @@ pub(crate) enum Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     SpinLock(usize),
+    ReaderWriter(usize),
     Object(usize),
     /// An object, or the timer that ends the wait.
     Timed(usize, usize),
@@ -52,6 +53,7 @@ impl Wait {
     const fn key(self) -> usize {
         match self {
             Self::SpinLock(key)
+            | Self::ReaderWriter(key)
             | Self::Object(key)
             | Self::Timed(key, _)
             | Self::Processor(key)
@@ -73,21 +75,27 @@ impl Wait {
     }
 
     /// Whether what the thread does after it comes after what the one did by which it is woken. A processor that is free and
-    /// a timer that is set order nothing by themselves.
+    /// a timer that is set order nothing by themselves, nor do two that share a lock.
     const fn orders(self) -> bool {
-        !matches!(self, Self::Processor(_) | Self::Timer(_))
+        !matches!(
+            self,
+            Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_)
+        )
     }
 
     /// Whether it is over so soon that a thread of the host does not sleep.
     pub(crate) const fn is_short(self) -> bool {
-        matches!(self, Self::SpinLock(_) | Self::Processor(_))
+        matches!(
+            self,
+            Self::SpinLock(_) | Self::ReaderWriter(_) | Self::Processor(_)
+        )
     }
 }
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SpinLock(lock) => write!(f, "the spin lock {lock:#x}"),
+            Self::SpinLock(lock) | Self::ReaderWriter(lock) => write!(f, "the spin lock {lock:#x}"),
             Self::Object(object) | Self::Timed(object, _) => write!(f, "the object {object:#x}"),
             Self::Processor(_) => write!(f, "a processor"),
             Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
@@ -151,6 +159,11 @@ impl Sleepers {
     /// Counts a thread of an exploration.
     pub(crate) fn task_starts(&self) {
         self.awake.fetch_add(1, SeqCst);
+    }
+
+    /// Whether a thread of an exploration could go on, beside its first one.
+    pub(crate) fn any_awake(&self) -> bool {
+        self.awake.load(SeqCst) != 0
     }
 
     /// Counts one off that has ended, or cannot go on. Where that was the last one, those that wait do so for ever.
@@ -235,7 +248,7 @@ impl Thread {
         if let Some(result) = ready() {
             return result;
         }
-        *locked(&self.waits_for) = Some(wait);
+        self.note_wait(Some(wait));
         let result = match self.kernel.engine {
             Engine::Shuttle => self.kernel.sleepers.suspend(self, wait, ready),
             Engine::Host if wait.is_short() => self.spin(ready),
@@ -246,13 +259,30 @@ impl Thread {
                 };
                 let result = match self.pass_virtual_time(wait, &mut ready) {
                     Some(result) => Some(Some(result)),
-                    None => self.kernel.sleepers.sleep(None, || or_halted(&mut ready)),
+                    None => self.sleep_watched(|| or_halted(&mut ready)),
                 };
                 result.flatten().unwrap_or_else(|| self.halt())
             }
         };
-        *locked(&self.waits_for) = None;
+        self.note_wait(None);
         result
+    }
+
+    /// Sleeps until something is there. A thread of user mode that is in the kernel for too long while nothing goes on there
+    /// stops the system.
+    fn sleep_watched<R>(&self, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
+        let start = Instant::now();
+        let patience = self.kernel.config.hang_after;
+        loop {
+            let look = Instant::now() + patience / 4;
+            if let Some(result) = self.kernel.sleepers.sleep(Some(look), &mut ready) {
+                return Some(result);
+            }
+            if self.is_user() && start.elapsed() >= patience && self.kernel.nothing_goes_on() {
+                self.kernel.stop((self.kernel.upcalls.hang)(&self.kernel));
+                self.halt();
+            }
+        }
     }
 
     /// Waits in user mode until something is there; in vain after the deadline, or once the system has stopped.

@@ -59,6 +59,8 @@ pub(crate) struct IrpRecord {
     was_on_device_queue: AtomicBool,
     /// Whether it is on a device queue now. What its entry says is the driver's `DriverContext` at other times.
     is_on_device_queue: AtomicBool,
+    /// Whether it ever had a Cancel routine.
+    pub(crate) had_cancel_routine: AtomicBool,
     /// Whether the bus driver has had it.
     pub(crate) reached_bus: AtomicBool,
 }
@@ -132,6 +134,7 @@ impl IrpRecord {
             has_returned: AtomicBool::new(false),
             was_on_device_queue: AtomicBool::new(false),
             is_on_device_queue: AtomicBool::new(false),
+            had_cancel_routine: AtomicBool::new(false),
             reached_bus: AtomicBool::new(false),
         });
         record.fill_in();
@@ -403,9 +406,12 @@ impl IrpRecord {
             return (Rule::DeviceQueueBusy, what);
         }
         if self.is_cancelled() {
-            let what = format!(
-                "{self} was cancelled, has no Cancel routine any more, and nobody completes it"
-            );
+            let had = if self.had_cancel_routine.load(Ordering::Relaxed) {
+                "has no Cancel routine any more"
+            } else {
+                "never had a Cancel routine"
+            };
+            let what = format!("{self} was cancelled, {had}, and nobody completes it");
             return (Rule::IrpProcessingComplete, what);
         }
         (

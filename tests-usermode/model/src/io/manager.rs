@@ -162,6 +162,7 @@ impl Call {
     /// Sends an IRP to the driver of a device object, and gives what its dispatch routine returned.
     pub(in crate::io) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
         let status = self.call_driver(device, record);
+        self.require_no_mutex("a dispatch routine");
         record.has_returned.store(true, Ordering::Relaxed);
         status
     }

@@ -295,6 +295,13 @@ impl Call {
             let what = format!("the timer {timer:#x} is set, and its memory is freed");
             self.stop(bug_check, Rule::Dpc, what);
         }
+        let waited_for = self.kernel.any_waited_for_in(&range);
+        if let Some((thread, object)) = waited_for {
+            let what =
+                format!("{thread} waits for the object {object:#x}, and its memory is freed");
+            let bug_check = BugCheck(0xd5, [object as u64, 0, 0, 0]);
+            self.stop(bug_check, Rule::SystemThread, what);
+        }
         if let Some(dpc) = self.kernel.ke().processors.any_queued_in(&range) {
             let bug_check = BugCheck(0xc7, [1, dpc as u64, start as u64, size as u64]);
             let what = format!("the DPC {dpc:#x} is queued, and its memory is freed");

@@ -40,7 +40,7 @@ impl Call {
     }
 
     /// Stops the system if a lock is about to be acquired under one that comes after it.
-    fn check_order(&self, lock: usize) {
+    pub(crate) fn check_order(&self, lock: usize) {
         let held: Vec<usize> = locked(&self.held).iter().map(|held| held.lock).collect();
         if held.is_empty() {
             return;
@@ -76,7 +76,7 @@ impl Call {
         taken
     }
 
-    fn note_held(&self, lock: usize, kind: Kind, old_irql: Option<u8>) {
+    pub(crate) fn note_held(&self, lock: usize, kind: Kind, old_irql: Option<u8>) {
         let place = self
             .kernel
             .config

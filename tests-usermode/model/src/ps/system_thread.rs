@@ -64,6 +64,7 @@ impl Start {
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
         Call::in_driver(|| unsafe { routine(context) });
         call.require_returned("a system thread", 0);
+        call.require_no_mutex("a system thread");
     }
 }
 
