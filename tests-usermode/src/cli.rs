@@ -242,6 +242,16 @@ mod tests {
         Ok(Cli::try_parse_from(line.split_whitespace())?.into_command())
     }
 
+    /// The arguments of a line, which must be this command.
+    macro_rules! parsed {
+        ($command:ident, $line:expr) => {
+            match parse($line) {
+                Ok(Command::$command(arguments)) => arguments,
+                other => panic!("{}: {other:?}", $line),
+            }
+        };
+    }
+
     #[test]
     fn the_definition_is_valid() {
         Cli::command().debug_assert();
@@ -249,10 +259,7 @@ mod tests {
 
     #[test]
     fn run_takes_a_filter_and_its_options() {
-        let Ok(Command::Run(run)) = parse("harness run cancel:: --format json --iterations 5")
-        else {
-            panic!("not parsed as run");
-        };
+        let run = parsed!(Run, "harness run cancel:: --format json --iterations 5");
         assert_eq!(run.filter.as_deref(), Some("cancel::"));
         assert_eq!(run.format, Format::Json);
         assert_eq!(run.iterations, Some(5));
@@ -262,35 +269,26 @@ mod tests {
 
     #[test]
     fn without_a_command_every_scenario_runs_on_the_model() {
-        let Ok(Command::Run(run)) = parse("harness") else {
-            panic!("not parsed as run");
-        };
+        let run = parsed!(Run, "harness");
         assert_eq!((run.filter, run.on.kernel), (None, Kernel::Model));
     }
 
     #[test]
     fn run_takes_a_kernel_and_its_processors() {
-        let Ok(Command::Run(run)) = parse("harness run --kernel model --processors 2") else {
-            panic!("not parsed as run");
-        };
+        let run = parsed!(Run, "harness run --kernel model --processors 2");
         assert_eq!((run.on.kernel, run.on.processors), (Kernel::Model, 2));
     }
 
     #[test]
     fn list_lists_scenarios_or_routines() {
         for (line, expected) in [("harness list", false), ("harness list --routines", true)] {
-            let Ok(Command::List(list)) = parse(line) else {
-                panic!("not parsed as list");
-            };
-            assert_eq!(list.routines, expected);
+            assert_eq!(parsed!(List, line).routines, expected);
         }
     }
 
     #[test]
     fn stress_has_defaults() {
-        let Ok(Command::Stress(stress)) = parse("harness stress") else {
-            panic!("not parsed as stress");
-        };
+        let stress = parsed!(Stress, "harness stress");
         assert_eq!(
             (stress.seconds, stress.threads, stress.pending),
             (10, 4, 1000)

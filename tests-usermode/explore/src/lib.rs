@@ -1,6 +1,6 @@
 //! Small scenes for the model kernel: two or three actors on one queue, explored in every order, or in many.
 //!
-//! The [scenes](SCENES) are of `wdm`'s queues, and pass. The [faults](faults) are mistakes of real drivers in queue and cancel
+//! The [scenes](SCENES) are of `wdm`'s queues, and pass. The [faults] are mistakes of real drivers in queue and cancel
 //! code, written on raw `nt` since with `wdm` they would not compile; each is found, and its correct version passes.
 
 mod device;

@@ -12,7 +12,7 @@ use crate::error::{Result, ensure};
 pub const TICK: Duration = Duration::from_millis(16);
 
 /// How many requests ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Tally {
     completed: u64,
     cancelled: u64,
