@@ -1,4 +1,4 @@
-//! The inlines of this crate, on IRPs that nobody sent.
+//! The inline functions of this crate, on IRPs that the test allocates.
 
 use std::{mem::MaybeUninit, ptr::null_mut};
 
@@ -7,7 +7,7 @@ use nt::{
     list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList},
 };
 
-/// The kernel's, for `RemoveEntryList` on a list that does not hold together.
+/// Replaces the kernel's routine, which `RemoveEntryList` calls for a corrupt list.
 // SAFETY: no other function of this program has the name.
 #[unsafe(no_mangle)]
 extern "C" fn KeBugCheckEx(code: u32, first: u64, _: u64, _: u64, _: u64) -> ! {
@@ -17,7 +17,7 @@ extern "C" fn KeBugCheckEx(code: u32, first: u64, _: u64, _: u64, _: u64) -> ! {
 
 /// A zeroed IRP with three stack locations, of which the last is the current one.
 ///
-/// It holds pointers, not boxes: moving a box would end the pointers that were taken from it.
+/// It stores pointers, not boxes: moving a box would invalidate the pointers derived from it.
 struct TestIrp {
     irp: *mut IRP,
     stack: *mut [IO_STACK_LOCATION; 3],
@@ -28,11 +28,11 @@ impl TestIrp {
         let irp: *mut MaybeUninit<IRP> = Box::into_raw(Box::new(MaybeUninit::zeroed()));
         let stack: *mut MaybeUninit<[IO_STACK_LOCATION; 3]> =
             Box::into_raw(Box::new(MaybeUninit::zeroed()));
-        // Zeroes are an IRP, and stack locations.
+        // Zeroes are valid for an IRP and for stack locations.
         let (irp, stack) = (irp.cast(), stack.cast());
         let this = Self { irp, stack };
         let overlay = std::mem::offset_of!(IRP, Tail) + 0x40;
-        // SAFETY: 0x40 is where 64-bit Windows has CurrentStackLocation in Tail.Overlay.
+        // SAFETY: 0x40 is the offset of CurrentStackLocation in Tail.Overlay on 64-bit Windows.
         let current = unsafe { this.irp.byte_add(overlay) };
         // SAFETY: as above.
         unsafe {
@@ -48,14 +48,14 @@ impl TestIrp {
     }
 
     fn control(&self, index: usize) -> u8 {
-        // SAFETY: the tests ask for the three that there are.
+        // SAFETY: the tests use only the three stack locations that exist.
         unsafe { (*self.stack_location(index)).Control }
     }
 }
 
 impl Drop for TestIrp {
     fn drop(&mut self) {
-        // SAFETY: it came from a box of what may be uninitialised, which it is not, and is given back once.
+        // SAFETY: the pointer came from a box of initialised memory, and the box is made again once.
         drop(unsafe { Box::from_raw(self.irp) });
         // SAFETY: as above.
         drop(unsafe { Box::from_raw(self.stack) });
@@ -68,14 +68,15 @@ fn a_list_is_first_in_first_out_and_a_removed_entry_links_to_itself() {
     let [a, b, c] = irps.each_ref().map(|test| test.irp);
     let mut head = MaybeUninit::<LIST_ENTRY>::uninit();
     let head = head.as_mut_ptr();
-    // SAFETY: the head and the entries are valid, and this thread's alone; so for every call below.
+    // SAFETY: the head and the entries are valid, and only this thread uses them; the same holds for every call
+    // below.
     unsafe { InitializeListHead(head) };
     for irp in [a, b, c] {
         // SAFETY: as above.
         unsafe { InsertTailList(head, irp::list_entry(irp)) };
     }
     for _ in 0..2 {
-        // The second time the entry is on no list, and taking it out again changes nothing.
+        // The second time the entry is on no list, so removing it has no effect.
         // SAFETY: as above.
         unsafe { RemoveEntryList(irp::list_entry(b)) };
         // SAFETY: as above.
@@ -94,10 +95,10 @@ fn a_list_is_first_in_first_out_and_a_removed_entry_links_to_itself() {
 }
 
 #[test]
-fn an_irp_that_is_marked_pending_says_so_in_its_current_stack_location() {
+fn marking_an_irp_pending_sets_the_flag_in_its_current_stack_location() {
     let test = TestIrp::new();
     let irp = test.irp;
-    // SAFETY: the IRP is this test's.
+    // SAFETY: this test owns the IRP.
     unsafe { irp::IoMarkIrpPending(irp) };
     assert_eq!(
         [0, 1, 2].map(|index| test.control(index)),
@@ -106,14 +107,14 @@ fn an_irp_that_is_marked_pending_says_so_in_its_current_stack_location() {
 }
 
 #[test]
-fn the_cancel_routine_is_exchanged_and_given_back_once() {
+fn the_cancel_routine_is_exchanged_and_returned_once() {
     unsafe extern "C" fn routine(_: *mut nt::DEVICE_OBJECT, _: *mut IRP) {}
 
     let test = TestIrp::new();
     let irp = test.irp;
-    // Made a pointer once: a function may have several addresses.
+    // Cast to a pointer once, since a function can have several addresses.
     let routine: unsafe extern "C" fn(*mut nt::DEVICE_OBJECT, *mut IRP) = routine;
-    // SAFETY: the IRP is this test's; so for every call below.
+    // SAFETY: this test owns the IRP; the same holds for every call below.
     assert!(unsafe { irp::IoSetCancelRoutine(irp, Some(routine)) }.is_none());
     // SAFETY: as above.
     let taken = unsafe { irp::IoSetCancelRoutine(irp, None) };
@@ -123,7 +124,7 @@ fn the_cancel_routine_is_exchanged_and_given_back_once() {
 }
 
 #[test]
-fn a_skipped_stack_location_is_lent_and_a_copied_one_calls_back() {
+fn a_skipped_stack_location_is_reused_and_a_copied_one_has_a_completion_routine() {
     unsafe extern "C" fn routine(
         _: *mut nt::DEVICE_OBJECT,
         _: *mut IRP,
@@ -135,13 +136,13 @@ fn a_skipped_stack_location_is_lent_and_a_copied_one_calls_back() {
     let test = TestIrp::new();
     let irp = test.irp;
     let last = test.stack_location(2);
-    // SAFETY: the IRP is this test's, and two further stack locations are there; so for every call below.
+    // SAFETY: this test owns the IRP, which has two further stack locations; the same holds for every call below.
     unsafe { irp::IoMarkIrpPending(irp) };
     // SAFETY: as above.
     unsafe { irp::copy_to_next_with_completion(irp, Some(routine), null_mut()) };
     // SAFETY: as above.
     let completion = unsafe { (*test.stack_location(1)).CompletionRoutine };
-    // Called back on success, error and cancel, and not marked pending as the one it was copied from.
+    // Set for success, error and cancellation, and not marked pending, unlike the source of the copy.
     assert_eq!((test.control(1), completion.is_some()), (0xe0, true));
     // SAFETY: as above.
     unsafe { irp::IoSkipCurrentIrpStackLocation(irp) };

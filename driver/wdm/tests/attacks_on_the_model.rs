@@ -1,5 +1,5 @@
-//! Attacks that compile, and must do no harm: each is run by a device on the model, which stops at the first thing that
-//! a driver may not do.
+//! Attacks that compile and must do no harm: a device runs each one on the model kernel, which stops at the first
+//! violation.
 
 mod common;
 
@@ -26,15 +26,15 @@ use wdm::{
     lock_order::Unlocked,
 };
 
-/// The IOCTLs: pend a request on the queue, on the `StartIo` queue, or in `kept`; or run the attack.
+/// The IOCTLs: pend the request on the queue, on the `StartIo` queue or in `kept`, or run the attack.
 const QUEUE: u32 = 0x22_2000;
 const START: u32 = 0x22_2004;
 const KEEP: u32 = 0x22_2008;
 const RUN: u32 = 0x22_200c;
 const TIMED: u32 = 0x22_2010;
-/// Puts a request on the queue of the device in `OTHER`.
+/// Inserts the request into the queue of the device in `OTHER`.
 const ELSEWHERE: u32 = 0x22_2014;
-/// With one of the others: runs the attack before.
+/// A flag of the other IOCTLs: run the attack first.
 const LATE: u32 = 0x100;
 
 const DROPPED: Option<i32> = Some(NtStatus::INTERNAL_ERROR.to_raw());
@@ -50,7 +50,7 @@ thread_local! {
 /// The queue of the first device of the test that adds two.
 static OTHER: Mutex<Option<Shared<IrpQueue<Callbacks>>>> = Mutex::new(None);
 
-/// The lock that a driver holds while it takes requests off its queue.
+/// A lock that a driver holds while it removes requests from its queue.
 struct Outer;
 lock_order!(Unlocked => Outer);
 lock_order!(Outer => existing IrpQueueLock);
@@ -68,7 +68,7 @@ impl QueueCallbacks for Callbacks {
         self.ended.fetch_add(1, SeqCst);
         let queue = OTHER.lock().expect("no panic").clone();
         if let Some(queue) = queue.filter(|_| self.reenters.load(SeqCst)) {
-            // The queue's own callback uses the queue: takes off it, puts back on it, and ends all.
+            // The queue's callback uses the queue: it removes a request, inserts it again, and purges the queue.
             if let Some(irp) = queue.remove_first(irql) {
                 queue.insert_pended(irp, irql);
             }
@@ -78,7 +78,7 @@ impl QueueCallbacks for Callbacks {
     }
 }
 
-/// A request's record: its timer, which C frees in the timer's own DPC.
+/// A request's record: its timer, which a driver in C would free in the timer's own DPC.
 #[pin_data]
 struct Record {
     #[pin]
@@ -86,7 +86,7 @@ struct Record {
     dropped: CountDrop,
 }
 
-/// The request that the timer ends, whose record has the timer.
+/// The request that the timer completes, whose record contains the timer.
 struct Timeout(Mutex<Option<PendedIrp<Shared<Record>>>>);
 
 impl TimerRoutine for Timeout {
@@ -309,7 +309,7 @@ struct Pair {
     failing: u32,
 }
 
-/// A DPC that queues itself again, some times.
+/// A DPC that queues itself again a number of times.
 struct Requeue(AtomicU32);
 
 impl DpcRoutine for Requeue {
@@ -332,7 +332,7 @@ fn a_dpc_that_queues_itself_is_dropped() {
     driver.unload();
 }
 
-/// A timer that sets itself for ever.
+/// A timer that sets itself again each time.
 struct Again;
 
 impl TimerRoutine for Again {
@@ -353,7 +353,7 @@ fn a_timer_that_sets_itself_is_dropped() {
     driver.unload();
 }
 
-/// Gives its last owner up in its own DPC.
+/// A DPC that drops its own last owner.
 struct Suicide(Mutex<Option<Shared<Dpc<Suicide>>>>);
 
 impl DpcRoutine for Suicide {
@@ -398,7 +398,7 @@ fn the_handle_is_closed_while_requests_wait_are_kept_and_are_served() {
     driver.close(1);
     assert_eq!((queued.status(), waits.status()), (CANCELLED, CANCELLED));
     assert_eq!((kept.status(), served.status()), (None, None));
-    // What was kept is put on a queue now, whose handle is closed.
+    // The kept request is queued now, after its handle was closed.
     attack(&driver, |device, irql| {
         let irp = device
             .kept
@@ -443,14 +443,14 @@ fn an_irp_goes_on_the_queue_of_another_device_and_a_callback_reenters() {
 
 thread_local! {
     static REMOVED: Cell<Option<ntmodel::Device>> = const { Cell::new(None) };
-    /// Who closes the file of a request that is under way.
+    /// The driver whose file is closed while a request is in progress.
     static CLOSES: Cell<Option<Rc<Loaded>>> = const { Cell::new(None) };
-    /// Whether the device drops what it keeps when a file is closed.
+    /// Whether the device drops the kept request when a file is closed.
     static CLEANS_UP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Takes the device away while a request is under way, which does not know.
-fn take_away() {
+/// Removes the device by surprise while a request is in progress.
+fn surprise_remove() {
     let removed = REMOVED.take().expect("a device");
     assert_eq!(removed.pnp(nt::IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
 }
@@ -462,13 +462,13 @@ fn a_queue_of_a_device_that_is_gone_is_opened_again() {
     REMOVED.set(Some(driver.device.clone()));
     ATTACK.set(Some(|device, irql| {
         let kept = device.kept.with(irql, |kept, _| kept.take());
-        take_away();
+        surprise_remove();
         device.queue.accept(irql);
         device.start_io.accept(irql);
         device.queue.insert_pended(kept.expect("it is kept"), irql);
     }));
     let late = driver.send(LATE | START, 1);
-    // Else nobody would end them, and the removal would wait for ever.
+    // Otherwise nothing would complete them, and the removal would wait forever.
     let gone = Some(NtStatus::DELETE_PENDING.to_raw());
     assert_eq!((kept.status(), late.status()), (gone, gone));
     driver.unload();
@@ -478,9 +478,9 @@ fn a_queue_of_a_device_that_is_gone_is_opened_again() {
 fn a_request_is_kept_after_the_device_has_let_go_of_all() {
     let driver = Loaded::new::<Attacked>();
     REMOVED.set(Some(driver.device.clone()));
-    ATTACK.set(Some(|_, _| take_away()));
+    ATTACK.set(Some(|_, _| surprise_remove()));
     let late = driver.send(LATE | KEEP, 1);
-    // Else the file could not be closed, and so the device not be removed.
+    // Otherwise the file could not be closed, and the device not be removed.
     assert_eq!(status(&late), DROPPED);
     driver.unload();
 }
@@ -493,7 +493,7 @@ fn a_request_is_kept_after_its_file_was_cleaned_up() {
     CLOSES.set(Some(user));
     ATTACK.set(Some(|_, _| CLOSES.take().expect("a driver").clean_up(1)));
     let late = driver.send(LATE | KEEP, 1);
-    // Else IRP_MJ_CLOSE would never come, and a process with this request never end.
+    // Otherwise IRP_MJ_CLOSE would never be sent, and a process with this request could not exit.
     assert_eq!(status(&late), DROPPED);
     Rc::into_inner(driver).expect("no other user").unload();
 }

@@ -1,9 +1,8 @@
-//! The interleavings of cancellation with a queue's other operations and with the device's removal,
-//! played step by step.
+//! The interleavings of cancellation with a queue's other operations and with the device's removal, step by step.
 //!
-//! Under Wine one thread runs both a driver's dispatch routines and its Cancel routines, so the halves
-//! of `IoCancelIrp` never fall between the steps of an insertion or a removal. Here they do, as told; the
-//! explorations of the harness try every order.
+//! Under Wine one thread runs a driver's dispatch routines and its Cancel routines, so the steps of `IoCancelIrp`
+//! never run between the steps of an insertion or a removal. Here they do, in a fixed order; the explorations of
+//! the harness try every order.
 
 mod common;
 
@@ -21,8 +20,7 @@ use wdm::{
     QueueCallbacks, Shared, irql::NoSpinLockHeld,
 };
 
-/// The IOCTLs of the test's device: pend this request, or complete the oldest that pends; refuse further ones, end those that
-/// pend as well, or take them again.
+/// The IOCTLs of the test's device: pend the request, or complete the oldest pending one; refuse, purge or accept.
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
 const REFUSE: u32 = 0x22_2008;
@@ -33,11 +31,11 @@ const CANCELLED: Option<i32> = Some(NtStatus::CANCELLED.to_raw());
 const GONE: Option<i32> = Some(STATUS_DELETE_PENDING);
 
 thread_local! {
-    /// What happens between the I/O manager's call of the dispatch routine and the insertion.
+    /// The steps between the I/O manager's call of the dispatch routine and the insertion.
     static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
 }
 
-/// Counts nothing: the IRPs of these tests know how they ended.
+/// The callbacks do nothing: the tests check the status of each IRP.
 struct Quiet;
 
 impl QueueCallbacks for Quiet {
@@ -104,12 +102,12 @@ fn load() -> Loaded {
     Loaded::new::<Waiters>()
 }
 
-/// Pends a request of a file.
+/// Sends a request through a file, and checks that it is pending.
 fn pend(driver: &Loaded, file: u32) -> Request {
     driver.pend(PEND, file)
 }
 
-/// Completes the oldest request, and says whether there was one.
+/// Completes the oldest request; returns whether there was one.
 fn complete(driver: &Loaded) -> bool {
     driver.send(COMPLETE, 0).answer() == STATUS_SUCCESS
 }
@@ -156,7 +154,7 @@ fn a_request_that_was_cancelled_before_it_is_queued_ends_at_once() {
     let driver = Rc::new(load());
     assert!(!complete(&driver));
     driver.send(COMPLETE, 1);
-    // There is no Cancel routine yet, so whoever cancels can do no more than set Irp->Cancel.
+    // There is no Cancel routine yet, so IoCancelIrp only sets Irp->Cancel.
     let user = Rc::clone(&driver);
     MEANWHILE.set(Some(Box::new(move || user.cancel_all(1))));
     let irp = pend(&driver, 1);
@@ -171,7 +169,7 @@ fn a_remover_leaves_a_request_whose_cancel_routine_was_taken_and_goes_on_to_the_
     let cancelling = a.begin_cancel();
     assert!(complete(&driver));
     assert_eq!((a.status(), b.status()), (None, Some(STATUS_SUCCESS)));
-    // The Cancel routine finds the request off the list, and that is harmless.
+    // The request has left the list, so the Cancel routine does not unlink it.
     assert!(cancelling.finish());
     assert_eq!((a.status(), driver.holds()), (CANCELLED, 0));
     assert!(!complete(&driver));
@@ -258,7 +256,7 @@ fn a_removed_device_has_ended_every_request_and_refuses_all_but_close() {
     assert_eq!(driver.send(PEND, 1).answer(), STATUS_DELETE_PENDING);
     let opened = driver.device.open_anyway(Access::Read);
     assert_eq!(opened.err(), Some(STATUS_DELETE_PENDING));
-    // IRP_MJ_CLEANUP and IRP_MJ_CLOSE are not refused.
+    // IRP_MJ_CLEANUP and IRP_MJ_CLOSE still succeed.
     driver.close(1);
 }
 

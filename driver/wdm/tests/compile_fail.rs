@@ -1,5 +1,5 @@
-//! The driver bugs that do not compile: each file in `compile_fail/` is one, named after what is wrong in
-//! it, and its comments say which errors the compiler reports.
+//! Driver bugs that do not compile: each file in `compile_fail/` contains one bug and is named after it; its
+//! comments say which errors the compiler reports.
 
 mod compiler;
 
@@ -10,7 +10,7 @@ fn driver_bugs_do_not_compile() {
     compiler::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile_fail"));
 }
 
-/// A case that fails as it says: with the texts of an `on_unimplemented`, and with two errors on one line.
+/// A case that fails as expected: with the texts of an `on_unimplemented`, and with two errors on one line.
 const AS_EXPECTED: &str = r#"
 #![deny(warnings)]
 #[diagnostic::on_unimplemented(message = "this is {Self}", note = "and a note")]
@@ -25,7 +25,7 @@ fn main() {
 }
 "#;
 
-/// One that does so with an error about lifetimes, which has no code.
+/// A case that fails as expected with a lifetime error, which has no code.
 const ABOUT_LIFETIMES: &str = "
 fn longer<'a, 'b>(short: &'a u8, _: &'b u8) -> &'b u8 {
     short //~ lifetime
@@ -33,7 +33,7 @@ fn longer<'a, 'b>(short: &'a u8, _: &'b u8) -> &'b u8 {
 fn main() {}
 ";
 
-/// Cases that do not fail as they say, and what is found in each.
+/// Cases that do not fail as expected, and the differences in each.
 const DIFFERENT: &[(&str, &str, &[&str])] = &[
     ("compiles", "fn main() {} //~ E0308", &["it compiles"]),
     (
@@ -85,7 +85,7 @@ const DIFFERENT: &[(&str, &str, &[&str])] = &[
 ];
 
 #[test]
-fn a_case_that_does_not_fail_as_it_says_is_found() {
+fn a_case_that_does_not_fail_as_expected_is_found() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("controls");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder for the cases");

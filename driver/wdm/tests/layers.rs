@@ -1,4 +1,4 @@
-//! The folders of `nt` and of `wdm` use each other in one direction only.
+//! Checks that the folders of `nt` and of `wdm` use each other in one direction only.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 
 use syn::{ForeignItem, Item, ItemUse, UseTree, visit::Visit};
 
-/// The folders, and which others each may use.
+/// The folders, and the other folders that each may use.
 const LAYERS: [(&str, &[&str]); 4] = [
     ("ke", &[]),
     ("ex", &["ke"]),
@@ -48,7 +48,7 @@ fn flatten(tree: &UseTree, mut before: Vec<String>, paths: &mut Vec<Vec<String>>
     }
 }
 
-/// Every path of a file that is written with its crate's or a folder's name first.
+/// Every path in a file.
 #[derive(Default)]
 struct Paths(Vec<Vec<String>>);
 
@@ -78,7 +78,7 @@ fn parse(file: &Path) -> syn::File {
     syn::parse_file(&text).expect("the source is Rust")
 }
 
-/// The names of what a file declares, as far as a glob import can be of use.
+/// The names of the items that a file declares and a glob import can import.
 fn declared(file: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for item in parse(file).items {
@@ -100,7 +100,7 @@ fn declared(file: &Path) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-/// What a crate's root re-exports, and the folder that each name comes from.
+/// The names that a crate's root re-exports, and the folder of each.
 fn exported(root: &Path) -> HashMap<String, String> {
     let mut exported = HashMap::new();
     for mut path in Paths::of(&root.join("lib.rs")) {
@@ -130,7 +130,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Checks the folders of a crate; gives how many paths lead from one to another, or to itself.
+/// Checks the folders of a crate; returns the number of paths that name a folder.
 fn check(root: &Path) -> usize {
     let exported = exported(root);
     let mut used = 0;

@@ -1,4 +1,4 @@
-//! What the feature `lock-debug` counts, and where it stops.
+//! The statistics of the feature `lock-debug`, and its bug check.
 #![cfg(feature = "lock-debug")]
 
 mod common;
@@ -13,11 +13,11 @@ use wdm::{
 };
 
 thread_local! {
-    /// What is run at `PASSIVE_LEVEL`, as if the driver were just loaded.
+    /// The body that `DriverEntry` runs at `PASSIVE_LEVEL`.
     static BODY: Cell<Option<fn(&mut PassiveLevel)>> = const { Cell::new(None) };
 }
 
-/// A driver that does its one thing when it is loaded, and is then unloaded.
+/// A driver that runs the body in its `DriverEntry`, which then fails.
 struct Once;
 
 impl Device for Once {
@@ -59,7 +59,8 @@ fn a_lock_counts_how_often_and_how_long_it_was_held() {
         for _ in 0..3 {
             lock.with(irql, |value, _| *value += 1);
         }
-        // One tick from the look at the clock when it was taken to the one when it was released.
+        // Each reading of the clock advances it by one tick, and a lock reads it when it is acquired and when it is
+        // released.
         let expected = LockStatistics {
             acquires: 3,
             contended: 0,
@@ -69,7 +70,7 @@ fn a_lock_counts_how_often_and_how_long_it_was_held() {
     });
 }
 
-/// Names the way of taking the lock again, in a process of its own.
+/// The environment variable that selects the second acquisition, in a child process.
 const CHILD: &str = "TAKE_IT_TWICE";
 
 #[test]
@@ -78,7 +79,7 @@ fn a_recursive_acquire_stops_and_names_the_lock() {
     match env::var(CHILD).as_deref() {
         Ok("lock") => at_passive_level(|irql| {
             stack_pin_init!(let lock = SpinLock::<u32>::new(0));
-            // The one way to take a lock twice that compiles: the guard is gone, and the lock is not.
+            // The only way to acquire a lock twice that compiles: the guard is forgotten, so the lock stays held.
             std::mem::forget(lock.lock(irql));
             let _twice = lock.lock(irql);
         }),
@@ -93,7 +94,7 @@ fn a_recursive_acquire_stops_and_names_the_lock() {
     }
 }
 
-/// Checks that a process of a test's own stops, and names the lock.
+/// Checks that a child process stops and names the lock.
 fn stops(test: &str, way: &str) {
     let child = Command::new(env::current_exe().expect("this program"))
         .args(["--exact", test, "--nocapture"])

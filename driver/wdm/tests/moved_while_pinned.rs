@@ -1,5 +1,5 @@
-//! Attacks that move what was pinned: `pinned-init` initialises a field of a structure that is `repr(packed)`, which the
-//! compiler moves before it drops it.
+//! Attacks that move a pinned value: `pinned-init` initialises a field of a `repr(packed)` structure, and the
+//! compiler moves the field before it drops it.
 
 mod common;
 
@@ -40,7 +40,7 @@ impl Device for Attacked {
     }
 }
 
-/// Runs an attack, which stops with `DRIVER_VIOLATION` for what was moved.
+/// Runs an attack and checks that it stops with `DRIVER_VIOLATION` for a moved value.
 fn is_found(name: &str, attack: fn(&mut PassiveLevel)) {
     stops(name, "STOP: 0x00000121 (0x2", || {
         let driver = Loaded::new::<Attacked>();
@@ -49,7 +49,7 @@ fn is_found(name: &str, attack: fn(&mut PassiveLevel)) {
     });
 }
 
-/// A routine that asks for itself again.
+/// A routine that queues itself again.
 struct Again;
 
 impl TimerRoutine for Again {

@@ -1,8 +1,8 @@
-//! RULES.md names every rule, and only tests that exist.
+//! Checks that RULES.md lists every rule, and only tests that exist.
 
 use std::{collections::HashSet, fs, path::Path};
 
-/// Static Driver Verifier's rules that this crate holds a driver to.
+/// Static Driver Verifier's rules that this crate enforces.
 const RULES: &[&str] = &[
     "CancelSpinLock",
     "CancelSpinLockRelease",
@@ -48,7 +48,7 @@ fn rows() -> Vec<(String, Vec<String>)> {
     rows.skip(1).filter_map(row).collect()
 }
 
-/// A rule's name as its test has it.
+/// Converts the name of a rule to the name of its test.
 fn snake_case(rule: &str) -> String {
     let mut name = String::new();
     let mut last = '_';

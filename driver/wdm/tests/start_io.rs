@@ -1,7 +1,7 @@
-//! The interleavings of cancellation with a `StartIoQueue`'s other operations, played step by step.
+//! The interleavings of cancellation with a `StartIoQueue`'s other operations, step by step.
 //!
-//! `IoCancelIrp` is taken here to exchange the Cancel routine before it has the cancel spin lock, which is
-//! the worst that it could do: what holds then holds all the more if it takes the lock first.
+//! Here `IoCancelIrp` exchanges the Cancel routine before it acquires the cancel spin lock, which is the worst
+//! case: the results also hold if it acquires the lock first.
 
 mod common;
 
@@ -16,12 +16,12 @@ use wdm::{
     QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, irql::NoSpinLockHeld,
 };
 
-/// The IOCTLs of the test's device: from `PEND` on, pend this request with the key that is added to it four
-/// times; or complete the request that is served, and start the next.
+/// The IOCTLs of the test's device: `PEND` plus four times a key pends the request with this key; the other one
+/// completes the current request and starts the next.
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_3000;
 
-/// The IOCTLs that have the queue refuse further requests, end those that wait as well, or take them again.
+/// The IOCTLs that call `refuse`, `purge` and `accept`.
 const REFUSE: u32 = 0x22_3004;
 const PURGE: u32 = 0x22_3008;
 const ACCEPT: u32 = 0x22_300c;
@@ -31,7 +31,7 @@ const DONE: Option<i32> = Some(STATUS_SUCCESS);
 const GONE: Option<i32> = Some(STATUS_DELETE_PENDING);
 
 thread_local! {
-    /// What happens between the I/O manager's call of the dispatch routine and the insertion.
+    /// The steps between the I/O manager's call of the dispatch routine and the insertion.
     static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
 }
 
@@ -115,12 +115,12 @@ fn load() -> Loaded {
     Loaded::new::<Server>()
 }
 
-/// Pends a request of a file, with a key.
+/// Sends a request with a key through a file, and checks that it is pending.
 fn pend(driver: &Loaded, key: u32, file: u32) -> Request {
     driver.pend(PEND + 4 * key, file)
 }
 
-/// Completes the request that is served, and says whether there was one.
+/// Completes the current request; returns whether there was one.
 fn complete(driver: &Loaded) -> bool {
     driver.send(COMPLETE, 0).answer() == STATUS_SUCCESS
 }
@@ -139,7 +139,7 @@ fn a_queue_that_refuses_ends_what_arrives_and_keeps_what_it_has_until_it_is_purg
     assert_eq!(driver.send(PEND, 1).status(), NOT_READY);
     assert_eq!((served.status(), waiting.status()), (None, None));
     driver.send(PURGE, 1);
-    // The one that is served goes on.
+    // The current request is not affected.
     assert_eq!((served.status(), waiting.status()), (None, NOT_READY));
     driver.send(COMPLETE, 1);
     assert_eq!(served.status(), DONE);
@@ -155,7 +155,7 @@ fn requests_are_served_one_at_a_time_in_the_order_of_their_keys() {
     let driver = load();
     let first = pend(&driver, 15, 1);
     let [high, low, same, again, lowest] = [30, 10, 20, 20, 5].map(|key| pend(&driver, key, 1));
-    // The next key that is not smaller than the last one's, or else the first of all.
+    // The next key that is not smaller than the last one, or else the smallest key.
     for served in [&first, &same, &again, &high, &lowest, &low] {
         assert_eq!(served.status(), None);
         assert!(complete(&driver));
@@ -246,7 +246,7 @@ fn cleanup_cancels_what_waits_of_its_file_and_leaves_the_order_of_the_others() {
     assert_eq!(ends([&served, &low, &high, &taken]), [None; 4]);
     assert!(cancelling.finish());
     assert_eq!(taken.status(), CANCELLED);
-    // The device was busy all the time: a request that comes now waits.
+    // The device is still busy, so a new request is queued.
     let late = pend(&driver, 4, 2);
     for done in [&served, &high, &late, &low] {
         assert!(complete(&driver));

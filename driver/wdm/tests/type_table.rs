@@ -48,10 +48,10 @@ impl<R: Record> QueueCallbacks for Callbacks<R> {
     fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView<R>, _: NtStatus, _: &mut L) {}
 }
 
-/// A record whose target is not `Sync`.
+/// A record with a target that is not `Sync`.
 struct Unshared(Box<SendOnly>);
 
-// SAFETY: a pointer that `Box::into_raw` gave is what `from_raw` takes, and there is one owner.
+// SAFETY: `into_raw` returns the pointer of a box, from which `from_raw` makes the box again; there is one owner.
 unsafe impl Record for Unshared {
     type Target = SendOnly;
 
@@ -70,7 +70,8 @@ unsafe impl Record for Unshared {
     }
 }
 
-/// Whether a type implements a trait: the constant of the type itself, which is there if it does, comes before the trait's.
+/// Returns whether a type implements a trait: an inherent constant, which exists only if it does, takes precedence
+/// over the constant of a trait.
 macro_rules! implements {
     ($type:ty, $trait:path) => {{
         struct Probe<T: ?Sized>(PhantomData<T>);
@@ -87,7 +88,8 @@ macro_rules! implements {
     }};
 }
 
-/// A type, and what it is: its `Send`, `Sync` and `Unpin` by their first letters, a dash for one that it is not.
+/// A type and its auto traits: the first letters of `Send`, `Sync` and `Unpin`, or a dash if it does not implement
+/// one.
 macro_rules! marks {
     ($($type:ty => $marks:literal),+ $(,)?) => {
         vec![$((
@@ -100,9 +102,9 @@ macro_rules! marks {
 
 /// How a type varies with a parameter.
 enum Variance {
-    /// A subtype's is a subtype: `tests/type_table.rs` has a coercion that compiles.
+    /// Covariant: this file contains a coercion that compiles.
     Covariant,
-    /// It must be the very type: this file of `tests/attacks/` has a coercion that does not compile.
+    /// Invariant: this file in `tests/attacks/` contains a coercion that does not compile.
     Invariant(&'static str),
     /// The parameter's types have no subtypes.
     Fixed,
@@ -161,7 +163,7 @@ fn table() -> Vec<Row> {
                 "T" Invariant("device_queue_insert_value_shortened"), "O" Invariant("device_queue_insert_order_shortened")] {
             I<Both> => "SSU", I<SendOnly> => "--U", I<SyncOnly> => "SSU", I<Neither> => "--U",
         }
-        // The items of a list are `Send`, and nothing shows them while they are listed.
+        // The items of a list are `Send`, and cannot be accessed while they are on the list.
         InterlockedList ["I" Invariant("interlocked_list_shortened")] {
             InterlockedList<N<Both>> => "SS-", InterlockedList<N<SendOnly>> => "SS-",
         }
@@ -207,7 +209,7 @@ fn table() -> Vec<Row> {
             StartIoQueue<C> => "SS-", StartIoQueue<U> => "SS-",
         }
         Timer ["C" Invariant("timer_of_another_routine")] { Timer<Routine> => "SS-" }
-        // A zone has no values, only room for them.
+        // A zone contains no values, only memory for them.
         Zone ["T" Invariant("zone_shortened")] { Zone<Both> => "SSU", Zone<Neither> => "SSU" }
         ZoneBox ["T" Covariant] {
             ZoneBox<Both> => "SSU", ZoneBox<SendOnly> => "S-U", ZoneBox<SyncOnly> => "-SU", ZoneBox<Neither> => "--U",
@@ -275,7 +277,7 @@ fn each_invariant_parameter_has_a_coercion_that_does_not_compile() {
     }
 }
 
-/// The names of a declaration's parameters.
+/// Returns the names of the parameters of a declaration.
 fn parameters(list: &str) -> Vec<String> {
     let mut depth = 0_u32;
     let mut parts = vec![String::new()];
@@ -318,7 +320,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The generic types that the sources declare as `pub`, with their parameters.
+/// Returns the generic types that the sources declare as `pub`, with their parameters.
 fn declared() -> BTreeMap<String, Vec<String>> {
     let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let mut declared = BTreeMap::new();
@@ -326,7 +328,7 @@ fn declared() -> BTreeMap<String, Vec<String>> {
         let text = fs::read_to_string(source).expect("a source");
         for keyword in ["pub struct ", "pub enum ", "pub union "] {
             for (at, _) in text.match_indices(keyword) {
-                // A declaration, and not a word of a comment.
+                // A declaration, not a word in a comment.
                 let line = text.get(..at).and_then(|before| before.rsplit('\n').next());
                 if !line.is_some_and(|line| line.trim().is_empty()) {
                     continue;

@@ -1,4 +1,4 @@
-//! A queue's callback asks for a token with which it may wait.
+//! A queue's callback requires a token with which it could wait.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A queue's callback takes the one token that lets it wait.
+//! A queue's callback takes `PassiveLevel`, with which it could wait.
 
 #![forbid(unsafe_code)]
 

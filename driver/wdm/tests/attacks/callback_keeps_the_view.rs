@@ -1,4 +1,4 @@
-//! The callback before a completion keeps the view of the IRP.
+//! `before_completion` keeps the view of the IRP.
 
 #![forbid(unsafe_code)]
 

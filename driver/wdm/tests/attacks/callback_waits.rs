@@ -1,4 +1,4 @@
-//! A callback waits, though a Cancel routine may call it at any IRQL.
+//! A callback waits, although a Cancel routine may call it at a higher IRQL.
 
 #![forbid(unsafe_code)]
 

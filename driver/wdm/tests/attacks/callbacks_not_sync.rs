@@ -1,4 +1,4 @@
-//! A queue's callbacks are called by many threads though they are not `Sync`.
+//! A queue has callbacks that are not `Sync`, which many threads would call.
 
 #![forbid(unsafe_code)]
 

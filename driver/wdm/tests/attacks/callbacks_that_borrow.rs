@@ -1,4 +1,4 @@
-//! A queue's callbacks borrow from a frame.
+//! A queue's callbacks borrow from a stack frame.
 
 #![forbid(unsafe_code)]
 

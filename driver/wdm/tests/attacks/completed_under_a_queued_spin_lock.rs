@@ -1,4 +1,4 @@
-//! An IRP is completed under a queued lock.
+//! An IRP is completed under a queued spin lock.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The IRP that one queue serves is taken for that of another kind of queue.
+//! The current IRP of one type of queue is used as that of another type of queue.
 
 #![forbid(unsafe_code)]
 

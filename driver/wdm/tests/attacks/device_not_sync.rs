@@ -1,4 +1,4 @@
-//! A device whose state is not `Sync` is used by many threads.
+//! A device has a state that is not `Sync`, which many threads would use.
 
 #![forbid(unsafe_code)]
 

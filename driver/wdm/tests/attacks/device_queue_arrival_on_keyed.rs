@@ -1,4 +1,4 @@
-//! A node is inserted without a key on a queue by key.
+//! A node is inserted without a key into a queue by key.
 
 #![forbid(unsafe_code)]
 

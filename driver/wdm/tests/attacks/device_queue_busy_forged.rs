@@ -1,4 +1,4 @@
-//! The proof that a queue is busy is made by hand.
+//! The driver makes the proof that a queue is busy itself.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A queue whose busy state anybody may take over gives no proof that removes.
+//! A node is removed with the `Busy` of a `ByKeyIfBusy` queue, which proves nothing.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The proof of one queue is used to remove from another: there is no way to say so.
+//! The proof of one queue is used to remove from another queue.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The proof of a busy queue is taken for that of a queue of another order, a supertype.
+//! The proof of a busy queue is coerced to that of a queue of another order, a supertype.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The proof of a busy queue is taken for that of a queue of shorter-lived values.
+//! The proof of a busy queue is used as that of a queue of shorter-lived values.
 
 #![forbid(unsafe_code)]
 

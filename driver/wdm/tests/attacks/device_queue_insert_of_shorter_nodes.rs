@@ -1,4 +1,4 @@
-//! The outcome of an insertion is taken for that of a queue of shorter-lived nodes.
+//! The result of an insertion is used as that of a queue of shorter-lived nodes.
 
 #![forbid(unsafe_code)]
 

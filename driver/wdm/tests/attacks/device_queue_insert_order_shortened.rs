@@ -1,4 +1,4 @@
-//! The outcome of an insertion is taken for that of a queue of another order, a supertype.
+//! The result of an insertion is coerced to that of a queue of another order, a supertype.
 
 #![forbid(unsafe_code)]
 

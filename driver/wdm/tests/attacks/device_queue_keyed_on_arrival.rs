@@ -1,4 +1,4 @@
-//! A node is inserted by key on a queue in order of arrival.
+//! A node is inserted by key into a queue in order of arrival.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A node's value is changed through a unique reference while it is queued.
+//! A node's value is changed through an exclusive reference while the node is queued.
 
 #![forbid(unsafe_code)]
 

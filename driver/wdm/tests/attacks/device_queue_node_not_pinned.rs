@@ -1,4 +1,4 @@
-//! A node that may still move is inserted.
+//! A node that is not pinned is inserted.
 
 #![forbid(unsafe_code)]
 

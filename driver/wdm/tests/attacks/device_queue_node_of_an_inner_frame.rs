@@ -1,4 +1,4 @@
-//! A node of an inner frame is inserted, and gone when the queue is asked again.
+//! A node of an inner stack frame is inserted, and is gone when the queue is used again.
 
 #![forbid(unsafe_code)]
 

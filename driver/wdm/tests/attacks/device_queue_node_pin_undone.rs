@@ -1,4 +1,4 @@
-//! A node is moved out from under its pin.
+//! A pinned node is moved.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A queue of values that may not be shared is sent to another thread.
+//! A queue of values that are not `Sync` is sent to another thread.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A device queue is taken for one of another order, a supertype.
+//! A device queue is coerced to one of another order, a supertype.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The outcome of a removal is taken for that of a queue of shorter-lived nodes.
+//! The result of a removal is used as that of a queue of shorter-lived nodes.
 
 #![forbid(unsafe_code)]
 

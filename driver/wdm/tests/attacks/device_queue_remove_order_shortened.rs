@@ -1,4 +1,4 @@
-//! The outcome of a removal is taken for that of a queue of another order, a supertype.
+//! The result of a removal is coerced to that of a queue of another order, a supertype.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A device queue of long-lived nodes is taken for one of nodes of an inner frame.
+//! A device queue of long-lived nodes is used as one of nodes of an inner stack frame.
 
 #![forbid(unsafe_code)]
 

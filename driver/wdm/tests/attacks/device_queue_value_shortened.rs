@@ -1,4 +1,4 @@
-//! A device queue's values get a shorter lifetime.
+//! A device queue is coerced to one whose values have a shorter lifetime.
 
 #![forbid(unsafe_code)]
 

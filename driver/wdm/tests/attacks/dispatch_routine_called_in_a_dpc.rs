@@ -1,4 +1,4 @@
-//! A DPC calls the dispatch routine with its own token.
+//! A DPC calls the dispatch routine with the DPC's token.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A DPC of one routine is taken for that of another.
+//! A DPC with one routine is coerced to a DPC with another.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A DPC keeps the reference that its routine was called with, past its drop.
+//! A DPC routine keeps the reference to its DPC, past the drop of the DPC.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A DPC's context is used by two processors though it is not `Sync`.
+//! A DPC has a context that is not `Sync`, which two processors could use.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! A DPC and a timer are made where a mutable reference to them can be had, by which they could be swapped while they are
-//! queued: in a lock's value, and in a zone's block.
+//! A DPC and a timer are made in a lock's value and in a zone's block, where a mutable reference could be used to
+//! swap them while they are queued.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The entry point is called with a driver object of one's own.
+//! Safe code calls the entry point with its own driver object.
 
 #![forbid(unsafe_code)]
 

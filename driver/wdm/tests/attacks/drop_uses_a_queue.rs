@@ -1,4 +1,4 @@
-//! A `Drop`, which may run under any lock, takes a queue's.
+//! A `Drop`, which may run under any lock, acquires the lock of a queue.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! An error is made of a success by hand.
+//! The driver makes an error from a success itself.
 
 #![forbid(unsafe_code)]
 

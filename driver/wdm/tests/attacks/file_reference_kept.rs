@@ -1,4 +1,4 @@
-//! The reference to a file's state is kept past the call.
+//! The reference to a file's state is kept after the call.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What is kept for an open file is used by two threads though it is not `Sync`.
+//! A file has a state that is not `Sync`, which two threads could use.
 
 #![forbid(unsafe_code)]
 

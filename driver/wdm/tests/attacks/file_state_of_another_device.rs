@@ -1,4 +1,4 @@
-//! A device says that its files have the state of another device's.
+//! A device uses the file state of another device.
 
 #![forbid(unsafe_code)]
 

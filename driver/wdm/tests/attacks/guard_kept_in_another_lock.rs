@@ -1,4 +1,4 @@
-//! A guard is put into the value of a lock that is taken under it.
+//! A guard is stored in the value of a lock that is acquired under it.
 
 #![forbid(unsafe_code)]
 

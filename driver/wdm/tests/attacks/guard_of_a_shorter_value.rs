@@ -1,4 +1,4 @@
-//! A guard lets a shorter-lived reference into a lock of `'static` ones.
+//! A guard is used to store a shorter-lived reference in a lock of `'static` ones.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A guard of one class is taken for that of another.
+//! A guard of one class is coerced to that of another.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A guard is lent to another thread.
+//! A guard is shared with another thread.
 
 #![forbid(unsafe_code)]
 

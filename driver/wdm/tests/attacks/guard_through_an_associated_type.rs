@@ -1,4 +1,4 @@
-//! A closure returns what it made of its token by a trait's generic associated type, at a lifetime of the caller's choice.
+//! A closure returns a value that it made from its token, through a generic associated type with a lifetime that the caller chooses.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A reference to the value is stored outside of the closure that holds the lock.
+//! A reference to the value is stored outside the closure that runs under the lock.
 
 #![forbid(unsafe_code)]
 

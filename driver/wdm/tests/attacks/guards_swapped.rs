@@ -1,4 +1,4 @@
-//! Two guards of one class are swapped, to be released in the other order.
+//! Two guards of one class are swapped, so that they are released in the wrong order.
 
 #![forbid(unsafe_code)]
 

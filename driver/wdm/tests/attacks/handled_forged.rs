@@ -1,4 +1,4 @@
-//! The proof that an IRP was handled is made by hand.
+//! The driver makes the proof that an IRP was handled itself.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The proof of one call is kept in the device for another.
+//! The proof of one call is kept in the device for another call.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The proof of one call becomes that of another.
+//! The proof of one call is used as that of another call.
 
 #![forbid(unsafe_code)]
 

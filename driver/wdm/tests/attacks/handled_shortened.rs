@@ -1,4 +1,4 @@
-//! The proof of one call becomes that of a shorter one.
+//! The proof of one call is used as that of a shorter call.
 
 #![forbid(unsafe_code)]
 

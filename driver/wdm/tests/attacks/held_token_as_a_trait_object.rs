@@ -1,4 +1,4 @@
-//! The token of a held lock becomes a trait object of those that complete IRPs.
+//! The token of a held lock is coerced to a trait object of `NoSpinLockHeld`.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The token of a held lock is said to be of no lock.
+//! The token of a held lock is used as one of no lock.
 
 #![forbid(unsafe_code)]
 

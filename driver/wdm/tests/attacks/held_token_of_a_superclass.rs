@@ -1,4 +1,4 @@
-//! The token of one class is taken for that of another, under which more may be taken.
+//! The token of one class is coerced to that of another class, under which more locks may be acquired.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A lock is initialised in a place that moves.
+//! A lock is initialised in a value that moves.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! An initialiser returns before it has initialised all, with what `pin_init!` returns at its end.
+//! An initialiser returns early, with the value that `pin_init!` returns at its end.
 
 #![forbid(unsafe_code)]
 

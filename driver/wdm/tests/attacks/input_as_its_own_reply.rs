@@ -1,4 +1,4 @@
-//! The reply is the input in its place, which the reply overwrites.
+//! The reply is a reference to the input in the system buffer, which the reply overwrites.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The input is read after a queue has the IRP.
+//! The input is read after the IRP was queued.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! User mode makes a `bool` of 2, or a reference.
+//! User mode could pass a `bool` of 2, or a reference.
 
 #![forbid(unsafe_code)]
 

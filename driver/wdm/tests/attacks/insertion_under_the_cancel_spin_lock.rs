@@ -1,4 +1,4 @@
-//! An IRP is inserted with the cancel spin lock held, under which it may have to be completed.
+//! An IRP is inserted under the cancel spin lock, where the queue may have to complete it.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A list of short-lived items is taken for one of `'static` items.
+//! A list of short-lived items is used as one of `'static` items.
 
 #![forbid(unsafe_code)]
 

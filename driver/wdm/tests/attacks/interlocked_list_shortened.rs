@@ -1,4 +1,4 @@
-//! A list of `'static` items is taken for one of shorter ones, and gives a local back as `'static`.
+//! A list of `'static` items is used as one of shorter-lived items, and returns a local as `'static`.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A stack of `'static` items is taken for one of shorter ones.
+//! A stack of `'static` items is used as one of shorter-lived items.
 
 #![forbid(unsafe_code)]
 

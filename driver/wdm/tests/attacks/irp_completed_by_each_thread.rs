@@ -1,4 +1,4 @@
-//! Each of several threads completes the IRP that the closure of all has captured.
+//! Each of several threads completes the IRP that their closure has captured.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A list of IRPs with one record is taken for one of IRPs with another.
+//! A list of IRPs with one type of record is used as one of IRPs with another type.
 
 #![forbid(unsafe_code)]
 

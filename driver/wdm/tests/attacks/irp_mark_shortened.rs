@@ -1,4 +1,4 @@
-//! An IRP's mark becomes that of an inner frame.
+//! The lifetime of an IRP is shortened to that of an inner stack frame.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! An IRP with one record is put on a queue of IRPs with another.
+//! An IRP with one type of record is inserted into a queue of IRPs with another type.
 
 #![forbid(unsafe_code)]
 

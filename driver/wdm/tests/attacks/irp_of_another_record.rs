@@ -1,4 +1,4 @@
-//! An IRP with one record is taken for one with another.
+//! An IRP with one type of record is used as one with another type.
 
 #![forbid(unsafe_code)]
 

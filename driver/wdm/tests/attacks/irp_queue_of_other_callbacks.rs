@@ -1,4 +1,4 @@
-//! Callbacks that are subtypes of each other may have other records: the queue of one is taken for that of the other.
+//! Callbacks that are subtypes of each other may have different records: the queue of one is coerced to that of the other.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! An IRP is used after a queue has it, and others may complete it.
+//! An IRP is used after it was queued, when other threads may complete it.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The view of an IRP with one record is taken for that of one with another.
+//! The view of an IRP with one type of record is used as the view of one with another type.
 
 #![forbid(unsafe_code)]
 

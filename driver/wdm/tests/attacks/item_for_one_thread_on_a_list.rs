@@ -1,4 +1,4 @@
-//! A value that belongs to one thread is handed over by a list.
+//! A list moves a value that is not `Send` to another thread.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A value without room for a link is inserted.
+//! A value without a list entry is inserted.
 
 #![forbid(unsafe_code)]
 

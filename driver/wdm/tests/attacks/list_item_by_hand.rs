@@ -1,4 +1,4 @@
-//! An item's links are given by safe code.
+//! Safe code implements the links of an item.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A list holds items that borrow from a frame which ends before it.
+//! A list holds items that borrow from a stack frame which ends before the list.
 
 #![forbid(unsafe_code)]
 

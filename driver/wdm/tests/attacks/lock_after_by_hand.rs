@@ -1,4 +1,4 @@
-//! The order of locks is undone by an impl of one's own.
+//! The driver implements `LockAfter` itself, against the lock order.
 
 #![forbid(unsafe_code)]
 

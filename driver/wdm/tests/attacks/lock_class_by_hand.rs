@@ -1,4 +1,4 @@
-//! A class gives itself a rank.
+//! The driver implements `LockClass` itself, with a rank of its choice.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A lock is moved out of its place.
+//! A pinned lock is moved.
 
 #![forbid(unsafe_code)]
 

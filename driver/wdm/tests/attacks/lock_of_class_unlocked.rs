@@ -1,4 +1,4 @@
-//! A lock of the class that stands for no lock is taken, so that under it all may be taken.
+//! A lock has the class `Unlocked`, so that every lock could be acquired under it.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A lock of a type that is no class.
+//! A lock has a type that is not a class.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A class comes after a queue's lock and before it.
+//! A class comes both after and before the lock of a queue.
 
 #![forbid(unsafe_code)]
 

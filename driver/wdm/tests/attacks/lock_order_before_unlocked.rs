@@ -1,4 +1,4 @@
-//! `Unlocked`, which stands for no lock, is made a class that comes after one.
+//! `Unlocked`, which stands for no lock, is declared to come after a class.
 
 #![forbid(unsafe_code)]
 

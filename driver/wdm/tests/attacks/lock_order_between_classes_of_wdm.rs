@@ -1,4 +1,4 @@
-//! A driver orders two classes that are not its own.
+//! A driver orders two classes of `wdm`.
 
 #![forbid(unsafe_code)]
 

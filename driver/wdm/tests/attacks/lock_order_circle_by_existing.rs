@@ -1,4 +1,4 @@
-//! A circle is closed by `existing`.
+//! A cycle is closed with `existing`.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A circle is closed in a function that nobody calls.
+//! A cycle is closed in a function that is never called.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A class is made twice, with two ranks.
+//! A class is declared twice, with two ranks.
 
 #![forbid(unsafe_code)]
 

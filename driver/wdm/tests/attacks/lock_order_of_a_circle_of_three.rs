@@ -1,4 +1,4 @@
-//! Three classes in a circle.
+//! Three classes form a cycle.
 
 #![forbid(unsafe_code)]
 

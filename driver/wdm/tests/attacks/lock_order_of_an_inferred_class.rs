@@ -1,4 +1,4 @@
-//! The class on the left is left to inference.
+//! The class on the left is inferred.
 
 #![forbid(unsafe_code)]
 

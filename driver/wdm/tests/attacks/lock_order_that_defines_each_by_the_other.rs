@@ -1,4 +1,4 @@
-//! Two classes each get their rank from the other.
+//! Two classes are declared after each other.
 
 #![forbid(unsafe_code)]
 

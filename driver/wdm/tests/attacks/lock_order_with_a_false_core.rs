@@ -1,5 +1,5 @@
-//! `::core::assert!`, by which `lock_order!` compares the ranks, is the driver's own macro: a crate may call itself `core`.
-//! The ranks are compared by a function, so the driver's macro is not used.
+//! The driver's crate renames itself to `core` and defines `assert!`, to change how `lock_order!` compares ranks. A
+//! function of `wdm` compares them, so the driver's macro is not used.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A lock is taken again in the closure that has it and another.
+//! A lock is acquired again in the closure of `with_both`, which holds it.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The debugger is written to under a lock.
+//! A message is logged under a lock.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A device that is being added is made by hand, to get a queue outside of `add`.
+//! The driver makes a `NewDevice` itself, to make a queue outside of `add`.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A device that is being added is kept past `add`.
+//! A `NewDevice` is kept after `add`.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A device's state keeps the reference that `add` was called with.
+//! A device's state keeps the reference to the `NewDevice`.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A device that is being added is taken out of its reference, to be swapped with another.
+//! A `NewDevice` is moved out of its reference, to be swapped with another.
 
 #![forbid(unsafe_code)]
 

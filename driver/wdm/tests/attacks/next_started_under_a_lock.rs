@@ -1,4 +1,4 @@
-//! The next IRP is started under a lock, where one that was cancelled would be completed.
+//! The next IRP is started under a lock, where the queue may have to complete a cancelled IRP.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A device queue gets an order of the driver's.
+//! A device queue has an order that the driver defines.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A pended IRP is cloned, to be completed twice.
+//! A pended IRP is cloned, so that it could be completed twice.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A pended IRP is put on two queues.
+//! A pended IRP is inserted into two queues.
 
 #![forbid(unsafe_code)]
 

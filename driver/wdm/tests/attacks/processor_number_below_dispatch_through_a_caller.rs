@@ -1,4 +1,4 @@
-//! A Cancel routine's token does not say on which processor the code stays.
+//! The processor number is read with a Cancel routine's token, which does not keep the code on its processor.
 
 #![forbid(unsafe_code)]
 

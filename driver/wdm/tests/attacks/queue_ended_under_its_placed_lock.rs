@@ -1,4 +1,4 @@
-//! A queue is purged under a lock that comes before its own: that completes IRPs.
+//! A queue, whose lock comes after the driver's, is purged under the driver's lock, which completes IRPs.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A queue is made of a device object, after `add`.
+//! A queue is made with a device object, after `add`.
 
 #![forbid(unsafe_code)]
 

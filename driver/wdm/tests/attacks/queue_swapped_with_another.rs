@@ -1,4 +1,4 @@
-//! Two queues are swapped under their IRPs.
+//! Two queues that hold IRPs are swapped.
 
 #![forbid(unsafe_code)]
 

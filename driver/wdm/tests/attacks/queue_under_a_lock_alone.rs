@@ -1,4 +1,4 @@
-//! A queue is asked for its length under a lock that has no place before it.
+//! The length of a queue is read under a lock that is not ordered before the queue's lock.
 
 #![forbid(unsafe_code)]
 

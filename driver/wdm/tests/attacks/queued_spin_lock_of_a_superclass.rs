@@ -1,4 +1,4 @@
-//! One queued lock is taken as of two classes.
+//! One queued spin lock is acquired as a lock of two classes.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A queued lock of `'static` references is taken for one of shorter ones.
+//! A queued spin lock of `'static` references is used as one of shorter-lived ones.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The IRQL is raised and lowered under a lock, by a token that then says that no lock is held.
+//! The IRQL is raised and lowered under a lock, with a token that states that no lock is held.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A second record replaces the first, which nobody drops.
+//! A second record replaces the first one, which would never be dropped.
 
 #![forbid(unsafe_code)]
 

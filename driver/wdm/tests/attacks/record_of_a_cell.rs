@@ -1,4 +1,4 @@
-//! A record is shared by threads though it is not `Sync`.
+//! Threads share a record that is not `Sync`.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! An owner that belongs to one thread goes with an IRP.
+//! An owner that is not `Send` is attached to an IRP.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A reference to a record is kept past the completion.
+//! A reference to a record is kept after the completion.
 
 #![forbid(unsafe_code)]
 

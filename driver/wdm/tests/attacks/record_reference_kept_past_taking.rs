@@ -1,4 +1,4 @@
-//! A reference to a record is kept past its taking.
+//! A reference to a record is kept after the record was taken.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A record that borrows from the dispatch routine's frame outlives it.
+//! A record that borrows from the dispatch routine's stack frame outlives it.
 
 #![forbid(unsafe_code)]
 

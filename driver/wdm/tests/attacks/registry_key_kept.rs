@@ -1,4 +1,4 @@
-//! The driver's registry key is kept past `DriverEntry`.
+//! The driver's registry key is kept after `DriverEntry`.
 
 #![forbid(unsafe_code)]
 

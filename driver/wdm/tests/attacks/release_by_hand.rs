@@ -1,4 +1,4 @@
-//! A guard is released in a way of the driver's.
+//! A guard has a release that the driver defines.
 
 #![forbid(unsafe_code)]
 

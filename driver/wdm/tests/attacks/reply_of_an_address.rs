@@ -1,4 +1,4 @@
-//! A reply shows user mode a kernel address.
+//! A reply discloses a kernel address to user mode.
 
 #![forbid(unsafe_code)]
 

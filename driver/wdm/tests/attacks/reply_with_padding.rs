@@ -1,4 +1,4 @@
-//! A reply shows user mode what was in its padding.
+//! A reply discloses its padding bytes to user mode.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The same through `Shared`, which is covariant.
+//! The same attack through `Shared`, which is covariant.
 
 #![forbid(unsafe_code)]
 

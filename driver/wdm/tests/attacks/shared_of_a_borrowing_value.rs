@@ -1,4 +1,4 @@
-//! A value that borrows from a frame is dropped after that by a work item.
+//! A work item drops a value that borrows from a stack frame, after the frame has ended.
 
 #![forbid(unsafe_code)]
 

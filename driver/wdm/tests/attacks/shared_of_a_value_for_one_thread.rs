@@ -1,4 +1,4 @@
-//! A value that belongs to one thread is dropped by a work item.
+//! A work item drops a value that is not `Send`.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A reference to the value is kept past its last owner.
+//! A reference to the value is kept after the drop of its last owner.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The value that owners share is changed through one of them.
+//! The shared value is changed through one of its owners.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The same, the other way round.
+//! The same in the other direction.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! One lock is taken as of two classes that are subtypes, in two orders.
+//! One lock is coerced between two classes that are subtypes, and acquired in two orders.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A lock of `'static` references is taken for one of shorter ones.
+//! A lock of `'static` references is used as one of shorter-lived ones.
 
 #![forbid(unsafe_code)]
 

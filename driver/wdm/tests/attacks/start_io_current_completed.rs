@@ -1,4 +1,4 @@
-//! The IRP that a queue serves is completed without starting the next.
+//! The current IRP of a queue is completed without starting the next one.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! An IRP that is pended is made the one that a queue serves.
+//! A pended IRP is made the current IRP of a queue.
 
 #![forbid(unsafe_code)]
 

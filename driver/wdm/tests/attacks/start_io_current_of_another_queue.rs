@@ -1,4 +1,4 @@
-//! The IRP of one `StartIoQueue` starts the next of another: there is no way to say so.
+//! The current IRP of one `StartIoQueue` is used to start the next IRP of another queue.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The service of one IRP is ended twice.
+//! The next IRP is started twice with one current IRP.
 
 #![forbid(unsafe_code)]
 

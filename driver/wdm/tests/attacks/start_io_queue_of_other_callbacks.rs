@@ -1,4 +1,4 @@
-//! A `StartIoQueue` of one kind of callbacks is taken for that of another.
+//! A `StartIoQueue` with one type of callbacks is coerced to one with another type.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What is to be started is taken for what another kind of queue starts.
+//! The `Start` of one type of queue is used as that of another type of queue.
 
 #![forbid(unsafe_code)]
 

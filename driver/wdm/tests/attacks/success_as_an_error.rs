@@ -1,4 +1,4 @@
-//! `DriverEntry` fails with a success, after which NT would go on with a driver that is not prepared.
+//! `DriverEntry` fails with a success status, so that NT would use a driver that is not initialised.
 
 #![forbid(unsafe_code)]
 

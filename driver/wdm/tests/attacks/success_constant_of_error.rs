@@ -1,4 +1,4 @@
-//! The error of the name `SUCCESS` is asked for.
+//! The constant `Error::SUCCESS` is used.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A third lock of a class is taken under `with_both`.
+//! A third lock of a class is acquired under `with_both`.
 
 #![forbid(unsafe_code)]
 

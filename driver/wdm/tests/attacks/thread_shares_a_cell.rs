@@ -1,4 +1,4 @@
-//! Threads share what is not `Sync`.
+//! Threads share a value that is not `Sync`.
 
 #![forbid(unsafe_code)]
 

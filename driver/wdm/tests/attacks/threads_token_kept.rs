@@ -1,4 +1,4 @@
-//! A thread leaves its token to the one that started it.
+//! A thread stores its token for the thread that started it.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A timer of one routine is taken for that of another.
+//! A timer with one routine is coerced to a timer with another.
 
 #![forbid(unsafe_code)]
 

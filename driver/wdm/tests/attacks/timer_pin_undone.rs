@@ -1,4 +1,4 @@
-//! A timer is moved while the kernel has its address.
+//! A pinned timer is moved.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A token is hidden behind an `impl Trait` that can be sent.
+//! A token is hidden behind an `impl Trait` type that is `Send`.
 
 #![forbid(unsafe_code)]
 

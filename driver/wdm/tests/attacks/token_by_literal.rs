@@ -1,4 +1,4 @@
-//! A token is made from its parts.
+//! A token is made with a struct literal.
 
 #![forbid(unsafe_code)]
 

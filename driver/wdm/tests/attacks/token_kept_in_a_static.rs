@@ -1,4 +1,4 @@
-//! A token is kept in a static, past its routine.
+//! A token is kept in a static, after the return of its routine.
 
 #![forbid(unsafe_code)]
 

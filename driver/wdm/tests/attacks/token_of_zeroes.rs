@@ -1,4 +1,4 @@
-//! A token, which has no size, is initialised with zeroes, alone and as a part of something.
+//! A token, which is zero-sized, is initialised with zeroes, alone and as part of a structure.
 
 #![forbid(unsafe_code)]
 

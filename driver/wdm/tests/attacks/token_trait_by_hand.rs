@@ -1,4 +1,4 @@
-//! A type of the driver's says that no lock is held.
+//! A type of the driver implements the token trait that states that no lock is held.
 
 #![forbid(unsafe_code)]
 

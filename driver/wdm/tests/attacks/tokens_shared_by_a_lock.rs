@@ -1,4 +1,4 @@
-//! A lock has another thread's token as its value.
+//! A lock contains the token of another thread.
 
 #![forbid(unsafe_code)]
 

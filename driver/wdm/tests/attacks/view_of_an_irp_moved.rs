@@ -1,4 +1,4 @@
-//! A view is taken by value, past its IRP.
+//! A view is moved out of its reference, to outlive its IRP.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A thread looks at an IRP by a view that another thread was lent.
+//! A thread uses the view that was lent to another thread.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A DPC waits for threads.
+//! A DPC waits for system threads.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A block is handed out twice.
+//! A block is used twice.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A block goes back to its zone twice.
+//! A block is freed to its zone twice.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A block of a zone is shared by threads though its value is not `Sync`.
+//! Threads share a block of a zone whose value is not `Sync`.
 
 #![forbid(unsafe_code)]
 

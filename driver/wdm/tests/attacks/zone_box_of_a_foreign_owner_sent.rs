@@ -1,4 +1,4 @@
-//! A block of a zone goes to another thread though its value must not.
+//! A block of a zone whose value is not `Send` is sent to another thread.
 
 #![forbid(unsafe_code)]
 

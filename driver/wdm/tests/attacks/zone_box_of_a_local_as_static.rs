@@ -1,4 +1,4 @@
-//! A block with a reference to a local is taken for one that lives for ever.
+//! A block with a reference to a local is used as one with a `'static` reference.
 
 #![forbid(unsafe_code)]
 

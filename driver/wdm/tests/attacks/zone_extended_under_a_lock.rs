@@ -1,4 +1,4 @@
-//! A zone is extended under a lock, where the pool may not be asked.
+//! A zone is extended under a lock, where memory must not be allocated.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A zone of blocks without a size.
+//! A zone has an unsized type.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! One segment is given to two zones.
+//! One segment is used for two zones.
 
 #![forbid(unsafe_code)]
 

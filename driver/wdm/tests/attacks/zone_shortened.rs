@@ -1,4 +1,4 @@
-//! A zone of one type is taken for one of a shorter-lived type.
+//! A zone of one type is used as one of a shorter-lived type.
 
 #![forbid(unsafe_code)]
 

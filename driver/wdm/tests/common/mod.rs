@@ -1,13 +1,13 @@
-//! A driver on the model kernel, played by one thread step by step.
+//! A driver on the model kernel, driven step by step by one thread.
 
-// Not every test of several uses all of it.
+// No test program uses all of it.
 #![allow(dead_code)]
 
 use std::{cell::RefCell, collections::HashMap, env, process::Command, rc::Rc, sync::Arc};
 
 use ntmodel::{Access, Clock, Config, Device, Driver, File, Kernel, Request};
 
-/// A kernel for one thread, which aborts the test at a violation.
+/// Makes a kernel for one thread, which aborts the test at a violation.
 pub fn kernel() -> Arc<Kernel> {
     Kernel::new(Config {
         clock: Clock::Virtual,
@@ -15,7 +15,7 @@ pub fn kernel() -> Arc<Kernel> {
     })
 }
 
-/// A driver that was loaded, its one device, and the files that are open.
+/// A loaded driver, its device and its open files.
 pub struct Loaded {
     pub kernel: Arc<Kernel>,
     pub device: Device,
@@ -38,7 +38,7 @@ impl Loaded {
         }
     }
 
-    /// Sends an IOCTL through a file, which is opened if it is not yet.
+    /// Sends an IOCTL through a file, which is opened first if it is not open.
     pub fn send(&self, code: u32, file: u32) -> Request {
         self.file(file).device_control(code, &[], Vec::new())
     }
@@ -52,20 +52,20 @@ impl Loaded {
         Rc::clone(file)
     }
 
-    /// Pends a request of a file.
+    /// Sends a request through a file, and checks that it is pending.
     pub fn pend(&self, code: u32, file: u32) -> Request {
         let request = self.send(code, file);
         assert_eq!(request.answer(), nt::STATUS_PENDING);
         request
     }
 
-    /// Closes a file: `IRP_MJ_CLEANUP`, and `IRP_MJ_CLOSE` once its last request has ended.
+    /// Closes a file: `IRP_MJ_CLEANUP`, and `IRP_MJ_CLOSE` after its last request is completed.
     pub fn close(&self, file: u32) {
         let file = self.files.borrow_mut().remove(&file);
         assert!(file.is_some(), "it is open");
     }
 
-    /// Closes a file's handle, and keeps the file for a system call that is under way: `IRP_MJ_CLEANUP`.
+    /// Closes a file's handle (`IRP_MJ_CLEANUP`) and keeps the file open for a system call that is in progress.
     pub fn clean_up(&self, file: u32) {
         self.file(file).close_handle();
     }
@@ -75,12 +75,12 @@ impl Loaded {
         self.file(file).cancel_all();
     }
 
-    /// How many IRPs and calls hold the device.
+    /// Returns the number of holds of the device's remove lock.
     pub fn holds(&self) -> i32 {
         self.kernel.holds()
     }
 
-    /// Closes all files, removes the device if it is there, and unloads the driver, which must leave nothing behind.
+    /// Closes all files, removes the device if it was not removed, unloads the driver, and checks for leaks.
     pub fn unload(self) {
         self.files.borrow_mut().clear();
         if !self.device.is_removed() {
@@ -90,7 +90,7 @@ impl Loaded {
     }
 }
 
-/// Runs an attack in a process of its own, which the model stops.
+/// Runs an attack in a child process, and checks that the model stops it with a message.
 pub fn stops(name: &str, with: &str, attempt: impl FnOnce()) {
     const CHILD: &str = "ATTACK_IN_THIS_PROCESS";
     if env::var_os(CHILD).is_some() {

@@ -1,4 +1,4 @@
-//! CancelSpinLock: the cancel spin lock is not taken again while it is held.
+//! CancelSpinLock: the cancel spin lock is not acquired again while it is held.
 
 use wdm::{CancelSpinLock, PassiveLevel};
 

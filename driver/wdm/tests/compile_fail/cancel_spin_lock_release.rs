@@ -1,4 +1,4 @@
-//! CancelSpinLockRelease: the cancel spin lock is released once, by the guard that took it.
+//! CancelSpinLockRelease: the cancel spin lock is released once, by its guard.
 
 use wdm::{CancelSpinLock, PassiveLevel};
 

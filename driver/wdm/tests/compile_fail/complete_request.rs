@@ -1,4 +1,4 @@
-//! CompleteRequest: IoCompleteRequest is not called with a spin lock held: the lock's token is no NoSpinLockHeld.
+//! CompleteRequest: IoCompleteRequest is not called with a spin lock held, since the lock's token does not implement NoSpinLockHeld.
 
 use wdm::{NtStatus, PassiveLevel, PendedIrp, SpinLock};
 

@@ -1,4 +1,4 @@
-//! CompleteRequestStatusCheck: a dispatch routine returns what its IRP was completed with, no status of its own.
+//! CompleteRequestStatusCheck: a dispatch routine returns the status with which its IRP was completed, not another one.
 
 use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 

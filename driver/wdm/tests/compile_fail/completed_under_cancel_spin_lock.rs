@@ -1,4 +1,4 @@
-//! CancelSpinLock: nor is an IRP completed under the cancel spin lock.
+//! CancelSpinLock: an IRP is not completed under the cancel spin lock.
 
 use wdm::{CancelSpinLock, NtStatus, PassiveLevel, PendedIrp};
 

@@ -1,4 +1,4 @@
-//! PendedCompletedRequest: STATUS_PENDING is no status that an IRP could be completed with.
+//! PendedCompletedRequest: an IRP is not completed with STATUS_PENDING.
 
 use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 

@@ -1,4 +1,4 @@
-//! DoubleCompletion: an IRP is completed once, since completing it takes it away.
+//! DoubleCompletion: an IRP is completed once, since completing it takes it by value.
 
 use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 

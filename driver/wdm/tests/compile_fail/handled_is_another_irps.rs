@@ -1,4 +1,4 @@
-//! The proof that a dispatch routine returns is its own IRP's, and not one that it got elsewhere.
+//! IrpProcessingComplete: a dispatch routine returns the proof of its own IRP, not that of another IRP.
 
 use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 

@@ -1,4 +1,4 @@
-//! IrpCancelField: the driver does not look at Irp->Cancel; the queues do, when the Cancel routine is set.
+//! IrpCancelField: the driver does not access Irp->Cancel; the queues do, when they set the Cancel routine.
 
 use wdm::Irp;
 

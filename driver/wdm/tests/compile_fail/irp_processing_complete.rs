@@ -1,4 +1,4 @@
-//! IrpProcessingComplete: a dispatch routine cannot return without having completed or queued its IRP.
+//! IrpProcessingComplete: a dispatch routine cannot return before it has completed, pended or queued its IRP.
 
 use wdm::{Handled, Irp, PassiveLevel};
 

@@ -1,4 +1,4 @@
-//! IrqlExAllocatePool: nothing is allocated under a spin lock.
+//! IrqlExAllocatePool: memory is not allocated under a spin lock.
 
 use wdm::{DeviceObject, PassiveLevel, Shared, SpinLock};
 

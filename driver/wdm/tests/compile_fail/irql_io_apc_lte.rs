@@ -1,4 +1,4 @@
-//! IrqlIoApcLte: what must be called below DISPATCH_LEVEL, such as reading the registry, is not called in a DPC.
+//! IrqlIoApcLte: a routine that requires an IRQL below DISPATCH_LEVEL, such as reading the registry, is not called in a DPC.
 
 use wdm::{RegistryKey, irql::DispatchLevel};
 

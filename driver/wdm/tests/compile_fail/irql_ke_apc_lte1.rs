@@ -1,4 +1,4 @@
-//! IrqlKeApcLte1: what needs PASSIVE_LEVEL, such as system threads and waits, cannot be called in a DPC.
+//! IrqlKeApcLte1: a routine that requires PASSIVE_LEVEL, such as a wait, cannot be called in a DPC.
 
 use wdm::{Error, irql::DispatchLevel, thread};
 

@@ -1,4 +1,4 @@
-//! IrqlKeApcLte2: what may take long wants PASSIVE_LEVEL, which code that may run at DISPATCH_LEVEL has not.
+//! IrqlKeApcLte2: a routine that may take long requires PASSIVE_LEVEL, for which code at DISPATCH_LEVEL has no token.
 
 use wdm::{Error, Zone, irql::NoSpinLockHeld};
 

@@ -1,4 +1,4 @@
-//! IrqlKeDispatchLte: what wants an IRQL of at most DISPATCH_LEVEL and no lock does not take a lock's token.
+//! IrqlKeDispatchLte: a routine that requires at most DISPATCH_LEVEL and no lock does not accept a lock's token.
 
 use wdm::{PassiveLevel, SpinLock, irql::raise_to_dispatch};
 

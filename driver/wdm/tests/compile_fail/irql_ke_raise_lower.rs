@@ -1,4 +1,4 @@
-//! IrqlKeRaiseLower: the IRQL is lowered when the closure returns; its token does not get out.
+//! IrqlKeRaiseLower: the IRQL is lowered when the closure returns; the closure's token does not escape.
 
 use wdm::{
     PassiveLevel,

@@ -1,4 +1,4 @@
-//! IrqlKeReleaseSpinLock: the release restores what its own acquisition saved, and can be given nothing else.
+//! IrqlKeReleaseSpinLock: a release restores the IRQL that its acquisition saved, and takes no other IRQL.
 
 use wdm::{PassiveLevel, SpinLock};
 

@@ -1,4 +1,4 @@
-//! IrqlReturn: a routine returns at the IRQL that it was called at, since what raises it is gone by then.
+//! IrqlReturn: a routine returns at the IRQL at which it was called, since guards do not outlive it.
 
 use wdm::{PassiveLevel, SpinLock, SpinLockGuard};
 

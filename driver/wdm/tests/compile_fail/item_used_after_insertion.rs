@@ -1,4 +1,4 @@
-//! MarkingInterlockedQueuedIrps: what is on an interlocked list is the list's; it is neither used nor inserted again.
+//! MarkingInterlockedQueuedIrps: an interlocked list owns its items, which are neither used nor inserted again.
 
 use wdm::{InterlockedList, Node, ZoneBox};
 

@@ -1,4 +1,4 @@
-//! Classes of locks cannot come after each other.
+//! SpinLock: two classes of locks cannot come after each other.
 
 use wdm::lock_order;
 

@@ -1,4 +1,4 @@
-//! Two locks are taken in one order: an inversion does not compile.
+//! SpinLock: an inversion of the lock order does not compile.
 
 use wdm::{PassiveLevel, SpinLock, lock_order, lock_order::Unlocked};
 

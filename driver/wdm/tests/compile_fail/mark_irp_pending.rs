@@ -1,5 +1,5 @@
-//! MarkIrpPending: a dispatch routine that marks its IRP pending returns STATUS_PENDING: completing the IRP from then on
-//! gives no other answer.
+//! MarkIrpPending: a dispatch routine that marks its IRP pending returns STATUS_PENDING: completing the IRP after
+//! that does not make another value to return.
 
 use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 

@@ -1,4 +1,4 @@
-//! MarkIrpPending2: a dispatch routine that returns STATUS_PENDING has marked its IRP: it has no other way to say so.
+//! MarkIrpPending2: a dispatch routine that returns STATUS_PENDING has marked its IRP, since only that makes the value to return.
 
 use wdm::{Handled, Irp, PassiveLevel};
 

@@ -1,4 +1,4 @@
-//! MarkingInterlockedQueuedIrps: an IRP is put on an interlocked list only once it is marked pending.
+//! MarkingInterlockedQueuedIrps: an IRP is inserted into an interlocked list only after it was marked pending.
 
 use wdm::{InterlockedList, Irp, PendedIrp};
 

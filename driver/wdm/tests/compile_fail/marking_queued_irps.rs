@@ -1,4 +1,4 @@
-//! MarkingQueuedIrps: what takes an IRP into a queue marks it pending itself; one that is marked already is not taken.
+//! MarkingQueuedIrps: inserting an IRP into a queue marks it pending; an IRP that is already marked is not inserted that way.
 
 use wdm::{IrpQueue, PassiveLevel, PendedIrp, QueueCallbacks};
 

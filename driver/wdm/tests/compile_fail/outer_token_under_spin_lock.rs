@@ -1,4 +1,4 @@
-//! The token that a spin lock was taken with cannot be used while the lock is held.
+//! The token with which a spin lock was acquired cannot be used while the lock is held.
 
 use wdm::{NtStatus, PassiveLevel, PendedIrp, SpinLock};
 

@@ -1,4 +1,4 @@
-//! PendedCompletedRequest: an IRP that was queued is the queue's, and not completed by its dispatch routine.
+//! PendedCompletedRequest: a dispatch routine does not complete an IRP that it queued, which the queue owns.
 
 use wdm::{Handled, Irp, IrpQueue, NtStatus, PassiveLevel, QueueCallbacks};
 

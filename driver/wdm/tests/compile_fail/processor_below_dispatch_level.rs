@@ -1,4 +1,4 @@
-//! The number of the current processor is not relied on below DISPATCH_LEVEL.
+//! The number of the current processor is not available below DISPATCH_LEVEL.
 
 use wdm::{PassiveLevel, processor};
 

@@ -1,4 +1,4 @@
-//! QueuedSpinLock: a queued spin lock is not taken again while it is held.
+//! QueuedSpinLock: a queued spin lock is not acquired again while it is held.
 
 use wdm::{PassiveLevel, QueuedSpinLock};
 

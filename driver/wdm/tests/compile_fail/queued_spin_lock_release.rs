@@ -1,4 +1,4 @@
-//! QueuedSpinLockRelease: there is no way to take a queued spin lock but for a closure, after which it is released.
+//! QueuedSpinLockRelease: a queued spin lock is acquired only for a closure, after which it is released.
 
 use wdm::{PassiveLevel, QueuedSpinLock};
 

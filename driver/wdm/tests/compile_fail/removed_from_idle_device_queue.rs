@@ -1,4 +1,4 @@
-//! KeRemoveDeviceQueue is not called on a queue that is not busy: it takes the proof of that away.
+//! KeRemoveDeviceQueue is not called on a queue that is not busy: it consumes the proof that the queue is busy.
 
 use wdm::{Arrival, Busy, irql::DispatchLevel};
 

@@ -1,4 +1,4 @@
-//! SpinLock: a lock is not taken again while it is held.
+//! SpinLock: a lock is not acquired again while it is held.
 
 use wdm::{PassiveLevel, SpinLock};
 

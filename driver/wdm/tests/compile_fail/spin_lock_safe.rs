@@ -1,4 +1,4 @@
-//! SpinLockSafe: a lock is released by the thread that took it.
+//! SpinLockSafe: a lock is released by the thread that acquired it.
 
 use wdm::{PassiveLevel, SpinLock};
 

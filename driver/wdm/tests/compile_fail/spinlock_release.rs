@@ -1,4 +1,4 @@
-//! SpinlockRelease: the lock that was taken first is released last, or it would restore the wrong IRQL.
+//! SpinlockRelease: the lock that was acquired first is released last; another order would restore the wrong IRQL.
 
 use wdm::{PassiveLevel, SpinLock, lock_order, lock_order::Unlocked};
 

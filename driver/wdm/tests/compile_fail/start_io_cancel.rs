@@ -1,4 +1,4 @@
-//! StartIoCancel: an IRP that is to be started is not cancelable any more: it is no IRP that waits on the queue.
+//! StartIoCancel: an IRP that is started is not cancelable any more, and has another type than a queued IRP.
 
 use wdm::{CurrentIrp, NtStatus, QueueCallbacks, irql::DispatchLevel};
 

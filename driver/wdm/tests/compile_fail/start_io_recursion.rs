@@ -1,4 +1,4 @@
-//! StartIoRecursion: the IRP that is served is given up for the next one, once, and nothing calls back.
+//! StartIoRecursion: the current IRP is given up for the next one, once, and the queue does not call the driver back.
 
 use wdm::{CurrentIrp, QueueCallbacks, irql::DispatchLevel};
 

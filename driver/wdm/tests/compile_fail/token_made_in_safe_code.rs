@@ -1,4 +1,4 @@
-//! Nobody but an entry point makes a token.
+//! Only an entry point makes a token.
 
 use wdm::PassiveLevel;
 

@@ -1,4 +1,4 @@
-//! A token speaks of the thread that it was lent to.
+//! A token is not sent to another thread, since it states the IRQL of the thread that it was lent to.
 
 use wdm::PassiveLevel;
 

@@ -1,4 +1,4 @@
-//! A spin lock is shared between threads only if its value may go from one to another.
+//! A spin lock is shared between threads only if its value is `Send`.
 
 use core::cell::Cell;
 

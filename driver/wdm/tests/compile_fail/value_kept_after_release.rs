@@ -1,4 +1,4 @@
-//! What a lock protects cannot be reached once the lock is released.
+//! The value of a lock cannot be accessed after the release of the lock.
 
 use wdm::{PassiveLevel, SpinLock};
 

@@ -1,5 +1,5 @@
-//! Compiles each file of a folder as a program on `wdm`, and compares the compiler's errors with those that the file's
-//! own comments expect.
+//! Compiles each file of a folder as a program on `wdm`, and compares the compiler's errors with those that the
+//! file's comments expect.
 //!
 //! | comment | the compiler must report |
 //! | --- | --- |
@@ -10,10 +10,11 @@
 //! | `//~^ E0277` | the same for the line above; each further `^` is one line more |
 //! | <code>//~\| text</code> | this text as part of the error of the comment before |
 //!
-//! Such constants are evaluated when code is generated. So a folder of the name `built` is built, and others are checked.
+//! Such constants are evaluated when code is generated. So a folder named `built` is built, and other folders are
+//! checked.
 //!
-//! Every error must be expected. How the compiler words an error changes from version to version and is not compared;
-//! the text in a comment is for what `#[diagnostic::on_unimplemented]` says in `wdm`.
+//! Every error must be expected. The wording of the compiler's errors changes between versions and is not compared;
+//! a text in a comment is one of `#[diagnostic::on_unimplemented]` in `wdm`.
 
 use std::{
     collections::BTreeMap,
@@ -35,13 +36,13 @@ struct Expected<'a> {
     texts: Vec<&'a str>,
 }
 
-/// An error of the compiler's.
+/// An error that the compiler reports.
 struct Reported {
     line: Option<usize>,
     code: String,
-    /// Its message, its labels, and those of its notes.
+    /// Its message, its labels, and the labels of its notes.
     text: String,
-    /// As the compiler shows it.
+    /// The error as the compiler prints it.
     rendered: String,
 }
 
@@ -53,7 +54,7 @@ pub fn check(folder: &Path) {
     assert!(differences.is_empty(), "{}:{all}", folder.display());
 }
 
-/// What is not as expected, for each case of a folder that has such a difference.
+/// Returns the differences of each case of a folder that does not fail as expected.
 pub fn differences(folder: &Path) -> BTreeMap<String, Vec<String>> {
     let cases = cases(folder);
     let output = compile(folder, &cases);
@@ -106,7 +107,7 @@ fn cases(folder: &Path) -> BTreeMap<String, PathBuf> {
     cases
 }
 
-/// Has cargo check a package that has each case as a program.
+/// Runs cargo on a package that contains each case as a program.
 fn compile(folder: &Path, cases: &BTreeMap<String, PathBuf>) -> Output {
     let wdm = Path::new(env!("CARGO_MANIFEST_DIR"));
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -138,7 +139,7 @@ fn compile(folder: &Path, cases: &BTreeMap<String, PathBuf>) -> Output {
         ])
         .current_dir(&package)
         .env("CARGO_TARGET_DIR", scratch.join("target"))
-        // Lints are no part of the language, whatever the flags of the tests make of them; but what a case forbids itself.
+        // Lints do not count, except those that a case itself forbids, whatever the flags of the tests are.
         .env("CARGO_ENCODED_RUSTFLAGS", "-Awarnings")
         .output()
         .expect("cargo runs")
@@ -169,13 +170,13 @@ fn expected(source: &str) -> Vec<Expected<'_>> {
     all
 }
 
-/// A message of the compiler's, if it is an error.
+/// Parses a message of the compiler, if it is an error.
 fn error(message: &Diagnostic, case: &Path) -> Option<Reported> {
     match message.level {
         DiagnosticLevel::Error | DiagnosticLevel::Ice => {}
         _ => return None,
     }
-    // The count of errors, at the end.
+    // The last message, with the number of errors.
     if message.code.is_none() && message.spans.is_empty() && message.children.is_empty() {
         return None;
     }
@@ -198,7 +199,7 @@ fn error(message: &Diagnostic, case: &Path) -> Option<Reported> {
     })
 }
 
-/// The line of a case that a span is on, or that has the macro's call that the span comes from.
+/// Returns the line of a case that contains a span, or the macro call that the span comes from.
 fn line(span: &DiagnosticSpan, case: &Path) -> Option<usize> {
     if case.ends_with(&span.file_name) {
         return Some(span.line_start);
@@ -206,7 +207,7 @@ fn line(span: &DiagnosticSpan, case: &Path) -> Option<usize> {
     line(&span.expansion.as_ref()?.span, case)
 }
 
-/// What is expected and not reported, or reported and not expected.
+/// Returns the errors that are expected and not reported, and those that are reported and not expected.
 fn compare(expected: Vec<Expected>, mut reported: Vec<Reported>) -> Vec<String> {
     if reported.is_empty() {
         return vec!["it compiles".to_owned()];

@@ -1,4 +1,5 @@
-//! A driver: IRPs on queues of every kind, with records, cancelled, cleaned up, dropped and removed at once.
+//! A driver: IRPs with records on every kind of queue; they are cancelled, cleaned up, dropped and removed at the
+//! same time.
 
 use std::{
     cell::Cell,
@@ -27,32 +28,33 @@ use crate::{
     },
 };
 
-/// Replies with the input, and counts it for the file.
+/// Replies with the input, and counts the request in the file's state.
 const ECHO: u32 = 0x22_2000;
 /// Pends on the queue, with a block of a zone as its record.
 const PEND: u32 = 0x22_2004;
-/// Completes the first that pends.
+/// Completes the first pending request.
 const COMPLETE: u32 = 0x22_2008;
-/// Completes the last that pends.
+/// Completes the last pending request.
 const COMPLETE_LAST: u32 = 0x22_200c;
-/// Completes the first that pends with the same input.
+/// Completes the first pending request with the same input.
 const COMPLETE_BY_KEY: u32 = 0x22_2024;
-/// Looks at all that pend, and is a success if those with a number from [`KEPT`] on were all there, in order.
+/// Examines all pending requests; succeeds if those with a number from [`KEPT`] on are complete and in order.
 const WALK: u32 = 0x22_2028;
-/// Looks at all that pend; what [`BETWEEN`] has is done once the queue's lock is released for the first time.
+/// Examines all pending requests; calls the function in [`BETWEEN`] when the queue's lock is released for the first
+/// time.
 const LOOK: u32 = 0x22_202c;
 
-/// The first number of the requests that stay while others look for them, and how many they are: more than are looked at
-/// while the queue's lock is held.
+/// The first number of the requests that stay queued while other threads examine them, and their count: more than
+/// are examined under one acquisition of the queue's lock.
 const KEPT: u32 = 1000;
 const MANY: u32 = 70;
-/// Starts the request, or lets it wait.
+/// Starts or queues the request.
 const START: u32 = 0x22_2010;
-/// Ends the request that is served, and starts the next one.
+/// Completes the current request and starts the next one.
 const NEXT: u32 = 0x22_2014;
 /// Pends on the interlocked list.
 const LINK: u32 = 0x22_2018;
-/// Completes the first of the interlocked list.
+/// Completes the first request of the interlocked list.
 const UNLINK: u32 = 0x22_201c;
 /// Drops the request, under a lock.
 const DROP: u32 = 0x22_2020;
@@ -61,10 +63,10 @@ thread_local! {
     static BETWEEN: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
 }
 
-/// How many records of IRPs there are.
+/// The number of records of IRPs.
 static RECORDS: AtomicU32 = AtomicU32::new(0);
 
-/// What is kept with an IRP: a number on the heap.
+/// The record of an IRP: a number on the heap.
 struct Kept(Box<u32>);
 
 impl Kept {
@@ -81,7 +83,7 @@ impl Drop for Kept {
     }
 }
 
-/// Looks at the record of each IRP that a queue ends, and counts it.
+/// Reads the record of each IRP that a queue completes, and counts the IRP.
 struct Look<R>(
     Shared<InterlockedLong>,
     core::marker::PhantomData<fn(R) -> R>,
@@ -106,7 +108,7 @@ impl<R: Record<Target = Kept>> QueueCallbacks for Look<R> {
     }
 }
 
-/// The number that a request has for its input; 0 if it has none.
+/// Returns the number in a request's input; 0 if it has no input.
 fn number<R: Record>(irp: &IrpView<R>) -> u32 {
     irp.input::<[u8; 4]>().map_or(0, u32::from_le_bytes)
 }
@@ -128,7 +130,7 @@ struct Rig {
     record: wdm::DeviceObject,
 }
 
-/// What an open file counts.
+/// The counters of an open file.
 struct Echoes(InterlockedLong);
 
 impl FileState<Rig> for Echoes {
@@ -148,10 +150,12 @@ impl Rig {
         Shared::<Kept>::new(Kept::new(), &self.record, irql).expect("memory")
     }
 
-    /// Looks at all that pend; says whether those with a number from [`KEPT`] on were all there, in order.
+    /// Examines all pending requests; returns whether those with a number from [`KEPT`] on are complete and in
+    /// order.
     fn walk(&self, irql: &mut PassiveLevel) -> bool {
         let mut next = KEPT;
-        // How many IRPs were looked at since the lock was taken, and how many locks had been released then.
+        // The number of IRPs that were examined since the lock was acquired, and the number of releases before
+        // that.
         let (mut looks, mut before) = (0, releases());
         let none = self.queue.remove_matching(irql, |irp| {
             if before != releases() {
@@ -169,7 +173,8 @@ impl Rig {
         next == KEPT + MANY
     }
 
-    /// Looks at all that pend, and does what [`BETWEEN`] has once the queue's lock is released for the first time.
+    /// Examines all pending requests, and calls the function in [`BETWEEN`] when the queue's lock is released for
+    /// the first time.
     fn look(&self, irql: &mut PassiveLevel) {
         let found = self.queue.remove_matching(irql, |irp| {
             assert_eq!(*irp.record().0, 7);
@@ -181,7 +186,7 @@ impl Rig {
         assert!(found.is_none());
     }
 
-    /// Serves what is to be started, or keeps it for [`NEXT`].
+    /// Serves the request to be started, or keeps it for [`NEXT`].
     fn start(&self, start: Start<Look<Owner>>, irql: &mut PassiveLevel) {
         if let Start::Now(irp) = start {
             let before = self.current.with(irql, |current, _| current.replace(irp));
@@ -189,7 +194,7 @@ impl Rig {
         }
     }
 
-    /// Ends the request that is served, and starts the next; says whether there was one.
+    /// Completes the current request and starts the next; returns whether there was one.
     fn next(&self, irql: &mut PassiveLevel) -> bool {
         let Some(current) = self.current.with(irql, |current, _| current.take()) else {
             return false;
@@ -202,7 +207,7 @@ impl Rig {
     }
 }
 
-/// The status of a request that found something to do, or did not.
+/// Returns the status for whether a request had an effect.
 fn found(found: bool) -> NtStatus {
     if found {
         NtStatus::SUCCESS
@@ -322,7 +327,7 @@ impl Device for Rig {
             _ => {
                 let owner = self.owner(irql);
                 let (irp, pending) = irp.with_record(owner).pend_not_cancelable(irql);
-                // The one that was there before is dropped here.
+                // The previous request is dropped here.
                 self.slot.with(irql, |slot, _| *slot = Some(irp));
                 pending
             }
@@ -338,7 +343,7 @@ impl Device for Rig {
     }
 }
 
-/// Runs something in several threads, each with a file of its own, and unloads the driver.
+/// Runs a closure in several threads, each with its own file, and unloads the driver.
 fn run(body: impl Fn(&Loaded, &Arc<File>) + Sync) {
     let _kernel = Kernel::start();
     RECORDS.store(0, Relaxed);
@@ -355,7 +360,7 @@ fn run(body: impl Fn(&Loaded, &Arc<File>) + Sync) {
     assert_eq!(RECORDS.load(Relaxed), 0, "records are left");
 }
 
-/// Waits for requests, each of which ends in one of these ways.
+/// Waits for requests, and checks that each one is completed with one of these statuses.
 fn expect(requests: &[Request], ends: &[i32]) {
     for request in requests {
         let status = request.wait();
@@ -398,7 +403,7 @@ fn a_queued_irp_is_completed_or_cancelled_or_cleaned_up() {
         all.push(file.ioctl(PEND, &[], 4));
         file.cleanup();
         expect(&all, &[STATUS_SUCCESS, STATUS_CANCELLED]);
-        // After the cleanup nothing stays queued.
+        // After the cleanup no request is queued.
         expect(&[file.ioctl(PEND, &[], 4)], &[STATUS_CANCELLED]);
     });
 }
@@ -412,7 +417,7 @@ fn a_walk_sees_each_irp_that_stays_while_others_come_and_go() {
     let mut kept = Vec::new();
     let mut passing = Vec::new();
     for number in KEPT..KEPT + MANY {
-        // Some that stay, and between them some that do not.
+        // Some requests stay, and others between them do not.
         kept.push(file.ioctl(PEND, &number.to_le_bytes(), 4));
         if number % 8 == 0 {
             passing.push(file.ioctl(PEND, &(number % 3).to_le_bytes(), 4));
@@ -436,7 +441,7 @@ fn a_walk_sees_each_irp_that_stays_while_others_come_and_go() {
             file.ioctl(PEND, &key, 4).cancel();
         }
     });
-    // Every other one by its key, from the last on: each is found, whatever waits before it.
+    // Every second request by its key, from the last one: each is found, independent of the requests before it.
     for number in (KEPT..KEPT + MANY).rev().step_by(2) {
         let found = file.ioctl(COMPLETE_BY_KEY, &number.to_le_bytes(), 0);
         assert_eq!(found.wait(), STATUS_SUCCESS);
@@ -464,7 +469,8 @@ fn an_irp_is_removed_from_behind_the_cursor_of_a_walk() {
     let done = Arc::new(AtomicU32::new(0));
     let (user, other, count) = (Arc::clone(&file), Arc::clone(&pended), Arc::clone(&done));
     BETWEEN.set(Some(Box::new(move || {
-        // The walk stands somewhere in the queue. Another walk passes it; then all requests go but the last.
+        // The cursor of the walk is in the queue. Another walk passes it; then all requests but the last are
+        // completed.
         assert_eq!(user.ioctl(LOOK, &[], 0).wait(), STATUS_SUCCESS);
         for request in &other[..MANY as usize - 1] {
             assert_eq!(user.ioctl(COMPLETE, &[], 0).wait(), STATUS_SUCCESS);
@@ -474,7 +480,7 @@ fn an_irp_is_removed_from_behind_the_cursor_of_a_walk() {
     })));
     assert_eq!(file.ioctl(LOOK, &[], 0).wait(), STATUS_SUCCESS);
     assert_eq!(done.load(Relaxed), MANY - 1);
-    // The cursor is gone from the list, and the last request is not.
+    // The cursor has left the list, and the last request is still on it.
     assert_eq!(file.ioctl(COMPLETE, &[], 0).wait(), STATUS_SUCCESS);
     assert_ne!(file.ioctl(COMPLETE, &[], 0).wait(), STATUS_SUCCESS);
     file.cleanup();
@@ -497,7 +503,7 @@ fn a_started_irp_is_served_or_cancelled_or_cleaned_up() {
             all.push(started);
         }
         file.cleanup();
-        // What is served stays so until somebody ends it.
+        // The current request stays until it is completed.
         while file.ioctl(NEXT, &[], 0).wait() == STATUS_SUCCESS {}
         for request in &all {
             while request.status().is_none() {
@@ -531,7 +537,7 @@ fn a_dropped_irp_is_completed_by_a_work_item() {
     let loaded = Loaded::new::<Rig>();
     let file = loaded.open().expect("the device opens");
     let all: Vec<_> = (0..TIMES).map(|_| file.ioctl(DROP, &[], 0)).collect();
-    // The last one is in the slot until the device goes.
+    // The last one stays in the slot until the device is removed.
     assert_eq!(loaded.pnp(nt::IRP_MN_SURPRISE_REMOVAL), STATUS_SUCCESS);
     expect(&all, &[STATUS_INTERNAL_ERROR]);
     drop(all);
@@ -564,7 +570,7 @@ fn a_device_is_removed_while_requests_arrive() {
                 .collect()
         });
         file.cleanup();
-        // The removal waits for none but what the device itself has to end.
+        // The removal waits only for requests that the device itself completes.
         assert_eq!(loaded.pnp(nt::IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
         let ends = [
             STATUS_SUCCESS,

@@ -16,7 +16,7 @@ use crate::{
     kernel::{Kernel, io::at_passive},
 };
 
-/// A value that owns memory, in a block of a zone.
+/// A value in a block of a zone that owns memory.
 type Item = ZoneBox<Node<Box<u32>>>;
 
 fn item(zone: &Zone<Node<Box<u32>>>, number: u32) -> Item {
@@ -24,7 +24,7 @@ fn item(zone: &Zone<Node<Box<u32>>>, number: u32) -> Item {
 }
 
 #[test]
-fn what_goes_on_an_interlocked_list_comes_off_once() {
+fn each_item_of_an_interlocked_list_is_removed_once() {
     let _kernel = Kernel::start();
     at_passive(|irql| {
         let zone = Zone::new(THREADS, &[THREADS], irql).expect("a zone");
@@ -49,7 +49,7 @@ fn what_goes_on_an_interlocked_list_comes_off_once() {
         thread::run(THREADS, irql, &pass).expect("threads");
         let numbers: u32 = (1..=THREADS).sum();
         assert_eq!((sum.load(Relaxed), zone.in_use()), (2 * TIMES * numbers, 0));
-        // What is on a list goes with it, and the zone with its last block.
+        // The list drops its items, and the last block frees the zone.
         list.insert_tail(item(&zone, 0));
         stack.push(item(&zone, 0));
         drop(zone);
@@ -87,7 +87,7 @@ fn a_zone_is_extended_while_others_use_it_and_stays_until_its_last_block_is_free
     });
 }
 
-/// Serves a node, and every one that waits.
+/// Serves a node and every queued one.
 fn serve<T>(insert: Insert<'_, '_, T, Arrival>, served: &AtomicU32, irql: &mut DispatchLevel) {
     let Insert::StartNow(mut busy) = insert else {
         return;

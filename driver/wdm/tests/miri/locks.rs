@@ -1,4 +1,4 @@
-//! Spin locks of every kind, and interlocked numbers.
+//! Every kind of spin lock, and interlocked variables.
 
 use pinned_init::stack_pin_init;
 use wdm::{
@@ -17,7 +17,7 @@ lock_order!(Unlocked => Outer);
 lock_order!(Unlocked, Outer => Inner);
 lock_order!(Inner => existing CancelSpinLock);
 
-/// What the threads of a test count up to.
+/// The final count of the threads of a test.
 const TOTAL: u32 = THREADS * TIMES;
 
 #[test]

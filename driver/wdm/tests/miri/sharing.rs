@@ -1,4 +1,4 @@
-//! Shared values, DPCs and timers, and what their last owner's drop puts off.
+//! Shared values, DPCs and timers, and the deferred drop of their last owner.
 
 use std::sync::{
     Mutex,
@@ -18,10 +18,10 @@ use crate::{
     kernel::{Kernel, expire_timers, io::at_add_device},
 };
 
-/// How many values of this file's tests have been dropped.
+/// The number of values that this file's tests have dropped.
 static DROPPED: AtomicU32 = AtomicU32::new(0);
 
-/// A value that counts its drop, and owns memory.
+/// A value that owns memory and counts its drop.
 struct Counted(Box<u32>);
 
 impl Drop for Counted {
@@ -30,7 +30,7 @@ impl Drop for Counted {
     }
 }
 
-/// Has each thread drop an owner of its own.
+/// Drops one owner in each thread.
 fn share<T: Send + Sync + 'static>(
     first: Shared<T>,
     irql: &mut PassiveLevel,
@@ -64,16 +64,16 @@ fn the_last_owner_drops_a_shared_value_at_any_irql_and_under_a_lock() {
             let slot =
                 Shared::<SpinLock<_>>::new(SpinLock::new(None), device, irql).expect("memory");
             share(locked, irql, |owner, irql| {
-                // The lock drops the owner that was there before.
+                // The assignment drops the previous owner.
                 slot.with(irql, |slot, _| *slot = Some(owner));
             });
         }
     });
-    // The work items have run when the driver is unloaded.
+    // The driver is unloaded after its work items have run.
     assert_eq!(DROPPED.load(Relaxed), 3 * TIMES);
 }
 
-/// A DPC that counts, and asks for itself again.
+/// A DPC that counts and queues itself again.
 #[pin_data]
 struct Again {
     runs: InterlockedLong,
@@ -147,10 +147,10 @@ fn a_timer_is_dropped_while_it_expires() {
     assert_eq!(DROPPED.load(Relaxed), TIMES);
 }
 
-/// A DPC that drops what may be the last owner of itself.
+/// A DPC that drops an owner of itself, which may be the last one.
 struct Last(SlotOf<Last>);
 
-/// A place for an owner of a DPC, in the DPC.
+/// A slot for an owner of a DPC, in the DPC.
 type SlotOf<T> = Mutex<Option<Shared<Dpc<T>>>>;
 
 impl DpcRoutine for Last {
@@ -177,7 +177,7 @@ fn a_dpc_drops_its_own_last_owner() {
             *dpc.0.lock().expect("no panic") = Some(dpc.clone());
             raise_to_dispatch(irql, |_| {
                 dpc.queue();
-                // From here on the DPC's own owner is the only one.
+                // From here on the only owner is the one in the DPC.
                 drop(dpc);
             });
         }

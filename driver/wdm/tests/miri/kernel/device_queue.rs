@@ -12,7 +12,7 @@ use super::{
     routines,
 };
 
-/// What is in a `KDEVICE_QUEUE`.
+/// The contents of a `KDEVICE_QUEUE`.
 #[repr(C)]
 struct Queue {
     kind: u64,
@@ -21,7 +21,7 @@ struct Queue {
     busy: bool,
 }
 
-/// What is in a `KDEVICE_QUEUE_ENTRY`.
+/// The contents of a `KDEVICE_QUEUE_ENTRY`.
 #[repr(C)]
 struct Entry {
     link: LIST_ENTRY,
@@ -33,7 +33,7 @@ const _: () = assert!(size_of::<Queue>() == size_of::<KDEVICE_QUEUE>());
 const _: () = assert!(size_of::<Entry>() == size_of::<KDEVICE_QUEUE_ENTRY>());
 const _: () = assert!(offset_of!(Entry, link) == 0);
 
-/// Runs something with a queue's lock held, with the queue and the head of its list.
+/// Runs a closure with a queue's lock held. The closure gets the queue and the head of its list.
 ///
 /// # Safety
 /// `queue` was initialised.
@@ -42,7 +42,7 @@ unsafe fn with_queue<R>(
     f: impl FnOnce(*mut Queue, *mut LIST_ENTRY) -> R,
 ) -> R {
     let queue = queue.cast::<Queue>();
-    // SAFETY: the address alone is computed.
+    // SAFETY: only the address is computed.
     let lock = unsafe { &raw mut (*queue).lock };
     // SAFETY: as above.
     let head = unsafe { &raw mut (*queue).head };
@@ -71,7 +71,7 @@ unsafe fn first_from(head: *mut LIST_ENTRY, key: u32) -> *mut LIST_ENTRY {
 /// Inserts an entry, or makes the queue busy.
 ///
 /// # Safety
-/// The queue was initialised, and the entry is on none.
+/// The queue was initialised, and the entry is on no queue.
 unsafe fn insert(
     queue: *mut KDEVICE_QUEUE,
     entry: *mut KDEVICE_QUEUE_ENTRY,
@@ -90,7 +90,7 @@ unsafe fn insert(
         }
         if busy {
             let before = match key.and_then(|key| key.checked_add(1)) {
-                // Behind all whose keys are at most its own.
+                // Behind all entries whose keys are not larger.
                 // SAFETY: as above.
                 Some(next) => unsafe { first_from(head, next) },
                 None => head,
@@ -104,7 +104,7 @@ unsafe fn insert(
     unsafe { with_queue(queue, insert) }
 }
 
-/// Removes the first entry, or the first from a key on.
+/// Removes the first entry, or the first entry with at least a key.
 ///
 /// # Safety
 /// The queue was initialised.
@@ -139,11 +139,11 @@ routines! {
     fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
         let link = LIST_ENTRY { Flink: null_mut(), Blink: null_mut() };
         let new = Queue { kind: 0, head: link, lock: 0, busy: false };
-        // SAFETY: the caller gives a place for the queue.
+        // SAFETY: the caller passes valid memory for the queue.
         unsafe { queue.cast::<Queue>().write(new) };
-        // SAFETY: the address alone is computed.
+        // SAFETY: only the address is computed.
         let head = unsafe { &raw mut (*queue.cast::<Queue>()).head };
-        // SAFETY: the head is where it stays.
+        // SAFETY: the head does not move.
         unsafe { InitializeListHead(head) };
     }
 

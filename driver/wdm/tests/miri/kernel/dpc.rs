@@ -1,4 +1,4 @@
-//! DPCs, which run on whatever processor lowers its IRQL next, and timers, which expire when a test says so.
+//! DPCs, which run on the processor that lowers its IRQL next, and timers, which expire when a test requests it.
 
 use core::{ffi::c_void, ptr::null_mut};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -11,13 +11,13 @@ use super::{
     lock, routines,
 };
 
-/// The DPCs that are queued, in order, and how many run.
+/// The queued DPCs in order, and the number of running ones.
 struct Queue {
     queued: Vec<Sent<Dpc>>,
     running: usize,
 }
 
-/// Taken after [`TIMERS`].
+/// Locked after [`TIMERS`].
 static DPCS: Mutex<Queue> = Mutex::new(Queue {
     queued: Vec::new(),
     running: 0,
@@ -26,10 +26,10 @@ static DPCS: Mutex<Queue> = Mutex::new(Queue {
 /// Notified when a DPC has run.
 static DONE: Condvar = Condvar::new();
 
-/// The timers that are set.
+/// The set timers.
 static TIMERS: Mutex<Vec<(Sent<KTIMER>, Sent<KDPC>)>> = Mutex::new(Vec::new());
 
-/// What is in a `KDPC`.
+/// The contents of a `KDPC`.
 #[repr(C)]
 struct Dpc {
     reserved: [u64; 3],
@@ -41,18 +41,18 @@ struct Dpc {
 
 const _: () = assert!(size_of::<Dpc>() == size_of::<KDPC>());
 
-/// Whether no DPC is queued and no timer set.
+/// Returns whether no DPC is queued and no timer is set.
 pub fn is_idle() -> bool {
     let no_timer = lock(&TIMERS).is_empty();
     no_timer && lock(&DPCS).queued.is_empty()
 }
 
-/// Runs what is queued, below `DISPATCH_LEVEL`.
+/// Runs the queued DPCs, if the IRQL is below `DISPATCH_LEVEL`.
 pub fn run_queued() {
     let mut dpcs = lock(&DPCS);
     while !dpcs.queued.is_empty() {
         let dpc = dpcs.queued.remove(0).get();
-        // SAFETY: a queued DPC stays, and what is in it is changed under the mutex.
+        // SAFETY: a queued DPC stays valid, and its contents are changed under the mutex.
         unsafe { (*dpc).queued = false };
         // SAFETY: as above.
         let Dpc {
@@ -70,7 +70,7 @@ pub fn run_queued() {
     }
 }
 
-/// Queues a DPC, and says whether it was not queued yet.
+/// Queues a DPC unless it is queued; returns whether it did.
 ///
 /// # Safety
 /// The DPC was initialised.
@@ -84,11 +84,12 @@ unsafe fn queue(dpc: *mut Dpc) -> bool {
     !queued
 }
 
-/// Has every timer that is set expire.
+/// Lets every set timer expire.
 pub fn expire_timers() {
     let mut timers = lock(&TIMERS);
     for (_, dpc) in timers.drain(..) {
-        // SAFETY: a timer that is set has an initialised DPC. Cancelled is only what is on the list, whose mutex is held.
+        // SAFETY: a set timer has an initialised DPC. Only a timer on the list can be cancelled, and the list's
+        // mutex is held.
         unsafe { queue(dpc.get().cast()) };
     }
     drop(timers);
@@ -97,7 +98,7 @@ pub fn expire_timers() {
     }
 }
 
-/// Takes a timer off the list, and says whether it was set.
+/// Removes a timer from the list; returns whether it was set.
 fn cancel(timers: &mut Vec<(Sent<KTIMER>, Sent<KDPC>)>, timer: *mut KTIMER) -> u8 {
     let before = timers.len();
     timers.retain(|(set, _)| set.get() != timer);
@@ -113,7 +114,7 @@ routines! {
             arguments: [null_mut(); 2],
             queued: false,
         };
-        // SAFETY: the caller gives a place for the DPC.
+        // SAFETY: the caller passes valid memory for the DPC.
         unsafe { dpc.cast::<Dpc>().write(new) };
     }
 
@@ -129,7 +130,7 @@ routines! {
     fn KeRemoveQueueDpc(dpc: *mut KDPC) -> u8 {
         let dpc = dpc.cast::<Dpc>();
         let mut dpcs = lock(&DPCS);
-        // SAFETY: the caller gives an initialised DPC; the mutex is held.
+        // SAFETY: the caller passes an initialised DPC; the mutex is held.
         let queued = unsafe { core::mem::replace(&mut (*dpc).queued, false) };
         dpcs.queued.retain(|queued| queued.get() != dpc);
         u8::from(queued)
@@ -145,7 +146,7 @@ routines! {
     }
 
     fn KeInitializeTimer(timer: *mut KTIMER) {
-        // SAFETY: the caller gives a place for the timer.
+        // SAFETY: the caller passes valid memory for the timer.
         unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };
     }
 

@@ -1,4 +1,4 @@
-//! Interlocked lists and numbers, and zones.
+//! Interlocked lists and variables, and zones.
 
 use core::{ffi::c_void, ptr::null_mut};
 
@@ -13,15 +13,15 @@ use super::{
     routines,
 };
 
-/// An entry, or NULL for the list's head.
+/// Returns an entry, or NULL if it is the list's head.
 fn but_head(entry: *mut LIST_ENTRY, head: *mut LIST_ENTRY) -> *mut LIST_ENTRY {
     if entry == head { null_mut() } else { entry }
 }
 
-/// Pushes an entry, and gives the one that was first.
+/// Pushes an entry; returns the previous first one.
 ///
 /// # Safety
-/// Both are valid, and nobody else uses the list.
+/// Both are valid, and no other thread uses the list.
 unsafe fn push(
     head: *mut SINGLE_LIST_ENTRY,
     entry: *mut SINGLE_LIST_ENTRY,
@@ -35,21 +35,21 @@ unsafe fn push(
     first
 }
 
-/// Cuts a segment into blocks, and frees them.
+/// Divides a segment into blocks and frees them.
 ///
 /// # Safety
-/// The zone was initialised, the segment is valid for writes and stays, and nobody else uses the zone.
+/// The zone was initialised, the segment is valid for writes and stays valid, and no other thread uses the zone.
 unsafe fn extend(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> i32 {
     // SAFETY: guaranteed by the caller.
     let block_size = unsafe { (*zone).BlockSize };
     if !segment.addr().is_multiple_of(8) || !size.is_multiple_of(8) || block_size > size {
         return STATUS_INVALID_PARAMETER;
     }
-    // SAFETY: the address alone is computed.
+    // SAFETY: only the address is computed.
     let segments = unsafe { &raw mut (*zone).SegmentList };
     // SAFETY: guaranteed by the caller; the segment starts with the entry.
     unsafe { push(segments, segment.cast()) };
-    // SAFETY: the address alone is computed.
+    // SAFETY: only the address is computed.
     let free = unsafe { &raw mut (*zone).FreeList };
     let header = u32::try_from(size_of::<ZONE_SEGMENT_HEADER>()).unwrap_or(u32::MAX);
     let mut offset = header;
@@ -69,11 +69,11 @@ routines! {
         let insert = || {
             // SAFETY: the lock is held, and the list was initialised.
             let first = unsafe { (*head).Flink };
-            // SAFETY: as above; the caller gives an entry that is on no list.
+            // SAFETY: as above; the caller passes an entry that is on no list.
             unsafe { InsertHeadList(head, entry) };
             but_head(first, head)
         };
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         unsafe { with_lock(lock, insert) }
     }
 
@@ -81,11 +81,11 @@ routines! {
         let insert = || {
             // SAFETY: the lock is held, and the list was initialised.
             let last = unsafe { (*head).Blink };
-            // SAFETY: as above; the caller gives an entry that is on no list.
+            // SAFETY: as above; the caller passes an entry that is on no list.
             unsafe { InsertTailList(head, entry) };
             but_head(last, head)
         };
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         unsafe { with_lock(lock, insert) }
     }
 
@@ -99,7 +99,7 @@ routines! {
             }
             first
         };
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         unsafe { with_lock(lock, remove) }
     }
 
@@ -108,9 +108,9 @@ routines! {
         entry: *mut SINGLE_LIST_ENTRY,
         lock: *mut KSPIN_LOCK,
     ) -> *mut SINGLE_LIST_ENTRY {
-        // SAFETY: the lock is held; the caller gives a list, and an entry that is on none.
+        // SAFETY: the lock is held; the caller passes a list, and an entry that is on none.
         let insert = || unsafe { push(head, entry) };
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         unsafe { with_lock(lock, insert) }
     }
 
@@ -126,7 +126,7 @@ routines! {
             }
             first
         };
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         unsafe { with_lock(lock, remove) }
     }
 
@@ -138,7 +138,7 @@ routines! {
             unsafe { number.write(old.wrapping_add(increment)) };
             old
         };
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         unsafe { with_lock(lock, add) }
     }
 
@@ -150,7 +150,7 @@ routines! {
             unsafe { number.write(old.wrapping_add(increment)) };
             old
         };
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         unsafe { with_lock(lock, add) }
     }
 
@@ -165,7 +165,7 @@ routines! {
             BlockSize: block_size,
             TotalSegmentSize: 0,
         };
-        // SAFETY: the caller gives a place for the zone.
+        // SAFETY: the caller passes valid memory for the zone.
         unsafe { zone.write(header) };
         // SAFETY: guaranteed by the caller.
         unsafe { extend(zone, segment, size) }
@@ -180,7 +180,7 @@ routines! {
         let old_irql = raise();
         // SAFETY: guaranteed by the caller; the lock is held.
         let extend = || unsafe { extend(zone, segment, size) };
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         let status = unsafe { with_lock(lock, extend) };
         lower(old_irql);
         status

@@ -22,7 +22,7 @@ use wdm::{Device, Error, Guid, Handled, Irp, NewDevice, PassiveLevel, RegistryKe
 pub use super::irp::Request;
 use super::{free, irp::Parameters, irql::assert_passive, lock, make, routines};
 
-/// A device object, and what the object manager keeps with it.
+/// A device object with its reference count.
 #[repr(C)]
 struct DeviceObject {
     object: DEVICE_OBJECT,
@@ -30,9 +30,9 @@ struct DeviceObject {
     extension: usize,
 }
 
-/// Makes a device object with an extension of that many bytes.
+/// Makes a device object with an extension of the given size.
 fn make_device(driver: *mut DRIVER_OBJECT, extension: usize) -> *mut DEVICE_OBJECT {
-    // SAFETY: NULL and zero are values of all that is in a device object.
+    // SAFETY: zero is valid for every field of a device object.
     let object: DEVICE_OBJECT = unsafe { core::mem::zeroed() };
     let device = make(DeviceObject {
         object,
@@ -40,7 +40,7 @@ fn make_device(driver: *mut DRIVER_OBJECT, extension: usize) -> *mut DEVICE_OBJE
         extension,
     });
     let device = device.cast::<DEVICE_OBJECT>();
-    // SAFETY: the device object is new; so for all below.
+    // SAFETY: the device object is new; the same holds for all blocks below.
     unsafe { (*device).DriverObject = driver };
     // SAFETY: as above.
     unsafe { (*device).Flags = nt::DO_DEVICE_INITIALIZING };
@@ -57,33 +57,33 @@ fn extension_layout(size: usize) -> Layout {
     Layout::from_size_align(size, nt::MEMORY_ALLOCATION_ALIGNMENT).expect("an extension's size")
 }
 
-/// A device object's count of references.
+/// Returns the reference count of a device object.
 ///
 /// # Safety
-/// The device object stays as long as the reference is used.
+/// The device object is valid as long as the reference is used.
 unsafe fn references<'a>(device: *mut DEVICE_OBJECT) -> &'a AtomicIsize {
     // SAFETY: guaranteed by the caller.
     unsafe { &(*device.cast::<DeviceObject>()).references }
 }
 
-/// Takes a reference, and says how many there are.
+/// Adds a reference; returns the number of references.
 ///
 /// # Safety
-/// The device object is there.
+/// The device object is valid.
 pub unsafe fn reference(device: *mut DEVICE_OBJECT) -> isize {
     // SAFETY: guaranteed by the caller.
     unsafe { references(device) }.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// Gives a reference back, frees the device object with the last, and says how many there are.
+/// Releases a reference, and frees the device object with the last one; returns the number of references.
 ///
 /// # Safety
-/// The reference is the caller's.
+/// The caller owns the reference.
 pub unsafe fn dereference(device: *mut DEVICE_OBJECT) -> isize {
     // SAFETY: guaranteed by the caller.
     let left = unsafe { references(device) }.fetch_sub(1, Ordering::AcqRel) - 1;
     if left == 0 {
-        // SAFETY: nobody has the device object any more.
+        // SAFETY: no code uses the device object any more.
         let memory = unsafe { (*device).DeviceExtension };
         // SAFETY: as above.
         let size = unsafe { (*device.cast::<DeviceObject>()).extension };
@@ -97,16 +97,16 @@ pub unsafe fn dereference(device: *mut DEVICE_OBJECT) -> isize {
     left
 }
 
-/// A driver, loaded.
+/// A loaded driver.
 struct Driver {
     object: *mut DRIVER_OBJECT,
     bus: *mut DEVICE_OBJECT,
 }
 
 impl Driver {
-    /// Calls `DriverEntry`, and says what it returned.
+    /// Calls `DriverEntry`, and returns its status.
     fn load<D: Device>() -> (Self, i32) {
-        // SAFETY: NULL, zero and no function are values of all that is in both.
+        // SAFETY: zero is valid for every field of both.
         let extension: DRIVER_EXTENSION = unsafe { core::mem::zeroed() };
         // SAFETY: as above.
         let object: DRIVER_OBJECT = unsafe { core::mem::zeroed() };
@@ -125,7 +125,7 @@ impl Driver {
         (Self { object, bus }, status)
     }
 
-    /// Calls AddDevice, and says what it returned.
+    /// Calls AddDevice, and returns its status.
     fn add_device(&self) -> i32 {
         // SAFETY: the driver object has its extension.
         let extension = unsafe { (*self.object).DriverExtension };
@@ -138,49 +138,49 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // What was put off may still run the driver's code.
+        // Deferred work may still run the driver's code.
         super::wait::join_workers();
         // SAFETY: no device is left.
         if let Some(unload) = unsafe { (*self.object).DriverUnload } {
             // SAFETY: this is the I/O manager.
             unsafe { unload(self.object) };
         }
-        // SAFETY: the reference is this driver's.
+        // SAFETY: this driver owns the reference.
         unsafe { dereference(self.bus) };
         // SAFETY: the driver object has its extension.
         let extension = unsafe { (*self.object).DriverExtension };
-        // SAFETY: nobody has it any more.
+        // SAFETY: no code uses it any more.
         unsafe { free(extension) };
         // SAFETY: as above.
         unsafe { free(self.object) };
     }
 }
 
-/// A loaded driver, and its one device.
+/// A loaded driver and its device.
 pub struct Loaded {
     driver: Driver,
     device: *mut DEVICE_OBJECT,
 }
 
-// SAFETY: the I/O manager may be called by any thread.
+// SAFETY: any thread may call the I/O manager.
 unsafe impl Send for Loaded {}
 // SAFETY: as above.
 unsafe impl Sync for Loaded {}
 
 impl Loaded {
-    /// Loads a driver, and adds a device.
+    /// Loads a driver and adds a device.
     pub fn new<D: Device>() -> Self {
         let (driver, status) = Driver::load::<D>();
         assert_eq!(status, STATUS_SUCCESS, "DriverEntry");
         assert_eq!(driver.add_device(), STATUS_SUCCESS, "AddDevice");
-        // SAFETY: the bus driver's device object stays.
+        // SAFETY: the bus driver's device object stays valid.
         let device = unsafe { (*driver.bus).AttachedDevice };
         let this = Self { driver, device };
         assert_eq!(this.pnp(nt::IRP_MN_START_DEVICE), STATUS_SUCCESS, "start");
         this
     }
 
-    /// Sends a PnP request, and says what came of it.
+    /// Sends a PnP request, and returns its status.
     pub fn pnp(&self, minor: u8) -> i32 {
         let parameters = Parameters {
             major: IRP_MJ_PNP,
@@ -190,18 +190,18 @@ impl Loaded {
             output: 0,
         };
         // The PnP manager has a reference during the call.
-        // SAFETY: the device object is there: it is deleted by this very request at the earliest.
+        // SAFETY: the device object is valid: only this request can delete it.
         unsafe { reference(self.device) };
         // SAFETY: as above.
         let status = unsafe { Request::send(self.device, null_mut(), &parameters) }.wait();
-        // SAFETY: the reference was taken above.
+        // SAFETY: the reference was acquired above.
         unsafe { dereference(self.device) };
         status
     }
 
     /// Opens the device (`IRP_MJ_CREATE`).
     pub fn open(&self) -> Result<Arc<File>, i32> {
-        // SAFETY: NULL and zero are values of all that is in a file object.
+        // SAFETY: zero is valid for every field of a file object.
         let object: FILE_OBJECT = unsafe { core::mem::zeroed() };
         let file = File {
             object: make(object),
@@ -217,7 +217,7 @@ impl Loaded {
         Err(status)
     }
 
-    /// Removes the device, and unloads the driver.
+    /// Removes the device and unloads the driver.
     pub fn unload(self) {
         assert_eq!(self.pnp(nt::IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS, "remove");
         self.unload_removed();
@@ -229,13 +229,13 @@ impl Loaded {
     }
 }
 
-/// An open file. Dropping it is `IRP_MJ_CLOSE`, so its requests have ended before.
+/// An open file. Dropping it sends `IRP_MJ_CLOSE`, so its requests are completed before.
 pub struct File {
     object: *mut FILE_OBJECT,
     device: *mut DEVICE_OBJECT,
 }
 
-// SAFETY: the I/O manager may be called by any thread.
+// SAFETY: any thread may call the I/O manager.
 unsafe impl Send for File {}
 // SAFETY: as above.
 unsafe impl Sync for File {}
@@ -250,7 +250,7 @@ impl File {
             input,
             output,
         };
-        // SAFETY: the file has a reference to the device object, and stays until its requests have ended.
+        // SAFETY: the file references the device object, and stays valid until its requests are completed.
         unsafe { Request::send(self.device, self.object, &parameters) }
     }
 
@@ -266,12 +266,12 @@ impl File {
         assert_eq!(self.send(IRP_MJ_CLEANUP, 0, &[], 0).wait(), STATUS_SUCCESS);
     }
 
-    /// Frees the file object, and gives the reference to the device object back.
+    /// Frees the file object, and releases its reference to the device object.
     fn forget(self) {
         let file = core::mem::ManuallyDrop::new(self);
-        // SAFETY: the file is forgotten.
+        // SAFETY: the file is passed to `mem::forget`, so its fields are used once.
         unsafe { free(file.object) };
-        // SAFETY: the reference is the file's.
+        // SAFETY: the file owns the reference.
         unsafe { dereference(file.device) };
     }
 }
@@ -284,7 +284,7 @@ impl Drop for File {
     }
 }
 
-/// Runs something at `PASSIVE_LEVEL`, with the token that a `DriverEntry` has.
+/// Runs a closure at `PASSIVE_LEVEL`, with the token of a `DriverEntry`.
 pub fn at_passive(body: fn(&mut PassiveLevel)) {
     ENTRY.set(Some(body));
     let (driver, status) = Driver::load::<Once>();
@@ -292,7 +292,7 @@ pub fn at_passive(body: fn(&mut PassiveLevel)) {
     drop(driver);
 }
 
-/// Runs something in AddDevice, for a device that is then not added.
+/// Runs a closure in AddDevice, for a device that is then not added.
 pub fn at_add_device(body: Add) {
     ADD.set(Some(body));
     let (driver, status) = Driver::load::<Once>();
@@ -301,7 +301,7 @@ pub fn at_add_device(body: Add) {
     drop(driver);
 }
 
-/// What AddDevice is to run.
+/// The closure that AddDevice runs.
 type Add = fn(&mut NewDevice, &mut PassiveLevel);
 
 thread_local! {
@@ -343,13 +343,13 @@ impl Device for Once {
     }
 }
 
-/// Held while a remove lock is looked at or changed.
+/// Locked while a remove lock is read or changed.
 static REMOVE_LOCKS: Mutex<()> = Mutex::new(());
 
-/// Notified when a hold is given back.
+/// Notified when a hold is released.
 static RELEASED: Condvar = Condvar::new();
 
-/// What is in an `IO_REMOVE_LOCK`.
+/// The contents of an `IO_REMOVE_LOCK`.
 #[repr(C)]
 struct RemoveLock {
     removed: bool,
@@ -362,7 +362,7 @@ const _: () = assert!(size_of::<RemoveLock>() == size_of::<IO_REMOVE_LOCK>());
 routines! {
     fn IoInitializeRemoveLockEx(remove_lock: *mut IO_REMOVE_LOCK, _tag: u32, _minutes: u32, _high: u32, _size: u32) {
         let new = RemoveLock { removed: false, holds: 0, reserved: [0; 2] };
-        // SAFETY: the caller gives a place for the lock.
+        // SAFETY: the caller passes valid memory for the lock.
         unsafe { remove_lock.cast::<RemoveLock>().write(new) };
     }
 
@@ -374,7 +374,7 @@ routines! {
         _size: u32,
     ) -> i32 {
         let _held = lock(&REMOVE_LOCKS);
-        // SAFETY: the caller gives an initialised lock; the mutex is held.
+        // SAFETY: the caller passes an initialised lock; the mutex is locked.
         let remove_lock = unsafe { &mut *remove_lock.cast::<RemoveLock>() };
         if remove_lock.removed {
             return STATUS_DELETE_PENDING;
@@ -385,7 +385,7 @@ routines! {
 
     fn IoReleaseRemoveLockEx(remove_lock: *mut IO_REMOVE_LOCK, _tag: *mut c_void, _size: u32) {
         let held = lock(&REMOVE_LOCKS);
-        // SAFETY: the caller has a hold, so the lock is there; the mutex is held.
+        // SAFETY: the caller has a hold, so the lock is valid; the mutex is locked.
         let holds = unsafe { &mut (*remove_lock.cast::<RemoveLock>()).holds };
         *holds = holds.checked_sub(1).expect("a hold");
         drop(held);
@@ -396,7 +396,8 @@ routines! {
         assert_passive("IoReleaseRemoveLockAndWait");
         let remove_lock = remove_lock.cast::<RemoveLock>();
         let mut held = lock(&REMOVE_LOCKS);
-        // SAFETY: the caller has a hold, so the lock is there; the mutex is held. So for all below.
+        // SAFETY: the caller has a hold, so the lock is valid; the mutex is locked. The same holds for all blocks
+        // below.
         unsafe { (*remove_lock).removed = true };
         // SAFETY: as above.
         unsafe { (*remove_lock).holds -= 1 };
@@ -419,24 +420,24 @@ routines! {
         device: *mut *mut DEVICE_OBJECT,
     ) -> i32 {
         let new = make_device(driver, extension as usize);
-        // SAFETY: the caller gives room for the pointer.
+        // SAFETY: the caller passes valid memory for the pointer.
         unsafe { device.write(new) };
         STATUS_SUCCESS
     }
 
     fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
-        // SAFETY: the caller gives the reference up that a new device object has.
+        // SAFETY: the caller gives up the reference of a new device object.
         unsafe { dereference(device) };
     }
 
     fn IoAttachDeviceToDeviceStack(source: *mut DEVICE_OBJECT, target: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
-        // SAFETY: the caller gives two device objects.
+        // SAFETY: the caller passes two device objects.
         unsafe { (*target).AttachedDevice = source };
         target
     }
 
     fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
-        // SAFETY: the caller gives a device object.
+        // SAFETY: the caller passes a device object.
         unsafe { (*target).AttachedDevice = null_mut() };
     }
 
@@ -447,15 +448,15 @@ routines! {
         name: *mut UNICODE_STRING,
     ) -> i32 {
         let new = UNICODE_STRING { Length: 2, MaximumLength: 2, Buffer: make(u16::from(b'?')) };
-        // SAFETY: the caller gives room for the name.
+        // SAFETY: the caller passes valid memory for the name.
         unsafe { name.write(new) };
         STATUS_SUCCESS
     }
 
     fn RtlFreeUnicodeString(name: *mut UNICODE_STRING) {
-        // SAFETY: the caller gives a name from `IoRegisterDeviceInterface`.
+        // SAFETY: the caller passes a name from `IoRegisterDeviceInterface`.
         let buffer = unsafe { (*name).Buffer };
-        // SAFETY: as above, and it is used no more.
+        // SAFETY: as above, and it is not used any more.
         unsafe { free(buffer) };
     }
 
@@ -465,12 +466,12 @@ routines! {
     }
 
     fn ObfReferenceObject(object: *mut c_void) -> isize {
-        // SAFETY: the caller gives a device object.
+        // SAFETY: the caller passes a device object.
         unsafe { reference(object.cast()) }
     }
 
     fn ObfDereferenceObject(object: *mut c_void) -> isize {
-        // SAFETY: the reference is the caller's.
+        // SAFETY: the caller owns the reference.
         unsafe { dereference(object.cast()) }
     }
 }

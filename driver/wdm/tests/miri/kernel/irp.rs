@@ -13,20 +13,20 @@ use nt::{
 
 use super::{free, lock, make, routines};
 
-/// How many bytes a request's system buffer has.
+/// The size of a request's system buffer in bytes.
 const BUFFER: usize = 64;
 
 /// An IRP, its stack locations and its system buffer, which are freed together when it is completed.
 #[repr(C)]
 struct Packet {
     irp: IRP,
-    /// For the driver below, and for the driver.
+    /// For the lower driver, and for the driver.
     stack: [IO_STACK_LOCATION; 2],
     buffer: [u128; BUFFER / 16],
     outcome: Arc<Outcome>,
 }
 
-/// What becomes of an IRP.
+/// The state of an IRP.
 #[derive(Default)]
 struct Outcome {
     progress: Mutex<Progress>,
@@ -36,11 +36,11 @@ struct Outcome {
 #[derive(Default)]
 struct Progress {
     end: Option<(i32, Vec<u8>)>,
-    /// How many threads are about to cancel it: the I/O manager keeps an IRP for them.
+    /// The number of threads that are cancelling it: the I/O manager keeps the IRP for them.
     cancelling: usize,
 }
 
-/// What an IRP asks for.
+/// The request in an IRP.
 #[derive(Clone, Copy)]
 pub struct Parameters<'a> {
     pub major: usize,
@@ -57,7 +57,7 @@ pub struct Request {
     answer: i32,
 }
 
-// SAFETY: the IRP is followed by `cancel` alone, which first sees to it that it is kept.
+// SAFETY: only `cancel` dereferences the IRP, after it has made sure that the IRP is kept.
 unsafe impl Send for Request {}
 // SAFETY: as above.
 unsafe impl Sync for Request {}
@@ -66,14 +66,14 @@ impl Request {
     /// Sends an IRP to a device.
     ///
     /// # Safety
-    /// The device object is there, and the file object until the IRP has ended.
+    /// The device object is valid, and so is the file object until the IRP is completed.
     pub unsafe fn send(
         device: *mut DEVICE_OBJECT,
         file: *mut FILE_OBJECT,
         parameters: &Parameters<'_>,
     ) -> Self {
         let outcome = Arc::<Outcome>::default();
-        // SAFETY: NULL, zero and no function are values of all that is in an IRP.
+        // SAFETY: zero is valid for every field of an IRP.
         let irp: IRP = unsafe { core::mem::zeroed() };
         // SAFETY: as above.
         let stack: [IO_STACK_LOCATION; 2] = unsafe { core::mem::zeroed() };
@@ -83,21 +83,21 @@ impl Request {
             buffer: [0; BUFFER / 16],
             outcome: Arc::clone(&outcome),
         });
-        // The packet's pointer, with which all of it can be reached.
+        // The pointer to the packet, which may access all of it.
         let irp = packet.cast::<IRP>();
-        // SAFETY: the address alone is computed.
+        // SAFETY: only the address is computed.
         let stack = unsafe { &raw mut (*packet).stack }.cast::<IO_STACK_LOCATION>();
         // SAFETY: as above.
         let buffer = unsafe { &raw mut (*packet).buffer }.cast::<u8>();
         assert!(parameters.input.len() <= BUFFER && parameters.output as usize <= BUFFER);
-        // SAFETY: the buffer is as long.
+        // SAFETY: the buffer has this length.
         unsafe {
             buffer.copy_from_nonoverlapping(parameters.input.as_ptr(), parameters.input.len());
         };
         let associated = AssociatedIrp {
             SystemBuffer: buffer.cast(),
         };
-        // SAFETY: the IRP is this thread's; so for all below.
+        // SAFETY: this thread owns the IRP; the same holds for all blocks below.
         unsafe { (*irp).AssociatedIrp = associated };
         // SAFETY: as above.
         unsafe { (*irp).StackCount = 2 };
@@ -118,10 +118,10 @@ impl Request {
         // SAFETY: as above.
         unsafe { (*top).FileObject = file };
         let input = u64::try_from(parameters.input.len()).unwrap_or(u64::MAX);
-        // Parameters.DeviceIoControl: output length, input length and code, each where a pointer could be.
+        // Parameters.DeviceIoControl: output length, input length and code, each at the offset of a pointer.
         // SAFETY: as above.
         unsafe { (*top).Parameters = [parameters.output.into(), input, parameters.code.into(), 0] };
-        // SAFETY: the caller gives a device, and the IRP is given up.
+        // SAFETY: the caller passes a device, and the IRP is given up.
         let answer = unsafe { nt::IofCallDriver(device, irp) };
         Self {
             irp,
@@ -130,12 +130,12 @@ impl Request {
         }
     }
 
-    /// What the dispatch routine returned.
+    /// Returns the status that the dispatch routine returned.
     pub fn answer(&self) -> i32 {
         self.answer
     }
 
-    /// The IRP's status, if it is completed.
+    /// Returns the IRP's status, if it is completed.
     pub fn status(&self) -> Option<i32> {
         lock(&self.outcome.progress)
             .end
@@ -143,12 +143,12 @@ impl Request {
             .map(|(status, _)| *status)
     }
 
-    /// Waits until the IRP is completed, and gives its status.
+    /// Waits until the IRP is completed, and returns its status.
     pub fn wait(&self) -> i32 {
         self.reply().0
     }
 
-    /// Waits until the IRP is completed, and gives its status and what it replied.
+    /// Waits until the IRP is completed, and returns its status and its output.
     pub fn reply(&self) -> (i32, Vec<u8>) {
         let mut progress = lock(&self.outcome.progress);
         loop {
@@ -163,7 +163,7 @@ impl Request {
         }
     }
 
-    /// Cancels the IRP, unless it is completed, and says whether that called a Cancel routine (`IoCancelIrp`).
+    /// Cancels the IRP unless it is completed; returns whether that called a Cancel routine (`IoCancelIrp`).
     pub fn cancel(&self) -> bool {
         let mut progress = lock(&self.outcome.progress);
         if progress.end.is_some() {
@@ -177,7 +177,7 @@ impl Request {
         progress.cancelling -= 1;
         if progress.end.is_some() && progress.cancelling == 0 {
             drop(progress);
-            // SAFETY: the IRP was completed, and nobody cancels it any more.
+            // SAFETY: the IRP was completed, and no thread is cancelling it.
             unsafe { free(packet_of(self.irp)) };
         }
         called
@@ -192,7 +192,7 @@ impl Drop for Request {
     }
 }
 
-/// The packet that an IRP is in.
+/// Returns the packet that contains an IRP.
 fn packet_of(irp: *mut IRP) -> *mut Packet {
     irp.cast()
 }
@@ -202,7 +202,7 @@ fn packet_of(irp: *mut IRP) -> *mut Packet {
 /// # Safety
 /// The caller owns `irp`.
 unsafe fn set_current(irp: *mut IRP, stack: *mut IO_STACK_LOCATION) {
-    // `Tail.Overlay.CurrentStackLocation`, by its place on 64-bit Windows.
+    // `Tail.Overlay.CurrentStackLocation`, at its offset on 64-bit Windows.
     let field = irp.wrapping_byte_add(0xb8).cast::<*mut IO_STACK_LOCATION>();
     // SAFETY: guaranteed by the caller.
     unsafe { field.write(stack) };
@@ -211,22 +211,22 @@ unsafe fn set_current(irp: *mut IRP, stack: *mut IO_STACK_LOCATION) {
 /// `IoCancelIrp`.
 ///
 /// # Safety
-/// The IRP is there until this returns.
+/// The IRP is valid until this returns.
 unsafe fn cancel(irp: *mut IRP) -> bool {
     let mut irql = 0;
     // SAFETY: the IRQL is at most DISPATCH_LEVEL.
     unsafe { nt::IoAcquireCancelSpinLock(&raw mut irql) };
-    // SAFETY: the address alone is computed.
+    // SAFETY: only the address is computed.
     let flag = unsafe { &raw mut (*irp).Cancel };
-    // SAFETY: the IRP is there, and everybody goes by the atomic.
+    // SAFETY: the IRP is valid, and all accesses are atomic.
     unsafe { AtomicU8::from_ptr(flag) }.store(1, Ordering::SeqCst);
-    // SAFETY: the IRP is there.
+    // SAFETY: the IRP is valid.
     let Some(routine) = (unsafe { nt::irp::IoSetCancelRoutine(irp, None) }) else {
         // SAFETY: the lock is held.
         unsafe { nt::IoReleaseCancelSpinLock(irql) };
         return false;
     };
-    // Lets another thread find that the routine has been taken, before it runs.
+    // Lets another thread observe that the routine was taken, before it runs.
     std::thread::yield_now();
     // SAFETY: the driver left the IRP to its Cancel routine.
     unsafe { (*irp).CancelIrql = irql };
@@ -237,24 +237,24 @@ unsafe fn cancel(irp: *mut IRP) -> bool {
     true
 }
 
-/// Ends an IRP that no driver has any more.
+/// Finishes an IRP that no driver owns any more.
 ///
 /// # Safety
 /// The IRP was completed.
 unsafe fn end(irp: *mut IRP) {
     let packet = packet_of(irp);
-    // SAFETY: the packet is there.
+    // SAFETY: the packet is valid.
     let outcome = Arc::clone(unsafe { &(*packet).outcome });
-    // SAFETY: nobody else has the IRP but for who cancels it.
+    // SAFETY: only threads that are cancelling the IRP also access it.
     let status = unsafe { nt::irp::status(irp) };
     // SAFETY: as above.
     let information = unsafe { (*irp).IoStatus.Information };
     let length = usize::try_from(information)
         .unwrap_or(usize::MAX)
         .min(BUFFER);
-    // SAFETY: the address alone is computed.
+    // SAFETY: only the address is computed.
     let buffer = unsafe { &raw const (*packet).buffer }.cast::<u8>();
-    // SAFETY: the buffer is as long, and nobody writes to it any more.
+    // SAFETY: the buffer has this length and is not written any more.
     let reply = unsafe { core::slice::from_raw_parts(buffer, length) }.to_vec();
     let mut progress = lock(&outcome.progress);
     assert!(progress.end.is_none(), "completed twice");
@@ -262,7 +262,7 @@ unsafe fn end(irp: *mut IRP) {
     let is_free = progress.cancelling == 0;
     drop(progress);
     if is_free {
-        // SAFETY: the IRP is completed, and nobody can begin to cancel it any more.
+        // SAFETY: the IRP is completed, and no thread can start to cancel it.
         unsafe { free(packet) };
     }
     outcome.ended.notify_all();
@@ -270,38 +270,38 @@ unsafe fn end(irp: *mut IRP) {
 
 routines! {
     fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
-        // SAFETY: the caller owns the IRP and gives it up; so for all below.
+        // SAFETY: the caller owns the IRP and gives it up; the same holds for all blocks below.
         unsafe { (*irp).CurrentLocation -= 1 };
         // SAFETY: as above.
         let stack = unsafe { nt::irp::current_stack_location(irp) }.wrapping_sub(1);
         // SAFETY: as above.
         unsafe { set_current(irp, stack) };
-        // SAFETY: as above: the stack has a location for every driver.
+        // SAFETY: as above; the stack has a location for every driver.
         unsafe { (*stack).DeviceObject = device };
         // SAFETY: as above.
         let major = unsafe { (*stack).MajorFunction };
-        // SAFETY: the caller gives a device object.
+        // SAFETY: the caller passes a device object.
         let driver = unsafe { (*device).DriverObject };
         if driver.is_null() {
-            // The bus driver, which succeeds in everything.
+            // The bus driver completes everything with success.
             // SAFETY: as above.
             unsafe { nt::irp::set_status(irp, STATUS_SUCCESS) };
             // SAFETY: as above.
             unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
             return STATUS_SUCCESS;
         }
-        // SAFETY: the driver object stays as long as its devices; it was filled in before they were made.
+        // SAFETY: the driver object lives as long as its devices, and was filled in before they were made.
         let routine = unsafe { (*driver).MajorFunction[usize::from(major)] };
         let routine = routine.expect("a dispatch routine");
-        // SAFETY: the IRP is the dispatch routine's.
+        // SAFETY: the dispatch routine owns the IRP.
         unsafe { routine(device, irp) }
     }
 
     fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
-        // SAFETY: the caller owns the IRP and gives it up; so for all below.
+        // SAFETY: the caller owns the IRP and gives it up; the same holds for all blocks below.
         let routine = unsafe { &raw mut (*irp).CancelRoutine }.cast::<*mut c_void>();
-        // Who is about to cancel the IRP may look too, and finds none.
-        // SAFETY: as above, and everybody goes by the atomic.
+        // A thread that is cancelling the IRP may read this too, and finds no routine.
+        // SAFETY: as above, and all accesses are atomic.
         let routine = unsafe { AtomicPtr::from_ptr(routine) }.load(Ordering::Relaxed);
         assert!(routine.is_null(), "completed with a Cancel routine");
         // SAFETY: as above.
@@ -328,7 +328,7 @@ routines! {
                 unsafe { nt::irp::device_object(irp) }
             };
             if let Some(routine) = routine && control & wanted != 0 {
-                // SAFETY: the driver above set the routine for this.
+                // SAFETY: the upper driver set the routine for this call.
                 if unsafe { routine(device, irp, context) } == STATUS_MORE_PROCESSING_REQUIRED {
                     return;
                 }
@@ -337,12 +337,12 @@ routines! {
                 break;
             }
         }
-        // SAFETY: every driver is done with the IRP.
+        // SAFETY: no driver uses the IRP any more.
         unsafe { end(irp) };
     }
 }
 
-/// What a stack location says about the driver above it.
+/// Returns the completion routine that the upper driver set in a stack location.
 ///
 /// # Safety
 /// The caller owns the stack location's IRP.

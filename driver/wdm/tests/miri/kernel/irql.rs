@@ -1,4 +1,4 @@
-//! IRQL, and the locks that raise it.
+//! IRQL, and the locks that raise the IRQL.
 
 use std::{
     cell::Cell,
@@ -11,7 +11,7 @@ use super::{dpc, routines};
 
 thread_local! {
     static IRQL: Cell<u8> = const { Cell::new(0) };
-    /// What happens once this thread has released a spin lock, as if another thread did it.
+    /// The function to call after this thread has released a spin lock, as if another thread did it.
     static AFTER_RELEASE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
     static RELEASES: Cell<u32> = const { Cell::new(0) };
     static PROCESSOR: u64 = NEXT_PROCESSOR.fetch_add(1, Ordering::Relaxed);
@@ -21,27 +21,27 @@ static NEXT_PROCESSOR: AtomicU64 = AtomicU64::new(1);
 
 static CANCEL_SPIN_LOCK: AtomicU64 = AtomicU64::new(0);
 
-/// The IRQL of this processor.
+/// Returns the IRQL of this processor.
 pub fn current() -> u8 {
     IRQL.get()
 }
 
-/// Raises the IRQL to `DISPATCH_LEVEL`, and gives what it was.
+/// Raises the IRQL to `DISPATCH_LEVEL` and returns the old IRQL.
 pub fn raise() -> u8 {
     IRQL.replace(DISPATCH_LEVEL)
 }
 
-/// Runs something once this thread has released the spin lock that it takes or has taken.
+/// Sets the function that is called after this thread has released the spin lock that it holds or acquires next.
 pub fn after_release(f: impl FnOnce() + 'static) {
     AFTER_RELEASE.set(Some(Box::new(f)));
 }
 
-/// How many spin locks this thread has released so far.
+/// Returns the number of spin locks that this thread has released.
 pub fn releases() -> u32 {
     RELEASES.get()
 }
 
-/// Sets the IRQL back, and lets DPCs run below `DISPATCH_LEVEL`.
+/// Restores the IRQL, and runs DPCs if it is below `DISPATCH_LEVEL`.
 pub fn lower(irql: u8) {
     assert_eq!(current(), DISPATCH_LEVEL, "lowered from another IRQL");
     assert!(irql <= DISPATCH_LEVEL, "lowered to a higher IRQL");
@@ -51,7 +51,7 @@ pub fn lower(irql: u8) {
     }
 }
 
-/// Runs something at `DISPATCH_LEVEL`, without a look at the DPCs after it.
+/// Runs a closure at `DISPATCH_LEVEL`, and does not run DPCs after it.
 pub fn at_dispatch(f: impl FnOnce()) {
     let old = raise();
     f();
@@ -59,7 +59,7 @@ pub fn at_dispatch(f: impl FnOnce()) {
     IRQL.set(old);
 }
 
-/// Whether the thread may wait.
+/// Checks that the thread may wait.
 pub fn assert_passive(routine: &str) {
     assert_eq!(current(), 0, "{routine} above PASSIVE_LEVEL");
 }
@@ -91,16 +91,16 @@ fn release(lock: &AtomicU64) {
     assert_eq!(owner, me, "another processor has the spin lock");
 }
 
-/// A spin lock's word.
+/// Returns a spin lock as an atomic.
 ///
 /// # Safety
-/// `lock` was initialised, and stays as long as the reference is used.
+/// `lock` was initialised, and is valid as long as the reference is used.
 unsafe fn word<'a>(lock: *mut KSPIN_LOCK) -> &'a AtomicU64 {
-    // SAFETY: guaranteed by the caller; everybody goes by the atomic.
+    // SAFETY: guaranteed by the caller; all accesses are atomic.
     unsafe { AtomicU64::from_ptr(lock) }
 }
 
-/// Runs something with a spin lock held, at the IRQL that it is.
+/// Runs a closure with a spin lock held, at the current IRQL.
 ///
 /// # Safety
 /// As for [`word`].
@@ -113,7 +113,7 @@ pub unsafe fn with_lock<R>(lock: *mut KSPIN_LOCK, f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// What is in a `KLOCK_QUEUE_HANDLE`.
+/// The contents of a `KLOCK_QUEUE_HANDLE`.
 #[repr(C)]
 struct Handle {
     next: u64,
@@ -123,7 +123,7 @@ struct Handle {
 
 const _: () = assert!(size_of::<Handle>() == size_of::<KLOCK_QUEUE_HANDLE>());
 
-/// Takes an in-stack queued spin lock.
+/// Acquires an in-stack queued spin lock.
 ///
 /// # Safety
 /// `handle` is valid for writes, and `lock` was initialised.
@@ -135,24 +135,24 @@ unsafe fn acquire_queued(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE,
         lock,
         old_irql,
     };
-    // SAFETY: guaranteed by the caller; the handle is as large.
+    // SAFETY: guaranteed by the caller; the handle has this size.
     unsafe { handle.cast::<Handle>().write(taken) };
 }
 
-/// Releases an in-stack queued spin lock, and says what the IRQL was.
+/// Releases an in-stack queued spin lock; returns the saved IRQL.
 ///
 /// # Safety
-/// The lock was taken with `handle`.
+/// The lock was acquired with `handle`.
 unsafe fn release_queued(handle: *mut KLOCK_QUEUE_HANDLE) -> u8 {
-    // SAFETY: `acquire_queued` wrote it.
+    // SAFETY: `acquire_queued` wrote the handle.
     let Handle { lock, old_irql, .. } = unsafe { handle.cast::<Handle>().read() };
-    // SAFETY: the lock is held, so it is there.
+    // SAFETY: the lock is held, so it is valid.
     release(unsafe { word(lock) });
     old_irql
 }
 
 routines! {
-    // wdm raises the IRQL to DISPATCH_LEVEL and nowhere else.
+    // wdm raises the IRQL only to DISPATCH_LEVEL.
     fn KfRaiseIrql(irql: u8) -> u8 {
         assert_eq!(irql, nt::DISPATCH_LEVEL);
         raise()
@@ -163,19 +163,19 @@ routines! {
     }
 
     fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
-        // SAFETY: the caller gives a place for the lock.
+        // SAFETY: the caller passes valid memory for the lock.
         unsafe { lock.write(0) };
     }
 
     fn KeAcquireSpinLockRaiseToDpc(lock: *mut KSPIN_LOCK) -> u8 {
         let old_irql = raise();
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         acquire(unsafe { word(lock) });
         old_irql
     }
 
     fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, irql: u8) {
-        // SAFETY: the lock is held, so it is there.
+        // SAFETY: the lock is held, so it is valid.
         release(unsafe { word(lock) });
         lower(irql);
         RELEASES.set(RELEASES.get() + 1);
@@ -186,19 +186,19 @@ routines! {
 
     fn KeAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) {
         assert_dispatch();
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         acquire(unsafe { word(lock) });
     }
 
     fn KeTryToAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) -> u8 {
         assert_dispatch();
-        // SAFETY: the caller gives an initialised lock.
+        // SAFETY: the caller passes an initialised lock.
         u8::from(try_acquire(unsafe { word(lock) }))
     }
 
     fn KeReleaseSpinLockFromDpcLevel(lock: *mut KSPIN_LOCK) {
         assert_dispatch();
-        // SAFETY: the lock is held, so it is there.
+        // SAFETY: the lock is held, so it is valid.
         release(unsafe { word(lock) });
     }
 
@@ -228,7 +228,7 @@ routines! {
     fn IoAcquireCancelSpinLock(irql: *mut u8) {
         let old_irql = raise();
         acquire(&CANCEL_SPIN_LOCK);
-        // SAFETY: the caller gives room for the IRQL.
+        // SAFETY: the caller passes valid memory for the IRQL.
         unsafe { irql.write(old_irql) };
     }
 

@@ -1,7 +1,7 @@
-//! A small NT kernel in plain Rust, which Miri can interpret: each thread is a processor.
+//! A small NT kernel in Rust that Miri can interpret: each thread is a processor.
 //!
-//! Written from the WDK's documentation of each routine. It schedules nothing itself: the threads of a test run at once,
-//! and Miri decides in which order.
+//! It follows the WDK's documentation of each routine. It does not schedule: the threads of a test run at the same
+//! time, in an order that Miri chooses.
 
 mod device_queue;
 mod dpc;
@@ -33,15 +33,15 @@ macro_rules! routines {
 }
 pub(crate) use routines;
 
-/// Takes a mutex, whether or not a test has failed with it.
+/// Locks a mutex, even if it is poisoned by a failed test.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A pointer that another thread may have.
+/// A pointer that can be sent to another thread.
 struct Sent<T>(*mut T);
 
-// SAFETY: whoever takes the pointer out says why the thread may follow it.
+// SAFETY: the code that uses the pointer justifies that the thread may dereference it.
 unsafe impl<T> Send for Sent<T> {}
 
 impl<T> Sent<T> {
@@ -50,30 +50,30 @@ impl<T> Sent<T> {
     }
 }
 
-/// How many device objects, IRPs, file objects, work items and names the kernel has given out.
+/// The number of device objects, IRPs, file objects, work items and names that exist.
 static OBJECTS: AtomicUsize = AtomicUsize::new(0);
 
-/// Makes something that is counted until [`free`] frees it.
+/// Allocates an object, which is counted until [`free`] frees it.
 fn make<T>(value: T) -> *mut T {
     OBJECTS.fetch_add(1, Ordering::Relaxed);
     Box::into_raw(Box::new(value))
 }
 
-/// Frees something.
+/// Frees an object.
 ///
 /// # Safety
-/// `object` is from [`make`], and used no more.
+/// `object` is from [`make`], and is not used any more.
 unsafe fn free<T>(object: *mut T) {
     OBJECTS.fetch_sub(1, Ordering::Relaxed);
     // SAFETY: guaranteed by the caller.
     drop(unsafe { Box::from_raw(object) });
 }
 
-/// The kernel, of which a test has the only one.
+/// The kernel; one test at a time has it.
 pub struct Kernel(#[expect(dead_code, reason = "it is held")] MutexGuard<'static, ()>);
 
 impl Kernel {
-    /// Starts the kernel, once the other tests are done with it.
+    /// Starts the kernel, after the other tests have released it.
     pub fn start() -> Self {
         static RUNNING: Mutex<()> = Mutex::new(());
         Self(lock(&RUNNING))
@@ -81,7 +81,7 @@ impl Kernel {
 }
 
 impl Drop for Kernel {
-    /// Waits for the worker threads; nothing may be left then.
+    /// Waits for the worker threads, then checks that no object is left.
     fn drop(&mut self) {
         wait::join_workers();
         if !std::thread::panicking() {
@@ -99,14 +99,15 @@ routines! {
     fn KeQueryPerformanceCounter(frequency: *mut i64) -> i64 {
         static NOW: AtomicUsize = AtomicUsize::new(0);
         if !frequency.is_null() {
-            // SAFETY: the caller gives room for a number, or NULL.
+            // SAFETY: the caller passes valid memory for a number, or NULL.
             unsafe { frequency.write(10_000_000) };
         }
         i64::try_from(NOW.fetch_add(1, Ordering::Relaxed)).unwrap_or(i64::MAX)
     }
 }
 
-/// Compilers that can define a variadic function are nightly ones, as Miri is; and Miri alone insists on it.
+/// Only nightly compilers can define a variadic function. Only Miri, which is nightly, requires that this one is
+/// variadic.
 #[cfg(miri)]
 // SAFETY: no other function of this program has the name.
 #[unsafe(no_mangle)]
@@ -114,7 +115,7 @@ unsafe extern "C" fn DbgPrintEx(_: u32, _: u32, _: *const core::ffi::c_char, _: 
     0
 }
 
-/// As it is called by this program, with one further argument.
+/// For other compilers: with the one further argument that this program passes.
 #[cfg(not(miri))]
 // SAFETY: no other function of this program has the name.
 #[unsafe(no_mangle)]

@@ -13,16 +13,16 @@ use nt::{
 
 use super::{Sent, free, io, irql::assert_passive, lock, make, routines};
 
-/// Held while an event is looked at or changed.
+/// Locked while an event is read or changed.
 static DISPATCHER: Mutex<()> = Mutex::new(());
 
 /// Notified when an event is set.
 static SIGNALED: Condvar = Condvar::new();
 
-/// The worker threads that have been started.
+/// The worker threads that were started.
 static WORKERS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
-/// What is in a `KEVENT`.
+/// The contents of a `KEVENT`.
 #[repr(C)]
 struct Event {
     kind: _EVENT_TYPE::Type,
@@ -40,7 +40,7 @@ struct WorkItem {
 /// Waits for every worker thread.
 pub fn join_workers() {
     loop {
-        // In a statement of its own, so that the mutex is free while it waits.
+        // A separate statement, so that the mutex is not locked during the wait.
         let worker = lock(&WORKERS).pop();
         let Some(worker) = worker else { return };
         worker.join().expect("a worker thread");
@@ -50,13 +50,13 @@ pub fn join_workers() {
 routines! {
     fn KeInitializeEvent(event: *mut KEVENT, kind: _EVENT_TYPE::Type, state: u8) {
         let new = Event { kind, signaled: state != 0, reserved: [0; 2] };
-        // SAFETY: the caller gives a place for the event.
+        // SAFETY: the caller passes valid memory for the event.
         unsafe { event.cast::<Event>().write(new) };
     }
 
     fn KeSetEvent(event: *mut KEVENT, _increment: i32, _wait: u8) -> i32 {
         let held = lock(&DISPATCHER);
-        // SAFETY: the caller gives an initialised event. Who waits for it sees it when the mutex is free.
+        // SAFETY: the caller passes an initialised event. A waiting thread reads it after the mutex is unlocked.
         let was = unsafe { core::mem::replace(&mut (*event.cast::<Event>()).signaled, true) };
         SIGNALED.notify_all();
         drop(held);
@@ -65,7 +65,7 @@ routines! {
 
     fn KeClearEvent(event: *mut KEVENT) {
         let _held = lock(&DISPATCHER);
-        // SAFETY: the caller gives an initialised event.
+        // SAFETY: the caller passes an initialised event.
         unsafe { (*event.cast::<Event>()).signaled = false };
     }
 
@@ -80,7 +80,8 @@ routines! {
         let event = object.cast::<Event>();
         let mut held = lock(&DISPATCHER);
         loop {
-            // SAFETY: the caller gives an initialised event, which stays while it waits; the mutex is held.
+            // SAFETY: the caller passes an initialised event, which stays valid during the wait; the mutex is
+            // locked.
             if unsafe { (*event).signaled } {
                 break;
             }
@@ -111,30 +112,30 @@ routines! {
     ) -> i32 {
         let context = Sent(context);
         let routine = routine.expect("a start routine");
-        // SAFETY: the caller gives a routine that a new thread may run with this context.
+        // SAFETY: the caller passes a routine that a new thread may run with this context.
         let thread = std::thread::spawn(move || unsafe { routine(context.get()) });
         let object = make(Some(thread));
-        // SAFETY: the caller gives room for the handle.
+        // SAFETY: the caller passes valid memory for the handle.
         unsafe { handle.write(object.cast()) };
         STATUS_SUCCESS
     }
 
     fn PsTerminateSystemThread(_status: i32) -> i32 {
-        // The thread ends when its routine returns, as it is about to.
+        // The thread ends when its routine returns, which is the next step.
         STATUS_SUCCESS
     }
 
     fn ZwWaitForSingleObject(handle: HANDLE, _alertable: u8, _timeout: *mut i64) -> i32 {
         assert_passive("ZwWaitForSingleObject");
         let thread = handle.cast::<Option<JoinHandle<()>>>();
-        // SAFETY: the handle is a thread's, and its caller's alone.
+        // SAFETY: the handle is a thread's, and only the caller uses it.
         let thread = unsafe { (*thread).take() };
         thread.expect("waited for once").join().expect("a system thread");
         STATUS_SUCCESS
     }
 
     fn ZwClose(handle: HANDLE) -> i32 {
-        // SAFETY: the handle is a thread's, from `PsCreateSystemThread`: nothing else is opened here.
+        // SAFETY: the handle is from `PsCreateSystemThread`, since no other handles are opened here.
         unsafe { free(handle.cast::<Option<JoinHandle<()>>>()) };
         STATUS_SUCCESS
     }
@@ -144,21 +145,22 @@ routines! {
     }
 
     fn IoFreeWorkItem(item: *mut IO_WORKITEM) {
-        // SAFETY: the item is from `IoAllocateWorkItem`, and used no more: a worker thread has what it needs from it.
+        // SAFETY: the item is from `IoAllocateWorkItem` and is not used any more: a worker thread has copied what
+        // it needs.
         unsafe { free(item.cast::<WorkItem>()) };
     }
 
     fn IoQueueWorkItem(item: *mut IO_WORKITEM, routine: PIO_WORKITEM_ROUTINE, _queue: i32, context: *mut c_void) {
-        // SAFETY: the caller gives a work item that is not freed.
+        // SAFETY: the caller passes a work item that is not freed.
         let device = unsafe { (*item.cast::<WorkItem>()).device };
-        // SAFETY: the caller has a reference to the device object; this one is the worker thread's.
+        // SAFETY: the caller has a reference to the device object; this one belongs to the worker thread.
         unsafe { io::reference(device) };
         let (device, context) = (Sent(device), Sent(context));
         let routine = routine.expect("a work item's routine");
         let work = move || {
-            // SAFETY: the caller gives a routine that a worker thread may run with this context.
+            // SAFETY: the caller passes a routine that a worker thread may run with this context.
             unsafe { routine(device.get(), context.get()) };
-            // SAFETY: the reference was taken above.
+            // SAFETY: the reference was acquired above.
             unsafe { io::dereference(device.get()) };
         };
         lock(&WORKERS).push(std::thread::spawn(work));
