@@ -68,6 +68,7 @@ pub use ex::{
     node::{ListItem, Node},
     number::{ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, InterlockedLong64},
     pool::PoolAllocator,
+    rw_spin_lock::RwSpinLock,
     zone::{RawBlock, RawZone, Segment, Zone, ZoneBox},
 };
 pub use io::{

@@ -15,8 +15,8 @@ use wdm::{
     Arrival, Busy, CancelSpinLockGuard, CurrentIrp, DeviceQueue, DeviceQueueNode, Dpc, DpcRoutine,
     Guard, Handled, Insert, InterlockedList, InterlockedStack, Irp, IrpQueue, IrpView, KeepIrql,
     Node, NtStatus, PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey,
-    Remove, Reply, RestoreIrql, Shared, SpinLock, Start, StartIoQueue, Timer, TimerRoutine, Zone,
-    ZoneBox,
+    Remove, Reply, RestoreIrql, RwSpinLock, Shared, SpinLock, Start, StartIoQueue, Timer,
+    TimerRoutine, Zone, ZoneBox,
     irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
     lock_order::Alone,
 };
@@ -196,6 +196,9 @@ fn table() -> Vec<Row> {
         }
         Reply ["O" Covariant] {
             Reply<PendedIrp> => "SSU", Reply<PendedIrp<Unshared>> => "S-U", Reply<Irp<'static>> => "SSU",
+        }
+        RwSpinLock ["T" Invariant("rw_spin_lock_value_shortened"), "C" Invariant("rw_spin_lock_of_a_superclass")] {
+            RwSpinLock<Both> => "SSU", RwSpinLock<SendOnly> => "S-U", RwSpinLock<SyncOnly> => "--U", RwSpinLock<Neither> => "--U",
         }
         Shared ["T" Covariant] {
             Shared<Both> => "SSU", Shared<SendOnly> => "--U", Shared<SyncOnly> => "--U", Shared<Neither> => "--U",

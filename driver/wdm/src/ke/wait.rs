@@ -72,7 +72,7 @@ pub(crate) fn delay<L: Waitable>(time: Duration, _irql: &mut L) {
 }
 
 /// A time interval from now on as the kernel counts it: negative, in units of 100 nanoseconds.
-fn relative(time: Duration) -> i64 {
+pub(crate) fn relative(time: Duration) -> i64 {
     -i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX)
 }
 
