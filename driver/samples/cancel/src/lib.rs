@@ -1,7 +1,7 @@
 //! Reads that wait for hardware which has to be polled, and which can be cancelled while they wait.
 //!
-//! It does what the WDK's sample of cancel-safe IRP queues does. The hardware is a counter: each poll gives one sample, which
-//! completes the read that has waited longest. A timer polls as long as reads wait.
+//! It corresponds to the sample `general/cancel` of the WDK. The hardware is a counter: each poll gives one sample, which
+//! completes the read that has waited longest. A timer polls as long as reads wait; the WDK's sample has a thread for it.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -57,14 +57,7 @@ impl TimerRoutine for Poll {
             Some((read, hardware.samples))
         });
         if let Some((read, sample)) = read {
-            let mut reply = read.reply();
-            let sample = sample.to_ne_bytes();
-            let status = if reply.append(&sample) == sample.len() {
-                NtStatus::SUCCESS
-            } else {
-                NtStatus::BUFFER_TOO_SMALL
-            };
-            reply.complete(status, irql);
+            read.complete_with(&sample, irql);
         }
     }
 }
@@ -117,6 +110,9 @@ impl Device for Sampler {
     }
 
     fn read<'irp>(&self, irp: Irp<'irp>, (): &(), irql: &mut PassiveLevel) -> Handled<'irp> {
+        if let Err(error) = irp.output::<u32>() {
+            return irp.complete(error, irql);
+        }
         let pending = self.timer.reads.insert(irp, irql);
         self.poll(irql);
         pending
