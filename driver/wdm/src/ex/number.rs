@@ -175,6 +175,8 @@ unsafe impl Sync for ExInterlockedUlong {}
 impl ExInterlockedUlong {
     /// Makes a variable with an initial value, and its lock (`KeInitializeSpinLock`).
     ///
+    /// WDK: [KeInitializeSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializespinlock).
+    ///
     /// # IRQL
     /// Any.
     #[doc(alias = "KeInitializeSpinLock")]
@@ -183,6 +185,8 @@ impl ExInterlockedUlong {
     }
 
     /// Adds a number and returns the original value (`ExInterlockedAddUlong`). It wraps.
+    ///
+    /// WDK: [ExInterlockedAddUlong](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedaddulong).
     ///
     /// # IRQL
     /// Any.
@@ -224,6 +228,8 @@ unsafe impl Sync for ExInterlockedLargeInteger {}
 impl ExInterlockedLargeInteger {
     /// Makes a variable with an initial value, and its lock (`KeInitializeSpinLock`).
     ///
+    /// WDK: [KeInitializeSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializespinlock).
+    ///
     /// # IRQL
     /// Any.
     #[doc(alias = "KeInitializeSpinLock")]
@@ -232,6 +238,8 @@ impl ExInterlockedLargeInteger {
     }
 
     /// Adds a number and returns the original value (`ExInterlockedAddLargeInteger`). It wraps.
+    ///
+    /// WDK: [ExInterlockedAddLargeInteger](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedaddlargeinteger).
     ///
     /// # IRQL
     /// Any.

@@ -85,6 +85,8 @@ impl CancelSpinLock {
 
 /// The guard of [`CancelSpinLock::lock`]; dropping it releases the lock and restores the IRQL
 /// (`IoReleaseCancelSpinLock`).
+///
+/// WDK: [IoReleaseCancelSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioreleasecancelspinlock).
 #[doc(alias = "IoReleaseCancelSpinLock")]
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct CancelSpinLockGuard<'a> {

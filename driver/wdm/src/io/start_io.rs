@@ -205,6 +205,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// Makes an empty queue of a new device that is idle, with a value or an in-place initialiser of the callbacks
     /// (`KeInitializeDeviceQueue`).
     ///
+    /// WDK: [KeInitializeDeviceQueue](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializedevicequeue).
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     ///
