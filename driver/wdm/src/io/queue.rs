@@ -127,7 +127,7 @@ pub struct IrpQueue<C: QueueCallbacks> {
     index: usize,
     /// The IRPs that were sent without a file object.
     #[pin]
-    of_no_file: Queued,
+    without_file: Queued,
     #[pin]
     callbacks: C,
     // Invariant: the type of the IRPs' records is that of exactly these callbacks.
@@ -166,7 +166,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                 head <- empty_list(),
                 device,
                 index,
-                of_no_file <- Queued::new(),
+                without_file <- Queued::new(),
                 callbacks <- callbacks,
                 _records: PhantomData,
                 _pinned: PhantomPinned,
