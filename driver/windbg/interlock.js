@@ -1,23 +1,23 @@
 // The state of interlock.sys in WinDbg: `.scriptload interlock.js`, then `!interlock`.
 //
-// Every field is reached by its name: the driver's own types are those of interlock.pdb, the kernel's (the IRP, the
-// device object, the device queue) those of the symbols of nt. No offset is written down here.
+// Every field is accessed by name: the driver's types come from interlock.pdb, the kernel's types (IRP, device object, device
+// queue) from the symbols of nt. The script contains no offsets.
 //
-// It is ES6, which is what the debugger's JavaScript provider has.
+// The debugger's JavaScript provider supports ES6.
 
 "use strict";
 
 /** The driver's module. */
 const MODULE = "interlock";
 
-/** The name of a request's record in interlock.pdb, with the link of a list before it. */
+/** The name in interlock.pdb of a request's record, with the list entry before it. */
 const NODE = "wdm::ex::node::Node<interlock::ledger::Record>";
 
-/** What links an open of the device to the others, and what is kept for one. */
+/** The list link of an open file, and the state of an open file. */
 const LINK = "wdm::io::file::Link";
 const OPEN = "wdm::shared::Inner<wdm::io::file::OpenFile<interlock::opened::Opened>>";
 
-/** How many entries of a list are followed; one that is longer is broken, or too long to read here. */
+/** The largest number of entries that are read from a list; a longer list is corrupt, or too long to show. */
 const MOST = 10000;
 
 function initializeScript() {
@@ -29,7 +29,7 @@ function initializeScript() {
 }
 
 /**
- * Prints the state of a device, by the address of its DEVICE_OBJECT; or that of every device of the driver.
+ * Prints the state of a device, by the address of its DEVICE_OBJECT, or of every device of the driver.
  */
 function interlock(device) {
     const devices = device === undefined ? deviceObjects() : [device];
@@ -61,12 +61,12 @@ function interlockAt(address) {
     section("locks", () => printLocks(device));
 }
 
-/** The value that a `Shared` owns. */
+/** Returns the value of a `Shared`. */
 function shared(owner) {
     return owner.inner.pointer.value;
 }
 
-/** The addresses of the driver's device objects, which the debugger's own command tells. */
+/** Returns the addresses of the driver's device objects, from the output of a debugger command. */
 function deviceObjects() {
     const found = [];
     let isList = false;
@@ -81,7 +81,7 @@ function deviceObjects() {
     return found;
 }
 
-/** Runs one part, and goes on to the next if it cannot be read. */
+/** Prints one part; reports an error if the part cannot be read. */
 function section(name, body) {
     try {
         print("  " + name + ": " + body().join("\n      "));
@@ -140,7 +140,7 @@ function printList(list) {
     return [irps.length + " IRPs"].concat(irps.map((irp) => describe(irp, true)));
 }
 
-/** The stack of each open of the device. */
+/** Returns the stack of each open file. */
 function printStacks(files) {
     const records = [];
     let opens = 0;
@@ -154,7 +154,7 @@ function printStacks(files) {
     return [opens + " opens, " + records.length + " records"].concat(records);
 }
 
-/** Every spin lock: whether it is held and, with the feature `lock-debug`, by which processor, and its statistics. */
+/** Returns the state of every spin lock; with the feature `lock-debug` also its owner's processor and its statistics. */
 function printLocks(device) {
     const ledger = shared(device.ledger);
     const locks = [
@@ -172,7 +172,7 @@ function printLocks(device) {
 }
 
 function describeLock(lock) {
-    // Its value is a pointer in some kinds of lock, which is no number of JavaScript's.
+    // In some types of lock the value is a pointer, which is not a JavaScript number.
     const isHeld = hex(lock.lock.lock.value) !== hex(0);
     const debug = lock.debug;
     if (debug === undefined || debug.owner === undefined) {
@@ -184,7 +184,7 @@ function describeLock(lock) {
     return (isHeld ? held : "free") + "; " + counts + ", at the most for " + number(debug.longest_hold) + " ticks";
 }
 
-/** An IRP, and the record that the driver keeps with it: its address is the last word of DriverContext. */
+/** Returns an IRP and its record, whose address is the last word of DriverContext. */
 function describe(irp, hasRecord) {
     const text = "IRP " + hex(irp.address);
     if (!hasRecord) {
@@ -199,13 +199,13 @@ function describeRecord(record) {
     return "tag " + decimal(pend.tag) + ", key " + number(pend.key) + ", sequence " + number(record.sequence);
 }
 
-/** What a queue ends further IRPs with, if it takes none any more. */
+/** Returns the status with which a queue completes further IRPs, if it rejects them. */
 function refusing(state) {
     const status = some(state.refusal.status);
     return status === undefined ? "" : ", refuses with " + (number(status) >>> 0).toString(16);
 }
 
-/** The entries of a LIST_ENTRY, each of which must point back to the one before. */
+/** Returns the entries of a LIST_ENTRY; each must point back to the previous one. */
 function* entries(head) {
     const start = host.createPointerObject(head.targetLocation, "nt", "_LIST_ENTRY*");
     let last = start;
@@ -223,7 +223,7 @@ function* entries(head) {
     throw new Error("the list has more than " + MOST + " entries");
 }
 
-/** The IRP that an entry in Tail.Overlay belongs to: CONTAINING_RECORD. */
+/** Returns the IRP of an entry in Tail.Overlay: CONTAINING_RECORD. */
 function irpOf(entry, path) {
     let type = host.getModuleType("nt", "_IRP");
     let offset = 0;
@@ -235,22 +235,22 @@ function irpOf(entry, path) {
     return host.createPointerObject(entry.address.subtract(offset), "nt", "_IRP*");
 }
 
-/** The driver's object of a type at an address. */
+/** Returns the driver's object of a type at an address. */
 function at(address, type) {
     try {
         return host.createPointerObject(address, MODULE, type + "*");
     } catch (error) {
-        // A PDB has the names of types as C++ once wrote them.
+        // A PDB has the names of types in the old C++ form.
         return host.createPointerObject(address, MODULE, type.replace(/>>/g, "> >") + "*");
     }
 }
 
-/** The value of an Option; `undefined` for None. */
+/** Returns the value of an Option; `undefined` for None. */
 function some(option) {
     return number(option.tag) === 0 ? undefined : option.variant1.value.__0;
 }
 
-/** The number in an atomic, a cell or a newtype: what they are made of differs from compiler to compiler. */
+/** Returns the number in an atomic, a cell or a newtype, whose fields depend on the compiler. */
 function number(value) {
     let inner = value;
     while (inner.targetType !== undefined) {

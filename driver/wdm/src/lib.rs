@@ -1,5 +1,5 @@
-//! Safe wrappers over the NT kernel's spin locks, cancelable IRPs and interlocked queues, in which the
-//! classic driver bugs do not compile.
+//! Safe wrappers for the NT kernel's spin locks, cancelable IRPs and interlocked queues, with which the classic
+//! driver bugs do not compile.
 //!
 //! A driver on this crate implements [`Device`] and calls [`driver_entry!`]. The crate is built on three ideas:
 //!

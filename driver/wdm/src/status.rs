@@ -117,7 +117,7 @@ statuses! {
     OBJECT_NAME_NOT_FOUND = STATUS_OBJECT_NAME_NOT_FOUND,
     /// An object of this name already exists.
     OBJECT_NAME_COLLISION = STATUS_OBJECT_NAME_COLLISION,
-    /// More data arrived than there was room for.
+    /// More data arrived than the buffer can hold.
     DATA_OVERRUN = STATUS_DATA_OVERRUN,
     /// The data has an error.
     DATA_ERROR = STATUS_DATA_ERROR,

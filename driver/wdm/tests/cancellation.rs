@@ -32,7 +32,7 @@ const GONE: Option<i32> = Some(STATUS_DELETE_PENDING);
 
 thread_local! {
     /// The steps between the I/O manager's call of the dispatch routine and the insertion.
-    static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+    static BEFORE_INSERTION: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
 }
 
 /// The callbacks do nothing: the tests check the status of each IRP.
@@ -68,8 +68,8 @@ impl Device for Waiters {
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
         if irp.code() == PEND {
-            if let Some(meanwhile) = MEANWHILE.take() {
-                meanwhile();
+            if let Some(step) = BEFORE_INSERTION.take() {
+                step();
             }
             return self.queue.insert(irp, irql);
         }
@@ -156,7 +156,7 @@ fn a_request_that_was_cancelled_before_it_is_queued_ends_at_once() {
     driver.send(COMPLETE, 1);
     // There is no Cancel routine yet, so IoCancelIrp only sets Irp->Cancel.
     let user = Rc::clone(&driver);
-    MEANWHILE.set(Some(Box::new(move || user.cancel_all(1))));
+    BEFORE_INSERTION.set(Some(Box::new(move || user.cancel_all(1))));
     let irp = pend(&driver, 1);
     assert_eq!((irp.status(), driver.holds()), (CANCELLED, 0));
     assert!(!complete(&driver));
@@ -284,7 +284,7 @@ fn a_request_that_is_being_queued_while_the_device_goes_is_refused() {
     let driver = Rc::new(load());
     assert_eq!(driver.device.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
     let pnp_manager = Rc::clone(&driver);
-    MEANWHILE.set(Some(Box::new(move || {
+    BEFORE_INSERTION.set(Some(Box::new(move || {
         assert_eq!(
             pnp_manager.device.pnp(IRP_MN_SURPRISE_REMOVAL),
             STATUS_SUCCESS
@@ -300,7 +300,7 @@ fn a_request_that_arrives_after_its_handle_was_closed_is_not_queued() {
     let driver = Rc::new(load());
     let user = Rc::clone(&driver);
     driver.send(COMPLETE, 1);
-    MEANWHILE.set(Some(Box::new(move || user.clean_up(1))));
+    BEFORE_INSERTION.set(Some(Box::new(move || user.clean_up(1))));
     let late = pend(&driver, 1);
     assert_eq!((late.status(), driver.holds()), (CANCELLED, 0));
     assert!(!complete(&driver));

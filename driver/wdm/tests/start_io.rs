@@ -32,7 +32,7 @@ const GONE: Option<i32> = Some(STATUS_DELETE_PENDING);
 
 thread_local! {
     /// The steps between the I/O manager's call of the dispatch routine and the insertion.
-    static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+    static BEFORE_INSERTION: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
 }
 
 struct Quiet;
@@ -94,8 +94,8 @@ impl Device for Server {
             return irp.complete(NtStatus::SUCCESS, irql);
         }
         if irp.code() != COMPLETE {
-            if let Some(meanwhile) = MEANWHILE.take() {
-                meanwhile();
+            if let Some(step) = BEFORE_INSERTION.take() {
+                step();
             }
             let (start, pending) = self.queue.insert(irp, irql);
             self.start(start, irql);
@@ -203,7 +203,7 @@ fn a_request_that_was_cancelled_before_it_comes_is_not_served() {
     driver.send(COMPLETE, 2);
     let cancel_next = || {
         let user = Rc::clone(&driver);
-        MEANWHILE.set(Some(Box::new(move || user.cancel_all(2))));
+        BEFORE_INSERTION.set(Some(Box::new(move || user.cancel_all(2))));
     };
     cancel_next();
     let idle = pend(&driver, 0, 2);
@@ -284,7 +284,7 @@ fn a_request_that_arrives_after_its_handle_was_closed_is_neither_served_nor_queu
     let driver = Rc::new(load());
     driver.send(COMPLETE, 1);
     let user = Rc::clone(&driver);
-    MEANWHILE.set(Some(Box::new(move || user.clean_up(1))));
+    BEFORE_INSERTION.set(Some(Box::new(move || user.clean_up(1))));
     let late = pend(&driver, 1, 1);
     assert_eq!((late.status(), driver.holds()), (CANCELLED, 0));
     assert!(!complete(&driver), "nothing is served");

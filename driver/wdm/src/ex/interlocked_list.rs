@@ -94,6 +94,8 @@ unsafe impl<I: ListItem> Send for InterlockedList<I> {}
 impl<I: ListItem> InterlockedList<I> {
     /// Initialises an empty list and its lock (`InitializeListHead`, `KeInitializeSpinLock`).
     ///
+    /// WDK: [KeInitializeSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializespinlock).
+    ///
     /// # IRQL
     /// Any.
     #[doc(alias = "KeInitializeSpinLock")]
@@ -214,6 +216,8 @@ unsafe impl<I: ListItem> Send for InterlockedStack<I> {}
 
 impl<I: ListItem> InterlockedStack<I> {
     /// Initialises an empty stack and its lock (`KeInitializeSpinLock`).
+    ///
+    /// WDK: [KeInitializeSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializespinlock).
     ///
     /// # IRQL
     /// Any.

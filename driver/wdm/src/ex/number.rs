@@ -219,6 +219,8 @@ unsafe impl Sync for ExInterlockedUlong {}
 impl ExInterlockedUlong {
     /// Makes a variable with an initial value, and its lock (`KeInitializeSpinLock`).
     ///
+    /// WDK: [KeInitializeSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializespinlock).
+    ///
     /// # IRQL
     /// Any.
     #[doc(alias = "KeInitializeSpinLock")]
@@ -227,6 +229,8 @@ impl ExInterlockedUlong {
     }
 
     /// Adds a number and returns the original value (`ExInterlockedAddUlong`). It wraps.
+    ///
+    /// WDK: [ExInterlockedAddUlong](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedaddulong).
     ///
     /// # IRQL
     /// Any.
@@ -268,6 +272,8 @@ unsafe impl Sync for ExInterlockedLargeInteger {}
 impl ExInterlockedLargeInteger {
     /// Makes a variable with an initial value, and its lock (`KeInitializeSpinLock`).
     ///
+    /// WDK: [KeInitializeSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializespinlock).
+    ///
     /// # IRQL
     /// Any.
     #[doc(alias = "KeInitializeSpinLock")]
@@ -276,6 +282,8 @@ impl ExInterlockedLargeInteger {
     }
 
     /// Adds a number and returns the original value (`ExInterlockedAddLargeInteger`). It wraps.
+    ///
+    /// WDK: [ExInterlockedAddLargeInteger](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedaddlargeinteger).
     ///
     /// # IRQL
     /// Any.

@@ -85,6 +85,8 @@ impl CancelSpinLock {
 
 /// The guard of [`CancelSpinLock::lock`]; dropping it releases the lock and restores the IRQL
 /// (`IoReleaseCancelSpinLock`).
+///
+/// WDK: [IoReleaseCancelSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioreleasecancelspinlock).
 #[doc(alias = "IoReleaseCancelSpinLock")]
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct CancelSpinLockGuard<'a> {
@@ -120,7 +122,7 @@ impl Drop for CancelSpinLockGuard<'_> {
 ///
 /// # Safety
 /// The caller is the Cancel routine of `irp` and has not released the lock yet.
-pub(crate) unsafe fn leave_to_caller(irp: *mut nt::IRP) -> CallerLevel {
+pub(crate) unsafe fn release_in_cancel_routine(irp: *mut nt::IRP) -> CallerLevel {
     // SAFETY: IoCancelIrp called the routine with the lock held and the IRQL to restore in CancelIrql.
     let irql = unsafe { nt::irp::cancel_irql(irp) };
     // SAFETY: the lock is held, and this is the IRQL at which it was acquired.

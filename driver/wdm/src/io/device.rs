@@ -39,7 +39,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "IoRegisterDeviceInterface")]
     const INTERFACE: Guid;
 
-    /// The state that the driver keeps for each open handle; `()` if none.
+    /// The state that the driver keeps for each open file; `()` if none.
     type File: FileState<Self>;
 
     /// Initialises the driver when it is loaded (`DriverEntry`).
@@ -48,7 +48,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// `PASSIVE_LEVEL`.
     ///
     /// # Errors
-    /// Any error; the driver is then unloaded.
+    /// The error with which `DriverEntry` fails; the driver is then unloaded.
     #[doc(alias = "DriverEntry")]
     fn driver_entry(_registry: &RegistryKey<'_>, _irql: &mut PassiveLevel) -> Result<(), Error> {
         Ok(())
@@ -60,7 +60,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// `PASSIVE_LEVEL`.
     ///
     /// # Errors
-    /// Any error; the device is then not added.
+    /// The error with which `AddDevice` fails; the device is then not added.
     #[doc(alias = "AddDevice")]
     fn add(
         device: &mut NewDevice,

@@ -23,7 +23,7 @@ pub(crate) unsafe fn complete_unheld(irp: *mut nt::IRP, status: NtStatus) -> i32
     status.to_raw()
 }
 
-/// Completes an IRP that has a hold of the remove lock, and says what the dispatch routine returns.
+/// Completes an IRP that has a hold of the remove lock, and returns the status for the dispatch routine.
 ///
 /// # Safety
 /// As for [`finish`].
@@ -158,8 +158,8 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
     let device = unsafe { extension.device::<D>() };
     // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
     let irp = unsafe { Irp::from_raw(irp) };
-    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened: the
-    // WDK's "Dispatch Routine IRQL and Thread Context".
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
+    // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
     let mut irql = unsafe { PassiveLevel::assume() };
     let handled = match irp.major() {
         MajorFunction::Read => device.read(irp, &file.state, &mut irql),

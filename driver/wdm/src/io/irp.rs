@@ -392,6 +392,8 @@ impl<'irp, R: Record> Irp<'irp, R> {
     /// If the output buffer has no room for the reply, nothing is written and the request is completed with the
     /// error of [`IrpView::output`]. Call that first if the operation cannot be undone.
     ///
+    /// WDK: [IoCompleteRequest](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocompleterequest).
+    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     #[doc(alias = "IoCompleteRequest")]
@@ -490,8 +492,8 @@ impl<R: Record> PendedIrp<R> {
     /// Takes ownership of an IRP.
     ///
     /// # Safety
-    /// The caller owns the IRP: one of a [`MajorFunction`], sent to a device of this crate, with no Cancel
-    /// routine, linked nowhere, for which the device's remove lock is held; and its record is an `R`.
+    /// The caller owns the IRP: one of a [`MajorFunction`], sent to a device of this crate, without a Cancel routine
+    /// and on no list, for which the device's remove lock is held; and its record is an `R`.
     pub(crate) unsafe fn from_raw(irp: *mut nt::IRP) -> Self {
         // SAFETY: an IRP is not NULL.
         let irp = unsafe { NonNull::new_unchecked(irp) };
@@ -534,6 +536,8 @@ impl<R: Record> PendedIrp<R> {
 
     /// Completes the request with a status and no output (`IoCompleteRequest`).
     ///
+    /// WDK: [IoCompleteRequest](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocompleterequest).
+    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     #[doc(alias = "IofCompleteRequest")]
@@ -548,6 +552,8 @@ impl<R: Record> PendedIrp<R> {
     ///
     /// If the output buffer has no room for the reply, nothing is written and the request is completed with the
     /// error of [`IrpView::output`].
+    ///
+    /// WDK: [IoCompleteRequest](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocompleterequest).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -644,7 +650,7 @@ unsafe fn complete_dropped<R: Record>(link: NonNull<Deferred>, irql: &mut Passiv
     unsafe { finish::<R>(irp, NtStatus::INTERNAL_ERROR, 0) };
 }
 
-/// Takes the record out of an IRP.
+/// Removes the record from an IRP.
 ///
 /// # Safety
 /// The caller owns the IRP, whose record is an `R`, and does not take the record again.

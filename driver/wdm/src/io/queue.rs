@@ -127,7 +127,7 @@ pub struct IrpQueue<C: QueueCallbacks> {
     index: usize,
     /// The IRPs that were sent without a file object.
     #[pin]
-    of_no_file: Queued,
+    without_file: Queued,
     #[pin]
     callbacks: C,
     // Invariant: the type of the IRPs' records is that of exactly these callbacks.
@@ -147,6 +147,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// Makes an empty queue of a new device, with a value or an in-place initialiser of the callbacks
     /// (`IoCsqInitialize`).
     ///
+    /// WDK: [IoCsqInitialize](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocsqinitialize).
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     ///
@@ -164,7 +166,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                 head <- empty_list(),
                 device,
                 index,
-                of_no_file <- Queued::new(),
+                without_file <- Queued::new(),
                 callbacks <- callbacks,
                 _records: PhantomData,
                 _pinned: PhantomPinned,
@@ -251,6 +253,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
 
     /// Removes the first IRP of the queue (`IoCsqRemoveNextIrp`). Returns `None` if there is none.
     ///
+    /// WDK: [IoCsqRemoveNextIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocsqremovenextirp).
+    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "IoCsqRemoveNextIrp")]
@@ -265,6 +269,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// The time grows with the logarithm of the number of queued IRPs. The key is the one that
     /// [`QueueCallbacks::lookup_key`] returned. If [`LOOKUP`](QueueCallbacks::LOOKUP) is not set, nothing is found.
+    ///
+    /// WDK: [IoCsqRemoveNextIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocsqremovenextirp).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -292,6 +298,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// token, so it cannot acquire a lock or complete an IRP. The lock is released after every 64 IRPs, so the hold
     /// time does not grow with the queue. An IRP that another thread inserts at the head during the call is not
     /// examined. To find an IRP by key, [`IrpQueue::remove_by_key`] is faster.
+    ///
+    /// WDK: [IoCsqRemoveNextIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocsqremovenextirp).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.

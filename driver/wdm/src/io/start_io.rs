@@ -12,7 +12,7 @@ use crate::{
     CancelSpinLock, Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp,
     QueueCallbacks, Record, Shared,
     io::{
-        cancel_lock::leave_to_caller,
+        cancel_lock::release_in_cancel_routine,
         device::DeviceQueues,
         file::{self, Queued},
         irp::finish,
@@ -159,7 +159,7 @@ pub struct StartIoQueue<C: QueueCallbacks> {
     index: usize,
     /// The IRPs that were sent without a file object.
     #[pin]
-    of_no_file: Queued,
+    without_file: Queued,
     #[pin]
     callbacks: C,
     // Invariant: the type of the IRPs' records is that of exactly these callbacks.
@@ -205,6 +205,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// Makes an empty queue of a new device that is idle, with a value or an in-place initialiser of the callbacks
     /// (`KeInitializeDeviceQueue`).
     ///
+    /// WDK: [KeInitializeDeviceQueue](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializedevicequeue).
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     ///
@@ -224,7 +226,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
                 order,
                 device,
                 index,
-                of_no_file <- Queued::new(),
+                without_file <- Queued::new(),
                 callbacks <- callbacks,
                 _records: PhantomData,
             }? Error)
@@ -336,7 +338,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         }
         // SAFETY: the caller owns the IRP, which was sent to the queue's device; its file stays until it is
         // completed.
-        let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.of_no_file);
+        let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.without_file);
         // SAFETY: the lock is held.
         if unsafe { queued.is_cleaned_up() } {
             return Step::End(irp, NtStatus::CANCELLED, false);
@@ -582,7 +584,7 @@ unsafe extern "C" fn cancel_routine<C: QueueCallbacks>(
     // SAFETY: the lock is held, and `link` inserted the IRP into this queue.
     unsafe { unlinked_from.unlink(irp) };
     // SAFETY: this is the IRP's Cancel routine, which is called with the lock held.
-    let mut irql = unsafe { leave_to_caller(irp) };
+    let mut irql = unsafe { release_in_cancel_routine(irp) };
     // SAFETY: the IRP is on no queue, and IoCancelIrp took its Cancel routine to call it here.
     unsafe { StartIoQueue::end(queue, irp, NtStatus::CANCELLED, &mut irql) };
 }

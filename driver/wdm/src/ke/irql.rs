@@ -1,4 +1,4 @@
-//! IRQL as a capability: tokens that say at which level, and under which locks, code runs.
+//! IRQL as a capability: tokens that state the IRQL at which code runs, and the locks that it holds.
 //!
 //! A token is zero-sized. Safe code cannot make one, send it to another thread or keep it: `wdm` lends a token to
 //! the routine that the kernel calls, for the duration of the call. Each routine of this crate requires, by the
@@ -154,7 +154,7 @@ impl<C> SpinLockHeld<C> {
     ///
     /// # Safety
     /// The caller runs at `DISPATCH_LEVEL` and holds a spin lock of the class, acquired after every other lock that
-    /// it holds, as long as the token can be reached.
+    /// it holds, as long as the token can be used.
     pub(crate) const unsafe fn assume() -> Self {
         Self {
             _not_send: PhantomData,

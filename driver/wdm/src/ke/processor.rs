@@ -36,6 +36,8 @@ pub fn current<D: Dispatch>(_irql: &D) -> u32 {
 ///
 /// Below `DISPATCH_LEVEL` the thread may already run on another processor.
 ///
+/// WDK: [KeGetCurrentProcessorNumberEx](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kegetcurrentprocessornumberex).
+///
 /// # IRQL
 /// Any.
 #[doc(alias = "KeGetCurrentProcessorNumber")]

@@ -52,6 +52,8 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
     /// Initialises a lock that is not held, with a value or an in-place initialiser of one
     /// (`KeInitializeSpinLock`).
     ///
+    /// WDK: [KeInitializeSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializespinlock).
+    ///
     /// # IRQL
     /// Any.
     #[doc(alias = "KeInitializeSpinLock")]

@@ -306,15 +306,19 @@ fn initialised() -> impl PinInit<UnsafeCell<nt::KSPIN_LOCK>> {
 }
 
 /// The guard of [`SpinLock::lock`]; dropping it releases the lock and restores the IRQL (`KeReleaseSpinLock`).
+///
+/// WDK: [KeReleaseSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereleasespinlock).
 #[doc(alias = "KeReleaseSpinLock")]
 pub type SpinLockGuard<'a, T, C = Alone> = Guard<'a, T, C, RestoreIrql>;
 
 /// The guard of [`SpinLock::lock_at_dpc`]; dropping it releases the lock and leaves the IRQL at `DISPATCH_LEVEL`
 /// (`KeReleaseSpinLockFromDpcLevel`).
+///
+/// WDK: [KeReleaseSpinLockFromDpcLevel](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereleasespinlockfromdpclevel).
 #[doc(alias = "KeReleaseSpinLockFromDpcLevel")]
 pub type SpinLockAtDpcGuard<'a, T, C = Alone> = Guard<'a, T, C, KeepIrql>;
 
-/// How a guard releases its lock.
+/// The way in which a guard releases its lock.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a way to release a spin lock",
     note = "a guard restores the IRQL (`RestoreIrql`) or keeps it at `DISPATCH_LEVEL` (`KeepIrql`)"
@@ -348,18 +352,22 @@ mod sealed {
     }
 }
 
-/// The release restores the IRQL that the lock was taken at (`KeReleaseSpinLock`).
+/// The release restores the IRQL at which the lock was acquired (`KeReleaseSpinLock`).
+///
+/// WDK: [KeReleaseSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereleasespinlock).
 #[doc(alias = "KeReleaseSpinLock")]
 pub struct RestoreIrql(u8);
 
 /// The release leaves the IRQL at `DISPATCH_LEVEL` (`KeReleaseSpinLockFromDpcLevel`).
+///
+/// WDK: [KeReleaseSpinLockFromDpcLevel](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereleasespinlockfromdpclevel).
 #[doc(alias = "KeReleaseSpinLockFromDpcLevel")]
 pub struct KeepIrql;
 
 impl Release for RestoreIrql {}
 impl Release for KeepIrql {}
 
-/// A [`SpinLock`] that is held; dropping it releases the lock as it was taken.
+/// The guard of a held [`SpinLock`]; dropping it releases the lock with the routine that matches its acquisition.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard<'a, T, C, R: Release> {
     lock: &'a SpinLock<T, C>,
@@ -368,7 +376,7 @@ pub struct Guard<'a, T, C, R: Release> {
 }
 
 impl<T, C: LockClass, R: Release> Guard<'_, T, C, R> {
-    /// Lends the value and the token of the held lock, with which a second lock can be taken.
+    /// Lends the value and the token of the held lock, with which a second lock can be acquired.
     pub fn split(&mut self) -> (&mut T, &mut SpinLockHeld<C>) {
         // SAFETY: the lock is held as long as the guard lives, and `&mut self` is the only way to it.
         let value = unsafe { &mut *self.lock.value.get() };
@@ -377,7 +385,7 @@ impl<T, C: LockClass, R: Release> Guard<'_, T, C, R> {
 }
 
 impl<T, C> SpinLockGuard<'_, T, C> {
-    /// The IRQL that the release restores: what `KeAcquireSpinLock` stored in C.
+    /// Returns the IRQL that the release restores, which `KeAcquireSpinLock` saved.
     #[doc(alias = "KeAcquireSpinLock")]
     #[must_use]
     pub fn old_irql(&self) -> u8 {

@@ -15,7 +15,7 @@ use super::IrpQueue;
 use crate::{
     Error, IrpView, NtStatus, QueueCallbacks,
     io::{
-        cancel_lock::leave_to_caller,
+        cancel_lock::release_in_cancel_routine,
         file,
         irp::finish,
         key_index::{KeyIndex, KeyNode},
@@ -122,7 +122,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         }
         // SAFETY: the caller owns the IRP, which was sent to the queue's device; its file stays until it is
         // completed.
-        let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.of_no_file);
+        let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.without_file);
         // SAFETY: the lock is held.
         if unsafe { queued.is_cleaned_up() } {
             return Some(NtStatus::CANCELLED);
@@ -327,7 +327,7 @@ unsafe extern "C" fn cancel_routine<C: QueueCallbacks>(
     irp: *mut nt::IRP,
 ) {
     // SAFETY: this is the IRP's Cancel routine, which is called with the lock held.
-    let mut irql = unsafe { leave_to_caller(irp) };
+    let mut irql = unsafe { release_in_cancel_routine(irp) };
     // SAFETY: this routine owns the IRP, and `link` set the word before it set the routine.
     let queue = unsafe { irp::driver_context::<2>(irp) }.cast::<IrpQueue<C>>();
     // SAFETY: the queue outlives the IRP, which is not completed yet.
