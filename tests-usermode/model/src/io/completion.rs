@@ -222,6 +222,16 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
+        let leaks = record.asked.major == nt::IRP_MJ_DEVICE_CONTROL
+            && copied
+            && record.is_unwritten(information);
+        self.require(!leaks, Rule::Information, || {
+            let what = format!(
+                "{record} is completed with Information {information}, and the driver has not written the last of these \
+                 bytes: whatever the system buffer had before goes to the user"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
         let is_first = {
             let mut state = locked(&record.state);
             if copied {

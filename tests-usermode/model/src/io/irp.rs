@@ -28,6 +28,18 @@ fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
     unsafe { Box::from_raw(Box::into_raw(words) as *mut UnsafeCell<[u128]>) }
 }
 
+/// What is in a system buffer beyond the input until the driver writes it: on Windows, whatever was in that memory.
+fn unwritten(place: usize) -> u8 {
+    let [byte, ..] = place
+        .wrapping_mul(0x9e37_79b9)
+        .rotate_right(13)
+        .to_le_bytes();
+    byte
+}
+
+/// How much of the end of what a driver returns has to be unwritten, for that to be no chance.
+const UNWRITTEN: usize = 4;
+
 /// What an IRP asks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
@@ -108,9 +120,14 @@ impl IrpRecord {
         let buffer_size = input.len().max(output.len());
         let system_buffer = (buffer_size != 0).then(|| {
             let mut buffer = zeroed(buffer_size);
-            for (word, bytes) in buffer.get_mut().iter_mut().zip(input.chunks(16)) {
-                let mut whole = [0; 16];
-                whole[..bytes.len()].copy_from_slice(bytes);
+            for (index, word) in buffer.get_mut().iter_mut().enumerate() {
+                let byte = |place| {
+                    input
+                        .get(place)
+                        .copied()
+                        .unwrap_or_else(|| unwritten(place))
+                };
+                let whole = std::array::from_fn(|inside| byte(16 * index + inside));
                 *word = u128::from_ne_bytes(whole);
             }
             buffer
@@ -316,6 +333,16 @@ impl IrpRecord {
         let length = length.min(size_of_val(words));
         // SAFETY: the buffer is at least so long.
         unsafe { std::slice::from_raw_parts(bytes, length) }
+    }
+
+    /// Whether the last bytes of so many in the system buffer are such as neither the user nor the driver wrote.
+    pub(crate) fn is_unwritten(&self, length: usize) -> bool {
+        let bytes = self.system_bytes(length);
+        let Some(start) = bytes.len().checked_sub(UNWRITTEN) else {
+            return false;
+        };
+        let mut last = bytes.iter().enumerate().skip(start);
+        start >= self.asked.input_length && last.all(|(place, byte)| *byte == unwritten(place))
     }
 
     fn cancel_field(&self) -> &AtomicU8 {

@@ -149,7 +149,7 @@ rules! {
     SystemThread = "system thread",
     /// A driver that may be unloaded has an Unload routine.
     DriverUnload = "Unload routine",
-    /// `Information` says no more than the output buffer holds.
+    /// `Information` says no more than the output buffer holds, and than the driver has written.
     Information = "Information of a request",
     /// A remove lock is released by whom it was acquired for.
     RemoveLock = "remove lock",
