@@ -20,7 +20,7 @@ use crate::status::Status;
 
 pub use device::{Device, Request};
 pub use kernel::{Kernel, lacks_processes, now, restore, start, stop, stopped, surprise_remove};
-pub use model::{LoadedDriver, run_watched};
+pub use model::{LoadedDriver, longest_holds, measure_holds, run_watched};
 
 #[cfg(not(windows))]
 pub use none::{devnodes, install, remove, service_state};

@@ -8,6 +8,7 @@ mod debug_print;
 mod device_queue;
 pub(crate) mod dpc;
 mod event;
+mod hold_times;
 mod irql;
 pub(crate) mod lists;
 mod mutex;
@@ -18,12 +19,17 @@ mod timer;
 
 pub(crate) use clock::{advance, end_exploring, expire, start};
 
-use crate::{host::Kernel, ke::dpc::Processors, verifier::lock_order::LockOrder};
+use crate::{
+    host::Kernel,
+    ke::{dpc::Processors, hold_times::HoldTimes},
+    verifier::lock_order::LockOrder,
+};
 
 /// The state of this folder.
 pub(crate) struct Ke {
     processors: Processors,
     lock_order: LockOrder,
+    hold_times: HoldTimes,
 }
 
 impl Ke {
@@ -31,6 +37,7 @@ impl Ke {
         Self {
             processors: Processors::new(processors),
             lock_order: LockOrder::default(),
+            hold_times: HoldTimes::default(),
         }
     }
 }

@@ -109,6 +109,19 @@ fn with_driver<T>(work: impl FnOnce(&mut LoadedDriver) -> Result<T>) -> Result<T
     work(loaded.as_mut().ok_or_else(not_started)?)
 }
 
+/// Starts to measure how long spin locks are held.
+pub fn measure_holds() -> Result {
+    with_driver(|loaded| {
+        loaded.kernel.measure_holds();
+        Ok(())
+    })
+}
+
+/// Returns the longest hold of each spin lock since [`measure_holds`], the longest first, with code that releases the lock.
+pub fn longest_holds() -> Result<Vec<(Duration, String)>> {
+    with_driver(|loaded| Ok(loaded.kernel.longest_holds()))
+}
+
 /// Starts the kernel, loads the driver and adds its device.
 pub fn start(processors: u32) -> Result {
     let kernel = Kernel::new(Config {

@@ -88,6 +88,7 @@ impl Call {
             kind,
             old_irql,
             place,
+            since: self.kernel.ke().hold_times.now(),
         };
         locked(&self.held).push(held);
     }
@@ -185,6 +186,9 @@ impl Call {
         let Some((last, described)) = last.map(|last| (last.lock, last.to_string())) else {
             let held = all.pop();
             drop(all);
+            if let Some(held) = &held {
+                self.kernel.ke().hold_times.note(held);
+            }
             word.store(now & !OWNER, Ordering::Release);
             self.kernel.sleepers.wake(Wait::SpinLock(lock));
             return held.unwrap_or(Held {
@@ -192,6 +196,7 @@ impl Call {
                 kind,
                 old_irql: None,
                 place: None,
+                since: None,
             });
         };
         drop(all);

@@ -1,6 +1,6 @@
 //! The spin locks that a thread holds.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::verifier::Rule;
 
@@ -46,6 +46,8 @@ pub(crate) struct Held {
     pub(crate) old_irql: Option<u8>,
     /// Where it was acquired, if that is remembered.
     pub(crate) place: Option<String>,
+    /// When it was acquired, if hold times are measured.
+    pub(crate) since: Option<Duration>,
 }
 
 impl Held {

@@ -1,0 +1,87 @@
+//! How long spin locks are held.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use crate::{
+    host::Kernel,
+    mutex::locked,
+    verifier::{callers, held::Held},
+};
+
+/// The longest time that each spin lock was held, by the address of the lock, and the code that was first seen to release it.
+#[derive(Default)]
+pub(crate) struct HoldTimes {
+    measured: AtomicBool,
+    longest: Mutex<HashMap<usize, (Duration, String)>>,
+}
+
+impl HoldTimes {
+    /// The time at which a thread acquires a lock; `None` if hold times are not measured.
+    pub(crate) fn now(&self) -> Option<Duration> {
+        self.measured.load(Relaxed).then(thread_time).flatten()
+    }
+
+    /// Notes that the calling thread releases a lock.
+    pub(crate) fn note(&self, held: &Held) {
+        let (Some(since), Some(now)) = (held.since, self.now()) else {
+            return;
+        };
+        let mut longest = locked(&self.longest);
+        let (time, place) = longest.entry(held.lock).or_default();
+        *time = (*time).max(now.saturating_sub(since));
+        if place.is_empty() {
+            // It takes long, and an outer lock may be held. So it is done once for a lock.
+            *place = callers(3).join(" < ");
+        }
+    }
+}
+
+impl Kernel {
+    /// Starts to measure how long spin locks are held, in processor time of the thread that holds them.
+    ///
+    /// On a host other than Linux nothing is measured.
+    pub fn measure_holds(&self) {
+        for (time, _) in locked(&self.ke().hold_times.longest).values_mut() {
+            *time = Duration::ZERO;
+        }
+        self.ke().hold_times.measured.store(true, Relaxed);
+    }
+
+    /// Returns the longest hold of each spin lock since [`Kernel::measure_holds`], the longest first, with code that releases
+    /// the lock; and stops measuring.
+    #[must_use]
+    pub fn longest_holds(&self) -> Vec<(Duration, String)> {
+        self.ke().hold_times.measured.store(false, Relaxed);
+        let longest = locked(&self.ke().hold_times.longest);
+        let mut longest: Vec<_> = longest.values().cloned().collect();
+        longest.sort_unstable_by(|one, other| other.cmp(one));
+        longest
+    }
+}
+
+/// The processor time that the calling thread has used. Unlike the time of day it does not count while the host runs another
+/// thread instead.
+#[cfg(target_os = "linux")]
+fn thread_time() -> Option<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the structure is valid for writes.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanoseconds = u32::try_from(time.tv_nsec).ok()?;
+    (result == 0).then(|| Duration::new(seconds, nanoseconds))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn thread_time() -> Option<Duration> {
+    None
+}
