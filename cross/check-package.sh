@@ -24,8 +24,24 @@ refused() {
     ! "$@"
 }
 
-files_are_six() {
-    diff <(printf '%s\n' harness.exe interlock.{cat,cer,inf,pdb,sys} | sort) <(ls -A "$package" | sort)
+files_are_seven() {
+    diff <(printf '%s\n' harness.{debug,exe} interlock.{cat,cer,inf,pdb,sys} | sort) <(ls -A "$package" | sort)
+}
+
+# The harness without its symbols is less than 4 MB.
+harness_is_stripped() {
+    local size
+    size=$(stat -c %s "$package/harness.exe")
+    ((size < 4000000)) || {
+        echo "harness.exe has $size bytes"
+        return 1
+    }
+}
+
+# The symbols of the harness are in the file that it names.
+symbols_are_beside_harness() {
+    llvm-readobj-19 --hex-dump=.gnu_debuglink "$package/harness.exe" | grep -F harness.debug &&
+        llvm-readobj-19 --sections "$package/harness.debug" | grep -F .debug_line
 }
 
 version_is_cargos() {
@@ -71,7 +87,9 @@ with_changed_byte() {
     ! cmp -s "$package/$1" "$copy/$1"
 }
 
-check 'six files and no other' files_are_six
+check 'seven files and no other' files_are_seven
+check 'harness.exe is less than 4 MB' harness_is_stripped
+check 'its symbols are in harness.debug' symbols_are_beside_harness
 check "the INF's version is Cargo's" version_is_cargos
 check 'the certificate is DER' certificate_is_der
 check 'the certificate is for signing code' certificate_is_for_code

@@ -45,7 +45,10 @@ quietly() {
 make_certificate
 rm -rf "$package"
 mkdir -p "$package"
-cp "$built"/{interlock.sys,interlock.inf,interlock.pdb,harness.exe} "$package/"
+cp "$built"/{interlock.sys,interlock.inf,interlock.pdb} "$package/"
+# The symbols of the harness go into a file beside it, which its section .gnu_debuglink names.
+llvm-objcopy-19 --only-keep-debug "$built/harness.exe" "$package/harness.debug"
+llvm-objcopy-19 --strip-all --add-gnu-debuglink="$package/harness.debug" "$built/harness.exe" "$package/harness.exe"
 sign "$package/interlock.sys"
 # The catalog is of the files as they are now, so it comes last.
 cargo interlock-cross make-catalog "$package/interlock.inf"

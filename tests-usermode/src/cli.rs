@@ -10,99 +10,90 @@ const EXAMPLES: &str = "\
 Examples:
   harness                             run every scenario on the model kernel, which needs neither Windows nor a driver
   harness install                     install the driver from interlock.inf beside this program
-  harness run cancel::                run those whose name has `cancel::` in it
+  harness run cancel::                run the scenarios whose name contains `cancel::`
   harness run race::cancel_against_completion --exact --iterations 1000
-  harness run --format json           one JSON object a line, for a program to read
+  harness run --format json           print one JSON object a line, for a program
   harness stress --seconds 60 --threads 4 --pending 1000
-  harness explore queue::             try the cancelable queue's scenes in every order
-  harness doctor                      say what stands in the way, and what mends it
+  harness explore queue::             explore the scenes of the cancelable queue in every order
+  harness doctor                      check this machine for obstacles to an installation
   harness remove --delete-driver      remove the device and its driver package
 
 Exit code: 0 passed, 1 failed, 2 could not run (bad usage, no device, not an administrator).";
 
-/// Drives interlock.sys from user mode and says whether it keeps its word.
+/// Tests interlock.sys from user mode.
 ///
-/// It installs the driver, sends it requests that pend, completes and cancels them in every way there
-/// is, and checks what became of each one. Run it as an administrator on a Windows machine that is
-/// there to be tested, or under Wine; or anywhere on the model kernel, which is in this program.
+/// It installs the driver, sends it requests, completes and cancels them in every way, and checks how each one ends. Run it as an
+/// administrator on a Windows test machine, or under Wine; or anywhere on the model kernel, which is part of this program.
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// What to do [default: run --kernel model]
+    /// The command [default: run --kernel model]
     #[command(subcommand)]
-    pub command: Option<Command>,
+    command: Option<Command>,
 }
 
-/// Which kernel to run on.
+impl Cli {
+    /// The command. Without one, every scenario runs on the model kernel, which works on every machine.
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or_else(|| {
+            Self::parse_from(["harness", "run", "--kernel", "model"]).into_command()
+        })
+    }
+}
+
+/// The kernel of a run.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct On {
     /// The kernel to run on
     #[arg(long, value_enum, default_value_t)]
     pub kernel: Kernel,
-    /// How many processors the model kernel has
+    /// The number of processors of the model kernel
     #[arg(long, value_name = "N", default_value_t = On::PROCESSORS, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub processors: u32,
 }
 
 impl On {
     const PROCESSORS: u32 = 8;
+
+    /// The model kernel, with the default number of processors.
+    pub const MODEL: Self = Self {
+        kernel: Kernel::Model,
+        processors: Self::PROCESSORS,
+    };
 }
 
-impl Default for On {
-    fn default() -> Self {
-        Self {
-            kernel: Kernel::default(),
-            processors: Self::PROCESSORS,
-        }
-    }
-}
-
-/// What the harness can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create the root-enumerated device and install its driver (as `devcon install` does)
     ///
-    /// If the device is there already, no second one is made: its driver is updated.
+    /// If the device exists already, its driver is updated.
     Install(Install),
     /// Remove the device (as `devcon remove` does)
     Remove(Remove),
-    /// Say whether the device is there, whether it works, and what it has counted
+    /// Show the state of the device, its driver and its counters
     Status,
-    /// Say what stands between this machine and a working install, and what mends it
+    /// Check this machine for obstacles to an installation, and say how to remove them
     ///
-    /// It only looks; nothing is changed. What it cannot find out does not count as a problem.
+    /// It changes nothing. A fact that it cannot find out does not count as a problem.
     Doctor(Doctor),
     /// List the scenarios and what each one proves
     List(List),
-    /// Run the scenarios, one after another, and report as `cargo test` does
+    /// Run the scenarios one after another, and report as `cargo test` does
     Run(Run),
-    /// Keep many requests pending from many threads and end them in every way, at random
+    /// Keep many requests of many threads pending, and end them in every way at random
     Stress(Stress),
-    /// Try small scenes on the model kernel in every order of what their threads do, or in many
+    /// Explore small scenes on the model kernel in every order of their threads' steps, or in many
     Explore(Explore),
-    /// Play one order of a scene again, step by step
+    /// Replay one schedule of a scene, step by step
     Replay(Replay),
-    /// Measure the model kernel: many requests that pend and end, and many schedules of a scene
+    /// Measure the performance of the model kernel, with many requests and with many schedules
     Bench,
-    /// Take random steps one after another and tell what came of each, which is the same on every kernel
+    /// Execute random steps one after another, and print a transcript, which is the same on every kernel
     Sequence(Sequence),
-    /// Pend requests and hold them until standard input ends (a scenario kills this process)
+    /// Send requests and keep them pending until standard input ends (a scenario kills this process)
     #[command(hide = true)]
     Hold(Hold),
-}
-
-impl Default for Command {
-    /// Every scenario on the model, which any machine can do.
-    fn default() -> Self {
-        let on = On {
-            kernel: Kernel::Model,
-            ..On::default()
-        };
-        Self::Run(Run {
-            on,
-            ..Run::default()
-        })
-    }
 }
 
 /// `install`
@@ -121,20 +112,20 @@ pub struct Remove {
     pub delete_driver: bool,
 }
 
-/// How `run` and `doctor` report.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For a person to read
+    /// Text
     #[default]
     Pretty,
-    /// One JSON object a line, for a program
+    /// One JSON object a line
     Json,
 }
 
 /// `doctor`
 #[derive(Args, Debug)]
 pub struct Doctor {
-    /// How to report
+    /// The format of the report
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -150,60 +141,41 @@ pub struct List {
 /// `run`
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Run only the scenarios that have this in their name
+    /// Run only the scenarios whose name contains this
     pub filter: Option<String>,
-    /// Run only the scenario that has exactly this name
+    /// Run only the scenario with exactly this name
     #[arg(long, requires = "filter")]
     pub exact: bool,
-    /// How to report
+    /// The format of the report
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// How often the scenarios that repeat something repeat it [default: each one's own number]
+    /// How often scenarios repeat what they repeat [default: each scenario's own number]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub iterations: Option<u64>,
-    /// What the random scenarios draw from; a report names the seed that it used
+    /// The seed of random choices; a report names the seed that it used
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
-    /// After how many seconds a scenario counts as hung
-    #[arg(long, value_name = "SECONDS", default_value_t = Run::TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
+    /// After how many seconds a scenario is considered hung
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: u64,
     /// The kernel.
     #[command(flatten)]
     pub on: On,
 }
 
-impl Run {
-    const TIMEOUT: u64 = 600;
-}
-
-impl Default for Run {
-    /// Every scenario.
-    fn default() -> Self {
-        Self {
-            filter: None,
-            exact: false,
-            format: Format::default(),
-            iterations: None,
-            seed: None,
-            timeout: Self::TIMEOUT,
-            on: On::default(),
-        }
-    }
-}
-
 /// `stress`
 #[derive(Args, Debug)]
 pub struct Stress {
-    /// How long to go on
+    /// How long to run
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
     /// How many threads, each with a handle of its own
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
-    /// How many requests to keep pending, all threads together
+    /// How many requests to keep pending, in all threads together
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub pending: u32,
-    /// What the random choices are drawn from; the report names the seed that it used
+    /// The seed of random choices; the report names the seed that it used
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
     /// The kernel.
@@ -214,12 +186,12 @@ pub struct Stress {
 /// `explore`
 #[derive(Args, Debug)]
 pub struct Explore {
-    /// Explore only the scenes that have this in their name, or the one with a mistake that has exactly this name
+    /// Explore only the scenes whose name contains this, or the mistake with exactly this name
     pub filter: Option<String>,
-    /// How many orders of each scene to try at the most [default: each one's own number]
+    /// The maximum number of orders of each scene [default: each scene's own number]
     #[arg(long, value_name = "N")]
     pub schedules: Option<NonZeroUsize>,
-    /// List the scenes and what each one is about, also those with a mistake in them, which are explored by their full name
+    /// List the scenes and what each one shows, including the mistakes, which are explored by their full name
     #[arg(long)]
     pub list: bool,
 }
@@ -235,16 +207,16 @@ pub struct Replay {
 /// `sequence`
 #[derive(Args, Debug)]
 pub struct Sequence {
-    /// What the first sequence is drawn from; each after it from the next number
+    /// The seed of the first sequence; each sequence after it has the next number
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..1 << 63))]
     pub seed: Option<u64>,
     /// How many sequences
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
     pub count: NonZeroUsize,
-    /// Take the steps in this file instead, one a line, as a failure prints them
+    /// Execute the steps in this file instead, one a line, as a failure prints them
     #[arg(long, value_name = "PATH", conflicts_with_all = ["seed", "count"])]
     pub steps: Option<PathBuf>,
-    /// Where to write what came of each step [default: standard output]
+    /// Where to write the transcript [default: standard output]
     #[arg(long, value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// The kernel.
@@ -255,7 +227,7 @@ pub struct Sequence {
 /// `hold`
 #[derive(Args, Debug)]
 pub struct Hold {
-    /// How many requests to pend
+    /// How many requests to send
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
 }
@@ -267,21 +239,27 @@ mod tests {
     use super::{Cli, Command, Format, Kernel};
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
-        let cli = Cli::try_parse_from(line.split_whitespace())?;
-        Ok(cli.command.unwrap_or_default())
+        Ok(Cli::try_parse_from(line.split_whitespace())?.into_command())
+    }
+
+    /// The arguments of a line, which must be this command.
+    macro_rules! parsed {
+        ($command:ident, $line:expr) => {
+            match parse($line) {
+                Ok(Command::$command(arguments)) => arguments,
+                other => panic!("{}: {other:?}", $line),
+            }
+        };
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
     fn run_takes_a_filter_and_its_options() {
-        let Ok(Command::Run(run)) = parse("harness run cancel:: --format json --iterations 5")
-        else {
-            panic!("not parsed as run");
-        };
+        let run = parsed!(Run, "harness run cancel:: --format json --iterations 5");
         assert_eq!(run.filter.as_deref(), Some("cancel::"));
         assert_eq!(run.format, Format::Json);
         assert_eq!(run.iterations, Some(5));
@@ -290,36 +268,27 @@ mod tests {
     }
 
     #[test]
-    fn without_a_command_everything_runs() {
-        let Ok(Command::Run(run)) = parse("harness") else {
-            panic!("not parsed as run");
-        };
+    fn without_a_command_every_scenario_runs_on_the_model() {
+        let run = parsed!(Run, "harness");
         assert_eq!((run.filter, run.on.kernel), (None, Kernel::Model));
     }
 
     #[test]
     fn run_takes_a_kernel_and_its_processors() {
-        let Ok(Command::Run(run)) = parse("harness run --kernel model --processors 2") else {
-            panic!("not parsed as run");
-        };
+        let run = parsed!(Run, "harness run --kernel model --processors 2");
         assert_eq!((run.on.kernel, run.on.processors), (Kernel::Model, 2));
     }
 
     #[test]
     fn list_lists_scenarios_or_routines() {
         for (line, expected) in [("harness list", false), ("harness list --routines", true)] {
-            let Ok(Command::List(list)) = parse(line) else {
-                panic!("not parsed as list");
-            };
-            assert_eq!(list.routines, expected);
+            assert_eq!(parsed!(List, line).routines, expected);
         }
     }
 
     #[test]
     fn stress_has_defaults() {
-        let Ok(Command::Stress(stress)) = parse("harness stress") else {
-            panic!("not parsed as stress");
-        };
+        let stress = parsed!(Stress, "harness stress");
         assert_eq!(
             (stress.seconds, stress.threads, stress.pending),
             (10, 4, 1000)
@@ -327,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_bad_usage() {
+    fn invalid_options_are_bad_usage() {
         for line in [
             "harness fly",
             "harness run --exact",
@@ -352,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn help_names_every_command_but_the_hidden_one() {
+    fn help_names_every_command_except_the_hidden_one() {
         let help = Cli::command().render_help().to_string();
         for command in [
             "install", "remove", "status", "doctor", "list", "run", "stress", "explore", "replay",

@@ -1,4 +1,4 @@
-//! What the commands do.
+//! The commands.
 
 mod bench;
 mod doctor;
@@ -14,9 +14,9 @@ use crate::cli::Command;
 use crate::error::{Exit, Result};
 use crate::{scenarios, stress};
 
-/// Does what a command asks for: without one, every scenario is run.
-pub fn execute(command: Option<Command>) -> Result<Exit> {
-    match &command.unwrap_or_default() {
+/// Executes a command.
+pub fn execute(command: &Command) -> Result<Exit> {
+    match command {
         Command::Install(args) => setup::install(args),
         Command::Remove(args) => setup::remove(args),
         Command::Status => setup::status(),

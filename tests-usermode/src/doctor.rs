@@ -1,7 +1,6 @@
-//! What stands between this machine and a working install: facts about the machine in, findings out.
+//! Obstacles to an installation on this machine: from facts about the machine to findings.
 //!
-//! Nothing here asks the system anything, so all of it is tested on every host; the facts come from
-//! `win32`.
+//! `win32` collects the facts. Nothing here calls the system, so all of it is tested on every host.
 
 mod checks;
 pub mod image;
@@ -14,28 +13,28 @@ use crate::target::{Devnode, ServiceState};
 
 pub use print::print;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It does not stand in the way.
+    /// It is not an obstacle.
     Fine(String),
-    /// It stands in the way.
+    /// It is an obstacle.
     Problem {
         /// What is wrong.
         what: String,
-        /// The command that mends it, or where to look where there is no such command.
+        /// The command that removes it, or where to look if there is no such command.
         remedy: String,
     },
-    /// It could not be found out, for this reason.
+    /// It is not known, for this reason.
     CannotTell(String),
 }
 
-/// A check, and how it came out.
+/// A check and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// The name of the check.
     pub check: &'static str,
-    /// What was found.
+    /// Its result.
     pub answer: Answer,
 }
 
@@ -73,14 +72,14 @@ pub enum System {
         /// The build.
         build: u32,
     },
-    /// Wine, by what it calls its version. It checks no signatures.
+    /// Wine, by its version. It checks no signatures.
     Wine(String),
 }
 
-/// What the kernel's code integrity says of itself.
+/// The options of the kernel's code integrity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeIntegrity {
-    /// Whether it checks signatures at all.
+    /// Whether it checks signatures.
     pub enabled: bool,
     /// Whether it accepts test signatures.
     pub test_signing: bool,
@@ -88,38 +87,38 @@ pub struct CodeIntegrity {
     pub memory_integrity: bool,
 }
 
-/// What is known of a machine. An error is the reason why something is not.
+/// The facts about a machine. An error is the reason why a fact is not known.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Whether this program may install drivers.
     pub administrator: Result<bool>,
     /// The system.
     pub system: Result<System>,
-    /// The machine's own architecture, whatever it emulates.
+    /// The machine's own architecture, not one that it emulates.
     pub machine: Result<Machine>,
-    /// What this program was built for.
+    /// The architecture of this program.
     pub harness: Machine,
-    /// What the `interlock.sys` beside this program was built for.
+    /// The architecture of the `interlock.sys` beside this program.
     pub driver: Result<Machine>,
     /// Whether there is an `interlock.cat` beside this program.
     pub catalog: Result<bool>,
-    /// What is checked of a driver before it is loaded.
+    /// The options of code integrity.
     pub code_integrity: Result<CodeIntegrity>,
-    /// Whether Secure Boot is on; `None` where the firmware has none.
+    /// Whether Secure Boot is on; `None` if the firmware does not support it.
     pub secure_boot: Result<Option<bool>>,
-    /// Whether memory integrity is to be on after a restart; `None` where that was never set.
+    /// Whether memory integrity will be on after a restart; `None` if that was never set.
     pub memory_integrity_set: Result<Option<bool>>,
     /// Whether the certificate beside this program is in the machine's store of trusted roots.
     pub in_root: Result<bool>,
     /// Whether it is in the machine's store of trusted publishers.
     pub in_trusted_publisher: Result<bool>,
-    /// The devices that have the hardware ID.
+    /// The devices with the hardware ID.
     pub devnodes: Result<Vec<Devnode>>,
     /// The state of the driver's service.
     pub service: Result<ServiceState>,
 }
 
-/// Makes every check.
+/// Runs every check.
 pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     let finding = |(check, answer): &(&'static str, checks::Check)| Finding {
         check,
@@ -129,7 +128,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
 }
 
 /// A fact, or the reason why it is not known.
-fn told<T>(fact: &Result<T>) -> Result<&T> {
+fn known<T>(fact: &Result<T>) -> Result<&T> {
     fact.as_ref().map_err(Error::clone)
 }
 

@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked to, and the exit code that says so.
+//! Why a command, or a scenario, did not succeed, and the exit code of the process.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -6,11 +6,11 @@ use std::process::ExitCode;
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything asked for was done and was right.
+    /// The command ran and found nothing wrong.
     Passed,
-    /// It ran, and something was wrong.
+    /// The command ran and found something wrong.
     Failed,
-    /// It could not run at all: bad usage, no device, not an administrator.
+    /// The command could not run: bad usage, no device, not an administrator.
     CouldNotRun,
 }
 
@@ -31,36 +31,62 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What went wrong, in words for the person at the keyboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Failed,
+    CouldNotRun,
+    Unsupported,
+}
+
+/// An error, with a message for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    exit: Exit,
+    kind: Kind,
     message: String,
 }
 
 /// A result whose error is [`Error`].
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// Something ran and went wrong.
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// A command or a scenario ran and failed.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::Failed,
-            message: message.into(),
-        }
+        Self::new(Kind::Failed, message)
     }
 
-    /// Nothing could be run, and `message` says what to do about it.
+    /// A command could not run; `message` says what to do about it.
     pub fn could_not_run(message: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::CouldNotRun,
-            message: message.into(),
-        }
+        Self::new(Kind::CouldNotRun, message)
     }
 
-    /// How a command that meets this error ends.
+    /// A scenario cannot run on this kernel, for this reason. It is reported as ignored.
+    pub fn unsupported(reason: impl Into<String>) -> Self {
+        Self::new(Kind::Unsupported, reason)
+    }
+
+    /// Whether the error is [unsupported](Self::unsupported).
+    pub fn is_unsupported(&self) -> bool {
+        self.kind == Kind::Unsupported
+    }
+
+    /// The message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// How a command that returns this error ends.
     pub const fn exit(&self) -> Exit {
-        self.exit
+        match self.kind {
+            Kind::Failed => Exit::Failed,
+            Kind::CouldNotRun | Kind::Unsupported => Exit::CouldNotRun,
+        }
     }
 }
 
@@ -68,6 +94,14 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
+}
+
+/// Fails with `message` unless `condition` holds.
+pub fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result {
+    if condition {
+        return Ok(());
+    }
+    Err(Error::failed(message()))
 }
 
 #[cfg(test)]

@@ -1,111 +1,81 @@
-//! Requests that the driver must refuse, and the status that it must refuse each of them with.
+//! Malformed requests, and the status that the driver must refuse each of them with.
 
 mod call;
 mod draw;
 
+use std::sync::LazyLock;
+
 use fastrand::Rng;
 use interlock_abi::{
-    Call, CompleteByTag, CompleteOldest, Completed, Counters, MAX_SERVICE_MS, Pend, Pended,
-    Returned, Routine, RunState, RunThreads, Statistics, ThreadsRan, Version, ioctl, queue,
+    Call, CompleteOldest, MAX_SERVICE_MS, Pend, Routine, RunState, RunThreads, ioctl, queue,
 };
 use zerocopy::FromBytes;
 
+use crate::client::{Ioctl, fifo};
 use crate::status::Status;
 
-/// `FILE_DEVICE_UNKNOWN`: neither Windows nor Wine looks at such a code before the driver does.
+/// `FILE_DEVICE_UNKNOWN`: neither Windows nor Wine handles such a code before the driver does.
 const DEVICE_TYPE: u32 = 0x22;
 
-/// What a code takes and gives: the exact length of its input, the least length of its output.
-type Shape = (u32, usize, usize);
+/// A well-formed request of every code. Only the lengths matter: an input must have exactly this length, an output this
+/// length at least.
+static KNOWN: LazyLock<Vec<Ioctl>> = LazyLock::new(|| {
+    let routines = Routine::ALL.iter();
+    let calls = routines.map(|routine| Ioctl::call(*routine, &Call::default()));
+    let others = [
+        Ioctl::get_version(),
+        Ioctl::pend(fifo(0)),
+        Ioctl::complete_oldest(1),
+        Ioctl::complete_by_tag(0),
+        Ioctl::get_counters(),
+        Ioctl::get_statistics(),
+        Ioctl::pop(),
+        Ioctl::set_run_state(RunState::RUNNING),
+        Ioctl::run_threads(Routine::KeAcquireSpinLock, 1, 1),
+    ];
+    others.into_iter().chain(calls).collect()
+});
 
-/// Every code but those of the routines.
-const CODES: [Shape; 9] = [
-    (ioctl::GET_VERSION, 0, size_of::<Version>()),
-    (ioctl::PEND, size_of::<Pend>(), size_of::<Pended>()),
-    (
-        ioctl::COMPLETE_OLDEST,
-        size_of::<CompleteOldest>(),
-        size_of::<Completed>(),
-    ),
-    (ioctl::COMPLETE_BY_TAG, size_of::<CompleteByTag>(), 0),
-    (ioctl::GET_COUNTERS, 0, size_of::<Counters>()),
-    (ioctl::GET_STATISTICS, 0, size_of::<Statistics>()),
-    (ioctl::POP, 0, size_of::<Pended>()),
-    (
-        ioctl::SET_RUN_STATE,
-        size_of::<RunState>(),
-        size_of::<RunState>(),
-    ),
-    (
-        ioctl::RUN_THREADS,
-        size_of::<RunThreads>(),
-        size_of::<ThreadsRan>(),
-    ),
-];
-
-/// What the code of a routine takes and gives.
-fn shape_of(routine: Routine) -> Shape {
-    (routine.ioctl(), size_of::<Call>(), size_of::<Returned>())
-}
-
-/// Every code.
-fn shapes() -> impl Iterator<Item = Shape> {
-    let routines = Routine::ALL.iter().map(|routine| shape_of(*routine));
-    CODES.into_iter().chain(routines)
-}
-
-/// A request that is wrong in some way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// The IOCTL code.
-    pub code: u32,
-    /// What the input buffer holds.
-    pub input: Vec<u8>,
-    /// How long the output buffer is.
-    pub output_len: usize,
-    /// What the driver must answer.
-    pub expected: Status,
-}
-
-/// What the driver must refuse a request with, or `None` where it must not refuse it: the checks of
-/// `interlock_abi` in their order.
-pub fn refusal(code: u32, input: &[u8], output_len: usize) -> Option<Status> {
-    let Some((_, input_len, output_min)) = shapes().find(|known| known.0 == code) else {
+/// The status that the driver must refuse a request with; `None` if it must accept it. The checks are those of
+/// `interlock_abi`, in their order.
+pub fn refusal(ioctl: &Ioctl) -> Option<Status> {
+    let Some(known) = KNOWN.iter().find(|known| known.code == ioctl.code) else {
         return Some(Status::INVALID_DEVICE_REQUEST);
     };
-    if input.len() != input_len {
+    if ioctl.input.len() != known.input.len() {
         return Some(Status::INFO_LENGTH_MISMATCH);
     }
-    if output_len < output_min {
+    if ioctl.output_len < known.output_len {
         return Some(Status::BUFFER_TOO_SMALL);
     }
-    (!may_have(code, input)).then_some(Status::INVALID_PARAMETER)
+    let valid = is_valid(ioctl.code, &ioctl.input);
+    (!valid).then_some(Status::INVALID_PARAMETER)
 }
 
-/// Whether the input of a code, which has the right length, has no value that it may not have.
-fn may_have(code: u32, input: &[u8]) -> bool {
+/// Whether every field of an input, which has the right length, is valid for the code.
+fn is_valid(code: u32, input: &[u8]) -> bool {
     if let Some(routine) = Routine::from_ioctl(code) {
-        return read(input, |call| call::may_be(routine, call));
+        return read(input, |call| call::is_valid(routine, call));
     }
     match code {
-        ioctl::PEND => read(input, may_pend),
+        ioctl::PEND => read(input, is_valid_pend),
         ioctl::COMPLETE_OLDEST => read(input, |input: &CompleteOldest| {
             input.count != 0 && input.reserved == 0
         }),
         ioctl::SET_RUN_STATE => read(input, |input: &RunState| {
             input.state <= RunState::STOPPED && input.reserved == 0
         }),
-        ioctl::RUN_THREADS => read(input, may_run),
+        ioctl::RUN_THREADS => read(input, is_valid_run),
         _ => true,
     }
 }
 
-/// Whether the input, read as a `T`, is as it should be.
+/// Whether the input, read as a `T`, meets a condition.
 fn read<T: FromBytes>(input: &[u8], holds: impl FnOnce(&T) -> bool) -> bool {
     T::read_from_bytes(input).is_ok_and(|input| holds(&input))
 }
 
-fn may_pend(pend: &Pend) -> bool {
+fn is_valid_pend(pend: &Pend) -> bool {
     let (last_key, longest) = match pend.queue {
         queue::FIFO | queue::STACK => (0, 0),
         queue::KEYED => (u32::MAX, MAX_SERVICE_MS),
@@ -116,24 +86,19 @@ fn may_pend(pend: &Pend) -> bool {
     pend.key <= last_key && pend.service_ms <= longest && pend.reserved == 0
 }
 
-fn may_run(input: &RunThreads) -> bool {
+fn is_valid_run(input: &RunThreads) -> bool {
     Routine::from_number(input.routine).is_some_and(Routine::runs_in_threads)
         && (1..=RunThreads::MAX_THREADS).contains(&input.threads)
         && (1..=RunThreads::MAX_ROUNDS).contains(&input.rounds)
         && input.reserved == 0
 }
 
-/// Draws a request that the driver must refuse.
-pub fn malformed(rng: &mut Rng) -> Malformed {
+/// Draws a request that the driver must refuse, and the status that it must refuse it with.
+pub fn malformed(rng: &mut Rng) -> (Ioctl, Status) {
     loop {
-        let (code, input, output_len) = draw::request(rng);
-        if let Some(expected) = refusal(code, &input, output_len) {
-            return Malformed {
-                code,
-                input,
-                output_len,
-                expected,
-            };
+        let ioctl = draw::ioctl(rng);
+        if let Some(expected) = refusal(&ioctl) {
+            return (ioctl, expected);
         }
     }
 }
@@ -143,14 +108,27 @@ mod tests {
     use std::collections::HashMap;
 
     use fastrand::Rng;
-    use interlock_abi::{
-        CompleteByTag, CompleteOldest, Pend, Routine, RunState, RunThreads, ioctl, queue,
-    };
-    use zerocopy::IntoBytes;
+    use interlock_abi::{CompleteOldest, Pend, Routine, RunState, RunThreads, ioctl, queue};
+    use zerocopy::{Immutable, IntoBytes};
 
-    use super::{malformed, refusal, shapes};
+    use super::{KNOWN, malformed, refusal};
+    use crate::client::{Ioctl, fifo};
     use crate::status::Status;
-    use crate::target::fifo;
+
+    /// The status that a request must be refused with.
+    fn refused(code: u32, input: &[u8], output_len: usize) -> Option<Status> {
+        let input = input.into();
+        refusal(&Ioctl {
+            code,
+            input,
+            output_len,
+        })
+    }
+
+    /// Whether a request with this input, and a long enough output, must be accepted.
+    fn accepts(code: u32, input: &(impl IntoBytes + Immutable)) -> bool {
+        refused(code, input.as_bytes(), 32).is_none()
+    }
 
     #[test]
     fn the_first_check_that_fails_decides() {
@@ -160,35 +138,34 @@ mod tests {
             ..good
         };
         let (bad, good) = (bad.as_bytes(), good.as_bytes());
-        // `PEND` with the next function code is nobody's: `COMPLETE_OLDEST` asks for other access.
-        let (pend, nobodys) = (ioctl::PEND, ioctl::PEND + 4);
-        // Each line mends the first thing that is wrong with the line before.
+        // `PEND` with the next function code is unknown: `COMPLETE_OLDEST` requires other access.
+        let (pend, unknown) = (ioctl::PEND, ioctl::PEND + 4);
+        // Each line corrects the first error of the line before.
         let invalid_request = Some(Status::INVALID_DEVICE_REQUEST);
-        assert_eq!(refusal(nobodys, &bad[1..], 0), invalid_request);
+        assert_eq!(refused(unknown, &bad[1..], 0), invalid_request);
         let mismatch = Some(Status::INFO_LENGTH_MISMATCH);
-        assert_eq!(refusal(pend, &bad[1..], 0), mismatch);
-        assert_eq!(refusal(pend, bad, 31), Some(Status::BUFFER_TOO_SMALL));
-        assert_eq!(refusal(pend, bad, 32), Some(Status::INVALID_PARAMETER));
-        assert_eq!(refusal(pend, good, 32), None);
+        assert_eq!(refused(pend, &bad[1..], 0), mismatch);
+        assert_eq!(refused(pend, bad, 31), Some(Status::BUFFER_TOO_SMALL));
+        assert_eq!(refused(pend, bad, 32), Some(Status::INVALID_PARAMETER));
+        assert_eq!(refused(pend, good, 32), None);
     }
 
     #[test]
     fn each_field_that_the_abi_restricts_is_checked() {
         let oldest = |count, reserved| {
             let request = CompleteOldest { count, reserved };
-            refusal(ioctl::COMPLETE_OLDEST, request.as_bytes(), 8)
+            refused(ioctl::COMPLETE_OLDEST, request.as_bytes(), 8)
         };
         assert_eq!(oldest(1, 0), None);
         assert_eq!(oldest(0, 0), Some(Status::INVALID_PARAMETER));
         assert_eq!(oldest(1, 1), Some(Status::INVALID_PARAMETER));
-        let any_tag = CompleteByTag { tag: u64::MAX };
-        assert_eq!(refusal(ioctl::COMPLETE_BY_TAG, any_tag.as_bytes(), 0), None);
-        assert_eq!(refusal(ioctl::GET_VERSION, &[], 16), None);
+        assert_eq!(refusal(&Ioctl::complete_by_tag(u64::MAX)), None);
+        assert_eq!(refused(ioctl::GET_VERSION, &[], 16), None);
         let mismatch = Some(Status::INFO_LENGTH_MISMATCH);
-        assert_eq!(refusal(ioctl::GET_VERSION, &[0], 16), mismatch);
+        assert_eq!(refused(ioctl::GET_VERSION, &[0], 16), mismatch);
         let too_small = Some(Status::BUFFER_TOO_SMALL);
-        assert_eq!(refusal(ioctl::GET_COUNTERS, &[], 55), too_small);
-        assert_eq!(refusal(ioctl::GET_COUNTERS, &[], 56), None);
+        assert_eq!(refused(ioctl::GET_COUNTERS, &[], 55), too_small);
+        assert_eq!(refused(ioctl::GET_COUNTERS, &[], 56), None);
     }
 
     #[test]
@@ -200,7 +177,7 @@ mod tests {
                 service_ms,
                 ..fifo(u64::MAX)
             };
-            refusal(ioctl::PEND, pend.as_bytes(), 32).is_none()
+            accepts(ioctl::PEND, &pend)
         };
         // A queue, the largest key, the longest service time.
         for (queue, key, service_ms) in [(0, 0, 0), (2, 0, 1000), (3, 1, 0), (4, 0, 0)] {
@@ -222,7 +199,7 @@ mod tests {
                 rounds,
                 reserved,
             };
-            refusal(ioctl::RUN_THREADS, input.as_bytes(), 32).is_none()
+            accepts(ioctl::RUN_THREADS, &input)
         };
         let add = Routine::ExInterlockedAddUlong as u32;
         assert!(allowed(add, 1, 1, 0));
@@ -238,10 +215,8 @@ mod tests {
 
     #[test]
     fn the_run_state_is_one_of_two() {
-        let allowed = |state, reserved| {
-            let input = RunState { state, reserved };
-            refusal(ioctl::SET_RUN_STATE, input.as_bytes(), 8).is_none()
-        };
+        let allowed =
+            |state, reserved| accepts(ioctl::SET_RUN_STATE, &RunState { state, reserved });
         assert!(allowed(0, 0) && allowed(1, 0));
         assert!(!allowed(2, 0) && !allowed(0, 1));
     }
@@ -249,25 +224,25 @@ mod tests {
     #[test]
     fn every_refusal_of_every_code_is_drawn() {
         let mut rng = Rng::with_seed(1);
-        let mut drawn: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut drawn: HashMap<(u32, Status), u32> = HashMap::new();
         for _ in 0..100_000 {
-            let request = malformed(&mut rng);
-            let refused = refusal(request.code, &request.input, request.output_len);
-            assert_eq!(refused, Some(request.expected));
+            let (request, expected) = malformed(&mut rng);
+            assert_eq!(refusal(&request), Some(expected));
             assert_eq!(request.code >> 16, super::DEVICE_TYPE);
-            *drawn.entry((request.code, request.expected.0)).or_default() += 1;
+            *drawn.entry((request.code, expected)).or_default() += 1;
         }
-        let times = |code: u32, status: Status| drawn.get(&(code, status.0)).copied().unwrap_or(0);
-        for (code, input_len, output_min) in shapes() {
+        let times = |code: u32, status| drawn.get(&(code, status)).copied().unwrap_or(0);
+        for known in KNOWN.iter() {
+            let code = known.code;
             assert!(times(code, Status::INFO_LENGTH_MISMATCH) > 100, "{code:#x}");
             let short = times(code, Status::BUFFER_TOO_SMALL);
-            assert_eq!(short > 100, output_min > 0, "{code:#x}");
+            assert_eq!(short > 100, known.output_len > 0, "{code:#x}");
             let invalid = times(code, Status::INVALID_PARAMETER);
-            let restricted = input_len > 0 && code != ioctl::COMPLETE_BY_TAG;
+            let restricted = !known.input.is_empty() && code != ioctl::COMPLETE_BY_TAG;
             assert_eq!(invalid > 100, restricted, "{code:#x}");
         }
-        let unknown = |((_, status), times): (&(u32, u32), &u32)| {
-            (*status == Status::INVALID_DEVICE_REQUEST.0).then_some(*times)
+        let unknown = |((_, status), times): (&(u32, Status), &u32)| {
+            (*status == Status::INVALID_DEVICE_REQUEST).then_some(*times)
         };
         assert!(drawn.iter().filter_map(unknown).sum::<u32>() > 1000);
     }

@@ -1,12 +1,13 @@
-//! Drives interlock.sys from user mode and says whether it keeps its word.
+//! Tests interlock.sys from user mode, or its logic on the model kernel.
 
 #![deny(unsafe_code)]
 
 mod cli;
+mod client;
 mod commands;
 #[cfg_attr(
     not(any(windows, test)),
-    expect(dead_code, reason = "without Windows there are no facts")
+    expect(dead_code, reason = "only Windows has the facts")
 )]
 mod doctor;
 mod error;
@@ -18,7 +19,7 @@ mod status;
 mod stress;
 #[cfg_attr(
     not(windows),
-    expect(dead_code, reason = "some of it takes Plug and Play to be used")
+    expect(dead_code, reason = "only Windows uses some of it")
 )]
 mod target;
 #[cfg(windows)]
@@ -30,8 +31,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    let exit = commands::execute(cli.command).unwrap_or_else(|error| {
+    let command = cli::Cli::parse().into_command();
+    let exit = commands::execute(&command).unwrap_or_else(|error| {
         anstream::eprintln!("harness: {error}");
         error.exit()
     });

@@ -1,29 +1,35 @@
 //! The report of a run, as `cargo test` prints one.
 
-mod json;
+pub mod json;
 mod pretty;
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::cli::Format;
-use crate::error::Exit;
-use crate::scenarios::{Halt, Verdict};
+use anstyle::{AnsiColor, Style};
 
-/// What a run is about to do.
+use crate::cli::Format;
+use crate::error::{Exit, Result};
+
+/// The colours of the reports.
+pub const GREEN: Style = AnsiColor::Green.on_default();
+pub const RED: Style = AnsiColor::Red.on_default();
+pub const YELLOW: Style = AnsiColor::Yellow.on_default();
+
+/// The parameters of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// How many scenarios will run.
     pub count: usize,
     /// How many the filter left out.
     pub filtered_out: usize,
-    /// What random choices are drawn from.
+    /// The seed of random choices.
     pub seed: u64,
-    /// How wide the longest name is.
+    /// The length of the longest name.
     pub name_width: usize,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// How many scenarios passed.
@@ -35,7 +41,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// How the run ended. What could not run is in the report; it is no failure.
+    /// How the run ended. A scenario that was ignored is not a failure.
     pub const fn exit(&self) -> Exit {
         if self.failed > 0 {
             Exit::Failed
@@ -78,7 +84,7 @@ impl<W: Write> Report<W> {
         })
     }
 
-    /// Says that a scenario starts.
+    /// Reports that a scenario has started.
     pub fn started(&mut self, name: &'static str) -> io::Result<()> {
         match self.format {
             Format::Pretty => pretty::started(&mut self.out, name, &self.plan)?,
@@ -87,27 +93,25 @@ impl<W: Write> Report<W> {
         self.out.flush()
     }
 
-    /// Says how a scenario ended.
+    /// Reports how a scenario ended.
     pub fn ended(
         &mut self,
         name: &'static str,
-        verdict: &Verdict,
+        result: &Result,
         duration: Duration,
     ) -> io::Result<()> {
-        match verdict {
+        match result {
             Ok(()) => self.totals.passed += 1,
-            Err(Halt::Ignored(_)) => self.totals.ignored += 1,
-            Err(Halt::Failed(message)) => {
+            Err(error) if error.is_unsupported() => self.totals.ignored += 1,
+            Err(error) => {
                 self.totals.failed += 1;
-                self.failures.push(Failure {
-                    name,
-                    message: message.clone(),
-                });
+                let message = error.to_string();
+                self.failures.push(Failure { name, message });
             }
         }
         match self.format {
-            Format::Pretty => pretty::ended(&mut self.out, verdict),
-            Format::Json => json::ended(&mut self.out, name, verdict, duration),
+            Format::Pretty => pretty::ended(&mut self.out, result),
+            Format::Json => json::ended(&mut self.out, name, result, duration),
         }
     }
 
@@ -131,10 +135,9 @@ mod tests {
 
     use super::{Plan, Report, Totals};
     use crate::cli::Format;
-    use crate::error::Exit;
-    use crate::scenarios::{Halt, Verdict};
+    use crate::error::{Error, Exit, Result};
 
-    /// The report of a run with one scenario of each verdict.
+    /// The report of a run with one scenario of each result.
     fn report(format: Format) -> (String, Totals) {
         let plan = Plan {
             count: 3,
@@ -142,19 +145,17 @@ mod tests {
             seed: 9,
             name_width: 13,
         };
-        let verdicts: [(&'static str, Verdict); 3] = [
+        let failed = Error::failed("was \"lost\"\nhere");
+        let results: [(&'static str, Result); 3] = [
             ("complete::all", Ok(())),
-            (
-                "cancel::one",
-                Err(Halt::Failed("was \"lost\"\nhere".into())),
-            ),
-            ("gone", Err(Halt::Ignored("it has open handles".into()))),
+            ("cancel::one", Err(failed)),
+            ("gone", Err(Error::unsupported("it has open handles"))),
         ];
         let mut out = Vec::new();
         let mut report = Report::begin(&mut out, format, plan).expect("written to memory");
-        for (name, verdict) in &verdicts {
+        for (name, result) in &results {
             report.started(name).expect("written to memory");
-            let ended = report.ended(name, verdict, Duration::from_millis(1500));
+            let ended = report.ended(name, result, Duration::from_millis(1500));
             ended.expect("written to memory");
         }
         let totals = report
@@ -222,7 +223,7 @@ test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 4 filtered out; 
     }
 
     #[test]
-    fn what_could_not_run_is_no_failure() {
+    fn ignored_scenarios_are_not_failures() {
         let totals = Totals {
             passed: 0,
             failed: 0,

@@ -1,4 +1,23 @@
-//! The scenarios: what the driver promises, one promise each.
+//! The scenarios: each checks one promise of the driver.
+
+/// A table of scenarios: for each its name, what runs it unless that is the function of its name, the routines that it
+/// covers, and what it proves.
+macro_rules! scenarios {
+    ($theme:literal: $($name:ident $(=> $run:expr)?, [$($routine:ident),*], $summary:literal;)*) => {
+        &[$(
+            $crate::scenarios::Scenario {
+                name: concat!($theme, "::", stringify!($name)),
+                summary: $summary,
+                routines: &[$(interlock_abi::Routine::$routine),*],
+                run: |context| {
+                    $crate::scenarios::Session::run(context, scenarios!(@run $name $($run)?))
+                },
+            },
+        )*]
+    };
+    (@run $name:ident) => { $name };
+    (@run $name:ident $run:expr) => { $run };
+}
 
 mod access;
 mod cancel;
@@ -15,47 +34,24 @@ mod statistics;
 mod teardown;
 mod threads;
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use interlock_abi::{Routine, RunState};
 
-use crate::error::Error;
-use crate::target::{DEADLINE, Device};
+use crate::client::Device;
+use crate::error::{Error, Result};
+use crate::target::DEADLINE;
 
-pub use session::{expect_cancelled, expect_pended};
+pub use session::{Session, Tally};
 
-/// Why a scenario did not pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Halt {
-    /// The driver, or the system, did something else than it promises.
-    Failed(String),
-    /// This kernel cannot show it, for this reason.
-    Ignored(String),
-}
-
-impl From<Error> for Halt {
-    fn from(error: Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-/// How a scenario, or a step of one, ended.
-pub type Verdict<T = ()> = Result<T, Halt>;
-
-/// What a scenario is run with.
+/// The options of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// How often to repeat what is repeated, if not as often as the scenario would by itself.
+    /// How often to repeat what is repeated; without it, each scenario uses its own number.
     pub iterations: Option<u64>,
-    /// What random choices are drawn from.
+    /// The seed of random choices.
     pub seed: u64,
-}
-
-impl Context {
-    /// How often to repeat something that is repeated `usual` times unless told otherwise.
-    fn rounds(&self, usual: u64) -> u64 {
-        self.iterations.unwrap_or(usual)
-    }
 }
 
 /// A scenario.
@@ -65,24 +61,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it proves.
     pub summary: &'static str,
-    /// The routines that it would see go wrong.
+    /// The routines whose failure it would detect.
     pub routines: &'static [Routine],
     /// Runs it.
-    pub run: fn(&Context) -> Verdict,
-}
-
-const fn scenario(
-    name: &'static str,
-    summary: &'static str,
-    routines: &'static [Routine],
-    run: fn(&Context) -> Verdict,
-) -> Scenario {
-    Scenario {
-        name,
-        summary,
-        routines,
-        run,
-    }
+    pub run: fn(&Context) -> Result,
 }
 
 /// The scenarios of each theme, in the order in which they run.
@@ -91,7 +73,8 @@ const THEMES: &[&[Scenario]] = &[
     complete::SCENARIOS,
     cancel::SCENARIOS,
     race::SCENARIOS,
-    served::SCENARIOS,
+    served::KEYED,
+    served::SERIAL,
     interlocked::SCENARIOS,
     stack::SCENARIOS,
     run_state::SCENARIOS,
@@ -104,6 +87,7 @@ const THEMES: &[&[Scenario]] = &[
     threads::SCENARIOS,
     malformed::SCENARIOS,
     teardown::SCENARIOS,
+    &[teardown::REMOVE_DEVICE],
 ];
 
 /// Every scenario, in the order in which they run.
@@ -116,7 +100,7 @@ pub fn covering(routine: Routine) -> impl Iterator<Item = &'static Scenario> {
     all().filter(move |scenario| scenario.routines.contains(&routine))
 }
 
-/// The scenarios that a filter selects: all without one.
+/// The scenarios that a filter selects; all of them without one.
 pub fn select(filter: Option<&str>, exact: bool) -> Vec<Scenario> {
     let selected = |scenario: &&Scenario| match filter {
         None => true,
@@ -126,45 +110,47 @@ pub fn select(filter: Option<&str>, exact: bool) -> Vec<Scenario> {
     all().filter(selected).copied().collect()
 }
 
-/// Ends what a scenario that failed has left pending, on the stack or stopped, so that the next one starts
-/// with nothing.
+/// Ends the requests, empties the stack and restarts the device after a scenario that failed, so that the next one starts
+/// from a clean state.
 pub fn clean_up() {
-    // What cannot be cleaned up is found by the next scenario, which says so.
-    let _ = Device::open().map_err(Halt::from).and_then(|device| {
+    // If this fails, the next scenario detects and reports it.
+    let _ = Device::open().and_then(|device| {
         device.set_run_state(RunState::RUNNING)?;
         device.complete_oldest(u32::MAX)?;
         while device.pop()?.is_some() {}
-        // What is served ends by itself.
-        eventually(
-            DEADLINE,
-            || "requests still pend".into(),
-            || Ok(device.counters()?.pending == 0),
-        )
+        // A request that is being served ends by itself.
+        eventually("requests are still pending", || {
+            Ok(device.counters()?.pending == 0)
+        })
     });
 }
 
-/// Fails with `what` unless `holds`.
-pub fn ensure(holds: bool, what: impl FnOnce() -> String) -> Verdict {
-    if holds {
-        return Ok(());
-    }
-    Err(Halt::Failed(what()))
-}
-
-/// Waits until `done` says so; fails with `what` if that takes longer than `deadline`.
-fn eventually(
-    deadline: Duration,
-    what: impl FnOnce() -> String,
-    mut done: impl FnMut() -> Verdict<bool>,
-) -> Verdict {
-    let start = std::time::Instant::now();
+/// Waits until `done` returns true; fails with `message` after the deadline.
+fn eventually(message: &str, mut done: impl FnMut() -> Result<bool>) -> Result {
+    let start = Instant::now();
     while !done()? {
-        if start.elapsed() > deadline {
-            return Err(Halt::Failed(what()));
+        if start.elapsed() > DEADLINE {
+            return Err(Error::failed(message));
         }
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// Runs `work` on `count` threads at once, each with its number; returns their results, or the first error by number.
+fn on_threads<T: Send>(count: u64, work: impl Fn(u64) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let work = &work;
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .map(|number| scope.spawn(move || work(number)))
+            .collect();
+        let results = threads.into_iter().map(|thread| {
+            let panicked = |_| Err(Error::failed("a thread of the scenario panicked"));
+            thread.join().unwrap_or_else(panicked)
+        });
+        // Each is joined before any error is returned.
+        results.collect::<Vec<_>>().into_iter().collect()
+    })
 }
 
 #[cfg(test)]
@@ -180,18 +166,19 @@ mod tests {
         let document = include_str!("../SCENARIOS.md");
         let mut names = HashSet::new();
         for scenario in all() {
-            assert!(
-                names.insert(scenario.name),
-                "{} is there twice",
-                scenario.name
-            );
+            let is_new = names.insert(scenario.name);
+            assert!(is_new, "{} is defined twice", scenario.name);
             let row = format!("| `{}` | {} |", scenario.name, scenario.summary);
             assert!(document.contains(&row), "SCENARIOS.md lacks: {row}");
         }
         let table = document.split("\n## ").next();
         let rows = table.into_iter().flat_map(str::lines);
         let listed = rows.filter(|line| line.starts_with("| `")).count();
-        assert_eq!(listed, names.len(), "SCENARIOS.md lists what is not there");
+        assert_eq!(
+            listed,
+            names.len(),
+            "SCENARIOS.md lists an unknown scenario"
+        );
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! Sequences: steps drawn at random and taken one after another by a single thread, each held against what
-//! `interlock_abi` says must come of it.
+//! Sequences: random steps that a single thread executes, each compared with a reference that is written from
+//! `interlock_abi`.
 //!
 //! ```text
-//!   draw ──► Step ──► Reference   what must come of it: the outcome, and which requests end how
+//!   draw ──► Step ──► Reference   the expected outcome, and which requests end how
 //!               │
-//!               └───► System      what comes of it: the model kernel, or the installed driver
+//!               └───► System      the actual outcome: the model kernel, or the installed driver
 //! ```
 //!
-//! Any part of a sequence is a sequence: a step names a file or a request by a number that is taken modulo how many there
-//! are, and one that there is nothing for is left out. So one that fails can be made shorter by leaving steps out.
+//! Any part of a sequence is a sequence: a step names a file or a request by a number, modulo how many there are, and a step
+//! that does not apply is skipped. So a sequence that fails is shortened by leaving out steps.
 
 mod answer;
 mod draw;

@@ -1,6 +1,5 @@
-//! Many requests from many threads, ended in every way at random.
+//! Many requests of many threads, which end in every way at random.
 
-mod orders;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,28 +12,28 @@ use indicatif::{ProgressBar, ProgressStyle};
 use interlock_abi::Counters;
 
 use crate::cli::Stress;
+use crate::client::{Device, Orders};
 use crate::error::{Error, Exit, Result};
-use crate::scenarios::Halt;
-use crate::target::{self, Device};
-use orders::Orders;
+use crate::scenarios::Tally;
+use crate::target;
 use worker::Worker;
 
 /// What the threads share.
 #[derive(Debug)]
 struct Shared {
-    /// Whether the threads are to end what they have and stop.
+    /// Whether the threads must end their requests and stop.
     stop: AtomicBool,
-    /// How many requests were sent to pend.
+    /// How many `PEND` requests were sent.
     submitted: AtomicU64,
     /// How many of them ended with success.
     completed: AtomicU64,
     /// How many of them ended as cancelled.
     cancelled: AtomicU64,
-    /// How many requests the completing requests say that they completed, and how many ended without them.
+    /// How many requests `COMPLETE_OLDEST` and `COMPLETE_BY_TAG` reported as completed, and how many other queues completed.
     claimed: AtomicU64,
     /// The order numbers of the completed requests.
     orders: Mutex<Orders>,
-    /// What went wrong.
+    /// The failures.
     failures: Mutex<Vec<String>>,
 }
 
@@ -51,7 +50,7 @@ impl Shared {
         }
     }
 
-    /// Notes what went wrong and stops everybody.
+    /// Records a failure and stops all threads.
     fn fail(&self, failure: String) {
         lock(&self.failures).push(failure);
         self.stop.store(true, Ordering::Relaxed);
@@ -61,40 +60,29 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Compares what the threads saw with what the device has counted.
-    fn settle(&self, before: &Counters, after: &Counters) {
+    /// Compares the counts of the threads with the device's counters.
+    fn check_counts(&self, before: &Counters, after: &Counters) {
         let (submitted, completed) = (count(&self.submitted), count(&self.completed));
         let (cancelled, claimed) = (count(&self.cancelled), count(&self.claimed));
-        let expected = Counters {
-            submitted: before.submitted + submitted,
-            completed: before.completed + completed,
-            cancelled: before.cancelled + cancelled,
-            ..*before
-        };
         if submitted != completed + cancelled {
             self.fail(format!(
-                "{submitted} requests were sent, but {completed} ended as completed and \
-                 {cancelled} as cancelled"
+                "{submitted} requests were sent, but {completed} were completed and {cancelled} cancelled"
             ));
         }
         if claimed != completed {
             self.fail(format!(
-                "the driver says that it completed {claimed} requests, but {completed} ended so"
+                "the driver reports {claimed} completed requests, but {completed} were completed"
             ));
         }
-        if *after != expected {
-            self.fail(format!(
-                "the counters do not add up:\nexpected {expected:?}\n but they are {after:?}"
-            ));
-        }
-        let complete = lock(&self.orders).check(completed);
-        if let Err(failure) = complete {
-            self.fail(failure);
+        let tally = Tally::completed(completed).cancelled(cancelled);
+        let orders = lock(&self.orders).check(completed);
+        for result in [tally.check(before, after), orders] {
+            let _ = result.map_err(|error| self.fail(error.to_string()));
         }
     }
 }
 
-/// Locks a mutex. What a panicking thread leaves behind is no worse than what is looked for here.
+/// Locks a mutex, even after a thread has panicked: its data can still be reported.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -110,7 +98,7 @@ pub fn stress(args: &Stress) -> Result<Exit> {
     let before = device.counters()?;
     if before.pending != 0 {
         return Err(Error::could_not_run(format!(
-            "{} requests pend already: does somebody else use the device?",
+            "{} requests are pending already: is another program using the device?",
             before.pending
         )));
     }
@@ -130,28 +118,28 @@ pub fn stress(args: &Stress) -> Result<Exit> {
             let (rng, shared) = (rng.fork(), &shared);
             scope.spawn(move || {
                 let worked = Worker::new(shared, thread, quota, rng).and_then(Worker::work);
-                if let Err(Halt::Failed(failure) | Halt::Ignored(failure)) = worked {
-                    shared.fail(format!("thread {thread}: {failure}"));
+                if let Err(error) = worked {
+                    shared.fail(format!("thread {thread}: {error}"));
                 }
             });
         }
         show_progress(&shared, Duration::from_secs(args.seconds), start);
         shared.stop.store(true, Ordering::Relaxed);
     });
-    // After a failure nothing adds up, and it is the failure that counts.
+    // After a failure the counts differ as well.
     if lock(&shared.failures).is_empty() {
-        shared.settle(&before, &device.counters()?);
+        shared.check_counts(&before, &device.counters()?);
     }
     Ok(report(&shared, start.elapsed()))
 }
 
-/// How many of the pending requests are one thread's.
+/// How many requests one thread keeps pending.
 fn share(pending: u32, threads: u16, thread: u16) -> usize {
     let (pending, threads, thread) = (pending as usize, usize::from(threads), usize::from(thread));
     pending / threads + usize::from(thread < pending % threads)
 }
 
-/// Shows how it goes until the time is over or something went wrong.
+/// Shows a progress bar until the time is over or a thread has failed.
 fn show_progress(shared: &Shared, duration: Duration, start: Instant) {
     let bar = ProgressBar::new(duration.as_secs());
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} s  {msg}");
@@ -169,7 +157,7 @@ fn ended(shared: &Shared) -> u64 {
     count(&shared.completed) + count(&shared.cancelled)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+#[expect(clippy::cast_precision_loss, reason = "a rate to be read")]
 fn rate(ended: u64, duration: Duration) -> String {
     format!("{:.0} a second", ended as f64 / duration.as_secs_f64())
 }
@@ -208,8 +196,8 @@ mod tests {
         }
     }
 
-    /// Settles a run in which three requests were sent, two completed and one cancelled.
-    fn settle(change: impl FnOnce(&Shared, &mut Counters)) -> Vec<String> {
+    /// The failures of a run in which three requests were sent, two completed and one cancelled.
+    fn failures(change: impl FnOnce(&Shared, &mut Counters)) -> Vec<String> {
         let before = Counters {
             submitted: 10,
             completed: 6,
@@ -231,24 +219,24 @@ mod tests {
             lock(&shared.orders).record(order).expect("not seen before");
         }
         change(&shared, &mut after);
-        shared.settle(&before, &after);
+        shared.check_counts(&before, &after);
         lock(&shared.failures).clone()
     }
 
     #[test]
-    fn what_adds_up_is_right() {
-        assert_eq!(settle(|_, _| ()), Vec::<String>::new());
+    fn equal_counts_pass() {
+        assert_eq!(failures(|_, _| ()), Vec::<String>::new());
     }
 
     #[test]
-    fn what_does_not_add_up_is_found() {
-        let lost = settle(|shared, _| shared.submitted.store(4, Ordering::Relaxed));
+    fn different_counts_fail() {
+        let lost = failures(|shared, _| shared.submitted.store(4, Ordering::Relaxed));
         assert!(lost[0].starts_with("4 requests were sent"), "{lost:?}");
-        let claimed = settle(|shared, _| shared.claimed.store(3, Ordering::Relaxed));
-        assert!(claimed[0].starts_with("the driver says"), "{claimed:?}");
-        let rejected = settle(|_, after| after.rejected = 1);
+        let claimed = failures(|shared, _| shared.claimed.store(3, Ordering::Relaxed));
+        assert!(claimed[0].starts_with("the driver reports"), "{claimed:?}");
+        let rejected = failures(|_, after| after.rejected = 1);
         assert!(rejected[0].starts_with("the counters"), "{rejected:?}");
-        let pending = settle(|_, after| after.pending = 1);
+        let pending = failures(|_, after| after.pending = 1);
         assert!(pending[0].starts_with("the counters"), "{pending:?}");
     }
 }

@@ -1,9 +1,8 @@
-//! The kernel that the scenarios run on: the device that they open and the requests that they send.
+//! The kernel of the run: its device and its requests.
 //!
-//! There are two: this system's own, on Windows and under Wine, with the real driver; and the model kernel in this
-//! process, with the driver's logic.
+//! There are two: this system's own, on Windows and under Wine, with the installed driver; and the model kernel in this process,
+//! with the driver's logic.
 
-mod calls;
 mod device;
 mod kernel;
 mod model;
@@ -19,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::status::Status;
 
-pub use calls::fifo;
 pub use device::{Device, Request};
-pub use kernel::{Kernel, bring_back, lacks_processes, now, start, stop, stopped, take_away};
+pub use kernel::{Kernel, lacks_processes, now, restore, start, stop, stopped, surprise_remove};
+pub use model::{LoadedDriver, run_watched};
 
 #[cfg(not(windows))]
 pub use none::{devnodes, install, remove, service_state};
@@ -29,10 +28,10 @@ pub use none::{devnodes, install, remove, service_state};
 #[cfg(windows)]
 pub use crate::win32::{devnodes, install, remove, service_state};
 
-/// How long anything may take that should take no time at all.
+/// The deadline of everything that should end at once.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What an output buffer is filled with before it is sent: bytes that the driver does not write.
+/// The bytes of an output buffer that the driver has not written.
 const UNTOUCHED: u8 = 0xA5;
 
 /// The access that a handle is opened with.
@@ -49,12 +48,12 @@ pub enum Access {
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completion {
-    /// Its final status.
+    /// The final status.
     pub status: Status,
-    /// How many bytes of the output buffer the driver says that it wrote. A request that was refused
-    /// without pending has no I/O status block written for it by the I/O manager: then it is 0.
+    /// `Information`: how many bytes of the output buffer the driver has written. The I/O manager does not write the I/O status
+    /// block of a request that was refused without having been pending; then it is 0.
     pub information: usize,
-    /// The whole output buffer, the part that was not written included.
+    /// The whole output buffer, including the part that was not written.
     pub output: Vec<u8>,
 }
 
@@ -66,43 +65,43 @@ impl Completion {
     }
 }
 
-/// An output buffer to send, filled so that what was not written to can be told.
-pub fn blank(len: usize) -> Vec<u8> {
+/// An output buffer, filled so that the bytes that were not written can be recognized.
+fn blank(len: usize) -> Vec<u8> {
     vec![UNTOUCHED; len]
 }
 
-/// What `install` did.
+/// The result of `install`.
 #[derive(Clone, Copy, Debug)]
 pub struct Installed {
-    /// Whether it made the device; otherwise it was there and got its driver updated.
+    /// Whether the device was created; otherwise it existed, and its driver was updated.
     pub created: bool,
     /// Whether the system must be restarted before the driver is in use.
     pub restart_needed: bool,
 }
 
-/// What `remove` did.
+/// The result of `remove`.
 #[derive(Clone, Debug, Default)]
 pub struct Removed {
-    /// The instance IDs of the devices that it removed.
+    /// The instance IDs of the removed devices.
     pub devices: Vec<String>,
-    /// The driver packages that it deleted.
+    /// The deleted driver packages.
     pub packages: Vec<String>,
-    /// Whether the system must be restarted before the devices are gone.
+    /// Whether the system must be restarted to finish the removal.
     pub restart_needed: bool,
 }
 
-/// A device that has Interlock's hardware ID, as Plug and Play knows it.
+/// A device with Interlock's hardware ID, as the PnP manager reports it.
 #[derive(Clone, Debug)]
 pub struct Devnode {
     /// Its device instance ID.
     pub instance: String,
-    /// Whether it works.
+    /// Its condition.
     pub condition: Condition,
     /// The INF in the system's INF folder that it was installed from.
     pub inf: Option<String>,
 }
 
-/// What the system says of a device.
+/// The condition of a device, as the system reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// It is started.
@@ -111,9 +110,9 @@ pub enum Condition {
     Stopped,
     /// It has a problem, by its `CM_PROB` code.
     Problem(u32),
-    /// It is registered but not there.
+    /// It is registered but not present.
     Absent,
-    /// The system does not tell.
+    /// The system does not report it.
     Unknown,
 }
 
@@ -123,13 +122,13 @@ impl fmt::Display for Condition {
             Self::Started => f.write_str("started"),
             Self::Stopped => f.write_str("not started"),
             Self::Problem(code) => write!(f, "problem code {code}{}", problem(*code)),
-            Self::Absent => f.write_str("registered, but not there"),
-            Self::Unknown => f.write_str("not told by this system"),
+            Self::Absent => f.write_str("registered, but not present"),
+            Self::Unknown => f.write_str("not reported by this system"),
         }
     }
 }
 
-/// What the problem codes that a driver under test meets most often mean.
+/// The meaning of the problem codes that are most frequent with a driver under test.
 const fn problem(code: u32) -> &'static str {
     match code {
         10 => ": the driver failed to start the device",
@@ -140,7 +139,7 @@ const fn problem(code: u32) -> &'static str {
         31 | 39 => ": the driver could not be loaded",
         38 => ": an earlier instance of the driver is still loaded; restart",
         48 => ": the driver is blocked on this system",
-        52 => ": the driver is not signed by anyone trusted here; is test signing on?",
+        52 => ": the driver's signature is not trusted; is test signing on?",
         _ => "",
     }
 }
@@ -148,17 +147,17 @@ const fn problem(code: u32) -> &'static str {
 /// The state of the driver's service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceState {
-    /// There is no such service.
+    /// The service does not exist.
     NotInstalled,
     /// It is stopped.
     Stopped,
-    /// It is about to run.
+    /// It is starting.
     Starting,
-    /// It is about to stop.
+    /// It is stopping.
     Stopping,
-    /// It runs.
+    /// It is running.
     Running,
-    /// Another state of the service control manager's.
+    /// Another state, by its `SERVICE_*` number.
     Other(u32),
 }
 
@@ -175,18 +174,18 @@ impl fmt::Display for ServiceState {
     }
 }
 
-/// What came of taking the device away under its users.
+/// The result of removing the device while handles are open.
 #[derive(Debug)]
-pub enum TakenAway {
-    /// It is gone; [`bring_back`] makes it as it was.
-    Gone(Gone),
-    /// The system left it as it was, for this reason.
-    Refused(String),
+pub enum Removal {
+    /// It was removed; [`restore`] restores it.
+    Removed(RemovedDevice),
+    /// The system did not remove it, for this reason.
+    Vetoed(String),
 }
 
-/// What [`bring_back`] needs to know of the device that was taken away.
+/// How [`restore`] restores a device.
 #[derive(Debug)]
-pub enum Gone {
+pub enum RemovedDevice {
     /// It was the model's.
     Model,
     /// Its device node is still registered.

@@ -1,4 +1,4 @@
-//! The real device, through Win32 and `SetupAPI`: the only place in the harness with `unsafe` code.
+//! The installed device, through Win32 and `SetupAPI`: the only `unsafe` code of the harness.
 
 mod certificate;
 mod code_integrity;
@@ -13,7 +13,7 @@ mod privilege;
 mod registry;
 mod request;
 mod service;
-mod take_away;
+mod surprise_remove;
 
 use std::ffi::OsStr;
 use std::io;
@@ -28,7 +28,7 @@ pub use examine::examine;
 pub use install::{devnodes, install, remove};
 pub use request::Request;
 pub use service::service_state;
-pub use take_away::{bring_back, take_away};
+pub use surprise_remove::{restore, surprise_remove};
 
 /// The device interface's GUID.
 static INTERFACE: GUID = {
@@ -41,7 +41,7 @@ static INTERFACE: GUID = {
     }
 };
 
-/// A string as Win32 takes it: UTF-16 with a NUL at its end.
+/// A string for Win32: UTF-16 with a terminating NUL.
 fn wide(string: impl AsRef<OsStr>) -> Vec<u16> {
     string.as_ref().encode_wide().chain([0]).collect()
 }
@@ -52,7 +52,7 @@ fn from_wide(wide: &[u16]) -> String {
     String::from_utf16_lossy(&wide[..end.unwrap_or(wide.len())])
 }
 
-/// `size_of::<T>()` as Win32's structures want it in their `cbSize`.
+/// `size_of::<T>()`, for the `cbSize` of a Win32 structure.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a Win32 structure is small"
@@ -61,13 +61,13 @@ const fn size<T>() -> u32 {
     size_of::<T>() as u32
 }
 
-/// The calling thread's last Win32 error as a failure of `what`.
+/// The calling thread's last Win32 error, as a failure of `what`.
 fn last_error(what: &str) -> Error {
     Error::failed(format!("{what}: {}", io::Error::last_os_error()))
 }
 
-/// What a Win32 function that returns a `BOOL` has answered.
-fn succeeded(answer: windows_sys::core::BOOL, what: &str) -> crate::error::Result<()> {
+/// The result of a Win32 function that returned a `BOOL`.
+fn succeeded(answer: windows_sys::core::BOOL, what: &str) -> crate::error::Result {
     if answer == 0 {
         return Err(last_error(what));
     }

@@ -1,4 +1,4 @@
-//! The program as a whole, on a machine that has no device: what it prints and how it exits.
+//! The whole program, on a machine without the device: its output and its exit codes.
 
 use std::process::{Command, Output};
 
@@ -18,7 +18,7 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn help_says_what_to_do_and_passes() {
+fn help_lists_examples_and_passes() {
     let output = harness(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = stdout(&output);
@@ -38,7 +38,7 @@ fn bad_usage_could_not_run() {
         &["fly"][..],
         &["run", "--exact"],
         &["stress", "--threads", "none"],
-        // What would do nothing, and pass.
+        // These would pass without doing anything.
         &["run", "--iterations", "0"],
         &["run", "--timeout", "0"],
         &["run", "--processors", "0"],
@@ -95,7 +95,7 @@ fn a_filter_that_selects_nothing_could_not_run() {
 
 #[cfg(not(windows))]
 #[test]
-fn without_a_device_whatever_needs_one_says_so() {
+fn without_the_device_commands_that_need_it_report_that() {
     for arguments in [
         &["install"][..],
         &["remove"],
@@ -132,7 +132,7 @@ fn a_sequence_has_the_same_transcript_every_time() {
 }
 
 #[test]
-fn a_file_without_a_step_is_no_sequence() {
+fn a_file_without_steps_is_not_a_sequence() {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("no_steps");
     std::fs::write(&path, "# nothing\n\n").expect("the file is written");
     let path = path.to_str().expect("a path in UTF-8");
@@ -143,7 +143,7 @@ fn a_file_without_a_step_is_no_sequence() {
 }
 
 #[test]
-fn a_scene_with_a_mistake_is_explored_by_its_full_name_and_replayed() {
+fn a_mistake_is_explored_by_its_full_name_and_replayed() {
     let explored = harness(&["explore", "own_queue::taken_anyway"]);
     let said = stdout(&explored);
     assert_eq!(explored.status.code(), Some(1), "{said}");
@@ -153,15 +153,18 @@ fn a_scene_with_a_mistake_is_explored_by_its_full_name_and_replayed() {
         let command = line.strip_prefix("harness ")?;
         command.strip_suffix(" plays it step by step")
     });
-    let again: Vec<_> = again.expect("how to replay it").split(' ').collect();
+    let again: Vec<_> = again
+        .expect("the command that replays it")
+        .split(' ')
+        .collect();
     let replayed = harness(&again);
     let said = stdout(&replayed);
     assert_eq!(replayed.status.code(), Some(1), "{said}");
     assert!(said.contains(rule), "{said}");
 
-    let twin = harness(&["explore", "own_queue::taken_anyway, corrected"]);
-    assert_eq!(twin.status.code(), Some(0), "{}", stdout(&twin));
-    // A part of a name selects no mistake, which would fail the exploration of what has none.
+    let correct = harness(&["explore", "own_queue::taken_anyway, corrected"]);
+    assert_eq!(correct.status.code(), Some(0), "{}", stdout(&correct));
+    // A part of a name does not select mistakes, so an exploration with a filter can pass.
     let part = harness(&["explore", "own_queue::taken"]);
     assert_eq!(part.status.code(), Some(2), "{}", stdout(&part));
     let listed = stdout(&harness(&["explore", "--list", "own_queue::taken"]));
@@ -182,12 +185,12 @@ fn the_replay_in_the_readme_finds_the_mistake() {
 #[test]
 fn a_schedule_that_does_not_fit_its_scene_could_not_run() {
     for (schedule, reason) in [
-        // Nobody but the scene itself can go on at first.
+        // At first only the scene itself can run.
         (
             "queue::cancel_against_completion:b",
             "at step 1 thread b cannot go on",
         ),
-        // In the end it waits for its actors.
+        // Later it waits for its actors.
         (
             "queue::cancel_against_completion:a100000",
             "thread a cannot go on",
@@ -197,7 +200,7 @@ fn a_schedule_that_does_not_fit_its_scene_could_not_run() {
             "queue::cancel_against_completion:A",
             "no thread of a schedule",
         ),
-        ("cancel_against_completion", "is no schedule"),
+        ("cancel_against_completion", "is not a schedule"),
         ("no_such::scene:a", "no scene is called"),
     ] {
         let output = harness(&["replay", schedule]);
@@ -222,7 +225,7 @@ fn every_scenario_passes_on_the_model() {
         let output = harness(&[&run[..], &[processors]].concat());
         let report = stdout(&output);
         assert_eq!(output.status.code(), Some(0), "{report}{}", stderr(&output));
-        // On a machine with much else to do, so few rounds may be over before the other thread runs.
+        // On a busy machine, so few rounds may end before the other thread runs.
         let ignored = report
             .lines()
             .filter(|line| line.contains("... ignored, ") && !line.ends_with("nothing was raced"));

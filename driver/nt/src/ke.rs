@@ -41,6 +41,18 @@ pub struct KLOCK_QUEUE_HANDLE {
     pub Reserved: [u64; 3],
 }
 
+/// A mutex object. The kernel's, but for its size.
+#[repr(C)]
+pub struct KMUTEX {
+    pub Reserved: [u64; 7],
+}
+
+/// A semaphore object. The kernel's, but for its size.
+#[repr(C)]
+pub struct KSEMAPHORE {
+    pub Reserved: [u64; 4],
+}
+
 pub type PKDEFERRED_ROUTINE = Option<
     unsafe extern "C" fn(
         Dpc: *mut KDPC,
@@ -108,4 +120,22 @@ unsafe extern "C" {
     pub fn KeQueryMaximumProcessorCountEx(GroupNumber: u16) -> u32;
     pub fn KeDelayExecutionThread(WaitMode: i8, Alertable: u8, Interval: *mut i64) -> NTSTATUS;
     pub fn KeClearEvent(Event: *mut KEVENT);
+
+    pub fn KeInitializeMutex(Mutex: *mut KMUTEX, Level: u32);
+    pub fn KeReleaseMutex(Mutex: *mut KMUTEX, Wait: u8) -> i32;
+    pub fn KeReadStateMutex(Mutex: *mut KMUTEX) -> i32;
+
+    pub fn KeInitializeSemaphore(Semaphore: *mut KSEMAPHORE, Count: i32, Limit: i32);
+    pub fn KeReleaseSemaphore(
+        Semaphore: *mut KSEMAPHORE,
+        Increment: i32,
+        Adjustment: i32,
+        Wait: u8,
+    ) -> i32;
+    pub fn KeReadStateSemaphore(Semaphore: *mut KSEMAPHORE) -> i32;
+
+    pub fn KeResetEvent(Event: *mut KEVENT) -> i32;
+    pub fn KeReadStateEvent(Event: *mut KEVENT) -> i32;
+    /// A `LARGE_INTEGER` travels in a register, as the number that it is.
+    pub fn KeSetTimerEx(Timer: *mut KTIMER, DueTime: i64, Period: i32, Dpc: *mut KDPC) -> u8;
 }

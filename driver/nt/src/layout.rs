@@ -7,7 +7,7 @@ use crate::{
     IO_STATUS_BLOCK, IRP, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
     KSPIN_LOCK, KTIMER, LIST_ENTRY, OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY, UNICODE_STRING,
     ZONE_HEADER, ZONE_SEGMENT_HEADER,
-    irp::{DeviceIoControl, StatusBlock, TailOverlay},
+    irp::{DeviceIoControl, ReadWrite, StatusBlock, TailOverlay},
 };
 
 macro_rules! assert_sizes {
@@ -34,6 +34,7 @@ assert_sizes! {
     StatusBlock: 0x10,
     TailOverlay: 0x50,
     DeviceIoControl: 0x20,
+    ReadWrite: 0x18,
     OBJECT_ATTRIBUTES: 0x30,
     IRP: 0xd0,
     SINGLE_LIST_ENTRY: 8,
@@ -84,6 +85,7 @@ assert_offsets! {
         MajorFunction: 0, MinorFunction: 1, Control: 3, Parameters: 8, DeviceObject: 0x28,
         FileObject: 0x30, CompletionRoutine: 0x38, Context: 0x40,
     }
+    ReadWrite { Length: 0, Key: 8, ByteOffset: 0x10 }
     DeviceIoControl {
         OutputBufferLength: 0, InputBufferLength: 8, IoControlCode: 0x10, Type3InputBuffer: 0x18,
     }

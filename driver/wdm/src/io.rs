@@ -17,4 +17,5 @@ pub(crate) mod queue;
 pub(crate) mod queue_callbacks;
 pub(crate) mod refusal;
 pub(crate) mod remove_lock;
+pub(crate) mod reply;
 pub(crate) mod start_io;

@@ -3,6 +3,7 @@
 
 pub(crate) mod device_queue;
 pub(crate) mod dpc;
+pub(crate) mod event;
 pub mod irql;
 pub(crate) mod lock_debug;
 pub mod lock_order;

@@ -68,6 +68,7 @@ pub use ex::{
     node::{ListItem, Node},
     number::{ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, InterlockedLong64},
     pool::PoolAllocator,
+    rw_spin_lock::RwSpinLock,
     zone::{RawBlock, RawZone, Segment, Zone, ZoneBox},
 };
 pub use io::{
@@ -77,9 +78,10 @@ pub use io::{
     driver::entry,
     file::FileState,
     interface::Guid,
-    irp::{Handled, Irp, IrpView, PendedIrp},
+    irp::{Handled, Irp, IrpView, MajorFunction, PendedIrp},
     queue::{IrpQueue, IrpQueueLock},
     queue_callbacks::QueueCallbacks,
+    reply::Reply,
     start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
 };
 #[cfg(feature = "lock-debug")]
@@ -90,6 +92,7 @@ pub use ke::{
         Remove,
     },
     dpc::{Dpc, DpcRoutine},
+    event::{Event, EventType},
     irql::{self, PassiveLevel},
     lock_order, processor,
     queued_spin_lock::QueuedSpinLock,

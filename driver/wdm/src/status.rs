@@ -17,6 +17,8 @@ use core::{convert::Infallible, fmt};
 ///
 /// assert!(NtStatus::SUCCESS.is_success());
 /// assert!(!NtStatus::CANCELLED.is_success());
+/// assert!(NtStatus::CANCELLED.is_error());
+/// assert!(!NtStatus::BUFFER_OVERFLOW.is_error()); // a warning
 /// assert_eq!(NtStatus::from_raw(0x103), None); // STATUS_PENDING
 /// assert_eq!(NtStatus::from_raw(-1), None);
 /// assert_eq!(format!("{:?}", NtStatus::CANCELLED), "NTSTATUS 0xc0000120");
@@ -207,6 +209,17 @@ impl NtStatus {
     #[doc(alias = "NT_SUCCESS")]
     pub const fn is_success(self) -> bool {
         self.0 >= 0
+    }
+
+    /// Whether the status is an error: not success, information or a warning (`NT_ERROR`). The I/O manager copies no output
+    /// to the caller of a request that ends with an error.
+    ///
+    /// # IRQL
+    /// Any.
+    #[doc(alias = "NT_ERROR")]
+    #[must_use]
+    pub const fn is_error(self) -> bool {
+        self.0.cast_unsigned() >> 30 == 3
     }
 }
 

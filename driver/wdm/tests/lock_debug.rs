@@ -18,7 +18,7 @@ thread_local! {
 }
 
 /// A driver that runs the body in its `DriverEntry`, which then fails.
-struct Once(#[allow(dead_code)] u8);
+struct Once;
 
 impl Device for Once {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
@@ -31,7 +31,7 @@ impl Device for Once {
     type File = ();
 
     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(Ok::<_, Error>(Self(0)))
+        Ok(Ok::<_, Error>(Self))
     }
 
     fn device_control<'irp>(

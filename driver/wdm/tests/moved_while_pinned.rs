@@ -18,7 +18,7 @@ thread_local! {
 }
 
 /// A device that runs the attack.
-struct Attacked(#[allow(dead_code)] u8);
+struct Attacked;
 
 impl Device for Attacked {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
@@ -26,7 +26,7 @@ impl Device for Attacked {
     type File = ();
 
     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(Ok::<_, Error>(Self(0)))
+        Ok(Ok::<_, Error>(Self))
     }
 
     fn device_control<'irp>(

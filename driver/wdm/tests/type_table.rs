@@ -15,7 +15,8 @@ use wdm::{
     Arrival, Busy, CancelSpinLockGuard, CurrentIrp, DeviceQueue, DeviceQueueNode, Dpc, DpcRoutine,
     Guard, Handled, Insert, InterlockedList, InterlockedStack, Irp, IrpQueue, IrpView, KeepIrql,
     Node, NtStatus, PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey,
-    Remove, RestoreIrql, Shared, SpinLock, Start, StartIoQueue, Timer, TimerRoutine, Zone, ZoneBox,
+    Remove, Reply, RestoreIrql, RwSpinLock, Shared, SpinLock, Start, StartIoQueue, Timer,
+    TimerRoutine, Zone, ZoneBox,
     irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
     lock_order::Alone,
 };
@@ -193,6 +194,12 @@ fn table() -> Vec<Row> {
                 "T" Invariant("device_queue_remove_value_shortened"), "O" Invariant("device_queue_remove_order_shortened")] {
             R<Both> => "SSU", R<SendOnly> => "--U", R<SyncOnly> => "SSU", R<Neither> => "--U",
         }
+        Reply ["O" Covariant] {
+            Reply<PendedIrp> => "SSU", Reply<PendedIrp<Unshared>> => "S-U", Reply<Irp<'static>> => "SSU",
+        }
+        RwSpinLock ["T" Invariant("rw_spin_lock_value_shortened"), "C" Invariant("rw_spin_lock_of_a_superclass")] {
+            RwSpinLock<Both> => "SSU", RwSpinLock<SendOnly> => "S-U", RwSpinLock<SyncOnly> => "--U", RwSpinLock<Neither> => "--U",
+        }
         Shared ["T" Covariant] {
             Shared<Both> => "SSU", Shared<SendOnly> => "--U", Shared<SyncOnly> => "--U", Shared<Neither> => "--U",
         }
@@ -237,6 +244,7 @@ mod covariant {
         pool_allocator: PoolAllocator<&'static str> => PoolAllocator<&'a str>;
         registry_key: RegistryKey<'static> => RegistryKey<'a>;
         remove: Remove<'static, 'static, u32, Arrival> => Remove<'a, 'static, u32, Arrival>;
+        reply: Reply<&'static str> => Reply<&'a str>;
         shared: Shared<&'static str> => Shared<&'a str>;
         zone_box: ZoneBox<&'static str> => ZoneBox<&'a str>;
     }

@@ -1,8 +1,30 @@
-//! What real drivers got wrong, written on raw `nt`, each beside its correct twin.
+//! Mistakes of real drivers, written on raw `nt`, each beside the correct version.
 //!
-//! Each family is a driver of a few steps: a trait whose default methods are the correct ones. A mistake overrides one
-//! step; the twin is the same driver, in the same scene, with that step as it should be. On a real kernel the mistakes
-//! are undefined behaviour; the model stops at the rule that is broken, and keeps whatever a mistake would still touch.
+//! Each family is a driver in a few steps: a trait whose default methods are correct. A mistake overrides one step or two; the
+//! correct version is the same driver, in the same scene, without the override. On a real kernel the mistakes are undefined
+//! behaviour; the model stops at the first broken rule, and keeps the memory that a mistake would still access.
+
+/// The mistakes of a family. For each: its name, the steps with the mistake, and the correct steps unless they are `Correct`;
+/// the scene; the rule that it breaks; what is wrong.
+macro_rules! faults {
+    ($family:literal: $(
+        $name:literal, $steps:ident $(/ $correct:ident)?, $scene:ident, $rule:ident,
+        $what:literal;
+    )*) => {
+        &[$(
+            $crate::faulty::Fault {
+                name: concat!($family, "::", $name),
+                correct_name: concat!($family, "::", $name, ", corrected"),
+                what: $what,
+                rule: ntmodel::Rule::$rule,
+                faulty: $scene::<$steps>,
+                correct: $scene::<faults!(@correct $($correct)?)>,
+            },
+        )*]
+    };
+    (@correct) => { Correct };
+    (@correct $correct:ident) => { $correct };
+}
 
 mod frame;
 mod interlocked;
@@ -11,61 +33,35 @@ mod own_queue;
 mod start_io;
 mod zone;
 
-use ntmodel::{
-    Rule,
-    explore::{Scenario, Search},
-};
+use ntmodel::{Rule, explore::Scenario};
 
 /// A mistake.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
     /// Its name.
     pub name: &'static str,
-    /// The name of its twin.
-    pub twin_name: &'static str,
-    /// What is wrong, and which real driver or sample had it, where that is known.
+    /// The name of the correct version.
+    pub correct_name: &'static str,
+    /// What is wrong, and which real driver or sample had it, if that is known.
     pub what: &'static str,
     /// The rule that it breaks.
     pub rule: Rule,
-    /// In which orders it is looked for.
-    pub search: Search,
     /// The scene with the mistake.
     pub faulty: Scenario,
     /// The same scene without it.
-    pub twin: Scenario,
+    pub correct: Scenario,
 }
 
-/// Every order there is.
-const EVERY: Search = Search::DepthFirst { most: 1_000_000 };
+/// The mistakes, by family.
+const FAMILIES: &[&[Fault]] = &[
+    own_queue::FAULTS,
+    start_io::FAULTS,
+    interlocked::FAULTS,
+    locks::FAULTS,
+    zone::FAULTS,
+];
 
 /// The mistakes.
-pub const FAULTS: &[Fault] = &[
-    own_queue::CANCEL_TESTED_FIRST,
-    own_queue::NOT_TAKEN_BACK,
-    own_queue::ARMED_AFTER_UNLOCK,
-    own_queue::TAKEN_ANYWAY,
-    own_queue::NOT_DISARMED,
-    own_queue::NOT_SELF_LINKED,
-    own_queue::COMPLETED_UNDER_LOCK,
-    own_queue::COMPLETED_UNDER_CANCEL_LOCK,
-    own_queue::WRONG_CANCEL_IRQL,
-    own_queue::CLEANUP_STOPS,
-    own_queue::MARKED_LATE,
-    own_queue::NOT_MARKED,
-    own_queue::MARKED_AND_ANSWERED,
-    own_queue::OTHER_STATUS,
-    own_queue::ANSWERED_PENDING,
-    own_queue::NOT_COMPLETED,
-    start_io::LEFT_BUSY,
-    start_io::CANCEL_LOCK_KEPT,
-    start_io::NOT_DISARMED,
-    start_io::DISARMED_BEFORE,
-    interlocked::MARKED_LATE,
-    interlocked::MARKED_WHEN_SERVED,
-    interlocked::LOCK_SHARED,
-    locks::AT_DPC_AT_PASSIVE,
-    locks::ONE_VARIABLE,
-    locks::RELEASED_FROM_DPC,
-    locks::TWO_ORDERS,
-    zone::FREED_TWICE,
-];
+pub fn faults() -> impl Iterator<Item = &'static Fault> {
+    FAMILIES.iter().copied().flatten()
+}

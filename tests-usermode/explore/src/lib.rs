@@ -1,8 +1,7 @@
 //! Small scenes for the model kernel: two or three actors on one queue, explored in every order, or in many.
 //!
-//! The [scenes](SCENES) are of `wdm`'s queues, and hold. The [faults](faulty::FAULTS) are queue and cancel code with the
-//! mistakes that real drivers made, written on raw `nt` since with `wdm` they would not compile; each is found, and its
-//! correct twin passes.
+//! The [scenes](SCENES) are of `wdm`'s queues, and pass. The [faults] are mistakes of real drivers in queue and cancel
+//! code, written on raw `nt` since with `wdm` they would not compile; each is found, and its correct version passes.
 
 mod device;
 pub mod faulty;
@@ -10,7 +9,7 @@ mod queue;
 mod stage;
 mod start_io;
 
-use std::{slice, sync::Arc};
+use std::sync::Arc;
 
 use ntmodel::{
     Driver, Kernel,
@@ -20,7 +19,7 @@ use ntmodel::{
 /// Loads a driver on `wdm` into a kernel.
 ///
 /// # Errors
-/// What its `DriverEntry` answers.
+/// The status of its `DriverEntry`.
 pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
     // SAFETY: the entry point is that of a driver on wdm.
     unsafe { Driver::load(kernel, wdm::entry::<D>) }
@@ -31,18 +30,21 @@ pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
 pub struct Scene {
     /// Its name.
     pub name: &'static str,
-    /// What its actors do to each other.
+    /// What its actors do, and what must come of it.
     pub summary: &'static str,
-    /// In which orders.
+    /// The orders to explore.
     pub searches: &'static [Search],
-    /// The scene itself.
+    /// Runs the scene once.
     pub run: Scenario,
 }
 
-/// Every order there is, of scenes that have so few.
-const EVERY: &[Search] = &[Search::DepthFirst { most: 1_000_000 }];
+/// Every order, of scenes that have few.
+const EVERY: &[Search] = &[Search::every(1_000_000)];
 
-/// Orders drawn at random, and such with few preemptions, of scenes that have too many.
+/// Every order with a few preemptions, of scenes that have too many.
+const FEW_PREEMPTIONS: &[Search] = &[Search::preempting(4)];
+
+/// Random orders, and orders with few preemptions, of scenes that have too many even so.
 const MANY: &[Search] = &[
     Search::Random {
         schedules: 5_000,
@@ -58,24 +60,24 @@ const MANY: &[Search] = &[
 /// The scenes of `wdm`'s queues.
 pub const SCENES: &[&[Scene]] = &[queue::SCENES, start_io::SCENES, device::SCENES];
 
-/// Every mistake, and every correct twin, as a scene.
+/// Every mistake and every correct version, as a scene.
 pub fn faults() -> impl Iterator<Item = Scene> {
-    faulty::FAULTS.iter().flat_map(|fault| {
+    faulty::faults().flat_map(|fault| {
         let scene = |name, summary, run| Scene {
             name,
             summary,
-            searches: slice::from_ref(&fault.search),
+            searches: EVERY,
             run,
         };
         let without = "the same scene without the mistake";
         [
             scene(fault.name, fault.what, fault.faulty),
-            scene(fault.twin_name, without, fault.twin),
+            scene(fault.correct_name, without, fault.correct),
         ]
     })
 }
 
-/// The scene, mistake or twin that has a name.
+/// The scene, mistake or correct version with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<Scene> {
     let scenes = SCENES.iter().copied().flatten().copied();

@@ -10,14 +10,14 @@ use wdm::{
     QueueCallbacks, Shared, irql::NoSpinLockHeld,
 };
 
-use crate::{EVERY, MANY, Scene, stage::Stage};
+use crate::{EVERY, FEW_PREEMPTIONS, MANY, Scene, stage::Stage};
 
 /// The scenes.
 pub const SCENES: &[Scene] = &[
     Scene {
         name: "queue::cancel_against_completion",
         summary: "a request is cancelled and completed at once: it ends once, either way",
-        searches: EVERY,
+        searches: FEW_PREEMPTIONS,
         run: cancel_against_completion,
     },
     Scene {
@@ -29,13 +29,13 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "queue::cancel_against_cleanup",
         summary: "a request is cancelled while its file is closed: it ends as cancelled, once",
-        searches: EVERY,
+        searches: FEW_PREEMPTIONS,
         run: cancel_against_cleanup,
     },
     Scene {
         name: "queue::completion_against_cleanup",
         summary: "requests of two files are completed while one file is closed: each ends once",
-        searches: EVERY,
+        searches: FEW_PREEMPTIONS,
         run: completion_against_cleanup,
     },
     Scene {
@@ -47,13 +47,13 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "queue::close_against_insertion",
         summary: "a handle is closed while a request arrives through it: the request is cancelled, and does not stay",
-        searches: EVERY,
+        searches: FEW_PREEMPTIONS,
         run: close_against_insertion,
     },
     Scene {
         name: "queue::removal_against_insertion",
         summary: "a request comes while the device is taken away: it ends as the device does",
-        searches: EVERY,
+        searches: FEW_PREEMPTIONS,
         run: removal_against_insertion,
     },
     Scene {
@@ -65,7 +65,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "queue::lookup_against_cancel",
         summary: "requests of one key are cancelled and completed by key: each ends once, the older first",
-        searches: EVERY,
+        searches: FEW_PREEMPTIONS,
         run: lookup_against_cancel,
     },
     Scene {

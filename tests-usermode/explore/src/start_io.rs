@@ -10,14 +10,14 @@ use wdm::{
     QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, irql::NoSpinLockHeld,
 };
 
-use crate::{EVERY, MANY, Scene, stage::Stage};
+use crate::{EVERY, FEW_PREEMPTIONS, MANY, Scene, stage::Stage};
 
 /// The scenes.
 pub const SCENES: &[Scene] = &[
     Scene {
         name: "start_io::cancel_against_service",
         summary: "a request that waits is cancelled while its turn comes: it is served, or cancelled",
-        searches: EVERY,
+        searches: FEW_PREEMPTIONS,
         run: cancel_against_service,
     },
     Scene {
@@ -35,19 +35,19 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "start_io::insertion_against_service",
         summary: "a request comes while the last one ends: it is started, by one of the two",
-        searches: EVERY,
+        searches: FEW_PREEMPTIONS,
         run: insertion_against_service,
     },
     Scene {
         name: "start_io::cleanup_against_service",
         summary: "a file is closed while its waiting request's turn comes: the other file's is served",
-        searches: MANY,
+        searches: FEW_PREEMPTIONS,
         run: cleanup_against_service,
     },
     Scene {
         name: "start_io::close_against_insertion",
         summary: "a handle is closed while a request arrives through it: the request is cancelled, and does not stay",
-        searches: EVERY,
+        searches: FEW_PREEMPTIONS,
         run: close_against_insertion,
     },
     Scene {

@@ -1,11 +1,16 @@
-//! The executive: interlocked lists and numbers, zones, the pool with the driver's global allocator, and kernel handles.
+//! The executive: interlocked and sequenced lists, interlocked numbers, fast mutexes, reader/writer spin
+//! locks, run-down protection, zones, the pool with the driver's global allocator, and kernel handles.
 //!
 //! It uses `ke`, `host` and `verifier`, and neither `io` nor `ps`.
 
 mod allocator;
+mod fast_mutex;
 pub(crate) mod handle;
 mod interlocked;
 pub(crate) mod pool;
+mod reader_writer;
+mod rundown;
+mod slist;
 mod zone;
 
 use std::{
@@ -23,6 +28,8 @@ use crate::{
 pub(crate) struct Ex {
     pool: Arc<Pool>,
     handles: Handles,
+    /// Held while a sequenced list is worked on.
+    slists: Mutex<()>,
     /// The zones that were initialised, by their addresses.
     zones: Mutex<HashSet<usize>>,
 }

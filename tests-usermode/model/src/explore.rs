@@ -11,8 +11,10 @@ mod actor;
 mod schedule;
 mod scheduler;
 mod search;
+mod shared;
 
 pub use actor::Actor;
 pub use schedule::{Misfit, Schedule};
 pub(crate) use search::end_with;
 pub use search::{Explored, Found, Scenario, Search, explore, replay};
+pub use shared::Shared;

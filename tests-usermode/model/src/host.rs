@@ -6,8 +6,10 @@
 pub(crate) mod call;
 pub(crate) mod clock;
 mod config;
+pub(crate) mod fault;
 mod kernel;
 pub(crate) mod layout;
+pub(crate) mod order;
 mod spinning;
 pub(crate) mod thread;
 mod trace;

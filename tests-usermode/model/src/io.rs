@@ -26,7 +26,11 @@ pub use driver::{Driver, DriverEntry};
 pub use file::{Access, File};
 pub use pnp::Device;
 pub use request::{Cancelling, Completion, Request};
-pub(crate) use {hang::hang, inlines::watch, manager::Io};
+pub(crate) use {
+    hang::{hang, verify_end},
+    inlines::watch,
+    manager::Io,
+};
 
 use crate::host::Kernel;
 

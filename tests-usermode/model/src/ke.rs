@@ -1,4 +1,4 @@
-//! The kernel proper: IRQL, spin locks, processors and DPCs, timers, events and waits, device queues, and what is said to the
+//! The kernel proper: IRQL, spin locks, processors and DPCs, timers, events, mutexes, semaphores and waits, device queues, and what is said to the
 //! kernel debugger.
 //!
 //! It uses `host` and `verifier`, and neither `ex` nor `io` nor `ps`.
@@ -10,6 +10,7 @@ pub(crate) mod dpc;
 mod event;
 mod irql;
 pub(crate) mod lists;
+mod mutex;
 mod processor;
 mod queued_spin_lock;
 pub(crate) mod spin_lock;

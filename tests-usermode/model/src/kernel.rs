@@ -19,7 +19,10 @@ static UPCALLS: Upcalls = Upcalls {
     probe_device: Call::probe_device,
     device_queue_entry: Call::note_device_queue,
     list_entry: Call::require_unlinked,
+    describe: Kernel::describe,
+    holders: Kernel::holders_of_remove_lock,
     end_with: explore::end_with,
+    verify_end: io::verify_end,
     hang: io::hang,
 };
 
@@ -47,6 +50,11 @@ impl Kernel {
         );
         ke::start(&kernel);
         kernel
+    }
+
+    fn describe(&self, address: usize) -> Option<String> {
+        let block = self.describe_pool_block(address);
+        block.or_else(|| self.describe_io_object(address))
     }
 
     /// What the driver has said to the debugger.

@@ -11,6 +11,6 @@ mod rule;
 mod symbol;
 
 pub use bug_check::Violation;
-pub(crate) use bug_check::{BugCheck, callers};
+pub(crate) use bug_check::{BugCheck, callers, callers_on};
 pub use faults::Faults;
 pub use rule::Rule;

@@ -8,7 +8,7 @@ use ntmodel::{
     explore::{Misfit, Scenario, Schedule, Search, explore, replay},
 };
 
-const EVERY: Search = Search::DepthFirst { most: 1_000 };
+const EVERY: Search = Search::every(1_000);
 
 /// Waits for an event, which is set before if `SET`.
 unsafe extern "C" fn waits<const SET: bool>(

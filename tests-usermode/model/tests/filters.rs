@@ -449,7 +449,7 @@ fn passes<F: Filter>() {
 
 fn passes_in_any_order<F: Filter>() {
     passes::<F>();
-    let explored = explore(Search::DepthFirst { most: 100_000 }, once::<F>);
+    let explored = explore(Search::every(100_000), once::<F>);
     let explored = explored.unwrap_or_else(|found| panic!("{found}"));
     assert!(explored.complete, "{explored:?}");
 }

@@ -342,7 +342,7 @@ fn by_the_book_nothing_is_found_in_any_order_of_driver_and_bus() {
         let bus = [IRP_MN_START_DEVICE, IRP_MN_REMOVE_DEVICE].map(|minor| (minor, BusAnswer::Pend));
         live(kernel, 0, &bus, false);
     };
-    let explored = explore(Search::DepthFirst { most: 100_000 }, pends);
+    let explored = explore(Search::every(100_000), pends);
     let explored = explored.unwrap_or_else(|found| panic!("{found}"));
     assert!(explored.complete, "{explored:?}");
 }
@@ -434,7 +434,7 @@ fn completes_what_pends(kernel: &Arc<Kernel>) {
 
 #[test]
 fn what_the_bus_driver_pends_is_completed_by_the_driver() {
-    let found = explore(Search::DepthFirst { most: 1_000 }, completes_what_pends);
+    let found = explore(Search::every(1_000), completes_what_pends);
     let violation = found.expect_err("a rule is broken").violation;
     assert_eq!(violation.rule, Rule::DoubleCompletion, "\n{violation}");
     assert_eq!(violation.code, 0x44);

@@ -357,7 +357,7 @@ fn the_driver_stays_until_the_routines_have_returned() {
             ..Config::default()
         }));
     }
-    let search = Search::DepthFirst { most: 10_000 };
+    let search = Search::every(10_000);
     let explored = explore(search, load_and_look).unwrap_or_else(|found| panic!("{found}"));
     assert!(explored.complete, "{explored:?}");
 }

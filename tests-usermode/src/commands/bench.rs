@@ -1,4 +1,4 @@
-//! `bench`: how long the model kernel takes for many requests, and for many schedules.
+//! `bench`: the performance of the model kernel, with many requests and with many schedules.
 
 mod load;
 
@@ -10,18 +10,18 @@ use interlock_explore::find;
 use ntmodel::explore::{Search, explore};
 
 use crate::cli::On;
-use crate::error::{Error, Exit, Result};
-use crate::status::Status;
-use crate::target::{self, DEADLINE, Device, Kernel, Request};
+use crate::client::{Device, Sent, expect_all_cancelled};
+use crate::error::{Error, Exit, Result, ensure};
+use crate::target;
 
-/// How many requests pend at a time.
+/// How many requests are pending at a time.
 const COUNTS: [u32; 5] = [1_000, 3_000, 10_000, 30_000, 100_000];
 
-/// How much longer a request may take among the most than among the fewest, before that is no linear growth: caches
-/// make a difference, but none such.
+/// How much longer a request may take among the most requests than among the fewest. Caches make a difference, but a smaller
+/// one; growth beyond this is not linear.
 const MOST_GROWTH: f64 = 5.0;
 
-/// How many schedules are explored in a second at the least.
+/// How many schedules must be explored per second.
 const LEAST_RATE: f64 = 5_000.0;
 
 /// The scene by which exploration is measured.
@@ -29,17 +29,14 @@ const SCENE: &str = "queue::cancel_against_completion";
 
 /// Measures, and prints tables.
 pub fn bench() -> Result<Exit> {
-    target::start(On {
-        kernel: Kernel::Model,
-        ..On::default()
-    })?;
+    target::start(On::MODEL)?;
     anstream::println!("requests  pend      cancel    complete  a request, in microseconds");
     let mut each = Vec::new();
     for count in COUNTS {
-        // The best of three: the first time the memory is new.
+        // The best of three, since the memory is not in the cache at first.
         let mut times = [Duration::MAX; 3];
         for _ in 0..3 {
-            let again = pend_and_end(count)?;
+            let again = measure(count)?;
             times = std::array::from_fn(|part| times[part].min(again[part]));
         }
         let micros = |time: Duration, count: u32| time.as_secs_f64() * 1e6 / f64::from(count);
@@ -59,25 +56,25 @@ pub fn bench() -> Result<Exit> {
         [first, .., last] => last / first,
         _ => 1.0,
     };
-    if growth > MOST_GROWTH {
-        return Err(Error::failed(format!(
-            "a request takes {growth:.1} times as long among the most as among the fewest: that is no linear growth"
-        )));
-    }
+    ensure(growth <= MOST_GROWTH, || {
+        format!(
+            "a request takes {growth:.1} times as long among the most as among the fewest, which is not linear"
+        )
+    })?;
     anstream::println!(
         "\na request takes {growth:.1} times as long among the most as among the fewest"
     );
     Ok(Exit::Passed)
 }
 
-/// Pends so many requests, cancels half of them in random order, completes the others, and tells how long each took.
-fn pend_and_end(count: u32) -> Result<[Duration; 3]> {
+/// Sends `count` requests, cancels half of them in random order, and completes the others; returns how long each part took.
+fn measure(count: u32) -> Result<[Duration; 3]> {
     let opens = count.div_ceil(RECORDS_PER_OPEN);
     let devices: Vec<Device> = (0..opens).map(|_| Device::open()).collect::<Result<_>>()?;
     let start = Instant::now();
-    let turns = devices.iter().cycle().zip(0..u64::from(count));
-    let pend = |(device, tag): (&Device, u64)| device.pend(tag);
-    let mut requests: Vec<Request> = turns.map(pend).collect::<Result<_>>()?;
+    let in_turn = devices.iter().cycle().zip(0..u64::from(count));
+    let requests = in_turn.map(|(device, tag)| device.pend(tag));
+    let mut requests: Vec<Sent> = requests.collect::<Result<_>>()?;
     let pended = start.elapsed();
 
     Rng::with_seed(1).shuffle(&mut requests);
@@ -92,23 +89,14 @@ fn pend_and_end(count: u32) -> Result<[Duration; 3]> {
     devices[0].complete_oldest(u32::MAX)?;
     let completed = start.elapsed();
 
-    for (index, request) in requests.iter().enumerate() {
-        let expected = if index < half {
-            Status::CANCELLED
-        } else {
-            Status::SUCCESS
-        };
-        let ended = request.wait(DEADLINE)?.map(|end| end.status);
-        if ended != Some(expected) {
-            return Err(Error::failed(format!(
-                "a request ended with {ended:?}, not {expected}"
-            )));
-        }
+    expect_all_cancelled(&requests[..half])?;
+    for sent in &requests[half..] {
+        sent.expect_completed()?;
     }
     Ok([pended, cancelled, completed])
 }
 
-/// Tells how many schedules of a scene of two actors are explored in a second.
+/// Measures how many schedules of a scene with two actors are explored per second.
 fn explored() -> Result<()> {
     let scene = find(SCENE).ok_or_else(|| Error::failed(format!("there is no {SCENE}")))?;
     let explored = explore(
@@ -125,10 +113,7 @@ fn explored() -> Result<()> {
         "\n{SCENE}: {} schedules, {rate:.0} a second",
         explored.schedules
     );
-    if rate < LEAST_RATE {
-        return Err(Error::failed(format!(
-            "{rate:.0} schedules are explored in a second, and {LEAST_RATE:.0} should be"
-        )));
-    }
-    Ok(())
+    ensure(rate >= LEAST_RATE, || {
+        format!("{rate:.0} schedules were explored per second, not {LEAST_RATE:.0}")
+    })
 }

@@ -4,7 +4,7 @@ use crate::cli::Doctor;
 use crate::doctor;
 use crate::error::{Error, Exit, Result};
 
-/// Says what stands between this machine and a working install.
+/// Checks this machine for obstacles to an installation.
 pub fn doctor(args: &Doctor) -> Result<Exit> {
     let findings = doctor::diagnose(&examine()?);
     doctor::print(&mut anstream::stdout(), &findings, args.format)
@@ -12,7 +12,7 @@ pub fn doctor(args: &Doctor) -> Result<Exit> {
 }
 
 #[cfg(windows)]
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere there are no facts")]
+#[expect(clippy::unnecessary_wraps, reason = "it fails on other systems")]
 fn examine() -> Result<doctor::Facts> {
     Ok(crate::win32::examine())
 }
@@ -20,7 +20,7 @@ fn examine() -> Result<doctor::Facts> {
 #[cfg(not(windows))]
 fn examine() -> Result<doctor::Facts> {
     Err(Error::could_not_run(
-        "this is not Windows, so there is nothing to diagnose: run the harness.exe that was built for \
-         Windows on the machine that is to have the driver",
+        "this is not Windows, so there is nothing to diagnose: run harness.exe on the Windows machine where the \
+         driver is to be installed",
     ))
 }

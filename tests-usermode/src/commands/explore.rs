@@ -1,4 +1,4 @@
-//! `explore` and `replay`: small scenes on the model kernel, in many orders, and a single one again.
+//! `explore` and `replay`: small scenes on the model kernel, in many schedules or in one.
 
 use interlock_explore::{SCENES, Scene, faults, find};
 use ntmodel::explore::{Explored, Found, Schedule, Search, explore, replay};
@@ -6,8 +6,7 @@ use ntmodel::explore::{Explored, Found, Schedule, Search, explore, replay};
 use crate::cli::{Explore, Replay};
 use crate::error::{Error, Exit, Result};
 
-/// Explores every scene that a filter selects, and stops at the first broken rule. One with a mistake in it is selected by
-/// its full name.
+/// Explores the scenes that a filter selects, until a rule is broken. A mistake is selected by its full name.
 pub fn explore_scenes(args: &Explore) -> Result<Exit> {
     let filter = args.filter.as_deref().unwrap_or_default();
     let scenes = SCENES.iter().copied().flatten().copied();
@@ -60,7 +59,7 @@ fn print(name: &str, width: usize, search: Search, explored: &Explored) {
     anstream::println!("{name:width$}  {orders:13}  {schedules:>9}  {rate:>9}");
 }
 
-/// Tells what was found, and how to see it again.
+/// Prints the violation, and the command that replays it.
 fn report(name: &str, found: &Found) -> Exit {
     anstream::println!("\n{name}\n{found}");
     anstream::println!(
@@ -70,11 +69,11 @@ fn report(name: &str, found: &Found) -> Exit {
     Exit::Failed
 }
 
-/// Plays one schedule of a scene, step by step.
+/// Replays one schedule of a scene, step by step.
 pub fn replay_schedule(args: &Replay) -> Result<Exit> {
     let usage = || {
         Error::could_not_run(format!(
-            "{:?} is no schedule: `harness explore` prints SCENE:SCHEDULE",
+            "{:?} is not a schedule: `harness explore` prints SCENE:SCHEDULE",
             args.schedule
         ))
     };

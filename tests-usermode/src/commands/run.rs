@@ -1,17 +1,16 @@
 //! `run`
 
 use std::io;
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cli::Run;
+use crate::client::Device;
 use crate::error::{Error, Exit, Result};
 use crate::report::{Plan, Report};
-use crate::scenarios::{self, Context, Halt, Scenario, Verdict};
-use crate::target::{self, Device};
+use crate::scenarios::{self, Context, Scenario};
+use crate::target;
 
-/// Runs scenarios one after another, since they share the device's one queue.
+/// Runs scenarios one after another, since they share the queues of one device.
 pub fn run(args: &Run) -> Result<Exit> {
     let selected = scenarios::select(args.filter.as_deref(), args.exact);
     if selected.is_empty() {
@@ -20,7 +19,7 @@ pub fn run(args: &Run) -> Result<Exit> {
         ));
     }
     target::start(args.on)?;
-    // Without a device nothing can run, and that is said once, not by each scenario.
+    // Without a device no scenario can run, which is reported once.
     Device::open()?.close();
     let context = Context {
         iterations: args.iterations,
@@ -28,7 +27,8 @@ pub fn run(args: &Run) -> Result<Exit> {
     };
     let timeout = Duration::from_secs(args.timeout);
     let report = write_report(args, &selected, context.seed, |scenario| {
-        run_within(timeout, scenario, context)
+        let run = scenario.run;
+        target::run_watched(timeout, target::stopped, move || run(&context))
     });
     let exit =
         report.map_err(|error| Error::failed(format!("the report cannot be written: {error}")))?;
@@ -38,13 +38,13 @@ pub fn run(args: &Run) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Runs the scenarios and reports on each. After one that hangs, or in which the system has stopped, nothing that
-/// follows can be believed, so it is not run.
+/// Runs the scenarios and reports the result of each. After a scenario that hangs, or in which the kernel has stopped, the
+/// others are not run, since their results would mean nothing.
 fn write_report(
     args: &Run,
     selected: &[Scenario],
     seed: u64,
-    run: impl Fn(&Scenario) -> Option<Verdict>,
+    run: impl Fn(&Scenario) -> Option<Result>,
 ) -> io::Result<Exit> {
     let names = selected.iter().map(|scenario| scenario.name.len());
     let plan = Plan {
@@ -59,52 +59,26 @@ fn write_report(
     for scenario in selected {
         report.started(scenario.name)?;
         let started = Instant::now();
-        let verdict = if let Some(why) = &ended {
-            Err(Halt::Ignored(format!("not run, since {why}")))
+        let result = if let Some(why) = &ended {
+            Err(Error::unsupported(format!("not run, since {why}")))
         } else {
             run(scenario).unwrap_or_else(|| {
                 ended = Some(format!("{} hangs", scenario.name));
-                Err(Halt::Failed(format!(
-                    "it hangs: no end after {} s",
-                    args.timeout
-                )))
+                let seconds = args.timeout;
+                Err(Error::failed(format!("it hangs: no end after {seconds} s")))
             })
         };
-        let verdict = match target::stopped() {
+        let result = match target::stopped() {
             Some(violation) if ended.is_none() => {
-                ended = Some(format!("the system has stopped in {}", scenario.name));
-                Err(Halt::Failed(violation))
+                ended = Some(format!("the kernel has stopped in {}", scenario.name));
+                Err(Error::failed(violation))
             }
-            _ => verdict,
+            _ => result,
         };
-        report.ended(scenario.name, &verdict, started.elapsed())?;
-        if ended.is_none() && matches!(verdict, Err(Halt::Failed(_))) {
+        report.ended(scenario.name, &result, started.elapsed())?;
+        if ended.is_none() && result.is_err_and(|error| !error.is_unsupported()) {
             scenarios::clean_up();
         }
     }
     Ok(report.end(start.elapsed())?.exit())
-}
-
-/// Runs a scenario in a thread of its own; `None` if it does not end in time. It does not end either if the system
-/// stops, and that is told by the system.
-fn run_within(timeout: Duration, scenario: &Scenario, context: Context) -> Option<Verdict> {
-    const LOOK: Duration = Duration::from_millis(50);
-    let (sender, receiver) = mpsc::channel();
-    let run = scenario.run;
-    thread::spawn(move || {
-        // Nobody listens any more if this was too late.
-        let _ = sender.send(run(&context));
-    });
-    let start = Instant::now();
-    loop {
-        let left = timeout.saturating_sub(start.elapsed());
-        match receiver.recv_timeout(left.min(LOOK)) {
-            Ok(verdict) => return Some(verdict),
-            Err(mpsc::RecvTimeoutError::Timeout) if !left.is_zero() => {}
-            Err(_) => return None,
-        }
-        if let Some(violation) = target::stopped() {
-            return Some(Err(Halt::Failed(violation)));
-        }
-    }
 }

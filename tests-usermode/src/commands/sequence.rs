@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::Sequence;
+use crate::client::Device;
 use crate::error::{Error, Exit, Result};
 use crate::sequence::{self, Installed, Step, everywhere, on_model};
-use crate::target::{self, Device, Kernel};
+use crate::target::{self, Kernel};
 
-/// Runs sequences, and writes what came of each step.
+/// Runs sequences, and writes a transcript of each.
 pub fn sequence(args: &Sequence) -> Result<Exit> {
     let mut output: Box<dyn Write> = match &args.output {
         Some(path) => Box::new(File::create(path).map_err(|error| cannot_write(&error))?),
@@ -19,18 +20,18 @@ pub fn sequence(args: &Sequence) -> Result<Exit> {
         target::start(args.on)?;
     }
     if let Some(path) = &args.steps {
-        let told = run(args, read(path)?)?;
-        write(&mut output, &told)?;
+        let transcript = run(args, read(path)?)?;
+        write(&mut output, &transcript)?;
         return Ok(Exit::Passed);
     }
     let first = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     for seed in (first..).take(args.count.get()) {
-        let told = run(args, everywhere(seed)).map_err(|error| match error.exit() {
+        let transcript = run(args, everywhere(seed)).map_err(|error| match error.exit() {
             Exit::Failed => Error::failed(format!("--seed {seed} --count 1: {error}")),
             _ => error,
         })?;
         writeln!(output, "sequence {seed}").map_err(|error| cannot_write(&error))?;
-        write(&mut output, &told)?;
+        write(&mut output, &transcript)?;
     }
     Ok(Exit::Passed)
 }
@@ -43,14 +44,16 @@ fn run(args: &Sequence, steps: Vec<Step>) -> Result<Vec<String>> {
             let before = device.counters()?;
             device.close();
             if before.pending != 0 {
-                return Err(Error::could_not_run("somebody else uses the device"));
+                return Err(Error::could_not_run(
+                    "requests are pending already: is another program using the device?",
+                ));
             }
             sequence::run(&mut Installed, &steps, before, false)
         }
     }
 }
 
-/// Reads steps, one a line; a line that is none is left out if it is empty or begins with #.
+/// Reads steps, one a line. Empty lines and lines that begin with # are skipped.
 fn read(path: &Path) -> Result<Vec<Step>> {
     let text = fs::read_to_string(path);
     let text =
@@ -60,7 +63,7 @@ fn read(path: &Path) -> Result<Vec<Step>> {
     let parse = |(line, number): (&str, u32)| {
         serde_json::from_str(line).map_err(|error| {
             let place = format!("{}:{number}", path.display());
-            Error::could_not_run(format!("{place}: this is no step: {error}"))
+            Error::could_not_run(format!("{place}: this is not a step: {error}"))
         })
     };
     let steps = lines.map(parse).collect::<Result<Vec<_>>>()?;
@@ -73,8 +76,8 @@ fn read(path: &Path) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-fn write(output: &mut impl Write, told: &[String]) -> Result<()> {
-    let mut lines = told.iter();
+fn write(output: &mut impl Write, transcript: &[String]) -> Result {
+    let mut lines = transcript.iter();
     lines
         .try_for_each(|line| writeln!(output, "{line}"))
         .map_err(|error| cannot_write(&error))

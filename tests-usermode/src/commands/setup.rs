@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use crate::cli::{Install, Remove};
+use crate::client::Device;
 use crate::error::{Error, Exit, Result};
-use crate::target::{self, Condition, Device};
+use crate::target::{self, Condition};
 
 const RESTART: &str = "Restart the system to finish this.";
 
@@ -18,12 +19,12 @@ pub fn install(args: &Install) -> Result<Exit> {
     let id = interlock_abi::HARDWARE_ID;
     if installed.created {
         anstream::println!(
-            "Made the device {id} and installed its driver from {}.",
+            "Created the device {id} and installed its driver from {}.",
             inf.display()
         );
     } else {
         anstream::println!(
-            "{id} was there already: updated its driver from {}.",
+            "{id} exists already: updated its driver from {}.",
             inf.display()
         );
     }
@@ -54,12 +55,12 @@ pub fn remove(args: &Remove) -> Result<Exit> {
     Ok(Exit::Passed)
 }
 
-/// Tells how the device is.
+/// Prints the state of the device, the driver and the service.
 pub fn status() -> Result<Exit> {
     let devnodes = target::devnodes()?;
     if devnodes.is_empty() {
         return Err(Error::could_not_run(format!(
-            "no device has the hardware ID {}: `harness install` makes one",
+            "no device has the hardware ID {}: `harness install` creates one",
             interlock_abi::HARDWARE_ID
         )));
     }
@@ -68,7 +69,10 @@ pub fn status() -> Result<Exit> {
         anstream::println!("device     {}", devnode.instance);
         anstream::println!("condition  {}", devnode.condition);
         let inf = devnode.inf.as_deref();
-        anstream::println!("inf        {}", inf.unwrap_or("not told by this system"));
+        anstream::println!(
+            "inf        {}",
+            inf.unwrap_or("not reported by this system")
+        );
         healthy &= matches!(devnode.condition, Condition::Started | Condition::Unknown);
     }
     let service = target::service_state()?;
@@ -97,7 +101,8 @@ pub fn status() -> Result<Exit> {
 }
 
 fn beside_this_program(name: &str) -> Result<PathBuf> {
-    let program = std::env::current_exe()
-        .map_err(|error| Error::could_not_run(format!("where is this program? {error}")))?;
+    let program = std::env::current_exe().map_err(|error| {
+        Error::could_not_run(format!("the path of this program is not known: {error}"))
+    })?;
     Ok(program.with_file_name(name))
 }

@@ -1,13 +1,18 @@
-//! The checks, one function each.
+//! The checks.
 
-use super::{Answer, Facts, Machine, System, told};
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "a check returns what these return"
+)]
+
+use super::{Answer, Facts, Machine, System, known};
 use crate::error::Result;
 use crate::target::{Condition, Devnode, ServiceState};
 
-/// Answers one question about a machine. An error is the reason why it has no answer.
+/// Checks one thing. An error is the reason why the result is not known.
 pub type Check = fn(&Facts) -> Result<Answer>;
 
-/// Every check, in the order in which what they find is best mended.
+/// Every check, in the order in which problems are best solved.
 pub const ALL: &[(&str, Check)] = &[
     ("system", system),
     ("administrator", administrator),
@@ -23,21 +28,19 @@ pub const ALL: &[(&str, Check)] = &[
     ("service", service),
 ];
 
-/// Windows 10, version 2004: the first build that the INF installs on, and the first with `ExAllocatePool2`.
+/// Windows 10, version 2004: the first build that the INF supports, and the first with `ExAllocatePool2`.
 const FIRST_BUILD: u32 = 19041;
 
 const RESTART: &str = "shutdown /r /t 0";
 
-/// Where code integrity writes why it did not load a driver.
+/// The command that shows why code integrity did not load a driver.
 const WHY_NOT_LOADED: &str =
-    "wevtutil qe Microsoft-Windows-CodeIntegrity/Operational /c:5 /rd:true /f:text (says why)";
+    "wevtutil qe Microsoft-Windows-CodeIntegrity/Operational /c:5 /rd:true /f:text (shows why)";
 
-#[expect(clippy::unnecessary_wraps, reason = "checks end with it")]
 fn fine(what: impl Into<String>) -> Result<Answer> {
     Ok(Answer::Fine(what.into()))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "checks end with it")]
 fn problem(what: impl Into<String>, remedy: impl Into<String>) -> Result<Answer> {
     Ok(Answer::Problem {
         what: what.into(),
@@ -45,13 +48,12 @@ fn problem(what: impl Into<String>, remedy: impl Into<String>) -> Result<Answer>
     })
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "checks end with it")]
 fn cannot_tell(why: impl Into<String>) -> Result<Answer> {
     Ok(Answer::CannotTell(why.into()))
 }
 
 fn system(facts: &Facts) -> Result<Answer> {
-    match told(&facts.system)? {
+    match known(&facts.system)? {
         System::Wine(version) => fine(format!("Wine {version}, which checks no signatures")),
         System::Windows {
             major,
@@ -72,7 +74,7 @@ fn system(facts: &Facts) -> Result<Answer> {
 }
 
 fn administrator(facts: &Facts) -> Result<Answer> {
-    if *told(&facts.administrator)? {
+    if *known(&facts.administrator)? {
         fine("yes")
     } else {
         problem(
@@ -83,17 +85,17 @@ fn administrator(facts: &Facts) -> Result<Answer> {
 }
 
 fn harness(facts: &Facts) -> Result<Answer> {
-    architecture("this program", facts.harness, *told(&facts.machine)?)
+    architecture("this program", facts.harness, *known(&facts.machine)?)
 }
 
 fn driver(facts: &Facts) -> Result<Answer> {
-    let driver = *told(&facts.driver)?;
-    architecture("interlock.sys", driver, *told(&facts.machine)?)
+    let driver = *known(&facts.driver)?;
+    architecture("interlock.sys", driver, *known(&facts.machine)?)
 }
 
 fn architecture(file: &str, built_for: Machine, machine: Machine) -> Result<Answer> {
     if built_for == machine {
-        return fine(format!("built for {built_for}, as this machine is"));
+        return fine(format!("built for {built_for}, like this machine"));
     }
     let what = format!("{file} is built for {built_for}, and this machine is {machine}");
     match machine {
@@ -108,10 +110,10 @@ fn architecture(file: &str, built_for: Machine, machine: Machine) -> Result<Answ
 
 fn catalog(facts: &Facts) -> Result<Answer> {
     if !signatures_matter(facts) {
-        return fine("not asked for");
+        return fine("not needed");
     }
-    if *told(&facts.catalog)? {
-        fine("interlock.cat is there; Windows looks at its signature when it installs")
+    if *known(&facts.catalog)? {
+        fine("interlock.cat exists; Windows checks its signature when it installs the driver")
     } else {
         problem(
             "no interlock.cat is beside this program: its package is not signed",
@@ -124,14 +126,14 @@ fn catalog(facts: &Facts) -> Result<Answer> {
     }
 }
 
-/// Whether anything is asked of a driver's signature here. If the system is not known, it is.
+/// Whether the system checks a driver's signature. If the system is not known, it does.
 fn signatures_matter(facts: &Facts) -> bool {
     !matches!(facts.system, Ok(System::Wine(_)))
 }
 
 fn secure_boot(facts: &Facts) -> Result<Answer> {
-    match told(&facts.secure_boot)? {
-        None => fine("this firmware has none"),
+    match known(&facts.secure_boot)? {
+        None => fine("not supported by this firmware"),
         Some(false) => fine("off"),
         Some(true) if driver_is_accepted(facts) => fine("on, and the driver is accepted"),
         Some(true) => problem(
@@ -146,7 +148,7 @@ fn test_signing(facts: &Facts) -> Result<Answer> {
     if !signatures_matter(facts) {
         return fine("not needed");
     }
-    let code_integrity = told(&facts.code_integrity)?;
+    let code_integrity = known(&facts.code_integrity)?;
     if code_integrity.test_signing {
         fine("on")
     } else if !code_integrity.enabled {
@@ -162,10 +164,10 @@ fn test_signing(facts: &Facts) -> Result<Answer> {
 }
 
 fn memory_integrity(facts: &Facts) -> Result<Answer> {
-    let set = told(&facts.memory_integrity_set)?;
-    if !told(&facts.code_integrity)?.memory_integrity {
+    let set = known(&facts.memory_integrity_set)?;
+    if !known(&facts.code_integrity)?.memory_integrity {
         return fine(match set {
-            Some(true) => "off, though it is set to be on",
+            Some(true) => "off, although it is set to be on",
             _ => "off",
         });
     }
@@ -186,7 +188,7 @@ fn memory_integrity(facts: &Facts) -> Result<Answer> {
         );
     }
     cannot_tell(
-        "on: it keeps out drivers that break its rules, and only loading this one tells whether it does",
+        "on: it rejects drivers that break its rules, and whether this driver does is known only once it is loaded",
     )
 }
 
@@ -202,7 +204,7 @@ fn store(name: &str, facts: &Facts, has_certificate: &Result<bool>) -> Result<An
     if !signatures_matter(facts) {
         return fine("not needed");
     }
-    if *told(has_certificate)? {
+    if *known(has_certificate)? {
         fine("interlock.cer is in the machine's store")
     } else {
         problem(
@@ -213,7 +215,7 @@ fn store(name: &str, facts: &Facts, has_certificate: &Result<bool>) -> Result<An
 }
 
 fn device(facts: &Facts) -> Result<Answer> {
-    let devnodes = told(&facts.devnodes)?;
+    let devnodes = known(&facts.devnodes)?;
     let bad = devnodes
         .iter()
         .find(|devnode| !matches!(devnode.condition, Condition::Started | Condition::Unknown));
@@ -222,19 +224,16 @@ fn device(facts: &Facts) -> Result<Answer> {
             format!("{}: {}", devnode.instance, devnode.condition),
             device_remedy(devnode),
         ),
-        (None, []) => fine("not there yet: harness install makes it"),
+        (None, []) => fine("does not exist yet: harness install creates it"),
         (None, [devnode]) => fine(format!("{}: {}", devnode.instance, devnode.condition)),
         (None, many) => problem(
-            format!(
-                "there are {} of them, where there should be one",
-                many.len()
-            ),
+            format!("there are {} devices, and there should be one", many.len()),
             "harness remove, then harness install",
         ),
     }
 }
 
-/// What mends a device that is not started.
+/// The remedy for a device that is not started.
 fn device_remedy(devnode: &Devnode) -> String {
     let instance = &devnode.instance;
     let restart_device = format!("pnputil /restart-device \"{instance}\"");
@@ -247,28 +246,28 @@ fn device_remedy(devnode: &Devnode) -> String {
         }
         Condition::Problem(48) => WHY_NOT_LOADED.into(),
         Condition::Problem(code) if is_load_failure(code) => {
-            format!("{WHY_NOT_LOADED}; mend what is above, then {restart_device}")
+            format!("{WHY_NOT_LOADED}; solve the problems above, then {restart_device}")
         }
         Condition::Absent => "harness remove, then harness install".into(),
         _ => restart_device,
     }
 }
 
-/// Whether a `CM_PROB` code says that the driver's image was not loaded.
+/// Whether a `CM_PROB` code means that the driver's image was not loaded.
 const fn is_load_failure(code: u32) -> bool {
     // CM_PROB_FAILED_ADD, FAILED_DRIVER_ENTRY, DRIVER_FAILED_LOAD, DRIVER_BLOCKED, UNSIGNED_DRIVER
     matches!(code, 31 | 37 | 39 | 48 | 52)
 }
 
 fn service(facts: &Facts) -> Result<Answer> {
-    let state = told(&facts.service)?;
+    let state = known(&facts.service)?;
     let devnodes = facts.devnodes.as_deref().unwrap_or_default();
     match state {
         ServiceState::NotInstalled if !devnodes.is_empty() => problem(
-            "not installed, though the device is there",
+            "not installed, although the device exists",
             "harness install",
         ),
-        // Why it does not run is what the check of the device says.
+        // The check of the device reports why it does not run.
         _ => fine(state.to_string()),
     }
 }
@@ -287,7 +286,7 @@ fn driver_was_not_loaded(facts: &Facts) -> bool {
     )
 }
 
-/// Whether the driver runs, or would as far as its signature goes.
+/// Whether the driver runs, or its signature does not prevent it.
 fn driver_is_accepted(facts: &Facts) -> bool {
     let accepted = |it: &super::CodeIntegrity| it.test_signing || !it.enabled;
     driver_runs(facts)

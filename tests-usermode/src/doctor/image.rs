@@ -1,4 +1,4 @@
-//! What of a PE image is read here: the architecture that it was built for.
+//! The architecture of a PE image.
 
 use super::Machine;
 use crate::error::{Error, Result};
@@ -8,7 +8,7 @@ pub fn machine_of(image: &[u8]) -> Result<Machine> {
     let not_an_image = || Error::failed("it is not a PE image");
     let dos = image.get(..2).filter(|magic| magic == b"MZ");
     dos.ok_or_else(not_an_image)?;
-    // e_lfanew, which tells where the PE header is.
+    // e_lfanew is the offset of the PE header.
     let at = image.get(0x3C..).and_then(|rest| rest.first_chunk());
     let at = u32::from_le_bytes(*at.ok_or_else(not_an_image)?);
     let header = usize::try_from(at).ok().and_then(|at| image.get(at..));
@@ -23,7 +23,7 @@ pub fn machine_of(image: &[u8]) -> Result<Machine> {
 mod tests {
     use super::{Machine, machine_of};
 
-    /// A PE image as far as its machine: the PE header begins at 0x40.
+    /// A PE image up to its machine field; the PE header begins at 0x40.
     fn image(machine: u16) -> Vec<u8> {
         let mut image = vec![0; 0x40];
         image[..2].copy_from_slice(b"MZ");
@@ -40,15 +40,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_is_refused() {
+    fn a_truncated_or_corrupt_image_is_refused() {
         let whole = image(0x8664);
         for length in 0..whole.len() {
             assert!(machine_of(&whole[..length]).is_err(), "{length} bytes");
         }
         for at in [0, 0x3C, 0x3F, 0x40] {
-            let mut spoilt = whole.clone();
-            spoilt[at] = 0xFF;
-            assert!(machine_of(&spoilt).is_err(), "byte {at:#x}");
+            let mut corrupt = whole.clone();
+            corrupt[at] = 0xFF;
+            assert!(machine_of(&corrupt).is_err(), "byte {at:#x}");
         }
     }
 }

@@ -1,27 +1,20 @@
-//! The findings as a table for people, or as one JSON object a line for programs.
+//! The findings, as a table to be read or as one JSON object a line for programs.
 
 use std::io::{self, Write};
-
-use anstyle::{AnsiColor, Style};
-use serde::Serialize;
 
 use super::{Answer, Finding};
 use crate::cli::Format;
 use crate::error::Exit;
+use crate::report::{GREEN, RED, YELLOW, json};
 
-const GREEN: Style = AnsiColor::Green.on_default();
-const RED: Style = AnsiColor::Red.on_default();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
-
-/// How many findings there are of each kind.
-#[derive(Serialize)]
+/// The number of findings of each kind.
 struct Totals {
     fine: usize,
     problems: usize,
     cannot_tell: usize,
 }
 
-/// Prints what was found. The diagnosis has failed if there is a problem.
+/// Prints the findings. The diagnosis has failed if there is a problem.
 pub fn print(out: &mut impl Write, findings: &[Finding], format: Format) -> io::Result<Exit> {
     let count = |kind: fn(&Answer) -> bool| findings.iter().filter(|it| kind(&it.answer)).count();
     let totals = Totals {
@@ -30,8 +23,8 @@ pub fn print(out: &mut impl Write, findings: &[Finding], format: Format) -> io::
         cannot_tell: count(|answer| matches!(answer, Answer::CannotTell(_))),
     };
     match format {
-        Format::Pretty => table(out, findings, &totals)?,
-        Format::Json => json(out, findings, &totals)?,
+        Format::Pretty => print_table(out, findings, &totals)?,
+        Format::Json => print_json(out, findings, &totals)?,
     }
     Ok(if totals.problems == 0 {
         Exit::Passed
@@ -40,7 +33,7 @@ pub fn print(out: &mut impl Write, findings: &[Finding], format: Format) -> io::
     })
 }
 
-fn table(out: &mut impl Write, findings: &[Finding], totals: &Totals) -> io::Result<()> {
+fn print_table(out: &mut impl Write, findings: &[Finding], totals: &Totals) -> io::Result<()> {
     let widths = findings.iter().map(|finding| finding.check.len());
     let width = widths.max().unwrap_or_default();
     for Finding { check, answer } in findings {
@@ -62,44 +55,31 @@ fn table(out: &mut impl Write, findings: &[Finding], totals: &Totals) -> io::Res
     )
 }
 
-/// A line of the report for programs.
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Line<'a> {
-    Check {
-        name: &'a str,
-        event: &'a str,
-        message: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        remedy: Option<&'a str>,
-    },
-    Diagnosis {
-        event: &'a str,
-        #[serde(flatten)]
-        totals: &'a Totals,
-    },
-}
-
-fn json(out: &mut impl Write, findings: &[Finding], totals: &Totals) -> io::Result<()> {
-    let mut line = |line: Line<'_>| {
-        serde_json::to_writer(&mut *out, &line)?;
-        writeln!(out)
-    };
+fn print_json(out: &mut impl Write, findings: &[Finding], totals: &Totals) -> io::Result<()> {
     for Finding { check, answer } in findings {
         let (event, message, remedy) = match answer {
             Answer::Fine(text) => ("fine", text, None),
             Answer::Problem { what, remedy } => ("problem", what, Some(remedy.as_str())),
             Answer::CannotTell(why) => ("cannot_tell", why, None),
         };
-        line(Line::Check {
-            name: check,
-            event,
-            message,
-            remedy,
-        })?;
+        let mut members = vec![
+            ("type", "check".into()),
+            ("name", (*check).into()),
+            ("event", event.into()),
+            ("message", message.as_str().into()),
+        ];
+        members.extend(remedy.map(|remedy| ("remedy", remedy.into())));
+        json::line(out, &members)?;
     }
     let event = if totals.problems == 0 { "ok" } else { "failed" };
-    line(Line::Diagnosis { event, totals })
+    let members = [
+        ("type", "diagnosis".into()),
+        ("event", event.into()),
+        ("fine", totals.fine.into()),
+        ("problems", totals.problems.into()),
+        ("cannot_tell", totals.cannot_tell.into()),
+    ];
+    json::line(out, &members)
 }
 
 #[cfg(test)]
@@ -163,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_no_failure() {
+    fn an_unknown_fact_is_not_a_failure() {
         let mut findings = findings();
         findings.remove(1);
         for format in [Format::Pretty, Format::Json] {

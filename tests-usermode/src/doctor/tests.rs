@@ -1,9 +1,9 @@
-//! One fact changed at a time: the checks that it bears on must see it, and no other may.
+//! Each test changes one fact: the checks that depend on it must find a problem, and no other check.
 
 use super::*;
 use crate::target::Condition;
 
-/// A machine that is ready for the driver and does not have it yet.
+/// A machine that is ready for the driver, which is not installed yet.
 fn ready() -> Facts {
     Facts {
         administrator: Ok(true),
@@ -26,7 +26,7 @@ fn ready() -> Facts {
     }
 }
 
-/// The machine with the driver installed and its device in a condition.
+/// The machine with the driver installed and its device in this condition.
 fn installed(condition: Condition) -> Facts {
     Facts {
         devnodes: Ok(vec![Devnode {
@@ -47,6 +47,12 @@ fn options(test_signing: bool, memory_integrity: bool) -> CodeIntegrity {
     }
 }
 
+/// The same facts with a change.
+fn changed(mut facts: Facts, change: impl FnOnce(&mut Facts)) -> Facts {
+    change(&mut facts);
+    facts
+}
+
 /// The checks that find a problem, each with its remedy.
 fn problems(facts: &Facts) -> Vec<(&'static str, String)> {
     let findings = diagnose(facts).into_iter();
@@ -62,13 +68,13 @@ fn names(facts: &Facts) -> Vec<&'static str> {
     problems(facts).into_iter().map(|(name, _)| name).collect()
 }
 
-/// The remedy of the only problem that there is.
+/// The remedy of the only problem.
 fn remedy(facts: &Facts) -> String {
     let [(_, remedy)] = problems(facts).try_into().unwrap();
     remedy
 }
 
-/// What a check answers.
+/// The answer of a check.
 fn answer(facts: &Facts, check: &str) -> Answer {
     let mut findings = diagnose(facts).into_iter();
     let finding = findings.find(|finding| finding.check == check);
@@ -89,7 +95,7 @@ fn on_a_ready_machine_everything_is_fine() {
 }
 
 #[test]
-fn what_is_not_known_cannot_be_told_and_is_no_problem() {
+fn an_unknown_fact_is_not_a_problem() {
     fn unknown<T>() -> Result<T> {
         Err(Error::failed("the reason"))
     }
@@ -115,17 +121,14 @@ fn what_is_not_known_cannot_be_told_and_is_no_problem() {
 }
 
 #[test]
-fn windows_must_have_what_the_driver_imports() {
+fn windows_must_be_recent_enough_for_the_driver() {
     for (build, expected) in [(19041, &[][..]), (19040, &["system"])] {
         let system = System::Windows {
             major: 10,
             minor: 0,
             build,
         };
-        let facts = Facts {
-            system: Ok(system),
-            ..ready()
-        };
+        let facts = changed(ready(), |facts| facts.system = Ok(system));
         assert_eq!(names(&facts), expected, "{build}");
     }
     let system = System::Windows {
@@ -133,49 +136,31 @@ fn windows_must_have_what_the_driver_imports() {
         minor: 3,
         build: 99999,
     };
-    let facts = Facts {
-        system: Ok(system),
-        ..ready()
-    };
+    let facts = changed(ready(), |facts| facts.system = Ok(system));
     assert_eq!(names(&facts), ["system"]);
 }
 
 #[test]
 fn only_an_administrator_installs() {
-    let facts = Facts {
-        administrator: Ok(false),
-        ..ready()
-    };
+    let facts = changed(ready(), |facts| facts.administrator = Ok(false));
     assert_eq!(names(&facts), ["administrator"]);
 }
 
 #[test]
-fn harness_and_driver_must_be_of_the_machines_architecture() {
-    let on_arm64 = Facts {
-        machine: Ok(Machine::ARM64),
-        ..ready()
-    };
+fn harness_and_driver_must_have_the_machines_architecture() {
+    let on_arm64 = changed(ready(), |facts| facts.machine = Ok(Machine::ARM64));
     assert_eq!(names(&on_arm64), ["harness", "driver"]);
-    let only_the_driver = Facts {
-        driver: Ok(Machine::ARM64),
-        ..ready()
-    };
+    let only_the_driver = changed(ready(), |facts| facts.driver = Ok(Machine::ARM64));
     assert_eq!(names(&only_the_driver), ["driver"]);
     assert_eq!(remedy(&only_the_driver), "cargo make build");
-    let only_the_harness = Facts {
-        driver: Ok(Machine::ARM64),
-        ..on_arm64
-    };
+    let only_the_harness = changed(on_arm64, |facts| facts.driver = Ok(Machine::ARM64));
     assert_eq!(names(&only_the_harness), ["harness"]);
     assert!(remedy(&only_the_harness).starts_with("cargo make build --arch arm64"));
 }
 
 #[test]
 fn a_package_without_a_catalog_is_not_signed() {
-    let facts = Facts {
-        catalog: Ok(false),
-        ..ready()
-    };
+    let facts = changed(ready(), |facts| facts.catalog = Ok(false));
     assert_eq!(names(&facts), ["catalog"]);
     assert!(remedy(&facts).starts_with("cargo make package"));
     let on_arm64 = Facts {
@@ -190,16 +175,15 @@ fn a_package_without_a_catalog_is_not_signed() {
 
 #[test]
 fn test_signing_must_be_on() {
-    let facts = Facts {
-        code_integrity: Ok(options(false, false)),
-        ..ready()
-    };
+    let facts = changed(ready(), |facts| {
+        facts.code_integrity = Ok(options(false, false));
+    });
     assert_eq!(names(&facts), ["test signing"]);
     assert!(remedy(&facts).starts_with("bcdedit /set testsigning on"));
 }
 
 #[test]
-fn test_signing_is_not_needed_where_nothing_is_checked_or_the_driver_runs() {
+fn test_signing_is_not_needed_if_nothing_is_checked_or_the_driver_runs() {
     let unchecked = Facts {
         code_integrity: Ok(CodeIntegrity {
             enabled: false,
@@ -208,22 +192,18 @@ fn test_signing_is_not_needed_where_nothing_is_checked_or_the_driver_runs() {
         }),
         ..ready()
     };
-    let running = Facts {
-        code_integrity: Ok(options(false, false)),
-        ..installed(Condition::Started)
-    };
+    let running = changed(installed(Condition::Started), |facts| {
+        facts.code_integrity = Ok(options(false, false));
+    });
     for facts in [unchecked, running] {
         assert_eq!(names(&facts), [""; 0]);
-        let facts = Facts {
-            secure_boot: Ok(Some(true)),
-            ..facts
-        };
+        let facts = changed(facts, |facts| facts.secure_boot = Ok(Some(true)));
         assert_eq!(names(&facts), [""; 0]);
     }
 }
 
 #[test]
-fn secure_boot_stands_before_test_signing() {
+fn secure_boot_must_be_off_for_test_signing() {
     let facts = Facts {
         secure_boot: Ok(Some(true)),
         code_integrity: Ok(options(false, false)),
@@ -231,10 +211,7 @@ fn secure_boot_stands_before_test_signing() {
     };
     assert_eq!(names(&facts), ["Secure Boot", "test signing"]);
     assert!(problems(&facts)[0].1.contains("-EnableSecureBoot Off"));
-    let without = Facts {
-        secure_boot: Ok(None),
-        ..facts
-    };
+    let without = changed(facts, |facts| facts.secure_boot = Ok(None));
     assert_eq!(names(&without), ["test signing"]);
 }
 
@@ -258,12 +235,12 @@ fn memory_integrity_is_a_problem_once_the_driver_was_not_loaded() {
                 .contains("HypervisorEnforcedCodeIntegrity")
         );
     }
-    // A disabled device says nothing about its driver.
+    // A disabled device does not show whether its driver loads.
     assert_eq!(names(&on(installed(Condition::Problem(22)))), ["device"]);
 }
 
 #[test]
-fn memory_integrity_that_was_turned_off_takes_a_restart() {
+fn turning_memory_integrity_off_requires_a_restart() {
     let facts = Facts {
         code_integrity: Ok(options(true, true)),
         memory_integrity_set: Ok(Some(false)),
@@ -322,7 +299,7 @@ fn each_condition_of_the_device_has_its_remedy() {
 }
 
 #[test]
-fn there_is_one_device() {
+fn only_one_device_may_exist() {
     let mut facts = installed(Condition::Started);
     let mut devnodes = facts.devnodes.clone().unwrap();
     devnodes.extend(devnodes.clone());
@@ -331,16 +308,15 @@ fn there_is_one_device() {
 }
 
 #[test]
-fn a_device_without_a_service_is_installed_again() {
-    let facts = Facts {
-        service: Ok(ServiceState::NotInstalled),
-        ..installed(Condition::Unknown)
-    };
+fn a_device_without_a_service_must_be_installed_again() {
+    let facts = changed(installed(Condition::Unknown), |facts| {
+        facts.service = Ok(ServiceState::NotInstalled);
+    });
     assert_eq!(names(&facts), ["service"]);
 }
 
 #[test]
-fn wine_asks_for_no_signature() {
+fn wine_requires_no_signature() {
     let facts = Facts {
         system: Ok(System::Wine("8.0".into())),
         catalog: Ok(false),

@@ -1,20 +1,20 @@
-//! What a call of a routine may have in it.
+//! Which calls of a routine are valid.
 
 use interlock_abi::{Call, Routine};
 
 /// The longest segment of a zone.
 const LONGEST_SEGMENT: u64 = 65536;
-/// The farthest that a segment starts behind a multiple of 16.
+/// The largest offset of a segment from a multiple of 16.
 const LAST_OFFSET: u64 = 15;
-/// The most blocks of a zone that is allocated from.
+/// The maximum number of blocks of a zone that is allocated from.
 const MOST_BLOCKS: u64 = 64;
-/// The most allocations from one.
+/// The maximum number of allocations from one.
 const MOST_ALLOCATIONS: u64 = 128;
-/// The most turns of a lock.
+/// How often a lock may be acquired.
 const MOST_TURNS: u64 = 1000;
 
-/// Whether a routine may be called so.
-pub fn may_be(routine: Routine, call: &Call) -> bool {
+/// Whether a call of a routine is valid.
+pub fn is_valid(routine: Routine, call: &Call) -> bool {
     let Some(values) = values(call) else {
         return false;
     };
@@ -23,7 +23,7 @@ pub fn may_be(routine: Routine, call: &Call) -> bool {
     reserved && argument_and_values(routine, call.argument, values)
 }
 
-/// The values that a call says it has, if there can be so many and the others are zero.
+/// The values of a call, if their count is valid and the others are zero.
 fn values(call: &Call) -> Option<&[u64]> {
     let (values, rest) = call
         .values
@@ -31,7 +31,7 @@ fn values(call: &Call) -> Option<&[u64]> {
     rest.iter().all(|value| *value == 0).then_some(values)
 }
 
-/// Whether a routine may be given these.
+/// Whether the argument and the values are valid for a routine.
 fn argument_and_values(routine: Routine, argument: u64, values: &[u64]) -> bool {
     match routine {
         Routine::IoAcquireCancelSpinLock
@@ -91,9 +91,9 @@ fn are_32_bits(values: &[u64]) -> bool {
     values.iter().all(|value| is_32_bits(*value))
 }
 
-/// Whether there is one value, and such a one.
-fn is_one(values: &[u64], such: impl FnOnce(u64) -> bool) -> bool {
-    matches!(values, [value] if such(*value))
+/// Whether there is one value, which meets a condition.
+fn is_one(values: &[u64], condition: impl FnOnce(u64) -> bool) -> bool {
+    matches!(values, [value] if condition(*value))
 }
 
 /// The size of a block, and a segment.
@@ -117,7 +117,7 @@ fn is_segment(size: u64, offset: u64) -> bool {
 mod tests {
     use interlock_abi::{Call, Routine};
 
-    use super::may_be;
+    use super::is_valid;
 
     fn call(argument: u64, values: &[u64]) -> Call {
         let mut call = Call {
@@ -134,22 +134,22 @@ mod tests {
     #[test]
     fn a_field_that_a_routine_does_not_name_is_zero() {
         let routine = Routine::KeAcquireSpinLock;
-        assert!(may_be(routine, &call(0, &[])));
-        assert!(!may_be(routine, &call(1, &[])));
-        assert!(!may_be(routine, &call(0, &[0])));
+        assert!(is_valid(routine, &call(0, &[])));
+        assert!(!is_valid(routine, &call(1, &[])));
+        assert!(!is_valid(routine, &call(0, &[0])));
         let routine = Routine::ExInterlockedRemoveHeadList;
-        assert!(may_be(routine, &call(0, &[1, 2])));
-        assert!(!may_be(routine, &call(1, &[1, 2])));
+        assert!(is_valid(routine, &call(0, &[1, 2])));
+        assert!(!is_valid(routine, &call(1, &[1, 2])));
     }
 
     #[test]
     fn values_end_where_the_count_says() {
         let routine = Routine::ExInterlockedInsertHeadList;
         let full = call(u64::MAX, &[u64::MAX; 16]);
-        assert!(may_be(routine, &full));
-        assert!(!may_be(routine, &Call { count: 17, ..full }));
-        assert!(!may_be(routine, &Call { count: 15, ..full }));
-        assert!(!may_be(
+        assert!(is_valid(routine, &full));
+        assert!(!is_valid(routine, &Call { count: 17, ..full }));
+        assert!(!is_valid(routine, &Call { count: 15, ..full }));
+        assert!(!is_valid(
             routine,
             &Call {
                 reserved: 1,
@@ -170,131 +170,57 @@ mod tests {
         ] {
             let call = Call { reserved, ..call };
             let if_busy = Routine::KeRemoveByKeyDeviceQueueIfBusy;
-            assert_eq!(may_be(if_busy, &call), allowed, "{call:?}");
+            assert_eq!(is_valid(if_busy, &call), allowed, "{call:?}");
             let by_key = Routine::KeRemoveByKeyDeviceQueue;
-            assert_eq!(may_be(by_key, &call), reserved == 0, "{call:?}");
+            assert_eq!(is_valid(by_key, &call), reserved == 0, "{call:?}");
         }
     }
 
-    /// A routine, what it may just be called with, and what it may just not be called with.
-    type Bound = (Routine, Call, Call);
-
-    fn check(bounds: &[Bound]) {
-        for (routine, right, wrong) in bounds {
-            assert!(may_be(*routine, right), "{routine:?} {right:?}");
-            assert!(!may_be(*routine, wrong), "{routine:?} {wrong:?}");
-        }
+    /// For each routine, a call at its limit and one beyond it: `routine: argument, values => argument, values;`.
+    macro_rules! limits {
+        ($($routine:ident: $inside:expr, $values:tt => $outside:expr, $other:tt;)*) => {
+            $(
+                let routine = Routine::$routine;
+                let (inside, outside) = (call($inside, &$values), call($outside, &$other));
+                assert!(is_valid(routine, &inside), "{routine:?} {inside:?}");
+                assert!(!is_valid(routine, &outside), "{routine:?} {outside:?}");
+            )*
+        };
     }
+
+    const MAX: u64 = u32::MAX as u64;
 
     #[test]
     fn turns_and_segments_are_within_their_bounds() {
-        let most = u64::from(u32::MAX);
-        check(&[
-            (Routine::IoReleaseCancelSpinLock, call(1, &[]), call(0, &[])),
-            (Routine::KeReleaseSpinLock, call(1000, &[]), call(1001, &[])),
-            (Routine::IoSetCancelRoutine, call(1, &[]), call(2, &[])),
-            (
-                Routine::ExInitializeZone,
-                call(0, &[most, 65536, 15]),
-                call(0, &[most + 1, 65536, 15]),
-            ),
-            (
-                Routine::ExInitializeZone,
-                call(0, &[0, 0, 0]),
-                call(0, &[0, 65537, 0]),
-            ),
-            (
-                Routine::ExInitializeZone,
-                call(0, &[8, 64, 15]),
-                call(0, &[8, 64, 16]),
-            ),
-            (
-                Routine::ExExtendZone,
-                call(0, &[8, 64, 0, 65536, 15]),
-                call(0, &[8, 64, 0, 65537, 15]),
-            ),
-            (
-                Routine::ExExtendZone,
-                call(0, &[8, 64, 0, 64, 0]),
-                call(0, &[8, 64, 0, 64]),
-            ),
-            (
-                Routine::ExInterlockedExtendZone,
-                call(0, &[8, 64, 0, 64, 0]),
-                call(0, &[8, 64, 0]),
-            ),
-        ]);
+        limits! {
+            IoReleaseCancelSpinLock: 1, [] => 0, [];
+            KeReleaseSpinLock: 1000, [] => 1001, [];
+            IoSetCancelRoutine: 1, [] => 2, [];
+            ExInitializeZone: 0, [MAX, 65536, 15] => 0, [MAX + 1, 65536, 15];
+            ExInitializeZone: 0, [0, 0, 0] => 0, [0, 65537, 0];
+            ExInitializeZone: 0, [8, 64, 15] => 0, [8, 64, 16];
+            ExExtendZone: 0, [8, 64, 0, 65536, 15] => 0, [8, 64, 0, 65537, 15];
+            ExExtendZone: 0, [8, 64, 0, 64, 0] => 0, [8, 64, 0, 64];
+            ExInterlockedExtendZone: 0, [8, 64, 0, 64, 0] => 0, [8, 64, 0];
+        }
     }
 
     #[test]
     fn blocks_keys_and_numbers_are_within_their_bounds() {
-        let most = u64::from(u32::MAX);
-        check(&[
-            (
-                Routine::ExInterlockedAllocateFromZone,
-                call(128, &[64]),
-                call(129, &[64]),
-            ),
-            (
-                Routine::ExInterlockedAllocateFromZone,
-                call(0, &[0]),
-                call(0, &[65]),
-            ),
-            (
-                Routine::ExInterlockedFreeToZone,
-                call(64, &[64]),
-                call(65, &[64]),
-            ),
-            (
-                Routine::ExInterlockedFreeToZone,
-                call(0, &[1]),
-                call(0, &[0]),
-            ),
-            (
-                Routine::KeInsertByKeyDeviceQueue,
-                call(0, &[most]),
-                call(0, &[most + 1]),
-            ),
-            (
-                Routine::KeRemoveByKeyDeviceQueue,
-                call(most, &[]),
-                call(most + 1, &[]),
-            ),
-            (
-                Routine::KeRemoveEntryDeviceQueue,
-                call(1, &[5, 6]),
-                call(2, &[5, 6]),
-            ),
-            (
-                Routine::KeRemoveEntryDeviceQueue,
-                call(0, &[5]),
-                call(0, &[]),
-            ),
-            (
-                Routine::ExInterlockedAddUlong,
-                call(most, &[most]),
-                call(most, &[most + 1]),
-            ),
-            (
-                Routine::InterlockedExchange,
-                call(most, &[0]),
-                call(most + 1, &[0]),
-            ),
-            (
-                Routine::ExInterlockedAddLargeInteger,
-                call(u64::MAX, &[u64::MAX]),
-                call(0, &[]),
-            ),
-            (
-                Routine::InterlockedIncrement,
-                call(0, &[most]),
-                call(0, &[most + 1]),
-            ),
-            (
-                Routine::InterlockedDecrement,
-                call(0, &[1]),
-                call(0, &[1, 1]),
-            ),
-        ]);
+        limits! {
+            ExInterlockedAllocateFromZone: 128, [64] => 129, [64];
+            ExInterlockedAllocateFromZone: 0, [0] => 0, [65];
+            ExInterlockedFreeToZone: 64, [64] => 65, [64];
+            ExInterlockedFreeToZone: 0, [1] => 0, [0];
+            KeInsertByKeyDeviceQueue: 0, [MAX] => 0, [MAX + 1];
+            KeRemoveByKeyDeviceQueue: MAX, [] => MAX + 1, [];
+            KeRemoveEntryDeviceQueue: 1, [5, 6] => 2, [5, 6];
+            KeRemoveEntryDeviceQueue: 0, [5] => 0, [];
+            ExInterlockedAddUlong: MAX, [MAX] => MAX, [MAX + 1];
+            InterlockedExchange: MAX, [0] => MAX + 1, [0];
+            ExInterlockedAddLargeInteger: u64::MAX, [u64::MAX] => 0, [];
+            InterlockedIncrement: 0, [MAX] => 0, [MAX + 1];
+            InterlockedDecrement: 0, [1] => 0, [1, 1];
+        }
     }
 }

@@ -1,34 +1,40 @@
-//! Requests drawn at random, most of them wrong in no more than one way.
+//! Random requests, most of which have one error or none.
 
 use fastrand::Rng;
 use interlock_abi::{Call, Pend, Routine, RunThreads, ioctl};
 use zerocopy::IntoBytes;
 
-use super::{CODES, DEVICE_TYPE, Shape, shape_of};
+use super::{DEVICE_TYPE, KNOWN};
+use crate::client::Ioctl;
 
-/// No buffer is made longer than this.
+/// The maximum length of a buffer.
 const LONGEST: usize = 320;
 
-/// Draws a code, an input, and the length of an output.
-pub fn request(rng: &mut Rng) -> (u32, Vec<u8>, usize) {
-    let (code, input_len, output_min) = code(rng);
+/// Draws a request.
+pub fn ioctl(rng: &mut Rng) -> Ioctl {
+    let (code, input_len, output_len) = code(rng);
     let mut input = input(rng, code, input_len);
     let len = length(rng, input_len);
     input.resize(len, 0);
-    (code, input, length(rng, output_min))
-}
-
-/// A code of the driver's more often than not, else any code of its device type. The second and third
-/// numbers are the lengths to start from.
-fn code(rng: &mut Rng) -> Shape {
-    match rng.u8(..8) {
-        0..3 => CODES[rng.usize(..CODES.len())],
-        3..6 => shape_of(Routine::ALL[rng.usize(..Routine::ALL.len())]),
-        _ => (any_code(rng), rng.usize(..=32), rng.usize(..=32)),
+    Ioctl {
+        code,
+        input,
+        output_len: length(rng, output_len),
     }
 }
 
-/// Half of these differ from a code of the driver's in the access or the method alone.
+/// Draws a code, mostly one of the driver's, and the lengths of its buffers.
+fn code(rng: &mut Rng) -> (u32, usize, usize) {
+    let (others, routines) = KNOWN.split_at(KNOWN.len() - Routine::ALL.len());
+    let known = match rng.u8(..8) {
+        0..3 => &others[rng.usize(..others.len())],
+        3..6 => &routines[rng.usize(..routines.len())],
+        _ => return (any_code(rng), rng.usize(..=32), rng.usize(..=32)),
+    };
+    (known.code, known.input.len(), known.output_len)
+}
+
+/// Draws a code of the driver's device type; half of these differ from a code of the driver only in access or method.
 fn any_code(rng: &mut Rng) -> u32 {
     let function = match rng.u8(..4) {
         0 => rng.u32(0x800..=0x808),
@@ -39,7 +45,7 @@ fn any_code(rng: &mut Rng) -> u32 {
     (DEVICE_TYPE << 16) | (access << 14) | (function << 2) | method
 }
 
-/// The right length, one that is off by one, or any.
+/// The right length, a length that is off by one, or any.
 fn length(rng: &mut Rng, right: usize) -> usize {
     match rng.u8(..8) {
         0..4 => right,
@@ -49,8 +55,8 @@ fn length(rng: &mut Rng, right: usize) -> usize {
     }
 }
 
-/// Zeros, noise, zeros with a single bit set (what tells a field's first byte from its last), or what is
-/// almost the structure that the code takes.
+/// Zeros, random bytes, zeros with a single bit set (which distinguishes a field's first byte from its last), or nearly the
+/// structure that the code takes.
 fn input(rng: &mut Rng, code: u32, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     match rng.u8(..6) {
@@ -65,7 +71,7 @@ fn input(rng: &mut Rng, code: u32, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A number at the edge of what some field may have.
+/// A number at the limit of some field.
 fn edge(rng: &mut Rng) -> u64 {
     const EDGES: [u64; 18] = [
         0,
@@ -95,7 +101,7 @@ fn edge_32(rng: &mut Rng) -> u32 {
     u32::try_from(edge(rng)).unwrap_or(100_001)
 }
 
-/// A few values, and now and then one more behind them, or a reserved field that is not zero.
+/// A few values; sometimes one more after them, or a reserved field that is not zero.
 fn call(rng: &mut Rng) -> Call {
     const COUNTS: [u32; 8] = [0, 1, 1, 2, 3, 5, 16, 17];
     let count = COUNTS[rng.usize(..COUNTS.len())];

@@ -1,92 +1,62 @@
-//! The report for programs: one JSON object a line, with libtest's names. Why a test failed or was
-//! ignored is its `message`.
+//! The report for programs: one JSON object a line, with libtest's names. The reason why a test failed or was ignored is its
+//! `message`.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::Serializer;
+use serde_json::Value;
 
 use super::{Plan, Totals};
-use crate::scenarios::{Halt, Verdict};
+use crate::error::Result;
 
-/// A line of the report.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Line<'a> {
-    Begin {
-        r#type: &'a str,
-        event: &'a str,
-        test_count: usize,
-        seed: u64,
-    },
-    Started {
-        r#type: &'a str,
-        event: &'a str,
-        name: &'a str,
-    },
-    Ended {
-        r#type: &'a str,
-        name: &'a str,
-        event: &'a str,
-        exec_time: f64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        message: Option<&'a str>,
-    },
-    End {
-        r#type: &'a str,
-        event: &'a str,
-        passed: usize,
-        failed: usize,
-        ignored: usize,
-        measured: usize,
-        filtered_out: usize,
-        exec_time: f64,
-    },
-}
-
-fn write(out: &mut impl Write, line: &Line<'_>) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, line)?;
+/// Writes an object with these members, in this order, as a line.
+pub fn line(out: &mut impl Write, members: &[(&str, Value)]) -> io::Result<()> {
+    let members = members.iter().map(|(name, value)| (name, value));
+    serde_json::Serializer::new(&mut *out).collect_map(members)?;
     writeln!(out)
 }
 
 pub fn begin(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
-    let line = Line::Begin {
-        r#type: "suite",
-        event: "started",
-        test_count: plan.count,
-        seed: plan.seed,
-    };
-    write(out, &line)
+    let members = [
+        ("type", "suite".into()),
+        ("event", "started".into()),
+        ("test_count", plan.count.into()),
+        ("seed", plan.seed.into()),
+    ];
+    line(out, &members)
 }
 
 pub fn started(out: &mut impl Write, name: &str) -> io::Result<()> {
-    let line = Line::Started {
-        r#type: "test",
-        event: "started",
-        name,
-    };
-    write(out, &line)
+    let members = [
+        ("type", "test".into()),
+        ("event", "started".into()),
+        ("name", name.into()),
+    ];
+    line(out, &members)
 }
 
 pub fn ended(
     out: &mut impl Write,
     name: &str,
-    verdict: &Verdict,
+    result: &Result,
     duration: Duration,
 ) -> io::Result<()> {
-    let (event, message) = match verdict {
-        Ok(()) => ("ok", None),
-        Err(Halt::Failed(message)) => ("failed", Some(message.as_str())),
-        Err(Halt::Ignored(reason)) => ("ignored", Some(reason.as_str())),
+    let event = match result {
+        Ok(()) => "ok",
+        Err(error) if error.is_unsupported() => "ignored",
+        Err(_) => "failed",
     };
-    let line = Line::Ended {
-        r#type: "test",
-        name,
-        event,
-        exec_time: duration.as_secs_f64(),
-        message,
-    };
-    write(out, &line)
+    let mut members = vec![
+        ("type", "test".into()),
+        ("name", name.into()),
+        ("event", event.into()),
+        ("exec_time", duration.as_secs_f64().into()),
+    ];
+    if let Err(error) = result {
+        members.push(("message", error.message().into()));
+    }
+    line(out, &members)
 }
 
 pub fn end(
@@ -95,15 +65,16 @@ pub fn end(
     plan: &Plan,
     duration: Duration,
 ) -> io::Result<()> {
-    let line = Line::End {
-        r#type: "suite",
-        event: if totals.failed > 0 { "failed" } else { "ok" },
-        passed: totals.passed,
-        failed: totals.failed,
-        ignored: totals.ignored,
-        measured: 0,
-        filtered_out: plan.filtered_out,
-        exec_time: duration.as_secs_f64(),
-    };
-    write(out, &line)
+    let event = if totals.failed > 0 { "failed" } else { "ok" };
+    let members = [
+        ("type", "suite".into()),
+        ("event", event.into()),
+        ("passed", totals.passed.into()),
+        ("failed", totals.failed.into()),
+        ("ignored", totals.ignored.into()),
+        ("measured", 0.into()),
+        ("filtered_out", plan.filtered_out.into()),
+        ("exec_time", duration.as_secs_f64().into()),
+    ];
+    line(out, &members)
 }

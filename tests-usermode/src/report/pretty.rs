@@ -1,16 +1,10 @@
-//! The report for people: what `cargo test` prints.
+//! The report to be read: what `cargo test` prints.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use anstyle::{AnsiColor, Style};
-
-use super::{Failure, Plan, Totals};
-use crate::scenarios::{Halt, Verdict};
-
-const GREEN: Style = AnsiColor::Green.on_default();
-const RED: Style = AnsiColor::Red.on_default();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
+use super::{Failure, GREEN, Plan, RED, Totals, YELLOW};
+use crate::error::Result;
 
 pub fn begin(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     let plural = if plan.count == 1 { "" } else { "s" };
@@ -22,11 +16,13 @@ pub fn started(out: &mut impl Write, name: &str, plan: &Plan) -> io::Result<()> 
     write!(out, "test {name:width$} ... ", width = plan.name_width)
 }
 
-pub fn ended(out: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
-    match verdict {
+pub fn ended(out: &mut impl Write, result: &Result) -> io::Result<()> {
+    match result {
         Ok(()) => writeln!(out, "{GREEN}ok{GREEN:#}"),
-        Err(Halt::Failed(_)) => writeln!(out, "{RED}FAILED{RED:#}"),
-        Err(Halt::Ignored(reason)) => writeln!(out, "{YELLOW}ignored, {reason}{YELLOW:#}"),
+        Err(error) if error.is_unsupported() => {
+            writeln!(out, "{YELLOW}ignored, {error}{YELLOW:#}")
+        }
+        Err(_) => writeln!(out, "{RED}FAILED{RED:#}"),
     }
 }
 

@@ -1,111 +1,72 @@
-//! Who may ask for what.
+//! The access that each IOCTL requires.
 
-use interlock_abi::{
-    ABI_VERSION, Call, CompleteByTag, CompleteOldest, Completed, Counters, Pended, Returned,
-    Routine, RunState, RunThreads, Statistics, ThreadsRan, Version, ioctl,
-};
-use zerocopy::IntoBytes;
+use interlock_abi::{ABI_VERSION, Call, Routine, RunState};
 
-use super::session::{Session, Tally, expect_end_without_data};
-use super::{Context, Scenario, Verdict, ensure, scenario};
+use super::{Scenario, Session, Tally};
+use crate::client::{Device, Ioctl, expect_no_output, fifo};
+use crate::error::{Result, ensure};
 use crate::status::Status;
-use crate::target::{Access, Device, fifo};
+use crate::target::Access;
 
 /// The scenarios of this module, in the order in which they run.
-pub const SCENARIOS: &[Scenario] = &[
-    scenario(
-        "access::version",
-        "the driver speaks the version of the interface that this harness was built with",
-        &[],
-        version,
-    ),
-    scenario(
-        "access::read_only",
-        "a handle opened to read alone may ask for version, counters and statistics, and nothing else",
-        &[],
-        read_only,
-    ),
-    scenario(
-        "access::write_only",
-        "a handle opened to write alone may complete requests and set the run state, and nothing else",
-        &[],
-        write_only,
-    ),
-];
+pub const SCENARIOS: &[Scenario] = scenarios! { "access":
+    version, [],
+        "the driver speaks the version of the interface that this harness was built with";
+    read_only, [],
+        "a handle opened for reading may query version, counters and statistics, and do nothing else";
+    write_only, [],
+        "a handle opened for writing may complete requests and set the run state, and do nothing else";
+};
 
-/// The driver has the interface that the harness was built for.
-fn version(_: &Context) -> Verdict {
-    let session = Session::begin()?;
-    let version = session.device.version()?;
-    ensure(version.abi == ABI_VERSION, || {
-        format!(
-            "the driver has interface version {}, this harness {ABI_VERSION}",
-            version.abi
-        )
+fn version(session: &Session) -> Result<Tally> {
+    let abi = session.device.version()?.abi;
+    ensure(abi == ABI_VERSION, || {
+        format!("the driver has interface version {abi}, this harness {ABI_VERSION}")
     })?;
-    session.settle(Tally::default())
+    Ok(Tally::NONE)
 }
 
-/// The I/O manager refuses what a handle without write access may not ask for.
-fn read_only(_: &Context) -> Verdict {
-    let session = Session::begin()?;
+/// The I/O manager refuses the codes that require write access.
+fn read_only(_: &Session) -> Result<Tally> {
     let device = Device::open_with(Access::Read)?;
     device.version()?;
     device.counters()?;
     device.statistics()?;
-    let oldest = CompleteOldest {
-        count: 1,
-        reserved: 0,
-    };
-    denied::<Completed>(&device, ioctl::COMPLETE_OLDEST, oldest.as_bytes())?;
-    let by_tag = CompleteByTag { tag: 1 };
-    denied::<()>(&device, ioctl::COMPLETE_BY_TAG, by_tag.as_bytes())?;
-    let stopped = RunState {
-        state: RunState::STOPPED,
-        reserved: 0,
-    };
-    denied::<RunState>(&device, ioctl::SET_RUN_STATE, stopped.as_bytes())?;
-    denied_to_read_or_write_alone(&device)?;
-    session.settle(Tally::default())
+    denied(&device, &Ioctl::complete_oldest(1))?;
+    denied(&device, &Ioctl::complete_by_tag(1))?;
+    denied(&device, &Ioctl::set_run_state(RunState::STOPPED))?;
+    denied_without_both(&device)?;
+    Ok(Tally::NONE)
 }
 
-/// The I/O manager refuses what a handle without read access may not ask for.
-fn write_only(_: &Context) -> Verdict {
-    let session = Session::begin()?;
+/// The I/O manager refuses the codes that require read access.
+fn write_only(_: &Session) -> Result<Tally> {
     let device = Device::open_with(Access::Write)?;
-    denied::<Version>(&device, ioctl::GET_VERSION, &[])?;
-    denied::<Counters>(&device, ioctl::GET_COUNTERS, &[])?;
-    denied::<Statistics>(&device, ioctl::GET_STATISTICS, &[])?;
-    denied_to_read_or_write_alone(&device)?;
-    let completed = device.complete_oldest(1)?;
-    ensure(completed == 0, || {
-        format!("{completed} requests were completed")
-    })?;
-    let found = device.complete_by_tag(1)?;
-    ensure(!found, || "a request with the tag 1 was completed".into())?;
+    denied(&device, &Ioctl::get_version())?;
+    denied(&device, &Ioctl::get_counters())?;
+    denied(&device, &Ioctl::get_statistics())?;
+    denied_without_both(&device)?;
+    device.expect_complete_oldest(1, 0)?;
+    device.expect_complete_by_tag(1, false)?;
     let old = device.set_run_state(RunState::RUNNING)?;
     ensure(old == RunState::RUNNING, || "the device was stopped".into())?;
-    session.settle(Tally::default())
+    Ok(Tally::NONE)
 }
 
-/// What asks for read and write access.
-fn denied_to_read_or_write_alone(device: &Device) -> Verdict {
-    denied::<Pended>(device, ioctl::PEND, fifo(1).as_bytes())?;
-    denied::<Pended>(device, ioctl::POP, &[])?;
+/// The codes that require read and write access.
+fn denied_without_both(device: &Device) -> Result {
+    denied(device, &Ioctl::pend(fifo(1)))?;
+    denied(device, &Ioctl::pop())?;
     for routine in Routine::ALL {
-        denied::<Returned>(device, routine.ioctl(), Call::default().as_bytes())?;
+        denied(device, &Ioctl::call(*routine, &Call::default()))?;
     }
-    let threads = RunThreads {
-        routine: Routine::KeAcquireSpinLock as u32,
-        threads: 1,
-        rounds: 1,
-        reserved: 0,
-    };
-    denied::<ThreadsRan>(device, ioctl::RUN_THREADS, threads.as_bytes())
+    let threads = Ioctl::run_threads(Routine::KeAcquireSpinLock, 1, 1);
+    denied(device, &threads)
 }
 
-/// Checks that a request, well-formed and with room for an `Output`, is refused for the handle's access.
-fn denied<Output>(device: &Device, code: u32, input: &[u8]) -> Verdict {
-    let end = device.call(code, input, size_of::<Output>())?;
-    expect_end_without_data(u64::from(code), &end, &[Status::ACCESS_DENIED])
+/// Checks that a well-formed request is refused because of the handle's access.
+fn denied(device: &Device, ioctl: &Ioctl) -> Result {
+    let end = device.call(ioctl)?;
+    let what = format!("IOCTL 0x{:08X}", ioctl.code);
+    expect_no_output(&what, &end, &[Status::ACCESS_DENIED])
 }

@@ -1,183 +1,90 @@
 //! Requests that are completed.
 
-use super::session::{Session, Tally, expect_order, expect_pended, expect_pending, pend};
-use super::{Context, Scenario, Verdict, ensure, scenario};
-use crate::target::{Device, Request, fifo};
+use super::{Scenario, Session, Tally};
+use crate::client::{Device, Sent, expect_all_pending};
+use crate::error::{Result, ensure};
 
 /// The scenarios of this module, in the order in which they run.
-pub const SCENARIOS: &[Scenario] = &[
-    scenario(
-        "complete::in_order",
-        "requests of two handles are completed oldest first, and no more than asked for",
-        &[],
-        in_order,
-    ),
-    scenario(
-        "complete::more_than_pending",
-        "asking for more than pends completes what there is and says how many that were",
-        &[],
-        more_than_pending,
-    ),
-    scenario(
-        "complete::by_tag",
-        "requests are completed by tag in any order, each with its own tag, the others untouched",
-        &[],
-        by_tag,
-    ),
-    scenario(
-        "complete::same_tag",
-        "of requests with the same tag, the oldest is completed first",
-        &[],
-        same_tag,
-    ),
-    scenario(
-        "complete::unknown_tag",
-        "a tag that nobody has is not found, and that is counted nowhere",
-        &[],
-        unknown_tag,
-    ),
-];
+pub const SCENARIOS: &[Scenario] = scenarios! { "complete":
+    in_order, [],
+        "requests of two handles are completed oldest first, and no more of them than requested";
+    more_than_pending, [],
+        "COMPLETE_OLDEST of more requests than are pending completes all of them and returns their number";
+    by_tag, [],
+        "requests are completed by tag in any order, each with its own tag, the others untouched";
+    same_tag, [],
+        "of requests with the same tag, the oldest is completed first";
+    unknown_tag, [],
+        "a tag that no request has is not found, and no counter changes";
+};
 
-/// Requests of two handles, by turns, completed a few at a time: oldest first, no more than asked for.
-fn in_order(_: &Context) -> Verdict {
-    let session = Session::begin()?;
+/// Two handles send requests in turn, and a few are completed at a time.
+fn in_order(session: &Session) -> Result<Tally> {
     let other = Device::open()?;
-    let mut requests = Vec::new();
-    for tag in 0..64 {
-        let device = if tag % 2 == 0 {
-            &session.device
-        } else {
-            &other
-        };
-        requests.append(&mut pend(device, [tag])?);
-    }
-    let mut done = 0;
-    for count in [1_u32, 7, 24, 32] {
-        let completed = other.complete_oldest(count)?;
-        ensure(completed == count, || {
-            format!("{completed} requests were completed, not {count}")
-        })?;
-        let step = count as usize;
-        expect_in_order(
-            &requests[done..done + step],
-            session.before.completed + done as u64,
-        )?;
-        for (tag, request) in &requests[done..done + step] {
-            // The counters are wider than the sequence, which wraps.
-            let expected = session.before.submitted.wrapping_add(*tag);
-            let sequence = expect_pended(fifo(*tag), request)?.sequence;
-            ensure(
-                u64::from(sequence) == expected & u64::from(u32::MAX),
-                || format!("request {tag} was accepted after {sequence} others, not {expected}"),
-            )?;
+    let in_turn = [&session.device, &other].into_iter().cycle();
+    let requests = in_turn.zip(0..64).map(|(device, tag)| device.pend(tag));
+    let requests: Vec<Sent> = requests.collect::<Result<_>>()?;
+    expect_all_pending(&requests)?;
+    let (mut rest, mut done) = (&requests[..], 0);
+    for count in [1, 7, 24, 32] {
+        let (oldest, younger) = rest.split_at(count);
+        other.expect_complete_oldest(u32::try_from(count).unwrap_or(u32::MAX), count)?;
+        session.expect_in_order(done, oldest)?;
+        for sent in oldest {
+            // The counters have more bits than the sequence number, which wraps.
+            let tag = sent.pend.tag;
+            let expected = session.before.submitted.wrapping_add(tag) & u64::from(u32::MAX);
+            let sequence = sent.expect_completed()?.sequence;
+            ensure(u64::from(sequence) == expected, || {
+                format!("request {tag} has the sequence number {sequence}, not {expected}")
+            })?;
         }
-        done += step;
-        for (tag, request) in &requests[done..] {
-            expect_pending(*tag, request)?;
-        }
+        expect_all_pending(younger)?;
+        rest = younger;
+        done += count as u64;
     }
-    session.settle(Tally {
-        completed: 64,
-        ..Tally::default()
-    })
+    Ok(Tally::completed(64))
 }
 
-/// More is asked for than pends.
-fn more_than_pending(_: &Context) -> Verdict {
-    let session = Session::begin()?;
-    let requests = session.pend(0..5)?;
-    for (asked, expected) in [(u32::MAX, 5), (1, 0)] {
-        let completed = session.device.complete_oldest(asked)?;
-        ensure(completed == expected, || {
-            format!("asked for {asked}, {completed} requests were completed, not {expected}")
-        })?;
-    }
-    expect_in_order(&requests, session.before.completed)?;
-    session.settle(Tally {
-        completed: 5,
-        ..Tally::default()
-    })
+fn more_than_pending(session: &Session) -> Result<Tally> {
+    let requests = session.device.pend_all(0..5)?;
+    session.complete_all(&requests)?;
+    session.device.expect_complete_oldest(1, 0)?;
+    Ok(Tally::completed(5))
 }
 
-/// Every third request, then the rest from the youngest to the oldest.
-fn by_tag(_: &Context) -> Verdict {
-    let session = Session::begin()?;
+/// Every third request is completed, then the others from the youngest to the oldest.
+fn by_tag(session: &Session) -> Result<Tally> {
     let tags = [3, u64::MAX, 0, 7, 1 << 32, 5, 1 << 63, 9, 2];
-    let requests = session.pend(tags)?;
-    let third = (0..tags.len()).step_by(3);
-    let rest = (0..tags.len()).rev().filter(|index| index % 3 != 0);
-    let order: Vec<usize> = third.chain(rest).collect();
+    complete_by_tag(session, &tags, &[0, 3, 6, 8, 7, 5, 4, 2, 1])
+}
+
+fn same_tag(session: &Session) -> Result<Tally> {
+    complete_by_tag(session, &[8, 7, 9, 7, 7], &[1, 3, 4, 2, 0])
+}
+
+/// Sends requests with these tags, and completes the tag of each index; the request at that index must end.
+fn complete_by_tag(session: &Session, tags: &[u64], order: &[usize]) -> Result<Tally> {
+    let requests = session.device.pend_all(tags.iter().copied())?;
     for (done, index) in order.iter().enumerate() {
-        let (tag, request) = &requests[*index];
-        complete_tag(&session.device, *tag)?;
-        let expected = session.before.completed + done as u64 + 1;
-        expect_order(fifo(*tag), request, expected)?;
-        for later in &order[done + 1..] {
-            let (tag, request) = &requests[*later];
-            expect_pending(*tag, request)?;
-        }
+        let sent = &requests[*index];
+        session.device.expect_complete_by_tag(sent.pend.tag, true)?;
+        session.expect_nth(done as u64 + 1, sent)?;
+        expect_all_pending(order[done + 1..].iter().map(|later| &requests[*later]))?;
     }
-    session.settle(Tally {
-        completed: tags.len() as u64,
-        ..Tally::default()
-    })
+    Ok(Tally::completed(tags.len() as u64))
 }
 
-/// The same tag three times among others.
-fn same_tag(_: &Context) -> Verdict {
-    let session = Session::begin()?;
-    let requests = session.pend([8, 7, 9, 7, 7])?;
-    for (done, index) in [1, 3, 4, 2, 0].into_iter().enumerate() {
-        let (tag, request) = &requests[index];
-        expect_pending(*tag, request)?;
-        complete_tag(&session.device, *tag)?;
-        expect_order(
-            fifo(*tag),
-            request,
-            session.before.completed + done as u64 + 1,
-        )?;
-    }
-    session.settle(Tally {
-        completed: 5,
-        ..Tally::default()
-    })
-}
-
-/// A tag that nobody has, with nothing pending and with something pending.
-fn unknown_tag(_: &Context) -> Verdict {
-    let session = Session::begin()?;
-    let not_found = |tag| {
-        let found = session.device.complete_by_tag(tag)?;
-        ensure(!found, || format!("a request with tag {tag} was completed"))
-    };
-    not_found(5)?;
-    let requests = session.pend([4, 6])?;
-    not_found(5)?;
-    for (tag, request) in &requests {
-        expect_pending(*tag, request)?;
-    }
-    complete_tag(&session.device, 4)?;
-    not_found(4)?;
-    complete_tag(&session.device, 6)?;
-    expect_in_order(&requests, session.before.completed)?;
-    session.settle(Tally {
-        completed: 2,
-        ..Tally::default()
-    })
-}
-
-/// Completes the oldest request with a tag, which must be there.
-pub fn complete_tag(device: &Device, tag: u64) -> Verdict {
-    let found = device.complete_by_tag(tag)?;
-    ensure(found, || {
-        format!("the pending request with tag {tag} was not found")
-    })
-}
-
-/// Checks that the requests were completed in this order, the first one right after `before` others.
-pub fn expect_in_order(requests: &[(u64, Request)], before: u64) -> Verdict {
-    for (expected, (tag, request)) in (before + 1..).zip(requests) {
-        expect_order(fifo(*tag), request, expected)?;
-    }
-    Ok(())
+/// An unknown tag, first without a pending request and then with some.
+fn unknown_tag(session: &Session) -> Result<Tally> {
+    let complete = |tag, expected| session.device.expect_complete_by_tag(tag, expected);
+    complete(5, false)?;
+    let requests = session.device.pend_all([4, 6])?;
+    complete(5, false)?;
+    expect_all_pending(&requests)?;
+    complete(4, true)?;
+    complete(4, false)?;
+    complete(6, true)?;
+    session.expect_in_order(0, &requests)?;
+    Ok(Tally::completed(2))
 }

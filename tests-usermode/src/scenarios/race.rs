@@ -5,74 +5,62 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use interlock_abi::Routine;
-
-use super::cancel::join;
-use super::session::{Session, Tally, end_of, expect_cancelled, expect_success};
-use super::{Context, Halt, Scenario, Verdict, ensure, scenario};
-use crate::status::Status;
-use crate::target::{DEADLINE, Device};
+use super::{Scenario, Session, Tally, on_threads};
+use crate::client::Device;
+use crate::error::{Error, Result, ensure};
+use crate::target::DEADLINE;
 
 /// The scenarios of this module, in the order in which they run.
-pub const SCENARIOS: &[Scenario] = &[scenario(
-    "race::cancel_against_completion",
-    "two threads cancel and complete the same request, 100,000 times: exactly one of them wins",
-    &[Routine::IoSetCancelRoutine],
-    cancel_against_completion,
-)];
+pub const SCENARIOS: &[Scenario] = scenarios! { "race":
+    cancel_against_completion, [IoSetCancelRoutine],
+        "two threads cancel and complete the same request, 100,000 times: exactly one of them wins";
+};
 
-/// Each round pends one request; this thread cancels it while another completes it through a handle of
-/// its own, by tag or, every fourth time, as the oldest. Exactly one of them must win, and both must
-/// agree on who it was. Whoever wins starts a little later the next time, so the two meet where it hurts.
-fn cancel_against_completion(context: &Context) -> Verdict {
-    let session = Session::begin()?;
+/// In each round, one thread sends a request and cancels it while another completes it through its own handle, by tag or,
+/// every fourth time, as the oldest. Exactly one of them must win, and both must agree on which. The winner starts a little
+/// later in the next round, so that the two calls overlap as closely as possible.
+fn cancel_against_completion(session: &Session) -> Result<Tally> {
     let other = Device::open()?;
-    let rounds = context.rounds(100_000);
+    let rounds = session.rounds(100_000);
     let baton = Baton::default();
-    let (raced, completer) = thread::scope(|scope| {
-        let completer = scope.spawn(|| complete_rounds(&baton, &other));
-        let raced = cancel_rounds(&session, &baton, rounds);
+    // The completer is the first, since its error explains why the canceller waited in vain.
+    let counts = on_threads(2, |thread| {
+        if thread == 0 {
+            return complete_rounds(&baton, &other);
+        }
+        let completed = cancel_rounds(session, &baton, rounds);
         baton.stop();
-        (raced, join(completer))
-    });
-    // The completer's own failure says more than that it did not answer.
-    completer?;
-    let tally = raced?;
-    session.settle(tally)?;
-    if tally.completed == 0 || tally.cancelled == 0 {
-        return Err(Halt::Ignored(format!(
-            "in {rounds} rounds {} completions and {} cancellations won: nothing was raced",
-            tally.completed, tally.cancelled
+        completed
+    })?;
+    let (completed, cancelled) = (counts[1], rounds - counts[1]);
+    let tally = Tally::completed(completed).cancelled(cancelled);
+    session.check(tally)?;
+    if completed == 0 || cancelled == 0 {
+        return Err(Error::unsupported(format!(
+            "in {rounds} rounds {completed} completions and {cancelled} cancellations won: nothing was raced"
         )));
     }
-    Ok(())
+    Ok(tally)
 }
 
-/// The canceller's half, which also pends the requests and judges what became of them. It may pend
-/// the next one while the completer's answer is still under way.
-fn cancel_rounds(session: &Session, baton: &Baton, rounds: u64) -> Verdict<Tally> {
-    let mut tally = Tally::default();
+/// The canceller, which also sends the requests and checks how they end; returns how many were completed. It may send the next
+/// request before the completer has answered.
+fn cancel_rounds(session: &Session, baton: &Baton, rounds: u64) -> Result<u64> {
+    let mut count = 0;
     let mut lead = Lead::default();
     let mut last: Option<Ended> = None;
     for round in 1..=rounds {
-        let request = session.device.pend(round)?;
+        let sent = session.device.pend(round)?;
         if let Some(last) = last.take() {
             last.check(baton)?;
         }
         baton.start(round, lead.of_canceller());
         pause(lead.of_completer());
-        let found = request.cancel()?;
-        let completed = end_of(round, &request)?.status == Status::SUCCESS;
+        let found = sent.cancel()?;
+        let completed = sent.expect_completed_or_cancelled()?.is_some();
         if completed {
-            tally.completed += 1;
-            let order = expect_success(round, &request)?;
-            let expected = session.before.completed + tally.completed;
-            ensure(order == expected, || {
-                format!("round {round} was completed as number {order}, not {expected}")
-            })?;
-        } else {
-            tally.cancelled += 1;
-            expect_cancelled(round, &request)?;
+            count += 1;
+            session.expect_nth(count, &sent)?;
         }
         lead.favour_the_loser(completed);
         let ended = Ended {
@@ -83,12 +71,12 @@ fn cancel_rounds(session: &Session, baton: &Baton, rounds: u64) -> Verdict<Tally
         if by_tag(round) {
             last = Some(ended);
         } else {
-            // The oldest would be the next request, were it there already.
+            // If the next request were sent already, it could be the oldest.
             ended.check(baton)?;
         }
     }
     last.map_or(Ok(()), |last| last.check(baton))?;
-    Ok(tally)
+    Ok(count)
 }
 
 /// Whether the completer completes a round's request by its tag, or else as the oldest.
@@ -96,7 +84,7 @@ const fn by_tag(round: u64) -> bool {
     !round.is_multiple_of(4)
 }
 
-/// How a round ended, as its request tells.
+/// How a round ended, according to its request.
 #[derive(Debug)]
 struct Ended {
     round: u64,
@@ -107,22 +95,20 @@ struct Ended {
 }
 
 impl Ended {
-    /// Checks that exactly one has ended the request, and that both know who it was.
-    fn check(&self, baton: &Baton) -> Verdict {
+    /// Checks that exactly one thread ended the request, and that both agree on which.
+    fn check(&self, baton: &Baton) -> Result {
         let completed = baton.answer(self.round)?;
         let agreed = completed == self.completed && (self.completed || self.found);
         ensure(agreed, || {
-            format!(
-                "{self:?}, but the completer says that it completed {} request",
-                if completed { "the" } else { "no" }
-            )
+            let count = if completed { "the" } else { "no" };
+            format!("{self:?}, but the completer reports that it completed {count} request")
         })
     }
 }
 
-/// The completer's half.
-fn complete_rounds(baton: &Baton, device: &Device) -> Verdict {
-    let mut round = 0;
+/// The completer; returns how many requests it completed.
+fn complete_rounds(baton: &Baton, device: &Device) -> Result<u64> {
+    let (mut round, mut count) = (0, 0);
     while let Some(lead) = baton.next(round)? {
         round += 1;
         pause(lead);
@@ -131,18 +117,19 @@ fn complete_rounds(baton: &Baton, device: &Device) -> Verdict {
         } else {
             device.complete_oldest(1)? == 1
         };
+        count += u64::from(completed);
         baton.done(round, completed);
     }
-    Ok(())
+    Ok(count)
 }
 
-/// How far the canceller is sent ahead of the completer, in nanoseconds; below zero it is behind.
+/// How much earlier the canceller starts than the completer, in nanoseconds; negative if it starts later.
 #[derive(Debug, Default)]
 struct Lead(i64);
 
 impl Lead {
     const STEP: i64 = 500;
-    /// Beyond this it is no race any more, but a machine that is busy with something else.
+    /// A longer lead means that the machine is busy with something else.
     const MOST: i64 = 200_000;
 
     /// How long the completer waits.
@@ -161,15 +148,14 @@ impl Lead {
     }
 }
 
-/// What the two threads pass to and fro: no more than the numbers of rounds, so that they start
-/// together.
+/// What the two threads exchange: only numbers of rounds, so that they start at the same time.
 #[derive(Debug, Default)]
 struct Baton {
-    /// The round that may be raced.
+    /// The round that has started.
     round: AtomicU64,
-    /// How long the completer is to wait in it.
+    /// How long the completer waits in it.
     lead: AtomicI64,
-    /// Twice the round that the completer has done, plus one if it has completed the request.
+    /// Twice the number of the round that the completer has finished, plus one if it completed the request.
     answer: AtomicU64,
 }
 
@@ -185,8 +171,8 @@ impl Baton {
         self.round.store(Self::STOP, Ordering::Release);
     }
 
-    /// Waits for the round after `last`; `None` if there is none.
-    fn next(&self, last: u64) -> Verdict<Option<i64>> {
+    /// Waits for the round after `last`; `None` after the last round.
+    fn next(&self, last: u64) -> Result<Option<i64>> {
         let mut round = last;
         spin_until("the canceller's next round", || {
             round = self.round.load(Ordering::Acquire);
@@ -201,8 +187,8 @@ impl Baton {
         self.answer.store(answer, Ordering::Release);
     }
 
-    /// Waits until the completer has done a round; returns whether it completed the request.
-    fn answer(&self, round: u64) -> Verdict<bool> {
+    /// Waits until the completer has finished a round; returns whether it completed the request.
+    fn answer(&self, round: u64) -> Result<bool> {
         let mut answer = 0;
         spin_until("the completer", || {
             answer = self.answer.load(Ordering::Acquire);
@@ -212,19 +198,19 @@ impl Baton {
     }
 }
 
-/// Waits without a kernel object, whose wake-up would take longer than the race.
-fn spin_until(what: &str, mut done: impl FnMut() -> bool) -> Verdict {
+/// Waits without a kernel object: waking up from one would take longer than the race.
+fn spin_until(what: &str, mut done: impl FnMut() -> bool) -> Result {
     let start = Instant::now();
     while !done() {
         if start.elapsed() > DEADLINE * 2 {
-            return Err(Halt::Failed(format!("waited in vain for {what}")));
+            return Err(Error::failed(format!("waited in vain for {what}")));
         }
         thread::yield_now();
     }
     Ok(())
 }
 
-/// Waits for some nanoseconds without giving up the processor.
+/// Waits for this number of nanoseconds without yielding the processor.
 fn pause(nanoseconds: i64) {
     let wait = Duration::from_nanos(nanoseconds.unsigned_abs());
     let start = Instant::now();

@@ -1,4 +1,42 @@
-//! Each routine alone: what it is called with, and what it must answer.
+//! Each routine alone: the calls of each, and what it must return.
+
+/// The calls of a routine, one a row: the argument and the values, what must be returned, and the values that must be left,
+/// if any.
+macro_rules! calls {
+    (@left) => { [] };
+    (@left $left:expr) => { $left };
+    ($($argument:expr, $values:expr => $returned:expr $(, $left:expr)?;)*) => {
+        |session, routine| $crate::scenarios::routine::check(session, routine, &[$(
+            (
+                $crate::scenarios::routine::call($argument, $values),
+                $crate::scenarios::routine::leaving($returned, calls!(@left $($left)?)),
+            ),
+        )*])
+    };
+}
+
+/// Scenarios of one routine each: its name and what it shows, further routines that it covers, what it proves, and what runs
+/// it.
+macro_rules! routines {
+    ($($routine:ident::$name:ident $(+ $more:ident)*, $summary:literal, $run:expr;)*) => {
+        &[$(
+            $crate::scenarios::Scenario {
+                name: concat!("routine::", stringify!($routine), "::", stringify!($name)),
+                summary: $summary,
+                routines: &[
+                    interlock_abi::Routine::$routine,
+                    $(interlock_abi::Routine::$more),*
+                ],
+                run: |context| {
+                    const RUN: $crate::scenarios::routine::Run = $run;
+                    $crate::scenarios::Session::run(context, |session| {
+                        RUN(session, interlock_abi::Routine::$routine)
+                    })
+                },
+            },
+        )*]
+    };
+}
 
 pub mod device_queues;
 pub mod lists;
@@ -8,8 +46,11 @@ pub mod zones;
 
 use interlock_abi::{Call, Returned, Routine};
 
-use super::session::{Session, Tally};
-use super::{Verdict, ensure};
+use super::{Session, Tally};
+use crate::error::{Result, ensure};
+
+/// Runs a scenario of a routine.
+type Run = fn(&Session, Routine) -> Result<Tally>;
 
 /// A call with an argument and values.
 const fn call<const N: usize>(argument: u64, values: [u64; N]) -> Call {
@@ -21,7 +62,7 @@ const fn call<const N: usize>(argument: u64, values: [u64; N]) -> Call {
     }
 }
 
-/// The answer of a routine that returns this number, or nothing where it is 0, and leaves nothing.
+/// A routine returned this number, or nothing (0).
 const fn number(value: u64) -> Returned {
     Returned {
         value,
@@ -33,7 +74,7 @@ const fn number(value: u64) -> Returned {
     }
 }
 
-/// The answer of a routine that returns this node, or that has found something besides a number.
+/// A routine returned this node, or a number and TRUE.
 const fn found(value: u64) -> Returned {
     Returned {
         found: 1,
@@ -41,10 +82,10 @@ const fn found(value: u64) -> Returned {
     }
 }
 
-/// The answer of a routine that returns NULL.
+/// A routine returned NULL.
 const NULL: Returned = number(0);
 
-/// The same answer, but leaving these.
+/// The same, with these values left.
 const fn leaving<const N: usize>(returned: Returned, left: [u64; N]) -> Returned {
     Returned {
         count: count_of(N),
@@ -55,13 +96,13 @@ const fn leaving<const N: usize>(returned: Returned, left: [u64; N]) -> Returned
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "a call has no more values than are written out here"
+    reason = "the arrays in these tables are short"
 )]
 const fn count_of(values: usize) -> u32 {
     values as u32
 }
 
-/// The values, and zeros behind them.
+/// The values, followed by zeros.
 const fn filled<const N: usize, const ALL: usize>(values: [u64; N]) -> [u64; ALL] {
     let mut all = [0; ALL];
     let (front, _) = all.split_at_mut(N);
@@ -69,17 +110,14 @@ const fn filled<const N: usize, const ALL: usize>(values: [u64; N]) -> [u64; ALL
     all
 }
 
-/// Calls a routine with each call, which must answer exactly so and be counted nowhere.
-fn check(routine: Routine, expected: &[(Call, Returned)]) -> Verdict {
-    let session = Session::begin()?;
+/// Makes each call of a routine; each must return exactly what is expected, and change no counter.
+fn check(session: &Session, routine: Routine, expected: &[(Call, Returned)]) -> Result<Tally> {
     for (call, expected) in expected {
         let returned = session.device.call_routine(routine, call)?;
         ensure(returned == *expected, || {
-            format!(
-                "{} with {call:?}\nanswers {returned:?}\n    not {expected:?}",
-                routine.name()
-            )
+            let name = routine.name();
+            format!("{name} of {call:?}\nreturned {returned:?}\n     not {expected:?}")
         })?;
     }
-    session.settle(Tally::default())
+    Ok(Tally::NONE)
 }

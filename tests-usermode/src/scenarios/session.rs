@@ -1,183 +1,150 @@
-//! What every scenario does around its own steps: count before, count after, look at each request.
+//! The frame of every scenario: it reads the counters before and after, and checks how they changed.
 
 use std::time::Duration;
 
-use interlock_abi::{Counters, Pend, Pended};
+use interlock_abi::{Counters, Pended};
 
-use super::{Halt, Verdict, ensure};
-use crate::status::Status;
-use crate::target::{Completion, DEADLINE, Device, Request, fifo};
+use super::Context;
+use crate::client::{Device, Orders, Sent};
+use crate::error::{Result, ensure};
 
-/// The longest that a system's clock takes from one tick to the next. A timer counts ticks, so it may expire
-/// so much before its time.
+/// The longest interval between two ticks of a system's clock. A timer counts ticks, so it may expire that much early.
 pub const TICK: Duration = Duration::from_millis(16);
 
-/// How many pended requests ended how, and how many requests were refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many requests ended how.
+#[derive(Clone, Copy, Debug)]
 pub struct Tally {
-    /// Ended with `STATUS_SUCCESS`.
-    pub completed: u64,
-    /// Ended with `STATUS_CANCELLED`.
-    pub cancelled: u64,
-    /// Refused as malformed.
-    pub rejected: u64,
-    /// Refused since the open had as many records as it may.
-    pub over_quota: u64,
+    completed: u64,
+    cancelled: u64,
+    rejected: u64,
+    over_quota: u64,
 }
 
-/// A handle of the device, and what the device had counted when it was opened.
+impl Tally {
+    /// No `PEND` request was accepted and nothing was rejected.
+    pub const NONE: Self = Self {
+        completed: 0,
+        cancelled: 0,
+        rejected: 0,
+        over_quota: 0,
+    };
+
+    /// This many requests ended with `STATUS_SUCCESS`.
+    pub const fn completed(completed: u64) -> Self {
+        Self {
+            completed,
+            ..Self::NONE
+        }
+    }
+
+    /// This many requests ended with `STATUS_CANCELLED`.
+    pub const fn cancelled(self, cancelled: u64) -> Self {
+        Self { cancelled, ..self }
+    }
+
+    /// This many requests were rejected as malformed.
+    pub const fn rejected(self, rejected: u64) -> Self {
+        Self { rejected, ..self }
+    }
+
+    /// This many requests were refused because their handle had used up its quota of records.
+    pub const fn over_quota(self, over_quota: u64) -> Self {
+        Self { over_quota, ..self }
+    }
+
+    /// Checks that the counters have changed by exactly this, and that no request is pending.
+    pub fn check(self, before: &Counters, after: &Counters) -> Result {
+        let expected = Counters {
+            submitted: before.submitted + self.completed + self.cancelled,
+            completed: before.completed + self.completed,
+            cancelled: before.cancelled + self.cancelled,
+            aborted: before.aborted,
+            rejected: before.rejected + self.rejected,
+            over_quota: before.over_quota + self.over_quota,
+            pending: 0,
+        };
+        ensure(*after == expected, || {
+            format!("the counters do not add up:\nexpected {expected:?}\n but they are {after:?}")
+        })
+    }
+}
+
+/// A handle of the device, and the device's counters when the scenario began.
 #[derive(Debug)]
 pub struct Session {
     /// The handle.
     pub device: Device,
     /// The counters when the scenario began.
     pub before: Counters,
+    context: Context,
 }
 
 impl Session {
-    /// Opens the device. Nothing may pend: the queue is the whole device's, and what a stranger has in
-    /// it would be completed here.
-    pub fn begin() -> Verdict<Self> {
+    /// Runs a scenario, and checks the counters against what it returns.
+    pub fn run(context: &Context, scenario: impl FnOnce(&Self) -> Result<Tally>) -> Result {
+        let session = Self::begin(context)?;
+        let tally = scenario(&session)?;
+        session.check(tally)
+    }
+
+    /// Opens the device. No request may be pending: the queue is the whole device's, and the scenario would complete the
+    /// requests of others.
+    pub fn begin(context: &Context) -> Result<Self> {
         let device = Device::open()?;
         let before = device.counters()?;
         ensure(before.pending == 0, || {
-            format!(
-                "{} requests pend before the scenario begins: does somebody else use the device?",
-                before.pending
-            )
+            let Counters { pending, .. } = before;
+            format!("{pending} requests are pending already: is another program using the device?")
         })?;
-        Ok(Self { device, before })
-    }
-
-    /// Pends a request with each of the tags.
-    pub fn pend(&self, tags: impl IntoIterator<Item = u64>) -> Verdict<Vec<(u64, Request)>> {
-        pend(&self.device, tags)
-    }
-
-    /// Checks that since the beginning the device has counted exactly this, with nothing pending.
-    pub fn settle(&self, tally: Tally) -> Verdict {
-        let after = self.device.counters()?;
-        let expected = Counters {
-            submitted: self.before.submitted + tally.completed + tally.cancelled,
-            completed: self.before.completed + tally.completed,
-            cancelled: self.before.cancelled + tally.cancelled,
-            aborted: self.before.aborted,
-            rejected: self.before.rejected + tally.rejected,
-            over_quota: self.before.over_quota + tally.over_quota,
-            pending: 0,
-        };
-        ensure(after == expected, || {
-            format!("the counters do not add up:\nexpected {expected:?}\n but they are {after:?}")
+        Ok(Self {
+            device,
+            before,
+            context: *context,
         })
     }
-}
 
-/// Pends a request with each of the tags, through a handle, and checks that they do pend.
-pub fn pend(device: &Device, tags: impl IntoIterator<Item = u64>) -> Verdict<Vec<(u64, Request)>> {
-    let pend_one = |tag| {
-        let request = device.pend(tag)?;
-        expect_pending(tag, &request)?;
-        Ok((tag, request))
-    };
-    tags.into_iter().map(pend_one).collect()
-}
-
-/// Sends requests, each to the queue that it names, whether or not they pend.
-pub fn send(device: &Device, pends: &[Pend]) -> Verdict<Vec<(Pend, Request)>> {
-    let send_one = |pend: &Pend| Ok((*pend, device.pend_on(*pend)?));
-    pends.iter().map(send_one).collect()
-}
-
-/// Checks that a request has not ended.
-pub fn expect_pending(tag: u64, request: &Request) -> Verdict {
-    if !request.is_done() {
-        return Ok(());
+    /// How often to repeat something: `usual` times, unless the run has an option for it.
+    pub fn rounds(&self, usual: u64) -> u64 {
+        self.context.iterations.unwrap_or(usual)
     }
-    let end = end_of(tag, request)?;
-    Err(Halt::Failed(format!(
-        "request {tag} should pend, but ended with {}",
-        end.status
-    )))
-}
 
-/// Checks that a request on *fifo* was completed with success, its own tag and nothing more; returns its
-/// order.
-pub fn expect_success(tag: u64, request: &Request) -> Verdict<u64> {
-    Ok(expect_pended(fifo(tag), request)?.order)
-}
+    /// The seed of random choices.
+    pub fn seed(&self) -> u64 {
+        self.context.seed
+    }
 
-/// Checks that a request was completed with success and what it was sent with.
-pub fn expect_pended(pend: Pend, request: &Request) -> Verdict<Pended> {
-    let end = end_of(pend.tag, request)?;
-    ensure(end.status == Status::SUCCESS, || {
-        format!(
-            "request {} ended with {}, not with success",
-            pend.tag, end.status
-        )
-    })?;
-    let pended: Pended = end.read()?;
-    let own = Pended {
-        tag: pend.tag,
-        queue: pend.queue,
-        key: pend.key,
-        reserved: 0,
-        ..pended
-    };
-    ensure(pended == own, || format!("{pend:?} ended as {pended:?}"))?;
-    Ok(pended)
-}
+    /// Checks that a request was the `nth` to be completed since the scenario began.
+    pub fn expect_nth(&self, nth: u64, sent: &Sent) -> Result<Pended> {
+        sent.expect_order(self.before.completed + nth)
+    }
 
-/// Checks that a request was completed with success as this number; returns what it was completed with.
-pub fn expect_order(pend: Pend, request: &Request, expected: u64) -> Verdict<Pended> {
-    let pended = expect_pended(pend, request)?;
-    ensure(pended.order == expected, || {
-        format!(
-            "request {} was completed as number {}, not {expected}",
-            pend.tag, pended.order
-        )
-    })?;
-    Ok(pended)
-}
+    /// Checks that the requests were completed in this order, after `done` others since the scenario began.
+    pub fn expect_in_order<'a>(
+        &self,
+        done: u64,
+        sent: impl IntoIterator<Item = &'a Sent>,
+    ) -> Result {
+        for (nth, sent) in (done + 1..).zip(sent) {
+            self.expect_nth(nth, sent)?;
+        }
+        Ok(())
+    }
 
-/// Checks that requests were completed as the next numbers after `before` others, each once.
-pub fn expect_each_order_once(before: u64, mut orders: Vec<u64>) -> Verdict {
-    orders.sort_unstable();
-    let wrong = (before + 1..)
-        .zip(&orders)
-        .find(|(expected, order)| expected != *order);
-    ensure(wrong.is_none(), || {
-        format!("a number is missing or there twice: (expected, order) is {wrong:?}")
-    })
-}
+    /// Checks that requests were completed with these numbers since the scenario began, each number once.
+    pub fn expect_each_order_once(&self, orders: &[u64]) -> Result {
+        let mut seen = Orders::after(self.before.completed);
+        orders.iter().try_for_each(|order| seen.record(*order))?;
+        seen.check(orders.len() as u64)
+    }
 
-/// Checks that a request was cancelled: the status, Information 0, and nothing written.
-pub fn expect_cancelled(tag: u64, request: &Request) -> Verdict {
-    let end = end_of(tag, request)?;
-    expect_end_without_data(tag, &end, &[Status::CANCELLED])
-}
+    /// Completes all requests on *fifo*; they must be these, in this order.
+    pub fn complete_all(&self, sent: &[Sent]) -> Result {
+        self.device.expect_complete_oldest(u32::MAX, sent.len())?;
+        self.expect_in_order(0, sent)
+    }
 
-/// Checks that a request ended with one of the statuses, Information 0, and nothing written.
-pub fn expect_end_without_data(tag: u64, end: &Completion, allowed: &[Status]) -> Verdict {
-    ensure(allowed.contains(&end.status), || {
-        format!(
-            "request {tag} ended with {}, not with {allowed:?}",
-            end.status
-        )
-    })?;
-    ensure(end.information == 0 && end.rest_is_untouched(), || {
-        format!(
-            "request {tag} ended with {} and Information {}, output {:02x?}",
-            end.status, end.information, end.output
-        )
-    })
-}
-
-/// Waits for a request's end.
-pub fn end_of(tag: u64, request: &Request) -> Verdict<Completion> {
-    request.wait(DEADLINE)?.ok_or_else(|| {
-        Halt::Failed(format!(
-            "request {tag} did not end within {} s",
-            DEADLINE.as_secs()
-        ))
-    })
+    /// Checks that the counters have changed by exactly this since the scenario began, and that no request is pending.
+    pub fn check(&self, tally: Tally) -> Result {
+        tally.check(&self.before, &self.device.counters()?)
+    }
 }

@@ -1,194 +1,127 @@
 //! The queue *stack*.
 
-use std::thread;
+use interlock_abi::{Pend, Pended, RECORDS_PER_OPEN, queue};
 
-use interlock_abi::{Pend, Pended, RECORDS_PER_OPEN, Routine, queue};
-
-use super::cancel::join;
-use super::session::{Session, Tally, expect_cancelled, expect_order, expect_pended};
-use super::{Context, Halt, Scenario, Verdict, ensure, scenario};
+use super::{Scenario, Session, Tally, on_threads};
+use crate::client::{Device, fifo, on_queue};
+use crate::error::{Error, Result, ensure};
 use crate::status::Status;
-use crate::target::{DEADLINE, Device, fifo};
 
 /// The scenarios of this module, in the order in which they run.
-pub const SCENARIOS: &[Scenario] = &[
-    scenario(
-        "stack::last_in_first_out",
-        "records that were pushed are popped in the opposite order, until there is none",
-        &[
-            Routine::ExInterlockedPushEntryList,
-            Routine::ExInterlockedPopEntryList,
-        ],
-        last_in_first_out,
-    ),
-    scenario(
-        "stack::own_handle",
-        "each handle has a stack of its own, which goes when the handle is closed",
-        &[
-            Routine::ExInterlockedPushEntryList,
-            Routine::ExInterlockedPopEntryList,
-        ],
-        own_handle,
-    ),
-    scenario(
-        "stack::at_once",
-        "four threads push and pop 250 times each, and every record is popped once",
-        &[
-            Routine::ExInterlockedPushEntryList,
-            Routine::ExInterlockedPopEntryList,
-        ],
-        at_once,
-    ),
-    scenario(
-        "stack::quota",
-        "a handle that has as many records as it may is refused further ones, and no other handle is",
-        &[
-            Routine::ExInterlockedPushEntryList,
-            Routine::ExInterlockedPopEntryList,
-        ],
-        quota,
-    ),
-];
+pub const SCENARIOS: &[Scenario] = scenarios! { "stack":
+    last_in_first_out, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
+        "records are popped in the opposite order of their pushes, until the stack is empty";
+    own_handle, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
+        "each handle has its own stack, which is freed when the handle is closed";
+    at_once, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
+        "four threads push and pop 250 times each, and every record is popped once";
+    quota, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
+        "a handle that has used up its quota of records is refused further ones, and another handle is not";
+};
 
-/// A request for the stack.
-pub fn stacked(tag: u64) -> Pend {
-    Pend {
-        tag,
-        queue: queue::STACK,
-        key: 0,
-        service_ms: 0,
-        reserved: 0,
-    }
+fn stacked(tag: u64) -> Pend {
+    on_queue(queue::STACK, tag)
 }
 
-fn last_in_first_out(_: &Context) -> Verdict {
+/// Pushes a record with a tag.
+pub fn push(device: &Device, tag: u64) -> Result<Pended> {
+    device.send(stacked(tag))?.expect_completed()
+}
+
+/// Pops a record; the stack must not be empty.
+pub fn pop(device: &Device) -> Result<Pended> {
+    let missing = || Error::failed("a record that was pushed is not on the stack");
+    device.pop()?.ok_or_else(missing)
+}
+
+fn last_in_first_out(session: &Session) -> Result<Tally> {
     const COUNT: u64 = 100;
-    let session = Session::begin()?;
-    expect_empty(&session.device)?;
+    let device = &session.device;
+    expect_empty(device)?;
     let mut pushed = Vec::new();
     for tag in 0..COUNT {
-        let request = session.device.pend_on(stacked(tag))?;
-        let expected = session.before.completed + tag + 1;
-        pushed.push(expect_order(stacked(tag), &request, expected)?);
-        expect_stacked(&session.device, pushed.len())?;
+        pushed.push(session.expect_nth(tag + 1, &device.send(stacked(tag))?)?);
+        expect_stacked(device, pushed.len())?;
     }
     while let Some(expected) = pushed.pop() {
-        let popped = pop(&session.device)?;
+        let popped = pop(device)?;
         ensure(popped == expected, || {
             format!("{popped:?} was popped, not {expected:?}")
         })?;
-        expect_stacked(&session.device, pushed.len())?;
+        expect_stacked(device, pushed.len())?;
     }
-    expect_empty(&session.device)?;
-    session.settle(Tally {
-        completed: COUNT,
-        ..Tally::default()
-    })
+    expect_empty(device)?;
+    Ok(Tally::completed(COUNT))
 }
 
-fn own_handle(_: &Context) -> Verdict {
-    let session = Session::begin()?;
-    expect_empty(&session.device)?;
+fn own_handle(session: &Session) -> Result<Tally> {
+    let device = &session.device;
+    expect_empty(device)?;
     let other = Device::open()?;
-    let mut pushed = Vec::new();
-    for (tag, device) in [(1, &other), (2, &session.device), (3, &other)] {
-        pushed.push(expect_pended(stacked(tag), &device.pend_on(stacked(tag))?)?);
-    }
-    let popped = [pop(&session.device)?, pop(&other)?];
-    ensure(popped == pushed[1..], || {
-        format!("{popped:?} were popped, of {pushed:?}")
+    push(&other, 1)?;
+    let pushed = [push(device, 2)?, push(&other, 3)?];
+    let popped = [pop(device)?, pop(&other)?];
+    ensure(popped == pushed, || {
+        format!("{popped:?} were popped, not {pushed:?}")
     })?;
-    let none = session.device.pop()?;
+    let none = device.pop()?;
     ensure(none.is_none(), || {
         format!("{none:?} was popped through a handle that did not push it")
     })?;
-    expect_stacked(&session.device, 1)?;
+    expect_stacked(device, 1)?;
     other.close();
-    expect_empty(&session.device)?;
-    session.settle(Tally {
-        completed: 3,
-        ..Tally::default()
-    })
+    expect_empty(device)?;
+    Ok(Tally::completed(3))
 }
 
-fn quota(_: &Context) -> Verdict {
-    let session = Session::begin()?;
-    let greedy = Device::open()?;
+fn quota(session: &Session) -> Result<Tally> {
+    let full = Device::open()?;
     let most = u64::from(RECORDS_PER_OPEN);
-    // One of them waits: what pends counts as what is stacked does.
-    let waiting = greedy.pend(0)?;
+    // A pending request counts as much as a record on the stack.
+    let waiting = full.pend(0)?;
     for tag in 1..most {
-        expect_pended(stacked(tag), &greedy.pend_on(stacked(tag))?)?;
+        push(&full, tag)?;
     }
     for one_more in [stacked(most), fifo(most)] {
-        let end = greedy.pend_on(one_more)?.wait(DEADLINE)?;
-        let status = end.map(|end| end.status);
-        ensure(status == Some(Status::QUOTA_EXCEEDED), || {
-            format!("one record too many ended with {status:?}")
-        })?;
+        let refused = full.send(one_more)?;
+        refused.expect_refused(&[Status::QUOTA_EXCEEDED])?;
     }
-    expect_pended(stacked(1), &session.device.pend_on(stacked(1))?)?;
+    push(&session.device, 1)?;
     pop(&session.device)?;
-    // A record that is popped makes room for one.
-    pop(&greedy)?;
-    expect_pended(stacked(most), &greedy.pend_on(stacked(most))?)?;
-    greedy.close();
-    expect_cancelled(0, &waiting)?;
+    // Popping a record makes room for one.
+    pop(&full)?;
+    push(&full, most)?;
+    full.close();
+    waiting.expect_cancelled()?;
     expect_empty(&session.device)?;
     let in_use = session.device.statistics()?.records_in_use;
     ensure(in_use == 0, || {
         format!("{in_use} records are in use after their handle was closed")
     })?;
-    session.settle(Tally {
-        completed: most + 1,
-        cancelled: 1,
-        over_quota: 2,
-        ..Tally::default()
-    })
+    Ok(Tally::completed(most + 1).cancelled(1).over_quota(2))
 }
 
-/// A thread pops no more than it has pushed, so there is always a record for it, if not its own.
-fn at_once(_: &Context) -> Verdict {
+/// A thread pops only after it has pushed, so there is always a record for it, even if not its own.
+fn at_once(session: &Session) -> Result<Tally> {
     const THREADS: u64 = 4;
     const EACH: u64 = 250;
-    let session = Session::begin()?;
-    expect_empty(&session.device)?;
     let device = &session.device;
-    let work = |thread: u64| -> Verdict<Vec<u64>> {
-        let push_and_pop = |tag| {
-            expect_pended(stacked(tag), &device.pend_on(stacked(tag))?)?;
-            Ok(pop(device)?.tag)
-        };
-        (thread * EACH..(thread + 1) * EACH)
-            .map(push_and_pop)
-            .collect()
-    };
-    let tags = thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|thread| scope.spawn(move || work(thread)))
-            .collect();
-        let tags = threads.into_iter().map(join);
-        tags.collect::<Verdict<Vec<_>>>()
+    expect_empty(device)?;
+    let tags = on_threads(THREADS, |thread| {
+        let tags = thread * EACH..(thread + 1) * EACH;
+        let push_and_pop = |tag| push(device, tag).and_then(|_| Ok(pop(device)?.tag));
+        tags.map(push_and_pop).collect::<Result<Vec<_>>>()
     })?;
     let mut tags = tags.concat();
     tags.sort_unstable();
     ensure(tags.iter().copied().eq(0..THREADS * EACH), || {
         format!("a record was popped twice, or never: {tags:?}")
     })?;
-    expect_empty(&session.device)?;
-    session.settle(Tally {
-        completed: THREADS * EACH,
-        ..Tally::default()
-    })
+    expect_empty(device)?;
+    Ok(Tally::completed(THREADS * EACH))
 }
 
-/// Pops a record, which must be there.
-pub fn pop(device: &Device) -> Verdict<Pended> {
-    let missing = || Halt::Failed("a record that was pushed is not on the stack".into());
-    device.pop()?.ok_or_else(missing)
-}
-
-fn expect_empty(device: &Device) -> Verdict {
+fn expect_empty(device: &Device) -> Result {
     let popped = device.pop()?;
     ensure(popped.is_none(), || {
         format!("{popped:?} was on the stack, which should be empty")
@@ -196,9 +129,9 @@ fn expect_empty(device: &Device) -> Verdict {
     expect_stacked(device, 0)
 }
 
-fn expect_stacked(device: &Device, expected: usize) -> Verdict {
+fn expect_stacked(device: &Device, expected: usize) -> Result {
     let stacked = device.statistics()?.stacked;
     ensure(stacked as usize == expected, || {
-        format!("{stacked} records are said to be on the stack, not {expected}")
+        format!("the statistics count {stacked} records on the stack, not {expected}")
     })
 }

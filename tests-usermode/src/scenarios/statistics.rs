@@ -1,159 +1,120 @@
-//! What the device measures.
+//! The device's statistics.
 
 use std::time::Duration;
 
-use interlock_abi::{PROCESSORS, Pend, Routine, Statistics, queue};
+use interlock_abi::{PROCESSORS, Pend, ProcessorStatistics, Statistics, queue};
 
-use super::session::{Session, TICK, Tally, expect_pended, send};
-use super::stack::{pop, stacked};
-use super::{Context, Scenario, Verdict, ensure, eventually, scenario};
-use crate::target::{self, DEADLINE, Device, fifo};
+use super::session::TICK;
+use super::stack::{pop, push};
+use super::{Scenario, Session, Tally, eventually};
+use crate::client::{Device, on_queue};
+use crate::error::{Result, ensure};
+use crate::target;
 
 /// The scenarios of this module, in the order in which they run.
-pub const SCENARIOS: &[Scenario] = &[
-    scenario(
-        "statistics::latency",
-        "the time that a request took is added to the sum, and is not above the longest",
-        &[],
-        latency,
-    ),
-    scenario(
-        "statistics::records",
-        "a record is in use until its request has ended, or it is popped",
-        &[],
-        records,
-    ),
-    scenario(
-        "statistics::processors",
-        "what was accepted on each processor adds up to all that was, and DPCs are counted",
-        &[Routine::KeGetCurrentProcessorNumber],
-        processors,
-    ),
-];
+pub const SCENARIOS: &[Scenario] = scenarios! { "statistics":
+    latency, [],
+        "the time that a request took is added to the sum, and does not exceed the longest";
+    records, [],
+        "a record is in use until its request has ended, or it is popped";
+    processors, [KeGetCurrentProcessorNumber],
+        "the requests accepted on each processor add up to the total, and DPCs are counted";
+};
 
-/// A time in 100 ns.
+/// A time in units of 100 ns.
 fn units(time: Duration) -> i64 {
     i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX)
 }
 
-/// Waits until the device has measured this; returns what it measures then. A request's end may be seen
-/// a moment before it is in the statistics.
+/// Waits until the statistics are as expected; returns them. The end of a request may be seen a moment before the
+/// statistics are updated.
 fn measured(
     device: &Device,
     what: &str,
     holds: impl Fn(&Statistics) -> bool,
-) -> Verdict<Statistics> {
+) -> Result<Statistics> {
     let mut statistics = device.statistics()?;
-    eventually(
-        DEADLINE,
-        || format!("{what} is not measured"),
-        || {
-            statistics = device.statistics()?;
-            Ok(holds(&statistics))
-        },
-    )?;
+    eventually(&format!("{what} is not in the statistics"), || {
+        statistics = device.statistics()?;
+        Ok(holds(&statistics))
+    })?;
     Ok(statistics)
 }
 
-/// One request that is served for some time: it took as long at least, and no longer than was waited for it.
-fn latency(_: &Context) -> Verdict {
+/// A request that is served took its service time at least, and no longer than was waited for it.
+fn latency(session: &Session) -> Result<Tally> {
     const SERVICE_MS: u32 = 50;
-    let session = Session::begin()?;
-    let before = session.device.statistics()?;
+    let device = &session.device;
+    let before = device.statistics()?;
     let pend = Pend {
-        queue: queue::SERIAL,
         service_ms: SERVICE_MS,
-        ..fifo(1)
+        ..on_queue(queue::SERIAL, 1)
     };
     let start = target::now();
-    let request = session.device.pend_on(pend)?;
-    expect_pended(pend, &request)?;
-    let (least, most) = (
-        units(Duration::from_millis(SERVICE_MS.into()).saturating_sub(TICK)),
-        units(target::now().saturating_sub(start) + TICK),
-    );
-    let took = |after: &Statistics| after.latency - before.latency;
-    let after = measured(&session.device, "the service time", |after| {
-        took(after) >= least
+    device.send(pend)?.expect_completed()?;
+    let least = units(Duration::from_millis(SERVICE_MS.into()).saturating_sub(TICK));
+    let most = units(target::now().saturating_sub(start) + TICK);
+    let after = measured(device, "the service time", |after| {
+        after.latency - before.latency >= least
     })?;
-    ensure(took(&after) <= most, || {
-        format!(
-            "a request that took less than {most} is measured as {}",
-            took(&after)
-        )
+    let (took, longest) = (after.latency - before.latency, after.longest);
+    ensure(took <= most, || {
+        format!("a request that took less than {most} is measured as {took}")
     })?;
-    ensure(after.longest >= took(&after).max(before.longest), || {
-        format!(
-            "a request took {}, and the longest {}, before it {}",
-            took(&after),
-            after.longest,
-            before.longest
-        )
+    ensure(longest >= took.max(before.longest), || {
+        let before = before.longest;
+        format!("a request took {took}, and the longest {longest}, before it {before}")
     })?;
-    session.settle(Tally {
-        completed: 1,
-        ..Tally::default()
-    })
+    Ok(Tally::completed(1))
 }
 
-/// Requests that wait and requests on the stack have records; it is seen that they are given back.
-fn records(_: &Context) -> Verdict {
-    let session = Session::begin()?;
+/// Pending requests and requests on the stack have records, which are freed.
+fn records(session: &Session) -> Result<Tally> {
     let device = &session.device;
     let before = device.statistics()?.records_in_use;
     let in_use = |expected: u32| {
-        let what = format!("that {expected} records are in use more than before");
+        let what = format!("the use of {expected} more records");
         let statistics = measured(device, &what, |statistics| {
             statistics.records_in_use == before + expected
         })?;
         ensure(statistics.records >= statistics.records_in_use, || {
-            format!("there are no so many records: {statistics:?}")
+            format!("more records are in use than there are: {statistics:?}")
         })
     };
-    let waiting = session.pend(0..10)?;
+    let waiting = device.pend_all(0..10)?;
     in_use(10)?;
-    for (pend, request) in &send(device, &[stacked(10), stacked(11), stacked(12)])? {
-        expect_pended(*pend, request)?;
+    for tag in 10..13 {
+        push(device, tag)?;
     }
     in_use(13)?;
-    let completed = device.complete_oldest(u32::MAX)?;
-    ensure(completed as usize == waiting.len(), || {
-        format!("{completed} requests were completed, not {}", waiting.len())
-    })?;
-    for (tag, request) in &waiting {
-        expect_pended(fifo(*tag), request)?;
+    device.expect_complete_oldest(u32::MAX, waiting.len())?;
+    for sent in &waiting {
+        sent.expect_completed()?;
     }
     in_use(3)?;
     for left in [2, 1, 0] {
         pop(device)?;
         in_use(left)?;
     }
-    session.settle(Tally {
-        completed: 13,
-        ..Tally::default()
-    })
+    Ok(Tally::completed(13))
 }
 
-/// Requests that are drained by a DPC.
-fn processors(_: &Context) -> Verdict {
+/// Requests that are completed by a DPC.
+fn processors(session: &Session) -> Result<Tally> {
     const COUNT: u32 = 20;
-    let session = Session::begin()?;
     let device = &session.device;
     let before = device.statistics()?;
-    for tag in 0..u64::from(COUNT) {
-        let pend = Pend {
-            queue: queue::INTERLOCKED,
-            ..fifo(tag)
-        };
-        expect_pended(pend, &device.pend_on(pend)?)?;
+    for tag in 0..COUNT.into() {
+        let sent = device.send(on_queue(queue::INTERLOCKED, tag))?;
+        sent.expect_completed()?;
     }
-    let sum = |statistics: &Statistics, of: fn(&interlock_abi::ProcessorStatistics) -> u32| {
+    let sum = |statistics: &Statistics, of: fn(&ProcessorStatistics) -> u32| {
         let each = statistics.processor.iter().map(of);
         each.fold(0, u32::wrapping_add)
     };
     let accepted = |statistics: &Statistics| sum(statistics, |processor| processor.accepted);
     let dpcs = |statistics: &Statistics| sum(statistics, |processor| processor.dpcs);
-    // Each was completed by a DPC, and had ended before the next was sent; so there was one for each.
+    // Each request was completed by a DPC before the next was sent, so there was a DPC for each.
     let after = measured(device, "a DPC for each request", |after| {
         dpcs(after).wrapping_sub(dpcs(&before)) >= COUNT
     })?;
@@ -161,25 +122,17 @@ fn processors(_: &Context) -> Verdict {
     ensure(more == COUNT, || {
         format!("{COUNT} requests were sent, and {more} accepted by all processors together")
     })?;
-    // Nothing but these requests has been sent since the session began, so this is the same as all.
+    // No other request has been sent since the session began, so the totals are the same.
     let submitted = session.before.submitted + u64::from(COUNT);
-    ensure(
-        u64::from(accepted(&after)) == submitted & u64::from(u32::MAX),
-        || {
-            format!(
-                "{submitted} requests were accepted, and {} by all processors together",
-                accepted(&after)
-            )
-        },
-    )?;
-    let there = usize::try_from(after.processors).unwrap_or(PROCESSORS);
-    let absent = after.processor.iter().skip(there);
-    let idle = absent.clone().all(|one| one.accepted == 0 && one.dpcs == 0);
-    ensure(there > 0 && idle, || {
-        format!("a processor that is not there has done something: {after:?}")
+    let all = accepted(&after);
+    ensure(u64::from(all) == submitted & u64::from(u32::MAX), || {
+        format!("{submitted} requests were accepted, and {all} by all processors together")
     })?;
-    session.settle(Tally {
-        completed: u64::from(COUNT),
-        ..Tally::default()
-    })
+    let present = usize::try_from(after.processors).unwrap_or(PROCESSORS);
+    let mut absent = after.processor.iter().skip(present);
+    let idle = absent.all(|one| one.accepted == 0 && one.dpcs == 0);
+    ensure(present > 0 && idle, || {
+        format!("a processor that does not exist has counted something: {after:?}")
+    })?;
+    Ok(Tally::completed(COUNT.into()))
 }

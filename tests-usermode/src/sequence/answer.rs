@@ -1,4 +1,4 @@
-//! How a request must end, and how it is told that it did.
+//! How a request must end, and the description of how it ended.
 
 use std::fmt::Debug;
 
@@ -11,11 +11,11 @@ use crate::target::Completion;
 /// How a request must end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// With this status, and no output.
+    /// With this status and no output.
     Only(Status),
     /// With success and exactly this output.
     Bytes(Vec<u8>),
-    /// With success and statistics of so many records in use, records on the stack, and requests accepted.
+    /// With success and statistics with these numbers of records in use, records on the stack and requests accepted.
     Statistics {
         in_use: u64,
         stacked: u64,
@@ -23,12 +23,12 @@ pub enum Answer {
     },
     /// With success and a processor's number.
     Processor,
-    /// With success and what came of so many rounds: `expected` where it is known from outside.
+    /// With success and the result of this number of rounds; `expected` is the count that they must reach, if it is known.
     Threads { rounds: u64, expected: Option<u64> },
 }
 
 impl Answer {
-    /// Holds an end against this.
+    /// Checks how a request ended.
     pub fn check(&self, end: &Completion) -> Result<(), String> {
         let right = match self {
             Self::Only(status) => end.status == *status && end.information == 0,
@@ -67,21 +67,21 @@ impl Answer {
             return Ok(());
         }
         Err(format!(
-            "ended with {}, Information {}, output {:02x?},\nand not with {self:02x?}",
+            "ended with {}, Information {}, output {:02x?},\nnot with {self:02x?}",
             end.status, end.information, end.output
         ))
     }
 }
 
-/// The output of a request that succeeded, if it is a `T`.
+/// The output of a request that succeeded, if it has the size of a `T`.
 fn read<T: FromBytes>(end: &Completion) -> Option<T> {
     (end.status == Status::SUCCESS).then(|| end.read().ok())?
 }
 
-/// Tells how a request ended, but for what is of this one run: times, processors, and what was counted before.
-pub fn tell(code: u32, end: &Completion, before: &Counters) -> String {
+/// Describes how a request ended, without what differs between runs: times, processors, and the counters before.
+pub fn describe(code: u32, end: &Completion, before: &Counters) -> String {
     let output = end.output.get(..end.information).unwrap_or_default();
-    let told = match code {
+    let described = match code {
         ioctl::PEND | ioctl::POP => show(output, |pended: Pended| Pended {
             order: pended.order.wrapping_sub(before.completed),
             sequence: pended.sequence.wrapping_sub(wrapped(before.submitted)),
@@ -106,11 +106,11 @@ pub fn tell(code: u32, end: &Completion, before: &Counters) -> String {
         ioctl::RUN_THREADS => show(output, |ran: ThreadsRan| ran),
         _ => None,
     };
-    let told = told.unwrap_or_else(|| format!("{output:02x?}"));
-    format!("{}, {} bytes, {told}", end.status, end.information)
+    let described = described.unwrap_or_else(|| format!("{output:02x?}"));
+    format!("{}, {} bytes, {described}", end.status, end.information)
 }
 
-/// The number of all that were accepted, as the sequence numbers have it.
+/// The number of accepted requests, as a sequence number has it.
 pub fn wrapped(submitted: u64) -> u32 {
     u32::try_from(submitted & u64::from(u32::MAX)).unwrap_or_default()
 }

@@ -1,25 +1,25 @@
-//! Sequences drawn at random.
+//! Random sequences.
 
 use fastrand::Rng;
 use interlock_abi::{Counters, Routine, queue};
 
 use super::reference::{Outcome, Reference};
-use super::step::{Ask, Step};
+use super::step::{Control, Step};
 use crate::fuzz;
 use crate::target::Access;
 
-/// How long a request is served that others are queued behind, in milliseconds: much longer than the few steps take
-/// that there are meanwhile, by a clock that nobody can stop.
+/// The service time of a request that others are queued behind, in milliseconds: much longer than the few steps take that are
+/// executed during it, by a clock that cannot be stopped.
 const HOLD_MS: u32 = 200;
 
-/// How many steps there are at the most while a request is served, by such a clock.
+/// The maximum number of steps during a service, by such a clock.
 const STEPS_HELD: usize = 6;
 
-/// How many steps a sequence that runs everywhere is drawn from.
+/// How many steps are drawn for a sequence that runs on every kernel.
 const STEPS: usize = 40;
 
-/// Draws a sequence that comes to the same on every kernel: the device stays, and no request is served meanwhile without
-/// being waited for. A seed always gives the same sequence.
+/// Draws a sequence that has the same outcome on every kernel: the device is not removed, and every service is waited for. A
+/// seed always gives the same sequence.
 pub fn everywhere(seed: u64) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
     let mut sequence = Sequence {
@@ -37,67 +37,67 @@ pub fn everywhere(seed: u64) -> Vec<Step> {
     sequence.steps
 }
 
-/// A sequence that is being drawn, and what has come of it.
+/// A sequence that is being drawn, and its state.
 struct Sequence {
     steps: Vec<Step>,
     reference: Reference,
-    /// How many steps there have been since a request is served.
+    /// How many steps were drawn since the current service began.
     held: usize,
 }
 
 impl Sequence {
     fn push(&mut self, step: Step) {
         if let Some(resolved) = self.reference.resolve(&step) {
-            self.reference.take(&resolved);
+            self.reference.execute(&resolved);
             self.steps.push(step);
         }
     }
 
-    /// Adds a step so that its order with what is served is the same by any clock: one queue serves at a time; what is
-    /// served is held for long, and what waits behind it is served at once.
+    /// Adds a step so that its order relative to a service is the same by any clock: one queue serves at a time; the first
+    /// request is served for a long time, and the requests behind it for none.
     fn push_for_any_clock(&mut self, mut step: Step) {
-        // It takes long to find the device.
+        // Finding the device takes a long time.
         if self.held == STEPS_HELD || matches!(step, Step::Open(_)) {
-            self.push(Step::Serve);
+            self.push(Step::Drain);
         }
         if self.finds_nothing(&step) {
             return;
         }
-        if let Step::Send { ask, .. } = &mut step
-            && let Ask::Pend {
+        if let Step::Send { control, .. } = &mut step
+            && let Control::Pend {
                 queue, service_ms, ..
-            } = ask
+            } = control
             && let Some(own) = [queue::KEYED, queue::SERIAL]
                 .iter()
                 .position(|served| served == queue)
         {
             let busy = self.reference.busy();
             if busy[1 - own] {
-                self.push(Step::Serve);
+                self.push(Step::Drain);
             }
             *service_ms = if busy[own] { 0 } else { HOLD_MS };
         }
         self.push(step);
-        self.held = if self.reference.serves() {
+        self.held = if self.reference.is_serving() {
             self.held + 1
         } else {
             0
         };
     }
 
-    /// Whether a file's requests are cancelled where there are none. By the page of `CancelIoEx` it then fails with
-    /// `ERROR_NOT_FOUND`, and so it does on the model; Wine's server says that it has found some.
+    /// Whether the step cancels the requests of a file that has none. `CancelIoEx` is documented to fail with
+    /// `ERROR_NOT_FOUND` then, and does so on the model; under Wine it succeeds.
     fn finds_nothing(&self, step: &Step) -> bool {
         let is_for_all = matches!(step, Step::CancelAll { .. });
         let resolved = self.reference.resolve(step).filter(|_| is_for_all);
-        let outcome = resolved.map(|step| self.reference.clone().take(&step));
+        let outcome = resolved.map(|step| self.reference.clone().execute(&step));
         outcome == Some(Outcome::Found(false))
     }
 }
 
-/// Draws a step that any kernel can take.
+/// Draws a step that every kernel can execute.
 pub fn common(rng: &mut Rng) -> Step {
-    // There are mostly few files, so that several requests are of the same.
+    // Few files, so that several requests have the same one.
     let file = rng.usize(..4);
     match rng.u8(..50) {
         0..3 => Step::Open(access(rng)),
@@ -107,10 +107,10 @@ pub fn common(rng: &mut Rng) -> Step {
         },
         10 => Step::CancelAll { file },
         11 => Step::CancelIo { file },
-        12..14 => Step::Serve,
+        12..14 => Step::Drain,
         _ => Step::Send {
             file,
-            ask: ask(rng),
+            control: control(rng),
         },
     }
 }
@@ -123,28 +123,28 @@ fn access(rng: &mut Rng) -> Access {
     }
 }
 
-fn ask(rng: &mut Rng) -> Ask {
+fn control(rng: &mut Rng) -> Control {
     match rng.u8(..50) {
-        0 => Ask::Version,
+        0 => Control::Version,
         1..26 => pend(rng),
-        26..29 => Ask::CompleteOldest {
+        26..29 => Control::CompleteOldest {
             count: rng.u32(1..4),
         },
-        29..32 => Ask::CompleteByTag {
+        29..32 => Control::CompleteByTag {
             tag: rng.u64(..TAGS),
         },
-        32..35 => Ask::Counters,
-        35..37 => Ask::Statistics,
-        37..40 => Ask::Pop,
-        40..42 => Ask::SetRunState {
-            // A device that is stopped for long shows little.
+        32..35 => Control::Counters,
+        35..37 => Control::Statistics,
+        37..40 => Control::Pop,
+        40..42 => Control::SetRunState {
+            // A device that is stopped most of the time tests little.
             state: u32::from(rng.u8(..4) == 0),
         },
         42..46 => routine(rng),
         46 => threads(rng),
         _ => {
-            let malformed = fuzz::malformed(rng);
-            Ask::Raw {
+            let (malformed, _) = fuzz::malformed(rng);
+            Control::Raw {
                 code: malformed.code,
                 input: malformed.input,
                 output_len: malformed.output_len,
@@ -153,10 +153,10 @@ fn ask(rng: &mut Rng) -> Ask {
     }
 }
 
-/// Tags are few, so that several requests have the same.
+/// Few tags, so that several requests have the same one.
 const TAGS: u64 = 5;
 
-fn pend(rng: &mut Rng) -> Ask {
+fn pend(rng: &mut Rng) -> Control {
     let queue = rng.u32(queue::FIFO..=queue::STACK);
     let keys = match queue {
         queue::KEYED => 6,
@@ -164,7 +164,7 @@ fn pend(rng: &mut Rng) -> Ask {
         _ => 1,
     };
     let is_served = matches!(queue, queue::KEYED | queue::SERIAL);
-    Ask::Pend {
+    Control::Pend {
         tag: rng.u64(..TAGS),
         queue,
         key: rng.u32(..keys),
@@ -172,18 +172,18 @@ fn pend(rng: &mut Rng) -> Ask {
     }
 }
 
-fn threads(rng: &mut Rng) -> Ask {
+fn threads(rng: &mut Rng) -> Control {
     let routines = Routine::ALL.iter().copied();
     let routines: Vec<Routine> = routines.filter(|one| one.runs_in_threads()).collect();
-    Ask::Threads {
+    Control::Threads {
         routine: routines[rng.usize(..routines.len())],
         threads: rng.u32(1..=3),
         rounds: rng.u32(1..=4),
     }
 }
 
-/// Draws a call, which mostly has what its routine takes; what it takes not it refuses.
-fn routine(rng: &mut Rng) -> Ask {
+/// Draws a call, which is mostly valid for its routine.
+fn routine(rng: &mut Rng) -> Control {
     let routine = Routine::ALL[rng.usize(..Routine::ALL.len())];
     let nodes = rng.usize(..6);
     let (argument, values) = match routine {
@@ -215,7 +215,7 @@ fn routine(rng: &mut Rng) -> Ask {
         | Routine::InterlockedExchange => (number(rng), numbers(rng, 1)),
         _ => (number(rng), numbers(rng, nodes)),
     };
-    Ask::Routine {
+    Control::Routine {
         routine,
         argument,
         reserved: u32::from(routine == Routine::KeRemoveByKeyDeviceQueueIfBusy && rng.bool()),
@@ -237,7 +237,7 @@ fn number(rng: &mut Rng) -> u64 {
     }
 }
 
-/// A block's size, and the sizes and offsets of segments: mostly such that a zone can be made.
+/// A block's size, and the sizes and offsets of segments, which are mostly valid for a zone.
 fn segments(rng: &mut Rng, count: usize) -> Vec<u64> {
     let mut multiple_of_8 = |most: u64| {
         let odd = u64::from(rng.u8(..8) == 0);

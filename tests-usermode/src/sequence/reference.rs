@@ -1,4 +1,4 @@
-//! What must come of each step: a device as `interlock_abi` describes it, written from that alone.
+//! The expected outcome of each step: a device as `interlock_abi` describes it, written from that description alone.
 
 mod queues;
 mod requests;
@@ -7,33 +7,33 @@ mod routines;
 use interlock_abi::{Counters, RunState};
 
 use self::queues::{Ended, Queues};
-use super::step::{Ask, Plug, Step};
+use super::step::{Control, Pnp, Step};
 use crate::target::Access;
 
-/// A time, from the beginning of the sequence.
+/// A time since the beginning of the sequence.
 pub type Micros = u64;
 
-/// How long a step takes. It is longer than what the clock of the model goes on by itself meanwhile, and 90 steps take less
-/// than a millisecond, of which service times are multiples. So no two requests have been served at the same
-/// time, and which of them is first can be told.
+/// How long a step takes. It is longer than the model's clock advances by itself during a step, and 90 steps take less than a
+/// millisecond. Service times are multiples of a millisecond, so no two services end at the same time, and their order is
+/// known.
 pub const STEP: Micros = 10;
 
-/// How many of a sequence's last requests that may wait can be named, to be cancelled.
+/// How many of the last requests that may pend a step can name, to cancel one.
 const NAMED: usize = 8;
 
-/// What must come of a step at once.
+/// The immediate outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done.
+    /// It was executed.
     Done,
-    /// The device is open, or is not.
+    /// Whether the device was opened.
     Opened(bool),
-    /// There was something to cancel, or there was not.
+    /// Whether there was a request to cancel.
     Found(bool),
-    /// Everything that could be cancelled had been asked to before, and goes on being served. Whether it is found again is
-    /// documented nowhere: under Wine it is not.
+    /// Every request that there was to cancel has been cancelled before, and is still being served. It is not documented
+    /// whether it is found again: under Wine it is not.
     FoundBefore,
-    /// The device is removed, or is not.
+    /// Whether the device was removed.
     Removed(bool),
 }
 
@@ -46,17 +46,17 @@ struct File {
 #[derive(Clone, Debug)]
 struct Request {
     file: usize,
-    may_wait: bool,
-    /// Whether it was asked to be cancelled.
+    may_pend: bool,
+    /// Whether `CancelIo` or `CancelIoEx` was called for it.
     is_cancelled: bool,
-    is_over: bool,
+    has_ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
-    There,
-    /// Taken away, and still open.
-    Gone,
+    Started,
+    /// Removed by surprise while files are open.
+    SurpriseRemoved,
     Removed,
 }
 
@@ -67,45 +67,45 @@ pub struct Reference {
     requests: Vec<Request>,
     queues: Queues,
     presence: Presence,
-    /// Whether the device may be about to be removed: it cannot be opened, and serves everything else.
+    /// Whether a query for removal is pending: the device cannot be opened, and serves everything else.
     remove_pending: bool,
     now: Micros,
     ended: Vec<Ended>,
 }
 
 impl Reference {
-    /// A device that has counted this, and on which nothing waits.
+    /// A device with these counters and no pending request.
     pub fn new(before: Counters) -> Self {
         Self {
             files: Vec::new(),
             requests: Vec::new(),
             queues: Queues::new(before),
-            presence: Presence::There,
+            presence: Presence::Started,
             remove_pending: false,
             now: 0,
             ended: Vec::new(),
         }
     }
 
-    /// The step with the numbers of the very file and request that it is for; `None` where there is nothing for it.
+    /// The step with the number of its file or request resolved; `None` if it does not apply.
     pub fn resolve(&self, step: &Step) -> Option<Step> {
         let mut step = step.clone();
-        let there = self.presence == Presence::There;
-        let can = match &mut step {
+        let started = self.presence == Presence::Started;
+        let applies = match &mut step {
             Step::Close { file }
             | Step::Send { file, .. }
             | Step::CancelAll { file }
             | Step::CancelIo { file } => pick(file, &self.open_files()),
             Step::Cancel { request } => pick(request, &self.named()),
-            Step::Serve => self.serves(),
-            Step::Open(_) | Step::Pass(_) => true,
-            Step::Plug(plug) => match plug {
-                Plug::QueryRemove | Plug::Remove | Plug::TakeAway => there,
-                Plug::CancelRemove => there && self.remove_pending,
-                Plug::BringBack => self.presence == Presence::Removed,
+            Step::Drain => self.is_serving(),
+            Step::Open(_) | Step::Advance(_) => true,
+            Step::Pnp(pnp) => match pnp {
+                Pnp::QueryRemove | Pnp::Remove | Pnp::SurpriseRemove => started,
+                Pnp::CancelRemove => started && self.remove_pending,
+                Pnp::Restore => self.presence == Presence::Removed,
             },
         };
-        can.then_some(step)
+        applies.then_some(step)
     }
 
     fn open_files(&self) -> Vec<usize> {
@@ -114,19 +114,19 @@ impl Reference {
         open.map(|(index, _)| index).collect()
     }
 
-    /// The last requests of open files that may wait.
+    /// The last requests of open files that may pend.
     fn named(&self) -> Vec<usize> {
         let requests = self.requests.iter().enumerate().rev();
-        let named = requests.filter(|(_, one)| one.may_wait && self.files[one.file].is_open);
+        let named = requests.filter(|(_, one)| one.may_pend && self.files[one.file].is_open);
         named.map(|(index, _)| index).take(NAMED).collect()
     }
 
-    /// Whether any request is served.
-    pub fn serves(&self) -> bool {
+    /// Whether any request is being served.
+    pub fn is_serving(&self) -> bool {
         self.queues.keyed.is_busy() || self.queues.serial.is_busy()
     }
 
-    /// Whether *keyed*, and whether *serial*, serves a request.
+    /// Whether *keyed*, and whether *serial*, is serving a request.
     pub fn busy(&self) -> [bool; 2] {
         [self.queues.keyed.is_busy(), self.queues.serial.is_busy()]
     }
@@ -134,26 +134,26 @@ impl Reference {
     /// The requests that have not ended.
     pub fn waiting(&self) -> impl Iterator<Item = usize> {
         let requests = self.requests.iter().enumerate();
-        let waiting = requests.filter(|(_, one)| !one.is_over);
+        let waiting = requests.filter(|(_, one)| !one.has_ended);
         waiting.map(|(index, _)| index)
     }
 
-    /// The requests that have ended since they were taken last.
+    /// The requests that have ended since the last call of [`take_ended`](Self::take_ended).
     pub fn ended(&self) -> &[Ended] {
         &self.ended
     }
 
-    /// The requests that have ended since this was asked last.
+    /// Takes the requests that have ended since the last call.
     pub fn take_ended(&mut self) -> Vec<Ended> {
         std::mem::take(&mut self.ended)
     }
 
-    /// Takes a step that was [resolved](Self::resolve).
-    pub fn take(&mut self, step: &Step) -> Outcome {
-        let mut passes = STEP;
+    /// Executes a step that was [resolved](Self::resolve).
+    pub fn execute(&mut self, step: &Step) -> Outcome {
+        let mut time = STEP;
         let outcome = match step {
             Step::Open(access) => {
-                let opens = self.presence == Presence::There && !self.remove_pending;
+                let opens = self.presence == Presence::Started && !self.remove_pending;
                 if opens {
                     self.files.push(File {
                         access: *access,
@@ -168,8 +168,8 @@ impl Reference {
                 self.end(ended);
                 Outcome::Done
             }
-            Step::Send { file, ask } => {
-                self.send(*file, ask);
+            Step::Send { file, control } => {
+                self.send(*file, control);
                 Outcome::Done
             }
             Step::Cancel { request } => {
@@ -183,20 +183,20 @@ impl Reference {
                 self.cancel_file(*file);
                 Outcome::Done
             }
-            Step::Serve => {
+            Step::Drain => {
                 self.serve(Micros::MAX);
                 Outcome::Done
             }
-            Step::Pass(millis) => {
-                passes += Micros::from(*millis) * 1000;
+            Step::Advance(millis) => {
+                time += Micros::from(*millis) * 1000;
                 Outcome::Done
             }
-            Step::Plug(plug) => self.plug(*plug),
+            Step::Pnp(pnp) => self.pnp(*pnp),
         };
-        let now = self.now + passes;
+        let now = self.now + time;
         self.serve(now);
         self.now = now;
-        self.let_go();
+        self.remove_if_unused();
         outcome
     }
 
@@ -207,11 +207,11 @@ impl Reference {
         found
     }
 
-    /// Asks the requests that match to be cancelled; says what is found.
+    /// Marks the requests that match as cancelled; returns what is found.
     fn find(&mut self, matches: impl Fn(usize, &Request) -> bool) -> Outcome {
         let mut outcome = Outcome::Found(false);
         for (index, one) in self.requests.iter_mut().enumerate() {
-            if one.is_over || !matches(index, one) {
+            if one.has_ended || !matches(index, one) {
                 continue;
             }
             if !one.is_cancelled {
@@ -227,30 +227,30 @@ impl Reference {
     /// Whether a request of a file has not ended.
     fn is_in_use(&self, file: usize) -> bool {
         let mut requests = self.requests.iter();
-        requests.any(|one| one.file == file && !one.is_over)
+        requests.any(|one| one.file == file && !one.has_ended)
     }
 
-    /// Whether a file is open, or closed while a request of it has not ended.
-    fn is_held(&self) -> bool {
+    /// Whether a file is open, or is closed but has a request that has not ended.
+    fn has_files(&self) -> bool {
         let mut files = self.files.iter().enumerate();
         files.any(|(index, file)| file.is_open || self.is_in_use(index))
     }
 
-    /// Removes the device that was taken away, once nothing holds it.
-    fn let_go(&mut self) {
-        if self.presence == Presence::Gone && !self.is_held() {
+    /// Removes the device that was removed by surprise, once it has no files.
+    fn remove_if_unused(&mut self) {
+        if self.presence == Presence::SurpriseRemoved && !self.has_files() {
             self.presence = Presence::Removed;
         }
     }
 
     fn end(&mut self, ended: Vec<Ended>) {
         for (request, answer) in ended {
-            self.requests[request].is_over = true;
+            self.requests[request].has_ended = true;
             self.ended.push((request, answer));
         }
     }
 
-    /// Serves whatever will have been served by a time.
+    /// Ends the services that end by a time.
     fn serve(&mut self, until: Micros) {
         while let Some((due, ended)) = self.queues.serve_next(until) {
             self.now = self.now.max(due);
@@ -258,59 +258,59 @@ impl Reference {
         }
     }
 
-    fn plug(&mut self, plug: Plug) -> Outcome {
-        match plug {
-            Plug::QueryRemove => self.remove_pending = true,
-            Plug::CancelRemove => self.remove_pending = false,
-            Plug::Remove => {
-                let removed = !self.is_held();
+    fn pnp(&mut self, pnp: Pnp) -> Outcome {
+        match pnp {
+            Pnp::QueryRemove => self.remove_pending = true,
+            Pnp::CancelRemove => self.remove_pending = false,
+            Pnp::Remove => {
+                let removed = !self.has_files();
                 self.remove_pending = false;
                 if removed {
                     self.presence = Presence::Removed;
                 }
                 return Outcome::Removed(removed);
             }
-            Plug::TakeAway => {
+            Pnp::SurpriseRemove => {
                 let ended = self.queues.abort_all();
                 self.end(ended);
-                self.presence = Presence::Gone;
+                self.presence = Presence::SurpriseRemoved;
             }
-            Plug::BringBack => {
+            Pnp::Restore => {
                 self.queues = Queues::new(Counters::default());
                 self.remove_pending = false;
-                self.presence = Presence::There;
+                self.presence = Presence::Started;
             }
         }
         Outcome::Done
     }
 
-    /// The steps after which nothing is left of a sequence on the device: nothing waits, nothing is stacked.
+    /// The steps that clean up after a sequence: no request stays pending, no record on the stack.
     pub fn clean_up(&self) -> Vec<Step> {
-        let send = |ask| Step::Send { file: 0, ask };
-        let mut steps = vec![Step::Serve];
+        let send = |control| Step::Send { file: 0, control };
+        let mut steps = vec![Step::Drain];
         steps.extend(self.open_files().iter().map(|_| Step::Close { file: 0 }));
-        if self.presence == Presence::There && self.remove_pending {
-            steps.push(Step::Plug(Plug::CancelRemove));
+        if self.presence == Presence::Started && self.remove_pending {
+            steps.push(Step::Pnp(Pnp::CancelRemove));
         }
         steps.push(Step::Open(Access::ReadWrite));
         let state = RunState::RUNNING;
-        steps.push(send(Ask::SetRunState { state }));
-        steps.push(send(Ask::Counters));
-        steps.push(send(Ask::Statistics));
+        steps.push(send(Control::SetRunState { state }));
+        steps.push(send(Control::Counters));
+        steps.push(send(Control::Statistics));
         steps.push(Step::Close { file: 0 });
         steps
     }
 
-    /// The steps after which the driver can be unloaded.
-    pub fn take_down(&self) -> Vec<Step> {
-        let mut steps = vec![Step::Serve];
+    /// The steps that remove the device, so that the driver can be unloaded.
+    pub fn removal(&self) -> Vec<Step> {
+        let mut steps = vec![Step::Drain];
         steps.extend(self.open_files().iter().map(|_| Step::Close { file: 0 }));
-        steps.push(Step::Plug(Plug::Remove));
+        steps.push(Step::Pnp(Pnp::Remove));
         steps
     }
 }
 
-/// Makes a number the one that it stands for; says whether there is one.
+/// Replaces a number with the element that it selects; returns whether there is one.
 fn pick(number: &mut usize, from: &[usize]) -> bool {
     let picked = from.get(*number % from.len().max(1));
     *number = picked.copied().unwrap_or(0);

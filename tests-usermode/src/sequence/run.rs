@@ -1,15 +1,16 @@
-//! Takes the steps of a sequence, and holds what comes of them against the reference.
+//! Executes the steps of a sequence and compares each with the reference.
 
 use std::time::Duration;
 
 use interlock_abi::Counters;
 
-use super::answer::{Answer, tell};
+use super::answer::{Answer, describe};
 use super::reference::{Outcome, Reference, STEP};
-use super::step::{Plug, Step};
+use super::step::{Pnp, Step};
 use super::system::System;
+use crate::client::Device;
 use crate::error::{Error, Result};
-use crate::target::{DEADLINE, Device, Request, blank};
+use crate::target::{DEADLINE, Request};
 
 /// A sequence that is being run.
 struct Run<'s, S> {
@@ -17,22 +18,21 @@ struct Run<'s, S> {
     before: Counters,
     reference: Reference,
     files: Vec<Option<Device>>,
-    /// Each with its code.
+    /// The IOCTL code of each request, and the request.
     requests: Vec<(u32, Request)>,
-    told: Vec<String>,
+    transcript: Vec<String>,
 }
 
-/// Runs a sequence on a device that has counted `before` and on which nothing waits; gives what is told of each step, in
-/// which there is no time, address or number of a processor. In the end what is left is closed and the device removed,
-/// if so told.
+/// Runs a sequence on a device whose counters are `before` and on which no request is pending. Returns a transcript of the
+/// steps without times, addresses or processor numbers. With `remove`, closes the files and removes the device at the end.
 ///
 /// # Errors
-/// The first step of which something else comes than must.
+/// The first step whose outcome differs from the reference.
 pub fn run(
     system: &mut impl System,
     steps: &[Step],
     before: Counters,
-    take_down: bool,
+    remove: bool,
 ) -> Result<Vec<String>> {
     let mut run = Run {
         system,
@@ -40,35 +40,37 @@ pub fn run(
         reference: Reference::new(before),
         files: Vec::new(),
         requests: Vec::new(),
-        told: Vec::new(),
+        transcript: Vec::new(),
     };
     for step in steps {
-        run.take(step)?;
+        run.execute(step)?;
     }
-    let told = std::mem::take(&mut run.told);
-    if take_down {
-        for step in run.reference.take_down() {
-            run.take(&step)?;
+    let transcript = std::mem::take(&mut run.transcript);
+    if remove {
+        for step in run.reference.removal() {
+            run.execute(&step)?;
         }
     }
-    Ok(told)
+    Ok(transcript)
 }
 
 impl<S: System> Run<'_, S> {
-    /// Takes a step, if there is anything for it.
-    fn take(&mut self, step: &Step) -> Result<()> {
+    /// Executes a step, if it applies, and compares it with the reference.
+    fn execute(&mut self, step: &Step) -> Result<()> {
         let Some(step) = self.reference.resolve(step) else {
             return Ok(());
         };
         let wrong = |what: String| Error::failed(format!("{step}\n{what}"));
-        let expected = self.reference.take(&step);
+        let expected = self.reference.execute(&step);
         let outcome = match (self.perform(&step)?, expected) {
             (Outcome::Found(_), Outcome::FoundBefore) => expected,
             (outcome, _) => outcome,
         };
-        self.told.push(format!("{step}: {outcome:?}"));
+        self.transcript.push(format!("{step}: {outcome:?}"));
         if outcome != expected {
-            return Err(wrong(format!("came to {outcome:?}, not to {expected:?}")));
+            return Err(wrong(format!(
+                "the outcome is {outcome:?}, not {expected:?}"
+            )));
         }
         for (request, answer) in self.reference.take_ended() {
             self.expect_end(request, &answer).map_err(wrong)?;
@@ -76,15 +78,15 @@ impl<S: System> Run<'_, S> {
         let mut waiting = self.reference.waiting();
         if let Some(request) = waiting.find(|request| self.requests[*request].1.is_done()) {
             let end = self.requests[request].1.wait(DEADLINE)?;
-            let what = format!("request {request} should wait, and has ended: {end:02x?}");
+            let what = format!("request {request} should be pending, but has ended: {end:02x?}");
             return Err(wrong(what));
         }
         Ok(())
     }
 
-    /// Takes the step on the system.
+    /// Executes the step on the system.
     fn perform(&mut self, step: &Step) -> Result<Outcome> {
-        let mut passes = Duration::from_micros(STEP);
+        let mut time = Duration::from_micros(STEP);
         let outcome = match step {
             Step::Open(access) => {
                 let file = self.system.open(*access)?;
@@ -96,12 +98,10 @@ impl<S: System> Run<'_, S> {
                 self.files[*file] = None;
                 Outcome::Done
             }
-            Step::Send { file, ask } => {
-                let wire = ask.wire();
-                let request =
-                    self.file(*file)?
-                        .submit(wire.code, &wire.input, blank(wire.output_len))?;
-                self.requests.push((wire.code, request));
+            Step::Send { file, control } => {
+                let ioctl = control.ioctl();
+                let request = self.file(*file)?.submit(&ioctl)?;
+                self.requests.push((ioctl.code, request));
                 Outcome::Done
             }
             Step::Cancel { request } => Outcome::Found(self.requests[*request].1.cancel()?),
@@ -110,27 +110,22 @@ impl<S: System> Run<'_, S> {
                 self.file(*file)?.cancel_threads_own()?;
                 Outcome::Done
             }
-            Step::Serve => {
-                // The reference has taken the step already, and says which these are.
+            Step::Drain => {
+                // The reference has already executed the step and knows which requests these are.
                 for (request, _) in self.reference.ended() {
                     self.requests[*request].1.wait(DEADLINE)?;
                 }
                 Outcome::Done
             }
-            Step::Pass(millis) => {
-                passes += Duration::from_millis(u64::from(*millis));
+            Step::Advance(millis) => {
+                time += Duration::from_millis(u64::from(*millis));
                 Outcome::Done
             }
-            Step::Plug(Plug::Remove) => Outcome::Removed(self.system.plug(Plug::Remove)?),
-            Step::Plug(plug) => {
-                if self.system.plug(*plug)? {
-                    Outcome::Done
-                } else {
-                    Outcome::Removed(false)
-                }
-            }
+            Step::Pnp(Pnp::Remove) => Outcome::Removed(self.system.pnp(Pnp::Remove)?),
+            Step::Pnp(pnp) if self.system.pnp(*pnp)? => Outcome::Done,
+            Step::Pnp(_) => Outcome::Removed(false),
         };
-        self.system.pass(passes)?;
+        self.system.advance(time)?;
         Ok(outcome)
     }
 
@@ -139,17 +134,17 @@ impl<S: System> Run<'_, S> {
         file.ok_or_else(|| Error::failed(format!("file {file:?} is not open")))
     }
 
-    /// Waits for a request's end and holds it against what it must be.
+    /// Waits for a request to end, and checks how.
     fn expect_end(&mut self, request: usize, answer: &Answer) -> Result<(), String> {
         let (code, sent) = &self.requests[request];
         let end = sent.wait(DEADLINE).map_err(|error| error.to_string())?;
         let Some(end) = end else {
             return Err(format!(
-                "request {request} has not ended, with {answer:02x?}"
+                "request {request} has not ended; it must end with {answer:02x?}"
             ));
         };
-        let told = tell(*code, &end, &self.before);
-        self.told.push(format!("    {request}: {told}"));
+        let described = describe(*code, &end, &self.before);
+        self.transcript.push(format!("    {request}: {described}"));
         answer
             .check(&end)
             .map_err(|what| format!("request {request} {what}"))

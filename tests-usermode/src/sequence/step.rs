@@ -1,14 +1,11 @@
-//! What can be done to the device, one step at a time.
+//! The steps of a sequence.
 
 use std::fmt;
 
-use interlock_abi::{
-    Call, CompleteByTag, CompleteOldest, Completed, Counters, Pend, Pended, Returned, Routine,
-    RunState, RunThreads, Statistics, ThreadsRan, Version, ioctl,
-};
+use interlock_abi::{Call, Pend, Routine};
 use serde::{Deserialize, Serialize};
-use zerocopy::IntoBytes;
 
+use crate::client::{Ioctl, on_queue};
 use crate::target::Access;
 
 /// A step of a sequence.
@@ -19,39 +16,39 @@ pub enum Step {
     /// Closes a file, whether or not requests are pending.
     Close { file: usize },
     /// Sends a request through a file.
-    Send { file: usize, ask: Ask },
+    Send { file: usize, control: Control },
     /// Cancels a request (`CancelIoEx`).
     Cancel { request: usize },
     /// Cancels every request of a file (`CancelIoEx`).
     CancelAll { file: usize },
-    /// Cancels every request of this thread's of a file (`CancelIo`).
+    /// Cancels every request that this thread sent through a file (`CancelIo`).
     CancelIo { file: usize },
-    /// Waits until nothing is served any more.
-    Serve,
-    /// Lets some milliseconds pass. On the model alone, as all that follows.
-    Pass(u32),
-    /// Does something to the device as the PnP manager does.
-    Plug(Plug),
+    /// Waits until no request is being served.
+    Drain,
+    /// Advances the clock by some milliseconds. This and the next are for the model only.
+    Advance(u32),
+    /// Does what the PnP manager does to the device.
+    Pnp(Pnp),
 }
 
-/// What the PnP manager does to the device.
+/// A request of the PnP manager, or `AddDevice`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Plug {
-    /// Asks whether it may be removed.
+pub enum Pnp {
+    /// `IRP_MN_QUERY_REMOVE_DEVICE`
     QueryRemove,
-    /// Says that it is not removed after all.
+    /// `IRP_MN_CANCEL_REMOVE_DEVICE`
     CancelRemove,
-    /// Removes it in good order, unless a file is open.
+    /// `IRP_MN_QUERY_REMOVE_DEVICE` and `IRP_MN_REMOVE_DEVICE`; vetoed if a file is open.
     Remove,
-    /// Takes it away under its users.
-    TakeAway,
-    /// Adds one again, once the last one is gone.
-    BringBack,
+    /// `IRP_MN_SURPRISE_REMOVAL`, whether or not files are open.
+    SurpriseRemove,
+    /// `AddDevice`, after the last device was removed.
+    Restore,
 }
 
-/// A request.
+/// A device-control request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ask {
+pub enum Control {
     /// `GET_VERSION`
     Version,
     /// `PEND`
@@ -88,7 +85,7 @@ pub enum Ask {
         threads: u32,
         rounds: u32,
     },
-    /// Anything.
+    /// Any code and buffers.
     Raw {
         code: u32,
         input: Vec<u8>,
@@ -96,59 +93,27 @@ pub enum Ask {
     },
 }
 
-/// A request as it is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wire {
-    /// The IOCTL code.
-    pub code: u32,
-    /// What the input buffer holds.
-    pub input: Vec<u8>,
-    /// How long the output buffer is.
-    pub output_len: usize,
-}
-
-/// A request whose output has the type `O`.
-fn wire<O>(code: u32, input: &(impl IntoBytes + zerocopy::Immutable)) -> Wire {
-    Wire {
-        code,
-        input: input.as_bytes().into(),
-        output_len: size_of::<O>(),
-    }
-}
-
-impl Ask {
+impl Control {
     /// The request as it is sent.
-    pub fn wire(&self) -> Wire {
+    pub fn ioctl(&self) -> Ioctl {
         match *self {
-            Self::Version => wire::<Version>(ioctl::GET_VERSION, &()),
+            Self::Version => Ioctl::get_version(),
             Self::Pend {
                 tag,
                 queue,
                 key,
                 service_ms,
-            } => {
-                let pend = Pend {
-                    tag,
-                    queue,
-                    key,
-                    service_ms,
-                    reserved: 0,
-                };
-                wire::<Pended>(ioctl::PEND, &pend)
-            }
-            Self::CompleteOldest { count } => {
-                let oldest = CompleteOldest { count, reserved: 0 };
-                wire::<Completed>(ioctl::COMPLETE_OLDEST, &oldest)
-            }
-            Self::CompleteByTag { tag } => {
-                wire::<()>(ioctl::COMPLETE_BY_TAG, &CompleteByTag { tag })
-            }
-            Self::Counters => wire::<Counters>(ioctl::GET_COUNTERS, &()),
-            Self::Statistics => wire::<Statistics>(ioctl::GET_STATISTICS, &()),
-            Self::Pop => wire::<Pended>(ioctl::POP, &()),
-            Self::SetRunState { state } => {
-                wire::<RunState>(ioctl::SET_RUN_STATE, &RunState { state, reserved: 0 })
-            }
+            } => Ioctl::pend(Pend {
+                key,
+                service_ms,
+                ..on_queue(queue, tag)
+            }),
+            Self::CompleteOldest { count } => Ioctl::complete_oldest(count),
+            Self::CompleteByTag { tag } => Ioctl::complete_by_tag(tag),
+            Self::Counters => Ioctl::get_counters(),
+            Self::Statistics => Ioctl::get_statistics(),
+            Self::Pop => Ioctl::pop(),
+            Self::SetRunState { state } => Ioctl::set_run_state(state),
             Self::Routine {
                 routine,
                 argument,
@@ -164,26 +129,18 @@ impl Ask {
                 for (to, from) in call.values.iter_mut().zip(values) {
                     *to = *from;
                 }
-                wire::<Returned>(routine.ioctl(), &call)
+                Ioctl::call(routine, &call)
             }
             Self::Threads {
                 routine,
                 threads,
                 rounds,
-            } => {
-                let run = RunThreads {
-                    routine: routine as u32,
-                    threads,
-                    rounds,
-                    reserved: 0,
-                };
-                wire::<ThreadsRan>(ioctl::RUN_THREADS, &run)
-            }
+            } => Ioctl::run_threads(routine, threads, rounds),
             Self::Raw {
                 code,
                 ref input,
                 output_len,
-            } => Wire {
+            } => Ioctl {
                 code,
                 input: input.clone(),
                 output_len,
@@ -193,20 +150,20 @@ impl Ask {
 }
 
 impl fmt::Display for Step {
-    /// As JSON, in which a step can be given to `harness sequence` again.
+    /// As JSON, which `harness sequence --steps` reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }
 }
 
-/// A routine by the name that the WDK has for it.
+/// Serializes a routine as its name in the WDK.
 mod by_name {
     use interlock_abi::Routine;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     #[expect(
         clippy::trivially_copy_pass_by_ref,
-        reason = "serde gives it like this"
+        reason = "serde passes a reference"
     )]
     pub fn serialize<S: Serializer>(routine: &Routine, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(routine.name())

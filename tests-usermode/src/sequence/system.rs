@@ -1,31 +1,28 @@
-//! What the steps are taken on.
+//! The systems that a sequence runs on.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use interlock::Interlock;
 use interlock_abi::Counters;
-use ntmodel::{Clock, Config, Driver, Kernel, OnViolation};
+use ntmodel::{Clock, Config, Kernel, OnViolation};
 
 use super::run::run;
-use super::step::{Plug, Step};
+use super::step::{Pnp, Step};
+use crate::client::Device;
 use crate::error::{Error, Result};
-use crate::status::Status;
-use crate::target::{Access, DEADLINE, Device};
+use crate::target::{Access, DEADLINE, LoadedDriver, run_watched};
 
-/// A kernel with the driver loaded and its device there.
+/// A kernel with the driver loaded and its device started.
 pub trait System {
-    /// Opens the device; `None` where it does not open.
+    /// Opens the device; `None` if it does not open.
     fn open(&mut self, access: Access) -> Result<Option<Device>>;
-    /// Does something to the device; says whether it is done.
-    fn plug(&mut self, plug: Plug) -> Result<bool>;
-    /// Lets a time pass.
-    fn pass(&mut self, time: Duration) -> Result<()>;
+    /// Does what the PnP manager does; returns whether it succeeded.
+    fn pnp(&mut self, pnp: Pnp) -> Result<bool>;
+    /// Advances the clock.
+    fn advance(&mut self, time: Duration) -> Result;
 }
 
-/// The driver that is installed. Time passes by itself, and the device stays.
+/// The installed driver. Its clock runs by itself, and its device is not removed.
 pub struct Installed;
 
 impl System for Installed {
@@ -33,84 +30,47 @@ impl System for Installed {
         Device::open_with(access).map(Some)
     }
 
-    fn plug(&mut self, _: Plug) -> Result<bool> {
+    fn pnp(&mut self, _: Pnp) -> Result<bool> {
         Err(Error::could_not_run(
-            "this sequence removes the device: it runs on the model kernel alone",
+            "this sequence removes the device: it runs only on the model kernel",
         ))
     }
 
-    fn pass(&mut self, time: Duration) -> Result<()> {
+    fn advance(&mut self, time: Duration) -> Result {
         if time < Duration::from_millis(1) {
             return Ok(());
         }
         Err(Error::could_not_run(
-            "this sequence lets a certain time pass: it runs on the model kernel alone",
+            "this sequence advances the clock: it runs only on the model kernel",
         ))
     }
 }
 
-/// A model kernel of the sequence's own, with a time of its own.
-struct Model {
-    kernel: Arc<Kernel>,
-    driver: Driver,
-    device: ntmodel::Device,
-}
-
-fn failed(what: &str, status: i32) -> Error {
-    Error::failed(format!("{what}: {}", Status(status.cast_unsigned())))
-}
-
-impl Model {
-    fn start(kernel: &Arc<Kernel>) -> Result<Self> {
-        let driver = interlock_explore::load::<Interlock>(kernel);
-        let driver = driver.map_err(|status| failed("DriverEntry", status))?;
-        Ok(Self {
-            kernel: Arc::clone(kernel),
-            device: add_device(&driver)?,
-            driver,
-        })
-    }
-}
-
-fn add_device(driver: &Driver) -> Result<ntmodel::Device> {
-    let device = driver.add_device();
-    let device = device.map_err(|status| failed("AddDevice", status))?;
-    let started = device.start();
-    started.map_err(|status| failed("IRP_MN_START_DEVICE", status))?;
-    Ok(device)
-}
-
-impl System for Model {
+impl System for LoadedDriver {
     fn open(&mut self, access: Access) -> Result<Option<Device>> {
         Ok(Device::open_on(&self.device, access).ok())
     }
 
-    fn plug(&mut self, plug: Plug) -> Result<bool> {
-        match plug {
-            Plug::QueryRemove => Ok(self.device.pnp(nt::IRP_MN_QUERY_REMOVE_DEVICE) >= 0),
-            Plug::CancelRemove => Ok(self.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE) >= 0),
-            Plug::Remove => Ok(self.device.remove().is_ok()),
-            Plug::TakeAway => {
+    fn pnp(&mut self, pnp: Pnp) -> Result<bool> {
+        match pnp {
+            Pnp::QueryRemove => Ok(self.device.pnp(nt::IRP_MN_QUERY_REMOVE_DEVICE) >= 0),
+            Pnp::CancelRemove => Ok(self.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE) >= 0),
+            Pnp::Remove => Ok(self.device.remove().is_ok()),
+            Pnp::SurpriseRemove => {
                 self.device.take_away();
                 Ok(true)
             }
-            Plug::BringBack => {
-                let removed = self.device.is_removed();
-                self.device = add_device(&self.driver)?;
-                Ok(removed)
-            }
+            Pnp::Restore => self.restore().map(|()| true),
         }
     }
 
-    fn pass(&mut self, time: Duration) -> Result<()> {
+    fn advance(&mut self, time: Duration) -> Result {
         self.kernel.advance(time);
         Ok(())
     }
 }
 
-/// Runs a sequence on a model kernel of its own, and unloads the driver; gives what is told of each step.
-///
-/// A thread that breaks a rule of the kernel's never goes on, so the sequence has a thread of its own.
+/// Runs a sequence on a model kernel of its own, whose clock is virtual, and unloads the driver; returns the transcript.
 pub fn on_model(steps: Vec<Step>, processors: u32) -> Result<Vec<String>> {
     let kernel = Kernel::new(Config {
         processors,
@@ -119,31 +79,13 @@ pub fn on_model(steps: Vec<Step>, processors: u32) -> Result<Vec<String>> {
         print: false,
         ..Config::default()
     });
-    let (sender, receiver) = mpsc::channel();
-    let runner = Arc::clone(&kernel);
-    thread::spawn(move || {
-        let result = Model::start(&runner).and_then(|mut model| {
-            let told = run(&mut model, &steps, Counters::default(), true)?;
-            model.driver.unload();
-            Ok(told)
-        });
-        // Nobody listens any more if this thread was given up.
-        let _ = sender.send(result);
+    let watched = Arc::clone(&kernel);
+    let stopped = || Some(format!("\n{}", watched.violation()?));
+    let result = run_watched(DEADLINE, stopped, move || {
+        let mut loaded = LoadedDriver::load(&kernel)?;
+        let transcript = run(&mut loaded, &steps, Counters::default(), true)?;
+        loaded.driver.unload();
+        Ok(transcript)
     });
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        match receiver.recv_timeout(Duration::from_millis(20)) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::failed("the thread of the sequence has panicked"));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if let Some(violation) = kernel.violation() {
-            return Err(Error::failed(format!("\n{violation}")));
-        }
-        if Instant::now() > deadline {
-            return Err(Error::failed("the sequence hangs"));
-        }
-    }
+    result.unwrap_or_else(|| Err(Error::failed("the sequence hangs")))
 }

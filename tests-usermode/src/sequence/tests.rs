@@ -1,4 +1,4 @@
-//! Sequences of every kind, on the model.
+//! Sequences of every kind of step, on the model.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -15,18 +15,18 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use super::answer::Answer;
 use super::draw;
 use super::reference::{Outcome, Reference};
-use super::step::{Plug, Step};
+use super::step::{Pnp, Step};
 use super::{everywhere, on_model};
 use crate::status::Status;
 use crate::target::Access;
 
-/// How many processors the model has.
+/// The number of the model's processors.
 const PROCESSORS: u32 = 2;
 
-/// The most steps that are drawn.
+/// The maximum number of steps.
 const DRAWN: usize = 60;
 
-/// A sequence, which is printed so that `harness sequence --steps` takes it.
+/// A sequence, whose `Debug` output `harness sequence --steps` reads.
 #[derive(Clone)]
 struct Sequence(Vec<Step>);
 
@@ -37,7 +37,7 @@ impl fmt::Debug for Sequence {
     }
 }
 
-/// Sequences that begin with a file. They shrink by leaving steps out.
+/// Sequences that begin by opening a file. They shrink by leaving out steps.
 fn sequences() -> impl Strategy<Value = Sequence> {
     let seed = proptest::prelude::any::<u64>().no_shrink();
     let step = seed.prop_map(|seed| any(&mut Rng::with_seed(seed)));
@@ -50,25 +50,25 @@ fn sequences() -> impl Strategy<Value = Sequence> {
 /// Draws a step of any kind.
 fn any(rng: &mut Rng) -> Step {
     match rng.u8(..100) {
-        0..6 => Step::Plug(plug(rng)),
-        6..14 => Step::Pass(rng.u32(..12)),
+        0..6 => Step::Pnp(pnp(rng)),
+        6..14 => Step::Advance(rng.u32(..12)),
         _ => draw::common(rng),
     }
 }
 
-fn plug(rng: &mut Rng) -> Plug {
+fn pnp(rng: &mut Rng) -> Pnp {
     match rng.u8(..8) {
-        0 => Plug::QueryRemove,
-        1 => Plug::CancelRemove,
-        2 => Plug::Remove,
-        3 => Plug::TakeAway,
-        _ => Plug::BringBack,
+        0 => Pnp::QueryRemove,
+        1 => Pnp::CancelRemove,
+        2 => Pnp::Remove,
+        3 => Pnp::SurpriseRemove,
+        _ => Pnp::Restore,
     }
 }
 
-/// As many as the environment variable `PROPTEST_CASES` says, which `cargo make fuzz` sets; else 5,000.
+/// Runs 5,000 sequences, or as many as the environment variable `PROPTEST_CASES` says, which `cargo make fuzz` sets.
 #[test]
-fn any_sequence_comes_to_what_the_reference_says() {
+fn any_sequence_agrees_with_the_reference() {
     let mut config = Config {
         failure_persistence: None,
         ..Config::default()
@@ -82,8 +82,8 @@ fn any_sequence_comes_to_what_the_reference_says() {
         if count.get().is_multiple_of(10_000) {
             eprintln!("{} sequences", count.get());
         }
-        // A driver that was not unloaded leaves its statics as they are. So what follows a failure, to make it
-        // shorter, is run in processes of their own.
+        // A driver that was not unloaded does not reset its statics. So the sequences after a failure, which
+        // shrink it, run in processes of their own.
         let result = if has_failed.get() {
             in_a_process(&steps)
         } else {
@@ -98,7 +98,7 @@ fn any_sequence_comes_to_what_the_reference_says() {
     }
 }
 
-/// What tells a process which sequence to run.
+/// The environment variable with the sequence that a process runs.
 const STEPS: &str = "INTERLOCK_STEPS";
 
 /// Runs a sequence in a process of its own.
@@ -119,7 +119,7 @@ fn in_a_process(steps: &[Step]) -> Result<Vec<String>, String> {
 }
 
 #[test]
-#[ignore = "it is run by the other test, in a process of its own"]
+#[ignore = "any_sequence_agrees_with_the_reference runs this in a process of its own"]
 fn sequence_of_a_process() {
     let steps = env::var(STEPS).unwrap_or_default();
     let steps = steps.lines().map(serde_json::from_str);
@@ -129,16 +129,16 @@ fn sequence_of_a_process() {
     }
 }
 
-/// What a sequence comes to by the reference alone.
-fn reached(steps: &[Step], to: &mut HashSet<String>) {
+/// Adds the outcomes and the statuses of a sequence, by the reference alone.
+fn add_reached(steps: &[Step], reached: &mut HashSet<String>) {
     let mut reference = Reference::new(Counters::default());
     for step in steps {
         let Some(step) = reference.resolve(step) else {
             continue;
         };
-        to.insert(format!("{:?}", reference.take(&step)));
+        reached.insert(format!("{:?}", reference.execute(&step)));
         for (_, answer) in reference.take_ended() {
-            to.insert(match answer {
+            reached.insert(match answer {
                 Answer::Only(status) => status.to_string(),
                 Answer::Bytes(bytes) => format!("{} bytes", bytes.len()),
                 _ => "other".into(),
@@ -149,13 +149,13 @@ fn reached(steps: &[Step], to: &mut HashSet<String>) {
 
 #[test]
 fn sequences_reach_every_outcome_and_every_status() {
-    let mut reached_any = HashSet::new();
+    let mut reached = HashSet::new();
     for seed in 0..500 {
         let mut rng = Rng::with_seed(seed);
         let steps: Vec<Step> = iter::once(Step::Open(Access::ReadWrite))
             .chain((0..DRAWN).map(|_| any(&mut rng)))
             .collect();
-        reached(&steps, &mut reached_any);
+        add_reached(&steps, &mut reached);
     }
     let statuses = [
         Status::SUCCESS,
@@ -181,27 +181,27 @@ fn sequences_reach_every_outcome_and_every_status() {
     ];
     let outcomes = outcomes.iter().map(|outcome| format!("{outcome:?}"));
     let every = outcomes.chain(statuses.iter().map(ToString::to_string));
-    let missing: Vec<String> = every.filter(|one| !reached_any.contains(one)).collect();
-    assert_eq!(missing, [""; 0], "{reached_any:?}");
+    let missing: Vec<String> = every.filter(|one| !reached.contains(one)).collect();
+    assert_eq!(missing, [""; 0], "{reached:?}");
 }
 
 #[test]
-fn a_sequence_that_runs_everywhere_is_always_the_same_and_leaves_nothing() {
+fn a_sequence_for_every_kernel_is_deterministic_and_cleans_up() {
     for seed in 0..500 {
         let steps = everywhere(seed);
         assert_eq!(steps, everywhere(seed));
         let mut reference = Reference::new(Counters::default());
         for step in &steps {
-            let resolved = reference.resolve(step).expect("there is something for it");
-            assert!(!matches!(resolved, Step::Plug(_) | Step::Pass(_)));
-            reference.take(&resolved);
+            let resolved = reference.resolve(step).expect("the step applies");
+            assert!(!matches!(resolved, Step::Pnp(_) | Step::Advance(_)));
+            reference.execute(&resolved);
         }
         assert_eq!(reference.waiting().count(), 0, "seed {seed}");
     }
 }
 
 #[test]
-fn a_step_is_printed_as_it_is_read() {
+fn a_printed_step_can_be_parsed() {
     for step in everywhere(0) {
         let read: Step = serde_json::from_str(&step.to_string()).expect("a step");
         assert_eq!(read, step);

@@ -1,24 +1,23 @@
 //! One thread of a stress run.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fastrand::Rng;
 use interlock_abi::{Pend, queue};
 
 use super::{Shared, lock};
-use crate::scenarios::{Halt, Verdict, ensure, expect_cancelled, expect_pended};
-use crate::status::Status;
-use crate::target::{DEADLINE, Device, Request, fifo};
+use crate::client::{Device, Sent, fifo};
+use crate::error::{Error, Result, ensure};
+use crate::target::DEADLINE;
 
-/// A request that was sent and not yet seen to end.
+/// A request whose end has not been checked yet.
 #[derive(Debug)]
-struct Sent {
-    pend: Pend,
-    request: Request,
+struct Kept {
+    sent: Sent,
     /// Whether it may end as cancelled.
-    cancelled: bool,
-    /// When it was made to end, or seen to be ending.
+    may_be_cancelled: bool,
+    /// Since when it must end.
     ending: Option<Instant>,
 }
 
@@ -27,7 +26,7 @@ struct Sent {
 pub struct Worker<'a> {
     shared: &'a Shared,
     device: Device,
-    sent: Vec<Sent>,
+    kept: Vec<Kept>,
     quota: usize,
     next_tag: u64,
     rng: Rng,
@@ -35,48 +34,44 @@ pub struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     /// A worker that keeps `quota` requests pending, with tags that no other thread uses.
-    pub fn new(shared: &'a Shared, thread: u16, quota: usize, rng: Rng) -> Verdict<Self> {
+    pub fn new(shared: &'a Shared, thread: u16, quota: usize, rng: Rng) -> Result<Self> {
         Ok(Self {
             shared,
             device: Device::open()?,
-            sent: Vec::with_capacity(quota),
+            kept: Vec::with_capacity(quota),
             quota,
             next_tag: u64::from(thread) << 48,
             rng,
         })
     }
 
-    /// Works until it is stopped, then cancels what it still has.
-    pub fn work(mut self) -> Verdict {
+    /// Runs until it is stopped, then cancels the remaining requests.
+    pub fn work(mut self) -> Result {
         while !self.shared.stopped() {
             self.fill()?;
             self.act()?;
             self.reap()?;
         }
         self.cancel_all()?;
-        while let Some(sent) = self.sent.pop() {
-            self.judge(&sent)?;
-        }
-        Ok(())
+        self.kept.iter().try_for_each(|kept| self.check(kept))
     }
 
-    /// Sends requests until as many pend as should.
-    fn fill(&mut self) -> Verdict {
-        while self.sent.len() < self.quota {
+    /// Sends requests until the quota is reached.
+    fn fill(&mut self) -> Result {
+        while self.kept.len() < self.quota {
             let pend = self.draw();
-            let request = self.device.pend_on(pend)?;
+            let sent = self.device.send(pend)?;
             self.shared.submitted.fetch_add(1, Ordering::Relaxed);
-            self.sent.push(Sent {
-                pend,
-                request,
-                cancelled: false,
+            self.kept.push(Kept {
+                sent,
+                may_be_cancelled: false,
                 ending: None,
             });
         }
         Ok(())
     }
 
-    /// A request for *fifo*, more often than not, or for a queue that ends it without being asked to.
+    /// Draws a request, for *fifo* more often than not, or for a queue that completes it by itself.
     fn draw(&mut self) -> Pend {
         let fifo = fifo(self.next_tag);
         self.next_tag += 1;
@@ -86,7 +81,7 @@ impl<'a> Worker<'a> {
             2 => (queue::INTERLOCKED, 1),
             _ => return fifo,
         };
-        // A service time makes all those behind wait, so few have one.
+        // A service time delays all requests behind it, so few have one.
         let served = queue != queue::INTERLOCKED && self.rng.u8(..64) == 0;
         Pend {
             queue,
@@ -96,8 +91,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Ends some request, in some way.
-    fn act(&mut self) -> Verdict {
+    /// Ends some requests in some way.
+    fn act(&mut self) -> Result {
         match self.rng.u8(..100) {
             0..40 => {
                 let completed = self.device.complete_oldest(self.rng.u32(1..=16))?;
@@ -111,48 +106,46 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Counts requests that the driver says it completed.
+    /// Counts requests that the driver reports as completed.
     fn claim(&self, completed: u64) {
         self.shared.claimed.fetch_add(completed, Ordering::Relaxed);
     }
 
-    /// Any of the requests; none where a thread has none to keep.
-    fn any(&mut self) -> Option<usize> {
-        let len = self.sent.len();
-        (len > 0).then(|| self.rng.usize(..len))
+    /// Chooses a request; `None` if the quota is 0.
+    fn choose(&mut self) -> Option<&mut Kept> {
+        self.rng.choice(&mut self.kept)
     }
 
-    fn complete_own_by_tag(&mut self) -> Verdict {
-        let Some(index) = self.any() else {
+    fn complete_own_by_tag(&mut self) -> Result {
+        let Some(kept) = self.choose() else {
             return Ok(());
         };
-        let found = self.device.complete_by_tag(self.sent[index].pend.tag)?;
+        // If it is not found, it is no longer on *fifo*, or is on another queue, so it ends as well.
+        kept.ending.get_or_insert_with(Instant::now);
+        let tag = kept.sent.pend.tag;
+        let found = self.device.complete_by_tag(tag)?;
         self.claim(u64::from(found));
-        // If it was not found it is no longer on *fifo*, or was never; so it is ending as well.
-        self.sent[index].ending.get_or_insert_with(Instant::now);
         Ok(())
     }
 
-    fn cancel_one(&mut self) -> Verdict {
-        let Some(index) = self.any() else {
+    fn cancel_one(&mut self) -> Result {
+        let Some(kept) = self.choose() else {
             return Ok(());
         };
-        let sent = &mut self.sent[index];
-        let found = sent.request.cancel()?;
-        // What is not found was completed, so from here on too it may not end as cancelled.
-        sent.cancelled |= found;
-        sent.ending.get_or_insert_with(Instant::now);
+        // If it is not found, it was completed.
+        kept.may_be_cancelled |= kept.sent.cancel()?;
+        kept.ending.get_or_insert_with(Instant::now);
         Ok(())
     }
 
-    fn cancel_all(&mut self) -> Verdict {
+    fn cancel_all(&mut self) -> Result {
         self.device.cancel_all()?;
         self.all_may_be_cancelled();
         Ok(())
     }
 
-    /// Closes the handle under its requests and opens another.
-    fn close_handle(&mut self) -> Verdict {
+    /// Closes the handle while its requests are pending, and opens another.
+    fn close_handle(&mut self) -> Result {
         self.device = Device::open()?;
         self.all_may_be_cancelled();
         Ok(())
@@ -160,23 +153,27 @@ impl<'a> Worker<'a> {
 
     fn all_may_be_cancelled(&mut self) {
         let now = Instant::now();
-        for sent in &mut self.sent {
-            sent.cancelled = true;
-            sent.ending.get_or_insert(now);
+        for kept in &mut self.kept {
+            kept.may_be_cancelled = true;
+            kept.ending.get_or_insert(now);
         }
     }
 
-    /// Takes out what has ended, and looks for what should have ended long ago.
-    fn reap(&mut self) -> Verdict {
+    /// Checks and removes the requests that have ended; fails if one should have ended long ago.
+    fn reap(&mut self) -> Result {
         let mut index = 0;
-        while let Some(sent) = self.sent.get(index) {
-            if sent.request.is_done() {
-                let sent = self.sent.swap_remove(index);
-                self.judge(&sent)?;
+        while let Some(kept) = self.kept.get(index) {
+            if kept.sent.is_done() {
+                let kept = self.kept.swap_remove(index);
+                self.check(&kept)?;
                 continue;
             }
-            if sent.ending.is_some_and(|since| since.elapsed() > DEADLINE) {
-                return Err(lost(sent));
+            if let Some(since) = kept.ending.filter(|since| since.elapsed() > DEADLINE) {
+                return Err(Error::failed(format!(
+                    "request {} was lost: made to end {} s ago, it is still pending",
+                    kept.sent.pend.tag,
+                    since.elapsed().as_secs()
+                )));
             }
             index += 1;
         }
@@ -184,32 +181,19 @@ impl<'a> Worker<'a> {
     }
 
     /// Checks how a request ended, within the deadline, and counts it.
-    fn judge(&self, sent: &Sent) -> Verdict {
-        let end = sent.request.wait(DEADLINE)?.ok_or_else(|| lost(sent))?;
-        if end.status == Status::CANCELLED {
-            expect_cancelled(sent.pend.tag, &sent.request)?;
+    fn check(&self, kept: &Kept) -> Result {
+        let Pend { tag, queue, .. } = kept.sent.pend;
+        let Some(pended) = kept.sent.expect_completed_or_cancelled()? else {
             self.shared.cancelled.fetch_add(1, Ordering::Relaxed);
-            return ensure(sent.cancelled, || {
-                format!("request {} was cancelled by nobody", sent.pend.tag)
+            return ensure(kept.may_be_cancelled, || {
+                format!("request {tag} ended as cancelled, but was not cancelled")
             });
-        }
-        let order = expect_pended(sent.pend, &sent.request)?.order;
-        if sent.pend.queue != queue::FIFO {
-            // It ended without being asked to, so no completing request has counted it.
+        };
+        if queue != queue::FIFO {
+            // Its queue completed it, so no other request has counted it.
             self.claim(1);
         }
         self.shared.completed.fetch_add(1, Ordering::Relaxed);
-        lock(&self.shared.orders)
-            .record(order)
-            .map_err(Halt::Failed)
+        lock(&self.shared.orders).record(pended.order)
     }
-}
-
-fn lost(sent: &Sent) -> Halt {
-    let since = sent.ending.map_or(Duration::ZERO, |since| since.elapsed());
-    Halt::Failed(format!(
-        "request {} was lost: made to end {} s ago, it still pends",
-        sent.pend.tag,
-        since.as_secs()
-    ))
 }

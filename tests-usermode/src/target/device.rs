@@ -1,19 +1,12 @@
-//! Handles and requests, of whichever kernel the run is on.
-
-#![cfg_attr(
-    not(windows),
-    expect(
-        clippy::unnecessary_wraps,
-        reason = "what cannot fail on the model can fail on Windows"
-    )
-)]
+//! Handles and requests, of whichever kernel the run uses.
 
 use std::time::Duration;
 
 use super::kernel::{Kernel, chosen};
 #[cfg(not(windows))]
 use super::none;
-use super::{Access, Completion, model};
+use super::{Access, Completion, blank, model};
+use crate::client::Ioctl;
 use crate::error::Result;
 #[cfg(windows)]
 use crate::win32;
@@ -21,7 +14,7 @@ use crate::win32;
 /// An open handle of the device. Dropping it closes the handle, whether or not requests are pending.
 #[derive(Debug)]
 pub enum Device {
-    /// On the model.
+    /// On the model kernel.
     Model(model::Device),
     /// On this system's own kernel.
     #[cfg(windows)]
@@ -31,11 +24,22 @@ pub enum Device {
 /// A request that was sent. Dropping one that has not ended cancels it.
 #[derive(Debug)]
 pub enum Request {
-    /// On the model.
+    /// On the model kernel.
     Model(model::Request),
     /// On this system's own kernel.
     #[cfg(windows)]
     Real(win32::Request),
+}
+
+/// Calls a method of whichever variant there is.
+macro_rules! dispatch {
+    ($self:ident.$method:ident($($argument:expr),*)) => {
+        match $self {
+            Self::Model(inner) => inner.$method($($argument),*),
+            #[cfg(windows)]
+            Self::Real(inner) => inner.$method($($argument),*),
+        }
+    };
 }
 
 impl Device {
@@ -44,7 +48,7 @@ impl Device {
         Self::open_with(Access::ReadWrite)
     }
 
-    /// Opens the device with the access named.
+    /// Opens the device with this access.
     pub fn open_with(access: Access) -> Result<Self> {
         match chosen() {
             Kernel::Model => model::Device::open(access).map(Self::Model),
@@ -55,17 +59,23 @@ impl Device {
         }
     }
 
-    /// Opens a device of a model kernel that is not the run's own.
+    /// Opens a device of a model kernel that is not the run's.
     pub fn open_on(device: &ntmodel::Device, access: Access) -> Result<Self> {
         model::Device::open_on(device, access).map(Self::Model)
     }
 
     /// Sends a request, which may end at once, later, or when it is cancelled.
-    pub fn submit(&self, code: u32, input: &[u8], output: Vec<u8>) -> Result<Request> {
+    #[cfg_attr(
+        not(windows),
+        expect(clippy::unnecessary_wraps, reason = "it can fail on Windows")
+    )]
+    pub fn submit(&self, ioctl: &Ioctl) -> Result<Request> {
+        let Ioctl { code, input, .. } = ioctl;
+        let output = blank(ioctl.output_len);
         match self {
-            Self::Model(device) => Ok(Request::Model(device.submit(code, input, output))),
+            Self::Model(device) => Ok(Request::Model(device.submit(*code, input, output))),
             #[cfg(windows)]
-            Self::Real(device) => device.submit(code, input, output).map(Request::Real),
+            Self::Real(device) => device.submit(*code, input, output).map(Request::Real),
         }
     }
 
@@ -74,53 +84,30 @@ impl Device {
         drop(self);
     }
 
-    /// Cancels every request of this handle; returns whether there was any.
+    /// Cancels every request of this handle (`CancelIoEx`); returns whether there was any.
     pub fn cancel_all(&self) -> Result<bool> {
-        match self {
-            Self::Model(device) => Ok(device.cancel_all()),
-            #[cfg(windows)]
-            Self::Real(device) => device.cancel_all(),
-        }
+        dispatch!(self.cancel_all())
     }
 
-    /// Cancels every request that the calling thread sent through this handle.
-    pub fn cancel_threads_own(&self) -> Result<()> {
-        match self {
-            Self::Model(device) => {
-                device.cancel_threads_own();
-                Ok(())
-            }
-            #[cfg(windows)]
-            Self::Real(device) => device.cancel_threads_own(),
-        }
+    /// Cancels every request that the calling thread sent through this handle (`CancelIo`).
+    pub fn cancel_threads_own(&self) -> Result {
+        dispatch!(self.cancel_threads_own())
     }
 }
 
 impl Request {
-    /// Asks for this request's cancellation; returns whether it was still there to be cancelled.
+    /// Cancels the request (`CancelIoEx`); returns whether it was found.
     pub fn cancel(&self) -> Result<bool> {
-        match self {
-            Self::Model(request) => Ok(request.cancel()),
-            #[cfg(windows)]
-            Self::Real(request) => request.cancel(),
-        }
+        dispatch!(self.cancel())
     }
 
-    /// Whether it has ended.
+    /// Whether the request has ended.
     pub fn is_done(&self) -> bool {
-        match self {
-            Self::Model(request) => request.is_done(),
-            #[cfg(windows)]
-            Self::Real(request) => request.is_done(),
-        }
+        dispatch!(self.is_done())
     }
 
-    /// Waits for its end; `None` when it does not come in time.
+    /// Waits for the request to end; `None` if the timeout expires.
     pub fn wait(&self, timeout: Duration) -> Result<Option<Completion>> {
-        match self {
-            Self::Model(request) => request.wait(timeout),
-            #[cfg(windows)]
-            Self::Real(request) => request.wait(timeout),
-        }
+        dispatch!(self.wait(timeout))
     }
 }

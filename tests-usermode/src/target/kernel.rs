@@ -1,4 +1,4 @@
-//! Which kernel this run is on: the choice is made once, before the first device is opened.
+//! The kernel of this run, which is chosen once, before the first device is opened.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 #[cfg(not(windows))]
 use super::none;
-use super::{Gone, TakenAway, model};
+use super::{Removal, RemovedDevice, model};
 use crate::cli::On;
 use crate::error::Result;
 #[cfg(windows)]
@@ -23,7 +23,7 @@ pub enum Kernel {
 }
 
 impl Default for Kernel {
-    /// This system's own, where it is Windows or Wine.
+    /// This system's own, if it is Windows or Wine.
     fn default() -> Self {
         if cfg!(windows) {
             Self::Device
@@ -35,14 +35,14 @@ impl Default for Kernel {
 
 static CHOSEN: OnceLock<Kernel> = OnceLock::new();
 
-/// The kernel of this run. Commands that cannot choose work on this system's own.
+/// The kernel of this run. Commands without the option use this system's own.
 pub fn chosen() -> Kernel {
     CHOSEN.get().copied().unwrap_or(Kernel::Device)
 }
 
-/// Chooses the kernel; the model is started, and the driver loaded.
+/// Chooses the kernel. The model kernel is started and the driver loaded.
 pub fn start(on: On) -> Result<()> {
-    // One command is one run, so nobody has chosen before.
+    // A command calls this once.
     let _ = CHOSEN.set(on.kernel);
     match on.kernel {
         Kernel::Model => model::start(on.processors),
@@ -50,7 +50,7 @@ pub fn start(on: On) -> Result<()> {
     }
 }
 
-/// Ends the run: the model's device is removed and the driver unloaded, and what that leaves behind is a failure.
+/// Ends the run. On the model kernel, removes the device and unloads the driver; a leak is an error.
 pub fn stop() -> Result<()> {
     match chosen() {
         Kernel::Model => model::stop(),
@@ -58,7 +58,7 @@ pub fn stop() -> Result<()> {
     }
 }
 
-/// Why the system has stopped, if it has and can still be asked.
+/// The violation that stopped the model kernel.
 pub fn stopped() -> Option<String> {
     match chosen() {
         Kernel::Model => model::stopped(),
@@ -66,43 +66,43 @@ pub fn stopped() -> Option<String> {
     }
 }
 
-/// The kernel's time, to measure from: the model's may be ahead of this system's.
+/// The kernel's time, for measurements. The model kernel's may be ahead of this system's.
 pub fn now() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     let model = (chosen() == Kernel::Model).then(model::now).flatten();
     model.unwrap_or_else(|| START.get_or_init(Instant::now).elapsed())
 }
 
-/// Why there can be no second process, if there can be none.
+/// The reason why the kernel does not support a second process, if it does not.
 pub fn lacks_processes() -> Option<&'static str> {
     match chosen() {
         Kernel::Model => {
-            Some("the model kernel is in this process, so no other one can have requests in it")
+            Some("the model kernel runs in this process, so no other process can send it requests")
         }
         Kernel::Device => None,
     }
 }
 
-/// Removes the device under its users.
-pub fn take_away() -> Result<TakenAway> {
+/// Removes the device while handles are open.
+pub fn surprise_remove() -> Result<Removal> {
     match chosen() {
-        Kernel::Model => model::take_away(),
+        Kernel::Model => model::surprise_remove(),
         #[cfg(windows)]
-        Kernel::Device => win32::take_away(),
+        Kernel::Device => win32::surprise_remove(),
         #[cfg(not(windows))]
         Kernel::Device => Err(none::no_device()),
     }
 }
 
-/// Makes the device again that was taken away.
-pub fn bring_back(gone: &Gone) -> Result<()> {
+/// Restores the device that was removed.
+pub fn restore(removed: &RemovedDevice) -> Result {
     match chosen() {
-        Kernel::Model => model::bring_back(),
+        Kernel::Model => model::restore(),
         #[cfg(windows)]
-        Kernel::Device => win32::bring_back(gone),
+        Kernel::Device => win32::restore(removed),
         #[cfg(not(windows))]
         Kernel::Device => {
-            let _ = gone;
+            let _ = removed;
             Err(none::no_device())
         }
     }

@@ -1,65 +1,50 @@
-//! The model kernel in this process, with the driver's own logic loaded into it.
+//! The model kernel in this process, with the driver's logic loaded into it.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+#![expect(clippy::unnecessary_wraps, reason = "these can fail on Windows")]
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use interlock::Interlock;
-use ntmodel::{Config, Driver, OnViolation};
+use ntmodel::{Config, Driver, Kernel, OnViolation};
 
-use super::{Access, Completion, DEADLINE, Gone, TakenAway};
+use super::{Access, Completion, DEADLINE, Removal, RemovedDevice};
 use crate::error::{Error, Result};
 use crate::status::Status;
 
-/// The system, and what was loaded into it.
+/// The driver loaded into a model kernel, and its device, which is started.
 #[derive(Debug)]
-struct Machine {
-    kernel: std::sync::Arc<ntmodel::Kernel>,
-    /// There until the run ends.
-    driver: Mutex<Option<Driver>>,
-    device: Mutex<ntmodel::Device>,
+pub struct LoadedDriver {
+    /// The kernel.
+    pub kernel: Arc<Kernel>,
+    /// The driver.
+    pub driver: Driver,
+    /// The device.
+    pub device: ntmodel::Device,
 }
 
-static MACHINE: OnceLock<Machine> = OnceLock::new();
+impl LoadedDriver {
+    /// Loads the driver and adds its device.
+    pub fn load(kernel: &Arc<Kernel>) -> Result<Self> {
+        let driver = interlock_explore::load::<Interlock>(kernel);
+        let driver = driver.map_err(|status| failed("DriverEntry", status))?;
+        Ok(Self {
+            kernel: Arc::clone(kernel),
+            device: add_device(&driver)?,
+            driver,
+        })
+    }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn machine() -> Result<&'static Machine> {
-    let machine = MACHINE.get();
-    machine.ok_or_else(|| Error::could_not_run("the model kernel was not started"))
-}
-
-/// An NTSTATUS as a failure of `what`.
-fn failed(what: &str, status: i32) -> Error {
-    Error::failed(format!("{what}: {}", Status(status.cast_unsigned())))
-}
-
-/// Starts the system, loads the driver and adds its device.
-pub fn start(processors: u32) -> Result<()> {
-    let kernel = ntmodel::Kernel::new(Config {
-        processors,
-        on_violation: OnViolation::Halt,
-        check_lists: false,
-        print: false,
-        ..Config::default()
-    });
-    let driver = interlock_explore::load::<Interlock>(&kernel);
-    let driver = driver.map_err(|status| failed("DriverEntry", status))?;
-    let device = add_device(&driver)?;
-    let machine = Machine {
-        kernel,
-        driver: Mutex::new(Some(driver)),
-        device: Mutex::new(device),
-    };
-    // It is started once, by the command that runs on it.
-    let _ = MACHINE.set(machine);
-    Ok(())
-}
-
-/// The time of the system.
-pub fn now() -> Option<Duration> {
-    Some(MACHINE.get()?.kernel.now())
+    /// Adds a device in place of the one that was removed; fails if that is still there.
+    pub fn restore(&mut self) -> Result {
+        if !self.device.is_removed() {
+            return Err(Error::failed("the removed device is still there"));
+        }
+        self.device = add_device(&self.driver)?;
+        Ok(())
+    }
 }
 
 fn add_device(driver: &Driver) -> Result<ntmodel::Device> {
@@ -70,46 +55,117 @@ fn add_device(driver: &Driver) -> Result<ntmodel::Device> {
     Ok(device)
 }
 
-/// Removes the device and unloads the driver. What it leaves behind is found by the model.
-pub fn stop() -> Result<()> {
-    let machine = machine()?;
-    if let (None, Some(driver)) = (stopped(), lock(&machine.driver).take()) {
-        let removed = lock(&machine.device).remove();
-        removed.map_err(|status| failed("the device is not removed", status))?;
-        // A violation stops the thread that it is found in.
-        let unloading = std::thread::spawn(|| driver.unload());
-        while !unloading.is_finished() && stopped().is_none() {
-            std::thread::sleep(Duration::from_millis(1));
+fn failed(what: &str, status: i32) -> Error {
+    Error::failed(format!("{what}: {}", Status(status.cast_unsigned())))
+}
+
+/// Runs `work` on a thread of its own, since a thread that breaks a rule of the kernel never returns; `stopped` returns the
+/// violation. `None` if the timeout expires.
+pub fn run_watched<T: Send + 'static>(
+    timeout: Duration,
+    stopped: impl Fn() -> Option<String>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Option<Result<T>> {
+    const INTERVAL: Duration = Duration::from_millis(20);
+    let (sender, receiver) = mpsc::channel();
+    // After the timeout nothing receives the result.
+    thread::spawn(move || drop(sender.send(work())));
+    let start = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(start.elapsed());
+        match receiver.recv_timeout(left.min(INTERVAL)) {
+            Ok(result) => return Some(result),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Some(Err(Error::failed("the thread panicked")));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
         }
+        if let Some(violation) = stopped() {
+            return Some(Err(Error::failed(violation)));
+        }
+        if left.is_zero() {
+            return None;
+        }
+    }
+}
+
+/// The kernel of this run.
+#[derive(Debug)]
+struct Machine {
+    kernel: Arc<Kernel>,
+    /// `None` after the run.
+    loaded: Mutex<Option<LoadedDriver>>,
+}
+
+static MACHINE: OnceLock<Machine> = OnceLock::new();
+
+fn with_driver<T>(work: impl FnOnce(&mut LoadedDriver) -> Result<T>) -> Result<T> {
+    let not_started = || Error::could_not_run("the model kernel was not started");
+    let machine = MACHINE.get().ok_or_else(not_started)?;
+    let mut loaded = machine
+        .loaded
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    work(loaded.as_mut().ok_or_else(not_started)?)
+}
+
+/// Starts the kernel, loads the driver and adds its device.
+pub fn start(processors: u32) -> Result {
+    let kernel = Kernel::new(Config {
+        processors,
+        on_violation: OnViolation::Halt,
+        check_lists: false,
+        print: false,
+        ..Config::default()
+    });
+    let loaded = Mutex::new(Some(LoadedDriver::load(&kernel)?));
+    // A command starts it once.
+    let _ = MACHINE.set(Machine { kernel, loaded });
+    Ok(())
+}
+
+/// The kernel's time.
+pub fn now() -> Option<Duration> {
+    Some(MACHINE.get()?.kernel.now())
+}
+
+/// Removes the device and unloads the driver, which makes the kernel check for leaks.
+pub fn stop() -> Result {
+    let unload = || {
+        with_driver(|loaded| {
+            let removed = loaded.device.remove();
+            removed.map_err(|status| failed("the device is not removed", status))
+        })?;
+        let machine = MACHINE.get();
+        let loaded = machine.and_then(|machine| machine.loaded.lock().ok()?.take());
+        if let Some(loaded) = loaded {
+            loaded.driver.unload();
+        }
+        Ok(())
+    };
+    if stopped().is_none() {
+        run_watched(Duration::MAX, stopped, unload).unwrap_or(Ok(()))?;
     }
     stopped().map_or(Ok(()), |violation| Err(Error::failed(violation)))
 }
 
-/// The violation that the system has stopped for.
+/// The violation that stopped the kernel.
 pub fn stopped() -> Option<String> {
     let violation = MACHINE.get()?.kernel.violation()?;
     Some(format!("\n{violation}"))
 }
 
-/// Takes the device away under its users.
-pub fn take_away() -> Result<TakenAway> {
-    lock(&machine()?.device).take_away();
-    Ok(TakenAway::Gone(Gone::Model))
+/// Removes the device while handles are open.
+pub fn surprise_remove() -> Result<Removal> {
+    with_driver(|loaded| {
+        loaded.device.take_away();
+        Ok(Removal::Removed(RemovedDevice::Model))
+    })
 }
 
-/// Adds the device again, once the one that was taken away is gone.
-pub fn bring_back() -> Result<()> {
-    let machine = machine()?;
-    let mut device = lock(&machine.device);
-    if !device.is_removed() {
-        return Err(Error::failed(
-            "the device that was taken away is still there",
-        ));
-    }
-    if let Some(driver) = &*lock(&machine.driver) {
-        *device = add_device(driver)?;
-    }
-    Ok(())
+/// Adds a device in place of the one that was removed.
+pub fn restore() -> Result {
+    with_driver(LoadedDriver::restore)
 }
 
 /// An open file.
@@ -119,7 +175,7 @@ pub struct Device(ntmodel::File);
 impl Device {
     /// Opens the device.
     pub fn open(access: Access) -> Result<Self> {
-        let device = lock(&machine()?.device).clone();
+        let device = with_driver(|loaded| Ok(loaded.device.clone()))?;
         Self::open_on(&device, access)
     }
 
@@ -141,13 +197,14 @@ impl Device {
     }
 
     /// Cancels every request of this file; returns whether there was any.
-    pub fn cancel_all(&self) -> bool {
-        self.0.cancel_all()
+    pub fn cancel_all(&self) -> Result<bool> {
+        Ok(self.0.cancel_all())
     }
 
     /// Cancels every request that the calling thread sent.
-    pub fn cancel_threads_own(&self) {
+    pub fn cancel_threads_own(&self) -> Result {
         self.0.cancel_threads_own();
+        Ok(())
     }
 }
 
@@ -156,17 +213,17 @@ impl Device {
 pub struct Request(ntmodel::Request);
 
 impl Request {
-    /// Asks for its cancellation; returns whether it was still there.
-    pub fn cancel(&self) -> bool {
-        self.0.cancel()
+    /// Cancels the request; returns whether it was found.
+    pub fn cancel(&self) -> Result<bool> {
+        Ok(self.0.cancel())
     }
 
-    /// Whether it has ended.
+    /// Whether the request has ended.
     pub fn is_done(&self) -> bool {
         self.0.is_done()
     }
 
-    /// Waits for its end; `None` when it does not come in time.
+    /// Waits for the request to end; `None` if the timeout expires.
     pub fn wait(&self, timeout: Duration) -> Result<Option<Completion>> {
         let ended = self.0.wait(timeout).map(|end| Completion {
             status: Status(end.status.cast_unsigned()),
@@ -184,7 +241,7 @@ impl Drop for Request {
     fn drop(&mut self) {
         if !self.0.is_done() && stopped().is_none() {
             self.0.cancel();
-            // Whether it ends is for the scenario to say.
+            // The scenario checks whether it ends.
             let _ = self.0.wait(DEADLINE);
         }
     }

@@ -1,11 +1,11 @@
-//! What stands in for Plug and Play and the service control manager where there are none.
+//! The functions that need the PnP manager or the service control manager, on systems without them.
 
 use std::path::Path;
 
 use super::{Devnode, Installed, Removed, ServiceState};
 use crate::error::{Error, Result};
 
-/// Says where the device is to be found.
+/// The error of everything that needs the device.
 pub fn no_device() -> Error {
     Error::could_not_run(
         "the device is on Windows or Wine only: run the harness.exe that was built for Windows there, \
@@ -23,12 +23,12 @@ pub fn remove(_: bool) -> Result<Removed> {
     Err(no_device())
 }
 
-/// Lists the devices that there are.
+/// Lists the devices.
 pub fn devnodes() -> Result<Vec<Devnode>> {
     Err(no_device())
 }
 
-/// Tells the state of the driver's service.
+/// Returns the state of the driver's service.
 pub fn service_state() -> Result<ServiceState> {
     Err(no_device())
 }

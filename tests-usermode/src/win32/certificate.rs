@@ -24,7 +24,7 @@ struct Context(*const CERT_CONTEXT);
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: the certificate is this one's own and not used again. The function does not fail.
+        // SAFETY: this owns the certificate, which is not used again. The function does not fail.
         unsafe { crypt::CertFreeCertificateContext(self.0) };
     }
 }
@@ -33,12 +33,12 @@ impl Context {
     fn parse(encoded: &[u8]) -> Result<Self> {
         let length = u32::try_from(encoded.len())
             .map_err(|_| Error::failed("interlock.cer is longer than a certificate"))?;
-        // SAFETY: the buffer is as long as is said; its contents are copied.
+        // SAFETY: the length is the buffer's, whose contents are copied.
         let context = unsafe {
             crypt::CertCreateCertificateContext(X509_ASN_ENCODING, encoded.as_ptr(), length)
         };
         if context.is_null() {
-            return Err(last_error("interlock.cer is no certificate"));
+            return Err(last_error("interlock.cer is not a certificate"));
         }
         Ok(Self(context))
     }
@@ -49,18 +49,16 @@ struct Store(HCERTSTORE);
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // SAFETY: the store is open and not used again. There is nobody to tell of a failure.
+        // SAFETY: the store is open and not used again. A failure cannot be reported.
         unsafe { crypt::CertCloseStore(self.0, 0) };
     }
 }
 
 impl Store {
-    /// Opens one of the machine's stores for reading; `None` if there is no such store, as there is none
-    /// before the first certificate is put there.
+    /// Opens one of the machine's stores for reading; `None` if it does not exist, as before the first certificate is added.
     fn of_machine(name: &str) -> Result<Option<Self>> {
         let wide_name = wide(name);
-        // SAFETY: this provider takes no encoding and no cryptographic provider, and a name that ends
-        // with a NUL.
+        // SAFETY: this provider takes a name that ends with a NUL, and ignores the encoding and the cryptographic provider.
         let store = unsafe {
             crypt::CertOpenStore(
                 crypt::CERT_STORE_PROV_SYSTEM_W,
@@ -86,8 +84,7 @@ impl Store {
 
     /// Whether a certificate is in the store.
     fn has(&self, wanted: &Context) -> Result<bool> {
-        // SAFETY: the store is open, the certificate is what this kind of search takes, and the search
-        // begins with the first certificate.
+        // SAFETY: the store is open, this kind of search takes a certificate, and null begins the search.
         let found = unsafe {
             crypt::CertFindCertificateInStore(
                 self.0,

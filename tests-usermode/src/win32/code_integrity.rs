@@ -1,4 +1,4 @@
-//! What the kernel's code integrity says of itself.
+//! The options of the kernel's code integrity.
 
 use std::ptr;
 
@@ -15,14 +15,14 @@ use crate::doctor::CodeIntegrity;
 use crate::error::{Error, Result};
 use crate::status::Status;
 
-/// Asks which options are in force.
+/// Queries the options.
 pub fn code_integrity() -> Result<CodeIntegrity> {
     let mut information = SYSTEM_CODEINTEGRITY_INFORMATION {
         Length: size::<SYSTEM_CODEINTEGRITY_INFORMATION>(),
         CodeIntegrityOptions: 0,
     };
-    // SAFETY: the buffer is the structure that this class of information fills, with its size; the
-    // length that was written is not asked for.
+    // SAFETY: the buffer is the structure of this class of information, with its size; the pointer to the written length may be
+    // null.
     let status = unsafe {
         NtQuerySystemInformation(
             SystemCodeIntegrityInformation,

@@ -25,12 +25,11 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens the device, which is found by its interface, for overlapped I/O.
+    /// Opens the device by its interface, for overlapped I/O.
     pub fn open_with(access: Access) -> Result<Self> {
         let path = interface_path()?.ok_or_else(|| {
             Error::could_not_run(
-                "no Interlock device is there: `harness install` installs it, \
-                 `harness status` says what is wrong with it",
+                "there is no Interlock device: `harness install` installs it, `harness status` shows its state",
             )
         })?;
         let file = OpenOptions::new()
@@ -40,7 +39,7 @@ impl Device {
             .open(&path)
             .map_err(|error| match error.kind() {
                 io::ErrorKind::PermissionDenied => Error::could_not_run(
-                    "the device opens for administrators alone: run this as an administrator",
+                    "only administrators can open the device: run this as an administrator",
                 ),
                 _ => Error::could_not_run(format!("cannot open {path}: {error}")),
             })?;
@@ -51,8 +50,8 @@ impl Device {
 
     /// Sends a request, which may end at once, later, or when it is cancelled.
     ///
-    /// This is what `DeviceIoControl` does with an `OVERLAPPED`, but for the status:
-    /// `DeviceIoControl` gives a refusal as a Win32 error, which stands for several statuses.
+    /// `DeviceIoControl` with an `OVERLAPPED` does the same, but returns the status as a Win32 error, which stands for several
+    /// statuses.
     pub fn submit(&self, code: u32, input: &[u8], output: Vec<u8>) -> Result<Request> {
         let no_event = |error| Error::failed(format!("CreateEvent: {error}"));
         let io = InFlight::new(input, output).map_err(no_event)?;
@@ -61,9 +60,9 @@ impl Device {
             u32::try_from(length).map_err(|_| Error::failed("a buffer of more than 4 GiB"))
         };
         let (input_len, output_len) = (length(input.len())?, length(output.len())?);
-        // SAFETY: the handle and the event are open. The buffers are as long as is said; they and the
-        // I/O status block live in `io`, which `Request` keeps in its place until the request has
-        // ended. The kernel reads the input, and writes to the atomics alone.
+        // SAFETY: the handle and the event are open, and the lengths are those of the buffers. The buffers and the I/O
+        // status block are in `io`, which `Request` keeps until the request has ended. The kernel reads the input, and
+        // writes only to atomics.
         let answer = unsafe {
             NtDeviceIoControlFile(
                 self.file.as_raw_handle(),
@@ -81,23 +80,22 @@ impl Device {
         Ok(Request::new(&self.file, io, Status(answer.cast_unsigned())))
     }
 
-    /// Cancels every request of this handle (`CancelIoEx` without an `OVERLAPPED`); returns whether
-    /// there was any.
+    /// Cancels every request of this handle (`CancelIoEx` without an `OVERLAPPED`); returns whether there was any.
     pub fn cancel_all(&self) -> Result<bool> {
-        // SAFETY: the handle is open, and no `OVERLAPPED` means every request.
+        // SAFETY: the handle is open, and a null `OVERLAPPED` means every request.
         let found = unsafe { CancelIoEx(self.file.as_raw_handle(), ptr::null()) };
         cancelled(found, "CancelIoEx")
     }
 
     /// Cancels every request that the calling thread sent through this handle (`CancelIo`).
-    pub fn cancel_threads_own(&self) -> Result<()> {
+    pub fn cancel_threads_own(&self) -> Result {
         // SAFETY: the handle is open.
         let found = unsafe { CancelIo(self.file.as_raw_handle()) };
         cancelled(found, "CancelIo").map(drop)
     }
 }
 
-/// Whether a cancel function found something to cancel.
+/// Whether a cancel function found a request.
 pub(super) fn cancelled(found: windows_sys::core::BOOL, what: &str) -> Result<bool> {
     if found != 0 {
         return Ok(true);

@@ -1,4 +1,4 @@
-//! Device information sets: what Plug and Play knows of devices, through `SetupAPI`.
+//! Device information sets: the devices that the PnP manager knows, through `SetupAPI`.
 
 use std::io;
 use std::path::Path;
@@ -18,8 +18,8 @@ use super::{INTERFACE, from_wide, last_error, size, succeeded, wide};
 use crate::error::{Error, Result};
 use crate::target::Condition;
 
-/// How many UTF-16 units the strings that are read here may have: device instance IDs are at most 200
-/// long, and hardware ID lists of root-enumerated devices are short.
+/// The maximum length of a string, in UTF-16 units: device instance IDs have at most 200, and the hardware ID lists of root-enumerated
+/// devices are short.
 const STRING_LEN: usize = 1024;
 
 /// A setup class: its GUID and its name.
@@ -29,13 +29,13 @@ pub struct Class {
 }
 
 impl Class {
-    /// The class that an INF installs devices of.
+    /// The class of the devices that an INF installs.
     pub fn of_inf(inf: &Path) -> Result<Self> {
         let path = wide(inf);
         let mut guid = GUID::default();
         let mut name = vec![0; 32];
-        // SAFETY: the path ends with a NUL; the GUID and the name may be written to, the name as far
-        // as is said, and the length that it needs is not asked for.
+        // SAFETY: the path ends with a NUL; the GUID is writable, and the name is for 32 units; the pointer to the required length
+        // may be null.
         let read = unsafe {
             setup::SetupDiGetINFClassW(
                 path.as_ptr(),
@@ -54,7 +54,7 @@ impl Class {
 pub struct Member(SP_DEVINFO_DATA);
 
 impl Member {
-    /// Its device node, by which the configuration manager knows it.
+    /// Its device node, by which the configuration manager identifies it.
     pub const fn devnode(&self) -> u32 {
         self.0.DevInst
     }
@@ -65,7 +65,7 @@ pub struct DeviceSet(HDEVINFO);
 
 impl Drop for DeviceSet {
     fn drop(&mut self) {
-        // SAFETY: the set is open and not used again. There is nobody to tell of a failure.
+        // SAFETY: the set is open and not used again. A failure cannot be reported.
         unsafe { setup::SetupDiDestroyDeviceInfoList(self.0) };
     }
 }
@@ -82,7 +82,7 @@ impl DeviceSet {
     pub fn root_enumerated() -> Result<Self> {
         let root = wide("ROOT");
         let flags = setup::DIGCF_ALLCLASSES;
-        // SAFETY: every class is asked for, so none is named, and the enumerator's name ends with a NUL.
+        // SAFETY: the class may be null with DIGCF_ALLCLASSES, and the enumerator's name ends with a NUL.
         let set = unsafe {
             setup::SetupDiGetClassDevsW(ptr::null(), root.as_ptr(), ptr::null_mut(), flags)
         };
@@ -107,12 +107,12 @@ impl DeviceSet {
         Self::checked(set, "SetupDiCreateDeviceInfoList")
     }
 
-    /// The devices whose hardware IDs have `hardware_id` among them.
+    /// The devices that have this hardware ID.
     pub fn having(&self, hardware_id: &str) -> Result<Vec<Member>> {
         let mut found = Vec::new();
         for index in 0.. {
             let mut data = blank_data();
-            // SAFETY: the set is open, and `data` may be written to and says how large it is.
+            // SAFETY: the set is open, and `data` is writable and contains its size.
             if unsafe { setup::SetupDiEnumDeviceInfo(self.0, index, &raw mut data) } == 0 {
                 no_more_items("SetupDiEnumDeviceInfo")?;
                 break;
@@ -126,11 +126,11 @@ impl DeviceSet {
         Ok(found)
     }
 
-    /// A device's hardware IDs; none where it has none or they cannot be read.
+    /// A device's hardware IDs; none if they cannot be read.
     fn hardware_ids(&self, member: &Member) -> Vec<String> {
         let mut ids = vec![0_u16; STRING_LEN];
-        // SAFETY: the set is open and the device is one of it. The buffer may be written to as far as
-        // is said; neither the value's type nor its length is asked for.
+        // SAFETY: the set is open and contains the device. The buffer is writable for its length; the pointers to the
+        // type and to the required length may be null.
         let read = unsafe {
             setup::SetupDiGetDeviceRegistryPropertyW(
                 self.0,
@@ -152,8 +152,8 @@ impl DeviceSet {
     /// A device's instance ID.
     pub fn instance_id(&self, member: &Member) -> Result<String> {
         let mut id = vec![0_u16; STRING_LEN];
-        // SAFETY: the set is open and the device is one of it; the buffer may be written to as far as
-        // is said, and the length that it needs is not asked for.
+        // SAFETY: the set is open and contains the device; the buffer is writable for its length, and the pointer to the
+        // required length may be null.
         let read = unsafe {
             setup::SetupDiGetDeviceInstanceIdW(
                 self.0,
@@ -167,9 +167,9 @@ impl DeviceSet {
         Ok(from_wide(&id))
     }
 
-    /// The name, in the system's INF folder, of the INF that a device was installed from.
+    /// The name in the system's INF folder of the INF that a device was installed from.
     pub fn inf_name(&self, member: &Member) -> Option<String> {
-        // SAFETY: the set is open and the device is one of it.
+        // SAFETY: the set is open and contains the device.
         let key = unsafe {
             setup::SetupDiOpenDevRegKey(
                 self.0,
@@ -183,19 +183,19 @@ impl DeviceSet {
         if std::ptr::eq(key, INVALID_HANDLE_VALUE) {
             return None;
         }
-        // SAFETY: the key was just opened, and nobody else knows of it.
+        // SAFETY: the key was just opened, and nothing else uses it.
         unsafe { Key::from_raw(key) }.string("InfPath")
     }
 
-    /// Whether a device works.
+    /// The condition of a device.
     pub fn condition(member: &Member) -> Condition {
         let (mut status, mut problem) = (0, 0);
-        // SAFETY: both numbers may be written to.
-        let told = unsafe {
+        // SAFETY: both numbers are writable.
+        let answer = unsafe {
             setup::CM_Get_DevNode_Status(&raw mut status, &raw mut problem, member.0.DevInst, 0)
         };
-        match told {
-            // Even a device that is not started is root-enumerated. Wine answers without telling.
+        match answer {
+            // A real status is not 0, since the device is root-enumerated; Wine's is.
             setup::CR_SUCCESS if status == 0 => Condition::Unknown,
             setup::CR_SUCCESS if status & setup::DN_HAS_PROBLEM != 0 => Condition::Problem(problem),
             setup::CR_SUCCESS if status & setup::DN_STARTED != 0 => Condition::Started,
@@ -205,11 +205,11 @@ impl DeviceSet {
         }
     }
 
-    /// Makes a root-enumerated device with a hardware ID and registers it.
+    /// Creates a root-enumerated device with a hardware ID, and registers it.
     pub fn create(&self, class: &Class, hardware_id: &str) -> Result<Member> {
         let mut data = blank_data();
-        // SAFETY: the set is open, the name ends with a NUL, the description may be null, and `data`
-        // may be written to and says how large it is.
+        // SAFETY: the set is open, the name ends with a NUL, the description may be null, and `data` is writable and
+        // contains its size.
         let created = unsafe {
             setup::SetupDiCreateDeviceInfoW(
                 self.0,
@@ -222,10 +222,10 @@ impl DeviceSet {
             )
         };
         succeeded(created, "SetupDiCreateDeviceInfo")?;
-        // A list of strings ends with an empty one.
+        // A list of strings ends with an empty string.
         let mut ids = wide(hardware_id);
         ids.push(0);
-        // SAFETY: the set is open and the device is one of it; the buffer is as long as is said.
+        // SAFETY: the set is open and contains the device; the length is the buffer's.
         let set = unsafe {
             setup::SetupDiSetDeviceRegistryPropertyW(
                 self.0,
@@ -236,7 +236,7 @@ impl DeviceSet {
             )
         };
         succeeded(set, "SetupDiSetDeviceRegistryProperty")?;
-        // SAFETY: the set is open and the device is one of it.
+        // SAFETY: the set is open and contains the device.
         let registered = unsafe {
             setup::SetupDiCallClassInstaller(setup::DIF_REGISTERDEVICE, self.0, &raw const data)
         };
@@ -244,7 +244,7 @@ impl DeviceSet {
         Ok(Member(data))
     }
 
-    /// Removes a device; returns whether the system must be restarted before it is gone.
+    /// Removes a device; returns whether the system must be restarted to finish that.
     pub fn remove(&self, member: &Member) -> Result<bool> {
         let params = SP_REMOVEDEVICE_PARAMS {
             ClassInstallHeader: setup::SP_CLASSINSTALL_HEADER {
@@ -255,8 +255,8 @@ impl DeviceSet {
             HwProfile: 0,
         };
         let data = &raw const member.0;
-        // SAFETY: the set is open and the device is one of it. The parameters are the structure that
-        // their header announces, with its size.
+        // SAFETY: the set is open and contains the device. The parameters are the structure for the function in their
+        // header, with its size.
         let set = unsafe {
             setup::SetupDiSetClassInstallParamsW(
                 self.0,
@@ -265,34 +265,35 @@ impl DeviceSet {
                 size::<SP_REMOVEDEVICE_PARAMS>(),
             )
         };
-        // Wine's fails without an error code; its removal is global all the same.
+        // Wine's function fails without an error code; its removal is global in any case.
         if set == 0 && io::Error::last_os_error().raw_os_error() != Some(0) {
             return Err(last_error("SetupDiSetClassInstallParams"));
         }
-        // SAFETY: the set is open and the device is one of it.
+        // SAFETY: the set is open and contains the device.
         let removed = unsafe { setup::SetupDiCallClassInstaller(setup::DIF_REMOVE, self.0, data) };
         succeeded(removed, "DIF_REMOVE")?;
         let mut install = SP_DEVINSTALL_PARAMS_W {
             cbSize: size::<SP_DEVINSTALL_PARAMS_W>(),
             ..SP_DEVINSTALL_PARAMS_W::default()
         };
-        // SAFETY: as above; `install` may be written to and says how large it is.
-        let told = unsafe { setup::SetupDiGetDeviceInstallParamsW(self.0, data, &raw mut install) };
-        // Where the system cannot tell, the caller still sees whether the interface goes away.
+        // SAFETY: as above; `install` is writable and contains its size.
+        let answer =
+            unsafe { setup::SetupDiGetDeviceInstallParamsW(self.0, data, &raw mut install) };
+        // If the system does not report it, the caller still detects whether the interface disappears.
         let restart = setup::DI_NEEDREBOOT | setup::DI_NEEDRESTART;
-        Ok(told != 0 && install.Flags & restart != 0)
+        Ok(answer != 0 && install.Flags & restart != 0)
     }
 }
 
-/// The path that opens the first device that has Interlock's interface.
+/// The path of the first device with Interlock's interface.
 pub fn interface_path() -> Result<Option<String>> {
     let set = DeviceSet::with_interface()?;
     let mut interface = SP_DEVICE_INTERFACE_DATA {
         cbSize: size::<SP_DEVICE_INTERFACE_DATA>(),
         ..SP_DEVICE_INTERFACE_DATA::default()
     };
-    // SAFETY: the set is open, no device restricts the search, the GUID outlives the call, and
-    // `interface` may be written to and says how large it is.
+    // SAFETY: the set is open, the device may be null, the GUID outlives the call, and `interface` is writable and contains its
+    // size.
     let found = unsafe {
         setup::SetupDiEnumDeviceInterfaces(
             set.0,
@@ -306,12 +307,12 @@ pub fn interface_path() -> Result<Option<String>> {
         no_more_items("SetupDiEnumDeviceInterfaces")?;
         return Ok(None);
     }
-    // The structure is a `u32`, its own size, and the path right behind that.
+    // The structure is its size, a `u32`, followed by the path.
     let mut detail = vec![0_u32; STRING_LEN];
     detail[0] = size::<SP_DEVICE_INTERFACE_DETAIL_DATA_W>();
-    // SAFETY: the set is open and the interface is one of it. The buffer is aligned as the structure
-    // is, begins with its size, and may be written to as far as is said.
-    let told = unsafe {
+    // SAFETY: the set is open and contains the interface. The buffer has the structure's alignment, begins with its size, and is
+    // writable for its length.
+    let answer = unsafe {
         setup::SetupDiGetDeviceInterfaceDetailW(
             set.0,
             &raw const interface,
@@ -321,7 +322,7 @@ pub fn interface_path() -> Result<Option<String>> {
             ptr::null_mut(),
         )
     };
-    succeeded(told, "SetupDiGetDeviceInterfaceDetail")?;
+    succeeded(answer, "SetupDiGetDeviceInterfaceDetail")?;
     let halves = detail[1..].iter().flat_map(|two| two.to_ne_bytes());
     let halves: Vec<u8> = halves.collect();
     let pairs = halves.as_chunks().0.iter();
@@ -329,7 +330,7 @@ pub fn interface_path() -> Result<Option<String>> {
     Ok(Some(from_wide(&path)))
 }
 
-/// What a function that gives a device fills.
+/// An empty structure, for a function that returns a device.
 fn blank_data() -> SP_DEVINFO_DATA {
     SP_DEVINFO_DATA {
         cbSize: size::<SP_DEVINFO_DATA>(),
@@ -337,8 +338,8 @@ fn blank_data() -> SP_DEVINFO_DATA {
     }
 }
 
-/// Tells the end of an enumeration from its failure.
-fn no_more_items(what: &str) -> Result<()> {
+/// Distinguishes the end of an enumeration from its failure.
+fn no_more_items(what: &str) -> Result {
     let error = io::Error::last_os_error();
     if error.raw_os_error() == Some(ERROR_NO_MORE_ITEMS.cast_signed()) {
         return Ok(());
@@ -346,7 +347,7 @@ fn no_more_items(what: &str) -> Result<()> {
     Err(Error::failed(format!("{what}: {error}")))
 }
 
-/// A buffer's length in units, as Win32 takes it.
+/// A buffer's length in units, for Win32.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the buffers here are short"
@@ -355,7 +356,7 @@ const fn units<T>(buffer: &[T]) -> u32 {
     buffer.len() as u32
 }
 
-/// A buffer's length in bytes, as Win32 takes it.
+/// A buffer's length in bytes, for Win32.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the buffers here are short"

@@ -1,4 +1,4 @@
-//! Gathers what `doctor` wants to know of the machine.
+//! Collects the facts for `doctor`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,21 +14,21 @@ use crate::doctor::image::machine_of;
 use crate::doctor::{Facts, Machine};
 use crate::error::{Error, Result};
 
-/// Where Windows tells whether Secure Boot was on when it started.
+/// The key that contains whether Secure Boot was on when Windows started.
 const SECURE_BOOT: &str = r"SYSTEM\CurrentControlSet\Control\SecureBoot\State";
 
-/// Where memory integrity is turned on and off.
+/// The key that turns memory integrity on and off.
 const MEMORY_INTEGRITY: &str =
     r"SYSTEM\CurrentControlSet\Control\DeviceGuard\Scenarios\HypervisorEnforcedCodeIntegrity";
 
-/// What this program was built for.
+/// The architecture of this program.
 const OF_THIS_PROGRAM: Machine = if cfg!(target_arch = "aarch64") {
     Machine::ARM64
 } else {
     Machine::X64
 };
 
-/// Looks at everything. What cannot be found out is an error among the facts.
+/// Collects all facts. A fact that cannot be found out is an error.
 pub fn examine() -> Facts {
     let is_on = |number: Option<u32>| number.map(|number| number != 0);
     Facts {
@@ -59,8 +59,9 @@ fn certificate_is_in(store: &str) -> Result<bool> {
 }
 
 fn beside_this_program(name: &str) -> Result<PathBuf> {
-    let program = std::env::current_exe()
-        .map_err(|error| Error::failed(format!("where is this program? {error}")))?;
+    let program = std::env::current_exe().map_err(|error| {
+        Error::failed(format!("the path of this program is not known: {error}"))
+    })?;
     Ok(program.with_file_name(name))
 }
 

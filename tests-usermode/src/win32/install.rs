@@ -1,4 +1,4 @@
-//! What `devcon install` and `devcon remove` do.
+//! Installing and removing the device, as `devcon install` and `devcon remove` do.
 
 use std::ffi::c_void;
 use std::io;
@@ -17,19 +17,19 @@ use super::{succeeded, wide};
 use crate::error::{Error, Result};
 use crate::target::{Condition, DEADLINE, Devnode, Installed, Removed};
 
-/// Makes the root-enumerated device, where there is none, and installs its driver from an INF.
+/// Creates the root-enumerated device, if there is none, and installs its driver from an INF.
 pub fn install(inf: &Path) -> Result<Installed> {
     require_administrator()?;
     if !inf.is_file() {
         return Err(Error::could_not_run(format!(
-            "{} is not there: name the driver package's INF with --inf",
+            "{} does not exist: name the driver package's INF with --inf",
             inf.display()
         )));
     }
     let inf = path::absolute(inf)
         .map_err(|error| Error::could_not_run(format!("{}: {error}", inf.display())))?;
-    let there = DeviceSet::root_enumerated()?.having(interlock_abi::HARDWARE_ID)?;
-    let restart_needed = if there.is_empty() {
+    let devices = DeviceSet::root_enumerated()?.having(interlock_abi::HARDWARE_ID)?;
+    let restart_needed = if devices.is_empty() {
         install_new(&inf)?
     } else {
         update_driver(&inf)?
@@ -38,29 +38,28 @@ pub fn install(inf: &Path) -> Result<Installed> {
         wait_for_interface(true)?;
     }
     Ok(Installed {
-        created: there.is_empty(),
+        created: devices.is_empty(),
         restart_needed,
     })
 }
 
-/// Makes the device and installs its driver; the device goes again if that fails.
+/// Creates the device and installs its driver; removes the device if that fails.
 pub(super) fn install_new(inf: &Path) -> Result<bool> {
     let class = Class::of_inf(inf)?;
     let set = DeviceSet::empty(&class)?;
     let device = set.create(&class, interlock_abi::HARDWARE_ID)?;
     update_driver(inf).inspect_err(|_| {
-        // The reason why the driver was not installed is what the caller needs to know.
+        // The first error is the one to report.
         let _ = set.remove(&device);
     })
 }
 
-/// Installs the driver for every device that has the hardware ID; returns whether the system must be
-/// restarted.
+/// Installs the driver of every device with the hardware ID; returns whether the system must be restarted.
 fn update_driver(inf: &Path) -> Result<bool> {
     let hardware_id = wide(interlock_abi::HARDWARE_ID);
     let path = wide(inf);
     let mut restart_needed = 0;
-    // SAFETY: both strings end with a NUL, and `restart_needed` may be written to.
+    // SAFETY: both strings end with a NUL, and `restart_needed` is writable.
     let updated = unsafe {
         UpdateDriverForPlugAndPlayDevicesW(
             ptr::null_mut(),
@@ -82,10 +81,10 @@ fn update_driver(inf: &Path) -> Result<bool> {
     Ok(restart_needed != 0)
 }
 
-/// What to do about an error of `UpdateDriverForPlugAndPlayDevices`.
+/// The advice for an error of `UpdateDriverForPlugAndPlayDevices`.
 const fn advice(code: u32) -> &'static str {
     match code {
-        // TRUST_E_NOSIGNATURE and its kin, CERT_E_*, ERROR_NO_CATALOG_FOR_OEM_INF,
+        // TRUST_E_*, CERT_E_*, ERROR_NO_CATALOG_FOR_OEM_INF,
         // ERROR_DRIVER_STORE_ADD_FAILED
         0x800B_0000..=0x800B_FFFF | 0x8009_6000..=0x8009_6FFF | 0xE000_022F | 0xE000_0247 => {
             "; is the package signed, its certificate trusted on this machine, and test signing on \
@@ -97,7 +96,7 @@ const fn advice(code: u32) -> &'static str {
     }
 }
 
-/// Removes every device that has the hardware ID, and the driver packages too if that is asked for.
+/// Removes every device with the hardware ID, and with `delete_driver` the driver packages.
 pub fn remove(delete_driver: bool) -> Result<Removed> {
     require_administrator()?;
     let mut removed = Removed::default();
@@ -123,7 +122,7 @@ pub fn remove(delete_driver: bool) -> Result<Removed> {
 }
 
 /// Deletes a driver package from the driver store.
-fn delete_package(inf: &str) -> Result<()> {
+fn delete_package(inf: &str) -> Result {
     let name = wide(inf);
     // SAFETY: the name ends with a NUL, and the reserved parameter is null.
     let deleted =
@@ -131,7 +130,7 @@ fn delete_package(inf: &str) -> Result<()> {
     succeeded(deleted, &format!("{inf} was not deleted"))
 }
 
-/// Lists the devices that have the hardware ID.
+/// Lists the devices with the hardware ID.
 pub fn devnodes() -> Result<Vec<Devnode>> {
     let set = DeviceSet::root_enumerated()?;
     let devices = set.having(interlock_abi::HARDWARE_ID)?;
@@ -145,18 +144,18 @@ pub fn devnodes() -> Result<Vec<Devnode>> {
     devices.iter().map(devnode).collect()
 }
 
-/// Waits until the device's interface is there, or is gone.
-pub(super) fn wait_for_interface(there: bool) -> Result<()> {
+/// Waits until the device's interface exists, or no longer exists.
+pub(super) fn wait_for_interface(expected: bool) -> Result {
     let start = Instant::now();
-    while interface_path()?.is_some() != there {
+    while interface_path()?.is_some() != expected {
         if start.elapsed() > DEADLINE {
-            return Err(Error::failed(if there {
+            return Err(Error::failed(if expected {
                 format!(
                     "the driver is installed, but its device does not start{}",
                     why()
                 )
             } else {
-                "the device was removed, but its interface does not go away".into()
+                "the device was removed, but its interface still exists".into()
             }));
         }
         thread::sleep(Duration::from_millis(20));
@@ -164,7 +163,7 @@ pub(super) fn wait_for_interface(there: bool) -> Result<()> {
     Ok(())
 }
 
-/// Why the device does not start, as far as the system tells.
+/// Why the device does not start, if the system reports it.
 fn why() -> String {
     let devnodes = devnodes().unwrap_or_default();
     let problem = devnodes.iter().map(|devnode| devnode.condition);

@@ -1,4 +1,4 @@
-//! Functions that are looked up at run time, since not every system has them.
+//! Functions that not every system has, which are looked up at run time.
 
 use std::ffi::CStr;
 
@@ -15,7 +15,6 @@ pub fn function(library: &str, name: &CStr) -> FARPROC {
     if library.is_null() {
         return None;
     }
-    // SAFETY: the library is loaded, and stays so since this program imports it; the name ends with a
-    // NUL.
+    // SAFETY: the library stays loaded, since this program imports it; the name ends with a NUL.
     unsafe { GetProcAddress(library, name.as_ptr().cast()) }
 }

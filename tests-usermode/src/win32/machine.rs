@@ -1,4 +1,4 @@
-//! The machine's architecture and its system.
+//! The machine's architecture and its operating system.
 
 use std::ffi::{CStr, c_char};
 use std::mem;
@@ -12,18 +12,18 @@ use crate::doctor::{Machine, System};
 use crate::error::{Error, Result};
 use crate::status::Status;
 
-/// The machine's own architecture, also for a program that it emulates.
+/// The machine's own architecture, even if it emulates this program.
 pub fn native_machine() -> Result<Machine> {
-    // SAFETY: the function takes nothing and gives a pseudo handle, which is not closed.
+    // SAFETY: the function has no obligations; it returns a pseudo handle, which is not closed.
     let process = unsafe { GetCurrentProcess() };
     let (mut emulated, mut native) = (0, 0);
-    // SAFETY: the process handle is valid, and both numbers may be written to.
-    let told = unsafe { IsWow64Process2(process, &raw mut emulated, &raw mut native) };
-    succeeded(told, "IsWow64Process2")?;
+    // SAFETY: the process handle is valid, and both numbers are writable.
+    let answer = unsafe { IsWow64Process2(process, &raw mut emulated, &raw mut native) };
+    succeeded(answer, "IsWow64Process2")?;
     Ok(Machine(native))
 }
 
-/// The system: Wine where it says that it is Wine, or else Windows.
+/// The system: Wine, if it has a Wine version, or else Windows.
 pub fn system() -> Result<System> {
     if let Some(version) = wine_version() {
         return Ok(System::Wine(version));
@@ -32,7 +32,7 @@ pub fn system() -> Result<System> {
         dwOSVersionInfoSize: size::<OSVERSIONINFOW>(),
         ..OSVERSIONINFOW::default()
     };
-    // SAFETY: the structure may be written to and says how large it is.
+    // SAFETY: the structure is writable and contains its size.
     let status = unsafe { RtlGetVersion(&raw mut version) };
     if status < 0 {
         let status = Status(status.cast_unsigned());
@@ -45,16 +45,16 @@ pub fn system() -> Result<System> {
     })
 }
 
-/// What Wine calls its version.
+/// Wine's version.
 fn wine_version() -> Option<String> {
     type GetVersion = unsafe extern "C" fn() -> *const c_char;
     let function = library::function("ntdll.dll", c"wine_get_version")?;
-    // SAFETY: Wine declares the function of that name with this type; nothing else exports it.
+    // SAFETY: Wine declares the function with this type, and no other system exports it.
     let get_version =
         unsafe { mem::transmute::<unsafe extern "system" fn() -> isize, GetVersion>(function) };
-    // SAFETY: the function takes nothing.
+    // SAFETY: the function has no obligations.
     let version = unsafe { get_version() };
-    // SAFETY: it gives a constant string that ends with a NUL.
+    // SAFETY: it returns a constant string that ends with a NUL.
     let version = unsafe { CStr::from_ptr(version) };
     Some(version.to_string_lossy().into_owned())
 }

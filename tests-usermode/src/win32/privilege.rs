@@ -1,4 +1,4 @@
-//! Whether this process may install drivers.
+//! Whether this process is elevated.
 
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
@@ -12,30 +12,29 @@ use super::{size, succeeded};
 use crate::error::{Error, Result};
 
 /// Fails unless the process runs elevated, as an administrator.
-pub fn require_administrator() -> Result<()> {
+pub fn require_administrator() -> Result {
     if is_elevated()? {
         return Ok(());
     }
     Err(Error::could_not_run(
-        "this needs an administrator: run it from an elevated command prompt",
+        "this requires an administrator: run it from an elevated command prompt",
     ))
 }
 
 /// Whether the process runs elevated, as an administrator.
 pub fn is_elevated() -> Result<bool> {
-    // SAFETY: the function takes nothing and gives a pseudo handle, which is not closed.
+    // SAFETY: the function has no obligations; it returns a pseudo handle, which is not closed.
     let process = unsafe { GetCurrentProcess() };
     let mut token = ptr::null_mut();
-    // SAFETY: the process handle is valid, and `token` may be written to.
+    // SAFETY: the process handle is valid, and `token` is writable.
     let opened = unsafe { OpenProcessToken(process, TOKEN_QUERY, &raw mut token) };
     succeeded(opened, "OpenProcessToken")?;
-    // SAFETY: the handle was just opened, and nobody else knows of it.
+    // SAFETY: the handle was just opened, and nothing else uses it.
     let token = unsafe { OwnedHandle::from_raw_handle(token) };
     let mut elevation = TOKEN_ELEVATION::default();
     let mut written = 0;
-    // SAFETY: the token is open, and the buffer is the structure that this class of information
-    // fills, with its size.
-    let told = unsafe {
+    // SAFETY: the token is open, and the buffer is the structure of this class of information, with its size.
+    let answer = unsafe {
         GetTokenInformation(
             token.as_raw_handle(),
             TokenElevation,
@@ -44,6 +43,6 @@ pub fn is_elevated() -> Result<bool> {
             &raw mut written,
         )
     };
-    succeeded(told, "GetTokenInformation")?;
+    succeeded(answer, "GetTokenInformation")?;
     Ok(elevation.TokenIsElevated != 0)
 }

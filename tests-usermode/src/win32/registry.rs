@@ -11,7 +11,7 @@ use windows_sys::Win32::System::Registry::{
 use super::{from_wide, size, wide};
 use crate::error::{Error, Result};
 
-/// How many UTF-16 units a value that is read here may have.
+/// The maximum length of a string value, in UTF-16 units.
 const LENGTH: u32 = 512;
 
 /// An open registry key.
@@ -19,17 +19,17 @@ pub struct Key(HKEY);
 
 impl Drop for Key {
     fn drop(&mut self) {
-        // SAFETY: the key is open and not used again. There is nobody to tell of a failure.
+        // SAFETY: the key is open and not used again. A failure cannot be reported.
         unsafe { RegCloseKey(self.0) };
     }
 }
 
 impl Key {
-    /// Takes over an open key.
+    /// Takes ownership of an open key.
     ///
     /// # Safety
     ///
-    /// The key is open, and nobody else closes it.
+    /// The key is open, and nothing else closes it.
     pub const unsafe fn from_raw(key: HKEY) -> Self {
         Self(key)
     }
@@ -39,8 +39,8 @@ impl Key {
         let name = wide(name);
         let mut value = vec![0_u16; LENGTH as usize];
         let mut length = LENGTH * 2;
-        // SAFETY: the key is open and the name ends with a NUL; the buffer may be written to as far as
-        // `length` says, which may be written to as well; the value's type is not asked for.
+        // SAFETY: the key is open and the name ends with a NUL; the buffer is writable for `length` bytes, as is `length`; the
+        // pointer to the type may be null.
         let read = unsafe {
             RegQueryValueExW(
                 self.0,
@@ -56,12 +56,12 @@ impl Key {
     }
 }
 
-/// A number in a key below `HKEY_LOCAL_MACHINE`; `None` if the key or the value is not there.
+/// A number in a key below `HKEY_LOCAL_MACHINE`; `None` if the key or the value does not exist.
 pub fn machine_number(key: &str, name: &str) -> Result<Option<u32>> {
     let (key_wide, name_wide) = (wide(key), wide(name));
     let (mut value, mut length) = (0_u32, size::<u32>());
-    // SAFETY: the key is predefined and both names end with a NUL; the value may be written to as far
-    // as `length` says, which may be written to as well; the value's type is not asked for.
+    // SAFETY: the key is predefined and both names end with a NUL; the value is writable for `length` bytes, as is `length`; the
+    // pointer to the type may be null.
     let read = unsafe {
         RegGetValueW(
             HKEY_LOCAL_MACHINE,

@@ -1,4 +1,4 @@
-//! Requests that the kernel may still be working on.
+//! Requests that may be pending.
 
 use std::io;
 use std::mem;
@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::status::Status;
 use crate::target::{Completion, DEADLINE};
 
-/// An `OVERLAPPED`, whose first half is the `IO_STATUS_BLOCK` that the kernel writes to: atomics, so
-/// that it can be looked at meanwhile.
+/// An `OVERLAPPED`, which begins with the `IO_STATUS_BLOCK` that the kernel writes. Its fields are atomics, so that they can be read
+/// while the request is pending.
 #[derive(Debug)]
 #[repr(C)]
 struct Overlapped {
@@ -32,8 +32,8 @@ const _: () = assert!(
     mem::offset_of!(Overlapped, information) == mem::offset_of!(IO_STATUS_BLOCK, Information)
 );
 
-/// Everything that the kernel may read or write until the request ends. It is behind an `Arc`, so it
-/// does not move, and what the kernel writes are atomics, so a shared reference to it is no lie.
+/// The memory that the kernel may read or write until the request ends. It is in an `Arc`, so it does not move, and the kernel writes
+/// only to atomics, so shared references to it are valid.
 #[derive(Debug)]
 pub struct InFlight {
     overlapped: Overlapped,
@@ -43,7 +43,7 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Makes the memory for one request.
+    /// Allocates the memory of a request.
     pub fn new(input: &[u8], output: Vec<u8>) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             overlapped: Overlapped {
@@ -59,7 +59,7 @@ impl InFlight {
         }))
     }
 
-    /// The event that says that the request has ended.
+    /// The event that is set when the request ends.
     pub const fn event(&self) -> &Event {
         &self.event
     }
@@ -74,18 +74,18 @@ impl InFlight {
         &self.output
     }
 
-    /// Where the kernel writes how the request ended.
+    /// The I/O status block, which the kernel writes.
     pub const fn io_status_block(&self) -> *mut IO_STATUS_BLOCK {
         (&raw const self.overlapped).cast_mut().cast()
     }
 
-    /// What `CancelIoEx` knows the request by.
+    /// The address by which `CancelIoEx` identifies the request.
     const fn overlapped(&self) -> *const OVERLAPPED {
         (&raw const self.overlapped).cast()
     }
 
-    /// The status so far. The kernel writes it last, so once it is not `STATUS_PENDING` the rest is
-    /// there too (`HasOverlappedIoCompleted` and `GetOverlappedResult` rely on the same).
+    /// The status, which is `STATUS_PENDING` until the request ends. The kernel writes it last, so the rest is valid once it has changed
+    /// (`HasOverlappedIoCompleted` and `GetOverlappedResult` rely on the same).
     fn status(&self) -> Status {
         Status(self.overlapped.status.load(Ordering::Acquire))
     }
@@ -94,15 +94,15 @@ impl InFlight {
 /// A request that was sent. Dropping one that has not ended cancels it and waits for its end.
 #[derive(Debug)]
 pub struct Request {
-    /// The handle that it was sent through; it may have been closed since.
+    /// The handle that it was sent through, which may have been closed.
     file: Weak<OwnedHandle>,
     io: Arc<InFlight>,
-    /// The status that it was refused with, if it was: then nothing else is written.
+    /// The status, if the request was refused: then the I/O status block is not written.
     refused: Option<Status>,
 }
 
 impl Request {
-    /// A request that the kernel has answered with `answer`.
+    /// A request for which `NtDeviceIoControlFile` has returned `answer`.
     pub(super) fn new(file: &Arc<OwnedHandle>, io: Arc<InFlight>, answer: Status) -> Self {
         Self {
             file: Arc::downgrade(file),
@@ -111,24 +111,22 @@ impl Request {
         }
     }
 
-    /// Asks for this request's cancellation (`CancelIoEx`); returns whether it was still there to be
-    /// cancelled. Once its handle is closed there is nothing to ask.
+    /// Cancels the request (`CancelIoEx`); returns whether it was found. After its handle was closed, it is not.
     pub fn cancel(&self) -> Result<bool> {
         let Some(file) = self.file.upgrade() else {
             return Ok(false);
         };
-        // SAFETY: `file` keeps the handle open, and the address is only compared with those of the
-        // requests that are under way.
+        // SAFETY: `file` keeps the handle open, and the address is only compared with those of pending requests.
         let found = unsafe { CancelIoEx(file.as_raw_handle(), self.io.overlapped()) };
         super::device::cancelled(found, "CancelIoEx")
     }
 
-    /// Whether it has ended.
+    /// Whether the request has ended.
     pub fn is_done(&self) -> bool {
         self.refused.is_some() || self.io.status() != Status::PENDING
     }
 
-    /// Waits for its end; `None` when it does not come in time.
+    /// Waits for the request to end; `None` if the timeout expires.
     pub fn wait(&self, timeout: Duration) -> Result<Option<Completion>> {
         if !self.ends_within(timeout)? {
             return Ok(None);
@@ -151,8 +149,8 @@ impl Request {
                 return Ok(self.is_done());
             }
             if !self.is_done() {
-                // It was set on behalf of an earlier request. If this one has ended since, that was
-                // noted before the event was set, and is seen when the loop looks again.
+                // The event was set for an earlier request. If this one has ended in the meantime, its status was
+                // written before the event was set, so the loop condition detects it.
                 self.io.event.reset().map_err(failed)?;
             }
         }
@@ -160,8 +158,7 @@ impl Request {
     }
 }
 
-/// Whether a request was given up. Where one is lost so may be a thousand others, and nobody wants to
-/// wait for each of them as long as for the first.
+/// Whether a request was lost. Others may be lost as well, and are not waited for as long as the first.
 static LOST: AtomicBool = AtomicBool::new(false);
 
 impl Drop for Request {
@@ -169,16 +166,16 @@ impl Drop for Request {
         if self.is_done() {
             return;
         }
-        // Whatever this answers, what counts is whether the request ends.
+        // If this fails, the request may still end.
         let _ = self.cancel();
-        let patience = if LOST.load(Ordering::Relaxed) {
+        let timeout = if LOST.load(Ordering::Relaxed) {
             Duration::ZERO
         } else {
             DEADLINE
         };
-        if !self.ends_within(patience).unwrap_or(false) {
+        if !self.ends_within(timeout).unwrap_or(false) {
             LOST.store(true, Ordering::Relaxed);
-            // The kernel may still write to this memory, so it is given up instead of freed.
+            // The kernel may still write to this memory, so it is leaked.
             mem::forget(Arc::clone(&self.io));
         }
     }

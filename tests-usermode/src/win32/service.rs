@@ -1,4 +1,4 @@
-//! The driver's service, as the service control manager knows it.
+//! The driver's service, in the service control manager.
 
 use std::io;
 use std::ptr;
@@ -14,19 +14,19 @@ use super::{last_error, succeeded, wide};
 use crate::error::{Error, Result};
 use crate::target::ServiceState;
 
-/// A handle of the service control manager's.
+/// A handle from the service control manager.
 struct Handle(SC_HANDLE);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: the handle is open and not used again. There is nobody to tell of a failure.
+        // SAFETY: the handle is open and not used again. A failure cannot be reported.
         unsafe { CloseServiceHandle(self.0) };
     }
 }
 
-/// Tells the state of the driver's service.
+/// Queries the state of the driver's service.
 pub fn service_state() -> Result<ServiceState> {
-    // SAFETY: no names mean this machine and its active database.
+    // SAFETY: null names mean this machine and its active database.
     let manager = unsafe { OpenSCManagerW(ptr::null(), ptr::null(), SC_MANAGER_CONNECT) };
     if manager.is_null() {
         return Err(last_error("OpenSCManager"));
@@ -44,9 +44,9 @@ pub fn service_state() -> Result<ServiceState> {
     }
     let service = Handle(service);
     let mut status = SERVICE_STATUS::default();
-    // SAFETY: the service's handle is open, and `status` may be written to.
-    let told = unsafe { QueryServiceStatus(service.0, &raw mut status) };
-    succeeded(told, "QueryServiceStatus")?;
+    // SAFETY: the service's handle is open, and `status` is writable.
+    let answer = unsafe { QueryServiceStatus(service.0, &raw mut status) };
+    succeeded(answer, "QueryServiceStatus")?;
     Ok(match status.dwCurrentState {
         SERVICE_RUNNING => ServiceState::Running,
         SERVICE_STOPPED => ServiceState::Stopped,

@@ -12,18 +12,6 @@ use super::{found, nodes, push_remaining, threads::Run};
 /// A node of a call, with its value.
 type Item = ZoneBox<Node<u64>>;
 
-/// Runs a routine of a list once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
-    match routine {
-        Routine::ExInterlockedInsertHeadList => insert(call, irql, InterlockedList::insert_head),
-        Routine::ExInterlockedInsertTailList => insert(call, irql, InterlockedList::insert_tail),
-        Routine::ExInterlockedRemoveHeadList => remove_head(call, irql),
-        Routine::ExInterlockedPushEntryList => push(call, irql),
-        Routine::ExInterlockedPopEntryList => pop(call, irql),
-        _ => Err(Error::INVALID_DEVICE_REQUEST),
-    }
-}
-
 /// Makes nodes, and finds their values by the identifiers that the routines return.
 struct Nodes {
     zone: Zone<Node<u64>>,
@@ -61,62 +49,50 @@ impl Nodes {
     }
 }
 
-fn insert(
-    call: &Call,
-    irql: &mut PassiveLevel,
-    routine: impl FnOnce(&InterlockedList<Item>, Item) -> Option<EntryId>,
-) -> Result<Returned, Error> {
+/// Runs a routine of a list or of a stack once, for a checked call.
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
     let mut made = Nodes::new(irql)?;
     stack_pin_init!(let list = InterlockedList::new());
-    for value in nodes(call) {
-        list.insert_tail(made.make(*value)?);
-    }
-    let old = routine(&list, made.make(call.argument)?);
-    let mut returned = made.found(old)?;
-    drain(&mut returned, || list.remove_head())?;
-    Ok(returned)
-}
-
-fn remove_head(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
-    let mut made = Nodes::new(irql)?;
-    stack_pin_init!(let list = InterlockedList::new());
-    for value in nodes(call) {
-        list.insert_tail(made.make(*value)?);
-    }
-    let mut returned = found(list.remove_head().map(|node| **node));
-    drain(&mut returned, || list.remove_head())?;
-    Ok(returned)
-}
-
-fn push(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
-    let mut made = Nodes::new(irql)?;
     stack_pin_init!(let stack = InterlockedStack::new());
+    let is_stack = matches!(
+        routine,
+        Routine::ExInterlockedPushEntryList | Routine::ExInterlockedPopEntryList
+    );
+    let insert = |node| {
+        if is_stack {
+            stack.push(node)
+        } else {
+            list.insert_tail(node)
+        }
+    };
+    let remove = || {
+        if is_stack {
+            stack.pop()
+        } else {
+            list.remove_head()
+        }
+    };
     for value in nodes(call) {
-        stack.push(made.make(*value)?);
+        insert(made.make(*value)?);
     }
-    let old = stack.push(made.make(call.argument)?);
-    let mut returned = made.found(old)?;
-    drain(&mut returned, || stack.pop())?;
-    Ok(returned)
-}
-
-fn pop(call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
-    let mut made = Nodes::new(irql)?;
-    stack_pin_init!(let stack = InterlockedStack::new());
-    for value in nodes(call) {
-        stack.push(made.make(*value)?);
-    }
-    let mut returned = found(stack.pop().map(|node| **node));
-    drain(&mut returned, || stack.pop())?;
-    Ok(returned)
-}
-
-/// Adds the remaining items to the result.
-fn drain(returned: &mut Returned, mut remove: impl FnMut() -> Option<Item>) -> Result<(), Error> {
+    let mut returned = match routine {
+        Routine::ExInterlockedInsertHeadList => {
+            let old = list.insert_head(made.make(call.argument)?);
+            made.found(old)?
+        }
+        Routine::ExInterlockedInsertTailList | Routine::ExInterlockedPushEntryList => {
+            let old = insert(made.make(call.argument)?);
+            made.found(old)?
+        }
+        Routine::ExInterlockedRemoveHeadList | Routine::ExInterlockedPopEntryList => {
+            found(remove().map(|node| **node))
+        }
+        _ => return Err(Error::INVALID_DEVICE_REQUEST),
+    };
     while let Some(node) = remove() {
-        push_remaining(returned, **node)?;
+        push_remaining(&mut returned, **node)?;
     }
-    Ok(())
+    Ok(returned)
 }
 
 /// A node that records whether a thread owns it.
@@ -130,25 +106,27 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Erro
     stack_pin_init!(let list = InterlockedList::<Owned>::new());
     stack_pin_init!(let stack = InterlockedStack::<Owned>::new());
     let (list, stack) = (list.as_ref(), stack.as_ref());
-    let remove_head = || list.remove_head();
-    match run.routine {
-        Routine::ExInterlockedInsertHeadList => {
-            exchange(run, irql, |node| list.insert_head(node), remove_head)
+    let is_stack = matches!(
+        run.routine,
+        Routine::ExInterlockedPushEntryList | Routine::ExInterlockedPopEntryList
+    );
+    let insert = |node| {
+        if is_stack {
+            stack.push(node)
+        } else if run.routine == Routine::ExInterlockedInsertHeadList {
+            list.insert_head(node)
+        } else {
+            list.insert_tail(node)
         }
-        Routine::ExInterlockedInsertTailList | Routine::ExInterlockedRemoveHeadList => {
-            exchange(run, irql, |node| list.insert_tail(node), remove_head)
+    };
+    let remove = || {
+        if is_stack {
+            stack.pop()
+        } else {
+            list.remove_head()
         }
-        _ => exchange(run, irql, |node| stack.push(node), || stack.pop()),
-    }
-}
-
-fn exchange(
-    run: &Run,
-    irql: &mut PassiveLevel,
-    insert: impl Fn(Owned) -> Option<EntryId> + Sync,
-    remove: impl Fn() -> Option<Owned> + Sync,
-) -> Result<ThreadsRan, Error> {
-    // At any time each thread owns at most one node, or has left one on the list.
+    };
+    // Each thread holds at most one node, or left one for another thread to remove.
     let zone = Zone::new(run.threads, &[], irql)?;
     run.each_round(irql, &|_, _: &mut PassiveLevel| {
         match zone.allocate(Node::new(InterlockedLong::new(FREE))) {
@@ -159,7 +137,7 @@ fn exchange(
         }
         match remove() {
             Some(node) => take(run, &node),
-            // The list cannot be empty: this thread's node is on it, or another thread took it and left its own.
+            // At least the node of this thread, or one in exchange for it, was in the list.
             None => run.check(false),
         }
     })?;

@@ -13,7 +13,7 @@ use crate::model::{Inline, before};
 
 macro_rules! intrinsics {
     ($atomic:ty, $number:ty, $increment:ident, $decrement:ident, $exchange:ident, $exchange_add:ident,
-     $compare_exchange:ident) => {
+     $compare_exchange:ident, $and:ident, $or:ident, $xor:ident) => {
         /// Adds one and returns the new value. It wraps.
         pub fn $increment(variable: &$atomic) -> $number {
             before(Inline::Interlocked, from_ref(variable).cast());
@@ -49,6 +49,24 @@ macro_rules! intrinsics {
                 Ok(old) | Err(old) => old,
             }
         }
+
+        /// Keeps the bits that are set in a mask too, and returns the old value.
+        pub fn $and(variable: &$atomic, mask: $number) -> $number {
+            before(Inline::Interlocked, from_ref(variable).cast());
+            variable.fetch_and(mask, SeqCst)
+        }
+
+        /// Sets the bits of a mask and returns the old value.
+        pub fn $or(variable: &$atomic, mask: $number) -> $number {
+            before(Inline::Interlocked, from_ref(variable).cast());
+            variable.fetch_or(mask, SeqCst)
+        }
+
+        /// Inverts the bits of a mask and returns the old value.
+        pub fn $xor(variable: &$atomic, mask: $number) -> $number {
+            before(Inline::Interlocked, from_ref(variable).cast());
+            variable.fetch_xor(mask, SeqCst)
+        }
     };
 }
 
@@ -59,7 +77,10 @@ intrinsics!(
     InterlockedDecrement,
     InterlockedExchange,
     InterlockedExchangeAdd,
-    InterlockedCompareExchange
+    InterlockedCompareExchange,
+    InterlockedAnd,
+    InterlockedOr,
+    InterlockedXor
 );
 
 intrinsics!(
@@ -69,7 +90,10 @@ intrinsics!(
     InterlockedDecrement64,
     InterlockedExchange64,
     InterlockedExchangeAdd64,
-    InterlockedCompareExchange64
+    InterlockedCompareExchange64,
+    InterlockedAnd64,
+    InterlockedOr64,
+    InterlockedXor64
 );
 
 /// Tells the processor that the thread is in a spin-wait loop.

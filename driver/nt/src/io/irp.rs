@@ -52,6 +52,25 @@ pub(crate) struct DeviceIoControl {
     pub(crate) Type3InputBuffer: *mut c_void,
 }
 
+/// `IO_STACK_LOCATION.Parameters.Read` and `Parameters.Write`, which are alike.
+#[repr(C)]
+pub(crate) struct ReadWrite {
+    pub(crate) Length: u32,
+    pub(crate) Reserved0: u32,
+    pub(crate) Key: u32,
+    pub(crate) Reserved1: u32,
+    pub(crate) ByteOffset: i64,
+}
+
+/// The parameters of a read or write request: `Parameters.Read` or `Parameters.Write` by value.
+#[derive(Clone, Copy)]
+pub struct Transfer {
+    /// The number of bytes to read or write.
+    pub length: u32,
+    /// The byte offset on the device at which the transfer starts.
+    pub offset: i64,
+}
+
 /// The parameters of a device control request: `Parameters.DeviceIoControl` by value.
 #[derive(Clone, Copy)]
 pub struct IoControl {
@@ -107,6 +126,18 @@ pub unsafe fn file_object(irp: *mut IRP) -> *mut FILE_OBJECT {
     unsafe { (*stack).FileObject }
 }
 
+/// Returns the major function code.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn major_function(irp: *mut IRP) -> usize {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location of an owned IRP is valid.
+    unsafe { (*stack).MajorFunction }.into()
+}
+
 /// Returns the minor function code.
 ///
 /// # Safety
@@ -135,6 +166,24 @@ pub unsafe fn io_control(irp: *mut IRP) -> IoControl {
         code: parameters.IoControlCode,
         input_length: parameters.InputBufferLength,
         output_length: parameters.OutputBufferLength,
+    }
+}
+
+/// Returns `Parameters.Read` or `Parameters.Write` of the current stack location.
+///
+/// # Safety
+/// The caller owns `irp`, and it is an `IRP_MJ_READ` or an `IRP_MJ_WRITE`.
+#[must_use]
+pub unsafe fn transfer(irp: *mut IRP) -> Transfer {
+    // SAFETY: passed on to the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location of an owned IRP is valid; `layout` asserts that the view fits.
+    let parameters = unsafe { addr_of!((*stack).Parameters) }.cast::<ReadWrite>();
+    // SAFETY: the caller says that this is the member of the union that the I/O manager filled.
+    let parameters = unsafe { &*parameters };
+    Transfer {
+        length: parameters.Length,
+        offset: parameters.ByteOffset,
     }
 }
 

@@ -29,6 +29,18 @@ pub unsafe fn KeRaiseIrqlToDpcLevel() -> u8 {
     unsafe { KfRaiseIrql(DISPATCH_LEVEL) }
 }
 
+/// Raises the IRQL to `NewIrql` and stores the old IRQL in `OldIrql`, as the macro of the WDK does.
+///
+/// # Safety
+/// The IRQL is at most `NewIrql`, and `OldIrql` is valid for writes.
+#[inline]
+pub unsafe fn KeRaiseIrql(NewIrql: u8, OldIrql: *mut u8) {
+    // SAFETY: guaranteed by the caller.
+    let old = unsafe { KfRaiseIrql(NewIrql) };
+    // SAFETY: guaranteed by the caller.
+    unsafe { OldIrql.write(old) };
+}
+
 /// Lowers the IRQL to `NewIrql`.
 ///
 /// # Safety

@@ -6,9 +6,10 @@ use core::{
 };
 
 use nt::interlocked::{
-    InterlockedCompareExchange, InterlockedCompareExchange64, InterlockedDecrement,
-    InterlockedDecrement64, InterlockedExchange, InterlockedExchange64, InterlockedExchangeAdd,
-    InterlockedExchangeAdd64, InterlockedIncrement, InterlockedIncrement64,
+    InterlockedAnd, InterlockedAnd64, InterlockedCompareExchange, InterlockedCompareExchange64,
+    InterlockedDecrement, InterlockedDecrement64, InterlockedExchange, InterlockedExchange64,
+    InterlockedExchangeAdd, InterlockedExchangeAdd64, InterlockedIncrement, InterlockedIncrement64,
+    InterlockedOr, InterlockedOr64, InterlockedXor, InterlockedXor64,
 };
 use pinned_init::{PinInit, pin_data, pin_init};
 
@@ -16,7 +17,7 @@ use crate::ke::spin_lock::RawSpinLock;
 
 macro_rules! interlocked {
     ($(#[$doc:meta])* $name:ident, $atomic:ty, $number:ty, $increment:ident, $decrement:ident,
-     $exchange:ident, $exchange_add:ident, $compare_exchange:ident) => {
+     $exchange:ident, $exchange_add:ident, $compare_exchange:ident, $and:ident, $or:ident, $xor:ident) => {
         $(#[$doc])*
         pub struct $name($atomic);
 
@@ -83,6 +84,39 @@ macro_rules! interlocked {
                 $compare_exchange(&self.0, value, comparand)
             }
 
+            /// Keeps the bits that are set in a mask too, and returns the old value (`InterlockedAnd`).
+            ///
+            /// WDK: [InterlockedAnd](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedand).
+            ///
+            /// # IRQL
+            /// Any.
+            #[doc(alias = "InterlockedAnd")]
+            pub fn and(&self, mask: $number) -> $number {
+                $and(&self.0, mask)
+            }
+
+            /// Sets the bits of a mask and returns the old value (`InterlockedOr`).
+            ///
+            /// WDK: [InterlockedOr](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedor).
+            ///
+            /// # IRQL
+            /// Any.
+            #[doc(alias = "InterlockedOr")]
+            pub fn or(&self, mask: $number) -> $number {
+                $or(&self.0, mask)
+            }
+
+            /// Inverts the bits of a mask and returns the old value (`InterlockedXor`).
+            ///
+            /// WDK: [InterlockedXor](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedxor).
+            ///
+            /// # IRQL
+            /// Any.
+            #[doc(alias = "InterlockedXor")]
+            pub fn xor(&self, mask: $number) -> $number {
+                $xor(&self.0, mask)
+            }
+
             /// Returns the current value.
             ///
             /// # IRQL
@@ -108,6 +142,10 @@ interlocked!(
     /// assert_eq!(OUTSTANDING.increment(), 1);
     /// assert_eq!(OUTSTANDING.exchange(7), 1);
     /// assert_eq!(OUTSTANDING.decrement(), 6);
+    /// assert_eq!(OUTSTANDING.and(0b100), 6);
+    /// assert_eq!(OUTSTANDING.or(0b001), 0b100);
+    /// assert_eq!(OUTSTANDING.xor(0b111), 0b101);
+    /// assert_eq!(OUTSTANDING.read(), 0b010);
     /// ```
     ///
     /// # What goes wrong in C
@@ -122,7 +160,10 @@ interlocked!(
     InterlockedDecrement,
     InterlockedExchange,
     InterlockedExchangeAdd,
-    InterlockedCompareExchange
+    InterlockedCompareExchange,
+    InterlockedAnd,
+    InterlockedOr,
+    InterlockedXor
 );
 
 interlocked!(
@@ -139,7 +180,10 @@ interlocked!(
     InterlockedDecrement64,
     InterlockedExchange64,
     InterlockedExchangeAdd64,
-    InterlockedCompareExchange64
+    InterlockedCompareExchange64,
+    InterlockedAnd64,
+    InterlockedOr64,
+    InterlockedXor64
 );
 
 /// A `ULONG` with its own spin lock, to which numbers are added (`ExInterlockedAddUlong`).

@@ -3,7 +3,7 @@
 use alloc::alloc::{alloc, dealloc};
 use core::{
     alloc::{GlobalAlloc, Layout},
-    ptr::null_mut,
+    ptr::{NonNull, null_mut},
 };
 
 use pinned_init::PinInit;
@@ -14,22 +14,29 @@ use crate::Error;
 /// it.
 pub(crate) fn allocate<T>(init: impl PinInit<T, Error>) -> Result<*mut T, Error> {
     const {
-        assert!(size_of::<T>() > 0, "a value without state needs no memory");
         assert!(
             align_of::<T>() <= nt::MEMORY_ALLOCATION_ALIGNMENT,
             "the pool aligns to 16 bytes and no further"
         );
     }
     let layout = Layout::new::<T>();
-    // SAFETY: the layout's size is not zero. The allocator returns NULL if there is no memory.
-    let slot = unsafe { alloc(layout) }.cast::<T>();
+    let has_size = layout.size() != 0;
+    let slot = if has_size {
+        // SAFETY: the layout's size is not zero. If there is no memory, the result is NULL.
+        unsafe { alloc(layout) }.cast::<T>()
+    } else {
+        // As a `Box` of such a type does.
+        NonNull::dangling().as_ptr()
+    };
     if slot.is_null() {
         return Err(Error::INSUFFICIENT_RESOURCES);
     }
     // SAFETY: the slot is valid for a `T`, and the value stays there until it is dropped.
     if let Err(error) = unsafe { init.__pinned_init(slot) } {
-        // SAFETY: the slot was allocated above with this layout; a failed initialiser leaves it uninitialised.
-        unsafe { dealloc(slot.cast(), layout) };
+        if has_size {
+            // SAFETY: the slot was allocated above with this layout; a failed initialiser leaves nothing in it.
+            unsafe { dealloc(slot.cast(), layout) };
+        }
         return Err(error);
     }
     Ok(slot)

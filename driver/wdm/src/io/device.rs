@@ -71,7 +71,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// it.
     ///
     /// A request without an open file, which another driver can send with `IoBuildDeviceIoControlRequest`, fails
-    /// with `STATUS_INVALID_DEVICE_REQUEST` without a call.
+    /// with `STATUS_INVALID_DEVICE_REQUEST` without a call. A device that does not implement this method, or one of those
+    /// below, fails the requests for it with the same status.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -79,9 +80,55 @@ pub trait Device: Send + Sync + Sized + 'static {
     fn device_control<'irp>(
         &self,
         irp: Irp<'irp>,
-        file: &Self::File,
+        _file: &Self::File,
         irql: &mut PassiveLevel,
-    ) -> Handled<'irp>;
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_READ` that came through an open file: completes it with a [reply](Irp::reply), or queues it.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_READ")]
+    fn read<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_WRITE` that came through an open file: takes [the bytes](crate::IrpView::input_bytes) and
+    /// [completes](Irp::complete_write) it, or queues it.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_WRITE")]
+    fn write<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_FLUSH_BUFFERS` that came through an open file: what was written before reaches the hardware before
+    /// the request is completed.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_FLUSH_BUFFERS")]
+    fn flush<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
 
     /// Called when the last handle of an open file is closed, after the file's requests on the device's queues were
     /// cancelled (`IRP_MJ_CLEANUP`).

@@ -4,7 +4,7 @@
 //! that is completed. The hold of an IRP that is passed on is released after the call of the lower driver.
 
 use crate::{
-    Device, Error, Irp, NtStatus, PassiveLevel,
+    Device, Error, Irp, MajorFunction, NtStatus, PassiveLevel,
     io::{
         device::Extension,
         file::OpenFile,
@@ -120,11 +120,11 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
     unsafe { complete(irp, NtStatus::SUCCESS) }
 }
 
-/// `IRP_MJ_DEVICE_CONTROL`.
+/// `IRP_MJ_READ`, `IRP_MJ_WRITE`, `IRP_MJ_FLUSH_BUFFERS` and `IRP_MJ_DEVICE_CONTROL`.
 ///
 /// # Safety
 /// Called by the I/O manager, for a device object of this crate whose state is a `D`.
-pub(crate) unsafe extern "C" fn device_control<D: Device>(
+pub(crate) unsafe extern "C" fn request<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
@@ -161,7 +161,13 @@ pub(crate) unsafe extern "C" fn device_control<D: Device>(
     // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
     // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
     let mut irql = unsafe { PassiveLevel::assume() };
-    let status = device.device_control(irp, &file.state, &mut irql).status();
+    let handled = match irp.major() {
+        MajorFunction::Read => device.read(irp, &file.state, &mut irql),
+        MajorFunction::Write => device.write(irp, &file.state, &mut irql),
+        MajorFunction::FlushBuffers => device.flush(irp, &file.state, &mut irql),
+        MajorFunction::DeviceControl => device.device_control(irp, &file.state, &mut irql),
+    };
+    let status = handled.status();
     // The calls of `cleanup` and `remove` may have run before this call made the device keep another request.
     if file.is_cleaned_up() {
         device.cleanup(&file.state, &mut irql);

@@ -17,7 +17,7 @@ use crate::{
 /// use wdm::{Device, Error, Guid, Handled, Irp, NewDevice, PassiveLevel};
 ///
 /// /// A device that answers every request with its two numbers swapped.
-/// struct Swap(#[allow(dead_code)] u8);
+/// struct Swap;
 ///
 /// impl Device for Swap {
 ///     const INTERFACE: Guid = Guid::new(0x1d6c_9f20, 0x3b52, 0x4f0e, [0x8a, 0x11, 0, 0, 0, 0, 0, 7]);
@@ -25,7 +25,7 @@ use crate::{
 ///     type File = ();
 ///
 ///     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-///         Ok(Ok::<_, Error>(Self(0)))
+///         Ok(Ok::<_, Error>(Self))
 ///     }
 ///
 ///     fn device_control<'irp>(&self, irp: Irp<'irp>, _: &(), irql: &mut PassiveLevel) -> Handled<'irp> {
@@ -93,7 +93,14 @@ pub unsafe extern "C" fn entry<D: Device>(
     major[nt::IRP_MJ_CREATE] = Some(dispatch::create::<D>);
     major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
     major[nt::IRP_MJ_CLOSE] = Some(dispatch::close::<D>);
-    major[nt::IRP_MJ_DEVICE_CONTROL] = Some(dispatch::device_control::<D>);
+    for function in [
+        nt::IRP_MJ_READ,
+        nt::IRP_MJ_WRITE,
+        nt::IRP_MJ_FLUSH_BUFFERS,
+        nt::IRP_MJ_DEVICE_CONTROL,
+    ] {
+        major[function] = Some(dispatch::request::<D>);
+    }
     major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
     major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
     major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);

@@ -5,7 +5,7 @@ use core::{marker::PhantomData, ops::Deref, ptr::NonNull};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    DeviceObject, Error, ListItem, NtStatus, PassiveLevel, Record,
+    DeviceObject, Error, ListItem, NtStatus, PassiveLevel, Record, Reply,
     io::{device::Extension, device_object::Deferred},
     ke::irql::{AtMostDispatch, NoSpinLockHeld},
     log,
@@ -15,8 +15,31 @@ use crate::{
 /// entry.
 const RECORD: usize = 3;
 
-/// Read access to a buffered device control request and the driver's record `R`. The owner of the request and its
-/// queue lend it.
+/// What a request asks for. These are the major functions that a [`Device`](crate::Device) handles.
+///
+/// WDK: [IRP Major Function Codes](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-major-function-codes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MajorFunction {
+    /// `IRP_MJ_READ`
+    Read,
+    /// `IRP_MJ_WRITE`
+    Write,
+    /// `IRP_MJ_FLUSH_BUFFERS`
+    FlushBuffers,
+    /// `IRP_MJ_DEVICE_CONTROL`
+    DeviceControl,
+}
+
+/// The parameters of a request, whichever they are.
+struct Parameters {
+    code: u32,
+    input_length: u32,
+    output_length: u32,
+    offset: i64,
+}
+
+/// Read access to a request with buffered I/O and the driver's record `R`. The owner of the request and its queue lend it.
 ///
 /// WDK: [Using Buffered I/O](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-buffered-i-o).
 #[repr(transparent)]
@@ -28,20 +51,76 @@ impl<R: Record> IrpView<R> {
     /// Makes a view of an IRP that lives as long as the reference to the pointer.
     ///
     /// # Safety
-    /// The IRP is an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, has a record of type `R`, and cannot
-    /// be completed while the view exists.
+    /// The IRP is of a [`MajorFunction`], was sent to a device of this crate, has a record of type `R`, and cannot be
+    /// completed while the view is there.
     pub(crate) unsafe fn new(irp: &*mut nt::IRP) -> &Self {
         // SAFETY: the types have the same layout; the caller guarantees what the view requires.
         unsafe { &*core::ptr::from_ref(irp).cast::<Self>() }
     }
 
-    /// Returns the I/O control code.
+    /// Returns what the request asks for.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[must_use]
+    pub fn major(&self) -> MajorFunction {
+        // SAFETY: the IRP is not completed while the view is there.
+        match unsafe { nt::irp::major_function(self.0) } {
+            nt::IRP_MJ_READ => MajorFunction::Read,
+            nt::IRP_MJ_WRITE => MajorFunction::Write,
+            nt::IRP_MJ_FLUSH_BUFFERS => MajorFunction::FlushBuffers,
+            _ => MajorFunction::DeviceControl,
+        }
+    }
+
+    /// Returns the I/O control code, or 0 if the request is not a device control.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[must_use]
     pub fn code(&self) -> u32 {
-        self.io_control().code
+        self.parameters().code
+    }
+
+    /// Returns the byte offset at which a read or a write starts, or 0 for another request. User mode can pass any number,
+    /// including a negative one.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[must_use]
+    pub fn offset(&self) -> i64 {
+        self.parameters().offset
+    }
+
+    /// Returns the number of bytes that the caller has room for: the length of a read, or of the output of a device
+    /// control; 0 if the request has no system buffer.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[must_use]
+    pub fn output_length(&self) -> usize {
+        if self.buffered().is_err() {
+            return 0;
+        }
+        self.parameters().output_length as usize
+    }
+
+    /// Returns the bytes that the caller passed: the data of a write, or the input of a device control.
+    ///
+    /// The buffer is the system's copy, so the caller cannot change it any more.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_DEVICE_REQUEST` if the request has no system buffer: its code is not `METHOD_BUFFERED`.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn input_bytes(&self) -> Result<&[u8], Error> {
+        self.buffered()?;
+        let length = self.parameters().input_length as usize;
+        // SAFETY: the I/O manager made the buffer as long as the longer of input and output, aligned as
+        // the pool is, and filled it with the input. It stays until the IRP is completed, and is not written before: a
+        // reply takes the IRP by value.
+        Ok(unsafe { bytes(self.0, length) })
     }
 
     /// Returns a copy of the request's input.
@@ -63,8 +142,7 @@ impl<R: Record> IrpView<R> {
                 "an input of more than 1,024 bytes is too large for a kernel stack: use `input_ref`"
             );
         }
-        let bytes = self.input_bytes(size_of::<T>())?;
-        T::read_from_bytes(bytes).map_err(|_| Error::INFO_LENGTH_MISMATCH)
+        T::read_from_bytes(self.input_bytes()?).map_err(|_| Error::INFO_LENGTH_MISMATCH)
     }
 
     /// Returns a reference to the request's input in the system buffer.
@@ -81,19 +159,7 @@ impl<R: Record> IrpView<R> {
                 "the system buffer is aligned to 16 bytes and no further"
             );
         }
-        let bytes = self.input_bytes(size_of::<T>())?;
-        T::ref_from_bytes(bytes).map_err(|_| Error::INFO_LENGTH_MISMATCH)
-    }
-
-    fn input_bytes(&self, length: usize) -> Result<&[u8], Error> {
-        self.buffered()?;
-        if self.io_control().input_length as usize != length {
-            return Err(Error::INFO_LENGTH_MISMATCH);
-        }
-        // SAFETY: the I/O manager allocated the buffer with the length of the longer of input and output and the
-        // alignment of the pool, and copied the input into it. It stays until the IRP is completed, and is not
-        // written before that: writing a reply takes the IRP by value.
-        Ok(unsafe { bytes(self.0, length) })
+        T::ref_from_bytes(self.input_bytes()?).map_err(|_| Error::INFO_LENGTH_MISMATCH)
     }
 
     /// Checks that the output buffer has room for a `T`.
@@ -106,7 +172,7 @@ impl<R: Record> IrpView<R> {
     /// `METHOD_BUFFERED`.
     pub fn output<T: IntoBytes>(&self) -> Result<(), Error> {
         self.buffered()?;
-        if (self.io_control().output_length as usize) < size_of::<T>() {
+        if self.output_length() < size_of::<T>() {
             return Err(Error::BUFFER_TOO_SMALL);
         }
         Ok(())
@@ -121,14 +187,52 @@ impl<R: Record> IrpView<R> {
         unsafe { R::borrow(raw.cast()) }
     }
 
-    fn io_control(&self) -> nt::irp::IoControl {
-        // SAFETY: the IRP is a device control request and is not completed while the view exists.
-        unsafe { nt::irp::io_control(self.0) }
+    fn parameters(&self) -> Parameters {
+        match self.major() {
+            MajorFunction::DeviceControl => {
+                // SAFETY: the IRP is a device control and not completed while the view is there.
+                let asked = unsafe { nt::irp::io_control(self.0) };
+                Parameters {
+                    code: asked.code,
+                    input_length: asked.input_length,
+                    output_length: asked.output_length,
+                    offset: 0,
+                }
+            }
+            major @ (MajorFunction::Read | MajorFunction::Write) => {
+                // SAFETY: the IRP is a read or a write, and not completed while the view is there.
+                let asked = unsafe { nt::irp::transfer(self.0) };
+                let is_read = major == MajorFunction::Read;
+                Parameters {
+                    code: 0,
+                    input_length: if is_read { 0 } else { asked.length },
+                    output_length: if is_read { asked.length } else { 0 },
+                    offset: asked.offset,
+                }
+            }
+            MajorFunction::FlushBuffers => Parameters {
+                code: 0,
+                input_length: 0,
+                output_length: 0,
+                offset: 0,
+            },
+        }
     }
 
-    /// Checks that the code is `METHOD_BUFFERED`; the other methods do not copy the input into the system buffer.
+    /// Fails if the request has no system buffer: a device control with another method than `METHOD_BUFFERED`, or a read or a
+    /// write if a filter above did not copy `DO_BUFFERED_IO` from this device object.
     fn buffered(&self) -> Result<(), Error> {
-        if self.code() & 3 == nt::METHOD_BUFFERED {
+        let is_buffered = match self.major() {
+            MajorFunction::DeviceControl => self.code() & 3 == nt::METHOD_BUFFERED,
+            MajorFunction::Read | MajorFunction::Write => {
+                let asked = self.parameters();
+                // SAFETY: the IRP is not completed while the view is there.
+                let buffer = unsafe { nt::irp::system_buffer(self.0) };
+                !buffer.is_null() || asked.input_length == 0 && asked.output_length == 0
+            }
+            MajorFunction::FlushBuffers => true,
+        };
+        if is_buffered {
             Ok(())
         } else {
             Err(Error::INVALID_DEVICE_REQUEST)
@@ -139,13 +243,26 @@ impl<R: Record> IrpView<R> {
     fn write<T: IntoBytes + Immutable>(&self, reply: &T) -> Result<usize, Error> {
         self.output::<T>()?;
         let reply = reply.as_bytes();
-        if !reply.is_empty() {
-            // SAFETY: the buffer is at least as long as the output, whose length was checked above.
-            let buffer = unsafe { nt::irp::system_buffer(self.0) };
-            // SAFETY: as above; `reply` is not part of the system buffer.
-            unsafe { buffer.copy_from_nonoverlapping(reply.as_ptr(), reply.len()) };
-        }
+        // SAFETY: the output is at least as long, which has just been compared; the caller has the IRP by value, so the
+        // input is not borrowed.
+        unsafe { self.write_at(0, reply) };
         Ok(reply.len())
+    }
+
+    /// Writes bytes into the output, at an offset.
+    ///
+    /// # Safety
+    /// The output has that many bytes from the offset on, and nobody has borrowed the input.
+    pub(crate) unsafe fn write_at(&self, offset: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        // SAFETY: there is output, so there is a system buffer, at least as long as the output.
+        let buffer = unsafe { nt::irp::system_buffer(self.0) };
+        // SAFETY: passed on to the caller.
+        let place = unsafe { buffer.add(offset) };
+        // SAFETY: as above. The buffer is the I/O manager's, and nobody else reaches it: `bytes` is no part of it.
+        unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 }
 
@@ -196,9 +313,9 @@ impl<'irp> Irp<'irp> {
     /// Takes ownership of an IRP from the I/O manager.
     ///
     /// # Safety
-    /// The caller owns the IRP: an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, without a Cancel routine
-    /// and on no list, for which the device's remove lock is held. The lifetime is that of the dispatch routine's
-    /// call, and no other `Irp` is made with it.
+    /// The caller owns the IRP: one of a [`MajorFunction`], sent to a device of this crate, with no Cancel
+    /// routine, linked nowhere, for which the device's remove lock is held. The lifetime is that of the
+    /// dispatch routine's call, and no other `Irp` is made with it.
     pub(crate) unsafe fn from_raw(irp: *mut nt::IRP) -> Self {
         Self {
             // SAFETY: guaranteed by the caller; the record `()` needs no memory.
@@ -288,6 +405,36 @@ impl<'irp, R: Record> Irp<'irp, R> {
         let status = self.irp.complete_with(reply, irql);
         Handled::new(status.to_raw())
     }
+
+    /// Begins a reply of any length, which is written piece by piece.
+    ///
+    /// # IRQL
+    /// Any.
+    pub const fn reply(self) -> Reply<Self> {
+        Reply::new(self)
+    }
+
+    /// Completes a write with `STATUS_SUCCESS` and the number of bytes that were written; not more than were to be.
+    ///
+    /// Any other request is completed with no output.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    pub fn complete_write<L: NoSpinLockHeld>(self, count: usize, irql: &mut L) -> Handled<'irp> {
+        self.irp.complete_write(count, irql);
+        Handled::new(nt::STATUS_SUCCESS)
+    }
+
+    /// Completes the request with a status and as many bytes of output as were written.
+    pub(crate) fn complete_written<L: NoSpinLockHeld>(
+        self,
+        status: NtStatus,
+        length: usize,
+        irql: &mut L,
+    ) -> Handled<'irp> {
+        self.irp.complete_written(status, length, irql);
+        Handled::new(status.to_raw())
+    }
 }
 
 impl<R: Record> Deref for Irp<'_, R> {
@@ -345,7 +492,7 @@ impl<R: Record> PendedIrp<R> {
     /// Takes ownership of an IRP.
     ///
     /// # Safety
-    /// The caller owns the IRP: an `IRP_MJ_DEVICE_CONTROL` sent to a device of this crate, without a Cancel routine
+    /// The caller owns the IRP: one of a [`MajorFunction`], sent to a device of this crate, without a Cancel routine
     /// and on no list, for which the device's remove lock is held; and its record is an `R`.
     pub(crate) unsafe fn from_raw(irp: *mut nt::IRP) -> Self {
         // SAFETY: an IRP is not NULL.
@@ -423,6 +570,40 @@ impl<R: Record> PendedIrp<R> {
         // SAFETY: `self` owns the IRP and gives it up.
         unsafe { finish::<R>(self.into_raw(), status, length) };
         status
+    }
+
+    /// Begins a reply of any length, which is written piece by piece.
+    ///
+    /// # IRQL
+    /// Any.
+    pub const fn reply(self) -> Reply<Self> {
+        Reply::new(self)
+    }
+
+    /// Completes a write with `STATUS_SUCCESS` and the number of bytes that were written; not more than were to be.
+    ///
+    /// Any other request is completed with no output.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    pub fn complete_write<L: NoSpinLockHeld>(self, count: usize, irql: &mut L) {
+        let most = match self.major() {
+            MajorFunction::Write => self.parameters().input_length as usize,
+            _ => 0,
+        };
+        self.complete_written(NtStatus::SUCCESS, count.min(most), irql);
+    }
+
+    /// Completes the request with a status and, unless that is an error, as many bytes of output as were written.
+    pub(crate) fn complete_written<L: NoSpinLockHeld>(
+        self,
+        status: NtStatus,
+        length: usize,
+        _irql: &mut L,
+    ) {
+        let length = if status.is_error() { 0 } else { length };
+        // SAFETY: `self` is the IRP's owner and gives it up.
+        unsafe { finish::<R>(self.into_raw(), status, length) };
     }
 }
 

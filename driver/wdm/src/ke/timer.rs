@@ -17,6 +17,7 @@ use crate::{
         dpc::{FlushOnDrop, RawDpc},
         irql::{AtMostDispatch, DispatchLevel},
         place::Place,
+        wait,
     },
 };
 
@@ -121,10 +122,48 @@ impl<C: TimerRoutine> Timer<C> {
         if !self.guard.may_queue() {
             return false;
         }
-        let hundreds = i64::try_from(due.as_nanos() / 100).unwrap_or(i64::MAX);
         // SAFETY: both were initialised in place, and stay there until they are dropped, which waits for the
         // routine. A negative due time is relative.
-        unsafe { nt::KeSetTimer(self.raw.object.get(), -hundreds, self.dpc.as_ptr()) != 0 }
+        unsafe {
+            nt::KeSetTimer(
+                self.raw.object.get(),
+                wait::relative(due),
+                self.dpc.as_ptr(),
+            ) != 0
+        }
+    }
+
+    /// Sets the timer to expire after an interval and then again and again after a period, until it is set anew or cancelled;
+    /// returns whether it was already set (`KeSetTimerEx`).
+    ///
+    /// The period is rounded up to whole milliseconds, at least one. The routine is not queued again while it is queued
+    /// still, so if it takes longer than the period it is called less often.
+    ///
+    /// WDK: [KeSetTimerEx](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettimerex).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "KeSetTimerEx")]
+    pub fn set_periodic<L: AtMostDispatch>(
+        &self,
+        due: Duration,
+        period: Duration,
+        _irql: &mut L,
+    ) -> bool {
+        if !self.guard.may_queue() {
+            return false;
+        }
+        let period = period.as_nanos().div_ceil(1_000_000).max(1);
+        let period = i32::try_from(period).unwrap_or(i32::MAX);
+        // SAFETY: as in `set`.
+        unsafe {
+            nt::KeSetTimerEx(
+                self.raw.object.get(),
+                wait::relative(due),
+                period,
+                self.dpc.as_ptr(),
+            ) != 0
+        }
     }
 
     /// Cancels the timer, and returns whether it was set (`KeCancelTimer`).

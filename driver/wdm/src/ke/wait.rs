@@ -25,6 +25,34 @@ pub(crate) unsafe fn for_object<L: Waitable>(object: *mut c_void, _irql: &mut L)
     require_success(status);
 }
 
+/// Waits until an object is signaled, at most for a time interval, and returns whether it was signaled. Any status but
+/// `STATUS_SUCCESS` and `STATUS_TIMEOUT` stops the system.
+///
+/// # Safety
+/// As for [`for_object`].
+pub(crate) unsafe fn for_object_until<L: Waitable>(
+    object: *mut c_void,
+    time: Duration,
+    _irql: &mut L,
+) -> bool {
+    let mut timeout = relative(time);
+    // SAFETY: guaranteed by the caller; the token says that the thread may wait.
+    let status = unsafe {
+        nt::KeWaitForSingleObject(
+            object,
+            nt::_KWAIT_REASON::Executive,
+            nt::KERNEL_MODE,
+            0,
+            (&raw mut timeout).cast(),
+        )
+    };
+    if status == nt::STATUS_TIMEOUT {
+        return false;
+    }
+    require_success(status);
+    true
+}
+
 /// Waits until a thread has ended (`ZwWaitForSingleObject`). Any status but `STATUS_SUCCESS` stops the system.
 ///
 /// # Safety
@@ -37,11 +65,15 @@ pub(crate) unsafe fn for_thread<L: Waitable>(handle: nt::HANDLE, _irql: &mut L) 
 
 /// Waits for a time interval (`KeDelayExecutionThread`).
 pub(crate) fn delay<L: Waitable>(time: Duration, _irql: &mut L) {
-    let hundreds = i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX);
-    let mut interval = -hundreds;
+    let mut interval = relative(time);
     // The callers do not depend on the length of the wait, so the status does not matter.
     // SAFETY: the token says that the thread may wait; a negative interval is relative.
     let _ = unsafe { nt::KeDelayExecutionThread(nt::KERNEL_MODE, 0, &raw mut interval) };
+}
+
+/// A time interval from now on as the kernel counts it: negative, in units of 100 nanoseconds.
+pub(crate) fn relative(time: Duration) -> i64 {
+    -i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX)
 }
 
 fn require_success(status: i32) {

@@ -3,9 +3,13 @@
 use core::{
     ffi::c_void,
     ptr::{from_ref, null_mut},
+    time::Duration,
 };
 
-use crate::{Error, PassiveLevel, ke::wait};
+use crate::{
+    Error, PassiveLevel,
+    ke::{irql::Waitable, wait},
+};
 
 /// The largest number of threads that [`run`] starts.
 pub const MAX_THREADS: usize = 64;
@@ -135,4 +139,16 @@ unsafe extern "C" fn routine(context: *mut c_void) {
     body(*number, &mut unsafe { PassiveLevel::assume() });
     // SAFETY: this is a system thread, at PASSIVE_LEVEL, and nothing is left to drop.
     unsafe { nt::PsTerminateSystemThread(nt::STATUS_SUCCESS) };
+}
+
+/// Waits for a time interval (`KeDelayExecutionThread`).
+///
+/// WDK:
+/// [KeDelayExecutionThread](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kedelayexecutionthread).
+///
+/// # IRQL
+/// `PASSIVE_LEVEL`.
+#[doc(alias = "KeDelayExecutionThread")]
+pub fn delay<L: Waitable>(time: Duration, irql: &mut L) {
+    wait::delay(time, irql);
 }

@@ -1,4 +1,4 @@
-//! The driver around every mistake: loaded, added, started and removed as it should be. And its stage.
+//! The correct part of every family's driver, which loads, starts and removes it; and the harness that runs it.
 
 use std::{
     ptr::{addr_of_mut, null_mut},
@@ -7,31 +7,67 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, NTSTATUS, STATUS_NOT_FOUND, STATUS_SUCCESS,
-    UNICODE_STRING,
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, LIST_ENTRY, NTSTATUS, STATUS_NOT_FOUND,
+    STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Access, Device, Driver, File, Kernel, Request};
 
-/// The IOCTLs of every family: keep this request, or complete the oldest that is kept.
+/// Calls a routine of `nt`. In a report, the caller is the line that contains the macro.
+#[collapse_debuginfo(yes)]
+macro_rules! nt {
+    ($($routine:ident)::+($($argument:expr),*)) => {
+        // SAFETY: the objects are the driver's or the model's, and the model keeps their memory. It checks the other
+        // obligations of the caller, and stops at the first that a mistake breaks.
+        unsafe { nt::$($routine)::+($($argument),*) }
+    };
+}
+
+pub(super) use nt;
+
+/// The IOCTLs of every family: keep this request pending; complete the oldest pending request.
 pub(super) const PEND: u32 = 0x22_2000;
 pub(super) const COMPLETE: u32 = 0x22_2004;
 
 /// An IRP that was sent to the driver.
 ///
-/// The model keeps an IRP's memory for a while after its completion, so that the mistakes that touch it then are found.
+/// The model keeps an IRP's memory for a while after its completion, so that the mistakes that access it then are detected.
+/// That makes the calls below sound on the model, whether or not the driver still owns the IRP.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Irp(pub(super) *mut IRP);
 
 impl Irp {
+    /// The IRP whose list entry this is.
+    pub(super) fn of(entry: *mut LIST_ENTRY) -> Self {
+        // SAFETY: the lists of the families contain IRPs only.
+        Self(unsafe { nt::irp::from_list_entry(entry) })
+    }
+
+    /// Its list entry.
+    pub(super) fn entry(self) -> *mut LIST_ENTRY {
+        nt::irp::list_entry(self.0)
+    }
+
     /// The file that it was sent through.
     pub(super) fn file(self) -> *mut FILE_OBJECT {
-        // SAFETY: the memory is the model's, which keeps it.
+        // SAFETY: the model keeps the memory.
         unsafe { nt::irp::file_object(self.0) }
+    }
+
+    /// `IoMarkIrpPending`
+    pub(super) fn mark_pending(self) {
+        // SAFETY: the model keeps the memory.
+        unsafe { nt::irp::IoMarkIrpPending(self.0) };
+    }
+
+    /// `Irp->CancelIrql`, in the Cancel routine.
+    pub(super) fn cancel_irql(self) -> u8 {
+        // SAFETY: the model keeps the memory.
+        unsafe { nt::irp::cancel_irql(self.0) }
     }
 
     /// Completes it, with `Information` 0.
     pub(super) fn complete(self, status: NTSTATUS) {
-        // SAFETY: as above.
+        // SAFETY: the model keeps the memory.
         unsafe { nt::irp::set_status(self.0, status) };
         // SAFETY: as above.
         unsafe { nt::irp::set_information(self.0, 0) };
@@ -40,61 +76,61 @@ impl Irp {
     }
 }
 
-/// A family: what its driver keeps, and what it does with the requests.
+/// A family: the driver's data, and how it handles requests.
 pub(super) trait Family: 'static {
-    /// What the device extension holds, besides the frame's. It starts as zeros, and stays where it is.
-    type Own: 'static;
+    /// The driver's part of the device extension. It is zeroed at first, and does not move.
+    type Data: 'static;
 
-    /// `AddDevice`'s part.
-    fn initialise(own: &Self::Own);
+    /// Initializes the data in `AddDevice`.
+    fn initialize(data: &Self::Data);
 
     /// `IRP_MJ_DEVICE_CONTROL`.
-    fn control(own: &Self::Own, irp: Irp, code: u32) -> NTSTATUS;
+    fn control(data: &Self::Data, irp: Irp, code: u32) -> NTSTATUS;
 
-    /// `IRP_MJ_CLEANUP`, which the frame completes.
-    fn cleanup(_: &Self::Own, _: *mut FILE_OBJECT) {}
+    /// `IRP_MJ_CLEANUP`, which the caller completes.
+    fn cleanup(_: &Self::Data, _: *mut FILE_OBJECT) {}
 
     /// A Cancel routine.
-    fn cancel(_: &Self::Own, _: Irp) {}
+    fn cancel(_: &Self::Data, _: Irp) {}
 }
 
 /// The device extension.
 #[repr(C)]
 struct Extension<T> {
     lower: *mut DEVICE_OBJECT,
-    own: T,
+    data: T,
 }
 
 /// A device's extension.
 ///
 /// # Safety
-/// The device object is one of the family's driver, and not deleted while the reference is used.
-unsafe fn extension<'a, F: Family>(device: *mut DEVICE_OBJECT) -> &'a Extension<F::Own> {
-    // SAFETY: passed on to the caller.
+/// The device object is the family's, and is not deleted while the reference is used.
+unsafe fn extension<'a, F: Family>(device: *mut DEVICE_OBJECT) -> &'a Extension<F::Data> {
+    // SAFETY: the caller's obligation.
     let extension = unsafe { (*device).DeviceExtension };
-    // SAFETY: `add_device` has made it so large, and zeros are what it starts as.
+    // SAFETY: `add_device` created an extension of this type, which is valid when zeroed.
     unsafe { &*extension.cast() }
 }
 
 /// The Cancel routine of a family's driver.
 pub(super) unsafe extern "C" fn cancel<F: Family>(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
-    // SAFETY: the I/O manager gives the driver's own device object, which outlives its IRPs.
+    // SAFETY: the I/O manager passes the driver's own device object, which outlives its IRPs.
     let extension = unsafe { extension::<F>(device) };
-    F::cancel(&extension.own, Irp(irp));
+    F::cancel(&extension.data, Irp(irp));
 }
 
 unsafe extern "C" fn control<F: Family>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the I/O manager gives the driver's own device object, which outlives its IRPs.
+    // SAFETY: the I/O manager passes the driver's own device object, which outlives its IRPs.
     let extension = unsafe { extension::<F>(device) };
-    // SAFETY: the I/O manager gives an IRP of this major function.
+    // SAFETY: the I/O manager passes an IRP of this major function.
     let code = unsafe { nt::irp::io_control(irp) }.code;
-    F::control(&extension.own, Irp(irp), code)
+    F::control(&extension.data, Irp(irp), code)
 }
 
 unsafe extern "C" fn cleanup<F: Family>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the I/O manager gives the driver's own device object, which outlives its IRPs.
+    // SAFETY: the I/O manager passes the driver's own device object, which outlives its IRPs.
     let extension = unsafe { extension::<F>(device) };
-    F::cleanup(&extension.own, Irp(irp).file());
+    F::cleanup(&extension.data, Irp(irp).file());
     Irp(irp).complete(STATUS_SUCCESS);
     STATUS_SUCCESS
 }
@@ -104,11 +140,11 @@ unsafe extern "C" fn succeed(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     STATUS_SUCCESS
 }
 
-/// `IRP_MJ_PNP`: passed on; with the removal goes the device object.
+/// `IRP_MJ_PNP`: passed to the lower device; the device object is deleted with `IRP_MN_REMOVE_DEVICE`.
 unsafe extern "C" fn pnp<F: Family>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the I/O manager gives the driver's own device object.
+    // SAFETY: the I/O manager passes the driver's own device object.
     let lower = unsafe { extension::<F>(device) }.lower;
-    // SAFETY: the IRP is this routine's, and passed on next.
+    // SAFETY: the IRP is this routine's until it is passed down below.
     let removed = unsafe { nt::irp::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
     // SAFETY: as above.
     unsafe { nt::irp::IoSkipCurrentIrpStackLocation(irp) };
@@ -117,7 +153,7 @@ unsafe extern "C" fn pnp<F: Family>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -
     if removed {
         // SAFETY: the device object is attached to the one below.
         unsafe { nt::IoDetachDevice(lower) };
-        // SAFETY: nobody sends it anything any more.
+        // SAFETY: no IRP is sent to it any more.
         unsafe { nt::IoDeleteDevice(device) };
     }
     status
@@ -128,25 +164,25 @@ unsafe extern "C" fn add_device<F: Family>(
     pdo: *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
     let mut device = null_mut();
-    let Ok(size) = u32::try_from(size_of::<Extension<F::Own>>()) else {
+    let Ok(size) = u32::try_from(size_of::<Extension<F::Data>>()) else {
         return nt::STATUS_INSUFFICIENT_RESOURCES;
     };
     let kind = nt::FILE_DEVICE_UNKNOWN;
-    // SAFETY: the PnP manager gives the driver object.
+    // SAFETY: the PnP manager passes the driver object.
     let status =
         unsafe { nt::IoCreateDevice(driver, size, null_mut(), kind, 0, 0, &raw mut device) };
     if status < 0 {
         return status;
     }
-    // SAFETY: the device object was just made.
-    let extension_start = unsafe { (*device).DeviceExtension }.cast::<Extension<F::Own>>();
-    // SAFETY: both device objects are alive, and the new one is attached nowhere.
+    // SAFETY: the device object was just created.
+    let extension_start = unsafe { (*device).DeviceExtension }.cast::<Extension<F::Data>>();
+    // SAFETY: both device objects exist, and the new one is not attached yet.
     let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
-    // SAFETY: the extension is so large, and nobody else knows it yet.
+    // SAFETY: the extension has this size, and is not in use yet.
     unsafe { (*extension_start).lower = lower };
-    // SAFETY: the device object was just made.
-    F::initialise(&unsafe { extension::<F>(device) }.own);
-    // SAFETY: as above; the address alone is computed.
+    // SAFETY: the device object was just created.
+    F::initialize(&unsafe { extension::<F>(device) }.data);
+    // SAFETY: as above; only the address is computed.
     let flags = unsafe { addr_of_mut!((*device).Flags) };
     // SAFETY: as above.
     unsafe { *flags &= !nt::DO_DEVICE_INITIALIZING };
@@ -160,7 +196,7 @@ unsafe extern "C" fn entry<F: Family>(
     driver: *mut DRIVER_OBJECT,
     _: *mut UNICODE_STRING,
 ) -> NTSTATUS {
-    // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
+    // SAFETY: the I/O manager passes the driver object, which only this routine uses.
     let driver = unsafe { &mut *driver };
     driver.DriverUnload = Some(unload);
     driver.MajorFunction[nt::IRP_MJ_CREATE] = Some(succeed);
@@ -168,21 +204,21 @@ unsafe extern "C" fn entry<F: Family>(
     driver.MajorFunction[nt::IRP_MJ_CLEANUP] = Some(cleanup::<F>);
     driver.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(control::<F>);
     driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp::<F>);
-    // SAFETY: the driver object comes with its extension.
+    // SAFETY: the driver object has an extension.
     unsafe { (*driver.DriverExtension).AddDevice = Some(add_device::<F>) };
     STATUS_SUCCESS
 }
 
-/// A family's driver that was loaded, its started device and an open file of it.
-pub(super) struct Stage {
+/// A family's driver, its started device and an open file.
+pub(super) struct Harness {
     driver: Driver,
     device: Device,
     pub(super) file: Arc<File>,
 }
 
-impl Stage {
-    pub(super) fn set<F: Family>(kernel: &Arc<Kernel>) -> Self {
-        // SAFETY: the entry point is that of a driver on `nt`; the mistakes are the model's to find.
+impl Harness {
+    pub(super) fn set_up<F: Family>(kernel: &Arc<Kernel>) -> Self {
+        // SAFETY: the entry point is that of a driver; the model detects its mistakes.
         let driver = unsafe { Driver::load(kernel, entry::<F>) }.expect("DriverEntry");
         let device = driver.add_device().expect("AddDevice");
         device.start().expect("the device starts");
@@ -203,32 +239,32 @@ impl Stage {
         self.file.device_control(code, &[], Vec::new())
     }
 
-    /// Closes the file, removes the device and unloads the driver, which must leave nothing behind.
-    pub(super) fn strike(self) {
-        let file = Arc::into_inner(self.file).expect("the actors are done with it");
+    /// Closes the file, removes the device and unloads the driver, after which the model checks for leaks.
+    pub(super) fn tear_down(self) {
+        let file = Arc::into_inner(self.file).expect("no actor uses the file");
         file.close();
         self.device.remove().expect("no file is open");
         self.driver.unload();
     }
 }
 
-/// One actor sends a request, and another one completes it, meanwhile or after.
+/// One actor sends a request and another completes it, during or after that.
 pub(super) fn completion_against_insertion<F: Family>(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<F>(kernel);
-    let file = Arc::clone(&stage.file);
+    let harness = Harness::set_up::<F>(kernel);
+    let file = Arc::clone(&harness.file);
     let completer = kernel.actor("completer", move || {
         file.device_control(COMPLETE, &[], Vec::new()).answer()
     });
-    let request = stage.send(PEND);
+    let request = harness.send(PEND);
     if completer.join() == STATUS_NOT_FOUND {
-        // The completer came too early.
-        stage.send(COMPLETE);
+        // The completer ran too early.
+        harness.send(COMPLETE);
     }
     assert_eq!(end_of(&request), STATUS_SUCCESS);
-    stage.strike();
+    harness.tear_down();
 }
 
-/// How a request ended, once it has.
+/// Waits for a request to end; returns its status.
 pub(super) fn end_of(request: &Request) -> NTSTATUS {
     let end = request.wait(Duration::from_secs(1));
     end.expect("it ends").status

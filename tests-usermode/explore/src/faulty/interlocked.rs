@@ -7,11 +7,22 @@ use nt::{
     STATUS_PENDING, STATUS_SUCCESS,
     list::{InitializeListHead, IsListEmpty, RemoveEntryList},
 };
-use ntmodel::{Kernel, Rule};
+use ntmodel::Kernel;
 
 use super::{
-    EVERY, Fault,
-    frame::{Family, Irp, PEND, Stage, completion_against_insertion, end_of},
+    Fault,
+    frame::{self, Family, Harness, Irp, PEND, end_of, nt},
+};
+
+/// The mistakes of this family.
+pub(super) const FAULTS: &[Fault] = faults! { "interlocked":
+    "marked_late", MarkedLate, completion_against_insertion, MarkingInterlockedQueuedIrps,
+        "an IRP is marked pending after it was inserted into an interlocked list: it may be completed by then";
+    "marked_when_served", MarkedWhenServed / ServesAtOnce, served_at_once, MarkingInterlockedQueuedIrps,
+        "an IRP is inserted into an interlocked list, which is served at once, and is marked pending only then";
+    "lock_shared", LockShared, completion_against_insertion, InterlockedLock,
+        "the lock of an interlocked list is also acquired by KeAcquireSpinLock, with interrupts enabled: an interrupt \
+         routine that inserts on that processor waits for ever";
 };
 
 /// The list, in the device extension.
@@ -23,49 +34,50 @@ struct List {
 
 impl List {
     fn insert(&self, irp: Irp) {
-        let entry = nt::irp::list_entry(irp.0);
-        // SAFETY: the list is initialised, and the entry stays until it is removed.
-        unsafe { nt::ExInterlockedInsertTailList(self.head.get(), entry, self.lock.get()) };
+        nt!(ExInterlockedInsertTailList(
+            self.head.get(),
+            irp.entry(),
+            self.lock.get()
+        ));
     }
 }
 
-/// What the driver does, step by step, as it should be.
+/// The steps of the driver; the default methods are correct.
 trait Steps: Sized + 'static {
-    /// Keeps a request.
+    /// Queues a request.
     fn keep(list: &List, irp: Irp) {
-        // SAFETY: the IRP is the caller's.
-        unsafe { nt::irp::IoMarkIrpPending(irp.0) };
+        irp.mark_pending();
         list.insert(irp);
     }
 
-    /// Takes the oldest request's entry; NULL if there is none.
+    /// Removes the entry of the oldest request; NULL if there is none.
     fn take(list: &List) -> *mut LIST_ENTRY {
-        // SAFETY: the list is initialised, and its entries are alive.
-        unsafe { nt::ExInterlockedRemoveHeadList(list.head.get(), list.lock.get()) }
+        nt!(ExInterlockedRemoveHeadList(
+            list.head.get(),
+            list.lock.get()
+        ))
     }
 }
 
-/// Completes the oldest request; says whether there was one.
+/// Completes the oldest request; returns whether there was one.
 fn complete_oldest<S: Steps>(list: &List, status: NTSTATUS) -> bool {
     let entry = S::take(list);
     if entry.is_null() {
         return false;
     }
-    // SAFETY: every entry of the list is an IRP's.
-    Irp(unsafe { nt::irp::from_list_entry(entry) }).complete(status);
+    Irp::of(entry).complete(status);
     true
 }
 
-/// The driver of some steps.
+/// The driver with these steps.
 struct Interlocked<S>(PhantomData<S>);
 
 impl<S: Steps> Family for Interlocked<S> {
-    type Own = List;
+    type Data = List;
 
-    fn initialise(list: &List) {
-        // SAFETY: the lock stays where it is, and nobody uses it yet.
-        unsafe { nt::KeInitializeSpinLock(list.lock.get()) };
-        // SAFETY: as above.
+    fn initialize(list: &List) {
+        nt!(KeInitializeSpinLock(list.lock.get()));
+        // SAFETY: the list head does not move, and is not in use yet.
         unsafe { InitializeListHead(list.head.get()) };
     }
 
@@ -83,17 +95,21 @@ impl<S: Steps> Family for Interlocked<S> {
         status
     }
 
-    /// The scenes have one file.
+    /// There is only one file.
     fn cleanup(list: &List, _: *mut FILE_OBJECT) {
         while complete_oldest::<S>(list, STATUS_CANCELLED) {}
     }
 }
 
+fn completion_against_insertion<S: Steps>(kernel: &Arc<Kernel>) {
+    frame::completion_against_insertion::<Interlocked<S>>(kernel);
+}
+
 /// One request is sent.
 fn served_at_once<S: Steps>(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<Interlocked<S>>(kernel);
-    assert_eq!(end_of(&stage.send(PEND)), STATUS_SUCCESS);
-    stage.strike();
+    let harness = Harness::set_up::<Interlocked<S>>(kernel);
+    assert_eq!(end_of(&harness.send(PEND)), STATUS_SUCCESS);
+    harness.tear_down();
 }
 
 struct Correct;
@@ -105,20 +121,9 @@ struct MarkedLate;
 impl Steps for MarkedLate {
     fn keep(list: &List, irp: Irp) {
         list.insert(irp);
-        // SAFETY: the memory is the model's, which keeps it.
-        unsafe { nt::irp::IoMarkIrpPending(irp.0) };
+        irp.mark_pending();
     }
 }
-
-pub(super) const MARKED_LATE: Fault = Fault {
-    name: "interlocked::marked_late",
-    twin_name: "interlocked::marked_late, corrected",
-    what: "an IRP is marked pending after it was inserted into an interlocked list: it may be completed by then",
-    rule: Rule::MarkingInterlockedQueuedIrps,
-    search: EVERY,
-    faulty: completion_against_insertion::<Interlocked<MarkedLate>>,
-    twin: completion_against_insertion::<Interlocked<Correct>>,
-};
 
 struct ServesAtOnce;
 
@@ -135,29 +140,17 @@ impl Steps for MarkedWhenServed {
     fn keep(list: &List, irp: Irp) {
         list.insert(irp);
         complete_oldest::<Self>(list, STATUS_SUCCESS);
-        // SAFETY: the memory is the model's, which keeps it.
-        unsafe { nt::irp::IoMarkIrpPending(irp.0) };
+        irp.mark_pending();
     }
 }
-
-pub(super) const MARKED_WHEN_SERVED: Fault = Fault {
-    name: "interlocked::marked_when_served",
-    twin_name: "interlocked::marked_when_served, corrected",
-    what: "an IRP is inserted into an interlocked list, which is served at once, and the IRP marked pending only then",
-    rule: Rule::MarkingInterlockedQueuedIrps,
-    search: EVERY,
-    faulty: served_at_once::<MarkedWhenServed>,
-    twin: served_at_once::<ServesAtOnce>,
-};
 
 struct LockShared;
 
 impl Steps for LockShared {
     fn take(list: &List) -> *mut LIST_ENTRY {
-        let (lock, head) = (list.lock.get(), list.head.get());
-        // SAFETY: the lock is initialised, and stays.
-        let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) };
-        // SAFETY: the list is initialised.
+        let head = list.head.get();
+        let old_irql = nt!(KeAcquireSpinLockRaiseToDpc(list.lock.get()));
+        // SAFETY: the list is initialized.
         let entry = if unsafe { IsListEmpty(head) } {
             null_mut()
         } else {
@@ -168,19 +161,7 @@ impl Steps for LockShared {
             // SAFETY: the entry is on the list.
             unsafe { RemoveEntryList(entry) };
         }
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLock(lock, old_irql) };
+        nt!(KeReleaseSpinLock(list.lock.get(), old_irql));
         entry
     }
 }
-
-pub(super) const LOCK_SHARED: Fault = Fault {
-    name: "interlocked::lock_shared",
-    twin_name: "interlocked::lock_shared, corrected",
-    what: "the lock of an interlocked list is acquired by KeAcquireSpinLock too, with interrupts on: an interrupt \
-           routine that inserts on that processor waits for ever",
-    rule: Rule::InterlockedLock,
-    search: EVERY,
-    faulty: completion_against_insertion::<Interlocked<LockShared>>,
-    twin: completion_against_insertion::<Interlocked<Correct>>,
-};

@@ -1,4 +1,4 @@
-//! Two counters under spin locks, counted by every request.
+//! Two counters, each with a spin lock, which every request increments.
 
 use std::{
     cell::{Cell, UnsafeCell},
@@ -7,14 +7,29 @@ use std::{
 };
 
 use nt::{KSPIN_LOCK, NTSTATUS, STATUS_SUCCESS};
-use ntmodel::{Kernel, Rule};
+use ntmodel::Kernel;
 
 use super::{
-    EVERY, Fault,
-    frame::{COMPLETE, Family, Irp, PEND, Stage},
+    Fault,
+    frame::{COMPLETE, Family, Harness, Irp, PEND, nt},
 };
 
-/// A number under a lock.
+/// The mistakes of this family.
+pub(super) const FAULTS: &[Fault] = faults! { "locks":
+    "at_dpc_at_passive", AtDpcAtPassive, both, SpinLockDpc,
+        "a lock is acquired by an AtDpc routine at PASSIVE_LEVEL: its owner is preempted, and others spin; so in \
+         intel/haxm, pull request 48, and openzfsonwindows/ZFSin, pull request 221";
+    "one_variable", OneVariable, both, SpinlockRelease,
+        "two locks save the old IRQL in one variable, so the outer one is released to the inner one's: the thread \
+         stays at DISPATCH_LEVEL";
+    "released_from_dpc", ReleasedFromDpc, both, SpinlockRelease,
+        "a lock that KeAcquireSpinLock acquired is released by a FromDpc routine, which leaves the IRQL raised; so in \
+         ntoskrnl7/crtsys before its pull request 30";
+    "two_orders", TwoOrders, both, LockOrder,
+        "two routines acquire the same two locks, each in another order: each may come to wait for the other";
+};
+
+/// A number and its lock.
 #[repr(C)]
 struct Counter {
     lock: UnsafeCell<KSPIN_LOCK>,
@@ -25,61 +40,56 @@ impl Counter {
     fn increment(&self) {
         self.count.set(self.count.get() + 1);
     }
-
-    fn initialise(&self) {
-        // SAFETY: the lock stays where it is, and nobody uses it yet.
-        unsafe { nt::KeInitializeSpinLock(self.lock.get()) };
-    }
 }
 
-/// What the device extension holds.
+/// The driver's part of the device extension.
 #[repr(C)]
 struct Counters {
     sent: Counter,
     ended: Counter,
-    /// For the mistake alone: what both locks save the IRQL in.
+    /// For [`OneVariable`]: where both locks save the old IRQL.
     old_irql: Cell<u8>,
 }
 
-/// What the driver does, step by step, as it should be.
+/// Increments both counters under both locks, acquired in this order.
+fn increment_both(outer: &Counter, inner: &Counter) {
+    let old_irql = nt!(KeAcquireSpinLockRaiseToDpc(outer.lock.get()));
+    nt!(KeAcquireSpinLockAtDpcLevel(inner.lock.get()));
+    outer.increment();
+    inner.increment();
+    nt!(KeReleaseSpinLockFromDpcLevel(inner.lock.get()));
+    nt!(KeReleaseSpinLock(outer.lock.get(), old_irql));
+}
+
+/// The steps of the driver; the default methods are correct.
 trait Steps: 'static {
-    /// Counts under both locks.
-    fn count_both(own: &Counters) {
-        let (outer, inner) = (own.sent.lock.get(), own.ended.lock.get());
-        // SAFETY: the lock is initialised, and stays.
-        let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(outer) };
-        // SAFETY: as above; the IRQL is DISPATCH_LEVEL.
-        unsafe { nt::KeAcquireSpinLockAtDpcLevel(inner) };
-        own.sent.increment();
-        own.ended.increment();
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLockFromDpcLevel(inner) };
-        // SAFETY: as above.
-        unsafe { nt::KeReleaseSpinLock(outer, old_irql) };
+    /// Counts a request of one code.
+    fn count(data: &Counters) {
+        increment_both(&data.sent, &data.ended);
     }
 
-    /// Does so too, for other requests.
-    fn count_both_again(own: &Counters) {
-        Self::count_both(own);
+    /// Counts a request of the other code.
+    fn count_other(data: &Counters) {
+        Self::count(data);
     }
 }
 
-/// The driver of some steps.
+/// The driver with these steps.
 struct Locks<S>(PhantomData<S>);
 
 impl<S: Steps> Family for Locks<S> {
-    type Own = Counters;
+    type Data = Counters;
 
-    fn initialise(own: &Counters) {
-        own.sent.initialise();
-        own.ended.initialise();
+    fn initialize(data: &Counters) {
+        nt!(KeInitializeSpinLock(data.sent.lock.get()));
+        nt!(KeInitializeSpinLock(data.ended.lock.get()));
     }
 
-    fn control(own: &Counters, irp: Irp, code: u32) -> NTSTATUS {
+    fn control(data: &Counters, irp: Irp, code: u32) -> NTSTATUS {
         if code == PEND {
-            S::count_both(own);
+            S::count(data);
         } else {
-            S::count_both_again(own);
+            S::count_other(data);
         }
         irp.complete(STATUS_SUCCESS);
         STATUS_SUCCESS
@@ -88,14 +98,14 @@ impl<S: Steps> Family for Locks<S> {
 
 /// Two actors send requests.
 fn both<S: Steps>(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<Locks<S>>(kernel);
-    let file = Arc::clone(&stage.file);
+    let harness = Harness::set_up::<Locks<S>>(kernel);
+    let file = Arc::clone(&harness.file);
     let other = kernel.actor("other", move || {
         file.device_control(COMPLETE, &[], Vec::new()).answer()
     });
-    assert_eq!(stage.send(PEND).answer(), STATUS_SUCCESS);
+    assert_eq!(harness.send(PEND).answer(), STATUS_SUCCESS);
     assert_eq!(other.join(), STATUS_SUCCESS);
-    stage.strike();
+    harness.tear_down();
 }
 
 struct Correct;
@@ -105,106 +115,45 @@ impl Steps for Correct {}
 struct AtDpcAtPassive;
 
 impl Steps for AtDpcAtPassive {
-    fn count_both(own: &Counters) {
-        let lock = own.sent.lock.get();
-        // SAFETY: the lock is initialised, and stays.
-        unsafe { nt::KeAcquireSpinLockAtDpcLevel(lock) };
-        own.sent.increment();
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
+    fn count(data: &Counters) {
+        nt!(KeAcquireSpinLockAtDpcLevel(data.sent.lock.get()));
+        data.sent.increment();
+        nt!(KeReleaseSpinLockFromDpcLevel(data.sent.lock.get()));
     }
 }
-
-pub(super) const AT_DPC_AT_PASSIVE: Fault = Fault {
-    name: "locks::at_dpc_at_passive",
-    twin_name: "locks::at_dpc_at_passive, corrected",
-    what: "a lock is acquired by an AtDpc routine at PASSIVE_LEVEL: who holds it is preempted, and others spin; so in \
-           intel/haxm, pull request 48, and openzfsonwindows/ZFSin, pull request 221",
-    rule: Rule::SpinLockDpc,
-    search: EVERY,
-    faulty: both::<AtDpcAtPassive>,
-    twin: both::<Correct>,
-};
 
 struct OneVariable;
 
 impl Steps for OneVariable {
-    fn count_both(own: &Counters) {
-        let (outer, inner) = (own.sent.lock.get(), own.ended.lock.get());
-        // SAFETY: the lock is initialised, and stays.
-        own.old_irql
-            .set(unsafe { nt::KeAcquireSpinLockRaiseToDpc(outer) });
-        // SAFETY: as above.
-        own.old_irql
-            .set(unsafe { nt::KeAcquireSpinLockRaiseToDpc(inner) });
-        own.sent.increment();
-        own.ended.increment();
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLock(inner, own.old_irql.get()) };
-        // SAFETY: as above.
-        unsafe { nt::KeReleaseSpinLock(outer, own.old_irql.get()) };
+    fn count(data: &Counters) {
+        let Counters {
+            sent,
+            ended,
+            old_irql,
+        } = data;
+        old_irql.set(nt!(KeAcquireSpinLockRaiseToDpc(sent.lock.get())));
+        old_irql.set(nt!(KeAcquireSpinLockRaiseToDpc(ended.lock.get())));
+        sent.increment();
+        ended.increment();
+        nt!(KeReleaseSpinLock(ended.lock.get(), old_irql.get()));
+        nt!(KeReleaseSpinLock(sent.lock.get(), old_irql.get()));
     }
 }
-
-pub(super) const ONE_VARIABLE: Fault = Fault {
-    name: "locks::one_variable",
-    twin_name: "locks::one_variable, corrected",
-    what: "two locks save the old IRQL in one variable, so the outer one is released to the inner one's: the thread \
-           stays at DISPATCH_LEVEL",
-    rule: Rule::SpinlockRelease,
-    search: EVERY,
-    faulty: both::<OneVariable>,
-    twin: both::<Correct>,
-};
 
 struct ReleasedFromDpc;
 
 impl Steps for ReleasedFromDpc {
-    fn count_both(own: &Counters) {
-        let lock = own.sent.lock.get();
-        // SAFETY: the lock is initialised, and stays.
-        unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) };
-        own.sent.increment();
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
+    fn count(data: &Counters) {
+        nt!(KeAcquireSpinLockRaiseToDpc(data.sent.lock.get()));
+        data.sent.increment();
+        nt!(KeReleaseSpinLockFromDpcLevel(data.sent.lock.get()));
     }
 }
-
-pub(super) const RELEASED_FROM_DPC: Fault = Fault {
-    name: "locks::released_from_dpc",
-    twin_name: "locks::released_from_dpc, corrected",
-    what: "a lock that KeAcquireSpinLock acquired is released by a FromDpc routine, which leaves the IRQL raised; so in \
-           ntoskrnl7/crtsys before its pull request 30",
-    rule: Rule::SpinlockRelease,
-    search: EVERY,
-    faulty: both::<ReleasedFromDpc>,
-    twin: both::<Correct>,
-};
 
 struct TwoOrders;
 
 impl Steps for TwoOrders {
-    fn count_both_again(own: &Counters) {
-        let (outer, inner) = (own.ended.lock.get(), own.sent.lock.get());
-        // SAFETY: the lock is initialised, and stays.
-        let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(outer) };
-        // SAFETY: as above; the IRQL is DISPATCH_LEVEL.
-        unsafe { nt::KeAcquireSpinLockAtDpcLevel(inner) };
-        own.sent.increment();
-        own.ended.increment();
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLockFromDpcLevel(inner) };
-        // SAFETY: as above.
-        unsafe { nt::KeReleaseSpinLock(outer, old_irql) };
+    fn count_other(data: &Counters) {
+        increment_both(&data.ended, &data.sent);
     }
 }
-
-pub(super) const TWO_ORDERS: Fault = Fault {
-    name: "locks::two_orders",
-    twin_name: "locks::two_orders, corrected",
-    what: "two routines acquire the same two locks, each in another order: each may come to wait for the other",
-    rule: Rule::LockOrder,
-    search: EVERY,
-    faulty: both::<TwoOrders>,
-    twin: both::<Correct>,
-};

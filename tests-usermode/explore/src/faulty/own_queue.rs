@@ -5,16 +5,15 @@ use std::{cell::UnsafeCell, marker::PhantomData, ptr::null_mut};
 use nt::{
     FILE_OBJECT, KSPIN_LOCK, LIST_ENTRY, NTSTATUS, STATUS_CANCELLED, STATUS_NOT_FOUND,
     STATUS_PENDING, STATUS_SUCCESS,
-    irp::IoSetCancelRoutine,
     list::{InitializeListHead, InsertTailList, RemoveEntryList},
 };
 
-use super::frame::{COMPLETE, Family, Irp, PEND, cancel};
+use super::frame::{COMPLETE, Family, Irp, PEND, cancel, nt};
 
 mod mistakes;
 mod scenes;
 
-pub(super) use mistakes::*;
+pub(super) use mistakes::FAULTS;
 
 /// The queue, in the device extension.
 #[repr(C)]
@@ -24,85 +23,84 @@ struct Queue {
 }
 
 impl Queue {
-    fn lock(&self) -> *mut KSPIN_LOCK {
-        self.lock.get()
-    }
-
     fn list(&self) -> *mut LIST_ENTRY {
         self.list.get()
     }
 
     /// The entry after another one or the head; `None` at the end.
     fn after(&self, entry: *mut LIST_ENTRY) -> Option<*mut LIST_ENTRY> {
-        // SAFETY: the caller holds the lock, and the entries of the list are alive.
+        // SAFETY: the caller holds the lock, and the entries of the list exist.
         let next = unsafe { (*entry).Flink };
         (next != self.list()).then_some(next)
     }
+
+    /// Inserts an IRP at the tail; the caller holds the lock.
+    fn insert(&self, irp: Irp) {
+        // SAFETY: the list is initialized, and the entry does not move until it is removed.
+        unsafe { InsertTailList(self.list(), irp.entry()) };
+    }
 }
 
-/// What the driver does, step by step, as it should be.
+/// `RemoveEntryList`, which links the entry to itself; the caller holds the lock.
+fn remove(entry: *mut LIST_ENTRY) {
+    // SAFETY: the entry is on the list or linked to itself.
+    unsafe { RemoveEntryList(entry) };
+}
+
+/// The steps of the driver; the default methods are correct.
 trait Steps: Sized + 'static {
-    /// Keeps a request; it is completed at once if it was cancelled already.
+    /// Queues a request; completes it if it was cancelled already.
     fn insert(queue: &Queue, irp: Irp) -> NTSTATUS {
-        // SAFETY: the lock is initialised, and stays.
-        let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(queue.lock()) };
+        let old_irql = nt!(KeAcquireSpinLockRaiseToDpc(queue.lock.get()));
         Self::link(queue, irp);
         let cancelled = Self::arm(irp);
         if cancelled {
-            // SAFETY: the entry is on the list, whose lock is held.
-            unsafe { RemoveEntryList(nt::irp::list_entry(irp.0)) };
+            remove(irp.entry());
         }
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLock(queue.lock(), old_irql) };
+        nt!(KeReleaseSpinLock(queue.lock.get(), old_irql));
         if cancelled {
             irp.complete(STATUS_CANCELLED);
         }
         Self::answer(irp)
     }
 
-    /// Marks a request pending and links it in.
+    /// Marks a request pending and inserts it.
     fn link(queue: &Queue, irp: Irp) {
-        // SAFETY: the IRP is the caller's.
-        unsafe { nt::irp::IoMarkIrpPending(irp.0) };
-        // SAFETY: the caller holds the queue's lock.
-        unsafe { InsertTailList(queue.list(), nt::irp::list_entry(irp.0)) };
+        irp.mark_pending();
+        queue.insert(irp);
     }
 
-    /// Makes a request cancelable. Says whether it was cancelled before and the Cancel routine will not run.
+    /// Makes a request cancelable; returns whether it was cancelled before, so that the Cancel routine does not run.
     fn arm(irp: Irp) -> bool {
-        // SAFETY: the caller holds the queue's lock, without which nobody completes the IRP.
-        unsafe { IoSetCancelRoutine(irp.0, Some(cancel::<OwnQueue<Self>>)) };
-        // SAFETY: as above.
-        let cancelled = unsafe { nt::irp::is_cancel_requested(irp.0) };
-        // SAFETY: as above.
-        cancelled && unsafe { IoSetCancelRoutine(irp.0, None) }.is_some()
+        nt!(irp::IoSetCancelRoutine(
+            irp.0,
+            Some(cancel::<OwnQueue<Self>>)
+        ));
+        nt!(irp::is_cancel_requested(irp.0)) && nt!(irp::IoSetCancelRoutine(irp.0, None)).is_some()
     }
 
-    /// What the dispatch routine returns for a request that was kept.
+    /// Returns the status of the dispatch routine for a queued request.
     fn answer(_irp: Irp) -> NTSTATUS {
         STATUS_PENDING
     }
 
-    /// Completes the oldest request, or a file's oldest; says whether there was one.
+    /// Completes the oldest request, or a file's oldest; returns whether there was one.
     fn complete_oldest(queue: &Queue, file: *mut FILE_OBJECT, status: NTSTATUS) -> bool {
-        // SAFETY: the lock is initialised, and stays.
-        let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(queue.lock()) };
+        let old_irql = nt!(KeAcquireSpinLockRaiseToDpc(queue.lock.get()));
         let oldest = Self::remove_oldest(queue, file);
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLock(queue.lock(), old_irql) };
+        nt!(KeReleaseSpinLock(queue.lock.get(), old_irql));
         if let Some(irp) = oldest {
             irp.complete(status);
         }
         oldest.is_some()
     }
 
-    /// Takes the oldest request that no Cancel routine has; the caller holds the lock.
+    /// Removes the oldest request that is not being cancelled; the caller holds the lock.
     fn remove_oldest(queue: &Queue, file: *mut FILE_OBJECT) -> Option<Irp> {
         let mut entry = queue.after(queue.list());
         while let Some(this) = entry {
             entry = queue.after(this);
-            // SAFETY: every entry of the list is an IRP's.
-            let irp = Irp(unsafe { nt::irp::from_list_entry(this) });
+            let irp = Irp::of(this);
             if !file.is_null() && irp.file() != file {
                 continue;
             }
@@ -114,55 +112,46 @@ trait Steps: Sized + 'static {
         None
     }
 
-    /// Takes an entry out, and links it to itself: the Cancel routine may take it out again.
+    /// Removes an entry and links it to itself, since the Cancel routine may remove it again; the caller holds the lock.
     fn unlink(entry: *mut LIST_ENTRY) {
-        // SAFETY: the caller holds the queue's lock.
-        unsafe { RemoveEntryList(entry) };
+        remove(entry);
     }
 
-    /// Makes a request not cancelable. Says whether it is the caller's now, and not the Cancel routine's.
+    /// Makes a request not cancelable; returns whether the caller owns it now, and not the Cancel routine.
     fn disarm(irp: Irp) -> bool {
-        // SAFETY: the caller holds the queue's lock, without which nobody completes the IRP.
-        unsafe { IoSetCancelRoutine(irp.0, None) }.is_some()
+        nt!(irp::IoSetCancelRoutine(irp.0, None)).is_some()
     }
 
     /// The Cancel routine.
     fn cancelled(queue: &Queue, irp: Irp) {
-        // SAFETY: this is the Cancel routine, which holds the cancel spin lock.
-        let cancel_irql = unsafe { nt::irp::cancel_irql(irp.0) };
-        // SAFETY: as above.
-        unsafe { nt::IoReleaseCancelSpinLock(cancel_irql) };
-        // SAFETY: the lock is initialised, and stays.
-        let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(queue.lock()) };
-        // SAFETY: the entry is on the list, whose lock is held, or linked to itself.
-        unsafe { RemoveEntryList(nt::irp::list_entry(irp.0)) };
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLock(queue.lock(), old_irql) };
+        nt!(IoReleaseCancelSpinLock(irp.cancel_irql()));
+        let old_irql = nt!(KeAcquireSpinLockRaiseToDpc(queue.lock.get()));
+        remove(irp.entry());
+        nt!(KeReleaseSpinLock(queue.lock.get(), old_irql));
         irp.complete(STATUS_CANCELLED);
     }
 
-    /// Cancels what is queued of a file.
+    /// Cancels the queued requests of a file.
     fn cleanup(queue: &Queue, file: *mut FILE_OBJECT) {
         while Self::complete_oldest(queue, file, STATUS_CANCELLED) {}
     }
 
-    /// Ends a request that is not kept.
+    /// Completes a request that is not queued; returns the status of the dispatch routine.
     fn end(irp: Irp, status: NTSTATUS) -> NTSTATUS {
         irp.complete(status);
         status
     }
 }
 
-/// The driver of some steps.
+/// The driver with these steps.
 struct OwnQueue<S>(PhantomData<S>);
 
 impl<S: Steps> Family for OwnQueue<S> {
-    type Own = Queue;
+    type Data = Queue;
 
-    fn initialise(queue: &Queue) {
-        // SAFETY: the lock stays where it is, and nobody uses it yet.
-        unsafe { nt::KeInitializeSpinLock(queue.lock()) };
-        // SAFETY: as above.
+    fn initialize(queue: &Queue) {
+        nt!(KeInitializeSpinLock(queue.lock.get()));
+        // SAFETY: the list head does not move, and is not in use yet.
         unsafe { InitializeListHead(queue.list()) };
     }
 

@@ -1,4 +1,4 @@
-//! A zone, of which each request takes a block for as long as it is worked on.
+//! A zone, from which each request takes a block while it is processed.
 
 use std::{cell::UnsafeCell, marker::PhantomData, sync::Arc};
 
@@ -6,14 +6,20 @@ use nt::{
     KSPIN_LOCK, NTSTATUS, SINGLE_LIST_ENTRY, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_FOUND,
     STATUS_SUCCESS, ZONE_HEADER,
 };
-use ntmodel::{Kernel, Rule};
+use ntmodel::Kernel;
 
 use super::{
-    EVERY, Fault,
-    frame::{COMPLETE, Family, Irp, PEND, Stage},
+    Fault,
+    frame::{COMPLETE, Family, Harness, Irp, PEND, nt},
 };
 
-/// How long a block is, and the segment that they are cut from.
+/// The mistakes of this family.
+pub(super) const FAULTS: &[Fault] = faults! { "zone":
+    "freed_twice", FreedTwice, one_fails, ZoneBlock,
+        "an error path frees a block to its zone, and so does the common exit: the next two requests get the same block";
+};
+
+/// The length of a block, and of the segment that contains them.
 const BLOCK: u32 = 16;
 const SEGMENT: u32 = 128;
 
@@ -27,21 +33,24 @@ struct Blocks {
 
 impl Blocks {
     fn free_list(&self) -> *mut SINGLE_LIST_ENTRY {
-        // SAFETY: the address alone is computed, inside the zone.
+        // SAFETY: only the address is computed, inside the zone.
         unsafe { &raw mut (*self.zone.get()).FreeList }
     }
 
     /// `ExInterlockedFreeToZone`.
     fn free(&self, block: *mut SINGLE_LIST_ENTRY) {
-        // SAFETY: the zone is initialised, and the block is one of its.
-        unsafe { nt::ExInterlockedPushEntryList(self.free_list(), block, self.lock.get()) };
+        nt!(ExInterlockedPushEntryList(
+            self.free_list(),
+            block,
+            self.lock.get()
+        ));
     }
 }
 
-/// What the driver does, step by step, as it should be.
+/// The steps of the driver; the default methods are correct.
 trait Steps: 'static {
-    /// Works on a request by means of a block; fails for an unknown one.
-    fn work(_own: &Blocks, _block: *mut SINGLE_LIST_ENTRY, code: u32) -> NTSTATUS {
+    /// Processes a request by means of a block; fails for an unknown code.
+    fn process(_data: &Blocks, _block: *mut SINGLE_LIST_ENTRY, code: u32) -> NTSTATUS {
         if code == PEND {
             STATUS_SUCCESS
         } else {
@@ -50,27 +59,29 @@ trait Steps: 'static {
     }
 }
 
-/// The driver of some steps.
+/// The driver with these steps.
 struct Zone<S>(PhantomData<S>);
 
 impl<S: Steps> Family for Zone<S> {
-    type Own = Blocks;
+    type Data = Blocks;
 
-    fn initialise(own: &Blocks) {
-        // SAFETY: the lock stays where it is, and nobody uses it yet.
-        unsafe { nt::KeInitializeSpinLock(own.lock.get()) };
-        // SAFETY: the segment stays where it is, and is the zone's alone.
-        unsafe { nt::ExInitializeZone(own.zone.get(), BLOCK, own.segment.get().cast(), SEGMENT) };
+    fn initialize(data: &Blocks) {
+        nt!(KeInitializeSpinLock(data.lock.get()));
+        nt!(ExInitializeZone(
+            data.zone.get(),
+            BLOCK,
+            data.segment.get().cast(),
+            SEGMENT
+        ));
     }
 
-    fn control(own: &Blocks, irp: Irp, code: u32) -> NTSTATUS {
-        // SAFETY: the zone is initialised.
-        let block = unsafe { nt::ExInterlockedPopEntryList(own.free_list(), own.lock.get()) };
+    fn control(data: &Blocks, irp: Irp, code: u32) -> NTSTATUS {
+        let block = nt!(ExInterlockedPopEntryList(data.free_list(), data.lock.get()));
         let status = if block.is_null() {
             STATUS_INSUFFICIENT_RESOURCES
         } else {
-            let status = S::work(own, block, code);
-            own.free(block);
+            let status = S::process(data, block, code);
+            data.free(block);
             status
         };
         irp.complete(status);
@@ -80,14 +91,14 @@ impl<S: Steps> Family for Zone<S> {
 
 /// Two actors send requests, one of which fails.
 fn one_fails<S: Steps>(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<Zone<S>>(kernel);
-    let file = Arc::clone(&stage.file);
+    let harness = Harness::set_up::<Zone<S>>(kernel);
+    let file = Arc::clone(&harness.file);
     let other = kernel.actor("other", move || {
         file.device_control(PEND, &[], Vec::new()).answer()
     });
-    assert_eq!(stage.send(COMPLETE).answer(), STATUS_NOT_FOUND);
+    assert_eq!(harness.send(COMPLETE).answer(), STATUS_NOT_FOUND);
     assert_eq!(other.join(), STATUS_SUCCESS);
-    stage.strike();
+    harness.tear_down();
 }
 
 struct Correct;
@@ -97,22 +108,11 @@ impl Steps for Correct {}
 struct FreedTwice;
 
 impl Steps for FreedTwice {
-    fn work(own: &Blocks, block: *mut SINGLE_LIST_ENTRY, code: u32) -> NTSTATUS {
+    fn process(data: &Blocks, block: *mut SINGLE_LIST_ENTRY, code: u32) -> NTSTATUS {
         if code == PEND {
             return STATUS_SUCCESS;
         }
-        own.free(block);
+        data.free(block);
         STATUS_NOT_FOUND
     }
 }
-
-pub(super) const FREED_TWICE: Fault = Fault {
-    name: "zone::freed_twice",
-    twin_name: "zone::freed_twice, corrected",
-    what: "the path of an error frees a block to its zone, and so does the end that every path comes to: the next two \
-           requests get the same block",
-    rule: Rule::ZoneBlock,
-    search: EVERY,
-    faulty: one_fails::<FreedTwice>,
-    twin: one_fails::<Correct>,
-};

@@ -4,9 +4,12 @@ use std::{ptr::null_mut, sync::atomic::Ordering::Relaxed};
 
 use nt::{KSPIN_LOCK, LIST_ENTRY, SINGLE_LIST_ENTRY};
 
-use crate::host::{
-    Call,
-    layout::{ListEntry, SingleListEntry},
+use crate::{
+    host::{
+        Call,
+        layout::{ListEntry, SingleListEntry},
+    },
+    ke::lists::alive,
 };
 
 /// The neighbour that an insertion found, or NULL if that is the head: the list was empty.
@@ -56,7 +59,7 @@ extern "C" fn ExInterlockedInsertTailList(
     call.interlocked(lock, || {
         let last = head.previous.get();
         // SAFETY: the last entry of a list, or its head, is alive.
-        let after = unsafe { last.as_ref() }.unwrap_or(head);
+        let after = unsafe { alive(last) }.unwrap_or(head);
         // SAFETY: all who reach the list do so under this lock.
         unsafe { call.link_after(after, entry) };
         unless_head(last, head)
@@ -78,7 +81,7 @@ extern "C" fn ExInterlockedRemoveHeadList(
         }
         let first = head.next.get();
         // SAFETY: the entries of a list are alive.
-        if let Some(entry) = unsafe { first.as_ref() } {
+        if let Some(entry) = unsafe { alive(first) } {
             // SAFETY: all who reach the list do so under this lock.
             unsafe { call.unlink(entry) };
         }
@@ -131,6 +134,7 @@ extern "C" fn ExInterlockedAddUlong(
     lock: *mut KSPIN_LOCK,
 ) -> u32 {
     let call = Call::enter_visible("ExInterlockedAddUlong", addend);
+    call.require_room(addend);
     call.interlocked(lock, || {
         // SAFETY: the caller gives a variable, which all who reach it do so under this lock.
         let old = unsafe { addend.read() };
@@ -148,6 +152,7 @@ extern "C" fn ExInterlockedAddLargeInteger(
     lock: *mut KSPIN_LOCK,
 ) -> i64 {
     let call = Call::enter_visible("ExInterlockedAddLargeInteger", addend);
+    call.require_room(addend);
     call.interlocked(lock, || {
         // SAFETY: the caller gives a variable, which all who reach it do so under this lock.
         let old = unsafe { addend.read() };

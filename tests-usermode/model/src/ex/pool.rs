@@ -34,7 +34,8 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct Table {
     live: BTreeMap<usize, Block>,
-    freed: BTreeMap<usize, Block>,
+    /// And who freed each.
+    freed: BTreeMap<usize, (Block, String)>,
     /// The freed blocks, in the order in which they were freed.
     oldest: VecDeque<usize>,
 }
@@ -163,7 +164,7 @@ impl Block {
 impl Drop for Table {
     fn drop(&mut self) {
         // What was not freed stays, since somebody may still have it.
-        for (address, block) in &self.freed {
+        for (address, (block, _)) in &self.freed {
             // SAFETY: the block is freed for good once.
             unsafe { release(*address, *block) };
         }
@@ -204,6 +205,30 @@ impl Kernel {
     #[must_use]
     pub fn pool_bytes(&self) -> usize {
         self.pool().bytes()
+    }
+}
+
+impl Kernel {
+    /// What an address is or was, if it is in a block of `ExAllocatePool2`.
+    pub(crate) fn describe_pool_block(&self, address: usize) -> Option<String> {
+        let table = locked(&self.pool().table);
+        let near = |(start, block): (&usize, &Block)| {
+            let offset = address - start;
+            (offset < block.size + GUARD_LENGTH).then(|| {
+                let tag = block.tag.to_le_bytes();
+                let tag = String::from_utf8_lossy(&tag).into_owned();
+                format!(
+                    "byte {offset} of a block of {} bytes of the pool, tag {tag}",
+                    block.size
+                )
+            })
+        };
+        let live = table.live.range(..=address).next_back();
+        if let Some(what) = live.and_then(near) {
+            return Some(what);
+        }
+        let (start, (block, by)) = table.freed.range(..=address).next_back()?;
+        Some(format!("{}, which {by} has freed", near((start, block))?))
     }
 }
 
@@ -266,13 +291,12 @@ impl Call {
         let (found, freed_before) = {
             let table = locked(&pool.table);
             let found = table.live.get(&address).copied();
-            (found, table.freed.contains_key(&address))
+            (found, table.freed.get(&address).map(|(_, by)| by.clone()))
         };
         let Some(block) = found else {
-            let (code, what) = if freed_before {
-                (0x13, "was freed before")
-            } else {
-                (0x10, "is no block of the pool")
+            let (code, what) = match freed_before {
+                Some(by) => (0x13, format!("was freed before, by {by}")),
+                None => (0x10, "is no block of the pool".into()),
             };
             let bug_check = BugCheck::verifier(code, [address as u64, 0, 0]);
             self.stop(
@@ -319,16 +343,17 @@ impl Call {
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
         // SAFETY: the block is so long, and its owner has given it up.
         unsafe { start.write_bytes(FREED, block.size) };
+        let by = self.place();
         let oldest = {
             let mut table = locked(&pool.table);
             table.live.remove(&address);
-            table.freed.insert(address, block);
+            table.freed.insert(address, (block, by));
             table.oldest.push_back(address);
             let full = table.oldest.len() > KEPT;
             let oldest = full.then(|| table.oldest.pop_front()).flatten();
             oldest.and_then(|oldest| table.freed.remove_entry(&oldest))
         };
-        if let Some((address, block)) = oldest {
+        if let Some((address, (block, _))) = oldest {
             self.verify_freed(address, block);
             // SAFETY: the block was freed, and is known no more.
             unsafe { release(address, block) };
@@ -341,7 +366,10 @@ impl Call {
         let changed = unsafe { Block::changed(address, 0, block.size, FREED) };
         if let Some(changed) = changed {
             let bug_check = BugCheck(0xd5, [changed as u64, 1, 0, 0]);
-            let what = format!("{changed:#x} was written to after its block was freed");
+            let what = format!(
+                "{changed:#x} was written to after its block was freed{}",
+                self.once(changed)
+            );
             self.stop(bug_check, Rule::FreedMemory, what);
         }
     }
@@ -353,7 +381,7 @@ impl Call {
             table
                 .freed
                 .iter()
-                .map(|(address, block)| (*address, *block))
+                .map(|(address, (block, _))| (*address, *block))
                 .collect()
         };
         for (address, block) in freed {

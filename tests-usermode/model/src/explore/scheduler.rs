@@ -57,6 +57,7 @@ impl<S: Scheduler> Scheduler for Recorder<S> {
     ) -> Option<TaskId> {
         self.steps += 1;
         if self.steps > AS_SEARCHED {
+            self.shared.cut.store(true, Ordering::Relaxed);
             return Self::in_turn(runnable, current);
         }
         let next = self.scheduler.next_task(runnable, current, is_yielding)?;
@@ -69,13 +70,31 @@ impl<S: Scheduler> Scheduler for Recorder<S> {
     }
 }
 
-/// Lets another thread go first when one yields, since it waits for what another one does. Of `shuttle`'s schedulers the
+/// Tries every order, or every one with a number of preemptions.
+///
+/// It lets another thread go first when one yields, since that waits for what another one does. Of `shuttle`'s schedulers the
 /// depth-first one alone does not do so, and would let the thread that yields go on again and again.
-pub(crate) struct Yielding(pub(crate) DfsScheduler);
+pub(crate) struct Exhaustive {
+    scheduler: DfsScheduler,
+    most_preemptions: Option<u32>,
+    /// How many there were in this schedule.
+    preemptions: u32,
+}
 
-impl Scheduler for Yielding {
+impl Exhaustive {
+    pub(crate) fn new(most: usize, most_preemptions: Option<u32>) -> Self {
+        Self {
+            scheduler: DfsScheduler::new(Some(most), false),
+            most_preemptions,
+            preemptions: 0,
+        }
+    }
+}
+
+impl Scheduler for Exhaustive {
     fn new_execution(&mut self) -> Option<ShuttleSchedule> {
-        self.0.new_execution()
+        self.preemptions = 0;
+        self.scheduler.new_execution()
     }
 
     fn next_task(
@@ -84,16 +103,26 @@ impl Scheduler for Yielding {
         current: Option<TaskId>,
         is_yielding: bool,
     ) -> Option<TaskId> {
+        let is_current = |task: &&&Task| Some(task.id()) == current;
+        let goes_on = runnable.iter().find(is_current).copied();
         if is_yielding && runnable.len() > 1 {
-            let others = runnable.iter().copied();
-            let others: Vec<_> = others.filter(|task| Some(task.id()) != current).collect();
-            return self.0.next_task(&others, current, false);
+            let others = runnable.iter().filter(|task| !is_current(task)).copied();
+            let others: Vec<_> = others.collect();
+            return self.scheduler.next_task(&others, current, false);
         }
-        self.0.next_task(runnable, current, false)
+        let Some(goes_on) = goes_on else {
+            return self.scheduler.next_task(runnable, current, false);
+        };
+        if self.most_preemptions == Some(self.preemptions) {
+            return self.scheduler.next_task(&[goes_on], current, false);
+        }
+        let next = self.scheduler.next_task(runnable, current, false)?;
+        self.preemptions += u32::from(Some(next) != current);
+        Some(next)
     }
 
     fn next_u64(&mut self) -> u64 {
-        self.0.next_u64()
+        self.scheduler.next_u64()
     }
 }
 

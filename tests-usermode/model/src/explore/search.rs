@@ -11,17 +11,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 
 use crate::{
     explore::{
         schedule::{Misfit, Schedule},
-        scheduler::{Played, Player, Recorder, Yielding},
+        scheduler::{Exhaustive, Played, Player, Recorder},
     },
     host::{
-        Config, Kernel, OnViolation, Step,
+        Call, Config, Kernel, OnViolation, Step,
         thread::{Attached, Thread},
-        wait::Engine,
+        wait::{Engine, away},
     },
     ke,
     mutex::locked,
@@ -31,10 +31,13 @@ use crate::{
 /// The orders that are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// Every order there is, by depth-first search; at the most so many.
+    /// Every order there is, or every one with so many preemptions, by depth-first search; at the most so many.
     DepthFirst {
         /// How many.
         most: usize,
+        /// How often a thread that could go on is made to wait, at the most; `None` for as often as may be. What goes wrong
+        /// mostly does so with two, and each one more multiplies the orders by some number of steps.
+        preemptions: Option<u32>,
     },
     /// Orders drawn at random.
     Random {
@@ -56,11 +59,32 @@ pub enum Search {
 }
 
 impl Search {
+    /// Every order there is, at the most so many.
+    #[must_use]
+    pub const fn every(most: usize) -> Self {
+        Self::DepthFirst {
+            most,
+            preemptions: None,
+        }
+    }
+
+    /// Every order with so many preemptions, at the most a million orders.
+    #[must_use]
+    pub const fn preempting(preemptions: u32) -> Self {
+        Self::DepthFirst {
+            most: 1_000_000,
+            preemptions: Some(preemptions),
+        }
+    }
+
     /// The same search, of another number of schedules.
     #[must_use]
     pub const fn of(self, schedules: usize) -> Self {
         match self {
-            Self::DepthFirst { .. } => Self::DepthFirst { most: schedules },
+            Self::DepthFirst { preemptions, .. } => Self::DepthFirst {
+                most: schedules,
+                preemptions,
+            },
             Self::Random { seed, .. } => Self::Random { schedules, seed },
             Self::Pct { depth, seed, .. } => Self::Pct {
                 schedules,
@@ -74,7 +98,13 @@ impl Search {
 impl fmt::Display for Search {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DepthFirst { .. } => write!(f, "depth first"),
+            Self::DepthFirst {
+                preemptions: None, ..
+            } => write!(f, "depth first"),
+            Self::DepthFirst {
+                preemptions: Some(most),
+                ..
+            } => write!(f, "preempt <= {most}"),
             Self::Random { .. } => write!(f, "at random"),
             Self::Pct { depth, .. } => write!(f, "PCT, depth {depth}"),
         }
@@ -89,8 +119,11 @@ pub type Scenario = fn(&Arc<Kernel>);
 pub struct Explored {
     /// How many schedules.
     pub schedules: usize,
-    /// Whether that was every one there is.
+    /// Whether that was every one there is: every choice at each point at which threads may be switched. A thread that
+    /// yields is not the one that goes on, unless no other can.
     pub complete: bool,
+    /// If the search bounds the preemptions, and that was every one with no more: how many.
+    pub complete_up_to: Option<u32>,
     /// How long it took.
     pub time: Duration,
 }
@@ -132,6 +165,8 @@ pub(crate) struct Shared {
     pub(crate) schedules: AtomicUsize,
     kernel: Mutex<Option<Arc<Kernel>>>,
     pub(crate) out_of_choices: AtomicBool,
+    /// Whether a schedule was so long that its end was not searched.
+    pub(crate) cut: AtomicBool,
 }
 
 /// Tries a scenario in many orders, until a rule is broken in one.
@@ -139,10 +174,27 @@ pub(crate) struct Shared {
 /// # Errors
 /// What was found.
 pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>> {
+    let explored = try_orders(search, scenario);
+    explored.map_err(|mut found| {
+        // Where each thread waits is noted when the schedule is played again: it takes too long to do so in all of them.
+        let hangs = found.violation.rule.is_hang();
+        if hangs && let Ok(Some(again)) = replay(&found.schedule, scenario) {
+            found.violation = again.violation;
+        }
+        found
+    })
+}
+
+fn try_orders(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>> {
     match search {
-        Search::DepthFirst { most } => {
-            let scheduler = Yielding(DfsScheduler::new(Some(most), false));
-            run(scheduler, scenario, false, Some(most))
+        Search::DepthFirst { most, preemptions } => {
+            let scheduler = Exhaustive::new(most, preemptions);
+            let mut explored = run(scheduler, scenario, false, Some(most))?;
+            if preemptions.is_some() && explored.complete {
+                explored.complete_up_to = preemptions;
+                explored.complete = false;
+            }
+            Ok(explored)
         }
         Search::Random { schedules, seed } => {
             let scheduler = RandomScheduler::new_from_seed(seed, schedules);
@@ -212,10 +264,12 @@ fn run<S: Scheduler + Send + 'static>(
         shuttle::Runner::new(recorder, config()).run(body);
         let tried = shared.schedules.load(Ordering::Relaxed);
         let all = shared.out_of_choices.load(Ordering::Relaxed);
+        let cut = shared.cut.load(Ordering::Relaxed);
         // Nobody has gone: the caller waits for this.
         let _ = sender.send(Ok(Explored {
             schedules: tried,
-            complete: all && most.is_some_and(|most| tried < most),
+            complete: all && !cut && most.is_some_and(|most| tried < most),
+            complete_up_to: None,
             time: start.elapsed(),
         }));
     });
@@ -280,5 +334,10 @@ fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
     let _attached = Attached::as_thread(Thread::new(&kernel, "main"));
     scenario(&kernel);
     ke::end_exploring(&kernel);
+    // The other threads go on as far as they can.
+    while kernel.sleepers.any_awake() {
+        away(shuttle::thread::yield_now);
+    }
+    (kernel.upcalls.verify_end)(&Call::enter("the end of a scene"));
     *locked(&shared.kernel) = None;
 }

@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     host::{
+        fault,
         layout::FREED,
         thread::{self, Mode, Thread},
     },
@@ -32,6 +33,7 @@ impl Call {
         if thread.kernel.is_halted() {
             thread.halt();
         }
+        thread.note_routine(routine);
         let call = Self {
             thread,
             routine,
@@ -43,11 +45,42 @@ impl Call {
         call
     }
 
+    /// Is in a routine that the thread has entered already.
+    pub(crate) fn again(routine: &'static str) -> Self {
+        Self {
+            mode: thread::set_mode(Mode::Kernel),
+            thread: thread::current(routine),
+            routine,
+        }
+    }
+
+    /// What an address is or was, to add to a sentence; empty if nothing is known of it.
+    pub(crate) fn once(&self, address: usize) -> String {
+        let described = (self.kernel.upcalls.describe)(&self.kernel, address);
+        described.map_or_else(String::new, |described| format!(": {described}"))
+    }
+
+    /// Who does it: the thread, and the place in the driver if such are noted.
+    pub(crate) fn place(&self) -> String {
+        let noted = self.kernel.config.locations;
+        match noted.then(|| callers(1).pop()).flatten() {
+            Some(place) => format!("{} in {place}", self.name()),
+            None => self.name().to_owned(),
+        }
+    }
+
     /// Enters a routine that other threads can see the effect of, on an object: another thread may run first.
     pub(crate) fn enter_visible<T>(routine: &'static str, object: *const T) -> Self {
         let call = Self::enter(routine);
         call.switch_point(routine, object.addr());
+        call.synchronise(object.addr());
         call
+    }
+
+    /// Lets another thread run after a routine whose effect it can see: what the driver does next, it may do without a
+    /// routine.
+    pub(crate) fn switch_after<T>(&self, routine: &'static str, object: *const T) {
+        self.switch_point(routine, object.addr());
     }
 
     /// The routine's name.
@@ -95,6 +128,7 @@ impl Call {
 
     /// Calls a routine of the driver's, which runs in this thread.
     pub(crate) fn in_driver<R>(routine: impl FnOnce() -> R) -> R {
+        fault::watch();
         let mode = thread::set_mode(Mode::Driver);
         let result = routine();
         thread::set_mode(mode);
@@ -110,13 +144,20 @@ impl Call {
     /// meanwhile does so under the kernel's own lock or by atomics: what the documents of every routine ask for.
     pub(crate) unsafe fn view<'a, T, P>(&self, pointer: *mut P) -> &'a T {
         self.require_pointer::<T, P>(pointer);
-        if size_of::<T>() >= size_of::<u64>() {
-            // SAFETY: as below. Whoever else reaches the word does so by atomics too.
-            let word = unsafe { &*pointer.cast::<AtomicU64>() };
-            let freed = word.load(Ordering::Relaxed) == u64::from_ne_bytes([FREED; 8]);
+        // The host's allocator may have written to the first words of what was given back to it.
+        let words = size_of::<T>() / size_of::<u64>();
+        if words != 0 && align_of::<T>() >= align_of::<u64>() {
+            // SAFETY: as below. Whoever else reaches the words does so by atomics too.
+            let words = unsafe { std::slice::from_raw_parts(pointer.cast::<AtomicU64>(), words) };
+            let is_filled =
+                |word: &AtomicU64| word.load(Ordering::Relaxed) == u64::from_ne_bytes([FREED; 8]);
+            let freed = words.iter().any(is_filled);
             self.require(!freed, Rule::FreedMemory, || {
                 let bug_check = BugCheck(0xd5, [pointer.addr() as u64, 0, 0, 0]);
-                let what = format!("the memory of {pointer:?} was freed");
+                let what = format!(
+                    "the memory of {pointer:?} was freed{}",
+                    self.once(pointer.addr())
+                );
                 (bug_check, what)
             });
         }
@@ -134,6 +175,11 @@ impl Call {
         unsafe { &*pointer.cast() }
     }
 
+    /// Stops the system unless there is memory for what a routine writes.
+    pub(crate) fn require_room<T>(&self, pointer: *mut T) {
+        self.require_pointer::<T, T>(pointer);
+    }
+
     fn require_pointer<T, P>(&self, pointer: *mut P) {
         self.require(
             !pointer.is_null() && pointer.cast::<T>().is_aligned(),
@@ -143,6 +189,8 @@ impl Call {
                 (bug_check, format!("the pointer {pointer:?} is no object"))
             },
         );
+        // SAFETY: the pointer is not NULL; the caller of the routine says that it is an object's.
+        unsafe { fault::touch(pointer.cast(), size_of::<T>()) };
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) fn units(time: Duration) -> u64 {
     u64::try_from(time.as_nanos() / 100).unwrap_or(u64::MAX)
 }
 
+/// When a timer is due that is set and does not expire.
+pub(crate) const NEVER: u64 = u64::MAX;
+
 /// What keeps the time.
 pub(crate) struct TimeKeeper {
     /// The time now, if it is virtual.
@@ -163,24 +166,34 @@ impl TimeKeeper {
         set.find(|timer| range.contains(timer))
     }
 
+    /// Whether any timer is set that expires.
+    pub(crate) fn any_expires(&self) -> bool {
+        let set = locked(&self.timers.set);
+        set.keys().any(|(due, _)| *due != NEVER)
+    }
+
     /// Whether any timer is set.
     pub(crate) fn any_set(&self) -> bool {
         !locked(&self.timers.set).is_empty()
     }
 
-    /// Takes the timer that is due next, no later than a time, and fires it before anybody can ask for it. A virtual clock
+    /// Takes the timer that is due next, no later than a time, and fires it before anybody can ask for it; it is set again if
+    /// that says when. A virtual clock
     /// is put forward to it.
-    pub(crate) fn take_next(&self, until: u64, fire: impl FnOnce(usize)) -> bool {
+    pub(crate) fn take_next(&self, until: u64, fire: impl FnOnce(usize) -> Option<u64>) -> bool {
         let mut set = locked(&self.timers.set);
         let Some((&(due, number), &timer)) = set.first_key_value() else {
             return false;
         };
-        if due > until {
+        if due > until || due == NEVER {
             return false;
         }
         set.remove(&(due, number));
         self.put_forward(due);
-        fire(timer);
+        if let Some(again) = fire(timer) {
+            let number = self.timers.last.fetch_add(1, Ordering::Relaxed);
+            set.insert((again, number), timer);
+        }
         true
     }
 

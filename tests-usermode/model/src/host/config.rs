@@ -1,6 +1,6 @@
 //! How a kernel is made.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::verifier::Faults;
 
@@ -40,6 +40,8 @@ pub struct Config {
     pub locations: bool,
     /// Whether the driver's messages go to the standard error stream.
     pub print: bool,
+    /// How long a system call may take while every thread waits and no timer is set, before that is a hang.
+    pub hang_after: Duration,
     /// The values of the service's key `Parameters`.
     pub parameters: Vec<(String, u32)>,
     /// Which requests of the driver for memory and objects fail.
@@ -56,6 +58,7 @@ impl Default for Config {
             check_lists: true,
             locations: false,
             print: true,
+            hang_after: Duration::from_secs(20),
             parameters: Vec::new(),
             faults: None,
         }

@@ -4,6 +4,7 @@
 use std::{
     any::Any,
     io::Write,
+    ops::Range,
     sync::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
@@ -155,7 +156,76 @@ impl Kernel {
     pub(crate) fn waits_for_lock(&self) -> bool {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
-        threads.any(|thread| matches!(*locked(&thread.waits_for), Some(Wait::SpinLock(_))))
+        threads.any(|thread| {
+            matches!(
+                *locked(&thread.waits_for),
+                Some(Wait::SpinLock(_) | Wait::ReaderWriter(_))
+            )
+        })
+    }
+
+    /// Who has what a thread waits for, in words, if that is known.
+    pub(crate) fn holders(&self, wait: Wait) -> Option<String> {
+        if let Wait::Object(object) | Wait::Timed(object, _) = wait
+            && let Some(owner) = self.owner_of_mutex(object)
+        {
+            return Some(format!("a mutex, which {owner} has"));
+        }
+        let (Wait::SpinLock(lock) | Wait::ReaderWriter(lock)) = wait else {
+            return (self.upcalls.holders)(self, wait);
+        };
+        let threads: Vec<_> = locked(&self.threads)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let mut names = threads.iter().filter_map(|thread| {
+            let held = locked(&thread.held);
+            let held = held.iter().find(|held| held.lock == lock)?;
+            Some(match &held.place {
+                Some(place) => format!("which {} has, acquired by {place}", thread.name()),
+                None => format!("which {} has", thread.name()),
+            })
+        });
+        names.next()
+    }
+
+    /// A thread that waits for an object whose memory is in a range, and the object.
+    pub(crate) fn any_waited_for_in(&self, range: &Range<usize>) -> Option<(String, usize)> {
+        let threads = locked(&self.threads);
+        let mut threads = threads.iter().filter_map(Weak::upgrade);
+        threads.find_map(|thread| match *locked(&thread.waits_for) {
+            Some(Wait::Object(object) | Wait::Timed(object, _)) if range.contains(&object) => {
+                Some((thread.name().to_owned(), object))
+            }
+            _ => None,
+        })
+    }
+
+    /// What the threads wait for.
+    pub(crate) fn waits(&self) -> Vec<Wait> {
+        let threads = locked(&self.threads);
+        let threads = threads.iter().filter_map(Weak::upgrade);
+        threads
+            .filter_map(|thread| *locked(&thread.waits_for))
+            .collect()
+    }
+
+    /// The thread that has a mutex.
+    fn owner_of_mutex(&self, mutex: usize) -> Option<String> {
+        let threads = locked(&self.threads);
+        let mut threads = threads.iter().filter_map(Weak::upgrade);
+        let owner = threads.find(|thread| locked(&thread.mutexes).contains(&mutex))?;
+        Some(owner.name().to_owned())
+    }
+
+    /// Whether every thread waits, and no timer is set that could end that.
+    pub(crate) fn nothing_goes_on(&self) -> bool {
+        let threads = locked(&self.threads);
+        let mut threads = threads.iter().filter_map(Weak::upgrade);
+        let waits = |thread: Arc<Thread>| {
+            locked(&thread.waits_for).is_some_and(|wait| !wait.is_short()) || thread.is_of_timers()
+        };
+        !self.clock.any_expires() && threads.all(waits)
     }
 
     /// Every thread that holds or waits for something.

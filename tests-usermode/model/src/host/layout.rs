@@ -92,6 +92,24 @@ pub(crate) struct Timer {
     pub(crate) period: Cell<u32>,
 }
 
+/// `KMUTEX`
+#[repr(C)]
+pub(crate) struct Mutant {
+    /// Its signal is one if it is free, and less the more often its owner has it.
+    pub(crate) header: Dispatcher,
+    pub(crate) link: ListEntry,
+    /// The number of the thread that has it; zero if it is free.
+    pub(crate) owner: AtomicU64,
+    pub(crate) abandoned: Cell<u64>,
+}
+
+/// `KSEMAPHORE`
+#[repr(C)]
+pub(crate) struct Semaphore {
+    pub(crate) header: Dispatcher,
+    pub(crate) limit: AtomicI32,
+}
+
 /// `IO_REMOVE_LOCK`
 #[repr(C)]
 pub(crate) struct RemoveLock {
@@ -150,6 +168,8 @@ assert_layouts! {
     }
     Dispatcher = nt::KEVENT { kind: 0, signal: 4, waiters: 8 }
     Timer = nt::KTIMER { header: 0, due: 0x18, link: 0x20, dpc: 0x30, processor: 0x38, period: 0x3c }
+    Mutant = nt::KMUTEX { header: 0, link: 0x18, owner: 0x28, abandoned: 0x30 }
+    Semaphore = nt::KSEMAPHORE { header: 0, limit: 0x18 }
     RemoveLock = nt::IO_REMOVE_LOCK { removed: 0, count: 4, event: 8 }
     LockQueueHandle = nt::KLOCK_QUEUE_HANDLE { next: 0, lock: 8, old_irql: 0x10 }
     DeviceIoControl = [u64; 4] { output_length: 0, input_length: 8, code: 0x10, type3_input: 0x18 }

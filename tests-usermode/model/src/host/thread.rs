@@ -10,14 +10,17 @@ use std::{
     },
 };
 
+use backtrace::Backtrace;
+
 use crate::{
     host::{
         Kernel,
+        order::VectorClock,
         spinning::Spinning,
         wait::{Engine, Wait, away},
     },
     mutex::locked,
-    verifier::{held::Held, lock_order::KnownOrder},
+    verifier::{callers_on, held::Held, lock_order::KnownOrder},
 };
 
 /// Whose code a thread runs.
@@ -62,7 +65,11 @@ pub(crate) struct Thread {
     processor: AtomicU32,
     /// The locks that it holds, the innermost last.
     pub(crate) held: Mutex<Vec<Held>>,
+    /// The mutexes that it has, by their addresses.
+    pub(crate) mutexes: Mutex<Vec<usize>>,
     pub(crate) waits_for: Mutex<Option<Wait>>,
+    /// Where it waits, if that is noted.
+    waits_at: Mutex<Option<Backtrace>>,
     pub(crate) in_dpc: AtomicBool,
     pub(crate) spinning: Spinning,
     /// Whether a PnP request is sent to the device that this thread is adding before its next routine of the kernel.
@@ -72,6 +79,19 @@ pub(crate) struct Thread {
     pub(crate) known_order: Mutex<KnownOrder>,
     /// The IRP that the driver's routine that runs has passed on last, by its address, and what the lower driver returned.
     pub(crate) passed: Mutex<Option<(usize, i32)>>,
+    /// Which steps of other threads it comes after.
+    pub(crate) order: Mutex<VectorClock>,
+    /// The routines that it has entered, of which the last ones are kept.
+    recent: Mutex<Recent>,
+}
+
+/// How many routines are kept.
+const RECENT: usize = 8;
+
+#[derive(Default)]
+struct Recent {
+    routines: [&'static str; RECENT],
+    count: usize,
 }
 
 impl Thread {
@@ -99,13 +119,17 @@ impl Thread {
             irql: AtomicU8::new(0),
             processor: AtomicU32::new(0),
             held: Mutex::default(),
+            mutexes: Mutex::default(),
             waits_for: Mutex::default(),
+            waits_at: Mutex::default(),
             in_dpc: AtomicBool::new(false),
             spinning: Spinning::default(),
             is_probed: AtomicBool::new(false),
             inserted_last: AtomicPtr::default(),
             known_order: Mutex::default(),
             passed: Mutex::default(),
+            order: Mutex::new(Self::clock_of_maker()),
+            recent: Mutex::default(),
         });
         kernel.add_thread(&thread);
         thread
@@ -116,9 +140,46 @@ impl Thread {
         self.role == Role::System
     }
 
+    /// Whether it lets timers expire.
+    pub(crate) fn is_of_timers(&self) -> bool {
+        self.role == Role::Timers
+    }
+
     /// Whether it is a thread of user mode, in a system call.
     pub(crate) fn is_user(&self) -> bool {
         self.role == Role::User
+    }
+
+    /// Notes that it enters a routine.
+    pub(crate) fn note_routine(&self, routine: &'static str) {
+        let mut recent = locked(&self.recent);
+        let place = recent.count % RECENT;
+        recent.routines[place] = routine;
+        recent.count += 1;
+    }
+
+    /// The routine that it has entered last.
+    pub(crate) fn last_routine(&self) -> &'static str {
+        let recent = locked(&self.recent);
+        let last = recent.count.checked_sub(1);
+        last.map_or("no routine", |last| recent.routines[last % RECENT])
+    }
+
+    /// The routines that it has entered last, in words.
+    pub(crate) fn recent_routines(&self) -> String {
+        let recent = locked(&self.recent);
+        let first = recent.count.saturating_sub(RECENT);
+        let names = (first..recent.count).map(|place| recent.routines[place % RECENT]);
+        let names: Vec<_> = names.collect();
+        format!("it has entered {}", names.join(", "))
+    }
+
+    /// Notes what it waits for from now on, and where if it may wait for long.
+    pub(crate) fn note_wait(&self, wait: Option<Wait>) {
+        *locked(&self.waits_for) = wait;
+        let notes = self.kernel.engine == Engine::Host || self.kernel.config.locations;
+        let stays = wait.is_some_and(|wait| notes && !wait.is_short());
+        *locked(&self.waits_at) = stays.then(Backtrace::new_unresolved);
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -172,8 +233,16 @@ impl fmt::Display for Thread {
         for held in locked(&self.held).iter() {
             write!(f, ", holds {held}")?;
         }
-        if let Some(wait) = &*locked(&self.waits_for) {
+        let wait = *locked(&self.waits_for);
+        if let Some(wait) = wait {
             write!(f, ", waits for {wait}")?;
+            if let Some(holders) = self.kernel.holders(wait) {
+                write!(f, ", {holders}")?;
+            }
+            if let Some(stack) = &*locked(&self.waits_at) {
+                let callers = callers_on(stack, 4);
+                write!(f, ", in {}", callers.join(" < "))?;
+            }
         }
         Ok(())
     }
@@ -192,7 +261,8 @@ pub(crate) fn current(routine: &str) -> Arc<Thread> {
 
 /// The thread that runs, if it is one of the model's.
 pub(crate) fn try_current() -> Option<Arc<Thread>> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+    let current = CURRENT.try_with(|current| current.try_borrow().ok()?.clone());
+    current.ok()?
 }
 
 /// Makes another thread the one that runs here, and gives the one before back.

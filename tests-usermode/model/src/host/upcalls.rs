@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nt::{KDEVICE_QUEUE_ENTRY, LIST_ENTRY};
 
 use crate::{
-    host::{Call, Kernel},
+    host::{Call, Kernel, wait::Wait},
     verifier::Violation,
 };
 
@@ -20,8 +20,14 @@ pub(crate) struct Upcalls {
     pub(crate) device_queue_entry: fn(&Call, *mut KDEVICE_QUEUE_ENTRY, bool),
     /// Stops the system if an entry that is inserted into an interlocked list is an IRP's, and is on a list already.
     pub(crate) list_entry: fn(&Call, *mut LIST_ENTRY),
+    /// What an address is or was, if it is one of the driver's objects.
+    pub(crate) describe: fn(&Kernel, usize) -> Option<String>,
+    /// Who has what a thread waits for, if it is a remove lock's.
+    pub(crate) holders: fn(&Kernel, Wait) -> Option<String>,
     /// Ends an exploration with what was found.
     pub(crate) end_with: fn(Violation, &Kernel) -> !,
+    /// Looks for what a scene leaves behind.
+    pub(crate) verify_end: fn(&Call),
     /// What is wrong when no thread can go on, and none has broken a rule.
     pub(crate) hang: fn(&Arc<Kernel>) -> Violation,
 }

@@ -17,6 +17,7 @@ use std::{
 use crate::{
     host::{
         Kernel,
+        order::Edges,
         thread::{self, Thread},
     },
     mutex::locked,
@@ -35,6 +36,7 @@ pub(crate) enum Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     SpinLock(usize),
+    ReaderWriter(usize),
     Object(usize),
     /// An object, or the timer that ends the wait.
     Timed(usize, usize),
@@ -51,6 +53,7 @@ impl Wait {
     const fn key(self) -> usize {
         match self {
             Self::SpinLock(key)
+            | Self::ReaderWriter(key)
             | Self::Object(key)
             | Self::Timed(key, _)
             | Self::Processor(key)
@@ -71,16 +74,28 @@ impl Wait {
         }
     }
 
+    /// Whether what the thread does after it comes after what the one did by which it is woken. A processor that is free and
+    /// a timer that is set order nothing by themselves, nor do two that share a lock.
+    const fn orders(self) -> bool {
+        !matches!(
+            self,
+            Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_)
+        )
+    }
+
     /// Whether it is over so soon that a thread of the host does not sleep.
     pub(crate) const fn is_short(self) -> bool {
-        matches!(self, Self::SpinLock(_) | Self::Processor(_))
+        matches!(
+            self,
+            Self::SpinLock(_) | Self::ReaderWriter(_) | Self::Processor(_)
+        )
     }
 }
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SpinLock(lock) => write!(f, "the spin lock {lock:#x}"),
+            Self::SpinLock(lock) | Self::ReaderWriter(lock) => write!(f, "the spin lock {lock:#x}"),
             Self::Object(object) | Self::Timed(object, _) => write!(f, "the object {object:#x}"),
             Self::Processor(_) => write!(f, "a processor"),
             Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
@@ -100,6 +115,8 @@ pub(crate) struct Sleepers {
     host: Mutex<()>,
     condition: Condvar,
     sleeping: AtomicUsize,
+    /// What whoever is woken comes after.
+    pub(crate) edges: Edges,
     /// How many threads of an exploration could go on, beside its first one.
     awake: AtomicUsize,
 }
@@ -114,6 +131,9 @@ struct Asleep {
 impl Sleepers {
     /// Wakes whoever waits for what has this address. The caller holds no mutex that a waiter looks under.
     pub(crate) fn wake(&self, wait: Wait) {
+        if wait.orders() {
+            Edges::release(wait.key());
+        }
         // Pairs with the one in `sleep`: either the sleeper sees what has changed, or it is seen here.
         fence(SeqCst);
         if self.sleeping.load(SeqCst) == 0 {
@@ -139,6 +159,11 @@ impl Sleepers {
     /// Counts a thread of an exploration.
     pub(crate) fn task_starts(&self) {
         self.awake.fetch_add(1, SeqCst);
+    }
+
+    /// Whether a thread of an exploration could go on, beside its first one.
+    pub(crate) fn any_awake(&self) -> bool {
+        self.awake.load(SeqCst) != 0
     }
 
     /// Counts one off that has ended, or cannot go on. Where that was the last one, those that wait do so for ever.
@@ -211,11 +236,19 @@ impl Sleepers {
 
 impl Thread {
     /// Waits until something is there.
-    pub(crate) fn wait_for<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+    pub(crate) fn wait_for<R>(&self, wait: Wait, ready: impl FnMut() -> Option<R>) -> R {
+        let result = self.wait_untracked(wait, ready);
+        if wait.orders() {
+            self.acquire_from(wait.key());
+        }
+        result
+    }
+
+    fn wait_untracked<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
         if let Some(result) = ready() {
             return result;
         }
-        *locked(&self.waits_for) = Some(wait);
+        self.note_wait(Some(wait));
         let result = match self.kernel.engine {
             Engine::Shuttle => self.kernel.sleepers.suspend(self, wait, ready),
             Engine::Host if wait.is_short() => self.spin(ready),
@@ -226,13 +259,30 @@ impl Thread {
                 };
                 let result = match self.pass_virtual_time(wait, &mut ready) {
                     Some(result) => Some(Some(result)),
-                    None => self.kernel.sleepers.sleep(None, || or_halted(&mut ready)),
+                    None => self.sleep_watched(|| or_halted(&mut ready)),
                 };
                 result.flatten().unwrap_or_else(|| self.halt())
             }
         };
-        *locked(&self.waits_for) = None;
+        self.note_wait(None);
         result
+    }
+
+    /// Sleeps until something is there. A thread of user mode that is in the kernel for too long while nothing goes on there
+    /// stops the system.
+    fn sleep_watched<R>(&self, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
+        let start = Instant::now();
+        let patience = self.kernel.config.hang_after;
+        loop {
+            let look = Instant::now() + patience / 4;
+            if let Some(result) = self.kernel.sleepers.sleep(Some(look), &mut ready) {
+                return Some(result);
+            }
+            if self.is_user() && start.elapsed() >= patience && self.kernel.nothing_goes_on() {
+                self.kernel.stop((self.kernel.upcalls.hang)(&self.kernel));
+                self.halt();
+            }
+        }
     }
 
     /// Waits in user mode until something is there; in vain after the deadline, or once the system has stopped.

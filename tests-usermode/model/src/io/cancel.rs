@@ -40,6 +40,7 @@ impl Call {
         let old_irql = self.acquire_cancel_lock();
         record.set_cancel();
         self.switch_point("IoCancelIrp: IoSetCancelRoutine", irp.addr());
+        self.synchronise(irp.addr());
         let Some(routine) = record.take_cancel_routine() else {
             self.release_cancel_lock(old_irql);
             return false;
@@ -95,6 +96,7 @@ extern "C" fn IoAcquireCancelSpinLock(irql: *mut u8) {
     let lock: *const c_void = (&raw const call.kernel.io().cancel_lock).cast();
     call.switch_point(call.routine(), lock.addr());
     let old_irql = call.acquire_cancel_lock();
+    call.require_room(irql);
     // SAFETY: the caller gives room for an IRQL.
     unsafe { irql.write(old_irql) };
 }
@@ -102,7 +104,12 @@ extern "C" fn IoAcquireCancelSpinLock(irql: *mut u8) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoReleaseCancelSpinLock(irql: u8) {
-    Call::enter("IoReleaseCancelSpinLock").release_cancel_lock(irql);
+    let call = Call::enter("IoReleaseCancelSpinLock");
+    call.release_cancel_lock(irql);
+    call.switch_after(
+        "IoReleaseCancelSpinLock",
+        &raw const call.kernel.io().cancel_lock,
+    );
 }
 
 // SAFETY: see `irql`.

@@ -12,7 +12,7 @@ use crate::{
     host::{Call, wait::Wait},
     io::irp::{IrpRecord, Left},
     mutex::locked,
-    verifier::{BugCheck, Rule, callers},
+    verifier::{BugCheck, Rule},
 };
 
 impl Call {
@@ -209,19 +209,26 @@ impl Call {
         // SAFETY: as above.
         let information = unsafe { (*record.raw()).IoStatus.Information };
         let information = usize::try_from(information).unwrap_or(usize::MAX);
-        let place = self
-            .kernel
-            .config
-            .locations
-            .then(|| callers(1).pop())
-            .flatten();
         // The I/O manager copies no output of an error, which is severity 3.
         let copied = status.cast_unsigned() >> 30 != 3;
-        let length = record.asked.output_length;
-        let exceeds = record.asked.major == nt::IRP_MJ_DEVICE_CONTROL && information > length;
-        self.require(!(copied && exceeds), Rule::Information, || {
+        let length = match record.asked.major {
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_READ => record.asked.output_length,
+            nt::IRP_MJ_WRITE => record.asked.input_length,
+            _ => usize::MAX,
+        };
+        self.require(!(copied && information > length), Rule::Information, || {
             let what = format!(
-                "{record} is completed with Information {information}, and its output buffer has {length} bytes"
+                "{record} is completed with Information {information}, and its buffer has {length} bytes"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+        let leaks = record.asked.major == nt::IRP_MJ_DEVICE_CONTROL
+            && copied
+            && record.is_unwritten(information);
+        self.require(!leaks, Rule::Information, || {
+            let what = format!(
+                "{record} is completed with Information {information}, and the driver has not written the last of these \
+                 bytes: whatever the system buffer had before goes to the user"
             );
             (BugCheck(0, [0; 4]), what)
         });
@@ -235,10 +242,7 @@ impl Call {
             let is_first = state.completion.is_none();
             if is_first {
                 state.completion = Some((status, information));
-                state.completed_by = match place {
-                    Some(place) => format!("{} in {place}", self.name()),
-                    None => self.name().to_owned(),
-                };
+                state.completed_by = self.place();
             }
             is_first
         };

@@ -259,6 +259,26 @@ impl Devices {
             .map(|(address, object)| (*address, object.references + object.io_references))
     }
 
+    /// What an address is or was, if it is in a device object or its extension.
+    fn describe(&self, address: usize) -> Option<String> {
+        let objects = locked(&self.objects);
+        let (device, object) = objects.iter().find(|(device, object)| {
+            let memory = **device..**device + size_of_val(&*object.memory);
+            memory.contains(&address) || object.extension_range().contains(&address)
+        })?;
+        let of = if object.extension_range().contains(&address) {
+            "the extension of the device object"
+        } else {
+            "the device object"
+        };
+        let gone = if object.is_gone() {
+            ", which is gone"
+        } else {
+            ""
+        };
+        Some(format!("in {of} {device:#x}{gone}"))
+    }
+
     /// Whether an interface of a physical device is enabled.
     pub(crate) fn is_enabled(&self, pdo: *mut DEVICE_OBJECT) -> bool {
         let interfaces = locked(&self.interfaces);
@@ -297,6 +317,20 @@ impl DeviceObject {
 }
 
 impl Kernel {
+    /// What an address is or was, if it is in a device object, its extension, or an IRP.
+    pub(crate) fn describe_io_object(&self, address: usize) -> Option<String> {
+        let device = self.io().devices.describe(address);
+        device.or_else(|| {
+            let record = self.io().find_around(address)?;
+            let by = locked(&record.state).completed_by.clone();
+            Some(if by.is_empty() {
+                format!("in {record}")
+            } else {
+                format!("in {record}, which {by} has completed")
+            })
+        })
+    }
+
     /// How many device objects the driver has made and not deleted.
     #[must_use]
     pub fn device_objects(&self) -> usize {
@@ -341,6 +375,12 @@ impl DeviceInner {
     pub(crate) fn top(&self) -> *mut DEVICE_OBJECT {
         let last = locked(&self.objects).last().copied();
         std::ptr::with_exposed_provenance_mut(last.unwrap_or_default())
+    }
+
+    /// Whether reads and writes get a system buffer (`DO_BUFFERED_IO`).
+    pub(crate) fn is_buffered(&self) -> bool {
+        // SAFETY: the device objects of a stack are alive.
+        unsafe { (*self.top()).Flags & nt::DO_BUFFERED_IO != 0 }
     }
 
     /// The device objects of the drivers, from the lowest to the highest.
@@ -395,6 +435,7 @@ extern "C" fn IoCreateDevice(
         .io()
         .devices
         .create(driver, extension_size, kind, characteristics);
+    call.require_room(device);
     // SAFETY: the caller gives room for the answer.
     unsafe { device.write(object) };
     STATUS_SUCCESS
@@ -406,6 +447,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
     let call = Call::enter("IoDeleteDevice");
     call.require_at_most(1, Rule::IrqlIoApcLte, 0x2_0009);
     let devices = &call.kernel.io().devices;
+    call.require_device(device);
     call.require(!devices.is_deleted(device), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x240, [0, 0, device.addr() as u64]);
         (
@@ -450,6 +492,26 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
 }
 
 impl Call {
+    /// Stops the system unless a pointer is a device object's, which may be gone.
+    pub(in crate::io) fn require_device(&self, device: *mut DEVICE_OBJECT) {
+        let known = self.kernel.io().devices.is_known(device);
+        self.require(known, Rule::Pointer, || {
+            let bug_check = BugCheck(0x50, [device.addr() as u64, 0, 0, 0]);
+            let what = format!("{device:?} is no device object{}", self.once(device.addr()));
+            (bug_check, what)
+        });
+    }
+
+    /// Stops the system unless a pointer is that of a device object that is there.
+    pub(in crate::io) fn require_live_device(&self, device: *mut DEVICE_OBJECT) {
+        self.require_device(device);
+        let gone = self.kernel.io().devices.is_gone(device);
+        self.require(!gone, Rule::FreedMemory, || {
+            let bug_check = BugCheck(0xd5, [device.addr() as u64, 0, 0, 0]);
+            (bug_check, format!("the device object {device:?} is gone"))
+        });
+    }
+
     /// Stops the system if a device object is gone, and a timer that is set or a DPC that is queued is in its extension.
     pub(in crate::io) fn verify_extension_is_unused(&self, device: *mut DEVICE_OBJECT) {
         let devices = &self.kernel.io().devices;
@@ -472,6 +534,9 @@ extern "C" fn IoRegisterDeviceInterface(
 ) -> NTSTATUS {
     let call = Call::enter("IoRegisterDeviceInterface");
     call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
+    call.require_live_device(pdo);
+    call.require_room(class.cast_mut());
+    call.require_room(name);
     // SAFETY: the caller gives a class.
     let class = unsafe { class.read() };
     let node = class.Data4.map(|byte| format!("{byte:02x}")).concat();

@@ -179,6 +179,8 @@ extern "C" fn IoAttachDeviceToDeviceStack(
 ) -> *mut DEVICE_OBJECT {
     let call = Call::enter("IoAttachDeviceToDeviceStack");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_live_device(source);
+    call.require_live_device(target);
     if call.kernel.fails() {
         return null_mut();
     }
@@ -207,6 +209,7 @@ extern "C" fn IoAttachDeviceToDeviceStack(
 extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
     let call = Call::enter("IoDetachDevice");
     call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
+    call.require_live_device(target);
     // SAFETY: the caller gives the device object below its own.
     let attached = unsafe { (*target).AttachedDevice };
     call.require(!attached.is_null(), Rule::DeviceRemoval, || {

@@ -186,6 +186,8 @@ impl Driver {
     pub fn unload(self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("DriverUnload");
+        // What holds a device object is named before that.
+        call.require_no_irp();
         let left = self.kernel.io().devices.count();
         call.require(left == 0, Rule::DeviceRemoval, || {
             let what = format!("the driver is unloaded with {left} device objects");
@@ -206,6 +208,15 @@ impl Driver {
 }
 
 impl Call {
+    /// Stops the system if an IRP has not ended, whose driver goes.
+    fn require_no_irp(&self) {
+        if let Some(record) = self.kernel.io().live().first() {
+            let bug_check = BugCheck(0xce, [record.address() as u64, 0, 0, 0]);
+            let what = format!("the driver is unloaded and {record} has not ended");
+            self.stop(bug_check, Rule::IrpProcessingComplete, what);
+        }
+    }
+
     /// Stops the system if the driver that goes has left anything behind.
     fn verify_unload(&self) {
         let kernel = &self.kernel;
@@ -219,11 +230,7 @@ impl Call {
         });
         self.verify_freed_blocks();
         self.require_no_dpc();
-        if let Some(record) = kernel.io().live().first() {
-            let bug_check = BugCheck(0xce, [record.address() as u64, 0, 0, 0]);
-            let what = format!("the driver is unloaded and {record} has not ended");
-            self.stop(bug_check, Rule::IrpProcessingComplete, what);
-        }
+        self.require_no_irp();
         let (blocks, bytes) = (kernel.pool_blocks(), kernel.pool_bytes());
         self.require(blocks == 0, Rule::Pool, || {
             let bug_check = BugCheck::verifier(0x62, [0, 0, blocks as u64]);

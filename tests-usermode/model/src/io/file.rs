@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use nt::{FILE_OBJECT, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_DEVICE_CONTROL};
+use nt::{
+    FILE_OBJECT, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_FLUSH_BUFFERS,
+    IRP_MJ_READ, IRP_MJ_WRITE,
+};
 
 use crate::{
     host::{
@@ -76,6 +79,7 @@ impl FileInner {
     /// Counts an IRP off. The last one of a file that is closed lets `IRP_MJ_CLOSE` be sent, at `PASSIVE_LEVEL`: when the
     /// system call ends in which that happens, or else by a worker thread.
     pub(crate) fn irp_ended(self: &Arc<Self>, call: &Call) {
+        call.synchronise(self.object().addr());
         let last = self.irps.fetch_sub(1, Ordering::SeqCst) == 1;
         if !last || !self.is_closed.load(Ordering::SeqCst) {
             return;
@@ -92,6 +96,7 @@ impl FileInner {
     fn close(self: &Arc<Self>, call: &Call) {
         let over = self.is_closed.load(Ordering::SeqCst) && self.irps.load(Ordering::SeqCst) == 0;
         if over && !self.close_sent.swap(true, Ordering::SeqCst) {
+            call.synchronise(self.object().addr());
             self.send(call, IRP_MJ_CLOSE);
             self.let_device_go(call);
         }
@@ -99,6 +104,7 @@ impl FileInner {
 
     /// Gives the file's reference to its device object back, and counts the file off.
     fn let_device_go(self: &Arc<Self>, call: &Call) {
+        call.synchronise(self.device.object().addr());
         let devices = &call.kernel.io().devices;
         devices.io_dereference(self.device.object().addr());
         self.device.file_closed(call);
@@ -171,8 +177,79 @@ impl File {
     /// Sends an IOCTL (`NtDeviceIoControlFile`), which may end at once, later, or when it is cancelled.
     #[must_use]
     pub fn device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
+        let asked = Asked {
+            major: IRP_MJ_DEVICE_CONTROL,
+            code,
+            ..Asked::default()
+        };
+        let access = (code >> 14) & 3;
+        self.request("NtDeviceIoControlFile", asked, access, input, output)
+    }
+
+    /// Reads (`NtReadFile`).
+    ///
+    /// The device does buffered I/O (`DO_BUFFERED_IO`), or the request fails with `STATUS_NOT_SUPPORTED`: the model has no
+    /// other. So it is for [`File::write`].
+    #[must_use]
+    pub fn read(&self, offset: i64, length: usize) -> Request {
+        let asked = Asked {
+            major: IRP_MJ_READ,
+            offset,
+            ..Asked::default()
+        };
+        self.request(
+            "NtReadFile",
+            asked,
+            Access::Read.bits(),
+            &[],
+            vec![0; length],
+        )
+    }
+
+    /// Writes (`NtWriteFile`).
+    #[must_use]
+    pub fn write(&self, offset: i64, bytes: &[u8]) -> Request {
+        let asked = Asked {
+            major: IRP_MJ_WRITE,
+            offset,
+            ..Asked::default()
+        };
+        self.request(
+            "NtWriteFile",
+            asked,
+            Access::Write.bits(),
+            bytes,
+            Vec::new(),
+        )
+    }
+
+    /// Has the driver write out what it has buffered (`NtFlushBuffersFile`).
+    #[must_use]
+    pub fn flush(&self) -> Request {
+        let asked = Asked {
+            major: IRP_MJ_FLUSH_BUFFERS,
+            ..Asked::default()
+        };
+        self.request(
+            "NtFlushBuffersFile",
+            asked,
+            Access::Write.bits(),
+            &[],
+            Vec::new(),
+        )
+    }
+
+    /// Sends a request of a system call, if the file was opened with the access that it needs.
+    fn request(
+        &self,
+        routine: &'static str,
+        asked: Asked,
+        access: u32,
+        input: &[u8],
+        output: Vec<u8>,
+    ) -> Request {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("NtDeviceIoControlFile");
+        let call = Call::enter(routine);
         let kernel = Arc::clone(&self.kernel);
         // The system call references the file, unless the handle is closed already; so IRP_MJ_CLOSE does not come before its
         // IRP has ended.
@@ -180,8 +257,15 @@ impl File {
         let refused = if self.inner.handle_closed.load(Ordering::SeqCst) {
             Some(STATUS_INVALID_HANDLE)
         } else {
-            let lacks = (code >> 14) & 3 & !self.inner.access.bits() != 0;
-            lacks.then_some(STATUS_ACCESS_DENIED)
+            let lacks = access & !self.inner.access.bits() != 0;
+            let transfers = matches!(asked.major, IRP_MJ_READ | IRP_MJ_WRITE);
+            if lacks {
+                Some(STATUS_ACCESS_DENIED)
+            } else if transfers && !self.inner.device.is_buffered() {
+                Some(nt::STATUS_NOT_SUPPORTED)
+            } else {
+                None
+            }
         };
         if let Some(status) = refused {
             self.inner.irp_ended(&call);
@@ -198,11 +282,9 @@ impl File {
             };
         }
         let asked = Asked {
-            major: IRP_MJ_DEVICE_CONTROL,
-            minor: 0,
-            code,
             input_length: input.len(),
             output_length: output.len(),
+            ..asked
         };
         let device = self.inner.device.top();
         let record = call.new_irp(device, asked, Some(&self.inner), input, output);

@@ -40,6 +40,9 @@ fn before(inline: Inline, object: *const c_void) {
     }
     let irp = object.cast_mut().cast();
     let record = call.live_irp(irp);
+    if inline == Inline::SetCancelRoutine {
+        record.had_cancel_routine.store(true, Ordering::Relaxed);
+    }
     if inline == Inline::MarkIrpPending {
         marked_pending(&call, &record);
     }

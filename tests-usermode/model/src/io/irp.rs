@@ -13,7 +13,7 @@ use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, SL_PENDING_RETURNED};
 
 use crate::{
     host::{
-        Call,
+        Call, fault,
         layout::{DeviceIoControl, TailOverlay},
     },
     io::{cancel::CancelRoutine, file::FileInner, inlines},
@@ -28,6 +28,18 @@ fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
     unsafe { Box::from_raw(Box::into_raw(words) as *mut UnsafeCell<[u128]>) }
 }
 
+/// What is in a system buffer beyond the input until the driver writes it: on Windows, whatever was in that memory.
+fn unwritten(place: usize) -> u8 {
+    let [byte, ..] = place
+        .wrapping_mul(0x9e37_79b9)
+        .rotate_right(13)
+        .to_le_bytes();
+    byte
+}
+
+/// How much of the end of what a driver returns has to be unwritten, for that to be no chance.
+const UNWRITTEN: usize = 4;
+
 /// What an IRP asks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
@@ -36,6 +48,8 @@ pub(crate) struct Asked {
     pub(crate) code: u32,
     pub(crate) input_length: usize,
     pub(crate) output_length: usize,
+    /// Where a read or a write begins.
+    pub(crate) offset: i64,
 }
 
 /// An IRP, and what the I/O manager knows of it.
@@ -57,6 +71,8 @@ pub(crate) struct IrpRecord {
     was_on_device_queue: AtomicBool,
     /// Whether it is on a device queue now. What its entry says is the driver's `DriverContext` at other times.
     is_on_device_queue: AtomicBool,
+    /// Whether it ever had a Cancel routine.
+    pub(crate) had_cancel_routine: AtomicBool,
     /// Whether the bus driver has had it.
     pub(crate) reached_bus: AtomicBool,
 }
@@ -104,9 +120,14 @@ impl IrpRecord {
         let buffer_size = input.len().max(output.len());
         let system_buffer = (buffer_size != 0).then(|| {
             let mut buffer = zeroed(buffer_size);
-            for (word, bytes) in buffer.get_mut().iter_mut().zip(input.chunks(16)) {
-                let mut whole = [0; 16];
-                whole[..bytes.len()].copy_from_slice(bytes);
+            for (index, word) in buffer.get_mut().iter_mut().enumerate() {
+                let byte = |place| {
+                    input
+                        .get(place)
+                        .copied()
+                        .unwrap_or_else(|| unwritten(place))
+                };
+                let whole = std::array::from_fn(|inside| byte(16 * index + inside));
                 *word = u128::from_ne_bytes(whole);
             }
             buffer
@@ -130,6 +151,7 @@ impl IrpRecord {
             has_returned: AtomicBool::new(false),
             was_on_device_queue: AtomicBool::new(false),
             is_on_device_queue: AtomicBool::new(false),
+            had_cancel_routine: AtomicBool::new(false),
             reached_bus: AtomicBool::new(false),
         });
         record.fill_in();
@@ -157,12 +179,25 @@ impl IrpRecord {
             .as_ref()
             .map_or(std::ptr::null_mut(), |file| file.object());
         let parameters = (&raw mut stack.Parameters).cast::<DeviceIoControl>();
+        let Asked {
+            input_length,
+            output_length,
+            offset,
+            ..
+        } = self.asked;
+        // Parameters.Read and Parameters.Write have their Length and ByteOffset where Parameters.DeviceIoControl has the
+        // output's length and the code.
+        let (output_length, input_length, code) = match self.asked.major {
+            nt::IRP_MJ_READ => (output_length, 0, offset.cast_unsigned()),
+            nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
+            _ => (output_length, input_length, self.asked.code.into()),
+        };
         // SAFETY: the layouts are asserted to be alike.
         unsafe {
             parameters.write(DeviceIoControl {
-                output_length: self.asked.output_length as u64,
-                input_length: self.asked.input_length as u64,
-                code: self.asked.code.into(),
+                output_length: output_length as u64,
+                input_length: input_length as u64,
+                code,
                 type3_input: std::ptr::null_mut(),
             });
         }
@@ -175,6 +210,12 @@ impl IrpRecord {
 
     pub(crate) fn address(&self) -> usize {
         self.raw().addr()
+    }
+
+    /// Whether an address is in its memory.
+    pub(crate) fn contains(&self, address: usize) -> bool {
+        let start = self.address();
+        (start..start + size_of_val(&*self.memory)).contains(&address)
     }
 
     /// Its place among the IRPs of files; `None` if it was sent through none.
@@ -294,6 +335,16 @@ impl IrpRecord {
         unsafe { std::slice::from_raw_parts(bytes, length) }
     }
 
+    /// Whether the last bytes of so many in the system buffer are such as neither the user nor the driver wrote.
+    pub(crate) fn is_unwritten(&self, length: usize) -> bool {
+        let bytes = self.system_bytes(length);
+        let Some(start) = bytes.len().checked_sub(UNWRITTEN) else {
+            return false;
+        };
+        let mut last = bytes.iter().enumerate().skip(start);
+        start >= self.asked.input_length && last.all(|(place, byte)| *byte == unwritten(place))
+    }
+
     fn cancel_field(&self) -> &AtomicU8 {
         // SAFETY: the field is inside the IRP.
         let field = unsafe { &raw mut (*self.raw()).Cancel };
@@ -359,9 +410,11 @@ impl IrpRecord {
         if next == entry || next.addr() < LOWEST || !next.is_aligned() {
             return false;
         }
-        // SAFETY: what looks like a pointer to a list entry is taken for one.
-        let back = unsafe { (*next).Blink };
-        back == entry
+        // What looks like a pointer may be a number of the driver's, so the host reads what is there.
+        let back = next
+            .addr()
+            .wrapping_add(std::mem::offset_of!(nt::LIST_ENTRY, Blink));
+        fault::read_word(back) == Some(entry.addr())
     }
 
     /// Why it does not end, of which nobody can be expected to do any more.
@@ -380,9 +433,12 @@ impl IrpRecord {
             return (Rule::DeviceQueueBusy, what);
         }
         if self.is_cancelled() {
-            let what = format!(
-                "{self} was cancelled, has no Cancel routine any more, and nobody completes it"
-            );
+            let had = if self.had_cancel_routine.load(Ordering::Relaxed) {
+                "has no Cancel routine any more"
+            } else {
+                "never had a Cancel routine"
+            };
+            let what = format!("{self} was cancelled, {had}, and nobody completes it");
             return (Rule::IrpProcessingComplete, what);
         }
         (
@@ -400,6 +456,9 @@ impl fmt::Display for IrpRecord {
             nt::IRP_MJ_CLEANUP => "IRP_MJ_CLEANUP",
             nt::IRP_MJ_PNP => "IRP_MJ_PNP",
             nt::IRP_MJ_POWER => "IRP_MJ_POWER",
+            nt::IRP_MJ_READ => "IRP_MJ_READ",
+            nt::IRP_MJ_WRITE => "IRP_MJ_WRITE",
+            nt::IRP_MJ_FLUSH_BUFFERS => "IRP_MJ_FLUSH_BUFFERS",
             _ => "IRP_MJ_DEVICE_CONTROL",
         };
         write!(f, "IRP {} ({:#x}, {major}", self.number, self.address())?;

@@ -77,6 +77,13 @@ impl Io {
         locked(&self.irps).by_address.get(&address).cloned()
     }
 
+    /// The IRP in whose memory an address is.
+    pub(crate) fn find_around(&self, address: usize) -> Option<Arc<IrpRecord>> {
+        let irps = locked(&self.irps);
+        let mut irps = irps.by_address.values();
+        irps.find(|record| record.contains(address)).cloned()
+    }
+
     fn add(&self, record: &Arc<IrpRecord>) {
         let mut irps = locked(&self.irps);
         irps.by_address.insert(record.address(), Arc::clone(record));
@@ -145,7 +152,7 @@ impl Call {
         if let Some(file) = &file {
             file.add_irp();
         }
-        // SAFETY: the memory of a device object stays as long as the kernel.
+        // SAFETY: the memory of a device object stays as long as the kernel; of one that is gone it is no number to go by.
         let stack_size = unsafe { (*device).StackSize };
         let record = IrpRecord::new(number, stack_size, asked, self.number, file, input, output);
         io.add(&record);
@@ -155,6 +162,7 @@ impl Call {
     /// Sends an IRP to the driver of a device object, and gives what its dispatch routine returned.
     pub(in crate::io) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
         let status = self.call_driver(device, record);
+        self.require_no_mutex("a dispatch routine");
         record.has_returned.store(true, Ordering::Relaxed);
         status
     }
@@ -197,6 +205,7 @@ impl Call {
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
         let outer = locked(&self.passed).take();
+        self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = Call::in_driver(|| unsafe { routine(device, irp) });
         let passed = std::mem::replace(&mut *locked(&self.passed), outer);
@@ -285,4 +294,5 @@ extern "C" fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
     let call = Call::enter("IoCompleteRequest");
     let record = call.irp(irp);
     call.complete(&record);
+    call.switch_after("IoCompleteRequest", irp);
 }

@@ -90,6 +90,7 @@ impl DeviceInner {
 
     /// `IRP_MN_REMOVE_DEVICE`, after which the drivers' device objects must be detached and deleted.
     pub(crate) fn remove(&self, call: &Call) -> NTSTATUS {
+        call.synchronise(self.object().addr());
         let status = self.ask(call, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE);
         self.is_removed.store(true, Ordering::SeqCst);
         let devices = &call.kernel.io().devices;

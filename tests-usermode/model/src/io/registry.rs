@@ -61,6 +61,7 @@ extern "C" fn ZwOpenKey(
     let Some(key) = key else {
         return STATUS_OBJECT_NAME_NOT_FOUND;
     };
+    call.require_room(handle);
     // SAFETY: the caller gives room for a handle.
     unsafe { handle.write(call.kernel.open_handle(Arc::new(key))) };
     STATUS_SUCCESS
@@ -90,6 +91,7 @@ extern "C" fn ZwQueryValueKey(
     };
     // KEY_VALUE_PARTIAL_INFORMATION: the title's index, the type, how long the data is, and the data.
     let answer = [0, REG_DWORD, 4, *value];
+    call.require_room(result_length);
     // SAFETY: the caller gives room for the length.
     unsafe { result_length.write(16) };
     if length < 16 {

@@ -10,7 +10,7 @@ use std::{
 use nt::{DISPATCH_LEVEL, IO_REMOVE_LOCK, NTSTATUS, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 
 use crate::{
-    host::{Call, Kernel, layout::RemoveLock},
+    host::{Call, Kernel, layout::RemoveLock, wait::Wait},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -37,6 +37,35 @@ impl RemoveLocks {
 }
 
 impl Kernel {
+    /// A remove lock that a thread waits for, with its holders.
+    pub(in crate::io) fn remove_lock_waited_for(&self) -> Option<String> {
+        let waits = self.waits();
+        waits
+            .into_iter()
+            .find_map(|wait| self.holders_of_remove_lock(wait))
+    }
+
+    /// Who has a remove lock that a thread waits for the release of.
+    pub(crate) fn holders_of_remove_lock(&self, wait: Wait) -> Option<String> {
+        let Wait::Object(event) = wait else {
+            return None;
+        };
+        let lock = event.checked_sub(std::mem::offset_of!(RemoveLock, event))?;
+        let holds = locked(&self.io().remove_locks.0).get(&lock)?.clone();
+        let tags = holds.iter().map(|(tag, count)| {
+            let tag = match self.io().find(*tag) {
+                Some(record) => record.to_string(),
+                None => format!("{tag:#x}"),
+            };
+            format!("{count} times for {tag}")
+        });
+        let tags: Vec<_> = tags.collect();
+        Some(format!(
+            "the remove lock {lock:#x}, which is held {}",
+            tags.join(", ")
+        ))
+    }
+
     /// How often the driver holds its remove locks: once for each IRP and each call that is under way.
     #[must_use]
     pub fn holds(&self) -> i32 {

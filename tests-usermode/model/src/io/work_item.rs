@@ -99,6 +99,7 @@ impl Queued {
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, with what it was queued with.
         Call::in_driver(|| unsafe { routine(device, context) });
         call.require_returned("a work item's routine", 0);
+        call.require_no_mutex("a work item's routine");
         kernel.io().devices.io_dereference(device.addr());
         kernel.io().work_items.active.fetch_sub(1, Ordering::SeqCst);
         kernel

@@ -10,7 +10,7 @@ use nt::DISPATCH_LEVEL;
 use crate::{
     host::{
         Call, Kernel,
-        clock::units,
+        clock::{NEVER, units},
         layout::Timer,
         thread::{Attached, Thread},
         wait::{Engine, Wait},
@@ -46,7 +46,9 @@ pub(crate) fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
         // SAFETY: a timer that is set is alive: its memory is the driver's until it is cancelled.
         let object = unsafe { &*std::ptr::with_exposed_provenance::<Timer>(timer) };
         let dpc = object.dpc.get();
+        call.acquire_from(timer);
         // Whoever waits for it may free it from here on.
+        let again = next_period(kernel, object);
         object.header.signal.store(1, Ordering::Release);
         woken = Some(Wait::Object(timer));
         if !dpc.is_null() {
@@ -56,12 +58,31 @@ pub(crate) fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
             });
             call.queue_dpc(dpc, low, high);
         }
+        again
     });
     if let Some(wait) = woken {
         kernel.sleepers.wake(wait);
     }
     call.lower_irql(old_irql);
     expired
+}
+
+/// When a timer expires again, if it is a periodic one. In an exploration it does so a few times, and then stays set: else there
+/// would be no end to the orders.
+fn next_period(kernel: &Kernel, timer: &Timer) -> Option<u64> {
+    const TIMES: u32 = 3;
+    let period = u64::from(timer.period.get());
+    if period == 0 {
+        return None;
+    }
+    let count = timer.processor.get() + 1;
+    timer.processor.set(count);
+    if kernel.engine == Engine::Shuttle && count == TIMES {
+        return Some(NEVER);
+    }
+    let due = timer.due.get() + period * 10_000;
+    timer.due.set(due);
+    Some(due)
 }
 
 /// Lets a time pass by a virtual clock, with whatever expires in it.
@@ -90,7 +111,7 @@ fn let_expire(kernel: &Arc<Kernel>) {
         let call = Call::enter("a timer expires");
         let clock = &kernel.clock;
         let more = call.wait_for(Wait::Timer(clock.key()), || {
-            (clock.any_set() || clock.ends()).then_some(clock.any_set())
+            (clock.any_expires() || clock.ends()).then_some(clock.any_expires())
         });
         if !more {
             return;
@@ -122,6 +143,7 @@ impl Call {
 extern "C" fn KeQueryPerformanceCounter(frequency: *mut i64) -> i64 {
     let call = Call::enter("KeQueryPerformanceCounter");
     if !frequency.is_null() {
+        call.require_room(frequency);
         // SAFETY: the caller gives NULL or room for the frequency.
         unsafe { frequency.write(10_000_000) };
     }

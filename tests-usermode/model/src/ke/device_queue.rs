@@ -10,7 +10,7 @@ use crate::{
         Call,
         layout::{DeviceQueue, DeviceQueueEntry, ListEntry},
     },
-    ke::spin_lock,
+    ke::{lists::alive, spin_lock},
     verifier::{BugCheck, Rule},
 };
 
@@ -73,7 +73,7 @@ impl Call {
                 let after = key.and_then(|key| links.find(|link| key_of(link) > key));
                 let after = after.unwrap_or(&queue.head);
                 // SAFETY: the neighbours of a link are alive.
-                let before = unsafe { after.previous.get().as_ref() }.unwrap_or(&queue.head);
+                let before = unsafe { alive(after.previous.get()) }.unwrap_or(&queue.head);
                 // SAFETY: the queue's lock is held.
                 unsafe { self.link_after(before, &object.link) };
             }

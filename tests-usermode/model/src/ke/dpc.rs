@@ -183,6 +183,7 @@ impl Call {
             );
         };
         self.in_dpc.store(true, Ordering::Relaxed);
+        self.acquire_from(dpc.addr());
         // SAFETY: the routine is called as the kernel calls it: at DISPATCH_LEVEL, with what it was initialised with.
         Call::in_driver(|| unsafe { routine(dpc, context, first, second) });
         self.in_dpc.store(false, Ordering::Relaxed);
@@ -226,6 +227,7 @@ impl Call {
             let bug_check = BugCheck(0xc7, [1, dpc.addr() as u64, 0, 0]);
             (bug_check, format!("the DPC {dpc:?} was not initialised"))
         });
+        self.synchronise(dpc.addr());
         let processor = self.processor();
         let number = processor as usize + 1;
         // Under the lock, so that whoever finds that it is queued finds it on the queue too.
@@ -293,6 +295,13 @@ impl Call {
             let what = format!("the timer {timer:#x} is set, and its memory is freed");
             self.stop(bug_check, Rule::Dpc, what);
         }
+        let waited_for = self.kernel.any_waited_for_in(&range);
+        if let Some((thread, object)) = waited_for {
+            let what =
+                format!("{thread} waits for the object {object:#x}, and its memory is freed");
+            let bug_check = BugCheck(0xd5, [object as u64, 0, 0, 0]);
+            self.stop(bug_check, Rule::SystemThread, what);
+        }
         if let Some(dpc) = self.kernel.ke().processors.any_queued_in(&range) {
             let bug_check = BugCheck(0xc7, [1, dpc as u64, start as u64, size as u64]);
             let what = format!("the DPC {dpc:#x} is queued, and its memory is freed");
@@ -326,6 +335,7 @@ extern "C" fn KeInitializeDpc(
         let what = format!("the DPC {dpc:?} is initialised again while it is queued");
         (bug_check, what)
     });
+    call.require_room(dpc);
     // SAFETY: the caller gives room for a DPC.
     unsafe { dpc.write(KDPC { Reserved: [0; 8] }) };
     // SAFETY: as above, and it is zeroed, as every field may be.

@@ -7,7 +7,13 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, layout::Dispatcher, wait::Wait},
+    host::{
+        Call,
+        layout::{Dispatcher, Mutant},
+        thread::Thread,
+        wait::Wait,
+    },
+    ke::mutex::{MUTANT_OBJECT, SEMAPHORE_OBJECT},
     verifier::{BugCheck, Rule},
 };
 
@@ -18,16 +24,26 @@ const APC_LEVEL: u8 = 1;
 const SYNCHRONIZATION: [u8; 2] = [1, crate::ke::timer::TIMER_SYNCHRONIZATION_OBJECT];
 
 impl Dispatcher {
-    /// Takes what a wait takes of an object that is set, or gives nothing.
-    fn take(&self) -> Option<()> {
-        if !SYNCHRONIZATION.contains(&self.kind.load(Ordering::Relaxed)) {
-            return (self.signal.load(Ordering::Acquire) != 0).then_some(());
+    /// Takes what a wait of a thread takes of an object that is set, or gives nothing.
+    fn take(&self, thread: &Thread) -> Option<()> {
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        match self.kind.load(Ordering::Relaxed) {
+            MUTANT_OBJECT => {
+                // SAFETY: an object of this kind is a mutex.
+                let mutant = unsafe { &*(&raw const *self).cast::<Mutant>() };
+                mutant.take(thread)
+            }
+            SEMAPHORE_OBJECT => {
+                let take = |count: i32| (count > 0).then(|| count - 1);
+                let taken = self.signal.fetch_update(order.0, order.1, take);
+                taken.ok().map(drop)
+            }
+            kind if SYNCHRONIZATION.contains(&kind) => {
+                let taken = self.signal.compare_exchange(1, 0, order.0, order.1);
+                taken.ok().map(drop)
+            }
+            _ => (self.signal.load(Ordering::Acquire) != 0).then_some(()),
         }
-        let order = (Ordering::AcqRel, Ordering::Relaxed);
-        self.signal
-            .compare_exchange(1, 0, order.0, order.1)
-            .ok()
-            .map(drop)
     }
 }
 
@@ -46,7 +62,7 @@ impl Call {
     pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
         self.require_wait(object, APC_LEVEL);
         let address = (&raw const *object).addr();
-        self.wait_for(Wait::Object(address), || object.take());
+        self.wait_for(Wait::Object(address), || object.take(self));
     }
 
     /// Waits for an object until a time, and says whether it was set. The time is a timer's, which may expire first.
@@ -57,8 +73,8 @@ impl Call {
         self.set_timer(timer, due, null_mut());
         let (awaited, timeout) = ((&raw const *object).addr(), (&raw const *timer).addr());
         let is_set = self.wait_for(Wait::Timed(awaited, timeout), || {
-            let taken = object.take().map(|()| true);
-            taken.or_else(|| timer.header.take().map(|()| false))
+            let taken = object.take(self).map(|()| true);
+            taken.or_else(|| timer.header.take(self).map(|()| false))
         });
         self.kernel.clock.cancel(timeout);
         is_set
@@ -77,6 +93,7 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeEvent(event: *mut KEVENT, kind: i32, state: u8) {
     let call = Call::enter("KeInitializeEvent");
+    call.require_room(event);
     // SAFETY: the caller gives room for an event.
     unsafe { event.write(KEVENT { Header: [0; 3] }) };
     // SAFETY: as above, and it is zeroed, as every field may be.
@@ -109,6 +126,28 @@ extern "C" fn KeClearEvent(event: *mut KEVENT) {
     event.signal.store(0, Ordering::Release);
 }
 
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keresetevent)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeResetEvent(event: *mut KEVENT) -> i32 {
+    let call = Call::enter_visible("KeResetEvent", event);
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    // SAFETY: the caller gives an event.
+    let event = unsafe { call.view::<Dispatcher, _>(event) };
+    event.signal.swap(0, Ordering::AcqRel)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereadstateevent)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeReadStateEvent(event: *mut KEVENT) -> i32 {
+    let call = Call::enter_visible("KeReadStateEvent", event);
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    // SAFETY: the caller gives an event.
+    let event = unsafe { call.view::<Dispatcher, _>(event) };
+    event.signal.load(Ordering::Acquire)
+}
+
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeWaitForSingleObject(
@@ -119,7 +158,7 @@ extern "C" fn KeWaitForSingleObject(
     timeout: *mut i64,
 ) -> NTSTATUS {
     let call = Call::enter_visible("KeWaitForSingleObject", object);
-    // SAFETY: the caller gives an object to wait for, of which this kernel has events and timers.
+    // SAFETY: the caller gives an object to wait for, of which this kernel has events, timers, mutexes and semaphores.
     let object = unsafe { call.view::<Dispatcher, _>(object) };
     // SAFETY: the caller gives NULL or a time.
     let timeout = unsafe { timeout.as_ref() };
@@ -130,7 +169,7 @@ extern "C" fn KeWaitForSingleObject(
         }
         Some(0) => {
             call.require_wait(object, DISPATCH_LEVEL);
-            object.take().is_some()
+            object.take(&call).is_some()
         }
         Some(due) => call.wait_for_object_until(object, *due),
     };

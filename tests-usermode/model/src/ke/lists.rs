@@ -4,7 +4,7 @@ use std::ptr::{from_ref, null};
 
 use crate::{
     host::{
-        Call,
+        Call, fault,
         layout::{ListEntry, SingleListEntry},
     },
     verifier::{BugCheck, Rule},
@@ -12,6 +12,20 @@ use crate::{
 
 /// How far a list is looked through for an entry that is inserted twice.
 const LOOK: usize = 4096;
+
+/// What an entry of a list points to; `None` if that can be no entry. If there is no memory, the system stops.
+///
+/// # Safety
+/// The entry is alive if it is one.
+pub(crate) unsafe fn alive<'a, T>(entry: *const T) -> Option<&'a T> {
+    if entry.is_null() || !entry.is_aligned() {
+        return None;
+    }
+    // SAFETY: the pointer is not NULL, and the caller says that it is an entry's.
+    unsafe { fault::touch(entry.cast(), size_of::<T>()) };
+    // SAFETY: passed on to the caller.
+    unsafe { entry.as_ref() }
+}
 
 impl ListEntry {
     /// Makes it an empty list.
@@ -37,11 +51,11 @@ impl ListEntry {
         let head = from_ref(self);
         let mut entry = self.next.get();
         std::iter::from_fn(move || {
-            if std::ptr::eq(entry, head) || entry.is_null() {
+            if std::ptr::eq(entry, head) {
                 return None;
             }
             // SAFETY: the caller says that the entries are alive.
-            let this = unsafe { &*entry };
+            let this = unsafe { alive(entry) }?;
             entry = this.next.get();
             Some(this)
         })
@@ -55,7 +69,7 @@ impl Call {
     /// The list's entries are alive, and nobody else reads or changes it meanwhile.
     pub(crate) unsafe fn link_after(&self, before: &ListEntry, entry: &ListEntry) {
         // SAFETY: the neighbours of an entry of a list are alive.
-        let after = unsafe { before.next.get().as_ref() };
+        let after = unsafe { alive(before.next.get()) };
         let after = after.filter(|after| std::ptr::eq(after.previous.get(), before));
         let Some(after) = after else {
             self.corrupt(before, "the neighbour of an entry does not point back");
@@ -80,9 +94,9 @@ impl Call {
     /// As for [`Call::link_after`].
     pub(crate) unsafe fn unlink(&self, entry: &ListEntry) {
         // SAFETY: the neighbours of an entry of a list are alive.
-        let next = unsafe { entry.next.get().as_ref() };
+        let next = unsafe { alive(entry.next.get()) };
         // SAFETY: as above.
-        let previous = unsafe { entry.previous.get().as_ref() };
+        let previous = unsafe { alive(entry.previous.get()) };
         let (Some(next), Some(previous)) = (next, previous) else {
             self.corrupt(entry, "an entry is removed that is on no list");
         };
@@ -116,7 +130,7 @@ impl Call {
             let mut other = first;
             for _ in 0..LOOK {
                 // SAFETY: the entries of a list are alive.
-                let Some(next) = (unsafe { other.as_ref() }) else {
+                let Some(next) = (unsafe { alive(other) }) else {
                     break;
                 };
                 if std::ptr::eq(next, entry) {
@@ -142,7 +156,7 @@ impl Call {
     pub(crate) unsafe fn pop(head: &SingleListEntry) -> *const SingleListEntry {
         let first = head.next.get();
         // SAFETY: the entries of a list are alive.
-        if let Some(entry) = unsafe { first.as_ref() } {
+        if let Some(entry) = unsafe { alive(first) } {
             head.next.set(entry.next.get());
         }
         first

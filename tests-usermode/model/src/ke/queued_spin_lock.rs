@@ -21,6 +21,7 @@ impl Call {
         let word = unsafe { self.lock_word(lock) };
         // The handle is the waiter's place in the lock's queue, so it is written before the wait: who uses one that another
         // thread still holds a lock by spoils it at once.
+        self.require_room(handle);
         // SAFETY: the caller gives room for a handle.
         unsafe { handle.write(KLOCK_QUEUE_HANDLE { Reserved: [0; 3] }) };
         // SAFETY: as above, and it is zeroed, as every field may be.
@@ -72,6 +73,7 @@ extern "C" fn KeReleaseInStackQueuedSpinLock(handle: *mut KLOCK_QUEUE_HANDLE) {
     let held = call.release_queued(handle);
     if let Some(old_irql) = held.old_irql {
         call.lower_irql(old_irql);
+        call.switch_after("KeReleaseInStackQueuedSpinLock", handle);
         return;
     }
     let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);
@@ -101,4 +103,5 @@ extern "C" fn KeReleaseInStackQueuedSpinLockFromDpcLevel(handle: *mut KLOCK_QUEU
         let what = "the lock was acquired by the routine whose release restores the IRQL";
         (bug_check, what.into())
     });
+    call.switch_after("KeReleaseInStackQueuedSpinLockFromDpcLevel", handle);
 }

@@ -40,7 +40,7 @@ impl Call {
     }
 
     /// Stops the system if a lock is about to be acquired under one that comes after it.
-    fn check_order(&self, lock: usize) {
+    pub(crate) fn check_order(&self, lock: usize) {
         let held: Vec<usize> = locked(&self.held).iter().map(|held| held.lock).collect();
         if held.is_empty() {
             return;
@@ -76,7 +76,7 @@ impl Call {
         taken
     }
 
-    fn note_held(&self, lock: usize, kind: Kind, old_irql: Option<u8>) {
+    pub(crate) fn note_held(&self, lock: usize, kind: Kind, old_irql: Option<u8>) {
         let place = self
             .kernel
             .config
@@ -243,6 +243,7 @@ impl Call {
         });
         let result = step();
         word.store(FREE | Kind::Interlocked.bits(), Ordering::Release);
+        self.synchronise(lock.addr());
         result
     }
 }
@@ -294,6 +295,7 @@ extern "C" fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, new_irql: u8) {
     let held = call.release(unsafe { call.lock_word(lock) }, Kind::Plain);
     call.require_saved_irql(&held, new_irql);
     call.lower_irql(new_irql);
+    call.switch_after("KeReleaseSpinLock", lock);
 }
 
 // SAFETY: see `irql`.
@@ -326,4 +328,5 @@ extern "C" fn KeReleaseSpinLockFromDpcLevel(lock: *mut KSPIN_LOCK) {
         let what = "the lock was acquired by KeAcquireSpinLock, whose release restores the IRQL";
         (bug_check, what.into())
     });
+    call.switch_after("KeReleaseSpinLockFromDpcLevel", lock);
 }

@@ -42,6 +42,7 @@ impl Call {
                 format!("the timer {timer:?} is initialised again while it is set"),
             )
         });
+        self.require_room(timer);
         // SAFETY: the caller gives room for a timer.
         unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };
         // SAFETY: as above, and it is zeroed, as every field may be.
@@ -56,8 +57,13 @@ impl Call {
         object
     }
 
-    /// Sets a timer, and says whether it was set.
+    /// Sets a timer that expires once, and says whether it was set.
     pub(crate) fn set_timer(&self, object: &Timer, due: i64, dpc: *mut KDPC) -> bool {
+        self.set_periodic_timer(object, due, 0, dpc)
+    }
+
+    /// Sets a timer, which expires again after each period of so many milliseconds unless that is zero.
+    fn set_periodic_timer(&self, object: &Timer, due: i64, period: u32, dpc: *mut KDPC) -> bool {
         let clock = &self.kernel.clock;
         // A negative time is one from now.
         let due = if due < 0 {
@@ -68,6 +74,8 @@ impl Call {
         object.header.signal.store(0, Ordering::Release);
         object.due.set(due);
         object.dpc.set(dpc);
+        object.period.set(period);
+        object.processor.set(0);
         let timer = (&raw const *object).expose_provenance();
         let was_set = clock.set(&self.kernel, timer, due);
         clock::start_exploring(&self.kernel);
@@ -95,6 +103,17 @@ extern "C" fn KeSetTimer(timer: *mut KTIMER, due: i64, dpc: *mut KDPC) -> u8 {
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     let object = call.timer(timer);
     u8::from(call.set_timer(object, due, dpc))
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettimerex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeSetTimerEx(timer: *mut KTIMER, due: i64, period: i32, dpc: *mut KDPC) -> u8 {
+    let call = Call::enter_visible("KeSetTimerEx", timer);
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+    let object = call.timer(timer);
+    let period = u32::try_from(period).unwrap_or_default();
+    u8::from(call.set_periodic_timer(object, due, period, dpc))
 }
 
 // SAFETY: see `irql`.

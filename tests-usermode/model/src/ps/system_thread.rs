@@ -64,6 +64,7 @@ impl Start {
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
         Call::in_driver(|| unsafe { routine(context) });
         call.require_returned("a system thread", 0);
+        call.require_no_mutex("a system thread");
     }
 }
 
@@ -95,6 +96,7 @@ extern "C" fn PsCreateSystemThread(
         start.run();
         theirs.end(kernel);
     });
+    call.require_room(handle);
     // SAFETY: the caller gives room for a handle.
     unsafe { handle.write(call.kernel.open_handle(object)) };
     STATUS_SUCCESS

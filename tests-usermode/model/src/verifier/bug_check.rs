@@ -2,6 +2,8 @@
 
 use std::{fmt, path::Path};
 
+use backtrace::{Backtrace, BacktraceFrame};
+
 use crate::verifier::{Rule, symbol::short};
 
 /// What a violation is as a number: the bug check that Driver Verifier raises for it, and its parameters.
@@ -102,31 +104,57 @@ const fn name(code: u32) -> &'static str {
     }
 }
 
-/// The innermost frames of the stack that are neither the model's nor an inline of `nt`'s: function, file and line.
-/// There are none without debug information.
+/// Collects the frames of a stack that are neither the model's nor an inline of `nt`'s: function, file and line. There are none
+/// without debug information.
+struct Callers {
+    found: Vec<String>,
+    most: usize,
+}
+
+impl Callers {
+    fn add(&mut self, file: Option<&Path>, line: Option<u32>, name: Option<String>) {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = model.ancestors().nth(2).unwrap_or(model);
+        let (Some(file), Some(line)) = (file, line) else {
+            return;
+        };
+        // The C library's own paths are relative too, and start with a dot.
+        let ours = file.starts_with(root) || (file.is_relative() && !file.starts_with("."));
+        let is_model = file.starts_with(model) && !file.starts_with(model.join("tests"));
+        let is_inline = file.starts_with(root.join("driver/nt"));
+        if !ours || is_model || is_inline || self.found.len() == self.most {
+            return;
+        }
+        let file = file.strip_prefix(root).unwrap_or(file);
+        let function = name.map(|name| short(&name)).unwrap_or_default();
+        self.found
+            .push(format!("{function} ({}:{line})", file.display()));
+    }
+}
+
+/// The innermost frames of the driver's on the stack.
 pub(crate) fn callers(most: usize) -> Vec<String> {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = model.ancestors().nth(2).unwrap_or(model);
-    let inlines = root.join("driver/nt");
-    let tests = model.join("tests");
-    let mut found = Vec::new();
+    let found = Vec::new();
+    let mut callers = Callers { found, most };
     backtrace::trace(|frame| {
         backtrace::resolve_frame(frame, |symbol| {
-            let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) else {
-                return;
-            };
-            // The C library's own paths are relative too, and start with a dot.
-            let ours = file.starts_with(root) || (file.is_relative() && !file.starts_with("."));
-            let model = file.starts_with(model) && !file.starts_with(&tests);
-            if !ours || model || file.starts_with(&inlines) || found.len() == most {
-                return;
-            }
-            let function = symbol.name().map(|name| short(&format!("{name:#}")));
-            let file = file.strip_prefix(root).unwrap_or(file);
-            let function = function.unwrap_or_default();
-            found.push(format!("{function} ({}:{line})", file.display()));
+            let name = symbol.name().map(|name| format!("{name:#}"));
+            callers.add(symbol.filename(), symbol.lineno(), name);
         });
-        found.len() < most
+        callers.found.len() < most
     });
-    found
+    callers.found
+}
+
+/// The innermost frames of the driver's on a stack that was noted before.
+pub(crate) fn callers_on(stack: &Backtrace, most: usize) -> Vec<String> {
+    let found = Vec::new();
+    let mut callers = Callers { found, most };
+    let mut stack = stack.clone();
+    stack.resolve();
+    for symbol in stack.frames().iter().flat_map(BacktraceFrame::symbols) {
+        let name = symbol.name().map(|name| format!("{name:#}"));
+        callers.add(symbol.filename(), symbol.lineno(), name);
+    }
+    callers.found
 }

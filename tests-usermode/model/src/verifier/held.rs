@@ -15,6 +15,10 @@ pub(crate) enum Kind {
     Interlocked = 3,
     /// `IoAcquireCancelSpinLock`.
     Cancel = 4,
+    /// `ExAcquireSpinLockShared`.
+    Shared = 5,
+    /// `ExAcquireSpinLockExclusive`.
+    Exclusive = 6,
 }
 
 impl Kind {
@@ -25,7 +29,7 @@ impl Kind {
     /// The rule of acquisition, and that of release.
     pub(crate) const fn rules(self) -> (Rule, Rule) {
         match self {
-            Self::Plain => (Rule::SpinLock, Rule::SpinlockRelease),
+            Self::Plain | Self::Shared | Self::Exclusive => (Rule::SpinLock, Rule::SpinlockRelease),
             Self::Queued => (Rule::QueuedSpinLock, Rule::QueuedSpinLockRelease),
             Self::Interlocked => (Rule::InterlockedLock, Rule::InterlockedLock),
             Self::Cancel => (Rule::CancelSpinLock, Rule::CancelSpinLockRelease),

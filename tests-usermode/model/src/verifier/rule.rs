@@ -133,13 +133,23 @@ rules! {
     ZoneBlock = "zone block",
     /// The pool's blocks are freed, once each.
     Pool = "pool",
+    /// A mutex is released by the thread that has it, before its routine returns; a semaphore's count stays below its limit.
+    Mutex = "mutex or semaphore",
+    /// A fast mutex is acquired at `APC_LEVEL` or lower.
+    IrqlExApcLte1 = "IrqlExApcLte1",
+    /// A fast mutex is acquired once, and released by the thread that has it.
+    FastMutex = "fast mutex",
+    /// Run-down protection is released as often as it was acquired.
+    Rundown = "run-down protection",
+    /// Two threads touch plain memory one after the other, if one of them writes it.
+    PlainMemory = "plain memory of two threads",
     /// Memory is not used after it was freed.
     FreedMemory = "freed memory",
     /// A driver's threads have ended before it is unloaded.
     SystemThread = "system thread",
     /// A driver that may be unloaded has an Unload routine.
     DriverUnload = "Unload routine",
-    /// `Information` says no more than the output buffer holds.
+    /// `Information` says no more than the output buffer holds, and than the driver has written.
     Information = "Information of a request",
     /// A remove lock is released by whom it was acquired for.
     RemoveLock = "remove lock",

@@ -95,7 +95,7 @@ pub fn is(violation: &Violation, rule: Rule, code: u32, first: u64, routine: &st
 
 /// Checks what a driver is stopped for in some order of its threads.
 pub fn stops_in_some_order<B: Body>(rule: Rule, code: u32, first: u64, routine: &str) {
-    let search = Search::DepthFirst { most: 10_000 };
+    let search = Search::every(10_000);
     let found = explore(search, load_body::<B>).expect_err("a rule is broken");
     is(&found.violation, rule, code, first, routine);
 }
@@ -110,7 +110,7 @@ pub fn passes<B: Body>() {
         load_body::<B>(&kernel);
     }
     let scenario: Scenario = load_body::<B>;
-    let search = Search::DepthFirst { most: 10_000 };
+    let search = Search::every(10_000);
     let explored = explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
     assert!(explored.complete, "{explored:?}");
 }

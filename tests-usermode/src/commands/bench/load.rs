@@ -1,76 +1,54 @@
-//! What does not depend on how many other requests wait: completing one by its tag, and closing a handle.
+//! What must not depend on how many other requests are pending: completing one by its tag, cancelling it, and closing a handle.
 
 use std::time::{Duration, Instant};
 
 use interlock_abi::{Pend, RECORDS_PER_OPEN, queue};
 
-use crate::error::{Error, Result};
-use crate::status::Status;
-use crate::target::{DEADLINE, Device, Request, fifo};
+use crate::client::{Device, Sent, expect_all_cancelled, on_queue};
+use crate::error::{Result, ensure};
 
-/// How many others wait.
+/// How many other requests are pending.
 const OTHERS: [u32; 4] = [10, 1_000, 10_000, 100_000];
 
-/// How many times each is measured among so many others; the median counts.
+/// How often each is measured; the result is the median.
 const ROUNDS: usize = 301;
 
-/// How much longer anything may take among the most than among the fewest. Memory that is in no cache costs that much; a walk
-/// of all that wait would take thousands of times as long.
+/// How much longer anything may take among the most others than among the fewest. Cache misses cost that much; a walk of all
+/// pending requests would take thousands of times as long.
 const MOST_GROWTH: f64 = 3.0;
 
-/// How many requests each of two handles has, of which one is closed; and how much longer closing may take for each request of
-/// the more, before that is no linear growth.
+/// How many requests each of two handles has, of which one is closed, and how much longer closing may take per request with
+/// many than with few.
 const FEW: u32 = 1_000;
 const MANY: u32 = 50_000;
 const MOST_CLOSE_GROWTH: f64 = 5.0;
 
-/// What is measured among others.
-struct Row {
-    name: &'static str,
-    /// The queue on which the others wait.
-    queue: u32,
-    measure: fn() -> Result<Duration>,
-}
+/// What is measured: its name, the queue on which the others are pending, and the function that measures it once.
+type Row = (&'static str, u32, fn() -> Result<Duration>);
 
 const ROWS: [Row; 4] = [
-    Row {
-        name: "complete by tag",
-        queue: queue::FIFO,
-        measure: complete_by_tag,
-    },
-    Row {
-        name: "cancel",
-        queue: queue::FIFO,
-        measure: cancel,
-    },
-    Row {
-        name: "close, fifo",
-        queue: queue::FIFO,
-        measure: close,
-    },
-    Row {
-        name: "close, serial",
-        queue: queue::SERIAL,
-        measure: close,
-    },
+    ("complete by tag", queue::FIFO, complete_by_tag),
+    ("cancel", queue::FIFO, cancel),
+    ("close, fifo", queue::FIFO, close),
+    ("close, serial", queue::SERIAL, close),
 ];
 
-/// Measures, prints a table, and fails if anything takes longer the more others wait.
+/// Measures, prints a table, and fails if anything takes longer the more requests are pending.
 pub fn loaded() -> Result<()> {
     let columns: String = OTHERS.map(|others| format!("{others:>10}")).concat();
     anstream::println!("\nmicroseconds among others{columns}");
     let mut grown = Vec::new();
-    for row in &ROWS {
+    for (name, queue, measure) in ROWS {
         let mut times = [Duration::ZERO; OTHERS.len()];
         for (time, others) in times.iter_mut().zip(OTHERS) {
-            *time = among(row, others)?;
+            *time = among(queue, others, measure)?;
         }
         let micros = times.map(|time| time.as_secs_f64() * 1e6);
         let shown = micros.map(|micros| format!("{micros:>10.2}")).concat();
-        anstream::println!("{:<25}{shown}", row.name);
+        anstream::println!("{name:<25}{shown}");
         let growth = micros[OTHERS.len() - 1] / micros[0];
         if growth > MOST_GROWTH {
-            grown.push(format!("{} {growth:.1} times", row.name));
+            grown.push(format!("{name} {growth:.1} times"));
         }
     }
     let closes = [FEW, MANY].map(|count| Ok((count, close_one_of_two(count)?)));
@@ -87,117 +65,79 @@ pub fn loaded() -> Result<()> {
     if each[1] > each[0] * MOST_CLOSE_GROWTH {
         grown.push(format!("closing {:.1} times", each[1] / each[0]));
     }
-    if !grown.is_empty() {
-        return Err(Error::failed(format!(
-            "among the most others it takes longer than among the fewest: {}",
-            grown.join(", ")
-        )));
-    }
-    Ok(())
+    ensure(grown.is_empty(), || {
+        let grown = grown.join(", ");
+        format!("among the most others it takes longer than among the fewest: {grown}")
+    })
 }
 
-/// The median of a row's times while so many others wait.
-fn among(row: &Row, others: u32) -> Result<Duration> {
-    let mut crowd = Crowd::new(row.queue, others)?;
+/// The median of a measurement while others are pending.
+fn among(queue: u32, others: u32, measure: fn() -> Result<Duration>) -> Result<Duration> {
+    let (handles, requests) = send_others(queue, others)?;
     let mut times = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
-        times.push((row.measure)()?);
+        times.push(measure()?);
     }
-    crowd.leave()?;
+    drop(handles);
+    for sent in &requests {
+        sent.expect_completed_or_cancelled()?;
+    }
     times.sort_unstable();
     Ok(times[ROUNDS / 2])
 }
 
-/// Requests that wait while something else is measured.
-struct Crowd {
-    handles: Vec<Device>,
-    requests: Vec<Request>,
-}
-
-impl Crowd {
-    fn new(queue: u32, count: u32) -> Result<Self> {
-        let mut crowd = Self {
-            handles: Vec::new(),
-            requests: Vec::new(),
-        };
-        for index in 0..count {
-            if index.is_multiple_of(RECORDS_PER_OPEN) {
-                crowd.handles.push(Device::open()?);
-            }
-            let handle = &crowd.handles[crowd.handles.len() - 1];
-            // On a queue that serves, the first is served for as long as all take.
-            let service_ms = if queue == queue::FIFO { 0 } else { 1000 };
-            let request = handle.pend_on(Pend {
-                queue,
-                service_ms,
-                ..fifo(u64::from(index) + FIRST_OTHER)
-            })?;
-            crowd.requests.push(request);
-        }
-        Ok(crowd)
-    }
-
-    /// Cancels all that still wait, and sees to it that each has ended.
-    fn leave(&mut self) -> Result<()> {
-        for handle in self.handles.drain(..) {
-            handle.close();
-        }
-        for request in &self.requests {
-            expect(request, &[Status::CANCELLED, Status::SUCCESS])?;
-        }
-        Ok(())
-    }
-}
-
-/// The tag of the request that is measured, and the first of the others.
+/// The tag of the request that is measured, and the first tag of the others.
 const TAG: u64 = 1;
 const FIRST_OTHER: u64 = 1000;
 
-fn expect(request: &Request, allowed: &[Status]) -> Result<()> {
-    let ended = request.wait(DEADLINE)?.map(|end| end.status);
-    if ended.is_some_and(|status| allowed.contains(&status)) {
-        return Ok(());
+/// Sends requests that are pending while something else is measured.
+fn send_others(queue: u32, count: u32) -> Result<(Vec<Device>, Vec<Sent>)> {
+    let (mut handles, mut requests) = (Vec::new(), Vec::new());
+    for index in 0..count {
+        if index.is_multiple_of(RECORDS_PER_OPEN) {
+            handles.push(Device::open()?);
+        }
+        // On a queue that serves, the service of the first request takes as long as the whole measurement.
+        let pend = Pend {
+            service_ms: if queue == queue::FIFO { 0 } else { 1000 },
+            ..on_queue(queue, u64::from(index) + FIRST_OTHER)
+        };
+        requests.push(handles[handles.len() - 1].send(pend)?);
     }
-    Err(Error::failed(format!(
-        "a request ended with {ended:?}, and may end with {allowed:?}"
-    )))
+    Ok((handles, requests))
 }
 
-/// Runs something, and says how long it took.
-fn time<R>(work: impl FnOnce() -> Result<R>) -> Result<(Duration, R)> {
+/// Runs `work`; returns how long it took, and its result.
+fn time<R>(work: impl FnOnce() -> R) -> (Duration, R) {
     let start = Instant::now();
-    let result = work()?;
-    Ok((start.elapsed(), result))
+    let result = work();
+    (start.elapsed(), result)
 }
 
 fn complete_by_tag() -> Result<Duration> {
     let device = Device::open()?;
-    let request = device.pend(TAG)?;
-    let (time, found) = time(|| device.complete_by_tag(TAG))?;
-    if !found {
-        return Err(Error::failed("a request was not found by its tag"));
-    }
-    expect(&request, &[Status::SUCCESS])?;
+    let sent = device.pend(TAG)?;
+    let (time, completed) = time(|| device.expect_complete_by_tag(TAG, true));
+    completed?;
+    sent.expect_completed()?;
     Ok(time)
 }
 
 fn cancel() -> Result<Duration> {
     let device = Device::open()?;
-    let request = device.pend(TAG)?;
-    let (time, _) = time(|| request.cancel())?;
-    expect(&request, &[Status::CANCELLED])?;
+    let sent = device.pend(TAG)?;
+    let (time, found) = time(|| sent.cancel());
+    found?;
+    sent.expect_cancelled()?;
     Ok(time)
 }
 
 /// Closes a handle that has one request.
 fn close() -> Result<Duration> {
     let device = Device::open()?;
-    let request = device.pend(TAG)?;
-    let (time, ()) = time(|| {
-        device.close();
-        Ok(())
-    })?;
-    expect(&request, &[Status::CANCELLED])?;
+    let sent = device.pend(TAG)?;
+    let (time, ()) = time(|| device.close());
+    sent.expect_cancelled()?;
     Ok(time)
 }
 
@@ -208,13 +148,8 @@ fn close_one_of_two(count: u32) -> Result<Duration> {
         requests.push(one.pend(2 * tag)?);
         requests.push(other.pend(2 * tag + 1)?);
     }
-    let (time, ()) = time(|| {
-        one.close();
-        Ok(())
-    })?;
+    let (time, ()) = time(|| one.close());
     other.close();
-    for request in &requests {
-        expect(request, &[Status::CANCELLED])?;
-    }
+    expect_all_cancelled(&requests)?;
     Ok(time)
 }

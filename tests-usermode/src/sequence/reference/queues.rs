@@ -1,4 +1,4 @@
-//! The queues of one device, as `interlock_abi` describes them: who waits where, who is next, and what is counted.
+//! The queues of a device, as `interlock_abi` describes them, and its counters.
 
 use interlock_abi::{Counters, Pend, Pended, queue};
 use zerocopy::IntoBytes;
@@ -7,10 +7,10 @@ use super::super::answer::{Answer, wrapped};
 use super::Micros;
 use crate::status::Status;
 
-/// A request that ends, and how.
+/// A request that ends, and how it ends.
 pub type Ended = (usize, Answer);
 
-/// A request that waits.
+/// A pending request.
 #[derive(Clone, Debug)]
 pub struct Waiting {
     pub request: usize,
@@ -22,9 +22,9 @@ pub struct Waiting {
 /// A queue whose requests are served one at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Served {
-    /// The one that is served, and when it will have been.
+    /// The request that is being served, and when its service ends.
     current: Option<(Waiting, Micros)>,
-    /// The others, as they came.
+    /// The others, in the order of arrival.
     waiting: Vec<Waiting>,
 }
 
@@ -46,18 +46,18 @@ impl Served {
         }
     }
 
-    /// When the one that is served will have been.
+    /// When the current service ends.
     fn due(&self) -> Option<Micros> {
         self.current.as_ref().map(|(_, due)| *due)
     }
 
-    /// Ends the service of one, and begins that of the next.
+    /// Ends the current service and begins the next.
     fn serve(&mut self) -> Option<Waiting> {
         let (served, due) = self.current.take()?;
         let last = served.pended.key;
         let place = |waiting: &Waiting| (waiting.pended.key < last, waiting.pended.key);
         let next = self.waiting.iter().enumerate();
-        // Of equal ones the first is taken.
+        // Of equal keys, this takes the first.
         if let Some((index, _)) = next.min_by_key(|(_, waiting)| place(waiting)) {
             let next = self.waiting.remove(index);
             let due = due + next.service;
@@ -73,16 +73,16 @@ pub struct Queues {
     pub counters: Counters,
     pub keyed: Served,
     pub serial: Served,
-    /// The records that were pushed, and through which files.
+    /// The records on the stack, each with the file that it was pushed through.
     pub stack: Vec<(usize, Pended)>,
     pub stopped: bool,
     fifo: Vec<Waiting>,
-    /// Requests that run `IoSetCancelRoutine` alone, and their files.
-    alone: Vec<(usize, usize)>,
+    /// Requests of the routine `IoSetCancelRoutine`, and their files.
+    of_routine: Vec<(usize, usize)>,
 }
 
 impl Queues {
-    /// Queues of a device that has counted this.
+    /// Empty queues of a device with these counters.
     pub fn new(counters: Counters) -> Self {
         Self {
             counters,
@@ -94,7 +94,7 @@ impl Queues {
         (self.fifo.len() + self.keyed.len() + self.serial.len()) as u64
     }
 
-    /// Counts a success and numbers it.
+    /// Counts a completion and numbers it.
     fn complete(&mut self, mut pended: Pended) -> Pended {
         self.counters.completed += 1;
         pended.order = self.counters.completed;
@@ -106,7 +106,7 @@ impl Queues {
         (waiting.request, Answer::Bytes(pended.as_bytes().into()))
     }
 
-    /// Accepts a request, or does not; says how it ends if it ends now.
+    /// Accepts or refuses a request; returns how it ends if it ends now.
     pub fn pend(
         &mut self,
         request: usize,
@@ -153,9 +153,9 @@ impl Queues {
         }
     }
 
-    /// Queues a request that runs `IoSetCancelRoutine` alone, until it is cancelled.
-    pub fn pend_alone(&mut self, request: usize, file: usize) {
-        self.alone.push((request, file));
+    /// Queues a request of the routine `IoSetCancelRoutine`, which is pending until it is cancelled.
+    pub fn pend_routine(&mut self, request: usize, file: usize) {
+        self.of_routine.push((request, file));
     }
 
     pub fn complete_oldest(&mut self, count: u32) -> Vec<Ended> {
@@ -171,7 +171,7 @@ impl Queues {
         Some(self.succeed(&found))
     }
 
-    /// Ends what waits, but for what is served, of the requests that match.
+    /// Ends the pending requests that match, except those that are being served.
     fn end(&mut self, status: Status, matches: impl Fn(usize, usize) -> bool) -> Vec<Ended> {
         let mut ended = Vec::new();
         for queue in [
@@ -188,9 +188,9 @@ impl Queues {
         } else {
             self.counters.aborted += count;
         }
-        // These are counted nowhere.
-        let alone = self.alone.extract_if(.., |one| matches(one.0, one.1));
-        ended.extend(alone.map(|one| one.0));
+        // The counters do not count these.
+        let of_routine = self.of_routine.extract_if(.., |one| matches(one.0, one.1));
+        ended.extend(of_routine.map(|one| one.0));
         let end = |request| (request, Answer::Only(status));
         ended.into_iter().map(end).collect()
     }
@@ -203,13 +203,13 @@ impl Queues {
         self.end(Status::CANCELLED, |_, one| one == file)
     }
 
-    /// Ends what a file has waiting, and drops what it has on its stack.
+    /// Ends a file's pending requests and empties its stack.
     pub fn close_file(&mut self, file: usize) -> Vec<Ended> {
         self.stack.retain(|(owner, _)| *owner != file);
         self.cancel_file(file)
     }
 
-    /// Takes the record that was pushed last through a file.
+    /// Pops the record that was pushed last through a file.
     pub fn pop(&mut self, file: usize) -> Option<Pended> {
         let index = self.stack.iter().rposition(|(owner, _)| *owner == file)?;
         Some(self.stack.remove(index).1)
@@ -219,7 +219,7 @@ impl Queues {
         self.end(Status::DELETE_PENDING, |_, _| true)
     }
 
-    /// Serves the next request of either queue that will have been served by a time; says when.
+    /// Ends the next service of either queue that ends by a time; returns when it ends.
     pub fn serve_next(&mut self, until: Micros) -> Option<(Micros, Ended)> {
         let (keyed, serial) = (self.keyed.due(), self.serial.due());
         let due = keyed.into_iter().chain(serial).min()?;

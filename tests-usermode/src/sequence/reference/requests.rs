@@ -1,4 +1,4 @@
-//! How each request must end: the tables of `interlock_abi`, from the top.
+//! How each request must end, by the tables of `interlock_abi`.
 
 use interlock_abi::{
     ABI_VERSION, Call, CompleteByTag, CompleteOldest, Completed, Counters, Pend, Routine, RunState,
@@ -7,54 +7,55 @@ use interlock_abi::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::super::answer::Answer;
-use super::super::step::{Ask, Wire};
+use super::super::step::Control;
 use super::{Presence, Reference, Request, routines};
+use crate::client::Ioctl;
 use crate::fuzz;
 use crate::status::Status;
 use crate::target::Access;
 
 impl Reference {
     /// Sends a request through a file.
-    pub fn send(&mut self, file: usize, ask: &Ask) {
+    pub fn send(&mut self, file: usize, control: &Control) {
         let request = self.requests.len();
         self.requests.push(Request {
             file,
-            may_wait: false,
+            may_pend: false,
             is_cancelled: false,
-            is_over: false,
+            has_ended: false,
         });
-        let wire = ask.wire();
-        let refused = self.refused(file, &wire);
-        if let Some(answer) = refused.or_else(|| self.carry_out(request, file, &wire)) {
+        let ioctl = control.ioctl();
+        let refused = self.refused(file, &ioctl);
+        if let Some(answer) = refused.or_else(|| self.execute_ioctl(request, file, &ioctl)) {
             self.end(vec![(request, answer)]);
         }
     }
 
-    /// How a request ends that the driver does not carry out.
-    fn refused(&mut self, file: usize, wire: &Wire) -> Option<Answer> {
+    /// How a request ends that the I/O manager or the driver refuses.
+    fn refused(&mut self, file: usize, ioctl: &Ioctl) -> Option<Answer> {
         let granted = match self.files[file].access {
             Access::Read => 1,
             Access::Write => 2,
             Access::ReadWrite => 3,
         };
-        if (wire.code >> 14) & 3 & !granted != 0 {
+        if (ioctl.code >> 14) & 3 & !granted != 0 {
             return Some(Answer::Only(Status::ACCESS_DENIED));
         }
-        if self.presence != Presence::There {
+        if self.presence != Presence::Started {
             return Some(Answer::Only(Status::DELETE_PENDING));
         }
-        let status = fuzz::refusal(wire.code, &wire.input, wire.output_len)?;
+        let status = fuzz::refusal(ioctl)?;
         self.queues.counters.rejected += 1;
         Some(Answer::Only(status))
     }
 
-    /// How a well-formed request ends, unless it waits.
-    fn carry_out(&mut self, request: usize, file: usize, wire: &Wire) -> Option<Answer> {
-        let input = &wire.input;
-        Some(match wire.code {
+    /// How a well-formed request ends; `None` if it is pending.
+    fn execute_ioctl(&mut self, request: usize, file: usize, ioctl: &Ioctl) -> Option<Answer> {
+        let input = &ioctl.input;
+        Some(match ioctl.code {
             ioctl::GET_VERSION => success(&version()),
             ioctl::PEND => {
-                self.requests[request].may_wait = true;
+                self.requests[request].may_pend = true;
                 let pend = Pend::read_from_bytes(input).ok()?;
                 return self.queues.pend(request, file, &pend, self.now);
             }
@@ -115,11 +116,11 @@ impl Reference {
     }
 
     fn set_cancel_routine(&mut self, request: usize, file: usize, call: &Call) -> Option<Answer> {
-        self.requests[request].may_wait = true;
+        self.requests[request].may_pend = true;
         if call.argument == 0 {
             return Some(routines::answer(Routine::IoSetCancelRoutine, call));
         }
-        self.queues.pend_alone(request, file);
+        self.queues.pend_routine(request, file);
         None
     }
 }
@@ -128,7 +129,7 @@ fn success(output: &(impl IntoBytes + Immutable)) -> Answer {
     Answer::Bytes(output.as_bytes().into())
 }
 
-/// The driver has the version of the workspace, and so has this crate.
+/// The driver's version is that of the workspace, as is this crate's.
 fn version() -> Version {
     let number = |text: &str| text.parse().unwrap_or(u32::MAX);
     Version {

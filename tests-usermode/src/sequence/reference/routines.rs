@@ -1,4 +1,4 @@
-//! What a routine must answer that runs alone: the sentences of [`Routine`], one by one.
+//! What each routine must return when it runs alone, by the description of [`Routine`].
 
 use interlock_abi::{Call, Returned, Routine, RunThreads};
 use zerocopy::IntoBytes;
@@ -9,10 +9,10 @@ use crate::status::Status;
 const PASSIVE_LEVEL: u64 = 0;
 const DISPATCH_LEVEL: u64 = 2;
 
-/// What a zone keeps of each segment.
+/// The length of a segment's header (`ZONE_SEGMENT_HEADER`).
 const HEADER: u64 = 16;
 
-/// What a call that is well-formed must end with.
+/// How a well-formed call must end.
 pub fn answer(routine: Routine, call: &Call) -> Answer {
     if routine == Routine::KeGetCurrentProcessorNumber {
         return Answer::Processor;
@@ -22,7 +22,7 @@ pub fn answer(routine: Routine, call: &Call) -> Answer {
     Answer::Bytes(returned.as_bytes().into())
 }
 
-/// What `RUN_THREADS` must end with.
+/// How a well-formed `RUN_THREADS` must end.
 pub fn threads_answer(run: &RunThreads) -> Answer {
     let (threads, rounds) = (u64::from(run.threads), u64::from(run.rounds));
     let all = threads * rounds;
@@ -41,7 +41,7 @@ pub fn threads_answer(run: &RunThreads) -> Answer {
     }
 }
 
-/// An answer that has a node, if there was one, and leaves these.
+/// A node is returned, if there was one, and these values are left.
 fn node(node: Option<u64>, left: &[u64]) -> Returned {
     Returned {
         found: u32::from(node.is_some()),
@@ -49,7 +49,7 @@ fn node(node: Option<u64>, left: &[u64]) -> Returned {
     }
 }
 
-/// An answer that has a number, and leaves these.
+/// A number is returned, and these values are left.
 fn number(value: u64, left: &[u64]) -> Returned {
     let mut returned = Returned {
         value,
@@ -69,7 +69,7 @@ fn returned(routine: Routine, argument: u64, values: &[u64]) -> Returned {
         }
         Routine::IoReleaseCancelSpinLock => number(PASSIVE_LEVEL, &[]),
         Routine::KeReleaseSpinLock => node(Some(PASSIVE_LEVEL), &[]),
-        // One that is left queued does not come here.
+        // A request that is left pending is not answered here.
         Routine::IoSetCancelRoutine => node(Some(0), &[]),
         Routine::KeInitializeSpinLock | Routine::KeReleaseSpinLockFromDpcLevel => number(1, &[]),
         Routine::KeAcquireSpinLockAtDpcLevel | Routine::KeInitializeDeviceQueue => number(0, &[]),
@@ -142,7 +142,7 @@ fn refused(blocks: u64) -> Returned {
     }
 }
 
-/// How many blocks a zone has that is made from a segment, if it can be made.
+/// The number of blocks of a zone that is initialized with this segment; `None` if the segment is refused.
 fn initialized(block: u64, size: u64, offset: u64) -> Option<u64> {
     let aligned = block.is_multiple_of(8) && offset.is_multiple_of(8);
     let fits = block != 0 && block <= size && size >= HEADER;

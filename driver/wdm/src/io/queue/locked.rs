@@ -5,7 +5,10 @@ use core::ptr::{NonNull, null_mut};
 
 use nt::{
     irp::{self, IoSetCancelRoutine},
-    list::{InsertHeadList, InsertTailList, IsListEmpty, RemoveEntryList, UnlinkEntry},
+    list::{
+        InitializeListHead, InsertHeadList, InsertTailList, IsListEmpty, RemoveEntryList,
+        UnlinkEntry,
+    },
 };
 
 use super::IrpQueue;
@@ -151,14 +154,13 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         None
     }
 
-    /// Removes an IRP from the list, from its file's list and from the index. Afterwards its entry is linked to
-    /// itself.
+    /// Removes an IRP from the list, from its file's list and from the index. Its entries keep what they point to.
     ///
     /// # Safety
     /// The caller has locked the queue's `state`, and the IRP is on the queue's list.
     unsafe fn unlink(state: &mut State, irp: *mut nt::IRP) {
         // SAFETY: the caller holds the lock, and the IRP is on the list.
-        unsafe { RemoveEntryList(irp::list_entry(irp)) };
+        unsafe { UnlinkEntry(irp::list_entry(irp)) };
         // SAFETY: as above: it is on its file's list, or on that of the IRPs without a file.
         unsafe { UnlinkEntry(irp::second_list_entry(irp)) };
         // SAFETY: as above.
@@ -181,7 +183,9 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             Found::Owned(irp)
         } else {
             // IoCancelIrp took the routine first, and has called it or is about to. The routine owns the IRP, and
-            // will find its entry linked to itself.
+            // finds by the entry that it is on no list.
+            // SAFETY: `state` is locked, and the entry is on no list.
+            unsafe { InitializeListHead(irp::list_entry(irp)) };
             Found::Lost
         }
     }

@@ -1,0 +1,120 @@
+//! Reads that wait for hardware which has to be polled, and which can be cancelled while they wait.
+//!
+//! It corresponds to the sample `general/cancel` of the WDK. The hardware is a counter: each poll gives one sample, which
+//! completes the read that has waited longest. A timer polls as long as reads wait; the WDK's sample has a thread for it.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+use core::time::Duration;
+
+use pinned_init::PinInit;
+use wdm::{
+    Device, Error, Guid, Handled, Irp, IrpQueue, IrpQueueLock, IrpView, NewDevice, NtStatus,
+    PassiveLevel, QueueCallbacks, Shared, SpinLock, Timer, TimerRoutine,
+    irql::{AtMostDispatch, DispatchLevel, NoSpinLockHeld},
+};
+
+/// How long the hardware takes for a sample.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The class of the lock around the hardware: the queue's lock is taken while it is held.
+struct HardwareLock;
+
+wdm::lock_order!(wdm::lock_order::Unlocked => HardwareLock);
+wdm::lock_order!(HardwareLock => existing IrpQueueLock);
+
+struct Hardware {
+    /// Whether the timer is set, or its DPC is on its way.
+    is_polled: bool,
+    samples: u32,
+}
+
+/// The queue's callbacks, which have nothing to do.
+struct Quiet;
+
+impl QueueCallbacks for Quiet {
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+}
+
+/// The context of the timer.
+struct Poll {
+    hardware: Shared<SpinLock<Hardware, HardwareLock>>,
+    reads: Shared<IrpQueue<Quiet>>,
+}
+
+impl TimerRoutine for Poll {
+    fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
+        let read = timer.hardware.with(irql, |hardware, held| {
+            let Some(read) = timer.reads.remove_first(held) else {
+                hardware.is_polled = false;
+                return None;
+            };
+            hardware.samples = hardware.samples.wrapping_add(1);
+            timer.set(POLL_INTERVAL, held);
+            Some((read, hardware.samples))
+        });
+        if let Some((read, sample)) = read {
+            read.complete_with(&sample, irql);
+        }
+    }
+}
+
+/// The device.
+pub struct Sampler {
+    timer: Shared<Timer<Poll>>,
+}
+
+impl Sampler {
+    /// Sets the timer, unless it is set. Called after a read was queued: if the timer's DPC finds the queue empty, it says
+    /// so under the lock, and this call sees that and sets the timer.
+    fn poll<L: AtMostDispatch>(&self, irql: &mut L)
+    where
+        HardwareLock: wdm::lock_order::LockAfter<L::Held>,
+    {
+        self.timer.hardware.with(irql, |hardware, held| {
+            if !hardware.is_polled {
+                hardware.is_polled = true;
+                self.timer.set(POLL_INTERVAL, held);
+            }
+        });
+    }
+}
+
+impl Device for Sampler {
+    const INTERFACE: Guid = Guid::new(
+        0x2d5a_7f10,
+        0x93c4,
+        0x4b0f,
+        [0xb2, 0x18, 0x64, 0x0a, 0x9d, 0x37, 0x5e, 0x21],
+    );
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let hardware = Hardware {
+            is_polled: false,
+            samples: 0,
+        };
+        let poll = Poll {
+            hardware: Shared::new(SpinLock::new(hardware), device, irql)?,
+            reads: IrpQueue::new(Quiet, device, irql)?,
+        };
+        let timer = Shared::new(Timer::new(Ok::<_, Error>(poll)), device, irql)?;
+        Ok(Ok::<_, Error>(Self { timer }))
+    }
+
+    fn read<'irp>(&self, irp: Irp<'irp>, (): &(), irql: &mut PassiveLevel) -> Handled<'irp> {
+        if let Err(error) = irp.output::<u32>() {
+            return irp.complete(error, irql);
+        }
+        let pending = self.timer.reads.insert(irp, irql);
+        self.poll(irql);
+        pending
+    }
+}

@@ -1,0 +1,224 @@
+//! The pipe on the model kernel: what it does, and every order of what can happen at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use interlock_explore::load;
+use interlock_sample_pipe::{CAPACITY, Pipe};
+use nt::{STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS};
+use ntmodel::{
+    Access, Config, Device, Driver, File, Kernel, Request,
+    explore::{Search, explore},
+};
+
+/// How long a request may take.
+const LONG: Duration = Duration::from_secs(5);
+
+struct Started {
+    driver: Driver,
+    device: Device,
+}
+
+fn start(kernel: &Arc<Kernel>) -> Started {
+    let driver = load::<Pipe>(kernel).expect("DriverEntry succeeds");
+    let device = driver.add_device().expect("AddDevice succeeds");
+    device.start().expect("the device starts");
+    Started { driver, device }
+}
+
+impl Started {
+    fn open(&self) -> File {
+        self.device
+            .open(Access::ReadWrite)
+            .expect("the device opens")
+    }
+
+    /// Removes the device and unloads the driver, which is checked for leaks.
+    fn stop(self) {
+        self.device.remove().expect("no file is open");
+        self.driver.unload();
+    }
+}
+
+/// The bytes that a read ended with.
+fn bytes(read: &Request) -> Vec<u8> {
+    let end = read.wait(LONG).expect("the read ends");
+    assert_eq!(end.status, STATUS_SUCCESS);
+    let mut output = end.output;
+    output.truncate(end.information);
+    output
+}
+
+/// How many bytes a write took.
+fn count(write: &Request) -> usize {
+    let end = write.wait(LONG).expect("the write ends");
+    assert_eq!(end.status, STATUS_SUCCESS);
+    end.information
+}
+
+/// Runs a test with an open file on a kernel whose threads are the host's.
+fn with_file(test: impl FnOnce(&File)) {
+    let kernel = Kernel::new(Config::default());
+    let started = start(&kernel);
+    let file = started.open();
+    test(&file);
+    file.close();
+    started.stop();
+}
+
+#[test]
+fn bytes_are_read_in_the_order_in_which_they_were_written() {
+    with_file(|file| {
+        assert_eq!(count(&file.write(0, b"hello, ")), 7);
+        assert_eq!(count(&file.write(0, b"world")), 5);
+        assert_eq!(bytes(&file.read(0, 5)), b"hello");
+        assert_eq!(bytes(&file.read(0, 100)), b", world");
+    });
+}
+
+#[test]
+fn read_waits_for_a_write() {
+    with_file(|file| {
+        let first = file.read(0, 2);
+        let second = file.read(0, 100);
+        assert_eq!(first.answer(), STATUS_PENDING);
+        assert_eq!(count(&file.write(0, b"abc")), 3);
+        assert_eq!(bytes(&first), b"ab");
+        assert_eq!(bytes(&second), b"c");
+    });
+}
+
+#[test]
+fn write_waits_for_room() {
+    with_file(|file| {
+        let most: Vec<_> = (0..CAPACITY).map(|index| index.to_le_bytes()[0]).collect();
+        assert_eq!(count(&file.write(0, &most)), CAPACITY);
+        let write = file.write(0, b"xyz");
+        assert_eq!(write.answer(), STATUS_PENDING);
+        assert_eq!(bytes(&file.read(0, 2)), most[..2]);
+        assert_eq!(count(&write), 2);
+        // The two bytes are at the start of the buffer, after which the ring goes on there.
+        let mut rest = most[2..].to_vec();
+        rest.extend(b"xy");
+        assert_eq!(bytes(&file.read(0, CAPACITY + 1)), rest);
+    });
+}
+
+#[test]
+fn longer_write_than_the_pipe_is_taken_in_part() {
+    with_file(|file| {
+        assert_eq!(count(&file.write(0, &[7; CAPACITY + 10])), CAPACITY);
+        assert_eq!(bytes(&file.read(0, CAPACITY + 10)), [7; CAPACITY]);
+    });
+}
+
+#[test]
+fn empty_requests_transfer_nothing() {
+    with_file(|file| {
+        assert_eq!(count(&file.write(0, b"")), 0);
+        assert_eq!(count(&file.write(0, b"a")), 1);
+        assert_eq!(bytes(&file.read(0, 0)), b"");
+        assert_eq!(bytes(&file.read(0, 1)), b"a");
+    });
+}
+
+#[test]
+fn cancelled_read_takes_no_bytes() {
+    with_file(|file| {
+        let cancelled = file.read(0, 10);
+        assert!(cancelled.cancel());
+        assert_eq!(cancelled.status(), Some(STATUS_CANCELLED));
+        assert_eq!(count(&file.write(0, b"kept")), 4);
+        assert_eq!(bytes(&file.read(0, 10)), b"kept");
+    });
+}
+
+#[test]
+fn what_a_pipe_does_not_do_is_refused() {
+    with_file(|file| {
+        for request in [
+            file.flush(),
+            file.device_control(0x22_2000, &[], Vec::new()),
+        ] {
+            let status = request.status();
+            assert_eq!(status, Some(nt::STATUS_INVALID_DEVICE_REQUEST));
+        }
+    });
+}
+
+/// Explores a scenario: every order of its threads, as far as the first 10,000 go, and 10,000 drawn at random.
+fn hold(scenario: fn(&Arc<Kernel>)) {
+    for search in [
+        Search::every(10_000),
+        Search::Random {
+            schedules: 10_000,
+            seed: 1,
+        },
+    ] {
+        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
+    }
+}
+
+#[test]
+fn read_against_write() {
+    hold(|kernel| {
+        let started = start(kernel);
+        let file = Arc::new(started.open());
+        let writer = {
+            let file = Arc::clone(&file);
+            kernel.actor("writer", move || count(&file.write(0, b"ab")))
+        };
+        let read = file.read(0, 2);
+        assert_eq!(writer.join(), 2);
+        assert_eq!(bytes(&read), b"ab");
+        drop(file);
+        started.stop();
+    });
+}
+
+#[test]
+fn cancel_against_write() {
+    hold(|kernel| {
+        let started = start(kernel);
+        let file = Arc::new(started.open());
+        let read = Arc::new(file.read(0, 2));
+        let canceller = {
+            let read = Arc::clone(&read);
+            kernel.actor("canceller", move || read.cancel())
+        };
+        assert_eq!(count(&file.write(0, b"ab")), 2);
+        canceller.join();
+        // The bytes went to the read, or are still there: never lost.
+        if read.status() == Some(STATUS_CANCELLED) {
+            assert_eq!(bytes(&file.read(0, 2)), b"ab");
+        } else {
+            assert_eq!(bytes(&read), b"ab");
+        }
+        drop(file);
+        started.stop();
+    });
+}
+
+#[test]
+fn two_writers_and_a_closed_handle() {
+    hold(|kernel| {
+        let started = start(kernel);
+        let file = Arc::new(started.open());
+        let other = started.open();
+        let doomed = other.read(0, 1);
+        let closer = kernel.actor("closer", move || other.close());
+        let writer = {
+            let file = Arc::clone(&file);
+            kernel.actor("writer", move || count(&file.write(0, b"a")))
+        };
+        assert_eq!(count(&file.write(0, b"b")), 1);
+        assert_eq!(writer.join(), 1);
+        closer.join();
+        let end = doomed
+            .wait(LONG)
+            .expect("the read of the closed handle ends");
+        let taken = usize::from(end.status == STATUS_SUCCESS);
+        assert_eq!(bytes(&file.read(0, 2)).len(), 2 - taken);
+        drop(file);
+        started.stop();
+    });
+}

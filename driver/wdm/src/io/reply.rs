@@ -1,0 +1,110 @@
+//! The reply to a request, as it is written.
+
+use core::ops::Deref;
+
+use crate::{Handled, Irp, IrpView, NtStatus, PendedIrp, Record, ke::irql::NoSpinLockHeld};
+
+/// The owner of an IRP whose output buffer is being filled: made by [`Irp::reply`] and [`PendedIrp::reply`].
+///
+/// In C a driver writes to `Irp->AssociatedIrp.SystemBuffer` and sets `IoStatus.Information` to the number of bytes that it
+/// wrote. If that number is too large, the I/O manager copies pool memory that holds other data to user mode. Here the
+/// number is counted, so it is always the number of bytes written.
+///
+/// The buffer can be filled while a spin lock is held; the reply is completed after the lock was released. A reply that is
+/// dropped is completed as its IRP is if that is dropped: with `STATUS_INTERNAL_ERROR` and no output.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{Handled, Irp, NtStatus, PassiveLevel};
+///
+/// /// Answers with as much of a message as there is room for.
+/// fn describe<'irp>(irp: Irp<'irp>, message: &[u8], irql: &mut PassiveLevel) -> Handled<'irp> {
+///     let mut reply = irp.reply();
+///     let status = if reply.append(message) < message.len() {
+///         NtStatus::BUFFER_OVERFLOW
+///     } else {
+///         NtStatus::SUCCESS
+///     };
+///     reply.complete(status, irql)
+/// }
+/// ```
+#[must_use = "the request waits until it is completed"]
+pub struct Reply<O> {
+    owner: O,
+    /// How many bytes of the output were written.
+    length: usize,
+}
+
+impl<O> Reply<O> {
+    pub(crate) const fn new(owner: O) -> Self {
+        Self { owner, length: 0 }
+    }
+
+    /// How many bytes were written so far.
+    ///
+    /// # IRQL
+    /// Any.
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.length
+    }
+}
+
+impl<R: Record, O: Deref<Target = IrpView<R>>> Reply<O> {
+    /// Writes bytes after those that were written so far, as many as there is room for, and says how many.
+    ///
+    /// A request that has no system buffer, such as a device control that is not `METHOD_BUFFERED`, has no room.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        let room = self.room();
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        // SAFETY: so much of the output is free, and the request's input cannot be reached while the reply is there.
+        unsafe { self.owner.write_at(self.length, bytes) };
+        self.length += bytes.len();
+        bytes.len()
+    }
+
+    /// How many further bytes there is room for.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.owner.output_length().saturating_sub(self.length)
+    }
+}
+
+impl<'irp, R: Record> Reply<Irp<'irp, R>> {
+    /// Completes the request with a status and what was written (`IoCompleteRequest`).
+    ///
+    /// With an error status the caller gets no output. `STATUS_BUFFER_OVERFLOW` is a warning: with it the caller gets what
+    /// there was room for.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IoCompleteRequest")]
+    pub fn complete<L: NoSpinLockHeld>(
+        self,
+        status: impl Into<NtStatus>,
+        irql: &mut L,
+    ) -> Handled<'irp> {
+        self.owner
+            .complete_written(status.into(), self.length, irql)
+    }
+}
+
+impl<R: Record> Reply<PendedIrp<R>> {
+    /// Completes the request with a status and what was written (`IoCompleteRequest`), as [`Reply::complete`] does for an
+    /// [`Irp`].
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IoCompleteRequest")]
+    pub fn complete<L: NoSpinLockHeld>(self, status: impl Into<NtStatus>, irql: &mut L) {
+        self.owner
+            .complete_written(status.into(), self.length, irql);
+    }
+}

@@ -1,0 +1,142 @@
+//! Event objects.
+
+use core::{cell::UnsafeCell, marker::PhantomPinned, time::Duration};
+
+use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
+
+use crate::ke::{
+    irql::{AtMostDispatch, Waitable},
+    wait,
+};
+
+/// Which threads an [`Event`] releases when it is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    /// All that wait, and all that wait later until the event is cleared (`NotificationEvent`).
+    Notification,
+    /// One thread, whose wait clears the event (`SynchronizationEvent`).
+    Synchronization,
+}
+
+/// An event object: threads wait until other code, which may run at `DISPATCH_LEVEL`, sets it (`KEVENT`).
+///
+/// # What goes wrong in C
+///
+/// A driver waits with a spin lock held, or in a DPC; or it frees the event while a thread waits for it. Here a wait takes the
+/// [`PassiveLevel`](crate::PassiveLevel) token, which is borrowed while a spin lock is held, and borrows the event.
+///
+/// WDK: [Event Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/event-objects).
+///
+/// # Examples
+///
+/// ```
+/// use core::time::Duration;
+/// use wdm::{Dpc, DpcRoutine, Event, PassiveLevel, Shared, irql::DispatchLevel};
+///
+/// /// Tells a thread that the device is ready.
+/// struct Ready(Shared<Event>);
+///
+/// impl DpcRoutine for Ready {
+///     fn run(dpc: &Dpc<Self>, irql: &mut DispatchLevel) {
+///         dpc.0.set(irql);
+///     }
+/// }
+///
+/// fn is_ready_soon(ready: &Event, irql: &mut PassiveLevel) -> bool {
+///     ready.wait_for(Duration::from_millis(100), irql)
+/// }
+/// ```
+#[doc(alias = "KEVENT")]
+#[pin_data]
+pub struct Event {
+    #[pin]
+    object: UnsafeCell<nt::KEVENT>,
+    #[pin]
+    _pinned: PhantomPinned,
+}
+
+// SAFETY: only the kernel's routines access the object, and any thread may call them.
+unsafe impl Send for Event {}
+// SAFETY: as above.
+unsafe impl Sync for Event {}
+
+impl Event {
+    /// Initialises an event (`KeInitializeEvent`).
+    ///
+    /// WDK: [KeInitializeEvent](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializeevent).
+    ///
+    /// # IRQL
+    /// Any.
+    #[doc(alias = "KeInitializeEvent")]
+    pub fn new(kind: EventType, is_set: bool) -> impl PinInit<Self> {
+        pin_init!(Self { object <- initialised(kind, is_set), _pinned: PhantomPinned })
+    }
+
+    /// Sets the event and returns whether it was set before (`KeSetEvent`).
+    ///
+    /// WDK: [KeSetEvent](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetevent).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "KeSetEvent")]
+    pub fn set<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
+        // SAFETY: the event was initialised in its place. With FALSE for Wait the routine may be called at DISPATCH_LEVEL.
+        unsafe { nt::KeSetEvent(self.object.get(), 0, 0) != 0 }
+    }
+
+    /// Clears the event (`KeClearEvent`).
+    ///
+    /// WDK: [KeClearEvent](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keclearevent).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "KeClearEvent")]
+    pub fn clear<L: AtMostDispatch>(&self, _irql: &mut L) {
+        // SAFETY: the event was initialised in its place.
+        unsafe { nt::KeClearEvent(self.object.get()) };
+    }
+
+    /// Waits until the event is set (`KeWaitForSingleObject`).
+    ///
+    /// The thread cannot be terminated while it waits, so something must be certain to set the event. To wait in a dispatch
+    /// routine for user mode to do something keeps a process from exiting: pend the request instead.
+    ///
+    /// WDK:
+    /// [KeWaitForSingleObject](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kewaitforsingleobject).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "KeWaitForSingleObject")]
+    pub fn wait<L: Waitable>(&self, irql: &mut L) {
+        // SAFETY: the event was initialised in its place, and is borrowed until the wait ends.
+        unsafe { wait::for_object(self.object.get().cast(), irql) };
+    }
+
+    /// Waits until the event is set, at most for a time interval, and returns whether it was set.
+    ///
+    /// WDK:
+    /// [KeWaitForSingleObject](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kewaitforsingleobject).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "KeWaitForSingleObject")]
+    pub fn wait_for<L: Waitable>(&self, time: Duration, irql: &mut L) -> bool {
+        // SAFETY: as above.
+        unsafe { wait::for_object_until(self.object.get().cast(), time, irql) }
+    }
+}
+
+/// The initialiser of the event object, in its place.
+fn initialised(kind: EventType, is_set: bool) -> impl PinInit<UnsafeCell<nt::KEVENT>> {
+    let kind = match kind {
+        EventType::Notification => nt::_EVENT_TYPE::NotificationEvent,
+        EventType::Synchronization => nt::_EVENT_TYPE::SynchronizationEvent,
+    };
+    let initialise = move |slot: *mut UnsafeCell<nt::KEVENT>| {
+        // SAFETY: the slot is valid for writes, and the event stays there.
+        unsafe { nt::KeInitializeEvent(UnsafeCell::raw_get(slot), kind, u8::from(is_set)) };
+        Ok(())
+    };
+    // SAFETY: the closure initialises the slot and does not fail.
+    unsafe { pin_init_from_closure(initialise) }
+}

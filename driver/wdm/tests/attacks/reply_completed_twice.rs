@@ -1,0 +1,13 @@
+//! A reply is completed twice.
+
+#![forbid(unsafe_code)]
+
+use wdm::{NtStatus, PassiveLevel, PendedIrp};
+
+fn complete(irp: PendedIrp, irql: &mut PassiveLevel) {
+    let reply = irp.reply();
+    reply.complete(NtStatus::SUCCESS, irql);
+    reply.complete(NtStatus::SUCCESS, irql); //~ E0382
+}
+
+fn main() {}

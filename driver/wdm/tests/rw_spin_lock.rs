@@ -1,0 +1,88 @@
+//! Reader/writer spin locks on the model: what a reader sees, in every order of two threads with up to three preemptions.
+
+mod common;
+
+use std::sync::Arc;
+
+use ntmodel::{
+    Access, Driver, Kernel,
+    explore::{Search, explore},
+};
+use pinned_init::PinInit;
+use wdm::{
+    Device, Error, Guid, Handled, InterlockedLong, Irp, NewDevice, NtStatus, PassiveLevel,
+    RwSpinLock, Shared,
+};
+
+const READ: u32 = 0x22_2000;
+const WRITE: u32 = 0x22_2004;
+
+/// A device with two numbers, which are equal while no writer has the lock. Another thread can run before each increment.
+struct Pair(Shared<RwSpinLock<[InterlockedLong; 2]>>);
+
+impl Device for Pair {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let zeroes = [const { InterlockedLong::new(0) }; 2];
+        let pair = Shared::new(Ok::<_, Error>(RwSpinLock::new(zeroes)), device, irql)?;
+        Ok(Ok::<_, Error>(Self(pair)))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        let is_equal = if irp.code() == WRITE {
+            self.0.write(irql, |[first, second], _| {
+                first.increment() == second.increment()
+            })
+        } else {
+            self.0.read(irql, |[first, second], _| {
+                first.exchange_add(0) == second.exchange_add(0)
+            })
+        };
+        let status = if is_equal {
+            NtStatus::SUCCESS
+        } else {
+            NtStatus::DATA_ERROR
+        };
+        irp.complete(status, irql)
+    }
+}
+
+fn read_against_write(kernel: &Arc<Kernel>) {
+    // SAFETY: the entry point is that of a driver on wdm.
+    let driver = unsafe { Driver::load(kernel, wdm::entry::<Pair>) }.expect("DriverEntry");
+    let device = driver.add_device().expect("AddDevice");
+    let file = device
+        .open_anyway(Access::ReadWrite)
+        .expect("the device opens");
+    let file = Arc::new(file);
+    let writer = {
+        let file = Arc::clone(&file);
+        kernel.actor("writer", move || {
+            file.device_control(WRITE, &[], Vec::new()).answer()
+        })
+    };
+    let reader = file.device_control(READ, &[], Vec::new()).answer();
+    assert_eq!(
+        (reader, writer.join()),
+        (nt::STATUS_SUCCESS, nt::STATUS_SUCCESS)
+    );
+    drop(file);
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn reader_sees_no_write_in_part() {
+    explore(Search::preempting(3), read_against_write).unwrap_or_else(|found| panic!("{found}"));
+}

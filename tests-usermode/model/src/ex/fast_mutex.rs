@@ -1,0 +1,112 @@
+//! Fast mutexes, whose owner is at `APC_LEVEL`.
+
+use std::{
+    ptr::{null_mut, without_provenance_mut},
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
+use nt::FAST_MUTEX;
+
+use crate::{
+    host::{Call, wait::Wait},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+const APC_LEVEL: u8 = 1;
+
+impl Call {
+    /// The field that says who has a fast mutex: the number of a thread, or NULL.
+    fn owner<'a>(&self, mutex: *mut FAST_MUTEX) -> &'a AtomicPtr<std::ffi::c_void> {
+        // SAFETY: the caller of the routine gives a mutex.
+        let object = unsafe { self.view::<FAST_MUTEX, _>(mutex) };
+        self.require(object.Count == 1, Rule::FastMutex, || {
+            let what = format!("the fast mutex {mutex:?} was not initialised");
+            (BugCheck(0, [0; 4]), what)
+        });
+        // SAFETY: the address alone is computed, inside the mutex.
+        let owner = unsafe { &raw mut (*mutex).Owner };
+        // SAFETY: the field is a pointer, and only reached by atomics.
+        unsafe { AtomicPtr::from_ptr(owner) }
+    }
+
+    fn number_as_pointer(&self) -> *mut std::ffi::c_void {
+        without_provenance_mut(self.number as usize)
+    }
+
+    /// Takes a fast mutex if it is free, at `APC_LEVEL`.
+    fn try_take_fast(&self, owner: &AtomicPtr<std::ffi::c_void>) -> bool {
+        let order = (Ordering::AcqRel, Ordering::Relaxed);
+        let number = self.number_as_pointer();
+        owner
+            .compare_exchange(null_mut(), number, order.0, order.1)
+            .is_ok()
+    }
+
+    fn note_fast(&self, mutex: *mut FAST_MUTEX, old_irql: u8) {
+        locked(&self.mutexes).push(mutex.addr());
+        // SAFETY: the mutex is this thread's.
+        unsafe { (*mutex).OldIrql = old_irql.into() };
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirefastmutex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAcquireFastMutex(mutex: *mut FAST_MUTEX) {
+    let call = Call::enter_visible("ExAcquireFastMutex", mutex);
+    call.require_at_most(APC_LEVEL, Rule::IrqlExApcLte1, 0x2_0005);
+    let owner = call.owner(mutex);
+    let again = owner.load(Ordering::Acquire) == call.number_as_pointer();
+    call.require(!again, Rule::FastMutex, || {
+        let bug_check = BugCheck::verifier(0x1000, [mutex.addr() as u64, 0, 0]);
+        let what = "the thread acquires a fast mutex that it has: a deadlock with itself";
+        (bug_check, what.into())
+    });
+    let old_irql = call.raise_irql(APC_LEVEL);
+    call.wait_for(Wait::Object(mutex.addr()), || {
+        call.try_take_fast(owner).then_some(())
+    });
+    call.note_fast(mutex, old_irql);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-extrytoacquirefastmutex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExTryToAcquireFastMutex(mutex: *mut FAST_MUTEX) -> u8 {
+    let call = Call::enter_visible("ExTryToAcquireFastMutex", mutex);
+    call.require_at_most(APC_LEVEL, Rule::IrqlExApcLte1, 0x2_0005);
+    let owner = call.owner(mutex);
+    let old_irql = call.irql();
+    let taken = call.try_take_fast(owner);
+    if taken {
+        call.raise_irql(APC_LEVEL);
+        call.note_fast(mutex, old_irql);
+    }
+    u8::from(taken)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exreleasefastmutex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExReleaseFastMutex(mutex: *mut FAST_MUTEX) {
+    let call = Call::enter_visible("ExReleaseFastMutex", mutex);
+    let owner = call.owner(mutex);
+    let mine = owner.load(Ordering::Acquire) == call.number_as_pointer();
+    call.require(mine, Rule::FastMutex, || {
+        let bug_check = BugCheck::verifier(0x1004, [mutex.addr() as u64, 0, 0]);
+        let what = "the thread releases a fast mutex that it does not have";
+        (bug_check, what.into())
+    });
+    let irql = call.irql();
+    call.require(irql == APC_LEVEL, Rule::Irql, || {
+        let what = format!("the IRQL is {irql}, and must be APC_LEVEL");
+        (BugCheck::verifier(0xe6, [0, irql.into(), 0]), what)
+    });
+    // SAFETY: the mutex is this thread's.
+    let old_irql = unsafe { (*mutex).OldIrql };
+    locked(&call.mutexes).retain(|held| *held != mutex.addr());
+    owner.store(null_mut(), Ordering::Release);
+    call.kernel.sleepers.wake(Wait::Object(mutex.addr()));
+    call.lower_irql(u8::try_from(old_irql).unwrap_or_default());
+}

@@ -1,0 +1,90 @@
+//! Run-down protection: how many accesses to an object are under way, and whether it is run down.
+//!
+//! The lowest bit of the variable says that the object is being run down; above it is the count.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nt::{DISPATCH_LEVEL, EX_RUNDOWN_REF};
+
+use crate::{
+    host::{Call, wait::Wait},
+    verifier::{BugCheck, Rule},
+};
+
+const ACTIVE: usize = 1;
+const ONE: usize = 2;
+
+impl Call {
+    fn run_ref<'a>(&self, run_ref: *mut EX_RUNDOWN_REF) -> &'a AtomicUsize {
+        self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+        // SAFETY: the caller of the routine gives a variable, which only these routines touch.
+        unsafe { self.view(run_ref) }
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinitializerundownprotection)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
+    let call = Call::enter("ExInitializeRundownProtection");
+    call.require_room(run_ref);
+    // SAFETY: the caller gives room for a variable.
+    unsafe { run_ref.write(EX_RUNDOWN_REF { Count: 0 }) };
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exreinitializerundownprotection)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExReInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
+    let call = Call::enter_visible("ExReInitializeRundownProtection", run_ref);
+    let state = call.run_ref(run_ref);
+    let before = state.load(Ordering::Acquire);
+    call.require(before == ACTIVE, Rule::Rundown, || {
+        let what = format!("{run_ref:?} is initialised again, and was not run down");
+        (BugCheck(0, [0; 4]), what)
+    });
+    state.store(0, Ordering::Release);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirerundownprotection)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAcquireRundownProtection(run_ref: *mut EX_RUNDOWN_REF) -> u8 {
+    let call = Call::enter_visible("ExAcquireRundownProtection", run_ref);
+    let add = |state: usize| (state & ACTIVE == 0).then(|| state + ONE);
+    let added = call
+        .run_ref(run_ref)
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+    u8::from(added.is_ok())
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exreleaserundownprotection)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExReleaseRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
+    let call = Call::enter_visible("ExReleaseRundownProtection", run_ref);
+    let take = |state: usize| state.checked_sub(ONE);
+    let taken = call
+        .run_ref(run_ref)
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+    call.require(taken.is_ok(), Rule::Rundown, || {
+        let what = format!(
+            "the run-down protection {run_ref:?} is released more often than it was acquired"
+        );
+        (BugCheck(0, [0; 4]), what)
+    });
+    call.kernel.sleepers.wake(Wait::Object(run_ref.addr()));
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exwaitforrundownprotectionrelease)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExWaitForRundownProtectionRelease(run_ref: *mut EX_RUNDOWN_REF) {
+    let call = Call::enter_visible("ExWaitForRundownProtectionRelease", run_ref);
+    call.require_at_most(1, Rule::Irql, 0xe5);
+    let state = call.run_ref(run_ref);
+    state.fetch_or(ACTIVE, Ordering::AcqRel);
+    call.wait_for(Wait::Object(run_ref.addr()), || {
+        (state.load(Ordering::Acquire) == ACTIVE).then_some(())
+    });
+}

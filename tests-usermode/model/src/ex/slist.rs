@@ -1,0 +1,109 @@
+//! Sequenced lists: singly linked, without a lock of the driver's.
+
+use std::ptr::null_mut;
+
+use nt::{SLIST_ENTRY, SLIST_HEADER};
+
+use crate::{
+    host::Call,
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// How far a list is looked through for an entry that is pushed twice.
+const LOOK: usize = 4096;
+
+/// A list's head: its first entry, and how many there are.
+#[repr(C, align(16))]
+struct Head {
+    first: *mut SLIST_ENTRY,
+    depth: u64,
+}
+
+impl Call {
+    /// Works on a list, which no other thread does meanwhile.
+    fn on_list<R>(&self, head: *mut SLIST_HEADER, work: impl FnOnce(&mut Head) -> R) -> R {
+        const { assert!(size_of::<Head>() == size_of::<SLIST_HEADER>()) };
+        self.require_room(head);
+        let _guard = locked(&self.kernel.ex().slists);
+        // SAFETY: the caller of the routine gives a list, and whoever else works on it does so under this mutex.
+        work(unsafe { &mut *head.cast() })
+    }
+
+    /// The entry after another one.
+    fn next_on_list(&self, entry: *mut SLIST_ENTRY) -> *mut SLIST_ENTRY {
+        // SAFETY: the entries of a list are alive.
+        unsafe { self.view::<SLIST_ENTRY, _>(entry) }.Next
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedpushentryslist)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExpInterlockedPushEntrySList(
+    head: *mut SLIST_HEADER,
+    entry: *mut SLIST_ENTRY,
+) -> *mut SLIST_ENTRY {
+    let call = Call::enter_visible("InterlockedPushEntrySList", head);
+    call.require_room(entry);
+    let (first, twice) = call.on_list(head, |head| {
+        let mut other = head.first;
+        for _ in 0..LOOK {
+            if other.is_null() || other == entry {
+                break;
+            }
+            other = call.next_on_list(other);
+        }
+        let first = head.first;
+        if other == entry {
+            return (first, true);
+        }
+        // SAFETY: the caller gives an entry.
+        unsafe { (*entry).Next = first };
+        head.first = entry;
+        head.depth += 1;
+        (first, false)
+    });
+    call.require(!twice, Rule::ListEntry, || {
+        let bug_check = BugCheck(0x139, [3, entry.addr() as u64, 0, 0]);
+        (
+            bug_check,
+            "an entry is pushed that is on the list already".into(),
+        )
+    });
+    first
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedpopentryslist)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExpInterlockedPopEntrySList(head: *mut SLIST_HEADER) -> *mut SLIST_ENTRY {
+    let call = Call::enter_visible("InterlockedPopEntrySList", head);
+    call.on_list(head, |head| {
+        let first = head.first;
+        if !first.is_null() {
+            head.first = call.next_on_list(first);
+            head.depth -= 1;
+        }
+        first
+    })
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows/win32/api/interlockedapi/nf-interlockedapi-interlockedflushslist)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExpInterlockedFlushSList(head: *mut SLIST_HEADER) -> *mut SLIST_ENTRY {
+    let call = Call::enter_visible("InterlockedFlushSList", head);
+    call.on_list(head, |head| {
+        head.depth = 0;
+        std::mem::replace(&mut head.first, null_mut())
+    })
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exquerydepthslist)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExQueryDepthSList(head: *mut SLIST_HEADER) -> u16 {
+    let call = Call::enter_visible("ExQueryDepthSList", head);
+    call.on_list(head, |head| u16::try_from(head.depth).unwrap_or(u16::MAX))
+}

@@ -1,0 +1,359 @@
+//! Memory that is not there: a read that asks the host first, and what becomes of a fault in a driver's code.
+//!
+//! On Linux a handler for `SIGSEGV` and `SIGBUS` stops the system as a broken rule does. It may do what a signal handler may not
+//! (lock and allocate), since the fault is no interruption at any place: it comes from the very instruction that the thread
+//! executes, either in the driver's code, where the thread has no mutex of the model's or of the allocator's, or in
+//! [`touch`], likewise. Anywhere else it is an error of the model's own, which is told in a few words before the program ends.
+//! Other hosts end the program by their own means.
+
+use std::cell::Cell;
+
+thread_local! {
+    /// The pointer that the thread looks at on the driver's behalf; zero if there is none.
+    static TOUCHED: Cell<usize> = const { Cell::new(0) };
+    /// Where the thread goes on if the read that it makes faults; zero if it makes none.
+    static RESUME: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Touches the memory of an object that the driver gave a pointer to: if it is not there, the handler says so.
+///
+/// # Safety
+/// `pointer` is not NULL. If the host has no handler, the memory is there.
+pub(crate) unsafe fn touch(pointer: *const u8, size: usize) {
+    TOUCHED.set(pointer.addr());
+    let last = pointer.wrapping_add(size.saturating_sub(1));
+    for byte in [pointer, last] {
+        // SAFETY: the memory is there, or the handler does not return.
+        let _ = unsafe { byte.read_volatile() };
+    }
+    TOUCHED.set(0);
+}
+
+/// The word at an address that may be none; `None` if there is no memory.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn read_word(address: usize) -> Option<usize> {
+    watch();
+    let (mut word, mut faulted) = (0_usize, 0_u32);
+    let resume = RESUME.with(Cell::as_ptr);
+    // SAFETY: if the read faults, the handler goes on at 3. The word before it is this thread's own, and nothing else is
+    // written.
+    unsafe {
+        std::arch::asm!(
+            "lea {place}, [rip + 3f]",
+            "mov [{resume}], {place}",
+            "mov {word}, [{address}]",
+            "jmp 4f",
+            "3:",
+            "mov {faulted:e}, 1",
+            "4:",
+            "mov qword ptr [{resume}], 0",
+            place = out(reg) _,
+            resume = in(reg) resume,
+            word = inout(reg) word,
+            address = in(reg) address,
+            faulted = inout(reg) faulted,
+            options(nostack, preserves_flags),
+        );
+    }
+    (faulted == 0).then_some(word)
+}
+
+/// The word at an address that may be none; `None` if there is no memory.
+#[cfg(all(target_os = "linux", not(target_arch = "x86_64")))]
+pub(crate) fn read_word(address: usize) -> Option<usize> {
+    let mut word = 0_usize;
+    let local = libc::iovec {
+        iov_base: (&raw mut word).cast(),
+        iov_len: size_of::<usize>(),
+    };
+    let remote = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(address),
+        iov_len: size_of::<usize>(),
+    };
+    // SAFETY: it always succeeds.
+    let process = unsafe { libc::getpid() };
+    // SAFETY: the kernel checks the remote address, and writes no more than the word.
+    let read =
+        unsafe { libc::process_vm_readv(process, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(read)
+        .is_ok_and(|read| read == size_of::<usize>())
+        .then_some(word)
+}
+
+/// The word at an address that may be none; `None` if there is no memory.
+#[cfg(windows)]
+pub(crate) fn read_word(address: usize) -> Option<usize> {
+    use std::ffi::c_void;
+
+    /// What `GetCurrentProcess` returns.
+    const CURRENT_PROCESS: *mut c_void = std::ptr::without_provenance_mut(usize::MAX);
+    unsafe extern "system" {
+        fn ReadProcessMemory(
+            process: *mut c_void,
+            base: *const c_void,
+            buffer: *mut c_void,
+            size: usize,
+            read: *mut usize,
+        ) -> i32;
+    }
+    let mut word = 0_usize;
+    let buffer = (&raw mut word).cast();
+    let base = std::ptr::without_provenance(address);
+    // SAFETY: Windows checks the address, and writes no more than the word.
+    let read = unsafe {
+        ReadProcessMemory(
+            CURRENT_PROCESS,
+            base,
+            buffer,
+            size_of::<usize>(),
+            std::ptr::null_mut(),
+        )
+    };
+    (read != 0).then_some(word)
+}
+
+/// The word at an address that may be none: no other host is asked.
+#[cfg(not(any(target_os = "linux", windows)))]
+pub(crate) fn read_word(_address: usize) -> Option<usize> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn watch() {}
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::watch;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::{
+        cell::Cell,
+        ffi::{c_int, c_void},
+        mem::MaybeUninit,
+        ptr::null_mut,
+        sync::{
+            Once,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
+
+    use super::TOUCHED;
+    use crate::{
+        host::{
+            Call,
+            layout::FREED,
+            thread::{self, Mode},
+        },
+        verifier::{BugCheck, Rule, callers},
+    };
+
+    /// How long the stack is that the handler runs on.
+    const STACK: usize = 0x8_0000;
+
+    /// `SI_KERNEL`: the processor does not say which address it was.
+    const NO_ADDRESS: c_int = 0x80;
+
+    /// The memory that a thread's handler runs on.
+    struct Stack(*mut c_void);
+
+    impl Drop for Stack {
+        fn drop(&mut self) {
+            let none = libc::stack_t {
+                ss_sp: null_mut(),
+                ss_flags: libc::SS_DISABLE,
+                ss_size: 0,
+            };
+            // SAFETY: the thread is in no handler here.
+            unsafe { libc::sigaltstack(&raw const none, null_mut()) };
+            // SAFETY: the memory was mapped for this, and is used no more.
+            unsafe { libc::munmap(self.0, STACK) };
+        }
+    }
+
+    thread_local! {
+        static STACK_OF_THREAD: Option<Stack> = make_stack();
+        static HANDLES: Cell<bool> = const { Cell::new(false) };
+    }
+
+    fn make_stack() -> Option<Stack> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: new memory is asked for, wherever there is room.
+        let memory = unsafe { libc::mmap(null_mut(), STACK, access, flags, -1, 0) };
+        if memory == libc::MAP_FAILED {
+            return None;
+        }
+        let stack = libc::stack_t {
+            ss_sp: memory,
+            ss_flags: 0,
+            ss_size: STACK,
+        };
+        // SAFETY: the memory is this thread's until it ends.
+        unsafe { libc::sigaltstack(&raw const stack, null_mut()) };
+        Some(Stack(memory))
+    }
+
+    /// Has the faults of this thread handled.
+    pub(crate) fn watch() {
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| {
+            for signal in [libc::SIGSEGV, libc::SIGBUS] {
+                // SAFETY: every field may be zero.
+                let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
+                action.sa_sigaction = on_fault as *const () as usize;
+                action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+                // SAFETY: the handler has the signature that `SA_SIGINFO` asks for.
+                unsafe { libc::sigaction(signal, &raw const action, null_mut()) };
+            }
+        });
+        // A thread that ends has no faults of a driver's any more.
+        let _ = STACK_OF_THREAD.try_with(|_| ());
+    }
+
+    /// Tells of a fault in as few steps as may be, and has the program end by it.
+    fn give_up(what: &str) {
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        if !TOLD.swap(true, Ordering::SeqCst) {
+            for text in ["ntmodel: ", what, "\n"] {
+                // SAFETY: the text is there, and so long.
+                unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+            }
+        }
+        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            // SAFETY: the default action; the instruction faults again when the handler returns.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+
+    unsafe extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+        if resumes(context) {
+            return;
+        }
+        // Another one in here, or no thread of a kernel's.
+        if HANDLES.replace(true) {
+            return give_up("a fault while a fault was looked at");
+        }
+        let mode = thread::set_mode(Mode::Kernel);
+        let touched = TOUCHED.replace(0);
+        // SAFETY: the host gives what it knows.
+        let code = unsafe { (*info).si_code };
+        // SAFETY: as above.
+        let info = unsafe { &*info };
+        // SAFETY: both signals have an address, or zero in its place.
+        let address = unsafe { info.si_addr() }.addr();
+        let address = (code != NO_ADDRESS).then_some(address);
+        let Some(thread) = thread::try_current().filter(|_| mode != Mode::User) else {
+            return give_up("a fault in user mode");
+        };
+        let routine = thread.last_routine();
+        if mode == Mode::Kernel && touched == 0 {
+            let place = callers(4).join("\n         ");
+            eprintln!(
+                "ntmodel: a fault at {address:#x?} in {routine}, called by\n         {place}"
+            );
+            return give_up("this is the model's own, for it does not expect what it was given");
+        }
+        let call = Call::again(routine);
+        let before = thread.recent_routines();
+        if touched != 0 {
+            let what = format!(
+                "the pointer {touched:#x} is no object: there is no memory{}; {before}",
+                call.once(touched)
+            );
+            let bug_check = BugCheck(0x50, [touched as u64, 0, 0, 0]);
+            call.stop(bug_check, Rule::Pointer, what);
+        }
+        driver_faults(&call, address, context, &before)
+    }
+
+    /// Has the thread go on elsewhere, if it has said where.
+    #[cfg(target_arch = "x86_64")]
+    fn resumes(context: *mut c_void) -> bool {
+        let place = super::RESUME.replace(0);
+        if place == 0 {
+            return false;
+        }
+        let rip = usize::try_from(libc::REG_RIP).unwrap_or_default();
+        // SAFETY: the host gives the context of the thread.
+        let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+        context.uc_mcontext.gregs[rip] = (place as u64).cast_signed();
+        true
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn resumes(_: *mut c_void) -> bool {
+        false
+    }
+
+    /// Stops the system for a fault in the driver's own code.
+    fn driver_faults(call: &Call, address: Option<usize>, context: *mut c_void, before: &str) -> ! {
+        let (writes, place) = access(context);
+        let does = if writes { "writes to" } else { "reads from" };
+        let freed = is_freed_pattern(context);
+        let (at, rule) = match address {
+            Some(address) => {
+                let once = call.once(address);
+                let rule = if once.is_empty() {
+                    Rule::Pointer
+                } else {
+                    Rule::FreedMemory
+                };
+                (
+                    format!("{address:#x}, where there is no memory{once}"),
+                    rule,
+                )
+            }
+            None if freed => (
+                "an address that it has read from freed memory, which is filled with 0xdd".into(),
+                Rule::FreedMemory,
+            ),
+            None => ("an address that no memory can have".into(), Rule::Pointer),
+        };
+        let parameter = address.unwrap_or(usize::MAX) as u64;
+        let irql = call.irql();
+        let operation = u64::from(writes);
+        let bug_check = if rule == Rule::FreedMemory {
+            BugCheck(0xd5, [parameter, operation, place, 0])
+        } else if irql >= nt::DISPATCH_LEVEL {
+            BugCheck(0xd1, [parameter, irql.into(), operation, place])
+        } else {
+            BugCheck(0x50, [parameter, operation, place, 0])
+        };
+        call.stop(bug_check, rule, format!("the driver {does} {at}; {before}"))
+    }
+
+    /// Whether the instruction that has faulted writes, and where it is.
+    #[cfg(target_arch = "x86_64")]
+    fn access(context: *mut c_void) -> (bool, u64) {
+        let registers = registers(context);
+        let number = |register: c_int| usize::try_from(register).unwrap_or_default();
+        let writes = registers[number(libc::REG_ERR)] & 2 != 0;
+        (writes, registers[number(libc::REG_RIP)].cast_unsigned())
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn registers(context: *mut c_void) -> [i64; 23] {
+        // SAFETY: the host gives the context of the thread.
+        unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs }
+    }
+
+    /// Whether any register has what freed memory is filled with, or nearly.
+    #[cfg(target_arch = "x86_64")]
+    fn is_freed_pattern(context: *mut c_void) -> bool {
+        const NEAR: u64 = 0x1_0000;
+        let freed = u64::from_ne_bytes([FREED; 8]);
+        let mut registers = registers(context).into_iter().map(i64::cast_unsigned);
+        registers.any(|register| register.abs_diff(freed) < NEAR)
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn access(_: *mut c_void) -> (bool, u64) {
+        (false, 0)
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_freed_pattern(_: *mut c_void) -> bool {
+        let _ = FREED;
+        false
+    }
+}

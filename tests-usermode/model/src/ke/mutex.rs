@@ -1,0 +1,191 @@
+//! Mutex objects and semaphores.
+
+use std::sync::atomic::Ordering;
+
+use nt::{DISPATCH_LEVEL, KMUTEX, KSEMAPHORE};
+
+use crate::{
+    host::{
+        Call,
+        layout::{Mutant, Semaphore},
+        thread::Thread,
+        wait::Wait,
+    },
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// `MutantObject` and `SemaphoreObject`, of the kernel's object types.
+pub(crate) const MUTANT_OBJECT: u8 = 2;
+pub(crate) const SEMAPHORE_OBJECT: u8 = 5;
+
+/// `KMODE_EXCEPTION_NOT_HANDLED`, and what the routines raise.
+const KMODE_EXCEPTION_NOT_HANDLED: u32 = 0x1e;
+const STATUS_MUTANT_NOT_OWNED: u64 = 0xc000_0046;
+const STATUS_SEMAPHORE_LIMIT_EXCEEDED: u64 = 0xc000_0047;
+
+impl Mutant {
+    /// Takes the mutex for a thread, which may have it already.
+    pub(crate) fn take(&self, thread: &Thread) -> Option<()> {
+        let number = u64::from(thread.number);
+        let order = (Ordering::AcqRel, Ordering::Relaxed);
+        let before = self.owner.compare_exchange(0, number, order.0, order.1);
+        let owner = before.unwrap_or_else(|owner| owner);
+        if owner != 0 && owner != number {
+            return None;
+        }
+        if self.header.signal.fetch_sub(1, Ordering::AcqRel) == 1 {
+            locked(&thread.mutexes).push((&raw const *self).addr());
+        }
+        Some(())
+    }
+}
+
+impl Call {
+    /// Stops the system if a driver's routine returns to user mode, or a thread ends, with a mutex.
+    pub(crate) fn require_no_mutex(&self, routine: &str) {
+        let held = locked(&self.mutexes).last().copied();
+        if let Some(mutex) = held {
+            let what = format!("{routine} has returned and holds the mutex {mutex:#x}");
+            let bug_check = BugCheck(1, [0, 0, 0xffff, 0]);
+            self.stop(bug_check, Rule::Mutex, what);
+        }
+    }
+
+    fn raises(&self, status: u64, what: String) -> ! {
+        let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, [status, 0, 0, 0]);
+        self.stop(bug_check, Rule::Mutex, what)
+    }
+
+    fn mutex<'a>(&self, mutex: *mut KMUTEX) -> &'a Mutant {
+        self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+        // SAFETY: the caller of the routine gives a mutex.
+        let object = unsafe { self.view::<Mutant, _>(mutex) };
+        let is_mutex = object.header.kind.load(Ordering::Relaxed) == MUTANT_OBJECT;
+        self.require(is_mutex, Rule::Mutex, || {
+            let what = format!("the mutex {mutex:?} was not initialised");
+            (BugCheck(0, [0; 4]), what)
+        });
+        object
+    }
+
+    fn semaphore<'a>(&self, semaphore: *mut KSEMAPHORE) -> &'a Semaphore {
+        self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
+        // SAFETY: the caller of the routine gives a semaphore.
+        let object = unsafe { self.view::<Semaphore, _>(semaphore) };
+        let is_semaphore = object.header.kind.load(Ordering::Relaxed) == SEMAPHORE_OBJECT;
+        self.require(is_semaphore, Rule::Mutex, || {
+            let what = format!("the semaphore {semaphore:?} was not initialised");
+            (BugCheck(0, [0; 4]), what)
+        });
+        object
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializemutex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeMutex(mutex: *mut KMUTEX, _level: u32) {
+    let call = Call::enter("KeInitializeMutex");
+    call.require_room(mutex);
+    let holds = locked(&call.mutexes).contains(&mutex.addr());
+    call.require(!holds, Rule::LockInitialisation, || {
+        let what = format!("the mutex {mutex:?} is initialised again while it is held");
+        (BugCheck(0, [0; 4]), what)
+    });
+    // SAFETY: the caller gives room for a mutex.
+    unsafe { mutex.write(KMUTEX { Reserved: [0; 7] }) };
+    // SAFETY: as above, and it is zeroed, as every field may be.
+    let object = unsafe { call.view::<Mutant, _>(mutex) };
+    object.header.kind.store(MUTANT_OBJECT, Ordering::Relaxed);
+    object.header.signal.store(1, Ordering::Relaxed);
+    object.header.waiters.initialise();
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereleasemutex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeReleaseMutex(mutex: *mut KMUTEX, _wait: u8) -> i32 {
+    let call = Call::enter_visible("KeReleaseMutex", mutex);
+    let object = call.mutex(mutex);
+    if object.owner.load(Ordering::Acquire) != u64::from(call.number) {
+        let what = format!("the mutex {mutex:?} is released by a thread that does not hold it");
+        call.raises(STATUS_MUTANT_NOT_OWNED, what);
+    }
+    let before = object.header.signal.fetch_add(1, Ordering::AcqRel);
+    if before == 0 {
+        locked(&call.mutexes).retain(|held| *held != mutex.addr());
+        object.owner.store(0, Ordering::Release);
+        call.kernel.sleepers.wake(Wait::Object(mutex.addr()));
+    }
+    before
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereadstatemutex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeReadStateMutex(mutex: *mut KMUTEX) -> i32 {
+    let call = Call::enter_visible("KeReadStateMutex", mutex);
+    call.mutex(mutex).header.signal.load(Ordering::Acquire)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializesemaphore)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeInitializeSemaphore(semaphore: *mut KSEMAPHORE, count: i32, limit: i32) {
+    let call = Call::enter("KeInitializeSemaphore");
+    call.require_room(semaphore);
+    // SAFETY: the caller gives room for a semaphore.
+    unsafe { semaphore.write(KSEMAPHORE { Reserved: [0; 4] }) };
+    // SAFETY: as above, and it is zeroed, as every field may be.
+    let object = unsafe { call.view::<Semaphore, _>(semaphore) };
+    object
+        .header
+        .kind
+        .store(SEMAPHORE_OBJECT, Ordering::Relaxed);
+    object.header.signal.store(count, Ordering::Relaxed);
+    object.header.waiters.initialise();
+    object.limit.store(limit, Ordering::Relaxed);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereleasesemaphore)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeReleaseSemaphore(
+    semaphore: *mut KSEMAPHORE,
+    _increment: i32,
+    adjustment: i32,
+    _wait: u8,
+) -> i32 {
+    let call = Call::enter_visible("KeReleaseSemaphore", semaphore);
+    let object = call.semaphore(semaphore);
+    let limit = object.limit.load(Ordering::Relaxed);
+    let add = |count: i32| {
+        let sum = count.checked_add(adjustment);
+        sum.filter(|sum| *sum <= limit && adjustment > 0)
+    };
+    let order = (Ordering::AcqRel, Ordering::Relaxed);
+    match object.header.signal.fetch_update(order.0, order.1, add) {
+        Ok(before) => {
+            call.kernel.sleepers.wake(Wait::Object(semaphore.addr()));
+            before
+        }
+        Err(count) => {
+            let what = format!(
+                "{adjustment} is added to the semaphore {semaphore:?}, whose count is {count} and whose limit is {limit}"
+            );
+            call.raises(STATUS_SEMAPHORE_LIMIT_EXCEEDED, what)
+        }
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereadstatesemaphore)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeReadStateSemaphore(semaphore: *mut KSEMAPHORE) -> i32 {
+    let call = Call::enter_visible("KeReadStateSemaphore", semaphore);
+    call.semaphore(semaphore)
+        .header
+        .signal
+        .load(Ordering::Acquire)
+}

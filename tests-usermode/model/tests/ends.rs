@@ -1,0 +1,356 @@
+//! How a scene may not end: with an IRP that nobody ends, a thread that waits, or with nothing that goes on; and who waits for
+//! what is told.
+
+mod common;
+mod steps;
+
+use std::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    ptr::{null_mut, without_provenance_mut},
+    sync::Arc,
+    time::Duration,
+};
+
+use common::found_in;
+use nt::{
+    DEVICE_OBJECT, IO_REMOVE_LOCK, IRP, KEVENT, KSPIN_LOCK, NTSTATUS, STATUS_CANCELLED,
+    STATUS_SUCCESS, irp as io,
+};
+use ntmodel::{Access, Config, Kernel, OnViolation, Rule, Violation};
+use steps::{FIRST, Stage, Steps, breaks, cancel, complete, end_of, holds, mark};
+
+/// Pends a request, with a Cancel routine or without.
+struct Pends<const CANCELABLE: bool>;
+
+impl<const CANCELABLE: bool> Steps for Pends<CANCELABLE> {
+    type Own = u64;
+
+    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
+        let status = mark(irp);
+        if CANCELABLE {
+            // SAFETY: nobody cancels the IRP before this routine has returned.
+            unsafe { io::IoSetCancelRoutine(irp, Some(cancel::<Self>)) };
+        }
+        status
+    }
+
+    fn cancel(_: &u64, irp: *mut IRP) {
+        // SAFETY: this is the Cancel routine.
+        let irql = unsafe { io::cancel_irql(irp) };
+        // SAFETY: the I/O manager holds the cancel spin lock.
+        unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        complete(irp, STATUS_CANCELLED);
+    }
+}
+
+fn ends_with_a_request<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Pends<CANCELABLE>>(kernel);
+    let _ = stage.send(FIRST);
+}
+
+#[test]
+fn an_irp_that_nobody_can_end_is_found_at_the_end_of_a_scene() {
+    let text = "it is left at the end of the scene, and nobody can cancel it";
+    breaks(
+        ends_with_a_request::<false>,
+        Rule::IrpProcessingComplete,
+        text,
+    );
+    holds(ends_with_a_request::<true>);
+}
+
+fn unloads_with_a_request<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Pends<CANCELABLE>>(kernel);
+    let request = stage.send(FIRST);
+    if CANCELABLE {
+        request.cancel();
+        return stage.tear_down();
+    }
+    stage.driver.unload();
+}
+
+#[test]
+fn the_irp_is_named_before_the_device_object_that_it_holds() {
+    let text = "the driver is unloaded and IRP 3";
+    breaks(
+        unloads_with_a_request::<false>,
+        Rule::IrpProcessingComplete,
+        text,
+    );
+    holds(unloads_with_a_request::<true>);
+}
+
+fn cancels<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Pends<CANCELABLE>>(kernel);
+    let request = stage.send(FIRST);
+    request.cancel();
+    end_of(&request);
+    stage.tear_down();
+}
+
+#[test]
+fn an_irp_that_never_had_a_cancel_routine_is_told_from_others() {
+    breaks(
+        cancels::<false>,
+        Rule::IrpProcessingComplete,
+        "was cancelled, never had a Cancel routine, and nobody",
+    );
+    holds(cancels::<true>);
+}
+
+/// A thread of the driver's that waits for an event, which is set when the device is removed, if `ENDS`.
+struct HasThread<const ENDS: bool>;
+
+struct Own {
+    event: UnsafeCell<KEVENT>,
+    thread: UnsafeCell<*mut c_void>,
+}
+
+unsafe extern "C" fn waits(event: *mut c_void) {
+    // SAFETY: the event is initialised, and stays until the thread has ended.
+    unsafe { nt::KeWaitForSingleObject(event, 0, 0, 0, null_mut()) };
+}
+
+impl<const ENDS: bool> Steps for HasThread<ENDS> {
+    type Own = Own;
+
+    fn add(_: *mut DEVICE_OBJECT, own: &Own) {
+        let event = own.event.get();
+        // SAFETY: the event is in the device extension.
+        unsafe { nt::KeInitializeEvent(event, 0, 0) };
+        let (none, all) = (null_mut(), 0x1f_ffff);
+        // SAFETY: the thread gets the event, which outlives it.
+        let status = unsafe {
+            nt::PsCreateSystemThread(
+                own.thread.get(),
+                all,
+                null_mut(),
+                none,
+                none,
+                Some(waits),
+                event.cast(),
+            )
+        };
+        assert_eq!(status, STATUS_SUCCESS);
+    }
+
+    fn control(_: *mut DEVICE_OBJECT, _: &Own, irp: *mut IRP, _: u32) -> NTSTATUS {
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn remove(own: &Own) {
+        if ENDS {
+            // SAFETY: the event is initialised.
+            unsafe { nt::KeSetEvent(own.event.get(), 0, 0) };
+        }
+        // SAFETY: nobody writes the handle any more.
+        let thread = unsafe { *own.thread.get() };
+        if ENDS {
+            // SAFETY: the handle is the thread's.
+            unsafe { nt::ZwWaitForSingleObject(thread, 0, null_mut()) };
+        }
+        // SAFETY: as above.
+        unsafe { nt::ZwClose(thread) };
+    }
+}
+
+fn leaves_thread<const ENDS: bool>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<HasThread<ENDS>>(kernel);
+    if ENDS {
+        stage.tear_down();
+    }
+}
+
+fn removes_with_thread<const ENDS: bool>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<HasThread<ENDS>>(kernel);
+    Arc::into_inner(stage.file).expect("nobody has it").close();
+    stage.device.remove().expect("no file is open");
+}
+
+#[test]
+fn a_thread_does_not_outlive_the_device_extension_in_which_its_event_is() {
+    let violation = steps::found_in_some_order(removes_with_thread::<false>);
+    let rules = [Rule::SystemThread, Rule::FreedMemory];
+    assert!(rules.contains(&violation.rule), "\n{violation}");
+    let soon = found_in(|kernel| {
+        let stage = Stage::set::<HasThread<false>>(kernel);
+        // The thread has come to its wait.
+        std::thread::sleep(Duration::from_millis(100));
+        Arc::into_inner(stage.file).expect("nobody has it").close();
+        stage.device.remove().expect("no file is open");
+    });
+    assert_eq!(
+        (soon.rule, soon.code),
+        (Rule::SystemThread, 0xd5),
+        "\n{soon}"
+    );
+    assert!(soon.what.contains("waits for the object"), "\n{soon}");
+    holds(removes_with_thread::<true>);
+}
+
+#[test]
+fn a_thread_that_waits_is_found_at_the_end_of_a_scene() {
+    breaks(
+        leaves_thread::<false>,
+        Rule::SystemThread,
+        "1 threads of the driver's are left",
+    );
+    holds(leaves_thread::<true>);
+}
+
+fn unloads_with_thread<const ENDS: bool>(kernel: &Arc<Kernel>) {
+    Stage::set::<HasThread<ENDS>>(kernel).tear_down();
+}
+
+#[test]
+fn a_thread_outlives_its_driver() {
+    breaks(
+        unloads_with_thread::<false>,
+        Rule::SystemThread,
+        "while 1 of its threads run",
+    );
+    holds(unloads_with_thread::<true>);
+}
+
+/// Acquires its remove lock for a request, and releases it if `RELEASES`.
+struct HasRemoveLock<const RELEASES: bool>;
+
+impl<const RELEASES: bool> HasRemoveLock<RELEASES> {
+    const SIZE: u32 = 32;
+
+    fn lock(own: &UnsafeCell<IO_REMOVE_LOCK>) -> *mut IO_REMOVE_LOCK {
+        own.get()
+    }
+
+    fn acquire(own: &UnsafeCell<IO_REMOVE_LOCK>, tag: *mut c_void) {
+        let (lock, file) = (Self::lock(own), c"ends.rs".as_ptr());
+        // SAFETY: the lock is initialised.
+        let status = unsafe { nt::IoAcquireRemoveLockEx(lock, tag, file, 1, Self::SIZE) };
+        assert_eq!(status, STATUS_SUCCESS);
+    }
+}
+
+const REMOVAL: usize = 0x1234;
+
+impl<const RELEASES: bool> Steps for HasRemoveLock<RELEASES> {
+    type Own = UnsafeCell<IO_REMOVE_LOCK>;
+
+    fn add(_: *mut DEVICE_OBJECT, own: &Self::Own) {
+        // SAFETY: the lock is in the device extension.
+        unsafe { nt::IoInitializeRemoveLockEx(Self::lock(own), 0, 0, 0, Self::SIZE) };
+    }
+
+    fn control(_: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
+        Self::acquire(own, irp.cast());
+        if RELEASES {
+            // SAFETY: it was acquired above.
+            unsafe { nt::IoReleaseRemoveLockEx(Self::lock(own), irp.cast(), Self::SIZE) };
+        }
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn remove(own: &Self::Own) {
+        let tag = without_provenance_mut(REMOVAL);
+        Self::acquire(own, tag);
+        // SAFETY: it was acquired above.
+        unsafe { nt::IoReleaseRemoveLockAndWaitEx(Self::lock(own), tag, Self::SIZE) };
+    }
+}
+
+fn removes<const RELEASES: bool>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<HasRemoveLock<RELEASES>>(kernel);
+    end_of(&stage.send(FIRST));
+    stage.tear_down();
+}
+
+/// What stops a scene whose threads are the host's, and that soon waits for ever.
+fn found_soon(scene: fn(&Arc<Kernel>)) -> Violation {
+    let kernel = Kernel::new(Config {
+        on_violation: OnViolation::Halt,
+        hang_after: Duration::from_millis(200),
+        ..Config::default()
+    });
+    let theirs = Arc::clone(&kernel);
+    std::thread::spawn(move || scene(&theirs));
+    for _ in 0..10_000 {
+        if let Some(violation) = kernel.violation() {
+            return violation.clone();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("nothing was found");
+}
+
+#[test]
+fn a_removal_that_waits_names_the_holders_of_its_remove_lock() {
+    let holder = "which is held 1 times for IRP 3";
+    let in_order = breaks(removes::<false>, Rule::Hang, holder);
+    for violation in [in_order, found_soon(removes::<false>)] {
+        assert_eq!(violation.rule, Rule::Hang, "\n{violation}");
+        assert!(violation.what.contains(holder), "\n{violation}");
+        let threads = violation.threads.join("\n");
+        assert!(threads.contains("waits for the object"), "\n{violation}");
+        assert!(threads.contains("HasRemoveLock"), "\n{violation}");
+        assert!(threads.contains("model/tests/ends.rs:"), "\n{violation}");
+    }
+    holds(removes::<true>);
+}
+
+/// Holds a lock of its own while it waits, or not.
+struct HoldsLock<const HOLDS: bool>;
+
+impl<const HOLDS: bool> Steps for HoldsLock<HOLDS> {
+    type Own = UnsafeCell<KSPIN_LOCK>;
+
+    fn add(_: *mut DEVICE_OBJECT, own: &Self::Own) {
+        // SAFETY: the lock is in the device extension.
+        unsafe { nt::KeInitializeSpinLock(own.get()) };
+    }
+
+    fn control(_: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, code: u32) -> NTSTATUS {
+        // SAFETY: the lock is initialised.
+        let irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(own.get()) };
+        if HOLDS && code == FIRST {
+            loop {
+                nt::interlocked::YieldProcessor();
+            }
+        }
+        // SAFETY: it was acquired above.
+        unsafe { nt::KeReleaseSpinLock(own.get(), irql) };
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+fn two_wait<const HOLDS: bool>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<HoldsLock<HOLDS>>(kernel);
+    let file = stage.device.open_anyway(Access::Read).expect("it opens");
+    let other = kernel.actor("other", move || {
+        end_of(&file.device_control(steps::SECOND, &[], Vec::new()));
+    });
+    end_of(&stage.send(FIRST));
+    other.join();
+    stage.tear_down();
+}
+
+#[test]
+fn a_lock_that_is_never_released_has_its_holder_named() {
+    let violation = steps::found_in_some_order(two_wait::<true>);
+    assert_eq!(violation.rule, Rule::Hang, "\n{violation}");
+    let threads = violation.threads.join("\n");
+    assert!(
+        threads.contains("which main has, acquired by"),
+        "\n{violation}"
+    );
+    holds(two_wait::<false>);
+}
+
+#[test]
+fn a_scene_of_the_hosts_threads_is_stopped_likewise() {
+    let violation = found_in(unloads_with_request);
+    assert_eq!(violation.rule, Rule::IrpProcessingComplete, "\n{violation}");
+}
+
+fn unloads_with_request(kernel: &Arc<Kernel>) {
+    unloads_with_a_request::<false>(kernel);
+}

@@ -1,0 +1,136 @@
+//! What a driver says that it has written, and has not; and a driver that cannot be unloaded.
+
+mod common;
+mod steps;
+
+use std::{
+    ptr::null_mut,
+    sync::{
+        Arc,
+        atomic::{AtomicPtr, Ordering::SeqCst},
+    },
+};
+
+use common::found_in;
+use nt::{
+    DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, STATUS_CANCELLED, STATUS_SUCCESS, UNICODE_STRING,
+    irp as io,
+};
+use ntmodel::{Driver, Kernel, Rule};
+use steps::{FIRST, Stage, Steps, breaks, holds};
+
+const LENGTH: usize = 24;
+
+/// Writes so many bytes of what it returns, of which it says that they are `LENGTH`.
+struct Writes<const COUNT: usize>;
+
+impl<const COUNT: usize> Steps for Writes<COUNT> {
+    type Own = u64;
+
+    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
+        // SAFETY: the IRP is this routine's; so below.
+        let buffer = unsafe { io::system_buffer(irp) };
+        // SAFETY: the buffer is `LENGTH` bytes long.
+        unsafe { buffer.write_bytes(0, COUNT) };
+        // SAFETY: as above.
+        unsafe { io::set_status(irp, STATUS_SUCCESS) };
+        // SAFETY: as above.
+        unsafe { io::set_information(irp, LENGTH) };
+        // SAFETY: as above.
+        unsafe { nt::IofCompleteRequest(irp, 0) };
+        STATUS_SUCCESS
+    }
+}
+
+/// Asks for `LENGTH` bytes, of which it gives some.
+fn asks<const COUNT: usize, const INPUT: usize>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Writes<COUNT>>(kernel);
+    let sent = stage
+        .file
+        .device_control(FIRST, &[7; INPUT], vec![0; LENGTH]);
+    let end = sent.ended().expect("it ends at once");
+    let (zeros, rest) = end.output.split_at(COUNT);
+    assert!(zeros.iter().all(|byte| *byte == 0), "{end:?}");
+    assert!(rest.iter().all(|byte| *byte == 7), "{end:?}");
+    stage.tear_down();
+}
+
+#[test]
+fn what_the_driver_has_not_written_does_not_go_to_the_user() {
+    let text = "the driver has not written the last of these bytes";
+    breaks(asks::<0, 0>, Rule::Information, text);
+    breaks(asks::<20, 0>, Rule::Information, text);
+    breaks(asks::<8, 16>, Rule::Information, text);
+    holds(asks::<LENGTH, 0>);
+}
+
+#[test]
+fn what_the_user_has_written_may_go_back() {
+    holds(asks::<8, LENGTH>);
+    holds(asks::<LENGTH, LENGTH>);
+}
+
+unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
+
+/// A driver without devices, with an Unload routine or without.
+unsafe extern "C" fn entry<const UNLOADS: bool>(
+    driver: *mut DRIVER_OBJECT,
+    _: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    if UNLOADS {
+        // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
+        unsafe { (*driver).DriverUnload = Some(unload) };
+    }
+    STATUS_SUCCESS
+}
+
+fn unloads<const UNLOADS: bool>(kernel: &Arc<Kernel>) {
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let driver = unsafe { Driver::load(kernel, entry::<UNLOADS>) };
+    driver.expect("it is loaded").unload();
+}
+
+#[test]
+fn a_driver_without_an_unload_routine_stays() {
+    breaks(
+        unloads::<false>,
+        Rule::DriverUnload,
+        "has no Unload routine",
+    );
+    assert_eq!(found_in(unloads::<false>).rule, Rule::DriverUnload);
+    holds(unloads::<true>);
+}
+
+/// Uses an IRP after its completion, if `LATE`.
+struct UsesIrp<const LATE: bool>;
+
+static IRP_OF_BEFORE: AtomicPtr<IRP> = AtomicPtr::new(null_mut());
+
+impl<const LATE: bool> Steps for UsesIrp<LATE> {
+    type Own = u64;
+
+    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
+        let before = IRP_OF_BEFORE.swap(irp, SeqCst);
+        if LATE && !before.is_null() {
+            // SAFETY: that the IRP has ended is what is tested.
+            let _ = unsafe { io::is_cancel_requested(before) };
+        }
+        steps::complete(irp, STATUS_CANCELLED)
+    }
+}
+
+fn two_in_turn<const LATE: bool>(kernel: &Arc<Kernel>) {
+    IRP_OF_BEFORE.store(null_mut(), SeqCst);
+    let stage = Stage::set::<UsesIrp<LATE>>(kernel);
+    for _ in 0..2 {
+        steps::end_of(&stage.send(FIRST));
+    }
+    stage.tear_down();
+}
+
+#[test]
+fn an_irp_is_not_looked_at_after_its_completion() {
+    let text = "is used after main has completed it";
+    breaks(two_in_turn::<true>, Rule::CompletedIrp, text);
+    holds(two_in_turn::<false>);
+}

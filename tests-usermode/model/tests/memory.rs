@@ -1,0 +1,285 @@
+//! Memory that is not there, or not any more: what a driver touches by itself, and what it gives to a routine.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod body;
+mod steps;
+
+use std::{
+    hint::black_box,
+    ptr::{null_mut, with_exposed_provenance_mut, without_provenance_mut},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use body::{found, stops};
+use nt::{DEVICE_OBJECT, IRP, KDPC, KEVENT, KTIMER, LIST_ENTRY, NTSTATUS, STATUS_SUCCESS};
+use ntmodel::{Kernel, Rule};
+use steps::{FIRST, Stage, Steps, breaks, complete, holds, one_request};
+
+/// Where no host has memory for a program.
+const NOWHERE: usize = 0x10_0008;
+
+fn nowhere<T>() -> *mut T {
+    without_provenance_mut(black_box(NOWHERE))
+}
+
+/// Reads where there is no memory.
+fn read_nowhere() {
+    // SAFETY: that there is none is what is tested.
+    black_box(unsafe { nowhere::<u64>().read_volatile() });
+}
+
+#[test]
+fn a_pointer_to_nothing_stops_the_driver_that_reads() {
+    let violation = found(|| {
+        let mut event = KEVENT { Header: [0; 3] };
+        // SAFETY: the event is this function's.
+        unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
+        read_nowhere();
+        black_box(());
+    });
+    assert_eq!(
+        (violation.rule, violation.code),
+        (Rule::Pointer, 0x50),
+        "\n{violation}"
+    );
+    assert_eq!(
+        violation.parameters[..2],
+        [NOWHERE as u64, 0],
+        "\n{violation}"
+    );
+    assert_eq!(violation.routine, "KeInitializeEvent");
+    let text = violation.to_string();
+    assert!(
+        text.contains("reads from 0x100008, where there is no memory"),
+        "\n{text}"
+    );
+    assert!(
+        text.contains("it has entered DriverEntry, KeInitializeEvent"),
+        "\n{text}"
+    );
+    assert!(text.contains("memory::read_nowhere"), "\n{text}");
+}
+
+#[test]
+fn a_pointer_to_nothing_stops_the_driver_that_writes_at_dispatch_level() {
+    let violation = found(|| {
+        // SAFETY: the IRQL is PASSIVE_LEVEL.
+        let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+        // SAFETY: that there is no memory is what is tested.
+        unsafe { nowhere::<u64>().write_volatile(1) };
+        black_box(());
+    });
+    assert_eq!(
+        (violation.rule, violation.code),
+        (Rule::Pointer, 0xd1),
+        "\n{violation}"
+    );
+    assert_eq!(
+        violation.parameters[..3],
+        [NOWHERE as u64, 2, 1],
+        "\n{violation}"
+    );
+}
+
+const TAG: u32 = u32::from_le_bytes(*b"tseT");
+
+#[test]
+fn a_pointer_from_a_freed_block_is_told_from_others() {
+    let violation = found(|| {
+        // SAFETY: a block of 32 bytes may be allocated here.
+        let block = unsafe { nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 32, TAG) };
+        let block = block.cast::<*mut u8>();
+        // SAFETY: the block is long enough.
+        unsafe { block.write(null_mut()) };
+        // SAFETY: the block was allocated above.
+        unsafe { nt::ExFreePoolWithTag(block.cast(), TAG) };
+        // SAFETY: the model keeps the memory for a while; that it was freed is what is tested.
+        let stale = unsafe { black_box(block).read_volatile() };
+        // SAFETY: as above.
+        black_box(unsafe { stale.read_volatile() });
+        black_box(());
+    });
+    assert_eq!(
+        (violation.rule, violation.code),
+        (Rule::FreedMemory, 0xd5),
+        "\n{violation}"
+    );
+}
+
+#[test]
+fn a_routine_tells_what_its_pointer_was() {
+    let violation = found(|| {
+        // SAFETY: as above.
+        let event = unsafe { nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 64, TAG) };
+        let event = event.cast::<KEVENT>();
+        // SAFETY: the block is long enough.
+        unsafe { nt::KeInitializeEvent(event, 0, 0) };
+        // SAFETY: the block was allocated above.
+        unsafe { nt::ExFreePoolWithTag(event.cast(), TAG) };
+        // SAFETY: that it was freed is what is tested.
+        unsafe { nt::KeSetEvent(event, 0, 0) };
+        black_box(());
+    });
+    assert_eq!(
+        (violation.rule, violation.routine),
+        (Rule::FreedMemory, "KeSetEvent"),
+        "\n{violation}"
+    );
+    let text = violation.to_string();
+    assert!(
+        text.contains("byte 0 of a block of 64 bytes of the pool, tag tseT, which"),
+        "\n{text}"
+    );
+    assert!(text.contains("has freed"), "\n{text}");
+}
+
+/// Checks that a routine is stopped for its pointer.
+macro_rules! is_no_object {
+    ($($routine:literal: $call:expr;)*) => {
+        $({
+            let violation = found(|| {
+                // SAFETY: that the pointer is no object is what is tested.
+                unsafe { $call };
+                black_box(());
+            });
+            assert_eq!(violation.rule, Rule::Pointer, "\n{violation}");
+            assert_eq!(violation.routine, $routine, "\n{violation}");
+        })*
+    };
+}
+
+static LOCK: AtomicUsize = AtomicUsize::new(0);
+
+fn lock() -> *mut u64 {
+    let lock = LOCK.as_ptr().cast();
+    // SAFETY: the lock stays where it is.
+    unsafe { nt::KeInitializeSpinLock(lock) };
+    lock
+}
+
+#[test]
+fn routines_are_stopped_for_pointers_that_are_no_objects() {
+    is_no_object! {
+        "KeSetEvent": nt::KeSetEvent(null_mut(), 0, 0);
+        "KeSetEvent": nt::KeSetEvent(nowhere(), 0, 0);
+        "KeClearEvent": nt::KeClearEvent(nowhere());
+        "KeInitializeEvent": nt::KeInitializeEvent(nowhere(), 0, 0);
+        "KeWaitForSingleObject": nt::KeWaitForSingleObject(nowhere(), 0, 0, 0, null_mut());
+        "KeInitializeTimer": nt::KeInitializeTimer(nowhere());
+        "KeSetTimer": nt::KeSetTimer(nowhere::<KTIMER>(), -1, null_mut());
+        "KeInitializeDpc": nt::KeInitializeDpc(nowhere(), None, null_mut());
+        "KeInsertQueueDpc": nt::KeInsertQueueDpc(nowhere::<KDPC>(), null_mut(), null_mut());
+        "KeInitializeSpinLock": nt::KeInitializeSpinLock(nowhere());
+        "KeAcquireSpinLock": nt::KeAcquireSpinLockRaiseToDpc(nowhere());
+        "ExInterlockedInsertTailList": nt::ExInterlockedInsertTailList(null_mut(), nowhere(), lock());
+        "ExInterlockedInsertTailList": nt::ExInterlockedInsertTailList(list(), nowhere(), lock());
+        "ExInterlockedInsertHeadList": nt::ExInterlockedInsertHeadList(list(), null_mut(), lock());
+        "ExInterlockedRemoveHeadList": nt::ExInterlockedRemoveHeadList(list_to(nowhere()), lock());
+        "ExInterlockedAddUlong": nt::ExInterlockedAddUlong(nowhere::<u32>().wrapping_byte_add(8), 1, lock());
+        "IoCompleteRequest": nt::IofCompleteRequest(null_mut(), 0);
+        "IoMarkIrpPending": nt::irp::IoMarkIrpPending(nowhere());
+        "IoSetCancelRoutine": nt::irp::IoSetCancelRoutine(null_mut(), None);
+        "IoDeleteDevice": nt::IoDeleteDevice(nowhere());
+        "IoDetachDevice": nt::IoDetachDevice(null_mut());
+        "IoAttachDeviceToDeviceStack": nt::IoAttachDeviceToDeviceStack(nowhere(), nowhere());
+        "IoAcquireCancelSpinLock": nt::IoAcquireCancelSpinLock(null_mut());
+        "IoInitializeRemoveLock": nt::IoInitializeRemoveLockEx(nowhere(), 0, 0, 0, 32);
+    }
+}
+
+fn list() -> *mut LIST_ENTRY {
+    let list = Box::leak(Box::new(LIST_ENTRY {
+        Flink: null_mut(),
+        Blink: null_mut(),
+    }));
+    // SAFETY: the list stays.
+    unsafe { nt::list::InitializeListHead(list) };
+    list
+}
+
+/// A list whose first entry is at an address.
+fn list_to(entry: *mut LIST_ENTRY) -> *mut LIST_ENTRY {
+    let list = list();
+    // SAFETY: the list stays.
+    unsafe { (*list).Flink = entry };
+    list
+}
+
+#[test]
+fn an_inline_on_a_null_list_stops_the_driver() {
+    // SAFETY: that there is no list is what is tested.
+    let insert = || unsafe { nt::list::InsertTailList(null_mut(), list()) };
+    let violation = stops(insert, Rule::Pointer, 0x50, 8, "DriverEntry");
+    assert!(violation.what.contains("reads from 0x8"), "\n{violation}");
+}
+
+/// A driver that keeps numbers where a list entry would be: such as look like pointers, and a pointer to something else.
+struct KeepsNumbers;
+
+impl Steps for KeepsNumbers {
+    type Own = AtomicUsize;
+
+    fn control(_: *mut DEVICE_OBJECT, own: &AtomicUsize, irp: *mut IRP, _: u32) -> NTSTATUS {
+        let numbers = [
+            NOWHERE,
+            0x7fff_0000_1000,
+            usize::MAX & !7,
+            own.as_ptr().addr(),
+        ];
+        let number = numbers[own.fetch_add(1, Relaxed) % numbers.len()];
+        // SAFETY: the IRP is this routine's, and the entry its own.
+        unsafe { (*nt::irp::list_entry(irp)).Flink = without_provenance_mut(number) };
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+fn four_requests(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<KeepsNumbers>(kernel);
+    for _ in 0..4 {
+        let _ = stage.send(FIRST);
+    }
+    stage.tear_down();
+}
+
+#[test]
+fn a_driver_may_keep_numbers_in_its_list_entry() {
+    holds(four_requests);
+}
+
+/// A driver that uses its extension after its device object is gone.
+struct KeepsDevice;
+
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+impl Steps for KeepsDevice {
+    type Own = u64;
+
+    fn add(device: *mut DEVICE_OBJECT, _: &u64) {
+        KEPT.store(device.expose_provenance(), Relaxed);
+    }
+
+    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn unload() {
+        let device: *mut DEVICE_OBJECT = with_exposed_provenance_mut(KEPT.load(Relaxed));
+        // SAFETY: that the device object is gone is what is tested; the model keeps its memory.
+        let extension = unsafe { (*device).DeviceExtension };
+        // SAFETY: as above.
+        black_box(unsafe { extension.cast::<u8>().read_volatile() });
+    }
+}
+
+#[test]
+fn an_extension_that_is_gone_is_not_used() {
+    breaks(
+        one_request::<KeepsDevice>,
+        Rule::FreedMemory,
+        "reads from an address that it has read from freed memory",
+    );
+}

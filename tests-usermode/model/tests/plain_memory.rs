@@ -1,0 +1,272 @@
+//! Plain memory that two threads touch in no order is found by `Shared`, and what something orders is not.
+
+mod steps;
+
+use std::{cell::UnsafeCell, ffi::c_void, ptr::null_mut, sync::atomic::AtomicI32};
+
+use nt::{
+    DEVICE_OBJECT, DelayedWorkQueue, IRP, KDPC, KEVENT, KSPIN_LOCK, KTIMER, NTSTATUS,
+    STATUS_SUCCESS,
+};
+use ntmodel::{
+    Rule,
+    explore::{Search, Shared, explore},
+};
+use steps::{SECOND, Steps, breaks, complete, holds, one_request, own, two_requests};
+
+/// A counter in a device extension, with what may guard it.
+struct Counter {
+    value: Option<Shared<u32>>,
+    lock: UnsafeCell<KSPIN_LOCK>,
+    flag: AtomicI32,
+    event: UnsafeCell<KEVENT>,
+    dpc: UnsafeCell<KDPC>,
+    timer: UnsafeCell<KTIMER>,
+}
+
+fn initialise(own: &Counter) {
+    let value = (&raw const own.value).cast_mut();
+    // SAFETY: the extension is zeros, which is no value that has to be dropped, and nobody else knows it yet.
+    unsafe { value.write(Some(Shared::new(0))) };
+    // SAFETY: the lock stays where it is.
+    unsafe { nt::KeInitializeSpinLock(own.lock.get()) };
+    // SAFETY: so does the event.
+    unsafe { nt::KeInitializeEvent(own.event.get(), 0, 0) };
+}
+
+impl Counter {
+    fn value(&self) -> &Shared<u32> {
+        self.value.as_ref().expect("it is initialised")
+    }
+
+    fn count(&self) {
+        self.value().set(self.value().get() + 1);
+    }
+
+    fn under_lock(&self, work: impl FnOnce()) {
+        // SAFETY: the lock is initialised.
+        let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
+        work();
+        // SAFETY: it was acquired above.
+        unsafe { nt::KeReleaseSpinLock(self.lock.get(), old_irql) };
+    }
+}
+
+/// A driver that only differs in how it counts.
+macro_rules! counts {
+    ($name:ident, |$device:ident, $own:ident, $code:ident| $body:block) => {
+        struct $name;
+
+        impl Steps for $name {
+            type Own = Counter;
+
+            fn add(_: *mut DEVICE_OBJECT, own: &Counter) {
+                initialise(own);
+            }
+
+            fn control($device: *mut DEVICE_OBJECT, $own: &Counter, irp: *mut IRP, $code: u32) -> NTSTATUS {
+                let _ = ($device, $code);
+                $body
+                complete(irp, STATUS_SUCCESS)
+            }
+
+            fn remove(own: &Counter) {
+                // SAFETY: no timer of this device is initialised, or it is.
+                unsafe { nt::KeFlushQueuedDpcs() };
+                own.value().get();
+            }
+        }
+    };
+}
+
+counts!(Unguarded, |_device, own, _code| { own.count() });
+counts!(Guarded, |_device, own, _code| {
+    own.under_lock(|| own.count());
+});
+counts!(ReadUnguarded, |_device, own, code| {
+    if code == SECOND {
+        own.value().get();
+    } else {
+        own.under_lock(|| own.count());
+    }
+});
+
+#[test]
+fn a_counter_without_a_lock_is_found_in_the_first_schedule() {
+    let found = explore(Search::every(1), two_requests::<Unguarded>).expect_err("it is found");
+    assert_eq!(found.violation.rule, Rule::PlainMemory, "{found}");
+    let both = found.violation.what.matches("plain_memory.rs:").count();
+    assert_eq!(both, 2, "{found}");
+    holds(two_requests::<Guarded>);
+}
+
+#[test]
+fn a_read_without_the_lock_is_found() {
+    breaks(
+        two_requests::<ReadUnguarded>,
+        Rule::PlainMemory,
+        "is read by",
+    );
+}
+
+// What one thread publishes by a number, and the other one reads when the number says so.
+counts!(Published, |_device, own, code| {
+    if code == SECOND {
+        own.count();
+        nt::interlocked::InterlockedExchange(&own.flag, 1);
+    } else if nt::interlocked::InterlockedExchange(&own.flag, 0) == 1 {
+        own.count();
+    }
+});
+// The same, counting after it was published.
+counts!(PublishedEarly, |_device, own, code| {
+    if code == SECOND {
+        nt::interlocked::InterlockedExchange(&own.flag, 1);
+        own.count();
+    } else if nt::interlocked::InterlockedExchange(&own.flag, 0) == 1 {
+        own.count();
+    }
+});
+
+#[test]
+fn a_number_orders_what_comes_before_it() {
+    holds(two_requests::<Published>);
+    breaks(
+        two_requests::<PublishedEarly>,
+        Rule::PlainMemory,
+        "nothing puts the one after the other",
+    );
+}
+
+// What one thread does before it sets an event, and the other one after it has waited.
+counts!(Waited, |_device, own, code| {
+    let event = own.event.get();
+    if code == SECOND {
+        own.count();
+        // SAFETY: the event is initialised.
+        unsafe { nt::KeSetEvent(event, 0, 0) };
+    } else {
+        // SAFETY: as above.
+        unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
+        own.count();
+    }
+});
+counts!(NotWaited, |_device, own, code| {
+    let event = own.event.get();
+    if code == SECOND {
+        // SAFETY: as above.
+        unsafe { nt::KeSetEvent(event, 0, 0) };
+        own.count();
+    } else {
+        // SAFETY: as above.
+        unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
+        own.count();
+    }
+});
+
+#[test]
+fn an_event_orders_what_comes_before_it() {
+    holds(two_requests::<Waited>);
+    breaks(two_requests::<NotWaited>, Rule::PlainMemory, "nothing puts");
+}
+
+unsafe extern "C" fn counting_dpc(_: *mut KDPC, own: *mut c_void, _: *mut c_void, _: *mut c_void) {
+    // SAFETY: the DPC's context is the device extension.
+    unsafe { &*own.cast::<Counter>() }.count();
+}
+
+/// Sets a timer whose DPC counts.
+fn set_timer(own: &Counter) {
+    let context = (&raw const *own).cast_mut().cast();
+    // SAFETY: the DPC and the timer are in the device extension, and no request sets it twice.
+    unsafe { nt::KeInitializeDpc(own.dpc.get(), Some(counting_dpc), context) };
+    // SAFETY: as above.
+    unsafe { nt::KeInitializeTimer(own.timer.get()) };
+    // SAFETY: as above.
+    unsafe { nt::KeSetTimer(own.timer.get(), -10_000, own.dpc.get()) };
+}
+
+// A timer's DPC counts what was counted before the timer was set, or what is counted beside it.
+counts!(BeforeTimer, |_device, own, _code| {
+    own.count();
+    set_timer(own);
+    delay();
+});
+counts!(BesideTimer, |_device, own, _code| {
+    set_timer(own);
+    own.count();
+    delay();
+});
+
+fn delay() {
+    let mut time = -20_000;
+    // SAFETY: the time is this function's.
+    unsafe { nt::KeDelayExecutionThread(0, 0, &raw mut time) };
+}
+
+#[test]
+fn a_timer_orders_what_comes_before_it() {
+    holds(one_request::<BeforeTimer>);
+    breaks(
+        one_request::<BesideTimer>,
+        Rule::PlainMemory,
+        "nothing puts",
+    );
+}
+
+unsafe extern "C" fn counting_item<const LATE: bool>(device: *mut DEVICE_OBJECT, _: *mut c_void) {
+    let own = own::<QueuesItem<LATE>>(device);
+    if LATE {
+        own.under_lock(|| own.count());
+    } else {
+        own.count();
+    }
+    // SAFETY: the event is initialised.
+    unsafe { nt::KeSetEvent(own.event.get(), 0, 0) };
+}
+
+/// A work item that counts under a lock, beside one who does not; or alone.
+struct QueuesItem<const LATE: bool>;
+
+impl<const LATE: bool> Steps for QueuesItem<LATE> {
+    type Own = Counter;
+
+    fn add(_: *mut DEVICE_OBJECT, own: &Counter) {
+        initialise(own);
+    }
+
+    fn control(device: *mut DEVICE_OBJECT, own: &Counter, irp: *mut IRP, _: u32) -> NTSTATUS {
+        if !LATE {
+            own.count();
+        }
+        // SAFETY: the device object is this driver's.
+        let item = unsafe { nt::IoAllocateWorkItem(device) };
+        // SAFETY: the item is new.
+        unsafe {
+            nt::IoQueueWorkItem(
+                item,
+                Some(counting_item::<LATE>),
+                DelayedWorkQueue,
+                null_mut(),
+            );
+        }
+        if LATE {
+            own.count();
+        }
+        // SAFETY: the event is initialised.
+        unsafe { nt::KeWaitForSingleObject(own.event.get().cast(), 0, 0, 0, null_mut()) };
+        // SAFETY: its routine has begun to run.
+        unsafe { nt::IoFreeWorkItem(item) };
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+#[test]
+fn a_work_item_orders_what_comes_before_it() {
+    holds(one_request::<QueuesItem<false>>);
+    breaks(
+        one_request::<QueuesItem<true>>,
+        Rule::PlainMemory,
+        "nothing puts",
+    );
+}

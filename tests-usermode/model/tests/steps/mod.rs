@@ -1,0 +1,258 @@
+//! A PnP driver on raw `nt` of one device, of which a test overrides a step; the others are as they should be.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::{
+    ptr::{addr_of_mut, null_mut},
+    sync::Arc,
+    time::Duration,
+};
+
+use nt::{
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, NTSTATUS, STATUS_PENDING, STATUS_SUCCESS,
+    UNICODE_STRING, irp as io,
+};
+use ntmodel::{
+    Access, Config, Device, Driver, File, Kernel, Request, Rule, Violation,
+    explore::{Explored, Scenario, Search, explore},
+};
+
+/// Two IOCTLs, for what a test likes.
+pub const FIRST: u32 = 0x22_2000;
+pub const SECOND: u32 = 0x22_2004;
+
+/// What the driver does.
+pub trait Steps: 'static {
+    /// What the device extension holds. It starts as zeros, and stays where it is.
+    type Own: 'static;
+
+    /// `AddDevice`'s part.
+    fn add(_: *mut DEVICE_OBJECT, _: &Self::Own) {}
+
+    /// `IRP_MJ_DEVICE_CONTROL`.
+    fn control(device: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, code: u32) -> NTSTATUS;
+
+    /// `IRP_MJ_CLEANUP`, which is completed after it.
+    fn cleanup(_: &Self::Own, _: *mut FILE_OBJECT) {}
+
+    /// The Cancel routine.
+    fn cancel(_: &Self::Own, _: *mut IRP) {}
+
+    /// `IRP_MN_REMOVE_DEVICE`, after it was passed on and before the device object is detached.
+    fn remove(_: &Self::Own) {}
+
+    fn unload() {}
+}
+
+#[repr(C)]
+struct Extension<T> {
+    lower: *mut DEVICE_OBJECT,
+    own: T,
+}
+
+fn extension<'a, S: Steps>(device: *mut DEVICE_OBJECT) -> &'a Extension<S::Own> {
+    // SAFETY: the I/O manager gives the driver's own device object.
+    let extension = unsafe { (*device).DeviceExtension };
+    // SAFETY: `add_device` has made it so large, and zeros are what it starts as.
+    unsafe { &*extension.cast() }
+}
+
+/// What a device keeps.
+pub fn own<'a, S: Steps>(device: *mut DEVICE_OBJECT) -> &'a S::Own {
+    &extension::<S>(device).own
+}
+
+/// Completes an IRP with a status and no bytes.
+pub fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
+    // SAFETY: whether the IRP is the caller's is what is tested; so for every call below.
+    unsafe { io::set_status(irp, status) };
+    // SAFETY: as above.
+    unsafe { io::set_information(irp, 0) };
+    // SAFETY: as above.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    status
+}
+
+/// Marks an IRP pending.
+pub fn mark(irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: as above.
+    unsafe { io::IoMarkIrpPending(irp) };
+    STATUS_PENDING
+}
+
+pub unsafe extern "C" fn cancel<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
+    S::cancel(own::<S>(device), irp);
+}
+
+unsafe extern "C" fn control<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the I/O manager gives an IRP of this major function.
+    let code = unsafe { io::io_control(irp) }.code;
+    S::control(device, own::<S>(device), irp, code)
+}
+
+unsafe extern "C" fn cleanup<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the IRP is this routine's.
+    let file = unsafe { io::file_object(irp) };
+    S::cleanup(own::<S>(device), file);
+    complete(irp, STATUS_SUCCESS)
+}
+
+unsafe extern "C" fn succeed(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    complete(irp, STATUS_SUCCESS)
+}
+
+unsafe extern "C" fn pnp<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let extension = extension::<S>(device);
+    let lower = extension.lower;
+    // SAFETY: the IRP is this routine's, and passed on next.
+    let removed = unsafe { io::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
+    // SAFETY: as above.
+    unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
+    // SAFETY: as above.
+    let status = unsafe { nt::IofCallDriver(lower, irp) };
+    if removed {
+        S::remove(&extension.own);
+        // SAFETY: the device object is attached to the one below.
+        unsafe { nt::IoDetachDevice(lower) };
+        // SAFETY: nobody sends it anything any more.
+        unsafe { nt::IoDeleteDevice(device) };
+    }
+    status
+}
+
+unsafe extern "C" fn add_device<S: Steps>(
+    driver: *mut DRIVER_OBJECT,
+    pdo: *mut DEVICE_OBJECT,
+) -> NTSTATUS {
+    let mut device = null_mut();
+    let size = u32::try_from(size_of::<Extension<S::Own>>()).expect("it is small");
+    let kind = nt::FILE_DEVICE_UNKNOWN;
+    // SAFETY: the PnP manager gives the driver object.
+    let status =
+        unsafe { nt::IoCreateDevice(driver, size, null_mut(), kind, 0, 0, &raw mut device) };
+    assert_eq!(status, STATUS_SUCCESS);
+    // SAFETY: the device object was just made.
+    let start = unsafe { (*device).DeviceExtension }.cast::<Extension<S::Own>>();
+    // SAFETY: both device objects are alive, and the new one is attached nowhere.
+    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+    // SAFETY: the extension is so large, and nobody else knows it yet.
+    unsafe { (*start).lower = lower };
+    S::add(device, own::<S>(device));
+    // SAFETY: the device object was just made; the address alone is computed.
+    let flags = unsafe { addr_of_mut!((*device).Flags) };
+    // SAFETY: as above.
+    let flags = unsafe { &mut *flags };
+    *flags = *flags & !nt::DO_DEVICE_INITIALIZING | nt::DO_BUFFERED_IO;
+    status
+}
+
+unsafe extern "C" fn unload<S: Steps>(_: *mut DRIVER_OBJECT) {
+    S::unload();
+}
+
+unsafe extern "C" fn entry<S: Steps>(
+    driver: *mut DRIVER_OBJECT,
+    _: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
+    let driver = unsafe { &mut *driver };
+    driver.DriverUnload = Some(unload::<S>);
+    driver.MajorFunction[nt::IRP_MJ_CREATE] = Some(succeed);
+    driver.MajorFunction[nt::IRP_MJ_CLOSE] = Some(succeed);
+    driver.MajorFunction[nt::IRP_MJ_CLEANUP] = Some(cleanup::<S>);
+    driver.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(control::<S>);
+    driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp::<S>);
+    // SAFETY: the driver object comes with its extension.
+    unsafe { (*driver.DriverExtension).AddDevice = Some(add_device::<S>) };
+    STATUS_SUCCESS
+}
+
+/// A driver that was loaded, its started device and an open file of it.
+pub struct Stage {
+    pub driver: Driver,
+    pub device: Device,
+    pub file: Arc<File>,
+}
+
+impl Stage {
+    pub fn set<S: Steps>(kernel: &Arc<Kernel>) -> Self {
+        // SAFETY: the entry point is that of a driver on `nt`; what is wrong with it is the model's to find.
+        let driver = unsafe { Driver::load(kernel, entry::<S>) }.expect("DriverEntry");
+        let device = driver.add_device().expect("AddDevice");
+        device.start().expect("the device starts");
+        let file = device.open_anyway(Access::ReadWrite).expect("it opens");
+        Self {
+            driver,
+            device,
+            file: Arc::new(file),
+        }
+    }
+
+    pub fn send(&self, code: u32) -> Request {
+        self.file.device_control(code, &[], Vec::new())
+    }
+
+    /// Closes the file, removes the device and unloads the driver.
+    pub fn tear_down(self) {
+        Arc::into_inner(self.file)
+            .expect("the actors are done with it")
+            .close();
+        self.device.remove().expect("no file is open");
+        self.driver.unload();
+    }
+}
+
+/// How a request ended, once it has.
+pub fn end_of(request: &Request) -> NTSTATUS {
+    let end = request.wait(Duration::from_secs(1));
+    end.expect("it ends").status
+}
+
+/// One request, and the end.
+pub fn one_request<S: Steps>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<S>(kernel);
+    end_of(&stage.send(FIRST));
+    stage.tear_down();
+}
+
+/// Two requests of two threads, and the end.
+pub fn two_requests<S: Steps>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<S>(kernel);
+    let file = Arc::clone(&stage.file);
+    let other = kernel.actor("other", move || {
+        end_of(&file.device_control(SECOND, &[], Vec::new()));
+    });
+    end_of(&stage.send(FIRST));
+    other.join();
+    stage.tear_down();
+}
+
+const EVERY: Search = Search::every(100_000);
+
+/// What is found in some order of a scene's threads.
+#[track_caller]
+pub fn found_in_some_order(scene: Scenario) -> Violation {
+    let found = explore(EVERY, scene).expect_err("a rule is broken");
+    found.violation
+}
+
+/// Checks which rule a scene breaks in some order, and what the message has.
+#[track_caller]
+pub fn breaks(scene: Scenario, rule: Rule, text: &str) -> Violation {
+    let violation = found_in_some_order(scene);
+    assert_eq!(violation.rule, rule, "\n{violation}");
+    assert!(
+        violation.to_string().contains(text),
+        "{text:?}:\n{violation}"
+    );
+    violation
+}
+
+/// Checks that a scene breaks no rule, with the host's threads and in every order.
+#[track_caller]
+pub fn holds(scene: Scenario) -> Explored {
+    scene(&Kernel::new(Config::default()));
+    let explored = explore(EVERY, scene).unwrap_or_else(|found| panic!("{found}"));
+    assert!(explored.complete, "{explored:?}");
+    explored
+}

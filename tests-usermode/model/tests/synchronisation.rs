@@ -1,0 +1,583 @@
+//! Mutexes, semaphores, fast mutexes, reader/writer spin locks, run-down protection, sequenced lists and periodic timers: what
+//! their pages say, and what a driver may get wrong with them.
+
+mod body;
+mod steps;
+
+use std::{cell::UnsafeCell, ffi::c_void, hint::black_box, mem::zeroed, ptr::null_mut};
+
+use body::{found, run, stops};
+use nt::{
+    DEVICE_OBJECT, EX_RUNDOWN_REF, EX_SPIN_LOCK, FAST_MUTEX, IRP, KDPC, KEVENT, KMUTEX, KSEMAPHORE,
+    KTIMER, NTSTATUS, SLIST_ENTRY, SLIST_HEADER, STATUS_SUCCESS, STATUS_TIMEOUT,
+};
+use ntmodel::{Config, Kernel, Rule, explore::Shared};
+use steps::{SECOND, Steps, breaks, complete, holds, one_request, own, two_requests};
+
+/// Runs what is no violation.
+fn passes(body: fn()) {
+    run(&Kernel::new(Config::default()), body);
+}
+
+/// Calls a routine; whether it may be called so is what is tested.
+macro_rules! call {
+    ($call:expr) => {{
+        // SAFETY: as above.
+        unsafe { $call }
+    }};
+}
+
+fn wait(object: *mut c_void) -> NTSTATUS {
+    call!(nt::KeWaitForSingleObject(object, 0, 0, 0, null_mut()))
+}
+
+/// Waits if that takes no time.
+fn try_wait(object: *mut c_void) -> NTSTATUS {
+    let mut none = 0;
+    call!(nt::KeWaitForSingleObject(object, 0, 0, 0, &raw mut none))
+}
+
+#[test]
+fn a_mutex_is_acquired_again_by_its_owner() {
+    passes(|| {
+        // SAFETY: every field may be zero; so for the other objects.
+        let mut mutex: KMUTEX = unsafe { zeroed() };
+        let mutex = &raw mut mutex;
+        call!(nt::KeInitializeMutex(mutex, 0));
+        assert_eq!(call!(nt::KeReadStateMutex(mutex)), 1);
+        assert_eq!(wait(mutex.cast()), STATUS_SUCCESS);
+        assert_eq!(try_wait(mutex.cast()), STATUS_SUCCESS);
+        assert_ne!(
+            call!(nt::KeReleaseMutex(mutex, 0)),
+            0,
+            "it is held once more"
+        );
+        assert_eq!(call!(nt::KeReleaseMutex(mutex, 0)), 0, "it is signaled now");
+        assert_eq!(call!(nt::KeReadStateMutex(mutex)), 1);
+    });
+}
+
+#[test]
+fn a_mutex_is_released_by_who_holds_it() {
+    let body = || {
+        // SAFETY: as above.
+        let mut mutex: KMUTEX = unsafe { zeroed() };
+        call!(nt::KeInitializeMutex(&raw mut mutex, 0));
+        call!(nt::KeReleaseMutex(&raw mut mutex, 0));
+        black_box(());
+    };
+    stops(body, Rule::Mutex, 0x1e, 0xc000_0046, "KeReleaseMutex");
+}
+
+/// What guards a counter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    Mutex,
+    FastMutex,
+    Exclusive,
+    Shared,
+    Semaphore,
+}
+
+struct Guarded {
+    counter: Option<Shared<u32>>,
+    mutex: UnsafeCell<KMUTEX>,
+    fast: [UnsafeCell<FAST_MUTEX>; 2],
+    lock: UnsafeCell<EX_SPIN_LOCK>,
+    semaphore: UnsafeCell<KSEMAPHORE>,
+}
+
+impl Guarded {
+    fn initialise(&self) {
+        let counter = (&raw const self.counter).cast_mut();
+        // SAFETY: the extension is zeros, which is nothing to drop, and nobody else knows it yet.
+        unsafe { counter.write(Some(Shared::new(0))) };
+        call!(nt::KeInitializeMutex(self.mutex.get(), 0));
+        for fast in &self.fast {
+            call!(nt::ExInitializeFastMutex(fast.get()));
+        }
+        call!(nt::KeInitializeSemaphore(self.semaphore.get(), 1, 1));
+    }
+
+    fn count(&self) {
+        let counter = self.counter.as_ref().expect("it is initialised");
+        counter.set(counter.get() + 1);
+    }
+
+    /// Counts under a guard.
+    fn count_under(&self, guard: Guard) {
+        match guard {
+            Guard::Mutex => {
+                wait(self.mutex.get().cast());
+                self.count();
+                call!(nt::KeReleaseMutex(self.mutex.get(), 0));
+            }
+            Guard::FastMutex => {
+                call!(nt::ExAcquireFastMutex(self.fast[0].get()));
+                self.count();
+                call!(nt::ExReleaseFastMutex(self.fast[0].get()));
+            }
+            Guard::Exclusive => {
+                let irql = call!(nt::ExAcquireSpinLockExclusive(self.lock.get()));
+                self.count();
+                call!(nt::ExReleaseSpinLockExclusive(self.lock.get(), irql));
+            }
+            Guard::Shared => {
+                let irql = call!(nt::ExAcquireSpinLockShared(self.lock.get()));
+                self.count();
+                call!(nt::ExReleaseSpinLockShared(self.lock.get(), irql));
+            }
+            Guard::Semaphore => {
+                wait(self.semaphore.get().cast());
+                self.count();
+                call!(nt::KeReleaseSemaphore(self.semaphore.get(), 0, 1, 0));
+            }
+        }
+    }
+}
+
+/// Counts under one guard for the first request, and another one for the second.
+macro_rules! counts_under {
+    ($($name:ident: $first:ident, $second:ident;)*) => {
+        $(
+            struct $name;
+
+            impl Steps for $name {
+                type Own = Guarded;
+
+                fn add(_: *mut DEVICE_OBJECT, own: &Guarded) {
+                    own.initialise();
+                }
+
+                fn control(_: *mut DEVICE_OBJECT, own: &Guarded, irp: *mut IRP, code: u32) -> NTSTATUS {
+                    let guard = if code == SECOND { Guard::$second } else { Guard::$first };
+                    own.count_under(guard);
+                    complete(irp, STATUS_SUCCESS)
+                }
+            }
+        )*
+    };
+}
+
+counts_under! {
+    Mutexes: Mutex, Mutex;
+    FastMutexes: FastMutex, FastMutex;
+    Writers: Exclusive, Exclusive;
+    Readers: Shared, Shared;
+    Semaphores: Semaphore, Semaphore;
+    MutexAndFastMutex: Mutex, FastMutex;
+    ReaderAndWriter: Shared, Exclusive;
+}
+
+#[test]
+fn locks_exclude_one_another() {
+    holds(two_requests::<Mutexes>);
+    holds(two_requests::<FastMutexes>);
+    holds(two_requests::<Writers>);
+    holds(two_requests::<Semaphores>);
+    holds(two_requests::<ReaderAndWriter>);
+}
+
+#[test]
+fn what_is_written_under_a_shared_lock_is_found() {
+    breaks(
+        two_requests::<Readers>,
+        Rule::PlainMemory,
+        "nothing puts the one after the other",
+    );
+}
+
+#[test]
+fn two_locks_do_not_exclude_one_another() {
+    breaks(
+        two_requests::<MutexAndFastMutex>,
+        Rule::PlainMemory,
+        "nothing puts the one after the other",
+    );
+}
+
+/// Keeps its mutex when it completes a request.
+struct KeepsMutex;
+
+impl Steps for KeepsMutex {
+    type Own = Guarded;
+
+    fn add(_: *mut DEVICE_OBJECT, own: &Guarded) {
+        own.initialise();
+    }
+
+    fn control(_: *mut DEVICE_OBJECT, own: &Guarded, irp: *mut IRP, _: u32) -> NTSTATUS {
+        wait(own.mutex.get().cast());
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+#[test]
+fn a_mutex_is_released_before_the_dispatch_routine_returns() {
+    let violation = breaks(
+        one_request::<KeepsMutex>,
+        Rule::Mutex,
+        "a dispatch routine has returned and holds the mutex",
+    );
+    assert_eq!(violation.code, 1);
+}
+
+/// Acquires two fast mutexes, the second request in the other order if `CROSSES`.
+struct TwoMutexes<const CROSSES: bool>;
+
+impl<const CROSSES: bool> Steps for TwoMutexes<CROSSES> {
+    type Own = Guarded;
+
+    fn add(_: *mut DEVICE_OBJECT, own: &Guarded) {
+        own.initialise();
+    }
+
+    fn control(_: *mut DEVICE_OBJECT, own: &Guarded, irp: *mut IRP, code: u32) -> NTSTATUS {
+        let [mut first, mut second] = [own.fast[0].get(), own.fast[1].get()];
+        if CROSSES && code == SECOND {
+            std::mem::swap(&mut first, &mut second);
+        }
+        call!(nt::ExAcquireFastMutex(first));
+        call!(nt::ExAcquireFastMutex(second));
+        call!(nt::ExReleaseFastMutex(second));
+        call!(nt::ExReleaseFastMutex(first));
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+#[test]
+fn a_deadlock_of_two_mutexes_names_both_owners() {
+    let violation = steps::found_in_some_order(two_requests::<TwoMutexes<true>>);
+    let threads = violation.threads.join("\n");
+    assert!(threads.contains("a mutex, which main has"), "\n{violation}");
+    assert!(
+        threads.contains("a mutex, which other has"),
+        "\n{violation}"
+    );
+    holds(two_requests::<TwoMutexes<false>>);
+}
+
+#[test]
+fn a_fast_mutex_raises_the_irql() {
+    passes(|| {
+        // SAFETY: as above.
+        let mut mutex: FAST_MUTEX = unsafe { zeroed() };
+        let mutex = &raw mut mutex;
+        call!(nt::ExInitializeFastMutex(mutex));
+        call!(nt::ExAcquireFastMutex(mutex));
+        // It is at APC_LEVEL: to raise the IRQL to that changes nothing.
+        assert_eq!(call!(nt::KfRaiseIrql(1)), 1);
+        assert_eq!(call!(nt::ExTryToAcquireFastMutex(mutex)), 0);
+        call!(nt::ExReleaseFastMutex(mutex));
+        assert_eq!(call!(nt::ExTryToAcquireFastMutex(mutex)), 1);
+        call!(nt::ExReleaseFastMutex(mutex));
+        let mut old = 9;
+        call!(nt::KeRaiseIrql(2, &raw mut old));
+        assert_eq!(old, 0);
+        call!(nt::KeLowerIrql(old));
+    });
+}
+
+fn fast_mutex() -> *mut FAST_MUTEX {
+    // SAFETY: as above.
+    let mutex = Box::leak(Box::new(unsafe { zeroed() }));
+    call!(nt::ExInitializeFastMutex(mutex));
+    mutex
+}
+
+#[test]
+fn a_fast_mutex_is_acquired_once() {
+    let twice = || {
+        let mutex = fast_mutex();
+        call!(nt::ExAcquireFastMutex(mutex));
+        call!(nt::ExAcquireFastMutex(mutex));
+        black_box(());
+    };
+    stops(twice, Rule::FastMutex, 0xc4, 0x1000, "ExAcquireFastMutex");
+    let free = || {
+        call!(nt::ExReleaseFastMutex(fast_mutex()));
+        black_box(());
+    };
+    stops(free, Rule::FastMutex, 0xc4, 0x1004, "ExReleaseFastMutex");
+    let high = || {
+        let mutex = fast_mutex();
+        let _ = call!(nt::KeRaiseIrqlToDpcLevel());
+        call!(nt::ExAcquireFastMutex(mutex));
+        black_box(());
+    };
+    stops(
+        high,
+        Rule::IrqlExApcLte1,
+        0xc4,
+        0x2_0005,
+        "ExAcquireFastMutex",
+    );
+}
+
+#[test]
+fn a_semaphore_counts_up_to_its_limit() {
+    passes(|| {
+        // SAFETY: as above.
+        let mut semaphore: KSEMAPHORE = unsafe { zeroed() };
+        let semaphore = &raw mut semaphore;
+        call!(nt::KeInitializeSemaphore(semaphore, 0, 2));
+        assert_eq!(try_wait(semaphore.cast()), STATUS_TIMEOUT);
+        assert_eq!(call!(nt::KeReleaseSemaphore(semaphore, 0, 2, 0)), 0);
+        assert_eq!(call!(nt::KeReadStateSemaphore(semaphore)), 2);
+        assert_eq!(wait(semaphore.cast()), STATUS_SUCCESS);
+        assert_eq!(try_wait(semaphore.cast()), STATUS_SUCCESS);
+        assert_eq!(try_wait(semaphore.cast()), STATUS_TIMEOUT);
+    });
+    let beyond = || {
+        // SAFETY: as above.
+        let mut semaphore: KSEMAPHORE = unsafe { zeroed() };
+        call!(nt::KeInitializeSemaphore(&raw mut semaphore, 1, 1));
+        call!(nt::KeReleaseSemaphore(&raw mut semaphore, 0, 1, 0));
+        black_box(());
+    };
+    stops(beyond, Rule::Mutex, 0x1e, 0xc000_0047, "KeReleaseSemaphore");
+}
+
+#[test]
+fn an_event_is_reset_and_read() {
+    passes(|| {
+        let mut event = KEVENT { Header: [0; 3] };
+        let event = &raw mut event;
+        call!(nt::KeInitializeEvent(event, 0, 1));
+        assert_ne!(call!(nt::KeReadStateEvent(event)), 0);
+        assert_ne!(call!(nt::KeResetEvent(event)), 0);
+        assert_eq!(call!(nt::KeResetEvent(event)), 0);
+        assert_eq!(call!(nt::KeReadStateEvent(event)), 0);
+    });
+}
+
+#[test]
+fn a_reader_writer_spin_lock_is_not_acquired_again_nor_released_in_the_other_way() {
+    passes(|| {
+        let mut lock = 0;
+        let irql = call!(nt::ExAcquireSpinLockShared(&raw mut lock));
+        call!(nt::ExReleaseSpinLockShared(&raw mut lock, irql));
+        assert_eq!(lock, 0);
+    });
+    let upgraded = || {
+        let mut lock = 0;
+        call!(nt::ExAcquireSpinLockShared(&raw mut lock));
+        call!(nt::ExAcquireSpinLockExclusive(&raw mut lock));
+        black_box(());
+    };
+    stops(
+        upgraded,
+        Rule::SpinLock,
+        0xc4,
+        0x1000,
+        "ExAcquireSpinLockExclusive",
+    );
+    let other = || {
+        let mut lock = 0;
+        let irql = call!(nt::ExAcquireSpinLockShared(&raw mut lock));
+        call!(nt::ExReleaseSpinLockExclusive(&raw mut lock, irql));
+        black_box(());
+    };
+    stops(
+        other,
+        Rule::SpinlockRelease,
+        0xc4,
+        0x1007,
+        "ExReleaseSpinLockExclusive",
+    );
+}
+
+/// A driver whose object goes while requests use it, unless run-down protection keeps it.
+struct RunsDown<const PROTECTS: bool>;
+
+struct RunDown {
+    run_ref: UnsafeCell<EX_RUNDOWN_REF>,
+    object: UnsafeCell<*mut u64>,
+}
+
+const TAG: u32 = u32::from_le_bytes(*b"tseT");
+
+impl<const PROTECTS: bool> Steps for RunsDown<PROTECTS> {
+    type Own = RunDown;
+
+    fn add(_: *mut DEVICE_OBJECT, own: &RunDown) {
+        call!(nt::ExInitializeRundownProtection(own.run_ref.get()));
+        let object = call!(nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 8, TAG));
+        // SAFETY: nobody else knows the extension yet.
+        unsafe { *own.object.get() = object.cast() };
+    }
+
+    fn control(_: *mut DEVICE_OBJECT, own: &RunDown, irp: *mut IRP, code: u32) -> NTSTATUS {
+        // SAFETY: the field is not written any more.
+        let object = unsafe { *own.object.get() };
+        if code == SECOND {
+            if PROTECTS {
+                call!(nt::ExWaitForRundownProtectionRelease(own.run_ref.get()));
+            }
+            call!(nt::ExFreePoolWithTag(object.cast(), TAG));
+            return complete(irp, STATUS_SUCCESS);
+        }
+        if PROTECTS && call!(nt::ExAcquireRundownProtection(own.run_ref.get())) == 0 {
+            return complete(irp, nt::STATUS_CANCELLED);
+        }
+        nt::interlocked::YieldProcessor();
+        // SAFETY: whether the object is there is what is tested.
+        unsafe { object.write(1) };
+        if PROTECTS {
+            call!(nt::ExReleaseRundownProtection(own.run_ref.get()));
+        }
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+#[test]
+fn an_object_does_not_go_while_run_down_protection_keeps_it() {
+    breaks(
+        two_requests::<RunsDown<false>>,
+        Rule::FreedMemory,
+        "was written to after its block was freed",
+    );
+    holds(two_requests::<RunsDown<true>>);
+}
+
+#[test]
+fn run_down_protection_is_released_as_often_as_it_was_acquired() {
+    passes(|| {
+        let mut run_ref = EX_RUNDOWN_REF { Count: 7 };
+        let run_ref = &raw mut run_ref;
+        call!(nt::ExInitializeRundownProtection(run_ref));
+        assert_eq!(call!(nt::ExAcquireRundownProtection(run_ref)), 1);
+        call!(nt::ExReleaseRundownProtection(run_ref));
+        call!(nt::ExWaitForRundownProtectionRelease(run_ref));
+        assert_eq!(call!(nt::ExAcquireRundownProtection(run_ref)), 0);
+        call!(nt::ExReInitializeRundownProtection(run_ref));
+        assert_eq!(call!(nt::ExAcquireRundownProtection(run_ref)), 1);
+        call!(nt::ExReleaseRundownProtection(run_ref));
+    });
+    let violation = found(|| {
+        let mut run_ref = EX_RUNDOWN_REF { Count: 0 };
+        call!(nt::ExReleaseRundownProtection(&raw mut run_ref));
+        black_box(());
+    });
+    assert_eq!(
+        (violation.rule, violation.routine),
+        (Rule::Rundown, "ExReleaseRundownProtection")
+    );
+}
+
+fn entry() -> *mut SLIST_ENTRY {
+    Box::leak(Box::new(SLIST_ENTRY { Next: null_mut() }))
+}
+
+#[test]
+fn a_sequenced_list_gives_what_was_pushed_last() {
+    passes(|| {
+        let mut head = SLIST_HEADER { Reserved: [9; 2] };
+        let head = &raw mut head;
+        call!(nt::InitializeSListHead(head));
+        let [first, second] = [entry(), entry()];
+        assert_eq!(call!(nt::ExpInterlockedPopEntrySList(head)), null_mut());
+        assert_eq!(
+            call!(nt::ExpInterlockedPushEntrySList(head, first)),
+            null_mut()
+        );
+        assert_eq!(call!(nt::ExpInterlockedPushEntrySList(head, second)), first);
+        assert_eq!(call!(nt::ExQueryDepthSList(head)), 2);
+        assert_eq!(call!(nt::ExpInterlockedPopEntrySList(head)), second);
+        assert_eq!(call!(nt::ExpInterlockedFlushSList(head)), first);
+        assert_eq!(call!(nt::ExQueryDepthSList(head)), 0);
+        for entry in [first, second] {
+            // SAFETY: `entry` has leaked it.
+            drop(unsafe { Box::from_raw(entry) });
+        }
+    });
+}
+
+#[test]
+fn an_entry_is_on_a_sequenced_list_once() {
+    let twice = || {
+        let mut head = SLIST_HEADER { Reserved: [0; 2] };
+        let entry = entry();
+        call!(nt::ExpInterlockedPushEntrySList(&raw mut head, entry));
+        call!(nt::ExpInterlockedPushEntrySList(&raw mut head, entry));
+        black_box(());
+    };
+    stops(
+        twice,
+        Rule::ListEntry,
+        0x139,
+        3,
+        "InterlockedPushEntrySList",
+    );
+}
+
+/// A timer that expires again and again, until the device is removed if `CANCELS`.
+struct Periodic<const CANCELS: bool>;
+
+struct Timed {
+    timer: UnsafeCell<KTIMER>,
+    dpc: UnsafeCell<KDPC>,
+    done: UnsafeCell<KEVENT>,
+    count: UnsafeCell<u32>,
+}
+
+unsafe extern "C" fn counts_to_three(
+    _: *mut KDPC,
+    own: *mut c_void,
+    _: *mut c_void,
+    _: *mut c_void,
+) {
+    // SAFETY: the DPC's context is the device extension.
+    let own = unsafe { &*own.cast::<Timed>() };
+    // SAFETY: the DPCs of one timer run one after the other.
+    let count = unsafe { &mut *own.count.get() };
+    *count += 1;
+    if *count == 3 {
+        call!(nt::KeSetEvent(own.done.get(), 0, 0));
+    }
+}
+
+impl<const CANCELS: bool> Steps for Periodic<CANCELS> {
+    type Own = Timed;
+
+    fn control(device: *mut DEVICE_OBJECT, timed: &Timed, irp: *mut IRP, _: u32) -> NTSTATUS {
+        let context = (&raw const *own::<Self>(device)).cast_mut().cast();
+        call!(nt::KeInitializeEvent(timed.done.get(), 0, 0));
+        call!(nt::KeInitializeDpc(
+            timed.dpc.get(),
+            Some(counts_to_three),
+            context
+        ));
+        call!(nt::KeInitializeTimer(timed.timer.get()));
+        let was_set = call!(nt::KeSetTimerEx(
+            timed.timer.get(),
+            -10_000,
+            1,
+            timed.dpc.get()
+        ));
+        assert_eq!(was_set, 0);
+        wait(timed.done.get().cast());
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn remove(own: &Timed) {
+        if CANCELS {
+            assert_eq!(
+                call!(nt::KeCancelTimer(own.timer.get())),
+                1,
+                "it is set again"
+            );
+            call!(nt::KeFlushQueuedDpcs());
+        }
+    }
+}
+
+#[test]
+fn a_periodic_timer_expires_until_it_is_cancelled() {
+    breaks(
+        one_request::<Periodic<false>>,
+        Rule::Dpc,
+        "its memory is freed",
+    );
+    holds(one_request::<Periodic<true>>);
+}
