@@ -6,10 +6,6 @@ use crate::{Handled, Irp, IrpView, NtStatus, PendedIrp, Record, ke::irql::NoSpin
 
 /// The owner of an IRP whose output buffer is being written, made by [`Irp::reply`] and [`PendedIrp::reply`].
 ///
-/// In C a driver writes to `Irp->AssociatedIrp.SystemBuffer` and sets `IoStatus.Information` to the number of bytes that it
-/// wrote. If that number is too large, the I/O manager copies pool memory that holds other data to user mode. Here the
-/// number is counted, so it is always the number of bytes written.
-///
 /// The buffer can be filled while a spin lock is held; the reply is completed after the lock was released. If a
 /// reply is dropped, its IRP is completed with `STATUS_INTERNAL_ERROR` and no output, like an [`Irp`] that is
 /// dropped.
@@ -30,6 +26,12 @@ use crate::{Handled, Irp, IrpView, NtStatus, PendedIrp, Record, ke::irql::NoSpin
 ///     reply.complete(status, irql)
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A driver writes to `Irp->AssociatedIrp.SystemBuffer` and sets `IoStatus.Information` to a number that is larger than the
+/// number of bytes that it wrote, so the I/O manager copies pool memory with other data to user mode. Here the number is
+/// counted, so it is always the number of bytes written.
 #[must_use = "the request waits until it is completed"]
 pub struct Reply<O> {
     owner: O,
