@@ -44,22 +44,22 @@ pub struct FAST_MUTEX {
     pub OldIrql: u32,
 }
 
-/// A reader/writer spin lock, which is free if it is zero.
+/// A reader/writer spin lock, which is not held if it is zero.
 pub type EX_SPIN_LOCK = i32;
 
-/// What counts the accesses to an object that may be run down.
+/// The run-down reference count of an object.
 #[repr(C)]
 pub struct EX_RUNDOWN_REF {
     pub Count: usize,
 }
 
-/// A node of a sequenced list.
+/// An entry of a sequenced list.
 #[repr(C, align(16))]
 pub struct SLIST_ENTRY {
     pub Next: *mut SLIST_ENTRY,
 }
 
-/// A sequenced list. The kernel's, but for its size.
+/// The head of a sequenced list. Its contents are opaque.
 #[repr(C, align(16))]
 pub struct SLIST_HEADER {
     pub Reserved: [u64; 2],
@@ -128,38 +128,38 @@ unsafe extern "C" {
     pub fn ExReleaseRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExWaitForRundownProtectionRelease(RunRef: *mut EX_RUNDOWN_REF);
 
-    /// What `InterlockedPushEntrySList` is a macro over.
+    /// The routine that the macro `InterlockedPushEntrySList` calls.
     pub fn ExpInterlockedPushEntrySList(
         ListHead: *mut SLIST_HEADER,
         ListEntry: *mut SLIST_ENTRY,
     ) -> *mut SLIST_ENTRY;
-    /// What `InterlockedPopEntrySList` is a macro over.
+    /// The routine that the macro `InterlockedPopEntrySList` calls.
     pub fn ExpInterlockedPopEntrySList(ListHead: *mut SLIST_HEADER) -> *mut SLIST_ENTRY;
-    /// What `InterlockedFlushSList` is a macro over.
+    /// The routine that the macro `InterlockedFlushSList` calls.
     pub fn ExpInterlockedFlushSList(ListHead: *mut SLIST_HEADER) -> *mut SLIST_ENTRY;
     pub fn ExQueryDepthSList(SListHead: *mut SLIST_HEADER) -> u16;
 }
 
-/// Makes a fast mutex free, as the WDK's inline does.
+/// Initialises a fast mutex that is not held, like the WDK's inline function.
 ///
 /// # Safety
-/// `mutex` is valid for writes, and nobody uses it.
+/// `mutex` is valid for writes, and no other code uses it.
 pub unsafe fn ExInitializeFastMutex(mutex: *mut FAST_MUTEX) {
-    // SAFETY: the caller gives a mutex that is valid for writes, and every field may be zero.
+    // SAFETY: the caller passes a mutex that is valid for writes, and zero is valid for every field.
     unsafe { mutex.write_bytes(0, 1) };
     // SAFETY: as above.
     unsafe { (*mutex).Count = 1 };
-    // SAFETY: the address alone is computed, inside the mutex.
+    // SAFETY: only the address is computed, inside the mutex.
     let event = unsafe { &raw mut (*mutex).Event };
-    // SAFETY: the event is inside the mutex, which the caller gives.
+    // SAFETY: the event is inside the mutex, which the caller passes.
     unsafe { crate::KeInitializeEvent(event, crate::_EVENT_TYPE::SynchronizationEvent, 0) };
 }
 
-/// Makes a sequenced list empty, as the WDK's inline does.
+/// Initialises an empty sequenced list, like the WDK's inline function.
 ///
 /// # Safety
-/// `head` is valid for writes, and nobody uses it.
+/// `head` is valid for writes, and no other code uses it.
 pub unsafe fn InitializeSListHead(head: *mut SLIST_HEADER) {
-    // SAFETY: the caller gives a head that is valid for writes.
+    // SAFETY: the caller passes a head that is valid for writes.
     unsafe { head.write(SLIST_HEADER { Reserved: [0; 2] }) };
 }

@@ -41,13 +41,13 @@ pub struct KLOCK_QUEUE_HANDLE {
     pub Reserved: [u64; 3],
 }
 
-/// A mutex object. The kernel's, but for its size.
+/// A mutex object. Its contents are opaque.
 #[repr(C)]
 pub struct KMUTEX {
     pub Reserved: [u64; 7],
 }
 
-/// A semaphore object. The kernel's, but for its size.
+/// A semaphore object. Its contents are opaque.
 #[repr(C)]
 pub struct KSEMAPHORE {
     pub Reserved: [u64; 4],
@@ -136,6 +136,6 @@ unsafe extern "C" {
 
     pub fn KeResetEvent(Event: *mut KEVENT) -> i32;
     pub fn KeReadStateEvent(Event: *mut KEVENT) -> i32;
-    /// A `LARGE_INTEGER` travels in a register, as the number that it is.
+    /// `DueTime` is a `LARGE_INTEGER`, which is passed by value like an `i64`.
     pub fn KeSetTimerEx(Timer: *mut KTIMER, DueTime: i64, Period: i32, Dpc: *mut KDPC) -> u8;
 }

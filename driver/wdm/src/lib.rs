@@ -21,9 +21,11 @@
 //! | --- | --- |
 //! | `KSPIN_LOCK`, `KeAcquireSpinLock`, `..AtDpcLevel`, `KeTryToAcquireSpinLockAtDpcLevel` | [`SpinLock`] |
 //! | `KeAcquireInStackQueuedSpinLock` | [`QueuedSpinLock`] |
+//! | `EX_SPIN_LOCK`, `ExAcquireSpinLockShared` | [`RwSpinLock`] |
 //! | lock order, in a comment | [`lock_order`](mod@lock_order) |
 //! | `IoAcquireCancelSpinLock` | [`CancelSpinLock`] |
 //! | `IoMarkIrpPending`, `IoCompleteRequest` | [`Irp`], [`PendedIrp`] |
+//! | `AssociatedIrp.SystemBuffer`, `IoStatus.Information` | [`IrpView::input_bytes`], [`Reply`] |
 //! | `IoSetCancelRoutine` and a list, `IO_CSQ` | [`IrpQueue`] |
 //! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`] |
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
@@ -33,7 +35,9 @@
 //! | `ExInterlockedAddUlong`, `ExInterlockedAddLargeInteger` | [`ExInterlockedUlong`], [`ExInterlockedLargeInteger`] |
 //! | `InterlockedIncrement`, `InterlockedExchange` | [`InterlockedLong`], [`InterlockedLong64`] |
 //! | `KDPC`, `KTIMER` | [`Dpc`], [`Timer`] |
+//! | `KEVENT`, `KeSetEvent`, `KeWaitForSingleObject` | [`Event`] |
 //! | `PsCreateSystemThread` | [`thread::run`] |
+//! | `KeDelayExecutionThread` | [`thread::delay`] |
 //! | `KeGetCurrentProcessorNumber` | [`processor::current`], [`processor::hint`] |
 //! | `KeRaiseIrql`, `KeLowerIrql` | [`irql::raise_to_dispatch`] |
 //! | a pointer in the device extension | [`Shared`] |

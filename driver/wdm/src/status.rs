@@ -211,8 +211,9 @@ impl NtStatus {
         self.0 >= 0
     }
 
-    /// Whether the status is an error: not success, information or a warning (`NT_ERROR`). The I/O manager copies no output
-    /// to the caller of a request that ends with an error.
+    /// Returns whether the status is an error: not a success, informational or warning status (`NT_ERROR`).
+    ///
+    /// The I/O manager copies no output of a request that is completed with an error.
     ///
     /// # IRQL
     /// Any.

@@ -50,7 +50,7 @@ macro_rules! intrinsics {
             }
         }
 
-        /// Keeps the bits that are set in a mask too, and returns the old value.
+        /// Clears the bits that are not set in a mask, and returns the old value.
         pub fn $and(variable: &$atomic, mask: $number) -> $number {
             before(Inline::Interlocked, from_ref(variable).cast());
             variable.fetch_and(mask, SeqCst)

@@ -132,7 +132,7 @@ pub unsafe fn file_object(irp: *mut IRP) -> *mut FILE_OBJECT {
 /// The caller owns `irp`.
 #[must_use]
 pub unsafe fn major_function(irp: *mut IRP) -> usize {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location of an owned IRP is valid.
     unsafe { (*stack).MajorFunction }.into()
@@ -175,11 +175,11 @@ pub unsafe fn io_control(irp: *mut IRP) -> IoControl {
 /// The caller owns `irp`, and it is an `IRP_MJ_READ` or an `IRP_MJ_WRITE`.
 #[must_use]
 pub unsafe fn transfer(irp: *mut IRP) -> Transfer {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location of an owned IRP is valid; `layout` asserts that the view fits.
     let parameters = unsafe { addr_of!((*stack).Parameters) }.cast::<ReadWrite>();
-    // SAFETY: the caller says that this is the member of the union that the I/O manager filled.
+    // SAFETY: the caller guarantees that the I/O manager initialised this member of the union.
     let parameters = unsafe { &*parameters };
     Transfer {
         length: parameters.Length,

@@ -1,7 +1,8 @@
-//! Reads that wait for hardware which has to be polled, and which can be cancelled while they wait.
+//! Cancelable reads that wait for polled hardware.
 //!
-//! It corresponds to the sample `general/cancel` of the WDK. The hardware is a counter: each poll gives one sample, which
-//! completes the read that has waited longest. A timer polls as long as reads wait; the WDK's sample has a thread for it.
+//! It corresponds to the sample `general/cancel` of the WDK. The hardware is a counter: each poll returns one
+//! sample, which completes the oldest pending read. A timer polls as long as reads are pending; the WDK's sample
+//! uses a thread.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -15,22 +16,22 @@ use wdm::{
     irql::{AtMostDispatch, DispatchLevel, NoSpinLockHeld},
 };
 
-/// How long the hardware takes for a sample.
+/// The time that the hardware needs for a sample.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The class of the lock around the hardware: the queue's lock is taken while it is held.
+/// The class of the lock around the hardware: the queue's lock is acquired under it.
 struct HardwareLock;
 
 wdm::lock_order!(wdm::lock_order::Unlocked => HardwareLock);
 wdm::lock_order!(HardwareLock => existing IrpQueueLock);
 
 struct Hardware {
-    /// Whether the timer is set, or its DPC is on its way.
+    /// Whether the timer is set or its DPC is queued.
     is_polled: bool,
     samples: u32,
 }
 
-/// The queue's callbacks, which have nothing to do.
+/// The queue's callbacks, which do nothing.
 struct Quiet;
 
 impl QueueCallbacks for Quiet {

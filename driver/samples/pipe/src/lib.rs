@@ -1,11 +1,11 @@
-//! A pipe: bytes that are written to the device can be read from it, in the order in which they were written.
+//! A pipe: bytes that are written to the device can be read from it in the same order.
 //!
-//! A read waits until there are bytes, and takes as many as there are and as it has room for. A write waits until there is
-//! room, and is completed with the number of bytes that were taken; that may be fewer than it has. Reads and writes that
-//! wait can be cancelled.
+//! A read is pending until there are bytes, and returns as many as there are and as its buffer can hold. A write is
+//! pending until there is room, and is completed with the number of bytes that fit, which may be fewer than it has.
+//! Pending reads and writes can be cancelled.
 //!
-//! Every request is queued first; then [`Pipe::transfer`] serves the queues as far as it can. So a read that arrives while
-//! another thread writes is never left waiting: whichever of the two threads calls `transfer` last finds both.
+//! Every request is queued first; then [`Pipe::transfer`] serves the queues as far as it can. So a read that
+//! arrives while another thread writes is always served: the thread that calls `transfer` last finds both requests.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -22,16 +22,16 @@ use wdm::{
 
 use crate::ring::Ring;
 
-/// How many bytes the pipe holds.
+/// The size of the pipe in bytes.
 pub const CAPACITY: usize = 4096;
 
-/// The class of the lock around the bytes: the queues' locks are taken while it is held.
+/// The class of the lock around the bytes: the queues' locks are acquired under it.
 struct RingLock;
 
 wdm::lock_order!(wdm::lock_order::Unlocked => RingLock);
 wdm::lock_order!(RingLock => existing IrpQueueLock);
 
-/// The queues' callbacks, which have nothing to do.
+/// The queues' callbacks, which do nothing.
 struct Quiet;
 
 impl QueueCallbacks for Quiet {
@@ -40,7 +40,7 @@ impl QueueCallbacks for Quiet {
     fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 }
 
-/// A request that was served, to be completed after the lock was released.
+/// A request that was served, to be completed after the release of the lock.
 enum Served {
     Read(Reply<PendedIrp>),
     Write(PendedIrp, usize),
@@ -54,7 +54,7 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Serves the requests that wait, as far as there are bytes and room.
+    /// Serves pending requests as long as there are bytes or room.
     fn transfer(&self, irql: &mut PassiveLevel) {
         loop {
             let served = self.bytes.with(irql, |ring, held| {

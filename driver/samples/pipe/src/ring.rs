@@ -7,7 +7,7 @@ use wdm::Error;
 /// A ring buffer.
 pub(crate) struct Ring {
     buffer: Vec<u8>,
-    /// Where the first byte is.
+    /// The index of the first byte.
     start: usize,
     length: usize,
 }
@@ -34,7 +34,7 @@ impl Ring {
         self.length == self.buffer.len()
     }
 
-    /// Puts bytes in, as many as there is room for, and says how many.
+    /// Appends as many bytes as there is room for, and returns their number.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> usize {
         let capacity = self.buffer.len();
         let bytes = bytes.get(..capacity - self.length).unwrap_or(bytes);
@@ -52,7 +52,7 @@ impl Ring {
         }
     }
 
-    /// Offers the bytes, in at most two pieces, to a closure that says how many it has taken, and drops those.
+    /// Passes the bytes, in at most two pieces, to a closure that returns how many it has taken, and removes those.
     pub(crate) fn take(&mut self, mut take: impl FnMut(&[u8]) -> usize) {
         for _ in 0..2 {
             let end = self.buffer.len().min(self.start + self.length);

@@ -84,7 +84,7 @@ macro_rules! interlocked {
                 $compare_exchange(&self.0, value, comparand)
             }
 
-            /// Keeps the bits that are set in a mask too, and returns the old value (`InterlockedAnd`).
+            /// Clears the bits that are not set in a mask, and returns the old value (`InterlockedAnd`).
             ///
             /// WDK: [InterlockedAnd](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedand).
             ///

@@ -25,7 +25,7 @@ pub(crate) fn allocate<T>(init: impl PinInit<T, Error>) -> Result<*mut T, Error>
         // SAFETY: the layout's size is not zero. If there is no memory, the result is NULL.
         unsafe { alloc(layout) }.cast::<T>()
     } else {
-        // As a `Box` of such a type does.
+        // Like a `Box` of such a type.
         NonNull::dangling().as_ptr()
     };
     if slot.is_null() {
@@ -34,7 +34,7 @@ pub(crate) fn allocate<T>(init: impl PinInit<T, Error>) -> Result<*mut T, Error>
     // SAFETY: the slot is valid for a `T`, and the value stays there until it is dropped.
     if let Err(error) = unsafe { init.__pinned_init(slot) } {
         if has_size {
-            // SAFETY: the slot was allocated above with this layout; a failed initialiser leaves nothing in it.
+            // SAFETY: the slot was allocated above with this layout; a failed initialiser leaves it uninitialised.
             unsafe { dealloc(slot.cast(), layout) };
         }
         return Err(error);

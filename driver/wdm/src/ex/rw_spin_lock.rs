@@ -15,13 +15,7 @@ use crate::ke::{
 ///
 /// The lock needs no initialisation and no fixed place, so it can be a `static`.
 ///
-/// # What goes wrong in C
-///
-/// A driver releases the lock with the routine of the other kind, or acquires it exclusively while it holds it shared, which
-/// never succeeds. Here the closures release the lock, and a class is not acquired under itself.
-///
-/// WDK: [Reader/Writer Spin
-/// Locks](https://learn.microsoft.com/windows-hardware/drivers/kernel/reader-writer-spin-locks).
+/// WDK: [Reader/Writer Spin Locks](https://learn.microsoft.com/windows-hardware/drivers/kernel/reader-writer-spin-locks).
 ///
 /// # Examples
 ///
@@ -38,6 +32,11 @@ use crate::ke::{
 ///     LIMITS.write(irql, |limits, _| limits[1] = high);
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A driver releases the lock with the routine of the other kind, or acquires it exclusively while it holds it shared, which
+/// never succeeds. Here the closures release the lock, and a class is not acquired under itself.
 #[doc(alias = "EX_SPIN_LOCK")]
 pub struct RwSpinLock<T, C = Alone> {
     lock: UnsafeCell<nt::EX_SPIN_LOCK>,
@@ -84,7 +83,7 @@ impl<T, C: LockClass> RwSpinLock<T, C> {
         // SAFETY: a word of zero is a lock that is not held; only these routines access it. `self` is borrowed until the
         // release below, and the token says that the IRQL is at most DISPATCH_LEVEL.
         let old_irql = unsafe { nt::ExAcquireSpinLockShared(self.lock.get()) };
-        // SAFETY: the lock is held shared until the release below, so nobody changes the value.
+        // SAFETY: the lock is held shared until the release below, so no thread changes the value.
         let value = unsafe { &*self.value.get() };
         // SAFETY: the IRQL is DISPATCH_LEVEL, and the lock was acquired last, until the release below.
         let result = f(value, &mut unsafe { SpinLockHeld::assume() });

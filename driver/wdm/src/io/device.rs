@@ -86,7 +86,8 @@ pub trait Device: Send + Sync + Sized + 'static {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
 
-    /// Handles an `IRP_MJ_READ` that came through an open file: completes it with a [reply](Irp::reply), or queues it.
+    /// Handles an `IRP_MJ_READ` request that was sent through an open file: completes it with a
+    /// [reply](Irp::reply), pends or queues it.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -100,8 +101,8 @@ pub trait Device: Send + Sync + Sized + 'static {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
 
-    /// Handles an `IRP_MJ_WRITE` that came through an open file: takes [the bytes](crate::IrpView::input_bytes) and
-    /// [completes](Irp::complete_write) it, or queues it.
+    /// Handles an `IRP_MJ_WRITE` request that was sent through an open file: reads [the
+    /// bytes](crate::IrpView::input_bytes) and [completes](Irp::complete_write) it, or pends or queues it.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -115,8 +116,8 @@ pub trait Device: Send + Sync + Sized + 'static {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
 
-    /// Handles an `IRP_MJ_FLUSH_BUFFERS` that came through an open file: what was written before reaches the hardware before
-    /// the request is completed.
+    /// Handles an `IRP_MJ_FLUSH_BUFFERS` request that was sent through an open file: completes it after all data
+    /// that was written before has reached the hardware.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.

@@ -15,7 +15,7 @@ use crate::{
 /// entry.
 const RECORD: usize = 3;
 
-/// What a request asks for. These are the major functions that a [`Device`](crate::Device) handles.
+/// The major function of a request. A [`Device`](crate::Device) handles these.
 ///
 /// WDK: [IRP Major Function Codes](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-major-function-codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum MajorFunction {
     DeviceControl,
 }
 
-/// The parameters of a request, whichever they are.
+/// The parameters of a request, by its major function.
 struct Parameters {
     code: u32,
     input_length: u32,
@@ -51,20 +51,20 @@ impl<R: Record> IrpView<R> {
     /// Makes a view of an IRP that lives as long as the reference to the pointer.
     ///
     /// # Safety
-    /// The IRP is of a [`MajorFunction`], was sent to a device of this crate, has a record of type `R`, and cannot be
-    /// completed while the view is there.
+    /// The IRP is of a [`MajorFunction`], was sent to a device of this crate, has a record of type `R`, and cannot
+    /// be completed while the view exists.
     pub(crate) unsafe fn new(irp: &*mut nt::IRP) -> &Self {
         // SAFETY: the types have the same layout; the caller guarantees what the view requires.
         unsafe { &*core::ptr::from_ref(irp).cast::<Self>() }
     }
 
-    /// Returns what the request asks for.
+    /// Returns the major function of the request.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[must_use]
     pub fn major(&self) -> MajorFunction {
-        // SAFETY: the IRP is not completed while the view is there.
+        // SAFETY: the IRP is not completed while the view exists.
         match unsafe { nt::irp::major_function(self.0) } {
             nt::IRP_MJ_READ => MajorFunction::Read,
             nt::IRP_MJ_WRITE => MajorFunction::Write,
@@ -109,17 +109,17 @@ impl<R: Record> IrpView<R> {
     ///
     /// The buffer is the system's copy, so the caller cannot change it any more.
     ///
-    /// # Errors
-    /// `STATUS_INVALID_DEVICE_REQUEST` if the request has no system buffer: its code is not `METHOD_BUFFERED`.
-    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_DEVICE_REQUEST` if the request has no system buffer: its code is not `METHOD_BUFFERED`.
     pub fn input_bytes(&self) -> Result<&[u8], Error> {
         self.buffered()?;
         let length = self.parameters().input_length as usize;
-        // SAFETY: the I/O manager made the buffer as long as the longer of input and output, aligned as
-        // the pool is, and filled it with the input. It stays until the IRP is completed, and is not written before: a
-        // reply takes the IRP by value.
+        // SAFETY: the I/O manager allocated the buffer with the length of the longer of input and output and the
+        // alignment of the pool, and copied the input into it. It stays until the IRP is completed, and is not
+        // written before that: writing a reply takes the IRP by value.
         Ok(unsafe { bytes(self.0, length) })
     }
 
@@ -190,7 +190,7 @@ impl<R: Record> IrpView<R> {
     fn parameters(&self) -> Parameters {
         match self.major() {
             MajorFunction::DeviceControl => {
-                // SAFETY: the IRP is a device control and not completed while the view is there.
+                // SAFETY: the IRP is a device control request and is not completed while the view exists.
                 let asked = unsafe { nt::irp::io_control(self.0) };
                 Parameters {
                     code: asked.code,
@@ -200,7 +200,7 @@ impl<R: Record> IrpView<R> {
                 }
             }
             major @ (MajorFunction::Read | MajorFunction::Write) => {
-                // SAFETY: the IRP is a read or a write, and not completed while the view is there.
+                // SAFETY: the IRP is a read or a write, and is not completed while the view exists.
                 let asked = unsafe { nt::irp::transfer(self.0) };
                 let is_read = major == MajorFunction::Read;
                 Parameters {
@@ -226,7 +226,7 @@ impl<R: Record> IrpView<R> {
             MajorFunction::DeviceControl => self.code() & 3 == nt::METHOD_BUFFERED,
             MajorFunction::Read | MajorFunction::Write => {
                 let asked = self.parameters();
-                // SAFETY: the IRP is not completed while the view is there.
+                // SAFETY: the IRP is not completed while the view exists.
                 let buffer = unsafe { nt::irp::system_buffer(self.0) };
                 !buffer.is_null() || asked.input_length == 0 && asked.output_length == 0
             }
@@ -243,7 +243,7 @@ impl<R: Record> IrpView<R> {
     fn write<T: IntoBytes + Immutable>(&self, reply: &T) -> Result<usize, Error> {
         self.output::<T>()?;
         let reply = reply.as_bytes();
-        // SAFETY: the output is at least as long, which has just been compared; the caller has the IRP by value, so the
+        // SAFETY: the output is at least as long, which was checked above; the caller has the IRP by value, so the
         // input is not borrowed.
         unsafe { self.write_at(0, reply) };
         Ok(reply.len())
@@ -252,16 +252,16 @@ impl<R: Record> IrpView<R> {
     /// Writes bytes into the output, at an offset.
     ///
     /// # Safety
-    /// The output has that many bytes from the offset on, and nobody has borrowed the input.
+    /// The output has that many bytes from the offset on, and the input is not borrowed.
     pub(crate) unsafe fn write_at(&self, offset: usize, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
         // SAFETY: there is output, so there is a system buffer, at least as long as the output.
         let buffer = unsafe { nt::irp::system_buffer(self.0) };
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         let place = unsafe { buffer.add(offset) };
-        // SAFETY: as above. The buffer is the I/O manager's, and nobody else reaches it: `bytes` is no part of it.
+        // SAFETY: as above. No other code accesses the buffer, and `bytes` is not part of it.
         unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 }
@@ -406,7 +406,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
         Handled::new(status.to_raw())
     }
 
-    /// Begins a reply of any length, which is written piece by piece.
+    /// Starts a reply of any length, which is written piece by piece.
     ///
     /// # IRQL
     /// Any.
@@ -572,7 +572,7 @@ impl<R: Record> PendedIrp<R> {
         status
     }
 
-    /// Begins a reply of any length, which is written piece by piece.
+    /// Starts a reply of any length, which is written piece by piece.
     ///
     /// # IRQL
     /// Any.

@@ -1,24 +1,21 @@
-//! The reply to a request, as it is written.
+//! The reply to a request while it is written.
 
 use core::ops::Deref;
 
 use crate::{Handled, Irp, IrpView, NtStatus, PendedIrp, Record, ke::irql::NoSpinLockHeld};
 
-/// The owner of an IRP whose output buffer is being filled: made by [`Irp::reply`] and [`PendedIrp::reply`].
+/// The owner of an IRP whose output buffer is being written, made by [`Irp::reply`] and [`PendedIrp::reply`].
 ///
-/// In C a driver writes to `Irp->AssociatedIrp.SystemBuffer` and sets `IoStatus.Information` to the number of bytes that it
-/// wrote. If that number is too large, the I/O manager copies pool memory that holds other data to user mode. Here the
-/// number is counted, so it is always the number of bytes written.
-///
-/// The buffer can be filled while a spin lock is held; the reply is completed after the lock was released. A reply that is
-/// dropped is completed as its IRP is if that is dropped: with `STATUS_INTERNAL_ERROR` and no output.
+/// The buffer can be filled while a spin lock is held; the reply is completed after the lock was released. If a
+/// reply is dropped, its IRP is completed with `STATUS_INTERNAL_ERROR` and no output, like an [`Irp`] that is
+/// dropped.
 ///
 /// # Examples
 ///
 /// ```
 /// use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 ///
-/// /// Answers with as much of a message as there is room for.
+/// /// Replies with as much of a message as the output can hold.
 /// fn describe<'irp>(irp: Irp<'irp>, message: &[u8], irql: &mut PassiveLevel) -> Handled<'irp> {
 ///     let mut reply = irp.reply();
 ///     let status = if reply.append(message) < message.len() {
@@ -29,10 +26,16 @@ use crate::{Handled, Irp, IrpView, NtStatus, PendedIrp, Record, ke::irql::NoSpin
 ///     reply.complete(status, irql)
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A driver writes to `Irp->AssociatedIrp.SystemBuffer` and sets `IoStatus.Information` to a number that is larger than the
+/// number of bytes that it wrote, so the I/O manager copies pool memory with other data to user mode. Here the number is
+/// counted, so it is always the number of bytes written.
 #[must_use = "the request waits until it is completed"]
 pub struct Reply<O> {
     owner: O,
-    /// How many bytes of the output were written.
+    /// The number of bytes of the output that were written.
     length: usize,
 }
 
@@ -41,7 +44,7 @@ impl<O> Reply<O> {
         Self { owner, length: 0 }
     }
 
-    /// How many bytes were written so far.
+    /// Returns the number of bytes that were written so far.
     ///
     /// # IRQL
     /// Any.
@@ -52,7 +55,7 @@ impl<O> Reply<O> {
 }
 
 impl<R: Record, O: Deref<Target = IrpView<R>>> Reply<O> {
-    /// Writes bytes after those that were written so far, as many as there is room for, and says how many.
+    /// Appends as many bytes as the output can hold, and returns their number.
     ///
     /// A request that has no system buffer, such as a device control that is not `METHOD_BUFFERED`, has no room.
     ///
@@ -61,13 +64,14 @@ impl<R: Record, O: Deref<Target = IrpView<R>>> Reply<O> {
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let room = self.room();
         let bytes = bytes.get(..room).unwrap_or(bytes);
-        // SAFETY: so much of the output is free, and the request's input cannot be reached while the reply is there.
+        // SAFETY: this part of the output is unused, and the request's input cannot be accessed while the reply
+        // exists.
         unsafe { self.owner.write_at(self.length, bytes) };
         self.length += bytes.len();
         bytes.len()
     }
 
-    /// How many further bytes there is room for.
+    /// Returns the number of bytes that can still be written.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -78,10 +82,10 @@ impl<R: Record, O: Deref<Target = IrpView<R>>> Reply<O> {
 }
 
 impl<'irp, R: Record> Reply<Irp<'irp, R>> {
-    /// Completes the request with a status and what was written (`IoCompleteRequest`).
+    /// Completes the request with a status and the bytes that were written (`IoCompleteRequest`).
     ///
-    /// With an error status the caller gets no output. `STATUS_BUFFER_OVERFLOW` is a warning: with it the caller gets what
-    /// there was room for.
+    /// With an error status the caller gets no output. `STATUS_BUFFER_OVERFLOW` is a warning: with it the caller
+    /// gets the bytes that were written.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -97,8 +101,8 @@ impl<'irp, R: Record> Reply<Irp<'irp, R>> {
 }
 
 impl<R: Record> Reply<PendedIrp<R>> {
-    /// Completes the request with a status and what was written (`IoCompleteRequest`), as [`Reply::complete`] does for an
-    /// [`Irp`].
+    /// Completes the request with a status and the bytes that were written (`IoCompleteRequest`), as
+    /// [`Reply::complete`] does for an [`Irp`].
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.

@@ -9,21 +9,16 @@ use crate::ke::{
     wait,
 };
 
-/// Which threads an [`Event`] releases when it is set.
+/// The threads that an [`Event`] releases when it is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
-    /// All that wait, and all that wait later until the event is cleared (`NotificationEvent`).
+    /// All waiting threads, and all that wait before the event is cleared (`NotificationEvent`).
     Notification,
     /// One thread, whose wait clears the event (`SynchronizationEvent`).
     Synchronization,
 }
 
 /// An event object: threads wait until other code, which may run at `DISPATCH_LEVEL`, sets it (`KEVENT`).
-///
-/// # What goes wrong in C
-///
-/// A driver waits with a spin lock held, or in a DPC; or it frees the event while a thread waits for it. Here a wait takes the
-/// [`PassiveLevel`](crate::PassiveLevel) token, which is borrowed while a spin lock is held, and borrows the event.
 ///
 /// WDK: [Event Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/event-objects).
 ///
@@ -33,7 +28,7 @@ pub enum EventType {
 /// use core::time::Duration;
 /// use wdm::{Dpc, DpcRoutine, Event, PassiveLevel, Shared, irql::DispatchLevel};
 ///
-/// /// Tells a thread that the device is ready.
+/// /// Signals a thread that the device is ready.
 /// struct Ready(Shared<Event>);
 ///
 /// impl DpcRoutine for Ready {
@@ -46,6 +41,11 @@ pub enum EventType {
 ///     ready.wait_for(Duration::from_millis(100), irql)
 /// }
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A driver waits with a spin lock held, or in a DPC; or it frees the event while a thread waits for it. Here a wait takes the
+/// [`PassiveLevel`](crate::PassiveLevel) token, which is borrowed while a spin lock is held, and borrows the event.
 #[doc(alias = "KEVENT")]
 #[pin_data]
 pub struct Event {
@@ -80,7 +80,8 @@ impl Event {
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "KeSetEvent")]
     pub fn set<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
-        // SAFETY: the event was initialised in its place. With FALSE for Wait the routine may be called at DISPATCH_LEVEL.
+        // SAFETY: the event was initialised in place. With FALSE for Wait the routine may be called at
+        // DISPATCH_LEVEL.
         unsafe { nt::KeSetEvent(self.object.get(), 0, 0) != 0 }
     }
 
@@ -92,14 +93,15 @@ impl Event {
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "KeClearEvent")]
     pub fn clear<L: AtMostDispatch>(&self, _irql: &mut L) {
-        // SAFETY: the event was initialised in its place.
+        // SAFETY: the event was initialised in place.
         unsafe { nt::KeClearEvent(self.object.get()) };
     }
 
     /// Waits until the event is set (`KeWaitForSingleObject`).
     ///
-    /// The thread cannot be terminated while it waits, so something must be certain to set the event. To wait in a dispatch
-    /// routine for user mode to do something keeps a process from exiting: pend the request instead.
+    /// The thread cannot be terminated while it waits, so the driver must guarantee that the event is set. Do not
+    /// wait in a dispatch routine for an action of user mode, which would keep a process from exiting: pend the
+    /// request instead.
     ///
     /// WDK:
     /// [KeWaitForSingleObject](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kewaitforsingleobject).
@@ -108,7 +110,7 @@ impl Event {
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "KeWaitForSingleObject")]
     pub fn wait<L: Waitable>(&self, irql: &mut L) {
-        // SAFETY: the event was initialised in its place, and is borrowed until the wait ends.
+        // SAFETY: the event was initialised in place, and is borrowed until the wait ends.
         unsafe { wait::for_object(self.object.get().cast(), irql) };
     }
 
@@ -126,7 +128,7 @@ impl Event {
     }
 }
 
-/// The initialiser of the event object, in its place.
+/// Initialises the event object in place.
 fn initialised(kind: EventType, is_set: bool) -> impl PinInit<UnsafeCell<nt::KEVENT>> {
     let kind = match kind {
         EventType::Notification => nt::_EVENT_TYPE::NotificationEvent,

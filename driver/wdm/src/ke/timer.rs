@@ -133,11 +133,11 @@ impl<C: TimerRoutine> Timer<C> {
         }
     }
 
-    /// Sets the timer to expire after an interval and then again and again after a period, until it is set anew or cancelled;
+    /// Sets the timer to expire after an interval and then periodically, until it is set again or cancelled;
     /// returns whether it was already set (`KeSetTimerEx`).
     ///
-    /// The period is rounded up to whole milliseconds, at least one. The routine is not queued again while it is queued
-    /// still, so if it takes longer than the period it is called less often.
+    /// The period is rounded up to whole milliseconds, at least one. The routine is not queued again while it is
+    /// still queued, so it is called less often if it takes longer than the period.
     ///
     /// WDK: [KeSetTimerEx](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettimerex).
     ///

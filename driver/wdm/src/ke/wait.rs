@@ -71,7 +71,7 @@ pub(crate) fn delay<L: Waitable>(time: Duration, _irql: &mut L) {
     let _ = unsafe { nt::KeDelayExecutionThread(nt::KERNEL_MODE, 0, &raw mut interval) };
 }
 
-/// A time interval from now on as the kernel counts it: negative, in units of 100 nanoseconds.
+/// Converts a time interval to a relative due time: negative, in units of 100 nanoseconds.
 pub(crate) fn relative(time: Duration) -> i64 {
     -i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX)
 }

@@ -11,6 +11,7 @@ impl Device for Mine {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
     type File = u64; //~ E0277
+    //~| is not a file state of the device
 
     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
         Ok(Ok::<_, Error>(Self(1)))
