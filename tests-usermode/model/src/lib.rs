@@ -17,6 +17,10 @@
 //!   driver (wdm, or raw nt)
 //! ```
 //!
+//! The sources have NT's own folders: `ke`, `ex`, `io` and `ps`, by the prefix of a routine's name. Below them are `verifier`
+//! (rules, bug checks, who calls) and `host` (threads, waiting, time); above them is [`explore`]. Each uses those below it only;
+//! a call that goes up does so through `host::upcalls`, which `kernel` fills in.
+//!
 //! The threads of a [`Kernel`] are those of the host that enter it. In an [exploration](explore) they are run one at a
 //! time, and every order of what they do to each other is tried, or many are.
 //!
