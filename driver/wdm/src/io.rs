@@ -11,6 +11,7 @@ pub(crate) mod file;
 pub(crate) mod forward;
 pub(crate) mod interface;
 pub(crate) mod irp;
+pub(crate) mod irp_view;
 pub(crate) mod key_index;
 pub(crate) mod pnp;
 pub(crate) mod queue;
