@@ -188,7 +188,7 @@ fn removal(kernel: &Arc<Kernel>) {
         ]
     });
     let canceller = cancelling(kernel, &stage);
-    stage.device.take_away();
+    stage.device.surprise_remove();
     canceller.join();
     for request in sender.join() {
         stage.must_end(

@@ -256,7 +256,7 @@ fn removal_against_insertion(kernel: &Arc<Kernel>) {
     let stage = set(kernel);
     let taking = {
         let device = stage.device.clone();
-        kernel.actor("PnP manager", move || device.take_away())
+        kernel.actor("PnP manager", move || device.surprise_remove())
     };
     let request = stage.send(PEND);
     taking.join();
@@ -268,7 +268,7 @@ fn removal_against_cancel(kernel: &Arc<Kernel>) {
     let stage = set(kernel);
     let request = Arc::new(stage.send(PEND));
     let canceller = cancelling(kernel, &request);
-    stage.device.take_away();
+    stage.device.surprise_remove();
     canceller.join();
     stage.must_end(&request, &[STATUS_DELETE_PENDING, STATUS_CANCELLED]);
     stage.strike();

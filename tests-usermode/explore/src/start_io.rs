@@ -306,7 +306,7 @@ fn removal_against_insertion(kernel: &Arc<Kernel>) {
     let served = stage.send(PEND);
     let taking = {
         let device = stage.device.clone();
-        kernel.actor("PnP manager", move || device.take_away())
+        kernel.actor("PnP manager", move || device.surprise_remove())
     };
     let waits = stage.send(PEND);
     complete(&stage);

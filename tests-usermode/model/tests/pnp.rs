@@ -298,7 +298,7 @@ fn live(kernel: &Arc<Kernel>, flags: u32, bus: &Bus, surprise: bool) {
     device.pnp(nt::IRP_MN_QUERY_REMOVE_DEVICE);
     device.pnp(IRP_MN_CANCEL_REMOVE_DEVICE);
     if surprise {
-        device.take_away();
+        device.surprise_remove();
     } else if device.remove().is_err() {
         device.pnp(IRP_MN_REMOVE_DEVICE);
     }

@@ -57,7 +57,7 @@ impl System for LoadedDriver {
             Pnp::CancelRemove => Ok(self.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE) >= 0),
             Pnp::Remove => Ok(self.device.remove().is_ok()),
             Pnp::SurpriseRemove => {
-                self.device.take_away();
+                self.device.surprise_remove();
                 Ok(true)
             }
             Pnp::Restore => self.restore().map(|()| true),

@@ -171,7 +171,7 @@ pub fn stopped() -> Option<String> {
 /// Removes the device while handles are open.
 pub fn surprise_remove() -> Result<Removal> {
     with_driver(|loaded| {
-        loaded.device.take_away();
+        loaded.device.surprise_remove();
         Ok(Removal::Removed(RemovedDevice::Model))
     })
 }

@@ -61,7 +61,7 @@ fn waiting_reads_end_with_their_handle_and_their_device() {
     assert_eq!(second.status(), Some(STATUS_CANCELLED));
     file.close();
     assert_eq!(first.status(), Some(STATUS_CANCELLED));
-    device.take_away();
+    device.surprise_remove();
     assert_eq!(third.status(), Some(STATUS_DELETE_PENDING));
     // The device is removed with the last file.
     other.close();
@@ -112,7 +112,7 @@ fn removal_against_the_timer() {
         let read = file.read(0, 4);
         let remover = {
             let device = Arc::clone(&device);
-            kernel.actor("remover", move || device.take_away())
+            kernel.actor("remover", move || device.surprise_remove())
         };
         let status = read.wait(LONG).expect("the read ends").status;
         assert!([STATUS_SUCCESS, STATUS_DELETE_PENDING].contains(&status));

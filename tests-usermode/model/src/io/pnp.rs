@@ -194,7 +194,7 @@ impl Device {
 
     /// Takes the device away under its users, as when it is unplugged. The removal proper comes with the last file that
     /// is closed.
-    pub fn take_away(&self) {
+    pub fn surprise_remove(&self) {
         self.pnp(IRP_MN_SURPRISE_REMOVAL);
         self.inner.removal_waits.store(true, Ordering::SeqCst);
         if self.inner.open_files() == 0 && self.inner.removal_waits.swap(false, Ordering::SeqCst) {
