@@ -4,7 +4,7 @@
 //! pending until there is room, and is completed with the number of bytes that fit, which may be fewer than it has.
 //! Pending reads and writes can be cancelled.
 //!
-//! Every request is queued first; then [`Pipe::transfer`] serves the queues as far as it can. So a read that
+//! Every request is queued first; then `Pipe::transfer` serves the queues as far as it can. So a read that
 //! arrives while another thread writes is always served: the thread that calls `transfer` last finds both requests.
 
 #![no_std]
