@@ -1,7 +1,5 @@
 //! Sequenced lists: singly linked, without a lock of the driver's.
 
-use std::ptr::null_mut;
-
 use nt::{SLIST_ENTRY, SLIST_HEADER};
 
 use crate::{
@@ -96,7 +94,7 @@ extern "C" fn ExpInterlockedFlushSList(head: *mut SLIST_HEADER) -> *mut SLIST_EN
     let call = Call::enter_visible("InterlockedFlushSList", head);
     call.on_list(head, |head| {
         head.depth = 0;
-        std::mem::replace(&mut head.first, null_mut())
+        std::mem::take(&mut head.first)
     })
 }
 

@@ -46,6 +46,7 @@ impl Call {
     }
 
     /// Is in a routine that the thread has entered already.
+    #[cfg(target_os = "linux")]
     pub(crate) fn again(routine: &'static str) -> Self {
         Self {
             mode: thread::set_mode(Mode::Kernel),

@@ -159,6 +159,7 @@ impl Thread {
     }
 
     /// The routine that it has entered last.
+    #[cfg(target_os = "linux")]
     pub(crate) fn last_routine(&self) -> &'static str {
         let recent = locked(&self.recent);
         let last = recent.count.checked_sub(1);
@@ -166,6 +167,7 @@ impl Thread {
     }
 
     /// The routines that it has entered last, in words.
+    #[cfg(target_os = "linux")]
     pub(crate) fn recent_routines(&self) -> String {
         let recent = locked(&self.recent);
         let first = recent.count.saturating_sub(RECENT);

@@ -108,7 +108,7 @@ extern "C" fn RtlFreeUnicodeString(string: *mut UNICODE_STRING) {
     let call = Call::enter("RtlFreeUnicodeString");
     call.require_at_most(1, Rule::Irql, 0xe5);
     // SAFETY: the caller gives a string.
-    let buffer = unsafe { std::mem::replace(&mut (*string).Buffer, std::ptr::null_mut()) };
+    let buffer = unsafe { std::mem::take(&mut (*string).Buffer) };
     if !buffer.is_null() {
         call.free_pool(buffer.cast(), 0);
     }
