@@ -1,0 +1,205 @@
+//! A driver rejects, accepts and ends the requests of its queues in every order, while their handle is closed and the device
+//! is removed. In each order every request is completed once: the model kernel stops at a second completion, and this
+//! test finds a request that is not completed.
+
+mod common;
+
+use std::time::Duration;
+
+use common::Loaded;
+use pinned_init::{PinInit, pin_data, try_pin_init};
+use wdm::{
+    CurrentIrp, Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus,
+    PassiveLevel, QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue,
+    irql::NoSpinLockHeld,
+};
+
+/// What the driver does for a request, or what happens to the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Queue,
+    Start,
+    Refuse,
+    Accept,
+    Purge,
+    Next,
+    DropCurrent,
+    Cancel,
+    Close,
+    Remove,
+}
+
+use Step::{Accept, Cancel, Close, DropCurrent, Next, Purge, Queue, Refuse, Remove};
+
+const ALL: [Step; 10] = [
+    Queue,
+    Step::Start,
+    Refuse,
+    Accept,
+    Purge,
+    Next,
+    DropCurrent,
+    Cancel,
+    Close,
+    Remove,
+];
+
+impl Step {
+    /// The IOCTL of the step.
+    const fn code(self) -> u32 {
+        0x22_2000 + 4 * self as u32
+    }
+}
+
+#[derive(Default)]
+struct Quiet;
+
+impl QueueCallbacks for Quiet {
+    type Record = ();
+
+    const LOOKUP: bool = true;
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+}
+
+#[pin_data]
+struct Server {
+    queue: Shared<IrpQueue<Quiet>>,
+    start_io: Shared<StartIoQueue<Quiet>>,
+    #[pin]
+    current: SpinLock<Option<CurrentIrp<Quiet>>>,
+}
+
+impl Server {
+    fn serve(&self, start: Start<Quiet>, irql: &mut PassiveLevel) {
+        if let Start::Now(irp) = start {
+            let old = self.current.with(irql, |current, _| current.replace(irp));
+            assert!(old.is_none(), "two requests are served");
+        }
+    }
+}
+
+impl Device for Server {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let queue = IrpQueue::new(Quiet, device, irql)?;
+        let start_io = StartIoQueue::new(StartIoOrder::Arrival, Quiet, device, irql)?;
+        Ok(try_pin_init!(Self {
+            queue,
+            start_io,
+            current <- SpinLock::new(None),
+        }? Error))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        let step = ALL.into_iter().find(|step| step.code() == irp.code());
+        match step.expect("a step") {
+            Queue => return self.queue.insert(irp, irql),
+            Step::Start => {
+                let (start, handled) = self.start_io.insert(irp, irql);
+                self.serve(start, irql);
+                return handled;
+            }
+            Refuse => {
+                self.queue.refuse(NtStatus::DEVICE_BUSY, irql);
+                self.start_io.refuse(NtStatus::DEVICE_BUSY, irql);
+            }
+            Accept => {
+                self.queue.accept(irql);
+                self.start_io.accept(irql);
+            }
+            Purge => {
+                self.queue.purge(NtStatus::IO_TIMEOUT, irql);
+                self.start_io.purge(NtStatus::IO_TIMEOUT, irql);
+            }
+            Next => {
+                let current = self.current.with(irql, |current, _| current.take());
+                if let Some(current) = current {
+                    let (served, next) = current.start_next(irql);
+                    // It waits again, on the other queue.
+                    self.queue.insert_pended(served, irql);
+                    self.serve(next, irql);
+                }
+            }
+            _ => self.current.with(irql, |current, _| *current = None),
+        }
+        irp.complete(NtStatus::SUCCESS, irql)
+    }
+
+    /// Accepts requests again and queues the one that it serves, although the device is gone.
+    fn remove(&self, irql: &mut PassiveLevel) {
+        self.queue.accept(irql);
+        self.start_io.accept(irql);
+        let current = self.current.with(irql, |current, _| current.take());
+        if let Some(current) = current {
+            let (served, next) = current.start_next(irql);
+            self.queue.insert_pended(served, irql);
+            assert!(matches!(next, Start::Nothing));
+        }
+    }
+}
+
+/// Two requests wait, one is served and one waits for that; then the steps follow.
+fn run(steps: &[Step]) {
+    let driver = Loaded::new::<Server>();
+    let mut requests = Vec::new();
+    for step in [Accept, Queue, Step::Start, Step::Start, Queue]
+        .iter()
+        .chain(steps)
+    {
+        match step {
+            Queue | Step::Start => requests.push(driver.send(step.code(), 1)),
+            Cancel => drop(requests.last().map(ntmodel::Request::cancel_irp)),
+            Close => driver.clean_up(1),
+            Remove => driver.device.surprise_remove(),
+            _ => drop(driver.send(step.code(), 9)),
+        }
+    }
+    if steps.contains(&Close) {
+        // The request that is served is not on a queue; it goes on one.
+        driver.send(Next.code(), 9);
+    } else {
+        driver.device.surprise_remove();
+    }
+    for request in &requests {
+        let ended = request.wait(Duration::from_secs(1));
+        assert!(ended.is_some(), "{steps:?}");
+    }
+    driver.unload();
+}
+
+/// Calls a routine with every sequence of `length` steps in which the handle is closed once and the device removed once
+/// at most.
+fn each(length: usize, steps: &mut Vec<Step>, run: &impl Fn(&[Step])) {
+    if length == 0 {
+        return run(steps);
+    }
+    for step in ALL {
+        if matches!(step, Close | Remove) && steps.contains(&step) {
+            continue;
+        }
+        // No request is sent through a handle that is closed, nor to a device that is gone.
+        if matches!(step, Queue | Step::Start) && steps.contains(&Close) {
+            continue;
+        }
+        steps.push(step);
+        each(length - 1, steps, run);
+        steps.pop();
+    }
+}
+
+#[test]
+fn every_request_is_completed_once_in_every_order() {
+    each(4, &mut Vec::new(), &run);
+}
