@@ -7,6 +7,7 @@
 
 pub const STATUS_TIMEOUT: i32 = 0x102;
 pub const STATUS_PENDING: i32 = 0x103;
+pub const STATUS_REPARSE: i32 = 0x104;
 pub const STATUS_MORE_PROCESSING_REQUIRED: i32 = status(0xC000_0016);
 pub const STATUS_SUCCESS: i32 = 0;
 pub const STATUS_BUFFER_OVERFLOW: i32 = status(0x8000_0005);

@@ -20,6 +20,7 @@ use core::{convert::Infallible, fmt};
 /// assert!(NtStatus::CANCELLED.is_error());
 /// assert!(!NtStatus::BUFFER_OVERFLOW.is_error()); // a warning
 /// assert_eq!(NtStatus::from_raw(0x103), None); // STATUS_PENDING
+/// assert_eq!(NtStatus::from_raw(0x104), None); // STATUS_REPARSE
 /// assert_eq!(NtStatus::from_raw(-1), None);
 /// assert_eq!(format!("{:?}", NtStatus::CANCELLED), "NTSTATUS 0xc0000120");
 /// ```
@@ -188,13 +189,13 @@ statuses! {
 }
 
 impl NtStatus {
-    /// Converts a raw `NTSTATUS`; returns `None` for `STATUS_PENDING` and -1.
+    /// Converts a raw `NTSTATUS`; returns `None` for the values that the I/O manager does not take as the end of a device's
+    /// request: `STATUS_PENDING`, `STATUS_REPARSE` and -1.
     #[must_use]
     pub const fn from_raw(raw: i32) -> Option<Self> {
-        if raw == nt::STATUS_PENDING || raw == -1 {
-            None
-        } else {
-            Some(Self(raw))
+        match raw {
+            nt::STATUS_PENDING | nt::STATUS_REPARSE | -1 => None,
+            _ => Some(Self(raw)),
         }
     }
 

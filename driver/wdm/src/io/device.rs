@@ -136,7 +136,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     ///
     /// The driver completes every request of the file that it keeps elsewhere.
     ///
-    /// It is called again after each call of [`Device::device_control`] for the file that was still in progress,
+    /// It is called again after each call of a method that handles a request of the file and was still in progress,
     /// since that call may have kept another request. So it can be called several times, also by several threads at
     /// once.
     ///
@@ -166,7 +166,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// The driver completes every request that it keeps elsewhere: the removal waits until the last one is
     /// completed.
     ///
-    /// It is called again after each call of [`Device::device_control`] that was still in progress, since that call
+    /// It is called again after each call of a method that handles a request and was still in progress, since that call
     /// may have kept another request. So it can be called several times, also by several threads at once.
     ///
     /// # IRQL

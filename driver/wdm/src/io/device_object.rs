@@ -6,6 +6,7 @@ use core::{
     mem::ManuallyDrop,
     ptr::{NonNull, dangling_mut, null_mut},
     sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence},
+    time::Duration,
 };
 
 use alloc::boxed::Box;
@@ -177,6 +178,9 @@ impl DeviceObject {
             }
         }
         if first.is_null() {
+            // A relaxed increment is enough: whatever keeps the driver loaded during this call ends after it. If that is
+            // another work item, its own decrement follows in the same thread.
+            WORK_ITEMS.fetch_add(1, Ordering::Relaxed);
             // The reference of the work item, which `run` releases.
             let context = ManuallyDrop::new(self.clone()).inner.as_ptr();
             // SAFETY: the list was NULL, so the work item is not queued, and a call of `run` that has not returned
@@ -267,4 +271,24 @@ unsafe extern "C" fn run(_object: *mut nt::DEVICE_OBJECT, context: *mut c_void) 
     }
     // SAFETY: the event was initialised in place, and stays there as long as `device`.
     unsafe { nt::KeSetEvent(device.inner().idle.get(), 0, 0) };
+    drop(device);
+    // Release, so that whoever waits for the count sees what the work has done.
+    WORK_ITEMS.fetch_sub(1, Ordering::Release);
+}
+
+/// How many work items are queued or running.
+static WORK_ITEMS: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits until no work item is queued or running, when the driver is unloaded or its `DriverEntry` fails.
+///
+/// The removal of a device waits for the device's own work items. A device object that was removed before, or whose
+/// AddDevice failed, can have more of them, since a value may be dropped at any time. A work item runs driver code, which
+/// can make and queue a DPC, so the check for those comes after this wait.
+///
+/// It does not wait in a program that contains several drivers, since the count includes all of them.
+pub(crate) fn wait_for_work_items(irql: &mut PassiveLevel) {
+    // Acquire pairs with the Release in `run`.
+    while nt::IS_DRIVER && WORK_ITEMS.load(Ordering::Acquire) != 0 {
+        wait::delay(Duration::from_millis(1), irql);
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Device, PassiveLevel, RegistryKey,
-    io::{dispatch, pnp},
+    io::{device_object::wait_for_work_items, dispatch, pnp},
     ke::dpc,
 };
 
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn entry<D: Device>(
     let mut irql = unsafe { PassiveLevel::assume() };
     if let Err(error) = D::driver_entry(&registry, &mut irql) {
         // NT frees the driver's code without calling Unload.
-        dpc::check_unload(&mut irql);
+        check_unload(&mut irql);
         return error.to_raw();
     }
     // SAFETY: the driver may fill in the table before DriverEntry returns, and no other code accesses it until
@@ -120,5 +120,11 @@ pub unsafe extern "C" fn entry<D: Device>(
 /// Called by the I/O manager.
 unsafe extern "C" fn unload(_driver: *mut nt::DRIVER_OBJECT) {
     // SAFETY: the I/O manager calls this routine at PASSIVE_LEVEL.
-    dpc::check_unload(&mut unsafe { PassiveLevel::assume() });
+    check_unload(&mut unsafe { PassiveLevel::assume() });
+}
+
+/// Waits for what still runs of the driver, and stops the system if something would go on after its code is freed.
+fn check_unload(irql: &mut PassiveLevel) {
+    wait_for_work_items(irql);
+    dpc::check_unload(irql);
 }

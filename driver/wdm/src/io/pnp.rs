@@ -107,7 +107,16 @@ unsafe fn prepare<'a, D: Device>(
     let mut new = NewDevice::new(unsafe { DeviceObject::new(object, irql) }?);
     // SAFETY: the caller passes a physical device object.
     let interface = unsafe { DeviceInterface::register(pdo, &D::INTERFACE, irql) }?;
-    let device = allocate::<D>(D::add(&mut new, irql)?)?;
+    let device = match D::add(&mut new, irql).and_then(allocate::<D>) {
+        Ok(device) => device,
+        Err(error) => {
+            // What the driver made and dropped may be freed by a work item, which nobody waits for later.
+            let object = DeviceObject::clone(&new);
+            drop(new);
+            object.wait_until_idle(irql);
+            return Err(error);
+        }
+    };
     // SAFETY: the device object is new, has an extension of the right size, and is not attached.
     Ok(unsafe { Extension::initialise::<D>(new, interface, device) })
 }

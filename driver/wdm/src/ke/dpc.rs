@@ -10,7 +10,6 @@ use core::{
     pin::Pin,
     ptr::null_mut,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    time::Duration,
 };
 
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin_init};
@@ -20,7 +19,6 @@ use crate::{
     ke::{
         irql::{self, DispatchLevel},
         place::Place,
-        wait,
     },
 };
 
@@ -277,21 +275,10 @@ impl PinnedDrop for RawDpc {
 /// It checks nothing in a program that contains several drivers, since the count includes all of them; there the
 /// model kernel finds the DPCs that are left.
 ///
-/// The removal of a device waits for the device's own work items. A work item of another device may still be
-/// dropping a DPC that this device shared, so the check waits up to one second.
-pub(crate) fn check_unload(irql: &mut PassiveLevel) {
-    const TRIES: u32 = 100;
-    if !nt::IS_DRIVER {
-        return;
-    }
-    for _ in 0..TRIES {
-        if LIVE.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        wait::delay(Duration::from_millis(10), irql);
-    }
+/// The driver's work items have ended, since they can make and drop DPCs.
+pub(crate) fn check_unload(_irql: &mut PassiveLevel) {
     let live = LIVE.load(Ordering::Relaxed);
-    if live != 0 {
+    if nt::IS_DRIVER && live != 0 {
         let code = nt::DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS;
         // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
         unsafe { nt::KeBugCheckEx(code, live as u64, 0, 0, 0) }
