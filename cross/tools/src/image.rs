@@ -145,7 +145,7 @@ impl<'data> Image<'data> {
         Ok(count)
     }
 
-    /// The name of the PDB, as a debugger is told.
+    /// The name of the PDB in the debug directory.
     pub fn pdb(&self) -> Option<String> {
         let entry = self.file.data_directory(pe::IMAGE_DIRECTORY_ENTRY_DEBUG)?;
         let mut entries = Bytes(entry.data(self.data, &self.file.section_table()).ok()?);

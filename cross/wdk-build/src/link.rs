@@ -1,4 +1,4 @@
-//! What Cargo is told: the driver model, the libraries, the linker's arguments.
+//! The output for Cargo: the driver model, the libraries, the linker's arguments.
 
 use std::{env, fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! Reads, writes, flushes and device controls: the buffers that a driver sees, and what comes of its replies.
+//! Reads, writes, flushes and device controls: the buffers that the driver gets, and what the caller gets of its replies.
 //!
 //! What is expected is by Microsoft's "Using Buffered I/O", `IO_STACK_LOCATION` and "Using NTSTATUS Values": the I/O manager
 //! copies no output of a request that ends with an error.

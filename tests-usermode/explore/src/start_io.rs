@@ -63,7 +63,7 @@ pub const SCENES: &[Scene] = &[
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_3000;
 
-/// A device that serves a request until it is told to complete it.
+/// A device that serves a request until another request completes it.
 #[pin_data]
 struct Server {
     queue: Shared<StartIoQueue<Keys>>,

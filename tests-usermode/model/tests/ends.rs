@@ -1,5 +1,5 @@
-//! How a scene may not end: with an IRP that nobody ends, a thread that waits, or with nothing that goes on; and who waits for
-//! what is told.
+//! Scenes that end with an IRP that nobody completes, with a thread that waits, or in a hang: the report names the threads and
+//! what they wait for.
 
 mod common;
 mod steps;
@@ -346,7 +346,7 @@ fn a_lock_that_is_never_released_has_its_holder_named() {
 }
 
 #[test]
-fn a_scene_of_the_hosts_threads_is_stopped_likewise() {
+fn a_scene_of_host_threads_is_stopped() {
     let violation = found_in(unloads_with_request);
     assert_eq!(violation.rule, Rule::IrpProcessingComplete, "\n{violation}");
 }

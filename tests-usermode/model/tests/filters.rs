@@ -426,7 +426,7 @@ fn live<F: Filter>(kernel: &Arc<Kernel>) {
     stack.strike();
 }
 
-/// Sends a request that another thread completes, meanwhile or after.
+/// Sends a request that another thread completes during the call or later.
 fn once<F: Filter>(kernel: &Arc<Kernel>) {
     let stack = Stack::set::<F>(kernel);
     let theirs = Arc::clone(&stack.file);

@@ -19,7 +19,7 @@ struct Head {
 }
 
 impl Call {
-    /// Works on a list, which no other thread does meanwhile.
+    /// Runs a step on a list. No other thread uses the list during the step.
     fn on_list<R>(&self, head: *mut SLIST_HEADER, work: impl FnOnce(&mut Head) -> R) -> R {
         const { assert!(size_of::<Head>() == size_of::<SLIST_HEADER>()) };
         self.require_room(head);

@@ -22,7 +22,7 @@ impl Call {
     /// Adds a segment's blocks to a zone.
     ///
     /// # Safety
-    /// The segment is that long, aligned, and the zone's from now on; nobody else reaches the zone meanwhile.
+    /// The segment is that long, aligned, and the zone's from now on; no other thread uses the zone during the call.
     unsafe fn add_segment(&self, zone: &Zone, segment: *mut c_void, size: u32) {
         // SAFETY: the caller gives a segment, which starts with its header.
         let header = unsafe { self.view_new::<ZoneSegment, _>(segment) };

@@ -1,4 +1,4 @@
-//! Searches: in which orders a scenario is tried, and what comes of that.
+//! Searches: the orders in which a scenario's threads run, and the result.
 
 use std::{
     cell::RefCell,

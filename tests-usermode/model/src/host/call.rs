@@ -141,8 +141,8 @@ impl Call {
     /// What a driver gave a pointer to, as the kernel sees it.
     ///
     /// # Safety
-    /// `pointer` is NULL, or valid for a `T` for as long as the reference is used, and whatever else reaches that
-    /// meanwhile does so under the kernel's own lock or by atomics: what the documents of every routine ask for.
+    /// `pointer` is NULL, or valid for a `T` as long as the reference is used. During that time, other code accesses the
+    /// object only under the kernel's own lock or by atomics. The documentation of every routine requires this.
     pub(crate) unsafe fn view<'a, T, P>(&self, pointer: *mut P) -> &'a T {
         self.require_pointer::<T, P>(pointer);
         // The host's allocator may have written to the first words of what was given back to it.

@@ -9,8 +9,8 @@ use crate::verifier::Faults;
 pub enum OnViolation {
     /// The violation is printed, and the program aborted.
     Abort,
-    /// Every thread stops that is in the kernel, or comes to it. What waits in user mode is told that the system
-    /// has stopped, and [`Kernel::violation`](crate::Kernel::violation) tells why.
+    /// Every thread in the kernel stops, and so does every thread that enters it. A wait in user mode ends with the
+    /// report that the system has stopped; [`Kernel::violation`](crate::Kernel::violation) returns the reason.
     Halt,
 }
 

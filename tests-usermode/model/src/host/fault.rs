@@ -1,10 +1,9 @@
-//! Memory that is not there: a read that asks the host first, and what becomes of a fault in a driver's code.
+//! Invalid memory: reads that cannot fault, and the handler for a fault in a driver's code.
 //!
-//! On Linux a handler for `SIGSEGV` and `SIGBUS` stops the system as a broken rule does. It may do what a signal handler may not
-//! (lock and allocate), since the fault is no interruption at any place: it comes from the very instruction that the thread
-//! executes, either in the driver's code, where the thread has no mutex of the model's or of the allocator's, or in
-//! [`touch`], likewise. Anywhere else it is an error of the model's own, which is told in a few words before the program ends.
-//! Other hosts end the program by their own means.
+//! On Linux a handler for `SIGSEGV` and `SIGBUS` reports a violation. Unlike most signal handlers it may lock and allocate,
+//! since the signal is synchronous: the instruction that faults is in the driver's code or in [`touch`], where the thread holds
+//! no mutex of the model or of the allocator. A fault anywhere else is an error of the model: the handler prints a short
+//! message and ends the program. Other hosts end the program in their own way.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! What happens before what: vector clocks, by which plain memory that two threads touch is told to be theirs in turn or not.
+//! Vector clocks: whether one thread's access to plain memory happens before another thread's.
 //!
 //! Each thread counts its own steps, and knows of how many steps of each other thread it comes after. It learns that when it
 //! waits for, or works on, what the other one has woken it by, or worked on, before: locks, events, DPCs, IRPs, numbers of the

@@ -32,7 +32,7 @@ pub(crate) enum Engine {
     Shuttle,
 }
 
-/// What a thread waits for. Each is told by an address, by which it is woken.
+/// What a thread waits for. The address identifies the object whose change wakes the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     SpinLock(usize),

@@ -317,7 +317,7 @@ impl IrpRecord {
         let location = self.location(location);
         // SAFETY: the stack location is inside the memory.
         let control = unsafe { &raw mut (*location).Control };
-        // SAFETY: the field is a byte; whoever owns the IRP may write it meanwhile.
+        // SAFETY: the field is a byte; the owner of the IRP may write it at the same time.
         let control = unsafe { AtomicU8::from_ptr(control) };
         control.load(Ordering::Relaxed) & SL_PENDING_RETURNED != 0
     }

@@ -1,4 +1,4 @@
-//! The I/O manager: sends IRPs to drivers, sees what becomes of them, and tells whoever waits.
+//! The I/O manager: sends IRPs to drivers, tracks them until they are completed, and wakes the threads that wait for them.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},

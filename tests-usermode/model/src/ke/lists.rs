@@ -46,7 +46,7 @@ impl ListEntry {
     /// The entries of a list, from its head on.
     ///
     /// # Safety
-    /// The list is an initialised one, whose entries are alive, and nobody changes it meanwhile.
+    /// The list is an initialised one, whose entries are alive, and no other thread changes it during the iteration.
     pub(crate) unsafe fn iter(&self) -> impl Iterator<Item = &Self> {
         let head = from_ref(self);
         let mut entry = self.next.get();
@@ -66,7 +66,7 @@ impl Call {
     /// Links an entry in after another one of a list: at the head of the list after the head itself.
     ///
     /// # Safety
-    /// The list's entries are alive, and nobody else reads or changes it meanwhile.
+    /// The list's entries are alive, and no other thread reads or changes it during the call.
     pub(crate) unsafe fn link_after(&self, before: &ListEntry, entry: &ListEntry) {
         // SAFETY: the neighbours of an entry of a list are alive.
         let after = unsafe { alive(before.next.get()) };

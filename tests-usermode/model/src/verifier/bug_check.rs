@@ -1,4 +1,4 @@
-//! Violations: what stops the system, and how it is told.
+//! Violations: the rules that were broken, and the report of each.
 
 use std::{fmt, path::Path};
 
