@@ -23,6 +23,7 @@ pub type PIO_WORKITEM_ROUTINE =
 /// The only `WORK_QUEUE_TYPE` that a driver may pass to `IoQueueWorkItem`.
 pub const DelayedWorkQueue: i32 = 1;
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn IoAllocateWorkItem(DeviceObject: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM;
     pub fn IoFreeWorkItem(IoWorkItem: *mut IO_WORKITEM);
