@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs, drives and removes the driver under Wine:
-#   run.sh [--rounds N] [--debug-log] [--package] [-- ARGUMENTS]
+#   run.sh [--rounds N] [--debug-log] [--package] [--driver FILE] [-- ARGUMENTS]
 #                                                        every scenario; ARGUMENTS go to `harness run`
 #   run.sh stress [--debug-log] ARGUMENTS                `harness stress ARGUMENTS` instead
 #   run.sh sequence [--debug-log] ARGUMENTS              `harness sequence ARGUMENTS` instead
 # --debug-log keeps what the driver prints with DbgPrintEx in target/wine/wine.log. --package installs the signed package of
-# target/package instead of what was built.
+# target/package instead of what was built. --driver installs another driver with the same interface in place of interlock.sys.
 #
 # Passes if the harness does, and if afterwards the driver is unloaded with all its pool freed, no
 # device node is left and no Wine process. Exit code 0 passed, 1 failed, 2 could not run.
@@ -16,6 +16,7 @@ target=$(cd "$here/../.." && pwd)/target
 # shellcheck source=wine.sh
 source "$here/wine.sh"
 
+driver= # in place of interlock.sys
 built=$target/interlock # interlock.sys, interlock.inf, harness.exe; in a package interlock.cat too
 work=$target/wine
 package=$work/package
@@ -100,7 +101,8 @@ make_package() {
     done
     rm -rf "$package"
     mkdir -p "$package"
-    cp "$built/interlock.sys" "$built/harness.exe" "$package/"
+    cp "$built/harness.exe" "$package/"
+    cp "${driver:-$built/interlock.sys}" "$package/interlock.sys"
     if [[ -e $built/interlock.cat ]]; then
         cp "$built/interlock.cat" "$package/"
     else
@@ -200,6 +202,11 @@ main() {
                 ;;
             --debug-log) WINEDEBUG+=,warn+debugstr ;;
             --package) built=$target/package ;;
+            --driver)
+                driver=${2-}
+                [[ -e $driver ]] || could_not_run "--driver: there is no file '$driver'"
+                shift
+                ;;
             *) break ;;
         esac
         shift
