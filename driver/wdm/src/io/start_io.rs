@@ -470,7 +470,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
                 }
                 Step::End(irp, status, next) => {
                     // SAFETY: the IRP is on no queue and has no Cancel routine, so this thread owns it.
-                    unsafe { end(&self.callbacks, irp, status, irql) };
+                    unsafe { end(&raw const self.callbacks, irp, status, irql) };
                     if !next {
                         return Start::Nothing;
                     }
@@ -495,7 +495,9 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         loop {
             match CancelSpinLock::with(irql, |_| take()) {
                 // SAFETY: `withdraw` won the exchange of the Cancel routine and removed the IRP from the queue.
-                Step::End(irp, status, _) => unsafe { end(&self.callbacks, irp, status, irql) },
+                Step::End(irp, status, _) => unsafe {
+                    end(&raw const self.callbacks, irp, status, irql)
+                },
                 Step::Lost => {}
                 Step::Serve(_) | Step::Nothing => return,
             }
