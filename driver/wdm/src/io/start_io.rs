@@ -496,7 +496,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
             match CancelSpinLock::with(irql, |_| take()) {
                 // SAFETY: `withdraw` won the exchange of the Cancel routine and removed the IRP from the queue.
                 Step::End(irp, status, _) => unsafe {
-                    end(&raw const self.callbacks, irp, status, irql)
+                    end(&raw const self.callbacks, irp, status, irql);
                 },
                 Step::Lost => {}
                 Step::Serve(_) | Step::Nothing => return,
