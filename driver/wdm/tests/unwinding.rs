@@ -50,7 +50,7 @@ impl Device for Locks {
             caught(|| self.spin.with(irql, |_, _| stop()));
             caught(|| {
                 let _guard = self.spin.lock(irql);
-                stop();
+                stop::<()>();
             });
             caught(|| self.queued.with(irql, |_, _| stop()));
             caught(|| self.shared.read(irql, |_, _| stop()));
