@@ -22,7 +22,9 @@ typedef struct {
     LIST_ENTRY InDevice; /* under DEVICE.FilesLock */
     SINGLE_LIST_ENTRY Stack;
     KSPIN_LOCK StackLock;
-    LONG Records; /* its quota is RECORDS_PER_OPEN */
+    /* Its records, whose quota is RECORDS_PER_OPEN, and 1 until it is closed; whoever makes it 0 frees the file. Windows
+     * closes a file after its last IRP, but Wine does not wait for that. */
+    LONG References;
     /* Set before the queues are searched for its requests; read under the lock of each queue. */
     volatile BOOLEAN CleanedUp;
     LIST_ENTRY Own[OWN_QUEUES];       /* its requests, each list under its queue's lock */
@@ -92,6 +94,7 @@ struct _DEVICE {
     LONG RunState;
     KSPIN_LOCK FilesLock;
     LIST_ENTRY Files;
+    BOOLEAN FilesReleased;
     ZONE Zone;
     LEDGER Ledger;
     OWN_QUEUE Own[OWN_QUEUES];
@@ -112,8 +115,10 @@ NTSTATUS Complete(PIRP Irp, NTSTATUS Status, ULONG_PTR Information);
 
 /* files.c */
 DRIVER_DISPATCH DispatchCreate, DispatchCleanup, DispatchClose;
+VOID FileRelease(OPENED *File);
 VOID EmptyStack(DEVICE *Device, OPENED *File);
-VOID EmptyAllStacks(DEVICE *Device);
+/* Releases all files, for a removal that does not wait until they are closed. */
+VOID ReleaseAllFiles(DEVICE *Device);
 
 /* pnp.c */
 DRIVER_ADD_DEVICE AddDevice;

@@ -17,6 +17,7 @@ NTSTATUS NTAPI DispatchCreate(PDEVICE_OBJECT DeviceObject, PIRP Irp)
         Status = STATUS_INSUFFICIENT_RESOURCES;
     else
     {
+        File->References = 1;
         KeInitializeSpinLock(&File->StackLock);
         for (Index = 0; Index < OWN_QUEUES; Index++) InitializeListHead(&File->Own[Index]);
         for (Index = 0; Index < SERVED_QUEUES; Index++) InitializeListHead(&File->Served[Index]);
@@ -30,6 +31,11 @@ NTSTATUS NTAPI DispatchCreate(PDEVICE_OBJECT DeviceObject, PIRP Irp)
     return Status;
 }
 
+VOID FileRelease(OPENED *File)
+{
+    if (InterlockedDecrement(&File->References) == 0) ExFreePoolWithTag(File, TAG);
+}
+
 VOID EmptyStack(DEVICE *Device, OPENED *File)
 {
     PSINGLE_LIST_ENTRY Entry;
@@ -41,18 +47,21 @@ VOID EmptyStack(DEVICE *Device, OPENED *File)
     }
 }
 
-VOID EmptyAllStacks(DEVICE *Device)
+/* Takes a file off the device's list, and gives up the reference of its open. FilesLock is held. */
+static VOID ReleaseFile(DEVICE *Device, OPENED *File)
 {
-    PLIST_ENTRY Entry;
+    RemoveEntryList(&File->InDevice);
+    EmptyStack(Device, File);
+    FileRelease(File);
+}
+
+VOID ReleaseAllFiles(DEVICE *Device)
+{
     KIRQL Irql;
 
     KeAcquireSpinLock(&Device->FilesLock, &Irql);
-    while (!IsListEmpty(&Device->Files))
-    {
-        Entry = RemoveHeadList(&Device->Files);
-        InitializeListHead(Entry);
-        EmptyStack(Device, CONTAINING_RECORD(Entry, OPENED, InDevice));
-    }
+    Device->FilesReleased = TRUE;
+    while (!IsListEmpty(&Device->Files)) ReleaseFile(Device, CONTAINING_RECORD(Device->Files.Flink, OPENED, InDevice));
     KeReleaseSpinLock(&Device->FilesLock, Irql);
 }
 
@@ -79,11 +88,8 @@ NTSTATUS NTAPI DispatchClose(PDEVICE_OBJECT DeviceObject, PIRP Irp)
     OPENED *File = IoGetCurrentIrpStackLocation(Irp)->FileObject->FsContext;
     KIRQL Irql;
 
-    /* The file's requests have all ended. One that came after the cleanup may have left a record. */
     KeAcquireSpinLock(&Device->FilesLock, &Irql);
-    RemoveEntryList(&File->InDevice);
-    EmptyStack(Device, File);
+    if (!Device->FilesReleased) ReleaseFile(Device, File);
     KeReleaseSpinLock(&Device->FilesLock, Irql);
-    ExFreePoolWithTag(File, TAG);
     return Complete(Irp, STATUS_SUCCESS, 0);
 }

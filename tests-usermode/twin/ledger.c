@@ -17,9 +17,9 @@ NTSTATUS RecordAllocate(DEVICE *Device, OPENED *File, const PEND_INPUT *Pend, RE
 {
     RECORD *New;
 
-    if (InterlockedIncrement(&File->Records) > RECORDS_PER_OPEN)
+    if (InterlockedIncrement(&File->References) > RECORDS_PER_OPEN + 1)
     {
-        InterlockedDecrement(&File->Records);
+        FileRelease(File);
         return STATUS_QUOTA_EXCEEDED;
     }
     while (!(New = ZoneAllocate(&Device->Zone)))
@@ -29,7 +29,7 @@ NTSTATUS RecordAllocate(DEVICE *Device, OPENED *File, const PEND_INPUT *Pend, RE
 
         if (!NT_SUCCESS(Status))
         {
-            InterlockedDecrement(&File->Records);
+            FileRelease(File);
             return Status;
         }
     }
@@ -43,8 +43,10 @@ NTSTATUS RecordAllocate(DEVICE *Device, OPENED *File, const PEND_INPUT *Pend, RE
 
 VOID RecordFree(DEVICE *Device, RECORD *Record)
 {
-    InterlockedDecrement(&Record->File->Records);
+    OPENED *File = Record->File;
+
     ZoneFree(&Device->Zone, Record);
+    FileRelease(File);
 }
 
 /* The index of the current processor's counters; at DISPATCH_LEVEL. */

@@ -107,7 +107,7 @@ static NTSTATUS Remove(DEVICE *Device, PIRP Irp)
     IoReleaseRemoveLockAndWait(&Device->RemoveLock, Irp);
     /* The DPC that has ended the last request may still run. */
     KeFlushQueuedDpcs();
-    EmptyAllStacks(Device);
+    ReleaseAllFiles(Device);
     TearDown(Device);
     IoDetachDevice(Device->Lower);
     IoDeleteDevice(Device->Self);
