@@ -18,10 +18,22 @@ const WRAPPERS: &[(&str, &str, f64)] = &[
     ("list_remove_head", "`ExInterlockedRemoveHeadList`", 1.0),
     ("stack_push", "`ExInterlockedPushEntryList`", 1.0),
     ("stack_pop", "`ExInterlockedPopEntryList`", 1.0),
-    ("queue_insert", "insert an IRP into a cancel-safe queue", 1.0),
-    ("queue_remove", "remove the first IRP of a cancel-safe queue", 1.0),
+    (
+        "queue_insert",
+        "insert an IRP into a cancel-safe queue",
+        1.0,
+    ),
+    (
+        "queue_remove",
+        "remove the first IRP of a cancel-safe queue",
+        1.0,
+    ),
     ("complete", "complete an IRP", 1.0),
-    ("parse_input", "check a request's code and lengths, copy its input", 1.0),
+    (
+        "parse_input",
+        "check a request's code and lengths, copy its input",
+        1.0,
+    ),
 ];
 
 const PREAMBLE: &str = "# Instructions of each wrapper

@@ -1,16 +1,11 @@
 //! `driver`: the sizes of two drivers' images, and the time that their requests take on the model kernel.
 //!
-//! Both images are loaded into this process, each into a kernel of its own, and measured in turns, so that whatever else the
-//! machine does concerns both.
+//! Both images are loaded into this process, each into a kernel of its own, and measured in turns, so that what else the machine
+//! does concerns both.
 
-use std::{
-    fmt::Write,
-    path::Path,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write, path::Path, sync::Arc, thread, time::Duration};
 
+use cpu_time::ProcessTime;
 use interlock_abi::{CompleteOldest, Completed, Pend, Pended, ioctl, queue};
 use ntmodel::{Access, Config, Device, Driver, File, Image, Kernel, Request};
 use zerocopy::IntoBytes;
@@ -38,16 +33,21 @@ const ROWS: &[Row] = &[
     ("pend and cancel", 1, pend_and_cancel),
     ("close a handle with 1,000 pending", 1, close),
     ("reject as malformed", 1, reject),
-    ("hand over between 2 threads", 2, |device| hand_over(device, 1)),
-    ("hand over between 4 threads", 4, |device| hand_over(device, 2)),
+    ("hand over between 2 threads", 2, |device| {
+        hand_over(device, 1)
+    }),
+    ("hand over between 4 threads", 4, |device| {
+        hand_over(device, 2)
+    }),
 ];
 
 const PREAMBLE: &str = "# Times and sizes of interlock.sys, beside its twin in C
 
 `cargo make bench-driver` writes this page. It loads `interlock.sys` and its twin in C (`tests-usermode/twin`) into one process,
-each into a model kernel of its own, and measures them in turns. The times include those of the model, which checks what it is
-asked to do, so that they tell drivers apart less than a real kernel would. A ratio is the median over all rounds of Rust's time
-by C's in the same round; the spread is between its quartiles. A frame is what a function pushes and allocates.
+each into a model kernel of its own, and measures them in turns. The times are processor times of all threads, and include those
+of the model, which checks what it is asked to do, so that they tell drivers apart less than a real kernel would. A ratio is the
+median over all rounds of Rust's time by C's in the same round; the spread is between its quartiles. A frame is what a function
+pushes and allocates.
 
 | a request | C | Rust | ratio | spread |
 | --- | ---: | ---: | ---: | ---: |
@@ -91,7 +91,10 @@ pub fn compare(rust: &Path, c: &Path) -> Result<Report, String> {
         exceeded: Vec::new(),
     };
     for (name, processors, measure) in ROWS {
-        let drivers = [Loaded::load(rust, *processors)?, Loaded::load(c, *processors)?];
+        let drivers = [
+            Loaded::load(rust, *processors)?,
+            Loaded::load(c, *processors)?,
+        ];
         let mut times = [Vec::new(), Vec::new()];
         for round in 0..=ROUNDS {
             for turn in [round % 2, 1 - round % 2] {
@@ -121,7 +124,9 @@ fn add_row(report: &mut Report, name: &str, [rust, c]: [Vec<f64>; 2]) {
         "| {name} | {of_c:.0} ns | {of_rust:.0} ns | {ratio:.2} | {low:.2} to {high:.2} |"
     );
     if low > MOST_TIME {
-        report.exceeded.push(format!("{name}: {ratio:.2}, not {MOST_TIME:.2}"));
+        report
+            .exceeded
+            .push(format!("{name}: {ratio:.2}, not {MOST_TIME:.2}"));
     }
 }
 
@@ -146,10 +151,14 @@ fn add_sizes(report: &mut Report, rust: &[u8], c: &[u8]) -> Result<(), String> {
 | largest frame | {frame_of_c} bytes | {frame} bytes | {frames:.2} |"
     );
     if ratio > MOST_TEXT {
-        report.exceeded.push(format!(".text: {ratio:.2}, not {MOST_TEXT:.2}"));
+        report
+            .exceeded
+            .push(format!(".text: {ratio:.2}, not {MOST_TEXT:.2}"));
     }
     if frame > MOST_FRAME {
-        report.exceeded.push(format!("largest frame: {frame} bytes, not {MOST_FRAME}"));
+        report
+            .exceeded
+            .push(format!("largest frame: {frame} bytes, not {MOST_FRAME}"));
     }
     Ok(())
 }
@@ -170,13 +179,15 @@ fn complete(file: &File, count: u32) -> u32 {
     let input = CompleteOldest { count, reserved: 0 };
     let output = vec![0; size_of::<Completed>()];
     let request = file.device_control(ioctl::COMPLETE_OLDEST, input.as_bytes(), output);
-    let count = request.ended().and_then(|end| end.output.first_chunk().copied());
+    let count = request
+        .ended()
+        .and_then(|end| end.output.first_chunk().copied());
     count.map_or(0, u32::from_le_bytes)
 }
 
-/// Runs `work`, and returns how long that took.
+/// Runs `work`, and returns the processor time of all threads that it took.
 fn time(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
+    let start = ProcessTime::now();
     work();
     start.elapsed()
 }
@@ -231,7 +242,7 @@ fn hand_over(device: &Device, pairs: u32) -> Result<Duration, i32> {
                 scope.spawn(move || {
                     let requests: Vec<_> = (0..share).map(|tag| send(&pair[0], tag)).collect();
                     for request in &requests {
-                        let _ = request.wait(Duration::from_secs(60));
+                        let _ = request.wait(Duration::from_mins(1));
                     }
                 });
                 scope.spawn(move || {

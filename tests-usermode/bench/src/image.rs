@@ -48,7 +48,9 @@ impl<'data> Image<'data> {
             exports,
         };
         let functions = image.functions();
-        image.starts.extend(functions.iter().map(|[start, ..]| base + u64::from(*start)));
+        image
+            .starts
+            .extend(functions.iter().map(|[start, ..]| base + u64::from(*start)));
         Ok(image)
     }
 
@@ -66,7 +68,9 @@ impl<'data> Image<'data> {
             u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]])
         };
         let entries = entries.iter();
-        entries.map(|entry| [word(entry, 0), word(entry, 4), word(entry, 8)]).collect()
+        entries
+            .map(|entry| [word(entry, 0), word(entry, 4), word(entry, 8)])
+            .collect()
     }
 
     /// Up to `length` bytes at an address.
@@ -81,13 +85,18 @@ impl<'data> Image<'data> {
 
     /// The size of the section `.text`.
     pub fn text_size(&self) -> u64 {
-        self.file.section_by_name(".text").map_or(0, |text| text.size())
+        self.file
+            .section_by_name(".text")
+            .map_or(0, |text| text.size())
     }
 
     /// The largest stack frame: what the prologue of a function pushes and allocates, with the return address.
     pub fn largest_frame(&self) -> u32 {
         let frames = self.functions().into_iter();
-        frames.map(|[.., unwind]| self.frame(unwind)).max().unwrap_or(0)
+        frames
+            .map(|[.., unwind]| self.frame(unwind))
+            .max()
+            .unwrap_or(0)
     }
 
     fn frame(&self, unwind: u32) -> u32 {
@@ -98,8 +107,17 @@ impl<'data> Image<'data> {
         const UWOP_SAVE_XMM128: u8 = 8;
         let header = self.at(self.base + u64::from(unwind), 4 + 2 * 255);
         let count = header.get(2).copied().map_or(0, usize::from);
-        let codes: Vec<_> = header.get(4..).unwrap_or_default().as_chunks::<2>().0.to_vec();
-        let word = |at: usize| codes.get(at).map_or(0, |code| u32::from(u16::from_le_bytes(*code)));
+        let codes: Vec<_> = header
+            .get(4..)
+            .unwrap_or_default()
+            .as_chunks::<2>()
+            .0
+            .to_vec();
+        let word = |at: usize| {
+            codes
+                .get(at)
+                .map_or(0, |code| u32::from(u16::from_le_bytes(*code)))
+        };
         let (mut frame, mut at) = (8, 0);
         while at < count.min(codes.len()) {
             let (operation, info) = (codes[at][1] & 15, codes[at][1] >> 4);
@@ -127,15 +145,16 @@ impl<'data> Image<'data> {
         frame
     }
 
-    pub fn exports(&self) -> impl Iterator<Item = &str> {
-        self.exports.keys().map(String::as_str)
-    }
-
     /// Counts the instructions that can be reached in an exported function. Calls of other functions of the image are not
     /// followed, nor are jumps to them.
     pub fn count(&self, name: &str) -> Option<Count> {
         let start = *self.exports.get(name)?;
-        let end = self.starts.range(start + 1..).next().copied().unwrap_or(u64::MAX);
+        let end = self
+            .starts
+            .range(start + 1..)
+            .next()
+            .copied()
+            .unwrap_or(u64::MAX);
         let mut blocks = vec![start];
         let mut seen = BTreeMap::new();
         while let Some(block) = blocks.pop() {
@@ -159,11 +178,21 @@ impl<'data> Image<'data> {
         let mut checks = BTreeSet::new();
         for (address, instruction) in &seen {
             let is_jump = instruction.flow_control() == FlowControl::ConditionalBranch;
-            if let Some(stop) = is_jump.then(|| self.stop(instruction.near_branch_target())).flatten() {
+            if let Some(stop) = is_jump
+                .then(|| self.stop(instruction.near_branch_target()))
+                .flatten()
+            {
                 checks.insert(*address);
                 // The compare or test before the jump.
-                checks.extend(seen.range(..address).next_back().map(|(address, _)| *address));
-                checks.extend(stop.into_iter().filter(|address| seen.contains_key(address)));
+                checks.extend(
+                    seen.range(..address)
+                        .next_back()
+                        .map(|(address, _)| *address),
+                );
+                checks.extend(
+                    stop.into_iter()
+                        .filter(|address| seen.contains_key(address)),
+                );
             }
         }
         let useful = |(address, instruction): &(&u64, &Instruction)| {

@@ -15,10 +15,7 @@ use wdk_alloc::WdkAllocator;
 use wdm::{
     CancelSpinLock, EntryId, Error, Handled, InterlockedList, InterlockedLong, InterlockedStack,
     Irp, IrpQueue, IrpView, Node, NtStatus, PassiveLevel, PendedIrp, PoolAllocator, QueueCallbacks,
-    SpinLock, ZoneBox,
-    irql::NoSpinLockHeld,
-    lock_order,
-    lock_order::Unlocked,
+    SpinLock, ZoneBox, irql::NoSpinLockHeld, lock_order, lock_order::Unlocked,
 };
 
 /// Allocates from the nonpaged pool.
