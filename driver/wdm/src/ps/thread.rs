@@ -3,6 +3,7 @@
 use core::{
     ffi::c_void,
     ptr::{from_ref, null_mut},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -66,12 +67,14 @@ fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), 
     if count as usize > MAX_THREADS {
         return Err(Error::INVALID_PARAMETER);
     }
-    let mut jobs = [const { None }; MAX_THREADS];
+    let job = Job {
+        body,
+        threads: AtomicU32::new(0),
+    };
     let mut result = Ok(());
-    for (number, (handle, job)) in (0..count).zip(handles.iter_mut().zip(&mut jobs)) {
-        let job = job.insert(Job { body, number });
+    for (_, handle) in (0..count).zip(&mut handles) {
         // SAFETY: the job does not move or go before the wait for the thread below.
-        match unsafe { start(job) } {
+        match unsafe { start(&job) } {
             Ok(started) => *handle = started,
             Err(status) => {
                 result = Err(status);
@@ -89,10 +92,11 @@ fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), 
     result
 }
 
-/// The work of one thread.
+/// The work of all threads.
 struct Job<'a> {
     body: &'a Body<'a>,
-    number: u32,
+    /// How many threads have begun. Each takes the number that it finds.
+    threads: AtomicU32,
 }
 
 /// Starts a thread.
@@ -134,9 +138,10 @@ unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
 /// Called by the kernel in a new system thread, with a [`Job`].
 unsafe extern "C" fn routine(context: *mut c_void) {
     // SAFETY: the job stays valid until this thread has ended, and its closure may be called by any thread.
-    let Job { body, number } = unsafe { &*context.cast::<Job<'_>>() };
+    let Job { body, threads } = unsafe { &*context.cast::<Job<'_>>() };
+    let number = threads.fetch_add(1, Relaxed);
     // SAFETY: system threads start at PASSIVE_LEVEL.
-    body(*number, &mut unsafe { PassiveLevel::assume() });
+    body(number, &mut unsafe { PassiveLevel::assume() });
     // SAFETY: this is a system thread, at PASSIVE_LEVEL, and nothing is left to drop.
     unsafe { nt::PsTerminateSystemThread(nt::STATUS_SUCCESS) };
 }
