@@ -20,3 +20,4 @@ pub(crate) mod refusal;
 pub(crate) mod remove_lock;
 pub(crate) mod reply;
 pub(crate) mod start_io;
+pub(crate) mod user_buffer;

@@ -26,6 +26,8 @@
 //! | `IoAcquireCancelSpinLock` | [`CancelSpinLock`] |
 //! | `IoMarkIrpPending`, `IoCompleteRequest` | [`Irp`], [`PendedIrp`] |
 //! | `AssociatedIrp.SystemBuffer`, `IoStatus.Information` | [`IrpView::input_bytes`], [`Reply`] |
+//! | `MdlAddress`, `MmGetSystemAddressForMdlSafe` | [`UserBuffer`] |
+//! | `CTL_CODE` | [`ctl_code`](mod@ctl_code) |
 //! | `IoSetCancelRoutine` and a list, `IO_CSQ` | [`IrpQueue`] |
 //! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`] |
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
@@ -67,6 +69,7 @@ mod registry;
 mod shared;
 mod status;
 
+pub use ctl_code;
 pub use ex::{
     interlocked_list::{EntryId, InterlockedList, InterlockedStack},
     node::{ListItem, Node},
@@ -77,7 +80,7 @@ pub use ex::{
 };
 pub use io::{
     cancel_lock::{CancelSpinLock, CancelSpinLockGuard},
-    device::{Device, NewDevice},
+    device::{Device, IoType, NewDevice},
     device_object::DeviceObject,
     driver::entry,
     file::FileState,
@@ -88,6 +91,7 @@ pub use io::{
     queue_callbacks::QueueCallbacks,
     reply::Reply,
     start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
+    user_buffer::UserBuffer,
 };
 #[cfg(feature = "lock-debug")]
 pub use ke::lock_debug::LockStatistics;

@@ -16,6 +16,7 @@ use crate::{
         interface::DeviceInterface,
         remove_lock::RemoveLock,
     },
+    ke::irql::CallerLevel,
 };
 
 /// The device of a function driver: its state and its handling of requests.
@@ -38,6 +39,11 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// The interface class by which applications find the device.
     #[doc(alias = "IoRegisterDeviceInterface")]
     const INTERFACE: Guid;
+
+    /// How the device gets the buffers of reads and writes. A device control names its method in its code.
+    #[doc(alias = "DO_BUFFERED_IO")]
+    #[doc(alias = "DO_DIRECT_IO")]
+    const IO_TYPE: IoType = IoType::Buffered;
 
     /// The state that the driver keeps for each open file; `()` if none.
     type File: FileState<Self>;
@@ -102,7 +108,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     }
 
     /// Handles an `IRP_MJ_WRITE` request that was sent through an open file: reads [the
-    /// bytes](crate::IrpView::input_bytes) and [completes](Irp::complete_write) it, or pends or queues it.
+    /// bytes](crate::IrpView::input_bytes) or the [user buffer](Irp::user_buffer) and [completes](Irp::complete_write) it, or pends or queues it.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -127,6 +133,52 @@ pub trait Device: Send + Sync + Sized + 'static {
         irp: Irp<'irp>,
         _file: &Self::File,
         irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_QUERY_INFORMATION` request that was sent through an open file: completes it with a
+    /// [reply](Irp::reply) for the information class in [`code`](crate::IrpView::code).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_QUERY_INFORMATION")]
+    fn query_information<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_SET_INFORMATION` request that was sent through an open file, for the information class in
+    /// [`code`](crate::IrpView::code).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_SET_INFORMATION")]
+    fn set_information<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_INTERNAL_DEVICE_CONTROL` request, which another driver sent.
+    ///
+    /// A request that is kept belongs on a queue of the device. [`Device::remove`] is not called again for one that was kept
+    /// elsewhere, at `DISPATCH_LEVEL`, while the device was removed.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "IRP_MJ_INTERNAL_DEVICE_CONTROL")]
+    fn internal_device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        irql: &mut CallerLevel,
     ) -> Handled<'irp> {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
@@ -174,6 +226,29 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
     #[doc(alias = "IRP_MN_REMOVE_DEVICE")]
     fn remove(&self, _irql: &mut PassiveLevel) {}
+}
+
+/// How a device gets the buffers of reads and writes.
+///
+/// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IoType {
+    /// Buffered I/O: the I/O manager copies the data. For small transfers (`DO_BUFFERED_IO`).
+    Buffered,
+    /// Direct I/O: the driver accesses the sender's pages, as a [`UserBuffer`](crate::UserBuffer). For transfers of a page or
+    /// more (`DO_DIRECT_IO`).
+    Direct,
+}
+
+impl IoType {
+    /// The flag of the device object.
+    pub(crate) const fn flag(self) -> u32 {
+        match self {
+            Self::Buffered => nt::DO_BUFFERED_IO,
+            Self::Direct => nt::DO_DIRECT_IO,
+        }
+    }
 }
 
 /// The operations of a queue that its device calls.
@@ -369,7 +444,7 @@ impl Extension {
     /// # Safety
     /// The extension was initialised with a `D`, and the caller holds the remove lock as long as the reference is
     /// used.
-    pub(crate) unsafe fn device<D: Device>(&self) -> &D {
+    pub(crate) unsafe fn device<D>(&self) -> &D {
         // SAFETY: the removal frees the state only when the remove lock has no holds.
         unsafe { &*self.device.cast::<D>() }
     }

@@ -96,11 +96,14 @@ pub unsafe extern "C" fn entry<D: Device>(
     for function in [
         nt::IRP_MJ_READ,
         nt::IRP_MJ_WRITE,
+        nt::IRP_MJ_QUERY_INFORMATION,
+        nt::IRP_MJ_SET_INFORMATION,
         nt::IRP_MJ_FLUSH_BUFFERS,
         nt::IRP_MJ_DEVICE_CONTROL,
     ] {
         major[function] = Some(dispatch::request::<D>);
     }
+    major[nt::IRP_MJ_INTERNAL_DEVICE_CONTROL] = Some(dispatch::internal_device_control::<D>);
     major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
     major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
     major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);

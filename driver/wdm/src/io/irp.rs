@@ -5,7 +5,8 @@ use core::{marker::PhantomData, ops::Deref, ptr::NonNull};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
-    DeviceObject, IrpView, ListItem, MajorFunction, NtStatus, PassiveLevel, Record, Reply,
+    DeviceObject, Error, IrpView, ListItem, MajorFunction, NtStatus, PassiveLevel, Record, Reply,
+    UserBuffer,
     io::{device::Extension, device_object::Deferred, irp_view::RECORD},
     ke::irql::{AtMostDispatch, NoSpinLockHeld},
     log,
@@ -135,6 +136,19 @@ impl<'irp, R: Record> Irp<'irp, R> {
     ) -> Handled<'irp> {
         let status = self.irp.complete_with(reply, irql);
         Handled::new(status.to_raw())
+    }
+
+    /// Returns the buffer of a request with direct I/O (`MmGetSystemAddressForMdlSafe`), as
+    /// [`PendedIrp::user_buffer`] does.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// As for [`PendedIrp::user_buffer`].
+    #[doc(alias = "MmGetSystemAddressForMdlSafe")]
+    pub fn user_buffer(&mut self) -> Result<UserBuffer<'_>, Error> {
+        self.irp.user_buffer()
     }
 
     /// Starts a reply of any length, which is written piece by piece.
@@ -294,13 +308,34 @@ impl<R: Record> PendedIrp<R> {
         reply: &T,
         _irql: &mut L,
     ) -> NtStatus {
-        let (status, length) = match self.write(reply) {
+        // SAFETY: `self` owns the IRP, so its input is not borrowed.
+        let (status, length) = match unsafe { self.write(reply) } {
             Ok(length) => (NtStatus::SUCCESS, length),
             Err(error) => (error.into(), 0),
         };
         // SAFETY: `self` owns the IRP and gives it up.
         unsafe { finish::<R>(self.into_raw(), status, length) };
         status
+    }
+
+    /// Returns the buffer of a request with direct I/O (`MmGetSystemAddressForMdlSafe`): of a read or a write of a device
+    /// with [`IoType::Direct`](crate::IoType::Direct), or the output buffer of a device control with `METHOD_IN_DIRECT` or
+    /// `METHOD_OUT_DIRECT`.
+    ///
+    /// The first call maps the buffer, so it requires the IRP for itself. The I/O manager unmaps it when the IRP is completed.
+    ///
+    /// WDK: [MmGetSystemAddressForMdlSafe](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmgetsystemaddressformdlsafe).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if the buffer cannot be mapped; `STATUS_INVALID_DEVICE_REQUEST` if the request has no
+    /// direct I/O.
+    #[doc(alias = "MmGetSystemAddressForMdlSafe")]
+    pub fn user_buffer(&mut self) -> Result<UserBuffer<'_>, Error> {
+        // SAFETY: `self` owns the IRP, and is borrowed exclusively as long as the buffer is used.
+        unsafe { (**self).user_buffer() }
     }
 
     /// Starts a reply of any length, which is written piece by piece.

@@ -145,7 +145,7 @@ unsafe fn attach<D: Device>(
     // Accesses only the field: other code can access the device object now, so there must be no exclusive reference
     // to it.
     // SAFETY: the driver may change the field in AddDevice.
-    unsafe { (*object).Flags |= nt::DO_BUFFERED_IO | lower_flags & nt::DO_POWER_PAGABLE };
+    unsafe { (*object).Flags |= D::IO_TYPE.flag() | lower_flags & nt::DO_POWER_PAGABLE };
     // SAFETY: as above. This is the last step, which allows requests.
     unsafe { (*object).Flags &= !nt::DO_DEVICE_INITIALIZING };
     Ok(())

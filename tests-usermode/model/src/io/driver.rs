@@ -229,6 +229,7 @@ impl Call {
             (BugCheck(0xce, [0; 4]), what)
         });
         self.verify_freed_blocks();
+        self.require_buffers_unused();
         self.require_no_dpc();
         self.require_no_irp();
         let (blocks, bytes) = (kernel.pool_blocks(), kernel.pool_bytes());
