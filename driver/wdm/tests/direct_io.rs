@@ -10,7 +10,7 @@ use common::Loaded;
 use ntmodel::{Access, Clock, Completion, Config, Driver, Faults, Kernel, Request};
 use pinned_init::PinInit;
 use wdm::{
-    Device, Error, Guid, Handled, IoType, Irp, NewDevice, NtStatus, PassiveLevel, SpinLock,
+    Device, Error, Guid, Handled, IoType, Irp, NewDevice, NtStatus, PassiveLevel, Shared, SpinLock,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
     irql::CallerLevel,
 };
@@ -26,7 +26,7 @@ const NEITHER: u32 = SUM_BUFFERED | 3;
 const SIZE: usize = 40;
 
 /// A store of bytes, whose reads and writes are at an offset.
-struct Store(SpinLock<[u8; SIZE]>);
+struct Store(Shared<SpinLock<[u8; SIZE]>>);
 
 impl Store {
     fn sum(irp: &mut Irp<'_>) -> Result<u64, Error> {
@@ -69,8 +69,12 @@ impl Device for Store {
 
     type File = ();
 
-    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(wdm_store())
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let bytes = Shared::new(SpinLock::new([0; SIZE]), device, irql)?;
+        Ok(Ok::<_, Error>(Self(bytes)))
     }
 
     fn read<'irp>(&self, irp: Irp<'irp>, (): &(), irql: &mut PassiveLevel) -> Handled<'irp> {
@@ -152,10 +156,6 @@ impl Device for Store {
         };
         irp.complete(status, irql)
     }
-}
-
-fn wdm_store() -> impl PinInit<Store, Error> {
-    Ok::<_, Error>(Store(SpinLock::new([0; SIZE])))
 }
 
 fn end(request: &Request) -> Completion {

@@ -154,10 +154,12 @@ impl<R: Record> IrpView<R> {
             Buffering::InDirect => self.major() != MajorFunction::Write,
             Buffering::None => false,
         };
-        if !is_copied {
+        let length = self.parameters().input_length as usize;
+        // SAFETY: the IRP is not completed while the view exists.
+        let has_buffer = length == 0 || !unsafe { nt::irp::system_buffer(self.0) }.is_null();
+        if !is_copied || !has_buffer {
             return Err(Error::INVALID_DEVICE_REQUEST);
         }
-        let length = self.parameters().input_length as usize;
         // SAFETY: the I/O manager allocated the buffer with the length of the longer of what is copied in and out and the
         // alignment of the pool, and copied the input into it. It stays until the IRP is completed, and is not
         // written before that: writing a reply takes the IRP by value.
@@ -274,10 +276,19 @@ impl<R: Record> IrpView<R> {
 
     /// Returns how the data of the request is passed.
     fn buffering(&self) -> Buffering {
+        let asked = self.parameters();
+        // SAFETY: the IRP is not completed while the view exists.
+        let buffer = unsafe { nt::irp::system_buffer(self.0) };
+        let copied = if buffer.is_null() && (asked.input_length != 0 || asked.output_length != 0) {
+            // An associated IRP, or one for which a filter above has not copied the flags of this device object.
+            Buffering::None
+        } else {
+            Buffering::System
+        };
         let direct = match self.major() {
             MajorFunction::DeviceControl | MajorFunction::InternalDeviceControl => {
                 return match self.code() & 3 {
-                    nt::METHOD_BUFFERED => Buffering::System,
+                    nt::METHOD_BUFFERED => copied,
                     nt::METHOD_IN_DIRECT => Buffering::InDirect,
                     nt::METHOD_OUT_DIRECT => Buffering::OutDirect,
                     _ => Buffering::None,
@@ -285,20 +296,14 @@ impl<R: Record> IrpView<R> {
             }
             MajorFunction::Read => Buffering::OutDirect,
             MajorFunction::Write => Buffering::InDirect,
-            _ => return Buffering::System,
+            _ => return copied,
         };
-        let asked = self.parameters();
-        // SAFETY: the IRP is not completed while the view exists; so below.
-        if !unsafe { nt::irp::mdl(self.0) }.is_null() {
-            return direct;
-        }
         // SAFETY: as above.
-        let buffer = unsafe { nt::irp::system_buffer(self.0) };
-        if buffer.is_null() && (asked.input_length != 0 || asked.output_length != 0) {
-            // A filter above has not copied the flags of this device object.
-            return Buffering::None;
+        if unsafe { nt::irp::mdl(self.0) }.is_null() {
+            copied
+        } else {
+            direct
         }
-        Buffering::System
     }
 
     /// Returns the buffer of a request with direct I/O.
