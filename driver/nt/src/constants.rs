@@ -112,6 +112,7 @@ pub const SL_INVOKE_ON_ERROR: u8 = 0x80;
 pub const IO_NO_INCREMENT: i8 = 0;
 
 pub const FILE_DEVICE_UNKNOWN: u32 = 0x22;
+pub const FILE_REMOVABLE_MEDIA: u32 = 0x1;
 pub const FILE_DEVICE_SECURE_OPEN: u32 = 0x100;
 pub const METHOD_BUFFERED: u32 = 0;
 pub const METHOD_IN_DIRECT: u32 = 1;

@@ -28,6 +28,8 @@
 //! | `AssociatedIrp.SystemBuffer`, `IoStatus.Information` | [`IrpView::input_bytes`], [`Reply`] |
 //! | `MdlAddress`, `MmGetSystemAddressForMdlSafe` | [`UserBuffer`] |
 //! | `CTL_CODE` | [`ctl_code`](mod@ctl_code) |
+//! | `IoAttachDeviceToDeviceStack` | [`Filter`] |
+//! | `IoCallDriver`, `IoSetCompletionRoutine`, `IoForwardIrpSynchronously` | [`Irp::forward`] and its kin |
 //! | `IoSetCancelRoutine` and a list, `IO_CSQ` | [`IrpQueue`] |
 //! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`] |
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
@@ -84,6 +86,8 @@ pub use io::{
     device_object::DeviceObject,
     driver::entry,
     file::FileState,
+    filter::{Filter, filter_entry},
+    forwarded::{CompletionObserver, CompletionRoutine, Returned},
     interface::Guid,
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
@@ -120,6 +124,6 @@ pub use status::{Error, NtStatus};
 #[doc(hidden)]
 pub mod __private {
     //! The items that [`driver_entry!`](crate::driver_entry) uses.
-    pub use crate::io::driver::entry;
+    pub use crate::io::{driver::entry, filter::filter_entry};
     pub use nt::{DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
 }

@@ -261,6 +261,16 @@ pub unsafe fn set_status(irp: *mut IRP, status: i32) {
     unsafe { (*status_block(irp)).Status = status };
 }
 
+/// Returns `IoStatus.Information`.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn information(irp: *mut IRP) -> usize {
+    // SAFETY: the caller owns the IRP.
+    unsafe { (*status_block(irp)).Information as usize }
+}
+
 /// Sets `IoStatus.Information`.
 ///
 /// # Safety

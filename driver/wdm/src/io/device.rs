@@ -356,7 +356,8 @@ pub(crate) struct Extension {
     pub(crate) object: ManuallyDrop<DeviceObject>,
     /// The next lower device object in the stack.
     lower: AtomicPtr<nt::DEVICE_OBJECT>,
-    interface: ManuallyDrop<DeviceInterface>,
+    /// The interface of a function driver's device.
+    interface: ManuallyDrop<Option<DeviceInterface>>,
     queues: ManuallyDrop<Vec<OwnedQueue>>,
     pub(crate) files: OpenFiles,
     /// The [`Device`], in the pool: the removal frees it, while the device object can live on until the last handle
@@ -373,9 +374,9 @@ impl Extension {
     /// # Safety
     /// The device object is the one of `new`, has room for an [`Extension`], and is not attached to a stack yet.
     /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate). The IRQL is `PASSIVE_LEVEL`.
-    pub(crate) unsafe fn initialise<'a, D: Device>(
+    pub(crate) unsafe fn initialise<'a, D>(
         new: NewDevice,
-        interface: DeviceInterface,
+        interface: Option<DeviceInterface>,
         device: *mut D,
     ) -> &'a Self {
         let NewDevice { object, queues } = new;
@@ -434,6 +435,11 @@ impl Extension {
         self.lower.load(Ordering::Acquire)
     }
 
+    /// Where the next lower device object is stored, which is NULL before it is known.
+    pub(crate) const fn lower_place(&self) -> *mut *mut nt::DEVICE_OBJECT {
+        self.lower.as_ptr()
+    }
+
     /// Stores the next lower device object, to which this one has just been attached.
     pub(crate) fn set_lower(&self, lower: *mut nt::DEVICE_OBJECT) {
         self.lower.store(lower, Ordering::Release);
@@ -449,11 +455,16 @@ impl Extension {
         unsafe { &*self.device.cast::<D>() }
     }
 
-    /// Returns the device's interface.
+    /// Enables or disables the device's interface, if it has one.
     ///
     /// The caller holds the remove lock, as every PnP request does.
-    pub(crate) fn interface(&self) -> &DeviceInterface {
-        &self.interface
+    pub(crate) fn set_interface_enabled(
+        &self,
+        enabled: bool,
+        irql: &mut PassiveLevel,
+    ) -> Result<(), Error> {
+        let interface = self.interface.as_ref();
+        interface.map_or(Ok(()), |interface| interface.set_enabled(enabled, irql))
     }
 
     /// Returns the number of the device's queues.
@@ -508,11 +519,11 @@ impl Extension {
     /// Frees what AddDevice made, and waits until all deferred work is done.
     ///
     /// # Safety
-    /// As for [`Extension::device`], except that the remove lock has no holds and rejects new ones. This is called
-    /// once, at `PASSIVE_LEVEL`. After it, only the extension's remove lock and files are used.
-    pub(crate) unsafe fn tear_down<D: Device>(&self, irql: &mut PassiveLevel) {
-        // SAFETY: the files' state is a `D::File`, and no IRP of theirs has a hold of the remove lock.
-        unsafe { self.files.release_all::<D::File>(irql) };
+    /// As for [`Extension::device`], except that the remove lock has no holds and rejects new ones; and the files' state is
+    /// an `F`. This is called once, at `PASSIVE_LEVEL`. After it, only the extension's remove lock and files are used.
+    pub(crate) unsafe fn tear_down<D, F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
+        // SAFETY: the files' state is an `F`, and no IRP of theirs has a hold of the remove lock.
+        unsafe { self.files.release_all::<F>(irql) };
         // SAFETY: `pool::allocate` made the state, and no other code can access it any more.
         drop(unsafe { Box::from_raw(self.device.cast::<D>()) });
         // SAFETY: no request is in progress, so only their owners can access the queues, and the field is read

@@ -96,6 +96,11 @@ impl<'irp, R: Record> Irp<'irp, R> {
         (unsafe { PendedIrp::from_raw(raw) }, pending)
     }
 
+    /// Gives up the IRP.
+    pub(crate) fn into_raw(self) -> *mut nt::IRP {
+        self.irp.into_raw()
+    }
+
     /// Gives up the IRP to a queue, which must first mark it pending.
     pub(crate) fn into_pending(self) -> (*mut nt::IRP, Handled<'irp>) {
         (self.irp.into_raw(), Handled::new(nt::STATUS_PENDING))
@@ -198,7 +203,7 @@ pub struct Handled<'irp> {
 }
 
 impl Handled<'_> {
-    fn new(status: i32) -> Self {
+    pub(crate) fn new(status: i32) -> Self {
         Self {
             status,
             _mark: PhantomData,
@@ -420,7 +425,7 @@ unsafe fn complete_dropped<R: Record>(link: NonNull<Deferred>, irql: &mut Passiv
 ///
 /// # Safety
 /// The caller owns the IRP, whose record is an `R`, and does not take the record again.
-unsafe fn take_record<R: Record>(irp: *mut nt::IRP) -> R {
+pub(crate) unsafe fn take_record<R: Record>(irp: *mut nt::IRP) -> R {
     // SAFETY: the caller owns the IRP.
     let raw = unsafe { nt::irp::driver_context::<RECORD>(irp) };
     // SAFETY: `with_record` stored the record, and it is taken once.
@@ -442,6 +447,24 @@ pub(crate) unsafe fn finish<R: Record>(irp: *mut nt::IRP, status: NtStatus, info
     // SAFETY: the IRP's hold, which only this call releases, has kept the device until now. The IRP's address is
     // only the tag of the hold; the IRP itself is gone.
     unsafe { Extension::release(device, irp) };
+}
+
+/// Like [`finish`], with the status and `Information` that the lower drivers left; returns the status.
+///
+/// # Safety
+/// As for [`finish`]; the lower drivers have completed the IRP.
+pub(crate) unsafe fn finish_unchanged<R: Record>(irp: *mut nt::IRP) -> i32 {
+    // SAFETY: as in `finish`.
+    drop(unsafe { take_record::<R>(irp) });
+    // SAFETY: the caller owns the IRP.
+    let device = unsafe { nt::irp::device_object(irp) };
+    // SAFETY: as above.
+    let status = unsafe { nt::irp::status(irp) };
+    // SAFETY: guaranteed by the caller.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    // SAFETY: as in `finish`.
+    unsafe { Extension::release(device, irp) };
+    status
 }
 
 /// Completes an IRP (`IoCompleteRequest`).

@@ -10,7 +10,7 @@ use crate::{Error, Record, UserBuffer};
 /// entry.
 pub(super) const RECORD: usize = 3;
 
-/// The major function of a request that a [`Device`](crate::Device) handles.
+/// The major function of a request that a [`Device`](crate::Device) or a [`Filter`](crate::Filter) handles.
 ///
 /// WDK: [IRP Major Function Codes](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-major-function-codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,11 @@ impl<R: Record> IrpView<R> {
     pub(crate) unsafe fn new(irp: &*mut nt::IRP) -> &Self {
         // SAFETY: the types have the same layout; the caller guarantees what the view requires.
         unsafe { &*core::ptr::from_ref(irp).cast::<Self>() }
+    }
+
+    /// The IRP.
+    pub(crate) fn as_raw(&self) -> *mut nt::IRP {
+        self.0
     }
 
     /// Returns the major function of the request.
