@@ -235,7 +235,10 @@ impl<'d> Program<'d> {
 
 /// Returns the offset of a unit.
 fn start(unit: &Unit<Reader<'_>>) -> usize {
-    let DebugInfoOffset(start) = unit.header.debug_info_offset().expect("a unit has an offset");
+    let DebugInfoOffset(start) = unit
+        .header
+        .debug_info_offset()
+        .expect("a unit has an offset");
     start
 }
 
