@@ -42,7 +42,7 @@ impl Cli {
 }
 
 /// The kernel of a run.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct On {
     /// The kernel to run on
     #[arg(long, value_enum, default_value_t)]
@@ -50,15 +50,27 @@ pub struct On {
     /// The number of processors of the model kernel
     #[arg(long, value_name = "N", default_value_t = On::PROCESSORS, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub processors: u32,
+    /// The driver's image to load into the model kernel, such as target/interlock/interlock.sys [default: the driver's logic, which is part of this program]
+    #[arg(long, value_name = "FILE")]
+    pub driver: Option<PathBuf>,
 }
 
 impl On {
+    /// The kernel: an image needs the model.
+    pub fn kernel(&self) -> Kernel {
+        match self.driver {
+            Some(_) => Kernel::Model,
+            None => self.kernel,
+        }
+    }
+
     const PROCESSORS: u32 = 8;
 
     /// The model kernel, with the default number of processors.
     pub const MODEL: Self = Self {
         kernel: Kernel::Model,
         processors: Self::PROCESSORS,
+        driver: None,
     };
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod call;
 pub(crate) mod clock;
 mod config;
+pub(crate) mod driver_routine;
 pub(crate) mod fault;
 mod kernel;
 pub(crate) mod layout;
