@@ -11,6 +11,8 @@ pub(crate) mod fault;
 mod kernel;
 pub(crate) mod layout;
 pub(crate) mod order;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod privileged;
 mod spinning;
 pub(crate) mod thread;
 mod trace;
