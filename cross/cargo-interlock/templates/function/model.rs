@@ -67,5 +67,5 @@ fn cancellation_against_release() {
         device.remove().expect("no file is open");
         driver.unload();
     };
-    explore(Search::every(100_000), race).unwrap_or_else(|found| panic!("{found}"));
+    explore(Search::every(10_000), race).unwrap_or_else(|found| panic!("{found}"));
 }
