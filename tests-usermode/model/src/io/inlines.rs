@@ -29,6 +29,11 @@ fn before(inline: Inline, object: *const c_void) {
         Inline::ReadCancel => "Irp->Cancel",
         Inline::MarkIrpPending => "IoMarkIrpPending",
         Inline::YieldProcessor => return Call::enter("YieldProcessor").yield_processor(),
+        Inline::SystemAddressForMdl => {
+            let call = Call::enter("MmGetSystemAddressForMdlSafe");
+            call.request_of_mdl(object.cast_mut().cast());
+            return;
+        }
     };
     let call = if inline == Inline::MarkIrpPending {
         Call::enter(routine)
