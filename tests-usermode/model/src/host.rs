@@ -8,6 +8,7 @@ pub(crate) mod clock;
 mod config;
 pub(crate) mod fault;
 mod kernel;
+pub(crate) mod footprint;
 pub(crate) mod layout;
 pub(crate) mod order;
 mod spinning;

@@ -28,10 +28,10 @@ fn before(inline: Inline, object: *const c_void) {
         Inline::SetCancelRoutine | Inline::ClearCancelRoutine => "IoSetCancelRoutine",
         Inline::ReadCancel => "Irp->Cancel",
         Inline::MarkIrpPending => "IoMarkIrpPending",
-        Inline::YieldProcessor => return Call::enter("YieldProcessor").yield_processor(),
+        Inline::YieldProcessor => return Call::enter_noted("YieldProcessor").yield_processor(),
     };
     let call = if inline == Inline::MarkIrpPending {
-        Call::enter(routine)
+        Call::enter_noted(routine)
     } else {
         Call::enter_visible(routine, object)
     };

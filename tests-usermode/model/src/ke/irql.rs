@@ -82,7 +82,7 @@ impl Call {
 // SAFETY: no other function of the program has the name: it is the kernel's. So for every routine of this crate.
 #[unsafe(no_mangle)]
 extern "C" fn KfRaiseIrql(new_irql: u8) -> u8 {
-    Call::enter("KeRaiseIrql").raise_irql(new_irql)
+    Call::enter_noted("KeRaiseIrql").raise_irql(new_irql)
 }
 
 // The name that the kernel of the architecture exports.
@@ -90,5 +90,5 @@ extern "C" fn KfRaiseIrql(new_irql: u8) -> u8 {
 #[cfg_attr(target_arch = "aarch64", unsafe(export_name = "KfLowerIrql"))]
 #[cfg_attr(not(target_arch = "aarch64"), unsafe(no_mangle))]
 extern "C" fn KeLowerIrql(new_irql: u8) {
-    Call::enter("KeLowerIrql").lower_irql(new_irql);
+    Call::enter_noted("KeLowerIrql").lower_irql(new_irql);
 }

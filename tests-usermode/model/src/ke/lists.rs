@@ -5,6 +5,7 @@ use std::ptr::{from_ref, null};
 use crate::{
     host::{
         Call, fault,
+        footprint::{self, Access},
         layout::{ListEntry, SingleListEntry},
     },
     verifier::{BugCheck, Rule},
@@ -82,6 +83,7 @@ impl Call {
                 self.corrupt(entry, "an entry is inserted that is on the list already");
             }
         }
+        footprint::touch(from_ref(entry).addr(), Access::Exclusive);
         entry.next.set(after);
         entry.previous.set(before);
         before.next.set(entry);
@@ -103,6 +105,7 @@ impl Call {
         if !std::ptr::eq(next.previous.get(), entry) || !std::ptr::eq(previous.next.get(), entry) {
             self.corrupt(entry, "the neighbour of an entry does not point back");
         }
+        footprint::touch(from_ref(entry).addr(), Access::Exclusive);
         previous.next.set(next);
         next.previous.set(previous);
         // What is left in an entry that was removed is nobody's business; so it can be told from one that is linked.
