@@ -9,6 +9,7 @@ mod config;
 pub(crate) mod driver_routine;
 pub(crate) mod fault;
 mod kernel;
+pub(crate) mod footprint;
 pub(crate) mod layout;
 pub(crate) mod order;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

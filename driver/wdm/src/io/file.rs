@@ -5,9 +5,10 @@ use core::{
     cell::UnsafeCell,
     mem::ManuallyDrop,
     ptr::null_mut,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::Ordering,
 };
 
+use nt::atomic::AtomicBool;
 use nt::list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList};
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
