@@ -53,7 +53,7 @@ impl UserBuffer<'_> {
     /// `length` bytes. The IRQL is at most `DISPATCH_LEVEL`.
     pub(super) unsafe fn map(
         irp: *mut nt::IRP,
-        length: usize,
+        mut length: usize,
         is_input: bool,
     ) -> Result<Self, Error> {
         let start = if length == 0 {
@@ -66,6 +66,9 @@ impl UserBuffer<'_> {
             }
             let access = if is_input { nt::MdlMappingNoWrite } else { 0 };
             let priority = nt::NormalPagePriority | nt::MdlMappingNoExecute | access;
+            // SAFETY: the MDL of an IRP is valid until the IRP is completed.
+            let described = unsafe { (*mdl).ByteCount } as usize;
+            length = length.min(described);
             // SAFETY: the I/O manager has locked the pages, and the caller has the IRP to itself.
             let start = unsafe { nt::MmGetSystemAddressForMdlSafe(mdl, priority) };
             NonNull::new(start.cast()).ok_or(Error::INSUFFICIENT_RESOURCES)?
