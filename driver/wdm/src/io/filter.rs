@@ -53,7 +53,7 @@ use crate::{
 ///     }
 /// }
 ///
-/// wdm::driver_entry!(filter ReadOnly);
+/// wdm::driver_entry!(filter: ReadOnly);
 /// # fn main() {}
 /// ```
 #[doc(alias = "IoAttachDeviceToDeviceStackSafe")]
