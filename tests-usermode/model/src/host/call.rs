@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     host::{
+        driver_routine::DriverRoutine,
         fault,
         layout::FREED,
         thread::{self, Mode, Thread},
@@ -128,10 +129,17 @@ impl Call {
     }
 
     /// Calls a routine of the driver's, which runs in this thread.
-    pub(crate) fn in_driver<R>(routine: impl FnOnce() -> R) -> R {
+    ///
+    /// # Safety
+    /// The arguments are what the routine's documentation says.
+    pub(crate) unsafe fn in_driver<R: DriverRoutine>(
+        routine: R,
+        arguments: R::Arguments,
+    ) -> R::Output {
         fault::watch();
         let mode = thread::set_mode(Mode::Driver);
-        let result = routine();
+        // SAFETY: passed on to the caller.
+        let result = unsafe { routine.call(arguments) };
         thread::set_mode(mode);
         result
     }

@@ -67,7 +67,7 @@ impl Call {
         record.set_cancel_irql(old_irql);
         let device = record.device();
         // SAFETY: the routine is called as IoCancelIrp calls it.
-        Call::in_driver(|| unsafe { routine(device, irp) });
+        unsafe { Call::in_driver(routine, (device, irp)) };
         let lock = (&raw const self.kernel.io().cancel_lock).addr();
         let held = locked(&self.held).iter().any(|held| held.lock == lock);
         self.require(!held, Rule::CancelSpinLockRelease, || {

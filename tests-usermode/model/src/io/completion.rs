@@ -122,7 +122,7 @@ impl Call {
                     null_mut()
                 };
                 // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
-                let answer = Call::in_driver(|| unsafe { routine(device, irp, context) });
+                let answer = unsafe { Call::in_driver(routine, (device, irp, context)) };
                 if answer == STATUS_MORE_PROCESSING_REQUIRED {
                     return;
                 }

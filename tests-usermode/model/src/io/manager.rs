@@ -216,7 +216,7 @@ impl Call {
         let outer = locked(&self.passed).take();
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
-        let status = Call::in_driver(|| unsafe { routine(device, irp) });
+        let status = unsafe { Call::in_driver(routine, (device, irp)) };
         let passed = std::mem::replace(&mut *locked(&self.passed), outer);
         let now = self.irql();
         let holds = !locked(&self.held).is_empty();

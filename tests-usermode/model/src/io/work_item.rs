@@ -97,7 +97,7 @@ impl Queued {
         kernel.io().work_items.dequeue(self.item);
         let (device, routine, context) = (self.device, self.routine, self.context);
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, with what it was queued with.
-        Call::in_driver(|| unsafe { routine(device, context) });
+        unsafe { Call::in_driver(routine, (device, context)) };
         call.require_returned("a work item's routine", 0);
         call.require_no_mutex("a work item's routine");
         kernel.io().devices.io_dereference(device.addr());

@@ -185,7 +185,7 @@ impl Call {
         self.in_dpc.store(true, Ordering::Relaxed);
         self.acquire_from(dpc.addr());
         // SAFETY: the routine is called as the kernel calls it: at DISPATCH_LEVEL, with what it was initialised with.
-        Call::in_driver(|| unsafe { routine(dpc, context, first, second) });
+        unsafe { Call::in_driver(routine, (dpc, context, first, second)) };
         self.in_dpc.store(false, Ordering::Relaxed);
         self.require_returned("a DPC routine", DISPATCH_LEVEL);
     }
