@@ -57,7 +57,7 @@ impl Store {
             buffer.read::<u64>(buffer.len()),
             Err(Error::INVALID_BUFFER_SIZE)
         );
-        assert_eq!(buffer.is_empty(), sum == 0);
+        assert_eq!(buffer.is_empty(), buffer.len() < 1);
         Ok(sum)
     }
 }
