@@ -57,7 +57,8 @@ impl Store {
             buffer.read::<u64>(buffer.len()),
             Err(Error::INVALID_BUFFER_SIZE)
         );
-        assert_eq!(buffer.is_empty(), buffer.len() < 1);
+        let length = buffer.len();
+        assert_eq!(buffer.is_empty(), length == 0);
         Ok(sum)
     }
 }
