@@ -46,7 +46,7 @@ impl Call {
             return;
         }
         let order = &self.kernel.ke().lock_order;
-        let circle = order.check(&mut locked(&self.known_order), &held, lock);
+        let circle = order.find_circle(&mut locked(&self.known_order), &held, lock);
         if let Some((outer, places)) = circle {
             let what = format!(
                 "the spin lock {lock:#x} is acquired under {outer:#x}; the other way round was {}",

@@ -41,7 +41,7 @@ impl LockOrder {
 
     /// Notes that a thread acquires a lock under those that it holds. If that closes a circle, it gives the outer lock and the
     /// places where the others were acquired.
-    pub(crate) fn check(
+    pub(crate) fn find_circle(
         &self,
         known: &mut KnownOrder,
         held: &[usize],
