@@ -8,8 +8,8 @@ pub(crate) mod clock;
 mod config;
 pub(crate) mod driver_routine;
 pub(crate) mod fault;
-mod kernel;
 pub(crate) mod footprint;
+mod kernel;
 pub(crate) mod layout;
 pub(crate) mod order;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -1,12 +1,7 @@
 //! Open files: the driver's state for each one, and its requests on the device's queues.
 
 use alloc::vec::Vec;
-use core::{
-    cell::UnsafeCell,
-    mem::ManuallyDrop,
-    ptr::null_mut,
-    sync::atomic::Ordering,
-};
+use core::{cell::UnsafeCell, mem::ManuallyDrop, ptr::null_mut, sync::atomic::Ordering};
 
 use nt::atomic::AtomicBool;
 use nt::list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList};

@@ -117,5 +117,9 @@ extern "C" fn ExAcquireSpinLockExclusive(lock: *mut EX_SPIN_LOCK) -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExReleaseSpinLockExclusive(lock: *mut EX_SPIN_LOCK, irql: u8) {
-    Call::enter_noted("ExReleaseSpinLockExclusive").release_reader_writer(lock, Kind::Exclusive, irql);
+    Call::enter_noted("ExReleaseSpinLockExclusive").release_reader_writer(
+        lock,
+        Kind::Exclusive,
+        irql,
+    );
 }
