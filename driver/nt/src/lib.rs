@@ -11,8 +11,8 @@
 //! and are defined here.
 //!
 //! Headers also differ in which routines are inline functions, need `ntifs.h`, or are documented. The WDK's import
-//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io`, `ps` and `routines`, so these modules declare
-//! them, for every set of bindings.
+//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io`, `mm`, `ps` and `routines`, so these modules
+//! declare them, for every set of bindings.
 
 #![no_std]
 #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals)]
@@ -27,12 +27,14 @@ pub use portable::*;
 #[cfg(feature = "wdk")]
 pub use wdk::*;
 
+pub mod atomic;
 mod constants;
 mod ex;
 mod io;
 mod ke;
 mod layout;
 pub mod list;
+mod mm;
 pub mod model;
 mod ps;
 mod routines;
@@ -41,6 +43,7 @@ pub use constants::*;
 pub use ex::*;
 pub use io::*;
 pub use ke::{irql::*, *};
+pub use mm::*;
 pub use ps::*;
 pub use routines::*;
 
