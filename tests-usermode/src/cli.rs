@@ -14,7 +14,7 @@ Examples:
   harness run race::cancel_against_completion --exact --iterations 1000
   harness run --format json           print one JSON object a line, for a program
   harness stress --seconds 60 --threads 4 --pending 1000
-  harness explore queue::             explore the scenes of the cancelable queue in every order
+  harness explore queue::             explore the tests of the cancelable queue under every order of their threads
   harness doctor                      check this machine for obstacles to an installation
   harness remove --delete-driver      remove the device and its driver package
 
@@ -95,9 +95,9 @@ pub enum Command {
     Run(Run),
     /// Keep many requests of many threads pending, and end them in every way at random
     Stress(Stress),
-    /// Explore small scenes on the model kernel in every order of their threads' steps, or in many
+    /// Run small tests on the model kernel under every order of their threads' steps, or many
     Explore(Explore),
-    /// Replay one schedule of a scene, step by step
+    /// Repeat one schedule of a test, step by step
     Replay(Replay),
     /// Measure the performance of the model kernel, with many requests and with many schedules
     Bench,
@@ -198,12 +198,12 @@ pub struct Stress {
 /// `explore`
 #[derive(Args, Debug)]
 pub struct Explore {
-    /// Explore only the scenes whose name contains this, or the mistake with exactly this name
+    /// Explore only the tests whose name contains this, or the mistake with exactly this name
     pub filter: Option<String>,
-    /// The maximum number of orders of each scene [default: each scene's own number]
+    /// The maximum number of orders of each test [default: each test's own number]
     #[arg(long, value_name = "N")]
     pub schedules: Option<NonZeroUsize>,
-    /// List the scenes and what each one shows, including the mistakes, which are explored by their full name
+    /// List the tests and what each one shows, including the mistakes, which are explored by their full name
     #[arg(long)]
     pub list: bool,
 }
@@ -211,8 +211,8 @@ pub struct Explore {
 /// `replay`
 #[derive(Args, Debug)]
 pub struct Replay {
-    /// The scene and the schedule, as `explore` prints them
-    #[arg(value_name = "SCENE:SCHEDULE")]
+    /// The test and the schedule, as `explore` prints them
+    #[arg(value_name = "TEST:SCHEDULE")]
     pub schedule: String,
 }
 

@@ -19,6 +19,8 @@ pub enum Inline {
     MarkIrpPending,
     /// `YieldProcessor`.
     YieldProcessor,
+    /// `MmGetSystemAddressForMdlSafe`, on the MDL.
+    SystemAddressForMdl,
 }
 
 #[cfg(feature = "wdk")]

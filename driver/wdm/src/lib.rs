@@ -26,6 +26,10 @@
 //! | `IoAcquireCancelSpinLock` | [`CancelSpinLock`] |
 //! | `IoMarkIrpPending`, `IoCompleteRequest` | [`Irp`], [`PendedIrp`] |
 //! | `AssociatedIrp.SystemBuffer`, `IoStatus.Information` | [`IrpView::input_bytes`], [`Reply`] |
+//! | `MdlAddress`, `MmGetSystemAddressForMdlSafe` | [`UserBuffer`] |
+//! | `CTL_CODE` | [`ctl_code`](mod@ctl_code) |
+//! | `IoAttachDeviceToDeviceStack` | [`Filter`] |
+//! | `IoCallDriver`, `IoSetCompletionRoutine`, `IoForwardIrpSynchronously` | [`Irp::forward`] and its kin |
 //! | `IoSetCancelRoutine` and a list, `IO_CSQ` | [`IrpQueue`] |
 //! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`] |
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
@@ -67,6 +71,7 @@ mod registry;
 mod shared;
 mod status;
 
+pub use ctl_code;
 pub use ex::{
     interlocked_list::{EntryId, InterlockedList, InterlockedStack},
     node::{ListItem, Node},
@@ -77,10 +82,12 @@ pub use ex::{
 };
 pub use io::{
     cancel_lock::{CancelSpinLock, CancelSpinLockGuard},
-    device::{Device, NewDevice},
+    device::{Device, IoType, NewDevice},
     device_object::DeviceObject,
     driver::entry,
     file::FileState,
+    filter::{Filter, filter_entry},
+    forwarded::{CompletionObserver, CompletionRoutine, Returned},
     interface::Guid,
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
@@ -88,6 +95,7 @@ pub use io::{
     queue_callbacks::QueueCallbacks,
     reply::Reply,
     start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
+    user_buffer::UserBuffer,
 };
 #[cfg(feature = "lock-debug")]
 pub use ke::lock_debug::LockStatistics;
@@ -116,6 +124,6 @@ pub use status::{Error, NtStatus};
 #[doc(hidden)]
 pub mod __private {
     //! The items that [`driver_entry!`](crate::driver_entry) uses.
-    pub use crate::io::driver::entry;
+    pub use crate::io::{driver::entry, filter::filter_entry};
     pub use nt::{DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
 }

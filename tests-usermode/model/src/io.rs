@@ -14,6 +14,7 @@ mod hang;
 mod inlines;
 mod irp;
 mod manager;
+mod mdl;
 mod object;
 mod pnp;
 mod registry;

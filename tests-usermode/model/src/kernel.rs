@@ -63,12 +63,12 @@ impl Kernel {
         locked(&self.messages).clone()
     }
 
-    /// Stops the system unless something holds that a scenario promises: so it is found as a broken rule is, with its
+    /// Stops the system if a condition of a scenario does not hold, as a broken rule does. An exploration reports it with the
     /// schedule.
-    pub fn must(self: &Arc<Self>, holds: bool, what: impl FnOnce() -> String) {
+    pub fn check(self: &Arc<Self>, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             let _attached = Attached::to(self);
-            Call::enter("a scenario looks").stop(BugCheck(0, [0; 4]), Rule::Promise, what());
+            Call::enter("the scenario's check").stop(BugCheck(0, [0; 4]), Rule::Promise, what());
         }
     }
 

@@ -344,7 +344,7 @@ fn load_and_look(kernel: &Arc<Kernel>) {
     RETURNED.store(0, SeqCst);
     load_body::<WaitedFor>(kernel);
     let returned = RETURNED.load(SeqCst);
-    kernel.must(returned == 1, || {
+    kernel.check(returned == 1, || {
         format!("{returned} routines have returned")
     });
 }

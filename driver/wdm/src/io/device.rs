@@ -16,6 +16,7 @@ use crate::{
         interface::DeviceInterface,
         remove_lock::RemoveLock,
     },
+    ke::irql::CallerLevel,
 };
 
 /// The device of a function driver: its state and its handling of requests.
@@ -38,6 +39,11 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// The interface class by which applications find the device.
     #[doc(alias = "IoRegisterDeviceInterface")]
     const INTERFACE: Guid;
+
+    /// How the device gets the buffers of reads and writes. A device control names its method in its code.
+    #[doc(alias = "DO_BUFFERED_IO")]
+    #[doc(alias = "DO_DIRECT_IO")]
+    const IO_TYPE: IoType = IoType::Buffered;
 
     /// The state that the driver keeps for each open file; `()` if none.
     type File: FileState<Self>;
@@ -102,7 +108,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     }
 
     /// Handles an `IRP_MJ_WRITE` request that was sent through an open file: reads [the
-    /// bytes](crate::IrpView::input_bytes) and [completes](Irp::complete_write) it, or pends or queues it.
+    /// bytes](crate::IrpView::input_bytes) or the [user buffer](Irp::user_buffer) and [completes](Irp::complete_write) it, or pends or queues it.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -127,6 +133,52 @@ pub trait Device: Send + Sync + Sized + 'static {
         irp: Irp<'irp>,
         _file: &Self::File,
         irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_QUERY_INFORMATION` request that was sent through an open file: completes it with a
+    /// [reply](Irp::reply) for the information class in [`code`](crate::IrpView::code).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_QUERY_INFORMATION")]
+    fn query_information<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_SET_INFORMATION` request that was sent through an open file, for the information class in
+    /// [`code`](crate::IrpView::code).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_SET_INFORMATION")]
+    fn set_information<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_INTERNAL_DEVICE_CONTROL` request, which another driver sent.
+    ///
+    /// A request that is kept belongs on a queue of the device. [`Device::remove`] is not called again for one that was kept
+    /// elsewhere, at `DISPATCH_LEVEL`, while the device was removed.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "IRP_MJ_INTERNAL_DEVICE_CONTROL")]
+    fn internal_device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        irql: &mut CallerLevel,
     ) -> Handled<'irp> {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
@@ -174,6 +226,29 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
     #[doc(alias = "IRP_MN_REMOVE_DEVICE")]
     fn remove(&self, _irql: &mut PassiveLevel) {}
+}
+
+/// How a device gets the buffers of reads and writes.
+///
+/// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IoType {
+    /// Buffered I/O: the I/O manager copies the data. For small transfers (`DO_BUFFERED_IO`).
+    Buffered,
+    /// Direct I/O: the driver accesses the sender's pages, as a [`UserBuffer`](crate::UserBuffer). For transfers of a page or
+    /// more (`DO_DIRECT_IO`).
+    Direct,
+}
+
+impl IoType {
+    /// The flag of the device object.
+    pub(crate) const fn flag(self) -> u32 {
+        match self {
+            Self::Buffered => nt::DO_BUFFERED_IO,
+            Self::Direct => nt::DO_DIRECT_IO,
+        }
+    }
 }
 
 /// The operations of a queue that its device calls.
@@ -281,7 +356,8 @@ pub(crate) struct Extension {
     pub(crate) object: ManuallyDrop<DeviceObject>,
     /// The next lower device object in the stack.
     lower: AtomicPtr<nt::DEVICE_OBJECT>,
-    interface: ManuallyDrop<DeviceInterface>,
+    /// The interface of a function driver's device.
+    interface: ManuallyDrop<Option<DeviceInterface>>,
     queues: ManuallyDrop<Vec<OwnedQueue>>,
     pub(crate) files: OpenFiles,
     /// The [`Device`], in the pool: the removal frees it, while the device object can live on until the last handle
@@ -298,9 +374,9 @@ impl Extension {
     /// # Safety
     /// The device object is the one of `new`, has room for an [`Extension`], and is not attached to a stack yet.
     /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate). The IRQL is `PASSIVE_LEVEL`.
-    pub(crate) unsafe fn initialise<'a, D: Device>(
+    pub(crate) unsafe fn initialise<'a, D>(
         new: NewDevice,
-        interface: DeviceInterface,
+        interface: Option<DeviceInterface>,
         device: *mut D,
     ) -> &'a Self {
         let NewDevice { object, queues } = new;
@@ -359,6 +435,11 @@ impl Extension {
         self.lower.load(Ordering::Acquire)
     }
 
+    /// Where the next lower device object is stored, which is NULL before it is known.
+    pub(crate) const fn lower_place(&self) -> *mut *mut nt::DEVICE_OBJECT {
+        self.lower.as_ptr()
+    }
+
     /// Stores the next lower device object, to which this one has just been attached.
     pub(crate) fn set_lower(&self, lower: *mut nt::DEVICE_OBJECT) {
         self.lower.store(lower, Ordering::Release);
@@ -369,16 +450,21 @@ impl Extension {
     /// # Safety
     /// The extension was initialised with a `D`, and the caller holds the remove lock as long as the reference is
     /// used.
-    pub(crate) unsafe fn device<D: Device>(&self) -> &D {
+    pub(crate) unsafe fn device<D>(&self) -> &D {
         // SAFETY: the removal frees the state only when the remove lock has no holds.
         unsafe { &*self.device.cast::<D>() }
     }
 
-    /// Returns the device's interface.
+    /// Enables or disables the device's interface, if it has one.
     ///
     /// The caller holds the remove lock, as every PnP request does.
-    pub(crate) fn interface(&self) -> &DeviceInterface {
-        &self.interface
+    pub(crate) fn set_interface_enabled(
+        &self,
+        enabled: bool,
+        irql: &mut PassiveLevel,
+    ) -> Result<(), Error> {
+        let interface = self.interface.as_ref();
+        interface.map_or(Ok(()), |interface| interface.set_enabled(enabled, irql))
     }
 
     /// Returns the number of the device's queues.
@@ -433,11 +519,11 @@ impl Extension {
     /// Frees what AddDevice made, and waits until all deferred work is done.
     ///
     /// # Safety
-    /// As for [`Extension::device`], except that the remove lock has no holds and rejects new ones. This is called
-    /// once, at `PASSIVE_LEVEL`. After it, only the extension's remove lock and files are used.
-    pub(crate) unsafe fn tear_down<D: Device>(&self, irql: &mut PassiveLevel) {
-        // SAFETY: the files' state is a `D::File`, and no IRP of theirs has a hold of the remove lock.
-        unsafe { self.files.release_all::<D::File>(irql) };
+    /// As for [`Extension::device`], except that the remove lock has no holds and rejects new ones; and the files' state is
+    /// an `F`. This is called once, at `PASSIVE_LEVEL`. After it, only the extension's remove lock and files are used.
+    pub(crate) unsafe fn tear_down<D, F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
+        // SAFETY: the files' state is an `F`, and no IRP of theirs has a hold of the remove lock.
+        unsafe { self.files.release_all::<F>(irql) };
         // SAFETY: `pool::allocate` made the state, and no other code can access it any more.
         drop(unsafe { Box::from_raw(self.device.cast::<D>()) });
         // SAFETY: no request is in progress, so only their owners can access the queues, and the field is read

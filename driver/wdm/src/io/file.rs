@@ -387,13 +387,18 @@ impl<F> OpenFile<F> {
     }
 }
 
-/// Returns the requests on a queue that belong to the file of an IRP; `None` if the IRP was sent without a file.
+/// Returns the requests on a queue that belong to the file of an IRP; `None` if the IRP was sent without a file, or by
+/// another driver, whose file it may be.
 ///
 /// # Safety
 /// The caller owns the IRP, or holds the lock of the queue that the IRP is on. The IRP was sent to a device of this
 /// crate, and `index` is the index of one of the device's queues. The reference is used only before the IRP is
 /// completed, or while its file cannot be closed.
 pub(crate) unsafe fn queued<'a>(irp: *mut nt::IRP, index: usize) -> Option<&'a Queued> {
+    // SAFETY: guaranteed by the caller.
+    if unsafe { nt::irp::major_function(irp) } == nt::IRP_MJ_INTERNAL_DEVICE_CONTROL {
+        return None;
+    }
     // SAFETY: guaranteed by the caller; `attach` set the fields.
     let [_, queued] = unsafe { nt::irp::file_contexts(irp) };
     if queued.is_null() {

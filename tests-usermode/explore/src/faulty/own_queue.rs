@@ -8,10 +8,11 @@ use nt::{
     list::{InitializeListHead, InsertTailList, RemoveEntryList},
 };
 
-use super::frame::{COMPLETE, Family, Irp, PEND, cancel, nt};
+use super::frame::{Family, Irp, cancel, nt};
+use crate::harness::{COMPLETE, PEND};
 
 mod mistakes;
-mod scenes;
+mod tests;
 
 pub(super) use mistakes::FAULTS;
 
@@ -41,10 +42,12 @@ impl Queue {
     }
 }
 
-/// `RemoveEntryList`, which links the entry to itself; the caller holds the lock.
+/// Removes an entry from the list, if it is still on it, and links it to itself. The caller holds the lock.
 fn remove(entry: *mut LIST_ENTRY) {
     // SAFETY: the entry is on the list or linked to itself.
     unsafe { RemoveEntryList(entry) };
+    // SAFETY: the entry is on no list now.
+    unsafe { InitializeListHead(entry) };
 }
 
 /// The steps of the driver; the default methods are correct.

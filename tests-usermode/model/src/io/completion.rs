@@ -10,7 +10,10 @@ use nt::{
 
 use crate::{
     host::{Call, wait::Wait},
-    io::irp::{IrpRecord, Left},
+    io::{
+        inlines,
+        irp::{IrpRecord, Left},
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -34,6 +37,11 @@ impl Call {
             let marked = left.map_or_else(|| record.is_marked(location), |left| left.marked);
             (left, marked)
         };
+        // A Cancel routine that the driver has set by itself is seen here at the latest.
+        let _ = record.has_cancel_routine();
+        if left.is_none() && marked && record.was_queued_unmarked() {
+            inlines::queued_before_marked(self, record);
+        }
         let pending = status == STATUS_PENDING;
         let passed_on = left.is_none() && passed == Some(STATUS_PENDING);
         if pending && !marked && !passed_on {
@@ -212,7 +220,10 @@ impl Call {
         // The I/O manager copies no output of an error, which is severity 3.
         let copied = status.cast_unsigned() >> 30 != 3;
         let length = match record.asked.major {
-            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_READ => record.asked.output_length,
+            nt::IRP_MJ_DEVICE_CONTROL
+            | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
+            | nt::IRP_MJ_READ
+            | nt::IRP_MJ_QUERY_INFORMATION => record.asked.output_length,
             nt::IRP_MJ_WRITE => record.asked.input_length,
             _ => usize::MAX,
         };
@@ -223,6 +234,7 @@ impl Call {
             (BugCheck(0, [0; 4]), what)
         });
         let leaks = record.asked.major == nt::IRP_MJ_DEVICE_CONTROL
+            && record.direct.is_none()
             && copied
             && record.is_unwritten(information);
         self.require(!leaks, Rule::Information, || {
@@ -232,9 +244,13 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
+        let direct = record.direct.as_ref();
+        let direct_output = direct.and_then(|direct| direct.unlock(self, record));
         let is_first = {
             let mut state = locked(&record.state);
-            if copied {
+            if let Some(output) = direct_output {
+                state.output = output;
+            } else if copied && direct.is_none() {
                 let length = information.min(state.output.len());
                 let bytes = record.system_bytes(length);
                 state.output[..bytes.len()].copy_from_slice(bytes);

@@ -377,12 +377,6 @@ impl DeviceInner {
         std::ptr::with_exposed_provenance_mut(last.unwrap_or_default())
     }
 
-    /// Whether reads and writes get a system buffer (`DO_BUFFERED_IO`).
-    pub(crate) fn is_buffered(&self) -> bool {
-        // SAFETY: the device objects of a stack are alive.
-        unsafe { (*self.top()).Flags & nt::DO_BUFFERED_IO != 0 }
-    }
-
     /// The device objects of the drivers, from the lowest to the highest.
     pub(crate) fn objects(&self) -> Vec<*mut DEVICE_OBJECT> {
         let objects = locked(&self.objects);

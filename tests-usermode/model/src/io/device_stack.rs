@@ -7,7 +7,8 @@ use std::{
 
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO,
-    DO_POWER_PAGABLE, IRP_MN_REMOVE_DEVICE, IRP_MN_SURPRISE_REMOVAL,
+    DO_POWER_PAGABLE, IRP_MN_REMOVE_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
+    STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
 };
 
 use crate::{
@@ -16,6 +17,17 @@ use crate::{
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
+
+/// What a driver is in a device stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The lowest driver, of which it is not known what it is.
+    Lowest,
+    /// A filter driver above another driver.
+    Filter,
+    /// The function driver above a lower filter.
+    Function,
+}
 
 /// The highest device object of a stack.
 pub(crate) fn top_of(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
@@ -118,7 +130,7 @@ impl Call {
     ///
     /// A driver must never set `DO_POWER_PAGABLE` if a lower driver has cleared it, says Microsoft's page about
     /// [device object flags for power management](https://learn.microsoft.com/windows-hardware/drivers/kernel/setting-device-object-flags-for-power-management).
-    pub(in crate::io) fn verify_flags(&self, object: *mut DEVICE_OBJECT) {
+    pub(in crate::io) fn verify_flags(&self, object: *mut DEVICE_OBJECT, role: Role) {
         const BUFFERING: u32 = DO_BUFFERED_IO | DO_DIRECT_IO;
         let address = object.addr();
         let fail = |holds: bool, code: u64, what: &str| {
@@ -154,8 +166,8 @@ impl Call {
             0x23f,
             "AddDevice has not taken DO_POWER_PAGABLE over from the lower device object",
         );
-        // The function driver chooses these; a filter driver takes them over.
-        if devices.is_drivers(lower) {
+        // The function driver chooses these; an upper filter takes them over.
+        if role == Role::Filter {
             fail(
                 flags & BUFFERING == lower_flags & BUFFERING,
                 0x244,
@@ -170,6 +182,35 @@ impl Call {
     }
 }
 
+impl Call {
+    /// Attaches a device object to the highest one of a stack, and gives that; NULL if it cannot.
+    fn attach(&self, source: *mut DEVICE_OBJECT, target: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+        self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+        self.require_live_device(source);
+        self.require_live_device(target);
+        if self.kernel.fails() {
+            return null_mut();
+        }
+        let top = top_of(target);
+        // SAFETY: the device objects of a stack are alive.
+        let flags = unsafe { (*top).Flags };
+        // SAFETY: as above.
+        let size = unsafe { (*top).StackSize };
+        // Nobody attaches to a device object whose driver has not made it ready.
+        if flags & DO_DEVICE_INITIALIZING != 0 {
+            return null_mut();
+        }
+        self.kernel.io().devices.attach(source, top);
+        // SAFETY: the caller gives its own device object.
+        unsafe { (*source).StackSize = size + 1 };
+        // SAFETY: as above.
+        unsafe { (*top).AttachedDevice = source };
+        let probed = locked(&self.kernel.io().probe).is_some();
+        self.is_probed.store(probed, Ordering::Relaxed);
+        top
+    }
+}
+
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioattachdevicetodevicestack)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
@@ -177,30 +218,33 @@ extern "C" fn IoAttachDeviceToDeviceStack(
     source: *mut DEVICE_OBJECT,
     target: *mut DEVICE_OBJECT,
 ) -> *mut DEVICE_OBJECT {
-    let call = Call::enter("IoAttachDeviceToDeviceStack");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    call.require_live_device(source);
-    call.require_live_device(target);
-    if call.kernel.fails() {
-        return null_mut();
-    }
-    let top = top_of(target);
-    // SAFETY: the device objects of a stack are alive.
-    let flags = unsafe { (*top).Flags };
+    Call::enter("IoAttachDeviceToDeviceStack").attach(source, target)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-ioattachdevicetodevicestacksafe)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoAttachDeviceToDeviceStackSafe(
+    source: *mut DEVICE_OBJECT,
+    target: *mut DEVICE_OBJECT,
+    attached_to: *mut *mut DEVICE_OBJECT,
+) -> NTSTATUS {
+    let call = Call::enter("IoAttachDeviceToDeviceStackSafe");
+    call.require_room(attached_to);
+    // SAFETY: the caller gives room for the answer, which is NULL before.
+    let before = unsafe { attached_to.read() };
+    call.require(before.is_null(), Rule::Pointer, || {
+        let what = format!("the field for the lower device object is {before:?}, and must be NULL");
+        (BugCheck(0, [0; 4]), what)
+    });
+    let lower = call.attach(source, target);
     // SAFETY: as above.
-    let size = unsafe { (*top).StackSize };
-    // Nobody attaches to a device object whose driver has not made it ready.
-    if flags & DO_DEVICE_INITIALIZING != 0 {
-        return null_mut();
+    unsafe { attached_to.write(lower) };
+    if lower.is_null() {
+        STATUS_NO_SUCH_DEVICE
+    } else {
+        STATUS_SUCCESS
     }
-    call.kernel.io().devices.attach(source, top);
-    // SAFETY: the caller gives its own device object.
-    unsafe { (*source).StackSize = size + 1 };
-    // SAFETY: as above.
-    unsafe { (*top).AttachedDevice = source };
-    let probed = locked(&call.kernel.io().probe).is_some();
-    call.is_probed.store(probed, Ordering::Relaxed);
-    top
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iodetachdevice)

@@ -11,7 +11,12 @@ use nt::{DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, NTSTATUS, UNICODE_STRIN
 use crate::{
     host::{Call, Kernel, thread::Attached},
     image::Image,
-    io::{Device, device::DeviceInner, device_stack::top_of, registry},
+    io::{
+        Device,
+        device::DeviceInner,
+        device_stack::{Role, top_of},
+        registry,
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -161,7 +166,7 @@ impl Driver {
         // SAFETY: the device object is this function's.
         unsafe { (*pdo).Flags = flags };
         *locked(&self.kernel.io().probe) = probe.map(|minor| (pdo.expose_provenance(), minor));
-        let object = self.call_add_device(&call, pdo);
+        let object = self.call_add_device(&call, pdo, Role::Lowest);
         call.is_probed.store(false, Ordering::Relaxed);
         let object = object?;
         let inner = DeviceInner::new(pdo, object);
@@ -183,10 +188,22 @@ impl Driver {
     /// # Errors
     /// What AddDevice answers.
     pub fn add_filter(&self, device: &Device) -> Result<(), NTSTATUS> {
+        self.add_above(device, Role::Filter)
+    }
+
+    /// Adds this driver on top of a device, as its function driver. The drivers below are lower filters.
+    ///
+    /// # Errors
+    /// What AddDevice answers.
+    pub fn add_function(&self, device: &Device) -> Result<(), NTSTATUS> {
+        self.add_above(device, Role::Function)
+    }
+
+    fn add_above(&self, device: &Device, role: Role) -> Result<(), NTSTATUS> {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("AddDevice");
         let inner = device.inner();
-        inner.add_object(self.call_add_device(&call, inner.pdo())?);
+        inner.add_object(self.call_add_device(&call, inner.pdo(), role)?);
         Ok(())
     }
 
@@ -195,6 +212,7 @@ impl Driver {
         &self,
         call: &Call,
         pdo: *mut DEVICE_OBJECT,
+        role: Role,
     ) -> Result<*mut DEVICE_OBJECT, NTSTATUS> {
         let driver = self.object();
         // SAFETY: DriverEntry has filled the driver object in.
@@ -220,7 +238,7 @@ impl Driver {
             let what = "AddDevice has attached no device object";
             (BugCheck(0, [0; 4]), what.into())
         });
-        call.verify_flags(object);
+        call.verify_flags(object, role);
         Ok(object)
     }
 
@@ -274,6 +292,7 @@ impl Call {
             (BugCheck(0xce, [0; 4]), what)
         });
         self.verify_freed_blocks();
+        self.require_buffers_unused();
         self.require_no_dpc();
         self.require_no_irp();
         let (blocks, bytes) = (kernel.pool_blocks(), kernel.pool_bytes());

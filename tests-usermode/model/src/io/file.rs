@@ -175,6 +175,8 @@ impl File {
     }
 
     /// Sends an IOCTL (`NtDeviceIoControlFile`), which may end at once, later, or when it is cancelled.
+    ///
+    /// With `METHOD_IN_DIRECT` the driver reads what is in `output`.
     #[must_use]
     pub fn device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
         let asked = Asked {
@@ -188,8 +190,8 @@ impl File {
 
     /// Reads (`NtReadFile`).
     ///
-    /// The device does buffered I/O (`DO_BUFFERED_IO`), or the request fails with `STATUS_NOT_SUPPORTED`: the model has no
-    /// other. So it is for [`File::write`].
+    /// The device does buffered or direct I/O (`DO_BUFFERED_IO`, `DO_DIRECT_IO`). With neither the request fails with
+    /// `STATUS_NOT_SUPPORTED`: the model has no other. So it is for [`File::write`].
     #[must_use]
     pub fn read(&self, offset: i64, length: usize) -> Request {
         let asked = Asked {
@@ -239,6 +241,28 @@ impl File {
         )
     }
 
+    /// Asks for information of the file (`NtQueryInformationFile`), by its `FILE_INFORMATION_CLASS`.
+    #[must_use]
+    pub fn query_information(&self, class: u32, length: usize) -> Request {
+        let asked = Asked {
+            major: nt::IRP_MJ_QUERY_INFORMATION,
+            code: class,
+            ..Asked::default()
+        };
+        self.request("NtQueryInformationFile", asked, 0, &[], vec![0; length])
+    }
+
+    /// Sets information of the file (`NtSetInformationFile`), by its `FILE_INFORMATION_CLASS`.
+    #[must_use]
+    pub fn set_information(&self, class: u32, bytes: &[u8]) -> Request {
+        let asked = Asked {
+            major: nt::IRP_MJ_SET_INFORMATION,
+            code: class,
+            ..Asked::default()
+        };
+        self.request("NtSetInformationFile", asked, 0, bytes, Vec::new())
+    }
+
     /// Sends a request of a system call, if the file was opened with the access that it needs.
     fn request(
         &self,
@@ -254,14 +278,15 @@ impl File {
         // The system call references the file, unless the handle is closed already; so IRP_MJ_CLOSE does not come before its
         // IRP has ended.
         self.inner.add_irp();
+        let transfers = matches!(asked.major, IRP_MJ_READ | IRP_MJ_WRITE);
+        let is_direct = self.inner.device.is_direct();
         let refused = if self.inner.handle_closed.load(Ordering::SeqCst) {
             Some(STATUS_INVALID_HANDLE)
         } else {
             let lacks = access & !self.inner.access.bits() != 0;
-            let transfers = matches!(asked.major, IRP_MJ_READ | IRP_MJ_WRITE);
             if lacks {
                 Some(STATUS_ACCESS_DENIED)
-            } else if transfers && !self.inner.device.is_buffered() {
+            } else if transfers && is_direct.is_none() {
                 Some(nt::STATUS_NOT_SUPPORTED)
             } else {
                 None
@@ -284,6 +309,7 @@ impl File {
         let asked = Asked {
             input_length: input.len(),
             output_length: output.len(),
+            is_direct: transfers && is_direct == Some(true),
             ..asked
         };
         let device = self.inner.device.top();

@@ -29,6 +29,11 @@ fn before(inline: Inline, object: *const c_void) {
         Inline::ReadCancel => "Irp->Cancel",
         Inline::MarkIrpPending => "IoMarkIrpPending",
         Inline::YieldProcessor => return Call::enter("YieldProcessor").yield_processor(),
+        Inline::SystemAddressForMdl => {
+            let call = Call::enter("MmGetSystemAddressForMdlSafe");
+            call.request_of_mdl(object.cast_mut().cast());
+            return;
+        }
     };
     let call = if inline == Inline::MarkIrpPending {
         Call::enter(routine)
@@ -48,14 +53,18 @@ fn before(inline: Inline, object: *const c_void) {
     }
 }
 
-/// Once another thread can reach the IRP it may complete it; so it is marked before.
 fn marked_pending(call: &Call, record: &IrpRecord) {
+    let rule = marked_late(call, record.raw());
+    let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
+    if interlocked || record.is_linked() || record.is_on_device_queue() {
+        queued_before_marked(call, record);
+    }
+}
+
+/// Stops the system. Once another thread can reach the IRP it may complete it; so it is marked before.
+pub(crate) fn queued_before_marked(call: &Call, record: &IrpRecord) -> ! {
     let irp = record.raw();
     let rule = marked_late(call, irp);
-    let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
-    if !interlocked && !record.is_linked() && !record.is_on_device_queue() {
-        return;
-    }
     let what = format!(
         "{record} is marked pending after it was queued: by now another thread may have completed it"
     );

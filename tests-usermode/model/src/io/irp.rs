@@ -9,20 +9,20 @@ use std::{
     },
 };
 
-use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, SL_PENDING_RETURNED};
+use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, MDL, SL_PENDING_RETURNED};
 
 use crate::{
     host::{
         Call, fault,
         layout::{DeviceIoControl, TailOverlay},
     },
-    io::{cancel::CancelRoutine, file::FileInner, inlines},
+    io::{cancel::CancelRoutine, file::FileInner, inlines, mdl::DirectBuffer},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
 /// Memory for the kernel's structures, zeroed and aligned as the pool aligns.
-fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
+pub(crate) fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
     let words = vec![0_u128; size.div_ceil(16)].into_boxed_slice();
     // SAFETY: the types have the same layout, and the box is the memory's only owner.
     unsafe { Box::from_raw(Box::into_raw(words) as *mut UnsafeCell<[u128]>) }
@@ -50,15 +50,19 @@ pub(crate) struct Asked {
     pub(crate) output_length: usize,
     /// Where a read or a write begins.
     pub(crate) offset: i64,
+    /// Whether a read or a write is sent to a device with `DO_DIRECT_IO`.
+    pub(crate) is_direct: bool,
 }
 
 /// An IRP, and what the I/O manager knows of it.
 pub(crate) struct IrpRecord {
-    /// The IRP, and after it its stack locations.
+    /// The IRP, and after it its stack locations and its MDL.
     memory: Box<UnsafeCell<[u128]>>,
     /// How many stack locations it has: one for each driver of the device stack that it is sent to.
     stack_count: i8,
     system_buffer: Option<Box<UnsafeCell<[u128]>>>,
+    /// The pages that its MDL describes.
+    pub(crate) direct: Option<DirectBuffer>,
     pub(crate) number: u32,
     pub(crate) asked: Asked,
     /// The number of the thread that sent it.
@@ -71,8 +75,10 @@ pub(crate) struct IrpRecord {
     was_on_device_queue: AtomicBool,
     /// Whether it is on a device queue now. What its entry says is the driver's `DriverContext` at other times.
     is_on_device_queue: AtomicBool,
-    /// Whether it ever had a Cancel routine.
+    /// Whether it was seen with a Cancel routine.
     pub(crate) had_cancel_routine: AtomicBool,
+    /// Whether it came to a queue of the kernel's before it was marked pending, and has not left it since.
+    queued_unmarked: AtomicBool,
     /// Whether the bus driver has had it.
     pub(crate) reached_bus: AtomicBool,
 }
@@ -117,7 +123,9 @@ impl IrpRecord {
         input: &[u8],
         output: Vec<u8>,
     ) -> Arc<Self> {
-        let buffer_size = input.len().max(output.len());
+        let direct = DirectBuffer::lock(&asked, input, &output);
+        let (input_size, output_size) = asked.buffered_lengths();
+        let buffer_size = input_size.max(output_size);
         let system_buffer = (buffer_size != 0).then(|| {
             let mut buffer = zeroed(buffer_size);
             for (index, word) in buffer.get_mut().iter_mut().enumerate() {
@@ -137,9 +145,10 @@ impl IrpRecord {
         let locations = usize::from(stack_count.unsigned_abs()) + 1;
         let stack_size = size_of::<IO_STACK_LOCATION>() * locations;
         let record = Arc::new(Self {
-            memory: zeroed(size_of::<IRP>() + stack_size),
+            memory: zeroed(size_of::<IRP>() + stack_size + size_of::<MDL>()),
             stack_count,
             system_buffer,
+            direct,
             number,
             asked,
             sender,
@@ -152,6 +161,7 @@ impl IrpRecord {
             was_on_device_queue: AtomicBool::new(false),
             is_on_device_queue: AtomicBool::new(false),
             had_cancel_routine: AtomicBool::new(false),
+            queued_unmarked: AtomicBool::new(false),
             reached_bus: AtomicBool::new(false),
         });
         record.fill_in();
@@ -169,6 +179,11 @@ impl IrpRecord {
         if let Some(buffer) = &self.system_buffer {
             irp.AssociatedIrp.SystemBuffer = buffer.get().cast();
         }
+        if let Some(direct) = &self.direct {
+            irp.MdlAddress = self.mdl();
+            // SAFETY: the MDL is inside the memory, which is aligned, and nobody else knows it yet.
+            unsafe { self.mdl().write(direct.mdl()) };
+        }
         self.overlay().current_stack_location = self.location(self.stack_count + 1);
         // SAFETY: the stack location is inside the memory, and zeroed, as every field may be.
         let stack = unsafe { &mut *self.location(self.stack_count) };
@@ -185,11 +200,13 @@ impl IrpRecord {
             offset,
             ..
         } = self.asked;
-        // Parameters.Read and Parameters.Write have their Length and ByteOffset where Parameters.DeviceIoControl has the
-        // output's length and the code.
+        // Parameters.Read, Write, QueryFile and SetFile have their Length, class and ByteOffset where Parameters.DeviceIoControl
+        // has the output's length, the input's length and the code.
         let (output_length, input_length, code) = match self.asked.major {
             nt::IRP_MJ_READ => (output_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
+            nt::IRP_MJ_QUERY_INFORMATION => (output_length, self.asked.code as usize, 0),
+            nt::IRP_MJ_SET_INFORMATION => (input_length, self.asked.code as usize, 0),
             _ => (output_length, input_length, self.asked.code.into()),
         };
         // SAFETY: the layouts are asserted to be alike.
@@ -206,6 +223,11 @@ impl IrpRecord {
     /// The IRP.
     pub(crate) fn raw(&self) -> *mut IRP {
         self.memory.get().cast()
+    }
+
+    /// Where its MDL is, if it has one: after the last stack location.
+    pub(crate) fn mdl(&self) -> *mut MDL {
+        self.location(self.stack_count + 2).cast()
     }
 
     pub(crate) fn address(&self) -> usize {
@@ -370,7 +392,11 @@ impl IrpRecord {
     /// `IoSetCancelRoutine` with NULL.
     pub(crate) fn take_cancel_routine(&self) -> Option<CancelRoutine> {
         // SAFETY: the record keeps the IRP's memory.
-        unsafe { nt::irp::IoSetCancelRoutine(self.raw(), None) }
+        let routine = unsafe { nt::irp::IoSetCancelRoutine(self.raw(), None) };
+        if routine.is_some() {
+            self.had_cancel_routine.store(true, Ordering::Relaxed);
+        }
+        routine
     }
 
     /// Whether a Cancel routine is set.
@@ -379,7 +405,23 @@ impl IrpRecord {
         let field = unsafe { &raw mut (*self.raw()).CancelRoutine };
         // SAFETY: the field is a pointer, and only ever exchanged.
         let field = unsafe { std::sync::atomic::AtomicPtr::<()>::from_ptr(field.cast()) };
-        !field.load(Ordering::SeqCst).is_null()
+        let has = !field.load(Ordering::SeqCst).is_null();
+        if has {
+            self.had_cancel_routine.store(true, Ordering::Relaxed);
+        }
+        has
+    }
+
+    /// Notes that it comes to a queue of the kernel's, or leaves it: a driver that marks it pending by itself is not seen to.
+    fn note_queued(&self, queued: bool) {
+        let marked = self.is_marked(self.current());
+        self.queued_unmarked
+            .store(queued && !marked, Ordering::Relaxed);
+    }
+
+    /// Whether it came to a queue of the kernel's before it was marked pending.
+    pub(crate) fn was_queued_unmarked(&self) -> bool {
+        self.queued_unmarked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_completed(&self) -> bool {
@@ -459,11 +501,16 @@ impl fmt::Display for IrpRecord {
             nt::IRP_MJ_READ => "IRP_MJ_READ",
             nt::IRP_MJ_WRITE => "IRP_MJ_WRITE",
             nt::IRP_MJ_FLUSH_BUFFERS => "IRP_MJ_FLUSH_BUFFERS",
+            nt::IRP_MJ_QUERY_INFORMATION => "IRP_MJ_QUERY_INFORMATION",
+            nt::IRP_MJ_SET_INFORMATION => "IRP_MJ_SET_INFORMATION",
+            nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => "IRP_MJ_INTERNAL_DEVICE_CONTROL",
             _ => "IRP_MJ_DEVICE_CONTROL",
         };
         write!(f, "IRP {} ({:#x}, {major}", self.number, self.address())?;
         match self.asked.major {
-            nt::IRP_MJ_DEVICE_CONTROL => write!(f, " {:#x})", self.asked.code),
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => {
+                write!(f, " {:#x})", self.asked.code)
+            }
             nt::IRP_MJ_PNP | nt::IRP_MJ_POWER => write!(f, " {:#x})", self.asked.minor),
             _ => f.write_str(")"),
         }
@@ -485,6 +532,7 @@ impl Call {
         if let Some(record) = self.kernel.io().find(irp) {
             record.was_on_device_queue.store(true, Ordering::Relaxed);
             record.is_on_device_queue.store(inserted, Ordering::Relaxed);
+            record.note_queued(inserted);
         }
     }
 
@@ -505,6 +553,7 @@ impl Call {
                 format!("{record} is inserted into a list, and is on a list already"),
             )
         });
+        record.note_queued(true);
     }
 
     /// What is known of an IRP that the driver may still touch.

@@ -118,6 +118,15 @@ impl Io {
         live
     }
 
+    /// The IRPs that have ended, as far as they are kept.
+    pub(crate) fn ended(&self) -> Vec<Arc<IrpRecord>> {
+        let irps = locked(&self.irps);
+        let ended = irps.completed.iter();
+        ended
+            .filter_map(|address| irps.by_address.get(address).cloned())
+            .collect()
+    }
+
     /// The IRPs of a file that have not ended.
     pub(crate) fn live_of(&self, file: &Arc<FileInner>) -> Vec<Arc<IrpRecord>> {
         let file = Arc::as_ptr(file).addr();
@@ -229,7 +238,7 @@ impl Call {
         let irql = self.irql();
         let is_device_io = matches!(
             record.asked.major,
-            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_POWER
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL | nt::IRP_MJ_POWER
         );
         let highest = if is_device_io { DISPATCH_LEVEL } else { 1 };
         self.require(irql <= highest, Rule::ForwardedAtBadIrql, || {

@@ -151,6 +151,8 @@ rules! {
     DriverUnload = "Unload routine",
     /// `Information` says no more than the output buffer holds, and than the driver has written.
     Information = "Information of a request",
+    /// An MDL is mapped once, and its pages are written only if they were locked for that.
+    Mdl = "MDL of a request",
     /// A remove lock is released by whom it was acquired for.
     RemoveLock = "remove lock",
     /// Timers and DPCs are gone before their memory or the driver is.
