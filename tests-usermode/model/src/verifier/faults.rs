@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use crate::{mutex::locked, verifier::callers};
+use crate::{image, mutex::locked, verifier::callers};
+
+/// How many frames of a call path are compared.
+const MOST_FRAMES: usize = 48;
 
 /// Which requests fail: the first one on each call path that was not seen before. Kernels that share it refuse each
 /// path once, all together; so the same work done again and again comes to an end with every path having failed.
@@ -48,9 +51,14 @@ impl Faults {
         let mut path = DefaultHasher::new();
         let mut frames = 0;
         backtrace::trace(|frame| {
-            frame.ip().addr().hash(&mut path);
-            frames += 1;
-            frames < 48
+            let (address, stack) = (frame.ip().addr(), frame.sp().addr());
+            let mut add = |address: usize| {
+                // An image may be somewhere else the next time.
+                image::offset(address).unwrap_or(address).hash(&mut path);
+                frames += 1;
+                frames < MOST_FRAMES
+            };
+            !image::walk(address, stack, &mut add) && add(address)
         });
         if !locked(&self.seen).insert(path.finish()) {
             return false;
