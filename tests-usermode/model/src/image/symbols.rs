@@ -5,6 +5,9 @@ use std::{fs::File, path::Path};
 use object::{Object, read::pe::PeFile64};
 use pdb2::{FallibleIterator, PDB, SymbolData};
 
+/// What cargo calls the folder in which `cross/cargo` builds a driver. Its folders are those of the repository.
+const BUILD_FOLDER: &str = "/cargo/build-dir/workspace/";
+
 /// A function: its start and its end, relative to the image, and its name.
 type Function = (u32, u32, String);
 
@@ -67,8 +70,9 @@ impl Symbols {
                 };
                 if last != Some(line.file_index) {
                     let file = program.get_file_info(line.file_index)?;
-                    self.files
-                        .push(file.name.to_string_lossy(&strings)?.into_owned());
+                    let name = file.name.to_string_lossy(&strings)?;
+                    let name = name.strip_prefix(BUILD_FOLDER).unwrap_or(&name);
+                    self.files.push(name.to_owned());
                     last = Some(line.file_index);
                 }
                 self.lines
