@@ -65,6 +65,7 @@ pub struct SLIST_HEADER {
     pub Reserved: [u64; 2],
 }
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn ExInterlockedInsertHeadList(
         ListHead: *mut LIST_ENTRY,

@@ -23,6 +23,7 @@ pub type PIO_WORKITEM_ROUTINE =
 /// The only `WORK_QUEUE_TYPE` that a driver may pass to `IoQueueWorkItem`.
 pub const DelayedWorkQueue: i32 = 1;
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn IoAttachDeviceToDeviceStackSafe(
         SourceDevice: *mut DEVICE_OBJECT,
