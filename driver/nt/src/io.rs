@@ -24,6 +24,8 @@ pub type PIO_WORKITEM_ROUTINE =
 pub const DelayedWorkQueue: i32 = 1;
 
 unsafe extern "C" {
+    pub fn IoRegisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) -> NTSTATUS;
+    pub fn IoUnregisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT);
     pub fn IoAttachDeviceToDeviceStackSafe(
         SourceDevice: *mut DEVICE_OBJECT,
         TargetDevice: *mut DEVICE_OBJECT,
