@@ -30,7 +30,7 @@ pub(crate) struct Ex {
     handles: Handles,
     /// Held while a sequenced list is worked on.
     slists: Mutex<()>,
-    /// The zones that were initialised, by their addresses.
+    /// The addresses of the initialised zones.
     zones: Mutex<HashSet<usize>>,
 }
 

@@ -4,9 +4,10 @@ use alloc::{boxed::Box, vec::Vec};
 use core::{
     mem::ManuallyDrop,
     ptr::{NonNull, null_mut},
-    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+    sync::atomic::Ordering,
 };
 
+use nt::atomic::{AtomicBool, AtomicPtr};
 use pinned_init::PinInit;
 
 use crate::{

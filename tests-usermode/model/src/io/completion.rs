@@ -9,7 +9,11 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, wait::Wait},
+    host::{
+        Call,
+        footprint::{self, Access},
+        wait::Wait,
+    },
     io::irp::{IrpRecord, Left},
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -91,6 +95,8 @@ impl Call {
 
     /// `IoCompleteRequest`.
     pub(in crate::io) fn complete(&self, record: &Arc<IrpRecord>) {
+        record.touch();
+        footprint::touch(nt::irp::list_entry(record.raw()).addr(), Access::Exclusive);
         self.verify_completion(record);
         let irp = record.raw();
         loop {
@@ -204,6 +210,7 @@ impl Call {
 
     /// Ends an IRP: what its user gets is copied out, and whoever waits is woken.
     fn finish(&self, record: &Arc<IrpRecord>) {
+        record.touch();
         // SAFETY: who completes an IRP owns it.
         let status = unsafe { nt::irp::status(record.raw()) };
         // SAFETY: as above.

@@ -3,6 +3,7 @@
 use std::{
     cell::UnsafeCell,
     fmt,
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, Ordering},
@@ -14,6 +15,7 @@ use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, MDL, SL_PENDING_RETURNED};
 use crate::{
     host::{
         Call, fault,
+        footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
     },
     io::{cancel::CancelRoutine, file::FileInner, inlines, mdl::DirectBuffer},
@@ -231,10 +233,20 @@ impl IrpRecord {
         self.raw().addr()
     }
 
+    /// Notes that the step that runs looks at it, or changes it.
+    pub(crate) fn touch(&self) {
+        footprint::touch(self.address(), Access::Exclusive);
+    }
+
+    /// The addresses of its memory.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        let start = self.address();
+        start..start + size_of_val(&*self.memory)
+    }
+
     /// Whether an address is in its memory.
     pub(crate) fn contains(&self, address: usize) -> bool {
-        let start = self.address();
-        (start..start + size_of_val(&*self.memory)).contains(&address)
+        self.addresses().contains(&address)
     }
 
     /// Its place among the IRPs of files; `None` if it was sent through none.
@@ -508,6 +520,7 @@ impl Call {
     pub(crate) fn note_device_queue(&self, entry: *mut nt::KDEVICE_QUEUE_ENTRY, inserted: bool) {
         let irp = entry.addr().wrapping_sub(std::mem::offset_of!(IRP, Tail));
         if let Some(record) = self.kernel.io().find(irp) {
+            footprint::touch(irp, Access::Exclusive);
             record.was_on_device_queue.store(true, Ordering::Relaxed);
             record.is_on_device_queue.store(inserted, Ordering::Relaxed);
         }
@@ -534,6 +547,7 @@ impl Call {
 
     /// What is known of an IRP that the driver may still touch.
     pub(in crate::io) fn live_irp(&self, irp: *mut IRP) -> Arc<IrpRecord> {
+        footprint::touch(irp.addr(), Access::Exclusive);
         let record = self.irp(irp);
         let completed_by = {
             let state = locked(&record.state);
