@@ -366,11 +366,11 @@ fn function_driver_is_notified_of_a_shutdown() {
     let kernel = kernel();
     let stack = Stack::new(&kernel);
     let pending = stack.send(FORWARD | PEND);
-    kernel.shut_down();
+    kernel.notify_shutdown();
     assert_eq!(end(&pending).0, nt::STATUS_DELETE_PENDING);
     stack.unload();
     // Nobody is registered any more.
-    kernel.shut_down();
+    kernel.notify_shutdown();
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::{
 
 impl Kernel {
     /// Sends `IRP_MJ_SHUTDOWN` to each device that is registered for it, the last one first, and waits for its end.
-    pub fn shut_down(self: &Arc<Self>) {
+    pub fn notify_shutdown(self: &Arc<Self>) {
         let _attached = Attached::to(self);
         let call = Call::enter("NtShutdownSystem");
         let registered = locked(&self.io().shutdown).clone();
