@@ -20,6 +20,7 @@ mod pnp;
 mod registry;
 mod remove_lock;
 mod request;
+mod shutdown;
 mod work_item;
 
 pub use bus::BusAnswer;

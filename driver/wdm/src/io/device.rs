@@ -46,6 +46,10 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "DO_DIRECT_IO")]
     const IO_TYPE: IoType = IoType::Buffered;
 
+    /// Whether [`Device::shutdown`] is called. Only one driver of a device stack may set this.
+    #[doc(alias = "IoRegisterShutdownNotification")]
+    const NOTIFIED_OF_SHUTDOWN: bool = false;
+
     /// The state that the driver keeps for each open file; `()` if none.
     type File: FileState<Self>;
 
@@ -183,6 +187,16 @@ pub trait Device: Send + Sync + Sized + 'static {
     ) -> Handled<'irp> {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
+
+    /// Called when the system shuts down, before it flushes the file systems (`IRP_MJ_SHUTDOWN`), if
+    /// [`Device::NOTIFIED_OF_SHUTDOWN`] is set.
+    ///
+    /// WDK: [IoRegisterShutdownNotification](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioregistershutdownnotification).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_SHUTDOWN")]
+    fn shutdown(&self, _irql: &mut PassiveLevel) {}
 
     /// Called when the last handle of an open file is closed, after the file's requests on the device's queues were
     /// cancelled (`IRP_MJ_CLEANUP`).

@@ -108,6 +108,9 @@ pub unsafe extern "C" fn entry<D: Device>(
                 }
                 major[nt::IRP_MJ_INTERNAL_DEVICE_CONTROL] =
                     Some(dispatch::internal_device_control::<D>);
+                if D::NOTIFIED_OF_SHUTDOWN {
+                    major[nt::IRP_MJ_SHUTDOWN] = Some(dispatch::shutdown::<D>);
+                }
                 major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
                 major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
                 major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);

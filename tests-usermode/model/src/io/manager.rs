@@ -47,6 +47,8 @@ pub(crate) struct Io {
     pub(crate) probe: Mutex<Option<(usize, u8)>>,
     /// The PnP requests that are under way, by the physical device objects.
     pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
+    /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
+    pub(crate) shutdown: Mutex<Vec<usize>>,
     /// Files whose last IRP has ended at too high an IRQL to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
@@ -63,6 +65,7 @@ impl Default for Io {
             cancel_lock: AtomicU64::new(spin_lock::FREE),
             probe: Mutex::default(),
             pnp: Mutex::default(),
+            shutdown: Mutex::default(),
             deferred: Mutex::default(),
         }
     }
@@ -254,7 +257,11 @@ impl Call {
         let irql = self.irql();
         let is_device_io = matches!(
             record.asked.major,
-            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL | nt::IRP_MJ_POWER
+            nt::IRP_MJ_READ
+                | nt::IRP_MJ_WRITE
+                | nt::IRP_MJ_DEVICE_CONTROL
+                | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
+                | nt::IRP_MJ_POWER
         );
         let highest = if is_device_io { DISPATCH_LEVEL } else { 1 };
         self.require(irql <= highest, Rule::ForwardedAtBadIrql, || {
