@@ -63,6 +63,7 @@ const IN_NTDLL_TOO: &[&str] = &[
     "ZwClose",
     "ZwOpenKey",
     "ZwQueryValueKey",
+    "ZwSetSecurityObject",
     "ZwWaitForSingleObject",
     "memcmp",
     "memcpy",

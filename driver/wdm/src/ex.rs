@@ -4,5 +4,6 @@ pub(crate) mod interlocked_list;
 pub(crate) mod node;
 pub(crate) mod number;
 pub(crate) mod pool;
+pub(crate) mod rundown;
 pub(crate) mod rw_spin_lock;
 pub(crate) mod zone;

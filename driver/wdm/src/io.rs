@@ -3,20 +3,25 @@
 //! It uses `ke` and `ex`.
 
 pub(crate) mod cancel_lock;
+pub(crate) mod control;
+pub(crate) mod create;
 pub(crate) mod device;
 pub(crate) mod device_object;
 pub(crate) mod dispatch;
 pub(crate) mod driver;
 pub(crate) mod file;
 pub(crate) mod forward;
+pub(crate) mod holds;
 pub(crate) mod interface;
 pub(crate) mod irp;
 pub(crate) mod irp_view;
 pub(crate) mod key_index;
+pub(crate) mod name;
 pub(crate) mod pnp;
 pub(crate) mod queue;
 pub(crate) mod queue_callbacks;
 pub(crate) mod refusal;
 pub(crate) mod remove_lock;
 pub(crate) mod reply;
+pub(crate) mod security;
 pub(crate) mod start_io;

@@ -41,6 +41,7 @@
 //! | `KeGetCurrentProcessorNumber` | [`processor::current`], [`processor::hint`] |
 //! | `KeRaiseIrql`, `KeLowerIrql` | [`irql::raise_to_dispatch`] |
 //! | a pointer in the device extension | [`Shared`] |
+//! | `IoCreateDevice` with a name, `IoCreateSymbolicLink` | [`ControlDevice`] |
 //! | `FileObject->FsContext` | [`FileState`] |
 //! | `ObReferenceObject`, `IoQueueWorkItem` | [`DeviceObject`] |
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
@@ -77,6 +78,7 @@ pub use ex::{
 };
 pub use io::{
     cancel_lock::{CancelSpinLock, CancelSpinLockGuard},
+    control::{ControlDevice, control_entry},
     device::{Device, NewDevice},
     device_object::DeviceObject,
     driver::entry,
@@ -87,6 +89,7 @@ pub use io::{
     queue::{IrpQueue, IrpQueueLock},
     queue_callbacks::QueueCallbacks,
     reply::Reply,
+    security::DeviceAccess,
     start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
 };
 #[cfg(feature = "lock-debug")]
@@ -115,7 +118,8 @@ pub use status::{Error, NtStatus};
 
 #[doc(hidden)]
 pub mod __private {
-    //! The items that [`driver_entry!`](crate::driver_entry) uses.
-    pub use crate::io::driver::entry;
+    //! The items that [`driver_entry!`](crate::driver_entry) and
+    //! [`control_driver_entry!`](crate::control_driver_entry) use.
+    pub use crate::io::{control::control_entry, driver::entry};
     pub use nt::{DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
 }

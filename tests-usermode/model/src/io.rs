@@ -12,13 +12,16 @@ mod driver;
 mod file;
 mod hang;
 mod inlines;
+mod interface;
 mod irp;
 mod manager;
+mod namespace;
 mod object;
 mod pnp;
 mod registry;
 mod remove_lock;
 mod request;
+mod security;
 mod work_item;
 
 pub use bus::BusAnswer;
@@ -26,6 +29,7 @@ pub use driver::{Driver, DriverEntry};
 pub use file::{Access, File};
 pub use pnp::Device;
 pub use request::{Cancelling, Completion, Request};
+pub use security::User;
 pub(crate) use {
     hang::{hang, verify_end},
     inlines::watch,

@@ -51,6 +51,6 @@ mod verifier;
 
 pub use host::{Clock, Config, Kernel, OnViolation, Step};
 pub use io::{
-    Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, Request,
+    Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, Request, User,
 };
 pub use verifier::{Faults, Rule, Violation};

@@ -13,16 +13,18 @@ use crate::{
     DeviceObject, Error, FileState, Guid, Handled, Irp, PassiveLevel, Record, RegistryKey, Shared,
     io::{
         file::{OpenFiles, Queued},
+        holds::Holds,
         interface::DeviceInterface,
-        remove_lock::RemoveLock,
     },
 };
 
-/// The device of a function driver: its state and its handling of requests.
+/// A device: its state and its handling of requests.
 ///
 /// The value is made when the PnP manager adds a device (`AddDevice`) and dropped when the device is removed. It
 /// lives in nonpaged pool and does not move. Every request in progress holds the device's remove lock, so the value
-/// outlives the requests. [`driver_entry!`](crate::driver_entry) makes a driver from it.
+/// outlives the requests. [`driver_entry!`](crate::driver_entry) makes a function driver from it, and
+/// [`control_driver_entry!`](crate::control_driver_entry) a driver without Plug and Play, whose device is a
+/// [`ControlDevice`](crate::ControlDevice).
 ///
 /// This crate does what all function drivers do alike: it keeps the device's [queues](crate::IrpQueue), cancels the
 /// queued requests of a handle when the handle is closed, completes all queued requests when the device is removed,
@@ -35,9 +37,10 @@ use crate::{
     note = "implement `wdm::Device` for the type of the device's state"
 )]
 pub trait Device: Send + Sync + Sized + 'static {
-    /// The interface class by which applications find the device.
+    /// The interface class by which applications find the device; [`Guid::NONE`] for a device without an interface, such as
+    /// a [`ControlDevice`](crate::ControlDevice).
     #[doc(alias = "IoRegisterDeviceInterface")]
-    const INTERFACE: Guid;
+    const INTERFACE: Guid = Guid::NONE;
 
     /// The state that the driver keeps for each open file; `()` if none.
     type File: FileState<Self>;
@@ -273,15 +276,15 @@ impl NewDevice {
 ///
 /// # Invariants
 ///
-/// All fields except `remove_lock`, `lower`, `files` and the flags are written once, before the device object is
-/// attached. `lower` is written once, directly after. `device` and `interface` are valid while the remove lock is
-/// held; the removal takes them out when the lock has no holds and rejects new ones.
+/// All fields except `holds`, `lower`, `files` and the flags are written once, before the device object is
+/// attached or can be opened. `lower` is written once, directly after. `device` and `interface` are valid while the device
+/// is held; the removal or the unload takes them out when there are no holds and new ones are rejected.
 pub(crate) struct Extension {
-    pub(crate) remove_lock: RemoveLock,
+    pub(crate) holds: Holds,
     pub(crate) object: ManuallyDrop<DeviceObject>,
     /// The next lower device object in the stack.
     lower: AtomicPtr<nt::DEVICE_OBJECT>,
-    interface: ManuallyDrop<DeviceInterface>,
+    interface: ManuallyDrop<Option<DeviceInterface>>,
     queues: ManuallyDrop<Vec<OwnedQueue>>,
     pub(crate) files: OpenFiles,
     /// The [`Device`], in the pool: the removal frees it, while the device object can live on until the last handle
@@ -300,14 +303,15 @@ impl Extension {
     /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate). The IRQL is `PASSIVE_LEVEL`.
     pub(crate) unsafe fn initialise<'a, D: Device>(
         new: NewDevice,
-        interface: DeviceInterface,
+        holds: Holds,
+        interface: Option<DeviceInterface>,
         device: *mut D,
     ) -> &'a Self {
         let NewDevice { object, queues } = new;
         // SAFETY: a reference's device object is valid.
         let this = unsafe { (*object.as_ptr()).DeviceExtension }.cast::<Self>();
         let new = Self {
-            remove_lock: RemoveLock::uninitialised(),
+            holds,
             object: ManuallyDrop::new(object),
             lower: AtomicPtr::new(null_mut()),
             interface: ManuallyDrop::new(interface),
@@ -325,7 +329,7 @@ impl Extension {
         // SAFETY: the list does not move, and no other code uses it yet.
         unsafe { extension.files.initialise() };
         // SAFETY: the lock does not move, no other code uses it yet, and AddDevice runs at PASSIVE_LEVEL.
-        unsafe { extension.remove_lock.initialise() };
+        unsafe { extension.holds.initialise() };
         extension
     }
 
@@ -349,9 +353,9 @@ impl Extension {
         // SAFETY: the hold keeps the device object.
         let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
         // SAFETY: as above; only the address is computed, since the release may free the extension.
-        let lock = unsafe { &raw const (*this).remove_lock };
+        let holds = unsafe { &raw const (*this).holds };
         // SAFETY: the caller guarantees that the IRP has a hold.
-        unsafe { RemoveLock::release(lock, irp) };
+        unsafe { Holds::release(holds, irp) };
     }
 
     /// The next lower device object in the stack.
@@ -374,11 +378,16 @@ impl Extension {
         unsafe { &*self.device.cast::<D>() }
     }
 
-    /// Returns the device's interface.
+    /// Enables or disables the device's interface, if it has one.
     ///
-    /// The caller holds the remove lock, as every PnP request does.
-    pub(crate) fn interface(&self) -> &DeviceInterface {
-        &self.interface
+    /// The caller has a hold, as every PnP request does.
+    pub(crate) fn enable_interface(
+        &self,
+        enabled: bool,
+        irql: &mut PassiveLevel,
+    ) -> Result<(), Error> {
+        let interface = self.interface.as_ref();
+        interface.map_or(Ok(()), |interface| interface.set_enabled(enabled, irql))
     }
 
     /// Returns the number of the device's queues.

@@ -44,7 +44,7 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
@@ -97,7 +97,7 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // A removed device has no requests to cancel.
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::SUCCESS) };
@@ -130,7 +130,7 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
@@ -148,7 +148,7 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
     // The IRP's hold is released with the IRP. So the call acquires a second hold, which keeps the state. This
     // fails if the removal has begun since the first one was acquired.
     let call = object.cast();
-    if !extension.remove_lock.acquire(call) {
+    if !extension.holds.acquire(call) {
         // The file must be dropped before the device, which the IRP's hold still keeps.
         drop(file);
         // SAFETY: as above, and the IRP has a hold.
@@ -189,7 +189,7 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
 pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
     // SAFETY: the caller holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }

@@ -87,6 +87,27 @@ pub unsafe extern "C" fn entry<D: Device>(
         check_unload(&mut irql);
         return error.to_raw();
     }
+    // SAFETY: the driver may fill in the driver object before DriverEntry returns.
+    unsafe { set_requests::<D>(driver) };
+    // SAFETY: as above, and no other code accesses the table until then.
+    let major = unsafe { &mut (*driver).MajorFunction };
+    major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
+    major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
+    major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);
+    // SAFETY: as above.
+    unsafe { (*driver).DriverUnload = Some(unload) };
+    // SAFETY: as above.
+    let extension = unsafe { (*driver).DriverExtension };
+    // SAFETY: the I/O manager made the driver extension with the driver object.
+    unsafe { (*extension).AddDevice = Some(pnp::add_device::<D>) };
+    nt::STATUS_SUCCESS
+}
+
+/// Sets the dispatch routines that every device has.
+///
+/// # Safety
+/// `driver` is the driver's object, whose `DriverEntry` has not returned yet.
+pub(crate) unsafe fn set_requests<D: Device>(driver: *mut nt::DRIVER_OBJECT) {
     // SAFETY: the driver may fill in the table before DriverEntry returns, and no other code accesses it until
     // then.
     let major = unsafe { &mut (*driver).MajorFunction };
@@ -101,16 +122,6 @@ pub unsafe extern "C" fn entry<D: Device>(
     ] {
         major[function] = Some(dispatch::request::<D>);
     }
-    major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
-    major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
-    major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);
-    // SAFETY: as above.
-    unsafe { (*driver).DriverUnload = Some(unload) };
-    // SAFETY: as above.
-    let extension = unsafe { (*driver).DriverExtension };
-    // SAFETY: the I/O manager made the driver extension with the driver object.
-    unsafe { (*extension).AddDevice = Some(pnp::add_device::<D>) };
-    nt::STATUS_SUCCESS
 }
 
 /// The driver's Unload routine. The PnP manager removes every device before it, and the driver keeps no other
@@ -124,7 +135,7 @@ unsafe extern "C" fn unload(_driver: *mut nt::DRIVER_OBJECT) {
 }
 
 /// Waits for what still runs of the driver, and stops the system if something would go on after its code is freed.
-fn check_unload(irql: &mut PassiveLevel) {
+pub(crate) fn check_unload(irql: &mut PassiveLevel) {
     wait_for_work_items(irql);
     dpc::check_unload(irql);
 }

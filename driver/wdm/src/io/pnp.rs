@@ -17,15 +17,18 @@
 //! Request](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-an-irp-mn-remove-device-request).
 
 use crate::{
-    Device, DeviceObject, Error, NewDevice, NtStatus, PassiveLevel,
-    ex::pool::allocate,
+    Device, Error, NtStatus, PassiveLevel,
     io::{
+        create::{create_object, create_state},
         device::Extension,
         dispatch::complete_unheld,
         forward::{forward_and_wait, pass_down},
+        holds::Holds,
         interface::DeviceInterface,
+        remove_lock::RemoveLock,
     },
 };
+
 /// The driver's AddDevice routine: makes the device object and its state, and attaches it to the device stack.
 ///
 /// # Safety
@@ -52,8 +55,9 @@ unsafe fn add<D: Device>(
     pdo: *mut nt::DEVICE_OBJECT,
     irql: &mut PassiveLevel,
 ) -> Result<(), Error> {
+    // The device has no name, since it is found by its interface.
     // SAFETY: the caller passes a driver object, at PASSIVE_LEVEL.
-    let object = unsafe { create(driver) }?;
+    let object = unsafe { create_object(driver, core::ptr::null_mut()) }?;
     // SAFETY: the device object was just created, and the caller passes a physical device object.
     let added = unsafe { prepare::<D>(object, pdo, irql) }
         // SAFETY: the extension is initialised.
@@ -65,60 +69,20 @@ unsafe fn add<D: Device>(
     added
 }
 
-/// Makes a device object (`IoCreateDevice`).
+/// Registers the device's interface, and makes its state.
 ///
 /// # Safety
-/// `driver` is the driver's object, and the IRQL is `PASSIVE_LEVEL`.
-unsafe fn create(driver: *mut nt::DRIVER_OBJECT) -> Result<*mut nt::DEVICE_OBJECT, Error> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the extension is some 100 bytes"
-    )]
-    const EXTENSION_SIZE: u32 = size_of::<Extension>() as u32;
-
-    let mut object = core::ptr::null_mut();
-    // SAFETY: the caller passes the driver object, and the IRQL is PASSIVE_LEVEL. The device has no name, since it
-    // is found by its interface. With SECURE_OPEN its security descriptor also applies to names below the device.
-    let status = unsafe {
-        nt::IoCreateDevice(
-            driver,
-            EXTENSION_SIZE,
-            core::ptr::null_mut(),
-            nt::FILE_DEVICE_UNKNOWN,
-            nt::FILE_DEVICE_SECURE_OPEN,
-            0,
-            &raw mut object,
-        )
-    };
-    Error::check(status)?;
-    Ok(object)
-}
-
-/// Makes the device's state and initialises the extension.
-///
-/// # Safety
-/// `object` is a new device object with room for an [`Extension`], and `pdo` a physical device object.
+/// As for [`create_state`], and `pdo` is a physical device object.
 unsafe fn prepare<'a, D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     pdo: *mut nt::DEVICE_OBJECT,
     irql: &mut PassiveLevel,
 ) -> Result<&'a Extension, Error> {
-    // SAFETY: the caller passes a device object of the driver.
-    let mut new = NewDevice::new(unsafe { DeviceObject::new(object, irql) }?);
     // SAFETY: the caller passes a physical device object.
     let interface = unsafe { DeviceInterface::register(pdo, &D::INTERFACE, irql) }?;
-    let device = match D::add(&mut new, irql).and_then(allocate::<D>) {
-        Ok(device) => device,
-        Err(error) => {
-            // What the driver made and dropped may be freed by a work item, which nobody waits for later.
-            let object = DeviceObject::clone(&new);
-            drop(new);
-            object.wait_until_idle(irql);
-            return Err(error);
-        }
-    };
-    // SAFETY: the device object is new, has an extension of the right size, and is not attached.
-    Ok(unsafe { Extension::initialise::<D>(new, interface, device) })
+    let holds = Holds::RemoveLock(RemoveLock::uninitialised());
+    // SAFETY: guaranteed by the caller.
+    unsafe { create_state::<D>(object, holds, interface, irql) }
 }
 
 /// Attaches a device object whose extension is initialised to the device stack, and allows requests
@@ -164,7 +128,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     let irql = &mut irql;
     // SAFETY: the PnP manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
@@ -175,8 +139,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         nt::IRP_MN_START_DEVICE => {
             // SAFETY: this routine owns the IRP.
             let lower = unsafe { forward_and_wait(extension.lower(), irp, irql) };
-            let started =
-                Error::check(lower).and_then(|()| extension.interface().set_enabled(true, irql));
+            let started = Error::check(lower).and_then(|()| extension.enable_interface(true, irql));
             // SAFETY: this routine owns the IRP again.
             unsafe { complete(irp, started.map_or_else(Error::to_raw, |()| lower)) }
         }
@@ -222,7 +185,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
 /// Disables the device's interface and completes every queued request.
 fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut PassiveLevel) {
     // Disabling fails for an interface that was never enabled, which is not an error here.
-    let _ = extension.interface().set_enabled(false, irql);
+    let _ = extension.enable_interface(false, irql);
     extension.end_requests(irql);
     device.remove(irql);
 }
@@ -242,9 +205,11 @@ unsafe fn remove<D: Device>(
     let lower = extension.lower();
     // SAFETY: this routine owns the IRP and does not access it again: below, its address is only the tag of a hold.
     let status = unsafe { succeed_and_pass_down(lower, irp) };
-    // SAFETY: this thread acquired the IRP's hold. Every other hold belongs to a request that does not need this
-    // thread to complete: queued requests were completed, and new ones are rejected.
-    unsafe { extension.remove_lock.release_and_wait(irp, irql) };
+    if let Holds::RemoveLock(lock) = &extension.holds {
+        // SAFETY: this thread acquired the IRP's hold. Every other hold belongs to a request that does not need this
+        // thread to complete: queued requests were completed, and new ones are rejected.
+        unsafe { lock.release_and_wait(irp, irql) };
+    }
     // SAFETY: the wait has ended: the remove lock has no holds and rejects new ones.
     unsafe { extension.tear_down::<D>(irql) };
     // SAFETY: the device object is attached to `lower`, and passes no requests on any more.
