@@ -89,6 +89,9 @@ pub const IRP_MJ_POWER: usize = 0x16;
 pub const IRP_MJ_SYSTEM_CONTROL: usize = 0x17;
 pub const IRP_MJ_PNP: usize = 0x1b;
 
+/// A flag of `IRP.Flags`: the IRP is part of a master IRP (`IoMakeAssociatedIrp`).
+pub const IRP_ASSOCIATED_IRP: u32 = 0x8;
+
 pub const IRP_MN_START_DEVICE: u8 = 0x00;
 pub const IRP_MN_QUERY_REMOVE_DEVICE: u8 = 0x01;
 pub const IRP_MN_REMOVE_DEVICE: u8 = 0x02;

@@ -80,22 +80,11 @@ pub unsafe fn InsertHeadList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
     unsafe { (*head).Flink = entry };
 }
 
-/// Removes an entry from its list and links it to itself, so that removing it again has no effect.
+/// Removes an entry from its list and leaves the entry's own links unchanged.
 ///
 /// # Safety
 /// `entry` is on a list or linked to itself, and no other thread accesses that list during the call.
 pub unsafe fn RemoveEntryList(entry: *mut LIST_ENTRY) {
-    // SAFETY: guaranteed by the caller.
-    unsafe { UnlinkEntry(entry) };
-    // SAFETY: the entry is on no list any more.
-    unsafe { InitializeListHead(entry) };
-}
-
-/// Removes an entry from its list and leaves the entry unchanged, like the WDK's `RemoveEntryList`.
-///
-/// # Safety
-/// As for [`RemoveEntryList`].
-pub unsafe fn UnlinkEntry(entry: *mut LIST_ENTRY) {
     // SAFETY: the caller passes an initialised entry.
     let LIST_ENTRY { Flink, Blink } = unsafe { entry.read() };
     // SAFETY: every entry of a list is alive while it is linked.

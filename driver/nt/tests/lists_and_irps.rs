@@ -3,8 +3,8 @@
 use std::{mem::MaybeUninit, ptr::null_mut};
 
 use nt::{
-    IO_STACK_LOCATION, IRP, LIST_ENTRY, SL_PENDING_RETURNED, irp,
-    list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList},
+    IO_STACK_LOCATION, IRP, IRP_ASSOCIATED_IRP, LIST_ENTRY, SL_PENDING_RETURNED, irp,
+    list::{InitializeListHead, InsertTailList, RemoveEntryList},
 };
 
 /// Replaces the kernel's routine, which `RemoveEntryList` calls for a corrupt list.
@@ -63,34 +63,27 @@ impl Drop for TestIrp {
 }
 
 #[test]
-fn a_list_is_first_in_first_out_and_a_removed_entry_links_to_itself() {
+fn list_is_first_in_first_out_and_a_removed_entry_keeps_its_links() {
     let irps = [TestIrp::new(), TestIrp::new(), TestIrp::new()];
-    let [a, b, c] = irps.each_ref().map(|test| test.irp);
+    let [a, b, c] = irps.each_ref().map(|test| irp::list_entry(test.irp));
     let mut head = MaybeUninit::<LIST_ENTRY>::uninit();
     let head = head.as_mut_ptr();
     // SAFETY: the head and the entries are valid, and only this thread uses them; the same holds for every call
     // below.
     unsafe { InitializeListHead(head) };
-    for irp in [a, b, c] {
+    for entry in [a, b, c] {
         // SAFETY: as above.
-        unsafe { InsertTailList(head, irp::list_entry(irp)) };
+        unsafe { InsertTailList(head, entry) };
     }
-    for _ in 0..2 {
-        // The second time the entry is on no list, so removing it has no effect.
+    // SAFETY: as above.
+    unsafe { RemoveEntryList(b) };
+    for (entry, next) in [(head, a), (a, c), (c, head), (b, c)] {
         // SAFETY: as above.
-        unsafe { RemoveEntryList(irp::list_entry(b)) };
+        assert_eq!(unsafe { (*entry).Flink }, next);
+    }
+    for (entry, previous) in [(head, c), (c, a), (a, head), (b, a)] {
         // SAFETY: as above.
-        assert!(unsafe { IsListEmpty(irp::list_entry(b)) });
-        // SAFETY: as above.
-        let first = unsafe { (*head).Flink };
-        // SAFETY: as above.
-        assert_eq!(unsafe { irp::from_list_entry(first) }, a);
-        // SAFETY: as above.
-        let second = unsafe { (*first).Flink };
-        // SAFETY: as above.
-        assert_eq!(unsafe { irp::from_list_entry(second) }, c);
-        // SAFETY: as above.
-        assert_eq!(unsafe { (*second).Flink }, head);
+        assert_eq!(unsafe { (*entry).Blink }, previous);
     }
 }
 
@@ -104,6 +97,22 @@ fn marking_an_irp_pending_sets_the_flag_in_its_current_stack_location() {
         [0, 1, 2].map(|index| test.control(index)),
         [0, 0, SL_PENDING_RETURNED]
     );
+}
+
+/// `AssociatedIrp.MasterIrp` and `AssociatedIrp.SystemBuffer` are in the same place.
+#[test]
+fn an_associated_irp_has_no_system_buffer() {
+    let test = TestIrp::new();
+    let mut other = 0_u8;
+    let buffer: *mut u8 = &raw mut other;
+    // SAFETY: the IRP is valid, and no other code uses it.
+    unsafe { (*test.irp).AssociatedIrp.SystemBuffer = buffer.cast() };
+    // SAFETY: the test owns the IRP.
+    assert_eq!(unsafe { irp::system_buffer(test.irp) }, buffer);
+    // SAFETY: the IRP is valid, and no other code uses it.
+    unsafe { (*test.irp).Flags |= IRP_ASSOCIATED_IRP };
+    // SAFETY: the test owns the IRP.
+    assert!(unsafe { irp::system_buffer(test.irp) }.is_null());
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub mod irql;
 pub(crate) mod lock_debug;
 pub mod lock_order;
+pub(crate) mod on_drop;
 pub(crate) mod place;
 pub mod processor;
 pub(crate) mod queued_spin_lock;

@@ -8,13 +8,13 @@
 use core::{
     ffi::c_void,
     mem::offset_of,
-    ptr::{addr_of, addr_of_mut},
+    ptr::{addr_of, addr_of_mut, null_mut},
     sync::atomic::{AtomicPtr, AtomicU8, Ordering},
 };
 
 use crate::{
-    DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP, KDEVICE_QUEUE_ENTRY, LIST_ENTRY,
-    PDRIVER_CANCEL, PIO_COMPLETION_ROUTINE, SINGLE_LIST_ENTRY, SL_INVOKE_ON_CANCEL,
+    DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP, IRP_ASSOCIATED_IRP, KDEVICE_QUEUE_ENTRY,
+    LIST_ENTRY, PDRIVER_CANCEL, PIO_COMPLETION_ROUTINE, SINGLE_LIST_ENTRY, SL_INVOKE_ON_CANCEL,
     SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
     model::{Inline, before},
 };
@@ -187,15 +187,21 @@ pub unsafe fn transfer(irp: *mut IRP) -> Transfer {
     }
 }
 
-/// Returns the system buffer of a buffered request; NULL if input and output are empty.
+/// Returns the system buffer of a buffered request. NULL if input and output are empty, and for an associated IRP,
+/// which has a pointer to its master IRP in this place.
 ///
 /// # Safety
 /// The caller owns `irp`.
 #[must_use]
 pub unsafe fn system_buffer(irp: *mut IRP) -> *mut u8 {
     // SAFETY: the caller owns the IRP.
+    if unsafe { (*irp).Flags } & IRP_ASSOCIATED_IRP != 0 {
+        return null_mut();
+    }
+    // SAFETY: the caller owns the IRP.
     let associated = unsafe { &(*irp).AssociatedIrp };
-    // SAFETY: in an IRP that was sent to a driver this member of the union is in use, or the union is NULL.
+    // SAFETY: in an IRP that was sent to a driver, and is not an associated IRP, this member of the union is in use, or
+    // the union is NULL.
     let buffer = unsafe { associated.SystemBuffer };
     buffer.cast()
 }

@@ -5,6 +5,7 @@ use core::{cell::UnsafeCell, marker::PhantomData};
 use crate::ke::{
     irql::{AtMostDispatch, SpinLockHeld},
     lock_order::{Alone, LockAfter, LockClass},
+    on_drop::OnDrop,
 };
 
 /// A value that several processors can read at the same time and one can change, under a reader/writer spin lock
@@ -81,16 +82,15 @@ impl<T, C: LockClass> RwSpinLock<T, C> {
         C: LockAfter<L::Held>,
     {
         // SAFETY: a word of zero is a lock that is not held; only these routines access it. `self` is borrowed until the
-        // release below, and the token says that the IRQL is at most DISPATCH_LEVEL.
+        // release, and the token says that the IRQL is at most DISPATCH_LEVEL.
         let old_irql = unsafe { nt::ExAcquireSpinLockShared(self.lock.get()) };
-        // SAFETY: the lock is held shared until the release below, so no thread changes the value.
-        let value = unsafe { &*self.value.get() };
-        // SAFETY: the IRQL is DISPATCH_LEVEL, and the lock was acquired last, until the release below.
-        let result = f(value, &mut unsafe { SpinLockHeld::assume() });
         // SAFETY: the lock was acquired above in this way, from this IRQL. The closure's own locks borrowed the token, so
         // they are released.
-        unsafe { nt::ExReleaseSpinLockShared(self.lock.get(), old_irql) };
-        result
+        let _release = OnDrop(|| unsafe { nt::ExReleaseSpinLockShared(self.lock.get(), old_irql) });
+        // SAFETY: the lock is held shared until `_release` is dropped, so no thread changes the value.
+        let value = unsafe { &*self.value.get() };
+        // SAFETY: the IRQL is DISPATCH_LEVEL, and the lock was acquired last, until `_release` is dropped.
+        f(value, &mut unsafe { SpinLockHeld::assume() })
     }
 
     /// Runs a closure with the lock held exclusively (`ExAcquireSpinLockExclusive`, `ExReleaseSpinLockExclusive`).
@@ -112,12 +112,12 @@ impl<T, C: LockClass> RwSpinLock<T, C> {
     {
         // SAFETY: as in `read`.
         let old_irql = unsafe { nt::ExAcquireSpinLockExclusive(self.lock.get()) };
-        // SAFETY: the lock is held exclusively until the release below, so nobody else reads or changes the value.
+        // SAFETY: as in `read`.
+        let _release =
+            OnDrop(|| unsafe { nt::ExReleaseSpinLockExclusive(self.lock.get(), old_irql) });
+        // SAFETY: the lock is held exclusively until `_release` is dropped, so nobody else reads or changes the value.
         let value = unsafe { &mut *self.value.get() };
         // SAFETY: as in `read`.
-        let result = f(value, &mut unsafe { SpinLockHeld::assume() });
-        // SAFETY: as in `read`.
-        unsafe { nt::ExReleaseSpinLockExclusive(self.lock.get(), old_irql) };
-        result
+        f(value, &mut unsafe { SpinLockHeld::assume() })
     }
 }

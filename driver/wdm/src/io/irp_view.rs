@@ -217,17 +217,13 @@ impl<R: Record> IrpView<R> {
     /// Fails if the request has no system buffer: a device control with another method than `METHOD_BUFFERED`, or a read or a
     /// write if a filter above did not copy `DO_BUFFERED_IO` from this device object.
     fn buffered(&self) -> Result<(), Error> {
-        let is_buffered = match self.major() {
-            MajorFunction::DeviceControl => self.code() & 3 == nt::METHOD_BUFFERED,
-            MajorFunction::Read | MajorFunction::Write => {
-                let asked = self.parameters();
-                // SAFETY: the IRP is not completed while the view exists.
-                let buffer = unsafe { nt::irp::system_buffer(self.0) };
-                !buffer.is_null() || asked.input_length == 0 && asked.output_length == 0
-            }
-            MajorFunction::FlushBuffers => true,
-        };
-        if is_buffered {
+        let asked = self.parameters();
+        // SAFETY: the IRP is not completed while the view exists.
+        let buffer = unsafe { nt::irp::system_buffer(self.0) };
+        let has_buffer = !buffer.is_null() || asked.input_length == 0 && asked.output_length == 0;
+        let is_buffered =
+            self.major() != MajorFunction::DeviceControl || self.code() & 3 == nt::METHOD_BUFFERED;
+        if is_buffered && has_buffer {
             Ok(())
         } else {
             Err(Error::INVALID_DEVICE_REQUEST)

@@ -1,6 +1,6 @@
 //! The callbacks of IRP queues.
 
-use crate::{IrpView, NtStatus, Record, ke::irql::NoSpinLockHeld};
+use crate::{IrpView, NtStatus, Record, io::irp::finish, ke::irql::NoSpinLockHeld};
 
 /// The callbacks of an [`IrpQueue`](crate::IrpQueue) or a [`StartIoQueue`](crate::StartIoQueue): they run before
 /// the queue completes an IRP, and give the keys of IRPs (`IO_CSQ`).
@@ -49,4 +49,23 @@ pub trait QueueCallbacks: Send + Sync + 'static {
     fn key(&self, _irp: &IrpView<Self::Record>) -> u32 {
         0
     }
+}
+
+/// Calls the driver's callback, then completes an IRP.
+///
+/// # Safety
+/// The caller owns the IRP, which is on no queue and has no Cancel routine, and gives it up. It was inserted into the
+/// queue with these callbacks, which may be freed before this returns, since the IRP kept the queue's device.
+pub(crate) unsafe fn end<C: QueueCallbacks, L: NoSpinLockHeld>(
+    callbacks: *const C,
+    irp: *mut nt::IRP,
+    status: NtStatus,
+    irql: &mut L,
+) {
+    // SAFETY: the queue outlives the IRP, which is not completed yet.
+    let callbacks = unsafe { &*callbacks };
+    // SAFETY: the caller owns the IRP.
+    callbacks.before_completion(unsafe { IrpView::new(&irp) }, status, irql);
+    // SAFETY: the caller owns the IRP and gives it up. The token says that no spin lock is held.
+    unsafe { finish::<C::Record>(irp, status, 0) };
 }

@@ -4,7 +4,7 @@ use core::{cell::UnsafeCell, marker::PhantomData, ops::Deref, ptr::NonNull};
 
 use nt::{
     irp::{self, IoMarkIrpPending, IoSetCancelRoutine},
-    list::{InsertTailList, RemoveEntryList},
+    list::{InitializeListHead, InsertTailList, RemoveEntryList},
 };
 use pinned_init::{PinInit, pin_data, try_pin_init};
 
@@ -15,7 +15,7 @@ use crate::{
         cancel_lock::release_in_cancel_routine,
         device::DeviceQueues,
         file::{self, Queued},
-        irp::finish,
+        queue_callbacks::end,
         refusal::Refusal,
     },
     ke::{device_queue::RawDeviceQueue, irql::NoSpinLockHeld},
@@ -388,8 +388,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         let entry = irp::device_queue_entry(irp);
         // SAFETY: the entry is on this queue or on none, which does not change while the lock is held.
         unsafe { nt::KeRemoveEntryDeviceQueue(self.queue.raw(), entry) };
-        // SAFETY: the entry is on its file's list or linked to itself, and the lock is held.
-        unsafe { RemoveEntryList(irp::list_entry(irp)) };
+        // SAFETY: the caller holds the lock, and the IRP was inserted by `link`.
+        unsafe { remove_from_file(irp) };
     }
 
     /// Removes the next IRP, or makes the queue not busy.
@@ -470,7 +470,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
                 }
                 Step::End(irp, status, next) => {
                     // SAFETY: the IRP is on no queue and has no Cancel routine, so this thread owns it.
-                    unsafe { Self::end(self, irp, status, irql) };
+                    unsafe { end(&raw const self.callbacks, irp, status, irql) };
                     if !next {
                         return Start::Nothing;
                     }
@@ -495,31 +495,26 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         loop {
             match CancelSpinLock::with(irql, |_| take()) {
                 // SAFETY: `withdraw` won the exchange of the Cancel routine and removed the IRP from the queue.
-                Step::End(irp, status, _) => unsafe { Self::end(self, irp, status, irql) },
+                Step::End(irp, status, _) => unsafe {
+                    end(&raw const self.callbacks, irp, status, irql);
+                },
                 Step::Lost => {}
                 Step::Serve(_) | Step::Nothing => return,
             }
         }
     }
+}
 
-    /// Calls the driver's callback, then completes an IRP.
-    ///
-    /// # Safety
-    /// The caller owns the IRP, which is on no queue and has no Cancel routine, and gives it up. The IRP was
-    /// inserted into `queue`, which may be freed before this returns, since the IRP kept its device.
-    unsafe fn end<L: NoSpinLockHeld>(
-        queue: *const Self,
-        irp: *mut nt::IRP,
-        status: NtStatus,
-        irql: &mut L,
-    ) {
-        // SAFETY: the queue outlives the IRP, which is not completed yet.
-        let callbacks = unsafe { &(*queue).callbacks };
-        // SAFETY: the caller owns the IRP.
-        callbacks.before_completion(unsafe { IrpView::new(&irp) }, status, irql);
-        // SAFETY: the caller owns the IRP and gives it up. The token says that no spin lock is held.
-        unsafe { finish::<C::Record>(irp, status, 0) };
-    }
+/// Removes an IRP from its file's list, if it is still on it.
+///
+/// # Safety
+/// The caller holds the cancel spin lock, and [`StartIoQueue::link`] inserted the IRP.
+unsafe fn remove_from_file(irp: *mut nt::IRP) {
+    let entry = irp::list_entry(irp);
+    // SAFETY: the entry is on its file's list or linked to itself, and the lock is held.
+    unsafe { RemoveEntryList(entry) };
+    // SAFETY: the entry is on no list now, and may be removed again.
+    unsafe { InitializeListHead(entry) };
 }
 
 /// Clears the Cancel routine of an IRP that is to be served and removes it from its file's list.
@@ -527,8 +522,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
 /// # Safety
 /// The caller holds the cancel spin lock; the IRP was inserted by [`StartIoQueue::link`] and is on no queue.
 unsafe fn clear_cancel_routine(irp: *mut nt::IRP) -> Step {
-    // SAFETY: the entry is on its file's list or linked to itself, and the lock is held.
-    unsafe { RemoveEntryList(irp::list_entry(irp)) };
+    // SAFETY: the caller holds the lock, and the IRP was inserted by `link`.
+    unsafe { remove_from_file(irp) };
     // SAFETY: the Cancel routine, if it has been called, waits for the lock before it completes.
     if unsafe { IoSetCancelRoutine(irp, None) }.is_none() {
         return Step::Lost;
@@ -585,6 +580,8 @@ unsafe extern "C" fn cancel_routine<C: QueueCallbacks>(
     unsafe { unlinked_from.unlink(irp) };
     // SAFETY: this is the IRP's Cancel routine, which is called with the lock held.
     let mut irql = unsafe { release_in_cancel_routine(irp) };
+    // SAFETY: the queue outlives the IRP, which is not completed yet.
+    let callbacks = unsafe { &raw const (*queue).callbacks };
     // SAFETY: the IRP is on no queue, and IoCancelIrp took its Cancel routine to call it here.
-    unsafe { StartIoQueue::end(queue, irp, NtStatus::CANCELLED, &mut irql) };
+    unsafe { end(callbacks, irp, NtStatus::CANCELLED, &mut irql) };
 }

@@ -17,7 +17,10 @@
 
 use core::{marker::PhantomData, panic::Location};
 
-use crate::ke::lock_order::{LockClass, Unlocked};
+use crate::ke::{
+    lock_order::{LockClass, Unlocked},
+    on_drop::OnDrop,
+};
 use crate::log;
 
 /// Keeps a token on the thread that it was lent to.
@@ -200,12 +203,11 @@ pub fn raise_to_dispatch<L: NoSpinLockHeld, R>(
 ) -> R {
     // SAFETY: the token says that the IRQL is at most DISPATCH_LEVEL.
     let old_irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-    // SAFETY: the IRQL is DISPATCH_LEVEL until KeLowerIrql below, and the caller holds no spin lock. The closure's
-    // locks borrow the token, so they are released before that.
-    let result = f(&mut unsafe { DispatchLevel::assume() });
     // SAFETY: the IRQL is DISPATCH_LEVEL, and `old_irql` is the value that it was raised from.
-    unsafe { nt::KeLowerIrql(old_irql) };
-    result
+    let _lower = OnDrop(|| unsafe { nt::KeLowerIrql(old_irql) });
+    // SAFETY: the IRQL is DISPATCH_LEVEL until `_lower` is dropped, and the caller holds no spin lock. The closure's
+    // locks borrow the token, so they are released before that.
+    f(&mut unsafe { DispatchLevel::assume() })
 }
 
 /// Returns whether the IRQL is `PASSIVE_LEVEL`, so that no spin lock is held. For a `Drop`, which has no token.

@@ -7,6 +7,7 @@ use pinned_init::{Init, PinInit, pin_data, pin_init};
 use crate::ke::{
     irql::{AtMostDispatch, Dispatch, SpinLockHeld},
     lock_order::{Alone, LockAfter, LockClass},
+    on_drop::OnDrop,
     spin_lock::{RawSpinLock, in_cell},
 };
 
@@ -83,15 +84,16 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
         C: LockAfter<L::Held>,
     {
         let mut handle = nt::KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
-        // SAFETY: the lock was initialised in place, the handle is on this stack until the release below, and the
+        // The kernel keeps this pointer, so no reference to the handle is made.
+        let handle = &raw mut handle;
+        // SAFETY: the lock was initialised in place, the handle is on this stack until the release, and the
         // token says that the IRQL is at most DISPATCH_LEVEL.
-        unsafe { nt::KeAcquireInStackQueuedSpinLock(self.lock.raw(), &raw mut handle) };
-        // SAFETY: the lock was acquired above, and is released below.
-        let result = unsafe { self.run(f) };
+        unsafe { nt::KeAcquireInStackQueuedSpinLock(self.lock.raw(), handle) };
         // SAFETY: the lock was acquired with this handle. The closure's own locks borrowed the token, so they are
         // released, and the IRQL is DISPATCH_LEVEL.
-        unsafe { nt::KeReleaseInStackQueuedSpinLock(&raw mut handle) };
-        result
+        let _release = OnDrop(|| unsafe { nt::KeReleaseInStackQueuedSpinLock(handle) });
+        // SAFETY: the lock is held until `_release` is dropped.
+        unsafe { self.run(f) }
     }
 
     /// Runs a closure with the lock held, at `DISPATCH_LEVEL`, without changing the IRQL
@@ -112,13 +114,16 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
         C: LockAfter<D::Held>,
     {
         let mut handle = nt::KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
+        // The kernel keeps this pointer, so no reference to the handle is made.
+        let handle = &raw mut handle;
         // SAFETY: as in `with`, and the token says that the IRQL is DISPATCH_LEVEL.
-        unsafe { nt::KeAcquireInStackQueuedSpinLockAtDpcLevel(self.lock.raw(), &raw mut handle) };
-        // SAFETY: the lock was acquired above, and is released below.
-        let result = unsafe { self.run(f) };
+        unsafe { nt::KeAcquireInStackQueuedSpinLockAtDpcLevel(self.lock.raw(), handle) };
         // SAFETY: as in `with`.
-        unsafe { nt::KeReleaseInStackQueuedSpinLockFromDpcLevel(&raw mut handle) };
-        result
+        let _release = OnDrop(|| unsafe {
+            nt::KeReleaseInStackQueuedSpinLockFromDpcLevel(handle);
+        });
+        // SAFETY: as in `with`.
+        unsafe { self.run(f) }
     }
 
     /// Runs a closure with the value.

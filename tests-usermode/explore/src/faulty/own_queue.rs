@@ -41,10 +41,12 @@ impl Queue {
     }
 }
 
-/// `RemoveEntryList`, which links the entry to itself; the caller holds the lock.
+/// Removes an entry from the list, if it is still on it, and links it to itself. The caller holds the lock.
 fn remove(entry: *mut LIST_ENTRY) {
     // SAFETY: the entry is on the list or linked to itself.
     unsafe { RemoveEntryList(entry) };
+    // SAFETY: the entry is on no list now.
+    unsafe { InitializeListHead(entry) };
 }
 
 /// The steps of the driver; the default methods are correct.

@@ -5,10 +5,7 @@ use core::ptr::{NonNull, null_mut};
 
 use nt::{
     irp::{self, IoSetCancelRoutine},
-    list::{
-        InitializeListHead, InsertHeadList, InsertTailList, IsListEmpty, RemoveEntryList,
-        UnlinkEntry,
-    },
+    list::{InitializeListHead, InsertHeadList, InsertTailList, IsListEmpty, RemoveEntryList},
 };
 
 use super::IrpQueue;
@@ -17,8 +14,8 @@ use crate::{
     io::{
         cancel_lock::release_in_cancel_routine,
         file,
-        irp::finish,
         key_index::{KeyIndex, KeyNode},
+        queue_callbacks,
         refusal::Refusal,
     },
     ke::irql::NoSpinLockHeld,
@@ -160,9 +157,9 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// The caller has locked the queue's `state`, and the IRP is on the queue's list.
     unsafe fn unlink(state: &mut State, irp: *mut nt::IRP) {
         // SAFETY: the caller holds the lock, and the IRP is on the list.
-        unsafe { UnlinkEntry(irp::list_entry(irp)) };
+        unsafe { RemoveEntryList(irp::list_entry(irp)) };
         // SAFETY: as above: it is on its file's list, or on that of the IRPs without a file.
-        unsafe { UnlinkEntry(irp::second_list_entry(irp)) };
+        unsafe { RemoveEntryList(irp::second_list_entry(irp)) };
         // SAFETY: as above.
         if let Some(node) = unsafe { Self::node(irp) } {
             // SAFETY: the IRP is on the list, so its node is in the index.
@@ -270,7 +267,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         Found::NotYet
     }
 
-    /// Calls the driver's callback, then completes an IRP.
+    /// Frees the IRP's node, calls the driver's callback, then completes the IRP.
     ///
     /// # Safety
     /// The caller owns the IRP, which is on no list and has no Cancel routine, and gives it up. The IRP was
@@ -282,14 +279,12 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         status: NtStatus,
         irql: &mut L,
     ) {
-        // SAFETY: the queue outlives the IRP, which is not completed yet.
-        let callbacks = unsafe { &(*queue).callbacks };
-        // SAFETY: the caller owns the IRP.
-        callbacks.before_completion(unsafe { IrpView::new(&irp) }, status, irql);
         // SAFETY: the caller owns the IRP, which is on no list.
         unsafe { Self::free_node(irp) };
-        // SAFETY: the caller owns the IRP and gives it up. The token says that no spin lock is held.
-        unsafe { finish::<C::Record>(irp, status, 0) };
+        // SAFETY: the queue outlives the IRP, which is not completed yet.
+        let callbacks = unsafe { &raw const (*queue).callbacks };
+        // SAFETY: guaranteed by the caller.
+        unsafe { queue_callbacks::end(callbacks, irp, status, irql) };
     }
 }
 
