@@ -1,6 +1,7 @@
 //! Executive support (`Ex`): interlocked lists and variables, zones, pool. It uses `ke`, but not `io` or `ps`.
 
 pub(crate) mod interlocked_list;
+pub(crate) mod mutex;
 pub(crate) mod node;
 pub(crate) mod number;
 pub(crate) mod pool;

@@ -25,3 +25,4 @@ pub(crate) mod remove_lock;
 pub(crate) mod reply;
 pub(crate) mod security;
 pub(crate) mod start_io;
+pub(crate) mod work_item;

@@ -36,7 +36,9 @@
 //! | `InterlockedIncrement`, `InterlockedExchange` | [`InterlockedLong`], [`InterlockedLong64`] |
 //! | `KDPC`, `KTIMER` | [`Dpc`], [`Timer`] |
 //! | `KEVENT`, `KeSetEvent`, `KeWaitForSingleObject` | [`Event`] |
-//! | `PsCreateSystemThread` | [`thread::run`] |
+//! | `FAST_MUTEX`, `ExAcquireFastMutex` | [`Mutex`] |
+//! | `PsCreateSystemThread` | [`Thread`], [`thread::run`] |
+//! | `IoAllocateWorkItem`, `IoQueueWorkItem` | [`WorkItem`] |
 //! | `KeDelayExecutionThread` | [`thread::delay`] |
 //! | `KeGetCurrentProcessorNumber` | [`processor::current`], [`processor::hint`] |
 //! | `KeRaiseIrql`, `KeLowerIrql` | [`irql::raise_to_dispatch`] |
@@ -47,8 +49,8 @@
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
 //! Values of this crate can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held; see
-//! [`DeviceObject`]. The exception is a [`Dpc`] or [`Timer`] that was used and is part of neither a device's state
-//! nor a [`Shared`]. `SOUNDNESS.md` in this crate's folder argues, type by type, why the crate is sound.
+//! [`DeviceObject`]. The exception is a [`Dpc`], [`Timer`] or [`Thread`] that was used and is part of neither a
+//! device's state nor a [`Shared`]. `SOUNDNESS.md` in this crate's folder argues, type by type, why the crate is sound.
 
 #![no_std]
 #![debugger_visualizer(natvis_file = "../wdm.natvis")]
@@ -70,6 +72,7 @@ mod status;
 
 pub use ex::{
     interlocked_list::{EntryId, InterlockedList, InterlockedStack},
+    mutex::Mutex,
     node::{ListItem, Node},
     number::{ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, InterlockedLong64},
     pool::PoolAllocator,
@@ -91,6 +94,7 @@ pub use io::{
     reply::Reply,
     security::DeviceAccess,
     start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
+    work_item::{WorkItem, WorkItemRoutine},
 };
 #[cfg(feature = "lock-debug")]
 pub use ke::lock_debug::LockStatistics;
@@ -99,7 +103,7 @@ pub use ke::{
         Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Insert, Keyed, NodeInUse,
         Remove,
     },
-    dpc::{Dpc, DpcRoutine},
+    dpc::{Dpc, DpcRoutine, Importance},
     event::{Event, EventType},
     irql::{self, PassiveLevel},
     lock_order, processor,
@@ -110,7 +114,10 @@ pub use ke::{
     time::Moment,
     timer::{Timer, TimerRoutine},
 };
-pub use ps::thread;
+pub use ps::{
+    device_thread::{Thread, ThreadRoutine},
+    thread,
+};
 pub use record::Record;
 pub use registry::RegistryKey;
 pub use shared::Shared;

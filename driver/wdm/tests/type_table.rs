@@ -14,9 +14,10 @@ use std::{
 use wdm::{
     Arrival, Busy, CancelSpinLockGuard, CurrentIrp, DeviceQueue, DeviceQueueNode, Dpc, DpcRoutine,
     Guard, Handled, Insert, InterlockedList, InterlockedStack, Irp, IrpQueue, IrpView, KeepIrql,
-    Node, NtStatus, PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey,
-    Remove, Reply, RestoreIrql, RwSpinLock, Shared, SpinLock, Start, StartIoQueue, Timer,
-    TimerRoutine, Zone, ZoneBox,
+    Mutex, Node, NtStatus, PassiveLevel, PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock,
+    Record, RegistryKey, Remove, Reply, RestoreIrql, RwSpinLock, Shared, SpinLock, Start,
+    StartIoQueue, Thread, ThreadRoutine, Timer, TimerRoutine, WorkItem, WorkItemRoutine, Zone,
+    ZoneBox,
     irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
     lock_order::Alone,
 };
@@ -38,6 +39,14 @@ impl DpcRoutine for Routine {
 
 impl TimerRoutine for Routine {
     fn run(_: &Timer<Self>, _: &mut DispatchLevel) {}
+}
+
+impl ThreadRoutine for Routine {
+    fn run(_: &Thread<Self>, _: &mut PassiveLevel) {}
+}
+
+impl WorkItemRoutine for Routine {
+    fn run(_: &Shared<WorkItem<Self>>, _: &mut PassiveLevel) {}
 }
 
 struct Callbacks<R>(PhantomData<fn(R) -> R>);
@@ -175,6 +184,9 @@ fn table() -> Vec<Row> {
         }
         IrpQueue ["C" Invariant("irp_queue_of_other_callbacks")] { IrpQueue<C> => "SS-", IrpQueue<U> => "SS-" }
         IrpView ["R" Invariant("irp_view_of_another_record")] { IrpView => "--U", IrpView<Unshared> => "--U" }
+        Mutex ["T" Invariant("mutex_value_shortened")] {
+            Mutex<Both> => "SS-", Mutex<SendOnly> => "SS-", Mutex<SyncOnly> => "---", Mutex<Neither> => "---",
+        }
         Node ["T" Covariant] {
             Node<Both> => "SSU", Node<SendOnly> => "S-U", Node<SyncOnly> => "-SU", Node<Neither> => "--U",
             Node<PhantomPinned> => "SS-",
@@ -211,7 +223,9 @@ fn table() -> Vec<Row> {
         StartIoQueue ["C" Invariant("start_io_queue_of_other_callbacks")] {
             StartIoQueue<C> => "SS-", StartIoQueue<U> => "SS-",
         }
+        Thread ["C" Invariant("thread_of_another_routine")] { Thread<Routine> => "SS-" }
         Timer ["C" Invariant("timer_of_another_routine")] { Timer<Routine> => "SS-" }
+        WorkItem ["C" Invariant("work_item_of_another_routine")] { WorkItem<Routine> => "SSU" }
         // A zone contains no values, only memory for them.
         Zone ["T" Invariant("zone_shortened")] { Zone<Both> => "SSU", Zone<Neither> => "SSU" }
         ZoneBox ["T" Covariant] {
