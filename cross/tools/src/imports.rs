@@ -46,7 +46,9 @@ impl Definition {
 
     fn names(&self) -> impl Iterator<Item = &'static str> {
         let lines = self.text.lines();
-        lines.filter_map(|line| line.strip_prefix("    "))
+        let names = lines.filter_map(|line| line.strip_prefix("    "));
+        // After the name of a variable stands `CONSTANT`.
+        names.map(|name| name.trim_end_matches(" CONSTANT"))
     }
 }
 
@@ -71,6 +73,10 @@ const IN_NTDLL_TOO: &[&str] = &[
     "memset",
 ];
 
+/// The variables that `ntoskrnl.lib` holds, since [`WDK_X64`] has functions alone. `wdm.h` declares them, as pointers: the
+/// library defines each as a constant, which is the slot of the import.
+const VARIABLES: &[&str] = &["ExEventObjectType"];
+
 /// What the libraries for x64 hold and those for ARM64 do not. In `wdm.h` of the WDK 10.0.22621 `KeLowerIrql` is a macro
 /// over `KfLowerIrql` for ARM64, and both `Kf` routines are declared as the HAL's.
 const X64_ALONE: &[(&str, &str)] = &[(KERNEL, "KeLowerIrql"), (KERNEL, "KfRaiseIrql")];
@@ -86,7 +92,8 @@ fn is_in_wdk(arch: Arch, dll: &str, name: &str) -> bool {
         return is_among(ARM64_ALONE);
     }
     let mut lines = WDK_X64.lines().filter_map(|line| line.split_once(' '));
-    lines.any(|(name, dll)| is(dll, name)) || IN_NTDLL_TOO.iter().any(|name| is(KERNEL, name))
+    let mut unlisted = IN_NTDLL_TOO.iter().chain(VARIABLES);
+    lines.any(|(name, dll)| is(dll, name)) || unlisted.any(|name| is(KERNEL, name))
 }
 
 /// Why the driver may not import a name from a DLL, if it may not.

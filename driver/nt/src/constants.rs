@@ -121,6 +121,8 @@ pub const DO_POWER_PAGABLE: u32 = 0x2000;
 
 pub const KERNEL_MODE: i8 = 0;
 
+pub const EVENT_MODIFY_STATE: u32 = 0x2;
+pub const SYNCHRONIZE: u32 = 0x10_0000;
 pub const WRITE_DAC: u32 = 0x4_0000;
 pub const FILE_ALL_ACCESS: u32 = 0x1f_01ff;
 pub const FILE_GENERIC_READ: u32 = 0x12_0089;

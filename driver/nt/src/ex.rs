@@ -128,6 +128,10 @@ unsafe extern "C" {
     pub fn ExReleaseRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExWaitForRundownProtectionRelease(RunRef: *mut EX_RUNDOWN_REF);
 
+    /// Points to the type of event objects. The import library defines it as the slot of the import (`CONSTANT`), so it
+    /// has one more indirection than the variable in the kernel.
+    pub static ExEventObjectType: *mut *mut c_void;
+
     /// The routine that the macro `InterlockedPushEntrySList` calls.
     pub fn ExpInterlockedPushEntrySList(
         ListHead: *mut SLIST_HEADER,

@@ -75,7 +75,7 @@ assert_offsets! {
     IO_STATUS_BLOCK { Information: 8 }
     StatusBlock { Status: 0, Information: 8 }
     IRP {
-        AssociatedIrp: 0x18, IoStatus: 0x30, PendingReturned: 0x41, CurrentLocation: 0x43, Cancel: 0x44,
+        AssociatedIrp: 0x18, IoStatus: 0x30, RequestorMode: 0x40, PendingReturned: 0x41, CurrentLocation: 0x43, Cancel: 0x44,
         CancelIrql: 0x45, CancelRoutine: 0x68, Tail: 0x78,
     }
     TailOverlay {

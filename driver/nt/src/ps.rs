@@ -37,6 +37,15 @@ unsafe extern "C" {
         AccessMode: i8,
         Handle: *mut HANDLE,
     ) -> NTSTATUS;
+    /// `ObjectType` may be NULL if `AccessMode` is `KernelMode`.
+    pub fn ObReferenceObjectByHandle(
+        Handle: HANDLE,
+        DesiredAccess: u32,
+        ObjectType: *mut c_void,
+        AccessMode: i8,
+        Object: *mut *mut c_void,
+        HandleInformation: *mut c_void,
+    ) -> NTSTATUS;
     pub fn ZwSetSecurityObject(
         Handle: HANDLE,
         SecurityInformation: u32,

@@ -25,4 +25,5 @@ pub(crate) mod remove_lock;
 pub(crate) mod reply;
 pub(crate) mod security;
 pub(crate) mod start_io;
+pub(crate) mod user_event;
 pub(crate) mod work_item;

@@ -36,6 +36,7 @@
 //! | `InterlockedIncrement`, `InterlockedExchange` | [`InterlockedLong`], [`InterlockedLong64`] |
 //! | `KDPC`, `KTIMER` | [`Dpc`], [`Timer`] |
 //! | `KEVENT`, `KeSetEvent`, `KeWaitForSingleObject` | [`Event`] |
+//! | `ObReferenceObjectByHandle` for an event of user mode | [`UserEvent`] |
 //! | `FAST_MUTEX`, `ExAcquireFastMutex` | [`Mutex`] |
 //! | `PsCreateSystemThread` | [`Thread`], [`thread::run`] |
 //! | `IoAllocateWorkItem`, `IoQueueWorkItem` | [`WorkItem`] |
@@ -94,6 +95,7 @@ pub use io::{
     reply::Reply,
     security::DeviceAccess,
     start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
+    user_event::UserEvent,
     work_item::{WorkItem, WorkItemRoutine},
 };
 #[cfg(feature = "lock-debug")]

@@ -49,6 +49,7 @@ mod mutex;
 mod ps;
 mod verifier;
 
+pub use ex::UserEvent;
 pub use host::{Clock, Config, Kernel, OnViolation, Step};
 pub use io::{
     Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, Request, User,
