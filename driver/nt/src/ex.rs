@@ -6,6 +6,9 @@
 )]
 
 pub mod interlocked;
+mod lookaside;
+
+pub use lookaside::*;
 
 use core::ffi::c_void;
 

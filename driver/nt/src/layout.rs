@@ -5,8 +5,8 @@ use core::mem::{offset_of, size_of};
 use crate::{
     DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, FILE_OBJECT, IO_REMOVE_LOCK, IO_STACK_LOCATION,
     IO_STATUS_BLOCK, IRP, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
-    KSPIN_LOCK, KTIMER, LIST_ENTRY, OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY, UNICODE_STRING,
-    ZONE_HEADER, ZONE_SEGMENT_HEADER,
+    KSPIN_LOCK, KTIMER, LIST_ENTRY, LOOKASIDE_LIST_EX, OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY,
+    SLIST_ENTRY, SLIST_HEADER, UNICODE_STRING, ZONE_HEADER, ZONE_SEGMENT_HEADER,
     irp::{DeviceIoControl, ReadWrite, StatusBlock, TailOverlay},
 };
 
@@ -45,6 +45,9 @@ assert_sizes! {
     KDPC: 0x40,
     KTIMER: 0x40,
     KLOCK_QUEUE_HANDLE: 0x18,
+    LOOKASIDE_LIST_EX: 0x60,
+    SLIST_HEADER: 0x10,
+    SLIST_ENTRY: 0x10,
 }
 
 // The contents of these are opaque, so only their sizes must agree.
@@ -93,4 +96,8 @@ assert_offsets! {
     DEVICE_OBJECT { DriverObject: 8, Flags: 0x30, Characteristics: 0x34, DeviceExtension: 0x40 }
     DRIVER_OBJECT { DeviceObject: 8, DriverExtension: 0x30, DriverUnload: 0x68, MajorFunction: 0x70 }
     DRIVER_EXTENSION { AddDevice: 8 }
+    LOOKASIDE_LIST_EX {
+        ListHead: 0, Depth: 0x10, TotalAllocates: 0x14, AllocateMisses: 0x18, TotalFrees: 0x1c, FreeMisses: 0x20, Type: 0x24,
+        Tag: 0x28, Size: 0x2c, AllocateEx: 0x30, FreeEx: 0x38, ListEntry: 0x40,
+    }
 }

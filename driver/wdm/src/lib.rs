@@ -15,7 +15,7 @@
 //! Names follow NT. The documentation of each wrapper names the routine that it calls and the IRQL at which it can
 //! be called. To find a wrapper, search this documentation for the name of the routine.
 //!
-//! [`guide`] writes a first driver step by step. The wrappers by their C names:
+//! [`guide`] writes a first driver step by step, and [`from_io_csq`] is for those who know `IO_CSQ`. The wrappers by their C names:
 //!
 //! | in C | here |
 //! | --- | --- |
@@ -31,8 +31,12 @@
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
 //! | `ExInterlockedInsertTailList`, `ExInterlockedRemoveHeadList` | [`InterlockedList`] |
 //! | `ExInterlockedPushEntryList`, `ExInterlockedPopEntryList` | [`InterlockedStack`] |
+//! | `SLIST_HEADER`, `InterlockedPushEntrySList` | [`SList`] |
+//! | `LOOKASIDE_LIST_EX`, `ExAllocateFromLookasideListEx` | [`Lookaside`] |
+//! | `EX_RUNDOWN_REF`, `ExAcquireRundownProtection` | [`Rundown`] |
 //! | `ZONE_HEADER`, `ExInitializeZone`, `ExInterlockedAllocateFromZone` | [`Zone`], [`RawZone`] |
 //! | `ExInterlockedAddUlong`, `ExInterlockedAddLargeInteger` | [`ExInterlockedUlong`], [`ExInterlockedLargeInteger`] |
+//! | `InterlockedExchangePointer` | [`InterlockedOwner`] |
 //! | `InterlockedIncrement`, `InterlockedExchange` | [`InterlockedLong`], [`InterlockedLong64`] |
 //! | `KDPC`, `KTIMER` | [`Dpc`], [`Timer`] |
 //! | `KEVENT`, `KeSetEvent`, `KeWaitForSingleObject` | [`Event`] |
@@ -61,6 +65,14 @@ extern crate alloc;
 #[doc = include_str!("../docs/first_driver.md")]
 pub mod guide {}
 
+#[doc = include_str!("../docs/from_io_csq.md")]
+#[doc(alias = "IO_CSQ")]
+#[doc(alias = "IoCsqInitialize")]
+#[doc(alias = "IoCsqInsertIrp")]
+#[doc(alias = "IoCsqRemoveIrp")]
+#[doc(alias = "IoCsqRemoveNextIrp")]
+pub mod from_io_csq {}
+
 mod ex;
 mod io;
 mod ke;
@@ -73,11 +85,15 @@ mod status;
 
 pub use ex::{
     interlocked_list::{EntryId, InterlockedList, InterlockedStack},
+    interlocked_owner::InterlockedOwner,
+    lookaside::{Lookaside, LookasideBox},
     mutex::Mutex,
     node::{ListItem, Node},
     number::{ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, InterlockedLong64},
     pool::PoolAllocator,
+    rundown::Rundown,
     rw_spin_lock::RwSpinLock,
+    slist::SList,
     zone::{RawBlock, RawZone, Segment, Zone, ZoneBox},
 };
 pub use io::{

@@ -8,6 +8,7 @@ mod event;
 mod fast_mutex;
 pub(crate) mod handle;
 mod interlocked;
+mod lookaside;
 pub(crate) mod pool;
 mod reader_writer;
 mod rundown;
@@ -37,6 +38,8 @@ pub(crate) struct Ex {
     events: Mutex<HashMap<usize, Arc<EventObject>>>,
     /// Held while a sequenced list is worked on.
     slists: Mutex<()>,
+    /// The lookaside lists that were initialised and not deleted, by their addresses.
+    lookaside_lists: Mutex<HashSet<usize>>,
     /// The zones that were initialised, by their addresses.
     zones: Mutex<HashSet<usize>>,
 }

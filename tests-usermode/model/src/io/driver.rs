@@ -244,6 +244,7 @@ impl Call {
             let what = format!("the driver is unloaded while {threads} of its threads run");
             (BugCheck(0xce, [0; 4]), what)
         });
+        self.require_no_lookaside_list();
         self.verify_freed_blocks();
         self.require_no_dpc();
         self.require_no_irp();
