@@ -14,7 +14,7 @@ Examples:
   harness run race::cancel_against_completion --exact --iterations 1000
   harness run --format json           print one JSON object a line, for a program
   harness stress --seconds 60 --threads 4 --pending 1000
-  harness explore queue::             explore the scenes of the cancelable queue in every order
+  harness explore queue::             explore the tests of the cancelable queue under every order of their threads
   harness doctor                      check this machine for obstacles to an installation
   harness remove --delete-driver      remove the device and its driver package
 
@@ -42,7 +42,7 @@ impl Cli {
 }
 
 /// The kernel of a run.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct On {
     /// The kernel to run on
     #[arg(long, value_enum, default_value_t)]
@@ -50,15 +50,27 @@ pub struct On {
     /// The number of processors of the model kernel
     #[arg(long, value_name = "N", default_value_t = On::PROCESSORS, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub processors: u32,
+    /// The driver's image to load into the model kernel, such as target/interlock/interlock.sys [default: the driver's logic, which is part of this program]
+    #[arg(long, value_name = "FILE")]
+    pub driver: Option<PathBuf>,
 }
 
 impl On {
+    /// The kernel: an image needs the model.
+    pub fn kernel(&self) -> Kernel {
+        match self.driver {
+            Some(_) => Kernel::Model,
+            None => self.kernel,
+        }
+    }
+
     const PROCESSORS: u32 = 8;
 
     /// The model kernel, with the default number of processors.
     pub const MODEL: Self = Self {
         kernel: Kernel::Model,
         processors: Self::PROCESSORS,
+        driver: None,
     };
 }
 
@@ -83,9 +95,9 @@ pub enum Command {
     Run(Run),
     /// Keep many requests of many threads pending, and end them in every way at random
     Stress(Stress),
-    /// Explore small scenes on the model kernel in every order of their threads' steps, or in many
+    /// Run small tests on the model kernel under every order of their threads' steps, or many
     Explore(Explore),
-    /// Replay one schedule of a scene, step by step
+    /// Repeat one schedule of a test, step by step
     Replay(Replay),
     /// Measure the performance of the model kernel, with many requests and with many schedules
     Bench,
@@ -186,12 +198,12 @@ pub struct Stress {
 /// `explore`
 #[derive(Args, Debug)]
 pub struct Explore {
-    /// Explore only the scenes whose name contains this, or the mistake with exactly this name
+    /// Explore only the tests whose name contains this, or the mistake with exactly this name
     pub filter: Option<String>,
-    /// The maximum number of orders of each scene [default: each scene's own number]
+    /// The maximum number of orders of each test [default: each test's own number]
     #[arg(long, value_name = "N")]
     pub schedules: Option<NonZeroUsize>,
-    /// List the scenes and what each one shows, including the mistakes, which are explored by their full name
+    /// List the tests and what each one shows, including the mistakes, which are explored by their full name
     #[arg(long)]
     pub list: bool,
 }
@@ -199,8 +211,8 @@ pub struct Explore {
 /// `replay`
 #[derive(Args, Debug)]
 pub struct Replay {
-    /// The scene and the schedule, as `explore` prints them
-    #[arg(value_name = "SCENE:SCHEDULE")]
+    /// The test and the schedule, as `explore` prints them
+    #[arg(value_name = "TEST:SCHEDULE")]
     pub schedule: String,
 }
 

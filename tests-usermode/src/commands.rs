@@ -31,7 +31,7 @@ pub fn execute(command: &Command) -> Result<Exit> {
         }
         Command::Run(args) => run::run(args),
         Command::Stress(args) => stress::stress(args),
-        Command::Explore(args) => explore::explore_scenes(args),
+        Command::Explore(args) => explore::explore_tests(args),
         Command::Bench => bench::bench(),
         Command::Replay(args) => explore::replay_schedule(args),
         Command::Sequence(args) => sequence::sequence(args),

@@ -93,7 +93,7 @@ fn count(counter: &AtomicU64) -> u64 {
 
 /// `stress`
 pub fn stress(args: &Stress) -> Result<Exit> {
-    target::start(args.on)?;
+    target::start(&args.on)?;
     let device = Device::open()?;
     let before = device.counters()?;
     if before.pending != 0 {

@@ -151,7 +151,7 @@ fn a_mistake_is_explored_by_its_full_name_and_replayed() {
     assert!(said.contains(rule), "{said}");
     let again = said.lines().find_map(|line| {
         let command = line.strip_prefix("harness ")?;
-        command.strip_suffix(" plays it step by step")
+        command.strip_suffix(" repeats it step by step")
     });
     let again: Vec<_> = again
         .expect("the command that replays it")
@@ -183,14 +183,14 @@ fn the_replay_in_the_readme_finds_the_mistake() {
 }
 
 #[test]
-fn a_schedule_that_does_not_fit_its_scene_could_not_run() {
+fn a_schedule_that_does_not_fit_its_test_could_not_run() {
     for (schedule, reason) in [
-        // At first only the scene itself can run.
+        // At first only thread a can run.
         (
             "queue::cancel_against_completion:b",
             "at step 1 thread b cannot go on",
         ),
-        // Later it waits for its actors.
+        // Later it waits for the other threads.
         (
             "queue::cancel_against_completion:a100000",
             "thread a cannot go on",
@@ -201,7 +201,7 @@ fn a_schedule_that_does_not_fit_its_scene_could_not_run() {
             "no thread of a schedule",
         ),
         ("cancel_against_completion", "is not a schedule"),
-        ("no_such::scene:a", "no scene is called"),
+        ("no_such::test:a", "no test is named"),
     ] {
         let output = harness(&["replay", schedule]);
         let said = stderr(&output);

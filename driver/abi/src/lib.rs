@@ -64,39 +64,35 @@ pub const ABI_VERSION: u32 = 3;
 
 /// The IOCTL codes.
 pub mod ioctl {
-    const FILE_DEVICE_UNKNOWN: u32 = 0x22;
-    const METHOD_BUFFERED: u32 = 0;
-    pub(crate) const READ: u32 = 1;
-    pub(crate) const WRITE: u32 = 2;
+    use ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code};
 
-    /// The `CTL_CODE` macro, for a buffered code of an unknown device.
-    pub(crate) const fn code(function: u32, access: u32) -> u32 {
-        (FILE_DEVICE_UNKNOWN << 16) | (access << 14) | (function << 2) | METHOD_BUFFERED
+    pub(crate) const fn code(function: u32, access: Access) -> u32 {
+        ctl_code(UNKNOWN_DEVICE, function, Method::Buffered, access)
     }
 
     /// Returns the driver's version. Input: none; output: [`Version`](crate::Version).
-    pub const GET_VERSION: u32 = code(0x800, READ);
+    pub const GET_VERSION: u32 = code(0x800, Access::Read);
     /// Inserts the request into the queue that it names, see [`queue`](crate::queue). Input: [`Pend`](crate::Pend);
     /// output, when the request is completed: [`Pended`](crate::Pended).
-    pub const PEND: u32 = code(0x801, READ | WRITE);
+    pub const PEND: u32 = code(0x801, Access::ReadWrite);
     /// Completes the oldest requests on the queue *fifo*, of any handle, in the order of arrival. Input:
     /// [`CompleteOldest`](crate::CompleteOldest); output: [`Completed`](crate::Completed).
-    pub const COMPLETE_OLDEST: u32 = code(0x802, WRITE);
+    pub const COMPLETE_OLDEST: u32 = code(0x802, Access::Write);
     /// Completes the oldest request with a tag on the queue *fifo*, of any handle. Input:
     /// [`CompleteByTag`](crate::CompleteByTag); output: none.
-    pub const COMPLETE_BY_TAG: u32 = code(0x803, WRITE);
+    pub const COMPLETE_BY_TAG: u32 = code(0x803, Access::Write);
     /// Returns the device's counters. Input: none; output: [`Counters`](crate::Counters).
-    pub const GET_COUNTERS: u32 = code(0x804, READ);
+    pub const GET_COUNTERS: u32 = code(0x804, Access::Read);
     /// Returns the device's statistics. Input: none; output: [`Statistics`](crate::Statistics).
-    pub const GET_STATISTICS: u32 = code(0x805, READ);
+    pub const GET_STATISTICS: u32 = code(0x805, Access::Read);
     /// Pops the request that was pushed last on the *stack* of the same open file. Input: none; output: the
     /// [`Pended`](crate::Pended) of that request.
-    pub const POP: u32 = code(0x806, READ | WRITE);
+    pub const POP: u32 = code(0x806, Access::ReadWrite);
     /// Stops the device or lets it run again. Input: the new [`RunState`](crate::RunState); output: the old one.
-    pub const SET_RUN_STATE: u32 = code(0x807, WRITE);
+    pub const SET_RUN_STATE: u32 = code(0x807, Access::Write);
     /// Runs a routine from several system threads. Input: [`RunThreads`](crate::RunThreads); output:
     /// [`ThreadsRan`](crate::ThreadsRan).
-    pub const RUN_THREADS: u32 = code(0x808, READ | WRITE);
+    pub const RUN_THREADS: u32 = code(0x808, Access::ReadWrite);
 }
 
 /// The queues that a request can name.

@@ -149,7 +149,7 @@ impl Routine {
     /// Returns the IOCTL code that runs the routine.
     #[must_use]
     pub const fn ioctl(self) -> u32 {
-        ioctl::code(0x900 + self as u32, ioctl::READ | ioctl::WRITE)
+        ioctl::code(0x900 + self as u32, ctl_code::Access::ReadWrite)
     }
 
     /// Returns whether [`ioctl::RUN_THREADS`] runs the routine. It does not run routines that initialise an object

@@ -81,6 +81,8 @@ pub const IRP_MJ_CREATE: usize = 0x00;
 pub const IRP_MJ_CLOSE: usize = 0x02;
 pub const IRP_MJ_READ: usize = 0x03;
 pub const IRP_MJ_WRITE: usize = 0x04;
+pub const IRP_MJ_QUERY_INFORMATION: usize = 0x05;
+pub const IRP_MJ_SET_INFORMATION: usize = 0x06;
 pub const IRP_MJ_FLUSH_BUFFERS: usize = 0x09;
 pub const IRP_MJ_DEVICE_CONTROL: usize = 0x0e;
 pub const IRP_MJ_INTERNAL_DEVICE_CONTROL: usize = 0x0f;
@@ -101,6 +103,7 @@ pub const IRP_MN_QUERY_STOP_DEVICE: u8 = 0x05;
 pub const IRP_MN_CANCEL_STOP_DEVICE: u8 = 0x06;
 pub const IRP_MN_QUERY_INTERFACE: u8 = 0x08;
 pub const IRP_MN_QUERY_CAPABILITIES: u8 = 0x09;
+pub const IRP_MN_DEVICE_USAGE_NOTIFICATION: u8 = 0x16;
 pub const IRP_MN_SURPRISE_REMOVAL: u8 = 0x17;
 
 pub const SL_PENDING_RETURNED: u8 = 0x01;
@@ -111,8 +114,11 @@ pub const SL_INVOKE_ON_ERROR: u8 = 0x80;
 pub const IO_NO_INCREMENT: i8 = 0;
 
 pub const FILE_DEVICE_UNKNOWN: u32 = 0x22;
+pub const FILE_REMOVABLE_MEDIA: u32 = 0x1;
 pub const FILE_DEVICE_SECURE_OPEN: u32 = 0x100;
 pub const METHOD_BUFFERED: u32 = 0;
+pub const METHOD_IN_DIRECT: u32 = 1;
+pub const METHOD_OUT_DIRECT: u32 = 2;
 
 pub const DO_BUFFERED_IO: u32 = 0x4;
 pub const DO_DIRECT_IO: u32 = 0x10;

@@ -131,8 +131,9 @@ unsafe extern "C" {
     pub fn ExReleaseRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExWaitForRundownProtectionRelease(RunRef: *mut EX_RUNDOWN_REF);
 
-    /// Points to the type of event objects. The import library defines it as the slot of the import (`CONSTANT`), so it
-    /// has one more indirection than the variable in the kernel.
+    /// Points to the kernel's variable with the type of event objects. It is the slot of the import, as in C; by this name
+    /// every import library has it, also one that defines it as `DATA`.
+    #[cfg_attr(feature = "wdk", link_name = "__imp_ExEventObjectType")]
     pub static ExEventObjectType: *mut *mut c_void;
 
     /// The routine that the macro `InterlockedPushEntrySList` calls.

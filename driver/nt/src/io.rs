@@ -9,7 +9,7 @@ pub mod irp;
 
 use core::ffi::c_void;
 
-use crate::{DEVICE_OBJECT, NTSTATUS, UNICODE_STRING};
+use crate::{DEVICE_OBJECT, IRP, NTSTATUS, UNICODE_STRING};
 
 /// A work item, allocated by `IoAllocateWorkItem`. Its contents are opaque, and its size is not documented.
 #[repr(C)]
@@ -24,7 +24,13 @@ pub type PIO_WORKITEM_ROUTINE =
 pub const DelayedWorkQueue: i32 = 1;
 
 unsafe extern "C" {
+    pub fn IoAttachDeviceToDeviceStackSafe(
+        SourceDevice: *mut DEVICE_OBJECT,
+        TargetDevice: *mut DEVICE_OBJECT,
+        AttachedToDeviceObject: *mut *mut DEVICE_OBJECT,
+    ) -> NTSTATUS;
     pub fn IoAllocateWorkItem(DeviceObject: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM;
+    pub fn IoCancelIrp(Irp: *mut IRP) -> u8;
     pub fn IoFreeWorkItem(IoWorkItem: *mut IO_WORKITEM);
     pub fn IoQueueWorkItem(
         IoWorkItem: *mut IO_WORKITEM,

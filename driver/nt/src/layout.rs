@@ -5,7 +5,7 @@ use core::mem::{offset_of, size_of};
 use crate::{
     DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, FILE_OBJECT, IO_REMOVE_LOCK, IO_STACK_LOCATION,
     IO_STATUS_BLOCK, IRP, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
-    KSPIN_LOCK, KTIMER, LIST_ENTRY, LOOKASIDE_LIST_EX, OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY,
+    KSPIN_LOCK, KTIMER, LIST_ENTRY, LOOKASIDE_LIST_EX, MDL, OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY,
     SLIST_ENTRY, SLIST_HEADER, UNICODE_STRING, ZONE_HEADER, ZONE_SEGMENT_HEADER,
     irp::{DeviceIoControl, ReadWrite, StatusBlock, TailOverlay},
 };
@@ -25,6 +25,7 @@ macro_rules! assert_offsets {
 // The types that Interlock allocates or indexes. The kernel allocates device, driver and file objects.
 assert_sizes! {
     LIST_ENTRY: 0x10,
+    MDL: 0x30,
     UNICODE_STRING: 0x10,
     KSPIN_LOCK: 8,
     KEVENT: 0x18,
@@ -54,6 +55,7 @@ assert_sizes! {
 #[cfg(feature = "wdk")]
 assert_sizes! {
     wdk_sys::KDEVICE_QUEUE: size_of::<KDEVICE_QUEUE>(),
+    wdk_sys::MDL: size_of::<MDL>(),
     wdk_sys::KDEVICE_QUEUE_ENTRY: size_of::<KDEVICE_QUEUE_ENTRY>(),
     wdk_sys::KDPC: size_of::<KDPC>(),
     wdk_sys::KTIMER: size_of::<KTIMER>(),
@@ -67,6 +69,7 @@ assert_offsets! {
     wdk_sys::KDEVICE_QUEUE_ENTRY { DeviceListEntry: 0, SortKey: 0x10, Inserted: 0x14 }
     wdk_sys::KDPC { DeferredRoutine: 0x18, DeferredContext: 0x20, SystemArgument1: 0x28, SystemArgument2: 0x30, DpcData: 0x38 }
     wdk_sys::KTIMER { Header: 0, DueTime: 0x18, TimerListEntry: 0x20, Dpc: 0x30 }
+    wdk_sys::MDL { Next: 0, Size: 8, MdlFlags: 0xa, Process: 0x10, MappedSystemVa: 0x18, StartVa: 0x20, ByteCount: 0x28, ByteOffset: 0x2c }
     wdk_sys::IO_REMOVE_LOCK { Common: 0 }
     wdk_sys::IO_REMOVE_LOCK_COMMON_BLOCK { Removed: 0, IoCount: 4, RemoveEvent: 8 }
 }
@@ -77,8 +80,9 @@ assert_offsets! {
     OBJECT_ATTRIBUTES { RootDirectory: 8, ObjectName: 0x10, Attributes: 0x18, SecurityDescriptor: 0x20 }
     IO_STATUS_BLOCK { Information: 8 }
     StatusBlock { Status: 0, Information: 8 }
+    MDL { Next: 0, Size: 8, MdlFlags: 0xa, MappedSystemVa: 0x18, ByteCount: 0x28, ByteOffset: 0x2c }
     IRP {
-        AssociatedIrp: 0x18, IoStatus: 0x30, RequestorMode: 0x40, PendingReturned: 0x41, CurrentLocation: 0x43, Cancel: 0x44,
+        MdlAddress: 8, AssociatedIrp: 0x18, IoStatus: 0x30, RequestorMode: 0x40, PendingReturned: 0x41, CurrentLocation: 0x43, Cancel: 0x44,
         CancelIrql: 0x45, CancelRoutine: 0x68, Tail: 0x78,
     }
     TailOverlay {

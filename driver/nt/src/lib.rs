@@ -11,7 +11,7 @@
 //! and are defined here.
 //!
 //! Headers also differ in which routines are inline functions, need `ntifs.h`, or are documented. The WDK's import
-//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io` and `ps`, so these modules declare them,
+//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io`, `mm` and `ps`, so these modules declare them,
 //! for every set of bindings.
 
 #![no_std]
@@ -27,12 +27,14 @@ pub use portable::*;
 #[cfg(feature = "wdk")]
 pub use wdk::*;
 
+pub mod atomic;
 mod constants;
 mod ex;
 mod io;
 mod ke;
 mod layout;
 pub mod list;
+mod mm;
 pub mod model;
 mod ps;
 
@@ -40,6 +42,7 @@ pub use constants::*;
 pub use ex::*;
 pub use io::*;
 pub use ke::{irql::*, *};
+pub use mm::*;
 pub use ps::*;
 
 /// Whether this crate is linked into a driver image, so that its statics belong to one driver. A program with the

@@ -8,6 +8,8 @@
 
 use core::ffi::{c_char, c_void};
 
+use crate::MDL;
+
 pub type NTSTATUS = i32;
 pub type HANDLE = *mut c_void;
 pub type KSPIN_LOCK = u64;
@@ -109,7 +111,7 @@ pub struct IRP {
     pub Type: i16,
     pub Size: u16,
     pub Reserved: u32,
-    pub MdlAddress: *mut c_void,
+    pub MdlAddress: *mut MDL,
     pub Flags: u32,
     pub AssociatedIrp: AssociatedIrp,
     pub ThreadListEntry: LIST_ENTRY,

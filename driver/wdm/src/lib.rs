@@ -26,6 +26,10 @@
 //! | `IoAcquireCancelSpinLock` | [`CancelSpinLock`] |
 //! | `IoMarkIrpPending`, `IoCompleteRequest` | [`Irp`], [`PendedIrp`] |
 //! | `AssociatedIrp.SystemBuffer`, `IoStatus.Information` | [`IrpView::input_bytes`], [`Reply`] |
+//! | `MdlAddress`, `MmGetSystemAddressForMdlSafe` | [`UserBuffer`] |
+//! | `CTL_CODE` | [`ctl_code`](mod@ctl_code) |
+//! | `IoAttachDeviceToDeviceStack` | [`Filter`] |
+//! | `IoCallDriver`, `IoSetCompletionRoutine`, `IoForwardIrpSynchronously` | [`Irp::forward`] and its kin |
 //! | `IoSetCancelRoutine` and a list, `IO_CSQ` | [`IrpQueue`] |
 //! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`] |
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
@@ -83,6 +87,7 @@ mod registry;
 mod shared;
 mod status;
 
+pub use ctl_code;
 pub use ex::{
     interlocked_list::{EntryId, InterlockedList, InterlockedStack},
     interlocked_owner::InterlockedOwner,
@@ -99,10 +104,12 @@ pub use ex::{
 pub use io::{
     cancel_lock::{CancelSpinLock, CancelSpinLockGuard},
     control::{ControlDevice, control_entry},
-    device::{Device, NewDevice},
+    device::{Device, IoType, NewDevice},
     device_object::DeviceObject,
     driver::entry,
     file::FileState,
+    filter::{Filter, filter_entry},
+    forwarded::{CompletionObserver, CompletionRoutine, Returned},
     interface::Guid,
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
@@ -111,6 +118,7 @@ pub use io::{
     reply::Reply,
     security::DeviceAccess,
     start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
+    user_buffer::UserBuffer,
     user_event::UserEvent,
     work_item::{WorkItem, WorkItemRoutine},
 };
@@ -132,6 +140,8 @@ pub use ke::{
     time::Moment,
     timer::{Timer, TimerRoutine},
 };
+// What the signatures here name, so that a driver needs no dependency on these crates for it. `#[pin_data]` still does.
+pub use pinned_init::{self, PinInit};
 pub use ps::{
     device_thread::{Thread, ThreadRoutine},
     thread,
@@ -140,11 +150,11 @@ pub use record::Record;
 pub use registry::RegistryKey;
 pub use shared::Shared;
 pub use status::{Error, NtStatus};
+pub use zerocopy;
 
 #[doc(hidden)]
 pub mod __private {
-    //! The items that [`driver_entry!`](crate::driver_entry) and
-    //! [`control_driver_entry!`](crate::control_driver_entry) use.
-    pub use crate::io::{control::control_entry, driver::entry};
+    //! The items that [`driver_entry!`](crate::driver_entry) uses.
+    pub use crate::io::{control::control_entry, driver::entry, filter::filter_entry};
     pub use nt::{DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
 }

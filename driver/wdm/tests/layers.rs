@@ -9,10 +9,11 @@ use std::{
 use syn::{ForeignItem, Item, ItemUse, UseTree, visit::Visit};
 
 /// The folders, and the other folders that each may use.
-const LAYERS: [(&str, &[&str]); 4] = [
+const LAYERS: [(&str, &[&str]); 5] = [
     ("ke", &[]),
     ("ex", &["ke"]),
-    ("io", &["ke", "ex"]),
+    ("mm", &[]),
+    ("io", &["ke", "ex", "mm"]),
     ("ps", &["ke"]),
 ];
 
@@ -135,7 +136,8 @@ fn check(root: &Path) -> usize {
     let exported = exported(root);
     let mut used = 0;
     for (layer, allowed) in LAYERS {
-        let mut files = vec![root.join(layer).with_extension("rs")];
+        let file = root.join(layer).with_extension("rs");
+        let mut files: Vec<_> = file.is_file().then_some(file).into_iter().collect();
         if root.join(layer).is_dir() {
             sources(&root.join(layer), &mut files);
         }

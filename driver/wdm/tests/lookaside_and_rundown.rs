@@ -171,11 +171,11 @@ fn items_are_popped_once_in_any_order() {
             let mine = ask(file, POP, 0);
             let exchanged = ask(file, EXCHANGE, 5);
             let [other, other_exchanged] = other.join();
-            kernel.must(mine + other == 3, || {
+            kernel.verify(mine + other == 3, || {
                 format!("{mine} and {other} were popped")
             });
             let first = [exchanged, other_exchanged].contains(&NOTHING);
-            kernel.must(first, || "both found an owner".into());
+            kernel.verify(first, || "both found an owner".into());
         });
     });
 }
@@ -192,7 +192,7 @@ fn value_is_run_down_once_in_any_order() {
             let [access, theirs] = other.join();
             let accessed = access == 7 || access == NOTHING;
             let once = [mine, theirs].contains(&8) && [mine, theirs].contains(&NOTHING);
-            kernel.must(accessed && once, || format!("{access} {mine} {theirs}"));
+            kernel.verify(accessed && once, || format!("{access} {mine} {theirs}"));
         });
     });
 }

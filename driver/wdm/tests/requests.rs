@@ -40,9 +40,11 @@ impl Device for Speaker {
         assert_eq!(irp.major(), MajorFunction::DeviceControl);
         assert_eq!(irp.offset(), 0);
         let input = irp.input_bytes().map(<[u8]>::len);
-        if irp.code() != BUFFERED {
+        if irp.code() == NEITHER {
             assert_eq!(input, Err(Error::INVALID_DEVICE_REQUEST));
             assert_eq!(irp.output_length(), 0);
+        } else {
+            assert_eq!(input, Ok(5));
         }
         speak(irp, irql)
     }
@@ -72,7 +74,9 @@ impl Device for Speaker {
 fn speak<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
     let mut reply = irp.reply();
     let (first, second) = MESSAGE.split_at(3);
-    let written = reply.append(first) + reply.append(second);
+    let written = reply.append(b"???") + reply.append(second);
+    assert_eq!(reply.write_at(written + 1, b"a gap"), 0);
+    assert_eq!(reply.write_at(0, first), written.min(3));
     assert_eq!(written, reply.length());
     let status = if written < MESSAGE.len() {
         NtStatus::BUFFER_OVERFLOW
@@ -136,12 +140,14 @@ fn write_takes_no_more_than_it_was_given() {
 }
 
 #[test]
-fn device_control_of_another_method_has_no_system_buffer() {
+fn device_control_gets_its_buffers_by_its_method() {
     with_file(|file| {
-        let end = ended(&file.device_control(BUFFERED, b"input", vec![0; 8]));
-        assert_eq!((end.status, end.information), (0, 8));
-        assert_eq!(end.output, MESSAGE);
-        for code in [IN_DIRECT, OUT_DIRECT, NEITHER] {
+        for code in [BUFFERED, OUT_DIRECT] {
+            let end = ended(&file.device_control(code, b"input", vec![0; 8]));
+            assert_eq!((end.status, end.information), (0, 8));
+            assert_eq!(end.output, MESSAGE);
+        }
+        for code in [IN_DIRECT, NEITHER] {
             let end = ended(&file.device_control(code, b"input", vec![0; 8]));
             assert_eq!(end.status, NtStatus::BUFFER_OVERFLOW.to_raw());
             assert_eq!((end.information, end.output), (0, vec![0; 8]));
@@ -153,9 +159,13 @@ fn device_control_of_another_method_has_no_system_buffer() {
 #[test]
 fn request_without_a_method_is_invalid() {
     with_file(|file| {
-        assert_eq!(
-            ended(&file.flush()).status,
-            nt::STATUS_INVALID_DEVICE_REQUEST
-        );
+        for request in [
+            file.flush(),
+            file.query_information(5, 24),
+            file.set_information(20, &[0; 8]),
+        ] {
+            let status = ended(&request).status;
+            assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST);
+        }
     });
 }

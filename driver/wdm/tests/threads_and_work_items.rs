@@ -246,7 +246,7 @@ fn mutex_lends_its_value_to_one_thread_at_a_time() {
             let added = mine + other.join();
             let read = file.device_control(READ, &[], vec![0; 4]);
             let end = read.wait(Duration::from_secs(5)).expect("the read ends");
-            kernel.must(added >= 1 && end.output == added.to_le_bytes(), || {
+            kernel.verify(added >= 1 && end.output == added.to_le_bytes(), || {
                 format!("{added} were added: {end:?}")
             });
         });
@@ -259,7 +259,7 @@ fn cancelled_timer_is_still() {
         with_file(kernel, |file| {
             status(file, SET);
             let cancelled = status(file, CANCEL);
-            kernel.must(cancelled == 0, || "the timer goes on".into());
+            kernel.verify(cancelled == 0, || "the timer goes on".into());
         });
     });
 }

@@ -1,4 +1,4 @@
-//! Scenes of the whole device of `interlock.sys`: its queues with their records, counters, timers and DPCs.
+//! Tests of the device of `interlock.sys`: its queues with their records, counters, timers and DPCs.
 
 use std::sync::Arc;
 
@@ -8,43 +8,43 @@ use nt::{STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 use ntmodel::{File, Kernel, Request};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::{MANY, Scene, stage::Stage};
+use crate::{MANY, Test, harness::Harness};
 
-/// The scenes.
-pub const SCENES: &[Scene] = &[
-    Scene {
+/// The tests.
+pub const TESTS: &[Test] = &[
+    Test {
         name: "device::fifo",
-        summary: "one sends, one cancels, one completes on fifo: every request ends once, and is counted once",
+        summary: "three threads send, cancel and complete requests on fifo: each is completed once and counted once",
         searches: MANY,
         run: fifo,
     },
-    Scene {
+    Test {
         name: "device::keyed",
-        summary: "requests by key are cancelled while a timer ends the service of one",
+        summary: "requests with keys are cancelled while a timer completes the current one",
         searches: MANY,
         run: |kernel| served(kernel, queue::KEYED),
     },
-    Scene {
+    Test {
         name: "device::serial",
-        summary: "requests without keys are cancelled while a timer ends the service of one",
+        summary: "requests without keys are cancelled while a timer completes the current one",
         searches: MANY,
         run: |kernel| served(kernel, queue::SERIAL),
     },
-    Scene {
+    Test {
         name: "device::interlocked",
-        summary: "two senders share an interlocked list and the DPC that drains it",
+        summary: "two threads send requests to an interlocked list, which one DPC empties",
         searches: MANY,
         run: interlocked,
     },
-    Scene {
+    Test {
         name: "device::stack",
-        summary: "two senders push, one pops: each record is popped once",
+        summary: "two threads push records and one pops them: each record is popped once",
         searches: MANY,
         run: stack,
     },
-    Scene {
+    Test {
         name: "device::removal",
-        summary: "the device is taken away while requests come, wait, are served and cancelled",
+        summary: "the device is removed by surprise while requests arrive, wait, are served and are cancelled",
         searches: MANY,
         run: removal,
     },
@@ -52,7 +52,7 @@ pub const SCENES: &[Scene] = &[
 
 const ENDS: &[i32] = &[STATUS_SUCCESS, STATUS_CANCELLED];
 
-/// Sends a request to a queue, with its tag for a key where that has keys.
+/// Sends a request to a queue. If the queue has keys, the tag is also the key.
 fn pend(file: &File, queue: u32, tag: u64, service_ms: u32) -> Request {
     let key = if queue == queue::KEYED {
         u32::try_from(tag).unwrap_or_default()
@@ -75,15 +75,15 @@ fn complete(file: &File, count: u32) {
     drop(file.device_control(ioctl::COMPLETE_OLDEST, input.as_bytes(), output));
 }
 
-/// Counts the requests that have ended with success and as cancelled, and compares that with what the device has counted.
-fn settle(kernel: &Arc<Kernel>, stage: &Stage, requests: &[Request]) {
+/// Waits for the requests to end, and checks the device's counters.
+fn check_counters(kernel: &Arc<Kernel>, harness: &Harness, requests: &[Request]) {
     let ends: Vec<i32> = requests
         .iter()
-        .map(|request| stage.must_end(request, ENDS))
+        .map(|request| harness.end(request, ENDS))
         .collect();
     let count = |status| ends.iter().filter(|end| **end == status).count() as u64;
     let output = vec![0; size_of::<Counters>()];
-    let answer = stage
+    let answer = harness
         .file
         .device_control(ioctl::GET_COUNTERS, &[], output)
         .ended();
@@ -94,107 +94,94 @@ fn settle(kernel: &Arc<Kernel>, stage: &Stage, requests: &[Request]) {
         cancelled: count(STATUS_CANCELLED),
         ..Counters::default()
     };
-    kernel.must(counters == Some(expected), || {
-        format!("the device has counted {counters:?}, which should be {expected:?}")
+    kernel.verify(counters == Some(expected), || {
+        format!("the counters are {counters:?} instead of {expected:?}")
     });
-}
-
-/// An actor that sends requests, each with the next tag.
-fn sending(
-    kernel: &Arc<Kernel>,
-    stage: &Stage,
-    name: &'static str,
-    part: impl FnOnce(&File) -> Vec<Request> + Send + 'static,
-) -> ntmodel::explore::Actor<Vec<Request>> {
-    let file = Arc::clone(&stage.file);
-    kernel.actor(name, move || part(&file))
-}
-
-fn cancelling(kernel: &Arc<Kernel>, stage: &Stage) -> ntmodel::explore::Actor<bool> {
-    let file = Arc::clone(&stage.file);
-    kernel.actor("canceller", move || file.cancel_all())
 }
 
 fn fifo(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<Interlock>(kernel);
-    let sender = sending(kernel, &stage, "sender", |file| {
+    let harness = Harness::new::<Interlock>(kernel);
+    let sender = harness.actor("sender", &harness.file, |file| {
         vec![pend(file, queue::FIFO, 1, 0), pend(file, queue::FIFO, 2, 0)]
     });
-    let canceller = cancelling(kernel, &stage);
-    complete(&stage.file, 1);
+    let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
+    complete(&harness.file, 1);
     canceller.join();
     let requests = sender.join();
-    complete(&stage.file, u32::MAX);
-    settle(kernel, &stage, &requests);
-    stage.strike();
+    complete(&harness.file, u32::MAX);
+    check_counters(kernel, &harness, &requests);
+    harness.tear_down();
 }
 
 fn served(kernel: &Arc<Kernel>, queue: u32) {
-    let stage = Stage::set::<Interlock>(kernel);
-    let sender = sending(kernel, &stage, "sender", move |file| {
+    let harness = Harness::new::<Interlock>(kernel);
+    let sender = harness.actor("sender", &harness.file, move |file| {
         vec![pend(file, queue, 2, 1), pend(file, queue, 1, 1)]
     });
-    let canceller = cancelling(kernel, &stage);
-    let mut requests = vec![pend(&stage.file, queue, 3, 0)];
+    let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
+    let mut requests = vec![pend(&harness.file, queue, 3, 0)];
     canceller.join();
     requests.append(&mut sender.join());
-    settle(kernel, &stage, &requests);
-    stage.strike();
+    check_counters(kernel, &harness, &requests);
+    harness.tear_down();
 }
 
 fn interlocked(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<Interlock>(kernel);
-    let other = sending(kernel, &stage, "other sender", |file| {
+    let harness = Harness::new::<Interlock>(kernel);
+    let other = harness.actor("other sender", &harness.file, |file| {
         vec![
             pend(file, queue::INTERLOCKED, 1, 0),
             pend(file, queue::INTERLOCKED, 2, 0),
         ]
     });
-    let mut requests = vec![pend(&stage.file, queue::INTERLOCKED, 3, 0)];
+    let mut requests = vec![pend(&harness.file, queue::INTERLOCKED, 3, 0)];
     requests.append(&mut other.join());
-    settle(kernel, &stage, &requests);
-    stage.strike();
+    check_counters(kernel, &harness, &requests);
+    harness.tear_down();
 }
 
 fn stack(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<Interlock>(kernel);
-    let other = sending(kernel, &stage, "other sender", |file| {
+    let harness = Harness::new::<Interlock>(kernel);
+    let other = harness.actor("other sender", &harness.file, |file| {
         vec![pend(file, queue::STACK, 1, 0)]
     });
     let pop = || {
         let output = vec![0; size_of::<Pended>()];
-        let answer = stage.file.device_control(ioctl::POP, &[], output).ended()?;
+        let answer = harness
+            .file
+            .device_control(ioctl::POP, &[], output)
+            .ended()?;
         let popped = Pended::read_from_bytes(&answer.output).ok()?;
         (answer.status == STATUS_SUCCESS).then_some(popped.tag)
     };
-    let mut requests = vec![pend(&stage.file, queue::STACK, 2, 0)];
+    let mut requests = vec![pend(&harness.file, queue::STACK, 2, 0)];
     let mut tags = vec![pop()];
     requests.append(&mut other.join());
     tags.extend([pop(), pop()]);
     tags.sort_unstable();
-    kernel.must(tags == [None, Some(1), Some(2)], || {
-        format!("these tags were popped: {tags:?}")
+    kernel.verify(tags == [None, Some(1), Some(2)], || {
+        format!("the popped tags are {tags:?} instead of 1 and 2")
     });
-    settle(kernel, &stage, &requests);
-    stage.strike();
+    check_counters(kernel, &harness, &requests);
+    harness.tear_down();
 }
 
 fn removal(kernel: &Arc<Kernel>) {
-    let stage = Stage::set::<Interlock>(kernel);
-    let sender = sending(kernel, &stage, "sender", |file| {
+    let harness = Harness::new::<Interlock>(kernel);
+    let sender = harness.actor("sender", &harness.file, |file| {
         vec![
             pend(file, queue::FIFO, 1, 0),
             pend(file, queue::KEYED, 2, 1),
         ]
     });
-    let canceller = cancelling(kernel, &stage);
-    stage.device.surprise_remove();
+    let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
+    harness.device.surprise_remove();
     canceller.join();
     for request in sender.join() {
-        stage.must_end(
+        harness.end(
             &request,
             &[STATUS_SUCCESS, STATUS_CANCELLED, STATUS_DELETE_PENDING],
         );
     }
-    stage.strike();
+    harness.tear_down();
 }

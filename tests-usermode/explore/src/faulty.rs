@@ -1,14 +1,14 @@
 //! Mistakes of real drivers, written on raw `nt`, each beside the correct version.
 //!
 //! Each family is a driver in a few steps: a trait whose default methods are correct. A mistake overrides one step or two; the
-//! correct version is the same driver, in the same scene, without the override. On a real kernel the mistakes are undefined
+//! correct version is the same driver, in the same test, without the override. On a real kernel the mistakes are undefined
 //! behaviour; the model stops at the first broken rule, and keeps the memory that a mistake would still access.
 
-/// The mistakes of a family. For each: its name, the steps with the mistake, and the correct steps unless they are `Correct`;
-/// the scene; the rule that it breaks; what is wrong.
+/// Makes the table of a family's mistakes. A row has the name, the steps with the mistake, the correct steps if they are not
+/// `Correct`, the test, the rule that the mistake breaks, and a description.
 macro_rules! faults {
     ($family:literal: $(
-        $name:literal, $steps:ident $(/ $correct:ident)?, $scene:ident, $rule:ident,
+        $name:literal, $steps:ident $(/ $correct:ident)?, $test:ident, $rule:ident,
         $what:literal;
     )*) => {
         &[$(
@@ -17,8 +17,8 @@ macro_rules! faults {
                 correct_name: concat!($family, "::", $name, ", corrected"),
                 what: $what,
                 rule: ntmodel::Rule::$rule,
-                faulty: $scene::<$steps>,
-                correct: $scene::<faults!(@correct $($correct)?)>,
+                faulty: $test::<$steps>,
+                correct: $test::<faults!(@correct $($correct)?)>,
             },
         )*]
     };
@@ -38,7 +38,7 @@ use ntmodel::{Rule, explore::Scenario};
 /// A mistake.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
     /// The name of the correct version.
     pub correct_name: &'static str,
@@ -46,9 +46,9 @@ pub struct Fault {
     pub what: &'static str,
     /// The rule that it breaks.
     pub rule: Rule,
-    /// The scene with the mistake.
+    /// The test with the mistake.
     pub faulty: Scenario,
-    /// The same scene without it.
+    /// The same test without it.
     pub correct: Scenario,
 }
 
@@ -61,7 +61,7 @@ const FAMILIES: &[&[Fault]] = &[
     zone::FAULTS,
 ];
 
-/// The mistakes.
+/// Returns the mistakes.
 pub fn faults() -> impl Iterator<Item = &'static Fault> {
     FAMILIES.iter().copied().flatten()
 }

@@ -1,12 +1,12 @@
-//! Small scenes for the model kernel: two or three actors on one queue, explored in every order, or in many.
+//! Small tests for the explorer of the model kernel: two or three threads use one queue, in every order or in many.
 //!
-//! The [scenes](SCENES) are of `wdm`'s queues, and pass. The [faults] are mistakes of real drivers in queue and cancel
-//! code, written on raw `nt` since with `wdm` they would not compile; each is found, and its correct version passes.
+//! The [tests](TESTS) of `wdm`'s queues pass. The [faults] are mistakes of real drivers in queue and cancel code, written on
+//! raw `nt`, since they do not compile with `wdm`. The explorer finds each mistake, and the correct version of each passes.
 
 mod device;
 pub mod faulty;
+mod harness;
 mod queue;
-mod stage;
 mod start_io;
 
 use std::sync::Arc;
@@ -25,26 +25,26 @@ pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
     unsafe { Driver::load(kernel, wdm::entry::<D>) }
 }
 
-/// A scene.
+/// A test.
 #[derive(Clone, Copy, Debug)]
-pub struct Scene {
-    /// Its name.
+pub struct Test {
+    /// The name.
     pub name: &'static str,
-    /// What its actors do, and what must come of it.
+    /// What the threads do, and the result that the test checks.
     pub summary: &'static str,
     /// The orders to explore.
     pub searches: &'static [Search],
-    /// Runs the scene once.
+    /// Runs the test once.
     pub run: Scenario,
 }
 
-/// Every order, of scenes that have few.
+/// Every order, for tests that have few.
 const EVERY: &[Search] = &[Search::every(1_000_000)];
 
-/// Every order with a few preemptions, of scenes that have too many.
+/// Every order with at most four preemptions, for tests that have too many orders.
 const FEW_PREEMPTIONS: &[Search] = &[Search::preempting(4)];
 
-/// Random orders, and orders with few preemptions, of scenes that have too many even so.
+/// A sample of the orders, for tests that have too many even with few preemptions.
 const MANY: &[Search] = &[
     Search::Random {
         schedules: 5_000,
@@ -57,29 +57,29 @@ const MANY: &[Search] = &[
     },
 ];
 
-/// The scenes of `wdm`'s queues.
-pub const SCENES: &[&[Scene]] = &[queue::SCENES, start_io::SCENES, device::SCENES];
+/// The tests of `wdm`'s queues.
+pub const TESTS: &[&[Test]] = &[queue::TESTS, start_io::TESTS, device::TESTS];
 
-/// Every mistake and every correct version, as a scene.
-pub fn faults() -> impl Iterator<Item = Scene> {
+/// Returns a test for every mistake and for every correct version.
+pub fn faults() -> impl Iterator<Item = Test> {
     faulty::faults().flat_map(|fault| {
-        let scene = |name, summary, run| Scene {
+        let test = |name, summary, run| Test {
             name,
             summary,
             searches: EVERY,
             run,
         };
-        let without = "the same scene without the mistake";
+        let without = "the same test without the mistake";
         [
-            scene(fault.name, fault.what, fault.faulty),
-            scene(fault.correct_name, without, fault.correct),
+            test(fault.name, fault.what, fault.faulty),
+            test(fault.correct_name, without, fault.correct),
         ]
     })
 }
 
-/// The scene, mistake or correct version with this name.
+/// Returns the test, mistake or correct version with this name.
 #[must_use]
-pub fn find(name: &str) -> Option<Scene> {
-    let scenes = SCENES.iter().copied().flatten().copied();
-    scenes.chain(faults()).find(|scene| scene.name == name)
+pub fn find(name: &str) -> Option<Test> {
+    let tests = TESTS.iter().copied().flatten().copied();
+    tests.chain(faults()).find(|test| test.name == name)
 }

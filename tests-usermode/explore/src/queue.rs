@@ -1,92 +1,93 @@
-//! Scenes of `IrpQueue`: submission, completion, cancellation, cleanup and removal against each other.
+//! Tests of `IrpQueue`: insertion, completion, cancellation, cleanup and removal at the same time.
 
 use std::sync::Arc;
 
 use nt::{IRP_MN_QUERY_REMOVE_DEVICE, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{Kernel, Request};
+use ntmodel::{File, Kernel, Request, explore::Actor};
 use pinned_init::PinInit;
 use wdm::{
     Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
     QueueCallbacks, Shared, irql::NoSpinLockHeld,
 };
 
-use crate::{EVERY, FEW_PREEMPTIONS, MANY, Scene, stage::Stage};
+use crate::{
+    EVERY, FEW_PREEMPTIONS, MANY, Test,
+    harness::{Harness, PEND, send, status_if},
+};
 
-/// The scenes.
-pub const SCENES: &[Scene] = &[
-    Scene {
+/// The tests.
+pub const TESTS: &[Test] = &[
+    Test {
         name: "queue::cancel_against_completion",
-        summary: "a request is cancelled and completed at once: it ends once, either way",
+        summary: "a request is cancelled and completed at the same time: it is completed once",
         searches: FEW_PREEMPTIONS,
         run: cancel_against_completion,
     },
-    Scene {
+    Test {
         name: "queue::cancel_against_insertion",
-        summary: "a request is cancelled while it is being queued: it ends as cancelled",
+        summary: "a request is cancelled while it is being queued: it is completed as cancelled",
         searches: EVERY,
         run: cancel_against_insertion,
     },
-    Scene {
+    Test {
         name: "queue::cancel_against_cleanup",
-        summary: "a request is cancelled while its file is closed: it ends as cancelled, once",
+        summary: "a request is cancelled while its file is closed: it is completed once, as cancelled",
         searches: FEW_PREEMPTIONS,
         run: cancel_against_cleanup,
     },
-    Scene {
+    Test {
         name: "queue::completion_against_cleanup",
-        summary: "requests of two files are completed while one file is closed: each ends once",
+        summary: "requests of two files are completed while one file is closed: each is completed once",
         searches: FEW_PREEMPTIONS,
         run: completion_against_cleanup,
     },
-    Scene {
+    Test {
         name: "queue::query_remove_against_insertion",
-        summary: "a request arrives while the device may be about to be removed: it is served as usual",
+        summary: "a request arrives during IRP_MN_QUERY_REMOVE_DEVICE: it is served as usual",
         searches: EVERY,
         run: query_remove_against_insertion,
     },
-    Scene {
+    Test {
         name: "queue::close_against_insertion",
-        summary: "a handle is closed while a request arrives through it: the request is cancelled, and does not stay",
+        summary: "a handle is closed while a request arrives through it: the request is cancelled",
         searches: FEW_PREEMPTIONS,
         run: close_against_insertion,
     },
-    Scene {
+    Test {
         name: "queue::removal_against_insertion",
-        summary: "a request comes while the device is taken away: it ends as the device does",
+        summary: "a request arrives during a surprise removal: it is completed with STATUS_DELETE_PENDING",
         searches: FEW_PREEMPTIONS,
         run: removal_against_insertion,
     },
-    Scene {
+    Test {
         name: "queue::removal_against_cancel",
-        summary: "a request is cancelled while the device is taken away: it ends once, either way",
+        summary: "a request is cancelled during a surprise removal: it is completed once",
         searches: EVERY,
         run: removal_against_cancel,
     },
-    Scene {
+    Test {
         name: "queue::lookup_against_cancel",
-        summary: "requests of one key are cancelled and completed by key: each ends once, the older first",
+        summary: "requests with one key are cancelled and completed by key: each is completed once, the older one first",
         searches: FEW_PREEMPTIONS,
         run: lookup_against_cancel,
     },
-    Scene {
+    Test {
         name: "queue::three_actors",
-        summary: "one sends, one cancels, one completes, two requests each: every request ends once",
+        summary: "three threads send, cancel and complete two requests each: every request is completed once",
         searches: MANY,
         run: three_actors,
     },
 ];
 
-/// The IOCTLs of the scenes' device: pend this request, or complete the oldest that pends, found as the first or by its key.
-const PEND: u32 = 0x22_2000;
-const COMPLETE: u32 = 0x22_2004;
-const COMPLETE_BY_KEY: u32 = 0x22_2008;
+/// The IOCTL that completes the oldest pending request of a key.
+const COMPLETE_BY_KEY: u32 = 0x22_3004;
 
 /// A device with one queue.
 struct Waiters {
     queue: Shared<IrpQueue<ByCode>>,
 }
 
-/// A queue's callbacks that count nothing, and have it find requests by their code.
+/// Callbacks for a queue that finds requests by their IOCTL code.
 struct ByCode;
 
 impl QueueCallbacks for ByCode {
@@ -138,187 +139,148 @@ impl wdm::Device for Waiters {
     }
 }
 
-fn set(kernel: &Arc<Kernel>) -> Stage {
-    Stage::set::<Waiters>(kernel)
-}
-
-/// Completes the oldest request, and says whether there was one.
-fn complete(stage: &Stage) -> bool {
-    stage.send(COMPLETE).answer() == STATUS_SUCCESS
-}
-
-/// An actor that cancels a request.
-fn cancelling(kernel: &Arc<Kernel>, request: &Arc<Request>) -> ntmodel::explore::Actor<bool> {
+/// Starts a thread that cancels a request.
+fn cancelling(kernel: &Arc<Kernel>, request: &Arc<Request>) -> Actor<bool> {
     let request = Arc::clone(request);
     kernel.actor("canceller", move || request.cancel())
 }
 
 fn cancel_against_completion(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let request = Arc::new(stage.send(PEND));
+    let harness = Harness::new::<Waiters>(kernel);
+    let request = Arc::new(harness.send(PEND));
     let canceller = cancelling(kernel, &request);
-    let completed = complete(&stage);
+    let completed = harness.complete();
     canceller.join();
-    let expected = if completed {
-        STATUS_SUCCESS
-    } else {
-        STATUS_CANCELLED
-    };
-    stage.must_end(&request, &[expected]);
-    stage.strike();
+    harness.end(&request, &[status_if(completed)]);
+    harness.tear_down();
 }
 
 fn cancel_against_insertion(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let canceller = {
-        let file = Arc::clone(&stage.file);
-        kernel.actor("canceller", move || file.cancel_all())
-    };
-    let request = stage.send(PEND);
+    let harness = Harness::new::<Waiters>(kernel);
+    let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
+    let request = harness.send(PEND);
     if !canceller.join() {
-        // It came too early.
+        // The canceller ran too early.
         request.cancel();
     }
-    stage.must_end(&request, &[STATUS_CANCELLED]);
-    stage.strike();
+    harness.end(&request, &[STATUS_CANCELLED]);
+    harness.tear_down();
 }
 
 fn cancel_against_cleanup(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let file = stage
-        .device
-        .open(ntmodel::Access::ReadWrite)
-        .expect("the device opens");
-    let request = Arc::new(file.device_control(PEND, &[], Vec::new()));
+    let harness = Harness::new::<Waiters>(kernel);
+    let file = harness.open();
+    let request = Arc::new(send(&file, PEND));
     let canceller = cancelling(kernel, &request);
-    file.close();
+    drop(file);
     canceller.join();
-    stage.must_end(&request, &[STATUS_CANCELLED]);
-    stage.strike();
+    harness.end(&request, &[STATUS_CANCELLED]);
+    harness.tear_down();
 }
 
 fn completion_against_cleanup(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let file = stage
-        .device
-        .open(ntmodel::Access::ReadWrite)
-        .expect("the device opens");
-    let doomed = file.device_control(PEND, &[], Vec::new());
-    let kept = stage.send(PEND);
-    let closer = kernel.actor("closer", move || file.close());
-    complete(&stage);
+    let harness = Harness::new::<Waiters>(kernel);
+    let file = harness.open();
+    let of_closed_file = send(&file, PEND);
+    let kept = harness.send(PEND);
+    let closer = kernel.actor("closer", move || drop(file));
+    harness.complete();
     closer.join();
-    let first = stage.must_end(&doomed, &[STATUS_SUCCESS, STATUS_CANCELLED]);
-    // Who came second is completed only where the first was gone.
+    let first = harness.end(&of_closed_file, &[STATUS_SUCCESS, STATUS_CANCELLED]);
     if first == STATUS_SUCCESS {
-        kernel.must(complete(&stage), || {
+        kernel.verify(harness.complete(), || {
             "the request of the other file is lost".into()
         });
     }
-    stage.must_end(&kept, &[STATUS_SUCCESS]);
-    stage.strike();
+    harness.end(&kept, &[STATUS_SUCCESS]);
+    harness.tear_down();
 }
 
 fn query_remove_against_insertion(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let asking = {
-        let device = stage.device.clone();
-        kernel.actor("PnP manager", move || {
-            device.pnp(IRP_MN_QUERY_REMOVE_DEVICE)
-        })
-    };
-    let request = stage.send(PEND);
-    asking.join();
-    kernel.must(complete(&stage), || {
-        "a request that waits is not found".into()
+    let harness = Harness::new::<Waiters>(kernel);
+    let device = harness.device.clone();
+    let pnp_manager = kernel.actor("PnP manager", move || {
+        device.pnp(IRP_MN_QUERY_REMOVE_DEVICE)
     });
-    stage.must_end(&request, &[STATUS_SUCCESS]);
-    stage.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE);
-    stage.strike();
+    let request = harness.send(PEND);
+    pnp_manager.join();
+    kernel.verify(harness.complete(), || {
+        "the pending request was not found".into()
+    });
+    harness.end(&request, &[STATUS_SUCCESS]);
+    harness.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE);
+    harness.tear_down();
 }
 
 fn close_against_insertion(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let file = stage.device.open(ntmodel::Access::ReadWrite);
-    let file = Arc::new(file.expect("the device opens"));
-    let closer = {
-        let file = Arc::clone(&file);
-        kernel.actor("closer", move || file.close_handle())
-    };
-    let request = file.device_control(PEND, &[], Vec::new());
+    let harness = Harness::new::<Waiters>(kernel);
+    let file = harness.open();
+    let closer = harness.actor("closer", &file, File::close_handle);
+    let request = send(&file, PEND);
     closer.join();
-    stage.must_end(&request, &[STATUS_CANCELLED, nt::STATUS_INVALID_HANDLE]);
+    harness.end(&request, &[STATUS_CANCELLED, nt::STATUS_INVALID_HANDLE]);
     drop(file);
-    stage.strike();
+    harness.tear_down();
 }
 
 fn removal_against_insertion(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let taking = {
-        let device = stage.device.clone();
-        kernel.actor("PnP manager", move || device.surprise_remove())
-    };
-    let request = stage.send(PEND);
-    taking.join();
-    stage.must_end(&request, &[STATUS_DELETE_PENDING]);
-    stage.strike();
+    let harness = Harness::new::<Waiters>(kernel);
+    let device = harness.device.clone();
+    let pnp_manager = kernel.actor("PnP manager", move || device.surprise_remove());
+    let request = harness.send(PEND);
+    pnp_manager.join();
+    harness.end(&request, &[STATUS_DELETE_PENDING]);
+    harness.tear_down();
 }
 
 fn removal_against_cancel(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let request = Arc::new(stage.send(PEND));
+    let harness = Harness::new::<Waiters>(kernel);
+    let request = Arc::new(harness.send(PEND));
     let canceller = cancelling(kernel, &request);
-    stage.device.surprise_remove();
+    harness.device.surprise_remove();
     canceller.join();
-    stage.must_end(&request, &[STATUS_DELETE_PENDING, STATUS_CANCELLED]);
-    stage.strike();
+    harness.end(&request, &[STATUS_DELETE_PENDING, STATUS_CANCELLED]);
+    harness.tear_down();
 }
 
 fn lookup_against_cancel(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let older = Arc::new(stage.send(PEND));
-    let newer = stage.send(PEND);
+    let harness = Harness::new::<Waiters>(kernel);
+    let older = Arc::new(harness.send(PEND));
+    let newer = harness.send(PEND);
     let canceller = cancelling(kernel, &older);
-    let found = stage.send(COMPLETE_BY_KEY).answer();
-    kernel.must(found == STATUS_SUCCESS, || {
-        format!("nothing is found by key: {found:#x}")
+    let found = harness.send(COMPLETE_BY_KEY).answer();
+    kernel.verify(found == STATUS_SUCCESS, || {
+        format!("no request was found by its key: {found:#x}")
     });
     canceller.join();
-    let end = stage.must_end(&older, &[STATUS_SUCCESS, STATUS_CANCELLED]);
+    let end = harness.end(&older, &[STATUS_SUCCESS, STATUS_CANCELLED]);
     if end == STATUS_SUCCESS {
         newer.cancel();
-        stage.must_end(&newer, &[STATUS_CANCELLED]);
+        harness.end(&newer, &[STATUS_CANCELLED]);
     } else {
-        stage.must_end(&newer, &[STATUS_SUCCESS]);
+        harness.end(&newer, &[STATUS_SUCCESS]);
     }
-    stage.strike();
+    harness.tear_down();
 }
 
 fn three_actors(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let sender = {
-        let file = Arc::clone(&stage.file);
-        kernel.actor("sender", move || {
-            [(); 2].map(|()| file.device_control(PEND, &[], Vec::new()))
-        })
-    };
-    let canceller = {
-        let file = Arc::clone(&stage.file);
-        kernel.actor("canceller", move || {
-            file.cancel_all();
-            file.cancel_all();
-        })
-    };
-    let completed = [complete(&stage), complete(&stage)];
+    let harness = Harness::new::<Waiters>(kernel);
+    let sender = harness.actor("sender", &harness.file, |file| {
+        [PEND; 2].map(|code| send(file, code))
+    });
+    let canceller = harness.actor("canceller", &harness.file, |file| {
+        file.cancel_all();
+        file.cancel_all();
+    });
+    let completed = [harness.complete(), harness.complete()];
     canceller.join();
     let requests = sender.join();
-    while complete(&stage) {}
-    let ends =
-        requests.map(|request| stage.must_end(&request, &[STATUS_SUCCESS, STATUS_CANCELLED]));
+    while harness.complete() {}
+    let ends = requests.map(|request| harness.end(&request, &[STATUS_SUCCESS, STATUS_CANCELLED]));
     let succeeded = ends.iter().filter(|end| **end == STATUS_SUCCESS).count();
     let claimed = completed.iter().filter(|completed| **completed).count();
-    kernel.must(claimed <= succeeded, || {
-        format!("{claimed} requests were completed, and {succeeded} have ended so")
+    kernel.verify(claimed <= succeeded, || {
+        format!("{claimed} requests were completed, but {succeeded} ended with success")
     });
-    stage.strike();
+    harness.tear_down();
 }

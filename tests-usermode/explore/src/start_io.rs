@@ -1,67 +1,65 @@
-//! Scenes of `StartIoQueue`: a device that serves one request at a time, while others are cancelled, cleaned up or come.
+//! Tests of `StartIoQueue`: a device serves one request at a time while others arrive or are cancelled.
 
 use std::sync::Arc;
 
 use nt::{STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{Access, File, Kernel, Request};
+use ntmodel::{File, Kernel};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CurrentIrp, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel,
     QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, irql::NoSpinLockHeld,
 };
 
-use crate::{EVERY, FEW_PREEMPTIONS, MANY, Scene, stage::Stage};
+use crate::{
+    EVERY, FEW_PREEMPTIONS, MANY, Test,
+    harness::{COMPLETE, Harness, PEND, send, status_if},
+};
 
-/// The scenes.
-pub const SCENES: &[Scene] = &[
-    Scene {
+/// The tests.
+pub const TESTS: &[Test] = &[
+    Test {
         name: "start_io::cancel_against_service",
-        summary: "a request that waits is cancelled while its turn comes: it is served, or cancelled",
+        summary: "a queued request is cancelled while it becomes the next to be served: it is served or cancelled",
         searches: FEW_PREEMPTIONS,
         run: cancel_against_service,
     },
-    Scene {
+    Test {
         name: "start_io::cancel_against_insertion",
-        summary: "a request is cancelled while it comes to an idle device, which is left idle or serves it",
+        summary: "a request is cancelled while it arrives at an idle device: it is served, or the device stays idle",
         searches: EVERY,
         run: cancel_against_insertion,
     },
-    Scene {
+    Test {
         name: "start_io::cancel_against_waiting",
-        summary: "a request is cancelled while it comes to a device that is busy: it ends at once, and is not served",
+        summary: "a request is cancelled while it arrives at a busy device: it is completed at once and not served",
         searches: EVERY,
         run: cancel_against_waiting,
     },
-    Scene {
+    Test {
         name: "start_io::insertion_against_service",
-        summary: "a request comes while the last one ends: it is started, by one of the two",
+        summary: "a request arrives while the current one is completed: one of the two threads starts it",
         searches: FEW_PREEMPTIONS,
         run: insertion_against_service,
     },
-    Scene {
+    Test {
         name: "start_io::cleanup_against_service",
-        summary: "a file is closed while its waiting request's turn comes: the other file's is served",
+        summary: "a file is closed while its request becomes the next to be served: the other file's request is served",
         searches: FEW_PREEMPTIONS,
         run: cleanup_against_service,
     },
-    Scene {
+    Test {
         name: "start_io::close_against_insertion",
-        summary: "a handle is closed while a request arrives through it: the request is cancelled, and does not stay",
+        summary: "a handle is closed while a request arrives through it: the request is cancelled",
         searches: FEW_PREEMPTIONS,
         run: close_against_insertion,
     },
-    Scene {
+    Test {
         name: "start_io::removal_against_insertion",
-        summary: "a request comes while the device is taken away: it is served or ends, and none is lost",
+        summary: "a request arrives during a surprise removal: it is served or completed with an error",
         searches: MANY,
         run: removal_against_insertion,
     },
 ];
-
-/// The IOCTLs of the scenes' device: pend this request with the key that is added to it four times; or complete the request
-/// that is served, and start the next.
-const PEND: u32 = 0x22_2000;
-const COMPLETE: u32 = 0x22_3000;
 
 /// A device that serves a request until another request completes it.
 #[pin_data]
@@ -74,11 +72,11 @@ struct Server {
 #[derive(Default)]
 struct Serving {
     current: Option<CurrentIrp<Keys>>,
-    /// Whether nobody will tell the device any more to complete it.
-    is_gone: bool,
+    /// Whether the device was removed, so that no IOCTL completes the current request any more.
+    is_removed: bool,
 }
 
-/// Counts nothing, and reads the key from the IOCTL code.
+/// Callbacks for a queue that orders requests by the key in their IOCTL code.
 struct Keys;
 
 impl QueueCallbacks for Keys {
@@ -92,12 +90,13 @@ impl QueueCallbacks for Keys {
 }
 
 impl Server {
-    /// Serves the next request, or ends it if the device is gone. Whatever was served already would be dropped, and so
-    /// found.
+    /// Serves the next request, or completes it if the device was removed.
+    ///
+    /// If another request were being served, it would be dropped, which the test detects.
     fn start(&self, mut start: Start<Keys>, irql: &mut PassiveLevel) {
         while let Start::Now(irp) = start {
             let refused = self.serving.with(irql, |serving, _| {
-                if serving.is_gone {
+                if serving.is_removed {
                     return Err(irp);
                 }
                 Ok(serving.current.replace(irp))
@@ -109,7 +108,7 @@ impl Server {
         }
     }
 
-    /// Ends what is served, and gives what comes next.
+    /// Completes the current request; returns the next one.
     fn end(current: CurrentIrp<Keys>, status: NtStatus, irql: &mut PassiveLevel) -> Start<Keys> {
         let (pended, next) = current.start_next(irql);
         pended.complete(status, irql);
@@ -157,7 +156,8 @@ impl wdm::Device for Server {
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
-        self.serving.with(irql, |serving, _| serving.is_gone = true);
+        self.serving
+            .with(irql, |serving, _| serving.is_removed = true);
         if let Some(current) = self.take_current(irql) {
             let next = Self::end(current, NtStatus::DELETE_PENDING, irql);
             self.start(next, irql);
@@ -165,155 +165,115 @@ impl wdm::Device for Server {
     }
 }
 
-fn set(kernel: &Arc<Kernel>) -> Stage {
-    Stage::set::<Server>(kernel)
-}
-
-/// Completes the request that is served, and says whether there was one.
-fn complete(stage: &Stage) -> bool {
-    stage.send(COMPLETE).answer() == STATUS_SUCCESS
-}
-
-fn open(stage: &Stage) -> File {
-    let file = stage.device.open(Access::ReadWrite);
-    file.expect("the device opens")
-}
-
-/// Has served whatever waits, so that the device is idle.
-fn serve_all(stage: &Stage) {
-    while complete(stage) {}
+/// Completes every request, so that the device is idle.
+fn serve_all(harness: &Harness) {
+    while harness.complete() {}
 }
 
 fn cancel_against_service(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let served = stage.send(PEND);
-    let waits = Arc::new(stage.send(PEND));
+    let harness = Harness::new::<Server>(kernel);
+    let served = harness.send(PEND);
+    let queued = Arc::new(harness.send(PEND));
     let canceller = {
-        let waits: Arc<Request> = Arc::clone(&waits);
-        kernel.actor("canceller", move || waits.cancel())
+        let queued = Arc::clone(&queued);
+        kernel.actor("canceller", move || queued.cancel())
     };
-    complete(&stage);
+    harness.complete();
     canceller.join();
-    let was_served = complete(&stage);
-    stage.must_end(&served, &[STATUS_SUCCESS]);
-    let expected = if was_served {
-        STATUS_SUCCESS
-    } else {
-        STATUS_CANCELLED
-    };
-    stage.must_end(&waits, &[expected]);
-    stage.strike();
+    let was_served = harness.complete();
+    harness.end(&served, &[STATUS_SUCCESS]);
+    harness.end(&queued, &[status_if(was_served)]);
+    harness.tear_down();
 }
 
 fn cancel_against_insertion(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let canceller = {
-        let file = Arc::clone(&stage.file);
-        kernel.actor("canceller", move || file.cancel_all())
-    };
-    let request = stage.send(PEND);
+    let harness = Harness::new::<Server>(kernel);
+    let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
+    let request = harness.send(PEND);
     canceller.join();
-    let was_served = complete(&stage);
-    let expected = if was_served {
-        STATUS_SUCCESS
-    } else {
-        STATUS_CANCELLED
-    };
-    stage.must_end(&request, &[expected]);
-    // The device is idle, so the next one is started at once.
-    let next = stage.send(PEND);
-    kernel.must(complete(&stage), || {
-        "a request that comes to an idle device is not started".into()
+    let was_served = harness.complete();
+    harness.end(&request, &[status_if(was_served)]);
+    // The device is idle, so the next request is started at once.
+    let next = harness.send(PEND);
+    kernel.verify(harness.complete(), || {
+        "a request that arrived at an idle device was not started".into()
     });
-    stage.must_end(&next, &[STATUS_SUCCESS]);
-    stage.strike();
+    harness.end(&next, &[STATUS_SUCCESS]);
+    harness.tear_down();
 }
 
 fn cancel_against_waiting(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let served = stage.send(PEND);
-    let file = Arc::new(open(&stage));
-    let canceller = {
-        let file = Arc::clone(&file);
-        kernel.actor("canceller", move || file.cancel_all())
-    };
-    let waits = file.device_control(PEND + 4, &[], Vec::new());
+    let harness = Harness::new::<Server>(kernel);
+    let served = harness.send(PEND);
+    let file = harness.open();
+    let canceller = harness.actor("canceller", &file, File::cancel_all);
+    let queued = send(&file, PEND + 4);
     if !canceller.join() {
-        // It came too early.
-        waits.cancel();
+        // The canceller ran too early.
+        queued.cancel();
     }
-    stage.must_end(&waits, &[STATUS_CANCELLED]);
-    serve_all(&stage);
-    stage.must_end(&served, &[STATUS_SUCCESS]);
+    harness.end(&queued, &[STATUS_CANCELLED]);
+    serve_all(&harness);
+    harness.end(&served, &[STATUS_SUCCESS]);
     drop(file);
-    stage.strike();
+    harness.tear_down();
 }
 
 fn insertion_against_service(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let first = stage.send(PEND);
-    let sender = {
-        let file = Arc::clone(&stage.file);
-        kernel.actor("sender", move || {
-            file.device_control(PEND + 4, &[], Vec::new())
-        })
-    };
-    complete(&stage);
+    let harness = Harness::new::<Server>(kernel);
+    let first = harness.send(PEND);
+    let sender = harness.actor("sender", &harness.file, |file| send(file, PEND + 4));
+    harness.complete();
     let second = sender.join();
-    kernel.must(complete(&stage), || {
-        "the second request is served by nobody".into()
+    kernel.verify(harness.complete(), || {
+        "the second request was not started".into()
     });
-    stage.must_end(&first, &[STATUS_SUCCESS]);
-    stage.must_end(&second, &[STATUS_SUCCESS]);
-    stage.strike();
+    harness.end(&first, &[STATUS_SUCCESS]);
+    harness.end(&second, &[STATUS_SUCCESS]);
+    harness.tear_down();
 }
 
 fn cleanup_against_service(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let file = open(&stage);
-    let served = stage.send(PEND);
-    let doomed = file.device_control(PEND + 4, &[], Vec::new());
-    let waits = stage.send(PEND + 8);
-    let closer = kernel.actor("closer", move || file.close());
-    complete(&stage);
+    let harness = Harness::new::<Server>(kernel);
+    let file = harness.open();
+    let served = harness.send(PEND);
+    let of_closed_file = send(&file, PEND + 4);
+    let queued = harness.send(PEND + 8);
+    let closer = kernel.actor("closer", move || drop(file));
+    harness.complete();
     closer.join();
-    serve_all(&stage);
-    stage.must_end(&served, &[STATUS_SUCCESS]);
-    stage.must_end(&doomed, &[STATUS_SUCCESS, STATUS_CANCELLED]);
-    stage.must_end(&waits, &[STATUS_SUCCESS]);
-    stage.strike();
+    serve_all(&harness);
+    harness.end(&served, &[STATUS_SUCCESS]);
+    harness.end(&of_closed_file, &[STATUS_SUCCESS, STATUS_CANCELLED]);
+    harness.end(&queued, &[STATUS_SUCCESS]);
+    harness.tear_down();
 }
 
 fn close_against_insertion(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let served = stage.send(PEND);
-    let file = Arc::new(open(&stage));
-    let closer = {
-        let file = Arc::clone(&file);
-        kernel.actor("closer", move || file.close_handle())
-    };
-    let request = file.device_control(PEND + 4, &[], Vec::new());
+    let harness = Harness::new::<Server>(kernel);
+    let served = harness.send(PEND);
+    let file = harness.open();
+    let closer = harness.actor("closer", &file, File::close_handle);
+    let request = send(&file, PEND + 4);
     closer.join();
-    stage.must_end(&request, &[STATUS_CANCELLED, nt::STATUS_INVALID_HANDLE]);
-    serve_all(&stage);
-    stage.must_end(&served, &[STATUS_SUCCESS]);
+    harness.end(&request, &[STATUS_CANCELLED, nt::STATUS_INVALID_HANDLE]);
+    serve_all(&harness);
+    harness.end(&served, &[STATUS_SUCCESS]);
     drop(file);
-    stage.strike();
+    harness.tear_down();
 }
 
 fn removal_against_insertion(kernel: &Arc<Kernel>) {
-    let stage = set(kernel);
-    let served = stage.send(PEND);
-    let taking = {
-        let device = stage.device.clone();
-        kernel.actor("PnP manager", move || device.surprise_remove())
-    };
-    let waits = stage.send(PEND);
-    complete(&stage);
-    serve_all(&stage);
-    taking.join();
-    for request in [served, waits] {
-        stage.must_end(&request, &[STATUS_SUCCESS, STATUS_DELETE_PENDING]);
+    let harness = Harness::new::<Server>(kernel);
+    let served = harness.send(PEND);
+    let device = harness.device.clone();
+    let pnp_manager = kernel.actor("PnP manager", move || device.surprise_remove());
+    let queued = harness.send(PEND);
+    harness.complete();
+    serve_all(&harness);
+    pnp_manager.join();
+    for request in [served, queued] {
+        harness.end(&request, &[STATUS_SUCCESS, STATUS_DELETE_PENDING]);
     }
-    stage.strike();
+    harness.tear_down();
 }

@@ -1,5 +1,5 @@
-//! Whatever `interlock.sys` may be refused is refused it, once for each way that leads there: it answers with an error,
-//! leaves nothing behind, and works afterwards.
+//! Fails each allocation and each device-creation step of `interlock.sys` once per call path. The driver returns an error,
+//! leaks nothing, and works afterwards.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -9,16 +9,16 @@ use nt::{STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_SUCH_DEVICE,
 use ntmodel::{Access, Clock, Config, Driver, Faults, File, Kernel, Request};
 use zerocopy::IntoBytes;
 
-/// What the driver may answer where something was refused.
-const REFUSED: [i32; 2] = [STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_SUCH_DEVICE];
+/// The statuses that the driver may return after a failure.
+const FAILED: [i32; 2] = [STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_SUCH_DEVICE];
 
-/// More records than the zone starts with, so that it is extended.
+/// More records than the zone has blocks at first, so that it is extended.
 const MANY: u64 = 100;
 
-/// How a step ended: with what was expected, or with an error since something was refused.
+/// The result of a step: an error if an allocation or a step of device creation failed.
 type Step<T = ()> = Result<T, i32>;
 
-/// Loads the driver, uses it in every way, removes its device and unloads it.
+/// Loads the driver, uses all of it, removes its device and unloads it.
 fn work(kernel: &Arc<Kernel>) -> Step {
     let driver = interlock_explore::load::<Interlock>(kernel)?;
     let result = with_driver(&driver);
@@ -28,7 +28,7 @@ fn work(kernel: &Arc<Kernel>) -> Step {
 
 fn with_driver(driver: &Driver) -> Step {
     let device = driver.add_device()?;
-    // One that does not start is removed by the PnP manager.
+    // The PnP manager removes a device that does not start.
     device.start()?;
     let result = device.open(Access::ReadWrite).and_then(|file| {
         let result = with_file(&file);
@@ -41,7 +41,7 @@ fn with_driver(driver: &Driver) -> Step {
 
 fn with_file(file: &File) -> Step {
     let mut all = Ok(());
-    // Each is tried even after another was refused: that is what "works afterwards" means.
+    // Each is tried even if another one failed, to check that the driver still works.
     for queue in [
         queue::FIFO,
         queue::KEYED,
@@ -60,7 +60,7 @@ fn with_file(file: &File) -> Step {
     all
 }
 
-/// Sends many requests to a queue, and has them end.
+/// Sends many requests to a queue, and cancels them.
 fn fill(file: &File, queue: u32) -> Step {
     let send = |tag| {
         let pend = Pend {
@@ -93,9 +93,9 @@ fn call(file: &File, routine: Routine) -> Step {
     let call = Call::default();
     let output = vec![0; size_of::<Returned>()];
     let request = file.device_control(routine.ioctl(), call.as_bytes(), output);
-    // Without parameters some have nothing to do, and say so.
+    // Some routines return an error if they have no parameters.
     match ended(&request, &[STATUS_SUCCESS]) {
-        Err(status) if !REFUSED.contains(&status) => Ok(()),
+        Err(status) if !FAILED.contains(&status) => Ok(()),
         other => other,
     }
 }
@@ -115,7 +115,9 @@ fn run_threads(file: &File, routine: Routine) -> Step {
 }
 
 fn ended(request: &Request, allowed: &[i32]) -> Step {
-    let end = request.wait(Duration::from_secs(20)).expect("it ends");
+    let end = request
+        .wait(Duration::from_secs(20))
+        .expect("the request is completed");
     if allowed.contains(&end.status) {
         return Ok(());
     }
@@ -124,11 +126,11 @@ fn ended(request: &Request, allowed: &[i32]) -> Step {
 }
 
 #[test]
-fn each_refusal_is_answered_and_leaves_nothing_behind() {
+fn each_failure_is_reported_and_leaks_nothing() {
     let faults = Arc::<Faults>::default();
-    let mut refusals = 0;
+    let mut failures = 0;
     loop {
-        // A violation aborts the test, and what is not freed at unload is one.
+        // A violation aborts the test. A leak at unload is a violation.
         let kernel = Kernel::new(Config {
             clock: Clock::Virtual,
             print: false,
@@ -141,21 +143,21 @@ fn each_refusal_is_answered_and_leaves_nothing_behind() {
             assert_eq!(result, Ok(()));
             break;
         }
-        refusals += 1;
-        let where_ = faults.failed().pop().unwrap_or_default();
-        let status = result.expect_err(&where_);
-        assert!(REFUSED.contains(&status), "{status:#x}: {where_}");
-        assert_eq!(work(&kernel), Ok(()), "after {where_}");
-        assert!(refusals < 10_000, "there is no end to it");
+        failures += 1;
+        let place = faults.failed().pop().unwrap_or_default();
+        let status = result.expect_err(&place);
+        assert!(FAILED.contains(&status), "{status:#x}: {place}");
+        assert_eq!(work(&kernel), Ok(()), "after {place}");
+        assert!(failures < 10_000, "the failures do not end");
     }
     let failed = faults.failed();
-    assert_eq!(failed.len(), refusals);
+    assert_eq!(failed.len(), failures);
     let places: BTreeSet<&String> = failed.iter().collect();
     for place in &places {
         println!("{place}");
     }
     println!(
-        "{refusals} refusals on as many call paths, {} places",
+        "{failures} failures on as many call paths, in {} places",
         places.len()
     );
     for part in [
@@ -167,6 +169,6 @@ fn each_refusal_is_answered_and_leaves_nothing_behind() {
         "thread::start",
     ] {
         let seen = places.iter().any(|place| place.contains(part));
-        assert!(seen, "{part} was never refused");
+        assert!(seen, "{part} never failed");
     }
 }

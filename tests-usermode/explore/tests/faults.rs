@@ -1,4 +1,4 @@
-//! Every mistake breaks its rule in some schedule, and again when that is replayed; its correct version passes.
+//! Every mistake breaks its rule in some schedule, and again when the schedule is replayed. Every correct version passes.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -33,15 +33,17 @@ fn every_mistake_breaks_its_rule_and_again_in_a_replay() {
         );
         assert_eq!(found.violation.rule, fault.rule, "{}:\n{found}", fault.name);
         assert!(found.time < Duration::from_secs(10), "{}", fault.name);
-        found_again(fault, &found.schedule.to_string());
+        replay_finds(fault, &found.schedule.to_string());
     }
 }
 
-/// Replays the schedule of a mistake, as it was printed.
-fn found_again(fault: &Fault, printed: &str) {
-    let schedule = printed.parse::<Schedule>().expect("it was printed");
+/// Checks that the printed schedule of a mistake finds it again.
+fn replay_finds(fault: &Fault, printed: &str) {
+    let schedule = printed
+        .parse::<Schedule>()
+        .expect("a printed schedule is valid");
     let Ok(Some(found)) = replay(&schedule, fault.faulty) else {
-        panic!("{} was not found again by {printed}", fault.name);
+        panic!("the replay of {printed} did not find {}", fault.name);
     };
     assert_eq!(found.violation.rule, fault.rule, "{}:\n{found}", fault.name);
     assert_eq!(found.schedule, schedule, "{}", fault.name);

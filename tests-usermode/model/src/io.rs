@@ -15,6 +15,7 @@ mod inlines;
 mod interface;
 mod irp;
 mod manager;
+mod mdl;
 mod namespace;
 mod object;
 mod pnp;

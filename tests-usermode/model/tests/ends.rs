@@ -51,7 +51,7 @@ fn ends_with_a_request<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
 
 #[test]
 fn an_irp_that_nobody_can_end_is_found_at_the_end_of_a_scene() {
-    let text = "it is left at the end of the scene, and nobody can cancel it";
+    let text = "it remains at the end of the scenario, and cannot be cancelled";
     breaks(
         ends_with_a_request::<false>,
         Rule::IrpProcessingComplete,
@@ -194,7 +194,7 @@ fn a_thread_that_waits_is_found_at_the_end_of_a_scene() {
     breaks(
         leaves_thread::<false>,
         Rule::SystemThread,
-        "1 threads of the driver's are left",
+        "1 threads of the driver remain",
     );
     holds(leaves_thread::<true>);
 }
@@ -339,7 +339,7 @@ fn a_lock_that_is_never_released_has_its_holder_named() {
     assert_eq!(violation.rule, Rule::Hang, "\n{violation}");
     let threads = violation.threads.join("\n");
     assert!(
-        threads.contains("which main has, acquired by"),
+        threads.contains("which main holds, acquired by"),
         "\n{violation}"
     );
     holds(two_wait::<false>);

@@ -1,46 +1,46 @@
-//! `explore` and `replay`: small scenes on the model kernel, in many schedules or in one.
+//! `explore` and `replay`: small tests on the model kernel, under many schedules or one.
 
-use interlock_explore::{SCENES, Scene, faults, find};
+use interlock_explore::{TESTS, Test, faults, find};
 use ntmodel::explore::{Explored, Found, Schedule, Search, explore, replay};
 
 use crate::cli::{Explore, Replay};
 use crate::error::{Error, Exit, Result};
 
-/// Explores the scenes that a filter selects, until a rule is broken. A mistake is selected by its full name.
-pub fn explore_scenes(args: &Explore) -> Result<Exit> {
+/// Explores the tests that a filter selects, until a rule is broken. A mistake is selected by its full name.
+pub fn explore_tests(args: &Explore) -> Result<Exit> {
     let filter = args.filter.as_deref().unwrap_or_default();
-    let scenes = SCENES.iter().copied().flatten().copied();
-    let mut scenes: Vec<Scene> = scenes.filter(|scene| scene.name.contains(filter)).collect();
+    let tests = TESTS.iter().copied().flatten().copied();
+    let mut tests: Vec<Test> = tests.filter(|test| test.name.contains(filter)).collect();
     let is_listed = |name: &str| args.list && name.contains(filter);
-    scenes.extend(faults().filter(|scene| scene.name == filter || is_listed(scene.name)));
-    if scenes.is_empty() {
+    tests.extend(faults().filter(|test| test.name == filter || is_listed(test.name)));
+    if tests.is_empty() {
         return Err(Error::could_not_run(
-            "no scene has such a name: `harness explore --list` lists them",
+            "no test has this name: `harness explore --list` lists the tests",
         ));
     }
-    let widths = scenes.iter().map(|scene| scene.name.len());
+    let widths = tests.iter().map(|test| test.name.len());
     let width = widths.max().unwrap_or_default();
     if args.list {
-        for Scene { name, summary, .. } in scenes {
+        for Test { name, summary, .. } in tests {
             anstream::println!("{name:width$}  {summary}");
         }
         return Ok(Exit::Passed);
     }
     anstream::println!(
-        "{:width$}  {:13}  {:>9}  {:>9}",
-        "scene",
+        "{:width$}  {:13}  {:>9}  {:>10}",
+        "test",
         "orders",
         "schedules",
-        "a second"
+        "per second"
     );
-    for scene in scenes {
-        for search in scene.searches {
+    for test in tests {
+        for search in test.searches {
             let search = args
                 .schedules
                 .map_or(*search, |schedules| search.of(schedules.get()));
-            match explore(search, scene.run) {
-                Ok(explored) => print(scene.name, width, search, &explored),
-                Err(found) => return Ok(report(scene.name, &found)),
+            match explore(search, test.run) {
+                Ok(explored) => print(test.name, width, search, &explored),
+                Err(found) => return Ok(report(test.name, &found)),
             }
         }
     }
@@ -49,31 +49,31 @@ pub fn explore_scenes(args: &Explore) -> Result<Exit> {
 
 fn print(name: &str, width: usize, search: Search, explored: &Explored) {
     let orders = if explored.complete {
-        "all there are".into()
+        "all".into()
     } else {
         search.to_string()
     };
     let schedules = explored.schedules;
     let milliseconds = explored.time.as_millis().max(1);
     let rate = schedules as u128 * 1000 / milliseconds;
-    anstream::println!("{name:width$}  {orders:13}  {schedules:>9}  {rate:>9}");
+    anstream::println!("{name:width$}  {orders:13}  {schedules:>9}  {rate:>10}");
 }
 
 /// Prints the violation, and the command that replays it.
 fn report(name: &str, found: &Found) -> Exit {
     anstream::println!("\n{name}\n{found}");
     anstream::println!(
-        "\nharness replay {name}:{} plays it step by step",
+        "\nharness replay {name}:{} repeats it step by step",
         found.schedule
     );
     Exit::Failed
 }
 
-/// Replays one schedule of a scene, step by step.
+/// Replays one schedule of a test, step by step.
 pub fn replay_schedule(args: &Replay) -> Result<Exit> {
     let usage = || {
         Error::could_not_run(format!(
-            "{:?} is not a schedule: `harness explore` prints SCENE:SCHEDULE",
+            "{:?} is not a schedule: `harness explore` prints TEST:SCHEDULE",
             args.schedule
         ))
     };
@@ -81,14 +81,14 @@ pub fn replay_schedule(args: &Replay) -> Result<Exit> {
     let schedule: Schedule = schedule
         .parse()
         .map_err(|error| Error::could_not_run(format!("{}: {error}", args.schedule)))?;
-    let scene = find(name).ok_or_else(|| {
+    let test = find(name).ok_or_else(|| {
         Error::could_not_run(format!(
-            "no scene is called {name}: `harness explore --list`"
+            "no test is named {name}: `harness explore --list` lists the tests"
         ))
     })?;
-    let found = replay(&schedule, scene.run).map_err(|misfit| {
+    let found = replay(&schedule, test.run).map_err(|misfit| {
         let schedule = &args.schedule;
-        Error::could_not_run(format!("{schedule} does not fit the scene: {misfit}"))
+        Error::could_not_run(format!("{schedule} does not fit the test: {misfit}"))
     })?;
     match found {
         None => {

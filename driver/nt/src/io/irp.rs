@@ -14,8 +14,8 @@ use core::{
 
 use crate::{
     DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP, IRP_ASSOCIATED_IRP, KDEVICE_QUEUE_ENTRY,
-    LIST_ENTRY, PDRIVER_CANCEL, PIO_COMPLETION_ROUTINE, SINGLE_LIST_ENTRY, SL_INVOKE_ON_CANCEL,
-    SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
+    LIST_ENTRY, MDL, PDRIVER_CANCEL, PIO_COMPLETION_ROUTINE, SINGLE_LIST_ENTRY,
+    SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
     model::{Inline, before},
 };
 
@@ -69,6 +69,15 @@ pub struct Transfer {
     pub length: u32,
     /// The byte offset on the device at which the transfer starts.
     pub offset: i64,
+}
+
+/// The parameters of a request for information of a file: `Parameters.QueryFile` or `Parameters.SetFile` by value.
+#[derive(Clone, Copy)]
+pub struct FileInformation {
+    /// The length of the system buffer in bytes.
+    pub length: u32,
+    /// The `FILE_INFORMATION_CLASS`, which says what the buffer contains.
+    pub class: u32,
 }
 
 /// The parameters of a device control request: `Parameters.DeviceIoControl` by value.
@@ -187,6 +196,23 @@ pub unsafe fn transfer(irp: *mut IRP) -> Transfer {
     }
 }
 
+/// Returns `Parameters.QueryFile` or `Parameters.SetFile` of the current stack location.
+///
+/// # Safety
+/// The caller owns `irp`, and it is an `IRP_MJ_QUERY_INFORMATION` or an `IRP_MJ_SET_INFORMATION`.
+#[must_use]
+pub unsafe fn file_information(irp: *mut IRP) -> FileInformation {
+    // SAFETY: guaranteed by the caller.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: the current stack location of an owned IRP is valid. Length and class are where a read has Length and Key.
+    let parameters = unsafe { addr_of!((*stack).Parameters) }.cast::<ReadWrite>();
+    // SAFETY: the caller guarantees that the I/O manager initialised this member of the union.
+    let length = unsafe { (*parameters).Length };
+    // SAFETY: as above.
+    let class = unsafe { (*parameters).Key };
+    FileInformation { length, class }
+}
+
 /// Returns the system buffer of a buffered request. NULL if input and output are empty, and for an associated IRP,
 /// which has a pointer to its master IRP in this place.
 ///
@@ -216,6 +242,16 @@ pub unsafe fn requestor_mode(irp: *mut IRP) -> i8 {
     unsafe { (*irp).RequestorMode }
 }
 
+/// Returns `Irp->MdlAddress`: the MDL of the sender's buffer, or NULL.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn mdl(irp: *mut IRP) -> *mut MDL {
+    // SAFETY: the caller owns the IRP.
+    unsafe { (*irp).MdlAddress }.cast()
+}
+
 /// Returns `IoStatus.Status`.
 ///
 /// # Safety
@@ -233,6 +269,16 @@ pub unsafe fn status(irp: *mut IRP) -> i32 {
 pub unsafe fn set_status(irp: *mut IRP, status: i32) {
     // SAFETY: the caller owns the IRP.
     unsafe { (*status_block(irp)).Status = status };
+}
+
+/// Returns `IoStatus.Information`.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn information(irp: *mut IRP) -> usize {
+    // SAFETY: the caller owns the IRP.
+    unsafe { (*status_block(irp)).Information as usize }
 }
 
 /// Sets `IoStatus.Information`.

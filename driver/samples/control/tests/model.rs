@@ -148,12 +148,12 @@ fn open_at_any_time(kernel: &Arc<Kernel>) {
                     [STATUS_NO_SUCH_DEVICE, STATUS_OBJECT_NAME_NOT_FOUND].contains(error)
                 }
             };
-            theirs.must(allowed, || {
+            theirs.verify(allowed, || {
                 format!("{user:?} has opened the device: {opened:?}")
             });
             if let Ok(file) = opened {
                 let end = exchange(&file, IOCTL_EXCHANGE, b"hello", 1);
-                theirs.must(end.status == STATUS_SUCCESS, || format!("{end:?}"));
+                theirs.verify(end.status == STATUS_SUCCESS, || format!("{end:?}"));
             }
         })
     });

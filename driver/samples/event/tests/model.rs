@@ -158,7 +158,7 @@ fn cancel_against_the_timer() {
         let canceller = kernel.actor("canceller", move || theirs.cancel());
         let status = end(&request);
         let allowed = [STATUS_SUCCESS, STATUS_CANCELLED].contains(&status);
-        kernel.must(allowed, || format!("the request ended with {status:#x}"));
+        kernel.verify(allowed, || format!("the request ended with {status:#x}"));
         canceller.join();
         file.close();
         driver.unload();
@@ -180,7 +180,7 @@ fn close_against_the_timer_and_another_registration() {
         file.close_handle();
         let status = registrar.join();
         let allowed = [Some(STATUS_SUCCESS), Some(STATUS_INVALID_HANDLE)].contains(&status);
-        kernel.must(allowed, || {
+        kernel.verify(allowed, || {
             format!("the registration ended with {status:#x?}")
         });
         end(&request);

@@ -1,10 +1,8 @@
 //! Run-down protection.
 
-use core::{
-    cell::UnsafeCell,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use core::{cell::UnsafeCell, sync::atomic::Ordering};
 
+use nt::atomic::AtomicBool;
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
 
 use crate::ke::{irql::Waitable, on_drop::OnDrop};

@@ -1,8 +1,8 @@
 //! Control devices: device objects without Plug and Play, which user mode opens by their names.
 
 use crate::{
-    Device, DeviceAccess, Error, PassiveLevel, RegistryKey,
-    ex::rundown::RundownRef,
+    Device, DeviceAccess, Error, NewDevice, PassiveLevel, RegistryKey,
+    ex::{pool::allocate, rundown::RundownRef},
     io::{
         create::{create_object, create_state},
         device::Extension,
@@ -14,7 +14,7 @@ use crate::{
 
 /// A device that belongs to no hardware and to no device stack, and that applications open as `\\.\NAME`.
 ///
-/// [`control_driver_entry!`](crate::control_driver_entry) makes a driver with one such device. The device is made when the
+/// [`driver_entry!(control DEVICE)`](crate::driver_entry) makes a driver with one such device. The device is made when the
 /// driver is loaded, and exists until it is unloaded. The driver needs no INF: a service of the type `kernel` loads it
 /// (`sc create NAME type= kernel binPath= PATH`).
 ///
@@ -28,33 +28,6 @@ use crate::{
 /// WDK: [Named Device Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/named-device-objects),
 /// [What does DO_DEVICE_INITIALIZING really
 /// do?](https://learn.microsoft.com/previous-versions/windows/hardware/design/dn614010(v=vs.85)).
-///
-/// # What goes wrong in C
-///
-/// A driver calls `IoCreateDevice`, after which every user can open the device, and relies on a check of its own. Or it deletes
-/// the device object and leaves the symbolic link, so that the driver cannot be loaded again, also when `DriverEntry` fails.
-#[doc(alias = "IoCreateDevice")]
-#[doc(alias = "IoCreateDeviceSecure")]
-#[doc(alias = "IoCreateSymbolicLink")]
-#[doc(alias = "IoDeleteSymbolicLink")]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a control device",
-    note = "implement `wdm::ControlDevice`, which gives the device its name"
-)]
-pub trait ControlDevice: Device {
-    /// The name, which applications open as `\\.\NAME`: at most 64 ASCII characters, without a backslash.
-    ///
-    /// The device object is `\Device\NAME`, and the symbolic link `\DosDevices\NAME`. A name that is not valid does not
-    /// compile.
-    const NAME: &'static str;
-
-    /// Who may open the device; administrators unless the driver says otherwise.
-    const ACCESS: DeviceAccess = DeviceAccess::Administrators;
-}
-
-/// Defines the `DriverEntry` of a driver whose device is a [`ControlDevice`].
-///
-/// WDK: [Writing a DriverEntry Routine](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-a-driverentry-routine).
 ///
 /// # Examples
 ///
@@ -82,31 +55,35 @@ pub trait ControlDevice: Device {
 /// }
 ///
 /// // In the crate that is linked as the .sys file:
-/// wdm::control_driver_entry!(Processors);
+/// wdm::driver_entry!(control Processors);
 /// # fn main() {}
 /// ```
-#[doc(alias = "DriverEntry")]
-#[macro_export]
-macro_rules! control_driver_entry {
-    ($device:ty) => {
-        /// The driver's entry point.
-        ///
-        /// # Safety
-        /// Called once, by the I/O manager.
-        // SAFETY: a driver has one `DriverEntry`, and this is it.
-        #[unsafe(export_name = "DriverEntry")]
-        pub unsafe extern "C" fn driver_entry(
-            driver: *mut $crate::__private::DRIVER_OBJECT,
-            registry_path: *mut $crate::__private::UNICODE_STRING,
-        ) -> $crate::__private::NTSTATUS {
-            // SAFETY: the I/O manager, which is the caller, guarantees it.
-            unsafe { $crate::__private::control_entry::<$device>(driver, registry_path) }
-        }
-    };
+///
+/// # What goes wrong in C
+///
+/// A driver calls `IoCreateDevice`, after which every user can open the device, and relies on a check of its own. Or it deletes
+/// the device object and leaves the symbolic link, so that the driver cannot be loaded again, also when `DriverEntry` fails.
+#[doc(alias = "IoCreateDevice")]
+#[doc(alias = "IoCreateDeviceSecure")]
+#[doc(alias = "IoCreateSymbolicLink")]
+#[doc(alias = "IoDeleteSymbolicLink")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a control device",
+    note = "implement `wdm::ControlDevice`, which gives the device its name"
+)]
+pub trait ControlDevice: Device {
+    /// The name, which applications open as `\\.\NAME`: at most 64 ASCII characters, without a backslash.
+    ///
+    /// The device object is `\Device\NAME`, and the symbolic link `\DosDevices\NAME`. A name that is not valid does not
+    /// compile.
+    const NAME: &'static str;
+
+    /// Who may open the device; administrators unless the driver says otherwise.
+    const ACCESS: DeviceAccess = DeviceAccess::Administrators;
 }
 
 /// The `DriverEntry` of a driver whose device is the control device `D`.
-/// [`control_driver_entry!`](crate::control_driver_entry) exports it by that name.
+/// [`driver_entry!`](crate::driver_entry) exports it by that name.
 ///
 /// Use it in a program that contains several drivers, such as a test on the model kernel.
 ///
@@ -126,8 +103,8 @@ pub unsafe extern "C" fn control_entry<D: ControlDevice>(
     let registry = unsafe { RegistryKey::from_raw(registry_path) };
     // SAFETY: DriverEntry is called at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
-    // SAFETY: the driver may fill in the driver object before DriverEntry returns.
-    unsafe { set_requests::<D>(driver) };
+    // SAFETY: the driver may fill in the table before DriverEntry returns, and no other code accesses it until then.
+    set_requests::<D>(unsafe { &mut (*driver).MajorFunction });
     // SAFETY: as above.
     unsafe { (*driver).DriverUnload = Some(unload::<D>) };
     let created = D::driver_entry(&registry, &mut irql)
@@ -162,12 +139,12 @@ unsafe fn create<D: ControlDevice>(
     let created = unsafe { set_access(object, D::ACCESS, irql) }.and_then(|()| {
         let holds = Holds::Rundown(RundownRef::uninitialised());
         // SAFETY: the device object is new, and has room for an extension.
-        let extension = unsafe { create_state::<D>(object, holds, None, irql) }?;
+        let extension = unsafe { create_state(object, holds, None, make::<D>, irql) }?;
         // SAFETY: the driver may change the field in DriverEntry.
-        unsafe { (*object).Flags |= nt::DO_BUFFERED_IO };
+        unsafe { (*object).Flags |= D::IO_TYPE.flag() };
         link::<D>(irql).inspect_err(|_| {
             // SAFETY: no file is open, so nobody has or gets a hold; this is called once.
-            unsafe { extension.tear_down::<D>(irql) };
+            unsafe { extension.tear_down::<D, D::File>(irql) };
         })
     });
     if created.is_err() {
@@ -175,6 +152,14 @@ unsafe fn create<D: ControlDevice>(
         unsafe { nt::IoDeleteDevice(object) };
     }
     created
+}
+
+/// Makes the device's state in the pool.
+fn make<D: ControlDevice>(
+    device: &mut NewDevice,
+    irql: &mut PassiveLevel,
+) -> Result<*mut D, Error> {
+    D::add(device, irql).and_then(allocate::<D>)
 }
 
 /// Replaces the DACL of a new device object (`ObOpenObjectByPointer`, `ZwSetSecurityObject`).
@@ -242,7 +227,7 @@ unsafe extern "C" fn unload<D: ControlDevice>(driver: *mut nt::DRIVER_OBJECT) {
         unsafe { rundown.wait(irql) };
     }
     // SAFETY: the wait has ended: there are no holds, and new ones are rejected.
-    unsafe { extension.tear_down::<D>(irql) };
+    unsafe { extension.tear_down::<D, D::File>(irql) };
     // SAFETY: the device object has no open file, and its state is gone.
     unsafe { nt::IoDeleteDevice(object) };
     check_unload(irql);

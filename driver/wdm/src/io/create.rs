@@ -1,8 +1,7 @@
 //! Making a device object and its state.
 
 use crate::{
-    Device, DeviceObject, Error, NewDevice, PassiveLevel,
-    ex::pool::allocate,
+    DeviceObject, Error, NewDevice, PassiveLevel,
     io::{device::Extension, holds::Holds, interface::DeviceInterface},
 };
 
@@ -39,19 +38,20 @@ pub(crate) unsafe fn create_object(
     Ok(object)
 }
 
-/// Makes the device's state and initialises the extension.
+/// Makes the device's state and initialises the extension. `make` makes the state in the pool.
 ///
 /// # Safety
 /// `object` is a new device object with room for an [`Extension`].
-pub(crate) unsafe fn create_state<'a, D: Device>(
+pub(crate) unsafe fn create_state<'a, D>(
     object: *mut nt::DEVICE_OBJECT,
     holds: Holds,
     interface: Option<DeviceInterface>,
+    make: impl FnOnce(&mut NewDevice, &mut PassiveLevel) -> Result<*mut D, Error>,
     irql: &mut PassiveLevel,
 ) -> Result<&'a Extension, Error> {
     // SAFETY: the caller passes a device object of the driver.
     let mut new = NewDevice::new(unsafe { DeviceObject::new(object, irql) }?);
-    let device = match D::add(&mut new, irql).and_then(allocate::<D>) {
+    let device = match make(&mut new, irql) {
         Ok(device) => device,
         Err(error) => {
             // What the driver made and dropped may be freed by a work item, which nobody waits for later.

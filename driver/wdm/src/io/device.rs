@@ -4,9 +4,10 @@ use alloc::{boxed::Box, vec::Vec};
 use core::{
     mem::ManuallyDrop,
     ptr::{NonNull, null_mut},
-    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+    sync::atomic::Ordering,
 };
 
+use nt::atomic::{AtomicBool, AtomicPtr};
 use pinned_init::PinInit;
 
 use crate::{
@@ -16,15 +17,15 @@ use crate::{
         holds::Holds,
         interface::DeviceInterface,
     },
+    ke::irql::CallerLevel,
 };
 
 /// A device: its state and its handling of requests.
 ///
 /// The value is made when the PnP manager adds a device (`AddDevice`) and dropped when the device is removed. It
 /// lives in nonpaged pool and does not move. Every request in progress holds the device's remove lock, so the value
-/// outlives the requests. [`driver_entry!`](crate::driver_entry) makes a function driver from it, and
-/// [`control_driver_entry!`](crate::control_driver_entry) a driver without Plug and Play, whose device is a
-/// [`ControlDevice`](crate::ControlDevice).
+/// outlives the requests. [`driver_entry!`](crate::driver_entry) makes a function driver from it, or a
+/// driver without Plug and Play if it is a [`ControlDevice`](crate::ControlDevice).
 ///
 /// This crate does what all function drivers do alike: it keeps the device's [queues](crate::IrpQueue), cancels the
 /// queued requests of a handle when the handle is closed, completes all queued requests when the device is removed,
@@ -41,6 +42,11 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// a [`ControlDevice`](crate::ControlDevice).
     #[doc(alias = "IoRegisterDeviceInterface")]
     const INTERFACE: Guid = Guid::NONE;
+
+    /// How the device gets the buffers of reads and writes. A device control names its method in its code.
+    #[doc(alias = "DO_BUFFERED_IO")]
+    #[doc(alias = "DO_DIRECT_IO")]
+    const IO_TYPE: IoType = IoType::Buffered;
 
     /// The state that the driver keeps for each open file; `()` if none.
     type File: FileState<Self>;
@@ -105,7 +111,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     }
 
     /// Handles an `IRP_MJ_WRITE` request that was sent through an open file: reads [the
-    /// bytes](crate::IrpView::input_bytes) and [completes](Irp::complete_write) it, or pends or queues it.
+    /// bytes](crate::IrpView::input_bytes) or the [user buffer](Irp::user_buffer) and [completes](Irp::complete_write) it, or pends or queues it.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -130,6 +136,52 @@ pub trait Device: Send + Sync + Sized + 'static {
         irp: Irp<'irp>,
         _file: &Self::File,
         irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_QUERY_INFORMATION` request that was sent through an open file: completes it with a
+    /// [reply](Irp::reply) for the information class in [`code`](crate::IrpView::code).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_QUERY_INFORMATION")]
+    fn query_information<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_SET_INFORMATION` request that was sent through an open file, for the information class in
+    /// [`code`](crate::IrpView::code).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_SET_INFORMATION")]
+    fn set_information<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _file: &Self::File,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
+    }
+
+    /// Handles an `IRP_MJ_INTERNAL_DEVICE_CONTROL` request, which another driver sent.
+    ///
+    /// A request that is kept belongs on a queue of the device. [`Device::remove`] is not called again for one that was kept
+    /// elsewhere, at `DISPATCH_LEVEL`, while the device was removed.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "IRP_MJ_INTERNAL_DEVICE_CONTROL")]
+    fn internal_device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        irql: &mut CallerLevel,
     ) -> Handled<'irp> {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
@@ -177,6 +229,29 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
     #[doc(alias = "IRP_MN_REMOVE_DEVICE")]
     fn remove(&self, _irql: &mut PassiveLevel) {}
+}
+
+/// How a device gets the buffers of reads and writes.
+///
+/// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IoType {
+    /// Buffered I/O: the I/O manager copies the data. For small transfers (`DO_BUFFERED_IO`).
+    Buffered,
+    /// Direct I/O: the driver accesses the sender's pages, as a [`UserBuffer`](crate::UserBuffer). For transfers of a page or
+    /// more (`DO_DIRECT_IO`).
+    Direct,
+}
+
+impl IoType {
+    /// The flag of the device object.
+    pub(crate) const fn flag(self) -> u32 {
+        match self {
+            Self::Buffered => nt::DO_BUFFERED_IO,
+            Self::Direct => nt::DO_DIRECT_IO,
+        }
+    }
 }
 
 /// The operations of a queue that its device calls.
@@ -284,6 +359,7 @@ pub(crate) struct Extension {
     pub(crate) object: ManuallyDrop<DeviceObject>,
     /// The next lower device object in the stack.
     lower: AtomicPtr<nt::DEVICE_OBJECT>,
+    /// The interface of a function driver's device.
     interface: ManuallyDrop<Option<DeviceInterface>>,
     queues: ManuallyDrop<Vec<OwnedQueue>>,
     pub(crate) files: OpenFiles,
@@ -301,7 +377,7 @@ impl Extension {
     /// # Safety
     /// The device object is the one of `new`, has room for an [`Extension`], and is not attached to a stack yet.
     /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate). The IRQL is `PASSIVE_LEVEL`.
-    pub(crate) unsafe fn initialise<'a, D: Device>(
+    pub(crate) unsafe fn initialise<'a, D>(
         new: NewDevice,
         holds: Holds,
         interface: Option<DeviceInterface>,
@@ -363,6 +439,11 @@ impl Extension {
         self.lower.load(Ordering::Acquire)
     }
 
+    /// Where the next lower device object is stored, which is NULL before it is known.
+    pub(crate) const fn lower_place(&self) -> *mut *mut nt::DEVICE_OBJECT {
+        self.lower.as_ptr()
+    }
+
     /// Stores the next lower device object, to which this one has just been attached.
     pub(crate) fn set_lower(&self, lower: *mut nt::DEVICE_OBJECT) {
         self.lower.store(lower, Ordering::Release);
@@ -373,15 +454,15 @@ impl Extension {
     /// # Safety
     /// The extension was initialised with a `D`, and the caller holds the remove lock as long as the reference is
     /// used.
-    pub(crate) unsafe fn device<D: Device>(&self) -> &D {
+    pub(crate) unsafe fn device<D>(&self) -> &D {
         // SAFETY: the removal frees the state only when the remove lock has no holds.
         unsafe { &*self.device.cast::<D>() }
     }
 
     /// Enables or disables the device's interface, if it has one.
     ///
-    /// The caller has a hold, as every PnP request does.
-    pub(crate) fn enable_interface(
+    /// The caller holds the remove lock, as every PnP request does.
+    pub(crate) fn set_interface_enabled(
         &self,
         enabled: bool,
         irql: &mut PassiveLevel,
@@ -442,11 +523,11 @@ impl Extension {
     /// Frees what AddDevice made, and waits until all deferred work is done.
     ///
     /// # Safety
-    /// As for [`Extension::device`], except that the remove lock has no holds and rejects new ones. This is called
-    /// once, at `PASSIVE_LEVEL`. After it, only the extension's remove lock and files are used.
-    pub(crate) unsafe fn tear_down<D: Device>(&self, irql: &mut PassiveLevel) {
-        // SAFETY: the files' state is a `D::File`, and no IRP of theirs has a hold of the remove lock.
-        unsafe { self.files.release_all::<D::File>(irql) };
+    /// As for [`Extension::device`], except that the remove lock has no holds and rejects new ones; and the files' state is
+    /// an `F`. This is called once, at `PASSIVE_LEVEL`. After it, only the extension's remove lock and files are used.
+    pub(crate) unsafe fn tear_down<D, F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
+        // SAFETY: the files' state is an `F`, and no IRP of theirs has a hold of the remove lock.
+        unsafe { self.files.release_all::<F>(irql) };
         // SAFETY: `pool::allocate` made the state, and no other code can access it any more.
         drop(unsafe { Box::from_raw(self.device.cast::<D>()) });
         // SAFETY: no request is in progress, so only their owners can access the queues, and the field is read

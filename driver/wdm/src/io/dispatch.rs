@@ -11,6 +11,7 @@ use crate::{
         forward::pass_down,
         irp::{complete_request, finish},
     },
+    ke::irql::{CallerLevel, is_passive},
 };
 
 /// Completes an IRP that has no hold of the remove lock, because the device is being removed.
@@ -120,7 +121,37 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
     unsafe { complete(irp, NtStatus::SUCCESS) }
 }
 
-/// `IRP_MJ_READ`, `IRP_MJ_WRITE`, `IRP_MJ_FLUSH_BUFFERS` and `IRP_MJ_DEVICE_CONTROL`.
+/// Calls a method of a device's state with an IRP, with two holds of the remove lock: the IRP's, which is released with the
+/// IRP, and one for the call, which keeps the state.
+///
+/// # Safety
+/// Called by a dispatch routine with what the I/O manager passed to it. The device object is one of this crate's, and its
+/// state is a `D`. `method` completes, pends or passes on the IRP that it gets, and returns the status.
+pub(crate) unsafe fn call<D>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+    method: impl FnOnce(&D, &Extension) -> i32,
+) -> i32 {
+    // SAFETY: the I/O manager holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
+    if !extension.holds.acquire(irp) {
+        // SAFETY: the I/O manager has just given the IRP to this routine, at most at DISPATCH_LEVEL.
+        return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
+    }
+    // This fails if the removal has begun since the first hold was acquired.
+    let hold = object.cast();
+    if !extension.holds.acquire(hold) {
+        // SAFETY: as above, and the IRP has a hold.
+        return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
+    }
+    // SAFETY: the state is a `D`, and the call's hold keeps it until the release below.
+    let status = method(unsafe { extension.device::<D>() }, extension);
+    // SAFETY: the call's hold was acquired above, and the state is not used any more.
+    unsafe { Extension::release(object, hold) };
+    status
+}
+
+/// The requests that are sent through an open file.
 ///
 /// # Safety
 /// Called by the I/O manager, for a device object of this crate whose state is a `D`.
@@ -128,57 +159,73 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
-    // SAFETY: the I/O manager holds a reference to the device object during the call.
-    let extension = unsafe { Extension::of(object) };
-    if !extension.holds.acquire(irp) {
-        // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
-        return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
-    }
-    if extension.is_gone() {
-        // SAFETY: as above, and the IRP has a hold.
-        return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
-    }
-    // The IRP may be completed and its file closed before the device's method returns, so the call keeps its own
-    // reference to the file.
-    // SAFETY: this routine owns the IRP, which was sent to a device whose state is a `D`.
-    let Some(file) = (unsafe { OpenFile::<D::File>::of(irp) }) else {
-        // SAFETY: as above, and the IRP has a hold.
-        return unsafe { complete(irp, NtStatus::INVALID_DEVICE_REQUEST) };
+    let method = |device: &D, extension: &Extension| {
+        if extension.is_gone() {
+            // SAFETY: this routine owns the IRP, which has a hold.
+            return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
+        }
+        // The IRP may be completed and its file closed before the device's method returns, so the call keeps its own
+        // reference to the file.
+        // SAFETY: this routine owns the IRP, which was sent to a device whose state is a `D`.
+        let Some(file) = (unsafe { OpenFile::<D::File>::of(irp) }) else {
+            // SAFETY: as above, and the IRP has a hold.
+            return unsafe { complete(irp, NtStatus::INVALID_DEVICE_REQUEST) };
+        };
+        // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
+        let irp = unsafe { Irp::from_raw(irp) };
+        // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
+        // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
+        let mut irql = unsafe { PassiveLevel::assume() };
+        let handled = match irp.major() {
+            MajorFunction::Read => device.read(irp, &file.state, &mut irql),
+            MajorFunction::Write => device.write(irp, &file.state, &mut irql),
+            MajorFunction::FlushBuffers => device.flush(irp, &file.state, &mut irql),
+            MajorFunction::QueryInformation => {
+                device.query_information(irp, &file.state, &mut irql)
+            }
+            MajorFunction::SetInformation => device.set_information(irp, &file.state, &mut irql),
+            _ => device.device_control(irp, &file.state, &mut irql),
+        };
+        let status = handled.status();
+        // The calls of `cleanup` and `remove` may have run before this call made the device keep another request.
+        if file.is_cleaned_up() {
+            device.cleanup(&file.state, &mut irql);
+        }
+        if extension.is_gone() {
+            device.remove(&mut irql);
+        }
+        status
     };
-    // The IRP's hold is released with the IRP. So the call acquires a second hold, which keeps the state. This
-    // fails if the removal has begun since the first one was acquired.
-    let call = object.cast();
-    if !extension.holds.acquire(call) {
-        // The file must be dropped before the device, which the IRP's hold still keeps.
-        drop(file);
-        // SAFETY: as above, and the IRP has a hold.
-        return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
-    }
-    // SAFETY: the state is a `D`, and the call's hold keeps it until the release below.
-    let device = unsafe { extension.device::<D>() };
-    // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
-    let irp = unsafe { Irp::from_raw(irp) };
-    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
-    // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
-    let mut irql = unsafe { PassiveLevel::assume() };
-    let handled = match irp.major() {
-        MajorFunction::Read => device.read(irp, &file.state, &mut irql),
-        MajorFunction::Write => device.write(irp, &file.state, &mut irql),
-        MajorFunction::FlushBuffers => device.flush(irp, &file.state, &mut irql),
-        MajorFunction::DeviceControl => device.device_control(irp, &file.state, &mut irql),
+    // SAFETY: the I/O manager has just given the IRP to this routine, and the state is a `D`.
+    unsafe { call(object, irp, method) }
+}
+
+/// `IRP_MJ_INTERNAL_DEVICE_CONTROL`, which other drivers send.
+///
+/// # Safety
+/// Called by another driver, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    let method = |device: &D, extension: &Extension| {
+        if extension.is_gone() {
+            // SAFETY: this routine owns the IRP, which has a hold.
+            return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
+        }
+        // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
+        let irp = unsafe { Irp::from_raw(irp) };
+        // SAFETY: another driver sends this request at DISPATCH_LEVEL or lower, with no spin lock held.
+        let mut irql = unsafe { CallerLevel::assume() };
+        let status = device.internal_device_control(irp, &mut irql).status();
+        if extension.is_gone() && is_passive() {
+            // SAFETY: the IRQL is PASSIVE_LEVEL.
+            device.remove(&mut unsafe { PassiveLevel::assume() });
+        }
+        status
     };
-    let status = handled.status();
-    // The calls of `cleanup` and `remove` may have run before this call made the device keep another request.
-    if file.is_cleaned_up() {
-        device.cleanup(&file.state, &mut irql);
-    }
-    if extension.is_gone() {
-        device.remove(&mut irql);
-    }
-    drop(file);
-    // SAFETY: the call's hold was acquired above, and the state is not used any more.
-    unsafe { Extension::release(object, call) };
-    status
+    // SAFETY: this routine was just given the IRP, and the state is a `D`.
+    unsafe { call(object, irp, method) }
 }
 
 /// `IRP_MJ_POWER` and `IRP_MJ_SYSTEM_CONTROL`: passed to the bus driver. The device has no power states, and its

@@ -1,12 +1,13 @@
 //! `DriverEntry` and the driver object.
 
 use crate::{
-    Device, PassiveLevel, RegistryKey,
+    Device, Error, PassiveLevel, RegistryKey,
     io::{device_object::wait_for_work_items, dispatch, pnp},
     ke::dpc,
 };
 
-/// Defines the `DriverEntry` of a driver whose device is a [`Device`].
+/// Defines the `DriverEntry` of a driver whose device is a [`Device`], with the word `filter` a
+/// [`Filter`](crate::Filter), or with the word `control` a [`ControlDevice`](crate::ControlDevice).
 ///
 /// WDK: [Writing a DriverEntry Routine](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-a-driverentry-routine).
 ///
@@ -43,7 +44,16 @@ use crate::{
 #[doc(alias = "DriverEntry")]
 #[macro_export]
 macro_rules! driver_entry {
+    (control $device:ty) => {
+        $crate::driver_entry!(@ $device, control_entry);
+    };
+    (filter $device:ty) => {
+        $crate::driver_entry!(@ $device, filter_entry);
+    };
     ($device:ty) => {
+        $crate::driver_entry!(@ $device, entry);
+    };
+    (@ $device:ty, $entry:ident) => {
         /// The driver's entry point.
         ///
         /// # Safety
@@ -55,7 +65,7 @@ macro_rules! driver_entry {
             registry_path: *mut $crate::__private::UNICODE_STRING,
         ) -> $crate::__private::NTSTATUS {
             // SAFETY: the I/O manager, which is the caller, guarantees it.
-            unsafe { $crate::__private::entry::<$device>(driver, registry_path) }
+            unsafe { $crate::__private::$entry::<$device>(driver, registry_path) }
         }
     };
 }
@@ -78,50 +88,71 @@ pub unsafe extern "C" fn entry<D: Device>(
     driver: *mut nt::DRIVER_OBJECT,
     registry_path: *mut nt::UNICODE_STRING,
 ) -> i32 {
-    // SAFETY: the path is valid until DriverEntry returns.
-    let registry = unsafe { RegistryKey::from_raw(registry_path) };
-    // SAFETY: DriverEntry is called at PASSIVE_LEVEL.
-    let mut irql = unsafe { PassiveLevel::assume() };
-    if let Err(error) = D::driver_entry(&registry, &mut irql) {
-        // NT frees the driver's code without calling Unload.
-        check_unload(&mut irql);
-        return error.to_raw();
+    // SAFETY: guaranteed by the caller. The routines are those of a driver whose devices are `D`s.
+    unsafe {
+        start(
+            driver,
+            registry_path,
+            D::driver_entry,
+            pnp::add_device::<D>,
+            |major| {
+                set_requests::<D>(major);
+                major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
+                major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
+                major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);
+            },
+        )
     }
-    // SAFETY: the driver may fill in the driver object before DriverEntry returns.
-    unsafe { set_requests::<D>(driver) };
-    // SAFETY: as above, and no other code accesses the table until then.
-    let major = unsafe { &mut (*driver).MajorFunction };
-    major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
-    major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
-    major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);
-    // SAFETY: as above.
-    unsafe { (*driver).DriverUnload = Some(unload) };
-    // SAFETY: as above.
-    let extension = unsafe { (*driver).DriverExtension };
-    // SAFETY: the I/O manager made the driver extension with the driver object.
-    unsafe { (*extension).AddDevice = Some(pnp::add_device::<D>) };
-    nt::STATUS_SUCCESS
 }
 
 /// Sets the dispatch routines that every device has.
-///
-/// # Safety
-/// `driver` is the driver's object, whose `DriverEntry` has not returned yet.
-pub(crate) unsafe fn set_requests<D: Device>(driver: *mut nt::DRIVER_OBJECT) {
-    // SAFETY: the driver may fill in the table before DriverEntry returns, and no other code accesses it until
-    // then.
-    let major = unsafe { &mut (*driver).MajorFunction };
+pub(crate) fn set_requests<D: Device>(major: &mut [nt::PDRIVER_DISPATCH; 28]) {
     major[nt::IRP_MJ_CREATE] = Some(dispatch::create::<D>);
     major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
     major[nt::IRP_MJ_CLOSE] = Some(dispatch::close::<D>);
     for function in [
         nt::IRP_MJ_READ,
         nt::IRP_MJ_WRITE,
+        nt::IRP_MJ_QUERY_INFORMATION,
+        nt::IRP_MJ_SET_INFORMATION,
         nt::IRP_MJ_FLUSH_BUFFERS,
         nt::IRP_MJ_DEVICE_CONTROL,
     ] {
         major[function] = Some(dispatch::request::<D>);
     }
+    major[nt::IRP_MJ_INTERNAL_DEVICE_CONTROL] = Some(dispatch::internal_device_control::<D>);
+}
+
+/// The steps of DriverEntry. `fill` sets the dispatch routines.
+///
+/// # Safety
+/// As for [`entry`]; the routines are those of the driver's devices.
+pub(crate) unsafe fn start(
+    driver: *mut nt::DRIVER_OBJECT,
+    registry_path: *mut nt::UNICODE_STRING,
+    driver_entry: fn(&RegistryKey<'_>, &mut PassiveLevel) -> Result<(), Error>,
+    add_device: unsafe extern "C" fn(*mut nt::DRIVER_OBJECT, *mut nt::DEVICE_OBJECT) -> i32,
+    fill: impl FnOnce(&mut [nt::PDRIVER_DISPATCH; 28]),
+) -> i32 {
+    // SAFETY: the path is valid until DriverEntry returns.
+    let registry = unsafe { RegistryKey::from_raw(registry_path) };
+    // SAFETY: DriverEntry is called at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    if let Err(error) = driver_entry(&registry, &mut irql) {
+        // NT frees the driver's code without calling Unload.
+        check_unload(&mut irql);
+        return error.to_raw();
+    }
+    // SAFETY: the driver may fill in the table before DriverEntry returns, and no other code accesses it until
+    // then.
+    fill(unsafe { &mut (*driver).MajorFunction });
+    // SAFETY: as above.
+    unsafe { (*driver).DriverUnload = Some(unload) };
+    // SAFETY: as above.
+    let extension = unsafe { (*driver).DriverExtension };
+    // SAFETY: the I/O manager made the driver extension with the driver object.
+    unsafe { (*extension).AddDevice = Some(add_device) };
+    nt::STATUS_SUCCESS
 }
 
 /// The driver's Unload routine. The PnP manager removes every device before it, and the driver keeps no other

@@ -1,13 +1,9 @@
 //! Open files: the driver's state for each one, and its requests on the device's queues.
 
 use alloc::vec::Vec;
-use core::{
-    cell::UnsafeCell,
-    mem::ManuallyDrop,
-    ptr::null_mut,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use core::{cell::UnsafeCell, mem::ManuallyDrop, ptr::null_mut, sync::atomic::Ordering};
 
+use nt::atomic::AtomicBool;
 use nt::list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList};
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
@@ -387,13 +383,18 @@ impl<F> OpenFile<F> {
     }
 }
 
-/// Returns the requests on a queue that belong to the file of an IRP; `None` if the IRP was sent without a file.
+/// Returns the requests on a queue that belong to the file of an IRP; `None` if the IRP was sent without a file, or by
+/// another driver, whose file it may be.
 ///
 /// # Safety
 /// The caller owns the IRP, or holds the lock of the queue that the IRP is on. The IRP was sent to a device of this
 /// crate, and `index` is the index of one of the device's queues. The reference is used only before the IRP is
 /// completed, or while its file cannot be closed.
 pub(crate) unsafe fn queued<'a>(irp: *mut nt::IRP, index: usize) -> Option<&'a Queued> {
+    // SAFETY: guaranteed by the caller.
+    if unsafe { nt::irp::major_function(irp) } == nt::IRP_MJ_INTERNAL_DEVICE_CONTROL {
+        return None;
+    }
     // SAFETY: guaranteed by the caller; `attach` set the fields.
     let [_, queued] = unsafe { nt::irp::file_contexts(irp) };
     if queued.is_null() {

@@ -17,6 +17,23 @@ pub(crate) unsafe fn pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP)
     unsafe { nt::IofCallDriver(lower, irp) }
 }
 
+/// Passes an IRP to the next lower driver, with a completion routine (`IoSetCompletionRoutine`, `IoCallDriver`).
+///
+/// # Safety
+/// The caller owns the IRP and gives it up until `routine` is called with it and `context`, once, in any thread, at most at
+/// `DISPATCH_LEVEL`. `lower` is the next lower device object in the stack.
+pub(crate) unsafe fn forward_with(
+    lower: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+    routine: unsafe extern "C" fn(*mut nt::DEVICE_OBJECT, *mut nt::IRP, *mut c_void) -> i32,
+    context: *mut c_void,
+) -> i32 {
+    // SAFETY: the caller owns the IRP, which has a stack location for every lower driver.
+    unsafe { copy_to_next_with_completion(irp, Some(routine), context) };
+    // SAFETY: the caller gives up the IRP.
+    unsafe { nt::IofCallDriver(lower, irp) }
+}
+
 /// Passes an IRP to the lower drivers, waits until they have completed it, and returns their status. The caller
 /// then owns the IRP again.
 ///
@@ -36,12 +53,9 @@ pub(crate) unsafe fn forward_and_wait<L: Waitable>(
     // is in kernel mode, so the stack stays resident.
     unsafe { nt::KeInitializeEvent(event, nt::_EVENT_TYPE::NotificationEvent, 0) };
     let context = event.cast();
-    // SAFETY: the caller owns the IRP, which has a stack location for every lower driver. The event outlives the
-    // completion routine: the routine runs on success, error and cancellation, and the wait below ends only after
-    // it has set the event.
-    unsafe { copy_to_next_with_completion(irp, Some(set_event), context) };
-    // SAFETY: the caller gives up the IRP, and the completion routine returns it.
-    let _ = unsafe { nt::IofCallDriver(lower, irp) };
+    // SAFETY: the caller owns the IRP, and the completion routine returns it. The event outlives the routine: the routine
+    // runs on success, error and cancellation, and the wait below ends only after it has set the event.
+    let _ = unsafe { forward_with(lower, irp, set_event, context) };
     // The completion routine runs whether or not the lower drivers pend the IRP, so the returned status does not
     // matter.
     // SAFETY: the event is initialised, and stays in this stack frame until the wait has ended.

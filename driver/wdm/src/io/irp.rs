@@ -5,7 +5,8 @@ use core::{marker::PhantomData, ops::Deref, ptr::NonNull};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
-    DeviceObject, IrpView, ListItem, MajorFunction, NtStatus, PassiveLevel, Record, Reply,
+    DeviceObject, Error, IrpView, ListItem, MajorFunction, NtStatus, PassiveLevel, Record, Reply,
+    UserBuffer,
     io::{device::Extension, device_object::Deferred, irp_view::RECORD},
     ke::irql::{AtMostDispatch, NoSpinLockHeld},
     log,
@@ -95,6 +96,11 @@ impl<'irp, R: Record> Irp<'irp, R> {
         (unsafe { PendedIrp::from_raw(raw) }, pending)
     }
 
+    /// Gives up the IRP.
+    pub(crate) fn into_raw(self) -> *mut nt::IRP {
+        self.irp.into_raw()
+    }
+
     /// Gives up the IRP to a queue, which must first mark it pending.
     pub(crate) fn into_pending(self) -> (*mut nt::IRP, Handled<'irp>) {
         (self.irp.into_raw(), Handled::new(nt::STATUS_PENDING))
@@ -135,6 +141,19 @@ impl<'irp, R: Record> Irp<'irp, R> {
     ) -> Handled<'irp> {
         let status = self.irp.complete_with(reply, irql);
         Handled::new(status.to_raw())
+    }
+
+    /// Returns the buffer of a request with direct I/O (`MmGetSystemAddressForMdlSafe`), as
+    /// [`PendedIrp::user_buffer`] does.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// As for [`PendedIrp::user_buffer`].
+    #[doc(alias = "MmGetSystemAddressForMdlSafe")]
+    pub fn user_buffer(&mut self) -> Result<UserBuffer<'_>, Error> {
+        self.irp.user_buffer()
     }
 
     /// Starts a reply of any length, which is written piece by piece.
@@ -184,7 +203,7 @@ pub struct Handled<'irp> {
 }
 
 impl Handled<'_> {
-    fn new(status: i32) -> Self {
+    pub(crate) fn new(status: i32) -> Self {
         Self {
             status,
             _mark: PhantomData,
@@ -294,13 +313,34 @@ impl<R: Record> PendedIrp<R> {
         reply: &T,
         _irql: &mut L,
     ) -> NtStatus {
-        let (status, length) = match self.write(reply) {
+        // SAFETY: `self` owns the IRP, so its input is not borrowed.
+        let (status, length) = match unsafe { self.write(reply) } {
             Ok(length) => (NtStatus::SUCCESS, length),
             Err(error) => (error.into(), 0),
         };
         // SAFETY: `self` owns the IRP and gives it up.
         unsafe { finish::<R>(self.into_raw(), status, length) };
         status
+    }
+
+    /// Returns the buffer of a request with direct I/O (`MmGetSystemAddressForMdlSafe`): of a read or a write of a device
+    /// with [`IoType::Direct`](crate::IoType::Direct), or the output buffer of a device control with `METHOD_IN_DIRECT` or
+    /// `METHOD_OUT_DIRECT`.
+    ///
+    /// The first call maps the buffer, so it requires the IRP for itself. The I/O manager unmaps it when the IRP is completed.
+    ///
+    /// WDK: [MmGetSystemAddressForMdlSafe](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmgetsystemaddressformdlsafe).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if the buffer cannot be mapped; `STATUS_INVALID_DEVICE_REQUEST` if the request has no
+    /// direct I/O.
+    #[doc(alias = "MmGetSystemAddressForMdlSafe")]
+    pub fn user_buffer(&mut self) -> Result<UserBuffer<'_>, Error> {
+        // SAFETY: `self` owns the IRP, and is borrowed exclusively as long as the buffer is used.
+        unsafe { (**self).user_buffer() }
     }
 
     /// Starts a reply of any length, which is written piece by piece.
@@ -385,7 +425,7 @@ unsafe fn complete_dropped<R: Record>(link: NonNull<Deferred>, irql: &mut Passiv
 ///
 /// # Safety
 /// The caller owns the IRP, whose record is an `R`, and does not take the record again.
-unsafe fn take_record<R: Record>(irp: *mut nt::IRP) -> R {
+pub(crate) unsafe fn take_record<R: Record>(irp: *mut nt::IRP) -> R {
     // SAFETY: the caller owns the IRP.
     let raw = unsafe { nt::irp::driver_context::<RECORD>(irp) };
     // SAFETY: `with_record` stored the record, and it is taken once.
@@ -407,6 +447,24 @@ pub(crate) unsafe fn finish<R: Record>(irp: *mut nt::IRP, status: NtStatus, info
     // SAFETY: the IRP's hold, which only this call releases, has kept the device until now. The IRP's address is
     // only the tag of the hold; the IRP itself is gone.
     unsafe { Extension::release(device, irp) };
+}
+
+/// Like [`finish`], with the status and `Information` that the lower drivers left; returns the status.
+///
+/// # Safety
+/// As for [`finish`]; the lower drivers have completed the IRP.
+pub(crate) unsafe fn finish_unchanged<R: Record>(irp: *mut nt::IRP) -> i32 {
+    // SAFETY: as in `finish`.
+    drop(unsafe { take_record::<R>(irp) });
+    // SAFETY: the caller owns the IRP.
+    let device = unsafe { nt::irp::device_object(irp) };
+    // SAFETY: as above.
+    let status = unsafe { nt::irp::status(irp) };
+    // SAFETY: guaranteed by the caller.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    // SAFETY: as in `finish`.
+    unsafe { Extension::release(device, irp) };
+    status
 }
 
 /// Completes an IRP (`IoCompleteRequest`).

@@ -4,13 +4,13 @@ use core::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Error, Record};
+use crate::{Error, Record, UserBuffer};
 
 /// The word of `DriverContext` that holds the record: the last one, since the first three overlap the device queue
 /// entry.
 pub(super) const RECORD: usize = 3;
 
-/// The major function of a request. A [`Device`](crate::Device) handles these.
+/// The major function of a request that a [`Device`](crate::Device) or a [`Filter`](crate::Filter) handles.
 ///
 /// WDK: [IRP Major Function Codes](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-major-function-codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +20,37 @@ pub enum MajorFunction {
     Read,
     /// `IRP_MJ_WRITE`
     Write,
+    /// `IRP_MJ_QUERY_INFORMATION`
+    QueryInformation,
+    /// `IRP_MJ_SET_INFORMATION`
+    SetInformation,
     /// `IRP_MJ_FLUSH_BUFFERS`
     FlushBuffers,
     /// `IRP_MJ_DEVICE_CONTROL`
     DeviceControl,
+    /// `IRP_MJ_INTERNAL_DEVICE_CONTROL`
+    InternalDeviceControl,
+    /// `IRP_MJ_CREATE`, which a filter driver gets.
+    Create,
+    /// `IRP_MJ_CLEANUP`, which a filter driver gets.
+    Cleanup,
+    /// `IRP_MJ_CLOSE`, which a filter driver gets.
+    Close,
+    /// Any other, which a filter driver gets.
+    Other,
+}
+
+/// How the data of a request is passed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Buffering {
+    /// The system buffer has a copy of the input, and takes the output.
+    System,
+    /// The MDL describes a buffer to be read. The system buffer has a copy of a device control's input.
+    InDirect,
+    /// The MDL describes a buffer to be written. The system buffer has a copy of a device control's input.
+    OutDirect,
+    /// The driver cannot access the data.
+    None,
 }
 
 /// The parameters of a request, by its major function.
@@ -34,9 +61,12 @@ pub(super) struct Parameters {
     offset: i64,
 }
 
-/// Read access to a request with buffered I/O and the driver's record `R`. The owner of the request and its queue lend it.
+/// Read access to a request and to the driver's record `R` for it. The owner of the request and its queue lend it.
 ///
-/// WDK: [Using Buffered I/O](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-buffered-i-o).
+/// A code of `METHOD_NEITHER` gives access to no data: its buffers are addresses of user mode, and an access to one that is
+/// not valid raises an exception, which a driver in Rust cannot handle.
+///
+/// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
 #[repr(transparent)]
 // Invariant: the record has exactly this type.
 #[doc(alias = "IO_STACK_LOCATION")]
@@ -53,6 +83,11 @@ impl<R: Record> IrpView<R> {
         unsafe { &*core::ptr::from_ref(irp).cast::<Self>() }
     }
 
+    /// The IRP.
+    pub(crate) fn as_raw(&self) -> *mut nt::IRP {
+        self.0
+    }
+
     /// Returns the major function of the request.
     ///
     /// # IRQL
@@ -64,7 +99,14 @@ impl<R: Record> IrpView<R> {
             nt::IRP_MJ_READ => MajorFunction::Read,
             nt::IRP_MJ_WRITE => MajorFunction::Write,
             nt::IRP_MJ_FLUSH_BUFFERS => MajorFunction::FlushBuffers,
-            _ => MajorFunction::DeviceControl,
+            nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => MajorFunction::InternalDeviceControl,
+            nt::IRP_MJ_DEVICE_CONTROL => MajorFunction::DeviceControl,
+            nt::IRP_MJ_QUERY_INFORMATION => MajorFunction::QueryInformation,
+            nt::IRP_MJ_SET_INFORMATION => MajorFunction::SetInformation,
+            nt::IRP_MJ_CREATE => MajorFunction::Create,
+            nt::IRP_MJ_CLEANUP => MajorFunction::Cleanup,
+            nt::IRP_MJ_CLOSE => MajorFunction::Close,
+            _ => MajorFunction::Other,
         }
     }
 
@@ -75,6 +117,8 @@ impl<R: Record> IrpView<R> {
     }
 
     /// Returns the I/O control code, or 0 if the request is not a device control.
+    /// Returns the I/O control code of a device control, the information class of a request for information
+    /// (`FILE_INFORMATION_CLASS`), or 0 for another request.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -94,19 +138,19 @@ impl<R: Record> IrpView<R> {
     }
 
     /// Returns the number of bytes that the caller has room for: the length of a read, or of the output of a device
-    /// control; 0 if the request has no system buffer.
+    /// control; 0 if the driver cannot write to the buffer, as with `METHOD_IN_DIRECT`.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[must_use]
     pub fn output_length(&self) -> usize {
-        if self.buffered().is_err() {
-            return 0;
+        match self.buffering() {
+            Buffering::System | Buffering::OutDirect => self.parameters().output_length as usize,
+            Buffering::InDirect | Buffering::None => 0,
         }
-        self.parameters().output_length as usize
     }
 
-    /// Returns the bytes that the caller passed: the data of a write, or the input of a device control.
+    /// Returns the bytes that the caller passed: the data of a write with buffered I/O, or the input of a device control.
     ///
     /// The buffer is the system's copy, so the caller cannot change it any more.
     ///
@@ -114,11 +158,21 @@ impl<R: Record> IrpView<R> {
     /// At most `DISPATCH_LEVEL`.
     ///
     /// # Errors
-    /// `STATUS_INVALID_DEVICE_REQUEST` if the request has no system buffer: its code is not `METHOD_BUFFERED`.
+    /// `STATUS_INVALID_DEVICE_REQUEST` if the request has no copy of its input: its code is `METHOD_NEITHER`, or it is a
+    /// write with direct I/O, which has a [user buffer](crate::Irp::user_buffer).
     pub fn input_bytes(&self) -> Result<&[u8], Error> {
-        self.buffered()?;
+        let is_copied = match self.buffering() {
+            Buffering::System | Buffering::OutDirect => true,
+            Buffering::InDirect => self.major() != MajorFunction::Write,
+            Buffering::None => false,
+        };
         let length = self.parameters().input_length as usize;
-        // SAFETY: the I/O manager allocated the buffer with the length of the longer of input and output and the
+        // SAFETY: the IRP is not completed while the view exists.
+        let has_buffer = length == 0 || !unsafe { nt::irp::system_buffer(self.0) }.is_null();
+        if !is_copied || !has_buffer {
+            return Err(Error::INVALID_DEVICE_REQUEST);
+        }
+        // SAFETY: the I/O manager allocated the buffer with the length of the longer of what is copied in and out and the
         // alignment of the pool, and copied the input into it. It stays until the IRP is completed, and is not
         // written before that: writing a reply takes the IRP by value.
         Ok(unsafe { bytes(self.0, length) })
@@ -135,7 +189,7 @@ impl<R: Record> IrpView<R> {
     ///
     /// # Errors
     /// `STATUS_INFO_LENGTH_MISMATCH` if the input is not exactly as long as `T`;
-    /// `STATUS_INVALID_DEVICE_REQUEST` if the code is not `METHOD_BUFFERED`.
+    /// `STATUS_INVALID_DEVICE_REQUEST` as for [`IrpView::input_bytes`].
     pub fn input<T: FromBytes>(&self) -> Result<T, Error> {
         const {
             assert!(
@@ -169,10 +223,11 @@ impl<R: Record> IrpView<R> {
     /// At most `DISPATCH_LEVEL`.
     ///
     /// # Errors
-    /// `STATUS_BUFFER_TOO_SMALL` if it has not; `STATUS_INVALID_DEVICE_REQUEST` if the code is not
-    /// `METHOD_BUFFERED`.
+    /// `STATUS_BUFFER_TOO_SMALL` if it has not; `STATUS_INVALID_DEVICE_REQUEST` if the driver cannot write to it.
     pub fn output<T: IntoBytes>(&self) -> Result<(), Error> {
-        self.buffered()?;
+        if matches!(self.buffering(), Buffering::InDirect | Buffering::None) {
+            return Err(Error::INVALID_DEVICE_REQUEST);
+        }
         if self.output_length() < size_of::<T>() {
             return Err(Error::BUFFER_TOO_SMALL);
         }
@@ -190,7 +245,7 @@ impl<R: Record> IrpView<R> {
 
     pub(super) fn parameters(&self) -> Parameters {
         match self.major() {
-            MajorFunction::DeviceControl => {
+            MajorFunction::DeviceControl | MajorFunction::InternalDeviceControl => {
                 // SAFETY: the IRP is a device control request and is not completed while the view exists.
                 let asked = unsafe { nt::irp::io_control(self.0) };
                 Parameters {
@@ -211,7 +266,18 @@ impl<R: Record> IrpView<R> {
                     offset: asked.offset,
                 }
             }
-            MajorFunction::FlushBuffers => Parameters {
+            major @ (MajorFunction::QueryInformation | MajorFunction::SetInformation) => {
+                // SAFETY: the IRP is a request for information, and is not completed while the view exists.
+                let asked = unsafe { nt::irp::file_information(self.0) };
+                let is_query = major == MajorFunction::QueryInformation;
+                Parameters {
+                    code: asked.class,
+                    input_length: if is_query { 0 } else { asked.length },
+                    output_length: if is_query { asked.length } else { 0 },
+                    offset: 0,
+                }
+            }
+            _ => Parameters {
                 code: 0,
                 input_length: 0,
                 output_length: 0,
@@ -220,39 +286,82 @@ impl<R: Record> IrpView<R> {
         }
     }
 
-    /// Fails if the request has no system buffer: a device control with another method than `METHOD_BUFFERED`, or a read or a
-    /// write if a filter above did not copy `DO_BUFFERED_IO` from this device object.
-    fn buffered(&self) -> Result<(), Error> {
+    /// Returns how the data of the request is passed.
+    fn buffering(&self) -> Buffering {
         let asked = self.parameters();
         // SAFETY: the IRP is not completed while the view exists.
         let buffer = unsafe { nt::irp::system_buffer(self.0) };
-        let has_buffer = !buffer.is_null() || asked.input_length == 0 && asked.output_length == 0;
-        let is_buffered =
-            self.major() != MajorFunction::DeviceControl || self.code() & 3 == nt::METHOD_BUFFERED;
-        if is_buffered && has_buffer {
-            Ok(())
+        let copied = if buffer.is_null() && (asked.input_length != 0 || asked.output_length != 0) {
+            // An associated IRP, or one for which a filter above has not copied the flags of this device object.
+            Buffering::None
         } else {
-            Err(Error::INVALID_DEVICE_REQUEST)
+            Buffering::System
+        };
+        let direct = match self.major() {
+            MajorFunction::DeviceControl | MajorFunction::InternalDeviceControl => {
+                return match self.code() & 3 {
+                    nt::METHOD_BUFFERED => copied,
+                    nt::METHOD_IN_DIRECT => Buffering::InDirect,
+                    nt::METHOD_OUT_DIRECT => Buffering::OutDirect,
+                    _ => Buffering::None,
+                };
+            }
+            MajorFunction::Read => Buffering::OutDirect,
+            MajorFunction::Write => Buffering::InDirect,
+            _ => return copied,
+        };
+        // SAFETY: as above.
+        if unsafe { nt::irp::mdl(self.0) }.is_null() {
+            copied
+        } else {
+            direct
         }
     }
 
-    /// Writes a reply into the system buffer and returns its length.
-    pub(super) fn write<T: IntoBytes + Immutable>(&self, reply: &T) -> Result<usize, Error> {
+    /// Returns the buffer of a request with direct I/O.
+    ///
+    /// # Safety
+    /// The caller has the IRP to itself as long as the buffer is used.
+    pub(super) unsafe fn user_buffer(&self) -> Result<UserBuffer<'_>, Error> {
+        let asked = self.parameters();
+        let (length, is_input) = match (self.major(), self.buffering()) {
+            (MajorFunction::Write, Buffering::InDirect) => (asked.input_length, true),
+            (_, Buffering::InDirect) => (asked.output_length, true),
+            (_, Buffering::OutDirect) => (asked.output_length, false),
+            // An empty buffer has no MDL.
+            (MajorFunction::Read, Buffering::System) if asked.output_length == 0 => (0, false),
+            (MajorFunction::Write, Buffering::System) if asked.input_length == 0 => (0, true),
+            _ => return Err(Error::INVALID_DEVICE_REQUEST),
+        };
+        // SAFETY: the IRP is one with direct I/O and a buffer of this length; the rest is guaranteed by the caller.
+        unsafe { UserBuffer::map(self.0, length as usize, is_input) }
+    }
+
+    /// Writes a reply into the output and returns its length.
+    ///
+    /// # Safety
+    /// As for [`IrpView::write_at`].
+    pub(super) unsafe fn write<T: IntoBytes + Immutable>(&self, reply: &T) -> Result<usize, Error> {
         self.output::<T>()?;
         let reply = reply.as_bytes();
-        // SAFETY: the output is at least as long, which was checked above; the caller has the IRP by value, so the
-        // input is not borrowed.
-        unsafe { self.write_at(0, reply) };
+        // SAFETY: the output is at least as long, which was checked above; the rest is guaranteed by the caller.
+        unsafe { self.write_at(0, reply) }?;
         Ok(reply.len())
     }
 
-    /// Writes bytes into the output, at an offset.
+    /// Writes bytes into the output, at an offset. This fails only if a user buffer cannot be mapped.
     ///
     /// # Safety
-    /// The output has that many bytes from the offset on, and the input is not borrowed.
-    pub(crate) unsafe fn write_at(&self, offset: usize, bytes: &[u8]) {
+    /// The output has that many bytes from the offset on. The caller has the IRP to itself, and its input is not borrowed.
+    pub(crate) unsafe fn write_at(&self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
         if bytes.is_empty() {
-            return;
+            return Ok(());
+        }
+        if self.buffering() == Buffering::OutDirect {
+            // SAFETY: guaranteed by the caller.
+            let buffer = unsafe { self.user_buffer() }?;
+            // SAFETY: the buffer was mapped to be written.
+            return unsafe { buffer.copy_from(offset, bytes) };
         }
         // SAFETY: there is output, so there is a system buffer, at least as long as the output.
         let buffer = unsafe { nt::irp::system_buffer(self.0) };
@@ -260,6 +369,7 @@ impl<R: Record> IrpView<R> {
         let place = unsafe { buffer.add(offset) };
         // SAFETY: as above. No other code accesses the buffer, and `bytes` is not part of it.
         unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
     }
 }
 

@@ -17,7 +17,8 @@
 //! Request](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-an-irp-mn-remove-device-request).
 
 use crate::{
-    Device, Error, NtStatus, PassiveLevel,
+    Device, Error, Guid, NewDevice, NtStatus, PassiveLevel,
+    ex::pool::allocate,
     io::{
         create::{create_object, create_state},
         device::Extension,
@@ -40,28 +41,48 @@ pub(crate) unsafe extern "C" fn add_device<D: Device>(
     // SAFETY: AddDevice is called at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
     // SAFETY: the PnP manager passes a driver object and a physical device object.
-    match unsafe { add::<D>(driver, pdo, &mut irql) } {
-        Ok(()) => nt::STATUS_SUCCESS,
-        Err(error) => error.to_raw(),
-    }
+    let added = unsafe {
+        add::<D, D::File>(
+            driver,
+            pdo,
+            Some(&D::INTERFACE),
+            |new, irql| D::add(new, irql).and_then(allocate::<D>),
+            attach::<D>,
+            &mut irql,
+        )
+    };
+    added.map_or_else(Error::to_raw, |()| nt::STATUS_SUCCESS)
 }
 
-/// Does the steps of AddDevice; if one fails, undoes the earlier ones.
+/// Does the steps of AddDevice; if one fails, undoes the earlier ones. `make` makes the device's state in the pool, and
+/// `attach` attaches the device object and allows requests.
 ///
 /// # Safety
-/// As for [`add_device`].
-unsafe fn add<D: Device>(
+/// The caller passes a driver object and a physical device object, at `PASSIVE_LEVEL`. `attach` fails only if it has not
+/// attached the device object. The state of the device's files is an `F`.
+pub(crate) unsafe fn add<D, F: Send + Sync + 'static>(
     driver: *mut nt::DRIVER_OBJECT,
     pdo: *mut nt::DEVICE_OBJECT,
+    class: Option<&Guid>,
+    make: impl FnOnce(&mut NewDevice, &mut PassiveLevel) -> Result<*mut D, Error>,
+    attach: unsafe fn(
+        *mut nt::DEVICE_OBJECT,
+        *mut nt::DEVICE_OBJECT,
+        &Extension,
+    ) -> Result<(), Error>,
     irql: &mut PassiveLevel,
 ) -> Result<(), Error> {
     // The device has no name, since it is found by its interface.
     // SAFETY: the caller passes a driver object, at PASSIVE_LEVEL.
     let object = unsafe { create_object(driver, core::ptr::null_mut()) }?;
     // SAFETY: the device object was just created, and the caller passes a physical device object.
-    let added = unsafe { prepare::<D>(object, pdo, irql) }
-        // SAFETY: the extension is initialised.
-        .and_then(|extension| unsafe { attach::<D>(object, pdo, extension, irql) });
+    let added = unsafe { prepare(object, pdo, class, make, irql) }.and_then(|extension| {
+        // SAFETY: the device objects are valid, and the extension is initialised.
+        unsafe { attach(object, pdo, extension) }.inspect_err(|_| {
+            // SAFETY: the device object is not attached, so no request has reached it; this is called once.
+            unsafe { extension.tear_down::<D, F>(irql) };
+        })
+    });
     if added.is_err() {
         // SAFETY: the device object is new and not attached, and no other code references it.
         unsafe { nt::IoDeleteDevice(object) };
@@ -69,20 +90,25 @@ unsafe fn add<D: Device>(
     added
 }
 
-/// Registers the device's interface, and makes its state.
+/// Registers the device's interface, if it has a class, and makes its state.
 ///
 /// # Safety
 /// As for [`create_state`], and `pdo` is a physical device object.
-unsafe fn prepare<'a, D: Device>(
+unsafe fn prepare<'a, D>(
     object: *mut nt::DEVICE_OBJECT,
     pdo: *mut nt::DEVICE_OBJECT,
+    class: Option<&Guid>,
+    make: impl FnOnce(&mut NewDevice, &mut PassiveLevel) -> Result<*mut D, Error>,
     irql: &mut PassiveLevel,
 ) -> Result<&'a Extension, Error> {
-    // SAFETY: the caller passes a physical device object.
-    let interface = unsafe { DeviceInterface::register(pdo, &D::INTERFACE, irql) }?;
+    let interface = match class {
+        // SAFETY: the caller passes a physical device object.
+        Some(class) => unsafe { DeviceInterface::register(pdo, class, irql) }?,
+        None => None,
+    };
     let holds = Holds::RemoveLock(RemoveLock::uninitialised());
     // SAFETY: guaranteed by the caller.
-    unsafe { create_state::<D>(object, holds, interface, irql) }
+    unsafe { create_state(object, holds, interface, make, irql) }
 }
 
 /// Attaches a device object whose extension is initialised to the device stack, and allows requests
@@ -94,13 +120,10 @@ unsafe fn attach<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     pdo: *mut nt::DEVICE_OBJECT,
     extension: &Extension,
-    irql: &mut PassiveLevel,
 ) -> Result<(), Error> {
     // SAFETY: both device objects are valid.
     let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
     if lower.is_null() {
-        // SAFETY: the device object is not attached, so no request has reached it; this is called once.
-        unsafe { extension.tear_down::<D>(irql) };
         return Err(Error::NO_SUCH_DEVICE);
     }
     extension.set_lower(lower);
@@ -109,7 +132,7 @@ unsafe fn attach<D: Device>(
     // Accesses only the field: other code can access the device object now, so there must be no exclusive reference
     // to it.
     // SAFETY: the driver may change the field in AddDevice.
-    unsafe { (*object).Flags |= nt::DO_BUFFERED_IO | lower_flags & nt::DO_POWER_PAGABLE };
+    unsafe { (*object).Flags |= D::IO_TYPE.flag() | lower_flags & nt::DO_POWER_PAGABLE };
     // SAFETY: as above. This is the last step, which allows requests.
     unsafe { (*object).Flags &= !nt::DO_DEVICE_INITIALIZING };
     Ok(())
@@ -139,7 +162,8 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         nt::IRP_MN_START_DEVICE => {
             // SAFETY: this routine owns the IRP.
             let lower = unsafe { forward_and_wait(extension.lower(), irp, irql) };
-            let started = Error::check(lower).and_then(|()| extension.enable_interface(true, irql));
+            let started =
+                Error::check(lower).and_then(|()| extension.set_interface_enabled(true, irql));
             // SAFETY: this routine owns the IRP again.
             unsafe { complete(irp, started.map_or_else(Error::to_raw, |()| lower)) }
         }
@@ -168,7 +192,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         nt::IRP_MN_REMOVE_DEVICE => {
             end_requests(extension, device, irql);
             // SAFETY: this routine owns the IRP and its hold, and gives up both.
-            return unsafe { remove::<D>(object, irp, irql) };
+            return unsafe { remove::<D, D::File>(object, irp, irql) };
         }
         nt::IRP_MN_QUERY_STOP_DEVICE | nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE => {
             // SAFETY: this routine owns the IRP.
@@ -185,7 +209,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
 /// Disables the device's interface and completes every queued request.
 fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut PassiveLevel) {
     // Disabling fails for an interface that was never enabled, which is not an error here.
-    let _ = extension.enable_interface(false, irql);
+    let _ = extension.set_interface_enabled(false, irql);
     extension.end_requests(irql);
     device.remove(irql);
 }
@@ -193,8 +217,9 @@ fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut Passive
 /// Passes the removal on, waits for the requests in progress, then frees what AddDevice made.
 ///
 /// # Safety
-/// `irp` is the `IRP_MN_REMOVE_DEVICE`, which the caller gives up with its hold of the remove lock.
-unsafe fn remove<D: Device>(
+/// `irp` is the `IRP_MN_REMOVE_DEVICE`, which the caller gives up with its hold of the remove lock. The device's state is a
+/// `D`, and that of its files an `F`.
+pub(crate) unsafe fn remove<D, F: Send + Sync + 'static>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
     irql: &mut PassiveLevel,
@@ -211,7 +236,7 @@ unsafe fn remove<D: Device>(
         unsafe { lock.release_and_wait(irp, irql) };
     }
     // SAFETY: the wait has ended: the remove lock has no holds and rejects new ones.
-    unsafe { extension.tear_down::<D>(irql) };
+    unsafe { extension.tear_down::<D, F>(irql) };
     // SAFETY: the device object is attached to `lower`, and passes no requests on any more.
     unsafe { nt::IoDetachDevice(lower) };
     // SAFETY: the device object is detached. It is freed with the last reference to it, and its remove lock rejects
@@ -224,7 +249,10 @@ unsafe fn remove<D: Device>(
 ///
 /// # Safety
 /// As for [`pass_down`].
-unsafe fn succeed_and_pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
+pub(crate) unsafe fn succeed_and_pass_down(
+    lower: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
     // SAFETY: the caller owns the IRP.
     unsafe { nt::irp::set_status(irp, nt::STATUS_SUCCESS) };
     // SAFETY: guaranteed by the caller.
@@ -235,7 +263,7 @@ unsafe fn succeed_and_pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP
 ///
 /// # Safety
 /// The caller owns the IRP and gives it up, at `PASSIVE_LEVEL`.
-unsafe fn complete(irp: *mut nt::IRP, status: i32) -> i32 {
+pub(crate) unsafe fn complete(irp: *mut nt::IRP, status: i32) -> i32 {
     // SAFETY: the caller owns the IRP.
     unsafe { nt::irp::set_status(irp, status) };
     // SAFETY: the caller gives up the IRP; PnP requests have no Cancel routine, and no lock is held.

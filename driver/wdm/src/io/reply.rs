@@ -57,17 +57,32 @@ impl<O> Reply<O> {
 impl<R: Record, O: Deref<Target = IrpView<R>>> Reply<O> {
     /// Appends as many bytes as the output can hold, and returns their number.
     ///
-    /// A request that has no system buffer, such as a device control that is not `METHOD_BUFFERED`, has no room.
+    /// A request whose buffer the driver cannot write, such as a device control with `METHOD_IN_DIRECT`, has no room. Nor has
+    /// one with direct I/O whose [buffer](PendedIrp::user_buffer) cannot be mapped; call that first to tell this from a
+    /// buffer that is full.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
-        let room = self.room();
+        self.write_at(self.length, bytes)
+    }
+
+    /// Writes as many bytes as the output can hold, at an offset that is not beyond the bytes that were written so far, and
+    /// returns their number. So a header can be written again when its values are known.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn write_at(&mut self, offset: usize, bytes: &[u8]) -> usize {
+        if offset > self.length {
+            return 0;
+        }
+        let room = self.owner.output_length().saturating_sub(offset);
         let bytes = bytes.get(..room).unwrap_or(bytes);
-        // SAFETY: this part of the output is unused, and the request's input cannot be accessed while the reply
-        // exists.
-        unsafe { self.owner.write_at(self.length, bytes) };
-        self.length += bytes.len();
+        // SAFETY: the output has this part, and the reply has the request, so its input is not borrowed.
+        if unsafe { self.owner.write_at(offset, bytes) }.is_err() {
+            return 0;
+        }
+        self.length = self.length.max(offset + bytes.len());
         bytes.len()
     }
 

@@ -5,9 +5,10 @@ use core::{
     marker::PhantomData,
     ops::Deref,
     ptr::{NonNull, null_mut},
-    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+    sync::atomic::Ordering,
 };
 
+use nt::atomic::{AtomicBool, AtomicPtr};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 
 use crate::{

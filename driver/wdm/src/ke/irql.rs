@@ -6,13 +6,13 @@
 //! is queried at run time in one case only: a `Drop` has no token, so a `Drop` that has to wait first checks
 //! whether it may.
 //!
-//! | token | who lends it | [`AtMostDispatch`] | [`Dispatch`] | [`NoSpinLockHeld`] | [`Waitable`] |
-//! | --- | --- | --- | --- | --- | --- |
-//! | [`PassiveLevel`] | the dispatch routines, system threads | yes | | yes | yes |
-//! | [`ApcLevel`] | a held [`Mutex`](crate::Mutex) | yes | | yes | |
-//! | [`CallerLevel`] | a Cancel routine, after the cancel spin lock | yes | | yes | |
-//! | [`DispatchLevel`] | a DPC, and [`raise_to_dispatch`] | yes | yes | yes | |
-//! | [`SpinLockHeld`] | a held spin lock | yes | yes | | |
+//! | token | who lends it | [`AtMostDispatch`] | [`Dispatch`] | [`NoSpinLockHeld`] | [`NotRaised`] | [`Waitable`] |
+//! | --- | --- | --- | --- | --- | --- | --- |
+//! | [`PassiveLevel`] | the dispatch routines, system threads | yes | | yes | yes | yes |
+//! | [`ApcLevel`] | a held [`Mutex`](crate::Mutex) | yes | | yes | | |
+//! | [`CallerLevel`] | a Cancel routine after the cancel spin lock, a completion routine, the dispatch routine of a filter | yes | | yes | yes | |
+//! | [`DispatchLevel`] | a DPC, and [`raise_to_dispatch`] | yes | yes | yes | | |
+//! | [`SpinLockHeld`] | a held spin lock | yes | yes | | | |
 //!
 //! WDK: [Managing Hardware Priorities](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-hardware-priorities).
 
@@ -62,6 +62,13 @@ pub trait NoSpinLockHeld: AtMostDispatch<Held = Unlocked> {}
 )]
 pub trait Waitable: NoSpinLockHeld {}
 
+/// The IRQL is that of the kernel's call of the routine, and the driver holds no spin lock, so it may forward IRPs.
+#[diagnostic::on_unimplemented(
+    message = "the IRQL was raised here: an IRP is forwarded at the IRQL at which it was sent",
+    note = "forward it with the token of the dispatch routine, after the spin lock was released and the IRQL lowered"
+)]
+pub trait NotRaised: NoSpinLockHeld {}
+
 /// The token of code that runs at `PASSIVE_LEVEL`.
 #[doc(alias = "KIRQL")]
 #[doc(alias = "PASSIVE_LEVEL")]
@@ -88,6 +95,7 @@ impl AtMostDispatch for PassiveLevel {
 }
 impl NoSpinLockHeld for PassiveLevel {}
 impl Waitable for PassiveLevel {}
+impl NotRaised for PassiveLevel {}
 
 /// The token of code that holds a [`Mutex`](crate::Mutex), and so runs at `APC_LEVEL`.
 ///
@@ -120,7 +128,7 @@ impl NoSpinLockHeld for ApcLevel {}
 
 /// The token of code that runs at `DISPATCH_LEVEL` or lower and holds no spin lock.
 ///
-/// After a Cancel routine has released the cancel spin lock, it runs at the IRQL of the caller of `IoCancelIrp`,
+/// A completion routine, and a dispatch routine that other drivers call, run at the IRQL of their caller. After a Cancel routine has released the cancel spin lock, it runs at the IRQL of the caller of `IoCancelIrp`,
 /// which is not known more exactly.
 pub struct CallerLevel {
     _not_send: NotSend,
@@ -144,6 +152,7 @@ impl AtMostDispatch for CallerLevel {
     type Held = Unlocked;
 }
 impl NoSpinLockHeld for CallerLevel {}
+impl NotRaised for CallerLevel {}
 
 /// The token of code that runs at `DISPATCH_LEVEL` and holds no spin lock, such as a DPC.
 #[doc(alias = "KIRQL")]

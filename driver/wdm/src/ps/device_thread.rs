@@ -8,10 +8,11 @@ use core::{
     panic::Location,
     pin::Pin,
     ptr::{from_ref, null_mut},
-    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
+use nt::atomic::{AtomicBool, AtomicPtr};
 use pinned_init::{PinInit, pin_data, pinned_drop, try_pin_init};
 
 use crate::{

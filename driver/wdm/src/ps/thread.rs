@@ -1,5 +1,6 @@
 //! System threads.
 
+use alloc::vec::Vec;
 use core::{
     ffi::c_void,
     ptr::{from_ref, null_mut},
@@ -27,8 +28,8 @@ pub const MAX_THREADS: usize = 64;
 /// `PASSIVE_LEVEL`; the closure runs at `PASSIVE_LEVEL` too.
 ///
 /// # Errors
-/// `STATUS_INVALID_PARAMETER` if `count` is larger than [`MAX_THREADS`]; the errors of `PsCreateSystemThread`, in
-/// which case the threads that were started have run.
+/// `STATUS_INVALID_PARAMETER` if `count` is larger than [`MAX_THREADS`]; `STATUS_INSUFFICIENT_RESOURCES` if there is no
+/// memory; the errors of `PsCreateSystemThread`, in which case the threads that were started have run.
 ///
 /// # Examples
 ///
@@ -62,24 +63,29 @@ type Body<'a> = dyn Fn(u32, &mut PassiveLevel) + Sync + 'a;
 
 /// Implements [`run`] for all closures, so that it is compiled once.
 fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), Error> {
-    let mut handles = [null_mut(); MAX_THREADS];
     if count as usize > MAX_THREADS {
         return Err(Error::INVALID_PARAMETER);
     }
-    let mut jobs = [const { None }; MAX_THREADS];
+    // In the pool: kernel stacks are small.
+    let (mut jobs, mut handles) = (Vec::new(), Vec::new());
+    jobs.try_reserve_exact(count as usize)
+        .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
+    handles
+        .try_reserve_exact(count as usize)
+        .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
+    jobs.extend((0..count).map(|number| Job { body, number }));
     let mut result = Ok(());
-    for (number, (handle, job)) in (0..count).zip(handles.iter_mut().zip(&mut jobs)) {
-        let job = job.insert(Job { body, number });
+    for job in &jobs {
         // SAFETY: the job does not move or go before the wait for the thread below.
         match unsafe { start(job) } {
-            Ok(started) => *handle = started,
-            Err(status) => {
-                result = Err(status);
+            Ok(handle) => handles.push(handle),
+            Err(error) => {
+                result = Err(error);
                 break;
             }
         }
     }
-    for handle in handles.into_iter().filter(|handle| !handle.is_null()) {
+    for handle in handles {
         // SAFETY: the handle is an open thread handle. The job and what the closure borrows stay valid until the
         // thread has ended.
         unsafe { wait::for_thread(handle, irql) };

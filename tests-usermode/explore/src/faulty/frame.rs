@@ -1,16 +1,17 @@
-//! The correct part of every family's driver, which loads, starts and removes it; and the harness that runs it.
+//! The correct part of every family's driver, which loads, starts and removes it.
 
 use std::{
     ptr::{addr_of_mut, null_mut},
     sync::Arc,
-    time::Duration,
 };
 
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, LIST_ENTRY, NTSTATUS, STATUS_NOT_FOUND,
     STATUS_SUCCESS, UNICODE_STRING,
 };
-use ntmodel::{Access, Device, Driver, File, Kernel, Request};
+use ntmodel::{Driver, Kernel};
+
+use crate::harness::{COMPLETE, Harness, PEND, send};
 
 /// Calls a routine of `nt`. In a report, the caller is the line that contains the macro.
 #[collapse_debuginfo(yes)]
@@ -24,10 +25,6 @@ macro_rules! nt {
 
 pub(super) use nt;
 
-/// The IOCTLs of every family: keep this request pending; complete the oldest pending request.
-pub(super) const PEND: u32 = 0x22_2000;
-pub(super) const COMPLETE: u32 = 0x22_2004;
-
 /// An IRP that was sent to the driver.
 ///
 /// The model keeps an IRP's memory for a while after its completion, so that the mistakes that access it then are detected.
@@ -36,36 +33,36 @@ pub(super) const COMPLETE: u32 = 0x22_2004;
 pub(super) struct Irp(pub(super) *mut IRP);
 
 impl Irp {
-    /// The IRP whose list entry this is.
+    /// Returns the IRP that contains a list entry.
     pub(super) fn of(entry: *mut LIST_ENTRY) -> Self {
         // SAFETY: the lists of the families contain IRPs only.
         Self(unsafe { nt::irp::from_list_entry(entry) })
     }
 
-    /// Its list entry.
+    /// Returns the list entry.
     pub(super) fn entry(self) -> *mut LIST_ENTRY {
         nt::irp::list_entry(self.0)
     }
 
-    /// The file that it was sent through.
+    /// Returns the file object.
     pub(super) fn file(self) -> *mut FILE_OBJECT {
         // SAFETY: the model keeps the memory.
         unsafe { nt::irp::file_object(self.0) }
     }
 
-    /// `IoMarkIrpPending`
+    /// Marks the IRP pending (`IoMarkIrpPending`).
     pub(super) fn mark_pending(self) {
         // SAFETY: the model keeps the memory.
         unsafe { nt::irp::IoMarkIrpPending(self.0) };
     }
 
-    /// `Irp->CancelIrql`, in the Cancel routine.
+    /// Returns `Irp->CancelIrql`, in the Cancel routine.
     pub(super) fn cancel_irql(self) -> u8 {
         // SAFETY: the model keeps the memory.
         unsafe { nt::irp::cancel_irql(self.0) }
     }
 
-    /// Completes it, with `Information` 0.
+    /// Completes the IRP with `Information` 0.
     pub(super) fn complete(self, status: NTSTATUS) {
         // SAFETY: the model keeps the memory.
         unsafe { nt::irp::set_status(self.0, status) };
@@ -78,7 +75,7 @@ impl Irp {
 
 /// A family: the driver's data, and how it handles requests.
 pub(super) trait Family: 'static {
-    /// The driver's part of the device extension. It is zeroed at first, and does not move.
+    /// The driver's part of the device extension. It is zeroed at first and does not move.
     type Data: 'static;
 
     /// Initializes the data in `AddDevice`.
@@ -101,7 +98,7 @@ struct Extension<T> {
     data: T,
 }
 
-/// A device's extension.
+/// Returns the extension of a device object.
 ///
 /// # Safety
 /// The device object is the family's, and is not deleted while the reference is used.
@@ -209,63 +206,23 @@ unsafe extern "C" fn entry<F: Family>(
     STATUS_SUCCESS
 }
 
-/// A family's driver, its started device and an open file.
-pub(super) struct Harness {
-    driver: Driver,
-    device: Device,
-    pub(super) file: Arc<File>,
+/// Loads a family's driver, and starts and opens its device.
+pub(super) fn set_up<F: Family>(kernel: &Arc<Kernel>) -> Harness {
+    // SAFETY: the entry point is that of a driver; the model detects its mistakes.
+    Harness::with_driver(kernel, unsafe { Driver::load(kernel, entry::<F>) })
 }
 
-impl Harness {
-    pub(super) fn set_up<F: Family>(kernel: &Arc<Kernel>) -> Self {
-        // SAFETY: the entry point is that of a driver; the model detects its mistakes.
-        let driver = unsafe { Driver::load(kernel, entry::<F>) }.expect("DriverEntry");
-        let device = driver.add_device().expect("AddDevice");
-        device.start().expect("the device starts");
-        let file = Arc::new(
-            device
-                .open_anyway(Access::ReadWrite)
-                .expect("the device opens"),
-        );
-        Self {
-            driver,
-            device,
-            file,
-        }
-    }
-
-    /// Sends a request.
-    pub(super) fn send(&self, code: u32) -> Request {
-        self.file.device_control(code, &[], Vec::new())
-    }
-
-    /// Closes the file, removes the device and unloads the driver, after which the model checks for leaks.
-    pub(super) fn tear_down(self) {
-        let file = Arc::into_inner(self.file).expect("no actor uses the file");
-        file.close();
-        self.device.remove().expect("no file is open");
-        self.driver.unload();
-    }
-}
-
-/// One actor sends a request and another completes it, during or after that.
+/// One thread sends a request and another completes it, during or after that.
 pub(super) fn completion_against_insertion<F: Family>(kernel: &Arc<Kernel>) {
-    let harness = Harness::set_up::<F>(kernel);
-    let file = Arc::clone(&harness.file);
-    let completer = kernel.actor("completer", move || {
-        file.device_control(COMPLETE, &[], Vec::new()).answer()
+    let harness = set_up::<F>(kernel);
+    let completer = harness.actor("completer", &harness.file, |file| {
+        send(file, COMPLETE).answer()
     });
     let request = harness.send(PEND);
     if completer.join() == STATUS_NOT_FOUND {
         // The completer ran too early.
-        harness.send(COMPLETE);
+        harness.complete();
     }
-    assert_eq!(end_of(&request), STATUS_SUCCESS);
+    harness.end(&request, &[STATUS_SUCCESS]);
     harness.tear_down();
-}
-
-/// Waits for a request to end; returns its status.
-pub(super) fn end_of(request: &Request) -> NTSTATUS {
-    let end = request.wait(Duration::from_secs(1));
-    end.expect("it ends").status
 }

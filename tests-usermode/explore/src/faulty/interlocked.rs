@@ -11,8 +11,9 @@ use ntmodel::Kernel;
 
 use super::{
     Fault,
-    frame::{self, Family, Harness, Irp, PEND, end_of, nt},
+    frame::{self, Family, Irp, nt, set_up},
 };
+use crate::harness::PEND;
 
 /// The mistakes of this family.
 pub(super) const FAULTS: &[Fault] = faults! { "interlocked":
@@ -107,8 +108,8 @@ fn completion_against_insertion<S: Steps>(kernel: &Arc<Kernel>) {
 
 /// One request is sent.
 fn served_at_once<S: Steps>(kernel: &Arc<Kernel>) {
-    let harness = Harness::set_up::<Interlocked<S>>(kernel);
-    assert_eq!(end_of(&harness.send(PEND)), STATUS_SUCCESS);
+    let harness = set_up::<Interlocked<S>>(kernel);
+    harness.end(&harness.send(PEND), &[STATUS_SUCCESS]);
     harness.tear_down();
 }
 

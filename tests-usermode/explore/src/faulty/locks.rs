@@ -11,8 +11,9 @@ use ntmodel::Kernel;
 
 use super::{
     Fault,
-    frame::{COMPLETE, Family, Harness, Irp, PEND, nt},
+    frame::{Family, Irp, nt, set_up},
 };
+use crate::harness::{COMPLETE, PEND, send};
 
 /// The mistakes of this family.
 pub(super) const FAULTS: &[Fault] = faults! { "locks":
@@ -96,13 +97,10 @@ impl<S: Steps> Family for Locks<S> {
     }
 }
 
-/// Two actors send requests.
+/// Two threads send requests.
 fn both<S: Steps>(kernel: &Arc<Kernel>) {
-    let harness = Harness::set_up::<Locks<S>>(kernel);
-    let file = Arc::clone(&harness.file);
-    let other = kernel.actor("other", move || {
-        file.device_control(COMPLETE, &[], Vec::new()).answer()
-    });
+    let harness = set_up::<Locks<S>>(kernel);
+    let other = harness.actor("other", &harness.file, |file| send(file, COMPLETE).answer());
     assert_eq!(harness.send(PEND).answer(), STATUS_SUCCESS);
     assert_eq!(other.join(), STATUS_SUCCESS);
     harness.tear_down();

@@ -8,10 +8,11 @@ use nt::{
     list::{InitializeListHead, InsertTailList, RemoveEntryList},
 };
 
-use super::frame::{COMPLETE, Family, Irp, PEND, cancel, nt};
+use super::frame::{Family, Irp, cancel, nt};
+use crate::harness::{COMPLETE, PEND};
 
 mod mistakes;
-mod scenes;
+mod tests;
 
 pub(super) use mistakes::FAULTS;
 

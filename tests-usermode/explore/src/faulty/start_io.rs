@@ -11,12 +11,13 @@ use nt::{
     FILE_OBJECT, IRP, KDEVICE_QUEUE, NTSTATUS, STATUS_CANCELLED, STATUS_NOT_FOUND, STATUS_PENDING,
     STATUS_SUCCESS,
 };
-use ntmodel::Kernel;
+use ntmodel::{File, Kernel};
 
 use super::{
     Fault,
-    frame::{COMPLETE, Family, Harness, Irp, PEND, cancel, end_of, nt},
+    frame::{Family, Irp, cancel, nt, set_up},
 };
+use crate::harness::PEND;
 
 /// The mistakes of this family.
 pub(super) const FAULTS: &[Fault] = faults! { "start_io":
@@ -187,7 +188,7 @@ impl<S: Steps> Family for StartIo<S> {
         status
     }
 
-    /// The scenes leave no IRP in the queue.
+    /// The tests leave no IRP in the queue.
     fn cleanup(_: &Packets, _: *mut FILE_OBJECT) {}
 
     fn cancel(data: &Packets, irp: Irp) {
@@ -195,28 +196,27 @@ impl<S: Steps> Family for StartIo<S> {
     }
 }
 
-/// One actor sends a request and another cancels it, before, during or after that; then a second request is sent.
+/// One thread sends a request and another cancels it, before, during or after that; then a second request is sent.
 fn cancel_against_start<S: Steps>(kernel: &Arc<Kernel>) {
-    let harness = Harness::set_up::<StartIo<S>>(kernel);
-    let file = Arc::clone(&harness.file);
-    let canceller = kernel.actor("canceller", move || file.cancel_all());
+    let harness = set_up::<StartIo<S>>(kernel);
+    let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
     let first = harness.send(PEND);
     canceller.join();
     let second = harness.send(PEND);
     // The device has served the first request, if it was started, and the second.
-    while harness.send(COMPLETE).answer() == STATUS_SUCCESS {}
-    assert!([STATUS_SUCCESS, STATUS_CANCELLED].contains(&end_of(&first)));
-    assert_eq!(end_of(&second), STATUS_SUCCESS);
+    while harness.complete() {}
+    harness.end(&first, &[STATUS_SUCCESS, STATUS_CANCELLED]);
+    harness.end(&second, &[STATUS_SUCCESS]);
     harness.tear_down();
 }
 
 /// One request is served while another is queued, which is served next.
 fn served_in_turn<S: Steps>(kernel: &Arc<Kernel>) {
-    let harness = Harness::set_up::<StartIo<S>>(kernel);
+    let harness = set_up::<StartIo<S>>(kernel);
     let requests = [PEND, PEND].map(|code| harness.send(code));
     for request in &requests {
-        assert_eq!(harness.send(COMPLETE).answer(), STATUS_SUCCESS);
-        assert_eq!(end_of(request), STATUS_SUCCESS);
+        assert!(harness.complete());
+        harness.end(request, &[STATUS_SUCCESS]);
     }
     harness.tear_down();
 }

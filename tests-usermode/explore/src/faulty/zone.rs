@@ -10,8 +10,9 @@ use ntmodel::Kernel;
 
 use super::{
     Fault,
-    frame::{COMPLETE, Family, Harness, Irp, PEND, nt},
+    frame::{Family, Irp, nt, set_up},
 };
+use crate::harness::{COMPLETE, PEND, send};
 
 /// The mistakes of this family.
 pub(super) const FAULTS: &[Fault] = faults! { "zone":
@@ -89,13 +90,10 @@ impl<S: Steps> Family for Zone<S> {
     }
 }
 
-/// Two actors send requests, one of which fails.
+/// Two threads send requests, one of which fails.
 fn one_fails<S: Steps>(kernel: &Arc<Kernel>) {
-    let harness = Harness::set_up::<Zone<S>>(kernel);
-    let file = Arc::clone(&harness.file);
-    let other = kernel.actor("other", move || {
-        file.device_control(PEND, &[], Vec::new()).answer()
-    });
+    let harness = set_up::<Zone<S>>(kernel);
+    let other = harness.actor("other", &harness.file, |file| send(file, PEND).answer());
     assert_eq!(harness.send(COMPLETE).answer(), STATUS_NOT_FOUND);
     assert_eq!(other.join(), STATUS_SUCCESS);
     harness.tear_down();

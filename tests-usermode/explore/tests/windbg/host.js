@@ -1,10 +1,10 @@
-// Runs the WinDbg script in Node, with a `host` whose memory is an image of the model's.
+// Runs the WinDbg script in Node, with a `host` that reads from an image of the model's memory.
 //
 // usage: node host.js SCRIPT IMAGE.json PAGES.bin FUNCTION [ADDRESS]
 //
-// The host has what the documentation of WinDbg's JavaScript provider says, as far as the script may use it, and
-// throws for anything else. What is 64 bits long is an object, not a number, and addresses are moved to where the
-// kernel's are: a script that treats one as a number does not get past that.
+// The host has the part of WinDbg's JavaScript provider that the script may use, as documented, and throws for anything
+// else. A 64-bit value is an object, not a number, and addresses are kernel-mode addresses, so a script that treats an
+// address as a number fails.
 
 "use strict";
 
@@ -17,13 +17,13 @@ const content = fs.readFileSync(pagesFile);
 const PAGE = 4096;
 const pages = new Map(image.pages.map((page, index) => [page, index * PAGE]));
 
-/** What is added to every address. */
+/** Added to every address. */
 const KERNEL = 0xffff800000000000n;
 
-/** Where spin locks are. */
+/** The addresses of spin locks. */
 const locks = new Set();
 
-/** The 64-bit numbers that exist: equal ones are the same object, as in the debugger. */
+/** The 64-bit values that exist. Equal values are the same object, as in the debugger. */
 const numbers = new Map();
 
 class Int64 {
@@ -80,7 +80,7 @@ function readMemory(at, size) {
     return bytes;
 }
 
-/** Where an object is. */
+/** The address of an object. */
 class Location {
     constructor(at) {
         this.at = at;
@@ -107,7 +107,7 @@ function layoutOf(type) {
     return layout;
 }
 
-/** A type as the script sees it. */
+/** Returns the object that represents a type. */
 function typeObject(type) {
     const layout = layoutOf(type);
     const fields = {};
@@ -118,7 +118,7 @@ function typeObject(type) {
     return strict({ name: layout.name, typeKind: layout.kind, fields }, "type object");
 }
 
-/** The object of a type at an address: a number, or what has fields. */
+/** Returns the value of a type at an address: a number, or an object with fields. */
 function object(type, at) {
     const layout = layoutOf(type);
     if (layout.kind === "intrinsic") {
@@ -150,7 +150,7 @@ function object(type, at) {
 function intrinsic(layout, at) {
     const bytes = readMemory(at, layout.size);
     if (locks.has(at)) {
-        // A KSPIN_LOCK of the model's: its low half is the owner. One of NT's is zero if it is free.
+        // The low half of the model's KSPIN_LOCK is the owner. NT's KSPIN_LOCK is zero if it is free.
         return Int64.of(BigInt(bytes.readUInt32LE()));
     }
     if (layout.size === 8) {
@@ -161,7 +161,7 @@ function intrinsic(layout, at) {
     return layout.encoding === "boolean" ? value !== 0 : value;
 }
 
-/** A pointer, whose properties are its own and then those of what it points to. */
+/** Returns a pointer, which also has the properties of the object that it points to. */
 function pointer(to, value, others) {
     const projected = Object.assign({ address: Int64.of(value), isNull: value === 0n }, others);
     projected.dereference = () => object(to, value);
@@ -180,12 +180,12 @@ function named(module, name) {
     return type;
 }
 
-/** An object that throws for a property that it does not have. */
+/** Makes the host throw for a property that it does not have. */
 function strict(properties, what) {
     return new Proxy(properties, {
         get(_, name) {
             if (!(name in properties) && what === "host") {
-                throw new Error("the fake host has no " + String(name));
+                throw new Error("the test's host has no " + String(name));
             }
             return properties[name];
         }
@@ -208,7 +208,7 @@ const context = vm.createContext({ host });
 vm.runInContext(fs.readFileSync(script, "utf8"), context, { filename: script });
 const registered = context.initializeScript();
 
-// What a host has only once the script is initialised.
+// The properties that a host has only after the script is initialised.
 Object.assign(host, {
     parseInt64: (text, radix) => Int64.of(BigInt((radix === 16 ? "0x" : "") + text)),
     createPointerObject(location, module, name) {

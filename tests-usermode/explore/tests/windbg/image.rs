@@ -6,17 +6,17 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-/// How long a page is.
+/// The length of a page.
 const PAGE: u64 = 4096;
 
-/// How many pages are enough for everything that a small kernel has.
-const MOST: usize = 8192;
+/// The maximum number of pages. The memory of the test's kernel has fewer.
+const MAXIMUM: usize = 8192;
 
 /// Pages by their addresses.
 pub struct Image(pub BTreeMap<u64, Vec<u8>>);
 
 impl Image {
-    /// The word at an address.
+    /// Returns the word at an address.
     pub fn word(&self, address: u64) -> u64 {
         let at = in_page(address);
         let page = &self.0[&(address / PAGE * PAGE)];
@@ -27,7 +27,7 @@ impl Image {
     pub fn write(&mut self, address: u64, bytes: &[u8]) {
         let at = in_page(address);
         let page = self.0.get_mut(&(address / PAGE * PAGE));
-        page.expect("the page is there")[at..at + bytes.len()].copy_from_slice(bytes);
+        page.expect("the page is in the image")[at..at + bytes.len()].copy_from_slice(bytes);
     }
 }
 
@@ -35,8 +35,8 @@ fn in_page(address: u64) -> usize {
     usize::try_from(address % PAGE).expect("a page is small")
 }
 
-/// The page at an address and those that words in it may point to, and so on. What is only taken for a pointer adds a
-/// page too many.
+/// Returns the page at an address and, recursively, each page to which a word may point. A word that is not a pointer can
+/// add a page that is not needed.
 pub fn reachable(from: u64) -> Image {
     let memory = File::open("/proc/self/mem").expect("a program's own memory is readable");
     let writable = writable();
@@ -48,10 +48,10 @@ pub fn reachable(from: u64) -> Image {
         let is_ours = writable
             .iter()
             .any(|(start, end)| (*start..*end).contains(&page));
-        if is_known || !is_ours || image.len() == MOST {
+        if is_known || !is_ours || image.len() == MAXIMUM {
             continue;
         }
-        let mut content = vec![0; usize::try_from(PAGE).expect("it is small")];
+        let mut content = vec![0; usize::try_from(PAGE).expect("a page is small")];
         if memory.read_exact_at(&mut content, page).is_err() {
             continue;
         }
@@ -62,7 +62,7 @@ pub fn reachable(from: u64) -> Image {
     Image(image)
 }
 
-/// Where the program has memory to write to.
+/// Returns the writable address ranges of this program.
 fn writable() -> Vec<(u64, u64)> {
     let maps = fs::read_to_string("/proc/self/maps").expect("a program's own map is readable");
     let lines = maps.lines().filter(|line| line.contains(" rw"));

@@ -1,4 +1,4 @@
-//! The layouts of this program's types, from its own debug information, in the words of a PDB.
+//! The layouts of this program's types, read from its debug information and named as in a PDB.
 
 use std::{borrow::Cow, collections::BTreeMap, fs};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 type Reader<'d> = EndianSlice<'d, LittleEndian>;
 type Entry<'d> = DebuggingInformationEntry<Reader<'d>>;
 
-/// The types that were asked for and all that these consist of or point to, by keys that mean nothing.
+/// The requested types and all types that they contain or point to, by arbitrary keys.
 #[derive(Default)]
 pub struct Layouts {
     types: BTreeMap<String, Value>,
@@ -20,7 +20,7 @@ pub struct Layouts {
 }
 
 impl Layouts {
-    /// Reads the types of these names, and what belongs to them, out of this program's file.
+    /// Reads the types with these names, and the types that they refer to, from this program's file.
     pub fn of_this_program(names: &[&str]) -> Self {
         let file = fs::read("/proc/self/exe").expect("the program's own file is readable");
         let file = object::File::parse(&*file).expect("it is an ELF file");
@@ -51,19 +51,19 @@ impl Layouts {
         layouts
     }
 
-    /// The key of a type.
+    /// Returns the key of a type.
     pub fn key(&self, name: &str) -> &str {
         &self.named[name]
     }
 
-    /// The place and type of a field.
+    /// Returns the offset and the type of a field.
     pub fn field(&self, name: &str, field: &str) -> Value {
         let found = &self.types[self.key(name)]["fields"][field];
         assert!(found.is_object(), "{name} has no field {field}");
         found.clone()
     }
 
-    /// Where a field of a field, and so on, lies.
+    /// Returns the offset of a nested field.
     pub fn offset(&self, name: &str, path: &[&str]) -> u64 {
         let mut kind = self.key(name);
         let mut offset = 0;
@@ -79,7 +79,7 @@ impl Layouts {
         offset
     }
 
-    /// Adds a structure of the kernel's, made of fields that others have, and gives its key.
+    /// Adds a kernel structure with fields of other types; returns its key.
     pub fn add(&mut self, name: &str, fields: &[(&str, Value)]) -> String {
         let fields: BTreeMap<_, _> = fields.iter().cloned().collect();
         let layout = json!({ "kind": "udt", "name": name, "fields": fields });
@@ -87,7 +87,7 @@ impl Layouts {
         name.into()
     }
 
-    /// All of them.
+    /// Returns all types as JSON.
     pub fn types(&self) -> Value {
         json!(self.types)
     }
@@ -96,12 +96,12 @@ impl Layouts {
 /// A program's debug information.
 struct Program<'d> {
     dwarf: Dwarf<Reader<'d>>,
-    /// In the order in which they lie.
+    /// The units by increasing offset.
     units: Vec<Unit<Reader<'d>>>,
 }
 
 impl<'d> Program<'d> {
-    /// Where structures are described, by their full names.
+    /// Returns the offset of the description of each of these structures, by its full name.
     fn find(&self, names: &[&str]) -> BTreeMap<String, usize> {
         let mut found = BTreeMap::new();
         for unit in &self.units {
@@ -124,13 +124,13 @@ impl<'d> Program<'d> {
         found
     }
 
-    /// Reads a type into the others, and gives its key.
+    /// Adds a type to `types`; returns its key.
     fn read(&self, at: usize, types: &mut BTreeMap<String, Value>) -> String {
         let key = format!("{at:x}");
         if types.contains_key(&key) {
             return key;
         }
-        // There before its parts are read, since they may point back to it.
+        // Added before its fields are read, since they can point back to it.
         types.insert(key.clone(), Value::Null);
         let after = self.units.partition_point(|unit| start(unit) <= at);
         let unit = &self.units[after - 1];
@@ -162,14 +162,14 @@ impl<'d> Program<'d> {
                 let fields = self.fields(unit, &entry, types);
                 json!({ "kind": "udt", "name": name, "size": size, "fields": fields })
             }
-            // Functions, which are only pointed to.
+            // A function, to which only pointers refer.
             _ => json!({ "kind": "function", "name": name, "size": 0 }),
         };
         types.insert(key.clone(), layout);
         key
     }
 
-    /// The fields of a structure. What has variants has in a PDB a `tag`, and a `variant0` and so on, each of which has a
+    /// Returns the fields of a structure. In a PDB, a type with variants has a `tag`, and a `variant0` and so on, each with a
     /// `value`.
     fn fields(
         &self,
@@ -181,7 +181,7 @@ impl<'d> Program<'d> {
         let mut variants = 0;
         let tree = unit.entries_tree(Some(structure.offset()));
         let mut tree = tree.expect("a structure is readable");
-        let root = tree.root().expect("so it is");
+        let root = tree.root().expect("a structure is readable");
         let mut parts = root.children();
         let place = |entry: &Entry<'d>, kind: String| {
             let offset = number(entry, gimli::DW_AT_data_member_location);
@@ -233,9 +233,12 @@ impl<'d> Program<'d> {
     }
 }
 
-/// Where a unit starts.
+/// Returns the offset of a unit.
 fn start(unit: &Unit<Reader<'_>>) -> usize {
-    let DebugInfoOffset(start) = unit.header.debug_info_offset().expect("it is no type unit");
+    let DebugInfoOffset(start) = unit
+        .header
+        .debug_info_offset()
+        .expect("a unit has an offset");
     start
 }
 
@@ -246,7 +249,7 @@ fn number(entry: &Entry<'_>, attribute: gimli::DwAt) -> u64 {
         .unwrap_or_default()
 }
 
-/// Where the type is described that an entry refers to, which may be in another unit.
+/// Returns the offset of the type that an entry refers to, which can be in another unit.
 fn target(unit: &Unit<Reader<'_>>, entry: &Entry<'_>) -> Option<usize> {
     match entry.attr_value(gimli::DW_AT_type)? {
         AttributeValue::UnitRef(offset) => Some(start(unit) + offset.0),

@@ -1,4 +1,4 @@
-//! The WinDbg script runs on a memory image of the model, and shows what was put there.
+//! Runs the WinDbg script on an image of this program's memory, and checks what it prints.
 #![cfg(target_os = "linux")]
 
 mod image;
@@ -21,7 +21,7 @@ const SCRIPT: &str = concat!(
 );
 const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/windbg/host.js");
 
-/// What is added to every address, so that it is one of the kernel's half; as in `host.js`.
+/// Added to every address, so that it is a kernel-mode address; `host.js` has the same constant.
 const KERNEL: u64 = 0xffff_8000_0000_0000;
 
 /// The driver's own types that the script names.
@@ -35,7 +35,7 @@ const OWN: [&str; 7] = [
     "wdm::shared::Inner<wdm::io::file::OpenFile<interlock::opened::Opened>>",
 ];
 
-/// Where the model keeps what the kernel does.
+/// The model's types for kernel structures.
 const KERNELS: [&str; 6] = [
     "nt::portable::DEVICE_OBJECT",
     "nt::portable::IRP",
@@ -45,8 +45,8 @@ const KERNELS: [&str; 6] = [
     "ntmodel::host::layout::DeviceQueueEntry",
 ];
 
-/// The structures under the names that they have in nt's own symbols, as far as the script uses them. They lie where
-/// 64-bit Windows has them, which `nt` and the model assert.
+/// Returns the structures that the script uses, by their names in the kernel's symbols. `nt` and the model assert that their
+/// offsets are those of 64-bit Windows.
 fn kernel_types(layouts: &mut Layouts) -> BTreeMap<&'static str, String> {
     let [device, irp, list, overlay, queue, entry] = KERNELS;
     let place = |offset: u64, kind: &str| json!({ "offset": offset, "type": kind });
@@ -97,7 +97,7 @@ fn pend(file: &File, queue: u32, tag: u64, key: u32) -> Request {
     file.device_control(ioctl::PEND, pend.as_bytes(), vec![0; size_of::<Pended>()])
 }
 
-/// What a debugger has when it has broken in: types, symbols and memory.
+/// The state that a debugger has at a break: types, symbols and memory.
 struct Picture {
     layouts: Layouts,
     symbols: Value,
@@ -128,19 +128,19 @@ impl Picture {
         }
     }
 
-    /// The address of a field of the driver's value.
+    /// Returns the address of a field of the driver's value.
     fn address(&self, path: &[&str]) -> u64 {
         self.device + self.layouts.offset(OWN[0], path)
     }
 
-    /// The address of a field of a value that a `Shared` of the driver's value owns.
+    /// Returns the address of a field of a value that a `Shared` in the driver's value owns.
     fn shared(&self, owner: &str, inner: &str, path: &[&str]) -> u64 {
         let block = self.memory.word(self.address(&[owner, "inner", "pointer"]));
         let path: Vec<_> = ["value"].iter().chain(path).copied().collect();
         block + self.layouts.offset(inner, &path)
     }
 
-    /// What the debugger answers to the script's one command.
+    /// Returns the debugger's output for the command that the script runs.
     fn driver_object(&self) -> [String; 8] {
         let shown = format!("{:x}", self.object + KERNEL);
         let (high, low) = shown.split_at(8);
@@ -157,7 +157,7 @@ impl Picture {
         .map(str::to_owned)
     }
 
-    /// What a function of the script prints, each address as `@`.
+    /// Runs a function of the script; returns its output, with `@` in place of each address.
     fn run(&self, function: &str, address: Option<u64>) -> String {
         let image = json!({
             "types": self.layouts.types(),
@@ -199,13 +199,13 @@ fn without_addresses(text: &str) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// A tag that is no number of JavaScript's.
+/// A tag that JavaScript's numbers cannot represent exactly.
 const LONG_TAG: u64 = 0xfedc_ba98_7654_3210;
 
 #[test]
-fn the_script_shows_what_is_in_the_device() {
+fn the_script_prints_the_state_of_the_device() {
     let kernel = Kernel::new(Config {
-        // No timer expires before somebody waits.
+        // No timer expires until a thread waits.
         clock: Clock::Virtual,
         print: false,
         ..Config::default()
@@ -229,12 +229,12 @@ fn the_script_shows_what_is_in_the_device() {
     ] {
         requests.push(pend(&file, queue, tag, key));
     }
-    // The second of *fifo* is cancelled, and a queue that there is not is refused.
+    // The second request of *fifo* is cancelled, and a request to a queue that does not exist is rejected.
     assert!(requests[1].cancel());
     requests.push(pend(&file, 99, 0, 0));
 
     let mut picture = Picture::take(&device);
-    // 64 blocks twice; a request that waits has one, and so has a record on the stack.
+    // Two segments of 64 blocks. Each pending request and each record on the stack has one block.
     let size = block_size(&picture);
     let state = format!(
         "\
@@ -268,7 +268,7 @@ device object @
     assert_eq!(without_locks, state);
     assert_locks(locks);
 
-    // By the address of the device object, or of the driver's value, or of nothing.
+    // With the address of the device object, of the driver's value, and an invalid address.
     assert_eq!(picture.run("interlock", Some(picture.object)), shown);
     assert_eq!(picture.run("interlockat", Some(picture.device)), rest);
     let nothing = picture.run("interlockat", Some(0x1000));
@@ -277,13 +277,13 @@ device object @
         "{nothing}"
     );
 
-    spoil(&mut picture);
+    check_corrupted(&mut picture);
 
     file.cancel_all();
     for request in &requests {
         request
             .wait(std::time::Duration::from_secs(20))
-            .expect("it ends");
+            .expect("the request is completed");
     }
     drop(requests);
     file.close();
@@ -291,7 +291,7 @@ device object @
     driver.unload();
 }
 
-/// The size of a block of the zone: a record with the link of a list, and the zone's address.
+/// Returns the size of a block of the zone: the zone's address, the link of a list and a record.
 fn block_size(picture: &Picture) -> u64 {
     let record = picture.layouts.offset(OWN[2], &["value"]);
     assert_eq!(record, 16, "a LIST_ENTRY comes first");
@@ -301,9 +301,9 @@ fn block_size(picture: &Picture) -> u64 {
     (8 + record + pend_and_order + moment_and_sequence + charge_and_stacked).next_multiple_of(8)
 }
 
-/// What is broken in memory is said, and the rest shown all the same. No DPC leaves a request on *interlocked*, so it gets
-/// those of *fifo*, whose head still points to the first of them.
-fn spoil(picture: &mut Picture) {
+/// Corrupts the memory image, and checks that the script reports what is broken and prints the rest. The DPC leaves no request
+/// on *interlocked*, so its list gets the entries of *fifo*, whose head still points to the first one.
+fn check_corrupted(picture: &mut Picture) {
     let fifo = picture.shared("fifo", OWN[3], &["head"]);
     let (first, last) = (picture.memory.word(fifo), picture.memory.word(fifo + 8));
     let drained = picture.address(&["interlocked", "context", "list", "head"]);
@@ -359,15 +359,14 @@ fn own(_: &mut Picture, _: u32) {}
 
 #[cfg(feature = "lock-debug")]
 const HELD: &str = "      keyed.current: held by processor 5; 1 times taken";
-/// Makes a processor the owner of the lock that is held.
+/// Sets the owner of the lock that is held.
 #[cfg(feature = "lock-debug")]
 fn own(picture: &mut Picture, processor: u32) {
     let owner = picture.address(&["keyed", "context", "current", "debug", "owner"]);
     picture.memory.write(owner, &processor.to_le_bytes());
 }
 
-/// Each lock, and how often it was taken. `ledger.counts` was at each acceptance and each refusal, and when a request
-/// ended.
+/// Checks how often each lock was acquired. `ledger.counts` is acquired when a request is accepted, rejected or completed.
 #[cfg(feature = "lock-debug")]
 fn assert_locks(shown: &str) {
     let taken: Vec<_> = shown

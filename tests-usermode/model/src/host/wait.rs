@@ -17,6 +17,7 @@ use std::{
 use crate::{
     host::{
         Kernel,
+        footprint::{self, Access},
         order::Edges,
         thread::{self, Thread},
     },
@@ -49,6 +50,8 @@ pub(crate) enum Wait {
     WorkItems(usize),
     /// The last file of a device object.
     Closed(usize),
+    /// Until no other thread can go on.
+    Others,
 }
 
 impl Wait {
@@ -66,6 +69,7 @@ impl Wait {
             | Self::Timer(key)
             | Self::WorkItems(key)
             | Self::Closed(key) => key,
+            Self::Others => 0,
         }
     }
 
@@ -84,6 +88,17 @@ impl Wait {
             self,
             Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_)
         )
+    }
+
+    /// Notes that the step that runs looks for what is waited for, or wakes whoever waits for it. For processors, see
+    /// `Processors`.
+    fn touch(self, access: Access) {
+        if !matches!(self, Self::Processor(_)) {
+            footprint::touch(self.key(), access);
+        }
+        if let Some(timer) = self.second_key() {
+            footprint::touch(timer, access);
+        }
     }
 
     /// Whether it is over so soon that a thread of the host does not sleep.
@@ -110,6 +125,7 @@ impl fmt::Display for Wait {
                 write!(f, "the last file of the device object {device:#x}")
             }
             Self::WorkItems(_) => write!(f, "the routines of the work items that were queued"),
+            Self::Others => write!(f, "the other threads"),
         }
     }
 }
@@ -137,6 +153,7 @@ struct Asleep {
 impl Sleepers {
     /// Wakes whoever waits for what has this address. The caller holds no mutex that a waiter looks under.
     pub(crate) fn wake(&self, wait: Wait) {
+        wait.touch(Access::Commuting);
         if wait.orders() {
             Edges::release(wait.key());
         }
@@ -172,10 +189,21 @@ impl Sleepers {
         self.awake.load(SeqCst) != 0
     }
 
-    /// Counts one off that has ended, or cannot go on. Where that was the last one, those that wait do so for ever.
+    /// Counts off a thread that has ended or cannot go on. If it was the last one, those that wait do so for ever, except the one
+    /// that waits for this.
     pub(crate) fn one_less(&self, kernel: &Arc<Kernel>) {
         // The first thread was not counted when it started.
-        if self.awake.fetch_sub(1, SeqCst) == 0 && !locked(&self.tasks).is_empty() {
+        if self.awake.fetch_sub(1, SeqCst) != 0 {
+            return;
+        }
+        let (sleep, others) = {
+            let tasks = locked(&self.tasks);
+            let others = tasks.iter().any(|task| task.wait == Wait::Others);
+            (!tasks.is_empty(), others)
+        };
+        if others {
+            self.wake(Wait::Others);
+        } else if sleep {
             (kernel.upcalls.end_with)((kernel.upcalls.hang)(kernel), kernel);
         }
     }
@@ -250,7 +278,18 @@ impl Thread {
         result
     }
 
+    /// Waits until no other thread of an exploration can go on.
+    pub(crate) fn wait_for_others(&self) {
+        let sleepers = &self.kernel.sleepers;
+        self.wait_for(Wait::Others, || (!sleepers.any_awake()).then_some(()));
+        footprint::is_last();
+    }
+
     fn wait_untracked<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+        let mut ready = || {
+            wait.touch(Access::Exclusive);
+            ready()
+        };
         if let Some(result) = ready() {
             return result;
         }

@@ -9,7 +9,11 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, wait::Wait},
+    host::{
+        Call,
+        footprint::{self, Access},
+        wait::Wait,
+    },
     io::irp::{IrpRecord, Left},
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -91,6 +95,8 @@ impl Call {
 
     /// `IoCompleteRequest`.
     pub(in crate::io) fn complete(&self, record: &Arc<IrpRecord>) {
+        record.touch();
+        footprint::touch(nt::irp::list_entry(record.raw()).addr(), Access::Exclusive);
         self.verify_completion(record);
         let irp = record.raw();
         loop {
@@ -122,7 +128,7 @@ impl Call {
                     null_mut()
                 };
                 // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
-                let answer = Call::in_driver(|| unsafe { routine(device, irp, context) });
+                let answer = unsafe { Call::in_driver(routine, (device, irp, context)) };
                 if answer == STATUS_MORE_PROCESSING_REQUIRED {
                     return;
                 }
@@ -204,6 +210,7 @@ impl Call {
 
     /// Ends an IRP: what its user gets is copied out, and whoever waits is woken.
     fn finish(&self, record: &Arc<IrpRecord>) {
+        record.touch();
         // SAFETY: who completes an IRP owns it.
         let status = unsafe { nt::irp::status(record.raw()) };
         // SAFETY: as above.
@@ -212,7 +219,10 @@ impl Call {
         // The I/O manager copies no output of an error, which is severity 3.
         let copied = status.cast_unsigned() >> 30 != 3;
         let length = match record.asked.major {
-            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_READ => record.asked.output_length,
+            nt::IRP_MJ_DEVICE_CONTROL
+            | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
+            | nt::IRP_MJ_READ
+            | nt::IRP_MJ_QUERY_INFORMATION => record.asked.output_length,
             nt::IRP_MJ_WRITE => record.asked.input_length,
             _ => usize::MAX,
         };
@@ -223,6 +233,7 @@ impl Call {
             (BugCheck(0, [0; 4]), what)
         });
         let leaks = record.asked.major == nt::IRP_MJ_DEVICE_CONTROL
+            && record.direct.is_none()
             && copied
             && record.is_unwritten(information);
         self.require(!leaks, Rule::Information, || {
@@ -232,9 +243,13 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
+        let direct = record.direct.as_ref();
+        let direct_output = direct.and_then(|direct| direct.unlock(self, record));
         let is_first = {
             let mut state = locked(&record.state);
-            if copied {
+            if let Some(output) = direct_output {
+                state.output = output;
+            } else if copied && direct.is_none() {
                 let length = information.min(state.output.len());
                 let bytes = record.system_bytes(length);
                 state.output[..bytes.len()].copy_from_slice(bytes);

@@ -15,7 +15,11 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, Kernel, wait::Wait},
+    host::{
+        Call, Kernel,
+        footprint::{self, Access},
+        wait::Wait,
+    },
     io::registry::text,
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -223,6 +227,7 @@ impl Devices {
 
     /// Counts a reference of the I/O manager's; says whether there is such an object.
     pub(crate) fn io_reference(&self, device: usize) -> bool {
+        footprint::touch(device, Access::Commuting);
         let mut objects = locked(&self.objects);
         let object = objects.get_mut(&device).filter(|object| !object.is_gone());
         object.is_some_and(|object| {
@@ -233,6 +238,7 @@ impl Devices {
 
     /// Counts a reference of the I/O manager's off.
     pub(crate) fn io_dereference(&self, device: usize) {
+        footprint::touch(device, Access::Commuting);
         if let Some(object) = locked(&self.objects).get_mut(&device) {
             object.io_references -= 1;
             object.fill_if_gone();
@@ -364,12 +370,6 @@ impl DeviceInner {
     pub(crate) fn top(&self) -> *mut DEVICE_OBJECT {
         let last = locked(&self.objects).last().copied();
         std::ptr::with_exposed_provenance_mut(last.unwrap_or_default())
-    }
-
-    /// Whether reads and writes get a system buffer (`DO_BUFFERED_IO`).
-    pub(crate) fn is_buffered(&self) -> bool {
-        // SAFETY: the device objects of a stack are alive.
-        unsafe { (*self.top()).Flags & nt::DO_BUFFERED_IO != 0 }
     }
 
     /// The device objects of the drivers, from the lowest to the highest.

@@ -2,7 +2,7 @@
 
 use std::{
     cell::UnsafeCell,
-    mem::MaybeUninit,
+    mem::{ManuallyDrop, MaybeUninit},
     sync::{Arc, Mutex, atomic::Ordering},
 };
 
@@ -10,7 +10,13 @@ use nt::{DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, NTSTATUS, UNICODE_STRIN
 
 use crate::{
     host::{Call, Kernel, thread::Attached},
-    io::{Device, device::DeviceInner, device_stack::top_of, registry},
+    image::Image,
+    io::{
+        Device,
+        device::DeviceInner,
+        device_stack::{Role, top_of},
+        registry,
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -31,6 +37,8 @@ pub struct Driver {
     kernel: Arc<Kernel>,
     objects: Box<UnsafeCell<Objects>>,
     devices: Mutex<Vec<Arc<DeviceInner>>>,
+    /// Its image, if it has one. It stays mapped unless the driver is unloaded: its threads may be in it.
+    image: ManuallyDrop<Option<Image>>,
 }
 
 // SAFETY: the driver object is the driver's to read and write while it is loaded or unloaded, of which there is one at a
@@ -49,14 +57,42 @@ impl Driver {
     /// `entry` is a driver's entry point, which keeps to the types of what `nt` declares: the model finds broken rules,
     /// and not every broken pointer.
     pub unsafe fn load(kernel: &Arc<Kernel>, entry: DriverEntry) -> Result<Self, NTSTATUS> {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::start(kernel, entry, None) }
+    }
+
+    /// Loads a driver's image: makes its driver object, calls its `DriverEntry`, and then discards what is only for that.
+    ///
+    /// # Errors
+    /// What `DriverEntry` answers, if it is an error; the driver is then not loaded.
+    ///
+    /// # Safety
+    /// The image is a driver's, which keeps to the types of what it imports: the model finds broken rules, and not every
+    /// broken pointer.
+    pub unsafe fn load_image(kernel: &Arc<Kernel>, image: Image) -> Result<Self, NTSTATUS> {
+        let entry = std::ptr::with_exposed_provenance::<()>(image.entry());
+        // SAFETY: it is the address of a function, which `Call::in_driver` calls by the convention of an image.
+        let entry = unsafe { std::mem::transmute::<*const (), DriverEntry>(entry) };
+        // SAFETY: passed on to the caller.
+        unsafe { Self::start(kernel, entry, Some(image)) }
+    }
+
+    /// # Safety
+    /// As for [`Driver::load`].
+    unsafe fn start(
+        kernel: &Arc<Kernel>,
+        entry: DriverEntry,
+        image: Option<Image>,
+    ) -> Result<Self, NTSTATUS> {
         let _attached = Attached::to(kernel);
         let call = Call::enter("DriverEntry");
         // SAFETY: every field may be zero.
         let objects = unsafe { MaybeUninit::<Objects>::zeroed().assume_init() };
-        let this = Self {
+        let mut this = Self {
             kernel: Arc::clone(kernel),
             objects: Box::new(UnsafeCell::new(objects)),
             devices: Mutex::default(),
+            image: ManuallyDrop::new(image),
         };
         let driver = this.object();
         let objects = this.objects.get();
@@ -77,11 +113,12 @@ impl Driver {
             Buffer: path.as_mut_ptr(),
         };
         // SAFETY: the entry point is called as the I/O manager calls it.
-        let status = Call::in_driver(|| unsafe { entry(driver, &raw mut path) });
+        let status = unsafe { Call::in_driver(entry, (driver, &raw mut path)) };
         call.require_returned("DriverEntry", 0);
         if status < 0 {
             call.wait_for_work_items();
             call.verify_unload(driver);
+            this.unmap();
             return Err(status);
         }
         for device in kernel.io().devices.of_driver(driver) {
@@ -90,7 +127,19 @@ impl Driver {
             // SAFETY: the device object is alive; the I/O manager clears the flag of those that DriverEntry has made.
             unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
         }
+        let discarded = this.image.as_ref().map_or(Ok(()), Image::discard);
+        call.require(discarded.is_ok(), Rule::Pool, || {
+            (
+                BugCheck(0, [0; 4]),
+                "the host does not protect memory".into(),
+            )
+        });
         Ok(this)
+    }
+
+    /// Takes the image's memory, where no routine of the driver runs any more.
+    fn unmap(&mut self) {
+        drop(ManuallyDrop::into_inner(std::mem::take(&mut self.image)));
     }
 
     fn object(&self) -> *mut DRIVER_OBJECT {
@@ -123,7 +172,7 @@ impl Driver {
         // SAFETY: the device object is this function's.
         unsafe { (*pdo).Flags = flags };
         *locked(&self.kernel.io().probe) = probe.map(|minor| (pdo.expose_provenance(), minor));
-        let object = self.call_add_device(&call, pdo);
+        let object = self.call_add_device(&call, pdo, Role::Lowest);
         call.is_probed.store(false, Ordering::Relaxed);
         let object = object?;
         let inner = DeviceInner::new(pdo, object);
@@ -145,10 +194,22 @@ impl Driver {
     /// # Errors
     /// What AddDevice answers.
     pub fn add_filter(&self, device: &Device) -> Result<(), NTSTATUS> {
+        self.add_above(device, Role::Filter)
+    }
+
+    /// Adds this driver on top of a device, as its function driver. The drivers below are lower filters.
+    ///
+    /// # Errors
+    /// What AddDevice answers.
+    pub fn add_function(&self, device: &Device) -> Result<(), NTSTATUS> {
+        self.add_above(device, Role::Function)
+    }
+
+    fn add_above(&self, device: &Device, role: Role) -> Result<(), NTSTATUS> {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("AddDevice");
         let inner = device.inner();
-        inner.add_object(self.call_add_device(&call, inner.pdo())?);
+        inner.add_object(self.call_add_device(&call, inner.pdo(), role)?);
         Ok(())
     }
 
@@ -157,6 +218,7 @@ impl Driver {
         &self,
         call: &Call,
         pdo: *mut DEVICE_OBJECT,
+        role: Role,
     ) -> Result<*mut DEVICE_OBJECT, NTSTATUS> {
         let driver = self.object();
         // SAFETY: DriverEntry has filled the driver object in.
@@ -167,7 +229,7 @@ impl Driver {
         };
         let before = top_of(pdo);
         // SAFETY: the routine is called as the PnP manager calls it.
-        let status = Call::in_driver(|| unsafe { add_device(driver, pdo) });
+        let status = unsafe { Call::in_driver(add_device, (driver, pdo)) };
         call.require_returned("AddDevice", 0);
         let object = top_of(pdo);
         let attached = object != before;
@@ -182,7 +244,7 @@ impl Driver {
             let what = "AddDevice has attached no device object";
             (BugCheck(0, [0; 4]), what.into())
         });
-        call.verify_flags(object);
+        call.verify_flags(object, role);
         Ok(object)
     }
 
@@ -190,7 +252,7 @@ impl Driver {
     /// no longer be opened, and for the routines of its work items, until which the driver object is referenced. Then looks
     /// for what it leaves behind: memory, device objects, references to them, symbolic links, work items, handles, timers, DPCs
     /// and IRPs.
-    pub fn unload(self) {
+    pub fn unload(mut self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("DriverUnload");
         let driver = self.object();
@@ -207,10 +269,11 @@ impl Driver {
             call.stop(BugCheck(0, [0; 4]), Rule::DriverUnload, what);
         };
         // SAFETY: the routine is called as the I/O manager calls it.
-        Call::in_driver(|| unsafe { unload(driver) });
+        unsafe { Call::in_driver(unload, (driver,)) };
         call.require_returned("the Unload routine", 0);
         call.wait_for_work_items();
         call.verify_unload(driver);
+        self.unmap();
     }
 }
 
@@ -246,6 +309,7 @@ impl Call {
         });
         self.require_no_lookaside_list();
         self.verify_freed_blocks();
+        self.require_buffers_unused();
         self.require_no_dpc();
         self.require_no_irp();
         let (blocks, bytes) = (kernel.pool_blocks(), kernel.pool_bytes());

@@ -16,7 +16,7 @@ use nt::{
 
 use crate::{
     host::{
-        Call, Kernel,
+        Call, Kernel, footprint,
         thread::{Attached, Thread},
     },
     io::{Completion, Request, device::DeviceInner, irp::Asked},
@@ -81,14 +81,29 @@ impl FileInner {
         self.object.get().cast()
     }
 
+    /// Notes that the step that runs looks at the file, or changes it. The order in which IRPs are counted in and off makes no
+    /// difference until the file is closed.
+    fn touch(&self, access: footprint::Access) {
+        footprint::touch(self.object().addr(), access);
+    }
+
+    fn counting(&self) -> footprint::Access {
+        if self.is_closed.load(Ordering::SeqCst) {
+            footprint::Access::Exclusive
+        } else {
+            footprint::Access::Commuting
+        }
+    }
+
     pub(crate) fn add_irp(&self) {
+        self.touch(self.counting());
         self.irps.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Counts an IRP off. The last one of a file that is closed lets `IRP_MJ_CLOSE` be sent, at `PASSIVE_LEVEL`: when the
     /// system call ends in which that happens, or else by a worker thread.
     pub(crate) fn irp_ended(self: &Arc<Self>, call: &Call) {
-        call.synchronise(self.object().addr());
+        call.synchronise_as(self.object().addr(), self.counting());
         let last = self.irps.fetch_sub(1, Ordering::SeqCst) == 1;
         if !last || !self.is_closed.load(Ordering::SeqCst) {
             return;
@@ -96,13 +111,14 @@ impl FileInner {
         call.kernel.io().defer(Arc::clone(self));
         if !call.is_user() {
             Thread::new_system(&call.kernel, "system worker thread").start(|kernel| {
-                kernel.close_deferred(&Call::enter("IRP_MJ_CLOSE"));
+                kernel.close_deferred(&Call::enter_noted("IRP_MJ_CLOSE"));
             });
         }
     }
 
     /// Sends `IRP_MJ_CLOSE`, once, when the file is closed and its last IRP has ended.
     fn close(self: &Arc<Self>, call: &Call) {
+        self.touch(footprint::Access::Exclusive);
         let over = self.is_closed.load(Ordering::SeqCst) && self.irps.load(Ordering::SeqCst) == 0;
         if over && !self.close_sent.swap(true, Ordering::SeqCst) {
             call.synchronise(self.object().addr());
@@ -169,6 +185,7 @@ impl File {
             is_closed: AtomicBool::new(false),
             close_sent: AtomicBool::new(false),
         });
+        footprint::make(inner.object().addr()..inner.object().addr() + 1);
         // A file object keeps the device object that it is an open of.
         kernel.io().devices.io_reference(device.object().addr());
         device.file_opened();
@@ -184,6 +201,8 @@ impl File {
     }
 
     /// Sends an IOCTL (`NtDeviceIoControlFile`), which may end at once, later, or when it is cancelled.
+    ///
+    /// With `METHOD_IN_DIRECT` the driver reads what is in `output`.
     #[must_use]
     pub fn device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
         let asked = Asked {
@@ -197,8 +216,8 @@ impl File {
 
     /// Reads (`NtReadFile`).
     ///
-    /// The device does buffered I/O (`DO_BUFFERED_IO`), or the request fails with `STATUS_NOT_SUPPORTED`: the model has no
-    /// other. So it is for [`File::write`].
+    /// The device does buffered or direct I/O (`DO_BUFFERED_IO`, `DO_DIRECT_IO`). With neither the request fails with
+    /// `STATUS_NOT_SUPPORTED`: the model has no other. So it is for [`File::write`].
     #[must_use]
     pub fn read(&self, offset: i64, length: usize) -> Request {
         let asked = Asked {
@@ -248,6 +267,28 @@ impl File {
         )
     }
 
+    /// Asks for information of the file (`NtQueryInformationFile`), by its `FILE_INFORMATION_CLASS`.
+    #[must_use]
+    pub fn query_information(&self, class: u32, length: usize) -> Request {
+        let asked = Asked {
+            major: nt::IRP_MJ_QUERY_INFORMATION,
+            code: class,
+            ..Asked::default()
+        };
+        self.request("NtQueryInformationFile", asked, 0, &[], vec![0; length])
+    }
+
+    /// Sets information of the file (`NtSetInformationFile`), by its `FILE_INFORMATION_CLASS`.
+    #[must_use]
+    pub fn set_information(&self, class: u32, bytes: &[u8]) -> Request {
+        let asked = Asked {
+            major: nt::IRP_MJ_SET_INFORMATION,
+            code: class,
+            ..Asked::default()
+        };
+        self.request("NtSetInformationFile", asked, 0, bytes, Vec::new())
+    }
+
     /// Sends a request of a system call, if the file was opened with the access that it needs.
     fn request(
         &self,
@@ -258,19 +299,21 @@ impl File {
         output: Vec<u8>,
     ) -> Request {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter(routine);
+        let call = Call::enter_noted(routine);
+        self.inner.touch(footprint::Access::Commuting);
         let kernel = Arc::clone(&self.kernel);
         // The system call references the file, unless the handle is closed already; so IRP_MJ_CLOSE does not come before its
         // IRP has ended.
         self.inner.add_irp();
+        let transfers = matches!(asked.major, IRP_MJ_READ | IRP_MJ_WRITE);
+        let is_direct = self.inner.device.is_direct();
         let refused = if self.inner.handle_closed.load(Ordering::SeqCst) {
             Some(STATUS_INVALID_HANDLE)
         } else {
             let lacks = access & !self.inner.access.bits() != 0;
-            let transfers = matches!(asked.major, IRP_MJ_READ | IRP_MJ_WRITE);
             if lacks {
                 Some(STATUS_ACCESS_DENIED)
-            } else if transfers && !self.inner.device.is_buffered() {
+            } else if transfers && is_direct.is_none() {
                 Some(nt::STATUS_NOT_SUPPORTED)
             } else {
                 None
@@ -293,6 +336,7 @@ impl File {
         let asked = Asked {
             input_length: input.len(),
             output_length: output.len(),
+            is_direct: transfers && is_direct == Some(true),
             ..asked
         };
         let device = self.inner.device.top();
@@ -315,13 +359,14 @@ impl File {
     /// Cancels every request that the calling thread sent through this file; says whether there was any.
     pub fn cancel_threads_own(&self) -> bool {
         let _attached = Attached::to(&self.kernel);
-        let sender = Call::enter("NtCancelIoFile").number;
+        let sender = Call::enter_noted("NtCancelIoFile").number;
         self.cancel(Some(sender))
     }
 
     fn cancel(&self, sender: Option<u32>) -> bool {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("NtCancelIoFileEx");
+        let call = Call::enter_noted("NtCancelIoFileEx");
+        self.inner.touch(footprint::Access::Exclusive);
         let mut live = self.kernel.io().live_of(&self.inner);
         live.retain(|record| sender.is_none_or(|sender| record.sender == sender));
         for record in &live {
@@ -341,6 +386,7 @@ impl File {
     /// Closes the handle while other threads may be in a system call on it: `IRP_MJ_CLEANUP` is sent now, `IRP_MJ_CLOSE`
     /// when the last of these calls and the last request have ended. System calls that come later fail.
     pub fn close_handle(&self) {
+        self.inner.touch(footprint::Access::Exclusive);
         if !self.inner.handle_closed.swap(true, Ordering::SeqCst) {
             self.clean_up();
         }
@@ -348,7 +394,7 @@ impl File {
 
     fn clean_up(&self) {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("NtClose");
+        let call = Call::enter_noted("NtClose");
         let before = self.kernel.io().live_of(&self.inner);
         let sent = before
             .iter()
@@ -357,6 +403,7 @@ impl File {
         self.inner.send(&call, IRP_MJ_CLEANUP);
         // One that is on no queue is being served, and ends by itself.
         let forgotten = before.iter().find(|record| {
+            record.touch();
             let queued = record.is_linked() || record.is_on_device_queue();
             queued
                 && record.has_cancel_routine()
@@ -368,6 +415,7 @@ impl File {
             let what = format!("{record} is still queued after the IRP_MJ_CLEANUP of its file");
             call.stop(bug_check, Rule::Cleanup, what);
         }
+        self.inner.touch(footprint::Access::Exclusive);
         self.inner.is_closed.store(true, Ordering::SeqCst);
         self.inner.close(&call);
         self.kernel.close_deferred(&call);

@@ -7,6 +7,7 @@ use nt::{IRP, model::Inline};
 use crate::{
     host::{
         Call,
+        footprint::{self, Access},
         thread::{self, Mode, Thread},
     },
     io::irp::IrpRecord,
@@ -28,10 +29,16 @@ fn before(inline: Inline, object: *const c_void) {
         Inline::SetCancelRoutine | Inline::ClearCancelRoutine => "IoSetCancelRoutine",
         Inline::ReadCancel => "Irp->Cancel",
         Inline::MarkIrpPending => "IoMarkIrpPending",
-        Inline::YieldProcessor => return Call::enter("YieldProcessor").yield_processor(),
+        Inline::Atomic => return touched(object.addr()),
+        Inline::YieldProcessor => return Call::enter_noted("YieldProcessor").yield_processor(),
+        Inline::SystemAddressForMdl => {
+            let call = Call::enter("MmGetSystemAddressForMdlSafe");
+            call.request_of_mdl(object.cast_mut().cast());
+            return;
+        }
     };
     let call = if inline == Inline::MarkIrpPending {
-        Call::enter(routine)
+        Call::enter_noted(routine)
     } else {
         Call::enter_visible(routine, object)
     };
@@ -46,6 +53,13 @@ fn before(inline: Inline, object: *const c_void) {
     if inline == Inline::MarkIrpPending {
         marked_pending(&call, &record);
     }
+}
+
+/// The driver accesses an atomic variable. No other thread runs before it does.
+fn touched(variable: usize) {
+    let mode = thread::set_mode(Mode::Kernel);
+    footprint::touch(variable, Access::Exclusive);
+    thread::set_mode(mode);
 }
 
 /// Once another thread can reach the IRP it may complete it; so it is marked before.

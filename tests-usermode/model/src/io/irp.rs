@@ -3,26 +3,28 @@
 use std::{
     cell::UnsafeCell,
     fmt,
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
-use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, SL_PENDING_RETURNED};
+use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, MDL, SL_PENDING_RETURNED};
 
 use crate::{
     host::{
         Call, fault,
+        footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
     },
-    io::{cancel::CancelRoutine, file::FileInner, inlines},
+    io::{cancel::CancelRoutine, file::FileInner, inlines, mdl::DirectBuffer},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
 /// Memory for the kernel's structures, zeroed and aligned as the pool aligns.
-fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
+pub(crate) fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
     let words = vec![0_u128; size.div_ceil(16)].into_boxed_slice();
     // SAFETY: the types have the same layout, and the box is the memory's only owner.
     unsafe { Box::from_raw(Box::into_raw(words) as *mut UnsafeCell<[u128]>) }
@@ -50,15 +52,19 @@ pub(crate) struct Asked {
     pub(crate) output_length: usize,
     /// Where a read or a write begins.
     pub(crate) offset: i64,
+    /// Whether a read or a write is sent to a device with `DO_DIRECT_IO`.
+    pub(crate) is_direct: bool,
 }
 
 /// An IRP, and what the I/O manager knows of it.
 pub(crate) struct IrpRecord {
-    /// The IRP, and after it its stack locations.
+    /// The IRP, and after it its stack locations and its MDL.
     memory: Box<UnsafeCell<[u128]>>,
     /// How many stack locations it has: one for each driver of the device stack that it is sent to.
     stack_count: i8,
     system_buffer: Option<Box<UnsafeCell<[u128]>>>,
+    /// The pages that its MDL describes.
+    pub(crate) direct: Option<DirectBuffer>,
     pub(crate) number: u32,
     pub(crate) asked: Asked,
     /// The number of the thread that sent it.
@@ -117,7 +123,9 @@ impl IrpRecord {
         input: &[u8],
         output: Vec<u8>,
     ) -> Arc<Self> {
-        let buffer_size = input.len().max(output.len());
+        let direct = DirectBuffer::lock(&asked, input, &output);
+        let (input_size, output_size) = asked.buffered_lengths();
+        let buffer_size = input_size.max(output_size);
         let system_buffer = (buffer_size != 0).then(|| {
             let mut buffer = zeroed(buffer_size);
             for (index, word) in buffer.get_mut().iter_mut().enumerate() {
@@ -137,9 +145,10 @@ impl IrpRecord {
         let locations = usize::from(stack_count.unsigned_abs()) + 1;
         let stack_size = size_of::<IO_STACK_LOCATION>() * locations;
         let record = Arc::new(Self {
-            memory: zeroed(size_of::<IRP>() + stack_size),
+            memory: zeroed(size_of::<IRP>() + stack_size + size_of::<MDL>()),
             stack_count,
             system_buffer,
+            direct,
             number,
             asked,
             sender,
@@ -169,6 +178,11 @@ impl IrpRecord {
         if let Some(buffer) = &self.system_buffer {
             irp.AssociatedIrp.SystemBuffer = buffer.get().cast();
         }
+        if let Some(direct) = &self.direct {
+            irp.MdlAddress = self.mdl();
+            // SAFETY: the MDL is inside the memory, which is aligned, and nobody else knows it yet.
+            unsafe { self.mdl().write(direct.mdl()) };
+        }
         self.overlay().current_stack_location = self.location(self.stack_count + 1);
         // SAFETY: the stack location is inside the memory, and zeroed, as every field may be.
         let stack = unsafe { &mut *self.location(self.stack_count) };
@@ -185,11 +199,13 @@ impl IrpRecord {
             offset,
             ..
         } = self.asked;
-        // Parameters.Read and Parameters.Write have their Length and ByteOffset where Parameters.DeviceIoControl has the
-        // output's length and the code.
+        // Parameters.Read, Write, QueryFile and SetFile have their Length, class and ByteOffset where Parameters.DeviceIoControl
+        // has the output's length, the input's length and the code.
         let (output_length, input_length, code) = match self.asked.major {
             nt::IRP_MJ_READ => (output_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
+            nt::IRP_MJ_QUERY_INFORMATION => (output_length, self.asked.code as usize, 0),
+            nt::IRP_MJ_SET_INFORMATION => (input_length, self.asked.code as usize, 0),
             _ => (output_length, input_length, self.asked.code.into()),
         };
         // SAFETY: the layouts are asserted to be alike.
@@ -208,14 +224,29 @@ impl IrpRecord {
         self.memory.get().cast()
     }
 
+    /// Where its MDL is, if it has one: after the last stack location.
+    pub(crate) fn mdl(&self) -> *mut MDL {
+        self.location(self.stack_count + 2).cast()
+    }
+
     pub(crate) fn address(&self) -> usize {
         self.raw().addr()
     }
 
+    /// Notes that the step that runs looks at it, or changes it.
+    pub(crate) fn touch(&self) {
+        footprint::touch(self.address(), Access::Exclusive);
+    }
+
+    /// The addresses of its memory.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        let start = self.address();
+        start..start + size_of_val(&*self.memory)
+    }
+
     /// Whether an address is in its memory.
     pub(crate) fn contains(&self, address: usize) -> bool {
-        let start = self.address();
-        (start..start + size_of_val(&*self.memory)).contains(&address)
+        self.addresses().contains(&address)
     }
 
     /// Its place among the IRPs of files; `None` if it was sent through none.
@@ -459,11 +490,16 @@ impl fmt::Display for IrpRecord {
             nt::IRP_MJ_READ => "IRP_MJ_READ",
             nt::IRP_MJ_WRITE => "IRP_MJ_WRITE",
             nt::IRP_MJ_FLUSH_BUFFERS => "IRP_MJ_FLUSH_BUFFERS",
+            nt::IRP_MJ_QUERY_INFORMATION => "IRP_MJ_QUERY_INFORMATION",
+            nt::IRP_MJ_SET_INFORMATION => "IRP_MJ_SET_INFORMATION",
+            nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => "IRP_MJ_INTERNAL_DEVICE_CONTROL",
             _ => "IRP_MJ_DEVICE_CONTROL",
         };
         write!(f, "IRP {} ({:#x}, {major}", self.number, self.address())?;
         match self.asked.major {
-            nt::IRP_MJ_DEVICE_CONTROL => write!(f, " {:#x})", self.asked.code),
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => {
+                write!(f, " {:#x})", self.asked.code)
+            }
             nt::IRP_MJ_PNP | nt::IRP_MJ_POWER => write!(f, " {:#x})", self.asked.minor),
             _ => f.write_str(")"),
         }
@@ -483,6 +519,7 @@ impl Call {
     pub(crate) fn note_device_queue(&self, entry: *mut nt::KDEVICE_QUEUE_ENTRY, inserted: bool) {
         let irp = entry.addr().wrapping_sub(std::mem::offset_of!(IRP, Tail));
         if let Some(record) = self.kernel.io().find(irp) {
+            footprint::touch(irp, Access::Exclusive);
             record.was_on_device_queue.store(true, Ordering::Relaxed);
             record.is_on_device_queue.store(inserted, Ordering::Relaxed);
         }
@@ -509,6 +546,7 @@ impl Call {
 
     /// What is known of an IRP that the driver may still touch.
     pub(in crate::io) fn live_irp(&self, irp: *mut IRP) -> Arc<IrpRecord> {
+        footprint::touch(irp.addr(), Access::Exclusive);
         let record = self.irp(irp);
         let completed_by = {
             let state = locked(&record.state);

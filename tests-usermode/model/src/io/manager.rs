@@ -12,7 +12,11 @@ use std::{
 use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IRP, STATUS_INVALID_DEVICE_REQUEST};
 
 use crate::{
-    host::{Call, wait::Wait},
+    host::{
+        Call,
+        footprint::{self, Access},
+        wait::Wait,
+    },
     io::{
         bus::Buses,
         device::Devices,
@@ -124,6 +128,15 @@ impl Io {
         live
     }
 
+    /// The IRPs that have ended, as far as they are kept.
+    pub(crate) fn ended(&self) -> Vec<Arc<IrpRecord>> {
+        let irps = locked(&self.irps);
+        let ended = irps.completed.iter();
+        ended
+            .filter_map(|address| irps.by_address.get(address).cloned())
+            .collect()
+    }
+
     /// The IRPs of a file that have not ended.
     pub(crate) fn live_of(&self, file: &Arc<FileInner>) -> Vec<Arc<IrpRecord>> {
         let file = Arc::as_ptr(file).addr();
@@ -134,11 +147,19 @@ impl Io {
     }
 
     pub(crate) fn defer(&self, file: Arc<FileInner>) {
+        footprint::touch((&raw const self.deferred).addr(), Access::Exclusive);
         locked(&self.deferred).push(file);
     }
 
     pub(crate) fn take_deferred(&self) -> Vec<Arc<FileInner>> {
-        std::mem::take(&mut *locked(&self.deferred))
+        let deferred = std::mem::take(&mut *locked(&self.deferred));
+        let access = if deferred.is_empty() {
+            Access::Commuting
+        } else {
+            Access::Exclusive
+        };
+        footprint::touch((&raw const self.deferred).addr(), access);
+        deferred
     }
 }
 
@@ -161,6 +182,7 @@ impl Call {
         // SAFETY: the memory of a device object stays as long as the kernel; of one that is gone it is no number to go by.
         let stack_size = unsafe { (*device).StackSize };
         let record = IrpRecord::new(number, stack_size, asked, self.number, file, input, output);
+        footprint::make(record.addresses());
         io.add(&record);
         record
     }
@@ -169,6 +191,7 @@ impl Call {
     pub(in crate::io) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
         let status = self.call_driver(device, record);
         self.require_no_mutex("a dispatch routine");
+        record.touch();
         record.has_returned.store(true, Ordering::Relaxed);
         status
     }
@@ -192,6 +215,7 @@ impl Call {
         device: *mut DEVICE_OBJECT,
         record: &Arc<IrpRecord>,
     ) -> i32 {
+        record.touch();
         self.verify_sent(device, record);
         let irp = record.raw();
         let location = record.current();
@@ -213,7 +237,8 @@ impl Call {
         let outer = locked(&self.passed).take();
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
-        let status = Call::in_driver(|| unsafe { routine(device, irp) });
+        let status = unsafe { Call::in_driver(routine, (device, irp)) };
+        record.touch();
         let passed = std::mem::replace(&mut *locked(&self.passed), outer);
         let now = self.irql();
         let holds = !locked(&self.held).is_empty();
@@ -235,7 +260,7 @@ impl Call {
         let irql = self.irql();
         let is_device_io = matches!(
             record.asked.major,
-            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_POWER
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL | nt::IRP_MJ_POWER
         );
         let highest = if is_device_io { DISPATCH_LEVEL } else { 1 };
         self.require(irql <= highest, Rule::ForwardedAtBadIrql, || {
@@ -284,7 +309,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
-    let call = Call::enter("IoCallDriver");
+    let call = Call::enter_noted("IoCallDriver");
     let record = call.live_irp(irp);
     let status = call.call_driver(device, &record);
     *locked(&call.passed) = Some((record.address(), status));
@@ -297,7 +322,7 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
-    let call = Call::enter("IoCompleteRequest");
+    let call = Call::enter_noted("IoCompleteRequest");
     let record = call.irp(irp);
     call.complete(&record);
     call.switch_after("IoCompleteRequest", irp);

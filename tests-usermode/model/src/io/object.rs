@@ -1,6 +1,6 @@
 //! References to objects, of which this kernel counts those to device objects and to events of user mode.
 //!
-//! A device object that is deleted while it is referenced is gone when the last reference is released, as
+//! A device object that is deleted while it is referenced is freed when the last reference is released, as
 //! [IoDeleteDevice](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iodeletedevice) says.
 
 use std::ffi::c_void;
@@ -40,7 +40,7 @@ impl Call {
     }
 }
 
-/// The value that a reference count has is returned; drivers must treat it as void.
+/// Returns the reference count, which drivers must ignore.
 fn returned(count: usize) -> isize {
     isize::try_from(count).unwrap_or(isize::MAX)
 }
@@ -54,7 +54,7 @@ extern "C" fn ObfReferenceObject(object: *mut c_void) -> isize {
     let Some(count) = call.kernel.io().devices.reference(object.addr()) else {
         call.bad_reference(
             object,
-            format!("{object:?} is no device object, or one that is gone"),
+            format!("{object:?} is not a device object, or was freed"),
         )
     };
     returned(count)
@@ -72,7 +72,7 @@ extern "C" fn ObfDereferenceObject(object: *mut c_void) -> isize {
     let Some(count) = call.kernel.io().devices.dereference(object.addr()) else {
         call.bad_reference(
             object,
-            format!("{object:?} is dereferenced, and the driver has no reference to it"),
+            format!("{object:?} is dereferenced, but the driver has no reference to it"),
         )
     };
     call.verify_extension_is_unused(object.cast());

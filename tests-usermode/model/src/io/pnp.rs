@@ -12,7 +12,7 @@ use nt::{
 use crate::{
     host::{Call, Kernel, thread::Attached},
     io::{
-        Access, BusAnswer, File,
+        Access, BusAnswer, File, Request,
         device::DeviceInner,
         irp::{Asked, IrpRecord},
     },
@@ -157,6 +157,28 @@ impl Device {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("the power manager");
         self.inner.ask(&call, nt::IRP_MJ_POWER, minor)
+    }
+
+    /// Sends an internal device control, as another driver does: with no file.
+    #[must_use]
+    pub fn internal_device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("IoCallDriver");
+        let asked = Asked {
+            major: nt::IRP_MJ_INTERNAL_DEVICE_CONTROL,
+            code,
+            input_length: input.len(),
+            output_length: output.len(),
+            ..Asked::default()
+        };
+        let top = self.inner.top();
+        let record = call.new_irp(top, asked, None, input, output);
+        let answer = call.send(top, &record);
+        Request {
+            kernel: Arc::clone(&self.kernel),
+            sent: Ok(record),
+            answer,
+        }
     }
 
     /// Starts the device.

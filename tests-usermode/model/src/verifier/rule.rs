@@ -155,6 +155,8 @@ rules! {
     DriverUnload = "Unload routine",
     /// `Information` says no more than the output buffer holds, and than the driver has written.
     Information = "Information of a request",
+    /// An MDL is mapped once, and its pages are written only if they were locked for that.
+    Mdl = "MDL of a request",
     /// A remove lock is released by whom it was acquired for.
     RemoveLock = "remove lock",
     /// Timers and DPCs are gone before their memory or the driver is.
@@ -165,6 +167,8 @@ rules! {
     Reference = "references to an object",
     /// The driver itself stopped the system.
     BugCheck = "the driver's own bug check",
+    /// An image has no instruction that needs the kernel, but for those that the model carries out.
+    Instruction = "instruction of an image",
     /// A pointer points to an object.
     Pointer = "valid pointer",
     /// What a scenario promises holds.

@@ -7,7 +7,7 @@ use nt::{
 
 use super::{
     OwnQueue, Queue, Steps, remove,
-    scenes::{
+    tests::{
         cancel_against_completion, cancel_against_insertion, cleanup, completion_against_insertion,
         nothing_to_complete,
     },

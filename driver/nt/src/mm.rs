@@ -1,0 +1,78 @@
+//! The memory manager (`Mm`): memory descriptor lists.
+
+#![allow(
+    missing_docs,
+    reason = "the names are the WDK's own, and documented there"
+)]
+
+use core::ffi::c_void;
+
+use crate::model::{Inline, before};
+
+/// A memory descriptor list (MDL): the locked pages of a buffer.
+///
+/// Headers differ in which names the reserved fields have, so it is declared here, for every set of bindings.
+#[repr(C)]
+pub struct MDL {
+    pub Next: *mut MDL,
+    pub Size: i16,
+    pub MdlFlags: i16,
+    pub Reserved: u32,
+    pub Process: *mut c_void,
+    pub MappedSystemVa: *mut c_void,
+    pub StartVa: *mut c_void,
+    pub ByteCount: u32,
+    pub ByteOffset: u32,
+}
+
+pub const MDL_MAPPED_TO_SYSTEM_VA: i16 = 0x1;
+pub const MDL_PAGES_LOCKED: i16 = 0x2;
+pub const MDL_SOURCE_IS_NONPAGED_POOL: i16 = 0x4;
+
+/// The priority of a mapping that may fail if the system is very low on resources.
+pub const NormalPagePriority: u32 = 16;
+/// The mapping cannot be written.
+pub const MdlMappingNoWrite: u32 = 0x8000_0000;
+/// The mapping cannot be executed.
+pub const MdlMappingNoExecute: u32 = 0x4000_0000;
+
+/// The `MEMORY_CACHING_TYPE` of ordinary memory.
+pub const MmCached: i32 = 1;
+
+unsafe extern "C" {
+    pub fn MmMapLockedPagesSpecifyCache(
+        MemoryDescriptorList: *mut MDL,
+        AccessMode: i8,
+        CacheType: i32,
+        RequestedAddress: *mut c_void,
+        BugCheckOnFailure: u32,
+        Priority: u32,
+    ) -> *mut c_void;
+}
+
+/// `MmGetSystemAddressForMdlSafe`: returns the address at which the kernel can access the pages of an MDL, which are
+/// mapped if they are not yet; NULL if that fails.
+///
+/// # Safety
+/// The pages of `mdl` are locked, and no other code maps them at the same time.
+#[must_use]
+pub unsafe fn MmGetSystemAddressForMdlSafe(mdl: *mut MDL, priority: u32) -> *mut c_void {
+    before(Inline::SystemAddressForMdl, mdl.cast());
+    // SAFETY: guaranteed by the caller.
+    let flags = unsafe { (*mdl).MdlFlags };
+    if flags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL) != 0 {
+        // SAFETY: as above. The flags say that the field is set.
+        return unsafe { (*mdl).MappedSystemVa };
+    }
+    // SAFETY: guaranteed by the caller. A failure is returned as NULL.
+    unsafe {
+        MmMapLockedPagesSpecifyCache(
+            mdl,
+            crate::KERNEL_MODE,
+            MmCached,
+            core::ptr::null_mut(),
+            0,
+            priority,
+        )
+    }
+}

@@ -1,0 +1,191 @@
+//! The filter on the model kernel, above and below the driver of the sample `pipe`: what it counts, and many orders of what
+//! can happen at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use interlock_explore::load;
+use interlock_sample_filter::{GET_COUNTERS, Meter};
+use interlock_sample_pipe::Pipe;
+use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
+use ntmodel::{
+    Access, Config, Device, Driver, File, Kernel, Request,
+    explore::{Search, explore},
+};
+
+/// How long a request may take.
+const LONG: Duration = Duration::from_secs(5);
+
+struct Started {
+    pipe: Driver,
+    meter: Driver,
+    device: Device,
+}
+
+fn drivers(kernel: &Arc<Kernel>) -> (Driver, Driver) {
+    let pipe = load::<Pipe>(kernel).expect("DriverEntry succeeds");
+    // SAFETY: the entry point is that of a driver on wdm.
+    let meter = unsafe { Driver::load(kernel, wdm::filter_entry::<Meter>) };
+    (pipe, meter.expect("DriverEntry succeeds"))
+}
+
+/// Starts a device with the filter above the pipe.
+fn start(kernel: &Arc<Kernel>) -> Started {
+    let (pipe, meter) = drivers(kernel);
+    let device = pipe.add_device().expect("AddDevice succeeds");
+    meter.add_filter(&device).expect("AddDevice succeeds");
+    device.start().expect("the device starts");
+    Started {
+        pipe,
+        meter,
+        device,
+    }
+}
+
+impl Started {
+    fn open(&self) -> File {
+        self.device
+            .open(Access::ReadWrite)
+            .expect("the device opens")
+    }
+
+    /// Unloads the drivers, which are checked for leaks.
+    fn unload(self) {
+        self.meter.unload();
+        self.pipe.unload();
+    }
+
+    fn stop(self) {
+        self.device.remove().expect("no file is open");
+        self.unload();
+    }
+}
+
+/// Opens, transfers, bytes and failures.
+fn counts(file: &File) -> [i64; 4] {
+    let sent = file.device_control(GET_COUNTERS, &[], vec![0; 32]);
+    let end = sent.ended().expect("the filter completes it");
+    assert_eq!((end.status, end.information), (STATUS_SUCCESS, 32));
+    let mut counts = end.output.chunks_exact(8);
+    std::array::from_fn(|_| {
+        let bytes = counts.next().expect("four numbers");
+        i64::from_ne_bytes(bytes.try_into().expect("eight bytes"))
+    })
+}
+
+fn status(request: &Request) -> i32 {
+    request.wait(LONG).expect("the request ends").status
+}
+
+#[test]
+fn filter_counts_what_the_device_does() {
+    let kernel = Kernel::new(Config::default());
+    let started = start(&kernel);
+    let file = started.open();
+    let other = started.open();
+    assert_eq!(counts(&file), [2, 0, 0, 0]);
+    assert_eq!(status(&file.write(0, b"abc")), STATUS_SUCCESS);
+    let read = file.read(0, 2).ended().expect("there are bytes");
+    assert_eq!((read.information, read.output), (2, b"ab".to_vec()));
+    assert_eq!(counts(&file), [2, 2, 5, 0]);
+    // A read that pends, and fails since it is cancelled.
+    assert_eq!(status(&file.read(0, 1)), STATUS_SUCCESS);
+    let pending = file.read(0, 1);
+    assert_eq!(counts(&file), [2, 3, 6, 0]);
+    assert!(pending.cancel());
+    assert_eq!(status(&pending), STATUS_CANCELLED);
+    assert_eq!(counts(&other), [2, 3, 6, 1]);
+    other.close();
+    // What the filter does not know, the pipe refuses.
+    assert_eq!(status(&file.flush()), nt::STATUS_INVALID_DEVICE_REQUEST);
+    let short = file.device_control(GET_COUNTERS, &[], vec![0; 31]);
+    assert_eq!(status(&short), STATUS_BUFFER_TOO_SMALL);
+    file.close();
+    started.stop();
+}
+
+#[test]
+fn lower_filter_sees_no_request_that_the_pipe_serves() {
+    let kernel = Kernel::new(Config::default());
+    let (pipe, meter) = drivers(&kernel);
+    let device = meter.add_device().expect("AddDevice succeeds");
+    pipe.add_function(&device).expect("AddDevice succeeds");
+    device.start().expect("the device starts");
+    let started = Started {
+        pipe,
+        meter,
+        device,
+    };
+    let file = started.open();
+    assert_eq!(status(&file.write(0, b"abc")), STATUS_SUCCESS);
+    let sent = file.device_control(GET_COUNTERS, &[], vec![0; 32]);
+    assert_eq!(status(&sent), nt::STATUS_INVALID_DEVICE_REQUEST);
+    file.close();
+    started.stop();
+}
+
+/// Explores a scenario: every order of its threads, as far as the first 10,000 go, and 10,000 drawn at random.
+fn hold(scenario: fn(&Arc<Kernel>)) {
+    for search in [
+        Search::every(10_000),
+        Search::Random {
+            schedules: 10_000,
+            seed: 1,
+        },
+    ] {
+        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
+    }
+}
+
+#[test]
+fn read_against_write() {
+    hold(|kernel| {
+        let started = start(kernel);
+        let file = Arc::new(started.open());
+        let writer = {
+            let file = Arc::clone(&file);
+            kernel.actor("writer", move || status(&file.write(0, b"ab")))
+        };
+        let read = file.read(0, 2);
+        assert_eq!(writer.join(), STATUS_SUCCESS);
+        assert_eq!(status(&read), STATUS_SUCCESS);
+        assert_eq!(counts(&file), [1, 2, 4, 0]);
+        drop(file);
+        started.stop();
+    });
+}
+
+#[test]
+fn cancel_against_write() {
+    hold(|kernel| {
+        let started = start(kernel);
+        let file = Arc::new(started.open());
+        let read = Arc::new(file.read(0, 2));
+        let canceller = {
+            let read = Arc::clone(&read);
+            kernel.actor("canceller", move || read.cancel())
+        };
+        assert_eq!(status(&file.write(0, b"ab")), STATUS_SUCCESS);
+        canceller.join();
+        let failed = i64::from(status(&read) == STATUS_CANCELLED);
+        assert_eq!(counts(&file), [1, 2 - failed, 4 - 2 * failed, failed]);
+        drop(file);
+        started.stop();
+    });
+}
+
+/// The removal waits for the requests that come back to the filter.
+#[test]
+fn read_against_surprise_removal() {
+    hold(|kernel| {
+        let started = start(kernel);
+        let file = started.open();
+        let device = started.device.clone();
+        let remover = kernel.actor("remover", move || device.surprise_remove());
+        let read = file.read(0, 2);
+        remover.join();
+        assert_eq!(status(&read), STATUS_DELETE_PENDING);
+        file.close();
+        assert!(started.device.is_removed());
+        started.unload();
+    });
+}

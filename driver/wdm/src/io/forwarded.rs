@@ -1,0 +1,323 @@
+//! Forwarding requests to the next lower driver.
+
+use core::{ffi::c_void, ops::Deref};
+
+use crate::{
+    Error, Handled, Irp, IrpView, PendedIrp, Record,
+    io::{
+        device::Extension,
+        forward::{forward_and_wait, forward_with, pass_down},
+        irp::{finish_unchanged, take_record},
+        irp_view::RECORD,
+    },
+    ke::irql::{CallerLevel, NoSpinLockHeld, NotRaised, Waitable},
+};
+
+/// A request that the lower drivers have completed, and that this driver completes again.
+///
+/// It dereferences to the [`IrpView`] of the request.
+///
+/// WDK: [Using IRP Completion Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-irp-completion-routines).
+#[must_use = "the request waits until it is completed"]
+pub struct Returned<O>(O);
+
+impl<O> Returned<O> {
+    /// Returns the owner of the request, which completes it with another status.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn into_irp(self) -> O {
+        self.0
+    }
+}
+
+impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
+    /// Returns whether the lower drivers succeeded.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// The error or warning with which they completed the request.
+    pub fn result(&self) -> Result<(), Error> {
+        // SAFETY: the owner is inside, so the IRP is valid.
+        Error::check(unsafe { nt::irp::status(self.0.as_raw()) })
+    }
+
+    /// Returns `IoStatus.Information`: for a read, a write or a device control the number of bytes.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[must_use]
+    pub fn information(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { nt::irp::information(self.0.as_raw()) }
+    }
+}
+
+impl<R: Record, O: Deref<Target = IrpView<R>>> Deref for Returned<O> {
+    type Target = IrpView<R>;
+
+    fn deref(&self) -> &IrpView<R> {
+        &self.0
+    }
+}
+
+impl<'irp, R: Record> Returned<Irp<'irp, R>> {
+    /// Completes the request with the status and the output of the lower drivers (`IoCompleteRequest`).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IoCompleteRequest")]
+    pub fn complete<L: NoSpinLockHeld>(self, _irql: &mut L) -> Handled<'irp> {
+        let irp = self.0.into_raw();
+        // SAFETY: the owner was inside, and gives up the IRP.
+        Handled::new(unsafe { finish_unchanged::<R>(irp) })
+    }
+}
+
+impl<R: Record> Returned<PendedIrp<R>> {
+    /// Completes the request with the status and the output of the lower drivers (`IoCompleteRequest`).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    #[doc(alias = "IoCompleteRequest")]
+    pub fn complete<L: NoSpinLockHeld>(self, _irql: &mut L) {
+        // SAFETY: the owner was inside, and gives up the IRP.
+        unsafe { finish_unchanged::<R>(self.0.into_raw()) };
+    }
+}
+
+/// A routine that gets a request back when the lower drivers have completed it, and owns it then.
+///
+/// WDK: [Implementing an IoCompletion Routine](https://learn.microsoft.com/windows-hardware/drivers/kernel/implementing-an-iocompletion-routine).
+#[doc(alias = "IO_COMPLETION_ROUTINE")]
+#[doc(alias = "IoCompletion")]
+#[doc(alias = "STATUS_MORE_PROCESSING_REQUIRED")]
+pub trait CompletionRoutine: 'static {
+    /// The record that the driver keeps with the request.
+    type Record: Record;
+
+    /// Completes the request, or keeps it to complete it later.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    fn run(irp: Returned<PendedIrp<Self::Record>>, irql: &mut CallerLevel);
+}
+
+/// A routine that sees a request when the lower drivers have completed it, before the drivers above do.
+///
+/// WDK: [Implementing an IoCompletion Routine](https://learn.microsoft.com/windows-hardware/drivers/kernel/implementing-an-iocompletion-routine).
+#[doc(alias = "IO_COMPLETION_ROUTINE")]
+#[doc(alias = "IoCompletion")]
+#[doc(alias = "STATUS_CONTINUE_COMPLETION")]
+pub trait CompletionObserver: 'static {
+    /// The record that the driver keeps with the request.
+    type Record: Record;
+
+    /// Looks at the request.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    fn run(irp: &Returned<PendedIrp<Self::Record>>, irql: &mut CallerLevel);
+}
+
+/// Forwarding to the next lower driver of the device stack.
+///
+/// A forwarded request is gone: the lower drivers own it, and complete it. A request that is to come back has a routine, or
+/// a thread that waits for it. A device without a lower driver fails it with `STATUS_INVALID_DEVICE_REQUEST`.
+///
+/// WDK: [Passing IRPs down the Driver Stack](https://learn.microsoft.com/windows-hardware/drivers/kernel/passing-irps-down-the-driver-stack).
+impl<'irp, R: Record> Irp<'irp, R> {
+    /// Returns the device object below the IRP's.
+    fn lower(&self) -> Option<*mut nt::DEVICE_OBJECT> {
+        // SAFETY: `self` owns the IRP.
+        let device = unsafe { nt::irp::device_object(self.as_raw()) };
+        // SAFETY: the IRP's hold of the remove lock keeps the device.
+        let lower = unsafe { Extension::of(device) }.lower();
+        (!lower.is_null()).then_some(lower)
+    }
+
+    /// Forwards the request, and does not see it again (`IoSkipCurrentIrpStackLocation`, `IoCallDriver`). Its record is
+    /// dropped.
+    ///
+    /// The device is kept until the lower driver's dispatch routine returns, not until the request is completed.
+    ///
+    /// # IRQL
+    /// That of the dispatch routine, and no spin lock held.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::{Handled, Irp, MajorFunction, NtStatus, irql::CallerLevel};
+    ///
+    /// /// Ends flushes here, and forwards everything else.
+    /// fn request<'irp>(irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+    ///     match irp.major() {
+    ///         MajorFunction::FlushBuffers => irp.complete(NtStatus::SUCCESS, irql),
+    ///         _ => irp.forward(irql),
+    ///     }
+    /// }
+    /// ```
+    #[doc(alias = "IoSkipCurrentIrpStackLocation")]
+    #[doc(alias = "IoCallDriver")]
+    pub fn forward(self, irql: &mut impl NotRaised) -> Handled<'irp> {
+        let Some(lower) = self.lower() else {
+            return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
+        };
+        let irp = self.into_raw();
+        // SAFETY: `self` owned the IRP.
+        let device = unsafe { nt::irp::device_object(irp) };
+        // SAFETY: as above. A lower driver may use the word that the record is in.
+        drop(unsafe { take_record::<R>(irp) });
+        // SAFETY: `self` owned the IRP and gives it up.
+        let status = unsafe { pass_down(lower, irp) };
+        // SAFETY: the IRP had a hold, and its address is only the tag of the hold.
+        unsafe { Extension::release(device, irp) };
+        Handled::new(status)
+    }
+
+    /// Forwards the request, and calls a routine that sees it when the lower drivers have completed it
+    /// (`IoSetCompletionRoutine`).
+    ///
+    /// The device is kept until then.
+    ///
+    /// # IRQL
+    /// That of the dispatch routine, and no spin lock held.
+    ///
+    /// # What goes wrong in C
+    ///
+    /// The completion routine does not call `IoMarkIrpPending` if `PendingReturned` is set, so the drivers above wait forever.
+    /// Here this is done after the routine has returned.
+    #[doc(alias = "IoSetCompletionRoutine")]
+    #[doc(alias = "IoCopyCurrentIrpStackLocationToNext")]
+    #[doc(alias = "PendingReturned")]
+    pub fn forward_with_observer<C: CompletionObserver<Record = R>>(
+        self,
+        irql: &mut impl NotRaised,
+    ) -> Handled<'irp> {
+        let Some(lower) = self.lower() else {
+            return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
+        };
+        let irp = self.into_raw();
+        // SAFETY: `self` owned the IRP, whose record is the context from now on.
+        let context = unsafe { take_record::<R>(irp) }.into_raw();
+        // SAFETY: `self` owned the IRP and gives it up; the routine takes the context.
+        Handled::new(unsafe { forward_with(lower, irp, observe::<C>, context.cast()) })
+    }
+
+    /// Forwards the request, and calls a routine that owns it when the lower drivers have completed it
+    /// (`IoSetCompletionRoutine`).
+    ///
+    /// The request is pended, since the routine may keep it. The device is kept until the request is completed.
+    ///
+    /// # IRQL
+    /// That of the dispatch routine, and no spin lock held.
+    ///
+    /// # What goes wrong in C
+    ///
+    /// The dispatch routine returns what `IoCallDriver` returned, although the completion routine has stopped the completion
+    /// with `STATUS_MORE_PROCESSING_REQUIRED`; or it touches the IRP after `IoCallDriver`, when it is completed.
+    #[doc(alias = "IoSetCompletionRoutine")]
+    #[doc(alias = "IoMarkIrpPending")]
+    pub fn forward_with_routine<C: CompletionRoutine<Record = R>>(
+        self,
+        irql: &mut impl NotRaised,
+    ) -> Handled<'irp> {
+        let Some(lower) = self.lower() else {
+            return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
+        };
+        let (irp, pending) = self.into_pending();
+        // SAFETY: `self` owned the IRP, so no other thread can complete it before it is marked.
+        unsafe { nt::irp::IoMarkIrpPending(irp) };
+        // SAFETY: as above. The record is the context from now on.
+        let context = unsafe { take_record::<R>(irp) }.into_raw();
+        // The routine completes the IRP, so the status that the lower driver returned does not matter.
+        // SAFETY: `self` owned the IRP and gives it up; the routine takes the context.
+        let _ = unsafe { forward_with(lower, irp, give_back::<C>, context.cast()) };
+        pending
+    }
+
+    /// Forwards the request, and waits until the lower drivers have completed it.
+    ///
+    /// Use it if the driver acts after the lower drivers, at `PASSIVE_LEVEL`, and if they complete the request soon: the wait
+    /// cannot be cancelled.
+    ///
+    /// WDK: [IoForwardIrpSynchronously](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioforwardirpsynchronously),
+    /// which does the same.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IoForwardIrpSynchronously")]
+    #[doc(alias = "IoForwardAndCatchIrp")]
+    pub fn forward_and_wait<L: Waitable>(self, irql: &mut L) -> Returned<Self> {
+        let lower = self.lower();
+        let irp = self.as_raw();
+        let Some(lower) = lower else {
+            // SAFETY: `self` owns the IRP.
+            unsafe { nt::irp::set_status(irp, nt::STATUS_INVALID_DEVICE_REQUEST) };
+            return Returned(self);
+        };
+        // SAFETY: as above. A lower driver may use the word that the record is in, which stays owned by `self`.
+        let record = unsafe { nt::irp::driver_context::<RECORD>(irp) };
+        // SAFETY: `self` owns the IRP, does not use it until the call returns, and owns it again then.
+        unsafe { forward_and_wait(lower, irp, irql) };
+        // SAFETY: as above.
+        unsafe { nt::irp::set_driver_context::<RECORD>(irp, record) };
+        Returned(self)
+    }
+}
+
+/// Makes the owner of an IRP that has come back to a completion routine.
+///
+/// # Safety
+/// Called once by a completion routine that was set with the IRP's record as its context, which is an `R`.
+unsafe fn returned<R: Record>(irp: *mut nt::IRP, record: *mut c_void) -> Returned<PendedIrp<R>> {
+    // SAFETY: the lower drivers have completed the IRP, so this driver owns it again.
+    unsafe { nt::irp::set_driver_context::<RECORD>(irp, record) };
+    // SAFETY: as above. It was sent to a device of this crate, whose hold it still has, and its record is an `R`.
+    Returned(unsafe { PendedIrp::from_raw(irp) })
+}
+
+/// The completion routine of [`Irp::forward_with_routine`].
+///
+/// # Safety
+/// Called by the I/O manager with the IRP's record, at most at `DISPATCH_LEVEL` and with no spin lock held.
+unsafe extern "C" fn give_back<C: CompletionRoutine>(
+    _device: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+    record: *mut c_void,
+) -> i32 {
+    // SAFETY: the I/O manager calls this routine once, with the context that was set.
+    let irp = unsafe { returned::<C::Record>(irp, record) };
+    // SAFETY: guaranteed by the I/O manager.
+    C::run(irp, &mut unsafe { CallerLevel::assume() });
+    // The IRP may be completed by now.
+    nt::STATUS_MORE_PROCESSING_REQUIRED
+}
+
+/// The completion routine of [`Irp::forward_with_observer`].
+///
+/// # Safety
+/// As for [`give_back`].
+unsafe extern "C" fn observe<C: CompletionObserver>(
+    device: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+    record: *mut c_void,
+) -> i32 {
+    // SAFETY: the I/O manager calls this routine once, with the context that was set.
+    let returned = unsafe { returned::<C::Record>(irp, record) };
+    // SAFETY: guaranteed by the I/O manager.
+    C::run(&returned, &mut unsafe { CallerLevel::assume() });
+    let irp = returned.0.into_raw();
+    // SAFETY: this routine owns the IRP until it returns.
+    drop(unsafe { take_record::<C::Record>(irp) });
+    // SAFETY: this is a completion routine of the IRP.
+    if unsafe { nt::irp::pending_returned(irp) } {
+        // SAFETY: this routine owns the IRP until it returns.
+        unsafe { nt::irp::IoMarkIrpPending(irp) };
+    }
+    // SAFETY: the IRP's hold, which only this call releases, has kept the device until now.
+    unsafe { Extension::release(device, irp) };
+    nt::STATUS_SUCCESS
+}

@@ -1,0 +1,310 @@
+//! Direct I/O: reads, writes and device controls on the sender's own pages, which the sender can change meanwhile.
+//!
+//! What is expected is by Microsoft's "Using Direct I/O" and "Buffer Descriptions for I/O Control Codes".
+
+mod common;
+
+use std::sync::Arc;
+
+use common::Loaded;
+use ntmodel::{Access, Clock, Completion, Config, Driver, Faults, Kernel, Request};
+use pinned_init::PinInit;
+use wdm::{
+    Device, Error, Guid, Handled, IoType, Irp, NewDevice, NtStatus, PassiveLevel, Shared, SpinLock,
+    ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
+    irql::CallerLevel,
+};
+
+/// Sums the bytes of the buffer, and replies with the sum if it can.
+const SUM_IN: u32 = ctl_code(UNKNOWN_DEVICE, 0x800, Method::InDirect, Right::Any);
+const SUM_OUT: u32 = ctl_code(UNKNOWN_DEVICE, 0x800, Method::OutDirect, Right::Any);
+const SUM_BUFFERED: u32 = ctl_code(UNKNOWN_DEVICE, 0x800, Method::Buffered, Right::Any);
+/// `METHOD_NEITHER`, for which `ctl_code` has no value.
+const NEITHER: u32 = SUM_BUFFERED | 3;
+
+/// The most that the store holds.
+const SIZE: usize = 40;
+
+/// A store of bytes, whose reads and writes are at an offset.
+struct Store(Shared<SpinLock<[u8; SIZE]>>);
+
+impl Store {
+    fn sum(irp: &mut Irp<'_>) -> Result<u64, Error> {
+        let buffer = irp.user_buffer()?;
+        // In pieces at odd offsets, whose words are not aligned.
+        let mut sum = 0;
+        let mut piece = [0; 9];
+        let mut offset = 0;
+        while offset < buffer.len() {
+            let length = piece.len().min(buffer.len() - offset);
+            buffer.copy_to(offset, &mut piece[..length])?;
+            sum += piece[..length]
+                .iter()
+                .map(|byte| u64::from(*byte))
+                .sum::<u64>();
+            offset += length;
+        }
+        assert_eq!(buffer.copy_to(buffer.len(), &mut []), Ok(()));
+        assert_eq!(
+            buffer.copy_to(buffer.len(), &mut piece[..1]),
+            Err(Error::INVALID_BUFFER_SIZE)
+        );
+        assert_eq!(
+            buffer.copy_to(usize::MAX, &mut piece),
+            Err(Error::INVALID_BUFFER_SIZE)
+        );
+        assert_eq!(
+            buffer.read::<u64>(buffer.len()),
+            Err(Error::INVALID_BUFFER_SIZE)
+        );
+        assert_eq!(buffer.is_empty(), buffer.len() == 0);
+        Ok(sum)
+    }
+}
+
+impl Device for Store {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    const IO_TYPE: IoType = IoType::Direct;
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let bytes = Shared::new(SpinLock::new([0; SIZE]), device, irql)?;
+        Ok(Ok::<_, Error>(Self(bytes)))
+    }
+
+    fn read<'irp>(&self, irp: Irp<'irp>, (): &(), irql: &mut PassiveLevel) -> Handled<'irp> {
+        let at = usize::try_from(irp.offset()).unwrap_or(SIZE);
+        assert_eq!(irp.input_bytes(), Ok(&[][..]));
+        let mut reply = irp.reply();
+        self.0.with(irql, |bytes, _| {
+            reply.append(bytes.get(at..).unwrap_or_default())
+        });
+        reply.complete(NtStatus::SUCCESS, irql)
+    }
+
+    fn write<'irp>(&self, mut irp: Irp<'irp>, (): &(), irql: &mut PassiveLevel) -> Handled<'irp> {
+        let at = usize::try_from(irp.offset()).unwrap_or(SIZE);
+        if irp.input_bytes().is_ok_and(|bytes| !bytes.is_empty()) {
+            return irp.complete(Error::INTERNAL_ERROR, irql);
+        }
+        assert_eq!(irp.output_length(), 0);
+        let taken = irp.user_buffer().map(|buffer| {
+            self.0.with(irql, |bytes, _| {
+                let room = bytes.get_mut(at..).unwrap_or_default();
+                let length = room.len().min(buffer.len());
+                buffer.copy_to(0, &mut room[..length]).map(|()| length)
+            })
+        });
+        match taken {
+            Ok(Ok(length)) => irp.complete_write(length, irql),
+            Ok(Err(error)) | Err(error) => irp.complete(error, irql),
+        }
+    }
+
+    fn device_control<'irp>(
+        &self,
+        mut irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        match Self::sum(&mut irp) {
+            Ok(sum) => {
+                let copied: u64 = irp.input_bytes().map_or(0, |bytes| bytes.len() as u64);
+                irp.complete_with(&[sum, copied], irql)
+            }
+            Err(error) => irp.complete(error, irql),
+        }
+    }
+
+    fn internal_device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        irql: &mut CallerLevel,
+    ) -> Handled<'irp> {
+        match irp.input::<u32>() {
+            Ok(number) => irp.complete_with(&(number + 1), irql),
+            Err(error) => irp.complete(error, irql),
+        }
+    }
+
+    fn query_information<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        let class = irp.code();
+        irp.complete_with(&class, irql)
+    }
+
+    fn set_information<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        let known = irp.code() == 20 && irp.input_bytes() == Ok(b"position");
+        let status = if known {
+            NtStatus::SUCCESS
+        } else {
+            NtStatus::INVALID_INFO_CLASS
+        };
+        irp.complete(status, irql)
+    }
+}
+
+fn end(request: &Request) -> Completion {
+    request.ended().expect("the request does not pend")
+}
+
+fn ended(request: &Request) -> (i32, usize) {
+    let end = end(request);
+    (end.status, end.information)
+}
+
+fn with_file(test: impl FnOnce(&Loaded, &ntmodel::File)) {
+    let loaded = Loaded::new::<Store>();
+    loaded.device.start().expect("the device starts");
+    let file = loaded.device.open(Access::ReadWrite).expect("it opens");
+    test(&loaded, &file);
+    file.close();
+    loaded.unload();
+}
+
+#[test]
+fn read_returns_what_was_written() {
+    with_file(|_, file| {
+        let bytes: Vec<u8> = (1..=SIZE).map(|byte| byte.to_le_bytes()[0]).collect();
+        for length in [0, 1, 7, 8, 9, SIZE] {
+            assert_eq!(ended(&file.write(0, &bytes[..length])), (0, length));
+            let read = end(&file.read(0, length));
+            assert_eq!(
+                (read.information, read.output),
+                (length, bytes[..length].to_vec())
+            );
+        }
+        // In part, beyond the end, and before the start.
+        assert_eq!(ended(&file.write(37, &bytes)), (0, 3));
+        let read = end(&file.read(36, 8));
+        assert_eq!(
+            (read.information, read.output),
+            (4, vec![37, 1, 2, 3, 0, 0, 0, 0])
+        );
+        assert_eq!(ended(&file.read(-1, 8)), (0, 0));
+        assert_eq!(ended(&file.write(-1, &bytes)), (0, 0));
+    });
+}
+
+#[test]
+fn device_control_reads_the_users_buffer() {
+    with_file(|_, file| {
+        for length in [0_u8, 1, 8, 31] {
+            let buffer = vec![3; length.into()];
+            // There is nowhere to write the sum to.
+            let sent = file.device_control(SUM_IN, b"input", buffer.clone());
+            assert_eq!(ended(&sent), (nt::STATUS_INVALID_DEVICE_REQUEST, 0));
+            assert_eq!(end(&sent).output, buffer);
+            let sent = end(&file.device_control(SUM_OUT, b"input", buffer));
+            if length < 16 {
+                assert_eq!(sent.status, nt::STATUS_BUFFER_TOO_SMALL);
+                continue;
+            }
+            assert_eq!((sent.status, sent.information), (0, 16));
+            assert_eq!(sent.output[..8], (3 * u64::from(length)).to_ne_bytes());
+            assert_eq!(sent.output[8..16], 5_u64.to_ne_bytes());
+            assert_eq!(sent.output[16..], [3; 15]);
+        }
+    });
+}
+
+#[test]
+fn device_control_without_direct_io_has_no_user_buffer() {
+    with_file(|_, file| {
+        for code in [SUM_BUFFERED, NEITHER] {
+            let sent = file.device_control(code, b"input", vec![3; 16]);
+            assert_eq!(ended(&sent), (nt::STATUS_INVALID_DEVICE_REQUEST, 0));
+        }
+    });
+}
+
+#[test]
+fn internal_device_control_comes_from_another_driver() {
+    with_file(|loaded, _| {
+        let send = |input: &[u8]| {
+            let device = &loaded.device;
+            device.internal_device_control(SUM_BUFFERED, input, vec![0; 4])
+        };
+        let sent = end(&send(&7_u32.to_ne_bytes()));
+        assert_eq!(
+            (sent.status, sent.output),
+            (0, 8_u32.to_ne_bytes().to_vec())
+        );
+        assert_eq!(ended(&send(b"?")), (nt::STATUS_INFO_LENGTH_MISMATCH, 0));
+    });
+}
+
+#[test]
+fn information_of_a_file_is_asked_by_class() {
+    with_file(|_, file| {
+        let asked = end(&file.query_information(5, 4));
+        assert_eq!(
+            (asked.status, asked.output),
+            (0, 5_u32.to_ne_bytes().to_vec())
+        );
+        assert_eq!(
+            ended(&file.query_information(5, 3)),
+            (nt::STATUS_BUFFER_TOO_SMALL, 0)
+        );
+        assert_eq!(ended(&file.set_information(20, b"position")), (0, 0));
+        assert_eq!(
+            ended(&file.set_information(4, b"position")).0,
+            nt::STATUS_INVALID_INFO_CLASS
+        );
+    });
+}
+
+/// Every mapping fails once, and the driver says so.
+#[test]
+fn buffer_that_cannot_be_mapped_is_not_used() {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        clock: Clock::Virtual,
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    // SAFETY: the entry point is that of a driver on wdm.
+    let driver = unsafe { Driver::load(&kernel, wdm::entry::<Store>) }.expect("DriverEntry");
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    let file = device.open(Access::ReadWrite).expect("it opens");
+    let try_each = || {
+        [
+            ended(&file.write(0, b"bytes")),
+            ended(&file.device_control(SUM_OUT, &[], vec![0; 16])),
+            ended(&file.read(0, 5)),
+        ]
+    };
+    let refused = nt::STATUS_INSUFFICIENT_RESOURCES;
+    let mut seen = Vec::new();
+    loop {
+        faults.arm();
+        let ends = try_each();
+        if !faults.disarm() {
+            assert_eq!(ends, [(0, 5), (0, 16), (0, 5)]);
+            break;
+        }
+        seen.push(ends);
+    }
+    assert_eq!(seen[0], [(refused, 0), (0, 16), (0, 5)]);
+    assert_eq!(seen[1], [(0, 5), (refused, 0), (0, 5)]);
+    // A reply has no room then.
+    assert_eq!(seen[2], [(0, 5), (0, 16), (0, 0)]);
+    file.close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}

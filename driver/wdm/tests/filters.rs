@@ -1,0 +1,476 @@
+//! A filter driver above and below a function driver: each way to forward a request, PnP, and the removal.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::kernel;
+use ntmodel::{
+    Access, Config, Device as Dev, Driver, Faults, File, Kernel, Request,
+    explore::{Search, explore},
+};
+use pinned_init::PinInit;
+use wdm::{
+    CompletionObserver, CompletionRoutine, Device, DeviceObject, Error, Filter, Guid, Handled,
+    InterlockedLong, IoType, Irp, MajorFunction, NewDevice, NtStatus, PassiveLevel, PendedIrp,
+    Returned, Shared, SpinLock,
+    ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
+    irql::CallerLevel,
+};
+
+const fn code(function: u32) -> u32 {
+    ctl_code(UNKNOWN_DEVICE, function, Method::Buffered, Right::Any)
+}
+
+/// What the function driver does: the low digit of the function.
+const SUCCEED: u32 = 0;
+const FAIL: u32 = 1;
+/// Keeps the request until a release.
+const PEND: u32 = 2;
+const RELEASE: u32 = 3;
+
+/// What the filter does: the next digit.
+const FORWARD: u32 = 0x800;
+const OBSERVE: u32 = 0x810;
+const COMPLETE: u32 = 0x820;
+/// Completes the request with another status when it comes back.
+const CHANGE: u32 = 0x830;
+/// Keeps the request when it comes back, until the removal or a request that releases it.
+const KEEP: u32 = 0x840;
+const LET_GO: u32 = 0x850;
+/// Drops the request when it comes back.
+const DROP: u32 = 0x860;
+
+type Kept = Shared<SpinLock<Option<PendedIrp>>>;
+
+struct Below(Kept);
+
+impl Device for Below {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    const IO_TYPE: IoType = IoType::Direct;
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let kept = Shared::new(SpinLock::new(None), device, irql)?;
+        Ok(Ok::<_, Error>(Self(kept)))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        match (irp.code() >> 2) & 0xf {
+            SUCCEED => irp.complete_with(&7_u32, irql),
+            FAIL => irp.complete(Error::DEVICE_BUSY, irql),
+            PEND => {
+                let (irp, pending) = irp.pend_not_cancelable(irql);
+                let old = self.0.with(irql, |kept, _| kept.replace(irp));
+                if let Some(old) = old {
+                    old.complete(Error::CANCELLED, irql);
+                }
+                pending
+            }
+            _ => {
+                let kept = self.0.with(irql, |kept, _| kept.take());
+                let status = match kept {
+                    Some(kept) => kept.complete_with(&8_u32, irql),
+                    None => NtStatus::NOT_FOUND,
+                };
+                irp.complete(status, irql)
+            }
+        }
+    }
+
+    fn internal_device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        irql: &mut CallerLevel,
+    ) -> Handled<'irp> {
+        // To the bus driver, which leaves the status as it came.
+        irp.forward(irql)
+    }
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        if let Some(kept) = self.0.with(irql, |kept, _| kept.take()) {
+            kept.complete(Error::DELETE_PENDING, irql);
+        }
+    }
+}
+
+/// What the filter keeps with a request.
+struct Seen {
+    ends: InterlockedLong,
+    failures: InterlockedLong,
+    kept: Kept,
+}
+
+struct Counting;
+
+impl CompletionObserver for Counting {
+    type Record = Shared<Seen>;
+
+    fn run(irp: &Returned<PendedIrp<Shared<Seen>>>, _: &mut CallerLevel) {
+        let seen = irp.record();
+        seen.ends.increment();
+        if irp.result().is_err() {
+            seen.failures.increment();
+        } else {
+            assert_eq!(irp.information(), 4);
+        }
+    }
+}
+
+struct Acting;
+
+impl CompletionRoutine for Acting {
+    type Record = Shared<Seen>;
+
+    fn run(irp: Returned<PendedIrp<Shared<Seen>>>, irql: &mut CallerLevel) {
+        irp.record().ends.increment();
+        match (irp.code() >> 2) & !0xf {
+            code if code & 0xff0 == COMPLETE => irp.complete(irql),
+            code if code & 0xff0 == CHANGE => {
+                let result = irp.result();
+                let irp = irp.into_irp();
+                match result {
+                    Ok(()) => {
+                        irp.complete_with(&9_u32, irql);
+                    }
+                    Err(_) => irp.complete(NtStatus::SUCCESS, irql),
+                }
+            }
+            code if code & 0xff0 == KEEP => {
+                let (seen, irp) = irp.into_irp().take_record();
+                let old = seen.kept.with(irql, |kept, _| kept.replace(irp));
+                if let Some(old) = old {
+                    old.complete(Error::CANCELLED, irql);
+                }
+            }
+            _ => drop(irp),
+        }
+    }
+}
+
+struct Between(Shared<Seen>);
+
+impl Filter for Between {
+    fn add(
+        device: &DeviceObject,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let kept = Shared::new(SpinLock::new(None), device, irql)?;
+        let seen = Seen {
+            ends: InterlockedLong::new(0),
+            failures: InterlockedLong::new(0),
+            kept,
+        };
+        let seen = Shared::new(Ok::<_, Error>(seen), device, irql)?;
+        Ok(Ok::<_, Error>(Self(seen)))
+    }
+
+    fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+        if irp.major() == MajorFunction::Create {
+            let opened = irp.with_record(self.0.clone()).forward_and_wait(irql);
+            opened.record().ends.increment();
+            return opened.complete(irql);
+        }
+        irp.forward(irql)
+    }
+
+    fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+        if irp.major() != MajorFunction::DeviceControl {
+            return irp.forward(irql);
+        }
+        match (irp.code() >> 2) & 0xff0 {
+            FORWARD => irp.forward(irql),
+            OBSERVE => irp
+                .with_record(self.0.clone())
+                .forward_with_observer::<Counting>(irql),
+            LET_GO => {
+                self.remove(irql);
+                irp.complete_with(&[self.0.ends.read(), self.0.failures.read()], irql)
+            }
+            _ => irp
+                .with_record(self.0.clone())
+                .forward_with_routine::<Acting>(irql),
+        }
+    }
+
+    fn remove(&self, irql: &mut CallerLevel) {
+        if let Some(kept) = self.0.kept.with(irql, |kept, _| kept.take()) {
+            kept.complete(NtStatus::SUCCESS, irql);
+        }
+    }
+}
+
+struct Stack {
+    below: Driver,
+    between: Driver,
+    device: Dev,
+    file: Arc<File>,
+}
+
+fn load(kernel: &Arc<Kernel>) -> (Driver, Driver) {
+    // SAFETY: the entry points are those of drivers on wdm; so below.
+    let below = unsafe { Driver::load(kernel, wdm::entry::<Below>) };
+    // SAFETY: as above.
+    let between = unsafe { Driver::load(kernel, wdm::filter_entry::<Between>) };
+    (below.expect("DriverEntry"), between.expect("DriverEntry"))
+}
+
+impl Stack {
+    fn new(kernel: &Arc<Kernel>) -> Self {
+        let (below, between) = load(kernel);
+        let device = below
+            .add_device_with(nt::DO_POWER_PAGABLE)
+            .expect("AddDevice");
+        between.add_filter(&device).expect("AddDevice");
+        device.start().expect("the device starts");
+        let file = Arc::new(device.open(Access::ReadWrite).expect("it opens"));
+        Self {
+            below,
+            between,
+            device,
+            file,
+        }
+    }
+
+    fn send(&self, function: u32) -> Request {
+        self.file.device_control(code(function), &[], vec![0; 8])
+    }
+
+    /// The status, and the first number of the output.
+    fn end(&self, function: u32) -> (i32, u8) {
+        end(&self.send(function))
+    }
+
+    /// How many requests came back, and how many of these failed when they were observed.
+    fn seen(&self) -> (u8, u8) {
+        let end = self.send(LET_GO).ended().expect("it does not pend");
+        (end.output[0], end.output[4])
+    }
+
+    fn unload(self) {
+        if let Some(file) = Arc::into_inner(self.file) {
+            file.close();
+        }
+        if !self.device.is_removed() {
+            self.device.remove().expect("no file is open");
+        }
+        self.between.unload();
+        self.below.unload();
+    }
+}
+
+fn end(request: &Request) -> (i32, u8) {
+    let end = request.wait(Duration::from_secs(5)).expect("it ends");
+    (end.status, end.output[0])
+}
+
+const BUSY: i32 = nt::STATUS_DEVICE_BUSY;
+
+#[test]
+fn request_is_forwarded_and_comes_back_as_the_filter_asks() {
+    let stack = Stack::new(&kernel());
+    assert_eq!(stack.seen(), (1, 0));
+    for (function, expected) in [
+        (FORWARD | SUCCEED, (0, 7)),
+        (FORWARD | FAIL, (BUSY, 0)),
+        (OBSERVE | SUCCEED, (0, 7)),
+        (OBSERVE | FAIL, (BUSY, 0)),
+        (COMPLETE | SUCCEED, (0, 7)),
+        (COMPLETE | FAIL, (BUSY, 0)),
+        (CHANGE | SUCCEED, (0, 9)),
+        (CHANGE | FAIL, (0, 0)),
+    ] {
+        assert_eq!(stack.end(function), expected, "{function:#x}");
+    }
+    assert_eq!(stack.seen(), (7, 1));
+    stack.unload();
+}
+
+#[test]
+fn pending_request_comes_back_later() {
+    let stack = Stack::new(&kernel());
+    for (function, first) in [(FORWARD, 8), (OBSERVE, 8), (COMPLETE, 8), (CHANGE, 9)] {
+        let pending = stack.send(function | PEND);
+        assert_eq!(pending.answer(), nt::STATUS_PENDING);
+        assert_eq!(stack.end(FORWARD | RELEASE).0, 0);
+        assert_eq!(end(&pending), (0, first), "{function:#x}");
+    }
+    assert_eq!(stack.end(FORWARD | RELEASE).0, nt::STATUS_NOT_FOUND);
+    stack.unload();
+}
+
+#[test]
+fn request_that_came_back_is_kept_until_the_filter_completes_it() {
+    let stack = Stack::new(&kernel());
+    let kept = stack.send(KEEP | FAIL);
+    assert_eq!((kept.answer(), kept.status()), (nt::STATUS_PENDING, None));
+    stack.seen();
+    assert_eq!(end(&kept), (0, 0));
+    let kept = stack.send(KEEP | SUCCEED);
+    stack.device.surprise_remove();
+    assert_eq!(end(&kept).0, 0);
+    stack.unload();
+}
+
+#[test]
+fn request_that_came_back_and_is_dropped_is_completed() {
+    let stack = Stack::new(&Kernel::new(Config::default()));
+    let dropped = stack.send(DROP | SUCCEED);
+    assert_eq!(end(&dropped).0, nt::STATUS_INTERNAL_ERROR);
+    stack.unload();
+}
+
+#[test]
+fn function_driver_forwards_too() {
+    let stack = Stack::new(&kernel());
+    let sent = stack
+        .device
+        .internal_device_control(code(0x800), &[], Vec::new());
+    assert_eq!(sent.status(), Some(0));
+    stack.unload();
+}
+
+/// A filter below the function driver has the flags of the bus driver's device object; it gets what is forwarded to it.
+#[test]
+fn lower_filter_gets_what_the_function_driver_forwards() {
+    let kernel = kernel();
+    let (below, between) = load(&kernel);
+    let device = between
+        .add_device_with(nt::DO_POWER_PAGABLE)
+        .expect("AddDevice");
+    below.add_function(&device).expect("AddDevice");
+    device.start().expect("the device starts");
+    let file = device.open(Access::ReadWrite).expect("it opens");
+    let sent = file.device_control(code(FORWARD | SUCCEED), &[], vec![0; 4]);
+    assert_eq!(end(&sent), (0, 7));
+    let sent = device.internal_device_control(code(0x800), &[], Vec::new());
+    assert_eq!(sent.status(), Some(0));
+    file.close();
+    device.remove().expect("no file is open");
+    between.unload();
+    below.unload();
+}
+
+/// The flags of the lowest driver's device object.
+fn flags(device: &Dev) -> *mut u32 {
+    let object: *mut nt::DEVICE_OBJECT = std::ptr::with_exposed_provenance_mut(device.object());
+    // SAFETY: the device object is alive; the address alone is computed.
+    unsafe { &raw mut (*object).Flags }
+}
+
+/// By Microsoft's "Handling PnP Paging Requests": the flag is set on the way down, here since no device is above, and cleared
+/// on the way up if the device below has not got it.
+#[test]
+fn paging_file_changes_the_flag_of_the_device() {
+    for below_has in [false, true] {
+        let kernel = kernel();
+        let (below, between) = load(&kernel);
+        let lower = if below_has { nt::DO_POWER_PAGABLE } else { 0 };
+        let device = between.add_device_with(lower).expect("AddDevice");
+        device.start().expect("the device starts");
+        let flags = flags(&device);
+        // SAFETY: nobody else uses the device object now.
+        unsafe { *flags ^= nt::DO_POWER_PAGABLE };
+        device.pnp(nt::IRP_MN_DEVICE_USAGE_NOTIFICATION);
+        // SAFETY: as above.
+        assert_eq!(unsafe { *flags } & nt::DO_POWER_PAGABLE, lower);
+        device.remove().expect("no file is open");
+        between.unload();
+        below.unload();
+    }
+}
+
+/// AddDevice of the filter undoes its steps, whatever fails.
+#[test]
+fn filter_that_cannot_be_added_leaves_nothing_behind() {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    let (below, between) = load(&kernel);
+    let mut refused = 0;
+    loop {
+        let device = below
+            .add_device_with(nt::DO_POWER_PAGABLE)
+            .expect("AddDevice");
+        faults.arm();
+        let added = between.add_filter(&device);
+        let fired = faults.disarm();
+        assert_eq!(added.is_err(), fired);
+        device.pnp(nt::IRP_MN_REMOVE_DEVICE);
+        if !fired {
+            break;
+        }
+        refused += 1;
+    }
+    assert!(refused >= 3, "{refused}");
+    between.unload();
+    below.unload();
+}
+
+/// Explores a scenario, in many orders of its threads.
+fn hold(scenario: fn(&Arc<Kernel>)) {
+    for search in [
+        Search::every(2_000),
+        Search::Random {
+            schedules: 2_000,
+            seed: 1,
+        },
+    ] {
+        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
+    }
+}
+
+/// One request is forwarded and comes back, while another one completes it in the function driver.
+fn released_by_another_thread(kernel: &Arc<Kernel>, function: u32) {
+    let stack = Stack::new(kernel);
+    let theirs = Arc::clone(&stack.file);
+    let releaser = kernel.actor("releaser", move || {
+        let sent = theirs.device_control(code(FORWARD | RELEASE), &[], vec![0; 8]);
+        end(&sent).0
+    });
+    let pending = stack.send(function | PEND);
+    if releaser.join() != 0 {
+        assert_eq!(stack.end(FORWARD | RELEASE).0, 0);
+    }
+    assert_eq!(end(&pending), (0, 8));
+    stack.unload();
+}
+
+#[test]
+fn observed_request_is_completed_in_any_order() {
+    hold(|kernel| released_by_another_thread(kernel, OBSERVE));
+}
+
+#[test]
+fn returned_request_is_completed_in_any_order() {
+    hold(|kernel| released_by_another_thread(kernel, COMPLETE));
+}
+
+#[test]
+fn kept_request_is_completed_by_the_removal() {
+    hold(|kernel| {
+        let stack = Stack::new(kernel);
+        let device = stack.device.clone();
+        let remover = kernel.actor("remover", move || device.surprise_remove());
+        let kept = stack.send(KEEP | SUCCEED);
+        remover.join();
+        let status = end(&kept).0;
+        assert!(
+            [0, nt::STATUS_DELETE_PENDING].contains(&status),
+            "{status:#x}"
+        );
+        stack.unload();
+    });
+}

@@ -1,0 +1,225 @@
+//! Direct I/O: the MDL of a request, and the pages of user mode that it describes.
+
+use std::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    ptr::null_mut,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use nt::{DISPATCH_LEVEL, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED};
+
+use crate::{
+    host::{Call, layout::FREED},
+    io::{
+        device::DeviceInner,
+        irp::{Asked, IrpRecord, zeroed},
+    },
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// The buffer of a request with direct I/O: the pages that the driver and user mode share.
+pub(crate) struct DirectBuffer {
+    pages: Box<UnsafeCell<[u128]>>,
+    length: usize,
+    /// What the buffer holds as far as user mode wrote it, if the pages were locked for reading only.
+    written_by_user: Option<Mutex<Vec<u8>>>,
+}
+
+impl Asked {
+    /// Whether the pages of a request with direct I/O are locked for reading only; `None` if it has no MDL.
+    fn is_locked_for_reading(&self) -> Option<bool> {
+        match (self.major, self.code & 3) {
+            (nt::IRP_MJ_READ, _) if self.is_direct => Some(false),
+            (nt::IRP_MJ_WRITE, _) if self.is_direct => Some(true),
+            (
+                nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL,
+                nt::METHOD_IN_DIRECT,
+            ) => Some(true),
+            (
+                nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL,
+                nt::METHOD_OUT_DIRECT,
+            ) => Some(false),
+            _ => None,
+        }
+    }
+
+    /// How many bytes of input and output share the system buffer.
+    pub(crate) fn buffered_lengths(&self) -> (usize, usize) {
+        let lengths = (self.input_length, self.output_length);
+        match self.major {
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => match self.code & 3 {
+                nt::METHOD_BUFFERED => lengths,
+                nt::METHOD_IN_DIRECT | nt::METHOD_OUT_DIRECT => (self.input_length, 0),
+                _ => (0, 0),
+            },
+            _ if self.is_direct => (0, 0),
+            _ => lengths,
+        }
+    }
+}
+
+impl DeviceInner {
+    /// Whether the buffers of reads and writes are described by MDLs (`DO_DIRECT_IO`), or copied (`DO_BUFFERED_IO`); `None`
+    /// if neither.
+    pub(crate) fn is_direct(&self) -> Option<bool> {
+        // SAFETY: the device objects of a stack are alive.
+        let flags = unsafe { (*self.top()).Flags };
+        match flags & (nt::DO_BUFFERED_IO | nt::DO_DIRECT_IO) {
+            0 => None,
+            flags => Some(flags & nt::DO_DIRECT_IO != 0),
+        }
+    }
+}
+
+impl DirectBuffer {
+    /// Locks the pages of a request that has an MDL and a buffer.
+    pub(crate) fn lock(asked: &Asked, input: &[u8], output: &[u8]) -> Option<Self> {
+        let is_input = asked.is_locked_for_reading()?;
+        let bytes = if asked.major == nt::IRP_MJ_WRITE {
+            input
+        } else {
+            output
+        };
+        if bytes.is_empty() {
+            return None;
+        }
+        let this = Self {
+            pages: zeroed(bytes.len()),
+            length: bytes.len(),
+            written_by_user: is_input.then(|| Mutex::new(bytes.to_vec())),
+        };
+        this.write(0, bytes);
+        Some(this)
+    }
+
+    /// The MDL, whose pages are not mapped yet.
+    pub(crate) fn mdl(&self) -> MDL {
+        MDL {
+            Next: null_mut(),
+            Size: i16::try_from(size_of::<MDL>()).unwrap_or_default(),
+            MdlFlags: MDL_PAGES_LOCKED,
+            Reserved: 0,
+            Process: null_mut(),
+            MappedSystemVa: null_mut(),
+            StartVa: self.pages.get().cast(),
+            ByteCount: u32::try_from(self.length).unwrap_or(u32::MAX),
+            ByteOffset: 0,
+        }
+    }
+
+    fn bytes(&self) -> &[AtomicU8] {
+        // SAFETY: the pages are that long and live as long as `self`. User mode and the driver may access them at any
+        // time, all by atomics or, in a driver that keeps to no rules, as on Windows.
+        unsafe { std::slice::from_raw_parts(self.pages.get().cast(), self.length) }
+    }
+
+    fn read(&self) -> Vec<u8> {
+        let bytes = self.bytes().iter();
+        bytes.map(|byte| byte.load(Ordering::Relaxed)).collect()
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        let room = self.bytes().iter().skip(offset);
+        for (byte, new) in room.zip(bytes) {
+            byte.store(*new, Ordering::Relaxed);
+        }
+    }
+
+    /// User mode writes its buffer, at any time.
+    pub(crate) fn write_as_user(&self, offset: usize, bytes: &[u8]) {
+        if let Some(written) = &self.written_by_user {
+            let mut written = locked(written);
+            let room = written.iter_mut().skip(offset);
+            room.zip(bytes).for_each(|(byte, new)| *byte = *new);
+        }
+        self.write(offset, bytes);
+    }
+
+    /// Unlocks the pages of a request that has ended; what comes to them later is of a driver that still uses them.
+    /// Gives the bytes for user mode, if the driver could write them.
+    pub(crate) fn unlock(&self, call: &Call, record: &IrpRecord) -> Option<Vec<u8>> {
+        let bytes = self.read();
+        if let Some(written) = &self.written_by_user {
+            let is_changed = *locked(written) != bytes;
+            call.require(!is_changed, Rule::Mdl, || {
+                let what = format!(
+                    "the driver has written into the buffer of {record}, whose pages were locked for reading only"
+                );
+                (BugCheck(0, [0; 4]), what)
+            });
+        }
+        self.write(0, &vec![FREED; self.length]);
+        self.written_by_user.is_none().then_some(bytes)
+    }
+
+    /// Whether somebody has written to the pages since they were unlocked.
+    fn is_used_after_unlock(&self) -> bool {
+        let mut bytes = self.bytes().iter();
+        bytes.any(|byte| byte.load(Ordering::Relaxed) != FREED)
+    }
+}
+
+impl Call {
+    /// The request of an MDL, which has not ended.
+    pub(in crate::io) fn request_of_mdl(&self, mdl: *mut MDL) -> Arc<IrpRecord> {
+        let record = self.kernel.io().find_around(mdl.addr());
+        let Some(record) = record.filter(|record| record.mdl() == mdl) else {
+            let what = format!("{mdl:?} is no MDL of a request");
+            self.stop(
+                BugCheck(0x50, [mdl.addr() as u64, 0, 0, 0]),
+                Rule::Pointer,
+                what,
+            )
+        };
+        self.live_irp(record.raw());
+        record
+    }
+
+    /// Stops the system if a driver has written to the buffer of a request that has ended.
+    pub(in crate::io) fn require_buffers_unused(&self) {
+        let used = self.kernel.io().ended().into_iter().find(|record| {
+            let buffer = record.direct.as_ref();
+            buffer.is_some_and(DirectBuffer::is_used_after_unlock)
+        });
+        if let Some(record) = used {
+            let by = locked(&record.state).completed_by.clone();
+            let what = format!("the buffer of {record} was written after {by} had completed it");
+            let bug_check = BugCheck(0xd5, [record.address() as u64, 0, 0, 0]);
+            self.stop(bug_check, Rule::CompletedIrp, what);
+        }
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmmaplockedpagesspecifycache)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn MmMapLockedPagesSpecifyCache(
+    mdl: *mut MDL,
+    _mode: i8,
+    _cache: i32,
+    _requested: *mut c_void,
+    _bug_check_on_failure: u32,
+    _priority: u32,
+) -> *mut c_void {
+    let call = Call::enter("MmMapLockedPagesSpecifyCache");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let record = call.request_of_mdl(mdl);
+    // SAFETY: the MDL is that of a request that has not ended, whose driver is the caller.
+    let fields = unsafe { &mut *mdl };
+    let is_mapped = fields.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA != 0;
+    call.require(!is_mapped, Rule::Mdl, || {
+        let what = format!("the MDL of {record} is mapped again");
+        (BugCheck(0, [0; 4]), what)
+    });
+    if call.kernel.fails() {
+        return null_mut();
+    }
+    fields.MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA;
+    fields.MappedSystemVa = fields.StartVa;
+    fields.MappedSystemVa
+}
