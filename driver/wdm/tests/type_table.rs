@@ -16,8 +16,8 @@ use wdm::{
     Guard, Handled, Insert, InterlockedList, InterlockedOwner, InterlockedStack, Irp, IrpQueue,
     IrpView, KeepIrql, Lookaside, LookasideBox, Mutex, Node, NtStatus, PassiveLevel, PendedIrp,
     PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey, Remove, Reply, RestoreIrql,
-    Rundown, RwSpinLock, SList, Shared, SpinLock, Start, StartIoQueue, Thread, ThreadRoutine,
-    Timer, TimerRoutine, WorkItem, WorkItemRoutine, Zone, ZoneBox,
+    Returned, Rundown, RwSpinLock, SList, Shared, SpinLock, Start, StartIoQueue, Thread,
+    ThreadRoutine, Timer, TimerRoutine, UserBuffer, WorkItem, WorkItemRoutine, Zone, ZoneBox,
     irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
     lock_order::Alone,
 };
@@ -218,6 +218,9 @@ fn table() -> Vec<Row> {
         Reply ["O" Covariant] {
             Reply<PendedIrp> => "SSU", Reply<PendedIrp<Unshared>> => "S-U", Reply<Irp<'static>> => "SSU",
         }
+        Returned ["O" Covariant] {
+            Returned<PendedIrp> => "SSU", Returned<PendedIrp<Unshared>> => "S-U", Returned<Irp<'static>> => "SSU",
+        }
         Rundown ["T" Invariant("rundown_value_shortened")] {
             Rundown<Both> => "SSU", Rundown<SendOnly> => "S-U", Rundown<SyncOnly> => "--U", Rundown<Neither> => "--U",
         }
@@ -242,6 +245,7 @@ fn table() -> Vec<Row> {
         Thread ["C" Invariant("thread_of_another_routine")] { Thread<Routine> => "SS-" }
         Timer ["C" Invariant("timer_of_another_routine")] { Timer<Routine> => "SS-" }
         WorkItem ["C" Invariant("work_item_of_another_routine")] { WorkItem<Routine> => "SSU" }
+        UserBuffer ["'a" Covariant] { UserBuffer<'static> => "--U" }
         // A zone contains no values, only memory for them.
         Zone ["T" Invariant("zone_shortened")] { Zone<Both> => "SSU", Zone<Neither> => "SSU" }
         ZoneBox ["T" Covariant] {
@@ -276,7 +280,9 @@ mod covariant {
         registry_key: RegistryKey<'static> => RegistryKey<'a>;
         remove: Remove<'static, 'static, u32, Arrival> => Remove<'a, 'static, u32, Arrival>;
         reply: Reply<&'static str> => Reply<&'a str>;
+        returned: Returned<&'static str> => Returned<&'a str>;
         shared: Shared<&'static str> => Shared<&'a str>;
+        user_buffer: UserBuffer<'static> => UserBuffer<'a>;
         zone_box: ZoneBox<&'static str> => ZoneBox<&'a str>;
     }
 }

@@ -5,15 +5,16 @@
 
 use wdm::{
     Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
-    PinInit, QueueCallbacks, Shared, SpinLock, irql::NoSpinLockHeld,
+    PinInit, QueueCallbacks, Shared, SpinLock,
+    ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code},
+    irql::NoSpinLockHeld,
 };
 
-/// Waits until [`RELEASE`]: CTL_CODE(FILE_DEVICE_UNKNOWN, 0x800, METHOD_BUFFERED, FILE_READ_DATA | FILE_WRITE_DATA).
-pub const WAIT: u32 = 0x22_E000;
+/// Waits until [`RELEASE`].
+pub const WAIT: u32 = ctl_code(UNKNOWN_DEVICE, 0x800, Method::Buffered, Access::ReadWrite);
 
-/// Completes every request that waits, and returns the number of requests that were cancelled, a `u64`: as [`WAIT`],
-/// function 0x801.
-pub const RELEASE: u32 = 0x22_E004;
+/// Completes every request that waits, and returns the number of requests that were cancelled, a `u64`.
+pub const RELEASE: u32 = ctl_code(UNKNOWN_DEVICE, 0x801, Method::Buffered, Access::ReadWrite);
 
 /// Counts the requests that were not released.
 struct Cancelled(Shared<SpinLock<u64>>);

@@ -14,7 +14,7 @@ use crate::{
 
 /// A device that belongs to no hardware and to no device stack, and that applications open as `\\.\NAME`.
 ///
-/// [`driver_entry!(control DEVICE)`](crate::driver_entry) makes a driver with one such device. The device is made when the
+/// [`driver_entry!(control: DEVICE)`](crate::driver_entry) makes a driver with one such device. The device is made when the
 /// driver is loaded, and exists until it is unloaded. The driver needs no INF: a service of the type `kernel` loads it
 /// (`sc create NAME type= kernel binPath= PATH`).
 ///
@@ -55,7 +55,7 @@ use crate::{
 /// }
 ///
 /// // In the crate that is linked as the .sys file:
-/// wdm::driver_entry!(control Processors);
+/// wdm::driver_entry!(control: Processors);
 /// # fn main() {}
 /// ```
 ///

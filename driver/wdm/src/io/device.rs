@@ -459,6 +459,11 @@ impl Extension {
         unsafe { &*self.device.cast::<D>() }
     }
 
+    /// Whether the device is a function driver's, which has an interface.
+    pub(crate) fn has_interface(&self) -> bool {
+        self.interface.is_some()
+    }
+
     /// Enables or disables the device's interface, if it has one.
     ///
     /// The caller holds the remove lock, as every PnP request does.

@@ -44,10 +44,10 @@ use crate::{
 #[doc(alias = "DriverEntry")]
 #[macro_export]
 macro_rules! driver_entry {
-    (control $device:ty) => {
+    (control: $device:ty) => {
         $crate::driver_entry!(@ $device, control_entry);
     };
-    (filter $device:ty) => {
+    (filter: $device:ty) => {
         $crate::driver_entry!(@ $device, filter_entry);
     };
     ($device:ty) => {

@@ -132,12 +132,7 @@ impl DepthFirst {
     }
 
     /// Chooses the thread for a step that no schedule before this one has had.
-    fn choose(
-        &mut self,
-        runnable: Vec<usize>,
-        permitted: Vec<usize>,
-        current: Option<usize>,
-    ) -> usize {
+    fn choose(&mut self, runnable: Vec<usize>, permitted: Vec<usize>) -> usize {
         let step = self.steps;
         let asleep = match step.checked_sub(1).map(|before| &self.levels[before]) {
             Some(before) if self.reduces() => {
@@ -150,11 +145,12 @@ impl DepthFirst {
             _ => Vec::new(),
         };
         let sleeps = |thread: usize| asleep.iter().any(|tried| tried.thread == thread);
-        let mut awake = permitted.iter().copied().filter(|thread| !sleeps(*thread));
-        let first = awake.clone().next();
         let chosen = if self.reduces() {
-            let goes_on = awake.find(|thread| Some(*thread) == current);
-            goes_on.or(first).into_iter().collect()
+            let mut threads = permitted.iter().copied();
+            threads
+                .find(|thread| !sleeps(*thread))
+                .into_iter()
+                .collect()
         } else {
             permitted.clone()
         };
@@ -335,7 +331,7 @@ impl Scheduler for DepthFirst {
         } else {
             let permitted = self.permitted(runnable, current, is_yielding);
             let runnable = runnable.iter().map(|task| task.id().into()).collect();
-            self.choose(runnable, permitted, current)
+            self.choose(runnable, permitted)
         };
         let can_go_on = runnable
             .iter()

@@ -14,7 +14,10 @@ use crate::{
         footprint::{self, Access},
         wait::Wait,
     },
-    io::irp::{IrpRecord, Left},
+    io::{
+        inlines,
+        irp::{IrpRecord, Left},
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -38,6 +41,11 @@ impl Call {
             let marked = left.map_or_else(|| record.is_marked(location), |left| left.marked);
             (left, marked)
         };
+        // A Cancel routine that the driver has set by itself is seen here at the latest.
+        let _ = record.has_cancel_routine();
+        if left.is_none() && marked && record.was_queued_unmarked() {
+            inlines::queued_before_marked(self, record);
+        }
         let pending = status == STATUS_PENDING;
         let passed_on = left.is_none() && passed == Some(STATUS_PENDING);
         if pending && !marked && !passed_on {

@@ -62,14 +62,18 @@ fn touched(variable: usize) {
     thread::set_mode(mode);
 }
 
-/// Once another thread can reach the IRP it may complete it; so it is marked before.
 fn marked_pending(call: &Call, record: &IrpRecord) {
+    let rule = marked_late(call, record.raw());
+    let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
+    if interlocked || record.is_linked() || record.is_on_device_queue() {
+        queued_before_marked(call, record);
+    }
+}
+
+/// Stops the system. Once another thread can reach the IRP it may complete it; so it is marked before.
+pub(crate) fn queued_before_marked(call: &Call, record: &IrpRecord) -> ! {
     let irp = record.raw();
     let rule = marked_late(call, irp);
-    let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
-    if !interlocked && !record.is_linked() && !record.is_on_device_queue() {
-        return;
-    }
     let what = format!(
         "{record} is marked pending after it was queued: by now another thread may have completed it"
     );

@@ -77,8 +77,10 @@ pub(crate) struct IrpRecord {
     was_on_device_queue: AtomicBool,
     /// Whether it is on a device queue now. What its entry says is the driver's `DriverContext` at other times.
     is_on_device_queue: AtomicBool,
-    /// Whether it ever had a Cancel routine.
+    /// Whether it was seen with a Cancel routine.
     pub(crate) had_cancel_routine: AtomicBool,
+    /// Whether it came to a queue of the kernel's before it was marked pending, and has not left it since.
+    queued_unmarked: AtomicBool,
     /// Whether the bus driver has had it.
     pub(crate) reached_bus: AtomicBool,
 }
@@ -161,6 +163,7 @@ impl IrpRecord {
             was_on_device_queue: AtomicBool::new(false),
             is_on_device_queue: AtomicBool::new(false),
             had_cancel_routine: AtomicBool::new(false),
+            queued_unmarked: AtomicBool::new(false),
             reached_bus: AtomicBool::new(false),
         });
         record.fill_in();
@@ -401,7 +404,11 @@ impl IrpRecord {
     /// `IoSetCancelRoutine` with NULL.
     pub(crate) fn take_cancel_routine(&self) -> Option<CancelRoutine> {
         // SAFETY: the record keeps the IRP's memory.
-        unsafe { nt::irp::IoSetCancelRoutine(self.raw(), None) }
+        let routine = unsafe { nt::irp::IoSetCancelRoutine(self.raw(), None) };
+        if routine.is_some() {
+            self.had_cancel_routine.store(true, Ordering::Relaxed);
+        }
+        routine
     }
 
     /// Whether a Cancel routine is set.
@@ -410,7 +417,23 @@ impl IrpRecord {
         let field = unsafe { &raw mut (*self.raw()).CancelRoutine };
         // SAFETY: the field is a pointer, and only ever exchanged.
         let field = unsafe { std::sync::atomic::AtomicPtr::<()>::from_ptr(field.cast()) };
-        !field.load(Ordering::SeqCst).is_null()
+        let has = !field.load(Ordering::SeqCst).is_null();
+        if has {
+            self.had_cancel_routine.store(true, Ordering::Relaxed);
+        }
+        has
+    }
+
+    /// Notes that it comes to a queue of the kernel's, or leaves it: a driver that marks it pending by itself is not seen to.
+    fn note_queued(&self, queued: bool) {
+        let marked = self.is_marked(self.current());
+        self.queued_unmarked
+            .store(queued && !marked, Ordering::Relaxed);
+    }
+
+    /// Whether it came to a queue of the kernel's before it was marked pending.
+    pub(crate) fn was_queued_unmarked(&self) -> bool {
+        self.queued_unmarked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_completed(&self) -> bool {
@@ -522,6 +545,7 @@ impl Call {
             footprint::touch(irp, Access::Exclusive);
             record.was_on_device_queue.store(true, Ordering::Relaxed);
             record.is_on_device_queue.store(inserted, Ordering::Relaxed);
+            record.note_queued(inserted);
         }
     }
 
@@ -542,6 +566,7 @@ impl Call {
                 format!("{record} is inserted into a list, and is on a list already"),
             )
         });
+        record.note_queued(true);
     }
 
     /// What is known of an IRP that the driver may still touch.
