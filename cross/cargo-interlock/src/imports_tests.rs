@@ -145,11 +145,13 @@ impl Visit<'_> for Declared {
             return;
         }
         for item in &block.items {
-            let ForeignItem::Fn(function) = item else {
-                panic!("the driver imports functions alone")
+            let (attributes, name) = match item {
+                ForeignItem::Fn(function) => (&function.attrs, &function.sig.ident),
+                ForeignItem::Static(variable) => (&variable.attrs, &variable.ident),
+                _ => panic!("the driver imports functions and variables alone"),
             };
-            if self.is_there(&function.attrs) {
-                self.names.insert(function.sig.ident.to_string());
+            if self.is_there(attributes) {
+                self.names.insert(name.to_string());
             }
         }
     }

@@ -99,11 +99,23 @@ struct Job<'a> {
     threads: AtomicU32,
 }
 
-/// Starts a thread.
+/// Starts a thread that does a job.
 ///
 /// # Safety
 /// The job stays valid and in place until the thread has ended; the IRQL is `PASSIVE_LEVEL`.
 unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
+    // SAFETY: the routine takes a job, which the caller keeps valid, at PASSIVE_LEVEL.
+    unsafe { create(routine, from_ref(job).cast_mut().cast()) }
+}
+
+/// Starts a thread, and returns a handle to it (`PsCreateSystemThread`).
+///
+/// # Safety
+/// The routine may be called with the context, and ends the thread; the IRQL is `PASSIVE_LEVEL`.
+pub(super) unsafe fn create(
+    routine: unsafe extern "C" fn(*mut c_void),
+    context: *mut c_void,
+) -> Result<nt::HANDLE, Error> {
     #[expect(clippy::cast_possible_truncation, reason = "the structure is 48 bytes")]
     let mut attributes = nt::OBJECT_ATTRIBUTES {
         Length: size_of::<nt::OBJECT_ATTRIBUTES>() as u32,
@@ -114,9 +126,7 @@ unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
         SecurityQualityOfService: null_mut(),
     };
     let mut handle = null_mut();
-    let context = from_ref(job).cast_mut().cast();
-    // SAFETY: the attributes and the handle are on this stack; the routine takes a job, which the caller keeps
-    // valid; the IRQL is PASSIVE_LEVEL.
+    // SAFETY: the attributes and the handle are on this stack; the rest is guaranteed by the caller.
     let status = unsafe {
         nt::PsCreateSystemThread(
             &raw mut handle,

@@ -48,6 +48,8 @@ pub(crate) enum Wait {
     Actor(usize),
     Timer(usize),
     WorkItems(usize),
+    /// The last file of a device object.
+    Closed(usize),
     /// Until no other thread can go on.
     Others,
 }
@@ -65,7 +67,8 @@ impl Wait {
             | Self::Thread(key)
             | Self::Actor(key)
             | Self::Timer(key)
-            | Self::WorkItems(key) => key,
+            | Self::WorkItems(key)
+            | Self::Closed(key) => key,
             Self::Others => 0,
         }
     }
@@ -118,6 +121,9 @@ impl fmt::Display for Wait {
             Self::Thread(_) => write!(f, "the end of a thread"),
             Self::Actor(_) => write!(f, "the end of an actor"),
             Self::Timer(_) => write!(f, "the next timer"),
+            Self::Closed(device) => {
+                write!(f, "the last file of the device object {device:#x}")
+            }
             Self::WorkItems(_) => write!(f, "the routines of the work items that were queued"),
             Self::Others => write!(f, "the other threads"),
         }
