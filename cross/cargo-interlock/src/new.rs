@@ -106,13 +106,14 @@ enum Source {
 }
 
 impl Source {
-    /// What a dependency on a crate of this folder says.
-    fn dependency(&self, folder: &str, package: &str) -> String {
+    /// What a dependency on the crate in this folder says; `package` is its name, if that is another.
+    fn dependency(&self, folder: &str, package: Option<&str>) -> String {
         let source = match self {
             Self::Folder(root) => format!("path = {:?}", root.join(folder)),
             Self::Git(url) => format!("git = {url:?}"),
         };
-        format!("{source}{package}")
+        let package = package.map_or_else(String::new, |name| format!("package = {name:?}, "));
+        package + &source
     }
 }
 
@@ -147,9 +148,9 @@ fn replacements(name: &str, source: &Source) -> Vec<(&'static str, String)> {
         ("{{name}}", name.into()),
         ("{{guid}}", guid),
         ("{{Guid}}", rust_guid),
-        ("{{nt}}", source.dependency("driver/nt", "")),
-        ("{{ntmodel}}", source.dependency("tests-usermode/model", "")),
-        ("{{wdm}}", source.dependency("driver/wdm", "")),
+        ("{{nt}}", source.dependency("driver/nt", Some("interlock-nt"))),
+        ("{{ntmodel}}", source.dependency("tests-usermode/model", None)),
+        ("{{wdm}}", source.dependency("driver/wdm", Some("interlock-wdm"))),
     ]
 }
 
