@@ -9,7 +9,7 @@ pub mod irp;
 
 use core::ffi::c_void;
 
-use crate::{DEVICE_OBJECT, NTSTATUS};
+use crate::{DEVICE_OBJECT, IRP, NTSTATUS};
 
 /// A work item, allocated by `IoAllocateWorkItem`. Its contents are opaque, and its size is not documented.
 #[repr(C)]
@@ -30,6 +30,7 @@ unsafe extern "C" {
         AttachedToDeviceObject: *mut *mut DEVICE_OBJECT,
     ) -> NTSTATUS;
     pub fn IoAllocateWorkItem(DeviceObject: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM;
+    pub fn IoCancelIrp(Irp: *mut IRP) -> u8;
     pub fn IoFreeWorkItem(IoWorkItem: *mut IO_WORKITEM);
     pub fn IoQueueWorkItem(
         IoWorkItem: *mut IO_WORKITEM,

@@ -27,6 +27,7 @@ pub use portable::*;
 #[cfg(feature = "wdk")]
 pub use wdk::*;
 
+pub mod atomic;
 mod constants;
 mod ex;
 mod io;

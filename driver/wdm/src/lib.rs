@@ -115,11 +115,14 @@ pub use ke::{
     time::Moment,
     timer::{Timer, TimerRoutine},
 };
+// What the signatures here name, so that a driver needs no dependency on these crates for it. `#[pin_data]` still does.
+pub use pinned_init::{self, PinInit};
 pub use ps::thread;
 pub use record::Record;
 pub use registry::RegistryKey;
 pub use shared::Shared;
 pub use status::{Error, NtStatus};
+pub use zerocopy;
 
 #[doc(hidden)]
 pub mod __private {

@@ -15,7 +15,7 @@ use wdm::{
     InterlockedLong, IoType, Irp, MajorFunction, NewDevice, NtStatus, PassiveLevel, PendedIrp,
     Returned, Shared, SpinLock,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::CallerLevel,
+    irql::{CallerLevel, NoSpinLockHeld},
 };
 
 const fn code(function: u32) -> u32 {
@@ -45,6 +45,17 @@ type Kept = Shared<SpinLock<Option<PendedIrp>>>;
 
 struct Below(Kept);
 
+impl Below {
+    fn keep<'irp>(&self, irp: Irp<'irp>, irql: &mut impl NoSpinLockHeld) -> Handled<'irp> {
+        let (irp, pending) = irp.pend_not_cancelable(irql);
+        let old = self.0.with(irql, |kept, _| kept.replace(irp));
+        if let Some(old) = old {
+            old.complete(Error::CANCELLED, irql);
+        }
+        pending
+    }
+}
+
 impl Device for Below {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
@@ -69,14 +80,7 @@ impl Device for Below {
         match (irp.code() >> 2) & 0xf {
             SUCCEED => irp.complete_with(&7_u32, irql),
             FAIL => irp.complete(Error::DEVICE_BUSY, irql),
-            PEND => {
-                let (irp, pending) = irp.pend_not_cancelable(irql);
-                let old = self.0.with(irql, |kept, _| kept.replace(irp));
-                if let Some(old) = old {
-                    old.complete(Error::CANCELLED, irql);
-                }
-                pending
-            }
+            PEND => self.keep(irp, irql),
             _ => {
                 let kept = self.0.with(irql, |kept, _| kept.take());
                 let status = match kept {
@@ -93,6 +97,9 @@ impl Device for Below {
         irp: Irp<'irp>,
         irql: &mut CallerLevel,
     ) -> Handled<'irp> {
+        if (irp.code() >> 2) & 0xf == PEND {
+            return self.keep(irp, irql);
+        }
         // To the bus driver, which leaves the status as it came.
         irp.forward(irql)
     }
@@ -185,7 +192,11 @@ impl Filter for Between {
     }
 
     fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
-        if irp.major() != MajorFunction::DeviceControl {
+        if irp.major() == MajorFunction::InternalDeviceControl {
+            assert_eq!(irp.input_bytes(), Err(Error::INVALID_DEVICE_REQUEST));
+            assert_eq!(irp.output_length(), 0);
+        }
+        if irp.major() == MajorFunction::Read {
             return irp.forward(irql);
         }
         match (irp.code() >> 2) & 0xff0 {
@@ -318,6 +329,19 @@ fn request_that_came_back_is_kept_until_the_filter_completes_it() {
     assert_eq!(end(&kept), (0, 0));
     let kept = stack.send(KEEP | SUCCEED);
     stack.device.surprise_remove();
+    assert_eq!(end(&kept).0, 0);
+    stack.unload();
+}
+
+/// The function driver completes what it keeps when it gets the removal from the filter, and the filter keeps it then.
+#[test]
+fn request_that_comes_back_during_the_removal_is_completed() {
+    let stack = Stack::new(&kernel());
+    let device = &stack.device;
+    let kept = device.internal_device_control(code(KEEP | PEND), &[], vec![0; 8]);
+    assert_eq!(kept.answer(), nt::STATUS_PENDING);
+    stack.file.close_handle();
+    device.remove().expect("no file is open");
     assert_eq!(end(&kept).0, 0);
     stack.unload();
 }

@@ -15,8 +15,8 @@ use wdm::{
     Arrival, Busy, CancelSpinLockGuard, CurrentIrp, DeviceQueue, DeviceQueueNode, Dpc, DpcRoutine,
     Guard, Handled, Insert, InterlockedList, InterlockedStack, Irp, IrpQueue, IrpView, KeepIrql,
     Node, NtStatus, PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey,
-    Remove, Reply, RestoreIrql, RwSpinLock, Shared, SpinLock, Start, StartIoQueue, Timer,
-    TimerRoutine, Zone, ZoneBox,
+    Remove, Reply, RestoreIrql, Returned, RwSpinLock, Shared, SpinLock, Start, StartIoQueue, Timer,
+    TimerRoutine, UserBuffer, Zone, ZoneBox,
     irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
     lock_order::Alone,
 };
@@ -197,6 +197,9 @@ fn table() -> Vec<Row> {
         Reply ["O" Covariant] {
             Reply<PendedIrp> => "SSU", Reply<PendedIrp<Unshared>> => "S-U", Reply<Irp<'static>> => "SSU",
         }
+        Returned ["O" Covariant] {
+            Returned<PendedIrp> => "SSU", Returned<PendedIrp<Unshared>> => "S-U", Returned<Irp<'static>> => "SSU",
+        }
         RwSpinLock ["T" Invariant("rw_spin_lock_value_shortened"), "C" Invariant("rw_spin_lock_of_a_superclass")] {
             RwSpinLock<Both> => "SSU", RwSpinLock<SendOnly> => "S-U", RwSpinLock<SyncOnly> => "--U", RwSpinLock<Neither> => "--U",
         }
@@ -212,6 +215,7 @@ fn table() -> Vec<Row> {
             StartIoQueue<C> => "SS-", StartIoQueue<U> => "SS-",
         }
         Timer ["C" Invariant("timer_of_another_routine")] { Timer<Routine> => "SS-" }
+        UserBuffer ["'a" Covariant] { UserBuffer<'static> => "--U" }
         // A zone contains no values, only memory for them.
         Zone ["T" Invariant("zone_shortened")] { Zone<Both> => "SSU", Zone<Neither> => "SSU" }
         ZoneBox ["T" Covariant] {
@@ -245,7 +249,9 @@ mod covariant {
         registry_key: RegistryKey<'static> => RegistryKey<'a>;
         remove: Remove<'static, 'static, u32, Arrival> => Remove<'a, 'static, u32, Arrival>;
         reply: Reply<&'static str> => Reply<&'a str>;
+        returned: Returned<&'static str> => Returned<&'a str>;
         shared: Shared<&'static str> => Shared<&'a str>;
+        user_buffer: UserBuffer<'static> => UserBuffer<'a>;
         zone_box: ZoneBox<&'static str> => ZoneBox<&'a str>;
     }
 }

@@ -11,7 +11,7 @@ use wdm::{
 };
 
 use crate::{
-    EVERY, FEW_PREEMPTIONS, MANY, Test,
+    EVERY, GUARDED, MANY, Test,
     harness::{Harness, PEND, send, status_if},
 };
 
@@ -20,7 +20,7 @@ pub const TESTS: &[Test] = &[
     Test {
         name: "queue::cancel_against_completion",
         summary: "a request is cancelled and completed at the same time: it is completed once",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: cancel_against_completion,
     },
     Test {
@@ -32,13 +32,13 @@ pub const TESTS: &[Test] = &[
     Test {
         name: "queue::cancel_against_cleanup",
         summary: "a request is cancelled while its file is closed: it is completed once, as cancelled",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: cancel_against_cleanup,
     },
     Test {
         name: "queue::completion_against_cleanup",
         summary: "requests of two files are completed while one file is closed: each is completed once",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: completion_against_cleanup,
     },
     Test {
@@ -50,13 +50,13 @@ pub const TESTS: &[Test] = &[
     Test {
         name: "queue::close_against_insertion",
         summary: "a handle is closed while a request arrives through it: the request is cancelled",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: close_against_insertion,
     },
     Test {
         name: "queue::removal_against_insertion",
         summary: "a request arrives during a surprise removal: it is completed with STATUS_DELETE_PENDING",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: removal_against_insertion,
     },
     Test {
@@ -68,7 +68,7 @@ pub const TESTS: &[Test] = &[
     Test {
         name: "queue::lookup_against_cancel",
         summary: "requests with one key are cancelled and completed by key: each is completed once, the older one first",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: lookup_against_cancel,
     },
     Test {

@@ -6,10 +6,14 @@
 pub(crate) mod call;
 pub(crate) mod clock;
 mod config;
+pub(crate) mod driver_routine;
 pub(crate) mod fault;
+pub(crate) mod footprint;
 mod kernel;
 pub(crate) mod layout;
 pub(crate) mod order;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod privileged;
 mod spinning;
 pub(crate) mod thread;
 mod trace;

@@ -42,6 +42,7 @@
 mod ex;
 pub mod explore;
 mod host;
+mod image;
 mod io;
 mod ke;
 mod kernel;
@@ -50,6 +51,7 @@ mod ps;
 mod verifier;
 
 pub use host::{Clock, Config, Kernel, OnViolation, Step};
+pub use image::{Image, ImageError};
 pub use io::{
     Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, Request,
 };

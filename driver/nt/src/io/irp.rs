@@ -268,7 +268,8 @@ pub unsafe fn set_status(irp: *mut IRP, status: i32) {
 #[must_use]
 pub unsafe fn information(irp: *mut IRP) -> usize {
     // SAFETY: the caller owns the IRP.
-    unsafe { (*status_block(irp)).Information as usize }
+    let information = unsafe { (*status_block(irp)).Information };
+    usize::try_from(information).unwrap_or(usize::MAX)
 }
 
 /// Sets `IoStatus.Information`.

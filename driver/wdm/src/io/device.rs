@@ -4,9 +4,10 @@ use alloc::{boxed::Box, vec::Vec};
 use core::{
     mem::ManuallyDrop,
     ptr::{NonNull, null_mut},
-    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+    sync::atomic::Ordering,
 };
 
+use nt::atomic::{AtomicBool, AtomicPtr};
 use pinned_init::PinInit;
 
 use crate::{
@@ -466,6 +467,11 @@ impl Extension {
     pub(crate) unsafe fn device<D>(&self) -> &D {
         // SAFETY: the removal frees the state only when the remove lock has no holds.
         unsafe { &*self.device.cast::<D>() }
+    }
+
+    /// Whether the device is a function driver's, which has an interface.
+    pub(crate) fn has_interface(&self) -> bool {
+        self.interface.is_some()
     }
 
     /// Enables or disables the device's interface, if it has one.

@@ -44,7 +44,7 @@ use crate::{
 #[doc(alias = "DriverEntry")]
 #[macro_export]
 macro_rules! driver_entry {
-    (filter $device:ty) => {
+    (filter: $device:ty) => {
         $crate::driver_entry!(@ $device, filter_entry);
     };
     ($device:ty) => {

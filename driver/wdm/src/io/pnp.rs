@@ -227,7 +227,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         nt::IRP_MN_REMOVE_DEVICE => {
             end_requests(extension, device, irql);
             // SAFETY: this routine owns the IRP and its hold, and gives up both.
-            return unsafe { remove::<D, D::File>(object, irp, irql) };
+            return unsafe { remove::<D, D::File>(object, irp, D::remove, irql) };
         }
         nt::IRP_MN_QUERY_STOP_DEVICE | nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE => {
             // SAFETY: this routine owns the IRP.
@@ -249,7 +249,8 @@ fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut Passive
     device.remove(irql);
 }
 
-/// Passes the removal on, waits for the requests in progress, then frees what AddDevice made.
+/// Passes the removal on, waits for the requests in progress, then frees what AddDevice made. `end_kept` completes the
+/// requests that the driver keeps.
 ///
 /// # Safety
 /// `irp` is the `IRP_MN_REMOVE_DEVICE`, which the caller gives up with its hold of the remove lock. The device's state is a
@@ -257,6 +258,7 @@ fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut Passive
 pub(crate) unsafe fn remove<D, F: Send + Sync + 'static>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
+    end_kept: fn(&D, &mut PassiveLevel),
     irql: &mut PassiveLevel,
 ) -> i32 {
     // SAFETY: the PnP manager holds a reference to the device object during the call. The extension is
@@ -265,6 +267,9 @@ pub(crate) unsafe fn remove<D, F: Send + Sync + 'static>(
     let lower = extension.lower();
     // SAFETY: this routine owns the IRP and does not access it again: below, its address is only the tag of a hold.
     let status = unsafe { succeed_and_pass_down(lower, irp) };
+    // The lower drivers have completed their requests, and a completion routine may have kept one of them.
+    // SAFETY: the state is a `D`, and the IRP's hold keeps it until the release below.
+    end_kept(unsafe { extension.device::<D>() }, irql);
     // SAFETY: this thread acquired the IRP's hold. Every other hold belongs to a request that does not need this
     // thread to complete: queued requests were completed, and new ones are rejected.
     unsafe { extension.remove_lock.release_and_wait(irp, irql) };

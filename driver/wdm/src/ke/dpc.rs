@@ -9,9 +9,10 @@ use core::{
     panic::Location,
     pin::Pin,
     ptr::null_mut,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::Ordering,
 };
 
+use nt::atomic::{AtomicBool, AtomicUsize};
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin_init};
 
 use crate::{

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     ex::pool::{Header, RUST_TAG, with_header},
     host::{
-        Call,
+        Call, footprint,
         thread::{self, Mode},
     },
 };
@@ -40,10 +40,11 @@ impl Allocator {
     /// Lets the kernel check a pool block that the driver frees.
     fn verify(block: *mut u8, size: usize) {
         let mode = thread::set_mode(Mode::Kernel);
+        footprint::free(block.addr()..block.addr() + size);
         if let Some(thread) = thread::try_current()
             && thread.kernel.has_timer_or_dpc()
         {
-            Call::enter("ExFreePool").verify_memory_is_unused(block.addr(), size);
+            Call::enter_noted("ExFreePool").verify_memory_is_unused(block.addr(), size);
         }
         thread::set_mode(mode);
     }

@@ -17,7 +17,7 @@ use std::{
 use nt::{DISPATCH_LEVEL, POOL_FLAG_PAGED};
 
 use crate::{
-    host::{Call, Kernel, layout::FREED, thread::Thread},
+    host::{Call, Kernel, footprint, layout::FREED, thread::Thread},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -278,6 +278,7 @@ impl Call {
         unsafe { guard.write_bytes(GUARD, GUARD_LENGTH) };
         let pool = self.kernel.pool();
         pool.count_in(size);
+        footprint::make(base.addr()..base.addr() + size);
         locked(&pool.table)
             .live
             .insert(base.expose_provenance(), block);
@@ -392,12 +393,12 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut c_void {
     let is_paged = flags & POOL_FLAG_PAGED != 0;
-    Call::enter("ExAllocatePool2").allocate_pool(size, tag, is_paged)
+    Call::enter_noted("ExAllocatePool2").allocate_pool(size, tag, is_paged)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exfreepoolwithtag)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExFreePoolWithTag(block: *mut c_void, tag: u32) {
-    Call::enter("ExFreePoolWithTag").free_pool(block, tag);
+    Call::enter_noted("ExFreePoolWithTag").free_pool(block, tag);
 }

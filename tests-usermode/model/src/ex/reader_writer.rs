@@ -92,7 +92,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExAcquireSpinLockShared(lock: *mut EX_SPIN_LOCK) -> u8 {
-    let call = Call::enter("ExAcquireSpinLockShared");
+    let call = Call::enter_noted("ExAcquireSpinLockShared");
     call.switch_point(call.routine(), lock.addr());
     call.acquire_reader_writer(lock, Kind::Shared)
 }
@@ -101,14 +101,14 @@ extern "C" fn ExAcquireSpinLockShared(lock: *mut EX_SPIN_LOCK) -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExReleaseSpinLockShared(lock: *mut EX_SPIN_LOCK, irql: u8) {
-    Call::enter("ExReleaseSpinLockShared").release_reader_writer(lock, Kind::Shared, irql);
+    Call::enter_noted("ExReleaseSpinLockShared").release_reader_writer(lock, Kind::Shared, irql);
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirespinlockexclusive)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExAcquireSpinLockExclusive(lock: *mut EX_SPIN_LOCK) -> u8 {
-    let call = Call::enter("ExAcquireSpinLockExclusive");
+    let call = Call::enter_noted("ExAcquireSpinLockExclusive");
     call.switch_point(call.routine(), lock.addr());
     call.acquire_reader_writer(lock, Kind::Exclusive)
 }
@@ -117,5 +117,9 @@ extern "C" fn ExAcquireSpinLockExclusive(lock: *mut EX_SPIN_LOCK) -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExReleaseSpinLockExclusive(lock: *mut EX_SPIN_LOCK, irql: u8) {
-    Call::enter("ExReleaseSpinLockExclusive").release_reader_writer(lock, Kind::Exclusive, irql);
+    Call::enter_noted("ExReleaseSpinLockExclusive").release_reader_writer(
+        lock,
+        Kind::Exclusive,
+        irql,
+    );
 }

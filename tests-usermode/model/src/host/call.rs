@@ -10,7 +10,9 @@ use std::{
 
 use crate::{
     host::{
+        driver_routine::DriverRoutine,
         fault,
+        footprint::{self, Access},
         layout::FREED,
         thread::{self, Mode, Thread},
     },
@@ -26,12 +28,21 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Enters a routine, unless the system has stopped: then the thread stops here.
+    /// Enters a routine, unless the system has stopped: then the thread stops here. It may touch anything.
     pub(crate) fn enter(routine: &'static str) -> Self {
+        footprint::touch_everything();
+        Self::enter_noted(routine)
+    }
+
+    /// Enters a routine that notes what other threads can see of it, if anything.
+    pub(crate) fn enter_noted(routine: &'static str) -> Self {
         let mode = thread::set_mode(Mode::Kernel);
         let thread = thread::current(routine);
         if thread.kernel.is_halted() {
             thread.halt();
+        }
+        if mode != Mode::Kernel {
+            footprint::touch_memory();
         }
         thread.note_routine(routine);
         let call = Self {
@@ -72,9 +83,18 @@ impl Call {
 
     /// Enters a routine whose effect on an object other threads can observe. Another thread may run first.
     pub(crate) fn enter_visible<T>(routine: &'static str, object: *const T) -> Self {
-        let call = Self::enter(routine);
+        Self::enter_visible_as(routine, object, Access::Exclusive)
+    }
+
+    /// As [`Call::enter_visible`], of a routine that makes no difference to another one of its kind.
+    pub(crate) fn enter_visible_as<T>(
+        routine: &'static str,
+        object: *const T,
+        access: Access,
+    ) -> Self {
+        let call = Self::enter_noted(routine);
         call.switch_point(routine, object.addr());
-        call.synchronise(object.addr());
+        call.synchronise_as(object.addr(), access);
         call
     }
 
@@ -128,11 +148,19 @@ impl Call {
     }
 
     /// Calls a routine of the driver's, which runs in this thread.
-    pub(crate) fn in_driver<R>(routine: impl FnOnce() -> R) -> R {
+    ///
+    /// # Safety
+    /// The arguments are what the routine's documentation says.
+    pub(crate) unsafe fn in_driver<R: DriverRoutine>(
+        routine: R,
+        arguments: R::Arguments,
+    ) -> R::Output {
         fault::watch();
         let mode = thread::set_mode(Mode::Driver);
-        let result = routine();
+        // SAFETY: passed on to the caller.
+        let result = unsafe { routine.call(arguments) };
         thread::set_mode(mode);
+        footprint::touch_memory();
         result
     }
 }

@@ -13,6 +13,7 @@ use std::{
 use crate::{
     host::{
         Clock, Kernel,
+        footprint::{self, Access},
         wait::{Engine, Wait},
     },
     mutex::locked,
@@ -133,6 +134,7 @@ impl TimeKeeper {
 
     /// Sets a timer; returns whether it was already set.
     pub(crate) fn set(&self, kernel: &Kernel, timer: usize, due: u64) -> bool {
+        footprint::touch(self.key(), Access::Exclusive);
         let mut set = locked(&self.timers.set);
         let before = set.len();
         set.retain(|_, other| *other != timer);
@@ -147,6 +149,7 @@ impl TimeKeeper {
 
     /// Cancels a timer; returns whether it was set.
     pub(crate) fn cancel(&self, timer: usize) -> bool {
+        footprint::touch(self.key(), Access::Exclusive);
         let mut set = locked(&self.timers.set);
         let before = set.len();
         set.retain(|_, other| *other != timer);

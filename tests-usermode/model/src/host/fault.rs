@@ -136,6 +136,8 @@ mod linux {
     };
 
     use super::TOUCHED;
+    #[cfg(target_arch = "x86_64")]
+    use crate::host::privileged;
     use crate::{
         host::{
             Call,
@@ -227,12 +229,6 @@ mod linux {
         if resumes(context) {
             return;
         }
-        // Another one in here, or no thread of a kernel's.
-        if HANDLES.replace(true) {
-            return give_up("a fault while a fault was looked at");
-        }
-        let mode = thread::set_mode(Mode::Kernel);
-        let touched = TOUCHED.replace(0);
         // SAFETY: the host gives what it knows.
         let code = unsafe { (*info).si_code };
         // SAFETY: as above.
@@ -240,6 +236,17 @@ mod linux {
         // SAFETY: both signals have an address, or zero in its place.
         let address = unsafe { info.si_addr() }.addr();
         let address = (code != NO_ADDRESS).then_some(address);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the host gives the context of the thread.
+        if thread::mode() == Mode::Driver && unsafe { privileged::serve(context, address) } {
+            return;
+        }
+        // Another one in here, or no thread of a kernel's.
+        if HANDLES.replace(true) {
+            return give_up("a fault while a fault was looked at");
+        }
+        let mode = thread::set_mode(Mode::Kernel);
+        let touched = TOUCHED.replace(0);
         let Some(thread) = thread::try_current().filter(|_| mode != Mode::User) else {
             return give_up("a fault in user mode");
         };
@@ -260,6 +267,11 @@ mod linux {
             );
             let bug_check = BugCheck(0x50, [touched as u64, 0, 0, 0]);
             call.stop(bug_check, Rule::Pointer, what);
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the host gives the context of the thread.
+        unsafe {
+            privileged::refuse(&call, context, address);
         }
         driver_faults(&call, address, context, &before)
     }
@@ -288,6 +300,8 @@ mod linux {
         let (writes, place) = access(context);
         let does = if writes { "writes to" } else { "reads from" };
         let freed = is_freed_pattern(context);
+        #[cfg(target_arch = "x86_64")]
+        skip_unreadable(context);
         let (at, rule) = match address {
             Some(address) => {
                 let once = call.once(address);
@@ -315,6 +329,24 @@ mod linux {
             BugCheck(0x50, [parameter, operation, place, 0])
         };
         call.stop(bug_check, rule, format!("the driver {does} {at}; {before}"))
+    }
+
+    /// Has the stack walked from the caller on if there is no memory at the instruction that has faulted: who walks it looks at
+    /// each instruction. The thread never goes on.
+    #[cfg(target_arch = "x86_64")]
+    fn skip_unreadable(context: *mut c_void) {
+        let [rip, rsp] = [libc::REG_RIP, libc::REG_RSP]
+            .map(|register| usize::try_from(register).unwrap_or_default());
+        // SAFETY: the host gives the context of the thread.
+        let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+        let registers = &mut context.uc_mcontext.gregs;
+        let word = |address: i64| super::read_word(usize::try_from(address).unwrap_or_default());
+        if word(registers[rip]).is_none() {
+            let caller = word(registers[rsp]).filter(|caller| super::read_word(*caller).is_some());
+            // The end of the stack, if it is not there either.
+            registers[rip] = caller.map_or(0, |caller| (caller as u64).cast_signed());
+            registers[rsp] += 8;
+        }
     }
 
     /// Whether the instruction that has faulted writes, and where it is.

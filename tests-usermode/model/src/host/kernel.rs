@@ -113,6 +113,11 @@ impl Kernel {
         self.last_thread.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// How many threads there were until now.
+    pub(crate) fn threads_so_far(&self) -> u32 {
+        self.last_thread.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn add_thread(&self, thread: &Arc<Thread>) {
         let mut threads = locked(&self.threads);
         threads.retain(|thread| thread.strong_count() != 0);

@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     host::{
+        footprint::{self, Access},
         thread::{self, Thread},
         wait::Engine,
     },
@@ -110,6 +111,12 @@ impl Thread {
 
     /// Orders the thread after the threads that used an object before, and before the next one.
     pub(crate) fn synchronise(&self, object: usize) {
+        self.synchronise_as(object, Access::Exclusive);
+    }
+
+    /// As [`Thread::synchronise`], for work whose order may make no difference.
+    pub(crate) fn synchronise_as(&self, object: usize, access: Access) {
+        footprint::touch(object, access);
         self.acquire_from(object);
         self.release_to(object);
     }

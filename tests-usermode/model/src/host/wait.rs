@@ -17,6 +17,7 @@ use std::{
 use crate::{
     host::{
         Kernel,
+        footprint::{self, Access},
         order::Edges,
         thread::{self, Thread},
     },
@@ -47,6 +48,8 @@ pub(crate) enum Wait {
     Actor(usize),
     Timer(usize),
     WorkItems(usize),
+    /// Until no other thread can go on.
+    Others,
 }
 
 impl Wait {
@@ -63,6 +66,7 @@ impl Wait {
             | Self::Actor(key)
             | Self::Timer(key)
             | Self::WorkItems(key) => key,
+            Self::Others => 0,
         }
     }
 
@@ -81,6 +85,17 @@ impl Wait {
             self,
             Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_)
         )
+    }
+
+    /// Notes that the step that runs looks for what is waited for, or wakes whoever waits for it. For processors, see
+    /// `Processors`.
+    fn touch(self, access: Access) {
+        if !matches!(self, Self::Processor(_)) {
+            footprint::touch(self.key(), access);
+        }
+        if let Some(timer) = self.second_key() {
+            footprint::touch(timer, access);
+        }
     }
 
     /// Whether it is over so soon that a thread of the host does not sleep.
@@ -104,6 +119,7 @@ impl fmt::Display for Wait {
             Self::Actor(_) => write!(f, "the end of an actor"),
             Self::Timer(_) => write!(f, "the next timer"),
             Self::WorkItems(_) => write!(f, "the routines of the work items that were queued"),
+            Self::Others => write!(f, "the other threads"),
         }
     }
 }
@@ -131,6 +147,7 @@ struct Asleep {
 impl Sleepers {
     /// Wakes the threads that wait for the object at this address. The caller holds no mutex that a waiter locks.
     pub(crate) fn wake(&self, wait: Wait) {
+        wait.touch(Access::Commuting);
         if wait.orders() {
             Edges::release(wait.key());
         }
@@ -166,10 +183,21 @@ impl Sleepers {
         self.awake.load(SeqCst) != 0
     }
 
-    /// Counts one off that has ended, or cannot go on. Where that was the last one, those that wait do so for ever.
+    /// Counts off a thread that has ended or cannot go on. If it was the last one, those that wait do so for ever, except the one
+    /// that waits for this.
     pub(crate) fn one_less(&self, kernel: &Arc<Kernel>) {
         // The first thread was not counted when it started.
-        if self.awake.fetch_sub(1, SeqCst) == 0 && !locked(&self.tasks).is_empty() {
+        if self.awake.fetch_sub(1, SeqCst) != 0 {
+            return;
+        }
+        let (sleep, others) = {
+            let tasks = locked(&self.tasks);
+            let others = tasks.iter().any(|task| task.wait == Wait::Others);
+            (!tasks.is_empty(), others)
+        };
+        if others {
+            self.wake(Wait::Others);
+        } else if sleep {
             (kernel.upcalls.end_with)((kernel.upcalls.hang)(kernel), kernel);
         }
     }
@@ -244,7 +272,18 @@ impl Thread {
         result
     }
 
+    /// Waits until no other thread of an exploration can go on.
+    pub(crate) fn wait_for_others(&self) {
+        let sleepers = &self.kernel.sleepers;
+        self.wait_for(Wait::Others, || (!sleepers.any_awake()).then_some(()));
+        footprint::is_last();
+    }
+
     fn wait_untracked<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+        let mut ready = || {
+            wait.touch(Access::Exclusive);
+            ready()
+        };
         if let Some(result) = ready() {
             return result;
         }

@@ -5,7 +5,10 @@ use std::ffi::c_void;
 use nt::{DISPATCH_LEVEL, IRP};
 
 use crate::{
-    host::Call,
+    host::{
+        Call,
+        footprint::{self, Access},
+    },
     io::irp::IrpRecord,
     mutex::locked,
     verifier::{BugCheck, Rule, held::Kind},
@@ -39,6 +42,7 @@ impl Call {
         let irp = record.raw();
         self.switch_point("IoCancelIrp", irp.addr());
         let old_irql = self.acquire_cancel_lock();
+        footprint::touch(irp.addr(), Access::Exclusive);
         record.set_cancel();
         self.switch_point("IoCancelIrp: IoSetCancelRoutine", irp.addr());
         self.synchronise(irp.addr());
@@ -68,7 +72,7 @@ impl Call {
         record.set_cancel_irql(old_irql);
         let device = record.device();
         // SAFETY: the routine is called as IoCancelIrp calls it.
-        Call::in_driver(|| unsafe { routine(device, irp) });
+        unsafe { Call::in_driver(routine, (device, irp)) };
         let lock = (&raw const self.kernel.io().cancel_lock).addr();
         let held = locked(&self.held).iter().any(|held| held.lock == lock);
         self.require(!held, Rule::CancelSpinLockRelease, || {
@@ -93,7 +97,7 @@ pub(crate) type CancelRoutine = unsafe extern "C" fn(*mut nt::DEVICE_OBJECT, *mu
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoAcquireCancelSpinLock(irql: *mut u8) {
-    let call = Call::enter("IoAcquireCancelSpinLock");
+    let call = Call::enter_noted("IoAcquireCancelSpinLock");
     let lock: *const c_void = (&raw const call.kernel.io().cancel_lock).cast();
     call.switch_point(call.routine(), lock.addr());
     let old_irql = call.acquire_cancel_lock();
@@ -105,7 +109,7 @@ extern "C" fn IoAcquireCancelSpinLock(irql: *mut u8) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoReleaseCancelSpinLock(irql: u8) {
-    let call = Call::enter("IoReleaseCancelSpinLock");
+    let call = Call::enter_noted("IoReleaseCancelSpinLock");
     call.release_cancel_lock(irql);
     call.switch_after(
         "IoReleaseCancelSpinLock",
@@ -116,7 +120,7 @@ extern "C" fn IoReleaseCancelSpinLock(irql: u8) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoCancelIrp(irp: *mut IRP) -> u8 {
-    let call = Call::enter("IoCancelIrp");
+    let call = Call::enter_noted("IoCancelIrp");
     let record = call.live_irp(irp);
     u8::from(call.cancel_irp(&record))
 }

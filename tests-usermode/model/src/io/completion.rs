@@ -9,8 +9,15 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, wait::Wait},
-    io::irp::{IrpRecord, Left},
+    host::{
+        Call,
+        footprint::{self, Access},
+        wait::Wait,
+    },
+    io::{
+        inlines,
+        irp::{IrpRecord, Left},
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -34,6 +41,11 @@ impl Call {
             let marked = left.map_or_else(|| record.is_marked(location), |left| left.marked);
             (left, marked)
         };
+        // A Cancel routine that the driver has set by itself is seen here at the latest.
+        let _ = record.has_cancel_routine();
+        if left.is_none() && marked && record.was_queued_unmarked() {
+            inlines::queued_before_marked(self, record);
+        }
         let pending = status == STATUS_PENDING;
         let passed_on = left.is_none() && passed == Some(STATUS_PENDING);
         if pending && !marked && !passed_on {
@@ -91,6 +103,8 @@ impl Call {
 
     /// `IoCompleteRequest`.
     pub(in crate::io) fn complete(&self, record: &Arc<IrpRecord>) {
+        record.touch();
+        footprint::touch(nt::irp::list_entry(record.raw()).addr(), Access::Exclusive);
         self.verify_completion(record);
         let irp = record.raw();
         loop {
@@ -122,7 +136,7 @@ impl Call {
                     null_mut()
                 };
                 // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
-                let answer = Call::in_driver(|| unsafe { routine(device, irp, context) });
+                let answer = unsafe { Call::in_driver(routine, (device, irp, context)) };
                 if answer == STATUS_MORE_PROCESSING_REQUIRED {
                     return;
                 }
@@ -204,6 +218,7 @@ impl Call {
 
     /// Ends an IRP: copies the output to user mode, and wakes the threads that wait.
     fn finish(&self, record: &Arc<IrpRecord>) {
+        record.touch();
         // SAFETY: who completes an IRP owns it.
         let status = unsafe { nt::irp::status(record.raw()) };
         // SAFETY: as above.

@@ -15,7 +15,10 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, Kernel},
+    host::{
+        Call, Kernel,
+        footprint::{self, Access},
+    },
     io::registry,
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -227,6 +230,7 @@ impl Devices {
 
     /// Adds a reference of the I/O manager; returns whether the object exists.
     pub(crate) fn io_reference(&self, device: usize) -> bool {
+        footprint::touch(device, Access::Commuting);
         let mut objects = locked(&self.objects);
         let object = objects.get_mut(&device).filter(|object| !object.is_gone());
         object.is_some_and(|object| {
@@ -237,6 +241,7 @@ impl Devices {
 
     /// Removes a reference of the I/O manager.
     pub(crate) fn io_dereference(&self, device: usize) {
+        footprint::touch(device, Access::Commuting);
         if let Some(object) = locked(&self.objects).get_mut(&device) {
             object.io_references -= 1;
             object.fill_if_gone();

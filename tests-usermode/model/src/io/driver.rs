@@ -2,7 +2,7 @@
 
 use std::{
     cell::UnsafeCell,
-    mem::MaybeUninit,
+    mem::{ManuallyDrop, MaybeUninit},
     sync::{Arc, Mutex, atomic::Ordering},
 };
 
@@ -10,6 +10,7 @@ use nt::{DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, NTSTATUS, UNICODE_STRIN
 
 use crate::{
     host::{Call, Kernel, thread::Attached},
+    image::Image,
     io::{
         Device,
         device::DeviceInner,
@@ -36,6 +37,8 @@ pub struct Driver {
     kernel: Arc<Kernel>,
     objects: Box<UnsafeCell<Objects>>,
     devices: Mutex<Vec<Arc<DeviceInner>>>,
+    /// Its image, if it has one. It stays mapped unless the driver is unloaded: its threads may be in it.
+    image: ManuallyDrop<Option<Image>>,
 }
 
 // SAFETY: the driver accesses the driver object while it is loaded or unloaded, one of which runs at a time. This crate
@@ -54,14 +57,42 @@ impl Driver {
     /// `entry` is the entry point of a driver that passes values of the types that `nt` declares: the model detects
     /// broken rules, but not every invalid pointer.
     pub unsafe fn load(kernel: &Arc<Kernel>, entry: DriverEntry) -> Result<Self, NTSTATUS> {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::start(kernel, entry, None) }
+    }
+
+    /// Loads a driver's image: makes its driver object, calls its `DriverEntry`, and then discards what is only for that.
+    ///
+    /// # Errors
+    /// What `DriverEntry` answers, if it is an error; the driver is then not loaded.
+    ///
+    /// # Safety
+    /// The image is a driver's, which keeps to the types of what it imports: the model finds broken rules, and not every
+    /// broken pointer.
+    pub unsafe fn load_image(kernel: &Arc<Kernel>, image: Image) -> Result<Self, NTSTATUS> {
+        let entry = std::ptr::with_exposed_provenance::<()>(image.entry());
+        // SAFETY: it is the address of a function, which `Call::in_driver` calls by the convention of an image.
+        let entry = unsafe { std::mem::transmute::<*const (), DriverEntry>(entry) };
+        // SAFETY: passed on to the caller.
+        unsafe { Self::start(kernel, entry, Some(image)) }
+    }
+
+    /// # Safety
+    /// As for [`Driver::load`].
+    unsafe fn start(
+        kernel: &Arc<Kernel>,
+        entry: DriverEntry,
+        image: Option<Image>,
+    ) -> Result<Self, NTSTATUS> {
         let _attached = Attached::to(kernel);
         let call = Call::enter("DriverEntry");
         // SAFETY: zero is valid for every field.
         let objects = unsafe { MaybeUninit::<Objects>::zeroed().assume_init() };
-        let this = Self {
+        let mut this = Self {
             kernel: Arc::clone(kernel),
             objects: Box::new(UnsafeCell::new(objects)),
             devices: Mutex::default(),
+            image: ManuallyDrop::new(image),
         };
         let driver = this.object();
         let objects = this.objects.get();
@@ -82,14 +113,27 @@ impl Driver {
             Buffer: path.as_mut_ptr(),
         };
         // SAFETY: the entry point is called as the I/O manager calls it.
-        let status = Call::in_driver(|| unsafe { entry(driver, &raw mut path) });
+        let status = unsafe { Call::in_driver(entry, (driver, &raw mut path)) };
         call.require_returned("DriverEntry", 0);
         if status < 0 {
             call.wait_for_work_items();
             call.verify_unload();
+            this.unmap();
             return Err(status);
         }
+        let discarded = this.image.as_ref().map_or(Ok(()), Image::discard);
+        call.require(discarded.is_ok(), Rule::Pointer, || {
+            (
+                BugCheck(0, [0; 4]),
+                "the host does not protect memory".into(),
+            )
+        });
         Ok(this)
+    }
+
+    /// Takes the image's memory, where no routine of the driver runs any more.
+    fn unmap(&mut self) {
+        drop(ManuallyDrop::into_inner(std::mem::take(&mut self.image)));
     }
 
     fn object(&self) -> *mut DRIVER_OBJECT {
@@ -180,7 +224,7 @@ impl Driver {
         };
         let before = top_of(pdo);
         // SAFETY: the routine is called as the PnP manager calls it.
-        let status = Call::in_driver(|| unsafe { add_device(driver, pdo) });
+        let status = unsafe { Call::in_driver(add_device, (driver, pdo)) };
         call.require_returned("AddDevice", 0);
         let object = top_of(pdo);
         let attached = object != before;
@@ -202,7 +246,7 @@ impl Driver {
     /// Unloads the driver, whose devices were removed. Waits for the routines of its work items, until which the driver object
     /// is referenced, and looks for what it leaves behind: memory, device objects, references to them, work items, handles,
     /// timers, DPCs and IRPs.
-    pub fn unload(self) {
+    pub fn unload(mut self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("DriverUnload");
         // What holds a device object is named before that.
@@ -219,10 +263,11 @@ impl Driver {
             call.stop(BugCheck(0, [0; 4]), Rule::DriverUnload, what);
         };
         // SAFETY: the routine is called as the I/O manager calls it.
-        Call::in_driver(|| unsafe { unload(driver) });
+        unsafe { Call::in_driver(unload, (driver,)) };
         call.require_returned("the Unload routine", 0);
         call.wait_for_work_items();
         call.verify_unload();
+        self.unmap();
     }
 }
 

@@ -16,7 +16,7 @@ use nt::{
 
 use crate::{
     host::{
-        Call, Kernel,
+        Call, Kernel, footprint,
         thread::{Attached, Thread},
     },
     io::{Completion, Request, device::DeviceInner, irp::Asked},
@@ -72,14 +72,29 @@ impl FileInner {
         self.object.get().cast()
     }
 
+    /// Notes that the step that runs looks at the file, or changes it. The order in which IRPs are counted in and off makes no
+    /// difference until the file is closed.
+    fn touch(&self, access: footprint::Access) {
+        footprint::touch(self.object().addr(), access);
+    }
+
+    fn counting(&self) -> footprint::Access {
+        if self.is_closed.load(Ordering::SeqCst) {
+            footprint::Access::Exclusive
+        } else {
+            footprint::Access::Commuting
+        }
+    }
+
     pub(crate) fn add_irp(&self) {
+        self.touch(self.counting());
         self.irps.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Removes an IRP. After the last IRP of a closed file `IRP_MJ_CLOSE` is sent at `PASSIVE_LEVEL`: at the end of the
     /// current system call, or by a worker thread.
     pub(crate) fn irp_ended(self: &Arc<Self>, call: &Call) {
-        call.synchronise(self.object().addr());
+        call.synchronise_as(self.object().addr(), self.counting());
         let last = self.irps.fetch_sub(1, Ordering::SeqCst) == 1;
         if !last || !self.is_closed.load(Ordering::SeqCst) {
             return;
@@ -87,13 +102,14 @@ impl FileInner {
         call.kernel.io().defer(Arc::clone(self));
         if !call.is_user() {
             Thread::new_system(&call.kernel, "system worker thread").start(|kernel| {
-                kernel.close_deferred(&Call::enter("IRP_MJ_CLOSE"));
+                kernel.close_deferred(&Call::enter_noted("IRP_MJ_CLOSE"));
             });
         }
     }
 
     /// Sends `IRP_MJ_CLOSE`, once, when the file is closed and its last IRP has ended.
     fn close(self: &Arc<Self>, call: &Call) {
+        self.touch(footprint::Access::Exclusive);
         let over = self.is_closed.load(Ordering::SeqCst) && self.irps.load(Ordering::SeqCst) == 0;
         if over && !self.close_sent.swap(true, Ordering::SeqCst) {
             call.synchronise(self.object().addr());
@@ -160,6 +176,7 @@ impl File {
             is_closed: AtomicBool::new(false),
             close_sent: AtomicBool::new(false),
         });
+        footprint::make(inner.object().addr()..inner.object().addr() + 1);
         // A file object keeps the device object that it is an open of.
         kernel.io().devices.io_reference(device.object().addr());
         device.file_opened();
@@ -273,7 +290,8 @@ impl File {
         output: Vec<u8>,
     ) -> Request {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter(routine);
+        let call = Call::enter_noted(routine);
+        self.inner.touch(footprint::Access::Commuting);
         let kernel = Arc::clone(&self.kernel);
         // The system call references the file, unless the handle is already closed. So IRP_MJ_CLOSE is not sent before
         // the IRP has ended.
@@ -332,13 +350,14 @@ impl File {
     /// Cancels every request that the calling thread sent through this file; returns whether there was one.
     pub fn cancel_threads_own(&self) -> bool {
         let _attached = Attached::to(&self.kernel);
-        let sender = Call::enter("NtCancelIoFile").number;
+        let sender = Call::enter_noted("NtCancelIoFile").number;
         self.cancel(Some(sender))
     }
 
     fn cancel(&self, sender: Option<u32>) -> bool {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("NtCancelIoFileEx");
+        let call = Call::enter_noted("NtCancelIoFileEx");
+        self.inner.touch(footprint::Access::Exclusive);
         let mut live = self.kernel.io().live_of(&self.inner);
         live.retain(|record| sender.is_none_or(|sender| record.sender == sender));
         for record in &live {
@@ -358,6 +377,7 @@ impl File {
     /// Closes the handle while other threads may be in a system call on it. `IRP_MJ_CLEANUP` is sent now, and
     /// `IRP_MJ_CLOSE` when the last of these calls and the last request have ended. Later system calls fail.
     pub fn close_handle(&self) {
+        self.inner.touch(footprint::Access::Exclusive);
         if !self.inner.handle_closed.swap(true, Ordering::SeqCst) {
             self.clean_up();
         }
@@ -365,7 +385,7 @@ impl File {
 
     fn clean_up(&self) {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("NtClose");
+        let call = Call::enter_noted("NtClose");
         let before = self.kernel.io().live_of(&self.inner);
         let sent = before
             .iter()
@@ -374,6 +394,7 @@ impl File {
         self.inner.send(&call, IRP_MJ_CLEANUP);
         // An IRP that is on no queue is being served, and ends later.
         let forgotten = before.iter().find(|record| {
+            record.touch();
             let queued = record.is_linked() || record.is_on_device_queue();
             queued
                 && record.has_cancel_routine()
@@ -385,6 +406,7 @@ impl File {
             let what = format!("{record} is still queued after the IRP_MJ_CLEANUP of its file");
             call.stop(bug_check, Rule::Cleanup, what);
         }
+        self.inner.touch(footprint::Access::Exclusive);
         self.inner.is_closed.store(true, Ordering::SeqCst);
         self.inner.close(&call);
         self.kernel.close_deferred(&call);

@@ -7,6 +7,7 @@ use nt::{IRP, model::Inline};
 use crate::{
     host::{
         Call,
+        footprint::{self, Access},
         thread::{self, Mode, Thread},
     },
     io::irp::IrpRecord,
@@ -28,7 +29,8 @@ fn before(inline: Inline, object: *const c_void) {
         Inline::SetCancelRoutine | Inline::ClearCancelRoutine => "IoSetCancelRoutine",
         Inline::ReadCancel => "Irp->Cancel",
         Inline::MarkIrpPending => "IoMarkIrpPending",
-        Inline::YieldProcessor => return Call::enter("YieldProcessor").yield_processor(),
+        Inline::Atomic => return touched(object.addr()),
+        Inline::YieldProcessor => return Call::enter_noted("YieldProcessor").yield_processor(),
         Inline::SystemAddressForMdl => {
             let call = Call::enter("MmGetSystemAddressForMdlSafe");
             call.request_of_mdl(object.cast_mut().cast());
@@ -36,7 +38,7 @@ fn before(inline: Inline, object: *const c_void) {
         }
     };
     let call = if inline == Inline::MarkIrpPending {
-        Call::enter(routine)
+        Call::enter_noted(routine)
     } else {
         Call::enter_visible(routine, object)
     };
@@ -53,14 +55,25 @@ fn before(inline: Inline, object: *const c_void) {
     }
 }
 
-/// Once another thread can reach the IRP it may complete it; so it is marked before.
+/// The driver accesses an atomic variable. No other thread runs before it does.
+fn touched(variable: usize) {
+    let mode = thread::set_mode(Mode::Kernel);
+    footprint::touch(variable, Access::Exclusive);
+    thread::set_mode(mode);
+}
+
 fn marked_pending(call: &Call, record: &IrpRecord) {
+    let rule = marked_late(call, record.raw());
+    let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
+    if interlocked || record.is_linked() || record.is_on_device_queue() {
+        queued_before_marked(call, record);
+    }
+}
+
+/// Stops the system. Once another thread can reach the IRP it may complete it; so it is marked before.
+pub(crate) fn queued_before_marked(call: &Call, record: &IrpRecord) -> ! {
     let irp = record.raw();
     let rule = marked_late(call, irp);
-    let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
-    if !interlocked && !record.is_linked() && !record.is_on_device_queue() {
-        return;
-    }
     let what = format!(
         "{record} is marked pending after it was queued: another thread may already have completed it"
     );

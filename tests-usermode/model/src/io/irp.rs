@@ -3,6 +3,7 @@
 use std::{
     cell::UnsafeCell,
     fmt,
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, Ordering},
@@ -14,6 +15,7 @@ use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, MDL, SL_PENDING_RETURNED};
 use crate::{
     host::{
         Call, fault,
+        footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
     },
     io::{cancel::CancelRoutine, file::FileInner, inlines, mdl::DirectBuffer},
@@ -77,8 +79,10 @@ pub(crate) struct IrpRecord {
     /// Whether the IRP is on a device queue. The entry itself cannot be read for this, since it overlaps
     /// `DriverContext`.
     is_on_device_queue: AtomicBool,
-    /// Whether it ever had a Cancel routine.
+    /// Whether it was seen with a Cancel routine.
     pub(crate) had_cancel_routine: AtomicBool,
+    /// Whether it came to a queue of the kernel's before it was marked pending, and has not left it since.
+    queued_unmarked: AtomicBool,
     /// Whether the bus driver has had it.
     pub(crate) reached_bus: AtomicBool,
 }
@@ -162,6 +166,7 @@ impl IrpRecord {
             was_on_device_queue: AtomicBool::new(false),
             is_on_device_queue: AtomicBool::new(false),
             had_cancel_routine: AtomicBool::new(false),
+            queued_unmarked: AtomicBool::new(false),
             reached_bus: AtomicBool::new(false),
         });
         record.fill_in();
@@ -234,10 +239,20 @@ impl IrpRecord {
         self.raw().addr()
     }
 
+    /// Notes that the step that runs looks at it, or changes it.
+    pub(crate) fn touch(&self) {
+        footprint::touch(self.address(), Access::Exclusive);
+    }
+
+    /// The addresses of its memory.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        let start = self.address();
+        start..start + size_of_val(&*self.memory)
+    }
+
     /// Whether an address is in its memory.
     pub(crate) fn contains(&self, address: usize) -> bool {
-        let start = self.address();
-        (start..start + size_of_val(&*self.memory)).contains(&address)
+        self.addresses().contains(&address)
     }
 
     /// Returns the address of the file and the number of the IRP, which order the IRPs of files; `None` if the IRP was
@@ -389,7 +404,11 @@ impl IrpRecord {
     /// Takes the Cancel routine (`IoSetCancelRoutine` with NULL).
     pub(crate) fn take_cancel_routine(&self) -> Option<CancelRoutine> {
         // SAFETY: the record keeps the IRP's memory.
-        unsafe { nt::irp::IoSetCancelRoutine(self.raw(), None) }
+        let routine = unsafe { nt::irp::IoSetCancelRoutine(self.raw(), None) };
+        if routine.is_some() {
+            self.had_cancel_routine.store(true, Ordering::Relaxed);
+        }
+        routine
     }
 
     /// Returns whether a Cancel routine is set.
@@ -398,7 +417,23 @@ impl IrpRecord {
         let field = unsafe { &raw mut (*self.raw()).CancelRoutine };
         // SAFETY: the field is a pointer, which is accessed only atomically.
         let field = unsafe { std::sync::atomic::AtomicPtr::<()>::from_ptr(field.cast()) };
-        !field.load(Ordering::SeqCst).is_null()
+        let has = !field.load(Ordering::SeqCst).is_null();
+        if has {
+            self.had_cancel_routine.store(true, Ordering::Relaxed);
+        }
+        has
+    }
+
+    /// Notes that it comes to a queue of the kernel's, or leaves it: a driver that marks it pending by itself is not seen to.
+    fn note_queued(&self, queued: bool) {
+        let marked = self.is_marked(self.current());
+        self.queued_unmarked
+            .store(queued && !marked, Ordering::Relaxed);
+    }
+
+    /// Whether it came to a queue of the kernel's before it was marked pending.
+    pub(crate) fn was_queued_unmarked(&self) -> bool {
+        self.queued_unmarked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_completed(&self) -> bool {
@@ -507,8 +542,10 @@ impl Call {
     pub(crate) fn note_device_queue(&self, entry: *mut nt::KDEVICE_QUEUE_ENTRY, inserted: bool) {
         let irp = entry.addr().wrapping_sub(std::mem::offset_of!(IRP, Tail));
         if let Some(record) = self.kernel.io().find(irp) {
+            footprint::touch(irp, Access::Exclusive);
             record.was_on_device_queue.store(true, Ordering::Relaxed);
             record.is_on_device_queue.store(inserted, Ordering::Relaxed);
+            record.note_queued(inserted);
         }
     }
 
@@ -529,10 +566,12 @@ impl Call {
                 format!("{record} is inserted into a list, but is already on a list"),
             )
         });
+        record.note_queued(true);
     }
 
     /// Returns the record of an IRP that the driver may still access.
     pub(in crate::io) fn live_irp(&self, irp: *mut IRP) -> Arc<IrpRecord> {
+        footprint::touch(irp.addr(), Access::Exclusive);
         let record = self.irp(irp);
         let completed_by = {
             let state = locked(&record.state);

@@ -12,7 +12,11 @@ use std::{
 use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IRP, STATUS_INVALID_DEVICE_REQUEST};
 
 use crate::{
-    host::{Call, wait::Wait},
+    host::{
+        Call,
+        footprint::{self, Access},
+        wait::Wait,
+    },
     io::{
         bus::Buses,
         device::Devices,
@@ -137,11 +141,19 @@ impl Io {
     }
 
     pub(crate) fn defer(&self, file: Arc<FileInner>) {
+        footprint::touch((&raw const self.deferred).addr(), Access::Exclusive);
         locked(&self.deferred).push(file);
     }
 
     pub(crate) fn take_deferred(&self) -> Vec<Arc<FileInner>> {
-        std::mem::take(&mut *locked(&self.deferred))
+        let deferred = std::mem::take(&mut *locked(&self.deferred));
+        let access = if deferred.is_empty() {
+            Access::Commuting
+        } else {
+            Access::Exclusive
+        };
+        footprint::touch((&raw const self.deferred).addr(), access);
+        deferred
     }
 }
 
@@ -164,6 +176,7 @@ impl Call {
         // SAFETY: the memory of a device object is kept as long as the kernel. The value in a freed one is not used.
         let stack_size = unsafe { (*device).StackSize };
         let record = IrpRecord::new(number, stack_size, asked, self.number, file, input, output);
+        footprint::make(record.addresses());
         io.add(&record);
         record
     }
@@ -172,6 +185,7 @@ impl Call {
     pub(in crate::io) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
         let status = self.call_driver(device, record);
         self.require_no_mutex("a dispatch routine");
+        record.touch();
         record.has_returned.store(true, Ordering::Relaxed);
         status
     }
@@ -195,6 +209,7 @@ impl Call {
         device: *mut DEVICE_OBJECT,
         record: &Arc<IrpRecord>,
     ) -> i32 {
+        record.touch();
         self.verify_sent(device, record);
         let irp = record.raw();
         let location = record.current();
@@ -216,7 +231,8 @@ impl Call {
         let outer = locked(&self.passed).take();
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
-        let status = Call::in_driver(|| unsafe { routine(device, irp) });
+        let status = unsafe { Call::in_driver(routine, (device, irp)) };
+        record.touch();
         let passed = std::mem::replace(&mut *locked(&self.passed), outer);
         let now = self.irql();
         let holds = !locked(&self.held).is_empty();
@@ -287,7 +303,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
-    let call = Call::enter("IoCallDriver");
+    let call = Call::enter_noted("IoCallDriver");
     let record = call.live_irp(irp);
     let status = call.call_driver(device, &record);
     *locked(&call.passed) = Some((record.address(), status));
@@ -300,7 +316,7 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
-    let call = Call::enter("IoCompleteRequest");
+    let call = Call::enter_noted("IoCompleteRequest");
     let record = call.irp(irp);
     call.complete(&record);
     call.switch_after("IoCompleteRequest", irp);

@@ -10,7 +10,12 @@ use std::{
 use nt::{DISPATCH_LEVEL, IO_REMOVE_LOCK, NTSTATUS, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 
 use crate::{
-    host::{Call, Kernel, layout::RemoveLock, wait::Wait},
+    host::{
+        Call, Kernel,
+        footprint::{self, Access},
+        layout::RemoveLock,
+        wait::Wait,
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -150,7 +155,8 @@ extern "C" fn IoInitializeRemoveLockEx(
     _high_watermark: u32,
     _size: u32,
 ) {
-    let call = Call::enter("IoInitializeRemoveLock");
+    let call = Call::enter_noted("IoInitializeRemoveLock");
+    footprint::initialise(lock);
     // SAFETY: the caller gives room for a lock.
     let before = unsafe { call.view_new::<RemoveLock, _>(lock) };
     let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
@@ -181,7 +187,7 @@ extern "C" fn IoAcquireRemoveLockEx(
     _line: u32,
     _size: u32,
 ) -> NTSTATUS {
-    let call = Call::enter_visible("IoAcquireRemoveLock", lock);
+    let call = Call::enter_visible_as("IoAcquireRemoveLock", lock, Access::Commuting);
     let object = call.remove_lock(lock);
     let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
     call.require(known, Rule::RemoveLock, || {
@@ -190,6 +196,7 @@ extern "C" fn IoAcquireRemoveLockEx(
     });
     object.count.fetch_add(1, Ordering::AcqRel);
     call.switch_point("IoAcquireRemoveLock: removed?", lock.addr());
+    footprint::touch(lock.addr(), Access::Commuting);
     if object.removed.load(Ordering::Acquire) != 0 {
         call.give_back(object);
         return STATUS_DELETE_PENDING;
@@ -203,7 +210,7 @@ extern "C" fn IoAcquireRemoveLockEx(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoReleaseRemoveLockEx(lock: *mut IO_REMOVE_LOCK, tag: *mut c_void, _size: u32) {
-    let call = Call::enter_visible("IoReleaseRemoveLock", lock);
+    let call = Call::enter_visible_as("IoReleaseRemoveLock", lock, Access::Commuting);
     call.forget_tag(lock, tag, 0xd5);
     let object = call.remove_lock(lock);
     call.give_back(object);

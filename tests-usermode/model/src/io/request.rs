@@ -56,6 +56,7 @@ impl Request {
             Ok(record) => record,
             Err(completion) => return Some(completion.clone()),
         };
+        record.touch();
         let state = locked(&record.state);
         let (status, information) = state.completion?;
         let refused = self.answer != STATUS_PENDING && status.cast_unsigned() >> 30 == 3;
@@ -70,7 +71,10 @@ impl Request {
     #[must_use]
     pub fn status(&self) -> Option<i32> {
         match &self.sent {
-            Ok(record) => locked(&record.state).completion.map(|(status, _)| status),
+            Ok(record) => {
+                record.touch();
+                locked(&record.state).completion.map(|(status, _)| status)
+            }
             Err(completion) => Some(completion.status),
         }
     }
@@ -82,7 +86,7 @@ impl Request {
             return self.ended();
         };
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("NtWaitForSingleObject");
+        let call = Call::enter_noted("NtWaitForSingleObject");
         let start = Instant::now();
         let deadline = start.checked_add(timeout).unwrap_or(start + LONGEST);
         let wait = Wait::Irp(record.address());
@@ -107,7 +111,8 @@ impl Request {
             return false;
         };
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("NtCancelIoFileEx");
+        let call = Call::enter_noted("NtCancelIoFileEx");
+        record.touch();
         if record.is_completed() {
             return false;
         }
@@ -122,7 +127,7 @@ impl Request {
             return false;
         };
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("IoCancelIrp");
+        let call = Call::enter_noted("IoCancelIrp");
         let called = call.cancel_irp(record);
         self.kernel.close_deferred(&call);
         called
@@ -134,7 +139,7 @@ impl Request {
     #[must_use]
     pub fn begin_cancel(&self) -> Cancelling<'_> {
         let _attached = Attached::to(&self.kernel);
-        let _call = Call::enter("IoCancelIrp");
+        let _call = Call::enter_noted("IoCancelIrp");
         let routine = self.sent.as_ref().ok().and_then(|record| {
             record.set_cancel();
             record.take_cancel_routine()
@@ -168,7 +173,7 @@ impl Cancelling<'_> {
             return false;
         };
         let _attached = Attached::to(&self.request.kernel);
-        let call = Call::enter("IoCancelIrp");
+        let call = Call::enter_noted("IoCancelIrp");
         let old_irql = call.acquire_cancel_lock_for_routine();
         call.call_cancel_routine(record, routine, old_irql);
         self.request.kernel.close_deferred(&call);

@@ -20,7 +20,12 @@ use std::{
 use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, DelayedWorkQueue, IO_WORKITEM, PIO_WORKITEM_ROUTINE};
 
 use crate::{
-    host::{Call, Kernel, thread::Thread, wait::Wait},
+    host::{
+        Call, Kernel,
+        footprint::{self, Access},
+        thread::Thread,
+        wait::Wait,
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -92,12 +97,13 @@ unsafe impl Send for Queued {}
 
 impl Queued {
     fn run(self, kernel: &Kernel) {
-        let call = Call::enter("a work item's routine");
+        let call = Call::enter_noted("a work item's routine");
+        footprint::touch(self.item, Access::Exclusive);
         // From here on it can be queued again, or freed.
         kernel.io().work_items.dequeue(self.item);
         let (device, routine, context) = (self.device, self.routine, self.context);
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, with what it was queued with.
-        Call::in_driver(|| unsafe { routine(device, context) });
+        unsafe { Call::in_driver(routine, (device, context)) };
         call.require_returned("a work item's routine", 0);
         call.require_no_mutex("a work item's routine");
         kernel.io().devices.io_dereference(device.addr());
@@ -149,7 +155,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM {
-    let call = Call::enter("IoAllocateWorkItem");
+    let call = Call::enter_noted("IoAllocateWorkItem");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     if !call.kernel.io().devices.is_drivers(device.addr()) {
         let what = format!("{device:?} is not a device object of a driver");
@@ -158,7 +164,9 @@ extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM
     if call.kernel.fails() {
         return null_mut();
     }
-    call.kernel.io().work_items.add(device.expose_provenance())
+    let item = call.kernel.io().work_items.add(device.expose_provenance());
+    footprint::make(item.addr()..item.addr() + 1);
+    item
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iofreeworkitem)
@@ -214,6 +222,7 @@ extern "C" fn IoQueueWorkItem(
         let what = format!("the device object {device:#x} of the work item {item:?} was freed");
         call.bad_item(NO_OBJECT, item, device as u64, what);
     }
+    footprint::touch(kernel.io().work_items.key(), Access::Commuting);
     kernel.io().work_items.active.fetch_add(1, Ordering::SeqCst);
     let queued = Queued {
         item: item.addr(),

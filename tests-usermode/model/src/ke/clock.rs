@@ -11,6 +11,7 @@ use crate::{
     host::{
         Call, Kernel,
         clock::{NEVER, units},
+        footprint::{self, Access},
         layout::Timer,
         thread::{Attached, Thread},
         wait::{Engine, Wait},
@@ -39,14 +40,16 @@ pub(crate) fn start(kernel: &Arc<Kernel>) {
 /// Expires the next timer if it is due at a time: queues its DPC on a processor and runs the DPC. A thread that cancels
 /// the timer finds either the timer set or the DPC queued.
 pub(crate) fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
-    let call = Call::enter("a timer expires");
+    let call = Call::enter_noted("a timer expires");
     let old_irql = call.raise_irql(DISPATCH_LEVEL);
     let mut woken = None;
+    footprint::touch(kernel.clock.key(), Access::Exclusive);
     let expired = kernel.clock.take_next(until, |timer| {
         // SAFETY: a timer that is set is valid: the driver keeps its memory until it is cancelled.
         let object = unsafe { &*std::ptr::with_exposed_provenance::<Timer>(timer) };
         let dpc = object.dpc.get();
         call.acquire_from(timer);
+        footprint::touch(timer, Access::Exclusive);
         // Whoever waits for it may free it from here on.
         let again = next_period(kernel, object);
         object.header.signal.store(1, Ordering::Release);
@@ -108,7 +111,7 @@ pub(crate) fn start_exploring(kernel: &Arc<Kernel>) {
 /// down and no timer is set.
 fn let_expire(kernel: &Arc<Kernel>) {
     loop {
-        let call = Call::enter("a timer expires");
+        let call = Call::enter_noted("a timer expires");
         let clock = &kernel.clock;
         let more = call.wait_for(Wait::Timer(clock.key()), || {
             (clock.any_expires() || clock.ends()).then_some(clock.any_expires())

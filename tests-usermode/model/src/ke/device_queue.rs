@@ -7,7 +7,7 @@ use nt::{KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY};
 
 use crate::{
     host::{
-        Call,
+        Call, footprint,
         layout::{DeviceQueue, DeviceQueueEntry, ListEntry},
     },
     ke::{lists::alive, spin_lock},
@@ -110,7 +110,8 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
-    let call = Call::enter("KeInitializeDeviceQueue");
+    let call = Call::enter_noted("KeInitializeDeviceQueue");
+    footprint::initialise(queue);
     call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     // SAFETY: as below; the queue can be in use.
     let before = unsafe { call.view_new::<DeviceQueue, _>(queue) };

@@ -17,7 +17,13 @@ use std::{
 use nt::{DISPATCH_LEVEL, KDPC};
 
 use crate::{
-    host::{Call, Kernel, layout::Dpc, thread::Thread, wait::Wait},
+    host::{
+        Call, Kernel,
+        footprint::{self, Access},
+        layout::Dpc,
+        thread::Thread,
+        wait::Wait,
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -75,6 +81,7 @@ impl Processors {
             (1 << count) - 1
         };
         let last = 1_u64 << thread.processor();
+        self.touch(&thread.kernel);
         let bit = thread.wait_for(Wait::Processor(self.key()), || {
             let mut taken = self.taken.load(Ordering::Relaxed);
             loop {
@@ -100,13 +107,27 @@ impl Processors {
         bit.trailing_zeros()
     }
 
+    /// Notes that a step takes or frees a processor. That makes no difference to another one unless a thread may have to wait
+    /// for a processor.
+    fn touch(&self, kernel: &Kernel) {
+        if kernel.threads_so_far() as usize > self.queues.len() {
+            footprint::touch(self.key(), Access::Exclusive);
+        }
+    }
+
     pub(crate) fn release(&self, kernel: &Kernel, processor: u32) {
+        self.touch(kernel);
         self.taken.fetch_and(!(1 << processor), Ordering::Release);
         kernel.sleepers.wake(Wait::Processor(self.key()));
     }
 
     fn key(&self) -> usize {
         (&raw const self.taken).addr()
+    }
+
+    /// By what a thread is woken that waits for DPCs.
+    fn dpcs(&self) -> usize {
+        (&raw const self.waiting).addr()
     }
 
     fn queue(&self, processor: u32) -> &Mutex<DpcQueue> {
@@ -159,7 +180,7 @@ impl Call {
             queue.running = false;
             queue.done += 1;
             drop(queue);
-            self.kernel.sleepers.wake(Wait::Dpcs(processors.key()));
+            self.kernel.sleepers.wake(Wait::Dpcs(processors.dpcs()));
         }
     }
 
@@ -172,6 +193,7 @@ impl Call {
             object.argument1.get(),
             object.argument2.get(),
         );
+        footprint::touch(dpc.addr(), Access::Exclusive);
         // From here on it can be queued again.
         object.queued_on.store(0, Ordering::Release);
         let Some(routine) = routine else {
@@ -185,7 +207,7 @@ impl Call {
         self.in_dpc.store(true, Ordering::Relaxed);
         self.acquire_from(dpc.addr());
         // SAFETY: the routine is called as the kernel calls it: at DISPATCH_LEVEL, with what it was initialised with.
-        Call::in_driver(|| unsafe { routine(dpc, context, first, second) });
+        unsafe { Call::in_driver(routine, (dpc, context, first, second)) };
         self.in_dpc.store(false, Ordering::Relaxed);
         self.require_returned("a DPC routine", DISPATCH_LEVEL);
     }
@@ -228,6 +250,7 @@ impl Call {
             (bug_check, format!("the DPC {dpc:?} was not initialised"))
         });
         self.synchronise(dpc.addr());
+        footprint::touch(self.kernel.ke().processors.dpcs(), Access::Commuting);
         let processor = self.processor();
         let number = processor as usize + 1;
         // With the mutex locked, so that a thread that sees the DPC marked as queued also finds it on the queue.
@@ -274,7 +297,7 @@ impl Call {
         queue.done += 1;
         object.queued_on.store(0, Ordering::Release);
         drop(queue);
-        self.kernel.sleepers.wake(Wait::Dpcs(processors.key()));
+        self.kernel.sleepers.wake(Wait::Dpcs(processors.dpcs()));
         true
     }
 }
@@ -290,6 +313,7 @@ impl Call {
     /// Stops the system if memory that is freed contains a timer that is set or a DPC that is queued.
     pub(crate) fn verify_memory_is_unused(&self, start: usize, size: usize) {
         let range = start..start + size;
+        footprint::free(range.clone());
         if let Some(timer) = self.kernel.clock.any_set_in(&range) {
             let bug_check = BugCheck::verifier(0x15, [timer as u64, 0, start as u64]);
             let what = format!("the timer {timer:#x} is set, but its memory is freed");
@@ -326,7 +350,8 @@ extern "C" fn KeInitializeDpc(
     routine: nt::PKDEFERRED_ROUTINE,
     context: *mut c_void,
 ) {
-    let call = Call::enter("KeInitializeDpc");
+    let call = Call::enter_noted("KeInitializeDpc");
+    footprint::initialise(dpc);
     let range = dpc.addr()..dpc.addr() + 1;
     let queued = call.kernel.ke().processors.waiting() != 0
         && call.kernel.ke().processors.any_queued_in(&range).is_some();
@@ -366,12 +391,12 @@ extern "C" fn KeRemoveQueueDpc(dpc: *mut KDPC) -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeFlushQueuedDpcs() {
-    let call = Call::enter("KeFlushQueuedDpcs");
+    let call = Call::enter_noted("KeFlushQueuedDpcs");
     call.require_at_most(0, Rule::Irql, 0xe5);
     let processors = &call.kernel.ke().processors;
     for queue in &processors.queues {
         let due = locked(queue).due();
-        call.wait_for(Wait::Dpcs(processors.key()), || {
+        call.wait_for(Wait::Dpcs(processors.dpcs()), || {
             (locked(queue).done >= due).then_some(())
         });
     }

@@ -8,7 +8,7 @@ use nt::{
 
 use crate::{
     host::{
-        Call,
+        Call, footprint,
         layout::{Dispatcher, Mutant},
         thread::Thread,
         wait::Wait,
@@ -92,7 +92,8 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeEvent(event: *mut KEVENT, kind: i32, state: u8) {
-    let call = Call::enter("KeInitializeEvent");
+    let call = Call::enter_noted("KeInitializeEvent");
+    footprint::initialise(event);
     call.require_room(event);
     // SAFETY: the caller passes room for an event.
     unsafe { event.write(KEVENT { Header: [0; 3] }) };

@@ -83,12 +83,12 @@ impl Call {
 // this crate.
 #[unsafe(no_mangle)]
 extern "C" fn KfRaiseIrql(new_irql: u8) -> u8 {
-    Call::enter("KeRaiseIrql").raise_irql(new_irql)
+    Call::enter_noted("KeRaiseIrql").raise_irql(new_irql)
 }
 
 // The name that the kernel exports on this architecture. SAFETY: as above.
 #[cfg_attr(target_arch = "aarch64", unsafe(export_name = "KfLowerIrql"))]
 #[cfg_attr(not(target_arch = "aarch64"), unsafe(no_mangle))]
 extern "C" fn KeLowerIrql(new_irql: u8) {
-    Call::enter("KeLowerIrql").lower_irql(new_irql);
+    Call::enter_noted("KeLowerIrql").lower_irql(new_irql);
 }

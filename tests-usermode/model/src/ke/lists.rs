@@ -5,6 +5,7 @@ use std::ptr::{from_ref, null};
 use crate::{
     host::{
         Call, fault,
+        footprint::{self, Access},
         layout::{ListEntry, SingleListEntry},
     },
     verifier::{BugCheck, Rule},
@@ -83,6 +84,7 @@ impl Call {
                 self.corrupt(entry, "an entry that is already on the list is inserted");
             }
         }
+        footprint::touch(from_ref(entry).addr(), Access::Exclusive);
         entry.next.set(after);
         entry.previous.set(before);
         before.next.set(entry);
@@ -104,6 +106,7 @@ impl Call {
         if !std::ptr::eq(next.previous.get(), entry) || !std::ptr::eq(previous.next.get(), entry) {
             self.corrupt(entry, "the neighbour of an entry does not point back");
         }
+        footprint::touch(from_ref(entry).addr(), Access::Exclusive);
         previous.next.set(next);
         next.previous.set(previous);
         // The links of a removed entry have no meaning. They are cleared so that the entry differs from one that is

@@ -6,7 +6,7 @@ use nt::{DISPATCH_LEVEL, KMUTEX, KSEMAPHORE};
 
 use crate::{
     host::{
-        Call,
+        Call, footprint,
         layout::{Mutant, Semaphore},
         thread::Thread,
         wait::Wait,
@@ -86,7 +86,8 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeMutex(mutex: *mut KMUTEX, _level: u32) {
-    let call = Call::enter("KeInitializeMutex");
+    let call = Call::enter_noted("KeInitializeMutex");
+    footprint::initialise(mutex);
     call.require_room(mutex);
     let holds = locked(&call.mutexes).contains(&mutex.addr());
     call.require(!holds, Rule::LockInitialisation, || {
@@ -133,7 +134,8 @@ extern "C" fn KeReadStateMutex(mutex: *mut KMUTEX) -> i32 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeSemaphore(semaphore: *mut KSEMAPHORE, count: i32, limit: i32) {
-    let call = Call::enter("KeInitializeSemaphore");
+    let call = Call::enter_noted("KeInitializeSemaphore");
+    footprint::initialise(semaphore);
     call.require_room(semaphore);
     // SAFETY: the caller passes room for a semaphore.
     unsafe { semaphore.write(KSEMAPHORE { Reserved: [0; 4] }) };

@@ -68,7 +68,7 @@ extern "C" fn KeAcquireInStackQueuedSpinLock(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeReleaseInStackQueuedSpinLock(handle: *mut KLOCK_QUEUE_HANDLE) {
-    let call = Call::enter("KeReleaseInStackQueuedSpinLock");
+    let call = Call::enter_noted("KeReleaseInStackQueuedSpinLock");
     call.require_queued_lock_irql();
     let held = call.release_queued(handle);
     if let Some(old_irql) = held.old_irql {
@@ -95,7 +95,7 @@ extern "C" fn KeAcquireInStackQueuedSpinLockAtDpcLevel(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeReleaseInStackQueuedSpinLockFromDpcLevel(handle: *mut KLOCK_QUEUE_HANDLE) {
-    let call = Call::enter("KeReleaseInStackQueuedSpinLockFromDpcLevel");
+    let call = Call::enter_noted("KeReleaseInStackQueuedSpinLockFromDpcLevel");
     call.require_queued_lock_irql();
     let held = call.release_queued(handle);
     call.require(held.old_irql.is_none(), Rule::QueuedSpinLockRelease, || {

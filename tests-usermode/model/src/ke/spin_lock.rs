@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nt::{DISPATCH_LEVEL, KSPIN_LOCK};
 
 use crate::{
-    host::{Call, wait::Wait},
+    host::{Call, footprint, wait::Wait},
     mutex::locked,
     verifier::{
         BugCheck, Rule, callers,
@@ -259,7 +259,8 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
-    let call = Call::enter("KeInitializeSpinLock");
+    let call = Call::enter_noted("KeInitializeSpinLock");
+    footprint::initialise(lock);
     // SAFETY: the caller gives room for a lock.
     let word = unsafe { call.view_new::<AtomicU64, _>(lock) };
     let holds = locked(&call.held)
@@ -291,7 +292,7 @@ extern "C" fn KeAcquireSpinLockRaiseToDpc(lock: *mut KSPIN_LOCK) -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, new_irql: u8) {
-    let call = Call::enter("KeReleaseSpinLock");
+    let call = Call::enter_noted("KeReleaseSpinLock");
     let irql = call.irql();
     call.require(irql == DISPATCH_LEVEL, Rule::IrqlKeReleaseSpinLock, || {
         let bug_check = BugCheck::verifier(0x32, [irql.into(), lock.addr() as u64, 0]);
@@ -327,7 +328,7 @@ extern "C" fn KeTryToAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeReleaseSpinLockFromDpcLevel(lock: *mut KSPIN_LOCK) {
-    let call = Call::enter("KeReleaseSpinLockFromDpcLevel");
+    let call = Call::enter_noted("KeReleaseSpinLockFromDpcLevel");
     call.require_at_least_dispatch(lock, 0x41);
     // SAFETY: the caller passes a lock.
     let held = call.release(unsafe { call.lock_word(lock) }, Kind::Plain);

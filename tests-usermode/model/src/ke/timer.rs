@@ -7,7 +7,7 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, layout::Timer},
+    host::{Call, footprint, layout::Timer},
     ke::clock,
     verifier::{BugCheck, Rule},
 };
@@ -42,6 +42,7 @@ impl Call {
                 format!("the timer {timer:?} is initialised again while it is set"),
             )
         });
+        footprint::initialise(timer);
         self.require_room(timer);
         // SAFETY: the caller passes room for a timer.
         unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };
@@ -86,14 +87,14 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeTimer(timer: *mut KTIMER) {
-    Call::enter("KeInitializeTimer").initialise_timer(timer, NotificationTimer);
+    Call::enter_noted("KeInitializeTimer").initialise_timer(timer, NotificationTimer);
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializetimerex)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeTimerEx(timer: *mut KTIMER, kind: i32) {
-    Call::enter("KeInitializeTimerEx").initialise_timer(timer, kind);
+    Call::enter_noted("KeInitializeTimerEx").initialise_timer(timer, kind);
 }
 
 // SAFETY: see `irql`.
@@ -129,7 +130,7 @@ extern "C" fn KeCancelTimer(timer: *mut KTIMER) -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeDelayExecutionThread(_mode: i8, _alertable: u8, interval: *mut i64) -> NTSTATUS {
-    let call = Call::enter("KeDelayExecutionThread");
+    let call = Call::enter_noted("KeDelayExecutionThread");
     call.require_at_most(1, Rule::IrqlKeApcLte1, 0x2_000f);
     // SAFETY: the caller passes a time.
     let interval = *unsafe { call.view::<i64, _>(interval) };

@@ -62,7 +62,7 @@ impl Start {
         let call = Call::enter("a system thread");
         let (routine, context) = (self.routine, self.context);
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
-        Call::in_driver(|| unsafe { routine(context) });
+        unsafe { Call::in_driver(routine, (context,)) };
         call.require_returned("a system thread", 0);
         call.require_no_mutex("a system thread");
     }

@@ -164,6 +164,8 @@ rules! {
     Reference = "references to an object",
     /// The driver itself stopped the system.
     BugCheck = "the driver's own bug check",
+    /// An image has no instruction that needs the kernel, but for those that the model carries out.
+    Instruction = "instruction of an image",
     /// A pointer points to an object.
     Pointer = "valid pointer",
     /// A condition that a scenario checks holds.
