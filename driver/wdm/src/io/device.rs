@@ -32,6 +32,15 @@ use crate::{
 /// and fails attempts to open a device whose removal is pending.
 ///
 /// WDK: [Writing WDM Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-wdm-drivers).
+#[doc(alias = "IoAcquireRemoveLock")]
+#[doc(alias = "IoAcquireRemoveLockEx")]
+#[doc(alias = "IoInitializeRemoveLock")]
+#[doc(alias = "IoInitializeRemoveLockEx")]
+#[doc(alias = "IoReleaseRemoveLock")]
+#[doc(alias = "IoReleaseRemoveLockEx")]
+#[doc(alias = "IoReleaseRemoveLockAndWait")]
+#[doc(alias = "IoReleaseRemoveLockAndWaitEx")]
+#[doc(alias = "IO_REMOVE_LOCK")]
 #[doc(alias = "DRIVER_OBJECT")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a device",
@@ -241,6 +250,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
+    #[doc(alias = "IoDeleteDevice")]
+    #[doc(alias = "IoDetachDevice")]
     #[doc(alias = "IRP_MN_REMOVE_DEVICE")]
     fn remove(&self, _irql: &mut PassiveLevel) {}
 }
@@ -308,6 +319,8 @@ impl Drop for OwnedQueue {
 /// A device that is being added. Queues are made for it.
 ///
 /// It dereferences to its [`DeviceObject`].
+#[doc(alias = "IoCreateDevice")]
+#[doc(alias = "IoAttachDeviceToDeviceStack")]
 #[doc(alias = "DEVICE_OBJECT")]
 pub struct NewDevice {
     object: DeviceObject,

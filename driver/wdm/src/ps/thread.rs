@@ -48,6 +48,7 @@ pub const MAX_THREADS: usize = 64;
 /// # What goes wrong in C
 ///
 /// The driver is unloaded, or data is freed, while a thread still uses it.
+#[doc(alias = "ZwClose")]
 #[doc(alias = "PsTerminateSystemThread")]
 #[doc(alias = "PsCreateSystemThread")]
 #[doc(alias = "ZwWaitForSingleObject")]
