@@ -130,7 +130,9 @@ pub(crate) struct Sleepers {
     tasks: Mutex<Vec<Asleep>>,
     host: Mutex<()>,
     condition: Condvar,
+    /// How many threads of the host sleep, and how many of an exploration.
     sleeping: AtomicUsize,
+    suspended: AtomicUsize,
     /// What whoever is woken comes after.
     pub(crate) edges: Edges,
     /// How many threads of an exploration could go on, beside its first one.
@@ -153,12 +155,12 @@ impl Sleepers {
         }
         // Pairs with the one in `sleep`: either the sleeper sees what has changed, or it is seen here.
         fence(SeqCst);
-        if self.sleeping.load(SeqCst) == 0 {
-            return;
-        }
-        if !wait.is_short() {
+        if self.sleeping.load(SeqCst) != 0 && !wait.is_short() {
             drop(locked(&self.host));
             self.condition.notify_all();
+        }
+        if self.suspended.load(SeqCst) == 0 {
+            return;
         }
         let mut woken = Vec::new();
         locked(&self.tasks).retain(|task| {
@@ -178,7 +180,7 @@ impl Sleepers {
         self.awake.fetch_add(1, SeqCst);
     }
 
-    /// Whether a thread of an exploration could go on, beside its first one.
+    /// Whether another thread of an exploration could go on than the one that runs.
     pub(crate) fn any_awake(&self) -> bool {
         self.awake.load(SeqCst) != 0
     }
@@ -234,7 +236,7 @@ impl Sleepers {
     }
 
     fn suspend<R>(&self, thread: &Thread, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
-        self.sleeping.fetch_add(1, SeqCst);
+        self.suspended.fetch_add(1, SeqCst);
         let result = away(|| {
             shuttle::future::block_on(pin!(poll_fn(|context| {
                 // `shuttle` may ask again before anybody has woken the thread, which then is there still.
@@ -257,7 +259,7 @@ impl Sleepers {
                 Poll::Pending
             })))
         });
-        self.sleeping.fetch_sub(1, SeqCst);
+        self.suspended.fetch_sub(1, SeqCst);
         result
     }
 }
@@ -400,9 +402,9 @@ impl Thread {
         if self.kernel.engine == Engine::Host {
             return;
         }
-        away(|| shuttle::thread::sleep(Duration::ZERO));
-        if self.kernel.is_halted() {
-            self.halt();
+        // While no other thread can go on there is nothing to choose.
+        if self.kernel.sleepers.any_awake() {
+            away(|| shuttle::thread::sleep(Duration::ZERO));
         }
         self.kernel.trace(self, routine, object);
         self.count_step(routine);

@@ -1,7 +1,7 @@
 //! Device objects, their stacks and interfaces; and a device as the PnP manager knows it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     ops::Range,
     sync::{
         Arc, Mutex,
@@ -33,8 +33,8 @@ const INTERFACE_TAG: u32 = u32::from_le_bytes(*b"PnpI");
 /// The device objects, by their addresses, and the interfaces, by their names.
 #[derive(Default)]
 pub(crate) struct Devices {
-    objects: Mutex<HashMap<usize, DeviceObject>>,
-    interfaces: Mutex<HashMap<String, Interface>>,
+    objects: Mutex<BTreeMap<usize, DeviceObject>>,
+    interfaces: Mutex<BTreeMap<String, Interface>>,
 }
 
 /// A device object's memory, and whose it is. The memory stays as long as the kernel, so that who uses the object when it is

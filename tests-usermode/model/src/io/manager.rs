@@ -70,7 +70,7 @@ impl Default for Io {
 
 #[derive(Default)]
 struct Irps {
-    by_address: HashMap<usize, Arc<IrpRecord>>,
+    by_address: BTreeMap<usize, Arc<IrpRecord>>,
     /// Those that have not ended, by their files' addresses and in the order in which they were sent.
     of_files: BTreeMap<(usize, u32), Arc<IrpRecord>>,
     completed: VecDeque<usize>,
