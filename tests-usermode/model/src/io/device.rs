@@ -1,7 +1,7 @@
 //! Device objects, and a device as the PnP manager knows it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     ops::Range,
     sync::{
         Arc, Mutex,
@@ -28,7 +28,7 @@ use crate::{
 /// The device objects, by their addresses.
 #[derive(Default)]
 pub(crate) struct Devices {
-    objects: Mutex<HashMap<usize, DeviceObject>>,
+    objects: Mutex<BTreeMap<usize, DeviceObject>>,
 }
 
 /// The memory of a device object and its driver. The memory is kept as long as the kernel, so a use of the object after

@@ -79,7 +79,7 @@ impl Default for Io {
 
 #[derive(Default)]
 struct Irps {
-    by_address: HashMap<usize, Arc<IrpRecord>>,
+    by_address: BTreeMap<usize, Arc<IrpRecord>>,
     /// The IRPs that have not ended, by the address of the file and in the order in which they were sent.
     of_files: BTreeMap<(usize, u32), Arc<IrpRecord>>,
     completed: VecDeque<usize>,
