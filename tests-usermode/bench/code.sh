@@ -7,7 +7,7 @@ target=${CARGO_TARGET_DIR:-target}
 out=$target/bench
 mkdir -p "$out"
 
-cross/cargo build driver --release -p interlock-wrappers
+cargo interlock cargo build --package interlock-wrappers -- --release
 tests-usermode/twin/build.sh
 x86_64-w64-mingw32-gcc-win32 -std=gnu11 -O2 -ffreestanding -Wall -Wextra -Werror -Wno-multichar -Wno-unused-value \
     -D_WIN32_WINNT=0x0A00 -DNTDDI_VERSION=0x0A000000 -isystem /usr/x86_64-w64-mingw32/include/ddk \

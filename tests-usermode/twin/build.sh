@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 out=${CARGO_TARGET_DIR:-target}/twin
-cross/packages.sh
+cargo interlock doctor > /dev/null
 mkdir -p "$out"
 
 version=$(sed -nE '/^\[workspace.package\]/,/^$/ s/^version = "([0-9.]+)"/\1/p' Cargo.toml)
@@ -23,12 +23,18 @@ for source in "$here"/*.c; do
     objects+=("$object")
 done
 
-# The same libraries and arguments that the driver is linked with.
-for library in ntoskrnl hal; do
-    llvm-dlltool-19 -m i386:x86-64 -d "cross/imports/x64/$library.def" -l "$out/$library.lib"
-done
-lld-link-19 "/out:$out/linked.sys" /driver /subsystem:native,10.00 /osversion:10.0 /entry:DriverEntry /nodefaultlib \
+# The import libraries hold what the driver's do.
+imports=cross/cargo-interlock/imports
+library() {
+    { printf 'LIBRARY %s\nEXPORTS\n' "$1"; cat; } > "$out/$2.def"
+    llvm-dlltool-19 -m i386:x86-64 -d "$out/$2.def" -l "$out/$2.lib"
+}
+{ awk '$2 == "ntoskrnl.exe" { print $1 }' "$imports/wdk.txt"; grep -v '^#' "$imports/more.txt"; } | library ntoskrnl.exe ntoskrnl
+awk '$2 == "HAL.dll" { print $1 }' "$imports/wdk.txt" | library HAL.dll hal
+
+# The arguments that the driver is linked with. The sections are resident.
+lld-link-19 "/out:$out/twin.sys" /driver /subsystem:native,10.00 /osversion:10.0 /entry:DriverEntry /nodefaultlib \
     /nxcompat /dynamicbase /integritycheck /manifest:no /opt:ref,icf /release /brepro \
+    /section:.text,ERP /section:.rdata,RP /section:.pdata,RP \
     /debug "/pdb:$out/twin.pdb" /pdbaltpath:twin.pdb \
     "${objects[@]}" "$out/ntoskrnl.lib" "$out/hal.lib"
-cargo interlock-cross finish-image "$out/linked.sys" "$out/twin.sys"
