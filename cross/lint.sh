@@ -15,7 +15,7 @@ else
 fi
 
 cargo clippy --workspace --exclude interlock-sys --exclude interlock-wrappers --all-targets -- -D warnings
-cargo clippy --package wdm --package interlock-explore --features lock-debug --all-targets -- -D warnings
+cargo clippy --package interlock-wdm --package interlock-explore --features lock-debug --all-targets -- -D warnings
 cargo interlock stand-in "$target/wdk-build"
 cargo clippy --manifest-path "$target/wdk-build/Cargo.toml" --target-dir "$target" --all-targets -- -D warnings
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude interlock-sys --exclude interlock-wrappers --no-deps --document-private-items

@@ -16,6 +16,7 @@ target=$(cd "$here/../.." && pwd)/target
 built=$target/interlock
 work=$target/wine
 driver=interlock
+other= # a driver in place of interlock.sys
 hardware_id='root\interlock'
 # shellcheck source=../../cross/cargo-interlock/wine/session.sh
 source "$here/../../cross/cargo-interlock/wine/session.sh"
@@ -52,7 +53,7 @@ round() {
 }
 
 main() {
-    local rounds=1 number status=0 command=run other=
+    local rounds=1 number status=0 command=run
     if [[ ${1-} == stress || ${1-} == sequence ]]; then
         command=$1
         shift
@@ -82,7 +83,7 @@ main() {
     fi
 
     begin "$built" harness.exe
-    [[ -z $other ]] || cp "$other" "$package/interlock.sys"
+    [[ -z $other ]] || cp "$other" "$package/$driver.sys"
     for ((number = 1; number <= rounds; number++)); do
         ((rounds == 1)) || say "round $number of $rounds"
         round 3600 "$command" "$@" || status=$?

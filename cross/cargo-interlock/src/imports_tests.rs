@@ -145,11 +145,13 @@ impl Visit<'_> for Declared {
             return;
         }
         for item in &block.items {
-            let ForeignItem::Fn(function) = item else {
-                panic!("the driver imports functions alone")
+            let (attributes, name) = match item {
+                ForeignItem::Fn(function) => (&function.attrs, &function.sig.ident),
+                ForeignItem::Static(variable) => (&variable.attrs, &variable.ident),
+                _ => panic!("the driver imports functions and variables alone"),
             };
-            if self.is_there(&function.attrs) {
-                self.names.insert(function.sig.ident.to_string());
+            if self.is_there(attributes) {
+                self.names.insert(name.to_string());
             }
         }
     }
@@ -223,9 +225,11 @@ fn what_is_declared_can_be_imported() {
 #[test]
 fn declarations_of_nt_are_imports() {
     let attribute = "#[cfg_attr(feature = \"wdk\", link(name = \"";
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../driver/nt/src");
-    for path in sources(&folder) {
-        let source = fs::read_to_string(&path).unwrap();
+    let sources = driver_sources();
+    for (path, source) in sources
+        .iter()
+        .filter(|(path, _)| path.components().any(|part| part.as_os_str() == "nt"))
+    {
         let blocks = source.matches("\nunsafe extern \"C\" {\n").count();
         let imports = source.matches(attribute).count();
         assert_eq!(imports, blocks, "{}", path.display());

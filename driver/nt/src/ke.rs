@@ -106,6 +106,8 @@ unsafe extern "C" {
         DeferredRoutine: PKDEFERRED_ROUTINE,
         DeferredContext: *mut c_void,
     );
+    /// `Importance` is a `KDPC_IMPORTANCE`.
+    pub fn KeSetImportanceDpc(Dpc: *mut KDPC, Importance: i32);
     pub fn KeInsertQueueDpc(
         Dpc: *mut KDPC,
         SystemArgument1: *mut c_void,

@@ -11,8 +11,8 @@
 //! and are defined here.
 //!
 //! Headers also differ in which routines are inline functions, need `ntifs.h`, or are documented. The WDK's import
-//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io`, `mm`, `ps` and `routines`, so these modules
-//! declare them, for every set of bindings.
+//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io`, `mm`, `ps` and `routines`, so these modules declare
+//! them, for every set of bindings.
 
 #![no_std]
 #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals)]

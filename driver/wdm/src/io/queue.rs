@@ -116,6 +116,10 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 //   the number of IRPs on the list.
 // * The queue outlives every IRP that was inserted: each IRP holds the device's remove lock until it is completed,
 //   and the device owns the queue until the lock has no holds.
+#[doc(alias = "InsertHeadList")]
+#[doc(alias = "InsertTailList")]
+#[doc(alias = "IsListEmpty")]
+#[doc(alias = "RemoveEntryList")]
 #[doc(alias = "DRIVER_CANCEL")]
 #[doc(alias = "IO_CSQ")]
 #[pin_data]
