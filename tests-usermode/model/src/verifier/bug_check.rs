@@ -136,10 +136,12 @@ impl Callers {
 }
 
 impl Callers {
-    /// Adds the function that an address of an image belongs to, just after a call.
+    /// Adds the function of an image that contains the call before a return address. The outermost frame of a stack can have
+    /// the address 0.
     fn add_image(&mut self, address: usize) {
         if self.found.len() < self.most {
-            self.found.extend(image::describe(address - 1, short));
+            self.found
+                .extend(image::describe(address.saturating_sub(1), short));
         }
     }
 }
