@@ -1,11 +1,11 @@
-//! Images of drivers: a `.sys` file for x64 in the memory of this program, for a [`Kernel`](crate::Kernel) to load.
+//! Images of drivers: `.sys` files for x64 that a [`Kernel`](crate::Kernel) loads into the memory of this program.
 //!
-//! An [`Image`] is mapped as Windows maps it: relocated, its imports bound to the model's routines, its sections protected, and
-//! what is discardable gone after `DriverEntry`. Its routines are called, and call the model's, by the Microsoft x64 calling
-//! convention. Which convention a driver's routine has, its address says, so that an image and a driver that is linked with this
-//! program can be loaded side by side.
+//! An [`Image`] is mapped as Windows maps it: it is relocated, its imports are bound to the model's routines, its
+//! sections are protected, and discardable sections are unmapped after `DriverEntry`. Its routines are called, and call
+//! the model's routines, with the Microsoft x64 calling convention. The address of a driver's routine determines its
+//! convention, so an image and a driver that is linked with this program can be loaded together.
 //!
-//! What a compiler has put into the image itself does not call the model:
+//! Inline functions in the image do not call the model:
 //!
 //! | inline | what is known |
 //! | --- | --- |
@@ -17,7 +17,8 @@
 //! | `KeGetCurrentProcessorNumber` (GS) | served |
 //! | `KeGetCurrentThread` and other uses of GS, privileged instructions | a violation that names the instruction |
 //!
-//! An image runs with the host's threads, not in an [exploration](crate::explore), which cannot stop at what it does not see.
+//! An image runs with host threads, not in an [exploration](crate::explore), which cannot switch threads at an
+//! operation that does not call the model.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod file;
@@ -51,15 +52,15 @@ pub use none::Image;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 pub(crate) use none::{describe, offset, walk};
 
-/// Why an image is not loaded.
+/// The reason why an image is not loaded.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ImageError {
     /// The file cannot be read, or there is no memory for it.
     Io(io::Error),
-    /// Windows would not load it either, for this reason.
+    /// Windows would not load the image either, for this reason.
     Invalid(String),
-    /// The model lacks routines that it imports: all of these.
+    /// The model lacks these routines, which the image imports.
     Missing(Vec<String>),
 }
 

@@ -1,19 +1,19 @@
-//! The model's routines as an image calls them: by the Microsoft x64 calling convention.
+//! The model's routines with the Microsoft x64 calling convention, for calls by an image.
 //!
 //! [The convention](https://learn.microsoft.com/cpp/build/x64-calling-convention)
 
 use std::ptr::NonNull;
 
-/// A function of this host, by the types of its parameters and of its result, in the form of a pointer to it.
+/// A pointer to a function of this host, with the types of its parameters and of its result.
 trait Thunk<Signature>: Copy {
-    /// The address of a function that an image can call, and which calls this one.
+    /// Returns the address of a function that an image can call, which calls this one.
     fn address(self) -> usize;
 }
 
-/// The one value of a closure that captures nothing.
+/// Returns the only value of a closure that captures nothing.
 fn captured_nothing<F: Copy>() -> F {
     const { assert!(size_of::<F>() == 0) };
-    // SAFETY: the type has no bytes, and each `Thunk` that asks for a value has had one.
+    // SAFETY: the type has no bytes, and each `Thunk` was made from a value.
     unsafe { NonNull::<F>::dangling().read() }
 }
 
@@ -55,12 +55,12 @@ fn address<Signature>(function: impl Thunk<Signature>) -> usize {
 
 macro_rules! routines {
     ($($name:ident($($argument:ident),*),)*) => {
-        /// The names of the model's routines, and what an image calls for each.
+        /// The names of the model's routines, and the functions that an image calls for them.
         pub(super) fn routines() -> Vec<(&'static str, usize)> {
             vec![$((
                 stringify!($name),
                 address(|$($argument),*| {
-                    // SAFETY: the image keeps to the routine's documentation, as whoever loads it says.
+                    // SAFETY: the image follows the documentation of the routine, as its loader guarantees.
                     unsafe { nt::$name($($argument),*) }
                 }),
             )),*]
