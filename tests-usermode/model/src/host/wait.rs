@@ -48,6 +48,8 @@ pub(crate) enum Wait {
     Actor(usize),
     Timer(usize),
     WorkItems(usize),
+    /// The last file of a device object.
+    Closed(usize),
     /// Until no other thread can go on.
     Others,
 }
@@ -65,7 +67,8 @@ impl Wait {
             | Self::Thread(key)
             | Self::Actor(key)
             | Self::Timer(key)
-            | Self::WorkItems(key) => key,
+            | Self::WorkItems(key)
+            | Self::Closed(key) => key,
             Self::Others => 0,
         }
     }
@@ -118,6 +121,9 @@ impl fmt::Display for Wait {
             Self::Thread(_) => write!(f, "the end of a thread"),
             Self::Actor(_) => write!(f, "the end of an actor"),
             Self::Timer(_) => write!(f, "the next timer"),
+            Self::Closed(device) => {
+                write!(f, "the last file of the device object {device:#x}")
+            }
             Self::WorkItems(_) => write!(f, "the routines of the work items that were queued"),
             Self::Others => write!(f, "the other threads"),
         }
@@ -130,7 +136,9 @@ pub(crate) struct Sleepers {
     tasks: Mutex<Vec<Asleep>>,
     host: Mutex<()>,
     condition: Condvar,
+    /// How many threads of the host sleep, and how many of an exploration.
     sleeping: AtomicUsize,
+    suspended: AtomicUsize,
     /// The order that the woken threads inherit.
     pub(crate) edges: Edges,
     /// The number of threads of an exploration that can continue, without its first one.
@@ -153,12 +161,12 @@ impl Sleepers {
         }
         // Pairs with the fence in `sleep`: either the sleeper sees the change, or this thread sees the sleeper.
         fence(SeqCst);
-        if self.sleeping.load(SeqCst) == 0 {
-            return;
-        }
-        if !wait.is_short() {
+        if self.sleeping.load(SeqCst) != 0 && !wait.is_short() {
             drop(locked(&self.host));
             self.condition.notify_all();
+        }
+        if self.suspended.load(SeqCst) == 0 {
+            return;
         }
         let mut woken = Vec::new();
         locked(&self.tasks).retain(|task| {
@@ -234,7 +242,7 @@ impl Sleepers {
     }
 
     fn suspend<R>(&self, thread: &Thread, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
-        self.sleeping.fetch_add(1, SeqCst);
+        self.suspended.fetch_add(1, SeqCst);
         let result = away(|| {
             shuttle::future::block_on(pin!(poll_fn(|context| {
                 // `shuttle` can run this again before another thread has woken this one, which is then still recorded.
@@ -257,7 +265,7 @@ impl Sleepers {
                 Poll::Pending
             })))
         });
-        self.sleeping.fetch_sub(1, SeqCst);
+        self.suspended.fetch_sub(1, SeqCst);
         result
     }
 }
@@ -401,9 +409,9 @@ impl Thread {
         if self.kernel.engine == Engine::Host {
             return;
         }
-        away(|| shuttle::thread::sleep(Duration::ZERO));
-        if self.kernel.is_halted() {
-            self.halt();
+        // While no other thread can go on there is nothing to choose.
+        if self.kernel.sleepers.any_awake() {
+            away(|| shuttle::thread::sleep(Duration::ZERO));
         }
         self.kernel.trace(self, routine, object);
         self.count_step(routine);

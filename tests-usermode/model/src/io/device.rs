@@ -1,7 +1,7 @@
-//! Device objects, their stacks and interfaces; and a device as the PnP manager knows it.
+//! Device objects, and a device as the PnP manager knows it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     ops::Range,
     sync::{
         Arc, Mutex,
@@ -10,31 +10,25 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, GUID, NTSTATUS,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_SUCCESS, UNICODE_STRING,
 };
 
 use crate::{
     host::{
         Call, Kernel,
         footprint::{self, Access},
+        wait::Wait,
     },
-    io::registry,
+    io::registry::text,
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
-pub(crate) const STATUS_OBJECT_NAME_NOT_FOUND: i32 = 0xc000_0034_u32.cast_signed();
-const STATUS_OBJECT_NAME_EXISTS: i32 = 0x4000_0000;
-
-/// The tag of a device interface's name.
-const INTERFACE_TAG: u32 = u32::from_le_bytes(*b"PnpI");
-
-/// The device objects, by their addresses, and the interfaces, by their names.
+/// The device objects, by their addresses.
 #[derive(Default)]
 pub(crate) struct Devices {
-    objects: Mutex<HashMap<usize, DeviceObject>>,
-    interfaces: Mutex<HashMap<String, Interface>>,
+    objects: Mutex<BTreeMap<usize, DeviceObject>>,
 }
 
 /// The memory of a device object and its driver. The memory is kept as long as the kernel, so a use of the object after
@@ -57,11 +51,6 @@ struct DeviceObject {
     is_attached: bool,
     /// Whether another device object is attached to this one.
     has_upper: bool,
-}
-
-struct Interface {
-    pdo: usize,
-    is_enabled: bool,
 }
 
 impl Devices {
@@ -117,6 +106,15 @@ impl Devices {
         let driver = locked(&self.objects).get(&device.addr())?.driver;
         // Exposed when the object was made.
         (driver != 0).then(|| std::ptr::with_exposed_provenance_mut(driver))
+    }
+
+    /// The device objects of a driver that were not deleted.
+    pub(crate) fn of_driver(&self, driver: *mut DRIVER_OBJECT) -> Vec<usize> {
+        let objects = locked(&self.objects);
+        let of_driver = objects.iter().filter(|(_, object)| {
+            object.driver == driver.addr() && driver.addr() != 0 && !object.is_deleted
+        });
+        of_driver.map(|(address, _)| *address).collect()
     }
 
     /// Whether there is such a device object, or was.
@@ -284,14 +282,6 @@ impl Devices {
         };
         Some(format!("in {of} {device:#x}{gone}"))
     }
-
-    /// Whether an interface of a physical device is enabled.
-    pub(crate) fn is_enabled(&self, pdo: *mut DEVICE_OBJECT) -> bool {
-        let interfaces = locked(&self.interfaces);
-        interfaces
-            .values()
-            .any(|interface| interface.pdo == pdo.addr() && interface.is_enabled)
-    }
 }
 
 // SAFETY: device objects are identified by their addresses. This crate accesses their fields only during AddDevice or a
@@ -409,6 +399,10 @@ impl DeviceInner {
     /// Removes a file. After the last one a device that was removed by surprise gets its `IRP_MN_REMOVE_DEVICE`.
     pub(crate) fn file_closed(self: &Arc<Self>, call: &Call) {
         let last = self.open_files.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last {
+            let object = self.object().addr();
+            call.kernel.sleepers.wake(Wait::Closed(object));
+        }
         if last && self.removal_waits.swap(false, Ordering::SeqCst) {
             self.remove(call);
         }
@@ -420,7 +414,7 @@ impl DeviceInner {
 extern "C" fn IoCreateDevice(
     driver: *mut DRIVER_OBJECT,
     extension_size: u32,
-    _name: *mut UNICODE_STRING,
+    name: *mut UNICODE_STRING,
     kind: u32,
     characteristics: u32,
     _exclusive: u8,
@@ -431,11 +425,22 @@ extern "C" fn IoCreateDevice(
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    let object = call
-        .kernel
-        .io()
-        .devices
-        .create(driver, extension_size, kind, characteristics);
+    let io = call.kernel.io();
+    let create = || {
+        let devices = &io.devices;
+        devices.create(driver, extension_size, kind, characteristics)
+    };
+    let created = if name.is_null() {
+        Ok(create())
+    } else {
+        // SAFETY: the caller gives a name.
+        let name = unsafe { text(name) };
+        io.namespace.add_device(&name, create)
+    };
+    let object = match created {
+        Ok(object) => object,
+        Err(status) => return status,
+    };
     call.require_room(device);
     // SAFETY: the caller passes room for the answer.
     unsafe { device.write(object) };
@@ -457,6 +462,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
         )
     });
     call.verify_deletion(device.addr());
+    call.require_no_shutdown(device);
     call.require(!devices.is_attached(device), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x201, [0, 0, device.addr() as u64]);
         (
@@ -485,6 +491,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
             link = after;
         }
     }
+    call.kernel.io().namespace.remove_device(device.addr());
     if let Some(object) = locked(&devices.objects).get_mut(&device.addr()) {
         object.is_deleted = true;
         object.fill_if_gone();
@@ -525,81 +532,6 @@ impl Call {
         }
         if let Some(extension) = devices.extension_of(device.addr()) {
             self.verify_memory_is_unused(extension.start, extension.len());
-        }
-    }
-}
-
-// SAFETY: see `irql`.
-#[unsafe(no_mangle)]
-extern "C" fn IoRegisterDeviceInterface(
-    pdo: *mut DEVICE_OBJECT,
-    class: *const GUID,
-    _reference: *mut UNICODE_STRING,
-    name: *mut UNICODE_STRING,
-) -> NTSTATUS {
-    let call = Call::enter("IoRegisterDeviceInterface");
-    call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
-    call.require_live_device(pdo);
-    call.require_room(class.cast_mut());
-    call.require_room(name);
-    // SAFETY: the caller gives a class.
-    let class = unsafe { class.read() };
-    let node = class.Data4.map(|byte| format!("{byte:02x}")).concat();
-    let text = format!(
-        r"\??\ROOT#DRIVER#{:x}#{{{:08x}-{:04x}-{:04x}-{node}}}",
-        pdo.addr(),
-        class.Data1,
-        class.Data2,
-        class.Data3,
-    );
-    let units: Vec<u16> = text.encode_utf16().collect();
-    let size = units.len() * 2;
-    let buffer = call.allocate_pool(size, INTERFACE_TAG, true).cast::<u16>();
-    let Ok(length) = u16::try_from(size) else {
-        return STATUS_INSUFFICIENT_RESOURCES;
-    };
-    if buffer.is_null() {
-        return STATUS_INSUFFICIENT_RESOURCES;
-    }
-    // SAFETY: the block is so long.
-    unsafe { buffer.copy_from_nonoverlapping(units.as_ptr(), units.len()) };
-    // SAFETY: the caller gives room for a string.
-    unsafe {
-        name.write(UNICODE_STRING {
-            Length: length,
-            MaximumLength: length,
-            Buffer: buffer,
-        });
-    }
-    let interface = Interface {
-        pdo: pdo.addr(),
-        is_enabled: false,
-    };
-    locked(&call.kernel.io().devices.interfaces).insert(text, interface);
-    STATUS_SUCCESS
-}
-
-// SAFETY: see `irql`.
-#[unsafe(no_mangle)]
-extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -> NTSTATUS {
-    let call = Call::enter("IoSetDeviceInterfaceState");
-    call.require_at_most(0, Rule::IrqlIoPassive1, 0x2_000a);
-    // SAFETY: the caller gives a name that IoRegisterDeviceInterface made.
-    let name = unsafe { registry::text(name) };
-    if enable != 0 && call.kernel.fails() {
-        return STATUS_INSUFFICIENT_RESOURCES;
-    }
-    let mut interfaces = locked(&call.kernel.io().devices.interfaces);
-    let Some(interface) = interfaces.get_mut(&name) else {
-        return STATUS_OBJECT_NAME_NOT_FOUND;
-    };
-    let enable = enable != 0;
-    match (interface.is_enabled, enable) {
-        (true, true) => STATUS_OBJECT_NAME_EXISTS,
-        (false, false) => STATUS_OBJECT_NAME_NOT_FOUND,
-        _ => {
-            interface.is_enabled = enable;
-            STATUS_SUCCESS
         }
     }
 }

@@ -118,12 +118,18 @@ impl Driver {
         call.require_returned("DriverEntry", 0);
         if status < 0 {
             call.wait_for_work_items();
-            call.verify_unload();
+            call.verify_unload(driver);
             this.unmap();
             return Err(status);
         }
+        for device in kernel.io().devices.of_driver(driver) {
+            // Exposed when the object was made.
+            let device = std::ptr::with_exposed_provenance_mut::<DEVICE_OBJECT>(device);
+            // SAFETY: the device object is alive; the I/O manager clears the flag of those that DriverEntry has made.
+            unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
+        }
         let discarded = this.image.as_ref().map_or(Ok(()), Image::discard);
-        call.require(discarded.is_ok(), Rule::Pointer, || {
+        call.require(discarded.is_ok(), Rule::Pool, || {
             (
                 BugCheck(0, [0; 4]),
                 "the host does not protect memory".into(),
@@ -244,20 +250,21 @@ impl Driver {
         Ok(object)
     }
 
-    /// Unloads the driver, whose devices were removed. Waits for the routines of its work items, until which the driver object
-    /// is referenced, and looks for what it leaves behind: memory, device objects, references to them, work items, handles,
-    /// timers, DPCs and IRPs.
+    /// Unloads the driver, whose PnP devices were removed. Waits until the last file of its named devices is closed, which can
+    /// no longer be opened, and for the routines of its work items, until which the driver object is referenced. Then looks
+    /// for what it leaves behind: memory, device objects, references to them, symbolic links, work items, handles, timers, DPCs
+    /// and IRPs.
     pub fn unload(mut self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("DriverUnload");
+        let driver = self.object();
+        let devices = &self.kernel.io().devices;
+        call.wait_until_closed(&devices.of_driver(driver));
         // What holds a device object is named before that.
         call.require_no_irp();
-        let left = self.kernel.io().devices.count();
-        call.require(left == 0, Rule::DeviceRemoval, || {
-            let what = format!("the driver is unloaded with {left} device objects");
-            (BugCheck(0xce, [0; 4]), what)
-        });
-        let driver = self.object();
+        let attached = devices.of_driver(driver).into_iter();
+        let attached = attached.filter(|device| devices.lower_of(*device).is_some());
+        call.require_no_device(attached.count());
         // SAFETY: DriverEntry has filled the driver object in.
         let Some(unload) = (unsafe { (*driver).DriverUnload }) else {
             let what = "the driver has no Unload routine, so it cannot be unloaded";
@@ -267,7 +274,7 @@ impl Driver {
         unsafe { Call::in_driver(unload, (driver,)) };
         call.require_returned("the Unload routine", 0);
         call.wait_for_work_items();
-        call.verify_unload();
+        call.verify_unload(driver);
         self.unmap();
     }
 }
@@ -282,9 +289,18 @@ impl Call {
         }
     }
 
+    fn require_no_device(&self, left: usize) {
+        self.require(left == 0, Rule::DeviceRemoval, || {
+            let what = format!("the driver is unloaded with {left} device objects");
+            (BugCheck(0xce, [0; 4]), what)
+        });
+    }
+
     /// Stops the system if the driver that goes has left anything behind.
-    fn verify_unload(&self) {
+    fn verify_unload(&self, driver: *mut DRIVER_OBJECT) {
         let kernel = &self.kernel;
+        self.require_no_symbolic_link();
+        self.require_no_device(kernel.io().devices.of_driver(driver).len());
         self.require_no_timer();
         self.require_no_work_item();
         self.require_no_reference();
@@ -293,6 +309,7 @@ impl Call {
             let what = format!("the driver is unloaded while {threads} of its threads run");
             (BugCheck(0xce, [0; 4]), what)
         });
+        self.require_no_lookaside_list();
         self.verify_freed_blocks();
         self.require_buffers_unused();
         self.require_no_dpc();

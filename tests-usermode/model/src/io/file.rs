@@ -46,6 +46,15 @@ impl Access {
             Self::ReadWrite => 3,
         }
     }
+
+    /// The rights to a device object that opening it takes.
+    pub(crate) const fn rights(self) -> u32 {
+        match self {
+            Self::Read => nt::FILE_GENERIC_READ,
+            Self::Write => nt::FILE_GENERIC_WRITE,
+            Self::ReadWrite => nt::FILE_GENERIC_READ | nt::FILE_GENERIC_WRITE,
+        }
+    }
 }
 
 /// A file object.

@@ -510,6 +510,7 @@ impl fmt::Display for IrpRecord {
             nt::IRP_MJ_CLEANUP => "IRP_MJ_CLEANUP",
             nt::IRP_MJ_PNP => "IRP_MJ_PNP",
             nt::IRP_MJ_POWER => "IRP_MJ_POWER",
+            nt::IRP_MJ_SHUTDOWN => "IRP_MJ_SHUTDOWN",
             nt::IRP_MJ_READ => "IRP_MJ_READ",
             nt::IRP_MJ_WRITE => "IRP_MJ_WRITE",
             nt::IRP_MJ_FLUSH_BUFFERS => "IRP_MJ_FLUSH_BUFFERS",

@@ -21,7 +21,9 @@ use crate::{
         bus::Buses,
         device::Devices,
         file::FileInner,
+        interface::Interfaces,
         irp::{Asked, IrpRecord},
+        namespace::Namespace,
         remove_lock::RemoveLocks,
         work_item::WorkItems,
     },
@@ -38,6 +40,8 @@ pub(crate) struct Io {
     irps: Mutex<Irps>,
     last_irp: AtomicU32,
     pub(crate) devices: Devices,
+    pub(crate) interfaces: Interfaces,
+    pub(crate) namespace: Namespace,
     pub(crate) buses: Buses,
     pub(crate) remove_locks: RemoveLocks,
     pub(crate) work_items: WorkItems,
@@ -47,6 +51,8 @@ pub(crate) struct Io {
     pub(crate) probe: Mutex<Option<(usize, u8)>>,
     /// The current PnP requests, by physical device object.
     pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
+    /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
+    pub(crate) shutdown: Mutex<Vec<usize>>,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
@@ -57,12 +63,15 @@ impl Default for Io {
             irps: Mutex::default(),
             last_irp: AtomicU32::new(0),
             devices: Devices::default(),
+            interfaces: Interfaces::default(),
+            namespace: Namespace::default(),
             buses: Buses::default(),
             remove_locks: RemoveLocks::default(),
             work_items: WorkItems::default(),
             cancel_lock: AtomicU64::new(spin_lock::FREE),
             probe: Mutex::default(),
             pnp: Mutex::default(),
+            shutdown: Mutex::default(),
             deferred: Mutex::default(),
         }
     }
@@ -70,7 +79,7 @@ impl Default for Io {
 
 #[derive(Default)]
 struct Irps {
-    by_address: HashMap<usize, Arc<IrpRecord>>,
+    by_address: BTreeMap<usize, Arc<IrpRecord>>,
     /// The IRPs that have not ended, by the address of the file and in the order in which they were sent.
     of_files: BTreeMap<(usize, u32), Arc<IrpRecord>>,
     completed: VecDeque<usize>,
@@ -254,7 +263,11 @@ impl Call {
         let irql = self.irql();
         let is_device_io = matches!(
             record.asked.major,
-            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL | nt::IRP_MJ_POWER
+            nt::IRP_MJ_READ
+                | nt::IRP_MJ_WRITE
+                | nt::IRP_MJ_DEVICE_CONTROL
+                | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
+                | nt::IRP_MJ_POWER
         );
         let highest = if is_device_io { DISPATCH_LEVEL } else { 1 };
         self.require(irql <= highest, Rule::ForwardedAtBadIrql, || {

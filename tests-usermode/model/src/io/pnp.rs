@@ -6,14 +6,14 @@ use nt::{
     IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_INTERFACE,
     IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE,
     IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
-    STATUS_NOT_SUPPORTED,
+    STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
 };
 
 use crate::{
     host::{Call, Kernel, thread::Attached},
     io::{
         Access, BusAnswer, File, Request,
-        device::{DeviceInner, STATUS_OBJECT_NAME_NOT_FOUND},
+        device::DeviceInner,
         irp::{Asked, IrpRecord},
     },
     mutex::locked,
@@ -235,7 +235,7 @@ impl Device {
     /// Returns whether the device's interface is enabled, so that user mode can find the device.
     #[must_use]
     pub fn is_interface_enabled(&self) -> bool {
-        self.kernel.io().devices.is_enabled(self.inner.pdo())
+        self.kernel.io().interfaces.is_enabled(self.inner.pdo())
     }
 
     /// Opens the device by its interface.

@@ -1,7 +1,7 @@
 //! Remove locks and their holders.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     ffi::{c_char, c_void},
     ops::Range,
     sync::{Mutex, atomic::Ordering},
@@ -22,11 +22,11 @@ use crate::{
 
 /// The initialised remove locks by address, each with the number of holds of each tag.
 #[derive(Default)]
-pub(crate) struct RemoveLocks(Mutex<HashMap<usize, HashMap<usize, i32>>>);
+pub(crate) struct RemoveLocks(Mutex<BTreeMap<usize, BTreeMap<usize, i32>>>);
 
 impl RemoveLocks {
     pub(crate) fn holds(&self) -> i32 {
-        locked(&self.0).values().flat_map(HashMap::values).sum()
+        locked(&self.0).values().flat_map(BTreeMap::values).sum()
     }
 
     /// Returns whether any lock in a device extension still has its own hold, which `IoReleaseRemoveLockAndWait`
@@ -175,7 +175,7 @@ extern "C" fn IoInitializeRemoveLockEx(
     object.count.store(1, Ordering::Relaxed);
     object.event.kind.store(1, Ordering::Relaxed);
     object.event.waiters.initialise();
-    locked(&call.kernel.io().remove_locks.0).insert(lock.expose_provenance(), HashMap::new());
+    locked(&call.kernel.io().remove_locks.0).insert(lock.expose_provenance(), BTreeMap::new());
 }
 
 // SAFETY: see `irql`.

@@ -31,6 +31,10 @@ use crate::{
 /// `DpcObject` of the kernel's object types.
 const DPC_OBJECT: u8 = 0x13;
 
+/// `MediumImportance` and `HighImportance`, of the latter of which a DPC is put before those that are queued.
+const MEDIUM_IMPORTANCE: u8 = 1;
+const HIGH_IMPORTANCE: u8 = 2;
+
 /// The processors.
 pub(crate) struct Processors {
     /// A bit for each processor that a thread owns.
@@ -46,8 +50,8 @@ struct DpcQueue {
     /// The addresses of the DPCs.
     waiting: VecDeque<usize>,
     running: bool,
-    /// How many have run or were taken off the queue.
-    done: u64,
+    /// How many have run or were taken off the queue, but for those that were queued first.
+    done: i64,
 }
 
 impl DpcQueue {
@@ -57,8 +61,9 @@ impl DpcQueue {
         Some(dpc)
     }
 
-    fn due(&self) -> u64 {
-        self.done + self.waiting.len() as u64 + u64::from(self.running)
+    fn due(&self) -> i64 {
+        let waiting = i64::try_from(self.waiting.len()).unwrap_or(i64::MAX);
+        self.done + waiting + i64::from(self.running)
     }
 }
 
@@ -263,7 +268,13 @@ impl Call {
         if queued {
             object.argument1.set(first);
             object.argument2.set(second);
-            queue.waiting.push_back(dpc.expose_provenance());
+            if object.importance.get() == HIGH_IMPORTANCE {
+                queue.waiting.push_front(dpc.expose_provenance());
+                // Who waits for those that are on the queue already does not wait for this one in their place.
+                queue.done -= 1;
+            } else {
+                queue.waiting.push_back(dpc.expose_provenance());
+            }
             self.kernel
                 .ke()
                 .processors
@@ -366,7 +377,7 @@ extern "C" fn KeInitializeDpc(
     // SAFETY: as above, and zero is valid for every field.
     let object = unsafe { &*dpc.cast::<Dpc>() };
     object.kind.set(DPC_OBJECT);
-    object.importance.set(1);
+    object.importance.set(MEDIUM_IMPORTANCE);
     object.routine.set(routine);
     object.context.set(context);
 }
@@ -379,6 +390,21 @@ extern "C" fn KeInsertQueueDpc(dpc: *mut KDPC, first: *mut c_void, second: *mut 
     let queued = call.queue_dpc(dpc, first, second);
     call.lower_irql(old_irql);
     u8::from(queued)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetimportancedpc)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeSetImportanceDpc(dpc: *mut KDPC, importance: i32) {
+    let call = Call::enter_visible("KeSetImportanceDpc", dpc);
+    // SAFETY: the caller gives a DPC that was initialised.
+    let object = unsafe { call.view::<Dpc, _>(dpc) };
+    let known = u8::try_from(importance).unwrap_or(u8::MAX);
+    call.require(known <= 3, Rule::Dpc, || {
+        let what = format!("{importance} is no importance of a DPC");
+        (BugCheck(0, [0; 4]), what)
+    });
+    object.importance.set(known);
 }
 
 // SAFETY: see `irql`.

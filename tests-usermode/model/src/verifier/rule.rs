@@ -65,6 +65,8 @@ rules! {
     IrqlIoPassive1 = "IrqlIoPassive1",
     /// Some I/O manager routines, such as `IoDetachDevice`, are called at `PASSIVE_LEVEL`.
     IrqlIoPassive3 = "IrqlIoPassive3",
+    /// Some I/O manager routines, such as `IoCreateSymbolicLink`, are called at `PASSIVE_LEVEL`.
+    IrqlIoPassive4 = "IrqlIoPassive4",
     /// An IRP is sent at `DISPATCH_LEVEL` only if its major function allows that, and never above.
     ForwardedAtBadIrql = "ForwardedAtBadIrql",
     /// Zw routines are called at `PASSIVE_LEVEL`.
@@ -105,6 +107,8 @@ rules! {
     AddDevice = "AddDevice",
     /// A device object is detached, then deleted, once each, when its device is removed.
     DeviceRemoval = "removal of a device",
+    /// A symbolic link is deleted when its device is.
+    SymbolicLink = "symbolic link",
     /// A device object's flags are those of the device stack, and `DO_DEVICE_INITIALIZING` is cleared.
     DeviceFlags = "flags of a device object",
     /// A driver that passes an IRP down returns the status of the lower driver.
