@@ -86,6 +86,7 @@ pub const IRP_MJ_SET_INFORMATION: usize = 0x06;
 pub const IRP_MJ_FLUSH_BUFFERS: usize = 0x09;
 pub const IRP_MJ_DEVICE_CONTROL: usize = 0x0e;
 pub const IRP_MJ_INTERNAL_DEVICE_CONTROL: usize = 0x0f;
+pub const IRP_MJ_SHUTDOWN: usize = 0x10;
 pub const IRP_MJ_CLEANUP: usize = 0x12;
 pub const IRP_MJ_POWER: usize = 0x16;
 pub const IRP_MJ_SYSTEM_CONTROL: usize = 0x17;

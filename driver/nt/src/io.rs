@@ -23,7 +23,10 @@ pub type PIO_WORKITEM_ROUTINE =
 /// The only `WORK_QUEUE_TYPE` that a driver may pass to `IoQueueWorkItem`.
 pub const DelayedWorkQueue: i32 = 1;
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
+    pub fn IoRegisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) -> NTSTATUS;
+    pub fn IoUnregisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT);
     pub fn IoAttachDeviceToDeviceStackSafe(
         SourceDevice: *mut DEVICE_OBJECT,
         TargetDevice: *mut DEVICE_OBJECT,

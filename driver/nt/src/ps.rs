@@ -11,6 +11,7 @@ use crate::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES};
 
 pub type PKSTART_ROUTINE = Option<unsafe extern "C" fn(StartContext: *mut c_void)>;
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn PsCreateSystemThread(
         ThreadHandle: *mut HANDLE,

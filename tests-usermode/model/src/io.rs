@@ -23,6 +23,7 @@ mod registry;
 mod remove_lock;
 mod request;
 mod security;
+mod shutdown;
 mod work_item;
 
 pub use bus::BusAnswer;

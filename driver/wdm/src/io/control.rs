@@ -9,6 +9,7 @@ use crate::{
         driver::{check_unload, set_requests},
         holds::Holds,
         name::ObjectName,
+        pnp::{register_shutdown, unregister_shutdown},
     },
 };
 
@@ -142,7 +143,15 @@ unsafe fn create<D: ControlDevice>(
         let extension = unsafe { create_state(object, holds, None, make::<D>, irql) }?;
         // SAFETY: the driver may change the field in DriverEntry.
         unsafe { (*object).Flags |= D::IO_TYPE.flag() };
-        link::<D>(irql).inspect_err(|_| {
+        // SAFETY: the extension is initialised, and the IRQL is PASSIVE_LEVEL.
+        let registered = unsafe { register_shutdown::<D>(object) };
+        let linked = registered.and_then(|()| {
+            link::<D>(irql).inspect_err(|_| {
+                // SAFETY: the device object was registered above.
+                unsafe { unregister_shutdown::<D>(object) };
+            })
+        });
+        linked.inspect_err(|_| {
             // SAFETY: no file is open, so nobody has or gets a hold; this is called once.
             unsafe { extension.tear_down::<D, D::File>(irql) };
         })
@@ -218,6 +227,8 @@ unsafe extern "C" fn unload<D: ControlDevice>(driver: *mut nt::DRIVER_OBJECT) {
     let object = unsafe { (*driver).DeviceObject };
     // SAFETY: the extension was initialised, and is not used after IoDeleteDevice below.
     let extension = unsafe { Extension::of(object) };
+    // SAFETY: `create` has registered the device object, and this is called once, at PASSIVE_LEVEL.
+    unsafe { unregister_shutdown::<D>(object) };
     extension.end_requests(irql);
     // SAFETY: the state is a `D`, which is freed below.
     unsafe { extension.device::<D>() }.remove(irql);

@@ -32,6 +32,15 @@ use crate::{
 /// and fails attempts to open a device whose removal is pending.
 ///
 /// WDK: [Writing WDM Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-wdm-drivers).
+#[doc(alias = "IoAcquireRemoveLock")]
+#[doc(alias = "IoAcquireRemoveLockEx")]
+#[doc(alias = "IoInitializeRemoveLock")]
+#[doc(alias = "IoInitializeRemoveLockEx")]
+#[doc(alias = "IoReleaseRemoveLock")]
+#[doc(alias = "IoReleaseRemoveLockEx")]
+#[doc(alias = "IoReleaseRemoveLockAndWait")]
+#[doc(alias = "IoReleaseRemoveLockAndWaitEx")]
+#[doc(alias = "IO_REMOVE_LOCK")]
 #[doc(alias = "DRIVER_OBJECT")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a device",
@@ -47,6 +56,10 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "DO_BUFFERED_IO")]
     #[doc(alias = "DO_DIRECT_IO")]
     const IO_TYPE: IoType = IoType::Buffered;
+
+    /// Whether [`Device::shutdown`] is called. Only one driver of a device stack may set this.
+    #[doc(alias = "IoRegisterShutdownNotification")]
+    const NOTIFIED_OF_SHUTDOWN: bool = false;
 
     /// The state that the driver keeps for each open file; `()` if none.
     type File: FileState<Self>;
@@ -186,6 +199,16 @@ pub trait Device: Send + Sync + Sized + 'static {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
 
+    /// Called when the system shuts down, before it flushes the file systems (`IRP_MJ_SHUTDOWN`), if
+    /// [`Device::NOTIFIED_OF_SHUTDOWN`] is set.
+    ///
+    /// WDK: [IoRegisterShutdownNotification](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioregistershutdownnotification).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IRP_MJ_SHUTDOWN")]
+    fn shutdown(&self, _irql: &mut PassiveLevel) {}
+
     /// Called when the last handle of an open file is closed, after the file's requests on the device's queues were
     /// cancelled (`IRP_MJ_CLEANUP`).
     ///
@@ -227,6 +250,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
+    #[doc(alias = "IoDeleteDevice")]
+    #[doc(alias = "IoDetachDevice")]
     #[doc(alias = "IRP_MN_REMOVE_DEVICE")]
     fn remove(&self, _irql: &mut PassiveLevel) {}
 }
@@ -294,6 +319,8 @@ impl Drop for OwnedQueue {
 /// A device that is being added. Queues are made for it.
 ///
 /// It dereferences to its [`DeviceObject`].
+#[doc(alias = "IoCreateDevice")]
+#[doc(alias = "IoAttachDeviceToDeviceStack")]
 #[doc(alias = "DEVICE_OBJECT")]
 pub struct NewDevice {
     object: DeviceObject,

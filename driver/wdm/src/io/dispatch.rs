@@ -228,6 +228,24 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
     unsafe { call(object, irp, method) }
 }
 
+/// `IRP_MJ_SHUTDOWN`, of a device that is registered for it.
+///
+/// # Safety
+/// Called by the I/O manager, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn shutdown<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    let method = |device: &D, _: &Extension| {
+        // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+        device.shutdown(&mut unsafe { PassiveLevel::assume() });
+        // SAFETY: this routine owns the IRP, which has a hold.
+        unsafe { complete(irp, NtStatus::SUCCESS) }
+    };
+    // SAFETY: the I/O manager has just given the IRP to this routine, and the state is a `D`.
+    unsafe { call(object, irp, method) }
+}
+
 /// `IRP_MJ_POWER` and `IRP_MJ_SYSTEM_CONTROL`: passed to the bus driver. The device has no power states, and its
 /// requests may stay queued while the system sleeps.
 ///

@@ -121,6 +121,9 @@ pub(crate) fn set_requests<D: Device>(major: &mut [nt::PDRIVER_DISPATCH; 28]) {
         major[function] = Some(dispatch::request::<D>);
     }
     major[nt::IRP_MJ_INTERNAL_DEVICE_CONTROL] = Some(dispatch::internal_device_control::<D>);
+    if D::NOTIFIED_OF_SHUTDOWN {
+        major[nt::IRP_MJ_SHUTDOWN] = Some(dispatch::shutdown::<D>);
+    }
 }
 
 /// The steps of DriverEntry. `fill` sets the dispatch routines.

@@ -13,6 +13,8 @@ use crate::{Error, ke::irql::Waitable};
 /// ```
 /// const CLASS: wdm::Guid = wdm::Guid::new(0x6f1d_3c52, 0x8e0b, 0x4a57, [0x9b, 0x43, 0, 0, 0, 0, 0, 1]);
 /// ```
+#[doc(alias = "IoSetDeviceInterfaceState")]
+#[doc(alias = "RtlFreeUnicodeString")]
 #[doc(alias = "GUID")]
 pub struct Guid(Option<nt::GUID>);
 

@@ -121,9 +121,13 @@ unsafe fn attach<D: Device>(
     pdo: *mut nt::DEVICE_OBJECT,
     extension: &Extension,
 ) -> Result<(), Error> {
+    // SAFETY: the device object is valid, and its extension is initialised.
+    unsafe { register_shutdown::<D>(object) }?;
     // SAFETY: both device objects are valid.
     let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
     if lower.is_null() {
+        // SAFETY: AddDevice runs at PASSIVE_LEVEL.
+        unsafe { unregister_shutdown::<D>(object) };
         return Err(Error::NO_SUCH_DEVICE);
     }
     extension.set_lower(lower);
@@ -191,6 +195,8 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         }
         nt::IRP_MN_REMOVE_DEVICE => {
             end_requests(extension, device, irql);
+            // SAFETY: PnP requests are sent at PASSIVE_LEVEL, and this one is sent once.
+            unsafe { unregister_shutdown::<D>(object) };
             // SAFETY: this routine owns the IRP and its hold, and gives up both.
             return unsafe { remove::<D, D::File>(object, irp, D::remove, irql) };
         }
@@ -204,6 +210,31 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     // SAFETY: the hold was acquired above.
     unsafe { Extension::release(object, irp) };
     status
+}
+
+/// Asks to be notified of a shutdown, if the driver wants it (`IoRegisterShutdownNotification`).
+///
+/// # Safety
+/// The device object is valid, its extension is initialised, and this is called once, at `PASSIVE_LEVEL`.
+pub(super) unsafe fn register_shutdown<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+) -> Result<(), Error> {
+    if !D::NOTIFIED_OF_SHUTDOWN {
+        return Ok(());
+    }
+    // SAFETY: guaranteed by the caller.
+    Error::check(unsafe { nt::IoRegisterShutdownNotification(object) })
+}
+
+/// Ends the notification of a shutdown, if the device is registered for it (`IoUnregisterShutdownNotification`).
+///
+/// # Safety
+/// [`register_shutdown`] has succeeded, and this is called once, at `PASSIVE_LEVEL`.
+pub(super) unsafe fn unregister_shutdown<D: Device>(object: *mut nt::DEVICE_OBJECT) {
+    if D::NOTIFIED_OF_SHUTDOWN {
+        // SAFETY: guaranteed by the caller.
+        unsafe { nt::IoUnregisterShutdownNotification(object) };
+    }
 }
 
 /// Disables the device's interface and completes every queued request.

@@ -84,6 +84,7 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 ///
 /// The driver frees the DPC, or is unloaded, while the DPC is queued or running; or the context has another type
 /// than the routine casts it to.
+#[doc(alias = "KeBugCheckEx")]
 #[doc(alias = "KeRemoveQueueDpc")]
 #[doc(alias = "KeFlushQueuedDpcs")]
 #[doc(alias = "KDPC")]
