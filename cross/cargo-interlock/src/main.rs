@@ -113,7 +113,7 @@ enum Task {
         /// The package of the driver, if the workspace has several
         #[arg(long, short)]
         package: Option<String>,
-        /// Keep what the driver prints with DbgPrintEx in target/wine/wine.log
+        /// Keep what the driver prints in target/wine/wine.log
         #[arg(long)]
         debug_log: bool,
         /// A program for Windows, and its arguments
