@@ -130,9 +130,9 @@ enum Task {
         #[arg(last = true)]
         options: Vec<String>,
     },
-    /// List what is needed off Windows, and whether it is there
+    /// List what is needed, and whether it is there
     Doctor {
-        /// Install what is missing
+        /// Install what is missing, on Debian
         #[arg(long)]
         install: bool,
         /// Further Debian packages
@@ -211,7 +211,10 @@ fn perform(task: Task) -> Result<bool, String> {
             which,
             command,
             options,
-        } => cross::cargo(&find(&which)?, which.arch, &command, &options)?,
+        } => {
+            building::cargo(&find(&which)?, which.arch, &command, &options)?;
+        }
+        Task::Doctor { .. } if cfg!(windows) => return kit::doctor(),
         Task::Doctor { install, packages } => return debian::doctor(install, &packages),
         Task::CheckNatvis {
             pdb,
