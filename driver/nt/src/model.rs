@@ -19,6 +19,8 @@ pub enum Inline {
     MarkIrpPending,
     /// `YieldProcessor`.
     YieldProcessor,
+    /// An access to a variable of [`atomic`](crate::atomic).
+    Atomic,
     /// `MmGetSystemAddressForMdlSafe`, on the MDL.
     SystemAddressForMdl,
 }

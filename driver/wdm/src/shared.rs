@@ -6,9 +6,10 @@ use core::{
     mem::{ManuallyDrop, needs_drop},
     ops::Deref,
     ptr::NonNull,
-    sync::atomic::{AtomicUsize, Ordering, fence},
+    sync::atomic::{Ordering, fence},
 };
 
+use nt::atomic::AtomicUsize;
 use pinned_init::{PinInit, pin_data, try_pin_init};
 
 use crate::{

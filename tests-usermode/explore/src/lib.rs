@@ -41,10 +41,11 @@ pub struct Test {
 /// Every order, for tests that have few.
 const EVERY: &[Search] = &[Search::every(1_000_000)];
 
-/// Every order with at most four preemptions, for tests that have too many orders.
-const FEW_PREEMPTIONS: &[Search] = &[Search::preempting(4)];
+/// Every order, since a driver in safe code on `wdm` keeps its memory guarded; and in case that `wdm` itself does not, every order
+/// with at most three preemptions. For tests that have too many orders otherwise.
+const GUARDED: &[Search] = &[Search::guarded(1_000_000), Search::preempting(3)];
 
-/// A sample of the orders, for tests that have too many even with few preemptions.
+/// A sample of the orders, for tests that have too many even so.
 const MANY: &[Search] = &[
     Search::Random {
         schedules: 5_000,

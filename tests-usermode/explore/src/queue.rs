@@ -11,7 +11,7 @@ use wdm::{
 };
 
 use crate::{
-    EVERY, FEW_PREEMPTIONS, MANY, Test,
+    EVERY, GUARDED, MANY, Test,
     harness::{Harness, PEND, send, status_if},
 };
 
@@ -20,7 +20,7 @@ pub const TESTS: &[Test] = &[
     Test {
         name: "queue::cancel_against_completion",
         summary: "a request is cancelled and completed at the same time: it is completed once",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: cancel_against_completion,
     },
     Test {
@@ -32,13 +32,13 @@ pub const TESTS: &[Test] = &[
     Test {
         name: "queue::cancel_against_cleanup",
         summary: "a request is cancelled while its file is closed: it is completed once, as cancelled",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: cancel_against_cleanup,
     },
     Test {
         name: "queue::completion_against_cleanup",
         summary: "requests of two files are completed while one file is closed: each is completed once",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: completion_against_cleanup,
     },
     Test {
@@ -50,13 +50,13 @@ pub const TESTS: &[Test] = &[
     Test {
         name: "queue::close_against_insertion",
         summary: "a handle is closed while a request arrives through it: the request is cancelled",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: close_against_insertion,
     },
     Test {
         name: "queue::removal_against_insertion",
         summary: "a request arrives during a surprise removal: it is completed with STATUS_DELETE_PENDING",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: removal_against_insertion,
     },
     Test {
@@ -68,7 +68,7 @@ pub const TESTS: &[Test] = &[
     Test {
         name: "queue::lookup_against_cancel",
         summary: "requests with one key are cancelled and completed by key: each is completed once, the older one first",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: lookup_against_cancel,
     },
     Test {
@@ -188,7 +188,7 @@ fn completion_against_cleanup(kernel: &Arc<Kernel>) {
     closer.join();
     let first = harness.end(&of_closed_file, &[STATUS_SUCCESS, STATUS_CANCELLED]);
     if first == STATUS_SUCCESS {
-        kernel.check(harness.complete(), || {
+        kernel.verify(harness.complete(), || {
             "the request of the other file is lost".into()
         });
     }
@@ -204,7 +204,7 @@ fn query_remove_against_insertion(kernel: &Arc<Kernel>) {
     });
     let request = harness.send(PEND);
     pnp_manager.join();
-    kernel.check(harness.complete(), || {
+    kernel.verify(harness.complete(), || {
         "the pending request was not found".into()
     });
     harness.end(&request, &[STATUS_SUCCESS]);
@@ -249,7 +249,7 @@ fn lookup_against_cancel(kernel: &Arc<Kernel>) {
     let newer = harness.send(PEND);
     let canceller = cancelling(kernel, &older);
     let found = harness.send(COMPLETE_BY_KEY).answer();
-    kernel.check(found == STATUS_SUCCESS, || {
+    kernel.verify(found == STATUS_SUCCESS, || {
         format!("no request was found by its key: {found:#x}")
     });
     canceller.join();
@@ -279,7 +279,7 @@ fn three_actors(kernel: &Arc<Kernel>) {
     let ends = requests.map(|request| harness.end(&request, &[STATUS_SUCCESS, STATUS_CANCELLED]));
     let succeeded = ends.iter().filter(|end| **end == STATUS_SUCCESS).count();
     let claimed = completed.iter().filter(|completed| **completed).count();
-    kernel.check(claimed <= succeeded, || {
+    kernel.verify(claimed <= succeeded, || {
         format!("{claimed} requests were completed, but {succeeded} ended with success")
     });
     harness.tear_down();

@@ -11,7 +11,7 @@ use wdm::{
 };
 
 use crate::{
-    EVERY, FEW_PREEMPTIONS, MANY, Test,
+    EVERY, GUARDED, MANY, Test,
     harness::{COMPLETE, Harness, PEND, send, status_if},
 };
 
@@ -20,7 +20,7 @@ pub const TESTS: &[Test] = &[
     Test {
         name: "start_io::cancel_against_service",
         summary: "a queued request is cancelled while it becomes the next to be served: it is served or cancelled",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: cancel_against_service,
     },
     Test {
@@ -38,19 +38,19 @@ pub const TESTS: &[Test] = &[
     Test {
         name: "start_io::insertion_against_service",
         summary: "a request arrives while the current one is completed: one of the two threads starts it",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: insertion_against_service,
     },
     Test {
         name: "start_io::cleanup_against_service",
         summary: "a file is closed while its request becomes the next to be served: the other file's request is served",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: cleanup_against_service,
     },
     Test {
         name: "start_io::close_against_insertion",
         summary: "a handle is closed while a request arrives through it: the request is cancelled",
-        searches: FEW_PREEMPTIONS,
+        searches: GUARDED,
         run: close_against_insertion,
     },
     Test {
@@ -195,7 +195,7 @@ fn cancel_against_insertion(kernel: &Arc<Kernel>) {
     harness.end(&request, &[status_if(was_served)]);
     // The device is idle, so the next request is started at once.
     let next = harness.send(PEND);
-    kernel.check(harness.complete(), || {
+    kernel.verify(harness.complete(), || {
         "a request that arrived at an idle device was not started".into()
     });
     harness.end(&next, &[STATUS_SUCCESS]);
@@ -225,7 +225,7 @@ fn insertion_against_service(kernel: &Arc<Kernel>) {
     let sender = harness.actor("sender", &harness.file, |file| send(file, PEND + 4));
     harness.complete();
     let second = sender.join();
-    kernel.check(harness.complete(), || {
+    kernel.verify(harness.complete(), || {
         "the second request was not started".into()
     });
     harness.end(&first, &[STATUS_SUCCESS]);

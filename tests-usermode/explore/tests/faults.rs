@@ -60,6 +60,20 @@ fn replay_finds(fault: &Fault, printed: &str) {
     );
 }
 
+/// Each kind of depth-first search finds each mistake: none of them is one in plain memory alone.
+#[test]
+fn every_search_finds_every_mistake() {
+    const MOST: usize = 1_000_000;
+    for search in [Search::unreduced(MOST), Search::guarded(MOST)] {
+        for fault in faults() {
+            let Err(found) = explore(search, fault.faulty) else {
+                panic!("{} was not found: {search}", fault.name);
+            };
+            assert_eq!(found.violation.rule, fault.rule, "{search}: {}", fault.name);
+        }
+    }
+}
+
 #[test]
 fn every_correct_version_passes() {
     for fault in faults() {

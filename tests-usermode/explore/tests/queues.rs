@@ -11,6 +11,7 @@ fn pass(prefix: &str) {
             let explored = explore(*search, test.run);
             let explored = explored.unwrap_or_else(|found| panic!("{}:\n{found}", test.name));
             let (complete, up_to) = match *search {
+                Search::Reduced { .. } => (true, None),
                 Search::DepthFirst { preemptions, .. } => (preemptions.is_none(), preemptions),
                 _ => (false, None),
             };

@@ -8,6 +8,7 @@
 //! It is the highest folder: it uses the others, and none of them uses it.
 
 mod actor;
+mod depth_first;
 mod schedule;
 mod scheduler;
 mod search;
@@ -16,5 +17,5 @@ mod shared;
 pub use actor::Actor;
 pub use schedule::{Misfit, Schedule};
 pub(crate) use search::end_with;
-pub use search::{Explored, Found, Scenario, Search, explore, replay};
+pub use search::{Explored, Found, Memory, Scenario, Search, explore, replay};
 pub use shared::Shared;

@@ -123,7 +123,7 @@ macro_rules! interlocked {
             /// Any.
             #[must_use]
             pub fn read(&self) -> $number {
-                self.0.load(Ordering::SeqCst)
+                nt::atomic::seen(&self.0).load(Ordering::SeqCst)
             }
         }
     };

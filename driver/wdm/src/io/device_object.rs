@@ -5,12 +5,13 @@ use core::{
     ffi::c_void,
     mem::ManuallyDrop,
     ptr::{NonNull, dangling_mut, null_mut},
-    sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence},
+    sync::atomic::{Ordering, fence},
     time::Duration,
 };
 
 use alloc::boxed::Box;
 
+use nt::atomic::{AtomicPtr, AtomicUsize};
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
 use crate::{
@@ -43,6 +44,11 @@ use crate::{
 #[doc(alias = "DEVICE_OBJECT")]
 #[doc(alias = "IO_WORKITEM")]
 #[doc(alias = "ObReferenceObject")]
+#[doc(alias = "IoAllocateWorkItem")]
+#[doc(alias = "IoFreeWorkItem")]
+#[doc(alias = "ObfReferenceObject")]
+#[doc(alias = "ObDereferenceObject")]
+#[doc(alias = "ObfDereferenceObject")]
 #[doc(alias = "IoQueueWorkItem")]
 pub struct DeviceObject {
     inner: NonNull<Inner>,

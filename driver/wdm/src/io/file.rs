@@ -1,13 +1,9 @@
 //! Open files: the driver's state for each one, and its requests on the device's queues.
 
 use alloc::vec::Vec;
-use core::{
-    cell::UnsafeCell,
-    mem::ManuallyDrop,
-    ptr::null_mut,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use core::{cell::UnsafeCell, mem::ManuallyDrop, ptr::null_mut, sync::atomic::Ordering};
 
+use nt::atomic::AtomicBool;
 use nt::list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList};
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 

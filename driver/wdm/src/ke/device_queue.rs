@@ -7,9 +7,10 @@ use core::{
     ops::Deref,
     pin::Pin,
     ptr::{from_ref, null_mut},
-    sync::atomic::{AtomicPtr, Ordering},
+    sync::atomic::Ordering,
 };
 
+use nt::atomic::AtomicPtr;
 use pinned_init::{Init, PinInit, pin_data, pin_init, pin_init_from_closure, pinned_drop};
 
 use crate::ke::{

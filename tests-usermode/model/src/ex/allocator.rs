@@ -1,7 +1,7 @@
-//! The global allocator of every program with this crate: the host's, and in a driver's code the pool.
+//! The global allocator of every program that contains this crate. In a driver's code it allocates from the pool.
 //!
-//! A driver on `wdm` allocates by Rust's own allocator, which `wdk-alloc` makes the pool in a .sys. Here whose code runs
-//! decides, and each block remembers where it is from.
+//! A driver on `wdm` allocates through Rust's global allocator, which in a .sys is the pool (`wdk-alloc`). Here the
+//! mode of the thread selects the allocator, and each block records where it was allocated.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -11,7 +11,7 @@ use std::{
 use crate::{
     ex::pool::{Header, RUST_TAG, with_header},
     host::{
-        Call,
+        Call, footprint,
         thread::{self, Mode},
     },
 };
@@ -22,12 +22,12 @@ struct Allocator;
 static ALLOCATOR: Allocator = Allocator;
 
 impl Allocator {
-    /// What is to stand before a new block; `None` if the driver is not to have it.
+    /// Returns the header of a new block; `None` if the driver's allocation fails.
     fn header(size: usize) -> Option<Header> {
         if thread::mode() != Mode::Driver {
             return Some(Header::of_host());
         }
-        // What is allocated to find this out is the model's.
+        // Allocations during this check belong to the model.
         thread::set_mode(Mode::Kernel);
         let header = thread::try_current().map(|thread| {
             let size = u32::try_from(size).ok().filter(|_| thread.may_allocate())?;
@@ -37,34 +37,35 @@ impl Allocator {
         header.unwrap_or(Some(Header::of_host()))
     }
 
-    /// Has the kernel look at a block of the pool that the driver frees.
+    /// Lets the kernel check a pool block that the driver frees.
     fn verify(block: *mut u8, size: usize) {
         let mode = thread::set_mode(Mode::Kernel);
+        footprint::free(block.addr()..block.addr() + size);
         if let Some(thread) = thread::try_current()
             && thread.kernel.has_timer_or_dpc()
         {
-            Call::enter("ExFreePool").verify_memory_is_unused(block.addr(), size);
+            Call::enter_noted("ExFreePool").verify_memory_is_unused(block.addr(), size);
         }
         thread::set_mode(mode);
     }
 
-    /// Puts a header before a block that the host has allocated, and gives where the block starts.
+    /// Writes the header before a block that the host has allocated; returns the start of the block.
     ///
     /// # Safety
-    /// `base` is NULL, or the start of an allocation in which the block starts so far inside.
+    /// `base` is NULL, or the start of an allocation in which the block starts at `offset`.
     unsafe fn finish(base: *mut u8, offset: usize, header: Header) -> *mut u8 {
         if base.is_null() {
             return null_mut();
         }
-        // SAFETY: the caller says so.
+        // SAFETY: guaranteed by the caller.
         let block = unsafe { base.add(offset) };
-        // SAFETY: the header's place is inside the allocation, before the block, and aligned.
+        // SAFETY: the header is inside the allocation, before the block, and aligned.
         unsafe { Header::before(block).write(header) };
         block
     }
 }
 
-// SAFETY: the system's allocator does the work; what is in front of each block is for this one alone.
+// SAFETY: the system's allocator does the work; only this allocator accesses the header of a block.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let (Some((whole, offset)), Some(header)) =
@@ -74,7 +75,7 @@ unsafe impl GlobalAlloc for Allocator {
         };
         // SAFETY: the layout's size is not zero.
         let base = unsafe { System.alloc(whole) };
-        // SAFETY: the block starts so far inside.
+        // SAFETY: the block starts at this offset.
         unsafe { Self::finish(base, offset, header) }
     }
 
@@ -86,7 +87,7 @@ unsafe impl GlobalAlloc for Allocator {
         };
         // SAFETY: the layout's size is not zero.
         let base = unsafe { System.alloc_zeroed(whole) };
-        // SAFETY: the block starts so far inside.
+        // SAFETY: the block starts at this offset.
         unsafe { Self::finish(base, offset, header) }
     }
 
@@ -100,7 +101,7 @@ unsafe impl GlobalAlloc for Allocator {
             Self::verify(block, header.size());
         }
         header.give_back(block);
-        // SAFETY: the allocation started so far before the block, and had this layout.
+        // SAFETY: the allocation started at this offset before the block, and had this layout.
         unsafe { System.dealloc(block.wrapping_sub(offset), whole) };
     }
 }

@@ -1,7 +1,7 @@
-//! The pool: what the driver allocates, counted, with the tag that it gives.
+//! The pool: the driver's allocations and their tags.
 //!
-//! What `ExAllocatePool2` allocates is known by its address. It has guard bytes after it, and when it is freed its memory stays
-//! for a while, filled, so that who frees it again, or writes to it still, is found.
+//! A block of `ExAllocatePool2` is recorded by its address. It is followed by guard bytes. After it is freed, its
+//! memory is filled and kept for a while, to detect a second free or a later write.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -17,12 +17,12 @@ use std::{
 use nt::{DISPATCH_LEVEL, POOL_FLAG_PAGED};
 
 use crate::{
-    host::{Call, Kernel, layout::FREED, thread::Thread},
+    host::{Call, Kernel, footprint, layout::FREED, thread::Thread},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
-/// What the blocks of a kernel's pool add up to.
+/// The total of the blocks of a kernel's pool.
 #[derive(Default)]
 pub(crate) struct Pool {
     blocks: AtomicUsize,
@@ -30,11 +30,11 @@ pub(crate) struct Pool {
     table: Mutex<Table>,
 }
 
-/// The blocks of `ExAllocatePool2`, by their addresses.
+/// The blocks of `ExAllocatePool2`, by address.
 #[derive(Default)]
 struct Table {
     live: BTreeMap<usize, Block>,
-    /// And who freed each.
+    /// The caller that freed each block.
     freed: BTreeMap<usize, (Block, String)>,
     /// The freed blocks, in the order in which they were freed.
     oldest: VecDeque<usize>,
@@ -47,35 +47,35 @@ struct Block {
     is_paged: bool,
 }
 
-/// What stands before each block that a program with this crate allocates, the pool's and others.
+/// The header of each block that a program with this crate allocates, in the pool or elsewhere.
 #[repr(C)]
 pub(crate) struct Header {
-    /// The pool that the block is from, one of whose owners this is; NULL if it is not from one.
+    /// A reference to the pool of the block; NULL if the block is not in a pool.
     pool: *const Pool,
     tag: u32,
     size: u32,
 }
 
-/// How far the pool aligns, and how long a header is.
+/// The alignment of the pool, and the length of a header.
 pub(crate) const ALIGNMENT: usize = nt::MEMORY_ALLOCATION_ALIGNMENT;
 
 const _: () = assert!(size_of::<Header>() == ALIGNMENT);
 
-/// The tag of what `wdk-alloc` allocates: the Rust driver's global allocator.
+/// The tag of `wdk-alloc`, the global allocator of a Rust driver.
 pub(crate) const RUST_TAG: u32 = u32::from_le_bytes(*b"rust");
 
-/// How much of a block is filled.
+/// The maximum length of a block that is filled.
 const FILLED: usize = 4096;
 
-/// What stands after a block of `ExAllocatePool2`, and how long it is.
+/// The guard bytes after a block of `ExAllocatePool2`, and their number.
 const GUARD: u8 = 0xfd;
 const GUARD_LENGTH: usize = 16;
 
-/// How many freed blocks are kept.
+/// The number of freed blocks that are kept.
 const KEPT: usize = 256;
 
 impl Header {
-    /// The header of a block that is no pool's.
+    /// The header of a block that is not in a pool.
     pub(crate) const fn of_host() -> Self {
         Self {
             pool: null_mut(),
@@ -84,12 +84,12 @@ impl Header {
         }
     }
 
-    /// Where a block's header is: just before it, aligned as it is.
+    /// Returns the address of a block's header: directly before the block, with the same alignment.
     pub(crate) const fn before(block: *mut u8) -> *mut Self {
         block.wrapping_sub(ALIGNMENT).cast::<c_void>().cast()
     }
 
-    /// Counts a block into a pool.
+    /// Adds a block to a pool.
     pub(crate) fn of_pool(pool: &Arc<Pool>, tag: u32, size: u32) -> Self {
         pool.count_in(size as usize);
         Self {
@@ -99,20 +99,20 @@ impl Header {
         }
     }
 
-    /// Whether the block is of a pool.
+    /// Returns whether the block is in a pool.
     pub(crate) const fn is_of_pool(&self) -> bool {
         !self.pool.is_null()
     }
 
-    /// Counts a block out of its pool, if it is of one.
+    /// Removes a block from its pool, if it is in one.
     pub(crate) fn give_back(&self, block: *mut u8) {
         if self.pool.is_null() {
             return;
         }
-        // SAFETY: `of_pool` made the pointer of an owner, and the block is freed once.
+        // SAFETY: `of_pool` made the pointer from a reference, and the block is freed once.
         let pool = unsafe { Arc::from_raw(self.pool) };
         pool.count_out(self.size as usize);
-        // SAFETY: the block is so long, and its owner has given it up.
+        // SAFETY: the block has this length, and its owner has freed it.
         unsafe { block.write_bytes(FREED, (self.size as usize).min(FILLED)) };
     }
 
@@ -142,19 +142,19 @@ impl Pool {
 }
 
 impl Block {
-    /// The memory that the host gives for a block: the block and its guard.
+    /// The host's allocation for a block: the block and its guard bytes.
     fn layout(self) -> Option<Layout> {
         let size = self.size.checked_add(GUARD_LENGTH)?;
         Layout::from_size_align(size, ALIGNMENT).ok()
     }
 
-    /// The first byte from an offset on that is not what it was filled with.
+    /// Returns the offset of the first byte, from an offset on, that does not have the fill value.
     ///
     /// # Safety
-    /// The block is at this address, and its memory is there, from that offset for that length.
+    /// The block is at this address, and this range of its memory is valid.
     unsafe fn changed(address: usize, offset: usize, length: usize, fill: u8) -> Option<usize> {
         let start = std::ptr::with_exposed_provenance::<u8>(address + offset);
-        // SAFETY: the caller says so.
+        // SAFETY: guaranteed by the caller.
         let bytes = unsafe { std::slice::from_raw_parts(start, length) };
         let place = bytes.iter().position(|byte| *byte != fill)?;
         Some(address + offset + place)
@@ -163,26 +163,26 @@ impl Block {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        // What was not freed stays, since somebody may still have it.
+        // Blocks that were not freed are kept, since they may still be in use.
         for (address, (block, _)) in &self.freed {
-            // SAFETY: the block is freed for good once.
+            // SAFETY: the memory of a block is returned once.
             unsafe { release(*address, *block) };
         }
     }
 }
 
-/// Gives a block's memory back to the host.
+/// Returns a block's memory to the host.
 ///
 /// # Safety
-/// The block was allocated, and nobody has its memory any more.
+/// The block was allocated, and its memory is no longer used.
 unsafe fn release(address: usize, block: Block) {
     if let Some(layout) = block.layout() {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.dealloc(std::ptr::with_exposed_provenance_mut(address), layout) };
     }
 }
 
-/// A block's layout with its header before it, and where in that the block starts.
+/// Returns the layout of a block with its header, and the offset of the block in it.
 pub(crate) fn with_header(layout: Layout) -> Option<(Layout, usize)> {
     let offset = layout.align().max(ALIGNMENT);
     let size = layout.size().checked_add(offset)?;
@@ -190,18 +190,18 @@ pub(crate) fn with_header(layout: Layout) -> Option<(Layout, usize)> {
 }
 
 impl Kernel {
-    /// The pool.
+    /// Returns the pool.
     pub(in crate::ex) fn pool(&self) -> &Arc<Pool> {
         &self.ex().pool
     }
 
-    /// How many blocks of the pool the driver has.
+    /// Returns the number of pool blocks that the driver has allocated.
     #[must_use]
     pub fn pool_blocks(&self) -> usize {
         self.pool().blocks()
     }
 
-    /// How much of the pool the driver has, in bytes.
+    /// Returns the number of pool bytes that the driver has allocated.
     #[must_use]
     pub fn pool_bytes(&self) -> usize {
         self.pool().bytes()
@@ -209,7 +209,7 @@ impl Kernel {
 }
 
 impl Kernel {
-    /// What an address is or was, if it is in a block of `ExAllocatePool2`.
+    /// Describes the block of `ExAllocatePool2` that contains or contained an address, if any.
     pub(crate) fn describe_pool_block(&self, address: usize) -> Option<String> {
         let table = locked(&self.pool().table);
         let near = |(start, block): (&usize, &Block)| {
@@ -233,14 +233,14 @@ impl Kernel {
 }
 
 impl Thread {
-    /// Whether the driver may have a block now. It is asked at `DISPATCH_LEVEL` at the most.
+    /// Returns whether the driver's allocation succeeds. Checks that the IRQL is at most `DISPATCH_LEVEL`.
     pub(in crate::ex) fn may_allocate(&self) -> bool {
         self.irql() <= DISPATCH_LEVEL && !self.kernel.fails()
     }
 }
 
 impl Call {
-    /// Allocates a block from the pool; NULL if there is none to be had.
+    /// Allocates a block from the pool; returns NULL if this fails.
     pub(crate) fn allocate_pool(&self, size: usize, tag: u32, is_paged: bool) -> *mut c_void {
         let irql = self.irql();
         let (highest, code) = if is_paged {
@@ -254,7 +254,7 @@ impl Call {
             let paged = if is_paged { "paged" } else { "nonpaged" };
             (
                 bug_check,
-                format!("the {paged} pool is asked at IRQL {irql}"),
+                format!("the {paged} pool is allocated from at IRQL {irql}"),
             )
         });
         let block = Block {
@@ -278,13 +278,14 @@ impl Call {
         unsafe { guard.write_bytes(GUARD, GUARD_LENGTH) };
         let pool = self.kernel.pool();
         pool.count_in(size);
+        footprint::make(base.addr()..base.addr() + size);
         locked(&pool.table)
             .live
             .insert(base.expose_provenance(), block);
         base.cast()
     }
 
-    /// Frees a block of the pool.
+    /// Frees a pool block.
     pub(crate) fn free_pool(&self, address: *mut c_void, tag: u32) {
         let address = address.addr();
         let pool = self.kernel.pool();
@@ -296,7 +297,7 @@ impl Call {
         let Some(block) = found else {
             let (code, what) = match freed_before {
                 Some(by) => (0x13, format!("was freed before, by {by}")),
-                None => (0x10, "is no block of the pool".into()),
+                None => (0x10, "is not a pool block".into()),
             };
             let bug_check = BugCheck::verifier(code, [address as u64, 0, 0]);
             self.stop(
@@ -314,19 +315,16 @@ impl Call {
         self.require(irql <= highest, Rule::Pool, || {
             let kind = u64::from(block.is_paged);
             let bug_check = BugCheck::verifier(code, [irql.into(), kind, address as u64]);
-            (
-                bug_check,
-                format!("a block of the pool is freed at IRQL {irql}"),
-            )
+            (bug_check, format!("a pool block is freed at IRQL {irql}"))
         });
         self.require(tag == 0 || tag == block.tag, Rule::Pool, || {
             let bug_check = BugCheck::verifier(0x16, [0, address as u64, 0]);
             (
                 bug_check,
-                "a block of the pool is freed with another tag than it has".into(),
+                "a pool block is freed with a tag other than its own".into(),
             )
         });
-        // SAFETY: the block is there, and its guard after it.
+        // SAFETY: the block and the guard after it are valid.
         let beyond = unsafe { Block::changed(address, block.size, GUARD_LENGTH, GUARD) };
         if let Some(beyond) = beyond {
             let parameters = [address as u64, beyond as u64, block.size as u64];
@@ -341,7 +339,7 @@ impl Call {
         self.verify_memory_is_unused(address, block.size);
         pool.count_out(block.size);
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
-        // SAFETY: the block is so long, and its owner has given it up.
+        // SAFETY: the block has this length, and its owner has freed it.
         unsafe { start.write_bytes(FREED, block.size) };
         let by = self.place();
         let oldest = {
@@ -355,14 +353,14 @@ impl Call {
         };
         if let Some((address, (block, _))) = oldest {
             self.verify_freed(address, block);
-            // SAFETY: the block was freed, and is known no more.
+            // SAFETY: the block was freed, and is no longer recorded.
             unsafe { release(address, block) };
         }
     }
 
     /// Stops the system if a freed block was written to.
     fn verify_freed(&self, address: usize, block: Block) {
-        // SAFETY: the memory of a freed block stays while it is known.
+        // SAFETY: the memory of a freed block is kept while it is recorded.
         let changed = unsafe { Block::changed(address, 0, block.size, FREED) };
         if let Some(changed) = changed {
             let bug_check = BugCheck(0xd5, [changed as u64, 1, 0, 0]);
@@ -374,7 +372,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if any freed block that is still known was written to.
+    /// Stops the system if any freed block that is still recorded was written to.
     pub(crate) fn verify_freed_blocks(&self) {
         let freed: Vec<_> = {
             let table = locked(&self.kernel.pool().table);
@@ -395,12 +393,12 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut c_void {
     let is_paged = flags & POOL_FLAG_PAGED != 0;
-    Call::enter("ExAllocatePool2").allocate_pool(size, tag, is_paged)
+    Call::enter_noted("ExAllocatePool2").allocate_pool(size, tag, is_paged)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exfreepoolwithtag)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExFreePoolWithTag(block: *mut c_void, tag: u32) {
-    Call::enter("ExFreePoolWithTag").free_pool(block, tag);
+    Call::enter_noted("ExFreePoolWithTag").free_pool(block, tag);
 }

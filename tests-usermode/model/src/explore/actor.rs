@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     host::{
-        Call, Kernel,
+        Call, Kernel, footprint,
         thread::{Attached, Thread},
         wait::Wait,
     },
@@ -33,7 +33,7 @@ impl<T> Actor<T> {
     /// Waits until it has done its part, and gives what that came to.
     pub fn join(self) -> T {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("a scenario waits for an actor");
+        let call = Call::enter_noted("a scenario waits for an actor");
         let wait = self.outcome.wait();
         match call.wait_for(wait, || locked(&self.outcome.0).take()) {
             Ok(result) => result,
@@ -50,6 +50,8 @@ impl Kernel {
         part: impl FnOnce() -> T + Send + 'static,
     ) -> Actor<T> {
         let outcome = Arc::new(Outcome(Mutex::new(None)));
+        let address = Arc::as_ptr(&outcome).addr();
+        footprint::make(address..address + 1);
         let theirs = Arc::clone(&outcome);
         Thread::new(self, name).start(move |kernel| {
             let result = catch_unwind(AssertUnwindSafe(part));

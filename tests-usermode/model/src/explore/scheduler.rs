@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, atomic::Ordering};
 
-use shuttle::scheduler::{DfsScheduler, Schedule as ShuttleSchedule, Scheduler, Task, TaskId};
+use shuttle::scheduler::{Schedule as ShuttleSchedule, Scheduler, Task, TaskId};
 
 use crate::{
     explore::{
@@ -60,64 +60,12 @@ impl<S: Scheduler> Scheduler for Recorder<S> {
             self.shared.cut.store(true, Ordering::Relaxed);
             return Self::in_turn(runnable, current);
         }
-        let next = self.scheduler.next_task(runnable, current, is_yielding)?;
-        locked(&self.shared.taken).push(next.into());
-        Some(next)
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        self.scheduler.next_u64()
-    }
-}
-
-/// Tries every order, or every one with a number of preemptions.
-///
-/// It lets another thread go first when one yields, since that waits for what another one does. Of `shuttle`'s schedulers the
-/// depth-first one alone does not do so, and would let the thread that yields go on again and again.
-pub(crate) struct Exhaustive {
-    scheduler: DfsScheduler,
-    most_preemptions: Option<u32>,
-    /// How many there were in this schedule.
-    preemptions: u32,
-}
-
-impl Exhaustive {
-    pub(crate) fn new(most: usize, most_preemptions: Option<u32>) -> Self {
-        Self {
-            scheduler: DfsScheduler::new(Some(most), false),
-            most_preemptions,
-            preemptions: 0,
-        }
-    }
-}
-
-impl Scheduler for Exhaustive {
-    fn new_execution(&mut self) -> Option<ShuttleSchedule> {
-        self.preemptions = 0;
-        self.scheduler.new_execution()
-    }
-
-    fn next_task(
-        &mut self,
-        runnable: &[&Task],
-        current: Option<TaskId>,
-        is_yielding: bool,
-    ) -> Option<TaskId> {
-        let is_current = |task: &&&Task| Some(task.id()) == current;
-        let goes_on = runnable.iter().find(is_current).copied();
-        if is_yielding && runnable.len() > 1 {
-            let others = runnable.iter().filter(|task| !is_current(task)).copied();
-            let others: Vec<_> = others.collect();
-            return self.scheduler.next_task(&others, current, false);
-        }
-        let Some(goes_on) = goes_on else {
-            return self.scheduler.next_task(runnable, current, false);
+        let Some(next) = self.scheduler.next_task(runnable, current, is_yielding) else {
+            // A scenario that does not do the same each time cannot be searched.
+            self.shared.cut.store(true, Ordering::Relaxed);
+            return None;
         };
-        if self.most_preemptions == Some(self.preemptions) {
-            return self.scheduler.next_task(&[goes_on], current, false);
-        }
-        let next = self.scheduler.next_task(runnable, current, false)?;
-        self.preemptions += u32::from(Some(next) != current);
+        locked(&self.shared.taken).push(next.into());
         Some(next)
     }
 

@@ -15,60 +15,101 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 
 use crate::{
     explore::{
+        depth_first::{DepthFirst, Leaves},
         schedule::{Misfit, Schedule},
-        scheduler::{Exhaustive, Played, Player, Recorder},
+        scheduler::{Played, Player, Recorder},
     },
     host::{
-        Call, Config, Kernel, OnViolation, Step,
+        Call, Config, Kernel, OnViolation, Step, footprint,
         thread::{Attached, Thread},
-        wait::{Engine, away},
+        wait::Engine,
     },
     ke,
     mutex::locked,
     verifier::Violation,
 };
 
+/// What the code of the driver and of the scenario touches, besides what routines of the kernel touch for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Any memory, at any time. Two pieces of that code are dependent on each other.
+    Unknown,
+    /// Memory that two threads touch in an order that routines of the kernel, the [`Interlocked`](nt::interlocked) functions or
+    /// [atomics that the model sees](nt::atomic) decide: under a lock, or when an IRP, an event or a thread has passed it on.
+    /// A driver in safe code on `wdm` is such a driver.
+    Guarded,
+}
+
 /// The orders that are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// Every order there is, or every one with so many preemptions, by depth-first search; at the most so many.
-    DepthFirst {
-        /// How many.
+    /// Every order, by depth-first search, except those that differ from one that is tried only in the order of independent
+    /// steps, and so have the same outcome.
+    ///
+    /// Steps are independent if they touch no object in common: no lock, IRP, event, queue, DPC, timer, file or
+    /// [tracked variable](crate::explore::Shared). A routine that the model knows no better of is dependent on everything.
+    Reduced {
+        /// How many orders at most.
         most: usize,
-        /// How often a thread that could go on is made to wait, at the most; `None` for as often as may be. What goes wrong
-        /// mostly does so with two, and each one more multiplies the orders by some number of steps.
+        /// What code between the routines of the kernel touches.
+        memory: Memory,
+    },
+    /// Every order, or every order with a number of preemptions, by depth-first search.
+    DepthFirst {
+        /// How many orders at most.
+        most: usize,
+        /// How often at most a thread that can go on has to wait; `None` for no limit. Most mistakes need two preemptions at
+        /// most; each further one multiplies the number of orders by about the number of steps.
         preemptions: Option<u32>,
     },
     /// Orders drawn at random.
     Random {
-        /// How many.
+        /// How many orders.
         schedules: usize,
-        /// What is drawn from.
+        /// The seed of the generator.
         seed: u64,
     },
-    /// Orders drawn at random that change hands rarely: "probabilistic concurrency testing", which finds what takes few
-    /// preemptions at the right places.
+    /// Random orders with few preemptions: "probabilistic concurrency testing", which finds what takes few preemptions at the
+    /// right places.
     Pct {
-        /// How many.
+        /// How many orders.
         schedules: usize,
         /// How many preemptions.
         depth: usize,
-        /// What is drawn from.
+        /// The seed of the generator.
         seed: u64,
     },
 }
 
 impl Search {
-    /// Every order there is, at the most so many.
+    /// Every order, at most so many. It is for any driver: [`Memory::Unknown`].
     #[must_use]
     pub const fn every(most: usize) -> Self {
+        Self::Reduced {
+            most,
+            memory: Memory::Unknown,
+        }
+    }
+
+    /// Every order of a driver whose memory is guarded, at most so many: [`Memory::Guarded`].
+    #[must_use]
+    pub const fn guarded(most: usize) -> Self {
+        Self::Reduced {
+            most,
+            memory: Memory::Guarded,
+        }
+    }
+
+    /// Every order, those that have the same outcome too; at most so many.
+    #[must_use]
+    pub const fn unreduced(most: usize) -> Self {
         Self::DepthFirst {
             most,
             preemptions: None,
         }
     }
 
-    /// Every order with so many preemptions, at the most a million orders.
+    /// Every order with so many preemptions, at most a million orders.
     #[must_use]
     pub const fn preempting(preemptions: u32) -> Self {
         Self::DepthFirst {
@@ -81,6 +122,10 @@ impl Search {
     #[must_use]
     pub const fn of(self, schedules: usize) -> Self {
         match self {
+            Self::Reduced { memory, .. } => Self::Reduced {
+                most: schedules,
+                memory,
+            },
             Self::DepthFirst { preemptions, .. } => Self::DepthFirst {
                 most: schedules,
                 preemptions,
@@ -98,9 +143,17 @@ impl Search {
 impl fmt::Display for Search {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Reduced {
+                memory: Memory::Unknown,
+                ..
+            } => write!(f, "every order"),
+            Self::Reduced {
+                memory: Memory::Guarded,
+                ..
+            } => write!(f, "every order, memory guarded"),
             Self::DepthFirst {
                 preemptions: None, ..
-            } => write!(f, "depth first"),
+            } => write!(f, "every order, unreduced"),
             Self::DepthFirst {
                 preemptions: Some(most),
                 ..
@@ -119,8 +172,9 @@ pub type Scenario = fn(&Arc<Kernel>);
 pub struct Explored {
     /// How many schedules.
     pub schedules: usize,
-    /// Whether that was every one there is: every choice at each point at which threads may be switched. A thread that
-    /// yields is not the one that goes on, unless no other can.
+    /// Whether the search has ended by itself: every order of the scenario was tried, or one that differs from it only in the
+    /// order of independent steps. Threads change at the routines of the kernel whose effect others can see, and one that yields
+    /// does not go on while another one can. For [`Memory::Guarded`] it holds if the memory is guarded.
     pub complete: bool,
     /// If the search bounds the preemptions, and that was every one with no more: how many.
     pub complete_up_to: Option<u32>,
@@ -187,8 +241,13 @@ pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found
 
 fn try_orders(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>> {
     match search {
+        Search::Reduced { most, memory } => {
+            let guarded = memory == Memory::Guarded;
+            let scheduler = DepthFirst::new(most, Leaves::Independent { guarded });
+            run(scheduler, scenario, false, Some(most))
+        }
         Search::DepthFirst { most, preemptions } => {
-            let scheduler = Exhaustive::new(most, preemptions);
+            let scheduler = DepthFirst::new(most, Leaves::Preemptions(preemptions));
             let mut explored = run(scheduler, scenario, false, Some(most))?;
             if preemptions.is_some() && explored.complete {
                 explored.complete_up_to = preemptions;
@@ -262,6 +321,7 @@ fn run<S: Scheduler + Send + 'static>(
             move || one_schedule(&shared, scenario, steps)
         };
         shuttle::Runner::new(recorder, config()).run(body);
+        footprint::end();
         let tried = shared.schedules.load(Ordering::Relaxed);
         let all = shared.out_of_choices.load(Ordering::Relaxed);
         let cut = shared.cut.load(Ordering::Relaxed);
@@ -331,13 +391,11 @@ fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
     };
     let kernel = Kernel::with_engine(config, Engine::Shuttle, steps);
     *locked(&shared.kernel) = Some(Arc::clone(&kernel));
-    let _attached = Attached::as_thread(Thread::new(&kernel, "main"));
+    let main = Thread::new(&kernel, "main");
+    let _attached = Attached::as_thread(Arc::clone(&main));
     scenario(&kernel);
     ke::end_exploring(&kernel);
-    // The other threads go on as far as they can.
-    while kernel.sleepers.any_awake() {
-        away(shuttle::thread::yield_now);
-    }
+    main.wait_for_others();
     (kernel.upcalls.verify_end)(&Call::enter("the end of a scene"));
     *locked(&shared.kernel) = None;
 }

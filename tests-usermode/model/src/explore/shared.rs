@@ -4,7 +4,7 @@ use std::{fmt, panic::Location, sync::Mutex};
 
 use crate::{
     host::{
-        Call,
+        Call, footprint,
         order::{self, VectorClock},
         thread::{self, Mode},
     },
@@ -77,6 +77,7 @@ impl<T: Copy> Shared<T> {
     pub fn get(&self) -> T {
         let place = Location::caller();
         let _mode = InModel::enter();
+        footprint::touch((&raw const *self).addr(), footprint::Access::Commuting);
         let mut inner = locked(&self.0);
         let found = access(place, |access, clock| {
             let before = inner.written.clone();
@@ -95,6 +96,7 @@ impl<T: Copy> Shared<T> {
     pub fn set(&self, value: T) {
         let place = Location::caller();
         let _mode = InModel::enter();
+        footprint::touch((&raw const *self).addr(), footprint::Access::Exclusive);
         let mut inner = locked(&self.0);
         let found = access(place, |access, clock| {
             let mut before = inner.written.iter().chain(&inner.read);

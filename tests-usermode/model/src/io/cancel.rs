@@ -5,7 +5,10 @@ use std::ffi::c_void;
 use nt::{DISPATCH_LEVEL, IRP};
 
 use crate::{
-    host::Call,
+    host::{
+        Call,
+        footprint::{self, Access},
+    },
     io::irp::IrpRecord,
     mutex::locked,
     verifier::{BugCheck, Rule, held::Kind},
@@ -24,7 +27,7 @@ impl Call {
         self.require(irql == DISPATCH_LEVEL, Rule::CancelSpinLockRelease, || {
             let bug_check = BugCheck::verifier(0x32, [irql.into(), 0, 0]);
             let what = format!(
-                "the IRQL is {irql}, not DISPATCH_LEVEL: mostly, the lock is released twice"
+                "the IRQL is {irql}, not DISPATCH_LEVEL: probably the lock is released twice"
             );
             (bug_check, what)
         });
@@ -33,11 +36,13 @@ impl Call {
         self.lower_irql(new_irql);
     }
 
-    /// `IoCancelIrp`: sets `Irp->Cancel`, and calls the Cancel routine, if there is one, with the cancel spin lock held.
+    /// Sets `Irp->Cancel`, and calls the Cancel routine, if there is one, with the cancel spin lock held
+    /// (`IoCancelIrp`).
     pub(in crate::io) fn cancel_irp(&self, record: &IrpRecord) -> bool {
         let irp = record.raw();
         self.switch_point("IoCancelIrp", irp.addr());
         let old_irql = self.acquire_cancel_lock();
+        footprint::touch(irp.addr(), Access::Exclusive);
         record.set_cancel();
         self.switch_point("IoCancelIrp: IoSetCancelRoutine", irp.addr());
         self.synchronise(irp.addr());
@@ -67,14 +72,14 @@ impl Call {
         record.set_cancel_irql(old_irql);
         let device = record.device();
         // SAFETY: the routine is called as IoCancelIrp calls it.
-        Call::in_driver(|| unsafe { routine(device, irp) });
+        unsafe { Call::in_driver(routine, (device, irp)) };
         let lock = (&raw const self.kernel.io().cancel_lock).addr();
         let held = locked(&self.held).iter().any(|held| held.lock == lock);
         self.require(!held, Rule::CancelSpinLockRelease, || {
             let bug_check = BugCheck::verifier(0x2_001d, [self.irql().into(), old_irql.into(), 0]);
             (
                 bug_check,
-                "a Cancel routine has returned and not released the cancel spin lock".into(),
+                "a Cancel routine has returned without releasing the cancel spin lock".into(),
             )
         });
         self.require_returned("a Cancel routine", old_irql);
@@ -86,25 +91,25 @@ impl Call {
     }
 }
 
-/// A `DRIVER_CANCEL` that is there.
+/// A `DRIVER_CANCEL` that is not NULL.
 pub(crate) type CancelRoutine = unsafe extern "C" fn(*mut nt::DEVICE_OBJECT, *mut IRP);
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoAcquireCancelSpinLock(irql: *mut u8) {
-    let call = Call::enter("IoAcquireCancelSpinLock");
+    let call = Call::enter_noted("IoAcquireCancelSpinLock");
     let lock: *const c_void = (&raw const call.kernel.io().cancel_lock).cast();
     call.switch_point(call.routine(), lock.addr());
     let old_irql = call.acquire_cancel_lock();
     call.require_room(irql);
-    // SAFETY: the caller gives room for an IRQL.
+    // SAFETY: the caller passes room for an IRQL.
     unsafe { irql.write(old_irql) };
 }
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoReleaseCancelSpinLock(irql: u8) {
-    let call = Call::enter("IoReleaseCancelSpinLock");
+    let call = Call::enter_noted("IoReleaseCancelSpinLock");
     call.release_cancel_lock(irql);
     call.switch_after(
         "IoReleaseCancelSpinLock",
@@ -115,7 +120,7 @@ extern "C" fn IoReleaseCancelSpinLock(irql: u8) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoCancelIrp(irp: *mut IRP) -> u8 {
-    let call = Call::enter("IoCancelIrp");
+    let call = Call::enter_noted("IoCancelIrp");
     let record = call.live_irp(irp);
     u8::from(call.cancel_irp(&record))
 }

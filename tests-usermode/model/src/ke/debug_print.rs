@@ -1,14 +1,17 @@
-//! What the driver says to the kernel debugger.
+//! The driver's messages to the kernel debugger.
 
 use std::ffi::{CStr, c_char};
 
 use crate::{
-    host::Call,
+    host::{
+        Call,
+        footprint::{self, Access},
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
-/// The one format that a driver on `wdm` uses: a string and a new line. Others are passed on without their arguments.
+/// The format that a driver on `wdm` uses: a string and a new line. Other formats are printed without their arguments.
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn DbgPrintEx(
@@ -17,7 +20,7 @@ extern "C" fn DbgPrintEx(
     format: *const c_char,
     argument: *const c_char,
 ) -> u32 {
-    let call = Call::enter("DbgPrintEx");
+    let call = Call::enter_noted("DbgPrintEx");
     // SAFETY: the caller gives a format that ends with a zero byte.
     let format = unsafe { CStr::from_ptr(format) };
     let text = if format == c"%s\n" {
@@ -30,7 +33,9 @@ extern "C" fn DbgPrintEx(
     if call.kernel.config.print {
         eprintln!("{line}");
     }
-    locked(&call.kernel.messages).push(line);
+    let messages = &call.kernel.messages;
+    footprint::touch((&raw const *messages).addr(), Access::Exclusive);
+    locked(messages).push(line);
     0
 }
 

@@ -4,9 +4,10 @@ use core::{
     cell::UnsafeCell,
     marker::PhantomPinned,
     ptr::{NonNull, null_mut},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::Ordering,
 };
 
+use nt::atomic::AtomicU32;
 use pinned_init::{pin_data, try_pin_init};
 
 use super::Segment;

@@ -1,0 +1,58 @@
+//! Atomics that the model kernel sees.
+//!
+//! They are those of [`core::sync::atomic`]. In a driver they cost nothing more; on a host the model kernel is told before each
+//! access, so that it knows which steps of two threads touch the same variable.
+
+use core::{ops::Deref, sync::atomic};
+
+use crate::model::{Inline, before};
+
+/// An atomic variable, each access to which the model kernel is told of.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct Seen<A>(A);
+
+impl<A> Deref for Seen<A> {
+    type Target = A;
+
+    fn deref(&self) -> &A {
+        seen(&self.0)
+    }
+}
+
+/// Returns a variable that is about to be accessed, of which the model kernel is told.
+pub fn seen<A>(variable: &A) -> &A {
+    before(Inline::Atomic, (&raw const *variable).cast());
+    variable
+}
+
+impl<T> AtomicPtr<T> {
+    /// The variable as a place in memory, for a routine of the kernel that sets it. The model kernel is not told.
+    pub const fn as_ptr(&self) -> *mut *mut T {
+        self.0.as_ptr()
+    }
+}
+
+macro_rules! atomics {
+    ($($name:ident$(<$parameter:ident>)?, $value:ty;)*) => {
+        $(
+            #[doc = concat!("[`core::sync::atomic::", stringify!($name), "`].")]
+            pub type $name$(<$parameter>)? = Seen<atomic::$name$(<$parameter>)?>;
+
+            impl$(<$parameter>)? $name$(<$parameter>)? {
+                /// Makes a variable with an initial value.
+                #[must_use]
+                pub const fn new(value: $value) -> Self {
+                    Self(atomic::$name::new(value))
+                }
+            }
+        )*
+    };
+}
+
+atomics! {
+    AtomicBool, bool;
+    AtomicU32, u32;
+    AtomicUsize, usize;
+    AtomicPtr<T>, *mut T;
+}

@@ -1,0 +1,406 @@
+//! The reduced search has the outcomes of the unreduced one, for small programs drawn at random.
+//!
+//! The threads of a program call routines of the kernel on a few objects, and note what these return. An outcome is what all of
+//! them have noted, and what the objects are at the end.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    ffi::c_void,
+    ptr::null_mut,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::Relaxed},
+    },
+};
+
+use nt::{
+    DRIVER_OBJECT, HANDLE, KDPC, KEVENT, KSEMAPHORE, KSPIN_LOCK, KTIMER, NTSTATUS,
+    STATUS_CANCELLED, UNICODE_STRING, interlocked::InterlockedExchangeAdd,
+};
+use ntmodel::{
+    Driver, Kernel,
+    explore::{Search, explore},
+};
+
+/// What a thread does in a program.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    /// Replaces a variable under its lock.
+    Locked(usize),
+    /// Replaces both, under both locks.
+    BothLocked,
+    SetEvent,
+    ResetEvent,
+    ReadEvent,
+    PollEvent,
+    Interlocked,
+    AddUlong,
+    QueueDpc,
+    RemoveDpc,
+    SetTimer,
+    CancelTimer,
+    ReleaseSemaphore,
+    PollSemaphore,
+    /// Replaces a variable that the model sees.
+    Seen,
+    /// Replaces a variable that the model does not see.
+    Unseen,
+}
+
+/// The last one is for memory that is not guarded.
+const OPERATIONS: &[Operation] = &[
+    Operation::Locked(0),
+    Operation::Locked(1),
+    Operation::BothLocked,
+    Operation::SetEvent,
+    Operation::ResetEvent,
+    Operation::ReadEvent,
+    Operation::PollEvent,
+    Operation::Interlocked,
+    Operation::AddUlong,
+    Operation::QueueDpc,
+    Operation::RemoveDpc,
+    Operation::SetTimer,
+    Operation::CancelTimer,
+    Operation::ReleaseSemaphore,
+    Operation::PollSemaphore,
+    Operation::Seen,
+    Operation::Unseen,
+];
+
+type Program = Vec<Vec<Operation>>;
+
+/// What a program works on. The threads of an exploration run one at a time.
+struct Objects {
+    locks: [KSPIN_LOCK; 3],
+    variables: [u32; 2],
+    event: KEVENT,
+    semaphore: KSEMAPHORE,
+    number: AtomicI32,
+    long: u32,
+    dpc: KDPC,
+    timer_dpc: KDPC,
+    timer: KTIMER,
+    seen: nt::atomic::AtomicU32,
+    unseen: AtomicU32,
+    parts: Vec<Part>,
+}
+
+static OBJECTS: AtomicPtr<Objects> = AtomicPtr::new(null_mut());
+static PROGRAM: Mutex<Program> = Mutex::new(Vec::new());
+static OUTCOMES: Mutex<BTreeSet<Vec<Vec<u32>>>> = Mutex::new(BTreeSet::new());
+
+/// What a system thread of a program is given.
+struct Part {
+    objects: *mut Objects,
+    thread: usize,
+    operations: Vec<Operation>,
+    notes: RefCell<Vec<u32>>,
+}
+
+unsafe extern "C" fn adds(_: *mut KDPC, context: *mut c_void, _: *mut c_void, _: *mut c_void) {
+    let objects: *mut Objects = context.cast();
+    // SAFETY: the objects stay until the end of the program.
+    InterlockedExchangeAdd(unsafe { &(*objects).number }, 100);
+}
+
+impl Part {
+    fn note(&self, value: u32) {
+        let mut notes = self.notes.borrow_mut();
+        assert!(
+            notes.len() < notes.capacity(),
+            "a driver's allocations are the pool's"
+        );
+        notes.push(value);
+    }
+
+    /// The value that an operation of this thread leaves.
+    fn value(&self, step: usize) -> u32 {
+        u32::try_from(10 * (self.thread + 1) + step).expect("a small number")
+    }
+
+    fn locked(&self, lock: usize, work: impl FnOnce()) {
+        // SAFETY: the locks are initialised, and stay.
+        let lock = unsafe { &raw mut (*self.objects).locks[lock] };
+        // SAFETY: as above.
+        let irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) };
+        work();
+        // SAFETY: the lock was acquired above.
+        unsafe { nt::KeReleaseSpinLock(lock, irql) };
+    }
+
+    fn replace(&self, variable: usize, value: u32) {
+        // SAFETY: the objects stay until the end of the program, and one thread runs at a time.
+        let old = unsafe { std::mem::replace(&mut (*self.objects).variables[variable], value) };
+        self.note(old);
+    }
+
+    fn poll(&self, object: *mut c_void) {
+        let mut now = 0;
+        // SAFETY: the object is initialised, and stays.
+        let status = unsafe { nt::KeWaitForSingleObject(object, 0, 0, 0, &raw mut now) };
+        self.note(status.cast_unsigned());
+    }
+
+    #[allow(clippy::too_many_lines, reason = "one operation after the other")]
+    fn run(&self, step: usize, operation: Operation) {
+        let objects = self.objects;
+        let value = self.value(step);
+        // SAFETY, for every block here: the objects are initialised, and stay until the end of the program.
+        match operation {
+            Operation::Locked(lock) => self.locked(lock, || self.replace(lock, value)),
+            Operation::BothLocked => self.locked(0, || {
+                self.replace(0, value);
+                // SAFETY: as above.
+                unsafe { nt::KeAcquireSpinLockAtDpcLevel(&raw mut (*objects).locks[1]) };
+                self.replace(1, value);
+                // SAFETY: as above.
+                unsafe { nt::KeReleaseSpinLockFromDpcLevel(&raw mut (*objects).locks[1]) };
+            }),
+            Operation::SetEvent => {
+                // SAFETY: as above.
+                let was = unsafe { nt::KeSetEvent(&raw mut (*objects).event, 0, 0) };
+                self.note(was.cast_unsigned());
+            }
+            Operation::ResetEvent => {
+                // SAFETY: as above.
+                let was = unsafe { nt::KeResetEvent(&raw mut (*objects).event) };
+                self.note(was.cast_unsigned());
+            }
+            Operation::ReadEvent => {
+                // SAFETY: as above.
+                let is = unsafe { nt::KeReadStateEvent(&raw mut (*objects).event) };
+                self.note(is.cast_unsigned());
+            }
+            // SAFETY: as above.
+            Operation::PollEvent => self.poll(unsafe { &raw mut (*objects).event }.cast()),
+            Operation::Interlocked => {
+                // SAFETY: as above.
+                let was = InterlockedExchangeAdd(unsafe { &(*objects).number }, 1);
+                self.note(was.cast_unsigned());
+            }
+            Operation::AddUlong => {
+                // SAFETY: as above.
+                let lock = unsafe { &raw mut (*objects).locks[2] };
+                // SAFETY: as above.
+                let was = unsafe { nt::ExInterlockedAddUlong(&raw mut (*objects).long, 1, lock) };
+                self.note(was);
+            }
+            Operation::QueueDpc => {
+                // SAFETY: as above.
+                let queued = unsafe {
+                    nt::KeInsertQueueDpc(&raw mut (*objects).dpc, null_mut(), null_mut())
+                };
+                self.note(queued.into());
+            }
+            Operation::RemoveDpc => {
+                // SAFETY: as above.
+                let removed = unsafe { nt::KeRemoveQueueDpc(&raw mut (*objects).dpc) };
+                self.note(removed.into());
+            }
+            Operation::SetTimer => {
+                // SAFETY: as above.
+                let (timer, dpc) =
+                    unsafe { (&raw mut (*objects).timer, &raw mut (*objects).timer_dpc) };
+                // SAFETY: as above.
+                let was_set = unsafe { nt::KeSetTimer(timer, -10_000, dpc) };
+                self.note(was_set.into());
+            }
+            Operation::CancelTimer => {
+                // SAFETY: as above.
+                let was_set = unsafe { nt::KeCancelTimer(&raw mut (*objects).timer) };
+                self.note(was_set.into());
+            }
+            Operation::ReleaseSemaphore => {
+                // SAFETY: as above.
+                let count =
+                    unsafe { nt::KeReleaseSemaphore(&raw mut (*objects).semaphore, 0, 1, 0) };
+                self.note(count.cast_unsigned());
+            }
+            // SAFETY: as above.
+            Operation::PollSemaphore => self.poll(unsafe { &raw mut (*objects).semaphore }.cast()),
+            Operation::Seen => {
+                // SAFETY: as above.
+                self.note(unsafe { &(*objects).seen }.swap(value, Relaxed));
+            }
+            Operation::Unseen => {
+                // SAFETY: as above.
+                self.note(unsafe { &(*objects).unseen }.swap(value, Relaxed));
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn thread(context: *mut c_void) {
+    // SAFETY: the context is a part of the program, which stays until its end.
+    let part = unsafe { &*context.cast::<Part>() };
+    for (step, operation) in part.operations.iter().enumerate() {
+        part.run(step, *operation);
+    }
+}
+
+fn initialise(objects: *mut Objects) {
+    for index in 0..3 {
+        // SAFETY: nobody else knows the objects yet.
+        unsafe { nt::KeInitializeSpinLock(&raw mut (*objects).locks[index]) };
+    }
+    // SAFETY: as above.
+    unsafe { nt::KeInitializeEvent(&raw mut (*objects).event, 1, 0) };
+    // SAFETY: as above.
+    unsafe { nt::KeInitializeSemaphore(&raw mut (*objects).semaphore, 1, 100) };
+    // SAFETY: as above.
+    unsafe { nt::KeInitializeTimer(&raw mut (*objects).timer) };
+    // SAFETY: as above.
+    for dpc in unsafe { [&raw mut (*objects).dpc, &raw mut (*objects).timer_dpc] } {
+        // SAFETY: as above.
+        unsafe { nt::KeInitializeDpc(dpc, Some(adds), objects.cast()) };
+    }
+}
+
+unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+    let objects = OBJECTS.load(Relaxed);
+    initialise(objects);
+    // SAFETY: the objects stay until the end of the program.
+    let parts = unsafe { &(*objects).parts };
+    let mut handles: [HANDLE; 3] = [null_mut(); 3];
+    for (part, handle) in parts.iter().zip(&mut handles) {
+        let context = (&raw const *part).cast_mut().cast();
+        let no = null_mut();
+        // SAFETY: the thread is given its part.
+        let status = unsafe {
+            nt::PsCreateSystemThread(handle, 0, null_mut(), no, null_mut(), Some(thread), context)
+        };
+        assert_eq!(status, 0);
+    }
+    for handle in &handles[..parts.len()] {
+        // SAFETY: the handle is a thread's.
+        unsafe { nt::ZwWaitForSingleObject(*handle, 0, null_mut()) };
+        // SAFETY: as above, and it is closed once.
+        unsafe { nt::ZwClose(*handle) };
+    }
+    // SAFETY: the timer is initialised.
+    unsafe { nt::KeCancelTimer(&raw mut (*objects).timer) };
+    // SAFETY: the IRQL is PASSIVE_LEVEL.
+    unsafe { nt::KeFlushQueuedDpcs() };
+    STATUS_CANCELLED
+}
+
+fn scenario(kernel: &Arc<Kernel>) {
+    let program = locked(&PROGRAM).clone();
+    let objects = Box::into_raw(Box::new(Objects {
+        locks: [0; 3],
+        variables: [0; 2],
+        event: KEVENT { Header: [0; 3] },
+        // SAFETY: a semaphore may be zeroes before it is initialised.
+        semaphore: unsafe { std::mem::zeroed() },
+        number: AtomicI32::new(0),
+        long: 0,
+        dpc: KDPC { Reserved: [0; 8] },
+        timer_dpc: KDPC { Reserved: [0; 8] },
+        timer: KTIMER { Reserved: [0; 8] },
+        seen: nt::atomic::AtomicU32::new(0),
+        unseen: AtomicU32::new(0),
+        parts: Vec::new(),
+    }));
+    let part = |(thread, operations)| Part {
+        objects,
+        thread,
+        operations,
+        notes: RefCell::new(Vec::with_capacity(16)),
+    };
+    // SAFETY: nobody else knows the objects yet.
+    unsafe { (*objects).parts = program.into_iter().enumerate().map(part).collect() };
+    OBJECTS.store(objects, Relaxed);
+    // SAFETY: the entry point uses the objects until it returns.
+    let loaded = unsafe { Driver::load(kernel, entry) };
+    assert_eq!(loaded.err(), Some(STATUS_CANCELLED));
+    // SAFETY: no thread, timer or DPC uses the objects any more.
+    let objects = unsafe { Box::from_raw(objects) };
+    let notes = objects.parts.iter().map(|part| part.notes.take());
+    let mut outcome: Vec<_> = notes.collect();
+    outcome.push(vec![
+        objects.variables[0],
+        objects.variables[1],
+        objects.number.load(Relaxed).cast_unsigned(),
+        objects.long,
+        objects.seen.load(Relaxed),
+        objects.unseen.load(Relaxed),
+    ]);
+    locked(&OUTCOMES).insert(outcome);
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("no thread has panicked")
+}
+
+/// The outcomes of a program, and how many schedules gave them; `None` if there are too many.
+fn outcomes(search: Search) -> Option<(BTreeSet<Vec<Vec<u32>>>, usize)> {
+    locked(&OUTCOMES).clear();
+    let explored = explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
+    let outcomes = locked(&OUTCOMES).clone();
+    explored.complete.then_some((outcomes, explored.schedules))
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((bits ^ (bits >> 31)) % limit as u64).expect("it is below the limit")
+    }
+
+    /// Two or three threads with few operations, which mostly have some objects in common.
+    fn program(&mut self, operations: usize) -> Program {
+        let kinds: Vec<_> = (0..4).map(|_| self.below(operations)).collect();
+        let threads = 2 + usize::from(self.below(4) == 0);
+        let most = if threads == 2 { 3 } else { 1 };
+        let thread = |random: &mut Self| {
+            let count = 1 + random.below(most);
+            let operation = |random: &mut Self| OPERATIONS[kinds[random.below(kinds.len())]];
+            (0..count).map(|_| operation(random)).collect()
+        };
+        (0..threads).map(|_| thread(self)).collect()
+    }
+}
+
+/// How many programs are compared: more if the environment says so.
+fn count() -> usize {
+    let count = std::env::var("REDUCTION_PROGRAMS").ok();
+    count.and_then(|count| count.parse().ok()).unwrap_or(16)
+}
+
+#[test]
+fn reduced_search_has_every_outcome() {
+    const MOST: usize = 20_000;
+    let mut random = Random(1);
+    let (mut compared, mut all, mut unguarded, mut guarded) = (0, 0, 0, 0);
+    for number in 0..count() {
+        let is_guarded = number % 2 == 0;
+        let program = random.program(OPERATIONS.len() - usize::from(is_guarded));
+        locked(&PROGRAM).clone_from(&program);
+        let Some((expected, schedules)) = outcomes(Search::unreduced(MOST)) else {
+            continue;
+        };
+        compared += 1;
+        all += schedules;
+        let compare = |search, sum: &mut usize| {
+            let (seen, schedules) = outcomes(search).expect("it is no longer than unreduced");
+            assert_eq!(seen, expected, "{search} of {program:?}");
+            assert!(schedules <= all, "{search} of {program:?}");
+            *sum += schedules;
+        };
+        compare(Search::every(MOST), &mut unguarded);
+        if is_guarded {
+            compare(Search::guarded(MOST), &mut guarded);
+        }
+    }
+    println!(
+        "{compared} programs: {all} schedules, reduced {unguarded}; with guarded memory {guarded}, half of them"
+    );
+    assert!(compared > count() / 2);
+}
