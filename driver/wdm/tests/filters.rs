@@ -61,6 +61,8 @@ impl Device for Below {
 
     const IO_TYPE: IoType = IoType::Direct;
 
+    const NOTIFIED_OF_SHUTDOWN: bool = true;
+
     type File = ();
 
     fn add(
@@ -102,6 +104,10 @@ impl Device for Below {
         }
         // To the bus driver, which leaves the status as it came.
         irp.forward(irql)
+    }
+
+    fn shutdown(&self, irql: &mut PassiveLevel) {
+        self.remove(irql);
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
@@ -354,6 +360,19 @@ fn request_that_came_back_and_is_dropped_is_completed() {
     stack.unload();
 }
 
+/// The I/O manager sends the request to the top of the device stack, and the filter forwards it.
+#[test]
+fn function_driver_is_notified_of_a_shutdown() {
+    let kernel = kernel();
+    let stack = Stack::new(&kernel);
+    let pending = stack.send(FORWARD | PEND);
+    kernel.notify_shutdown();
+    assert_eq!(end(&pending).0, nt::STATUS_DELETE_PENDING);
+    stack.unload();
+    // Nobody is registered any more.
+    kernel.notify_shutdown();
+}
+
 #[test]
 fn function_driver_forwards_too() {
     let stack = Stack::new(&kernel());
@@ -414,9 +433,9 @@ fn paging_file_changes_the_flag_of_the_device() {
     }
 }
 
-/// AddDevice of the filter undoes its steps, whatever fails.
+/// AddDevice undoes its steps, whatever fails.
 #[test]
-fn filter_that_cannot_be_added_leaves_nothing_behind() {
+fn driver_that_cannot_be_added_leaves_nothing_behind() {
     let faults = Arc::new(Faults::default());
     let kernel = Kernel::new(Config {
         faults: Some(Arc::clone(&faults)),
@@ -425,20 +444,22 @@ fn filter_that_cannot_be_added_leaves_nothing_behind() {
     let (below, between) = load(&kernel);
     let mut refused = 0;
     loop {
-        let device = below
-            .add_device_with(nt::DO_POWER_PAGABLE)
-            .expect("AddDevice");
         faults.arm();
-        let added = between.add_filter(&device);
+        let added = below.add_device_with(nt::DO_POWER_PAGABLE);
+        let filtered = added
+            .as_ref()
+            .is_ok_and(|device| between.add_filter(device).is_ok());
         let fired = faults.disarm();
-        assert_eq!(added.is_err(), fired);
-        device.pnp(nt::IRP_MN_REMOVE_DEVICE);
+        assert_eq!(filtered, !fired);
+        if let Ok(device) = added {
+            device.pnp(nt::IRP_MN_REMOVE_DEVICE);
+        }
         if !fired {
             break;
         }
         refused += 1;
     }
-    assert!(refused >= 3, "{refused}");
+    assert!(refused >= 8, "{refused}");
     between.unload();
     below.unload();
 }

@@ -448,6 +448,12 @@ routines! {
         STATUS_SUCCESS
     }
 
+    fn IoRegisterShutdownNotification(_device: *mut DEVICE_OBJECT) -> i32 {
+        STATUS_SUCCESS
+    }
+
+    fn IoUnregisterShutdownNotification(_device: *mut DEVICE_OBJECT) {}
+
     fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
         // SAFETY: the caller passes a device object.
         unsafe { (*target).AttachedDevice = null_mut() };
