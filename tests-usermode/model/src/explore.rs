@@ -1,11 +1,12 @@
-//! Exploration: the same work again and again, each time in another order of what its threads do to each other.
+//! Exploration: runs the same scenario repeatedly, each time under another order of the steps that other threads can
+//! observe.
 //!
-//! A scenario is a function that makes devices and [actors](crate::Kernel::actor). `shuttle` runs it, one thread at a time,
-//! and lets another one go on wherever a thread is about to do what others can see: take a lock, insert into a queue,
-//! exchange a Cancel routine. [`explore`] says in which orders; what is found comes with its schedule, which [`replay`] plays
-//! again, step by step.
+//! A scenario is a function that creates devices and [actors](crate::Kernel::actor). `shuttle` runs it one thread at a
+//! time, and can switch to another thread before each step that others can observe: the acquisition of a lock, an
+//! insertion into a queue, an exchange of a Cancel routine. [`explore`] selects the orders. A violation is reported
+//! with its schedule, which [`replay`] repeats step by step.
 //!
-//! It is the highest folder: it uses the others, and none of them uses it.
+//! This is the highest folder: it uses the others, and none of them uses it.
 
 mod actor;
 mod depth_first;

@@ -219,7 +219,7 @@ impl Call {
     /// Ends an IRP: copies the output to user mode, and wakes the threads that wait.
     fn finish(&self, record: &Arc<IrpRecord>) {
         record.touch();
-        // SAFETY: who completes an IRP owns it.
+        // SAFETY: the caller that completes an IRP owns it.
         let status = unsafe { nt::irp::status(record.raw()) };
         // SAFETY: as above.
         let information = unsafe { (*record.raw()).IoStatus.Information };
