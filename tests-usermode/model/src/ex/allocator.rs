@@ -10,10 +10,7 @@ use std::{
 
 use crate::{
     ex::pool::{Header, RUST_TAG, with_header},
-    host::{
-        Call, footprint,
-        thread::{self, Mode},
-    },
+    host::thread::{self, Mode},
 };
 
 struct Allocator;
@@ -35,18 +32,6 @@ impl Allocator {
         });
         thread::set_mode(Mode::Driver);
         header.unwrap_or(Some(Header::of_host()))
-    }
-
-    /// Has the kernel look at a block of the pool that the driver frees.
-    fn verify(block: *mut u8, size: usize) {
-        let mode = thread::set_mode(Mode::Kernel);
-        footprint::free(block.addr()..block.addr() + size);
-        if let Some(thread) = thread::try_current()
-            && thread.kernel.has_timer_or_dpc()
-        {
-            Call::enter_noted("ExFreePool").verify_memory_is_unused(block.addr(), size);
-        }
-        thread::set_mode(mode);
     }
 
     /// Puts a header before a block that the host has allocated, and gives where the block starts.
@@ -98,9 +83,13 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: every block has its header before it.
         let header = unsafe { Header::before(block).read() };
         if header.is_of_pool() {
-            Self::verify(block, header.size());
+            // What is allocated to free the block is the model's.
+            let mode = thread::set_mode(Mode::Kernel);
+            // SAFETY: the header is the block's, which the caller frees.
+            unsafe { header.free(block, whole, offset) };
+            thread::set_mode(mode);
+            return;
         }
-        header.give_back(block);
         // SAFETY: the allocation started so far before the block, and had this layout.
         unsafe { System.dealloc(block.wrapping_sub(offset), whole) };
     }

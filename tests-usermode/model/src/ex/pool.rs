@@ -17,7 +17,11 @@ use std::{
 use nt::{DISPATCH_LEVEL, POOL_FLAG_PAGED};
 
 use crate::{
-    host::{Call, Kernel, footprint, layout::FREED, thread::Thread},
+    host::{
+        Call, Kernel, footprint,
+        layout::FREED,
+        thread::{self, Thread},
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -30,11 +34,12 @@ pub(crate) struct Pool {
     table: Mutex<Table>,
 }
 
-/// The blocks of `ExAllocatePool2`, by their addresses.
+/// The blocks, by their addresses.
 #[derive(Default)]
 struct Table {
+    /// Those of `ExAllocatePool2`.
     live: BTreeMap<usize, Block>,
-    /// And who freed each.
+    /// Those that were freed, Rust's too, and who freed each.
     freed: BTreeMap<usize, (Block, String)>,
     /// The freed blocks, in the order in which they were freed.
     oldest: VecDeque<usize>,
@@ -45,6 +50,9 @@ struct Block {
     size: usize,
     tag: u32,
     is_paged: bool,
+    /// The allocation that it is in, and where it starts there.
+    whole: Layout,
+    offset: usize,
 }
 
 /// What stands before each block that a program with this crate allocates, the pool's and others.
@@ -104,20 +112,32 @@ impl Header {
         !self.pool.is_null()
     }
 
-    /// Counts a block out of its pool, if it is of one.
-    pub(crate) fn give_back(&self, block: *mut u8) {
-        if self.pool.is_null() {
-            return;
-        }
-        // SAFETY: `of_pool` made the pointer of an owner, and the block is freed once.
+    /// Frees a block of the pool, which starts so far inside an allocation.
+    ///
+    /// # Safety
+    /// The header is that of the block, which is freed once.
+    pub(in crate::ex) unsafe fn free(&self, start: *mut u8, whole: Layout, offset: usize) {
+        // SAFETY: `of_pool` made the pointer of an owner, and the caller says that the block is freed once.
         let pool = unsafe { Arc::from_raw(self.pool) };
-        pool.count_out(self.size as usize);
-        // SAFETY: the block is so long, and its owner has given it up.
-        unsafe { block.write_bytes(FREED, (self.size as usize).min(FILLED)) };
-    }
-
-    pub(crate) const fn size(&self) -> usize {
-        self.size as usize
+        let block = Block {
+            size: self.size as usize,
+            tag: self.tag,
+            is_paged: false,
+            whole,
+            offset,
+        };
+        let freed = match thread::try_current() {
+            Some(thread) if Arc::ptr_eq(thread.kernel.pool(), &pool) => {
+                Call::enter_noted("ExFreePool").retire(start.addr(), block);
+                true
+            }
+            _ => false,
+        };
+        if !freed {
+            pool.count_out(block.size);
+            // SAFETY: nobody has the memory any more.
+            unsafe { release(start.expose_provenance(), block) };
+        }
     }
 }
 
@@ -141,11 +161,20 @@ impl Pool {
     }
 }
 
+/// The memory that the host gives for a block of `ExAllocatePool2`: the block and its guard.
+fn with_guard(size: usize) -> Option<Layout> {
+    let size = size.checked_add(GUARD_LENGTH)?;
+    Layout::from_size_align(size, ALIGNMENT).ok()
+}
+
 impl Block {
-    /// The memory that the host gives for a block: the block and its guard.
-    fn layout(self) -> Option<Layout> {
-        let size = self.size.checked_add(GUARD_LENGTH)?;
-        Layout::from_size_align(size, ALIGNMENT).ok()
+    /// How much of it is filled when it is freed.
+    fn filled(self) -> usize {
+        if self.offset == 0 {
+            self.size
+        } else {
+            self.size.min(FILLED)
+        }
     }
 
     /// The first byte from an offset on that is not what it was filled with.
@@ -176,10 +205,9 @@ impl Drop for Table {
 /// # Safety
 /// The block was allocated, and nobody has its memory any more.
 unsafe fn release(address: usize, block: Block) {
-    if let Some(layout) = block.layout() {
-        // SAFETY: passed on to the caller.
-        unsafe { System.dealloc(std::ptr::with_exposed_provenance_mut(address), layout) };
-    }
+    let start = std::ptr::with_exposed_provenance_mut(address - block.offset);
+    // SAFETY: passed on to the caller.
+    unsafe { System.dealloc(start, block.whole) };
 }
 
 /// A block's layout with its header before it, and where in that the block starts.
@@ -257,13 +285,16 @@ impl Call {
                 format!("the {paged} pool is asked at IRQL {irql}"),
             )
         });
+        let layout = with_guard(size).filter(|_| u32::try_from(size).is_ok());
+        let Some(layout) = layout else {
+            return null_mut();
+        };
         let block = Block {
             size,
             tag,
             is_paged,
-        };
-        let Some(layout) = block.layout().filter(|_| u32::try_from(size).is_ok()) else {
-            return null_mut();
+            whole: layout,
+            offset: 0,
         };
         if size == 0 || self.kernel.fails() {
             return null_mut();
@@ -339,11 +370,17 @@ impl Call {
             );
             self.stop(bug_check, Rule::Pool, what);
         }
+        self.retire(address, block);
+    }
+
+    /// Fills a block that is freed, and keeps its memory for a while.
+    fn retire(&self, address: usize, block: Block) {
+        let pool = self.kernel.pool();
         self.verify_memory_is_unused(address, block.size);
         pool.count_out(block.size);
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
         // SAFETY: the block is so long, and its owner has given it up.
-        unsafe { start.write_bytes(FREED, block.size) };
+        unsafe { start.write_bytes(FREED, block.filled()) };
         let by = self.place();
         let oldest = {
             let mut table = locked(&pool.table);
@@ -364,7 +401,7 @@ impl Call {
     /// Stops the system if a freed block was written to.
     fn verify_freed(&self, address: usize, block: Block) {
         // SAFETY: the memory of a freed block stays while it is known.
-        let changed = unsafe { Block::changed(address, 0, block.size, FREED) };
+        let changed = unsafe { Block::changed(address, 0, block.filled(), FREED) };
         if let Some(changed) = changed {
             let bug_check = BugCheck(0xd5, [changed as u64, 1, 0, 0]);
             let what = format!(

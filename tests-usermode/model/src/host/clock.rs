@@ -34,6 +34,8 @@ pub(crate) struct TimeKeeper {
     timers: Arc<Timers>,
     /// Whether an exploration has a thread that lets timers expire.
     exploring: AtomicBool,
+    /// Whether timers have expired so often that no wait will end by one.
+    in_vain: AtomicBool,
 }
 
 /// The timers that are set. Shared with the thread that waits for them in the host's time.
@@ -90,6 +92,7 @@ impl TimeKeeper {
                 ends: AtomicBool::new(false),
             }),
             exploring: AtomicBool::new(false),
+            in_vain: AtomicBool::new(false),
         }
     }
 
@@ -167,6 +170,16 @@ impl TimeKeeper {
         let set = locked(&self.timers.set);
         let mut set = set.values().copied();
         set.find(|timer| range.contains(timer))
+    }
+
+    /// Notes that timers have expired so often that no wait will end by one.
+    pub(crate) fn give_up(&self) {
+        self.in_vain.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a wait may still end by a timer.
+    pub(crate) fn may_end_wait(&self) -> bool {
+        self.any_expires() && !self.in_vain.load(Ordering::Relaxed)
     }
 
     /// Whether any timer is set that expires.

@@ -24,6 +24,10 @@ use crate::{
     mutex::locked,
 };
 
+/// How many timers expire at most while a thread waits by a virtual clock. After that only a periodic timer can be set that ends
+/// no wait.
+const MOST_EXPIRATIONS: u32 = 100_000;
+
 /// Who runs the threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -173,6 +177,11 @@ impl Sleepers {
         });
         self.awake.fetch_add(woken.len(), SeqCst);
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether any thread sleeps.
+    pub(crate) fn any_asleep(&self) -> bool {
+        self.sleeping.load(SeqCst) != 0 || self.suspended.load(SeqCst) != 0
     }
 
     /// Counts a thread of an exploration.
@@ -366,7 +375,7 @@ impl Thread {
         if !passes || self.is_system() {
             return None;
         }
-        loop {
+        for _ in 0..MOST_EXPIRATIONS {
             self.kernel.settle();
             if let Some(result) = ready() {
                 return Some(result);
@@ -375,6 +384,8 @@ impl Thread {
                 return None;
             }
         }
+        self.kernel.clock.give_up();
+        None
     }
 
     /// How long a thread of user mode waits before time is skipped for it.
