@@ -2,8 +2,11 @@
 //! freed, and timers of a driver that is gone.
 
 mod body;
+mod steps;
 
 use std::{
+    cell::UnsafeCell,
+    ffi::c_void,
     mem::ManuallyDrop,
     ptr::null_mut,
     sync::{Arc, mpsc},
@@ -13,10 +16,11 @@ use std::{
 
 use body::{found, run, stops};
 use nt::{
-    DISPATCH_LEVEL, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KSPIN_LOCK, KTIMER,
-    LIST_ENTRY,
+    DEVICE_OBJECT, DISPATCH_LEVEL, DelayedWorkQueue, IO_WORKITEM, IRP, KDEVICE_QUEUE,
+    KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KSPIN_LOCK, KTIMER, LIST_ENTRY, NTSTATUS, STATUS_SUCCESS,
 };
 use ntmodel::{Clock, Config, Kernel, OnViolation, Rule};
+use steps::{Stage, Steps, breaks, complete, holds};
 
 fn passes(body: fn()) {
     let kernel = Kernel::new(Config::default());
@@ -167,4 +171,74 @@ fn periodic_timer_does_not_hide_a_hang() {
     }
     let violation = kernel.violation().expect("a hang is found");
     assert_eq!(violation.rule, Rule::Hang, "\n{violation}");
+}
+
+/// Queues a work item when its device is removed, which sets a timer of the driver's, and cancels it or does not.
+struct Leaves<const CANCELS: bool>;
+
+struct Timed {
+    timer: UnsafeCell<KTIMER>,
+    dpc: UnsafeCell<KDPC>,
+}
+
+// SAFETY: the kernel's routines alone touch the objects.
+unsafe impl Sync for Timed {}
+
+/// As a driver's global variables are, which go with its image.
+static TIMED: Timed = Timed {
+    timer: UnsafeCell::new(KTIMER { Reserved: [0; 8] }),
+    dpc: UnsafeCell::new(KDPC { Reserved: [0; 8] }),
+};
+
+unsafe extern "C" fn expired(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut c_void) {}
+
+unsafe extern "C" fn leaves<const CANCELS: bool>(_: *mut DEVICE_OBJECT, item: *mut c_void) {
+    // SAFETY: the timer and the DPC are initialised.
+    unsafe { nt::KeSetTimer(TIMED.timer.get(), -10_000, TIMED.dpc.get()) };
+    if CANCELS {
+        // SAFETY: as above.
+        unsafe { nt::KeCancelTimer(TIMED.timer.get()) };
+        // SAFETY: the IRQL is PASSIVE_LEVEL.
+        unsafe { nt::KeFlushQueuedDpcs() };
+    }
+    // SAFETY: the item is the one that this routine was queued with.
+    unsafe { nt::IoFreeWorkItem(item.cast()) };
+}
+
+impl<const CANCELS: bool> Steps for Leaves<CANCELS> {
+    type Own = UnsafeCell<*mut IO_WORKITEM>;
+
+    fn add(device: *mut DEVICE_OBJECT, own: &Self::Own) {
+        // SAFETY: no thread uses them.
+        unsafe { nt::KeInitializeTimer(TIMED.timer.get()) };
+        // SAFETY: as above.
+        unsafe { nt::KeInitializeDpc(TIMED.dpc.get(), Some(expired), null_mut()) };
+        // SAFETY: the device object is this driver's.
+        let item = unsafe { nt::IoAllocateWorkItem(device) };
+        // SAFETY: nobody else knows the extension yet.
+        unsafe { own.get().write(item) };
+    }
+
+    fn control(_: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn remove(own: &Self::Own) {
+        // SAFETY: `add` has set it.
+        let item = unsafe { *own.get() };
+        let routine = Some(leaves::<CANCELS> as unsafe extern "C" fn(_, _));
+        // SAFETY: the item is not queued.
+        unsafe { nt::IoQueueWorkItem(item, routine, DelayedWorkQueue, item.cast()) };
+    }
+}
+
+fn unloads<const CANCELS: bool>(kernel: &Arc<Kernel>) {
+    Stage::set::<Leaves<CANCELS>>(kernel).tear_down();
+}
+
+#[test]
+fn work_item_that_runs_after_unload_leaves_no_timer() {
+    let text = "the driver is unloaded while a timer of its is set";
+    breaks(unloads::<false>, Rule::Dpc, text);
+    holds(unloads::<true>);
 }
