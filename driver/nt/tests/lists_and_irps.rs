@@ -106,7 +106,8 @@ fn an_associated_irp_has_no_system_buffer() {
     let mut other = 0_u8;
     let buffer: *mut u8 = &raw mut other;
     // SAFETY: the IRP is valid, and no other code uses it.
-    unsafe { (*test.irp).AssociatedIrp.SystemBuffer = buffer.cast() };
+    let associated = unsafe { &mut (*test.irp).AssociatedIrp };
+    associated.SystemBuffer = buffer.cast();
     // SAFETY: the test owns the IRP.
     assert_eq!(unsafe { irp::system_buffer(test.irp) }, buffer);
     // SAFETY: the IRP is valid, and no other code uses it.

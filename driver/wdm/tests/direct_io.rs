@@ -57,7 +57,8 @@ impl Store {
             buffer.read::<u64>(buffer.len()),
             Err(Error::INVALID_BUFFER_SIZE)
         );
-        assert_eq!(buffer.is_empty(), buffer.len() == 0);
+        let length = buffer.len();
+        assert_eq!(buffer.is_empty(), length == 0);
         Ok(sum)
     }
 }
@@ -235,16 +236,16 @@ fn device_control_without_direct_io_has_no_user_buffer() {
 #[test]
 fn internal_device_control_comes_from_another_driver() {
     with_file(|loaded, _| {
-        let send = |input: &[u8]| {
+        let ask = |input: &[u8]| {
             let device = &loaded.device;
             device.internal_device_control(SUM_BUFFERED, input, vec![0; 4])
         };
-        let sent = end(&send(&7_u32.to_ne_bytes()));
+        let sent = end(&ask(&7_u32.to_ne_bytes()));
         assert_eq!(
             (sent.status, sent.output),
             (0, 8_u32.to_ne_bytes().to_vec())
         );
-        assert_eq!(ended(&send(b"?")), (nt::STATUS_INFO_LENGTH_MISMATCH, 0));
+        assert_eq!(ended(&ask(b"?")), (nt::STATUS_INFO_LENGTH_MISMATCH, 0));
     });
 }
 

@@ -15,7 +15,7 @@ use wdm::{
     InterlockedLong, IoType, Irp, MajorFunction, NewDevice, NtStatus, PassiveLevel, PendedIrp,
     Returned, Shared, SpinLock,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::CallerLevel,
+    irql::{CallerLevel, NoSpinLockHeld},
 };
 
 const fn code(function: u32) -> u32 {
@@ -45,10 +45,23 @@ type Kept = Shared<SpinLock<Option<PendedIrp>>>;
 
 struct Below(Kept);
 
+impl Below {
+    fn keep<'irp>(&self, irp: Irp<'irp>, irql: &mut impl NoSpinLockHeld) -> Handled<'irp> {
+        let (irp, pending) = irp.pend_not_cancelable(irql);
+        let old = self.0.with(irql, |kept, _| kept.replace(irp));
+        if let Some(old) = old {
+            old.complete(Error::CANCELLED, irql);
+        }
+        pending
+    }
+}
+
 impl Device for Below {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
     const IO_TYPE: IoType = IoType::Direct;
+
+    const NOTIFIED_OF_SHUTDOWN: bool = true;
 
     type File = ();
 
@@ -69,14 +82,7 @@ impl Device for Below {
         match (irp.code() >> 2) & 0xf {
             SUCCEED => irp.complete_with(&7_u32, irql),
             FAIL => irp.complete(Error::DEVICE_BUSY, irql),
-            PEND => {
-                let (irp, pending) = irp.pend_not_cancelable(irql);
-                let old = self.0.with(irql, |kept, _| kept.replace(irp));
-                if let Some(old) = old {
-                    old.complete(Error::CANCELLED, irql);
-                }
-                pending
-            }
+            PEND => self.keep(irp, irql),
             _ => {
                 let kept = self.0.with(irql, |kept, _| kept.take());
                 let status = match kept {
@@ -93,8 +99,15 @@ impl Device for Below {
         irp: Irp<'irp>,
         irql: &mut CallerLevel,
     ) -> Handled<'irp> {
+        if (irp.code() >> 2) & 0xf == PEND {
+            return self.keep(irp, irql);
+        }
         // To the bus driver, which leaves the status as it came.
         irp.forward(irql)
+    }
+
+    fn shutdown(&self, irql: &mut PassiveLevel) {
+        self.remove(irql);
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
@@ -185,7 +198,11 @@ impl Filter for Between {
     }
 
     fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
-        if irp.major() != MajorFunction::DeviceControl {
+        if irp.major() == MajorFunction::InternalDeviceControl {
+            assert_eq!(irp.input_bytes(), Err(Error::INVALID_DEVICE_REQUEST));
+            assert_eq!(irp.output_length(), 0);
+        }
+        if irp.major() == MajorFunction::Read {
             return irp.forward(irql);
         }
         match (irp.code() >> 2) & 0xff0 {
@@ -322,12 +339,38 @@ fn request_that_came_back_is_kept_until_the_filter_completes_it() {
     stack.unload();
 }
 
+/// The function driver completes what it keeps when it gets the removal from the filter, and the filter keeps it then.
+#[test]
+fn request_that_comes_back_during_the_removal_is_completed() {
+    let stack = Stack::new(&kernel());
+    let device = &stack.device;
+    let kept = device.internal_device_control(code(KEEP | PEND), &[], vec![0; 8]);
+    assert_eq!(kept.answer(), nt::STATUS_PENDING);
+    stack.file.close_handle();
+    device.remove().expect("no file is open");
+    assert_eq!(end(&kept).0, 0);
+    stack.unload();
+}
+
 #[test]
 fn request_that_came_back_and_is_dropped_is_completed() {
     let stack = Stack::new(&Kernel::new(Config::default()));
     let dropped = stack.send(DROP | SUCCEED);
     assert_eq!(end(&dropped).0, nt::STATUS_INTERNAL_ERROR);
     stack.unload();
+}
+
+/// The I/O manager sends the request to the top of the device stack, and the filter forwards it.
+#[test]
+fn function_driver_is_notified_of_a_shutdown() {
+    let kernel = kernel();
+    let stack = Stack::new(&kernel);
+    let pending = stack.send(FORWARD | PEND);
+    kernel.notify_shutdown();
+    assert_eq!(end(&pending).0, nt::STATUS_DELETE_PENDING);
+    stack.unload();
+    // Nobody is registered any more.
+    kernel.notify_shutdown();
 }
 
 #[test]
@@ -390,9 +433,9 @@ fn paging_file_changes_the_flag_of_the_device() {
     }
 }
 
-/// AddDevice of the filter undoes its steps, whatever fails.
+/// AddDevice undoes its steps, whatever fails.
 #[test]
-fn filter_that_cannot_be_added_leaves_nothing_behind() {
+fn driver_that_cannot_be_added_leaves_nothing_behind() {
     let faults = Arc::new(Faults::default());
     let kernel = Kernel::new(Config {
         faults: Some(Arc::clone(&faults)),
@@ -401,20 +444,22 @@ fn filter_that_cannot_be_added_leaves_nothing_behind() {
     let (below, between) = load(&kernel);
     let mut refused = 0;
     loop {
-        let device = below
-            .add_device_with(nt::DO_POWER_PAGABLE)
-            .expect("AddDevice");
         faults.arm();
-        let added = between.add_filter(&device);
+        let added = below.add_device_with(nt::DO_POWER_PAGABLE);
+        let filtered = added
+            .as_ref()
+            .is_ok_and(|device| between.add_filter(device).is_ok());
         let fired = faults.disarm();
-        assert_eq!(added.is_err(), fired);
-        device.pnp(nt::IRP_MN_REMOVE_DEVICE);
+        assert_eq!(filtered, !fired);
+        if let Ok(device) = added {
+            device.pnp(nt::IRP_MN_REMOVE_DEVICE);
+        }
         if !fired {
             break;
         }
         refused += 1;
     }
-    assert!(refused >= 3, "{refused}");
+    assert!(refused >= 8, "{refused}");
     between.unload();
     below.unload();
 }

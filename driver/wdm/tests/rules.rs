@@ -21,6 +21,7 @@ const RULES: &[&str] = &[
     "IrqlExAllocatePool",
     "IrqlKeApcLte1",
     "IrqlKeApcLte2",
+    "ForwardedAtBadIrql",
     "IrpCancelField",
     "MarkIrpPending",
     "MarkIrpPending2",
@@ -31,6 +32,7 @@ const RULES: &[&str] = &[
     "CompleteRequest",
     "CompleteRequestStatusCheck",
     "IrpProcessingComplete",
+    "LowerDriverReturn",
     "StartIoCancel",
     "StartIoRecursion",
 ];

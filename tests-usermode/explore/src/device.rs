@@ -94,7 +94,7 @@ fn check_counters(kernel: &Arc<Kernel>, harness: &Harness, requests: &[Request])
         cancelled: count(STATUS_CANCELLED),
         ..Counters::default()
     };
-    kernel.check(counters == Some(expected), || {
+    kernel.verify(counters == Some(expected), || {
         format!("the counters are {counters:?} instead of {expected:?}")
     });
 }
@@ -159,7 +159,7 @@ fn stack(kernel: &Arc<Kernel>) {
     requests.append(&mut other.join());
     tags.extend([pop(), pop()]);
     tags.sort_unstable();
-    kernel.check(tags == [None, Some(1), Some(2)], || {
+    kernel.verify(tags == [None, Some(1), Some(2)], || {
         format!("the popped tags are {tags:?} instead of 1 and 2")
     });
     check_counters(kernel, &harness, &requests);

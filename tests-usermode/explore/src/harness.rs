@@ -71,7 +71,7 @@ impl Harness {
     pub fn end(&self, request: &Request, allowed: &[i32]) -> i32 {
         let end = request.wait(LONG).map(|end| end.status);
         self.kernel
-            .check(end.is_some_and(|end| allowed.contains(&end)), || {
+            .verify(end.is_some_and(|end| allowed.contains(&end)), || {
                 format!("a request ended with {end:#x?}, but may end only with {allowed:#x?}")
             });
         end.unwrap_or_default()
@@ -82,16 +82,16 @@ impl Harness {
     pub fn tear_down(self) {
         let file = Arc::into_inner(self.file);
         self.kernel
-            .check(file.is_some(), || "an actor still uses the file".into());
+            .verify(file.is_some(), || "an actor still uses the file".into());
         drop(file);
         if !self.device.is_removed() {
             let removed = self.device.remove();
-            self.kernel.check(removed.is_ok(), || {
+            self.kernel.verify(removed.is_ok(), || {
                 format!("the removal of the device failed: {removed:#x?}")
             });
         }
         let holds = self.kernel.holds();
-        self.kernel.check(holds == 0, || {
+        self.kernel.verify(holds == 0, || {
             format!("the remove lock of the removed device has {holds} holds")
         });
         self.driver.unload();

@@ -188,7 +188,7 @@ fn completion_against_cleanup(kernel: &Arc<Kernel>) {
     closer.join();
     let first = harness.end(&of_closed_file, &[STATUS_SUCCESS, STATUS_CANCELLED]);
     if first == STATUS_SUCCESS {
-        kernel.check(harness.complete(), || {
+        kernel.verify(harness.complete(), || {
             "the request of the other file is lost".into()
         });
     }
@@ -204,7 +204,7 @@ fn query_remove_against_insertion(kernel: &Arc<Kernel>) {
     });
     let request = harness.send(PEND);
     pnp_manager.join();
-    kernel.check(harness.complete(), || {
+    kernel.verify(harness.complete(), || {
         "the pending request was not found".into()
     });
     harness.end(&request, &[STATUS_SUCCESS]);
@@ -249,7 +249,7 @@ fn lookup_against_cancel(kernel: &Arc<Kernel>) {
     let newer = harness.send(PEND);
     let canceller = cancelling(kernel, &older);
     let found = harness.send(COMPLETE_BY_KEY).answer();
-    kernel.check(found == STATUS_SUCCESS, || {
+    kernel.verify(found == STATUS_SUCCESS, || {
         format!("no request was found by its key: {found:#x}")
     });
     canceller.join();
@@ -279,7 +279,7 @@ fn three_actors(kernel: &Arc<Kernel>) {
     let ends = requests.map(|request| harness.end(&request, &[STATUS_SUCCESS, STATUS_CANCELLED]));
     let succeeded = ends.iter().filter(|end| **end == STATUS_SUCCESS).count();
     let claimed = completed.iter().filter(|completed| **completed).count();
-    kernel.check(claimed <= succeeded, || {
+    kernel.verify(claimed <= succeeded, || {
         format!("{claimed} requests were completed, but {succeeded} ended with success")
     });
     harness.tear_down();

@@ -195,7 +195,7 @@ fn cancel_against_insertion(kernel: &Arc<Kernel>) {
     harness.end(&request, &[status_if(was_served)]);
     // The device is idle, so the next request is started at once.
     let next = harness.send(PEND);
-    kernel.check(harness.complete(), || {
+    kernel.verify(harness.complete(), || {
         "a request that arrived at an idle device was not started".into()
     });
     harness.end(&next, &[STATUS_SUCCESS]);
@@ -225,7 +225,7 @@ fn insertion_against_service(kernel: &Arc<Kernel>) {
     let sender = harness.actor("sender", &harness.file, |file| send(file, PEND + 4));
     harness.complete();
     let second = sender.join();
-    kernel.check(harness.complete(), || {
+    kernel.verify(harness.complete(), || {
         "the second request was not started".into()
     });
     harness.end(&first, &[STATUS_SUCCESS]);

@@ -1,16 +1,19 @@
-//! What NT does not have, and the model stands on: the host's threads as threads of a kernel, who runs next, waiting, time,
-//! and the calls of the driver and of the kernel.
+//! The base of the model, which NT does not have: host threads as threads of a kernel, scheduling, waits, time, and the
+//! calls of the driver and of the kernel.
 //!
-//! It uses `verifier`. What it needs from a folder above it, it asks for through [`upcalls`].
+//! It uses `verifier`, and calls the folders above it through [`upcalls`].
 
 pub(crate) mod call;
 pub(crate) mod clock;
 mod config;
+pub(crate) mod driver_routine;
 pub(crate) mod fault;
 pub(crate) mod footprint;
 mod kernel;
 pub(crate) mod layout;
 pub(crate) mod order;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod privileged;
 mod spinning;
 pub(crate) mod thread;
 mod trace;

@@ -1,7 +1,7 @@
-//! The kernel proper: IRQL, spin locks, processors and DPCs, timers, events, mutexes, semaphores and waits, device queues, and what is said to the
-//! kernel debugger.
+//! The kernel core: IRQL, spin locks, processors, DPCs, timers, events, mutexes, semaphores, waits, device queues, and
+//! messages to the kernel debugger.
 //!
-//! It uses `host` and `verifier`, and neither `ex` nor `io` nor `ps`.
+//! It uses `host` and `verifier`, but not `ex`, `io` or `ps`.
 
 mod clock;
 mod debug_print;

@@ -1,4 +1,4 @@
-//! A kernel as a whole: what it is made of, and what is asked of it from outside.
+//! The construction of a kernel from its parts, and its public methods.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// What lower folders have higher ones do.
+/// The routines of higher folders that lower folders call.
 static UPCALLS: Upcalls = Upcalls {
     expire: ke::expire,
     probe_device: Call::probe_device,
@@ -27,7 +27,7 @@ static UPCALLS: Upcalls = Upcalls {
 };
 
 impl Kernel {
-    /// Makes a kernel whose threads are the host's.
+    /// Makes a kernel whose threads are host threads.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
         Self::with_engine(config, Engine::Host, false)
@@ -57,7 +57,7 @@ impl Kernel {
         block.or_else(|| self.describe_io_object(address))
     }
 
-    /// What the driver has said to the debugger.
+    /// Returns the driver's messages to the debugger.
     #[must_use]
     pub fn messages(&self) -> Vec<String> {
         locked(&self.messages).clone()
@@ -65,15 +65,15 @@ impl Kernel {
 
     /// Stops the system if a condition of a scenario does not hold, as a broken rule does. An exploration reports it with the
     /// schedule.
-    pub fn check(self: &Arc<Self>, holds: bool, what: impl FnOnce() -> String) {
+    pub fn verify(self: &Arc<Self>, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             let _attached = Attached::to(self);
             Call::enter("the scenario's check").stop(BugCheck(0, [0; 4]), Rule::Promise, what());
         }
     }
 
-    /// Lets a time pass, by a [virtual](crate::Clock::Virtual) clock: whatever timers expire in it do, and a closed
-    /// file whose last request they have ended goes.
+    /// Advances a [virtual](crate::Clock::Virtual) clock. The timers that are due expire, and `IRP_MJ_CLOSE` is sent
+    /// for each closed file whose last request they complete.
     pub fn advance(self: &Arc<Self>, time: Duration) {
         let _attached = Attached::to(self);
         ke::advance(self, time);

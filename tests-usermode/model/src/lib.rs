@@ -1,9 +1,9 @@
-//! A model of the NT kernel, in user mode: as much of it as a driver on `nt` can see.
+//! A model, in user mode, of the part of the NT kernel that a driver on `nt` can observe.
 //!
-//! It defines the routines that `nt` declares, so a driver is linked with it instead of with ntoskrnl.exe, and keeps
-//! what the kernel keeps: the IRQL, the processors, who holds which spin lock and in which order, the pool, and of each
-//! IRP who owns it. It stops at the first thing that a driver may not do, with the bug check that Driver Verifier
-//! would raise and the name of Static Driver Verifier's rule: a [`Violation`].
+//! It defines the routines that `nt` declares, so a driver is linked with it instead of ntoskrnl.exe. It tracks the
+//! IRQL, the processors, the owner and the order of every spin lock, the pool, and the owner of every IRP. It stops at
+//! the first violation of a rule, and reports a [`Violation`]: the bug check that Driver Verifier raises, and the name
+//! of Static Driver Verifier's rule.
 //!
 //! ```text
 //!   test, harness              ─ files, requests, cancellation: [`File`], [`Request`]
@@ -17,31 +17,32 @@
 //!   driver (wdm, or raw nt)
 //! ```
 //!
-//! The sources have NT's own folders: `ke`, `ex`, `io` and `ps`, by the prefix of a routine's name. Below them are `verifier`
-//! (rules, bug checks, who calls) and `host` (threads, waiting, time); above them is [`explore`]. Each uses those below it only;
-//! a call that goes up does so through `host::upcalls`, which `kernel` fills in.
+//! The sources have NT's folders, `ke`, `ex`, `io` and `ps`, by the prefix of a routine's name. Below them are
+//! `verifier` (rules, bug checks, the driver's stack) and `host` (threads, waits, time); above them is [`explore`]. A
+//! folder uses only those below it. It calls those above it through `host::upcalls`, which `kernel` fills in.
 //!
-//! The threads of a [`Kernel`] are those of the host that enter it. In an [exploration](explore) they are run one at a
-//! time, and every order of what they do to each other is tried, or many are.
+//! The threads of a [`Kernel`] are the host threads that enter it. An [exploration](explore) runs them one at a time,
+//! in every order of the steps that other threads can observe, or in many.
 //!
-//! A violation stops the thread for good, as a bug check does: nothing unwinds through the driver. What then
-//! becomes of the program, the [`Config`] says.
+//! A violation stops the thread forever, as a bug check does: nothing unwinds through the driver.
+//! [`Config::on_violation`] selects the effect on the program.
 
 #![allow(
     clippy::must_use_candidate,
-    reason = "what is asked of a kernel has its effect, whatever the answer"
+    reason = "the operations have effects, and a test may ignore their results"
 )]
 #![cfg_attr(
     all(windows, target_env = "gnu"),
     allow(
         clippy::missing_const_for_thread_local,
-        reason = "rust-clippy 17566: said of initialisers that are const, where std has no native thread locals"
+        reason = "rust-clippy 17566: reported for const initialisers, if std has no native thread locals"
     )
 )]
 
 mod ex;
 pub mod explore;
 mod host;
+mod image;
 mod io;
 mod ke;
 mod kernel;
@@ -49,8 +50,10 @@ mod mutex;
 mod ps;
 mod verifier;
 
+pub use ex::UserEvent;
 pub use host::{Clock, Config, Kernel, OnViolation, Step};
+pub use image::{Image, ImageError};
 pub use io::{
-    Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, Request,
+    Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, Request, User,
 };
 pub use verifier::{Faults, Rule, Violation};

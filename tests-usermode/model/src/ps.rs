@@ -1,6 +1,6 @@
 //! Processes and threads: the driver's system threads.
 //!
-//! It uses `ke`, `ex`, `host` and `verifier`, and not `io`.
+//! It uses `ke`, `ex`, `host` and `verifier`, but not `io`.
 
 mod system_thread;
 
@@ -11,7 +11,7 @@ use crate::host::Kernel;
 /// The state of this folder.
 #[derive(Default)]
 pub(crate) struct Ps {
-    /// How many threads of the driver's have not ended.
+    /// The number of the driver's threads that have not ended.
     threads: AtomicUsize,
 }
 

@@ -1,7 +1,6 @@
-//! What the model knows about rules: their names, the bug checks for them, who calls, the order of locks, and which requests
-//! fail on purpose.
+//! The rules and their bug checks, the driver's stack, the order of locks, and fault injection.
 //!
-//! It is the lowest folder: it knows no thread and no kernel, so that every other one can use it.
+//! This is the lowest folder. It knows no thread and no kernel, so every other folder can use it.
 
 pub(crate) mod bug_check;
 pub(crate) mod faults;

@@ -200,7 +200,7 @@ impl Steps for Keeps {
             return status;
         }
         // SAFETY: the buffer is `LENGTH` bytes long.
-        let byte = unsafe { map(mdl(earlier)).add(3).read() };
+        let byte = unsafe { map(mdl(earlier)).wrapping_add(3).read() };
         assert_eq!(byte, 7);
         complete(earlier, STATUS_SUCCESS);
         complete(irp, STATUS_SUCCESS)

@@ -36,7 +36,7 @@ fn loads<const SET: bool>(kernel: &Arc<Kernel>) {
 fn promises<const HOLDS: bool>(kernel: &Arc<Kernel>) {
     let theirs = Arc::clone(kernel);
     let actor = kernel.actor("actor", move || {
-        theirs.check(HOLDS, || "this holds".into());
+        theirs.verify(HOLDS, || "this holds".into());
     });
     actor.join();
 }

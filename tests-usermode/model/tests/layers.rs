@@ -22,12 +22,16 @@ const CRATES: &[Layers] = &[Layers {
     source: "tests-usermode/model/src",
     rows: &[
         ("mutex", &[]),
-        ("verifier", &["mutex"]),
-        ("host", &["mutex", "verifier"]),
+        ("image", &[]),
+        ("verifier", &["mutex", "image"]),
+        ("host", &["mutex", "image", "verifier"]),
         ("ke", &["mutex", "verifier", "host"]),
         ("ex", &["mutex", "verifier", "host", "ke"]),
         ("ps", &["mutex", "verifier", "host", "ke", "ex"]),
-        ("io", &["mutex", "verifier", "host", "ke", "ex", "ps"]),
+        (
+            "io",
+            &["mutex", "image", "verifier", "host", "ke", "ex", "ps"],
+        ),
         ("explore", &["mutex", "verifier", "host", "ke"]),
         (
             "kernel",

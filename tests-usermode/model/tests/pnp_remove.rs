@@ -26,6 +26,7 @@ enum Mistake {
     DeletedTwice,
     ObjectLeft,
     NoUnload,
+    LeftRegistered,
 }
 
 thread_local! {
@@ -58,6 +59,9 @@ unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJ
     }
     // SAFETY: both device objects are alive, and the new one is attached nowhere.
     let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+    // SAFETY: the device object was just made.
+    let registered = unsafe { nt::IoRegisterShutdownNotification(device) };
+    assert_eq!(registered, STATUS_SUCCESS);
     // SAFETY: the extension has room for a pointer, and is this driver's.
     unsafe { extension(device).write(lower) };
     if makes(Mistake::AddDeviceFailsAttached) {
@@ -107,6 +111,10 @@ fn remove(device: *mut DEVICE_OBJECT, lower: *mut DEVICE_OBJECT) {
     let detach = || unsafe { nt::IoDetachDevice(lower) };
     // SAFETY: as above.
     let delete = || unsafe { nt::IoDeleteDevice(device) };
+    if !makes(Mistake::LeftRegistered) {
+        // SAFETY: as above.
+        unsafe { nt::IoUnregisterShutdownNotification(device) };
+    }
     match MISTAKE.get() {
         Mistake::NotDetached => return,
         Mistake::DeletedFirst => return delete(),
@@ -198,4 +206,9 @@ fn the_driver_is_unloaded_with_a_device_object() {
 #[test]
 fn the_driver_has_no_unload_routine() {
     stops(Mistake::NoUnload, Rule::DriverUnload, NO_CODE, 0);
+}
+
+#[test]
+fn removal_deletes_what_is_registered_for_a_shutdown() {
+    stops(Mistake::LeftRegistered, Rule::DeviceRemoval, NO_CODE, 0);
 }

@@ -344,7 +344,7 @@ fn load_and_look(kernel: &Arc<Kernel>) {
     RETURNED.store(0, SeqCst);
     load_body::<WaitedFor>(kernel);
     let returned = RETURNED.load(SeqCst);
-    kernel.check(returned == 1, || {
+    kernel.verify(returned == 1, || {
         format!("{returned} routines have returned")
     });
 }
@@ -377,7 +377,7 @@ impl Body for NeverReturns {
 #[test]
 fn a_routine_that_does_not_return_is_a_hang() {
     stops::<NeverReturns>(Rule::Hang, NO_CODE, 0, "DriverEntry");
-    stops_in_some_order::<NeverReturns>(Rule::Hang, NO_CODE, 0, "nothing can go on");
+    stops_in_some_order::<NeverReturns>(Rule::Hang, NO_CODE, 0, "no thread can continue");
 }
 
 static FAULTS: LazyLock<Arc<Faults>> = LazyLock::new(Arc::default);

@@ -29,7 +29,7 @@ const SCENE: &str = "queue::cancel_against_completion";
 
 /// Measures, and prints tables.
 pub fn bench() -> Result<Exit> {
-    target::start(On::MODEL)?;
+    target::start(&On::MODEL)?;
     anstream::println!("requests  pend      cancel    complete  a request, in microseconds");
     let mut each = Vec::new();
     for count in COUNTS {

@@ -18,7 +18,7 @@ pub fn run(args: &Run) -> Result<Exit> {
             "no scenario has such a name: `harness list` lists them",
         ));
     }
-    target::start(args.on)?;
+    target::start(&args.on)?;
     // Without a device no scenario can run, which is reported once.
     Device::open()?.close();
     let context = Context {

@@ -16,8 +16,8 @@ pub fn sequence(args: &Sequence) -> Result<Exit> {
         Some(path) => Box::new(File::create(path).map_err(|error| cannot_write(&error))?),
         None => Box::new(io::stdout()),
     };
-    if args.on.kernel == Kernel::Device {
-        target::start(args.on)?;
+    if args.on.kernel() == Kernel::Device {
+        target::start(&args.on)?;
     }
     if let Some(path) = &args.steps {
         let transcript = run(args, read(path)?)?;
@@ -37,8 +37,8 @@ pub fn sequence(args: &Sequence) -> Result<Exit> {
 }
 
 fn run(args: &Sequence, steps: Vec<Step>) -> Result<Vec<String>> {
-    match args.on.kernel {
-        Kernel::Model => on_model(steps, args.on.processors),
+    match args.on.kernel() {
+        Kernel::Model => on_model(steps, &args.on),
         Kernel::Device => {
             let device = Device::open()?;
             let before = device.counters()?;

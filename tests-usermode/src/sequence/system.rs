@@ -8,6 +8,7 @@ use ntmodel::{Clock, Config, Kernel, OnViolation};
 
 use super::run::run;
 use super::step::{Pnp, Step};
+use crate::cli::On;
 use crate::client::Device;
 use crate::error::{Error, Result};
 use crate::target::{Access, DEADLINE, LoadedDriver, run_watched};
@@ -71,9 +72,9 @@ impl System for LoadedDriver {
 }
 
 /// Runs a sequence on a model kernel of its own, whose clock is virtual, and unloads the driver; returns the transcript.
-pub fn on_model(steps: Vec<Step>, processors: u32) -> Result<Vec<String>> {
+pub fn on_model(steps: Vec<Step>, on: &On) -> Result<Vec<String>> {
     let kernel = Kernel::new(Config {
-        processors,
+        processors: on.processors,
         on_violation: OnViolation::Halt,
         clock: Clock::Virtual,
         print: false,
@@ -81,8 +82,9 @@ pub fn on_model(steps: Vec<Step>, processors: u32) -> Result<Vec<String>> {
     });
     let watched = Arc::clone(&kernel);
     let stopped = || Some(format!("\n{}", watched.violation()?));
+    let image = on.driver.clone();
     let result = run_watched(DEADLINE, stopped, move || {
-        let mut loaded = LoadedDriver::load(&kernel)?;
+        let mut loaded = LoadedDriver::load(&kernel, image.as_deref())?;
         let transcript = run(&mut loaded, &steps, Counters::default(), true)?;
         loaded.driver.unload();
         Ok(transcript)

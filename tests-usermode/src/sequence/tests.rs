@@ -17,11 +17,15 @@ use super::draw;
 use super::reference::{Outcome, Reference};
 use super::step::{Pnp, Step};
 use super::{everywhere, on_model};
+use crate::cli::On;
 use crate::status::Status;
 use crate::target::Access;
 
-/// The number of the model's processors.
-const PROCESSORS: u32 = 2;
+/// The model, with two processors.
+const ON: On = On {
+    processors: 2,
+    ..On::MODEL
+};
 
 /// The maximum number of steps.
 const DRAWN: usize = 60;
@@ -87,7 +91,7 @@ fn any_sequence_agrees_with_the_reference() {
         let result = if has_failed.get() {
             in_a_process(&steps)
         } else {
-            on_model(steps, PROCESSORS).map_err(|error| error.to_string())
+            on_model(steps, &ON).map_err(|error| error.to_string())
         };
         has_failed.set(has_failed.get() || result.is_err());
         result.map(drop).map_err(TestCaseError::fail)
@@ -124,7 +128,7 @@ fn sequence_of_a_process() {
     let steps = env::var(STEPS).unwrap_or_default();
     let steps = steps.lines().map(serde_json::from_str);
     let steps: Vec<Step> = steps.collect::<Result<_, _>>().expect("steps");
-    if let Err(error) = on_model(steps, PROCESSORS) {
+    if let Err(error) = on_model(steps, &ON) {
         panic!("{error}");
     }
 }

@@ -41,11 +41,11 @@ pub fn chosen() -> Kernel {
 }
 
 /// Chooses the kernel. The model kernel is started and the driver loaded.
-pub fn start(on: On) -> Result<()> {
+pub fn start(on: &On) -> Result<()> {
     // A command calls this once.
-    let _ = CHOSEN.set(on.kernel);
-    match on.kernel {
-        Kernel::Model => model::start(on.processors),
+    let _ = CHOSEN.set(on.kernel());
+    match on.kernel() {
+        Kernel::Model => model::start(on),
         Kernel::Device => Ok(()),
     }
 }

@@ -2,15 +2,17 @@
 
 #![expect(clippy::unnecessary_wraps, reason = "these can fail on Windows")]
 
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use interlock::Interlock;
-use ntmodel::{Config, Driver, Kernel, OnViolation};
+use ntmodel::{Config, Driver, Image, Kernel, OnViolation};
 
 use super::{Access, Completion, DEADLINE, Removal, RemovedDevice};
+use crate::cli::On;
 use crate::error::{Error, Result};
 use crate::status::Status;
 
@@ -26,9 +28,12 @@ pub struct LoadedDriver {
 }
 
 impl LoadedDriver {
-    /// Loads the driver and adds its device.
-    pub fn load(kernel: &Arc<Kernel>) -> Result<Self> {
-        let driver = interlock_explore::load::<Interlock>(kernel);
+    /// Loads the driver, from an image or as part of this program, and adds its device.
+    pub fn load(kernel: &Arc<Kernel>, image: Option<&Path>) -> Result<Self> {
+        let driver = match image {
+            Some(path) => load_image(kernel, path)?,
+            None => interlock_explore::load::<Interlock>(kernel),
+        };
         let driver = driver.map_err(|status| failed("DriverEntry", status))?;
         Ok(Self {
             kernel: Arc::clone(kernel),
@@ -45,6 +50,14 @@ impl LoadedDriver {
         self.device = add_device(&self.driver)?;
         Ok(())
     }
+}
+
+fn load_image(kernel: &Arc<Kernel>, path: &Path) -> Result<Result<Driver, i32>> {
+    let image = Image::load(path)
+        .map_err(|error| Error::could_not_run(format!("{}: {error}", path.display())))?;
+    #[expect(unsafe_code, reason = "the code of an image cannot be checked")]
+    // SAFETY: the user has named the image as a driver's.
+    Ok(unsafe { Driver::load_image(kernel, image) })
 }
 
 fn add_device(driver: &Driver) -> Result<ntmodel::Device> {
@@ -123,15 +136,15 @@ pub fn longest_holds() -> Result<Vec<(Duration, String)>> {
 }
 
 /// Starts the kernel, loads the driver and adds its device.
-pub fn start(processors: u32) -> Result {
+pub fn start(on: &On) -> Result {
     let kernel = Kernel::new(Config {
-        processors,
+        processors: on.processors,
         on_violation: OnViolation::Halt,
         check_lists: false,
         print: false,
         ..Config::default()
     });
-    let loaded = Mutex::new(Some(LoadedDriver::load(&kernel)?));
+    let loaded = Mutex::new(Some(LoadedDriver::load(&kernel, on.driver.as_deref())?));
     // A command starts it once.
     let _ = MACHINE.set(Machine { kernel, loaded });
     Ok(())

@@ -45,7 +45,7 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
@@ -98,7 +98,7 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // A removed device has no requests to cancel.
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::SUCCESS) };
@@ -134,13 +134,13 @@ pub(crate) unsafe fn call<D>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: the I/O manager has just given the IRP to this routine, at most at DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
     // This fails if the removal has begun since the first hold was acquired.
     let hold = object.cast();
-    if !extension.remove_lock.acquire(hold) {
+    if !extension.holds.acquire(hold) {
         // SAFETY: as above, and the IRP has a hold.
         return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
     }
@@ -228,6 +228,24 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
     unsafe { call(object, irp, method) }
 }
 
+/// `IRP_MJ_SHUTDOWN`, of a device that is registered for it.
+///
+/// # Safety
+/// Called by the I/O manager, for a device object of this crate whose state is a `D`.
+pub(crate) unsafe extern "C" fn shutdown<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    let method = |device: &D, _: &Extension| {
+        // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+        device.shutdown(&mut unsafe { PassiveLevel::assume() });
+        // SAFETY: this routine owns the IRP, which has a hold.
+        unsafe { complete(irp, NtStatus::SUCCESS) }
+    };
+    // SAFETY: the I/O manager has just given the IRP to this routine, and the state is a `D`.
+    unsafe { call(object, irp, method) }
+}
+
 /// `IRP_MJ_POWER` and `IRP_MJ_SYSTEM_CONTROL`: passed to the bus driver. The device has no power states, and its
 /// requests may stay queued while the system sleeps.
 ///
@@ -236,7 +254,7 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
 pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
     // SAFETY: the caller holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }

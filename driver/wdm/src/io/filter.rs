@@ -53,7 +53,7 @@ use crate::{
 ///     }
 /// }
 ///
-/// wdm::driver_entry!(filter ReadOnly);
+/// wdm::driver_entry!(filter: ReadOnly);
 /// # fn main() {}
 /// ```
 #[doc(alias = "IoAttachDeviceToDeviceStackSafe")]
@@ -249,7 +249,7 @@ unsafe extern "C" fn pnp<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt
     let irql = &mut irql;
     // SAFETY: the PnP manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
@@ -291,14 +291,16 @@ unsafe extern "C" fn pnp<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt
             unsafe { complete(irp, status) }
         }
         nt::IRP_MN_SURPRISE_REMOVAL => {
-            end_requests(extension, filter, irql);
+            extension.end_requests(irql);
+            end_kept(filter, irql);
             // SAFETY: this routine owns the IRP.
             unsafe { succeed_and_pass_down(lower, irp) }
         }
         nt::IRP_MN_REMOVE_DEVICE => {
-            end_requests(extension, filter, irql);
+            extension.end_requests(irql);
+            end_kept(filter, irql);
             // SAFETY: this routine owns the IRP and its hold, and gives up both.
-            return unsafe { remove::<F, ()>(object, irp, irql) };
+            return unsafe { remove::<F, ()>(object, irp, end_kept, irql) };
         }
         // SAFETY: this routine owns the IRP. Its status is left as it came.
         _ => unsafe { pass_down(lower, irp) },
@@ -309,8 +311,7 @@ unsafe extern "C" fn pnp<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt
 }
 
 /// Has the filter complete the requests that it keeps.
-fn end_requests<F: Filter>(extension: &Extension, filter: &F, irql: &mut PassiveLevel) {
-    extension.end_requests(irql);
+fn end_kept<F: Filter>(filter: &F, _irql: &mut PassiveLevel) {
     // SAFETY: the IRQL is PASSIVE_LEVEL, and no spin lock is held.
     filter.remove(&mut unsafe { CallerLevel::assume() });
 }

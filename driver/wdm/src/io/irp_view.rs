@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Error, Record, UserBuffer};
+use crate::{Error, Record, UserBuffer, io::device::Extension};
 
 /// The word of `DriverContext` that holds the record: the last one, since the first three overlap the device queue
 /// entry.
@@ -64,7 +64,8 @@ pub(super) struct Parameters {
 /// Read access to a request and to the driver's record `R` for it. The owner of the request and its queue lend it.
 ///
 /// A code of `METHOD_NEITHER` gives access to no data: its buffers are addresses of user mode, and an access to one that is
-/// not valid raises an exception, which a driver in Rust cannot handle.
+/// not valid raises an exception, which a driver in Rust cannot handle. Nor does an internal device control that a filter
+/// gets: what it contains is known to the driver for which it is.
 ///
 /// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
 #[repr(transparent)]
@@ -110,6 +111,13 @@ impl<R: Record> IrpView<R> {
         }
     }
 
+    /// Returns the processor mode of the requestor.
+    pub(super) fn requestor_mode(&self) -> i8 {
+        // SAFETY: the IRP is not completed while the view exists.
+        unsafe { nt::irp::requestor_mode(self.0) }
+    }
+
+    /// Returns the I/O control code, or 0 if the request is not a device control.
     /// Returns the I/O control code of a device control, the information class of a request for information
     /// (`FILE_INFORMATION_CLASS`), or 0 for another request.
     ///
@@ -291,6 +299,10 @@ impl<R: Record> IrpView<R> {
             Buffering::System
         };
         let direct = match self.major() {
+            // A filter may be one of a storage device, whose internal requests have other parameters (`IRP_MJ_SCSI`).
+            MajorFunction::InternalDeviceControl if !self.is_of_function_driver() => {
+                return Buffering::None;
+            }
             MajorFunction::DeviceControl | MajorFunction::InternalDeviceControl => {
                 return match self.code() & 3 {
                     nt::METHOD_BUFFERED => copied,
@@ -309,6 +321,14 @@ impl<R: Record> IrpView<R> {
         } else {
             direct
         }
+    }
+
+    /// Returns whether the request was sent to the device of a function driver.
+    fn is_of_function_driver(&self) -> bool {
+        // SAFETY: the IRP is not completed while the view exists.
+        let device = unsafe { nt::irp::device_object(self.0) };
+        // SAFETY: the IRP was sent to a device of this crate, which its hold keeps.
+        unsafe { Extension::of(device) }.has_interface()
     }
 
     /// Returns the buffer of a request with direct I/O.

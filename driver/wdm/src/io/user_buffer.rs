@@ -53,7 +53,7 @@ impl UserBuffer<'_> {
     /// `length` bytes. The IRQL is at most `DISPATCH_LEVEL`.
     pub(super) unsafe fn map(
         irp: *mut nt::IRP,
-        length: usize,
+        mut length: usize,
         is_input: bool,
     ) -> Result<Self, Error> {
         let start = if length == 0 {
@@ -66,6 +66,9 @@ impl UserBuffer<'_> {
             }
             let access = if is_input { nt::MdlMappingNoWrite } else { 0 };
             let priority = nt::NormalPagePriority | nt::MdlMappingNoExecute | access;
+            // SAFETY: the MDL of an IRP is valid until the IRP is completed.
+            let described = unsafe { (*mdl).ByteCount } as usize;
+            length = length.min(described);
             // SAFETY: the I/O manager has locked the pages, and the caller has the IRP to itself.
             let start = unsafe { nt::MmGetSystemAddressForMdlSafe(mdl, priority) };
             NonNull::new(start.cast()).ok_or(Error::INSUFFICIENT_RESOURCES)?
@@ -166,16 +169,15 @@ unsafe fn copy_shared(shared: *mut u8, own: *mut u8, length: usize, is_into_own:
     let mut done = 0;
     while done < length {
         let (shared, own) = (shared.wrapping_add(done), own.wrapping_add(done));
+        #[expect(clippy::cast_ptr_alignment, reason = "the alignment is checked next")]
         let word = shared.cast::<u64>();
         if word.is_aligned() && length - done >= size_of::<u64>() {
             // SAFETY: the word is inside the shared memory, and aligned.
             let word = unsafe { AtomicU64::from_ptr(word) };
             if is_into_own {
+                let value = word.load(Ordering::Relaxed);
                 // SAFETY: the caller's memory has room for the word.
-                unsafe {
-                    own.cast::<u64>()
-                        .write_unaligned(word.load(Ordering::Relaxed))
-                };
+                unsafe { own.cast::<u64>().write_unaligned(value) };
             } else {
                 // SAFETY: the caller's memory has the bytes of the word.
                 let value = unsafe { own.cast::<u64>().read_unaligned() };

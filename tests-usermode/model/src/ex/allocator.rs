@@ -1,7 +1,7 @@
-//! The global allocator of every program with this crate: the host's, and in a driver's code the pool.
+//! The global allocator of every program that contains this crate. In a driver's code it allocates from the pool.
 //!
-//! A driver on `wdm` allocates by Rust's own allocator, which `wdk-alloc` makes the pool in a .sys. Here whose code runs
-//! decides, and each block remembers where it is from.
+//! A driver on `wdm` allocates through Rust's global allocator, which in a .sys is the pool (`wdk-alloc`). Here the
+//! mode of the thread selects the allocator, and each block records where it was allocated.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -19,12 +19,12 @@ struct Allocator;
 static ALLOCATOR: Allocator = Allocator;
 
 impl Allocator {
-    /// What is to stand before a new block; `None` if the driver is not to have it.
+    /// Returns the header of a new block; `None` if the driver's allocation fails.
     fn header(size: usize) -> Option<Header> {
         if thread::mode() != Mode::Driver {
             return Some(Header::of_host());
         }
-        // What is allocated to find this out is the model's.
+        // Allocations during this check belong to the model.
         thread::set_mode(Mode::Kernel);
         let header = thread::try_current().map(|thread| {
             let size = u32::try_from(size).ok().filter(|_| thread.may_allocate())?;
@@ -37,20 +37,20 @@ impl Allocator {
     /// Puts a header before a block that the host has allocated, and gives where the block starts.
     ///
     /// # Safety
-    /// `base` is NULL, or the start of an allocation in which the block starts so far inside.
+    /// `base` is NULL, or the start of an allocation in which the block starts at `offset`.
     unsafe fn finish(base: *mut u8, offset: usize, header: Header) -> *mut u8 {
         if base.is_null() {
             return null_mut();
         }
-        // SAFETY: the caller says so.
+        // SAFETY: guaranteed by the caller.
         let block = unsafe { base.add(offset) };
-        // SAFETY: the header's place is inside the allocation, before the block, and aligned.
+        // SAFETY: the header is inside the allocation, before the block, and aligned.
         unsafe { Header::before(block).write(header) };
         block
     }
 }
 
-// SAFETY: the system's allocator does the work; what is in front of each block is for this one alone.
+// SAFETY: the system's allocator does the work; only this allocator accesses the header of a block.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let (Some((whole, offset)), Some(header)) =
@@ -60,7 +60,7 @@ unsafe impl GlobalAlloc for Allocator {
         };
         // SAFETY: the layout's size is not zero.
         let base = unsafe { System.alloc(whole) };
-        // SAFETY: the block starts so far inside.
+        // SAFETY: the block starts at this offset.
         unsafe { Self::finish(base, offset, header) }
     }
 
@@ -72,7 +72,7 @@ unsafe impl GlobalAlloc for Allocator {
         };
         // SAFETY: the layout's size is not zero.
         let base = unsafe { System.alloc_zeroed(whole) };
-        // SAFETY: the block starts so far inside.
+        // SAFETY: the block starts at this offset.
         unsafe { Self::finish(base, offset, header) }
     }
 

@@ -16,17 +16,17 @@ use crate::{
 const APC_LEVEL: u8 = 1;
 
 impl Call {
-    /// The field that says who has a fast mutex: the number of a thread, or NULL.
+    /// Returns the owner field of a fast mutex: the number of a thread, or NULL.
     fn owner<'a>(&self, mutex: *mut FAST_MUTEX) -> &'a AtomicPtr<std::ffi::c_void> {
-        // SAFETY: the caller of the routine gives a mutex.
+        // SAFETY: the caller of the routine passes a mutex.
         let object = unsafe { self.view::<FAST_MUTEX, _>(mutex) };
         self.require(object.Count == 1, Rule::FastMutex, || {
             let what = format!("the fast mutex {mutex:?} was not initialised");
             (BugCheck(0, [0; 4]), what)
         });
-        // SAFETY: the address alone is computed, inside the mutex.
+        // SAFETY: only the address is computed, inside the mutex.
         let owner = unsafe { &raw mut (*mutex).Owner };
-        // SAFETY: the field is a pointer, and only reached by atomics.
+        // SAFETY: the field is a pointer, and is accessed only by atomics.
         unsafe { AtomicPtr::from_ptr(owner) }
     }
 
@@ -34,7 +34,7 @@ impl Call {
         without_provenance_mut(self.number as usize)
     }
 
-    /// Takes a fast mutex if it is free, at `APC_LEVEL`.
+    /// Acquires a fast mutex if it is free, at `APC_LEVEL`.
     fn try_take_fast(&self, owner: &AtomicPtr<std::ffi::c_void>) -> bool {
         let order = (Ordering::AcqRel, Ordering::Relaxed);
         let number = self.number_as_pointer();
@@ -45,7 +45,7 @@ impl Call {
 
     fn note_fast(&self, mutex: *mut FAST_MUTEX, old_irql: u8) {
         locked(&self.mutexes).push(mutex.addr());
-        // SAFETY: the mutex is this thread's.
+        // SAFETY: this thread owns the mutex.
         unsafe { (*mutex).OldIrql = old_irql.into() };
     }
 }
@@ -60,7 +60,7 @@ extern "C" fn ExAcquireFastMutex(mutex: *mut FAST_MUTEX) {
     let again = owner.load(Ordering::Acquire) == call.number_as_pointer();
     call.require(!again, Rule::FastMutex, || {
         let bug_check = BugCheck::verifier(0x1000, [mutex.addr() as u64, 0, 0]);
-        let what = "the thread acquires a fast mutex that it has: a deadlock with itself";
+        let what = "the thread acquires a fast mutex that it already owns, which is a deadlock";
         (bug_check, what.into())
     });
     let old_irql = call.raise_irql(APC_LEVEL);
@@ -95,7 +95,7 @@ extern "C" fn ExReleaseFastMutex(mutex: *mut FAST_MUTEX) {
     let mine = owner.load(Ordering::Acquire) == call.number_as_pointer();
     call.require(mine, Rule::FastMutex, || {
         let bug_check = BugCheck::verifier(0x1004, [mutex.addr() as u64, 0, 0]);
-        let what = "the thread releases a fast mutex that it does not have";
+        let what = "the thread releases a fast mutex that it does not own";
         (bug_check, what.into())
     });
     let irql = call.irql();
@@ -103,7 +103,7 @@ extern "C" fn ExReleaseFastMutex(mutex: *mut FAST_MUTEX) {
         let what = format!("the IRQL is {irql}, and must be APC_LEVEL");
         (BugCheck::verifier(0xe6, [0, irql.into(), 0]), what)
     });
-    // SAFETY: the mutex is this thread's.
+    // SAFETY: this thread owns the mutex.
     let old_irql = unsafe { (*mutex).OldIrql };
     locked(&call.mutexes).retain(|held| *held != mutex.addr());
     owner.store(null_mut(), Ordering::Release);

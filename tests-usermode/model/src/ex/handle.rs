@@ -17,10 +17,10 @@ use crate::{
 
 const STATUS_INVALID_HANDLE: NTSTATUS = 0xc000_0008_u32.cast_signed();
 
-/// What a handle stands for: an object of whichever folder opens it.
+/// The object of a handle, whose type depends on the folder that opens it.
 pub(crate) type Object = Arc<dyn Any + Send + Sync>;
 
-/// The handles that are open.
+/// The open handles.
 #[derive(Default)]
 pub(crate) struct Handles(Mutex<Table>);
 
@@ -31,7 +31,7 @@ struct Table {
 }
 
 impl Handles {
-    fn open(&self, object: Object) -> HANDLE {
+    pub(in crate::ex) fn open(&self, object: Object) -> HANDLE {
         let mut table = locked(&self.0);
         table.last += 4;
         let handle = table.last;
@@ -42,6 +42,16 @@ impl Handles {
     fn close(&self, handle: HANDLE) -> bool {
         locked(&self.0).objects.remove(&handle.addr()).is_some()
     }
+
+    /// The object of a handle.
+    pub(in crate::ex) fn find(&self, handle: HANDLE) -> Option<Object> {
+        locked(&self.0).objects.get(&handle.addr()).cloned()
+    }
+
+    /// Closes a handle, by its value.
+    pub(in crate::ex) fn close_any(&self, handle: usize) {
+        self.close(without_provenance_mut(handle));
+    }
 }
 
 impl Kernel {
@@ -50,7 +60,7 @@ impl Kernel {
         self.ex().handles.open(object)
     }
 
-    /// The object of a handle, if it is one of this type.
+    /// Returns the object of a handle, if it has this type.
     pub(crate) fn object_of<T: Any + Send + Sync>(&self, handle: HANDLE) -> Option<Arc<T>> {
         let table = locked(&self.ex().handles.0);
         Arc::clone(table.objects.get(&handle.addr())?)
@@ -58,7 +68,7 @@ impl Kernel {
             .ok()
     }
 
-    /// How many handles are open.
+    /// Returns the number of open handles.
     pub(crate) fn handles(&self) -> usize {
         locked(&self.ex().handles.0).objects.len()
     }

@@ -1,4 +1,4 @@
-//! The `ExInterlocked` routines: one step each, under a lock that serves them alone.
+//! The `ExInterlocked` routines. Each is one step, under a lock that only these routines use.
 
 use std::{ptr::null_mut, sync::atomic::Ordering::Relaxed};
 
@@ -12,7 +12,7 @@ use crate::{
     ke::lists::alive,
 };
 
-/// The neighbour that an insertion found, or NULL if that is the head: the list was empty.
+/// Returns the neighbour that an insertion found, or NULL if the neighbour is the head, so that the list was empty.
 fn unless_head(neighbour: *const ListEntry, head: &ListEntry) -> *mut LIST_ENTRY {
     if std::ptr::eq(neighbour, head) {
         return null_mut();
@@ -30,13 +30,13 @@ extern "C" fn ExInterlockedInsertHeadList(
     let call = Call::enter_visible("ExInterlockedInsertHeadList", head);
     call.inserted_last.store(entry, Relaxed);
     (call.kernel.upcalls.list_entry)(&call, entry);
-    // SAFETY: the caller gives a list's head and an entry.
+    // SAFETY: the caller passes a list's head and an entry.
     let head = unsafe { call.view::<ListEntry, _>(head) };
     // SAFETY: as above.
     let entry = unsafe { call.view_new::<ListEntry, _>(entry) };
     call.interlocked(lock, || {
         let first = head.next.get();
-        // SAFETY: all who reach the list do so under this lock.
+        // SAFETY: all accesses to the list hold this lock.
         unsafe { call.link_after(head, entry) };
         unless_head(first, head)
     })
@@ -52,7 +52,7 @@ extern "C" fn ExInterlockedInsertTailList(
     let call = Call::enter_visible("ExInterlockedInsertTailList", head);
     call.inserted_last.store(entry, Relaxed);
     (call.kernel.upcalls.list_entry)(&call, entry);
-    // SAFETY: the caller gives a list's head and an entry.
+    // SAFETY: the caller passes a list's head and an entry.
     let head = unsafe { call.view::<ListEntry, _>(head) };
     // SAFETY: as above.
     let entry = unsafe { call.view_new::<ListEntry, _>(entry) };
@@ -60,7 +60,7 @@ extern "C" fn ExInterlockedInsertTailList(
         let last = head.previous.get();
         // SAFETY: the last entry of a list, or its head, is alive.
         let after = unsafe { alive(last) }.unwrap_or(head);
-        // SAFETY: all who reach the list do so under this lock.
+        // SAFETY: all accesses to the list hold this lock.
         unsafe { call.link_after(after, entry) };
         unless_head(last, head)
     })
@@ -73,7 +73,7 @@ extern "C" fn ExInterlockedRemoveHeadList(
     lock: *mut KSPIN_LOCK,
 ) -> *mut LIST_ENTRY {
     let call = Call::enter_visible("ExInterlockedRemoveHeadList", head);
-    // SAFETY: the caller gives a list's head.
+    // SAFETY: the caller passes a list's head.
     let head = unsafe { call.view::<ListEntry, _>(head) };
     call.interlocked(lock, || {
         if head.is_empty() {
@@ -82,7 +82,7 @@ extern "C" fn ExInterlockedRemoveHeadList(
         let first = head.next.get();
         // SAFETY: the entries of a list are alive.
         if let Some(entry) = unsafe { alive(first) } {
-            // SAFETY: all who reach the list do so under this lock.
+            // SAFETY: all accesses to the list hold this lock.
             unsafe { call.unlink(entry) };
         }
         first.cast_mut().cast()
@@ -99,12 +99,12 @@ extern "C" fn ExInterlockedPushEntryList(
     let call = Call::enter_visible("ExInterlockedPushEntryList", head);
     call.inserted_last.store(entry.cast(), Relaxed);
     let rule = call.kernel.zone_rule(head.addr());
-    // SAFETY: the caller gives a list's head.
+    // SAFETY: the caller passes a list's head.
     let head = unsafe { call.view::<SingleListEntry, _>(head) };
-    // SAFETY: the caller gives an entry.
+    // SAFETY: the caller passes an entry.
     let entry = unsafe { call.view_new::<SingleListEntry, _>(entry) };
     call.interlocked(lock, || {
-        // SAFETY: all who reach the list do so under this lock.
+        // SAFETY: all accesses to the list hold this lock.
         let first = unsafe { call.push(head, entry, rule) };
         first.cast_mut().cast()
     })
@@ -117,10 +117,10 @@ extern "C" fn ExInterlockedPopEntryList(
     lock: *mut KSPIN_LOCK,
 ) -> *mut SINGLE_LIST_ENTRY {
     let call = Call::enter_visible("ExInterlockedPopEntryList", head);
-    // SAFETY: the caller gives a list's head.
+    // SAFETY: the caller passes a list's head.
     let head = unsafe { call.view::<SingleListEntry, _>(head) };
     call.interlocked(lock, || {
-        // SAFETY: all who reach the list do so under this lock.
+        // SAFETY: all accesses to the list hold this lock.
         let first = unsafe { Call::pop(head) };
         first.cast_mut().cast()
     })
@@ -136,7 +136,7 @@ extern "C" fn ExInterlockedAddUlong(
     let call = Call::enter_visible("ExInterlockedAddUlong", addend);
     call.require_room(addend);
     call.interlocked(lock, || {
-        // SAFETY: the caller gives a variable, which all who reach it do so under this lock.
+        // SAFETY: the caller passes a variable, whose accesses all hold this lock.
         let old = unsafe { addend.read() };
         // SAFETY: as above.
         unsafe { addend.write(old.wrapping_add(increment)) };
@@ -154,7 +154,7 @@ extern "C" fn ExInterlockedAddLargeInteger(
     let call = Call::enter_visible("ExInterlockedAddLargeInteger", addend);
     call.require_room(addend);
     call.interlocked(lock, || {
-        // SAFETY: the caller gives a variable, which all who reach it do so under this lock.
+        // SAFETY: the caller passes a variable, whose accesses all hold this lock.
         let old = unsafe { addend.read() };
         // SAFETY: as above.
         unsafe { addend.write(old.wrapping_add(increment)) };

@@ -1,7 +1,7 @@
-//! The pool: what the driver allocates, counted, with the tag that it gives.
+//! The pool: the driver's allocations and their tags.
 //!
-//! What `ExAllocatePool2` allocates is known by its address. It has guard bytes after it, and when it is freed its memory stays
-//! for a while, filled, so that who frees it again, or writes to it still, is found.
+//! A block of `ExAllocatePool2` is recorded by its address. It is followed by guard bytes. After it is freed, its
+//! memory is filled and kept for a while, to detect a second free or a later write.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -26,7 +26,7 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// What the blocks of a kernel's pool add up to.
+/// The total of the blocks of a kernel's pool.
 #[derive(Default)]
 pub(crate) struct Pool {
     blocks: AtomicUsize,
@@ -34,12 +34,12 @@ pub(crate) struct Pool {
     table: Mutex<Table>,
 }
 
-/// The blocks, by their addresses.
+/// The blocks, by address.
 #[derive(Default)]
 struct Table {
     /// Those of `ExAllocatePool2`.
     live: BTreeMap<usize, Block>,
-    /// Those that were freed, Rust's too, and who freed each.
+    /// The caller that freed each block, those of Rust's allocator included.
     freed: BTreeMap<usize, (Block, String)>,
     /// The freed blocks, in the order in which they were freed.
     oldest: VecDeque<usize>,
@@ -55,35 +55,35 @@ struct Block {
     offset: usize,
 }
 
-/// What stands before each block that a program with this crate allocates, the pool's and others.
+/// The header of each block that a program with this crate allocates, in the pool or elsewhere.
 #[repr(C)]
 pub(crate) struct Header {
-    /// The pool that the block is from, one of whose owners this is; NULL if it is not from one.
+    /// A reference to the pool of the block; NULL if the block is not in a pool.
     pool: *const Pool,
     tag: u32,
     size: u32,
 }
 
-/// How far the pool aligns, and how long a header is.
+/// The alignment of the pool, and the length of a header.
 pub(crate) const ALIGNMENT: usize = nt::MEMORY_ALLOCATION_ALIGNMENT;
 
 const _: () = assert!(size_of::<Header>() == ALIGNMENT);
 
-/// The tag of what `wdk-alloc` allocates: the Rust driver's global allocator.
+/// The tag of `wdk-alloc`, the global allocator of a Rust driver.
 pub(crate) const RUST_TAG: u32 = u32::from_le_bytes(*b"rust");
 
-/// How much of a block is filled.
+/// The maximum length of a block that is filled.
 const FILLED: usize = 4096;
 
-/// What stands after a block of `ExAllocatePool2`, and how long it is.
+/// The guard bytes after a block of `ExAllocatePool2`, and their number.
 const GUARD: u8 = 0xfd;
 const GUARD_LENGTH: usize = 16;
 
-/// How many freed blocks are kept.
+/// The number of freed blocks that are kept.
 const KEPT: usize = 256;
 
 impl Header {
-    /// The header of a block that is no pool's.
+    /// The header of a block that is not in a pool.
     pub(crate) const fn of_host() -> Self {
         Self {
             pool: null_mut(),
@@ -92,12 +92,12 @@ impl Header {
         }
     }
 
-    /// Where a block's header is: just before it, aligned as it is.
+    /// Returns the address of a block's header: directly before the block, with the same alignment.
     pub(crate) const fn before(block: *mut u8) -> *mut Self {
         block.wrapping_sub(ALIGNMENT).cast::<c_void>().cast()
     }
 
-    /// Counts a block into a pool.
+    /// Adds a block to a pool.
     pub(crate) fn of_pool(pool: &Arc<Pool>, tag: u32, size: u32) -> Self {
         pool.count_in(size as usize);
         Self {
@@ -107,7 +107,7 @@ impl Header {
         }
     }
 
-    /// Whether the block is of a pool.
+    /// Returns whether the block is in a pool.
     pub(crate) const fn is_of_pool(&self) -> bool {
         !self.pool.is_null()
     }
@@ -177,13 +177,13 @@ impl Block {
         }
     }
 
-    /// The first byte from an offset on that is not what it was filled with.
+    /// Returns the offset of the first byte, from an offset on, that does not have the fill value.
     ///
     /// # Safety
-    /// The block is at this address, and its memory is there, from that offset for that length.
+    /// The block is at this address, and this range of its memory is valid.
     unsafe fn changed(address: usize, offset: usize, length: usize, fill: u8) -> Option<usize> {
         let start = std::ptr::with_exposed_provenance::<u8>(address + offset);
-        // SAFETY: the caller says so.
+        // SAFETY: guaranteed by the caller.
         let bytes = unsafe { std::slice::from_raw_parts(start, length) };
         let place = bytes.iter().position(|byte| *byte != fill)?;
         Some(address + offset + place)
@@ -192,25 +192,25 @@ impl Block {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        // What was not freed stays, since somebody may still have it.
+        // Blocks that were not freed are kept, since they may still be in use.
         for (address, (block, _)) in &self.freed {
-            // SAFETY: the block is freed for good once.
+            // SAFETY: the memory of a block is returned once.
             unsafe { release(*address, *block) };
         }
     }
 }
 
-/// Gives a block's memory back to the host.
+/// Returns a block's memory to the host.
 ///
 /// # Safety
-/// The block was allocated, and nobody has its memory any more.
+/// The block was allocated, and its memory is no longer used.
 unsafe fn release(address: usize, block: Block) {
     let start = std::ptr::with_exposed_provenance_mut(address - block.offset);
     // SAFETY: passed on to the caller.
     unsafe { System.dealloc(start, block.whole) };
 }
 
-/// A block's layout with its header before it, and where in that the block starts.
+/// Returns the layout of a block with its header, and the offset of the block in it.
 pub(crate) fn with_header(layout: Layout) -> Option<(Layout, usize)> {
     let offset = layout.align().max(ALIGNMENT);
     let size = layout.size().checked_add(offset)?;
@@ -218,18 +218,18 @@ pub(crate) fn with_header(layout: Layout) -> Option<(Layout, usize)> {
 }
 
 impl Kernel {
-    /// The pool.
+    /// Returns the pool.
     pub(in crate::ex) fn pool(&self) -> &Arc<Pool> {
         &self.ex().pool
     }
 
-    /// How many blocks of the pool the driver has.
+    /// Returns the number of pool blocks that the driver has allocated.
     #[must_use]
     pub fn pool_blocks(&self) -> usize {
         self.pool().blocks()
     }
 
-    /// How much of the pool the driver has, in bytes.
+    /// Returns the number of pool bytes that the driver has allocated.
     #[must_use]
     pub fn pool_bytes(&self) -> usize {
         self.pool().bytes()
@@ -237,7 +237,7 @@ impl Kernel {
 }
 
 impl Kernel {
-    /// What an address is or was, if it is in a block of `ExAllocatePool2`.
+    /// Describes the block of `ExAllocatePool2` that contains or contained an address, if any.
     pub(crate) fn describe_pool_block(&self, address: usize) -> Option<String> {
         let table = locked(&self.pool().table);
         let near = |(start, block): (&usize, &Block)| {
@@ -261,14 +261,14 @@ impl Kernel {
 }
 
 impl Thread {
-    /// Whether the driver may have a block now. It is asked at `DISPATCH_LEVEL` at the most.
+    /// Returns whether the driver's allocation succeeds. Checks that the IRQL is at most `DISPATCH_LEVEL`.
     pub(in crate::ex) fn may_allocate(&self) -> bool {
         self.irql() <= DISPATCH_LEVEL && !self.kernel.fails()
     }
 }
 
 impl Call {
-    /// Allocates a block from the pool; NULL if there is none to be had.
+    /// Allocates a block from the pool; returns NULL if this fails.
     pub(crate) fn allocate_pool(&self, size: usize, tag: u32, is_paged: bool) -> *mut c_void {
         let irql = self.irql();
         let (highest, code) = if is_paged {
@@ -282,7 +282,7 @@ impl Call {
             let paged = if is_paged { "paged" } else { "nonpaged" };
             (
                 bug_check,
-                format!("the {paged} pool is asked at IRQL {irql}"),
+                format!("the {paged} pool is allocated from at IRQL {irql}"),
             )
         });
         let layout = with_guard(size).filter(|_| u32::try_from(size).is_ok());
@@ -316,7 +316,7 @@ impl Call {
         base.cast()
     }
 
-    /// Frees a block of the pool.
+    /// Frees a pool block.
     pub(crate) fn free_pool(&self, address: *mut c_void, tag: u32) {
         let address = address.addr();
         let pool = self.kernel.pool();
@@ -328,7 +328,7 @@ impl Call {
         let Some(block) = found else {
             let (code, what) = match freed_before {
                 Some(by) => (0x13, format!("was freed before, by {by}")),
-                None => (0x10, "is no block of the pool".into()),
+                None => (0x10, "is not a pool block".into()),
             };
             let bug_check = BugCheck::verifier(code, [address as u64, 0, 0]);
             self.stop(
@@ -346,19 +346,16 @@ impl Call {
         self.require(irql <= highest, Rule::Pool, || {
             let kind = u64::from(block.is_paged);
             let bug_check = BugCheck::verifier(code, [irql.into(), kind, address as u64]);
-            (
-                bug_check,
-                format!("a block of the pool is freed at IRQL {irql}"),
-            )
+            (bug_check, format!("a pool block is freed at IRQL {irql}"))
         });
         self.require(tag == 0 || tag == block.tag, Rule::Pool, || {
             let bug_check = BugCheck::verifier(0x16, [0, address as u64, 0]);
             (
                 bug_check,
-                "a block of the pool is freed with another tag than it has".into(),
+                "a pool block is freed with a tag other than its own".into(),
             )
         });
-        // SAFETY: the block is there, and its guard after it.
+        // SAFETY: the block and the guard after it are valid.
         let beyond = unsafe { Block::changed(address, block.size, GUARD_LENGTH, GUARD) };
         if let Some(beyond) = beyond {
             let parameters = [address as u64, beyond as u64, block.size as u64];
@@ -393,7 +390,7 @@ impl Call {
         };
         if let Some((address, (block, _))) = oldest {
             self.verify_freed(address, block);
-            // SAFETY: the block was freed, and is known no more.
+            // SAFETY: the block was freed, and is no longer recorded.
             unsafe { release(address, block) };
         }
     }
@@ -412,7 +409,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if any freed block that is still known was written to.
+    /// Stops the system if any freed block that is still recorded was written to.
     pub(crate) fn verify_freed_blocks(&self) {
         let freed: Vec<_> = {
             let table = locked(&self.kernel.pool().table);

@@ -1,4 +1,5 @@
-//! Reader/writer spin locks: a variable that is zero if the lock is free, and counts those that share it.
+//! Reader/writer spin locks. The variable is zero if the lock is free; else it is the number of threads that hold the
+//! lock shared, or `EXCLUSIVE`.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -10,11 +11,11 @@ use crate::{
     verifier::{BugCheck, Rule, held::Kind},
 };
 
-/// What the variable is while one thread has the lock for itself.
+/// The value while a thread holds the lock exclusively.
 const EXCLUSIVE: i32 = i32::MIN;
 
-/// By which objects threads are ordered that had the lock alone, and that shared it: those come before who has it alone next,
-/// and not before one another.
+/// The two objects that order the threads that held the lock exclusively, and those that held it shared. The latter
+/// come before the next exclusive holder, but not before each other.
 fn orders(lock: *mut EX_SPIN_LOCK) -> [usize; 2] {
     [lock.addr(), lock.addr() + 1]
 }
@@ -22,14 +23,14 @@ fn orders(lock: *mut EX_SPIN_LOCK) -> [usize; 2] {
 impl Call {
     fn acquire_reader_writer(&self, lock: *mut EX_SPIN_LOCK, kind: Kind) -> u8 {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-        // SAFETY: the caller of the routine gives a lock, which only these routines touch.
+        // SAFETY: the caller of the routine passes a lock, which only these routines access.
         let word = unsafe { self.view::<AtomicI32, _>(lock) };
         let again = locked(&self.held)
             .iter()
             .any(|held| held.lock == lock.addr());
         self.require(!again, Rule::SpinLock, || {
             let bug_check = BugCheck::verifier(0x1000, [lock.addr() as u64, 0, 0]);
-            let what = "the thread acquires a reader/writer spin lock that it holds: a deadlock with itself";
+            let what = "the thread acquires a reader/writer spin lock that it already holds, which is a deadlock";
             (bug_check, what.into())
         });
         self.check_order(lock.addr());

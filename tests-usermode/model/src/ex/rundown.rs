@@ -1,6 +1,6 @@
-//! Run-down protection: how many accesses to an object are under way, and whether it is run down.
+//! Run-down protection: the number of accesses to an object that are in progress, and whether the object is run down.
 //!
-//! The lowest bit of the variable says that the object is being run down; above it is the count.
+//! The lowest bit of the variable is set if the object is being run down; the other bits are the count.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +17,7 @@ const ONE: usize = 2;
 impl Call {
     fn run_ref<'a>(&self, run_ref: *mut EX_RUNDOWN_REF) -> &'a AtomicUsize {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-        // SAFETY: the caller of the routine gives a variable, which only these routines touch.
+        // SAFETY: the caller of the routine passes a variable, which only these routines access.
         unsafe { self.view(run_ref) }
     }
 }
@@ -28,7 +28,7 @@ impl Call {
 extern "C" fn ExInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
     let call = Call::enter("ExInitializeRundownProtection");
     call.require_room(run_ref);
-    // SAFETY: the caller gives room for a variable.
+    // SAFETY: the caller passes room for a variable.
     unsafe { run_ref.write(EX_RUNDOWN_REF { Count: 0 }) };
 }
 
@@ -40,7 +40,7 @@ extern "C" fn ExReInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
     let state = call.run_ref(run_ref);
     let before = state.load(Ordering::Acquire);
     call.require(before == ACTIVE, Rule::Rundown, || {
-        let what = format!("{run_ref:?} is initialised again, and was not run down");
+        let what = format!("{run_ref:?} is initialised again, but was not run down");
         (BugCheck(0, [0; 4]), what)
     });
     state.store(0, Ordering::Release);

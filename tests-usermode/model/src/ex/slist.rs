@@ -1,4 +1,4 @@
-//! Sequenced lists: singly linked, without a lock of the driver's.
+//! Sequenced singly linked lists, which need no lock.
 
 use nt::{SLIST_ENTRY, SLIST_HEADER};
 
@@ -8,10 +8,10 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// How far a list is looked through for an entry that is pushed twice.
+/// The number of entries that are searched for an entry that is pushed twice.
 const LOOK: usize = 4096;
 
-/// A list's head: its first entry, and how many there are.
+/// The head of a list: its first entry and the number of entries.
 #[repr(C, align(16))]
 struct Head {
     first: *mut SLIST_ENTRY,
@@ -24,11 +24,11 @@ impl Call {
         const { assert!(size_of::<Head>() == size_of::<SLIST_HEADER>()) };
         self.require_room(head);
         let _guard = locked(&self.kernel.ex().slists);
-        // SAFETY: the caller of the routine gives a list, and whoever else works on it does so under this mutex.
+        // SAFETY: the caller of the routine passes a list, which is accessed only with this mutex locked.
         work(unsafe { &mut *head.cast() })
     }
 
-    /// The entry after another one.
+    /// Returns the entry after another one.
     fn next_on_list(&self, entry: *mut SLIST_ENTRY) -> *mut SLIST_ENTRY {
         // SAFETY: the entries of a list are alive.
         unsafe { self.view::<SLIST_ENTRY, _>(entry) }.Next
@@ -56,7 +56,7 @@ extern "C" fn ExpInterlockedPushEntrySList(
         if other == entry {
             return (first, true);
         }
-        // SAFETY: the caller gives an entry.
+        // SAFETY: the caller passes an entry.
         unsafe { (*entry).Next = first };
         head.first = entry;
         head.depth += 1;
@@ -66,7 +66,7 @@ extern "C" fn ExpInterlockedPushEntrySList(
         let bug_check = BugCheck(0x139, [3, entry.addr() as u64, 0, 0]);
         (
             bug_check,
-            "an entry is pushed that is on the list already".into(),
+            "an entry that is already on the list is pushed".into(),
         )
     });
     first

@@ -1,4 +1,4 @@
-//! Zones: blocks of one size, cut from segments that the caller gives, and linked where they are free.
+//! Zones: blocks of one size in segments that the caller passes. Free blocks are linked.
 
 use std::{cell::Cell, ffi::c_void, ptr::null};
 
@@ -13,7 +13,7 @@ use crate::{
     verifier::Rule,
 };
 
-/// Whether an address or a size is a multiple of 8.
+/// Returns whether an address or a size is a multiple of 8.
 const fn is_aligned(value: usize) -> bool {
     value.is_multiple_of(8)
 }
@@ -22,12 +22,13 @@ impl Call {
     /// Adds a segment's blocks to a zone.
     ///
     /// # Safety
-    /// The segment is that long, aligned, and the zone's from now on; no other thread uses the zone during the call.
+    /// The segment has this size, is aligned, and belongs to the zone from now on. No other thread uses the zone during
+    /// the call.
     unsafe fn add_segment(&self, zone: &Zone, segment: *mut c_void, size: u32) {
-        // SAFETY: the caller gives a segment, which starts with its header.
+        // SAFETY: the caller passes a segment, which starts with its header.
         let header = unsafe { self.view_new::<ZoneSegment, _>(segment) };
         header.reserved.set(null());
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.push(&zone.segments, &header.link, Rule::ListEntry) };
         zone.total_size
             .set(zone.total_size.get().wrapping_add(size));
@@ -38,7 +39,7 @@ impl Call {
             let block = unsafe { segment.byte_add(offset) };
             // SAFETY: as above; a block is at least as long as a link.
             let block = unsafe { &*block.cast::<SingleListEntry>() };
-            // A new block is on no list, so there is nothing to look for.
+            // A new block is on no list, so no search for it is needed.
             block.next.set(zone.free.next.get());
             zone.free.next.set(block);
             offset += block_size;
@@ -46,20 +47,20 @@ impl Call {
     }
 
     unsafe fn extend(&self, zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> NTSTATUS {
-        // SAFETY: the caller gives a zone.
+        // SAFETY: the caller passes a zone.
         let zone = unsafe { self.view::<Zone, _>(zone) };
         let fits = is_aligned(segment.addr()) && is_aligned(size as usize);
         if !fits || zone.block_size.get() > size {
             return STATUS_INVALID_PARAMETER;
         }
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.add_segment(zone, segment, size) };
         STATUS_SUCCESS
     }
 }
 
 impl Kernel {
-    /// What is broken by a list on which an entry is twice, by the head's address.
+    /// Returns the rule that is broken if an entry is twice on the list with this head.
     pub(in crate::ex) fn zone_rule(&self, head: usize) -> Rule {
         if self.config.check_lists && locked(&self.ex().zones).contains(&head) {
             Rule::ZoneBlock
@@ -82,16 +83,16 @@ extern "C" fn ExInitializeZone(
     if block_size == 0 || !fits || block_size > size {
         return STATUS_INVALID_PARAMETER;
     }
-    // SAFETY: the caller gives room for a zone.
+    // SAFETY: the caller passes room for a zone.
     let header = unsafe { call.view_new::<Cell<[u64; 3]>, _>(zone) };
     header.set([0; 3]);
-    // SAFETY: as above, and it is zeroed, as every field may be.
+    // SAFETY: as above, and zero is valid for every field.
     let header = unsafe { call.view::<Zone, _>(zone) };
     header.block_size.set(block_size);
     if call.kernel.config.check_lists {
         locked(&call.kernel.ex().zones).insert(zone.addr());
     }
-    // SAFETY: the caller gives a segment, and nobody else knows the zone yet.
+    // SAFETY: the caller passes a segment, and no other thread knows the zone yet.
     unsafe { call.add_segment(header, segment, size) };
     STATUS_SUCCESS
 }
@@ -100,7 +101,7 @@ extern "C" fn ExInitializeZone(
 #[unsafe(no_mangle)]
 extern "C" fn ExExtendZone(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> NTSTATUS {
     let call = Call::enter_visible("ExExtendZone", zone);
-    // SAFETY: the caller gives a zone and a segment, and serialises.
+    // SAFETY: the caller passes a zone and a segment, and serializes the calls.
     unsafe { call.extend(zone, segment, size) }
 }
 
@@ -114,6 +115,6 @@ extern "C" fn ExInterlockedExtendZone(
 ) -> NTSTATUS {
     let call = Call::enter_visible("ExInterlockedExtendZone", zone);
     call.require_at_most(nt::DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    // SAFETY: the caller gives a zone and a segment, and all others reach the zone under this lock.
+    // SAFETY: the caller passes a zone and a segment, and all other accesses to the zone hold this lock.
     call.interlocked(lock, || unsafe { call.extend(zone, segment, size) })
 }

@@ -1,4 +1,4 @@
-//! Time: the host's, or a virtual one; and the timers that expire in it.
+//! The clock, by the host's time or virtual, and the timers.
 
 use std::{
     collections::BTreeMap,
@@ -19,31 +19,31 @@ use crate::{
     mutex::locked,
 };
 
-/// Units of 100 ns, as the kernel counts time.
+/// The kernel's unit of time, 100 ns.
 pub(crate) fn units(time: Duration) -> u64 {
     u64::try_from(time.as_nanos() / 100).unwrap_or(u64::MAX)
 }
 
-/// When a timer is due that is set and does not expire.
+/// The due time of a timer that is set but does not expire.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// What keeps the time.
+/// The clock of a kernel.
 pub(crate) struct TimeKeeper {
-    /// The time now, if it is virtual.
+    /// The current time, if it is virtual.
     now: Option<AtomicU64>,
     timers: Arc<Timers>,
-    /// Whether an exploration has a thread that lets timers expire.
+    /// Whether an exploration has a thread that expires timers.
     exploring: AtomicBool,
     /// Whether timers have expired so often that no wait will end by one.
     in_vain: AtomicBool,
 }
 
-/// The timers that are set. Shared with the thread that waits for them in the host's time.
+/// The timers that are set. Shared with the thread that waits for them under the host's time.
 pub(crate) struct Timers {
     start: Instant,
-    /// How much time was skipped.
+    /// The time that was skipped.
     skipped: AtomicU64,
-    /// By when they are due, and a number that tells apart those which are due at the same time.
+    /// The timers by due time, and by a number that distinguishes those with the same due time.
     set: Mutex<BTreeMap<(u64, u64), usize>>,
     last: AtomicU64,
     changed: Condvar,
@@ -51,14 +51,15 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// The host's time, and what was skipped.
+    /// Returns the host's time plus the time that was skipped.
     fn now(&self) -> u64 {
         units(self.start.elapsed()).saturating_add(self.skipped.load(Ordering::Relaxed))
     }
 }
 
 impl Timers {
-    /// Waits, in the host's time, until the next timer is due, and gives when that is; `None` if the clock is shut down.
+    /// Waits, by the host's time, until the next timer is due, and returns its due time; `None` if the clock is shut
+    /// down.
     pub(crate) fn wait_for_due(&self) -> Option<u64> {
         let mut set = locked(&self.set);
         loop {
@@ -96,8 +97,8 @@ impl TimeKeeper {
         }
     }
 
-    /// Skips the time until the next timer: somebody has waited for a while, and so a run takes no longer than there is
-    /// something to do.
+    /// Skips the time until the next timer, after a thread has waited for a while, so that a run does not take longer
+    /// than its work.
     pub(crate) fn skip(&self) {
         let timers = &self.timers;
         let set = locked(&timers.set);
@@ -109,12 +110,12 @@ impl TimeKeeper {
         }
     }
 
-    /// Whether the time only goes on when nothing else can happen.
+    /// Returns whether the time advances only when no thread can run.
     pub(crate) fn is_virtual(&self) -> bool {
         self.now.is_some()
     }
 
-    /// The time now, in units of 100 ns.
+    /// Returns the current time, in units of 100 ns.
     pub(crate) fn now(&self) -> u64 {
         match &self.now {
             Some(now) => now.load(Ordering::Relaxed),
@@ -122,7 +123,7 @@ impl TimeKeeper {
         }
     }
 
-    /// Looks at the clock, by which a virtual one goes on.
+    /// Reads the clock; this advances a virtual clock.
     pub(crate) fn look(&self) -> u64 {
         match &self.now {
             Some(now) => now.fetch_add(1, Ordering::Relaxed) + 1,
@@ -134,7 +135,7 @@ impl TimeKeeper {
         Arc::as_ptr(&self.timers).addr()
     }
 
-    /// Sets a timer; says whether it was set before.
+    /// Sets a timer; returns whether it was already set.
     pub(crate) fn set(&self, kernel: &Kernel, timer: usize, due: u64) -> bool {
         footprint::touch(self.key(), Access::Exclusive);
         let mut set = locked(&self.timers.set);
@@ -149,7 +150,7 @@ impl TimeKeeper {
         was_set
     }
 
-    /// Cancels a timer; says whether it was set.
+    /// Cancels a timer; returns whether it was set.
     pub(crate) fn cancel(&self, timer: usize) -> bool {
         footprint::touch(self.key(), Access::Exclusive);
         let mut set = locked(&self.timers.set);
@@ -158,14 +159,14 @@ impl TimeKeeper {
         set.len() != before
     }
 
-    /// Whether a timer is set.
+    /// Returns whether a timer is set.
     pub(crate) fn is_set(&self, timer: usize) -> bool {
         locked(&self.timers.set)
             .values()
             .any(|other| *other == timer)
     }
 
-    /// A timer that is set and has its memory in a range.
+    /// Returns a timer that is set and whose memory is in a range.
     pub(crate) fn any_set_in(&self, range: &Range<usize>) -> Option<usize> {
         let set = locked(&self.timers.set);
         let mut set = set.values().copied();
@@ -182,20 +183,19 @@ impl TimeKeeper {
         self.any_expires() && !self.in_vain.load(Ordering::Relaxed)
     }
 
-    /// Whether any timer is set that expires.
+    /// Returns whether any timer is set that expires.
     pub(crate) fn any_expires(&self) -> bool {
         let set = locked(&self.timers.set);
         set.keys().any(|(due, _)| *due != NEVER)
     }
 
-    /// Whether any timer is set.
+    /// Returns whether any timer is set.
     pub(crate) fn any_set(&self) -> bool {
         !locked(&self.timers.set).is_empty()
     }
 
-    /// Takes the timer that is due next, no later than a time, and fires it before anybody can ask for it; it is set again if
-    /// that says when. A virtual clock
-    /// is put forward to it.
+    /// Removes the next timer if it is due at a time, and calls `fire` before another thread can query the timer. If
+    /// `fire` returns a due time, the timer is set again. A virtual clock advances to the due time.
     pub(crate) fn take_next(&self, until: u64, fire: impl FnOnce(usize) -> Option<u64>) -> bool {
         let mut set = locked(&self.timers.set);
         let Some((&(due, number), &timer)) = set.first_key_value() else {
@@ -213,24 +213,24 @@ impl TimeKeeper {
         true
     }
 
-    /// The timers, for the thread that waits for them.
+    /// Returns the timers, for the thread that waits for them.
     pub(crate) fn timers(&self) -> Arc<Timers> {
         Arc::clone(&self.timers)
     }
 
-    /// Puts a virtual clock forward.
+    /// Advances a virtual clock.
     pub(crate) fn put_forward(&self, until: u64) {
         if let Some(now) = &self.now {
             now.fetch_max(until, Ordering::Relaxed);
         }
     }
 
-    /// Notes that an exploration has a thread that lets timers expire; says whether it had one.
+    /// Records that an exploration has a thread that expires timers; returns whether it already had one.
     pub(crate) fn is_exploring(&self) -> bool {
         self.exploring.swap(true, Ordering::SeqCst)
     }
 
-    /// Whether the clock is shut down.
+    /// Returns whether the clock is shut down.
     pub(crate) fn ends(&self) -> bool {
         self.timers.ends.load(Ordering::SeqCst)
     }
@@ -251,7 +251,7 @@ impl TimeKeeper {
 }
 
 impl Kernel {
-    /// What time it is: since the kernel was made.
+    /// Returns the time since the kernel was made.
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.clock.now().saturating_mul(100))

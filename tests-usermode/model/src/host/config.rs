@@ -1,55 +1,56 @@
-//! How a kernel is made.
+//! The configuration of a kernel.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::verifier::Faults;
 
-/// What becomes of the program after a violation. The thread that it is found in never goes on.
+/// The effect of a violation on the program. The thread that caused it never continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnViolation {
-    /// The violation is printed, and the program aborted.
+    /// The violation is printed, and the program aborts.
     Abort,
-    /// Every thread in the kernel stops, and so does every thread that enters it. A wait in user mode ends with the
-    /// report that the system has stopped; [`Kernel::violation`](crate::Kernel::violation) returns the reason.
+    /// Every thread in the kernel stops, and so does every thread that enters it. A wait in user mode ends and reports
+    /// that the system has stopped; [`Kernel::violation`](crate::Kernel::violation) returns the violation.
     Halt,
 }
 
-/// What time it is.
+/// The clock of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// The host's time; but where a thread of user mode waits for more than a millisecond, the time until the next timer
-    /// is skipped.
+    /// The host's time, except that if a user-mode thread waits for more than a millisecond, the time until the next
+    /// timer is skipped.
     Host,
-    /// A time of the kernel's own: it goes on by 100 ns whenever somebody looks, and to the next timer when a
-    /// thread waits in user mode and nothing else can happen. For one thread at a time.
+    /// A virtual time. It advances by 100 ns whenever it is read, and to the next timer when a thread waits in user
+    /// mode and no other thread can run. For one thread at a time.
     Virtual,
 }
 
 /// How a kernel is made.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How many processors it has: at the most 64, and at least one.
+    /// The number of processors, from 1 to 64.
     pub processors: u32,
-    /// What becomes of the program after a violation.
+    /// The effect of a violation on the program.
     pub on_violation: OnViolation,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// Whether interlocked lists are looked through for what is inserted twice, which takes time.
+    /// Whether interlocked lists are searched for an entry that is inserted twice, which takes time.
     pub check_lists: bool,
-    /// Whether each lock remembers the source line that took it, which takes much time.
+    /// Whether the source line of each acquisition of a lock is recorded, which takes much time.
     pub locations: bool,
-    /// Whether the driver's messages go to the standard error stream.
+    /// Whether the driver's messages are printed to the standard error stream.
     pub print: bool,
-    /// How long a system call may take while every thread waits and no timer is set, before that is a hang.
+    /// The time after which a system call is a hang, if every thread waits and no timer is set.
     pub hang_after: Duration,
-    /// The values of the service's key `Parameters`.
+    /// The values of the `Parameters` key of the driver's service.
     pub parameters: Vec<(String, u32)>,
-    /// Which requests of the driver for memory and objects fail.
+    /// The requests of the driver for memory and objects that fail.
     pub faults: Option<Arc<Faults>>,
 }
 
 impl Default for Config {
-    /// Eight processors, the host's time, every check that costs little, and an abort.
+    /// Returns a configuration with eight processors, the host's clock, all inexpensive checks, and an abort at a
+    /// violation.
     fn default() -> Self {
         Self {
             processors: 8,

@@ -8,34 +8,33 @@
 use std::cell::Cell;
 
 thread_local! {
-    /// The pointer that the thread looks at on the driver's behalf; zero if there is none.
+    /// The pointer that the thread reads for the driver; zero if it reads none.
     static TOUCHED: Cell<usize> = const { Cell::new(0) };
-    /// Where the thread goes on if the read that it makes faults; zero if it makes none.
+    /// The address at which the thread continues if its current read faults; zero if there is no such read.
     static RESUME: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Touches the memory of an object that the driver gave a pointer to: if it is not there, the handler says so.
+/// Reads from an object that the driver passed a pointer to. If the memory is invalid, the handler reports a violation.
 ///
 /// # Safety
-/// `pointer` is not NULL. If the host has no handler, the memory is there.
+/// `pointer` is not NULL. If the host has no handler, the memory is valid.
 pub(crate) unsafe fn touch(pointer: *const u8, size: usize) {
     TOUCHED.set(pointer.addr());
     let last = pointer.wrapping_add(size.saturating_sub(1));
     for byte in [pointer, last] {
-        // SAFETY: the memory is there, or the handler does not return.
+        // SAFETY: the memory is valid, or the handler does not return.
         let _ = unsafe { byte.read_volatile() };
     }
     TOUCHED.set(0);
 }
 
-/// The word at an address that may be none; `None` if there is no memory.
+/// Returns the word at an address that can be invalid; `None` if it is.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) fn read_word(address: usize) -> Option<usize> {
     watch();
     let (mut word, mut faulted) = (0_usize, 0_u32);
     let resume = RESUME.with(Cell::as_ptr);
-    // SAFETY: if the read faults, the handler goes on at 3. The word before it is this thread's own, and nothing else is
-    // written.
+    // SAFETY: if the read faults, the thread continues at 3. Only `RESUME`, which belongs to this thread, is written.
     unsafe {
         std::arch::asm!(
             "lea {place}, [rip + 3f]",
@@ -57,7 +56,7 @@ pub(crate) fn read_word(address: usize) -> Option<usize> {
     (faulted == 0).then_some(word)
 }
 
-/// The word at an address that may be none; `None` if there is no memory.
+/// Returns the word at an address that can be invalid; `None` if it is.
 #[cfg(all(target_os = "linux", not(target_arch = "x86_64")))]
 pub(crate) fn read_word(address: usize) -> Option<usize> {
     let mut word = 0_usize;
@@ -69,9 +68,9 @@ pub(crate) fn read_word(address: usize) -> Option<usize> {
         iov_base: std::ptr::without_provenance_mut(address),
         iov_len: size_of::<usize>(),
     };
-    // SAFETY: it always succeeds.
+    // SAFETY: the routine always succeeds.
     let process = unsafe { libc::getpid() };
-    // SAFETY: the kernel checks the remote address, and writes no more than the word.
+    // SAFETY: the kernel checks the remote address, and writes only the word.
     let read =
         unsafe { libc::process_vm_readv(process, &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(read)
@@ -79,12 +78,12 @@ pub(crate) fn read_word(address: usize) -> Option<usize> {
         .then_some(word)
 }
 
-/// The word at an address that may be none; `None` if there is no memory.
+/// Returns the word at an address that can be invalid; `None` if it is.
 #[cfg(windows)]
 pub(crate) fn read_word(address: usize) -> Option<usize> {
     use std::ffi::c_void;
 
-    /// What `GetCurrentProcess` returns.
+    /// The value that `GetCurrentProcess` returns.
     const CURRENT_PROCESS: *mut c_void = std::ptr::without_provenance_mut(usize::MAX);
     unsafe extern "system" {
         fn ReadProcessMemory(
@@ -98,7 +97,7 @@ pub(crate) fn read_word(address: usize) -> Option<usize> {
     let mut word = 0_usize;
     let buffer = (&raw mut word).cast();
     let base = std::ptr::without_provenance(address);
-    // SAFETY: Windows checks the address, and writes no more than the word.
+    // SAFETY: Windows checks the address, and writes only the word.
     let read = unsafe {
         ReadProcessMemory(
             CURRENT_PROCESS,
@@ -111,7 +110,7 @@ pub(crate) fn read_word(address: usize) -> Option<usize> {
     (read != 0).then_some(word)
 }
 
-/// The word at an address that may be none: no other host is asked.
+/// Returns `None`: other hosts have no such read.
 #[cfg(not(any(target_os = "linux", windows)))]
 pub(crate) fn read_word(_address: usize) -> Option<usize> {
     None
@@ -137,6 +136,8 @@ mod linux {
     };
 
     use super::TOUCHED;
+    #[cfg(target_arch = "x86_64")]
+    use crate::host::privileged;
     use crate::{
         host::{
             Call,
@@ -146,13 +147,13 @@ mod linux {
         verifier::{BugCheck, Rule, callers},
     };
 
-    /// How long the stack is that the handler runs on.
+    /// The size of the handler's stack.
     const STACK: usize = 0x8_0000;
 
-    /// `SI_KERNEL`: the processor does not say which address it was.
+    /// `SI_KERNEL`: the processor does not report the address.
     const NO_ADDRESS: c_int = 0x80;
 
-    /// The memory that a thread's handler runs on.
+    /// The stack of a thread's handler.
     struct Stack(*mut c_void);
 
     impl Drop for Stack {
@@ -162,9 +163,9 @@ mod linux {
                 ss_flags: libc::SS_DISABLE,
                 ss_size: 0,
             };
-            // SAFETY: the thread is in no handler here.
+            // SAFETY: the thread does not run a handler.
             unsafe { libc::sigaltstack(&raw const none, null_mut()) };
-            // SAFETY: the memory was mapped for this, and is used no more.
+            // SAFETY: the memory was mapped for the stack, which is no longer used.
             unsafe { libc::munmap(self.0, STACK) };
         }
     }
@@ -177,7 +178,7 @@ mod linux {
     fn make_stack() -> Option<Stack> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: new memory is asked for, wherever there is room.
+        // SAFETY: the mapping is new, at an address that the host chooses.
         let memory = unsafe { libc::mmap(null_mut(), STACK, access, flags, -1, 0) };
         if memory == libc::MAP_FAILED {
             return None;
@@ -187,34 +188,34 @@ mod linux {
             ss_flags: 0,
             ss_size: STACK,
         };
-        // SAFETY: the memory is this thread's until it ends.
+        // SAFETY: the memory belongs to this thread until it ends.
         unsafe { libc::sigaltstack(&raw const stack, null_mut()) };
         Some(Stack(memory))
     }
 
-    /// Has the faults of this thread handled.
+    /// Installs the handler for the faults of this thread.
     pub(crate) fn watch() {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(|| {
             for signal in [libc::SIGSEGV, libc::SIGBUS] {
-                // SAFETY: every field may be zero.
+                // SAFETY: zero is valid for every field.
                 let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
                 action.sa_sigaction = on_fault as *const () as usize;
                 action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
-                // SAFETY: the handler has the signature that `SA_SIGINFO` asks for.
+                // SAFETY: the handler has the signature that `SA_SIGINFO` requires.
                 unsafe { libc::sigaction(signal, &raw const action, null_mut()) };
             }
         });
-        // A thread that ends has no faults of a driver's any more.
+        // A thread that ends runs no driver code any more.
         let _ = STACK_OF_THREAD.try_with(|_| ());
     }
 
-    /// Tells of a fault in as few steps as may be, and has the program end by it.
+    /// Prints a short message, and lets the fault end the program.
     fn give_up(what: &str) {
         static TOLD: AtomicBool = AtomicBool::new(false);
         if !TOLD.swap(true, Ordering::SeqCst) {
             for text in ["ntmodel: ", what, "\n"] {
-                // SAFETY: the text is there, and so long.
+                // SAFETY: the text is valid and has this length.
                 unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
             }
         }
@@ -228,12 +229,6 @@ mod linux {
         if resumes(context) {
             return;
         }
-        // Another one in here, or no thread of a kernel's.
-        if HANDLES.replace(true) {
-            return give_up("a fault while a fault was looked at");
-        }
-        let mode = thread::set_mode(Mode::Kernel);
-        let touched = TOUCHED.replace(0);
         // SAFETY: the host gives what it knows.
         let code = unsafe { (*info).si_code };
         // SAFETY: as above.
@@ -241,6 +236,17 @@ mod linux {
         // SAFETY: both signals have an address, or zero in its place.
         let address = unsafe { info.si_addr() }.addr();
         let address = (code != NO_ADDRESS).then_some(address);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the host gives the context of the thread.
+        if thread::mode() == Mode::Driver && unsafe { privileged::serve(context, address) } {
+            return;
+        }
+        // Another one in here, or no thread of a kernel's.
+        if HANDLES.replace(true) {
+            return give_up("a fault while a fault was looked at");
+        }
+        let mode = thread::set_mode(Mode::Kernel);
+        let touched = TOUCHED.replace(0);
         let Some(thread) = thread::try_current().filter(|_| mode != Mode::User) else {
             return give_up("a fault in user mode");
         };
@@ -250,22 +256,27 @@ mod linux {
             eprintln!(
                 "ntmodel: a fault at {address:#x?} in {routine}, called by\n         {place}"
             );
-            return give_up("this is the model's own, for it does not expect what it was given");
+            return give_up("this is an error in the model");
         }
         let call = Call::again(routine);
         let before = thread.recent_routines();
         if touched != 0 {
             let what = format!(
-                "the pointer {touched:#x} is no object: there is no memory{}; {before}",
+                "the pointer {touched:#x} points to no memory{}; {before}",
                 call.once(touched)
             );
             let bug_check = BugCheck(0x50, [touched as u64, 0, 0, 0]);
             call.stop(bug_check, Rule::Pointer, what);
         }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the host gives the context of the thread.
+        unsafe {
+            privileged::refuse(&call, context, address);
+        }
         driver_faults(&call, address, context, &before)
     }
 
-    /// Has the thread go on elsewhere, if it has said where.
+    /// Lets the thread continue at its `RESUME` address, if it has set one.
     #[cfg(target_arch = "x86_64")]
     fn resumes(context: *mut c_void) -> bool {
         let place = super::RESUME.replace(0);
@@ -273,7 +284,7 @@ mod linux {
             return false;
         }
         let rip = usize::try_from(libc::REG_RIP).unwrap_or_default();
-        // SAFETY: the host gives the context of the thread.
+        // SAFETY: the host passes the context of the thread.
         let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
         context.uc_mcontext.gregs[rip] = (place as u64).cast_signed();
         true
@@ -289,6 +300,8 @@ mod linux {
         let (writes, place) = access(context);
         let does = if writes { "writes to" } else { "reads from" };
         let freed = is_freed_pattern(context);
+        #[cfg(target_arch = "x86_64")]
+        skip_unreadable(context);
         let (at, rule) = match address {
             Some(address) => {
                 let once = call.once(address);
@@ -297,16 +310,13 @@ mod linux {
                 } else {
                     Rule::FreedMemory
                 };
-                (
-                    format!("{address:#x}, where there is no memory{once}"),
-                    rule,
-                )
+                (format!("{address:#x}, which is no memory{once}"), rule)
             }
             None if freed => (
                 "an address that it has read from freed memory, which is filled with 0xdd".into(),
                 Rule::FreedMemory,
             ),
-            None => ("an address that no memory can have".into(), Rule::Pointer),
+            None => ("a noncanonical address".into(), Rule::Pointer),
         };
         let parameter = address.unwrap_or(usize::MAX) as u64;
         let irql = call.irql();
@@ -321,6 +331,24 @@ mod linux {
         call.stop(bug_check, rule, format!("the driver {does} {at}; {before}"))
     }
 
+    /// Has the stack walked from the caller on if there is no memory at the instruction that has faulted: who walks it looks at
+    /// each instruction. The thread never goes on.
+    #[cfg(target_arch = "x86_64")]
+    fn skip_unreadable(context: *mut c_void) {
+        let [rip, rsp] = [libc::REG_RIP, libc::REG_RSP]
+            .map(|register| usize::try_from(register).unwrap_or_default());
+        // SAFETY: the host gives the context of the thread.
+        let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+        let registers = &mut context.uc_mcontext.gregs;
+        let word = |address: i64| super::read_word(usize::try_from(address).unwrap_or_default());
+        if word(registers[rip]).is_none() {
+            let caller = word(registers[rsp]).filter(|caller| super::read_word(*caller).is_some());
+            // The end of the stack, if it is not there either.
+            registers[rip] = caller.map_or(0, |caller| (caller as u64).cast_signed());
+            registers[rsp] += 8;
+        }
+    }
+
     /// Whether the instruction that has faulted writes, and where it is.
     #[cfg(target_arch = "x86_64")]
     fn access(context: *mut c_void) -> (bool, u64) {
@@ -332,11 +360,11 @@ mod linux {
 
     #[cfg(target_arch = "x86_64")]
     fn registers(context: *mut c_void) -> [i64; 23] {
-        // SAFETY: the host gives the context of the thread.
+        // SAFETY: the host passes the context of the thread.
         unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs }
     }
 
-    /// Whether any register has what freed memory is filled with, or nearly.
+    /// Returns whether a register contains the pattern of freed memory, or nearly.
     #[cfg(target_arch = "x86_64")]
     fn is_freed_pattern(context: *mut c_void) -> bool {
         const NEAR: u64 = 0x1_0000;

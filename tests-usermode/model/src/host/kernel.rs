@@ -1,5 +1,5 @@
-//! The part of a kernel that every folder sees: its threads, its clock, why it has stopped; and the state of the other folders,
-//! which is theirs to name.
+//! The part of a kernel that every folder sees: its threads, its clock and its violation, and the state of the other
+//! folders, whose types only those folders know.
 
 use std::{
     any::Any,
@@ -23,7 +23,7 @@ use crate::{
     verifier::Violation,
 };
 
-/// A kernel. Several can be in one program; each has its own devices, locks and threads.
+/// A kernel. A program can have several; each has its own devices, locks and threads.
 pub struct Kernel {
     pub(crate) config: Config,
     pub(crate) engine: Engine,
@@ -37,12 +37,12 @@ pub struct Kernel {
     pub(crate) clock: TimeKeeper,
     pub(crate) messages: Mutex<Vec<String>>,
     pub(crate) steps: Option<Mutex<Vec<Step>>>,
-    /// How many steps the threads of an exploration have made.
+    /// The number of steps of an exploration.
     pub(crate) step_count: AtomicUsize,
 }
 
 impl Kernel {
-    /// Makes a kernel of the parts that the other folders have in it.
+    /// Makes a kernel from the parts of the other folders.
     pub(crate) fn of_parts(
         config: Config,
         engine: Engine,
@@ -67,19 +67,19 @@ impl Kernel {
         })
     }
 
-    /// The state of a folder, by its type.
+    /// Returns the state of a folder, by its type.
     pub(crate) fn part<P: Any>(&self) -> &P {
         let part = self.parts.iter().find_map(|part| part.downcast_ref());
         part.unwrap_or_else(|| unreachable!("a kernel is made with every part"))
     }
 
-    /// Why the system has stopped, if it has.
+    /// Returns the violation that stopped the system, if any.
     #[must_use]
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.get()
     }
 
-    /// Whether a request of the driver's that is made now fails.
+    /// Returns whether the driver's current request fails, by fault injection.
     pub(crate) fn fails(&self) -> bool {
         let faults = self.config.faults.as_ref();
         faults.is_some_and(|faults| faults.fails())
@@ -89,7 +89,7 @@ impl Kernel {
         self.halted.load(Ordering::Relaxed)
     }
 
-    /// Stops the system: the first violation counts.
+    /// Stops the system. Only the first violation is recorded.
     pub(crate) fn stop(&self, violation: Violation) {
         if self.engine == Engine::Shuttle {
             (self.upcalls.end_with)(violation, self);
@@ -99,8 +99,8 @@ impl Kernel {
         }
         if self.config.on_violation == OnViolation::Abort {
             if let Some(violation) = self.violation() {
-                // Not by `eprintln`, whose output a test keeps to itself until it has ended. There is nobody to tell if it
-                // cannot be written.
+                // Not by `eprintln`, whose output the test harness captures until the test ends. An error cannot be
+                // reported.
                 let _ = writeln!(std::io::stderr(), "{violation}");
             }
             std::process::abort();
@@ -124,21 +124,21 @@ impl Kernel {
         threads.push(Arc::downgrade(thread));
     }
 
-    /// The thread of a number.
+    /// Returns the thread with a number.
     pub(crate) fn thread(&self, number: u32) -> Option<Arc<Thread>> {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
         threads.find(|thread| thread.number == number)
     }
 
-    /// Whether any system thread is left.
+    /// Returns whether any system thread exists.
     pub(crate) fn has_system_thread(&self) -> bool {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
         threads.any(|thread| thread.is_system())
     }
 
-    /// Whether a system thread does anything, instead of waiting.
+    /// Returns whether a system thread runs instead of waiting.
     fn system_thread_runs(&self) -> bool {
         let threads = locked(&self.threads);
         let mut system = threads
@@ -148,8 +148,8 @@ impl Kernel {
         system.any(|thread| locked(&thread.waits_for).is_none_or(Wait::is_short))
     }
 
-    /// Lets the system threads run until each of them waits, as far as that can be told: what they do comes before what time
-    /// brings by a virtual clock.
+    /// Lets the system threads run until each of them appears to wait. Under a virtual clock their work comes before
+    /// the next timer.
     pub(crate) fn settle(&self) {
         let threads_are_hosts = self.engine == Engine::Host;
         while threads_are_hosts && !self.is_halted() && self.system_thread_runs() {
@@ -157,7 +157,7 @@ impl Kernel {
         }
     }
 
-    /// Whether a thread waits for a spin lock.
+    /// Returns whether a thread waits for a spin lock.
     pub(crate) fn waits_for_lock(&self) -> bool {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
@@ -169,12 +169,12 @@ impl Kernel {
         })
     }
 
-    /// Who has what a thread waits for, in words, if that is known.
+    /// Describes the holder of the object that a thread waits for, if it is known.
     pub(crate) fn holders(&self, wait: Wait) -> Option<String> {
         if let Wait::Object(object) | Wait::Timed(object, _) = wait
             && let Some(owner) = self.owner_of_mutex(object)
         {
-            return Some(format!("a mutex, which {owner} has"));
+            return Some(format!("a mutex, which {owner} owns"));
         }
         let (Wait::SpinLock(lock) | Wait::ReaderWriter(lock)) = wait else {
             return (self.upcalls.holders)(self, wait);
@@ -187,14 +187,14 @@ impl Kernel {
             let held = locked(&thread.held);
             let held = held.iter().find(|held| held.lock == lock)?;
             Some(match &held.place {
-                Some(place) => format!("which {} has, acquired by {place}", thread.name()),
-                None => format!("which {} has", thread.name()),
+                Some(place) => format!("which {} holds, acquired by {place}", thread.name()),
+                None => format!("which {} holds", thread.name()),
             })
         });
         names.next()
     }
 
-    /// A thread that waits for an object whose memory is in a range, and the object.
+    /// Returns a thread that waits for an object whose memory is in a range, and the object.
     pub(crate) fn any_waited_for_in(&self, range: &Range<usize>) -> Option<(String, usize)> {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
@@ -206,7 +206,7 @@ impl Kernel {
         })
     }
 
-    /// What the threads wait for.
+    /// Returns the waits of the threads.
     pub(crate) fn waits(&self) -> Vec<Wait> {
         let threads = locked(&self.threads);
         let threads = threads.iter().filter_map(Weak::upgrade);
@@ -215,7 +215,7 @@ impl Kernel {
             .collect()
     }
 
-    /// The thread that has a mutex.
+    /// Returns the owner of a mutex.
     fn owner_of_mutex(&self, mutex: usize) -> Option<String> {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
@@ -223,7 +223,7 @@ impl Kernel {
         Some(owner.name().to_owned())
     }
 
-    /// Whether every thread waits, and no timer is set that could end that.
+    /// Returns whether every thread waits, and no timer is set that could end a wait.
     pub(crate) fn nothing_goes_on(&self) -> bool {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
@@ -233,7 +233,7 @@ impl Kernel {
         !self.clock.may_end_wait() && threads.all(waits)
     }
 
-    /// Every thread that holds or waits for something.
+    /// Describes every thread that holds or waits for something.
     pub(crate) fn describe_threads(&self) -> Vec<String> {
         let threads: Vec<_> = locked(&self.threads)
             .iter()

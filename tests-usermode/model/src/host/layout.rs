@@ -1,4 +1,4 @@
-//! What the kernel keeps in its own structures, laid out as on 64-bit Windows.
+//! The kernel's structures as the model uses them, with the layouts of 64-bit Windows.
 
 use std::{
     cell::Cell,
@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize},
 };
 
-/// What freed memory is filled with.
+/// The byte with which freed memory is filled.
 pub(crate) const FREED: u8 = 0xdd;
 
 /// `LIST_ENTRY`
@@ -69,7 +69,7 @@ pub(crate) struct Dpc {
     pub(crate) context: Cell<*mut c_void>,
     pub(crate) argument1: Cell<*mut c_void>,
     pub(crate) argument2: Cell<*mut c_void>,
-    /// Not zero while it is queued: one more than the processor's number.
+    /// One more than the processor's number while the DPC is queued; else zero.
     pub(crate) queued_on: AtomicUsize,
 }
 
@@ -95,10 +95,10 @@ pub(crate) struct Timer {
 /// `KMUTEX`
 #[repr(C)]
 pub(crate) struct Mutant {
-    /// Its signal is one if it is free, and less the more often its owner has it.
+    /// The signal state is 1 if the mutex is free, and decreases with each acquisition by its owner.
     pub(crate) header: Dispatcher,
     pub(crate) link: ListEntry,
-    /// The number of the thread that has it; zero if it is free.
+    /// The number of the thread that owns the mutex; zero if it is free.
     pub(crate) owner: AtomicU64,
     pub(crate) abandoned: Cell<u64>,
 }

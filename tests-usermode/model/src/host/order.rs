@@ -1,9 +1,9 @@
 //! Vector clocks: whether one thread's access to plain memory happens before another thread's.
 //!
-//! Each thread counts its own steps, and knows of how many steps of each other thread it comes after. It learns that when it
-//! waits for, or works on, what the other one has woken it by, or worked on, before: locks, events, DPCs, IRPs, numbers of the
-//! `Interlocked` routines. That is tracked in explorations, whose threads run one at a time, and from the first
-//! [`Shared`](crate::explore::Shared) on: before it there is no memory to tell of.
+//! Each thread counts its steps, and records how many steps of each other thread happened before. It updates this when
+//! it waits for or uses an object that another thread has signalled or used before: a lock, an event, a DPC, an IRP, a
+//! variable of the `Interlocked` routines. The order is tracked only in explorations, whose threads run one at a time,
+//! and only from the first [`Shared`](crate::explore::Shared) on, since other memory is not checked.
 
 use std::{
     collections::HashMap,
@@ -24,12 +24,12 @@ use crate::{
 
 static TRACKS: AtomicBool = AtomicBool::new(false);
 
-/// Has the order of steps tracked from now on.
+/// Starts to track the order of steps.
 pub(crate) fn track() {
     TRACKS.store(true, Relaxed);
 }
 
-/// Of how many steps of each thread something comes after, by the threads' numbers.
+/// The number of steps of each thread that happened before, by the number of the thread.
 #[derive(Clone, Default)]
 pub(crate) struct VectorClock(Vec<u32>);
 
@@ -56,12 +56,12 @@ impl VectorClock {
     }
 }
 
-/// What was known by whoever worked last on an object, by the objects' addresses.
+/// The clock of the last thread that used an object, by the address of the object.
 #[derive(Default)]
 pub(crate) struct Edges(Mutex<HashMap<usize, VectorClock>>);
 
 impl Edges {
-    /// Notes for an object what the thread that runs knows, if it is one of an exploration.
+    /// Records the clock of the current thread for an object, in an exploration.
     pub(crate) fn release(object: usize) {
         if TRACKS.load(Relaxed)
             && let Some(thread) = thread::try_current()
@@ -72,7 +72,7 @@ impl Edges {
 }
 
 impl Thread {
-    /// What a new thread knows: what the one does that makes it.
+    /// Returns the clock of a new thread, which is that of the thread that makes it.
     pub(crate) fn clock_of_maker() -> VectorClock {
         let maker = TRACKS.load(Relaxed).then(thread::try_current).flatten();
         maker.map_or_else(VectorClock::default, |maker| {
@@ -87,7 +87,7 @@ impl Thread {
         TRACKS.load(Relaxed) && self.kernel.engine == Engine::Shuttle
     }
 
-    /// Comes before whoever works on an object next.
+    /// Orders the thread before the next thread that uses an object.
     pub(crate) fn release_to(&self, object: usize) {
         if !self.is_tracked() {
             return;
@@ -100,7 +100,7 @@ impl Thread {
         clock.step(self.number);
     }
 
-    /// Comes after whoever worked on an object before.
+    /// Orders the thread after the threads that used an object before.
     pub(crate) fn acquire_from(&self, object: usize) {
         if self.is_tracked()
             && let Some(clock) = locked(&self.kernel.sleepers.edges.0).get(&object)
@@ -109,7 +109,7 @@ impl Thread {
         }
     }
 
-    /// Comes after whoever worked on an object before, and before whoever does so next.
+    /// Orders the thread after the threads that used an object before, and before the next one.
     pub(crate) fn synchronise(&self, object: usize) {
         self.synchronise_as(object, Access::Exclusive);
     }
@@ -121,7 +121,8 @@ impl Thread {
         self.release_to(object);
     }
 
-    /// What it knows, if that is tracked; its own part is one more than whoever comes after it knows of.
+    /// Returns the thread's clock, if the order is tracked. Its own step count is one more than that which later
+    /// threads have recorded.
     pub(crate) fn known(&self) -> Option<VectorClock> {
         self.is_tracked().then(|| {
             let mut clock = locked(&self.order);

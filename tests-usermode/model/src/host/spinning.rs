@@ -1,4 +1,5 @@
-//! Threads that spin for ever: at `DISPATCH_LEVEL`, Windows stops with `DPC_WATCHDOG_VIOLATION`; below, the thread hangs.
+//! Threads that spin forever. At `DISPATCH_LEVEL` Windows stops with `DPC_WATCHDOG_VIOLATION`; at a lower IRQL the
+//! thread hangs.
 
 use std::{
     sync::{
@@ -20,22 +21,22 @@ use crate::{
 
 /// `DPC_WATCHDOG_VIOLATION`
 const DPC_WATCHDOG_VIOLATION: u32 = 0x133;
-/// Its first parameter for a thread that stays at `DISPATCH_LEVEL`.
+/// The first parameter of the bug check for a thread that stays at `DISPATCH_LEVEL`.
 const AT_DISPATCH_LEVEL: u64 = 1;
 
-/// How long a thread of the host may spin at `DISPATCH_LEVEL`, and below. A host that is busy may not run the other thread
-/// for a while.
+/// The times for which a host thread may spin at `DISPATCH_LEVEL` and at a lower IRQL. They are long, since a busy host
+/// may not run the other thread for a while.
 const PATIENCE_AT_DISPATCH: Duration = Duration::from_secs(10);
 const PATIENCE_BELOW: Duration = Duration::from_secs(20);
 
-/// How long a thread may do something else between two turns of a loop that it spins in, in milliseconds.
+/// The longest time between two iterations of a spin loop, in milliseconds.
 const PAUSE: u64 = 1_000;
 
-/// How many steps the threads of a schedule make at the most. If they make more, those that are left spin.
+/// The maximum number of steps in a schedule. If there are more, the remaining threads spin.
 const MOST_STEPS: usize = 100_000;
 
-/// When a thread began to spin, and when it was last seen to: in milliseconds since the first thread did, and one more. The
-/// first is zero if the thread does not spin.
+/// The times at which a thread began to spin and at which it last did, in milliseconds since the first thread began to
+/// spin, plus one. `since` is zero if the thread does not spin.
 #[derive(Default)]
 pub(crate) struct Spinning {
     since: AtomicU64,
@@ -43,12 +44,12 @@ pub(crate) struct Spinning {
 }
 
 impl Spinning {
-    /// The thread does something else: it returns from the driver, or its IRQL changes.
+    /// Records that the thread does not spin: it returns from the driver, or its IRQL changes.
     pub(crate) fn is_over(&self) {
         self.since.store(0, Relaxed);
     }
 
-    /// How long it has spun; it does now.
+    /// Records that the thread spins; returns for how long it has.
     fn time(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         let start = START.get_or_init(Instant::now);
@@ -64,7 +65,7 @@ impl Spinning {
 }
 
 impl Thread {
-    /// Stops the system if this thread of the host has spun for too long.
+    /// Stops the system if this host thread has spun for too long.
     pub(crate) fn watch_spinning(&self, what: &'static str) {
         let patience = if self.irql() >= DISPATCH_LEVEL {
             PATIENCE_AT_DISPATCH
@@ -73,18 +74,18 @@ impl Thread {
         };
         let time = self.spinning.time();
         if time > patience {
-            let says = format!("{self} has spun for {} seconds", time.as_secs());
-            Self::spins(what, self.irql(), says);
+            let report = format!("{self} has spun for {} seconds", time.as_secs());
+            Self::spins(what, self.irql(), report);
         }
     }
 
-    /// Counts a step of an exploration, and stops the system if there is no end to them: what can go on then is given turns,
-    /// and nothing comes of it.
+    /// Counts a step of an exploration, and stops the system if there are too many: the threads that can continue do so
+    /// without an effect.
     pub(crate) fn count_step(&self, routine: &'static str) {
         if self.kernel.step_count.fetch_add(1, Ordering::Relaxed) < MOST_STEPS {
             return;
         }
-        let what = format!("{self} spins: no end has come in {MOST_STEPS} steps");
+        let what = format!("{self} spins: the schedule did not end within {MOST_STEPS} steps");
         Self::spins(routine, self.irql(), what);
     }
 

@@ -1,4 +1,4 @@
-//! Threads: what each carries with it.
+//! Threads and their state.
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,69 +23,70 @@ use crate::{
     verifier::{callers_on, held::Held, lock_order::KnownOrder},
 };
 
-/// Whose code a thread runs.
+/// The code that a thread runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The test's or the harness', in user mode.
+    /// User-mode code: the test or the harness.
     User,
-    /// The model's.
+    /// The model.
     Kernel,
-    /// The driver's: what it allocates comes from the pool.
+    /// The driver, whose allocations come from the pool.
     Driver,
 }
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
-    /// What this thread of the host was in the kernel that it entered last.
+    /// The thread that this host thread was in the kernel that it entered last.
     static HOST: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
-    /// Apart from the thread, since the allocator asks for it at any time.
+    /// Separate from the thread, since the allocator can read it at any time.
     static MODE: Cell<Mode> = const { Cell::new(Mode::User) };
 }
 
-/// What a thread is for.
+/// The purpose of a thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// The test's or the harness'.
+    /// A thread of the test or of the harness.
     User,
-    /// The driver's own, or a worker.
+    /// A system thread of the driver, or a system worker thread.
     System,
-    /// Lets timers expire.
+    /// The thread that expires timers.
     Timers,
 }
 
 /// A thread of the model.
 pub(crate) struct Thread {
     pub(crate) kernel: Arc<Kernel>,
-    /// What it is called by in a lock's word; not zero.
+    /// The number by which a lock identifies its owner; not zero.
     pub(crate) number: u32,
     name: String,
     role: Role,
     irql: AtomicU8,
-    /// The processor that it runs on at `DISPATCH_LEVEL`, and ran on last below.
+    /// The processor on which the thread runs at `DISPATCH_LEVEL`, or last ran at that IRQL.
     processor: AtomicU32,
-    /// The locks that it holds, the innermost last.
+    /// The spin locks that the thread holds, the innermost last.
     pub(crate) held: Mutex<Vec<Held>>,
-    /// The mutexes that it has, by their addresses.
+    /// The addresses of the mutexes that the thread owns.
     pub(crate) mutexes: Mutex<Vec<usize>>,
     pub(crate) waits_for: Mutex<Option<Wait>>,
-    /// Where it waits, if that is noted.
+    /// The stack at the wait, if it is recorded.
     waits_at: Mutex<Option<Backtrace>>,
     pub(crate) in_dpc: AtomicBool,
     pub(crate) spinning: Spinning,
-    /// Whether a PnP request is sent to the device that this thread is adding before its next routine of the kernel.
+    /// Whether a PnP request is sent to the device that this thread is adding, before the next routine that it calls.
     pub(crate) is_probed: AtomicBool,
-    /// The entry that it inserted last into an interlocked list.
+    /// The entry that the thread last inserted into an interlocked list.
     pub(crate) inserted_last: AtomicPtr<nt::LIST_ENTRY>,
     pub(crate) known_order: Mutex<KnownOrder>,
-    /// The IRP that the driver's routine that runs has passed on last, by its address, and what the lower driver returned.
+    /// The address of the IRP that the current driver routine last passed down, and the status that the lower driver
+    /// returned.
     pub(crate) passed: Mutex<Option<(usize, i32)>>,
-    /// Which steps of other threads it comes after.
+    /// The steps of other threads that happened before.
     pub(crate) order: Mutex<VectorClock>,
-    /// The routines that it has entered, of which the last ones are kept.
+    /// The last routines that the thread has entered.
     recent: Mutex<Recent>,
 }
 
-/// How many routines are kept.
+/// The number of routines in `recent`.
 const RECENT: usize = 8;
 
 #[derive(Default)]
@@ -95,17 +96,17 @@ struct Recent {
 }
 
 impl Thread {
-    /// A new thread, at `PASSIVE_LEVEL`.
+    /// Makes a thread at `PASSIVE_LEVEL`.
     pub(crate) fn new(kernel: &Arc<Kernel>, name: impl Into<String>) -> Arc<Self> {
         Self::make(kernel, name, Role::User)
     }
 
-    /// A new system thread, at `PASSIVE_LEVEL`.
+    /// Makes a system thread at `PASSIVE_LEVEL`.
     pub(crate) fn new_system(kernel: &Arc<Kernel>, name: impl Into<String>) -> Arc<Self> {
         Self::make(kernel, name, Role::System)
     }
 
-    /// A new thread that lets timers expire.
+    /// Makes a thread that expires timers.
     pub(crate) fn new_of_timers(kernel: &Arc<Kernel>) -> Arc<Self> {
         Self::make(kernel, "timers", Role::Timers)
     }
@@ -135,22 +136,22 @@ impl Thread {
         thread
     }
 
-    /// Whether it is a system thread: the driver's own, or a worker.
+    /// Returns whether this is a system thread: of the driver, or a system worker thread.
     pub(crate) fn is_system(&self) -> bool {
         self.role == Role::System
     }
 
-    /// Whether it lets timers expire.
+    /// Returns whether this is the thread that expires timers.
     pub(crate) fn is_of_timers(&self) -> bool {
         self.role == Role::Timers
     }
 
-    /// Whether it is a thread of user mode, in a system call.
+    /// Returns whether this is a user-mode thread in a system call.
     pub(crate) fn is_user(&self) -> bool {
         self.role == Role::User
     }
 
-    /// Notes that it enters a routine.
+    /// Records that the thread enters a routine.
     pub(crate) fn note_routine(&self, routine: &'static str) {
         let mut recent = locked(&self.recent);
         let place = recent.count % RECENT;
@@ -158,7 +159,7 @@ impl Thread {
         recent.count += 1;
     }
 
-    /// The routine that it has entered last.
+    /// Returns the routine that the thread entered last.
     #[cfg(target_os = "linux")]
     pub(crate) fn last_routine(&self) -> &'static str {
         let recent = locked(&self.recent);
@@ -166,7 +167,7 @@ impl Thread {
         last.map_or("no routine", |last| recent.routines[last % RECENT])
     }
 
-    /// The routines that it has entered last, in words.
+    /// Returns a description of the routines that the thread entered last.
     #[cfg(target_os = "linux")]
     pub(crate) fn recent_routines(&self) -> String {
         let recent = locked(&self.recent);
@@ -176,7 +177,7 @@ impl Thread {
         format!("it has entered {}", names.join(", "))
     }
 
-    /// Notes what it waits for from now on, and where if it may wait for long.
+    /// Records the wait that the thread begins, and the stack if the wait can be long.
     pub(crate) fn note_wait(&self, wait: Option<Wait>) {
         *locked(&self.waits_for) = wait;
         let notes = self.kernel.engine == Engine::Host || self.kernel.config.locations;
@@ -206,7 +207,7 @@ impl Thread {
 }
 
 impl Thread {
-    /// Starts a thread of the kernel: one of the host's, or one that runs in turn with the others.
+    /// Starts the thread: as a host thread, or as one that the scheduler of an exploration runs.
     pub(crate) fn start(self: Arc<Self>, body: impl FnOnce(&Arc<Kernel>) + Send + 'static) {
         match self.kernel.engine {
             Engine::Host => drop(std::thread::spawn(move || {
@@ -250,45 +251,45 @@ impl fmt::Display for Thread {
     }
 }
 
-/// The model's thread that runs. A routine that is called from none at all has no kernel to work on.
+/// Returns the current thread of the model. Ends the program if there is none, since a routine then has no kernel.
 pub(crate) fn current(routine: &str) -> Arc<Thread> {
     let current = CURRENT.with_borrow(Clone::clone);
     current.unwrap_or_else(|| {
-        let what = "is called in a thread that is in no kernel";
-        // As for a violation: past what a test keeps to itself.
+        let what = "is called in a thread that has not entered a kernel";
+        // Written directly, as a violation is, so that the test harness does not capture it.
         let _ = writeln!(std::io::stderr(), "ntmodel: {routine} {what}");
         std::process::abort()
     })
 }
 
-/// The thread that runs, if it is one of the model's.
+/// Returns the current thread, if it is one of the model's.
 pub(crate) fn try_current() -> Option<Arc<Thread>> {
     let current = CURRENT.try_with(|current| current.try_borrow().ok()?.clone());
     current.ok()?
 }
 
-/// Makes another thread the one that runs here, and gives the one before back.
+/// Sets the current thread; returns the previous one.
 pub(crate) fn replace_current(thread: Option<Arc<Thread>>) -> Option<Arc<Thread>> {
     CURRENT.replace(thread)
 }
 
-/// Says whose code runs from now on, and tells whose did before.
+/// Sets the mode of the current thread; returns the previous mode.
 pub(crate) fn set_mode(mode: Mode) -> Mode {
     MODE.replace(mode)
 }
 
-/// Whose code runs.
+/// Returns the mode of the current thread.
 pub(crate) fn mode() -> Mode {
     MODE.get()
 }
 
-/// A thread of the host as a thread of the kernel, for as long as this lives.
+/// Makes a host thread a thread of a kernel while this value lives.
 pub(crate) struct Attached {
     before: Option<Arc<Thread>>,
 }
 
 impl Attached {
-    /// Makes the thread that calls this one of the kernel's, if it is not yet.
+    /// Makes the calling host thread a thread of the kernel, if it is not one already.
     pub(crate) fn to(kernel: &Arc<Kernel>) -> Option<Self> {
         let of_kernel = |thread: &Arc<Thread>| Arc::ptr_eq(&thread.kernel, kernel);
         if CURRENT.with_borrow(|current| current.as_ref().is_some_and(of_kernel)) {
@@ -307,7 +308,7 @@ impl Attached {
         })
     }
 
-    /// Makes a thread the one that runs here.
+    /// Makes a thread the current one.
     pub(crate) fn as_thread(thread: Arc<Thread>) -> Self {
         Self {
             before: replace_current(Some(thread)),

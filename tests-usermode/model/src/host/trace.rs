@@ -1,4 +1,4 @@
-//! What happened, step by step: for a schedule that is played again.
+//! The steps of a schedule that is replayed.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use crate::{
     verifier::callers,
 };
 
-/// One step of a schedule: a routine whose effect other threads can see.
+/// A step of a schedule: a routine whose effect other threads can observe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The thread's name.
+    /// The name of the thread.
     pub thread: String,
     /// The routine.
     pub routine: &'static str,
-    /// The address of what it works on.
+    /// The address of the object that the routine works on.
     pub object: usize,
-    /// Where the driver calls it: function, source file and line; empty if the model calls it for a user.
+    /// The function, source file and line of the driver's call; empty if the model calls the routine for user mode.
     pub caller: String,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Step {
 }
 
 impl Kernel {
-    /// Notes a step, if steps are noted.
+    /// Records a step, if the kernel records steps.
     pub(crate) fn trace(&self, thread: &Thread, routine: &'static str, object: usize) {
         let Some(steps) = &self.steps else {
             return;

@@ -1,4 +1,5 @@
-//! What a lower folder has a higher one do: the one seam through which a call goes up. The crate's `kernel` fills it in.
+//! The routines of higher folders that lower folders call. There is no other way to call a higher folder. `kernel`
+//! fills in the table.
 
 use std::sync::Arc;
 
@@ -9,25 +10,26 @@ use crate::{
     verifier::Violation,
 };
 
-/// The routines of higher folders, for lower ones to call.
+/// The table of the routines.
 pub(crate) struct Upcalls {
-    /// Lets the next timer expire if it is due by a time, and says whether there was one: while a thread waits by a virtual
-    /// clock.
+    /// Expires the next timer if it is due at a time, and returns whether there was one. Called while a thread waits
+    /// under a virtual clock.
     pub(crate) expire: fn(&Arc<Kernel>, u64) -> bool,
     /// Sends a PnP request to the device that the thread is adding, when it enters its next routine.
     pub(crate) probe_device: fn(&Call),
-    /// Notes that an entry has come to a device queue or left it: it may be an IRP's.
+    /// Records that an entry, which can belong to an IRP, was inserted into a device queue or removed.
     pub(crate) device_queue_entry: fn(&Call, *mut KDEVICE_QUEUE_ENTRY, bool),
-    /// Stops the system if an entry that is inserted into an interlocked list is an IRP's, and is on a list already.
+    /// Stops the system if an entry that is inserted into an interlocked list belongs to an IRP that is already on a
+    /// list.
     pub(crate) list_entry: fn(&Call, *mut LIST_ENTRY),
-    /// What an address is or was, if it is one of the driver's objects.
+    /// Describes the object of the driver that is or was at an address, if any.
     pub(crate) describe: fn(&Kernel, usize) -> Option<String>,
-    /// Who has what a thread waits for, if it is a remove lock's.
+    /// Describes the holders of the remove lock that a thread waits for.
     pub(crate) holders: fn(&Kernel, Wait) -> Option<String>,
-    /// Ends an exploration with what was found.
+    /// Ends an exploration with a violation.
     pub(crate) end_with: fn(Violation, &Kernel) -> !,
-    /// Looks for what a scene leaves behind.
+    /// Checks for IRPs and threads that remain at the end of a scenario.
     pub(crate) verify_end: fn(&Call),
-    /// What is wrong when no thread can go on, and none has broken a rule.
+    /// Returns the violation if no thread can continue and no rule was broken.
     pub(crate) hang: fn(&Arc<Kernel>) -> Violation,
 }

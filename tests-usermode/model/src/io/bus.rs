@@ -1,4 +1,4 @@
-//! The bus driver below a device: what it does with the requests that are passed down to it.
+//! The bus driver below a device, which handles the requests that are passed down to it.
 
 use std::{
     collections::HashMap,
@@ -16,33 +16,34 @@ use crate::{
     mutex::locked,
 };
 
-/// What a bus driver does with a PnP request instead of completing it with success.
+/// How a bus driver handles a PnP request that it does not complete with success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusAnswer {
-    /// Completes it with an error.
+    /// Completes the request with an error.
     Fail(NTSTATUS),
-    /// Returns `STATUS_PENDING`, and completes it with success later, in another thread at `DISPATCH_LEVEL`.
+    /// Returns `STATUS_PENDING`, and completes the request with success later, in another thread at `DISPATCH_LEVEL`.
     Pend,
 }
 
-/// The answers that differ from success, by the physical device object and the minor function.
+/// The settings that differ from success, by the physical device object and the minor function.
 #[derive(Default)]
 pub(crate) struct Buses(Mutex<HashMap<(usize, u8), BusAnswer>>);
 
 impl Buses {
-    /// Has the bus driver answer a device's PnP requests of a minor function from now on.
+    /// Sets how the bus driver handles a device's PnP requests of a minor function.
     pub(crate) fn set(&self, pdo: usize, minor: u8, answer: BusAnswer) {
         locked(&self.0).insert((pdo, minor), answer);
     }
 
-    /// What the bus driver does with a PnP request.
+    /// Returns how the bus driver handles a PnP request, if it does not complete it with success.
     pub(crate) fn answer(&self, pdo: usize, minor: u8) -> Option<BusAnswer> {
         locked(&self.0).get(&(pdo, minor)).copied()
     }
 }
 
 impl Call {
-    /// The dispatch routines of the bus driver: whatever a PnP request asks is done, unless a test wants it otherwise.
+    /// The dispatch routine of the bus driver. It completes PnP requests with success, unless a test has set something
+    /// else.
     pub(in crate::io) fn bus_driver(
         &self,
         pdo: *mut DEVICE_OBJECT,
@@ -59,7 +60,7 @@ impl Call {
                 Some(BusAnswer::Fail(status)) => status,
                 _ => STATUS_SUCCESS,
             };
-            // SAFETY: the bus driver has the IRP.
+            // SAFETY: the bus driver owns the IRP.
             unsafe { nt::irp::set_status(irp, status) };
         }
         if answer == Some(BusAnswer::Pend) {
@@ -73,7 +74,7 @@ impl Call {
             });
             return STATUS_PENDING;
         }
-        // SAFETY: the bus driver has the IRP.
+        // SAFETY: the bus driver owns the IRP.
         let status = unsafe { nt::irp::status(irp) };
         self.complete(record);
         status

@@ -1,4 +1,4 @@
-//! Device stacks: which device object is attached to which, and in which order a removal takes them apart.
+//! Device stacks: the attachments of device objects, and the order in which a removal undoes them.
 
 use std::{
     ptr::null_mut,
@@ -43,7 +43,7 @@ pub(crate) fn top_of(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
 }
 
 impl Call {
-    /// The PnP request that is under way at the stack of a device object, if it has this minor function.
+    /// Returns the current PnP request of the stack of a device object, if it has this minor function.
     fn pnp_under_way(&self, device: usize, minor: u8) -> Option<Arc<IrpRecord>> {
         let pdo = self.kernel.io().devices.pdo_of(device)?;
         let under_way = locked(&self.kernel.io().pnp);
@@ -51,12 +51,12 @@ impl Call {
         (record.asked.minor == minor).then(|| Arc::clone(record))
     }
 
-    /// The `IRP_MN_REMOVE_DEVICE` that is under way at the stack of a device object.
+    /// Returns the current `IRP_MN_REMOVE_DEVICE` of the stack of a device object.
     pub(in crate::io) fn removal_under_way(&self, device: usize) -> Option<Arc<IrpRecord>> {
         self.pnp_under_way(device, IRP_MN_REMOVE_DEVICE)
     }
 
-    /// An `IRP_MN_REMOVE_DEVICE` that is under way.
+    /// Returns a current `IRP_MN_REMOVE_DEVICE` of any device stack.
     pub(in crate::io) fn any_removal(&self) -> Option<Arc<IrpRecord>> {
         let under_way = locked(&self.kernel.io().pnp);
         let mut removals = under_way
@@ -74,8 +74,8 @@ impl Call {
         }
     }
 
-    /// Stops the system if a device object is detached or deleted before the driver has passed the removal on, or before its
-    /// remove lock was waited for.
+    /// Stops the system if a device object is detached or deleted before the driver has passed the removal down, or
+    /// before it has waited for its remove lock.
     fn require_removal_passed(&self, device: usize, rule: Rule, what: &str) {
         let devices = &self.kernel.io().devices;
         let (Some(record), Some(lower)) =
@@ -86,7 +86,7 @@ impl Call {
         let passed = locked(&record.state).passed_to.contains(&lower);
         self.require(passed, rule, || {
             let what = format!(
-                "the device object {device:#x} is {what}, and IoCallDriver has not returned for {record}"
+                "the device object {device:#x} is {what} before IoCallDriver has returned for {record}"
             );
             (BugCheck(0, [0; 4]), what)
         });
@@ -107,8 +107,9 @@ impl Call {
         self.require_removal_passed(device, Rule::DeleteDevice, "deleted");
     }
 
-    /// Sends a PnP request to the device that this thread is adding. `DO_DEVICE_INITIALIZING` keeps nobody from that, says
-    /// [Microsoft](https://learn.microsoft.com/previous-versions/windows/hardware/design/dn614010(v=vs.85)).
+    /// Sends a PnP request to the device that this thread is adding. The flag `DO_DEVICE_INITIALIZING` does not prevent
+    /// this, as [Microsoft's
+    /// page](https://learn.microsoft.com/previous-versions/windows/hardware/design/dn614010(v=vs.85)) says.
     pub(crate) fn probe_device(&self) {
         self.is_probed.store(false, Ordering::Relaxed);
         let Some((pdo, minor)) = locked(&self.kernel.io().probe).take() else {
@@ -121,12 +122,12 @@ impl Call {
             ..Asked::default()
         };
         let record = self.new_irp(top, asked, None, &[], Vec::new());
-        // SAFETY: nobody else has the IRP yet.
+        // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), nt::STATUS_NOT_SUPPORTED) };
         self.send_and_wait(top, &record);
     }
 
-    /// Stops the system if AddDevice has left a device object's flags as they may not be.
+    /// Stops the system if AddDevice has left invalid flags in a device object.
     ///
     /// A driver must never set `DO_POWER_PAGABLE` if a lower driver has cleared it, says Microsoft's page about
     /// [device object flags for power management](https://learn.microsoft.com/windows-hardware/drivers/kernel/setting-device-object-flags-for-power-management).
@@ -164,7 +165,7 @@ impl Call {
         fail(
             flags & DO_POWER_PAGABLE == lower_flags & DO_POWER_PAGABLE,
             0x23f,
-            "AddDevice has not taken DO_POWER_PAGABLE over from the lower device object",
+            "AddDevice has not copied DO_POWER_PAGABLE from the lower device object",
         );
         // The function driver chooses these; an upper filter takes them over.
         if role == Role::Filter {
@@ -254,13 +255,13 @@ extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
     let call = Call::enter("IoDetachDevice");
     call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
     call.require_live_device(target);
-    // SAFETY: the caller gives the device object below its own.
+    // SAFETY: the caller passes the device object below its own.
     let attached = unsafe { (*target).AttachedDevice };
     call.require(!attached.is_null(), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x202, [0, 0, target.addr() as u64]);
         (
             bug_check,
-            format!("nothing is attached to the device object {target:?}"),
+            format!("no device object is attached to the device object {target:?}"),
         )
     });
     let device = attached.addr();

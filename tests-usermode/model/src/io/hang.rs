@@ -1,4 +1,4 @@
-//! What is wrong when nothing goes on.
+//! Hangs, and IRPs and threads that remain at the end of a scenario.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::{
     verifier::{BugCheck, Rule, Violation},
 };
 
-/// What is wrong where nothing can go on, and nothing has broken a rule.
+/// Returns the violation if no thread can continue and no rule was broken.
 pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
     let _attached = Attached::as_thread(Thread::new(kernel, "nobody"));
-    let call = Call::enter("nothing can go on");
+    let call = Call::enter("no thread can continue");
     let mut live = kernel.io().live();
-    // What was cancelled comes first: that is what Driver Verifier would say.
+    // Cancelled IRPs come first, since Driver Verifier reports them.
     live.sort_by_key(|record| (!record.is_cancelled(), record.number));
     let (bug_check, rule, what) = match live.first() {
         _ if kernel.waits_for_lock() => {
@@ -33,30 +33,31 @@ pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
         }
         None => {
             let what = kernel.remove_lock_waited_for().map_or_else(
-                || "every thread waits for another".into(),
+                || "every thread waits for another one".into(),
                 |holders| format!("a removal waits for {holders}"),
             );
             (BugCheck(0, [0; 4]), Rule::Hang, what)
         }
     };
     let mut violation = call.violation(bug_check, rule, what);
-    // The stack is that of who explores.
+    // The current stack is that of the explorer.
     violation.callers.clear();
     violation
 }
 
-/// Stops the system at the end of a scene if an IRP is left that nobody ends and nobody can cancel, or a thread of the driver's
-/// that waits.
+/// Stops the system at the end of a scenario if an IRP remains that is not completed and cannot be cancelled, or a
+/// thread of the driver that waits.
 pub(crate) fn verify_end(call: &Call) {
     let live = call.kernel.io().live();
     if let Some(record) = live.iter().find(|record| !record.has_cancel_routine()) {
         let (rule, what) = record.diagnose();
-        let what = format!("{what}: it is left at the end of the scene, and nobody can cancel it");
+        let what =
+            format!("{what}: it remains at the end of the scenario, and cannot be cancelled");
         call.stop(BugCheck(0, [0; 4]), rule, what);
     }
     let threads = call.kernel.driver_threads();
     call.require(threads == 0, Rule::SystemThread, || {
-        let what = format!("{threads} threads of the driver's are left at the end of the scene");
+        let what = format!("{threads} threads of the driver remain at the end of the scenario");
         (BugCheck(0, [0; 4]), what)
     });
 }

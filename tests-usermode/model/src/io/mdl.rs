@@ -1,4 +1,4 @@
-//! Direct I/O: the MDL of a request, and the pages of user mode that it describes.
+//! Direct I/O: the MDL of a request, and the user-mode pages that it describes.
 
 use std::{
     cell::UnsafeCell,
@@ -22,16 +22,17 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// The buffer of a request with direct I/O: the pages that the driver and user mode share.
+/// The buffer of a request with direct I/O: pages that the driver and user mode share.
 pub(crate) struct DirectBuffer {
     pages: Box<UnsafeCell<[u128]>>,
     length: usize,
-    /// What the buffer holds as far as user mode wrote it, if the pages were locked for reading only.
+    /// The content that user mode wrote, if the pages were locked for reading only.
     written_by_user: Option<Mutex<Vec<u8>>>,
 }
 
 impl Asked {
-    /// Whether the pages of a request with direct I/O are locked for reading only; `None` if it has no MDL.
+    /// Returns whether the pages of a request with direct I/O are locked for reading only; `None` if the request has no
+    /// MDL.
     fn is_locked_for_reading(&self) -> Option<bool> {
         match (self.major, self.code & 3) {
             (nt::IRP_MJ_READ, _) if self.is_direct => Some(false),
@@ -48,7 +49,7 @@ impl Asked {
         }
     }
 
-    /// How many bytes of input and output share the system buffer.
+    /// Returns the number of bytes of input and output that share the system buffer.
     pub(crate) fn buffered_lengths(&self) -> (usize, usize) {
         let lengths = (self.input_length, self.output_length);
         match self.major {
@@ -64,8 +65,8 @@ impl Asked {
 }
 
 impl DeviceInner {
-    /// Whether the buffers of reads and writes are described by MDLs (`DO_DIRECT_IO`), or copied (`DO_BUFFERED_IO`); `None`
-    /// if neither.
+    /// Returns whether the buffers of reads and writes are described by MDLs (`DO_DIRECT_IO`) or copied
+    /// (`DO_BUFFERED_IO`); `None` if neither.
     pub(crate) fn is_direct(&self) -> Option<bool> {
         // SAFETY: the device objects of a stack are alive.
         let flags = unsafe { (*self.top()).Flags };
@@ -97,7 +98,7 @@ impl DirectBuffer {
         Some(this)
     }
 
-    /// The MDL, whose pages are not mapped yet.
+    /// Makes the MDL, whose pages are not mapped yet.
     pub(crate) fn mdl(&self) -> MDL {
         MDL {
             Next: null_mut(),
@@ -113,8 +114,8 @@ impl DirectBuffer {
     }
 
     fn bytes(&self) -> &[AtomicU8] {
-        // SAFETY: the pages are that long and live as long as `self`. User mode and the driver may access them at any
-        // time, all by atomics or, in a driver that keeps to no rules, as on Windows.
+        // SAFETY: the pages have this length and live as long as `self`. User mode and the driver may access them at
+        // any time, by atomics; a driver that breaks this rule has a data race, as on Windows.
         unsafe { std::slice::from_raw_parts(self.pages.get().cast(), self.length) }
     }
 
@@ -130,7 +131,7 @@ impl DirectBuffer {
         }
     }
 
-    /// User mode writes its buffer, at any time.
+    /// Writes to the buffer as user mode, which may do so at any time.
     pub(crate) fn write_as_user(&self, offset: usize, bytes: &[u8]) {
         if let Some(written) = &self.written_by_user {
             let mut written = locked(written);
@@ -140,8 +141,8 @@ impl DirectBuffer {
         self.write(offset, bytes);
     }
 
-    /// Unlocks the pages of a request that has ended; what comes to them later is of a driver that still uses them.
-    /// Gives the bytes for user mode, if the driver could write them.
+    /// Unlocks the pages of a request that has ended; a later write is an error of the driver. Returns the bytes for
+    /// user mode, if the driver could write them.
     pub(crate) fn unlock(&self, call: &Call, record: &IrpRecord) -> Option<Vec<u8>> {
         let bytes = self.read();
         if let Some(written) = &self.written_by_user {
@@ -157,7 +158,7 @@ impl DirectBuffer {
         self.written_by_user.is_none().then_some(bytes)
     }
 
-    /// Whether somebody has written to the pages since they were unlocked.
+    /// Returns whether the pages were written to since they were unlocked.
     fn is_used_after_unlock(&self) -> bool {
         let mut bytes = self.bytes().iter();
         bytes.any(|byte| byte.load(Ordering::Relaxed) != FREED)
@@ -165,11 +166,11 @@ impl DirectBuffer {
 }
 
 impl Call {
-    /// The request of an MDL, which has not ended.
+    /// Returns the request of an MDL, which has not ended.
     pub(in crate::io) fn request_of_mdl(&self, mdl: *mut MDL) -> Arc<IrpRecord> {
         let record = self.kernel.io().find_around(mdl.addr());
         let Some(record) = record.filter(|record| record.mdl() == mdl) else {
-            let what = format!("{mdl:?} is no MDL of a request");
+            let what = format!("{mdl:?} is not the MDL of a request");
             self.stop(
                 BugCheck(0x50, [mdl.addr() as u64, 0, 0, 0]),
                 Rule::Pointer,

@@ -1,4 +1,4 @@
-//! The registry: the driver's own service, its key `Parameters`, and the values there.
+//! The registry: the key of the driver's service, its key `Parameters`, and the values in that.
 
 use std::{ffi::c_void, sync::Arc};
 
@@ -10,7 +10,7 @@ const STATUS_OBJECT_NAME_NOT_FOUND: NTSTATUS = 0xc000_0034_u32.cast_signed();
 const STATUS_BUFFER_TOO_SMALL: NTSTATUS = 0xc000_0023_u32.cast_signed();
 const STATUS_INVALID_HANDLE: NTSTATUS = 0xc000_0008_u32.cast_signed();
 
-/// Where the service of a driver of this kernel is.
+/// The path of the key of a driver's service.
 pub(crate) const SERVICE: &str = r"\Registry\Machine\System\CurrentControlSet\Services\driver";
 
 /// A key.
@@ -20,18 +20,18 @@ pub(crate) enum Key {
     Parameters,
 }
 
-/// The text of a string.
+/// Returns the text of a string.
 ///
 /// # Safety
-/// `string` is valid, and what it points to.
+/// `string` and its buffer are valid.
 pub(crate) unsafe fn text(string: *const UNICODE_STRING) -> String {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let string = unsafe { &*string };
     if string.Buffer.is_null() {
         return String::new();
     }
     let units = usize::from(string.Length / 2);
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let units = unsafe { std::slice::from_raw_parts(string.Buffer, units) };
     String::from_utf16_lossy(units)
 }
@@ -45,9 +45,9 @@ extern "C" fn ZwOpenKey(
 ) -> NTSTATUS {
     let call = Call::enter("ZwOpenKey");
     call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
-    // SAFETY: the caller gives attributes.
+    // SAFETY: the caller passes attributes.
     let attributes = unsafe { call.view::<OBJECT_ATTRIBUTES, _>(attributes) };
-    // SAFETY: attributes have a name.
+    // SAFETY: the attributes have a name.
     let name = unsafe { text(attributes.ObjectName) };
     let root = attributes.RootDirectory;
     let key = if root.is_null() {
@@ -62,7 +62,7 @@ extern "C" fn ZwOpenKey(
         return STATUS_OBJECT_NAME_NOT_FOUND;
     };
     call.require_room(handle);
-    // SAFETY: the caller gives room for a handle.
+    // SAFETY: the caller passes room for a handle.
     unsafe { handle.write(call.kernel.open_handle(Arc::new(key))) };
     STATUS_SUCCESS
 }
@@ -82,22 +82,22 @@ extern "C" fn ZwQueryValueKey(
     let Some(key) = call.kernel.object_of::<Key>(handle) else {
         return STATUS_INVALID_HANDLE;
     };
-    // SAFETY: the caller gives a name.
+    // SAFETY: the caller passes a name.
     let name = unsafe { text(name) };
     let mut parameters = call.kernel.config.parameters.iter();
     let value = parameters.find(|(other, _)| other.eq_ignore_ascii_case(&name));
     let Some((_, value)) = value.filter(|_| *key == Key::Parameters) else {
         return STATUS_OBJECT_NAME_NOT_FOUND;
     };
-    // KEY_VALUE_PARTIAL_INFORMATION: the title's index, the type, how long the data is, and the data.
+    // KEY_VALUE_PARTIAL_INFORMATION: the title index, the type, the length of the data, and the data.
     let answer = [0, REG_DWORD, 4, *value];
     call.require_room(result_length);
-    // SAFETY: the caller gives room for the length.
+    // SAFETY: the caller passes room for the length.
     unsafe { result_length.write(16) };
     if length < 16 {
         return STATUS_BUFFER_TOO_SMALL;
     }
-    // SAFETY: the caller gives room for as many bytes as was said.
+    // SAFETY: the caller passes a buffer of this length.
     unsafe { information.cast::<[u32; 4]>().write_unaligned(answer) };
     STATUS_SUCCESS
 }
@@ -107,7 +107,7 @@ extern "C" fn ZwQueryValueKey(
 extern "C" fn RtlFreeUnicodeString(string: *mut UNICODE_STRING) {
     let call = Call::enter("RtlFreeUnicodeString");
     call.require_at_most(1, Rule::Irql, 0xe5);
-    // SAFETY: the caller gives a string.
+    // SAFETY: the caller passes a string.
     let buffer = unsafe { std::mem::take(&mut (*string).Buffer) };
     if !buffer.is_null() {
         call.free_pool(buffer.cast(), 0);

@@ -1,4 +1,4 @@
-//! Timers expire: by the host's time, in a thread of their own; by a virtual one, while others wait.
+//! The expiration of timers: under the host's time in a thread of its own, under a virtual clock while threads wait.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -19,7 +19,7 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// Starts a thread that waits for timers, where time goes on by itself.
+/// Starts the thread that waits for timers, if the clock is the host's.
 pub(crate) fn start(kernel: &Arc<Kernel>) {
     if kernel.clock.is_virtual() {
         return;
@@ -37,15 +37,15 @@ pub(crate) fn start(kernel: &Arc<Kernel>) {
     });
 }
 
-/// Lets the next timer expire, if it is due by then: queues its DPC on a processor, and runs that. Whoever cancels the
-/// timer finds it set, or finds the DPC queued.
+/// Expires the next timer if it is due at a time: queues its DPC on a processor and runs the DPC. A thread that cancels
+/// the timer finds either the timer set or the DPC queued.
 pub(crate) fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
     let call = Call::enter_noted("a timer expires");
     let old_irql = call.raise_irql(DISPATCH_LEVEL);
     let mut woken = None;
     footprint::touch(kernel.clock.key(), Access::Exclusive);
     let expired = kernel.clock.take_next(until, |timer| {
-        // SAFETY: a timer that is set is alive: its memory is the driver's until it is cancelled.
+        // SAFETY: a timer that is set is valid: the driver keeps its memory until it is cancelled.
         let object = unsafe { &*std::ptr::with_exposed_provenance::<Timer>(timer) };
         let dpc = object.dpc.get();
         call.acquire_from(timer);
@@ -70,8 +70,8 @@ pub(crate) fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
     expired
 }
 
-/// When a timer expires again, if it is a periodic one. In an exploration it does so a few times, and then stays set: else there
-/// would be no end to the orders.
+/// Returns the next due time of a periodic timer. In an exploration a timer expires a few times and then stays set,
+/// since the number of orders would otherwise be infinite.
 fn next_period(kernel: &Kernel, timer: &Timer) -> Option<u64> {
     const TIMES: u32 = 3;
     let period = u64::from(timer.period.get());
@@ -88,7 +88,7 @@ fn next_period(kernel: &Kernel, timer: &Timer) -> Option<u64> {
     Some(due)
 }
 
-/// Lets a time pass by a virtual clock, with whatever expires in it.
+/// Advances a virtual clock, and expires the timers that are due.
 pub(crate) fn advance(kernel: &Arc<Kernel>, time: Duration) {
     let until = kernel.clock.now().saturating_add(units(time));
     kernel.settle();
@@ -98,8 +98,8 @@ pub(crate) fn advance(kernel: &Arc<Kernel>, time: Duration) {
     kernel.clock.put_forward(until);
 }
 
-/// Starts the thread of an exploration that lets timers expire, with the first timer: there is one thread less to run in
-/// turn where there is none.
+/// Starts the thread that expires the timers of an exploration, with the first timer: a scenario without timers has one
+/// thread less.
 pub(crate) fn start_exploring(kernel: &Arc<Kernel>) {
     let explores = kernel.engine == Engine::Shuttle;
     if explores && !kernel.clock.is_exploring() {
@@ -107,8 +107,8 @@ pub(crate) fn start_exploring(kernel: &Arc<Kernel>) {
     }
 }
 
-/// Lets each timer expire whenever the scheduler likes, but in the order in which they are due, until the kernel is shut down
-/// and none is set.
+/// Expires each timer when the scheduler selects this thread, in the order of the due times, until the kernel is shut
+/// down and no timer is set.
 fn let_expire(kernel: &Arc<Kernel>) {
     loop {
         let call = Call::enter_noted("a timer expires");
@@ -125,17 +125,17 @@ fn let_expire(kernel: &Arc<Kernel>) {
     }
 }
 
-/// Ends that thread.
+/// Ends the thread that expires timers.
 pub(crate) fn end_exploring(kernel: &Kernel) {
     kernel.clock.shut_down();
     kernel.sleepers.wake(Wait::Timer(kernel.clock.key()));
 }
 
 impl Call {
-    /// Stops the system if a timer is still set, whose memory or driver goes.
+    /// Stops the system if a timer is still set when the driver is unloaded.
     pub(crate) fn require_no_timer(&self) {
         self.require(!self.kernel.clock.any_set(), Rule::Dpc, || {
-            let what = "the driver is unloaded while a timer of its is set";
+            let what = "the driver is unloaded while one of its timers is set";
             (BugCheck(0xce, [0; 4]), what.into())
         });
     }
@@ -147,7 +147,7 @@ extern "C" fn KeQueryPerformanceCounter(frequency: *mut i64) -> i64 {
     let call = Call::enter("KeQueryPerformanceCounter");
     if !frequency.is_null() {
         call.require_room(frequency);
-        // SAFETY: the caller gives NULL or room for the frequency.
+        // SAFETY: the caller passes NULL or room for the frequency.
         unsafe { frequency.write(10_000_000) };
     }
     call.kernel.clock.look().cast_signed()

@@ -1,4 +1,4 @@
-//! What the driver says to the kernel debugger.
+//! The driver's messages to the kernel debugger.
 
 use std::ffi::{CStr, c_char};
 
@@ -11,7 +11,7 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// The one format that a driver on `wdm` uses: a string and a new line. Others are passed on without their arguments.
+/// The format that a driver on `wdm` uses: a string and a new line. Other formats are printed without their arguments.
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn DbgPrintEx(

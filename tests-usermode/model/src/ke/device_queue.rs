@@ -1,5 +1,5 @@
-//! Device queues. A queue is busy from the insertion that finds it idle, whose entry is not queued but started by the
-//! caller, to the removal that finds it empty.
+//! Device queues. A queue becomes busy with an insertion that finds it idle, whose entry is not queued, and idle with a
+//! removal that finds it empty.
 
 use std::ptr::null_mut;
 
@@ -17,26 +17,26 @@ use crate::{
 /// `IO_TYPE_DEVICE_QUEUE`
 const IO_TYPE_DEVICE_QUEUE: i16 = 0x14;
 
-/// The entry that a link is in: the link is its first field.
+/// Returns the entry that contains a link, which is its first field.
 fn entry_of(link: &ListEntry) -> *mut DeviceQueueEntry {
     (&raw const *link).cast_mut().cast()
 }
 
 fn key_of(link: &ListEntry) -> u32 {
-    // SAFETY: every link of a device queue but its head is an entry's, which is alive while it is queued.
+    // SAFETY: every link of a device queue except the head is in an entry, which is valid while it is queued.
     unsafe { (*entry_of(link)).key.get() }
 }
 
 impl Call {
     fn set_inserted(&self, entry: *mut DeviceQueueEntry, inserted: bool) {
-        // SAFETY: the caller has an entry, and the queue's lock.
+        // SAFETY: the caller passes an entry, and holds the queue's lock.
         unsafe { (*entry).inserted = u8::from(inserted) };
         (self.kernel.upcalls.device_queue_entry)(self, entry.cast(), inserted);
     }
 
-    /// Runs a step on a queue, under its lock.
+    /// Runs a step on a queue with its lock held.
     fn on_queue<R>(&self, queue: *mut KDEVICE_QUEUE, step: impl FnOnce(&DeviceQueue) -> R) -> R {
-        // SAFETY: the caller gives a queue.
+        // SAFETY: the caller passes a queue.
         let object = unsafe { self.view::<DeviceQueue, _>(queue) };
         self.require(
             object.kind.get() == IO_TYPE_DEVICE_QUEUE,
@@ -60,7 +60,7 @@ impl Call {
     ) -> u8 {
         self.require_dispatch();
         self.on_queue(queue, |queue| {
-            // SAFETY: the caller gives an entry.
+            // SAFETY: the caller passes an entry.
             let object = unsafe { self.view_new::<DeviceQueueEntry, _>(entry) };
             if let Some(key) = key {
                 object.key.set(key);
@@ -72,7 +72,7 @@ impl Call {
                 let mut links = unsafe { queue.head.iter() };
                 let after = key.and_then(|key| links.find(|link| key_of(link) > key));
                 let after = after.unwrap_or(&queue.head);
-                // SAFETY: the neighbours of a link are alive.
+                // SAFETY: the neighbours of a link are valid.
                 let before = unsafe { alive(after.previous.get()) }.unwrap_or(&queue.head);
                 // SAFETY: the queue's lock is held.
                 unsafe { self.link_after(before, &object.link) };
@@ -81,7 +81,7 @@ impl Call {
         })
     }
 
-    /// Removes the first entry whose key is not smaller, or else the first of all.
+    /// Removes the first entry whose key is not smaller; if there is none, the first entry.
     fn remove(&self, queue: &DeviceQueue, key: u32) -> *mut KDEVICE_QUEUE_ENTRY {
         // SAFETY: the queue's lock is held.
         let first = unsafe { queue.head.iter() }.next();
@@ -113,7 +113,7 @@ extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
     let call = Call::enter_noted("KeInitializeDeviceQueue");
     footprint::initialise(queue);
     call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
-    // SAFETY: as below; the queue may be one that is in use.
+    // SAFETY: as below; the queue can be in use.
     let before = unsafe { call.view_new::<DeviceQueue, _>(queue) };
     // The memory may hold anything: a queue is known by its list, which holds together.
     let is_queue = before.kind.get() == IO_TYPE_DEVICE_QUEUE && before.head.is_linked();
@@ -123,9 +123,9 @@ extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
         let what = format!("the device queue {queue:?} is initialised again while it is in use");
         (bug_check, what)
     });
-    // SAFETY: the caller gives room for a queue.
+    // SAFETY: the caller passes room for a queue.
     unsafe { queue.write(KDEVICE_QUEUE { Reserved: [0; 5] }) };
-    // SAFETY: as above, and it is zeroed, as every field may be.
+    // SAFETY: as above, and zero is valid for every field.
     let object = unsafe { call.view::<DeviceQueue, _>(queue) };
     object.kind.set(IO_TYPE_DEVICE_QUEUE);
     object.size.set(0x28);
@@ -202,10 +202,10 @@ extern "C" fn KeRemoveEntryDeviceQueue(
     entry: *mut KDEVICE_QUEUE_ENTRY,
 ) -> u8 {
     let call = Call::enter_visible("KeRemoveEntryDeviceQueue", queue);
-    // Unlike the others: a Cancel routine calls it where it stands.
+    // The other routines require exactly DISPATCH_LEVEL. A Cancel routine calls this one at its own IRQL.
     call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     call.on_queue(queue, |_| {
-        // SAFETY: the caller gives an entry.
+        // SAFETY: the caller passes an entry.
         let object = unsafe { call.view::<DeviceQueueEntry, _>(entry) };
         let inserted = object.inserted != 0;
         if inserted {

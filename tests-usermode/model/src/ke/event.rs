@@ -1,4 +1,4 @@
-//! Events, and waiting for them.
+//! Events, and waits for objects.
 
 use std::{ffi::c_void, ptr::null_mut, sync::atomic::Ordering};
 
@@ -19,12 +19,12 @@ use crate::{
 
 const APC_LEVEL: u8 = 1;
 
-/// `EventSynchronizationObject` and `TimerSynchronizationObject`, of the kernel's object types: a single wait resets one. The
-/// others stay set.
+/// `EventSynchronizationObject` and `TimerSynchronizationObject` of the kernel's object types. A wait resets such an
+/// object; the others stay set.
 const SYNCHRONIZATION: [u8; 2] = [1, crate::ke::timer::TIMER_SYNCHRONIZATION_OBJECT];
 
 impl Dispatcher {
-    /// Takes what a wait of a thread takes of an object that is set, or gives nothing.
+    /// Satisfies a thread's wait for an object, if the object is signalled; else returns `None`.
     fn take(&self, thread: &Thread) -> Option<()> {
         let order = (Ordering::AcqRel, Ordering::Acquire);
         match self.kind.load(Ordering::Relaxed) {
@@ -65,7 +65,7 @@ impl Call {
         self.wait_for(Wait::Object(address), || object.take(self));
     }
 
-    /// Waits for an object until a time, and says whether it was set. The time is a timer's, which may expire first.
+    /// Waits for an object until a time, and returns whether it was signalled. A timer ends the wait.
     fn wait_for_object_until(&self, object: &Dispatcher, due: i64) -> bool {
         self.require_wait(object, APC_LEVEL);
         let mut timer = KTIMER { Reserved: [0; 8] };
@@ -80,7 +80,7 @@ impl Call {
         is_set
     }
 
-    /// Sets an event, and says whether it was set.
+    /// Sets an event; returns whether it was already set.
     pub(crate) fn set_event(&self, event: &Dispatcher) -> bool {
         let was_set = event.signal.swap(1, Ordering::AcqRel) != 0;
         let address = (&raw const *event).addr();
@@ -95,9 +95,9 @@ extern "C" fn KeInitializeEvent(event: *mut KEVENT, kind: i32, state: u8) {
     let call = Call::enter_noted("KeInitializeEvent");
     footprint::initialise(event);
     call.require_room(event);
-    // SAFETY: the caller gives room for an event.
+    // SAFETY: the caller passes room for an event.
     unsafe { event.write(KEVENT { Header: [0; 3] }) };
-    // SAFETY: as above, and it is zeroed, as every field may be.
+    // SAFETY: as above, and zero is valid for every field.
     let event = unsafe { call.view::<Dispatcher, _>(event) };
     event
         .kind
@@ -112,7 +112,7 @@ extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
     let call = Call::enter_visible("KeSetEvent", event);
     let most = if wait == 0 { DISPATCH_LEVEL } else { 1 };
     call.require_at_most(most, Rule::IrqlKeSetEvent, 0x2_0016);
-    // SAFETY: the caller gives an event.
+    // SAFETY: the caller passes an event.
     let event = unsafe { call.view::<Dispatcher, _>(event) };
     i32::from(call.set_event(event))
 }
@@ -122,7 +122,7 @@ extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
 extern "C" fn KeClearEvent(event: *mut KEVENT) {
     let call = Call::enter_visible("KeClearEvent", event);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
-    // SAFETY: the caller gives an event.
+    // SAFETY: the caller passes an event.
     let event = unsafe { call.view::<Dispatcher, _>(event) };
     event.signal.store(0, Ordering::Release);
 }
@@ -133,7 +133,7 @@ extern "C" fn KeClearEvent(event: *mut KEVENT) {
 extern "C" fn KeResetEvent(event: *mut KEVENT) -> i32 {
     let call = Call::enter_visible("KeResetEvent", event);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
-    // SAFETY: the caller gives an event.
+    // SAFETY: the caller passes an event.
     let event = unsafe { call.view::<Dispatcher, _>(event) };
     event.signal.swap(0, Ordering::AcqRel)
 }
@@ -144,7 +144,7 @@ extern "C" fn KeResetEvent(event: *mut KEVENT) -> i32 {
 extern "C" fn KeReadStateEvent(event: *mut KEVENT) -> i32 {
     let call = Call::enter_visible("KeReadStateEvent", event);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
-    // SAFETY: the caller gives an event.
+    // SAFETY: the caller passes an event.
     let event = unsafe { call.view::<Dispatcher, _>(event) };
     event.signal.load(Ordering::Acquire)
 }
@@ -159,9 +159,9 @@ extern "C" fn KeWaitForSingleObject(
     timeout: *mut i64,
 ) -> NTSTATUS {
     let call = Call::enter_visible("KeWaitForSingleObject", object);
-    // SAFETY: the caller gives an object to wait for, of which this kernel has events, timers, mutexes and semaphores.
+    // SAFETY: the caller passes an event, a timer, a mutex or a semaphore.
     let object = unsafe { call.view::<Dispatcher, _>(object) };
-    // SAFETY: the caller gives NULL or a time.
+    // SAFETY: the caller passes NULL or a time.
     let timeout = unsafe { timeout.as_ref() };
     let is_set = match timeout {
         None => {

@@ -1,4 +1,4 @@
-//! How long spin locks are held.
+//! The hold times of spin locks.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use crate::{
     verifier::{callers, held::Held},
 };
 
-/// The longest time that each spin lock was held, by the address of the lock, and the code that was first seen to release it.
+/// The longest hold time of each spin lock, by the address of the lock, and the code that released it first.
 #[derive(Default)]
 pub(crate) struct HoldTimes {
     measured: AtomicBool,
@@ -23,12 +23,12 @@ pub(crate) struct HoldTimes {
 }
 
 impl HoldTimes {
-    /// The time at which a thread acquires a lock; `None` if hold times are not measured.
+    /// Returns the time at which a thread acquires a lock; `None` if hold times are not measured.
     pub(crate) fn now(&self) -> Option<Duration> {
         self.measured.load(Relaxed).then(thread_time).flatten()
     }
 
-    /// Notes that the calling thread releases a lock.
+    /// Records that the calling thread releases a lock.
     pub(crate) fn note(&self, held: &Held) {
         let (Some(since), Some(now)) = (held.since, self.now()) else {
             return;
@@ -37,14 +37,14 @@ impl HoldTimes {
         let (time, place) = longest.entry(held.lock).or_default();
         *time = (*time).max(now.saturating_sub(since));
         if place.is_empty() {
-            // It takes long, and an outer lock may be held. So it is done once for a lock.
+            // This takes long, and an outer lock may be held. So it is done once per lock.
             *place = callers(3).join(" < ");
         }
     }
 }
 
 impl Kernel {
-    /// Starts to measure how long spin locks are held, in processor time of the thread that holds them.
+    /// Starts to measure the hold times of spin locks, in processor time of the thread that holds the lock.
     ///
     /// On a host other than Linux nothing is measured.
     pub fn measure_holds(&self) {
@@ -54,8 +54,8 @@ impl Kernel {
         self.ke().hold_times.measured.store(true, Relaxed);
     }
 
-    /// Returns the longest hold of each spin lock since [`Kernel::measure_holds`], the longest first, with code that releases
-    /// the lock; and stops measuring.
+    /// Stops measuring, and returns the longest hold time of each spin lock since [`Kernel::measure_holds`], the
+    /// longest first, with code that releases the lock.
     #[must_use]
     pub fn longest_holds(&self) -> Vec<(Duration, String)> {
         self.ke().hold_times.measured.store(false, Relaxed);
@@ -66,8 +66,8 @@ impl Kernel {
     }
 }
 
-/// The processor time that the calling thread has used. Unlike the time of day it does not count while the host runs another
-/// thread instead.
+/// Returns the processor time that the calling thread has used. It does not include the time in which the host runs
+/// another thread.
 #[cfg(target_os = "linux")]
 fn thread_time() -> Option<Duration> {
     let mut time = libc::timespec {

@@ -1,4 +1,4 @@
-//! IRQL: raised and lowered, and what happens when it falls below `DISPATCH_LEVEL`.
+//! The IRQL. When it falls below `DISPATCH_LEVEL`, queued DPCs run.
 
 use nt::DISPATCH_LEVEL;
 
@@ -12,12 +12,12 @@ use crate::{
 const HIGH_LEVEL: u8 = 15;
 
 impl Call {
-    /// Raises the IRQL and returns what it was. From `DISPATCH_LEVEL` on the thread has a processor for itself.
+    /// Raises the IRQL; returns the old one. At `DISPATCH_LEVEL` or higher the thread has a processor for itself.
     pub(crate) fn raise_irql(&self, new: u8) -> u8 {
         let old = self.irql();
         if new < old || new > HIGH_LEVEL {
             let bug_check = BugCheck::verifier(0x30, [old.into(), new.into(), 0]);
-            let what = format!("the IRQL is raised to {new}, and is {old}");
+            let what = format!("the IRQL is raised to {new}, but is {old}");
             self.stop(bug_check, Rule::IrqlKeRaiseLower, what);
         }
         if old < DISPATCH_LEVEL && new >= DISPATCH_LEVEL {
@@ -29,13 +29,13 @@ impl Call {
         old
     }
 
-    /// Lowers the IRQL. Below `DISPATCH_LEVEL` the processor first runs the DPCs that were queued on it, and is then
-    /// free for others.
+    /// Lowers the IRQL. When it falls below `DISPATCH_LEVEL`, the processor first runs the DPCs that were queued on it,
+    /// and is then free for other threads.
     pub(crate) fn lower_irql(&self, new: u8) {
         let old = self.irql();
         if new > old || new > HIGH_LEVEL {
             let bug_check = BugCheck::verifier(0x31, [old.into(), new.into(), 0]);
-            let what = format!("the IRQL is lowered to {new}, and is {old}");
+            let what = format!("the IRQL is lowered to {new}, but is {old}");
             self.stop(bug_check, Rule::IrqlKeRaiseLower, what);
         }
         if new >= DISPATCH_LEVEL || old < DISPATCH_LEVEL {
@@ -64,12 +64,12 @@ impl Call {
     pub(crate) fn require_at_most(&self, level: u8, rule: Rule, subcode: u64) {
         let irql = self.irql();
         self.require(irql <= level, rule, || {
-            let what = format!("the IRQL is {irql}, and may be {level} at the most");
+            let what = format!("the IRQL is {irql}, and must be at most {level}");
             (BugCheck::verifier(subcode, [irql.into(), 0, 0]), what)
         });
     }
 
-    /// Stops the system if the IRQL is not `DISPATCH_LEVEL` exactly.
+    /// Stops the system if the IRQL is not exactly `DISPATCH_LEVEL`.
     pub(crate) fn require_dispatch(&self) {
         let irql = self.irql();
         self.require(irql == DISPATCH_LEVEL, Rule::IrqlDispatch, || {
@@ -79,14 +79,14 @@ impl Call {
     }
 }
 
-// SAFETY: no other function of the program has the name: it is the kernel's. So for every routine of this crate.
+// SAFETY: no other function of the program has this name, which belongs to the kernel. This holds for every routine of
+// this crate.
 #[unsafe(no_mangle)]
 extern "C" fn KfRaiseIrql(new_irql: u8) -> u8 {
     Call::enter_noted("KeRaiseIrql").raise_irql(new_irql)
 }
 
-// The name that the kernel of the architecture exports.
-// SAFETY: as above.
+// The name that the kernel exports on this architecture. SAFETY: as above.
 #[cfg_attr(target_arch = "aarch64", unsafe(export_name = "KfLowerIrql"))]
 #[cfg_attr(not(target_arch = "aarch64"), unsafe(no_mangle))]
 extern "C" fn KeLowerIrql(new_irql: u8) {

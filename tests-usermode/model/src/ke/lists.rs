@@ -1,4 +1,4 @@
-//! `LIST_ENTRY` and `SINGLE_LIST_ENTRY` as the kernel links them, looking each time whether the list holds together.
+//! Operations on `LIST_ENTRY` and `SINGLE_LIST_ENTRY`, which check the links.
 
 use std::{
     mem::offset_of,
@@ -14,31 +14,32 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// How far a list is looked through for an entry that is inserted twice.
+/// The number of entries that are searched for an entry that is inserted twice.
 const LOOK: usize = 4096;
 
-/// What an entry of a list points to; `None` if that can be no entry. If there is no memory, the system stops.
+/// Returns the entry at a pointer; `None` if the pointer is NULL or misaligned. If it points to no memory, the system
+/// stops.
 ///
 /// # Safety
-/// The entry is alive if it is one.
+/// If the pointer points to an entry, the entry is valid.
 pub(crate) unsafe fn alive<'a, T>(entry: *const T) -> Option<&'a T> {
     if entry.is_null() || !entry.is_aligned() {
         return None;
     }
-    // SAFETY: the pointer is not NULL, and the caller says that it is an entry's.
+    // SAFETY: the pointer is not NULL, and points to an entry, as the caller guarantees.
     unsafe { fault::touch(entry.cast(), size_of::<T>()) };
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { entry.as_ref() }
 }
 
 impl ListEntry {
-    /// Makes it an empty list.
+    /// Makes this head an empty list.
     pub(crate) fn initialise(&self) {
         self.next.set(self);
         self.previous.set(self);
     }
 
-    /// Whether it points to itself both ways, as memory that is no list can hardly do.
+    /// Returns whether both links point to this head, which is unlikely for memory that is not a list.
     pub(crate) fn is_linked_to_itself(&self) -> bool {
         self.is_empty() && std::ptr::eq(self.previous.get(), self)
     }
@@ -61,10 +62,10 @@ impl ListEntry {
         std::ptr::eq(self.next.get(), self)
     }
 
-    /// The entries of a list, from its head on.
+    /// Returns the entries of a list in order.
     ///
     /// # Safety
-    /// The list is an initialised one, whose entries are alive, and no other thread changes it during the iteration.
+    /// The list is initialised and its entries are valid. No other thread changes it during the iteration.
     pub(crate) unsafe fn iter(&self) -> impl Iterator<Item = &Self> {
         let head = from_ref(self);
         let mut entry = self.next.get();
@@ -72,7 +73,7 @@ impl ListEntry {
             if std::ptr::eq(entry, head) {
                 return None;
             }
-            // SAFETY: the caller says that the entries are alive.
+            // SAFETY: the entries are valid, as the caller guarantees.
             let this = unsafe { alive(entry) }?;
             entry = this.next.get();
             Some(this)
@@ -81,10 +82,10 @@ impl ListEntry {
 }
 
 impl Call {
-    /// Links an entry in after another one of a list: at the head of the list after the head itself.
+    /// Inserts an entry after another one or after the head.
     ///
     /// # Safety
-    /// The list's entries are alive, and no other thread reads or changes it during the call.
+    /// The entries of the list are valid, and no other thread reads or changes the list during the call.
     pub(crate) unsafe fn link_after(&self, before: &ListEntry, entry: &ListEntry) {
         // SAFETY: the neighbours of an entry of a list are alive.
         let after = unsafe { alive(before.next.get()) };
@@ -93,11 +94,11 @@ impl Call {
             self.corrupt(before, "the neighbour of an entry does not point back");
         };
         if self.kernel.config.check_lists {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             let entries = unsafe { before.iter() }.take(LOOK);
             let mut all = std::iter::once(before).chain(entries);
             if all.any(|other| std::ptr::eq(other, entry)) {
-                self.corrupt(entry, "an entry is inserted that is on the list already");
+                self.corrupt(entry, "an entry that is already on the list is inserted");
             }
         }
         footprint::touch(from_ref(entry).addr(), Access::Exclusive);
@@ -110,7 +111,7 @@ impl Call {
         after.previous.set(entry);
     }
 
-    /// Takes an entry out of its list.
+    /// Removes an entry from its list.
     ///
     /// # Safety
     /// As for [`Call::link_after`].
@@ -120,7 +121,7 @@ impl Call {
         // SAFETY: as above.
         let previous = unsafe { alive(entry.previous.get()) };
         let (Some(next), Some(previous)) = (next, previous) else {
-            self.corrupt(entry, "an entry is removed that is on no list");
+            self.corrupt(entry, "an entry that is on no list is removed");
         };
         if !std::ptr::eq(next.previous.get(), entry) || !std::ptr::eq(previous.next.get(), entry) {
             self.corrupt(entry, "the neighbour of an entry does not point back");
@@ -128,7 +129,8 @@ impl Call {
         footprint::touch(from_ref(entry).addr(), Access::Exclusive);
         previous.next.set(next);
         next.previous.set(previous);
-        // What is left in an entry that was removed is nobody's business; so it can be told from one that is linked.
+        // The links of a removed entry have no meaning. They are cleared so that the entry differs from one that is
+        // linked.
         entry.next.set(null());
         entry.previous.set(null());
     }
@@ -138,7 +140,7 @@ impl Call {
         self.stop(bug_check, Rule::ListEntry, what)
     }
 
-    /// Pushes an entry, and gives what was the first.
+    /// Pushes an entry; returns the previous first entry.
     ///
     /// # Safety
     /// As for [`Call::link_after`].
@@ -161,7 +163,7 @@ impl Call {
                     self.stop(
                         bug_check,
                         rule,
-                        "an entry is pushed that is on the list already",
+                        "an entry that is already on the list is pushed",
                     );
                 }
                 other = next.next.get();
@@ -172,7 +174,7 @@ impl Call {
         first
     }
 
-    /// Pops the first entry; NULL if there is none.
+    /// Pops the first entry; returns NULL if there is none.
     ///
     /// # Safety
     /// As for [`Call::link_after`].

@@ -15,17 +15,17 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// `MutantObject` and `SemaphoreObject`, of the kernel's object types.
+/// `MutantObject` and `SemaphoreObject` of the kernel's object types.
 pub(crate) const MUTANT_OBJECT: u8 = 2;
 pub(crate) const SEMAPHORE_OBJECT: u8 = 5;
 
-/// `KMODE_EXCEPTION_NOT_HANDLED`, and what the routines raise.
+/// `KMODE_EXCEPTION_NOT_HANDLED`, and the exceptions that the routines raise.
 const KMODE_EXCEPTION_NOT_HANDLED: u32 = 0x1e;
 const STATUS_MUTANT_NOT_OWNED: u64 = 0xc000_0046;
 const STATUS_SEMAPHORE_LIMIT_EXCEEDED: u64 = 0xc000_0047;
 
 impl Mutant {
-    /// Takes the mutex for a thread, which may have it already.
+    /// Acquires the mutex for a thread, which may already own it.
     pub(crate) fn take(&self, thread: &Thread) -> Option<()> {
         let number = u64::from(thread.number);
         let order = (Ordering::AcqRel, Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl Mutant {
 }
 
 impl Call {
-    /// Stops the system if a driver's routine returns to user mode, or a thread ends, with a mutex.
+    /// Stops the system if a driver's routine returns to user mode, or a thread ends, and the thread owns a mutex.
     pub(crate) fn require_no_mutex(&self, routine: &str) {
         let held = locked(&self.mutexes).last().copied();
         if let Some(mutex) = held {
@@ -59,7 +59,7 @@ impl Call {
 
     fn mutex<'a>(&self, mutex: *mut KMUTEX) -> &'a Mutant {
         self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
-        // SAFETY: the caller of the routine gives a mutex.
+        // SAFETY: the caller of the routine passes a mutex.
         let object = unsafe { self.view::<Mutant, _>(mutex) };
         let is_mutex = object.header.kind.load(Ordering::Relaxed) == MUTANT_OBJECT;
         self.require(is_mutex, Rule::Mutex, || {
@@ -71,7 +71,7 @@ impl Call {
 
     fn semaphore<'a>(&self, semaphore: *mut KSEMAPHORE) -> &'a Semaphore {
         self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
-        // SAFETY: the caller of the routine gives a semaphore.
+        // SAFETY: the caller of the routine passes a semaphore.
         let object = unsafe { self.view::<Semaphore, _>(semaphore) };
         let is_semaphore = object.header.kind.load(Ordering::Relaxed) == SEMAPHORE_OBJECT;
         self.require(is_semaphore, Rule::Mutex, || {
@@ -94,9 +94,9 @@ extern "C" fn KeInitializeMutex(mutex: *mut KMUTEX, _level: u32) {
         let what = format!("the mutex {mutex:?} is initialised again while it is held");
         (BugCheck(0, [0; 4]), what)
     });
-    // SAFETY: the caller gives room for a mutex.
+    // SAFETY: the caller passes room for a mutex.
     unsafe { mutex.write(KMUTEX { Reserved: [0; 7] }) };
-    // SAFETY: as above, and it is zeroed, as every field may be.
+    // SAFETY: as above, and zero is valid for every field.
     let object = unsafe { call.view::<Mutant, _>(mutex) };
     object.header.kind.store(MUTANT_OBJECT, Ordering::Relaxed);
     object.header.signal.store(1, Ordering::Relaxed);
@@ -137,9 +137,9 @@ extern "C" fn KeInitializeSemaphore(semaphore: *mut KSEMAPHORE, count: i32, limi
     let call = Call::enter_noted("KeInitializeSemaphore");
     footprint::initialise(semaphore);
     call.require_room(semaphore);
-    // SAFETY: the caller gives room for a semaphore.
+    // SAFETY: the caller passes room for a semaphore.
     unsafe { semaphore.write(KSEMAPHORE { Reserved: [0; 4] }) };
-    // SAFETY: as above, and it is zeroed, as every field may be.
+    // SAFETY: as above, and zero is valid for every field.
     let object = unsafe { call.view::<Semaphore, _>(semaphore) };
     object
         .header

@@ -1,4 +1,4 @@
-//! Which processor a thread runs on.
+//! The current processor.
 
 use std::ffi::c_void;
 
@@ -11,7 +11,8 @@ extern "C" fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32 {
     let processor = call.processor();
     if !number.is_null() {
         let [in_group, ..] = processor.to_le_bytes();
-        // SAFETY: the caller gives NULL or room for a PROCESSOR_NUMBER: the group, the number in it, a reserved byte.
+        // SAFETY: the caller passes NULL or room for a PROCESSOR_NUMBER: the group, the number in the group, a reserved
+        // byte.
         unsafe { number.cast::<[u8; 4]>().write([0, 0, in_group, 0]) };
     }
     processor

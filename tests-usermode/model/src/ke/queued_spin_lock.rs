@@ -1,4 +1,4 @@
-//! In-stack queued spin locks: the same locks, by a handle.
+//! In-stack queued spin locks: spin locks that are acquired with a handle.
 
 use nt::{DISPATCH_LEVEL, KLOCK_QUEUE_HANDLE, KSPIN_LOCK};
 
@@ -17,14 +17,14 @@ impl Call {
         handle: *mut KLOCK_QUEUE_HANDLE,
         old_irql: Option<u8>,
     ) {
-        // SAFETY: the caller of the routine gives a lock.
+        // SAFETY: the caller of the routine passes a lock.
         let word = unsafe { self.lock_word(lock) };
-        // The handle is the waiter's place in the lock's queue, so it is written before the wait: who uses one that another
-        // thread still holds a lock by spoils it at once.
+        // The handle is the waiter's entry in the lock's queue, so it is written before the wait. The use of a handle
+        // with which another thread holds a lock corrupts it at once.
         self.require_room(handle);
-        // SAFETY: the caller gives room for a handle.
+        // SAFETY: the caller passes room for a handle.
         unsafe { handle.write(KLOCK_QUEUE_HANDLE { Reserved: [0; 3] }) };
-        // SAFETY: as above, and it is zeroed, as every field may be.
+        // SAFETY: as above, and zero is valid for every field.
         let handle = unsafe { &*handle.cast::<LockQueueHandle>() };
         handle.lock.set(word);
         handle.old_irql.set(old_irql.unwrap_or(DISPATCH_LEVEL));
@@ -39,16 +39,16 @@ impl Call {
         });
     }
 
-    /// Releases the lock that a handle stands for. The handle then stands for none.
+    /// Releases the lock of a handle, which then has no lock.
     fn release_queued(&self, handle: *mut KLOCK_QUEUE_HANDLE) -> Held {
-        // SAFETY: the caller gives a handle that a lock was acquired with.
+        // SAFETY: the caller passes a handle with which a lock was acquired.
         let handle = unsafe { self.view::<LockQueueHandle, _>(handle) };
         let lock = handle.lock.replace(std::ptr::null());
         self.require(!lock.is_null(), Rule::QueuedSpinLockRelease, || {
             let bug_check = BugCheck::verifier(0x1007, [0; 3]);
-            (bug_check, "no lock is held by this handle".into())
+            (bug_check, "no lock is held with this handle".into())
         });
-        // SAFETY: the handle names the lock that it was used for.
+        // SAFETY: the handle contains the lock that was acquired with it.
         self.release(unsafe { &*lock }, Kind::Queued)
     }
 }

@@ -1,6 +1,6 @@
-//! Spin locks, each of which knows whether it was initialised, by which routines it is acquired, and who holds it.
+//! Spin locks. Each records whether it was initialised, the kind of routines that acquire it, and its owner.
 //!
-//! All of that is in the lock's own word, so a lock costs nothing when it is gone:
+//! All of this is in the lock's word, so nothing has to be freed when a lock's memory is:
 //!
 //! ```text
 //!   63          48 47    40 39    32 31            0
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// A lock that was initialised and is free, and has been acquired by nobody yet.
+/// An initialised lock that is free and was never acquired.
 pub(crate) const FREE: u64 = 0x4c4b << 48;
 
 const INITIALISED: u64 = 0xffff << 48;
@@ -30,26 +30,26 @@ const KIND: u64 = 0xff << 32;
 const OWNER: u64 = 0xffff_ffff;
 
 impl Call {
-    /// A lock's word.
+    /// Returns the word of a lock.
     ///
     /// # Safety
-    /// `lock` is NULL or valid for as long as the reference is used: so the documents of every routine have it.
+    /// `lock` is NULL, or valid while the reference is used, as the documentation of every routine requires.
     pub(crate) unsafe fn lock_word<'a>(&self, lock: *mut KSPIN_LOCK) -> &'a AtomicU64 {
-        // SAFETY: passed on to the caller. A KSPIN_LOCK is only touched by the kernel's routines.
+        // SAFETY: guaranteed by the caller. Only the kernel's routines access a KSPIN_LOCK.
         unsafe { self.view(lock) }
     }
 
-    /// Stops the system if a lock is about to be acquired under one that comes after it.
+    /// Stops the system if a lock is acquired under a lock that comes after it in the order.
     pub(crate) fn check_order(&self, lock: usize) {
         let held: Vec<usize> = locked(&self.held).iter().map(|held| held.lock).collect();
         if held.is_empty() {
             return;
         }
         let order = &self.kernel.ke().lock_order;
-        let circle = order.find_circle(&mut locked(&self.known_order), &held, lock);
+        let circle = order.check(&mut locked(&self.known_order), &held, lock);
         if let Some((outer, places)) = circle {
             let what = format!(
-                "the spin lock {lock:#x} is acquired under {outer:#x}; the other way round was {}",
+                "the spin lock {lock:#x} is acquired under {outer:#x}; the opposite order was {}",
                 places.join(", then ")
             );
             let bug_check = BugCheck::verifier(0x1001, [lock as u64, 0, 0]);
@@ -57,7 +57,7 @@ impl Call {
         }
     }
 
-    /// Acquires a lock, and notes that the thread holds it.
+    /// Acquires a lock, and records that the thread holds it.
     pub(crate) fn acquire(&self, word: &AtomicU64, kind: Kind, old_irql: Option<u8>) {
         let lock = (&raw const *word).addr();
         self.check_order(lock);
@@ -93,8 +93,8 @@ impl Call {
         locked(&self.held).push(held);
     }
 
-    /// Takes a lock if it is free. A thread that has it already would wait for itself; one that does not wait is stopped by
-    /// a checked kernel.
+    /// Acquires a lock if it is free. If the thread already holds it, an acquisition is a deadlock, and an attempt to
+    /// acquire is an error in a checked build of Windows.
     fn try_take(&self, word: &AtomicU64, kind: Kind, waits: bool) -> bool {
         let lock = (&raw const *word).addr();
         let mut now = word.load(Ordering::Relaxed);
@@ -114,11 +114,14 @@ impl Call {
                     let bug_check = BugCheck::verifier(0x1000, [lock as u64, 0, 0]);
                     (
                         bug_check,
-                        "acquires a spin lock that it holds: a deadlock with itself",
+                        "acquires a spin lock that it already holds, which is a deadlock",
                     )
                 } else {
                     let bug_check = BugCheck(0x0f, [lock as u64, 0, 0, 0]);
-                    (bug_check, "tries to acquire a spin lock that it holds")
+                    (
+                        bug_check,
+                        "tries to acquire a spin lock that it already holds",
+                    )
                 };
                 self.stop(bug_check, kind.rules().0, format!("the thread {what}"));
             }
@@ -146,7 +149,7 @@ impl Call {
         self.stop(bug_check, rule, what)
     }
 
-    /// Releases a lock, and gives what was noted of it.
+    /// Releases a lock; returns its record.
     pub(crate) fn release(&self, word: &AtomicU64, kind: Kind) -> Held {
         let lock = (&raw const *word).addr();
         let now = word.load(Ordering::Relaxed);
@@ -157,7 +160,7 @@ impl Call {
             self.stop(
                 bug_check,
                 rule,
-                "the spin lock is released, and nobody holds it",
+                "the spin lock is released, but no thread holds it",
             );
         }
         if owner != u64::from(self.number) {
@@ -172,7 +175,7 @@ impl Call {
             self.stop(
                 bug_check,
                 rule,
-                format!("the spin lock is released, and {name} holds it"),
+                format!("the spin lock is released, but {name} holds it"),
             );
         }
         if now & KIND != kind.bits() {
@@ -208,7 +211,7 @@ impl Call {
         )
     }
 
-    /// Stops the system if a lock is not released to the IRQL that it was acquired at.
+    /// Stops the system if a lock's release restores an IRQL other than that of its acquisition.
     pub(crate) fn require_saved_irql(&self, held: &Held, new_irql: u8) {
         let (_, rule) = held.kind.rules();
         let irql = u64::from(self.irql());
@@ -216,7 +219,7 @@ impl Call {
             Some(old) if old == new_irql => {}
             Some(old) => {
                 let what =
-                    format!("the lock is released to IRQL {new_irql}, and was acquired at {old}");
+                    format!("the lock is released to IRQL {new_irql}, but was acquired at {old}");
                 let bug_check = BugCheck::verifier(0x31, [irql, new_irql.into(), 0]);
                 self.stop(bug_check, rule, what);
             }
@@ -239,9 +242,9 @@ impl Call {
         });
     }
 
-    /// Acquires a lock that is for the `ExInterlocked` routines alone: at any IRQL, and for one step.
+    /// Acquires a lock that only the `ExInterlocked` routines use, at any IRQL and for one step.
     pub(crate) fn interlocked<R>(&self, lock: *mut KSPIN_LOCK, step: impl FnOnce() -> R) -> R {
-        // SAFETY: the caller of the routine gives a lock.
+        // SAFETY: the caller of the routine passes a lock.
         let word = unsafe { self.lock_word(lock) };
         self.wait_for(Wait::SpinLock(lock.addr()), || {
             self.try_take(word, Kind::Interlocked, true).then_some(())
@@ -279,7 +282,7 @@ extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
 extern "C" fn KeAcquireSpinLockRaiseToDpc(lock: *mut KSPIN_LOCK) -> u8 {
     let call = Call::enter_visible("KeAcquireSpinLock", lock);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x42);
-    // SAFETY: the caller gives a lock.
+    // SAFETY: the caller passes a lock.
     let word = unsafe { call.lock_word(lock) };
     let old_irql = call.raise_irql(DISPATCH_LEVEL);
     call.acquire(word, Kind::Plain, Some(old_irql));
@@ -294,10 +297,10 @@ extern "C" fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, new_irql: u8) {
     call.require(irql == DISPATCH_LEVEL, Rule::IrqlKeReleaseSpinLock, || {
         let bug_check = BugCheck::verifier(0x32, [irql.into(), lock.addr() as u64, 0]);
         let what =
-            format!("the IRQL is {irql}, not DISPATCH_LEVEL: mostly, a lock is released twice");
+            format!("the IRQL is {irql}, not DISPATCH_LEVEL: probably a lock is released twice");
         (bug_check, what)
     });
-    // SAFETY: the caller gives a lock.
+    // SAFETY: the caller passes a lock.
     let held = call.release(unsafe { call.lock_word(lock) }, Kind::Plain);
     call.require_saved_irql(&held, new_irql);
     call.lower_irql(new_irql);
@@ -309,7 +312,7 @@ extern "C" fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, new_irql: u8) {
 extern "C" fn KeAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) {
     let call = Call::enter_visible("KeAcquireSpinLockAtDpcLevel", lock);
     call.require_at_least_dispatch(lock, 0x40);
-    // SAFETY: the caller gives a lock.
+    // SAFETY: the caller passes a lock.
     call.acquire(unsafe { call.lock_word(lock) }, Kind::Plain, None);
 }
 
@@ -318,7 +321,7 @@ extern "C" fn KeAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) {
 extern "C" fn KeTryToAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) -> u8 {
     let call = Call::enter_visible("KeTryToAcquireSpinLockAtDpcLevel", lock);
     call.require_at_least_dispatch(lock, 0x40);
-    // SAFETY: the caller gives a lock.
+    // SAFETY: the caller passes a lock.
     u8::from(call.try_acquire(unsafe { call.lock_word(lock) }, Kind::Plain))
 }
 
@@ -327,7 +330,7 @@ extern "C" fn KeTryToAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) -> u8 {
 extern "C" fn KeReleaseSpinLockFromDpcLevel(lock: *mut KSPIN_LOCK) {
     let call = Call::enter_noted("KeReleaseSpinLockFromDpcLevel");
     call.require_at_least_dispatch(lock, 0x41);
-    // SAFETY: the caller gives a lock.
+    // SAFETY: the caller passes a lock.
     let held = call.release(unsafe { call.lock_word(lock) }, Kind::Plain);
     call.require(held.old_irql.is_none(), Rule::SpinlockRelease, || {
         let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);

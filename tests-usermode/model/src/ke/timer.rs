@@ -12,13 +12,13 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// `TimerNotificationObject` and `TimerSynchronizationObject`, of the kernel's object types.
+/// `TimerNotificationObject` and `TimerSynchronizationObject` of the kernel's object types.
 const TIMER_NOTIFICATION_OBJECT: u8 = 8;
 pub(crate) const TIMER_SYNCHRONIZATION_OBJECT: u8 = 9;
 
 impl Call {
     fn timer<'a>(&self, timer: *mut KTIMER) -> &'a Timer {
-        // SAFETY: the caller of the routine gives a timer that was initialised.
+        // SAFETY: the caller of the routine passes a timer that was initialised.
         let object = unsafe { self.view::<Timer, _>(timer) };
         let kind = object.header.kind.load(Ordering::Relaxed);
         let is_timer = [TIMER_NOTIFICATION_OBJECT, TIMER_SYNCHRONIZATION_OBJECT].contains(&kind);
@@ -32,7 +32,7 @@ impl Call {
         object
     }
 
-    /// Makes a timer in memory that the caller gives.
+    /// Initialises a timer in the caller's memory.
     pub(crate) fn initialise_timer<'a>(&self, timer: *mut KTIMER, kind: i32) -> &'a Timer {
         self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
         self.require(!self.kernel.clock.is_set(timer.addr()), Rule::Dpc, || {
@@ -44,9 +44,9 @@ impl Call {
         });
         footprint::initialise(timer);
         self.require_room(timer);
-        // SAFETY: the caller gives room for a timer.
+        // SAFETY: the caller passes room for a timer.
         unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };
-        // SAFETY: as above, and it is zeroed, as every field may be.
+        // SAFETY: as above, and zero is valid for every field.
         let object = unsafe { self.view::<Timer, _>(timer) };
         let kind = if kind == SynchronizationTimer {
             TIMER_SYNCHRONIZATION_OBJECT
@@ -58,15 +58,15 @@ impl Call {
         object
     }
 
-    /// Sets a timer that expires once, and says whether it was set.
+    /// Sets a timer that expires once; returns whether it was already set.
     pub(crate) fn set_timer(&self, object: &Timer, due: i64, dpc: *mut KDPC) -> bool {
         self.set_periodic_timer(object, due, 0, dpc)
     }
 
-    /// Sets a timer, which expires again after each period of so many milliseconds unless that is zero.
+    /// Sets a timer with a period in milliseconds, or zero if it expires once.
     fn set_periodic_timer(&self, object: &Timer, due: i64, period: u32, dpc: *mut KDPC) -> bool {
         let clock = &self.kernel.clock;
-        // A negative time is one from now.
+        // A negative time is relative.
         let due = if due < 0 {
             clock.now().saturating_add(due.unsigned_abs())
         } else {
@@ -126,13 +126,13 @@ extern "C" fn KeCancelTimer(timer: *mut KTIMER) -> u8 {
     u8::from(call.kernel.clock.cancel(timer.addr()))
 }
 
-/// Waits for a timer of its own.
+/// The wait ends with a timer of the model.
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeDelayExecutionThread(_mode: i8, _alertable: u8, interval: *mut i64) -> NTSTATUS {
     let call = Call::enter_noted("KeDelayExecutionThread");
     call.require_at_most(1, Rule::IrqlKeApcLte1, 0x2_000f);
-    // SAFETY: the caller gives a time.
+    // SAFETY: the caller passes a time.
     let interval = *unsafe { call.view::<i64, _>(interval) };
     let mut timer = KTIMER { Reserved: [0; 8] };
     let object = call.initialise_timer(&raw mut timer, NotificationTimer);

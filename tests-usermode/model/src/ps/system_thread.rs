@@ -17,7 +17,7 @@ use crate::{
 
 const STATUS_INVALID_HANDLE: NTSTATUS = 0xc000_0008_u32.cast_signed();
 
-/// A thread that the driver made, to wait for.
+/// A thread that the driver created, for waits.
 #[derive(Default)]
 pub(crate) struct SystemThread {
     ended: AtomicBool,
@@ -42,19 +42,19 @@ impl SystemThread {
 }
 
 impl Kernel {
-    /// How many threads of the driver's have not ended.
+    /// Returns the number of the driver's threads that have not ended.
     pub(crate) fn driver_threads(&self) -> usize {
         self.ps().threads.load(Ordering::SeqCst)
     }
 }
 
-/// What the new thread takes along.
+/// The routine of a new thread and its context.
 struct Start {
     routine: unsafe extern "C" fn(*mut c_void),
     context: *mut c_void,
 }
 
-// SAFETY: the driver gave the context to be used by another thread.
+// SAFETY: the driver passed the context for use by another thread.
 unsafe impl Send for Start {}
 
 impl Start {
@@ -62,7 +62,7 @@ impl Start {
         let call = Call::enter("a system thread");
         let (routine, context) = (self.routine, self.context);
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
-        Call::in_driver(|| unsafe { routine(context) });
+        unsafe { Call::in_driver(routine, (context,)) };
         call.require_returned("a system thread", 0);
         call.require_no_mutex("a system thread");
     }
@@ -97,12 +97,13 @@ extern "C" fn PsCreateSystemThread(
         theirs.end(kernel);
     });
     call.require_room(handle);
-    // SAFETY: the caller gives room for a handle.
+    // SAFETY: the caller passes room for a handle.
     unsafe { handle.write(call.kernel.open_handle(object)) };
     STATUS_SUCCESS
 }
 
-/// On Windows it does not return. Here it does, and what is then done is part of the thread's end.
+/// On Windows the routine does not return. In the model it does, and the code that follows it is part of the thread's
+/// end.
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn PsTerminateSystemThread(_status: NTSTATUS) -> NTSTATUS {

@@ -2,11 +2,14 @@
 
 use std::{fmt, path::Path};
 
-use backtrace::{Backtrace, BacktraceFrame};
+use backtrace::Backtrace;
 
-use crate::verifier::{Rule, symbol::short};
+use crate::{
+    image,
+    verifier::{Rule, symbol::short},
+};
 
-/// What a violation is as a number: the bug check that Driver Verifier raises for it, and its parameters.
+/// The bug check that Driver Verifier raises for a violation, and its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BugCheck(pub(crate) u32, pub(crate) [u64; 4]);
 
@@ -16,37 +19,37 @@ pub(crate) const VERIFIER: u32 = 0xc4;
 pub(crate) const IO_VERIFIER: u32 = 0xc9;
 
 impl BugCheck {
-    /// `DRIVER_VERIFIER_DETECTED_VIOLATION` with a subcode, and what that has for parameters.
+    /// Makes `DRIVER_VERIFIER_DETECTED_VIOLATION` with a subcode and the parameters of the subcode.
     pub(crate) const fn verifier(subcode: u64, parameters: [u64; 3]) -> Self {
         let [second, third, fourth] = parameters;
         Self(VERIFIER, [subcode, second, third, fourth])
     }
 
-    /// `DRIVER_VERIFIER_IOMANAGER_VIOLATION` with a subcode, and what that has for parameters.
+    /// Makes `DRIVER_VERIFIER_IOMANAGER_VIOLATION` with a subcode and the parameters of the subcode.
     pub(crate) const fn io(subcode: u64, parameters: [u64; 3]) -> Self {
         let [second, third, fourth] = parameters;
         Self(IO_VERIFIER, [subcode, second, third, fourth])
     }
 }
 
-/// A rule that the driver broke, and what there is to know of it.
+/// A rule that the driver broke, and the report.
 ///
-/// Its `Display` is the whole message.
+/// `Display` writes the whole report.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// The bug check's code; 0 where a real system just hangs.
+    /// The code of the bug check; 0 if Windows hangs or does not detect the violation.
     pub code: u32,
-    /// The bug check's parameters.
+    /// The parameters of the bug check.
     pub parameters: [u64; 4],
     /// The rule.
     pub rule: Rule,
-    /// The routine that the driver called, or the model did for it.
+    /// The routine that the driver, or the model on its behalf, called.
     pub routine: &'static str,
-    /// What is wrong, in a sentence.
+    /// A description of the violation.
     pub what: String,
-    /// The driver's own part of the stack, the innermost first: function, source file and line.
+    /// The driver's frames on the stack, the innermost first: function, source file and line.
     pub callers: Vec<String>,
-    /// Every thread that is in the kernel: its IRQL, what it holds, what it waits for.
+    /// The threads in the kernel, each with its IRQL, the locks that it holds, and the object that it waits for.
     pub threads: Vec<String>,
 }
 
@@ -54,9 +57,9 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, second, third, fourth] = self.parameters;
         if self.rule == Rule::Promise {
-            write!(f, "*** BROKEN PROMISE")?;
+            write!(f, "*** FAILED CHECK")?;
         } else if self.code == 0 && !self.rule.is_hang() {
-            write!(f, "*** NO BUG CHECK TELLS OF IT")?;
+            write!(f, "*** NO BUG CHECK")?;
         } else if self.code == 0 {
             write!(f, "*** THE SYSTEM HANGS")?;
         } else {
@@ -82,7 +85,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The bug check's name.
+/// Returns the name of a bug check.
 const fn name(code: u32) -> &'static str {
     match code {
         0x0a => "IRQL_NOT_LESS_OR_EQUAL",
@@ -104,8 +107,8 @@ const fn name(code: u32) -> &'static str {
     }
 }
 
-/// Collects the frames of a stack that are neither the model's nor an inline of `nt`'s: function, file and line. There are none
-/// without debug information.
+/// Collects the function, file and line of each frame of a stack that is neither in the model nor an inline function of
+/// `nt`. Without debug information it finds none.
 struct Callers {
     found: Vec<String>,
     most: usize,
@@ -118,7 +121,7 @@ impl Callers {
         let (Some(file), Some(line)) = (file, line) else {
             return;
         };
-        // The C library's own paths are relative too, and start with a dot.
+        // Paths of the C library are also relative, but start with a dot.
         let ours = file.starts_with(root) || (file.is_relative() && !file.starts_with("."));
         let is_model = file.starts_with(model) && !file.starts_with(model.join("tests"));
         let is_inline = file.starts_with(root.join("driver/nt"));
@@ -132,11 +135,28 @@ impl Callers {
     }
 }
 
-/// The innermost frames of the driver's on the stack.
+impl Callers {
+    /// Adds the function that an address of an image belongs to, just after a call.
+    fn add_image(&mut self, address: usize) {
+        if self.found.len() < self.most {
+            self.found.extend(image::describe(address - 1, short));
+        }
+    }
+}
+
+/// Returns the driver's innermost frames on the stack.
 pub(crate) fn callers(most: usize) -> Vec<String> {
     let found = Vec::new();
     let mut callers = Callers { found, most };
     backtrace::trace(|frame| {
+        let is_image = image::walk(frame.ip().addr(), frame.sp().addr(), |address| {
+            callers.add_image(address);
+            callers.found.len() < most
+        });
+        if is_image {
+            // The host's frames beyond an image's are not found: they have the other tables.
+            return false;
+        }
         backtrace::resolve_frame(frame, |symbol| {
             let name = symbol.name().map(|name| format!("{name:#}"));
             callers.add(symbol.filename(), symbol.lineno(), name);
@@ -146,15 +166,18 @@ pub(crate) fn callers(most: usize) -> Vec<String> {
     callers.found
 }
 
-/// The innermost frames of the driver's on a stack that was noted before.
+/// Returns the driver's innermost frames on a stack that was captured before.
 pub(crate) fn callers_on(stack: &Backtrace, most: usize) -> Vec<String> {
     let found = Vec::new();
     let mut callers = Callers { found, most };
     let mut stack = stack.clone();
     stack.resolve();
-    for symbol in stack.frames().iter().flat_map(BacktraceFrame::symbols) {
-        let name = symbol.name().map(|name| format!("{name:#}"));
-        callers.add(symbol.filename(), symbol.lineno(), name);
+    for frame in stack.frames() {
+        callers.add_image(frame.ip().addr());
+        for symbol in frame.symbols() {
+            let name = symbol.name().map(|name| format!("{name:#}"));
+            callers.add(symbol.filename(), symbol.lineno(), name);
+        }
     }
     callers.found
 }

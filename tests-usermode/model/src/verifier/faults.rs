@@ -1,4 +1,4 @@
-//! Faults: each thing that the driver may be refused is refused once for each way that leads to it.
+//! Fault injection: each allocation and each device-creation step fails once per call path.
 
 use std::{
     collections::{HashSet, hash_map::DefaultHasher},
@@ -9,10 +9,14 @@ use std::{
     },
 };
 
-use crate::{mutex::locked, verifier::callers};
+use crate::{image, mutex::locked, verifier::callers};
 
-/// Which requests fail: the first one on each call path that was not seen before. Kernels that share it refuse each
-/// path once, all together; so the same work done again and again comes to an end with every path having failed.
+/// How many frames of a call path are compared.
+const MOST_FRAMES: usize = 48;
+
+/// Selects the requests that fail: the first one on each call path that was not seen before. Several kernels can share
+/// a value, and each path then fails once in all of them. So if the same work is repeated, every path fails at some
+/// time, and then none.
 #[derive(Debug, Default)]
 pub struct Faults {
     seen: Mutex<HashSet<u64>>,
@@ -22,25 +26,25 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Lets the next new path fail, and that one alone. What was refused since the last time is forgotten.
+    /// Makes the next new path fail, and only that one.
     pub fn arm(&self) {
         self.fired.store(false, Ordering::SeqCst);
         self.armed.store(true, Ordering::SeqCst);
     }
 
-    /// Lets nothing fail until it is armed again, and says whether anything has.
+    /// Makes nothing fail until [`Faults::arm`] is called again; returns whether a request failed.
     pub fn disarm(&self) -> bool {
         self.armed.store(false, Ordering::SeqCst);
         self.fired.swap(false, Ordering::SeqCst)
     }
 
-    /// The paths that have failed, each by its innermost function.
+    /// Returns the paths that have failed, each by its innermost functions.
     #[must_use]
     pub fn failed(&self) -> Vec<String> {
         locked(&self.failed).clone()
     }
 
-    /// Whether a request that is made now fails.
+    /// Returns whether the current request fails.
     pub(crate) fn fails(&self) -> bool {
         if !self.armed.load(Ordering::SeqCst) {
             return false;
@@ -48,9 +52,14 @@ impl Faults {
         let mut path = DefaultHasher::new();
         let mut frames = 0;
         backtrace::trace(|frame| {
-            frame.ip().addr().hash(&mut path);
-            frames += 1;
-            frames < 48
+            let (address, stack) = (frame.ip().addr(), frame.sp().addr());
+            let mut add = |address: usize| {
+                // An image may be somewhere else the next time.
+                image::offset(address).unwrap_or(address).hash(&mut path);
+                frames += 1;
+                frames < MOST_FRAMES
+            };
+            !image::walk(address, stack, &mut add) && add(address)
         });
         if !locked(&self.seen).insert(path.finish()) {
             return false;

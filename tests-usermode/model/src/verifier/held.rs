@@ -4,12 +4,12 @@ use std::{fmt, time::Duration};
 
 use crate::verifier::Rule;
 
-/// By which routines a lock is acquired. They are not mixed.
+/// The routines with which a lock is acquired. A lock is always acquired with those of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// `KeAcquireSpinLock` and its kin.
+    /// `KeAcquireSpinLock` and the related routines.
     Plain = 1,
-    /// `KeAcquireInStackQueuedSpinLock` and its kin.
+    /// `KeAcquireInStackQueuedSpinLock` and the related routines.
     Queued = 2,
     /// The `ExInterlocked` routines.
     Interlocked = 3,
@@ -26,7 +26,7 @@ impl Kind {
         (self as u64) << 32
     }
 
-    /// The rule of acquisition, and that of release.
+    /// Returns the rules for acquisition and release.
     pub(crate) const fn rules(self) -> (Rule, Rule) {
         match self {
             Self::Plain | Self::Shared | Self::Exclusive => (Rule::SpinLock, Rule::SpinlockRelease),
@@ -42,16 +42,16 @@ impl Kind {
 pub(crate) struct Held {
     pub(crate) lock: usize,
     pub(crate) kind: Kind,
-    /// The IRQL to go back to; `None` after an `AtDpc` acquire.
+    /// The IRQL that the release restores; `None` for a lock that was acquired by an `AtDpcLevel` routine.
     pub(crate) old_irql: Option<u8>,
-    /// Where it was acquired, if that is remembered.
+    /// The source line that acquired it, if the kernel records it.
     pub(crate) place: Option<String>,
-    /// When it was acquired, if hold times are measured.
+    /// The time of the acquisition, if hold times are measured.
     pub(crate) since: Option<Duration>,
 }
 
 impl Held {
-    /// The rule that a thread breaks that leaves it held.
+    /// Returns the rule that a thread breaks if it does not release the lock.
     pub(crate) const fn rule(&self) -> Rule {
         self.kind.rules().0
     }

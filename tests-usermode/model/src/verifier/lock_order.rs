@@ -1,4 +1,4 @@
-//! The order in which spin locks are acquired: a graph, in which a circle is a deadlock that may come.
+//! The order in which spin locks are acquired. It is a graph, in which a cycle is a possible deadlock.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,15 +10,15 @@ use std::{
 
 use crate::{mutex::locked, verifier::callers};
 
-/// Which lock was acquired under which, by their addresses, and where.
+/// For each lock the locks that were acquired while it was held, by their addresses, and the source lines.
 #[derive(Default)]
 pub(crate) struct LockOrder {
     under: Mutex<HashMap<usize, HashMap<usize, String>>>,
-    /// Goes on whenever a lock is forgotten.
+    /// Increases whenever a lock is removed.
     epoch: AtomicU64,
 }
 
-/// What a thread has told the graph already: pairs of the outer lock and the inner one, of an epoch.
+/// The pairs of an outer and an inner lock that a thread has already added to the graph in an epoch.
 #[derive(Default)]
 pub(crate) struct KnownOrder {
     epoch: u64,
@@ -26,7 +26,7 @@ pub(crate) struct KnownOrder {
 }
 
 impl LockOrder {
-    /// Forgets a lock: its memory is another's now.
+    /// Removes a lock, whose memory is reused.
     pub(crate) fn forget(&self, lock: usize) {
         let mut under = locked(&self.under);
         let outer = under.remove(&lock).is_some();
@@ -39,9 +39,9 @@ impl LockOrder {
         }
     }
 
-    /// Notes that a thread acquires a lock under those that it holds. If that closes a circle, it gives the outer lock and the
-    /// places where the others were acquired.
-    pub(crate) fn find_circle(
+    /// Records that a thread acquires a lock while it holds others. If this closes a cycle, returns the outer lock and
+    /// the source lines that acquired the others.
+    pub(crate) fn check(
         &self,
         known: &mut KnownOrder,
         held: &[usize],
@@ -52,7 +52,7 @@ impl LockOrder {
             known.pairs.clear();
             known.epoch = epoch;
         }
-        // To acquire a lock that one holds is another violation, found later.
+        // The acquisition of a lock that the thread holds is another violation, which is detected later.
         held.iter()
             .filter(|outer| **outer != lock)
             .find_map(|outer| {
@@ -64,8 +64,8 @@ impl LockOrder {
             })
     }
 
-    /// Adds that `inner` is acquired under `outer`. If `outer` was acquired under `inner` before, directly or over
-    /// others, it gives the places where that was.
+    /// Records that `inner` is acquired under `outer`. If `outer` was acquired under `inner` before, directly or
+    /// through other locks, returns the source lines of those acquisitions.
     fn add(
         &self,
         outer: usize,
@@ -85,7 +85,7 @@ impl LockOrder {
     }
 }
 
-/// The places along a way from one lock to another, each acquired under the one before.
+/// Returns the source lines along a path from one lock to another, each of which was acquired under the previous one.
 fn path(
     under: &HashMap<usize, HashMap<usize, String>>,
     from: usize,

@@ -1,20 +1,21 @@
-//! The names of functions in reports: `Type::function`, in whichever way the compiler mangles symbols.
+//! The names of functions in reports, `Type::function`, for both of the compiler's symbol manglings.
 //!
 //! | | legacy | v0 |
 //! | --- | --- | --- |
 //! | a method | `wdm::io::irp::Irp<R>::complete` | `<wdm::io::irp::Irp<u32>>::complete::<wdm::ke::irql::PassiveLevel>` |
-//! | a trait's | `<interlock::Fifo as wdm::Device>::remove` | the same |
-//! | a trait's own | `wdm::Device::remove` | `<interlock::Fifo as wdm::Device>::remove` |
+//! | a method of a trait | `<interlock::Fifo as wdm::Device>::remove` | the same |
+//! | a default method of a trait | `wdm::Device::remove` | `<interlock::Fifo as wdm::Device>::remove` |
 //! | a closure | `interlock::add::{{closure}}` | `interlock::add::{closure#0}` |
 //!
-//! In a trait's own method the legacy mangling does not have the type, so the trait stands for it.
+//! For a default method of a trait, a legacy symbol does not contain the type, so the name has the trait instead.
 
-/// `Type::function`, or `module::function` if it is no method, of a demangled path. A closure adds `::{closure}`.
+/// Returns `Type::function`, or `module::function` if it is not a method, for a demangled path. A closure adds
+/// `::{closure}`.
 pub(crate) fn short(path: &str) -> String {
     last(path, 2)
 }
 
-/// The last names of a path, with the closures after and between them.
+/// Returns the last names of a path, with the closures after and between them.
 fn last(path: &str, mut names: usize) -> String {
     let mut kept = Vec::new();
     for (index, part) in split(path, "::").into_iter().enumerate().rev() {
@@ -37,7 +38,7 @@ fn last(path: &str, mut names: usize) -> String {
     kept.join("::")
 }
 
-/// The name in one part of a path: `Irp` of `Irp<R>`, of `<Irp<R> as Drop>` and of `<impl Drop for Irp<R>>`.
+/// Returns the name in one part of a path: `Irp` for `Irp<R>`, `<Irp<R> as Drop>` and `<impl Drop for Irp<R>>`.
 fn name(part: &str) -> String {
     let Some(implementation) = part
         .strip_prefix('<')
@@ -60,7 +61,7 @@ fn name(part: &str) -> String {
     last(named, 1)
 }
 
-/// The parts of a text between separators that are in no brackets.
+/// Returns the parts of a text between separators that are outside brackets.
 fn split<'a>(text: &'a str, separator: &str) -> Vec<&'a str> {
     let mut parts = Vec::new();
     let mut depth = 0_u32;
@@ -69,7 +70,7 @@ fn split<'a>(text: &'a str, separator: &str) -> Vec<&'a str> {
     for (index, character) in text.char_indices() {
         match character {
             '<' | '(' | '[' | '{' => depth += 1,
-            // The arrow of a function's type, which legacy symbols have as `.>`.
+            // The arrow of a function type, which is `.>` in legacy symbols.
             '>' if matches!(before, '-' | '.') => {}
             '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
             _ if depth == 0 && index >= start && text[index..].starts_with(separator) => {
@@ -90,7 +91,7 @@ mod tests {
 
     use super::short;
 
-    /// Symbols of one program, as the compiler mangled them in both ways, and the function that they stand for.
+    /// Symbols of one program in both manglings, and the functions that they name.
     const BOTH: &[(&str, &str, &str)] = &[
         (
             "_ZN3sym4main17h08cc069d1773aad5E",
@@ -117,7 +118,7 @@ mod tests {
             "_RNvXs1_NtNtCskmyjjBiEivC_3sym2io8mistakesINtB5_3GentKj4_ENtNtNtCs8NwYtU1Mohg_4core3ops4drop4Drop4dropB9_",
             "Gen::drop",
         ),
-        // Implementations in another module than the type, of which the second one's type names a closure.
+        // Implementations in another module than the type; the type of the second one contains a closure.
         (
             "_ZN3sym2io5impls73_$LT$impl$u20$sym..io..Steps$u20$for$u20$sym..io..Elsewhere$LT$u8$GT$$GT$6insert17h5ba2c7599e970e74E",
             "_RNvXs_NtNtCskmyjjBiEivC_3sym2io5implsINtB6_9ElsewherehENtB6_5Steps6insert",
@@ -160,7 +161,7 @@ mod tests {
         ),
     ];
 
-    /// The same where the legacy mangling has the trait or its parameter in place of the type.
+    /// Functions for which a legacy symbol has the trait or its parameter instead of the type.
     const TYPE_IN_V0: &[(&str, &str, &str, &str)] = &[
         (
             "_ZN3sym2io5Steps4stat17h5379f73e24cc27ecE",

@@ -436,6 +436,24 @@ routines! {
         target
     }
 
+    fn IoAttachDeviceToDeviceStackSafe(
+        source: *mut DEVICE_OBJECT,
+        target: *mut DEVICE_OBJECT,
+        attached_to: *mut *mut DEVICE_OBJECT,
+    ) -> i32 {
+        // SAFETY: the caller passes two device objects.
+        unsafe { (*target).AttachedDevice = source };
+        // SAFETY: the caller passes valid memory for the pointer.
+        unsafe { attached_to.write(target) };
+        STATUS_SUCCESS
+    }
+
+    fn IoRegisterShutdownNotification(_device: *mut DEVICE_OBJECT) -> i32 {
+        STATUS_SUCCESS
+    }
+
+    fn IoUnregisterShutdownNotification(_device: *mut DEVICE_OBJECT) {}
+
     fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
         // SAFETY: the caller passes a device object.
         unsafe { (*target).AttachedDevice = null_mut() };

@@ -340,6 +340,17 @@ routines! {
         // SAFETY: no driver uses the IRP any more.
         unsafe { end(irp) };
     }
+
+    fn MmMapLockedPagesSpecifyCache(
+        _mdl: *mut nt::MDL,
+        _mode: i8,
+        _cache: i32,
+        _address: *mut core::ffi::c_void,
+        _bug_check: u32,
+        _priority: u32,
+    ) -> *mut core::ffi::c_void {
+        unreachable!("no request of this kernel has an MDL")
+    }
 }
 
 /// Returns the completion routine that the upper driver set in a stack location.

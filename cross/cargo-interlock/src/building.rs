@@ -1,0 +1,115 @@
+//! `build` and `check`: the finished driver, and what must hold for it.
+
+use std::{ffi::OsString, fs, path::Path, process::Command};
+
+use crate::{
+    about, arch::Arch, build_folder, check, cross, debian, driver::Driver, finish, functions,
+    image::Image, inf_rules, read, report, run, stamp, text_of, write,
+};
+
+/// Builds the driver, and puts `NAME.sys`, `NAME.pdb` and `NAME.inf` into its workspace's `target/interlock`.
+pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), String> {
+    let options = [&["--release".to_owned()], options].concat();
+    let released = if cfg!(windows) {
+        let workspace = &driver.workspace;
+        build_folder::check(&workspace.target, &workspace.root)?;
+        run(Command::new("cargo")
+            .args([
+                "build",
+                "--package",
+                &driver.package,
+                "--target",
+                arch.triple(),
+            ])
+            .args(options)
+            .current_dir(&workspace.root)
+            .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root)))?;
+        workspace.target.clone()
+    } else {
+        debian::require(debian::BUILD)?;
+        cross::cargo(driver, arch, "build", &options)?;
+        cross::target(&driver.workspace)
+    };
+    let released = released.join(arch.triple()).join("release");
+    let folder = driver.workspace.built(arch);
+    fs::create_dir_all(&folder).map_err(|error| about(&folder, &error.to_string()))?;
+    let linked = |extension: &str| released.join(format!("{}.{extension}", driver.library));
+
+    let dll = linked("dll");
+    let image = finish::finish(&read(&dll)?).map_err(|error| about(&dll, &error))?;
+    let imports = check::imports(&Image::parse(&image)?, arch);
+    imports.map_err(|error| format!("{}.sys would not be loaded: {error}", driver.name))?;
+    let sys = driver.built(arch, "sys");
+    write(&sys, &image)?;
+    write(&driver.built(arch, "pdb"), &read(&linked("pdb"))?)?;
+    let stamp = stamp::Stamp {
+        arch,
+        version: &driver.version,
+        date: stamp::date()?,
+    };
+    let inf = stamp.apply(&text_of(&driver.template)?);
+    let inf = inf.map_err(|error| about(&driver.template, &error))?;
+    write(&driver.built(arch, "inf"), inf.as_bytes())?;
+    println!("built   {}", sys.display());
+    Ok(())
+}
+
+/// The flags that `wdk-build` insists on, and what keeps the paths of this machine out of the driver.
+fn flags(workspace: &Path) -> OsString {
+    let mut flags = OsString::from("-Ctarget-feature=+crt-static");
+    let home = std::env::home_dir().map(|home| (home, "~"));
+    for (path, name) in home.into_iter().chain([(workspace.to_owned(), ".")]) {
+        flags.push("\u{1f}--remap-path-prefix=");
+        flags.push(path);
+        flags.push("=");
+        flags.push(name);
+    }
+    flags
+}
+
+/// Checks the finished driver, one line for each property: whether all of them hold.
+pub fn check(driver: &Driver, arch: Arch) -> Result<bool, String> {
+    let image = check_image(driver, arch, &driver.built(arch, "sys"))?;
+    let inf = check_inf(arch, &driver.built(arch, "inf"))?;
+    // Microsoft's linker was never seen to keep or to drop the functions that nothing calls.
+    let panics = cfg!(windows) || check_for_panics(&driver.built(arch, "pdb"))?;
+    Ok(image && inf && panics)
+}
+
+pub fn check_image(driver: &Driver, arch: Arch, file: &Path) -> Result<bool, String> {
+    let data = read(file)?;
+    let image = Image::parse(&data).map_err(|error| about(file, &error))?;
+    let pdb = format!("{}.pdb", driver.name);
+    Ok(report(&check::all(
+        &image,
+        arch,
+        &pdb,
+        &check::private_paths(),
+    )))
+}
+
+pub fn check_inf(arch: Arch, file: &Path) -> Result<bool, String> {
+    let checks = inf_rules::all(&text_of(file)?, arch).map_err(|error| about(file, &error))?;
+    Ok(report(&checks))
+}
+
+/// Looks for functions that panic. The linker keeps the panic handler only if something may call it.
+fn check_for_panics(pdb: &Path) -> Result<bool, String> {
+    let functions = functions::names(&read(pdb)?).map_err(|error| about(pdb, &error))?;
+    let panics: Vec<_> = functions
+        .iter()
+        .filter(|name| name.contains("panic"))
+        .collect();
+    let outcome = match &*panics {
+        [] if functions.is_empty() => Err(format!("{} names no functions", pdb.display())),
+        [] => Ok(format!("none of {} functions", functions.len())),
+        [first, ..] => Err(format!(
+            "{} functions panic, which is a bug check; the first is {first}. Index with `get`, and divide by what cannot be zero",
+            panics.len()
+        )),
+    };
+    Ok(report(&[check::Check {
+        name: "no panic",
+        outcome,
+    }]))
+}

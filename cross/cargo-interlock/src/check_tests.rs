@@ -1,0 +1,258 @@
+//! One property spoilt at a time: the check of that property must see it, and no other may.
+
+use object::pe;
+
+use super::*;
+use crate::{finish::finish, sample::Sample};
+
+/// The names of the checks that an image fails as one for x86-64.
+fn failures(image: &[u8]) -> Vec<&'static str> {
+    failures_for(Arch::X64, image)
+}
+
+/// The names of the checks that an image fails as one for an architecture.
+fn failures_for(arch: Arch, image: &[u8]) -> Vec<&'static str> {
+    let image = Image::parse(image).unwrap();
+    let checks = all(&image, arch, "interlock.pdb", &["/home/".into()]);
+    let failed = checks.into_iter().filter(|check| check.outcome.is_err());
+    failed.map(|check| check.name).collect()
+}
+
+/// The names of the checks that the image fails once it is spoilt.
+fn spoilt(spoil: impl FnOnce(&mut Sample)) -> Vec<&'static str> {
+    let mut sample = Sample::default();
+    spoil(&mut sample);
+    failures(&sample.finished())
+}
+
+#[test]
+fn sample_is_right() {
+    assert!(failures(&crate::sample::image()).is_empty());
+}
+
+#[test]
+fn machine() {
+    for (machine, amd64, arm64) in [
+        (pe::IMAGE_FILE_MACHINE_AMD64, &[][..], &["machine"][..]),
+        (pe::IMAGE_FILE_MACHINE_ARM64, &["machine"], &[]),
+        (pe::IMAGE_FILE_MACHINE_IA64, &["machine"], &["machine"]),
+    ] {
+        let sample = Sample {
+            machine,
+            ..Sample::default()
+        };
+        let image = sample.finished();
+        assert_eq!(failures_for(Arch::X64, &image), amd64, "{machine:?}");
+        assert_eq!(failures_for(Arch::Arm64, &image), arm64, "{machine:?}");
+    }
+}
+
+#[test]
+fn subsystem() {
+    let spoil = |image: &mut Sample| image.subsystem = pe::IMAGE_SUBSYSTEM_WINDOWS_CUI;
+    assert_eq!(spoilt(spoil), ["subsystem"]);
+}
+
+#[test]
+fn dll_characteristics() {
+    for (flag, name) in [
+        (IMAGE_DLLCHARACTERISTICS_NX_COMPAT, "no execution of data"),
+        (IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, "any address"),
+        (
+            IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA,
+            "any 64-bit address",
+        ),
+        (
+            IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
+            "signature required",
+        ),
+    ] {
+        assert_eq!(spoilt(|image| image.dll_flags.0 &= !flag.0), [name]);
+    }
+}
+
+#[test]
+fn relocations() {
+    // Code that is addressed relative to itself needs none.
+    assert!(spoilt(|image| image.relocations = false).is_empty());
+    assert_eq!(
+        spoilt(|image| image.flags.0 |= IMAGE_FILE_RELOCS_STRIPPED.0),
+        ["relocations"]
+    );
+}
+
+#[test]
+fn checksum() {
+    let mut image = crate::sample::image();
+    *image.last_mut().unwrap() ^= 1;
+    assert_eq!(failures(&image), ["checksum"]);
+}
+
+#[test]
+fn alignment() {
+    assert_eq!(
+        spoilt(|image| (image.alignment, image.entry) = (0x2000, 0x2000)),
+        ["alignment"]
+    );
+}
+
+#[test]
+fn section_without_flags() {
+    let failed = spoilt(|image| image.sections.push((*b".retplne", 0)));
+    assert_eq!(failed, ["sections have flags", "resident but for PAGE"]);
+}
+
+#[test]
+fn writable_and_executable() {
+    let spoil = |image: &mut Sample| image.sections[0].1 |= IMAGE_SCN_MEM_WRITE.0;
+    assert_eq!(spoilt(spoil), ["nothing writable and executable"]);
+}
+
+#[test]
+fn pageable_code_outside_page() {
+    let spoil = |image: &mut Sample| image.sections[0].1 &= !IMAGE_SCN_MEM_NOT_PAGED.0;
+    assert_eq!(spoilt(spoil), ["resident but for PAGE"]);
+}
+
+#[test]
+fn resident_page_section() {
+    let spoil = |image: &mut Sample| image.sections[2].1 |= IMAGE_SCN_MEM_NOT_PAGED.0;
+    assert_eq!(spoilt(spoil), ["resident but for PAGE"]);
+}
+
+#[test]
+fn freed_while_in_use() {
+    for section in 0..3 {
+        let spoil = |image: &mut Sample| image.sections[section].1 |= IMAGE_SCN_MEM_DISCARDABLE.0;
+        assert_eq!(spoilt(spoil), ["INIT and .reloc are freed"]);
+    }
+}
+
+#[test]
+fn not_freed() {
+    assert_eq!(
+        spoilt(|image| image.sections[3].1 = 0x6800_0020),
+        ["INIT and .reloc are freed"]
+    );
+    assert_eq!(
+        spoilt(|image| image.reloc_flags = 0x4800_0040),
+        ["INIT and .reloc are freed"]
+    );
+}
+
+#[test]
+fn entry_point() {
+    for entry in [0, 0x2000, 0x9000] {
+        assert_eq!(spoilt(|image| image.entry = entry), ["entry point"]);
+    }
+}
+
+#[test]
+fn import_from_another_dll() {
+    assert_eq!(spoilt(|image| image.library = b"hal.dll\0"), ["imports"]);
+    assert_eq!(spoilt(|image| image.library = b"ntdll.dll\0"), ["imports"]);
+}
+
+#[test]
+fn import_that_old_windows_lacks() {
+    assert_eq!(spoilt(|image| image.import = b"ExFreePool2\0"), ["imports"]);
+}
+
+#[test]
+fn import_that_no_import_library_holds() {
+    let spoil = |image: &mut Sample| image.import = b"KeRaiseIrqlToDpcLevel\0";
+    assert_eq!(spoilt(spoil), ["imports"]);
+}
+
+#[test]
+fn imports_of_each_architecture() {
+    for (library, import, amd64, arm64) in [
+        (&b"ntoskrnl.exe\0"[..], &b"memcpy\0"[..], true, true),
+        (b"HAL.dll\0", b"KeQueryPerformanceCounter\0", true, true),
+        (b"ntoskrnl.exe\0", b"KeLowerIrql\0", true, false),
+        (b"HAL.dll\0", b"KfLowerIrql\0", false, true),
+    ] {
+        for (arch, right) in [(Arch::X64, amd64), (Arch::Arm64, arm64)] {
+            let sample = Sample {
+                machine: arch.machine(),
+                library,
+                import,
+                ..Sample::default()
+            };
+            let failed = failures_for(arch, &sample.finished());
+            let expected: &[_] = if right { &[] } else { &["imports"] };
+            assert_eq!(failed, expected, "{} on {arch:?}", import.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn exports() {
+    assert_eq!(spoilt(|image| image.exports = true), ["exports"]);
+}
+
+#[test]
+fn versions() {
+    for version in [(6, 0), (6, 3), (10, 1)] {
+        assert_eq!(
+            spoilt(|image| image.windows_version = version),
+            ["versions"]
+        );
+        assert_eq!(
+            spoilt(|image| image.subsystem_version = version),
+            ["versions"]
+        );
+    }
+}
+
+#[test]
+fn pdb_with_a_folder() {
+    assert_eq!(
+        spoilt(|image| image.pdb = b"target\\interlock.pdb\0"),
+        ["PDB"]
+    );
+}
+
+#[test]
+fn no_pdb() {
+    let mut image = crate::sample::image();
+    let debug = Image::parse(&image)
+        .unwrap()
+        .file
+        .data_directory(6)
+        .unwrap()
+        .virtual_address
+        .get(LE);
+    let directory = debug.to_le_bytes();
+    let at = image
+        .windows(4)
+        .position(|bytes| bytes == directory)
+        .unwrap();
+    image[at..at + 8].fill(0);
+    assert_eq!(failures(&image), ["checksum", "PDB"]);
+}
+
+#[test]
+fn private_path() {
+    let failed = spoilt(|image| image.text = b"/home/me/driver/src/lib.rs");
+    assert_eq!(failed, ["no path of the build machine"]);
+}
+
+/// What lld-link makes, which `finish` puts right.
+#[test]
+fn finished_image_passes() {
+    let sample = Sample {
+        sections: vec![
+            (*b".text\0\0\0", 0x6000_0020),
+            (*b".rdata\0\0", 0x4000_0040),
+            (*b".retplne", 0),
+            (*b"INIT\0\0\0\0", 0x6000_0020),
+        ],
+        reloc_flags: 0x4000_0040,
+        exports: true,
+        ..Sample::default()
+    };
+    let linked = sample.finished();
+    assert!(!failures(&linked).is_empty());
+    assert!(failures(&finish(&linked).unwrap()).is_empty());
+}

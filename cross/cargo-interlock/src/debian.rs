@@ -1,0 +1,93 @@
+//! The Debian packages that build, sign and run a driver off Windows.
+
+use std::process::Command;
+
+use crate::run;
+
+/// A package, and what it is for.
+type Package = (&'static str, &'static str);
+
+pub const BUILD: &[Package] = &[
+    ("build-essential", "a linker for build scripts"),
+    ("rustc-web", "a Rust compiler that goes with rust-web-src"),
+    ("rust-web-src", "the source of core and alloc"),
+    ("lld-19", "the linker"),
+    ("llvm-19", "llvm-dlltool"),
+    ("libclang-19-dev", "bindgen's libclang"),
+    ("mingw-w64-x86-64-dev", "the headers"),
+];
+
+pub const PACKAGE: &[Package] = &[
+    ("openssl", "the test certificate"),
+    ("osslsigncode", "signatures"),
+];
+
+pub const WINE: &[Package] = &[
+    ("wine64", "Wine"),
+    ("gcc-mingw-w64-x86-64-win32", "the routines that Wine lacks"),
+];
+
+/// Whether the package manager has a package installed; `None` if there is no such package manager.
+fn is_installed(package: &str) -> Option<bool> {
+    let mut query = Command::new("dpkg-query");
+    let output = query
+        .args(["--show", "--showformat=${Status}", package])
+        .output()
+        .ok()?;
+    Some(output.stdout == b"install ok installed")
+}
+
+fn missing<'p>(packages: impl Iterator<Item = &'p str>) -> Vec<&'p str> {
+    packages
+        .filter(|package| is_installed(package) != Some(true))
+        .collect()
+}
+
+/// Refuses to go on without some packages.
+pub fn require(packages: &[Package]) -> Result<(), String> {
+    let missing = missing(packages.iter().map(|(name, _)| *name));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "these packages of Debian 12 are missing: {}; `cargo interlock doctor --install` installs them",
+        missing.join(" ")
+    ))
+}
+
+/// Lists the packages, with `further` ones, and installs what is missing if that is wanted: whether all are there.
+pub fn doctor(install: bool, further: &[String]) -> Result<bool, String> {
+    let further = further.iter().map(|name| (&**name, "asked for"));
+    let packages: Vec<_> = [BUILD, PACKAGE, WINE]
+        .concat()
+        .into_iter()
+        .chain(further)
+        .collect();
+    let missing = missing(packages.iter().map(|(name, _)| *name));
+    for (name, purpose) in &packages {
+        let found = if missing.contains(name) {
+            "MISSING"
+        } else {
+            "ok     "
+        };
+        println!("{found} {name}: {purpose}");
+    }
+    if missing.is_empty() || !install {
+        return Ok(missing.is_empty());
+    }
+    if is_installed("dpkg").is_none() {
+        return Err("this is not Debian: install what these packages of Debian 12 provide".into());
+    }
+    let is_root = Command::new("id")
+        .arg("--user")
+        .output()
+        .is_ok_and(|id| id.stdout == b"0\n");
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new(if is_root { "env" } else { "sudo" });
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet=2"]);
+        run(command.args(arguments))
+    };
+    apt(&["update"])?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], &*missing].concat())?;
+    Ok(true)
+}

@@ -1,0 +1,29 @@
+//! The functions that a PDB names.
+
+use std::io::Cursor;
+
+use pdb2::{FallibleIterator, PDB, SymbolData};
+
+/// The name of each function whose code is in the program.
+pub fn names(pdb: &[u8]) -> Result<Vec<String>, String> {
+    let read = || {
+        let mut pdb = PDB::open(Cursor::new(pdb))?;
+        let mut names = Vec::new();
+        let information = pdb.debug_information()?;
+        let mut modules = information.modules()?;
+        while let Some(module) = modules.next()? {
+            let Some(module) = pdb.module_info(&module)? else {
+                continue;
+            };
+            let mut symbols = module.symbols()?;
+            while let Some(symbol) = symbols.next()? {
+                // A kind of symbol that the crate does not know is no function.
+                if let Ok(SymbolData::Procedure(function)) = symbol.parse() {
+                    names.push(function.name.to_string().into_owned());
+                }
+            }
+        }
+        Ok(names)
+    };
+    read().map_err(|error: pdb2::Error| error.to_string())
+}

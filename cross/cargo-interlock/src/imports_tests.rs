@@ -1,0 +1,265 @@
+//! The import libraries, and what the sources of the driver declare.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use syn::{
+    Attribute, Expr, ForeignItem, ItemForeignMod, ItemUse, Lit, Meta, MetaNameValue, UsePath,
+    UseTree,
+    visit::{self, Visit},
+};
+
+use super::*;
+
+/// What the headers have as an inline function and no import library holds.
+const INLINE: &str = "KeRaiseIrqlToDpcLevel";
+
+#[test]
+fn libraries_hold_what_the_kernel_exports() {
+    for arch in Arch::ALL {
+        let definitions = definitions(arch);
+        let [hal, kernel] = ["hal.def", "ntoskrnl.def"].map(|name| &definitions[name]);
+        assert!(kernel.starts_with("LIBRARY ntoskrnl.exe\n"), "{kernel}");
+        assert!(hal.starts_with("LIBRARY HAL.dll\n"), "{hal}");
+        let holds = |definition: &str, name: &str| {
+            definition.lines().any(|line| line == format!("    {name}"))
+        };
+        for name in [
+            "IofCompleteRequest",
+            "ZwClose",
+            "memcpy",
+            "__C_specific_handler",
+            "IoFileObjectType DATA",
+        ] {
+            assert!(holds(kernel, name), "{name}");
+        }
+        assert!(holds(hal, "KeQueryPerformanceCounter"));
+        for name in [INLINE, "__chkstk"] {
+            assert!(!holds(kernel, name) && !holds(hal, name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn name_is_judged_with_its_dll_and_architecture() {
+    for (dll, name, amd64, arm64) in [
+        (KERNEL, "DbgPrintEx", true, true),
+        ("NTOSKRNL.EXE", "DbgPrintEx", true, true),
+        (HAL, "DbgPrintEx", false, false),
+        ("ntdll.dll", "DbgPrintEx", false, false),
+        (KERNEL, "memcpy", true, true),
+        (KERNEL, "MEMCPY", false, false),
+        (KERNEL, "PsProcessType", true, true),
+        (HAL, "KeQueryPerformanceCounter", true, true),
+        (KERNEL, "KeQueryPerformanceCounter", false, false),
+        (KERNEL, "KfRaiseIrql", true, false),
+        (HAL, "KfRaiseIrql", false, true),
+        (KERNEL, "KeLowerIrql", true, false),
+        (HAL, "KfLowerIrql", false, true),
+        (KERNEL, INLINE, false, false),
+        (HAL, INLINE, false, false),
+        (KERNEL, "ExAllocatePool3", true, true),
+        (KERNEL, "ExCreatePool", false, false),
+    ] {
+        let may = |arch| refusal(arch, dll, name).is_none();
+        assert_eq!(may(Arch::X64), amd64, "{dll}!{name} on x64");
+        assert_eq!(may(Arch::Arm64), arm64, "{dll}!{name} on ARM64");
+    }
+}
+
+#[test]
+fn name_that_windows_10_2004_lacks_is_said_so() {
+    let refusal = refusal(Arch::X64, KERNEL, "ExSecurePoolUpdate").unwrap();
+    assert!(refusal.contains("Windows 10 2004 lacks it"), "{refusal}");
+}
+
+/// A line that no library holds would refuse nothing.
+#[test]
+fn newer_names_are_in_the_library() {
+    let names = names(Arch::X64, KERNEL);
+    for newer in lines(NEWER) {
+        assert!(names.contains(&newer), "{newer}");
+    }
+}
+
+/// The kernel's routines that a source file declares, for an architecture.
+struct Declared {
+    arch: Arch,
+    names: BTreeSet<String>,
+}
+
+impl Declared {
+    fn of(arch: Arch, source: &str) -> BTreeSet<String> {
+        let names = BTreeSet::new();
+        let mut declared = Self { arch, names };
+        declared.visit_file(&syn::parse_file(source).unwrap());
+        declared.names
+    }
+
+    /// Whether something with these attributes is there on the architecture.
+    fn is_there(&self, attributes: &[Attribute]) -> bool {
+        let mut cfgs = attributes.iter().filter(|it| it.path().is_ident("cfg"));
+        cfgs.all(|cfg| self.holds(&cfg.parse_args().unwrap()))
+    }
+
+    fn holds(&self, condition: &Meta) -> bool {
+        match condition {
+            Meta::List(list) if list.path.is_ident("not") => {
+                !self.holds(&list.parse_args().unwrap())
+            }
+            Meta::NameValue(MetaNameValue {
+                path,
+                value: Expr::Lit(value),
+                ..
+            }) if path.is_ident("target_arch") => {
+                let Lit::Str(value) = &value.lit else {
+                    panic!("target_arch is a string")
+                };
+                let arch = match self.arch {
+                    Arch::X64 => "x86_64",
+                    Arch::Arm64 => "aarch64",
+                };
+                value.value() == arch
+            }
+            _ => panic!("a declaration has a condition that this test does not know"),
+        }
+    }
+
+    fn add_all(&mut self, tree: &UseTree) {
+        match tree {
+            UseTree::Name(name) => {
+                self.names.insert(name.ident.to_string());
+            }
+            UseTree::Group(group) => group.items.iter().for_each(|item| self.add_all(item)),
+            _ => panic!("routines of wdk-sys are re-exported by their names"),
+        }
+    }
+}
+
+impl Visit<'_> for Declared {
+    fn visit_item_foreign_mod(&mut self, block: &ItemForeignMod) {
+        if !self.is_there(&block.attrs) {
+            return;
+        }
+        for item in &block.items {
+            let (attributes, name) = match item {
+                ForeignItem::Fn(function) => (&function.attrs, &function.sig.ident),
+                ForeignItem::Static(variable) => (&variable.attrs, &variable.ident),
+                _ => panic!("the driver imports functions and variables alone"),
+            };
+            if self.is_there(attributes) {
+                self.names.insert(name.to_string());
+            }
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &ItemUse) {
+        if matches!(&item.tree, UseTree::Path(path) if path.ident == "wdk_sys") {
+            visit::visit_item_use(self, item);
+        }
+    }
+
+    fn visit_use_path(&mut self, path: &UsePath) {
+        if path.ident == "ntddk" {
+            self.add_all(&path.tree);
+        } else {
+            visit::visit_use_path(self, path);
+        }
+    }
+}
+
+/// The source files below a folder, without its tests.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("tests") {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The sources of the driver and of the crates below it.
+fn driver_sources() -> Vec<(PathBuf, String)> {
+    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../driver");
+    let files = sources(&driver).into_iter();
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path, text)
+    };
+    files.map(read).collect()
+}
+
+/// What is declared and cannot be imported.
+fn refused(arch: Arch, declared: &BTreeSet<String>) -> Vec<String> {
+    let cannot = |name: &&String| {
+        [KERNEL, HAL]
+            .iter()
+            .all(|dll| refusal(arch, dll, name).is_some())
+    };
+    declared.iter().filter(cannot).cloned().collect()
+}
+
+#[test]
+fn what_is_declared_can_be_imported() {
+    let sources = driver_sources();
+    for arch in Arch::ALL {
+        for (path, source) in &sources {
+            let refused = refused(arch, &Declared::of(arch, source));
+            assert!(
+                refused.is_empty(),
+                "{}: {refused:?} for {arch:?}",
+                path.display()
+            );
+        }
+    }
+}
+
+/// Every declaration of a routine says that another image exports it.
+#[test]
+fn declarations_of_nt_are_imports() {
+    let attribute = "#[cfg_attr(feature = \"wdk\", link(name = \"";
+    let sources = driver_sources();
+    for (path, source) in sources
+        .iter()
+        .filter(|(path, _)| path.components().any(|part| part.as_os_str() == "nt"))
+    {
+        let blocks = source.matches("\nunsafe extern \"C\" {\n").count();
+        let imports = source.matches(attribute).count();
+        assert_eq!(imports, blocks, "{}", path.display());
+    }
+}
+
+#[test]
+fn declared_inline_is_found() {
+    for source in [
+        "unsafe extern \"C\" { pub fn KeRaiseIrqlToDpcLevel() -> u8; }",
+        "mod irql { unsafe extern \"C\" { fn KeRaiseIrqlToDpcLevel() -> u8; } }",
+        "pub use wdk_sys::{NTSTATUS, ntddk::{KeRaiseIrqlToDpcLevel}};",
+        "pub use wdk_sys::ntddk::KeRaiseIrqlToDpcLevel;",
+    ] {
+        for arch in Arch::ALL {
+            let declared = Declared::of(arch, source);
+            assert_eq!(refused(arch, &declared), [INLINE], "{source}");
+        }
+    }
+}
+
+#[test]
+fn declaration_is_for_its_architecture() {
+    let source = "unsafe extern \"C\" {
+        #[cfg(not(target_arch = \"aarch64\"))]
+        pub fn KeLowerIrql(NewIrql: u8);
+        #[cfg(target_arch = \"aarch64\")]
+        pub fn KfLowerIrql(NewIrql: u8);
+    }";
+    let declared = |arch| Vec::from_iter(Declared::of(arch, source));
+    assert_eq!(declared(Arch::X64), ["KeLowerIrql"]);
+    assert_eq!(declared(Arch::Arm64), ["KfLowerIrql"]);
+}

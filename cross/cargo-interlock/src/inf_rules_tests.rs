@@ -1,0 +1,357 @@
+//! One defect at a time put into the driver's own INF: the rule that it breaks must see it, and no other may.
+
+use super::{contents::LEGACY_DIRECTIVES, *};
+use crate::{arch::Arch, stamp::Stamp};
+
+/// The driver's INF, stamped for x86-64.
+fn inf() -> String {
+    inf_for(Arch::X64)
+}
+
+/// The driver's INF, stamped for an architecture.
+fn inf_for(arch: Arch) -> String {
+    let stamp = Stamp {
+        arch,
+        version: "1.2.3.0",
+        date: "02/29/2024".into(),
+    };
+    stamp
+        .apply(include_str!("../../../inf/interlock.inx"))
+        .unwrap()
+}
+
+/// The rules that an INF breaks as one for x86-64.
+fn broken(text: &str) -> Vec<&'static str> {
+    broken_for(Arch::X64, text)
+}
+
+/// The rules that an INF breaks as one for an architecture.
+fn broken_for(arch: Arch, text: &str) -> Vec<&'static str> {
+    let broken = all(text, arch)
+        .unwrap()
+        .into_iter()
+        .filter(|check| check.outcome.is_err());
+    broken.map(|check| check.name).collect()
+}
+
+/// The rules that the INF breaks once a text in it is replaced, wherever it is.
+#[track_caller]
+fn with(text: &str, replacement: &str) -> Vec<&'static str> {
+    let inf = inf();
+    assert!(inf.contains(text), "{text}");
+    broken(&inf.replace(text, replacement))
+}
+
+/// The rules that the INF breaks once a line is added to it, after another.
+#[track_caller]
+fn with_line(after: &str, line: &str) -> Vec<&'static str> {
+    with(after, &format!("{after}\r\n{line}\r\n"))
+}
+
+#[test]
+fn drivers_own_inf_keeps_all() {
+    for arch in Arch::ALL {
+        assert_eq!(broken_for(arch, &inf_for(arch)), [""; 0]);
+    }
+}
+
+#[test]
+fn for_another_architecture() {
+    let rule = ["models are decorated"];
+    assert_eq!(broken_for(Arch::Arm64, &inf_for(Arch::X64)), rule);
+    assert_eq!(broken_for(Arch::X64, &inf_for(Arch::Arm64)), rule);
+}
+
+/// Whatever is cut off, the rest is looked at: a file with less in it keeps fewer rules, and nothing panics.
+#[test]
+fn cut_off() {
+    let inf = inf();
+    for length in 0..inf.len() {
+        if let Ok(checks) = all(&inf[..length], Arch::X64) {
+            assert_eq!(checks.len(), RULES.len() + 1);
+        }
+    }
+    assert!(broken("").len() > RULES.len() / 2);
+}
+
+#[test]
+fn signature() {
+    assert_eq!(
+        with("\"$Windows NT$\"", "\"$Chicago$\""),
+        ["signature (1001)"]
+    );
+    assert_eq!(with("Signature ", ";"), ["signature (1001)"]);
+}
+
+#[test]
+fn provider() {
+    let rule = ["provider (1204)"];
+    assert_eq!(
+        with("Provider    = %Manufacturer%", "Provider = Microsoft"),
+        rule
+    );
+    assert_eq!(with("\"The Interlock developers\"", "Microsoft"), rule);
+    assert_eq!(with("Provider    = %Manufacturer%", "Provider ="), rule);
+}
+
+#[test]
+fn class() {
+    let rule = ["class"];
+    assert_eq!(with("Class       = System", ""), rule);
+    assert_eq!(with("{4d36e97d-", "{4d36e97e-"), rule);
+}
+
+#[test]
+fn driver_version() {
+    for wrong in [
+        "02/29/2024,1.2.3",
+        "02/29/2024,1.2.3.65536",
+        "2024/02/29,1.2.3.0",
+        "13/01/2024,1.2.3.0",
+        "02/29/2024",
+        "1.2.3.0",
+        "",
+    ] {
+        assert_eq!(
+            with("02/29/2024,1.2.3.0", wrong),
+            ["driver version (1217)"],
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn catalog() {
+    assert_eq!(with("CatalogFile = interlock.cat", ""), ["catalog (1233)"]);
+    assert_eq!(with("interlock.cat", "interlock.sys"), ["catalog (1233)"]);
+    assert_eq!(
+        with("interlock.cat", r"x64\interlock.cat"),
+        ["catalog (1233)"]
+    );
+}
+
+#[test]
+fn locked_down() {
+    assert_eq!(with("PnpLockdown = 1", "PnpLockdown = 0"), ["locked down"]);
+    assert_eq!(with("PnpLockdown = 1", ""), ["locked down"]);
+}
+
+#[test]
+fn models_are_decorated() {
+    let decoration = "NTamd64.10.0...19041";
+    for (wrong, replacement) in [
+        (format!(",{decoration}"), String::new()),
+        (decoration.into(), "NT.10.0...19041".into()),
+        (decoration.into(), "NTamd64".into()),
+        (decoration.into(), "NTamd64.6.3".into()),
+        (decoration.into(), "NTamd64.10.0...15063".into()),
+        (decoration.into(), "NTamd64.10.0.1..19041".into()),
+    ] {
+        let broken = match replacement.as_str() {
+            // The section goes by the same name.
+            "" => broken(
+                &inf()
+                    .replace(&wrong, "")
+                    .replace(&format!("Models.{decoration}"), "Models"),
+            ),
+            _ => with(&wrong, &replacement),
+        };
+        assert_eq!(broken, ["models are decorated"], "{replacement}");
+    }
+}
+
+#[test]
+fn devices() {
+    assert_eq!(
+        with(r"Interlock, root\interlock", "Interlock"),
+        ["devices (1297)"]
+    );
+}
+
+#[test]
+fn service_for_each_device() {
+    let rules = ["service for each device (1296)"];
+    assert_eq!(
+        with("interlock,0x00000002,", "interlock,0x00000000,"),
+        rules
+    );
+    assert_eq!(with("interlock,0x00000002,", "interlock,,"), rules);
+    assert_eq!(
+        with("[Interlock.NT.Services]", "[Interlock.NTx86.Services]"),
+        ["service for each device (1296)", "sections (1203, 2083)"]
+    );
+}
+
+#[test]
+fn service_is_a_pnp_driver() {
+    let rule = ["service is a PnP driver"];
+    for (text, wrong) in [
+        ("ServiceType   = 1", "ServiceType = 0x10"),
+        ("StartType     = 3", "StartType = 0"),
+        ("StartType     = 3", ""),
+        ("ErrorControl  = 1", "ErrorControl = 4"),
+        (r"%13%\interlock.sys", r"%12%\interlock.sys"),
+        (r"%13%\interlock.sys", r"%13%\other.sys"),
+    ] {
+        assert_eq!(with(text, wrong), rule, "{wrong}");
+    }
+}
+
+#[test]
+fn legacy_sections() {
+    let rules = [
+        "no legacy section (1212, 1285, 1300)",
+        "sections (1203, 2083)",
+    ];
+    for section in [
+        "DefaultInstall",
+        "defaultinstall.NTamd64",
+        "ClassInstall32",
+        "Interlock.NT.CoInstallers",
+        "Interlock.NT.FactDef",
+        "Interlock.NT.LogConfigOverride",
+    ] {
+        assert_eq!(
+            with("[Strings]", &format!("[{section}]\r\n[Strings]")),
+            rules,
+            "{section}"
+        );
+    }
+}
+
+#[test]
+fn legacy_directives() {
+    for directive in LEGACY_DIRECTIVES {
+        let line = format!("{} = Interlock.Old", directive.to_ascii_uppercase());
+        assert_eq!(
+            with_line("[Interlock.NT]", &line),
+            ["no legacy directive (1301)"],
+            "{directive}"
+        );
+    }
+}
+
+#[test]
+fn registry_values() {
+    let add = |line: &str| with_line("[Interlock.Service.AddReg]", line);
+    for root in ["HKLM", "HKCR", "HKCU", "HKU"] {
+        let line = format!("{root},Software\\Interlock,One,,two");
+        assert_eq!(
+            add(&line),
+            ["registry relative to the device (1221, 1304)"],
+            "{root}"
+        );
+    }
+    assert_eq!(
+        add("HKR,,CoInstallers32,0x00010000,\"old.dll\""),
+        ["no co-installer (1303)"]
+    );
+    assert_eq!(
+        add("HKR,,UpperFilters,0x00010008,\"other\""),
+        ["nothing appended (1305)"]
+    );
+}
+
+#[test]
+fn files_have_a_source() {
+    let rule = ["files have a source (1230)"];
+    assert_eq!(with_line("[Interlock.CopyFiles]", "more.dll"), rule);
+    assert_eq!(with_line("[Interlock.NT]", "CopyFiles = @more.dll"), rule);
+    assert_eq!(with("interlock.sys = 1", "interlock.sys = 2"), rule);
+}
+
+#[test]
+fn files_run_from_the_driver_store() {
+    let rule = ["files run from the driver store (1100, 1306)"];
+    assert_eq!(with("DefaultDestDir = 13", "DefaultDestDir = 12"), rule);
+    assert_eq!(with("DefaultDestDir = 13", "DefaultDestDir = 13,x64"), rule);
+    assert_eq!(
+        with("DefaultDestDir = 13", "Interlock.CopyFiles = 13"),
+        rule
+    );
+    assert_eq!(
+        with_line("DefaultDestDir = 13", "Interlock.CopyFiles = 10,SysWOW64"),
+        rule
+    );
+    assert_eq!(
+        with_line("[Interlock.CopyFiles]", "interlock.sys,interlock_sys.dll"),
+        rule
+    );
+    assert_eq!(with("interlock.sys = 1", "interlock.sys = 1,x64"), rule);
+}
+
+#[test]
+fn strings() {
+    assert_eq!(with("DeviceName   =", ";"), ["strings (1235)"]);
+    assert_eq!(
+        with("= %ServiceName%", "= %SystemRoot%"),
+        ["strings (1235)"]
+    );
+}
+
+/// Each value of the driver's own INF in turn is moved into `[Strings]`: every rule still holds.
+#[test]
+fn string_may_stand_for_any_value() {
+    let inf = inf();
+    let lines: Vec<_> = inf.lines().collect();
+    let end = lines.iter().position(|&line| line == "[Strings]").unwrap();
+    let mut tried = 0;
+    for (index, line) in lines[..end].iter().enumerate() {
+        let content = line.split(';').next().unwrap_or_default();
+        if content.starts_with('[') || content.contains('"') {
+            continue;
+        }
+        let (key, values) = content.split_at(content.find('=').map_or(0, |at| at + 1));
+        let is_literal = |value: &&str| !value.is_empty() && !value.contains('%');
+        for value in values.split(',').map(str::trim).filter(is_literal) {
+            let moved = format!("{key}{}", values.replacen(value, "%value%", 1));
+            let mut lines = lines.clone();
+            lines[index] = &moved;
+            let text = lines.join("\r\n") + &format!("\r\nvalue = \"{value}\"\r\n");
+            assert_eq!(broken(&text), [""; 0], "{moved}: {value}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 30, "{tried}");
+}
+
+/// What is wrong is found behind a string, too.
+#[test]
+fn strings_hide_nothing() {
+    for (text, wrong, rule) in [
+        (
+            "interlock,0x00000002,",
+            "interlock,%hidden%,",
+            "service for each device (1296)",
+        ),
+        (
+            "StartType     = 3",
+            "StartType = %hidden%",
+            "service is a PnP driver",
+        ),
+        (
+            "DefaultDestDir = 13",
+            "DefaultDestDir = %hidden%",
+            "files run from the driver store (1100, 1306)",
+        ),
+        (
+            "HKR,,FriendlyName",
+            "%hidden%,,FriendlyName",
+            "registry relative to the device (1221, 1304)",
+        ),
+        ("interlock.cat", "%hidden%", "catalog (1233)"),
+    ] {
+        assert_eq!(
+            broken(&(inf().replace(text, wrong) + "hidden = 0\r\n")),
+            [rule]
+        );
+    }
+}
+
+#[test]
+fn sections() {
+    let rule = ["sections (1203, 2083)"];
+    assert_eq!(with("[Interlock.HW.AddReg]", "[Interlock.AddReg]"), rule);
+    assert_eq!(with("[Interlock.Interface]", "[Interlock.Other]"), rule);
+    assert_eq!(with("[Strings]", "[Forgotten]\r\n[Strings]"), rule);
+}

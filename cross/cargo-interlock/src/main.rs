@@ -1,0 +1,294 @@
+//! `cargo interlock`: makes, builds, checks, packages and tries out WDM drivers in Rust.
+//!
+//! On Windows it calls the WDK's tools. Elsewhere it does their part itself, with what Debian has.
+
+#![forbid(unsafe_code)]
+
+mod arch;
+mod build_folder;
+mod building;
+mod catalog;
+mod check;
+mod cross;
+mod debian;
+mod driver;
+mod finish;
+mod functions;
+mod image;
+mod imports;
+mod inf;
+mod inf_rules;
+mod kit;
+mod natvis;
+mod new;
+mod package;
+mod packaging;
+#[cfg(test)]
+mod sample;
+mod script;
+mod signing;
+mod stamp;
+mod stand_in;
+mod wdk_package;
+#[cfg(unix)]
+mod wine;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use arch::Arch;
+use check::Check;
+use clap::{Args, Parser, Subcommand};
+use driver::Driver;
+
+/// What Cargo calls: it passes the subcommand's name on.
+#[derive(Parser)]
+#[command(bin_name = "cargo")]
+enum Cargo {
+    Interlock(Arguments),
+}
+
+/// Makes, builds, checks, packages and tries out WDM drivers in Rust
+#[derive(Args)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Args)]
+struct Which {
+    /// The package of the driver, if the workspace has several
+    #[arg(long, short)]
+    package: Option<String>,
+    /// The architecture
+    #[arg(long, value_enum, default_value_t)]
+    arch: Arch,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Make a workspace for a driver: its logic with a test on the model kernel, the .sys crate, the INF
+    New {
+        /// The driver's name
+        name: String,
+        /// What the driver is in the device stack
+        #[arg(long, value_enum, default_value_t)]
+        kind: new::Kind,
+        /// The folder or the Git address of Interlock's repository [default: what this program was installed from]
+        #[arg(long)]
+        interlock: Option<String>,
+    },
+    /// Build NAME.sys, NAME.pdb and NAME.inf into target/interlock; for ARM64 into target/interlock-arm64
+    Build {
+        #[command(flatten)]
+        which: Which,
+        /// Further options for `cargo build`
+        #[arg(last = true)]
+        options: Vec<String>,
+    },
+    /// Build the driver, and check that Windows can load it, that it cannot panic, and its INF
+    Check {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Build the driver for x64, and make a package of it, signed for testing
+    Package {
+        /// The package of the driver, if the workspace has several
+        #[arg(long, short)]
+        package: Option<String>,
+        /// The folder to make [default: target/package]; one that is there is removed first
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// A further file for the package
+        #[arg(long, value_name = "FILE")]
+        add: Vec<PathBuf>,
+    },
+    /// Build the driver, install it under Wine, open its device, run a command, and remove the driver
+    #[cfg(unix)]
+    Wine {
+        /// The package of the driver, if the workspace has several
+        #[arg(long, short)]
+        package: Option<String>,
+        /// Keep what the driver prints with DbgPrintEx in target/wine/wine.log
+        #[arg(long)]
+        debug_log: bool,
+        /// A program for Windows, and its arguments
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Run another command of Cargo, such as `check`, for the driver as `build` does
+    Cargo {
+        #[command(flatten)]
+        which: Which,
+        /// The command
+        command: String,
+        /// Its options
+        #[arg(last = true)]
+        options: Vec<String>,
+    },
+    /// List what is needed off Windows, and whether it is there
+    Doctor {
+        /// Install what is missing
+        #[arg(long)]
+        install: bool,
+        /// Further Debian packages
+        packages: Vec<String>,
+    },
+    /// Check that NatVis files are in a PDB, and that every type and field that they name is there
+    CheckNatvis {
+        /// The PDB
+        pdb: PathBuf,
+        /// The NatVis files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// What the files call optional must be there too: the driver was built with the feature `lock-debug`
+        #[arg(long)]
+        lock_debug: bool,
+    },
+    /// Check PowerShell scripts, as far as can be told without PowerShell
+    #[command(hide = true)]
+    CheckScripts {
+        /// The scripts
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Write the crate that takes the place of wdk-build off Windows
+    #[command(hide = true)]
+    StandIn {
+        /// The folder
+        folder: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let Cargo::Interlock(arguments) = Cargo::parse();
+    match perform(arguments.task) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo interlock: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what is asked; `false` is a check that failed.
+fn perform(task: Task) -> Result<bool, String> {
+    let find = |which: &Which| Driver::find(which.package.as_deref());
+    match task {
+        Task::New {
+            name,
+            kind,
+            interlock,
+        } => new::new(&name, kind, interlock.as_deref())?,
+        Task::Build { which, options } => building::build(&find(&which)?, which.arch, &options)?,
+        Task::Check { which } => {
+            let driver = find(&which)?;
+            building::build(&driver, which.arch, &[])?;
+            return building::check(&driver, which.arch);
+        }
+        Task::Package { package, out, add } => {
+            let driver = Driver::find(package.as_deref())?;
+            building::build(&driver, Arch::X64, &[])?;
+            let out = out.unwrap_or_else(|| driver.workspace.target.join("package"));
+            return packaging::make(&driver, &out, &add);
+        }
+        #[cfg(unix)]
+        Task::Wine {
+            package,
+            debug_log,
+            command,
+        } => {
+            let driver = Driver::find(package.as_deref())?;
+            building::build(&driver, Arch::X64, &[])?;
+            wine::wine(&driver, debug_log, &command)?;
+        }
+        Task::Cargo {
+            which,
+            command,
+            options,
+        } => cross::cargo(&find(&which)?, which.arch, &command, &options)?,
+        Task::Doctor { install, packages } => return debian::doctor(install, &packages),
+        Task::CheckNatvis {
+            pdb,
+            files,
+            lock_debug,
+        } => return check_natvis(&pdb, &files, lock_debug),
+        Task::CheckScripts { files } => return check_scripts(&files),
+        Task::StandIn { folder } => stand_in::write(&folder)?,
+    }
+    Ok(true)
+}
+
+fn check_natvis(pdb: &Path, files: &[PathBuf], lock_debug: bool) -> Result<bool, String> {
+    let parsed = natvis::Pdb::parse(&read(pdb)?).map_err(|error| about(pdb, &error))?;
+    let mut all_hold = true;
+    for file in files {
+        let name = file.display();
+        match parsed.check(&read(file)?, lock_debug) {
+            Ok(natvis::Checked { types, expressions }) => {
+                println!("ok      {name}: {types} types, {expressions} expressions");
+            }
+            Err(errors) => {
+                all_hold = false;
+                for error in errors {
+                    println!("FAILED  {name}: {error}");
+                }
+            }
+        }
+    }
+    Ok(all_hold)
+}
+
+fn check_scripts(files: &[PathBuf]) -> Result<bool, String> {
+    let mut right = true;
+    for file in files {
+        let problems = script::problems(&text_of(file)?).map_err(|error| about(file, &error))?;
+        for problem in &problems {
+            println!("{}", about(file, problem));
+        }
+        right &= problems.is_empty();
+    }
+    Ok(right)
+}
+
+/// Runs a program; what it prints is shown.
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .map_err(|error| format!("{program}: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{program} failed: {status}"))
+    }
+}
+
+/// Prints what was checked; `false` if any of it was wrong.
+fn report(checks: &[Check]) -> bool {
+    for check in checks {
+        println!("{check}");
+    }
+    checks.iter().all(|check| check.outcome.is_ok())
+}
+
+fn about(path: &Path, error: &str) -> String {
+    format!("{}: {error}", path.display())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| about(path, &error.to_string()))
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
+    String::from_utf8(read(path)?).map_err(|_| about(path, "is not UTF-8; save it as plain text"))
+}
+
+fn write(path: &Path, data: &[u8]) -> Result<(), String> {
+    fs::write(path, data).map_err(|error| about(path, &error.to_string()))
+}

@@ -1,0 +1,270 @@
+//! `new`: a workspace for a driver of one's own.
+
+use std::{
+    fs,
+    hash::{BuildHasher, Hasher, RandomState},
+    path::{Path, PathBuf},
+};
+
+use clap::ValueEnum;
+
+use crate::{about, write};
+
+/// What a driver is in the device stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// A function driver, with an interface that programs open
+    #[default]
+    Function,
+    /// A filter driver, above the driver of another device
+    Filter,
+    /// A driver of a control device without hardware (not there yet)
+    Control,
+}
+
+macro_rules! files {
+    ($folder:literal: $($to:literal = $from:literal),* $(,)?) => {
+        &[$(($to, include_str!(concat!("../templates/", $folder, "/", $from)))),*]
+    };
+}
+
+/// What every workspace has.
+const WORKSPACE: &[(&str, &str)] = files! { "workspace":
+    ".cargo/config.toml" = "cargo-config.toml",
+    ".gitignore" = "gitignore",
+    "Cargo.toml" = "workspace.toml",
+    "driver/Cargo.toml" = "driver.toml",
+    "driver/build.rs" = "build.rs",
+    "driver/src/lib.rs" = "sys.rs",
+    "logic/Cargo.toml" = "logic.toml",
+};
+
+const FUNCTION: &[(&str, &str)] = files! { "function":
+    "README.md" = "README.md",
+    "driver/{{name}}.inx" = "driver.inx",
+    "logic/src/lib.rs" = "lib.rs",
+    "logic/tests/model.rs" = "model.rs",
+};
+
+const FILTER: &[(&str, &str)] = files! { "filter":
+    "README.md" = "README.md",
+    "driver/{{name}}.inx" = "driver.inx",
+    "logic/src/lib.rs" = "lib.rs",
+    "logic/tests/model.rs" = "model.rs",
+};
+
+/// Names that something in the workspace has already, and keywords of Rust.
+const TAKEN: &[&str] = &[
+    "alloc", "build", "core", "crate", "deps", "driver", "logic", "new", "nt", "ntmodel", "self",
+    "std", "super", "test", "wdk", "wdm",
+];
+
+impl Kind {
+    fn files(self) -> Result<&'static [(&'static str, &'static str)], String> {
+        match self {
+            Self::Function => Ok(FUNCTION),
+            Self::Filter => Ok(FILTER),
+            Self::Control => Err(
+                "there is no template of this kind yet: choose `--kind function` or `--kind filter`"
+                    .into(),
+            ),
+        }
+    }
+}
+
+/// Makes the workspace `NAME` in the current folder, with Interlock from where the user says or from where this program is
+/// from.
+pub fn new(name: &str, kind: Kind, interlock: Option<&str>) -> Result<(), String> {
+    check_name(name)?;
+    let files = kind.files()?;
+    let replacements = replacements(name, kind, &source(interlock)?);
+    let folder = Path::new(name);
+    if folder.exists() {
+        return Err(about(folder, "exists already"));
+    }
+    for (path, template) in WORKSPACE.iter().chain(files) {
+        let [path, text] = [path, template].map(|text| fill(text, &replacements));
+        let path = folder.join(path);
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).map_err(|error| about(parent, &error.to_string()))?;
+        write(&path, text.as_bytes())?;
+    }
+    println!("made    {name}: `cd {name}`, then `cargo test` and `cargo interlock check`");
+    Ok(())
+}
+
+/// A name of a crate that is also one of a file and of a service.
+fn check_name(name: &str) -> Result<(), String> {
+    let begins = name.starts_with(|first: char| first.is_ascii_lowercase());
+    let rest = |other: char| other.is_ascii_lowercase() || other.is_ascii_digit() || other == '_';
+    if begins && name.chars().all(rest) && name.len() <= 24 && !TAKEN.contains(&name) {
+        Ok(())
+    } else {
+        Err(format!(
+            "`{name}` cannot be the driver's name: use up to 24 lower-case letters, digits and `_`, a letter first, and none of: {}",
+            TAKEN.join(", ")
+        ))
+    }
+}
+
+/// Where the crates of Interlock come from.
+#[derive(Debug, PartialEq)]
+enum Source {
+    Folder(PathBuf),
+    Git(String),
+}
+
+impl Source {
+    /// What a dependency on the crate in this folder says; `package` is its name, if that is another.
+    fn dependency(&self, folder: &str, package: Option<&str>) -> String {
+        let source = match self {
+            Self::Folder(root) => format!("path = {:?}", root.join(folder)),
+            Self::Git(url) => format!("git = {url:?}"),
+        };
+        let package = package.map_or_else(String::new, |name| format!("package = {name:?}, "));
+        package + &source
+    }
+}
+
+/// What the user says, or the folder that this program was built in, or the address in its metadata.
+fn source(interlock: Option<&str>) -> Result<Source, String> {
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    let is_there = |root: &Path| root.join("driver/wdm/Cargo.toml").is_file();
+    if let Some(given) = interlock {
+        return match fs::canonicalize(given) {
+            Ok(root) if is_there(&root) => Ok(Source::Folder(root)),
+            Ok(root) => Err(about(
+                &root,
+                "is not Interlock's repository: it has no driver/wdm/Cargo.toml",
+            )),
+            Err(_) if given.contains("://") => Ok(Source::Git(given.into())),
+            Err(error) => Err(format!("{given}: {error}")),
+        };
+    }
+    match (built_in, env!("CARGO_PKG_REPOSITORY")) {
+        (Some(root), _) if is_there(root) => Ok(Source::Folder(root.into())),
+        (_, "") => Err(
+            "pass the folder or the Git address of Interlock's repository with --interlock".into(),
+        ),
+        (_, url) => Ok(Source::Git(url.into())),
+    }
+}
+
+/// What stands in the templates, between double braces, and what takes its place.
+fn replacements(name: &str, kind: Kind, source: &Source) -> Vec<(&'static str, String)> {
+    let (guid, rust_guid) = guid([(); 2].map(|()| RandomState::new().build_hasher().finish()));
+    vec![
+        ("{{name}}", name.into()),
+        (
+            "{{filter}}",
+            if kind == Kind::Filter { "filter " } else { "" }.into(),
+        ),
+        ("{{guid}}", guid),
+        ("{{Guid}}", rust_guid),
+        (
+            "{{nt}}",
+            source.dependency("driver/nt", Some("interlock-nt")),
+        ),
+        (
+            "{{ntmodel}}",
+            source.dependency("tests-usermode/model", None),
+        ),
+        (
+            "{{wdm}}",
+            source.dependency("driver/wdm", Some("interlock-wdm")),
+        ),
+    ]
+}
+
+fn fill(template: &str, replacements: &[(&str, String)]) -> String {
+    let replace = |text: String, (mark, value): &(&str, String)| text.replace(mark, value);
+    replacements.iter().fold(template.to_owned(), replace)
+}
+
+/// A random GUID (version 4) of random bits: as text, and as Rust.
+fn guid([high, low]: [u64; 2]) -> (String, String) {
+    let high = high & !0xf000 | 0x4000;
+    let low = low & !(0b11 << 62) | 0b10 << 62;
+    let (first, second, third) = (high >> 32, high >> 16 & 0xffff, high & 0xffff);
+    let text = format!(
+        "{{{first:08x}-{second:04x}-{third:04x}-{:04x}-{:012x}}}",
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    );
+    let bytes: Vec<_> = low
+        .to_be_bytes()
+        .iter()
+        .map(|byte| format!("{byte:#04x}"))
+        .collect();
+    let rust = format!(
+        "Guid::new(\n        0x{:04x}_{:04x},\n        {second:#06x},\n        {third:#06x},\n        [{}],\n    )",
+        first >> 16,
+        first & 0xffff,
+        bytes.join(", ")
+    );
+    (text, rust)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_crates_and_files() {
+        for name in ["gate", "my_gate2"] {
+            assert_eq!(check_name(name), Ok(()));
+        }
+        for name in [
+            "",
+            "Gate",
+            "2gate",
+            "my-gate",
+            "wdm",
+            "a_name_that_is_far_too_long_for_it",
+        ] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn guid_is_the_same_in_both_forms() {
+        let (text, rust) = guid([0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef]);
+        assert_eq!(text, "{01234567-89ab-4def-8123-456789abcdef}");
+        let rust = rust.replace(['\n', ' '], "");
+        assert_eq!(
+            rust,
+            "Guid::new(0x0123_4567,0x89ab,0x4def,[0x81,0x23,0x45,0x67,0x89,0xab,0xcd,0xef],)"
+        );
+    }
+
+    #[test]
+    fn every_mark_is_filled_in() {
+        let source = Source::Git("https://example.org/interlock".into());
+        for kind in [Kind::Function, Kind::Filter] {
+            let replacements = replacements("my_gate", kind, &source);
+            for (path, text) in WORKSPACE.iter().chain(kind.files().unwrap()) {
+                let [path, text] = [path, text].map(|text| fill(text, &replacements));
+                assert!(
+                    !path.contains("{{") && !text.contains("{{"),
+                    "{path}: {text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn interlock_is_where_the_program_was_built() {
+        assert!(
+            matches!(source(None), Ok(Source::Folder(root)) if root.join("driver/wdm").is_dir())
+        );
+        let url = "https://example.org/interlock";
+        assert_eq!(source(Some(url)), Ok(Source::Git(url.into())));
+        assert!(source(Some("/")).unwrap_err().contains("driver/wdm"));
+    }
+
+    #[test]
+    fn kind_without_a_template_says_so() {
+        let error = new("gate", Kind::Control, None).unwrap_err();
+        assert!(error.contains("function"), "{error}");
+    }
+}

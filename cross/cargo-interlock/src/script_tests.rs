@@ -1,0 +1,148 @@
+//! One mistake at a time, in a script that has none without it.
+
+use super::*;
+
+const SCRIPT: &str = "\
+#Requires -Version 5.1
+[CmdletBinding()]
+param([string] $Name, [long] $Memory = 4GB)
+Set-StrictMode -Version Latest
+$ErrorActionPreference = 'Stop'
+
+function Get-Answer {
+    param($Question)
+    & cmd.exe /c $Question
+    $LASTEXITCODE
+}
+
+$settings = @{ Path = $Name }
+foreach ($line in Get-Answer -Question $Memory) {
+    Write-Output \"$line on $env:COMPUTERNAME\"
+}
+Get-Content @settings | ForEach-Object { $_.Length }
+";
+
+fn of(script: &str) -> Vec<String> {
+    problems(script).unwrap()
+}
+
+/// What is found once a part of the script is another.
+fn with(part: &str, other: &str) -> Vec<String> {
+    assert!(SCRIPT.contains(part), "{part}");
+    of(&SCRIPT.replacen(part, other, 1))
+}
+
+#[test]
+fn script_is_right() {
+    assert_eq!(of(SCRIPT), [""; 0]);
+}
+
+#[test]
+fn the_projects_scripts_are_right() {
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../../inf/vm");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(scripts).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "ps1") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(of(&text), [""; 0], "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert_ne!(seen, 0);
+}
+
+#[test]
+fn what_does_not_parse() {
+    for (part, other) in [
+        ("param($Question)", "param($Question"),
+        ("{ $_.Length }", "{ $_.Length"),
+        ("@{ Path", "@( Path"),
+        ("on $env:COMPUTERNAME\"", "on $env:COMPUTERNAME"),
+    ] {
+        let problems = with(part, other);
+        assert!(
+            problems.iter().all(|it| it.ends_with("does not parse")),
+            "{other}: {problems:?}"
+        );
+        assert!(!problems.is_empty(), "{other}");
+    }
+}
+
+#[test]
+fn what_windows_powershell_does_not_know() {
+    for (other, name) in [
+        ("$Name && $Name", "`&&` and `||`"),
+        ("($Name ?? 'x')", "`??`"),
+        ("($Name ? 1 : 2)", "`? :`"),
+    ] {
+        let expected = format!("line 13: Windows PowerShell 5.1 has no {name}");
+        assert_eq!(with("@{ Path = $Name }", other), [expected], "{other}");
+    }
+}
+
+#[test]
+fn characters_beyond_ascii() {
+    assert_eq!(
+        with("'Stop'\n\n", "'Stop'\n# \u{2013}\n"),
+        ["line 6: only ASCII is read the same everywhere"]
+    );
+}
+
+#[test]
+fn missing_preamble() {
+    for line in PREAMBLE {
+        assert_eq!(with(line, ""), [format!("`{line}` is missing")]);
+    }
+}
+
+#[test]
+fn exit_code_that_nobody_looks_at() {
+    assert_eq!(
+        with("    $LASTEXITCODE\n", "    $Question\n"),
+        ["line 9: the exit code of cmd.exe is not looked at"]
+    );
+}
+
+#[test]
+fn misspelt_names() {
+    for (part, other, expected) in [
+        (
+            "Get-Content",
+            "Get-Contents",
+            "line 17: Get-Contents is not in cmdlets.txt",
+        ),
+        (
+            "in Get-Answer",
+            "in Get-Anwser",
+            "line 14: Get-Anwser is not in cmdlets.txt",
+        ),
+        (
+            "-Version Latest\n",
+            "-Version Latest\nSet-StrictMode -Versoin 3\n",
+            "line 5: -Versoin of Set-StrictMode is not in cmdlets.txt",
+        ),
+        ("\"$line on", "\"$lien on", "line 15: $lien is set nowhere"),
+        ("@settings", "@setings", "line 17: @setings is set nowhere"),
+        (
+            "Path = $Name",
+            "Path = $Nam",
+            "line 13: $Nam is set nowhere",
+        ),
+    ] {
+        assert_eq!(with(part, other), [expected], "{other}");
+    }
+}
+
+#[test]
+fn list_of_cmdlets_is_sorted() {
+    let names: Vec<_> = CMDLETS
+        .lines()
+        .filter(|line| !line.starts_with(';') && !line.is_empty())
+        .collect();
+    assert!(names.is_sorted());
+    for line in names {
+        let parameters: Vec<_> = line.split_whitespace().skip(1).collect();
+        assert!(parameters.is_sorted(), "{line}");
+    }
+}

@@ -1,0 +1,211 @@
+//! What `stampinf` does: an INF made from its template.
+
+use std::{
+    env,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::arch::Arch;
+
+/// The variables of `stampinf` that a WDM driver has no value for.
+const FRAMEWORK: &[&str] = &[
+    "$KMDFVERSION$",
+    "$KMDFCOINSTALLERVERSION$",
+    "$UMDFVERSION$",
+    "$UMDFCOINSTALLERVERSION$",
+];
+
+/// What is filled in.
+pub struct Stamp<'a> {
+    pub arch: Arch,
+    pub version: &'a str,
+    /// Month, day and year, as INF files write them.
+    pub date: String,
+}
+
+impl Stamp<'_> {
+    /// The INF, with CRLF line ends.
+    pub fn apply(&self, template: &str) -> Result<String, String> {
+        self.check_version()?;
+        let driver_ver = format!("DriverVer = {},{}", self.date, self.version);
+        let mut lines = Vec::new();
+        // Where `[Version]` starts, and whether the lines are its own.
+        let (mut version_at, mut in_version, mut stamped) = (None, false, false);
+        for (index, line) in template.trim_start_matches('\u{feff}').lines().enumerate() {
+            if !line.is_ascii() {
+                return Err(format!(
+                    "line {}: only ASCII is read the same everywhere",
+                    index + 1
+                ));
+            }
+            let mut line = line.trim_end().replace("$ARCH$", self.arch.inf_name());
+            if let Some(section) = section_name(&line) {
+                in_version = section.eq_ignore_ascii_case("Version");
+                if in_version {
+                    version_at = Some(lines.len());
+                }
+            } else if in_version && key(&line).eq_ignore_ascii_case("DriverVer") {
+                line.clone_from(&driver_ver);
+                stamped = true;
+            }
+            if let Some(variable) = FRAMEWORK.iter().find(|&&variable| line.contains(variable)) {
+                return Err(format!(
+                    "line {}: {variable} is for drivers on a framework",
+                    index + 1
+                ));
+            }
+            lines.push(line);
+        }
+        let version_at = version_at.ok_or("there is no [Version] section")?;
+        if !stamped {
+            lines.insert(version_at + 1, driver_ver);
+        }
+        Ok(lines.join("\r\n") + "\r\n")
+    }
+
+    fn check_version(&self) -> Result<(), String> {
+        let parts: Vec<_> = self.version.split('.').collect();
+        if parts.len() == 4 && parts.iter().all(|part| part.parse::<u16>().is_ok()) {
+            return Ok(());
+        }
+        Err(format!(
+            "{} is not a version of four numbers up to 65535",
+            self.version
+        ))
+    }
+}
+
+/// The name of the section that a line starts.
+fn section_name(line: &str) -> Option<&str> {
+    let (name, _) = line.trim_start().strip_prefix('[')?.split_once(']')?;
+    Some(name.trim())
+}
+
+/// What is left of a line's `=`. A comment has a `;` in it and so is no known key.
+fn key(line: &str) -> &str {
+    line.split_once('=').map_or("", |(key, _)| key.trim())
+}
+
+/// The time since 1970 of `SOURCE_DATE_EPOCH`, or now.
+pub fn now() -> Result<Duration, String> {
+    match env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text
+            .parse()
+            .map(Duration::from_secs)
+            .map_err(|_| format!("SOURCE_DATE_EPOCH is {text}, no count of seconds")),
+        Err(_) => Ok(SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()),
+    }
+}
+
+/// The date of [`now`].
+pub fn date() -> Result<String, String> {
+    Ok(calendar_date(now()?.as_secs() / (24 * 60 * 60)))
+}
+
+/// The day that comes this many days after the first of January 1970.
+fn calendar_date(mut days: u64) -> String {
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let mut year = 1970;
+    while days >= 365 + u64::from(is_leap(year)) {
+        days -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(is_leap(year));
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    format!("{month:02}/{:02}/{year}", days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(template: &str) -> Result<String, String> {
+        stamp_for(Arch::X64, template)
+    }
+
+    fn stamp_for(arch: Arch, template: &str) -> Result<String, String> {
+        let date = calendar_date(19_782);
+        Stamp {
+            arch,
+            version: "1.2.3.0",
+            date,
+        }
+        .apply(template)
+    }
+
+    #[test]
+    fn driver_ver_is_replaced() {
+        let inf =
+            stamp("; $ARCH$\n[Version]\ndriverver = 1 ; old\n[Mfg]\n%A% = M, NT$ARCH$\n").unwrap();
+        assert_eq!(
+            inf,
+            "; amd64\r\n[Version]\r\nDriverVer = 02/29/2024,1.2.3.0\r\n[Mfg]\r\n%A% = M, NTamd64\r\n"
+        );
+    }
+
+    #[test]
+    fn models_are_for_the_architecture() {
+        for (arch, expected) in [(Arch::X64, "NTamd64.10.0"), (Arch::Arm64, "NTarm64.10.0")] {
+            let template = "[Version]\n[Mfg]\n%A% = M, NT$ARCH$.10.0\n[M.NT$ARCH$.10.0]\n";
+            let inf = stamp_for(arch, template).unwrap();
+            assert_eq!(inf.matches(expected).count(), 2, "{inf}");
+        }
+    }
+
+    #[test]
+    fn driver_ver_is_added() {
+        let inf = stamp("[version]\r\nClass = System\r\n").unwrap();
+        assert_eq!(
+            inf,
+            "[version]\r\nDriverVer = 02/29/2024,1.2.3.0\r\nClass = System\r\n"
+        );
+    }
+
+    #[test]
+    fn driver_ver_elsewhere_is_left_alone() {
+        let inf = stamp("[Version]\n[Other]\nDriverVer = mine\n").unwrap();
+        assert!(inf.ends_with("[Other]\r\nDriverVer = mine\r\n"), "{inf}");
+    }
+
+    #[test]
+    fn what_cannot_be_stamped_is_refused() {
+        for (template, reason) in [
+            ("[Strings]\n", "[Version]"),
+            ("[Version]\nKmdf = $KMDFVERSION$\n", "line 2: $KMDFVERSION$"),
+            ("[Version]\nProvider = \u{e4}\n", "line 2"),
+        ] {
+            let error = stamp(template).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+        for version in ["1.2.3", "1.2.3.x", "1.2.3.65536", ""] {
+            let stamp = Stamp {
+                arch: Arch::X64,
+                version,
+                date: String::new(),
+            };
+            assert!(stamp.apply("[Version]\n").is_err(), "{version}");
+        }
+    }
+
+    #[test]
+    fn dates_are_the_calendars() {
+        for (days, date) in [
+            (0, "01/01/1970"),
+            (10_957, "01/01/2000"),
+            (20_088, "12/31/2024"),
+        ] {
+            assert_eq!(calendar_date(days), date);
+        }
+    }
+}

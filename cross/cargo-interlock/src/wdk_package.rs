@@ -1,0 +1,287 @@
+//! The driver package, made with the WDK's tools.
+//!
+//! They are called with the arguments that Microsoft's `cargo-wdk` gives them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    about,
+    driver::Driver,
+    kit::{Kit, Tool},
+    packaging,
+};
+
+/// The test certificate, which stays with its key in a store of the user's.
+const STORE: &str = "InterlockTestCertStore";
+const NAME: &str = "Interlock test certificate";
+
+/// Code signing, as the usage of a certificate's key.
+const CODE_SIGNING: &str = "1.3.6.1.5.5.7.3.3";
+
+/// Makes the package for x64 in the folder `package`, of what was built and of the INF's template.
+pub fn make(kit: &Kit, driver: &Driver, files: &[PathBuf], package: &Path) -> Result<(), String> {
+    // If one is missing, nothing is begun.
+    for tool in Tool::ALL {
+        kit.tool(tool)?;
+    }
+    packaging::fill(package, files)?;
+    let [sys, inf, catalog, certificate] =
+        ["sys", "inf", "cat", "cer"].map(|extension| format!("{}.{extension}", driver.name));
+    let copied = fs::copy(&driver.template, package.join(&inf));
+    copied.map_err(|error| about(&driver.template, &error.to_string()))?;
+
+    let run = |tool, arguments: &[&str]| run(&kit.tool(tool)?, arguments, package);
+    run(
+        Tool::Stampinf,
+        &[
+            "-f",
+            &inf,
+            "-d",
+            "*",
+            "-a",
+            "amd64",
+            "-c",
+            &catalog,
+            "-v",
+            &driver.version,
+        ],
+    )?;
+    run(Tool::Infverif, &["/v", "/w", &inf])?;
+    if has_certificate(&kit.tool(Tool::Certmgr)?)? {
+        run(
+            Tool::Certmgr,
+            &["-put", "-s", STORE, "-c", "-n", NAME, &certificate],
+        )?;
+    } else {
+        let subject = format!("CN={NAME}");
+        run(
+            Tool::Makecert,
+            &[
+                "-r",
+                "-pe",
+                "-a",
+                "SHA256",
+                "-len",
+                "2048",
+                "-eku",
+                CODE_SIGNING,
+                "-ss",
+                STORE,
+                "-n",
+                &subject,
+                &certificate,
+            ],
+        )?;
+    }
+    let sign = |file: &str| {
+        run(
+            Tool::Signtool,
+            &["sign", "/fd", "SHA256", "/s", STORE, "/n", NAME, file],
+        )
+    };
+    sign(&sys)?;
+    // The catalog is of the files as they are now.
+    run(Tool::Inf2cat, &["/driver:.", "/os:10_x64", "/uselocaltime"])?;
+    sign(&catalog)
+}
+
+/// Runs a program in a folder; what it prints is shown.
+fn run(program: &Path, arguments: &[&str], folder: &Path) -> Result<(), String> {
+    let mut command = Command::new(program);
+    let status = command.args(arguments).current_dir(folder).status();
+    let status = status.map_err(|error| about(program, &error.to_string()))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(about(program, &format!("failed: {status}")))
+    }
+}
+
+/// Whether the certificate is in its store already. A store that is not there yet is an empty one.
+fn has_certificate(certmgr: &Path) -> Result<bool, String> {
+    let output = Command::new(certmgr).args(["-s", STORE]).output();
+    let output = output.map_err(|error| about(certmgr, &error.to_string()))?;
+    Ok(String::from_utf8_lossy(&output.stdout).contains(NAME))
+}
+
+/// With shell scripts in the place of the tools.
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::driver::Workspace;
+
+    struct Scene {
+        folder: TempDir,
+    }
+
+    impl Scene {
+        /// A built driver, and a kit whose tools write down how they are called.
+        fn new() -> Self {
+            let scene = Self {
+                folder: TempDir::new().unwrap(),
+            };
+            fs::create_dir_all(scene.path("kit/Lib/10.0.26100.0")).unwrap();
+            fs::create_dir_all(scene.path("built")).unwrap();
+            for file in scene.files() {
+                fs::write(file, "built").unwrap();
+            }
+            fs::write(scene.path("template.inx"), "the template").unwrap();
+            for tool in Tool::ALL {
+                scene.have(tool, "");
+            }
+            scene
+        }
+
+        fn files(&self) -> [PathBuf; 3] {
+            ["gate.sys", "gate.pdb", "client.exe"].map(|name| self.path("built").join(name))
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.folder.path().join(path)
+        }
+
+        /// Makes a tool do this after it has written down its call.
+        fn have(&self, tool: Tool, script: &str) {
+            let program = self.path("kit").join(tool.file_name());
+            let log = self.path("calls");
+            let script = format!(
+                "#!/bin/sh\necho \"${{0##*/}} $*\" >>'{}'\n{script}\n",
+                log.display()
+            );
+            fs::write(&program, script).unwrap();
+            fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+
+        fn make(&self) -> Result<(), String> {
+            let kit = self.path("kit");
+            let variable = |name: &str| {
+                let names_it = ["WDKContentRoot", "PATH"].contains(&name);
+                names_it.then(|| kit.clone().into_os_string())
+            };
+            let kit = Kit::find(variable, || None, "x64")?;
+            let driver = Driver {
+                workspace: Workspace {
+                    root: self.path(""),
+                    target: self.path("target"),
+                    local_packages: Vec::new(),
+                },
+                package: "gate".into(),
+                name: "gate".into(),
+                version: "1.2.3.0".into(),
+                template: self.path("template.inx"),
+                library: "gate".into(),
+            };
+            make(&kit, &driver, &self.files(), &self.path("package"))
+        }
+
+        fn calls(&self) -> Vec<String> {
+            let calls = fs::read_to_string(self.path("calls")).unwrap_or_default();
+            calls.lines().map(str::to_owned).collect()
+        }
+
+        fn packaged(&self) -> Vec<String> {
+            let entries = fs::read_dir(self.path("package")).unwrap();
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    #[test]
+    fn package_is_made_by_the_wdks_tools() {
+        let scene = Scene::new();
+        scene.have(Tool::Makecert, "touch gate.cer");
+        scene.have(Tool::Inf2cat, "touch gate.cat");
+        // What an earlier run left does not stay.
+        fs::create_dir(scene.path("package")).unwrap();
+        fs::write(scene.path("package/old.sys"), "old").unwrap();
+        scene.make().unwrap();
+        assert_eq!(
+            scene.calls(),
+            [
+                "stampinf.exe -f gate.inf -d * -a amd64 -c gate.cat -v 1.2.3.0",
+                "infverif.exe /v /w gate.inf",
+                "certmgr.exe -s InterlockTestCertStore",
+                "makecert.exe -r -pe -a SHA256 -len 2048 -eku 1.3.6.1.5.5.7.3.3 -ss InterlockTestCertStore \
+                 -n CN=Interlock test certificate gate.cer",
+                "signtool.exe sign /fd SHA256 /s InterlockTestCertStore /n Interlock test certificate gate.sys",
+                "inf2cat.exe /driver:. /os:10_x64 /uselocaltime",
+                "signtool.exe sign /fd SHA256 /s InterlockTestCertStore /n Interlock test certificate gate.cat",
+            ]
+        );
+        assert_eq!(
+            scene.packaged(),
+            [
+                "client.exe",
+                "gate.cat",
+                "gate.cer",
+                "gate.inf",
+                "gate.pdb",
+                "gate.sys"
+            ]
+        );
+        assert_eq!(
+            fs::read_to_string(scene.path("package/gate.inf")).unwrap(),
+            "the template"
+        );
+    }
+
+    #[test]
+    fn certificate_is_made_once() {
+        let scene = Scene::new();
+        scene.have(Tool::Certmgr, "echo 'Subject:: Interlock test certificate'");
+        scene.make().unwrap();
+        let calls = scene.calls();
+        let put =
+            "certmgr.exe -put -s InterlockTestCertStore -c -n Interlock test certificate gate.cer";
+        assert!(calls.iter().any(|call| call == put), "{calls:?}");
+        assert!(
+            !calls.iter().any(|call| call.starts_with("makecert")),
+            "{calls:?}"
+        );
+    }
+
+    #[test]
+    fn missing_tool_is_an_error_before_anything_is_done() {
+        for tool in Tool::ALL {
+            let scene = Scene::new();
+            fs::remove_file(scene.path("kit").join(tool.file_name())).unwrap();
+            let error = scene.make().unwrap_err();
+            assert!(error.starts_with(tool.file_name()), "{error}");
+            assert_eq!(scene.calls(), [""; 0]);
+            assert!(!scene.path("package").exists());
+        }
+    }
+
+    #[test]
+    fn failure_of_a_tool_is_an_error() {
+        for tool in Tool::ALL {
+            // That certmgr knows no such store is none.
+            if tool != Tool::Certmgr {
+                let scene = Scene::new();
+                scene.have(tool, "exit 7");
+                let error = scene.make().unwrap_err();
+                assert!(error.contains(tool.file_name()), "{error}");
+                assert!(error.ends_with("failed: exit status: 7"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn missing_build_is_an_error() {
+        let scene = Scene::new();
+        fs::remove_file(scene.path("built/gate.pdb")).unwrap();
+        let error = scene.make().unwrap_err();
+        assert!(error.contains("gate.pdb"), "{error}");
+    }
+}

@@ -1,0 +1,82 @@
+//! `wine`: the driver under Wine, with the routines that Wine's kernel lacks.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+use crate::{about, debian, driver::Driver, run, stand_in};
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../wine/", $name)))),*]
+    };
+}
+
+/// The scripts, and the sources of an ntoskrnl.exe that completes Wine's.
+const FILES: &[(&str, &str)] = files![
+    "build.sh",
+    "cancel.c",
+    "cleanup.c",
+    "devnode.c",
+    "devqueue.c",
+    "dpc.c",
+    "dpc.h",
+    "driver.sh",
+    "host.c",
+    "host.h",
+    "interlocked.c",
+    "irp.c",
+    "irql.c",
+    "irql.h",
+    "ntoskrnl.c",
+    "pool.c",
+    "pool.h",
+    "routines.h",
+    "session.sh",
+    "spinlock.c",
+    "spinlock.h",
+    "timer.c",
+    "wine.sh",
+    "workitem.c",
+    "zone.c",
+];
+
+/// Installs the driver that was built, opens its device, runs a command, and removes the driver.
+pub fn wine(driver: &Driver, debug_log: bool, command: &[String]) -> Result<(), String> {
+    debian::require(debian::WINE)?;
+    let target = &driver.workspace.target;
+    let folder = target.join("wine/scripts");
+    for (name, text) in FILES {
+        let file = folder.join(name);
+        stand_in::write_if_changed(&file, text)?;
+        if Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "sh")
+        {
+            let permissions = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(&file, permissions)
+                .map_err(|error| about(&file, &error.to_string()))?;
+        }
+    }
+    run(Command::new(folder.join("driver.sh"))
+        .arg(&driver.name)
+        .arg(target)
+        .args(debug_log.then_some("--debug-log"))
+        .arg("--")
+        .args(command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_in_the_program() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wine");
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let included: Vec<_> = FILES.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, included);
+    }
+}

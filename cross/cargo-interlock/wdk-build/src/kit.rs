@@ -1,0 +1,200 @@
+//! Where headers and import libraries come from.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{ConfigError, CpuArchitecture, IoError};
+
+/// What mingw-w64's headers lack, and the definitions that the import libraries are made from.
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Where Debian's `mingw-w64-x86-64-dev` puts its headers.
+const MINGW_INCLUDE: &str = "/usr/x86_64-w64-mingw32/include";
+
+/// A set of headers and libraries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kit {
+    /// mingw-w64's DDK headers, and import libraries made on the spot.
+    Mingw,
+    /// A WDK, unpacked in this folder.
+    Wdk(PathBuf),
+}
+
+impl Kit {
+    /// The WDK that `WDKContentRoot` names, or else mingw-w64's headers.
+    pub(crate) fn from_env() -> Self {
+        println!("cargo::rerun-if-env-changed=WDKContentRoot");
+        match env::var_os("WDKContentRoot") {
+            Some(root) if !root.is_empty() => Self::Wdk(root.into()),
+            _ => Self::Mingw,
+        }
+    }
+
+    /// The folders that headers are looked for in, first to last.
+    pub(crate) fn include_paths(
+        &self,
+        architecture: CpuArchitecture,
+    ) -> Result<Vec<PathBuf>, ConfigError> {
+        match self {
+            Self::Mingw => {
+                let mingw = Path::new(MINGW_INCLUDE);
+                let provider = "the package mingw-w64-x86-64-dev";
+                let own = Path::new(HERE).join("include");
+                let mut paths = match architecture {
+                    CpuArchitecture::Amd64 => Vec::new(),
+                    // Headers that stand before mingw-w64's of the same name.
+                    CpuArchitecture::Arm64 => vec![existing(own.join("arm64"), "this crate")?],
+                };
+                paths.extend([
+                    existing(own, "this crate")?,
+                    existing(mingw.join("ddk"), provider)?,
+                    existing(mingw.to_path_buf(), provider)?,
+                ]);
+                Ok(paths)
+            }
+            Self::Wdk(root) => {
+                let include = latest_version(&root.join("Include"))?;
+                ["km/crt", "km", "shared"]
+                    .into_iter()
+                    .map(|folder| existing(include.join(folder), "the WDK"))
+                    .collect()
+            }
+        }
+    }
+
+    /// The headers of the base API, in the order in which they are to be included.
+    pub(crate) fn base_headers(&self) -> &'static [&'static str] {
+        match self {
+            Self::Mingw => &["ntifs.h", "ntddk.h", "ntstrsafe.h", "mingw_lacks.h"],
+            Self::Wdk(_) => &["ntifs.h", "ntddk.h", "ntstrsafe.h"],
+        }
+    }
+
+    /// The libraries that a WDM driver is linked with.
+    pub(crate) fn libraries(&self) -> &'static [&'static str] {
+        match self {
+            Self::Mingw => &["ntoskrnl", "hal"],
+            Self::Wdk(_) => &["BufferOverflowFastFailK", "ntoskrnl", "hal", "wmilib"],
+        }
+    }
+
+    /// The folder that holds [`Self::libraries`]. Without a WDK, that is `out_dir`, where they
+    /// are made now.
+    pub(crate) fn library_path(
+        &self,
+        architecture: CpuArchitecture,
+        out_dir: &Path,
+    ) -> Result<PathBuf, ConfigError> {
+        match self {
+            Self::Mingw => {
+                let definitions = Path::new(HERE).join("imports").join(architecture.folder());
+                for library in self.libraries() {
+                    crate::import_library::make(library, &definitions, architecture, out_dir)?;
+                }
+                Ok(out_dir.to_path_buf())
+            }
+            Self::Wdk(root) => {
+                let library = latest_version(&root.join("Lib"))?;
+                existing(library.join("km").join(architecture.folder()), "the WDK")
+            }
+        }
+    }
+}
+
+/// Clang's own headers, which libclang does not find by itself.
+pub(crate) fn clang_include() -> Result<PathBuf, ConfigError> {
+    println!("cargo::rerun-if-env-changed=LIBCLANG_PATH");
+    let library = env::var_os("LIBCLANG_PATH").unwrap_or_else(|| "/usr/lib/llvm-19/lib".into());
+    let versions = Path::new(&library).join("clang");
+    let newest = subfolders(&versions)?.into_iter().max();
+    let include = newest.unwrap_or(versions).join("include");
+    existing(include, "the package libclang-19-dev")
+}
+
+/// The folder of the newest version, such as `10.0.26100.0`, in a WDK's `Include` or `Lib`.
+fn latest_version(folder: &Path) -> Result<PathBuf, ConfigError> {
+    let version = |path: &PathBuf| -> Option<Vec<u32>> {
+        let name = path.file_name()?.to_str()?;
+        name.split('.').map(|part| part.parse().ok()).collect()
+    };
+    subfolders(folder)?
+        .into_iter()
+        .filter(|path| version(path).is_some_and(|parts| parts.first() == Some(&10)))
+        .max_by_key(version)
+        .ok_or_else(|| ConfigError::DirectoryNotFound {
+            directory: folder.join("10.*"),
+            provider: "the WDK that WDKContentRoot names",
+        })
+}
+
+fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let entries = fs::read_dir(folder).map_err(|error| IoError::with_path(folder, error))?;
+    Ok(entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir())
+        .collect())
+}
+
+fn existing(directory: PathBuf, provider: &'static str) -> Result<PathBuf, ConfigError> {
+    if directory.is_dir() {
+        Ok(directory)
+    } else {
+        Err(ConfigError::DirectoryNotFound {
+            directory,
+            provider,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An empty folder of this name, for a test to fill.
+    fn scratch(name: &str) -> PathBuf {
+        let folder = env::temp_dir().join(format!("wdk-build-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn newest_wdk_is_used() {
+        let root = scratch("newest");
+        for version in ["10.0.9600.0", "10.0.26100.0", "wdf"] {
+            for folder in ["km/crt", "shared"] {
+                fs::create_dir_all(root.join("Include").join(version).join(folder)).unwrap();
+            }
+            fs::create_dir_all(root.join("Lib").join(version).join("km/x64")).unwrap();
+        }
+        let kit = Kit::Wdk(root.clone());
+        let include = root.join("Include/10.0.26100.0");
+        assert_eq!(
+            kit.include_paths(CpuArchitecture::Amd64).unwrap(),
+            ["km/crt", "km", "shared"].map(|folder| include.join(folder))
+        );
+        assert_eq!(
+            kit.library_path(CpuArchitecture::Amd64, &root).unwrap(),
+            root.join("Lib/10.0.26100.0/km/x64")
+        );
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn folder_without_a_wdk_is_refused() {
+        let root = scratch("refused");
+        assert!(
+            Kit::Wdk(root.clone())
+                .include_paths(CpuArchitecture::Amd64)
+                .is_err()
+        );
+        fs::create_dir_all(root.join("Include/not-a-version")).unwrap();
+        let error = Kit::Wdk(root.clone())
+            .include_paths(CpuArchitecture::Amd64)
+            .unwrap_err();
+        assert!(error.to_string().contains("WDKContentRoot"), "{error}");
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -1,0 +1,247 @@
+//! Stands in for Microsoft's `wdk-build` where the build host is not Windows.
+//!
+//! The real crate looks for an installed WDK through the registry and does not compile elsewhere. This
+//! one offers the same items to the build scripts of `wdk-sys`, `wdk`, `wdk-alloc`, `wdk-panic` and of a
+//! driver, so that these compile unmodified. What it knows is the Windows Driver Model on x86-64 and
+//! ARM64.
+//!
+//! Headers are mingw-w64's, with `include` for what they lack, and the import libraries are made from the module
+//! definitions in `imports`, which `cargo interlock` writes. If the environment variable `WDKContentRoot` names the folder of a WDK
+//! (`Include/10.*`, `Lib/10.*`), that WDK's headers and libraries are used instead.
+
+mod bindings;
+mod error;
+mod import_library;
+mod kit;
+mod link;
+
+use std::{env, path::PathBuf};
+
+pub use bindings::BuilderExt;
+pub use error::{ConfigError, IoError};
+
+use kit::Kit;
+
+/// What a build is for, and where it finds headers and libraries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    kit: Kit,
+    architecture: CpuArchitecture,
+    /// The driver model; always [`DriverConfig::Wdm`].
+    pub driver_config: DriverConfig,
+}
+
+/// A driver model. `wdk-sys` matches on all three; a [`Config`] never holds another than WDM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DriverConfig {
+    /// The Windows Driver Model.
+    Wdm,
+    /// The Kernel-Mode Driver Framework.
+    Kmdf(KmdfConfig),
+    /// The User-Mode Driver Framework.
+    Umdf(UmdfConfig),
+}
+
+/// Which version of the Kernel-Mode Driver Framework.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KmdfConfig {
+    /// The major version.
+    pub kmdf_version_major: u8,
+    /// The minor version.
+    pub target_kmdf_version_minor: u8,
+    /// The least minor version that will do.
+    pub minimum_kmdf_version_minor: Option<u8>,
+}
+
+/// Which version of the User-Mode Driver Framework.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UmdfConfig {
+    /// The major version.
+    pub umdf_version_major: u8,
+    /// The minor version.
+    pub target_umdf_version_minor: u8,
+    /// The least minor version that will do.
+    pub minimum_umdf_version_minor: Option<u8>,
+}
+
+/// A part of the kernel's API with headers of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of wdk-sys' features")]
+pub enum ApiSubset {
+    Base,
+    Wdf,
+    Gpio,
+    Hid,
+    ParallelPorts,
+    Spb,
+    Storage,
+    Usb,
+}
+
+/// An architecture that Windows runs on. One more is one more arm in each of its functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CpuArchitecture {
+    /// x86-64.
+    Amd64,
+    /// ARM64.
+    Arm64,
+}
+
+impl CpuArchitecture {
+    fn from_env() -> Result<Self, ConfigError> {
+        match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
+            Ok("x86_64") => Ok(Self::Amd64),
+            Ok("aarch64") => Ok(Self::Arm64),
+            Ok(other) => Err(ConfigError::Architecture(other.into())),
+            Err(_) => Err(ConfigError::Architecture("an unknown target".into())),
+        }
+    }
+
+    /// The name of a WDK's folder of libraries.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    fn clang_name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64",
+            Self::Arm64 => "aarch64",
+        }
+    }
+
+    fn dlltool_machine(self) -> &'static str {
+        match self {
+            Self::Amd64 => "i386:x86-64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    fn definitions(self) -> &'static [&'static str] {
+        match self {
+            Self::Amd64 => &["_WIN64", "_AMD64_", "AMD64"],
+            Self::Arm64 => &["_WIN64", "_ARM64_", "ARM64"],
+        }
+    }
+}
+
+impl Config {
+    /// The configuration of the build script that calls.
+    ///
+    /// # Errors
+    ///
+    /// If the target's architecture is not supported.
+    pub fn from_env_auto() -> Result<Self, ConfigError> {
+        Ok(Self {
+            kit: Kit::from_env(),
+            architecture: CpuArchitecture::from_env()?,
+            driver_config: DriverConfig::Wdm,
+        })
+    }
+
+    /// The architecture to build for.
+    #[must_use]
+    pub fn architecture(&self) -> CpuArchitecture {
+        self.architecture
+    }
+
+    /// The folders that headers are looked for in, first to last.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is missing.
+    pub fn include_paths(&self) -> Result<impl Iterator<Item = PathBuf>, ConfigError> {
+        Ok(self.kit.include_paths(self.architecture)?.into_iter())
+    }
+
+    /// The macros that the headers expect, with their values.
+    pub fn preprocessor_definitions(&self) -> impl Iterator<Item = (String, Option<String>)> {
+        // Microsoft's compiler defines the last one when it compiles for the kernel.
+        let names = self
+            .architecture
+            .definitions()
+            .iter()
+            .chain(&["_KERNEL_MODE"]);
+        names.map(|name| ((*name).to_owned(), None))
+    }
+
+    /// The names of the headers that declare a part of the API.
+    ///
+    /// # Errors
+    ///
+    /// For a part whose headers are not supported.
+    pub fn headers(&self, subset: ApiSubset) -> Result<impl Iterator<Item = String>, ConfigError> {
+        let headers = match subset {
+            ApiSubset::Base => self.kit.base_headers(),
+            // The framework's headers are of no use to a WDM driver.
+            ApiSubset::Wdf => &[],
+            other => return Err(ConfigError::ApiSubset(other)),
+        };
+        Ok(headers.iter().map(|header| (*header).to_owned()))
+    }
+
+    /// A header that includes the headers of all these parts of the API.
+    ///
+    /// # Errors
+    ///
+    /// For a part whose headers are not supported.
+    pub fn bindgen_header_contents(
+        &self,
+        subsets: impl IntoIterator<Item = ApiSubset>,
+    ) -> Result<String, ConfigError> {
+        let mut lines = Vec::new();
+        for subset in subsets {
+            lines.extend(
+                self.headers(subset)?
+                    .map(|header| format!("#include <{header}>\n")),
+            );
+        }
+        Ok(lines.concat())
+    }
+
+    /// Rust source that links the libraries of a part of the API, for the bindings to carry.
+    #[must_use]
+    pub fn bindgen_library_link_raw_lines(&self, subset: ApiSubset) -> Option<String> {
+        (subset == ApiSubset::Base).then(|| link::link_attributes(self.kit.libraries()))
+    }
+
+    /// The symbol of the framework's function table. A WDM driver has none.
+    #[must_use]
+    pub fn compute_wdffunctions_symbol_name(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Configures the build of a library on top of `wdk-sys`; called from its build script.
+///
+/// # Errors
+///
+/// If the target is not supported.
+pub fn configure_wdk_library_build() -> Result<(), ConfigError> {
+    configure_wdk_library_build_and_then(|_| Ok(()))
+}
+
+/// Configures the build of a library and then does `next` with the configuration.
+///
+/// # Errors
+///
+/// If the target is not supported, or `next` fails.
+pub fn configure_wdk_library_build_and_then<E: From<ConfigError>>(
+    mut next: impl FnMut(Config) -> Result<(), E>,
+) -> Result<(), E> {
+    let config = Config::from_env_auto()?;
+    link::emit_cfg();
+    next(config)
+}
+
+/// Configures the build of a driver; called from the driver's build script.
+///
+/// # Errors
+///
+/// If the target or the driver's model is not supported, if the C runtime is not linked statically, or if
+/// the libraries are missing and cannot be made.
+pub fn configure_wdk_binary_build() -> Result<(), ConfigError> {
+    link::configure_driver(&Config::from_env_auto()?)
+}

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Installs a driver under Wine, opens its device, and removes it again:
+#   driver.sh NAME TARGET [--debug-log] [-- COMMAND ARGUMENT...]
+# The driver is that of TARGET/interlock. COMMAND is a program for Windows, which runs while the driver is installed.
+# --debug-log keeps what the driver prints with DbgPrintEx in TARGET/wine/wine.log.
+#
+# Passes if the device starts and COMMAND succeeds, and if afterwards the driver is unloaded with all its pool freed, and
+# no device node is left. Exit code 0 passed, 1 failed, 2 could not run.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+driver=$1
+built=$2/interlock
+work=$2/wine
+shift 2
+# The hardware ID is the last field of the INF's first line for a root-enumerated device, and AddInterface names the
+# interface.
+inf=$built/$driver.inf
+hardware_id=$(sed -nE '/^;/! s/.*,[[:space:]]*([Rr][Oo][Oo][Tt]\\[^[:space:],;]+).*/\1/p' "$inf" | head -n 1)
+interface=$(sed -nE 's/^AddInterface[[:space:]]*=[[:space:]]*(\{[^}]*\}).*/\1/p' "$inf" | head -n 1)
+# shellcheck source=session.sh
+source "$here/session.sh"
+
+build_installer() {
+    [[ $work/devnode.exe -nt $here/devnode.c ]] ||
+        x86_64-w64-mingw32-gcc-win32 -std=gnu11 -O2 -Wall -Wextra -Werror -municode \
+            -o "$work/devnode.exe" "$here/devnode.c" -lsetupapi -lnewdev -lole32
+}
+
+main() {
+    local lines status=0
+    ! grep -q '^Class *= *Extension' "$inf" || could_not_run "Wine has no extension INFs, which add a filter to a device"
+    [[ -n $hardware_id ]] || could_not_run "$inf names no hardware ID such as root\\$driver"
+    if [[ ${1-} == --debug-log ]]; then
+        WINEDEBUG+=,warn+debugstr
+        shift
+    fi
+    [[ ${1-} != -- ]] || shift
+    begin "$built"
+    build_installer
+    lines=$(wc -l < "$driver_log")
+    wine 120 "$work/devnode.exe" install "Z:${package//\//\\}\\$driver.inf" "$hardware_id" ||
+        failed "$driver is not installed (above)"
+    [[ $(service_state) == RUNNING ]] || failed "the service $driver does not run"
+    if [[ -n $interface ]]; then
+        wine 60 "$work/devnode.exe" open "$interface" || status=1
+    fi
+    if (($# > 0)); then
+        say "$*"
+        wine 3600 "$@" || status=$?
+    fi
+    wine 120 "$work/devnode.exe" remove "$hardware_id" || status=1
+    unload
+    check_removed "$lines"
+    stop_wine || failed "a Wine process was left"
+    ((status == 0)) || failed "the driver's device or the command (above)"
+    say passed
+}
+
+# With a terminal Wine would draw on it as on a console; through a pipe it prints plain lines.
+main "$@" 2>&1 | cat

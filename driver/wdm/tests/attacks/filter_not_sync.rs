@@ -1,0 +1,16 @@
+//! A filter has a state that is not `Sync`, which many threads would use.
+
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+use pinned_init::PinInit;
+use wdm::{DeviceObject, Error, Filter, PassiveLevel};
+
+struct Mine(Cell<u32>);
+impl Filter for Mine { //~ E0277
+    fn add(_: &DeviceObject, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self(Cell::new(1))))
+    }
+}
+
+fn main() {}

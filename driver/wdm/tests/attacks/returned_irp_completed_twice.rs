@@ -1,0 +1,17 @@
+//! A completion routine completes its request twice.
+
+#![forbid(unsafe_code)]
+
+use wdm::{CompletionRoutine, NtStatus, PendedIrp, Returned, irql::CallerLevel};
+
+struct Mine;
+impl CompletionRoutine for Mine {
+    type Record = ();
+
+    fn run(irp: Returned<PendedIrp>, irql: &mut CallerLevel) {
+        irp.complete(irql);
+        irp.into_irp().complete(NtStatus::SUCCESS, irql); //~ E0382
+    }
+}
+
+fn main() {}

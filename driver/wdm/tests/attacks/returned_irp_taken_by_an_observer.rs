@@ -1,0 +1,17 @@
+//! An observer takes the request that the I/O manager goes on to complete.
+
+#![forbid(unsafe_code)]
+
+use wdm::{CompletionObserver, PendedIrp, Returned, irql::CallerLevel};
+
+struct Mine;
+impl CompletionObserver for Mine {
+    type Record = ();
+
+    fn run(irp: &Returned<PendedIrp>, irql: &mut CallerLevel) {
+        irp.complete(irql); //~ E0507
+        let _ = irp.clone().into_irp(); //~ E0507
+    }
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! The buffer is read through one owner while another one writes to it.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Error, PendedIrp};
+
+fn both(mut irp: PendedIrp) -> Result<u8, Error> {
+    let buffer = irp.user_buffer()?;
+    let mut reply = irp.reply(); //~ E0505
+    reply.append(b"bytes");
+    buffer.read(0)
+}
+
+fn main() {}

@@ -1,0 +1,50 @@
+//! The routines of a driver, as the kernel calls them: by the calling convention of where they are.
+//!
+//! A driver that is linked with this program has the host's convention. A routine of an [image](crate::image) has the Microsoft
+//! x64 convention, which on Windows is the host's.
+
+/// A pointer to a routine of a driver.
+pub(crate) trait DriverRoutine: Copy {
+    /// Its parameters, as a tuple.
+    type Arguments;
+    /// Its result.
+    type Output;
+
+    /// Calls it.
+    ///
+    /// # Safety
+    /// The arguments are what the routine's documentation says.
+    unsafe fn call(self, arguments: Self::Arguments) -> Self::Output;
+}
+
+macro_rules! driver_routines {
+    ($(($($argument:ident: $type:ident),*))*) => {
+        $(
+            impl<R, $($type),*> DriverRoutine for unsafe extern "C" fn($($type),*) -> R {
+                type Arguments = ($($type,)*);
+                type Output = R;
+
+                unsafe fn call(self, ($($argument,)*): Self::Arguments) -> R {
+                    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                    if crate::image::contains(self as usize) {
+                        // SAFETY: the routine is an image's, so it has this convention.
+                        let routine = unsafe {
+                            std::mem::transmute::<Self, unsafe extern "win64" fn($($type),*) -> R>(self)
+                        };
+                        // SAFETY: passed on to the caller.
+                        return unsafe { routine($($argument),*) };
+                    }
+                    // SAFETY: passed on to the caller.
+                    unsafe { self($($argument),*) }
+                }
+            }
+        )*
+    };
+}
+
+driver_routines! {
+    (a: A)
+    (a: A, b: B)
+    (a: A, b: B, c: C)
+    (a: A, b: B, c: C, d: D)
+}

@@ -1,0 +1,87 @@
+//! Images of drivers: a `.sys` file for x64 in the memory of this program, for a [`Kernel`](crate::Kernel) to load.
+//!
+//! An [`Image`] is mapped as Windows maps it: relocated, its imports bound to the model's routines, its sections protected, and
+//! what is discardable gone after `DriverEntry`. Its routines are called, and call the model's, by the Microsoft x64 calling
+//! convention. Which convention a driver's routine has, its address says, so that an image and a driver that is linked with this
+//! program can be loaded side by side.
+//!
+//! What a compiler has put into the image itself does not call the model:
+//!
+//! | inline | what is known |
+//! | --- | --- |
+//! | `IoSetCancelRoutine`, a read of `Irp->Cancel` | what the IRP shows when it is next passed to a routine, cancelled or completed |
+//! | `IoMarkIrpPending` | as above: that a dispatch routine marked its IRP too late is not found |
+//! | `InsertTailList` and other lists | what the entries show then |
+//! | `Interlocked*`, `YieldProcessor` | nothing |
+//! | `KeGetCurrentIrql`, `KeRaiseIrql`, `KeLowerIrql` (CR8) | served as the routines are |
+//! | `KeGetCurrentProcessorNumber` (GS) | served |
+//! | `KeGetCurrentThread` and other uses of GS, privileged instructions | a violation that names the instruction |
+//!
+//! An image runs with the host's threads, not in an [exploration](crate::explore), which cannot stop at what it does not see.
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod file;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod format;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod guard;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod mapped;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod memory;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+mod none;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod routines;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod symbols;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod thunks;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod unwind;
+
+use std::{fmt, io};
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use mapped::Image;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) use mapped::{contains, describe, offset, walk};
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub use none::Image;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) use none::{describe, offset, walk};
+
+/// Why an image is not loaded.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The file cannot be read, or there is no memory for it.
+    Io(io::Error),
+    /// Windows would not load it either, for this reason.
+    Invalid(String),
+    /// The model lacks routines that it imports: all of these.
+    Missing(Vec<String>),
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "the image cannot be loaded: {error}"),
+            Self::Invalid(why) => write!(f, "the image cannot be loaded: {why}"),
+            Self::Missing(routines) => write!(
+                f,
+                "the image imports {} routines that the model kernel lacks: {}",
+                routines.len(),
+                routines.join(", ")
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ImageError {}
+
+impl From<io::Error> for ImageError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}

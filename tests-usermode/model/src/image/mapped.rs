@@ -1,0 +1,285 @@
+//! An image in memory: loaded as Windows loads one, and found by the addresses in it.
+
+use std::{
+    fmt, fs, io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crate::image::{
+    ImageError,
+    file::{File, PAGE},
+    guard,
+    memory::Memory,
+    routines,
+    symbols::Symbols,
+    thunks,
+    unwind::Unwinder,
+};
+
+/// The memory of the images that are mapped.
+static MAPPED: RwLock<Vec<Arc<Mapped>>> = RwLock::new(Vec::new());
+
+/// Whether any image was ever mapped: most programs have none.
+static ANY: AtomicBool = AtomicBool::new(false);
+
+struct Mapped {
+    addresses: Range<usize>,
+    unwinder: Unwinder,
+    /// Where the file is, and its bytes, for its PDB.
+    file: Option<(PathBuf, Vec<u8>)>,
+    symbols: OnceLock<Symbols>,
+}
+
+impl Mapped {
+    /// The function at an address, with its file and line or its place in the image, if it is of the driver's own source.
+    fn describe(&self, address: usize, short: fn(&str) -> String) -> Option<String> {
+        let symbols = self.symbols.get_or_init(|| {
+            let file = self.file.as_ref();
+            file.map_or_else(Symbols::default, |(path, bytes)| {
+                Symbols::beside(path, bytes)
+            })
+        });
+        let offset = u32::try_from(address - self.addresses.start).ok()?;
+        let Some((name, line)) = symbols.find(offset) else {
+            return Some(format!("the image at {offset:#x}"));
+        };
+        match line {
+            Some((file, _)) if file.starts_with("/rustc/") => None,
+            Some((file, line)) => Some(format!("{} ({file}:{line})", short(name))),
+            None => Some(format!("{} (the image at {offset:#x})", short(name))),
+        }
+    }
+}
+
+fn mapped(address: usize) -> Option<Arc<Mapped>> {
+    if !ANY.load(Ordering::Acquire) {
+        return None;
+    }
+    let mapped = MAPPED.read().unwrap_or_else(PoisonError::into_inner);
+    let mut found = mapped
+        .iter()
+        .filter(|image| image.addresses.contains(&address));
+    found.next().cloned()
+}
+
+/// Whether an address is in an image, so that what is there has the Microsoft x64 calling convention.
+pub(crate) fn contains(address: usize) -> bool {
+    mapped(address).is_some()
+}
+
+/// Where an address is in its image, if it is in one.
+pub(crate) fn offset(address: usize) -> Option<usize> {
+    Some(address - mapped(address)?.addresses.start)
+}
+
+/// Calls a function with each address of an image's that is on the stack, the innermost first, until it returns false. Says
+/// whether the first, which is given with the stack pointer there, is in an image.
+pub(crate) fn walk(address: usize, stack: usize, mut found: impl FnMut(usize) -> bool) -> bool {
+    let Some(image) = mapped(address) else {
+        return false;
+    };
+    let base = image.addresses.start;
+    let found = |address| found(base + address);
+    // SAFETY: the caller is on that stack.
+    unsafe { image.unwinder.walk(base, address - base, stack, found) };
+    true
+}
+
+/// The function, file and line at an address of an image, with the names of functions made short.
+pub(crate) fn describe(address: usize, short: fn(&str) -> String) -> Option<String> {
+    mapped(address)?.describe(address, short)
+}
+
+/// A driver's image, mapped into this program.
+pub struct Image {
+    name: String,
+    memory: Memory,
+    entry: usize,
+    discardable: Vec<Range<usize>>,
+}
+
+impl Image {
+    /// Maps the image in a file.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use ntmodel::{Config, Driver, Image, Kernel};
+    ///
+    /// let image = Image::load("target/interlock/interlock.sys")?;
+    /// let kernel = Kernel::new(Config::default());
+    /// // SAFETY: the image is a driver's, and keeps to the documentation of what it imports.
+    /// let driver = unsafe { Driver::load_image(&kernel, image) };
+    /// # Ok::<(), ntmodel::ImageError>(())
+    /// ```
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ImageError> {
+        let path = path.as_ref();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let bytes = fs::read(path)?;
+        Self::map_with(&name, &bytes, Some((path.to_owned(), bytes.clone())))
+    }
+
+    /// Maps the image in the bytes of a file, under a name for reports.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub fn map(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
+        Self::map_with(name, bytes, None)
+    }
+
+    fn map_with(
+        name: &str,
+        bytes: &[u8],
+        path: Option<(PathBuf, Vec<u8>)>,
+    ) -> Result<Self, ImageError> {
+        let file = File::parse(bytes)?;
+        let addresses = bind(&file)?;
+        let mut memory = Memory::new(file.size)?;
+        let base = memory.start().expose_provenance();
+        let own = memory.bytes();
+        own[..file.headers.len()].copy_from_slice(file.headers);
+        for section in &file.sections {
+            own[section.address..section.address + section.bytes.len()]
+                .copy_from_slice(section.bytes);
+        }
+        let moved = (base as u64).wrapping_sub(file.base);
+        for place in &file.relocations {
+            if let Some(quadword) = own[*place..].first_chunk_mut() {
+                *quadword = u64::from_le_bytes(*quadword)
+                    .wrapping_add(moved)
+                    .to_le_bytes();
+            }
+        }
+        for (import, address) in file.imports.iter().zip(addresses) {
+            if let Some(slot) = own[import.slot..].first_chunk_mut() {
+                *slot = (address as u64).to_le_bytes();
+            }
+        }
+        if let Some(directory) = file.load_config {
+            guard::fill_in(own, base as u64, directory)?;
+        }
+        let unwinder = Unwinder::new(own.to_vec(), file.functions);
+        let image = Self {
+            name: name.to_owned(),
+            entry: base + file.entry,
+            discardable: protect(&memory, &file)?,
+            memory,
+        };
+        let mapped = Arc::new(Mapped {
+            addresses: image.memory.range(),
+            unwinder,
+            file: path,
+            symbols: OnceLock::new(),
+        });
+        MAPPED
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(mapped);
+        ANY.store(true, Ordering::Release);
+        Ok(image)
+    }
+
+    /// The names of the routines that an image can import.
+    pub fn routines() -> impl Iterator<Item = &'static str> {
+        known().into_iter().map(|(name, _)| name)
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The address of the entry point, which has the calling convention of an image.
+    pub(crate) fn entry(&self) -> usize {
+        self.entry
+    }
+
+    /// Takes the memory of what is only for `DriverEntry`.
+    pub(crate) fn discard(&self) -> io::Result<()> {
+        let mut ranges = self.discardable.iter();
+        ranges.try_for_each(|range| self.memory.protect(range, libc::PROT_NONE))
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let range = self.memory.range();
+        MAPPED
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|mapped| mapped.addresses != range);
+    }
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+fn known() -> Vec<(&'static str, usize)> {
+    let mut known = routines::routines();
+    known.extend(thunks::others());
+    known
+}
+
+/// The address of each routine that an image imports.
+fn bind(file: &File) -> Result<Vec<usize>, ImageError> {
+    let known = known();
+    let mut missing = Vec::new();
+    let mut addresses = Vec::new();
+    for import in &file.imports {
+        let is_kernel = ["ntoskrnl.exe", "hal.dll"]
+            .iter()
+            .any(|library| import.library.eq_ignore_ascii_case(library));
+        let mut found = known.iter().filter(|(name, _)| {
+            is_kernel
+                && import
+                    .routine
+                    .as_deref()
+                    .is_some_and(|routine| routine == *name)
+        });
+        match (found.next(), &import.routine) {
+            (Some((_, address)), _) => addresses.push(*address),
+            (None, Some(routine)) if is_kernel => missing.push(routine.clone()),
+            (None, Some(routine)) => missing.push(format!("{}!{routine}", import.library)),
+            (None, None) => missing.push(format!("a routine of {} by its number", import.library)),
+        }
+    }
+    if missing.is_empty() {
+        Ok(addresses)
+    } else {
+        Err(ImageError::Missing(missing))
+    }
+}
+
+/// Protects the sections as the file says, and returns which are discardable.
+fn protect(memory: &Memory, file: &File) -> io::Result<Vec<Range<usize>>> {
+    let mut discardable = Vec::new();
+    memory.protect(&(0..file.size), libc::PROT_NONE)?;
+    let headers = 0..file.headers.len().next_multiple_of(PAGE);
+    memory.protect(&headers, libc::PROT_READ)?;
+    for section in &file.sections {
+        let range = section.address..section.address + section.size;
+        let access = match (section.writes, section.executes) {
+            (true, _) => libc::PROT_READ | libc::PROT_WRITE,
+            (false, true) => libc::PROT_READ | libc::PROT_EXEC,
+            (false, false) => libc::PROT_READ,
+        };
+        memory.protect(&range, access)?;
+        if section.is_discardable {
+            discardable.push(range);
+        }
+    }
+    Ok(discardable)
+}

@@ -1,0 +1,59 @@
+//! Hosts that load no image: their calling convention is another, or nobody has tried them.
+
+use std::{convert::Infallible, io, path::Path};
+
+use crate::image::ImageError;
+
+/// A driver's image. This host loads none.
+#[derive(Debug)]
+pub struct Image(Infallible);
+
+impl Image {
+    /// Maps the image in a file.
+    ///
+    /// # Errors
+    /// Always: images are loaded on Linux on x86-64.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ImageError> {
+        let _ = path;
+        Self::map("", &[])
+    }
+
+    /// Maps the image in the bytes of a file, under a name for reports.
+    ///
+    /// # Errors
+    /// As for [`Image::load`].
+    pub fn map(_name: &str, _bytes: &[u8]) -> Result<Self, ImageError> {
+        let what = "images of drivers are loaded on Linux on x86-64 only";
+        Err(io::Error::new(io::ErrorKind::Unsupported, what).into())
+    }
+
+    /// The names of the routines that an image can import.
+    pub fn routines() -> impl Iterator<Item = &'static str> {
+        std::iter::empty()
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        match self.0 {}
+    }
+
+    pub(crate) fn entry(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(crate) fn discard(&self) -> io::Result<()> {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn walk(_address: usize, _stack: usize, _found: impl FnMut(usize) -> bool) -> bool {
+    false
+}
+
+pub(crate) fn describe(_address: usize, _short: fn(&str) -> String) -> Option<String> {
+    None
+}
+
+pub(crate) fn offset(_address: usize) -> Option<usize> {
+    None
+}

@@ -1,0 +1,176 @@
+//! The model's routines as an image calls them: by the Microsoft x64 calling convention.
+//!
+//! [The convention](https://learn.microsoft.com/cpp/build/x64-calling-convention)
+
+use std::ptr::NonNull;
+
+/// A function of this host, by the types of its parameters and of its result, in the form of a pointer to it.
+trait Thunk<Signature>: Copy {
+    /// The address of a function that an image can call, and which calls this one.
+    fn address(self) -> usize;
+}
+
+/// The one value of a closure that captures nothing.
+fn captured_nothing<F: Copy>() -> F {
+    const { assert!(size_of::<F>() == 0) };
+    // SAFETY: the type has no bytes, and each `Thunk` that asks for a value has had one.
+    unsafe { NonNull::<F>::dangling().read() }
+}
+
+macro_rules! thunks {
+    ($(($($argument:ident: $type:ident),*))*) => {
+        $(
+            impl<F, R, $($type),*> Thunk<fn($($type),*) -> R> for F
+            where
+                F: Fn($($type),*) -> R + Copy,
+            {
+                fn address(self) -> usize {
+                    extern "win64" fn thunk<F, R, $($type),*>($($argument: $type),*) -> R
+                    where
+                        F: Fn($($type),*) -> R + Copy,
+                    {
+                        captured_nothing::<F>()($($argument),*)
+                    }
+                    thunk::<F, R, $($type),*> as *const () as usize
+                }
+            }
+        )*
+    };
+}
+
+thunks! {
+    ()
+    (a: A)
+    (a: A, b: B)
+    (a: A, b: B, c: C)
+    (a: A, b: B, c: C, d: D)
+    (a: A, b: B, c: C, d: D, e: E)
+    (a: A, b: B, c: C, d: D, e: E, f: G)
+    (a: A, b: B, c: C, d: D, e: E, f: G, g: H)
+}
+
+fn address<Signature>(function: impl Thunk<Signature>) -> usize {
+    function.address()
+}
+
+macro_rules! routines {
+    ($($name:ident($($argument:ident),*),)*) => {
+        /// The names of the model's routines, and what an image calls for each.
+        pub(super) fn routines() -> Vec<(&'static str, usize)> {
+            vec![$((
+                stringify!($name),
+                address(|$($argument),*| {
+                    // SAFETY: the image keeps to the routine's documentation, as whoever loads it says.
+                    unsafe { nt::$name($($argument),*) }
+                }),
+            )),*]
+        }
+    };
+}
+
+routines! {
+    ExAcquireFastMutex(mutex),
+    ExAcquireRundownProtection(run_ref),
+    ExAcquireSpinLockExclusive(lock),
+    ExAcquireSpinLockShared(lock),
+    ExAllocatePool2(flags, size, tag),
+    ExExtendZone(zone, segment, size),
+    ExFreePoolWithTag(block, tag),
+    ExInitializeRundownProtection(run_ref),
+    ExInitializeZone(zone, block_size, segment, size),
+    ExInterlockedAddLargeInteger(addend, increment, lock),
+    ExInterlockedAddUlong(addend, increment, lock),
+    ExInterlockedExtendZone(zone, segment, size, lock),
+    ExInterlockedInsertHeadList(head, entry, lock),
+    ExInterlockedInsertTailList(head, entry, lock),
+    ExInterlockedPopEntryList(head, lock),
+    ExInterlockedPushEntryList(head, entry, lock),
+    ExInterlockedRemoveHeadList(head, lock),
+    ExQueryDepthSList(head),
+    ExReInitializeRundownProtection(run_ref),
+    ExReleaseFastMutex(mutex),
+    ExReleaseRundownProtection(run_ref),
+    ExReleaseSpinLockExclusive(lock, irql),
+    ExReleaseSpinLockShared(lock, irql),
+    ExTryToAcquireFastMutex(mutex),
+    ExWaitForRundownProtectionRelease(run_ref),
+    ExpInterlockedFlushSList(head),
+    ExpInterlockedPopEntrySList(head),
+    ExpInterlockedPushEntrySList(head, entry),
+    IoAcquireCancelSpinLock(irql),
+    IoAcquireRemoveLockEx(lock, tag, file, line, size),
+    IoAllocateWorkItem(device),
+    IoAttachDeviceToDeviceStack(source, target),
+    IoAttachDeviceToDeviceStackSafe(source, target, attached_to),
+    IoCancelIrp(irp),
+    IoCreateDevice(driver, extension_size, name, kind, characteristics, exclusive, device),
+    IoDeleteDevice(device),
+    IoDetachDevice(target),
+    IoFreeWorkItem(item),
+    IoInitializeRemoveLockEx(lock, tag, minutes, high_watermark, size),
+    IoQueueWorkItem(item, routine, queue, context),
+    IoRegisterDeviceInterface(pdo, class, reference, name),
+    IoRegisterShutdownNotification(device),
+    IoReleaseCancelSpinLock(irql),
+    IoReleaseRemoveLockAndWaitEx(lock, tag, size),
+    IoReleaseRemoveLockEx(lock, tag, size),
+    IoSetDeviceInterfaceState(name, enable),
+    IoUnregisterShutdownNotification(device),
+    IofCallDriver(device, irp),
+    IofCompleteRequest(irp, boost),
+    KeAcquireInStackQueuedSpinLock(lock, handle),
+    KeAcquireInStackQueuedSpinLockAtDpcLevel(lock, handle),
+    KeAcquireSpinLockAtDpcLevel(lock),
+    KeAcquireSpinLockRaiseToDpc(lock),
+    KeBugCheckEx(code, first, second, third, fourth),
+    KeCancelTimer(timer),
+    KeClearEvent(event),
+    KeDelayExecutionThread(mode, alertable, interval),
+    KeFlushQueuedDpcs(),
+    KeGetCurrentProcessorNumberEx(number),
+    KeInitializeDeviceQueue(queue),
+    KeInitializeDpc(dpc, routine, context),
+    KeInitializeEvent(event, kind, state),
+    KeInitializeMutex(mutex, level),
+    KeInitializeSemaphore(semaphore, count, limit),
+    KeInitializeSpinLock(lock),
+    KeInitializeTimer(timer),
+    KeInitializeTimerEx(timer, kind),
+    KeInsertByKeyDeviceQueue(queue, entry, key),
+    KeInsertDeviceQueue(queue, entry),
+    KeInsertQueueDpc(dpc, first, second),
+    KeLowerIrql(new_irql),
+    KeQueryMaximumProcessorCountEx(group),
+    KeQueryPerformanceCounter(frequency),
+    KeReadStateEvent(event),
+    KeReadStateMutex(mutex),
+    KeReadStateSemaphore(semaphore),
+    KeReleaseInStackQueuedSpinLock(handle),
+    KeReleaseInStackQueuedSpinLockFromDpcLevel(handle),
+    KeReleaseMutex(mutex, wait),
+    KeReleaseSemaphore(semaphore, increment, adjustment, wait),
+    KeReleaseSpinLock(lock, new_irql),
+    KeReleaseSpinLockFromDpcLevel(lock),
+    KeRemoveByKeyDeviceQueue(queue, key),
+    KeRemoveByKeyDeviceQueueIfBusy(queue, key),
+    KeRemoveDeviceQueue(queue),
+    KeRemoveEntryDeviceQueue(queue, entry),
+    KeRemoveQueueDpc(dpc),
+    KeResetEvent(event),
+    KeSetEvent(event, increment, wait),
+    KeSetTimer(timer, due, dpc),
+    KeSetTimerEx(timer, due, period, dpc),
+    KeTryToAcquireSpinLockAtDpcLevel(lock),
+    KeWaitForSingleObject(object, reason, mode, alertable, timeout),
+    KfRaiseIrql(new_irql),
+    MmMapLockedPagesSpecifyCache(mdl, mode, cache, requested, bug_check_on_failure, priority),
+    ObfDereferenceObject(object),
+    ObfReferenceObject(object),
+    PsCreateSystemThread(handle, access, attributes, process, client, routine, context),
+    PsTerminateSystemThread(status),
+    RtlFreeUnicodeString(string),
+    ZwClose(handle),
+    ZwOpenKey(handle, access, attributes),
+    ZwQueryValueKey(handle, name, class, information, length, result_length),
+    ZwWaitForSingleObject(handle, alertable, timeout),
+}

@@ -1,0 +1,162 @@
+//! What an image imports beside the model's routines: what compilers call, and routines with a variable number of arguments.
+
+use std::{
+    arch::naked_asm,
+    ffi::{CStr, c_char, c_void},
+};
+
+use nt::UNICODE_STRING;
+
+use crate::image::format::Line;
+
+/// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` stands for.
+const DEFAULT: [u32; 2] = [101, 3];
+
+/// How long a `UNICODE_STRING` can be without the zero after it.
+const MOST_BYTES: u16 = 0xfffc;
+
+/// The names, and what an image calls for each.
+pub(super) fn others() -> Vec<(&'static str, usize)> {
+    vec![
+        ("DbgPrint", dbg_print as *const () as usize),
+        ("DbgPrintEx", dbg_print_ex as *const () as usize),
+        ("ExFreePool", ex_free_pool as *const () as usize),
+        (
+            "RtlInitUnicodeString",
+            rtl_init_unicode_string as *const () as usize,
+        ),
+        (
+            "__C_specific_handler",
+            c_specific_handler as *const () as usize,
+        ),
+        ("__chkstk", chkstk as *const () as usize),
+        ("memcmp", memcmp as *const () as usize),
+        ("memcpy", memmove as *const () as usize),
+        ("memmove", memmove as *const () as usize),
+        ("memset", memset as *const () as usize),
+    ]
+}
+
+/// The check and the dispatch routine of control flow guard, which let every call pass, as a kernel without it does.
+pub(super) fn guard() -> [usize; 2] {
+    [
+        guard_check as *const () as usize,
+        guard_dispatch as *const () as usize,
+    ]
+}
+
+#[unsafe(naked)]
+extern "win64" fn guard_check() {
+    naked_asm!("ret")
+}
+
+#[unsafe(naked)]
+extern "win64" fn guard_dispatch() {
+    naked_asm!("jmp rax")
+}
+
+/// It changes no register; the host's stacks need not be touched page by page.
+#[unsafe(naked)]
+extern "win64" fn chkstk() {
+    naked_asm!("ret")
+}
+
+/// Exceptions are not modelled: whatever would raise one is a violation before.
+extern "win64" fn c_specific_handler() -> ! {
+    std::process::abort()
+}
+
+extern "win64" fn memmove(to: *mut c_void, from: *const c_void, length: usize) -> *mut c_void {
+    // SAFETY: the image gives memory of this length.
+    unsafe { std::ptr::copy(from.cast::<u8>(), to.cast::<u8>(), length) };
+    to
+}
+
+extern "win64" fn memset(to: *mut c_void, value: i32, length: usize) -> *mut c_void {
+    let [byte, ..] = value.to_le_bytes();
+    // SAFETY: the image gives memory of this length.
+    unsafe { to.cast::<u8>().write_bytes(byte, length) };
+    to
+}
+
+extern "win64" fn memcmp(one: *const c_void, other: *const c_void, length: usize) -> i32 {
+    // SAFETY: the image gives memory of this length.
+    unsafe { libc::memcmp(one, other, length) }
+}
+
+extern "win64" fn ex_free_pool(block: *mut c_void) {
+    // SAFETY: the image gives a block of the pool. No tag is none to compare.
+    unsafe { nt::ExFreePoolWithTag(block, 0) };
+}
+
+extern "win64" fn rtl_init_unicode_string(string: *mut UNICODE_STRING, source: *mut u16) {
+    let (mut length, mut maximum) = (0, 0);
+    if !source.is_null() {
+        let mut unit = source;
+        // SAFETY: the source ends with a zero, at which this ends at the latest.
+        while length < MOST_BYTES && unsafe { unit.read() } != 0 {
+            unit = unit.wrapping_add(1);
+            length += 2;
+        }
+        maximum = length + 2;
+    }
+    let value = UNICODE_STRING {
+        Length: length,
+        MaximumLength: maximum,
+        Buffer: source,
+    };
+    // SAFETY: the image gives room for a string.
+    unsafe { string.write(value) };
+}
+
+/// After the fourth parameter every argument of the convention is on the stack, whether it is named or not. More of them are
+/// read than the image may have passed: what is read then is part of its own stack.
+#[expect(
+    clippy::many_single_char_names,
+    reason = "they are the arguments of a format, which have no names"
+)]
+extern "win64" fn dbg_print(
+    format: *const c_char,
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    e: u64,
+    f: u64,
+    g: u64,
+    h: u64,
+) -> u32 {
+    let [component, level] = DEFAULT;
+    print(component, level, format, [a, b, c, d, e, f, g, h])
+}
+
+#[expect(
+    clippy::many_single_char_names,
+    reason = "they are the arguments of a format, which have no names"
+)]
+extern "win64" fn dbg_print_ex(
+    component: u32,
+    level: u32,
+    format: *const c_char,
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    e: u64,
+    f: u64,
+    g: u64,
+    h: u64,
+) -> u32 {
+    print(component, level, format, [a, b, c, d, e, f, g, h])
+}
+
+fn print(component: u32, level: u32, format: *const c_char, arguments: [u64; 8]) -> u32 {
+    // SAFETY: the image gives a format that ends with a zero byte.
+    let format = unsafe { CStr::from_ptr(format) };
+    let mut line = Line::default();
+    // SAFETY: the arguments are those of the format.
+    unsafe { line.format(format.to_bytes(), &arguments) };
+    let text = line.end();
+    // SAFETY: the format has one argument, which is a string that ends with a zero byte.
+    unsafe { nt::DbgPrintEx(component, level, c"%s\n".as_ptr(), text.as_ptr()) }
+}

@@ -1,0 +1,68 @@
+//! The notification of drivers that the system shuts down.
+
+use std::sync::Arc;
+
+use nt::{DEVICE_OBJECT, IRP_MJ_SHUTDOWN, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
+
+use crate::{
+    host::{Call, Kernel, thread::Attached},
+    io::{device_stack::top_of, irp::Asked},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+impl Kernel {
+    /// Sends `IRP_MJ_SHUTDOWN` to each device that is registered for it, the last one first, and waits for its end.
+    pub fn notify_shutdown(self: &Arc<Self>) {
+        let _attached = Attached::to(self);
+        let call = Call::enter("NtShutdownSystem");
+        let registered = locked(&self.io().shutdown).clone();
+        for device in registered.into_iter().rev() {
+            let top = top_of(std::ptr::with_exposed_provenance_mut(device));
+            let asked = Asked {
+                major: IRP_MJ_SHUTDOWN,
+                ..Asked::default()
+            };
+            let record = call.new_irp(top, asked, None, &[], Vec::new());
+            call.send_and_wait(top, &record);
+        }
+    }
+}
+
+impl Call {
+    /// Stops the system if a device object is deleted that is still registered.
+    pub(in crate::io) fn require_no_shutdown(&self, device: *mut DEVICE_OBJECT) {
+        let registered = locked(&self.kernel.io().shutdown).contains(&device.addr());
+        self.require(!registered, Rule::DeviceRemoval, || {
+            let what = format!(
+                "the device object {device:?} is deleted, and would still get IRP_MJ_SHUTDOWN: call \
+                 IoUnregisterShutdownNotification first"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioregistershutdownnotification)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoRegisterShutdownNotification(device: *mut DEVICE_OBJECT) -> NTSTATUS {
+    let call = Call::enter("IoRegisterShutdownNotification");
+    call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
+    call.require_live_device(device);
+    if call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    locked(&call.kernel.io().shutdown).push(device.expose_provenance());
+    STATUS_SUCCESS
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iounregistershutdownnotification)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoUnregisterShutdownNotification(device: *mut DEVICE_OBJECT) {
+    let call = Call::enter("IoUnregisterShutdownNotification");
+    call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
+    call.require_live_device(device);
+    locked(&call.kernel.io().shutdown).retain(|registered| *registered != device.addr());
+}
