@@ -238,7 +238,7 @@ fn unloads<const CANCELS: bool>(kernel: &Arc<Kernel>) {
 
 #[test]
 fn work_item_that_runs_after_unload_leaves_no_timer() {
-    let text = "the driver is unloaded while a timer of its is set";
+    let text = "DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS";
     breaks(unloads::<false>, Rule::Dpc, text);
     holds(unloads::<true>);
 }

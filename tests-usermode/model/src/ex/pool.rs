@@ -226,12 +226,14 @@ impl Kernel {
     /// Returns the number of pool blocks that the driver has allocated.
     #[must_use]
     pub fn pool_blocks(&self) -> usize {
+        footprint::touch_everything();
         self.pool().blocks()
     }
 
     /// Returns the number of pool bytes that the driver has allocated.
     #[must_use]
     pub fn pool_bytes(&self) -> usize {
+        footprint::touch_everything();
         self.pool().bytes()
     }
 }
