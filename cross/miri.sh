@@ -20,7 +20,7 @@ fi
 run() {
     echo "miri: $1"
     MIRIFLAGS="-Zmiri-many-seeds=$seeds -Zmiri-strict-provenance $2 ${MIRIFLAGS:-}" \
-        cargo +nightly miri test --quiet --package nt --package wdm --lib --test lists_and_irps --test miri
+        cargo +nightly miri test --quiet --package interlock-nt --package interlock-wdm --lib --test lists_and_irps --test miri
 }
 
 run 'Stacked Borrows' ''

@@ -36,7 +36,7 @@ is_new() {
 
 # What other people build into drivers and tests of their own. The harness and the build tools are built with the default
 # compiler.
-tests=(cargo test --quiet --package nt --package wdm --package interlock --package interlock-abi --package ntmodel
+tests=(cargo test --quiet --package interlock-nt --package interlock-wdm --package interlock --package interlock-abi --package ntmodel
     --package interlock-explore)
 if command -v rustup >/dev/null; then
     for toolchain in $(rustup toolchain list | cut -d ' ' -f 1); do

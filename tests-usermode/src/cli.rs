@@ -14,6 +14,8 @@ Examples:
   harness run race::cancel_against_completion --exact --iterations 1000
   harness run --format json           print one JSON object a line, for a program
   harness stress --seconds 60 --threads 4 --pending 1000
+  harness run --driver target/interlock/interlock.sys
+                                      load the driver's image into the model kernel, and run every scenario
   harness explore queue::             explore the tests of the cancelable queue under every order of their threads
   harness doctor                      check this machine for obstacles to an installation
   harness remove --delete-driver      remove the device and its driver package
@@ -181,6 +183,9 @@ pub struct Stress {
     /// How long to run
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
+    /// Run until this many requests have ended, however long it takes
+    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
+    pub requests: Option<u64>,
     /// How many threads, each with a handle of its own
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
@@ -292,6 +297,14 @@ mod tests {
     }
 
     #[test]
+    fn an_image_needs_the_model() {
+        let line = "harness stress --kernel device --driver interlock.sys --requests 5";
+        let stress = parsed!(Stress, line);
+        assert_eq!(stress.on.kernel(), Kernel::Model);
+        assert_eq!(stress.requests, Some(5));
+    }
+
+    #[test]
     fn list_lists_scenarios_or_routines() {
         for (line, expected) in [("harness list", false), ("harness list --routines", true)] {
             assert_eq!(parsed!(List, line).routines, expected);
@@ -320,6 +333,7 @@ mod tests {
             "harness doctor --fix",
             "harness run --timeout 0",
             "harness stress --seconds 0",
+            "harness stress --seconds 1 --requests 1",
             "harness stress --threads 0",
             "harness stress --pending 0",
             "harness explore --schedules 0",

@@ -4,8 +4,8 @@ mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 use fastrand::Rng;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -103,9 +103,12 @@ pub fn stress(args: &Stress) -> Result<Exit> {
         )));
     }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    let length = match args.requests {
+        Some(requests) => format!("{requests} requests"),
+        None => format!("{} s", args.seconds),
+    };
     anstream::println!(
-        "stress: {} s, {} threads, {} pending (seed: {seed})",
-        args.seconds,
+        "stress: {length}, {} threads, {} pending (seed: {seed})",
         args.threads,
         args.pending
     );
@@ -123,14 +126,19 @@ pub fn stress(args: &Stress) -> Result<Exit> {
                 }
             });
         }
-        show_progress(&shared, Duration::from_secs(args.seconds), start);
+        show_progress(&shared, args, start);
         shared.stop.store(true, Ordering::Relaxed);
     });
     // After a failure the counts differ as well.
     if lock(&shared.failures).is_empty() {
         shared.check_counts(&before, &device.counters()?);
     }
-    Ok(report(&shared, start.elapsed()))
+    let exit = report(&shared, start.elapsed());
+    device.close();
+    if exit == Exit::Passed {
+        target::stop()?;
+    }
+    Ok(exit)
 }
 
 /// How many requests one thread keeps pending.
@@ -139,15 +147,29 @@ fn share(pending: u32, threads: u16, thread: u16) -> usize {
     pending / threads + usize::from(thread < pending % threads)
 }
 
-/// Shows a progress bar until the time is over or a thread has failed.
-fn show_progress(shared: &Shared, duration: Duration, start: Instant) {
-    let bar = ProgressBar::new(duration.as_secs());
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} s  {msg}");
+/// Shows a progress bar until the time is over, enough requests have ended, or a thread has failed.
+fn show_progress(shared: &Shared, args: &Stress, start: Instant) {
+    let (unit, length) = match args.requests {
+        Some(requests) => ("requests", requests),
+        None => ("s", args.seconds),
+    };
+    let bar = ProgressBar::new(length);
+    let style =
+        ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {unit}  {{msg}}"));
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    while start.elapsed() < duration && !shared.stopped() {
-        let ended = ended(shared);
-        bar.set_message(format!("{ended} ended, {}", rate(ended, start.elapsed())));
-        bar.set_position(start.elapsed().as_secs());
+    while !shared.stopped() {
+        let (ended, time) = (ended(shared), start.elapsed());
+        let position = args.requests.map_or(time.as_secs(), |_| ended);
+        if position >= length {
+            break;
+        }
+        if let Some(violation) = target::stopped() {
+            // The threads that are in the kernel never return, so they cannot be waited for.
+            anstream::println!("FAILED: the kernel has stopped:\n{violation}");
+            process::exit(Exit::Failed.code().into());
+        }
+        bar.set_message(format!("{ended} ended, {}", rate(ended, time)));
+        bar.set_position(position);
         thread::sleep(Duration::from_millis(100));
     }
     bar.finish_and_clear();

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs, drives and removes the driver under Wine:
-#   run.sh [--rounds N] [--debug-log] [--package] [-- ARGUMENTS]
+#   run.sh [--rounds N] [--debug-log] [--package] [--driver FILE] [-- ARGUMENTS]
 #                                                        every scenario; ARGUMENTS go to `harness run`
 #   run.sh stress [--debug-log] ARGUMENTS                `harness stress ARGUMENTS` instead
 #   run.sh sequence [--debug-log] ARGUMENTS              `harness sequence ARGUMENTS` instead
 # --debug-log keeps what the driver prints with DbgPrintEx in target/wine/wine.log. --package installs the signed package of
-# target/package instead of what was built.
+# target/package instead of what was built. --driver installs another driver with the same interface in place of interlock.sys.
 #
 # Passes if the harness does, and if afterwards the driver is unloaded with all its pool freed, no
 # device node is left and no Wine process. Exit code 0 passed, 1 failed, 2 could not run.
@@ -16,6 +16,7 @@ target=$(cd "$here/../.." && pwd)/target
 built=$target/interlock
 work=$target/wine
 driver=interlock
+other= # a driver in place of interlock.sys
 hardware_id='root\interlock'
 # shellcheck source=../../cross/cargo-interlock/wine/session.sh
 source "$here/../../cross/cargo-interlock/wine/session.sh"
@@ -65,6 +66,11 @@ main() {
                 ;;
             --debug-log) WINEDEBUG+=,warn+debugstr ;;
             --package) built=$target/package ;;
+            --driver)
+                other=${2-}
+                [[ -e $other ]] || could_not_run "--driver: there is no file '$other'"
+                shift
+                ;;
             *) break ;;
         esac
         shift
@@ -77,6 +83,7 @@ main() {
     fi
 
     begin "$built" harness.exe
+    [[ -z $other ]] || cp "$other" "$package/$driver.sys"
     for ((number = 1; number <= rounds; number++)); do
         ((rounds == 1)) || say "round $number of $rounds"
         round 3600 "$command" "$@" || status=$?

@@ -145,11 +145,13 @@ impl Visit<'_> for Declared {
             return;
         }
         for item in &block.items {
-            let ForeignItem::Fn(function) = item else {
-                panic!("the driver imports functions alone")
+            let (attributes, name) = match item {
+                ForeignItem::Fn(function) => (&function.attrs, &function.sig.ident),
+                ForeignItem::Static(variable) => (&variable.attrs, &variable.ident),
+                _ => panic!("the driver imports functions and variables alone"),
             };
-            if self.is_there(&function.attrs) {
-                self.names.insert(function.sig.ident.to_string());
+            if self.is_there(attributes) {
+                self.names.insert(name.to_string());
             }
         }
     }
@@ -219,18 +221,19 @@ fn what_is_declared_can_be_imported() {
     }
 }
 
-/// Without the WDK the same routines are declared as with it.
+/// Every declaration of a routine says that another image exports it.
 #[test]
-fn portable_routines_are_those_of_wdk_sys() {
+fn declarations_of_nt_are_imports() {
+    let attribute = "#[cfg_attr(feature = \"wdk\", link(name = \"";
     let sources = driver_sources();
-    let declared_in = |name: &str| {
-        let mut files = sources.iter().filter(|(path, _)| path.ends_with(name));
-        let (_, source) = files.next().unwrap();
-        Declared::of(Arch::X64, source)
-    };
-    let portable = declared_in("nt/src/portable.rs");
-    assert!(portable.contains("IofCompleteRequest"));
-    assert_eq!(portable, declared_in("nt/src/wdk.rs"));
+    for (path, source) in sources
+        .iter()
+        .filter(|(path, _)| path.components().any(|part| part.as_os_str() == "nt"))
+    {
+        let blocks = source.matches("\nunsafe extern \"C\" {\n").count();
+        let imports = source.matches(attribute).count();
+        assert_eq!(imports, blocks, "{}", path.display());
+    }
 }
 
 #[test]

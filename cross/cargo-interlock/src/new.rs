@@ -16,7 +16,7 @@ pub enum Kind {
     /// A function driver, with an interface that programs open
     #[default]
     Function,
-    /// A filter driver (not there yet)
+    /// A filter driver, above the driver of another device
     Filter,
     /// A driver of a control device without hardware (not there yet)
     Control,
@@ -46,6 +46,13 @@ const FUNCTION: &[(&str, &str)] = files! { "function":
     "logic/tests/model.rs" = "model.rs",
 };
 
+const FILTER: &[(&str, &str)] = files! { "filter":
+    "README.md" = "README.md",
+    "driver/{{name}}.inx" = "driver.inx",
+    "logic/src/lib.rs" = "lib.rs",
+    "logic/tests/model.rs" = "model.rs",
+};
+
 /// Names that something in the workspace has already, and keywords of Rust.
 const TAKEN: &[&str] = &[
     "alloc", "build", "core", "crate", "deps", "driver", "logic", "new", "nt", "ntmodel", "self",
@@ -56,8 +63,10 @@ impl Kind {
     fn files(self) -> Result<&'static [(&'static str, &'static str)], String> {
         match self {
             Self::Function => Ok(FUNCTION),
-            Self::Filter | Self::Control => Err(
-                "there is no template of this kind yet: `--kind function` is the only one".into(),
+            Self::Filter => Ok(FILTER),
+            Self::Control => Err(
+                "there is no template of this kind yet: choose `--kind function` or `--kind filter`"
+                    .into(),
             ),
         }
     }
@@ -68,7 +77,7 @@ impl Kind {
 pub fn new(name: &str, kind: Kind, interlock: Option<&str>) -> Result<(), String> {
     check_name(name)?;
     let files = kind.files()?;
-    let replacements = replacements(name, &source(interlock)?);
+    let replacements = replacements(name, kind, &source(interlock)?);
     let folder = Path::new(name);
     if folder.exists() {
         return Err(about(folder, "exists already"));
@@ -106,13 +115,14 @@ enum Source {
 }
 
 impl Source {
-    /// What a dependency on a crate of this folder says.
-    fn dependency(&self, folder: &str, package: &str) -> String {
+    /// What a dependency on the crate in this folder says; `package` is its name, if that is another.
+    fn dependency(&self, folder: &str, package: Option<&str>) -> String {
         let source = match self {
             Self::Folder(root) => format!("path = {:?}", root.join(folder)),
             Self::Git(url) => format!("git = {url:?}"),
         };
-        format!("{source}{package}")
+        let package = package.map_or_else(String::new, |name| format!("package = {name:?}, "));
+        package + &source
     }
 }
 
@@ -141,15 +151,28 @@ fn source(interlock: Option<&str>) -> Result<Source, String> {
 }
 
 /// What stands in the templates, between double braces, and what takes its place.
-fn replacements(name: &str, source: &Source) -> Vec<(&'static str, String)> {
+fn replacements(name: &str, kind: Kind, source: &Source) -> Vec<(&'static str, String)> {
     let (guid, rust_guid) = guid([(); 2].map(|()| RandomState::new().build_hasher().finish()));
     vec![
         ("{{name}}", name.into()),
+        (
+            "{{filter}}",
+            if kind == Kind::Filter { "filter " } else { "" }.into(),
+        ),
         ("{{guid}}", guid),
         ("{{Guid}}", rust_guid),
-        ("{{nt}}", source.dependency("driver/nt", "")),
-        ("{{ntmodel}}", source.dependency("tests-usermode/model", "")),
-        ("{{wdm}}", source.dependency("driver/wdm", "")),
+        (
+            "{{nt}}",
+            source.dependency("driver/nt", Some("interlock-nt")),
+        ),
+        (
+            "{{ntmodel}}",
+            source.dependency("tests-usermode/model", None),
+        ),
+        (
+            "{{wdm}}",
+            source.dependency("driver/wdm", Some("interlock-wdm")),
+        ),
     ]
 }
 
@@ -216,16 +239,16 @@ mod tests {
 
     #[test]
     fn every_mark_is_filled_in() {
-        let replacements = replacements(
-            "my_gate",
-            &Source::Git("https://example.org/interlock".into()),
-        );
-        for (path, text) in WORKSPACE.iter().chain(FUNCTION) {
-            let [path, text] = [path, text].map(|text| fill(text, &replacements));
-            assert!(
-                !path.contains("{{") && !text.contains("{{"),
-                "{path}: {text}"
-            );
+        let source = Source::Git("https://example.org/interlock".into());
+        for kind in [Kind::Function, Kind::Filter] {
+            let replacements = replacements("my_gate", kind, &source);
+            for (path, text) in WORKSPACE.iter().chain(kind.files().unwrap()) {
+                let [path, text] = [path, text].map(|text| fill(text, &replacements));
+                assert!(
+                    !path.contains("{{") && !text.contains("{{"),
+                    "{path}: {text}"
+                );
+            }
         }
     }
 
@@ -241,7 +264,7 @@ mod tests {
 
     #[test]
     fn kind_without_a_template_says_so() {
-        let error = new("gate", Kind::Filter, None).unwrap_err();
+        let error = new("gate", Kind::Control, None).unwrap_err();
         assert!(error.contains("function"), "{error}");
     }
 }

@@ -29,6 +29,7 @@ build_installer() {
 
 main() {
     local lines status=0
+    ! grep -q '^Class *= *Extension' "$inf" || could_not_run "Wine has no extension INFs, which add a filter to a device"
     [[ -n $hardware_id ]] || could_not_run "$inf names no hardware ID such as root\\$driver"
     if [[ ${1-} == --debug-log ]]; then
         WINEDEBUG+=,warn+debugstr

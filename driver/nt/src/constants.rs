@@ -56,6 +56,8 @@ pub const STATUS_ADAPTER_HARDWARE_ERROR: i32 = status(0xC000_00C2);
 pub const STATUS_BAD_DEVICE_TYPE: i32 = status(0xC000_00CB);
 pub const STATUS_INTERNAL_ERROR: i32 = status(0xC000_00E5);
 pub const STATUS_INVALID_USER_BUFFER: i32 = status(0xC000_00E8);
+pub const STATUS_OBJECT_PATH_SYNTAX_BAD: i32 = status(0xC000_003B);
+pub const STATUS_INVALID_SECURITY_DESCR: i32 = status(0xC000_0079);
 pub const STATUS_NAME_TOO_LONG: i32 = status(0xC000_0106);
 pub const STATUS_CANCELLED: i32 = status(0xC000_0120);
 pub const STATUS_CANNOT_DELETE: i32 = status(0xC000_0121);
@@ -125,6 +127,18 @@ pub const DO_DEVICE_INITIALIZING: u32 = 0x80;
 pub const DO_POWER_PAGABLE: u32 = 0x2000;
 
 pub const KERNEL_MODE: i8 = 0;
+
+pub const EVENT_MODIFY_STATE: u32 = 0x2;
+pub const SYNCHRONIZE: u32 = 0x10_0000;
+pub const WRITE_DAC: u32 = 0x4_0000;
+pub const FILE_ALL_ACCESS: u32 = 0x1f_01ff;
+pub const FILE_GENERIC_READ: u32 = 0x12_0089;
+pub const FILE_GENERIC_WRITE: u32 = 0x12_0116;
+pub const FILE_GENERIC_EXECUTE: u32 = 0x12_00a0;
+pub const DACL_SECURITY_INFORMATION: u32 = 0x4;
+pub const SE_DACL_PRESENT: u16 = 0x4;
+pub const SE_DACL_PROTECTED: u16 = 0x1000;
+pub const SE_SELF_RELATIVE: u16 = 0x8000;
 
 pub const OBJ_CASE_INSENSITIVE: u32 = 0x40;
 pub const OBJ_KERNEL_HANDLE: u32 = 0x200;

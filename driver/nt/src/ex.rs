@@ -6,6 +6,9 @@
 )]
 
 pub mod interlocked;
+mod lookaside;
+
+pub use lookaside::*;
 
 use core::ffi::c_void;
 
@@ -65,6 +68,7 @@ pub struct SLIST_HEADER {
     pub Reserved: [u64; 2],
 }
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn ExInterlockedInsertHeadList(
         ListHead: *mut LIST_ENTRY,
@@ -127,6 +131,11 @@ unsafe extern "C" {
     pub fn ExAcquireRundownProtection(RunRef: *mut EX_RUNDOWN_REF) -> u8;
     pub fn ExReleaseRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExWaitForRundownProtectionRelease(RunRef: *mut EX_RUNDOWN_REF);
+
+    /// Points to the kernel's variable with the type of event objects. It is the slot of the import, as in C; by this name
+    /// every import library has it, also one that defines it as `DATA`.
+    #[cfg_attr(feature = "wdk", link_name = "__imp_ExEventObjectType")]
+    pub static ExEventObjectType: *mut *mut c_void;
 
     /// The routine that the macro `InterlockedPushEntrySList` calls.
     pub fn ExpInterlockedPushEntrySList(

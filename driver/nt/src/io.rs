@@ -1,4 +1,4 @@
-//! The I/O manager (`Io`): IRPs and work items.
+//! The I/O manager (`Io`): IRPs, work items and symbolic links.
 
 #![allow(
     missing_docs,
@@ -9,7 +9,7 @@ pub mod irp;
 
 use core::ffi::c_void;
 
-use crate::{DEVICE_OBJECT, IRP, NTSTATUS};
+use crate::{DEVICE_OBJECT, IRP, NTSTATUS, UNICODE_STRING};
 
 /// A work item, allocated by `IoAllocateWorkItem`. Its contents are opaque, and its size is not documented.
 #[repr(C)]
@@ -23,6 +23,7 @@ pub type PIO_WORKITEM_ROUTINE =
 /// The only `WORK_QUEUE_TYPE` that a driver may pass to `IoQueueWorkItem`.
 pub const DelayedWorkQueue: i32 = 1;
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn IoRegisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) -> NTSTATUS;
     pub fn IoUnregisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT);
@@ -40,4 +41,9 @@ unsafe extern "C" {
         QueueType: i32,
         Context: *mut c_void,
     );
+    pub fn IoCreateSymbolicLink(
+        SymbolicLinkName: *mut UNICODE_STRING,
+        DeviceName: *mut UNICODE_STRING,
+    ) -> NTSTATUS;
+    pub fn IoDeleteSymbolicLink(SymbolicLinkName: *mut UNICODE_STRING) -> NTSTATUS;
 }

@@ -62,7 +62,11 @@ pub type PKDEFERRED_ROUTINE = Option<
     ),
 >;
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
+    /// An export since Windows 8. Headers that support older systems make it an inline function, so not every set of
+    /// bindings has it.
+    pub fn KeInitializeSpinLock(SpinLock: *mut KSPIN_LOCK);
     pub fn KeTryToAcquireSpinLockAtDpcLevel(SpinLock: *mut KSPIN_LOCK) -> u8;
     pub fn KeAcquireInStackQueuedSpinLock(
         SpinLock: *mut KSPIN_LOCK,
@@ -102,6 +106,8 @@ unsafe extern "C" {
         DeferredRoutine: PKDEFERRED_ROUTINE,
         DeferredContext: *mut c_void,
     );
+    /// `Importance` is a `KDPC_IMPORTANCE`.
+    pub fn KeSetImportanceDpc(Dpc: *mut KDPC, Importance: i32);
     pub fn KeInsertQueueDpc(
         Dpc: *mut KDPC,
         SystemArgument1: *mut c_void,
@@ -114,8 +120,6 @@ unsafe extern "C" {
     /// `DueTime` is a `LARGE_INTEGER`, which is passed by value like an `i64`.
     pub fn KeSetTimer(Timer: *mut KTIMER, DueTime: i64, Dpc: *mut KDPC) -> u8;
     pub fn KeCancelTimer(Timer: *mut KTIMER) -> u8;
-    /// Returns a `LARGE_INTEGER`, which is returned like an `i64`.
-    pub fn KeQueryPerformanceCounter(PerformanceFrequency: *mut i64) -> i64;
     pub fn KeGetCurrentProcessorNumberEx(ProcNumber: *mut c_void) -> u32;
     pub fn KeQueryMaximumProcessorCountEx(GroupNumber: u16) -> u32;
     pub fn KeDelayExecutionThread(WaitMode: i8, Alertable: u8, Interval: *mut i64) -> NTSTATUS;
@@ -138,4 +142,10 @@ unsafe extern "C" {
     pub fn KeReadStateEvent(Event: *mut KEVENT) -> i32;
     /// `DueTime` is a `LARGE_INTEGER`, which is passed by value like an `i64`.
     pub fn KeSetTimerEx(Timer: *mut KTIMER, DueTime: i64, Period: i32, Dpc: *mut KDPC) -> u8;
+}
+
+#[cfg_attr(feature = "wdk", link(name = "hal"))]
+unsafe extern "C" {
+    /// Returns a `LARGE_INTEGER`, which is returned like an `i64`.
+    pub fn KeQueryPerformanceCounter(PerformanceFrequency: *mut i64) -> i64;
 }

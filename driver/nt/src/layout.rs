@@ -5,8 +5,8 @@ use core::mem::{offset_of, size_of};
 use crate::{
     DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, FILE_OBJECT, IO_REMOVE_LOCK, IO_STACK_LOCATION,
     IO_STATUS_BLOCK, IRP, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
-    KSPIN_LOCK, KTIMER, LIST_ENTRY, MDL, OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY, UNICODE_STRING,
-    ZONE_HEADER, ZONE_SEGMENT_HEADER,
+    KSPIN_LOCK, KTIMER, LIST_ENTRY, LOOKASIDE_LIST_EX, MDL, OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY,
+    SLIST_ENTRY, SLIST_HEADER, UNICODE_STRING, ZONE_HEADER, ZONE_SEGMENT_HEADER,
     irp::{DeviceIoControl, ReadWrite, StatusBlock, TailOverlay},
 };
 
@@ -46,6 +46,9 @@ assert_sizes! {
     KDPC: 0x40,
     KTIMER: 0x40,
     KLOCK_QUEUE_HANDLE: 0x18,
+    LOOKASIDE_LIST_EX: 0x60,
+    SLIST_HEADER: 0x10,
+    SLIST_ENTRY: 0x10,
 }
 
 // The contents of these are opaque, so only their sizes must agree.
@@ -79,7 +82,7 @@ assert_offsets! {
     StatusBlock { Status: 0, Information: 8 }
     MDL { Next: 0, Size: 8, MdlFlags: 0xa, MappedSystemVa: 0x18, ByteCount: 0x28, ByteOffset: 0x2c }
     IRP {
-        MdlAddress: 8, AssociatedIrp: 0x18, IoStatus: 0x30, PendingReturned: 0x41, CurrentLocation: 0x43, Cancel: 0x44,
+        MdlAddress: 8, AssociatedIrp: 0x18, IoStatus: 0x30, RequestorMode: 0x40, PendingReturned: 0x41, CurrentLocation: 0x43, Cancel: 0x44,
         CancelIrql: 0x45, CancelRoutine: 0x68, Tail: 0x78,
     }
     TailOverlay {
@@ -97,4 +100,8 @@ assert_offsets! {
     DEVICE_OBJECT { DriverObject: 8, Flags: 0x30, Characteristics: 0x34, DeviceExtension: 0x40 }
     DRIVER_OBJECT { DeviceObject: 8, DriverExtension: 0x30, DriverUnload: 0x68, MajorFunction: 0x70 }
     DRIVER_EXTENSION { AddDevice: 8 }
+    LOOKASIDE_LIST_EX {
+        ListHead: 0, Depth: 0x10, TotalAllocates: 0x14, AllocateMisses: 0x18, TotalFrees: 0x1c, FreeMisses: 0x20, Type: 0x24,
+        Tag: 0x28, Size: 0x2c, AllocateEx: 0x30, FreeEx: 0x38, ListEntry: 0x40,
+    }
 }

@@ -1,8 +1,8 @@
 //! Raw bindings to the NT kernel's types, routines and inline functions that Interlock uses.
 //!
-//! With the feature `wdk` most types and routines come from `wdk-sys`, generated from the headers of the installed
-//! WDK. Without it they are the portable definitions in this crate, so that all code above builds on any host;
-//! there the model kernel defines the routines. In both cases `layout` asserts at compile time that the types have
+//! With the feature `wdk` most types come from `wdk-sys`, generated from the headers of the installed WDK. Without it
+//! they are the portable definitions in this crate, so that all code above builds on any host; there the model kernel
+//! defines the routines. In both cases `layout` asserts at compile time that the types have
 //! their layout on 64-bit Windows.
 //!
 //! Headers differ in how they declare anonymous unions, and so do the bindings made from them. Code above this
@@ -11,8 +11,8 @@
 //! and are defined here.
 //!
 //! Headers also differ in which routines are inline functions, need `ntifs.h`, or are documented. The WDK's import
-//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io`, `mm` and `ps`, so these modules declare them,
-//! for every set of bindings.
+//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io`, `mm`, `ps` and `routines`, so these modules declare
+//! them, for every set of bindings.
 
 #![no_std]
 #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals)]
@@ -37,6 +37,7 @@ pub mod list;
 mod mm;
 pub mod model;
 mod ps;
+mod routines;
 
 pub use constants::*;
 pub use ex::*;
@@ -44,15 +45,8 @@ pub use io::*;
 pub use ke::{irql::*, *};
 pub use mm::*;
 pub use ps::*;
+pub use routines::*;
 
 /// Whether this crate is linked into a driver image, so that its statics belong to one driver. A program with the
 /// model kernel can contain several drivers, each in its own kernel.
 pub const IS_DRIVER: bool = cfg!(feature = "wdk");
-
-unsafe extern "C" {
-    /// Initialises a spin lock that is not held.
-    ///
-    /// An export since Windows 8. Headers that support older systems make it an inline function, so not every set
-    /// of bindings has it, and it is declared here.
-    pub fn KeInitializeSpinLock(SpinLock: *mut KSPIN_LOCK);
-}

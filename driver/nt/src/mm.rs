@@ -39,6 +39,7 @@ pub const MdlMappingNoExecute: u32 = 0x4000_0000;
 /// The `MEMORY_CACHING_TYPE` of ordinary memory.
 pub const MmCached: i32 = 1;
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn MmMapLockedPagesSpecifyCache(
         MemoryDescriptorList: *mut MDL,

@@ -1,4 +1,4 @@
-//! Processes, threads (`Ps`) and references to objects (`Ob`).
+//! Processes, threads (`Ps`), and references to objects and their security (`Ob`).
 
 #![allow(
     missing_docs,
@@ -11,6 +11,7 @@ use crate::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES};
 
 pub type PKSTART_ROUTINE = Option<unsafe extern "C" fn(StartContext: *mut c_void)>;
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn PsCreateSystemThread(
         ThreadHandle: *mut HANDLE,
@@ -27,4 +28,28 @@ unsafe extern "C" {
     pub fn ObfReferenceObject(Object: *mut c_void) -> isize;
     /// Declared as `FASTCALL`, as above.
     pub fn ObfDereferenceObject(Object: *mut c_void) -> isize;
+    /// `ObjectType` may be NULL if `AccessMode` is `KernelMode`.
+    pub fn ObOpenObjectByPointer(
+        Object: *mut c_void,
+        HandleAttributes: u32,
+        PassedAccessState: *mut c_void,
+        DesiredAccess: u32,
+        ObjectType: *mut c_void,
+        AccessMode: i8,
+        Handle: *mut HANDLE,
+    ) -> NTSTATUS;
+    /// `ObjectType` may be NULL if `AccessMode` is `KernelMode`.
+    pub fn ObReferenceObjectByHandle(
+        Handle: HANDLE,
+        DesiredAccess: u32,
+        ObjectType: *mut c_void,
+        AccessMode: i8,
+        Object: *mut *mut c_void,
+        HandleInformation: *mut c_void,
+    ) -> NTSTATUS;
+    pub fn ZwSetSecurityObject(
+        Handle: HANDLE,
+        SecurityInformation: u32,
+        SecurityDescriptor: *mut c_void,
+    ) -> NTSTATUS;
 }

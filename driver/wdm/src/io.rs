@@ -3,6 +3,8 @@
 //! It uses `ke` and `ex`.
 
 pub(crate) mod cancel_lock;
+pub(crate) mod control;
+pub(crate) mod create;
 pub(crate) mod device;
 pub(crate) mod device_object;
 pub(crate) mod dispatch;
@@ -11,15 +13,20 @@ pub(crate) mod file;
 pub(crate) mod filter;
 pub(crate) mod forward;
 pub(crate) mod forwarded;
+pub(crate) mod holds;
 pub(crate) mod interface;
 pub(crate) mod irp;
 pub(crate) mod irp_view;
 pub(crate) mod key_index;
+pub(crate) mod name;
 pub(crate) mod pnp;
 pub(crate) mod queue;
 pub(crate) mod queue_callbacks;
 pub(crate) mod refusal;
 pub(crate) mod remove_lock;
 pub(crate) mod reply;
+pub(crate) mod security;
 pub(crate) mod start_io;
 pub(crate) mod user_buffer;
+pub(crate) mod user_event;
+pub(crate) mod work_item;

@@ -15,7 +15,7 @@
 //! Names follow NT. The documentation of each wrapper names the routine that it calls and the IRQL at which it can
 //! be called. To find a wrapper, search this documentation for the name of the routine.
 //!
-//! [`guide`] writes a first driver step by step. The wrappers by their C names:
+//! [`guide`] writes a first driver step by step, and [`from_io_csq`] is for those who know `IO_CSQ`. The wrappers by their C names:
 //!
 //! | in C | here |
 //! | --- | --- |
@@ -35,23 +35,31 @@
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
 //! | `ExInterlockedInsertTailList`, `ExInterlockedRemoveHeadList` | [`InterlockedList`] |
 //! | `ExInterlockedPushEntryList`, `ExInterlockedPopEntryList` | [`InterlockedStack`] |
+//! | `SLIST_HEADER`, `InterlockedPushEntrySList` | [`SList`] |
+//! | `LOOKASIDE_LIST_EX`, `ExAllocateFromLookasideListEx` | [`Lookaside`] |
+//! | `EX_RUNDOWN_REF`, `ExAcquireRundownProtection` | [`Rundown`] |
 //! | `ZONE_HEADER`, `ExInitializeZone`, `ExInterlockedAllocateFromZone` | [`Zone`], [`RawZone`] |
 //! | `ExInterlockedAddUlong`, `ExInterlockedAddLargeInteger` | [`ExInterlockedUlong`], [`ExInterlockedLargeInteger`] |
+//! | `InterlockedExchangePointer` | [`InterlockedOwner`] |
 //! | `InterlockedIncrement`, `InterlockedExchange` | [`InterlockedLong`], [`InterlockedLong64`] |
 //! | `KDPC`, `KTIMER` | [`Dpc`], [`Timer`] |
 //! | `KEVENT`, `KeSetEvent`, `KeWaitForSingleObject` | [`Event`] |
-//! | `PsCreateSystemThread` | [`thread::run`] |
+//! | `ObReferenceObjectByHandle` for an event of user mode | [`UserEvent`] |
+//! | `FAST_MUTEX`, `ExAcquireFastMutex` | [`Mutex`] |
+//! | `PsCreateSystemThread` | [`Thread`], [`thread::run`] |
+//! | `IoAllocateWorkItem`, `IoQueueWorkItem` | [`WorkItem`] |
 //! | `KeDelayExecutionThread` | [`thread::delay`] |
 //! | `KeGetCurrentProcessorNumber` | [`processor::current`], [`processor::hint`] |
 //! | `KeRaiseIrql`, `KeLowerIrql` | [`irql::raise_to_dispatch`] |
 //! | a pointer in the device extension | [`Shared`] |
+//! | `IoCreateDevice` with a name, `IoCreateSymbolicLink` | [`ControlDevice`] |
 //! | `FileObject->FsContext` | [`FileState`] |
 //! | `ObReferenceObject`, `IoQueueWorkItem` | [`DeviceObject`] |
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
 //! Values of this crate can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held; see
-//! [`DeviceObject`]. The exception is a [`Dpc`] or [`Timer`] that was used and is part of neither a device's state
-//! nor a [`Shared`]. `SOUNDNESS.md` in this crate's folder argues, type by type, why the crate is sound.
+//! [`DeviceObject`]. The exception is a [`Dpc`], [`Timer`] or [`Thread`] that was used and is part of neither a
+//! device's state nor a [`Shared`]. `SOUNDNESS.md` in this crate's folder argues, type by type, why the crate is sound.
 
 #![no_std]
 #![debugger_visualizer(natvis_file = "../wdm.natvis")]
@@ -60,6 +68,14 @@ extern crate alloc;
 
 #[doc = include_str!("../docs/first_driver.md")]
 pub mod guide {}
+
+#[doc = include_str!("../docs/from_io_csq.md")]
+#[doc(alias = "IO_CSQ")]
+#[doc(alias = "IoCsqInitialize")]
+#[doc(alias = "IoCsqInsertIrp")]
+#[doc(alias = "IoCsqRemoveIrp")]
+#[doc(alias = "IoCsqRemoveNextIrp")]
+pub mod from_io_csq {}
 
 mod ex;
 mod io;
@@ -74,14 +90,20 @@ mod status;
 pub use ctl_code;
 pub use ex::{
     interlocked_list::{EntryId, InterlockedList, InterlockedStack},
+    interlocked_owner::InterlockedOwner,
+    lookaside::{Lookaside, LookasideBox},
+    mutex::Mutex,
     node::{ListItem, Node},
     number::{ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, InterlockedLong64},
     pool::PoolAllocator,
+    rundown::Rundown,
     rw_spin_lock::RwSpinLock,
+    slist::SList,
     zone::{RawBlock, RawZone, Segment, Zone, ZoneBox},
 };
 pub use io::{
     cancel_lock::{CancelSpinLock, CancelSpinLockGuard},
+    control::{ControlDevice, control_entry},
     device::{Device, IoType, NewDevice},
     device_object::DeviceObject,
     driver::entry,
@@ -94,8 +116,11 @@ pub use io::{
     queue::{IrpQueue, IrpQueueLock},
     queue_callbacks::QueueCallbacks,
     reply::Reply,
+    security::DeviceAccess,
     start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
     user_buffer::UserBuffer,
+    user_event::UserEvent,
+    work_item::{WorkItem, WorkItemRoutine},
 };
 #[cfg(feature = "lock-debug")]
 pub use ke::lock_debug::LockStatistics;
@@ -104,7 +129,7 @@ pub use ke::{
         Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Insert, Keyed, NodeInUse,
         Remove,
     },
-    dpc::{Dpc, DpcRoutine},
+    dpc::{Dpc, DpcRoutine, Importance},
     event::{Event, EventType},
     irql::{self, PassiveLevel},
     lock_order, processor,
@@ -117,7 +142,10 @@ pub use ke::{
 };
 // What the signatures here name, so that a driver needs no dependency on these crates for it. `#[pin_data]` still does.
 pub use pinned_init::{self, PinInit};
-pub use ps::thread;
+pub use ps::{
+    device_thread::{Thread, ThreadRoutine},
+    thread,
+};
 pub use record::Record;
 pub use registry::RegistryKey;
 pub use shared::Shared;
@@ -127,6 +155,6 @@ pub use zerocopy;
 #[doc(hidden)]
 pub mod __private {
     //! The items that [`driver_entry!`](crate::driver_entry) uses.
-    pub use crate::io::{driver::entry, filter::filter_entry};
+    pub use crate::io::{control::control_entry, driver::entry, filter::filter_entry};
     pub use nt::{DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
 }

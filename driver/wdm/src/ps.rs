@@ -2,4 +2,5 @@
 //!
 //! It uses `ke`.
 
+pub(crate) mod device_thread;
 pub mod thread;

@@ -13,10 +13,11 @@ use std::{
 
 use wdm::{
     Arrival, Busy, CancelSpinLockGuard, CurrentIrp, DeviceQueue, DeviceQueueNode, Dpc, DpcRoutine,
-    Guard, Handled, Insert, InterlockedList, InterlockedStack, Irp, IrpQueue, IrpView, KeepIrql,
-    Node, NtStatus, PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey,
-    Remove, Reply, RestoreIrql, Returned, RwSpinLock, Shared, SpinLock, Start, StartIoQueue, Timer,
-    TimerRoutine, UserBuffer, Zone, ZoneBox,
+    Guard, Handled, Insert, InterlockedList, InterlockedOwner, InterlockedStack, Irp, IrpQueue,
+    IrpView, KeepIrql, Lookaside, LookasideBox, Mutex, Node, NtStatus, PassiveLevel, PendedIrp,
+    PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey, Remove, Reply, RestoreIrql,
+    Returned, Rundown, RwSpinLock, SList, Shared, SpinLock, Start, StartIoQueue, Thread,
+    ThreadRoutine, Timer, TimerRoutine, UserBuffer, WorkItem, WorkItemRoutine, Zone, ZoneBox,
     irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
     lock_order::Alone,
 };
@@ -38,6 +39,14 @@ impl DpcRoutine for Routine {
 
 impl TimerRoutine for Routine {
     fn run(_: &Timer<Self>, _: &mut DispatchLevel) {}
+}
+
+impl ThreadRoutine for Routine {
+    fn run(_: &Thread<Self>, _: &mut PassiveLevel) {}
+}
+
+impl WorkItemRoutine for Routine {
+    fn run(_: &Shared<WorkItem<Self>>, _: &mut PassiveLevel) {}
 }
 
 struct Callbacks<R>(PhantomData<fn(R) -> R>);
@@ -170,11 +179,23 @@ fn table() -> Vec<Row> {
         InterlockedStack ["I" Invariant("interlocked_stack_shortened")] {
             InterlockedStack<N<Both>> => "SS-", InterlockedStack<N<SendOnly>> => "SS-",
         }
+        InterlockedOwner ["R" Invariant("interlocked_owner_of_another_record")] {
+            InterlockedOwner<Shared<Both>> => "SSU", InterlockedOwner<Unshared> => "SSU",
+        }
         Irp ["'irp" Invariant("irp_mark_shortened"), "R" Invariant("irp_of_another_record")] {
             Irp<'static> => "SSU", Irp<'static, Unshared> => "S-U",
         }
         IrpQueue ["C" Invariant("irp_queue_of_other_callbacks")] { IrpQueue<C> => "SS-", IrpQueue<U> => "SS-" }
         IrpView ["R" Invariant("irp_view_of_another_record")] { IrpView => "--U", IrpView<Unshared> => "--U" }
+        // A lookaside list contains no values, only memory for them.
+        Lookaside ["T" Invariant("lookaside_shortened")] { Lookaside<Both> => "SSU", Lookaside<Neither> => "SSU" }
+        LookasideBox ["T" Covariant] {
+            LookasideBox<Both> => "SSU", LookasideBox<SendOnly> => "S-U", LookasideBox<SyncOnly> => "-SU",
+            LookasideBox<Neither> => "--U", LookasideBox<PhantomPinned> => "SSU",
+        }
+        Mutex ["T" Invariant("mutex_value_shortened")] {
+            Mutex<Both> => "SS-", Mutex<SendOnly> => "SS-", Mutex<SyncOnly> => "---", Mutex<Neither> => "---",
+        }
         Node ["T" Covariant] {
             Node<Both> => "SSU", Node<SendOnly> => "S-U", Node<SyncOnly> => "-SU", Node<Neither> => "--U",
             Node<PhantomPinned> => "SS-",
@@ -200,8 +221,15 @@ fn table() -> Vec<Row> {
         Returned ["O" Covariant] {
             Returned<PendedIrp> => "SSU", Returned<PendedIrp<Unshared>> => "S-U", Returned<Irp<'static>> => "SSU",
         }
+        Rundown ["T" Invariant("rundown_value_shortened")] {
+            Rundown<Both> => "SSU", Rundown<SendOnly> => "S-U", Rundown<SyncOnly> => "--U", Rundown<Neither> => "--U",
+        }
         RwSpinLock ["T" Invariant("rw_spin_lock_value_shortened"), "C" Invariant("rw_spin_lock_of_a_superclass")] {
             RwSpinLock<Both> => "SSU", RwSpinLock<SendOnly> => "S-U", RwSpinLock<SyncOnly> => "--U", RwSpinLock<Neither> => "--U",
+        }
+        // The items of a list are `Send`, and cannot be accessed while they are on the list.
+        SList ["T" Invariant("slist_shortened")] {
+            SList<Both> => "SSU", SList<SendOnly> => "SSU", SList<SyncOnly> => "--U", SList<Neither> => "--U",
         }
         Shared ["T" Covariant] {
             Shared<Both> => "SSU", Shared<SendOnly> => "--U", Shared<SyncOnly> => "--U", Shared<Neither> => "--U",
@@ -214,7 +242,9 @@ fn table() -> Vec<Row> {
         StartIoQueue ["C" Invariant("start_io_queue_of_other_callbacks")] {
             StartIoQueue<C> => "SS-", StartIoQueue<U> => "SS-",
         }
+        Thread ["C" Invariant("thread_of_another_routine")] { Thread<Routine> => "SS-" }
         Timer ["C" Invariant("timer_of_another_routine")] { Timer<Routine> => "SS-" }
+        WorkItem ["C" Invariant("work_item_of_another_routine")] { WorkItem<Routine> => "SSU" }
         UserBuffer ["'a" Covariant] { UserBuffer<'static> => "--U" }
         // A zone contains no values, only memory for them.
         Zone ["T" Invariant("zone_shortened")] { Zone<Both> => "SSU", Zone<Neither> => "SSU" }
@@ -244,6 +274,7 @@ mod covariant {
         device_queue_node: DeviceQueueNode<&'static str> => DeviceQueueNode<&'a str>;
         guard: Guard<'static, u32, Alone, KeepIrql> => Guard<'a, u32, Alone, KeepIrql>;
         insert: Insert<'static, 'static, u32, Arrival> => Insert<'a, 'static, u32, Arrival>;
+        lookaside_box: LookasideBox<&'static str> => LookasideBox<&'a str>;
         node: Node<&'static str> => Node<&'a str>;
         pool_allocator: PoolAllocator<&'static str> => PoolAllocator<&'a str>;
         registry_key: RegistryKey<'static> => RegistryKey<'a>;

@@ -1,25 +1,29 @@
 //! The executive: interlocked and sequenced lists, interlocked numbers, fast mutexes, reader/writer spin
-//! locks, run-down protection, zones, the pool with the driver's global allocator, and kernel handles.
+//! locks, run-down protection, zones, the pool with the driver's global allocator, kernel handles, and events of user mode.
 //!
 //! It uses `ke`, `host` and `verifier`, and neither `io` nor `ps`.
 
 mod allocator;
+mod event;
 mod fast_mutex;
 pub(crate) mod handle;
 mod interlocked;
+mod lookaside;
 pub(crate) mod pool;
 mod reader_writer;
 mod rundown;
 mod slist;
 mod zone;
 
+pub use event::UserEvent;
+
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
 };
 
 use crate::{
-    ex::{handle::Handles, pool::Pool},
+    ex::{event::EventObject, handle::Handles, pool::Pool},
     host::Kernel,
 };
 
@@ -28,9 +32,15 @@ use crate::{
 pub(crate) struct Ex {
     pool: Arc<Pool>,
     handles: Handles,
+    /// The handles of user mode.
+    user_handles: Handles,
+    /// The event objects of user mode, by their addresses.
+    events: Mutex<HashMap<usize, Arc<EventObject>>>,
     /// Held while a sequenced list is worked on.
     slists: Mutex<()>,
-    /// The addresses of the initialised zones.
+    /// The lookaside lists that were initialised and not deleted, by their addresses.
+    lookaside_lists: Mutex<HashSet<usize>>,
+    /// The zones that were initialised, by their addresses.
     zones: Mutex<HashSet<usize>>,
 }
 

@@ -34,16 +34,22 @@ mod none;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod routines;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod symbols;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod thunks;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod unwind;
 
 use std::{fmt, io};
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use mapped::Image;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub(crate) use mapped::contains;
+pub(crate) use mapped::{contains, describe, offset, walk};
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 pub use none::Image;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) use none::{describe, offset, walk};
 
 /// Why an image is not loaded.
 #[derive(Debug)]

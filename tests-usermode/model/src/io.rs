@@ -12,14 +12,17 @@ mod driver;
 mod file;
 mod hang;
 mod inlines;
+mod interface;
 mod irp;
 mod manager;
 mod mdl;
+mod namespace;
 mod object;
 mod pnp;
 mod registry;
 mod remove_lock;
 mod request;
+mod security;
 mod shutdown;
 mod work_item;
 
@@ -28,6 +31,7 @@ pub use driver::{Driver, DriverEntry};
 pub use file::{Access, File};
 pub use pnp::Device;
 pub use request::{Cancelling, Completion, Request};
+pub use security::User;
 pub(crate) use {
     hang::{hang, verify_end},
     inlines::watch,

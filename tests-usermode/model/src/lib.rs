@@ -50,9 +50,10 @@ mod mutex;
 mod ps;
 mod verifier;
 
+pub use ex::UserEvent;
 pub use host::{Clock, Config, Kernel, OnViolation, Step};
 pub use image::{Image, ImageError};
 pub use io::{
-    Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, Request,
+    Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, Request, User,
 };
 pub use verifier::{Faults, Rule, Violation};

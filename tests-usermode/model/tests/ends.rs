@@ -50,7 +50,7 @@ fn ends_with_a_request<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn an_irp_that_nobody_can_end_is_found_at_the_end_of_a_scene() {
+fn irp_that_cannot_end_is_reported_at_the_end_of_a_scenario() {
     let text = "it remains at the end of the scenario, and cannot be cancelled";
     breaks(
         ends_with_a_request::<false>,
@@ -71,8 +71,8 @@ fn unloads_with_a_request<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn the_irp_is_named_before_the_device_object_that_it_holds() {
-    let text = "the driver is unloaded and IRP 3";
+fn irp_is_reported_before_the_device_object_that_it_holds() {
+    let text = "the driver is unloaded, but IRP 3";
     breaks(
         unloads_with_a_request::<false>,
         Rule::IrpProcessingComplete,
@@ -90,11 +90,11 @@ fn cancels<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn an_irp_that_never_had_a_cancel_routine_is_told_from_others() {
+fn irp_that_never_had_a_cancel_routine_is_reported_as_such() {
     breaks(
         cancels::<false>,
         Rule::IrpProcessingComplete,
-        "was cancelled, never had a Cancel routine, and nobody",
+        "was cancelled, never had a Cancel routine, and is never completed",
     );
     holds(cancels::<true>);
 }

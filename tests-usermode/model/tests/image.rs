@@ -4,12 +4,14 @@
 
 mod common;
 mod image_file;
+mod steps;
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+use std::{cell::UnsafeCell, collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use common::found_in;
 use image_file::{ImageFile, Section};
 use ntmodel::{Config, Driver, Image, ImageError, Kernel, Rule, Violation};
+use steps::{Steps, one_request};
 
 /// What is in the low bits of the status that `DriverEntry` fails with: its result.
 const FAILED: u32 = 0xc000_0000;
@@ -278,4 +280,76 @@ fn dbg_print_formats_what_it_is_given() {
     });
     load(&kernel, &file.bytes()).expect_err("it fails");
     assert_eq!(kernel.messages(), ["1-2-3-04"]);
+}
+
+/// What an image does by its own inline functions: the IRP is marked pending without a word to the model.
+fn mark_unseen(irp: *mut nt::IRP) -> nt::NTSTATUS {
+    // SAFETY: the IRP is the dispatch routine's.
+    let location = unsafe { nt::irp::current_stack_location(irp) };
+    // SAFETY: as above.
+    unsafe { (*location).Control |= nt::SL_PENDING_RETURNED };
+    nt::STATUS_PENDING
+}
+
+struct Lists {
+    head: UnsafeCell<nt::LIST_ENTRY>,
+    lock: UnsafeCell<nt::KSPIN_LOCK>,
+    queue: UnsafeCell<nt::KDEVICE_QUEUE>,
+}
+
+fn initialise(lists: &Lists) {
+    // SAFETY: the objects stay where they are, in the device extension; so for those below.
+    unsafe { nt::list::InitializeListHead(lists.head.get()) };
+    // SAFETY: as above.
+    unsafe { nt::KeInitializeSpinLock(lists.lock.get()) };
+    // SAFETY: as above.
+    unsafe { nt::KeInitializeDeviceQueue(lists.queue.get()) };
+}
+
+struct InterlockedList;
+
+impl Steps for InterlockedList {
+    type Own = Lists;
+
+    fn add(_: *mut nt::DEVICE_OBJECT, own: &Lists) {
+        initialise(own);
+    }
+
+    fn control(_: *mut nt::DEVICE_OBJECT, own: &Lists, irp: *mut nt::IRP, _: u32) -> nt::NTSTATUS {
+        let entry = nt::irp::list_entry(irp);
+        // SAFETY: the list is initialised, and the IRP is this routine's.
+        unsafe { nt::ExInterlockedInsertTailList(own.head.get(), entry, own.lock.get()) };
+        mark_unseen(irp)
+    }
+}
+
+struct DeviceQueue;
+
+impl Steps for DeviceQueue {
+    type Own = Lists;
+
+    fn add(_: *mut nt::DEVICE_OBJECT, own: &Lists) {
+        initialise(own);
+    }
+
+    fn control(_: *mut nt::DEVICE_OBJECT, own: &Lists, irp: *mut nt::IRP, _: u32) -> nt::NTSTATUS {
+        let mut irql = 0;
+        // SAFETY: the IRQL is one to be saved; so for those below.
+        unsafe { nt::IoAcquireCancelSpinLock(&raw mut irql) };
+        for _ in 0..2 {
+            // SAFETY: the queue is initialised, and the IRP is this routine's. The first only makes the queue busy.
+            unsafe { nt::KeInsertDeviceQueue(own.queue.get(), nt::irp::device_queue_entry(irp)) };
+        }
+        // SAFETY: the lock was acquired above.
+        unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        mark_unseen(irp)
+    }
+}
+
+#[test]
+fn an_irp_that_is_marked_after_it_was_queued_is_found_when_its_routine_returns() {
+    let list = found_in(one_request::<InterlockedList>);
+    assert_eq!(list.rule, Rule::MarkingInterlockedQueuedIrps, "{list}");
+    let queue = found_in(one_request::<DeviceQueue>);
+    assert_eq!(queue.rule, Rule::MarkingQueuedIrps, "{queue}");
 }

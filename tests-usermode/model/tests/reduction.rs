@@ -371,7 +371,7 @@ impl Random {
 /// How many programs are compared: more if the environment says so.
 fn count() -> usize {
     let count = std::env::var("REDUCTION_PROGRAMS").ok();
-    count.and_then(|count| count.parse().ok()).unwrap_or(30)
+    count.and_then(|count| count.parse().ok()).unwrap_or(16)
 }
 
 #[test]

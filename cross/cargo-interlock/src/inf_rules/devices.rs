@@ -72,17 +72,24 @@ pub fn extension<'a>(inf: &'a Inf, install: &Section, name: &str) -> Option<&'a 
     inf.section(&format!("{}.{name}", install.name))
 }
 
-/// The `AddService` lines that make a service the function driver of a device.
-fn function_drivers(inf: &Inf) -> Vec<&Line> {
-    let services = installs(inf)
+/// The `AddService` lines of an install section that make a service the function driver of its device, or a filter driver.
+fn drivers<'a>(inf: &'a Inf, install: &Section) -> Vec<&'a Line> {
+    let section = |name| extension(inf, install, name);
+    let filters: Vec<_> = section("Filters")
         .into_iter()
-        .filter_map(|own| extension(inf, own, "Services"));
+        .flat_map(|filters| filters.all("AddFilter"))
+        .map(|line| line.field(0))
+        .collect();
+    let is_filter = |line: &Line| {
+        filters
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(line.field(0)))
+    };
+    let services = section("Services")
+        .into_iter()
+        .flat_map(|section| section.all("AddService"));
     services
-        .flat_map(|section| {
-            section
-                .all("AddService")
-                .filter(|line| is_function_driver(line))
-        })
+        .filter(|line| is_function_driver(line) || is_filter(line))
         .collect()
 }
 
@@ -91,24 +98,21 @@ fn is_function_driver(line: &Line) -> bool {
     number(line.field(1)).is_some_and(|flags| flags & 2 != 0)
 }
 
-/// Each install section gives its device a function driver.
+/// Each install section gives its device a function driver or a filter driver.
 pub fn service_for_each_device(inf: &Inf) -> Finding {
     let installs = installs(inf);
     let mut wrong = Vec::new();
+    let mut names = Vec::new();
     for install in &installs {
-        let services = extension(inf, install, "Services");
-        let found = services.is_some_and(|own| own.all("AddService").any(is_function_driver));
-        if !found {
+        let drivers = drivers(inf, install);
+        if drivers.is_empty() {
             wrong.push(format!("[{}] associates none", install.name));
         }
+        names.extend(drivers.iter().map(|line| line.field(0)));
     }
     if installs.is_empty() {
         wrong.push("there is no install section".into());
     }
-    let names: Vec<_> = function_drivers(inf)
-        .iter()
-        .map(|line| line.field(0))
-        .collect();
     none(wrong, &names.join(", "))
 }
 
@@ -116,7 +120,10 @@ pub fn service_for_each_device(inf: &Inf) -> Finding {
 pub fn service_is_a_pnp_driver(inf: &Inf) -> Finding {
     let mut wrong = Vec::new();
     let files = copied_files(inf);
-    for line in function_drivers(inf) {
+    for line in installs(inf)
+        .into_iter()
+        .flat_map(|install| drivers(inf, install))
+    {
         let Some(section) = inf.section(line.field(2)) else {
             wrong.push(format!("[{}] is not there", line.field(2)));
             continue;

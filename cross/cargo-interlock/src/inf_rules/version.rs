@@ -3,8 +3,12 @@
 use super::{Finding, expect};
 use crate::inf::Inf;
 
-/// The setup class of the driver, and what `ClassGuid` Microsoft has given to it.
-const CLASS: (&str, &str) = ("System", "{4d36e97d-e325-11ce-bfc1-08002be10318}");
+/// Setup classes of software-only devices and filters, and what `ClassGuid` Microsoft has given to them.
+const CLASSES: &[(&str, &str)] = &[
+    ("Extension", "{e2f84ce7-8efa-411c-aa69-97454ca4cb57}"),
+    ("SoftwareDevice", "{62f9c741-b25a-46ce-b54c-9bccce08b6f2}"),
+    ("System", "{4d36e97d-e325-11ce-bfc1-08002be10318}"),
+];
 
 /// The value of a line in `[Version]`.
 fn version(inf: &Inf, key: &str) -> Finding {
@@ -29,11 +33,14 @@ pub fn provider(inf: &Inf) -> Finding {
     expect(!provider.eq_ignore_ascii_case("Microsoft"), &provider)
 }
 
-/// `Class` and `ClassGuid` are given, and belong together.
+/// `Class` and `ClassGuid` are given, and belong together if the class is known here.
 pub fn class(inf: &Inf) -> Finding {
     let (class, guid) = (version(inf, "Class")?, version(inf, "ClassGuid")?);
-    let is_own = class.eq_ignore_ascii_case(CLASS.0) && guid.eq_ignore_ascii_case(CLASS.1);
-    expect(is_own, &format!("{class} {guid}"))
+    let known = CLASSES
+        .iter()
+        .find(|(own, _)| class.eq_ignore_ascii_case(own));
+    let belongs = known.is_none_or(|(_, own)| guid.eq_ignore_ascii_case(own));
+    expect(belongs, &format!("{class} {guid}"))
 }
 
 /// `month/day/year,w.x.y.z`, each part of the version up to 65535.

@@ -6,7 +6,7 @@
 
 use core::{
     ptr::{from_ref, null},
-    sync::atomic::{AtomicI32, AtomicI64, Ordering::SeqCst},
+    sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, Ordering::SeqCst},
 };
 
 use crate::model::{Inline, before};
@@ -95,6 +95,24 @@ intrinsics!(
     InterlockedOr64,
     InterlockedXor64
 );
+
+/// Stores a pointer and returns the old one.
+pub fn InterlockedExchangePointer<T>(variable: &AtomicPtr<T>, value: *mut T) -> *mut T {
+    before(Inline::Interlocked, from_ref(variable).cast());
+    variable.swap(value, SeqCst)
+}
+
+/// Stores a pointer if the variable equals `comparand`, and returns the old one.
+pub fn InterlockedCompareExchangePointer<T>(
+    variable: &AtomicPtr<T>,
+    value: *mut T,
+    comparand: *mut T,
+) -> *mut T {
+    before(Inline::Interlocked, from_ref(variable).cast());
+    match variable.compare_exchange(comparand, value, SeqCst, SeqCst) {
+        Ok(old) | Err(old) => old,
+    }
+}
 
 /// Tells the processor that the thread is in a spin-wait loop.
 pub fn YieldProcessor() {

@@ -232,6 +232,16 @@ pub unsafe fn system_buffer(irp: *mut IRP) -> *mut u8 {
     buffer.cast()
 }
 
+/// Returns `RequestorMode`.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn requestor_mode(irp: *mut IRP) -> i8 {
+    // SAFETY: the caller owns the IRP.
+    unsafe { (*irp).RequestorMode }
+}
+
 /// Returns `Irp->MdlAddress`: the MDL of the sender's buffer, or NULL.
 ///
 /// # Safety

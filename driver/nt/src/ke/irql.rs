@@ -5,6 +5,7 @@
 
 use crate::DISPATCH_LEVEL;
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     /// Raises the IRQL to `NewIrql` and returns the old IRQL.
     pub fn KfRaiseIrql(NewIrql: u8) -> u8;

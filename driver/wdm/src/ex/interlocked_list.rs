@@ -67,6 +67,7 @@ impl EntryId {
 /// the list, or removes an entry from its middle, while others call the interlocked routines; links an entry twice;
 /// or frees it while it is linked. Here the driver cannot access the lock or the links, and the list owns its
 /// items.
+#[doc(alias = "InitializeListHead")]
 #[doc(alias = "LIST_ENTRY")]
 #[doc(alias = "ExInterlockedInsertHeadList")]
 #[doc(alias = "ExInterlockedInsertTailList")]

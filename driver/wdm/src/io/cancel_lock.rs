@@ -1,5 +1,7 @@
 //! The system's cancel spin lock.
 
+use core::mem::MaybeUninit;
+
 use crate::ke::{
     irql::{AtMostDispatch, CallerLevel, SpinLockHeld},
     lock_order::{CANCEL_SPIN_LOCK_RANK, LockAfter, LockClass, Unlocked},
@@ -56,11 +58,12 @@ impl CancelSpinLock {
     where
         Self: LockAfter<L::Held>,
     {
-        let mut old_irql = 0;
+        let mut old_irql = MaybeUninit::uninit();
         // SAFETY: the token says that the IRQL is at most DISPATCH_LEVEL.
-        unsafe { nt::IoAcquireCancelSpinLock(&raw mut old_irql) };
+        unsafe { nt::IoAcquireCancelSpinLock(old_irql.as_mut_ptr()) };
         CancelSpinLockGuard {
-            old_irql,
+            // SAFETY: the routine has stored the old IRQL.
+            old_irql: unsafe { old_irql.assume_init() },
             // SAFETY: the lock is held, at DISPATCH_LEVEL, while the guard lives, and the token can be reached only
             // through the guard.
             held: unsafe { SpinLockHeld::assume() },

@@ -14,32 +14,43 @@ use crate::{
     DeviceObject, Error, FileState, Guid, Handled, Irp, PassiveLevel, Record, RegistryKey, Shared,
     io::{
         file::{OpenFiles, Queued},
+        holds::Holds,
         interface::DeviceInterface,
-        remove_lock::RemoveLock,
     },
     ke::irql::CallerLevel,
 };
 
-/// The device of a function driver: its state and its handling of requests.
+/// A device: its state and its handling of requests.
 ///
 /// The value is made when the PnP manager adds a device (`AddDevice`) and dropped when the device is removed. It
 /// lives in nonpaged pool and does not move. Every request in progress holds the device's remove lock, so the value
-/// outlives the requests. [`driver_entry!`](crate::driver_entry) makes a driver from it.
+/// outlives the requests. [`driver_entry!`](crate::driver_entry) makes a function driver from it, or a
+/// driver without Plug and Play if it is a [`ControlDevice`](crate::ControlDevice).
 ///
 /// This crate does what all function drivers do alike: it keeps the device's [queues](crate::IrpQueue), cancels the
 /// queued requests of a handle when the handle is closed, completes all queued requests when the device is removed,
 /// and fails attempts to open a device whose removal is pending.
 ///
 /// WDK: [Writing WDM Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-wdm-drivers).
+#[doc(alias = "IoAcquireRemoveLock")]
+#[doc(alias = "IoAcquireRemoveLockEx")]
+#[doc(alias = "IoInitializeRemoveLock")]
+#[doc(alias = "IoInitializeRemoveLockEx")]
+#[doc(alias = "IoReleaseRemoveLock")]
+#[doc(alias = "IoReleaseRemoveLockEx")]
+#[doc(alias = "IoReleaseRemoveLockAndWait")]
+#[doc(alias = "IoReleaseRemoveLockAndWaitEx")]
+#[doc(alias = "IO_REMOVE_LOCK")]
 #[doc(alias = "DRIVER_OBJECT")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a device",
     note = "implement `wdm::Device` for the type of the device's state"
 )]
 pub trait Device: Send + Sync + Sized + 'static {
-    /// The interface class by which applications find the device.
+    /// The interface class by which applications find the device; [`Guid::NONE`] for a device without an interface, such as
+    /// a [`ControlDevice`](crate::ControlDevice).
     #[doc(alias = "IoRegisterDeviceInterface")]
-    const INTERFACE: Guid;
+    const INTERFACE: Guid = Guid::NONE;
 
     /// How the device gets the buffers of reads and writes. A device control names its method in its code.
     #[doc(alias = "DO_BUFFERED_IO")]
@@ -239,6 +250,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
+    #[doc(alias = "IoDeleteDevice")]
+    #[doc(alias = "IoDetachDevice")]
     #[doc(alias = "IRP_MN_REMOVE_DEVICE")]
     fn remove(&self, _irql: &mut PassiveLevel) {}
 }
@@ -306,6 +319,8 @@ impl Drop for OwnedQueue {
 /// A device that is being added. Queues are made for it.
 ///
 /// It dereferences to its [`DeviceObject`].
+#[doc(alias = "IoCreateDevice")]
+#[doc(alias = "IoAttachDeviceToDeviceStack")]
 #[doc(alias = "DEVICE_OBJECT")]
 pub struct NewDevice {
     object: DeviceObject,
@@ -363,11 +378,11 @@ impl NewDevice {
 ///
 /// # Invariants
 ///
-/// All fields except `remove_lock`, `lower`, `files` and the flags are written once, before the device object is
-/// attached. `lower` is written once, directly after. `device` and `interface` are valid while the remove lock is
-/// held; the removal takes them out when the lock has no holds and rejects new ones.
+/// All fields except `holds`, `lower`, `files` and the flags are written once, before the device object is
+/// attached or can be opened. `lower` is written once, directly after. `device` and `interface` are valid while the device
+/// is held; the removal or the unload takes them out when there are no holds and new ones are rejected.
 pub(crate) struct Extension {
-    pub(crate) remove_lock: RemoveLock,
+    pub(crate) holds: Holds,
     pub(crate) object: ManuallyDrop<DeviceObject>,
     /// The next lower device object in the stack.
     lower: AtomicPtr<nt::DEVICE_OBJECT>,
@@ -391,6 +406,7 @@ impl Extension {
     /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate). The IRQL is `PASSIVE_LEVEL`.
     pub(crate) unsafe fn initialise<'a, D>(
         new: NewDevice,
+        holds: Holds,
         interface: Option<DeviceInterface>,
         device: *mut D,
     ) -> &'a Self {
@@ -398,7 +414,7 @@ impl Extension {
         // SAFETY: a reference's device object is valid.
         let this = unsafe { (*object.as_ptr()).DeviceExtension }.cast::<Self>();
         let new = Self {
-            remove_lock: RemoveLock::uninitialised(),
+            holds,
             object: ManuallyDrop::new(object),
             lower: AtomicPtr::new(null_mut()),
             interface: ManuallyDrop::new(interface),
@@ -416,7 +432,7 @@ impl Extension {
         // SAFETY: the list does not move, and no other code uses it yet.
         unsafe { extension.files.initialise() };
         // SAFETY: the lock does not move, no other code uses it yet, and AddDevice runs at PASSIVE_LEVEL.
-        unsafe { extension.remove_lock.initialise() };
+        unsafe { extension.holds.initialise() };
         extension
     }
 
@@ -440,9 +456,9 @@ impl Extension {
         // SAFETY: the hold keeps the device object.
         let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
         // SAFETY: as above; only the address is computed, since the release may free the extension.
-        let lock = unsafe { &raw const (*this).remove_lock };
+        let holds = unsafe { &raw const (*this).holds };
         // SAFETY: the caller guarantees that the IRP has a hold.
-        unsafe { RemoveLock::release(lock, irp) };
+        unsafe { Holds::release(holds, irp) };
     }
 
     /// The next lower device object in the stack.

@@ -44,6 +44,11 @@ use crate::{
 #[doc(alias = "DEVICE_OBJECT")]
 #[doc(alias = "IO_WORKITEM")]
 #[doc(alias = "ObReferenceObject")]
+#[doc(alias = "IoAllocateWorkItem")]
+#[doc(alias = "IoFreeWorkItem")]
+#[doc(alias = "ObfReferenceObject")]
+#[doc(alias = "ObDereferenceObject")]
+#[doc(alias = "ObfDereferenceObject")]
 #[doc(alias = "IoQueueWorkItem")]
 pub struct DeviceObject {
     inner: NonNull<Inner>,

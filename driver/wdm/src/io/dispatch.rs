@@ -45,7 +45,7 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
@@ -98,7 +98,7 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // A removed device has no requests to cancel.
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::SUCCESS) };
@@ -134,13 +134,13 @@ pub(crate) unsafe fn call<D>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: the I/O manager has just given the IRP to this routine, at most at DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
     // This fails if the removal has begun since the first hold was acquired.
     let hold = object.cast();
-    if !extension.remove_lock.acquire(hold) {
+    if !extension.holds.acquire(hold) {
         // SAFETY: as above, and the IRP has a hold.
         return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
     }
@@ -254,7 +254,7 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
 pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
     // SAFETY: the caller holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }

@@ -6,8 +6,8 @@ use crate::{
     ke::dpc,
 };
 
-/// Defines the `DriverEntry` of a driver whose device is a [`Device`], or with the word `filter` a
-/// [`Filter`](crate::Filter).
+/// Defines the `DriverEntry` of a driver whose device is a [`Device`], with the word `filter` a
+/// [`Filter`](crate::Filter), or with the word `control` a [`ControlDevice`](crate::ControlDevice).
 ///
 /// WDK: [Writing a DriverEntry Routine](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-a-driverentry-routine).
 ///
@@ -44,6 +44,9 @@ use crate::{
 #[doc(alias = "DriverEntry")]
 #[macro_export]
 macro_rules! driver_entry {
+    (control: $device:ty) => {
+        $crate::driver_entry!(@ $device, control_entry);
+    };
     (filter: $device:ty) => {
         $crate::driver_entry!(@ $device, filter_entry);
     };
@@ -93,29 +96,33 @@ pub unsafe extern "C" fn entry<D: Device>(
             D::driver_entry,
             pnp::add_device::<D>,
             |major| {
-                major[nt::IRP_MJ_CREATE] = Some(dispatch::create::<D>);
-                major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
-                major[nt::IRP_MJ_CLOSE] = Some(dispatch::close::<D>);
-                for function in [
-                    nt::IRP_MJ_READ,
-                    nt::IRP_MJ_WRITE,
-                    nt::IRP_MJ_QUERY_INFORMATION,
-                    nt::IRP_MJ_SET_INFORMATION,
-                    nt::IRP_MJ_FLUSH_BUFFERS,
-                    nt::IRP_MJ_DEVICE_CONTROL,
-                ] {
-                    major[function] = Some(dispatch::request::<D>);
-                }
-                major[nt::IRP_MJ_INTERNAL_DEVICE_CONTROL] =
-                    Some(dispatch::internal_device_control::<D>);
-                if D::NOTIFIED_OF_SHUTDOWN {
-                    major[nt::IRP_MJ_SHUTDOWN] = Some(dispatch::shutdown::<D>);
-                }
+                set_requests::<D>(major);
                 major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
                 major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
                 major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);
             },
         )
+    }
+}
+
+/// Sets the dispatch routines that every device has.
+pub(crate) fn set_requests<D: Device>(major: &mut [nt::PDRIVER_DISPATCH; 28]) {
+    major[nt::IRP_MJ_CREATE] = Some(dispatch::create::<D>);
+    major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
+    major[nt::IRP_MJ_CLOSE] = Some(dispatch::close::<D>);
+    for function in [
+        nt::IRP_MJ_READ,
+        nt::IRP_MJ_WRITE,
+        nt::IRP_MJ_QUERY_INFORMATION,
+        nt::IRP_MJ_SET_INFORMATION,
+        nt::IRP_MJ_FLUSH_BUFFERS,
+        nt::IRP_MJ_DEVICE_CONTROL,
+    ] {
+        major[function] = Some(dispatch::request::<D>);
+    }
+    major[nt::IRP_MJ_INTERNAL_DEVICE_CONTROL] = Some(dispatch::internal_device_control::<D>);
+    if D::NOTIFIED_OF_SHUTDOWN {
+        major[nt::IRP_MJ_SHUTDOWN] = Some(dispatch::shutdown::<D>);
     }
 }
 
@@ -162,7 +169,7 @@ unsafe extern "C" fn unload(_driver: *mut nt::DRIVER_OBJECT) {
 }
 
 /// Waits for what still runs of the driver, and stops the system if something would go on after its code is freed.
-fn check_unload(irql: &mut PassiveLevel) {
+pub(crate) fn check_unload(irql: &mut PassiveLevel) {
     wait_for_work_items(irql);
     dpc::check_unload(irql);
 }

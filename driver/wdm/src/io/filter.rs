@@ -249,7 +249,7 @@ unsafe extern "C" fn pnp<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt
     let irql = &mut irql;
     // SAFETY: the PnP manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }

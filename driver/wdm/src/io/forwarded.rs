@@ -94,6 +94,10 @@ impl<R: Record> Returned<PendedIrp<R>> {
 #[doc(alias = "IO_COMPLETION_ROUTINE")]
 #[doc(alias = "IoCompletion")]
 #[doc(alias = "STATUS_MORE_PROCESSING_REQUIRED")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no completion routine",
+    note = "implement `wdm::CompletionRoutine` for a type; the request's record is its `Record`"
+)]
 pub trait CompletionRoutine: 'static {
     /// The record that the driver keeps with the request.
     type Record: Record;
@@ -111,6 +115,10 @@ pub trait CompletionRoutine: 'static {
 #[doc(alias = "IO_COMPLETION_ROUTINE")]
 #[doc(alias = "IoCompletion")]
 #[doc(alias = "STATUS_CONTINUE_COMPLETION")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not observe completions",
+    note = "implement `wdm::CompletionObserver` for a type; the request's record is its `Record`"
+)]
 pub trait CompletionObserver: 'static {
     /// The record that the driver keeps with the request.
     type Record: Record;
@@ -160,6 +168,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
     /// }
     /// ```
     #[doc(alias = "IoSkipCurrentIrpStackLocation")]
+    #[doc(alias = "IofCallDriver")]
     #[doc(alias = "IoCallDriver")]
     pub fn forward(self, irql: &mut impl NotRaised) -> Handled<'irp> {
         let Some(lower) = self.lower() else {

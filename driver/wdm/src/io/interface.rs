@@ -13,19 +13,24 @@ use crate::{Error, ke::irql::Waitable};
 /// ```
 /// const CLASS: wdm::Guid = wdm::Guid::new(0x6f1d_3c52, 0x8e0b, 0x4a57, [0x9b, 0x43, 0, 0, 0, 0, 0, 1]);
 /// ```
+#[doc(alias = "IoSetDeviceInterfaceState")]
+#[doc(alias = "RtlFreeUnicodeString")]
 #[doc(alias = "GUID")]
-pub struct Guid(nt::GUID);
+pub struct Guid(Option<nt::GUID>);
 
 impl Guid {
+    /// No interface class: the device has no interface.
+    pub const NONE: Self = Self(None);
+
     /// Makes a GUID from its parts.
     #[must_use]
     pub const fn new(data1: u32, data2: u16, data3: u16, data4: [u8; 8]) -> Self {
-        Self(nt::GUID {
+        Self(Some(nt::GUID {
             Data1: data1,
             Data2: data2,
             Data3: data3,
             Data4: data4,
-        })
+        }))
     }
 }
 
@@ -39,7 +44,8 @@ pub(crate) struct DeviceInterface {
 }
 
 impl DeviceInterface {
-    /// Registers an interface of a class for a physical device (`IoRegisterDeviceInterface`).
+    /// Registers an interface of a class for a physical device (`IoRegisterDeviceInterface`); does nothing for
+    /// [`Guid::NONE`].
     ///
     /// # Safety
     /// `pdo` is the physical device object that was passed to AddDevice.
@@ -47,7 +53,10 @@ impl DeviceInterface {
         pdo: *mut nt::DEVICE_OBJECT,
         class: &Guid,
         _irql: &mut L,
-    ) -> Result<Self, Error> {
+    ) -> Result<Option<Self>, Error> {
+        let Some(class) = &class.0 else {
+            return Ok(None);
+        };
         let mut name = nt::UNICODE_STRING {
             Length: 0,
             MaximumLength: 0,
@@ -55,17 +64,11 @@ impl DeviceInterface {
         };
         // SAFETY: the caller passes a physical device object, and the token says PASSIVE_LEVEL.
         let status = unsafe {
-            nt::IoRegisterDeviceInterface(
-                pdo,
-                &raw const class.0,
-                core::ptr::null_mut(),
-                &raw mut name,
-            )
+            nt::IoRegisterDeviceInterface(pdo, class, core::ptr::null_mut(), &raw mut name)
         };
         Error::check(status)?;
-        Ok(Self {
-            name: UnsafeCell::new(name),
-        })
+        let name = UnsafeCell::new(name);
+        Ok(Some(Self { name }))
     }
 
     /// Enables or disables the interface, by which applications find the device (`IoSetDeviceInterfaceState`).

@@ -111,6 +111,13 @@ impl<R: Record> IrpView<R> {
         }
     }
 
+    /// Returns the processor mode of the requestor.
+    pub(super) fn requestor_mode(&self) -> i8 {
+        // SAFETY: the IRP is not completed while the view exists.
+        unsafe { nt::irp::requestor_mode(self.0) }
+    }
+
+    /// Returns the I/O control code, or 0 if the request is not a device control.
     /// Returns the I/O control code of a device control, the information class of a request for information
     /// (`FILE_INFORMATION_CLASS`), or 0 for another request.
     ///

@@ -4,36 +4,42 @@
 //! A treap is a search tree by key and a heap by random priority, which keeps it balanced: the depth of 100,000
 //! nodes is about 40. A user cannot choose keys that make it deeper, since the priorities do not depend on the keys
 //! and are not known.
+//!
+//! An index keeps the node of an IRP that was removed for a later one. So it allocates as many nodes as it has had IRPs
+//! at a time, and a request on a queue needs no allocation of its own.
 
+use alloc::boxed::Box;
 use core::ptr::{NonNull, null_mut};
 
 use pinned_init::try_init;
 
 use crate::{Error, ex::pool};
 
-/// The node of an IRP in an index, allocated from the pool.
+/// The node of an IRP in an index, allocated from the pool; or a spare one.
 pub(crate) struct KeyNode {
     /// The key and a sequence number, so that nodes with the same key are in the order of insertion.
     place: (u64, u64),
     /// No node has a higher priority than its parent.
     priority: u64,
     irp: *mut nt::IRP,
+    /// In a spare node, the next one.
     less: *mut KeyNode,
     greater: *mut KeyNode,
 }
 
 impl KeyNode {
-    /// Allocates the node of an IRP, which is in no index.
-    pub(crate) fn allocate(irp: *mut nt::IRP, key: u64) -> Result<NonNull<Self>, Error> {
+    /// Allocates a node that is in no index.
+    #[cold]
+    pub(crate) fn allocate() -> Result<Box<Self>, Error> {
         let node = pool::allocate(try_init!(Self {
-            place: (key, 0),
+            place: (0, 0),
             priority: 0,
-            irp,
+            irp: null_mut(),
             less: null_mut(),
             greater: null_mut(),
         }? Error))?;
-        // SAFETY: an allocation is not NULL.
-        Ok(unsafe { NonNull::new_unchecked(node) })
+        // SAFETY: the node was just allocated, from the pool as a `Box` is.
+        Ok(unsafe { Box::from_raw(node) })
     }
 
     /// Returns the child on the side where a node with this `place` is, or would be.
@@ -48,9 +54,11 @@ impl KeyNode {
 
 /// # Invariants
 ///
-/// Every node is valid, and is accessed only through the index.
+/// Every node is valid, was a `Box`, and is accessed only through the index. It is either below the root or spare.
 pub(crate) struct KeyIndex {
     root: *mut KeyNode,
+    /// The first node that no IRP uses.
+    spare: *mut KeyNode,
     /// The number of nodes that were inserted so far.
     inserted: u64,
 }
@@ -62,20 +70,43 @@ impl KeyIndex {
     pub(crate) const fn new() -> Self {
         Self {
             root: null_mut(),
+            spare: null_mut(),
             inserted: 0,
         }
     }
 
-    /// Inserts a node after those with the same key.
+    /// Returns whether there is a spare node.
+    pub(crate) const fn has_spare(&self) -> bool {
+        !self.spare.is_null()
+    }
+
+    /// Adds a spare node.
+    pub(crate) fn add_spare(&mut self, node: Box<KeyNode>) {
+        let node = Box::into_raw(node);
+        // SAFETY: the node was just given up.
+        unsafe { self.keep(node) };
+    }
+
+    /// Makes a node a spare one.
     ///
     /// # Safety
-    /// The node is in no index. It stays valid until it is removed, and no other code uses it.
-    pub(crate) unsafe fn insert(&mut self, node: NonNull<KeyNode>) {
+    /// The node was a `Box`, is not below the root and not spare, and the caller gives it up.
+    unsafe fn keep(&mut self, node: *mut KeyNode) {
+        // SAFETY: guaranteed by the caller.
+        unsafe { (*node).less = self.spare };
+        self.spare = node;
+    }
+
+    /// Inserts an IRP after those with the same key, with a spare node, and returns the node; `None` if there is none.
+    pub(crate) fn insert(&mut self, irp: *mut nt::IRP, key: u64) -> Option<NonNull<KeyNode>> {
+        let result = NonNull::new(self.spare)?;
         self.inserted += 1;
-        let node = node.as_ptr();
-        // SAFETY: the caller passes a valid node that no other code uses.
+        let node = result.as_ptr();
+        // SAFETY: a spare node is valid, and no other code uses it.
         let new = unsafe { &mut *node };
-        new.place.1 = self.inserted;
+        self.spare = new.less;
+        new.irp = irp;
+        new.place = (key, self.inserted);
         new.priority = mix(node.addr() as u64 ^ self.inserted);
         let mut at = &mut self.root;
         // SAFETY: by the invariant.
@@ -102,14 +133,25 @@ impl KeyIndex {
         }
         *less = null_mut();
         *greater = null_mut();
+        Some(result)
     }
 
-    /// Removes a node, which the caller owns afterwards.
+    /// Removes the node of an IRP, which is a spare one then.
     ///
     /// # Safety
-    /// The node is in this index.
+    /// [`KeyIndex::insert`] of this index returned the node, and it was not removed since.
     pub(crate) unsafe fn remove(&mut self, node: NonNull<KeyNode>) {
-        let node = node.as_ptr();
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.unlink(node.as_ptr()) };
+        // SAFETY: the node is in the index, but not below the root any more.
+        unsafe { self.keep(node.as_ptr()) };
+    }
+
+    /// Takes a node out of the tree.
+    ///
+    /// # Safety
+    /// The node is below the root.
+    unsafe fn unlink(&mut self, node: *mut KeyNode) {
         // SAFETY: the node is valid by the invariant.
         let removed = unsafe { &*node };
         let (place, mut less, mut greater) = (removed.place, removed.less, removed.greater);
@@ -164,6 +206,16 @@ impl KeyIndex {
     }
 }
 
+impl Drop for KeyIndex {
+    fn drop(&mut self) {
+        while let Some(node) = NonNull::new(self.spare) {
+            // SAFETY: by the invariant.
+            let node = unsafe { Box::from_raw(node.as_ptr()) };
+            self.spare = node.less;
+        }
+    }
+}
+
 /// A bijective mix of the bits of a number (the output function of `SplitMix64`).
 const fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -173,7 +225,7 @@ const fn mix(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+    use alloc::{collections::BTreeMap, vec::Vec};
 
     use super::*;
 
@@ -198,6 +250,15 @@ mod tests {
         1 + depth(node.less).max(depth(node.greater))
     }
 
+    /// Inserts an IRP, with a new node if there is no spare one.
+    fn insert(index: &mut KeyIndex, number: u64, key: u64) -> NonNull<KeyNode> {
+        if !index.has_spare() {
+            assert!(index.insert(irp(number), key).is_none());
+            index.add_spare(KeyNode::allocate().expect("memory"));
+        }
+        index.insert(irp(number), key).expect("a spare node")
+    }
+
     /// Inserts and removes nodes and compares the results with a `BTreeMap`.
     fn compare(steps: u64, keys: u64) {
         let mut index = KeyIndex::new();
@@ -206,10 +267,7 @@ mod tests {
             let random = mix(step + 1);
             let key = random % keys;
             if random >> 40 & 3 < 2 || model.is_empty() {
-                let node = KeyNode::allocate(irp(step), key).expect("memory");
-                // SAFETY: the node is new.
-                unsafe { index.insert(node) };
-                model.insert((key, step), node);
+                model.insert((key, step), insert(&mut index, step, key));
             } else {
                 // A random node with this key or a higher one.
                 let from = (key, random >> 20 & (steps - 1));
@@ -218,8 +276,6 @@ mod tests {
                 model.remove(&place);
                 // SAFETY: the node is in the index, and was in the model.
                 unsafe { index.remove(node) };
-                // SAFETY: the test owns the node again.
-                drop(unsafe { Box::from_raw(node.as_ptr()) });
             }
             let expected = model.range((key, 0)..=(key, u64::MAX)).next();
             assert_eq!(index.first(key), expected.map(|(&(_, step), _)| irp(step)));
@@ -228,8 +284,6 @@ mod tests {
         for node in model.into_values() {
             // SAFETY: as above.
             unsafe { index.remove(node) };
-            // SAFETY: as above.
-            drop(unsafe { Box::from_raw(node.as_ptr()) });
         }
         assert!(index.root.is_null());
     }
@@ -246,22 +300,13 @@ mod tests {
     fn sorted_keys_do_not_make_the_tree_deep() {
         let count = if cfg!(miri) { 128 } else { 100_000 };
         let mut index = KeyIndex::new();
-        let nodes: Vec<_> = (0..count)
-            .map(|key| {
-                let node = KeyNode::allocate(irp(key), key).expect("memory");
-                // SAFETY: the node is new.
-                unsafe { index.insert(node) };
-                node
-            })
-            .collect();
+        let nodes: Vec<_> = (0..count).map(|key| insert(&mut index, key, key)).collect();
         // With high probability a random tree of n nodes is less than 4.4 ln n deep; the expected depth for 100,000
         // is about 40. A list would be `count` deep.
         assert!(depth(index.root) < 64, "{}", depth(index.root));
         for node in nodes {
-            // SAFETY: the node is in the index; the test owns it afterwards.
+            // SAFETY: the node is in the index.
             unsafe { index.remove(node) };
-            // SAFETY: as above.
-            drop(unsafe { Box::from_raw(node.as_ptr()) });
         }
     }
 }

@@ -17,15 +17,19 @@
 //! Request](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-an-irp-mn-remove-device-request).
 
 use crate::{
-    Device, DeviceObject, Error, Guid, NewDevice, NtStatus, PassiveLevel,
+    Device, Error, Guid, NewDevice, NtStatus, PassiveLevel,
     ex::pool::allocate,
     io::{
+        create::{create_object, create_state},
         device::Extension,
         dispatch::complete_unheld,
         forward::{forward_and_wait, pass_down},
+        holds::Holds,
         interface::DeviceInterface,
+        remove_lock::RemoveLock,
     },
 };
+
 /// The driver's AddDevice routine: makes the device object and its state, and attaches it to the device stack.
 ///
 /// # Safety
@@ -68,8 +72,9 @@ pub(crate) unsafe fn add<D, F: Send + Sync + 'static>(
     ) -> Result<(), Error>,
     irql: &mut PassiveLevel,
 ) -> Result<(), Error> {
+    // The device has no name, since it is found by its interface.
     // SAFETY: the caller passes a driver object, at PASSIVE_LEVEL.
-    let object = unsafe { create(driver) }?;
+    let object = unsafe { create_object(driver, core::ptr::null_mut()) }?;
     // SAFETY: the device object was just created, and the caller passes a physical device object.
     let added = unsafe { prepare(object, pdo, class, make, irql) }.and_then(|extension| {
         // SAFETY: the device objects are valid, and the extension is initialised.
@@ -85,39 +90,10 @@ pub(crate) unsafe fn add<D, F: Send + Sync + 'static>(
     added
 }
 
-/// Makes a device object (`IoCreateDevice`).
+/// Registers the device's interface, if it has a class, and makes its state.
 ///
 /// # Safety
-/// `driver` is the driver's object, and the IRQL is `PASSIVE_LEVEL`.
-unsafe fn create(driver: *mut nt::DRIVER_OBJECT) -> Result<*mut nt::DEVICE_OBJECT, Error> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the extension is some 100 bytes"
-    )]
-    const EXTENSION_SIZE: u32 = size_of::<Extension>() as u32;
-
-    let mut object = core::ptr::null_mut();
-    // SAFETY: the caller passes the driver object, and the IRQL is PASSIVE_LEVEL. The device has no name, since it
-    // is found by its interface. With SECURE_OPEN its security descriptor also applies to names below the device.
-    let status = unsafe {
-        nt::IoCreateDevice(
-            driver,
-            EXTENSION_SIZE,
-            core::ptr::null_mut(),
-            nt::FILE_DEVICE_UNKNOWN,
-            nt::FILE_DEVICE_SECURE_OPEN,
-            0,
-            &raw mut object,
-        )
-    };
-    Error::check(status)?;
-    Ok(object)
-}
-
-/// Makes the device's state and initialises the extension.
-///
-/// # Safety
-/// `object` is a new device object with room for an [`Extension`], and `pdo` a physical device object.
+/// As for [`create_state`], and `pdo` is a physical device object.
 unsafe fn prepare<'a, D>(
     object: *mut nt::DEVICE_OBJECT,
     pdo: *mut nt::DEVICE_OBJECT,
@@ -125,25 +101,14 @@ unsafe fn prepare<'a, D>(
     make: impl FnOnce(&mut NewDevice, &mut PassiveLevel) -> Result<*mut D, Error>,
     irql: &mut PassiveLevel,
 ) -> Result<&'a Extension, Error> {
-    // SAFETY: the caller passes a device object of the driver.
-    let mut new = NewDevice::new(unsafe { DeviceObject::new(object, irql) }?);
     let interface = match class {
         // SAFETY: the caller passes a physical device object.
-        Some(class) => Some(unsafe { DeviceInterface::register(pdo, class, irql) }?),
+        Some(class) => unsafe { DeviceInterface::register(pdo, class, irql) }?,
         None => None,
     };
-    let device = match make(&mut new, irql) {
-        Ok(device) => device,
-        Err(error) => {
-            // What the driver made and dropped may be freed by a work item, which nobody waits for later.
-            let object = DeviceObject::clone(&new);
-            drop(new);
-            object.wait_until_idle(irql);
-            return Err(error);
-        }
-    };
-    // SAFETY: the device object is new, has an extension of the right size, and is not attached.
-    Ok(unsafe { Extension::initialise::<D>(new, interface, device) })
+    let holds = Holds::RemoveLock(RemoveLock::uninitialised());
+    // SAFETY: guaranteed by the caller.
+    unsafe { create_state(object, holds, interface, make, irql) }
 }
 
 /// Attaches a device object whose extension is initialised to the device stack, and allows requests
@@ -156,10 +121,8 @@ unsafe fn attach<D: Device>(
     pdo: *mut nt::DEVICE_OBJECT,
     extension: &Extension,
 ) -> Result<(), Error> {
-    if D::NOTIFIED_OF_SHUTDOWN {
-        // SAFETY: the device object is valid, and its extension is initialised.
-        Error::check(unsafe { nt::IoRegisterShutdownNotification(object) })?;
-    }
+    // SAFETY: the device object is valid, and its extension is initialised.
+    unsafe { register_shutdown::<D>(object) }?;
     // SAFETY: both device objects are valid.
     let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
     if lower.is_null() {
@@ -192,7 +155,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     let irql = &mut irql;
     // SAFETY: the PnP manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.remove_lock.acquire(irp) {
+    if !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
@@ -249,11 +212,25 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     status
 }
 
+/// Asks to be notified of a shutdown, if the driver wants it (`IoRegisterShutdownNotification`).
+///
+/// # Safety
+/// The device object is valid, its extension is initialised, and this is called once, at `PASSIVE_LEVEL`.
+pub(super) unsafe fn register_shutdown<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+) -> Result<(), Error> {
+    if !D::NOTIFIED_OF_SHUTDOWN {
+        return Ok(());
+    }
+    // SAFETY: guaranteed by the caller.
+    Error::check(unsafe { nt::IoRegisterShutdownNotification(object) })
+}
+
 /// Ends the notification of a shutdown, if the device is registered for it (`IoUnregisterShutdownNotification`).
 ///
 /// # Safety
-/// [`attach`] has registered the device object, and this is called once, at `PASSIVE_LEVEL`.
-unsafe fn unregister_shutdown<D: Device>(object: *mut nt::DEVICE_OBJECT) {
+/// [`register_shutdown`] has succeeded, and this is called once, at `PASSIVE_LEVEL`.
+pub(super) unsafe fn unregister_shutdown<D: Device>(object: *mut nt::DEVICE_OBJECT) {
     if D::NOTIFIED_OF_SHUTDOWN {
         // SAFETY: guaranteed by the caller.
         unsafe { nt::IoUnregisterShutdownNotification(object) };
@@ -289,9 +266,11 @@ pub(crate) unsafe fn remove<D, F: Send + Sync + 'static>(
     // The lower drivers have completed their requests, and a completion routine may have kept one of them.
     // SAFETY: the state is a `D`, and the IRP's hold keeps it until the release below.
     end_kept(unsafe { extension.device::<D>() }, irql);
-    // SAFETY: this thread acquired the IRP's hold. Every other hold belongs to a request that does not need this
-    // thread to complete: queued requests were completed, and new ones are rejected.
-    unsafe { extension.remove_lock.release_and_wait(irp, irql) };
+    if let Holds::RemoveLock(lock) = &extension.holds {
+        // SAFETY: this thread acquired the IRP's hold. Every other hold belongs to a request that does not need this
+        // thread to complete: queued requests were completed, and new ones are rejected.
+        unsafe { lock.release_and_wait(irp, irql) };
+    }
     // SAFETY: the wait has ended: the remove lock has no holds and rejects new ones.
     unsafe { extension.tear_down::<D, F>(irql) };
     // SAFETY: the device object is attached to `lower`, and passes no requests on any more.

@@ -15,11 +15,16 @@ use nt::{
 };
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
-use self::locked::{End, Found, State};
+use self::locked::{End, Found, Linked, State};
 use crate::{
     Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks,
     Shared, SpinLock,
-    io::{device::DeviceQueues, file::Queued, key_index::KeyIndex, refusal::Refusal},
+    io::{
+        device::DeviceQueues,
+        file::Queued,
+        key_index::{KeyIndex, KeyNode},
+        refusal::Refusal,
+    },
     ke::{
         irql::{AtMostDispatch, NoSpinLockHeld},
         lock_order::{LockAfter, LockClass, OBJECT_LOCK_RANK, Unlocked},
@@ -104,14 +109,17 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 // * An IRP on the list was sent to `device` and inserted by [`IrpQueue::link`]; word 2 of its driver context
 //   points to this queue, and its Cancel routine is [`cancel_routine`] or was taken by `IoCancelIrp`. It is on the
 //   list of its file, or on the list of IRPs without a file. If IRPs are found by key, it is in the index with the
-//   node that argument 4 points to. The node belongs to the IRP from before it is inserted until it is returned or
-//   completed.
+//   node that argument 4 points to.
 // * Any other entry on the list is the cursor of a call of [`IrpQueue::remove_matching`]: it is zeroed, so word 2
 //   is NULL.
 // * The list, the files' lists for this queue and the index are accessed with `state` locked; `state.length` is
 //   the number of IRPs on the list.
 // * The queue outlives every IRP that was inserted: each IRP holds the device's remove lock until it is completed,
 //   and the device owns the queue until the lock has no holds.
+#[doc(alias = "InsertHeadList")]
+#[doc(alias = "InsertTailList")]
+#[doc(alias = "IsListEmpty")]
+#[doc(alias = "RemoveEntryList")]
 #[doc(alias = "DRIVER_CANCEL")]
 #[doc(alias = "IO_CSQ")]
 #[pin_data]
@@ -238,17 +246,28 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// The caller owns the IRP, which is pended and on no list, and gives it up to the queue.
     unsafe fn link_or_end<L: NoSpinLockHeld>(&self, irp: *mut nt::IRP, end: End, irql: &mut L) {
         // SAFETY: guaranteed by the caller.
-        let over = match unsafe { self.prepare(irp) } {
-            // SAFETY: guaranteed by the caller; `state` is locked.
-            Ok(()) => self
-                .state
-                .with(irql, |state, _| unsafe { self.link(state, irp, end) }),
-            Err(error) => Some(error.into()),
+        let prepared = unsafe { self.prepare(irp) };
+        let status = loop {
+            let linked = match prepared {
+                Ok(key) => self.state.with(irql, |state, _| {
+                    // SAFETY: guaranteed by the caller; `state` is locked.
+                    unsafe { self.link(state, irp, key, end) }
+                }),
+                Err(error) => Linked::Over(error.into()),
+            };
+            match linked {
+                Linked::Queued => return,
+                Linked::Over(status) => break status,
+                Linked::NoNode => match KeyNode::allocate() {
+                    Ok(node) => self
+                        .state
+                        .with(irql, |state, _| state.by_key.add_spare(node)),
+                    Err(error) => break error.into(),
+                },
+            }
         };
-        if let Some(status) = over {
-            // SAFETY: `link` left the IRP on no list and without a Cancel routine, so this thread owns it.
-            unsafe { Self::end(self, irp, status, irql) };
-        }
+        // SAFETY: `link` left the IRP on no list and without a Cancel routine, so this thread owns it.
+        unsafe { Self::end(self, irp, status, irql) };
     }
 
     /// Removes the first IRP of the queue (`IoCsqRemoveNextIrp`). Returns `None` if there is none.
@@ -339,8 +358,6 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             Found::Nothing => return None,
         };
         // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP, so this thread owns it.
-        unsafe { Self::free_node(irp) };
-        // SAFETY: as above.
         Some(unsafe { PendedIrp::from_raw(irp) })
     }
 

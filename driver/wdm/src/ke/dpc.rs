@@ -18,7 +18,7 @@ use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin
 use crate::{
     Error, PassiveLevel,
     ke::{
-        irql::{self, DispatchLevel},
+        irql::{self, DispatchLevel, Waitable},
         place::Place,
     },
 };
@@ -84,6 +84,7 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 ///
 /// The driver frees the DPC, or is unloaded, while the DPC is queued or running; or the context has another type
 /// than the routine casts it to.
+#[doc(alias = "KeBugCheckEx")]
 #[doc(alias = "KeRemoveQueueDpc")]
 #[doc(alias = "KeFlushQueuedDpcs")]
 #[doc(alias = "KDPC")]
@@ -120,13 +121,31 @@ impl<C: DpcRoutine> Dpc<C> {
     #[doc(alias = "KeInitializeDpc")]
     #[track_caller]
     pub fn new(context: impl PinInit<C, Error>) -> impl PinInit<Self, Error> {
+        Self::with_importance(context, Importance::Medium)
+    }
+
+    /// Initialises a DPC as [`new`](Dpc::new) does, of another importance (`KeSetImportanceDpc`).
+    ///
+    /// WDK: [KeSetImportanceDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetimportancedpc).
+    ///
+    /// # IRQL
+    /// Any.
+    ///
+    /// # Errors
+    /// The errors of `context`.
+    #[doc(alias = "KeSetImportanceDpc")]
+    #[track_caller]
+    pub fn with_importance(
+        context: impl PinInit<C, Error>,
+        importance: Importance,
+    ) -> impl PinInit<Self, Error> {
         let guard = FlushOnDrop::new();
         try_pin_init!(&this in Self {
             context <- context,
             guard,
             place: Place::of(this),
             _routine: PhantomData,
-            raw <- RawDpc::new(routine::<C>, this.as_ptr().cast()),
+            raw <- RawDpc::new(routine::<C>, this.as_ptr().cast(), importance),
         }? Error)
     }
 
@@ -177,7 +196,7 @@ impl<C: DpcRoutine> PinnedDrop for Dpc<C> {
         self.place.check(self.as_ref().get_ref());
         // SAFETY: the DPC was initialised in place.
         self.guard
-            .close::<Self>(|| unsafe { nt::KeRemoveQueueDpc(self.raw.as_ptr()) });
+            .close::<Self>(|| unsafe { nt::KeRemoveQueueDpc(self.raw.as_ptr()) != 0 });
     }
 }
 
@@ -185,7 +204,8 @@ impl<C: DpcRoutine> PinnedDrop for Dpc<C> {
 pub(crate) struct FlushOnDrop {
     /// Whether the routine was ever requested; if not, it cannot be running.
     used: AtomicBool,
-    closing: AtomicBool,
+    /// How many callers wait for the routine to end.
+    closing: AtomicUsize,
     made_at: &'static Location<'static>,
 }
 
@@ -194,44 +214,55 @@ impl FlushOnDrop {
     pub(crate) fn new() -> Self {
         Self {
             used: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
+            closing: AtomicUsize::new(0),
             made_at: Location::caller(),
         }
     }
 
-    /// Returns whether the routine may be queued: not while the object is being dropped. Only the routine itself
-    /// can still ask during the drop.
+    /// Returns whether the routine may be queued: not while a thread waits for it to end. During a drop only the routine
+    /// itself can still ask.
     pub(crate) fn may_queue(&self) -> bool {
         self.used.store(true, Ordering::Relaxed);
-        !self.closing.load(Ordering::SeqCst)
+        self.closing.load(Ordering::SeqCst) == 0
     }
 
     /// Waits until the routine of an `N` is neither queued nor running, and prevents it from being queued again.
     ///
     /// `withdraw` removes it from every queue of the kernel.
-    pub(crate) fn close<N>(&self, withdraw: impl Fn() -> u8) {
+    pub(crate) fn close<N>(&self, withdraw: impl Fn() -> bool) {
         if !self.used.load(Ordering::Relaxed) {
             return;
         }
         if !irql::is_passive() {
             irql::dropped_above_passive(type_name::<N>(), self.made_at);
         }
-        self.closing.store(true, Ordering::SeqCst);
-        // Now only the routine itself can queue the routine, and a call of it that starts after the first pass
-        // reads `closing`. So after the second pass it is neither queued nor running.
+        // SAFETY: the IRQL is PASSIVE_LEVEL.
+        self.quiet(withdraw, &mut unsafe { PassiveLevel::assume() });
+    }
+
+    /// Waits until the routine is neither queued nor running, and returns whether it was withdrawn from a queue. Until then
+    /// it cannot be queued.
+    pub(crate) fn quiet<L: Waitable>(&self, withdraw: impl Fn() -> bool, _irql: &mut L) -> bool {
+        self.closing.fetch_add(1, Ordering::SeqCst);
+        // Now a call of the routine that starts after the first pass reads `closing`. So after the second pass the routine is
+        // neither queued nor running, unless another thread has read `closing` before and queues it only now.
+        let mut was_queued = false;
         for _ in 0..2 {
-            withdraw();
-            // SAFETY: the IRQL is PASSIVE_LEVEL, and the thread may wait.
+            was_queued |= withdraw();
+            // SAFETY: the token says that the thread may wait.
             unsafe { nt::KeFlushQueuedDpcs() };
         }
+        self.closing.fetch_sub(1, Ordering::SeqCst);
+        was_queued
     }
 }
 
 /// A pinned `KDPC`.
-#[pin_data(PinnedDrop)]
+#[pin_data]
 pub(crate) struct RawDpc {
     #[pin]
     object: UnsafeCell<nt::KDPC>,
+    live: Live,
     #[pin]
     _pinned: PhantomPinned,
 }
@@ -239,22 +270,68 @@ pub(crate) struct RawDpc {
 // SAFETY: only the kernel's routines access a KDPC, and they may be called in any thread.
 unsafe impl Sync for RawDpc {}
 
-/// The number of DPCs, of all devices.
+/// The number of DPCs and threads, of all devices.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// Part of an object that runs the driver's code, which must not exist when the driver is unloaded.
+pub(crate) struct Live(());
+
+impl Live {
+    pub(crate) fn new() -> Self {
+        LIVE.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The importance of a [`Dpc`], which decides when it runs after it was queued (`KDPC_IMPORTANCE`).
+///
+/// WDK: [KeSetImportanceDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetimportancedpc).
+#[doc(alias = "KDPC_IMPORTANCE")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Importance {
+    /// It is queued last, and may wait until the processor has time or its queue is long (`LowImportance`).
+    Low = 0,
+    /// It is queued last (`MediumImportance`).
+    #[default]
+    Medium = 1,
+    /// It is queued first (`HighImportance`).
+    High = 2,
+    /// It is queued last, and its processor is interrupted at once even if it is another one (`MediumHighImportance`).
+    MediumHigh = 3,
+}
 
 type DeferredRoutine = unsafe extern "C" fn(*mut nt::KDPC, *mut c_void, *mut c_void, *mut c_void);
 
 impl RawDpc {
     /// Initialises a DPC (`KeInitializeDpc`).
-    pub(crate) fn new(routine: DeferredRoutine, context: *mut c_void) -> impl PinInit<Self, Error> {
-        let initialise = move |slot: *mut Self| {
-            LIVE.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn new(
+        routine: DeferredRoutine,
+        context: *mut c_void,
+        importance: Importance,
+    ) -> impl PinInit<Self, Error> {
+        let initialise = move |slot: *mut UnsafeCell<nt::KDPC>| {
+            let dpc = UnsafeCell::raw_get(slot);
             // SAFETY: the slot is valid for writes, and the DPC stays there.
-            unsafe { nt::KeInitializeDpc(slot.cast(), Some(routine), context) };
+            unsafe { nt::KeInitializeDpc(dpc, Some(routine), context) };
+            if importance != Importance::default() {
+                // SAFETY: the DPC is initialised and not queued.
+                unsafe { nt::KeSetImportanceDpc(dpc, importance as i32) };
+            }
             Ok(())
         };
-        // SAFETY: the closure initialises the slot (the marker has no size) and does not fail.
-        unsafe { pin_init_from_closure(initialise) }
+        // SAFETY: the closure initialises the slot and does not fail.
+        let object = unsafe { pin_init_from_closure::<_, Error>(initialise) };
+        try_pin_init!(Self {
+            object <- object,
+            live: Live::new(),
+            _pinned: PhantomPinned,
+        }? Error)
     }
 
     /// Returns the pointer that the kernel's routines take.
@@ -263,14 +340,7 @@ impl RawDpc {
     }
 }
 
-#[pinned_drop]
-impl PinnedDrop for RawDpc {
-    fn drop(self: Pin<&mut Self>) {
-        LIVE.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Stops the system if a DPC still exists when the driver is unloaded or its `DriverEntry` fails: the kernel could
+/// Stops the system if a DPC or a thread still exists when the driver is unloaded or its `DriverEntry` fails: the kernel could
 /// call its routine after the driver's code is freed.
 ///
 /// It checks nothing in a program that contains several drivers, since the count includes all of them; there the

@@ -9,6 +9,7 @@
 //! | token | who lends it | [`AtMostDispatch`] | [`Dispatch`] | [`NoSpinLockHeld`] | [`NotRaised`] | [`Waitable`] |
 //! | --- | --- | --- | --- | --- | --- | --- |
 //! | [`PassiveLevel`] | the dispatch routines, system threads | yes | | yes | yes | yes |
+//! | [`ApcLevel`] | a held [`Mutex`](crate::Mutex) | yes | | yes | | |
 //! | [`CallerLevel`] | a Cancel routine after the cancel spin lock, a completion routine, the dispatch routine of a filter | yes | | yes | yes | |
 //! | [`DispatchLevel`] | a DPC, and [`raise_to_dispatch`] | yes | yes | yes | | |
 //! | [`SpinLockHeld`] | a held spin lock | yes | yes | | | |
@@ -95,6 +96,35 @@ impl AtMostDispatch for PassiveLevel {
 impl NoSpinLockHeld for PassiveLevel {}
 impl Waitable for PassiveLevel {}
 impl NotRaised for PassiveLevel {}
+
+/// The token of code that holds a [`Mutex`](crate::Mutex), and so runs at `APC_LEVEL`.
+///
+/// It may complete IRPs and acquire spin locks, but not wait. So it cannot acquire another mutex, and threads that hold one
+/// never wait for each other.
+#[doc(alias = "KIRQL")]
+#[doc(alias = "APC_LEVEL")]
+pub struct ApcLevel {
+    _not_send: NotSend,
+}
+
+impl ApcLevel {
+    /// Makes the token.
+    ///
+    /// # Safety
+    /// The caller runs at `APC_LEVEL` as long as the token lives, except while code that borrows the token has raised the
+    /// IRQL.
+    pub(crate) const unsafe fn assume() -> Self {
+        Self {
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl sealed::Sealed for ApcLevel {}
+impl AtMostDispatch for ApcLevel {
+    type Held = Unlocked;
+}
+impl NoSpinLockHeld for ApcLevel {}
 
 /// The token of code that runs at `DISPATCH_LEVEL` or lower and holds no spin lock.
 ///

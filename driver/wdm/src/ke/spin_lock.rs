@@ -112,6 +112,7 @@ impl<T, C: LockClass> SpinLock<T, C> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "KeAcquireSpinLockRaiseToDpc")]
     #[doc(alias = "KeAcquireSpinLock")]
     pub fn lock<'a, L: AtMostDispatch>(&'a self, _irql: &'a mut L) -> SpinLockGuard<'a, T, C>
     where

@@ -14,8 +14,8 @@ use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin
 use crate::{
     Error,
     ke::{
-        dpc::{FlushOnDrop, RawDpc},
-        irql::{AtMostDispatch, DispatchLevel},
+        dpc::{FlushOnDrop, Importance, RawDpc},
+        irql::{AtMostDispatch, DispatchLevel, Waitable},
         place::Place,
         wait,
     },
@@ -105,7 +105,7 @@ impl<C: TimerRoutine> Timer<C> {
             place: Place::of(this),
             _routine: PhantomData,
             raw <- RawTimer::new(),
-            dpc <- RawDpc::new(routine::<C>, this.as_ptr().cast()),
+            dpc <- RawDpc::new(routine::<C>, this.as_ptr().cast(), Importance::Medium),
         }? Error)
     }
 
@@ -179,6 +179,30 @@ impl<C: TimerRoutine> Timer<C> {
         // SAFETY: the timer was initialised in place.
         unsafe { nt::KeCancelTimer(self.raw.object.get()) != 0 }
     }
+
+    /// Cancels the timer and waits until its routine is neither queued nor running; returns whether the timer was set or the
+    /// routine queued (`KeCancelTimer`, `KeRemoveQueueDpc`, `KeFlushQueuedDpcs`).
+    ///
+    /// While it waits, nothing can set the timer: [`set`](Timer::set) does nothing and returns `false`. So a routine that sets
+    /// its timer again ends too.
+    ///
+    /// WDK: [KeFlushQueuedDpcs](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keflushqueueddpcs).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "KeFlushQueuedDpcs")]
+    pub fn cancel_and_wait<L: Waitable>(&self, irql: &mut L) -> bool {
+        self.guard.quiet(|| self.withdraw(), irql)
+    }
+
+    /// Removes the timer and its DPC from the kernel's queues; returns whether one of them was queued.
+    fn withdraw(&self) -> bool {
+        // SAFETY: the timer was initialised in place.
+        let was_set = unsafe { nt::KeCancelTimer(self.raw.object.get()) != 0 };
+        // SAFETY: so was the DPC.
+        let was_queued = unsafe { nt::KeRemoveQueueDpc(self.dpc.as_ptr()) != 0 };
+        was_set || was_queued
+    }
 }
 
 impl<C: TimerRoutine> Deref for Timer<C> {
@@ -209,12 +233,7 @@ unsafe extern "C" fn routine<C: TimerRoutine>(
 impl<C: TimerRoutine> PinnedDrop for Timer<C> {
     fn drop(self: Pin<&mut Self>) {
         self.place.check(self.as_ref().get_ref());
-        self.guard.close::<Self>(|| {
-            // SAFETY: the timer was initialised in place.
-            unsafe { nt::KeCancelTimer(self.raw.object.get()) };
-            // SAFETY: so was the DPC.
-            unsafe { nt::KeRemoveQueueDpc(self.dpc.as_ptr()) }
-        });
+        self.guard.close::<Self>(|| self.withdraw());
     }
 }
 

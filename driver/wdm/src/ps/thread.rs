@@ -1,9 +1,9 @@
 //! System threads.
 
-use alloc::vec::Vec;
 use core::{
     ffi::c_void,
     ptr::{from_ref, null_mut},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -28,8 +28,8 @@ pub const MAX_THREADS: usize = 64;
 /// `PASSIVE_LEVEL`; the closure runs at `PASSIVE_LEVEL` too.
 ///
 /// # Errors
-/// `STATUS_INVALID_PARAMETER` if `count` is larger than [`MAX_THREADS`]; `STATUS_INSUFFICIENT_RESOURCES` if there is no
-/// memory; the errors of `PsCreateSystemThread`, in which case the threads that were started have run.
+/// `STATUS_INVALID_PARAMETER` if `count` is larger than [`MAX_THREADS`]; the errors of `PsCreateSystemThread`, in
+/// which case the threads that were started have run.
 ///
 /// # Examples
 ///
@@ -48,6 +48,7 @@ pub const MAX_THREADS: usize = 64;
 /// # What goes wrong in C
 ///
 /// The driver is unloaded, or data is freed, while a thread still uses it.
+#[doc(alias = "ZwClose")]
 #[doc(alias = "PsTerminateSystemThread")]
 #[doc(alias = "PsCreateSystemThread")]
 #[doc(alias = "ZwWaitForSingleObject")]
@@ -63,29 +64,26 @@ type Body<'a> = dyn Fn(u32, &mut PassiveLevel) + Sync + 'a;
 
 /// Implements [`run`] for all closures, so that it is compiled once.
 fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), Error> {
+    let mut handles = [null_mut(); MAX_THREADS];
     if count as usize > MAX_THREADS {
         return Err(Error::INVALID_PARAMETER);
     }
-    // In the pool: kernel stacks are small.
-    let (mut jobs, mut handles) = (Vec::new(), Vec::new());
-    jobs.try_reserve_exact(count as usize)
-        .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
-    handles
-        .try_reserve_exact(count as usize)
-        .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
-    jobs.extend((0..count).map(|number| Job { body, number }));
+    let job = Job {
+        body,
+        threads: AtomicU32::new(0),
+    };
     let mut result = Ok(());
-    for job in &jobs {
+    for (_, handle) in (0..count).zip(&mut handles) {
         // SAFETY: the job does not move or go before the wait for the thread below.
-        match unsafe { start(job) } {
-            Ok(handle) => handles.push(handle),
-            Err(error) => {
-                result = Err(error);
+        match unsafe { start(&job) } {
+            Ok(started) => *handle = started,
+            Err(status) => {
+                result = Err(status);
                 break;
             }
         }
     }
-    for handle in handles {
+    for handle in handles.into_iter().filter(|handle| !handle.is_null()) {
         // SAFETY: the handle is an open thread handle. The job and what the closure borrows stay valid until the
         // thread has ended.
         unsafe { wait::for_thread(handle, irql) };
@@ -95,17 +93,30 @@ fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), 
     result
 }
 
-/// The work of one thread.
+/// The work of all threads.
 struct Job<'a> {
     body: &'a Body<'a>,
-    number: u32,
+    /// How many threads have begun. Each takes the number that it finds.
+    threads: AtomicU32,
 }
 
-/// Starts a thread.
+/// Starts a thread that does a job.
 ///
 /// # Safety
 /// The job stays valid and in place until the thread has ended; the IRQL is `PASSIVE_LEVEL`.
 unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
+    // SAFETY: the routine takes a job, which the caller keeps valid, at PASSIVE_LEVEL.
+    unsafe { create(routine, from_ref(job).cast_mut().cast()) }
+}
+
+/// Starts a thread, and returns a handle to it (`PsCreateSystemThread`).
+///
+/// # Safety
+/// The routine may be called with the context, and ends the thread; the IRQL is `PASSIVE_LEVEL`.
+pub(super) unsafe fn create(
+    routine: unsafe extern "C" fn(*mut c_void),
+    context: *mut c_void,
+) -> Result<nt::HANDLE, Error> {
     #[expect(clippy::cast_possible_truncation, reason = "the structure is 48 bytes")]
     let mut attributes = nt::OBJECT_ATTRIBUTES {
         Length: size_of::<nt::OBJECT_ATTRIBUTES>() as u32,
@@ -116,9 +127,7 @@ unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
         SecurityQualityOfService: null_mut(),
     };
     let mut handle = null_mut();
-    let context = from_ref(job).cast_mut().cast();
-    // SAFETY: the attributes and the handle are on this stack; the routine takes a job, which the caller keeps
-    // valid; the IRQL is PASSIVE_LEVEL.
+    // SAFETY: the attributes and the handle are on this stack; the rest is guaranteed by the caller.
     let status = unsafe {
         nt::PsCreateSystemThread(
             &raw mut handle,
@@ -140,9 +149,10 @@ unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
 /// Called by the kernel in a new system thread, with a [`Job`].
 unsafe extern "C" fn routine(context: *mut c_void) {
     // SAFETY: the job stays valid until this thread has ended, and its closure may be called by any thread.
-    let Job { body, number } = unsafe { &*context.cast::<Job<'_>>() };
+    let Job { body, threads } = unsafe { &*context.cast::<Job<'_>>() };
+    let number = threads.fetch_add(1, Relaxed);
     // SAFETY: system threads start at PASSIVE_LEVEL.
-    body(*number, &mut unsafe { PassiveLevel::assume() });
+    body(number, &mut unsafe { PassiveLevel::assume() });
     // SAFETY: this is a system thread, at PASSIVE_LEVEL, and nothing is left to drop.
     unsafe { nt::PsTerminateSystemThread(nt::STATUS_SUCCESS) };
 }

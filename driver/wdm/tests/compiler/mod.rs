@@ -114,7 +114,7 @@ fn compile(folder: &Path, cases: &BTreeMap<String, PathBuf>) -> Output {
     let name = folder.file_name().expect("a folder with a name");
     let package = scratch.join("packages").join(name);
     let mut manifest = vec![format!(
-        "[package]\nname = 'cases'\nedition = '2024'\n\n[workspace]\n\n[dependencies]\nwdm.path = '{}'\n\
+        "[package]\nname = 'cases'\nedition = '2024'\n\n[workspace]\n\n[dependencies]\nwdm = {{ package = 'interlock-wdm', path = '{}' }}\n\
          pinned-init = {{ version = '*', default-features = false }}\n",
         wdm.display()
     )];

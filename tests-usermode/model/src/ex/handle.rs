@@ -31,7 +31,7 @@ struct Table {
 }
 
 impl Handles {
-    fn open(&self, object: Object) -> HANDLE {
+    pub(in crate::ex) fn open(&self, object: Object) -> HANDLE {
         let mut table = locked(&self.0);
         table.last += 4;
         let handle = table.last;
@@ -41,6 +41,16 @@ impl Handles {
 
     fn close(&self, handle: HANDLE) -> bool {
         locked(&self.0).objects.remove(&handle.addr()).is_some()
+    }
+
+    /// The object of a handle.
+    pub(in crate::ex) fn find(&self, handle: HANDLE) -> Option<Object> {
+        locked(&self.0).objects.get(&handle.addr()).cloned()
+    }
+
+    /// Closes a handle, by its value.
+    pub(in crate::ex) fn close_any(&self, handle: usize) {
+        self.close(without_provenance_mut(handle));
     }
 }
 

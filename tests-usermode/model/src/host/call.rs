@@ -1,4 +1,4 @@
-//! Calls: the driver's of the kernel's routines, and the kernel's of the driver's.
+//! Calls of kernel routines by the driver, and of driver routines by the kernel.
 
 use std::{
     ops::Deref,
@@ -19,8 +19,8 @@ use crate::{
     verifier::{BugCheck, Rule, Violation, callers},
 };
 
-/// A routine that runs in a thread of the model. What the thread does until this is dropped is the kernel's
-/// doing, and not the driver's.
+/// A routine that runs in a thread of the model. Until this value is dropped, the thread runs kernel code, not driver
+/// code.
 pub(crate) struct Call {
     thread: Arc<Thread>,
     routine: &'static str,
@@ -56,7 +56,7 @@ impl Call {
         call
     }
 
-    /// Is in a routine that the thread has entered already.
+    /// Makes the value of a routine that the thread has already entered.
     #[cfg(target_os = "linux")]
     pub(crate) fn again(routine: &'static str) -> Self {
         Self {
@@ -66,13 +66,13 @@ impl Call {
         }
     }
 
-    /// What an address is or was, to add to a sentence; empty if nothing is known of it.
+    /// Describes the object that is or was at an address, as a clause; empty if none is known.
     pub(crate) fn once(&self, address: usize) -> String {
         let described = (self.kernel.upcalls.describe)(&self.kernel, address);
         described.map_or_else(String::new, |described| format!(": {described}"))
     }
 
-    /// Who does it: the thread, and the place in the driver if such are noted.
+    /// Describes the caller: the thread, and the source line in the driver if it is recorded.
     pub(crate) fn place(&self) -> String {
         let noted = self.kernel.config.locations;
         match noted.then(|| callers(1).pop()).flatten() {
@@ -81,7 +81,7 @@ impl Call {
         }
     }
 
-    /// Enters a routine that other threads can see the effect of, on an object: another thread may run first.
+    /// Enters a routine whose effect on an object other threads can observe. Another thread may run first.
     pub(crate) fn enter_visible<T>(routine: &'static str, object: *const T) -> Self {
         Self::enter_visible_as(routine, object, Access::Exclusive)
     }
@@ -98,23 +98,23 @@ impl Call {
         call
     }
 
-    /// Lets another thread run after a routine whose effect it can see: what the driver does next, it may do without a
-    /// routine.
+    /// Lets another thread run after a routine whose effect it can observe, since the driver may continue without a
+    /// call of a routine.
     pub(crate) fn switch_after<T>(&self, routine: &'static str, object: *const T) {
         self.switch_point(routine, object.addr());
     }
 
-    /// The routine's name.
+    /// Returns the name of the routine.
     pub(crate) fn routine(&self) -> &'static str {
         self.routine
     }
 
-    /// The thread, to keep.
+    /// Returns the thread.
     pub(crate) fn thread(&self) -> &Arc<Thread> {
         &self.thread
     }
 
-    /// What is found in this call.
+    /// Makes the violation that was detected in this call.
     pub(crate) fn violation(&self, bug_check: BugCheck, rule: Rule, what: String) -> Violation {
         Violation {
             code: bug_check.0,
@@ -134,7 +134,7 @@ impl Call {
         self.thread.halt()
     }
 
-    /// Stops the system unless something holds.
+    /// Stops the system if a condition does not hold.
     pub(crate) fn require(
         &self,
         holds: bool,
@@ -166,17 +166,17 @@ impl Call {
 }
 
 impl Call {
-    /// What a driver gave a pointer to, as the kernel sees it.
+    /// Returns the object that a driver passed a pointer to.
     ///
     /// # Safety
     /// `pointer` is NULL, or valid for a `T` as long as the reference is used. During that time, other code accesses the
     /// object only under the kernel's own lock or by atomics. The documentation of every routine requires this.
     pub(crate) unsafe fn view<'a, T, P>(&self, pointer: *mut P) -> &'a T {
         self.require_pointer::<T, P>(pointer);
-        // The host's allocator may have written to the first words of what was given back to it.
+        // The host's allocator may have written to the first words of freed memory.
         let words = size_of::<T>() / size_of::<u64>();
         if words != 0 && align_of::<T>() >= align_of::<u64>() {
-            // SAFETY: as below. Whoever else reaches the words does so by atomics too.
+            // SAFETY: as below. All other accesses to the words are also atomic.
             let words = unsafe { std::slice::from_raw_parts(pointer.cast::<AtomicU64>(), words) };
             let is_filled =
                 |word: &AtomicU64| word.load(Ordering::Relaxed) == u64::from_ne_bytes([FREED; 8]);
@@ -190,21 +190,21 @@ impl Call {
                 (bug_check, what)
             });
         }
-        // SAFETY: the pointer is aligned and not NULL; the rest the caller says.
+        // SAFETY: the pointer is aligned and not NULL; the rest is guaranteed by the caller.
         unsafe { &*pointer.cast() }
     }
 
-    /// As [`Call::view`], of memory that the driver gives room in: it may hold anything.
+    /// Like [`Call::view`], for memory of the driver that can have any content.
     ///
     /// # Safety
     /// As for [`Call::view`].
     pub(crate) unsafe fn view_new<'a, T, P>(&self, pointer: *mut P) -> &'a T {
         self.require_pointer::<T, P>(pointer);
-        // SAFETY: the pointer is aligned and not NULL; the rest the caller says.
+        // SAFETY: the pointer is aligned and not NULL; the rest is guaranteed by the caller.
         unsafe { &*pointer.cast() }
     }
 
-    /// Stops the system unless there is memory for what a routine writes.
+    /// Stops the system if a pointer to which a routine writes is invalid.
     pub(crate) fn require_room<T>(&self, pointer: *mut T) {
         self.require_pointer::<T, T>(pointer);
     }
@@ -215,10 +215,13 @@ impl Call {
             Rule::Pointer,
             || {
                 let bug_check = BugCheck(0x50, [pointer.addr() as u64, 0, 0, 0]);
-                (bug_check, format!("the pointer {pointer:?} is no object"))
+                (
+                    bug_check,
+                    format!("the pointer {pointer:?} does not point to an object"),
+                )
             },
         );
-        // SAFETY: the pointer is not NULL; the caller of the routine says that it is an object's.
+        // SAFETY: the pointer is not NULL; the caller of the routine guarantees that it points to an object.
         unsafe { fault::touch(pointer.cast(), size_of::<T>()) };
     }
 }

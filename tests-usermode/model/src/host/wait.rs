@@ -1,5 +1,5 @@
-//! Waiting, and who runs next: the host's threads do as the host likes; under `shuttle` one thread runs at a time, and
-//! its scheduler says which.
+//! Waits and scheduling. The host schedules host threads; under `shuttle` one thread runs at a time, which its
+//! scheduler selects.
 
 use std::{
     fmt,
@@ -24,16 +24,16 @@ use crate::{
     mutex::locked,
 };
 
-/// Who runs the threads.
+/// The scheduler of the threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
-    /// The host, all at once.
+    /// The host, which runs them in parallel.
     Host,
-    /// An exploration, one at a time.
+    /// An exploration, which runs them one at a time.
     Shuttle,
 }
 
-/// What a thread waits for. The address identifies the object whose change wakes the thread.
+/// The object that a thread waits for. The address identifies the object whose change wakes the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     SpinLock(usize),
@@ -48,6 +48,8 @@ pub(crate) enum Wait {
     Actor(usize),
     Timer(usize),
     WorkItems(usize),
+    /// The last file of a device object.
+    Closed(usize),
     /// Until no other thread can go on.
     Others,
 }
@@ -65,12 +67,13 @@ impl Wait {
             | Self::Thread(key)
             | Self::Actor(key)
             | Self::Timer(key)
-            | Self::WorkItems(key) => key,
+            | Self::WorkItems(key)
+            | Self::Closed(key) => key,
             Self::Others => 0,
         }
     }
 
-    /// The other address by which the thread is woken, if there is one.
+    /// Returns the other address whose change wakes the thread, if there is one.
     const fn second_key(self) -> Option<usize> {
         match self {
             Self::Timed(_, timer) => Some(timer),
@@ -78,8 +81,8 @@ impl Wait {
         }
     }
 
-    /// Whether what the thread does after it comes after what the one did by which it is woken. A processor that is free and
-    /// a timer that is set order nothing by themselves, nor do two that share a lock.
+    /// Returns whether the wait orders the thread after the thread that wakes it. A free processor, a set timer and a
+    /// shared lock do not order threads.
     const fn orders(self) -> bool {
         !matches!(
             self,
@@ -114,30 +117,35 @@ impl fmt::Display for Wait {
             Self::Object(object) | Self::Timed(object, _) => write!(f, "the object {object:#x}"),
             Self::Processor(_) => write!(f, "a processor"),
             Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
-            Self::Dpcs(_) => write!(f, "the DPCs that are queued"),
+            Self::Dpcs(_) => write!(f, "the queued DPCs"),
             Self::Thread(_) => write!(f, "the end of a thread"),
             Self::Actor(_) => write!(f, "the end of an actor"),
             Self::Timer(_) => write!(f, "the next timer"),
+            Self::Closed(device) => {
+                write!(f, "the last file of the device object {device:#x}")
+            }
             Self::WorkItems(_) => write!(f, "the routines of the work items that were queued"),
             Self::Others => write!(f, "the other threads"),
         }
     }
 }
 
-/// The threads that sleep.
+/// The sleeping threads.
 #[derive(Default)]
 pub(crate) struct Sleepers {
     tasks: Mutex<Vec<Asleep>>,
     host: Mutex<()>,
     condition: Condvar,
+    /// How many threads of the host sleep, and how many of an exploration.
     sleeping: AtomicUsize,
-    /// What whoever is woken comes after.
+    suspended: AtomicUsize,
+    /// The order that the woken threads inherit.
     pub(crate) edges: Edges,
-    /// How many threads of an exploration could go on, beside its first one.
+    /// The number of threads of an exploration that can continue, without its first one.
     awake: AtomicUsize,
 }
 
-/// A thread of an exploration that sleeps.
+/// A sleeping thread of an exploration.
 struct Asleep {
     thread: u32,
     wait: Wait,
@@ -145,20 +153,20 @@ struct Asleep {
 }
 
 impl Sleepers {
-    /// Wakes whoever waits for what has this address. The caller holds no mutex that a waiter looks under.
+    /// Wakes the threads that wait for the object at this address. The caller holds no mutex that a waiter locks.
     pub(crate) fn wake(&self, wait: Wait) {
         wait.touch(Access::Commuting);
         if wait.orders() {
             Edges::release(wait.key());
         }
-        // Pairs with the one in `sleep`: either the sleeper sees what has changed, or it is seen here.
+        // Pairs with the fence in `sleep`: either the sleeper sees the change, or this thread sees the sleeper.
         fence(SeqCst);
-        if self.sleeping.load(SeqCst) == 0 {
-            return;
-        }
-        if !wait.is_short() {
+        if self.sleeping.load(SeqCst) != 0 && !wait.is_short() {
             drop(locked(&self.host));
             self.condition.notify_all();
+        }
+        if self.suspended.load(SeqCst) == 0 {
+            return;
         }
         let mut woken = Vec::new();
         locked(&self.tasks).retain(|task| {
@@ -173,12 +181,12 @@ impl Sleepers {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Counts a thread of an exploration.
+    /// Adds a thread of an exploration.
     pub(crate) fn task_starts(&self) {
         self.awake.fetch_add(1, SeqCst);
     }
 
-    /// Whether a thread of an exploration could go on, beside its first one.
+    /// Returns whether a thread of an exploration other than the first one can continue.
     pub(crate) fn any_awake(&self) -> bool {
         self.awake.load(SeqCst) != 0
     }
@@ -202,7 +210,7 @@ impl Sleepers {
         }
     }
 
-    /// Wakes every thread of the host.
+    /// Wakes every host thread.
     pub(crate) fn wake_all(&self) {
         drop(locked(&self.host));
         self.condition.notify_all();
@@ -234,10 +242,10 @@ impl Sleepers {
     }
 
     fn suspend<R>(&self, thread: &Thread, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
-        self.sleeping.fetch_add(1, SeqCst);
+        self.suspended.fetch_add(1, SeqCst);
         let result = away(|| {
             shuttle::future::block_on(pin!(poll_fn(|context| {
-                // `shuttle` may ask again before anybody has woken the thread, which then is there still.
+                // `shuttle` can run this again before another thread has woken this one, which is then still recorded.
                 let mut tasks = locked(&self.tasks);
                 let place = tasks.iter().position(|task| task.thread == thread.number);
                 if let Some(place) = place {
@@ -257,13 +265,13 @@ impl Sleepers {
                 Poll::Pending
             })))
         });
-        self.sleeping.fetch_sub(1, SeqCst);
+        self.suspended.fetch_sub(1, SeqCst);
         result
     }
 }
 
 impl Thread {
-    /// Waits until something is there.
+    /// Waits until `ready` returns a value.
     pub(crate) fn wait_for<R>(&self, wait: Wait, ready: impl FnMut() -> Option<R>) -> R {
         let result = self.wait_untracked(wait, ready);
         if wait.orders() {
@@ -307,8 +315,8 @@ impl Thread {
         result
     }
 
-    /// Sleeps until something is there. A thread of user mode that is in the kernel for too long while nothing goes on there
-    /// stops the system.
+    /// Sleeps until `ready` returns a value. A user-mode thread that is in the kernel for too long while no other thread
+    /// runs there stops the system.
     fn sleep_watched<R>(&self, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
         let start = Instant::now();
         let patience = self.kernel.config.hang_after;
@@ -324,7 +332,8 @@ impl Thread {
         }
     }
 
-    /// Waits in user mode until something is there; in vain after the deadline, or once the system has stopped.
+    /// Waits in user mode until `ready` returns a value; returns `None` after the deadline, or after the system has
+    /// stopped.
     pub(crate) fn wait_until<R>(
         &self,
         wait: Wait,
@@ -338,7 +347,7 @@ impl Thread {
             if let Some(result) = self.pass_virtual_time(wait, &mut ready) {
                 return Some(result);
             }
-            // By a virtual clock only what a system thread does can still end the wait.
+            // Under a virtual clock only a system thread can still end the wait.
             if self.kernel.clock.is_virtual() && !self.kernel.has_system_thread() {
                 return ready();
             }
@@ -357,8 +366,8 @@ impl Thread {
         }
     }
 
-    /// Lets time pass by a virtual clock until something is there, while nothing else can happen: `None` if it is not there
-    /// when no timer is set any more. A system thread leaves that to the threads that come from user mode.
+    /// Advances a virtual clock until `ready` returns a value, while no other thread can run; returns `None` if it
+    /// returns none and no timer is set any more. A system thread leaves this to the user-mode threads.
     fn pass_virtual_time<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
         let passes = self.kernel.clock.is_virtual() && !matches!(wait, Wait::Actor(_));
         if !passes || self.is_system() {
@@ -375,7 +384,7 @@ impl Thread {
         }
     }
 
-    /// How long a thread of user mode waits before time is skipped for it.
+    /// The time that a user-mode thread waits before time is skipped.
     const PATIENCE: Duration = Duration::from_millis(1);
 
     fn spin<R>(&self, mut ready: impl FnMut() -> Option<R>) -> R {
@@ -395,20 +404,20 @@ impl Thread {
         }
     }
 
-    /// A point at which another thread may run first: before a routine whose effect others can see.
+    /// A point before a routine whose effect other threads can observe, at which another thread may run first.
     pub(crate) fn switch_point(&self, routine: &'static str, object: usize) {
         if self.kernel.engine == Engine::Host {
             return;
         }
-        away(|| shuttle::thread::sleep(Duration::ZERO));
-        if self.kernel.is_halted() {
-            self.halt();
+        // While no other thread can go on there is nothing to choose.
+        if self.kernel.sleepers.any_awake() {
+            away(|| shuttle::thread::sleep(Duration::ZERO));
         }
         self.kernel.trace(self, routine, object);
         self.count_step(routine);
     }
 
-    /// As [`Thread::switch_point`], in a loop that waits for another thread.
+    /// Like [`Thread::switch_point`], in a loop that waits for another thread.
     pub(crate) fn yield_processor(&self) {
         match self.kernel.engine {
             Engine::Host => {
@@ -425,7 +434,7 @@ impl Thread {
         }
     }
 
-    /// Stops this thread for good.
+    /// Stops this thread forever.
     pub(crate) fn halt(&self) -> ! {
         match self.kernel.engine {
             Engine::Host => loop {
@@ -436,7 +445,7 @@ impl Thread {
     }
 }
 
-/// Lets other threads run here, and then this one again.
+/// Lets other threads run, and then this one again.
 pub(crate) fn away<R>(switch: impl FnOnce() -> R) -> R {
     let thread = thread::replace_current(None);
     let mode = thread::set_mode(thread::Mode::User);

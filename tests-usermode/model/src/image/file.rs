@@ -44,6 +44,8 @@ pub(super) struct File<'data> {
     pub(super) relocations: Vec<usize>,
     pub(super) imports: Vec<Import>,
     pub(super) load_config: Option<usize>,
+    /// The address and size of the table of functions with their unwind information.
+    pub(super) functions: Option<(usize, usize)>,
 }
 
 fn invalid(what: impl Into<String>) -> ImageError {
@@ -102,6 +104,7 @@ impl<'data> File<'data> {
             imports: Vec::new(),
             load_config: directory(&file, pe::IMAGE_DIRECTORY_ENTRY_LOAD_CONFIG)
                 .map(|(address, _)| address),
+            functions: directory(&file, pe::IMAGE_DIRECTORY_ENTRY_EXCEPTION),
         };
         let entry = this.entry;
         if !this.sections.iter().any(|section| {

@@ -3,9 +3,9 @@
 use std::{
     fmt, fs, io,
     ops::Range,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -15,7 +15,10 @@ use crate::image::{
     file::{File, PAGE},
     guard,
     memory::Memory,
-    routines, thunks,
+    routines,
+    symbols::Symbols,
+    thunks,
+    unwind::Unwinder,
 };
 
 /// The memory of the images that are mapped.
@@ -26,6 +29,31 @@ static ANY: AtomicBool = AtomicBool::new(false);
 
 struct Mapped {
     addresses: Range<usize>,
+    unwinder: Unwinder,
+    /// Where the file is, and its bytes, for its PDB.
+    file: Option<(PathBuf, Vec<u8>)>,
+    symbols: OnceLock<Symbols>,
+}
+
+impl Mapped {
+    /// The function at an address, with its file and line or its place in the image, if it is of the driver's own source.
+    fn describe(&self, address: usize, short: fn(&str) -> String) -> Option<String> {
+        let symbols = self.symbols.get_or_init(|| {
+            let file = self.file.as_ref();
+            file.map_or_else(Symbols::default, |(path, bytes)| {
+                Symbols::beside(path, bytes)
+            })
+        });
+        let offset = u32::try_from(address - self.addresses.start).ok()?;
+        let Some((name, line)) = symbols.find(offset) else {
+            return Some(format!("the image at {offset:#x}"));
+        };
+        match line {
+            Some((file, _)) if file.starts_with("/rustc/") => None,
+            Some((file, line)) => Some(format!("{} ({file}:{line})", short(name))),
+            None => Some(format!("{} (the image at {offset:#x})", short(name))),
+        }
+    }
 }
 
 fn mapped(address: usize) -> Option<Arc<Mapped>> {
@@ -42,6 +70,29 @@ fn mapped(address: usize) -> Option<Arc<Mapped>> {
 /// Whether an address is in an image, so that what is there has the Microsoft x64 calling convention.
 pub(crate) fn contains(address: usize) -> bool {
     mapped(address).is_some()
+}
+
+/// Where an address is in its image, if it is in one.
+pub(crate) fn offset(address: usize) -> Option<usize> {
+    Some(address - mapped(address)?.addresses.start)
+}
+
+/// Calls a function with each address of an image's that is on the stack, the innermost first, until it returns false. Says
+/// whether the first, which is given with the stack pointer there, is in an image.
+pub(crate) fn walk(address: usize, stack: usize, mut found: impl FnMut(usize) -> bool) -> bool {
+    let Some(image) = mapped(address) else {
+        return false;
+    };
+    let base = image.addresses.start;
+    let found = |address| found(base + address);
+    // SAFETY: the caller is on that stack.
+    unsafe { image.unwinder.walk(base, address - base, stack, found) };
+    true
+}
+
+/// The function, file and line at an address of an image, with the names of functions made short.
+pub(crate) fn describe(address: usize, short: fn(&str) -> String) -> Option<String> {
+    mapped(address)?.describe(address, short)
 }
 
 /// A driver's image, mapped into this program.
@@ -72,7 +123,8 @@ impl Image {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ImageError> {
         let path = path.as_ref();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Self::map(&name, &fs::read(path)?)
+        let bytes = fs::read(path)?;
+        Self::map_with(&name, &bytes, Some((path.to_owned(), bytes.clone())))
     }
 
     /// Maps the image in the bytes of a file, under a name for reports.
@@ -80,6 +132,14 @@ impl Image {
     /// # Errors
     /// See [`ImageError`].
     pub fn map(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
+        Self::map_with(name, bytes, None)
+    }
+
+    fn map_with(
+        name: &str,
+        bytes: &[u8],
+        path: Option<(PathBuf, Vec<u8>)>,
+    ) -> Result<Self, ImageError> {
         let file = File::parse(bytes)?;
         let addresses = bind(&file)?;
         let mut memory = Memory::new(file.size)?;
@@ -106,6 +166,7 @@ impl Image {
         if let Some(directory) = file.load_config {
             guard::fill_in(own, base as u64, directory)?;
         }
+        let unwinder = Unwinder::new(own.to_vec(), file.functions);
         let image = Self {
             name: name.to_owned(),
             entry: base + file.entry,
@@ -114,6 +175,9 @@ impl Image {
         };
         let mapped = Arc::new(Mapped {
             addresses: image.memory.range(),
+            unwinder,
+            file: path,
+            symbols: OnceLock::new(),
         });
         MAPPED
             .write()

@@ -45,3 +45,15 @@ impl Image {
         match self.0 {}
     }
 }
+
+pub(crate) fn walk(_address: usize, _stack: usize, _found: impl FnMut(usize) -> bool) -> bool {
+    false
+}
+
+pub(crate) fn describe(_address: usize, _short: fn(&str) -> String) -> Option<String> {
+    None
+}
+
+pub(crate) fn offset(_address: usize) -> Option<usize> {
+    None
+}

@@ -163,7 +163,7 @@ routines! {
     KeTryToAcquireSpinLockAtDpcLevel(lock),
     KeWaitForSingleObject(object, reason, mode, alertable, timeout),
     KfRaiseIrql(new_irql),
-    MmMapLockedPagesSpecifyCache(mdl, mode, cache, requested, bug_check, priority),
+    MmMapLockedPagesSpecifyCache(mdl, mode, cache, requested, bug_check_on_failure, priority),
     ObfDereferenceObject(object),
     ObfReferenceObject(object),
     PsCreateSystemThread(handle, access, attributes, process, client, routine, context),

@@ -27,7 +27,7 @@ impl Call {
         self.require(irql == DISPATCH_LEVEL, Rule::CancelSpinLockRelease, || {
             let bug_check = BugCheck::verifier(0x32, [irql.into(), 0, 0]);
             let what = format!(
-                "the IRQL is {irql}, not DISPATCH_LEVEL: mostly, the lock is released twice"
+                "the IRQL is {irql}, not DISPATCH_LEVEL: probably the lock is released twice"
             );
             (bug_check, what)
         });
@@ -36,7 +36,8 @@ impl Call {
         self.lower_irql(new_irql);
     }
 
-    /// `IoCancelIrp`: sets `Irp->Cancel`, and calls the Cancel routine, if there is one, with the cancel spin lock held.
+    /// Sets `Irp->Cancel`, and calls the Cancel routine, if there is one, with the cancel spin lock held
+    /// (`IoCancelIrp`).
     pub(in crate::io) fn cancel_irp(&self, record: &IrpRecord) -> bool {
         let irp = record.raw();
         self.switch_point("IoCancelIrp", irp.addr());
@@ -78,7 +79,7 @@ impl Call {
             let bug_check = BugCheck::verifier(0x2_001d, [self.irql().into(), old_irql.into(), 0]);
             (
                 bug_check,
-                "a Cancel routine has returned and not released the cancel spin lock".into(),
+                "a Cancel routine has returned without releasing the cancel spin lock".into(),
             )
         });
         self.require_returned("a Cancel routine", old_irql);
@@ -90,7 +91,7 @@ impl Call {
     }
 }
 
-/// A `DRIVER_CANCEL` that is there.
+/// A `DRIVER_CANCEL` that is not NULL.
 pub(crate) type CancelRoutine = unsafe extern "C" fn(*mut nt::DEVICE_OBJECT, *mut IRP);
 
 // SAFETY: see `irql`.
@@ -101,7 +102,7 @@ extern "C" fn IoAcquireCancelSpinLock(irql: *mut u8) {
     call.switch_point(call.routine(), lock.addr());
     let old_irql = call.acquire_cancel_lock();
     call.require_room(irql);
-    // SAFETY: the caller gives room for an IRQL.
+    // SAFETY: the caller passes room for an IRQL.
     unsafe { irql.write(old_irql) };
 }
 

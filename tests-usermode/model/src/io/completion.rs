@@ -1,5 +1,5 @@
-//! The end of an IRP: what a dispatch routine returned is compared with what became of it, and `IoCompleteRequest` goes up
-//! the device stack, calls the completion routines and tells whoever waits.
+//! The completion of IRPs: checks the status of dispatch routines; `IoCompleteRequest` moves up the device stack, calls
+//! the completion routines and wakes the threads that wait.
 
 use std::{ptr::null_mut, sync::Arc};
 
@@ -15,6 +15,7 @@ use crate::{
         wait::Wait,
     },
     io::{
+        inlines,
         irp::{IrpRecord, Left},
         mdl::Unlocked,
     },
@@ -23,10 +24,10 @@ use crate::{
 };
 
 impl Call {
-    /// Compares what a dispatch routine returned with what became of the IRP at its stack location. If the routine has passed
-    /// the IRP on, `passed` is what the lower driver's routine returned.
+    /// Compares the status that a dispatch routine returned with the state of the IRP at its stack location. If the
+    /// routine has passed the IRP down, `passed` is the status that the lower driver's routine returned.
     ///
-    /// A driver that has passed the IRP on need not mark it: whoever completes it does so on its behalf.
+    /// A driver that has passed the IRP down need not mark it pending: the completion does so.
     pub(in crate::io) fn verify_answer(
         &self,
         record: &IrpRecord,
@@ -41,6 +42,11 @@ impl Call {
             let marked = left.map_or_else(|| record.is_marked(location), |left| left.marked);
             (left, marked)
         };
+        // A Cancel routine that the driver has set by itself is seen here at the latest.
+        let _ = record.has_cancel_routine();
+        if left.is_none() && marked && record.was_queued_unmarked() {
+            inlines::queued_before_marked(self, record);
+        }
         let pending = status == STATUS_PENDING;
         let passed_on = left.is_none() && passed == Some(STATUS_PENDING);
         if pending && !marked && !passed_on {
@@ -52,12 +58,12 @@ impl Call {
             } else {
                 (Rule::MarkIrpPending2, "was not marked pending")
             };
-            let what = format!("{record} {what}, and STATUS_PENDING is returned");
+            let what = format!("{record} {what}, but STATUS_PENDING is returned");
             self.stop(BugCheck::io(0x23d, [0, irp, 0]), rule, what);
         }
         if !pending && passed == Some(STATUS_PENDING) && (marked || left.is_none()) {
             let what = format!(
-                "{record} was passed on, the lower driver has returned STATUS_PENDING, and {status:#x} is returned"
+                "{record} was passed down, the lower driver has returned STATUS_PENDING, but {status:#x} is returned"
             );
             let code = if marked { 0x23e } else { 0x226 };
             self.stop(
@@ -67,7 +73,7 @@ impl Call {
             );
         }
         if marked && !pending {
-            let what = format!("{record} was marked pending, and {status:#x} is returned");
+            let what = format!("{record} was marked pending, but {status:#x} is returned");
             self.stop(BugCheck::io(0x23e, [0, irp, 0]), Rule::MarkIrpPending, what);
         }
         match left {
@@ -83,7 +89,7 @@ impl Call {
             }
             Some(left) if !pending && left.status != status => {
                 let what = format!(
-                    "{record} is completed with {:#x}, and {status:#x} is returned",
+                    "{record} is completed with {:#x}, but {status:#x} is returned",
                     left.status
                 );
                 self.stop(
@@ -108,7 +114,7 @@ impl Call {
             let (control, routine, context) =
                 (stack.Control, stack.CompletionRoutine, stack.Context);
             let pending = control & SL_PENDING_RETURNED;
-            // SAFETY: who completes an IRP owns it. A completion routine may have changed the status.
+            // SAFETY: the caller that completes an IRP owns it. A completion routine may have changed the status.
             let status = unsafe { nt::irp::status(irp) };
             let left = Left {
                 status,
@@ -137,7 +143,7 @@ impl Call {
                 }
                 self.verify_propagated(record, pending != 0 && more);
             } else if pending != 0 && more {
-                // The driver above has no routine that could mark the IRP.
+                // The upper driver has no completion routine that could mark the IRP.
                 record.stack().Control |= SL_PENDING_RETURNED;
             }
             if !more {
@@ -147,14 +153,14 @@ impl Call {
         self.finish(record);
     }
 
-    /// Stops the system if a completion routine was told that the IRP is pending and has not marked it, so that the driver
-    /// above would never know.
+    /// Stops the system if a completion routine was called with `PendingReturned` set and has not marked the IRP
+    /// pending, so that the upper driver is not informed.
     fn verify_propagated(&self, record: &IrpRecord, pending: bool) {
         let lost = pending && !record.is_marked(record.current());
         self.require(!lost, Rule::PendingReturned, || {
             let bug_check = BugCheck::io(0x228, [0, record.address() as u64, 0]);
             let what = format!(
-                "the completion routine was called for {record} with PendingReturned set, and has not marked it pending"
+                "the completion routine was called for {record} with PendingReturned set, but has not marked it pending"
             );
             (bug_check, what)
         });
@@ -189,7 +195,7 @@ impl Call {
             let what = format!("{record} is completed while the thread holds {held}");
             self.stop(bug_check, Rule::SpinLockSafe, what);
         }
-        // SAFETY: who completes an IRP owns it.
+        // SAFETY: the caller that completes an IRP owns it.
         let status = unsafe { nt::irp::status(irp) };
         self.require(
             status != STATUS_PENDING && status != -1,
@@ -211,7 +217,7 @@ impl Call {
         });
     }
 
-    /// Ends an IRP: what its user gets is copied out, and whoever waits is woken.
+    /// Ends an IRP: copies the output to user mode, and wakes the threads that wait.
     fn finish(&self, record: &Arc<IrpRecord>) {
         record.touch();
         // SAFETY: who completes an IRP owns it.
@@ -219,7 +225,7 @@ impl Call {
         // SAFETY: as above.
         let information = unsafe { (*record.raw()).IoStatus.Information };
         let information = usize::try_from(information).unwrap_or(usize::MAX);
-        // The I/O manager copies no output of an error, which is severity 3.
+        // The I/O manager copies no output if the status is an error (severity 3).
         let copied = status.cast_unsigned() >> 30 != 3;
         let length = match record.asked.major {
             nt::IRP_MJ_DEVICE_CONTROL
@@ -231,7 +237,7 @@ impl Call {
         };
         self.require(!(copied && information > length), Rule::Information, || {
             let what = format!(
-                "{record} is completed with Information {information}, and its buffer has {length} bytes"
+                "{record} is completed with Information {information}, but its buffer has {length} bytes"
             );
             (BugCheck(0, [0; 4]), what)
         });
@@ -266,7 +272,7 @@ impl Call {
             }
             is_first
         };
-        // Two threads may have come here at once.
+        // Two threads may have reached this point at the same time.
         if !is_first {
             self.require_first_completion(record);
         }

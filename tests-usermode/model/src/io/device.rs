@@ -1,7 +1,7 @@
-//! Device objects, their stacks and interfaces; and a device as the PnP manager knows it.
+//! Device objects, and a device as the PnP manager knows it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     ops::Range,
     sync::{
         Arc, Mutex,
@@ -10,57 +10,47 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, GUID, NTSTATUS,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_SUCCESS, UNICODE_STRING,
 };
 
 use crate::{
     host::{
         Call, Kernel,
         footprint::{self, Access},
+        wait::Wait,
     },
-    io::registry,
+    io::registry::text,
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
-pub(crate) const STATUS_OBJECT_NAME_NOT_FOUND: i32 = 0xc000_0034_u32.cast_signed();
-const STATUS_OBJECT_NAME_EXISTS: i32 = 0x4000_0000;
-
-/// The tag of a device interface's name.
-const INTERFACE_TAG: u32 = u32::from_le_bytes(*b"PnpI");
-
-/// The device objects, by their addresses, and the interfaces, by their names.
+/// The device objects, by their addresses.
 #[derive(Default)]
 pub(crate) struct Devices {
-    objects: Mutex<HashMap<usize, DeviceObject>>,
-    interfaces: Mutex<HashMap<String, Interface>>,
+    objects: Mutex<BTreeMap<usize, DeviceObject>>,
 }
 
-/// A device object's memory, and whose it is. The memory stays as long as the kernel, so that who uses the object when it is
-/// gone reads what it was filled with.
+/// The memory of a device object and its driver. The memory is kept as long as the kernel, so a use of the object after
+/// its deletion reads the fill value.
 struct DeviceObject {
     memory: Box<[u128]>,
     extension: Box<[u128]>,
-    /// The driver object's address; zero for the bus driver.
+    /// The address of the driver object; zero for the bus driver.
     driver: usize,
-    /// How many references the driver has made with `ObfReferenceObject`.
+    /// The number of references that the driver has made with `ObfReferenceObject`.
     references: usize,
-    /// How many references the I/O manager has made: one for each work item until its routine has returned.
+    /// The number of references that the I/O manager has made: one for each work item until its routine has returned.
     io_references: usize,
     /// Whether `IoDeleteDevice` was called.
     is_deleted: bool,
-    /// The device object that it is or was attached to, and the physical device object below all; zero if there is none.
+    /// The device object that this one is or was attached to, and the physical device object of the stack; zero if
+    /// there is none.
     lower: usize,
     pdo: usize,
     is_attached: bool,
     /// Whether another device object is attached to this one.
     has_upper: bool,
-}
-
-struct Interface {
-    pdo: usize,
-    is_enabled: bool,
 }
 
 impl Devices {
@@ -76,7 +66,7 @@ impl Devices {
         let mut memory = vec![0_u128; words].into_boxed_slice();
         let mut extension = vec![0_u128; (extension_size as usize).div_ceil(16)].into_boxed_slice();
         let object = memory.as_mut_ptr().cast::<DEVICE_OBJECT>();
-        // SAFETY: the memory is long enough and zeroed, as every field may be.
+        // SAFETY: the memory is long enough, and zero is valid for every field.
         let fields = unsafe { &mut *object };
         fields.Type = 3;
         fields.Size = u16::try_from(size_of::<DEVICE_OBJECT>()).unwrap_or_default();
@@ -89,7 +79,7 @@ impl Devices {
         if extension_size != 0 {
             fields.DeviceExtension = extension.as_mut_ptr().cast();
         }
-        // SAFETY: the caller gives NULL or its driver object.
+        // SAFETY: the caller passes NULL or its driver object.
         if let Some(driver) = unsafe { driver.as_mut() } {
             fields.NextDevice = driver.DeviceObject;
             driver.DeviceObject = object;
@@ -111,11 +101,20 @@ impl Devices {
         object
     }
 
-    /// The driver of a device object; `None` for the bus driver.
+    /// Returns the driver of a device object; `None` for the bus driver.
     pub(crate) fn driver_of(&self, device: *mut DEVICE_OBJECT) -> Option<*mut DRIVER_OBJECT> {
         let driver = locked(&self.objects).get(&device.addr())?.driver;
         // Exposed when the object was made.
         (driver != 0).then(|| std::ptr::with_exposed_provenance_mut(driver))
+    }
+
+    /// The device objects of a driver that were not deleted.
+    pub(crate) fn of_driver(&self, driver: *mut DRIVER_OBJECT) -> Vec<usize> {
+        let objects = locked(&self.objects);
+        let of_driver = objects.iter().filter(|(_, object)| {
+            object.driver == driver.addr() && driver.addr() != 0 && !object.is_deleted
+        });
+        of_driver.map(|(address, _)| *address).collect()
     }
 
     /// Whether there is such a device object, or was.
@@ -123,7 +122,7 @@ impl Devices {
         locked(&self.objects).contains_key(&device.addr())
     }
 
-    /// Notes that a device object is attached to another one.
+    /// Records that a device object is attached to another one.
     pub(crate) fn attach(&self, source: *mut DEVICE_OBJECT, lower: *mut DEVICE_OBJECT) {
         let mut objects = locked(&self.objects);
         let pdo = objects.get_mut(&lower.addr()).map_or(0, |lower| {
@@ -137,7 +136,7 @@ impl Devices {
         }
     }
 
-    /// Notes that a device object is detached.
+    /// Records that a device object is detached.
     pub(crate) fn detach(&self, source: usize) {
         let mut objects = locked(&self.objects);
         let Some(source) = objects.get_mut(&source) else {
@@ -151,32 +150,32 @@ impl Devices {
         }
     }
 
-    /// Whether a device object is attached to another one.
+    /// Returns whether a device object is attached to another one.
     pub(crate) fn is_attached(&self, device: *mut DEVICE_OBJECT) -> bool {
         let objects = locked(&self.objects);
         let object = objects.get(&device.addr());
         object.is_some_and(|object| object.is_attached)
     }
 
-    /// The device object that another one is or was attached to.
+    /// Returns the device object that another one is or was attached to.
     pub(crate) fn lower_of(&self, device: usize) -> Option<usize> {
         let lower = locked(&self.objects).get(&device)?.lower;
         (lower != 0).then_some(lower)
     }
 
-    /// The physical device object below a device object.
+    /// Returns the physical device object of the stack of a device object.
     pub(crate) fn pdo_of(&self, device: usize) -> Option<usize> {
         let pdo = locked(&self.objects).get(&device)?.pdo;
         (pdo != 0).then_some(pdo)
     }
 
-    /// Where a device object's extension is.
+    /// Returns the address range of a device object's extension.
     pub(crate) fn extension_of(&self, device: usize) -> Option<Range<usize>> {
         let objects = locked(&self.objects);
         Some(objects.get(&device)?.extension_range())
     }
 
-    /// The device object in whose extension an address is.
+    /// Returns the device object whose extension contains an address.
     pub(crate) fn owner_of_extension(&self, address: usize) -> Option<usize> {
         let objects = locked(&self.objects);
         let mut objects = objects.iter();
@@ -184,21 +183,21 @@ impl Devices {
         owner.map(|(device, _)| *device)
     }
 
-    /// Whether a device object was deleted and its last reference released.
+    /// Returns whether a device object was deleted and its last reference was released.
     pub(crate) fn is_gone(&self, device: *mut DEVICE_OBJECT) -> bool {
         let objects = locked(&self.objects);
         let object = objects.get(&device.addr());
         object.is_some_and(DeviceObject::is_gone)
     }
 
-    /// Whether a device object was deleted.
+    /// Returns whether a device object was deleted.
     pub(crate) fn is_deleted(&self, device: *mut DEVICE_OBJECT) -> bool {
         locked(&self.objects)
             .get(&device.addr())
             .is_none_or(|object| object.is_deleted)
     }
 
-    /// How many device objects of drivers there are.
+    /// Returns the number of device objects of drivers.
     pub(crate) fn count(&self) -> usize {
         let objects = locked(&self.objects);
         objects
@@ -207,8 +206,8 @@ impl Devices {
             .count()
     }
 
-    /// Counts a reference of the driver's to a device object and gives how many there are; `None` if there is no such object,
-    /// or if it is gone.
+    /// Adds a reference of the driver to a device object; returns the new count, or `None` if the object does not exist
+    /// or was freed.
     pub(crate) fn reference(&self, device: usize) -> Option<usize> {
         let mut objects = locked(&self.objects);
         let object = objects.get_mut(&device)?;
@@ -218,7 +217,7 @@ impl Devices {
         })
     }
 
-    /// Counts a reference of the driver's off and gives how many are left; `None` if it has made none.
+    /// Removes a reference of the driver; returns the new count, or `None` if the driver has no reference.
     pub(crate) fn dereference(&self, device: usize) -> Option<usize> {
         let mut objects = locked(&self.objects);
         let object = objects.get_mut(&device)?;
@@ -227,7 +226,7 @@ impl Devices {
         Some(object.references)
     }
 
-    /// Counts a reference of the I/O manager's; says whether there is such an object.
+    /// Adds a reference of the I/O manager; returns whether the object exists.
     pub(crate) fn io_reference(&self, device: usize) -> bool {
         footprint::touch(device, Access::Commuting);
         let mut objects = locked(&self.objects);
@@ -238,7 +237,7 @@ impl Devices {
         })
     }
 
-    /// Counts a reference of the I/O manager's off.
+    /// Removes a reference of the I/O manager.
     pub(crate) fn io_dereference(&self, device: usize) {
         footprint::touch(device, Access::Commuting);
         if let Some(object) = locked(&self.objects).get_mut(&device) {
@@ -247,14 +246,14 @@ impl Devices {
         }
     }
 
-    /// Whether a device object of a driver's is there, deleted or not.
+    /// Returns whether a device object of a driver exists, deleted or not.
     pub(crate) fn is_drivers(&self, device: usize) -> bool {
         let objects = locked(&self.objects);
         let object = objects.get(&device);
         object.is_some_and(|object| object.driver != 0 && !object.is_gone())
     }
 
-    /// A device object of a driver's that was deleted and is still referenced, and how often.
+    /// Returns a deleted device object that is still referenced, and the number of references.
     pub(crate) fn still_referenced(&self) -> Option<(usize, usize)> {
         let objects = locked(&self.objects);
         let mut left = objects
@@ -264,7 +263,7 @@ impl Devices {
             .map(|(address, object)| (*address, object.references + object.io_references))
     }
 
-    /// What an address is or was, if it is in a device object or its extension.
+    /// Describes the device object or extension that contains or contained an address, if any.
     fn describe(&self, address: usize) -> Option<String> {
         let objects = locked(&self.objects);
         let (device, object) = objects.iter().find(|(device, object)| {
@@ -277,27 +276,19 @@ impl Devices {
             "the device object"
         };
         let gone = if object.is_gone() {
-            ", which is gone"
+            ", which was freed"
         } else {
             ""
         };
         Some(format!("in {of} {device:#x}{gone}"))
     }
-
-    /// Whether an interface of a physical device is enabled.
-    pub(crate) fn is_enabled(&self, pdo: *mut DEVICE_OBJECT) -> bool {
-        let interfaces = locked(&self.interfaces);
-        interfaces
-            .values()
-            .any(|interface| interface.pdo == pdo.addr() && interface.is_enabled)
-    }
 }
 
-// SAFETY: device objects are reached by their addresses; this crate reads and writes their fields while AddDevice or a
-// PnP request runs, of which there is one at a time.
+// SAFETY: device objects are identified by their addresses. This crate accesses their fields only during AddDevice or a
+// PnP request, one of which runs at a time.
 unsafe impl Send for DeviceObject {}
 
-/// What the memory of a device object that is gone is filled with, as the pool's is.
+/// The byte with which the memory of a freed device object is filled, as in the pool.
 const GONE: u128 = u128::MAX / 0xff * 0xdd;
 
 impl DeviceObject {
@@ -306,13 +297,14 @@ impl DeviceObject {
         start..start + size_of_val(&*self.extension)
     }
 
-    /// Whether it was deleted, the last reference released, and the device object above it detached.
+    /// Returns whether the device object was deleted, its last reference was released, and the device object above it
+    /// was detached.
     fn is_gone(&self) -> bool {
         let is_used = self.references != 0 || self.io_references != 0 || self.has_upper;
         self.is_deleted && !is_used
     }
 
-    /// Fills its memory if it is gone.
+    /// Fills the memory of the device object if it was freed.
     fn fill_if_gone(&mut self) {
         if self.is_gone() {
             self.memory.fill(GONE);
@@ -322,7 +314,7 @@ impl DeviceObject {
 }
 
 impl Kernel {
-    /// What an address is or was, if it is in a device object, its extension, or an IRP.
+    /// Describes the device object, extension or IRP that contains or contained an address, if any.
     pub(crate) fn describe_io_object(&self, address: usize) -> Option<String> {
         let device = self.io().devices.describe(address);
         device.or_else(|| {
@@ -336,20 +328,20 @@ impl Kernel {
         })
     }
 
-    /// How many device objects the driver has made and not deleted.
+    /// Returns the number of device objects that the driver has created and not deleted.
     #[must_use]
     pub fn device_objects(&self) -> usize {
         self.io().devices.count()
     }
 }
 
-/// A device of the driver's.
+/// A device of the driver.
 pub(crate) struct DeviceInner {
     pdo: usize,
-    /// The device objects of the drivers above it, from the lowest to the highest.
+    /// Returns the device objects of the drivers, from the lowest to the highest.
     objects: Mutex<Vec<usize>>,
     open_files: AtomicUsize,
-    /// Whether the removal waits for the last file.
+    /// Whether the removal waits until the last file is closed.
     pub(crate) removal_waits: AtomicBool,
     pub(crate) is_removed: AtomicBool,
 }
@@ -365,18 +357,18 @@ impl DeviceInner {
         })
     }
 
-    /// The physical device object.
+    /// Returns the physical device object.
     pub(crate) fn pdo(&self) -> *mut DEVICE_OBJECT {
         std::ptr::with_exposed_provenance_mut(self.pdo)
     }
 
-    /// The function driver's device object.
+    /// Returns the device object of the function driver.
     pub(crate) fn object(&self) -> *mut DEVICE_OBJECT {
         let first = locked(&self.objects).first().copied();
         std::ptr::with_exposed_provenance_mut(first.unwrap_or_default())
     }
 
-    /// The highest device object, to which requests are sent.
+    /// Returns the top device object, to which requests are sent.
     pub(crate) fn top(&self) -> *mut DEVICE_OBJECT {
         let last = locked(&self.objects).last().copied();
         std::ptr::with_exposed_provenance_mut(last.unwrap_or_default())
@@ -391,7 +383,7 @@ impl DeviceInner {
         pointers.collect()
     }
 
-    /// Adds the device object of a further driver on top.
+    /// Adds the device object of a further driver at the top.
     pub(crate) fn add_object(&self, object: *mut DEVICE_OBJECT) {
         locked(&self.objects).push(object.expose_provenance());
     }
@@ -404,9 +396,13 @@ impl DeviceInner {
         self.open_files.load(Ordering::SeqCst)
     }
 
-    /// Counts a file off. With the last one goes a device that was taken away.
+    /// Removes a file. After the last one a device that was removed by surprise gets its `IRP_MN_REMOVE_DEVICE`.
     pub(crate) fn file_closed(self: &Arc<Self>, call: &Call) {
         let last = self.open_files.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last {
+            let object = self.object().addr();
+            call.kernel.sleepers.wake(Wait::Closed(object));
+        }
         if last && self.removal_waits.swap(false, Ordering::SeqCst) {
             self.remove(call);
         }
@@ -418,7 +414,7 @@ impl DeviceInner {
 extern "C" fn IoCreateDevice(
     driver: *mut DRIVER_OBJECT,
     extension_size: u32,
-    _name: *mut UNICODE_STRING,
+    name: *mut UNICODE_STRING,
     kind: u32,
     characteristics: u32,
     _exclusive: u8,
@@ -429,13 +425,24 @@ extern "C" fn IoCreateDevice(
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    let object = call
-        .kernel
-        .io()
-        .devices
-        .create(driver, extension_size, kind, characteristics);
+    let io = call.kernel.io();
+    let create = || {
+        let devices = &io.devices;
+        devices.create(driver, extension_size, kind, characteristics)
+    };
+    let created = if name.is_null() {
+        Ok(create())
+    } else {
+        // SAFETY: the caller gives a name.
+        let name = unsafe { text(name) };
+        io.namespace.add_device(&name, create)
+    };
+    let object = match created {
+        Ok(object) => object,
+        Err(status) => return status,
+    };
     call.require_room(device);
-    // SAFETY: the caller gives room for the answer.
+    // SAFETY: the caller passes room for the answer.
     unsafe { device.write(object) };
     STATUS_SUCCESS
 }
@@ -464,15 +471,15 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
         )
     });
     if let Some(driver) = devices.driver_of(device) {
-        // SAFETY: the driver object is alive as long as it has devices.
+        // SAFETY: the driver object is valid as long as it has devices.
         let mut link = unsafe { &raw mut (*driver).DeviceObject };
         loop {
-            // SAFETY: the link is the driver object's or a device object's.
+            // SAFETY: the link is in the driver object or in a device object.
             let next = unsafe { *link };
             if next.is_null() {
                 break;
             }
-            // SAFETY: the device objects of a driver are alive.
+            // SAFETY: the device objects of a driver are valid.
             let after = unsafe { &raw mut (*next).NextDevice };
             if next == device {
                 // SAFETY: as above.
@@ -484,6 +491,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
             link = after;
         }
     }
+    call.kernel.io().namespace.remove_device(device.addr());
     if let Some(object) = locked(&devices.objects).get_mut(&device.addr()) {
         object.is_deleted = true;
         object.fill_if_gone();
@@ -492,27 +500,31 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
 }
 
 impl Call {
-    /// Stops the system unless a pointer is a device object's, which may be gone.
+    /// Stops the system if a pointer never pointed to a device object.
     pub(in crate::io) fn require_device(&self, device: *mut DEVICE_OBJECT) {
         let known = self.kernel.io().devices.is_known(device);
         self.require(known, Rule::Pointer, || {
             let bug_check = BugCheck(0x50, [device.addr() as u64, 0, 0, 0]);
-            let what = format!("{device:?} is no device object{}", self.once(device.addr()));
+            let what = format!(
+                "{device:?} is not a device object{}",
+                self.once(device.addr())
+            );
             (bug_check, what)
         });
     }
 
-    /// Stops the system unless a pointer is that of a device object that is there.
+    /// Stops the system if a pointer does not point to a device object that exists.
     pub(in crate::io) fn require_live_device(&self, device: *mut DEVICE_OBJECT) {
         self.require_device(device);
         let gone = self.kernel.io().devices.is_gone(device);
         self.require(!gone, Rule::FreedMemory, || {
             let bug_check = BugCheck(0xd5, [device.addr() as u64, 0, 0, 0]);
-            (bug_check, format!("the device object {device:?} is gone"))
+            (bug_check, format!("the device object {device:?} was freed"))
         });
     }
 
-    /// Stops the system if a device object is gone, and a timer that is set or a DPC that is queued is in its extension.
+    /// Stops the system if a device object was freed and its extension contains a timer that is set or a DPC that is
+    /// queued.
     pub(in crate::io) fn verify_extension_is_unused(&self, device: *mut DEVICE_OBJECT) {
         let devices = &self.kernel.io().devices;
         if !devices.is_gone(device) {
@@ -520,81 +532,6 @@ impl Call {
         }
         if let Some(extension) = devices.extension_of(device.addr()) {
             self.verify_memory_is_unused(extension.start, extension.len());
-        }
-    }
-}
-
-// SAFETY: see `irql`.
-#[unsafe(no_mangle)]
-extern "C" fn IoRegisterDeviceInterface(
-    pdo: *mut DEVICE_OBJECT,
-    class: *const GUID,
-    _reference: *mut UNICODE_STRING,
-    name: *mut UNICODE_STRING,
-) -> NTSTATUS {
-    let call = Call::enter("IoRegisterDeviceInterface");
-    call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
-    call.require_live_device(pdo);
-    call.require_room(class.cast_mut());
-    call.require_room(name);
-    // SAFETY: the caller gives a class.
-    let class = unsafe { class.read() };
-    let node = class.Data4.map(|byte| format!("{byte:02x}")).concat();
-    let text = format!(
-        r"\??\ROOT#DRIVER#{:x}#{{{:08x}-{:04x}-{:04x}-{node}}}",
-        pdo.addr(),
-        class.Data1,
-        class.Data2,
-        class.Data3,
-    );
-    let units: Vec<u16> = text.encode_utf16().collect();
-    let size = units.len() * 2;
-    let buffer = call.allocate_pool(size, INTERFACE_TAG, true).cast::<u16>();
-    let Ok(length) = u16::try_from(size) else {
-        return STATUS_INSUFFICIENT_RESOURCES;
-    };
-    if buffer.is_null() {
-        return STATUS_INSUFFICIENT_RESOURCES;
-    }
-    // SAFETY: the block is so long.
-    unsafe { buffer.copy_from_nonoverlapping(units.as_ptr(), units.len()) };
-    // SAFETY: the caller gives room for a string.
-    unsafe {
-        name.write(UNICODE_STRING {
-            Length: length,
-            MaximumLength: length,
-            Buffer: buffer,
-        });
-    }
-    let interface = Interface {
-        pdo: pdo.addr(),
-        is_enabled: false,
-    };
-    locked(&call.kernel.io().devices.interfaces).insert(text, interface);
-    STATUS_SUCCESS
-}
-
-// SAFETY: see `irql`.
-#[unsafe(no_mangle)]
-extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -> NTSTATUS {
-    let call = Call::enter("IoSetDeviceInterfaceState");
-    call.require_at_most(0, Rule::IrqlIoPassive1, 0x2_000a);
-    // SAFETY: the caller gives a name that IoRegisterDeviceInterface made.
-    let name = unsafe { registry::text(name) };
-    if enable != 0 && call.kernel.fails() {
-        return STATUS_INSUFFICIENT_RESOURCES;
-    }
-    let mut interfaces = locked(&call.kernel.io().devices.interfaces);
-    let Some(interface) = interfaces.get_mut(&name) else {
-        return STATUS_OBJECT_NAME_NOT_FOUND;
-    };
-    let enable = enable != 0;
-    match (interface.is_enabled, enable) {
-        (true, true) => STATUS_OBJECT_NAME_EXISTS,
-        (false, false) => STATUS_OBJECT_NAME_NOT_FOUND,
-        _ => {
-            interface.is_enabled = enable;
-            STATUS_SUCCESS
         }
     }
 }

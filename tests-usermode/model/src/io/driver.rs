@@ -1,4 +1,4 @@
-//! Drivers: what the service control manager and the PnP manager do to load and unload one.
+//! Loading and unloading of drivers, as by the service control manager and the PnP manager.
 
 use std::{
     cell::UnsafeCell,
@@ -26,7 +26,7 @@ const STATUS_INVALID_DEVICE_REQUEST: i32 = nt::STATUS_INVALID_DEVICE_REQUEST;
 /// A `DriverEntry`.
 pub type DriverEntry = unsafe extern "C" fn(*mut DRIVER_OBJECT, *mut UNICODE_STRING) -> NTSTATUS;
 
-/// A driver object with its extension.
+/// A driver object and its extension.
 struct Objects {
     driver: MaybeUninit<DRIVER_OBJECT>,
     extension: MaybeUninit<DRIVER_EXTENSION>,
@@ -41,21 +41,21 @@ pub struct Driver {
     image: ManuallyDrop<Option<Image>>,
 }
 
-// SAFETY: the driver object is the driver's to read and write while it is loaded or unloaded, of which there is one at a
-// time; this crate reads what it filled in.
+// SAFETY: the driver accesses the driver object while it is loaded or unloaded, one of which runs at a time. This crate
+// reads the fields that the driver has set.
 unsafe impl Send for Driver {}
 // SAFETY: as above.
 unsafe impl Sync for Driver {}
 
 impl Driver {
-    /// Loads a driver: makes its driver object and calls its `DriverEntry`.
+    /// Loads a driver: creates its driver object and calls its `DriverEntry`.
     ///
     /// # Errors
-    /// What that answers, if it is an error; the driver is then not loaded.
+    /// The error of `DriverEntry`; the driver is then not loaded.
     ///
     /// # Safety
-    /// `entry` is a driver's entry point, which keeps to the types of what `nt` declares: the model finds broken rules,
-    /// and not every broken pointer.
+    /// `entry` is the entry point of a driver that passes values of the types that `nt` declares: the model detects
+    /// broken rules, but not every invalid pointer.
     pub unsafe fn load(kernel: &Arc<Kernel>, entry: DriverEntry) -> Result<Self, NTSTATUS> {
         // SAFETY: passed on to the caller.
         unsafe { Self::start(kernel, entry, None) }
@@ -86,7 +86,7 @@ impl Driver {
     ) -> Result<Self, NTSTATUS> {
         let _attached = Attached::to(kernel);
         let call = Call::enter("DriverEntry");
-        // SAFETY: every field may be zero.
+        // SAFETY: zero is valid for every field.
         let objects = unsafe { MaybeUninit::<Objects>::zeroed().assume_init() };
         let mut this = Self {
             kernel: Arc::clone(kernel),
@@ -96,9 +96,9 @@ impl Driver {
         };
         let driver = this.object();
         let objects = this.objects.get();
-        // SAFETY: the address alone is computed, inside the objects.
+        // SAFETY: only the address is computed, inside the objects.
         let extension = unsafe { &raw mut (*objects).extension }.cast::<DRIVER_EXTENSION>();
-        // SAFETY: the objects are zeroed, and nobody else knows them yet.
+        // SAFETY: the objects are zeroed, and no other thread knows them yet.
         let fields = unsafe { &mut *driver };
         fields.Type = 4;
         fields.Size = i16::try_from(size_of::<DRIVER_OBJECT>()).unwrap_or_default();
@@ -117,12 +117,18 @@ impl Driver {
         call.require_returned("DriverEntry", 0);
         if status < 0 {
             call.wait_for_work_items();
-            call.verify_unload();
+            call.verify_unload(driver);
             this.unmap();
             return Err(status);
         }
+        for device in kernel.io().devices.of_driver(driver) {
+            // Exposed when the object was made.
+            let device = std::ptr::with_exposed_provenance_mut::<DEVICE_OBJECT>(device);
+            // SAFETY: the device object is alive; the I/O manager clears the flag of those that DriverEntry has made.
+            unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
+        }
         let discarded = this.image.as_ref().map_or(Ok(()), Image::discard);
-        call.require(discarded.is_ok(), Rule::Pointer, || {
+        call.require(discarded.is_ok(), Rule::Pool, || {
             (
                 BugCheck(0, [0; 4]),
                 "the host does not protect memory".into(),
@@ -138,22 +144,22 @@ impl Driver {
 
     fn object(&self) -> *mut DRIVER_OBJECT {
         let objects = self.objects.get();
-        // SAFETY: the address alone is computed, inside the objects.
+        // SAFETY: only the address is computed, inside the objects.
         unsafe { &raw mut (*objects).driver }.cast()
     }
 
-    /// Adds a device, as the PnP manager does when it finds one: AddDevice, and no more.
+    /// Adds a device, as the PnP manager does when it finds one: calls AddDevice, but does not start the device.
     ///
     /// # Errors
-    /// What AddDevice answers.
+    /// The error of AddDevice.
     pub fn add_device(&self) -> Result<Device, NTSTATUS> {
         self.add_device_with(0)
     }
 
-    /// Adds a device whose bus driver has these flags, of `DO_POWER_PAGABLE` and its kin, in its device object.
+    /// Adds a device whose physical device object has these flags, such as `DO_POWER_PAGABLE`.
     ///
     /// # Errors
-    /// What AddDevice answers.
+    /// The error of AddDevice.
     pub fn add_device_with(&self, flags: u32) -> Result<Device, NTSTATUS> {
         self.add(flags, None)
     }
@@ -174,19 +180,20 @@ impl Driver {
         Ok(Device::new(&self.kernel, inner))
     }
 
-    /// Adds a device, and sends it a PnP request, by its minor function, when AddDevice calls the first routine after
-    /// `IoAttachDeviceToDeviceStack`: from there on its driver gets what others send to the top of the device stack.
+    /// Adds a device, and sends it a PnP request with a minor function when AddDevice calls the first routine after
+    /// `IoAttachDeviceToDeviceStack`. From then on the driver receives the requests that others send to the top of the
+    /// device stack.
     ///
     /// # Errors
-    /// What AddDevice answers.
+    /// The error of AddDevice.
     pub fn add_device_probed(&self, minor: u8) -> Result<Device, NTSTATUS> {
         self.add(0, Some(minor))
     }
 
-    /// Adds this driver on top of a device, as a filter driver.
+    /// Adds this driver at the top of a device stack, as a filter driver.
     ///
     /// # Errors
-    /// What AddDevice answers.
+    /// The error of AddDevice.
     pub fn add_filter(&self, device: &Device) -> Result<(), NTSTATUS> {
         self.add_above(device, Role::Filter)
     }
@@ -207,7 +214,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Calls AddDevice, and gives the device object that it has attached.
+    /// Calls AddDevice; returns the device object that it has attached.
     fn call_add_device(
         &self,
         call: &Call,
@@ -215,7 +222,7 @@ impl Driver {
         role: Role,
     ) -> Result<*mut DEVICE_OBJECT, NTSTATUS> {
         let driver = self.object();
-        // SAFETY: DriverEntry has filled the driver object in.
+        // SAFETY: DriverEntry has set the fields of the driver object.
         let extension = unsafe { (*driver).DriverExtension };
         // SAFETY: as above.
         let Some(add_device) = (unsafe { (*extension).AddDevice }) else {
@@ -229,7 +236,7 @@ impl Driver {
         let attached = object != before;
         if status < 0 {
             call.require(!attached, Rule::AddDevice, || {
-                let what = "AddDevice has failed and left a device object attached";
+                let what = "AddDevice has failed, but a device object is still attached";
                 (BugCheck(0, [0; 4]), what.into())
             });
             return Err(status);
@@ -242,47 +249,57 @@ impl Driver {
         Ok(object)
     }
 
-    /// Unloads the driver, whose devices were removed. Waits for the routines of its work items, until which the driver object
-    /// is referenced, and looks for what it leaves behind: memory, device objects, references to them, work items, handles,
-    /// timers, DPCs and IRPs.
+    /// Unloads the driver, whose PnP devices were removed. Waits until the last file of its named devices is closed, which can
+    /// no longer be opened, and for the routines of its work items, until which the driver object is referenced. Then looks
+    /// for what it leaves behind: memory, device objects, references to them, symbolic links, work items, handles, timers, DPCs
+    /// and IRPs.
     pub fn unload(mut self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("DriverUnload");
+        let driver = self.object();
+        let devices = &self.kernel.io().devices;
+        call.wait_until_closed(&devices.of_driver(driver));
         // What holds a device object is named before that.
         call.require_no_irp();
-        let left = self.kernel.io().devices.count();
-        call.require(left == 0, Rule::DeviceRemoval, || {
-            let what = format!("the driver is unloaded with {left} device objects");
-            (BugCheck(0xce, [0; 4]), what)
-        });
-        let driver = self.object();
+        let attached = devices.of_driver(driver).into_iter();
+        let attached = attached.filter(|device| devices.lower_of(*device).is_some());
+        call.require_no_device(attached.count());
         // SAFETY: DriverEntry has filled the driver object in.
         let Some(unload) = (unsafe { (*driver).DriverUnload }) else {
-            let what = "the driver has no Unload routine, so it stays until the system ends";
+            let what = "the driver has no Unload routine, so it cannot be unloaded";
             call.stop(BugCheck(0, [0; 4]), Rule::DriverUnload, what);
         };
         // SAFETY: the routine is called as the I/O manager calls it.
         unsafe { Call::in_driver(unload, (driver,)) };
         call.require_returned("the Unload routine", 0);
         call.wait_for_work_items();
-        call.verify_unload();
+        call.verify_unload(driver);
         self.unmap();
     }
 }
 
 impl Call {
-    /// Stops the system if an IRP has not ended, whose driver goes.
+    /// Stops the system if an IRP has not ended when its driver is unloaded.
     fn require_no_irp(&self) {
         if let Some(record) = self.kernel.io().live().first() {
             let bug_check = BugCheck(0xce, [record.address() as u64, 0, 0, 0]);
-            let what = format!("the driver is unloaded and {record} has not ended");
+            let what = format!("the driver is unloaded, but {record} has not ended");
             self.stop(bug_check, Rule::IrpProcessingComplete, what);
         }
     }
 
+    fn require_no_device(&self, left: usize) {
+        self.require(left == 0, Rule::DeviceRemoval, || {
+            let what = format!("the driver is unloaded with {left} device objects");
+            (BugCheck(0xce, [0; 4]), what)
+        });
+    }
+
     /// Stops the system if the driver that goes has left anything behind.
-    fn verify_unload(&self) {
+    fn verify_unload(&self, driver: *mut DRIVER_OBJECT) {
         let kernel = &self.kernel;
+        self.require_no_symbolic_link();
+        self.require_no_device(kernel.io().devices.of_driver(driver).len());
         self.require_no_timer();
         self.require_no_work_item();
         self.require_no_reference();
@@ -291,6 +308,7 @@ impl Call {
             let what = format!("the driver is unloaded while {threads} of its threads run");
             (BugCheck(0xce, [0; 4]), what)
         });
+        self.require_no_lookaside_list();
         self.verify_freed_blocks();
         self.require_buffers_unused();
         self.require_no_dpc();
@@ -299,7 +317,7 @@ impl Call {
         self.require(blocks == 0, Rule::Pool, || {
             let bug_check = BugCheck::verifier(0x62, [0, 0, blocks as u64]);
             let what = format!(
-                "the driver is unloaded with {blocks} blocks of the pool, {bytes} bytes, not freed"
+                "the driver is unloaded with {blocks} pool blocks, {bytes} bytes, not freed"
             );
             (bug_check, what)
         });

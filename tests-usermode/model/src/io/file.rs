@@ -1,4 +1,4 @@
-//! Open files: what user mode sends requests through.
+//! Open files, through which user mode sends requests.
 
 use std::{
     cell::UnsafeCell,
@@ -38,12 +38,21 @@ pub enum Access {
 }
 
 impl Access {
-    /// The bits that an IOCTL's code names.
+    /// Returns the access bits of an IOCTL code.
     const fn bits(self) -> u32 {
         match self {
             Self::Read => 1,
             Self::Write => 2,
             Self::ReadWrite => 3,
+        }
+    }
+
+    /// The rights to a device object that opening it takes.
+    pub(crate) const fn rights(self) -> u32 {
+        match self {
+            Self::Read => nt::FILE_GENERIC_READ,
+            Self::Write => nt::FILE_GENERIC_WRITE,
+            Self::ReadWrite => nt::FILE_GENERIC_READ | nt::FILE_GENERIC_WRITE,
         }
     }
 }
@@ -53,7 +62,7 @@ pub(crate) struct FileInner {
     object: Box<UnsafeCell<MaybeUninit<FILE_OBJECT>>>,
     access: Access,
     device: Arc<DeviceInner>,
-    /// How many of its IRPs have not ended.
+    /// The number of IRPs that have not ended.
     irps: AtomicUsize,
     /// Whether the handle is closed: no further system call finds the file.
     handle_closed: AtomicBool,
@@ -62,7 +71,7 @@ pub(crate) struct FileInner {
     close_sent: AtomicBool,
 }
 
-// SAFETY: the object is the driver's to read; this crate only knows its address.
+// SAFETY: only the driver reads the object; this crate uses only its address.
 unsafe impl Send for FileInner {}
 // SAFETY: as above.
 unsafe impl Sync for FileInner {}
@@ -91,8 +100,8 @@ impl FileInner {
         self.irps.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Counts an IRP off. The last one of a file that is closed lets `IRP_MJ_CLOSE` be sent, at `PASSIVE_LEVEL`: when the
-    /// system call ends in which that happens, or else by a worker thread.
+    /// Removes an IRP. After the last IRP of a closed file `IRP_MJ_CLOSE` is sent at `PASSIVE_LEVEL`: at the end of the
+    /// current system call, or by a worker thread.
     pub(crate) fn irp_ended(self: &Arc<Self>, call: &Call) {
         call.synchronise_as(self.object().addr(), self.counting());
         let last = self.irps.fetch_sub(1, Ordering::SeqCst) == 1;
@@ -118,7 +127,7 @@ impl FileInner {
         }
     }
 
-    /// Gives the file's reference to its device object back, and counts the file off.
+    /// Releases the file's reference to its device object, and removes the file.
     fn let_device_go(self: &Arc<Self>, call: &Call) {
         call.synchronise(self.device.object().addr());
         let devices = &call.kernel.io().devices;
@@ -126,7 +135,7 @@ impl FileInner {
         self.device.file_closed(call);
     }
 
-    /// Sends a request that has no parameters, and waits for its end.
+    /// Sends a request without parameters, and waits until it ends.
     fn send(self: &Arc<Self>, call: &Call, major: usize) -> i32 {
         let asked = Asked {
             major,
@@ -139,7 +148,7 @@ impl FileInner {
 }
 
 impl Kernel {
-    /// Sends what `IRP_MJ_CLOSE` was put off.
+    /// Sends the deferred `IRP_MJ_CLOSE` requests.
     pub(crate) fn close_deferred(&self, call: &Call) {
         for file in self.io().take_deferred() {
             file.close(call);
@@ -162,7 +171,7 @@ impl File {
         access: Access,
     ) -> Result<Self, i32> {
         let object = Box::new(UnsafeCell::new(MaybeUninit::<FILE_OBJECT>::zeroed()));
-        // SAFETY: every field may be zero, and nobody else knows it yet.
+        // SAFETY: zero is valid for every field, and no other thread knows the object yet.
         let fields = unsafe { &mut *object.get().cast::<FILE_OBJECT>() };
         fields.Type = 5;
         fields.Size = i16::try_from(size_of::<FILE_OBJECT>()).unwrap_or_default();
@@ -205,7 +214,7 @@ impl File {
         self.request("NtDeviceIoControlFile", asked, access, input, output)
     }
 
-    /// Reads (`NtReadFile`).
+    /// Sends a read (`NtReadFile`).
     ///
     /// The device does buffered or direct I/O (`DO_BUFFERED_IO`, `DO_DIRECT_IO`). With neither the request fails with
     /// `STATUS_NOT_SUPPORTED`: the model has no other. So it is for [`File::write`].
@@ -225,7 +234,7 @@ impl File {
         )
     }
 
-    /// Writes (`NtWriteFile`).
+    /// Sends a write (`NtWriteFile`).
     #[must_use]
     pub fn write(&self, offset: i64, bytes: &[u8]) -> Request {
         let asked = Asked {
@@ -242,7 +251,7 @@ impl File {
         )
     }
 
-    /// Has the driver write out what it has buffered (`NtFlushBuffersFile`).
+    /// Sends a flush, for which the driver writes out its buffered data (`NtFlushBuffersFile`).
     #[must_use]
     pub fn flush(&self) -> Request {
         let asked = Asked {
@@ -293,8 +302,8 @@ impl File {
         let call = Call::enter_noted(routine);
         self.inner.touch(footprint::Access::Commuting);
         let kernel = Arc::clone(&self.kernel);
-        // The system call references the file, unless the handle is closed already; so IRP_MJ_CLOSE does not come before its
-        // IRP has ended.
+        // The system call references the file, unless the handle is already closed. So IRP_MJ_CLOSE is not sent before
+        // the IRP has ended.
         self.inner.add_irp();
         let transfers = matches!(asked.major, IRP_MJ_READ | IRP_MJ_WRITE);
         let is_direct = self.inner.device.is_direct();
@@ -342,12 +351,12 @@ impl File {
         }
     }
 
-    /// Cancels every request of this file; says whether there was any.
+    /// Cancels every request of this file; returns whether there was one.
     pub fn cancel_all(&self) -> bool {
         self.cancel(None)
     }
 
-    /// Cancels every request that the calling thread sent through this file; says whether there was any.
+    /// Cancels every request that the calling thread sent through this file; returns whether there was one.
     pub fn cancel_threads_own(&self) -> bool {
         let _attached = Attached::to(&self.kernel);
         let sender = Call::enter_noted("NtCancelIoFile").number;
@@ -374,8 +383,8 @@ impl File {
         drop(self);
     }
 
-    /// Closes the handle while other threads may be in a system call on it: `IRP_MJ_CLEANUP` is sent now, `IRP_MJ_CLOSE`
-    /// when the last of these calls and the last request have ended. System calls that come later fail.
+    /// Closes the handle while other threads may be in a system call on it. `IRP_MJ_CLEANUP` is sent now, and
+    /// `IRP_MJ_CLOSE` when the last of these calls and the last request have ended. Later system calls fail.
     pub fn close_handle(&self) {
         self.inner.touch(footprint::Access::Exclusive);
         if !self.inner.handle_closed.swap(true, Ordering::SeqCst) {
@@ -392,7 +401,7 @@ impl File {
             .filter(|record| record.has_returned.load(Ordering::Relaxed));
         let before: Vec<_> = sent.collect();
         self.inner.send(&call, IRP_MJ_CLEANUP);
-        // One that is on no queue is being served, and ends by itself.
+        // An IRP that is on no queue is being served, and ends later.
         let forgotten = before.iter().find(|record| {
             record.touch();
             let queued = record.is_linked() || record.is_on_device_queue();
@@ -415,7 +424,7 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        // Once the system has stopped nothing is sent any more, and the thread that drops this goes on.
+        // After the system has stopped, no request is sent, and the thread that drops this value continues.
         if !self.kernel.is_halted() {
             self.close_handle();
         }

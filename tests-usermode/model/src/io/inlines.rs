@@ -1,4 +1,4 @@
-//! The inlines of `nt` that a driver runs by itself: seen just before.
+//! The inline functions of `nt`, which call the model before they run.
 
 use std::{ffi::c_void, sync::atomic::Ordering};
 
@@ -14,13 +14,13 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// Has every inline seen by the kernel of the thread that runs it.
+/// Lets the kernel of the calling thread see every inline function.
 pub(crate) fn watch() {
     nt::model::watch(before);
 }
 
 fn before(inline: Inline, object: *const c_void) {
-    // A test that looks at an IRP by itself, or runs an inline in no kernel, is not a driver.
+    // A test that accesses an IRP, or calls an inline function outside a kernel, is not a driver.
     if thread::mode() != Mode::Driver {
         return;
     }
@@ -65,21 +65,25 @@ fn touched(variable: usize) {
     thread::set_mode(mode);
 }
 
-/// Once another thread can reach the IRP it may complete it; so it is marked before.
 fn marked_pending(call: &Call, record: &IrpRecord) {
+    let rule = marked_late(call, record.raw());
+    let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
+    if interlocked || record.is_linked() || record.is_on_device_queue() {
+        queued_before_marked(call, record);
+    }
+}
+
+/// Stops the system. Once another thread can reach the IRP it may complete it; so it is marked before.
+pub(crate) fn queued_before_marked(call: &Call, record: &IrpRecord) -> ! {
     let irp = record.raw();
     let rule = marked_late(call, irp);
-    let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
-    if !interlocked && !record.is_linked() && !record.is_on_device_queue() {
-        return;
-    }
     let what = format!(
-        "{record} is marked pending after it was queued: by now another thread may have completed it"
+        "{record} is marked pending after it was queued: another thread may already have completed it"
     );
     call.stop(BugCheck::io(0x23d, [irp.addr() as u64, 0, 0]), rule, what)
 }
 
-/// The rule that is broken by marking an IRP after it was queued: which, depends on where.
+/// Returns the rule that is broken if an IRP is marked pending after it was queued, which depends on the queue.
 pub(crate) fn marked_late(thread: &Thread, irp: *mut IRP) -> Rule {
     let inserted_last = thread.inserted_last.load(Ordering::Relaxed);
     if inserted_last == nt::irp::list_entry(irp) {

@@ -1,4 +1,4 @@
-//! IRPs: their memory, and what the I/O manager knows of each.
+//! IRPs: their memory, and the I/O manager's record of each.
 
 use std::{
     cell::UnsafeCell,
@@ -23,14 +23,15 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// Memory for the kernel's structures, zeroed and aligned as the pool aligns.
+/// Memory for the kernel's structures, zeroed and with the alignment of the pool.
 pub(crate) fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
     let words = vec![0_u128; size.div_ceil(16)].into_boxed_slice();
     // SAFETY: the types have the same layout, and the box is the memory's only owner.
     unsafe { Box::from_raw(Box::into_raw(words) as *mut UnsafeCell<[u128]>) }
 }
 
-/// What is in a system buffer beyond the input until the driver writes it: on Windows, whatever was in that memory.
+/// The content of a system buffer after the input, until the driver writes it. On Windows it is the old content of the
+/// memory.
 fn unwritten(place: usize) -> u8 {
     let [byte, ..] = place
         .wrapping_mul(0x9e37_79b9)
@@ -39,10 +40,10 @@ fn unwritten(place: usize) -> u8 {
     byte
 }
 
-/// How much of the end of what a driver returns has to be unwritten, for that to be no chance.
+/// The number of unwritten bytes at the end of the output that are not there by chance.
 const UNWRITTEN: usize = 4;
 
-/// What an IRP asks.
+/// The parameters of an IRP.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) major: usize,
@@ -50,40 +51,43 @@ pub(crate) struct Asked {
     pub(crate) code: u32,
     pub(crate) input_length: usize,
     pub(crate) output_length: usize,
-    /// Where a read or a write begins.
+    /// The offset of a read or a write.
     pub(crate) offset: i64,
     /// Whether a read or a write is sent to a device with `DO_DIRECT_IO`.
     pub(crate) is_direct: bool,
 }
 
-/// An IRP, and what the I/O manager knows of it.
+/// An IRP and the I/O manager's record of it.
 pub(crate) struct IrpRecord {
-    /// The IRP, and after it its stack locations and its MDL.
+    /// The IRP, its stack locations and its MDL.
     memory: Box<UnsafeCell<[u128]>>,
-    /// How many stack locations it has: one for each driver of the device stack that it is sent to.
+    /// The number of stack locations: one for each driver of the device stack.
     stack_count: i8,
     system_buffer: Option<Box<UnsafeCell<[u128]>>>,
-    /// The pages that its MDL describes.
+    /// The pages that the MDL describes.
     pub(crate) direct: Option<DirectBuffer>,
     pub(crate) number: u32,
     pub(crate) asked: Asked,
-    /// The number of the thread that sent it.
+    /// The number of the thread that sent the IRP.
     pub(crate) sender: u32,
     pub(crate) file: Option<Arc<FileInner>>,
     pub(crate) state: Mutex<State>,
-    /// Whether the dispatch routine that it was sent to has returned.
+    /// Whether the first dispatch routine has returned.
     pub(crate) has_returned: AtomicBool,
-    /// Whether it was inserted into a device queue.
+    /// Whether the IRP was inserted into a device queue.
     was_on_device_queue: AtomicBool,
-    /// Whether it is on a device queue now. What its entry says is the driver's `DriverContext` at other times.
+    /// Whether the IRP is on a device queue. The entry itself cannot be read for this, since it overlaps
+    /// `DriverContext`.
     is_on_device_queue: AtomicBool,
-    /// Whether it ever had a Cancel routine.
+    /// Whether it was seen with a Cancel routine.
     pub(crate) had_cancel_routine: AtomicBool,
+    /// Whether it came to a queue of the kernel's before it was marked pending, and has not left it since.
+    queued_unmarked: AtomicBool,
     /// Whether the bus driver has had it.
     pub(crate) reached_bus: AtomicBool,
 }
 
-/// How a stack location was left by the completion of the IRP.
+/// The state in which the completion left a stack location.
 #[derive(Clone, Copy)]
 pub(crate) struct Left {
     pub(crate) status: i32,
@@ -91,29 +95,30 @@ pub(crate) struct Left {
     pub(crate) marked: bool,
 }
 
-/// What becomes of an IRP.
+/// The progress of an IRP.
 #[derive(Default)]
 pub(crate) struct State {
-    /// The status and `Information` that it was completed with.
+    /// The status and `Information` of the completion.
     pub(crate) completion: Option<(i32, usize)>,
-    /// How its stack locations were left, from the lowest to the highest; `None` if the IRP is still there, or below.
+    /// The states in which the completion left the stack locations, from the lowest to the highest; `None` if the
+    /// completion has not reached one.
     pub(crate) left: Vec<Option<Left>>,
-    /// The lower device objects that a PnP request was sent to by `IoCallDriver`, which has returned.
+    /// The lower device objects to which a PnP request was sent by an `IoCallDriver` that has returned.
     pub(crate) passed_to: Vec<usize>,
-    /// Which thread completed it, and where that is known from.
+    /// The thread that completed the IRP, and the source line if it is known.
     pub(crate) completed_by: String,
-    /// The user's output buffer.
+    /// The output buffer of user mode.
     pub(crate) output: Vec<u8>,
 }
 
-// SAFETY: the memory is reached by whoever owns the IRP, as NT's rules have it; the model itself reaches it by atomics,
-// or while nobody else has it.
+// SAFETY: the owner of the IRP accesses the memory, as NT requires. The model accesses it by atomics, or while it is
+// the owner.
 unsafe impl Send for IrpRecord {}
 // SAFETY: as above.
 unsafe impl Sync for IrpRecord {}
 
 impl IrpRecord {
-    /// Makes an IRP that is sent to nobody yet.
+    /// Makes an IRP that was not sent yet.
     pub(crate) fn new(
         number: u32,
         stack_count: i8,
@@ -141,7 +146,7 @@ impl IrpRecord {
             buffer
         });
         let stack_count = stack_count.max(1);
-        // And one more, for who looks at the current stack location of an IRP that nobody has.
+        // One more, for a driver that reads the current stack location of an IRP that was not sent.
         let locations = usize::from(stack_count.unsigned_abs()) + 1;
         let stack_size = size_of::<IO_STACK_LOCATION>() * locations;
         let record = Arc::new(Self {
@@ -161,6 +166,7 @@ impl IrpRecord {
             was_on_device_queue: AtomicBool::new(false),
             is_on_device_queue: AtomicBool::new(false),
             had_cancel_routine: AtomicBool::new(false),
+            queued_unmarked: AtomicBool::new(false),
             reached_bus: AtomicBool::new(false),
         });
         record.fill_in();
@@ -168,7 +174,7 @@ impl IrpRecord {
     }
 
     fn fill_in(&self) {
-        // SAFETY: the IRP is zeroed, as every field may be, and nobody else knows it yet.
+        // SAFETY: zero is valid for every field, and no other thread knows the IRP yet.
         let irp = unsafe { &mut *self.raw() };
         irp.Type = 6;
         irp.Size = u16::try_from(size_of_val(&*self.memory)).unwrap_or_default();
@@ -180,11 +186,11 @@ impl IrpRecord {
         }
         if let Some(direct) = &self.direct {
             irp.MdlAddress = self.mdl();
-            // SAFETY: the MDL is inside the memory, which is aligned, and nobody else knows it yet.
+            // SAFETY: the MDL is inside the memory, which is aligned, and no other thread knows it yet.
             unsafe { self.mdl().write(direct.mdl()) };
         }
         self.overlay().current_stack_location = self.location(self.stack_count + 1);
-        // SAFETY: the stack location is inside the memory, and zeroed, as every field may be.
+        // SAFETY: the stack location is inside the memory, and zero is valid for every field.
         let stack = unsafe { &mut *self.location(self.stack_count) };
         stack.MajorFunction = u8::try_from(self.asked.major).unwrap_or_default();
         stack.MinorFunction = self.asked.minor;
@@ -199,8 +205,8 @@ impl IrpRecord {
             offset,
             ..
         } = self.asked;
-        // Parameters.Read, Write, QueryFile and SetFile have their Length, class and ByteOffset where Parameters.DeviceIoControl
-        // has the output's length, the input's length and the code.
+        // Length, class and ByteOffset of Parameters.Read, Write, QueryFile and SetFile have the offsets of the output
+        // length, the input length and the code in Parameters.DeviceIoControl.
         let (output_length, input_length, code) = match self.asked.major {
             nt::IRP_MJ_READ => (output_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
@@ -208,7 +214,7 @@ impl IrpRecord {
             nt::IRP_MJ_SET_INFORMATION => (input_length, self.asked.code as usize, 0),
             _ => (output_length, input_length, self.asked.code.into()),
         };
-        // SAFETY: the layouts are asserted to be alike.
+        // SAFETY: the layouts are asserted to be the same.
         unsafe {
             parameters.write(DeviceIoControl {
                 output_length: output_length as u64,
@@ -219,12 +225,12 @@ impl IrpRecord {
         }
     }
 
-    /// The IRP.
+    /// Returns the IRP.
     pub(crate) fn raw(&self) -> *mut IRP {
         self.memory.get().cast()
     }
 
-    /// Where its MDL is, if it has one: after the last stack location.
+    /// Returns the address of the MDL, after the last stack location, if there is one.
     pub(crate) fn mdl(&self) -> *mut MDL {
         self.location(self.stack_count + 2).cast()
     }
@@ -249,22 +255,20 @@ impl IrpRecord {
         self.addresses().contains(&address)
     }
 
-    /// Its place among the IRPs of files; `None` if it was sent through none.
+    /// Returns the address of the file and the number of the IRP, which order the IRPs of files; `None` if the IRP was
+    /// sent without a file.
     pub(crate) fn place(&self) -> Option<(usize, u32)> {
         let file = self.file.as_ref()?;
         Some((Arc::as_ptr(file).addr(), self.number))
     }
 
-    /// A stack location, counted from 1: the lowest driver's.
+    /// Returns a stack location by its number; 1 is that of the lowest driver.
     fn location(&self, number: i8) -> *mut IO_STACK_LOCATION {
         let locations = self.raw().wrapping_add(1).cast::<IO_STACK_LOCATION>();
         locations.wrapping_offset(isize::from(number) - 1)
     }
 
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "whoever owns the IRP has it to himself"
-    )]
+    #[expect(clippy::mut_from_ref, reason = "only the owner of the IRP accesses it")]
     fn overlay(&self) -> &mut TailOverlay {
         // SAFETY: the IRP is inside the memory.
         let tail = unsafe { &raw mut (*self.raw()).Tail };
@@ -272,24 +276,21 @@ impl IrpRecord {
         unsafe { &mut *tail.cast() }
     }
 
-    /// The current stack location, counted from 1; one more than there are if it was sent to nobody yet.
+    /// Returns the number of the current stack location; one more than the count if the IRP was not sent yet.
     pub(crate) fn current(&self) -> i8 {
         // SAFETY: the caller owns the IRP.
         unsafe { (*self.raw()).CurrentLocation }
     }
 
-    /// The current stack location.
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "whoever owns the IRP has it to himself"
-    )]
+    /// Returns the current stack location.
+    #[expect(clippy::mut_from_ref, reason = "only the owner of the IRP accesses it")]
     pub(crate) fn stack(&self) -> &mut IO_STACK_LOCATION {
         let current = self.overlay().current_stack_location;
-        // SAFETY: the IRP was sent to somebody, so its current stack location is one of its own.
+        // SAFETY: the IRP was sent, so its current stack location is inside the memory.
         unsafe { &mut *current }
     }
 
-    /// Goes to the next lower driver's stack location; says whether there is one.
+    /// Moves to the next lower driver's stack location; returns whether there is one.
     pub(crate) fn next_location(&self, device: *mut DEVICE_OBJECT) -> bool {
         if self.current() <= 1 {
             return false;
@@ -302,7 +303,7 @@ impl IrpRecord {
         true
     }
 
-    /// Goes back to the upper driver's stack location; says whether there is one.
+    /// Moves back to the upper driver's stack location; returns whether there is one.
     pub(crate) fn previous_location(&self) -> bool {
         // SAFETY: the caller owns the IRP.
         unsafe { (*self.raw()).CurrentLocation += 1 };
@@ -311,18 +312,18 @@ impl IrpRecord {
         self.current() <= self.stack_count
     }
 
-    /// The device object of the driver that has it.
+    /// Returns the device object of the current stack location.
     pub(crate) fn device(&self) -> *mut DEVICE_OBJECT {
         self.stack().DeviceObject
     }
 
-    /// How the completion left a stack location; `None` if it has not come there.
+    /// Returns the state in which the completion left a stack location; `None` if the completion has not reached it.
     pub(crate) fn left(state: &State, location: i8) -> Option<Left> {
         let index = usize::try_from(location).ok()?.checked_sub(1)?;
         state.left.get(index).copied().flatten()
     }
 
-    /// Notes how the completion leaves a stack location, or that the IRP comes there.
+    /// Records the state in which the completion leaves a stack location, or `None` when the IRP is sent to it.
     pub(crate) fn leave(&self, location: i8, left: Option<Left>) {
         let Some(index) = usize::try_from(location)
             .ok()
@@ -343,7 +344,7 @@ impl IrpRecord {
         state.left[index] = left;
     }
 
-    /// Whether a stack location is marked pending.
+    /// Returns whether a stack location is marked pending.
     pub(crate) fn is_marked(&self, location: i8) -> bool {
         let location = self.location(location);
         // SAFETY: the stack location is inside the memory.
@@ -353,20 +354,21 @@ impl IrpRecord {
         control.load(Ordering::Relaxed) & SL_PENDING_RETURNED != 0
     }
 
-    /// The bytes of the system buffer.
+    /// Returns the bytes of the system buffer.
     pub(crate) fn system_bytes(&self, length: usize) -> &[u8] {
         let Some(buffer) = &self.system_buffer else {
             return &[];
         };
-        // SAFETY: the IRP is completed, so nobody writes the buffer any more.
+        // SAFETY: the IRP is completed, so no code writes the buffer any more.
         let words = unsafe { &*buffer.get() };
         let bytes = words.as_ptr().cast::<u8>();
         let length = length.min(size_of_val(words));
-        // SAFETY: the buffer is at least so long.
+        // SAFETY: the buffer has at least this length.
         unsafe { std::slice::from_raw_parts(bytes, length) }
     }
 
-    /// Whether the last bytes of so many in the system buffer are such as neither the user nor the driver wrote.
+    /// Returns whether the last of the first `length` bytes of the system buffer were written neither by user mode nor
+    /// by the driver.
     pub(crate) fn is_unwritten(&self, length: usize) -> bool {
         let bytes = self.system_bytes(length);
         let Some(start) = bytes.len().checked_sub(UNWRITTEN) else {
@@ -388,36 +390,57 @@ impl IrpRecord {
         self.cancel_field().store(1, Ordering::SeqCst);
     }
 
-    /// Whether `Irp->Cancel` is set.
+    /// Returns whether `Irp->Cancel` is set.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel_field().load(Ordering::SeqCst) != 0
     }
 
     pub(crate) fn set_cancel_irql(&self, irql: u8) {
-        // SAFETY: IoCancelIrp has taken the Cancel routine, so nobody completes the IRP before that is called.
+        // SAFETY: IoCancelIrp has taken the Cancel routine, so no thread completes the IRP before the routine is
+        // called.
         unsafe { (*self.raw()).CancelIrql = irql };
     }
 
-    /// `IoSetCancelRoutine` with NULL.
+    /// Takes the Cancel routine (`IoSetCancelRoutine` with NULL).
     pub(crate) fn take_cancel_routine(&self) -> Option<CancelRoutine> {
         // SAFETY: the record keeps the IRP's memory.
-        unsafe { nt::irp::IoSetCancelRoutine(self.raw(), None) }
+        let routine = unsafe { nt::irp::IoSetCancelRoutine(self.raw(), None) };
+        if routine.is_some() {
+            self.had_cancel_routine.store(true, Ordering::Relaxed);
+        }
+        routine
     }
 
-    /// Whether a Cancel routine is set.
+    /// Returns whether a Cancel routine is set.
     pub(crate) fn has_cancel_routine(&self) -> bool {
         // SAFETY: the field is inside the IRP.
         let field = unsafe { &raw mut (*self.raw()).CancelRoutine };
-        // SAFETY: the field is a pointer, and only ever exchanged.
+        // SAFETY: the field is a pointer, which is accessed only atomically.
         let field = unsafe { std::sync::atomic::AtomicPtr::<()>::from_ptr(field.cast()) };
-        !field.load(Ordering::SeqCst).is_null()
+        let has = !field.load(Ordering::SeqCst).is_null();
+        if has {
+            self.had_cancel_routine.store(true, Ordering::Relaxed);
+        }
+        has
+    }
+
+    /// Notes that it comes to a queue of the kernel's, or leaves it: a driver that marks it pending by itself is not seen to.
+    fn note_queued(&self, queued: bool) {
+        let marked = self.is_marked(self.current());
+        self.queued_unmarked
+            .store(queued && !marked, Ordering::Relaxed);
+    }
+
+    /// Whether it came to a queue of the kernel's before it was marked pending.
+    pub(crate) fn was_queued_unmarked(&self) -> bool {
+        self.queued_unmarked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_completed(&self) -> bool {
         locked(&self.state).completion.is_some()
     }
 
-    /// The rule that is broken by completing it with its Cancel routine set.
+    /// Returns the rule that is broken if the IRP is completed with its Cancel routine set.
     pub(crate) fn routine_rule(&self) -> Rule {
         if self.was_on_device_queue.load(Ordering::Relaxed) {
             Rule::StartIoCancel
@@ -426,13 +449,13 @@ impl IrpRecord {
         }
     }
 
-    /// Whether its entry is on a device queue.
+    /// Returns whether the IRP is on a device queue.
     pub(crate) fn is_on_device_queue(&self) -> bool {
         self.is_on_device_queue.load(Ordering::Relaxed)
     }
 
-    /// Whether its list entry is on a list, as far as can be told: its neighbour points back. The entry is the driver's,
-    /// which may keep something else there.
+    /// Returns whether the list entry appears to be on a list: its neighbour points back. The driver can use the memory
+    /// of the entry for something else.
     pub(crate) fn is_linked(&self) -> bool {
         const LOWEST: usize = 0x1_0000;
         let entry = nt::irp::list_entry(self.raw());
@@ -441,25 +464,25 @@ impl IrpRecord {
         if next == entry || next.addr() < LOWEST || !next.is_aligned() {
             return false;
         }
-        // What looks like a pointer may be a number of the driver's, so the host reads what is there.
+        // A value that looks like a pointer may be the driver's data, so it is read through the host.
         let back = next
             .addr()
             .wrapping_add(std::mem::offset_of!(nt::LIST_ENTRY, Blink));
         fault::read_word(back) == Some(entry.addr())
     }
 
-    /// Why it does not end, of which nobody can be expected to do any more.
+    /// Returns the reason why the IRP is never completed.
     pub(crate) fn diagnose(&self) -> (Rule, String) {
         if self.is_cancelled() && self.has_cancel_routine() {
             let what = format!(
-                "{self} was cancelled before its Cancel routine was set, and Irp->Cancel was not looked at after that; \
-                 so nobody calls the routine"
+                "{self} was cancelled before its Cancel routine was set, and Irp->Cancel was not tested after that; \
+                 so the routine is never called"
             );
             return (Rule::IrpCancelField, what);
         }
         if self.is_on_device_queue() {
             let what = format!(
-                "{self} is on a device queue that is busy, and nothing is served whose end would start it"
+                "{self} is on a device queue that is busy, but no request is being served that would start it"
             );
             return (Rule::DeviceQueueBusy, what);
         }
@@ -469,12 +492,12 @@ impl IrpRecord {
             } else {
                 "never had a Cancel routine"
             };
-            let what = format!("{self} was cancelled, {had}, and nobody completes it");
+            let what = format!("{self} was cancelled, {had}, and is never completed");
             return (Rule::IrpProcessingComplete, what);
         }
         (
             Rule::IrpProcessingComplete,
-            format!("{self} pends, and nobody completes it"),
+            format!("{self} is pending and is never completed"),
         )
     }
 }
@@ -508,25 +531,26 @@ impl fmt::Display for IrpRecord {
 }
 
 impl Call {
-    /// What is known of an IRP that the driver says something about.
+    /// Returns the record of an IRP that the driver passes to a routine.
     pub(in crate::io) fn irp(&self, irp: *mut IRP) -> Arc<IrpRecord> {
         self.kernel.io().find(irp.addr()).unwrap_or_else(|| {
             let bug_check = BugCheck::io(3, [irp.addr() as u64, 0, 0]);
-            self.stop(bug_check, Rule::Pointer, format!("{irp:?} is no IRP"))
+            self.stop(bug_check, Rule::Pointer, format!("{irp:?} is not an IRP"))
         })
     }
 
-    /// Notes that the IRP of an entry, if it is one's, came to a device queue or left it.
+    /// Records that the IRP of an entry, if there is one, was inserted into a device queue or removed.
     pub(crate) fn note_device_queue(&self, entry: *mut nt::KDEVICE_QUEUE_ENTRY, inserted: bool) {
         let irp = entry.addr().wrapping_sub(std::mem::offset_of!(IRP, Tail));
         if let Some(record) = self.kernel.io().find(irp) {
             footprint::touch(irp, Access::Exclusive);
             record.was_on_device_queue.store(true, Ordering::Relaxed);
             record.is_on_device_queue.store(inserted, Ordering::Relaxed);
+            record.note_queued(inserted);
         }
     }
 
-    /// Stops the system if an entry that is inserted is an IRP's, and is on a list already.
+    /// Stops the system if an entry that is inserted belongs to an IRP that is already on a list.
     pub(crate) fn require_unlinked(&self, entry: *mut nt::LIST_ENTRY) {
         if !self.kernel.config.check_lists {
             return;
@@ -540,12 +564,13 @@ impl Call {
             let bug_check = BugCheck(0x139, [3, entry.addr() as u64, 0, 0]);
             (
                 bug_check,
-                format!("{record} is inserted into a list, and is on a list already"),
+                format!("{record} is inserted into a list, but is already on a list"),
             )
         });
+        record.note_queued(true);
     }
 
-    /// What is known of an IRP that the driver may still touch.
+    /// Returns the record of an IRP that the driver may still access.
     pub(in crate::io) fn live_irp(&self, irp: *mut IRP) -> Arc<IrpRecord> {
         footprint::touch(irp.addr(), Access::Exclusive);
         let record = self.irp(irp);

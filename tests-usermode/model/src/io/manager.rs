@@ -21,7 +21,9 @@ use crate::{
         bus::Buses,
         device::Devices,
         file::FileInner,
+        interface::Interfaces,
         irp::{Asked, IrpRecord},
+        namespace::Namespace,
         remove_lock::RemoveLocks,
         work_item::WorkItems,
     },
@@ -30,26 +32,28 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// How many completed IRPs are kept, so that who uses one still is found.
+/// The number of completed IRPs that are kept, to detect a later use.
 const KEPT: usize = 256;
 
-/// What the I/O manager knows.
+/// The state of the I/O manager.
 pub(crate) struct Io {
     irps: Mutex<Irps>,
     last_irp: AtomicU32,
     pub(crate) devices: Devices,
+    pub(crate) interfaces: Interfaces,
+    pub(crate) namespace: Namespace,
     pub(crate) buses: Buses,
     pub(crate) remove_locks: RemoveLocks,
     pub(crate) work_items: WorkItems,
     /// The cancel spin lock, as a `KSPIN_LOCK`.
     pub(crate) cancel_lock: AtomicU64,
-    /// The device that gets a PnP request while AddDevice runs, by its physical device object, and the minor function.
+    /// The physical device object and the minor function of the PnP request that a device gets while AddDevice runs.
     pub(crate) probe: Mutex<Option<(usize, u8)>>,
-    /// The PnP requests that are under way, by the physical device objects.
+    /// The current PnP requests, by physical device object.
     pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
-    /// Files whose last IRP has ended at too high an IRQL to send `IRP_MJ_CLOSE`.
+    /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
 
@@ -59,6 +63,8 @@ impl Default for Io {
             irps: Mutex::default(),
             last_irp: AtomicU32::new(0),
             devices: Devices::default(),
+            interfaces: Interfaces::default(),
+            namespace: Namespace::default(),
             buses: Buses::default(),
             remove_locks: RemoveLocks::default(),
             work_items: WorkItems::default(),
@@ -73,8 +79,8 @@ impl Default for Io {
 
 #[derive(Default)]
 struct Irps {
-    by_address: HashMap<usize, Arc<IrpRecord>>,
-    /// Those that have not ended, by their files' addresses and in the order in which they were sent.
+    by_address: BTreeMap<usize, Arc<IrpRecord>>,
+    /// The IRPs that have not ended, by the address of the file and in the order in which they were sent.
     of_files: BTreeMap<(usize, u32), Arc<IrpRecord>>,
     completed: VecDeque<usize>,
 }
@@ -84,7 +90,7 @@ impl Io {
         locked(&self.irps).by_address.get(&address).cloned()
     }
 
-    /// The IRP in whose memory an address is.
+    /// Returns the IRP whose memory contains an address.
     pub(crate) fn find_around(&self, address: usize) -> Option<Arc<IrpRecord>> {
         let irps = locked(&self.irps);
         let mut irps = irps.by_address.values();
@@ -113,7 +119,7 @@ impl Io {
         }
     }
 
-    /// The IRPs that have not ended, in the order in which they were sent.
+    /// Returns the IRPs that have not ended, in the order in which they were sent.
     pub(crate) fn live(&self) -> Vec<Arc<IrpRecord>> {
         let irps = locked(&self.irps);
         let live = irps
@@ -176,7 +182,7 @@ impl Call {
         if let Some(file) = &file {
             file.add_irp();
         }
-        // SAFETY: the memory of a device object stays as long as the kernel; of one that is gone it is no number to go by.
+        // SAFETY: the memory of a device object is kept as long as the kernel. The value in a freed one is not used.
         let stack_size = unsafe { (*device).StackSize };
         let record = IrpRecord::new(number, stack_size, asked, self.number, file, input, output);
         footprint::make(record.addresses());
@@ -184,7 +190,7 @@ impl Call {
         record
     }
 
-    /// Sends an IRP to the driver of a device object, and gives what its dispatch routine returned.
+    /// Sends an IRP to the driver of a device object; returns the status of its dispatch routine.
     pub(in crate::io) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
         let status = self.call_driver(device, record);
         self.require_no_mutex("a dispatch routine");
@@ -193,7 +199,7 @@ impl Call {
         status
     }
 
-    /// Sends an IRP and waits for its end.
+    /// Sends an IRP and waits until it ends.
     pub(in crate::io) fn send_and_wait(
         &self,
         device: *mut DEVICE_OBJECT,
@@ -206,7 +212,7 @@ impl Call {
         })
     }
 
-    /// `IoCallDriver`.
+    /// Sends an IRP to a driver (`IoCallDriver`).
     pub(in crate::io) fn call_driver(
         &self,
         device: *mut DEVICE_OBJECT,
@@ -220,15 +226,15 @@ impl Call {
         let Some(driver) = self.kernel.io().devices.driver_of(device) else {
             return self.bus_driver(device, record);
         };
-        // SAFETY: a driver object lives as long as its devices.
+        // SAFETY: a driver object is valid as long as it has devices.
         let routines = unsafe { &(*driver).MajorFunction };
         let Some(routine) = routines.get(record.asked.major).copied().flatten() else {
-            // SAFETY: the IRP is the callee's, which is nobody.
+            // SAFETY: no driver owns the IRP.
             unsafe { nt::irp::set_status(irp, STATUS_INVALID_DEVICE_REQUEST) };
             self.complete(record);
             return STATUS_INVALID_DEVICE_REQUEST;
         };
-        // What it inserted before may be gone, and its address another IRP's.
+        // An entry that the thread inserted before may be freed, and its address reused by another IRP.
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
         let outer = locked(&self.passed).take();
@@ -251,7 +257,7 @@ impl Call {
         status
     }
 
-    /// Looks at an IRP that is sent to a device object, and gives the driver of that its stack location.
+    /// Checks an IRP that is sent to a device object, and moves to the stack location of its driver.
     fn verify_sent(&self, device: *mut DEVICE_OBJECT, record: &IrpRecord) {
         let irp = record.raw();
         let irql = self.irql();
@@ -265,7 +271,7 @@ impl Call {
         );
         let highest = if is_device_io { DISPATCH_LEVEL } else { 1 };
         self.require(irql <= highest, Rule::ForwardedAtBadIrql, || {
-            // Above DISPATCH_LEVEL no IRP is sent; the other code is for one that may not be sent there.
+            // No IRP may be sent above DISPATCH_LEVEL; the other code is for an IRP that must not be sent at this IRQL.
             let bug_check = if irql > DISPATCH_LEVEL {
                 BugCheck::io(0x10, [irql.into(), 0, 0])
             } else {
@@ -285,19 +291,19 @@ impl Call {
             let bug_check = BugCheck::io(4, [device.addr() as u64, 0, 0]);
             (
                 bug_check,
-                format!("{record} is sent to {device:?}, which is no device object"),
+                format!("{record} is sent to {device:?}, which is not a device object"),
             )
         });
         self.require(!devices.is_gone(device), Rule::Pointer, || {
             let bug_check = BugCheck(0x50, [device.addr() as u64, 0, 0, 0]);
-            let what = format!("{record} is sent to the device object {device:?}, which is gone");
+            let what = format!("{record} is sent to the device object {device:?}, which was freed");
             (bug_check, what)
         });
         self.require(!record.has_cancel_routine(), Rule::CompleteRequest, || {
             let bug_check = BugCheck::io(0x203, [0, irp.addr() as u64, device.addr() as u64]);
             (
                 bug_check,
-                format!("{record} is passed on with its Cancel routine set"),
+                format!("{record} is passed down with its Cancel routine set"),
             )
         });
         self.require(record.next_location(device), Rule::Pointer, || {

@@ -1,4 +1,4 @@
-//! Direct I/O: the MDL of a request, and the pages of user mode that it describes.
+//! Direct I/O: the MDL of a request, and the user-mode pages that it describes.
 
 use std::{
     cell::UnsafeCell,
@@ -22,11 +22,11 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// The buffer of a request with direct I/O: the pages that the driver and user mode share.
+/// The buffer of a request with direct I/O: pages that the driver and user mode share.
 pub(crate) struct DirectBuffer {
     pages: Box<UnsafeCell<[u128]>>,
     length: usize,
-    /// What the buffer holds as far as user mode wrote it, if the pages were locked for reading only.
+    /// The content that user mode wrote, if the pages were locked for reading only.
     written_by_user: Option<Mutex<Vec<u8>>>,
 }
 
@@ -39,7 +39,8 @@ pub(crate) enum Unlocked {
 }
 
 impl Asked {
-    /// Whether the pages of a request with direct I/O are locked for reading only; `None` if it has no MDL.
+    /// Returns whether the pages of a request with direct I/O are locked for reading only; `None` if the request has no
+    /// MDL.
     fn is_locked_for_reading(&self) -> Option<bool> {
         match (self.major, self.code & 3) {
             (nt::IRP_MJ_READ, _) if self.is_direct => Some(false),
@@ -56,7 +57,7 @@ impl Asked {
         }
     }
 
-    /// How many bytes of input and output share the system buffer.
+    /// Returns the number of bytes of input and output that share the system buffer.
     pub(crate) fn buffered_lengths(&self) -> (usize, usize) {
         let lengths = (self.input_length, self.output_length);
         match self.major {
@@ -72,8 +73,8 @@ impl Asked {
 }
 
 impl DeviceInner {
-    /// Whether the buffers of reads and writes are described by MDLs (`DO_DIRECT_IO`), or copied (`DO_BUFFERED_IO`); `None`
-    /// if neither.
+    /// Returns whether the buffers of reads and writes are described by MDLs (`DO_DIRECT_IO`) or copied
+    /// (`DO_BUFFERED_IO`); `None` if neither.
     pub(crate) fn is_direct(&self) -> Option<bool> {
         // SAFETY: the device objects of a stack are alive.
         let flags = unsafe { (*self.top()).Flags };
@@ -105,7 +106,7 @@ impl DirectBuffer {
         Some(this)
     }
 
-    /// The MDL, whose pages are not mapped yet.
+    /// Makes the MDL, whose pages are not mapped yet.
     pub(crate) fn mdl(&self) -> MDL {
         MDL {
             Next: null_mut(),
@@ -121,8 +122,8 @@ impl DirectBuffer {
     }
 
     fn bytes(&self) -> &[AtomicU8] {
-        // SAFETY: the pages are that long and live as long as `self`. User mode and the driver may access them at any
-        // time, all by atomics or, in a driver that keeps to no rules, as on Windows.
+        // SAFETY: the pages have this length and live as long as `self`. User mode and the driver may access them at
+        // any time, by atomics; a driver that breaks this rule has a data race, as on Windows.
         unsafe { std::slice::from_raw_parts(self.pages.get().cast(), self.length) }
     }
 
@@ -138,7 +139,7 @@ impl DirectBuffer {
         }
     }
 
-    /// User mode writes its buffer, at any time before the end of the request.
+    /// Writes to the buffer as user mode, which may do so at any time until the end of the request.
     pub(crate) fn write_as_user(&self, record: &IrpRecord, offset: usize, bytes: &[u8]) {
         let start = self.pages.get().cast::<u8>();
         let _call = Call::enter_visible("user mode writes its buffer", start);
@@ -156,8 +157,8 @@ impl DirectBuffer {
         self.write(offset, bytes);
     }
 
-    /// Unlocks the pages of a request that has ended, with its state locked; what comes to them later is of a driver that still
-    /// uses them.
+    /// Unlocks the pages of a request that has ended; a later write is an error of the driver. The caller has locked the
+    /// request's state.
     pub(crate) fn unlock(&self) -> Unlocked {
         let bytes = self.read();
         self.write(0, &vec![FREED; self.length]);
@@ -169,7 +170,7 @@ impl DirectBuffer {
         }
     }
 
-    /// Whether somebody has written to the pages since they were unlocked.
+    /// Returns whether the pages were written to since they were unlocked.
     fn is_used_after_unlock(&self) -> bool {
         let mut bytes = self.bytes().iter();
         bytes.any(|byte| byte.load(Ordering::Relaxed) != FREED)
@@ -177,11 +178,11 @@ impl DirectBuffer {
 }
 
 impl Call {
-    /// The request of an MDL, which has not ended.
+    /// Returns the request of an MDL, which has not ended.
     pub(in crate::io) fn request_of_mdl(&self, mdl: *mut MDL) -> Arc<IrpRecord> {
         let record = self.kernel.io().find_around(mdl.addr());
         let Some(record) = record.filter(|record| record.mdl() == mdl) else {
-            let what = format!("{mdl:?} is no MDL of a request");
+            let what = format!("{mdl:?} is not the MDL of a request");
             self.stop(
                 BugCheck(0x50, [mdl.addr() as u64, 0, 0, 0]),
                 Rule::Pointer,

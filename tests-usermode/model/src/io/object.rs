@@ -1,4 +1,4 @@
-//! References to objects, of which this kernel counts those to device objects.
+//! References to objects, of which this kernel counts those to device objects and to events of user mode.
 //!
 //! A device object that is deleted while it is referenced is freed when the last reference is released, as
 //! [IoDeleteDevice](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iodeletedevice) says.
@@ -21,9 +21,15 @@ impl Call {
         self.stop(bug_check, Rule::Reference, what)
     }
 
-    /// Stops the system if a device object that the driver has deleted is still referenced when the driver goes: neither
-    /// goes then.
+    /// Stops the system if the driver goes and has references left: to an event, or to a device object that it has deleted, of
+    /// which then neither goes.
     pub(in crate::io) fn require_no_reference(&self) {
+        let events = self.kernel.event_references();
+        self.require(events == 0, Rule::Reference, || {
+            let what =
+                format!("the driver is unloaded with {events} references to events of user mode");
+            (BugCheck(0, [0; 4]), what)
+        });
         if let Some((address, references)) = self.kernel.io().devices.still_referenced() {
             let what = format!(
                 "the driver is unloaded, and its device object {address:#x} was deleted with {references} references \
@@ -60,6 +66,9 @@ extern "C" fn ObfReferenceObject(object: *mut c_void) -> isize {
 extern "C" fn ObfDereferenceObject(object: *mut c_void) -> isize {
     let call = Call::enter_visible("ObDereferenceObject", object);
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    if let Some(Ok(count)) = call.kernel.dereference_event(object.addr()) {
+        return returned(count);
+    }
     let Some(count) = call.kernel.io().devices.dereference(object.addr()) else {
         call.bad_reference(
             object,

@@ -1,4 +1,4 @@
-//! Devices as the PnP manager knows them: started, removed, taken away.
+//! The PnP manager: start, removal and surprise removal of devices.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -6,14 +6,14 @@ use nt::{
     IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_INTERFACE,
     IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE,
     IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
-    STATUS_NOT_SUPPORTED,
+    STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
 };
 
 use crate::{
     host::{Call, Kernel, thread::Attached},
     io::{
         Access, BusAnswer, File, Request,
-        device::{DeviceInner, STATUS_OBJECT_NAME_NOT_FOUND},
+        device::DeviceInner,
         irp::{Asked, IrpRecord},
     },
     mutex::locked,
@@ -30,7 +30,7 @@ const MUST_SUCCEED: [u8; 5] = [
     IRP_MN_STOP_DEVICE,
 ];
 
-/// The requests that the rule `PnpIrpCompletion` leaves to the driver to complete.
+/// The requests that a driver may complete under the rule `PnpIrpCompletion`.
 const MAY_BE_COMPLETED: [u8; 3] = [
     IRP_MN_QUERY_INTERFACE,
     IRP_MN_QUERY_STOP_DEVICE,
@@ -38,7 +38,7 @@ const MAY_BE_COMPLETED: [u8; 3] = [
 ];
 
 impl DeviceInner {
-    /// Sends a PnP or power request, and waits for its end.
+    /// Sends a PnP or power request, and waits until it ends.
     fn ask(&self, call: &Call, major: usize, minor: u8) -> NTSTATUS {
         let asked = Asked {
             major,
@@ -47,7 +47,7 @@ impl DeviceInner {
         };
         let top = self.top();
         let record = call.new_irp(top, asked, None, &[], Vec::new());
-        // SAFETY: nobody else has the IRP yet.
+        // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
         if major != IRP_MJ_PNP {
             return call.send_and_wait(top, &record);
@@ -61,18 +61,18 @@ impl DeviceInner {
         status
     }
 
-    /// Stops the system if a PnP request has ended as it may not.
+    /// Stops the system if a PnP request has ended with a status that is not allowed.
     fn verify_pnp(&self, call: &Call, record: &IrpRecord, status: NTSTATUS) {
         let minor = record.asked.minor;
         let irp = record.address() as u64;
         let by_bus = call.kernel.io().buses.answer(self.pdo().addr(), minor);
-        // If the bus driver has failed it, that is no fault of the drivers above.
+        // If the bus driver has failed the request, the drivers above are not at fault.
         let fails = status < 0 && !matches!(by_bus, Some(BusAnswer::Fail(_)));
         call.require(
             !(fails && MUST_SUCCEED.contains(&minor)),
             Rule::PnpRemove,
             || {
-                let what = format!("{record} is completed with {status:#x}, and must not fail");
+                let what = format!("{record} is completed with {status:#x}, but must not fail");
                 (BugCheck::io(0x247, [0, irp, 0]), what)
             },
         );
@@ -82,7 +82,7 @@ impl DeviceInner {
         call.require(!(must_be_passed && kept), Rule::PnpIrpCompletion, || {
             let code = if untouched { 0x22f } else { 0x22e };
             let what = format!(
-                "{record} is completed with {status:#x}, and was not passed on to the bus driver"
+                "{record} is completed with {status:#x}, but was not passed down to the bus driver"
             );
             (BugCheck::io(code, [0, irp, 0]), what)
         });
@@ -109,7 +109,7 @@ impl DeviceInner {
     }
 }
 
-/// A device of a driver's.
+/// A device of a driver.
 #[derive(Clone)]
 pub struct Device {
     kernel: Arc<Kernel>,
@@ -124,7 +124,8 @@ impl Device {
         }
     }
 
-    /// The address of the driver's device object, for who looks at the system from outside, as a debugger does.
+    /// Returns the address of the driver's device object, for a program that inspects the system from outside, such as
+    /// a debugger.
     pub fn object(&self) -> usize {
         self.inner.object().addr()
     }
@@ -133,13 +134,13 @@ impl Device {
         &self.inner
     }
 
-    /// Has the bus driver answer the PnP requests of a minor function otherwise than by success.
+    /// Sets how the bus driver handles the PnP requests of a minor function.
     pub fn bus_answers(&self, minor: u8, answer: BusAnswer) {
         let pdo = self.inner.pdo().addr();
         self.kernel.io().buses.set(pdo, minor, answer);
     }
 
-    /// Sends a PnP request, by its minor function, and gives the status that it ended with.
+    /// Sends a PnP request with a minor function; returns its final status.
     pub fn pnp(&self, minor: u8) -> NTSTATUS {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("the PnP manager");
@@ -152,7 +153,7 @@ impl Device {
         status
     }
 
-    /// Sends a power request, by its minor function, and gives the status that it ended with.
+    /// Sends a power request with a minor function; returns its final status.
     pub fn power(&self, minor: u8) -> NTSTATUS {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("the power manager");
@@ -184,7 +185,7 @@ impl Device {
     /// Starts the device.
     ///
     /// # Errors
-    /// What the driver answers. The device is then removed, as the PnP manager does.
+    /// The driver's error. The device is then removed, as the PnP manager does.
     pub fn start(&self) -> Result<(), NTSTATUS> {
         let status = self.pnp(IRP_MN_START_DEVICE);
         if status < 0 {
@@ -194,10 +195,11 @@ impl Device {
         Ok(())
     }
 
-    /// Removes the device in good order: asks first, and leaves it if the driver refuses or a file is open.
+    /// Removes the device in an orderly way: first queries the driver, and does not remove the device if the driver
+    /// refuses or a file is open.
     ///
     /// # Errors
-    /// What the driver answers, or `STATUS_UNSUCCESSFUL` for the open file.
+    /// The driver's error, or `STATUS_UNSUCCESSFUL` if a file is open.
     pub fn remove(&self) -> Result<(), NTSTATUS> {
         const STATUS_UNSUCCESSFUL: NTSTATUS = 0xc000_0001_u32.cast_signed();
         let status = self.pnp(IRP_MN_QUERY_REMOVE_DEVICE);
@@ -214,8 +216,8 @@ impl Device {
         Ok(())
     }
 
-    /// Takes the device away under its users, as when it is unplugged. The removal proper comes with the last file that
-    /// is closed.
+    /// Removes the device by surprise, as when it is unplugged. `IRP_MN_REMOVE_DEVICE` is sent after the last file is
+    /// closed.
     pub fn surprise_remove(&self) {
         self.pnp(IRP_MN_SURPRISE_REMOVAL);
         self.inner.removal_waits.store(true, Ordering::SeqCst);
@@ -224,22 +226,22 @@ impl Device {
         }
     }
 
-    /// Whether it was removed.
+    /// Returns whether the device was removed.
     #[must_use]
     pub fn is_removed(&self) -> bool {
         self.inner.is_removed.load(Ordering::SeqCst)
     }
 
-    /// Whether user mode can find it by its interface.
+    /// Returns whether the device's interface is enabled, so that user mode can find the device.
     #[must_use]
     pub fn is_interface_enabled(&self) -> bool {
-        self.kernel.io().devices.is_enabled(self.inner.pdo())
+        self.kernel.io().interfaces.is_enabled(self.inner.pdo())
     }
 
-    /// Opens it by its interface.
+    /// Opens the device by its interface.
     ///
     /// # Errors
-    /// `STATUS_OBJECT_NAME_NOT_FOUND` if that is not enabled, and what the driver answers.
+    /// `STATUS_OBJECT_NAME_NOT_FOUND` if the interface is not enabled, or the driver's error.
     pub fn open(&self, access: Access) -> Result<File, NTSTATUS> {
         if !self.is_interface_enabled() {
             return Err(STATUS_OBJECT_NAME_NOT_FOUND);
@@ -247,10 +249,10 @@ impl Device {
         self.open_anyway(access)
     }
 
-    /// Opens it, whether or not its interface is enabled: a path that was found before may still be used.
+    /// Opens the device whether or not its interface is enabled, since a path that was found before can still be used.
     ///
     /// # Errors
-    /// What the driver answers.
+    /// The driver's error.
     pub fn open_anyway(&self, access: Access) -> Result<File, NTSTATUS> {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("NtCreateFile");

@@ -1,7 +1,7 @@
-//! Remove locks, and who holds them.
+//! Remove locks and their holders.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     ffi::{c_char, c_void},
     ops::Range,
     sync::{Mutex, atomic::Ordering},
@@ -20,21 +20,22 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// The remove locks that were initialised, by their addresses; how often each is held, by the tags.
+/// The initialised remove locks by address, each with the number of holds of each tag.
 #[derive(Default)]
-pub(crate) struct RemoveLocks(Mutex<HashMap<usize, HashMap<usize, i32>>>);
+pub(crate) struct RemoveLocks(Mutex<BTreeMap<usize, BTreeMap<usize, i32>>>);
 
 impl RemoveLocks {
     pub(crate) fn holds(&self) -> i32 {
-        locked(&self.0).values().flat_map(HashMap::values).sum()
+        locked(&self.0).values().flat_map(BTreeMap::values).sum()
     }
 
-    /// Whether any lock in a device extension still has its own hold, which `IoReleaseRemoveLockAndWait` releases.
+    /// Returns whether any lock in a device extension still has its own hold, which `IoReleaseRemoveLockAndWait`
+    /// releases.
     pub(crate) fn any_unreleased(&self, extension: &Range<usize>) -> bool {
         let locks = locked(&self.0);
         let mut locks = locks.keys().filter(|lock| extension.contains(lock));
         locks.any(|lock| {
-            // SAFETY: the lock is in the extension of a device object, whose memory stays as long as the kernel.
+            // SAFETY: the lock is in the extension of a device object, whose memory is kept as long as the kernel.
             let lock = unsafe { &*std::ptr::with_exposed_provenance::<RemoveLock>(*lock) };
             lock.removed.load(Ordering::Relaxed) == 0
         })
@@ -42,7 +43,7 @@ impl RemoveLocks {
 }
 
 impl Kernel {
-    /// A remove lock that a thread waits for, with its holders.
+    /// Describes a remove lock that a thread waits for, with its holders.
     pub(in crate::io) fn remove_lock_waited_for(&self) -> Option<String> {
         let waits = self.waits();
         waits
@@ -50,7 +51,7 @@ impl Kernel {
             .find_map(|wait| self.holders_of_remove_lock(wait))
     }
 
-    /// Who has a remove lock that a thread waits for the release of.
+    /// Describes the holders of the remove lock that a thread waits for.
     pub(crate) fn holders_of_remove_lock(&self, wait: Wait) -> Option<String> {
         let Wait::Object(event) = wait else {
             return None;
@@ -71,7 +72,7 @@ impl Kernel {
         ))
     }
 
-    /// How often the driver holds its remove locks: once for each IRP and each call that is under way.
+    /// Returns the number of holds of the driver's remove locks: one for each IRP and each call in progress.
     #[must_use]
     pub fn holds(&self) -> i32 {
         self.io().remove_locks.holds()
@@ -81,30 +82,30 @@ impl Kernel {
 impl Call {
     fn remove_lock<'a>(&self, lock: *mut IO_REMOVE_LOCK) -> &'a RemoveLock {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-        // SAFETY: the caller of the routine gives a lock.
+        // SAFETY: the caller of the routine passes a lock.
         unsafe { self.view(lock) }
     }
 
-    /// Gives a hold back, and sets the event with the last one.
+    /// Releases a hold; the last release sets the event.
     fn give_back(&self, lock: &RemoveLock) {
         if lock.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.set_event(&lock.event);
         }
     }
 
-    /// Stops the system unless an `IRP_MN_REMOVE_DEVICE` is under way, and was passed on by the driver whose lock this is.
+    /// Stops the system if there is no current `IRP_MN_REMOVE_DEVICE` that the owner of the lock has passed down.
     fn verify_wait_for_release(&self, lock: *mut IO_REMOVE_LOCK) {
         let devices = &self.kernel.io().devices;
         let owner = devices.owner_of_extension(lock.addr());
         let removal = match owner {
             Some(device) => self.removal_under_way(device),
-            // A lock that is elsewhere is any device's.
+            // A lock that is in no device extension can belong to any device.
             None => self.any_removal(),
         };
         let rule = Rule::IoReleaseRemoveLockAndWaitOutsideRemoveDevice;
         let Some(removal) = removal else {
             let what = format!(
-                "the remove lock {lock:?} is waited for, and its device gets no IRP_MN_REMOVE_DEVICE"
+                "the driver waits for the remove lock {lock:?}, but its device gets no IRP_MN_REMOVE_DEVICE"
             );
             self.stop(BugCheck(0, [0; 4]), rule, what);
         };
@@ -117,7 +118,7 @@ impl Call {
         };
         self.require(passed, Rule::RemoveLockMnRemove, || {
             let what = format!(
-                "the remove lock {lock:?} is waited for, and IoCallDriver has not returned for {removal}"
+                "the driver waits for the remove lock {lock:?}, but IoCallDriver has not returned for {removal}"
             );
             (BugCheck(0, [0; 4]), what)
         });
@@ -139,7 +140,7 @@ impl Call {
         self.require(found, Rule::RemoveLock, || {
             let bug_check = BugCheck::verifier(subcode, [lock.addr() as u64, tag.addr() as u64, 0]);
             let what =
-                format!("the remove lock is released for {tag:?}, and was not acquired for it");
+                format!("the remove lock is released for {tag:?}, but was not acquired for it");
             (bug_check, what)
         });
     }
@@ -159,22 +160,22 @@ extern "C" fn IoInitializeRemoveLockEx(
     // SAFETY: the caller gives room for a lock.
     let before = unsafe { call.view_new::<RemoveLock, _>(lock) };
     let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
-    // One whose memory was used for something else since is a new lock.
+    // If the memory was used for something else, the lock is new.
     let is_lock = before.event.waiters.is_linked_to_itself();
     call.require(!(known && is_lock), Rule::RemoveLock, || {
         let bug_check = BugCheck::verifier(0xd7, [0, lock.addr() as u64, 0]);
         let what = format!("the remove lock {lock:?} is initialised again");
         (bug_check, what)
     });
-    // SAFETY: the caller gives room for a lock.
+    // SAFETY: the caller passes room for a lock.
     unsafe { lock.write(IO_REMOVE_LOCK { Common: [0; 4] }) };
-    // SAFETY: as above, and it is zeroed, as every field may be.
+    // SAFETY: as above, and zero is valid for every field.
     let object = unsafe { call.view::<RemoveLock, _>(lock) };
-    // One hold is the lock's own, until the device is removed.
+    // The lock has one hold of its own until the device is removed.
     object.count.store(1, Ordering::Relaxed);
     object.event.kind.store(1, Ordering::Relaxed);
     object.event.waiters.initialise();
-    locked(&call.kernel.io().remove_locks.0).insert(lock.expose_provenance(), HashMap::new());
+    locked(&call.kernel.io().remove_locks.0).insert(lock.expose_provenance(), BTreeMap::new());
 }
 
 // SAFETY: see `irql`.

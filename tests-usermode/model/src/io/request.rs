@@ -1,4 +1,4 @@
-//! Requests that user mode has sent: waiting for their end, and cancelling them.
+//! Requests that user mode has sent: waits and cancellation.
 
 use std::{
     sync::Arc,
@@ -13,16 +13,16 @@ use crate::{
     mutex::locked,
 };
 
-/// How long a wait is that is to have no end.
+/// The timeout of a wait that should not end.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 
-/// How a request ended.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completion {
     /// The NTSTATUS.
     pub status: i32,
-    /// How many bytes the driver says that it wrote. A request that was refused without pending has no I/O status block
-    /// written: then it is 0.
+    /// The number of bytes that the driver reports as written; 0 if the request failed without pending, since the I/O
+    /// status block is then not written.
     pub information: usize,
     /// The output buffer.
     pub output: Vec<u8>,
@@ -32,24 +32,24 @@ pub struct Completion {
 pub struct Request {
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) sent: Result<Arc<IrpRecord>, Completion>,
-    /// What the dispatch routine returned.
+    /// The status that the dispatch routine returned.
     pub(crate) answer: i32,
 }
 
 impl Request {
-    /// What the system call returned: `STATUS_PENDING`, or how the request ended.
+    /// Returns the status of the system call: `STATUS_PENDING`, or the final status of the request.
     #[must_use]
     pub fn answer(&self) -> i32 {
         self.answer
     }
 
-    /// Whether it has ended.
+    /// Returns whether the request has ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.ended().is_some()
     }
 
-    /// How it ended; `None` while it has not.
+    /// Returns the result of the request; `None` while it has not ended.
     #[must_use]
     pub fn ended(&self) -> Option<Completion> {
         let record = match &self.sent {
@@ -67,7 +67,7 @@ impl Request {
         })
     }
 
-    /// The status that it ended with; `None` while it has not.
+    /// Returns the final status of the request; `None` while it has not ended.
     #[must_use]
     pub fn status(&self) -> Option<i32> {
         match &self.sent {
@@ -79,7 +79,7 @@ impl Request {
         }
     }
 
-    /// Waits for its end; `None` when it does not come in time, or the system has stopped.
+    /// Waits until the request ends; returns `None` if it does not end in time, or the system has stopped.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> Option<Completion> {
         let Ok(record) = &self.sent else {
@@ -122,7 +122,7 @@ impl Request {
         true
     }
 
-    /// `IoCancelIrp` for it; says whether a Cancel routine was called.
+    /// Calls `IoCancelIrp` for the request; returns whether a Cancel routine was called.
     pub fn cancel_irp(&self) -> bool {
         let Ok(record) = &self.sent else {
             return false;
@@ -134,9 +134,9 @@ impl Request {
         called
     }
 
-    /// The first half of `IoCancelIrp`, at its worst: sets `Irp->Cancel` and takes the Cancel routine, without the
-    /// cancel spin lock, which is acquired when the routine is [called](Cancelling::finish). So one thread can play
-    /// what another one does between the two.
+    /// Does the first half of `IoCancelIrp`, in the worst case: sets `Irp->Cancel` and takes the Cancel routine without
+    /// the cancel spin lock, which is acquired when the routine is [called](Cancelling::finish). So a single thread can
+    /// do between the two halves what another thread could do.
     #[must_use]
     pub fn begin_cancel(&self) -> Cancelling<'_> {
         let _attached = Attached::to(&self.kernel);
@@ -160,7 +160,7 @@ impl std::fmt::Debug for Request {
     }
 }
 
-/// An `IoCancelIrp` that has taken the Cancel routine and not called it yet.
+/// An `IoCancelIrp` that has taken the Cancel routine but has not called it yet.
 pub struct Cancelling<'a> {
     request: &'a Request,
     routine: nt::PDRIVER_CANCEL,

@@ -1,10 +1,10 @@
 //! Work items, whose routines run in system worker threads.
 //!
-//! Each item that is queued has a thread of its own: Windows has a pool of worker threads, so that the routine of one item
-//! may run beside that of another. What a driver has to keep to is on Microsoft's page about
-//! [system worker threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/system-worker-threads), and what
-//! Windows calls the breach on that of
-//! [bug check 0xE4](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xe4--worker-invalid).
+//! Each queued item has a thread of its own. Windows has a pool of worker threads, so the routine of one item may run
+//! beside that of another. What a driver has to keep to is on Microsoft's page about [system worker
+//! threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/system-worker-threads), and what Windows calls
+//! the breach on that of [bug check
+//! 0xE4](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xe4--worker-invalid).
 
 use std::{
     collections::HashMap,
@@ -33,28 +33,28 @@ use crate::{
 /// `WORKER_INVALID`
 const WORKER_INVALID: u32 = 0xe4;
 
-/// What `WORKER_INVALID` says first: that a queued item was queued, and so on.
+/// The first parameters of `WORKER_INVALID`: a queued item was queued, and so on.
 const QUEUED_IS_QUEUED: u64 = 1;
 const QUEUED_IS_FREED: u64 = 2;
 const NO_OBJECT: u64 = 3;
 const NO_QUEUE: u64 = 6;
 const NO_ROUTINE: u64 = 7;
 
-/// How long the unload of a driver waits for the routines of its work items before that is a hang.
+/// The time after which an unload that waits for the routines of work items is a hang.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The work items that were allocated, by their addresses.
+/// The allocated work items, by address.
 #[derive(Default)]
 pub(crate) struct WorkItems {
     items: Mutex<HashMap<usize, WorkItem>>,
-    /// How many routines are queued or run.
+    /// The number of routines that are queued or run.
     active: AtomicUsize,
 }
 
 struct WorkItem {
-    /// Only its address is used, as the item's.
+    /// Only the address is used, as that of the item.
     _memory: Box<u128>,
-    /// The device object's address.
+    /// The address of the device object.
     device: usize,
     is_queued: bool,
 }
@@ -84,7 +84,7 @@ impl WorkItems {
     }
 }
 
-/// What a worker thread takes along.
+/// The routine and the context for a worker thread.
 struct Queued {
     item: usize,
     device: *mut DEVICE_OBJECT,
@@ -92,7 +92,7 @@ struct Queued {
     context: *mut c_void,
 }
 
-// SAFETY: the driver gave the context to be used by another thread, and the device object is referenced for it.
+// SAFETY: the driver passed the context for use by another thread, and the device object is referenced.
 unsafe impl Send for Queued {}
 
 impl Queued {
@@ -122,11 +122,11 @@ impl Call {
 
     fn no_item(&self, item: *mut IO_WORKITEM) -> ! {
         let bug_check = BugCheck(0x50, [item.addr() as u64, 0, 0, 0]);
-        let what = format!("{item:?} is no work item, or one that was freed");
+        let what = format!("{item:?} is not a work item, or was freed");
         self.stop(bug_check, Rule::WorkItem, what)
     }
 
-    /// Waits until no routine of a work item is queued or runs: before that the image of a driver that was unloaded stays.
+    /// Waits until no routine of a work item is queued or runs. Until then the image of the driver remains loaded.
     pub(in crate::io) fn wait_for_work_items(&self) {
         let items = &self.kernel.io().work_items;
         let ready = || (items.active.load(Ordering::SeqCst) == 0).then_some(());
@@ -136,12 +136,12 @@ impl Call {
             .wait_until(wait, Instant::now() + PATIENCE, ready);
         if over.is_none() && !self.kernel.is_halted() {
             let what =
-                "the driver is unloaded, and the routine of a work item of its does not return";
+                "the driver is unloaded, but the routine of one of its work items does not return";
             self.stop(BugCheck(0, [0; 4]), Rule::Hang, what);
         }
     }
 
-    /// Stops the system if the driver that goes has a work item.
+    /// Stops the system if the driver that is unloaded has a work item.
     pub(in crate::io) fn require_no_work_item(&self) {
         let count = locked(&self.kernel.io().work_items.items).len();
         self.require(count == 0, Rule::WorkItem, || {
@@ -158,7 +158,7 @@ extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM
     let call = Call::enter_noted("IoAllocateWorkItem");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     if !call.kernel.io().devices.is_drivers(device.addr()) {
-        let what = format!("{device:?} is no device object of a driver's");
+        let what = format!("{device:?} is not a device object of a driver");
         call.bad_item(NO_OBJECT, null_mut(), device.addr() as u64, what);
     }
     if call.kernel.fails() {
@@ -204,7 +204,7 @@ extern "C" fn IoQueueWorkItem(
         call.bad_item(NO_QUEUE, item, queue.cast_unsigned().into(), what);
     }
     let Some(routine) = routine else {
-        let what = format!("the work item {item:?} is queued with no routine");
+        let what = format!("the work item {item:?} is queued without a routine");
         call.bad_item(NO_ROUTINE, item, queue.cast_unsigned().into(), what);
     };
     let kernel = &call.kernel;
@@ -215,11 +215,11 @@ extern "C" fn IoQueueWorkItem(
         call.no_item(item)
     };
     if was_queued {
-        let what = format!("the work item {item:?} is queued, and was queued already");
+        let what = format!("the work item {item:?} is queued, but is already queued");
         call.bad_item(QUEUED_IS_QUEUED, item, queue.cast_unsigned().into(), what);
     }
     if !kernel.io().devices.io_reference(device) {
-        let what = format!("the device object {device:#x} of the work item {item:?} is gone");
+        let what = format!("the device object {device:#x} of the work item {item:?} was freed");
         call.bad_item(NO_OBJECT, item, device as u64, what);
     }
     footprint::touch(kernel.io().work_items.key(), Access::Commuting);

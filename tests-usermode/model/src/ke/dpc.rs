@@ -1,8 +1,8 @@
 //! Processors and their DPCs.
 //!
-//! A thread has a processor from when its IRQL comes to `DISPATCH_LEVEL` until it falls below. A DPC is queued on the
-//! processor that queues it, and runs in the thread that has it, when that lowers the IRQL; or at once, if the IRQL is
-//! low. So it runs when it does on Windows, where it interrupts just that thread.
+//! A thread owns a processor while its IRQL is `DISPATCH_LEVEL` or higher. A DPC is queued on the current processor. It
+//! runs in the thread that owns the processor when the thread lowers the IRQL, or at once if the IRQL is low. This is
+//! when it runs on Windows, where it interrupts that thread.
 
 use std::{
     collections::VecDeque,
@@ -28,26 +28,30 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// `DpcObject`, of the kernel's object types.
+/// `DpcObject` of the kernel's object types.
 const DPC_OBJECT: u8 = 0x13;
+
+/// `MediumImportance` and `HighImportance`, of the latter of which a DPC is put before those that are queued.
+const MEDIUM_IMPORTANCE: u8 = 1;
+const HIGH_IMPORTANCE: u8 = 2;
 
 /// The processors.
 pub(crate) struct Processors {
-    /// A bit for each that a thread has.
+    /// A bit for each processor that a thread owns.
     taken: AtomicU64,
     queues: Box<[Mutex<DpcQueue>]>,
-    /// How many DPCs are on the queues.
+    /// The number of DPCs on the queues.
     waiting: AtomicUsize,
 }
 
-/// What is queued on a processor.
+/// The DPC queue of a processor.
 #[derive(Default)]
 struct DpcQueue {
-    /// By their addresses.
+    /// The addresses of the DPCs.
     waiting: VecDeque<usize>,
     running: bool,
-    /// How many have run or were taken off the queue.
-    done: u64,
+    /// How many have run or were taken off the queue, but for those that were queued first.
+    done: i64,
 }
 
 impl DpcQueue {
@@ -57,8 +61,9 @@ impl DpcQueue {
         Some(dpc)
     }
 
-    fn due(&self) -> u64 {
-        self.done + self.waiting.len() as u64 + u64::from(self.running)
+    fn due(&self) -> i64 {
+        let waiting = i64::try_from(self.waiting.len()).unwrap_or(i64::MAX);
+        self.done + waiting + i64::from(self.running)
     }
 }
 
@@ -72,7 +77,7 @@ impl Processors {
         }
     }
 
-    /// Takes a processor for a thread: the one that it had last, if that is free.
+    /// Acquires a processor for a thread: the one that it last owned, if it is free.
     pub(crate) fn claim(&self, thread: &Thread) -> u32 {
         let count = self.queues.len();
         let all = if count == 64 {
@@ -134,7 +139,7 @@ impl Processors {
         &self.queues[processor as usize]
     }
 
-    /// A DPC that is queued and has its memory in a range.
+    /// Returns a queued DPC whose memory is in a range.
     pub(crate) fn any_queued_in(&self, range: &Range<usize>) -> Option<usize> {
         let mut queues = self.queues.iter();
         queues.find_map(|queue| {
@@ -144,12 +149,12 @@ impl Processors {
         })
     }
 
-    /// How many DPCs are queued.
+    /// Returns the number of queued DPCs.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Whether a DPC is queued anywhere.
+    /// Returns whether a DPC is queued on any processor.
     pub(crate) fn any_queued(&self) -> bool {
         let mut queues = self.queues.iter();
         queues.any(|queue| {
@@ -160,7 +165,7 @@ impl Processors {
 }
 
 impl Call {
-    /// Runs what is queued on this thread's processor. The IRQL is `DISPATCH_LEVEL`, and no lock is held.
+    /// Runs the DPCs that are queued on this thread's processor. The IRQL is `DISPATCH_LEVEL`, and no lock is held.
     pub(crate) fn run_dpcs(&self) {
         let processors = &self.kernel.ke().processors;
         let queue = processors.queue(self.processor());
@@ -169,7 +174,7 @@ impl Call {
             let Some(next) = next else {
                 return;
             };
-            // On another processor something may happen before it runs.
+            // A thread on another processor may run before the DPC.
             self.switch_point("a DPC runs", next);
             let Some(dpc) = locked(queue).start_next() else {
                 continue;
@@ -185,7 +190,7 @@ impl Call {
     }
 
     fn run_dpc(&self, dpc: *mut KDPC) {
-        // SAFETY: a DPC that is queued is alive: it was initialised, and its memory is the driver's until it has run.
+        // SAFETY: a queued DPC is valid: it was initialised, and the driver keeps its memory until it has run.
         let object = unsafe { self.view::<Dpc, _>(dpc) };
         let routine = object.routine.get();
         let (context, first, second) = (
@@ -212,7 +217,7 @@ impl Call {
         self.require_returned("a DPC routine", DISPATCH_LEVEL);
     }
 
-    /// Stops the system if a routine of the driver's has returned at another IRQL, or with a lock held.
+    /// Stops the system if a routine of the driver has returned at another IRQL, or with a lock held.
     pub(crate) fn require_returned(&self, routine: &str, irql: u8) {
         self.spinning.is_over();
         let held = locked(&self.held)
@@ -236,14 +241,14 @@ impl Call {
         });
     }
 
-    /// Puts a DPC on the queue of this thread's processor. The IRQL is `DISPATCH_LEVEL`: it runs when that falls.
+    /// Queues a DPC on this thread's processor. The IRQL is `DISPATCH_LEVEL`; the DPC runs when it falls.
     pub(crate) fn queue_dpc(
         &self,
         dpc: *mut KDPC,
         first: *mut c_void,
         second: *mut c_void,
     ) -> bool {
-        // SAFETY: the caller gives a DPC that was initialised and stays until it has run.
+        // SAFETY: the caller passes a DPC that was initialised and stays valid until it has run.
         let object = unsafe { self.view::<Dpc, _>(dpc) };
         self.require(object.kind.get() == DPC_OBJECT, Rule::Dpc, || {
             let bug_check = BugCheck(0xc7, [1, dpc.addr() as u64, 0, 0]);
@@ -253,7 +258,7 @@ impl Call {
         footprint::touch(self.kernel.ke().processors.dpcs(), Access::Commuting);
         let processor = self.processor();
         let number = processor as usize + 1;
-        // Under the lock, so that whoever finds that it is queued finds it on the queue too.
+        // With the mutex locked, so that a thread that sees the DPC marked as queued also finds it on the queue.
         let mut queue = locked(self.kernel.ke().processors.queue(processor));
         let order = (Ordering::AcqRel, Ordering::Relaxed);
         let queued = object
@@ -263,7 +268,13 @@ impl Call {
         if queued {
             object.argument1.set(first);
             object.argument2.set(second);
-            queue.waiting.push_back(dpc.expose_provenance());
+            if object.importance.get() == HIGH_IMPORTANCE {
+                queue.waiting.push_front(dpc.expose_provenance());
+                // Who waits for those that are on the queue already does not wait for this one in their place.
+                queue.done -= 1;
+            } else {
+                queue.waiting.push_back(dpc.expose_provenance());
+            }
             self.kernel
                 .ke()
                 .processors
@@ -274,7 +285,7 @@ impl Call {
     }
 
     fn remove_dpc(&self, dpc: *mut KDPC) -> bool {
-        // SAFETY: the caller gives a DPC that was initialised.
+        // SAFETY: the caller passes a DPC that was initialised.
         let object = unsafe { self.view::<Dpc, _>(dpc) };
         let processors = &self.kernel.ke().processors;
         let number = object.queued_on.load(Ordering::Acquire);
@@ -303,41 +314,41 @@ impl Call {
 }
 
 impl Kernel {
-    /// Whether any timer is set or any DPC queued.
+    /// Returns whether any timer is set or any DPC is queued.
     pub(crate) fn has_timer_or_dpc(&self) -> bool {
         self.ke().processors.waiting() != 0 || self.clock.any_set()
     }
 }
 
 impl Call {
-    /// Stops the system if a timer that is set, or a DPC that is queued, is in memory that goes.
+    /// Stops the system if memory that is freed contains a timer that is set or a DPC that is queued.
     pub(crate) fn verify_memory_is_unused(&self, start: usize, size: usize) {
         let range = start..start + size;
         footprint::free(range.clone());
         if let Some(timer) = self.kernel.clock.any_set_in(&range) {
             let bug_check = BugCheck::verifier(0x15, [timer as u64, 0, start as u64]);
-            let what = format!("the timer {timer:#x} is set, and its memory is freed");
+            let what = format!("the timer {timer:#x} is set, but its memory is freed");
             self.stop(bug_check, Rule::Dpc, what);
         }
         let waited_for = self.kernel.any_waited_for_in(&range);
         if let Some((thread, object)) = waited_for {
             let what =
-                format!("{thread} waits for the object {object:#x}, and its memory is freed");
+                format!("{thread} waits for the object {object:#x}, but its memory is freed");
             let bug_check = BugCheck(0xd5, [object as u64, 0, 0, 0]);
             self.stop(bug_check, Rule::SystemThread, what);
         }
         if let Some(dpc) = self.kernel.ke().processors.any_queued_in(&range) {
             let bug_check = BugCheck(0xc7, [1, dpc as u64, start as u64, size as u64]);
-            let what = format!("the DPC {dpc:#x} is queued, and its memory is freed");
+            let what = format!("the DPC {dpc:#x} is queued, but its memory is freed");
             self.stop(bug_check, Rule::Dpc, what);
         }
     }
 
-    /// Stops the system if a DPC is queued, whose driver goes.
+    /// Stops the system if a DPC is queued when its driver is unloaded.
     pub(crate) fn require_no_dpc(&self) {
         let any = self.kernel.ke().processors.any_queued();
         self.require(!any, Rule::Dpc, || {
-            let what = "the driver is unloaded while a DPC of its is queued";
+            let what = "the driver is unloaded while one of its DPCs is queued";
             (BugCheck(0xce, [0; 4]), what.into())
         });
     }
@@ -361,12 +372,12 @@ extern "C" fn KeInitializeDpc(
         (bug_check, what)
     });
     call.require_room(dpc);
-    // SAFETY: the caller gives room for a DPC.
+    // SAFETY: the caller passes room for a DPC.
     unsafe { dpc.write(KDPC { Reserved: [0; 8] }) };
-    // SAFETY: as above, and it is zeroed, as every field may be.
+    // SAFETY: as above, and zero is valid for every field.
     let object = unsafe { &*dpc.cast::<Dpc>() };
     object.kind.set(DPC_OBJECT);
-    object.importance.set(1);
+    object.importance.set(MEDIUM_IMPORTANCE);
     object.routine.set(routine);
     object.context.set(context);
 }
@@ -379,6 +390,21 @@ extern "C" fn KeInsertQueueDpc(dpc: *mut KDPC, first: *mut c_void, second: *mut 
     let queued = call.queue_dpc(dpc, first, second);
     call.lower_irql(old_irql);
     u8::from(queued)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetimportancedpc)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeSetImportanceDpc(dpc: *mut KDPC, importance: i32) {
+    let call = Call::enter_visible("KeSetImportanceDpc", dpc);
+    // SAFETY: the caller gives a DPC that was initialised.
+    let object = unsafe { call.view::<Dpc, _>(dpc) };
+    let known = u8::try_from(importance).unwrap_or(u8::MAX);
+    call.require(known <= 3, Rule::Dpc, || {
+        let what = format!("{importance} is no importance of a DPC");
+        (BugCheck(0, [0; 4]), what)
+    });
+    object.importance.set(known);
 }
 
 // SAFETY: see `irql`.

@@ -2,9 +2,12 @@
 
 use std::{fmt, path::Path};
 
-use backtrace::{Backtrace, BacktraceFrame};
+use backtrace::Backtrace;
 
-use crate::verifier::{Rule, symbol::short};
+use crate::{
+    image,
+    verifier::{Rule, symbol::short},
+};
 
 /// The bug check that Driver Verifier raises for a violation, and its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,11 +135,28 @@ impl Callers {
     }
 }
 
+impl Callers {
+    /// Adds the function that an address of an image belongs to, just after a call.
+    fn add_image(&mut self, address: usize) {
+        if self.found.len() < self.most {
+            self.found.extend(image::describe(address - 1, short));
+        }
+    }
+}
+
 /// Returns the driver's innermost frames on the stack.
 pub(crate) fn callers(most: usize) -> Vec<String> {
     let found = Vec::new();
     let mut callers = Callers { found, most };
     backtrace::trace(|frame| {
+        let is_image = image::walk(frame.ip().addr(), frame.sp().addr(), |address| {
+            callers.add_image(address);
+            callers.found.len() < most
+        });
+        if is_image {
+            // The host's frames beyond an image's are not found: they have the other tables.
+            return false;
+        }
         backtrace::resolve_frame(frame, |symbol| {
             let name = symbol.name().map(|name| format!("{name:#}"));
             callers.add(symbol.filename(), symbol.lineno(), name);
@@ -152,9 +172,12 @@ pub(crate) fn callers_on(stack: &Backtrace, most: usize) -> Vec<String> {
     let mut callers = Callers { found, most };
     let mut stack = stack.clone();
     stack.resolve();
-    for symbol in stack.frames().iter().flat_map(BacktraceFrame::symbols) {
-        let name = symbol.name().map(|name| format!("{name:#}"));
-        callers.add(symbol.filename(), symbol.lineno(), name);
+    for frame in stack.frames() {
+        callers.add_image(frame.ip().addr());
+        for symbol in frame.symbols() {
+            let name = symbol.name().map(|name| format!("{name:#}"));
+            callers.add(symbol.filename(), symbol.lineno(), name);
+        }
     }
     callers.found
 }

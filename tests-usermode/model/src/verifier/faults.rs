@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use crate::{mutex::locked, verifier::callers};
+use crate::{image, mutex::locked, verifier::callers};
+
+/// How many frames of a call path are compared.
+const MOST_FRAMES: usize = 48;
 
 /// Selects the requests that fail: the first one on each call path that was not seen before. Several kernels can share
 /// a value, and each path then fails once in all of them. So if the same work is repeated, every path fails at some
@@ -49,9 +52,14 @@ impl Faults {
         let mut path = DefaultHasher::new();
         let mut frames = 0;
         backtrace::trace(|frame| {
-            frame.ip().addr().hash(&mut path);
-            frames += 1;
-            frames < 48
+            let (address, stack) = (frame.ip().addr(), frame.sp().addr());
+            let mut add = |address: usize| {
+                // An image may be somewhere else the next time.
+                image::offset(address).unwrap_or(address).hash(&mut path);
+                frames += 1;
+                frames < MOST_FRAMES
+            };
+            !image::walk(address, stack, &mut add) && add(address)
         });
         if !locked(&self.seen).insert(path.finish()) {
             return false;

@@ -1,17 +1,17 @@
-//! The rules, by Static Driver Verifier's names.
+//! The rules, with the names of Static Driver Verifier.
 
 use std::fmt;
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// A rule that a driver has to keep.
+        /// A rule that a driver must follow.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Rule {
             $($(#[$doc])* $name,)*
         }
 
         impl Rule {
-            /// The rule's name: Static Driver Verifier's, or what is broken where that has no rule.
+            /// Returns the name of the rule: that of Static Driver Verifier, or a description if it has no such rule.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -31,33 +31,33 @@ rules! {
     SpinLock = "SpinLock",
     /// The `AtDpc` routines are called at `DISPATCH_LEVEL`.
     SpinLockDpc = "SpinLockDpc",
-    /// A spin lock is released by who acquired it, once, to the IRQL that was saved.
+    /// A spin lock is released once, by the thread that acquired it, to the saved IRQL.
     SpinlockRelease = "SpinlockRelease",
-    /// What may not be called under a spin lock is not.
+    /// Routines that must not be called under a spin lock are not.
     SpinLockSafe = "SpinLockSafe",
     /// A queued spin lock is not acquired twice, nor mixed with plain calls.
     QueuedSpinLock = "QueuedSpinLock",
-    /// A queued spin lock is released once, by its handle.
+    /// A queued spin lock is released once, with its handle.
     QueuedSpinLockRelease = "QueuedSpinLockRelease",
     /// A spin lock is released at `DISPATCH_LEVEL`.
     IrqlKeReleaseSpinLock = "IrqlKeReleaseSpinLock",
     /// Some kernel routines are called at `DISPATCH_LEVEL` or lower.
     IrqlKeDispatchLte = "IrqlKeDispatchLte",
-    /// An event is set at `DISPATCH_LEVEL` or lower, and at `APC_LEVEL` or lower by who waits next.
+    /// An event is set at `DISPATCH_LEVEL` or lower, or at `APC_LEVEL` or lower if a wait follows.
     IrqlKeSetEvent = "IrqlKeSetEvent",
     /// Some routines are called at exactly `DISPATCH_LEVEL`.
     IrqlDispatch = "IrqlDispatch",
-    /// The IRQL is raised and lowered, not the other way round.
+    /// The IRQL is raised to a higher value and lowered to a lower one.
     IrqlKeRaiseLower = "IrqlKeRaiseLower",
     /// A routine returns at the IRQL that it was called at.
     IrqlReturn = "IrqlReturn",
     /// Some I/O manager routines, such as `IoDeleteDevice`, are called at `APC_LEVEL` or lower.
     IrqlIoApcLte = "IrqlIoApcLte",
-    /// The pool is asked at `DISPATCH_LEVEL` or lower.
+    /// The pool is used at `DISPATCH_LEVEL` or lower.
     IrqlExAllocatePool = "IrqlExAllocatePool",
     /// Some kernel routines are called at `APC_LEVEL` or lower.
     IrqlKeApcLte1 = "IrqlKeApcLte1",
-    /// Nothing waits at `DISPATCH_LEVEL`: the rule's page names `KeWaitForSingleObject`.
+    /// No thread waits at `DISPATCH_LEVEL`; the rule's page names `KeWaitForSingleObject`.
     IrqlKeWaitForMutexObject = "IrqlKeWaitForMutexObject",
     /// A routine is called at the IRQL that its page names, if no rule of Static Driver Verifier names the routine.
     Irql = "IRQL on the routine's page",
@@ -65,13 +65,15 @@ rules! {
     IrqlIoPassive1 = "IrqlIoPassive1",
     /// Some I/O manager routines, such as `IoDetachDevice`, are called at `PASSIVE_LEVEL`.
     IrqlIoPassive3 = "IrqlIoPassive3",
+    /// Some I/O manager routines, such as `IoCreateSymbolicLink`, are called at `PASSIVE_LEVEL`.
+    IrqlIoPassive4 = "IrqlIoPassive4",
     /// An IRP is sent at `DISPATCH_LEVEL` only if its major function allows that, and never above.
     ForwardedAtBadIrql = "ForwardedAtBadIrql",
     /// Zw routines are called at `PASSIVE_LEVEL`.
     IrqlZwPassive = "IrqlZwPassive",
     /// Process and thread routines are called at `PASSIVE_LEVEL`.
     IrqlPsPassive = "IrqlPsPassive",
-    /// `Irp->Cancel` is looked at after the Cancel routine was set.
+    /// `Irp->Cancel` is tested after the Cancel routine was set.
     IrpCancelField = "IrpCancelField",
     /// A dispatch routine that calls `IoMarkIrpPending` returns `STATUS_PENDING`.
     MarkIrpPending = "MarkIrpPending",
@@ -81,15 +83,15 @@ rules! {
     MarkingQueuedIrps = "MarkingQueuedIrps",
     /// An IRP is marked pending before it is inserted into an interlocked list.
     MarkingInterlockedQueuedIrps = "MarkingInterlockedQueuedIrps",
-    /// What is completed is not returned as pending.
+    /// `STATUS_PENDING` is not returned for a completed IRP.
     PendedCompletedRequest = "PendedCompletedRequest",
     /// An IRP is completed once.
     DoubleCompletion = "DoubleCompletion",
     /// An IRP is completed with no Cancel routine, on no queue, under no lock.
     CompleteRequest = "CompleteRequest",
-    /// The status that is returned is the one that the IRP was completed with.
+    /// The dispatch routine returns the status with which the IRP was completed.
     CompleteRequestStatusCheck = "CompleteRequestStatusCheck",
-    /// Every IRP is completed, pended or passed on.
+    /// Every IRP is completed, pended or passed down.
     IrpProcessingComplete = "IrpProcessingComplete",
     /// A queued IRP's Cancel routine is cleared before it is started.
     StartIoCancel = "StartIoCancel",
@@ -97,67 +99,70 @@ rules! {
     PnpRemove = "PnpRemove",
     /// A surprise removal neither detaches nor deletes the device object.
     PnpSurpriseRemove = "PnpSurpriseRemove",
-    /// PnP requests are passed on.
+    /// PnP requests are passed down.
     PnpIrpCompletion = "PnpIrpCompletion",
-    /// A device object is deleted after the removal was passed on.
+    /// A device object is deleted after the removal was passed down.
     DeleteDevice = "DeleteDevice",
-    /// `AddDevice` attaches the device object that it creates, or fails and leaves none.
+    /// `AddDevice` attaches the device object that it creates, or fails and deletes it.
     AddDevice = "AddDevice",
     /// A device object is detached, then deleted, once each, when its device is removed.
     DeviceRemoval = "removal of a device",
+    /// A symbolic link is deleted when its device is.
+    SymbolicLink = "symbolic link",
     /// A device object's flags are those of the device stack, and `DO_DEVICE_INITIALIZING` is cleared.
     DeviceFlags = "flags of a device object",
-    /// A driver that passes an IRP on returns what the lower driver has returned.
+    /// A driver that passes an IRP down returns the status of the lower driver.
     LowerDriverReturn = "LowerDriverReturn",
     /// A completion routine that is called with `PendingReturned` set marks the IRP pending.
     PendingReturned = "PendingReturned",
-    /// `IoReleaseRemoveLockAndWait` comes after the removal was passed on, and before the device object is detached.
+    /// `IoReleaseRemoveLockAndWait` is called after the removal was passed down, and before the device object is
+    /// detached.
     RemoveLockMnRemove = "RemoveLockMnRemove",
-    /// `IoReleaseRemoveLockAndWait` is called for `IRP_MN_REMOVE_DEVICE` alone.
+    /// `IoReleaseRemoveLockAndWait` is called only for `IRP_MN_REMOVE_DEVICE`.
     IoReleaseRemoveLockAndWaitOutsideRemoveDevice = "IoReleaseRemoveLockAndWaitOutsideRemoveDevice",
-    /// `IRP_MJ_CLEANUP` ends what is queued of its file.
+    /// `IRP_MJ_CLEANUP` completes the queued IRPs of its file.
     Cleanup = "cleanup of queued IRPs",
-    /// A device queue that is busy has somebody who serves it, and only such a one is emptied.
+    /// A busy device queue has a request that is being served, and entries are removed only from a busy queue.
     DeviceQueueBusy = "device queue busy",
-    /// Nobody touches an IRP once it is completed.
+    /// An IRP is not accessed after its completion.
     CompletedIrp = "IRP used after its completion",
-    /// Spin locks are taken in one order.
+    /// Spin locks are acquired in one order.
     LockOrder = "lock order",
-    /// The lock of an interlocked list serves nothing else.
+    /// The lock of an interlocked list is used for nothing else.
     InterlockedLock = "lock of an interlocked list",
     /// A lock is initialised before it is used, and not while it is held.
     LockInitialisation = "lock initialisation",
-    /// A list holds together, and an entry is on one list once.
+    /// The links of a list are consistent, and an entry is on one list, once.
     ListEntry = "list entry",
     /// A zone's block is freed once.
     ZoneBlock = "zone block",
-    /// The pool's blocks are freed, once each.
+    /// Each pool block is freed once.
     Pool = "pool",
-    /// A mutex is released by the thread that has it, before its routine returns; a semaphore's count stays below its limit.
+    /// A mutex is released by its owner before the routine returns; a semaphore's count does not exceed its limit.
     Mutex = "mutex or semaphore",
     /// A fast mutex is acquired at `APC_LEVEL` or lower.
     IrqlExApcLte1 = "IrqlExApcLte1",
-    /// A fast mutex is acquired once, and released by the thread that has it.
+    /// A fast mutex is acquired once, and released by its owner.
     FastMutex = "fast mutex",
     /// Run-down protection is released as often as it was acquired.
     Rundown = "run-down protection",
-    /// Two threads touch plain memory one after the other, if one of them writes it.
+    /// Two threads access plain memory in an order, if one of them writes it.
     PlainMemory = "plain memory of two threads",
     /// Memory is not used after it was freed.
     FreedMemory = "freed memory",
     /// A driver's threads have ended before it is unloaded.
     SystemThread = "system thread",
-    /// A driver that may be unloaded has an Unload routine.
+    /// A driver that is unloaded has an Unload routine.
     DriverUnload = "Unload routine",
-    /// `Information` says no more than the output buffer holds, and than the driver has written.
+    /// `Information` does not exceed the output buffer, or the number of bytes that the driver has written.
     Information = "Information of a request",
     /// An MDL is mapped once, and its pages are written only if they were locked for that.
     Mdl = "MDL of a request",
     /// A remove lock is released by whom it was acquired for.
     RemoveLock = "remove lock",
-    /// Timers and DPCs are gone before their memory or the driver is.
+    /// Timers are cancelled, and DPCs have run, before their memory is freed or the driver is unloaded.
     Dpc = "DPC or timer",
-    /// A work item is queued once at a time, freed while it is not queued, and gone before the driver is.
+    /// A work item is queued once at a time, and freed while it is not queued, before the driver is unloaded.
     WorkItem = "work item",
     /// An object is dereferenced as often as it was referenced.
     Reference = "references to an object",
@@ -167,14 +172,14 @@ rules! {
     Instruction = "instruction of an image",
     /// A pointer points to an object.
     Pointer = "valid pointer",
-    /// What a scenario promises holds.
+    /// A condition that a scenario checks holds.
     Promise = "a promise of the scenario",
-    /// Nothing waits for ever.
+    /// No thread waits forever.
     Hang = "hang",
 }
 
 impl Rule {
-    /// Whether the system hangs if Windows has no bug check for the breach.
+    /// Returns whether the system hangs, if Windows has no bug check for the violation.
     pub(crate) const fn is_hang(self) -> bool {
         matches!(
             self,

@@ -1,6 +1,5 @@
 //! The operations on a queue's list under its spin lock, and the completion of IRPs that leave it.
 
-use alloc::boxed::Box;
 use core::ptr::{NonNull, null_mut};
 
 use nt::{
@@ -51,59 +50,47 @@ pub(super) enum Found {
     Nothing,
 }
 
+/// The result of [`IrpQueue::link`].
+pub(super) enum Linked {
+    /// The queue has the IRP.
+    Queued,
+    /// The IRP must be completed with this status.
+    Over(NtStatus),
+    /// The index has no spare node for the IRP.
+    NoNode,
+}
+
 impl<C: QueueCallbacks> IrpQueue<C> {
-    /// Checks that an IRP may be inserted into this queue, and allocates its node if IRPs are found by key.
+    /// Checks that an IRP may be inserted into this queue, and returns its key, if IRPs are found by key.
     ///
     /// # Safety
     /// The caller owns the IRP, which is on no list.
-    pub(super) unsafe fn prepare(&self, irp: *mut nt::IRP) -> Result<(), Error> {
-        if C::LOOKUP {
-            // SAFETY: the caller owns the IRP, which this driver completes: it is not passed to a lower driver.
-            unsafe { irp::set_argument4(irp, null_mut()) };
-        }
+    pub(super) unsafe fn prepare(&self, irp: *mut nt::IRP) -> Result<u64, Error> {
         // SAFETY: the caller owns the IRP.
         if unsafe { irp::device_object(irp) } != self.device {
             // The IRP keeps another device than the one that owns the queue.
             return Err(Error::INVALID_DEVICE_REQUEST);
         }
-        if C::LOOKUP {
-            // SAFETY: the caller owns the IRP.
-            let key = self.callbacks.lookup_key(unsafe { IrpView::new(&irp) });
-            let node = KeyNode::allocate(irp, key)?;
-            // SAFETY: as above.
-            unsafe { irp::set_argument4(irp, node.as_ptr().cast()) };
+        if !C::LOOKUP {
+            return Ok(0);
         }
-        Ok(())
+        // SAFETY: the caller owns the IRP.
+        Ok(self.callbacks.lookup_key(unsafe { IrpView::new(&irp) }))
     }
 
     /// Returns the node of an IRP, or `None` if it has none.
     ///
     /// # Safety
-    /// [`IrpQueue::prepare`] was called for the IRP. The caller owns it, or it is on the queue, whose lock the
-    /// caller holds.
+    /// The IRP is on the queue, whose lock the caller holds.
     unsafe fn node(irp: *mut nt::IRP) -> Option<NonNull<KeyNode>> {
         if !C::LOOKUP {
             return None;
         }
-        // SAFETY: `prepare` set the word.
+        // SAFETY: `link` set the word.
         NonNull::new(unsafe { irp::argument4(irp) }.cast())
     }
 
-    /// Frees the node of an IRP that has left the queue.
-    ///
-    /// # Safety
-    /// The caller owns the IRP, which is on no list and has no Cancel routine. [`IrpQueue::prepare`] was called for
-    /// it, and this was not called since.
-    pub(super) unsafe fn free_node(irp: *mut nt::IRP) {
-        // SAFETY: guaranteed by the caller.
-        if let Some(node) = unsafe { Self::node(irp) } {
-            // SAFETY: the node came from the pool, and is in no index, since the IRP is on no list.
-            drop(unsafe { Box::from_raw(node.as_ptr()) });
-        }
-    }
-
-    /// Links an IRP into the queue and makes it cancelable, or returns the status with which it must be completed
-    /// instead.
+    /// Links an IRP into the queue and makes it cancelable, if that is allowed and there is a node for it.
     ///
     /// # Safety
     /// The caller owns the IRP, which is pended, was sent to the queue's device and is on no list. The caller has
@@ -112,17 +99,21 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         &self,
         state: &mut State,
         irp: *mut nt::IRP,
+        key: u64,
         end: End,
-    ) -> Option<NtStatus> {
+    ) -> Linked {
         if let Some(status) = state.refusal.status() {
-            return Some(status);
+            return Linked::Over(status);
         }
         // SAFETY: the caller owns the IRP, which was sent to the queue's device; its file stays until it is
         // completed.
         let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.without_file);
         // SAFETY: the lock is held.
         if unsafe { queued.is_cleaned_up() } {
-            return Some(NtStatus::CANCELLED);
+            return Linked::Over(NtStatus::CANCELLED);
+        }
+        if C::LOOKUP && !state.by_key.has_spare() {
+            return Linked::NoNode;
         }
         // SAFETY: the caller owns the IRP.
         unsafe { irp::set_driver_context::<2>(irp, core::ptr::from_ref(self).cast_mut().cast()) };
@@ -135,20 +126,21 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         // SAFETY: as above.
         if cancelled && unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
             // IoCancelIrp cannot call the routine any more; this thread owns the IRP again.
-            return Some(NtStatus::CANCELLED);
+            return Linked::Over(NtStatus::CANCELLED);
         }
         // A Cancel routine that has been called waits for `state`, so it finds the IRP linked.
         // SAFETY: the lock is held; the driver may use the entry while it owns the IRP, and it is on no list.
         unsafe { insert(queued.head(), irp::second_list_entry(irp), end) };
         // SAFETY: as above.
         unsafe { insert(self.head.get(), irp::list_entry(irp), end) };
-        // SAFETY: as above.
-        if let Some(node) = unsafe { Self::node(irp) } {
-            // SAFETY: `prepare` made the node, which is in no index.
-            unsafe { state.by_key.insert(node) };
+        if C::LOOKUP {
+            let node = state.by_key.insert(irp, key);
+            let node = node.map_or(null_mut(), |node| node.as_ptr().cast());
+            // SAFETY: the queue owns the IRP, which this driver completes: it is not passed to a lower driver.
+            unsafe { irp::set_argument4(irp, node) };
         }
         state.length += 1;
-        None
+        Linked::Queued
     }
 
     /// Removes an IRP from the list, from its file's list and from the index. Its entries keep what they point to.
@@ -162,7 +154,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         unsafe { RemoveEntryList(irp::second_list_entry(irp)) };
         // SAFETY: as above.
         if let Some(node) = unsafe { Self::node(irp) } {
-            // SAFETY: the IRP is on the list, so its node is in the index.
+            // SAFETY: the IRP is on the list, so its node is in the index, where `link` inserted it.
             unsafe { state.by_key.remove(node) };
         }
         state.length -= 1;
@@ -267,7 +259,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         Found::NotYet
     }
 
-    /// Frees the IRP's node, calls the driver's callback, then completes the IRP.
+    /// Calls the driver's callback, then completes the IRP.
     ///
     /// # Safety
     /// The caller owns the IRP, which is on no list and has no Cancel routine, and gives it up. The IRP was
@@ -279,8 +271,6 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         status: NtStatus,
         irql: &mut L,
     ) {
-        // SAFETY: the caller owns the IRP, which is on no list.
-        unsafe { Self::free_node(irp) };
         // SAFETY: the queue outlives the IRP, which is not completed yet.
         let callbacks = unsafe { &raw const (*queue).callbacks };
         // SAFETY: guaranteed by the caller.

@@ -106,6 +106,8 @@ fn cancel(timers: &mut Vec<(Sent<KTIMER>, Sent<KDPC>)>, timer: *mut KTIMER) -> u
 }
 
 routines! {
+    fn KeSetImportanceDpc(_dpc: *mut KDPC, _importance: i32) {}
+
     fn KeInitializeDpc(dpc: *mut KDPC, routine: PKDEFERRED_ROUTINE, context: *mut c_void) {
         let new = Dpc {
             reserved: [0; 3],

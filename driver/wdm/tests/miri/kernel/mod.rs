@@ -9,6 +9,7 @@ mod ex;
 pub mod io;
 mod irp;
 pub mod irql;
+mod rundown;
 mod wait;
 
 use std::sync::{

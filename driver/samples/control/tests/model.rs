@@ -1,0 +1,174 @@
+//! The control device on the model kernel: what it answers, who may open it, and what is left when a step fails.
+
+use std::{sync::Arc, time::Duration};
+
+use interlock_sample_control::{ANSWER, Control, IOCTL_EXCHANGE};
+use nt::{
+    STATUS_ACCESS_DENIED, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
+    STATUS_NO_SUCH_DEVICE, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
+};
+use ntmodel::{
+    Access, Completion, Config, Driver, Faults, File, Kernel, User,
+    explore::{Search, explore},
+};
+
+/// How long a request may take.
+const LONG: Duration = Duration::from_secs(5);
+
+const NAME: &str = r"\\.\InterlockControl";
+
+fn load(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
+    // SAFETY: the entry point is that of a driver on wdm.
+    unsafe { Driver::load(kernel, wdm::control_entry::<Control>) }
+}
+
+fn open(kernel: &Arc<Kernel>) -> Result<File, i32> {
+    kernel.open_device(NAME, Access::ReadWrite, User::Administrator)
+}
+
+/// Runs a test with an open file on a kernel whose threads are the host's.
+fn with_file(test: impl FnOnce(&File)) {
+    let kernel = Kernel::new(Config::default());
+    let driver = load(&kernel).expect("DriverEntry succeeds");
+    let file = open(&kernel).expect("the device opens");
+    test(&file);
+    file.close();
+    driver.unload();
+}
+
+fn exchange(file: &File, code: u32, input: &[u8], output: usize) -> Completion {
+    let request = file.device_control(code, input, vec![0xee; output]);
+    request.wait(LONG).expect("the request ends")
+}
+
+#[test]
+fn text_is_answered() {
+    with_file(|file| {
+        let end = exchange(file, IOCTL_EXCHANGE, b"hello\0", 100);
+        assert_eq!(
+            (end.status, end.information),
+            (STATUS_SUCCESS, ANSWER.len())
+        );
+        assert_eq!(end.output[..ANSWER.len()], *ANSWER);
+        assert_eq!(end.output[ANSWER.len()], 0xee);
+    });
+}
+
+#[test]
+fn answer_is_cut_to_the_callers_buffer() {
+    with_file(|file| {
+        let end = exchange(file, IOCTL_EXCHANGE, b"hello\0", 4);
+        assert_eq!((end.status, end.information), (STATUS_SUCCESS, 4));
+        assert_eq!(end.output, ANSWER[..4]);
+    });
+}
+
+#[test]
+fn request_without_a_buffer_fails() {
+    with_file(|file| {
+        for (input, output) in [(&b""[..], 100), (b"hello", 0)] {
+            let end = exchange(file, IOCTL_EXCHANGE, input, output);
+            assert_eq!((end.status, end.information), (STATUS_INVALID_PARAMETER, 0));
+        }
+    });
+}
+
+#[test]
+fn other_requests_fail() {
+    with_file(|file| {
+        let status = exchange(file, IOCTL_EXCHANGE + 4, b"hello", 4).status;
+        assert_eq!(status, STATUS_INVALID_DEVICE_REQUEST);
+        let read = file.read(0, 4).wait(LONG).expect("the read ends");
+        assert_eq!(read.status, STATUS_INVALID_DEVICE_REQUEST);
+    });
+}
+
+#[test]
+fn administrators_alone_can_open_the_device() {
+    let kernel = Kernel::new(Config::default());
+    let driver = load(&kernel).expect("DriverEntry succeeds");
+    for name in [
+        NAME,
+        r"\Device\InterlockControl",
+        r"\\.\InterlockControl\below",
+    ] {
+        for access in [Access::Read, Access::Write, Access::ReadWrite] {
+            let opened = |user| kernel.open_device(name, access, user).map(File::close);
+            assert_eq!(opened(User::Ordinary), Err(STATUS_ACCESS_DENIED));
+            assert_eq!(opened(User::Administrator), Ok(()));
+            assert_eq!(opened(User::System), Ok(()));
+        }
+    }
+    driver.unload();
+    assert_eq!(open(&kernel).err(), Some(STATUS_OBJECT_NAME_NOT_FOUND));
+}
+
+#[test]
+fn driver_is_loaded_again_after_it_was_unloaded() {
+    let kernel = Kernel::new(Config::default());
+    for _ in 0..2 {
+        let driver = load(&kernel).expect("DriverEntry succeeds");
+        open(&kernel).expect("the device opens").close();
+        driver.unload();
+    }
+}
+
+/// Every step of `DriverEntry` fails once, after which nothing is left, as the kernel checks, and the next load succeeds.
+#[test]
+fn failed_load_leaves_nothing() {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    loop {
+        faults.arm();
+        let loaded = load(&kernel);
+        if !faults.disarm() {
+            loaded.expect("no step failed").unload();
+            break;
+        }
+        assert!(loaded.is_err());
+        load(&kernel).expect("DriverEntry succeeds").unload();
+    }
+    // The device object, its handle, its DACL, its work item, three blocks of the pool and the symbolic link.
+    assert!(faults.failed().len() >= 6, "{:#?}", faults.failed());
+}
+
+/// Users open the device while the driver is loaded and unloaded.
+fn open_at_any_time(kernel: &Arc<Kernel>) {
+    let opens = [User::Ordinary, User::Administrator].map(|user| {
+        let theirs = Arc::clone(kernel);
+        kernel.actor("user", move || {
+            let opened = theirs.open_device(NAME, Access::Read, user);
+            let allowed = match opened.as_ref().err() {
+                None => user == User::Administrator,
+                Some(&STATUS_ACCESS_DENIED) => user == User::Ordinary,
+                Some(error) => {
+                    [STATUS_NO_SUCH_DEVICE, STATUS_OBJECT_NAME_NOT_FOUND].contains(error)
+                }
+            };
+            theirs.verify(allowed, || {
+                format!("{user:?} has opened the device: {opened:?}")
+            });
+            if let Ok(file) = opened {
+                let end = exchange(&file, IOCTL_EXCHANGE, b"hello", 1);
+                theirs.verify(end.status == STATUS_SUCCESS, || format!("{end:?}"));
+            }
+        })
+    });
+    let driver = load(kernel).expect("DriverEntry succeeds");
+    driver.unload();
+    for open in opens {
+        open.join();
+    }
+}
+
+#[test]
+fn nobody_else_opens_the_device_in_any_order() {
+    let search = Search::Random {
+        schedules: 20_000,
+        seed: 1,
+    };
+    explore(search, open_at_any_time).unwrap_or_else(|found| panic!("{found}"));
+}

@@ -1,0 +1,114 @@
+//! Events of user mode, which the driver sets.
+
+use core::{ffi::c_void, ptr::NonNull};
+
+use crate::{
+    Error, Irp, Record,
+    ke::irql::{AtMostDispatch, Waitable},
+};
+
+/// A reference to an event that a program has made and whose handle it has passed to the driver
+/// (`ObReferenceObjectByHandle`).
+///
+/// The event object exists as long as the reference, even if the program closes its handle or ends. A driver that keeps one for
+/// an open file drops it in [`Device::cleanup`](crate::Device::cleanup) at the latest.
+///
+/// Prefer a request that is pending until there is something to report: it also carries data, and it is cancelled with its
+/// thread. An event is for programs that wait for several sources at once.
+///
+/// WDK: [Event Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/event-objects),
+/// [ObReferenceObjectByHandle](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obreferenceobjectbyhandle).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{Error, Irp, PassiveLevel, UserEvent};
+///
+/// /// The input is the handle of an event.
+/// fn notify(irp: &Irp<'_>, irql: &mut PassiveLevel) -> Result<UserEvent, Error> {
+///     let handle = irp.input::<u64>()?;
+///     irp.user_event(handle, irql)
+/// }
+/// ```
+///
+/// # What goes wrong in C
+///
+/// A driver looks up the handle in a DPC or a worker thread, where it is the handle of another process; passes `KernelMode`, with which
+/// a program can have the driver change an object that the program may not access; or passes no object type, and then sets an
+/// event that is a file. Here the access mode is the requestor's and the type is checked, and only the dispatch routine has the
+/// [`Irp`].
+#[doc(alias = "ObReferenceObjectByHandle")]
+#[doc(alias = "ExEventObjectType")]
+#[doc(alias = "KEVENT")]
+pub struct UserEvent {
+    object: NonNull<c_void>,
+}
+
+// SAFETY: an event object is not tied to a thread.
+unsafe impl Send for UserEvent {}
+// SAFETY: only the kernel's routines access the object, and any thread may call them.
+unsafe impl Sync for UserEvent {}
+
+impl<R: Record> Irp<'_, R> {
+    /// References the event that a handle of the requestor's stands for (`ObReferenceObjectByHandle`).
+    ///
+    /// The handle is looked up in the process of the thread that calls the dispatch routine. That is the requestor's if no other
+    /// driver is above this one in the device stack.
+    ///
+    /// WDK:
+    /// [ObReferenceObjectByHandle](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obreferenceobjectbyhandle).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_HANDLE` if there is no such handle, `STATUS_OBJECT_TYPE_MISMATCH` if it is not that of an event,
+    /// `STATUS_ACCESS_DENIED` if the requestor may not set the event.
+    #[doc(alias = "ObReferenceObjectByHandle")]
+    pub fn user_event<L: Waitable>(&self, handle: u64, _irql: &mut L) -> Result<UserEvent, Error> {
+        let handle = usize::try_from(handle).map_err(|_| Error::INVALID_HANDLE)?;
+        // SAFETY: the kernel has initialised the variable before it loads a driver.
+        let kind = unsafe { nt::ExEventObjectType };
+        // SAFETY: the variable is a pointer to the kernel's pointer to the type.
+        let kind = unsafe { *kind };
+        let mode = self.requestor_mode();
+        let mut object = core::ptr::null_mut();
+        // SAFETY: the token says PASSIVE_LEVEL. A handle that is not one is an error.
+        let status = unsafe {
+            nt::ObReferenceObjectByHandle(
+                core::ptr::without_provenance_mut(handle),
+                nt::EVENT_MODIFY_STATE,
+                kind,
+                mode,
+                &raw mut object,
+                core::ptr::null_mut(),
+            )
+        };
+        Error::check(status)?;
+        let object = NonNull::new(object).ok_or(Error::INVALID_HANDLE)?;
+        Ok(UserEvent { object })
+    }
+}
+
+impl UserEvent {
+    /// Sets the event and returns whether it was set before (`KeSetEvent`).
+    ///
+    /// WDK: [KeSetEvent](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetevent).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "KeSetEvent")]
+    pub fn set<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
+        // SAFETY: the object is an event, which this references. With FALSE for Wait the routine may be called at
+        // DISPATCH_LEVEL.
+        unsafe { nt::KeSetEvent(self.object.as_ptr().cast(), 0, 0) != 0 }
+    }
+}
+
+impl Drop for UserEvent {
+    /// Releases the reference (`ObDereferenceObject`).
+    fn drop(&mut self) {
+        // SAFETY: the reference is released once. The IRQL is at most DISPATCH_LEVEL.
+        unsafe { nt::ObfDereferenceObject(self.object.as_ptr()) };
+    }
+}

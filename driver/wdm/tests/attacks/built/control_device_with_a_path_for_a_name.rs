@@ -1,0 +1,25 @@
+//! A control device has the name of another driver's object, by a path.
+
+#![forbid(unsafe_code)]
+
+use pinned_init::PinInit;
+use wdm::{ControlDevice, Device, Error, NewDevice, PassiveLevel};
+
+pub struct Mine;
+
+impl ControlDevice for Mine {
+    const NAME: &str = r"Harddisk0\Partition1";
+}
+
+impl Device for Mine {
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+}
+
+fn main() { //~? E0080
+    //~| no backslash
+    let _ = wdm::control_entry::<Mine> as unsafe extern "C" fn(_, _) -> _;
+}

@@ -1,0 +1,22 @@
+//! A driver without AddDevice is made from a device that has no name.
+
+#![forbid(unsafe_code)]
+
+use pinned_init::PinInit;
+use wdm::{Device, Error, Guid, NewDevice, PassiveLevel};
+
+struct Mine;
+
+impl Device for Mine {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+}
+
+fn main() {
+    let _ = wdm::control_entry::<Mine> as unsafe extern "C" fn(_, _) -> _; //~ E0277
+}

@@ -1,0 +1,13 @@
+//! A value that may not be sent to another thread is lent to one after the other.
+
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+
+use wdm::Mutex;
+
+fn share<T: Sync>() {}
+
+fn main() {
+    share::<Mutex<Rc<u32>>>(); //~ E0277
+}

@@ -1,0 +1,17 @@
+//! A thread keeps a reference to itself in a static, where it outlives the thread.
+
+#![forbid(unsafe_code)]
+
+use wdm::{PassiveLevel, Thread, ThreadRoutine};
+
+struct Mine;
+
+fn keep(_: &'static Thread<Mine>) {}
+
+impl ThreadRoutine for Mine {
+    fn run(thread: &Thread<Self>, _: &mut PassiveLevel) {
+        keep(thread); //~ E0521
+    }
+}
+
+fn main() {}

@@ -1,0 +1,198 @@
+//! Lookaside lists, sequenced lists, owners that are exchanged, and run-down protection.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use ntmodel::{
+    Access, Driver, File, Kernel,
+    explore::{Search, explore},
+};
+use pinned_init::PinInit;
+use wdm::{
+    Device, DeviceObject, Error, Guid, Handled, InterlockedOwner, Irp, Lookaside, LookasideBox,
+    NewDevice, PassiveLevel, Rundown, SList, Shared,
+};
+
+const PUSH: u32 = 0x22_2000;
+const POP: u32 = 0x22_2004;
+const FLUSH: u32 = 0x22_2008;
+const EXCHANGE: u32 = 0x22_200c;
+const ACCESS: u32 = 0x22_2010;
+const RUN_DOWN: u32 = 0x22_2014;
+
+/// What every request answers.
+const NOTHING: u32 = u32::MAX;
+
+struct All {
+    memory: Lookaside<u32>,
+    list: SList<u32>,
+    place: InterlockedOwner<LookasideBox<u32>>,
+    value: Shared<Rundown<Vec<u32>>>,
+}
+
+impl All {
+    fn new(device: &DeviceObject, irql: &mut PassiveLevel) -> Result<Self, Error> {
+        Ok(Self {
+            memory: Lookaside::new(irql)?,
+            list: SList::new(),
+            place: InterlockedOwner::new(),
+            value: Shared::new(Rundown::new(vec![7, 8]), device, irql)?,
+        })
+    }
+
+    fn run(&self, code: u32, input: u32, irql: &mut PassiveLevel) -> Option<u32> {
+        match code {
+            PUSH => Some(u32::from(self.list.push(self.memory.allocate(input)?))),
+            POP => self.list.pop().map(|item| *item),
+            FLUSH => {
+                let mut digits = 0;
+                self.list.flush(|item| digits = digits * 10 + *item);
+                Some(digits)
+            }
+            EXCHANGE => {
+                let old = self.place.exchange(self.memory.allocate(input));
+                old.map(|old| *old)
+            }
+            ACCESS => self.value.access(|value| value[0]),
+            _ => self.value.run_down(irql).map(|value| value[1]),
+        }
+    }
+}
+
+impl Device for All {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self::new(device, irql)?))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        let input = match irp.input::<u32>() {
+            Ok(input) => input,
+            Err(error) => return irp.complete(error, irql),
+        };
+        let answer = self.run(irp.code(), input, irql);
+        irp.complete_with(&answer.unwrap_or(NOTHING), irql)
+    }
+}
+
+/// Loads the driver, runs a scenario with an open file of its device, and unloads it, which is checked for leaks.
+fn with_file(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Arc<File>)) {
+    // SAFETY: the entry point is that of a driver on wdm.
+    let driver = unsafe { Driver::load(kernel, wdm::entry::<All>) }.expect("DriverEntry");
+    let device = driver.add_device().expect("AddDevice");
+    let file = Arc::new(
+        device
+            .open_anyway(Access::ReadWrite)
+            .expect("the device opens"),
+    );
+    scenario(&file);
+    let file = Arc::into_inner(file).expect("nobody else has the file");
+    file.close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+fn ask(file: &File, code: u32, input: u32) -> u32 {
+    let request = file.device_control(code, &input.to_le_bytes(), vec![0; 4]);
+    let end = request
+        .wait(Duration::from_secs(5))
+        .expect("the request ends");
+    u32::from_le_bytes(end.output.try_into().expect("four bytes"))
+}
+
+#[test]
+fn last_item_is_popped_first() {
+    with_file(&common::kernel(), |file| {
+        assert_eq!(ask(file, PUSH, 1), 1);
+        for number in 2..10 {
+            assert_eq!(ask(file, PUSH, number), 0);
+        }
+        assert_eq!(ask(file, POP, 0), 9);
+        assert_eq!(ask(file, FLUSH, 0), 87_654_321);
+        assert_eq!(ask(file, POP, 0), NOTHING);
+        // What is on the list when the device is removed is freed.
+        ask(file, PUSH, 1);
+    });
+}
+
+#[test]
+fn exchanged_owner_is_the_old_one() {
+    with_file(&common::kernel(), |file| {
+        assert_eq!(ask(file, EXCHANGE, 1), NOTHING);
+        assert_eq!(ask(file, EXCHANGE, 2), 1);
+        assert_eq!(ask(file, EXCHANGE, 3), 2);
+    });
+}
+
+#[test]
+fn value_that_was_run_down_is_not_accessed() {
+    with_file(&common::kernel(), |file| {
+        assert_eq!(ask(file, ACCESS, 0), 7);
+        assert_eq!(ask(file, RUN_DOWN, 0), 8);
+        assert_eq!(ask(file, ACCESS, 0), NOTHING);
+        assert_eq!(ask(file, RUN_DOWN, 0), NOTHING);
+    });
+}
+
+fn explored(scenario: fn(&Arc<Kernel>)) {
+    for search in [
+        Search::every(5_000),
+        Search::Random {
+            schedules: 5_000,
+            seed: 1,
+        },
+    ] {
+        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
+    }
+}
+
+#[test]
+fn items_are_popped_once_in_any_order() {
+    explored(|kernel| {
+        with_file(kernel, |file| {
+            let theirs = Arc::clone(file);
+            let other = kernel.actor("other", move || {
+                ask(&theirs, PUSH, 1);
+                [ask(&theirs, POP, 0), ask(&theirs, EXCHANGE, 4)]
+            });
+            ask(file, PUSH, 2);
+            let mine = ask(file, POP, 0);
+            let exchanged = ask(file, EXCHANGE, 5);
+            let [other, other_exchanged] = other.join();
+            kernel.verify(mine + other == 3, || {
+                format!("{mine} and {other} were popped")
+            });
+            let first = [exchanged, other_exchanged].contains(&NOTHING);
+            kernel.verify(first, || "both found an owner".into());
+        });
+    });
+}
+
+#[test]
+fn value_is_run_down_once_in_any_order() {
+    explored(|kernel| {
+        with_file(kernel, |file| {
+            let theirs = Arc::clone(file);
+            let other = kernel.actor("other", move || {
+                [ask(&theirs, ACCESS, 0), ask(&theirs, RUN_DOWN, 0)]
+            });
+            let mine = ask(file, RUN_DOWN, 0);
+            let [access, theirs] = other.join();
+            let accessed = access == 7 || access == NOTHING;
+            let once = [mine, theirs].contains(&8) && [mine, theirs].contains(&NOTHING);
+            kernel.verify(accessed && once, || format!("{access} {mine} {theirs}"));
+        });
+    });
+}

@@ -1,0 +1,260 @@
+//! `driver`: the sizes of two drivers' images, and the time that their requests take on the model kernel.
+//!
+//! Both images are loaded into this process, each into a kernel of its own, and measured in turns, so that what else the machine
+//! does concerns both.
+
+use std::{fmt::Write, path::Path, sync::Arc, thread, time::Duration};
+
+use cpu_time::ProcessTime;
+use interlock_abi::{CompleteOldest, Completed, Pend, Pended, ioctl, queue};
+use ntmodel::{Access, Config, Device, Driver, File, Image, Kernel, Request};
+use zerocopy::IntoBytes;
+
+use crate::{Report, image, read};
+
+/// How many rounds of each row are measured, one driver after the other. Half of the rounds start with either.
+const ROUNDS: usize = 41;
+/// How many requests there are in a round.
+const REQUESTS: u32 = 1_000;
+/// How often a thread looks for requests to complete before it gives up, which takes minutes.
+const MOST_LOOKS: u32 = 100_000_000;
+
+/// What the limits allow, as Rust to C. The times are those of the driver and the model together, on a machine that may do
+/// other things.
+const MOST_TIME: f64 = 1.25;
+const MOST_TEXT: f64 = 4.25;
+const MOST_FRAME: u32 = 3072;
+
+/// A row: what is measured, on how many processors, and the function that measures it once.
+type Row = (&'static str, u32, fn(&Device) -> Result<Duration, i32>);
+
+const ROWS: &[Row] = &[
+    ("pend and complete", 1, pend_and_complete),
+    ("pend and cancel", 1, pend_and_cancel),
+    ("close a handle with 1,000 pending", 1, close),
+    ("reject as malformed", 1, reject),
+    ("hand over between 2 threads", 2, |device| {
+        hand_over(device, 1)
+    }),
+    ("hand over between 4 threads", 4, |device| {
+        hand_over(device, 2)
+    }),
+];
+
+const PREAMBLE: &str = "# Times and sizes of interlock.sys, beside its twin in C
+
+`cargo make bench-driver` writes this page. It loads `interlock.sys` and its twin in C (`tests-usermode/twin`) into one process,
+each into a model kernel of its own, and measures them in turns. The times are processor times of all threads, and include those
+of the model, which checks what it is asked to do, so that they tell drivers apart less than a real kernel would. A ratio is the
+median over all rounds of Rust's time by C's in the same round; the spread is between its quartiles. A frame is what a function
+pushes and allocates.
+
+| a request | C | Rust | ratio | spread |
+| --- | ---: | ---: | ---: | ---: |
+";
+
+/// A driver in a kernel.
+struct Loaded {
+    device: Device,
+    driver: Driver,
+}
+
+impl Loaded {
+    fn load(path: &Path, processors: u32) -> Result<Self, String> {
+        let failed = |status: i32| format!("{}: status {status:#010x}", path.display());
+        let kernel: Arc<Kernel> = Kernel::new(Config {
+            processors,
+            check_lists: false,
+            print: false,
+            ..Config::default()
+        });
+        let image = Image::load(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        // SAFETY: the user has named the image as a driver's.
+        let driver = unsafe { Driver::load_image(&kernel, image) }.map_err(failed)?;
+        let device = driver.add_device().map_err(failed)?;
+        device.start().map_err(failed)?;
+        Ok(Self { device, driver })
+    }
+
+    fn unload(self) -> Result<(), String> {
+        let removed = self.device.remove();
+        removed.map_err(|status| format!("the removal failed: {status:#010x}"))?;
+        self.driver.unload();
+        Ok(())
+    }
+}
+
+/// Compares two drivers.
+pub fn compare(rust: &Path, c: &Path) -> Result<Report, String> {
+    let mut report = Report {
+        text: PREAMBLE.to_owned(),
+        exceeded: Vec::new(),
+    };
+    for (name, processors, measure) in ROWS {
+        let drivers = [
+            Loaded::load(rust, *processors)?,
+            Loaded::load(c, *processors)?,
+        ];
+        let mut times = [Vec::new(), Vec::new()];
+        for round in 0..=ROUNDS {
+            for turn in [round % 2, 1 - round % 2] {
+                let time = measure(&drivers[turn].device);
+                let time = time.map_err(|status| format!("{name}: status {status:#010x}"))?;
+                // The first round only fills the caches.
+                if round != 0 {
+                    times[turn].push(time.as_secs_f64() * 1e9 / f64::from(REQUESTS));
+                }
+            }
+        }
+        for driver in drivers {
+            driver.unload()?;
+        }
+        add_row(&mut report, name, times);
+    }
+    add_sizes(&mut report, &read(rust)?, &read(c)?)?;
+    Ok(report)
+}
+
+fn add_row(report: &mut Report, name: &str, [rust, c]: [Vec<f64>; 2]) {
+    let mut ratios: Vec<_> = rust.iter().zip(&c).map(|(rust, c)| rust / c).collect();
+    let (of_rust, of_c) = (quartiles(rust)[1], quartiles(c)[1]);
+    let [low, ratio, high] = quartiles(std::mem::take(&mut ratios));
+    let _ = writeln!(
+        report.text,
+        "| {name} | {of_c:.0} ns | {of_rust:.0} ns | {ratio:.2} | {low:.2} to {high:.2} |"
+    );
+    if low > MOST_TIME {
+        report
+            .exceeded
+            .push(format!("{name}: {ratio:.2}, not {MOST_TIME:.2}"));
+    }
+}
+
+fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_unstable_by(f64::total_cmp);
+    [1, 2, 3].map(|quarter| values[(values.len() - 1) * quarter / 4])
+}
+
+fn add_sizes(report: &mut Report, rust: &[u8], c: &[u8]) -> Result<(), String> {
+    let (rust, c) = (image::Image::parse(rust)?, image::Image::parse(c)?);
+    let (text, text_of_c) = (rust.text_size(), c.text_size());
+    #[expect(clippy::cast_precision_loss, reason = "the sizes are small")]
+    let ratio = text as f64 / text_of_c as f64;
+    let (frame, frame_of_c) = (rust.largest_frame(), c.largest_frame());
+    let frames = f64::from(frame) / f64::from(frame_of_c);
+    let _ = writeln!(
+        report.text,
+        "
+| a size | C | Rust | ratio |
+| --- | ---: | ---: | ---: |
+| `.text` | {text_of_c} bytes | {text} bytes | {ratio:.2} |
+| largest frame | {frame_of_c} bytes | {frame} bytes | {frames:.2} |"
+    );
+    if ratio > MOST_TEXT {
+        report
+            .exceeded
+            .push(format!(".text: {ratio:.2}, not {MOST_TEXT:.2}"));
+    }
+    if frame > MOST_FRAME {
+        report
+            .exceeded
+            .push(format!("largest frame: {frame} bytes, not {MOST_FRAME}"));
+    }
+    Ok(())
+}
+
+fn send(file: &File, tag: u32) -> Request {
+    let pend = Pend {
+        tag: tag.into(),
+        queue: queue::FIFO,
+        key: 0,
+        service_ms: 0,
+        reserved: 0,
+    };
+    file.device_control(ioctl::PEND, pend.as_bytes(), vec![0; size_of::<Pended>()])
+}
+
+/// Completes up to `count` of the oldest requests; returns how many there were.
+fn complete(file: &File, count: u32) -> u32 {
+    let input = CompleteOldest { count, reserved: 0 };
+    let output = vec![0; size_of::<Completed>()];
+    let request = file.device_control(ioctl::COMPLETE_OLDEST, input.as_bytes(), output);
+    let count = request
+        .ended()
+        .and_then(|end| end.output.first_chunk().copied());
+    count.map_or(0, u32::from_le_bytes)
+}
+
+/// Runs `work`, and returns the processor time of all threads that it took.
+fn time(work: impl FnOnce()) -> Duration {
+    let start = ProcessTime::now();
+    work();
+    start.elapsed()
+}
+
+fn pend_and_complete(device: &Device) -> Result<Duration, i32> {
+    let file = device.open(Access::ReadWrite)?;
+    Ok(time(|| {
+        for tag in 0..REQUESTS {
+            let request = send(&file, tag);
+            complete(&file, 1);
+            drop(request);
+        }
+    }))
+}
+
+fn pend_and_cancel(device: &Device) -> Result<Duration, i32> {
+    let file = device.open(Access::ReadWrite)?;
+    Ok(time(|| {
+        for tag in 0..REQUESTS {
+            send(&file, tag).cancel();
+        }
+    }))
+}
+
+fn close(device: &Device) -> Result<Duration, i32> {
+    let file = device.open(Access::ReadWrite)?;
+    let requests: Vec<_> = (0..REQUESTS).map(|tag| send(&file, tag)).collect();
+    let took = time(|| file.close());
+    drop(requests);
+    Ok(took)
+}
+
+fn reject(device: &Device) -> Result<Duration, i32> {
+    let file = device.open(Access::ReadWrite)?;
+    let output = vec![0; size_of::<Pended>()];
+    Ok(time(|| {
+        for _ in 0..REQUESTS {
+            drop(file.device_control(ioctl::PEND, &[0; 8], output.clone()));
+        }
+    }))
+}
+
+/// Each of `pairs` threads pends its share of the requests, and each of as many others completes its share.
+fn hand_over(device: &Device, pairs: u32) -> Result<Duration, i32> {
+    let files: Vec<_> = (0..2 * pairs)
+        .map(|_| device.open(Access::ReadWrite))
+        .collect::<Result<_, _>>()?;
+    let share = REQUESTS / pairs;
+    Ok(time(|| {
+        thread::scope(|scope| {
+            for pair in files.chunks(2) {
+                scope.spawn(move || {
+                    let requests: Vec<_> = (0..share).map(|tag| send(&pair[0], tag)).collect();
+                    for request in &requests {
+                        let _ = request.wait(Duration::from_mins(1));
+                    }
+                });
+                scope.spawn(move || {
+                    let mut left = share;
+                    for _ in 0..MOST_LOOKS {
+                        left -= complete(&pair[1], 1);
+                        if left == 0 {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+    }))
+}

@@ -1,0 +1,190 @@
+//! Event objects of user mode, and the references that the driver makes to them by their handles.
+
+use std::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use nt::{
+    EVENT_MODIFY_STATE, HANDLE, KERNEL_MODE, KEVENT, NTSTATUS, STATUS_INVALID_HANDLE,
+    STATUS_OBJECT_TYPE_MISMATCH, STATUS_SUCCESS,
+};
+
+use crate::{
+    host::{Call, Kernel, layout::Dispatcher, thread::Attached},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// A pointer that every thread may read.
+#[repr(transparent)]
+struct Pointer(*const c_void);
+
+// SAFETY: the pointer never changes, and nobody reads what it points to but for the other pointer below.
+unsafe impl Sync for Pointer {}
+
+/// The type of event objects, of which the address alone counts.
+static TYPE: u8 = 0;
+static TYPE_POINTER: Pointer = Pointer((&raw const TYPE).cast());
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+static ExEventObjectType: Pointer = Pointer((&raw const TYPE_POINTER).cast());
+
+/// An event object.
+pub(crate) struct EventObject {
+    event: UnsafeCell<KEVENT>,
+    /// How many references the driver has.
+    references: AtomicUsize,
+}
+
+// SAFETY: the event is used by the kernel's routines alone, which use atomics.
+unsafe impl Send for EventObject {}
+// SAFETY: as above.
+unsafe impl Sync for EventObject {}
+
+impl EventObject {
+    fn address(&self) -> usize {
+        self.event.get().addr()
+    }
+}
+
+/// An event that user mode has made (`NtCreateEvent`), with a handle to it. Dropping it closes the handle.
+pub struct UserEvent {
+    kernel: Arc<Kernel>,
+    object: Arc<EventObject>,
+    handle: usize,
+}
+
+impl UserEvent {
+    /// The handle, as a program passes it to a driver.
+    #[must_use]
+    pub fn handle(&self) -> u64 {
+        self.handle as u64
+    }
+
+    fn enter<R>(&self, routine: &'static str, work: impl FnOnce(&Call, &Dispatcher) -> R) -> R {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter(routine);
+        call.switch_after(routine, self.object.event.get());
+        // SAFETY: the object is an event that was initialised.
+        let event = unsafe { call.view::<Dispatcher, _>(self.object.event.get()) };
+        work(&call, event)
+    }
+
+    /// Says whether it is set.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.enter("NtQueryEvent", |call, event| {
+            call.synchronise(self.object.address());
+            event.signal.load(Ordering::Acquire) != 0
+        })
+    }
+
+    /// Waits until it is set (`NtWaitForSingleObject`).
+    pub fn wait(&self) {
+        self.enter("NtWaitForSingleObject", Call::wait_for_object);
+    }
+}
+
+impl Drop for UserEvent {
+    fn drop(&mut self) {
+        self.kernel.ex().user_handles.close_any(self.handle);
+    }
+}
+
+impl std::fmt::Debug for UserEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserEvent")
+            .field("handle", &self.handle)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// Makes an event in user mode, which stays set until it is cleared (`NtCreateEvent`).
+    #[must_use]
+    pub fn create_event(self: &Arc<Self>) -> UserEvent {
+        let _attached = Attached::to(self);
+        let object = Arc::new(EventObject {
+            event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
+            references: AtomicUsize::new(0),
+        });
+        // SAFETY: the object is new, and stays where it is.
+        unsafe { nt::KeInitializeEvent(object.event.get(), 0, 0) };
+        object.event.get().expose_provenance();
+        locked(&self.ex().events).insert(object.address(), Arc::clone(&object));
+        let handle = self.ex().user_handles.open(Arc::clone(&object) as _).addr();
+        UserEvent {
+            kernel: Arc::clone(self),
+            object,
+            handle,
+        }
+    }
+
+    /// Counts a driver's reference to an event object off; `None` if the address is not that of an event object.
+    pub(crate) fn dereference_event(&self, address: usize) -> Option<Result<usize, ()>> {
+        let object = locked(&self.ex().events).get(&address).cloned()?;
+        let take = |count: usize| count.checked_sub(1);
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        let before = object.references.fetch_update(order.0, order.1, take);
+        Some(before.map(|before| before - 1).map_err(drop))
+    }
+
+    /// How many references the driver has to event objects.
+    pub(crate) fn event_references(&self) -> usize {
+        let events = locked(&self.ex().events);
+        let references = events.values();
+        references
+            .map(|event| event.references.load(Ordering::Acquire))
+            .sum()
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obreferenceobjectbyhandle)
+///
+/// A handle of user mode is looked up in the process whose thread runs, which is the system's in a system thread.
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ObReferenceObjectByHandle(
+    handle: HANDLE,
+    access: u32,
+    kind: *mut c_void,
+    mode: i8,
+    object: *mut *mut c_void,
+    _information: *mut c_void,
+) -> NTSTATUS {
+    let call = Call::enter("ObReferenceObjectByHandle");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    call.require_room(object);
+    if !call.is_user() {
+        return STATUS_INVALID_HANDLE;
+    }
+    let handles = &call.kernel.ex().user_handles;
+    let Some(found) = handles.find(handle) else {
+        return STATUS_INVALID_HANDLE;
+    };
+    call.require(mode != KERNEL_MODE, Rule::Reference, || {
+        let bug_check = BugCheck::verifier(0xf6, [handle.addr() as u64, 0, 0]);
+        let what =
+            "a handle of user mode is referenced in kernel mode, without a check of its access";
+        (bug_check, what.into())
+    });
+    let Ok(event) = found.downcast::<EventObject>() else {
+        return STATUS_OBJECT_TYPE_MISMATCH;
+    };
+    if !kind.is_null() && kind.addr() != (&raw const TYPE).addr() {
+        return STATUS_OBJECT_TYPE_MISMATCH;
+    }
+    if access & !(EVENT_MODIFY_STATE | nt::SYNCHRONIZE) != 0 {
+        return nt::STATUS_ACCESS_DENIED;
+    }
+    event.references.fetch_add(1, Ordering::AcqRel);
+    // SAFETY: the caller gives room for a pointer.
+    unsafe { object.write(event.event.get().cast()) };
+    STATUS_SUCCESS
+}

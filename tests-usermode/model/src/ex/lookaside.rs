@@ -1,0 +1,136 @@
+//! Lookaside lists: made, deleted, and the memory of their blocks. What is done with them otherwise is inline in the WDK.
+
+use std::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    ptr::null_mut,
+    sync::atomic::{AtomicU16, AtomicU32},
+};
+
+use nt::{
+    DISPATCH_LEVEL, LIST_ENTRY, LOOKASIDE_LIST_EX, NTSTATUS, PALLOCATE_FUNCTION_EX,
+    PFREE_FUNCTION_EX, SLIST_HEADER, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
+};
+
+use crate::{
+    host::Call,
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// How many blocks a new list keeps, and may keep.
+const DEPTH: u16 = 4;
+const MAXIMUM_DEPTH: u16 = 256;
+
+unsafe extern "C" fn allocate(
+    _kind: i32,
+    size: usize,
+    tag: u32,
+    _list: *mut LOOKASIDE_LIST_EX,
+) -> *mut c_void {
+    let call = Call::enter("ExAllocateFromLookasideListEx");
+    call.allocate_pool(size, tag, false)
+}
+
+unsafe extern "C" fn free(block: *mut c_void, list: *mut LOOKASIDE_LIST_EX) {
+    let call = Call::enter("ExFreeToLookasideListEx");
+    // SAFETY: the caller gives its list.
+    let tag = unsafe { call.view::<LOOKASIDE_LIST_EX, _>(list) }.Tag;
+    call.free_pool(block, tag);
+}
+
+impl Call {
+    /// Stops the system if the driver goes and has not deleted a lookaside list, which the system still adjusts.
+    pub(crate) fn require_no_lookaside_list(&self) {
+        let first = locked(&self.kernel.ex().lookaside_lists)
+            .iter()
+            .next()
+            .copied();
+        self.require(first.is_none(), Rule::Pool, || {
+            let list = first.unwrap_or_default();
+            let what =
+                format!("the driver is unloaded and has not deleted the lookaside list {list:#x}");
+            (BugCheck(0xce, [0; 4]), what)
+        });
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinitializelookasidelistex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExInitializeLookasideListEx(
+    list: *mut LOOKASIDE_LIST_EX,
+    allocate_ex: PALLOCATE_FUNCTION_EX,
+    free_ex: PFREE_FUNCTION_EX,
+    kind: i32,
+    _flags: u32,
+    size: usize,
+    tag: u32,
+    _depth: u16,
+) -> NTSTATUS {
+    let call = Call::enter("ExInitializeLookasideListEx");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_room(list);
+    if call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    let new = locked(&call.kernel.ex().lookaside_lists).insert(list.addr());
+    call.require(new, Rule::Pool, || {
+        let what = format!("the lookaside list {list:?} is initialised again and was not deleted");
+        (BugCheck(0, [0; 4]), what)
+    });
+    let size = u32::try_from(size).unwrap_or(u32::MAX);
+    let links = LIST_ENTRY {
+        Flink: null_mut(),
+        Blink: null_mut(),
+    };
+    let initialised = LOOKASIDE_LIST_EX {
+        ListHead: UnsafeCell::new(SLIST_HEADER { Reserved: [0; 2] }),
+        Depth: AtomicU16::new(DEPTH),
+        MaximumDepth: MAXIMUM_DEPTH,
+        TotalAllocates: AtomicU32::new(0),
+        AllocateMisses: AtomicU32::new(0),
+        TotalFrees: AtomicU32::new(0),
+        FreeMisses: AtomicU32::new(0),
+        Type: kind,
+        Tag: tag,
+        // A block has room for its entry.
+        Size: size.max(16),
+        AllocateEx: allocate_ex.or(Some(allocate)),
+        FreeEx: free_ex.or(Some(free)),
+        ListEntry: UnsafeCell::new(links),
+        LastTotalAllocates: AtomicU32::new(0),
+        LastAllocateMisses: AtomicU32::new(0),
+        Future: [0; 2],
+    };
+    // SAFETY: the caller gives room for a list.
+    unsafe { list.write(initialised) };
+    STATUS_SUCCESS
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exdeletelookasidelistex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExDeleteLookasideListEx(list: *mut LOOKASIDE_LIST_EX) {
+    let call = Call::enter("ExDeleteLookasideListEx");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let known = locked(&call.kernel.ex().lookaside_lists).remove(&list.addr());
+    call.require(known, Rule::Pool, || {
+        let what = format!("the lookaside list {list:?} is deleted, and was not initialised");
+        (BugCheck(0, [0; 4]), what)
+    });
+    // SAFETY: the list was initialised.
+    let fields = unsafe { call.view::<LOOKASIDE_LIST_EX, _>(list) };
+    let Some(free) = fields.FreeEx else {
+        return;
+    };
+    loop {
+        // SAFETY: the list was initialised, and nobody uses it any more.
+        let entry = unsafe { nt::ExpInterlockedPopEntrySList(fields.ListHead.get()) };
+        if entry.is_null() {
+            break;
+        }
+        // SAFETY: the block was allocated by the list's other routine.
+        unsafe { free(entry.cast(), list) };
+    }
+}

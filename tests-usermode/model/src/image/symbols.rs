@@ -1,0 +1,138 @@
+//! The functions and source lines of an image, from the PDB beside it.
+
+use std::{fs::File, path::Path};
+
+use object::{Object, read::pe::PeFile64};
+use pdb2::{FallibleIterator, PDB, SymbolData};
+
+/// What cargo calls the folder in which `cross/cargo` builds a driver. Its folders are those of the repository.
+const BUILD_FOLDER: &str = "/cargo/build-dir/workspace/";
+
+/// A function: its start and its end, relative to the image, and its name.
+type Function = (u32, u32, String);
+
+/// What a PDB says of an image.
+#[derive(Default)]
+pub(super) struct Symbols {
+    functions: Vec<Function>,
+    /// Where code of a line begins: its address, its file and its number.
+    lines: Vec<(u32, usize, u32)>,
+    files: Vec<String>,
+}
+
+impl Symbols {
+    /// Reads the PDB beside an image; without one nothing is known, nor if it is another image's.
+    pub(super) fn beside(image: &Path, bytes: &[u8]) -> Self {
+        Self::read(&image.with_extension("pdb"), bytes).unwrap_or_default()
+    }
+
+    fn read(path: &Path, image: &[u8]) -> Option<Self> {
+        let mut pdb = PDB::open(File::open(path).ok()?).ok()?;
+        let expected = PeFile64::parse(image).ok()?.pdb_info().ok()??.guid();
+        let guid = pdb.pdb_information().ok()?.guid;
+        if guid.to_bytes_le() != expected {
+            return None;
+        }
+        let mut this = Self::default();
+        this.read_modules(&mut pdb).ok()?;
+        // What has no function of its own is known by its public name.
+        this.functions.sort_by_key(|(start, ..)| *start);
+        this.read_publics(&mut pdb).ok()?;
+        this.functions.sort_by_key(|(start, ..)| *start);
+        this.lines.sort_unstable();
+        Some(this)
+    }
+
+    fn read_modules(&mut self, pdb: &mut PDB<'_, File>) -> pdb2::Result<()> {
+        let addresses = pdb.address_map()?;
+        let strings = pdb.string_table()?;
+        let information = pdb.debug_information()?;
+        let mut modules = information.modules()?;
+        while let Some(module) = modules.next()? {
+            let Some(module) = pdb.module_info(&module)? else {
+                continue;
+            };
+            let mut symbols = module.symbols()?;
+            while let Some(symbol) = symbols.next()? {
+                if let Ok(SymbolData::Procedure(function)) = symbol.parse()
+                    && let Some(start) = function.offset.to_rva(&addresses)
+                {
+                    let name = plain(&function.name.to_string());
+                    self.functions.push((start.0, start.0 + function.len, name));
+                }
+            }
+            let program = module.line_program()?;
+            let mut lines = program.lines();
+            let mut last = None;
+            while let Some(line) = lines.next()? {
+                let Some(address) = line.offset.to_rva(&addresses) else {
+                    continue;
+                };
+                if last != Some(line.file_index) {
+                    let file = program.get_file_info(line.file_index)?;
+                    let name = file.name.to_string_lossy(&strings)?;
+                    let name = name.strip_prefix(BUILD_FOLDER).unwrap_or(&name);
+                    self.files.push(name.to_owned());
+                    last = Some(line.file_index);
+                }
+                self.lines
+                    .push((address.0, self.files.len() - 1, line.line_start));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_publics(&mut self, pdb: &mut PDB<'_, File>) -> pdb2::Result<()> {
+        let addresses = pdb.address_map()?;
+        let table = pdb.global_symbols()?;
+        let mut symbols = table.iter();
+        let mut publics = Vec::new();
+        while let Some(symbol) = symbols.next()? {
+            if let Ok(SymbolData::Public(public)) = symbol.parse()
+                && public.function
+                && let Some(start) = public.offset.to_rva(&addresses)
+                && self.function(start.0).is_none()
+            {
+                publics.push((start.0, plain(&public.name.to_string())));
+            }
+        }
+        publics.sort();
+        let ends: Vec<_> = publics.iter().skip(1).map(|(start, _)| *start).collect();
+        let ends = ends.into_iter().chain([u32::MAX]);
+        let publics = publics.into_iter().zip(ends);
+        self.functions
+            .extend(publics.map(|((start, name), end)| (start, end, name)));
+        Ok(())
+    }
+
+    fn function(&self, address: u32) -> Option<&Function> {
+        let after = self
+            .functions
+            .partition_point(|(start, ..)| *start <= address);
+        let function = self.functions.get(after.checked_sub(1)?)?;
+        (address < function.1).then_some(function)
+    }
+
+    /// The name of the function at an address, and the file and line, if they are known.
+    pub(super) fn find(&self, address: u32) -> Option<(&str, Option<(&str, u32)>)> {
+        let (start, _, name) = self.function(address)?;
+        let after = self.lines.partition_point(|(place, ..)| *place <= address);
+        let line = after.checked_sub(1).map(|index| self.lines[index]);
+        let line = line.filter(|(place, ..)| place >= start);
+        let line = line.map(|(_, file, line)| (self.files[file].as_str(), line));
+        Some((name, line))
+    }
+}
+
+/// A name without what only tells implementations apart: `Queue::insert` of `impl$3::insert`.
+fn plain(name: &str) -> String {
+    let mut plain = String::new();
+    for part in name.split_inclusive("::") {
+        if part.starts_with("closure$") {
+            plain += "{closure}";
+        } else if !part.starts_with("impl$") {
+            plain += part;
+        }
+    }
+    plain
+}

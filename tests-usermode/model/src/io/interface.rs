@@ -1,0 +1,109 @@
+//! Device interfaces, by which user mode finds the devices that the PnP manager knows.
+
+use std::{collections::HashMap, sync::Mutex};
+
+use nt::{
+    DEVICE_OBJECT, GUID, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_SUCCESS, UNICODE_STRING,
+};
+
+use crate::{host::Call, io::registry::text, mutex::locked, verifier::Rule};
+
+const STATUS_OBJECT_NAME_EXISTS: i32 = 0x4000_0000;
+
+/// The tag of a device interface's name.
+const INTERFACE_TAG: u32 = u32::from_le_bytes(*b"PnpI");
+
+/// The interfaces, by their names.
+#[derive(Default)]
+pub(crate) struct Interfaces(Mutex<HashMap<String, Interface>>);
+
+struct Interface {
+    pdo: usize,
+    is_enabled: bool,
+}
+
+impl Interfaces {
+    /// Whether an interface of a physical device is enabled.
+    pub(crate) fn is_enabled(&self, pdo: *mut DEVICE_OBJECT) -> bool {
+        let interfaces = locked(&self.0);
+        interfaces
+            .values()
+            .any(|interface| interface.pdo == pdo.addr() && interface.is_enabled)
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoRegisterDeviceInterface(
+    pdo: *mut DEVICE_OBJECT,
+    class: *const GUID,
+    _reference: *mut UNICODE_STRING,
+    name: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    let call = Call::enter("IoRegisterDeviceInterface");
+    call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
+    call.require_live_device(pdo);
+    call.require_room(class.cast_mut());
+    call.require_room(name);
+    // SAFETY: the caller gives a class.
+    let class = unsafe { class.read() };
+    let node = class.Data4.map(|byte| format!("{byte:02x}")).concat();
+    let text = format!(
+        r"\??\ROOT#DRIVER#{:x}#{{{:08x}-{:04x}-{:04x}-{node}}}",
+        pdo.addr(),
+        class.Data1,
+        class.Data2,
+        class.Data3,
+    );
+    let units: Vec<u16> = text.encode_utf16().collect();
+    let size = units.len() * 2;
+    let buffer = call.allocate_pool(size, INTERFACE_TAG, true).cast::<u16>();
+    let Ok(length) = u16::try_from(size) else {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    };
+    if buffer.is_null() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    // SAFETY: the block is so long.
+    unsafe { buffer.copy_from_nonoverlapping(units.as_ptr(), units.len()) };
+    // SAFETY: the caller gives room for a string.
+    unsafe {
+        name.write(UNICODE_STRING {
+            Length: length,
+            MaximumLength: length,
+            Buffer: buffer,
+        });
+    }
+    let interface = Interface {
+        pdo: pdo.addr(),
+        is_enabled: false,
+    };
+    locked(&call.kernel.io().interfaces.0).insert(text, interface);
+    STATUS_SUCCESS
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -> NTSTATUS {
+    let call = Call::enter("IoSetDeviceInterfaceState");
+    call.require_at_most(0, Rule::IrqlIoPassive1, 0x2_000a);
+    // SAFETY: the caller gives a name that IoRegisterDeviceInterface made.
+    let name = unsafe { text(name) };
+    if enable != 0 && call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    let mut interfaces = locked(&call.kernel.io().interfaces.0);
+    let Some(interface) = interfaces.get_mut(&name) else {
+        return STATUS_OBJECT_NAME_NOT_FOUND;
+    };
+    let enable = enable != 0;
+    match (interface.is_enabled, enable) {
+        (true, true) => STATUS_OBJECT_NAME_EXISTS,
+        (false, false) => STATUS_OBJECT_NAME_NOT_FOUND,
+        _ => {
+            interface.is_enabled = enable;
+            STATUS_SUCCESS
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Security descriptors of device objects, and who may open one.
+//!
+//! Of a descriptor this kernel knows the DACL in a self-relative descriptor, whose layout
+//! [MS-DTYP](https://learn.microsoft.com/openspecs/windows_protocols/ms-dtyp/7d4dac05-9cef-4563-a058-f108abecce1d) gives.
+
+use std::{ffi::c_void, ptr::without_provenance, sync::Arc};
+
+use nt::{
+    DACL_SECURITY_INFORMATION, FILE_ALL_ACCESS, FILE_GENERIC_EXECUTE, FILE_GENERIC_READ,
+    FILE_GENERIC_WRITE, HANDLE, NTSTATUS, SE_DACL_PRESENT, SE_SELF_RELATIVE, STATUS_ACCESS_DENIED,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER,
+    STATUS_INVALID_SECURITY_DESCR, STATUS_SUCCESS, WRITE_DAC,
+};
+
+use crate::{host::Call, verifier::Rule};
+
+/// In whose name user mode opens a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// The system's own account, which services run under.
+    System,
+    /// An administrator.
+    Administrator,
+    /// A user who is no administrator.
+    Ordinary,
+}
+
+/// S-1-1-0, everyone; S-1-5-18, the system; S-1-5-32-544, the administrators.
+const WORLD: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+const SYSTEM: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0];
+const ADMINISTRATORS: &[u8] = &[1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x20, 2, 0, 0];
+
+impl User {
+    /// Whether a SID is in the user's token.
+    fn is(self, sid: &[u8]) -> bool {
+        let groups: &[&[u8]] = match self {
+            Self::System => &[SYSTEM, ADMINISTRATORS, WORLD],
+            Self::Administrator => &[ADMINISTRATORS, WORLD],
+            Self::Ordinary => &[WORLD],
+        };
+        groups.contains(&sid)
+    }
+}
+
+/// An entry of a DACL.
+#[derive(Clone, Debug)]
+struct Entry {
+    allows: bool,
+    mask: u32,
+    sid: Vec<u8>,
+}
+
+/// A DACL.
+#[derive(Clone, Debug)]
+pub(crate) struct Dacl(Vec<Entry>);
+
+impl Default for Dacl {
+    /// What most device objects get, says
+    /// [Microsoft](https://learn.microsoft.com/windows-hardware/drivers/kernel/controlling-device-access): all access for
+    /// administrators, and reading, writing and executing for everyone else.
+    fn default() -> Self {
+        let entry = |sid: &[u8], mask| Entry {
+            allows: true,
+            mask,
+            sid: sid.into(),
+        };
+        let everyone = FILE_GENERIC_READ | FILE_GENERIC_WRITE | FILE_GENERIC_EXECUTE;
+        Self(vec![
+            entry(SYSTEM, FILE_ALL_ACCESS),
+            entry(ADMINISTRATORS, FILE_ALL_ACCESS),
+            entry(WORLD, everyone),
+        ])
+    }
+}
+
+impl Dacl {
+    /// Whether a user gets an access.
+    pub(crate) fn allows(&self, user: User, access: u32) -> bool {
+        let mut missing = access;
+        for entry in self.0.iter().filter(|entry| user.is(&entry.sid)) {
+            if entry.allows {
+                missing &= !entry.mask;
+            } else if missing & entry.mask != 0 {
+                return false;
+            }
+        }
+        missing == 0
+    }
+
+    /// Reads the DACL of a self-relative security descriptor; `None` if it is none.
+    ///
+    /// # Safety
+    /// `descriptor` is valid, for as many bytes as it says.
+    unsafe fn read(descriptor: *const u8) -> Option<Self> {
+        let byte = |offset: usize| {
+            // SAFETY: passed on to the caller.
+            let byte = unsafe { descriptor.add(offset) };
+            // SAFETY: as above.
+            unsafe { byte.read() }
+        };
+        let bytes =
+            |start: usize, count: usize| -> Vec<u8> { (start..start + count).map(byte).collect() };
+        let word = |offset| u16::from_le_bytes([byte(offset), byte(offset + 1)]);
+        let long = |offset| u32::from_le_bytes([0, 1, 2, 3].map(|index| byte(offset + index)));
+        let control = SE_SELF_RELATIVE | SE_DACL_PRESENT;
+        let dacl = usize::try_from(long(16)).ok()?;
+        if byte(0) != 1 || word(2) & control != control || dacl == 0 {
+            return None;
+        }
+        let end = dacl + usize::from(word(dacl + 2));
+        let mut entries = Vec::new();
+        let mut at = dacl + 8;
+        for _ in 0..word(dacl + 4) {
+            let size = usize::from(word(at + 2));
+            if size < 16 || !size.is_multiple_of(4) || at + size > end {
+                return None;
+            }
+            let length = 8 + 4 * usize::from(byte(at + 9));
+            let fits = 8 + length <= size && byte(at + 8) == 1;
+            let kind = byte(at);
+            if !fits || kind > 1 {
+                return None;
+            }
+            entries.push(Entry {
+                allows: kind == 0,
+                mask: specific(long(at + 4)),
+                sid: bytes(at + 8, length),
+            });
+            at += size;
+        }
+        (byte(dacl) == 2 || byte(dacl) == 4).then_some(Self(entries))
+    }
+}
+
+/// The rights of a device object that a mask grants, which may have generic ones.
+fn specific(mask: u32) -> u32 {
+    let generic = [
+        (1 << 31, FILE_GENERIC_READ),
+        (1 << 30, FILE_GENERIC_WRITE),
+        (1 << 29, FILE_GENERIC_EXECUTE),
+        (1 << 28, FILE_ALL_ACCESS),
+    ];
+    let rights = generic.iter().filter(|(bit, _)| mask & bit != 0);
+    rights.fold(mask & 0x0fff_ffff, |mask, (_, rights)| mask | rights)
+}
+
+/// A handle to a device object, and the access that it was opened with.
+struct DeviceHandle {
+    device: usize,
+    access: u32,
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-obopenobjectbypointer)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ObOpenObjectByPointer(
+    object: *mut c_void,
+    _attributes: u32,
+    _state: *mut c_void,
+    access: u32,
+    _kind: *mut c_void,
+    _mode: i8,
+    handle: *mut HANDLE,
+) -> NTSTATUS {
+    let call = Call::enter("ObOpenObjectByPointer");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    call.require_live_device(object.cast());
+    call.require_room(handle);
+    if call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    let device = object.addr();
+    let opened = Arc::new(DeviceHandle { device, access });
+    // SAFETY: the caller gives room for a handle.
+    unsafe { handle.write(call.kernel.open_handle(opened)) };
+    STATUS_SUCCESS
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-zwsetsecurityobject)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ZwSetSecurityObject(
+    handle: HANDLE,
+    information: u32,
+    descriptor: *mut c_void,
+) -> NTSTATUS {
+    let call = Call::enter("ZwSetSecurityObject");
+    call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
+    let Some(opened) = call.kernel.object_of::<DeviceHandle>(handle) else {
+        return STATUS_INVALID_HANDLE;
+    };
+    if information != DACL_SECURITY_INFORMATION {
+        return STATUS_INVALID_PARAMETER;
+    }
+    if opened.access & WRITE_DAC == 0 {
+        return STATUS_ACCESS_DENIED;
+    }
+    call.require_room(descriptor.cast::<u32>());
+    // SAFETY: the caller gives a security descriptor.
+    let Some(dacl) = (unsafe { Dacl::read(descriptor.cast()) }) else {
+        return STATUS_INVALID_SECURITY_DESCR;
+    };
+    if call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    call.kernel.io().namespace.set_dacl(opened.device, dacl);
+    call.switch_after(
+        "ZwSetSecurityObject",
+        without_provenance::<u8>(opened.device),
+    );
+    STATUS_SUCCESS
+}
