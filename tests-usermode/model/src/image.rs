@@ -1,24 +1,24 @@
-//! Images of drivers: `.sys` files for x64 that a [`Kernel`](crate::Kernel) loads into the memory of this program.
+//! Images of drivers: a `.sys` file for x64 in the memory of this program, for a [`Kernel`](crate::Kernel) to load.
 //!
-//! An [`Image`] is mapped as Windows maps it: it is relocated, its imports are bound to the model's routines, its
-//! sections are protected, and discardable sections are unmapped after `DriverEntry`. Its routines are called, and call
-//! the model's routines, with the Microsoft x64 calling convention. The address of a driver's routine determines its
-//! convention, so an image and a driver that is linked with this program can be loaded together.
+//! An [`Image`] is mapped as Windows maps it: relocated, its imports bound to the model's routines, its sections protected, and
+//! what is discardable gone after `DriverEntry`. Its routines are called, and call the model's, by the Microsoft x64 calling
+//! convention. Which convention a driver's routine has, its address says, so that an image and a driver that is linked with this
+//! program can be loaded side by side.
 //!
-//! Inline functions in the image do not call the model:
+//! What a compiler has put into the image itself does not call the model:
 //!
 //! | inline | what is known |
 //! | --- | --- |
-//! | `IoSetCancelRoutine`, a read of `Irp->Cancel` | what the IRP shows when it is next passed to a routine, cancelled or completed |
-//! | `IoMarkIrpPending` | as above: that a dispatch routine marked its IRP too late is not found |
-//! | `InsertTailList` and other lists | what the entries show then |
-//! | `Interlocked*`, `YieldProcessor` | nothing |
-//! | `KeGetCurrentIrql`, `KeRaiseIrql`, `KeLowerIrql` (CR8) | served as the routines are |
-//! | `KeGetCurrentProcessorNumber` (GS) | served |
-//! | `KeGetCurrentThread` and other uses of GS, privileged instructions | a violation that names the instruction |
+//! | `IoSetCancelRoutine`, a read of `Irp->Cancel` | what the IRP shows when it is next passed to a routine, cancelled or completed, or its dispatch routine returns |
+//! | `IoMarkIrpPending` | the same: one that comes too late is found for a device queue, and for an interlocked list if [lists are checked](crate::Config::check_lists) |
+//! | `InsertTailList` and other lists | what the entries show when the IRP is completed |
+//! | any use of an IRP after its completion | a routine that it is passed to |
+//! | `Interlocked*`, `YieldProcessor` | nothing: in an [exploration](crate::explore) no other thread runs there |
+//! | `KeGetCurrentIrql`, `KeRaiseIrql`, `KeLowerIrql` (CR8) | all: they are carried out as the routines are |
+//! | `KeGetCurrentProcessorNumber`, `KeGetCurrentThread` (GS) | they are carried out; no memory is at the thread's address |
+//! | other uses of GS, privileged instructions | a violation that names the instruction |
 //!
-//! An image runs with host threads, not in an [exploration](crate::explore), which cannot switch threads at an
-//! operation that does not call the model.
+//! Structured exceptions are not modelled. A section that can be both written and executed is refused.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod file;
@@ -52,15 +52,15 @@ pub use none::Image;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 pub(crate) use none::{describe, offset, walk};
 
-/// The reason why an image is not loaded.
+/// Why an image is not loaded.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ImageError {
     /// The file cannot be read, or there is no memory for it.
     Io(io::Error),
-    /// Windows would not load the image either, for this reason.
+    /// Windows would not load it either, for this reason.
     Invalid(String),
-    /// The model lacks these routines, which the image imports.
+    /// The model lacks routines that it imports: all of these.
     Missing(Vec<String>),
 }
 

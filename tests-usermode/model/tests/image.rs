@@ -258,6 +258,28 @@ fn what_is_discardable_is_gone_after_driver_entry() {
     assert_eq!(found.routine, "AddDevice", "{found}");
 }
 
+struct Beside;
+
+impl Steps for Beside {
+    type Own = ();
+
+    fn control(_: *mut nt::DEVICE_OBJECT, (): &(), irp: *mut nt::IRP, _: u32) -> nt::NTSTATUS {
+        steps::complete(irp, nt::STATUS_SUCCESS)
+    }
+}
+
+#[test]
+fn a_driver_of_the_program_and_an_image_are_loaded_side_by_side() {
+    // lea rax, [rip + 7: the last instruction]; mov [rcx + 68h], rax: DriverUnload; xor eax, eax; ret; ret
+    let code = [
+        0x48, 0x8d, 0x05, 7, 0, 0, 0, 0x48, 0x89, 0x41, 0x68, 0x31, 0xc0, 0xc3, 0xc3,
+    ];
+    let kernel = Kernel::new(Config::default());
+    let image = load(&kernel, &ImageFile::new(&code).bytes()).expect("it loads");
+    one_request::<Beside>(&kernel);
+    image.unload();
+}
+
 #[test]
 fn dbg_print_formats_what_it_is_given() {
     // sub rsp, 56; lea rcx, [format]; mov edx, 1; mov r8d, 2; mov r9d, 3; mov dword ptr [rsp + 32], 4; call [DbgPrint];

@@ -24,6 +24,10 @@ use crate::{
     mutex::locked,
 };
 
+/// How many timers expire at most while a thread waits by a virtual clock. After that only a periodic timer can be set that ends
+/// no wait.
+const MOST_EXPIRATIONS: u32 = 100_000;
+
 /// The scheduler of the threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -179,6 +183,11 @@ impl Sleepers {
         });
         self.awake.fetch_add(woken.len(), SeqCst);
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether any thread sleeps.
+    pub(crate) fn any_asleep(&self) -> bool {
+        self.sleeping.load(SeqCst) != 0 || self.suspended.load(SeqCst) != 0
     }
 
     /// Adds a thread of an exploration.
@@ -373,7 +382,7 @@ impl Thread {
         if !passes || self.is_system() {
             return None;
         }
-        loop {
+        for _ in 0..MOST_EXPIRATIONS {
             self.kernel.settle();
             if let Some(result) = ready() {
                 return Some(result);
@@ -382,6 +391,8 @@ impl Thread {
                 return None;
             }
         }
+        self.kernel.clock.give_up();
+        None
     }
 
     /// The time that a user-mode thread waits before time is skipped.

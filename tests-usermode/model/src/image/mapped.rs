@@ -57,25 +57,30 @@ impl Mapped {
     }
 }
 
-fn mapped(address: usize) -> Option<Arc<Mapped>> {
+/// Does something with the image that an address is in. Nothing else of this module may be called meanwhile.
+fn with_mapped<T>(address: usize, work: impl FnOnce(&Arc<Mapped>) -> T) -> Option<T> {
     if !ANY.load(Ordering::Acquire) {
         return None;
     }
     let mapped = MAPPED.read().unwrap_or_else(PoisonError::into_inner);
-    let mut found = mapped
-        .iter()
-        .filter(|image| image.addresses.contains(&address));
-    found.next().cloned()
+    let mut mapped = mapped.iter();
+    mapped
+        .find(|image| image.addresses.contains(&address))
+        .map(work)
+}
+
+fn mapped(address: usize) -> Option<Arc<Mapped>> {
+    with_mapped(address, Arc::clone)
 }
 
 /// Returns whether an address is in an image, so that code there has the Microsoft x64 calling convention.
 pub(crate) fn contains(address: usize) -> bool {
-    mapped(address).is_some()
+    offset(address).is_some()
 }
 
 /// Returns the offset of an address in its image, if it is in one.
 pub(crate) fn offset(address: usize) -> Option<usize> {
-    Some(address - mapped(address)?.addresses.start)
+    with_mapped(address, |image| address - image.addresses.start)
 }
 
 /// Calls a function with each return address of an image on the stack, the innermost first, until it returns false.

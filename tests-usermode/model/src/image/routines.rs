@@ -1,19 +1,19 @@
-//! The model's routines with the Microsoft x64 calling convention, for calls by an image.
+//! The model's routines as an image calls them: by the Microsoft x64 calling convention.
 //!
 //! [The convention](https://learn.microsoft.com/cpp/build/x64-calling-convention)
 
 use std::ptr::NonNull;
 
-/// A pointer to a function of this host, with the types of its parameters and of its result.
+/// A function of this host, by the types of its parameters and of its result, in the form of a pointer to it.
 trait Thunk<Signature>: Copy {
-    /// Returns the address of a function that an image can call, which calls this one.
+    /// The address of a function that an image can call, and which calls this one.
     fn address(self) -> usize;
 }
 
-/// Returns the only value of a closure that captures nothing.
+/// The one value of a closure that captures nothing.
 fn captured_nothing<F: Copy>() -> F {
     const { assert!(size_of::<F>() == 0) };
-    // SAFETY: the type has no bytes, and each `Thunk` was made from a value.
+    // SAFETY: the type has no bytes, and each `Thunk` that asks for a value has had one.
     unsafe { NonNull::<F>::dangling().read() }
 }
 
@@ -56,12 +56,12 @@ fn address<Signature>(function: impl Thunk<Signature>) -> usize {
 
 macro_rules! routines {
     ($($name:ident($($argument:ident),*),)*) => {
-        /// The names of the model's routines, and the functions that an image calls for them.
+        /// The names of the model's routines, and what an image calls for each.
         pub(super) fn routines() -> Vec<(&'static str, usize)> {
             vec![$((
                 stringify!($name),
                 address(|$($argument),*| {
-                    // SAFETY: the image follows the documentation of the routine, as its loader guarantees.
+                    // SAFETY: the image keeps to the routine's documentation, as whoever loads it says.
                     unsafe { nt::$name($($argument),*) }
                 }),
             )),*]
@@ -78,7 +78,7 @@ routines! {
     ExDeleteLookasideListEx(list),
     ExExtendZone(zone, segment, size),
     ExFreePoolWithTag(block, tag),
-    ExInitializeLookasideListEx(list, allocate, free, pool, flags, size, tag, depth),
+    ExInitializeLookasideListEx(list, allocate_ex, free_ex, kind, flags, size, tag, depth),
     ExInitializeRundownProtection(run_ref),
     ExInitializeZone(zone, block_size, segment, size),
     ExInterlockedAddLargeInteger(addend, increment, lock),
@@ -107,7 +107,7 @@ routines! {
     IoAttachDeviceToDeviceStackSafe(source, target, attached_to),
     IoCancelIrp(irp),
     IoCreateDevice(driver, extension_size, name, kind, characteristics, exclusive, device),
-    IoCreateSymbolicLink(link, name),
+    IoCreateSymbolicLink(link, device),
     IoDeleteDevice(device),
     IoDeleteSymbolicLink(link),
     IoDetachDevice(target),

@@ -136,12 +136,11 @@ impl Callers {
 }
 
 impl Callers {
-    /// Adds the function of an image that contains the call before a return address. The outermost frame of a stack can have
-    /// the address 0.
+    /// Adds the function that an address of an image belongs to, just after a call.
     fn add_image(&mut self, address: usize) {
         if self.found.len() < self.most {
             self.found
-                .extend(image::describe(address.saturating_sub(1), short));
+                .extend(image::describe(address.wrapping_sub(1), short));
         }
     }
 }
