@@ -157,7 +157,7 @@ fn replacements(name: &str, kind: Kind, source: &Source) -> Vec<(&'static str, S
         ("{{name}}", name.into()),
         (
             "{{filter}}",
-            if kind == Kind::Filter { "filter " } else { "" }.into(),
+            if kind == Kind::Filter { "filter: " } else { "" }.into(),
         ),
         ("{{guid}}", guid),
         ("{{Guid}}", rust_guid),
