@@ -132,10 +132,9 @@ unsafe extern "C" {
     pub fn ExReleaseRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExWaitForRundownProtectionRelease(RunRef: *mut EX_RUNDOWN_REF);
 
-    /// Points to the kernel's variable with the type of event objects. It is the slot of the import, as in C; by this name
-    /// every import library has it, also one that defines it as `DATA`.
-    #[cfg_attr(feature = "wdk", link_name = "__imp_ExEventObjectType")]
-    pub static ExEventObjectType: *mut *mut c_void;
+    /// The type of event objects. In C it is `*ExEventObjectType`: there the name is the slot of the import, while this is the
+    /// kernel's variable, to which the slot points.
+    pub static ExEventObjectType: *mut c_void;
 
     /// The routine that the macro `InterlockedPushEntrySList` calls.
     pub fn ExpInterlockedPushEntrySList(

@@ -48,6 +48,7 @@ pub struct LOOKASIDE_LIST_EX {
 /// The only `POOL_TYPE` that Interlock uses: nonpaged memory that contains no code.
 pub const NonPagedPoolNx: i32 = 512;
 
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn ExInitializeLookasideListEx(
         Lookaside: *mut LOOKASIDE_LIST_EX,

@@ -94,7 +94,7 @@ impl Wait {
         )
     }
 
-    /// Notes that the step that runs looks for what is waited for, or wakes whoever waits for it. For processors, see
+    /// Records that the current step tests the condition of a wait, or wakes the threads that wait. For processors, see
     /// `Processors`.
     fn touch(self, access: Access) {
         if !matches!(self, Self::Processor(_)) {
@@ -200,8 +200,8 @@ impl Sleepers {
         self.awake.load(SeqCst) != 0
     }
 
-    /// Counts off a thread that has ended or cannot go on. If it was the last one, those that wait do so for ever, except the one
-    /// that waits for this.
+    /// Removes a thread that has ended or cannot continue. If it was the last one, the waiting threads wait forever,
+    /// except the one that waits for this.
     pub(crate) fn one_less(&self, kernel: &Arc<Kernel>) {
         // The first thread was not counted when it started.
         if self.awake.fetch_sub(1, SeqCst) != 0 {

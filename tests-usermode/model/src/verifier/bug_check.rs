@@ -138,11 +138,9 @@ impl Callers {
 impl Callers {
     /// Adds the function that an address of an image belongs to, just after a call.
     fn add_image(&mut self, address: usize) {
-        if let Some(call) = address
-            .checked_sub(1)
-            .filter(|_| self.found.len() < self.most)
-        {
-            self.found.extend(image::describe(call, short));
+        if self.found.len() < self.most {
+            self.found
+                .extend(image::describe(address.wrapping_sub(1), short));
         }
     }
 }
