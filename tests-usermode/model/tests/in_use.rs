@@ -110,16 +110,16 @@ fn device_queue_with_entries_is_not_initialised_again() {
 /// Writes to a box that it has freed, or frees it after that.
 fn writes<const AFTER: bool>() {
     let mut value = ManuallyDrop::new(Box::new([0_u64; 4]));
-    let place = &raw mut **value;
+    let second = (&raw mut **value).cast::<u64>().wrapping_add(1);
     if !AFTER {
         // SAFETY: the box is there.
-        unsafe { (&raw mut (*place)[1]).write_volatile(1) };
+        unsafe { second.write_volatile(1) };
     }
     // SAFETY: it is dropped once.
     unsafe { ManuallyDrop::drop(&mut value) };
     if AFTER {
         // SAFETY: that there is no box any more is what is tested.
-        unsafe { (&raw mut (*place)[1]).write_volatile(1) };
+        unsafe { second.write_volatile(1) };
     }
 }
 
