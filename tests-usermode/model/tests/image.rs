@@ -61,9 +61,11 @@ fn every_routine_of_the_model_can_be_imported() {
         let text = fs::read_to_string(path).expect("the file can be read");
         for part in text.split("unsafe(no_mangle)").skip(1) {
             let name = part
-                .split("fn ")
+                .split("static ")
                 .nth(1)
-                .and_then(|name| name.split('(').next());
+                .filter(|_| part.starts_with("]\nstatic "));
+            let name = name.or_else(|| part.split("fn ").nth(1));
+            let name = name.and_then(|name| name.split(['(', ':']).next());
             found.extend(name.map(str::to_owned));
         }
     }
