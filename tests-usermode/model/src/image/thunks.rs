@@ -23,8 +23,7 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
         ("DbgPrintEx", dbg_print_ex as *const () as usize),
         (
             "ExEventObjectType",
-            // SAFETY: only the address of the variable is taken.
-            unsafe { &raw const nt::ExEventObjectType }.addr(),
+            (&raw const nt::ExEventObjectType).addr(),
         ),
         ("ExFreePool", ex_free_pool as *const () as usize),
         (
