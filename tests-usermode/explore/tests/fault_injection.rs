@@ -27,7 +27,7 @@ const IMAGE: &str = "INTERLOCK_DRIVER";
 
 /// What must have failed.
 const PARTS: &[&str] = &[
-    "pnp::create",
+    "create::create_object",
     "pnp::attach",
     "DeviceObject::new",
     "DeviceInterface::register",

@@ -51,7 +51,7 @@ use crate::{
 ///     }
 ///
 ///     fn device_control<'irp>(&self, irp: Irp<'irp>, _: &(), irql: &mut PassiveLevel) -> Handled<'irp> {
-///         irp.complete_with(&wdm::processor::maximum(), irql)
+///         irp.complete_with(&wdm::processor::maximum_count(), irql)
 ///     }
 /// }
 ///

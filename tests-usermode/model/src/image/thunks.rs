@@ -3,9 +3,10 @@
 use std::{
     arch::naked_asm,
     ffi::{CStr, c_char, c_void},
+    mem::offset_of,
 };
 
-use nt::UNICODE_STRING;
+use nt::{LOOKASIDE_LIST_EX, UNICODE_STRING};
 
 use crate::image::format::Line;
 
@@ -20,7 +21,15 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
     vec![
         ("DbgPrint", dbg_print as *const () as usize),
         ("DbgPrintEx", dbg_print_ex as *const () as usize),
+        (
+            "ExEventObjectType",
+            (&raw const nt::ExEventObjectType).addr(),
+        ),
         ("ExFreePool", ex_free_pool as *const () as usize),
+        (
+            "ExInitializeLookasideListEx",
+            ex_initialize_lookaside_list_ex as *const () as usize,
+        ),
         (
             "RtlInitUnicodeString",
             rtl_init_unicode_string as *const () as usize,
@@ -87,6 +96,48 @@ extern "win64" fn memcmp(one: *const c_void, other: *const c_void, length: usize
 extern "win64" fn ex_free_pool(block: *mut c_void) {
     // SAFETY: the image passes a pool block. A tag of zero is not compared.
     unsafe { nt::ExFreePoolWithTag(block, 0) };
+}
+
+/// The list's routines, which the image calls itself.
+#[allow(clippy::too_many_arguments, reason = "the routine has eight")]
+extern "win64" fn ex_initialize_lookaside_list_ex(
+    list: *mut LOOKASIDE_LIST_EX,
+    allocate: *const c_void,
+    free: *const c_void,
+    kind: i32,
+    flags: u32,
+    size: usize,
+    tag: u32,
+    depth: u16,
+) -> i32 {
+    extern "win64" fn allocate_block(kind: i32, size: usize, tag: u32) -> *mut c_void {
+        let _ = kind;
+        // SAFETY: the pool may be asked for any size.
+        unsafe { nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, size, tag) }
+    }
+
+    if !allocate.is_null() || !free.is_null() {
+        return nt::STATUS_NOT_SUPPORTED;
+    }
+    // SAFETY: the image gives room for a list.
+    let status =
+        unsafe { nt::ExInitializeLookasideListEx(list, None, None, kind, flags, size, tag, depth) };
+    if status >= 0 {
+        let words = list.cast::<usize>();
+        let (allocate, free) = (
+            offset_of!(LOOKASIDE_LIST_EX, AllocateEx) / size_of::<usize>(),
+            offset_of!(LOOKASIDE_LIST_EX, FreeEx) / size_of::<usize>(),
+        );
+        // SAFETY: the list is initialised, and the word is inside it.
+        unsafe {
+            words
+                .add(allocate)
+                .write(allocate_block as *const () as usize)
+        };
+        // SAFETY: as above.
+        unsafe { words.add(free).write(ex_free_pool as *const () as usize) };
+    }
+    status
 }
 
 extern "win64" fn rtl_init_unicode_string(string: *mut UNICODE_STRING, source: *mut u16) {
