@@ -68,6 +68,8 @@ use crate::{
 #[doc(alias = "IoCreateDeviceSecure")]
 #[doc(alias = "IoCreateSymbolicLink")]
 #[doc(alias = "IoDeleteSymbolicLink")]
+#[doc(alias = "ObOpenObjectByPointer")]
+#[doc(alias = "ZwSetSecurityObject")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a control device",
     note = "implement `wdm::ControlDevice`, which gives the device its name"

@@ -47,6 +47,7 @@ thunks! {
     (a: A, b: B, c: C, d: D, e: E)
     (a: A, b: B, c: C, d: D, e: E, f: G)
     (a: A, b: B, c: C, d: D, e: E, f: G, g: H)
+    (a: A, b: B, c: C, d: D, e: E, f: G, g: H, h: I)
 }
 
 fn address<Signature>(function: impl Thunk<Signature>) -> usize {

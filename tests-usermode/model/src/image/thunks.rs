@@ -1,4 +1,4 @@
-//! What an image imports beside the model's routines: what compilers call, and routines with a variable number of arguments.
+//! The other imports of an image: routines that compilers call, and routines with a variable number of arguments.
 
 use std::{
     arch::naked_asm,
@@ -10,13 +10,13 @@ use nt::{LOOKASIDE_LIST_EX, UNICODE_STRING};
 
 use crate::image::format::Line;
 
-/// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` stands for.
+/// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` uses.
 const DEFAULT: [u32; 2] = [101, 3];
 
-/// How long a `UNICODE_STRING` can be without the zero after it.
+/// The maximum length of a `UNICODE_STRING` without the zero after it.
 const MOST_BYTES: u16 = 0xfffc;
 
-/// The names, and what an image calls for each.
+/// The names, and the functions that an image calls for them.
 pub(super) fn others() -> Vec<(&'static str, usize)> {
     vec![
         ("DbgPrint", dbg_print as *const () as usize),
@@ -46,7 +46,7 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
     ]
 }
 
-/// The check and the dispatch routine of control flow guard, which let every call pass, as a kernel without it does.
+/// The check and the dispatch routine of control flow guard, which allow every call, as in a kernel without it.
 pub(super) fn guard() -> [usize; 2] {
     [
         guard_check as *const () as usize,
@@ -64,37 +64,37 @@ extern "win64" fn guard_dispatch() {
     naked_asm!("jmp rax")
 }
 
-/// It changes no register; the host's stacks need not be touched page by page.
+/// Changes no register. The stacks of the host need not be probed page by page.
 #[unsafe(naked)]
 extern "win64" fn chkstk() {
     naked_asm!("ret")
 }
 
-/// Exceptions are not modelled: whatever would raise one is a violation before.
+/// Exceptions are not modelled: an operation that would raise one is a violation.
 extern "win64" fn c_specific_handler() -> ! {
     std::process::abort()
 }
 
 extern "win64" fn memmove(to: *mut c_void, from: *const c_void, length: usize) -> *mut c_void {
-    // SAFETY: the image gives memory of this length.
+    // SAFETY: the image passes memory of this length.
     unsafe { std::ptr::copy(from.cast::<u8>(), to.cast::<u8>(), length) };
     to
 }
 
 extern "win64" fn memset(to: *mut c_void, value: i32, length: usize) -> *mut c_void {
     let [byte, ..] = value.to_le_bytes();
-    // SAFETY: the image gives memory of this length.
+    // SAFETY: the image passes memory of this length.
     unsafe { to.cast::<u8>().write_bytes(byte, length) };
     to
 }
 
 extern "win64" fn memcmp(one: *const c_void, other: *const c_void, length: usize) -> i32 {
-    // SAFETY: the image gives memory of this length.
+    // SAFETY: the image passes memory of this length.
     unsafe { libc::memcmp(one, other, length) }
 }
 
 extern "win64" fn ex_free_pool(block: *mut c_void) {
-    // SAFETY: the image gives a block of the pool. No tag is none to compare.
+    // SAFETY: the image passes a pool block. A tag of zero is not compared.
     unsafe { nt::ExFreePoolWithTag(block, 0) };
 }
 
@@ -144,7 +144,7 @@ extern "win64" fn rtl_init_unicode_string(string: *mut UNICODE_STRING, source: *
     let (mut length, mut maximum) = (0, 0);
     if !source.is_null() {
         let mut unit = source;
-        // SAFETY: the source ends with a zero, at which this ends at the latest.
+        // SAFETY: the source ends with a zero, and the loop does not pass it.
         while length < MOST_BYTES && unsafe { unit.read() } != 0 {
             unit = unit.wrapping_add(1);
             length += 2;
@@ -156,12 +156,12 @@ extern "win64" fn rtl_init_unicode_string(string: *mut UNICODE_STRING, source: *
         MaximumLength: maximum,
         Buffer: source,
     };
-    // SAFETY: the image gives room for a string.
+    // SAFETY: the image passes room for a string.
     unsafe { string.write(value) };
 }
 
-/// After the fourth parameter every argument of the convention is on the stack, whether it is named or not. More of them are
-/// read than the image may have passed: what is read then is part of its own stack.
+/// In this convention every argument after the fourth is on the stack, whether it is named or not. More arguments are
+/// read than the image may have passed; the others are part of its own stack.
 #[expect(
     clippy::many_single_char_names,
     reason = "they are the arguments of a format, which have no names"
@@ -202,7 +202,7 @@ extern "win64" fn dbg_print_ex(
 }
 
 fn print(component: u32, level: u32, format: *const c_char, arguments: [u64; 8]) -> u32 {
-    // SAFETY: the image gives a format that ends with a zero byte.
+    // SAFETY: the image passes a format that ends with a zero byte.
     let format = unsafe { CStr::from_ptr(format) };
     let mut line = Line::default();
     // SAFETY: the arguments are those of the format.
