@@ -60,12 +60,10 @@ fn every_routine_of_the_model_can_be_imported() {
         }
         let text = fs::read_to_string(path).expect("the file can be read");
         for part in text.split("unsafe(no_mangle)").skip(1) {
-            let name = part
-                .split("static ")
-                .nth(1)
-                .filter(|_| part.starts_with("]\nstatic "));
-            let name = name.or_else(|| part.split("fn ").nth(1));
-            let name = name.and_then(|name| name.split(['(', ':']).next());
+            // The other exports are variables.
+            let function = part.split_once("fn ");
+            let function = function.filter(|(before, _)| !before.contains("static "));
+            let name = function.and_then(|(_, name)| name.split('(').next());
             found.extend(name.map(str::to_owned));
         }
     }
@@ -110,8 +108,8 @@ fn what_windows_would_not_load_is_refused_with_the_reason() {
         characteristics: 0xe000_0020,
     });
     assert!(refused(&writable).contains("writable and executable"));
-    assert!(refused_bytes(b"MZ").contains("no PE32+ image"));
-    assert!(refused_bytes(&[]).contains("no PE32+ image"));
+    assert!(refused_bytes(b"MZ").contains("not a PE32+ image"));
+    assert!(refused_bytes(&[]).contains("not a PE32+ image"));
 }
 
 #[test]
@@ -258,6 +256,28 @@ fn what_is_discardable_is_gone_after_driver_entry() {
     });
     assert_eq!(found.code, 0x50, "{found}");
     assert_eq!(found.routine, "AddDevice", "{found}");
+}
+
+struct Beside;
+
+impl Steps for Beside {
+    type Own = ();
+
+    fn control(_: *mut nt::DEVICE_OBJECT, (): &(), irp: *mut nt::IRP, _: u32) -> nt::NTSTATUS {
+        steps::complete(irp, nt::STATUS_SUCCESS)
+    }
+}
+
+#[test]
+fn a_driver_of_the_program_and_an_image_are_loaded_side_by_side() {
+    // lea rax, [rip + 7: the last instruction]; mov [rcx + 68h], rax: DriverUnload; xor eax, eax; ret; ret
+    let code = [
+        0x48, 0x8d, 0x05, 7, 0, 0, 0, 0x48, 0x89, 0x41, 0x68, 0x31, 0xc0, 0xc3, 0xc3,
+    ];
+    let kernel = Kernel::new(Config::default());
+    let image = load(&kernel, &ImageFile::new(&code).bytes()).expect("it loads");
+    one_request::<Beside>(&kernel);
+    image.unload();
 }
 
 #[test]

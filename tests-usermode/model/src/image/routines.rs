@@ -78,7 +78,6 @@ routines! {
     ExDeleteLookasideListEx(list),
     ExExtendZone(zone, segment, size),
     ExFreePoolWithTag(block, tag),
-    ExInitializeLookasideListEx(list, allocate_ex, free_ex, kind, flags, size, tag, depth),
     ExInitializeRundownProtection(run_ref),
     ExInitializeZone(zone, block_size, segment, size),
     ExInterlockedAddLargeInteger(addend, increment, lock),
