@@ -27,6 +27,8 @@ mod format;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod guard;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod lookaside;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod mapped;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod memory;

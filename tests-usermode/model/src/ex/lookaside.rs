@@ -71,11 +71,6 @@ extern "C" fn ExInitializeLookasideListEx(
     let call = Call::enter("ExInitializeLookasideListEx");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     call.require_room(list);
-    let is_default = allocate_ex.is_none() && free_ex.is_none();
-    call.require(is_default, Rule::Pool, || {
-        let what = "the model has no lookaside list with routines of the driver's own";
-        (BugCheck(0, [0; 4]), what.into())
-    });
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
@@ -101,8 +96,8 @@ extern "C" fn ExInitializeLookasideListEx(
         Tag: tag,
         // A block has room for its entry.
         Size: size.max(16),
-        AllocateEx: Some(allocate),
-        FreeEx: Some(free),
+        AllocateEx: allocate_ex.or(Some(allocate)),
+        FreeEx: free_ex.or(Some(free)),
         ListEntry: UnsafeCell::new(links),
         LastTotalAllocates: AtomicU32::new(0),
         LastAllocateMisses: AtomicU32::new(0),
@@ -126,12 +121,16 @@ extern "C" fn ExDeleteLookasideListEx(list: *mut LOOKASIDE_LIST_EX) {
     });
     // SAFETY: the list was initialised.
     let fields = unsafe { call.view::<LOOKASIDE_LIST_EX, _>(list) };
+    let Some(free) = fields.FreeEx else {
+        return;
+    };
     loop {
         // SAFETY: the list was initialised, and nobody uses it any more.
         let entry = unsafe { nt::ExpInterlockedPopEntrySList(fields.ListHead.get()) };
         if entry.is_null() {
             break;
         }
-        call.free_pool(entry.cast(), fields.Tag);
+        // SAFETY: the block was allocated by the list's other routine.
+        unsafe { Call::in_driver(free, (entry.cast(), list)) };
     }
 }

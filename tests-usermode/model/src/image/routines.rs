@@ -75,7 +75,6 @@ routines! {
     ExAcquireSpinLockExclusive(lock),
     ExAcquireSpinLockShared(lock),
     ExAllocatePool2(flags, size, tag),
-    ExDeleteLookasideListEx(list),
     ExExtendZone(zone, segment, size),
     ExFreePoolWithTag(block, tag),
     ExInitializeRundownProtection(run_ref),

@@ -1,34 +1,38 @@
-//! The other imports of an image: routines that compilers call, and routines with a variable number of arguments.
+//! What an image imports beside the model's routines: what compilers call, and routines with a variable number of arguments.
 
 use std::{
     arch::naked_asm,
     ffi::{CStr, c_char, c_void},
-    mem::offset_of,
 };
 
-use nt::{LOOKASIDE_LIST_EX, UNICODE_STRING};
+use nt::UNICODE_STRING;
 
-use crate::image::format::Line;
+use crate::image::{format::Line, lookaside};
 
-/// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` uses.
+/// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` stands for.
 const DEFAULT: [u32; 2] = [101, 3];
 
-/// The maximum length of a `UNICODE_STRING` without the zero after it.
+/// How long a `UNICODE_STRING` can be without the zero after it.
 const MOST_BYTES: u16 = 0xfffc;
 
-/// The names, and the functions that an image calls for them.
+/// The names, and what an image calls for each.
 pub(super) fn others() -> Vec<(&'static str, usize)> {
     vec![
         ("DbgPrint", dbg_print as *const () as usize),
         ("DbgPrintEx", dbg_print_ex as *const () as usize),
+        // A variable, whose address an image imports.
         (
             "ExEventObjectType",
-            (&raw const nt::ExEventObjectType).addr(),
+            (&raw const nt::ExEventObjectType).expose_provenance(),
         ),
         ("ExFreePool", ex_free_pool as *const () as usize),
         (
             "ExInitializeLookasideListEx",
-            ex_initialize_lookaside_list_ex as *const () as usize,
+            lookaside::initialise as *const () as usize,
+        ),
+        (
+            "ExDeleteLookasideListEx",
+            lookaside::delete as *const () as usize,
         ),
         (
             "RtlInitUnicodeString",
@@ -46,7 +50,7 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
     ]
 }
 
-/// The check and the dispatch routine of control flow guard, which allow every call, as in a kernel without it.
+/// The check and the dispatch routine of control flow guard, which let every call pass, as a kernel without it does.
 pub(super) fn guard() -> [usize; 2] {
     [
         guard_check as *const () as usize,
@@ -64,87 +68,45 @@ extern "win64" fn guard_dispatch() {
     naked_asm!("jmp rax")
 }
 
-/// Changes no register. The stacks of the host need not be probed page by page.
+/// It changes no register; the host's stacks need not be touched page by page.
 #[unsafe(naked)]
 extern "win64" fn chkstk() {
     naked_asm!("ret")
 }
 
-/// Exceptions are not modelled: an operation that would raise one is a violation.
+/// Exceptions are not modelled: whatever would raise one is a violation before.
 extern "win64" fn c_specific_handler() -> ! {
     std::process::abort()
 }
 
 extern "win64" fn memmove(to: *mut c_void, from: *const c_void, length: usize) -> *mut c_void {
-    // SAFETY: the image passes memory of this length.
+    // SAFETY: the image gives memory of this length.
     unsafe { std::ptr::copy(from.cast::<u8>(), to.cast::<u8>(), length) };
     to
 }
 
 extern "win64" fn memset(to: *mut c_void, value: i32, length: usize) -> *mut c_void {
     let [byte, ..] = value.to_le_bytes();
-    // SAFETY: the image passes memory of this length.
+    // SAFETY: the image gives memory of this length.
     unsafe { to.cast::<u8>().write_bytes(byte, length) };
     to
 }
 
 extern "win64" fn memcmp(one: *const c_void, other: *const c_void, length: usize) -> i32 {
-    // SAFETY: the image passes memory of this length.
+    // SAFETY: the image gives memory of this length.
     unsafe { libc::memcmp(one, other, length) }
 }
 
 extern "win64" fn ex_free_pool(block: *mut c_void) {
-    // SAFETY: the image passes a pool block. A tag of zero is not compared.
+    // SAFETY: the image gives a block of the pool. No tag is none to compare.
     unsafe { nt::ExFreePoolWithTag(block, 0) };
-}
-
-/// The list's routines, which the image calls itself.
-#[allow(clippy::too_many_arguments, reason = "the routine has eight")]
-extern "win64" fn ex_initialize_lookaside_list_ex(
-    list: *mut LOOKASIDE_LIST_EX,
-    allocate: *const c_void,
-    free: *const c_void,
-    kind: i32,
-    flags: u32,
-    size: usize,
-    tag: u32,
-    depth: u16,
-) -> i32 {
-    extern "win64" fn allocate_block(kind: i32, size: usize, tag: u32) -> *mut c_void {
-        let _ = kind;
-        // SAFETY: the pool may be asked for any size.
-        unsafe { nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, size, tag) }
-    }
-
-    if !allocate.is_null() || !free.is_null() {
-        return nt::STATUS_NOT_SUPPORTED;
-    }
-    // SAFETY: the image gives room for a list.
-    let status =
-        unsafe { nt::ExInitializeLookasideListEx(list, None, None, kind, flags, size, tag, depth) };
-    if status >= 0 {
-        let words = list.cast::<usize>();
-        let (allocate, free) = (
-            offset_of!(LOOKASIDE_LIST_EX, AllocateEx) / size_of::<usize>(),
-            offset_of!(LOOKASIDE_LIST_EX, FreeEx) / size_of::<usize>(),
-        );
-        // SAFETY: the list is initialised, and the word is inside it.
-        unsafe {
-            words
-                .add(allocate)
-                .write(allocate_block as *const () as usize)
-        };
-        // SAFETY: as above.
-        unsafe { words.add(free).write(ex_free_pool as *const () as usize) };
-    }
-    status
 }
 
 extern "win64" fn rtl_init_unicode_string(string: *mut UNICODE_STRING, source: *mut u16) {
     let (mut length, mut maximum) = (0, 0);
     if !source.is_null() {
         let mut unit = source;
-        // SAFETY: the source ends with a zero, and the loop does not pass it.
+        // SAFETY: the source ends with a zero, at which this ends at the latest.
         while length < MOST_BYTES && unsafe { unit.read() } != 0 {
             unit = unit.wrapping_add(1);
             length += 2;
@@ -156,12 +118,12 @@ extern "win64" fn rtl_init_unicode_string(string: *mut UNICODE_STRING, source: *
         MaximumLength: maximum,
         Buffer: source,
     };
-    // SAFETY: the image passes room for a string.
+    // SAFETY: the image gives room for a string.
     unsafe { string.write(value) };
 }
 
-/// In this convention every argument after the fourth is on the stack, whether it is named or not. More arguments are
-/// read than the image may have passed; the others are part of its own stack.
+/// After the fourth parameter every argument of the convention is on the stack, whether it is named or not. More of them are
+/// read than the image may have passed: what is read then is part of its own stack.
 #[expect(
     clippy::many_single_char_names,
     reason = "they are the arguments of a format, which have no names"
@@ -202,7 +164,7 @@ extern "win64" fn dbg_print_ex(
 }
 
 fn print(component: u32, level: u32, format: *const c_char, arguments: [u64; 8]) -> u32 {
-    // SAFETY: the image passes a format that ends with a zero byte.
+    // SAFETY: the image gives a format that ends with a zero byte.
     let format = unsafe { CStr::from_ptr(format) };
     let mut line = Line::default();
     // SAFETY: the arguments are those of the format.
