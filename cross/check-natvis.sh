@@ -7,5 +7,5 @@ target=${CARGO_TARGET_DIR:-target}
 natvis=(driver/wdm/wdm.natvis driver/logic/interlock.natvis)
 
 cargo interlock check-natvis "$target/interlock/interlock.pdb" "${natvis[@]}"
-cargo interlock cargo build --package interlock-sys -- --quiet --release --features interlock-wdm/lock-debug
+cargo interlock cargo build --package interlock-sys -- --quiet --release --features wdm/lock-debug
 cargo interlock check-natvis --lock-debug "$target/cross/x86_64-pc-windows-msvc/release/interlock_sys.pdb" "${natvis[@]}"

@@ -8,8 +8,8 @@ mod sent;
 use std::fmt::Display;
 
 use interlock_abi::{
-    Call, Completed, Counters, Pend, Pended, Returned, Routine, RunState, Statistics, ThreadsRan,
-    Version,
+    Call, CallResult, Completed, Counters, Pend, Pended, Routine, RunState, Statistics,
+    ThreadResults, Version,
 };
 use zerocopy::FromBytes;
 
@@ -133,12 +133,17 @@ impl Device {
     }
 
     /// Runs a routine once.
-    pub fn call_routine(&self, routine: Routine, call: &Call) -> Result<Returned> {
+    pub fn call_routine(&self, routine: Routine, call: &Call) -> Result<CallResult> {
         self.get(&Ioctl::call(routine, call))
     }
 
     /// Runs a routine in several system threads.
-    pub fn run_threads(&self, routine: Routine, threads: u32, rounds: u32) -> Result<ThreadsRan> {
+    pub fn run_threads(
+        &self,
+        routine: Routine,
+        threads: u32,
+        rounds: u32,
+    ) -> Result<ThreadResults> {
         self.get(&Ioctl::run_threads(routine, threads, rounds))
     }
 

@@ -17,7 +17,7 @@ impl Arch {
     /// Every architecture.
     pub const ALL: [Self; 2] = [Self::X64, Self::Arm64];
 
-    /// The target that Rust has for it.
+    /// Returns Rust's target.
     pub const fn triple(self) -> &'static str {
         match self {
             Self::X64 => "x86_64-pc-windows-msvc",
@@ -25,7 +25,7 @@ impl Arch {
         }
     }
 
-    /// What the WDK calls its folders for it.
+    /// Returns the name of the WDK's folders for it.
     pub const fn wdk_name(self) -> &'static str {
         match self {
             Self::X64 => "x64",
@@ -33,7 +33,7 @@ impl Arch {
         }
     }
 
-    /// What an INF calls it after `NT`.
+    /// Returns the name that follows `NT` in an INF.
     pub const fn inf_name(self) -> &'static str {
         match self {
             Self::X64 => "amd64",
@@ -41,14 +41,14 @@ impl Arch {
         }
     }
 
-    /// Whether a models section that is decorated like this, `NTamd64.10.0`, is for it and for no other.
+    /// Returns whether a models section with this decoration, such as `NTamd64.10.0`, is for this architecture only.
     pub fn is_decoration(self, decoration: &str) -> bool {
         let architecture = decoration.split('.').next().unwrap_or_default();
         let architecture = architecture.to_ascii_lowercase();
         architecture.strip_prefix("nt") == Some(self.inf_name())
     }
 
-    /// What it is called in a report.
+    /// Returns its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::X64 => "x86-64",
@@ -56,7 +56,7 @@ impl Arch {
         }
     }
 
-    /// How an image says that it is for it.
+    /// Returns the machine type in an image.
     pub const fn machine(self) -> Machine {
         match self {
             Self::X64 => IMAGE_FILE_MACHINE_AMD64,

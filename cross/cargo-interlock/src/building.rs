@@ -1,35 +1,44 @@
 //! `build` and `check`: the finished driver, and what must hold for it.
 
-use std::{ffi::OsString, fs, path::Path, process::Command};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     about, arch::Arch, build_folder, check, cross, debian, driver::Driver, finish, functions,
     image::Image, inf_rules, read, report, run, stamp, text_of, write,
 };
 
+/// Runs a command of Cargo, such as `build`, for the driver: the folder of what it built.
+pub fn cargo(
+    driver: &Driver,
+    arch: Arch,
+    command: &str,
+    options: &[String],
+) -> Result<PathBuf, String> {
+    if !cfg!(windows) {
+        debian::require(debian::BUILD)?;
+        cross::cargo(driver, arch, command, options)?;
+        return Ok(cross::target(&driver.workspace));
+    }
+    let workspace = &driver.workspace;
+    build_folder::check(&workspace.target, &workspace.root)?;
+    run(Command::new("cargo")
+        .args([command, "--package", &driver.package])
+        .args(["--target", arch.triple()])
+        .args(options)
+        .current_dir(&workspace.root)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root)))?;
+    Ok(workspace.target.clone())
+}
+
 /// Builds the driver, and puts `NAME.sys`, `NAME.pdb` and `NAME.inf` into its workspace's `target/interlock`.
 pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), String> {
     let options = [&["--release".to_owned()], options].concat();
-    let released = if cfg!(windows) {
-        let workspace = &driver.workspace;
-        build_folder::check(&workspace.target, &workspace.root)?;
-        run(Command::new("cargo")
-            .args([
-                "build",
-                "--package",
-                &driver.package,
-                "--target",
-                arch.triple(),
-            ])
-            .args(options)
-            .current_dir(&workspace.root)
-            .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root)))?;
-        workspace.target.clone()
-    } else {
-        debian::require(debian::BUILD)?;
-        cross::cargo(driver, arch, "build", &options)?;
-        cross::target(&driver.workspace)
-    };
+    let released = cargo(driver, arch, "build", &options)?;
     let released = released.join(arch.triple()).join("release");
     let folder = driver.workspace.built(arch);
     fs::create_dir_all(&folder).map_err(|error| about(&folder, &error.to_string()))?;

@@ -8,6 +8,7 @@
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -61,7 +62,10 @@ pub fn cargo(
 
 /// Makes the mirror, or brings it up to date: the folder of its workspace.
 fn mirror(workspace: &Workspace, target: &Path) -> Result<PathBuf, String> {
-    let root = target.join("mirror");
+    // Several workspaces may have the same target folder.
+    let mut hasher = DefaultHasher::new();
+    workspace.root.hash(&mut hasher);
+    let root = target.join(format!("mirror/{:016x}", hasher.finish()));
     let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     let mirrored = below(&workspace.root);
     fs::create_dir_all(&mirrored).map_err(|error| about(&mirrored, &error.to_string()))?;

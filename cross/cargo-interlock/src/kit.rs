@@ -10,6 +10,8 @@ use std::{
     process::Command,
 };
 
+use crate::{check::Check, report};
+
 /// The programs that make a driver package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
@@ -131,6 +133,28 @@ impl Kit {
             folder.display()
         )
     }
+}
+
+/// Lists the WDK's programs and clang: whether they are there.
+pub fn doctor() -> Result<bool, String> {
+    let kit = Kit::installed()?;
+    let program = |tool: Tool| Check {
+        name: tool.file_name(),
+        outcome: kit.tool(tool).map(|path| path.display().to_string()),
+    };
+    let mut checks: Vec<_> = Tool::ALL.into_iter().map(program).collect();
+    let clang = Command::new("clang").arg("--version").output();
+    checks.push(Check {
+        name: "clang",
+        outcome: match clang {
+            Ok(output) => Ok(String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .take(1)
+                .collect()),
+            Err(error) => Err(format!("{error}; install LLVM 17.0.6, or 19 or later")),
+        },
+    });
+    Ok(report(&checks))
 }
 
 /// The newest version in a WDK's `Lib`, such as `10.0.26100.0`.

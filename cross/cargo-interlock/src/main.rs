@@ -113,7 +113,7 @@ enum Task {
         /// The package of the driver, if the workspace has several
         #[arg(long, short)]
         package: Option<String>,
-        /// Keep what the driver prints with DbgPrintEx in target/wine/wine.log
+        /// Keep what the driver prints in target/wine/wine.log
         #[arg(long)]
         debug_log: bool,
         /// A program for Windows, and its arguments
@@ -130,9 +130,9 @@ enum Task {
         #[arg(last = true)]
         options: Vec<String>,
     },
-    /// List what is needed off Windows, and whether it is there
+    /// List what is needed, and whether it is there
     Doctor {
-        /// Install what is missing
+        /// Install what is missing, on Debian
         #[arg(long)]
         install: bool,
         /// Further Debian packages
@@ -211,7 +211,10 @@ fn perform(task: Task) -> Result<bool, String> {
             which,
             command,
             options,
-        } => cross::cargo(&find(&which)?, which.arch, &command, &options)?,
+        } => {
+            building::cargo(&find(&which)?, which.arch, &command, &options)?;
+        }
+        Task::Doctor { .. } if cfg!(windows) => return kit::doctor(),
         Task::Doctor { install, packages } => return debian::doctor(install, &packages),
         Task::CheckNatvis {
             pdb,

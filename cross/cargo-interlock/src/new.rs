@@ -118,7 +118,7 @@ impl Source {
     /// What a dependency on the crate in this folder says; `package` is its name, if that is another.
     fn dependency(&self, folder: &str, package: Option<&str>) -> String {
         let source = match self {
-            Self::Folder(root) => format!("path = {:?}", root.join(folder)),
+            Self::Folder(root) => format!("path = {:?}", root.join(folder).to_string_lossy()),
             Self::Git(url) => format!("git = {url:?}"),
         };
         let package = package.map_or_else(String::new, |name| format!("package = {name:?}, "));
@@ -157,7 +157,7 @@ fn replacements(name: &str, kind: Kind, source: &Source) -> Vec<(&'static str, S
         ("{{name}}", name.into()),
         (
             "{{filter}}",
-            if kind == Kind::Filter { "filter " } else { "" }.into(),
+            if kind == Kind::Filter { "filter: " } else { "" }.into(),
         ),
         ("{{guid}}", guid),
         ("{{Guid}}", rust_guid),
@@ -208,6 +208,7 @@ fn guid([high, low]: [u64; 2]) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{arch::Arch, inf_rules, stamp::Stamp};
 
     #[test]
     fn names_are_those_of_crates_and_files() {
@@ -248,6 +249,26 @@ mod tests {
                     !path.contains("{{") && !text.contains("{{"),
                     "{path}: {text}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn infs_keep_the_rules() {
+        for kind in [Kind::Function, Kind::Filter] {
+            let replacements = replacements("gate", kind, &Source::Git(String::new()));
+            let mut files = kind.files().unwrap().iter();
+            let (_, template) = files.find(|(path, _)| path.contains(".inx")).unwrap();
+            for arch in Arch::ALL {
+                let stamp = Stamp {
+                    arch,
+                    version: "0.1.0.0",
+                    date: "02/29/2024".into(),
+                };
+                let inf = stamp.apply(&fill(template, &replacements)).unwrap();
+                for check in inf_rules::all(&inf, arch).unwrap() {
+                    assert!(check.outcome.is_ok(), "{kind:?}: {check}");
+                }
             }
         }
     }

@@ -1,11 +1,11 @@
-//! A small driver image that is right in every way, for tests to spoil.
+//! A small, valid driver image, for tests that change one part of it.
 
 use object::{
     pe::{self, DllFlags, FileFlags, SectionFlags},
     write::pe::{NtHeaders, Writer},
 };
 
-/// What makes up the image; the tests change one thing at a time.
+/// The properties of the image. A test changes one at a time.
 pub struct Sample {
     pub machine: pe::Machine,
     pub subsystem: pe::Subsystem,
@@ -15,7 +15,7 @@ pub struct Sample {
     pub dll_flags: DllFlags,
     pub alignment: u32,
     pub entry: u32,
-    /// Names and flags, in this order: code, constants, and as many more as are wanted.
+    /// The names and flags of the sections, in this order: code, constants, any others.
     pub sections: Vec<([u8; 8], u32)>,
     pub reloc_flags: u32,
     pub relocations: bool,
@@ -57,13 +57,13 @@ impl Default for Sample {
     }
 }
 
-/// The image as it should be.
+/// Returns the valid image.
 pub fn image() -> Vec<u8> {
     Sample::default().finished()
 }
 
 impl Sample {
-    /// The image, with its checksum.
+    /// Returns the image with its checksum.
     pub fn finished(&self) -> Vec<u8> {
         let mut image = self.build();
         let (offset, checksum) = {
@@ -125,15 +125,15 @@ impl Sample {
         image
     }
 
-    /// The constants: an import directory of one name, a debug directory of one PDB, some text, and an
-    /// export directory of one name.
+    /// Returns the constants: an import directory with one name, a debug directory with one PDB, a text, and an export
+    /// directory with one name.
     fn constants(&self, address: u32, offset: u32) -> Vec<u8> {
         let mut data = vec![0; 0x200];
         let mut put = |at: u32, bytes: &[u8]| {
             let at = at as usize;
             data[at..at + bytes.len()].copy_from_slice(bytes);
         };
-        // The descriptor: the lookup table, two unused fields, the library's name, the address table.
+        // The descriptor: the lookup table, two unused fields, the name of the library, the address table.
         for (at, value) in [(0, LOOKUP_AT), (12, LIBRARY_AT), (16, ADDRESSES_AT)] {
             put(at, &(address + value).to_le_bytes());
         }
@@ -142,7 +142,7 @@ impl Sample {
             put(table, &u64::from(address + NAME_AT).to_le_bytes());
         }
         put(NAME_AT + 2, self.import);
-        // The debug directory's entry: its type, its size, its address, its offset.
+        // The entry of the debug directory: type, size, address, offset.
         let size = 24 + u32::try_from(self.pdb.len()).unwrap();
         for (at, value) in [
             (12, 2),
@@ -155,7 +155,7 @@ impl Sample {
         put(PDB_AT, b"RSDS");
         put(PDB_AT + 24, self.pdb);
         put(TEXT_AT, self.text);
-        // The export directory: how many functions and names, and the tables of functions, names and ordinals.
+        // The export directory: the numbers of functions and names, and the tables of functions, names and ordinals.
         for (at, value) in [
             (20, 1),
             (24, 1),
@@ -208,7 +208,7 @@ impl Sample {
     }
 }
 
-// Where things are among the constants.
+// The offsets of the parts in the constants.
 const LOOKUP_AT: u32 = 0x40;
 const ADDRESSES_AT: u32 = 0x50;
 const LIBRARY_AT: u32 = 0x60;

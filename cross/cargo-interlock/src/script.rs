@@ -95,7 +95,12 @@ impl<'a> Script<'a> {
         let lines = self.text.lines().enumerate();
         let wrong = lines.filter(|(_, line)| !line.is_ascii());
         wrong
-            .map(|(index, _)| format!("line {}: only ASCII is read the same everywhere", index + 1))
+            .map(|(index, _)| {
+                format!(
+                    "line {}: a character is not ASCII, so tools can read it differently",
+                    index + 1
+                )
+            })
             .collect()
     }
 

@@ -85,7 +85,7 @@ fn what_windows_powershell_does_not_know() {
 fn characters_beyond_ascii() {
     assert_eq!(
         with("'Stop'\n\n", "'Stop'\n# \u{2013}\n"),
-        ["line 6: only ASCII is read the same everywhere"]
+        ["line 6: a character is not ASCII, so tools can read it differently"]
     );
 }
 

@@ -160,8 +160,8 @@ mod tests {
     fn certificate_is_for_signing_code_and_kept() {
         let folder = TempDir::new().unwrap();
         let made = Certificate::in_folder(folder.path(), "gate").unwrap();
-        let mode = fs::metadata(&made.key).unwrap().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let key = fs::metadata(&made.key).unwrap();
+        assert_eq!(key.mode() & 0o777, 0o600);
         let mut print = Command::new("openssl");
         print
             .args(["x509", "-noout", "-text", "-in"])

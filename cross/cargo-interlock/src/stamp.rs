@@ -1,4 +1,4 @@
-//! What `stampinf` does: an INF made from its template.
+//! Makes an INF from its template, as `stampinf` does.
 
 use std::{
     env,
@@ -15,26 +15,26 @@ const FRAMEWORK: &[&str] = &[
     "$UMDFCOINSTALLERVERSION$",
 ];
 
-/// What is filled in.
+/// The values that are filled in.
 pub struct Stamp<'a> {
     pub arch: Arch,
     pub version: &'a str,
-    /// Month, day and year, as INF files write them.
+    /// Month, day and year, in the format of INF files.
     pub date: String,
 }
 
 impl Stamp<'_> {
-    /// The INF, with CRLF line ends.
+    /// Returns the INF, with CRLF line ends.
     pub fn apply(&self, template: &str) -> Result<String, String> {
         self.check_version()?;
         let driver_ver = format!("DriverVer = {},{}", self.date, self.version);
         let mut lines = Vec::new();
-        // Where `[Version]` starts, and whether the lines are its own.
+        // The line of `[Version]`, and whether the current line is in that section.
         let (mut version_at, mut in_version, mut stamped) = (None, false, false);
         for (index, line) in template.trim_start_matches('\u{feff}').lines().enumerate() {
             if !line.is_ascii() {
                 return Err(format!(
-                    "line {}: only ASCII is read the same everywhere",
+                    "line {}: a character is not ASCII, so tools can read it differently",
                     index + 1
                 ));
             }
@@ -75,36 +75,36 @@ impl Stamp<'_> {
     }
 }
 
-/// The name of the section that a line starts.
+/// Returns the name of the section that starts with a line.
 fn section_name(line: &str) -> Option<&str> {
     let (name, _) = line.trim_start().strip_prefix('[')?.split_once(']')?;
     Some(name.trim())
 }
 
-/// What is left of a line's `=`. A comment has a `;` in it and so is no known key.
+/// Returns the part of a line before `=`. A comment contains a `;`, so it is not a known key.
 fn key(line: &str) -> &str {
     line.split_once('=').map_or("", |(key, _)| key.trim())
 }
 
-/// The time since 1970 of `SOURCE_DATE_EPOCH`, or now.
+/// Returns the time since 1970 in `SOURCE_DATE_EPOCH`, or the current time.
 pub fn now() -> Result<Duration, String> {
     match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text
             .parse()
             .map(Duration::from_secs)
-            .map_err(|_| format!("SOURCE_DATE_EPOCH is {text}, no count of seconds")),
+            .map_err(|_| format!("SOURCE_DATE_EPOCH is {text}, not a number of seconds")),
         Err(_) => Ok(SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()),
     }
 }
 
-/// The date of [`now`].
+/// Returns the date of [`now`].
 pub fn date() -> Result<String, String> {
     Ok(calendar_date(now()?.as_secs() / (24 * 60 * 60)))
 }
 
-/// The day that comes this many days after the first of January 1970.
+/// Returns the date that is this number of days after January 1, 1970.
 fn calendar_date(mut days: u64) -> String {
     let is_leap = |year: u64| {
         year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
@@ -173,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn driver_ver_elsewhere_is_left_alone() {
+    fn driver_ver_in_another_section_is_not_changed() {
         let inf = stamp("[Version]\n[Other]\nDriverVer = mine\n").unwrap();
         assert!(inf.ends_with("[Other]\r\nDriverVer = mine\r\n"), "{inf}");
     }
 
     #[test]
-    fn what_cannot_be_stamped_is_refused() {
+    fn invalid_template_or_version_is_rejected() {
         for (template, reason) in [
             ("[Strings]\n", "[Version]"),
             ("[Version]\nKmdf = $KMDFVERSION$\n", "line 2: $KMDFVERSION$"),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_the_calendars() {
+    fn date_is_that_of_the_calendar() {
         for (days, date) in [
             (0, "01/01/1970"),
             (10_957, "01/01/2000"),

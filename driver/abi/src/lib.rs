@@ -14,8 +14,8 @@
 //! | [`ioctl::GET_STATISTICS`] | read | none | [`Statistics`] |
 //! | [`ioctl::POP`] | read, write | none | [`Pended`] |
 //! | [`ioctl::SET_RUN_STATE`] | write | [`RunState`] | the old [`RunState`] |
-//! | [`Routine::ioctl`], one for each routine | read, write | [`Call`] | [`Returned`] |
-//! | [`ioctl::RUN_THREADS`] | read, write | [`RunThreads`] | [`ThreadsRan`] |
+//! | [`Routine::ioctl`], one for each routine | read, write | [`Call`] | [`CallResult`] |
+//! | [`ioctl::RUN_THREADS`] | read, write | [`RunThreads`] | [`ThreadResults`] |
 //!
 //! Requests are checked in this order, and the first check that fails determines the status. A request that is
 //! rejected increments [`Counters::rejected`] and has no other effect.
@@ -43,7 +43,7 @@ mod routine;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-pub use routine::{Call, Returned, Routine, RunThreads, ThreadsRan};
+pub use routine::{Call, CallResult, Routine, RunThreads, ThreadResults};
 
 /// The fields of the device interface's GUID, `{6f1d3c52-8e0b-4a57-9b43-2d7c51e0a8f4}`.
 pub const INTERFACE_GUID: (u32, u16, u16, [u8; 8]) = (
@@ -91,7 +91,7 @@ pub mod ioctl {
     /// Stops the device or lets it run again. Input: the new [`RunState`](crate::RunState); output: the old one.
     pub const SET_RUN_STATE: u32 = code(0x807, Access::Write);
     /// Runs a routine from several system threads. Input: [`RunThreads`](crate::RunThreads); output:
-    /// [`ThreadsRan`](crate::ThreadsRan).
+    /// [`ThreadResults`](crate::ThreadResults).
     pub const RUN_THREADS: u32 = code(0x808, Access::ReadWrite);
 }
 

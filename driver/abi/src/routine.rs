@@ -8,11 +8,11 @@ use crate::ioctl;
 macro_rules! routines {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// An NT routine. Its [IOCTL](Routine::ioctl) runs it once, on objects that are made from the [`Call`], and
-        /// returns the result in [`Returned`].
+        /// returns the result in [`CallResult`].
         ///
         /// Below, *nodes* are the first [`Call::count`] of [`Call::values`]. *found*, *value* and *status* are the
-        /// fields of [`Returned`]; they are 0 unless mentioned. *left* are the first [`Returned::count`] of
-        /// [`Returned::values`], in order.
+        /// fields of [`CallResult`]; they are 0 unless mentioned. *left* are the first [`CallResult::count`] of
+        /// [`CallResult::values`], in order.
         ///
         /// A field of [`Call`] that a routine does not mention must be 0; `count` must be 0 for a routine that
         /// mentions neither nodes nor `count`. There can be between 0 and [`Call::VALUES`] nodes, with any values,
@@ -209,7 +209,7 @@ impl Call {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
-pub struct Returned {
+pub struct CallResult {
     /// The return value: a number, or the node that the returned pointer points to.
     pub value: u64,
     /// 1 if the routine returned a node, 0 if it returned NULL.
@@ -224,7 +224,7 @@ pub struct Returned {
     pub values: [u64; Self::VALUES],
 }
 
-impl Returned {
+impl CallResult {
     /// The largest number of values in a result: those of the call, and one that was inserted.
     pub const VALUES: usize = Call::VALUES + 1;
 }
@@ -255,7 +255,7 @@ impl RunThreads {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
-pub struct ThreadsRan {
+pub struct ThreadResults {
     /// The number of times that the routine was run.
     pub rounds: u64,
     /// The expected result. For the zone routines this is the number of blocks, for `InterlockedExchange` the sum

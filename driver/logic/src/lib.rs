@@ -16,7 +16,7 @@ mod routine;
 mod serving;
 
 use interlock_abi::{
-    ABI_VERSION, Call, Completed, Counters, INTERFACE_GUID, Pend, Returned, Routine, RunState,
+    ABI_VERSION, Call, CallResult, Completed, Counters, INTERFACE_GUID, Pend, Routine, RunState,
     Statistics, Version, queue,
 };
 use pinned_init::{PinInit, pin_data, try_pin_init};
@@ -332,9 +332,9 @@ impl Interlock {
             // the same time is not found; its Cancel routine completes it.
             let stays = |irp: &IrpView| irp.input::<Call>().is_ok_and(|call| call.argument != 0);
             if let Some(irp) = self.cancelable.remove_matching(irql, |irp| !stays(irp)) {
-                let returned = Returned {
+                let returned = CallResult {
                     found: 1,
-                    ..Returned::default()
+                    ..CallResult::default()
                 };
                 irp.complete_with(&returned, irql);
             }

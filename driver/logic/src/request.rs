@@ -1,8 +1,8 @@
 //! Parsing of requests: the IOCTL code and the input as one checked value.
 
 use interlock_abi::{
-    Call, CompleteByTag, CompleteOldest, Completed, Counters, MAX_SERVICE_MS, Pend, Pended,
-    Returned, Routine, RunState, RunThreads, Statistics, ThreadsRan, Version, ioctl, queue,
+    Call, CallResult, CompleteByTag, CompleteOldest, Completed, Counters, MAX_SERVICE_MS, Pend,
+    Pended, Routine, RunState, RunThreads, Statistics, ThreadResults, Version, ioctl, queue,
 };
 use wdm::{Error, IrpView};
 
@@ -88,14 +88,14 @@ impl Request {
             }
             ioctl::RUN_THREADS => {
                 let run = irp.input::<RunThreads>()?;
-                irp.output::<ThreadsRan>()?;
+                irp.output::<ThreadResults>()?;
                 routine::check_threads(&run)?;
                 Ok(Self::RunThreads(run))
             }
             code => {
                 let routine = Routine::from_ioctl(code).ok_or(Error::INVALID_DEVICE_REQUEST)?;
                 let call = irp.input::<Call>()?;
-                irp.output::<Returned>()?;
+                irp.output::<CallResult>()?;
                 routine::check(routine, &call)?;
                 Ok(Self::Call(routine, call))
             }

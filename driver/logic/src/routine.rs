@@ -10,7 +10,7 @@ mod numbers;
 mod threads;
 mod zones;
 
-use interlock_abi::{Call, Returned, Routine};
+use interlock_abi::{Call, CallResult, Routine};
 use wdm::{Error, PassiveLevel};
 
 pub use threads::{check_threads, run_threads};
@@ -101,7 +101,7 @@ fn is_segment(values: &[u64]) -> bool {
 /// `IoSetCancelRoutine` is not run here, but on the IRP of the request itself.
 // The objects are on the stack. Without inlining, only those of the routine that runs take stack space.
 #[inline(never)]
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     match routine {
         Routine::IoAcquireCancelSpinLock
         | Routine::IoReleaseCancelSpinLock
@@ -149,16 +149,16 @@ fn narrow(value: u64) -> Result<u32, Error> {
 }
 
 /// Makes a result with a value, to which remaining values can be added.
-fn returned(value: u64) -> Returned {
-    Returned {
+fn returned(value: u64) -> CallResult {
+    CallResult {
         value,
-        ..Returned::default()
+        ..CallResult::default()
     }
 }
 
 /// Makes a result with an optional value.
-fn found(value: Option<u64>) -> Returned {
-    Returned {
+fn found(value: Option<u64>) -> CallResult {
+    CallResult {
         found: value.is_some().into(),
         ..returned(value.unwrap_or(0))
     }
@@ -166,7 +166,7 @@ fn found(value: Option<u64>) -> Returned {
 
 /// Adds a remaining value to a result. There is room for every value that a call can pass; more values mean that an
 /// object is corrupt.
-fn push_remaining(returned: &mut Returned, value: u64) -> Result<(), Error> {
+fn push_remaining(returned: &mut CallResult, value: u64) -> Result<(), Error> {
     let count = usize::try_from(returned.count).map_err(|_| Error::INTERNAL_ERROR)?;
     let slot = returned.values.get_mut(count);
     *slot.ok_or(Error::INTERNAL_ERROR)? = value;

@@ -68,14 +68,6 @@ pub struct SLIST_HEADER {
     pub Reserved: [u64; 2],
 }
 
-// Without the `link` attribute, since the name is that of the entry in the import table.
-unsafe extern "C" {
-    /// Points to the kernel's variable with the type of event objects. It is the slot of the import, as in C; by this name
-    /// every import library has it, also one that defines it as `DATA`.
-    #[cfg_attr(feature = "wdk", link_name = "__imp_ExEventObjectType")]
-    pub static ExEventObjectType: *mut *mut c_void;
-}
-
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn ExInterlockedInsertHeadList(
@@ -139,6 +131,10 @@ unsafe extern "C" {
     pub fn ExAcquireRundownProtection(RunRef: *mut EX_RUNDOWN_REF) -> u8;
     pub fn ExReleaseRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExWaitForRundownProtectionRelease(RunRef: *mut EX_RUNDOWN_REF);
+
+    /// The type of event objects. In C it is `*ExEventObjectType`: there the name is the slot of the import, while this is the
+    /// kernel's variable, to which the slot points.
+    pub static ExEventObjectType: *mut c_void;
 
     /// The routine that the macro `InterlockedPushEntrySList` calls.
     pub fn ExpInterlockedPushEntrySList(

@@ -50,3 +50,9 @@ pub use routines::*;
 /// Whether this crate is linked into a driver image, so that its statics belong to one driver. A program with the
 /// model kernel can contain several drivers, each in its own kernel.
 pub const IS_DRIVER: bool = cfg!(feature = "wdk");
+
+/// A spin lock that is not held, for a lock that is initialised at compile time.
+///
+/// On Windows it is zero: in the WDK's `wdm.h` for systems before Windows 8, `KeInitializeSpinLock` is inline and stores that.
+/// The model kernel marks each lock that was initialised.
+pub const SPIN_LOCK_FREE: KSPIN_LOCK = if IS_DRIVER { 0 } else { 0x4c4b << 48 };

@@ -77,3 +77,9 @@ pub unsafe fn MmGetSystemAddressForMdlSafe(mdl: *mut MDL, priority: u32) -> *mut
         )
     }
 }
+
+/// Tells the model kernel that the driver is about to access a buffer of user mode, which user mode can change before. In a
+/// driver it does nothing.
+pub fn access_user_pages(start: *const u8) {
+    before(Inline::UserPages, start.cast());
+}

@@ -23,6 +23,8 @@ pub enum Inline {
     Atomic,
     /// `MmGetSystemAddressForMdlSafe`, on the MDL.
     SystemAddressForMdl,
+    /// [`access_user_pages`](crate::access_user_pages), on the first byte of the buffer.
+    UserPages,
 }
 
 #[cfg(feature = "wdk")]

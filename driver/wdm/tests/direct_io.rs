@@ -4,13 +4,20 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use common::Loaded;
-use ntmodel::{Access, Clock, Completion, Config, Driver, Faults, Kernel, Request};
+use ntmodel::{
+    Access, Clock, Completion, Config, Driver, Faults, Kernel, Request,
+    explore::{Search, explore},
+};
 use pinned_init::PinInit;
 use wdm::{
-    Device, Error, Guid, Handled, IoType, Irp, NewDevice, NtStatus, PassiveLevel, Shared, SpinLock,
+    Device, Error, Guid, Handled, IoType, Irp, NewDevice, NtStatus, PassiveLevel, PendedIrp,
+    Shared, SpinLock,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
     irql::CallerLevel,
 };
@@ -308,4 +315,70 @@ fn buffer_that_cannot_be_mapped_is_not_used() {
     file.close();
     device.remove().expect("no file is open");
     driver.unload();
+}
+
+/// Keeps a request until the next one, and then returns the first byte of its buffer, read twice.
+struct Twice(Shared<SpinLock<Option<PendedIrp>>>);
+
+impl Device for Twice {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let kept = Shared::new(SpinLock::new(None), device, irql)?;
+        Ok(Ok::<_, Error>(Self(kept)))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        let Some(mut kept) = self.0.with(irql, |kept, _| kept.take()) else {
+            let (irp, pending) = irp.pend_not_cancelable(irql);
+            self.0.with(irql, |kept, _| *kept = Some(irp));
+            return pending;
+        };
+        let twice = kept.user_buffer().and_then(|buffer| {
+            let first = buffer.read::<u8>(0)?;
+            Ok([first, buffer.read::<u8>(0)?])
+        });
+        kept.complete(NtStatus::SUCCESS, irql);
+        match twice {
+            Ok(twice) => irp.complete_with(&twice, irql),
+            Err(error) => irp.complete(error, irql),
+        }
+    }
+}
+
+/// What a driver reads twice can be different: user mode writes before, between or after.
+#[test]
+fn user_mode_changes_its_buffer_at_any_time() {
+    static SEEN: Mutex<BTreeSet<[u8; 2]>> = Mutex::new(BTreeSet::new());
+    let explored = explore(Search::every(10_000), |kernel| {
+        // SAFETY: the entry point is that of a driver on wdm.
+        let driver = unsafe { Driver::load(kernel, wdm::entry::<Twice>) }.expect("DriverEntry");
+        let device = driver.add_device().expect("AddDevice");
+        device.start().expect("the device starts");
+        let file = device.open(Access::ReadWrite).expect("it opens");
+        let pending = Arc::new(file.device_control(SUM_IN, &[], vec![1; 16]));
+        let theirs = Arc::clone(&pending);
+        let writer = kernel.actor("writer", move || theirs.write_buffer(0, &[2]));
+        let read = end(&file.device_control(SUM_BUFFERED, &[], vec![0; 2]));
+        writer.join();
+        let twice = [read.output[0], read.output[1]];
+        SEEN.lock().expect("no thread has panicked").insert(twice);
+        drop(pending);
+        file.close();
+        device.remove().expect("no file is open");
+        driver.unload();
+    });
+    assert!(explored.unwrap_or_else(|found| panic!("{found}")).complete);
+    let seen = SEEN.lock().expect("no thread has panicked");
+    assert_eq!(*seen, BTreeSet::from([[1, 1], [1, 2], [2, 2]]));
 }

@@ -6,7 +6,9 @@
 use std::{collections::BTreeSet, env, sync::Arc, time::Duration};
 
 use interlock::Interlock;
-use interlock_abi::{Call, Pend, Pended, Returned, Routine, RunThreads, ThreadsRan, ioctl, queue};
+use interlock_abi::{
+    Call, CallResult, Pend, Pended, Routine, RunThreads, ThreadResults, ioctl, queue,
+};
 use nt::{STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS};
 use ntmodel::{Access, Clock, Config, Driver, Faults, File, Image, Kernel, Request};
 use zerocopy::IntoBytes;
@@ -25,7 +27,7 @@ const IMAGE: &str = "INTERLOCK_DRIVER";
 
 /// What must have failed.
 const PARTS: &[&str] = &[
-    "pnp::create",
+    "create::create_object",
     "pnp::attach",
     "DeviceObject::new",
     "DeviceInterface::register",
@@ -118,7 +120,7 @@ fn pop(file: &File) -> Step {
 
 fn call(file: &File, routine: Routine) -> Step {
     let call = Call::default();
-    let output = vec![0; size_of::<Returned>()];
+    let output = vec![0; size_of::<CallResult>()];
     let request = file.device_control(routine.ioctl(), call.as_bytes(), output);
     // Some routines return an error if they have no parameters.
     match ended(&request, &[STATUS_SUCCESS]) {
@@ -134,7 +136,7 @@ fn run_threads(file: &File, routine: Routine) -> Step {
         rounds: 2,
         reserved: 0,
     };
-    let output = vec![0; size_of::<ThreadsRan>()];
+    let output = vec![0; size_of::<ThreadResults>()];
     ended(
         &file.device_control(ioctl::RUN_THREADS, run.as_bytes(), output),
         &[STATUS_SUCCESS],

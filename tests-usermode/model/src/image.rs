@@ -9,15 +9,16 @@
 //!
 //! | inline | what is known |
 //! | --- | --- |
-//! | `IoSetCancelRoutine`, a read of `Irp->Cancel` | what the IRP shows when it is next passed to a routine, cancelled or completed |
-//! | `IoMarkIrpPending` | as above: that a dispatch routine marked its IRP too late is not found |
-//! | `InsertTailList` and other lists | what the entries show then |
-//! | `Interlocked*`, `YieldProcessor` | nothing |
-//! | `KeGetCurrentIrql`, `KeRaiseIrql`, `KeLowerIrql` (CR8) | served as the routines are |
-//! | `KeGetCurrentProcessorNumber` (GS) | served |
-//! | `KeGetCurrentThread` and other uses of GS, privileged instructions | a violation that names the instruction |
+//! | `IoSetCancelRoutine`, a read of `Irp->Cancel` | what the IRP shows when it is next passed to a routine, cancelled or completed, or its dispatch routine returns |
+//! | `IoMarkIrpPending` | the same: one that comes too late is found for a device queue, and for an interlocked list if [lists are checked](crate::Config::check_lists) |
+//! | `InsertTailList` and other lists | what the entries show when the IRP is completed |
+//! | any use of an IRP after its completion | a routine that it is passed to |
+//! | `Interlocked*`, `YieldProcessor` | nothing: in an [exploration](crate::explore) no other thread runs there |
+//! | `KeGetCurrentIrql`, `KeRaiseIrql`, `KeLowerIrql` (CR8) | all: they are carried out as the routines are |
+//! | `KeGetCurrentProcessorNumber`, `KeGetCurrentThread` (GS) | they are carried out; no memory is at the thread's address |
+//! | other uses of GS, privileged instructions | a violation that names the instruction |
 //!
-//! An image runs with the host's threads, not in an [exploration](crate::explore), which cannot stop at what it does not see.
+//! Structured exceptions are not modelled. A section that can be both written and executed is refused.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod file;
@@ -25,6 +26,8 @@ mod file;
 mod format;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod guard;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod lookaside;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod mapped;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     ex::Ex,
     explore,
-    host::{Call, Config, Kernel, thread::Attached, upcalls::Upcalls, wait::Engine},
+    host::{Call, Config, Kernel, footprint, thread::Attached, upcalls::Upcalls, wait::Engine},
     io::{self, Io},
     ke::{self, Ke},
     mutex::locked,
@@ -60,6 +60,7 @@ impl Kernel {
     /// Returns the driver's messages to the debugger.
     #[must_use]
     pub fn messages(&self) -> Vec<String> {
+        footprint::touch_everything();
         locked(&self.messages).clone()
     }
 

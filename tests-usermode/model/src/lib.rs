@@ -26,6 +26,130 @@
 //!
 //! A violation stops the thread forever, as a bug check does: nothing unwinds through the driver.
 //! [`Config::on_violation`] selects the effect on the program.
+//!
+//! # Testing your own driver
+//!
+//! The driver is a library crate on `nt` or `wdm`. A test depends on that crate and on this one, which defines the kernel's
+//! routines; it needs no WDK. [`Image`] is for a driver's image, also of a driver in C.
+//!
+//! The driver of the following examples is on raw `nt`. Its IOCTL `HOLD` pends the request, `RELEASE` completes the one that
+//! pends, and `HOLD_FOR_A_SECOND` sets a timer whose DPC does so.
+//!
+//! ## Load a driver and send a request
+//!
+#![doc = concat!("```\n", include_str!("../examples/driver.txt"), r#"
+let kernel = Kernel::new(Config::default());
+// SAFETY: this is the entry point of a driver on `nt`.
+let driver = unsafe { Driver::load(&kernel, driver_entry) }.expect("DriverEntry succeeds");
+let device = driver.add_device().expect("AddDevice succeeds");
+device.start().expect("the device starts");
+let file = device.open_anyway(Access::ReadWrite).expect("the device opens");
+
+let held = file.device_control(HOLD, &[], Vec::new());
+assert_eq!(held.answer(), STATUS_PENDING);
+assert!(!held.is_done());
+assert_eq!(file.device_control(RELEASE, &[], Vec::new()).answer(), STATUS_SUCCESS);
+assert_eq!(held.status(), Some(STATUS_SUCCESS));
+
+file.close();
+device.remove().expect("no file is open");
+// Whatever the driver has left behind is a violation.
+driver.unload();
+"#, "```")]
+//!
+//! A driver on `wdm` has the entry point `wdm::entry::<MyDevice>`.
+//!
+//! ## Cancel a request
+//!
+#![doc = concat!("```\n", include_str!("../examples/driver.txt"), r#"
+# let kernel = Kernel::new(Config::default());
+# let driver = unsafe { Driver::load(&kernel, driver_entry) }.unwrap();
+# let device = driver.add_device().unwrap();
+# device.start().unwrap();
+# let file = device.open_anyway(Access::ReadWrite).unwrap();
+let held = file.device_control(HOLD, &[], Vec::new());
+assert!(held.cancel());
+let end = held.wait(Duration::from_secs(1)).expect("the Cancel routine completes it");
+assert_eq!(end.status, STATUS_CANCELLED);
+"#, "```")]
+//!
+//! ## Let time pass
+//!
+//! With [`Clock::Virtual`], time passes only when [`Kernel::advance`] is called, or when a thread waits and nothing else can
+//! happen: then the next timer expires at once. A test of a timeout of an hour takes no time.
+//!
+#![doc = concat!("```\n", include_str!("../examples/driver.txt"), r#"
+let kernel = Kernel::new(Config {
+    clock: Clock::Virtual,
+    ..Config::default()
+});
+# let driver = unsafe { Driver::load(&kernel, driver_entry) }.unwrap();
+# let device = driver.add_device().unwrap();
+# device.start().unwrap();
+# let file = device.open_anyway(Access::ReadWrite).unwrap();
+let held = file.device_control(HOLD_FOR_A_SECOND, &[], Vec::new());
+kernel.advance(Duration::from_millis(999));
+assert!(!held.is_done());
+kernel.advance(Duration::from_millis(1));
+assert_eq!(held.status(), Some(STATUS_SUCCESS));
+"#, "```")]
+//!
+//! ## Have allocations fail
+//!
+//! With [`Faults`] in [`Config::faults`], each request of the driver for memory or for an object fails once for each call path
+//! that leads to it.
+//!
+#![doc = concat!("```\n", include_str!("../examples/driver.txt"), r#"
+use ntmodel::Faults;
+
+let faults = Arc::new(Faults::default());
+let kernel = Kernel::new(Config {
+    faults: Some(Arc::clone(&faults)),
+    ..Config::default()
+});
+loop {
+    faults.arm();
+    let loaded = unsafe { Driver::load(&kernel, driver_entry) };
+    if let Ok(driver) = loaded {
+        if let Ok(device) = driver.add_device() {
+            device.start().expect("it needs no memory");
+            device.remove().expect("no file is open");
+        }
+        driver.unload();
+    }
+    // Nothing was left to fail.
+    if !faults.disarm() {
+        break;
+    }
+}
+"#, "```")]
+//!
+//! ## Expect a violation
+//!
+//! With [`OnViolation::Halt`] the program goes on after a violation, and [`Kernel::violation`] returns it. The thread that broke
+//! the rule stops for good, so a test runs it as another thread.
+//!
+#![doc = concat!("```\n", include_str!("../examples/driver.txt"), r#"
+let kernel = Kernel::new(Config {
+    on_violation: OnViolation::Halt,
+    ..Config::default()
+});
+let theirs = Arc::clone(&kernel);
+std::thread::spawn(move || {
+    let driver = unsafe { Driver::load(&theirs, driver_entry) }.unwrap();
+    let _device = driver.add_device().unwrap();
+    // The device was not removed.
+    driver.unload();
+});
+while kernel.violation().is_none() {
+    std::thread::yield_now();
+}
+assert_eq!(kernel.violation().map(|violation| violation.rule), Some(Rule::DeviceRemoval));
+"#, "```")]
+//!
+//! ## Explore the orders of threads
+//!
+//! See [`explore`].
 
 #![allow(
     clippy::must_use_candidate,

@@ -1,5 +1,5 @@
-//! Scenes that end with an IRP that nobody completes, with a thread that waits, or in a hang: the report names the threads and
-//! what they wait for.
+//! Scenarios that end with an IRP that is never completed, with a thread that waits, or in a hang: the report names the
+//! threads and what they wait for.
 
 mod common;
 mod steps;
@@ -20,7 +20,7 @@ use nt::{
 use ntmodel::{Access, Config, Kernel, OnViolation, Rule, Violation};
 use steps::{FIRST, Stage, Steps, breaks, cancel, complete, end_of, holds, mark};
 
-/// Pends a request, with a Cancel routine or without.
+/// Pends a request, with or without a Cancel routine.
 struct Pends<const CANCELABLE: bool>;
 
 impl<const CANCELABLE: bool> Steps for Pends<CANCELABLE> {
@@ -29,7 +29,7 @@ impl<const CANCELABLE: bool> Steps for Pends<CANCELABLE> {
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         let status = mark(irp);
         if CANCELABLE {
-            // SAFETY: nobody cancels the IRP before this routine has returned.
+            // SAFETY: no thread cancels the IRP before this routine has returned.
             unsafe { io::IoSetCancelRoutine(irp, Some(cancel::<Self>)) };
         }
         status
@@ -99,7 +99,7 @@ fn irp_that_never_had_a_cancel_routine_is_reported_as_such() {
     holds(cancels::<true>);
 }
 
-/// A thread of the driver's that waits for an event, which is set when the device is removed, if `ENDS`.
+/// A thread of the driver that waits for an event. If `ENDS`, the event is set when the device is removed.
 struct HasThread<const ENDS: bool>;
 
 struct Own {
@@ -144,10 +144,10 @@ impl<const ENDS: bool> Steps for HasThread<ENDS> {
             // SAFETY: the event is initialised.
             unsafe { nt::KeSetEvent(own.event.get(), 0, 0) };
         }
-        // SAFETY: nobody writes the handle any more.
+        // SAFETY: the handle is no longer written.
         let thread = unsafe { *own.thread.get() };
         if ENDS {
-            // SAFETY: the handle is the thread's.
+            // SAFETY: the handle is that of the thread.
             unsafe { nt::ZwWaitForSingleObject(thread, 0, null_mut()) };
         }
         // SAFETY: as above.
@@ -164,20 +164,24 @@ fn leaves_thread<const ENDS: bool>(kernel: &Arc<Kernel>) {
 
 fn removes_with_thread<const ENDS: bool>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<HasThread<ENDS>>(kernel);
-    Arc::into_inner(stage.file).expect("nobody has it").close();
+    Arc::into_inner(stage.file)
+        .expect("no actor uses the file")
+        .close();
     stage.device.remove().expect("no file is open");
 }
 
 #[test]
-fn a_thread_does_not_outlive_the_device_extension_in_which_its_event_is() {
+fn thread_that_waits_in_a_deleted_device_extension_is_reported() {
     let violation = steps::found_in_some_order(removes_with_thread::<false>);
     let rules = [Rule::SystemThread, Rule::FreedMemory];
     assert!(rules.contains(&violation.rule), "\n{violation}");
     let soon = found_in(|kernel| {
         let stage = Stage::set::<HasThread<false>>(kernel);
-        // The thread has come to its wait.
+        // The thread waits.
         std::thread::sleep(Duration::from_millis(100));
-        Arc::into_inner(stage.file).expect("nobody has it").close();
+        Arc::into_inner(stage.file)
+            .expect("no actor uses the file")
+            .close();
         stage.device.remove().expect("no file is open");
     });
     assert_eq!(
@@ -190,7 +194,7 @@ fn a_thread_does_not_outlive_the_device_extension_in_which_its_event_is() {
 }
 
 #[test]
-fn a_thread_that_waits_is_found_at_the_end_of_a_scene() {
+fn thread_that_waits_is_reported_at_the_end_of_a_scenario() {
     breaks(
         leaves_thread::<false>,
         Rule::SystemThread,
@@ -204,7 +208,7 @@ fn unloads_with_thread<const ENDS: bool>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn a_thread_outlives_its_driver() {
+fn thread_that_outlives_its_driver_is_reported() {
     breaks(
         unloads_with_thread::<false>,
         Rule::SystemThread,
@@ -244,7 +248,7 @@ impl<const RELEASES: bool> Steps for HasRemoveLock<RELEASES> {
     fn control(_: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
         Self::acquire(own, irp.cast());
         if RELEASES {
-            // SAFETY: it was acquired above.
+            // SAFETY: the lock was acquired above.
             unsafe { nt::IoReleaseRemoveLockEx(Self::lock(own), irp.cast(), Self::SIZE) };
         }
         complete(irp, STATUS_SUCCESS)
@@ -253,7 +257,7 @@ impl<const RELEASES: bool> Steps for HasRemoveLock<RELEASES> {
     fn remove(own: &Self::Own) {
         let tag = without_provenance_mut(REMOVAL);
         Self::acquire(own, tag);
-        // SAFETY: it was acquired above.
+        // SAFETY: the lock was acquired above.
         unsafe { nt::IoReleaseRemoveLockAndWaitEx(Self::lock(own), tag, Self::SIZE) };
     }
 }
@@ -264,26 +268,26 @@ fn removes<const RELEASES: bool>(kernel: &Arc<Kernel>) {
     stage.tear_down();
 }
 
-/// What stops a scene whose threads are the host's, and that soon waits for ever.
-fn found_soon(scene: fn(&Arc<Kernel>)) -> Violation {
+/// Returns the violation that stops a scenario on host threads that soon waits forever.
+fn found_soon(scenario: fn(&Arc<Kernel>)) -> Violation {
     let kernel = Kernel::new(Config {
         on_violation: OnViolation::Halt,
         hang_after: Duration::from_millis(200),
         ..Config::default()
     });
     let theirs = Arc::clone(&kernel);
-    std::thread::spawn(move || scene(&theirs));
+    std::thread::spawn(move || scenario(&theirs));
     for _ in 0..10_000 {
         if let Some(violation) = kernel.violation() {
             return violation.clone();
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    panic!("nothing was found");
+    panic!("no rule was broken in time");
 }
 
 #[test]
-fn a_removal_that_waits_names_the_holders_of_its_remove_lock() {
+fn hang_of_a_removal_names_the_holders_of_the_remove_lock() {
     let holder = "which is held 1 times for IRP 3";
     let in_order = breaks(removes::<false>, Rule::Hang, holder);
     for violation in [in_order, found_soon(removes::<false>)] {
@@ -297,7 +301,7 @@ fn a_removal_that_waits_names_the_holders_of_its_remove_lock() {
     holds(removes::<true>);
 }
 
-/// Holds a lock of its own while it waits, or not.
+/// If `HOLDS`, waits forever while it holds its lock.
 struct HoldsLock<const HOLDS: bool>;
 
 impl<const HOLDS: bool> Steps for HoldsLock<HOLDS> {
@@ -316,7 +320,7 @@ impl<const HOLDS: bool> Steps for HoldsLock<HOLDS> {
                 nt::interlocked::YieldProcessor();
             }
         }
-        // SAFETY: it was acquired above.
+        // SAFETY: the lock was acquired above.
         unsafe { nt::KeReleaseSpinLock(own.get(), irql) };
         complete(irp, STATUS_SUCCESS)
     }
@@ -324,7 +328,10 @@ impl<const HOLDS: bool> Steps for HoldsLock<HOLDS> {
 
 fn two_wait<const HOLDS: bool>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<HoldsLock<HOLDS>>(kernel);
-    let file = stage.device.open_anyway(Access::Read).expect("it opens");
+    let file = stage
+        .device
+        .open_anyway(Access::Read)
+        .expect("the device opens");
     let other = kernel.actor("other", move || {
         end_of(&file.device_control(steps::SECOND, &[], Vec::new()));
     });
@@ -334,7 +341,7 @@ fn two_wait<const HOLDS: bool>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn a_lock_that_is_never_released_has_its_holder_named() {
+fn hang_on_a_lock_names_its_holder() {
     let violation = steps::found_in_some_order(two_wait::<true>);
     assert_eq!(violation.rule, Rule::Hang, "\n{violation}");
     let threads = violation.threads.join("\n");
@@ -346,7 +353,7 @@ fn a_lock_that_is_never_released_has_its_holder_named() {
 }
 
 #[test]
-fn a_scene_of_host_threads_is_stopped() {
+fn scenario_on_host_threads_is_stopped() {
     let violation = found_in(unloads_with_request);
     assert_eq!(violation.rule, Rule::IrpProcessingComplete, "\n{violation}");
 }

@@ -60,10 +60,8 @@ fn every_routine_of_the_model_can_be_imported() {
         }
         let text = fs::read_to_string(path).expect("the file can be read");
         for part in text.split("unsafe(no_mangle)").skip(1) {
-            let name = part
-                .split("fn ")
-                .nth(1)
-                .and_then(|name| name.split('(').next());
+            let item = part.split(['(', ':']).next().unwrap_or_default();
+            let name = item.split_whitespace().next_back();
             found.extend(name.map(str::to_owned));
         }
     }
@@ -256,6 +254,85 @@ fn what_is_discardable_is_gone_after_driver_entry() {
     });
     assert_eq!(found.code, 0x50, "{found}");
     assert_eq!(found.routine, "AddDevice", "{found}");
+}
+
+struct Beside;
+
+impl Steps for Beside {
+    type Own = ();
+
+    fn control(_: *mut nt::DEVICE_OBJECT, (): &(), irp: *mut nt::IRP, _: u32) -> nt::NTSTATUS {
+        steps::complete(irp, nt::STATUS_SUCCESS)
+    }
+}
+
+#[test]
+fn a_driver_of_the_program_and_an_image_are_loaded_side_by_side() {
+    // lea rax, [rip + 7: the last instruction]; mov [rcx + 68h], rax: DriverUnload; xor eax, eax; ret; ret
+    let code = [
+        0x48, 0x8d, 0x05, 7, 0, 0, 0, 0x48, 0x89, 0x41, 0x68, 0x31, 0xc0, 0xc3, 0xc3,
+    ];
+    let kernel = Kernel::new(Config::default());
+    let image = load(&kernel, &ImageFile::new(&code).bytes()).expect("it loads");
+    one_request::<Beside>(&kernel);
+    image.unload();
+}
+
+#[test]
+fn a_lookaside_list_has_routines_of_the_convention_that_calls_them() {
+    const IMPORTS: &[&str] = &[
+        "ExInitializeLookasideListEx",
+        "ExpInterlockedPushEntrySList",
+        "ExDeleteLookasideListEx",
+    ];
+    // An instruction that loads the address of the list, which the data begins with.
+    let list = |code: &mut Vec<u8>, instruction: [u8; 3]| {
+        code.extend(instruction);
+        let next = u32::try_from(code.len() + 4).expect("it is small");
+        code.extend((0x1000 - next).to_le_bytes());
+    };
+    const RCX: [u8; 3] = [0x48, 0x8d, 0x0d];
+    const RDX: [u8; 3] = [0x48, 0x8d, 0x15];
+    const R9: [u8; 3] = [0x4c, 0x8d, 0x0d];
+    // mov ecx, 200h; mov edx, 32; mov r8d, 'Test'; call [r9 + 30h]: AllocateEx
+    let allocate = |code: &mut Vec<u8>| {
+        list(code, R9);
+        code.extend([0xb9, 0, 2, 0, 0, 0xba, 32, 0, 0, 0, 0x41, 0xb8]);
+        code.extend(*b"Test");
+        code.extend([0x41, 0xff, 0x51, 0x30]);
+    };
+    // sub rsp, 68h; xor edx, edx; xor r8d, r8d; mov r9d, 200h
+    let mut code = vec![0x48, 0x83, 0xec, 0x68, 0x31, 0xd2, 0x45, 0x31, 0xc0];
+    code.extend([0x41, 0xb9, 0, 2, 0, 0]);
+    // mov qword ptr [rsp + place], value: the flags, the size, the tag and the depth
+    for (place, value) in [
+        (0x20, [0; 4]),
+        (0x28, [32, 0, 0, 0]),
+        (0x30, *b"Test"),
+        (0x38, [0; 4]),
+    ] {
+        code.extend([0x48, 0xc7, 0x44, 0x24, place]);
+        code.extend(value);
+    }
+    list(&mut code, RCX);
+    code.extend(ImageFile::call(code.len(), 0));
+    // One block is freed by FreeEx: mov rcx, rax; call [rdx + 38h]
+    allocate(&mut code);
+    code.extend([0x48, 0x89, 0xc1]);
+    list(&mut code, RDX);
+    code.extend([0xff, 0x52, 0x38]);
+    // Another is kept, so that it is freed when the list is deleted: mov rdx, rax
+    allocate(&mut code);
+    code.extend([0x48, 0x89, 0xc2]);
+    list(&mut code, RCX);
+    code.extend(ImageFile::call(code.len(), 1));
+    list(&mut code, RCX);
+    code.extend(ImageFile::call(code.len(), 2));
+    // add rsp, 68h; mov eax, 0xc0000000; ret
+    code.extend([0x48, 0x83, 0xc4, 0x68, 0xb8, 0, 0, 0, 0xc0, 0xc3]);
+    let file = ImageFile::new(&code).data(&[0; 0x80]).imports(IMPORTS);
+    let kernel = Kernel::new(Config::default());
+    load(&kernel, &file.bytes()).expect_err("it fails");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! them have noted, and what the objects are at the end.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell, UnsafeCell},
     collections::BTreeSet,
     ffi::c_void,
     ptr::null_mut,
@@ -73,15 +73,15 @@ type Program = Vec<Vec<Operation>>;
 
 /// What a program works on. The threads of an exploration run one at a time.
 struct Objects {
-    locks: [KSPIN_LOCK; 3],
-    variables: [u32; 2],
-    event: KEVENT,
-    semaphore: KSEMAPHORE,
+    locks: [UnsafeCell<KSPIN_LOCK>; 3],
+    variables: [Cell<u32>; 2],
+    event: UnsafeCell<KEVENT>,
+    semaphore: UnsafeCell<KSEMAPHORE>,
     number: AtomicI32,
-    long: u32,
-    dpc: KDPC,
-    timer_dpc: KDPC,
-    timer: KTIMER,
+    long: UnsafeCell<u32>,
+    dpc: UnsafeCell<KDPC>,
+    timer_dpc: UnsafeCell<KDPC>,
+    timer: UnsafeCell<KTIMER>,
     seen: nt::atomic::AtomicU32,
     unseen: AtomicU32,
     parts: Vec<Part>,
@@ -93,16 +93,29 @@ static OUTCOMES: Mutex<BTreeSet<Vec<Vec<u32>>>> = Mutex::new(BTreeSet::new());
 
 /// What a system thread of a program is given.
 struct Part {
-    objects: *mut Objects,
     thread: usize,
     operations: Vec<Operation>,
     notes: RefCell<Vec<u32>>,
 }
 
-unsafe extern "C" fn adds(_: *mut KDPC, context: *mut c_void, _: *mut c_void, _: *mut c_void) {
-    let objects: *mut Objects = context.cast();
-    // SAFETY: the objects stay until the end of the program.
-    InterlockedExchangeAdd(unsafe { &(*objects).number }, 100);
+unsafe extern "C" fn adds(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut c_void) {
+    InterlockedExchangeAdd(&objects().number, 100);
+}
+
+/// What the program that runs works on.
+fn objects<'a>() -> &'a Objects {
+    // SAFETY: the objects stay until the end of the program, and one thread runs at a time.
+    unsafe { &*OBJECTS.load(Relaxed) }
+}
+
+/// Runs a step with a lock held.
+fn under_lock(lock: usize, work: impl FnOnce()) {
+    let lock = objects().locks[lock].get();
+    // SAFETY: the locks are initialised, and stay.
+    let irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) };
+    work();
+    // SAFETY: the lock was acquired above.
+    unsafe { nt::KeReleaseSpinLock(lock, irql) };
 }
 
 impl Part {
@@ -120,20 +133,8 @@ impl Part {
         u32::try_from(10 * (self.thread + 1) + step).expect("a small number")
     }
 
-    fn locked(&self, lock: usize, work: impl FnOnce()) {
-        // SAFETY: the locks are initialised, and stay.
-        let lock = unsafe { &raw mut (*self.objects).locks[lock] };
-        // SAFETY: as above.
-        let irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) };
-        work();
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLock(lock, irql) };
-    }
-
     fn replace(&self, variable: usize, value: u32) {
-        // SAFETY: the objects stay until the end of the program, and one thread runs at a time.
-        let old = unsafe { std::mem::replace(&mut (*self.objects).variables[variable], value) };
-        self.note(old);
+        self.note(objects().variables[variable].replace(value));
     }
 
     fn poll(&self, object: *mut c_void) {
@@ -143,90 +144,79 @@ impl Part {
         self.note(status.cast_unsigned());
     }
 
-    #[allow(clippy::too_many_lines, reason = "one operation after the other")]
     fn run(&self, step: usize, operation: Operation) {
-        let objects = self.objects;
+        let objects = objects();
         let value = self.value(step);
-        // SAFETY, for every block here: the objects are initialised, and stay until the end of the program.
         match operation {
-            Operation::Locked(lock) => self.locked(lock, || self.replace(lock, value)),
-            Operation::BothLocked => self.locked(0, || {
+            Operation::Locked(lock) => under_lock(lock, || self.replace(lock, value)),
+            Operation::BothLocked => under_lock(0, || {
                 self.replace(0, value);
                 // SAFETY: as above.
-                unsafe { nt::KeAcquireSpinLockAtDpcLevel(&raw mut (*objects).locks[1]) };
+                unsafe { nt::KeAcquireSpinLockAtDpcLevel(objects.locks[1].get()) };
                 self.replace(1, value);
                 // SAFETY: as above.
-                unsafe { nt::KeReleaseSpinLockFromDpcLevel(&raw mut (*objects).locks[1]) };
+                unsafe { nt::KeReleaseSpinLockFromDpcLevel(objects.locks[1].get()) };
             }),
             Operation::SetEvent => {
                 // SAFETY: as above.
-                let was = unsafe { nt::KeSetEvent(&raw mut (*objects).event, 0, 0) };
+                let was = unsafe { nt::KeSetEvent(objects.event.get(), 0, 0) };
                 self.note(was.cast_unsigned());
             }
             Operation::ResetEvent => {
                 // SAFETY: as above.
-                let was = unsafe { nt::KeResetEvent(&raw mut (*objects).event) };
+                let was = unsafe { nt::KeResetEvent(objects.event.get()) };
                 self.note(was.cast_unsigned());
             }
             Operation::ReadEvent => {
                 // SAFETY: as above.
-                let is = unsafe { nt::KeReadStateEvent(&raw mut (*objects).event) };
+                let is = unsafe { nt::KeReadStateEvent(objects.event.get()) };
                 self.note(is.cast_unsigned());
             }
-            // SAFETY: as above.
-            Operation::PollEvent => self.poll(unsafe { &raw mut (*objects).event }.cast()),
+            Operation::PollEvent => self.poll(objects.event.get().cast()),
             Operation::Interlocked => {
-                // SAFETY: as above.
-                let was = InterlockedExchangeAdd(unsafe { &(*objects).number }, 1);
+                let was = InterlockedExchangeAdd(&objects.number, 1);
                 self.note(was.cast_unsigned());
             }
             Operation::AddUlong => {
                 // SAFETY: as above.
-                let lock = unsafe { &raw mut (*objects).locks[2] };
+                let lock = objects.locks[2].get();
                 // SAFETY: as above.
-                let was = unsafe { nt::ExInterlockedAddUlong(&raw mut (*objects).long, 1, lock) };
+                let was = unsafe { nt::ExInterlockedAddUlong(objects.long.get(), 1, lock) };
                 self.note(was);
             }
             Operation::QueueDpc => {
                 // SAFETY: as above.
-                let queued = unsafe {
-                    nt::KeInsertQueueDpc(&raw mut (*objects).dpc, null_mut(), null_mut())
-                };
+                let queued =
+                    unsafe { nt::KeInsertQueueDpc(objects.dpc.get(), null_mut(), null_mut()) };
                 self.note(queued.into());
             }
             Operation::RemoveDpc => {
                 // SAFETY: as above.
-                let removed = unsafe { nt::KeRemoveQueueDpc(&raw mut (*objects).dpc) };
+                let removed = unsafe { nt::KeRemoveQueueDpc(objects.dpc.get()) };
                 self.note(removed.into());
             }
             Operation::SetTimer => {
-                // SAFETY: as above.
-                let (timer, dpc) =
-                    unsafe { (&raw mut (*objects).timer, &raw mut (*objects).timer_dpc) };
+                let (timer, dpc) = (objects.timer.get(), objects.timer_dpc.get());
                 // SAFETY: as above.
                 let was_set = unsafe { nt::KeSetTimer(timer, -10_000, dpc) };
                 self.note(was_set.into());
             }
             Operation::CancelTimer => {
                 // SAFETY: as above.
-                let was_set = unsafe { nt::KeCancelTimer(&raw mut (*objects).timer) };
+                let was_set = unsafe { nt::KeCancelTimer(objects.timer.get()) };
                 self.note(was_set.into());
             }
             Operation::ReleaseSemaphore => {
                 // SAFETY: as above.
-                let count =
-                    unsafe { nt::KeReleaseSemaphore(&raw mut (*objects).semaphore, 0, 1, 0) };
+                let count = unsafe { nt::KeReleaseSemaphore(objects.semaphore.get(), 0, 1, 0) };
                 self.note(count.cast_unsigned());
             }
-            // SAFETY: as above.
-            Operation::PollSemaphore => self.poll(unsafe { &raw mut (*objects).semaphore }.cast()),
+            Operation::PollSemaphore => self.poll(objects.semaphore.get().cast()),
             Operation::Seen => {
-                // SAFETY: as above.
-                self.note(unsafe { &(*objects).seen }.swap(value, Relaxed));
+                self.note(objects.seen.swap(value, Relaxed));
             }
             Operation::Unseen => {
-                // SAFETY: as above.
-                self.note(unsafe { &(*objects).unseen }.swap(value, Relaxed));
+                self.note(objects.unseen.swap(value, Relaxed));
             }
         }
     }
@@ -240,29 +230,27 @@ unsafe extern "C" fn thread(context: *mut c_void) {
     }
 }
 
-fn initialise(objects: *mut Objects) {
+fn initialise(objects: &Objects) {
     for index in 0..3 {
         // SAFETY: nobody else knows the objects yet.
-        unsafe { nt::KeInitializeSpinLock(&raw mut (*objects).locks[index]) };
+        unsafe { nt::KeInitializeSpinLock(objects.locks[index].get()) };
     }
     // SAFETY: as above.
-    unsafe { nt::KeInitializeEvent(&raw mut (*objects).event, 1, 0) };
+    unsafe { nt::KeInitializeEvent(objects.event.get(), 1, 0) };
     // SAFETY: as above.
-    unsafe { nt::KeInitializeSemaphore(&raw mut (*objects).semaphore, 1, 100) };
+    unsafe { nt::KeInitializeSemaphore(objects.semaphore.get(), 1, 100) };
     // SAFETY: as above.
-    unsafe { nt::KeInitializeTimer(&raw mut (*objects).timer) };
-    // SAFETY: as above.
-    for dpc in unsafe { [&raw mut (*objects).dpc, &raw mut (*objects).timer_dpc] } {
+    unsafe { nt::KeInitializeTimer(objects.timer.get()) };
+    for dpc in [objects.dpc.get(), objects.timer_dpc.get()] {
         // SAFETY: as above.
-        unsafe { nt::KeInitializeDpc(dpc, Some(adds), objects.cast()) };
+        unsafe { nt::KeInitializeDpc(dpc, Some(adds), null_mut()) };
     }
 }
 
 unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
-    let objects = OBJECTS.load(Relaxed);
+    let objects = objects();
     initialise(objects);
-    // SAFETY: the objects stay until the end of the program.
-    let parts = unsafe { &(*objects).parts };
+    let parts = &objects.parts;
     let mut handles: [HANDLE; 3] = [null_mut(); 3];
     for (part, handle) in parts.iter().zip(&mut handles) {
         let context = (&raw const *part).cast_mut().cast();
@@ -280,7 +268,7 @@ unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTS
         unsafe { nt::ZwClose(*handle) };
     }
     // SAFETY: the timer is initialised.
-    unsafe { nt::KeCancelTimer(&raw mut (*objects).timer) };
+    unsafe { nt::KeCancelTimer(objects.timer.get()) };
     // SAFETY: the IRQL is PASSIVE_LEVEL.
     unsafe { nt::KeFlushQueuedDpcs() };
     STATUS_CANCELLED
@@ -288,42 +276,40 @@ unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTS
 
 fn scenario(kernel: &Arc<Kernel>) {
     let program = locked(&PROGRAM).clone();
-    let objects = Box::into_raw(Box::new(Objects {
-        locks: [0; 3],
-        variables: [0; 2],
-        event: KEVENT { Header: [0; 3] },
-        // SAFETY: a semaphore may be zeroes before it is initialised.
-        semaphore: unsafe { std::mem::zeroed() },
-        number: AtomicI32::new(0),
-        long: 0,
-        dpc: KDPC { Reserved: [0; 8] },
-        timer_dpc: KDPC { Reserved: [0; 8] },
-        timer: KTIMER { Reserved: [0; 8] },
-        seen: nt::atomic::AtomicU32::new(0),
-        unseen: AtomicU32::new(0),
-        parts: Vec::new(),
-    }));
     let part = |(thread, operations)| Part {
-        objects,
         thread,
         operations,
         notes: RefCell::new(Vec::with_capacity(16)),
     };
-    // SAFETY: nobody else knows the objects yet.
-    unsafe { (*objects).parts = program.into_iter().enumerate().map(part).collect() };
+    let dpc = || UnsafeCell::new(KDPC { Reserved: [0; 8] });
+    let objects = Box::into_raw(Box::new(Objects {
+        locks: Default::default(),
+        variables: Default::default(),
+        event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
+        // SAFETY: a semaphore may be zeroes before it is initialised.
+        semaphore: UnsafeCell::new(unsafe { std::mem::zeroed() }),
+        number: AtomicI32::new(0),
+        long: UnsafeCell::new(0),
+        dpc: dpc(),
+        timer_dpc: dpc(),
+        timer: UnsafeCell::new(KTIMER { Reserved: [0; 8] }),
+        seen: nt::atomic::AtomicU32::new(0),
+        unseen: AtomicU32::new(0),
+        parts: program.into_iter().enumerate().map(part).collect(),
+    }));
     OBJECTS.store(objects, Relaxed);
     // SAFETY: the entry point uses the objects until it returns.
     let loaded = unsafe { Driver::load(kernel, entry) };
     assert_eq!(loaded.err(), Some(STATUS_CANCELLED));
     // SAFETY: no thread, timer or DPC uses the objects any more.
-    let objects = unsafe { Box::from_raw(objects) };
+    let mut objects = unsafe { Box::from_raw(objects) };
     let notes = objects.parts.iter().map(|part| part.notes.take());
     let mut outcome: Vec<_> = notes.collect();
     outcome.push(vec![
-        objects.variables[0],
-        objects.variables[1],
+        objects.variables[0].get(),
+        objects.variables[1].get(),
         objects.number.load(Relaxed).cast_unsigned(),
-        objects.long,
+        *objects.long.get_mut(),
         objects.seen.load(Relaxed),
         objects.unseen.load(Relaxed),
     ]);
@@ -342,7 +328,7 @@ fn outcomes(search: Search) -> Option<(BTreeSet<Vec<Vec<u32>>>, usize)> {
     explored.complete.then_some((outcomes, explored.schedules))
 }
 
-/// SplitMix64.
+/// The generator `SplitMix64`.
 struct Random(u64);
 
 impl Random {
@@ -371,7 +357,7 @@ impl Random {
 /// How many programs are compared: more if the environment says so.
 fn count() -> usize {
     let count = std::env::var("REDUCTION_PROGRAMS").ok();
-    count.and_then(|count| count.parse().ok()).unwrap_or(16)
+    count.and_then(|count| count.parse().ok()).unwrap_or(12)
 }
 
 #[test]

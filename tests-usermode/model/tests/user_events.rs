@@ -23,7 +23,7 @@ const USER_MODE: i8 = 1;
 /// References a handle as an event.
 fn reference(handle: u64, access: u32, mode: i8) -> Result<*mut c_void, NTSTATUS> {
     // SAFETY: the kernel gives the variable; so for every call below.
-    let kind = unsafe { *nt::ExEventObjectType };
+    let kind = unsafe { nt::ExEventObjectType };
     reference_as(handle, access, mode, kind)
 }
 

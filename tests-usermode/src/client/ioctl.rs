@@ -1,8 +1,8 @@
 //! The device-control requests of `interlock_abi`, as they are sent.
 
 use interlock_abi::{
-    Call, CompleteByTag, CompleteOldest, Completed, Counters, Pend, Pended, Returned, Routine,
-    RunState, RunThreads, Statistics, ThreadsRan, Version, ioctl, queue,
+    Call, CallResult, CompleteByTag, CompleteOldest, Completed, Counters, Pend, Pended, Routine,
+    RunState, RunThreads, Statistics, ThreadResults, Version, ioctl, queue,
 };
 use zerocopy::{Immutable, IntoBytes};
 
@@ -70,7 +70,7 @@ impl Ioctl {
 
     /// The code of a routine.
     pub fn call(routine: Routine, call: &Call) -> Self {
-        Self::new::<Returned>(routine.ioctl(), call)
+        Self::new::<CallResult>(routine.ioctl(), call)
     }
 
     /// `RUN_THREADS`
@@ -81,7 +81,7 @@ impl Ioctl {
             rounds,
             reserved: 0,
         };
-        Self::new::<ThreadsRan>(ioctl::RUN_THREADS, &input)
+        Self::new::<ThreadResults>(ioctl::RUN_THREADS, &input)
     }
 }
 

@@ -24,8 +24,8 @@ const MOST_GROWTH: f64 = 5.0;
 /// How many schedules must be explored per second.
 const LEAST_RATE: f64 = 5_000.0;
 
-/// The scene by which exploration is measured.
-const SCENE: &str = "queue::cancel_against_completion";
+/// The test that measures exploration.
+const TEST: &str = "queue::cancel_against_completion";
 
 /// Measures, and prints tables.
 pub fn bench() -> Result<Exit> {
@@ -96,21 +96,22 @@ fn measure(count: u32) -> Result<[Duration; 3]> {
     Ok([pended, cancelled, completed])
 }
 
-/// Measures how many schedules of a scene with two actors are explored per second.
+/// Measures the number of schedules of a test with two threads that are explored per second.
 fn explored() -> Result<()> {
-    let scene = find(SCENE).ok_or_else(|| Error::failed(format!("there is no {SCENE}")))?;
+    let test =
+        find(TEST).ok_or_else(|| Error::failed(format!("the test {TEST} does not exist")))?;
     let explored = explore(
         Search::Random {
             schedules: 20_000,
             seed: 1,
         },
-        scene.run,
+        test.run,
     );
     let explored = explored.map_err(|found| Error::failed(found.to_string()))?;
     let rate = f64::from(u32::try_from(explored.schedules).unwrap_or(u32::MAX))
         / explored.time.as_secs_f64();
     anstream::println!(
-        "\n{SCENE}: {} schedules, {rate:.0} a second",
+        "\n{TEST}: {} schedules, {rate:.0} per second",
         explored.schedules
     );
     ensure(rate >= LEAST_RATE, || {

@@ -44,7 +44,7 @@ pub mod locks;
 pub mod numbers;
 pub mod zones;
 
-use interlock_abi::{Call, Returned, Routine};
+use interlock_abi::{Call, CallResult, Routine};
 
 use super::{Session, Tally};
 use crate::error::{Result, ensure};
@@ -63,31 +63,31 @@ const fn call<const N: usize>(argument: u64, values: [u64; N]) -> Call {
 }
 
 /// A routine returned this number, or nothing (0).
-const fn number(value: u64) -> Returned {
-    Returned {
+const fn number(value: u64) -> CallResult {
+    CallResult {
         value,
         found: 0,
         status: 0,
         count: 0,
         reserved: 0,
-        values: [0; Returned::VALUES],
+        values: [0; CallResult::VALUES],
     }
 }
 
 /// A routine returned this node, or a number and TRUE.
-const fn found(value: u64) -> Returned {
-    Returned {
+const fn found(value: u64) -> CallResult {
+    CallResult {
         found: 1,
         ..number(value)
     }
 }
 
 /// A routine returned NULL.
-const NULL: Returned = number(0);
+const NULL: CallResult = number(0);
 
 /// The same, with these values left.
-const fn leaving<const N: usize>(returned: Returned, left: [u64; N]) -> Returned {
-    Returned {
+const fn leaving<const N: usize>(returned: CallResult, left: [u64; N]) -> CallResult {
+    CallResult {
         count: count_of(N),
         values: filled(left),
         ..returned
@@ -111,7 +111,7 @@ const fn filled<const N: usize, const ALL: usize>(values: [u64; N]) -> [u64; ALL
 }
 
 /// Makes each call of a routine; each must return exactly what is expected, and change no counter.
-fn check(session: &Session, routine: Routine, expected: &[(Call, Returned)]) -> Result<Tally> {
+fn check(session: &Session, routine: Routine, expected: &[(Call, CallResult)]) -> Result<Tally> {
     for (call, expected) in expected {
         let returned = session.device.call_routine(routine, call)?;
         ensure(returned == *expected, || {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use interlock_abi::{Counters, Pended, Returned, Routine, Statistics, ThreadsRan, ioctl};
+use interlock_abi::{CallResult, Counters, Pended, Routine, Statistics, ThreadResults, ioctl};
 use zerocopy::FromBytes;
 
 use crate::status::Status;
@@ -53,10 +53,10 @@ impl Answer {
                     && got.processors > 0
                     && (0..=got.latency).contains(&got.longest)
             }),
-            Self::Processor => read(end).is_some_and(|got: Returned| {
+            Self::Processor => read(end).is_some_and(|got: CallResult| {
                 got.found == 1 && got.count == 1 && got.status == 0 && got.value < got.values[0]
             }),
-            Self::Threads { rounds, expected } => read(end).is_some_and(|got: ThreadsRan| {
+            Self::Threads { rounds, expected } => read(end).is_some_and(|got: ThreadResults| {
                 got.rounds == *rounds
                     && got.actual == got.expected
                     && expected.is_none_or(|expected| expected == got.expected)
@@ -98,12 +98,12 @@ pub fn describe(code: u32, end: &Completion, before: &Counters) -> String {
         }),
         ioctl::GET_STATISTICS => show(output, |now: Statistics| (now.records_in_use, now.stacked)),
         _ if code == Routine::KeGetCurrentProcessorNumber.ioctl() => {
-            show(output, |returned: Returned| {
+            show(output, |returned: CallResult| {
                 (returned.found, returned.count)
             })
         }
-        _ if Routine::from_ioctl(code).is_some() => show(output, |returned: Returned| returned),
-        ioctl::RUN_THREADS => show(output, |ran: ThreadsRan| ran),
+        _ if Routine::from_ioctl(code).is_some() => show(output, |returned: CallResult| returned),
+        ioctl::RUN_THREADS => show(output, |ran: ThreadResults| ran),
         _ => None,
     };
     let described = described.unwrap_or_else(|| format!("{output:02x?}"));

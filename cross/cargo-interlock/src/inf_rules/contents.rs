@@ -42,6 +42,7 @@ const REFERENCES: &[(&str, usize, usize)] = &[
     ("CopyFiles", 0, usize::MAX),
     ("AddReg", 0, usize::MAX),
     ("AddProperty", 0, usize::MAX),
+    ("AddFilter", 2, 3),
     ("AddInterface", 2, 3),
     ("AddService", 2, 4),
 ];

@@ -1,22 +1,22 @@
-//! The types of a program, as its PDB tells them: which there are, and what fields they have.
+//! The types of a program and their fields, read from its PDB.
 
 use std::{collections::BTreeMap, io::Cursor};
 
 use pdb2::{FallibleIterator, PDB, TypeData, TypeFinder, TypeIndex};
 
-/// A type, as far as it matters to what can be done with a value of it.
+/// A type, with the details that an expression needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// A number, or what has no fields and is not followed either: a function, `void`.
+    /// A number, or another type without fields that cannot be dereferenced: a function, `void`.
     Plain,
-    /// A structure or union, by its name.
+    /// A structure or union, by name.
     Record(String),
     Pointer(Box<Self>),
     Array(Box<Self>),
 }
 
 impl Type {
-    /// A pointer to this type.
+    /// Returns the type of a pointer to this type.
     pub fn pointer(self) -> Self {
         Self::Pointer(Box::new(self))
     }
@@ -32,7 +32,7 @@ pub struct Types(BTreeMap<String, Fields>);
 /// The PDB of a program, in memory.
 pub type Pdb<'d> = PDB<'d, Cursor<&'d [u8]>>;
 
-/// The files that the linker put into a PDB: name and content.
+/// Returns the name and content of each file that the linker stored in a PDB.
 pub fn files(pdb: &mut Pdb<'_>) -> pdb2::Result<Vec<(String, Vec<u8>)>> {
     let information = pdb.pdb_information()?;
     let mut files = Vec::new();
@@ -49,7 +49,7 @@ pub fn files(pdb: &mut Pdb<'_>) -> pdb2::Result<Vec<(String, Vec<u8>)>> {
 }
 
 impl Types {
-    /// The types of a program.
+    /// Reads the types of a program.
     pub fn read(pdb: &mut Pdb<'_>) -> pdb2::Result<Self> {
         let information = pdb.type_information()?;
         let mut finder = information.finder();
@@ -64,7 +64,7 @@ impl Types {
                 Ok(TypeData::Union(union)) if !union.properties.forward_reference() => {
                     records.push((union.name, Some(union.fields)));
                 }
-                // A kind of record that the crate does not know has no fields that matter here.
+                // Records that the crate cannot read have no fields that are needed here.
                 _ => {}
             }
         }
@@ -86,12 +86,12 @@ impl Types {
         self.0.insert(name.into(), fields.collect());
     }
 
-    /// Whether there is such a structure or union.
+    /// Returns whether a structure or union with this name exists.
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// The type of a field.
+    /// Returns the type of a field.
     pub fn field(&self, record: &str, field: &str) -> Result<&Type, String> {
         let fields = self
             .0
@@ -102,7 +102,7 @@ impl Types {
             .ok_or_else(|| format!("{record} has no field {field}"))
     }
 
-    /// The structures and unions whose name is like a pattern, with what each `*` of it stands for.
+    /// Returns the structures and unions whose name matches a pattern, with the text that matches each `*`.
     pub fn matching(&self, pattern: &str) -> Vec<(&str, Vec<&str>)> {
         let found = self.0.keys().filter_map(|name| {
             let mut arguments = Vec::new();
@@ -112,7 +112,7 @@ impl Types {
     }
 }
 
-/// Whether a name is like a pattern, each `*` of which stands for something whose angle brackets are in pairs.
+/// Returns whether a name matches a pattern. Each `*` matches a text with balanced angle brackets.
 fn matches<'n>(pattern: &str, name: &'n str, arguments: &mut Vec<&'n str>) -> bool {
     let Some((literal, rest)) = pattern.split_once('*') else {
         return pattern == name;

@@ -10,7 +10,7 @@ use core::{
     },
 };
 
-use interlock_abi::{Call, Returned, Routine, ThreadsRan};
+use interlock_abi::{Call, CallResult, Routine, ThreadResults};
 use pinned_init::stack_pin_init;
 use wdm::{
     Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Error, Insert, Keyed,
@@ -149,7 +149,7 @@ fn insert_by_key<'q, 'n, O: Keyed>(
 }
 
 /// Runs a routine of a device queue once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     let mut reversed = nodes(call).iter().rev().copied();
     with_nodes(&mut reversed, None, |list| {
         raise_to_dispatch(irql, |irql| match routine {
@@ -168,7 +168,7 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
     })
 }
 
-fn initialize(irql: &mut DispatchLevel) -> Result<Returned, Error> {
+fn initialize(irql: &mut DispatchLevel) -> Result<CallResult, Error> {
     stack_pin_init!(let node = DeviceQueueNode::new(request(0)));
     stack_pin_init!(let queue = Queue::<Arrival>::new());
     let inserted = queue.insert(node.as_ref(), irql).map_err(in_use)?;
@@ -178,7 +178,7 @@ fn initialize(irql: &mut DispatchLevel) -> Result<Returned, Error> {
 fn insert_all<O: Order>(
     list: Option<&Nodes<'_>>,
     irql: &mut DispatchLevel,
-) -> Result<Returned, Error> {
+) -> Result<CallResult, Error> {
     stack_pin_init!(let queue = Queue::<O>::new());
     let queue = queue.as_ref().get_ref();
     let mut returned = returned(0);
@@ -198,7 +198,7 @@ fn insert_all<O: Order>(
     Ok(returned)
 }
 
-fn remove_from_idle(key: u32, irql: &mut DispatchLevel) -> Result<Returned, Error> {
+fn remove_from_idle(key: u32, irql: &mut DispatchLevel) -> Result<CallResult, Error> {
     stack_pin_init!(let queue = Queue::<ByKeyIfBusy>::new());
     match queue.remove_by_key_if_busy(key, irql) {
         Remove::Next(..) => Err(Error::INTERNAL_ERROR),
@@ -210,7 +210,7 @@ fn remove_one<O: Order>(
     call: &Call,
     list: Option<&Nodes<'_>>,
     irql: &mut DispatchLevel,
-) -> Result<Returned, Error> {
+) -> Result<CallResult, Error> {
     stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
     stack_pin_init!(let queue = Queue::<O>::new());
     let queue = queue.as_ref().get_ref();
@@ -229,7 +229,7 @@ fn remove_entry(
     index: u64,
     list: Option<&Nodes<'_>>,
     irql: &mut DispatchLevel,
-) -> Result<Returned, Error> {
+) -> Result<CallResult, Error> {
     stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
     stack_pin_init!(let queue = Queue::<Arrival>::new());
     let queue = queue.as_ref().get_ref();
@@ -239,7 +239,7 @@ fn remove_entry(
     let node = node.ok_or(Error::INVALID_PARAMETER)?;
     let first_time = queue.remove_entry(node, irql);
     let second_time = queue.remove_entry(node, irql);
-    let mut returned = Returned {
+    let mut returned = CallResult {
         found: first_time.into(),
         ..returned(second_time.into())
     };
@@ -269,7 +269,7 @@ fn queue_behind<'q, 'n, O: Order>(
 fn drain<'q, 'n, O: Order>(
     queue: &'q Queue<'n, O>,
     mut busy: Busy<'q, 'n, Request, O>,
-    returned: &mut Returned,
+    returned: &mut CallResult,
     irql: &mut DispatchLevel,
 ) -> Result<(), Error> {
     while let Remove::Next(node, again) = O::remove(queue, busy, 0, irql) {
@@ -279,8 +279,8 @@ fn drain<'q, 'n, O: Order>(
     Ok(())
 }
 
-fn not_busy() -> Returned {
-    Returned {
+fn not_busy() -> CallResult {
+    CallResult {
         status: Error::DEVICE_NOT_READY.to_raw().cast_unsigned(),
         ..found(None)
     }
@@ -293,7 +293,7 @@ fn in_use(NodeInUse: NodeInUse) -> Error {
 }
 
 /// Submits a request to one shared device, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     match run.routine {
         Routine::KeInsertByKeyDeviceQueue | Routine::KeRemoveByKeyDeviceQueue => {
             in_threads_by::<ByKey>(run, irql)
@@ -303,7 +303,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Erro
     }
 }
 
-fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     let mut reversed = (0..run.threads).rev().map(u64::from);
     with_nodes(&mut reversed, None, |list| {
         stack_pin_init!(let queue = Queue::<O>::new());
@@ -386,11 +386,11 @@ impl<'d, 'n, O: Order> Device<'d, 'n, O> {
     }
 }
 
-/// How often a thread polls whether its request was served. That takes seconds, in which the serving thread gets to
-/// run even on a single processor.
+/// The number of times that a thread polls whether its request was served. This takes seconds, so the serving thread
+/// runs even on a single processor.
 const POLLS: u32 = 1 << 28;
 
-/// Waits until a request is served; returns `false` if that takes too long.
+/// Waits until a request is served; returns `false` if this takes too long.
 fn is_served(node: Pin<&Node>) -> bool {
     (0..POLLS).any(|_| {
         spin_loop();

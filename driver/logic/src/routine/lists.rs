@@ -1,6 +1,6 @@
 //! Interlocked lists and stacks: checks the order, and that each node has one owner at a time.
 
-use interlock_abi::{Call, Returned, Routine, ThreadsRan};
+use interlock_abi::{Call, CallResult, Routine, ThreadResults};
 use pinned_init::stack_pin_init;
 use wdm::{
     EntryId, Error, InterlockedList, InterlockedLong, InterlockedStack, Node, PassiveLevel, Zone,
@@ -15,16 +15,16 @@ type Item = ZoneBox<Node<u64>>;
 /// Makes nodes, and finds their values by the identifiers that the routines return.
 struct Nodes {
     zone: Zone<Node<u64>>,
-    known: [Option<(EntryId, u64)>; Returned::VALUES],
+    known: [Option<(EntryId, u64)>; CallResult::VALUES],
 }
 
 impl Nodes {
     fn new(irql: &mut PassiveLevel) -> Result<Self, Error> {
         const BLOCKS: u32 = 17;
-        const { assert!(BLOCKS as usize == Returned::VALUES) };
+        const { assert!(BLOCKS as usize == CallResult::VALUES) };
         Ok(Self {
             zone: Zone::new(BLOCKS, &[], irql)?,
-            known: [None; Returned::VALUES],
+            known: [None; CallResult::VALUES],
         })
     }
 
@@ -37,7 +37,7 @@ impl Nodes {
     }
 
     /// Makes the result of a routine that returned this entry, or NULL.
-    fn found(&self, id: Option<EntryId>) -> Result<Returned, Error> {
+    fn found(&self, id: Option<EntryId>) -> Result<CallResult, Error> {
         let Some(id) = id else {
             return Ok(found(None));
         };
@@ -50,7 +50,7 @@ impl Nodes {
 }
 
 /// Runs a routine of a list or of a stack once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     let mut made = Nodes::new(irql)?;
     stack_pin_init!(let list = InterlockedList::new());
     stack_pin_init!(let stack = InterlockedStack::new());
@@ -102,7 +102,7 @@ const FREE: i32 = 0;
 const OWNED: i32 = 1;
 
 /// Inserts a node into a shared list or stack and removes one, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     stack_pin_init!(let list = InterlockedList::<Owned>::new());
     stack_pin_init!(let stack = InterlockedStack::<Owned>::new());
     let (list, stack) = (list.as_ref(), stack.as_ref());

@@ -8,7 +8,7 @@ use core::{
     },
 };
 
-use interlock_abi::{Call, Returned, Routine, ThreadsRan};
+use interlock_abi::{Call, CallResult, Routine, ThreadResults};
 use pinned_init::stack_pin_init;
 use wdm::{
     CancelSpinLock, Error, PassiveLevel, SpinLock,
@@ -32,7 +32,7 @@ lock_order!(Outer => Inner);
 lock_order!(Outer => existing CancelSpinLock);
 
 /// Runs a routine of a lock once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     match routine {
         Routine::IoAcquireCancelSpinLock => acquire_cancel(irql),
         Routine::IoReleaseCancelSpinLock => Ok(release_cancel(call.argument, irql)),
@@ -45,7 +45,7 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
     }
 }
 
-fn acquire_cancel(irql: &mut PassiveLevel) -> Result<Returned, Error> {
+fn acquire_cancel(irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     stack_pin_init!(let outer = SpinLock::<(), Outer>::new(()));
     let first = CancelSpinLock::lock(irql).old_irql();
     let second = outer.with(irql, |(), held| CancelSpinLock::lock(held).old_irql());
@@ -54,17 +54,17 @@ fn acquire_cancel(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     Ok(returned)
 }
 
-fn release_cancel(times: u64, irql: &mut PassiveLevel) -> Returned {
+fn release_cancel(times: u64, irql: &mut PassiveLevel) -> CallResult {
     let last = (0..times).fold(0, |_, _| CancelSpinLock::lock(irql).old_irql());
     returned(last.into())
 }
 
-fn initialize(irql: &mut PassiveLevel) -> Returned {
+fn initialize(irql: &mut PassiveLevel) -> CallResult {
     stack_pin_init!(let lock = SpinLock::<()>::new(()));
     returned(is_free(&lock, irql).into())
 }
 
-fn acquire(irql: &mut PassiveLevel) -> Result<Returned, Error> {
+fn acquire(irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     stack_pin_init!(let outer = SpinLock::<(), Outer>::new(()));
     stack_pin_init!(let inner = SpinLock::<(), Inner>::new(()));
     let mut guard = outer.lock(irql);
@@ -74,10 +74,10 @@ fn acquire(irql: &mut PassiveLevel) -> Result<Returned, Error> {
     Ok(returned)
 }
 
-fn release(times: u64, irql: &mut PassiveLevel) -> Returned {
+fn release(times: u64, irql: &mut PassiveLevel) -> CallResult {
     stack_pin_init!(let lock = SpinLock::<()>::new(()));
     let last = (0..times).fold(0, |_, _| lock.lock(irql).old_irql());
-    Returned {
+    CallResult {
         found: is_free(&lock, irql).into(),
         ..returned(last.into())
     }
@@ -85,7 +85,7 @@ fn release(times: u64, irql: &mut PassiveLevel) -> Returned {
 
 // Without inlining, the stack space for the threads is not part of the other routines' frames.
 #[inline(never)]
-fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<Returned, Error> {
+fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     stack_pin_init!(let lock = SpinLock::<()>::new(()));
     let lock = lock.as_ref();
     let meeting = Meeting::default();
@@ -155,7 +155,7 @@ impl Meeting {
     }
 }
 
-fn release_from_dpc(irql: &mut PassiveLevel) -> Returned {
+fn release_from_dpc(irql: &mut PassiveLevel) -> CallResult {
     stack_pin_init!(let lock = SpinLock::<()>::new(()));
     let taken_again = raise_to_dispatch(irql, |irql| {
         drop(lock.lock_at_dpc(irql));
@@ -170,7 +170,7 @@ fn is_free(lock: &SpinLock<()>, irql: &mut PassiveLevel) -> bool {
 }
 
 /// Acquires one shared lock in every round of every thread and counts under it.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     match run.routine {
         Routine::IoAcquireCancelSpinLock | Routine::IoReleaseCancelSpinLock => {
             cancel_in_threads(run, irql)?;

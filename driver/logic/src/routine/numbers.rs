@@ -1,6 +1,6 @@
 //! Interlocked variables, and the processor number.
 
-use interlock_abi::{Call, Returned, Routine, ThreadsRan};
+use interlock_abi::{Call, CallResult, Routine, ThreadResults};
 use pinned_init::stack_pin_init;
 use wdm::{
     Error, ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, PassiveLevel,
@@ -10,7 +10,7 @@ use wdm::{
 use super::{narrow, nodes, push_remaining, returned, threads::Run};
 
 /// Runs a routine of a variable once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     match (routine, nodes(call)) {
         (Routine::ExInterlockedAddUlong, &[number]) => add_ulong(number, call.argument),
         (Routine::ExInterlockedAddLargeInteger, &[number]) => {
@@ -27,30 +27,30 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Ret
     }
 }
 
-fn add_ulong(number: u64, argument: u64) -> Result<Returned, Error> {
+fn add_ulong(number: u64, argument: u64) -> Result<CallResult, Error> {
     stack_pin_init!(let number = ExInterlockedUlong::new(narrow(number)?));
     let mut returned = returned(number.add(narrow(argument)?).into());
     push_remaining(&mut returned, number.add(0).into())?;
     Ok(returned)
 }
 
-fn add_large_integer(number: u64, argument: u64) -> Result<Returned, Error> {
+fn add_large_integer(number: u64, argument: u64) -> Result<CallResult, Error> {
     stack_pin_init!(let number = ExInterlockedLargeInteger::new(number.cast_signed()));
     let mut returned = returned(number.add(argument.cast_signed()).cast_unsigned());
     push_remaining(&mut returned, number.add(0).cast_unsigned())?;
     Ok(returned)
 }
 
-fn long(number: u64, routine: impl FnOnce(&InterlockedLong) -> i32) -> Result<Returned, Error> {
+fn long(number: u64, routine: impl FnOnce(&InterlockedLong) -> i32) -> Result<CallResult, Error> {
     let number = InterlockedLong::new(narrow(number)?.cast_signed());
     let mut returned = returned(routine(&number).cast_unsigned().into());
     push_remaining(&mut returned, number.read().cast_unsigned().into())?;
     Ok(returned)
 }
 
-fn current_processor(irql: &mut PassiveLevel) -> Result<Returned, Error> {
+fn current_processor(irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     let (first, second) = current_processor_twice(irql);
-    let mut returned = Returned {
+    let mut returned = CallResult {
         found: (first == second).into(),
         ..returned(first.into())
     };
@@ -66,7 +66,7 @@ fn current_processor_twice(irql: &mut PassiveLevel) -> (u32, u32) {
 }
 
 /// Runs a routine on one shared variable, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     match run.routine {
         Routine::ExInterlockedAddUlong => add_ulong_in_threads(run, irql),
         Routine::ExInterlockedAddLargeInteger => add_large_integer_in_threads(run, irql),
@@ -88,7 +88,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Erro
     }
 }
 
-fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     stack_pin_init!(let sum = ExInterlockedUlong::new(0));
     let sum = sum.as_ref();
     check_increasing(run, irql, || sum.add(1).into())?;
@@ -96,7 +96,10 @@ fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan
     Ok(run.result(run.total()))
 }
 
-fn add_large_integer_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+fn add_large_integer_in_threads(
+    run: &Run,
+    irql: &mut PassiveLevel,
+) -> Result<ThreadResults, Error> {
     stack_pin_init!(let sum = ExInterlockedLargeInteger::new(0));
     let sum = sum.as_ref();
     check_increasing(run, irql, || sum.add(1))?;
@@ -122,7 +125,7 @@ fn check_increasing(
 
 /// Exchanges distinct numbers into one variable. The sum of all old values and the last value must be the sum of
 /// all numbers.
-fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     let place = InterlockedLong::new(0);
     run.each_thread(irql, &|thread, _: &mut PassiveLevel| {
         let first = thread.wrapping_mul(run.rounds);
@@ -137,7 +140,7 @@ fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan,
     Ok(run.result(run.total() * (run.total() + 1) / 2))
 }
 
-fn processors_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+fn processors_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     let processors = processor::maximum_count();
     run.each_round(irql, &|_, irql: &mut PassiveLevel| {
         let (first, second) = current_processor_twice(irql);

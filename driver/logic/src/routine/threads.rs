@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use interlock_abi::{Routine, RunThreads, ThreadsRan};
+use interlock_abi::{Routine, RunThreads, ThreadResults};
 use wdm::{Error, PassiveLevel, thread};
 
 use super::{device_queues, lists, locks, numbers, zones};
@@ -20,7 +20,7 @@ pub fn check_threads(input: &RunThreads) -> Result<(), Error> {
 }
 
 /// Runs a routine from several threads, for a [checked](check_threads) input.
-pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     let routine = Routine::from_number(input.routine).ok_or(Error::INVALID_PARAMETER)?;
     let run = Run::new(routine, input.threads, input.rounds);
     match routine {
@@ -121,8 +121,8 @@ impl Run {
     }
 
     /// Returns the output of the run, after all threads have ended.
-    pub fn result(&self, expected: u64) -> ThreadsRan {
-        ThreadsRan {
+    pub fn result(&self, expected: u64) -> ThreadResults {
+        ThreadResults {
             rounds: self.total(),
             expected,
             actual: self.actual.load(Relaxed),

@@ -5,7 +5,7 @@ use core::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
 };
 
-use interlock_abi::{Call, Returned, Routine, ThreadsRan};
+use interlock_abi::{Call, CallResult, Routine, ThreadResults};
 use pinned_init::stack_pin_init;
 use wdm::{Error, InterlockedStack, Node, NtStatus, PassiveLevel, RawZone, Segment, Zone, ZoneBox};
 
@@ -15,7 +15,7 @@ use super::{narrow, nodes, returned, threads::Run};
 pub const MAX_BLOCKS: u64 = 64;
 
 /// Runs a routine of a zone once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Returned, Error> {
+pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     match (routine, nodes(call)) {
         (Routine::ExInitializeZone, &[block, size, offset]) => {
             initialize(block, (size, offset), irql)
@@ -42,7 +42,7 @@ fn segment((size, offset): Place, irql: &mut PassiveLevel) -> Result<Segment, Er
     Segment::new(narrow(size)?, narrow(offset)?, irql)
 }
 
-fn initialize(block: u64, first: Place, irql: &mut PassiveLevel) -> Result<Returned, Error> {
+fn initialize(block: u64, first: Place, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     let segment = segment(first, irql)?;
     let zone = RawZone::new(narrow(block)?, segment, irql);
     let blocks = zone.as_ref().map_or(0, RawZone::blocks);
@@ -54,7 +54,7 @@ fn extend(
     block: u64,
     [first, more]: [Place; 2],
     irql: &mut PassiveLevel,
-) -> Result<Returned, Error> {
+) -> Result<CallResult, Error> {
     let (first, more) = (segment(first, irql)?, segment(more, irql)?);
     let mut zone = match RawZone::new(narrow(block)?, first, irql) {
         Ok(zone) => zone,
@@ -69,13 +69,13 @@ fn extend(
 }
 
 /// Makes the result of a routine that returned a status. If there was no memory, the routine was not called.
-fn answered(result: Result<(), Error>, blocks: u32) -> Result<Returned, Error> {
+fn answered(result: Result<(), Error>, blocks: u32) -> Result<CallResult, Error> {
     let status = match result {
         Ok(()) => NtStatus::SUCCESS,
         Err(Error::INSUFFICIENT_RESOURCES) => return Err(Error::INSUFFICIENT_RESOURCES),
         Err(error) => error.into(),
     };
-    Ok(Returned {
+    Ok(CallResult {
         status: status.to_raw().cast_unsigned(),
         ..returned(blocks.into())
     })
@@ -85,7 +85,7 @@ fn answered(result: Result<(), Error>, blocks: u32) -> Result<Returned, Error> {
 type Held = [Option<ZoneBox<u64>>; 64];
 const _: () = assert!(size_of::<Held>() as u64 == MAX_BLOCKS * 8);
 
-fn allocate(blocks: u64, times: u64, irql: &mut PassiveLevel) -> Result<Returned, Error> {
+fn allocate(blocks: u64, times: u64, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     let zone = Zone::new(narrow(blocks)?, &[], irql)?;
     let mut held: Held = [const { None }; 64];
     let mut got = 0;
@@ -94,13 +94,13 @@ fn allocate(blocks: u64, times: u64, irql: &mut PassiveLevel) -> Result<Returned
         last_got = allocate_one(&zone, time, &mut held)?;
         got += u64::from(last_got);
     }
-    Ok(Returned {
+    Ok(CallResult {
         found: (last_got && all_differ(&held)).into(),
         ..returned(got)
     })
 }
 
-fn free(blocks: u64, count: u64, irql: &mut PassiveLevel) -> Result<Returned, Error> {
+fn free(blocks: u64, count: u64, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     let zone = Zone::new(narrow(blocks)?, &[], irql)?;
     let mut held: Held = [const { None }; 64];
     while allocate_one(&zone, 0, &mut held)? {}
@@ -115,7 +115,7 @@ fn free(blocks: u64, count: u64, irql: &mut PassiveLevel) -> Result<Returned, Er
     // The freed blocks were the first ones in `held`, so the first block that was allocated again is in the first
     // place.
     let first_got = held.first().and_then(Option::as_ref).map(address);
-    Ok(Returned {
+    Ok(CallResult {
         found: (last_freed.is_some() && first_got == last_freed).into(),
         ..returned(got)
     })
@@ -148,7 +148,7 @@ type Marked = Node<AtomicU32>;
 const NO_MARK: u32 = u32::MAX;
 
 /// Allocates a block, marks it and frees it, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     if run.routine == Routine::ExInterlockedExtendZone {
         return extend_in_threads(run, irql);
     }
@@ -164,7 +164,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Erro
 /// a new zone.
 const EXTENSIONS: u32 = 1024;
 
-fn extend_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadsRan, Error> {
+fn extend_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     let mut expected = 0;
     let mut left = run.rounds;
     while left != 0 {

@@ -1,7 +1,7 @@
 //! A control device: it belongs to no hardware, has a name, and is made when the driver is loaded.
 //!
-//! It corresponds to the sample `general/ioctl/wdm` of the WDK, with its IOCTL for buffered I/O: the driver prints the text
-//! that it gets, and returns its own.
+//! It corresponds to the sample `general/ioctl/wdm` of the WDK, with its IOCTLs for buffered and for direct I/O: the driver prints
+//! the text that it gets, and returns its own.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -9,14 +9,25 @@
 use pinned_init::PinInit;
 use wdm::{
     ControlDevice, Device, Error, Handled, Irp, NewDevice, NtStatus, PassiveLevel,
+    ctl_code::{Access, Method, ctl_code},
     log::{self, Level},
 };
 
-/// The code of the IOCTL: `CTL_CODE(40000, 0x902, METHOD_BUFFERED, FILE_ANY_ACCESS)`.
-pub const IOCTL_EXCHANGE: u32 = 40000 << 16 | 0x902 << 2;
+/// The device type of the codes, of the part that is free for drivers.
+const TYPE: u32 = 40_000;
+
+/// Sends a text, and gets one, both copied.
+pub const IOCTL_BUFFERED: u32 = ctl_code(TYPE, 0x902, Method::Buffered, Access::Any);
+/// Sends two texts: one is copied, and one is in the caller's pages.
+pub const IOCTL_IN_DIRECT: u32 = ctl_code(TYPE, 0x900, Method::InDirect, Access::Any);
+/// Sends a text, which is copied, and gets one in the caller's pages.
+pub const IOCTL_OUT_DIRECT: u32 = ctl_code(TYPE, 0x901, Method::OutDirect, Access::Any);
 
 /// The text that the driver returns.
 pub const ANSWER: &[u8] = b"This text is from the driver.\0";
+
+/// How much of a text in the caller's pages is printed.
+const PRINTED: usize = 80;
 
 /// The device.
 pub struct Control;
@@ -34,21 +45,45 @@ impl Device for Control {
 
     fn device_control<'irp>(
         &self,
-        irp: Irp<'irp>,
+        mut irp: Irp<'irp>,
         (): &(),
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
-        if irp.code() != IOCTL_EXCHANGE {
-            return irp.complete(Error::INVALID_DEVICE_REQUEST, irql);
+        match irp.code() {
+            IOCTL_BUFFERED | IOCTL_IN_DIRECT | IOCTL_OUT_DIRECT => {}
+            _ => return irp.complete(Error::INVALID_DEVICE_REQUEST, irql),
         }
-        let text = match irp.input_bytes() {
-            Ok(text) if !text.is_empty() && irp.output_length() != 0 => text,
+        match irp.input_bytes() {
+            Ok(text) if !text.is_empty() => print("buffer", text, irql),
             _ => return irp.complete(Error::INVALID_PARAMETER, irql),
-        };
-        let message = format_args!("control: {}", text.escape_ascii());
-        log::write(Level::Info, irql, message);
+        }
+        if irp.code() == IOCTL_IN_DIRECT {
+            let mut text = [0; PRINTED];
+            let copied = irp.user_buffer().and_then(|pages| {
+                let length = pages.len().min(PRINTED);
+                pages.copy_to(0, &mut text[..length])?;
+                Ok(length)
+            });
+            return match copied {
+                Ok(length) if length != 0 => {
+                    print("pages", &text[..length], irql);
+                    irp.complete(NtStatus::SUCCESS, irql)
+                }
+                Ok(_) => irp.complete(Error::INVALID_PARAMETER, irql),
+                Err(error) => irp.complete(error, irql),
+            };
+        }
+        if irp.output_length() == 0 {
+            return irp.complete(Error::INVALID_PARAMETER, irql);
+        }
         let mut reply = irp.reply();
         reply.append(ANSWER);
         reply.complete(NtStatus::SUCCESS, irql)
     }
+}
+
+/// Prints a text of the caller's, which may be anything.
+fn print(place: &str, text: &[u8], irql: &mut PassiveLevel) {
+    let message = format_args!("control: {place}: {}", text.escape_ascii());
+    log::write(Level::Info, irql, message);
 }

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_sample_control::{ANSWER, Control, IOCTL_EXCHANGE};
+use interlock_sample_control::{
+    ANSWER, Control, IOCTL_BUFFERED, IOCTL_IN_DIRECT, IOCTL_OUT_DIRECT,
+};
 use nt::{
     STATUS_ACCESS_DENIED, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
     STATUS_NO_SUCH_DEVICE, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
@@ -27,11 +29,11 @@ fn open(kernel: &Arc<Kernel>) -> Result<File, i32> {
 }
 
 /// Runs a test with an open file on a kernel whose threads are the host's.
-fn with_file(test: impl FnOnce(&File)) {
+fn with_file(test: impl FnOnce(&Kernel, &File)) {
     let kernel = Kernel::new(Config::default());
     let driver = load(&kernel).expect("DriverEntry succeeds");
     let file = open(&kernel).expect("the device opens");
-    test(&file);
+    test(&kernel, &file);
     file.close();
     driver.unload();
 }
@@ -43,40 +45,60 @@ fn exchange(file: &File, code: u32, input: &[u8], output: usize) -> Completion {
 
 #[test]
 fn text_is_answered() {
-    with_file(|file| {
-        let end = exchange(file, IOCTL_EXCHANGE, b"hello\0", 100);
-        assert_eq!(
-            (end.status, end.information),
-            (STATUS_SUCCESS, ANSWER.len())
-        );
-        assert_eq!(end.output[..ANSWER.len()], *ANSWER);
-        assert_eq!(end.output[ANSWER.len()], 0xee);
+    with_file(|_, file| {
+        for code in [IOCTL_BUFFERED, IOCTL_OUT_DIRECT] {
+            let end = exchange(file, code, b"hello\0", 100);
+            assert_eq!(
+                (end.status, end.information),
+                (STATUS_SUCCESS, ANSWER.len())
+            );
+            assert_eq!(end.output[..ANSWER.len()], *ANSWER);
+            assert_eq!(end.output[ANSWER.len()], 0xee);
+        }
     });
 }
 
 #[test]
 fn answer_is_cut_to_the_callers_buffer() {
-    with_file(|file| {
-        let end = exchange(file, IOCTL_EXCHANGE, b"hello\0", 4);
-        assert_eq!((end.status, end.information), (STATUS_SUCCESS, 4));
-        assert_eq!(end.output, ANSWER[..4]);
+    with_file(|_, file| {
+        for code in [IOCTL_BUFFERED, IOCTL_OUT_DIRECT] {
+            let end = exchange(file, code, b"hello\0", 4);
+            assert_eq!((end.status, end.information), (STATUS_SUCCESS, 4));
+            assert_eq!(end.output, ANSWER[..4]);
+        }
+    });
+}
+
+#[test]
+fn texts_are_printed_from_the_copy_and_from_the_callers_pages() {
+    wdm::log::set_limit(wdm::log::Level::Info as u32);
+    with_file(|kernel, file| {
+        let pages = b"world".to_vec();
+        let request = file.device_control(IOCTL_IN_DIRECT, b"hello", pages);
+        let end = request.wait(LONG).expect("the request ends");
+        assert_eq!((end.status, end.information), (STATUS_SUCCESS, 0));
+        let messages = kernel.messages().concat();
+        assert!(messages.contains("control: buffer: hello"), "{messages}");
+        assert!(messages.contains("control: pages: world"), "{messages}");
     });
 }
 
 #[test]
 fn request_without_a_buffer_fails() {
-    with_file(|file| {
-        for (input, output) in [(&b""[..], 100), (b"hello", 0)] {
-            let end = exchange(file, IOCTL_EXCHANGE, input, output);
-            assert_eq!((end.status, end.information), (STATUS_INVALID_PARAMETER, 0));
+    with_file(|_, file| {
+        for code in [IOCTL_BUFFERED, IOCTL_IN_DIRECT, IOCTL_OUT_DIRECT] {
+            for (input, output) in [(&b""[..], 100), (b"hello", 0)] {
+                let end = exchange(file, code, input, output);
+                assert_eq!((end.status, end.information), (STATUS_INVALID_PARAMETER, 0));
+            }
         }
     });
 }
 
 #[test]
 fn other_requests_fail() {
-    with_file(|file| {
-        let status = exchange(file, IOCTL_EXCHANGE + 4, b"hello", 4).status;
+    with_file(|_, file| {
+        let status = exchange(file, IOCTL_BUFFERED + 1, b"hello", 4).status;
         assert_eq!(status, STATUS_INVALID_DEVICE_REQUEST);
         let read = file.read(0, 4).wait(LONG).expect("the read ends");
         assert_eq!(read.status, STATUS_INVALID_DEVICE_REQUEST);
@@ -152,7 +174,7 @@ fn open_at_any_time(kernel: &Arc<Kernel>) {
                 format!("{user:?} has opened the device: {opened:?}")
             });
             if let Ok(file) = opened {
-                let end = exchange(&file, IOCTL_EXCHANGE, b"hello", 1);
+                let end = exchange(&file, IOCTL_BUFFERED, b"hello", 1);
                 theirs.verify(end.status == STATUS_SUCCESS, || format!("{end:?}"));
             }
         })

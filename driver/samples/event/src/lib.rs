@@ -16,12 +16,13 @@ use wdm::{
     ControlDevice, Device, DeviceObject, Error, FileState, Handled, InterlockedLong,
     InterlockedLong64, Irp, IrpQueue, IrpView, Mutex, NewDevice, NtStatus, PassiveLevel,
     QueueCallbacks, Shared, Timer, TimerRoutine, UserEvent,
+    ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code},
     irql::{DispatchLevel, NoSpinLockHeld},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The code of the IOCTL: `CTL_CODE(FILE_DEVICE_UNKNOWN, 0x800, METHOD_BUFFERED, FILE_ANY_ACCESS)`.
-pub const IOCTL_NOTIFY: u32 = 0x22_2000;
+/// The code of the IOCTL.
+pub const IOCTL_NOTIFY: u32 = ctl_code(UNKNOWN_DEVICE, 0x800, Method::Buffered, Access::Any);
 
 /// The number of events that an open file can have at a time.
 pub const MAX_EVENTS: usize = 64;

@@ -12,10 +12,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-use pinned_init::PinInit;
 use wdm::{
     CompletionObserver, DeviceObject, Error, Filter, Handled, InterlockedLong64, Irp,
-    MajorFunction, PassiveLevel, PendedIrp, Returned, Shared,
+    MajorFunction, PassiveLevel, PendedIrp, PinInit, Returned, Shared,
     ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code},
     irql::CallerLevel,
 };

@@ -51,7 +51,7 @@ use crate::{
 ///     }
 ///
 ///     fn device_control<'irp>(&self, irp: Irp<'irp>, _: &(), irql: &mut PassiveLevel) -> Handled<'irp> {
-///         irp.complete_with(&wdm::processor::maximum(), irql)
+///         irp.complete_with(&wdm::processor::maximum_count(), irql)
 ///     }
 /// }
 ///
@@ -68,6 +68,8 @@ use crate::{
 #[doc(alias = "IoCreateDeviceSecure")]
 #[doc(alias = "IoCreateSymbolicLink")]
 #[doc(alias = "IoDeleteSymbolicLink")]
+#[doc(alias = "ObOpenObjectByPointer")]
+#[doc(alias = "ZwSetSecurityObject")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a control device",
     note = "implement `wdm::ControlDevice`, which gives the device its name"

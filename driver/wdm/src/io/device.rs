@@ -59,6 +59,7 @@ pub trait Device: Send + Sync + Sized + 'static {
 
     /// Whether [`Device::shutdown`] is called. Only one driver of a device stack may set this.
     #[doc(alias = "IoRegisterShutdownNotification")]
+    #[doc(alias = "IoUnregisterShutdownNotification")]
     const NOTIFIED_OF_SHUTDOWN: bool = false;
 
     /// The state that the driver keeps for each open file; `()` if none.

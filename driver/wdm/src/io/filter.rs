@@ -29,7 +29,7 @@ use crate::{
 /// function driver.
 ///
 /// WDK: [Filter Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/filter-drivers),
-/// [Creating a Filter Driver's Device Object](https://learn.microsoft.com/windows-hardware/drivers/kernel/guidelines-for-writing-adddevice-routines).
+/// [Guidelines for Writing AddDevice Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/guidelines-for-writing-adddevice-routines).
 ///
 /// # Examples
 ///

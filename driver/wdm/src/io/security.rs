@@ -16,6 +16,8 @@
 /// ```
 #[doc(alias = "SDDL_DEVOBJ_SYS_ALL_ADM_ALL")]
 #[doc(alias = "IoCreateDeviceSecure")]
+#[doc(alias = "ObOpenObjectByPointer")]
+#[doc(alias = "ZwSetSecurityObject")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceAccess {
     /// The system and administrators, which is `D:P(A;;GA;;;SY)(A;;GA;;;BA)` in SDDL.

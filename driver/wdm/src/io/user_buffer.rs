@@ -98,11 +98,14 @@ impl UserBuffer<'_> {
         self.length == 0
     }
 
-    /// Returns the address of `length` bytes at an offset.
+    /// Returns the address of `length` bytes at an offset, to access them once.
     fn at(&self, offset: usize, length: usize) -> Result<*mut u8, Error> {
         let end = offset.checked_add(length);
         if end.is_none_or(|end| end > self.length) {
             return Err(Error::INVALID_BUFFER_SIZE);
+        }
+        if self.length != 0 {
+            nt::access_user_pages(self.start.as_ptr());
         }
         Ok(self.start.as_ptr().wrapping_add(offset))
     }

@@ -67,10 +67,8 @@ impl<R: Record> Irp<'_, R> {
     #[doc(alias = "ObReferenceObjectByHandle")]
     pub fn user_event<L: Waitable>(&self, handle: u64, _irql: &mut L) -> Result<UserEvent, Error> {
         let handle = usize::try_from(handle).map_err(|_| Error::INVALID_HANDLE)?;
-        // SAFETY: the kernel has initialised the variable before it loads a driver.
+        // SAFETY: the kernel has initialised the variable before it loads a driver, and does not change it.
         let kind = unsafe { nt::ExEventObjectType };
-        // SAFETY: the variable is a pointer to the kernel's pointer to the type.
-        let kind = unsafe { *kind };
         let mode = self.requestor_mode();
         let mut object = core::ptr::null_mut();
         // SAFETY: the token says PASSIVE_LEVEL. A handle that is not one is an error.

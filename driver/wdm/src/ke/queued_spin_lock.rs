@@ -66,6 +66,20 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
         })
     }
 
+    /// Makes a lock that is not held, at compile time: for a `static`, as
+    /// [`SpinLock::new_static`](crate::SpinLock::new_static) does.
+    ///
+    /// # IRQL
+    /// Any.
+    #[must_use]
+    pub const fn new_static(value: T) -> Self {
+        Self {
+            lock: RawSpinLock::new_static(),
+            value: UnsafeCell::new(value),
+            _class: PhantomData,
+        }
+    }
+
     /// Raises the IRQL to `DISPATCH_LEVEL` and runs a closure with the lock held
     /// (`KeAcquireInStackQueuedSpinLock`, `KeReleaseInStackQueuedSpinLock`).
     ///

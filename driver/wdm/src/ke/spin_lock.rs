@@ -22,7 +22,8 @@ use crate::ke::{
 /// is the class of the lock; it determines [under which other locks](mod@crate::lock_order) this one may be
 /// acquired.
 ///
-/// The lock must not move, so it is initialised in place, with `pinned-init`.
+/// The lock must not move, so it is initialised in place, with `pinned-init`; or it is a `static`, which
+/// [`SpinLock::new_static`] initialises.
 ///
 /// WDK: [Introduction to Spin Locks](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-spin-locks).
 ///
@@ -104,6 +105,37 @@ impl<T, C: LockClass> SpinLock<T, C> {
             value <- in_cell(value),
             _class: PhantomData,
         })
+    }
+
+    /// Makes a lock that is not held, at compile time: for a `static`.
+    ///
+    /// A driver with one device keeps its state in the device. A static is for what belongs to the driver itself.
+    ///
+    /// # IRQL
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::{PassiveLevel, SpinLock};
+    ///
+    /// static LOADS: SpinLock<u32> = SpinLock::new_static(0);
+    ///
+    /// fn count(irql: &mut PassiveLevel) -> u32 {
+    ///     LOADS.with(irql, |loads, _| {
+    ///         *loads += 1;
+    ///         *loads
+    ///     })
+    /// }
+    /// ```
+    #[must_use]
+    pub const fn new_static(value: T) -> Self {
+        Self {
+            lock: RawSpinLock::new_static(),
+            debug: LockDebug::new(),
+            value: UnsafeCell::new(value),
+            _class: PhantomData,
+        }
     }
 
     /// Raises the IRQL to `DISPATCH_LEVEL` and acquires the lock (`KeAcquireSpinLock`).
@@ -277,6 +309,14 @@ impl RawSpinLock {
     /// Initialises a lock that is not held (`KeInitializeSpinLock`).
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self { lock <- initialised(), _pinned: PhantomPinned })
+    }
+
+    /// Makes a lock that is not held, at compile time. It has no pointer to itself, so it can be moved until it is used.
+    pub(crate) const fn new_static() -> Self {
+        Self {
+            lock: UnsafeCell::new(nt::SPIN_LOCK_FREE),
+            _pinned: PhantomPinned,
+        }
     }
 
     /// Returns the pointer that the kernel's routines take.

@@ -3,9 +3,11 @@
 use core::{
     ffi::c_void,
     ptr::{from_ref, null_mut},
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
+
+use nt::atomic::AtomicU32;
 
 use crate::{
     Error, PassiveLevel,

@@ -1,4 +1,4 @@
-//! The result of an insertion is used as that of a queue of shorter-lived values.
+//! The result of an insertion is coerced to that of a queue with shorter-lived values.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! An image of this program's memory: every page that can be reached from an address.
+//! An image of this program's memory: every page that is reachable from an address.
 
 use std::{
     collections::{BTreeMap, VecDeque},

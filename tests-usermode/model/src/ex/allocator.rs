@@ -10,10 +10,7 @@ use std::{
 
 use crate::{
     ex::pool::{Header, RUST_TAG, with_header},
-    host::{
-        Call, footprint,
-        thread::{self, Mode},
-    },
+    host::thread::{self, Mode},
 };
 
 struct Allocator;
@@ -37,19 +34,7 @@ impl Allocator {
         header.unwrap_or(Some(Header::of_host()))
     }
 
-    /// Lets the kernel check a pool block that the driver frees.
-    fn verify(block: *mut u8, size: usize) {
-        let mode = thread::set_mode(Mode::Kernel);
-        footprint::free(block.addr()..block.addr() + size);
-        if let Some(thread) = thread::try_current()
-            && thread.kernel.has_timer_or_dpc()
-        {
-            Call::enter_noted("ExFreePool").verify_memory_is_unused(block.addr(), size);
-        }
-        thread::set_mode(mode);
-    }
-
-    /// Writes the header before a block that the host has allocated; returns the start of the block.
+    /// Puts a header before a block that the host has allocated, and gives where the block starts.
     ///
     /// # Safety
     /// `base` is NULL, or the start of an allocation in which the block starts at `offset`.
@@ -98,10 +83,14 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: every block has its header before it.
         let header = unsafe { Header::before(block).read() };
         if header.is_of_pool() {
-            Self::verify(block, header.size());
+            // What is allocated to free the block is the model's.
+            let mode = thread::set_mode(Mode::Kernel);
+            // SAFETY: the header is the block's, which the caller frees.
+            unsafe { header.free(block, whole, offset) };
+            thread::set_mode(mode);
+            return;
         }
-        header.give_back(block);
-        // SAFETY: the allocation started at this offset before the block, and had this layout.
+        // SAFETY: the allocation started so far before the block, and had this layout.
         unsafe { System.dealloc(block.wrapping_sub(offset), whole) };
     }
 }

@@ -24,16 +24,15 @@ use crate::{
 #[repr(transparent)]
 struct Pointer(*const c_void);
 
-// SAFETY: the pointer never changes, and nobody reads what it points to but for the other pointer below.
+// SAFETY: the pointer never changes, and nobody reads what it points to.
 unsafe impl Sync for Pointer {}
 
 /// The type of event objects, of which the address alone counts.
 static TYPE: u8 = 0;
-static TYPE_POINTER: Pointer = Pointer((&raw const TYPE).cast());
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
-static ExEventObjectType: Pointer = Pointer((&raw const TYPE_POINTER).cast());
+static ExEventObjectType: Pointer = Pointer((&raw const TYPE).cast());
 
 /// An event object.
 pub(crate) struct EventObject {

@@ -131,6 +131,6 @@ extern "C" fn ExDeleteLookasideListEx(list: *mut LOOKASIDE_LIST_EX) {
             break;
         }
         // SAFETY: the block was allocated by the list's other routine.
-        unsafe { free(entry.cast(), list) };
+        unsafe { Call::in_driver(free, (entry.cast(), list)) };
     }
 }

@@ -17,7 +17,11 @@ use std::{
 use nt::{DISPATCH_LEVEL, POOL_FLAG_PAGED};
 
 use crate::{
-    host::{Call, Kernel, footprint, layout::FREED, thread::Thread},
+    host::{
+        Call, Kernel, footprint,
+        layout::FREED,
+        thread::{self, Thread},
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -30,11 +34,12 @@ pub(crate) struct Pool {
     table: Mutex<Table>,
 }
 
-/// The blocks of `ExAllocatePool2`, by address.
+/// The blocks, by address.
 #[derive(Default)]
 struct Table {
+    /// Those of `ExAllocatePool2`.
     live: BTreeMap<usize, Block>,
-    /// The caller that freed each block.
+    /// The caller that freed each block, those of Rust's allocator included.
     freed: BTreeMap<usize, (Block, String)>,
     /// The freed blocks, in the order in which they were freed.
     oldest: VecDeque<usize>,
@@ -45,6 +50,9 @@ struct Block {
     size: usize,
     tag: u32,
     is_paged: bool,
+    /// The allocation that it is in, and where it starts there.
+    whole: Layout,
+    offset: usize,
 }
 
 /// The header of each block that a program with this crate allocates, in the pool or elsewhere.
@@ -104,20 +112,32 @@ impl Header {
         !self.pool.is_null()
     }
 
-    /// Removes a block from its pool, if it is in one.
-    pub(crate) fn give_back(&self, block: *mut u8) {
-        if self.pool.is_null() {
-            return;
-        }
-        // SAFETY: `of_pool` made the pointer from a reference, and the block is freed once.
+    /// Frees a block of the pool, which starts so far inside an allocation.
+    ///
+    /// # Safety
+    /// The header is that of the block, which is freed once.
+    pub(in crate::ex) unsafe fn free(&self, start: *mut u8, whole: Layout, offset: usize) {
+        // SAFETY: `of_pool` made the pointer of an owner, and the caller says that the block is freed once.
         let pool = unsafe { Arc::from_raw(self.pool) };
-        pool.count_out(self.size as usize);
-        // SAFETY: the block has this length, and its owner has freed it.
-        unsafe { block.write_bytes(FREED, (self.size as usize).min(FILLED)) };
-    }
-
-    pub(crate) const fn size(&self) -> usize {
-        self.size as usize
+        let block = Block {
+            size: self.size as usize,
+            tag: self.tag,
+            is_paged: false,
+            whole,
+            offset,
+        };
+        let freed = match thread::try_current() {
+            Some(thread) if Arc::ptr_eq(thread.kernel.pool(), &pool) => {
+                Call::enter_noted("ExFreePool").retire(start.addr(), block);
+                true
+            }
+            _ => false,
+        };
+        if !freed {
+            pool.count_out(block.size);
+            // SAFETY: nobody has the memory any more.
+            unsafe { release(start.expose_provenance(), block) };
+        }
     }
 }
 
@@ -141,11 +161,20 @@ impl Pool {
     }
 }
 
+/// The memory that the host gives for a block of `ExAllocatePool2`: the block and its guard.
+fn with_guard(size: usize) -> Option<Layout> {
+    let size = size.checked_add(GUARD_LENGTH)?;
+    Layout::from_size_align(size, ALIGNMENT).ok()
+}
+
 impl Block {
-    /// The host's allocation for a block: the block and its guard bytes.
-    fn layout(self) -> Option<Layout> {
-        let size = self.size.checked_add(GUARD_LENGTH)?;
-        Layout::from_size_align(size, ALIGNMENT).ok()
+    /// How much of it is filled when it is freed.
+    fn filled(self) -> usize {
+        if self.offset == 0 {
+            self.size
+        } else {
+            self.size.min(FILLED)
+        }
     }
 
     /// Returns the offset of the first byte, from an offset on, that does not have the fill value.
@@ -176,10 +205,9 @@ impl Drop for Table {
 /// # Safety
 /// The block was allocated, and its memory is no longer used.
 unsafe fn release(address: usize, block: Block) {
-    if let Some(layout) = block.layout() {
-        // SAFETY: guaranteed by the caller.
-        unsafe { System.dealloc(std::ptr::with_exposed_provenance_mut(address), layout) };
-    }
+    let start = std::ptr::with_exposed_provenance_mut(address - block.offset);
+    // SAFETY: passed on to the caller.
+    unsafe { System.dealloc(start, block.whole) };
 }
 
 /// Returns the layout of a block with its header, and the offset of the block in it.
@@ -198,12 +226,14 @@ impl Kernel {
     /// Returns the number of pool blocks that the driver has allocated.
     #[must_use]
     pub fn pool_blocks(&self) -> usize {
+        footprint::touch_everything();
         self.pool().blocks()
     }
 
     /// Returns the number of pool bytes that the driver has allocated.
     #[must_use]
     pub fn pool_bytes(&self) -> usize {
+        footprint::touch_everything();
         self.pool().bytes()
     }
 }
@@ -257,13 +287,16 @@ impl Call {
                 format!("the {paged} pool is allocated from at IRQL {irql}"),
             )
         });
+        let layout = with_guard(size).filter(|_| u32::try_from(size).is_ok());
+        let Some(layout) = layout else {
+            return null_mut();
+        };
         let block = Block {
             size,
             tag,
             is_paged,
-        };
-        let Some(layout) = block.layout().filter(|_| u32::try_from(size).is_ok()) else {
-            return null_mut();
+            whole: layout,
+            offset: 0,
         };
         if size == 0 || self.kernel.fails() {
             return null_mut();
@@ -336,11 +369,17 @@ impl Call {
             );
             self.stop(bug_check, Rule::Pool, what);
         }
+        self.retire(address, block);
+    }
+
+    /// Fills a block that is freed, and keeps its memory for a while.
+    fn retire(&self, address: usize, block: Block) {
+        let pool = self.kernel.pool();
         self.verify_memory_is_unused(address, block.size);
         pool.count_out(block.size);
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
-        // SAFETY: the block has this length, and its owner has freed it.
-        unsafe { start.write_bytes(FREED, block.size) };
+        // SAFETY: the block is so long, and its owner has given it up.
+        unsafe { start.write_bytes(FREED, block.filled()) };
         let by = self.place();
         let oldest = {
             let mut table = locked(&pool.table);
@@ -360,8 +399,8 @@ impl Call {
 
     /// Stops the system if a freed block was written to.
     fn verify_freed(&self, address: usize, block: Block) {
-        // SAFETY: the memory of a freed block is kept while it is recorded.
-        let changed = unsafe { Block::changed(address, 0, block.size, FREED) };
+        // SAFETY: the memory of a freed block stays while it is known.
+        let changed = unsafe { Block::changed(address, 0, block.filled(), FREED) };
         if let Some(changed) = changed {
             let bug_check = BugCheck(0xd5, [changed as u64, 1, 0, 0]);
             let what = format!(

@@ -68,7 +68,7 @@ impl fmt::Display for Misfit {
                 )
             }
             Self::Length { scenario, schedule } => {
-                write!(f, "the scene ends after {scenario} of {schedule} steps")
+                write!(f, "the scenario ends after {scenario} of {schedule} steps")
             }
         }
     }

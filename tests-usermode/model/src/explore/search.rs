@@ -396,6 +396,6 @@ fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
     scenario(&kernel);
     ke::end_exploring(&kernel);
     main.wait_for_others();
-    (kernel.upcalls.verify_end)(&Call::enter("the end of a scene"));
+    (kernel.upcalls.verify_end)(&Call::enter("the end of a scenario"));
     *locked(&shared.kernel) = None;
 }

@@ -34,7 +34,7 @@ impl Call {
         Self::enter_noted(routine)
     }
 
-    /// Enters a routine that notes what other threads can see of it, if anything.
+    /// Enters a routine that records its accesses that other threads can observe, if any.
     pub(crate) fn enter_noted(routine: &'static str) -> Self {
         let mode = thread::set_mode(Mode::Kernel);
         let thread = thread::current(routine);
@@ -86,7 +86,7 @@ impl Call {
         Self::enter_visible_as(routine, object, Access::Exclusive)
     }
 
-    /// As [`Call::enter_visible`], of a routine that makes no difference to another one of its kind.
+    /// Like [`Call::enter_visible`], for a routine that is independent of others of its kind.
     pub(crate) fn enter_visible_as<T>(
         routine: &'static str,
         object: *const T,
@@ -147,10 +147,10 @@ impl Call {
         }
     }
 
-    /// Calls a routine of the driver's, which runs in this thread.
+    /// Calls a routine of the driver in this thread.
     ///
     /// # Safety
-    /// The arguments are what the routine's documentation says.
+    /// The arguments are valid by the documentation of the routine.
     pub(crate) unsafe fn in_driver<R: DriverRoutine>(
         routine: R,
         arguments: R::Arguments,

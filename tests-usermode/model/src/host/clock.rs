@@ -34,6 +34,8 @@ pub(crate) struct TimeKeeper {
     timers: Arc<Timers>,
     /// Whether an exploration has a thread that expires timers.
     exploring: AtomicBool,
+    /// Whether timers have expired so often that no wait will end by one.
+    in_vain: AtomicBool,
 }
 
 /// The timers that are set. Shared with the thread that waits for them under the host's time.
@@ -91,6 +93,7 @@ impl TimeKeeper {
                 ends: AtomicBool::new(false),
             }),
             exploring: AtomicBool::new(false),
+            in_vain: AtomicBool::new(false),
         }
     }
 
@@ -170,6 +173,16 @@ impl TimeKeeper {
         set.find(|timer| range.contains(timer))
     }
 
+    /// Notes that timers have expired so often that no wait will end by one.
+    pub(crate) fn give_up(&self) {
+        self.in_vain.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a wait may still end by a timer.
+    pub(crate) fn may_end_wait(&self) -> bool {
+        self.any_expires() && !self.in_vain.load(Ordering::Relaxed)
+    }
+
     /// Returns whether any timer is set that expires.
     pub(crate) fn any_expires(&self) -> bool {
         let set = locked(&self.timers.set);
@@ -241,6 +254,7 @@ impl Kernel {
     /// Returns the time since the kernel was made.
     #[must_use]
     pub fn now(&self) -> Duration {
+        footprint::touch_everything();
         Duration::from_nanos(self.clock.now().saturating_mul(100))
     }
 }

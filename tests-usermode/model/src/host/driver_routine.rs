@@ -1,19 +1,19 @@
-//! The routines of a driver, as the kernel calls them: by the calling convention of where they are.
+//! The routines of a driver, which the kernel calls with the calling convention of the code that contains them.
 //!
 //! A driver that is linked with this program has the host's convention. A routine of an [image](crate::image) has the Microsoft
 //! x64 convention, which on Windows is the host's.
 
 /// A pointer to a routine of a driver.
 pub(crate) trait DriverRoutine: Copy {
-    /// Its parameters, as a tuple.
+    /// The parameters, as a tuple.
     type Arguments;
-    /// Its result.
+    /// The result.
     type Output;
 
-    /// Calls it.
+    /// Calls the routine.
     ///
     /// # Safety
-    /// The arguments are what the routine's documentation says.
+    /// The arguments are valid by the documentation of the routine.
     unsafe fn call(self, arguments: Self::Arguments) -> Self::Output;
 }
 
@@ -27,7 +27,7 @@ macro_rules! driver_routines {
                 unsafe fn call(self, ($($argument,)*): Self::Arguments) -> R {
                     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
                     if crate::image::contains(self as usize) {
-                        // SAFETY: the routine is an image's, so it has this convention.
+                        // SAFETY: the routine is in an image, so it has this convention.
                         let routine = unsafe {
                             std::mem::transmute::<Self, unsafe extern "win64" fn($($type),*) -> R>(self)
                         };

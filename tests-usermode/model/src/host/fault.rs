@@ -229,7 +229,7 @@ mod linux {
         if resumes(context) {
             return;
         }
-        // SAFETY: the host gives what it knows.
+        // SAFETY: the host passes a valid structure.
         let code = unsafe { (*info).si_code };
         // SAFETY: as above.
         let info = unsafe { &*info };
@@ -237,7 +237,7 @@ mod linux {
         let address = unsafe { info.si_addr() }.addr();
         let address = (code != NO_ADDRESS).then_some(address);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the host gives the context of the thread.
+        // SAFETY: the host passes the context of the thread.
         if thread::mode() == Mode::Driver && unsafe { privileged::serve(context, address) } {
             return;
         }
@@ -269,7 +269,7 @@ mod linux {
             call.stop(bug_check, Rule::Pointer, what);
         }
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the host gives the context of the thread.
+        // SAFETY: the host passes the context of the thread.
         unsafe {
             privileged::refuse(&call, context, address);
         }
@@ -331,13 +331,13 @@ mod linux {
         call.stop(bug_check, rule, format!("the driver {does} {at}; {before}"))
     }
 
-    /// Has the stack walked from the caller on if there is no memory at the instruction that has faulted: who walks it looks at
-    /// each instruction. The thread never goes on.
+    /// Makes a stack walk start at the caller if there is no memory at the instruction that has faulted, since a stack
+    /// walk reads each instruction. The thread never continues.
     #[cfg(target_arch = "x86_64")]
     fn skip_unreadable(context: *mut c_void) {
         let [rip, rsp] = [libc::REG_RIP, libc::REG_RSP]
             .map(|register| usize::try_from(register).unwrap_or_default());
-        // SAFETY: the host gives the context of the thread.
+        // SAFETY: the host passes the context of the thread.
         let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
         let registers = &mut context.uc_mcontext.gregs;
         let word = |address: i64| super::read_word(usize::try_from(address).unwrap_or_default());
@@ -349,7 +349,7 @@ mod linux {
         }
     }
 
-    /// Whether the instruction that has faulted writes, and where it is.
+    /// Returns whether the instruction that faulted writes, and its address.
     #[cfg(target_arch = "x86_64")]
     fn access(context: *mut c_void) -> (bool, u64) {
         let registers = registers(context);

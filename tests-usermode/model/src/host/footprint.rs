@@ -1,8 +1,8 @@
-//! Footprints: what each step of an exploration touches.
+//! Footprints: the objects that each step of an exploration accesses.
 //!
-//! Two steps of different threads are independent if neither touches an object that the other one touches, or both touch it in
-//! a way whose order makes no difference. Of two orders that differ only in independent steps one need be tried. A routine that
-//! does not say what it touches touches everything.
+//! Two steps of different threads are independent if they access no object in common, or only in a way whose order
+//! makes no difference. Of orders that differ only in the order of independent steps, one is tried. A routine that does
+//! not record its accesses is taken to access everything.
 //!
 //! An object is known by a number that it gets when it is first touched in a schedule, not by its address: two schedules with
 //! the same first steps give it the same number, and may have it at different addresses.
@@ -13,16 +13,17 @@ use std::{
     ops::Range,
 };
 
-/// How a step touches an object.
+/// The way in which a step accesses an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// As several steps can, in any order, with the same result: counts something up or down, wakes whoever waits.
+    /// An access that several steps can make in any order with the same result: it changes a count, or wakes waiting
+    /// threads.
     Commuting,
     /// In any other way.
     Exclusive,
 }
 
-/// What a step has touched.
+/// The accesses of a step.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Footprint {
     everything: bool,

@@ -230,7 +230,7 @@ impl Kernel {
         let waits = |thread: Arc<Thread>| {
             locked(&thread.waits_for).is_some_and(|wait| !wait.is_short()) || thread.is_of_timers()
         };
-        !self.clock.any_expires() && threads.all(waits)
+        !self.clock.may_end_wait() && threads.all(waits)
     }
 
     /// Describes every thread that holds or waits for something.

@@ -1,5 +1,4 @@
-//! Instructions of an image that need the kernel: those that the WDK's inline functions have are carried out, others are
-//! named.
+//! Privileged instructions of an image. Those in the WDK's inline functions are emulated; others are reported.
 //!
 //! | instruction | inline function | outcome |
 //! | --- | --- | --- |
@@ -10,7 +9,8 @@
 //! | `int 29h` | `__fastfail` | bug check `KERNEL_SECURITY_CHECK_FAILURE` |
 //! | others | | a violation that names the instruction |
 //!
-//! User mode has no right to any of them, or no memory at these offsets of GS, whose base is zero. So each faults.
+//! Each of them faults in user mode: it is privileged, or there is no memory at these offsets of GS, whose base is
+//! zero.
 
 use std::{arch::naked_asm, ffi::c_void, mem::offset_of, ptr::with_exposed_provenance};
 
@@ -24,18 +24,18 @@ use crate::{
 const NUMBER: usize = 0x184;
 const CURRENT_THREAD: usize = 0x188;
 
-/// Where threads seem to be: no memory of user mode is there.
+/// The base of the addresses of threads, where user mode has no memory.
 const THREADS: u64 = 0xffff_8000_0000_0000;
 const THREAD_SIZE: u64 = 0x1000;
 
 /// `FAST_FAIL_CORRUPT_LIST_ENTRY`
 const CORRUPT_LIST_ENTRY: u64 = 3;
 
-/// The exception's number, and the bit of its error code that says that the instruction itself was not there.
+/// The number of the exception, and the bit of its error code for a fault in the fetch of the instruction.
 const PAGE_FAULT: i64 = 14;
 const FETCH: i64 = 0x10;
 
-/// What an instruction does, with a register by its number and the instruction's length.
+/// An instruction, with the number of its register and its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Instruction {
     ReadIrql(usize, u64),
@@ -43,11 +43,11 @@ enum Instruction {
     /// A read of a doubleword or quadword behind GS.
     ReadPcr(usize, u64),
     FastFail,
-    /// Another one that the model does not carry out, by its name.
+    /// Another instruction, which the model does not emulate, by its name.
     Other(&'static str),
 }
 
-/// The bytes of an instruction, which are fetched one by one: what comes after it may be no memory.
+/// The bytes of an instruction, which are read one by one, since the memory after it can be invalid.
 struct Bytes {
     next: *const u8,
     length: u64,
@@ -55,14 +55,14 @@ struct Bytes {
 
 impl Bytes {
     fn take(&mut self) -> u8 {
-        // SAFETY: the processor has fetched the instruction, and no more than that is read.
+        // SAFETY: the processor has fetched the instruction, and only its bytes are read.
         let byte = unsafe { self.next.read() };
         self.next = self.next.wrapping_add(1);
         self.length += 1;
         byte
     }
 
-    /// Passes the byte that names the operands, and the address that it begins; gives the register.
+    /// Skips the ModRM byte and the address that follows it; returns the register.
     fn register(&mut self, rex: u8) -> usize {
         let byte = self.take();
         let (mode, low) = (byte >> 6, byte & 7);
@@ -84,10 +84,10 @@ impl Bytes {
 }
 
 impl Instruction {
-    /// The instruction at an address; `None` if it needs no kernel.
+    /// Returns the instruction at an address; `None` if it is not privileged.
     ///
     /// # Safety
-    /// It is one that has faulted.
+    /// The instruction has faulted.
     unsafe fn at(address: usize) -> Option<Self> {
         let next = with_exposed_provenance(address);
         let mut bytes = Bytes { next, length: 0 };
@@ -149,7 +149,7 @@ impl Instruction {
     }
 }
 
-/// Where the general registers are in the context, by their numbers.
+/// The places of the general registers in the context, by number.
 const REGISTERS: [libc::c_int; 16] = [
     libc::REG_RAX,
     libc::REG_RCX,
@@ -198,20 +198,20 @@ impl Registers<'_> {
 }
 
 /// # Safety
-/// The context is what a signal handler got.
+/// The context was passed to a signal handler.
 unsafe fn registers<'a>(context: *mut c_void) -> Registers<'a> {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     Registers(&mut context.uc_mcontext.gregs)
 }
 
-/// Carries out the instruction of an image that has faulted, and has the thread go on after it; says whether it is one that
-/// the model carries out. `address` is what the processor could not access.
+/// Emulates the instruction of an image that has faulted, and lets the thread continue after it; returns whether the
+/// model emulates the instruction. `address` is the address that the processor could not access.
 ///
 /// # Safety
-/// The context is what a signal handler got.
+/// The context was passed to a signal handler.
 pub(super) unsafe fn serve(context: *mut c_void, address: Option<usize>) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let mut registers = unsafe { registers(context) };
     let (Some(instruction), Some(thread)) = (registers.instruction(), thread::try_current()) else {
         return false;
@@ -233,7 +233,7 @@ pub(super) unsafe fn serve(context: *mut c_void, address: Option<usize>) -> bool
             let value = *registers.get(REGISTERS[register]);
             registers.pass(length);
             let after = *registers.get(libc::REG_RIP);
-            // The convention of an image has nothing below the stack pointer.
+            // In the convention of an image there is no data below the stack pointer.
             for word in [after, value] {
                 let stack = registers.get(libc::REG_RSP);
                 *stack -= 8;
@@ -249,13 +249,13 @@ pub(super) unsafe fn serve(context: *mut c_void, address: Option<usize>) -> bool
     true
 }
 
-/// Stops the system if the instruction that has faulted is one of an image that needs the kernel, and the model does not
-/// carry it out.
+/// Stops the system if the instruction that has faulted is a privileged one of an image that the model does not
+/// emulate.
 ///
 /// # Safety
-/// The context is what a signal handler got.
+/// The context was passed to a signal handler.
 pub(super) unsafe fn refuse(call: &Call, context: *mut c_void, address: Option<usize>) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let mut registers = unsafe { registers(context) };
     let place = (*registers.get(libc::REG_RIP)).cast_unsigned();
     match registers.instruction() {
@@ -328,7 +328,7 @@ extern "C" fn write_irql() {
         "push r11",
         "push rbx",
         "mov rbx, rsp",
-        // For those who walk the stack: the image's frame is where it was.
+        // For stack walks: the image's frame has not moved.
         ".cfi_def_cfa rbx, {size}",
         "sub rsp, 512",
         "and rsp, -64",

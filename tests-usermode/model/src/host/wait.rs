@@ -24,6 +24,10 @@ use crate::{
     mutex::locked,
 };
 
+/// How many timers expire at most while a thread waits by a virtual clock. After that only a periodic timer can be set that ends
+/// no wait.
+const MOST_EXPIRATIONS: u32 = 100_000;
+
 /// The scheduler of the threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -90,7 +94,7 @@ impl Wait {
         )
     }
 
-    /// Notes that the step that runs looks for what is waited for, or wakes whoever waits for it. For processors, see
+    /// Records that the current step tests the condition of a wait, or wakes the threads that wait. For processors, see
     /// `Processors`.
     fn touch(self, access: Access) {
         if !matches!(self, Self::Processor(_)) {
@@ -181,6 +185,11 @@ impl Sleepers {
         woken.into_iter().for_each(Waker::wake);
     }
 
+    /// Whether any thread sleeps.
+    pub(crate) fn any_asleep(&self) -> bool {
+        self.sleeping.load(SeqCst) != 0 || self.suspended.load(SeqCst) != 0
+    }
+
     /// Adds a thread of an exploration.
     pub(crate) fn task_starts(&self) {
         self.awake.fetch_add(1, SeqCst);
@@ -191,8 +200,8 @@ impl Sleepers {
         self.awake.load(SeqCst) != 0
     }
 
-    /// Counts off a thread that has ended or cannot go on. If it was the last one, those that wait do so for ever, except the one
-    /// that waits for this.
+    /// Removes a thread that has ended or cannot continue. If it was the last one, the waiting threads wait forever,
+    /// except the one that waits for this.
     pub(crate) fn one_less(&self, kernel: &Arc<Kernel>) {
         // The first thread was not counted when it started.
         if self.awake.fetch_sub(1, SeqCst) != 0 {
@@ -373,7 +382,7 @@ impl Thread {
         if !passes || self.is_system() {
             return None;
         }
-        loop {
+        for _ in 0..MOST_EXPIRATIONS {
             self.kernel.settle();
             if let Some(result) = ready() {
                 return Some(result);
@@ -382,6 +391,8 @@ impl Thread {
                 return None;
             }
         }
+        self.kernel.clock.give_up();
+        None
     }
 
     /// The time that a user-mode thread waits before time is skipped.

@@ -1,4 +1,4 @@
-//! The file of an image: its headers, checked, and what the loader needs of them.
+//! The file of an image: checks its headers and reads what the loader needs.
 
 use object::{
     LittleEndian as LE,
@@ -8,13 +8,13 @@ use object::{
 
 use crate::image::ImageError;
 
-/// The size of a page, by which sections are aligned and protected.
+/// The size of a page, the unit of alignment and protection of sections.
 pub(super) const PAGE: usize = 0x1000;
 
-/// The largest image that is loaded: far more than any driver has, so that a damaged header takes no memory.
+/// The maximum size of an image, far larger than any driver, so that a damaged header does not exhaust memory.
 const MOST: usize = 0x1000_0000;
 
-/// A section, as it lies in memory.
+/// A section in memory.
 pub(super) struct Section<'data> {
     pub(super) address: usize,
     pub(super) size: usize,
@@ -27,24 +27,24 @@ pub(super) struct Section<'data> {
 /// A routine that the image imports.
 pub(super) struct Import {
     pub(super) library: String,
-    /// `None` if it is imported by its number.
+    /// `None` if the routine is imported by number.
     pub(super) routine: Option<String>,
-    /// Where its address goes.
+    /// The slot for the address of the routine.
     pub(super) slot: usize,
 }
 
-/// What the loader needs of a file. Every address is relative to the image's base, and inside the image.
+/// The data of a file that the loader needs. Every address is relative to the base of the image, and inside the image.
 pub(super) struct File<'data> {
     pub(super) base: u64,
     pub(super) size: usize,
     pub(super) entry: usize,
     pub(super) headers: &'data [u8],
     pub(super) sections: Vec<Section<'data>>,
-    /// The quadwords that hold an address.
+    /// The addresses of the quadwords that contain an absolute address.
     pub(super) relocations: Vec<usize>,
     pub(super) imports: Vec<Import>,
     pub(super) load_config: Option<usize>,
-    /// The address and size of the table of functions with their unwind information.
+    /// The address and size of the function table, which refers to the unwind information.
     pub(super) functions: Option<(usize, usize)>,
 }
 
@@ -60,12 +60,12 @@ impl<'data> File<'data> {
     /// Reads the headers and tables of a file.
     pub(super) fn parse(data: &'data [u8]) -> Result<Self, ImageError> {
         let file = PeFile64::parse(data)
-            .map_err(|error| invalid(format!("it is no PE32+ image: {error}")))?;
+            .map_err(|error| invalid(format!("it is not a PE32+ image: {error}")))?;
         let headers = file.nt_headers();
         let machine = headers.file_header.machine.get(LE);
         if machine != pe::IMAGE_FILE_MACHINE_AMD64 {
             return Err(invalid(format!(
-                "it is for machine {:#x}, and this one is x64 ({:#x})",
+                "it is for machine {:#x}, not x64 ({:#x})",
                 machine.0,
                 pe::IMAGE_FILE_MACHINE_AMD64.0
             )));
@@ -74,7 +74,7 @@ impl<'data> File<'data> {
         let subsystem = optional.subsystem.get(LE);
         if subsystem != pe::IMAGE_SUBSYSTEM_NATIVE {
             return Err(invalid(format!(
-                "its subsystem is {}, and a driver's is native (1)",
+                "its subsystem is {}, not native (1)",
                 subsystem.0
             )));
         }
@@ -110,7 +110,7 @@ impl<'data> File<'data> {
         if !this.sections.iter().any(|section| {
             section.executes && (section.address..section.address + section.size).contains(&entry)
         }) {
-            return Err(invalid("its entry point is in no code"));
+            return Err(invalid("its entry point is not in a code section"));
         }
         this.read_relocations(&file, data)?;
         this.read_imports(&file)?;
@@ -178,7 +178,7 @@ impl<'data> File<'data> {
         Ok(())
     }
 
-    /// The address of a quadword in a section.
+    /// Returns the address of a quadword in a section.
     fn slot(&self, address: usize, what: &str) -> Result<usize, ImageError> {
         let is_inside = |section: &Section| {
             let offset = address.checked_sub(section.address);
@@ -194,7 +194,7 @@ impl<'data> File<'data> {
     }
 }
 
-/// The address and size of a directory that the image has.
+/// Returns the address and size of a directory, if the image has it.
 fn directory(file: &PeFile64, index: usize) -> Option<(usize, usize)> {
     let (address, size) = file
         .data_directory(index)
@@ -215,7 +215,7 @@ fn sections<'data>(
         let (address, virtual_size) = header.pe_address_range();
         let address = address as usize;
         let virtual_size = virtual_size as usize;
-        // Windows takes the size in the file if there is no other.
+        // Windows uses the size in the file if the size in memory is zero.
         let length = if virtual_size == 0 {
             header.size_of_raw_data.get(LE) as usize
         } else {
@@ -232,7 +232,7 @@ fn sections<'data>(
         let executes = has(pe::IMAGE_SCN_MEM_EXECUTE);
         if writes && executes {
             return Err(invalid(format!(
-                "section {name} is writable and executable, which memory integrity (HVCI) refuses"
+                "section {name} is writable and executable, which memory integrity (HVCI) rejects"
             )));
         }
         let raw_size = header.size_of_raw_data.get(LE) as usize;
@@ -240,7 +240,7 @@ fn sections<'data>(
         let bytes = data.get(start..start.saturating_add(raw_size.min(length)));
         let bytes = bytes.ok_or_else(|| {
             invalid(format!(
-                "it is damaged: section {name} is not all in the file"
+                "it is damaged: section {name} is not completely in the file"
             ))
         })?;
         end = (address + length).next_multiple_of(PAGE);

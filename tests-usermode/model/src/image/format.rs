@@ -1,5 +1,5 @@
-//! `DbgPrint`'s formats, into a line of at most 512 bytes, as Windows has it. Nothing is allocated: the driver calls it
-//! at any IRQL.
+//! The formats of `DbgPrint`. The output is a line of at most 512 bytes, as on Windows. Nothing is allocated, since a
+//! driver calls the routine at any IRQL.
 //!
 //! [The formats](https://learn.microsoft.com/cpp/c-runtime-library/format-specification-syntax-printf-and-wprintf-functions)
 
@@ -8,10 +8,10 @@ use std::{
     fmt::{self, Write},
 };
 
-/// How many bytes Windows prints at most.
+/// The maximum number of bytes that Windows prints.
 const MOST: usize = 512;
 
-/// A line that is being written. What does not fit is left out.
+/// A line that is being written. Text that does not fit is dropped.
 pub(super) struct Line {
     bytes: [u8; MOST],
     length: usize,
@@ -33,7 +33,7 @@ impl Write for Line {
     }
 }
 
-/// What stands between a `%` and the letter after it.
+/// The specification between a `%` and its letter.
 #[derive(Default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -46,7 +46,7 @@ struct Specification {
     sign: Option<u8>,
     width: usize,
     precision: Option<usize>,
-    /// How many bits a number has.
+    /// The number of bits of a number.
     bits: u32,
     wide: bool,
 }
@@ -60,7 +60,7 @@ impl Line {
         self.length += taken;
     }
 
-    /// The text, without the new line at its end.
+    /// Returns the text without a new line at the end.
     pub(super) fn end(&mut self) -> &CStr {
         while self.length > 0 && matches!(self.bytes[self.length - 1], b'\n' | b'\r') {
             self.length -= 1;
@@ -72,7 +72,7 @@ impl Line {
     /// Writes arguments by a format.
     ///
     /// # Safety
-    /// The arguments are those that the format names: its strings are valid.
+    /// The arguments match the format, and its strings are valid.
     pub(super) unsafe fn format(&mut self, mut format: &[u8], arguments: &[u64]) {
         let mut arguments = arguments.iter().copied();
         while let Some((&byte, rest)) = format.split_first() {
@@ -93,7 +93,7 @@ impl Line {
             let argument = arguments.next().unwrap_or_default();
             match letter {
                 b's' | b'S' | b'Z' => {
-                    // SAFETY: passed on to the caller.
+                    // SAFETY: guaranteed by the caller.
                     unsafe { self.string(letter, &specification, argument) };
                 }
                 b'c' | b'C' => {
@@ -105,10 +105,10 @@ impl Line {
         }
     }
 
-    /// Writes a string, whose units come one by one.
+    /// Writes a string unit by unit.
     ///
     /// # Safety
-    /// `argument` is NULL or the address of a string as the letter says.
+    /// `argument` is NULL or the address of a string of the letter's type.
     unsafe fn string(&mut self, letter: u8, specification: &Specification, argument: u64) {
         let wide = specification.wide != (letter == b'S');
         let place = usize::try_from(argument).unwrap_or_default();
@@ -131,7 +131,7 @@ impl Line {
         for index in 0..if address.is_null() { 0 } else { most } {
             let unit = if wide {
                 let [low, high] = [2 * index, 2 * index + 1].map(|place| {
-                    // SAFETY: the string is so long, or ends with a zero.
+                    // SAFETY: the string has this length, or ends with a zero.
                     unsafe { address.wrapping_add(place).read() }
                 });
                 u16::from_le_bytes([low, high])
@@ -221,7 +221,7 @@ impl Line {
 }
 
 impl Specification {
-    /// Reads what stands before the letter; gives it and what comes after it.
+    /// Reads the specification before the letter; returns it and the rest of the format.
     fn read<'a>(mut text: &'a [u8], arguments: &mut impl Iterator<Item = u64>) -> (Self, &'a [u8]) {
         let mut this = Self {
             bits: 32,
@@ -286,7 +286,7 @@ mod tests {
 
     fn formatted(format: &str, arguments: &[u64]) -> String {
         let mut line = Line::default();
-        // SAFETY: each test passes what its format names.
+        // SAFETY: each test passes arguments that match its format.
         unsafe { line.format(format.as_bytes(), arguments) };
         line.end().to_string_lossy().into_owned()
     }

@@ -1,4 +1,4 @@
-//! The load configuration directory: what a loader fills in for `/GS` and `/guard:cf`.
+//! The load configuration directory: the values that a loader fills in for `/GS` and `/guard:cf`.
 //!
 //! [The directory](https://learn.microsoft.com/windows/win32/debug/pe-format#the-load-configuration-structure-image-only)
 
@@ -8,14 +8,14 @@ use object::pe::ImageLoadConfigDirectory64 as Directory;
 
 use crate::image::{ImageError, thunks};
 
-/// The cookie that a driver has before the loader chooses one.
+/// The cookie in a driver before the loader chooses one.
 const DEFAULT_COOKIE: u64 = 0x2b99_2ddf_a232;
 
-/// Where the pointers for extended flow guard are, which the structure does not name: their check, their dispatch and their
-/// table dispatch.
+/// The offsets of the pointers for extended flow guard, which the structure does not name: check, dispatch and table
+/// dispatch.
 const XFG: [usize; 3] = [0x118, 0x120, 0x128];
 
-/// Fills in what the load configuration directory of an image points to.
+/// Fills in the values that the load configuration directory of an image points to.
 pub(super) fn fill_in(bytes: &mut [u8], base: u64, directory: usize) -> Result<(), ImageError> {
     let size = bytes
         .get(directory..)
@@ -50,7 +50,8 @@ pub(super) fn fill_in(bytes: &mut [u8], base: u64, directory: usize) -> Result<(
     Ok(())
 }
 
-/// The quadword that a field of the directory points to; `None` if the directory has no such field, or it is NULL.
+/// Returns the quadword that a field of the directory points to; `None` if the directory does not have the field, or
+/// the field is NULL.
 fn pointed(
     bytes: &mut [u8],
     base: u64,

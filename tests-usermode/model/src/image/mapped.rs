@@ -1,4 +1,4 @@
-//! An image in memory: loaded as Windows loads one, and found by the addresses in it.
+//! Images in memory, which are loaded as by Windows and found by address.
 
 use std::{
     fmt, fs, io,
@@ -21,22 +21,23 @@ use crate::image::{
     unwind::Unwinder,
 };
 
-/// The memory of the images that are mapped.
+/// The memory of the mapped images.
 static MAPPED: RwLock<Vec<Arc<Mapped>>> = RwLock::new(Vec::new());
 
-/// Whether any image was ever mapped: most programs have none.
+/// Whether an image was ever mapped; most programs map none.
 static ANY: AtomicBool = AtomicBool::new(false);
 
 struct Mapped {
     addresses: Range<usize>,
     unwinder: Unwinder,
-    /// Where the file is, and its bytes, for its PDB.
+    /// The path and the bytes of the file, for its PDB.
     file: Option<(PathBuf, Vec<u8>)>,
     symbols: OnceLock<Symbols>,
 }
 
 impl Mapped {
-    /// The function at an address, with its file and line or its place in the image, if it is of the driver's own source.
+    /// Returns the function at an address, with its file and line or its offset in the image, if it is in the driver's
+    /// own source.
     fn describe(&self, address: usize, short: fn(&str) -> String) -> Option<String> {
         let symbols = self.symbols.get_or_init(|| {
             let file = self.file.as_ref();
@@ -56,29 +57,34 @@ impl Mapped {
     }
 }
 
-fn mapped(address: usize) -> Option<Arc<Mapped>> {
+/// Does something with the image that an address is in. Nothing else of this module may be called meanwhile.
+fn with_mapped<T>(address: usize, work: impl FnOnce(&Arc<Mapped>) -> T) -> Option<T> {
     if !ANY.load(Ordering::Acquire) {
         return None;
     }
     let mapped = MAPPED.read().unwrap_or_else(PoisonError::into_inner);
-    let mut found = mapped
-        .iter()
-        .filter(|image| image.addresses.contains(&address));
-    found.next().cloned()
+    let mut mapped = mapped.iter();
+    mapped
+        .find(|image| image.addresses.contains(&address))
+        .map(work)
 }
 
-/// Whether an address is in an image, so that what is there has the Microsoft x64 calling convention.
+fn mapped(address: usize) -> Option<Arc<Mapped>> {
+    with_mapped(address, Arc::clone)
+}
+
+/// Returns whether an address is in an image, so that code there has the Microsoft x64 calling convention.
 pub(crate) fn contains(address: usize) -> bool {
-    mapped(address).is_some()
+    offset(address).is_some()
 }
 
-/// Where an address is in its image, if it is in one.
+/// Returns the offset of an address in its image, if it is in one.
 pub(crate) fn offset(address: usize) -> Option<usize> {
-    Some(address - mapped(address)?.addresses.start)
+    with_mapped(address, |image| address - image.addresses.start)
 }
 
-/// Calls a function with each address of an image's that is on the stack, the innermost first, until it returns false. Says
-/// whether the first, which is given with the stack pointer there, is in an image.
+/// Calls a function with each return address of an image on the stack, the innermost first, until it returns false.
+/// Returns whether the first address, which is passed with its stack pointer, is in an image.
 pub(crate) fn walk(address: usize, stack: usize, mut found: impl FnMut(usize) -> bool) -> bool {
     let Some(image) = mapped(address) else {
         return false;
@@ -90,7 +96,7 @@ pub(crate) fn walk(address: usize, stack: usize, mut found: impl FnMut(usize) ->
     true
 }
 
-/// The function, file and line at an address of an image, with the names of functions made short.
+/// Returns the function, with a shortened name, and the file and line at an address of an image.
 pub(crate) fn describe(address: usize, short: fn(&str) -> String) -> Option<String> {
     mapped(address)?.describe(address, short)
 }
@@ -187,22 +193,22 @@ impl Image {
         Ok(image)
     }
 
-    /// The names of the routines that an image can import.
+    /// Returns the names of the routines that an image can import.
     pub fn routines() -> impl Iterator<Item = &'static str> {
         known().into_iter().map(|(name, _)| name)
     }
 
-    /// The file's name.
+    /// Returns the name of the file.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The address of the entry point, which has the calling convention of an image.
+    /// Returns the address of the entry point, which has the calling convention of an image.
     pub(crate) fn entry(&self) -> usize {
         self.entry
     }
 
-    /// Takes the memory of what is only for `DriverEntry`.
+    /// Unmaps the sections that only `DriverEntry` uses.
     pub(crate) fn discard(&self) -> io::Result<()> {
         let mut ranges = self.discardable.iter();
         ranges.try_for_each(|range| self.memory.protect(range, libc::PROT_NONE))
@@ -233,7 +239,7 @@ fn known() -> Vec<(&'static str, usize)> {
     known
 }
 
-/// The address of each routine that an image imports.
+/// Returns the address of each routine that an image imports.
 fn bind(file: &File) -> Result<Vec<usize>, ImageError> {
     let known = known();
     let mut missing = Vec::new();
@@ -263,7 +269,7 @@ fn bind(file: &File) -> Result<Vec<usize>, ImageError> {
     }
 }
 
-/// Protects the sections as the file says, and returns which are discardable.
+/// Protects the sections as the file specifies; returns those that are discardable.
 fn protect(memory: &Memory, file: &File) -> io::Result<Vec<Range<usize>>> {
     let mut discardable = Vec::new();
     memory.protect(&(0..file.size), libc::PROT_NONE)?;

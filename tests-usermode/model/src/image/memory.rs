@@ -1,4 +1,4 @@
-//! The memory of an image: reserved, filled in, and protected section by section.
+//! The memory of an image, whose sections are protected separately.
 
 use std::{io, ops::Range, ptr::null_mut};
 
@@ -10,17 +10,17 @@ pub(super) struct Memory {
     size: usize,
 }
 
-// SAFETY: once the image is loaded, its memory is the driver's, which says itself what its threads may do with it.
+// SAFETY: once the image is loaded, its memory belongs to the driver, which synchronizes its threads itself.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Maps zeroed memory that can be written.
+    /// Maps zeroed, writable memory.
     pub(super) fn new(size: usize) -> io::Result<Self> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: new memory is asked for, wherever there is room.
+        // SAFETY: the mapping is new, at an address that the host chooses.
         let start = unsafe { libc::mmap(null_mut(), size, access, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -35,24 +35,24 @@ impl Memory {
         self.start
     }
 
-    /// The addresses of the memory.
+    /// Returns the address range of the memory.
     pub(super) fn range(&self) -> Range<usize> {
         let start = self.start.addr();
         start..start + self.size
     }
 
-    /// The bytes, before any of them is protected.
+    /// Returns the bytes, before any of them is protected.
     pub(super) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the memory is mapped, and this is its only owner.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.size) }
     }
 
-    /// Protects the pages of a range, relative to the start.
+    /// Protects the pages of a range, which is relative to the start.
     pub(super) fn protect(&self, range: &Range<usize>, access: libc::c_int) -> io::Result<()> {
         let end = range.end.next_multiple_of(PAGE).min(self.size);
         let start = self.start.wrapping_add(range.start);
         let length = end.saturating_sub(range.start);
-        // SAFETY: the pages are this image's.
+        // SAFETY: the pages belong to this image.
         let result = unsafe { libc::mprotect(start.cast(), length, access) };
         if result == 0 {
             Ok(())
@@ -64,7 +64,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: the memory was mapped by `new`. Whoever drops an image has unloaded its driver.
+        // SAFETY: the memory was mapped by `new`. An image is dropped after its driver was unloaded.
         unsafe { libc::munmap(self.start.cast(), self.size) };
     }
 }

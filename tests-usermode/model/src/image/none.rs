@@ -1,10 +1,10 @@
-//! Hosts that load no image: their calling convention is another, or nobody has tried them.
+//! Hosts that cannot load an image, since their calling convention differs or they were not tested.
 
 use std::{convert::Infallible, io, path::Path};
 
 use crate::image::ImageError;
 
-/// A driver's image. This host loads none.
+/// A driver's image. This host cannot load one.
 #[derive(Debug)]
 pub struct Image(Infallible);
 
@@ -27,12 +27,12 @@ impl Image {
         Err(io::Error::new(io::ErrorKind::Unsupported, what).into())
     }
 
-    /// The names of the routines that an image can import.
+    /// Returns the names of the routines that an image can import.
     pub fn routines() -> impl Iterator<Item = &'static str> {
         std::iter::empty()
     }
 
-    /// The file's name.
+    /// Returns the name of the file.
     pub fn name(&self) -> &str {
         match self.0 {}
     }

@@ -47,6 +47,7 @@ thunks! {
     (a: A, b: B, c: C, d: D, e: E)
     (a: A, b: B, c: C, d: D, e: E, f: G)
     (a: A, b: B, c: C, d: D, e: E, f: G, g: H)
+    (a: A, b: B, c: C, d: D, e: E, f: G, g: H, h: I)
 }
 
 fn address<Signature>(function: impl Thunk<Signature>) -> usize {
@@ -104,7 +105,9 @@ routines! {
     IoAttachDeviceToDeviceStackSafe(source, target, attached_to),
     IoCancelIrp(irp),
     IoCreateDevice(driver, extension_size, name, kind, characteristics, exclusive, device),
+    IoCreateSymbolicLink(link, device),
     IoDeleteDevice(device),
+    IoDeleteSymbolicLink(link),
     IoDetachDevice(target),
     IoFreeWorkItem(item),
     IoInitializeRemoveLockEx(lock, tag, minutes, high_watermark, size),
@@ -158,12 +161,15 @@ routines! {
     KeRemoveQueueDpc(dpc),
     KeResetEvent(event),
     KeSetEvent(event, increment, wait),
+    KeSetImportanceDpc(dpc, importance),
     KeSetTimer(timer, due, dpc),
     KeSetTimerEx(timer, due, period, dpc),
     KeTryToAcquireSpinLockAtDpcLevel(lock),
     KeWaitForSingleObject(object, reason, mode, alertable, timeout),
     KfRaiseIrql(new_irql),
     MmMapLockedPagesSpecifyCache(mdl, mode, cache, requested, bug_check_on_failure, priority),
+    ObOpenObjectByPointer(object, attributes, state, access, kind, mode, handle),
+    ObReferenceObjectByHandle(handle, access, kind, mode, object, information),
     ObfDereferenceObject(object),
     ObfReferenceObject(object),
     PsCreateSystemThread(handle, access, attributes, process, client, routine, context),
@@ -172,5 +178,6 @@ routines! {
     ZwClose(handle),
     ZwOpenKey(handle, access, attributes),
     ZwQueryValueKey(handle, name, class, information, length, result_length),
+    ZwSetSecurityObject(handle, information, descriptor),
     ZwWaitForSingleObject(handle, alertable, timeout),
 }

@@ -5,23 +5,23 @@ use std::{fs::File, path::Path};
 use object::{Object, read::pe::PeFile64};
 use pdb2::{FallibleIterator, PDB, SymbolData};
 
-/// What cargo calls the folder in which `cross/cargo` builds a driver. Its folders are those of the repository.
+/// Cargo's name for the folder in which `cross/cargo` builds a driver. It has the same folders as the repository.
 const BUILD_FOLDER: &str = "/cargo/build-dir/workspace/";
 
-/// A function: its start and its end, relative to the image, and its name.
+/// A function: its start and end, relative to the image, and its name.
 type Function = (u32, u32, String);
 
-/// What a PDB says of an image.
+/// The symbols of an image in its PDB.
 #[derive(Default)]
 pub(super) struct Symbols {
     functions: Vec<Function>,
-    /// Where code of a line begins: its address, its file and its number.
+    /// The start of the code of a line: the address, the file and the line number.
     lines: Vec<(u32, usize, u32)>,
     files: Vec<String>,
 }
 
 impl Symbols {
-    /// Reads the PDB beside an image; without one nothing is known, nor if it is another image's.
+    /// Reads the PDB beside an image. There are no symbols if there is no PDB or it belongs to another image.
     pub(super) fn beside(image: &Path, bytes: &[u8]) -> Self {
         Self::read(&image.with_extension("pdb"), bytes).unwrap_or_default()
     }
@@ -35,7 +35,7 @@ impl Symbols {
         }
         let mut this = Self::default();
         this.read_modules(&mut pdb).ok()?;
-        // What has no function of its own is known by its public name.
+        // Code that is in no function has its public name.
         this.functions.sort_by_key(|(start, ..)| *start);
         this.read_publics(&mut pdb).ok()?;
         this.functions.sort_by_key(|(start, ..)| *start);
@@ -113,7 +113,7 @@ impl Symbols {
         (address < function.1).then_some(function)
     }
 
-    /// The name of the function at an address, and the file and line, if they are known.
+    /// Returns the name of the function at an address, and the file and line, if they are known.
     pub(super) fn find(&self, address: u32) -> Option<(&str, Option<(&str, u32)>)> {
         let (start, _, name) = self.function(address)?;
         let after = self.lines.partition_point(|(place, ..)| *place <= address);
@@ -124,7 +124,7 @@ impl Symbols {
     }
 }
 
-/// A name without what only tells implementations apart: `Queue::insert` of `impl$3::insert`.
+/// Returns a name without the part that distinguishes implementations: `Queue::insert` for `impl$3::insert`.
 fn plain(name: &str) -> String {
     let mut plain = String::new();
     for part in name.split_inclusive("::") {

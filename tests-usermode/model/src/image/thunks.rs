@@ -7,7 +7,7 @@ use std::{
 
 use nt::UNICODE_STRING;
 
-use crate::image::format::Line;
+use crate::image::{format::Line, lookaside};
 
 /// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` stands for.
 const DEFAULT: [u32; 2] = [101, 3];
@@ -20,7 +20,20 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
     vec![
         ("DbgPrint", dbg_print as *const () as usize),
         ("DbgPrintEx", dbg_print_ex as *const () as usize),
+        // A variable, whose address an image imports.
+        (
+            "ExEventObjectType",
+            (&raw const nt::ExEventObjectType).expose_provenance(),
+        ),
         ("ExFreePool", ex_free_pool as *const () as usize),
+        (
+            "ExInitializeLookasideListEx",
+            lookaside::initialise as *const () as usize,
+        ),
+        (
+            "ExDeleteLookasideListEx",
+            lookaside::delete as *const () as usize,
+        ),
         (
             "RtlInitUnicodeString",
             rtl_init_unicode_string as *const () as usize,

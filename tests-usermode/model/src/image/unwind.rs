@@ -1,10 +1,10 @@
-//! The stack of an image's routines, by the image's own unwind information.
+//! Stack walks through the routines of an image, by the unwind information of the image.
 //!
 //! [The tables](https://learn.microsoft.com/cpp/build/exception-handling-x64)
 
 use std::ptr::with_exposed_provenance;
 
-/// The most frames that are walked, in case that a stack was overwritten.
+/// The maximum number of frames that are walked, in case the stack was overwritten.
 const MOST: usize = 64;
 
 /// `UNW_FLAG_CHAININFO`, in the upper bits of the first byte.
@@ -13,12 +13,12 @@ const CHAINED: u8 = 4 << 3;
 /// The bytes of an image, and its table of functions.
 pub(super) struct Unwinder {
     bytes: Vec<u8>,
-    /// The start and the end of each function, and where its unwind information is.
+    /// The start and the end of each function, and the address of its unwind information.
     functions: Vec<[u32; 3]>,
 }
 
 impl Unwinder {
-    /// Takes the bytes of an image as they are in memory, with where the table of functions is.
+    /// Makes the value from the bytes of an image in memory and the range of its function table.
     pub(super) fn new(bytes: Vec<u8>, table: Option<(usize, usize)>) -> Self {
         let (address, size) = table.unwrap_or_default();
         let table = bytes.get(address..address.saturating_add(size));
@@ -34,11 +34,11 @@ impl Unwinder {
         Self { bytes, functions }
     }
 
-    /// Calls a function with each address on the stack, until it returns false or the stack leaves the image. The first is given,
-    /// relative to the image, and with it the stack pointer there.
+    /// Calls a function with each return address on the stack, until it returns false or the stack leaves the image.
+    /// The first address, which is relative to the image, is passed with its stack pointer.
     ///
     /// # Safety
-    /// The stack is that of a thread which is in the image's routine, or in what that has called.
+    /// The stack is that of a thread that runs a routine of the image, or a routine that it has called.
     pub(super) unsafe fn walk(
         &self,
         base: usize,
@@ -64,7 +64,8 @@ impl Unwinder {
         }
     }
 
-    /// How many bytes are between the stack pointer at an address and the return address; `None` if only a register says that.
+    /// Returns the number of bytes between the stack pointer at an address and the return address; `None` if it depends
+    /// on a register.
     fn frame_size(&self, address: usize) -> Option<usize> {
         let address = u32::try_from(address).ok()?;
         let after = self
@@ -81,7 +82,7 @@ impl Unwinder {
         loop {
             let header = self.bytes.get(information as usize..)?.first_chunk::<4>()?;
             let [flags, _, count, frame] = *header;
-            // A frame register holds what the stack pointer was, and is not known here.
+            // The frame register contains the old stack pointer, which is not known here.
             if frame & 0xf != 0 {
                 return None;
             }
@@ -90,7 +91,8 @@ impl Unwinder {
             if flags & CHAINED == 0 {
                 return Some(size);
             }
-            // After an even number of codes comes another function's entry, whose information goes on.
+            // An even number of codes is followed by the entry of another function, whose information continues this
+            // one.
             let next = codes.get(2 * usize::from(count.next_multiple_of(2)) + 8..)?;
             information = u32::from_le_bytes(*next.first_chunk()?);
             offset = u32::MAX;
@@ -98,7 +100,7 @@ impl Unwinder {
     }
 }
 
-/// How far the instructions of a prolog move the stack pointer, of those before an offset.
+/// Returns how far the instructions of a prolog before an offset move the stack pointer.
 fn codes_size(codes: &[u8], count: usize, offset: u32) -> Option<usize> {
     let (codes, _) = codes.as_chunks::<2>();
     let codes = codes.get(..count)?;

@@ -17,6 +17,7 @@ use crate::{
     io::{
         inlines,
         irp::{IrpRecord, Left},
+        mdl::Unlocked,
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -219,7 +220,7 @@ impl Call {
     /// Ends an IRP: copies the output to user mode, and wakes the threads that wait.
     fn finish(&self, record: &Arc<IrpRecord>) {
         record.touch();
-        // SAFETY: who completes an IRP owns it.
+        // SAFETY: the caller that completes an IRP owns it.
         let status = unsafe { nt::irp::status(record.raw()) };
         // SAFETY: as above.
         let information = unsafe { (*record.raw()).IoStatus.Information };
@@ -251,18 +252,20 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
-        let direct = record.direct.as_ref();
-        let direct_output = direct.and_then(|direct| direct.unlock(self, record));
+        let mut is_changed = false;
         let is_first = {
             let mut state = locked(&record.state);
-            if let Some(output) = direct_output {
-                state.output = output;
-            } else if copied && direct.is_none() {
+            let is_first = state.completion.is_none();
+            if let Some(direct) = record.direct.as_ref().filter(|_| is_first) {
+                match direct.unlock() {
+                    Unlocked::Output(bytes) => state.output = bytes,
+                    Unlocked::Input { changed } => is_changed = changed,
+                }
+            } else if copied && record.direct.is_none() {
                 let length = information.min(state.output.len());
                 let bytes = record.system_bytes(length);
                 state.output[..bytes.len()].copy_from_slice(bytes);
             }
-            let is_first = state.completion.is_none();
             if is_first {
                 state.completion = Some((status, information));
                 state.completed_by = self.place();
@@ -273,6 +276,12 @@ impl Call {
         if !is_first {
             self.require_first_completion(record);
         }
+        self.require(!is_changed, Rule::Mdl, || {
+            let what = format!(
+                "the driver has written into the buffer of {record}, whose pages were locked for reading only"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
         self.kernel.io().retire(record);
         if let Some(file) = &record.file {
             file.irp_ended(self);

@@ -18,10 +18,10 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// What a driver is in a device stack.
+/// The role of a driver in a device stack.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The lowest driver, of which it is not known what it is.
+    /// The lowest driver, whose role is not known.
     Lowest,
     /// A filter driver above another driver.
     Filter,
@@ -29,7 +29,7 @@ pub(crate) enum Role {
     Function,
 }
 
-/// The highest device object of a stack.
+/// Returns the top device object of a stack.
 pub(crate) fn top_of(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
     let mut top = device;
     loop {
@@ -167,7 +167,7 @@ impl Call {
             0x23f,
             "AddDevice has not copied DO_POWER_PAGABLE from the lower device object",
         );
-        // The function driver chooses these; an upper filter takes them over.
+        // The function driver chooses these flags; an upper filter copies them.
         if role == Role::Filter {
             fail(
                 flags & BUFFERING == lower_flags & BUFFERING,
@@ -184,7 +184,7 @@ impl Call {
 }
 
 impl Call {
-    /// Attaches a device object to the highest one of a stack, and gives that; NULL if it cannot.
+    /// Attaches a device object to the top one of a stack; returns that one, or NULL if this fails.
     fn attach(&self, source: *mut DEVICE_OBJECT, target: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         self.require_live_device(source);
@@ -197,12 +197,12 @@ impl Call {
         let flags = unsafe { (*top).Flags };
         // SAFETY: as above.
         let size = unsafe { (*top).StackSize };
-        // Nobody attaches to a device object whose driver has not made it ready.
+        // A device object that is being initialised cannot be attached to.
         if flags & DO_DEVICE_INITIALIZING != 0 {
             return null_mut();
         }
         self.kernel.io().devices.attach(source, top);
-        // SAFETY: the caller gives its own device object.
+        // SAFETY: the caller passes its own device object.
         unsafe { (*source).StackSize = size + 1 };
         // SAFETY: as above.
         unsafe { (*top).AttachedDevice = source };

@@ -61,14 +61,15 @@ impl Driver {
         unsafe { Self::start(kernel, entry, None) }
     }
 
-    /// Loads a driver's image: makes its driver object, calls its `DriverEntry`, and then discards what is only for that.
+    /// Loads a driver's image: creates its driver object, calls its `DriverEntry`, and then unmaps the discardable
+    /// sections.
     ///
     /// # Errors
-    /// What `DriverEntry` answers, if it is an error; the driver is then not loaded.
+    /// The error of `DriverEntry`; the driver is then not loaded.
     ///
     /// # Safety
-    /// The image is a driver's, which keeps to the types of what it imports: the model finds broken rules, and not every
-    /// broken pointer.
+    /// The image is that of a driver that passes values of the types of its imports: the model detects broken rules,
+    /// but not every broken pointer.
     pub unsafe fn load_image(kernel: &Arc<Kernel>, image: Image) -> Result<Self, NTSTATUS> {
         let entry = std::ptr::with_exposed_provenance::<()>(image.entry());
         // SAFETY: it is the address of a function, which `Call::in_driver` calls by the convention of an image.
@@ -201,7 +202,7 @@ impl Driver {
     /// Adds this driver on top of a device, as its function driver. The drivers below are lower filters.
     ///
     /// # Errors
-    /// What AddDevice answers.
+    /// The error of AddDevice.
     pub fn add_function(&self, device: &Device) -> Result<(), NTSTATUS> {
         self.add_above(device, Role::Function)
     }

@@ -186,7 +186,7 @@ impl File {
             close_sent: AtomicBool::new(false),
         });
         footprint::make(inner.object().addr()..inner.object().addr() + 1);
-        // A file object keeps the device object that it is an open of.
+        // A file object references its device object.
         kernel.io().devices.io_reference(device.object().addr());
         device.file_opened();
         let status = inner.send(call, nt::IRP_MJ_CREATE);
@@ -202,7 +202,7 @@ impl File {
 
     /// Sends an IOCTL (`NtDeviceIoControlFile`), which may end at once, later, or when it is cancelled.
     ///
-    /// With `METHOD_IN_DIRECT` the driver reads what is in `output`.
+    /// With `METHOD_IN_DIRECT` the driver reads from `output`.
     #[must_use]
     pub fn device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
         let asked = Asked {
@@ -289,7 +289,7 @@ impl File {
         self.request("NtSetInformationFile", asked, 0, bytes, Vec::new())
     }
 
-    /// Sends a request of a system call, if the file was opened with the access that it needs.
+    /// Sends the request of a system call, if the file was opened with the required access.
     fn request(
         &self,
         routine: &'static str,

@@ -32,9 +32,12 @@ fn before(inline: Inline, object: *const c_void) {
         Inline::Atomic => return touched(object.addr()),
         Inline::YieldProcessor => return Call::enter_noted("YieldProcessor").yield_processor(),
         Inline::SystemAddressForMdl => {
-            let call = Call::enter("MmGetSystemAddressForMdlSafe");
+            let call = Call::enter_noted("MmGetSystemAddressForMdlSafe");
             call.request_of_mdl(object.cast_mut().cast());
             return;
+        }
+        Inline::UserPages => {
+            return drop(Call::enter_visible("a copy of the user's buffer", object));
         }
     };
     let call = if inline == Inline::MarkIrpPending {

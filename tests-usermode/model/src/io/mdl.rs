@@ -30,6 +30,14 @@ pub(crate) struct DirectBuffer {
     written_by_user: Option<Mutex<Vec<u8>>>,
 }
 
+/// The pages of a request that has ended.
+pub(crate) enum Unlocked {
+    /// What user mode finds in its buffer.
+    Output(Vec<u8>),
+    /// The driver could only read them, and may have changed them all the same.
+    Input { changed: bool },
+}
+
 impl Asked {
     /// Returns whether the pages of a request with direct I/O are locked for reading only; `None` if the request has no
     /// MDL.
@@ -131,8 +139,16 @@ impl DirectBuffer {
         }
     }
 
-    /// Writes to the buffer as user mode, which may do so at any time.
-    pub(crate) fn write_as_user(&self, offset: usize, bytes: &[u8]) {
+    /// Writes to the buffer as user mode, which may do so at any time until the end of the request.
+    pub(crate) fn write_as_user(&self, record: &IrpRecord, offset: usize, bytes: &[u8]) {
+        let start = self.pages.get().cast::<u8>();
+        let _call = Call::enter_visible("user mode writes its buffer", start);
+        record.touch();
+        // Locked while the pages are written, since the completion unlocks them.
+        let state = locked(&record.state);
+        if state.completion.is_some() {
+            return;
+        }
         if let Some(written) = &self.written_by_user {
             let mut written = locked(written);
             let room = written.iter_mut().skip(offset);
@@ -141,21 +157,17 @@ impl DirectBuffer {
         self.write(offset, bytes);
     }
 
-    /// Unlocks the pages of a request that has ended; a later write is an error of the driver. Returns the bytes for
-    /// user mode, if the driver could write them.
-    pub(crate) fn unlock(&self, call: &Call, record: &IrpRecord) -> Option<Vec<u8>> {
+    /// Unlocks the pages of a request that has ended; a later write is an error of the driver. The caller has locked the
+    /// request's state.
+    pub(crate) fn unlock(&self) -> Unlocked {
         let bytes = self.read();
-        if let Some(written) = &self.written_by_user {
-            let is_changed = *locked(written) != bytes;
-            call.require(!is_changed, Rule::Mdl, || {
-                let what = format!(
-                    "the driver has written into the buffer of {record}, whose pages were locked for reading only"
-                );
-                (BugCheck(0, [0; 4]), what)
-            });
-        }
         self.write(0, &vec![FREED; self.length]);
-        self.written_by_user.is_none().then_some(bytes)
+        match &self.written_by_user {
+            None => Unlocked::Output(bytes),
+            Some(written) => Unlocked::Input {
+                changed: *locked(written) != bytes,
+            },
+        }
     }
 
     /// Returns whether the pages were written to since they were unlocked.
@@ -207,7 +219,7 @@ extern "C" fn MmMapLockedPagesSpecifyCache(
     _bug_check_on_failure: u32,
     _priority: u32,
 ) -> *mut c_void {
-    let call = Call::enter("MmMapLockedPagesSpecifyCache");
+    let call = Call::enter_noted("MmMapLockedPagesSpecifyCache");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     let record = call.request_of_mdl(mdl);
     // SAFETY: the MDL is that of a request that has not ended, whose driver is the caller.

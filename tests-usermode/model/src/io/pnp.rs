@@ -10,7 +10,7 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, Kernel, thread::Attached},
+    host::{Call, Kernel, footprint, thread::Attached},
     io::{
         Access, BusAnswer, File, Request,
         device::DeviceInner,
@@ -136,6 +136,7 @@ impl Device {
 
     /// Sets how the bus driver handles the PnP requests of a minor function.
     pub fn bus_answers(&self, minor: u8, answer: BusAnswer) {
+        footprint::touch_everything();
         let pdo = self.inner.pdo().addr();
         self.kernel.io().buses.set(pdo, minor, answer);
     }
@@ -229,12 +230,14 @@ impl Device {
     /// Returns whether the device was removed.
     #[must_use]
     pub fn is_removed(&self) -> bool {
+        footprint::touch_everything();
         self.inner.is_removed.load(Ordering::SeqCst)
     }
 
     /// Returns whether the device's interface is enabled, so that user mode can find the device.
     #[must_use]
     pub fn is_interface_enabled(&self) -> bool {
+        footprint::touch_everything();
         self.kernel.io().interfaces.is_enabled(self.inner.pdo())
     }
 

@@ -98,10 +98,11 @@ impl Request {
     /// Writes into the user's buffer of a request with direct I/O while the driver has it, as another thread of the process
     /// can do at any time.
     pub fn write_buffer(&self, offset: usize, bytes: &[u8]) {
-        let record = self.sent.as_ref().ok();
-        let pending = record.filter(|record| !record.is_completed());
-        if let Some(direct) = pending.and_then(|record| record.direct.as_ref()) {
-            direct.write_as_user(offset, bytes);
+        let _attached = Attached::to(&self.kernel);
+        if let Ok(record) = &self.sent
+            && let Some(direct) = &record.direct
+        {
+            direct.write_as_user(record, offset, bytes);
         }
     }
 

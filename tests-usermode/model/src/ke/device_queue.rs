@@ -115,12 +115,12 @@ extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
     call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     // SAFETY: as below; the queue can be in use.
     let before = unsafe { call.view_new::<DeviceQueue, _>(queue) };
-    // The memory can have any content. An initialised queue is recognised by its list.
-    let is_queue = before.kind.get() == IO_TYPE_DEVICE_QUEUE && before.head.is_linked_to_itself();
-    let in_use = is_queue && before.busy.get() != 0;
+    // The memory may hold anything: a queue is known by its list, which holds together.
+    let is_queue = before.kind.get() == IO_TYPE_DEVICE_QUEUE && before.head.is_linked();
+    let in_use = is_queue && (before.busy.get() != 0 || !before.head.is_empty());
     call.require(!in_use, Rule::DeviceQueueBusy, || {
         let bug_check = BugCheck::verifier(0x1005, [queue.addr() as u64, 0, 0]);
-        let what = format!("the device queue {queue:?} is initialised again while it is busy");
+        let what = format!("the device queue {queue:?} is initialised again while it is in use");
         (bug_check, what)
     });
     // SAFETY: the caller passes room for a queue.

@@ -313,13 +313,6 @@ impl Call {
     }
 }
 
-impl Kernel {
-    /// Returns whether any timer is set or any DPC is queued.
-    pub(crate) fn has_timer_or_dpc(&self) -> bool {
-        self.ke().processors.waiting() != 0 || self.clock.any_set()
-    }
-}
-
 impl Call {
     /// Stops the system if memory that is freed contains a timer that is set or a DPC that is queued.
     pub(crate) fn verify_memory_is_unused(&self, start: usize, size: usize) {
@@ -330,14 +323,20 @@ impl Call {
             let what = format!("the timer {timer:#x} is set, but its memory is freed");
             self.stop(bug_check, Rule::Dpc, what);
         }
-        let waited_for = self.kernel.any_waited_for_in(&range);
-        if let Some((thread, object)) = waited_for {
+        let sleeps = self.kernel.sleepers.any_asleep();
+        let waited_for = sleeps.then(|| self.kernel.any_waited_for_in(&range));
+        if let Some((thread, object)) = waited_for.flatten() {
             let what =
                 format!("{thread} waits for the object {object:#x}, but its memory is freed");
             let bug_check = BugCheck(0xd5, [object as u64, 0, 0, 0]);
             self.stop(bug_check, Rule::SystemThread, what);
         }
-        if let Some(dpc) = self.kernel.ke().processors.any_queued_in(&range) {
+        let processors = &self.kernel.ke().processors;
+        let is_queued = processors.waiting() != 0;
+        if let Some(dpc) = is_queued
+            .then(|| processors.any_queued_in(&range))
+            .flatten()
+        {
             let bug_check = BugCheck(0xc7, [1, dpc as u64, start as u64, size as u64]);
             let what = format!("the DPC {dpc:#x} is queued, but its memory is freed");
             self.stop(bug_check, Rule::Dpc, what);

@@ -1,6 +1,9 @@
 //! Operations on `LIST_ENTRY` and `SINGLE_LIST_ENTRY`, which check the links.
 
-use std::ptr::{from_ref, null};
+use std::{
+    mem::offset_of,
+    ptr::{from_ref, null},
+};
 
 use crate::{
     host::{
@@ -39,6 +42,20 @@ impl ListEntry {
     /// Returns whether both links point to this head, which is unlikely for memory that is not a list.
     pub(crate) fn is_linked_to_itself(&self) -> bool {
         self.is_empty() && std::ptr::eq(self.previous.get(), self)
+    }
+
+    /// Whether both neighbours point back, as is so of an entry of a list and of its head, and hardly of memory that was neither.
+    pub(crate) fn is_linked(&self) -> bool {
+        let points_here = |neighbour: *const Self, offset: usize| {
+            let word = neighbour.addr().wrapping_add(offset);
+            neighbour.is_aligned() && fault::read_word(word) == Some(from_ref(self).addr())
+        };
+        let (next, previous) = (self.next.get(), self.previous.get());
+        if next.is_null() || previous.is_null() {
+            return false;
+        }
+        points_here(next, offset_of!(Self, previous))
+            && points_here(previous, offset_of!(Self, next))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -85,6 +102,9 @@ impl Call {
             }
         }
         footprint::touch(from_ref(entry).addr(), Access::Exclusive);
+        if self.kernel.config.check_lists && entry.is_linked() && !entry.is_empty() {
+            self.corrupt(entry, "an entry is inserted that is on another list");
+        }
         entry.next.set(after);
         entry.previous.set(before);
         before.next.set(entry);

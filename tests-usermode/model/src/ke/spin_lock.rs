@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// An initialised lock that is free and was never acquired.
-pub(crate) const FREE: u64 = 0x4c4b << 48;
+pub(crate) const FREE: u64 = nt::SPIN_LOCK_FREE;
 
 const INITIALISED: u64 = 0xffff << 48;
 const KIND: u64 = 0xff << 32;

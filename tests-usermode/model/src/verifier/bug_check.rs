@@ -139,7 +139,8 @@ impl Callers {
     /// Adds the function that an address of an image belongs to, just after a call.
     fn add_image(&mut self, address: usize) {
         if self.found.len() < self.most {
-            self.found.extend(image::describe(address - 1, short));
+            self.found
+                .extend(image::describe(address.wrapping_sub(1), short));
         }
     }
 }

@@ -1,70 +1,43 @@
-//! A `DriverEntry` on raw `nt` that breaks a rule. The thread that runs it stops there for good, and the test goes on.
+//! Runs a test's code as a `DriverEntry` on raw `nt`. If the code breaks a rule, its thread stops forever and the test
+//! continues.
 
-// Not every test uses all of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::{
-    cell::Cell,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::{cell::Cell, sync::Arc};
 
 use nt::{DRIVER_OBJECT, UNICODE_STRING};
-use ntmodel::{Config, Driver, Kernel, OnViolation, Rule, Violation};
+use ntmodel::{Kernel, Rule, Violation};
 
 thread_local! {
     static BODY: Cell<Option<fn()>> = const { Cell::new(None) };
 }
 
-/// A `DriverEntry` that does its one thing and fails.
+/// A `DriverEntry` that runs the body and fails.
 unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> i32 {
-    BODY.take().expect("something to do")();
+    BODY.take().expect("a body was set")();
     nt::STATUS_CANCELLED
 }
 
 /// Runs a body as a driver's code.
 pub fn run(kernel: &Arc<Kernel>, body: fn()) {
     BODY.set(Some(body));
-    // SAFETY: the entry point takes nothing from its arguments.
-    let loaded = unsafe { Driver::load(kernel, entry) };
-    assert_eq!(loaded.err(), Some(nt::STATUS_CANCELLED));
+    common::load(kernel, entry);
 }
 
-/// Runs a body as a driver's code; gives what it was stopped for.
+/// Runs a body as a driver's code; returns the violation that stops it.
 pub fn found(body: fn()) -> Violation {
-    let kernel = Kernel::new(Config {
-        on_violation: OnViolation::Halt,
-        locations: true,
-        ..Config::default()
-    });
-    let driver = Arc::clone(&kernel);
-    let running = thread::spawn(move || run(&driver, body));
-    let start = Instant::now();
-    loop {
-        if let Some(violation) = kernel.violation() {
-            return violation.clone();
-        }
-        assert!(!running.is_finished(), "no rule was broken");
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "nothing was found"
-        );
-        thread::sleep(Duration::from_millis(1));
-    }
+    common::found_in(move |kernel| run(kernel, body))
 }
 
-/// Checks what a body is stopped for: the rule, the code and its first parameter, the routine, and a line of the test's.
+/// Checks the violation that stops a body: the rule, the code and its first parameter, the routine, and that the caller is
+/// a line of the test.
 #[track_caller]
 pub fn stops(body: fn(), rule: Rule, code: u32, first: u64, routine: &str) -> Violation {
     let violation = found(body);
-    let seen = (
-        violation.rule,
-        violation.code,
-        violation.parameters[0],
-        violation.routine,
-    );
-    assert_eq!(seen, (rule, code, first, routine), "\n{violation}");
+    common::is(&violation, rule, code, first, routine);
     let caller = violation.callers.first().map_or("", String::as_str);
     assert!(caller.contains("model/tests/"), "\n{violation}");
     violation

@@ -1,4 +1,4 @@
-//! Drivers that are a `DriverEntry` on raw `nt` which makes a device object, does its one thing, and fails.
+//! Drivers on raw `nt` that are only a `DriverEntry`, which creates a device object, runs the test's code, and fails.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -18,12 +18,12 @@ use ntmodel::{
     explore::{Scenario, Search, explore},
 };
 
-/// Where Windows has no bug check.
+/// The code of a violation for which Windows has no bug check.
 pub const NO_CODE: u32 = 0;
 
 pub const MILLISECOND: i64 = 10_000;
 
-/// What a driver is, with its device object.
+/// The code that `DriverEntry` runs with its device object.
 pub trait Body: 'static {
     fn run(device: *mut DEVICE_OBJECT);
 }
@@ -33,14 +33,14 @@ unsafe extern "C" fn entry<B: Body>(
     _: *mut UNICODE_STRING,
 ) -> NTSTATUS {
     let mut device = null_mut();
-    // SAFETY: the I/O manager gives the driver object; the extension has room for a timer.
+    // SAFETY: the I/O manager passes the driver object; the extension has room for a timer.
     let status = unsafe { nt::IoCreateDevice(driver, 64, null_mut(), 0x22, 0, 0, &raw mut device) };
     assert_eq!(status, STATUS_SUCCESS);
     B::run(device);
     STATUS_CANCELLED
 }
 
-/// Loads a driver whose entry point fails when it has done its part.
+/// Loads a driver whose entry point fails after it has run the test's code.
 pub fn load(kernel: &Arc<Kernel>, entry: DriverEntry) {
     // SAFETY: the entry point is that of a driver on `nt`.
     let loaded = unsafe { Driver::load(kernel, entry) };
@@ -51,15 +51,16 @@ pub fn load_body<B: Body>(kernel: &Arc<Kernel>) {
     load(kernel, entry::<B>);
 }
 
-/// What a driver is stopped for, whose threads are the host's.
+/// Returns the violation that stops a driver on host threads.
 pub fn found<B: Body>() -> Violation {
     found_in(load_body::<B>)
 }
 
-/// What stops a scenario, whose threads are the host's.
+/// Returns the violation that stops a scenario on host threads.
 pub fn found_in(scenario: impl FnOnce(&Arc<Kernel>) + Send + 'static) -> Violation {
     let kernel = Kernel::new(Config {
         on_violation: OnViolation::Halt,
+        locations: true,
         ..Config::default()
     });
     let theirs = Arc::clone(&kernel);
@@ -72,17 +73,18 @@ pub fn found_in(scenario: impl FnOnce(&Arc<Kernel>) + Send + 'static) -> Violati
         assert!(!running.is_finished(), "no rule was broken");
         assert!(
             start.elapsed() < Duration::from_secs(20),
-            "nothing was found"
+            "no rule was broken in time"
         );
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Checks what a driver is stopped for: the rule, the code and its first parameter, and the routine.
+/// Checks the violation that stops a driver: the rule, the code and its first parameter, and the routine.
 pub fn stops<B: Body>(rule: Rule, code: u32, first: u64, routine: &str) {
     is(&found::<B>(), rule, code, first, routine);
 }
 
+#[track_caller]
 pub fn is(violation: &Violation, rule: Rule, code: u32, first: u64, routine: &str) {
     let seen = (
         violation.rule,
@@ -93,14 +95,14 @@ pub fn is(violation: &Violation, rule: Rule, code: u32, first: u64, routine: &st
     assert_eq!(seen, (rule, code, first, routine), "\n{violation}");
 }
 
-/// Checks what a driver is stopped for in some order of its threads.
+/// Checks the violation that stops a driver in some order of its threads.
 pub fn stops_in_some_order<B: Body>(rule: Rule, code: u32, first: u64, routine: &str) {
     let search = Search::every(10_000);
     let found = explore(search, load_body::<B>).expect_err("a rule is broken");
     is(&found.violation, rule, code, first, routine);
 }
 
-/// Checks that a driver breaks no rule, in any order of its threads and by any clock.
+/// Checks that a driver breaks no rule, under every order of its threads and every clock.
 pub fn passes<B: Body>() {
     for clock in [Clock::Host, Clock::Virtual] {
         let kernel = Kernel::new(Config {
@@ -121,7 +123,7 @@ pub fn delete(device: *mut DEVICE_OBJECT) {
 }
 
 pub fn extension(device: *mut DEVICE_OBJECT) -> *mut u64 {
-    // SAFETY: the device object's memory stays as long as the kernel.
+    // SAFETY: the memory of the device object is kept as long as the kernel.
     unsafe { (*device).DeviceExtension }.cast()
 }
 
@@ -131,7 +133,7 @@ pub fn set(event: *mut KEVENT) {
 }
 
 pub fn delay(mut time: i64) -> NTSTATUS {
-    // SAFETY: the time is this function's.
+    // SAFETY: the time belongs to this function.
     unsafe { nt::KeDelayExecutionThread(0, 0, &raw mut time) }
 }
 
@@ -140,6 +142,6 @@ pub fn event() -> KEVENT {
 }
 
 pub fn initialise(event: *mut KEVENT) {
-    // SAFETY: the event is the caller's.
+    // SAFETY: the event belongs to the caller.
     unsafe { nt::KeInitializeEvent(event, 0, 0) };
 }

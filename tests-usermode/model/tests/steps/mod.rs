@@ -1,4 +1,4 @@
-//! A PnP driver on raw `nt` of one device, of which a test overrides a step; the others are as they should be.
+//! A PnP driver on raw `nt` for one device. A test overrides one of its steps; the others are correct.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -17,28 +17,28 @@ use ntmodel::{
     explore::{Explored, Scenario, Search, explore},
 };
 
-/// Two IOCTLs, for what a test likes.
+/// Two IOCTLs for the tests.
 pub const FIRST: u32 = 0x22_2000;
 pub const SECOND: u32 = 0x22_2004;
 
-/// What the driver does.
+/// The steps of the driver.
 pub trait Steps: 'static {
-    /// What the device extension holds. It starts as zeros, and stays where it is.
+    /// The driver's part of the device extension. It is zeroed at first and does not move.
     type Own: 'static;
 
-    /// `AddDevice`'s part.
+    /// Initialises the data in `AddDevice`.
     fn add(_: *mut DEVICE_OBJECT, _: &Self::Own) {}
 
     /// `IRP_MJ_DEVICE_CONTROL`.
     fn control(device: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, code: u32) -> NTSTATUS;
 
-    /// `IRP_MJ_CLEANUP`, which is completed after it.
+    /// `IRP_MJ_CLEANUP`, which the caller completes.
     fn cleanup(_: &Self::Own, _: *mut FILE_OBJECT) {}
 
     /// The Cancel routine.
     fn cancel(_: &Self::Own, _: *mut IRP) {}
 
-    /// `IRP_MN_REMOVE_DEVICE`, after it was passed on and before the device object is detached.
+    /// `IRP_MN_REMOVE_DEVICE`, after it was passed down and before the device object is detached.
     fn remove(_: &Self::Own) {}
 
     fn unload() {}
@@ -51,20 +51,20 @@ struct Extension<T> {
 }
 
 fn extension<'a, S: Steps>(device: *mut DEVICE_OBJECT) -> &'a Extension<S::Own> {
-    // SAFETY: the I/O manager gives the driver's own device object.
+    // SAFETY: the I/O manager passes the driver's own device object.
     let extension = unsafe { (*device).DeviceExtension };
-    // SAFETY: `add_device` has made it so large, and zeros are what it starts as.
+    // SAFETY: `add_device` created an extension of this size, and zero is valid for the data.
     unsafe { &*extension.cast() }
 }
 
-/// What a device keeps.
+/// The device extension.
 pub fn own<'a, S: Steps>(device: *mut DEVICE_OBJECT) -> &'a S::Own {
     &extension::<S>(device).own
 }
 
 /// Completes an IRP with a status and no bytes.
 pub fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
-    // SAFETY: whether the IRP is the caller's is what is tested; so for every call below.
+    // SAFETY: the tests check whether the caller owns the IRP. The same applies to every call below.
     unsafe { io::set_status(irp, status) };
     // SAFETY: as above.
     unsafe { io::set_information(irp, 0) };
@@ -85,13 +85,13 @@ pub unsafe extern "C" fn cancel<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut 
 }
 
 unsafe extern "C" fn control<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the I/O manager gives an IRP of this major function.
+    // SAFETY: the I/O manager passes an IRP of this major function.
     let code = unsafe { io::io_control(irp) }.code;
     S::control(device, own::<S>(device), irp, code)
 }
 
 unsafe extern "C" fn cleanup<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the IRP is this routine's.
+    // SAFETY: this routine owns the IRP.
     let file = unsafe { io::file_object(irp) };
     S::cleanup(own::<S>(device), file);
     complete(irp, STATUS_SUCCESS)
@@ -104,7 +104,7 @@ unsafe extern "C" fn succeed(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
 unsafe extern "C" fn pnp<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let extension = extension::<S>(device);
     let lower = extension.lower;
-    // SAFETY: the IRP is this routine's, and passed on next.
+    // SAFETY: this routine owns the IRP until it is passed down below.
     let removed = unsafe { io::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
     // SAFETY: as above.
     unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
@@ -114,7 +114,7 @@ unsafe extern "C" fn pnp<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) ->
         S::remove(&extension.own);
         // SAFETY: the device object is attached to the one below.
         unsafe { nt::IoDetachDevice(lower) };
-        // SAFETY: nobody sends it anything any more.
+        // SAFETY: no IRP is sent to it any more.
         unsafe { nt::IoDeleteDevice(device) };
     }
     status
@@ -125,20 +125,20 @@ unsafe extern "C" fn add_device<S: Steps>(
     pdo: *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
     let mut device = null_mut();
-    let size = u32::try_from(size_of::<Extension<S::Own>>()).expect("it is small");
+    let size = u32::try_from(size_of::<Extension<S::Own>>()).expect("the extension is small");
     let kind = nt::FILE_DEVICE_UNKNOWN;
-    // SAFETY: the PnP manager gives the driver object.
+    // SAFETY: the PnP manager passes the driver object.
     let status =
         unsafe { nt::IoCreateDevice(driver, size, null_mut(), kind, 0, 0, &raw mut device) };
     assert_eq!(status, STATUS_SUCCESS);
-    // SAFETY: the device object was just made.
+    // SAFETY: the device object was just created.
     let start = unsafe { (*device).DeviceExtension }.cast::<Extension<S::Own>>();
-    // SAFETY: both device objects are alive, and the new one is attached nowhere.
+    // SAFETY: both device objects exist, and the new one is not attached yet.
     let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
-    // SAFETY: the extension is so large, and nobody else knows it yet.
+    // SAFETY: the extension has this size, and is not in use yet.
     unsafe { (*start).lower = lower };
     S::add(device, own::<S>(device));
-    // SAFETY: the device object was just made; the address alone is computed.
+    // SAFETY: the device object was just created; only the address is computed.
     let flags = unsafe { addr_of_mut!((*device).Flags) };
     // SAFETY: as above.
     let flags = unsafe { &mut *flags };
@@ -154,7 +154,7 @@ unsafe extern "C" fn entry<S: Steps>(
     driver: *mut DRIVER_OBJECT,
     _: *mut UNICODE_STRING,
 ) -> NTSTATUS {
-    // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
+    // SAFETY: the I/O manager passes the driver object, which only this routine uses.
     let driver = unsafe { &mut *driver };
     driver.DriverUnload = Some(unload::<S>);
     driver.MajorFunction[nt::IRP_MJ_CREATE] = Some(succeed);
@@ -162,12 +162,12 @@ unsafe extern "C" fn entry<S: Steps>(
     driver.MajorFunction[nt::IRP_MJ_CLEANUP] = Some(cleanup::<S>);
     driver.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(control::<S>);
     driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp::<S>);
-    // SAFETY: the driver object comes with its extension.
+    // SAFETY: the driver object has an extension.
     unsafe { (*driver.DriverExtension).AddDevice = Some(add_device::<S>) };
     STATUS_SUCCESS
 }
 
-/// A driver that was loaded, its started device and an open file of it.
+/// A loaded driver, its started device and an open file.
 pub struct Stage {
     pub driver: Driver,
     pub device: Device,
@@ -176,11 +176,13 @@ pub struct Stage {
 
 impl Stage {
     pub fn set<S: Steps>(kernel: &Arc<Kernel>) -> Self {
-        // SAFETY: the entry point is that of a driver on `nt`; what is wrong with it is the model's to find.
+        // SAFETY: the entry point is that of a driver on `nt`; the model detects its mistakes.
         let driver = unsafe { Driver::load(kernel, entry::<S>) }.expect("DriverEntry");
         let device = driver.add_device().expect("AddDevice");
         device.start().expect("the device starts");
-        let file = device.open_anyway(Access::ReadWrite).expect("it opens");
+        let file = device
+            .open_anyway(Access::ReadWrite)
+            .expect("the device opens");
         Self {
             driver,
             device,
@@ -195,27 +197,27 @@ impl Stage {
     /// Closes the file, removes the device and unloads the driver.
     pub fn tear_down(self) {
         Arc::into_inner(self.file)
-            .expect("the actors are done with it")
+            .expect("no actor uses the file")
             .close();
         self.device.remove().expect("no file is open");
         self.driver.unload();
     }
 }
 
-/// How a request ended, once it has.
+/// Waits for a request to end; returns its status.
 pub fn end_of(request: &Request) -> NTSTATUS {
     let end = request.wait(Duration::from_secs(1));
-    end.expect("it ends").status
+    end.expect("the request is completed").status
 }
 
-/// One request, and the end.
+/// Sends one request, and unloads the driver.
 pub fn one_request<S: Steps>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<S>(kernel);
     end_of(&stage.send(FIRST));
     stage.tear_down();
 }
 
-/// Two requests of two threads, and the end.
+/// Sends two requests in two threads, and unloads the driver.
 pub fn two_requests<S: Steps>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<S>(kernel);
     let file = Arc::clone(&stage.file);
@@ -229,17 +231,17 @@ pub fn two_requests<S: Steps>(kernel: &Arc<Kernel>) {
 
 const EVERY: Search = Search::every(100_000);
 
-/// What is found in some order of a scene's threads.
+/// Returns the violation in some order of a scenario's threads.
 #[track_caller]
-pub fn found_in_some_order(scene: Scenario) -> Violation {
-    let found = explore(EVERY, scene).expect_err("a rule is broken");
+pub fn found_in_some_order(scenario: Scenario) -> Violation {
+    let found = explore(EVERY, scenario).expect_err("a rule is broken");
     found.violation
 }
 
-/// Checks which rule a scene breaks in some order, and what the message has.
+/// Checks the rule that a scenario breaks in some order, and that the message contains a text.
 #[track_caller]
-pub fn breaks(scene: Scenario, rule: Rule, text: &str) -> Violation {
-    let violation = found_in_some_order(scene);
+pub fn breaks(scenario: Scenario, rule: Rule, text: &str) -> Violation {
+    let violation = found_in_some_order(scenario);
     assert_eq!(violation.rule, rule, "\n{violation}");
     assert!(
         violation.to_string().contains(text),
@@ -248,11 +250,11 @@ pub fn breaks(scene: Scenario, rule: Rule, text: &str) -> Violation {
     violation
 }
 
-/// Checks that a scene breaks no rule, with the host's threads and in every order.
+/// Checks that a scenario breaks no rule, on host threads and in every order.
 #[track_caller]
-pub fn holds(scene: Scenario) -> Explored {
-    scene(&Kernel::new(Config::default()));
-    let explored = explore(EVERY, scene).unwrap_or_else(|found| panic!("{found}"));
+pub fn holds(scenario: Scenario) -> Explored {
+    scenario(&Kernel::new(Config::default()));
+    let explored = explore(EVERY, scenario).unwrap_or_else(|found| panic!("{found}"));
     assert!(explored.complete, "{explored:?}");
     explored
 }

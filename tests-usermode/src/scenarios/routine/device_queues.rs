@@ -1,6 +1,6 @@
 //! Device queues.
 
-use interlock_abi::{Call, Returned, Routine};
+use interlock_abi::{Call, CallResult, Routine};
 
 use super::{NULL, Run, call, check, found, number};
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::status::Status;
 const LAST: u64 = u32::MAX as u64;
 
 /// A removal found the queue empty: it is no longer busy.
-const NOT_BUSY: Returned = Returned {
+const NOT_BUSY: CallResult = CallResult {
     status: Status::DEVICE_NOT_READY.0,
     ..NULL
 };

@@ -1,6 +1,6 @@
 //! Zones.
 
-use interlock_abi::Returned;
+use interlock_abi::CallResult;
 
 use super::{Run, found, number};
 use crate::scenarios::Scenario;
@@ -68,8 +68,8 @@ pub const SCENARIOS: &[Scenario] = routines! {
 };
 
 /// The operation is refused, and the zone has this number of blocks.
-const fn refused(blocks: u64) -> Returned {
-    Returned {
+const fn refused(blocks: u64) -> CallResult {
+    CallResult {
         status: Status::INVALID_PARAMETER.0,
         ..number(blocks)
     }

@@ -1,6 +1,6 @@
 //! What each routine must return when it runs alone, by the description of [`Routine`].
 
-use interlock_abi::{Call, Returned, Routine, RunThreads};
+use interlock_abi::{Call, CallResult, Routine, RunThreads};
 use zerocopy::IntoBytes;
 
 use super::super::answer::Answer;
@@ -42,18 +42,18 @@ pub fn threads_answer(run: &RunThreads) -> Answer {
 }
 
 /// A node is returned, if there was one, and these values are left.
-fn node(node: Option<u64>, left: &[u64]) -> Returned {
-    Returned {
+fn node(node: Option<u64>, left: &[u64]) -> CallResult {
+    CallResult {
         found: u32::from(node.is_some()),
         ..number(node.unwrap_or(0), left)
     }
 }
 
 /// A number is returned, and these values are left.
-fn number(value: u64, left: &[u64]) -> Returned {
-    let mut returned = Returned {
+fn number(value: u64, left: &[u64]) -> CallResult {
+    let mut returned = CallResult {
         value,
-        ..Returned::default()
+        ..CallResult::default()
     };
     for (to, from) in returned.values.iter_mut().zip(left) {
         *to = *from;
@@ -62,7 +62,7 @@ fn number(value: u64, left: &[u64]) -> Returned {
     returned
 }
 
-fn returned(routine: Routine, argument: u64, values: &[u64]) -> Returned {
+fn returned(routine: Routine, argument: u64, values: &[u64]) -> CallResult {
     match routine {
         Routine::IoAcquireCancelSpinLock | Routine::KeAcquireSpinLock => {
             number(PASSIVE_LEVEL, &[DISPATCH_LEVEL])
@@ -93,7 +93,7 @@ fn returned(routine: Routine, argument: u64, values: &[u64]) -> Returned {
     }
 }
 
-fn list(routine: Routine, argument: u64, values: &[u64]) -> Returned {
+fn list(routine: Routine, argument: u64, values: &[u64]) -> CallResult {
     let (first, last) = (values.first().copied(), values.last().copied());
     let from_top = values.iter().rev().copied();
     match routine {
@@ -108,13 +108,13 @@ fn list(routine: Routine, argument: u64, values: &[u64]) -> Returned {
     }
 }
 
-fn zone(routine: Routine, argument: u64, values: &[u64]) -> Returned {
+fn zone(routine: Routine, argument: u64, values: &[u64]) -> CallResult {
     match (routine, values) {
-        (Routine::ExInterlockedAllocateFromZone, &[blocks]) => Returned {
+        (Routine::ExInterlockedAllocateFromZone, &[blocks]) => CallResult {
             found: u32::from((1..=blocks).contains(&argument)),
             ..number(argument.min(blocks), &[])
         },
-        (Routine::ExInterlockedFreeToZone, _) => Returned {
+        (Routine::ExInterlockedFreeToZone, _) => CallResult {
             found: u32::from(argument > 0),
             ..number(argument, &[])
         },
@@ -131,12 +131,12 @@ fn zone(routine: Routine, argument: u64, values: &[u64]) -> Returned {
                 None => refused(blocks),
             }
         }
-        _ => Returned::default(),
+        _ => CallResult::default(),
     }
 }
 
-fn refused(blocks: u64) -> Returned {
-    Returned {
+fn refused(blocks: u64) -> CallResult {
+    CallResult {
         status: Status::INVALID_PARAMETER.0,
         ..number(blocks, &[])
     }
@@ -149,7 +149,7 @@ fn initialized(block: u64, size: u64, offset: u64) -> Option<u64> {
     (aligned && fits).then(|| (size - HEADER) / block)
 }
 
-fn device_queue(routine: Routine, argument: u64, values: &[u64]) -> Returned {
+fn device_queue(routine: Routine, argument: u64, values: &[u64]) -> CallResult {
     let mut queued = values.to_vec();
     match routine {
         Routine::KeInsertDeviceQueue | Routine::KeInsertByKeyDeviceQueue => {
@@ -158,7 +158,7 @@ fn device_queue(routine: Routine, argument: u64, values: &[u64]) -> Returned {
             if routine == Routine::KeInsertByKeyDeviceQueue {
                 left.sort_unstable();
             }
-            Returned {
+            CallResult {
                 found: u32::from(!values.is_empty()),
                 ..number(queued.len() as u64, &left)
             }
@@ -167,9 +167,9 @@ fn device_queue(routine: Routine, argument: u64, values: &[u64]) -> Returned {
             queued.remove(usize::try_from(argument).unwrap_or_default());
             node(Some(0), &queued)
         }
-        _ if queued.is_empty() => Returned {
+        _ if queued.is_empty() => CallResult {
             status: Status::DEVICE_NOT_READY.0,
-            ..Returned::default()
+            ..CallResult::default()
         },
         Routine::KeRemoveDeviceQueue => node(Some(values[0]), &values[1..]),
         _ => {
@@ -181,7 +181,7 @@ fn device_queue(routine: Routine, argument: u64, values: &[u64]) -> Returned {
     }
 }
 
-fn one_number(routine: Routine, argument: u64, value: u64) -> Returned {
+fn one_number(routine: Routine, argument: u64, value: u64) -> CallResult {
     const LOW: u64 = 0xffff_ffff;
     let (returned, left) = match routine {
         Routine::ExInterlockedAddUlong => (value, (value + argument) & LOW),

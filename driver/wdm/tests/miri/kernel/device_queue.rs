@@ -138,7 +138,7 @@ unsafe fn remove(queue: *mut KDEVICE_QUEUE, key: u32, if_busy: bool) -> *mut KDE
 routines! {
     fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
         let link = LIST_ENTRY { Flink: null_mut(), Blink: null_mut() };
-        let new = Queue { kind: 0, head: link, lock: 0, busy: false };
+        let new = Queue { kind: 0, head: link, lock: nt::SPIN_LOCK_FREE, busy: false };
         // SAFETY: the caller passes valid memory for the queue.
         unsafe { queue.cast::<Queue>().write(new) };
         // SAFETY: only the address is computed.

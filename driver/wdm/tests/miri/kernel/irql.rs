@@ -19,7 +19,7 @@ thread_local! {
 
 static NEXT_PROCESSOR: AtomicU64 = AtomicU64::new(1);
 
-static CANCEL_SPIN_LOCK: AtomicU64 = AtomicU64::new(0);
+static CANCEL_SPIN_LOCK: AtomicU64 = AtomicU64::new(nt::SPIN_LOCK_FREE);
 
 /// Returns the IRQL of this processor.
 pub fn current() -> u8 {
@@ -75,7 +75,7 @@ fn try_acquire(lock: &AtomicU64) -> bool {
         me,
         "the processor has the spin lock"
     );
-    lock.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
+    lock.compare_exchange(nt::SPIN_LOCK_FREE, me, Ordering::Acquire, Ordering::Relaxed)
         .is_ok()
 }
 
@@ -87,7 +87,7 @@ fn acquire(lock: &AtomicU64) {
 
 fn release(lock: &AtomicU64) {
     let me = PROCESSOR.with(|processor| *processor);
-    let owner = lock.swap(0, Ordering::Release);
+    let owner = lock.swap(nt::SPIN_LOCK_FREE, Ordering::Release);
     assert_eq!(owner, me, "another processor has the spin lock");
 }
 
@@ -164,7 +164,7 @@ routines! {
 
     fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
         // SAFETY: the caller passes valid memory for the lock.
-        unsafe { lock.write(0) };
+        unsafe { lock.write(nt::SPIN_LOCK_FREE) };
     }
 
     fn KeAcquireSpinLockRaiseToDpc(lock: *mut KSPIN_LOCK) -> u8 {

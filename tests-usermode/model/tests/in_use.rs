@@ -1,0 +1,244 @@
+//! Objects that are used while they must not be: entries on two lists, queues that hold entries, memory that Rust's allocator has
+//! freed, and timers of a driver that is gone.
+
+mod body;
+mod steps;
+
+use std::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    mem::ManuallyDrop,
+    ptr::null_mut,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use body::{found, run, stops};
+use nt::{
+    DEVICE_OBJECT, DISPATCH_LEVEL, DelayedWorkQueue, IO_WORKITEM, IRP, KDEVICE_QUEUE,
+    KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KSPIN_LOCK, KTIMER, LIST_ENTRY, NTSTATUS, STATUS_SUCCESS,
+};
+use ntmodel::{Clock, Config, Kernel, OnViolation, Rule};
+use steps::{Stage, Steps, breaks, complete, holds};
+
+fn passes(body: fn()) {
+    let kernel = Kernel::new(Config::default());
+    run(&kernel, body);
+}
+
+fn entry() -> LIST_ENTRY {
+    LIST_ENTRY {
+        Flink: null_mut(),
+        Blink: null_mut(),
+    }
+}
+
+/// Inserts an entry into two lists, and removes it from the first one before, or does not.
+fn inserts<const REMOVES: bool>() {
+    let (mut one, mut two) = (entry(), entry());
+    let mut entries = [entry(), entry()];
+    let mut lock: KSPIN_LOCK = 0;
+    let lock = &raw mut lock;
+    // SAFETY, for every block here: the objects are this function's.
+    // SAFETY: as above.
+    unsafe { nt::KeInitializeSpinLock(lock) };
+    for head in [&raw mut one, &raw mut two] {
+        // SAFETY: as above.
+        unsafe { nt::list::InitializeListHead(head) };
+    }
+    let [first, second] = entries.each_mut().map(|entry| &raw mut *entry);
+    for entry in [first, second] {
+        // SAFETY: as above.
+        unsafe { nt::ExInterlockedInsertTailList(&raw mut one, entry, lock) };
+    }
+    if REMOVES {
+        // SAFETY: as above.
+        unsafe { nt::ExInterlockedRemoveHeadList(&raw mut one, lock) };
+    }
+    // SAFETY: as above.
+    unsafe { nt::ExInterlockedInsertHeadList(&raw mut two, first, lock) };
+}
+
+#[test]
+fn entry_is_on_one_list() {
+    let routine = "ExInterlockedInsertHeadList";
+    let violation = stops(inserts::<false>, Rule::ListEntry, 0x139, 3, routine);
+    assert!(violation.what.contains("on another list"), "\n{violation}");
+    passes(inserts::<true>);
+}
+
+/// Initialises a device queue again, with an entry on it or after that was removed.
+fn initialises<const EMPTIES: bool>() {
+    let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
+    let mut entries: [KDEVICE_QUEUE_ENTRY; 2] = [
+        KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] },
+        KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] },
+    ];
+    let queue = &raw mut queue;
+    // SAFETY: the queue is this function's.
+    unsafe { nt::KeInitializeDeviceQueue(queue) };
+    // SAFETY: the IRQL is PASSIVE_LEVEL.
+    let irql = unsafe { nt::KfRaiseIrql(DISPATCH_LEVEL) };
+    for entry in &mut entries {
+        // SAFETY: as above, and so are the entries.
+        unsafe { nt::KeInsertDeviceQueue(queue, entry) };
+    }
+    for _ in 0..if EMPTIES { 2 } else { 0 } {
+        // SAFETY: the queue is busy.
+        unsafe { nt::KeRemoveDeviceQueue(queue) };
+    }
+    // SAFETY: it was raised above.
+    unsafe { nt::KeLowerIrql(irql) };
+    // SAFETY: as above.
+    unsafe { nt::KeInitializeDeviceQueue(queue) };
+}
+
+#[test]
+fn device_queue_with_entries_is_not_initialised_again() {
+    let routine = "KeInitializeDeviceQueue";
+    stops(
+        initialises::<false>,
+        Rule::DeviceQueueBusy,
+        0xc4,
+        0x1005,
+        routine,
+    );
+    passes(initialises::<true>);
+}
+
+/// Writes to a box that it has freed, or frees it after that.
+fn writes<const AFTER: bool>() {
+    let mut value = ManuallyDrop::new(Box::new([0_u64; 4]));
+    let second = (&raw mut **value).cast::<u64>().wrapping_add(1);
+    if !AFTER {
+        // SAFETY: the box is there.
+        unsafe { second.write_volatile(1) };
+    }
+    // SAFETY: it is dropped once.
+    unsafe { ManuallyDrop::drop(&mut value) };
+    if AFTER {
+        // SAFETY: that there is no box any more is what is tested.
+        unsafe { second.write_volatile(1) };
+    }
+}
+
+#[test]
+fn memory_that_rusts_allocator_has_freed_is_not_written_to() {
+    let violation = found(writes::<true>);
+    let seen = (violation.rule, violation.code);
+    assert_eq!(seen, (Rule::FreedMemory, 0xd5), "\n{violation}");
+    let text = violation.to_string();
+    assert!(text.contains("byte 8 of a block of 32 bytes"), "\n{text}");
+    passes(writes::<false>);
+}
+
+/// Waits for what nobody sets, while a periodic timer expires again and again.
+fn waits() {
+    let mut event = KEVENT { Header: [0; 3] };
+    let mut timer = KTIMER { Reserved: [0; 8] };
+    // SAFETY: the objects are this function's, which does not return.
+    unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
+    // SAFETY: as above.
+    unsafe { nt::KeInitializeTimer(&raw mut timer) };
+    let no_dpc: *mut KDPC = null_mut();
+    // SAFETY: as above.
+    unsafe { nt::KeSetTimerEx(&raw mut timer, -10_000, 1, no_dpc) };
+    // SAFETY: as above.
+    unsafe { nt::KeWaitForSingleObject((&raw mut event).cast(), 0, 0, 0, null_mut()) };
+}
+
+#[test]
+fn periodic_timer_does_not_hide_a_hang() {
+    let kernel = Kernel::new(Config {
+        clock: Clock::Virtual,
+        on_violation: OnViolation::Halt,
+        hang_after: Duration::from_millis(200),
+        ..Config::default()
+    });
+    let (sender, receiver) = mpsc::channel::<()>();
+    let theirs = Arc::clone(&kernel);
+    thread::spawn(move || {
+        run(&theirs, waits);
+        drop(sender);
+    });
+    for _ in 0..600 {
+        if kernel.violation().is_some() {
+            break;
+        }
+        let ended = receiver.recv_timeout(Duration::from_millis(50));
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Timeout), "it waits");
+    }
+    let violation = kernel.violation().expect("a hang is found");
+    assert_eq!(violation.rule, Rule::Hang, "\n{violation}");
+}
+
+/// Queues a work item when its device is removed, which sets a timer of the driver's, and cancels it or does not.
+struct Leaves<const CANCELS: bool>;
+
+struct Timed {
+    timer: UnsafeCell<KTIMER>,
+    dpc: UnsafeCell<KDPC>,
+}
+
+// SAFETY: the kernel's routines alone touch the objects.
+unsafe impl Sync for Timed {}
+
+/// As a driver's global variables are, which go with its image.
+static TIMED: Timed = Timed {
+    timer: UnsafeCell::new(KTIMER { Reserved: [0; 8] }),
+    dpc: UnsafeCell::new(KDPC { Reserved: [0; 8] }),
+};
+
+unsafe extern "C" fn expired(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut c_void) {}
+
+unsafe extern "C" fn leaves<const CANCELS: bool>(_: *mut DEVICE_OBJECT, item: *mut c_void) {
+    // SAFETY: the timer and the DPC are initialised.
+    unsafe { nt::KeSetTimer(TIMED.timer.get(), -10_000, TIMED.dpc.get()) };
+    if CANCELS {
+        // SAFETY: as above.
+        unsafe { nt::KeCancelTimer(TIMED.timer.get()) };
+        // SAFETY: the IRQL is PASSIVE_LEVEL.
+        unsafe { nt::KeFlushQueuedDpcs() };
+    }
+    // SAFETY: the item is the one that this routine was queued with.
+    unsafe { nt::IoFreeWorkItem(item.cast()) };
+}
+
+impl<const CANCELS: bool> Steps for Leaves<CANCELS> {
+    type Own = UnsafeCell<*mut IO_WORKITEM>;
+
+    fn add(device: *mut DEVICE_OBJECT, own: &Self::Own) {
+        // SAFETY: no thread uses them.
+        unsafe { nt::KeInitializeTimer(TIMED.timer.get()) };
+        // SAFETY: as above.
+        unsafe { nt::KeInitializeDpc(TIMED.dpc.get(), Some(expired), null_mut()) };
+        // SAFETY: the device object is this driver's.
+        let item = unsafe { nt::IoAllocateWorkItem(device) };
+        // SAFETY: nobody else knows the extension yet.
+        unsafe { own.get().write(item) };
+    }
+
+    fn control(_: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn remove(own: &Self::Own) {
+        // SAFETY: `add` has set it.
+        let item = unsafe { *own.get() };
+        let routine = Some(leaves::<CANCELS> as unsafe extern "C" fn(_, _));
+        // SAFETY: the item is not queued.
+        unsafe { nt::IoQueueWorkItem(item, routine, DelayedWorkQueue, item.cast()) };
+    }
+}
+
+fn unloads<const CANCELS: bool>(kernel: &Arc<Kernel>) {
+    Stage::set::<Leaves<CANCELS>>(kernel).tear_down();
+}
+
+#[test]
+fn work_item_that_runs_after_unload_leaves_no_timer() {
+    let text = "DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS";
+    breaks(unloads::<false>, Rule::Dpc, text);
+    holds(unloads::<true>);
+}
