@@ -145,6 +145,7 @@ type N<T> = ZoneBox<Node<T>>;
 type C = Callbacks<()>;
 type U = Callbacks<Unshared>;
 
+#[expect(clippy::too_many_lines, reason = "there is a row for each type")]
 fn table() -> Vec<Row> {
     table! {
         Busy ["'q" Covariant, "'n" Invariant("device_queue_busy_of_shorter_nodes"),

@@ -280,6 +280,10 @@ fn a_driver_of_the_program_and_an_image_are_loaded_side_by_side() {
 
 #[test]
 fn a_lookaside_list_has_routines_of_the_convention_that_calls_them() {
+    // The first bytes of `lea` with an address, for each register.
+    const RCX: [u8; 3] = [0x48, 0x8d, 0x0d];
+    const RDX: [u8; 3] = [0x48, 0x8d, 0x15];
+    const R9: [u8; 3] = [0x4c, 0x8d, 0x0d];
     const IMPORTS: &[&str] = &[
         "ExInitializeLookasideListEx",
         "ExpInterlockedPushEntrySList",
@@ -291,9 +295,6 @@ fn a_lookaside_list_has_routines_of_the_convention_that_calls_them() {
         let next = u32::try_from(code.len() + 4).expect("it is small");
         code.extend((0x1000 - next).to_le_bytes());
     };
-    const RCX: [u8; 3] = [0x48, 0x8d, 0x0d];
-    const RDX: [u8; 3] = [0x48, 0x8d, 0x15];
-    const R9: [u8; 3] = [0x4c, 0x8d, 0x0d];
     // mov ecx, 200h; mov edx, 32; mov r8d, 'Test'; call [r9 + 30h]: AllocateEx
     let allocate = |code: &mut Vec<u8>| {
         list(code, R9);

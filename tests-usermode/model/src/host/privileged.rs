@@ -62,7 +62,7 @@ impl Bytes {
         byte
     }
 
-    /// Skips the ModRM byte and the address that follows it; returns the register.
+    /// Skips the `ModRM` byte and the address that follows it; returns the register.
     fn register(&mut self, rex: u8) -> usize {
         let byte = self.take();
         let (mode, low) = (byte >> 6, byte & 7);

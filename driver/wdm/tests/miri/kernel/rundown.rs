@@ -44,8 +44,12 @@ routines! {
         let mut held = lock(&REFERENCES);
         // SAFETY: as above.
         unsafe { (*reference).Count |= ACTIVE };
-        // SAFETY: as above.
-        while unsafe { (*reference).Count } != ACTIVE {
+        loop {
+            // SAFETY: as above.
+            let count = unsafe { (*reference).Count };
+            if count == ACTIVE {
+                break;
+            }
             held = RELEASED.wait(held).unwrap_or_else(PoisonError::into_inner);
         }
     }
