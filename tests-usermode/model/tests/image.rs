@@ -218,7 +218,8 @@ fn code_is_not_written_and_data_not_executed() {
     assert_eq!(code.code, 0x50, "{code}");
     assert!(code.what.contains("writes to"), "{code}");
     // lea rax, [rip + 0x1000 - 7 - 0]: the next section; jmp rax
-    let data = violation_of(&[0x48, 0x8d, 0x05, 0xf9, 0x0f, 0, 0, 0xff, 0xe0]);
+    let file = ImageFile::new(&[0x48, 0x8d, 0x05, 0xf9, 0x0f, 0, 0, 0xff, 0xe0]).data(RETURN);
+    let data = found_in(move |kernel| drop(load(kernel, &file.bytes())));
     assert_eq!(data.code, 0x50, "{data}");
 }
 
