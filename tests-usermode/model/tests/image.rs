@@ -106,8 +106,8 @@ fn what_windows_would_not_load_is_refused_with_the_reason() {
         characteristics: 0xe000_0020,
     });
     assert!(refused(&writable).contains("writable and executable"));
-    assert!(refused_bytes(b"MZ").contains("no PE32+ image"));
-    assert!(refused_bytes(&[]).contains("no PE32+ image"));
+    assert!(refused_bytes(b"MZ").contains("not a PE32+ image"));
+    assert!(refused_bytes(&[]).contains("not a PE32+ image"));
 }
 
 #[test]
