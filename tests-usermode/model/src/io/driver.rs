@@ -140,7 +140,8 @@ impl Driver {
 
     /// Takes the image's memory, where no routine of the driver runs any more.
     fn unmap(&mut self) {
-        drop(ManuallyDrop::into_inner(std::mem::take(&mut self.image)));
+        // Dropped at the end of the function.
+        let _image = ManuallyDrop::into_inner(std::mem::take(&mut self.image));
     }
 
     fn object(&self) -> *mut DRIVER_OBJECT {
