@@ -10,6 +10,7 @@ use std::{
 };
 
 use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IRP, STATUS_INVALID_DEVICE_REQUEST};
+use rustc_hash::FxHashMap;
 
 use crate::{
     host::{
@@ -79,7 +80,7 @@ impl Default for Io {
 
 #[derive(Default)]
 struct Irps {
-    by_address: BTreeMap<usize, Arc<IrpRecord>>,
+    by_address: FxHashMap<usize, Arc<IrpRecord>>,
     /// The IRPs that have not ended, by the address of the file and in the order in which they were sent.
     of_files: BTreeMap<(usize, u32), Arc<IrpRecord>>,
     completed: VecDeque<usize>,

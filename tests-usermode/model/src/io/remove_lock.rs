@@ -8,6 +8,7 @@ use std::{
 };
 
 use nt::{DISPATCH_LEVEL, IO_REMOVE_LOCK, NTSTATUS, STATUS_DELETE_PENDING, STATUS_SUCCESS};
+use rustc_hash::FxHashMap;
 
 use crate::{
     host::{
@@ -22,11 +23,11 @@ use crate::{
 
 /// The initialised remove locks by address, each with the number of holds of each tag.
 #[derive(Default)]
-pub(crate) struct RemoveLocks(Mutex<BTreeMap<usize, BTreeMap<usize, i32>>>);
+pub(crate) struct RemoveLocks(Mutex<BTreeMap<usize, FxHashMap<usize, i32>>>);
 
 impl RemoveLocks {
     pub(crate) fn holds(&self) -> i32 {
-        locked(&self.0).values().flat_map(BTreeMap::values).sum()
+        locked(&self.0).values().flat_map(FxHashMap::values).sum()
     }
 
     /// Returns whether any lock in a device extension still has its own hold, which `IoReleaseRemoveLockAndWait`
@@ -176,7 +177,7 @@ extern "C" fn IoInitializeRemoveLockEx(
     object.count.store(1, Ordering::Relaxed);
     object.event.kind.store(1, Ordering::Relaxed);
     object.event.waiters.initialise();
-    locked(&call.kernel.io().remove_locks.0).insert(lock.expose_provenance(), BTreeMap::new());
+    locked(&call.kernel.io().remove_locks.0).insert(lock.expose_provenance(), FxHashMap::default());
 }
 
 // SAFETY: see `irql`.
