@@ -53,6 +53,16 @@ impl Driver {
         Self::new(&metadata, chosen)
     }
 
+    /// The driver of the workspace with this manifest.
+    #[cfg(test)]
+    pub fn in_workspace(manifest: &Path) -> Result<Self, String> {
+        let mut command = MetadataCommand::new();
+        let metadata = command.manifest_path(manifest).no_deps().exec();
+        let metadata = metadata.map_err(|error| error.to_string())?;
+        let package = choose(&metadata, None, manifest)?;
+        Self::new(&metadata, package)
+    }
+
     fn new(metadata: &Metadata, package: &Package) -> Result<Self, String> {
         let setting = |key: &str| package.metadata["interlock"][key].as_str();
         let folder = package.manifest_path.parent().unwrap_or("".into());
