@@ -28,7 +28,7 @@ const WRAPPERS: &[(&str, &str, f64)] = &[
         "remove the first IRP of a cancel-safe queue",
         1.36,
     ),
-    ("complete", "complete an IRP", 1.0),
+    ("complete", "complete an IRP", 1.34),
     (
         "parse_input",
         "check a request's code and lengths, copy its input",
@@ -43,8 +43,8 @@ function in C of the same purpose (`tests-usermode/bench/wrappers`). All instruc
 counted, but no calls of other functions of the image are followed: these end a request that cannot be queued, or go on after a
 race was lost. *Checks* are compares, jumps and calls that stop the system if a list is corrupt, counted apart: the WDK's inline
 functions have them, those of mingw-w64 do not. Where Rust needs more instructions, it checks what the C function takes for
-granted: that a request is buffered and has a buffer, and that an entry of a queue is an IRP; and a queue releases its lock before
-it goes on after a lost race.
+granted: that a request is buffered and has a buffer, and that an entry of a queue is an IRP; a queue releases its lock before
+it goes on after a lost race; and a completed request releases the remove lock or, for a control device, run-down protection.
 
 | function | C | Rust | ratio | checks in C | checks in Rust |
 | --- | ---: | ---: | ---: | ---: | ---: |

@@ -14,7 +14,7 @@ pub trait QueueCallbacks: Send + Sync + 'static {
     type Record: Record;
 
     /// Whether an [`IrpQueue`](crate::IrpQueue) can find its IRPs by [key](QueueCallbacks::lookup_key). If set,
-    /// each queued IRP needs a pool allocation.
+    /// the queue allocates a block of the pool for each IRP. It keeps the block for a later IRP, until the device is removed.
     const LOOKUP: bool = false;
 
     /// Called before the queue itself completes an IRP: because the IRP was cancelled, because of

@@ -85,7 +85,7 @@ fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), 
             }
         }
     }
-    for handle in handles.into_iter().filter(|handle| !handle.is_null()) {
+    for &handle in handles.iter().filter(|handle| !handle.is_null()) {
         // SAFETY: the handle is an open thread handle. The job and what the closure borrows stay valid until the
         // thread has ended.
         unsafe { wait::for_thread(handle, irql) };
