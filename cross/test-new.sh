@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes a driver in a workspace of its own, and tests, builds and checks it as its author would.
+# Makes a driver of each kind in a workspace of its own, and tests, builds and checks it as its author would.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # What is built for this repository is not built again.
@@ -11,10 +11,12 @@ cargo build --quiet --package cargo-interlock
 rm -rf "$made"
 mkdir -p "$made"
 lock=$PWD/Cargo.lock
-cd "$made"
-"$interlock" interlock new my_driver
-cp "$lock" my_driver/
-cd my_driver
-cargo fmt --all --check
-cargo test --quiet
-"$interlock" interlock check
+for kind in function filter control; do
+    cd "$made"
+    "$interlock" interlock new "my_$kind" --kind "$kind"
+    cp "$lock" "my_$kind/"
+    cd "my_$kind"
+    cargo fmt --all --check
+    cargo test --quiet
+    "$interlock" interlock check
+done

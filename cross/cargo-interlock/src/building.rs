@@ -35,7 +35,7 @@ pub fn cargo(
     Ok(workspace.target.clone())
 }
 
-/// Builds the driver, and puts `NAME.sys`, `NAME.pdb` and `NAME.inf` into its workspace's `target/interlock`.
+/// Builds the driver, and puts `NAME.sys`, `NAME.pdb` and, if it has one, `NAME.inf` into its workspace's `target/interlock`.
 pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), String> {
     let options = [&["--release".to_owned()], options].concat();
     let released = cargo(driver, arch, "build", &options)?;
@@ -51,14 +51,16 @@ pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), Stri
     let sys = driver.built(arch, "sys");
     write(&sys, &image)?;
     write(&driver.built(arch, "pdb"), &read(&linked("pdb"))?)?;
-    let stamp = stamp::Stamp {
-        arch,
-        version: &driver.version,
-        date: stamp::date()?,
-    };
-    let inf = stamp.apply(&text_of(&driver.template)?);
-    let inf = inf.map_err(|error| about(&driver.template, &error))?;
-    write(&driver.built(arch, "inf"), inf.as_bytes())?;
+    if let Some(template) = &driver.template {
+        let stamp = stamp::Stamp {
+            arch,
+            version: &driver.version,
+            date: stamp::date()?,
+        };
+        let inf = stamp.apply(&text_of(template)?);
+        let inf = inf.map_err(|error| about(template, &error))?;
+        write(&driver.built(arch, "inf"), inf.as_bytes())?;
+    }
     println!("built   {}", sys.display());
     Ok(())
 }
@@ -79,7 +81,12 @@ fn flags(workspace: &Path) -> OsString {
 /// Checks the finished driver, one line for each property: whether all of them hold.
 pub fn check(driver: &Driver, arch: Arch) -> Result<bool, String> {
     let image = check_image(driver, arch, &driver.built(arch, "sys"))?;
-    let inf = check_inf(arch, &driver.built(arch, "inf"))?;
+    let inf = if driver.template.is_some() {
+        check_inf(arch, &driver.built(arch, "inf"))?
+    } else {
+        println!("skipped INF: the driver has none (`inf = false` in its manifest)");
+        true
+    };
     // Microsoft's linker was never seen to keep or to drop the functions that nothing calls.
     let panics = cfg!(windows) || check_for_panics(&driver.built(arch, "pdb"))?;
     Ok(image && inf && panics)

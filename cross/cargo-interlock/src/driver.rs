@@ -9,6 +9,8 @@
 //! name = "interlock"
 //! inf = "../inf/interlock.inx"
 //! ```
+//!
+//! A driver without Plug and Play, whose device is a control device, has `inf = false`.
 
 use std::{
     env,
@@ -36,8 +38,8 @@ pub struct Driver {
     pub name: String,
     /// The version for its INF, of four numbers.
     pub version: String,
-    /// The template of its INF.
-    pub template: PathBuf,
+    /// The template of its INF, if it has one.
+    pub template: Option<PathBuf>,
     /// What Cargo calls the library: `LIBRARY.dll`, `LIBRARY.pdb`.
     pub library: String,
 }
@@ -51,16 +53,29 @@ impl Driver {
         Self::new(&metadata, chosen)
     }
 
+    /// The driver of the workspace with this manifest.
+    #[cfg(test)]
+    pub fn in_workspace(manifest: &Path) -> Result<Self, String> {
+        let mut command = MetadataCommand::new();
+        let metadata = command.manifest_path(manifest).no_deps().exec();
+        let metadata = metadata.map_err(|error| error.to_string())?;
+        let package = choose(&metadata, None, manifest)?;
+        Self::new(&metadata, package)
+    }
+
     fn new(metadata: &Metadata, package: &Package) -> Result<Self, String> {
         let setting = |key: &str| package.metadata["interlock"][key].as_str();
         let folder = package.manifest_path.parent().unwrap_or("".into());
         let name = setting("name").unwrap_or(&package.name).to_owned();
-        let template = setting("inf").map_or_else(|| format!("{name}.inx"), str::to_owned);
-        let template = folder.join(template).into_std_path_buf();
-        if !template.is_file() {
+        let has_inf = package.metadata["interlock"]["inf"] != false;
+        let template = has_inf.then(|| {
+            let template = setting("inf").map_or_else(|| format!("{name}.inx"), str::to_owned);
+            folder.join(template).into_std_path_buf()
+        });
+        if let Some(template) = template.as_ref().filter(|template| !template.is_file()) {
             return Err(format!(
                 "{}: no such file; the template of the INF has this name, or the one of `inf` in \
-                 [package.metadata.interlock] of {}",
+                 [package.metadata.interlock] of {}; a driver without an INF has `inf = false` there",
                 template.display(),
                 package.manifest_path
             ));

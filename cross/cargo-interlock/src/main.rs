@@ -71,7 +71,7 @@ struct Which {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Make a workspace for a driver: its logic with a test on the model kernel, the .sys crate, the INF
+    /// Make a workspace for a driver: its logic with a test on the model kernel, the .sys crate, the INF if it has one
     New {
         /// The driver's name
         name: String,
@@ -204,7 +204,6 @@ fn perform(task: Task) -> Result<bool, String> {
             command,
         } => {
             let driver = Driver::find(package.as_deref())?;
-            building::build(&driver, Arch::X64, &[])?;
             wine::wine(&driver, debug_log, &command)?;
         }
         Task::Cargo {

@@ -18,7 +18,7 @@ pub enum Kind {
     Function,
     /// A filter driver, above the driver of another device
     Filter,
-    /// A driver of a control device without hardware (not there yet)
+    /// A driver of a control device, which has a name instead of hardware and an INF
     Control,
 }
 
@@ -53,6 +53,19 @@ const FILTER: &[(&str, &str)] = files! { "filter":
     "logic/tests/model.rs" = "model.rs",
 };
 
+const CONTROL: &[(&str, &str)] = files! { "control":
+    "README.md" = "README.md",
+    "logic/src/lib.rs" = "lib.rs",
+    "logic/tests/model.rs" = "model.rs",
+};
+
+/// What the manifest of a driver without an INF says.
+const NO_INF: &str = "
+# A control device is not installed from an INF.
+[package.metadata.interlock]
+inf = false
+";
+
 /// Names that something in the workspace has already, and keywords of Rust.
 const TAKEN: &[&str] = &[
     "alloc", "build", "core", "crate", "deps", "driver", "logic", "new", "nt", "ntmodel", "self",
@@ -60,14 +73,20 @@ const TAKEN: &[&str] = &[
 ];
 
 impl Kind {
-    fn files(self) -> Result<&'static [(&'static str, &'static str)], String> {
+    fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Function => Ok(FUNCTION),
-            Self::Filter => Ok(FILTER),
-            Self::Control => Err(
-                "there is no template of this kind yet: choose `--kind function` or `--kind filter`"
-                    .into(),
-            ),
+            Self::Function => FUNCTION,
+            Self::Filter => FILTER,
+            Self::Control => CONTROL,
+        }
+    }
+
+    /// What the argument of `driver_entry!` begins with.
+    fn entry(self) -> &'static str {
+        match self {
+            Self::Function => "",
+            Self::Filter => "filter: ",
+            Self::Control => "control: ",
         }
     }
 }
@@ -76,20 +95,24 @@ impl Kind {
 /// from.
 pub fn new(name: &str, kind: Kind, interlock: Option<&str>) -> Result<(), String> {
     check_name(name)?;
-    let files = kind.files()?;
     let replacements = replacements(name, kind, &source(interlock)?);
     let folder = Path::new(name);
     if folder.exists() {
         return Err(about(folder, "exists already"));
     }
-    for (path, template) in WORKSPACE.iter().chain(files) {
-        let [path, text] = [path, template].map(|text| fill(text, &replacements));
+    write_files(folder, kind, &replacements)?;
+    println!("made    {name}: `cd {name}`, then `cargo test` and `cargo interlock check`");
+    Ok(())
+}
+
+fn write_files(folder: &Path, kind: Kind, replacements: &[(&str, String)]) -> Result<(), String> {
+    for (path, template) in WORKSPACE.iter().chain(kind.files()) {
+        let [path, text] = [path, template].map(|text| fill(text, replacements));
         let path = folder.join(path);
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).map_err(|error| about(parent, &error.to_string()))?;
         write(&path, text.as_bytes())?;
     }
-    println!("made    {name}: `cd {name}`, then `cargo test` and `cargo interlock check`");
     Ok(())
 }
 
@@ -155,9 +178,10 @@ fn replacements(name: &str, kind: Kind, source: &Source) -> Vec<(&'static str, S
     let (guid, rust_guid) = guid([(); 2].map(|()| RandomState::new().build_hasher().finish()));
     vec![
         ("{{name}}", name.into()),
+        ("{{entry}}", kind.entry().into()),
         (
-            "{{filter}}",
-            if kind == Kind::Filter { "filter: " } else { "" }.into(),
+            "{{inf}}",
+            if kind == Kind::Control { NO_INF } else { "" }.into(),
         ),
         ("{{guid}}", guid),
         ("{{Guid}}", rust_guid),
@@ -207,8 +231,10 @@ fn guid([high, low]: [u64; 2]) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::{arch::Arch, inf_rules, stamp::Stamp};
+    use crate::{arch::Arch, driver::Driver, inf_rules, stamp::Stamp};
 
     #[test]
     fn names_are_those_of_crates_and_files() {
@@ -241,9 +267,9 @@ mod tests {
     #[test]
     fn every_mark_is_filled_in() {
         let source = Source::Git("https://example.org/interlock".into());
-        for kind in [Kind::Function, Kind::Filter] {
-            let replacements = replacements("my_gate", kind, &source);
-            for (path, text) in WORKSPACE.iter().chain(kind.files().unwrap()) {
+        for kind in Kind::value_variants() {
+            let replacements = replacements("my_gate", *kind, &source);
+            for (path, text) in WORKSPACE.iter().chain(kind.files()) {
                 let [path, text] = [path, text].map(|text| fill(text, &replacements));
                 assert!(
                     !path.contains("{{") && !text.contains("{{"),
@@ -257,7 +283,7 @@ mod tests {
     fn infs_keep_the_rules() {
         for kind in [Kind::Function, Kind::Filter] {
             let replacements = replacements("gate", kind, &Source::Git(String::new()));
-            let mut files = kind.files().unwrap().iter();
+            let mut files = kind.files().iter();
             let (_, template) = files.find(|(path, _)| path.contains(".inx")).unwrap();
             for arch in Arch::ALL {
                 let stamp = Stamp {
@@ -284,8 +310,23 @@ mod tests {
     }
 
     #[test]
-    fn kind_without_a_template_says_so() {
-        let error = new("gate", Kind::Control, None).unwrap_err();
-        assert!(error.contains("function"), "{error}");
+    fn driver_is_found_and_a_control_device_alone_has_no_inf() {
+        for kind in Kind::value_variants() {
+            let folder = TempDir::new().unwrap();
+            let source = Source::Git("https://example.org/interlock".into());
+            write_files(folder.path(), *kind, &replacements("gate", *kind, &source)).unwrap();
+            let driver = Driver::in_workspace(&folder.path().join("Cargo.toml")).unwrap();
+            assert_eq!(driver.package, "gate");
+            assert_eq!(
+                driver.template.is_none(),
+                *kind == Kind::Control,
+                "{kind:?}"
+            );
+            #[cfg(unix)]
+            if *kind == Kind::Control {
+                let error = crate::wine::wine(&driver, false, &[]).unwrap_err();
+                assert!(error.contains("does not apply to gate"), "{error}");
+            }
+        }
     }
 }

@@ -77,26 +77,34 @@ impl Certificate {
         quietly(verify.arg("-in").arg(file))
     }
 
-    /// Checks the signatures of a driver and of its catalog, and that they do not hold once a byte is changed.
-    pub fn check(&self, sys: &Path, catalog: &Path, scratch: &Path) -> Result<Vec<Check>, String> {
+    /// Checks the signatures of a driver and of its catalog, if it has one, and that they do not hold once a byte is changed.
+    pub fn check(
+        &self,
+        sys: &Path,
+        catalog: Option<&Path>,
+        scratch: &Path,
+    ) -> Result<Vec<Check>, String> {
         fs::create_dir_all(scratch).map_err(|error| about(scratch, &error.to_string()))?;
         let check = |name, outcome: Result<(), String>, found: &str| Check {
             name,
             outcome: outcome.map(|()| found.into()),
         };
-        let (driver, list) = (display_name(sys), display_name(catalog));
-        let mut checks = vec![
-            check("signed", self.verify(sys, None), &driver),
-            check("signed", self.verify(catalog, None), &list),
-            check(
-                "signed in the catalog",
-                self.verify(sys, Some(catalog)),
-                &driver,
-            ),
-        ];
-        for (file, name) in [(sys, &driver), (catalog, &list)] {
+        let mut checks = Vec::new();
+        for file in [Some(sys), catalog].into_iter().flatten() {
+            checks.push(check(
+                "signed",
+                self.verify(file, None),
+                &display_name(file),
+            ));
+        }
+        if catalog.is_some() {
+            let listed = self.verify(sys, catalog);
+            checks.push(check("signed in the catalog", listed, &display_name(sys)));
+        }
+        for file in [Some(sys), catalog].into_iter().flatten() {
+            let name = display_name(file);
             let data = fs::read(file).map_err(|error| about(file, &error.to_string()))?;
-            let changed = scratch.join(name);
+            let changed = scratch.join(&name);
             // In the headers, in the middle, and near the end, where the signature is.
             for offset in [64, data.len() / 3, data.len() / 2] {
                 let mut data = data.clone();
@@ -105,10 +113,12 @@ impl Certificate {
                 let (changed_sys, changed_catalog) = if file == sys {
                     (&*changed, catalog)
                 } else {
-                    (sys, &*changed)
+                    (sys, Some(&*changed))
                 };
-                let holds = self.verify(&changed, None).is_ok()
-                    || self.verify(changed_sys, Some(changed_catalog)).is_ok();
+                let is_listed = || {
+                    changed_catalog.is_some() && self.verify(changed_sys, changed_catalog).is_ok()
+                };
+                let holds = self.verify(&changed, None).is_ok() || is_listed();
                 checks.push(check(
                     "refused once changed",
                     if holds {
@@ -188,6 +198,10 @@ mod tests {
         assert_eq!(certificate.verify(&file, None), Ok(()));
         let other = Certificate::in_folder(folder.path(), "other").unwrap();
         assert!(other.verify(&file, None).is_err());
+        let checks = certificate.check(&file, None, &folder.path().join("changed"));
+        for check in checks.unwrap() {
+            assert!(check.outcome.is_ok(), "{check}");
+        }
         let mut data = fs::read(&file).unwrap();
         data[0x300] ^= 1;
         fs::write(&file, data).unwrap();

@@ -22,7 +22,7 @@ const NAME: &str = "Interlock test certificate";
 /// Code signing, as the usage of a certificate's key.
 const CODE_SIGNING: &str = "1.3.6.1.5.5.7.3.3";
 
-/// Makes the package for x64 in the folder `package`, of what was built and of the INF's template.
+/// Makes the package for x64 in the folder `package`, of what was built and of the INF's template, if the driver has an INF.
 pub fn make(kit: &Kit, driver: &Driver, files: &[PathBuf], package: &Path) -> Result<(), String> {
     // If one is missing, nothing is begun.
     for tool in Tool::ALL {
@@ -31,26 +31,27 @@ pub fn make(kit: &Kit, driver: &Driver, files: &[PathBuf], package: &Path) -> Re
     packaging::fill(package, files)?;
     let [sys, inf, catalog, certificate] =
         ["sys", "inf", "cat", "cer"].map(|extension| format!("{}.{extension}", driver.name));
-    let copied = fs::copy(&driver.template, package.join(&inf));
-    copied.map_err(|error| about(&driver.template, &error.to_string()))?;
-
     let run = |tool, arguments: &[&str]| run(&kit.tool(tool)?, arguments, package);
-    run(
-        Tool::Stampinf,
-        &[
-            "-f",
-            &inf,
-            "-d",
-            "*",
-            "-a",
-            "amd64",
-            "-c",
-            &catalog,
-            "-v",
-            &driver.version,
-        ],
-    )?;
-    run(Tool::Infverif, &["/v", "/w", &inf])?;
+    if let Some(template) = &driver.template {
+        let copied = fs::copy(template, package.join(&inf));
+        copied.map_err(|error| about(template, &error.to_string()))?;
+        run(
+            Tool::Stampinf,
+            &[
+                "-f",
+                &inf,
+                "-d",
+                "*",
+                "-a",
+                "amd64",
+                "-c",
+                &catalog,
+                "-v",
+                &driver.version,
+            ],
+        )?;
+        run(Tool::Infverif, &["/v", "/w", &inf])?;
+    }
     if has_certificate(&kit.tool(Tool::Certmgr)?)? {
         run(
             Tool::Certmgr,
@@ -84,6 +85,9 @@ pub fn make(kit: &Kit, driver: &Driver, files: &[PathBuf], package: &Path) -> Re
         )
     };
     sign(&sys)?;
+    if driver.template.is_none() {
+        return Ok(());
+    }
     // The catalog is of the files as they are now.
     run(Tool::Inf2cat, &["/driver:.", "/os:10_x64", "/uselocaltime"])?;
     sign(&catalog)
@@ -161,6 +165,10 @@ mod tests {
         }
 
         fn make(&self) -> Result<(), String> {
+            self.make_with(Some(self.path("template.inx")))
+        }
+
+        fn make_with(&self, template: Option<PathBuf>) -> Result<(), String> {
             let kit = self.path("kit");
             let variable = |name: &str| {
                 let names_it = ["WDKContentRoot", "PATH"].contains(&name);
@@ -176,7 +184,7 @@ mod tests {
                 package: "gate".into(),
                 name: "gate".into(),
                 version: "1.2.3.0".into(),
-                template: self.path("template.inx"),
+                template,
                 library: "gate".into(),
             };
             make(&kit, &driver, &self.files(), &self.path("package"))
@@ -234,6 +242,22 @@ mod tests {
             fs::read_to_string(scene.path("package/gate.inf")).unwrap(),
             "the template"
         );
+    }
+
+    #[test]
+    fn driver_without_an_inf_is_signed_and_has_no_catalog() {
+        let scene = Scene::new();
+        scene.have(Tool::Certmgr, "echo 'Subject:: Interlock test certificate'");
+        scene.make_with(None).unwrap();
+        assert_eq!(
+            scene.calls(),
+            [
+                "certmgr.exe -s InterlockTestCertStore",
+                "certmgr.exe -put -s InterlockTestCertStore -c -n Interlock test certificate gate.cer",
+                "signtool.exe sign /fd SHA256 /s InterlockTestCertStore /n Interlock test certificate gate.sys",
+            ]
+        );
+        assert_eq!(scene.packaged(), ["client.exe", "gate.pdb", "gate.sys"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use crate::{about, debian, driver::Driver, run, stand_in};
+use crate::{about, arch::Arch, building, debian, driver::Driver, run, stand_in};
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
@@ -39,9 +39,17 @@ const FILES: &[(&str, &str)] = files![
     "zone.c",
 ];
 
-/// Installs the driver that was built, opens its device, runs a command, and removes the driver.
+/// Builds the driver, installs it, opens its device, runs a command, and removes the driver.
 pub fn wine(driver: &Driver, debug_log: bool, command: &[String]) -> Result<(), String> {
+    if driver.template.is_none() {
+        return Err(format!(
+            "`wine` does not apply to {}: it installs a driver from its INF, and this one has none; \
+             load it in a VM, with `sc.exe create` and `sc.exe start`",
+            driver.name
+        ));
+    }
     debian::require(debian::WINE)?;
+    building::build(driver, Arch::X64, &[])?;
     let target = &driver.workspace.target;
     let folder = target.join("wine/scripts");
     for (name, text) in FILES {

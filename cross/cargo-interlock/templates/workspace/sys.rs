@@ -12,4 +12,4 @@ use wdm::PoolAllocator;
 #[global_allocator]
 static POOL: PoolAllocator<WdkAllocator> = PoolAllocator(WdkAllocator);
 
-wdm::driver_entry!({{filter}}{{name}}_logic::Gate);
+wdm::driver_entry!({{entry}}{{name}}_logic::Gate);

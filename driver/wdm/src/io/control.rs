@@ -17,7 +17,7 @@ use crate::{
 ///
 /// [`driver_entry!(control: DEVICE)`](crate::driver_entry) makes a driver with one such device. The device is made when the
 /// driver is loaded, and exists until it is unloaded. The driver needs no INF: a service of the type `kernel` loads it
-/// (`sc create NAME type= kernel binPath= PATH`).
+/// (`sc create NAME type= kernel binPath= PATH`). `cargo interlock new NAME --kind control` makes a workspace for one.
 ///
 /// [`Device::add`], the queues, the open files and the requests are those of every [`Device`]. [`Device::INTERFACE`] and
 /// [`Device::query_remove`] are not used, and [`Device::remove`] is called when the driver is unloaded.
