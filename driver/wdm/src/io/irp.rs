@@ -21,6 +21,9 @@ use crate::{
 /// An `Irp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, like a [`PendedIrp`]. Dropping it is a bug
 /// in the driver, but the request is not lost.
 ///
+/// An `Irp` stays in the thread of the dispatch routine, in whose process the requestor's handles are looked up. A
+/// [`PendedIrp`] can be sent to another thread.
+///
 /// WDK: [Completing IRPs](https://learn.microsoft.com/windows-hardware/drivers/kernel/completing-irps).
 ///
 /// # Examples
@@ -36,6 +39,8 @@ use crate::{
 pub struct Irp<'irp, R: Record = ()> {
     irp: PendedIrp<R>,
     _mark: Mark<'irp>,
+    // Neither `Send` nor `Sync`.
+    _thread: PhantomData<*mut ()>,
 }
 
 /// Ties a value to exactly one lifetime: it is invariant, so the lifetime can be neither extended nor shortened.
@@ -53,6 +58,7 @@ impl<'irp> Irp<'irp> {
             // SAFETY: guaranteed by the caller; the record `()` needs no memory.
             irp: unsafe { PendedIrp::from_raw(irp) },
             _mark: PhantomData,
+            _thread: PhantomData,
         }
     }
 
@@ -66,6 +72,7 @@ impl<'irp> Irp<'irp> {
             // SAFETY: as above, and its record is an `R` now.
             irp: unsafe { PendedIrp::from_raw(raw) },
             _mark: PhantomData,
+            _thread: PhantomData,
         }
     }
 }
