@@ -38,9 +38,8 @@ use crate::{
 #[doc(alias = "IRP")]
 pub struct Irp<'irp, R: Record = ()> {
     irp: PendedIrp<R>,
-    _mark: Mark<'irp>,
     // Neither `Send` nor `Sync`.
-    _thread: PhantomData<*mut ()>,
+    _mark: PhantomData<(Mark<'irp>, *mut ())>,
 }
 
 /// Ties a value to exactly one lifetime: it is invariant, so the lifetime can be neither extended nor shortened.
@@ -58,7 +57,6 @@ impl<'irp> Irp<'irp> {
             // SAFETY: guaranteed by the caller; the record `()` needs no memory.
             irp: unsafe { PendedIrp::from_raw(irp) },
             _mark: PhantomData,
-            _thread: PhantomData,
         }
     }
 
@@ -72,7 +70,6 @@ impl<'irp> Irp<'irp> {
             // SAFETY: as above, and its record is an `R` now.
             irp: unsafe { PendedIrp::from_raw(raw) },
             _mark: PhantomData,
-            _thread: PhantomData,
         }
     }
 }
