@@ -184,7 +184,7 @@ fn table() -> Vec<Row> {
             InterlockedOwner<Shared<Both>> => "SSU", InterlockedOwner<Unshared> => "SSU",
         }
         Irp ["'irp" Invariant("irp_mark_shortened"), "R" Invariant("irp_of_another_record")] {
-            Irp<'static> => "SSU", Irp<'static, Unshared> => "S-U",
+            Irp<'static> => "--U", Irp<'static, Unshared> => "--U",
         }
         IrpQueue ["C" Invariant("irp_queue_of_other_callbacks")] { IrpQueue<C> => "SS-", IrpQueue<U> => "SS-" }
         IrpView ["R" Invariant("irp_view_of_another_record")] { IrpView => "--U", IrpView<Unshared> => "--U" }
@@ -217,10 +217,10 @@ fn table() -> Vec<Row> {
             R<Both> => "SSU", R<SendOnly> => "--U", R<SyncOnly> => "SSU", R<Neither> => "--U",
         }
         Reply ["O" Covariant] {
-            Reply<PendedIrp> => "SSU", Reply<PendedIrp<Unshared>> => "S-U", Reply<Irp<'static>> => "SSU",
+            Reply<PendedIrp> => "SSU", Reply<PendedIrp<Unshared>> => "S-U", Reply<Irp<'static>> => "--U",
         }
         Returned ["O" Covariant] {
-            Returned<PendedIrp> => "SSU", Returned<PendedIrp<Unshared>> => "S-U", Returned<Irp<'static>> => "SSU",
+            Returned<PendedIrp> => "SSU", Returned<PendedIrp<Unshared>> => "S-U", Returned<Irp<'static>> => "--U",
         }
         Rundown ["T" Invariant("rundown_value_shortened")] {
             Rundown<Both> => "SSU", Rundown<SendOnly> => "S-U", Rundown<SyncOnly> => "--U", Rundown<Neither> => "--U",

@@ -145,16 +145,13 @@ unsafe fn create<D: ControlDevice>(
         let extension = unsafe { create_state(object, holds, None, make::<D>, irql) }?;
         // SAFETY: the driver may change the field in DriverEntry.
         unsafe { (*object).Flags |= D::IO_TYPE.flag() };
-        // SAFETY: the extension is initialised, and the IRQL is PASSIVE_LEVEL.
-        let registered = unsafe { register_shutdown::<D>(object) };
-        let linked = registered.and_then(|()| {
-            link::<D>(irql).inspect_err(|_| {
-                // SAFETY: the device object was registered above.
-                unsafe { unregister_shutdown::<D>(object) };
-            })
+        // Registered last: from then on the device can be notified of a shutdown at any time.
+        let registered = link::<D>(irql).and_then(|()| {
+            // SAFETY: the extension is initialised, and the IRQL is PASSIVE_LEVEL.
+            unsafe { register_shutdown::<D>(object) }.inspect_err(|_| unlink::<D>(irql))
         });
-        linked.inspect_err(|_| {
-            // SAFETY: no file is open, so nobody has or gets a hold; this is called once.
+        registered.inspect_err(|_| {
+            // SAFETY: no file is open and no shutdown is notified, so nobody has or gets a hold; this is called once.
             unsafe { extension.tear_down::<D, D::File>(irql) };
         })
     });
@@ -215,6 +212,13 @@ fn link<D: ControlDevice>(_irql: &mut PassiveLevel) -> Result<(), Error> {
     })
 }
 
+/// Deletes the symbolic link (`IoDeleteSymbolicLink`).
+fn unlink<D: ControlDevice>(_irql: &mut PassiveLevel) {
+    // It fails only if the name is not that of a symbolic link.
+    // SAFETY: the name is valid, and the token says PASSIVE_LEVEL.
+    let _ = ObjectName::link::<D>().with(|link| unsafe { nt::IoDeleteSymbolicLink(link) });
+}
+
 /// The driver's Unload routine, which the I/O manager calls when no file of the device is open.
 ///
 /// # Safety
@@ -222,9 +226,7 @@ fn link<D: ControlDevice>(_irql: &mut PassiveLevel) -> Result<(), Error> {
 unsafe extern "C" fn unload<D: ControlDevice>(driver: *mut nt::DRIVER_OBJECT) {
     // SAFETY: the I/O manager calls this routine at PASSIVE_LEVEL.
     let irql = &mut unsafe { PassiveLevel::assume() };
-    // It fails only if the name is not that of a symbolic link.
-    // SAFETY: the name is valid, and the IRQL is PASSIVE_LEVEL.
-    let _ = ObjectName::link::<D>().with(|link| unsafe { nt::IoDeleteSymbolicLink(link) });
+    unlink::<D>(irql);
     // SAFETY: the I/O manager passes the driver object, whose only device object `create` made.
     let object = unsafe { (*driver).DeviceObject };
     // SAFETY: the extension was initialised, and is not used after IoDeleteDevice below.

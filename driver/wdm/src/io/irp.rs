@@ -21,6 +21,9 @@ use crate::{
 /// An `Irp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, like a [`PendedIrp`]. Dropping it is a bug
 /// in the driver, but the request is not lost.
 ///
+/// An `Irp` stays in the thread of the dispatch routine, in whose process the requestor's handles are looked up. A
+/// [`PendedIrp`] can be sent to another thread.
+///
 /// WDK: [Completing IRPs](https://learn.microsoft.com/windows-hardware/drivers/kernel/completing-irps).
 ///
 /// # Examples
@@ -35,7 +38,8 @@ use crate::{
 #[doc(alias = "IRP")]
 pub struct Irp<'irp, R: Record = ()> {
     irp: PendedIrp<R>,
-    _mark: Mark<'irp>,
+    // Neither `Send` nor `Sync`.
+    _mark: PhantomData<(Mark<'irp>, *mut ())>,
 }
 
 /// Ties a value to exactly one lifetime: it is invariant, so the lifetime can be neither extended nor shortened.
