@@ -7,7 +7,7 @@ use std::{
     cell::Cell,
     rc::Rc,
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     },
     time::Duration,
@@ -15,13 +15,12 @@ use std::{
 
 use common::{Loaded, stops};
 use nt::STATUS_SUCCESS;
-use ntmodel::{Config, Driver, Faults, Kernel, Request};
+use ntmodel::Request;
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    ControlDevice, CurrentIrp, Device, DeviceObject, Dpc, DpcRoutine, Error, Guid, Handled,
-    InterlockedOwner, Irp, IrpQueue, IrpQueueLock, IrpView, Lookaside, LookasideBox, NewDevice,
-    NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, SList, Shared, SpinLock, Start,
-    StartIoOrder, StartIoQueue, Timer, TimerRoutine,
+    CurrentIrp, Device, DeviceObject, Dpc, DpcRoutine, Error, Guid, Handled, Irp, IrpQueue,
+    IrpQueueLock, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, Shared,
+    SpinLock, Start, StartIoOrder, StartIoQueue, Timer, TimerRoutine,
     irql::{DispatchLevel, NoSpinLockHeld, raise_to_dispatch},
     lock_order,
     lock_order::Unlocked,
@@ -589,115 +588,4 @@ fn an_allocation_that_the_pool_cannot_align_is_refused() {
             }
         }
     }
-}
-
-/// A control device that counts the shutdowns of which it is notified.
-struct Notified;
-
-static SHUTDOWNS: AtomicU32 = AtomicU32::new(0);
-
-impl ControlDevice for Notified {
-    const NAME: &str = "Notified";
-}
-
-impl Device for Notified {
-    const NOTIFIED_OF_SHUTDOWN: bool = true;
-
-    type File = ();
-
-    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(Ok::<_, Error>(Self))
-    }
-
-    fn shutdown(&self, _: &mut PassiveLevel) {
-        SHUTDOWNS.fetch_add(1, SeqCst);
-    }
-}
-
-/// Each step of `DriverEntry` fails once. Registering for a shutdown is the last one, so no notification can use a state that a
-/// failed step has freed.
-#[test]
-fn a_control_device_that_cannot_be_made_is_not_notified_of_a_shutdown() {
-    let faults = Arc::new(Faults::default());
-    let kernel = Kernel::new(Config {
-        faults: Some(Arc::clone(&faults)),
-        ..Config::default()
-    });
-    loop {
-        faults.arm();
-        // SAFETY: the entry point is that of a driver on wdm.
-        let loaded = unsafe { Driver::load(&kernel, wdm::control_entry::<Notified>) };
-        let failed = faults.disarm();
-        kernel.notify_shutdown();
-        assert_eq!(SHUTDOWNS.swap(0, SeqCst), u32::from(!failed));
-        match loaded {
-            Ok(driver) => driver.unload(),
-            Err(_) => assert!(failed),
-        }
-        if !failed {
-            break;
-        }
-    }
-    let steps = faults.failed();
-    let last = steps.last().expect("steps that can fail");
-    assert!(last.contains("register_shutdown"), "{steps:#?}");
-}
-
-/// Takes a list apart at `DISPATCH_LEVEL`, under a lock, when the lookaside list of its items is gone.
-#[test]
-fn blocks_outlive_their_lookaside_list_and_go_under_a_lock() {
-    static LEFT: AtomicU32 = AtomicU32::new(0);
-
-    struct Left;
-
-    impl Drop for Left {
-        fn drop(&mut self) {
-            LEFT.fetch_sub(1, SeqCst);
-        }
-    }
-
-    struct Owner(#[expect(dead_code, reason = "it is dropped")] Shared<Left>);
-
-    #[repr(align(16))]
-    struct Item(
-        #[expect(dead_code, reason = "it is dropped")] [u8; 3],
-        Option<Owner>,
-    );
-
-    let driver = Loaded::new::<Attacked>();
-    attack(&driver, |device, irql| {
-        let items = SList::new();
-        let place = InterlockedOwner::<LookasideBox<Shared<Left>>>::new();
-        let memory = Lookaside::new(irql).expect("memory");
-        let others = Lookaside::new(irql).expect("memory");
-        let empty = Lookaside::<()>::new(irql).expect("memory");
-        for number in 0..5 {
-            LEFT.fetch_add(2, SeqCst);
-            let [one, other] = [(); 2].map(|()| {
-                let left = Shared::new(Ok::<_, Error>(Left), &device.object, irql);
-                left.expect("memory")
-            });
-            let item = Item([number; 3], Some(Owner(one)));
-            items.push(memory.allocate(item).expect("memory"));
-            drop(place.exchange(others.allocate(other)));
-        }
-        let nothing = SList::new();
-        nothing.push(empty.allocate(()).expect("memory"));
-        drop((memory, others, empty));
-        // The closure pushes items again while the list is taken apart.
-        let mut count = 0;
-        items.flush(|item| {
-            assert!(std::ptr::from_ref(&*item).is_aligned());
-            count += 1;
-            items.push(item);
-        });
-        assert_eq!((count, items.depth()), (5, 5));
-        device.kept.with(irql, |_, _| {
-            let mut item = items.pop().expect("an item");
-            item.1 = None;
-            drop((item, items, place, nothing));
-        });
-    });
-    driver.unload();
-    assert_eq!(LEFT.load(SeqCst), 0);
 }

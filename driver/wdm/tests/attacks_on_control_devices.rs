@@ -1,0 +1,62 @@
+//! Attacks on control devices, on the model kernel.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
+
+use ntmodel::{Config, Driver, Faults, Kernel};
+use pinned_init::PinInit;
+use wdm::{ControlDevice, Device, Error, NewDevice, PassiveLevel};
+
+/// A control device that counts the shutdowns of which it is notified.
+struct Notified;
+
+static SHUTDOWNS: AtomicU32 = AtomicU32::new(0);
+
+impl ControlDevice for Notified {
+    const NAME: &str = "Notified";
+}
+
+impl Device for Notified {
+    const NOTIFIED_OF_SHUTDOWN: bool = true;
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+
+    fn shutdown(&self, _: &mut PassiveLevel) {
+        SHUTDOWNS.fetch_add(1, SeqCst);
+    }
+}
+
+/// Each step of `DriverEntry` fails once. Registering for a shutdown is the last one, so no notification can use a state that a
+/// failed step has freed.
+#[test]
+fn a_control_device_that_cannot_be_made_is_not_notified_of_a_shutdown() {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    loop {
+        faults.arm();
+        // SAFETY: the entry point is that of a driver on wdm.
+        let loaded = unsafe { Driver::load(&kernel, wdm::control_entry::<Notified>) };
+        let failed = faults.disarm();
+        kernel.notify_shutdown();
+        assert_eq!(SHUTDOWNS.swap(0, SeqCst), u32::from(!failed));
+        match loaded {
+            Ok(driver) => driver.unload(),
+            Err(_) => assert!(failed),
+        }
+        if !failed {
+            break;
+        }
+    }
+    let steps = faults.failed();
+    let last = steps.last().expect("steps that can fail");
+    assert!(last.contains("register_shutdown"), "{steps:#?}");
+}
