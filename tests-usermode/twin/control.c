@@ -132,7 +132,7 @@ static NTSTATUS Pop(DEVICE *Device, OPENED *File, PENDED_OUTPUT *Output, ULONG_P
     return STATUS_SUCCESS;
 }
 
-/* Completes the oldest requests. Those that come meanwhile are not, since it might never end otherwise. */
+/* Completes the oldest requests. Requests that arrive during the call are not completed, so the call ends. */
 static ULONG CompleteOldest(DEVICE *Device, ULONG Count)
 {
     OWN_QUEUE *Queue = &Device->Own[OWN_FIFO];
@@ -160,7 +160,7 @@ static NTSTATUS CallCancelable(DEVICE *Device, OPENED *File, PIRP Irp)
 
     if (Call->Argument != 0) return OwnQueueInsert(&Device->Own[OWN_LEFT], File, Irp, NULL);
     OwnQueueInsert(&Device->Own[OWN_RETURNED], File, Irp, NULL);
-    /* Another request on this queue has the same result. One that was cancelled meanwhile is not found. */
+    /* Another request on this queue has the same result. A request that was cancelled before is not found. */
     Irp = OwnQueueRemoveFirst(&Device->Own[OWN_RETURNED]);
     if (Irp)
     {

@@ -1,7 +1,7 @@
 /*
  * A block that is freed is not given back to Wine at once: it stays for a while, filled with a
  * pattern, so that its address cannot come back as another block's. Only so is a second free of it
- * known for what it is; and whoever writes to it meanwhile spoils the pattern and is found too.
+ * known for what it is; and a write to it destroys the pattern, which is found too.
  */
 
 #include "pool.h"

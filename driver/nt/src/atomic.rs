@@ -1,13 +1,13 @@
 //! Atomics that the model kernel sees.
 //!
-//! They are those of [`core::sync::atomic`]. In a driver they cost nothing more; on a host the model kernel is told before each
+//! They are those of [`core::sync::atomic`]. In a driver they cost nothing more; on a host the model kernel is notified before each
 //! access, so that it knows which steps of two threads touch the same variable.
 
 use core::{ops::Deref, sync::atomic};
 
 use crate::model::{Inline, before};
 
-/// An atomic variable, each access to which the model kernel is told of.
+/// An atomic variable. The model kernel is notified before each access.
 #[repr(transparent)]
 #[derive(Debug)]
 pub struct Seen<A>(A);
@@ -20,7 +20,7 @@ impl<A> Deref for Seen<A> {
     }
 }
 
-/// Returns a variable that is about to be accessed, of which the model kernel is told.
+/// Notifies the model kernel that a variable is about to be accessed, and returns the variable.
 pub fn seen<A>(variable: &A) -> &A {
     before(Inline::Atomic, (&raw const *variable).cast());
     variable

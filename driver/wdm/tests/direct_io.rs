@@ -1,4 +1,4 @@
-//! Direct I/O: reads, writes and device controls on the sender's own pages, which the sender can change meanwhile.
+//! Direct I/O: reads, writes and device controls on the sender's own pages, which the sender can change at any time.
 //!
 //! What is expected is by Microsoft's "Using Direct I/O" and "Buffer Descriptions for I/O Control Codes".
 

@@ -117,7 +117,6 @@ impl<R: Record> IrpView<R> {
         unsafe { nt::irp::requestor_mode(self.0) }
     }
 
-    /// Returns the I/O control code, or 0 if the request is not a device control.
     /// Returns the I/O control code of a device control, the information class of a request for information
     /// (`FILE_INFORMATION_CLASS`), or 0 for another request.
     ///

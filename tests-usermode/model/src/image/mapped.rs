@@ -57,7 +57,7 @@ impl Mapped {
     }
 }
 
-/// Does something with the image that an address is in. Nothing else of this module may be called meanwhile.
+/// Calls a closure with the image that contains an address. The closure calls no other function of this module.
 fn with_mapped<T>(address: usize, work: impl FnOnce(&Arc<Mapped>) -> T) -> Option<T> {
     if !ANY.load(Ordering::Acquire) {
         return None;
