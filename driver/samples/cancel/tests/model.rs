@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interlock_explore::load;
+use interlock_explore::load_built;
 use interlock_sample_cancel::{POLL_INTERVAL, Sampler};
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 use ntmodel::{
@@ -17,7 +17,9 @@ use ntmodel::{
 const LONG: Duration = Duration::from_secs(5);
 
 fn start(kernel: &Arc<Kernel>) -> (Driver, Device) {
-    let driver = load::<Sampler>(kernel).expect("DriverEntry succeeds");
+    // SAFETY: a driver on wdm, and its file.
+    let driver = unsafe { load_built(kernel, wdm::entry::<Sampler>, "sample_cancel") }
+        .expect("DriverEntry succeeds");
     let device = driver.add_device().expect("AddDevice succeeds");
     device.start().expect("the device starts");
     (driver, device)
