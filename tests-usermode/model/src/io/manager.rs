@@ -25,6 +25,7 @@ use crate::{
         interface::Interfaces,
         irp::{Asked, IrpRecord},
         namespace::Namespace,
+        power::Told,
         remove_lock::RemoveLocks,
         work_item::WorkItems,
     },
@@ -54,6 +55,7 @@ pub(crate) struct Io {
     pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
+    pub(crate) told: Told,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
@@ -73,6 +75,7 @@ impl Default for Io {
             probe: Mutex::default(),
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
+            told: Told::default(),
             deferred: Mutex::default(),
         }
     }
