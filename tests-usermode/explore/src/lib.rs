@@ -13,7 +13,7 @@ use std::{env, path::Path, sync::Arc};
 
 use ntmodel::{
     Driver, DriverEntry, Image, Kernel,
-    explore::{Scenario, Search},
+    explore::{Scenario, Search, explore},
 };
 
 /// Loads a driver on `wdm` into a kernel.
@@ -24,6 +24,9 @@ pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
     // SAFETY: the entry point is that of a driver on wdm.
     unsafe { Driver::load(kernel, wdm::entry::<D>) }
 }
+
+/// The environment variable that names the folder of the images.
+const BUILT: &str = "INTERLOCK_BUILT";
 
 /// Loads a driver on `wdm` that has a `.sys` file of this name: its logic, or if the environment variable `INTERLOCK_BUILT` names
 /// a folder, such as `target/interlock`, the file in there.
@@ -41,7 +44,7 @@ pub unsafe fn load_built(
     entry: DriverEntry,
     name: &str,
 ) -> Result<Driver, i32> {
-    let Some(folder) = env::var_os("INTERLOCK_BUILT") else {
+    let Some(folder) = env::var_os(BUILT) else {
         // SAFETY: guaranteed by the caller.
         return unsafe { Driver::load(kernel, entry) };
     };
@@ -49,6 +52,23 @@ pub unsafe fn load_built(
     let image = Image::load(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     // SAFETY: as above.
     unsafe { Driver::load_image(kernel, image) }
+}
+
+/// Explores a scenario of a driver that [`load_built`] loads: every order of its threads, as far as the first 10,000 go, and 10,000
+/// drawn at random; 100 of each with an image, whose loading takes milliseconds.
+///
+/// # Panics
+/// A schedule stops the system.
+pub fn hold(scenario: Scenario) {
+    let schedules = if env::var_os(BUILT).is_none() {
+        10_000
+    } else {
+        100
+    };
+    let random = Search::Random { schedules, seed: 1 };
+    for search in [Search::every(schedules), random] {
+        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
+    }
 }
 
 /// A test.

@@ -5,13 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interlock_explore::load_built;
+use interlock_explore::{hold, load_built};
 use interlock_sample_cancel::{POLL_INTERVAL, Sampler};
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{
-    Access, Config, Device, Driver, Kernel, PowerState, Request,
-    explore::{Search, explore},
-};
+use ntmodel::{Access, Config, Device, Driver, Kernel, PowerState, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -90,19 +87,6 @@ fn reads_wait_while_the_hardware_has_no_power() {
     file.close();
     device.remove().expect("no file is open");
     driver.unload();
-}
-
-/// Explores a scenario: every order of its threads, as far as the first 10,000 go, and 10,000 drawn at random.
-fn hold(scenario: fn(&Arc<Kernel>)) {
-    for search in [
-        Search::every(10_000),
-        Search::Random {
-            schedules: 10_000,
-            seed: 1,
-        },
-    ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
-    }
 }
 
 #[test]
