@@ -170,6 +170,8 @@ rules! {
     BugCheck = "the driver's own bug check",
     /// An image has no instruction that needs the kernel, but for those that the model carries out.
     Instruction = "instruction of an image",
+    /// The driver's code raises no exception, such as a division by zero.
+    Exception = "unhandled exception",
     /// A pointer points to an object.
     Pointer = "valid pointer",
     /// A condition that a scenario checks holds.
