@@ -158,6 +158,10 @@ rules! {
     Information = "Information of a request",
     /// An MDL is mapped once, and its pages are written only if they were locked for that.
     Mdl = "MDL of a request",
+    /// The routines of a cancel-safe queue keep to their pages, and `DriverContext[3]` of its IRPs is left alone.
+    CancelSafeQueue = "cancel-safe queue",
+    /// A driver that starts packets has a StartIo routine.
+    StartIo = "StartIo routine",
     /// A remove lock is released by whom it was acquired for.
     RemoveLock = "remove lock",
     /// Timers are cancelled, and DPCs have run, before their memory is freed or the driver is unloaded.
