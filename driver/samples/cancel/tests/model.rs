@@ -8,10 +8,7 @@ use std::{
 use interlock_explore::load;
 use interlock_sample_cancel::{POLL_INTERVAL, Sampler};
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{
-    Access, Config, Device, Driver, Kernel, Request,
-    explore::{Search, explore},
-};
+use ntmodel::{Access, Config, Device, Driver, Kernel, Request, explore};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -69,22 +66,9 @@ fn waiting_reads_end_with_their_handle_and_their_device() {
     driver.unload();
 }
 
-/// Explores a scenario: every order of its threads, as far as the first 10,000 go, and 10,000 drawn at random.
-fn hold(scenario: fn(&Arc<Kernel>)) {
-    for search in [
-        Search::every(10_000),
-        Search::Random {
-            schedules: 10_000,
-            seed: 1,
-        },
-    ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
-    }
-}
-
 #[test]
 fn cancel_against_the_timer() {
-    hold(|kernel| {
+    explore::check(10_000, |kernel| {
         let (driver, device) = start(kernel);
         let file = device.open(Access::Read).expect("the device opens");
         let read = Arc::new(file.read(0, 4));
@@ -105,7 +89,7 @@ fn cancel_against_the_timer() {
 
 #[test]
 fn removal_against_the_timer() {
-    hold(|kernel| {
+    explore::check(10_000, |kernel| {
         let (driver, device) = start(kernel);
         let device = Arc::new(device);
         let file = device.open(Access::Read).expect("the device opens");

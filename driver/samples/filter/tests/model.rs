@@ -7,10 +7,7 @@ use interlock_explore::load;
 use interlock_sample_filter::{GET_COUNTERS, Meter};
 use interlock_sample_pipe::Pipe;
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{
-    Access, Config, Device, Driver, File, Kernel, Request,
-    explore::{Search, explore},
-};
+use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request, explore};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -123,22 +120,9 @@ fn lower_filter_sees_no_request_that_the_pipe_serves() {
     started.stop();
 }
 
-/// Explores a scenario: every order of its threads, as far as the first 10,000 go, and 10,000 drawn at random.
-fn hold(scenario: fn(&Arc<Kernel>)) {
-    for search in [
-        Search::every(10_000),
-        Search::Random {
-            schedules: 10_000,
-            seed: 1,
-        },
-    ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
-    }
-}
-
 #[test]
 fn read_against_write() {
-    hold(|kernel| {
+    explore::check(10_000, |kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let writer = {
@@ -156,7 +140,7 @@ fn read_against_write() {
 
 #[test]
 fn cancel_against_write() {
-    hold(|kernel| {
+    explore::check(10_000, |kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let read = Arc::new(file.read(0, 2));
@@ -176,7 +160,7 @@ fn cancel_against_write() {
 /// The removal waits for the requests that come back to the filter.
 #[test]
 fn read_against_surprise_removal() {
-    hold(|kernel| {
+    explore::check(10_000, |kernel| {
         let started = start(kernel);
         let file = started.open();
         let device = started.device.clone();
