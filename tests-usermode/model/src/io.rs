@@ -20,6 +20,7 @@ mod mdl;
 mod namespace;
 mod object;
 mod pnp;
+mod power;
 mod registry;
 mod remove_lock;
 mod request;
@@ -32,6 +33,7 @@ pub use bus::BusAnswer;
 pub use driver::{Driver, DriverEntry};
 pub use file::{Access, File};
 pub use pnp::Device;
+pub use power::PowerState;
 pub use request::{Cancelling, Completion, Request};
 pub use security::User;
 pub(crate) use {

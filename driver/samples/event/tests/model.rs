@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use interlock_explore::load_built;
 use interlock_sample_event::{IOCTL_NOTIFY, MAX_EVENTS, Notification, Notifier};
 use nt::{
     STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
@@ -14,8 +15,9 @@ use zerocopy::IntoBytes;
 const LONG: Duration = Duration::from_secs(5);
 
 fn load(kernel: &Arc<Kernel>) -> Driver {
-    // SAFETY: the entry point is that of a driver on wdm.
-    unsafe { Driver::load(kernel, wdm::control_entry::<Notifier>) }.expect("DriverEntry succeeds")
+    // SAFETY: a driver on wdm, and its file.
+    unsafe { load_built(kernel, wdm::control_entry::<Notifier>, "sample_event") }
+        .expect("DriverEntry succeeds")
 }
 
 fn open(kernel: &Arc<Kernel>) -> File {

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::load;
+use interlock_explore::load_built;
 use interlock_sample_filter::{GET_COUNTERS, Meter};
 use interlock_sample_pipe::Pipe;
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
@@ -19,10 +19,14 @@ struct Started {
 }
 
 fn drivers(kernel: &Arc<Kernel>) -> (Driver, Driver) {
-    let pipe = load::<Pipe>(kernel).expect("DriverEntry succeeds");
-    // SAFETY: the entry point is that of a driver on wdm.
-    let meter = unsafe { Driver::load(kernel, wdm::filter_entry::<Meter>) };
-    (pipe, meter.expect("DriverEntry succeeds"))
+    // SAFETY: a driver on wdm, and its file.
+    let pipe = unsafe { load_built(kernel, wdm::entry::<Pipe>, "sample_pipe") };
+    // SAFETY: a driver on wdm, and its file.
+    let meter = unsafe { load_built(kernel, wdm::filter_entry::<Meter>, "sample_filter") };
+    (
+        pipe.expect("DriverEntry succeeds"),
+        meter.expect("DriverEntry succeeds"),
+    )
 }
 
 /// Starts a device with the filter above the pipe.

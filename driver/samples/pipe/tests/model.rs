@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::load;
+use interlock_explore::load_built;
 use interlock_sample_pipe::{CAPACITY, Pipe};
 use nt::{STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS};
 use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request, explore};
@@ -16,7 +16,9 @@ struct Started {
 }
 
 fn start(kernel: &Arc<Kernel>) -> Started {
-    let driver = load::<Pipe>(kernel).expect("DriverEntry succeeds");
+    // SAFETY: a driver on wdm, and its file.
+    let driver = unsafe { load_built(kernel, wdm::entry::<Pipe>, "sample_pipe") }
+        .expect("DriverEntry succeeds");
     let device = driver.add_device().expect("AddDevice succeeds");
     device.start().expect("the device starts");
     Started { driver, device }

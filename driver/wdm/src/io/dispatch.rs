@@ -246,8 +246,7 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
     unsafe { call(object, irp, method) }
 }
 
-/// `IRP_MJ_POWER` and `IRP_MJ_SYSTEM_CONTROL`: passed to the bus driver. The device has no power states, and its
-/// requests may stay queued while the system sleeps.
+/// `IRP_MJ_SYSTEM_CONTROL`, and a filter's `IRP_MJ_POWER`: passed to the driver below.
 ///
 /// # Safety
 /// Called by the power manager or WMI, for a device object of this crate.

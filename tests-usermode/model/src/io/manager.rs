@@ -25,6 +25,7 @@ use crate::{
         interface::Interfaces,
         irp::{Asked, IrpRecord},
         namespace::Namespace,
+        power::Told,
         remove_lock::RemoveLocks,
         start_io::StartIos,
         work_item::WorkItems,
@@ -56,6 +57,7 @@ pub(crate) struct Io {
     pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
+    pub(crate) told: Told,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
@@ -76,6 +78,7 @@ impl Default for Io {
             probe: Mutex::default(),
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
+            told: Told::default(),
             deferred: Mutex::default(),
         }
     }

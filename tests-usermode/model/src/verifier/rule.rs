@@ -101,6 +101,12 @@ rules! {
     PnpSurpriseRemove = "PnpSurpriseRemove",
     /// PnP requests are passed down.
     PnpIrpCompletion = "PnpIrpCompletion",
+    /// A request to enter S0 or D0 is passed down, and not failed.
+    PowerUpFail = "PowerUpFail",
+    /// A request to leave S0 or D0 is passed down, and not failed.
+    PowerDownFail = "PowerDownFail",
+    /// `PoSetPowerState` is called with a power state of a device.
+    PowerState = "power state of a device",
     /// A device object is deleted after the removal was passed down.
     DeleteDevice = "DeleteDevice",
     /// `AddDevice` attaches the device object that it creates, or fails and deletes it.
