@@ -133,7 +133,7 @@ fn removal_against_the_timer() {
 
 #[test]
 fn power_against_a_read() {
-    hold(|kernel| {
+    explore::check(10_000, |kernel| {
         let (driver, device) = start(kernel);
         let file = Arc::new(device.open(Access::Read).expect("the device opens"));
         let reader = {
