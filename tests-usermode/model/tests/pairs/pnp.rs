@@ -131,7 +131,7 @@ impl<const M: u8> Steps for Pnp<M> {
             }
             CHANGES_IRQL if is_power => {
                 let status = skip(lower, irp);
-                nt!(KeRaiseIrqlToDpcLevel());
+                let _ = nt!(KeRaiseIrqlToDpcLevel());
                 return status;
             }
             _ => {}
