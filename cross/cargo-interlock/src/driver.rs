@@ -1,7 +1,7 @@
-//! The driver that a command is for, as its manifest describes it.
+//! Finds the driver that a command is for, from the manifests of the workspace.
 //!
 //! A driver is a package of the workspace with a `cdylib` and the table `package.metadata.wdk.driver-model`, which
-//! Microsoft's `wdk-build` asks for too. `NAME.sys` has the package's name, and `NAME.inx`, the template of its INF, is
+//! Microsoft's `wdk-build` also requires. `NAME.sys` has the package's name, and `NAME.inx`, the template of its INF, is
 //! beside its manifest, unless `package.metadata.interlock` says otherwise:
 //!
 //! ```toml
@@ -21,11 +21,11 @@ use cargo_metadata::{Metadata, MetadataCommand, Package, TargetKind};
 
 use crate::arch::Arch;
 
-/// A workspace, and where Cargo builds it.
+/// A workspace and its target folder.
 pub struct Workspace {
     pub root: PathBuf,
     pub target: PathBuf,
-    /// The folders of all packages that come from no registry.
+    /// The folders of all packages that are not from a registry.
     pub local_packages: Vec<PathBuf>,
 }
 
@@ -34,18 +34,18 @@ pub struct Driver {
     pub workspace: Workspace,
     /// The Cargo package.
     pub package: String,
-    /// What the driver's files are called.
+    /// The name of the driver's files.
     pub name: String,
     /// The version for its INF, of four numbers.
     pub version: String,
     /// The template of its INF, if it has one.
     pub template: Option<PathBuf>,
-    /// What Cargo calls the library: `LIBRARY.dll`, `LIBRARY.pdb`.
+    /// Cargo's name of the library: `LIBRARY.dll`, `LIBRARY.pdb`.
     pub library: String,
 }
 
 impl Driver {
-    /// The driver of this package, or the only one, or the one whose folder this is.
+    /// Finds the driver of this package, or the one in the current folder, or the only one.
     pub fn find(package: Option<&str>) -> Result<Self, String> {
         let metadata = metadata(&mut MetadataCommand::new())?;
         match &*choose(&metadata, package, &here()?)? {
@@ -65,7 +65,7 @@ impl Driver {
         drivers.collect()
     }
 
-    /// The driver of the workspace with this manifest.
+    /// Finds the driver in the workspace with this manifest.
     #[cfg(test)]
     pub fn in_workspace(manifest: &Path) -> Result<Self, String> {
         let mut command = MetadataCommand::new();
@@ -104,7 +104,7 @@ impl Driver {
         })
     }
 
-    /// A file of the finished driver.
+    /// Returns the path of an output file of the driver.
     pub fn built(&self, arch: Arch, extension: &str) -> PathBuf {
         let name = format!("{}.{extension}", self.name);
         self.workspace.built(arch).join(name)
@@ -127,7 +127,7 @@ impl Workspace {
         }
     }
 
-    /// Where the finished drivers are.
+    /// Returns the folder of the output files.
     pub fn built(&self, arch: Arch) -> PathBuf {
         self.target.join(match arch {
             Arch::X64 => "interlock",
@@ -144,7 +144,7 @@ fn here() -> Result<PathBuf, String> {
     env::current_dir().map_err(|error| error.to_string())
 }
 
-/// The name of a package's `cdylib`.
+/// Returns the name of a package's `cdylib`.
 fn library(package: &Package) -> Option<&str> {
     let is_cdylib = |kinds: &[TargetKind]| kinds.contains(&TargetKind::CDyLib);
     let target = package

@@ -1,4 +1,4 @@
-//! `wine`: the driver under Wine, with the routines that Wine's kernel lacks.
+//! `wine`: runs the driver under Wine, and adds the routines that Wine's kernel lacks.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
@@ -10,7 +10,7 @@ macro_rules! files {
     };
 }
 
-/// The scripts, and the sources of an ntoskrnl.exe that completes Wine's.
+/// The scripts, and the sources of an ntoskrnl.exe that adds what Wine's lacks.
 const FILES: &[(&str, &str)] = files![
     "build.sh",
     "cancel.c",

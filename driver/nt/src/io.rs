@@ -1,11 +1,17 @@
-//! The I/O manager (`Io`): IRPs, work items and symbolic links; and the power manager (`Po`), which sends IRPs too.
+//! The I/O manager (`Io`): IRPs, cancel-safe queues, StartIo, work items and symbolic links; and the power manager (`Po`), which also
+//! sends IRPs.
 
 #![allow(
     missing_docs,
     reason = "the names are the WDK's own, and documented there"
 )]
 
+mod csq;
 pub mod irp;
+mod start_io;
+
+pub use csq::*;
+pub use start_io::*;
 
 use core::ffi::c_void;
 

@@ -6,6 +6,7 @@
 mod bus;
 mod cancel;
 mod completion;
+mod csq;
 mod device;
 mod device_stack;
 mod driver;
@@ -25,6 +26,7 @@ mod remove_lock;
 mod request;
 mod security;
 mod shutdown;
+mod start_io;
 mod work_item;
 
 pub use bus::BusAnswer;

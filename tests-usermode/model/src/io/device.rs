@@ -21,6 +21,7 @@ use crate::{
         wait::Wait,
     },
     io::registry::text,
+    ke::device_queue,
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -76,6 +77,8 @@ impl Devices {
         fields.Characteristics = characteristics;
         fields.DeviceType = kind;
         fields.StackSize = 1;
+        // SAFETY: the device object is made here.
+        unsafe { device_queue::initialise(&raw mut fields.DeviceQueue) };
         if extension_size != 0 {
             fields.DeviceExtension = extension.as_mut_ptr().cast();
         }

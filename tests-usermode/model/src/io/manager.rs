@@ -27,6 +27,7 @@ use crate::{
         namespace::Namespace,
         power::Told,
         remove_lock::RemoveLocks,
+        start_io::StartIos,
         work_item::WorkItems,
     },
     ke::spin_lock,
@@ -47,6 +48,7 @@ pub(crate) struct Io {
     pub(crate) buses: Buses,
     pub(crate) remove_locks: RemoveLocks,
     pub(crate) work_items: WorkItems,
+    pub(crate) start_ios: StartIos,
     /// The cancel spin lock, as a `KSPIN_LOCK`.
     pub(crate) cancel_lock: AtomicU64,
     /// The physical device object and the minor function of the PnP request that a device gets while AddDevice runs.
@@ -71,6 +73,7 @@ impl Default for Io {
             buses: Buses::default(),
             remove_locks: RemoveLocks::default(),
             work_items: WorkItems::default(),
+            start_ios: StartIos::default(),
             cancel_lock: AtomicU64::new(spin_lock::FREE),
             probe: Mutex::default(),
             pnp: Mutex::default(),
