@@ -54,6 +54,7 @@
 //! | a pointer in the device extension | [`Shared`] |
 //! | `IoCreateDevice` with a name, `IoCreateSymbolicLink` | [`ControlDevice`] |
 //! | `FileObject->FsContext` | [`FileState`] |
+//! | `IRP_MJ_POWER`, `PoSetPowerState` | [`Device::set_power`] |
 //! | `ObReferenceObject`, `IoQueueWorkItem` | [`DeviceObject`] |
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
