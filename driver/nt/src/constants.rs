@@ -94,6 +94,12 @@ pub const IRP_MJ_PNP: usize = 0x1b;
 
 /// A flag of `IRP.Flags`: the IRP is part of a master IRP (`IoMakeAssociatedIrp`).
 pub const IRP_ASSOCIATED_IRP: u32 = 0x8;
+/// The IRP has a system buffer.
+pub const IRP_BUFFERED_IO: u32 = 0x10;
+/// The system buffer is to be freed when the IRP is.
+pub const IRP_DEALLOCATE_BUFFER: u32 = 0x20;
+/// The content of the system buffer is to be copied to `UserBuffer`.
+pub const IRP_INPUT_OPERATION: u32 = 0x40;
 
 pub const IRP_MN_START_DEVICE: u8 = 0x00;
 pub const IRP_MN_QUERY_REMOVE_DEVICE: u8 = 0x01;

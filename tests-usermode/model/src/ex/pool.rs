@@ -376,6 +376,7 @@ impl Call {
     fn retire(&self, address: usize, block: Block) {
         let pool = self.kernel.pool();
         self.verify_memory_is_unused(address, block.size);
+        (self.kernel.upcalls.memory_freed)(self, address, block.size);
         pool.count_out(block.size);
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
         // SAFETY: the block is so long, and its owner has given it up.

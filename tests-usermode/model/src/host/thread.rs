@@ -77,9 +77,9 @@ pub(crate) struct Thread {
     /// The entry that the thread last inserted into an interlocked list.
     pub(crate) inserted_last: AtomicPtr<nt::LIST_ENTRY>,
     pub(crate) known_order: Mutex<KnownOrder>,
-    /// The address of the IRP that the current driver routine last passed down, and the status that the lower driver
-    /// returned.
-    pub(crate) passed: Mutex<Option<(usize, i32)>>,
+    /// The address of the IRP that the current dispatch routine was called with, and the status that the lower driver
+    /// returned if the routine has passed it down.
+    pub(crate) passed: Mutex<Option<(usize, Option<i32>)>>,
     /// The steps of other threads that happened before.
     pub(crate) order: Mutex<VectorClock>,
     /// The last routines that the thread has entered.

@@ -51,7 +51,7 @@ impl Call {
     ) -> NTSTATUS {
         record.reached_bus.store(true, Ordering::Relaxed);
         let irp = record.raw();
-        let asked = record.asked;
+        let asked = record.asked();
         let answer = (asked.major == IRP_MJ_PNP)
             .then(|| self.kernel.io().buses.answer(pdo.addr(), asked.minor))
             .flatten();

@@ -158,6 +158,22 @@ rules! {
     Information = "Information of a request",
     /// An MDL is mapped once, and its pages are written only if they were locked for that.
     Mdl = "MDL of a request",
+    /// An IRP has a stack location for each driver that it is sent to.
+    StackLocations = "stack locations of an IRP",
+    /// An IRP that a driver has made comes back to it, and is freed by it, once.
+    OwnIrp = "IRP that a driver has made",
+    /// `IoFreeIrp` frees IRPs that `IoAllocateIrp` or `IoBuildAsynchronousFsdRequest` has made, when they have come back.
+    IoAllocateFree = "IoAllocateFree",
+    /// An IRP that `IoAllocateIrp` has made is not completed by the driver that made it.
+    IoAllocateComplete = "IoAllocateComplete",
+    /// An IRP that `IoBuildAsynchronousFsdRequest` has made is not completed by the driver that made it.
+    IoBuildFsdComplete = "IoBuildFsdComplete",
+    /// An IRP that the I/O manager frees, such as that of `IoBuildDeviceIoControlRequest`, is not freed by the driver.
+    IoBuildDeviceControlNoFree = "IoBuildDeviceControlNoFree",
+    /// A driver waits for a request that it has sent if the I/O manager answers it by an event and a status block.
+    IoBuildDeviceControlWait = "IoBuildDeviceControlWait",
+    /// An IRP is used again by `IoReuseIrp` if `IoAllocateIrp` has made it, when it has come back.
+    IoReuseIrp = "IoReuseIrp",
     /// The routines of a cancel-safe queue keep to their pages, and `DriverContext[3]` of its IRPs is left alone.
     CancelSafeQueue = "cancel-safe queue",
     /// A driver that starts packets has a StartIo routine.
