@@ -162,6 +162,12 @@ pub const FAST_FAIL_CORRUPT_LIST_ENTRY: u64 = 3;
 pub const POOL_FLAG_NON_PAGED: u64 = 0x40;
 pub const POOL_FLAG_PAGED: u64 = 0x100;
 
+/// The `POOL_TYPE`s of `ExAllocatePoolWithTag`, and the flags that can be added.
+pub const NonPagedPool: i32 = 0;
+pub const PagedPool: i32 = 1;
+pub const POOL_QUOTA_FAIL_INSTEAD_OF_RAISE: i32 = 8;
+pub const POOL_ZERO_ALLOCATION: i32 = 0x400;
+
 /// The alignment of pool allocations on 64-bit Windows.
 pub const MEMORY_ALLOCATION_ALIGNMENT: usize = 16;
 

@@ -8,6 +8,7 @@ mod cancel;
 mod completion;
 mod csq;
 mod device;
+mod device_pointer;
 mod device_stack;
 mod driver;
 mod driver_irp;

@@ -7,7 +7,8 @@ use core::{
 };
 
 use crate::{
-    DEVICE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
+    DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
+    UNICODE_STRING,
     irp::{DeviceIoControl, IoControl, TailOverlay, current_stack_location},
 };
 
@@ -48,12 +49,21 @@ unsafe extern "C" {
         StartingOffset: *mut i64,
         IoStatusBlock: *mut IO_STATUS_BLOCK,
     ) -> *mut IRP;
+    pub fn IoGetDeviceObjectPointer(
+        ObjectName: *mut UNICODE_STRING,
+        DesiredAccess: u32,
+        FileObject: *mut *mut FILE_OBJECT,
+        DeviceObject: *mut *mut DEVICE_OBJECT,
+    ) -> NTSTATUS;
 }
 
 /// `IoSizeOfIrp`: returns the number of bytes of an IRP with this number of stack locations.
 #[must_use]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "both sizes are small, and an IRP has at most 127 stack locations"
+)]
 pub const fn IoSizeOfIrp(stack_size: i8) -> u16 {
-    // Both sizes are small, and an IRP has at most 127 stack locations.
     (size_of::<IRP>() + stack_size.unsigned_abs() as usize * size_of::<IO_STACK_LOCATION>()) as u16
 }
 
@@ -89,8 +99,10 @@ pub unsafe fn IoSetNextIrpStackLocation(irp: *mut IRP) {
 /// # Safety
 /// The stack location is that of the next lower driver in an IRP that the caller owns.
 pub unsafe fn set_io_control(stack: *mut IO_STACK_LOCATION, major: usize, parameters: IoControl) {
-    // SAFETY: guaranteed by the caller. Every major function fits.
-    unsafe { (*stack).MajorFunction = major as u8 };
+    // Every major function fits.
+    let [major, ..] = major.to_le_bytes();
+    // SAFETY: guaranteed by the caller.
+    unsafe { (*stack).MajorFunction = major };
     // SAFETY: only the address is computed.
     let field = unsafe { addr_of_mut!((*stack).Parameters) }.cast::<DeviceIoControl>();
     let value = DeviceIoControl {

@@ -67,6 +67,8 @@ pub(crate) struct Thread {
     pub(crate) held: Mutex<Vec<Held>>,
     /// The addresses of the mutexes that the thread owns.
     pub(crate) mutexes: Mutex<Vec<usize>>,
+    /// How many critical regions the thread has entered and not left.
+    pub(crate) critical_regions: AtomicU32,
     pub(crate) waits_for: Mutex<Option<Wait>>,
     /// The stack at the wait, if it is recorded.
     waits_at: Mutex<Option<Backtrace>>,
@@ -121,6 +123,7 @@ impl Thread {
             processor: AtomicU32::new(0),
             held: Mutex::default(),
             mutexes: Mutex::default(),
+            critical_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),
             waits_at: Mutex::default(),
             in_dpc: AtomicBool::new(false),

@@ -22,6 +22,7 @@ use crate::{
     io::{
         bus::Buses,
         device::Devices,
+        device_pointer::FileReferences,
         file::FileInner,
         interface::Interfaces,
         irp::{Asked, IrpRecord, Origin},
@@ -51,6 +52,7 @@ pub(crate) struct Io {
     pub(crate) work_items: WorkItems,
     pub(crate) start_ios: StartIos,
     pub(crate) mdls: Mdls,
+    pub(crate) files: FileReferences,
     /// The number of times that an IRP was made in memory of a driver.
     pub(crate) initialised: AtomicUsize,
     /// The number of IRPs that drivers have made and the I/O manager frees.
@@ -80,6 +82,7 @@ impl Default for Io {
             work_items: WorkItems::default(),
             start_ios: StartIos::default(),
             mdls: Mdls::default(),
+            files: FileReferences::default(),
             initialised: AtomicUsize::new(0),
             threaded: AtomicUsize::new(0),
             cancel_lock: AtomicU64::new(spin_lock::FREE),

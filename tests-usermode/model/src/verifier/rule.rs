@@ -59,6 +59,16 @@ rules! {
     IrqlKeApcLte1 = "IrqlKeApcLte1",
     /// No thread waits at `DISPATCH_LEVEL`; the rule's page names `KeWaitForSingleObject`.
     IrqlKeWaitForMutexObject = "IrqlKeWaitForMutexObject",
+    /// No thread waits at `DISPATCH_LEVEL` for several objects, unless the timeout is zero.
+    IrqlKeWaitForMultipleObjects = "IrqlKeWaitForMultipleObjects",
+    /// A wait is for at most as many objects as there is room for.
+    WaitObjects = "objects of a wait",
+    /// Some kernel routines, such as `KeEnterCriticalRegion`, are called at `APC_LEVEL` or lower.
+    IrqlKeApcLte2 = "IrqlKeApcLte2",
+    /// A critical region is left as often as it was entered.
+    CriticalRegions = "CriticalRegions",
+    /// Some I/O manager routines, such as `IoGetDeviceObjectPointer`, are called at `PASSIVE_LEVEL`.
+    IrqlIoPassive5 = "IrqlIoPassive5",
     /// A routine is called at the IRQL that its page names, if no rule of Static Driver Verifier names the routine.
     Irql = "IRQL on the routine's page",
     /// Some I/O manager routines, such as `IoCreateDevice`, are called at `PASSIVE_LEVEL` or `APC_LEVEL`.
