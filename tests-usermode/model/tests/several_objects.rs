@@ -154,19 +154,36 @@ fn no_thread_waits_for_several_objects_at_dispatch_level() {
     stops(body, rule, 0xc4, 0x3b, "KeWaitForMultipleObjects");
 }
 
+/// A counter, whose accesses by two threads are told apart.
+struct Counter(Option<Shared<u32>>);
+
+impl Counter {
+    fn initialise(&self) {
+        let counter = (&raw const *self).cast_mut();
+        // SAFETY: the extension is zeros, which is nothing to drop, and nobody else knows it yet.
+        unsafe { counter.write(Self(Some(Shared::new(0)))) };
+    }
+
+    fn count(&self) {
+        let counter = self.0.as_ref().expect("it is initialised");
+        counter.set(counter.get() + 1);
+    }
+}
+
 /// Two threads take both of two mutexes, and count under them.
 struct TakesBoth;
 
 struct Both {
     first: UnsafeCell<KMUTEX>,
     second: UnsafeCell<KMUTEX>,
-    count: Shared<u32>,
+    count: Counter,
 }
 
 impl Steps for TakesBoth {
     type Own = Both;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Both) {
+        own.count.initialise();
         call!(nt::KeInitializeMutex(own.first.get(), 0));
         call!(nt::KeInitializeMutex(own.second.get(), 0));
     }
@@ -179,7 +196,7 @@ impl Steps for TakesBoth {
         let mut pointers = mutexes.map(<*mut KMUTEX>::cast);
         // However the two are ordered, no thread holds one and waits for the other.
         assert_eq!(wait(&mut pointers, WaitAll, null_mut()), STATUS_SUCCESS);
-        own.count.set(own.count.get() + 1);
+        own.count.count();
         for mutex in mutexes {
             call!(nt::KeReleaseMutex(mutex, 0));
         }
@@ -246,18 +263,22 @@ struct Converts<const CHECKS: bool>;
 
 struct Counted {
     lock: UnsafeCell<EX_SPIN_LOCK>,
-    count: Shared<u32>,
+    count: Counter,
 }
 
 impl<const CHECKS: bool> Steps for Converts<CHECKS> {
     type Own = Counted;
+
+    fn add(_: *mut DEVICE_OBJECT, own: &Counted) {
+        own.count.initialise();
+    }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Counted, irp: *mut IRP, _: u32) -> NTSTATUS {
         let lock = own.lock.get();
         let irql = call!(nt::ExAcquireSpinLockShared(lock));
         let converted = call!(nt::ExTryConvertSharedSpinLockExclusive(lock)) != 0;
         if converted || !CHECKS {
-            own.count.set(own.count.get() + 1);
+            own.count.count();
         }
         if converted {
             call!(nt::ExReleaseSpinLockExclusive(lock, irql));
