@@ -1,4 +1,5 @@
-//! The I/O manager (`Io`): IRPs, cancel-safe queues, StartIo, work items and symbolic links.
+//! The I/O manager (`Io`): IRPs, cancel-safe queues, StartIo, work items and symbolic links; and the power manager (`Po`), which also
+//! sends IRPs.
 
 #![allow(
     missing_docs,
@@ -30,6 +31,9 @@ pub type PIO_WORKITEM_ROUTINE =
 /// The only `WORK_QUEUE_TYPE` that a driver may pass to `IoQueueWorkItem`.
 pub const DelayedWorkQueue: i32 = 1;
 
+/// The `POWER_STATE_TYPE` of a device's power state.
+pub const DevicePowerState: i32 = 1;
+
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn IoRegisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) -> NTSTATUS;
@@ -53,4 +57,6 @@ unsafe extern "C" {
         DeviceName: *mut UNICODE_STRING,
     ) -> NTSTATUS;
     pub fn IoDeleteSymbolicLink(SymbolicLinkName: *mut UNICODE_STRING) -> NTSTATUS;
+    /// `POWER_STATE` is a union of two enumerations, which is passed as an `i32` is.
+    pub fn PoSetPowerState(DeviceObject: *mut DEVICE_OBJECT, Type: i32, State: i32) -> i32;
 }

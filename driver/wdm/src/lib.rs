@@ -113,6 +113,7 @@ pub use io::{
     interface::Guid,
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
+    power::{DevicePowerState, PowerState, SystemPowerState},
     queue::{IrpQueue, IrpQueueLock},
     queue_callbacks::QueueCallbacks,
     reply::Reply,

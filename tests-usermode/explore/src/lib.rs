@@ -9,10 +9,10 @@ mod harness;
 mod queue;
 mod start_io;
 
-use std::sync::Arc;
+use std::{env, path::Path, sync::Arc};
 
 use ntmodel::{
-    Driver, Kernel,
+    Driver, DriverEntry, Image, Kernel,
     explore::{Scenario, Search},
 };
 
@@ -23,6 +23,32 @@ use ntmodel::{
 pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
     // SAFETY: the entry point is that of a driver on wdm.
     unsafe { Driver::load(kernel, wdm::entry::<D>) }
+}
+
+/// Loads a driver on `wdm` that has a `.sys` file of this name: its logic, or if the environment variable `INTERLOCK_BUILT` names
+/// a folder, such as `target/interlock`, the file in there.
+///
+/// # Errors
+/// The status of its `DriverEntry`.
+///
+/// # Panics
+/// The file is not an image that the model can load.
+///
+/// # Safety
+/// The entry point and the file are those of a driver on `wdm`.
+pub unsafe fn load_built(
+    kernel: &Arc<Kernel>,
+    entry: DriverEntry,
+    name: &str,
+) -> Result<Driver, i32> {
+    let Some(folder) = env::var_os("INTERLOCK_BUILT") else {
+        // SAFETY: guaranteed by the caller.
+        return unsafe { Driver::load(kernel, entry) };
+    };
+    let file = Path::new(&folder).join(name).with_extension("sys");
+    let image = Image::load(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    // SAFETY: as above.
+    unsafe { Driver::load_image(kernel, image) }
 }
 
 /// A test.

@@ -23,6 +23,7 @@ mod namespace;
 mod object;
 mod own_mdl;
 mod pnp;
+mod power;
 mod registry;
 mod remove_lock;
 mod request;
@@ -35,6 +36,7 @@ pub use bus::BusAnswer;
 pub use driver::{Driver, DriverEntry};
 pub use file::{Access, File};
 pub use pnp::Device;
+pub use power::PowerState;
 pub use request::{Cancelling, Completion, Request};
 pub use security::User;
 pub(crate) use {

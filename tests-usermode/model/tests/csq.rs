@@ -256,6 +256,7 @@ fn queued_cancelled_and_taken<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
         driver,
         device,
         file,
+        ..
     } = stage;
     drop(Arc::into_inner(file));
     kernel.verify(end_of(&left) == STATUS_CANCELLED, || {

@@ -258,6 +258,23 @@ fn what_is_discardable_is_gone_after_driver_entry() {
     assert_eq!(found.routine, "AddDevice", "{found}");
 }
 
+#[test]
+fn exception_is_a_bug_check_with_its_status() {
+    for (code, status) in [
+        // ud2
+        (&[0x0f, 0x0b][..], 0xc000_001d),
+        // xor ecx, ecx; div ecx
+        (&[0x31, 0xc9, 0xf7, 0xf1], 0xc000_0094),
+        // int 3
+        (&[0xcc], 0x8000_0003),
+    ] {
+        let file = ImageFile::new(code).bytes();
+        let found = found_in(move |kernel| drop(load(kernel, &file)));
+        assert_eq!((found.code, found.parameters[0]), (0x1e, status), "{found}");
+        assert_eq!(found.routine, "DriverEntry", "{found}");
+    }
+}
+
 struct Beside;
 
 impl Steps for Beside {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use interlock_explore::load_built;
 use interlock_sample_control::{
     ANSWER, Control, IOCTL_BUFFERED, IOCTL_IN_DIRECT, IOCTL_OUT_DIRECT,
 };
@@ -20,8 +21,8 @@ const LONG: Duration = Duration::from_secs(5);
 const NAME: &str = r"\\.\InterlockControl";
 
 fn load(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
-    // SAFETY: the entry point is that of a driver on wdm.
-    unsafe { Driver::load(kernel, wdm::control_entry::<Control>) }
+    // SAFETY: a driver on wdm, and its file.
+    unsafe { load_built(kernel, wdm::control_entry::<Control>, "sample_control") }
 }
 
 fn open(kernel: &Arc<Kernel>) -> Result<File, i32> {
@@ -71,7 +72,6 @@ fn answer_is_cut_to_the_callers_buffer() {
 
 #[test]
 fn texts_are_printed_from_the_copy_and_from_the_callers_pages() {
-    wdm::log::set_limit(wdm::log::Level::Info as u32);
     with_file(|kernel, file| {
         let pages = b"world".to_vec();
         let request = file.device_control(IOCTL_IN_DIRECT, b"hello", pages);

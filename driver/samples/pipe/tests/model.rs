@@ -2,13 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::load;
+use interlock_explore::load_built;
 use interlock_sample_pipe::{CAPACITY, Pipe};
 use nt::{STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS};
-use ntmodel::{
-    Access, Config, Device, Driver, File, Kernel, Request,
-    explore::{Search, explore},
-};
+use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request, explore};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -19,7 +16,9 @@ struct Started {
 }
 
 fn start(kernel: &Arc<Kernel>) -> Started {
-    let driver = load::<Pipe>(kernel).expect("DriverEntry succeeds");
+    // SAFETY: a driver on wdm, and its file.
+    let driver = unsafe { load_built(kernel, wdm::entry::<Pipe>, "sample_pipe") }
+        .expect("DriverEntry succeeds");
     let device = driver.add_device().expect("AddDevice succeeds");
     device.start().expect("the device starts");
     Started { driver, device }
@@ -145,22 +144,9 @@ fn what_a_pipe_does_not_do_is_refused() {
     });
 }
 
-/// Explores a scenario: every order of its threads, as far as the first 10,000 go, and 10,000 drawn at random.
-fn hold(scenario: fn(&Arc<Kernel>)) {
-    for search in [
-        Search::every(10_000),
-        Search::Random {
-            schedules: 10_000,
-            seed: 1,
-        },
-    ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
-    }
-}
-
 #[test]
 fn read_against_write() {
-    hold(|kernel| {
+    explore::check(10_000, |kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let writer = {
@@ -177,7 +163,7 @@ fn read_against_write() {
 
 #[test]
 fn cancel_against_write() {
-    hold(|kernel| {
+    explore::check(10_000, |kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let read = Arc::new(file.read(0, 2));
@@ -200,7 +186,7 @@ fn cancel_against_write() {
 
 #[test]
 fn two_writers_and_a_closed_handle() {
-    hold(|kernel| {
+    explore::check(10_000, |kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let other = started.open();

@@ -40,7 +40,8 @@ unsafe fn terminated<'a>(start: *const u16) -> &'a [u16] {
     }
     let mut length = 0;
     // SAFETY: guaranteed by the caller.
-    while length < usize::from(MOST_BYTES / 2) && unsafe { start.add(length).read() } != 0 {
+    while length < usize::from(MOST_BYTES / 2) && unsafe { start.wrapping_add(length).read() } != 0
+    {
         length += 1;
     }
     // SAFETY: as above.
@@ -91,7 +92,7 @@ impl Call {
         string.Length = u16::try_from(length).unwrap_or(string.Length);
         if length + 2 <= usize::from(string.MaximumLength) {
             // SAFETY: as above.
-            unsafe { end.add(more.len()).write(0) };
+            unsafe { end.wrapping_add(more.len()).write(0) };
         }
         STATUS_SUCCESS
     }
@@ -144,9 +145,11 @@ extern "C" fn RtlInitAnsiString(string: *mut ANSI_STRING, source: *const u8) {
     let call = Call::enter_noted("RtlInitAnsiString");
     call.require_room(string);
     let mut length = 0_u16;
-    // SAFETY: the caller passes a source that ends with a zero, or NULL.
-    while !source.is_null() && unsafe { source.add(length.into()).read() } != 0 && length < 0xfffe {
-        length += 1;
+    if !source.is_null() {
+        // SAFETY: the caller passes a source that ends with a zero.
+        while unsafe { source.wrapping_add(length.into()).read() } != 0 && length < 0xfffe {
+            length += 1;
+        }
     }
     let value = ANSI_STRING {
         Length: length,
@@ -237,7 +240,9 @@ extern "C" fn RtlAnsiStringToUnicodeString(
     call.require_at_most(0, Rule::Irql, 0xe5);
     call.require_room(to);
     // SAFETY: the caller passes strings.
-    let (to, from) = (unsafe { &mut *to }, unsafe { &*from });
+    let to = unsafe { &mut *to };
+    // SAFETY: as above.
+    let from = unsafe { &*from };
     let length = usize::from(from.Length);
     let room = call.room(
         allocate != 0,
@@ -251,12 +256,12 @@ extern "C" fn RtlAnsiStringToUnicodeString(
     let buffer = buffer.cast::<u16>();
     for place in 0..length {
         // SAFETY: the source has so many bytes.
-        let byte = unsafe { from.Buffer.add(place).read() };
+        let byte = unsafe { from.Buffer.wrapping_add(place).read() };
         // SAFETY: the buffer has room for as many units, and a zero.
-        unsafe { buffer.add(place).write(byte.into()) };
+        unsafe { buffer.wrapping_add(place).write(byte.into()) };
     }
     // SAFETY: as above.
-    unsafe { buffer.add(length).write(0) };
+    unsafe { buffer.wrapping_add(length).write(0) };
     *to = UNICODE_STRING {
         Length: 2 * from.Length,
         MaximumLength: maximum,
@@ -279,7 +284,9 @@ extern "C" fn RtlUnicodeStringToAnsiString(
     call.require_at_most(0, Rule::Irql, 0xe5);
     call.require_room(to);
     // SAFETY: the caller passes strings.
-    let (to, from) = (unsafe { &mut *to }, unsafe { units(from) });
+    let to = unsafe { &mut *to };
+    // SAFETY: as above.
+    let from = unsafe { units(from) };
     let room = call.room(
         allocate != 0,
         (to.Buffer.cast(), to.MaximumLength),
@@ -291,8 +298,9 @@ extern "C" fn RtlUnicodeStringToAnsiString(
     };
     let buffer = buffer.cast::<u8>();
     for (place, unit) in from.iter().chain(&[0]).enumerate() {
+        let byte = u8::try_from(*unit).unwrap_or(b'?');
         // SAFETY: the buffer has room for as many bytes, and a zero.
-        unsafe { buffer.add(place).write(u8::try_from(*unit).unwrap_or(b'?')) };
+        unsafe { buffer.wrapping_add(place).write(byte) };
     }
     *to = ANSI_STRING {
         Length: u16::try_from(from.len()).unwrap_or_default(),

@@ -210,6 +210,7 @@ routines! {
     ObReferenceObjectByHandle(handle, access, kind, mode, object, information),
     ObfDereferenceObject(object),
     ObfReferenceObject(object),
+    PoSetPowerState(device, kind, state),
     PsCreateSystemThread(handle, access, attributes, process, client, routine, context),
     PsTerminateSystemThread(status),
     RtlAnsiStringToUnicodeString(to, from, allocate),

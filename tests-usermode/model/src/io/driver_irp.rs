@@ -313,8 +313,8 @@ impl Call {
         unsafe {
             start
                 .cast::<u8>()
-                .copy_from(input, buffers.input_length as usize)
-        };
+                .copy_from(input, buffers.input_length as usize);
+        }
         // SAFETY: the IRP is made here.
         let irp = unsafe { &mut *record.raw() };
         irp.AssociatedIrp.SystemBuffer = start;
@@ -360,7 +360,8 @@ impl Call {
         }
         let major = major as usize;
         // SAFETY: the device object is alive.
-        let (stack_size, kind) = unsafe { ((*device).StackSize, (*device).Flags) };
+        let device = unsafe { &*device };
+        let (stack_size, kind) = (device.StackSize, device.Flags);
         // SAFETY: the caller passes NULL or an offset.
         let offset = unsafe { offset.as_ref() }.copied().unwrap_or_default();
         let transfers = matches!(major, nt::IRP_MJ_READ | nt::IRP_MJ_WRITE);

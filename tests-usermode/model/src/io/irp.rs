@@ -63,6 +63,8 @@ pub(crate) struct Asked {
     pub(crate) offset: i64,
     /// Whether a read or a write is sent to a device with `DO_DIRECT_IO`.
     pub(crate) is_direct: bool,
+    /// The type and the state of a power request.
+    pub(crate) power: (u32, u32),
 }
 
 /// Who made an IRP.
@@ -289,15 +291,18 @@ impl IrpRecord {
             input_length,
             output_length,
             offset,
+            power: (kind, state),
             ..
         } = self.asked;
         // Length, class and ByteOffset of Parameters.Read, Write, QueryFile and SetFile have the offsets of the output
-        // length, the input length and the code in Parameters.DeviceIoControl.
+        // length, the input length and the code in Parameters.DeviceIoControl; so have the last two Type and State of
+        // Parameters.Power.
         let (output_length, input_length, code) = match self.asked.major {
             nt::IRP_MJ_READ => (output_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_QUERY_INFORMATION => (output_length, self.asked.code as usize, 0),
             nt::IRP_MJ_SET_INFORMATION => (input_length, self.asked.code as usize, 0),
+            nt::IRP_MJ_POWER => (0, kind as usize, state.into()),
             _ => (output_length, input_length, self.asked.code.into()),
         };
         // SAFETY: the layouts are asserted to be the same.

@@ -28,6 +28,7 @@ use crate::{
         irp::{Asked, IrpRecord, Origin},
         namespace::Namespace,
         own_mdl::Mdls,
+        power::Told,
         remove_lock::RemoveLocks,
         start_io::StartIos,
         work_item::WorkItems,
@@ -65,6 +66,7 @@ pub(crate) struct Io {
     pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
+    pub(crate) told: Told,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
@@ -89,6 +91,7 @@ impl Default for Io {
             probe: Mutex::default(),
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
+            told: Told::default(),
             deferred: Mutex::default(),
         }
     }

@@ -75,7 +75,7 @@ impl Call {
         }
     }
 
-    fn own_mdl(&self, mdl: *mut MDL) -> &mut MDL {
+    fn own_mdl<'a>(&self, mdl: *mut MDL) -> &'a mut MDL {
         let own = self.kernel.io().mdls.is_own(mdl);
         self.require(own, Rule::Mdl, || {
             let what = format!("{mdl:?} is not an MDL that IoAllocateMdl has made, or was freed");
@@ -122,10 +122,11 @@ extern "C" fn IoAllocateMdl(
     call.live_irp(irp);
     // SAFETY: the caller owns the IRP.
     let mut link = unsafe { &raw mut (*irp).MdlAddress };
-    while secondary != 0 {
+    // A secondary buffer comes last in the chain.
+    loop {
         // SAFETY: the link is that of the IRP or of an MDL in its chain.
         let next = unsafe { *link };
-        if next.is_null() {
+        if secondary == 0 || next.is_null() {
             break;
         }
         // SAFETY: as above.

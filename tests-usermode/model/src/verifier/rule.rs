@@ -111,6 +111,12 @@ rules! {
     PnpSurpriseRemove = "PnpSurpriseRemove",
     /// PnP requests are passed down.
     PnpIrpCompletion = "PnpIrpCompletion",
+    /// A request to enter S0 or D0 is passed down, and not failed.
+    PowerUpFail = "PowerUpFail",
+    /// A request to leave S0 or D0 is passed down, and not failed.
+    PowerDownFail = "PowerDownFail",
+    /// `PoSetPowerState` is called with a power state of a device.
+    PowerState = "power state of a device",
     /// A device object is deleted after the removal was passed down.
     DeleteDevice = "DeleteDevice",
     /// `AddDevice` attaches the device object that it creates, or fails and deletes it.
@@ -200,6 +206,8 @@ rules! {
     BugCheck = "the driver's own bug check",
     /// An image has no instruction that needs the kernel, but for those that the model carries out.
     Instruction = "instruction of an image",
+    /// The driver's code raises no exception, such as a division by zero.
+    Exception = "unhandled exception",
     /// A pointer points to an object.
     Pointer = "valid pointer",
     /// A condition that a scenario checks holds.

@@ -40,7 +40,7 @@ impl IrpRecord {
         // SAFETY: the layouts are asserted to be the same, and any bytes are valid.
         let parameters = unsafe { &*parameters };
         let major = usize::from(next.MajorFunction);
-        let low = |value: u64| value as u32;
+        let low = |value: u64| u32::try_from(value & 0xffff_ffff).unwrap_or_default();
         let lengths = [parameters.input_length, parameters.output_length].map(low);
         let [input_length, output_length] = match major {
             nt::IRP_MJ_READ => [0, lengths[1]],
