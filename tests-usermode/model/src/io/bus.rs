@@ -67,7 +67,7 @@ impl Call {
     ) -> NTSTATUS {
         record.reached_bus.store(true, Ordering::Relaxed);
         let irp = record.raw();
-        let asked = record.asked;
+        let asked = record.asked();
         let buses = &self.kernel.io().buses;
         let answer = match asked.major {
             IRP_MJ_PNP => buses.answer(pdo.addr(), asked.minor),

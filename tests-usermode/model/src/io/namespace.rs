@@ -85,7 +85,12 @@ impl Namespace {
     }
 
     /// Checks that a user may open a name, and counts a file of its device.
-    fn admit(&self, name: &str, access: Access, user: User) -> Result<Arc<DeviceInner>, NTSTATUS> {
+    pub(crate) fn admit(
+        &self,
+        name: &str,
+        access: Access,
+        user: User,
+    ) -> Result<Arc<DeviceInner>, NTSTATUS> {
         let name = canonical(name);
         let links = locked(&self.links);
         let linked = links
