@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::poll_fn,
     pin::pin,
+    ptr::null,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst, fence},
@@ -163,11 +164,13 @@ impl Sleepers {
         if wait.orders() {
             Edges::release(wait.key());
         }
-        // Pairs with the fence in `sleep`: either the sleeper sees the change, or this thread sees the sleeper.
-        fence(SeqCst);
-        if self.sleeping.load(SeqCst) != 0 && !wait.is_short() {
-            drop(locked(&self.host));
-            self.condition.notify_all();
+        if !wait.is_short() {
+            // Pairs with the fence in `sleep`: either the sleeper sees the change, or this thread sees the sleeper.
+            fence(SeqCst);
+            if self.sleeping.load(SeqCst) != 0 {
+                drop(locked(&self.host));
+                self.condition.notify_all();
+            }
         }
         if self.suspended.load(SeqCst) == 0 {
             return;
@@ -458,7 +461,7 @@ impl Thread {
 
 /// Lets other threads run, and then this one again.
 pub(crate) fn away<R>(switch: impl FnOnce() -> R) -> R {
-    let thread = thread::replace_current(None);
+    let thread = thread::replace_current(null());
     let mode = thread::set_mode(thread::Mode::User);
     let result = switch();
     thread::set_mode(mode);

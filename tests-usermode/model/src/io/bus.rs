@@ -1,14 +1,12 @@
 //! The bus driver below a device, which handles the requests that are passed down to it.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, atomic::Ordering},
-};
+use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS, SL_PENDING_RETURNED,
     STATUS_PENDING, STATUS_SUCCESS,
 };
+use rustc_hash::FxHashMap;
 
 use crate::{
     host::{Call, thread::Thread},
@@ -27,7 +25,7 @@ pub enum BusAnswer {
 
 /// The settings that differ from success, by the physical device object and the minor function.
 #[derive(Default)]
-pub(crate) struct Buses(Mutex<HashMap<(usize, u8), BusAnswer>>);
+pub(crate) struct Buses(Mutex<FxHashMap<(usize, u8), BusAnswer>>);
 
 impl Buses {
     /// Sets how the bus driver handles a device's PnP requests of a minor function.

@@ -169,7 +169,7 @@ impl Call {
     fn require_first_completion(&self, record: &IrpRecord) {
         let twice = {
             let state = locked(&record.state);
-            state.completion.map(|_| state.completed_by.clone())
+            state.completed_by.clone()
         };
         if let Some(by) = twice {
             let bug_check = BugCheck(0x44, [record.address() as u64, 0, 0, 0]);
@@ -268,7 +268,7 @@ impl Call {
             }
             if is_first {
                 state.completion = Some((status, information));
-                state.completed_by = self.place();
+                state.completed_by = Some(self.caller());
             }
             is_first
         };

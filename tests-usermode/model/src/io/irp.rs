@@ -11,10 +11,11 @@ use std::{
 };
 
 use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, MDL, SL_PENDING_RETURNED};
+use smallvec::SmallVec;
 
 use crate::{
     host::{
-        Call, fault,
+        Call, Caller, fault,
         footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
     },
@@ -102,11 +103,11 @@ pub(crate) struct State {
     pub(crate) completion: Option<(i32, usize)>,
     /// The states in which the completion left the stack locations, from the lowest to the highest; `None` if the
     /// completion has not reached one.
-    pub(crate) left: Vec<Option<Left>>,
+    pub(crate) left: SmallVec<[Option<Left>; 2]>,
     /// The lower device objects to which a PnP request was sent by an `IoCallDriver` that has returned.
     pub(crate) passed_to: Vec<usize>,
     /// The thread that completed the IRP, and the source line if it is known.
-    pub(crate) completed_by: String,
+    pub(crate) completed_by: Option<Caller>,
     /// The output buffer of user mode.
     pub(crate) output: Vec<u8>,
 }
@@ -576,7 +577,7 @@ impl Call {
         let record = self.irp(irp);
         let completed_by = {
             let state = locked(&record.state);
-            state.completion.map(|_| state.completed_by.clone())
+            state.completed_by.clone()
         };
         if let Some(by) = completed_by {
             let rule = if self.routine() == "IoMarkIrpPending" {

@@ -90,7 +90,7 @@ impl Request {
         let start = Instant::now();
         let deadline = start.checked_add(timeout).unwrap_or(start + LONGEST);
         let wait = Wait::Irp(record.address());
-        let completion = call.thread().wait_until(wait, deadline, || self.ended());
+        let completion = call.wait_until(wait, deadline, || self.ended());
         self.kernel.close_deferred(&call);
         completion
     }
