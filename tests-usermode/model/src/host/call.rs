@@ -104,6 +104,15 @@ impl Call {
         call
     }
 
+    /// Like [`Call::enter_visible`], for a routine whose only effect on the object is that of a [wait](Thread::wait_for), which
+    /// records its access itself.
+    pub(crate) fn enter_to_wait<T>(routine: &'static str, object: *const T) -> Self {
+        let call = Self::enter_noted(routine);
+        call.switch_point(routine, object.addr());
+        call.order_by(object.addr());
+        call
+    }
+
     /// Lets another thread run after a routine whose effect it can observe, since the driver may continue without a
     /// call of a routine.
     pub(crate) fn switch_after<T>(&self, routine: &'static str, object: *const T) {

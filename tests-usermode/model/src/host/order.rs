@@ -127,6 +127,11 @@ impl Thread {
     /// As [`Thread::synchronise`], for work whose order may make no difference.
     pub(crate) fn synchronise_as(&self, object: usize, access: Access) {
         footprint::touch(object, access);
+        self.order_by(object);
+    }
+
+    /// Orders the thread after the threads that used an object before, and before the next one, without an access of the step.
+    pub(crate) fn order_by(&self, object: usize) {
         self.acquire_from(object);
         self.release_to(object);
     }

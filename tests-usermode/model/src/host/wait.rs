@@ -95,7 +95,7 @@ impl Wait {
         )
     }
 
-    /// Records that the current step tests the condition of a wait, or wakes the threads that wait. For processors, see
+    /// Records that the current step has tested the condition of a wait, or wakes the threads that wait. For processors, see
     /// `Processors`.
     fn touch(self, access: Access) {
         if !matches!(self, Self::Processor(_)) {
@@ -300,9 +300,15 @@ impl Thread {
     }
 
     fn wait_untracked<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+        // A test that fails has no effect but that the thread sleeps. Before or after another thread's step that wakes it, the
+        // thread goes on after both: the two are independent.
         let mut ready = || {
-            wait.touch(Access::Exclusive);
-            ready()
+            let result = ready();
+            wait.touch(match result {
+                Some(_) => Access::Exclusive,
+                None => Access::Commuting,
+            });
+            result
         };
         if let Some(result) = ready() {
             return result;
