@@ -18,7 +18,7 @@ use nt::{DISPATCH_LEVEL, POOL_FLAG_PAGED};
 
 use crate::{
     host::{
-        Call, Kernel, footprint,
+        Call, Caller, Kernel, footprint,
         layout::FREED,
         thread::{self, Thread},
     },
@@ -40,7 +40,7 @@ struct Table {
     /// Those of `ExAllocatePool2`.
     live: BTreeMap<usize, Block>,
     /// The caller that freed each block, those of Rust's allocator included.
-    freed: BTreeMap<usize, (Block, String)>,
+    freed: BTreeMap<usize, (Block, Caller)>,
     /// The freed blocks, in the order in which they were freed.
     oldest: VecDeque<usize>,
 }
@@ -185,7 +185,10 @@ impl Block {
         let start = std::ptr::with_exposed_provenance::<u8>(address + offset);
         // SAFETY: guaranteed by the caller.
         let bytes = unsafe { std::slice::from_raw_parts(start, length) };
-        let place = bytes.iter().position(|byte| *byte != fill)?;
+        // Most often none has, and the host compares many at once.
+        let differs = bytes.iter().fold(0, |all, byte| all | (byte ^ fill));
+        let is_changed = |byte: &u8| differs != 0 && *byte != fill;
+        let place = bytes.iter().position(is_changed)?;
         Some(address + offset + place)
     }
 }
@@ -381,7 +384,7 @@ impl Call {
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
         // SAFETY: the block is so long, and its owner has given it up.
         unsafe { start.write_bytes(FREED, block.filled()) };
-        let by = self.place();
+        let by = self.caller();
         let oldest = {
             let mut table = locked(&pool.table);
             table.live.remove(&address);

@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::poll_fn,
     pin::pin,
+    ptr::null,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst, fence},
@@ -97,7 +98,7 @@ impl Wait {
         )
     }
 
-    /// Records that the current step tests the condition of a wait, or wakes the threads that wait. For processors, see
+    /// Records that the current step has tested the condition of a wait, or wakes the threads that wait. For processors, see
     /// `Processors`.
     fn touch(self, access: Access) {
         if !matches!(self, Self::Processor(_)) {
@@ -167,11 +168,13 @@ impl Sleepers {
         if wait.orders() {
             Edges::release(wait.key());
         }
-        // Pairs with the fence in `sleep`: either the sleeper sees the change, or this thread sees the sleeper.
-        fence(SeqCst);
-        if self.sleeping.load(SeqCst) != 0 && !wait.is_short() {
-            drop(locked(&self.host));
-            self.condition.notify_all();
+        if !wait.is_short() {
+            // Pairs with the fence in `sleep`: either the sleeper sees the change, or this thread sees the sleeper.
+            fence(SeqCst);
+            if self.sleeping.load(SeqCst) != 0 {
+                drop(locked(&self.host));
+                self.condition.notify_all();
+            }
         }
         if self.suspended.load(SeqCst) == 0 {
             return;
@@ -302,9 +305,15 @@ impl Thread {
     }
 
     fn wait_untracked<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+        // A test that fails has no effect but that the thread sleeps. Before or after another thread's step that wakes it, the
+        // thread goes on after both: the two are independent.
         let mut ready = || {
-            wait.touch(Access::Exclusive);
-            ready()
+            let result = ready();
+            wait.touch(match result {
+                Some(_) => Access::Exclusive,
+                None => Access::Commuting,
+            });
+            result
         };
         if let Some(result) = ready() {
             return result;
@@ -463,7 +472,7 @@ impl Thread {
 
 /// Lets other threads run, and then this one again.
 pub(crate) fn away<R>(switch: impl FnOnce() -> R) -> R {
-    let thread = thread::replace_current(None);
+    let thread = thread::replace_current(null());
     let mode = thread::set_mode(thread::Mode::User);
     let result = switch();
     thread::set_mode(mode);

@@ -176,7 +176,7 @@ impl Call {
     fn require_first_completion(&self, record: &IrpRecord) {
         let twice = {
             let state = locked(&record.state);
-            let ended = state.completion.map(|_| state.completed_by.clone());
+            let ended = state.completed_by.clone();
             if state.is_freed {
                 drop(state);
                 self.live_irp(record.raw());
@@ -291,7 +291,7 @@ impl Call {
             }
             if is_first {
                 state.completion = Some((status, information));
-                state.completed_by = self.place();
+                state.completed_by = Some(self.caller());
             }
             is_first
         };

@@ -133,10 +133,10 @@ impl Call {
                     .copy_from(bytes.as_ptr(), bytes.len());
             }
         }
-        let by = self.place();
+        let by = self.caller();
         let is_first = {
             let mut state = locked(&record.state);
-            state.completed_by = by;
+            state.completed_by = Some(by);
             state.completion.replace((status, information)).is_none()
         };
         self.require(is_first, Rule::DoubleCompletion, || {
@@ -222,7 +222,7 @@ impl Call {
         };
         let (ended, is_freed) = {
             let state = locked(&record.state);
-            let ended = state.completion.map(|_| state.completed_by.clone());
+            let ended = state.completed_by.clone();
             (ended, state.is_freed)
         };
         let (code, rule, what) = match (record.origin, ended) {
@@ -251,11 +251,11 @@ impl Call {
                     .to_owned(),
             ),
             _ => {
-                let by = self.place();
+                let by = self.caller();
                 {
                     let mut state = locked(&record.state);
                     state.completion = Some((0, 0));
-                    state.completed_by = by;
+                    state.completed_by = Some(by);
                     state.is_freed = true;
                 }
                 footprint::free(record.addresses());

@@ -16,10 +16,11 @@ use std::{
 };
 
 use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, MDL, SL_PENDING_RETURNED};
+use smallvec::SmallVec;
 
 use crate::{
     host::{
-        fault,
+        Caller, fault,
         footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
     },
@@ -136,11 +137,11 @@ pub(crate) struct State {
     pub(crate) completion: Option<(i32, usize)>,
     /// The states in which the completion left the stack locations, from the lowest to the highest; `None` if the
     /// completion has not reached one.
-    pub(crate) left: Vec<Option<Left>>,
+    pub(crate) left: SmallVec<[Option<Left>; 2]>,
     /// The lower device objects to which a PnP request was sent by an `IoCallDriver` that has returned.
     pub(crate) passed_to: Vec<usize>,
     /// The thread that completed the IRP, and the source line if it is known.
-    pub(crate) completed_by: String,
+    pub(crate) completed_by: Option<Caller>,
     /// The output buffer of user mode.
     pub(crate) output: Vec<u8>,
     /// The address of the cancel-safe queue that the IRP is on, and what `DriverContext[3]` is meanwhile.

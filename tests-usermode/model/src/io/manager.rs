@@ -1,7 +1,7 @@
 //! The I/O manager: sends IRPs to drivers, tracks them until they are completed, and wakes the threads that wait for them.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     ops::Range,
     ptr::null_mut,
     sync::{
@@ -63,7 +63,7 @@ pub(crate) struct Io {
     /// The physical device object and the minor function of the PnP request that a device gets while AddDevice runs.
     pub(crate) probe: Mutex<Option<(usize, u8)>>,
     /// The current PnP requests, by physical device object.
-    pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
+    pub(crate) pnp: Mutex<FxHashMap<usize, Arc<IrpRecord>>>,
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
     pub(crate) told: Told,

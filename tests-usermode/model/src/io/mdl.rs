@@ -201,6 +201,7 @@ impl Call {
         });
         if let Some(record) = used {
             let by = locked(&record.state).completed_by.clone();
+            let by = by.map_or_else(String::new, |by| by.to_string());
             let what = format!("the buffer of {record} was written after {by} had completed it");
             let bug_check = BugCheck(0xd5, [record.address() as u64, 0, 0, 0]);
             self.stop(bug_check, Rule::CompletedIrp, what);

@@ -72,7 +72,7 @@ impl Call {
         let completed_by = {
             let state = locked(&record.state);
             let has = if state.is_freed { "freed" } else { "completed" };
-            let ended = state.completion.map(|_| state.completed_by.clone());
+            let ended = state.completed_by.clone();
             ended.map(|by| (by, has))
         };
         if let Some((by, has)) = completed_by {
