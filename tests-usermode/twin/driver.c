@@ -15,7 +15,7 @@ static NTSTATUS OpenKey(HANDLE Below, PUNICODE_STRING Path, PHANDLE Key)
     return ZwOpenKey(Key, KEY_READ, &Attributes);
 }
 
-/* Reads Parameters\\LogLevel. Without the value, or if it is not a REG_DWORD, the limit stays. */
+/* Reads Parameters\LogLevel. Without the value, or if it is not a REG_DWORD, the limit stays. */
 static VOID ReadLogLimit(PUNICODE_STRING RegistryPath)
 {
     UNICODE_STRING Name = RTL_CONSTANT_STRING(L"Parameters"), Value = RTL_CONSTANT_STRING(L"LogLevel");
