@@ -14,3 +14,6 @@ int DriverEntry(void *Driver, void *RegistryPath)
     Lower(2);
     return 0;
 }
+
+/* An address in the data, so that the image has relocations, without which it is not loaded. */
+int (*volatile Entry)(void *, void *) = DriverEntry;
