@@ -16,6 +16,7 @@ pub(crate) mod forwarded;
 pub(crate) mod holds;
 pub(crate) mod interface;
 pub(crate) mod irp;
+pub(crate) mod irp_data;
 pub(crate) mod irp_view;
 pub(crate) mod key_index;
 pub(crate) mod name;

@@ -156,7 +156,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     }
 
     /// Handles an `IRP_MJ_QUERY_INFORMATION` request that was sent through an open file: completes it with a
-    /// [reply](Irp::reply) for the information class in [`code`](crate::IrpView::code).
+    /// [reply](Irp::reply) for the
+    /// [information class](crate::IrpView::information_class).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -170,8 +171,8 @@ pub trait Device: Send + Sync + Sized + 'static {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
 
-    /// Handles an `IRP_MJ_SET_INFORMATION` request that was sent through an open file, for the information class in
-    /// [`code`](crate::IrpView::code).
+    /// Handles an `IRP_MJ_SET_INFORMATION` request that was sent through an open file, for the
+    /// [information class](crate::IrpView::information_class).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -510,6 +511,12 @@ impl Extension {
     /// The next lower device object in the stack.
     pub(crate) fn lower(&self) -> *mut nt::DEVICE_OBJECT {
         self.lower.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the device can serve requests: a PnP device that is attached, or a control device. AddDevice cannot fail
+    /// any more then.
+    pub(crate) fn is_attached(&self) -> bool {
+        !self.lower().is_null() || matches!(self.holds, Holds::Rundown(_))
     }
 
     /// Where the next lower device object is stored, which is NULL before it is known.

@@ -344,7 +344,7 @@ impl<R: Record> PendedIrp<R> {
     #[doc(alias = "MmGetSystemAddressForMdlSafe")]
     pub fn user_buffer(&mut self) -> Result<UserBuffer<'_>, Error> {
         // SAFETY: `self` owns the IRP, and is borrowed exclusively as long as the buffer is used.
-        unsafe { (**self).user_buffer() }
+        unsafe { self.data().user_buffer() }
     }
 
     /// Starts a reply of any length, which is written piece by piece.
@@ -363,7 +363,7 @@ impl<R: Record> PendedIrp<R> {
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     pub fn complete_write<L: NoSpinLockHeld>(self, count: usize, irql: &mut L) {
         let most = match self.major() {
-            MajorFunction::Write => self.parameters().input_length as usize,
+            MajorFunction::Write => self.data().others().input_length as usize,
             _ => 0,
         };
         self.complete_written(NtStatus::SUCCESS, count.min(most), irql);
