@@ -15,6 +15,7 @@ pub(crate) mod forward;
 pub(crate) mod forwarded;
 pub(crate) mod holds;
 pub(crate) mod interface;
+pub(crate) mod io_type;
 pub(crate) mod irp;
 pub(crate) mod irp_data;
 pub(crate) mod irp_view;
