@@ -231,12 +231,9 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// Called when the system or the device enters a power state (`IRP_MN_SET_POWER`): before the lower drivers if it is a
     /// state with less power, and after they have entered S0 or D0.
     ///
-    /// This crate passes the request to the lower drivers, which a driver must do in any case, and tells the power
-    /// manager the state of the device (`PoSetPowerState`). Requests are handled in every power state: a driver whose hardware
-    /// cannot be accessed keeps them on a queue until it is called for D0.
-    ///
-    /// The power policy owner requests the states of a device (`PoRequestPowerIrp`), which this crate does not do. So a device
-    /// whose stack has no other driver that owns the policy is called for states of the system alone.
+    /// This crate passes the request down and tells the power manager the state of the device (`PoSetPowerState`). Requests are
+    /// handled in every state: a driver whose hardware cannot be accessed keeps them on a queue. This crate does not request states
+    /// (`PoRequestPowerIrp`), so a device is called for its own only if another driver of the stack owns the power policy.
     ///
     /// WDK: [Handling IRP_MN_SET_POWER for Device Power
     /// States](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-irp-mn-set-power-for-device-power-states).
@@ -246,9 +243,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     ///
     /// # What goes wrong in C
     ///
-    /// A driver completes the request instead of passing it down, fails it, or accesses the hardware on the way down, before the
-    /// bus driver has powered it up. Or it waits in the dispatch routine for the end of a power request, and the system does not
-    /// wake up.
+    /// A driver fails the request, does not pass it down, or accesses the hardware before the bus driver has powered it up.
     #[doc(alias = "IRP_MJ_POWER")]
     #[doc(alias = "IRP_MN_SET_POWER")]
     #[doc(alias = "PoCallDriver")]
