@@ -1,16 +1,16 @@
-//! Where Microsoft's `wdk-build` can build the driver.
+//! The target folders in which Microsoft's `wdk-build` can build the driver.
 
 use std::{fs, path::Path};
 
-/// Refuses a build whose files go where `wdk-build` does not find the workspace.
+/// Returns an error if `wdk-build` would not find the workspace from the target folder.
 ///
-/// `wdk-build` takes the nearest folder with a `Cargo.lock` in it, above that of its build script's output, for the
-/// workspace's; it panics if there is none, and reads the manifests of another project if that one is nearer.
+/// `wdk-build` assumes that the workspace is the nearest folder above its build script's output that contains a `Cargo.lock`. It panics
+/// if there is none, and reads the manifests of another project if that one is nearer.
 pub fn check(builds: &Path, workspace: &Path) -> Result<(), String> {
     let found = builds
         .ancestors()
         .find(|folder| folder.join("Cargo.lock").exists());
-    // What the folders are called may differ, as in upper and lower case.
+    // The two paths may differ, for instance in upper and lower case.
     let path = |folder: &Path| fs::canonicalize(folder).ok();
     if found.is_some_and(|found| path(found) == path(workspace)) {
         Ok(())

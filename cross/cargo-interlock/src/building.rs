@@ -1,4 +1,4 @@
-//! `build` and `check`: the finished driver, and what must hold for it.
+//! `build` and `check`: builds the driver, and checks the files.
 
 use std::{
     ffi::OsString,
@@ -12,7 +12,7 @@ use crate::{
     image::Image, inf_rules, read, report, run, stamp, text_of, write,
 };
 
-/// Runs a command of Cargo, such as `build`, for the driver: the folder of what it built.
+/// Runs a Cargo command, such as `build`, for the driver, and returns the output folder.
 pub fn cargo(
     driver: &Driver,
     arch: Arch,
@@ -35,7 +35,7 @@ pub fn cargo(
     Ok(workspace.target.clone())
 }
 
-/// Builds the driver, and puts `NAME.sys`, `NAME.pdb` and, if it has one, `NAME.inf` into its workspace's `target/interlock`.
+/// Builds the driver, and copies `NAME.sys`, `NAME.pdb` and, if it has one, `NAME.inf` to its workspace's `target/interlock`.
 pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), String> {
     let options = [&["--release".to_owned()], options].concat();
     let released = cargo(driver, arch, "build", &options)?;
@@ -47,7 +47,7 @@ pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), Stri
     let dll = linked("dll");
     let image = finish::finish(&read(&dll)?).map_err(|error| about(&dll, &error))?;
     let imports = check::imports(&Image::parse(&image)?, arch);
-    imports.map_err(|error| format!("{}.sys would not be loaded: {error}", driver.name))?;
+    imports.map_err(|error| format!("{}.sys cannot be loaded: {error}", driver.name))?;
     let sys = driver.built(arch, "sys");
     write(&sys, &image)?;
     write(&driver.built(arch, "pdb"), &read(&linked("pdb"))?)?;
@@ -65,7 +65,7 @@ pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), Stri
     Ok(())
 }
 
-/// The flags that `wdk-build` insists on, and what keeps the paths of this machine out of the driver.
+/// Returns the flags that `wdk-build` requires, and those that keep local paths out of the driver.
 fn flags(workspace: &Path) -> OsString {
     let mut flags = OsString::from("-Ctarget-feature=+crt-static");
     let home = std::env::home_dir().map(|home| (home, "~"));
@@ -78,7 +78,7 @@ fn flags(workspace: &Path) -> OsString {
     flags
 }
 
-/// Checks the finished driver, one line for each property: whether all of them hold.
+/// Checks the driver, prints a line for each property, and returns whether all of them hold.
 pub fn check(driver: &Driver, arch: Arch) -> Result<bool, String> {
     let image = check_image(driver, arch, &driver.built(arch, "sys"))?;
     let inf = if driver.template.is_some() {
@@ -87,7 +87,7 @@ pub fn check(driver: &Driver, arch: Arch) -> Result<bool, String> {
         println!("skipped INF: the driver has none (`inf = false` in its manifest)");
         true
     };
-    // Microsoft's linker was never seen to keep or to drop the functions that nothing calls.
+    // Whether Microsoft's linker removes functions that nothing calls was not tested.
     let panics = cfg!(windows) || check_for_panics(&driver.built(arch, "pdb"))?;
     Ok(image && inf && panics)
 }
@@ -109,7 +109,7 @@ pub fn check_inf(arch: Arch, file: &Path) -> Result<bool, String> {
     Ok(report(&checks))
 }
 
-/// Looks for functions that panic. The linker keeps the panic handler only if something may call it.
+/// Checks that no function can panic. The linker keeps the panic handler only if a function calls it.
 fn check_for_panics(pdb: &Path) -> Result<bool, String> {
     let functions = functions::names(&read(pdb)?).map_err(|error| about(pdb, &error))?;
     let panics: Vec<_> = functions

@@ -1,9 +1,8 @@
-//! The catalog of a driver package, as `inf2cat /os:10_X64` makes it: what each file's hash is, in a list that is
-//! then signed.
+//! Makes the catalog of a driver package, as `inf2cat /os:10_X64` does: a list of the files' hashes, which is then signed.
 //!
-//! A catalog is a PKCS #7 message over a certificate trust list (`[MS-CAESO]` describes that one) whose subjects are
-//! files. What the attributes of a file and of the catalog look like is nowhere specified; they are written here as
-//! catalogs from Microsoft's own tools have them, with hashes by SHA-256, and members of the second version.
+//! A catalog is a PKCS #7 message with a certificate trust list, which `[MS-CAESO]` describes. The subjects of the list are files. The
+//! attributes of the files and of the catalog are not documented; they are written here as Microsoft's own tools write them, with
+//! SHA-256 hashes and members of the second version.
 
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use crate::image::Image;
 
 const SIGNED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.2");
 const SHA_256: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.1");
-// By the names that they have in wintrust.h, wincrypt.h and mscat.h.
+// The names are those of wintrust.h, wincrypt.h and mscat.h.
 const CTL: ObjectIdentifier = oid("1.3.6.1.4.1.311.10.1");
 const CATALOG_LIST: ObjectIdentifier = oid("1.3.6.1.4.1.311.12.1.1");
 const CATALOG_LIST_MEMBER2: ObjectIdentifier = oid("1.3.6.1.4.1.311.12.1.3");
@@ -33,11 +32,10 @@ const SPC_INDIRECT_DATA: ObjectIdentifier = oid("1.3.6.1.4.1.311.2.1.4");
 const SPC_PE_IMAGE_DATA: ObjectIdentifier = oid("1.3.6.1.4.1.311.2.1.15");
 const SPC_CAB_DATA: ObjectIdentifier = oid("1.3.6.1.4.1.311.2.1.25");
 
-/// Authenticated, and both the name and the value are text.
+/// The attribute is authenticated, and its name and value are text.
 const NAME_VALUE_FLAGS: u32 = 0x1001_0001;
 
-/// Windows 10 for x64: as the logo programme names it, for the whole catalog, and as the kind of Windows, NT, and its
-/// version, for each file.
+/// Windows 10 for x64: the logo program's name, for the catalog, and the platform (NT) with the version, for each file.
 const OS: &str = "_v100_X64";
 const OS_ATTRIBUTE: &str = "2:10.0";
 
@@ -45,16 +43,16 @@ const fn oid(text: &str) -> ObjectIdentifier {
     ObjectIdentifier::new_unwrap(text)
 }
 
-/// What a catalog says.
+/// The content of a catalog.
 pub struct Catalog {
-    /// The hardware IDs of the devices that the package is for.
+    /// The hardware IDs of the devices in the package.
     pub hardware_ids: Vec<String>,
     pub files: Vec<File>,
-    /// When it was made, since 1970.
+    /// The time of creation, since 1970.
     pub made: Duration,
 }
 
-/// A file of the package: its name and what its bytes hash to.
+/// A file of the package: its name and its hash.
 pub struct File {
     pub name: String,
     subject: Subject,
@@ -62,18 +60,17 @@ pub struct File {
     sha256: Vec<u8>,
 }
 
-/// How a file is hashed: what wintrust.h calls a subject type.
+/// How a file is hashed: the subject type of wintrust.h.
 enum Subject {
-    /// As a PE image, so that a signature in it changes nothing.
+    /// As a PE image, without its signature.
     Image,
-    /// As the bytes that it is.
+    /// As a sequence of bytes.
     Flat,
 }
 
 impl Subject {
-    /// The member information. The first version had the subject's GUID in it, `{C689AAB8-8E78-11D0-8C47-00C04FC295EE}`
-    /// for an image and `{DE351A42-8E59-11D0-8C47-00C04FC295EE}` for a flat file; the second has a choice without
-    /// contents.
+    /// Returns the member information. The first version contained the subject's GUID, `{C689AAB8-8E78-11D0-8C47-00C04FC295EE}` for an
+    /// image and `{DE351A42-8E59-11D0-8C47-00C04FC295EE}` for a flat file; the second contains an empty choice.
     const fn member_info(&self) -> &'static [u8] {
         match self {
             Self::Image => &[0x80, 0],
@@ -81,10 +78,10 @@ impl Subject {
         }
     }
 
-    /// What the hash is of, by type and value.
+    /// Returns the type and value that say what is hashed.
     const fn data(&self) -> (ObjectIdentifier, &'static [u8]) {
         match self {
-            // The flags of an image with all its resources, and the name of its file, which is left empty.
+            // The flags of an image with all its resources, and the name of its file, which is empty.
             Self::Image => (
                 SPC_PE_IMAGE_DATA,
                 &[0x30, 10, 3, 2, 5, 0xa0, 0xa0, 4, 0xa2, 2, 0x80, 0],
@@ -95,7 +92,7 @@ impl Subject {
 }
 
 impl File {
-    /// Hashes a file's bytes; what starts as an image does, is one.
+    /// Hashes a file's bytes. A file that starts as an image does is hashed as one.
     pub fn new(name: &str, data: &[u8]) -> Result<Self, String> {
         let image = data
             .starts_with(b"MZ")
@@ -118,13 +115,12 @@ impl File {
         })
     }
 
-    /// The hash that a catalog lists the file under.
+    /// Returns the hash under which a catalog lists the file.
     pub fn hash(&self) -> &[u8] {
         &self.sha256
     }
 
-    /// The two members that a file has: one by each hash, as Microsoft's tools have it, of which the second alone says
-    /// what the hash is of.
+    /// Returns the two members of a file, one for each hash, as Microsoft's tools write them. Only the second says what is hashed.
     fn members(&self) -> der::Result<[TrustedSubject; 2]> {
         let named = [
             attribute(CAT_MEMBERINFO2, Any::from_der(self.subject.member_info())?)?,
@@ -170,7 +166,7 @@ impl File {
 }
 
 impl Catalog {
-    /// The catalog, not signed yet.
+    /// Returns the catalog without a signature.
     pub fn to_der(&self) -> der::Result<Vec<u8>> {
         let list = self.list()?;
         let signed_data = SignedData {
@@ -178,7 +174,7 @@ impl Catalog {
             digest_algorithms: SetOfVec::new(),
             encap_content_info: EncapsulatedContentInfo {
                 econtent_type: CTL,
-                // Not in an octet string: PKCS #7 has the content itself here, as Microsoft has it still.
+                // PKCS #7 has the content itself here, not in an octet string, and Microsoft still writes it so.
                 econtent: Some(Any::encode_from(&list)?),
             },
             certificates: None,
@@ -204,7 +200,7 @@ impl Catalog {
         }
         Ok(CertificateTrustList {
             subject_usage: vec![CATALOG_LIST],
-            // Any 16 bytes; these are the same for the same files.
+            // Any 16 bytes; these are reproducible.
             list_identifier: OctetString::new(&Sha256::digest(subjects.to_der()?)[..16])?,
             this_update: Time::UtcTime(UtcTime::from_unix_duration(self.made)?),
             subject_algorithm: algorithm(CATALOG_LIST_MEMBER2),
@@ -214,7 +210,7 @@ impl Catalog {
     }
 }
 
-/// The hashes that a catalog lists, signed or not.
+/// Returns the hashes in a catalog, which may be signed.
 pub fn hashes(catalog: &[u8]) -> der::Result<Vec<Vec<u8>>> {
     let message = ContentInfo::from_der(catalog)?;
     let signed_data: SignedData = message.content.decode_as()?;
@@ -246,7 +242,7 @@ fn algorithm(oid: ObjectIdentifier) -> AlgorithmIdentifierOwned {
     }
 }
 
-/// `CertificateTrustList` of `[MS-CAESO]`, without the fields that no catalog has.
+/// `CertificateTrustList` of `[MS-CAESO]`, without the fields that catalogs do not use.
 #[derive(Sequence)]
 struct CertificateTrustList {
     subject_usage: Vec<ObjectIdentifier>,

@@ -1,4 +1,4 @@
-//! The catalog against what Microsoft's own tools are known to write, and against what is put into it.
+//! Compares catalogs with the output of Microsoft's own tools, and with the files that they list.
 
 use super::*;
 use crate::sample;
@@ -14,7 +14,7 @@ fn hex(text: &str) -> Vec<u8> {
     bytes.collect::<Result<_, _>>().unwrap()
 }
 
-/// The values of a member's attributes of one type.
+/// Returns the values of a member's attributes of one type.
 fn values(subject: &TrustedSubject, oid: ObjectIdentifier) -> Vec<Vec<u8>> {
     let attributes = subject
         .attributes
@@ -24,14 +24,14 @@ fn values(subject: &TrustedSubject, oid: ObjectIdentifier) -> Vec<Vec<u8>> {
     values.map(|value| value.to_der().unwrap()).collect()
 }
 
-/// The members of a file, by SHA-1 and by SHA-256.
+/// Returns the members of a file, for SHA-1 and SHA-256.
 fn members(name: &str, data: &[u8]) -> [TrustedSubject; 2] {
     File::new(name, data).unwrap().members().unwrap()
 }
 
-/// What `makecat` wrote for a script of emsdk, in the catalog that comes with it: 25 bytes, hashed flat.
+/// The bytes are those that `makecat` wrote for a script in the catalog of emsdk, a flat file of 25 bytes.
 #[test]
-fn flat_file_is_as_makecat_has_it() {
+fn flat_file_is_as_makecat_writes_it() {
     let [by_sha1, by_sha256] = members("register.js", b"require('./').install();\n");
     assert_eq!(
         by_sha1.identifier.as_bytes(),
@@ -50,7 +50,7 @@ fn flat_file_is_as_makecat_has_it() {
     assert_eq!(values(&by_sha256, SPC_INDIRECT_DATA), [hex(&indirect_data)]);
 }
 
-/// What is in the code integrity catalogs of packages for Windows' store, whose members are images.
+/// The bytes are those in the code integrity catalogs of packages from the Microsoft Store, whose members are images.
 #[test]
 fn image_is_as_in_store_packages() {
     let [by_sha1, by_sha256] = members("one.sys", &sample::image());
@@ -69,14 +69,14 @@ fn image_is_as_in_store_packages() {
 #[test]
 fn names_are_text() {
     let values = values(&members("a.inf", b"")[0], CAT_NAMEVALUE);
-    // "File", "a.inf"; "OSAttr", "2:10.0". The shorter comes first in a set.
+    // "File", "a.inf"; "OSAttr", "2:10.0". In a set the shorter element comes first.
     let file = "301E 1E080046 0069006C0065 020410010001 040C 6100 2E00 6900 6E00 6600 0000";
     let os = "3024 1E0C004F 00530041007400740072 020410010001 \
               040E 3200 3A00 3100 3000 2E00 3000 0000";
     assert_eq!(values, [hex(file), hex(os)]);
 }
 
-/// A signature does not change the hash of an image, anything else does.
+/// A signature does not change the hash of an image; every other change does.
 #[test]
 fn signature_is_not_hashed() {
     let image = sample::image();
@@ -111,11 +111,11 @@ fn signature_is_not_hashed() {
     }
     signed.push(0);
     let error = File::new("one.sys", &signed).err().unwrap();
-    assert!(error.contains("not its end"), "{error}");
+    assert!(error.contains("not at its end"), "{error}");
 }
 
 #[test]
-fn what_is_no_image_is_refused() {
+fn file_that_is_no_image_is_refused() {
     for image in [&b"MZ"[..], &sample::image()[..200]] {
         assert!(File::new("one.sys", image).is_err());
     }

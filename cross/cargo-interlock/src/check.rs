@@ -1,4 +1,4 @@
-//! The properties that a driver image must have before real Windows may load it.
+//! Checks the properties that Windows requires of a driver image.
 
 use std::{env, fmt};
 
@@ -19,10 +19,10 @@ use crate::{
     imports,
 };
 
-/// The Windows version that drivers of today are linked for, as the WDK's build rules have it.
+/// The Windows version for which the WDK's build rules link drivers.
 const WINDOWS: (u16, u16) = (10, 0);
 
-/// What was looked at, and what was found: what is right, or what is wrong.
+/// The name of a check and its result: the value found, or the error.
 pub struct Check {
     pub name: &'static str,
     pub outcome: Result<String, String>,
@@ -37,8 +37,7 @@ impl fmt::Display for Check {
     }
 }
 
-/// Looks at everything. `pdb` is the name that the image must have for its PDB, and `private_paths` are what must not be in
-/// the file.
+/// Runs every check. `pdb` is the name of the PDB that the image must refer to, and `private_paths` must not occur in the file.
 pub fn all(image: &Image, arch: Arch, pdb: &str, private_paths: &[String]) -> Vec<Check> {
     let mut checks = vec![("machine", machine(image, arch))];
     checks.extend(headers(image));
@@ -48,7 +47,7 @@ pub fn all(image: &Image, arch: Arch, pdb: &str, private_paths: &[String]) -> Ve
     checks.into_iter().map(check).collect()
 }
 
-/// A property's name, and what was found.
+/// Returns the check of a property.
 type Finding = (&'static str, Result<String, String>);
 
 fn machine(image: &Image, arch: Arch) -> Result<String, String> {
@@ -194,7 +193,7 @@ fn expect(holds: bool, right: &str, wrong: &str) -> Result<String, String> {
     }
 }
 
-/// Holds if no section is `wrong`.
+/// Passes if no section is `wrong`.
 fn without(sections: &[Section], wrong: impl Fn(&Section) -> bool) -> Result<String, String> {
     let list = |sections: Vec<&Section>| {
         let each = sections
@@ -244,7 +243,7 @@ fn entry_point(image: &Image) -> Result<String, String> {
     )
 }
 
-/// What the image imports, or why it cannot.
+/// Checks that the kernel exports every import.
 pub fn imports(image: &Image, arch: Arch) -> Result<String, String> {
     let imports = image.imports().map_err(|error| error.to_string())?;
     let refusals: Vec<_> = imports
@@ -281,7 +280,7 @@ fn paths(data: &[u8], private: &[String]) -> Result<String, String> {
     expect(found.is_empty(), "none", &found.join(", "))
 }
 
-/// The folders that a build on this machine may leave in a binary.
+/// Returns the folders whose paths a build on this machine could leave in a binary.
 pub fn private_paths() -> Vec<String> {
     let here = env::current_dir()
         .ok()
@@ -292,7 +291,7 @@ pub fn private_paths() -> Vec<String> {
         .into_iter()
         .filter_map(|name| env::var(name).ok())
         .chain(here);
-    // A folder as short as `/` says nothing.
+    // A path as short as `/` is in every file.
     own.filter(|path| path.len() > 4).chain(common).collect()
 }
 

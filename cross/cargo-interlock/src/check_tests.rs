@@ -1,16 +1,16 @@
-//! One property spoilt at a time: the check of that property must see it, and no other may.
+//! Changes one property at a time, and checks that exactly the check of that property fails.
 
 use object::pe;
 
 use super::*;
 use crate::{finish::finish, sample::Sample};
 
-/// The names of the checks that an image fails as one for x86-64.
+/// Returns the names of the checks that an x86-64 image fails.
 fn failures(image: &[u8]) -> Vec<&'static str> {
     failures_for(Arch::X64, image)
 }
 
-/// The names of the checks that an image fails as one for an architecture.
+/// Returns the names of the checks that an image for an architecture fails.
 fn failures_for(arch: Arch, image: &[u8]) -> Vec<&'static str> {
     let image = Image::parse(image).unwrap();
     let checks = all(&image, arch, "interlock.pdb", &["/home/".into()]);
@@ -18,7 +18,7 @@ fn failures_for(arch: Arch, image: &[u8]) -> Vec<&'static str> {
     failed.map(|check| check.name).collect()
 }
 
-/// The names of the checks that the image fails once it is spoilt.
+/// Returns the names of the checks that the image fails after a change.
 fn spoilt(spoil: impl FnOnce(&mut Sample)) -> Vec<&'static str> {
     let mut sample = Sample::default();
     spoil(&mut sample);
@@ -73,7 +73,7 @@ fn dll_characteristics() {
 
 #[test]
 fn relocations() {
-    // Code that is addressed relative to itself needs none.
+    // Position-independent code needs no relocations.
     assert!(spoilt(|image| image.relocations = false).is_empty());
     assert_eq!(
         spoilt(|image| image.flags.0 |= IMAGE_FILE_RELOCS_STRIPPED.0),
@@ -238,7 +238,7 @@ fn private_path() {
     assert_eq!(failed, ["no path of the build machine"]);
 }
 
-/// What lld-link makes, which `finish` puts right.
+/// `finish` corrects the image that lld-link makes.
 #[test]
 fn finished_image_passes() {
     let sample = Sample {

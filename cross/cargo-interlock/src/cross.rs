@@ -1,10 +1,10 @@
-//! Cargo for a driver on a host that is not Windows.
+//! Runs Cargo for a driver on hosts other than Windows.
 //!
-//! `wdk-build` has to be patched, and a patch changes `Cargo.lock`; in a file that is given with `--config` it would also be
-//! applied to the standard library's workspace, where Cargo asks the network about it in every build. So Cargo runs in a
-//! mirror of the workspace: links to what is in it, a `Cargo.toml` with the patch, and a `Cargo.lock` that starts as the
-//! workspace's and loses what only Microsoft's `wdk-build` needs. The mirror has the workspace's whole path below its own
-//! folder, with links to packages outside of the workspace as well, so that relative paths in manifests hold.
+//! `wdk-build` must be patched. A patch in the workspace would change its `Cargo.lock`. A patch given with `--config` would also apply
+//! to the standard library's workspace, and Cargo would access the network in every build. So Cargo runs in a mirror of the workspace:
+//! links to its files, a `Cargo.toml` with the patch, and a copy of `Cargo.lock`, from which Cargo removes the packages that only
+//! Microsoft's `wdk-build` needs. The mirror repeats the workspace's whole path below its own folder, and also has links to packages
+//! outside the workspace, so that relative paths in manifests are valid.
 
 use std::{
     fs,
@@ -20,15 +20,15 @@ use crate::{
     run, stand_in, text_of,
 };
 
-/// How Cargo builds for Windows here.
+/// The configuration of Cargo for Windows targets.
 const CONFIGURATION: &str = include_str!("../cross.toml");
 
-/// Where Cargo puts what it builds here.
+/// The target folder of these builds.
 pub fn target(workspace: &Workspace) -> PathBuf {
     workspace.target.join("cross")
 }
 
-/// Runs a command of Cargo, such as `build` or `check`, for the driver.
+/// Runs a Cargo command, such as `build` or `check`, for the driver.
 pub fn cargo(
     driver: &Driver,
     arch: Arch,
@@ -47,20 +47,20 @@ pub fn cargo(
         .arg("--manifest-path")
         .arg(manifest)
         .args(["--package", &driver.package, "--target", arch.triple()])
-        // Without compiler-builtins-mem: memcpy and its kin come from ntoskrnl.exe, as they do with the WDK.
+        // Without compiler-builtins-mem: ntoskrnl.exe exports memcpy and similar functions, as with the WDK.
         .arg("-Zbuild-std=core,alloc,compiler_builtins")
         .args(arguments)
         .current_dir(&driver.workspace.root)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", target)
-        // They would replace the flags of the configuration.
+        // These variables would replace the flags of the configuration.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        // `cargo run` sets it, and it is for another compiler.
+        // `cargo run` sets it for the compiler of the host.
         .env_remove("LD_LIBRARY_PATH"))
 }
 
-/// Makes the mirror, or brings it up to date: the folder of its workspace.
+/// Makes or updates the mirror, and returns the folder of its workspace.
 fn mirror(workspace: &Workspace, target: &Path) -> Result<PathBuf, String> {
     // Several workspaces may have the same target folder.
     let mut hasher = DefaultHasher::new();
@@ -96,7 +96,7 @@ fn mirror(workspace: &Workspace, target: &Path) -> Result<PathBuf, String> {
     Ok(mirrored)
 }
 
-/// A manifest of a workspace, with the patch of `wdk-build` added.
+/// Returns a workspace's manifest with the patch of `wdk-build` added.
 fn patched(manifest: &str, stand_in: &Path) -> String {
     const TABLE: &str = "[patch.crates-io]";
     let patch = format!("wdk-build = {{ path = {:?} }}", stand_in.display());
@@ -109,7 +109,7 @@ fn patched(manifest: &str, stand_in: &Path) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The outermost folder around `path` that is not also around `root`; none if `path` is in `root`.
+/// Returns the outermost ancestor of `path` that is not an ancestor of `root`, or `None` if `path` is in `root`.
 fn outermost_apart(path: &Path, root: &Path) -> Option<PathBuf> {
     if path.starts_with(root) {
         return None;
@@ -120,7 +120,7 @@ fn outermost_apart(path: &Path, root: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// Makes a link at `at` to `to`.
+/// Makes a symbolic link at `at` to `to`.
 fn link(to: &Path, at: &Path) -> Result<(), String> {
     if fs::read_link(at).is_ok_and(|now| now == to) {
         return Ok(());
@@ -137,7 +137,7 @@ fn link(to: &Path, at: &Path) -> Result<(), String> {
 #[cfg(unix)]
 use std::os::unix::fs::symlink;
 
-/// Windows has the WDK, and no mirror.
+/// On Windows the WDK is used, and there is no mirror.
 #[cfg(not(unix))]
 fn symlink(_: &Path, _: &Path) -> std::io::Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn packages_outside_are_reached_by_relative_paths() {
         let folder = TempDir::new().unwrap();
-        // As macOS's temporary folders, the path may lead through a link.
+        // The path may contain a symbolic link, as macOS's temporary folder does.
         let folder = folder.path().canonicalize().unwrap();
         let (root, other) = (
             folder.join("work/mine"),
@@ -184,7 +184,7 @@ mod tests {
             local_packages: vec![root.join("logic"), other],
         };
         let mirrored = mirror(&workspace, &target(&workspace)).unwrap();
-        // By its text, as Cargo does it.
+        // Cargo resolves `..` lexically.
         let theirs = mirrored
             .parent()
             .unwrap()
@@ -193,7 +193,7 @@ mod tests {
         assert!(mirrored.join("logic").is_dir());
         assert!(!mirrored.join("target").exists());
 
-        // Cargo changes the mirror's own, which stays as it is until the workspace's changes.
+        // Cargo changes the mirror's copy, which is replaced when the workspace's file changes.
         fs::write(mirrored.join("Cargo.lock"), "changed\n").unwrap();
         let lock = || fs::read_to_string(mirrored.join("Cargo.lock")).unwrap();
         mirror(&workspace, &target(&workspace)).unwrap();

@@ -1,10 +1,10 @@
-//! The Debian packages that build, sign and run a driver off Windows.
+//! The Debian packages that are needed to build, sign and run a driver.
 
 use std::process::Command;
 
 use crate::run;
 
-/// A package, and what it is for.
+/// A package, and its purpose.
 type Package = (&'static str, &'static str);
 
 pub const BUILD: &[Package] = &[
@@ -27,7 +27,7 @@ pub const WINE: &[Package] = &[
     ("gcc-mingw-w64-x86-64-win32", "the routines that Wine lacks"),
 ];
 
-/// Whether the package manager has a package installed; `None` if there is no such package manager.
+/// Returns whether a package is installed, or `None` if there is no `dpkg`.
 fn is_installed(package: &str) -> Option<bool> {
     let mut query = Command::new("dpkg-query");
     let output = query
@@ -43,7 +43,7 @@ fn missing<'p>(packages: impl Iterator<Item = &'p str>) -> Vec<&'p str> {
         .collect()
 }
 
-/// Refuses to go on without some packages.
+/// Returns an error if a package is missing.
 pub fn require(packages: &[Package]) -> Result<(), String> {
     let missing = missing(packages.iter().map(|(name, _)| *name));
     if missing.is_empty() {
@@ -55,7 +55,7 @@ pub fn require(packages: &[Package]) -> Result<(), String> {
     ))
 }
 
-/// Lists the packages, with `further` ones, and installs what is missing if that is wanted: whether all are there.
+/// Lists the packages and the `further` ones, installs missing ones if `install` is set, and returns whether all are installed.
 pub fn doctor(install: bool, further: &[String]) -> Result<bool, String> {
     let further = further.iter().map(|name| (&**name, "asked for"));
     let packages: Vec<_> = [BUILD, PACKAGE, WINE]

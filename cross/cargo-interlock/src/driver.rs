@@ -1,7 +1,7 @@
-//! The driver that a command is for, as its manifest describes it.
+//! Finds the driver that a command is for, from the manifests of the workspace.
 //!
 //! A driver is a package of the workspace with a `cdylib` and the table `package.metadata.wdk.driver-model`, which
-//! Microsoft's `wdk-build` asks for too. `NAME.sys` has the package's name, and `NAME.inx`, the template of its INF, is
+//! Microsoft's `wdk-build` also requires. `NAME.sys` has the package's name, and `NAME.inx`, the template of its INF, is
 //! beside its manifest, unless `package.metadata.interlock` says otherwise:
 //!
 //! ```toml
@@ -21,11 +21,11 @@ use cargo_metadata::{Metadata, MetadataCommand, Package, TargetKind};
 
 use crate::arch::Arch;
 
-/// A workspace, and where Cargo builds it.
+/// A workspace and its target folder.
 pub struct Workspace {
     pub root: PathBuf,
     pub target: PathBuf,
-    /// The folders of all packages that come from no registry.
+    /// The folders of all packages that are not from a registry.
     pub local_packages: Vec<PathBuf>,
 }
 
@@ -34,33 +34,43 @@ pub struct Driver {
     pub workspace: Workspace,
     /// The Cargo package.
     pub package: String,
-    /// What the driver's files are called.
+    /// The name of the driver's files.
     pub name: String,
     /// The version for its INF, of four numbers.
     pub version: String,
     /// The template of its INF, if it has one.
     pub template: Option<PathBuf>,
-    /// What Cargo calls the library: `LIBRARY.dll`, `LIBRARY.pdb`.
+    /// Cargo's name of the library: `LIBRARY.dll`, `LIBRARY.pdb`.
     pub library: String,
 }
 
 impl Driver {
-    /// The driver of this package, or the only one, or the one whose folder this is.
+    /// Finds the driver of this package, or the one in the current folder, or the only one.
     pub fn find(package: Option<&str>) -> Result<Self, String> {
-        let here = env::current_dir().map_err(|error| error.to_string())?;
-        let metadata = metadata()?;
-        let chosen = choose(&metadata, package, &here)?;
-        Self::new(&metadata, chosen)
+        let metadata = metadata(&mut MetadataCommand::new())?;
+        match &*choose(&metadata, package, &here()?)? {
+            [driver] => Self::new(&metadata, driver),
+            several => Err(format!(
+                "choose a driver with --package: {}",
+                names(several)
+            )),
+        }
     }
 
-    /// The driver of the workspace with this manifest.
+    /// The same; if nothing says which of several, all drivers of the workspace.
+    pub fn find_all(package: Option<&str>) -> Result<Vec<Self>, String> {
+        let metadata = metadata(&mut MetadataCommand::new())?;
+        let chosen = choose(&metadata, package, &here()?)?;
+        let drivers = chosen.iter().map(|driver| Self::new(&metadata, driver));
+        drivers.collect()
+    }
+
+    /// Finds the driver in the workspace with this manifest.
     #[cfg(test)]
     pub fn in_workspace(manifest: &Path) -> Result<Self, String> {
         let mut command = MetadataCommand::new();
-        let metadata = command.manifest_path(manifest).no_deps().exec();
-        let metadata = metadata.map_err(|error| error.to_string())?;
-        let package = choose(&metadata, None, manifest)?;
-        Self::new(&metadata, package)
+        let metadata = metadata(command.manifest_path(manifest).no_deps())?;
+        Self::new(&metadata, choose(&metadata, None, manifest)?[0])
     }
 
     fn new(metadata: &Metadata, package: &Package) -> Result<Self, String> {
@@ -94,7 +104,7 @@ impl Driver {
         })
     }
 
-    /// A file of the finished driver.
+    /// Returns the path of an output file of the driver.
     pub fn built(&self, arch: Arch, extension: &str) -> PathBuf {
         let name = format!("{}.{extension}", self.name);
         self.workspace.built(arch).join(name)
@@ -117,7 +127,7 @@ impl Workspace {
         }
     }
 
-    /// Where the finished drivers are.
+    /// Returns the folder of the output files.
     pub fn built(&self, arch: Arch) -> PathBuf {
         self.target.join(match arch {
             Arch::X64 => "interlock",
@@ -126,13 +136,15 @@ impl Workspace {
     }
 }
 
-fn metadata() -> Result<Metadata, String> {
-    MetadataCommand::new()
-        .exec()
-        .map_err(|error| error.to_string())
+fn metadata(command: &mut MetadataCommand) -> Result<Metadata, String> {
+    command.exec().map_err(|error| error.to_string())
 }
 
-/// The name of a package's `cdylib`.
+fn here() -> Result<PathBuf, String> {
+    env::current_dir().map_err(|error| error.to_string())
+}
+
+/// Returns the name of a package's `cdylib`.
 fn library(package: &Package) -> Option<&str> {
     let is_cdylib = |kinds: &[TargetKind]| kinds.contains(&TargetKind::CDyLib);
     let target = package
@@ -142,41 +154,46 @@ fn library(package: &Package) -> Option<&str> {
     Some(&target.name)
 }
 
+fn names(drivers: &[&Package]) -> String {
+    let names: Vec<_> = drivers.iter().map(|driver| driver.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// The driver of the package, or the one whose folder this is, or all of the workspace.
 fn choose<'a>(
     metadata: &'a Metadata,
     package: Option<&str>,
     here: &Path,
-) -> Result<&'a Package, String> {
-    let is_driver = |package: &Package| {
+) -> Result<Vec<&'a Package>, String> {
+    let is_driver = |package: &&Package| {
         library(package).is_some() && package.metadata["wdk"]["driver-model"].is_object()
     };
-    let mut drivers = metadata.workspace_packages();
-    drivers.retain(|package| is_driver(package));
-    let names: Vec<_> = drivers.iter().map(|driver| driver.name.as_str()).collect();
-    let names = names.join(", ");
-    let folder = |driver: &Package| {
-        driver
-            .manifest_path
-            .parent()
-            .map(Path::new)
-            .map(Path::to_owned)
-    };
-    let is_here =
-        |driver: &&&Package| folder(driver).is_some_and(|folder| here.starts_with(folder));
-    let chosen = match (package, &*drivers) {
-        (Some(name), _) => drivers.iter().find(|driver| driver.name == name),
-        (None, [driver]) => Some(driver),
-        (None, _) => drivers.iter().find(is_here),
-    };
-    chosen.copied().ok_or_else(|| match (package, &*drivers) {
-        (_, []) => format!(
+    let drivers: Vec<_> = metadata
+        .workspace_packages()
+        .into_iter()
+        .filter(is_driver)
+        .collect();
+    if drivers.is_empty() {
+        return Err(format!(
             "{} has no driver: a package with `crate-type = [\"cdylib\"]` and the table \
              [package.metadata.wdk.driver-model]; `cargo interlock new` makes one",
             metadata.workspace_root
-        ),
-        (Some(name), _) => {
-            format!("{name} is no driver of this workspace; its drivers are: {names}")
-        }
-        (None, _) => format!("choose a driver with --package: {names}"),
+        ));
+    }
+    let is_here = |driver: &&&Package| {
+        let folder = driver.manifest_path.parent();
+        folder.is_some_and(|folder| here.starts_with(folder))
+    };
+    let Some(name) = package else {
+        let innermost = |driver: &&&Package| driver.manifest_path.as_str().len();
+        let chosen = drivers.iter().filter(is_here).max_by_key(innermost);
+        return Ok(chosen.map_or_else(|| drivers.clone(), |driver| vec![*driver]));
+    };
+    let named = drivers.iter().find(|driver| driver.name == name);
+    named.map(|driver| vec![*driver]).ok_or_else(|| {
+        format!(
+            "{name} is no driver of this workspace; its drivers are: {}",
+            names(&drivers)
+        )
     })
 }

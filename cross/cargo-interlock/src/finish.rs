@@ -1,5 +1,5 @@
-//! What is done to a driver's image after the link: what Microsoft's linker does for a kernel image and lld-link does
-//! not, and the exports.
+//! Changes a driver's image after it is linked: sets what Microsoft's linker sets in a kernel image and lld-link does not, and removes
+//! the exports.
 
 use object::pe::{
     IMAGE_DIRECTORY_ENTRY_EXPORT, IMAGE_SCN_CNT_INITIALIZED_DATA, IMAGE_SCN_MEM_DISCARDABLE,
@@ -8,18 +8,18 @@ use object::pe::{
 
 use crate::image::Image;
 
-/// Sections that the kernel frees once the driver is initialised.
+/// Sections that the kernel frees after the driver is initialised.
 const DISCARDABLE: &[&str] = &["INIT", ".reloc", ".rsrc"];
 
-/// Whether the kernel may page a section of this name out: those that drivers call `PAGE` and the like.
+/// Returns whether the kernel may page out a section of this name, such as `PAGE`.
 pub fn is_pageable(name: &str) -> bool {
     name.starts_with("PAGE")
 }
 
-/// The image with its sections' flags put right, its exports removed and its checksum set.
+/// Corrects the flags of the sections, removes the exports, and sets the checksum.
 ///
-/// rustc exports every `no_mangle` symbol of a `cdylib`: `DriverEntry`, which the linker finds by its name, and what
-/// `wdk-sys` defines for the linker alone. In the image nothing needs them, and a driver in C exports nothing.
+/// rustc exports every `no_mangle` symbol of a `cdylib`: `DriverEntry`, which the linker finds by its name, and symbols that `wdk-sys`
+/// defines for the linker. The kernel does not need these exports, and a driver in C has none.
 pub fn finish(data: &[u8]) -> Result<Vec<u8>, String> {
     let mut finished = data.to_vec();
     for section in Image::parse(data)?.sections() {
@@ -36,10 +36,10 @@ pub fn finish(data: &[u8]) -> Result<Vec<u8>, String> {
     Ok(finished)
 }
 
-/// What the flags of a section must be in a kernel image.
+/// Returns the flags that a section must have in a kernel image.
 fn kernel_flags(name: &str, flags: SectionFlags) -> SectionFlags {
     if flags.0 == 0 {
-        // What lld-link keeps of a section that is meant for the linker alone. The kernel refuses to map it.
+        // lld-link keeps such a section, which is only for the linker. The kernel refuses to map it.
         IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ | IMAGE_SCN_MEM_DISCARDABLE
     } else if is_pageable(name) {
         flags.without(IMAGE_SCN_MEM_NOT_PAGED | IMAGE_SCN_MEM_DISCARDABLE)
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_refused() {
+    fn image_that_is_cut_off_is_refused() {
         let image = crate::sample::image();
         for length in [0, 1, 64, 200] {
             assert!(finish(&image[..length]).is_err(), "{length} bytes");

@@ -1,10 +1,10 @@
-//! The functions that a PDB names.
+//! Lists the functions in a PDB.
 
 use std::io::Cursor;
 
 use pdb2::{FallibleIterator, PDB, SymbolData};
 
-/// The name of each function whose code is in the program.
+/// Returns the names of the functions whose code is in the program.
 pub fn names(pdb: &[u8]) -> Result<Vec<String>, String> {
     let read = || {
         let mut pdb = PDB::open(Cursor::new(pdb))?;
@@ -17,7 +17,7 @@ pub fn names(pdb: &[u8]) -> Result<Vec<String>, String> {
             };
             let mut symbols = module.symbols()?;
             while let Some(symbol) = symbols.next()? {
-                // A kind of symbol that the crate does not know is no function.
+                // The crate knows the symbols of functions, so an unknown kind is something else.
                 if let Ok(SymbolData::Procedure(function)) = symbol.parse() {
                     names.push(function.name.to_string().into_owned());
                 }

@@ -1,4 +1,4 @@
-//! A driver image as bytes, and what is read from it.
+//! Reads and changes the bytes of a driver image.
 
 use std::{
     mem::{offset_of, size_of},
@@ -17,7 +17,7 @@ pub struct Image<'data> {
     pub file: PeFile64<'data>,
 }
 
-/// A section's name and flags, and where the flags are in the file.
+/// A section's name and flags, and the file offset of the flags.
 pub struct Section {
     pub name: String,
     pub flags: SectionFlags,
@@ -44,32 +44,32 @@ impl<'data> Image<'data> {
         self.optional_header_offset() + offset_of!(ImageOptionalHeader64, check_sum)
     }
 
-    /// The checksum that the header should have: the sum of the file's 16-bit words with the carries added
+    /// Computes the checksum for the header: the sum of the file's 16-bit words with the carries added
     /// back in, the field itself taken as zero, plus the file's length.
     pub fn checksum(&self) -> u32 {
         checksum(self.data, self.checksum_offset())
     }
 
-    /// Where the header says where a directory is and how long; `None` if the header has no place for it.
+    /// Returns the file offset of the entry for a data directory, or `None` if the header has no such entry.
     pub fn directory_offset(&self, directory: usize) -> Option<usize> {
         let first = self.optional_header_offset() + size_of::<ImageOptionalHeader64>();
         let count = self.optional_header().number_of_rva_and_sizes.get(LE) as usize;
         (directory < count).then(|| first + directory * size_of::<ImageDataDirectory>())
     }
 
-    /// The bytes that Authenticode hashes: all but the checksum, where the signature is, and the signature itself,
-    /// which ends the file.
+    /// Returns the bytes that Authenticode hashes: all except the checksum, the directory entry of the signature, and the signature itself
+    /// at the end of the file.
     pub fn authenticode_bytes(&self) -> Result<[&'data [u8]; 3], String> {
         let checksum = self.checksum_offset();
         let entry = self
             .directory_offset(pe::IMAGE_DIRECTORY_ENTRY_SECURITY)
-            .ok_or("has no place for a signature")?;
+            .ok_or("has no directory entry for a signature")?;
         let mut end = self.data.len();
         if let Some(signature) = self.file.data_directory(pe::IMAGE_DIRECTORY_ENTRY_SECURITY) {
-            // This one directory is not loaded: its address is an offset in the file.
+            // This directory is not mapped, and its address is a file offset.
             let start = signature.virtual_address.get(LE) as usize;
             if start.checked_add(signature.size.get(LE) as usize) != Some(end) {
-                return Err("has a signature that is not its end".into());
+                return Err("has a signature that is not at its end".into());
             }
             end = start;
         }
@@ -97,7 +97,7 @@ impl<'data> Image<'data> {
         headers.iter().enumerate().map(section).collect()
     }
 
-    /// The imports, each as its DLL's name and its own.
+    /// Returns the imports, each as the names of its DLL and of the symbol.
     pub fn imports(&self) -> object::Result<Vec<(String, String)>> {
         let mut imports = Vec::new();
         let Some(table) = self.file.import_table()? else {
@@ -118,7 +118,7 @@ impl<'data> Image<'data> {
         Ok(imports)
     }
 
-    /// The names that it exports.
+    /// Returns the names of the exports.
     pub fn exports(&self) -> object::Result<Vec<String>> {
         let Some(table) = self.file.export_table()? else {
             return Ok(Vec::new());
@@ -131,7 +131,7 @@ impl<'data> Image<'data> {
         Ok(exports.map(name).collect())
     }
 
-    /// How many addresses in the image the loader adjusts.
+    /// Returns the number of base relocations.
     pub fn relocations(&self) -> object::Result<usize> {
         let directories = self.file.data_directories();
         let blocks = directories.relocation_blocks(self.data, &self.file.section_table())?;
@@ -145,7 +145,7 @@ impl<'data> Image<'data> {
         Ok(count)
     }
 
-    /// The name of the PDB in the debug directory.
+    /// Returns the name of the PDB in the debug directory.
     pub fn pdb(&self) -> Option<String> {
         let entry = self.file.data_directory(pe::IMAGE_DIRECTORY_ENTRY_DEBUG)?;
         let mut entries = Bytes(entry.data(self.data, &self.file.section_table()).ok()?);
@@ -178,7 +178,7 @@ fn checksum(data: &[u8], field: usize) -> u32 {
         sum += u32::from(word[0]) | u32::from(*word.get(1).unwrap_or(&0)) << 8;
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    // An image is never longer than its 32-bit fields can say.
+    // The length of an image fits in 32 bits.
     sum.wrapping_add(u32::try_from(data.len()).unwrap_or(u32::MAX))
 }
 

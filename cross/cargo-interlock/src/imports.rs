@@ -1,8 +1,8 @@
-//! What a driver can import: the names in the WDK's import libraries, and which of them Windows 10 2004 lacks.
+//! The names in the WDK's import libraries, and those that Windows 10, version 2004, does not export.
 //!
-//! Off Windows the import libraries are made from these lists, so that what links here links with the WDK too. A name
-//! that was added to the kernel later links, as it does with the WDK, and is refused in the finished image: Windows does
-//! not load a driver with an import that the kernel lacks.
+//! On hosts other than Windows the import libraries are made from these lists, so that a driver that links here also links with the WDK.
+//! A routine that was added to the kernel later can be linked, as with the WDK, but is an error in the image: Windows does not load a
+//! driver with an import that the kernel does not export.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +14,24 @@ const HAL: &str = "HAL.dll";
 /// Most names of `ntoskrnl.lib` and `hal.lib` for x64: a name and its DLL in each line.
 const WDK: &str = include_str!("../imports/wdk.txt");
 
-/// The other names of `ntoskrnl.lib`, each perhaps with `DATA`.
+/// The other names of `ntoskrnl.lib`; those of variables are followed by `DATA`.
 const MORE: &str = include_str!("../imports/more.txt");
 
-/// The names in [`WDK`] that Windows 10 2004 lacks.
+/// The names in [`WDK`] that Windows 10, version 2004, does not export.
 const NEWER: &str = include_str!("../imports/newer.txt");
 
-/// What the libraries for x64 hold and those for ARM64 do not. In `wdm.h` of the WDK 10.0.22621 `KeLowerIrql` is a macro
+/// The names in the libraries for x64 that those for ARM64 do not contain. In `wdm.h` of the WDK 10.0.22621 `KeLowerIrql` is a macro
 /// over `KfLowerIrql` for ARM64, and both `Kf` routines are declared as the HAL's.
 const X64_ALONE: &[&str] = &["KeLowerIrql", "KfRaiseIrql"];
 
-/// What the libraries for ARM64 hold and those for x64 do not: drivers for ARM64 import them from HAL.dll.
+/// The names in the libraries for ARM64 that those for x64 do not contain. Drivers for ARM64 import them from HAL.dll.
 const ARM64_ALONE: &[&str] = &["KfLowerIrql", "KfRaiseIrql"];
 
 fn lines(list: &'static str) -> impl Iterator<Item = &'static str> {
     list.lines().filter(|line| !line.starts_with('#'))
 }
 
-/// The names of the import library of a DLL. A variable has ` DATA` after its name.
+/// Returns the names in the import library of a DLL. A variable has ` DATA` after its name.
 fn names(arch: Arch, dll: &str) -> Vec<&'static str> {
     let of_dll = |line: &'static str| {
         let (name, of) = line.split_once(' ')?;
@@ -52,7 +52,7 @@ fn names(arch: Arch, dll: &str) -> Vec<&'static str> {
     names
 }
 
-/// The module definitions that the import libraries for an architecture are made from, by the name of the file.
+/// Returns the module-definition files from which the import libraries for an architecture are made, by file name.
 pub fn definitions(arch: Arch) -> BTreeMap<&'static str, String> {
     let definition = |dll| {
         let names = names(arch, dll).join("\n    ");
@@ -65,7 +65,7 @@ pub fn definitions(arch: Arch) -> BTreeMap<&'static str, String> {
     .into()
 }
 
-/// Why a driver cannot import a name from a DLL, if it cannot.
+/// Returns why a driver cannot import a name from a DLL, or `None` if it can.
 pub fn refusal(arch: Arch, dll: &str, name: &str) -> Option<String> {
     if ![KERNEL, HAL]
         .iter()

@@ -1,4 +1,4 @@
-//! The import libraries, and what the sources of the driver declare.
+//! Tests the import libraries against the declarations in the sources of the driver.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use syn::{
 
 use super::*;
 
-/// What the headers have as an inline function and no import library holds.
+/// An inline function of the headers, which no import library contains.
 const INLINE: &str = "KeRaiseIrqlToDpcLevel";
 
 #[test]
@@ -76,7 +76,7 @@ fn name_that_windows_10_2004_lacks_is_said_so() {
     assert!(refusal.contains("Windows 10 2004 lacks it"), "{refusal}");
 }
 
-/// A line that no library holds would refuse nothing.
+/// A name that no library contains would have no effect.
 #[test]
 fn newer_names_are_in_the_library() {
     let names = names(Arch::X64, KERNEL);
@@ -85,7 +85,7 @@ fn newer_names_are_in_the_library() {
     }
 }
 
-/// The kernel's routines that a source file declares, for an architecture.
+/// Finds the kernel routines that a source file declares for an architecture.
 struct Declared {
     arch: Arch,
     names: BTreeSet<String>,
@@ -99,7 +99,7 @@ impl Declared {
         declared.names
     }
 
-    /// Whether something with these attributes is there on the architecture.
+    /// Returns whether an item with these attributes exists on the architecture.
     fn is_there(&self, attributes: &[Attribute]) -> bool {
         let mut cfgs = attributes.iter().filter(|it| it.path().is_ident("cfg"));
         cfgs.all(|cfg| self.holds(&cfg.parse_args().unwrap()))
@@ -124,7 +124,7 @@ impl Declared {
                 };
                 value.value() == arch
             }
-            _ => panic!("a declaration has a condition that this test does not know"),
+            _ => panic!("a declaration has a condition that this test does not support"),
         }
     }
 
@@ -148,7 +148,7 @@ impl Visit<'_> for Declared {
             let (attributes, name) = match item {
                 ForeignItem::Fn(function) => (&function.attrs, &function.sig.ident),
                 ForeignItem::Static(variable) => (&variable.attrs, &variable.ident),
-                _ => panic!("the driver imports functions and variables alone"),
+                _ => panic!("the driver imports only functions and variables"),
             };
             if self.is_there(attributes) {
                 self.names.insert(name.to_string());
@@ -171,7 +171,7 @@ impl Visit<'_> for Declared {
     }
 }
 
-/// The source files below a folder, without its tests.
+/// Returns the source files below a folder, except tests.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -185,7 +185,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The sources of the driver and of the crates below it.
+/// Returns the sources of the driver and of the crates that it uses.
 fn driver_sources() -> Vec<(PathBuf, String)> {
     let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../driver");
     let files = sources(&driver).into_iter();
@@ -196,7 +196,7 @@ fn driver_sources() -> Vec<(PathBuf, String)> {
     files.map(read).collect()
 }
 
-/// What is declared and cannot be imported.
+/// Returns the declared names that cannot be imported.
 fn refused(arch: Arch, declared: &BTreeSet<String>) -> Vec<String> {
     let cannot = |name: &&String| {
         [KERNEL, HAL]
@@ -221,7 +221,7 @@ fn what_is_declared_can_be_imported() {
     }
 }
 
-/// Every declaration of a routine says that another image exports it.
+/// Every declaration of a routine is an import from another image.
 #[test]
 fn declarations_of_nt_are_imports() {
     let attribute = "#[cfg_attr(feature = \"wdk\", link(name = \"";
@@ -247,7 +247,7 @@ fn declarations_of_nt_are_imports() {
 }
 
 #[test]
-fn declared_inline_is_found() {
+fn declared_inline_function_is_refused() {
     for source in [
         "unsafe extern \"C\" { pub fn KeRaiseIrqlToDpcLevel() -> u8; }",
         "mod irql { unsafe extern \"C\" { fn KeRaiseIrqlToDpcLevel() -> u8; } }",

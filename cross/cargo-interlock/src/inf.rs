@@ -1,34 +1,34 @@
-//! An INF read: its sections, their lines, and its strings.
+//! Parses an INF into sections, lines and strings.
 
 /// An INF's sections, in the order of the file.
 pub struct Inf {
     pub sections: Vec<Section>,
-    /// The `%strings%` that are used and not in `[Strings]`.
+    /// The `%strings%` that are used but not defined in `[Strings]`.
     pub undefined_strings: Vec<String>,
 }
 
-/// A section's name and lines. One that is written in several places is still one.
+/// A section's name and lines. Sections with the same name are merged.
 pub struct Section {
     pub name: String,
     pub lines: Vec<Line>,
 }
 
-/// A line `key = field, field...`, or one of fields alone. Quotes and comments are gone, and each `%string%` is replaced
-/// by its value if it has one.
+/// A line `key = field, field...` or `field, field...`, without quotes and comments. Each `%string%` that is defined is replaced by its
+/// value.
 pub struct Line {
-    /// Which line of the file it is, from 1.
+    /// The number of the line in the file, from 1.
     pub number: usize,
     pub key: Option<String>,
     pub fields: Vec<String>,
 }
 
 impl Line {
-    /// A field, or the empty text where the line has none there.
+    /// Returns a field, or an empty string if the line has fewer fields.
     pub fn field(&self, index: usize) -> &str {
         self.fields.get(index).map_or("", String::as_str)
     }
 
-    /// Whether the line has this key.
+    /// Returns whether the line has this key.
     pub fn is(&self, key: &str) -> bool {
         self.key
             .as_ref()
@@ -37,27 +37,27 @@ impl Line {
 }
 
 impl Section {
-    /// The lines with this key.
+    /// Returns the lines with this key.
     pub fn all(&self, key: &str) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(move |line| line.is(key))
     }
 
-    /// The first field of the line with this key.
+    /// Returns the first field of the line with this key.
     pub fn value(&self, key: &str) -> Option<&str> {
         self.all(key).next().map(|line| line.field(0))
     }
 
-    /// Whether this is the section's name.
+    /// Returns whether this is the section's name.
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
 }
 
 impl Inf {
-    /// Reads an INF's text.
+    /// Parses the text of an INF.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut sections: Vec<Section> = Vec::new();
-        // Which section the lines belong to.
+        // The section that the lines belong to.
         let mut current = None;
         let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
         while let Some((index, first)) = lines.next() {
@@ -65,7 +65,9 @@ impl Inf {
             let mut line = without_comment(first).map_err(at)?.to_owned();
             while line.ends_with('\\') {
                 line.pop();
-                let (_, next) = lines.next().ok_or_else(|| at("goes on after the end"))?;
+                let (_, next) = lines
+                    .next()
+                    .ok_or_else(|| at("is continued, but is the last one"))?;
                 line.push_str(without_comment(next).map_err(at)?);
             }
             if line.is_empty() {
@@ -95,7 +97,7 @@ impl Inf {
         Ok(inf)
     }
 
-    /// Replaces every `%string%`, which may stand in any key and field outside `[Strings]`.
+    /// Replaces every `%string%` in the keys and fields outside `[Strings]`.
     fn replace_strings(&mut self) {
         let (strings, others): (Vec<_>, Vec<_>) = self
             .sections
@@ -111,13 +113,12 @@ impl Inf {
         }
     }
 
-    /// The section with this name.
+    /// Returns the section with this name.
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.is(name))
     }
 
-    /// The sections that `[Manufacturer]` names for devices, each as the name without its decoration, and the
-    /// decoration.
+    /// Returns the models sections that `[Manufacturer]` names, each as its name without the decoration, and the decoration.
     pub fn models(&self) -> Vec<(String, Option<String>)> {
         let manufacturers = self.section("Manufacturer");
         let lines = manufacturers.map_or(&[][..], |section| &section.lines);
@@ -137,7 +138,7 @@ impl Inf {
         models
     }
 
-    /// The lines of all models sections, each `description = install section, hardware ID...`.
+    /// Returns the lines of all models sections, each `description = install section, hardware ID...`.
     pub fn devices(&self) -> Vec<&Line> {
         let sections = self.models().into_iter().filter_map(|(name, decoration)| {
             self.section(&decoration.map_or(name.clone(), |own| format!("{name}.{own}")))
@@ -145,7 +146,7 @@ impl Inf {
         sections.flat_map(|section| &section.lines).collect()
     }
 
-    /// The names of the files in the package, beside the INF itself and its catalog.
+    /// Returns the names of the files in the package, except the INF itself and its catalog.
     pub fn source_files(&self) -> Vec<&str> {
         let of_files = |section: &&Section| {
             let name = section.name.to_ascii_lowercase();
@@ -160,8 +161,8 @@ impl Inf {
     }
 }
 
-/// A text with each `%string%` in it replaced from `[Strings]`. A folder's number, as in `%13%`, is kept. The error is the
-/// first string that is not defined.
+/// Replaces each `%string%` in a text by its value. The number of a folder, such as `%13%`, is kept. The error is the first string that
+/// is not defined.
 fn expand(text: &str, strings: Option<&Section>) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = text;
@@ -182,7 +183,7 @@ fn expand(text: &str, strings: Option<&Section>) -> Result<String, String> {
     Ok(expanded)
 }
 
-/// The line without spaces around it and without its comment, which starts at a `;` outside quotes.
+/// Removes the surrounding spaces of a line and its comment, which starts at a `;` outside quotes.
 fn without_comment(line: &str) -> Result<&str, &'static str> {
     let mut quoted = false;
     let comment = line.find(|letter| {
@@ -190,19 +191,19 @@ fn without_comment(line: &str) -> Result<&str, &'static str> {
         letter == ';' && !quoted
     });
     if comment.is_none() && quoted {
-        return Err("has a quote that does not end");
+        return Err("has a quote that is not closed");
     }
     Ok(line[..comment.unwrap_or(line.len())].trim())
 }
 
-/// Takes a line apart at its first `=` and at its commas, as far as they are outside quotes.
+/// Splits a line at the first `=` and at the commas outside quotes.
 fn read_line(number: usize, line: &str) -> Line {
     let mut quoted = false;
     let (mut key, mut fields, mut field) = (None, Vec::new(), String::new());
     let mut letters = line.chars().peekable();
     while let Some(letter) = letters.next() {
         match letter {
-            // Two quotes within quotes are one that is meant.
+            // Two quotes within quotes stand for one.
             '"' if quoted && letters.peek() == Some(&'"') => field.extend(letters.next()),
             '"' => quoted = !quoted,
             '=' if !quoted && key.is_none() && fields.is_empty() => {
@@ -285,7 +286,7 @@ Maker = \"The maker\"
         assert!(expand("100 %").is_err());
     }
 
-    /// In every section but `[Strings]` itself, in keys and in fields; a value with a comma is still one field.
+    /// Strings are replaced in the keys and fields of every section but `[Strings]`; a value with a comma remains one field.
     #[test]
     fn strings_are_replaced_everywhere() {
         let text = "[Strings]\nA = \"1, %B%\"\nB = b\n[One]\n%B% = x,%A%\n[Two]\n%B%,%C%\n";
@@ -309,12 +310,12 @@ Maker = \"The maker\"
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused() {
+    fn malformed_line_is_refused() {
         for (text, reason) in [
             ("Class = System\n", "line 1: is before"),
             ("\n[Version\n", "line 2: has no ]"),
             ("[Version]\nClass = \"System\n", "line 2: has a quote"),
-            ("[Version]\nClass = \\\n", "line 2: goes on"),
+            ("[Version]\nClass = \\\n", "line 2: is continued"),
         ] {
             let error = Inf::parse(text).err().unwrap();
             assert!(error.starts_with(reason), "{error}");

@@ -1,8 +1,8 @@
-//! What `InfVerif /w` asks of a Windows driver's INF, as far as its documentation says it and this INF has a use for
-//! it. The numbers are the tool's own, where a rule has one.
+//! The documented rules of `InfVerif /w` for a Windows driver's INF, except those for features that these INFs do not use. The numbers
+//! are the tool's error codes.
 //!
 //! The rules come from "INF validation errors and warnings", "Using a universal INF file", "Driver package isolation"
-//! and "Run from driver store" in the driver kit's documentation. The tool itself has the last word.
+//! and "Run from driver store" in the driver kit's documentation. `InfVerif` itself is authoritative.
 
 mod contents;
 mod devices;
@@ -14,10 +14,10 @@ use crate::{
     inf::{Inf, Line},
 };
 
-/// What was found right, or wrong.
+/// What is right, or the error.
 type Finding = Result<String, String>;
 
-/// A rule's name, and what looks whether it is kept.
+/// A rule's name, and the function that checks it.
 type Rule = (&'static str, fn(&Inf) -> Finding);
 
 /// The rules that are the same for every architecture.
@@ -54,7 +54,7 @@ const RULES: &[Rule] = &[
     ("sections (1203, 2083)", contents::sections),
 ];
 
-/// Looks at every rule, for an INF that is for one architecture.
+/// Checks every rule for an INF of one architecture.
 pub fn all(text: &str, arch: Arch) -> Result<Vec<Check>, String> {
     let inf = Inf::parse(text)?;
     let models = devices::models_are_decorated(&inf, arch);
@@ -75,7 +75,7 @@ fn expect(holds: bool, found: &str) -> Finding {
     }
 }
 
-/// Holds if nothing was found wrong; `right` says of what.
+/// Returns `right` if there is no error, and otherwise the errors.
 fn none(wrong: impl IntoIterator<Item = String>, right: &str) -> Finding {
     let wrong: Vec<_> = wrong.into_iter().collect();
     if wrong.is_empty() {

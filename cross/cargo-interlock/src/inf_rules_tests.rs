@@ -1,4 +1,4 @@
-//! One defect at a time put into the driver's own INF: the rule that it breaks must see it, and no other may.
+//! Puts one defect at a time into the driver's own INF, and checks that exactly the rule for it fails.
 
 use super::{contents::LEGACY_DIRECTIVES, *};
 use crate::{arch::Arch, stamp::Stamp};
@@ -20,12 +20,12 @@ fn inf_for(arch: Arch) -> String {
         .unwrap()
 }
 
-/// The rules that an INF breaks as one for x86-64.
+/// Returns the rules that an INF for x86-64 breaks.
 fn broken(text: &str) -> Vec<&'static str> {
     broken_for(Arch::X64, text)
 }
 
-/// The rules that an INF breaks as one for an architecture.
+/// Returns the rules that an INF for an architecture breaks.
 fn broken_for(arch: Arch, text: &str) -> Vec<&'static str> {
     let broken = all(text, arch)
         .unwrap()
@@ -34,7 +34,7 @@ fn broken_for(arch: Arch, text: &str) -> Vec<&'static str> {
     broken.map(|check| check.name).collect()
 }
 
-/// The rules that the INF breaks once a text in it is replaced, wherever it is.
+/// Returns the rules that the INF breaks if a text is replaced everywhere.
 #[track_caller]
 fn with(text: &str, replacement: &str) -> Vec<&'static str> {
     let inf = inf();
@@ -42,29 +42,29 @@ fn with(text: &str, replacement: &str) -> Vec<&'static str> {
     broken(&inf.replace(text, replacement))
 }
 
-/// The rules that the INF breaks once a line is added to it, after another.
+/// Returns the rules that the INF breaks if a line is added after another.
 #[track_caller]
 fn with_line(after: &str, line: &str) -> Vec<&'static str> {
     with(after, &format!("{after}\r\n{line}\r\n"))
 }
 
 #[test]
-fn drivers_own_inf_keeps_all() {
+fn own_inf_breaks_no_rule() {
     for arch in Arch::ALL {
         assert_eq!(broken_for(arch, &inf_for(arch)), [""; 0]);
     }
 }
 
 #[test]
-fn for_another_architecture() {
+fn inf_of_another_architecture_is_refused() {
     let rule = ["models are decorated"];
     assert_eq!(broken_for(Arch::Arm64, &inf_for(Arch::X64)), rule);
     assert_eq!(broken_for(Arch::X64, &inf_for(Arch::Arm64)), rule);
 }
 
-/// Whatever is cut off, the rest is looked at: a file with less in it keeps fewer rules, and nothing panics.
+/// A file that is cut off anywhere is checked without a panic, and breaks at least as many rules.
 #[test]
-fn cut_off() {
+fn inf_that_is_cut_off_is_refused() {
     let inf = inf();
     for length in 0..inf.len() {
         if let Ok(checks) = all(&inf[..length], Arch::X64) {
@@ -148,7 +148,7 @@ fn models_are_decorated() {
         (decoration.into(), "NTamd64.10.0.1..19041".into()),
     ] {
         let broken = match replacement.as_str() {
-            // The section goes by the same name.
+            // The section's name changes with it.
             "" => broken(
                 &inf()
                     .replace(&wrong, "")
@@ -289,9 +289,9 @@ fn strings() {
     );
 }
 
-/// Each value of the driver's own INF in turn is moved into `[Strings]`: every rule still holds.
+/// Moves each value of the driver's own INF in turn into `[Strings]`; no rule is broken.
 #[test]
-fn string_may_stand_for_any_value() {
+fn any_value_may_be_a_string() {
     let inf = inf();
     let lines: Vec<_> = inf.lines().collect();
     let end = lines.iter().position(|&line| line == "[Strings]").unwrap();
@@ -315,9 +315,9 @@ fn string_may_stand_for_any_value() {
     assert!(tried > 30, "{tried}");
 }
 
-/// What is wrong is found behind a string, too.
+/// A rule also finds a defect in a value that is a string.
 #[test]
-fn strings_hide_nothing() {
+fn defect_in_a_string_is_found() {
     for (text, wrong, rule) in [
         (
             "interlock,0x00000002,",

@@ -1,4 +1,4 @@
-//! Where the WDK's tools are, on a machine that has a WDK.
+//! Finds the tools of an installed WDK.
 //!
 //! Microsoft's `wdk-build` prepends the same folders to `PATH` before it runs a tool (its `setup_path`).
 
@@ -12,7 +12,7 @@ use std::{
 
 use crate::{check::Check, report};
 
-/// The programs that make a driver package.
+/// The programs that are needed to make a driver package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
     Stampinf,
@@ -24,7 +24,7 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// All of them.
+    /// All tools.
     pub const ALL: [Self; 6] = [
         Self::Stampinf,
         Self::Infverif,
@@ -34,7 +34,7 @@ impl Tool {
         Self::Signtool,
     ];
 
-    /// The file's name.
+    /// Returns the name of the program's file.
     pub const fn file_name(self) -> &'static str {
         match self {
             Self::Stampinf => "stampinf.exe",
@@ -50,20 +50,20 @@ impl Tool {
 /// The folders of an installed WDK that hold programs.
 #[derive(Debug)]
 pub struct Kit {
-    /// `tools\<version>\<host>`: the WDK's.
+    /// `tools\<version>\<host>`: the tools of the WDK.
     tools: PathBuf,
-    /// `bin\<version>\<host>`: those that the WDK and the SDK have for every host.
+    /// `bin\<version>\<host>`: the tools of the WDK and the SDK that exist for every host.
     bin: PathBuf,
-    /// `bin\<version>\x86`: those that exist for x86 alone.
+    /// `bin\<version>\x86`: the tools that exist only for x86.
     x86: PathBuf,
-    /// `bin\<version>\<host>` of an SDK that is in another folder, as in NuGet packages.
+    /// `bin\<version>\<host>` of an SDK in another folder, as the NuGet packages have it.
     sdk: Option<PathBuf>,
     /// The folders in `PATH`.
     path: Vec<PathBuf>,
 }
 
 impl Kit {
-    /// The WDK of this machine.
+    /// Finds the WDK of this machine.
     pub fn installed() -> Result<Self, String> {
         let host = match env::consts::ARCH {
             "aarch64" => "arm64",
@@ -72,8 +72,7 @@ impl Kit {
         Self::find(|name| env::var_os(name), installed_root, host)
     }
 
-    /// The WDK that the environment names, or else the one that is installed in `installed_root`, with the programs for
-    /// `host`.
+    /// Finds the WDK that the environment names, or else the one in `installed_root`, with the programs for `host`.
     pub fn find(
         variable: impl Fn(&str) -> Option<OsString>,
         installed_root: impl FnOnce() -> Option<PathBuf>,
@@ -91,10 +90,10 @@ impl Kit {
             Some(version) => PathBuf::from(version),
             None => latest_version(&root.join("Lib"))?,
         };
-        // An eWDK prompt and the NuGet packages set these, with the version in them.
+        // An eWDK prompt and the NuGet packages set these variables to folders with the version.
         let bin = folder("WDKBinRoot").unwrap_or_else(|| root.join("bin").join(&version));
         let tools = folder("WDKToolRoot").unwrap_or_else(|| root.join("tools").join(&version));
-        // This one is without.
+        // This variable is a folder without the version.
         let sdk = folder("WindowsSdkBinPath").map(|bin| bin.join(&version).join(host));
         let path = variable("PATH").unwrap_or_default();
         Ok(Self {
@@ -106,7 +105,7 @@ impl Kit {
         })
     }
 
-    /// Where a program is, from any working folder.
+    /// Returns the absolute path of a program.
     pub fn tool(&self, tool: Tool) -> Result<PathBuf, String> {
         let name = tool.file_name();
         let own = [&self.tools, &self.bin, &self.x86];
@@ -117,7 +116,7 @@ impl Kit {
         path::absolute(&program).map_err(|error| crate::about(&program, &error.to_string()))
     }
 
-    /// The error for a program that is nowhere: where it should be, and what installs it.
+    /// Returns the error for a program that was not found: where it should be, and what installs it.
     fn missing(&self, tool: Tool) -> String {
         let (folder, provider) = match tool {
             Tool::Infverif => (&self.tools, "the WDK"),
@@ -135,7 +134,7 @@ impl Kit {
     }
 }
 
-/// Lists the WDK's programs and clang: whether they are there.
+/// Lists the WDK's programs and clang, and returns whether all of them were found.
 pub fn doctor() -> Result<bool, String> {
     let kit = Kit::installed()?;
     let program = |tool: Tool| Check {
@@ -157,7 +156,7 @@ pub fn doctor() -> Result<bool, String> {
     Ok(report(&checks))
 }
 
-/// The newest version in a WDK's `Lib`, such as `10.0.26100.0`.
+/// Returns the newest version in a WDK's `Lib`, such as `10.0.26100.0`.
 fn latest_version(lib: &Path) -> Result<PathBuf, String> {
     let numbers = |name: &PathBuf| -> Option<Vec<u32>> {
         let parts = name.to_str()?.split('.');
@@ -168,16 +167,21 @@ fn latest_version(lib: &Path) -> Result<PathBuf, String> {
         .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())))
         .filter(|name| numbers(name).is_some_and(|parts| parts.first() == Some(&10)))
         .max_by_key(numbers)
-        .ok_or_else(|| crate::about(lib, "has no folder of a version, such as 10.0.26100.0"))
+        .ok_or_else(|| {
+            crate::about(
+                lib,
+                "contains no folder named after a version, such as 10.0.26100.0",
+            )
+        })
 }
 
-/// The value in the registry that names the folder of the kits for Windows 10 and later.
+/// The registry value with the folder of the kits for Windows 10 and later.
 const KITS: (&str, &str) = (
     r"HKLM\SOFTWARE\Microsoft\Windows Kits\Installed Roots",
     "KitsRoot10",
 );
 
-/// The folder that the registry names, in its view for 64-bit programs or in that for 32-bit ones.
+/// Returns the folder that the registry names, in the 64-bit view or else in the 32-bit view.
 fn installed_root() -> Option<PathBuf> {
     let (key, value) = KITS;
     ["/reg:64", "/reg:32"].into_iter().find_map(|view| {
@@ -187,7 +191,7 @@ fn installed_root() -> Option<PathBuf> {
     })
 }
 
-/// The folder in what `reg query` prints: lines of a value's name, its type and its data.
+/// Returns the folder in the output of `reg query`: lines with a value's name, type and data.
 fn root_in(printed: &str) -> Option<PathBuf> {
     printed.lines().find_map(|line| {
         let rest = line.trim().strip_prefix(KITS.1)?;
@@ -202,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    /// The folders of a WDK and SDK in `Program Files (x86)\Windows Kits\10`, and what each holds of the programs.
+    /// The folders of a WDK and SDK in `Program Files (x86)\Windows Kits\10`, and the programs in each.
     const INSTALLED: &[(&str, &[&str])] = &[
         ("Lib/10.0.26100.0/km/x64", &[]),
         ("Lib/wdf", &[]),
@@ -228,7 +232,7 @@ mod tests {
         }
     }
 
-    /// The kit that an environment with these variables has.
+    /// Finds the kit in an environment with these variables.
     fn find(variables: &[(&str, &Path)], installed: Option<PathBuf>) -> Result<Kit, String> {
         let variable = |name: &str| {
             let found = variables.iter().find(|(own, _)| *own == name);
@@ -245,7 +249,7 @@ mod tests {
         for kit in [
             find(&[], Some(root.to_path_buf())),
             find(&[("WDKContentRoot", root)], None),
-            // As Microsoft's crate, which goes on to the registry then.
+            // Microsoft's crate then reads the registry as well.
             find(
                 &[("WDKContentRoot", &root.join("none"))],
                 Some(root.to_path_buf()),
@@ -277,7 +281,7 @@ mod tests {
         assert_eq!(kit.tools, root.join("tools/10.0.22621.0/x64"));
     }
 
-    /// The NuGet packages of the WDK and of the SDK are two folders.
+    /// The NuGet packages of the WDK and the SDK are in different folders.
     #[test]
     fn tools_of_the_nuget_packages_are_found() {
         let folder = TempDir::new().unwrap();
@@ -304,7 +308,7 @@ mod tests {
         for tool in Tool::ALL {
             kit.tool(tool).unwrap();
         }
-        // The variables for the folders of the programs have the version in them.
+        // The variables for the programs are folders with the version.
         let (bin, tools) = (
             root.join("bin/10.0.26100.0"),
             root.join("tools/10.0.26100.0"),
@@ -340,7 +344,7 @@ mod tests {
                 );
                 assert!(error.starts_with(&belongs), "{error}");
 
-                // Whoever has it on PATH may have it elsewhere.
+                // It may be in another folder of PATH.
                 let elsewhere = root.join("elsewhere");
                 fill(root, &[("elsewhere", &[*file])]);
                 let variables = [("WDKContentRoot", root), ("PATH", &*elsewhere)];
@@ -352,7 +356,7 @@ mod tests {
         }
     }
 
-    /// As `reg query` prints it.
+    /// In the format of `reg query`.
     #[test]
     fn registry_is_read() {
         let printed = "\r\nHKEY_LOCAL_MACHINE\\SOFTWARE\\Microsoft\\Windows Kits\\Installed Roots\r\n    \

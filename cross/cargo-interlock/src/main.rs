@@ -1,6 +1,6 @@
-//! `cargo interlock`: makes, builds, checks, packages and tries out WDM drivers in Rust.
+//! `cargo interlock`: creates, builds, checks, packages and runs WDM drivers in Rust.
 //!
-//! On Windows it calls the WDK's tools. Elsewhere it does their part itself, with what Debian has.
+//! On Windows it calls the WDK's tools. On other systems it does their work itself, with Debian packages.
 
 #![forbid(unsafe_code)]
 
@@ -25,6 +25,7 @@ mod package;
 mod packaging;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
 mod script;
 mod signing;
 mod stamp;
@@ -44,14 +45,14 @@ use check::Check;
 use clap::{Args, Parser, Subcommand};
 use driver::Driver;
 
-/// What Cargo calls: it passes the subcommand's name on.
+/// The arguments from Cargo, which passes the name of the subcommand.
 #[derive(Parser)]
 #[command(bin_name = "cargo")]
 enum Cargo {
     Interlock(Arguments),
 }
 
-/// Makes, builds, checks, packages and tries out WDM drivers in Rust
+/// Creates, builds, checks, packages and runs WDM drivers in Rust
 #[derive(Args)]
 #[command(version)]
 struct Arguments {
@@ -61,7 +62,7 @@ struct Arguments {
 
 #[derive(Args)]
 struct Which {
-    /// The package of the driver, if the workspace has several
+    /// The package of the driver [default: the one of the current folder; `build` and `check`: every driver of the workspace]
     #[arg(long, short)]
     package: Option<String>,
     /// The architecture
@@ -71,14 +72,14 @@ struct Which {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Make a workspace for a driver: its logic with a test on the model kernel, the .sys crate, the INF if it has one
+    /// Create a workspace for a driver: its logic with a test on the model kernel, the .sys crate, and the INF if it has one
     New {
         /// The driver's name
         name: String,
-        /// What the driver is in the device stack
+        /// The kind of driver
         #[arg(long, value_enum, default_value_t)]
         kind: new::Kind,
-        /// The folder or the Git address of Interlock's repository [default: what this program was installed from]
+        /// The folder or the Git address of Interlock's repository [default: the source that this program was installed from]
         #[arg(long)]
         interlock: Option<String>,
     },
@@ -90,17 +91,17 @@ enum Task {
         #[arg(last = true)]
         options: Vec<String>,
     },
-    /// Build the driver, and check that Windows can load it, that it cannot panic, and its INF
+    /// Build the driver, and check its INF, that Windows can load it, and that it cannot panic
     Check {
         #[command(flatten)]
         which: Which,
     },
-    /// Build the driver for x64, and make a package of it, signed for testing
+    /// Build the driver for x64, and make a test-signed package
     Package {
-        /// The package of the driver, if the workspace has several
+        /// The package of the driver, if the workspace has several drivers
         #[arg(long, short)]
         package: Option<String>,
-        /// The folder to make [default: target/package]; one that is there is removed first
+        /// The folder to create [default: target/package]; an existing one is deleted first
         #[arg(long)]
         out: Option<PathBuf>,
         /// A further file for the package
@@ -110,17 +111,17 @@ enum Task {
     /// Build the driver, install it under Wine, open its device, run a command, and remove the driver
     #[cfg(unix)]
     Wine {
-        /// The package of the driver, if the workspace has several
+        /// The package of the driver, if the workspace has several drivers
         #[arg(long, short)]
         package: Option<String>,
-        /// Keep what the driver prints in target/wine/wine.log
+        /// Write the debug output of the driver to target/wine/wine.log
         #[arg(long)]
         debug_log: bool,
         /// A program for Windows, and its arguments
         #[arg(last = true)]
         command: Vec<String>,
     },
-    /// Run another command of Cargo, such as `check`, for the driver as `build` does
+    /// Run another Cargo command, such as `check`, for the driver, with the settings of `build`
     Cargo {
         #[command(flatten)]
         which: Which,
@@ -130,33 +131,26 @@ enum Task {
         #[arg(last = true)]
         options: Vec<String>,
     },
-    /// List what is needed, and whether it is there
+    /// List the required tools, and whether they are installed
     Doctor {
-        /// Install what is missing, on Debian
+        /// Install missing packages (Debian only)
         #[arg(long)]
         install: bool,
-        /// Further Debian packages
+        /// Additional Debian packages
         packages: Vec<String>,
     },
-    /// Check that NatVis files are in a PDB, and that every type and field that they name is there
+    /// Check that a PDB contains NatVis files, and every type and field that they name
     CheckNatvis {
         /// The PDB
         pdb: PathBuf,
         /// The NatVis files
         #[arg(required = true)]
         files: Vec<PathBuf>,
-        /// What the files call optional must be there too: the driver was built with the feature `lock-debug`
+        /// Optional elements must exist too: the driver was built with the feature `lock-debug`
         #[arg(long)]
         lock_debug: bool,
     },
-    /// Check PowerShell scripts, as far as can be told without PowerShell
-    #[command(hide = true)]
-    CheckScripts {
-        /// The scripts
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
-    /// Write the crate that takes the place of wdk-build off Windows
+    /// Write the crate that replaces wdk-build on systems other than Windows
     #[command(hide = true)]
     StandIn {
         /// The folder
@@ -176,20 +170,26 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what is asked; `false` is a check that failed.
+/// Runs a command, and returns `false` if a check failed.
 fn perform(task: Task) -> Result<bool, String> {
-    let find = |which: &Which| Driver::find(which.package.as_deref());
     match task {
         Task::New {
             name,
             kind,
             interlock,
         } => new::new(&name, kind, interlock.as_deref())?,
-        Task::Build { which, options } => building::build(&find(&which)?, which.arch, &options)?,
+        Task::Build { which, options } => {
+            for driver in Driver::find_all(which.package.as_deref())? {
+                building::build(&driver, which.arch, &options)?;
+            }
+        }
         Task::Check { which } => {
-            let driver = find(&which)?;
-            building::build(&driver, which.arch, &[])?;
-            return building::check(&driver, which.arch);
+            let mut right = true;
+            for driver in Driver::find_all(which.package.as_deref())? {
+                building::build(&driver, which.arch, &[])?;
+                right &= building::check(&driver, which.arch)?;
+            }
+            return Ok(right);
         }
         Task::Package { package, out, add } => {
             let driver = Driver::find(package.as_deref())?;
@@ -211,7 +211,8 @@ fn perform(task: Task) -> Result<bool, String> {
             command,
             options,
         } => {
-            building::cargo(&find(&which)?, which.arch, &command, &options)?;
+            let driver = Driver::find(which.package.as_deref())?;
+            building::cargo(&driver, which.arch, &command, &options)?;
         }
         Task::Doctor { .. } if cfg!(windows) => return kit::doctor(),
         Task::Doctor { install, packages } => return debian::doctor(install, &packages),
@@ -220,7 +221,6 @@ fn perform(task: Task) -> Result<bool, String> {
             files,
             lock_debug,
         } => return check_natvis(&pdb, &files, lock_debug),
-        Task::CheckScripts { files } => return check_scripts(&files),
         Task::StandIn { folder } => stand_in::write(&folder)?,
     }
     Ok(true)
@@ -246,19 +246,7 @@ fn check_natvis(pdb: &Path, files: &[PathBuf], lock_debug: bool) -> Result<bool,
     Ok(all_hold)
 }
 
-fn check_scripts(files: &[PathBuf]) -> Result<bool, String> {
-    let mut right = true;
-    for file in files {
-        let problems = script::problems(&text_of(file)?).map_err(|error| about(file, &error))?;
-        for problem in &problems {
-            println!("{}", about(file, problem));
-        }
-        right &= problems.is_empty();
-    }
-    Ok(right)
-}
-
-/// Runs a program; what it prints is shown.
+/// Runs a program and shows its output.
 fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command
@@ -271,7 +259,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// Prints what was checked; `false` if any of it was wrong.
+/// Prints the checks, and returns `false` if one failed.
 fn report(checks: &[Check]) -> bool {
     for check in checks {
         println!("{check}");

@@ -1,4 +1,5 @@
-//! NatVis: how WinDbg shows a driver's types. A debugger says nothing when a file names what is not there; this does.
+//! Checks NatVis files, which define how WinDbg shows a driver's types. A debugger ignores an element with a type or field that does not
+//! exist; this check reports it.
 
 mod expression;
 #[cfg(test)]
@@ -12,17 +13,17 @@ use roxmltree::{Document, Node};
 use expression::Scope;
 use types::Types;
 
-/// A PDB: the program's types, and the files in it.
+/// The types of a program and the files in its PDB.
 pub struct Pdb {
     types: Types,
     files: Vec<(String, Vec<u8>)>,
 }
 
-/// How much of a file holds.
+/// The result for a file.
 pub struct Checked {
-    /// How many of the program's types are shown by it.
+    /// The number of the program's types that it shows.
     pub types: usize,
-    /// How many expressions were followed through the types.
+    /// The number of expressions that were checked.
     pub expressions: usize,
 }
 
@@ -38,9 +39,9 @@ impl Pdb {
         read().map_err(|error: pdb2::Error| error.to_string())
     }
 
-    /// Checks that a NatVis file is in the PDB, and that every type and field that it names is there.
+    /// Checks that the PDB contains a NatVis file, and every type and field that it names.
     ///
-    /// What the file calls optional may be missing, unless it `must_hold`.
+    /// The types and fields of optional elements may be missing unless `must_hold` is set.
     pub fn check(&self, natvis: &[u8], must_hold: bool) -> Result<Checked, Vec<String>> {
         let text = str::from_utf8(natvis).map_err(|error| vec![error.to_string()])?;
         let checked = check(text, &self.types, must_hold);
@@ -87,7 +88,7 @@ fn check(text: &str, types: &Types, must_hold: bool) -> Result<Checked, Vec<Stri
             expressions: check.expressions,
         })
     } else {
-        // In the order of the lines.
+        // Sorted by line.
         Err(check
             .errors
             .into_iter()
@@ -119,7 +120,7 @@ impl Check {
         }
     }
 
-    /// Checks an element. Its variables are known to what comes after it in the same parent.
+    /// Checks an element. Later elements of the same parent can use its variables.
     fn element(&mut self, node: &Node<'_, '_>, scope: &mut Scope<'_>) {
         if let Some(condition) = node.attribute("Condition") {
             self.expression(node, condition, scope);
@@ -160,7 +161,7 @@ impl Check {
         }
     }
 
-    /// Checks the expressions in the braces of a text; `{{` is a brace.
+    /// Checks the expressions in the braces of a text; `{{` stands for one brace.
     fn braces(&mut self, node: &Node<'_, '_>, text: &str, scope: &Scope<'_>) {
         let text = text.replace("{{", "").replace("}}", "");
         for part in text.split('{').skip(1) {

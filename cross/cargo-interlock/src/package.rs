@@ -1,4 +1,4 @@
-//! A driver package's catalog, made of what its INF names.
+//! Makes the catalog of a driver package from the files that its INF names.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub struct Package {
 }
 
 impl Package {
-    /// The package whose INF is here.
+    /// Reads the package with this INF.
     pub fn open(inf_path: &Path) -> Result<Self, String> {
         let inf =
             Inf::parse(&text_of(inf_path)?).map_err(|error| crate::about(inf_path, &error))?;
@@ -30,7 +30,7 @@ impl Package {
         })
     }
 
-    /// Where the catalog belongs.
+    /// Returns the path of the catalog.
     pub fn catalog_path(&self) -> Result<PathBuf, String> {
         let version = self.inf.section("Version");
         let name = version.and_then(|version| version.value("CatalogFile"));
@@ -38,7 +38,7 @@ impl Package {
         Ok(self.folder.join(name))
     }
 
-    /// The files that the catalog vouches for: those that the INF names, and the INF.
+    /// Returns the files that the catalog lists: the INF and the files that it names.
     fn files(&self) -> Result<Vec<File>, String> {
         let names = self
             .inf
@@ -53,7 +53,7 @@ impl Package {
         names.map(file).collect()
     }
 
-    /// The catalog, not signed yet.
+    /// Makes the catalog without a signature.
     pub fn catalog(&self) -> Result<Vec<u8>, String> {
         let is_for_amd64 = |(_, decoration): &(_, Option<String>)| {
             Arch::X64.is_decoration(decoration.as_deref().unwrap_or_default())
@@ -86,7 +86,7 @@ impl Package {
             .map_err(|error| format!("the catalog cannot be made: {error}"))
     }
 
-    /// Looks up each file in the catalog, by its hash. Who signed the catalog is not looked at.
+    /// Looks up the hash of each file in the catalog. The signature of the catalog is not checked.
     pub fn check_catalog(&self) -> Result<Vec<Check>, String> {
         let path = self.catalog_path()?;
         let hashes = catalog::hashes(&read(&path)?)

@@ -1,4 +1,4 @@
-//! `package`: the folder that is copied to the test machine.
+//! `package`: makes the folder that is copied to the test machine.
 
 use std::{
     fs,
@@ -10,9 +10,9 @@ use crate::{
     signing::Certificate, wdk_package, write,
 };
 
-/// Makes the package for x64, signed for testing, in `folder`, with `further` files: whether it is as it should be.
+/// Makes the test-signed package for x64 in `folder`, with `further` files, and returns whether its checks passed.
 ///
-/// A driver without an INF is not installed as a package, so no catalog is made; its .sys file is signed, as Windows demands.
+/// A driver without an INF is not installed as a package, so no catalog is made; its .sys file is signed, as Windows requires.
 pub fn make(driver: &Driver, folder: &Path, further: &[PathBuf]) -> Result<bool, String> {
     let built = |extension| driver.built(Arch::X64, extension);
     let mut files = vec![built("sys"), built("pdb")];
@@ -41,7 +41,7 @@ pub fn make(driver: &Driver, folder: &Path, further: &[PathBuf]) -> Result<bool,
     let mut catalog = None;
     if has_inf {
         let inf = file("inf");
-        // The catalog is of the files as they are now.
+        // The catalog contains the hashes of the files in their final state.
         let package = package::Package::open(&inf)?;
         let path = package.catalog_path()?;
         write(&path, &package.catalog()?)?;
@@ -57,7 +57,7 @@ pub fn make(driver: &Driver, folder: &Path, further: &[PathBuf]) -> Result<bool,
     Ok(right)
 }
 
-/// Makes a folder of copies of some files, and of nothing else.
+/// Creates a folder that contains copies of these files and nothing else.
 pub fn fill(folder: &Path, files: &[PathBuf]) -> Result<(), String> {
     let wrong = |path: &Path, error: std::io::Error| about(path, &error.to_string());
     if folder.exists() {

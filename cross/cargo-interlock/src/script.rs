@@ -1,11 +1,11 @@
-//! What can be told of a PowerShell script without PowerShell: whether it parses, and whether what it names exists.
+//! Checks PowerShell scripts without PowerShell: that they parse, and that the commands, parameters and variables that they use exist.
 
 use tree_sitter::{Node, Parser, TreeCursor};
 
-/// The cmdlets that the scripts call, with the parameters that they give them.
+/// The cmdlets that the scripts call, with the parameters that they pass.
 const CMDLETS: &str = include_str!("../cmdlets.txt");
 
-/// Variables that PowerShell itself sets.
+/// Variables that PowerShell sets.
 const AUTOMATIC: &[&str] = &[
     "_",
     "true",
@@ -17,28 +17,28 @@ const AUTOMATIC: &[&str] = &[
     "erroractionpreference",
 ];
 
-/// What every script begins with: the version that Windows has, and a stop at the first error.
+/// The start of every script: the version of PowerShell that Windows contains, and a stop at the first error.
 const PREAMBLE: &[&str] = &[
     "#Requires -Version 5.1",
     "Set-StrictMode -Version Latest",
     "$ErrorActionPreference = 'Stop'",
 ];
 
-/// Parts of the language that Windows PowerShell 5.1 does not have.
+/// Syntax that Windows PowerShell 5.1 does not support.
 const NEWER: &[(&str, &str)] = &[
     ("pipeline_chain_tail", "`&&` and `||`"),
     ("null_coalesce_expression", "`??`"),
     ("ternary_expression", "`? :`"),
 ];
 
-/// What is wrong with a script, each with its line. No problem is no proof that the script does what it should.
+/// Returns the problems in a script, each with its line. A script without problems may still be wrong.
 pub fn problems(text: &str) -> Result<Vec<String>, String> {
     let mut parser = Parser::new();
     let language = tree_sitter_pwsh::LANGUAGE.into();
     parser
         .set_language(&language)
         .map_err(|error| error.to_string())?;
-    let tree = parser.parse(text, None).ok_or("the parser gave up")?;
+    let tree = parser.parse(text, None).ok_or("the parser stopped")?;
     let mut nodes = Vec::new();
     collect(&mut tree.walk(), &mut nodes);
     let script = Script { text, nodes };
@@ -52,13 +52,13 @@ pub fn problems(text: &str) -> Result<Vec<String>, String> {
         problems.extend(script.unknown_commands());
         problems.extend(script.unknown_variables());
     } else {
-        // Of what does not parse, nothing else can be believed.
+        // The other checks need a valid syntax tree.
         problems.extend(syntax);
     }
     Ok(problems)
 }
 
-/// Every node of the tree, parents first.
+/// Returns every node of the tree, parents first.
 fn collect<'tree>(cursor: &mut TreeCursor<'tree>, nodes: &mut Vec<Node<'tree>>) {
     loop {
         nodes.push(cursor.node());
@@ -90,7 +90,7 @@ impl<'a> Script<'a> {
             .filter(move |node| node.kind() == kind)
     }
 
-    /// Without a byte order mark, Windows PowerShell takes a file for one in the system's code page.
+    /// Windows PowerShell reads a file without a byte order mark in the system's code page.
     fn characters(&self) -> Vec<String> {
         let lines = self.text.lines().enumerate();
         let wrong = lines.filter(|(_, line)| !line.is_ascii());
@@ -128,13 +128,13 @@ impl<'a> Script<'a> {
         problems
     }
 
-    /// The name of the command that a node calls, where it stands there and is not computed.
+    /// Returns the name of the command that a node calls, unless the name is computed.
     fn command_name(&self, command: Node) -> Option<&'a str> {
         let name = self.source(command.child_by_field_name("command_name")?);
         (!name.contains('$')).then_some(name)
     }
 
-    /// A program that fails is no error to PowerShell: the next statement must look at its exit code.
+    /// PowerShell does not stop if a program fails, so the next statement must check its exit code.
     fn unchecked_programs(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for command in self.of_kind("command") {
@@ -152,7 +152,7 @@ impl<'a> Script<'a> {
             if !next.is_some_and(|next| self.source(next).contains("$LASTEXITCODE")) {
                 problems.push(at(
                     command,
-                    &format!("the exit code of {name} is not looked at"),
+                    &format!("the exit code of {name} is not checked"),
                 ));
             }
         }
@@ -186,7 +186,7 @@ impl<'a> Script<'a> {
         problems
     }
 
-    /// The parameters that a command is given by name.
+    /// Returns the named parameters that are passed to a command.
     fn given_parameters(&self, command: Node) -> Vec<&'a str> {
         let Some(elements) = command.child_by_field_name("command_elements") else {
             return Vec::new();
@@ -208,8 +208,8 @@ impl<'a> Script<'a> {
             let name = self.source(node).trim_start_matches(['$', '@']);
             name.trim_matches(['{', '}']).to_ascii_lowercase()
         };
-        // The grammar takes a parameter that follows one with a default for a part of that default, so whatever
-        // stands among the parameters counts as one.
+        // The grammar treats a parameter after one with a default value as a part of that value, so every variable among the
+        // parameters counts as a parameter.
         let is_set = |node: &Node| {
             let parent = node.parent().map(|parent| parent.kind());
             parent == Some("foreach_statement")
@@ -228,7 +228,7 @@ impl<'a> Script<'a> {
     }
 }
 
-/// Whether a node is somewhere in one of a kind.
+/// Returns whether a node has an ancestor of a kind.
 fn is_below(mut node: Node, kind: &str) -> bool {
     while let Some(parent) = node.parent() {
         if parent.kind() == kind {
@@ -239,7 +239,7 @@ fn is_below(mut node: Node, kind: &str) -> bool {
     false
 }
 
-/// Whether a variable stands alone on the left of an assignment.
+/// Returns whether a variable is the whole left side of an assignment.
 fn is_assigned(variable: Node) -> bool {
     let mut node = variable;
     while let Some(parent) = node.parent()
@@ -254,7 +254,7 @@ fn is_program(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with(".exe")
 }
 
-/// The parameters that are listed for a cmdlet.
+/// Returns the listed parameters of a cmdlet.
 fn parameters(cmdlet: &str) -> Option<Vec<&'static str>> {
     CMDLETS.lines().find_map(|line| {
         let mut words = line.split_whitespace();

@@ -1,4 +1,4 @@
-//! One mistake at a time, in a script that has none without it.
+//! Makes one mistake at a time in a correct script, and checks that it is found.
 
 use super::*;
 
@@ -26,19 +26,19 @@ fn of(script: &str) -> Vec<String> {
     problems(script).unwrap()
 }
 
-/// What is found once a part of the script is another.
+/// Returns the problems after a part of the script is replaced.
 fn with(part: &str, other: &str) -> Vec<String> {
     assert!(SCRIPT.contains(part), "{part}");
     of(&SCRIPT.replacen(part, other, 1))
 }
 
 #[test]
-fn script_is_right() {
+fn correct_script_has_no_problems() {
     assert_eq!(of(SCRIPT), [""; 0]);
 }
 
 #[test]
-fn the_projects_scripts_are_right() {
+fn scripts_of_the_project_have_no_problems() {
     let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../../inf/vm");
     let mut seen = 0;
     for entry in std::fs::read_dir(scripts).unwrap() {
@@ -53,7 +53,7 @@ fn the_projects_scripts_are_right() {
 }
 
 #[test]
-fn what_does_not_parse() {
+fn syntax_error_is_found() {
     for (part, other) in [
         ("param($Question)", "param($Question"),
         ("{ $_.Length }", "{ $_.Length"),
@@ -70,7 +70,7 @@ fn what_does_not_parse() {
 }
 
 #[test]
-fn what_windows_powershell_does_not_know() {
+fn syntax_of_newer_powershell_is_found() {
     for (other, name) in [
         ("$Name && $Name", "`&&` and `||`"),
         ("($Name ?? 'x')", "`??`"),
@@ -82,7 +82,7 @@ fn what_windows_powershell_does_not_know() {
 }
 
 #[test]
-fn characters_beyond_ascii() {
+fn non_ascii_character_without_byte_order_mark_is_found() {
     assert_eq!(
         with("'Stop'\n\n", "'Stop'\n# \u{2013}\n"),
         ["line 6: a character is not ASCII, so tools can read it differently"]
@@ -90,22 +90,22 @@ fn characters_beyond_ascii() {
 }
 
 #[test]
-fn missing_preamble() {
+fn missing_preamble_is_found() {
     for line in PREAMBLE {
         assert_eq!(with(line, ""), [format!("`{line}` is missing")]);
     }
 }
 
 #[test]
-fn exit_code_that_nobody_looks_at() {
+fn unchecked_exit_code_is_found() {
     assert_eq!(
         with("    $LASTEXITCODE\n", "    $Question\n"),
-        ["line 9: the exit code of cmd.exe is not looked at"]
+        ["line 9: the exit code of cmd.exe is not checked"]
     );
 }
 
 #[test]
-fn misspelt_names() {
+fn misspelt_name_is_found() {
     for (part, other, expected) in [
         (
             "Get-Content",

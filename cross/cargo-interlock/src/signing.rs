@@ -1,4 +1,4 @@
-//! Test signatures off Windows, by `openssl` and `osslsigncode`.
+//! Test signatures on systems other than Windows, made with `openssl` and `osslsigncode`.
 
 use std::{
     fs,
@@ -8,14 +8,14 @@ use std::{
 
 use crate::{about, check::Check};
 
-/// A certificate for signing code, which is its own issuer, and its key.
+/// A self-signed certificate for signing code, and its private key.
 pub struct Certificate {
     certificate: PathBuf,
     key: PathBuf,
 }
 
 impl Certificate {
-    /// The certificate `NAME.pem` of a folder. It is made if it is not there, or about to end.
+    /// Returns the certificate `NAME.pem` in a folder. It is made if it does not exist or is about to expire.
     pub fn in_folder(folder: &Path, name: &str) -> Result<Self, String> {
         let certificate = folder.join(format!("{name}.pem"));
         let key = folder.join(format!("{name}.key"));
@@ -24,7 +24,7 @@ impl Certificate {
             .arg(&certificate);
         if !key.exists() || quietly(&mut ends).is_err() {
             fs::create_dir_all(folder).map_err(|error| about(folder, &error.to_string()))?;
-            // openssl makes the key for its owner alone to read.
+            // openssl creates the key so that only its owner can read it.
             let mut make = Command::new("openssl");
             make.args([
                 "req", "-x509", "-newkey", "rsa:3072", "-noenc", "-sha256", "-days", "3650",
@@ -58,7 +58,7 @@ impl Certificate {
         fs::rename(&signed, file).map_err(|error| about(file, &error.to_string()))
     }
 
-    /// Writes the certificate as Windows imports it.
+    /// Writes the certificate in the format that Windows imports.
     pub fn export(&self, file: &Path) -> Result<(), String> {
         let mut export = Command::new("openssl");
         export
@@ -67,7 +67,7 @@ impl Certificate {
         quietly(export.arg("-out").arg(file))
     }
 
-    /// Whether a file is signed with this certificate, as it is now: by its own signature, or by that of a catalog.
+    /// Checks that the current content of a file is signed with this certificate, by an embedded signature or by a catalog.
     pub fn verify(&self, file: &Path, catalog: Option<&Path>) -> Result<(), String> {
         let mut verify = Command::new("osslsigncode");
         verify.args(["verify", "-CAfile"]).arg(&self.certificate);
@@ -77,7 +77,7 @@ impl Certificate {
         quietly(verify.arg("-in").arg(file))
     }
 
-    /// Checks the signatures of a driver and of its catalog, if it has one, and that they do not hold once a byte is changed.
+    /// Checks the signatures of a driver and of its catalog, if it has one, and that changing a byte makes them invalid.
     pub fn check(
         &self,
         sys: &Path,
@@ -105,7 +105,7 @@ impl Certificate {
             let name = display_name(file);
             let data = fs::read(file).map_err(|error| about(file, &error.to_string()))?;
             let changed = scratch.join(&name);
-            // In the headers, in the middle, and near the end, where the signature is.
+            // One byte in the headers, one in the middle, and one near the end, in the signature.
             for offset in [64, data.len() / 3, data.len() / 2] {
                 let mut data = data.clone();
                 data[offset] ^= 1;
@@ -120,7 +120,7 @@ impl Certificate {
                 };
                 let holds = self.verify(&changed, None).is_ok() || is_listed();
                 checks.push(check(
-                    "refused once changed",
+                    "changed file is refused",
                     if holds {
                         Err(format!("{name} is accepted with byte {offset} changed"))
                     } else {
@@ -141,7 +141,7 @@ fn display_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// Runs a command whose output is of interest only if it fails.
+/// Runs a command, whose output is only shown if it fails.
 fn quietly(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command

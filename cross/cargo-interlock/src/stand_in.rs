@@ -1,6 +1,6 @@
-//! The crate that stands in for Microsoft's `wdk-build` where the build host is not Windows.
+//! Writes the crate that replaces Microsoft's `wdk-build` on build hosts other than Windows.
 //!
-//! Its files are part of this program, so that an installed one needs no repository.
+//! Its files are part of this program, so that an installed program does not need the repository.
 
 use std::{fs, path::Path};
 
@@ -26,7 +26,7 @@ const FILES: &[(&str, &str)] = files! {
     "src/link.rs" = "src/link.rs",
 };
 
-/// Writes the crate, with the definitions of the import libraries, where it is not there yet.
+/// Writes the crate and the definitions of the import libraries, unless they are up to date.
 pub fn write(folder: &Path) -> Result<(), String> {
     for (name, text) in FILES {
         write_if_changed(&folder.join(name), text)?;
@@ -42,7 +42,7 @@ pub fn write(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Cargo builds again what depends on a file that was written, so one that is right is left alone.
+/// Cargo rebuilds the dependents of a file that was written, so a file with the right content is not written again.
 pub fn write_if_changed(path: &Path, text: &str) -> Result<(), String> {
     if path.exists() && text_of(path)? == text {
         return Ok(());

@@ -1,6 +1,6 @@
-//! The driver package, made with the WDK's tools.
+//! Makes the driver package with the WDK's tools.
 //!
-//! They are called with the arguments that Microsoft's `cargo-wdk` gives them.
+//! They are called with the same arguments as Microsoft's `cargo-wdk` calls them.
 
 use std::{
     fs,
@@ -15,16 +15,16 @@ use crate::{
     packaging,
 };
 
-/// The test certificate, which stays with its key in a store of the user's.
+/// The test certificate, which is kept with its key in a certificate store of the user.
 const STORE: &str = "InterlockTestCertStore";
 const NAME: &str = "Interlock test certificate";
 
-/// Code signing, as the usage of a certificate's key.
+/// The key usage of a certificate for code signing.
 const CODE_SIGNING: &str = "1.3.6.1.5.5.7.3.3";
 
-/// Makes the package for x64 in the folder `package`, of what was built and of the INF's template, if the driver has an INF.
+/// Makes the package for x64 in the folder `package` from the built files and, if the driver has an INF, from the INF's template.
 pub fn make(kit: &Kit, driver: &Driver, files: &[PathBuf], package: &Path) -> Result<(), String> {
-    // If one is missing, nothing is begun.
+    // All tools are found before the first one runs.
     for tool in Tool::ALL {
         kit.tool(tool)?;
     }
@@ -88,12 +88,12 @@ pub fn make(kit: &Kit, driver: &Driver, files: &[PathBuf], package: &Path) -> Re
     if driver.template.is_none() {
         return Ok(());
     }
-    // The catalog is of the files as they are now.
+    // The catalog contains the hashes of the files in their final state.
     run(Tool::Inf2cat, &["/driver:.", "/os:10_x64", "/uselocaltime"])?;
     sign(&catalog)
 }
 
-/// Runs a program in a folder; what it prints is shown.
+/// Runs a program in a folder and shows its output.
 fn run(program: &Path, arguments: &[&str], folder: &Path) -> Result<(), String> {
     let mut command = Command::new(program);
     let status = command.args(arguments).current_dir(folder).status();
@@ -105,14 +105,14 @@ fn run(program: &Path, arguments: &[&str], folder: &Path) -> Result<(), String> 
     }
 }
 
-/// Whether the certificate is in its store already. A store that is not there yet is an empty one.
+/// Returns whether the certificate is in its store. A store that does not exist counts as empty.
 fn has_certificate(certmgr: &Path) -> Result<bool, String> {
     let output = Command::new(certmgr).args(["-s", STORE]).output();
     let output = output.map_err(|error| about(certmgr, &error.to_string()))?;
     Ok(String::from_utf8_lossy(&output.stdout).contains(NAME))
 }
 
-/// With shell scripts in the place of the tools.
+/// Tests in which shell scripts replace the tools.
 #[cfg(all(test, unix))]
 mod tests {
     use std::{os::unix::fs::PermissionsExt, path::PathBuf};
@@ -127,7 +127,7 @@ mod tests {
     }
 
     impl Scene {
-        /// A built driver, and a kit whose tools write down how they are called.
+        /// A built driver, and a kit whose tools record their arguments.
         fn new() -> Self {
             let scene = Self {
                 folder: TempDir::new().unwrap(),
@@ -152,7 +152,7 @@ mod tests {
             self.folder.path().join(path)
         }
 
-        /// Makes a tool do this after it has written down its call.
+        /// Makes a tool run this script after it has recorded its arguments.
         fn have(&self, tool: Tool, script: &str) {
             let program = self.path("kit").join(tool.file_name());
             let log = self.path("calls");
@@ -210,7 +210,7 @@ mod tests {
         let scene = Scene::new();
         scene.have(Tool::Makecert, "touch gate.cer");
         scene.have(Tool::Inf2cat, "touch gate.cat");
-        // What an earlier run left does not stay.
+        // Files of an earlier run are removed.
         fs::create_dir(scene.path("package")).unwrap();
         fs::write(scene.path("package/old.sys"), "old").unwrap();
         scene.make().unwrap();
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn failure_of_a_tool_is_an_error() {
         for tool in Tool::ALL {
-            // That certmgr knows no such store is none.
+            // certmgr fails if the store does not exist, which is no error.
             if tool != Tool::Certmgr {
                 let scene = Scene::new();
                 scene.have(tool, "exit 7");

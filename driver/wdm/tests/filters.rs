@@ -5,10 +5,7 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::kernel;
-use ntmodel::{
-    Access, Config, Device as Dev, Driver, Faults, File, Kernel, Request,
-    explore::{Search, explore},
-};
+use ntmodel::{Access, Config, Device as Dev, Driver, Faults, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
     CompletionObserver, CompletionRoutine, Device, DeviceObject, Error, Filter, Guid, Handled,
@@ -464,19 +461,6 @@ fn driver_that_cannot_be_added_leaves_nothing_behind() {
     below.unload();
 }
 
-/// Explores a scenario, in many orders of its threads.
-fn hold(scenario: fn(&Arc<Kernel>)) {
-    for search in [
-        Search::every(2_000),
-        Search::Random {
-            schedules: 2_000,
-            seed: 1,
-        },
-    ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
-    }
-}
-
 /// One request is forwarded and comes back, while another one completes it in the function driver.
 fn released_by_another_thread(kernel: &Arc<Kernel>, function: u32) {
     let stack = Stack::new(kernel);
@@ -495,17 +479,17 @@ fn released_by_another_thread(kernel: &Arc<Kernel>, function: u32) {
 
 #[test]
 fn observed_request_is_completed_in_any_order() {
-    hold(|kernel| released_by_another_thread(kernel, OBSERVE));
+    explore::check(2_000, |kernel| released_by_another_thread(kernel, OBSERVE));
 }
 
 #[test]
 fn returned_request_is_completed_in_any_order() {
-    hold(|kernel| released_by_another_thread(kernel, COMPLETE));
+    explore::check(2_000, |kernel| released_by_another_thread(kernel, COMPLETE));
 }
 
 #[test]
 fn kept_request_is_completed_by_the_removal() {
-    hold(|kernel| {
+    explore::check(2_000, |kernel| {
         let stack = Stack::new(kernel);
         let device = stack.device.clone();
         let remover = kernel.actor("remover", move || device.surprise_remove());

@@ -4,10 +4,7 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use ntmodel::{
-    Access, Driver, File, Kernel,
-    explore::{Search, explore},
-};
+use ntmodel::{Access, Driver, File, Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
     Device, DeviceObject, Error, Guid, Handled, InterlockedOwner, Irp, Lookaside, LookasideBox,
@@ -146,21 +143,9 @@ fn value_that_was_run_down_is_not_accessed() {
     });
 }
 
-fn explored(scenario: fn(&Arc<Kernel>)) {
-    for search in [
-        Search::every(5_000),
-        Search::Random {
-            schedules: 5_000,
-            seed: 1,
-        },
-    ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
-    }
-}
-
 #[test]
 fn items_are_popped_once_in_any_order() {
-    explored(|kernel| {
+    explore::check(5_000, |kernel| {
         with_file(kernel, |file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || {
@@ -182,7 +167,7 @@ fn items_are_popped_once_in_any_order() {
 
 #[test]
 fn value_is_run_down_once_in_any_order() {
-    explored(|kernel| {
+    explore::check(5_000, |kernel| {
         with_file(kernel, |file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || {

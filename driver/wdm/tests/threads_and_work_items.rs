@@ -5,10 +5,7 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::Loaded;
-use ntmodel::{
-    Access, Driver, Kernel,
-    explore::{Search, explore},
-};
+use ntmodel::{Access, Driver, Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
     Device, Dpc, DpcRoutine, Error, Guid, Handled, Importance, InterlockedLong, Irp, Mutex,
@@ -185,18 +182,6 @@ impl Device for All {
     }
 }
 
-fn explored(scenario: fn(&Arc<Kernel>)) {
-    for search in [
-        Search::every(5_000),
-        Search::Random {
-            schedules: 5_000,
-            seed: 1,
-        },
-    ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
-    }
-}
-
 /// Loads the driver, runs a scenario with an open file of its device, and unloads it, which is checked for leaks.
 fn with_file(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Arc<ntmodel::File>)) {
     // SAFETY: the entry point is that of a driver on wdm.
@@ -229,7 +214,7 @@ fn high_importance_runs_first() {
 
 #[test]
 fn thread_and_work_item_end_with_their_device() {
-    explored(|kernel| {
+    explore::check(5_000, |kernel| {
         with_file(kernel, |file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || status(&theirs, QUEUE));
@@ -242,7 +227,7 @@ fn thread_and_work_item_end_with_their_device() {
 
 #[test]
 fn mutex_lends_its_value_to_one_thread_at_a_time() {
-    explored(|kernel| {
+    explore::check(5_000, |kernel| {
         with_file(kernel, |file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || u32::from(status(&theirs, ADD) == 0));
@@ -259,7 +244,7 @@ fn mutex_lends_its_value_to_one_thread_at_a_time() {
 
 #[test]
 fn cancelled_timer_is_still() {
-    explored(|kernel| {
+    explore::check(5_000, |kernel| {
         with_file(kernel, |file| {
             status(file, SET);
             let cancelled = status(file, CANCEL);

@@ -38,5 +38,5 @@ mod shared;
 pub use actor::Actor;
 pub use schedule::{Misfit, Schedule};
 pub(crate) use search::end_with;
-pub use search::{Explored, Found, Memory, Scenario, Search, explore, replay};
+pub use search::{Explored, Found, Memory, Scenario, Search, check, explore, replay};
 pub use shared::Shared;

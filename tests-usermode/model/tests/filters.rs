@@ -582,7 +582,7 @@ fn send(kernel: &Arc<Kernel>, code: u32, input: usize, output: usize) {
 fn information_says_more_than_the_buffer_holds() {
     let kernel = Kernel::new(Config::default());
     send(&kernel, INFORM, 0, 1);
-    // That of an error is not looked at.
+    // The value of an error is not checked.
     send(&kernel, INFORM, 1, 0);
     let violation = found_in(|kernel| send(kernel, INFORM, 0, 0));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The rules for what an INF may do, and for how its sections hang together.
+//! The rules for what an INF may do, and for the references between its sections.
 
 use super::{
     Finding, at,
@@ -27,7 +27,7 @@ pub const LEGACY_DIRECTIVES: &[&str] = &[
     "UpdateInis",
 ];
 
-/// The sections that Windows looks for beside an install section.
+/// The suffixes of the sections that belong to an install section.
 const EXTENSIONS: &[&str] = &[
     "Services",
     "HW",
@@ -37,7 +37,7 @@ const EXTENSIONS: &[&str] = &[
     "Software",
 ];
 
-/// The directives that name other sections, and in which fields: from the first to before the last.
+/// The directives that name other sections, and the range of fields that do.
 const REFERENCES: &[(&str, usize, usize)] = &[
     ("CopyFiles", 0, usize::MAX),
     ("AddReg", 0, usize::MAX),
@@ -47,7 +47,7 @@ const REFERENCES: &[(&str, usize, usize)] = &[
     ("AddService", 2, 4),
 ];
 
-/// Nothing is installed without a device, no setup class is changed, and no code is run.
+/// No section installs something without a device, changes a setup class, or runs code.
 pub fn no_legacy_section(inf: &Inf) -> Finding {
     let is_legacy = |section: &&Section| {
         let mut parts = section.name.split('.');
@@ -62,14 +62,14 @@ pub fn no_legacy_section(inf: &Inf) -> Finding {
     none(found.map(|section| format!("[{}]", section.name)), "none")
 }
 
-/// Nothing is deleted, renamed, registered or written to a file.
+/// No directive deletes, renames or registers a file or writes to one.
 pub fn no_legacy_directive(inf: &Inf) -> Finding {
     let lines = inf.sections.iter().flat_map(|section| &section.lines);
     let is_legacy = |line: &&Line| LEGACY_DIRECTIVES.iter().any(|own| line.is(own));
     none(lines.filter(is_legacy).map(at), "none")
 }
 
-/// The lines of the sections that a directive names.
+/// Returns the lines of the sections that a directive names.
 fn lines_of<'a>(inf: &'a Inf, directive: &str) -> Vec<&'a Line> {
     let named = inf
         .sections
@@ -85,19 +85,19 @@ fn lines_of<'a>(inf: &'a Inf, directive: &str) -> Vec<&'a Line> {
         .collect()
 }
 
-/// The values of `AddReg` sections that are `wrong`.
+/// Finds the values of `AddReg` sections that are `wrong`.
 fn registry(inf: &Inf, wrong: impl Fn(&Line) -> bool) -> Finding {
     let lines = lines_of(inf, "AddReg");
     let right = format!("{} values", lines.len());
     none(lines.into_iter().filter(|line| wrong(line)).map(at), &right)
 }
 
-/// Values go to the key of the device, of its interface or of its service, `HKR`, and nowhere else.
+/// All values are relative to the key of the device, of its interface or of its service (`HKR`).
 pub fn registry_is_relative(inf: &Inf) -> Finding {
     registry(inf, |line| !line.field(0).eq_ignore_ascii_case("HKR"))
 }
 
-/// No DLL is named to be run when the device is installed.
+/// No co-installer is registered.
 pub fn no_co_installer(inf: &Inf) -> Finding {
     registry(inf, |line| {
         line.field(2).eq_ignore_ascii_case("CoInstallers32")
@@ -111,7 +111,7 @@ pub fn nothing_appended(inf: &Inf) -> Finding {
     })
 }
 
-/// The files that are copied: those of the sections that `CopyFiles` names, and those that it names itself with a `@`.
+/// Returns the files that `CopyFiles` copies: those listed in the sections that it names, and those that it names with a `@`.
 pub fn copied_files(inf: &Inf) -> Vec<&str> {
     let directives = inf
         .sections
@@ -126,7 +126,7 @@ pub fn copied_files(inf: &Inf) -> Vec<&str> {
     listed.chain(named).collect()
 }
 
-/// Each file that is copied is said to be in the package, on a disk that is named.
+/// Each file that is copied is listed in `[SourceDisksFiles]`, with a disk of `[SourceDisksNames]`.
 pub fn files_have_a_source(inf: &Inf) -> Finding {
     let mut wrong = Vec::new();
     let (sources, disks) = (
@@ -149,7 +149,7 @@ pub fn files_have_a_source(inf: &Inf) -> Finding {
     none(wrong, &files.join(", "))
 }
 
-/// `DIRID` 13 is where every file goes, under the name and to the folder that it has in the package.
+/// Every file goes to `DIRID` 13, under the name and in the folder that it has in the package.
 pub fn files_run_from_the_driver_store(inf: &Inf) -> Finding {
     let destinations = inf
         .section("DestinationDirs")
@@ -177,12 +177,12 @@ pub fn files_run_from_the_driver_store(inf: &Inf) -> Finding {
     none(wrong, "13")
 }
 
-/// Each `%string%` is in `[Strings]`.
+/// Each `%string%` is defined in `[Strings]`.
 pub fn strings(inf: &Inf) -> Finding {
     none(inf.undefined_strings.iter().cloned(), "all are there")
 }
 
-/// Each section that is named is there, and each that is there is named by another or known to Windows.
+/// Each section that is named exists, and each section is named by another one or known to Windows.
 pub fn sections(inf: &Inf) -> Finding {
     let mut named: Vec<String> = ["Version", "Strings", "Manufacturer", "DestinationDirs"]
         .map(String::from)
@@ -210,7 +210,7 @@ pub fn sections(inf: &Inf) -> Finding {
     }
     let missing = named.iter().filter(|name| inf.section(name).is_none());
     let mut wrong: Vec<_> = missing
-        .map(|name| format!("[{name}] is not there"))
+        .map(|name| format!("[{name}] does not exist"))
         .collect();
     let unused = inf
         .sections

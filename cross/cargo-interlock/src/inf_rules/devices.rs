@@ -6,11 +6,11 @@ use crate::{
     inf::{Inf, Line, Section},
 };
 
-/// Windows 10 1709, the first that runs drivers from the driver store.
+/// Windows 10, version 1709, the first that runs drivers from the driver store.
 const FIRST_WITH_DRIVER_STORE: u32 = 16299;
 
-/// Each models section is for the architecture, and for no Windows that cannot run a driver from the driver store;
-/// kinds of product are not told apart.
+/// Each models section is for the architecture and for versions of Windows that can run a driver from the driver store, and for every
+/// type of product.
 pub fn models_are_decorated(inf: &Inf, arch: Arch) -> Finding {
     let models = inf.models();
     let mut wrong = Vec::new();
@@ -20,7 +20,7 @@ pub fn models_are_decorated(inf: &Inf, arch: Arch) -> Finding {
         if !arch.is_decoration(decoration) {
             wrong.push(format!("{name},{decoration} is not for {}", arch.name()));
         } else if parts[1..].get(2..4).is_some_and(|parts| parts != ["", ""]) {
-            wrong.push(format!("{decoration} tells products apart"));
+            wrong.push(format!("{decoration} is for one type of product"));
         } else {
             let numbers = [1, 2, 5].map(|at| parts.get(at).and_then(|part| part.parse().ok()));
             if numbers < [Some(10), Some(0), Some(FIRST_WITH_DRIVER_STORE)] {
@@ -40,7 +40,7 @@ pub fn models_are_decorated(inf: &Inf, arch: Arch) -> Finding {
     none(wrong, &decorations.join(", "))
 }
 
-/// There are devices that the driver is for, each by a hardware ID.
+/// The INF has at least one device, and each device has a hardware ID.
 pub fn devices(inf: &Inf) -> Finding {
     let devices = inf.devices();
     let ids: Vec<_> = devices.iter().map(|line| line.field(1)).collect();
@@ -50,7 +50,7 @@ pub fn devices(inf: &Inf) -> Finding {
     )
 }
 
-/// The install sections of all devices: of each the one that Windows takes, the more decorated before the plain one.
+/// Returns the install section of each device. As Windows does, it prefers the decorated section to the undecorated one.
 pub fn installs(inf: &Inf) -> Vec<&Section> {
     let mut installs: Vec<&Section> = Vec::new();
     for line in inf.devices() {
@@ -67,12 +67,12 @@ pub fn installs(inf: &Inf) -> Vec<&Section> {
     installs
 }
 
-/// The section that goes with an install section.
+/// Returns the section `INSTALL.name` of an install section.
 pub fn extension<'a>(inf: &'a Inf, install: &Section, name: &str) -> Option<&'a Section> {
     inf.section(&format!("{}.{name}", install.name))
 }
 
-/// The `AddService` lines of an install section that make a service the function driver of its device, or a filter driver.
+/// Returns the `AddService` lines of an install section that add a function driver or a filter driver.
 fn drivers<'a>(inf: &'a Inf, install: &Section) -> Vec<&'a Line> {
     let section = |name| extension(inf, install, name);
     let filters: Vec<_> = section("Filters")
@@ -93,12 +93,12 @@ fn drivers<'a>(inf: &'a Inf, install: &Section) -> Vec<&'a Line> {
         .collect()
 }
 
-/// Whether `SPSVCINST_ASSOCSERVICE` is among the flags.
+/// Returns whether the flags contain `SPSVCINST_ASSOCSERVICE`.
 fn is_function_driver(line: &Line) -> bool {
     number(line.field(1)).is_some_and(|flags| flags & 2 != 0)
 }
 
-/// Each install section gives its device a function driver or a filter driver.
+/// Each install section adds a function driver or a filter driver.
 pub fn service_for_each_device(inf: &Inf) -> Finding {
     let installs = installs(inf);
     let mut wrong = Vec::new();
@@ -116,7 +116,7 @@ pub fn service_for_each_device(inf: &Inf) -> Finding {
     none(wrong, &names.join(", "))
 }
 
-/// A kernel driver, started by the PnP manager, from a file of the package in the driver store.
+/// Each service is a kernel driver that the PnP manager starts, in a file of the driver store.
 pub fn service_is_a_pnp_driver(inf: &Inf) -> Finding {
     let mut wrong = Vec::new();
     let files = copied_files(inf);
@@ -125,7 +125,7 @@ pub fn service_is_a_pnp_driver(inf: &Inf) -> Finding {
         .flat_map(|install| drivers(inf, install))
     {
         let Some(section) = inf.section(line.field(2)) else {
-            wrong.push(format!("[{}] is not there", line.field(2)));
+            wrong.push(format!("[{}] does not exist", line.field(2)));
             continue;
         };
         for (key, right) in [

@@ -1,16 +1,16 @@
-//! The rules for what `[Version]` says of the package.
+//! The rules for `[Version]`.
 
 use super::{Finding, expect};
 use crate::inf::Inf;
 
-/// Setup classes of software-only devices and filters, and what `ClassGuid` Microsoft has given to them.
+/// Setup classes of software-only devices and filters, with the `ClassGuid` that Microsoft assigned.
 const CLASSES: &[(&str, &str)] = &[
     ("Extension", "{e2f84ce7-8efa-411c-aa69-97454ca4cb57}"),
     ("SoftwareDevice", "{62f9c741-b25a-46ce-b54c-9bccce08b6f2}"),
     ("System", "{4d36e97d-e325-11ce-bfc1-08002be10318}"),
 ];
 
-/// The value of a line in `[Version]`.
+/// Returns the value of a line in `[Version]`.
 fn version(inf: &Inf, key: &str) -> Finding {
     let value = inf
         .section("Version")
@@ -33,7 +33,7 @@ pub fn provider(inf: &Inf) -> Finding {
     expect(!provider.eq_ignore_ascii_case("Microsoft"), &provider)
 }
 
-/// `Class` and `ClassGuid` are given, and belong together if the class is known here.
+/// `Class` and `ClassGuid` are given, and match if the class is one of [`CLASSES`].
 pub fn class(inf: &Inf) -> Finding {
     let (class, guid) = (version(inf, "Class")?, version(inf, "ClassGuid")?);
     let known = CLASSES

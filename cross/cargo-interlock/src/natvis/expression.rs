@@ -1,13 +1,12 @@
-//! The expressions of a NatVis file: as much of C++ as it takes to say where a value is.
+//! The expressions of a NatVis file, a subset of C++.
 //!
-//! They are not evaluated, but each is followed through the types: so a field that is not there is found, and a `.` where
-//! a pointer is.
+//! They are not evaluated; only their types are checked. This finds fields that do not exist, and a `.` after a pointer.
 
 use std::collections::BTreeMap;
 
 use super::types::{Type, Types};
 
-/// The types that have no definition: C++'s own, and Rust's as they appear among the arguments of others.
+/// The types without a definition: those of C++, and Rust's primitive types, which appear as arguments of other types.
 const BUILT_IN: &[&str] = &[
     "void",
     "bool",
@@ -29,24 +28,24 @@ const BUILT_IN: &[&str] = &[
     "usize",
 ];
 
-/// Longest first, so that none is taken for the start of another.
+/// Longest first, so that no operator is mistaken for a prefix of it.
 const OPERATORS: &[&str] = &[
     "==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-", "/", "%", "*", "&", "|",
 ];
 
-/// What the names in an expression mean.
+/// The meaning of the names in an expression.
 #[derive(Clone)]
 pub struct Scope<'t> {
     pub types: &'t Types,
     /// The structure whose fields have no prefix.
     pub this: &'t str,
-    /// What `$T1` and so on stand for.
+    /// The arguments `$T1`, `$T2` and so on.
     pub arguments: Vec<&'t str>,
     pub variables: BTreeMap<String, Type>,
 }
 
 impl Scope<'_> {
-    /// The type of an expression, which may end with a format specifier.
+    /// Returns the type of an expression, which may end with a format specifier.
     pub fn type_of(&self, text: &str) -> Result<Type, String> {
         let mut parser = Parser {
             scope: self,
@@ -56,7 +55,7 @@ impl Scope<'_> {
         match parser.rest.strip_prefix(',') {
             None if parser.rest.is_empty() => Ok(kind),
             Some("d" | "x" | "h" | "o" | "b" | "na") => Ok(kind),
-            _ => Err(format!("`{}` is not understood", parser.rest)),
+            _ => Err(format!("`{}` is not supported", parser.rest)),
         }
     }
 
@@ -70,7 +69,7 @@ impl Scope<'_> {
         self.types.field(self.this, name).cloned()
     }
 
-    /// The type that is named between the parentheses of a cast; `None` if it is an expression that is there.
+    /// Returns the type between the parentheses of a cast, or `None` if they contain an expression.
     fn cast(&self, text: &str) -> Result<Option<Type>, String> {
         let name = text.trim_end_matches(['*', ' ']);
         let stars = text[name.len()..].matches('*').count();
@@ -104,7 +103,7 @@ struct Parser<'s, 't> {
 }
 
 impl Parser<'_, '_> {
-    /// Takes a token if it comes next.
+    /// Consumes a token if it is next.
     fn take(&mut self, token: &str) -> bool {
         let Some(rest) = self.rest.strip_prefix(token) else {
             return false;
@@ -113,7 +112,7 @@ impl Parser<'_, '_> {
         true
     }
 
-    /// Takes a name or a number, if one comes next.
+    /// Consumes a name or a number if it is next.
     fn word(&mut self) -> Option<&str> {
         let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
         let end = self.rest.find(|character| !is_word(character));
@@ -133,7 +132,7 @@ impl Parser<'_, '_> {
         Ok(left)
     }
 
-    /// Operators are taken from left to right, whatever their precedence: the types come out the same.
+    /// Operators are applied from left to right without precedence, since the resulting types are the same.
     fn binary(&mut self) -> Result<Type, String> {
         let mut left = self.unary()?;
         loop {
@@ -231,7 +230,7 @@ impl Parser<'_, '_> {
     }
 }
 
-/// Where the parenthesis is closed in which a text starts.
+/// Returns the position of the parenthesis that closes the one before a text.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0_u32;
     for (at, character) in text.char_indices() {

@@ -1,4 +1,4 @@
-//! What the check must find, in a small program: a list of requests.
+//! Tests the check with the types of a small program: a list of requests.
 
 use super::{
     check,
@@ -47,7 +47,7 @@ const QUEUE: &str = r#"<AutoVisualizer xmlns="http://schemas.microsoft.com/vstud
   </Type>
 </AutoVisualizer>"#;
 
-/// What is wrong with the file after one change.
+/// Returns the errors in the file after one change.
 fn errors(from: &str, to: &str) -> Vec<String> {
     assert!(QUEUE.contains(from), "{from} is not in the file");
     let changed = QUEUE.replacen(from, to, 1);
@@ -55,7 +55,7 @@ fn errors(from: &str, to: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_file_that_holds() {
+fn correct_file_passes() {
     let Ok(checked) = check(QUEUE, &program(), false) else {
         panic!("{:?}", errors("", ""));
     };
@@ -63,7 +63,7 @@ fn a_file_that_holds() {
 }
 
 #[test]
-fn a_misspelt_type() {
+fn misspelt_type_is_an_error() {
     assert_eq!(
         errors("demo::Queue", "demo::Queues"),
         ["line 2: Type: the PDB has no type demo::Queues<*>"]
@@ -75,7 +75,7 @@ fn a_misspelt_type() {
 }
 
 #[test]
-fn a_misspelt_field() {
+fn misspelt_field_is_an_error() {
     for (from, to, line, what) in [
         (
             "{length,d}",
@@ -134,18 +134,18 @@ fn a_misspelt_field() {
 }
 
 #[test]
-fn a_dot_for_a_pointer() {
+fn dot_after_a_pointer_is_an_error() {
     let errors = errors("link-&gt;next", "link.next");
     assert!(errors[0].contains("has no field next"), "{errors:?}");
 }
 
 #[test]
-fn a_pointer_of_another_type_is_assigned() {
+fn assignment_of_another_pointer_type_is_an_error() {
     assert_eq!(errors("link = link-&gt;next", "link = length").len(), 1);
 }
 
 #[test]
-fn what_is_optional_may_be_missing_unless_it_must_hold() {
+fn optional_element_may_be_missing_unless_it_must_hold() {
     assert!(check(QUEUE, &program(), false).is_ok());
     let errors = check(QUEUE, &program(), true).err().unwrap_or_default();
     assert_eq!(
@@ -155,7 +155,7 @@ fn what_is_optional_may_be_missing_unless_it_must_hold() {
 }
 
 #[test]
-fn what_is_no_natvis() {
+fn file_that_is_no_natvis_is_refused() {
     assert_eq!(
         errors("<Size>length</Size>", "<Sise>length</Sise>").len(),
         1
@@ -183,7 +183,7 @@ fn what_is_no_natvis() {
 }
 
 #[test]
-fn a_wildcard_stands_for_what_has_its_brackets_in_pairs() {
+fn wildcard_matches_balanced_brackets() {
     let mut types = Types::default();
     types.insert("a<b<c> >", &[]);
     types.insert("a<b<c>,d>", &[]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ntmodel::{
     Access, Config, Device, Driver, Kernel, Request,
-    explore::{Search, explore},
+    explore,
 };
 use wdm::NtStatus;
 
@@ -67,5 +67,5 @@ fn cancellation_against_release() {
         device.remove().expect("no file is open");
         driver.unload();
     };
-    explore(Search::every(10_000), race).unwrap_or_else(|found| panic!("{found}"));
+    explore::check(10_000, race);
 }

@@ -1,4 +1,4 @@
-//! How bindgen is to read the kit's headers.
+//! Configures bindgen for the kit's headers.
 
 use std::borrow::Borrow;
 
@@ -9,7 +9,7 @@ use crate::{
     kit::{self, Kit},
 };
 
-/// Deprecated routines, left out so that no driver comes to call them.
+/// Deprecated routines, which are left out so that no driver calls them.
 const DEPRECATED: &[&str] = &[
     "ExAllocatePool",
     "ExAllocatePoolWithTag",
@@ -18,8 +18,8 @@ const DEPRECATED: &[&str] = &[
     "ExAllocatePoolWithQuotaTag",
 ];
 
-/// The guards of clang's headers of vector intrinsics. To be taken for included keeps those out: bindgen cannot
-/// express them, and would need longer to leave them out by name than for all the rest.
+/// The include guards of clang's headers for vector intrinsics. If a guard is defined, its header is skipped. bindgen cannot express
+/// these intrinsics, and blocking them by name takes longer than all other work.
 const VECTOR_HEADERS: &[&str] = &[
     "__X86INTRIN_H",
     "__IMMINTRIN_H",
@@ -42,9 +42,9 @@ const INEXPRESSIBLE: &[&str] = &[
 /// Structures that the headers name without defining them.
 const UNDEFINED: &[&str] = &["_KGDTENTRY64", "_KIDTENTRY64"];
 
-/// Makes bindgen's builder ready for the headers of a [`Config`].
+/// Makes a bindgen builder for the headers of a [`Config`].
 pub trait BuilderExt {
-    /// A builder that finds the headers and reads them as the driver's target does.
+    /// Returns a builder with the folders of the headers and the macros of the driver's target.
     ///
     /// # Errors
     ///
@@ -52,11 +52,11 @@ pub trait BuilderExt {
     fn wdk_default(config: impl Borrow<Config>) -> Result<Builder, ConfigError>;
 }
 
-/// What tells mingw-w64's `wdm.h` the architecture where clang's target and the WDK's macros do not.
+/// Returns the macros that mingw-w64's `wdm.h` needs for the architecture, in addition to those of clang and the WDK.
 fn mingw_architecture(architecture: CpuArchitecture) -> &'static [&'static str] {
     match architecture {
         CpuArchitecture::Amd64 => &[],
-        // It knows no ARM64, and for ARM it includes `armddk.h`, which is ours.
+        // It does not support ARM64. For ARM it includes `armddk.h`, which is the one in `include`.
         CpuArchitecture::Arm64 => &["-D_M_ARM"],
     }
 }

@@ -1,8 +1,8 @@
-//! What can go wrong before a compiler or a linker is started.
+//! The errors before a compiler or a linker is started.
 
 use std::{error, fmt, io, path::PathBuf};
 
-/// A file operation that failed, and on which path.
+/// A file operation that failed, with its path.
 #[derive(Debug)]
 pub struct IoError {
     path: PathBuf,
@@ -10,7 +10,7 @@ pub struct IoError {
 }
 
 impl IoError {
-    /// Says which path `source` is about.
+    /// Adds the path to `source`.
     pub fn with_path(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self {
             path: path.into(),
@@ -36,18 +36,18 @@ impl error::Error for IoError {
 pub enum ConfigError {
     /// A file operation failed.
     Io(IoError),
-    /// A folder of headers or libraries is not there.
+    /// A folder of headers or libraries does not exist.
     DirectoryNotFound {
         /// The folder.
         directory: PathBuf,
-        /// What provides it.
+        /// The package that provides it.
         provider: &'static str,
     },
-    /// The target is of an architecture that this crate cannot build for.
+    /// This crate does not support the target's architecture.
     Architecture(String),
-    /// The driver's manifest asks for a driver model other than WDM.
+    /// The driver's manifest has a driver model other than WDM.
     DriverModel(String),
-    /// A feature of `wdk-sys` asks for headers that only a WDK has.
+    /// A feature of `wdk-sys` requires headers that only a WDK has.
     ApiSubset(crate::ApiSubset),
     /// The target feature `crt-static` is off, so the C runtime's DLLs would be imported.
     StaticCrtNotEnabled,
@@ -55,7 +55,7 @@ pub enum ConfigError {
     Tool {
         /// The tool's name.
         tool: String,
-        /// What it said, or why it could not be started.
+        /// Its output, or why it could not be started.
         reason: String,
     },
 }
@@ -74,15 +74,15 @@ impl fmt::Display for ConfigError {
             ),
             Self::Architecture(name) => write!(
                 f,
-                "cannot build a driver for {name}: only x86_64 and aarch64 are supported off Windows"
+                "cannot build a driver for {name}: only x86_64 and aarch64 are supported on hosts other than Windows"
             ),
             Self::DriverModel(model) => write!(
                 f,
-                "the driver's model is {model}: only WDM drivers can be built off Windows"
+                "the driver's model is {model}: only WDM drivers can be built on hosts other than Windows"
             ),
             Self::ApiSubset(subset) => write!(
                 f,
-                "the headers for {subset:?} are in the WDK alone: leave out that feature of wdk-sys, \
+                "the headers for {subset:?} are only in the WDK: leave out that feature of wdk-sys, \
                  or build on Windows"
             ),
             Self::StaticCrtNotEnabled => write!(
@@ -95,7 +95,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Says the same as `Display`: it is how a build script's error reaches whoever builds.
+/// The same text as `Display`, since Cargo prints the error of a build script in this form.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

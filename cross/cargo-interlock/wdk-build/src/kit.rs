@@ -1,4 +1,4 @@
-//! Where headers and import libraries come from.
+//! Finds headers and import libraries.
 
 use std::{
     env, fs,
@@ -7,23 +7,23 @@ use std::{
 
 use crate::{ConfigError, CpuArchitecture, IoError};
 
-/// What mingw-w64's headers lack, and the definitions that the import libraries are made from.
+/// The headers that mingw-w64 lacks, and the definitions of the import libraries.
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Where Debian's `mingw-w64-x86-64-dev` puts its headers.
+/// The folder of the headers in Debian's `mingw-w64-x86-64-dev`.
 const MINGW_INCLUDE: &str = "/usr/x86_64-w64-mingw32/include";
 
 /// A set of headers and libraries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kit {
-    /// mingw-w64's DDK headers, and import libraries made on the spot.
+    /// mingw-w64's DDK headers, and import libraries that the build makes.
     Mingw,
     /// A WDK, unpacked in this folder.
     Wdk(PathBuf),
 }
 
 impl Kit {
-    /// The WDK that `WDKContentRoot` names, or else mingw-w64's headers.
+    /// Returns the WDK that `WDKContentRoot` names, or else mingw-w64's headers.
     pub(crate) fn from_env() -> Self {
         println!("cargo::rerun-if-env-changed=WDKContentRoot");
         match env::var_os("WDKContentRoot") {
@@ -32,7 +32,7 @@ impl Kit {
         }
     }
 
-    /// The folders that headers are looked for in, first to last.
+    /// Returns the folders of the headers, in search order.
     pub(crate) fn include_paths(
         &self,
         architecture: CpuArchitecture,
@@ -44,7 +44,7 @@ impl Kit {
                 let own = Path::new(HERE).join("include");
                 let mut paths = match architecture {
                     CpuArchitecture::Amd64 => Vec::new(),
-                    // Headers that stand before mingw-w64's of the same name.
+                    // These headers replace mingw-w64's of the same name.
                     CpuArchitecture::Arm64 => vec![existing(own.join("arm64"), "this crate")?],
                 };
                 paths.extend([
@@ -64,7 +64,7 @@ impl Kit {
         }
     }
 
-    /// The headers of the base API, in the order in which they are to be included.
+    /// Returns the headers of the base API, in the order in which they must be included.
     pub(crate) fn base_headers(&self) -> &'static [&'static str] {
         match self {
             Self::Mingw => &["ntifs.h", "ntddk.h", "ntstrsafe.h", "mingw_lacks.h"],
@@ -72,7 +72,7 @@ impl Kit {
         }
     }
 
-    /// The libraries that a WDM driver is linked with.
+    /// Returns the libraries that a WDM driver is linked with.
     pub(crate) fn libraries(&self) -> &'static [&'static str] {
         match self {
             Self::Mingw => &["ntoskrnl", "hal"],
@@ -80,8 +80,7 @@ impl Kit {
         }
     }
 
-    /// The folder that holds [`Self::libraries`]. Without a WDK, that is `out_dir`, where they
-    /// are made now.
+    /// Returns the folder of [`Self::libraries`]. Without a WDK this is `out_dir`, in which they are made.
     pub(crate) fn library_path(
         &self,
         architecture: CpuArchitecture,
@@ -103,7 +102,7 @@ impl Kit {
     }
 }
 
-/// Clang's own headers, which libclang does not find by itself.
+/// Returns the folder of clang's own headers, which libclang does not find.
 pub(crate) fn clang_include() -> Result<PathBuf, ConfigError> {
     println!("cargo::rerun-if-env-changed=LIBCLANG_PATH");
     let library = env::var_os("LIBCLANG_PATH").unwrap_or_else(|| "/usr/lib/llvm-19/lib".into());
@@ -113,7 +112,7 @@ pub(crate) fn clang_include() -> Result<PathBuf, ConfigError> {
     existing(include, "the package libclang-19-dev")
 }
 
-/// The folder of the newest version, such as `10.0.26100.0`, in a WDK's `Include` or `Lib`.
+/// Returns the folder of the newest version, such as `10.0.26100.0`, in a WDK's `Include` or `Lib`.
 fn latest_version(folder: &Path) -> Result<PathBuf, ConfigError> {
     let version = |path: &PathBuf| -> Option<Vec<u32>> {
         let name = path.file_name()?.to_str()?;
@@ -152,7 +151,7 @@ fn existing(directory: PathBuf, provider: &'static str) -> Result<PathBuf, Confi
 mod tests {
     use super::*;
 
-    /// An empty folder of this name, for a test to fill.
+    /// Creates an empty folder for a test.
     fn scratch(name: &str) -> PathBuf {
         let folder = env::temp_dir().join(format!("wdk-build-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);

@@ -1,9 +1,8 @@
-//! Stands in for Microsoft's `wdk-build` where the build host is not Windows.
+//! Replaces Microsoft's `wdk-build` on build hosts other than Windows.
 //!
-//! The real crate looks for an installed WDK through the registry and does not compile elsewhere. This
-//! one offers the same items to the build scripts of `wdk-sys`, `wdk`, `wdk-alloc`, `wdk-panic` and of a
-//! driver, so that these compile unmodified. What it knows is the Windows Driver Model on x86-64 and
-//! ARM64.
+//! Microsoft's crate finds an installed WDK through the registry and only compiles on Windows. This crate has the items that the build
+//! scripts of `wdk-sys`, `wdk`, `wdk-alloc`, `wdk-panic` and of a driver use, so that these compile unmodified. It supports the Windows
+//! Driver Model on x86-64 and ARM64.
 //!
 //! Headers are mingw-w64's, with `include` for what they lack, and the import libraries are made from the module
 //! definitions in `imports`, which `cargo interlock` writes. If the environment variable `WDKContentRoot` names the folder of a WDK
@@ -22,7 +21,7 @@ pub use error::{ConfigError, IoError};
 
 use kit::Kit;
 
-/// What a build is for, and where it finds headers and libraries.
+/// The target of a build, and its headers and libraries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     kit: Kit,
@@ -31,7 +30,7 @@ pub struct Config {
     pub driver_config: DriverConfig,
 }
 
-/// A driver model. `wdk-sys` matches on all three; a [`Config`] never holds another than WDM.
+/// A driver model. `wdk-sys` matches on all three; a [`Config`] always has WDM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DriverConfig {
     /// The Windows Driver Model.
@@ -42,29 +41,29 @@ pub enum DriverConfig {
     Umdf(UmdfConfig),
 }
 
-/// Which version of the Kernel-Mode Driver Framework.
+/// The version of the Kernel-Mode Driver Framework.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KmdfConfig {
     /// The major version.
     pub kmdf_version_major: u8,
     /// The minor version.
     pub target_kmdf_version_minor: u8,
-    /// The least minor version that will do.
+    /// The lowest minor version that is sufficient.
     pub minimum_kmdf_version_minor: Option<u8>,
 }
 
-/// Which version of the User-Mode Driver Framework.
+/// The version of the User-Mode Driver Framework.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UmdfConfig {
     /// The major version.
     pub umdf_version_major: u8,
     /// The minor version.
     pub target_umdf_version_minor: u8,
-    /// The least minor version that will do.
+    /// The lowest minor version that is sufficient.
     pub minimum_umdf_version_minor: Option<u8>,
 }
 
-/// A part of the kernel's API with headers of its own.
+/// A part of the kernel's API that has its own headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of wdk-sys' features")]
 pub enum ApiSubset {
@@ -78,7 +77,7 @@ pub enum ApiSubset {
     Usb,
 }
 
-/// An architecture that Windows runs on. One more is one more arm in each of its functions.
+/// An architecture of Windows. A new one needs an arm in each function below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CpuArchitecture {
     /// x86-64.
@@ -97,7 +96,7 @@ impl CpuArchitecture {
         }
     }
 
-    /// The name of a WDK's folder of libraries.
+    /// Returns the name of a WDK's folder of libraries.
     fn folder(self) -> &'static str {
         match self {
             Self::Amd64 => "x64",
@@ -128,7 +127,7 @@ impl CpuArchitecture {
 }
 
 impl Config {
-    /// The configuration of the build script that calls.
+    /// Returns the configuration of the calling build script.
     ///
     /// # Errors
     ///
@@ -141,13 +140,13 @@ impl Config {
         })
     }
 
-    /// The architecture to build for.
+    /// Returns the architecture to build for.
     #[must_use]
     pub fn architecture(&self) -> CpuArchitecture {
         self.architecture
     }
 
-    /// The folders that headers are looked for in, first to last.
+    /// Returns the folders of the headers, in search order.
     ///
     /// # Errors
     ///
@@ -156,7 +155,7 @@ impl Config {
         Ok(self.kit.include_paths(self.architecture)?.into_iter())
     }
 
-    /// The macros that the headers expect, with their values.
+    /// Returns the macros that the headers require, with their values.
     pub fn preprocessor_definitions(&self) -> impl Iterator<Item = (String, Option<String>)> {
         // Microsoft's compiler defines the last one when it compiles for the kernel.
         let names = self
@@ -167,7 +166,7 @@ impl Config {
         names.map(|name| ((*name).to_owned(), None))
     }
 
-    /// The names of the headers that declare a part of the API.
+    /// Returns the names of the headers that declare a part of the API.
     ///
     /// # Errors
     ///
@@ -175,14 +174,14 @@ impl Config {
     pub fn headers(&self, subset: ApiSubset) -> Result<impl Iterator<Item = String>, ConfigError> {
         let headers = match subset {
             ApiSubset::Base => self.kit.base_headers(),
-            // The framework's headers are of no use to a WDM driver.
+            // A WDM driver does not use the framework's headers.
             ApiSubset::Wdf => &[],
             other => return Err(ConfigError::ApiSubset(other)),
         };
         Ok(headers.iter().map(|header| (*header).to_owned()))
     }
 
-    /// A header that includes the headers of all these parts of the API.
+    /// Returns a header that includes the headers of all these parts of the API.
     ///
     /// # Errors
     ///
@@ -201,20 +200,20 @@ impl Config {
         Ok(lines.concat())
     }
 
-    /// Rust source that links the libraries of a part of the API, for the bindings to carry.
+    /// Returns Rust source for the bindings that links the libraries of a part of the API.
     #[must_use]
     pub fn bindgen_library_link_raw_lines(&self, subset: ApiSubset) -> Option<String> {
         (subset == ApiSubset::Base).then(|| link::link_attributes(self.kit.libraries()))
     }
 
-    /// The symbol of the framework's function table. A WDM driver has none.
+    /// Returns the symbol of the framework's function table, which a WDM driver does not have.
     #[must_use]
     pub fn compute_wdffunctions_symbol_name(&self) -> Option<String> {
         None
     }
 }
 
-/// Configures the build of a library on top of `wdk-sys`; called from its build script.
+/// Configures the build of a library that uses `wdk-sys`; called from its build script.
 ///
 /// # Errors
 ///
@@ -223,7 +222,7 @@ pub fn configure_wdk_library_build() -> Result<(), ConfigError> {
     configure_wdk_library_build_and_then(|_| Ok(()))
 }
 
-/// Configures the build of a library and then does `next` with the configuration.
+/// Configures the build of a library and calls `next` with the configuration.
 ///
 /// # Errors
 ///

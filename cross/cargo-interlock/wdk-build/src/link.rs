@@ -1,11 +1,11 @@
-//! The output for Cargo: the driver model, the libraries, the linker's arguments.
+//! Prints the instructions for Cargo: the driver model, the libraries and the linker's arguments.
 
 use std::{env, fs, path::Path};
 
 use crate::{Config, ConfigError, IoError};
 
-/// The arguments that make a WDM driver, as the WDK's own build rules have them. lld-link has no `/KERNEL`;
-/// what that means for the sections is done to the finished image.
+/// The linker's arguments for a WDM driver, as in the WDK's build rules. lld-link has no `/KERNEL`, so `cargo interlock` sets the flags of
+/// the sections after the link.
 const DRIVER_ARGUMENTS: &[&str] = &[
     "/DRIVER",
     "/SUBSYSTEM:NATIVE",
@@ -20,7 +20,7 @@ const DRIVER_ARGUMENTS: &[&str] = &[
     "/Brepro",
 ];
 
-/// Tells the crate that is built which driver model it is for. `wdk-sys` and its kin are empty without.
+/// Sets the driver model of the crate that is built. Without it, `wdk-sys` and the crates that use it are empty.
 pub(crate) fn emit_cfg() {
     println!(
         r#"cargo::rustc-check-cfg=cfg(driver_model__driver_type, values("WDM", "KMDF", "UMDF"))"#
@@ -28,7 +28,7 @@ pub(crate) fn emit_cfg() {
     println!(r#"cargo::rustc-cfg=driver_model__driver_type="WDM""#);
 }
 
-/// Rust source that links `libraries`, other than for tests, which run in user mode.
+/// Returns Rust source that links `libraries`, except in tests, which run in user mode.
 pub(crate) fn link_attributes(libraries: &[&str]) -> String {
     let attribute = |library: &&str| {
         format!(
@@ -40,7 +40,7 @@ pub(crate) fn link_attributes(libraries: &[&str]) -> String {
     libraries.iter().map(attribute).collect()
 }
 
-/// Has the crate that is built linked as a driver.
+/// Links the crate that is built as a driver.
 pub(crate) fn configure_driver(config: &Config) -> Result<(), ConfigError> {
     check_driver_model()?;
     if !variable("CARGO_CFG_TARGET_FEATURE")
@@ -61,7 +61,7 @@ pub(crate) fn configure_driver(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Refuses a driver whose manifest asks for a framework.
+/// Returns an error if the manifest of a driver requires a framework.
 fn check_driver_model() -> Result<(), ConfigError> {
     let manifest = Path::new(&variable("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     println!("cargo::rerun-if-changed={}", manifest.display());
@@ -73,7 +73,7 @@ fn check_driver_model() -> Result<(), ConfigError> {
     }
 }
 
-/// The value of a manifest's `driver-type`.
+/// Returns the value of a manifest's `driver-type`.
 fn driver_model(manifest: &str) -> Option<&str> {
     manifest.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;
@@ -81,7 +81,7 @@ fn driver_model(manifest: &str) -> Option<&str> {
     })
 }
 
-/// A variable that Cargo sets for every build script.
+/// Returns a variable that Cargo sets for every build script.
 fn variable(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }

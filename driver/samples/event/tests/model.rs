@@ -2,23 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use interlock_explore::{hold, load_built};
 use interlock_sample_event::{IOCTL_NOTIFY, MAX_EVENTS, Notification, Notifier};
 use nt::{
     STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
     STATUS_INVALID_HANDLE, STATUS_PENDING, STATUS_SUCCESS,
 };
-use ntmodel::{
-    Access, Clock, Config, Driver, File, Kernel, Request, User, UserEvent,
-    explore::{Search, explore},
-};
+use ntmodel::{Access, Clock, Config, Driver, File, Kernel, Request, User, UserEvent};
 use zerocopy::IntoBytes;
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
 
 fn load(kernel: &Arc<Kernel>) -> Driver {
-    // SAFETY: the entry point is that of a driver on wdm.
-    unsafe { Driver::load(kernel, wdm::control_entry::<Notifier>) }.expect("DriverEntry succeeds")
+    // SAFETY: a driver on wdm, and its file.
+    unsafe { load_built(kernel, wdm::control_entry::<Notifier>, "sample_event") }
+        .expect("DriverEntry succeeds")
 }
 
 fn open(kernel: &Arc<Kernel>) -> File {
@@ -133,19 +132,6 @@ fn events_of_a_file_are_bounded() {
         assert_eq!(end(&notify(file, None, 1000)), STATUS_SUCCESS);
         assert_eq!(end(&notify(file, Some(&event), 1000)), STATUS_SUCCESS);
     });
-}
-
-/// Explores a scenario: every order of its threads, as far as the first 10,000 go, and 10,000 drawn at random.
-fn hold(scenario: fn(&Arc<Kernel>)) {
-    for search in [
-        Search::every(10_000),
-        Search::Random {
-            schedules: 10_000,
-            seed: 1,
-        },
-    ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
-    }
 }
 
 #[test]

@@ -3,14 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::load;
+use interlock_explore::{hold, load_built};
 use interlock_sample_filter::{GET_COUNTERS, Meter};
 use interlock_sample_pipe::Pipe;
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{
-    Access, Config, Device, Driver, File, Kernel, Request,
-    explore::{Search, explore},
-};
+use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -22,10 +19,14 @@ struct Started {
 }
 
 fn drivers(kernel: &Arc<Kernel>) -> (Driver, Driver) {
-    let pipe = load::<Pipe>(kernel).expect("DriverEntry succeeds");
-    // SAFETY: the entry point is that of a driver on wdm.
-    let meter = unsafe { Driver::load(kernel, wdm::filter_entry::<Meter>) };
-    (pipe, meter.expect("DriverEntry succeeds"))
+    // SAFETY: a driver on wdm, and its file.
+    let pipe = unsafe { load_built(kernel, wdm::entry::<Pipe>, "sample_pipe") };
+    // SAFETY: a driver on wdm, and its file.
+    let meter = unsafe { load_built(kernel, wdm::filter_entry::<Meter>, "sample_filter") };
+    (
+        pipe.expect("DriverEntry succeeds"),
+        meter.expect("DriverEntry succeeds"),
+    )
 }
 
 /// Starts a device with the filter above the pipe.
@@ -121,19 +122,6 @@ fn lower_filter_sees_no_request_that_the_pipe_serves() {
     assert_eq!(status(&sent), nt::STATUS_INVALID_DEVICE_REQUEST);
     file.close();
     started.stop();
-}
-
-/// Explores a scenario: every order of its threads, as far as the first 10,000 go, and 10,000 drawn at random.
-fn hold(scenario: fn(&Arc<Kernel>)) {
-    for search in [
-        Search::every(10_000),
-        Search::Random {
-            schedules: 10_000,
-            seed: 1,
-        },
-    ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
-    }
 }
 
 #[test]

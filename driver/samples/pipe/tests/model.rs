@@ -2,13 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::load;
+use interlock_explore::{hold, load_built};
 use interlock_sample_pipe::{CAPACITY, Pipe};
 use nt::{STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS};
-use ntmodel::{
-    Access, Config, Device, Driver, File, Kernel, Request,
-    explore::{Search, explore},
-};
+use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -19,7 +16,9 @@ struct Started {
 }
 
 fn start(kernel: &Arc<Kernel>) -> Started {
-    let driver = load::<Pipe>(kernel).expect("DriverEntry succeeds");
+    // SAFETY: a driver on wdm, and its file.
+    let driver = unsafe { load_built(kernel, wdm::entry::<Pipe>, "sample_pipe") }
+        .expect("DriverEntry succeeds");
     let device = driver.add_device().expect("AddDevice succeeds");
     device.start().expect("the device starts");
     Started { driver, device }
@@ -143,19 +142,6 @@ fn what_a_pipe_does_not_do_is_refused() {
             assert_eq!(status, Some(nt::STATUS_INVALID_DEVICE_REQUEST));
         }
     });
-}
-
-/// Explores a scenario: every order of its threads, as far as the first 10,000 go, and 10,000 drawn at random.
-fn hold(scenario: fn(&Arc<Kernel>)) {
-    for search in [
-        Search::every(10_000),
-        Search::Random {
-            schedules: 10_000,
-            seed: 1,
-        },
-    ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
-    }
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl DeviceAccess {
         reason = "the descriptor has some 100 bytes"
     )]
     pub(crate) const fn descriptor(self) -> SecurityDescriptor {
-        // An entry that is not counted is not looked at.
+        // An entry that is not counted is ignored.
         let count = match self {
             Self::Administrators => 2,
             Self::Everyone => 3,

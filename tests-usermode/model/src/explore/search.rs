@@ -239,6 +239,28 @@ pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found
     })
 }
 
+/// Tests that a scenario breaks no rule in the orders that are tried: up to `schedules` by [`Search::every`], and as many drawn at
+/// random.
+///
+/// ```
+/// ntmodel::explore::check(100, |kernel| {
+///     let other = kernel.actor("other", || 1);
+///     assert_eq!(other.join(), 1);
+/// });
+/// ```
+///
+/// # Panics
+/// With the violation and its schedule, if a rule is broken or an assertion of the scenario fails.
+#[track_caller]
+pub fn check(schedules: usize, scenario: Scenario) {
+    for search in [
+        Search::every(schedules),
+        Search::Random { schedules, seed: 1 },
+    ] {
+        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
+    }
+}
+
 fn try_orders(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>> {
     match search {
         Search::Reduced { most, memory } => {

@@ -1,7 +1,7 @@
 //! The names of device objects, and the symbolic links to them by which user mode opens a device.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
@@ -10,6 +10,7 @@ use nt::{
     STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_SUCH_DEVICE, STATUS_OBJECT_NAME_COLLISION,
     STATUS_OBJECT_NAME_NOT_FOUND, STATUS_OBJECT_PATH_SYNTAX_BAD, STATUS_SUCCESS, UNICODE_STRING,
 };
+use rustc_hash::FxHashMap;
 
 use crate::{
     host::{Call, Kernel, thread::Attached, wait::Wait},
@@ -21,7 +22,7 @@ use crate::{
 /// The names, in lower case, since the object manager compares them without regard to case.
 #[derive(Default)]
 pub(crate) struct Namespace {
-    devices: Mutex<HashMap<String, NamedDevice>>,
+    devices: Mutex<FxHashMap<String, NamedDevice>>,
     /// The links, and the names that they stand for.
     links: Mutex<BTreeMap<String, String>>,
 }
@@ -85,7 +86,12 @@ impl Namespace {
     }
 
     /// Checks that a user may open a name, and counts a file of its device.
-    fn admit(&self, name: &str, access: Access, user: User) -> Result<Arc<DeviceInner>, NTSTATUS> {
+    pub(crate) fn admit(
+        &self,
+        name: &str,
+        access: Access,
+        user: User,
+    ) -> Result<Arc<DeviceInner>, NTSTATUS> {
         let name = canonical(name);
         let links = locked(&self.links);
         let linked = links
@@ -135,7 +141,7 @@ impl Kernel {
         user: User,
     ) -> Result<File, NTSTATUS> {
         let _attached = Attached::to(self);
-        let call = Call::enter("NtCreateFile");
+        let call = Call::enter_shared("NtCreateFile");
         call.switch_after("NtCreateFile", std::ptr::null::<u8>());
         let device = self.io().namespace.admit(name, access, user)?;
         let opened = File::open(&call, self, &device, access);
@@ -190,7 +196,7 @@ extern "C" fn IoCreateSymbolicLink(
     link: *mut UNICODE_STRING,
     device: *mut UNICODE_STRING,
 ) -> NTSTATUS {
-    let call = Call::enter("IoCreateSymbolicLink");
+    let call = Call::enter_shared("IoCreateSymbolicLink");
     call.require_at_most(0, Rule::IrqlIoPassive4, 0x2_000d);
     call.require_room(link);
     call.require_room(device);
@@ -216,7 +222,7 @@ extern "C" fn IoCreateSymbolicLink(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoDeleteSymbolicLink(link: *mut UNICODE_STRING) -> NTSTATUS {
-    let call = Call::enter("IoDeleteSymbolicLink");
+    let call = Call::enter_shared("IoDeleteSymbolicLink");
     call.require_at_most(0, Rule::IrqlIoPassive4, 0x2_000d);
     call.require_room(link);
     // SAFETY: the caller gives a name.

@@ -23,7 +23,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
         calls! {
             0, [] => number(0);
         };
-    KeInsertDeviceQueue::queues_where_busy,
+    KeInsertDeviceQueue::queues_when_busy,
         "the first request makes the device queue busy, and those that follow are queued in order",
         calls! {
             0, [] => number(0);

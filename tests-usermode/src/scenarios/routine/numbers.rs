@@ -62,7 +62,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
             MINUS_ONE, [0] => number(0), [MINUS_ONE];
             7, [7] => number(7), [7];
         };
-    KeGetCurrentProcessorNumber::is_one_that_there_is,
+    KeGetCurrentProcessorNumber::is_in_range,
         "the processor is one that the system can have, and the same at DISPATCH_LEVEL",
         current_processor_number;
 };
