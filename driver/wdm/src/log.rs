@@ -185,8 +185,8 @@ impl Line {
 
     /// Appends a byte, unless the line is full.
     fn push(&mut self, byte: u8) {
-        let room = self.bytes.iter_mut().take(Self::CAPACITY - 1);
-        if let Some(place) = room.skip(self.length).next() {
+        let mut room = self.bytes.iter_mut().take(Self::CAPACITY - 1);
+        if let Some(place) = room.nth(self.length) {
             *place = byte;
             self.length += 1;
         }
@@ -199,9 +199,8 @@ impl Line {
             place *= base;
         }
         while place != 0 {
-            let digit = b"0123456789abcdef"
-                .iter()
-                .nth((number / place % base) as usize);
+            let digit = usize::try_from(number / place % base).unwrap_or(0);
+            let digit = b"0123456789abcdef".get(digit);
             self.push(digit.copied().unwrap_or(b'?'));
             place /= base;
         }
