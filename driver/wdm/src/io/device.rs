@@ -202,7 +202,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     }
 
     /// Called when the system shuts down, before it flushes the file systems (`IRP_MJ_SHUTDOWN`), if
-    /// [`Device::NOTIFIED_OF_SHUTDOWN`] is set.
+    /// [`Device::NOTIFIED_OF_SHUTDOWN`] is set. A PnP device that was never started is not notified.
     ///
     /// WDK: [IoRegisterShutdownNotification](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioregistershutdownnotification).
     ///
@@ -425,7 +425,7 @@ impl NewDevice {
 /// # Invariants
 ///
 /// All fields except `holds`, `lower`, `files` and the flags are written once, before the device object is
-/// attached or can be opened. `lower` is written once, directly after. `device` and `interface` are valid while the device
+/// attached or can be opened. The attachment writes `lower`, once. `device` and `interface` are valid while the device
 /// is held; the removal or the unload takes them out when there are no holds and new ones are rejected.
 pub(crate) struct Extension {
     pub(crate) holds: Holds,
@@ -442,6 +442,8 @@ pub(crate) struct Extension {
     /// Whether a removal is pending, so that opens fail.
     remove_pending: AtomicBool,
     gone: AtomicBool,
+    /// Whether a PnP device is registered for a shutdown.
+    notified: AtomicBool,
 }
 
 impl Extension {
@@ -469,6 +471,7 @@ impl Extension {
             device: device.cast(),
             remove_pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            notified: AtomicBool::new(false),
         };
         // SAFETY: the memory has the size of an `Extension` and the pool's alignment, and no other code uses it
         // yet.
@@ -515,11 +518,6 @@ impl Extension {
     /// Where the next lower device object is stored, which is NULL before it is known.
     pub(crate) const fn lower_place(&self) -> *mut *mut nt::DEVICE_OBJECT {
         self.lower.as_ptr()
-    }
-
-    /// Stores the next lower device object, to which this one has just been attached.
-    pub(crate) fn set_lower(&self, lower: *mut nt::DEVICE_OBJECT) {
-        self.lower.store(lower, Ordering::Release);
     }
 
     /// The device's state.
@@ -591,6 +589,11 @@ impl Extension {
     /// Sets whether a removal is pending.
     pub(crate) fn set_remove_pending(&self, pending: bool) {
         self.remove_pending.store(pending, Ordering::Relaxed);
+    }
+
+    /// Records whether the device is registered for a shutdown, and returns whether it was.
+    pub(crate) fn set_notified(&self, notified: bool) -> bool {
+        self.notified.swap(notified, Ordering::Relaxed)
     }
 
     /// Returns whether opens fail: the device was removed, or a removal is pending.

@@ -113,7 +113,7 @@ unsafe fn prepare<'a, D>(
 }
 
 /// Attaches a device object whose extension is initialised to the device stack, and allows requests
-/// (`IoAttachDeviceToDeviceStack`).
+/// (`IoAttachDeviceToDeviceStackSafe`).
 ///
 /// # Safety
 /// As for [`prepare`], which has returned successfully.
@@ -122,16 +122,12 @@ unsafe fn attach<D: Device>(
     pdo: *mut nt::DEVICE_OBJECT,
     extension: &Extension,
 ) -> Result<(), Error> {
-    // SAFETY: the device object is valid, and its extension is initialised.
-    unsafe { register_shutdown::<D>(object) }?;
+    // The lower device object is stored before the first request can arrive.
     // SAFETY: both device objects are valid.
-    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
-    if lower.is_null() {
-        // SAFETY: AddDevice runs at PASSIVE_LEVEL.
-        unsafe { unregister_shutdown::<D>(object) };
-        return Err(Error::NO_SUCH_DEVICE);
-    }
-    extension.set_lower(lower);
+    let status =
+        unsafe { nt::IoAttachDeviceToDeviceStackSafe(object, pdo, extension.lower_place()) };
+    Error::check(status)?;
+    let lower = extension.lower();
     // SAFETY: the lower device object is valid while this one is attached to it.
     let lower_flags = unsafe { (*lower).Flags };
     // Accesses only the field: other code can access the device object now, so there must be no exclusive reference
@@ -167,8 +163,10 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         nt::IRP_MN_START_DEVICE => {
             // SAFETY: this routine owns the IRP.
             let lower = unsafe { forward_and_wait(extension.lower(), irp, irql) };
-            let started =
-                Error::check(lower).and_then(|()| extension.set_interface_enabled(true, irql));
+            let started = Error::check(lower)
+                // SAFETY: the device object is valid, and PnP requests come one at a time, at PASSIVE_LEVEL.
+                .and_then(|()| unsafe { start_shutdown::<D>(object, extension) })
+                .and_then(|()| extension.set_interface_enabled(true, irql));
             if started.is_ok() {
                 // SAFETY: the device object is valid during the call, at PASSIVE_LEVEL.
                 unsafe { report(object, PowerState::Device(DevicePowerState::D0)) };
@@ -200,8 +198,10 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         }
         nt::IRP_MN_REMOVE_DEVICE => {
             end_requests(extension, device, irql);
-            // SAFETY: PnP requests are sent at PASSIVE_LEVEL, and this one is sent once.
-            unsafe { unregister_shutdown::<D>(object) };
+            if extension.set_notified(false) {
+                // SAFETY: the device object was registered, at PASSIVE_LEVEL.
+                unsafe { unregister_shutdown::<D>(object) };
+            }
             // SAFETY: this routine owns the IRP and its hold, and gives up both.
             return unsafe { remove::<D, D::File>(object, irp, D::remove, irql) };
         }
@@ -215,6 +215,26 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     // SAFETY: the hold was acquired above.
     unsafe { Extension::release(object, irp) };
     status
+}
+
+/// Asks to be notified of a shutdown the first time that the device is started, if the driver wants it.
+///
+/// Not in AddDevice: if a later step failed there, a notification could use the state while it is freed. A device that
+/// cannot be started is removed, and the removal waits for the notification.
+///
+/// # Safety
+/// The device object is valid and its extension is this one; called at `PASSIVE_LEVEL`, by one thread at a time.
+unsafe fn start_shutdown<D: Device>(
+    object: *mut nt::DEVICE_OBJECT,
+    extension: &Extension,
+) -> Result<(), Error> {
+    if extension.set_notified(true) {
+        return Ok(());
+    }
+    // SAFETY: guaranteed by the caller, and the device object is not registered.
+    unsafe { register_shutdown::<D>(object) }.inspect_err(|_| {
+        extension.set_notified(false);
+    })
 }
 
 /// Asks to be notified of a shutdown, if the driver wants it (`IoRegisterShutdownNotification`).
