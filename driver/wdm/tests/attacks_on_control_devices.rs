@@ -1,4 +1,4 @@
-//! Attacks on control devices and on the notification of a shutdown, on the model kernel.
+//! Attacks on control devices, on the model kernel.
 
 use std::sync::{
     Arc,
@@ -59,57 +59,4 @@ fn a_control_device_that_cannot_be_made_is_not_notified_of_a_shutdown() {
     let steps = faults.failed();
     let last = steps.last().expect("steps that can fail");
     assert!(last.contains("register_shutdown"), "{steps:#?}");
-}
-
-/// Each step of `DriverEntry`, AddDevice and `IRP_MN_START_DEVICE` of a PnP device fails once, and each time the system shuts
-/// down: only a device that was started is notified.
-#[test]
-fn a_device_that_cannot_be_started_is_not_notified_of_a_shutdown() {
-    let faults = Arc::new(Faults::default());
-    let kernel = Kernel::new(Config {
-        faults: Some(Arc::clone(&faults)),
-        ..Config::default()
-    });
-    loop {
-        faults.arm();
-        // SAFETY: the entry point is that of a driver on wdm.
-        let loaded = unsafe { Driver::load(&kernel, wdm::entry::<Plugged>) };
-        let device = loaded.as_ref().ok().map(Driver::add_device);
-        let failed = faults.disarm();
-        kernel.notify_shutdown();
-        assert_eq!(PLUGGED.swap(0, SeqCst), u32::from(!failed));
-        if let Some(Ok(device)) = device {
-            device.remove().expect("no file is open");
-        }
-        if let Ok(driver) = loaded {
-            driver.unload();
-        }
-        if !failed {
-            break;
-        }
-    }
-    let steps = faults.failed();
-    assert!(
-        steps.iter().any(|step| step.contains("register_shutdown")),
-        "{steps:#?}"
-    );
-}
-
-/// A PnP device that counts the shutdowns of which it is notified.
-struct Plugged;
-
-static PLUGGED: AtomicU32 = AtomicU32::new(0);
-
-impl Device for Plugged {
-    const NOTIFIED_OF_SHUTDOWN: bool = true;
-
-    type File = ();
-
-    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(Ok::<_, Error>(Self))
-    }
-
-    fn shutdown(&self, _: &mut PassiveLevel) {
-        PLUGGED.fetch_add(1, SeqCst);
-    }
 }
