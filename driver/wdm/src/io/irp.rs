@@ -297,8 +297,10 @@ impl<R: Record> PendedIrp<R> {
     #[doc(alias = "IofCompleteRequest")]
     #[doc(alias = "IoCompleteRequest")]
     pub fn complete<L: NoSpinLockHeld>(self, status: impl Into<NtStatus>, _irql: &mut L) {
+        // Converted first: in user mode the driver's conversion may unwind, and `self` is dropped then.
+        let status = status.into();
         // SAFETY: `self` owns the IRP and gives it up.
-        unsafe { finish::<R>(self.into_raw(), status.into(), 0) };
+        unsafe { finish::<R>(self.into_raw(), status, 0) };
     }
 
     /// Completes the request with `STATUS_SUCCESS` and a reply (`IoCompleteRequest`), and returns the status with
