@@ -154,11 +154,11 @@ fn send(level: Level, parts: &[Part<'_>]) {
                 let is_printable = byte == b' ' || byte.is_ascii_graphic();
                 line.push(if is_printable { byte } else { b'.' });
             }),
-            Part::Number(number) => line.push_digits(number, 10, 1),
+            Part::Number(number) => line.push_digits::<10>(number, 1),
             Part::Hex(number) => {
                 line.push(b'0');
                 line.push(b'x');
-                line.push_digits(number.into(), 16, 8);
+                line.push_digits::<16>(number.into(), 8);
             }
         }
     }
@@ -193,16 +193,22 @@ impl Line {
     }
 
     /// Appends a number with at least so many digits.
-    fn push_digits(&mut self, number: u64, base: u64, least: u32) {
-        let mut place = base.pow(least - 1);
-        while number / place >= base {
-            place *= base;
+    fn push_digits<const BASE: u64>(&mut self, mut number: u64, least: usize) {
+        // The digits of `u64::MAX` in base 10.
+        const MOST: usize = 20;
+        let mut digits = [b'0'; MOST];
+        let mut length = 0;
+        for place in digits.iter_mut().rev() {
+            let digit = usize::try_from(number % BASE).unwrap_or(0);
+            *place = b"0123456789abcdef".get(digit).copied().unwrap_or(b'?');
+            number /= BASE;
+            length += 1;
+            if number == 0 && length >= least {
+                break;
+            }
         }
-        while place != 0 {
-            let digit = usize::try_from(number / place % base).unwrap_or(0);
-            let digit = b"0123456789abcdef".get(digit);
-            self.push(digit.copied().unwrap_or(b'?'));
-            place /= base;
+        for digit in digits.iter().skip(MOST - length) {
+            self.push(*digit);
         }
     }
 }
@@ -216,22 +222,22 @@ mod tests {
 
     use super::Line;
 
-    fn digits(number: u64, base: u64, least: u32) -> String {
+    fn digits<const BASE: u64>(number: u64, least: usize) -> String {
         let mut line = Line {
             bytes: [0; Line::CAPACITY],
             length: 0,
         };
-        line.push_digits(number, base, least);
+        line.push_digits::<BASE>(number, least);
         String::from_utf8(line.bytes[..line.length].to_vec()).unwrap()
     }
 
     #[test]
     fn numbers_are_written_as_core_writes_them() {
         for number in [0, 1, 9, 10, 99, 100, 4711, u64::from(u32::MAX), u64::MAX] {
-            assert_eq!(digits(number, 10, 1), number.to_string());
+            assert_eq!(digits::<10>(number, 1), number.to_string());
         }
         for number in [0, 0xf, 0x10, 0xc000_0010, u64::from(u32::MAX)] {
-            assert_eq!(digits(number, 16, 8), format!("{number:08x}"));
+            assert_eq!(digits::<16>(number, 8), format!("{number:08x}"));
         }
     }
 

@@ -372,9 +372,6 @@ impl NewDevice {
         Q: DeviceQueues + Send + 'static,
         I: PinInit<Q, Error>,
     {
-        self.queues
-            .try_reserve(1)
-            .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
         let init = init(self.object.as_ptr(), self.queues.len());
         let shared = Shared::new(init, &self.object, irql)?;
         let queue: &dyn DeviceQueues = &*shared;
@@ -384,11 +381,20 @@ impl NewDevice {
             // SAFETY: `OwnedQueue` calls this once, with the owner that was given up above.
             drop(unsafe { Shared::<Q>::from_raw(owner) });
         };
-        self.queues.push(OwnedQueue {
+        let queue = OwnedQueue {
             queue,
             owner,
             release,
-        });
+        };
+        self.queues
+            .try_reserve(1)
+            .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
+        // Without `push`, which contains a panic for a vector that cannot grow.
+        let length = self.queues.len();
+        let place = self.queues.spare_capacity_mut().first_mut();
+        place.ok_or(Error::INSUFFICIENT_RESOURCES)?.write(queue);
+        // SAFETY: the vector has this capacity, and its last element was just written.
+        unsafe { self.queues.set_len(length + 1) };
         Ok(shared)
     }
 }

@@ -110,16 +110,12 @@ pub(crate) fn set_requests<D: Device>(major: &mut [nt::PDRIVER_DISPATCH; 28]) {
     major[nt::IRP_MJ_CREATE] = Some(dispatch::create::<D>);
     major[nt::IRP_MJ_CLEANUP] = Some(dispatch::cleanup::<D>);
     major[nt::IRP_MJ_CLOSE] = Some(dispatch::close::<D>);
-    for function in [
-        nt::IRP_MJ_READ,
-        nt::IRP_MJ_WRITE,
-        nt::IRP_MJ_QUERY_INFORMATION,
-        nt::IRP_MJ_SET_INFORMATION,
-        nt::IRP_MJ_FLUSH_BUFFERS,
-        nt::IRP_MJ_DEVICE_CONTROL,
-    ] {
-        major[function] = Some(dispatch::request::<D>);
-    }
+    major[nt::IRP_MJ_READ] = Some(dispatch::request::<D>);
+    major[nt::IRP_MJ_WRITE] = Some(dispatch::request::<D>);
+    major[nt::IRP_MJ_QUERY_INFORMATION] = Some(dispatch::request::<D>);
+    major[nt::IRP_MJ_SET_INFORMATION] = Some(dispatch::request::<D>);
+    major[nt::IRP_MJ_FLUSH_BUFFERS] = Some(dispatch::request::<D>);
+    major[nt::IRP_MJ_DEVICE_CONTROL] = Some(dispatch::request::<D>);
     major[nt::IRP_MJ_INTERNAL_DEVICE_CONTROL] = Some(dispatch::internal_device_control::<D>);
     if D::NOTIFIED_OF_SHUTDOWN {
         major[nt::IRP_MJ_SHUTDOWN] = Some(dispatch::shutdown::<D>);
