@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -415,7 +416,17 @@ fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
     *locked(&shared.kernel) = Some(Arc::clone(&kernel));
     let main = Thread::new(&kernel, "main");
     let _attached = Attached::as_thread(Arc::clone(&main));
-    scenario(&kernel);
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| scenario(&kernel))) {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        match message {
+            Some(message) => kernel.verify(false, || format!("the scenario panicked: {message}")),
+            // What ends a coroutine.
+            None => resume_unwind(panic),
+        }
+    }
     ke::end_exploring(&kernel);
     main.wait_for_others();
     (kernel.upcalls.verify_end)(&Call::enter("the end of a scenario"));
