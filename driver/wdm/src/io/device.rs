@@ -269,6 +269,21 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "IRP_MJ_CLEANUP")]
     fn cleanup(&self, _file: &Self::File, _irql: &mut PassiveLevel) {}
 
+    /// Called when the device is started, after the lower drivers have started it and before programs can find it
+    /// (`IRP_MN_START_DEVICE`). After a stop it is called again.
+    ///
+    /// A [`ControlDevice`](crate::ControlDevice) is not started.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// The error with which the start fails; the PnP manager then removes the device.
+    #[doc(alias = "IRP_MN_START_DEVICE")]
+    fn start(&self, _irql: &mut PassiveLevel) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Returns whether the device can be removed (`IRP_MN_QUERY_REMOVE_DEVICE`).
     ///
     /// After success, further opens fail until the device is removed or the removal is cancelled. All other

@@ -178,6 +178,15 @@ impl<R: Record> IrpView<R> {
         Ok(unsafe { bytes(self.0, length) })
     }
 
+    /// Returns as many bytes of the output in the system buffer as were written; not more than it holds.
+    pub(super) fn written(&self, length: usize) -> Result<&[u8], Error> {
+        if self.buffering() != Buffering::System {
+            return Err(Error::INVALID_DEVICE_REQUEST);
+        }
+        // SAFETY: as in `input_bytes`.
+        Ok(unsafe { bytes(self.0, length.min(self.output_length())) })
+    }
+
     /// Returns a copy of the request's input.
     ///
     /// The system buffer is a copy, so the sender of the request cannot change it any more. The reply uses the same
