@@ -238,7 +238,7 @@ fn resumed_cancelled_and_removed(kernel: &Arc<Kernel>, code: u32) {
 fn forwarded_request_ends_once_whatever_else_happens() {
     explore::check(500, |kernel| resumed_cancelled_and_removed(kernel, ONE_WAY));
     explore::check(500, |kernel| {
-        resumed_cancelled_and_removed(kernel, AND_RETRY)
+        resumed_cancelled_and_removed(kernel, AND_RETRY);
     });
 }
 
