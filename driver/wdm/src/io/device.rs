@@ -527,6 +527,12 @@ impl Extension {
         self.lower.load(Ordering::Acquire)
     }
 
+    /// Returns whether the device can serve requests: a PnP device that is attached, or a control device. AddDevice cannot fail
+    /// any more then.
+    pub(crate) fn is_attached(&self) -> bool {
+        !self.lower().is_null() || matches!(self.holds, Holds::Rundown(_))
+    }
+
     /// Where the next lower device object is stored, which is NULL before it is known.
     pub(crate) const fn lower_place(&self) -> *mut *mut nt::DEVICE_OBJECT {
         self.lower.as_ptr()

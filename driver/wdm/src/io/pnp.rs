@@ -122,6 +122,8 @@ unsafe fn attach<D: Device>(
     pdo: *mut nt::DEVICE_OBJECT,
     extension: &Extension,
 ) -> Result<(), Error> {
+    // Registered first, since only a step before the attachment can be undone. Until the device is attached, a notification does
+    // not access the device's state, which is freed if the attachment fails.
     // SAFETY: the device object is valid, and its extension is initialised.
     unsafe { register_shutdown::<D>(object) }?;
     // SAFETY: both device objects are valid.

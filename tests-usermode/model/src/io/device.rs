@@ -423,7 +423,7 @@ extern "C" fn IoCreateDevice(
     _exclusive: u8,
     device: *mut *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
-    let call = Call::enter("IoCreateDevice");
+    let call = Call::enter_shared("IoCreateDevice");
     call.require_at_most(1, Rule::IrqlIoPassive1, 0x2_000a);
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
@@ -453,7 +453,7 @@ extern "C" fn IoCreateDevice(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
-    let call = Call::enter("IoDeleteDevice");
+    let call = Call::enter_shared("IoDeleteDevice");
     call.require_at_most(1, Rule::IrqlIoApcLte, 0x2_0009);
     let devices = &call.kernel.io().devices;
     call.require_device(device);

@@ -252,7 +252,7 @@ impl Device {
     /// The driver's error.
     pub fn open_anyway(&self, access: Access) -> Result<File, NTSTATUS> {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("NtCreateFile");
+        let call = Call::enter_shared("NtCreateFile");
         File::open(&call, &self.kernel, &self.inner, access)
     }
 }
