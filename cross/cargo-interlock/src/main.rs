@@ -25,6 +25,7 @@ mod package;
 mod packaging;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
 mod script;
 mod signing;
 mod stamp;
@@ -149,13 +150,6 @@ enum Task {
         #[arg(long)]
         lock_debug: bool,
     },
-    /// Check PowerShell scripts, as far as possible without PowerShell
-    #[command(hide = true)]
-    CheckScripts {
-        /// The scripts
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
     /// Write the crate that replaces wdk-build on systems other than Windows
     #[command(hide = true)]
     StandIn {
@@ -227,7 +221,6 @@ fn perform(task: Task) -> Result<bool, String> {
             files,
             lock_debug,
         } => return check_natvis(&pdb, &files, lock_debug),
-        Task::CheckScripts { files } => return check_scripts(&files),
         Task::StandIn { folder } => stand_in::write(&folder)?,
     }
     Ok(true)
@@ -251,18 +244,6 @@ fn check_natvis(pdb: &Path, files: &[PathBuf], lock_debug: bool) -> Result<bool,
         }
     }
     Ok(all_hold)
-}
-
-fn check_scripts(files: &[PathBuf]) -> Result<bool, String> {
-    let mut right = true;
-    for file in files {
-        let problems = script::problems(&text_of(file)?).map_err(|error| about(file, &error))?;
-        for problem in &problems {
-            println!("{}", about(file, problem));
-        }
-        right &= problems.is_empty();
-    }
-    Ok(right)
 }
 
 /// Runs a program and shows its output.

@@ -44,9 +44,11 @@ install() {
         wine 120 "$work/devnode.exe" install "Z:${package//\//\\}\\$driver.inf" "$hardware_id" ||
             failed "$driver is not installed (above)"
     else
+        # One that an earlier run has left.
+        wine 60 sc.exe delete "$driver" > /dev/null 2>&1 || true
         wine 60 sc.exe create "$driver" type= kernel start= demand binPath= "Z:${package//\//\\}\\$driver.sys" ||
             failed "the service $driver is not made (above)"
-        wine 60 sc.exe start "$driver" || failed "the service $driver does not start (above)"
+        wine 60 sc.exe start "$driver" > /dev/null || failed "the service $driver does not start (above)"
     fi
     [[ $(service_state) == RUNNING ]] || failed "the service $driver does not run"
     if [[ -n $interface ]]; then

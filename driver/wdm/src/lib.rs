@@ -54,6 +54,7 @@
 //! | a pointer in the device extension | [`Shared`] |
 //! | `IoCreateDevice` with a name, `IoCreateSymbolicLink` | [`ControlDevice`] |
 //! | `FileObject->FsContext` | [`FileState`] |
+//! | `IRP_MJ_POWER`, `PoSetPowerState` | [`Device::set_power`] |
 //! | `ObReferenceObject`, `IoQueueWorkItem` | [`DeviceObject`] |
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
@@ -104,13 +105,14 @@ pub use ex::{
 pub use io::{
     cancel_lock::{CancelSpinLock, CancelSpinLockGuard},
     control::{ControlDevice, control_entry},
-    device::{Device, IoType, NewDevice},
+    device::{Device, NewDevice},
     device_object::DeviceObject,
     driver::entry,
     file::FileState,
     filter::{Filter, filter_entry},
     forwarded::{CompletionObserver, CompletionRoutine, Returned},
     interface::Guid,
+    io_type::IoType,
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
     power::{DevicePowerState, PowerState, SystemPowerState},

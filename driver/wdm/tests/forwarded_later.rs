@@ -100,7 +100,7 @@ impl CompletionRoutine for Retry {
             Err(error) => {
                 assert_eq!(error, Error::DEVICE_BUSY);
                 assert_eq!(irp.output_bytes(), Ok(&[][..]));
-                let irp = irp.into_irp();
+                let Ok(irp) = irp.into_irp() else { return };
                 let resume = irp.record().resume.clone();
                 let queue = irp.record().queue.clone();
                 queue.put_back(irp, irql);

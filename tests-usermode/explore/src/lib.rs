@@ -13,7 +13,7 @@ use std::{env, path::Path, sync::Arc};
 
 use ntmodel::{
     Driver, DriverEntry, Image, Kernel,
-    explore::{Scenario, Search},
+    explore::{Scenario, Search, check},
 };
 
 /// Loads a driver on `wdm` into a kernel.
@@ -24,6 +24,9 @@ pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
     // SAFETY: the entry point is that of a driver on wdm.
     unsafe { Driver::load(kernel, wdm::entry::<D>) }
 }
+
+/// The environment variable that names the folder of the images.
+const BUILT: &str = "INTERLOCK_BUILT";
 
 /// Loads a driver on `wdm` that has a `.sys` file of this name: its logic, or if the environment variable `INTERLOCK_BUILT` names
 /// a folder, such as `target/interlock`, the file in there.
@@ -41,7 +44,7 @@ pub unsafe fn load_built(
     entry: DriverEntry,
     name: &str,
 ) -> Result<Driver, i32> {
-    let Some(folder) = env::var_os("INTERLOCK_BUILT") else {
+    let Some(folder) = env::var_os(BUILT) else {
         // SAFETY: guaranteed by the caller.
         return unsafe { Driver::load(kernel, entry) };
     };
@@ -49,6 +52,17 @@ pub unsafe fn load_built(
     let image = Image::load(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     // SAFETY: as above.
     unsafe { Driver::load_image(kernel, image) }
+}
+
+/// Tests a scenario of a driver that [`load_built`] loads, by [`check`]: with 10,000 schedules of each search; with 100 for an image,
+/// whose loading takes milliseconds.
+///
+/// # Panics
+/// As [`check`].
+#[track_caller]
+pub fn hold(scenario: Scenario) {
+    let is_built = env::var_os(BUILT).is_some();
+    check(if is_built { 100 } else { 10_000 }, scenario);
 }
 
 /// A test.

@@ -13,14 +13,14 @@ pub(crate) mod pool;
 mod reader_writer;
 mod rundown;
 mod slist;
+mod strings;
 mod zone;
 
 pub use event::UserEvent;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     ex::{event::EventObject, handle::Handles, pool::Pool},
@@ -35,13 +35,13 @@ pub(crate) struct Ex {
     /// The handles of user mode.
     user_handles: Handles,
     /// The event objects of user mode, by their addresses.
-    events: Mutex<HashMap<usize, Arc<EventObject>>>,
+    events: Mutex<FxHashMap<usize, Arc<EventObject>>>,
     /// Held while a sequenced list is worked on.
     slists: Mutex<()>,
     /// The lookaside lists that were initialised and not deleted, by their addresses.
-    lookaside_lists: Mutex<HashSet<usize>>,
+    lookaside_lists: Mutex<FxHashSet<usize>>,
     /// The zones that were initialised, by their addresses.
-    zones: Mutex<HashSet<usize>>,
+    zones: Mutex<FxHashSet<usize>>,
 }
 
 impl Kernel {

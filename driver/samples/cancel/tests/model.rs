@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interlock_explore::load_built;
+use interlock_explore::{hold, load_built};
 use interlock_sample_cancel::{POLL_INTERVAL, Sampler};
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{Access, Config, Device, Driver, Kernel, PowerState, Request, explore};
+use ntmodel::{Access, Config, Device, Driver, Kernel, PowerState, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ fn reads_wait_while_the_hardware_has_no_power() {
 
 #[test]
 fn cancel_against_the_timer() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let (driver, device) = start(kernel);
         let file = device.open(Access::Read).expect("the device opens");
         let read = Arc::new(file.read(0, 4));
@@ -112,7 +112,7 @@ fn cancel_against_the_timer() {
 
 #[test]
 fn removal_against_the_timer() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let (driver, device) = start(kernel);
         let device = Arc::new(device);
         let file = device.open(Access::Read).expect("the device opens");
@@ -133,7 +133,7 @@ fn removal_against_the_timer() {
 
 #[test]
 fn power_against_a_read() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let (driver, device) = start(kernel);
         let file = Arc::new(device.open(Access::Read).expect("the device opens"));
         let reader = {

@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::load_built;
+use interlock_explore::{hold, load_built};
 use interlock_sample_filter::{GET_COUNTERS, Meter};
 use interlock_sample_pipe::Pipe;
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request, explore};
+use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -126,7 +126,7 @@ fn lower_filter_sees_no_request_that_the_pipe_serves() {
 
 #[test]
 fn read_against_write() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let writer = {
@@ -144,7 +144,7 @@ fn read_against_write() {
 
 #[test]
 fn cancel_against_write() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let read = Arc::new(file.read(0, 2));
@@ -164,7 +164,7 @@ fn cancel_against_write() {
 /// The removal waits for the requests that come back to the filter.
 #[test]
 fn read_against_surprise_removal() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let started = start(kernel);
         let file = started.open();
         let device = started.device.clone();

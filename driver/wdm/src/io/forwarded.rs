@@ -3,9 +3,9 @@
 use core::{ffi::c_void, marker::PhantomData, ops::Deref};
 
 use crate::{
-    Error, Handled, Irp, IrpView, NtStatus, PendedIrp, Record, UserBuffer,
+    Error, Handled, Irp, IrpView, MajorFunction, NtStatus, PendedIrp, Record, UserBuffer,
     io::{
-        device::Extension,
+        extension::Extension,
         forward::{forward_and_wait, forward_with, pass_down},
         irp::{finish_unchanged, take_record},
         irp_view::RECORD,
@@ -21,17 +21,22 @@ use crate::{
 #[must_use = "the request waits until it is completed"]
 pub struct Returned<O>(O);
 
-impl<O> Returned<O> {
+impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
     /// Returns the owner of the request, which completes it with another status.
     ///
     /// # IRQL
     /// Any.
-    pub fn into_irp(self) -> O {
-        self.0
+    ///
+    /// # Errors
+    /// The same if the request opens or closes a file: the driver below has opened or closed it. Forwarded again, it would be
+    /// closed twice; completed with an error, a file that was opened would never be closed.
+    pub fn into_irp(self) -> Result<O, Self> {
+        match self.major() {
+            MajorFunction::Create | MajorFunction::Cleanup | MajorFunction::Close => Err(self),
+            _ => Ok(self.0),
+        }
     }
-}
 
-impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
     /// Returns whether the lower drivers succeeded.
     ///
     /// # IRQL
@@ -91,7 +96,7 @@ impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
             .result()
             .is_err_and(|error| NtStatus::from(error).is_error());
         let length = if has_failed { 0 } else { self.information() };
-        self.0.written(length)
+        self.0.data().written(length)
     }
 }
 
@@ -311,7 +316,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
 ///
 /// The lower drivers get it at `PASSIVE_LEVEL`, as most of them require; a DPC queues a [`WorkItem`](crate::WorkItem) that
 /// forwards it. They may be called in another thread than that of the requestor. A request that has come back can be forwarded
-/// again, to try it once more.
+/// again, to try it once more, unless it opens or closes a file.
 impl<R: Record> PendedIrp<R> {
     /// Forwards the request, and does not see it again (`IoCallDriver`).
     ///

@@ -21,8 +21,8 @@ use crate::{
     ex::pool::allocate,
     io::{
         create::{create_object, create_state},
-        device::Extension,
         dispatch::complete_unheld,
+        extension::Extension,
         forward::{forward_and_wait, pass_down},
         holds::Holds,
         interface::DeviceInterface,
