@@ -112,7 +112,7 @@ impl<'a> IrpData<'a> {
             None => self.other_input(),
         };
         // SAFETY: the input has this length.
-        unsafe { self.from_system_buffer(length?) }
+        unsafe { self.in_system_buffer(length?) }
     }
 
     /// Returns the bytes that the system has copied in, if they are as many as a type has.
@@ -125,14 +125,14 @@ impl<'a> IrpData<'a> {
             return Err(Error::INFO_LENGTH_MISMATCH);
         }
         // SAFETY: the input has this length.
-        unsafe { self.from_system_buffer(size_of::<T>()) }
+        unsafe { self.in_system_buffer(size_of::<T>()) }
     }
 
     /// Returns the first bytes of the system buffer.
     ///
     /// # Safety
     /// The request has an input or an output in the system buffer of at least this length.
-    unsafe fn from_system_buffer(self, length: usize) -> Result<&'a [u8], Error> {
+    unsafe fn in_system_buffer(self, length: usize) -> Result<&'a [u8], Error> {
         if length == 0 {
             return Ok(&[]);
         }
@@ -182,7 +182,7 @@ impl<'a> IrpData<'a> {
             return Err(Error::INVALID_DEVICE_REQUEST);
         };
         // SAFETY: the output has at least this length.
-        unsafe { self.from_system_buffer(length.min(room as usize)) }
+        unsafe { self.in_system_buffer(length.min(room as usize)) }
     }
 
     /// Returns how the output of the request is passed, and its length.
