@@ -9,6 +9,7 @@ pub(crate) mod device;
 pub(crate) mod device_object;
 pub(crate) mod dispatch;
 pub(crate) mod driver;
+pub(crate) mod extension;
 pub(crate) mod file;
 pub(crate) mod filter;
 pub(crate) mod forward;

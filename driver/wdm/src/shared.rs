@@ -67,7 +67,10 @@ unsafe impl<T: Send + Sync> Send for Shared<T> {}
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    /// Makes a value with one owner.
+    /// Makes a value with one owner, from the value or an in-place initialiser of it.
+    ///
+    /// Pass a value as it is. With `Ok::<_, Error>(value)`, which other constructors take, the type has to be named, since the value
+    /// of the `Shared` could also be the `Result`.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.

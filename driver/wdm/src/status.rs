@@ -56,6 +56,8 @@ macro_rules! statuses {
         impl NtStatus {
             /// The request succeeded.
             pub const SUCCESS: Self = Self(nt::STATUS_SUCCESS);
+            /// The time of the request has expired; a success, with which a serial port completes a read that got fewer bytes.
+            pub const TIMEOUT: Self = Self(nt::STATUS_TIMEOUT);
             $($(#[$doc])* pub const $name: Self = Self(nt::$value);)*
         }
 

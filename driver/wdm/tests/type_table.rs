@@ -20,6 +20,7 @@ use wdm::{
     ThreadRoutine, Timer, TimerRoutine, UserBuffer, WorkItem, WorkItemRoutine, Zone, ZoneBox,
     irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
     lock_order::Alone,
+    log::Part,
 };
 
 /// `Send` and `Sync`.
@@ -201,6 +202,7 @@ fn table() -> Vec<Row> {
             Node<Both> => "SSU", Node<SendOnly> => "S-U", Node<SyncOnly> => "-SU", Node<Neither> => "--U",
             Node<PhantomPinned> => "SS-",
         }
+        Part ["'a" Covariant] { Part<'static> => "SSU" }
         PendedIrp ["R" Invariant("pended_irp_of_another_record")] {
             PendedIrp => "SSU", PendedIrp<Unshared> => "S-U",
         }
@@ -277,6 +279,7 @@ mod covariant {
         insert: Insert<'static, 'static, u32, Arrival> => Insert<'a, 'static, u32, Arrival>;
         lookaside_box: LookasideBox<&'static str> => LookasideBox<&'a str>;
         node: Node<&'static str> => Node<&'a str>;
+        part: Part<'static> => Part<'a>;
         pool_allocator: PoolAllocator<&'static str> => PoolAllocator<&'a str>;
         registry_key: RegistryKey<'static> => RegistryKey<'a>;
         remove: Remove<'static, 'static, u32, Arrival> => Remove<'a, 'static, u32, Arrival>;

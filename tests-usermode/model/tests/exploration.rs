@@ -62,6 +62,27 @@ fn a_broken_promise_is_found() {
     finds(Rule::Promise, promises::<false>, promises::<true>);
 }
 
+/// An assertion of the scenario itself, or of an actor that is waited for.
+fn asserts<const HOLDS: bool, const IN_ACTOR: bool>(kernel: &Arc<Kernel>) {
+    let actor = kernel.actor("actor", || assert!(HOLDS || !IN_ACTOR, "in the actor"));
+    actor.join();
+    assert!(HOLDS, "{} in the scenario", "formatted");
+}
+
+#[test]
+fn an_assertion_that_fails_is_found_with_its_schedule() {
+    finds(
+        Rule::Promise,
+        asserts::<false, false>,
+        asserts::<true, false>,
+    );
+    finds(Rule::Promise, asserts::<false, true>, asserts::<true, true>);
+    let found = explore(EVERY, asserts::<false, false>).expect_err("it fails");
+    let report = found.to_string();
+    assert!(report.contains("formatted in the scenario"), "{report}");
+    assert!(report.contains(&found.schedule.to_string()), "{report}");
+}
+
 #[test]
 fn a_schedule_fits_if_each_thread_can_go_on_when_it_is_to() {
     let found = explore(EVERY, promises::<false>).expect_err("a promise is broken");

@@ -5,8 +5,8 @@ use crate::{
     ex::{pool::allocate, rundown::RundownRef},
     io::{
         create::{create_object, create_state},
-        device::Extension,
         driver::{check_unload, set_requests},
+        extension::Extension,
         holds::Holds,
         name::ObjectName,
         pnp::{register_shutdown, unregister_shutdown},

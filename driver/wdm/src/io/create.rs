@@ -2,7 +2,7 @@
 
 use crate::{
     DeviceObject, Error, NewDevice, PassiveLevel,
-    io::{device::Extension, holds::Holds, interface::DeviceInterface},
+    io::{extension::Extension, holds::Holds, interface::DeviceInterface},
 };
 
 /// Makes a device object (`IoCreateDevice`), with a name unless it is NULL.

@@ -1,24 +1,13 @@
-//! Devices: the trait that a driver implements, and the device extension.
+//! Devices: the trait that a driver implements, and the queues of a device that is being added.
 
-use alloc::{boxed::Box, vec::Vec};
-use core::{
-    mem::ManuallyDrop,
-    ptr::{NonNull, null_mut},
-    sync::atomic::Ordering,
-};
+use alloc::vec::Vec;
+use core::ptr::NonNull;
 
-use nt::atomic::{AtomicBool, AtomicPtr};
 use pinned_init::PinInit;
 
 use crate::{
     DeviceObject, Error, FileState, Guid, Handled, IoType, Irp, PassiveLevel, PowerState, Record,
-    RegistryKey, Shared,
-    io::{
-        file::{OpenFiles, Queued},
-        holds::Holds,
-        interface::DeviceInterface,
-    },
-    ke::irql::CallerLevel,
+    RegistryKey, Shared, io::file::Queued, ke::irql::CallerLevel,
 };
 
 /// A device: its state and its handling of requests.
@@ -265,6 +254,21 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "IRP_MJ_CLEANUP")]
     fn cleanup(&self, _file: &Self::File, _irql: &mut PassiveLevel) {}
 
+    /// Called when the device is started, after the lower drivers have started it and before programs can find it
+    /// (`IRP_MN_START_DEVICE`). After a stop it is called again.
+    ///
+    /// A [`ControlDevice`](crate::ControlDevice) is not started.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// The error with which the start fails; the PnP manager then removes the device.
+    #[doc(alias = "IRP_MN_START_DEVICE")]
+    fn start(&self, _irql: &mut PassiveLevel) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Returns whether the device can be removed (`IRP_MN_QUERY_REMOVE_DEVICE`).
     ///
     /// After success, further opens fail until the device is removed or the removal is cancelled. All other
@@ -309,7 +313,7 @@ pub(crate) trait DeviceQueues: Sync {
 }
 
 /// A queue of a device, with the device's owner of it.
-struct OwnedQueue {
+pub(super) struct OwnedQueue {
     queue: NonNull<dyn DeviceQueues>,
     /// An owner of the queue that was given up, and the function that makes it again and drops it.
     owner: *mut (),
@@ -322,7 +326,7 @@ unsafe impl Send for OwnedQueue {}
 unsafe impl Sync for OwnedQueue {}
 
 impl OwnedQueue {
-    fn queue(&self) -> &dyn DeviceQueues {
+    pub(super) fn queue(&self) -> &dyn DeviceQueues {
         // SAFETY: the owner keeps the queue alive.
         unsafe { self.queue.as_ref() }
     }
@@ -342,8 +346,8 @@ impl Drop for OwnedQueue {
 #[doc(alias = "IoAttachDeviceToDeviceStack")]
 #[doc(alias = "DEVICE_OBJECT")]
 pub struct NewDevice {
-    object: DeviceObject,
-    queues: Vec<OwnedQueue>,
+    pub(super) object: DeviceObject,
+    pub(super) queues: Vec<OwnedQueue>,
 }
 
 impl core::ops::Deref for NewDevice {
@@ -396,211 +400,5 @@ impl NewDevice {
         // SAFETY: the vector has this capacity, and its last element was just written.
         unsafe { self.queues.set_len(length + 1) };
         Ok(shared)
-    }
-}
-
-/// The device extension.
-///
-/// # Invariants
-///
-/// All fields except `holds`, `lower`, `files` and the flags are written once, before the device object is
-/// attached or can be opened. `lower` is written once, directly after. `device` and `interface` are valid while the device
-/// is held; the removal or the unload takes them out when there are no holds and new ones are rejected.
-pub(crate) struct Extension {
-    pub(crate) holds: Holds,
-    pub(crate) object: ManuallyDrop<DeviceObject>,
-    /// The next lower device object in the stack.
-    lower: AtomicPtr<nt::DEVICE_OBJECT>,
-    /// The interface of a function driver's device.
-    interface: ManuallyDrop<Option<DeviceInterface>>,
-    queues: ManuallyDrop<Vec<OwnedQueue>>,
-    pub(crate) files: OpenFiles,
-    /// The [`Device`], in the pool: the removal frees it, while the device object can live on until the last handle
-    /// is closed.
-    device: *mut (),
-    /// Whether a removal is pending, so that opens fail.
-    remove_pending: AtomicBool,
-    gone: AtomicBool,
-}
-
-impl Extension {
-    /// Initialises the extension of a new device object.
-    ///
-    /// # Safety
-    /// The device object is the one of `new`, has room for an [`Extension`], and is not attached to a stack yet.
-    /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate). The IRQL is `PASSIVE_LEVEL`.
-    pub(crate) unsafe fn initialise<'a, D>(
-        new: NewDevice,
-        holds: Holds,
-        interface: Option<DeviceInterface>,
-        device: *mut D,
-    ) -> &'a Self {
-        let NewDevice { object, queues } = new;
-        // SAFETY: a reference's device object is valid.
-        let this = unsafe { (*object.as_ptr()).DeviceExtension }.cast::<Self>();
-        let new = Self {
-            holds,
-            object: ManuallyDrop::new(object),
-            lower: AtomicPtr::new(null_mut()),
-            interface: ManuallyDrop::new(interface),
-            queues: ManuallyDrop::new(queues),
-            files: OpenFiles::uninitialised(),
-            device: device.cast(),
-            remove_pending: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
-        };
-        // SAFETY: the memory has the size of an `Extension` and the pool's alignment, and no other code uses it
-        // yet.
-        unsafe { this.write(new) };
-        // SAFETY: as above.
-        let extension = unsafe { &*this };
-        // SAFETY: the list does not move, and no other code uses it yet.
-        unsafe { extension.files.initialise() };
-        // SAFETY: the lock does not move, no other code uses it yet, and AddDevice runs at PASSIVE_LEVEL.
-        unsafe { extension.holds.initialise() };
-        extension
-    }
-
-    /// Returns the extension of one of the driver's device objects.
-    ///
-    /// # Safety
-    /// The device object is one that [`Extension::initialise`] was called for, and exists as long as the
-    /// reference is used.
-    pub(crate) unsafe fn of<'a>(object: *mut nt::DEVICE_OBJECT) -> &'a Self {
-        // SAFETY: the caller passes a valid device object.
-        let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
-        // SAFETY: the extension was initialised, and lives until the device object is freed.
-        unsafe { &*this }
-    }
-
-    /// Releases an IRP's hold of the remove lock.
-    ///
-    /// # Safety
-    /// The device object is one of this crate's, and the IRP has a hold.
-    pub(crate) unsafe fn release(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) {
-        // SAFETY: the hold keeps the device object.
-        let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
-        // SAFETY: as above; only the address is computed, since the release may free the extension.
-        let holds = unsafe { &raw const (*this).holds };
-        // SAFETY: the caller guarantees that the IRP has a hold.
-        unsafe { Holds::release(holds, irp) };
-    }
-
-    /// The next lower device object in the stack.
-    pub(crate) fn lower(&self) -> *mut nt::DEVICE_OBJECT {
-        self.lower.load(Ordering::Acquire)
-    }
-
-    /// Returns whether the device can serve requests: a PnP device that is attached, or a control device. AddDevice cannot fail
-    /// any more then.
-    pub(crate) fn is_attached(&self) -> bool {
-        !self.lower().is_null() || matches!(self.holds, Holds::Rundown(_))
-    }
-
-    /// Where the next lower device object is stored, which is NULL before it is known.
-    pub(crate) const fn lower_place(&self) -> *mut *mut nt::DEVICE_OBJECT {
-        self.lower.as_ptr()
-    }
-
-    /// Stores the next lower device object, to which this one has just been attached.
-    pub(crate) fn set_lower(&self, lower: *mut nt::DEVICE_OBJECT) {
-        self.lower.store(lower, Ordering::Release);
-    }
-
-    /// The device's state.
-    ///
-    /// # Safety
-    /// The extension was initialised with a `D`, and the caller holds the remove lock as long as the reference is
-    /// used.
-    pub(crate) unsafe fn device<D>(&self) -> &D {
-        // SAFETY: the removal frees the state only when the remove lock has no holds.
-        unsafe { &*self.device.cast::<D>() }
-    }
-
-    /// Whether the device is a function driver's, which has an interface.
-    pub(crate) fn has_interface(&self) -> bool {
-        self.interface.is_some()
-    }
-
-    /// Enables or disables the device's interface, if it has one.
-    ///
-    /// The caller holds the remove lock, as every PnP request does.
-    pub(crate) fn set_interface_enabled(
-        &self,
-        enabled: bool,
-        irql: &mut PassiveLevel,
-    ) -> Result<(), Error> {
-        let interface = self.interface.as_ref();
-        interface.map_or(Ok(()), |interface| interface.set_enabled(enabled, irql))
-    }
-
-    /// Returns the number of the device's queues.
-    ///
-    /// The caller holds the remove lock.
-    pub(crate) fn queues(&self) -> usize {
-        self.queues.len()
-    }
-
-    /// Cancels the requests on the device's queues that belong to the file of an IRP.
-    ///
-    /// # Safety
-    /// The caller owns the IRP, and holds the remove lock.
-    pub(crate) unsafe fn cleanup(&self, irp: *mut nt::IRP, irql: &mut PassiveLevel) {
-        for (index, owned) in self.queues.iter().enumerate() {
-            // SAFETY: the IRP keeps its file, and `index` is the index of a queue of its device.
-            if let Some(file) = unsafe { crate::io::file::queued(irp, index) } {
-                owned.queue().cleanup(file, irql);
-            }
-        }
-    }
-
-    /// Makes the device reject further requests, and completes the requests on its queues.
-    ///
-    /// The caller holds the remove lock.
-    pub(crate) fn end_requests(&self, irql: &mut PassiveLevel) {
-        self.gone.store(true, Ordering::Relaxed);
-        for owned in self.queues.iter() {
-            owned.queue().end_all(irql);
-        }
-    }
-
-    /// Returns whether the device rejects further requests.
-    ///
-    /// A request that reads the old value is handled later, under a lock: a queue rejects or completes it under the
-    /// queue's lock, or [`Device::remove`] finds it under the driver's own lock. So no memory ordering is needed
-    /// here.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
-    }
-
-    /// Sets whether a removal is pending.
-    pub(crate) fn set_remove_pending(&self, pending: bool) {
-        self.remove_pending.store(pending, Ordering::Relaxed);
-    }
-
-    /// Returns whether opens fail: the device was removed, or a removal is pending.
-    pub(crate) fn refuses_opens(&self) -> bool {
-        self.is_gone() || self.remove_pending.load(Ordering::Relaxed)
-    }
-
-    /// Frees what AddDevice made, and waits until all deferred work is done.
-    ///
-    /// # Safety
-    /// As for [`Extension::device`], except that the remove lock has no holds and rejects new ones; and the files' state is
-    /// an `F`. This is called once, at `PASSIVE_LEVEL`. After it, only the extension's remove lock and files are used.
-    pub(crate) unsafe fn tear_down<D, F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
-        // SAFETY: the files' state is an `F`, and no IRP of theirs has a hold of the remove lock.
-        unsafe { self.files.release_all::<F>(irql) };
-        // SAFETY: `pool::allocate` made the state, and no other code can access it any more.
-        drop(unsafe { Box::from_raw(self.device.cast::<D>()) });
-        // SAFETY: no request is in progress, so only their owners can access the queues, and the field is read
-        // once.
-        drop(unsafe { core::ptr::read(&raw const *self.queues) });
-        // SAFETY: no other code can access the interface any more, and the field is read once.
-        drop(unsafe { core::ptr::read(&raw const *self.interface) });
-        // SAFETY: no IRP of the device is left, so no other code accesses the reference, and the field is read
-        // once.
-        let object = unsafe { core::ptr::read(&raw const *self.object) };
-        object.wait_until_idle(irql);
     }
 }

@@ -6,7 +6,7 @@
 use crate::{
     Device, Error, Irp, MajorFunction, NtStatus, PassiveLevel,
     io::{
-        device::Extension,
+        extension::Extension,
         file::OpenFile,
         forward::pass_down,
         irp::{complete_request, finish},

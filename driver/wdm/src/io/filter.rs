@@ -6,9 +6,9 @@ use crate::{
     DeviceObject, Error, Handled, Irp, MajorFunction, NtStatus, PassiveLevel, RegistryKey,
     ex::pool::allocate,
     io::{
-        device::Extension,
         dispatch::{call, complete_unheld, pass_on},
         driver,
+        extension::Extension,
         forward::{forward_and_wait, pass_down},
         pnp::{add, complete, remove, succeed_and_pass_down},
     },

@@ -1,11 +1,11 @@
 //! Forwarding requests to the next lower driver.
 
-use core::{ffi::c_void, ops::Deref};
+use core::{ffi::c_void, marker::PhantomData, ops::Deref};
 
 use crate::{
-    Error, Handled, Irp, IrpView, MajorFunction, PendedIrp, Record,
+    Error, Handled, Irp, IrpView, MajorFunction, NtStatus, PendedIrp, Record, UserBuffer,
     io::{
-        device::Extension,
+        extension::Extension,
         forward::{forward_and_wait, forward_with, pass_down},
         irp::{finish_unchanged, take_record},
         irp_view::RECORD,
@@ -57,6 +57,60 @@ impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
     pub fn information(&self) -> usize {
         // SAFETY: as above.
         unsafe { nt::irp::information(self.0.as_raw()) }
+    }
+
+    /// Returns the output that the lower drivers have written to the system buffer: what was read with buffered I/O, or the
+    /// reply to a device control. It is empty if they have failed the request.
+    ///
+    /// To change it, a driver copies it, and completes [the owner](Self::into_irp) with another reply.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_DEVICE_REQUEST` if the output is not in a system buffer: the request has direct I/O, its code is
+    /// `METHOD_NEITHER`, or it is an internal device control that a filter has forwarded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::{CompletionObserver, InterlockedLong, PendedIrp, Returned, Shared, irql::CallerLevel};
+    ///
+    /// /// Counts the lines that are read.
+    /// struct Lines;
+    ///
+    /// impl CompletionObserver for Lines {
+    ///     type Record = Shared<InterlockedLong>;
+    ///
+    ///     fn run(irp: &Returned<PendedIrp<Shared<InterlockedLong>>>, _: &mut CallerLevel) {
+    ///         let read = irp.output_bytes().unwrap_or_default();
+    ///         for _ in read.iter().filter(|byte| **byte == b'\n') {
+    ///             irp.record().increment();
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[doc(alias = "SystemBuffer")]
+    pub fn output_bytes(&self) -> Result<&[u8], Error> {
+        let has_failed = self
+            .result()
+            .is_err_and(|error| NtStatus::from(error).is_error());
+        let length = if has_failed { 0 } else { self.information() };
+        self.0.data().written(length)
+    }
+}
+
+impl<R: Record> Returned<PendedIrp<R>> {
+    /// Returns the buffer of a request with direct I/O, as [`PendedIrp::user_buffer`] does.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// As for [`PendedIrp::user_buffer`].
+    #[doc(alias = "MmGetSystemAddressForMdlSafe")]
+    pub fn user_buffer(&mut self) -> Result<UserBuffer<'_>, Error> {
+        self.0.user_buffer()
     }
 }
 
@@ -142,15 +196,6 @@ pub trait CompletionObserver: 'static {
 ///
 /// WDK: [Passing IRPs down the Driver Stack](https://learn.microsoft.com/windows-hardware/drivers/kernel/passing-irps-down-the-driver-stack).
 impl<'irp, R: Record> Irp<'irp, R> {
-    /// Returns the device object below the IRP's.
-    fn lower(&self) -> Option<*mut nt::DEVICE_OBJECT> {
-        // SAFETY: `self` owns the IRP.
-        let device = unsafe { nt::irp::device_object(self.as_raw()) };
-        // SAFETY: the IRP's hold of the remove lock keeps the device.
-        let lower = unsafe { Extension::of(device) }.lower();
-        (!lower.is_null()).then_some(lower)
-    }
-
     /// Forwards the request, and does not see it again (`IoSkipCurrentIrpStackLocation`, `IoCallDriver`). Its record is
     /// dropped.
     ///
@@ -176,7 +221,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
     #[doc(alias = "IofCallDriver")]
     #[doc(alias = "IoCallDriver")]
     pub fn forward(self, irql: &mut impl NotRaised) -> Handled<'irp> {
-        let Some(lower) = self.lower() else {
+        let Some(lower) = lower(&self) else {
             return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
         };
         let irp = self.into_raw();
@@ -210,7 +255,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
         self,
         irql: &mut impl NotRaised,
     ) -> Handled<'irp> {
-        let Some(lower) = self.lower() else {
+        let Some(lower) = lower(&self) else {
             return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
         };
         let irp = self.into_raw();
@@ -238,17 +283,14 @@ impl<'irp, R: Record> Irp<'irp, R> {
         self,
         irql: &mut impl NotRaised,
     ) -> Handled<'irp> {
-        let Some(lower) = self.lower() else {
+        let Some(lower) = lower(&self) else {
             return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
         };
         let (irp, pending) = self.into_pending();
         // SAFETY: `self` owned the IRP, so no other thread can complete it before it is marked.
         unsafe { nt::irp::IoMarkIrpPending(irp) };
-        // SAFETY: as above. The record is the context from now on.
-        let context = unsafe { take_record::<R>(irp) }.into_raw();
-        // The routine completes the IRP, so the status that the lower driver returned does not matter.
-        // SAFETY: `self` owned the IRP and gives it up; the routine takes the context.
-        let _ = unsafe { forward_with(lower, irp, give_back::<C>, context.cast()) };
+        // SAFETY: `self` owned the IRP, which is marked, and gives it up.
+        unsafe { forward_pended::<C>(lower, irp) };
         pending
     }
 
@@ -265,21 +307,125 @@ impl<'irp, R: Record> Irp<'irp, R> {
     #[doc(alias = "IoForwardIrpSynchronously")]
     #[doc(alias = "IoForwardAndCatchIrp")]
     pub fn forward_and_wait<L: Waitable>(self, irql: &mut L) -> Returned<Self> {
-        let lower = self.lower();
-        let irp = self.as_raw();
-        let Some(lower) = lower else {
-            // SAFETY: `self` owns the IRP.
-            unsafe { nt::irp::set_status(irp, nt::STATUS_INVALID_DEVICE_REQUEST) };
-            return Returned(self);
-        };
-        // SAFETY: as above. A lower driver may use the word that the record is in, which stays owned by `self`.
-        let record = unsafe { nt::irp::driver_context::<RECORD>(irp) };
-        // SAFETY: `self` owns the IRP, does not use it until the call returns, and owns it again then.
-        unsafe { forward_and_wait(lower, irp, irql) };
-        // SAFETY: as above.
-        unsafe { nt::irp::set_driver_context::<RECORD>(irp, record) };
+        wait_for_lower_drivers(&self, irql);
         Returned(self)
     }
+}
+
+/// Forwarding a request that was pended, for instance one that has waited on a queue.
+///
+/// The lower drivers get it at `PASSIVE_LEVEL`, as most of them require; a DPC queues a [`WorkItem`](crate::WorkItem) that
+/// forwards it. They may be called in another thread than that of the requestor. A request that has come back can be forwarded
+/// again, to try it once more, unless it opens or closes a file.
+impl<R: Record> PendedIrp<R> {
+    /// Forwards the request, and does not see it again (`IoCallDriver`).
+    ///
+    /// The device is kept until the request is completed; then its record is dropped.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::{IrpQueue, PassiveLevel, QueueCallbacks, Shared, WorkItem, WorkItemRoutine};
+    ///
+    /// /// Forwards the requests that have waited while the device was paused.
+    /// struct Resume<C: QueueCallbacks>(Shared<IrpQueue<C>>);
+    ///
+    /// impl<C: QueueCallbacks> WorkItemRoutine for Resume<C> {
+    ///     fn run(item: &Shared<WorkItem<Self>>, irql: &mut PassiveLevel) {
+    ///         while let Some(irp) = item.0.remove_first(irql) {
+    ///             irp.forward(irql);
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # What goes wrong in C
+    ///
+    /// A driver calls `IoSkipCurrentIrpStackLocation` for an IRP that it has marked pending, so the mark is in the stack location
+    /// that the lower driver uses as its own; or it forwards a queued IRP and leaves its Cancel routine set.
+    #[doc(alias = "IofCallDriver")]
+    #[doc(alias = "IoCallDriver")]
+    pub fn forward<L: Waitable>(self, irql: &mut L) {
+        self.forward_with_routine::<Unchanged<R>>(irql);
+    }
+
+    /// Forwards the request, and calls a routine that owns it when the lower drivers have completed it
+    /// (`IoSetCompletionRoutine`).
+    ///
+    /// The device is kept until the request is completed.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IoSetCompletionRoutine")]
+    pub fn forward_with_routine<C: CompletionRoutine<Record = R>>(self, irql: &mut impl Waitable) {
+        let Some(lower) = lower(&self) else {
+            return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
+        };
+        // SAFETY: `self` owned the IRP, which was marked when it was pended, and gives it up.
+        unsafe { forward_pended::<C>(lower, self.into_raw()) };
+    }
+
+    /// Forwards the request, and waits until the lower drivers have completed it, as [`Irp::forward_and_wait`] does.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IoForwardIrpSynchronously")]
+    pub fn forward_and_wait<L: Waitable>(self, irql: &mut L) -> Returned<Self> {
+        wait_for_lower_drivers(&self, irql);
+        Returned(self)
+    }
+}
+
+/// The completion routine of [`PendedIrp::forward`].
+struct Unchanged<R>(PhantomData<fn(R)>);
+
+impl<R: Record> CompletionRoutine for Unchanged<R> {
+    type Record = R;
+
+    fn run(irp: Returned<PendedIrp<R>>, irql: &mut CallerLevel) {
+        irp.complete(irql);
+    }
+}
+
+/// Returns the device object below the IRP's.
+fn lower<R: Record>(irp: &IrpView<R>) -> Option<*mut nt::DEVICE_OBJECT> {
+    // SAFETY: the owner of the IRP lends it.
+    let device = unsafe { nt::irp::device_object(irp.as_raw()) };
+    // SAFETY: the IRP's hold of the remove lock keeps the device.
+    let lower = unsafe { Extension::of(device) }.lower();
+    (!lower.is_null()).then_some(lower)
+}
+
+/// Passes a pended IRP to the next lower driver, with a completion routine that owns it.
+///
+/// # Safety
+/// The caller owns the IRP, which is marked pending and whose record is a `C::Record`, and gives it up. `lower` is the next lower
+/// device object in the stack.
+unsafe fn forward_pended<C: CompletionRoutine>(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) {
+    // SAFETY: the caller owns the IRP. The record is the context from now on.
+    let context = unsafe { take_record::<C::Record>(irp) }.into_raw();
+    // The routine completes the IRP, so the status that the lower driver returned does not matter.
+    // SAFETY: the caller gives up the IRP; the routine takes the context.
+    let _ = unsafe { forward_with(lower, irp, give_back::<C>, context.cast()) };
+}
+
+/// Passes an IRP to the lower drivers, if there are any, and waits until they have completed it. Its owner, which lends it, then
+/// owns it again.
+fn wait_for_lower_drivers<R: Record, L: Waitable>(view: &IrpView<R>, irql: &mut L) {
+    let irp = view.as_raw();
+    let Some(lower) = lower(view) else {
+        // SAFETY: the owner lends the IRP.
+        return unsafe { nt::irp::set_status(irp, nt::STATUS_INVALID_DEVICE_REQUEST) };
+    };
+    // SAFETY: as above. A lower driver may use the word that the record is in, which stays owned by the owner.
+    let record = unsafe { nt::irp::driver_context::<RECORD>(irp) };
+    // SAFETY: the owner lends the IRP and does not use it until the call returns; it owns it again then.
+    unsafe { forward_and_wait(lower, irp, irql) };
+    // SAFETY: as above.
+    unsafe { nt::irp::set_driver_context::<RECORD>(irp, record) };
 }
 
 /// Makes the owner of an IRP that has come back to a completion routine.

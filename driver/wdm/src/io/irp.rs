@@ -7,7 +7,7 @@ use zerocopy::{Immutable, IntoBytes};
 use crate::{
     DeviceObject, Error, IrpView, ListItem, MajorFunction, NtStatus, PassiveLevel, Record, Reply,
     UserBuffer,
-    io::{device::Extension, device_object::Deferred, irp_view::RECORD},
+    io::{device_object::Deferred, extension::Extension, irp_view::RECORD},
     ke::irql::{AtMostDispatch, NoSpinLockHeld},
     log,
 };

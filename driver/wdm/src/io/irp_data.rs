@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use nt::irp::IoControl;
 
-use crate::{Error, MajorFunction, UserBuffer, io::device::Extension};
+use crate::{Error, MajorFunction, UserBuffer, io::extension::Extension};
 
 /// An IRP as [`IrpView`](crate::IrpView) reads it.
 #[derive(Clone, Copy)]
@@ -112,7 +112,7 @@ impl<'a> IrpData<'a> {
             None => self.other_input(),
         };
         // SAFETY: the input has this length.
-        unsafe { self.copied_in(length?) }
+        unsafe { self.in_system_buffer(length?) }
     }
 
     /// Returns the bytes that the system has copied in, if they are as many as a type has.
@@ -125,14 +125,14 @@ impl<'a> IrpData<'a> {
             return Err(Error::INFO_LENGTH_MISMATCH);
         }
         // SAFETY: the input has this length.
-        unsafe { self.copied_in(size_of::<T>()) }
+        unsafe { self.in_system_buffer(size_of::<T>()) }
     }
 
     /// Returns the first bytes of the system buffer.
     ///
     /// # Safety
-    /// The request has an input of this length.
-    unsafe fn copied_in(self, length: usize) -> Result<&'a [u8], Error> {
+    /// The request has an input or an output in the system buffer of at least this length.
+    unsafe fn in_system_buffer(self, length: usize) -> Result<&'a [u8], Error> {
         if length == 0 {
             return Ok(&[]);
         }
@@ -174,6 +174,15 @@ impl<'a> IrpData<'a> {
             (Buffering::OutDirect, length) => Ok(length as usize),
             _ => Err(Error::INVALID_DEVICE_REQUEST),
         }
+    }
+
+    /// Returns as many bytes of the output in the system buffer as were written; not more than it holds.
+    pub(super) fn written(self, length: usize) -> Result<&'a [u8], Error> {
+        let (Buffering::System, room) = self.output() else {
+            return Err(Error::INVALID_DEVICE_REQUEST);
+        };
+        // SAFETY: the output has at least this length.
+        unsafe { self.in_system_buffer(length.min(room as usize)) }
     }
 
     /// Returns how the output of the request is passed, and its length.

@@ -2,7 +2,7 @@
 //!
 //! | minor function | action | the request is then |
 //! | --- | --- | --- |
-//! | `START_DEVICE` | waits for the lower drivers, then enables the interface, and reports D0 | completed |
+//! | `START_DEVICE` | waits for the lower drivers, starts the device, enables the interface, and reports D0 | completed |
 //! | `QUERY_REMOVE_DEVICE` | asks the device; if it agrees, further opens fail, other requests are handled | passed on |
 //! | `CANCEL_REMOVE_DEVICE` | waits for the lower drivers, then allows opens again | completed with success |
 //! | `SURPRISE_REMOVAL` | disables the interface, completes all queued requests | passed on |
@@ -21,8 +21,8 @@ use crate::{
     ex::pool::allocate,
     io::{
         create::{create_object, create_state},
-        device::Extension,
         dispatch::complete_unheld,
+        extension::Extension,
         forward::{forward_and_wait, pass_down},
         holds::Holds,
         interface::DeviceInterface,
@@ -169,8 +169,9 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         nt::IRP_MN_START_DEVICE => {
             // SAFETY: this routine owns the IRP.
             let lower = unsafe { forward_and_wait(extension.lower(), irp, irql) };
-            let started =
-                Error::check(lower).and_then(|()| extension.set_interface_enabled(true, irql));
+            let started = Error::check(lower)
+                .and_then(|()| device.start(irql))
+                .and_then(|()| extension.set_interface_enabled(true, irql));
             if started.is_ok() {
                 // SAFETY: the device object is valid during the call, at PASSIVE_LEVEL.
                 unsafe { report(object, PowerState::Device(DevicePowerState::D0)) };

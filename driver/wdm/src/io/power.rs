@@ -16,8 +16,8 @@ use core::ffi::c_void;
 use crate::{
     Device, Error, NtStatus,
     io::{
-        device::Extension,
         dispatch::complete_unheld,
+        extension::Extension,
         forward::{forward_with, pass_down},
         pnp::complete,
     },

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -257,7 +258,10 @@ pub fn check(schedules: usize, scenario: Scenario) {
         Search::every(schedules),
         Search::Random { schedules, seed: 1 },
     ] {
-        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
+        // Not in a closure, whose panics are not at the caller.
+        if let Err(found) = explore(search, scenario) {
+            panic!("{found}");
+        }
     }
 }
 
@@ -415,7 +419,17 @@ fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
     *locked(&shared.kernel) = Some(Arc::clone(&kernel));
     let main = Thread::new(&kernel, "main");
     let _attached = Attached::as_thread(Arc::clone(&main));
-    scenario(&kernel);
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| scenario(&kernel))) {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        match message {
+            Some(message) => kernel.verify(false, || format!("the scenario panicked: {message}")),
+            // What ends a coroutine.
+            None => resume_unwind(panic),
+        }
+    }
     ke::end_exploring(&kernel);
     main.wait_for_others();
     (kernel.upcalls.verify_end)(&Call::enter("the end of a scenario"));
