@@ -84,8 +84,9 @@ const MOST: f64 = 1.0;
 
 const PREAMBLE: &str = "# Instructions of each wrapper
 
-`cargo make bench-code` writes this page. Each row is one function of an image that is built as a driver is, on `wdm`, and the
-function in C of the same purpose (`tests-usermode/bench/wrappers`). All instructions that can be reached in the function are
+`cargo make bench-code` writes this page. Each row is one function of an image on `wdm`, and the function in C of the same
+purpose (`tests-usermode/bench/wrappers`). The image is built with `opt-level = 3`, so that the wrappers are inlined; `interlock.sys` is
+built for size, and calls some of them. All instructions that can be reached in the function are
 counted, but no calls of other functions of the image are followed: these end a request that cannot be queued, or go on after a
 race was lost. Two kinds of instructions are counted apart, and are not part of the ratio. *Checks* are compares, jumps and calls
 that stop the system if a list is corrupt: the WDK's inline functions have them, those of mingw-w64 do not. *More* is what the C
