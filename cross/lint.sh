@@ -13,11 +13,11 @@ else
     echo 'cross/lint.sh: the workflows are not checked, since npm is missing' >&2
 fi
 
-cargo clippy --workspace --exclude interlock-sys --exclude interlock-wrappers --all-targets -- -D warnings
+cargo clippy --workspace --exclude interlock-sys --exclude 'sample_*' --exclude interlock-wrappers --all-targets -- -D warnings
 cargo clippy --package interlock-wdm --package interlock-explore --features lock-debug --all-targets -- -D warnings
 cargo interlock stand-in "$target/wdk-build"
 cargo clippy --manifest-path "$target/wdk-build/Cargo.toml" --target-dir "$target" --all-targets -- -D warnings
-RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude interlock-sys --exclude interlock-wrappers --no-deps --document-private-items
+RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude interlock-sys --exclude 'sample_*' --exclude interlock-wrappers --no-deps --document-private-items
 
 # What is compiled for Windows alone, by the clippy of the compiler that builds it.
 export RUSTC_WORKSPACE_WRAPPER=/usr/bin/clippy-driver

@@ -62,7 +62,7 @@ struct Arguments {
 
 #[derive(Args)]
 struct Which {
-    /// The package of the driver, if the workspace has several drivers
+    /// The package of the driver [default: the one of the current folder; `build` and `check`: every driver of the workspace]
     #[arg(long, short)]
     package: Option<String>,
     /// The architecture
@@ -172,18 +172,24 @@ fn main() -> ExitCode {
 
 /// Runs a command, and returns `false` if a check failed.
 fn perform(task: Task) -> Result<bool, String> {
-    let find = |which: &Which| Driver::find(which.package.as_deref());
     match task {
         Task::New {
             name,
             kind,
             interlock,
         } => new::new(&name, kind, interlock.as_deref())?,
-        Task::Build { which, options } => building::build(&find(&which)?, which.arch, &options)?,
+        Task::Build { which, options } => {
+            for driver in Driver::find_all(which.package.as_deref())? {
+                building::build(&driver, which.arch, &options)?;
+            }
+        }
         Task::Check { which } => {
-            let driver = find(&which)?;
-            building::build(&driver, which.arch, &[])?;
-            return building::check(&driver, which.arch);
+            let mut right = true;
+            for driver in Driver::find_all(which.package.as_deref())? {
+                building::build(&driver, which.arch, &[])?;
+                right &= building::check(&driver, which.arch)?;
+            }
+            return Ok(right);
         }
         Task::Package { package, out, add } => {
             let driver = Driver::find(package.as_deref())?;
@@ -205,7 +211,8 @@ fn perform(task: Task) -> Result<bool, String> {
             command,
             options,
         } => {
-            building::cargo(&find(&which)?, which.arch, &command, &options)?;
+            let driver = Driver::find(which.package.as_deref())?;
+            building::cargo(&driver, which.arch, &command, &options)?;
         }
         Task::Doctor { .. } if cfg!(windows) => return kit::doctor(),
         Task::Doctor { install, packages } => return debian::doctor(install, &packages),

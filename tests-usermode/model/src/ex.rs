@@ -13,6 +13,7 @@ pub(crate) mod pool;
 mod reader_writer;
 mod rundown;
 mod slist;
+mod strings;
 mod zone;
 
 pub use event::UserEvent;

@@ -6,9 +6,12 @@
 mod bus;
 mod cancel;
 mod completion;
+mod csq;
 mod device;
+mod device_pointer;
 mod device_stack;
 mod driver;
+mod driver_irp;
 mod file;
 mod hang;
 mod inlines;
@@ -18,18 +21,22 @@ mod manager;
 mod mdl;
 mod namespace;
 mod object;
+mod own_mdl;
 mod pnp;
+mod power;
 mod registry;
 mod remove_lock;
 mod request;
 mod security;
 mod shutdown;
+mod start_io;
 mod work_item;
 
 pub use bus::BusAnswer;
 pub use driver::{Driver, DriverEntry};
 pub use file::{Access, File};
 pub use pnp::Device;
+pub use power::PowerState;
 pub use request::{Cancelling, Completion, Request};
 pub use security::User;
 pub(crate) use {

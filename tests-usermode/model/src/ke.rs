@@ -4,8 +4,9 @@
 //! It uses `host` and `verifier`, but not `ex`, `io` or `ps`.
 
 mod clock;
+mod critical_region;
 mod debug_print;
-mod device_queue;
+pub(crate) mod device_queue;
 pub(crate) mod dpc;
 mod event;
 mod hold_times;
@@ -14,6 +15,7 @@ pub(crate) mod lists;
 mod mutex;
 mod processor;
 mod queued_spin_lock;
+mod several;
 pub(crate) mod spin_lock;
 mod timer;
 

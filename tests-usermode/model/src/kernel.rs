@@ -19,6 +19,7 @@ static UPCALLS: Upcalls = Upcalls {
     probe_device: Call::probe_device,
     device_queue_entry: Call::note_device_queue,
     list_entry: Call::require_unlinked,
+    memory_freed: Call::forget_irps_in,
     describe: Kernel::describe,
     holders: Kernel::holders_of_remove_lock,
     end_with: explore::end_with,

@@ -178,6 +178,7 @@ pub use ex::UserEvent;
 pub use host::{Clock, Config, Kernel, OnViolation, Step};
 pub use image::{Image, ImageError};
 pub use io::{
-    Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, Request, User,
+    Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, PowerState,
+    Request, User,
 };
 pub use verifier::{Faults, Rule, Violation};

@@ -376,6 +376,7 @@ impl Call {
     fn retire(&self, address: usize, block: Block) {
         let pool = self.kernel.pool();
         self.verify_memory_is_unused(address, block.size);
+        (self.kernel.upcalls.memory_freed)(self, address, block.size);
         pool.count_out(block.size);
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
         // SAFETY: the block is so long, and its owner has given it up.
@@ -433,6 +434,44 @@ impl Call {
 extern "C" fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut c_void {
     let is_paged = flags & POOL_FLAG_PAGED != 0;
     Call::enter_noted("ExAllocatePool2").allocate_pool(size, tag, is_paged)
+}
+
+/// What a block holds that is not zeroed.
+const UNINITIALISED: u8 = 0x5a;
+
+impl Call {
+    /// Allocates a block of a `POOL_TYPE`.
+    fn allocate_by_type(&self, kind: i32, size: usize, tag: u32) -> *mut c_void {
+        let block = self.allocate_pool(size, tag, kind & nt::PagedPool != 0);
+        if !block.is_null() && kind & nt::POOL_ZERO_ALLOCATION == 0 {
+            // SAFETY: the block is so long, and was just allocated.
+            unsafe { block.cast::<u8>().write_bytes(UNINITIALISED, size) };
+        }
+        block
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepoolwithtag)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAllocatePoolWithTag(kind: i32, size: usize, tag: u32) -> *mut c_void {
+    Call::enter_noted("ExAllocatePoolWithTag").allocate_by_type(kind, size, tag)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepoolwithquotatag)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAllocatePoolWithQuotaTag(kind: i32, size: usize, tag: u32) -> *mut c_void {
+    let call = Call::enter_noted("ExAllocatePoolWithQuotaTag");
+    let block = call.allocate_by_type(kind, size, tag);
+    let raises = block.is_null() && kind & nt::POOL_QUOTA_FAIL_INSTEAD_OF_RAISE == 0;
+    call.require(!raises, Rule::Pool, || {
+        let status = u64::from(nt::STATUS_INSUFFICIENT_RESOURCES.cast_unsigned());
+        let what = "the allocation fails and raises an exception, which the model does not pass to a handler: give \
+                    POOL_QUOTA_FAIL_INSTEAD_OF_RAISE";
+        (BugCheck(0x1e, [status, 0, 0, 0]), what.into())
+    });
+    block
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exfreepoolwithtag)

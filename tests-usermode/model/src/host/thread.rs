@@ -67,6 +67,8 @@ pub(crate) struct Thread {
     pub(crate) held: Mutex<Vec<Held>>,
     /// The addresses of the mutexes that the thread owns.
     pub(crate) mutexes: Mutex<Vec<usize>>,
+    /// How many critical regions the thread has entered and not left.
+    pub(crate) critical_regions: AtomicU32,
     pub(crate) waits_for: Mutex<Option<Wait>>,
     /// The stack at the wait, if it is recorded.
     waits_at: Mutex<Option<Backtrace>>,
@@ -77,9 +79,9 @@ pub(crate) struct Thread {
     /// The entry that the thread last inserted into an interlocked list.
     pub(crate) inserted_last: AtomicPtr<nt::LIST_ENTRY>,
     pub(crate) known_order: Mutex<KnownOrder>,
-    /// The address of the IRP that the current driver routine last passed down, and the status that the lower driver
-    /// returned.
-    pub(crate) passed: Mutex<Option<(usize, i32)>>,
+    /// The address of the IRP that the current dispatch routine was called with, and the status that the lower driver
+    /// returned if the routine has passed it down.
+    pub(crate) passed: Mutex<Option<(usize, Option<i32>)>>,
     /// The steps of other threads that happened before.
     pub(crate) order: Mutex<VectorClock>,
     /// The last routines that the thread has entered.
@@ -121,6 +123,7 @@ impl Thread {
             processor: AtomicU32::new(0),
             held: Mutex::default(),
             mutexes: Mutex::default(),
+            critical_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),
             waits_at: Mutex::default(),
             in_dpc: AtomicBool::new(false),

@@ -45,6 +45,8 @@ pub(crate) enum Wait {
     Object(usize),
     /// An object, or the timer that ends the wait.
     Timed(usize, usize),
+    /// Several objects, by the address of what lists them. A change of any object wakes the thread.
+    Several(usize),
     Processor(usize),
     Irp(usize),
     Dpcs(usize),
@@ -65,6 +67,7 @@ impl Wait {
             | Self::ReaderWriter(key)
             | Self::Object(key)
             | Self::Timed(key, _)
+            | Self::Several(key)
             | Self::Processor(key)
             | Self::Irp(key)
             | Self::Dpcs(key)
@@ -90,7 +93,7 @@ impl Wait {
     const fn orders(self) -> bool {
         !matches!(
             self,
-            Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_)
+            Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_) | Self::Several(_)
         )
     }
 
@@ -119,6 +122,7 @@ impl fmt::Display for Wait {
         match self {
             Self::SpinLock(lock) | Self::ReaderWriter(lock) => write!(f, "the spin lock {lock:#x}"),
             Self::Object(object) | Self::Timed(object, _) => write!(f, "the object {object:#x}"),
+            Self::Several(_) => write!(f, "several objects"),
             Self::Processor(_) => write!(f, "a processor"),
             Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
             Self::Dpcs(_) => write!(f, "the queued DPCs"),
@@ -175,7 +179,8 @@ impl Sleepers {
         let mut woken = Vec::new();
         locked(&self.tasks).retain(|task| {
             let key = wait.key();
-            let stays = task.wait.key() != key && task.wait.second_key() != Some(key);
+            let several = matches!((wait, task.wait), (Wait::Object(_), Wait::Several(_)));
+            let stays = task.wait.key() != key && task.wait.second_key() != Some(key) && !several;
             if !stays {
                 woken.push(task.waker.clone());
             }

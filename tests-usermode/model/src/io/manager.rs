@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    ops::Range,
     ptr::null_mut,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -21,11 +22,15 @@ use crate::{
     io::{
         bus::Buses,
         device::Devices,
+        device_pointer::FileReferences,
         file::FileInner,
         interface::Interfaces,
-        irp::{Asked, IrpRecord},
+        irp::{Asked, IrpRecord, Origin},
         namespace::Namespace,
+        own_mdl::Mdls,
+        power::Told,
         remove_lock::RemoveLocks,
+        start_io::StartIos,
         work_item::WorkItems,
     },
     ke::spin_lock,
@@ -46,6 +51,13 @@ pub(crate) struct Io {
     pub(crate) buses: Buses,
     pub(crate) remove_locks: RemoveLocks,
     pub(crate) work_items: WorkItems,
+    pub(crate) start_ios: StartIos,
+    pub(crate) mdls: Mdls,
+    pub(crate) files: FileReferences,
+    /// The number of times that an IRP was made in memory of a driver.
+    pub(crate) initialised: AtomicUsize,
+    /// The number of IRPs that drivers have made and the I/O manager frees.
+    pub(crate) threaded: AtomicUsize,
     /// The cancel spin lock, as a `KSPIN_LOCK`.
     pub(crate) cancel_lock: AtomicU64,
     /// The physical device object and the minor function of the PnP request that a device gets while AddDevice runs.
@@ -54,6 +66,7 @@ pub(crate) struct Io {
     pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
+    pub(crate) told: Told,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
@@ -69,10 +82,16 @@ impl Default for Io {
             buses: Buses::default(),
             remove_locks: RemoveLocks::default(),
             work_items: WorkItems::default(),
+            start_ios: StartIos::default(),
+            mdls: Mdls::default(),
+            files: FileReferences::default(),
+            initialised: AtomicUsize::new(0),
+            threaded: AtomicUsize::new(0),
             cancel_lock: AtomicU64::new(spin_lock::FREE),
             probe: Mutex::default(),
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
+            told: Told::default(),
             deferred: Mutex::default(),
         }
     }
@@ -98,7 +117,11 @@ impl Io {
         irps.find(|record| record.contains(address)).cloned()
     }
 
-    fn add(&self, record: &Arc<IrpRecord>) {
+    pub(crate) fn next_irp(&self) -> u32 {
+        self.last_irp.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn add(&self, record: &Arc<IrpRecord>) {
         let mut irps = locked(&self.irps);
         irps.by_address.insert(record.address(), Arc::clone(record));
         if let Some(place) = record.place() {
@@ -120,13 +143,39 @@ impl Io {
         }
     }
 
-    /// Returns the IRPs that have not ended, in the order in which they were sent.
+    /// Returns the IRPs that were sent and have not ended, or come back to the driver that made them, in the order in
+    /// which they were made.
     pub(crate) fn live(&self) -> Vec<Arc<IrpRecord>> {
+        self.live_where(IrpRecord::is_down)
+    }
+
+    /// Returns the IRPs that a driver has made and has to free, and that are with it.
+    pub(crate) fn kept(&self) -> Vec<Arc<IrpRecord>> {
+        self.live_where(|record| record.origin != Origin::Initialised && !record.is_down())
+    }
+
+    /// Removes the IRPs in memory that a driver frees; returns one that has not come back, if there is one.
+    pub(crate) fn forget_in(&self, memory: &Range<usize>) -> Option<Arc<IrpRecord>> {
+        let mut irps = locked(&self.irps);
+        let mut found = irps.by_address.values();
+        let down = found.find(|record| {
+            record.origin == Origin::Initialised
+                && memory.contains(&record.address())
+                && record.is_down()
+        });
+        let down = down.cloned();
+        irps.by_address.retain(|address, record| {
+            record.origin != Origin::Initialised || !memory.contains(address)
+        });
+        down
+    }
+
+    fn live_where(&self, is_meant: impl Fn(&IrpRecord) -> bool) -> Vec<Arc<IrpRecord>> {
         let irps = locked(&self.irps);
         let live = irps
             .by_address
             .values()
-            .filter(|record| !record.is_completed());
+            .filter(|record| !record.is_completed() && is_meant(record));
         let mut live: Vec<_> = live.cloned().collect();
         live.sort_by_key(|record| record.number);
         live
@@ -178,7 +227,7 @@ impl Call {
         output: Vec<u8>,
     ) -> Arc<IrpRecord> {
         let io = &self.kernel.io();
-        let number = io.last_irp.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = io.next_irp();
         let file = file.cloned();
         if let Some(file) = &file {
             file.add_irp();
@@ -229,7 +278,8 @@ impl Call {
         };
         // SAFETY: a driver object is valid as long as it has devices.
         let routines = unsafe { &(*driver).MajorFunction };
-        let Some(routine) = routines.get(record.asked.major).copied().flatten() else {
+        let major = usize::from(record.stack().MajorFunction);
+        let Some(routine) = routines.get(major).copied().flatten() else {
             // SAFETY: no driver owns the IRP.
             unsafe { nt::irp::set_status(irp, STATUS_INVALID_DEVICE_REQUEST) };
             self.complete(record);
@@ -238,7 +288,8 @@ impl Call {
         // An entry that the thread inserted before may be freed, and its address reused by another IRP.
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
-        let outer = locked(&self.passed).take();
+        let outer = locked(&self.passed).replace((record.address(), None));
+        let round = record.round();
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(routine, (device, irp)) };
@@ -253,8 +304,12 @@ impl Call {
             (BugCheck::io(5, parameters), what)
         });
         self.require_returned("a dispatch routine", irql);
-        let passed = passed.filter(|(passed, _)| *passed == record.address());
-        self.verify_answer(record, location, passed.map(|(_, status)| status), status);
+        self.require_awaited();
+        // A driver that has made the IRP may have sent it again.
+        if record.round() == round {
+            let passed = passed.and_then(|(_, status)| status);
+            self.verify_answer(record, location, passed, status);
+        }
         status
     }
 
@@ -262,15 +317,21 @@ impl Call {
     fn verify_sent(&self, device: *mut DEVICE_OBJECT, record: &IrpRecord) {
         let irp = record.raw();
         let irql = self.irql();
+        record.note_sent();
         let is_device_io = matches!(
-            record.asked.major,
+            record.asked().major,
             nt::IRP_MJ_READ
                 | nt::IRP_MJ_WRITE
                 | nt::IRP_MJ_DEVICE_CONTROL
                 | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
                 | nt::IRP_MJ_POWER
         );
-        let highest = if is_device_io { DISPATCH_LEVEL } else { 1 };
+        let highest = match (is_device_io, record.origin) {
+            // It is completed by an APC of the sender.
+            (_, Origin::Threaded) => 0,
+            (true, _) => DISPATCH_LEVEL,
+            (false, _) => 1,
+        };
         self.require(irql <= highest, Rule::ForwardedAtBadIrql, || {
             // No IRP may be sent above DISPATCH_LEVEL; the other code is for an IRP that must not be sent at this IRQL.
             let bug_check = if irql > DISPATCH_LEVEL {
@@ -307,10 +368,17 @@ impl Call {
                 format!("{record} is passed down with its Cancel routine set"),
             )
         });
-        self.require(record.next_location(device), Rule::Pointer, || {
+        // SAFETY: the device object is alive.
+        let needed = unsafe { (*device).StackSize };
+        let left = record.current().saturating_sub(1).max(0);
+        self.require(left >= needed.max(1), Rule::StackLocations, || {
             let bug_check = BugCheck::io(0x208, [0, irp.addr() as u64, device.addr() as u64]);
-            (bug_check, format!("{record} has no further stack location"))
+            let what = format!(
+                "{record} has {left} further stack locations, and the device object {device:?} needs {needed} (StackSize)"
+            );
+            (bug_check, what)
         });
+        record.next_location(device);
     }
 }
 
@@ -320,8 +388,12 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     let call = Call::enter_noted("IoCallDriver");
     let record = call.live_irp(irp);
     let status = call.call_driver(device, &record);
-    *locked(&call.passed) = Some((record.address(), status));
-    if record.asked.major == nt::IRP_MJ_PNP {
+    if let Some((passed, lower)) = &mut *locked(&call.passed)
+        && *passed == record.address()
+    {
+        *lower = Some(status);
+    }
+    if record.asked().major == nt::IRP_MJ_PNP {
         locked(&record.state).passed_to.push(device.addr());
     }
     status

@@ -38,10 +38,10 @@ const MAY_BE_COMPLETED: [u8; 3] = [
 ];
 
 impl DeviceInner {
-    /// Sends a PnP or power request, and waits until it ends.
-    fn ask(&self, call: &Call, major: usize, minor: u8) -> NTSTATUS {
+    /// Sends a PnP request, and waits until it ends.
+    fn ask(&self, call: &Call, minor: u8) -> NTSTATUS {
         let asked = Asked {
-            major,
+            major: IRP_MJ_PNP,
             minor,
             ..Asked::default()
         };
@@ -49,9 +49,6 @@ impl DeviceInner {
         let record = call.new_irp(top, asked, None, &[], Vec::new());
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
-        if major != IRP_MJ_PNP {
-            return call.send_and_wait(top, &record);
-        }
         let under_way = &call.kernel.io().pnp;
         let pdo = self.pdo().addr();
         locked(under_way).insert(pdo, Arc::clone(&record));
@@ -63,7 +60,7 @@ impl DeviceInner {
 
     /// Stops the system if a PnP request has ended with a status that is not allowed.
     fn verify_pnp(&self, call: &Call, record: &IrpRecord, status: NTSTATUS) {
-        let minor = record.asked.minor;
+        let minor = record.asked().minor;
         let irp = record.address() as u64;
         let by_bus = call.kernel.io().buses.answer(self.pdo().addr(), minor);
         // If the bus driver has failed the request, the drivers above are not at fault.
@@ -91,7 +88,7 @@ impl DeviceInner {
     /// `IRP_MN_REMOVE_DEVICE`, after which the drivers' device objects must be detached and deleted.
     pub(crate) fn remove(&self, call: &Call) -> NTSTATUS {
         call.synchronise(self.object().addr());
-        let status = self.ask(call, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE);
+        let status = self.ask(call, IRP_MN_REMOVE_DEVICE);
         self.is_removed.store(true, Ordering::SeqCst);
         let devices = &call.kernel.io().devices;
         for object in self.objects() {
@@ -130,6 +127,10 @@ impl Device {
         self.inner.object().addr()
     }
 
+    pub(super) fn kernel(&self) -> &Arc<Kernel> {
+        &self.kernel
+    }
+
     pub(crate) fn inner(&self) -> &Arc<DeviceInner> {
         &self.inner
     }
@@ -148,17 +149,10 @@ impl Device {
         let status = if minor == IRP_MN_REMOVE_DEVICE {
             self.inner.remove(&call)
         } else {
-            self.inner.ask(&call, IRP_MJ_PNP, minor)
+            self.inner.ask(&call, minor)
         };
         self.kernel.close_deferred(&call);
         status
-    }
-
-    /// Sends a power request with a minor function; returns its final status.
-    pub fn power(&self, minor: u8) -> NTSTATUS {
-        let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("the power manager");
-        self.inner.ask(&call, nt::IRP_MJ_POWER, minor)
     }
 
     /// Sends an internal device control, as another driver does: with no file.
@@ -258,7 +252,7 @@ impl Device {
     /// The driver's error.
     pub fn open_anyway(&self, access: Access) -> Result<File, NTSTATUS> {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("NtCreateFile");
+        let call = Call::enter_shared("NtCreateFile");
         File::open(&call, &self.kernel, &self.inner, access)
     }
 }

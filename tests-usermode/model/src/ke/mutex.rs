@@ -12,15 +12,14 @@ use crate::{
         wait::Wait,
     },
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::{BugCheck, KMODE_EXCEPTION_NOT_HANDLED, Rule},
 };
 
 /// `MutantObject` and `SemaphoreObject` of the kernel's object types.
 pub(crate) const MUTANT_OBJECT: u8 = 2;
 pub(crate) const SEMAPHORE_OBJECT: u8 = 5;
 
-/// `KMODE_EXCEPTION_NOT_HANDLED`, and the exceptions that the routines raise.
-const KMODE_EXCEPTION_NOT_HANDLED: u32 = 0x1e;
+/// The exceptions that the routines raise.
 const STATUS_MUTANT_NOT_OWNED: u64 = 0xc000_0046;
 const STATUS_SEMAPHORE_LIMIT_EXCEEDED: u64 = 0xc000_0047;
 
@@ -44,6 +43,7 @@ impl Mutant {
 impl Call {
     /// Stops the system if a driver's routine returns to user mode, or a thread ends, and the thread owns a mutex.
     pub(crate) fn require_no_mutex(&self, routine: &str) {
+        self.require_no_critical_region(routine);
         let held = locked(&self.mutexes).last().copied();
         if let Some(mutex) = held {
             let what = format!("{routine} has returned and holds the mutex {mutex:#x}");

@@ -13,7 +13,7 @@ use nt::{
     UNICODE_STRING, irp as io,
 };
 use ntmodel::{
-    Access, Config, Device, Driver, File, Kernel, Request, Rule, Violation,
+    Access, Config, Device, Driver, DriverEntry, File, Kernel, Request, Rule, Violation,
     explore::{Explored, Scenario, Search, explore},
 };
 
@@ -22,12 +22,25 @@ pub const FIRST: u32 = 0x22_2000;
 pub const SECOND: u32 = 0x22_2004;
 
 /// The steps of the driver.
-pub trait Steps: 'static {
+pub trait Steps: Sized + 'static {
     /// The driver's part of the device extension. It is zeroed at first and does not move.
     type Own: 'static;
 
+    /// The flags of the device object for its transfers.
+    const FLAGS: u32 = nt::DO_BUFFERED_IO;
+
     /// Initialises the data in `AddDevice`.
     fn add(_: *mut DEVICE_OBJECT, _: &Self::Own) {}
+
+    /// A create, close, read or write.
+    fn other(_: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP) -> NTSTATUS {
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    /// `IRP_MJ_PNP` and `IRP_MJ_POWER`, which are passed to the lower device.
+    fn pass_down(device: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP) -> NTSTATUS {
+        skip(lower::<Self>(device), irp)
+    }
 
     /// `IRP_MJ_DEVICE_CONTROL`.
     fn control(device: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, code: u32) -> NTSTATUS;
@@ -60,6 +73,19 @@ fn extension<'a, S: Steps>(device: *mut DEVICE_OBJECT) -> &'a Extension<S::Own> 
 /// The device extension.
 pub fn own<'a, S: Steps>(device: *mut DEVICE_OBJECT) -> &'a S::Own {
     &extension::<S>(device).own
+}
+
+/// The device object below.
+pub fn lower<S: Steps>(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+    extension::<S>(device).lower
+}
+
+/// Passes an IRP to a lower device object with the caller's stack location.
+pub fn skip(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the tests check whether the caller owns the IRP.
+    unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
+    // SAFETY: as above.
+    unsafe { nt::IofCallDriver(lower, irp) }
 }
 
 /// Completes an IRP with a status and no bytes.
@@ -97,8 +123,12 @@ unsafe extern "C" fn cleanup<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP
     complete(irp, STATUS_SUCCESS)
 }
 
-unsafe extern "C" fn succeed(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    complete(irp, STATUS_SUCCESS)
+unsafe extern "C" fn other<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    S::other(device, own::<S>(device), irp)
+}
+
+unsafe extern "C" fn power<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    S::pass_down(device, own::<S>(device), irp)
 }
 
 unsafe extern "C" fn pnp<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
@@ -106,10 +136,7 @@ unsafe extern "C" fn pnp<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) ->
     let lower = extension.lower;
     // SAFETY: this routine owns the IRP until it is passed down below.
     let removed = unsafe { io::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
-    // SAFETY: as above.
-    unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
-    // SAFETY: as above.
-    let status = unsafe { nt::IofCallDriver(lower, irp) };
+    let status = S::pass_down(device, &extension.own, irp);
     if removed {
         S::remove(&extension.own);
         // SAFETY: the device object is attached to the one below.
@@ -142,7 +169,7 @@ unsafe extern "C" fn add_device<S: Steps>(
     let flags = unsafe { addr_of_mut!((*device).Flags) };
     // SAFETY: as above.
     let flags = unsafe { &mut *flags };
-    *flags = *flags & !nt::DO_DEVICE_INITIALIZING | nt::DO_BUFFERED_IO;
+    *flags = *flags & !nt::DO_DEVICE_INITIALIZING | S::FLAGS;
     status
 }
 
@@ -150,15 +177,23 @@ unsafe extern "C" fn unload<S: Steps>(_: *mut DRIVER_OBJECT) {
     S::unload();
 }
 
-unsafe extern "C" fn entry<S: Steps>(
+pub unsafe extern "C" fn entry<S: Steps>(
     driver: *mut DRIVER_OBJECT,
     _: *mut UNICODE_STRING,
 ) -> NTSTATUS {
     // SAFETY: the I/O manager passes the driver object, which only this routine uses.
     let driver = unsafe { &mut *driver };
     driver.DriverUnload = Some(unload::<S>);
-    driver.MajorFunction[nt::IRP_MJ_CREATE] = Some(succeed);
-    driver.MajorFunction[nt::IRP_MJ_CLOSE] = Some(succeed);
+    for major in [
+        nt::IRP_MJ_CREATE,
+        nt::IRP_MJ_CLOSE,
+        nt::IRP_MJ_READ,
+        nt::IRP_MJ_WRITE,
+    ] {
+        driver.MajorFunction[major] = Some(other::<S>);
+    }
+    driver.MajorFunction[nt::IRP_MJ_INTERNAL_DEVICE_CONTROL] = Some(control::<S>);
+    driver.MajorFunction[nt::IRP_MJ_POWER] = Some(power::<S>);
     driver.MajorFunction[nt::IRP_MJ_CLEANUP] = Some(cleanup::<S>);
     driver.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(control::<S>);
     driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp::<S>);
@@ -170,21 +205,34 @@ unsafe extern "C" fn entry<S: Steps>(
 /// A loaded driver, its started device and an open file.
 pub struct Stage {
     pub driver: Driver,
+    /// The drivers above.
+    filters: Vec<Driver>,
     pub device: Device,
     pub file: Arc<File>,
 }
 
 impl Stage {
     pub fn set<S: Steps>(kernel: &Arc<Kernel>) -> Self {
+        Self::stack(kernel, entry::<S>, &[])
+    }
+
+    /// Loads the drivers of a device stack, the function driver first.
+    pub fn stack(kernel: &Arc<Kernel>, function: DriverEntry, above: &[DriverEntry]) -> Self {
         // SAFETY: the entry point is that of a driver on `nt`; the model detects its mistakes.
-        let driver = unsafe { Driver::load(kernel, entry::<S>) }.expect("DriverEntry");
+        let load = |entry| unsafe { Driver::load(kernel, entry) }.expect("DriverEntry");
+        let driver = load(function);
         let device = driver.add_device().expect("AddDevice");
+        let filters: Vec<Driver> = above.iter().copied().map(load).collect();
+        for filter in &filters {
+            filter.add_filter(&device).expect("AddDevice");
+        }
         device.start().expect("the device starts");
         let file = device
             .open_anyway(Access::ReadWrite)
             .expect("the device opens");
         Self {
             driver,
+            filters,
             device,
             file: Arc::new(file),
         }
@@ -200,6 +248,9 @@ impl Stage {
             .expect("no actor uses the file")
             .close();
         self.device.remove().expect("no file is open");
+        for filter in self.filters.into_iter().rev() {
+            filter.unload();
+        }
         self.driver.unload();
     }
 }

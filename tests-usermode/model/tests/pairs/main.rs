@@ -1,0 +1,47 @@
+//! Pairs of a faulty and a correct driver on raw `nt`. The mistakes are those of real drivers, and those that Driver Verifier and
+//! Static Driver Verifier have rules for.
+//!
+//! The drivers of a file share their correct steps. A mistake is a constant, by which a driver differs from the correct one.
+
+#[path = "../steps/mod.rs"]
+mod steps;
+
+/// Calls a routine of `nt`. In a report, the caller is the line that contains the macro.
+#[collapse_debuginfo(yes)]
+macro_rules! nt {
+    ($($routine:ident)::+($($argument:expr),* $(,)?)) => {
+        // SAFETY: the objects are the driver's or the model's, and the model keeps their memory. It checks the other
+        // obligations of the caller, and stops at the first that a mistake breaks.
+        unsafe { nt::$($routine)::+($($argument),*) }
+    };
+}
+
+/// Makes two tests for each pair: the faulty scenario breaks the rule in some order, with this text in the message, and the
+/// correct one breaks none.
+macro_rules! pairs {
+    ($($name:ident: $faulty:expr, $correct:expr, $rule:ident, $text:literal;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn is_found() {
+                $crate::steps::breaks($faulty, ntmodel::Rule::$rule, $text);
+            }
+
+            #[test]
+            fn is_not_found_in_the_correct_version() {
+                $crate::steps::holds($correct);
+            }
+        }
+    )*};
+}
+
+mod buffers;
+mod filters;
+mod frame;
+mod lists;
+mod pnp;
+mod queues;
+mod start_io;
+mod synchronisation;
+mod timing;

@@ -1,0 +1,278 @@
+//! A queue of cancelable IRPs with its own spin lock.
+
+use std::{
+    cell::{Cell, UnsafeCell},
+    ptr::null_mut,
+    sync::Arc,
+};
+
+use nt::{
+    DEVICE_OBJECT, FILE_OBJECT, IRP, LIST_ENTRY, NTSTATUS, STATUS_CANCELLED, STATUS_NOT_FOUND,
+    STATUS_PENDING, STATUS_SUCCESS, irp as io,
+};
+use ntmodel::{File, Kernel};
+
+use crate::{
+    frame::{CORRECT, Lock, acquire_cancel, get, release_cancel},
+    steps::{FIRST, SECOND, Stage, Steps, cancel, complete, end_of, mark},
+};
+
+const IS_NOT_TESTED: u8 = 1;
+const CANCELS_FIRST: u8 = 2;
+const TWO_ORDERS: u8 = 3;
+const CANCELS_UNDER_CANCEL_LOCK: u8 = 4;
+const CANCELS_UNDER_LOCK: u8 = 5;
+const CANCELS_COMPLETED: u8 = 6;
+const COMPLETES_WITH_PENDING: u8 = 7;
+const CANCELS_WITHOUT_LOCK: u8 = 8;
+const CLEANS_UP_WITHOUT_REMOVAL: u8 = 9;
+const KEEPS_LOCK: u8 = 10;
+const INITIALISES_LOCK: u8 = 11;
+/// The correct driver that cancels its own IRP.
+const CANCELS: u8 = 12;
+
+struct Queue<const M: u8>;
+
+struct Own {
+    lock: Lock,
+    list: UnsafeCell<LIST_ENTRY>,
+    /// The IRP that was completed last.
+    last: Cell<*mut IRP>,
+}
+
+impl Own {
+    fn insert<const M: u8>(&self, irp: *mut IRP) -> NTSTATUS {
+        mark(irp);
+        if M == INITIALISES_LOCK {
+            self.lock.initialise();
+        }
+        let irql = self.lock.acquire();
+        if M == TWO_ORDERS {
+            let irql = acquire_cancel();
+            nt!(irp::IoSetCancelRoutine(irp, Some(cancel::<Queue<M>>)));
+            release_cancel(irql);
+        } else {
+            nt!(irp::IoSetCancelRoutine(irp, Some(cancel::<Queue<M>>)));
+        }
+        if M != IS_NOT_TESTED
+            && nt!(irp::is_cancel_requested(irp))
+            && nt!(irp::IoSetCancelRoutine(irp, None)).is_some()
+        {
+            self.lock.release(irql);
+            complete(irp, STATUS_CANCELLED);
+            return STATUS_PENDING;
+        }
+        nt!(list::InsertTailList(self.list.get(), io::list_entry(irp)));
+        self.lock.release(irql);
+        STATUS_PENDING
+    }
+
+    /// Removes the first IRP that is not being cancelled.
+    fn remove(&self) -> *mut IRP {
+        self.lock.with(|| {
+            while !nt!(list::IsListEmpty(self.list.get())) {
+                let entry = get(self.list.get()).Flink;
+                nt!(list::RemoveEntryList(entry));
+                let irp = nt!(irp::from_list_entry(entry));
+                if nt!(irp::IoSetCancelRoutine(irp, None)).is_some() {
+                    return irp;
+                }
+                // The Cancel routine removes it again.
+                nt!(list::InitializeListHead(entry));
+            }
+            null_mut()
+        })
+    }
+
+    /// Cancels the first IRP, as a driver does after a time.
+    fn cancel_first<const M: u8>(&self) {
+        let first = || nt!(irp::from_list_entry(get(self.list.get()).Flink));
+        match M {
+            CANCELS_UNDER_CANCEL_LOCK => {
+                let irql = acquire_cancel();
+                nt!(IoCancelIrp(first()));
+                release_cancel(irql);
+            }
+            CANCELS_UNDER_LOCK => {
+                self.lock.with(|| nt!(IoCancelIrp(first())));
+            }
+            _ => {
+                nt!(IoCancelIrp(first()));
+            }
+        }
+    }
+}
+
+impl<const M: u8> Steps for Queue<M> {
+    type Own = Own;
+
+    fn add(_: *mut DEVICE_OBJECT, own: &Own) {
+        own.lock.initialise();
+        nt!(list::InitializeListHead(own.list.get()));
+    }
+
+    fn control(_: *mut DEVICE_OBJECT, own: &Own, irp: *mut IRP, code: u32) -> NTSTATUS {
+        if code == FIRST {
+            return own.insert::<M>(irp);
+        }
+        if matches!(M, CANCELS | CANCELS_UNDER_CANCEL_LOCK | CANCELS_UNDER_LOCK) {
+            own.cancel_first::<M>();
+            return complete(irp, STATUS_SUCCESS);
+        }
+        if M == CANCELS_COMPLETED && !own.last.get().is_null() {
+            nt!(IoCancelIrp(own.last.get()));
+        }
+        let removed = own.remove();
+        if removed.is_null() {
+            if M == KEEPS_LOCK {
+                own.lock.acquire();
+            }
+            return complete(irp, STATUS_NOT_FOUND);
+        }
+        own.last.set(removed);
+        complete(
+            removed,
+            if M == COMPLETES_WITH_PENDING {
+                STATUS_PENDING
+            } else {
+                STATUS_SUCCESS
+            },
+        );
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn cleanup(own: &Own, _: *mut FILE_OBJECT) {
+        if M == CLEANS_UP_WITHOUT_REMOVAL {
+            let mut entry = get(own.list.get()).Flink;
+            while entry != own.list.get() {
+                let irp = nt!(irp::from_list_entry(entry));
+                entry = get(entry).Flink;
+                nt!(irp::IoSetCancelRoutine(irp, None));
+                complete(irp, STATUS_CANCELLED);
+            }
+        }
+        loop {
+            let irp = own.remove();
+            if irp.is_null() {
+                return;
+            }
+            complete(irp, STATUS_CANCELLED);
+        }
+    }
+
+    fn cancel(own: &Own, irp: *mut IRP) {
+        let irql = nt!(irp::cancel_irql(irp));
+        match M {
+            TWO_ORDERS => {
+                nt!(KeAcquireSpinLockAtDpcLevel(own.lock.get()));
+                nt!(list::RemoveEntryList(io::list_entry(irp)));
+                nt!(KeReleaseSpinLockFromDpcLevel(own.lock.get()));
+                release_cancel(irql);
+            }
+            CANCELS_WITHOUT_LOCK => {
+                nt!(list::RemoveEntryList(io::list_entry(irp)));
+                release_cancel(irql);
+            }
+            CANCELS_FIRST => {
+                release_cancel(irql);
+                let first = own.lock.with(|| {
+                    let first = get(own.list.get()).Flink;
+                    nt!(list::RemoveEntryList(first));
+                    first
+                });
+                complete(nt!(irp::from_list_entry(first)), STATUS_CANCELLED);
+                return;
+            }
+            _ => {
+                release_cancel(irql);
+                own.lock
+                    .with(|| nt!(list::RemoveEntryList(io::list_entry(irp))));
+            }
+        }
+        complete(irp, STATUS_CANCELLED);
+    }
+}
+
+/// One thread sends two requests, and another cancels them.
+fn cancelled<const M: u8>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Queue<M>>(kernel);
+    let file = Arc::clone(&stage.file);
+    let canceller = kernel.actor("canceller", move || File::cancel_all(&file));
+    let requests = [stage.send(FIRST), stage.send(FIRST)];
+    canceller.join();
+    let complete = || end_of(&stage.send(SECOND)) == STATUS_SUCCESS;
+    while complete() {}
+    for request in &requests {
+        end_of(request);
+    }
+    stage.tear_down();
+}
+
+/// Two threads send a request each; both are completed.
+fn two_are_queued<const M: u8>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Queue<M>>(kernel);
+    let file = Arc::clone(&stage.file);
+    let other = kernel.actor("other", move || file.device_control(FIRST, &[], Vec::new()));
+    let one = stage.send(FIRST);
+    let two = other.join();
+    for _ in 0..2 {
+        assert_eq!(end_of(&stage.send(SECOND)), STATUS_SUCCESS);
+    }
+    for request in [one, two] {
+        end_of(&request);
+    }
+    stage.tear_down();
+}
+
+/// Sends two requests and cancels the second.
+fn second_is_cancelled<const M: u8>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Queue<M>>(kernel);
+    let requests = [stage.send(FIRST), stage.send(FIRST)];
+    requests[1].cancel();
+    end_of(&requests[1]);
+    end_of(&stage.send(SECOND));
+    end_of(&requests[0]);
+    stage.tear_down();
+}
+
+/// Sends requests with these codes one after the other.
+fn sent<const M: u8, const CODES: u8>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Queue<M>>(kernel);
+    let codes: &[u32] = match CODES {
+        0 => &[FIRST, SECOND],
+        1 => &[SECOND],
+        2 => &[FIRST, FIRST],
+        _ => &[FIRST, SECOND, FIRST, SECOND],
+    };
+    let requests: Vec<_> = codes.iter().map(|code| stage.send(*code)).collect();
+    stage.file.close_handle();
+    for request in &requests {
+        end_of(request);
+    }
+    stage.tear_down();
+}
+
+pairs! {
+    cancel_is_not_tested_after_the_routine_was_set:
+        cancelled::<IS_NOT_TESTED>, cancelled::<CORRECT>, IrpCancelField, "";
+    cancel_routine_completes_the_first_irp_instead_of_its_own:
+        second_is_cancelled::<CANCELS_FIRST>, second_is_cancelled::<CORRECT>, CompleteRequest, "";
+    lock_is_acquired_before_and_after_the_cancel_spin_lock:
+        cancelled::<TWO_ORDERS>, cancelled::<CORRECT>, LockOrder, "";
+    irp_is_cancelled_under_the_cancel_spin_lock:
+        sent::<CANCELS_UNDER_CANCEL_LOCK, 0>, sent::<CANCELS, 0>, CancelSpinLock, "IoCancelIrp";
+    irp_is_cancelled_under_the_lock_of_its_queue:
+        sent::<CANCELS_UNDER_LOCK, 0>, sent::<CANCELS, 0>, SpinLock, "";
+    irp_is_cancelled_after_it_was_completed:
+        sent::<CANCELS_COMPLETED, 3>, sent::<CORRECT, 3>, CompletedIrp, "";
+    irp_is_completed_with_status_pending:
+        sent::<COMPLETES_WITH_PENDING, 0>, sent::<CORRECT, 0>, CompleteRequest, "STATUS_PENDING";
+    cancel_routine_removes_an_irp_without_the_lock_of_the_queue:
+        cancelled::<CANCELS_WITHOUT_LOCK>, cancelled::<CORRECT>, PlainMemory, "";
+    cleanup_completes_what_stays_on_the_list:
+        sent::<CLEANS_UP_WITHOUT_REMOVAL, 2>, sent::<CORRECT, 2>, CompletedIrp, "";
+    lock_is_kept_on_an_error_path:
+        sent::<KEEPS_LOCK, 1>, sent::<CORRECT, 1>, SpinLockSafe, "";
+    lock_is_initialised_for_each_request:
+        two_are_queued::<INITIALISES_LOCK>, two_are_queued::<CORRECT>, LockInitialisation, "";
+}
