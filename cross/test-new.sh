@@ -4,13 +4,13 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # What is built for this repository is not built again.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-made=$CARGO_TARGET_DIR/made
 interlock=$CARGO_TARGET_DIR/debug/cargo-interlock
 
 cargo build --quiet --package cargo-interlock
-rm -rf "$made"
-mkdir -p "$made"
 lock=$PWD/Cargo.lock
+# `new` makes nothing in this repository.
+made=$(mktemp --directory)
+trap 'rm -rf "$made"' EXIT
 for kind in function filter control; do
     cd "$made"
     "$interlock" interlock new "my_$kind" --kind "$kind"

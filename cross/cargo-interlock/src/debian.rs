@@ -27,14 +27,26 @@ pub const WINE: &[Package] = &[
     ("gcc-mingw-w64-x86-64-win32", "the routines that Wine lacks"),
 ];
 
-/// Returns whether a package is installed, or `None` if there is no `dpkg`.
+/// Returns whether a package is installed in a version that is new enough, or `None` if there is no `dpkg`.
 fn is_installed(package: &str) -> Option<bool> {
     let mut query = Command::new("dpkg-query");
     let output = query
-        .args(["--show", "--showformat=${Status}", package])
+        .args(["--show", "--showformat=${Status} ${Version}", package])
         .output()
         .ok()?;
-    Some(output.stdout == b"install ok installed")
+    let output = String::from_utf8_lossy(&output.stdout);
+    let is_rust = ["rustc-web", "rust-web-src"].contains(&package);
+    let version = output.strip_prefix("install ok installed ");
+    Some(version.is_some_and(|version| !is_rust || is_recent(version)))
+}
+
+/// Returns whether a version of Rust is at least the one that the crates require.
+fn is_recent(version: &str) -> bool {
+    let numbers = |version: &str| -> Option<[u32; 2]> {
+        let mut parts = version.split('.').map(|part| part.parse().ok());
+        Some([parts.next()??, parts.next()??])
+    };
+    numbers(version) >= numbers(env!("CARGO_PKG_RUST_VERSION"))
 }
 
 fn missing<'p>(packages: impl Iterator<Item = &'p str>) -> Vec<&'p str> {
@@ -44,14 +56,17 @@ fn missing<'p>(packages: impl Iterator<Item = &'p str>) -> Vec<&'p str> {
 }
 
 /// Returns an error if a package is missing.
-pub fn require(packages: &[Package]) -> Result<(), String> {
+pub fn require(packages: &[(&str, &str)]) -> Result<(), String> {
     let missing = missing(packages.iter().map(|(name, _)| *name));
     if missing.is_empty() {
         return Ok(());
     }
     Err(format!(
-        "these packages of Debian 12 are missing: {}; `cargo interlock doctor --install` installs them",
-        missing.join(" ")
+        "these packages of Debian 12 are missing or too old: {}; `cargo interlock doctor --install` installs them. \
+         rustc-web must have Rust {} or later, which is in Debian's archive `bookworm-security`: \
+         it must be among the sources of apt",
+        missing.join(" "),
+        env!("CARGO_PKG_RUST_VERSION")
     ))
 }
 
@@ -89,5 +104,19 @@ pub fn doctor(install: bool, further: &[String]) -> Result<bool, String> {
     };
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], &*missing].concat())?;
+    require(&packages)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiler_of_debian_without_security_updates_is_too_old() {
+        assert!(is_recent("1.96.0+dfsg1-1~deb12u2"));
+        assert!(is_recent("1.91.0+dfsg1-1"));
+        assert!(!is_recent("1.85.0+dfsg3-1~deb12u3"));
+        assert!(!is_recent("unknown"));
+    }
 }
