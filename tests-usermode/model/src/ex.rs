@@ -1,5 +1,6 @@
 //! The executive: interlocked and sequenced lists, interlocked numbers, fast mutexes, reader/writer spin
-//! locks, run-down protection, zones, the pool with the driver's global allocator, kernel handles, and events of user mode.
+//! locks, run-down protection, zones, the pool with the driver's global allocator, counted strings, kernel handles, and
+//! events of user mode.
 //!
 //! It uses `ke`, `host` and `verifier`, and neither `io` nor `ps`.
 

@@ -239,7 +239,8 @@ fn an_mdl_describes_its_buffer() {
         let start: *mut c_void = buffer.as_mut_ptr().cast();
         let mdl = allocate(&mut buffer);
         // SAFETY: the MDL was allocated here.
-        let (count, offset) = unsafe { ((*mdl).ByteCount, (*mdl).ByteOffset) };
+        let described = unsafe { &*mdl };
+        let (count, offset) = (described.ByteCount, described.ByteOffset);
         assert_eq!(
             (count as usize, offset as usize),
             (0x1800, start.addr() % 0x1000)
@@ -249,7 +250,7 @@ fn an_mdl_describes_its_buffer() {
             mdl,
             nt::NormalPagePriority
         ));
-        assert_eq!(call!(mapped.cast::<u8>().add(0x17ff).read()), 7);
+        assert_eq!(call!(mapped.cast::<u8>().wrapping_add(0x17ff).read()), 7);
         // It is mapped once: the second call finds the address.
         assert_eq!(
             call!(nt::MmGetSystemAddressForMdlSafe(

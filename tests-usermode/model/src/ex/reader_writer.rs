@@ -235,7 +235,9 @@ extern "C" fn ExReleaseSpinLockSharedFromDpcLevel(lock: *mut EX_SPIN_LOCK) {
 extern "C" fn ExTryAcquireSpinLockSharedAtDpcLevel(lock: *mut EX_SPIN_LOCK) -> u8 {
     let call = Call::enter_noted("ExTryAcquireSpinLockSharedAtDpcLevel");
     call.switch_point(call.routine(), lock.addr());
-    call.try_to_acquire_reader_writer(lock, Kind::Shared)
+    let acquired = call.try_to_acquire_reader_writer(lock, Kind::Shared);
+    call.switch_after(call.routine(), lock);
+    acquired
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirespinlockexclusiveatdpclevel)
@@ -261,7 +263,9 @@ extern "C" fn ExReleaseSpinLockExclusiveFromDpcLevel(lock: *mut EX_SPIN_LOCK) {
 extern "C" fn ExTryAcquireSpinLockExclusiveAtDpcLevel(lock: *mut EX_SPIN_LOCK) -> u8 {
     let call = Call::enter_noted("ExTryAcquireSpinLockExclusiveAtDpcLevel");
     call.switch_point(call.routine(), lock.addr());
-    call.try_to_acquire_reader_writer(lock, Kind::Exclusive)
+    let acquired = call.try_to_acquire_reader_writer(lock, Kind::Exclusive);
+    call.switch_after(call.routine(), lock);
+    acquired
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-extryconvertsharedspinlockexclusive)
@@ -270,5 +274,7 @@ extern "C" fn ExTryAcquireSpinLockExclusiveAtDpcLevel(lock: *mut EX_SPIN_LOCK) -
 extern "C" fn ExTryConvertSharedSpinLockExclusive(lock: *mut EX_SPIN_LOCK) -> u8 {
     let call = Call::enter_noted("ExTryConvertSharedSpinLockExclusive");
     call.switch_point(call.routine(), lock.addr());
-    call.convert_reader_writer(lock)
+    let converted = call.convert_reader_writer(lock);
+    call.switch_after(call.routine(), lock);
+    converted
 }
