@@ -79,6 +79,27 @@ const OPERATIONS: &[Operation] = &[
 
 type Program = Vec<Vec<Operation>>;
 
+/// Programs that are seldom drawn: each needs a thread between two operations of another one, on an object that both wait for or
+/// that time decides on. Their memory is guarded.
+const CHOSEN: &[[&[Operation]; 2]] = &[
+    [
+        &[Operation::Locked(0), Operation::Locked(0)],
+        &[Operation::Locked(0), Operation::Locked(0)],
+    ],
+    [
+        &[Operation::BothLocked, Operation::TryLocked],
+        &[Operation::TryLocked, Operation::Locked(1)],
+    ],
+    [
+        &[Operation::UnderMutex, Operation::UnderMutex],
+        &[Operation::UnderMutex],
+    ],
+    [
+        &[Operation::ReadTime, Operation::SetTimer],
+        &[Operation::ReadTime, Operation::ReadTime],
+    ],
+];
+
 /// What a program works on. The threads of an exploration run one at a time.
 struct Objects {
     locks: [UnsafeCell<KSPIN_LOCK>; 3],
@@ -409,8 +430,12 @@ fn reduced_search_has_every_outcome() {
     let mut random = Random(1);
     let (mut compared, mut all, mut unguarded, mut guarded) = (0, 0, 0, 0);
     for number in 0..count() {
-        let is_guarded = number % 2 == 0;
-        let program = random.program(OPERATIONS.len() - usize::from(is_guarded));
+        let chosen = CHOSEN.get(number);
+        let is_guarded = chosen.is_some() || number % 2 == 0;
+        let program = chosen.map_or_else(
+            || random.program(OPERATIONS.len() - usize::from(is_guarded)),
+            |threads| threads.iter().map(|thread| thread.to_vec()).collect(),
+        );
         locked(&PROGRAM).clone_from(&program);
         let Some((expected, schedules)) = outcomes(Search::unreduced(MOST)) else {
             continue;
