@@ -164,7 +164,7 @@ impl<R: Record> IrpView<R> {
     /// At most `DISPATCH_LEVEL`.
     ///
     /// # Errors
-    /// As for [`IrpView::input`].
+    /// As for [`IrpView::input`]; `STATUS_INVALID_PARAMETER` if another driver sent the request with a buffer that is not aligned.
     pub fn input_ref<T: FromBytes + KnownLayout + Immutable>(&self) -> Result<&T, Error> {
         const {
             assert!(
@@ -172,9 +172,8 @@ impl<R: Record> IrpView<R> {
                 "the system buffer is aligned to 16 bytes and no further"
             );
         }
-        let bytes = self.data().input_of::<T>()?;
-        // SAFETY: the bytes are as many as `T` has, of which any are valid, and aligned as the system buffer.
-        Ok(unsafe { &*bytes.as_ptr().cast::<T>() })
+        // Another driver may have made the request, with a buffer of any alignment.
+        T::ref_from_bytes(self.data().input_of::<T>()?).map_err(|_| Error::INVALID_PARAMETER)
     }
 
     /// Checks that the output buffer has room for a `T`.
