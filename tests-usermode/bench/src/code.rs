@@ -75,6 +75,10 @@ const WRAPPERS: &[Wrapper] = &[
                 4,
                 "the request has a system buffer, and is no associated IRP, which has a pointer to another IRP in its place",
             ),
+            (
+                4,
+                "the input is aligned, since another driver may have made the request",
+            ),
         ],
     },
 ];
