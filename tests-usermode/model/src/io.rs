@@ -24,6 +24,8 @@ mod remove_lock;
 mod request;
 mod security;
 mod shutdown;
+mod stack_location;
+mod system_buffer;
 mod work_item;
 
 pub use bus::BusAnswer;

@@ -20,7 +20,8 @@ static UPCALLS: Upcalls = Upcalls {
     device_queue_entry: Call::note_device_queue,
     list_entry: Call::require_unlinked,
     describe: Kernel::describe,
-    holders: Kernel::holders_of_remove_lock,
+    is_paged: Kernel::is_paged,
+    holders: Kernel::holders_of,
     end_with: explore::end_with,
     verify_end: io::verify_end,
     hang: io::hang,
@@ -54,7 +55,8 @@ impl Kernel {
 
     fn describe(&self, address: usize) -> Option<String> {
         let block = self.describe_pool_block(address);
-        block.or_else(|| self.describe_io_object(address))
+        let object = block.or_else(|| self.describe_io_object(address));
+        object.or_else(|| self.describe_handle(address))
     }
 
     /// Returns the driver's messages to the debugger.

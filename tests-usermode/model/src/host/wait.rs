@@ -2,6 +2,7 @@
 //! scheduler selects.
 
 use std::{
+    collections::HashSet,
     fmt,
     future::poll_fn,
     pin::pin,
@@ -18,7 +19,7 @@ use crate::{
     host::{
         Kernel,
         footprint::{self, Access},
-        order::Edges,
+        order::{Edges, Nodes},
         thread::{self, Thread},
     },
     mutex::locked,
@@ -145,6 +146,9 @@ pub(crate) struct Sleepers {
     suspended: AtomicUsize,
     /// The order that the woken threads inherit.
     pub(crate) edges: Edges,
+    pub(crate) nodes: Nodes,
+    /// The objects that were on the stacks of driver routines that have returned.
+    pub(crate) gone: Mutex<HashSet<usize>>,
     /// The number of threads of an exploration that can continue, without its first one.
     awake: AtomicUsize,
 }

@@ -16,6 +16,7 @@ use crate::{
     host::{
         Call,
         footprint::{self, Access},
+        thread::{Passed, Serving},
         wait::Wait,
     },
     io::{
@@ -96,6 +97,13 @@ impl Io {
         let irps = locked(&self.irps);
         let mut irps = irps.by_address.values();
         irps.find(|record| record.contains(address)).cloned()
+    }
+
+    /// Says in which IRP's system buffer an address is.
+    pub(crate) fn describe_system_buffer(&self, address: usize) -> Option<String> {
+        let irps = locked(&self.irps);
+        let mut irps = irps.by_address.values();
+        irps.find_map(|record| record.describe_system_buffer(address))
     }
 
     fn add(&self, record: &Arc<IrpRecord>) {
@@ -187,6 +195,7 @@ impl Call {
         let stack_size = unsafe { (*device).StackSize };
         let record = IrpRecord::new(number, stack_size, asked, self.number, file, input, output);
         footprint::make(record.addresses());
+        self.kernel.sleepers.nodes.forget(record.addresses());
         io.add(&record);
         record
     }
@@ -239,11 +248,18 @@ impl Call {
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
         let outer = locked(&self.passed).take();
+        let serving = Serving {
+            irp: record.address(),
+            location,
+            completion: record.completion_routine(location),
+        };
+        let outer_serving = locked(&self.serving).replace(serving);
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(routine, (device, irp)) };
         record.touch();
         let passed = std::mem::replace(&mut *locked(&self.passed), outer);
+        *locked(&self.serving) = outer_serving;
         let now = self.irql();
         let holds = !locked(&self.held).is_empty();
         self.require(now == irql || holds, Rule::IrqlReturn, || {
@@ -253,8 +269,8 @@ impl Call {
             (BugCheck::io(5, parameters), what)
         });
         self.require_returned("a dispatch routine", irql);
-        let passed = passed.filter(|(passed, _)| *passed == record.address());
-        self.verify_answer(record, location, passed.map(|(_, status)| status), status);
+        let passed = passed.filter(|passed| passed.irp == record.address());
+        self.verify_answer(record, location, passed.map(|passed| passed.status), status);
         status
     }
 
@@ -319,8 +335,15 @@ impl Call {
 extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     let call = Call::enter_noted("IoCallDriver");
     let record = call.live_irp(irp);
+    call.require_owned(&record, 0x205);
+    call.verify_next_location(&record);
+    let location = record.current() - 1;
     let status = call.call_driver(device, &record);
-    *locked(&call.passed) = Some((record.address(), status));
+    *locked(&call.passed) = Some(Passed {
+        irp: record.address(),
+        location,
+        status,
+    });
     if record.asked.major == nt::IRP_MJ_PNP {
         locked(&record.state).passed_to.push(device.addr());
     }
@@ -332,6 +355,7 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
 extern "C" fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
     let call = Call::enter_noted("IoCompleteRequest");
     let record = call.irp(irp);
+    call.require_owned(&record, 0x209);
     call.complete(&record);
     call.switch_after("IoCompleteRequest", irp);
 }

@@ -6,7 +6,7 @@ use nt::{
     IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_INTERFACE,
     IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE,
     IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
-    STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
 };
 
 use crate::{
@@ -37,6 +37,10 @@ const MAY_BE_COMPLETED: [u8; 3] = [
     IRP_MN_QUERY_REMOVE_DEVICE,
 ];
 
+/// The power requests that each driver passes down, unless it refuses the query.
+const IRP_MN_SET_POWER: u8 = 2;
+const IRP_MN_QUERY_POWER: u8 = 3;
+
 impl DeviceInner {
     /// Sends a PnP or power request, and waits until it ends.
     fn ask(&self, call: &Call, major: usize, minor: u8) -> NTSTATUS {
@@ -50,7 +54,9 @@ impl DeviceInner {
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
         if major != IRP_MJ_PNP {
-            return call.send_and_wait(top, &record);
+            let status = call.send_and_wait(top, &record);
+            Self::verify_power(call, &record, status);
+            return status;
         }
         let under_way = &call.kernel.io().pnp;
         let pdo = self.pdo().addr();
@@ -59,6 +65,27 @@ impl DeviceInner {
         locked(under_way).remove(&pdo);
         self.verify_pnp(call, &record, status);
         status
+    }
+
+    /// Stops the system if a driver has not passed down a power request that it must.
+    fn verify_power(call: &Call, record: &IrpRecord, status: NTSTATUS) {
+        let is_query = record.asked.minor == IRP_MN_QUERY_POWER;
+        if !is_query && record.asked.minor != IRP_MN_SET_POWER
+            || record.reached_bus.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        let code = match status {
+            STATUS_NOT_SUPPORTED => 0x232,
+            STATUS_INVALID_DEVICE_REQUEST => 0x21f,
+            _ => 0x231,
+        };
+        call.require(code == 0x231 && status < 0, Rule::PnpIrpCompletion, || {
+            let what = format!(
+                "{record} is completed with {status:#x}, but was not passed down to the bus driver"
+            );
+            (BugCheck::io(code, [0, record.address() as u64, 0]), what)
+        });
     }
 
     /// Stops the system if a PnP request has ended with a status that is not allowed.
