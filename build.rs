@@ -1,4 +1,4 @@
-//! The driver's build script: has `interlock-sys` linked as a WDM driver.
+//! The drivers' build script: has `interlock-sys` and the .sys of each sample linked as WDM drivers.
 //!
 //! On Windows `wdk_build` is Microsoft's crate and finds the installed WDK; elsewhere it is the one in
 //! `cross/wdk-build`.
@@ -14,6 +14,7 @@ fn main() -> Result<(), wdk_build::ConfigError> {
     // on systems where the kernel's own Control Flow Guard runs, that is with virtualization-based security; this driver
     // makes few, all through pointers to functions of its own.
     // The image names its PDB as it will be called, and no folder of the machine that built it.
-    println!("cargo::rustc-cdylib-link-arg=/PDBALTPATH:interlock.pdb");
+    let driver = env!("CARGO_PKG_NAME").trim_end_matches("-sys");
+    println!("cargo::rustc-cdylib-link-arg=/PDBALTPATH:{driver}.pdb");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::target::Kernel;
+use crate::{commands::sample, target::Kernel};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -105,9 +105,18 @@ pub enum Command {
     Bench,
     /// Execute random steps one after another, and print a transcript, which is the same on every kernel
     Sequence(Sequence),
+    /// Check what the installed driver of a sample does, as its program would
+    Sample(Sample),
     /// Send requests and keep them pending until standard input ends (a scenario kills this process)
     #[command(hide = true)]
     Hold(Hold),
+}
+
+/// `sample`
+#[derive(Args, Debug)]
+pub struct Sample {
+    /// The sample
+    pub name: sample::Name,
 }
 
 /// `install`

@@ -5,6 +5,7 @@ mod doctor;
 mod explore;
 pub mod hold;
 mod run;
+pub mod sample;
 mod sequence;
 mod setup;
 
@@ -35,6 +36,7 @@ pub fn execute(command: &Command) -> Result<Exit> {
         Command::Bench => bench::bench(),
         Command::Replay(args) => explore::replay_schedule(args),
         Command::Sequence(args) => sequence::sequence(args),
+        Command::Sample(args) => sample::sample(args),
         Command::Hold(args) => hold::hold(args),
     }
 }

@@ -24,6 +24,8 @@ use windows_sys::core::GUID;
 use crate::error::Error;
 
 pub use device::Device;
+pub use devices::path_of;
+pub use event::Event;
 pub use examine::examine;
 pub use install::{devnodes, install, remove};
 pub use request::Request;

@@ -260,3 +260,33 @@ fn without_windows_there_is_nothing_to_diagnose() {
         assert_eq!(stdout(&output), "", "{arguments:?}");
     }
 }
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[path = "../model/tests/image_file/mod.rs"]
+#[expect(dead_code, reason = "another test uses the rest")]
+mod image_file;
+
+/// The thread that calls `DriverEntry` never returns, so another one must end the program.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn image_that_breaks_a_rule_in_driver_entry_fails_each_command() {
+    // xor eax, eax; mov al, [rax]
+    let image = image_file::ImageFile::new(&[0x31, 0xc0, 0x8a, 0x00]).bytes();
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("faulty.sys");
+    std::fs::write(&path, image).expect("the folder is there");
+    let driver = ["--driver", path.to_str().expect("it is text")];
+    for command in [
+        &["run"][..],
+        &["stress", "--seconds", "1"],
+        &["sequence", "--count", "1"],
+    ] {
+        let output = harness(&[command, &driver].concat());
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        let (stdout, stderr) = (stdout(&output), stderr(&output));
+        let report = "the driver reads from 0x0, which is no memory";
+        assert!(
+            stdout.contains(report) || stderr.contains(report),
+            "{command:?}: {stdout}{stderr}"
+        );
+    }
+}

@@ -47,20 +47,30 @@ pub struct Driver {
 impl Driver {
     /// Finds the driver of this package, or the one in the current folder, or the only one.
     pub fn find(package: Option<&str>) -> Result<Self, String> {
-        let here = env::current_dir().map_err(|error| error.to_string())?;
-        let metadata = metadata()?;
-        let chosen = choose(&metadata, package, &here)?;
-        Self::new(&metadata, chosen)
+        let metadata = metadata(&mut MetadataCommand::new())?;
+        match &*choose(&metadata, package, &here()?)? {
+            [driver] => Self::new(&metadata, driver),
+            several => Err(format!(
+                "choose a driver with --package: {}",
+                names(several)
+            )),
+        }
+    }
+
+    /// The same; if nothing says which of several, all drivers of the workspace.
+    pub fn find_all(package: Option<&str>) -> Result<Vec<Self>, String> {
+        let metadata = metadata(&mut MetadataCommand::new())?;
+        let chosen = choose(&metadata, package, &here()?)?;
+        let drivers = chosen.iter().map(|driver| Self::new(&metadata, driver));
+        drivers.collect()
     }
 
     /// Finds the driver in the workspace with this manifest.
     #[cfg(test)]
     pub fn in_workspace(manifest: &Path) -> Result<Self, String> {
         let mut command = MetadataCommand::new();
-        let metadata = command.manifest_path(manifest).no_deps().exec();
-        let metadata = metadata.map_err(|error| error.to_string())?;
-        let package = choose(&metadata, None, manifest)?;
-        Self::new(&metadata, package)
+        let metadata = metadata(command.manifest_path(manifest).no_deps())?;
+        Self::new(&metadata, choose(&metadata, None, manifest)?[0])
     }
 
     fn new(metadata: &Metadata, package: &Package) -> Result<Self, String> {
@@ -126,10 +136,12 @@ impl Workspace {
     }
 }
 
-fn metadata() -> Result<Metadata, String> {
-    MetadataCommand::new()
-        .exec()
-        .map_err(|error| error.to_string())
+fn metadata(command: &mut MetadataCommand) -> Result<Metadata, String> {
+    command.exec().map_err(|error| error.to_string())
+}
+
+fn here() -> Result<PathBuf, String> {
+    env::current_dir().map_err(|error| error.to_string())
 }
 
 /// Returns the name of a package's `cdylib`.
@@ -142,41 +154,46 @@ fn library(package: &Package) -> Option<&str> {
     Some(&target.name)
 }
 
+fn names(drivers: &[&Package]) -> String {
+    let names: Vec<_> = drivers.iter().map(|driver| driver.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// The driver of the package, or the one whose folder this is, or all of the workspace.
 fn choose<'a>(
     metadata: &'a Metadata,
     package: Option<&str>,
     here: &Path,
-) -> Result<&'a Package, String> {
-    let is_driver = |package: &Package| {
+) -> Result<Vec<&'a Package>, String> {
+    let is_driver = |package: &&Package| {
         library(package).is_some() && package.metadata["wdk"]["driver-model"].is_object()
     };
-    let mut drivers = metadata.workspace_packages();
-    drivers.retain(|package| is_driver(package));
-    let names: Vec<_> = drivers.iter().map(|driver| driver.name.as_str()).collect();
-    let names = names.join(", ");
-    let folder = |driver: &Package| {
-        driver
-            .manifest_path
-            .parent()
-            .map(Path::new)
-            .map(Path::to_owned)
-    };
-    let is_here =
-        |driver: &&&Package| folder(driver).is_some_and(|folder| here.starts_with(folder));
-    let chosen = match (package, &*drivers) {
-        (Some(name), _) => drivers.iter().find(|driver| driver.name == name),
-        (None, [driver]) => Some(driver),
-        (None, _) => drivers.iter().find(is_here),
-    };
-    chosen.copied().ok_or_else(|| match (package, &*drivers) {
-        (_, []) => format!(
+    let drivers: Vec<_> = metadata
+        .workspace_packages()
+        .into_iter()
+        .filter(is_driver)
+        .collect();
+    if drivers.is_empty() {
+        return Err(format!(
             "{} has no driver: a package with `crate-type = [\"cdylib\"]` and the table \
              [package.metadata.wdk.driver-model]; `cargo interlock new` makes one",
             metadata.workspace_root
-        ),
-        (Some(name), _) => {
-            format!("{name} is no driver of this workspace; its drivers are: {names}")
-        }
-        (None, _) => format!("choose a driver with --package: {names}"),
+        ));
+    }
+    let is_here = |driver: &&&Package| {
+        let folder = driver.manifest_path.parent();
+        folder.is_some_and(|folder| here.starts_with(folder))
+    };
+    let Some(name) = package else {
+        let innermost = |driver: &&&Package| driver.manifest_path.as_str().len();
+        let chosen = drivers.iter().filter(is_here).max_by_key(innermost);
+        return Ok(chosen.map_or_else(|| drivers.clone(), |driver| vec![*driver]));
+    };
+    let named = drivers.iter().find(|driver| driver.name == name);
+    named.map(|driver| vec![*driver]).ok_or_else(|| {
+        format!(
+            "{name} is no driver of this workspace; its drivers are: {}",
+            names(&drivers)
+        )
     })
 }

@@ -25,6 +25,7 @@ mod package;
 mod packaging;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
 mod script;
 mod signing;
 mod stamp;
@@ -61,7 +62,7 @@ struct Arguments {
 
 #[derive(Args)]
 struct Which {
-    /// The package of the driver, if the workspace has several drivers
+    /// The package of the driver [default: the one of the current folder; `build` and `check`: every driver of the workspace]
     #[arg(long, short)]
     package: Option<String>,
     /// The architecture
@@ -149,13 +150,6 @@ enum Task {
         #[arg(long)]
         lock_debug: bool,
     },
-    /// Check PowerShell scripts, as far as possible without PowerShell
-    #[command(hide = true)]
-    CheckScripts {
-        /// The scripts
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
     /// Write the crate that replaces wdk-build on systems other than Windows
     #[command(hide = true)]
     StandIn {
@@ -178,18 +172,24 @@ fn main() -> ExitCode {
 
 /// Runs a command, and returns `false` if a check failed.
 fn perform(task: Task) -> Result<bool, String> {
-    let find = |which: &Which| Driver::find(which.package.as_deref());
     match task {
         Task::New {
             name,
             kind,
             interlock,
         } => new::new(&name, kind, interlock.as_deref())?,
-        Task::Build { which, options } => building::build(&find(&which)?, which.arch, &options)?,
+        Task::Build { which, options } => {
+            for driver in Driver::find_all(which.package.as_deref())? {
+                building::build(&driver, which.arch, &options)?;
+            }
+        }
         Task::Check { which } => {
-            let driver = find(&which)?;
-            building::build(&driver, which.arch, &[])?;
-            return building::check(&driver, which.arch);
+            let mut right = true;
+            for driver in Driver::find_all(which.package.as_deref())? {
+                building::build(&driver, which.arch, &[])?;
+                right &= building::check(&driver, which.arch)?;
+            }
+            return Ok(right);
         }
         Task::Package { package, out, add } => {
             let driver = Driver::find(package.as_deref())?;
@@ -211,7 +211,8 @@ fn perform(task: Task) -> Result<bool, String> {
             command,
             options,
         } => {
-            building::cargo(&find(&which)?, which.arch, &command, &options)?;
+            let driver = Driver::find(which.package.as_deref())?;
+            building::cargo(&driver, which.arch, &command, &options)?;
         }
         Task::Doctor { .. } if cfg!(windows) => return kit::doctor(),
         Task::Doctor { install, packages } => return debian::doctor(install, &packages),
@@ -220,7 +221,6 @@ fn perform(task: Task) -> Result<bool, String> {
             files,
             lock_debug,
         } => return check_natvis(&pdb, &files, lock_debug),
-        Task::CheckScripts { files } => return check_scripts(&files),
         Task::StandIn { folder } => stand_in::write(&folder)?,
     }
     Ok(true)
@@ -244,18 +244,6 @@ fn check_natvis(pdb: &Path, files: &[PathBuf], lock_debug: bool) -> Result<bool,
         }
     }
     Ok(all_hold)
-}
-
-fn check_scripts(files: &[PathBuf]) -> Result<bool, String> {
-    let mut right = true;
-    for file in files {
-        let problems = script::problems(&text_of(file)?).map_err(|error| about(file, &error))?;
-        for problem in &problems {
-            println!("{}", about(file, problem));
-        }
-        right &= problems.is_empty();
-    }
-    Ok(right)
 }
 
 /// Runs a program and shows its output.

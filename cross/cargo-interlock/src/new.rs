@@ -1,9 +1,10 @@
 //! `new`: creates a workspace for a driver.
 
 use std::{
-    fs,
+    env, fs,
     hash::{BuildHasher, Hasher, RandomState},
-    path::{Path, PathBuf},
+    io::ErrorKind,
+    path::{self, Path, PathBuf},
 };
 
 use clap::ValueEnum;
@@ -66,10 +67,19 @@ const NO_INF: &str = "
 inf = false
 ";
 
-/// Names that other items in the workspace have, and keywords of Rust.
+/// Names of other items in the workspace, of crates that it uses, and of Cargo's folders.
 const TAKEN: &[&str] = &[
-    "alloc", "build", "core", "crate", "deps", "driver", "logic", "new", "nt", "ntmodel", "self",
-    "std", "super", "test", "wdk", "wdm",
+    "alloc", "build", "core", "deps", "driver", "examples", "logic", "new", "nt", "ntmodel", "std",
+    "test", "wdk", "wdk_sys", "wdm", "zerocopy",
+];
+
+/// Keywords of Rust, reserved ones included.
+const KEYWORDS: &[&str] = &[
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
+    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
+    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 
 impl Kind {
@@ -95,14 +105,33 @@ impl Kind {
 /// from.
 pub fn new(name: &str, kind: Kind, interlock: Option<&str>) -> Result<(), String> {
     check_name(name)?;
-    let replacements = replacements(name, kind, &source(interlock)?);
+    let here = env::current_dir().map_err(|error| error.to_string())?;
+    let source = source(interlock)?;
+    check_place(&here, &source)?;
     let folder = Path::new(name);
-    if folder.exists() {
-        return Err(about(folder, "exists already"));
-    }
-    write_files(folder, kind, &replacements)?;
+    fs::create_dir(folder).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            about(folder, "exists already; remove it, or choose another name")
+        }
+        _ => about(&here.join(folder), &error.to_string()),
+    })?;
+    write_files(folder, kind, &replacements(name, kind, &source))?;
     println!("made    {name}: `cd {name}`, then `cargo test` and `cargo interlock check`");
     Ok(())
+}
+
+/// Refuses a workspace inside of Interlock's repository, where Cargo replaces `cargo interlock` by the repository's alias.
+fn check_place(here: &Path, source: &Source) -> Result<(), String> {
+    match source {
+        Source::Folder(root) if fs::canonicalize(root).is_ok_and(|root| here.starts_with(root)) => {
+            Err(about(
+                here,
+                "is in Interlock's repository, whose .cargo/config.toml would apply to the driver too; \
+                 make the driver in another folder",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn write_files(folder: &Path, kind: Kind, replacements: &[(&str, String)]) -> Result<(), String> {
@@ -120,14 +149,23 @@ fn write_files(folder: &Path, kind: Kind, replacements: &[(&str, String)]) -> Re
 fn check_name(name: &str) -> Result<(), String> {
     let begins = name.starts_with(|first: char| first.is_ascii_lowercase());
     let rest = |other: char| other.is_ascii_lowercase() || other.is_ascii_digit() || other == '_';
-    if begins && name.chars().all(rest) && name.len() <= 24 && !TAKEN.contains(&name) {
-        Ok(())
+    let digit = |prefix| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest: &str| rest.len() == 1)
+    };
+    let is_device = ["aux", "con", "nul", "prn"].contains(&name) || digit("com") || digit("lpt");
+    let problem = if !begins || !name.chars().all(rest) || name.len() > 24 {
+        "use up to 24 lower-case letters, digits and `_`, a letter first"
+    } else if KEYWORDS.contains(&name) {
+        "it is a keyword of Rust"
+    } else if TAKEN.contains(&name) {
+        "Cargo, a crate that the driver uses, or a part of the workspace has this name"
+    } else if is_device {
+        "Windows reserves it for a device, so no file can have it"
     } else {
-        Err(format!(
-            "`{name}` cannot be the driver's name: use up to 24 lower-case letters, digits and `_`, a letter first, and none of: {}",
-            TAKEN.join(", ")
-        ))
-    }
+        return Ok(());
+    };
+    Err(format!("`{name}` cannot be the driver's name: {problem}"))
 }
 
 /// The source of the crates of Interlock.
@@ -135,6 +173,8 @@ fn check_name(name: &str) -> Result<(), String> {
 enum Source {
     Folder(PathBuf),
     Git(String),
+    /// The versions that were published with this program.
+    Registry,
 }
 
 impl Source {
@@ -143,34 +183,54 @@ impl Source {
         let source = match self {
             Self::Folder(root) => format!("path = {:?}", root.join(folder).to_string_lossy()),
             Self::Git(url) => format!("git = {url:?}"),
+            Self::Registry => format!("version = {:?}", env!("CARGO_PKG_VERSION")),
         };
         let package = package.map_or_else(String::new, |name| format!("package = {name:?}, "));
         package + &source
     }
 }
 
-/// Returns the source that the user gives, or the folder in which this program was built, or the address in its metadata.
+/// Returns the source that the user gives, or the one of this program.
 fn source(interlock: Option<&str>) -> Result<Source, String> {
-    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    let is_there = |root: &Path| root.join("driver/wdm/Cargo.toml").is_file();
-    if let Some(given) = interlock {
-        return match fs::canonicalize(given) {
-            Ok(root) if is_there(&root) => Ok(Source::Folder(root)),
-            Ok(root) => Err(about(
-                &root,
-                "is not Interlock's repository: it has no driver/wdm/Cargo.toml",
-            )),
-            Err(_) if given.contains("://") => Ok(Source::Git(given.into())),
-            Err(error) => Err(format!("{given}: {error}")),
-        };
+    match interlock {
+        None => own_source(Path::new(env!("CARGO_MANIFEST_DIR"))),
+        Some(url) if url.contains("://") => Ok(Source::Git(url.into())),
+        Some(folder) => {
+            let root = path::absolute(folder).map_err(|error| format!("{folder}: {error}"))?;
+            if is_repository(&root) {
+                Ok(Source::Folder(root))
+            } else {
+                Err(about(
+                    &root,
+                    "is not Interlock's repository: it has no driver/wdm/Cargo.toml",
+                ))
+            }
+        }
     }
-    match (built_in, env!("CARGO_PKG_REPOSITORY")) {
-        (Some(root), _) if is_there(root) => Ok(Source::Folder(root.into())),
-        (_, "") => Err(
-            "pass the folder or the Git address of Interlock's repository with --interlock".into(),
-        ),
-        (_, url) => Ok(Source::Git(url.into())),
+}
+
+/// Returns the source of a program that was built in this folder.
+fn own_source(built_in: &Path) -> Result<Source, String> {
+    if let Some(root) = built_in
+        .ancestors()
+        .nth(2)
+        .filter(|root| is_repository(root))
+    {
+        return Ok(Source::Folder(root.into()));
     }
+    // Cargo unpacks a published package into a folder of this name.
+    if built_in.ends_with(concat!("cargo-interlock-", env!("CARGO_PKG_VERSION"))) {
+        return Ok(Source::Registry);
+    }
+    Err(format!(
+        "{}: this program was installed from there, but Interlock's repository is there no longer; \
+         pass the folder or the Git address of the repository with --interlock",
+        built_in.display()
+    ))
+}
+
+fn is_repository(root: &Path) -> bool {
+    root.join("driver/wdm/Cargo.toml").is_file()
 }
 
 /// The variables of the templates, written in double braces, and their values.
@@ -238,7 +298,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_crates_and_files() {
-        for name in ["gate", "my_gate2"] {
+        for name in ["gate", "my_gate2", "com", "match_maker"] {
             assert_eq!(check_name(name), Ok(()));
         }
         for name in [
@@ -247,6 +307,10 @@ mod tests {
             "2gate",
             "my-gate",
             "wdm",
+            "match",
+            "con",
+            "com3",
+            "../gate",
             "a_name_that_is_far_too_long_for_it",
         ] {
             assert!(check_name(name).is_err(), "{name}");
@@ -310,6 +374,25 @@ mod tests {
     }
 
     #[test]
+    fn published_program_uses_the_published_crates() {
+        let published = format!(
+            "/registry/src/cargo-interlock-{}",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(own_source(Path::new(&published)), Ok(Source::Registry));
+        let error = own_source(Path::new("/gone/cross/cargo-interlock")).unwrap_err();
+        assert!(error.contains("--interlock"), "{error}");
+    }
+
+    #[test]
+    fn workspace_is_not_made_in_the_repository() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let source = source(None).unwrap();
+        assert!(check_place(here, &source).is_err());
+        assert_eq!(check_place(Path::new("/"), &source), Ok(()));
+    }
+
+    #[test]
     fn driver_is_found_and_a_control_device_alone_has_no_inf() {
         for kind in Kind::value_variants() {
             let folder = TempDir::new().unwrap();
@@ -322,11 +405,6 @@ mod tests {
                 *kind == Kind::Control,
                 "{kind:?}"
             );
-            #[cfg(unix)]
-            if *kind == Kind::Control {
-                let error = crate::wine::wine(&driver, false, &[]).unwrap_err();
-                assert!(error.contains("does not apply to gate"), "{error}");
-            }
         }
     }
 }

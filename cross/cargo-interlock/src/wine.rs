@@ -27,9 +27,11 @@ const FILES: &[(&str, &str)] = files![
     "irql.c",
     "irql.h",
     "ntoskrnl.c",
+    "object.c",
     "pool.c",
     "pool.h",
     "routines.h",
+    "rundown.c",
     "session.sh",
     "spinlock.c",
     "spinlock.h",
@@ -39,15 +41,9 @@ const FILES: &[(&str, &str)] = files![
     "zone.c",
 ];
 
-/// Builds the driver, installs it, opens its device, runs a command, and removes the driver.
+/// Builds the driver, installs it from its INF or makes a service of it, opens its device if it has an interface, runs a command,
+/// and removes the driver.
 pub fn wine(driver: &Driver, debug_log: bool, command: &[String]) -> Result<(), String> {
-    if driver.template.is_none() {
-        return Err(format!(
-            "`wine` does not apply to {}: it installs a driver from its INF, and this one has none; \
-             load it in a VM, with `sc.exe create` and `sc.exe start`",
-            driver.name
-        ));
-    }
     debian::require(debian::WINE)?;
     building::build(driver, Arch::X64, &[])?;
     let target = &driver.workspace.target;
@@ -67,6 +63,7 @@ pub fn wine(driver: &Driver, debug_log: bool, command: &[String]) -> Result<(), 
     run(Command::new(folder.join("driver.sh"))
         .arg(&driver.name)
         .arg(target)
+        .args(driver.template.is_none().then_some("--no-inf"))
         .args(debug_log.then_some("--debug-log"))
         .arg("--")
         .args(command))

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs a driver under Wine, opens its device, and removes it again:
-#   driver.sh NAME TARGET [--debug-log] [-- COMMAND ARGUMENT...]
+#   driver.sh NAME TARGET [--no-inf] [--debug-log] [-- COMMAND ARGUMENT...]
 # The driver is that of TARGET/interlock. COMMAND is a program for Windows, which runs while the driver is installed.
-# --debug-log keeps what the driver prints with DbgPrintEx in TARGET/wine/wine.log.
+# --no-inf makes a service instead, for a driver of a control device, which COMMAND opens; so does the INF of a filter, since Wine
+# never calls a filter's AddDevice. --debug-log keeps what the driver
+# prints with DbgPrintEx in TARGET/wine/wine.log.
 #
-# Passes if the device starts and COMMAND succeeds, and if afterwards the driver is unloaded with all its pool freed, and
+# Passes if the driver or its device starts and COMMAND succeeds, and if afterwards the driver is unloaded with all its pool freed, and
 # no device node is left. Exit code 0 passed, 1 failed, 2 could not run.
 set -euo pipefail
 
@@ -13,9 +15,17 @@ driver=$1
 built=$2/interlock
 work=$2/wine
 shift 2
+inf=$built/$driver.inf
+if [[ ${1-} == --no-inf ]]; then
+    inf=/dev/null
+    shift
+fi
+if grep -q '^Class *= *Extension' "$inf"; then
+    printf 'Wine adds no filter to a device: %s is loaded as a service, and gets no device\n' "$driver"
+    inf=/dev/null
+fi
 # The hardware ID is the last field of the INF's first line for a root-enumerated device, and AddInterface names the
 # interface.
-inf=$built/$driver.inf
 hardware_id=$(sed -nE '/^;/! s/.*,[[:space:]]*([Rr][Oo][Oo][Tt]\\[^[:space:],;]+).*/\1/p' "$inf" | head -n 1)
 interface=$(sed -nE 's/^AddInterface[[:space:]]*=[[:space:]]*(\{[^}]*\}).*/\1/p' "$inf" | head -n 1)
 # shellcheck source=session.sh
@@ -27,30 +37,49 @@ build_installer() {
             -o "$work/devnode.exe" "$here/devnode.c" -lsetupapi -lnewdev -lole32
 }
 
+# install, and remove: as devcon does with an INF, or as sc.exe does with a service.
+install() {
+    if [[ -n $hardware_id ]]; then
+        build_installer
+        wine 120 "$work/devnode.exe" install "Z:${package//\//\\}\\$driver.inf" "$hardware_id" ||
+            failed "$driver is not installed (above)"
+    else
+        # One that an earlier run has left.
+        wine 60 sc.exe delete "$driver" > /dev/null 2>&1 || true
+        wine 60 sc.exe create "$driver" type= kernel start= demand binPath= "Z:${package//\//\\}\\$driver.sys" ||
+            failed "the service $driver is not made (above)"
+        wine 60 sc.exe start "$driver" > /dev/null || failed "the service $driver does not start (above)"
+    fi
+    [[ $(service_state) == RUNNING ]] || failed "the service $driver does not run"
+    if [[ -n $interface ]]; then
+        wine 60 "$work/devnode.exe" open "$interface"
+    fi
+}
+
+remove() {
+    local status=0
+    [[ -z $hardware_id ]] || wine 120 "$work/devnode.exe" remove "$hardware_id" || status=1
+    unload
+    [[ -n $hardware_id ]] || wine 60 sc.exe delete "$driver" || status=1
+    return "$status"
+}
+
 main() {
     local lines status=0
-    ! grep -q '^Class *= *Extension' "$inf" || could_not_run "Wine has no extension INFs, which add a filter to a device"
-    [[ -n $hardware_id ]] || could_not_run "$inf names no hardware ID such as root\\$driver"
+    [[ -n $hardware_id || $inf == /dev/null ]] || could_not_run "$inf names no hardware ID such as root\\$driver"
     if [[ ${1-} == --debug-log ]]; then
         WINEDEBUG+=,warn+debugstr
         shift
     fi
     [[ ${1-} != -- ]] || shift
     begin "$built"
-    build_installer
     lines=$(wc -l < "$driver_log")
-    wine 120 "$work/devnode.exe" install "Z:${package//\//\\}\\$driver.inf" "$hardware_id" ||
-        failed "$driver is not installed (above)"
-    [[ $(service_state) == RUNNING ]] || failed "the service $driver does not run"
-    if [[ -n $interface ]]; then
-        wine 60 "$work/devnode.exe" open "$interface" || status=1
-    fi
+    install || status=1
     if (($# > 0)); then
         say "$*"
         wine 3600 "$@" || status=$?
     fi
-    wine 120 "$work/devnode.exe" remove "$hardware_id" || status=1
-    unload
+    remove || status=1
     check_removed "$lines"
     stop_wine || failed "a Wine process was left"
     ((status == 0)) || failed "the driver's device or the command (above)"

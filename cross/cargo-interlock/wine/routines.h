@@ -44,6 +44,17 @@ WRAPPED(IoAllocateWorkItem, "keeps account of the items; has the unload of the d
 WRAPPED(IoFreeWorkItem, "reports an item that is queued, or none")
 WRAPPED(IoQueueWorkItem, "reports an item that is queued already; checks what its routine leaves")
 
+/* rundown.c */
+SUPPLIED(ExAcquireRundownProtection, "Wine has a stub")
+SUPPLIED(ExInitializeRundownProtection, "Wine has a stub")
+SUPPLIED(ExReInitializeRundownProtection, "Wine has a stub")
+SUPPLIED(ExReleaseRundownProtection, "Wine has a stub")
+SUPPLIED(ExWaitForRundownProtectionRelease, "Wine has a stub")
+
+/* object.c */
+WRAPPED(ObOpenObjectByPointer, "opens an event in place of a device object, of which Wine has no security descriptor")
+WRAPPED(ObReferenceObjectByHandle, "takes a handle of the program that has sent the request, from its process")
+
 /* interlocked.c */
 SUPPLIED(ExInterlockedAddLargeInteger, "Wine has a stub")
 SUPPLIED(ExInterlockedAddUlong, "Wine has a stub")

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # A driver under Wine. Sourced, not run, with these set:
 #   driver         what the driver's files and its service are called
-#   hardware_id    of its device
+#   hardware_id    of its device; empty if it has no INF
 #   work           the folder for the prefix and the logs
 #
 # Whoever sources it ends with code 0 if the driver passed, 1 if it failed, 2 if it could not be run.
@@ -88,8 +88,9 @@ make_prefix() {
 # version in the name of a models section, and where the catalog that the INF names is missing, it
 # records uninitialised memory as the name of the INF that the device was installed from.
 make_package() {
-    local file without_catalog=
-    for file in "$driver.sys" "$driver.inf" "${@:2}"; do
+    local file without_catalog= inf=()
+    [[ -z $hardware_id ]] || inf=("$driver.inf")
+    for file in "$driver.sys" "${inf[@]}" "${@:2}"; do
         [[ -e $1/$file ]] || could_not_run "$1/$file is not there: it has to be built first"
     done
     rm -rf "$package"
@@ -97,6 +98,7 @@ make_package() {
     for file in "$driver.sys" "${@:2}"; do
         cp "$1/$file" "$package/"
     done
+    [[ -n $hardware_id ]] || return 0
     if [[ -e $1/$driver.cat ]]; then
         cp "$1/$driver.cat" "$package/"
     else
@@ -130,8 +132,10 @@ unload() {
 # What must hold after the device was removed. $1: how many lines the log had before it was installed.
 check_removed() {
     local new devices
-    devices=$(wine 60 reg.exe query 'HKLM\System\CurrentControlSet\Enum' /s 2> /dev/null | grep -icF "$hardware_id" || true)
-    ((devices == 0)) || failed "a device node of $hardware_id is left in the registry"
+    if [[ -n $hardware_id ]]; then
+        devices=$(wine 60 reg.exe query 'HKLM\System\CurrentControlSet\Enum' /s 2> /dev/null | grep -icF "$hardware_id" || true)
+        ((devices == 0)) || failed "a device node of $hardware_id is left in the registry"
+    fi
     new=$(tail -n "+$(($1 + 1))" "$driver_log")
     grep -q "^driver $driver unloaded: " <<< "$new" || failed "the driver was not unloaded: see $driver_log"
     if grep -E '^(error|not freed|driver .* not unloaded)' <<< "$new"; then

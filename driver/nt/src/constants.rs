@@ -107,6 +107,9 @@ pub const IRP_MN_QUERY_CAPABILITIES: u8 = 0x09;
 pub const IRP_MN_DEVICE_USAGE_NOTIFICATION: u8 = 0x16;
 pub const IRP_MN_SURPRISE_REMOVAL: u8 = 0x17;
 
+pub const IRP_MN_SET_POWER: u8 = 0x02;
+pub const IRP_MN_QUERY_POWER: u8 = 0x03;
+
 pub const SL_PENDING_RETURNED: u8 = 0x01;
 pub const SL_INVOKE_ON_CANCEL: u8 = 0x20;
 pub const SL_INVOKE_ON_SUCCESS: u8 = 0x40;

@@ -1,11 +1,17 @@
-//! The I/O manager (`Io`): IRPs, work items and symbolic links.
+//! The I/O manager (`Io`): IRPs, cancel-safe queues, StartIo, work items and symbolic links; and the power manager (`Po`), which also
+//! sends IRPs.
 
 #![allow(
     missing_docs,
     reason = "the names are the WDK's own, and documented there"
 )]
 
+mod csq;
 pub mod irp;
+mod start_io;
+
+pub use csq::*;
+pub use start_io::*;
 
 use core::ffi::c_void;
 
@@ -22,6 +28,9 @@ pub type PIO_WORKITEM_ROUTINE =
 
 /// The only `WORK_QUEUE_TYPE` that a driver may pass to `IoQueueWorkItem`.
 pub const DelayedWorkQueue: i32 = 1;
+
+/// The `POWER_STATE_TYPE` of a device's power state.
+pub const DevicePowerState: i32 = 1;
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
@@ -46,4 +55,6 @@ unsafe extern "C" {
         DeviceName: *mut UNICODE_STRING,
     ) -> NTSTATUS;
     pub fn IoDeleteSymbolicLink(SymbolicLinkName: *mut UNICODE_STRING) -> NTSTATUS;
+    /// `POWER_STATE` is a union of two enumerations, which is passed as an `i32` is.
+    pub fn PoSetPowerState(DeviceObject: *mut DEVICE_OBJECT, Type: i32, State: i32) -> i32;
 }

@@ -3,10 +3,11 @@
 use core::mem::{offset_of, size_of};
 
 use crate::{
-    DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, FILE_OBJECT, IO_REMOVE_LOCK, IO_STACK_LOCATION,
-    IO_STATUS_BLOCK, IRP, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
-    KSPIN_LOCK, KTIMER, LIST_ENTRY, LOOKASIDE_LIST_EX, MDL, OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY,
-    SLIST_ENTRY, SLIST_HEADER, UNICODE_STRING, ZONE_HEADER, ZONE_SEGMENT_HEADER,
+    DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, FILE_OBJECT, IO_CSQ, IO_CSQ_IRP_CONTEXT,
+    IO_REMOVE_LOCK, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY,
+    KDPC, KEVENT, KLOCK_QUEUE_HANDLE, KSPIN_LOCK, KTIMER, LIST_ENTRY, LOOKASIDE_LIST_EX, MDL,
+    OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY, SLIST_ENTRY, SLIST_HEADER, UNICODE_STRING, ZONE_HEADER,
+    ZONE_SEGMENT_HEADER,
     irp::{DeviceIoControl, ReadWrite, StatusBlock, TailOverlay},
 };
 
@@ -47,6 +48,8 @@ assert_sizes! {
     KTIMER: 0x40,
     KLOCK_QUEUE_HANDLE: 0x18,
     LOOKASIDE_LIST_EX: 0x60,
+    IO_CSQ: 0x40,
+    IO_CSQ_IRP_CONTEXT: 0x18,
     SLIST_HEADER: 0x10,
     SLIST_ENTRY: 0x10,
 }
@@ -97,8 +100,11 @@ assert_offsets! {
         OutputBufferLength: 0, InputBufferLength: 8, IoControlCode: 0x10, Type3InputBuffer: 0x18,
     }
     FILE_OBJECT { DeviceObject: 8, FsContext: 0x18, FsContext2: 0x20 }
-    DEVICE_OBJECT { DriverObject: 8, Flags: 0x30, Characteristics: 0x34, DeviceExtension: 0x40 }
-    DRIVER_OBJECT { DeviceObject: 8, DriverExtension: 0x30, DriverUnload: 0x68, MajorFunction: 0x70 }
+    DEVICE_OBJECT {
+        DriverObject: 8, CurrentIrp: 0x20, Flags: 0x30, Characteristics: 0x34, DeviceExtension: 0x40, DeviceQueue: 0xa0,
+        Dpc: 0xc8,
+    }
+    DRIVER_OBJECT { DeviceObject: 8, DriverExtension: 0x30, DriverStartIo: 0x60, DriverUnload: 0x68, MajorFunction: 0x70 }
     DRIVER_EXTENSION { AddDevice: 8 }
     LOOKASIDE_LIST_EX {
         ListHead: 0, Depth: 0x10, TotalAllocates: 0x14, AllocateMisses: 0x18, TotalFrees: 0x1c, FreeMisses: 0x20, Type: 0x24,

@@ -8,7 +8,7 @@
 
 use core::ffi::c_void;
 
-use crate::MDL;
+use crate::{KDEVICE_QUEUE, KDPC, MDL};
 
 pub type NTSTATUS = i32;
 pub type HANDLE = *mut c_void;
@@ -163,7 +163,11 @@ pub struct DEVICE_OBJECT {
     pub DeviceExtension: *mut c_void,
     pub DeviceType: u32,
     pub StackSize: i8,
-    pub Reserved: [u64; 32],
+    pub Queue: [u64; 9],
+    pub AlignmentRequirement: u32,
+    pub DeviceQueue: KDEVICE_QUEUE,
+    pub Dpc: KDPC,
+    pub Reserved: [u64; 9],
 }
 
 #[repr(C)]

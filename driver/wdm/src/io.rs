@@ -20,6 +20,7 @@ pub(crate) mod irp_view;
 pub(crate) mod key_index;
 pub(crate) mod name;
 pub(crate) mod pnp;
+pub(crate) mod power;
 pub(crate) mod queue;
 pub(crate) mod queue_callbacks;
 pub(crate) mod refusal;

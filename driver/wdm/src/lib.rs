@@ -54,6 +54,7 @@
 //! | a pointer in the device extension | [`Shared`] |
 //! | `IoCreateDevice` with a name, `IoCreateSymbolicLink` | [`ControlDevice`] |
 //! | `FileObject->FsContext` | [`FileState`] |
+//! | `IRP_MJ_POWER`, `PoSetPowerState` | [`Device::set_power`] |
 //! | `ObReferenceObject`, `IoQueueWorkItem` | [`DeviceObject`] |
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
@@ -113,6 +114,7 @@ pub use io::{
     interface::Guid,
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
+    power::{DevicePowerState, PowerState, SystemPowerState},
     queue::{IrpQueue, IrpQueueLock},
     queue_callbacks::QueueCallbacks,
     reply::Reply,

@@ -12,8 +12,8 @@
 /// threads.
 #[doc(alias = "DriverContext")]
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be kept with an IRP",
-    note = "a record is `()`, a `ZoneBox` or a `Shared`: an owner that is stored in the IRP as one pointer"
+    message = "`{Self}` is not a record: it cannot be kept with an IRP or in an `InterlockedOwner`",
+    note = "a record is `()`, a `Shared`, a `ZoneBox` or a `LookasideBox`: an owner that is stored as one pointer"
 )]
 pub unsafe trait Record: Send + 'static {
     /// The value that the record owns, which the driver accesses.

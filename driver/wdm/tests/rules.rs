@@ -21,6 +21,8 @@ const RULES: &[&str] = &[
     "IrqlExAllocatePool",
     "IrqlKeApcLte1",
     "IrqlKeApcLte2",
+    "PowerDownFail",
+    "PowerUpFail",
     "ForwardedAtBadIrql",
     "IrpCancelField",
     "MarkIrpPending",

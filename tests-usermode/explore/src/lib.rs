@@ -9,11 +9,11 @@ mod harness;
 mod queue;
 mod start_io;
 
-use std::sync::Arc;
+use std::{env, path::Path, sync::Arc};
 
 use ntmodel::{
-    Driver, Kernel,
-    explore::{Scenario, Search},
+    Driver, DriverEntry, Image, Kernel,
+    explore::{Scenario, Search, check},
 };
 
 /// Loads a driver on `wdm` into a kernel.
@@ -23,6 +23,46 @@ use ntmodel::{
 pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
     // SAFETY: the entry point is that of a driver on wdm.
     unsafe { Driver::load(kernel, wdm::entry::<D>) }
+}
+
+/// The environment variable that names the folder of the images.
+const BUILT: &str = "INTERLOCK_BUILT";
+
+/// Loads a driver on `wdm` that has a `.sys` file of this name: its logic, or if the environment variable `INTERLOCK_BUILT` names
+/// a folder, such as `target/interlock`, the file in there.
+///
+/// # Errors
+/// The status of its `DriverEntry`.
+///
+/// # Panics
+/// The file is not an image that the model can load.
+///
+/// # Safety
+/// The entry point and the file are those of a driver on `wdm`.
+pub unsafe fn load_built(
+    kernel: &Arc<Kernel>,
+    entry: DriverEntry,
+    name: &str,
+) -> Result<Driver, i32> {
+    let Some(folder) = env::var_os(BUILT) else {
+        // SAFETY: guaranteed by the caller.
+        return unsafe { Driver::load(kernel, entry) };
+    };
+    let file = Path::new(&folder).join(name).with_extension("sys");
+    let image = Image::load(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    // SAFETY: as above.
+    unsafe { Driver::load_image(kernel, image) }
+}
+
+/// Tests a scenario of a driver that [`load_built`] loads, by [`check`]: with 10,000 schedules of each search; with 100 for an image,
+/// whose loading takes milliseconds.
+///
+/// # Panics
+/// As [`check`].
+#[track_caller]
+pub fn hold(scenario: Scenario) {
+    let is_built = env::var_os(BUILT).is_some();
+    check(if is_built { 100 } else { 10_000 }, scenario);
 }
 
 /// A test.

@@ -6,6 +6,7 @@
 mod bus;
 mod cancel;
 mod completion;
+mod csq;
 mod device;
 mod device_stack;
 mod driver;
@@ -19,12 +20,14 @@ mod mdl;
 mod namespace;
 mod object;
 mod pnp;
+mod power;
 mod registry;
 mod remove_lock;
 mod request;
 mod security;
 mod shutdown;
 mod stack_location;
+mod start_io;
 mod system_buffer;
 mod work_item;
 
@@ -32,6 +35,7 @@ pub use bus::BusAnswer;
 pub use driver::{Driver, DriverEntry};
 pub use file::{Access, File};
 pub use pnp::Device;
+pub use power::PowerState;
 pub use request::{Cancelling, Completion, Request};
 pub use security::User;
 pub(crate) use {

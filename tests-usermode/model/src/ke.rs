@@ -5,7 +5,7 @@
 
 mod clock;
 mod debug_print;
-mod device_queue;
+pub(crate) mod device_queue;
 pub(crate) mod dpc;
 mod event;
 mod hold_times;

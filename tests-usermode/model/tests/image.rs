@@ -96,7 +96,6 @@ fn what_windows_would_not_load_is_refused_with_the_reason() {
     assert!(refused(&file.clone().machine(0xaa64)).contains("machine 0xaa64"));
     assert!(refused(&file.clone().subsystem(3)).contains("subsystem is 3"));
     assert!(refused(&file.clone().characteristics(0x23)).contains("stripped"));
-    assert!(refused(&file.clone().without_relocations()).contains("no relocations"));
     assert!(refused(&file.clone().alignment(0x200)).contains("not aligned to pages"));
     assert!(refused(&file.clone().entry(0x2000)).contains("entry point"));
     assert!(refused(&file.clone().relocation(10, 0x3_fffc)).contains("relocation"));
@@ -140,6 +139,14 @@ fn an_import_is_called_by_the_convention_of_an_image() {
     code.extend(ImageFile::call(code.len(), 1));
     code.extend([0x48, 0x83, 0xc4, 0x28, 0xb8, 5, 0, 0, 0]);
     assert_eq!(result_of(&code, &["KfRaiseIrql", "KeLowerIrql"]), 5);
+}
+
+#[test]
+fn image_without_an_address_to_relocate_is_loaded() {
+    // mov eax, 0xc0000005; ret
+    let file = ImageFile::new(&[0xb8, 5, 0, 0, 0xc0, 0xc3]).without_relocations();
+    let loaded = load(&Kernel::new(Config::default()), &file.bytes());
+    assert_eq!(loaded.err().map(i32::cast_unsigned), Some(FAILED | 5));
 }
 
 #[test]
@@ -256,6 +263,23 @@ fn what_is_discardable_is_gone_after_driver_entry() {
     });
     assert_eq!(found.code, 0x50, "{found}");
     assert_eq!(found.routine, "AddDevice", "{found}");
+}
+
+#[test]
+fn exception_is_a_bug_check_with_its_status() {
+    for (code, status) in [
+        // ud2
+        (&[0x0f, 0x0b][..], 0xc000_001d),
+        // xor ecx, ecx; div ecx
+        (&[0x31, 0xc9, 0xf7, 0xf1], 0xc000_0094),
+        // int 3
+        (&[0xcc], 0x8000_0003),
+    ] {
+        let file = ImageFile::new(code).bytes();
+        let found = found_in(move |kernel| drop(load(kernel, &file)));
+        assert_eq!((found.code, found.parameters[0]), (0x1e, status), "{found}");
+        assert_eq!(found.routine, "DriverEntry", "{found}");
+    }
 }
 
 struct Beside;

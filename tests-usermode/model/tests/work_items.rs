@@ -153,7 +153,7 @@ impl Body for Beside {
             second: &raw mut second.done,
         };
         queue(items[0], Some(waits_for_second), (&raw mut events).cast());
-        queue(items[1], Some(sets), (&raw mut second).cast());
+        queue(items[1], Some(sets), (&raw mut *second).cast());
         wait(events.first);
         // Both routines have started.
         items.into_iter().for_each(free);

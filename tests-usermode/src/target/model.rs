@@ -144,7 +144,12 @@ pub fn start(on: &On) -> Result {
         print: false,
         ..Config::default()
     });
-    let loaded = Mutex::new(Some(LoadedDriver::load(&kernel, on.driver.as_deref())?));
+    let load = {
+        let (kernel, driver) = (Arc::clone(&kernel), on.driver.clone());
+        move || LoadedDriver::load(&kernel, driver.as_deref())
+    };
+    let loaded = run_watched(Duration::MAX, || stopped_by(&kernel), load);
+    let loaded = Mutex::new(loaded.transpose()?);
     // A command starts it once.
     let _ = MACHINE.set(Machine { kernel, loaded });
     Ok(())
@@ -177,8 +182,11 @@ pub fn stop() -> Result {
 
 /// The violation that stopped the kernel.
 pub fn stopped() -> Option<String> {
-    let violation = MACHINE.get()?.kernel.violation()?;
-    Some(format!("\n{violation}"))
+    stopped_by(&MACHINE.get()?.kernel)
+}
+
+fn stopped_by(kernel: &Kernel) -> Option<String> {
+    Some(format!("\n{}", kernel.violation()?))
 }
 
 /// Removes the device while handles are open.

@@ -7,6 +7,7 @@ use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::ptr;
 use std::sync::Arc;
 
+use windows_sys::Wdk::Storage::FileSystem::{NtReadFile, NtWriteFile};
 use windows_sys::Wdk::System::IO::NtDeviceIoControlFile;
 use windows_sys::Win32::Foundation::ERROR_NOT_FOUND;
 use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_OVERLAPPED;
@@ -32,11 +33,16 @@ impl Device {
                 "there is no Interlock device: `harness install` installs it, `harness status` shows its state",
             )
         })?;
+        Self::open_at(&path, access)
+    }
+
+    /// Opens a device by its path, for overlapped I/O.
+    pub fn open_at(path: &str, access: Access) -> Result<Self> {
         let file = OpenOptions::new()
             .read(access != Access::Write)
             .write(access != Access::Read)
             .custom_flags(FILE_FLAG_OVERLAPPED)
-            .open(&path)
+            .open(path)
             .map_err(|error| match error.kind() {
                 io::ErrorKind::PermissionDenied => Error::could_not_run(
                     "only administrators can open the device: run this as an administrator",
@@ -48,17 +54,13 @@ impl Device {
         })
     }
 
-    /// Sends a request, which may end at once, later, or when it is cancelled.
+    /// Sends a device control, which may end at once, later, or when it is cancelled.
     ///
     /// `DeviceIoControl` with an `OVERLAPPED` does the same, but returns the status as a Win32 error, which stands for several
     /// statuses.
     pub fn submit(&self, code: u32, input: &[u8], output: Vec<u8>) -> Result<Request> {
-        let no_event = |error| Error::failed(format!("CreateEvent: {error}"));
-        let io = InFlight::new(input, output).map_err(no_event)?;
+        let io = in_flight(input, output)?;
         let (input, output) = (io.input(), io.output());
-        let length = |length: usize| {
-            u32::try_from(length).map_err(|_| Error::failed("a buffer of more than 4 GiB"))
-        };
         let (input_len, output_len) = (length(input.len())?, length(output.len())?);
         // SAFETY: the handle and the event are open, and the lengths are those of the buffers. The buffers and the I/O
         // status block are in `io`, which `Request` keeps until the request has ended. The kernel reads the input, and
@@ -80,6 +82,48 @@ impl Device {
         Ok(Request::new(&self.file, io, Status(answer.cast_unsigned())))
     }
 
+    /// Sends a read (`ReadFile` with an `OVERLAPPED`).
+    pub fn read(&self, output: Vec<u8>) -> Result<Request> {
+        let io = in_flight(&[], output)?;
+        let output_len = length(io.output().len())?;
+        // SAFETY: as in `submit`. A device takes an offset of 0, and no key.
+        let answer = unsafe {
+            NtReadFile(
+                self.file.as_raw_handle(),
+                io.event().handle(),
+                None,
+                ptr::null(),
+                io.io_status_block(),
+                io.output().as_ptr().cast_mut().cast(),
+                output_len,
+                &raw const OFFSET,
+                ptr::null(),
+            )
+        };
+        Ok(Request::new(&self.file, io, Status(answer.cast_unsigned())))
+    }
+
+    /// Sends a write (`WriteFile` with an `OVERLAPPED`).
+    pub fn write(&self, input: &[u8]) -> Result<Request> {
+        let io = in_flight(input, Vec::new())?;
+        let input_len = length(io.input().len())?;
+        // SAFETY: as in `read`.
+        let answer = unsafe {
+            NtWriteFile(
+                self.file.as_raw_handle(),
+                io.event().handle(),
+                None,
+                ptr::null(),
+                io.io_status_block(),
+                io.input().as_ptr().cast(),
+                input_len,
+                &raw const OFFSET,
+                ptr::null(),
+            )
+        };
+        Ok(Request::new(&self.file, io, Status(answer.cast_unsigned())))
+    }
+
     /// Cancels every request of this handle (`CancelIoEx` without an `OVERLAPPED`); returns whether there was any.
     pub fn cancel_all(&self) -> Result<bool> {
         // SAFETY: the handle is open, and a null `OVERLAPPED` means every request.
@@ -93,6 +137,17 @@ impl Device {
         let found = unsafe { CancelIo(self.file.as_raw_handle()) };
         cancelled(found, "CancelIo").map(drop)
     }
+}
+
+/// The offset of reads and writes.
+static OFFSET: i64 = 0;
+
+fn in_flight(input: &[u8], output: Vec<u8>) -> Result<Arc<InFlight>> {
+    InFlight::new(input, output).map_err(|error| Error::failed(format!("CreateEvent: {error}")))
+}
+
+fn length(length: usize) -> Result<u32> {
+    u32::try_from(length).map_err(|_| Error::failed("a buffer of more than 4 GiB"))
 }
 
 /// Whether a cancel function found a request.

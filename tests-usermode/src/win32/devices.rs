@@ -89,13 +89,12 @@ impl DeviceSet {
         Self::checked(set, "SetupDiGetClassDevs")
     }
 
-    /// Every device that has Interlock's interface, enabled.
-    fn with_interface() -> Result<Self> {
+    /// Every device that has this interface, enabled.
+    fn with_interface(interface: &GUID) -> Result<Self> {
         let flags = setup::DIGCF_DEVICEINTERFACE | setup::DIGCF_PRESENT;
         // SAFETY: the GUID outlives the call, and no enumerator is named.
-        let set = unsafe {
-            setup::SetupDiGetClassDevsW(&raw const INTERFACE, ptr::null(), ptr::null_mut(), flags)
-        };
+        let set =
+            unsafe { setup::SetupDiGetClassDevsW(interface, ptr::null(), ptr::null_mut(), flags) };
         Self::checked(set, "SetupDiGetClassDevs")
     }
 
@@ -287,7 +286,12 @@ impl DeviceSet {
 
 /// The path of the first device with Interlock's interface.
 pub fn interface_path() -> Result<Option<String>> {
-    let set = DeviceSet::with_interface()?;
+    path_of(&INTERFACE)
+}
+
+/// The path of the first device with this interface.
+pub fn path_of(class: &GUID) -> Result<Option<String>> {
+    let set = DeviceSet::with_interface(class)?;
     let mut interface = SP_DEVICE_INTERFACE_DATA {
         cbSize: size::<SP_DEVICE_INTERFACE_DATA>(),
         ..SP_DEVICE_INTERFACE_DATA::default()
@@ -295,13 +299,7 @@ pub fn interface_path() -> Result<Option<String>> {
     // SAFETY: the set is open, the device may be null, the GUID outlives the call, and `interface` is writable and contains its
     // size.
     let found = unsafe {
-        setup::SetupDiEnumDeviceInterfaces(
-            set.0,
-            ptr::null(),
-            &raw const INTERFACE,
-            0,
-            &raw mut interface,
-        )
+        setup::SetupDiEnumDeviceInterfaces(set.0, ptr::null(), class, 0, &raw mut interface)
     };
     if found == 0 {
         no_more_items("SetupDiEnumDeviceInterfaces")?;

@@ -2,7 +2,7 @@
 //!
 //! It corresponds to the sample `general/cancel` of the WDK. The hardware is a counter: each poll returns one
 //! sample, which completes the oldest pending read. A timer polls as long as reads are pending; the WDK's sample
-//! uses a thread.
+//! uses a thread. The hardware is not polled unless it has power, which the WDK's sample does not handle.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -12,8 +12,8 @@ use core::time::Duration;
 use pinned_init::PinInit;
 use wdm::{
     Device, Error, Guid, Handled, Irp, IrpQueue, IrpQueueLock, IrpView, NewDevice, NtStatus,
-    PassiveLevel, QueueCallbacks, Shared, SpinLock, Timer, TimerRoutine,
-    irql::{AtMostDispatch, DispatchLevel, NoSpinLockHeld},
+    PassiveLevel, PowerState, QueueCallbacks, Shared, SpinLock, Timer, TimerRoutine,
+    irql::{AtMostDispatch, CallerLevel, DispatchLevel, NoSpinLockHeld},
 };
 
 /// The time that the hardware needs for a sample.
@@ -28,6 +28,7 @@ wdm::lock_order!(HardwareLock => existing IrpQueueLock);
 struct Hardware {
     /// Whether the timer is set or its DPC is queued.
     is_polled: bool,
+    has_power: bool,
     samples: u32,
 }
 
@@ -49,7 +50,12 @@ struct Poll {
 impl TimerRoutine for Poll {
     fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
         let read = timer.hardware.with(irql, |hardware, held| {
-            let Some(read) = timer.reads.remove_first(held) else {
+            let read = if hardware.has_power {
+                timer.reads.remove_first(held)
+            } else {
+                None
+            };
+            let Some(read) = read else {
                 hardware.is_polled = false;
                 return None;
             };
@@ -69,14 +75,14 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Sets the timer, unless it is set. Called after a read was queued: if the timer's DPC finds the queue empty, it says
+    /// Sets the timer, unless it is set or the hardware has no power. Called after a read was queued: if the timer's DPC finds the queue empty, it says
     /// so under the lock, and this call sees that and sets the timer.
     fn poll<L: AtMostDispatch>(&self, irql: &mut L)
     where
         HardwareLock: wdm::lock_order::LockAfter<L::Held>,
     {
         self.timer.hardware.with(irql, |hardware, held| {
-            if !hardware.is_polled {
+            if hardware.has_power && !hardware.is_polled {
                 hardware.is_polled = true;
                 self.timer.set(POLL_INTERVAL, held);
             }
@@ -100,6 +106,7 @@ impl Device for Sampler {
     ) -> Result<impl PinInit<Self, Error>, Error> {
         let hardware = Hardware {
             is_polled: false,
+            has_power: true,
             samples: 0,
         };
         let poll = Poll {
@@ -117,5 +124,13 @@ impl Device for Sampler {
         let pending = self.timer.reads.insert(irp, irql);
         self.poll(irql);
         pending
+    }
+
+    fn set_power(&self, state: PowerState, irql: &mut CallerLevel) {
+        let has_power = state.is_working();
+        self.timer
+            .hardware
+            .with(irql, |hardware, _| hardware.has_power = has_power);
+        self.poll(irql);
     }
 }

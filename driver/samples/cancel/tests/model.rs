@@ -5,16 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interlock_explore::load;
+use interlock_explore::{hold, load_built};
 use interlock_sample_cancel::{POLL_INTERVAL, Sampler};
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{Access, Config, Device, Driver, Kernel, Request, explore};
+use ntmodel::{Access, Config, Device, Driver, Kernel, PowerState, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
 
 fn start(kernel: &Arc<Kernel>) -> (Driver, Device) {
-    let driver = load::<Sampler>(kernel).expect("DriverEntry succeeds");
+    // SAFETY: a driver on wdm, and its file.
+    let driver = unsafe { load_built(kernel, wdm::entry::<Sampler>, "sample_cancel") }
+        .expect("DriverEntry succeeds");
     let device = driver.add_device().expect("AddDevice succeeds");
     device.start().expect("the device starts");
     (driver, device)
@@ -67,8 +69,29 @@ fn waiting_reads_end_with_their_handle_and_their_device() {
 }
 
 #[test]
+fn reads_wait_while_the_hardware_has_no_power() {
+    let kernel = Kernel::new(Config::default());
+    let (driver, device) = start(&kernel);
+    let file = device.open(Access::Read).expect("the device opens");
+    for (sleep, wake) in [
+        (PowerState::System(4), PowerState::System(1)),
+        (PowerState::Device(4), PowerState::Device(1)),
+    ] {
+        let before = sample(&file.read(0, 4));
+        assert_eq!(device.set_power(sleep), STATUS_SUCCESS);
+        let read = file.read(0, 4);
+        assert!(read.wait(3 * POLL_INTERVAL).is_none());
+        assert_eq!(device.set_power(wake), STATUS_SUCCESS);
+        assert_eq!(sample(&read), before + 1);
+    }
+    file.close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
 fn cancel_against_the_timer() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let (driver, device) = start(kernel);
         let file = device.open(Access::Read).expect("the device opens");
         let read = Arc::new(file.read(0, 4));
@@ -89,7 +112,7 @@ fn cancel_against_the_timer() {
 
 #[test]
 fn removal_against_the_timer() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let (driver, device) = start(kernel);
         let device = Arc::new(device);
         let file = device.open(Access::Read).expect("the device opens");
@@ -104,6 +127,24 @@ fn removal_against_the_timer() {
         drop(file);
         assert!(device.is_removed());
         drop(device);
+        driver.unload();
+    });
+}
+
+#[test]
+fn power_against_a_read() {
+    hold(|kernel| {
+        let (driver, device) = start(kernel);
+        let file = Arc::new(device.open(Access::Read).expect("the device opens"));
+        let reader = {
+            let file = Arc::clone(&file);
+            kernel.actor("reader", move || sample(&file.read(0, 4)))
+        };
+        device.set_power(PowerState::Device(4));
+        device.set_power(PowerState::Device(1));
+        assert_eq!(reader.join(), 1);
+        drop(file);
+        device.remove().expect("no file is open");
         driver.unload();
     });
 }

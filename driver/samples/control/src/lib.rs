@@ -8,7 +8,7 @@
 
 use pinned_init::PinInit;
 use wdm::{
-    ControlDevice, Device, Error, Handled, Irp, NewDevice, NtStatus, PassiveLevel,
+    ControlDevice, Device, Error, Handled, Irp, NewDevice, NtStatus, PassiveLevel, RegistryKey,
     ctl_code::{Access, Method, ctl_code},
     log::{self, Level},
 };
@@ -38,6 +38,11 @@ impl ControlDevice for Control {
 
 impl Device for Control {
     type File = ();
+
+    fn driver_entry(_: &RegistryKey<'_>, _: &mut PassiveLevel) -> Result<(), Error> {
+        log::set_limit(Level::Info as u32);
+        Ok(())
+    }
 
     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
         Ok(Ok::<_, Error>(Self))

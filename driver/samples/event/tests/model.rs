@@ -2,20 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use interlock_explore::{hold, load_built};
 use interlock_sample_event::{IOCTL_NOTIFY, MAX_EVENTS, Notification, Notifier};
 use nt::{
     STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
     STATUS_INVALID_HANDLE, STATUS_PENDING, STATUS_SUCCESS,
 };
-use ntmodel::{Access, Clock, Config, Driver, File, Kernel, Request, User, UserEvent, explore};
+use ntmodel::{Access, Clock, Config, Driver, File, Kernel, Request, User, UserEvent};
 use zerocopy::IntoBytes;
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
 
 fn load(kernel: &Arc<Kernel>) -> Driver {
-    // SAFETY: the entry point is that of a driver on wdm.
-    unsafe { Driver::load(kernel, wdm::control_entry::<Notifier>) }.expect("DriverEntry succeeds")
+    // SAFETY: a driver on wdm, and its file.
+    unsafe { load_built(kernel, wdm::control_entry::<Notifier>, "sample_event") }
+        .expect("DriverEntry succeeds")
 }
 
 fn open(kernel: &Arc<Kernel>) -> File {
@@ -134,7 +136,7 @@ fn events_of_a_file_are_bounded() {
 
 #[test]
 fn cancel_against_the_timer() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let driver = load(kernel);
         let file = open(kernel);
         let request = Arc::new(notify(&file, None, 0));
@@ -151,7 +153,7 @@ fn cancel_against_the_timer() {
 
 #[test]
 fn close_against_the_timer_and_another_registration() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let driver = load(kernel);
         let file = Arc::new(open(kernel));
         let event = Arc::new(kernel.create_event());
@@ -175,7 +177,7 @@ fn close_against_the_timer_and_another_registration() {
 
 #[test]
 fn event_is_always_set() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let driver = load(kernel);
         let file = open(kernel);
         let event = Arc::new(kernel.create_event());

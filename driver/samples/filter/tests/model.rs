@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::load;
+use interlock_explore::{hold, load_built};
 use interlock_sample_filter::{GET_COUNTERS, Meter};
 use interlock_sample_pipe::Pipe;
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request, explore};
+use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -19,10 +19,14 @@ struct Started {
 }
 
 fn drivers(kernel: &Arc<Kernel>) -> (Driver, Driver) {
-    let pipe = load::<Pipe>(kernel).expect("DriverEntry succeeds");
-    // SAFETY: the entry point is that of a driver on wdm.
-    let meter = unsafe { Driver::load(kernel, wdm::filter_entry::<Meter>) };
-    (pipe, meter.expect("DriverEntry succeeds"))
+    // SAFETY: a driver on wdm, and its file.
+    let pipe = unsafe { load_built(kernel, wdm::entry::<Pipe>, "sample_pipe") };
+    // SAFETY: a driver on wdm, and its file.
+    let meter = unsafe { load_built(kernel, wdm::filter_entry::<Meter>, "sample_filter") };
+    (
+        pipe.expect("DriverEntry succeeds"),
+        meter.expect("DriverEntry succeeds"),
+    )
 }
 
 /// Starts a device with the filter above the pipe.
@@ -122,7 +126,7 @@ fn lower_filter_sees_no_request_that_the_pipe_serves() {
 
 #[test]
 fn read_against_write() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let writer = {
@@ -140,7 +144,7 @@ fn read_against_write() {
 
 #[test]
 fn cancel_against_write() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let read = Arc::new(file.read(0, 2));
@@ -160,7 +164,7 @@ fn cancel_against_write() {
 /// The removal waits for the requests that come back to the filter.
 #[test]
 fn read_against_surprise_removal() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let started = start(kernel);
         let file = started.open();
         let device = started.device.clone();

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::load;
+use interlock_explore::{hold, load_built};
 use interlock_sample_pipe::{CAPACITY, Pipe};
 use nt::{STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS};
-use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request, explore};
+use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -16,7 +16,9 @@ struct Started {
 }
 
 fn start(kernel: &Arc<Kernel>) -> Started {
-    let driver = load::<Pipe>(kernel).expect("DriverEntry succeeds");
+    // SAFETY: a driver on wdm, and its file.
+    let driver = unsafe { load_built(kernel, wdm::entry::<Pipe>, "sample_pipe") }
+        .expect("DriverEntry succeeds");
     let device = driver.add_device().expect("AddDevice succeeds");
     device.start().expect("the device starts");
     Started { driver, device }
@@ -144,7 +146,7 @@ fn what_a_pipe_does_not_do_is_refused() {
 
 #[test]
 fn read_against_write() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let writer = {
@@ -161,7 +163,7 @@ fn read_against_write() {
 
 #[test]
 fn cancel_against_write() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let read = Arc::new(file.read(0, 2));
@@ -184,7 +186,7 @@ fn cancel_against_write() {
 
 #[test]
 fn two_writers_and_a_closed_handle() {
-    explore::check(10_000, |kernel| {
+    hold(|kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let other = started.open();

@@ -11,7 +11,8 @@ use nt::atomic::{AtomicBool, AtomicPtr};
 use pinned_init::PinInit;
 
 use crate::{
-    DeviceObject, Error, FileState, Guid, Handled, Irp, PassiveLevel, Record, RegistryKey, Shared,
+    DeviceObject, Error, FileState, Guid, Handled, Irp, PassiveLevel, PowerState, Record,
+    RegistryKey, Shared,
     io::{
         file::{OpenFiles, Queued},
         holds::Holds,
@@ -209,6 +210,50 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IRP_MJ_SHUTDOWN")]
     fn shutdown(&self, _irql: &mut PassiveLevel) {}
+
+    /// Returns whether the system or the device can enter a power state (`IRP_MN_QUERY_POWER`).
+    ///
+    /// After success the driver starts nothing that prevents the change.
+    ///
+    /// WDK: [IRP_MN_QUERY_POWER](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-power).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Errors
+    /// The reason why it cannot: the change would lose data.
+    #[doc(alias = "IRP_MN_QUERY_POWER")]
+    fn query_power(&self, _state: PowerState, _irql: &mut CallerLevel) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Called when the system or the device enters a power state (`IRP_MN_SET_POWER`): before the lower drivers if it is a
+    /// state with less power, and after they have entered S0 or D0.
+    ///
+    /// This crate passes the request to the lower drivers, which a driver must do in any case, and tells the power
+    /// manager the state of the device (`PoSetPowerState`). Requests are handled in every power state: a driver whose hardware
+    /// cannot be accessed keeps them on a queue until it is called for D0.
+    ///
+    /// The power policy owner requests the states of a device (`PoRequestPowerIrp`), which this crate does not do. So a device
+    /// whose stack has no other driver that owns the policy is called for states of the system alone.
+    ///
+    /// WDK: [Handling IRP_MN_SET_POWER for Device Power
+    /// States](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-irp-mn-set-power-for-device-power-states).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # What goes wrong in C
+    ///
+    /// A driver completes the request instead of passing it down, fails it, or accesses the hardware on the way down, before the
+    /// bus driver has powered it up. Or it waits in the dispatch routine for the end of a power request, and the system does not
+    /// wake up.
+    #[doc(alias = "IRP_MJ_POWER")]
+    #[doc(alias = "IRP_MN_SET_POWER")]
+    #[doc(alias = "PoCallDriver")]
+    #[doc(alias = "PoSetPowerState")]
+    #[doc(alias = "PoStartNextPowerIrp")]
+    fn set_power(&self, _state: PowerState, _irql: &mut CallerLevel) {}
 
     /// Called when the last handle of an open file is closed, after the file's requests on the device's queues were
     /// cancelled (`IRP_MJ_CLEANUP`).
@@ -465,6 +510,12 @@ impl Extension {
     /// The next lower device object in the stack.
     pub(crate) fn lower(&self) -> *mut nt::DEVICE_OBJECT {
         self.lower.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the device can serve requests: a PnP device that is attached, or a control device. AddDevice cannot fail
+    /// any more then.
+    pub(crate) fn is_attached(&self) -> bool {
+        !self.lower().is_null() || matches!(self.holds, Holds::Rundown(_))
     }
 
     /// Where the next lower device object is stored, which is NULL before it is known.

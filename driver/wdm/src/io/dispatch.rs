@@ -242,19 +242,25 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
         // SAFETY: this routine owns the IRP, which has a hold.
         unsafe { complete(irp, NtStatus::SUCCESS) }
     };
+    // SAFETY: the I/O manager holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
+    if !extension.is_attached() {
+        // AddDevice may fail and free the state. The device has nothing to save.
+        // SAFETY: this routine owns the IRP, at PASSIVE_LEVEL.
+        return unsafe { complete_unheld(irp, NtStatus::SUCCESS) };
+    }
     // SAFETY: the I/O manager has just given the IRP to this routine, and the state is a `D`.
     unsafe { call(object, irp, method) }
 }
 
-/// `IRP_MJ_POWER` and `IRP_MJ_SYSTEM_CONTROL`: passed to the bus driver. The device has no power states, and its
-/// requests may stay queued while the system sleeps.
+/// `IRP_MJ_SYSTEM_CONTROL`, and a filter's `IRP_MJ_POWER`: passed to the driver below.
 ///
 /// # Safety
 /// Called by the power manager or WMI, for a device object of this crate.
 pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
     // SAFETY: the caller holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.holds.acquire(irp) {
+    if !extension.is_attached() || !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }

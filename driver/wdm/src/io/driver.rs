@@ -2,7 +2,7 @@
 
 use crate::{
     Device, Error, PassiveLevel, RegistryKey,
-    io::{device_object::wait_for_work_items, dispatch, pnp},
+    io::{device_object::wait_for_work_items, dispatch, pnp, power},
     ke::dpc,
 };
 
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn entry<D: Device>(
             |major| {
                 set_requests::<D>(major);
                 major[nt::IRP_MJ_PNP] = Some(pnp::pnp::<D>);
-                major[nt::IRP_MJ_POWER] = Some(dispatch::pass_on);
+                major[nt::IRP_MJ_POWER] = Some(power::power::<D>);
                 major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(dispatch::pass_on);
             },
         )

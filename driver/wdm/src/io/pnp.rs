@@ -2,7 +2,7 @@
 //!
 //! | minor function | action | the request is then |
 //! | --- | --- | --- |
-//! | `START_DEVICE` | waits for the lower drivers, then enables the interface | completed |
+//! | `START_DEVICE` | waits for the lower drivers, then enables the interface, and reports D0 | completed |
 //! | `QUERY_REMOVE_DEVICE` | asks the device; if it agrees, further opens fail, other requests are handled | passed on |
 //! | `CANCEL_REMOVE_DEVICE` | waits for the lower drivers, then allows opens again | completed with success |
 //! | `SURPRISE_REMOVAL` | disables the interface, completes all queued requests | passed on |
@@ -17,7 +17,7 @@
 //! Request](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-an-irp-mn-remove-device-request).
 
 use crate::{
-    Device, Error, Guid, NewDevice, NtStatus, PassiveLevel,
+    Device, DevicePowerState, Error, Guid, NewDevice, NtStatus, PassiveLevel, PowerState,
     ex::pool::allocate,
     io::{
         create::{create_object, create_state},
@@ -26,6 +26,7 @@ use crate::{
         forward::{forward_and_wait, pass_down},
         holds::Holds,
         interface::DeviceInterface,
+        power::report,
         remove_lock::RemoveLock,
     },
 };
@@ -121,6 +122,8 @@ unsafe fn attach<D: Device>(
     pdo: *mut nt::DEVICE_OBJECT,
     extension: &Extension,
 ) -> Result<(), Error> {
+    // Registered first, since only a step before the attachment can be undone. Until the device is attached, a notification does
+    // not access the device's state, which is freed if the attachment fails.
     // SAFETY: the device object is valid, and its extension is initialised.
     unsafe { register_shutdown::<D>(object) }?;
     // SAFETY: both device objects are valid.
@@ -168,6 +171,10 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
             let lower = unsafe { forward_and_wait(extension.lower(), irp, irql) };
             let started =
                 Error::check(lower).and_then(|()| extension.set_interface_enabled(true, irql));
+            if started.is_ok() {
+                // SAFETY: the device object is valid during the call, at PASSIVE_LEVEL.
+                unsafe { report(object, PowerState::Device(DevicePowerState::D0)) };
+            }
             // SAFETY: this routine owns the IRP again.
             unsafe { complete(irp, started.map_or_else(Error::to_raw, |()| lower)) }
         }

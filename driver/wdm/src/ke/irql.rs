@@ -255,6 +255,7 @@ pub(crate) fn is_passive() -> bool {
 }
 
 const PASSIVE_LEVEL: u8 = 0;
+pub(crate) const DISPATCH_LEVEL: u8 = 2;
 
 /// Returns the current IRQL.
 ///

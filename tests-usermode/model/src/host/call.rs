@@ -99,6 +99,15 @@ impl Call {
         call
     }
 
+    /// Enters a routine that accesses what the kernel keeps for all drivers, such as the names of devices. Another thread may run
+    /// first.
+    pub(crate) fn enter_shared(routine: &'static str) -> Self {
+        let call = Self::enter_noted(routine);
+        call.switch_point(routine, 0);
+        footprint::touch_everything();
+        call
+    }
+
     /// Lets another thread run after a routine whose effect it can observe, since the driver may continue without a
     /// call of a routine.
     pub(crate) fn switch_after<T>(&self, routine: &'static str, object: *const T) {

@@ -144,11 +144,20 @@ mod linux {
             layout::FREED,
             thread::{self, Mode},
         },
-        verifier::{BugCheck, Rule, callers},
+        verifier::{BugCheck, KMODE_EXCEPTION_NOT_HANDLED, Rule, callers},
     };
 
     /// The size of the handler's stack.
     const STACK: usize = 0x8_0000;
+
+    /// The signals of processor exceptions.
+    const SIGNALS: [c_int; 5] = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGTRAP,
+    ];
 
     /// `SI_KERNEL`: the processor does not report the address.
     const NO_ADDRESS: c_int = 0x80;
@@ -197,7 +206,7 @@ mod linux {
     pub(crate) fn watch() {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(|| {
-            for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            for signal in SIGNALS {
                 // SAFETY: zero is valid for every field.
                 let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
                 action.sa_sigaction = on_fault as *const () as usize;
@@ -219,13 +228,13 @@ mod linux {
                 unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
             }
         }
-        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        for signal in SIGNALS {
             // SAFETY: the default action; the instruction faults again when the handler returns.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
     }
 
-    unsafe extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
         if resumes(context) {
             return;
         }
@@ -233,13 +242,17 @@ mod linux {
         let code = unsafe { (*info).si_code };
         // SAFETY: as above.
         let info = unsafe { &*info };
-        // SAFETY: both signals have an address, or zero in its place.
+        // SAFETY: each of the signals has an address, or zero in its place.
         let address = unsafe { info.si_addr() }.addr();
         let address = (code != NO_ADDRESS).then_some(address);
+        let exception = exception(signal);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the host passes the context of the thread.
-        if thread::mode() == Mode::Driver && unsafe { privileged::serve(context, address) } {
-            return;
+        if exception.is_none() && thread::mode() == Mode::Driver {
+            // SAFETY: the host passes the context of the thread.
+            let served = unsafe { privileged::serve(context, address) };
+            if served {
+                return;
+            }
         }
         // Another one in here, or no thread of a kernel's.
         if HANDLES.replace(true) {
@@ -251,7 +264,7 @@ mod linux {
             return give_up("a fault in user mode");
         };
         let routine = thread.last_routine();
-        if mode == Mode::Kernel && touched == 0 {
+        if mode == Mode::Kernel && (touched == 0 || exception.is_some()) {
             let place = callers(4).join("\n         ");
             eprintln!(
                 "ntmodel: a fault at {address:#x?} in {routine}, called by\n         {place}"
@@ -260,6 +273,12 @@ mod linux {
         }
         let call = Call::again(routine);
         let before = thread.recent_routines();
+        if let Some((status, name)) = exception {
+            let (_, place) = access(context);
+            let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, [status, place, 0, 0]);
+            let what = format!("the driver raises the exception {name}; {before}");
+            call.stop(bug_check, Rule::Exception, what);
+        }
         if touched != 0 {
             let what = format!(
                 "the pointer {touched:#x} points to no memory{}; {before}",
@@ -274,6 +293,16 @@ mod linux {
             privileged::refuse(&call, context, address);
         }
         driver_faults(&call, address, context, &before)
+    }
+
+    /// Returns the status and the name of the exception for a signal, except for an access violation.
+    fn exception(signal: c_int) -> Option<(u64, &'static str)> {
+        match signal {
+            libc::SIGILL => Some((0xc000_001d, "STATUS_ILLEGAL_INSTRUCTION")),
+            libc::SIGFPE => Some((0xc000_0094, "STATUS_INTEGER_DIVIDE_BY_ZERO")),
+            libc::SIGTRAP => Some((0x8000_0003, "STATUS_BREAKPOINT, and no debugger handles it")),
+            _ => None,
+        }
     }
 
     /// Lets the thread continue at its `RESUME` address, if it has set one.

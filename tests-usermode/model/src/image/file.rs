@@ -118,12 +118,10 @@ impl<'data> File<'data> {
     }
 
     fn read_relocations(&mut self, file: &PeFile64, data: &[u8]) -> Result<(), ImageError> {
-        if directory(file, pe::IMAGE_DIRECTORY_ENTRY_BASERELOC).is_none() {
-            return Err(invalid("it has no relocations"));
-        }
         let blocks = file
             .data_directories()
             .relocation_blocks(data, &file.section_table());
+        // An image without any, which were not stripped, has no address to relocate.
         let Some(mut blocks) = blocks.map_err(damaged)? else {
             return Ok(());
         };

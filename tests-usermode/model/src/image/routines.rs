@@ -48,6 +48,7 @@ thunks! {
     (a: A, b: B, c: C, d: D, e: E, f: G)
     (a: A, b: B, c: C, d: D, e: E, f: G, g: H)
     (a: A, b: B, c: C, d: D, e: E, f: G, g: H, h: I)
+    (a: A, b: B, c: C, d: D, e: E, f: G, g: H, h: I, i: J)
 }
 
 fn address<Signature>(function: impl Thunk<Signature>) -> usize {
@@ -106,6 +107,12 @@ routines! {
     IoCancelIrp(irp),
     IoCreateDevice(driver, extension_size, name, kind, characteristics, exclusive, device),
     IoCreateSymbolicLink(link, device),
+    IoCsqInitialize(csq, insert, remove, peek, acquire, release, complete),
+    IoCsqInitializeEx(csq, insert, remove, peek, acquire, release, complete),
+    IoCsqInsertIrp(csq, irp, context),
+    IoCsqInsertIrpEx(csq, irp, context, insert_context),
+    IoCsqRemoveIrp(csq, context),
+    IoCsqRemoveNextIrp(csq, context),
     IoDeleteDevice(device),
     IoDeleteSymbolicLink(link),
     IoDetachDevice(target),
@@ -118,6 +125,10 @@ routines! {
     IoReleaseRemoveLockAndWaitEx(lock, tag, size),
     IoReleaseRemoveLockEx(lock, tag, size),
     IoSetDeviceInterfaceState(name, enable),
+    IoSetStartIoAttributes(device, deferred, non_cancelable),
+    IoStartNextPacket(device, cancelable),
+    IoStartNextPacketByKey(device, cancelable, key),
+    IoStartPacket(device, irp, key, cancel),
     IoUnregisterShutdownNotification(device),
     IofCallDriver(device, irp),
     IofCompleteRequest(irp, boost),
@@ -172,6 +183,7 @@ routines! {
     ObReferenceObjectByHandle(handle, access, kind, mode, object, information),
     ObfDereferenceObject(object),
     ObfReferenceObject(object),
+    PoSetPowerState(device, kind, state),
     PsCreateSystemThread(handle, access, attributes, process, client, routine, context),
     PsTerminateSystemThread(status),
     RtlFreeUnicodeString(string),

@@ -16,7 +16,7 @@ use crate::{
     mutex::locked,
 };
 
-/// How a bus driver handles a PnP request that it does not complete with success.
+/// How a bus driver handles a PnP or power request that it does not complete with success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusAnswer {
     /// Completes the request with an error.
@@ -25,24 +25,40 @@ pub enum BusAnswer {
     Pend,
 }
 
-/// The settings that differ from success, by the physical device object and the minor function.
+/// The settings that differ from success, by the physical device object and the minor function: for PnP requests, and for power
+/// requests.
 #[derive(Default)]
-pub(crate) struct Buses(Mutex<HashMap<(usize, u8), BusAnswer>>);
+pub(crate) struct Buses {
+    pnp: Answers,
+    power: Answers,
+}
+
+type Answers = Mutex<HashMap<(usize, u8), BusAnswer>>;
 
 impl Buses {
     /// Sets how the bus driver handles a device's PnP requests of a minor function.
     pub(crate) fn set(&self, pdo: usize, minor: u8, answer: BusAnswer) {
-        locked(&self.0).insert((pdo, minor), answer);
+        locked(&self.pnp).insert((pdo, minor), answer);
+    }
+
+    /// Sets how the bus driver handles a device's power requests of a minor function.
+    pub(crate) fn set_power(&self, pdo: usize, minor: u8, answer: BusAnswer) {
+        locked(&self.power).insert((pdo, minor), answer);
     }
 
     /// Returns how the bus driver handles a PnP request, if it does not complete it with success.
     pub(crate) fn answer(&self, pdo: usize, minor: u8) -> Option<BusAnswer> {
-        locked(&self.0).get(&(pdo, minor)).copied()
+        locked(&self.pnp).get(&(pdo, minor)).copied()
+    }
+
+    /// Returns how the bus driver handles a power request, if it does not complete it with success.
+    pub(crate) fn power(&self, pdo: usize, minor: u8) -> Option<BusAnswer> {
+        locked(&self.power).get(&(pdo, minor)).copied()
     }
 }
 
 impl Call {
-    /// The dispatch routine of the bus driver. It completes PnP requests with success, unless a test has set something
+    /// The dispatch routine of the bus driver. It completes PnP and power requests with success, unless a test has set something
     /// else.
     pub(in crate::io) fn bus_driver(
         &self,
@@ -52,9 +68,12 @@ impl Call {
         record.reached_bus.store(true, Ordering::Relaxed);
         let irp = record.raw();
         let asked = record.asked;
-        let answer = (asked.major == IRP_MJ_PNP)
-            .then(|| self.kernel.io().buses.answer(pdo.addr(), asked.minor))
-            .flatten();
+        let buses = &self.kernel.io().buses;
+        let answer = match asked.major {
+            IRP_MJ_PNP => buses.answer(pdo.addr(), asked.minor),
+            IRP_MJ_POWER => buses.power(pdo.addr(), asked.minor),
+            _ => None,
+        };
         if matches!(asked.major, IRP_MJ_PNP | IRP_MJ_POWER) {
             let status = match answer {
                 Some(BusAnswer::Fail(status)) => status,

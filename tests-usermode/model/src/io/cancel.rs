@@ -15,14 +15,14 @@ use crate::{
 };
 
 impl Call {
-    fn acquire_cancel_lock(&self) -> u8 {
+    pub(in crate::io) fn acquire_cancel_lock(&self) -> u8 {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         let old_irql = self.raise_irql(DISPATCH_LEVEL);
         self.acquire(&self.kernel.io().cancel_lock, Kind::Cancel, Some(old_irql));
         old_irql
     }
 
-    fn release_cancel_lock(&self, new_irql: u8) {
+    pub(in crate::io) fn release_cancel_lock(&self, new_irql: u8) {
         let irql = self.irql();
         self.require(irql == DISPATCH_LEVEL, Rule::CancelSpinLockRelease, || {
             let bug_check = BugCheck::verifier(0x32, [irql.into(), 0, 0]);
@@ -85,11 +85,6 @@ impl Call {
             )
         });
         self.require_returned("a Cancel routine", old_irql);
-    }
-
-    /// Acquires the cancel spin lock for a routine that is called with it.
-    pub(in crate::io) fn acquire_cancel_lock_for_routine(&self) -> u8 {
-        self.acquire_cancel_lock()
     }
 }
 

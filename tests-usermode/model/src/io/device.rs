@@ -21,6 +21,7 @@ use crate::{
         wait::Wait,
     },
     io::registry::text,
+    ke::device_queue,
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -76,6 +77,8 @@ impl Devices {
         fields.Characteristics = characteristics;
         fields.DeviceType = kind;
         fields.StackSize = 1;
+        // SAFETY: the device object is made here.
+        unsafe { device_queue::initialise(&raw mut fields.DeviceQueue) };
         if extension_size != 0 {
             fields.DeviceExtension = extension.as_mut_ptr().cast();
         }
@@ -421,7 +424,7 @@ extern "C" fn IoCreateDevice(
     _exclusive: u8,
     device: *mut *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
-    let call = Call::enter("IoCreateDevice");
+    let call = Call::enter_shared("IoCreateDevice");
     call.require_at_most(1, Rule::IrqlIoPassive1, 0x2_000a);
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
@@ -451,7 +454,7 @@ extern "C" fn IoCreateDevice(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
-    let call = Call::enter("IoDeleteDevice");
+    let call = Call::enter_shared("IoDeleteDevice");
     call.require_at_most(1, Rule::IrqlIoApcLte, 0x2_0009);
     let devices = &call.kernel.io().devices;
     call.require_device(device);

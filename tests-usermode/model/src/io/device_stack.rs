@@ -219,7 +219,7 @@ extern "C" fn IoAttachDeviceToDeviceStack(
     source: *mut DEVICE_OBJECT,
     target: *mut DEVICE_OBJECT,
 ) -> *mut DEVICE_OBJECT {
-    Call::enter("IoAttachDeviceToDeviceStack").attach(source, target)
+    Call::enter_shared("IoAttachDeviceToDeviceStack").attach(source, target)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-ioattachdevicetodevicestacksafe)
@@ -230,7 +230,7 @@ extern "C" fn IoAttachDeviceToDeviceStackSafe(
     target: *mut DEVICE_OBJECT,
     attached_to: *mut *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
-    let call = Call::enter("IoAttachDeviceToDeviceStackSafe");
+    let call = Call::enter_shared("IoAttachDeviceToDeviceStackSafe");
     call.require_room(attached_to);
     // SAFETY: the caller gives room for the answer, which is NULL before.
     let before = unsafe { attached_to.read() };
@@ -252,7 +252,7 @@ extern "C" fn IoAttachDeviceToDeviceStackSafe(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
-    let call = Call::enter("IoDetachDevice");
+    let call = Call::enter_shared("IoDetachDevice");
     call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
     call.require_live_device(target);
     // SAFETY: the caller passes the device object below its own.

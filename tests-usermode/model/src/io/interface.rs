@@ -86,7 +86,7 @@ extern "C" fn IoRegisterDeviceInterface(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -> NTSTATUS {
-    let call = Call::enter("IoSetDeviceInterfaceState");
+    let call = Call::enter_shared("IoSetDeviceInterfaceState");
     call.require_at_most(0, Rule::IrqlIoPassive1, 0x2_000a);
     // SAFETY: the caller gives a name that IoRegisterDeviceInterface made.
     let name = unsafe { text(name) };

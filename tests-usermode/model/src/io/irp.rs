@@ -1,8 +1,9 @@
 //! IRPs: their memory, and the I/O manager's record of each.
 
+mod describe;
+
 use std::{
     cell::UnsafeCell,
-    fmt,
     ops::Range,
     sync::{
         Arc, Mutex,
@@ -45,6 +46,8 @@ pub(crate) struct Asked {
     pub(crate) offset: i64,
     /// Whether a read or a write is sent to a device with `DO_DIRECT_IO`.
     pub(crate) is_direct: bool,
+    /// The type and the state of a power request.
+    pub(crate) power: (u32, u32),
 }
 
 /// An IRP and the I/O manager's record of it.
@@ -101,6 +104,8 @@ pub(crate) struct State {
     pub(crate) is_kept: bool,
     /// The output buffer of user mode.
     pub(crate) output: Vec<u8>,
+    /// The address of the cancel-safe queue that the IRP is on, and what `DriverContext[3]` is meanwhile.
+    pub(crate) csq: Option<(usize, usize)>,
 }
 
 // SAFETY: the owner of the IRP accesses the memory, as NT requires. The model accesses it by atomics, or while it is
@@ -180,15 +185,18 @@ impl IrpRecord {
             input_length,
             output_length,
             offset,
+            power: (kind, state),
             ..
         } = self.asked;
         // Length, class and ByteOffset of Parameters.Read, Write, QueryFile and SetFile have the offsets of the output
-        // length, the input length and the code in Parameters.DeviceIoControl.
+        // length, the input length and the code in Parameters.DeviceIoControl; so have the last two Type and State of
+        // Parameters.Power.
         let (output_length, input_length, code) = match self.asked.major {
             nt::IRP_MJ_READ => (output_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_QUERY_INFORMATION => (output_length, self.asked.code as usize, 0),
             nt::IRP_MJ_SET_INFORMATION => (input_length, self.asked.code as usize, 0),
+            nt::IRP_MJ_POWER => (0, kind as usize, state.into()),
             _ => (output_length, input_length, self.asked.code.into()),
         };
         // SAFETY: the layouts are asserted to be the same.
@@ -422,65 +430,6 @@ impl IrpRecord {
             .addr()
             .wrapping_add(std::mem::offset_of!(nt::LIST_ENTRY, Blink));
         fault::read_word(back) == Some(entry.addr())
-    }
-
-    /// Returns the reason why the IRP is never completed.
-    pub(crate) fn diagnose(&self) -> (Rule, String) {
-        if self.is_cancelled() && self.has_cancel_routine() {
-            let what = format!(
-                "{self} was cancelled before its Cancel routine was set, and Irp->Cancel was not tested after that; \
-                 so the routine is never called"
-            );
-            return (Rule::IrpCancelField, what);
-        }
-        if self.is_on_device_queue() {
-            let what = format!(
-                "{self} is on a device queue that is busy, but no request is being served that would start it"
-            );
-            return (Rule::DeviceQueueBusy, what);
-        }
-        if self.is_cancelled() {
-            let had = if self.had_cancel_routine.load(Ordering::Relaxed) {
-                "has no Cancel routine any more"
-            } else {
-                "never had a Cancel routine"
-            };
-            let what = format!("{self} was cancelled, {had}, and is never completed");
-            return (Rule::IrpProcessingComplete, what);
-        }
-        let kept = self.kept();
-        (
-            Rule::IrpProcessingComplete,
-            format!("{self} is pending and is never completed{kept}"),
-        )
-    }
-}
-
-impl fmt::Display for IrpRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let major = match self.asked.major {
-            nt::IRP_MJ_CREATE => "IRP_MJ_CREATE",
-            nt::IRP_MJ_CLOSE => "IRP_MJ_CLOSE",
-            nt::IRP_MJ_CLEANUP => "IRP_MJ_CLEANUP",
-            nt::IRP_MJ_PNP => "IRP_MJ_PNP",
-            nt::IRP_MJ_POWER => "IRP_MJ_POWER",
-            nt::IRP_MJ_SHUTDOWN => "IRP_MJ_SHUTDOWN",
-            nt::IRP_MJ_READ => "IRP_MJ_READ",
-            nt::IRP_MJ_WRITE => "IRP_MJ_WRITE",
-            nt::IRP_MJ_FLUSH_BUFFERS => "IRP_MJ_FLUSH_BUFFERS",
-            nt::IRP_MJ_QUERY_INFORMATION => "IRP_MJ_QUERY_INFORMATION",
-            nt::IRP_MJ_SET_INFORMATION => "IRP_MJ_SET_INFORMATION",
-            nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => "IRP_MJ_INTERNAL_DEVICE_CONTROL",
-            _ => "IRP_MJ_DEVICE_CONTROL",
-        };
-        write!(f, "IRP {} ({:#x}, {major}", self.number, self.address())?;
-        match self.asked.major {
-            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => {
-                write!(f, " {:#x})", self.asked.code)
-            }
-            nt::IRP_MJ_PNP | nt::IRP_MJ_POWER => write!(f, " {:#x})", self.asked.minor),
-            _ => f.write_str(")"),
-        }
     }
 }
 

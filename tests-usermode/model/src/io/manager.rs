@@ -26,7 +26,9 @@ use crate::{
         interface::Interfaces,
         irp::{Asked, IrpRecord},
         namespace::Namespace,
+        power::Told,
         remove_lock::RemoveLocks,
+        start_io::StartIos,
         work_item::WorkItems,
     },
     ke::spin_lock,
@@ -47,6 +49,7 @@ pub(crate) struct Io {
     pub(crate) buses: Buses,
     pub(crate) remove_locks: RemoveLocks,
     pub(crate) work_items: WorkItems,
+    pub(crate) start_ios: StartIos,
     /// The cancel spin lock, as a `KSPIN_LOCK`.
     pub(crate) cancel_lock: AtomicU64,
     /// The physical device object and the minor function of the PnP request that a device gets while AddDevice runs.
@@ -55,6 +58,7 @@ pub(crate) struct Io {
     pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
+    pub(crate) told: Told,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
@@ -70,10 +74,12 @@ impl Default for Io {
             buses: Buses::default(),
             remove_locks: RemoveLocks::default(),
             work_items: WorkItems::default(),
+            start_ios: StartIos::default(),
             cancel_lock: AtomicU64::new(spin_lock::FREE),
             probe: Mutex::default(),
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
+            told: Told::default(),
             deferred: Mutex::default(),
         }
     }

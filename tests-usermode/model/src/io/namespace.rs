@@ -135,7 +135,7 @@ impl Kernel {
         user: User,
     ) -> Result<File, NTSTATUS> {
         let _attached = Attached::to(self);
-        let call = Call::enter("NtCreateFile");
+        let call = Call::enter_shared("NtCreateFile");
         call.switch_after("NtCreateFile", std::ptr::null::<u8>());
         let device = self.io().namespace.admit(name, access, user)?;
         let opened = File::open(&call, self, &device, access);
@@ -190,7 +190,7 @@ extern "C" fn IoCreateSymbolicLink(
     link: *mut UNICODE_STRING,
     device: *mut UNICODE_STRING,
 ) -> NTSTATUS {
-    let call = Call::enter("IoCreateSymbolicLink");
+    let call = Call::enter_shared("IoCreateSymbolicLink");
     call.require_at_most(0, Rule::IrqlIoPassive4, 0x2_000d);
     call.require_room(link);
     call.require_room(device);
@@ -216,7 +216,7 @@ extern "C" fn IoCreateSymbolicLink(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoDeleteSymbolicLink(link: *mut UNICODE_STRING) -> NTSTATUS {
-    let call = Call::enter("IoDeleteSymbolicLink");
+    let call = Call::enter_shared("IoDeleteSymbolicLink");
     call.require_at_most(0, Rule::IrqlIoPassive4, 0x2_000d);
     call.require_room(link);
     // SAFETY: the caller gives a name.

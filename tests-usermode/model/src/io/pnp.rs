@@ -6,7 +6,7 @@ use nt::{
     IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_INTERFACE,
     IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE,
     IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
 };
 
 use crate::{
@@ -37,15 +37,11 @@ const MAY_BE_COMPLETED: [u8; 3] = [
     IRP_MN_QUERY_REMOVE_DEVICE,
 ];
 
-/// The power requests that each driver passes down, unless it refuses the query.
-const IRP_MN_SET_POWER: u8 = 2;
-const IRP_MN_QUERY_POWER: u8 = 3;
-
 impl DeviceInner {
-    /// Sends a PnP or power request, and waits until it ends.
-    fn ask(&self, call: &Call, major: usize, minor: u8) -> NTSTATUS {
+    /// Sends a PnP request, and waits until it ends.
+    fn ask(&self, call: &Call, minor: u8) -> NTSTATUS {
         let asked = Asked {
-            major,
+            major: IRP_MJ_PNP,
             minor,
             ..Asked::default()
         };
@@ -53,11 +49,6 @@ impl DeviceInner {
         let record = call.new_irp(top, asked, None, &[], Vec::new());
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
-        if major != IRP_MJ_PNP {
-            let status = call.send_and_wait(top, &record);
-            Self::verify_power(call, &record, status);
-            return status;
-        }
         let under_way = &call.kernel.io().pnp;
         let pdo = self.pdo().addr();
         locked(under_way).insert(pdo, Arc::clone(&record));
@@ -65,27 +56,6 @@ impl DeviceInner {
         locked(under_way).remove(&pdo);
         self.verify_pnp(call, &record, status);
         status
-    }
-
-    /// Stops the system if a driver has not passed down a power request that it must.
-    fn verify_power(call: &Call, record: &IrpRecord, status: NTSTATUS) {
-        let is_query = record.asked.minor == IRP_MN_QUERY_POWER;
-        if !is_query && record.asked.minor != IRP_MN_SET_POWER
-            || record.reached_bus.load(Ordering::Relaxed)
-        {
-            return;
-        }
-        let code = match status {
-            STATUS_NOT_SUPPORTED => 0x232,
-            STATUS_INVALID_DEVICE_REQUEST => 0x21f,
-            _ => 0x231,
-        };
-        call.require(code == 0x231 && status < 0, Rule::PnpIrpCompletion, || {
-            let what = format!(
-                "{record} is completed with {status:#x}, but was not passed down to the bus driver"
-            );
-            (BugCheck::io(code, [0, record.address() as u64, 0]), what)
-        });
     }
 
     /// Stops the system if a PnP request has ended with a status that is not allowed.
@@ -118,7 +88,7 @@ impl DeviceInner {
     /// `IRP_MN_REMOVE_DEVICE`, after which the drivers' device objects must be detached and deleted.
     pub(crate) fn remove(&self, call: &Call) -> NTSTATUS {
         call.synchronise(self.object().addr());
-        let status = self.ask(call, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE);
+        let status = self.ask(call, IRP_MN_REMOVE_DEVICE);
         self.is_removed.store(true, Ordering::SeqCst);
         let devices = &call.kernel.io().devices;
         for object in self.objects() {
@@ -157,6 +127,10 @@ impl Device {
         self.inner.object().addr()
     }
 
+    pub(super) fn kernel(&self) -> &Arc<Kernel> {
+        &self.kernel
+    }
+
     pub(crate) fn inner(&self) -> &Arc<DeviceInner> {
         &self.inner
     }
@@ -175,17 +149,10 @@ impl Device {
         let status = if minor == IRP_MN_REMOVE_DEVICE {
             self.inner.remove(&call)
         } else {
-            self.inner.ask(&call, IRP_MJ_PNP, minor)
+            self.inner.ask(&call, minor)
         };
         self.kernel.close_deferred(&call);
         status
-    }
-
-    /// Sends a power request with a minor function; returns its final status.
-    pub fn power(&self, minor: u8) -> NTSTATUS {
-        let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("the power manager");
-        self.inner.ask(&call, nt::IRP_MJ_POWER, minor)
     }
 
     /// Sends an internal device control, as another driver does: with no file.
@@ -285,7 +252,7 @@ impl Device {
     /// The driver's error.
     pub fn open_anyway(&self, access: Access) -> Result<File, NTSTATUS> {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("NtCreateFile");
+        let call = Call::enter_shared("NtCreateFile");
         File::open(&call, &self.kernel, &self.inner, access)
     }
 }

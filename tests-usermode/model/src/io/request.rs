@@ -175,7 +175,7 @@ impl Cancelling<'_> {
         };
         let _attached = Attached::to(&self.request.kernel);
         let call = Call::enter_noted("IoCancelIrp");
-        let old_irql = call.acquire_cancel_lock_for_routine();
+        let old_irql = call.acquire_cancel_lock();
         call.call_cancel_routine(record, routine, old_irql);
         self.request.kernel.close_deferred(&call);
         true

@@ -184,7 +184,7 @@ extern "C" fn ZwSetSecurityObject(
     information: u32,
     descriptor: *mut c_void,
 ) -> NTSTATUS {
-    let call = Call::enter("ZwSetSecurityObject");
+    let call = Call::enter_shared("ZwSetSecurityObject");
     call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
     let Some(opened) = call.kernel.object_of::<DeviceHandle>(handle) else {
         return STATUS_INVALID_HANDLE;

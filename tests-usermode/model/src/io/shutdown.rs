@@ -15,9 +15,10 @@ impl Kernel {
     /// Sends `IRP_MJ_SHUTDOWN` to each device that is registered for it, the last one first, and waits for its end.
     pub fn notify_shutdown(self: &Arc<Self>) {
         let _attached = Attached::to(self);
-        let call = Call::enter("NtShutdownSystem");
-        let registered = locked(&self.io().shutdown).clone();
-        for device in registered.into_iter().rev() {
+        let call = Call::enter_shared("NtShutdownSystem");
+        let mut notified = Vec::new();
+        while let Some(device) = self.next_to_notify(&notified) {
+            notified.push(device);
             let top = top_of(std::ptr::with_exposed_provenance_mut(device));
             let asked = Asked {
                 major: IRP_MJ_SHUTDOWN,
@@ -25,7 +26,17 @@ impl Kernel {
             };
             let record = call.new_irp(top, asked, None, &[], Vec::new());
             call.send_and_wait(top, &record);
+            self.io().devices.io_dereference(device);
         }
+    }
+
+    /// Returns the last registered device that is not among `notified`, with a reference to it, so that it exists until the driver
+    /// has handled the request.
+    fn next_to_notify(&self, notified: &[usize]) -> Option<usize> {
+        let registered = locked(&self.io().shutdown);
+        let mut others = registered.iter().rev();
+        let next = others.find(|device| !notified.contains(device)).copied();
+        next.filter(|device| self.io().devices.io_reference(*device))
     }
 }
 
@@ -47,7 +58,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoRegisterShutdownNotification(device: *mut DEVICE_OBJECT) -> NTSTATUS {
-    let call = Call::enter("IoRegisterShutdownNotification");
+    let call = Call::enter_shared("IoRegisterShutdownNotification");
     call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
     call.require_live_device(device);
     if call.kernel.fails() {
@@ -61,7 +72,7 @@ extern "C" fn IoRegisterShutdownNotification(device: *mut DEVICE_OBJECT) -> NTST
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoUnregisterShutdownNotification(device: *mut DEVICE_OBJECT) {
-    let call = Call::enter("IoUnregisterShutdownNotification");
+    let call = Call::enter_shared("IoUnregisterShutdownNotification");
     call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
     call.require_live_device(device);
     locked(&call.kernel.io().shutdown).retain(|registered| *registered != device.addr());

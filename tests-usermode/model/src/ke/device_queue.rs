@@ -52,7 +52,8 @@ impl Call {
         self.interlocked(object.lock.as_ptr(), || step(object))
     }
 
-    fn insert(
+    /// Inserts an entry, by a key or at the end; returns zero if the queue was idle, and the entry is not queued.
+    pub(crate) fn insert_device_queue(
         &self,
         queue: *mut KDEVICE_QUEUE,
         entry: *mut KDEVICE_QUEUE_ENTRY,
@@ -98,6 +99,24 @@ impl Call {
         entry.cast()
     }
 
+    /// Removes the first entry, or the first one whose key is not smaller, from a queue that is busy.
+    pub(crate) fn remove_device_queue(
+        &self,
+        queue: *mut KDEVICE_QUEUE,
+        key: Option<u32>,
+    ) -> *mut KDEVICE_QUEUE_ENTRY {
+        self.require_dispatch();
+        self.on_queue(queue, |queue| {
+            self.require_busy(queue);
+            self.remove(queue, key.unwrap_or_default())
+        })
+    }
+
+    /// Returns whether a queue is busy.
+    pub(crate) fn is_device_queue_busy(&self, queue: *mut KDEVICE_QUEUE) -> bool {
+        self.on_queue(queue, |queue| queue.busy.get() != 0)
+    }
+
     fn require_busy(&self, queue: &DeviceQueue) {
         self.require(queue.busy.get() != 0, Rule::DeviceQueueBusy, || {
             let address = (&raw const *queue).addr() as u64;
@@ -125,9 +144,18 @@ extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
         (bug_check, what)
     });
     // SAFETY: the caller passes room for a queue.
+    unsafe { initialise(queue) };
+}
+
+/// Makes an idle queue.
+///
+/// # Safety
+/// There is room for a queue, which no other thread uses.
+pub(crate) unsafe fn initialise(queue: *mut KDEVICE_QUEUE) {
+    // SAFETY: guaranteed by the caller.
     unsafe { queue.write(KDEVICE_QUEUE { Reserved: [0; 5] }) };
     // SAFETY: as above, and zero is valid for every field.
-    let object = unsafe { call.view::<DeviceQueue, _>(queue) };
+    let object = unsafe { &*queue.cast::<DeviceQueue>() };
     object.kind.set(IO_TYPE_DEVICE_QUEUE);
     object.size.set(0x28);
     object.head.initialise();
@@ -142,7 +170,7 @@ extern "C" fn KeInsertDeviceQueue(
     queue: *mut KDEVICE_QUEUE,
     entry: *mut KDEVICE_QUEUE_ENTRY,
 ) -> u8 {
-    Call::enter_visible("KeInsertDeviceQueue", queue).insert(queue, entry, None)
+    Call::enter_visible("KeInsertDeviceQueue", queue).insert_device_queue(queue, entry, None)
 }
 
 // SAFETY: see `irql`.
@@ -152,18 +180,17 @@ extern "C" fn KeInsertByKeyDeviceQueue(
     entry: *mut KDEVICE_QUEUE_ENTRY,
     key: u32,
 ) -> u8 {
-    Call::enter_visible("KeInsertByKeyDeviceQueue", queue).insert(queue, entry, Some(key))
+    Call::enter_visible("KeInsertByKeyDeviceQueue", queue).insert_device_queue(
+        queue,
+        entry,
+        Some(key),
+    )
 }
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeRemoveDeviceQueue(queue: *mut KDEVICE_QUEUE) -> *mut KDEVICE_QUEUE_ENTRY {
-    let call = Call::enter_visible("KeRemoveDeviceQueue", queue);
-    call.require_dispatch();
-    call.on_queue(queue, |queue| {
-        call.require_busy(queue);
-        call.remove(queue, 0)
-    })
+    Call::enter_visible("KeRemoveDeviceQueue", queue).remove_device_queue(queue, None)
 }
 
 // SAFETY: see `irql`.
@@ -172,12 +199,7 @@ extern "C" fn KeRemoveByKeyDeviceQueue(
     queue: *mut KDEVICE_QUEUE,
     key: u32,
 ) -> *mut KDEVICE_QUEUE_ENTRY {
-    let call = Call::enter_visible("KeRemoveByKeyDeviceQueue", queue);
-    call.require_dispatch();
-    call.on_queue(queue, |queue| {
-        call.require_busy(queue);
-        call.remove(queue, key)
-    })
+    Call::enter_visible("KeRemoveByKeyDeviceQueue", queue).remove_device_queue(queue, Some(key))
 }
 
 // SAFETY: see `irql`.

@@ -12,15 +12,14 @@ use crate::{
         wait::Wait,
     },
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::{BugCheck, KMODE_EXCEPTION_NOT_HANDLED, Rule},
 };
 
 /// `MutantObject` and `SemaphoreObject` of the kernel's object types.
 pub(crate) const MUTANT_OBJECT: u8 = 2;
 pub(crate) const SEMAPHORE_OBJECT: u8 = 5;
 
-/// `KMODE_EXCEPTION_NOT_HANDLED`, and the exceptions that the routines raise.
-const KMODE_EXCEPTION_NOT_HANDLED: u32 = 0x1e;
+/// The exceptions that the routines raise.
 const STATUS_MUTANT_NOT_OWNED: u64 = 0xc000_0046;
 const STATUS_SEMAPHORE_LIMIT_EXCEEDED: u64 = 0xc000_0047;
 

@@ -17,6 +17,8 @@ pub(crate) struct BugCheck(pub(crate) u32, pub(crate) [u64; 4]);
 pub(crate) const VERIFIER: u32 = 0xc4;
 /// `DRIVER_VERIFIER_IOMANAGER_VIOLATION`
 pub(crate) const IO_VERIFIER: u32 = 0xc9;
+/// `KMODE_EXCEPTION_NOT_HANDLED`: the status of the exception, and the address of the instruction.
+pub(crate) const KMODE_EXCEPTION_NOT_HANDLED: u32 = 0x1e;
 
 impl BugCheck {
     /// Makes `DRIVER_VERIFIER_DETECTED_VIOLATION` with a subcode and the parameters of the subcode.
@@ -88,10 +90,12 @@ impl fmt::Display for Violation {
 /// Returns the name of a bug check.
 const fn name(code: u32) -> &'static str {
     match code {
+        0x01 => "APC_INDEX_MISMATCH",
         0x0a => "IRQL_NOT_LESS_OR_EQUAL",
         0x0f => "SPIN_LOCK_ALREADY_OWNED",
         0x10 => "SPIN_LOCK_NOT_OWNED",
         0x18 => "REFERENCE_BY_POINTER",
+        KMODE_EXCEPTION_NOT_HANDLED => "KMODE_EXCEPTION_NOT_HANDLED",
         0x44 => "MULTIPLE_IRP_COMPLETE_REQUESTS",
         0x48 => "CANCEL_STATE_IN_COMPLETED_IRP",
         0x50 => "PAGE_FAULT_IN_NONPAGED_AREA",
@@ -99,6 +103,7 @@ const fn name(code: u32) -> &'static str {
         0xc7 => "TIMER_OR_DPC_INVALID",
         IO_VERIFIER => "DRIVER_VERIFIER_IOMANAGER_VIOLATION",
         0xce => "DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS",
+        0xd1 => "DRIVER_IRQL_NOT_LESS_OR_EQUAL",
         0xd5 => "DRIVER_PAGE_FAULT_IN_FREED_SPECIAL_POOL",
         0xe4 => "WORKER_INVALID",
         0x133 => "DPC_WATCHDOG_VIOLATION",

@@ -101,8 +101,14 @@ rules! {
     PnpRemove = "PnpRemove",
     /// A surprise removal neither detaches nor deletes the device object.
     PnpSurpriseRemove = "PnpSurpriseRemove",
-    /// PnP and power requests are passed down, and those that a driver fails are not.
+    /// PnP requests are passed down, and those that a driver fails are not; so are power requests.
     PnpIrpCompletion = "PnpIrpCompletion",
+    /// A request to enter S0 or D0 is passed down, and not failed.
+    PowerUpFail = "PowerUpFail",
+    /// A request to leave S0 or D0 is passed down, and not failed.
+    PowerDownFail = "PowerDownFail",
+    /// `PoSetPowerState` is called with a power state of a device.
+    PowerState = "power state of a device",
     /// A device object is deleted after the removal was passed down.
     DeleteDevice = "DeleteDevice",
     /// `AddDevice` attaches the device object that it creates, or fails and deletes it.
@@ -164,6 +170,10 @@ rules! {
     Information = "Information of a request",
     /// An MDL is mapped once, and its pages are written only if they were locked for that.
     Mdl = "MDL of a request",
+    /// The routines of a cancel-safe queue keep to their pages, and `DriverContext[3]` of its IRPs is left alone.
+    CancelSafeQueue = "cancel-safe queue",
+    /// A driver that starts packets has a StartIo routine.
+    StartIo = "StartIo routine",
     /// A remove lock is released by whom it was acquired for.
     RemoveLock = "remove lock",
     /// Timers are cancelled, and DPCs have run, before their memory is freed or the driver is unloaded.
@@ -176,6 +186,8 @@ rules! {
     BugCheck = "the driver's own bug check",
     /// An image has no instruction that needs the kernel, but for those that the model carries out.
     Instruction = "instruction of an image",
+    /// The driver's code raises no exception, such as a division by zero.
+    Exception = "unhandled exception",
     /// A pointer points to an object.
     Pointer = "valid pointer",
     /// A condition that a scenario checks holds.

@@ -298,9 +298,9 @@ pairs! {
     pnp_request_is_failed_and_passed_down:
         managed::<PASSES_FAILURE>, managed::<CORRECT>, PnpIrpCompletion, "passed down with the status";
     power_request_is_completed_and_not_passed_down:
-        managed::<COMPLETES_POWER>, managed::<CORRECT>, PnpIrpCompletion, "IRP_MJ_POWER";
+        managed::<COMPLETES_POWER>, managed::<CORRECT>, PowerUpFail, "IRP_MJ_POWER";
     power_request_is_failed_as_not_supported:
-        managed::<FAILS_POWER>, managed::<CORRECT>, PnpIrpCompletion, "IRP_MJ_POWER";
+        managed::<FAILS_POWER>, managed::<CORRECT>, PowerUpFail, "IRP_MJ_POWER";
     power_routine_returns_at_another_irql:
         managed::<CHANGES_IRQL>, managed::<CORRECT>, IrqlReturn, "";
     device_does_buffered_and_direct_io:

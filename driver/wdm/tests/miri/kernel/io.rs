@@ -454,6 +454,10 @@ routines! {
 
     fn IoUnregisterShutdownNotification(_device: *mut DEVICE_OBJECT) {}
 
+    fn PoSetPowerState(_device: *mut DEVICE_OBJECT, _kind: i32, state: i32) -> i32 {
+        state
+    }
+
     fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
         // SAFETY: the caller passes a device object.
         unsafe { (*target).AttachedDevice = null_mut() };

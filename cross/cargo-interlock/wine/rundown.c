@@ -1,0 +1,96 @@
+/*
+ * Run-down protection, of which Wine has stubs. An EX_RUNDOWN_REF has the number of holders in all bits but the lowest; that is set
+ * when the run-down has begun, and the rest is then the address of what the thread waits for.
+ */
+
+#define _NTOSKRNL_ /* defines the routines that the header declares */
+#include <ntddk.h>
+
+#include "host.h"
+
+/* Wine's own, by the names that build.sh gives them in the import library. */
+void NTAPI wine_KeInitializeEvent(PRKEVENT event, EVENT_TYPE type, BOOLEAN state);
+LONG NTAPI wine_KeSetEvent(PRKEVENT event, KPRIORITY increment, BOOLEAN wait);
+
+/* What a thread waits for: an EX_RUNDOWN_REF keeps its address with the lowest bit set. */
+struct wait {
+    volatile LONG64 holders;
+    KEVENT event;
+};
+
+static volatile LONG64 *word(PEX_RUNDOWN_REF ref)
+{
+    return (volatile LONG64 *)ref;
+}
+
+static void check_irql(const char *routine, const void *caller)
+{
+    int irql = thread_get().irql;
+
+    if (irql > DISPATCH_LEVEL) violation(caller, "%s at IRQL %d", routine, irql);
+}
+
+void FASTCALL ExInitializeRundownProtection(PEX_RUNDOWN_REF ref)
+{
+    *word(ref) = 0;
+}
+
+void FASTCALL ExReInitializeRundownProtection(PEX_RUNDOWN_REF ref)
+{
+    InterlockedExchange64(word(ref), 0);
+}
+
+BOOLEAN FASTCALL ExAcquireRundownProtection(PEX_RUNDOWN_REF ref)
+{
+    LONG64 old = *word(ref), seen;
+
+    check_irql(__func__, CALLER);
+    for (;; old = seen)
+    {
+        if (old & EX_RUNDOWN_ACTIVE) return FALSE;
+        seen = InterlockedCompareExchange64(word(ref), old + EX_RUNDOWN_COUNT_INC, old);
+        if (seen == old) return TRUE;
+    }
+}
+
+void FASTCALL ExReleaseRundownProtection(PEX_RUNDOWN_REF ref)
+{
+    LONG64 old = *word(ref), seen;
+
+    check_irql(__func__, CALLER);
+    for (;; old = seen)
+    {
+        if (old & EX_RUNDOWN_ACTIVE)
+        {
+            struct wait *wait = (void *)(ULONG_PTR)(old & ~EX_RUNDOWN_ACTIVE);
+
+            if (!InterlockedDecrement64(&wait->holders)) wine_KeSetEvent(&wait->event, IO_NO_INCREMENT, FALSE);
+            return;
+        }
+        if (!old)
+        {
+            violation(CALLER, "%s without a hold", __func__);
+            return;
+        }
+        seen = InterlockedCompareExchange64(word(ref), old - EX_RUNDOWN_COUNT_INC, old);
+        if (seen == old) return;
+    }
+}
+
+void FASTCALL ExWaitForRundownProtectionRelease(PEX_RUNDOWN_REF ref)
+{
+    LONG64 old = *word(ref), seen;
+    struct wait wait;
+
+    wine_KeInitializeEvent(&wait.event, SynchronizationEvent, FALSE);
+    for (;; old = seen)
+    {
+        if (old & EX_RUNDOWN_ACTIVE) return;
+        wait.holders = old >> EX_RUNDOWN_COUNT_SHIFT;
+        seen = InterlockedCompareExchange64(word(ref), old ? (LONG64)(ULONG_PTR)&wait | EX_RUNDOWN_ACTIVE : EX_RUNDOWN_ACTIVE, old);
+        if (seen == old) break;
+    }
+    /* Ours, which checks the IRQL. */
+    if (old) KeWaitForSingleObject(&wait.event, Executive, KernelMode, FALSE, NULL);
+    InterlockedExchange64(word(ref), EX_RUNDOWN_ACTIVE);
+}

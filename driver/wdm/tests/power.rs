@@ -1,0 +1,196 @@
+//! Power requests: when the device is called, what it may refuse, and the removal.
+
+mod common;
+
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+};
+
+use common::kernel;
+use ntmodel::{
+    BusAnswer, Device as Dev, Driver, Kernel, PowerState as State,
+    explore::{Search, explore},
+};
+use pinned_init::PinInit;
+use wdm::{
+    Device, DevicePowerState, Error, Guid, NewDevice, PassiveLevel, PowerState, SystemPowerState,
+    irql::CallerLevel,
+};
+
+const S0: State = State::System(1);
+const S3: State = State::System(4);
+const D0: State = State::Device(1);
+const D2: State = State::Device(3);
+const D3: State = State::Device(4);
+
+thread_local! {
+    /// The states that the device was called with in this thread.
+    static ENTERED: Cell<[Option<PowerState>; 6]> = const { Cell::new([None; 6]) };
+}
+
+/// How often any device was called.
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+struct Lamp;
+
+impl Device for Lamp {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+
+    fn query_power(&self, state: PowerState, _: &mut CallerLevel) -> Result<(), Error> {
+        if state == PowerState::Device(DevicePowerState::D3) {
+            return Err(Error::DEVICE_BUSY);
+        }
+        Ok(())
+    }
+
+    fn set_power(&self, state: PowerState, _: &mut CallerLevel) {
+        CALLS.fetch_add(1, SeqCst);
+        let mut entered = ENTERED.get();
+        if let Some(place) = entered.iter_mut().find(|place| place.is_none()) {
+            *place = Some(state);
+        }
+        ENTERED.set(entered);
+    }
+}
+
+fn start(kernel: &Arc<Kernel>) -> (Driver, Dev) {
+    // SAFETY: the entry point is that of a driver on wdm.
+    let driver = unsafe { Driver::load(kernel, wdm::entry::<Lamp>) }.expect("DriverEntry");
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    (driver, device)
+}
+
+fn entered() -> Vec<PowerState> {
+    ENTERED.take().into_iter().flatten().collect()
+}
+
+#[test]
+fn device_is_called_for_each_state_and_told_to_the_power_manager() {
+    let kernel = kernel();
+    let (driver, device) = start(&kernel);
+    // IRP_MN_START_DEVICE.
+    assert_eq!(device.told_power(), Some(1));
+    for (state, told) in [(S3, 1), (D3, 4), (D0, 1), (S0, 1), (D2, 3), (D0, 1)] {
+        assert_eq!(device.set_power(state), nt::STATUS_SUCCESS);
+        assert_eq!(device.told_power(), Some(told));
+    }
+    let expected = [
+        PowerState::System(SystemPowerState::Sleeping3),
+        PowerState::Device(DevicePowerState::D3),
+        PowerState::Device(DevicePowerState::D0),
+        PowerState::System(SystemPowerState::Working),
+        PowerState::Device(DevicePowerState::D2),
+        PowerState::Device(DevicePowerState::D0),
+    ];
+    assert_eq!(entered(), expected);
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn device_is_called_before_the_bus_driver_on_the_way_down_and_after_it_on_the_way_up() {
+    let kernel = kernel();
+    let (driver, device) = start(&kernel);
+    let fails = BusAnswer::Fail(nt::STATUS_DEVICE_POWER_FAILURE);
+    device.bus_answers_power(nt::IRP_MN_SET_POWER, fails);
+    assert_eq!(device.set_power(D3), nt::STATUS_DEVICE_POWER_FAILURE);
+    assert_eq!(entered(), [PowerState::Device(DevicePowerState::D3)]);
+    assert_eq!(device.told_power(), Some(4));
+    assert_eq!(device.set_power(D0), nt::STATUS_DEVICE_POWER_FAILURE);
+    assert_eq!(entered(), []);
+    assert_eq!(device.told_power(), Some(4));
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn device_can_refuse_a_query_alone() {
+    let kernel = kernel();
+    let (driver, device) = start(&kernel);
+    assert_eq!(device.query_power(D2), nt::STATUS_SUCCESS);
+    assert_eq!(device.query_power(S3), nt::STATUS_SUCCESS);
+    assert_eq!(device.query_power(D3), Error::DEVICE_BUSY.to_raw());
+    let fails = BusAnswer::Fail(nt::STATUS_UNSUCCESSFUL);
+    device.bus_answers_power(nt::IRP_MN_QUERY_POWER, fails);
+    assert_eq!(device.query_power(D2), nt::STATUS_UNSUCCESSFUL);
+    assert_eq!(entered(), []);
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn unknown_requests_are_passed_down() {
+    let kernel = kernel();
+    let (driver, device) = start(&kernel);
+    // IRP_MN_WAIT_WAKE and IRP_MN_POWER_SEQUENCE.
+    for minor in [0, 1] {
+        assert_eq!(device.power(minor), nt::STATUS_SUCCESS);
+    }
+    for state in [
+        State::System(0),
+        State::System(7),
+        State::Device(0),
+        State::Device(5),
+    ] {
+        assert_eq!(device.set_power(state), nt::STATUS_SUCCESS);
+    }
+    assert_eq!(entered(), []);
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn removed_device_is_not_called() {
+    let kernel = kernel();
+    let (driver, device) = start(&kernel);
+    let file = device.open(ntmodel::Access::Read).expect("it opens");
+    device.surprise_remove();
+    assert_eq!(device.set_power(D3), nt::STATUS_DELETE_PENDING);
+    assert_eq!(device.query_power(D2), nt::STATUS_DELETE_PENDING);
+    assert_eq!(entered(), []);
+    file.close();
+    assert!(device.is_removed());
+    driver.unload();
+}
+
+/// The bus driver completes the request at `DISPATCH_LEVEL` in a thread of its own, while the device is removed.
+#[test]
+fn power_up_against_surprise_removal() {
+    let scenario = |kernel: &Arc<Kernel>| {
+        let (driver, device) = start(kernel);
+        let file = device.open(ntmodel::Access::Read).expect("it opens");
+        device.bus_answers_power(nt::IRP_MN_SET_POWER, BusAnswer::Pend);
+        let calls = CALLS.load(SeqCst);
+        let power = {
+            let device = device.clone();
+            kernel.actor("power manager", move || device.set_power(D0))
+        };
+        device.surprise_remove();
+        let status = power.join();
+        let expected = u32::from(status == nt::STATUS_SUCCESS);
+        let called = CALLS.load(SeqCst) - calls;
+        kernel.verify(called == expected, || {
+            format!("{called} calls, and the request ended with {status:#x}")
+        });
+        file.close();
+        driver.unload();
+    };
+    let random = Search::Random {
+        schedules: 10_000,
+        seed: 1,
+    };
+    for search in [Search::every(10_000), random] {
+        explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
+    }
+}

@@ -1,0 +1,154 @@
+//! The power manager: requests for the system's and a device's power states.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, atomic::Ordering},
+};
+
+use nt::{
+    DEVICE_OBJECT, DISPATCH_LEVEL, IRP_MJ_POWER, IRP_MN_QUERY_POWER, IRP_MN_SET_POWER, NTSTATUS,
+    STATUS_DELETE_PENDING, STATUS_NOT_SUPPORTED,
+};
+
+use crate::{
+    host::{Call, footprint, thread::Attached},
+    io::{
+        BusAnswer, Device,
+        device::DeviceInner,
+        irp::{Asked, IrpRecord},
+    },
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// A power state, by its value in `SYSTEM_POWER_STATE` (S0 is 1) or `DEVICE_POWER_STATE` (D0 is 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerState {
+    /// A state of the system.
+    System(u32),
+    /// A state of a device.
+    Device(u32),
+}
+
+/// `PowerSystemWorking` and `PowerDeviceD0`.
+const WORKING: u32 = 1;
+
+impl PowerState {
+    /// The `POWER_STATE_TYPE` and the `POWER_STATE`.
+    fn values(self) -> (u32, u32) {
+        match self {
+            Self::System(state) => (0, state),
+            Self::Device(state) => (1, state),
+        }
+    }
+}
+
+/// What drivers have told with `PoSetPowerState`, by the address of the device object.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<HashMap<usize, i32>>);
+
+impl DeviceInner {
+    /// Sends a power request, and waits until it ends.
+    fn ask_power(&self, call: &Call, minor: u8, state: PowerState) -> NTSTATUS {
+        let asked = Asked {
+            major: IRP_MJ_POWER,
+            minor,
+            power: state.values(),
+            ..Asked::default()
+        };
+        let top = self.top();
+        let record = call.new_irp(top, asked, None, &[], Vec::new());
+        // SAFETY: the IRP was not sent yet.
+        unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
+        let status = call.send_and_wait(top, &record);
+        self.verify_power(call, &record, status);
+        status
+    }
+
+    /// Stops the system if a request for a power state was failed, or was completed without the bus driver. A device that was
+    /// removed is left out, since [its driver completes the
+    /// request](https://learn.microsoft.com/windows-hardware/drivers/kernel/dispatchpower-routines).
+    fn verify_power(&self, call: &Call, record: &IrpRecord, status: NTSTATUS) {
+        if status == STATUS_DELETE_PENDING {
+            return;
+        }
+        let Asked { minor, power, .. } = record.asked;
+        let rule = if power.1 == WORKING {
+            Rule::PowerUpFail
+        } else {
+            Rule::PowerDownFail
+        };
+        let by_bus = call.kernel.io().buses.power(self.pdo().addr(), minor);
+        let fails = status < 0 && !matches!(by_bus, Some(BusAnswer::Fail(_)));
+        call.require(!(fails && minor == IRP_MN_SET_POWER), rule, || {
+            let what = format!("{record} is completed with {status:#x}, but must not fail");
+            (BugCheck(0, [0; 4]), what)
+        });
+        let kept = !record.reached_bus.load(Ordering::Relaxed) && status >= 0;
+        call.require(!kept, rule, || {
+            let what = format!(
+                "{record} is completed with {status:#x}, but was not passed down to the bus driver"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+    }
+}
+
+impl Device {
+    /// Asks the drivers whether the system or the device can enter a power state (`IRP_MN_QUERY_POWER`); returns the final
+    /// status.
+    pub fn query_power(&self, state: PowerState) -> NTSTATUS {
+        let _attached = Attached::to(self.kernel());
+        let call = Call::enter("the power manager");
+        self.inner().ask_power(&call, IRP_MN_QUERY_POWER, state)
+    }
+
+    /// Has the drivers enter a power state of the system or of the device (`IRP_MN_SET_POWER`); returns the final status.
+    pub fn set_power(&self, state: PowerState) -> NTSTATUS {
+        let _attached = Attached::to(self.kernel());
+        let call = Call::enter("the power manager");
+        self.inner().ask_power(&call, IRP_MN_SET_POWER, state)
+    }
+
+    /// Sends a power request with another minor function; returns its final status.
+    pub fn power(&self, minor: u8) -> NTSTATUS {
+        let _attached = Attached::to(self.kernel());
+        let call = Call::enter("the power manager");
+        let state = PowerState::System(WORKING);
+        self.inner().ask_power(&call, minor, state)
+    }
+
+    /// Sets how the bus driver handles the power requests of a minor function.
+    pub fn bus_answers_power(&self, minor: u8, answer: BusAnswer) {
+        footprint::touch_everything();
+        let pdo = self.inner().pdo().addr();
+        self.kernel().io().buses.set_power(pdo, minor, answer);
+    }
+
+    /// Returns the `DEVICE_POWER_STATE` that the driver has told with `PoSetPowerState` for its device object, if it has.
+    #[must_use]
+    pub fn told_power(&self) -> Option<u32> {
+        footprint::touch_everything();
+        let told = locked(&self.kernel().io().told.0);
+        told.get(&self.object()).map(|state| state.cast_unsigned())
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-posetpowerstate)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PoSetPowerState(device: *mut DEVICE_OBJECT, kind: i32, state: i32) -> i32 {
+    let call = Call::enter("PoSetPowerState");
+    let is_working = state.cast_unsigned() == WORKING;
+    let highest = if is_working { DISPATCH_LEVEL } else { 1 };
+    call.require_at_most(highest, Rule::Irql, 0x2_0009);
+    call.require_live_device(device);
+    let is_valid = kind == nt::DevicePowerState && (1..=4).contains(&state);
+    call.require(is_valid, Rule::PowerState, || {
+        let what = format!("type {kind} and state {state} are no state of a device");
+        (BugCheck(0, [0; 4]), what)
+    });
+    let old = locked(&call.kernel.io().told.0).insert(device.addr(), state);
+    // PowerDeviceUnspecified.
+    old.unwrap_or(0)
+}

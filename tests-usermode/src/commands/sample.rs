@@ -1,0 +1,46 @@
+//! `sample`: checks what the installed driver of a sample does.
+
+#[cfg(windows)]
+mod checks;
+
+use clap::ValueEnum;
+
+use crate::cli::Sample;
+#[cfg(not(windows))]
+use crate::error::Error;
+use crate::error::{Exit, Result};
+
+/// A sample driver that can be installed alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    /// `sample_cancel.sys`
+    Cancel,
+    /// `sample_control.sys`
+    Control,
+    /// `sample_event.sys`
+    Event,
+    /// `sample_pipe.sys`
+    Pipe,
+}
+
+/// Checks a sample driver.
+#[cfg(windows)]
+pub fn sample(args: &Sample) -> Result<Exit> {
+    match args.name {
+        Name::Cancel => checks::cancel(),
+        Name::Control => checks::control(),
+        Name::Event => checks::event(),
+        Name::Pipe => checks::pipe(),
+    }?;
+    anstream::println!("{:?}: every request ended as it should", args.name);
+    Ok(Exit::Passed)
+}
+
+/// Checks a sample driver.
+#[cfg(not(windows))]
+pub fn sample(args: &Sample) -> Result<Exit> {
+    Err(Error::could_not_run(format!(
+        "{:?} needs an installed driver: `cross/make samples` installs it under Wine",
+        args.name
+    )))
+}

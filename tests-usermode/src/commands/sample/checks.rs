@@ -1,0 +1,198 @@
+//! What each sample must do.
+
+use std::{thread::sleep, time::Duration};
+
+use windows_sys::core::GUID;
+
+use crate::error::{Error, Result, ensure};
+use crate::status::Status;
+use crate::target::{Access, Completion, DEADLINE};
+use crate::win32::{Device, Event, Request, path_of};
+
+/// A request that ends with a status.
+fn end(request: &Request, what: &str, status: Status) -> Result<Completion> {
+    let end = request.wait(DEADLINE)?;
+    let end = end.ok_or_else(|| Error::failed(format!("{what} does not end")))?;
+    ensure(end.status == status, || {
+        format!("{what} ended with {}, not with {status}", end.status)
+    })?;
+    Ok(end)
+}
+
+/// A request that ends with success and these bytes.
+fn returns(request: &Request, what: &str, expected: &[u8]) -> Result {
+    let end = end(request, what, Status::SUCCESS)?;
+    let returned = end.output.get(..end.information).unwrap_or_default();
+    ensure(returned == expected, || {
+        format!("{what} returned {returned:02x?}, not {expected:02x?}")
+    })
+}
+
+/// A request that is pending.
+fn pends(request: Request, what: &str) -> Result<Request> {
+    ensure(!request.is_done(), || format!("{what} is not pending"))?;
+    Ok(request)
+}
+
+/// Opens the device with this interface.
+fn open(interface: (u32, u16, u16, [u8; 8])) -> Result<Device> {
+    let (data1, data2, data3, data4) = interface;
+    let class = GUID {
+        data1,
+        data2,
+        data3,
+        data4,
+    };
+    let path = path_of(&class)?.ok_or_else(|| {
+        Error::could_not_run("no device has the sample's interface: install its INF")
+    })?;
+    Device::open_at(&path, Access::ReadWrite)
+}
+
+/// What is written can be read; reads wait for bytes, and writes for room.
+pub fn pipe() -> Result {
+    const INTERFACE: (u32, u16, u16, [u8; 8]) = (
+        0x6b1f_54c2,
+        0x0d0e,
+        0x4c52,
+        [0x9a, 0x61, 0x2f, 0x7c, 0x51, 0x44, 0x8e, 0x10],
+    );
+    const CAPACITY: usize = 4096;
+    let written = |device: &Device, bytes: &[u8]| {
+        let end = end(&device.write(bytes)?, "a write", Status::SUCCESS)?;
+        ensure(end.information == bytes.len(), || {
+            format!("a write took {} bytes of {}", end.information, bytes.len())
+        })
+    };
+    let device = open(INTERFACE)?;
+    written(&device, b"hello, ")?;
+    written(&device, b"world")?;
+    returns(&device.read(vec![0; 5])?, "a read", b"hello")?;
+    returns(&device.read(vec![0; 100])?, "a read", b", world")?;
+
+    let read = pends(device.read(vec![0; 2])?, "a read of an empty pipe")?;
+    written(&device, b"abc")?;
+    returns(&read, "the read that waited", b"ab")?;
+    returns(&device.read(vec![0; 2])?, "a read", b"c")?;
+
+    let read = pends(device.read(vec![0; 2])?, "a read of an empty pipe")?;
+    read.cancel()?;
+    end(&read, "the cancelled read", Status::CANCELLED)?;
+
+    written(&device, &[7; CAPACITY])?;
+    let write = pends(device.write(b"z")?, "a write to a full pipe")?;
+    returns(&device.read(vec![0; CAPACITY])?, "a read", &[7; CAPACITY])?;
+    end(&write, "the write that waited", Status::SUCCESS)?;
+    returns(&device.read(vec![0; 2])?, "a read", b"z")?;
+
+    let other = open(INTERFACE)?;
+    let read = pends(other.read(vec![0; 2])?, "a read of an empty pipe")?;
+    drop(other);
+    end(&read, "the read of the closed handle", Status::CANCELLED).map(drop)
+}
+
+/// Each read gets a sample of the hardware; it can be cancelled.
+pub fn cancel() -> Result {
+    let device = open((
+        0x2d5a_7f10,
+        0x93c4,
+        0x4b0f,
+        [0xb2, 0x18, 0x64, 0x0a, 0x9d, 0x37, 0x5e, 0x21],
+    ))?;
+    let read = || device.read(vec![0; 4]);
+    let reads = [read()?, read()?, pends(read()?, "a read")?];
+    reads[1].cancel()?;
+    end(&reads[1], "the cancelled read", Status::CANCELLED)?;
+    for (read, sample) in [(&reads[0], 1_u32), (&reads[2], 2), (&read()?, 3)] {
+        returns(read, "a read", &sample.to_le_bytes())?;
+    }
+    let short = device.read(vec![0; 3])?;
+    end(&short, "a read of 3 bytes", Status::BUFFER_TOO_SMALL)?;
+    let last = pends(read()?, "a read")?;
+    drop(device);
+    end(&last, "the read of the closed handle", Status::CANCELLED).map(drop)
+}
+
+/// After a time, a request ends or an event is set.
+pub fn event() -> Result {
+    const NOTIFY: u32 = 0x22_2000;
+    const LONG: u64 = 60_000;
+    let open = || Device::open_at(r"\\.\InterlockEvent", Access::ReadWrite);
+    let notify = |device: &Device, event: Option<&Event>, milliseconds: u64| {
+        let event = event.map_or(0, |event| event.handle().addr() as u64);
+        let input = [event.to_le_bytes(), milliseconds.to_le_bytes()].concat();
+        device.submit(NOTIFY, &input, Vec::new())
+    };
+    let failed = |error| Error::failed(format!("the event: {error}"));
+    let device = open()?;
+    let request = pends(notify(&device, None, 200)?, "a notification")?;
+    end(&request, "the notification", Status::SUCCESS)?;
+
+    let event = Event::new().map_err(failed)?;
+    event.reset().map_err(failed)?;
+    let asked = notify(&device, Some(&event), 200)?;
+    end(&asked, "the registration of an event", Status::SUCCESS)?;
+    let is_set = |timeout| event.wait(timeout).map_err(failed);
+    ensure(!is_set(Duration::ZERO)?, || {
+        "the event is set at once".into()
+    })?;
+    ensure(is_set(Duration::from_secs(20))?, || {
+        "the event is not set".into()
+    })?;
+
+    let request = pends(notify(&device, None, LONG)?, "a notification")?;
+    request.cancel()?;
+    end(&request, "the cancelled notification", Status::CANCELLED)?;
+
+    event.reset().map_err(failed)?;
+    let other = open()?;
+    let request = pends(notify(&other, None, LONG)?, "a notification")?;
+    let asked = notify(&other, Some(&event), 300)?;
+    end(&asked, "the registration of an event", Status::SUCCESS)?;
+    drop(other);
+    end(&request, "the one of the closed handle", Status::CANCELLED)?;
+    sleep(Duration::from_millis(600));
+    ensure(!is_set(Duration::ZERO)?, || {
+        "the event of a closed handle is set".into()
+    })?;
+    let bad = device.submit(NOTIFY + 4, &[0; 16], Vec::new())?;
+    end(&bad, "an unknown request", Status::INVALID_DEVICE_REQUEST).map(drop)
+}
+
+/// A text is sent and another returned.
+pub fn control() -> Result {
+    const ANSWER: &[u8] = b"This text is from the driver.\0";
+    const IN_DIRECT: u32 = code(0x900, 1);
+    const OUT_DIRECT: u32 = code(0x901, 2);
+    const BUFFERED: u32 = code(0x902, 0);
+    /// `CTL_CODE` with the sample's device type and any access.
+    const fn code(function: u32, method: u32) -> u32 {
+        40_000 << 16 | function << 2 | method
+    }
+    let device = Device::open_at(r"\\.\InterlockControl", Access::ReadWrite)?;
+    for (code, what) in [
+        (BUFFERED, "METHOD_BUFFERED"),
+        (OUT_DIRECT, "METHOD_OUT_DIRECT"),
+    ] {
+        returns(
+            &device.submit(code, b"hello\0", vec![0; 100])?,
+            what,
+            ANSWER,
+        )?;
+        returns(
+            &device.submit(code, b"hello\0", vec![0; 4])?,
+            what,
+            &ANSWER[..4],
+        )?;
+    }
+    let sent = device.submit(IN_DIRECT, b"hello\0", b"world\0".to_vec())?;
+    returns(&sent, "METHOD_IN_DIRECT", b"")?;
+    let empty = device.submit(BUFFERED, b"", vec![0; 100])?;
+    end(
+        &empty,
+        "a request without a text",
+        Status::INVALID_PARAMETER,
+    )?;
+    let read = device.read(vec![0; 4])?;
+    end(&read, "a read", Status::INVALID_DEVICE_REQUEST).map(drop)
+}
