@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the C twin of interlock.sys into target/twin/twin.sys, with twin.pdb, which has the names of its routines.
+# Builds the C twin of interlock.sys into target/twin/twin.sys, with DWARF, which has its routines and source lines.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -11,7 +11,7 @@ mkdir -p "$out"
 version=$(sed -nE '/^\[workspace.package\]/,/^$/ s/^version = "([0-9.]+)"/\1/p' Cargo.toml)
 IFS=. read -r major minor patch <<< "$version"
 
-gcc=(x86_64-w64-mingw32-gcc-win32 -std=gnu11 -O2 -ffreestanding -fno-ident -Wall -Wextra -Werror
+gcc=(x86_64-w64-mingw32-gcc-win32 -std=gnu11 -O2 -g -ffreestanding -fno-ident -Wall -Wextra -Werror
     "-ffile-prefix-map=$PWD=interlock" -Wno-multichar -Wno-unused-value
     "-DVERSION_MAJOR=$major" "-DVERSION_MINOR=$minor" "-DVERSION_PATCH=$patch"
     -D_WIN32_WINNT=0x0A00 -DNTDDI_VERSION=0x0A000000
@@ -36,5 +36,5 @@ awk '$2 == "HAL.dll" { print $1 }' "$imports/wdk.txt" | library HAL.dll hal
 lld-link-19 "/out:$out/twin.sys" /driver /subsystem:native,10.00 /osversion:10.0 /entry:DriverEntry /nodefaultlib \
     /nxcompat /dynamicbase /integritycheck /manifest:no /opt:ref,icf /release /brepro \
     /section:.text,ERP /section:.rdata,RP /section:.pdata,RP \
-    /debug "/pdb:$out/twin.pdb" /pdbaltpath:twin.pdb \
+    /debug:dwarf \
     "${objects[@]}" "$out/ntoskrnl.lib" "$out/hal.lib"

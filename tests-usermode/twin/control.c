@@ -258,7 +258,11 @@ NTSTATUS NTAPI DispatchControl(PDEVICE_OBJECT DeviceObject, PIRP Irp)
     }
     Status = CheckRequest(Stack, Irp->AssociatedIrp.SystemBuffer);
     if (!NT_SUCCESS(Status))
+    {
         LedgerReject(&Device->Ledger);
+        Log(DPFLTR_TRACE_LEVEL, "twin: IOCTL 0x%08lx rejected with NTSTATUS 0x%08lx\n",
+            Stack->Parameters.DeviceIoControl.IoControlCode, Status);
+    }
     else
         Status = Handle(Device, Irp, Stack->FileObject->FsContext, Stack->Parameters.DeviceIoControl.IoControlCode,
                         &Information);

@@ -111,6 +111,8 @@ struct _DEVICE {
 #define IRP_RECORD(irp) (*(RECORD **)&(irp)->Tail.Overlay.DriverContext[3])
 
 /* driver.c */
+extern ULONG LogLimit;
+#define Log(level, ...) ((VOID)((level) <= LogLimit && DbgPrintEx(DPFLTR_IHVDRIVER_ID, (level), __VA_ARGS__)))
 NTSTATUS Complete(PIRP Irp, NTSTATUS Status, ULONG_PTR Information);
 
 /* files.c */

@@ -89,12 +89,16 @@ static NTSTATUS ForwardAndWait(DEVICE *Device, PIRP Irp)
 /* Disables the interface, and ends every request that waits. Those that come are refused from now on. */
 static VOID EndRequests(DEVICE *Device)
 {
+    COUNTERS Counters;
     ULONG Index;
 
     IoSetDeviceInterfaceState(&Device->Interface, FALSE);
     Device->Gone = TRUE;
     for (Index = 0; Index < OWN_QUEUES; Index++) OwnQueueEndAll(&Device->Own[Index]);
     for (Index = 0; Index < SERVED_QUEUES; Index++) ServedQueueEndAll(&Device->Served[Index]);
+    LedgerCounters(&Device->Ledger, &Counters);
+    Log(DPFLTR_INFO_LEVEL, "twin: removed: %llu submitted, %llu completed, %llu cancelled, %llu aborted\n",
+        Counters.Submitted, Counters.Completed, Counters.Cancelled, Counters.Aborted);
 }
 
 static NTSTATUS Remove(DEVICE *Device, PIRP Irp)

@@ -197,3 +197,28 @@ fn choose<'a>(
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_are_those_of_the_workspace_unless_the_package_or_the_folder_says_which() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let root = root.canonicalize().unwrap();
+        let mut command = MetadataCommand::new();
+        let manifest = root.join("Cargo.toml");
+        let metadata = metadata(command.manifest_path(manifest).no_deps()).unwrap();
+        let chosen = |package, folder: &str| {
+            choose(&metadata, package, &root.join(folder)).map(|drivers| names(&drivers))
+        };
+        let all = chosen(None, "").unwrap();
+        for name in ["interlock-sys", "sample_control", "sample_pipe"] {
+            assert!(all.contains(name), "{all}");
+            assert_eq!(chosen(Some(name), "").unwrap(), name);
+        }
+        let inside = chosen(None, "driver/samples/pipe/sys/src").unwrap();
+        assert_eq!(inside, "sample_pipe");
+        assert!(chosen(Some("ntmodel"), "").is_err());
+    }
+}

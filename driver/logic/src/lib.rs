@@ -25,7 +25,7 @@ use wdm::{
     NewDevice, Node, NtStatus, PassiveLevel, QueueCallbacks, RegistryKey, Shared, StartIoOrder,
     Timer, Zone,
     irql::NoSpinLockHeld,
-    log::{self, Level},
+    log::{self, Level, Part},
 };
 
 use crate::{
@@ -77,7 +77,7 @@ impl Device for Interlock {
         log::write(
             Level::Info,
             irql,
-            format_args!("interlock: loaded, ABI version {ABI_VERSION}"),
+            &["interlock: loaded, ABI version ".into(), ABI_VERSION.into()],
         );
         Ok(())
     }
@@ -119,10 +119,12 @@ impl Device for Interlock {
                 log::write(
                     Level::Trace,
                     irql,
-                    format_args!(
-                        "interlock: IOCTL {:#010x} rejected with {status:?}",
-                        irp.code()
-                    ),
+                    &[
+                        "interlock: IOCTL ".into(),
+                        Part::Hex(irp.code()),
+                        " rejected with NTSTATUS ".into(),
+                        status.into(),
+                    ],
                 );
                 irp.complete(status, irql)
             }
@@ -144,10 +146,17 @@ impl Device for Interlock {
         log::write(
             Level::Info,
             irql,
-            format_args!(
-                "interlock: removed: {submitted} submitted, {completed} completed, {cancelled} cancelled, \
-                 {aborted} aborted"
-            ),
+            &[
+                "interlock: removed: ".into(),
+                submitted.into(),
+                " submitted, ".into(),
+                completed.into(),
+                " completed, ".into(),
+                cancelled.into(),
+                " cancelled, ".into(),
+                aborted.into(),
+                " aborted".into(),
+            ],
         );
     }
 }

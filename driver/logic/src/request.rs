@@ -50,10 +50,10 @@ impl Request {
                 Ok(Self::GetVersion)
             }
             ioctl::PEND => {
-                let pend = irp.input::<Pend>()?;
+                let pend = irp.input_ref::<Pend>()?;
                 irp.output::<Pended>()?;
-                valid(is_valid(&pend))?;
-                Ok(Self::Pend(pend))
+                valid(is_valid(pend))?;
+                Ok(Self::Pend(*pend))
             }
             ioctl::COMPLETE_OLDEST => {
                 let CompleteOldest { count, reserved } = irp.input()?;

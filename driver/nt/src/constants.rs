@@ -94,6 +94,12 @@ pub const IRP_MJ_PNP: usize = 0x1b;
 
 /// A flag of `IRP.Flags`: the IRP is part of a master IRP (`IoMakeAssociatedIrp`).
 pub const IRP_ASSOCIATED_IRP: u32 = 0x8;
+/// The IRP has a system buffer.
+pub const IRP_BUFFERED_IO: u32 = 0x10;
+/// The system buffer is to be freed when the IRP is.
+pub const IRP_DEALLOCATE_BUFFER: u32 = 0x20;
+/// The content of the system buffer is to be copied to `UserBuffer`.
+pub const IRP_INPUT_OPERATION: u32 = 0x40;
 
 pub const IRP_MN_START_DEVICE: u8 = 0x00;
 pub const IRP_MN_QUERY_REMOVE_DEVICE: u8 = 0x01;
@@ -158,6 +164,12 @@ pub const FAST_FAIL_CORRUPT_LIST_ENTRY: u64 = 3;
 /// The pools of `ExAllocatePool2`.
 pub const POOL_FLAG_NON_PAGED: u64 = 0x40;
 pub const POOL_FLAG_PAGED: u64 = 0x100;
+
+/// The `POOL_TYPE`s of `ExAllocatePoolWithTag`, and the flags that can be added.
+pub const NonPagedPool: i32 = 0;
+pub const PagedPool: i32 = 1;
+pub const POOL_QUOTA_FAIL_INSTEAD_OF_RAISE: i32 = 8;
+pub const POOL_ZERO_ALLOCATION: i32 = 0x400;
 
 /// The alignment of pool allocations on 64-bit Windows.
 pub const MEMORY_ALLOCATION_ALIGNMENT: usize = 16;

@@ -108,6 +108,11 @@ unsafe extern "C" {
         Lock: *mut KSPIN_LOCK,
     ) -> NTSTATUS;
     pub fn ExAllocatePool2(Flags: u64, NumberOfBytes: usize, Tag: u32) -> *mut c_void;
+    /// `PoolType` is a `POOL_TYPE`. The block is not zeroed.
+    pub fn ExAllocatePoolWithTag(PoolType: i32, NumberOfBytes: usize, Tag: u32) -> *mut c_void;
+    /// As `ExAllocatePoolWithTag`. An exception is raised if it fails, unless `POOL_QUOTA_FAIL_INSTEAD_OF_RAISE` is given.
+    pub fn ExAllocatePoolWithQuotaTag(PoolType: i32, NumberOfBytes: usize, Tag: u32)
+    -> *mut c_void;
     pub fn ExFreePoolWithTag(P: *mut c_void, Tag: u32);
     pub fn ExInterlockedAddUlong(Addend: *mut u32, Increment: u32, Lock: *mut KSPIN_LOCK) -> u32;
     /// `Increment` and the result are `LARGE_INTEGER`s, which are passed and returned like an `i64`.
@@ -125,6 +130,13 @@ unsafe extern "C" {
     pub fn ExReleaseSpinLockShared(SpinLock: *mut EX_SPIN_LOCK, OldIrql: u8);
     pub fn ExAcquireSpinLockExclusive(SpinLock: *mut EX_SPIN_LOCK) -> u8;
     pub fn ExReleaseSpinLockExclusive(SpinLock: *mut EX_SPIN_LOCK, OldIrql: u8);
+    pub fn ExAcquireSpinLockSharedAtDpcLevel(SpinLock: *mut EX_SPIN_LOCK);
+    pub fn ExReleaseSpinLockSharedFromDpcLevel(SpinLock: *mut EX_SPIN_LOCK);
+    pub fn ExAcquireSpinLockExclusiveAtDpcLevel(SpinLock: *mut EX_SPIN_LOCK);
+    pub fn ExReleaseSpinLockExclusiveFromDpcLevel(SpinLock: *mut EX_SPIN_LOCK);
+    pub fn ExTryAcquireSpinLockSharedAtDpcLevel(SpinLock: *mut EX_SPIN_LOCK) -> u8;
+    pub fn ExTryAcquireSpinLockExclusiveAtDpcLevel(SpinLock: *mut EX_SPIN_LOCK) -> u8;
+    pub fn ExTryConvertSharedSpinLockExclusive(SpinLock: *mut EX_SPIN_LOCK) -> u8;
 
     pub fn ExInitializeRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExReInitializeRundownProtection(RunRef: *mut EX_RUNDOWN_REF);

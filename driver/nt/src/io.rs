@@ -8,9 +8,11 @@
 
 mod csq;
 pub mod irp;
+mod send;
 mod start_io;
 
 pub use csq::*;
+pub use send::*;
 pub use start_io::*;
 
 use core::ffi::c_void;

@@ -53,6 +53,20 @@ pub struct KSEMAPHORE {
     pub Reserved: [u64; 4],
 }
 
+/// Room for the kernel's record of one object of a wait. Its contents are opaque.
+#[repr(C)]
+pub struct KWAIT_BLOCK {
+    pub Reserved: [u64; 6],
+}
+
+/// The most objects of a wait, and those for which the thread has room.
+pub const MAXIMUM_WAIT_OBJECTS: u32 = 64;
+pub const THREAD_WAIT_OBJECTS: u32 = 3;
+
+/// The `WAIT_TYPE` of a wait for every object, or for any.
+pub const WaitAll: i32 = 0;
+pub const WaitAny: i32 = 1;
+
 pub type PKDEFERRED_ROUTINE = Option<
     unsafe extern "C" fn(
         Dpc: *mut KDPC,
@@ -140,6 +154,21 @@ unsafe extern "C" {
 
     pub fn KeResetEvent(Event: *mut KEVENT) -> i32;
     pub fn KeReadStateEvent(Event: *mut KEVENT) -> i32;
+    pub fn KeEnterCriticalRegion();
+    pub fn KeLeaveCriticalRegion();
+    /// `Thread` is a `PKTHREAD`.
+    pub fn KeSetPriorityThread(Thread: *mut c_void, Priority: i32) -> i32;
+    /// `Timeout` and `WaitBlockArray` may be NULL.
+    pub fn KeWaitForMultipleObjects(
+        Count: u32,
+        Object: *mut *mut c_void,
+        WaitType: i32,
+        WaitReason: i32,
+        WaitMode: i8,
+        Alertable: u8,
+        Timeout: *mut i64,
+        WaitBlockArray: *mut KWAIT_BLOCK,
+    ) -> NTSTATUS;
     /// `DueTime` is a `LARGE_INTEGER`, which is passed by value like an `i64`.
     pub fn KeSetTimerEx(Timer: *mut KTIMER, DueTime: i64, Period: i32, Dpc: *mut KDPC) -> u8;
 }

@@ -86,7 +86,7 @@ assert_offsets! {
     MDL { Next: 0, Size: 8, MdlFlags: 0xa, MappedSystemVa: 0x18, ByteCount: 0x28, ByteOffset: 0x2c }
     IRP {
         MdlAddress: 8, AssociatedIrp: 0x18, IoStatus: 0x30, RequestorMode: 0x40, PendingReturned: 0x41, CurrentLocation: 0x43, Cancel: 0x44,
-        CancelIrql: 0x45, CancelRoutine: 0x68, Tail: 0x78,
+        CancelIrql: 0x45, UserIosb: 0x48, UserEvent: 0x50, CancelRoutine: 0x68, UserBuffer: 0x70, Tail: 0x78,
     }
     TailOverlay {
         DriverContext: 0, ListEntry: 0x30, CurrentStackLocation: 0x40, OriginalFileObject: 0x48,

@@ -11,7 +11,7 @@
 //! and are defined here.
 //!
 //! Headers also differ in which routines are inline functions, need `ntifs.h`, or are documented. The WDK's import
-//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io`, `mm`, `ps` and `routines`, so these modules declare
+//! libraries for 64-bit Windows export all routines in `ke`, `ex`, `io`, `mm`, `ps`, `rtl` and `routines`, so these modules declare
 //! them, for every set of bindings.
 
 #![no_std]
@@ -38,6 +38,7 @@ mod mm;
 pub mod model;
 mod ps;
 mod routines;
+mod rtl;
 
 pub use constants::*;
 pub use ex::*;
@@ -46,6 +47,7 @@ pub use ke::{irql::*, *};
 pub use mm::*;
 pub use ps::*;
 pub use routines::*;
+pub use rtl::*;
 
 /// Whether this crate is linked into a driver image, so that its statics belong to one driver. A program with the
 /// model kernel can contain several drivers, each in its own kernel.

@@ -7,7 +7,10 @@
 
 use core::ffi::c_void;
 
-use crate::model::{Inline, before};
+use crate::{
+    IRP,
+    model::{Inline, before},
+};
 
 /// A memory descriptor list (MDL): the locked pages of a buffer.
 ///
@@ -49,7 +52,26 @@ unsafe extern "C" {
         BugCheckOnFailure: u32,
         Priority: u32,
     ) -> *mut c_void;
+    pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
+    /// `Operation` is a `LOCK_OPERATION`. An exception is raised if it fails.
+    pub fn MmProbeAndLockPages(MemoryDescriptorList: *mut MDL, AccessMode: i8, Operation: i32);
+    pub fn MmUnlockPages(MemoryDescriptorList: *mut MDL);
+    pub fn MmUnmapLockedPages(BaseAddress: *mut c_void, MemoryDescriptorList: *mut MDL);
+    /// `Irp` may be NULL.
+    pub fn IoAllocateMdl(
+        VirtualAddress: *mut c_void,
+        Length: u32,
+        SecondaryBuffer: u8,
+        ChargeQuota: u8,
+        Irp: *mut IRP,
+    ) -> *mut MDL;
+    pub fn IoFreeMdl(Mdl: *mut MDL);
 }
+
+/// The `LOCK_OPERATION` of pages that are read, written, or both.
+pub const IoReadAccess: i32 = 0;
+pub const IoWriteAccess: i32 = 1;
+pub const IoModifyAccess: i32 = 2;
 
 /// `MmGetSystemAddressForMdlSafe`: returns the address at which the kernel can access the pages of an MDL, which are
 /// mapped if they are not yet; NULL if that fails.

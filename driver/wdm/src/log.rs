@@ -1,11 +1,8 @@
 //! Messages to the kernel debugger.
 
-use core::{
-    fmt::{self, Write},
-    sync::atomic::{AtomicU32, Ordering},
-};
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::ke::irql::NoSpinLockHeld;
+use crate::{Error, ke::irql::NoSpinLockHeld};
 
 /// The severity of a message (the levels of `DbgPrintEx`).
 ///
@@ -42,6 +39,44 @@ pub fn set_limit(limit: u32) {
     LIMIT.store(limit, Ordering::Relaxed);
 }
 
+/// A part of a line. `core::fmt` would be several kilobytes of every driver that logs a number.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Part<'a> {
+    /// A text.
+    Text(&'a str),
+    /// A text of others, which may contain anything; bytes that are not printable ASCII are written as `.`.
+    Bytes(&'a [u8]),
+    /// A number, which is written in decimal.
+    Number(u64),
+    /// A number, which is written as `0x` and eight hexadecimal digits, such as a status or an I/O control code.
+    Hex(u32),
+}
+
+impl<'a> From<&'a str> for Part<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<u64> for Part<'_> {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<u32> for Part<'_> {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<Error> for Part<'_> {
+    fn from(error: Error) -> Self {
+        Self::Hex(error.to_raw().cast_unsigned())
+    }
+}
+
 /// Sends a line to the kernel debugger, as component `IHVDRIVER` (`DbgPrintEx`).
 ///
 /// Many drivers share this component, so start the line with the name of the driver.
@@ -57,24 +92,29 @@ pub fn set_limit(limit: u32) {
 /// # Examples
 ///
 /// ```no_run
-/// fn started(irql: &mut wdm::PassiveLevel) {
-///     wdm::log::write(wdm::log::Level::Info, irql, format_args!("mydriver: started"));
+/// fn started(version: u32, irql: &mut wdm::PassiveLevel) {
+///     wdm::log::write(wdm::log::Level::Info, irql, &["mydriver: started, version ".into(), version.into()]);
 /// }
 /// ```
 #[doc(alias = "DbgPrintEx")]
-pub fn write<L: NoSpinLockHeld>(level: Level, _irql: &mut L, message: fmt::Arguments<'_>) {
-    send(level, message);
+pub fn write<L: NoSpinLockHeld>(level: Level, _irql: &mut L, line: &[Part<'_>]) {
+    send(level, line);
 }
 
 /// Reports that a value whose drop has to wait was dropped above `PASSIVE_LEVEL`.
 pub(crate) fn dropped_above_passive(what: &str, made_at: &core::panic::Location<'_>, irql: u8) {
     send(
         Level::Error,
-        format_args!(
-            "wdm: dropped at IRQL {irql}, which must be PASSIVE_LEVEL: {what}, made at {}:{}",
-            made_at.file(),
-            made_at.line()
-        ),
+        &[
+            "wdm: dropped at IRQL ".into(),
+            u32::from(irql).into(),
+            ", which must be PASSIVE_LEVEL: ".into(),
+            what.into(),
+            ", made at ".into(),
+            made_at.file().into(),
+            ":".into(),
+            made_at.line().into(),
+        ],
     );
 }
 
@@ -82,9 +122,7 @@ pub(crate) fn dropped_above_passive(what: &str, made_at: &core::panic::Location<
 pub(crate) fn dropped_irp<L: NoSpinLockHeld>(_irql: &mut L) {
     send(
         Level::Error,
-        format_args!(
-            "wdm: the driver dropped an IRP, which is completed with STATUS_INTERNAL_ERROR"
-        ),
+        &["wdm: the driver dropped an IRP, which is completed with STATUS_INTERNAL_ERROR".into()],
     );
 }
 
@@ -93,11 +131,15 @@ pub(crate) fn dropped_irp<L: NoSpinLockHeld>(_irql: &mut L) {
 pub(crate) fn spin_lock_already_owned(lock: &str) {
     send(
         Level::Error,
-        format_args!("wdm: SPIN_LOCK_ALREADY_OWNED: this processor already holds the lock {lock}"),
+        &[
+            "wdm: SPIN_LOCK_ALREADY_OWNED: this processor already holds the lock ".into(),
+            lock.into(),
+        ],
     );
 }
 
-fn send(level: Level, message: fmt::Arguments<'_>) {
+#[inline(never)]
+fn send(level: Level, parts: &[Part<'_>]) {
     if level as u32 > LIMIT.load(Ordering::Relaxed) {
         return;
     }
@@ -105,10 +147,23 @@ fn send(level: Level, message: fmt::Arguments<'_>) {
         bytes: [0; Line::CAPACITY],
         length: 0,
     };
-    // `write_fmt` fails if the line is truncated, which is allowed.
-    let _ = line.write_fmt(message);
-    // SAFETY: the format takes one string, and the line ends with a zero byte, since `write_str` never writes the
-    // last byte. DbgPrintEx may be called at any IRQL up to DIRQL.
+    for &part in parts {
+        match part {
+            Part::Text(text) => text.bytes().for_each(|byte| line.push(byte)),
+            Part::Bytes(bytes) => bytes.iter().for_each(|&byte| {
+                let is_printable = byte == b' ' || byte.is_ascii_graphic();
+                line.push(if is_printable { byte } else { b'.' });
+            }),
+            Part::Number(number) => line.push_digits(number, 10, 1),
+            Part::Hex(number) => {
+                line.push(b'0');
+                line.push(b'x');
+                line.push_digits(number.into(), 16, 8);
+            }
+        }
+    }
+    // SAFETY: the format takes one string, and the line ends with a zero byte, since `push` never writes the last
+    // byte. DbgPrintEx may be called at any IRQL up to DIRQL.
     unsafe {
         nt::DbgPrintEx(
             nt::DPFLTR_IHVDRIVER_ID,
@@ -127,24 +182,67 @@ struct Line {
 
 impl Line {
     const CAPACITY: usize = 201;
+
+    /// Appends a byte, unless the line is full.
+    fn push(&mut self, byte: u8) {
+        let mut room = self.bytes.iter_mut().take(Self::CAPACITY - 1);
+        if let Some(place) = room.nth(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+
+    /// Appends a number with at least so many digits.
+    fn push_digits(&mut self, number: u64, base: u64, least: u32) {
+        let mut place = base.pow(least - 1);
+        while number / place >= base {
+            place *= base;
+        }
+        while place != 0 {
+            let digit = usize::try_from(number / place % base).unwrap_or(0);
+            let digit = b"0123456789abcdef".get(digit);
+            self.push(digit.copied().unwrap_or(b'?'));
+            place /= base;
+        }
+    }
 }
 
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self
-            .bytes
-            .iter_mut()
-            .take(Self::CAPACITY - 1)
-            .skip(self.length);
-        let taken = text.len().min(room.len());
-        for (to, from) in room.zip(text.bytes()) {
-            *to = from;
+#[cfg(test)]
+mod tests {
+    use alloc::{
+        format,
+        string::{String, ToString},
+    };
+
+    use super::Line;
+
+    fn digits(number: u64, base: u64, least: u32) -> String {
+        let mut line = Line {
+            bytes: [0; Line::CAPACITY],
+            length: 0,
+        };
+        line.push_digits(number, base, least);
+        String::from_utf8(line.bytes[..line.length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_written_as_core_writes_them() {
+        for number in [0, 1, 9, 10, 99, 100, 4711, u64::from(u32::MAX), u64::MAX] {
+            assert_eq!(digits(number, 10, 1), number.to_string());
         }
-        self.length += taken;
-        if taken == text.len() {
-            Ok(())
-        } else {
-            Err(fmt::Error)
+        for number in [0, 0xf, 0x10, 0xc000_0010, u64::from(u32::MAX)] {
+            assert_eq!(digits(number, 16, 8), format!("{number:08x}"));
         }
+    }
+
+    #[test]
+    fn a_line_that_is_full_ends_with_a_zero() {
+        let mut line = Line {
+            bytes: [0; Line::CAPACITY],
+            length: 0,
+        };
+        (0..500).for_each(|_| line.push(b'a'));
+        assert_eq!(line.length, Line::CAPACITY - 1);
+        assert_eq!(line.bytes.last(), Some(&0));
     }
 }

@@ -1,6 +1,6 @@
 //! NTSTATUS without the two values with which no IRP may be completed.
 
-use core::{convert::Infallible, fmt};
+use core::{convert::Infallible, fmt, num::NonZero};
 
 /// A status with which a request can be completed: any NTSTATUS but `STATUS_PENDING` and -1.
 ///
@@ -47,7 +47,8 @@ pub struct NtStatus(i32);
 /// ```
 #[doc(alias = "NTSTATUS")]
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Error(NtStatus);
+// Not 0, so that a `Result<(), Error>` is an NTSTATUS in a register, as in C.
+pub struct Error(NonZero<i32>);
 
 /// Defines the named statuses: each error as an [`NtStatus`] and as an [`Error`].
 macro_rules! statuses {
@@ -61,7 +62,7 @@ macro_rules! statuses {
         impl Error {
             $($(#[$doc])* pub const $name: Self = {
                 assert!(nt::$value < 0);
-                Self(NtStatus::$name)
+                Self(NonZero::new(nt::$value).unwrap())
             };)*
         }
     };
@@ -230,34 +231,31 @@ impl Error {
     #[doc(alias = "NT_SUCCESS")]
     #[must_use]
     pub const fn from_status(status: NtStatus) -> Option<Self> {
-        if status.is_success() {
-            None
-        } else {
-            Some(Self(status))
+        match NonZero::new(status.0) {
+            Some(raw) if raw.is_negative() => Some(Self(raw)),
+            _ => None,
         }
     }
 
     /// Returns the raw `NTSTATUS`, which is negative.
     #[must_use]
     pub const fn to_raw(self) -> i32 {
-        self.0.to_raw()
+        self.0.get()
     }
 
     /// Converts the return value of a routine into a `Result`.
     pub(crate) const fn check(raw: i32) -> Result<(), Self> {
-        if raw >= 0 {
-            Ok(())
-        } else if raw == -1 {
-            Err(Self::UNSUCCESSFUL)
-        } else {
-            Err(Self(NtStatus(raw)))
+        match NonZero::new(raw) {
+            Some(raw) if raw.get() == -1 => Err(Self::UNSUCCESSFUL),
+            Some(raw) if raw.is_negative() => Err(Self(raw)),
+            _ => Ok(()),
         }
     }
 }
 
 impl From<Error> for NtStatus {
     fn from(error: Error) -> Self {
-        error.0
+        Self(error.0.get())
     }
 }
 
@@ -269,7 +267,7 @@ impl fmt::Debug for NtStatus {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        NtStatus::from(*self).fmt(f)
     }
 }
 

@@ -146,7 +146,7 @@ impl Device for Store {
         (): &(),
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
-        let class = irp.code();
+        let class = irp.information_class();
         irp.complete_with(&class, irql)
     }
 
@@ -156,7 +156,7 @@ impl Device for Store {
         (): &(),
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
-        let known = irp.code() == 20 && irp.input_bytes() == Ok(b"position");
+        let known = irp.information_class() == 20 && irp.input_bytes() == Ok(b"position");
         let status = if known {
             NtStatus::SUCCESS
         } else {

@@ -148,7 +148,7 @@ impl CompletionRoutine for Acting {
             code if code & 0xff0 == COMPLETE => irp.complete(irql),
             code if code & 0xff0 == CHANGE => {
                 let result = irp.result();
-                let irp = irp.into_irp();
+                let Ok(irp) = irp.into_irp() else { return };
                 match result {
                     Ok(()) => {
                         irp.complete_with(&9_u32, irql);
@@ -157,7 +157,8 @@ impl CompletionRoutine for Acting {
                 }
             }
             code if code & 0xff0 == KEEP => {
-                let (seen, irp) = irp.into_irp().take_record();
+                let Ok(irp) = irp.into_irp() else { return };
+                let (seen, irp) = irp.take_record();
                 let old = seen.kept.with(irql, |kept, _| kept.replace(irp));
                 if let Some(old) = old {
                     old.complete(Error::CANCELLED, irql);

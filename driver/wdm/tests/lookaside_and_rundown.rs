@@ -51,7 +51,7 @@ impl All {
                 let old = self.place.exchange(self.memory.allocate(input));
                 old.map(|old| *old)
             }
-            ACCESS => self.value.access(|value| value[0]),
+            ACCESS => self.value.access(irql, |value, _| value[0]),
             _ => self.value.run_down(irql).map(|value| value[1]),
         }
     }

@@ -99,6 +99,64 @@ impl<'data> Image<'data> {
             .unwrap_or(0)
     }
 
+    /// The largest sum of the frames of functions that call each other. What is called through a pointer, and the kernel's
+    /// routines, are not followed. A function that calls itself counts once.
+    pub fn deepest_chain(&self) -> u32 {
+        let functions = self.functions();
+        let frames: BTreeMap<u64, (u64, u32)> = functions
+            .into_iter()
+            .map(|[start, end, unwind]| {
+                let (start, end) = (self.base + u64::from(start), self.base + u64::from(end));
+                (start, (end, self.frame(unwind)))
+            })
+            .collect();
+        let mut depths = BTreeMap::new();
+        let starts = frames.keys();
+        starts
+            .map(|start| self.depth(*start, &frames, &mut depths))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The frame of a function with the deepest chain of those that it calls.
+    fn depth(
+        &self,
+        start: u64,
+        frames: &BTreeMap<u64, (u64, u32)>,
+        depths: &mut BTreeMap<u64, u32>,
+    ) -> u32 {
+        if let Some(depth) = depths.get(&start) {
+            return *depth;
+        }
+        // A function without unwind information has no frame but its return address, and calls none.
+        let Some((end, frame)) = frames.get(&start).copied() else {
+            return 8;
+        };
+        // What it is while its callees are counted, one of which may call it again.
+        depths.insert(start, 0);
+        let mut deepest = frame;
+        for instruction in self.decode(start) {
+            if instruction.ip() >= end {
+                break;
+            }
+            let target = match instruction.flow_control() {
+                FlowControl::Call | FlowControl::UnconditionalBranch => {
+                    instruction.near_branch_target()
+                }
+                _ => continue,
+            };
+            if (start..end).contains(&target) || !self.starts.contains(&target) {
+                continue;
+            }
+            let callee = self.depth(target, frames, depths);
+            // A function that ends with a jump has given up its frame.
+            let is_call = instruction.flow_control() == FlowControl::Call;
+            deepest = deepest.max(if is_call { frame + callee } else { callee });
+        }
+        depths.insert(start, deepest);
+        deepest
+    }
+
     fn frame(&self, unwind: u32) -> u32 {
         const UWOP_PUSH_NONVOL: u8 = 0;
         const UWOP_ALLOC_LARGE: u8 = 1;

@@ -13,16 +13,18 @@ pub(crate) mod pool;
 mod reader_writer;
 mod rundown;
 mod slist;
+mod strings;
 mod zone;
 
 pub(crate) use event::EventObject;
 pub use event::UserEvent;
 
 use std::{
-    collections::{HashMap, HashSet},
     ops::Range,
     sync::{Arc, Mutex},
 };
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     ex::{handle::Handles, pool::Pool},
@@ -36,17 +38,17 @@ pub(crate) struct Ex {
     /// The handles of user mode.
     user_handles: Handles,
     /// The event objects of user mode and the thread objects, by their addresses.
-    events: Mutex<HashMap<usize, Arc<EventObject>>>,
+    events: Mutex<FxHashMap<usize, Arc<EventObject>>>,
     /// Held while a sequenced list is worked on.
     slists: Mutex<()>,
     /// The lookaside lists that were initialised, by their addresses, and whether each was deleted.
-    lookaside_lists: Mutex<HashMap<usize, bool>>,
+    lookaside_lists: Mutex<FxHashMap<usize, bool>>,
     /// The run-down protections that are waited for, by their addresses.
-    run_downs: Mutex<HashSet<usize>>,
+    run_downs: Mutex<FxHashSet<usize>>,
     /// The zones that were initialised, by their addresses, with the blocks of each segment and their size.
-    zones: Mutex<HashMap<usize, Vec<(Range<usize>, usize)>>>,
+    zones: Mutex<FxHashMap<usize, Vec<(Range<usize>, usize)>>>,
     /// The lock with which each interlocked list was last accessed, by the addresses.
-    locks_of_lists: Mutex<HashMap<usize, usize>>,
+    locks_of_lists: Mutex<FxHashMap<usize, usize>>,
 }
 
 impl Default for Ex {

@@ -20,7 +20,8 @@ mod trace;
 pub(crate) mod upcalls;
 pub(crate) mod wait;
 
-pub(crate) use call::Call;
+pub(crate) use call::{Call, Caller};
 pub use config::{Clock, Config, OnViolation};
 pub use kernel::Kernel;
+pub(crate) use kernel::{Part, Parts};
 pub use trace::Step;

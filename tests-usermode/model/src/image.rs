@@ -21,6 +21,8 @@
 //! Structured exceptions are not modelled. A section that can be both written and executed is refused.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod dwarf;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod file;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod format;

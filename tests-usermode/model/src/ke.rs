@@ -4,6 +4,7 @@
 //! It uses `host` and `verifier`, but not `ex`, `io` or `ps`.
 
 mod clock;
+mod critical_region;
 mod debug_print;
 pub(crate) mod device_queue;
 pub(crate) mod dpc;
@@ -14,6 +15,7 @@ pub(crate) mod lists;
 mod mutex;
 mod processor;
 mod queued_spin_lock;
+mod several;
 pub(crate) mod spin_lock;
 mod timer;
 

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     ex::Ex,
     explore,
-    host::{Call, Config, Kernel, footprint, thread::Attached, upcalls::Upcalls, wait::Engine},
+    host::{
+        Call, Config, Kernel, Part, Parts, footprint, thread::Attached, upcalls::Upcalls,
+        wait::Engine,
+    },
     io::{self, Io},
     ke::{self, Ke},
     mutex::locked,
@@ -19,6 +22,7 @@ static UPCALLS: Upcalls = Upcalls {
     probe_device: Call::probe_device,
     device_queue_entry: Call::note_device_queue,
     list_entry: Call::require_unlinked,
+    memory_freed: Call::forget_irps_in,
     describe: Kernel::describe,
     is_paged: Kernel::is_paged,
     holders: Kernel::holders_of,
@@ -26,6 +30,31 @@ static UPCALLS: Upcalls = Upcalls {
     verify_end: io::verify_end,
     hang: io::hang,
 };
+
+impl Part for Ke {
+    const PLACE: usize = 0;
+}
+
+impl Part for Ex {
+    const PLACE: usize = 1;
+}
+
+impl Part for Ps {
+    const PLACE: usize = 2;
+}
+
+impl Part for Io {
+    const PLACE: usize = 3;
+}
+
+fn parts(ke: Ke) -> Parts {
+    let (ex, ps, io) = (
+        Box::<Ex>::default(),
+        Box::<Ps>::default(),
+        Box::<Io>::default(),
+    );
+    [Box::new(ke), ex, ps, io]
+}
 
 impl Kernel {
     /// Makes a kernel whose threads are host threads.
@@ -37,18 +66,7 @@ impl Kernel {
     pub(crate) fn with_engine(config: Config, engine: Engine, steps: bool) -> Arc<Self> {
         io::watch();
         let ke = Ke::new(config.processors);
-        let kernel = Self::of_parts(
-            config,
-            engine,
-            steps,
-            &UPCALLS,
-            vec![
-                Box::new(ke),
-                Box::<Io>::default(),
-                Box::<Ex>::default(),
-                Box::<Ps>::default(),
-            ],
-        );
+        let kernel = Self::of_parts(config, engine, steps, &UPCALLS, parts(ke));
         ke::start(&kernel);
         kernel
     }

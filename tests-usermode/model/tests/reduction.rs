@@ -15,7 +15,7 @@ use std::{
 };
 
 use nt::{
-    DRIVER_OBJECT, HANDLE, KDPC, KEVENT, KSEMAPHORE, KSPIN_LOCK, KTIMER, NTSTATUS,
+    DRIVER_OBJECT, HANDLE, KDPC, KEVENT, KMUTEX, KSEMAPHORE, KSPIN_LOCK, KTIMER, NTSTATUS,
     STATUS_CANCELLED, UNICODE_STRING, interlocked::InterlockedExchangeAdd,
 };
 use ntmodel::{
@@ -42,6 +42,11 @@ enum Operation {
     CancelTimer,
     ReleaseSemaphore,
     PollSemaphore,
+    /// Replaces a variable under its lock, if that is free.
+    TryLocked,
+    /// Replaces a variable under a mutex.
+    UnderMutex,
+    ReadTime,
     /// Replaces a variable that the model sees.
     Seen,
     /// Replaces a variable that the model does not see.
@@ -65,6 +70,9 @@ const OPERATIONS: &[Operation] = &[
     Operation::CancelTimer,
     Operation::ReleaseSemaphore,
     Operation::PollSemaphore,
+    Operation::TryLocked,
+    Operation::UnderMutex,
+    Operation::ReadTime,
     Operation::Seen,
     Operation::Unseen,
 ];
@@ -74,7 +82,8 @@ type Program = Vec<Vec<Operation>>;
 /// What a program works on. The threads of an exploration run one at a time.
 struct Objects {
     locks: [UnsafeCell<KSPIN_LOCK>; 3],
-    variables: [Cell<u32>; 2],
+    variables: [Cell<u32>; 3],
+    mutex: UnsafeCell<KMUTEX>,
     event: UnsafeCell<KEVENT>,
     semaphore: UnsafeCell<KSEMAPHORE>,
     number: AtomicI32,
@@ -212,6 +221,34 @@ impl Part {
                 self.note(count.cast_unsigned());
             }
             Operation::PollSemaphore => self.poll(objects.semaphore.get().cast()),
+            Operation::TryLocked => {
+                let lock = objects.locks[0].get();
+                // SAFETY: the IRQL is PASSIVE_LEVEL, and is restored below.
+                let irql = unsafe { nt::KfRaiseIrql(nt::DISPATCH_LEVEL) };
+                // SAFETY: as above.
+                let taken = unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) };
+                self.note(taken.into());
+                if taken != 0 {
+                    self.replace(0, value);
+                    // SAFETY: the lock was acquired above.
+                    unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
+                }
+                // SAFETY: as above.
+                unsafe { nt::KeLowerIrql(irql) };
+            }
+            Operation::UnderMutex => {
+                let mutex = objects.mutex.get();
+                // SAFETY: as above.
+                unsafe { nt::KeWaitForSingleObject(mutex.cast(), 0, 0, 0, null_mut()) };
+                self.replace(2, value);
+                // SAFETY: this thread owns the mutex.
+                unsafe { nt::KeReleaseMutex(mutex, 0) };
+            }
+            Operation::ReadTime => {
+                // SAFETY: the frequency is not asked for.
+                let time = unsafe { nt::KeQueryPerformanceCounter(null_mut()) };
+                self.note(u32::try_from(time).expect("little time has passed"));
+            }
             Operation::Seen => {
                 self.note(objects.seen.swap(value, Relaxed));
             }
@@ -239,6 +276,8 @@ fn initialise(objects: &Objects) {
     unsafe { nt::KeInitializeEvent(objects.event.get(), 1, 0) };
     // SAFETY: as above.
     unsafe { nt::KeInitializeSemaphore(objects.semaphore.get(), 1, 100) };
+    // SAFETY: as above.
+    unsafe { nt::KeInitializeMutex(objects.mutex.get(), 0) };
     // SAFETY: as above.
     unsafe { nt::KeInitializeTimer(objects.timer.get()) };
     for dpc in [objects.dpc.get(), objects.timer_dpc.get()] {
@@ -285,6 +324,8 @@ fn scenario(kernel: &Arc<Kernel>) {
     let objects = Box::into_raw(Box::new(Objects {
         locks: Default::default(),
         variables: Default::default(),
+        // SAFETY: a mutex may be zeroes before it is initialised.
+        mutex: UnsafeCell::new(unsafe { std::mem::zeroed() }),
         event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
         // SAFETY: a semaphore may be zeroes before it is initialised.
         semaphore: UnsafeCell::new(unsafe { std::mem::zeroed() }),
@@ -308,6 +349,7 @@ fn scenario(kernel: &Arc<Kernel>) {
     outcome.push(vec![
         objects.variables[0].get(),
         objects.variables[1].get(),
+        objects.variables[2].get(),
         objects.number.load(Relaxed).cast_unsigned(),
         *objects.long.get_mut(),
         objects.seen.load(Relaxed),

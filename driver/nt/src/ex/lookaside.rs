@@ -45,7 +45,7 @@ pub struct LOOKASIDE_LIST_EX {
     pub Future: [u32; 2],
 }
 
-/// The only `POOL_TYPE` that Interlock uses: nonpaged memory that contains no code.
+/// The `POOL_TYPE` of nonpaged memory that contains no code, the only one that Interlock uses.
 pub const NonPagedPoolNx: i32 = 512;
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]

@@ -5,6 +5,8 @@
 
 #![warn(missing_docs)]
 
+mod power;
+
 use core::{
     ffi::c_void,
     mem::offset_of,
@@ -18,6 +20,8 @@ use crate::{
     SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
     model::{Inline, before},
 };
+
+pub use power::{Power, power};
 
 /// `IRP.Tail.Overlay`, whose inner unions and structures are anonymous.
 #[repr(C)]
@@ -78,15 +82,6 @@ pub struct FileInformation {
     pub length: u32,
     /// The `FILE_INFORMATION_CLASS`, which says what the buffer contains.
     pub class: u32,
-}
-
-/// The parameters of a power request: `Parameters.Power` by value.
-#[derive(Clone, Copy)]
-pub struct Power {
-    /// The `POWER_STATE_TYPE`: 0 for a `SYSTEM_POWER_STATE`, 1 for a `DEVICE_POWER_STATE`.
-    pub kind: i32,
-    /// The state.
-    pub state: i32,
 }
 
 /// The parameters of a device control request: `Parameters.DeviceIoControl` by value.
@@ -220,27 +215,6 @@ pub unsafe fn file_information(irp: *mut IRP) -> FileInformation {
     // SAFETY: as above.
     let class = unsafe { (*parameters).Key };
     FileInformation { length, class }
-}
-
-/// Returns `Parameters.Power` of the current stack location.
-///
-/// # Safety
-/// The caller owns `irp`, and it is an `IRP_MJ_POWER`.
-#[must_use]
-pub unsafe fn power(irp: *mut IRP) -> Power {
-    // SAFETY: guaranteed by the caller.
-    let stack = unsafe { current_stack_location(irp) };
-    // SAFETY: the current stack location of an owned IRP is valid. Type and state, each aligned as a pointer, are where a device
-    // control has the input length and the code.
-    let parameters = unsafe { addr_of!((*stack).Parameters) }.cast::<DeviceIoControl>();
-    // SAFETY: the caller guarantees that the power manager initialised this member of the union.
-    let kind = unsafe { (*parameters).InputBufferLength };
-    // SAFETY: as above.
-    let state = unsafe { (*parameters).IoControlCode };
-    Power {
-        kind: kind.cast_signed(),
-        state: state.cast_signed(),
-    }
 }
 
 /// Returns the system buffer of a buffered request. NULL if input and output are empty, and for an associated IRP,

@@ -10,7 +10,7 @@ use pinned_init::PinInit;
 use wdm::{
     ControlDevice, Device, Error, Handled, Irp, NewDevice, NtStatus, PassiveLevel, RegistryKey,
     ctl_code::{Access, Method, ctl_code},
-    log::{self, Level},
+    log::{self, Level, Part},
 };
 
 /// The device type of the codes, of the part that is free for drivers.
@@ -89,6 +89,11 @@ impl Device for Control {
 
 /// Prints a text of the caller's, which may be anything.
 fn print(place: &str, text: &[u8], irql: &mut PassiveLevel) {
-    let message = format_args!("control: {place}: {}", text.escape_ascii());
-    log::write(Level::Info, irql, message);
+    let line = [
+        "control: ".into(),
+        place.into(),
+        ": ".into(),
+        Part::Bytes(text),
+    ];
+    log::write(Level::Info, irql, &line);
 }

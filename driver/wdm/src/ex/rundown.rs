@@ -5,7 +5,10 @@ use core::{cell::UnsafeCell, sync::atomic::Ordering};
 use nt::atomic::AtomicBool;
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
 
-use crate::ke::{irql::Waitable, on_drop::OnDrop};
+use crate::ke::{
+    irql::{AtMostDispatch, Waitable},
+    on_drop::OnDrop,
+};
 
 /// A value that many threads access until one of them runs it down (`EX_RUNDOWN_REF`).
 ///
@@ -20,8 +23,8 @@ use crate::ke::{irql::Waitable, on_drop::OnDrop};
 /// ```
 /// use wdm::{PassiveLevel, Rundown};
 ///
-/// fn length(name: &Rundown<Vec<u8>>) -> usize {
-///     name.access(|name| name.len()).unwrap_or(0)
+/// fn length(name: &Rundown<Vec<u8>>, irql: &mut PassiveLevel) -> usize {
+///     name.access(irql, |name, _| name.len()).unwrap_or(0)
 /// }
 ///
 /// fn close(name: &Rundown<Vec<u8>>, irql: &mut PassiveLevel) {
@@ -32,9 +35,8 @@ use crate::ke::{irql::Waitable, on_drop::OnDrop};
 /// # What goes wrong in C
 ///
 /// A driver uses the object although `ExAcquireRundownProtection` has returned `FALSE`; does not release the protection on an error
-/// path, so that the wait never ends; or frees the object before the wait. Here the value is lent for the duration of a closure.
-///
-/// A closure must not run down the value that it accesses, which would wait for itself.
+/// path, so that the wait never ends; frees the object before the wait; or runs the object down while the same thread accesses it,
+/// which waits for itself. Here the value is lent for the duration of a closure, whose token does not allow a wait.
 #[doc(alias = "EX_RUNDOWN_REF")]
 #[doc(alias = "ExAcquireRundownProtection")]
 #[pin_data]
@@ -76,10 +78,14 @@ impl<T> Rundown<T> {
     /// [ExAcquireRundownProtection](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirerundownprotection).
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`.
+    /// At most `DISPATCH_LEVEL`. The closure gets a token with which it may not wait, so it can run down no value.
     #[doc(alias = "ExAcquireRundownProtection")]
     #[doc(alias = "ExReleaseRundownProtection")]
-    pub fn access<R>(&self, f: impl FnOnce(&T) -> R) -> Option<R> {
+    pub fn access<L: AtMostDispatch, R>(
+        &self,
+        irql: &mut L,
+        f: impl FnOnce(&T, &mut L::NoWait) -> R,
+    ) -> Option<R> {
         if !self.reference.acquire() {
             return None;
         }
@@ -87,7 +93,7 @@ impl<T> Rundown<T> {
         let _release = OnDrop(|| unsafe { RundownRef::release(&raw const self.reference) });
         // SAFETY: the value is taken only after all accesses have ended.
         let value = unsafe { &*self.value.get() };
-        value.as_ref().map(f)
+        value.as_ref().map(|value| f(value, irql.no_wait()))
     }
 
     /// Makes further accesses fail, waits for those that have begun, and returns the value

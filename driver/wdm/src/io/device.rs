@@ -11,7 +11,7 @@ use nt::atomic::{AtomicBool, AtomicPtr};
 use pinned_init::PinInit;
 
 use crate::{
-    DeviceObject, Error, FileState, Guid, Handled, Irp, PassiveLevel, PowerState, Record,
+    DeviceObject, Error, FileState, Guid, Handled, IoType, Irp, PassiveLevel, PowerState, Record,
     RegistryKey, Shared,
     io::{
         file::{OpenFiles, Queued},
@@ -156,7 +156,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     }
 
     /// Handles an `IRP_MJ_QUERY_INFORMATION` request that was sent through an open file: completes it with a
-    /// [reply](Irp::reply) for the information class in [`code`](crate::IrpView::code).
+    /// [reply](Irp::reply) for the
+    /// [information class](crate::IrpView::information_class).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -170,8 +171,8 @@ pub trait Device: Send + Sync + Sized + 'static {
         irp.complete(Error::INVALID_DEVICE_REQUEST, irql)
     }
 
-    /// Handles an `IRP_MJ_SET_INFORMATION` request that was sent through an open file, for the information class in
-    /// [`code`](crate::IrpView::code).
+    /// Handles an `IRP_MJ_SET_INFORMATION` request that was sent through an open file, for the
+    /// [information class](crate::IrpView::information_class).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -230,12 +231,9 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// Called when the system or the device enters a power state (`IRP_MN_SET_POWER`): before the lower drivers if it is a
     /// state with less power, and after they have entered S0 or D0.
     ///
-    /// This crate passes the request to the lower drivers, which a driver must do in any case, and tells the power
-    /// manager the state of the device (`PoSetPowerState`). Requests are handled in every power state: a driver whose hardware
-    /// cannot be accessed keeps them on a queue until it is called for D0.
-    ///
-    /// The power policy owner requests the states of a device (`PoRequestPowerIrp`), which this crate does not do. So a device
-    /// whose stack has no other driver that owns the policy is called for states of the system alone.
+    /// This crate passes the request down and tells the power manager the state of the device (`PoSetPowerState`). Requests are
+    /// handled in every state: a driver whose hardware cannot be accessed keeps them on a queue. This crate does not request states
+    /// (`PoRequestPowerIrp`), so a device is called for its own only if another driver of the stack owns the power policy.
     ///
     /// WDK: [Handling IRP_MN_SET_POWER for Device Power
     /// States](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-irp-mn-set-power-for-device-power-states).
@@ -245,9 +243,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     ///
     /// # What goes wrong in C
     ///
-    /// A driver completes the request instead of passing it down, fails it, or accesses the hardware on the way down, before the
-    /// bus driver has powered it up. Or it waits in the dispatch routine for the end of a power request, and the system does not
-    /// wake up.
+    /// A driver fails the request, does not pass it down, or accesses the hardware before the bus driver has powered it up.
     #[doc(alias = "IRP_MJ_POWER")]
     #[doc(alias = "IRP_MN_SET_POWER")]
     #[doc(alias = "PoCallDriver")]
@@ -300,29 +296,6 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "IoDetachDevice")]
     #[doc(alias = "IRP_MN_REMOVE_DEVICE")]
     fn remove(&self, _irql: &mut PassiveLevel) {}
-}
-
-/// How a device gets the buffers of reads and writes.
-///
-/// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum IoType {
-    /// Buffered I/O: the I/O manager copies the data. For small transfers (`DO_BUFFERED_IO`).
-    Buffered,
-    /// Direct I/O: the driver accesses the sender's pages, as a [`UserBuffer`](crate::UserBuffer). For transfers of a page or
-    /// more (`DO_DIRECT_IO`).
-    Direct,
-}
-
-impl IoType {
-    /// The flag of the device object.
-    pub(crate) const fn flag(self) -> u32 {
-        match self {
-            Self::Buffered => nt::DO_BUFFERED_IO,
-            Self::Direct => nt::DO_DIRECT_IO,
-        }
-    }
 }
 
 /// The operations of a queue that its device calls.

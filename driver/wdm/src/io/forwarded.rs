@@ -3,7 +3,7 @@
 use core::{ffi::c_void, ops::Deref};
 
 use crate::{
-    Error, Handled, Irp, IrpView, PendedIrp, Record,
+    Error, Handled, Irp, IrpView, MajorFunction, PendedIrp, Record,
     io::{
         device::Extension,
         forward::{forward_and_wait, forward_with, pass_down},
@@ -21,17 +21,22 @@ use crate::{
 #[must_use = "the request waits until it is completed"]
 pub struct Returned<O>(O);
 
-impl<O> Returned<O> {
+impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
     /// Returns the owner of the request, which completes it with another status.
     ///
     /// # IRQL
     /// Any.
-    pub fn into_irp(self) -> O {
-        self.0
+    ///
+    /// # Errors
+    /// The same if the request opens or closes a file: the driver below has opened or closed it. Forwarded again, it would be
+    /// closed twice; completed with an error, a file that was opened would never be closed.
+    pub fn into_irp(self) -> Result<O, Self> {
+        match self.major() {
+            MajorFunction::Create | MajorFunction::Cleanup | MajorFunction::Close => Err(self),
+            _ => Ok(self.0),
+        }
     }
-}
 
-impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
     /// Returns whether the lower drivers succeeded.
     ///
     /// # IRQL

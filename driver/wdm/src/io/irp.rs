@@ -297,8 +297,10 @@ impl<R: Record> PendedIrp<R> {
     #[doc(alias = "IofCompleteRequest")]
     #[doc(alias = "IoCompleteRequest")]
     pub fn complete<L: NoSpinLockHeld>(self, status: impl Into<NtStatus>, _irql: &mut L) {
+        // Converted first: in user mode the driver's conversion may unwind, and `self` is dropped then.
+        let status = status.into();
         // SAFETY: `self` owns the IRP and gives it up.
-        unsafe { finish::<R>(self.into_raw(), status.into(), 0) };
+        unsafe { finish::<R>(self.into_raw(), status, 0) };
     }
 
     /// Completes the request with `STATUS_SUCCESS` and a reply (`IoCompleteRequest`), and returns the status with
@@ -344,7 +346,7 @@ impl<R: Record> PendedIrp<R> {
     #[doc(alias = "MmGetSystemAddressForMdlSafe")]
     pub fn user_buffer(&mut self) -> Result<UserBuffer<'_>, Error> {
         // SAFETY: `self` owns the IRP, and is borrowed exclusively as long as the buffer is used.
-        unsafe { (**self).user_buffer() }
+        unsafe { self.data().user_buffer() }
     }
 
     /// Starts a reply of any length, which is written piece by piece.
@@ -363,7 +365,7 @@ impl<R: Record> PendedIrp<R> {
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     pub fn complete_write<L: NoSpinLockHeld>(self, count: usize, irql: &mut L) {
         let most = match self.major() {
-            MajorFunction::Write => self.parameters().input_length as usize,
+            MajorFunction::Write => self.data().others().input_length as usize,
             _ => 0,
         };
         self.complete_written(NtStatus::SUCCESS, count.min(most), irql);

@@ -6,7 +6,7 @@ use core::{
     cell::UnsafeCell,
     marker::{PhantomData, PhantomPinned},
     mem::MaybeUninit,
-    ptr::NonNull,
+    ptr::{NonNull, null_mut},
 };
 
 use nt::{
@@ -18,7 +18,7 @@ use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 use self::locked::{End, Found, Linked, State};
 use crate::{
     Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks,
-    Shared, SpinLock,
+    Shared, SpinLock, SpinLockGuard,
     io::{
         device::DeviceQueues,
         file::Queued,
@@ -352,33 +352,21 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     where
         IrpQueueLock: LockAfter<L::Held>,
     {
-        let irp = match self.state.with(irql, |state, _| take(state)) {
+        let mut state = self.state.lock(irql);
+        let irp = match take(&mut state) {
             Found::Owned(irp) => irp,
-            Found::Lost | Found::NotYet => self.find(irql, &mut take)?.as_ptr(),
-            Found::Nothing => return None,
+            Found::Nothing => null_mut(),
+            Found::Lost | Found::NotYet => return Self::owned(find(state, take)),
         };
-        // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP, so this thread owns it.
-        Some(unsafe { PendedIrp::from_raw(irp) })
+        drop(state);
+        Self::owned(irp)
     }
 
-    /// Calls `take` repeatedly, each time under a new acquisition of the lock, until it has found an IRP or
-    /// nothing.
-    #[cold]
-    fn find<L: AtMostDispatch>(
-        &self,
-        irql: &mut L,
-        take: &mut dyn FnMut(&mut State) -> Found,
-    ) -> Option<NonNull<nt::IRP>>
-    where
-        IrpQueueLock: LockAfter<L::Held>,
-    {
-        loop {
-            match self.state.with(irql, |state, _| take(state)) {
-                Found::Owned(irp) => return NonNull::new(irp),
-                Found::Lost | Found::NotYet => {}
-                Found::Nothing => return None,
-            }
-        }
+    /// Makes the owner of the IRP that a call of `take` has found. NULL: it has found none.
+    fn owned(found: *mut nt::IRP) -> Option<PendedIrp<C::Record>> {
+        let found = NonNull::new(found)?;
+        // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP, so this thread owns it.
+        Some(unsafe { PendedIrp::from_non_null(found) })
     }
 
     /// Rejects further IRPs: each is completed with `status` when it is inserted. IRPs on the queue stay there.
@@ -415,7 +403,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     pub fn purge<L: NoSpinLockHeld>(&self, status: impl Into<NtStatus>, irql: &mut L) {
         let status = status.into();
         self.refuse(status, irql);
-        self.end_each(status, irql, |state| self.take_first(state));
+        self.end_each(status, irql, &mut |state| self.take_first(state));
     }
 
     /// Returns the number of IRPs on the queue.
@@ -434,11 +422,36 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         &self,
         status: NtStatus,
         irql: &mut L,
-        mut take: impl FnMut(&mut State) -> Found,
+        take: &mut dyn FnMut(&mut State) -> Found,
     ) {
-        while let Some(irp) = self.find(irql, &mut take) {
-            // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP.
-            unsafe { Self::end(self, irp.as_ptr(), status, irql) };
+        while let Some(irp) = self.remove(irql, &mut *take) {
+            // SAFETY: the owner is given up; the IRP is on no list and has no Cancel routine.
+            unsafe { Self::end(self, irp.into_raw(), status, irql) };
+        }
+    }
+}
+
+/// Calls `take` repeatedly, each time under a new acquisition of the lock, until it has found an IRP, or nothing (NULL).
+#[cold]
+#[inline(never)]
+fn find(
+    state: SpinLockGuard<'_, State, IrpQueueLock>,
+    mut take: impl FnMut(&mut State) -> Found,
+) -> *mut nt::IRP {
+    find_with(state, &mut take)
+}
+
+/// Implements [`find`] for all closures, so that it is compiled once.
+fn find_with(
+    mut state: SpinLockGuard<'_, State, IrpQueueLock>,
+    take: &mut dyn FnMut(&mut State) -> Found,
+) -> *mut nt::IRP {
+    loop {
+        state.release_and_acquire();
+        match take(&mut state) {
+            Found::Owned(irp) => return irp,
+            Found::Lost | Found::NotYet => {}
+            Found::Nothing => return null_mut(),
         }
     }
 }
@@ -448,7 +461,7 @@ impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
         // SAFETY: the lock is held. After this, no IRP of the file is queued.
         self.state
             .with(irql, |_, _| unsafe { file.set_cleaned_up() });
-        self.end_each(NtStatus::CANCELLED, irql, |state| {
+        self.end_each(NtStatus::CANCELLED, irql, &mut |state| {
             // SAFETY: the lock is held.
             let Some(first) = (unsafe { file.first() }) else {
                 return Found::Nothing;
@@ -463,7 +476,7 @@ impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
     fn end_all(&self, irql: &mut PassiveLevel) {
         self.state
             .with(irql, |state, _| state.refusal.set_device_gone());
-        self.end_each(NtStatus::DELETE_PENDING, irql, |state| {
+        self.end_each(NtStatus::DELETE_PENDING, irql, &mut |state| {
             self.take_first(state)
         });
     }

@@ -79,7 +79,7 @@ impl<R: Record, O: Deref<Target = IrpView<R>>> Reply<O> {
         let room = self.owner.output_length().saturating_sub(offset);
         let bytes = bytes.get(..room).unwrap_or(bytes);
         // SAFETY: the output has this part, and the reply has the request, so its input is not borrowed.
-        if unsafe { self.owner.write_at(offset, bytes) }.is_err() {
+        if unsafe { self.owner.data().write_at(offset, bytes) }.is_err() {
             return 0;
         }
         self.length = self.length.max(offset + bytes.len());

@@ -39,6 +39,16 @@ mod sealed {
 pub trait AtMostDispatch: sealed::Sealed {
     /// The class of the innermost spin lock that is held; [`Unlocked`] if none is.
     type Held: LockClass;
+
+    /// The token of the same code while it must not wait: [`CallerLevel`] for [`PassiveLevel`], else the same.
+    type NoWait: AtMostDispatch<Held = Self::Held>
+    where
+        Self: Sized;
+
+    /// Lends the token of the same code while it must not wait.
+    fn no_wait(&mut self) -> &mut Self::NoWait
+    where
+        Self: Sized;
 }
 
 /// The IRQL is exactly `DISPATCH_LEVEL`, so the code stays on its processor.
@@ -92,6 +102,13 @@ impl PassiveLevel {
 impl sealed::Sealed for PassiveLevel {}
 impl AtMostDispatch for PassiveLevel {
     type Held = Unlocked;
+    type NoWait = CallerLevel;
+
+    fn no_wait(&mut self) -> &mut CallerLevel {
+        // SAFETY: both are tokens without a size, and PASSIVE_LEVEL is at most DISPATCH_LEVEL. This token is borrowed as long as
+        // the other is used.
+        unsafe { &mut *core::ptr::from_mut(self).cast::<CallerLevel>() }
+    }
 }
 impl NoSpinLockHeld for PassiveLevel {}
 impl Waitable for PassiveLevel {}
@@ -123,6 +140,11 @@ impl ApcLevel {
 impl sealed::Sealed for ApcLevel {}
 impl AtMostDispatch for ApcLevel {
     type Held = Unlocked;
+    type NoWait = Self;
+
+    fn no_wait(&mut self) -> &mut Self {
+        self
+    }
 }
 impl NoSpinLockHeld for ApcLevel {}
 
@@ -150,6 +172,11 @@ impl CallerLevel {
 impl sealed::Sealed for CallerLevel {}
 impl AtMostDispatch for CallerLevel {
     type Held = Unlocked;
+    type NoWait = Self;
+
+    fn no_wait(&mut self) -> &mut Self {
+        self
+    }
 }
 impl NoSpinLockHeld for CallerLevel {}
 impl NotRaised for CallerLevel {}
@@ -177,6 +204,11 @@ impl DispatchLevel {
 impl sealed::Sealed for DispatchLevel {}
 impl AtMostDispatch for DispatchLevel {
     type Held = Unlocked;
+    type NoWait = Self;
+
+    fn no_wait(&mut self) -> &mut Self {
+        self
+    }
 }
 impl Dispatch for DispatchLevel {}
 impl NoSpinLockHeld for DispatchLevel {}
@@ -208,6 +240,11 @@ impl<C> SpinLockHeld<C> {
 impl<C> sealed::Sealed for SpinLockHeld<C> {}
 impl<C: LockClass> AtMostDispatch for SpinLockHeld<C> {
     type Held = C;
+    type NoWait = Self;
+
+    fn no_wait(&mut self) -> &mut Self {
+        self
+    }
 }
 impl<C: LockClass> Dispatch for SpinLockHeld<C> {}
 

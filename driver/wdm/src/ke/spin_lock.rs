@@ -425,6 +425,20 @@ impl<T, C: LockClass, R: Release> Guard<'_, T, C, R> {
     }
 }
 
+impl<T, C: LockClass> SpinLockGuard<'_, T, C> {
+    /// Releases the lock for a moment. The guard is borrowed exclusively, so neither the value nor the token is
+    /// in use.
+    pub(crate) fn release_and_acquire(&mut self) {
+        let lock = self.lock;
+        // SAFETY: the lock was acquired for this guard, as for its `Drop`.
+        unsafe { lock.debug.release(lock.lock.raw(), self.release.0) };
+        // SAFETY: the lock was initialised in place. The guard was made at an IRQL of at most DISPATCH_LEVEL, which the
+        // release has restored.
+        self.release =
+            RestoreIrql(unsafe { lock.debug.acquire::<SpinLock<T, C>>(lock.lock.raw()) });
+    }
+}
+
 impl<T, C> SpinLockGuard<'_, T, C> {
     /// Returns the IRQL that the release restores, which `KeAcquireSpinLock` saved.
     #[doc(alias = "KeAcquireSpinLock")]

@@ -62,10 +62,19 @@ pub fn run<F: Fn(u32, &mut PassiveLevel) + Sync>(
     run_body(count, irql, body)
 }
 
-type Body<'a> = dyn Fn(u32, &mut PassiveLevel) + Sync + 'a;
+/// A closure that each thread runs. As `dyn Fn` it would be compiled several times, since `Fn` has three ways to call it.
+trait Body: Sync {
+    fn call(&self, thread: u32, irql: &mut PassiveLevel);
+}
+
+impl<F: Fn(u32, &mut PassiveLevel) + Sync> Body for F {
+    fn call(&self, thread: u32, irql: &mut PassiveLevel) {
+        self(thread, irql);
+    }
+}
 
 /// Implements [`run`] for all closures, so that it is compiled once.
-fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), Error> {
+fn run_body(count: u32, irql: &mut PassiveLevel, body: &dyn Body) -> Result<(), Error> {
     let mut handles = [null_mut(); MAX_THREADS];
     if count as usize > MAX_THREADS {
         return Err(Error::INVALID_PARAMETER);
@@ -97,7 +106,7 @@ fn run_body(count: u32, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), 
 
 /// The work of all threads.
 struct Job<'a> {
-    body: &'a Body<'a>,
+    body: &'a dyn Body,
     /// How many threads have begun. Each takes the number that it finds.
     threads: AtomicU32,
 }
@@ -154,7 +163,7 @@ unsafe extern "C" fn routine(context: *mut c_void) {
     let Job { body, threads } = unsafe { &*context.cast::<Job<'_>>() };
     let number = threads.fetch_add(1, Relaxed);
     // SAFETY: system threads start at PASSIVE_LEVEL.
-    body(number, &mut unsafe { PassiveLevel::assume() });
+    body.call(number, &mut unsafe { PassiveLevel::assume() });
     // SAFETY: this is a system thread, at PASSIVE_LEVEL, and nothing is left to drop.
     unsafe { nt::PsTerminateSystemThread(nt::STATUS_SUCCESS) };
 }

@@ -5,7 +5,7 @@
 use wdm::{PassiveLevel, SpinLock, log};
 
 fn say(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
-    lock.with(irql, |_, held| log::write(log::Level::Info, held, format_args!(""))); //~ E0277
+    lock.with(irql, |_, held| log::write(log::Level::Info, held, &[])); //~ E0277
 }
 
 fn main() {}

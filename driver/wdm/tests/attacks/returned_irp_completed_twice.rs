@@ -10,7 +10,7 @@ impl CompletionRoutine for Mine {
 
     fn run(irp: Returned<PendedIrp>, irql: &mut CallerLevel) {
         irp.complete(irql);
-        irp.into_irp().complete(NtStatus::SUCCESS, irql); //~ E0382
+        let _ = irp.into_irp().map(|irp| irp.complete(NtStatus::SUCCESS, irql)); //~ E0382
     }
 }
 

@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use wdm::Rundown;
+use wdm::{PassiveLevel, Rundown};
 
-fn keep<'a>(value: &'a Rundown<u32>) -> Option<&'a u32> {
-    value.access(|value| value) //~ lifetime
+fn keep<'a>(value: &'a Rundown<u32>, irql: &mut PassiveLevel) -> Option<&'a u32> {
+    value.access(irql, |value, _| value) //~ lifetime
 }
 
 fn main() {}

@@ -126,20 +126,20 @@ pub fn complete(irp: PendedIrp, irql: &mut PassiveLevel) {
     irp.complete(NtStatus::SUCCESS, irql);
 }
 
-/// Parses a request with an input and an output.
+/// Parses a request with an input and an output, and copies the input.
 ///
 /// # Errors
 /// The status of the first check that fails.
 #[unsafe(no_mangle)]
-pub fn parse_input(irp: &IrpView) -> Result<Pend, Error> {
+pub fn parse_input(irp: &IrpView, parsed: &mut Pend) -> Result<(), Error> {
     if irp.code() != ioctl::PEND {
         return Err(Error::INVALID_DEVICE_REQUEST);
     }
-    let pend = irp.input::<Pend>()?;
+    let pend = irp.input_ref::<Pend>()?;
     irp.output::<Pended>()?;
-    if pend.reserved == 0 {
-        Ok(pend)
-    } else {
-        Err(Error::INVALID_PARAMETER)
+    if pend.reserved != 0 {
+        return Err(Error::INVALID_PARAMETER);
     }
+    *parsed = *pend;
+    Ok(())
 }

@@ -2,12 +2,12 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
     ptr::without_provenance_mut,
     sync::{Arc, Mutex},
 };
 
 use nt::{HANDLE, NTSTATUS, STATUS_SUCCESS};
+use rustc_hash::FxHashMap;
 
 use crate::{
     host::{Call, Kernel},
@@ -30,7 +30,7 @@ pub(crate) struct Handles(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     last: usize,
-    objects: HashMap<usize, Object>,
+    objects: FxHashMap<usize, Object>,
 }
 
 impl Handles {

@@ -19,7 +19,7 @@ use nt::{DISPATCH_LEVEL, POOL_FLAG_PAGED};
 
 use crate::{
     host::{
-        Call, Kernel, footprint,
+        Call, Caller, Kernel, footprint,
         layout::FREED,
         thread::{self, Thread},
     },
@@ -42,7 +42,7 @@ struct Table {
     /// Those of `ExAllocatePool2`.
     live: BTreeMap<usize, Block>,
     /// The caller that freed each block, those of Rust's allocator included.
-    freed: BTreeMap<usize, (Block, String)>,
+    freed: BTreeMap<usize, (Block, Caller)>,
     /// The freed blocks, in the order in which they were freed.
     oldest: VecDeque<usize>,
 }
@@ -187,7 +187,10 @@ impl Block {
         let start = std::ptr::with_exposed_provenance::<u8>(address + offset);
         // SAFETY: guaranteed by the caller.
         let bytes = unsafe { std::slice::from_raw_parts(start, length) };
-        let place = bytes.iter().position(|byte| *byte != fill)?;
+        // Most often none has, and the host compares many at once.
+        let differs = bytes.iter().fold(0, |all, byte| all | (byte ^ fill));
+        let is_changed = |byte: &u8| differs != 0 && *byte != fill;
+        let place = bytes.iter().position(is_changed)?;
         Some(address + offset + place)
     }
 }
@@ -440,11 +443,12 @@ impl Call {
         let pool = self.kernel.pool();
         self.verify_memory_is_unused(address, block.size);
         self.kernel.forget_lists(&(address..address + block.size));
+        (self.kernel.upcalls.memory_freed)(self, address, block.size);
         pool.count_out(block.size);
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
         // SAFETY: the block is so long, and its owner has given it up.
         unsafe { start.write_bytes(FREED, block.filled()) };
-        let by = self.place();
+        let by = self.caller();
         let oldest = {
             let mut table = locked(&pool.table);
             table.live.remove(&address);
@@ -501,6 +505,44 @@ extern "C" fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut c_void 
         return null_mut();
     }
     call.allocate_pool(size, tag, is_paged)
+}
+
+/// What a block holds that is not zeroed.
+const UNINITIALISED: u8 = 0x5a;
+
+impl Call {
+    /// Allocates a block of a `POOL_TYPE`.
+    fn allocate_by_type(&self, kind: i32, size: usize, tag: u32) -> *mut c_void {
+        let block = self.allocate_pool(size, tag, kind & nt::PagedPool != 0);
+        if !block.is_null() && kind & nt::POOL_ZERO_ALLOCATION == 0 {
+            // SAFETY: the block is so long, and was just allocated.
+            unsafe { block.cast::<u8>().write_bytes(UNINITIALISED, size) };
+        }
+        block
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepoolwithtag)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAllocatePoolWithTag(kind: i32, size: usize, tag: u32) -> *mut c_void {
+    Call::enter_noted("ExAllocatePoolWithTag").allocate_by_type(kind, size, tag)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepoolwithquotatag)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAllocatePoolWithQuotaTag(kind: i32, size: usize, tag: u32) -> *mut c_void {
+    let call = Call::enter_noted("ExAllocatePoolWithQuotaTag");
+    let block = call.allocate_by_type(kind, size, tag);
+    let raises = block.is_null() && kind & nt::POOL_QUOTA_FAIL_INSTEAD_OF_RAISE == 0;
+    call.require(!raises, Rule::Pool, || {
+        let status = u64::from(nt::STATUS_INSUFFICIENT_RESOURCES.cast_unsigned());
+        let what = "the allocation fails and raises an exception, which the model does not pass to a handler: give \
+                    POOL_QUOTA_FAIL_INSTEAD_OF_RAISE";
+        (BugCheck(0x1e, [status, 0, 0, 0]), what.into())
+    });
+    block
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exfreepoolwithtag)

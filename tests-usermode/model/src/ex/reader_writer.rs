@@ -6,9 +6,16 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use nt::{DISPATCH_LEVEL, EX_SPIN_LOCK};
 
 use crate::{
-    host::{Call, wait::Wait},
+    host::{
+        Call,
+        footprint::{self, Access},
+        wait::Wait,
+    },
     mutex::locked,
-    verifier::{BugCheck, Rule, held::Kind},
+    verifier::{
+        BugCheck, Rule,
+        held::{Held, Kind},
+    },
 };
 
 /// The value while a thread holds the lock exclusively.
@@ -20,9 +27,83 @@ fn orders(lock: *mut EX_SPIN_LOCK) -> [usize; 2] {
     [lock.addr(), lock.addr() + 1]
 }
 
+/// Acquires a lock if it is free for that.
+fn take(word: &AtomicI32, kind: Kind) -> Option<()> {
+    let take = |state: i32| match (kind, state) {
+        (Kind::Shared, 0..) => Some(state + 1),
+        (_, 0) => Some(EXCLUSIVE),
+        _ => None,
+    };
+    let taken = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take);
+    taken.ok().map(drop)
+}
+
 impl Call {
     fn acquire_reader_writer(&self, lock: *mut EX_SPIN_LOCK, kind: Kind) -> u8 {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+        let word = self.reader_writer(lock);
+        let old_irql = self.raise_irql(DISPATCH_LEVEL);
+        self.wait_for(Wait::ReaderWriter(lock.addr()), || take(word, kind));
+        self.note_reader_writer(lock, kind, Some(old_irql));
+        old_irql
+    }
+
+    fn acquire_reader_writer_at_dpc(&self, lock: *mut EX_SPIN_LOCK, kind: Kind) {
+        self.require_dpc_level();
+        let word = self.reader_writer(lock);
+        self.wait_for(Wait::ReaderWriter(lock.addr()), || take(word, kind));
+        self.note_reader_writer(lock, kind, None);
+    }
+
+    fn try_to_acquire_reader_writer(&self, lock: *mut EX_SPIN_LOCK, kind: Kind) -> u8 {
+        self.require_dpc_level();
+        let word = self.reader_writer(lock);
+        footprint::touch(lock.addr(), Access::Exclusive);
+        if take(word, kind).is_none() {
+            return 0;
+        }
+        self.note_reader_writer(lock, kind, None);
+        1
+    }
+
+    /// Makes a lock that the thread holds shared one that it holds exclusively, if no other thread holds it.
+    fn convert_reader_writer(&self, lock: *mut EX_SPIN_LOCK) -> u8 {
+        self.require_dpc_level();
+        // SAFETY: as below.
+        let word = unsafe { self.view::<AtomicI32, _>(lock) };
+        footprint::touch(lock.addr(), Access::Exclusive);
+        let is_shared = |held: &Held| held.lock == lock.addr() && held.kind == Kind::Shared;
+        let place = locked(&self.held).iter().position(is_shared);
+        let Some(place) = place else {
+            let bug_check = BugCheck::verifier(0x1007, [lock.addr() as u64, 0, 0]);
+            let what = format!(
+                "the thread converts the reader/writer spin lock {lock:?}, which it does not hold shared"
+            );
+            self.stop(bug_check, Rule::SpinLock, what)
+        };
+        let converted = word
+            .compare_exchange(1, EXCLUSIVE, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        if converted {
+            locked(&self.held)[place].kind = Kind::Exclusive;
+            self.acquire_from(orders(lock)[1]);
+        }
+        u8::from(converted)
+    }
+
+    fn require_dpc_level(&self) {
+        let irql = self.irql();
+        self.require(irql >= DISPATCH_LEVEL, Rule::SpinLockDpc, || {
+            let bug_check = BugCheck::verifier(0x40, [irql.into(), 0, 0]);
+            (
+                bug_check,
+                format!("the IRQL is {irql}, below DISPATCH_LEVEL"),
+            )
+        });
+    }
+
+    /// Returns the word of a lock that the thread does not hold.
+    fn reader_writer<'a>(&self, lock: *mut EX_SPIN_LOCK) -> &'a AtomicI32 {
         // SAFETY: the caller of the routine passes a lock, which only these routines access.
         let word = unsafe { self.view::<AtomicI32, _>(lock) };
         let again = locked(&self.held)
@@ -34,28 +115,22 @@ impl Call {
             (bug_check, what.into())
         });
         self.check_order(lock.addr());
-        let old_irql = self.raise_irql(DISPATCH_LEVEL);
-        let order = (Ordering::AcqRel, Ordering::Relaxed);
-        self.wait_for(Wait::ReaderWriter(lock.addr()), || {
-            let take = |state: i32| match (kind, state) {
-                (Kind::Shared, 0..) => Some(state + 1),
-                (_, 0) => Some(EXCLUSIVE),
-                _ => None,
-            };
-            word.fetch_update(order.0, order.1, take).ok()
-        });
+        word
+    }
+
+    fn note_reader_writer(&self, lock: *mut EX_SPIN_LOCK, kind: Kind, old_irql: Option<u8>) {
         let [by_one, by_several] = orders(lock);
         self.acquire_from(by_one);
         if kind == Kind::Exclusive {
             self.acquire_from(by_several);
         }
-        self.note_held(lock.addr(), kind, Some(old_irql));
-        old_irql
+        self.note_held(lock.addr(), kind, old_irql);
     }
 
-    fn release_reader_writer(&self, lock: *mut EX_SPIN_LOCK, kind: Kind, new_irql: u8) {
+    /// Releases a lock, to an IRQL or without a change of it.
+    fn release_reader_writer(&self, lock: *mut EX_SPIN_LOCK, kind: Kind, new_irql: Option<u8>) {
         let irql = self.irql();
-        self.require(irql == DISPATCH_LEVEL, Rule::Irql, || {
+        self.require(irql >= DISPATCH_LEVEL, Rule::Irql, || {
             let bug_check = BugCheck::verifier(0x32, [irql.into(), lock.addr() as u64, 0]);
             (
                 bug_check,
@@ -73,7 +148,14 @@ impl Call {
             );
             self.stop(bug_check, Rule::SpinlockRelease, what);
         };
-        self.require_saved_irql(&held, new_irql);
+        match new_irql {
+            Some(irql) => self.require_saved_irql(&held, irql),
+            None => self.require(held.old_irql.is_none(), Rule::SpinlockRelease, || {
+                let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);
+                let what = "the lock was acquired by a routine that raises the IRQL, and is paired with a release that restores it";
+                (bug_check, what.into())
+            }),
+        }
         let [by_one, by_several] = orders(lock);
         if kind == Kind::Exclusive {
             word.store(0, Ordering::Release);
@@ -83,7 +165,9 @@ impl Call {
             self.release_to(by_several);
         }
         self.kernel.sleepers.wake(Wait::ReaderWriter(lock.addr()));
-        self.lower_irql(new_irql);
+        if let Some(irql) = new_irql {
+            self.lower_irql(irql);
+        }
         self.switch_after(self.routine(), lock);
     }
 }
@@ -101,7 +185,11 @@ extern "C" fn ExAcquireSpinLockShared(lock: *mut EX_SPIN_LOCK) -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExReleaseSpinLockShared(lock: *mut EX_SPIN_LOCK, irql: u8) {
-    Call::enter_noted("ExReleaseSpinLockShared").release_reader_writer(lock, Kind::Shared, irql);
+    Call::enter_noted("ExReleaseSpinLockShared").release_reader_writer(
+        lock,
+        Kind::Shared,
+        Some(irql),
+    );
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirespinlockexclusive)
@@ -120,6 +208,67 @@ extern "C" fn ExReleaseSpinLockExclusive(lock: *mut EX_SPIN_LOCK, irql: u8) {
     Call::enter_noted("ExReleaseSpinLockExclusive").release_reader_writer(
         lock,
         Kind::Exclusive,
-        irql,
+        Some(irql),
     );
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirespinlocksharedatdpclevel)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAcquireSpinLockSharedAtDpcLevel(lock: *mut EX_SPIN_LOCK) {
+    let call = Call::enter_noted("ExAcquireSpinLockSharedAtDpcLevel");
+    call.switch_point(call.routine(), lock.addr());
+    call.acquire_reader_writer_at_dpc(lock, Kind::Shared);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exreleasespinlocksharedfromdpclevel)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExReleaseSpinLockSharedFromDpcLevel(lock: *mut EX_SPIN_LOCK) {
+    let call = Call::enter_noted("ExReleaseSpinLockSharedFromDpcLevel");
+    call.release_reader_writer(lock, Kind::Shared, None);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-extryacquirespinlocksharedatdpclevel)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExTryAcquireSpinLockSharedAtDpcLevel(lock: *mut EX_SPIN_LOCK) -> u8 {
+    let call = Call::enter_noted("ExTryAcquireSpinLockSharedAtDpcLevel");
+    call.switch_point(call.routine(), lock.addr());
+    call.try_to_acquire_reader_writer(lock, Kind::Shared)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirespinlockexclusiveatdpclevel)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAcquireSpinLockExclusiveAtDpcLevel(lock: *mut EX_SPIN_LOCK) {
+    let call = Call::enter_noted("ExAcquireSpinLockExclusiveAtDpcLevel");
+    call.switch_point(call.routine(), lock.addr());
+    call.acquire_reader_writer_at_dpc(lock, Kind::Exclusive);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exreleasespinlockexclusivefromdpclevel)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExReleaseSpinLockExclusiveFromDpcLevel(lock: *mut EX_SPIN_LOCK) {
+    let call = Call::enter_noted("ExReleaseSpinLockExclusiveFromDpcLevel");
+    call.release_reader_writer(lock, Kind::Exclusive, None);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-extryacquirespinlockexclusiveatdpclevel)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExTryAcquireSpinLockExclusiveAtDpcLevel(lock: *mut EX_SPIN_LOCK) -> u8 {
+    let call = Call::enter_noted("ExTryAcquireSpinLockExclusiveAtDpcLevel");
+    call.switch_point(call.routine(), lock.addr());
+    call.try_to_acquire_reader_writer(lock, Kind::Exclusive)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-extryconvertsharedspinlockexclusive)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExTryConvertSharedSpinLockExclusive(lock: *mut EX_SPIN_LOCK) -> u8 {
+    let call = Call::enter_noted("ExTryConvertSharedSpinLockExclusive");
+    call.switch_point(call.routine(), lock.addr());
+    call.convert_reader_writer(lock)
 }

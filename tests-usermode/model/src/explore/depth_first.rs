@@ -95,7 +95,7 @@ impl DepthFirst {
         while let Some(level) = self.levels.last_mut() {
             level.asleep.push(Tried {
                 thread: level.taken,
-                footprint: level.footprint.clone(),
+                footprint: std::mem::take(&mut level.footprint),
             });
             let asleep = &level.asleep;
             let sleeps = |thread: usize| asleep.iter().any(|tried| tried.thread == thread);
@@ -192,18 +192,16 @@ impl DepthFirst {
         let Some(step) = self.steps.checked_sub(1).filter(|_| !self.is_over) else {
             return;
         };
-        let mut footprint = footprint::take();
         let [last, _] = self.levels[step].after;
         if yields || last.is_some_and(|last| self.levels[last].yields) {
-            footprint = Footprint::everything();
+            footprint::touch_everything();
         }
         self.levels[step].yields = yields;
+        let is_same = footprint::end_step(&mut self.levels[step].footprint);
         if step >= self.repeated {
-            self.levels[step].footprint = footprint;
             self.find_races(step);
-        } else if self.levels[step].footprint != footprint {
+        } else if !is_same {
             // The objects may have other numbers than before, by which those that sleep cannot be compared with them.
-            self.levels[step].footprint = footprint;
             for level in &mut self.levels[step + 1..] {
                 for tried in &mut level.asleep {
                     tried.footprint = Footprint::everything();

@@ -1,11 +1,10 @@
 //! Calls of kernel routines by the driver, and of driver routines by the kernel.
 
 use std::{
+    borrow::Cow,
+    fmt,
     ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
         fault,
         footprint::{self, Access},
         layout::FREED,
-        thread::{self, Mode, Thread},
+        thread::{self, Mode, Running, Thread},
     },
     mutex::locked,
     verifier::{BugCheck, Rule, Violation, callers},
@@ -23,9 +22,16 @@ use crate::{
 /// A routine that runs in a thread of the model. Until this value is dropped, the thread runs kernel code, not driver
 /// code.
 pub(crate) struct Call {
-    thread: Arc<Thread>,
+    thread: Running,
     routine: &'static str,
     mode: Mode,
+}
+
+/// The thread that has called a routine, and the source line in the driver if it is recorded.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    thread: Cow<'static, str>,
+    place: Option<String>,
 }
 
 impl Call {
@@ -73,12 +79,12 @@ impl Call {
         described.map_or_else(String::new, |described| format!(": {described}"))
     }
 
-    /// Describes the caller: the thread, and the source line in the driver if it is recorded.
-    pub(crate) fn place(&self) -> String {
+    /// Returns the caller.
+    pub(crate) fn caller(&self) -> Caller {
         let noted = self.kernel.config.locations;
-        match noted.then(|| callers(1).pop()).flatten() {
-            Some(place) => format!("{} in {place}", self.name()),
-            None => self.name().to_owned(),
+        Caller {
+            thread: self.name.clone(),
+            place: noted.then(|| callers(1).pop()).flatten(),
         }
     }
 
@@ -108,6 +114,15 @@ impl Call {
         call
     }
 
+    /// Like [`Call::enter_visible`], for a routine whose only effect on the object is that of a [wait](Thread::wait_for), which
+    /// records its access itself.
+    pub(crate) fn enter_to_wait<T>(routine: &'static str, object: *const T) -> Self {
+        let call = Self::enter_noted(routine);
+        call.switch_point(routine, object.addr());
+        call.order_by(object.addr());
+        call
+    }
+
     /// Lets another thread run after a routine whose effect it can observe, since the driver may continue without a
     /// call of a routine.
     pub(crate) fn switch_after<T>(&self, routine: &'static str, object: *const T) {
@@ -117,11 +132,6 @@ impl Call {
     /// Returns the name of the routine.
     pub(crate) fn routine(&self) -> &'static str {
         self.routine
-    }
-
-    /// Returns the thread.
-    pub(crate) fn thread(&self) -> &Arc<Thread> {
-        &self.thread
     }
 
     /// Makes the violation that was detected in this call.
@@ -301,6 +311,16 @@ impl Call {
         );
         // SAFETY: the pointer is not NULL; the caller of the routine guarantees that it points to an object.
         unsafe { fault::touch(pointer.cast(), size_of::<T>()) };
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.thread)?;
+        match &self.place {
+            Some(place) => write!(f, " in {place}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -9,9 +9,10 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     ops::Range,
 };
+
+use smallvec::SmallVec;
 
 /// The way in which a step accesses an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,8 +32,9 @@ pub(crate) struct Footprint {
     last: bool,
     /// Whether it may have touched objects that no step has touched before, in memory that is freed.
     unnumbered: bool,
-    /// The numbers of the objects, in the order in which they were touched, and whether exclusively.
-    objects: Vec<(u32, bool)>,
+    /// The numbers of the objects, in the order in which they were touched, and whether exclusively. An object can be in it more
+    /// than once after the step has touched everything.
+    objects: SmallVec<[(u32, bool); 6]>,
     /// A bit for each object, of which several share one: most footprints are told apart by it.
     bits: u64,
     /// How many objects had numbers before the step.
@@ -55,11 +57,24 @@ impl Footprint {
 
     fn add(&mut self, object: u32, access: Access) {
         let exclusive = access == Access::Exclusive;
-        match self.objects.iter_mut().find(|(other, _)| *other == object) {
+        let bit = 1 << (object % 64);
+        let may_be_in = self.bits & bit != 0 && !self.everything;
+        let mut objects = self.objects.iter_mut().filter(|_| may_be_in);
+        match objects.find(|(other, _)| *other == object) {
             Some((_, was)) => *was |= exclusive,
             None => self.objects.push((object, exclusive)),
         }
-        self.bits |= 1 << (object % 64);
+        self.bits |= bit;
+    }
+
+    /// Makes it that of a step that has touched nothing so far.
+    fn start(&mut self, numbered: u32) {
+        self.objects.clear();
+        *self = Self {
+            numbered,
+            objects: std::mem::take(&mut self.objects),
+            ..Self::default()
+        };
     }
 
     /// Whether the order of two steps of the same schedule makes a difference.
@@ -94,7 +109,8 @@ impl Footprint {
 /// What notes footprints, for the exploration that this thread of the host runs.
 #[derive(Default)]
 struct Notes {
-    numbers: BTreeMap<usize, u32>,
+    /// The number of each object, in the order of their addresses.
+    numbers: Vec<(usize, u32)>,
     next: u32,
     /// The objects that were made in this step, which no other thread can have touched.
     made: Vec<u32>,
@@ -103,23 +119,41 @@ struct Notes {
 
 impl Notes {
     fn number(&mut self, address: usize) -> u32 {
-        let next = self.next;
-        let number = *self.numbers.entry(address).or_insert(next);
-        self.next = self.next.max(number + 1);
+        let place = self.numbers.binary_search_by_key(&address, |(at, _)| *at);
+        match place {
+            Ok(place) => self.numbers[place].1,
+            Err(place) => self.number_at(place, address),
+        }
+    }
+
+    /// Gives an object a number, at its place among the others.
+    fn number_at(&mut self, place: usize, address: usize) -> u32 {
+        let number = self.next;
+        self.numbers.insert(place, (address, number));
+        self.next += 1;
         number
     }
 
-    fn addresses_in(&self, range: Range<usize>) -> Vec<usize> {
-        let addresses = self.numbers.range(range);
-        addresses.map(|(address, _)| *address).collect()
+    fn touch(&mut self, address: usize, access: Access) {
+        let number = self.number(address);
+        if !self.made.contains(&number) {
+            self.step.add(number, access);
+        }
+    }
+
+    /// Returns the places of the objects in a range of addresses.
+    fn places_in(&self, range: &Range<usize>) -> Range<usize> {
+        let start = self.numbers.partition_point(|(at, _)| *at < range.start);
+        let rest = &self.numbers[start..];
+        let count = rest.iter().take_while(|(at, _)| *at < range.end).count();
+        start..start + count
     }
 
     /// Touches the objects in a range, which then are no more.
-    fn touch_all_in(&mut self, range: Range<usize>) {
-        for address in self.addresses_in(range) {
-            if let Some(number) = self.numbers.remove(&address) {
-                self.step.add(number, Access::Exclusive);
-            }
+    fn touch_all_in(&mut self, range: &Range<usize>) {
+        let places = self.places_in(range);
+        for (_, number) in self.numbers.drain(places) {
+            self.step.add(number, Access::Exclusive);
         }
     }
 }
@@ -142,6 +176,7 @@ thread_local! {
     static NOTES: RefCell<Notes> = RefCell::default();
 }
 
+#[inline]
 fn note(step: impl FnOnce(&mut Notes)) {
     if NOTING.get() != Noting::Nothing {
         NOTES.with_borrow_mut(step);
@@ -160,33 +195,31 @@ pub(crate) fn begin(guarded: bool) {
         notes.numbers.clear();
         notes.next = 0;
         notes.made.clear();
-        notes.step = Footprint::default();
+        notes.step.start(0);
     });
 }
 
-/// What the step has touched that ends here.
-pub(crate) fn take() -> Footprint {
+/// Ends a step, and takes what it has touched, if that is not as it was before. Returns whether it is.
+pub(crate) fn end_step(before: &mut Footprint) -> bool {
     NOTES.with_borrow_mut(|notes| {
         notes.made.clear();
-        let next = Footprint {
-            numbered: notes.next,
-            ..Footprint::default()
-        };
-        std::mem::replace(&mut notes.step, next)
+        let same = *before == notes.step;
+        if !same {
+            std::mem::swap(before, &mut notes.step);
+        }
+        notes.step.start(notes.next);
+        same
     })
 }
 
 /// The step touches the object at an address.
+#[inline]
 pub(crate) fn touch(address: usize, access: Access) {
-    note(|notes| {
-        let number = notes.number(address);
-        if !notes.made.contains(&number) {
-            notes.step.add(number, access);
-        }
-    });
+    note(|notes| notes.touch(address, access));
 }
 
 /// The step does what may concern any other one.
+#[inline]
 pub(crate) fn touch_everything() {
     note(|notes| {
         notes.step.everything = true;
@@ -201,6 +234,7 @@ pub(crate) fn is_last() {
 }
 
 /// The step runs code of the driver or of the scenario.
+#[inline]
 pub(crate) fn touch_memory() {
     if NOTING.get() == Noting::Memory {
         touch(MEMORY, Access::Exclusive);
@@ -210,7 +244,7 @@ pub(crate) fn touch_memory() {
 /// Memory is freed: the step touches whatever is in it, and what is there later is something else.
 pub(crate) fn free(range: Range<usize>) {
     note(|notes| {
-        notes.touch_all_in(range);
+        notes.touch_all_in(&range);
         notes.step.unnumbered = true;
     });
 }
@@ -219,7 +253,7 @@ pub(crate) fn free(range: Range<usize>) {
 pub(crate) fn initialise<T>(object: *const T) {
     note(|notes| {
         let start = object.addr();
-        notes.touch_all_in(start..start + size_of::<T>());
+        notes.touch_all_in(&(start..start + size_of::<T>()));
         let number = notes.number(start);
         notes.step.add(number, Access::Exclusive);
     });
@@ -228,11 +262,10 @@ pub(crate) fn initialise<T>(object: *const T) {
 /// An object is made, or memory is allocated, which no other thread knows of until this step is over.
 pub(crate) fn make(range: Range<usize>) {
     note(|notes| {
-        let start = range.start;
-        for address in notes.addresses_in(range) {
-            notes.numbers.remove(&address);
-        }
-        let number = notes.number(start);
+        let places = notes.places_in(&range);
+        let place = places.start;
+        notes.numbers.drain(places);
+        let number = notes.number_at(place, range.start);
         notes.made.push(number);
     });
 }

@@ -23,12 +23,21 @@ use crate::{
     verifier::Violation,
 };
 
+/// The state of a folder, as a part of a kernel.
+pub(crate) trait Part: Any + Send + Sync {
+    /// Its place in [`Parts`].
+    const PLACE: usize;
+}
+
+/// The parts of a kernel.
+pub(crate) type Parts = [Box<dyn Any + Send + Sync>; 4];
+
 /// A kernel. A program can have several; each has its own devices, locks and threads.
 pub struct Kernel {
     pub(crate) config: Config,
     pub(crate) engine: Engine,
     pub(crate) upcalls: &'static Upcalls,
-    parts: Vec<Box<dyn Any + Send + Sync>>,
+    parts: Parts,
     violation: OnceLock<Violation>,
     halted: AtomicBool,
     threads: Mutex<Vec<Weak<Thread>>>,
@@ -48,7 +57,7 @@ impl Kernel {
         engine: Engine,
         steps: bool,
         upcalls: &'static Upcalls,
-        parts: Vec<Box<dyn Any + Send + Sync>>,
+        parts: Parts,
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
@@ -68,8 +77,9 @@ impl Kernel {
     }
 
     /// Returns the state of a folder, by its type.
-    pub(crate) fn part<P: Any>(&self) -> &P {
-        let part = self.parts.iter().find_map(|part| part.downcast_ref());
+    #[inline]
+    pub(crate) fn part<P: Part>(&self) -> &P {
+        let part = self.parts[P::PLACE].downcast_ref();
         part.unwrap_or_else(|| unreachable!("a kernel is made with every part"))
     }
 

@@ -6,13 +6,15 @@
 //! and only from the first [`Shared`](crate::explore::Shared) on, since other memory is not checked.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     ops::Range,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     host::{
@@ -59,10 +61,11 @@ impl VectorClock {
 
 /// The clock of the last thread that used an object, by the address of the object.
 #[derive(Default)]
-pub(crate) struct Edges(Mutex<HashMap<usize, VectorClock>>);
+pub(crate) struct Edges(Mutex<FxHashMap<usize, VectorClock>>);
 
 impl Edges {
     /// Records the clock of the current thread for an object, in an exploration.
+    #[inline]
     pub(crate) fn release(object: usize) {
         if TRACKS.load(Relaxed)
             && let Some(thread) = thread::try_current()
@@ -127,15 +130,20 @@ impl Thread {
         })
     }
 
+    #[inline]
     fn is_tracked(&self) -> bool {
         TRACKS.load(Relaxed) && self.kernel.engine == Engine::Shuttle
     }
 
     /// Orders the thread before the next thread that uses an object.
+    #[inline]
     pub(crate) fn release_to(&self, object: usize) {
-        if !self.is_tracked() {
-            return;
+        if self.is_tracked() {
+            self.release_clock_to(object);
         }
+    }
+
+    fn release_clock_to(&self, object: usize) {
         let mut clock = locked(&self.order);
         locked(&self.kernel.sleepers.edges.0)
             .entry(object)
@@ -145,10 +153,15 @@ impl Thread {
     }
 
     /// Orders the thread after the threads that used an object before.
+    #[inline]
     pub(crate) fn acquire_from(&self, object: usize) {
-        if self.is_tracked()
-            && let Some(clock) = locked(&self.kernel.sleepers.edges.0).get(&object)
-        {
+        if self.is_tracked() {
+            self.acquire_clock_from(object);
+        }
+    }
+
+    fn acquire_clock_from(&self, object: usize) {
+        if let Some(clock) = locked(&self.kernel.sleepers.edges.0).get(&object) {
             locked(&self.order).join(clock);
         }
     }
@@ -161,6 +174,11 @@ impl Thread {
     /// As [`Thread::synchronise`], for work whose order may make no difference.
     pub(crate) fn synchronise_as(&self, object: usize, access: Access) {
         footprint::touch(object, access);
+        self.order_by(object);
+    }
+
+    /// Orders the thread after the threads that used an object before, and before the next one, without an access of the step.
+    pub(crate) fn order_by(&self, object: usize) {
         self.acquire_from(object);
         self.release_to(object);
     }

@@ -1,9 +1,12 @@
 //! Threads and their state.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     fmt,
     io::Write,
+    ops::Deref,
+    ptr::{NonNull, null},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed},
@@ -35,7 +38,8 @@ pub(crate) enum Mode {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
+    /// The thread that runs, or NULL. It is kept by the [`Attached`] that has set it.
+    static CURRENT: Cell<*const Thread> = const { Cell::new(null()) };
     /// The thread that this host thread was in the kernel that it entered last.
     static HOST: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
     /// Separate from the thread, since the allocator can read it at any time.
@@ -58,7 +62,7 @@ pub(crate) struct Thread {
     pub(crate) kernel: Arc<Kernel>,
     /// The number by which a lock identifies its owner; not zero.
     pub(crate) number: u32,
-    name: String,
+    pub(super) name: Cow<'static, str>,
     role: Role,
     irql: AtomicU8,
     /// The processor on which the thread runs at `DISPATCH_LEVEL`, or last ran at that IRQL.
@@ -67,6 +71,8 @@ pub(crate) struct Thread {
     pub(crate) held: Mutex<Vec<Held>>,
     /// The addresses of the mutexes that the thread owns.
     pub(crate) mutexes: Mutex<Vec<usize>>,
+    /// How many critical regions the thread has entered and not left.
+    pub(crate) critical_regions: AtomicU32,
     pub(crate) waits_for: Mutex<Option<Wait>>,
     /// The stack at the wait, if it is recorded.
     waits_at: Mutex<Option<Backtrace>>,
@@ -87,7 +93,7 @@ pub(crate) struct Thread {
     /// The steps of other threads that happened before.
     pub(crate) order: Mutex<VectorClock>,
     /// The last routines that the thread has entered.
-    recent: Mutex<Recent>,
+    recent: Recent,
 }
 
 /// An IRP that a driver has passed to a lower driver.
@@ -117,18 +123,24 @@ const RECENT: usize = 8;
 
 #[derive(Default)]
 struct Recent {
-    routines: [&'static str; RECENT],
-    count: usize,
+    routines: [Cell<&'static str>; RECENT],
+    count: Cell<usize>,
 }
+
+// SAFETY: only the thread itself uses this, and it is the current thread of one host thread at a time.
+unsafe impl Sync for Recent {}
 
 impl Thread {
     /// Makes a thread at `PASSIVE_LEVEL`.
-    pub(crate) fn new(kernel: &Arc<Kernel>, name: impl Into<String>) -> Arc<Self> {
+    pub(crate) fn new(kernel: &Arc<Kernel>, name: impl Into<Cow<'static, str>>) -> Arc<Self> {
         Self::make(kernel, name, Role::User)
     }
 
     /// Makes a system thread at `PASSIVE_LEVEL`.
-    pub(crate) fn new_system(kernel: &Arc<Kernel>, name: impl Into<String>) -> Arc<Self> {
+    pub(crate) fn new_system(
+        kernel: &Arc<Kernel>,
+        name: impl Into<Cow<'static, str>>,
+    ) -> Arc<Self> {
         Self::make(kernel, name, Role::System)
     }
 
@@ -137,7 +149,7 @@ impl Thread {
         Self::make(kernel, "timers", Role::Timers)
     }
 
-    fn make(kernel: &Arc<Kernel>, name: impl Into<String>, role: Role) -> Arc<Self> {
+    fn make(kernel: &Arc<Kernel>, name: impl Into<Cow<'static, str>>, role: Role) -> Arc<Self> {
         let thread = Arc::new(Self {
             kernel: Arc::clone(kernel),
             number: kernel.next_thread(),
@@ -147,6 +159,7 @@ impl Thread {
             processor: AtomicU32::new(0),
             held: Mutex::default(),
             mutexes: Mutex::default(),
+            critical_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),
             waits_at: Mutex::default(),
             in_dpc: AtomicBool::new(false),
@@ -159,7 +172,7 @@ impl Thread {
             passed: Mutex::default(),
             serving: Mutex::default(),
             order: Mutex::new(Self::clock_of_maker()),
-            recent: Mutex::default(),
+            recent: Recent::default(),
         });
         kernel.add_thread(&thread);
         thread
@@ -182,26 +195,25 @@ impl Thread {
 
     /// Records that the thread enters a routine.
     pub(crate) fn note_routine(&self, routine: &'static str) {
-        let mut recent = locked(&self.recent);
-        let place = recent.count % RECENT;
-        recent.routines[place] = routine;
-        recent.count += 1;
+        let Recent { routines, count } = &self.recent;
+        routines[count.get() % RECENT].set(routine);
+        count.set(count.get().wrapping_add(1));
     }
 
     /// Returns the routine that the thread entered last.
     #[cfg(target_os = "linux")]
     pub(crate) fn last_routine(&self) -> &'static str {
-        let recent = locked(&self.recent);
-        let last = recent.count.checked_sub(1);
-        last.map_or("no routine", |last| recent.routines[last % RECENT])
+        let Recent { routines, count } = &self.recent;
+        let last = count.get().checked_sub(1);
+        last.map_or("no routine", |last| routines[last % RECENT].get())
     }
 
     /// Returns a description of the routines that the thread entered last.
     #[cfg(target_os = "linux")]
     pub(crate) fn recent_routines(&self) -> String {
-        let recent = locked(&self.recent);
-        let first = recent.count.saturating_sub(RECENT);
-        let names = (first..recent.count).map(|place| recent.routines[place % RECENT]);
+        let Recent { routines, count } = &self.recent;
+        let first = count.get().saturating_sub(RECENT);
+        let names = (first..count.get()).map(|place| routines[place % RECENT].get());
         let names: Vec<_> = names.collect();
         format!("it has entered {}", names.join(", "))
     }
@@ -280,73 +292,93 @@ impl fmt::Display for Thread {
     }
 }
 
+/// The current thread of the model. A count of references would be changed in every routine, which takes long; the [`Attached`]
+/// in a frame below keeps the thread instead.
+pub(crate) struct Running(NonNull<Thread>);
+
+impl Deref for Running {
+    type Target = Thread;
+
+    #[inline]
+    fn deref(&self) -> &Thread {
+        // SAFETY: the `Attached` that has set the current thread keeps it until it is dropped. It is in a frame below that of this
+        // value, which is not sent to another host thread, or in a coroutine that is suspended.
+        unsafe { self.0.as_ref() }
+    }
+}
+
 /// Returns the current thread of the model. Ends the program if there is none, since a routine then has no kernel.
-pub(crate) fn current(routine: &str) -> Arc<Thread> {
-    let current = CURRENT.with_borrow(Clone::clone);
-    current.unwrap_or_else(|| {
-        let what = "is called in a thread that has not entered a kernel";
-        // Written directly, as a violation is, so that the test harness does not capture it.
-        let _ = writeln!(std::io::stderr(), "ntmodel: {routine} {what}");
-        std::process::abort()
-    })
+#[inline]
+pub(crate) fn current(routine: &str) -> Running {
+    try_current().unwrap_or_else(|| is_outside(routine))
+}
+
+#[cold]
+fn is_outside(routine: &str) -> ! {
+    let what = "is called in a thread that has not entered a kernel";
+    // Written directly, as a violation is, so that the test harness does not capture it.
+    let _ = writeln!(std::io::stderr(), "ntmodel: {routine} {what}");
+    std::process::abort()
 }
 
 /// Returns the current thread, if it is one of the model's.
-pub(crate) fn try_current() -> Option<Arc<Thread>> {
-    let current = CURRENT.try_with(|current| current.try_borrow().ok()?.clone());
-    current.ok()?
+#[inline]
+pub(crate) fn try_current() -> Option<Running> {
+    NonNull::new(CURRENT.get().cast_mut()).map(Running)
 }
 
-/// Sets the current thread; returns the previous one.
-pub(crate) fn replace_current(thread: Option<Arc<Thread>>) -> Option<Arc<Thread>> {
+/// Sets the current thread, which its [`Attached`] keeps; returns the previous one.
+pub(crate) fn replace_current(thread: *const Thread) -> *const Thread {
     CURRENT.replace(thread)
 }
 
 /// Sets the mode of the current thread; returns the previous mode.
+#[inline]
 pub(crate) fn set_mode(mode: Mode) -> Mode {
     MODE.replace(mode)
 }
 
 /// Returns the mode of the current thread.
+#[inline]
 pub(crate) fn mode() -> Mode {
     MODE.get()
 }
 
 /// Makes a host thread a thread of a kernel while this value lives.
 pub(crate) struct Attached {
-    before: Option<Arc<Thread>>,
+    _thread: Arc<Thread>,
+    before: *const Thread,
 }
 
 impl Attached {
     /// Makes the calling host thread a thread of the kernel, if it is not one already.
     pub(crate) fn to(kernel: &Arc<Kernel>) -> Option<Self> {
-        let of_kernel = |thread: &Arc<Thread>| Arc::ptr_eq(&thread.kernel, kernel);
-        if CURRENT.with_borrow(|current| current.as_ref().is_some_and(of_kernel)) {
+        let of_kernel = |thread: &&Arc<Thread>| Arc::ptr_eq(&thread.kernel, kernel);
+        if try_current().is_some_and(|current| Arc::ptr_eq(&current.kernel, kernel)) {
             return None;
         }
-        let thread = HOST.with_borrow_mut(|host| {
-            if !host.as_ref().is_some_and(of_kernel) {
+        let thread = HOST.with_borrow_mut(|host| match host.as_ref().filter(of_kernel) {
+            Some(thread) => Arc::clone(thread),
+            None => {
                 let name = std::thread::current().name().map(str::to_owned);
-                let name = name.unwrap_or_else(|| "thread".into());
-                *host = Some(Thread::new(kernel, name));
+                let name = name.map_or(Cow::Borrowed("thread"), Cow::Owned);
+                Arc::clone(host.insert(Thread::new(kernel, name)))
             }
-            host.clone()
         });
-        Some(Self {
-            before: replace_current(thread),
-        })
+        Some(Self::as_thread(thread))
     }
 
     /// Makes a thread the current one.
     pub(crate) fn as_thread(thread: Arc<Thread>) -> Self {
         Self {
-            before: replace_current(Some(thread)),
+            before: replace_current(Arc::as_ptr(&thread)),
+            _thread: thread,
         }
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        replace_current(self.before.take());
+        replace_current(self.before);
     }
 }

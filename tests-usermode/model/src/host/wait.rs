@@ -2,10 +2,10 @@
 //! scheduler selects.
 
 use std::{
-    collections::HashSet,
     fmt,
     future::poll_fn,
     pin::pin,
+    ptr::null,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst, fence},
@@ -14,6 +14,8 @@ use std::{
     thread as host,
     time::{Duration, Instant},
 };
+
+use rustc_hash::FxHashSet;
 
 use crate::{
     host::{
@@ -46,6 +48,8 @@ pub(crate) enum Wait {
     Object(usize),
     /// An object, or the timer that ends the wait.
     Timed(usize, usize),
+    /// Several objects, by the address of what lists them. A change of any object wakes the thread.
+    Several(usize),
     Processor(usize),
     Irp(usize),
     Dpcs(usize),
@@ -66,6 +70,7 @@ impl Wait {
             | Self::ReaderWriter(key)
             | Self::Object(key)
             | Self::Timed(key, _)
+            | Self::Several(key)
             | Self::Processor(key)
             | Self::Irp(key)
             | Self::Dpcs(key)
@@ -91,11 +96,11 @@ impl Wait {
     const fn orders(self) -> bool {
         !matches!(
             self,
-            Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_)
+            Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_) | Self::Several(_)
         )
     }
 
-    /// Records that the current step tests the condition of a wait, or wakes the threads that wait. For processors, see
+    /// Records that the current step has tested the condition of a wait, or wakes the threads that wait. For processors, see
     /// `Processors`.
     fn touch(self, access: Access) {
         if !matches!(self, Self::Processor(_)) {
@@ -120,6 +125,7 @@ impl fmt::Display for Wait {
         match self {
             Self::SpinLock(lock) | Self::ReaderWriter(lock) => write!(f, "the spin lock {lock:#x}"),
             Self::Object(object) | Self::Timed(object, _) => write!(f, "the object {object:#x}"),
+            Self::Several(_) => write!(f, "several objects"),
             Self::Processor(_) => write!(f, "a processor"),
             Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
             Self::Dpcs(_) => write!(f, "the queued DPCs"),
@@ -148,7 +154,7 @@ pub(crate) struct Sleepers {
     pub(crate) edges: Edges,
     pub(crate) nodes: Nodes,
     /// The objects that were on the stacks of driver routines that have returned.
-    pub(crate) gone: Mutex<HashSet<usize>>,
+    pub(crate) gone: Mutex<FxHashSet<usize>>,
     /// The number of threads of an exploration that can continue, without its first one.
     awake: AtomicUsize,
 }
@@ -167,11 +173,13 @@ impl Sleepers {
         if wait.orders() {
             Edges::release(wait.key());
         }
-        // Pairs with the fence in `sleep`: either the sleeper sees the change, or this thread sees the sleeper.
-        fence(SeqCst);
-        if self.sleeping.load(SeqCst) != 0 && !wait.is_short() {
-            drop(locked(&self.host));
-            self.condition.notify_all();
+        if !wait.is_short() {
+            // Pairs with the fence in `sleep`: either the sleeper sees the change, or this thread sees the sleeper.
+            fence(SeqCst);
+            if self.sleeping.load(SeqCst) != 0 {
+                drop(locked(&self.host));
+                self.condition.notify_all();
+            }
         }
         if self.suspended.load(SeqCst) == 0 {
             return;
@@ -179,7 +187,8 @@ impl Sleepers {
         let mut woken = Vec::new();
         locked(&self.tasks).retain(|task| {
             let key = wait.key();
-            let stays = task.wait.key() != key && task.wait.second_key() != Some(key);
+            let several = matches!((wait, task.wait), (Wait::Object(_), Wait::Several(_)));
+            let stays = task.wait.key() != key && task.wait.second_key() != Some(key) && !several;
             if !stays {
                 woken.push(task.waker.clone());
             }
@@ -301,9 +310,15 @@ impl Thread {
     }
 
     fn wait_untracked<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
+        // A test that fails has no effect but that the thread sleeps. Before or after another thread's step that wakes it, the
+        // thread goes on after both: the two are independent.
         let mut ready = || {
-            wait.touch(Access::Exclusive);
-            ready()
+            let result = ready();
+            wait.touch(match result {
+                Some(_) => Access::Exclusive,
+                None => Access::Commuting,
+            });
+            result
         };
         if let Some(result) = ready() {
             return result;
@@ -462,7 +477,7 @@ impl Thread {
 
 /// Lets other threads run, and then this one again.
 pub(crate) fn away<R>(switch: impl FnOnce() -> R) -> R {
-    let thread = thread::replace_current(None);
+    let thread = thread::replace_current(null());
     let mode = thread::set_mode(thread::Mode::User);
     let result = switch();
     thread::set_mode(mode);

@@ -41,9 +41,7 @@ impl Mapped {
     fn describe(&self, address: usize, short: fn(&str) -> String) -> Option<String> {
         let symbols = self.symbols.get_or_init(|| {
             let file = self.file.as_ref();
-            file.map_or_else(Symbols::default, |(path, bytes)| {
-                Symbols::beside(path, bytes)
-            })
+            file.map_or_else(Symbols::default, |(path, bytes)| Symbols::of(path, bytes))
         });
         let offset = u32::try_from(address - self.addresses.start).ok()?;
         let Some((name, line)) = symbols.find(offset) else {

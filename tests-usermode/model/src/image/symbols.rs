@@ -1,29 +1,37 @@
-//! The functions and source lines of an image, from the PDB beside it.
+//! The functions and source lines of an image: from the PDB beside it, or from DWARF in it, as mingw-w64's compilers make it.
 
 use std::{fs::File, path::Path};
 
 use object::{Object, read::pe::PeFile64};
 use pdb2::{FallibleIterator, PDB, SymbolData};
 
+use super::dwarf;
+
 /// Cargo's name for the folder in which `cross/cargo` builds a driver. It has the same folders as the repository.
 const BUILD_FOLDER: &str = "/cargo/build-dir/workspace/";
 
 /// A function: its start and end, relative to the image, and its name.
-type Function = (u32, u32, String);
+pub(super) type Function = (u32, u32, String);
 
-/// The symbols of an image in its PDB.
+/// The symbols of an image.
 #[derive(Default)]
 pub(super) struct Symbols {
-    functions: Vec<Function>,
+    pub(super) functions: Vec<Function>,
     /// The start of the code of a line: the address, the file and the line number.
-    lines: Vec<(u32, usize, u32)>,
-    files: Vec<String>,
+    pub(super) lines: Vec<(u32, usize, u32)>,
+    pub(super) files: Vec<String>,
 }
 
 impl Symbols {
-    /// Reads the PDB beside an image. There are no symbols if there is no PDB or it belongs to another image.
-    pub(super) fn beside(image: &Path, bytes: &[u8]) -> Self {
-        Self::read(&image.with_extension("pdb"), bytes).unwrap_or_default()
+    /// Reads the PDB beside an image, or if there is none, or that of another image, the image's DWARF. There are no symbols
+    /// if the image has none.
+    pub(super) fn of(image: &Path, bytes: &[u8]) -> Self {
+        let mut this = Self::read(&image.with_extension("pdb"), bytes)
+            .or_else(|| dwarf::read(bytes))
+            .unwrap_or_default();
+        this.functions.sort_by_key(|(start, ..)| *start);
+        this.lines.sort_unstable();
+        this
     }
 
     fn read(path: &Path, image: &[u8]) -> Option<Self> {
@@ -38,8 +46,6 @@ impl Symbols {
         // Code that is in no function has its public name.
         this.functions.sort_by_key(|(start, ..)| *start);
         this.read_publics(&mut pdb).ok()?;
-        this.functions.sort_by_key(|(start, ..)| *start);
-        this.lines.sort_unstable();
         Some(this)
     }
 

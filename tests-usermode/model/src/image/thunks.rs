@@ -5,15 +5,10 @@ use std::{
     ffi::{CStr, c_char, c_void},
 };
 
-use nt::UNICODE_STRING;
-
 use crate::image::{format::Line, lookaside};
 
 /// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` stands for.
 const DEFAULT: [u32; 2] = [101, 3];
-
-/// How long a `UNICODE_STRING` can be without the zero after it.
-const MOST_BYTES: u16 = 0xfffc;
 
 /// The names, and what an image calls for each.
 pub(super) fn others() -> Vec<(&'static str, usize)> {
@@ -33,10 +28,6 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
         (
             "ExDeleteLookasideListEx",
             lookaside::delete as *const () as usize,
-        ),
-        (
-            "RtlInitUnicodeString",
-            rtl_init_unicode_string as *const () as usize,
         ),
         (
             "__C_specific_handler",
@@ -100,26 +91,6 @@ extern "win64" fn memcmp(one: *const c_void, other: *const c_void, length: usize
 extern "win64" fn ex_free_pool(block: *mut c_void) {
     // SAFETY: the image gives a block of the pool. No tag is none to compare.
     unsafe { nt::ExFreePoolWithTag(block, 0) };
-}
-
-extern "win64" fn rtl_init_unicode_string(string: *mut UNICODE_STRING, source: *mut u16) {
-    let (mut length, mut maximum) = (0, 0);
-    if !source.is_null() {
-        let mut unit = source;
-        // SAFETY: the source ends with a zero, at which this ends at the latest.
-        while length < MOST_BYTES && unsafe { unit.read() } != 0 {
-            unit = unit.wrapping_add(1);
-            length += 2;
-        }
-        maximum = length + 2;
-    }
-    let value = UNICODE_STRING {
-        Length: length,
-        MaximumLength: maximum,
-        Buffer: source,
-    };
-    // SAFETY: the image gives room for a string.
-    unsafe { string.write(value) };
 }
 
 /// After the fourth parameter every argument of the convention is on the stack, whether it is named or not. More of them are

@@ -1,14 +1,12 @@
 //! The bus driver below a device, which handles the requests that are passed down to it.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, atomic::Ordering},
-};
+use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS, SL_PENDING_RETURNED,
     STATUS_PENDING, STATUS_SUCCESS,
 };
+use rustc_hash::FxHashMap;
 
 use crate::{
     host::{Call, thread::Thread},
@@ -33,7 +31,7 @@ pub(crate) struct Buses {
     power: Answers,
 }
 
-type Answers = Mutex<HashMap<(usize, u8), BusAnswer>>;
+type Answers = Mutex<FxHashMap<(usize, u8), BusAnswer>>;
 
 impl Buses {
     /// Sets how the bus driver handles a device's PnP requests of a minor function.
@@ -67,7 +65,7 @@ impl Call {
     ) -> NTSTATUS {
         record.reached_bus.store(true, Ordering::Relaxed);
         let irp = record.raw();
-        let asked = record.asked;
+        let asked = record.asked();
         let buses = &self.kernel.io().buses;
         let answer = match asked.major {
             IRP_MJ_PNP => buses.answer(pdo.addr(), asked.minor),

@@ -16,7 +16,7 @@ use crate::{
     },
     io::{
         inlines,
-        irp::{IrpRecord, Left},
+        irp::{IrpRecord, Left, Origin},
         mdl::Unlocked,
     },
     mutex::locked,
@@ -124,6 +124,7 @@ impl Call {
             };
             record.leave(location, Some(left));
             let more = record.previous_location();
+            let is_back = record.came_back();
             // SAFETY: as above.
             unsafe { (*irp).PendingReturned = pending };
             let wanted = if status >= 0 {
@@ -148,16 +149,22 @@ impl Call {
                     locked(&record.state).is_kept = true;
                     return;
                 }
+                self.require_kept(record, is_back, Some(answer));
                 self.verify_propagated(record, pending != 0 && more);
             } else if pending != 0 && more {
                 // The upper driver has no completion routine that could mark the IRP.
                 record.stack().Control |= SL_PENDING_RETURNED;
             }
+            self.require_kept(record, is_back, None);
             if !more {
                 break;
             }
         }
-        self.finish(record);
+        if record.origin == Origin::IoManager {
+            self.finish(record);
+        } else {
+            self.finish_threaded(record);
+        }
     }
 
     /// Stops the system if a completion routine was called with `PendingReturned` set and has not marked the IRP
@@ -176,7 +183,12 @@ impl Call {
     fn require_first_completion(&self, record: &IrpRecord) {
         let twice = {
             let state = locked(&record.state);
-            state.completion.map(|_| state.completed_by.clone())
+            let ended = state.completed_by.clone();
+            if state.is_freed {
+                drop(state);
+                self.live_irp(record.raw());
+            }
+            ended
         };
         if let Some(by) = twice {
             let bug_check = BugCheck(0x44, [record.address() as u64, 0, 0, 0]);
@@ -196,6 +208,7 @@ impl Call {
             )
         });
         self.require_first_completion(record);
+        self.require_sent(record);
         let held = locked(&self.held).last().map(ToString::to_string);
         if let Some(held) = held {
             let bug_check = BugCheck::verifier(0x2_0011, [irql.into(), address, 0]);
@@ -224,22 +237,19 @@ impl Call {
         });
     }
 
-    /// Ends an IRP: copies the output to user mode, and wakes the threads that wait.
-    fn finish(&self, record: &Arc<IrpRecord>) {
-        record.touch();
-        // SAFETY: the caller that completes an IRP owns it.
-        let status = unsafe { nt::irp::status(record.raw()) };
-        // SAFETY: as above.
-        let information = unsafe { (*record.raw()).IoStatus.Information };
-        let information = usize::try_from(information).unwrap_or(usize::MAX);
-        // The I/O manager copies no output if the status is an error (severity 3).
-        let copied = status.cast_unsigned() >> 30 != 3;
-        let length = match record.asked.major {
+    /// Stops the system if more bytes are copied than the buffer has, or the driver has written past the end of it.
+    pub(in crate::io) fn verify_information(
+        &self,
+        record: &IrpRecord,
+        information: usize,
+        copied: bool,
+    ) {
+        let length = match record.asked().major {
             nt::IRP_MJ_DEVICE_CONTROL
             | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
             | nt::IRP_MJ_READ
-            | nt::IRP_MJ_QUERY_INFORMATION => record.asked.output_length,
-            nt::IRP_MJ_WRITE => record.asked.input_length,
+            | nt::IRP_MJ_QUERY_INFORMATION => record.asked().output_length,
+            nt::IRP_MJ_WRITE => record.asked().input_length,
             _ => usize::MAX,
         };
         self.require(!(copied && information > length), Rule::Information, || {
@@ -251,7 +261,20 @@ impl Call {
         if let Some(what) = record.overrun() {
             self.stop(BugCheck::verifier(0x51, [0; 3]), Rule::Pool, what);
         }
-        let leaks = record.asked.major == nt::IRP_MJ_DEVICE_CONTROL
+    }
+
+    /// Ends an IRP: copies the output to user mode, and wakes the threads that wait.
+    fn finish(&self, record: &Arc<IrpRecord>) {
+        record.touch();
+        // SAFETY: the caller that completes an IRP owns it.
+        let status = unsafe { nt::irp::status(record.raw()) };
+        // SAFETY: as above.
+        let information = unsafe { (*record.raw()).IoStatus.Information };
+        let information = usize::try_from(information).unwrap_or(usize::MAX);
+        // The I/O manager copies no output if the status is an error (severity 3).
+        let copied = status.cast_unsigned() >> 30 != 3;
+        self.verify_information(record, information, copied);
+        let leaks = record.asked().major == nt::IRP_MJ_DEVICE_CONTROL
             && record.direct.is_none()
             && copied
             && record.is_unwritten(information);
@@ -278,7 +301,7 @@ impl Call {
             }
             if is_first {
                 state.completion = Some((status, information));
-                state.completed_by = self.place();
+                state.completed_by = Some(self.caller());
             }
             is_first
         };

@@ -324,10 +324,9 @@ impl Kernel {
         device.or_else(buffer).or_else(|| {
             let record = self.io().find_around(address)?;
             let by = locked(&record.state).completed_by.clone();
-            Some(if by.is_empty() {
-                format!("in {record}")
-            } else {
-                format!("in {record}, which {by} has completed")
+            Some(match by {
+                None => format!("in {record}"),
+                Some(by) => format!("in {record}, which {by} has completed"),
             })
         })
     }

@@ -48,7 +48,7 @@ impl Call {
         let pdo = self.kernel.io().devices.pdo_of(device)?;
         let under_way = locked(&self.kernel.io().pnp);
         let record = under_way.get(&pdo)?;
-        (record.asked.minor == minor).then(|| Arc::clone(record))
+        (record.asked().minor == minor).then(|| Arc::clone(record))
     }
 
     /// Returns the current `IRP_MN_REMOVE_DEVICE` of the stack of a device object.
@@ -61,7 +61,7 @@ impl Call {
         let under_way = locked(&self.kernel.io().pnp);
         let mut removals = under_way
             .values()
-            .filter(|record| record.asked.minor == IRP_MN_REMOVE_DEVICE);
+            .filter(|record| record.asked().minor == IRP_MN_REMOVE_DEVICE);
         removals.next().cloned()
     }
 

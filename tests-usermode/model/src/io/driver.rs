@@ -315,6 +315,8 @@ impl Call {
         self.require_buffers_unused();
         self.require_no_dpc();
         self.require_no_irp();
+        self.require_no_kept_irp();
+        self.require_no_mdl();
         let (blocks, bytes) = (kernel.pool_blocks(), kernel.pool_bytes());
         self.require(blocks == 0, Rule::Pool, || {
             let bug_check = BugCheck::verifier(0x62, [0, 0, blocks as u64]);

@@ -378,6 +378,12 @@ impl File {
         !live.is_empty()
     }
 
+    /// Returns its file object with a reference, which [`FileInner::irp_ended`] releases. So `IRP_MJ_CLOSE` is not sent before.
+    pub(crate) fn referenced(&self) -> Arc<FileInner> {
+        self.inner.add_irp();
+        Arc::clone(&self.inner)
+    }
+
     /// Closes the file, whether or not requests are pending.
     pub fn close(self) {
         drop(self);

@@ -44,7 +44,7 @@ fn before(inline: Inline, object: *const c_void) {
         Inline::YieldProcessor => return Call::enter_noted("YieldProcessor").yield_processor(),
         Inline::SystemAddressForMdl => {
             let call = Call::enter_noted("MmGetSystemAddressForMdlSafe");
-            call.request_of_mdl(object.cast_mut().cast());
+            call.require_mdl(object.cast_mut().cast());
             return;
         }
         Inline::UserPages => {

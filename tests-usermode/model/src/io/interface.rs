@@ -1,22 +1,23 @@
 //! Device interfaces, by which user mode finds the devices that the PnP manager knows.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::sync::Mutex;
 
 use nt::{
     DEVICE_OBJECT, GUID, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_OBJECT_NAME_NOT_FOUND,
     STATUS_SUCCESS, UNICODE_STRING,
 };
+use rustc_hash::FxHashMap;
 
-use crate::{host::Call, io::registry::text, mutex::locked, verifier::Rule};
+use crate::{host::Call, io::registry::units, mutex::locked, verifier::Rule};
 
 const STATUS_OBJECT_NAME_EXISTS: i32 = 0x4000_0000;
 
 /// The tag of a device interface's name.
 const INTERFACE_TAG: u32 = u32::from_le_bytes(*b"PnpI");
 
-/// The interfaces, by their names.
+/// The interfaces, by their names in UTF-16.
 #[derive(Default)]
-pub(crate) struct Interfaces(Mutex<HashMap<String, Interface>>);
+pub(crate) struct Interfaces(Mutex<FxHashMap<Vec<u16>, Interface>>);
 
 struct Interface {
     pdo: usize,
@@ -48,9 +49,9 @@ extern "C" fn IoRegisterDeviceInterface(
     call.require_room(name);
     // SAFETY: the caller gives a class.
     let class = unsafe { class.read() };
-    let node = class.Data4.map(|byte| format!("{byte:02x}")).concat();
+    let node = u64::from_be_bytes(class.Data4);
     let text = format!(
-        r"\??\ROOT#DRIVER#{:x}#{{{:08x}-{:04x}-{:04x}-{node}}}",
+        r"\??\ROOT#DRIVER#{:x}#{{{:08x}-{:04x}-{:04x}-{node:016x}}}",
         pdo.addr(),
         class.Data1,
         class.Data2,
@@ -79,7 +80,7 @@ extern "C" fn IoRegisterDeviceInterface(
         pdo: pdo.addr(),
         is_enabled: false,
     };
-    locked(&call.kernel.io().interfaces.0).insert(text, interface);
+    locked(&call.kernel.io().interfaces.0).insert(units, interface);
     STATUS_SUCCESS
 }
 
@@ -89,12 +90,12 @@ extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -
     let call = Call::enter_shared("IoSetDeviceInterfaceState");
     call.require_at_most(0, Rule::IrqlIoPassive1, 0x2_000a);
     // SAFETY: the caller gives a name that IoRegisterDeviceInterface made.
-    let name = unsafe { text(name) };
+    let name = unsafe { units(name) };
     if enable != 0 && call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     let mut interfaces = locked(&call.kernel.io().interfaces.0);
-    let Some(interface) = interfaces.get_mut(&name) else {
+    let Some(interface) = interfaces.get_mut(name) else {
         return STATUS_OBJECT_NAME_NOT_FOUND;
     };
     let enable = enable != 0;

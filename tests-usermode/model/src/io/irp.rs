@@ -1,10 +1,13 @@
 //! IRPs: their memory, and the I/O manager's record of each.
 
 mod describe;
+mod driver;
+mod lookup;
 
 use std::{
     cell::UnsafeCell,
     ops::Range,
+    ptr::null_mut,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, Ordering},
@@ -12,20 +15,21 @@ use std::{
 };
 
 use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, MDL, SL_PENDING_RETURNED};
+use smallvec::SmallVec;
 
 use crate::{
     host::{
-        Call, fault,
+        Caller, fault,
         footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
     },
-    io::{
-        cancel::CancelRoutine, file::FileInner, inlines, mdl::DirectBuffer,
-        system_buffer::SystemBuffer,
-    },
+    io::{cancel::CancelRoutine, file::FileInner, mdl::DirectBuffer, system_buffer::SystemBuffer},
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
+
+/// `IO_TYPE_IRP`
+const IO_TYPE_IRP: i16 = 6;
 
 /// Memory for the kernel's structures, zeroed and with the alignment of the pool.
 pub(crate) fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
@@ -50,17 +54,41 @@ pub(crate) struct Asked {
     pub(crate) power: (u32, u32),
 }
 
+/// Who made an IRP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The I/O manager.
+    IoManager,
+    /// A driver, which frees it (`IoAllocateIrp`).
+    Allocated,
+    /// A driver, which frees it (`IoBuildAsynchronousFsdRequest`).
+    Asynchronous,
+    /// A driver. The I/O manager frees it when it is completed (`IoBuildDeviceIoControlRequest`).
+    Threaded,
+    /// A driver, in memory of its own (`IoInitializeIrp`).
+    Initialised,
+}
+
+/// The memory of an IRP.
+enum Memory {
+    /// The IRP, its stack locations and its MDL.
+    Own(Box<UnsafeCell<[u128]>>),
+    /// The driver's memory, and its size.
+    Driver(*mut IRP, usize),
+}
+
 /// An IRP and the I/O manager's record of it.
 pub(crate) struct IrpRecord {
-    /// The IRP, its stack locations and its MDL.
-    memory: Box<UnsafeCell<[u128]>>,
+    memory: Memory,
+    /// Who made it.
+    pub(crate) origin: Origin,
     /// The number of stack locations: one for each driver of the device stack.
     stack_count: i8,
     pub(in crate::io) system_buffer: Option<SystemBuffer>,
     /// The pages that the MDL describes.
     pub(crate) direct: Option<DirectBuffer>,
     pub(crate) number: u32,
-    pub(crate) asked: Asked,
+    asked: Asked,
     /// The number of the thread that sent the IRP.
     pub(crate) sender: u32,
     pub(crate) file: Option<Arc<FileInner>>,
@@ -95,17 +123,25 @@ pub(crate) struct State {
     pub(crate) completion: Option<(i32, usize)>,
     /// The states in which the completion left the stack locations, from the lowest to the highest; `None` if the
     /// completion has not reached one.
-    pub(crate) left: Vec<Option<Left>>,
+    pub(crate) left: SmallVec<[Option<Left>; 2]>,
     /// The lower device objects to which a PnP request was sent by an `IoCallDriver` that has returned.
     pub(crate) passed_to: Vec<usize>,
     /// The thread that completed the IRP, and the source line if it is known.
-    pub(crate) completed_by: String,
+    pub(crate) completed_by: Option<Caller>,
     /// Whether a completion routine has returned `STATUS_MORE_PROCESSING_REQUIRED` last.
     pub(crate) is_kept: bool,
     /// The output buffer of user mode.
     pub(crate) output: Vec<u8>,
     /// The address of the cancel-safe queue that the IRP is on, and what `DriverContext[3]` is meanwhile.
     pub(crate) csq: Option<(usize, usize)>,
+    /// The parameters with which a driver has sent an IRP that it made.
+    pub(crate) asked: Asked,
+    /// The current stack location at which a driver has sent an IRP that it made; `None` if the IRP has come back.
+    pub(crate) sent_from: Option<i8>,
+    /// How often such an IRP was sent.
+    pub(crate) round: u32,
+    /// Whether the completion is that the driver has freed an IRP that it made.
+    pub(crate) is_freed: bool,
 }
 
 // SAFETY: the owner of the IRP accesses the memory, as NT requires. The model accesses it by atomics, or while it is
@@ -127,41 +163,86 @@ impl IrpRecord {
     ) -> Arc<Self> {
         let direct = DirectBuffer::lock(&asked, input, &output);
         let system_buffer = SystemBuffer::new(&asked, input);
-        let stack_count = stack_count.max(1);
-        // One more, for a driver that reads the current stack location of an IRP that was not sent.
-        let locations = usize::from(stack_count.unsigned_abs()) + 1;
-        let stack_size = size_of::<IO_STACK_LOCATION>() * locations;
         let record = Arc::new(Self {
-            memory: zeroed(size_of::<IRP>() + stack_size + size_of::<MDL>()),
-            stack_count,
             system_buffer,
             direct,
-            number,
             asked,
-            sender,
             file,
             state: Mutex::new(State {
                 output,
                 ..State::default()
             }),
+            ..Self::blank(number, stack_count.max(1), sender, Origin::IoManager)
+        });
+        record.fill_in();
+        record
+    }
+
+    /// Makes an IRP of a driver, in the driver's memory or in its own.
+    pub(crate) fn of_driver(
+        number: u32,
+        stack_count: i8,
+        sender: u32,
+        origin: Origin,
+        memory: Option<(*mut IRP, usize)>,
+    ) -> Self {
+        let mut record = Self::blank(number, stack_count, sender, origin);
+        if let Some((irp, size)) = memory {
+            record.memory = Memory::Driver(irp, size);
+        }
+        record.clear();
+        record
+    }
+
+    fn blank(number: u32, stack_count: i8, sender: u32, origin: Origin) -> Self {
+        // One more, for a driver that reads the current stack location of an IRP that was not sent.
+        let locations = usize::from(stack_count.unsigned_abs()) + 1;
+        let stack_size = size_of::<IO_STACK_LOCATION>() * locations;
+        let memory = if origin == Origin::Initialised {
+            Memory::Driver(null_mut(), 0)
+        } else {
+            Memory::Own(zeroed(size_of::<IRP>() + stack_size + size_of::<MDL>()))
+        };
+        Self {
+            memory,
+            origin,
+            stack_count,
+            system_buffer: None,
+            direct: None,
+            number,
+            asked: Asked::default(),
+            sender,
+            file: None,
+            state: Mutex::default(),
             has_returned: AtomicBool::new(false),
             was_on_device_queue: AtomicBool::new(false),
             is_on_device_queue: AtomicBool::new(false),
             had_cancel_routine: AtomicBool::new(false),
             queued_unmarked: AtomicBool::new(false),
             reached_bus: AtomicBool::new(false),
-        });
-        record.fill_in();
-        record
+        }
+    }
+
+    /// Makes the IRP one that was not sent, with no parameters.
+    pub(crate) fn clear(&self) {
+        let stack_size =
+            size_of::<IO_STACK_LOCATION>() * usize::from(self.stack_count.unsigned_abs());
+        let size = size_of::<IRP>() + stack_size;
+        // SAFETY: the memory is at least as long, and the driver that makes the IRP owns it.
+        unsafe { self.raw().cast::<u8>().write_bytes(0, size) };
+        // SAFETY: zero is valid for every field; as above.
+        let irp = unsafe { &mut *self.raw() };
+        irp.Type = IO_TYPE_IRP;
+        irp.Size = u16::try_from(size).unwrap_or_default();
+        irp.StackCount = self.stack_count;
+        irp.CurrentLocation = self.stack_count + 1;
+        self.overlay().current_stack_location = self.location(self.stack_count + 1);
     }
 
     fn fill_in(&self) {
+        self.clear();
         // SAFETY: zero is valid for every field, and no other thread knows the IRP yet.
         let irp = unsafe { &mut *self.raw() };
-        irp.Type = 6;
-        irp.Size = u16::try_from(size_of_val(&*self.memory)).unwrap_or_default();
-        irp.StackCount = self.stack_count;
-        irp.CurrentLocation = self.stack_count + 1;
         irp.RequestorMode = i8::from(self.file.is_some());
         if let Some(buffer) = &self.system_buffer {
             irp.AssociatedIrp.SystemBuffer = buffer.start().cast();
@@ -171,7 +252,6 @@ impl IrpRecord {
             // SAFETY: the MDL is inside the memory, which is aligned, and no other thread knows it yet.
             unsafe { self.mdl().write(direct.mdl()) };
         }
-        self.overlay().current_stack_location = self.location(self.stack_count + 1);
         // SAFETY: the stack location is inside the memory, and zero is valid for every field.
         let stack = unsafe { &mut *self.location(self.stack_count) };
         stack.MajorFunction = u8::try_from(self.asked.major).unwrap_or_default();
@@ -212,7 +292,17 @@ impl IrpRecord {
 
     /// Returns the IRP.
     pub(crate) fn raw(&self) -> *mut IRP {
-        self.memory.get().cast()
+        match &self.memory {
+            Memory::Own(memory) => memory.get().cast(),
+            Memory::Driver(irp, _) => *irp,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match &self.memory {
+            Memory::Own(memory) => size_of_val(&**memory),
+            Memory::Driver(_, size) => *size,
+        }
     }
 
     /// Returns the address of the MDL, after the last stack location, if there is one.
@@ -232,7 +322,7 @@ impl IrpRecord {
     /// The addresses of its memory.
     pub(crate) fn addresses(&self) -> Range<usize> {
         let start = self.address();
-        start..start + size_of_val(&*self.memory)
+        start..start + self.size()
     }
 
     /// Whether an address is in its memory.
@@ -275,17 +365,13 @@ impl IrpRecord {
         unsafe { &mut *current }
     }
 
-    /// Moves to the next lower driver's stack location; returns whether there is one.
-    pub(crate) fn next_location(&self, device: *mut DEVICE_OBJECT) -> bool {
-        if self.current() <= 1 {
-            return false;
-        }
+    /// Moves to the next lower driver's stack location, which there is.
+    pub(crate) fn next_location(&self, device: *mut DEVICE_OBJECT) {
         // SAFETY: the caller owns the IRP.
         unsafe { (*self.raw()).CurrentLocation -= 1 };
         let overlay = self.overlay();
         overlay.current_stack_location = overlay.current_stack_location.wrapping_sub(1);
         self.stack().DeviceObject = device;
-        true
     }
 
     /// Moves back to the upper driver's stack location; returns whether there is one.
@@ -430,70 +516,5 @@ impl IrpRecord {
             .addr()
             .wrapping_add(std::mem::offset_of!(nt::LIST_ENTRY, Blink));
         fault::read_word(back) == Some(entry.addr())
-    }
-}
-
-impl Call {
-    /// Returns the record of an IRP that the driver passes to a routine.
-    pub(in crate::io) fn irp(&self, irp: *mut IRP) -> Arc<IrpRecord> {
-        self.kernel.io().find(irp.addr()).unwrap_or_else(|| {
-            let bug_check = BugCheck::io(3, [irp.addr() as u64, 0, 0]);
-            self.stop(bug_check, Rule::Pointer, format!("{irp:?} is not an IRP"))
-        })
-    }
-
-    /// Records that the IRP of an entry, if there is one, was inserted into a device queue or removed.
-    pub(crate) fn note_device_queue(&self, entry: *mut nt::KDEVICE_QUEUE_ENTRY, inserted: bool) {
-        let irp = entry.addr().wrapping_sub(std::mem::offset_of!(IRP, Tail));
-        if let Some(record) = self.kernel.io().find(irp) {
-            footprint::touch(irp, Access::Exclusive);
-            record.was_on_device_queue.store(true, Ordering::Relaxed);
-            record.is_on_device_queue.store(inserted, Ordering::Relaxed);
-            record.note_queued(inserted);
-        }
-    }
-
-    /// Stops the system if an entry that is inserted belongs to an IRP that is already on a list.
-    pub(crate) fn require_unlinked(&self, entry: *mut nt::LIST_ENTRY) {
-        if !self.kernel.config.check_lists {
-            return;
-        }
-        let offset =
-            std::mem::offset_of!(IRP, Tail) + std::mem::offset_of!(TailOverlay, list_entry);
-        let Some(record) = self.kernel.io().find(entry.addr().wrapping_sub(offset)) else {
-            return;
-        };
-        self.require(!record.is_linked(), Rule::ListEntry, || {
-            let bug_check = BugCheck(0x139, [3, entry.addr() as u64, 0, 0]);
-            (
-                bug_check,
-                format!("{record} is inserted into a list, but is already on a list"),
-            )
-        });
-        record.note_queued(true);
-    }
-
-    /// Returns the record of an IRP that the driver may still access.
-    pub(in crate::io) fn live_irp(&self, irp: *mut IRP) -> Arc<IrpRecord> {
-        footprint::touch(irp.addr(), Access::Exclusive);
-        let record = self.irp(irp);
-        let completed_by = {
-            let state = locked(&record.state);
-            state.completion.map(|_| state.completed_by.clone())
-        };
-        if let Some(by) = completed_by {
-            let rule = if self.routine() == "IoMarkIrpPending" {
-                inlines::marked_late(self, irp)
-            } else {
-                Rule::CompletedIrp
-            };
-            let bug_check = BugCheck(0xd5, [irp.addr() as u64, 0, 0, 0]);
-            self.stop(
-                bug_check,
-                rule,
-                format!("{record} is used after {by} has completed it"),
-            );
-        }
-        record
     }
 }

@@ -1,11 +1,12 @@
 //! The I/O manager: sends IRPs to drivers, tracks them until they are completed, and wakes the threads that wait for them.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
     ptr::null_mut,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -22,10 +23,12 @@ use crate::{
     io::{
         bus::Buses,
         device::Devices,
+        device_pointer::FileReferences,
         file::FileInner,
         interface::Interfaces,
-        irp::{Asked, IrpRecord},
+        irp::{Asked, IrpRecord, Origin},
         namespace::Namespace,
+        own_mdl::Mdls,
         power::Told,
         remove_lock::RemoveLocks,
         start_io::StartIos,
@@ -50,12 +53,18 @@ pub(crate) struct Io {
     pub(crate) remove_locks: RemoveLocks,
     pub(crate) work_items: WorkItems,
     pub(crate) start_ios: StartIos,
+    pub(crate) mdls: Mdls,
+    pub(crate) files: FileReferences,
+    /// The number of times that an IRP was made in memory of a driver.
+    pub(crate) initialised: AtomicUsize,
+    /// The number of IRPs that drivers have made and the I/O manager frees.
+    pub(crate) threaded: AtomicUsize,
     /// The cancel spin lock, as a `KSPIN_LOCK`.
     pub(crate) cancel_lock: AtomicU64,
     /// The physical device object and the minor function of the PnP request that a device gets while AddDevice runs.
     pub(crate) probe: Mutex<Option<(usize, u8)>>,
     /// The current PnP requests, by physical device object.
-    pub(crate) pnp: Mutex<HashMap<usize, Arc<IrpRecord>>>,
+    pub(crate) pnp: Mutex<FxHashMap<usize, Arc<IrpRecord>>>,
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
     pub(crate) told: Told,
@@ -75,6 +84,10 @@ impl Default for Io {
             remove_locks: RemoveLocks::default(),
             work_items: WorkItems::default(),
             start_ios: StartIos::default(),
+            mdls: Mdls::default(),
+            files: FileReferences::default(),
+            initialised: AtomicUsize::new(0),
+            threaded: AtomicUsize::new(0),
             cancel_lock: AtomicU64::new(spin_lock::FREE),
             probe: Mutex::default(),
             pnp: Mutex::default(),
@@ -112,7 +125,11 @@ impl Io {
         irps.find_map(|record| record.describe_system_buffer(address))
     }
 
-    fn add(&self, record: &Arc<IrpRecord>) {
+    pub(crate) fn next_irp(&self) -> u32 {
+        self.last_irp.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn add(&self, record: &Arc<IrpRecord>) {
         let mut irps = locked(&self.irps);
         irps.by_address.insert(record.address(), Arc::clone(record));
         if let Some(place) = record.place() {
@@ -134,13 +151,39 @@ impl Io {
         }
     }
 
-    /// Returns the IRPs that have not ended, in the order in which they were sent.
+    /// Returns the IRPs that were sent and have not ended, or come back to the driver that made them, in the order in
+    /// which they were made.
     pub(crate) fn live(&self) -> Vec<Arc<IrpRecord>> {
+        self.live_where(IrpRecord::is_down)
+    }
+
+    /// Returns the IRPs that a driver has made and has to free, and that are with it.
+    pub(crate) fn kept(&self) -> Vec<Arc<IrpRecord>> {
+        self.live_where(|record| record.origin != Origin::Initialised && !record.is_down())
+    }
+
+    /// Removes the IRPs in memory that a driver frees; returns one that has not come back, if there is one.
+    pub(crate) fn forget_in(&self, memory: &Range<usize>) -> Option<Arc<IrpRecord>> {
+        let mut irps = locked(&self.irps);
+        let mut found = irps.by_address.values();
+        let down = found.find(|record| {
+            record.origin == Origin::Initialised
+                && memory.contains(&record.address())
+                && record.is_down()
+        });
+        let down = down.cloned();
+        irps.by_address.retain(|address, record| {
+            record.origin != Origin::Initialised || !memory.contains(address)
+        });
+        down
+    }
+
+    fn live_where(&self, is_meant: impl Fn(&IrpRecord) -> bool) -> Vec<Arc<IrpRecord>> {
         let irps = locked(&self.irps);
         let live = irps
             .by_address
             .values()
-            .filter(|record| !record.is_completed());
+            .filter(|record| !record.is_completed() && is_meant(record));
         let mut live: Vec<_> = live.cloned().collect();
         live.sort_by_key(|record| record.number);
         live
@@ -192,7 +235,7 @@ impl Call {
         output: Vec<u8>,
     ) -> Arc<IrpRecord> {
         let io = &self.kernel.io();
-        let number = io.last_irp.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = io.next_irp();
         let file = file.cloned();
         if let Some(file) = &file {
             file.add_irp();
@@ -244,7 +287,8 @@ impl Call {
         };
         // SAFETY: a driver object is valid as long as it has devices.
         let routines = unsafe { &(*driver).MajorFunction };
-        let Some(routine) = routines.get(record.asked.major).copied().flatten() else {
+        let major = usize::from(record.stack().MajorFunction);
+        let Some(routine) = routines.get(major).copied().flatten() else {
             // SAFETY: no driver owns the IRP.
             unsafe { nt::irp::set_status(irp, STATUS_INVALID_DEVICE_REQUEST) };
             self.complete(record);
@@ -260,6 +304,7 @@ impl Call {
             completion: record.completion_routine(location),
         };
         let outer_serving = locked(&self.serving).replace(serving);
+        let round = record.round();
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(routine, (device, irp)) };
@@ -275,8 +320,12 @@ impl Call {
             (BugCheck::io(5, parameters), what)
         });
         self.require_returned("a dispatch routine", irql);
-        let passed = passed.filter(|passed| passed.irp == record.address());
-        self.verify_answer(record, location, passed.map(|passed| passed.status), status);
+        self.require_awaited();
+        // A driver that has made the IRP may have sent it again.
+        if record.round() == round {
+            let passed = passed.filter(|passed| passed.irp == record.address());
+            self.verify_answer(record, location, passed.map(|passed| passed.status), status);
+        }
         status
     }
 
@@ -284,15 +333,21 @@ impl Call {
     fn verify_sent(&self, device: *mut DEVICE_OBJECT, record: &IrpRecord) {
         let irp = record.raw();
         let irql = self.irql();
+        record.note_sent();
         let is_device_io = matches!(
-            record.asked.major,
+            record.asked().major,
             nt::IRP_MJ_READ
                 | nt::IRP_MJ_WRITE
                 | nt::IRP_MJ_DEVICE_CONTROL
                 | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
                 | nt::IRP_MJ_POWER
         );
-        let highest = if is_device_io { DISPATCH_LEVEL } else { 1 };
+        let highest = match (is_device_io, record.origin) {
+            // It is completed by an APC of the sender.
+            (_, Origin::Threaded) => 0,
+            (true, _) => DISPATCH_LEVEL,
+            (false, _) => 1,
+        };
         self.require(irql <= highest, Rule::ForwardedAtBadIrql, || {
             // No IRP may be sent above DISPATCH_LEVEL; the other code is for an IRP that must not be sent at this IRQL.
             let bug_check = if irql > DISPATCH_LEVEL {
@@ -329,10 +384,17 @@ impl Call {
                 format!("{record} is passed down with its Cancel routine set"),
             )
         });
-        self.require(record.next_location(device), Rule::Pointer, || {
+        // SAFETY: the device object is alive.
+        let needed = unsafe { (*device).StackSize };
+        let left = record.current().saturating_sub(1).max(0);
+        self.require(left >= needed.max(1), Rule::StackLocations, || {
             let bug_check = BugCheck::io(0x208, [0, irp.addr() as u64, device.addr() as u64]);
-            (bug_check, format!("{record} has no further stack location"))
+            let what = format!(
+                "{record} has {left} further stack locations, and the device object {device:?} needs {needed} (StackSize)"
+            );
+            (bug_check, what)
         });
+        record.next_location(device);
     }
 }
 
@@ -345,12 +407,16 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     call.verify_next_location(&record);
     let location = record.current() - 1;
     let status = call.call_driver(device, &record);
-    *locked(&call.passed) = Some(Passed {
-        irp: record.address(),
-        location,
-        status,
-    });
-    if record.asked.major == nt::IRP_MJ_PNP {
+    // A routine may also send IRPs that its driver has made.
+    let serving = *locked(&call.serving);
+    if serving.is_some_and(|serving| serving.irp == record.address()) {
+        *locked(&call.passed) = Some(Passed {
+            irp: record.address(),
+            location,
+            status,
+        });
+    }
+    if record.asked().major == nt::IRP_MJ_PNP {
         locked(&record.state).passed_to.push(device.addr());
     }
     status

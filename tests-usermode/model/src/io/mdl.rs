@@ -201,6 +201,7 @@ impl Call {
         });
         if let Some(record) = used {
             let by = locked(&record.state).completed_by.clone();
+            let by = by.map_or_else(String::new, |by| by.to_string());
             let what = format!("the buffer of {record} was written after {by} had completed it");
             let bug_check = BugCheck(0xd5, [record.address() as u64, 0, 0, 0]);
             self.stop(bug_check, Rule::CompletedIrp, what);
@@ -221,18 +222,22 @@ extern "C" fn MmMapLockedPagesSpecifyCache(
 ) -> *mut c_void {
     let call = Call::enter_noted("MmMapLockedPagesSpecifyCache");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    let record = call.request_of_mdl(mdl);
-    // SAFETY: the MDL is that of a request that has not ended, whose driver is the caller.
+    call.require_mdl(mdl);
+    // SAFETY: the MDL is the driver's, or that of a request that has not ended, whose driver is the caller.
     let fields = unsafe { &mut *mdl };
     let is_mapped = fields.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA != 0;
     call.require(!is_mapped, Rule::Mdl, || {
-        let what = format!("the MDL of {record} is mapped again");
-        (BugCheck(0, [0; 4]), what)
+        (BugCheck(0, [0; 4]), "the MDL is mapped again".into())
+    });
+    let is_locked = fields.MdlFlags & MDL_PAGES_LOCKED != 0;
+    call.require(is_locked, Rule::Mdl, || {
+        let what = "the pages of the MDL are mapped, and are not locked";
+        (BugCheck(0, [0; 4]), what.into())
     });
     if call.kernel.fails() {
         return null_mut();
     }
     fields.MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA;
-    fields.MappedSystemVa = fields.StartVa;
+    fields.MappedSystemVa = fields.StartVa.wrapping_byte_add(fields.ByteOffset as usize);
     fields.MappedSystemVa
 }

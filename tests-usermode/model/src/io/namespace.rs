@@ -1,7 +1,7 @@
 //! The names of device objects, and the symbolic links to them by which user mode opens a device.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
@@ -10,6 +10,7 @@ use nt::{
     STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_SUCH_DEVICE, STATUS_OBJECT_NAME_COLLISION,
     STATUS_OBJECT_NAME_NOT_FOUND, STATUS_OBJECT_PATH_SYNTAX_BAD, STATUS_SUCCESS, UNICODE_STRING,
 };
+use rustc_hash::FxHashMap;
 
 use crate::{
     host::{Call, Kernel, thread::Attached, wait::Wait},
@@ -21,7 +22,7 @@ use crate::{
 /// The names, in lower case, since the object manager compares them without regard to case.
 #[derive(Default)]
 pub(crate) struct Namespace {
-    devices: Mutex<HashMap<String, NamedDevice>>,
+    devices: Mutex<FxHashMap<String, NamedDevice>>,
     /// The links, and the names that they stand for.
     links: Mutex<BTreeMap<String, String>>,
 }
@@ -85,7 +86,12 @@ impl Namespace {
     }
 
     /// Checks that a user may open a name, and counts a file of its device.
-    fn admit(&self, name: &str, access: Access, user: User) -> Result<Arc<DeviceInner>, NTSTATUS> {
+    pub(crate) fn admit(
+        &self,
+        name: &str,
+        access: Access,
+        user: User,
+    ) -> Result<Arc<DeviceInner>, NTSTATUS> {
         let name = canonical(name);
         let links = locked(&self.links);
         let linked = links

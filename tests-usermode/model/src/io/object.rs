@@ -24,6 +24,7 @@ impl Call {
     /// Stops the system if the driver goes and has references left: to an event, or to a device object that it has deleted, of
     /// which then neither goes.
     pub(in crate::io) fn require_no_reference(&self) {
+        self.require_no_file_reference();
         let events = self.kernel.event_references();
         self.require(events == 0, Rule::Reference, || {
             let what =
@@ -54,6 +55,9 @@ extern "C" fn ObfReferenceObject(object: *mut c_void) -> isize {
     if let Some(count) = call.kernel.reference_event(object.addr()) {
         return returned(count);
     }
+    if let Some(count) = call.reference_file(object.addr()) {
+        return returned(count);
+    }
     let Some(count) = call.kernel.io().devices.reference(object.addr()) else {
         call.bad_reference(
             object,
@@ -70,6 +74,9 @@ extern "C" fn ObfDereferenceObject(object: *mut c_void) -> isize {
     let call = Call::enter_visible("ObDereferenceObject", object);
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     if let Some(Ok(count)) = call.kernel.dereference_event(object.addr()) {
+        return returned(count);
+    }
+    if let Some(count) = call.dereference_file(object.addr()) {
         return returned(count);
     }
     let Some(count) = call.kernel.io().devices.dereference(object.addr()) else {

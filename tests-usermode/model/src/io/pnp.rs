@@ -60,7 +60,7 @@ impl DeviceInner {
 
     /// Stops the system if a PnP request has ended with a status that is not allowed.
     fn verify_pnp(&self, call: &Call, record: &IrpRecord, status: NTSTATUS) {
-        let minor = record.asked.minor;
+        let minor = record.asked().minor;
         let irp = record.address() as u64;
         let by_bus = call.kernel.io().buses.answer(self.pdo().addr(), minor);
         // If the bus driver has failed the request, the drivers above are not at fault.

@@ -72,7 +72,7 @@ impl DeviceInner {
         if status == STATUS_DELETE_PENDING {
             return;
         }
-        let Asked { minor, power, .. } = record.asked;
+        let Asked { minor, power, .. } = record.asked();
         let rule = if power.1 == WORKING {
             Rule::PowerUpFail
         } else {

@@ -26,14 +26,22 @@ pub(crate) enum Key {
 /// `string` and its buffer are valid.
 pub(crate) unsafe fn text(string: *const UNICODE_STRING) -> String {
     // SAFETY: guaranteed by the caller.
+    String::from_utf16_lossy(unsafe { units(string) })
+}
+
+/// Returns the UTF-16 units of a string.
+///
+/// # Safety
+/// As for [`text`], as long as the units are used.
+pub(crate) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
+    // SAFETY: guaranteed by the caller.
     let string = unsafe { &*string };
     if string.Buffer.is_null() {
-        return String::new();
+        return &[];
     }
-    let units = usize::from(string.Length / 2);
+    let length = usize::from(string.Length / 2);
     // SAFETY: guaranteed by the caller.
-    let units = unsafe { std::slice::from_raw_parts(string.Buffer, units) };
-    String::from_utf16_lossy(units)
+    unsafe { std::slice::from_raw_parts(string.Buffer, length) }
 }
 
 // SAFETY: see `irql`.

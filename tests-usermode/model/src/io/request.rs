@@ -57,6 +57,11 @@ impl Request {
             Err(completion) => return Some(completion.clone()),
         };
         record.touch();
+        self.completion_of(record)
+    }
+
+    /// Returns the result of an IRP, to which the caller notes the access.
+    fn completion_of(&self, record: &IrpRecord) -> Option<Completion> {
         let state = locked(&record.state);
         let (status, information) = state.completion?;
         let refused = self.answer != STATUS_PENDING && status.cast_unsigned() >> 30 == 3;
@@ -90,7 +95,7 @@ impl Request {
         let start = Instant::now();
         let deadline = start.checked_add(timeout).unwrap_or(start + LONGEST);
         let wait = Wait::Irp(record.address());
-        let completion = call.thread().wait_until(wait, deadline, || self.ended());
+        let completion = call.wait_until(wait, deadline, || self.completion_of(record));
         self.kernel.close_deferred(&call);
         completion
     }

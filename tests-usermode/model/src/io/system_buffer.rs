@@ -1,6 +1,6 @@
 //! The system buffers of buffered requests: what the driver has not written, or has written past the end.
 
-use std::{cell::UnsafeCell, ops::Range};
+use std::{cell::UnsafeCell, ffi::c_void, ops::Range};
 
 use crate::io::irp::{Asked, IrpRecord, zeroed};
 
@@ -32,9 +32,11 @@ impl SystemBuffer {
     pub(in crate::io) fn new(asked: &Asked, input: &[u8]) -> Option<Self> {
         let (input_size, output_size) = asked.buffered_lengths();
         let length = input_size.max(output_size);
-        if length == 0 {
-            return None;
-        }
+        (length != 0).then(|| Self::with_length(length, input))
+    }
+
+    /// Makes one of a length, which starts with the input.
+    fn with_length(length: usize, input: &[u8]) -> Self {
         let mut memory = zeroed(length + GUARD_LENGTH);
         for (index, word) in memory.get_mut().iter_mut().enumerate() {
             let byte = |place| {
@@ -47,7 +49,7 @@ impl SystemBuffer {
             let whole = std::array::from_fn(|inside| byte(16 * index + inside));
             *word = u128::from_ne_bytes(whole);
         }
-        Some(Self { memory, length })
+        Self { memory, length }
     }
 
     /// Returns the address of the buffer.
@@ -77,6 +79,12 @@ impl IrpRecord {
             .then(|| format!("byte {offset} of the system buffer of {self}"))
     }
 
+    /// Gives it a system buffer, which is freed with it.
+    pub(crate) fn own_system_buffer(&mut self, length: usize) -> *mut c_void {
+        let buffer = SystemBuffer::with_length(length, &[]);
+        self.system_buffer.insert(buffer).start().cast()
+    }
+
     /// Describes a write past the end of the system buffer.
     pub(in crate::io) fn overrun(&self) -> Option<String> {
         let buffer = self.system_buffer.as_ref()?;
@@ -103,6 +111,6 @@ impl IrpRecord {
             return false;
         };
         let mut last = bytes.iter().enumerate().skip(start);
-        start >= self.asked.input_length && last.all(|(place, byte)| *byte == unwritten(place))
+        start >= self.asked().input_length && last.all(|(place, byte)| *byte == unwritten(place))
     }
 }

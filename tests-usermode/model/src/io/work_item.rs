@@ -7,7 +7,6 @@
 //! 0xE4](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xe4--worker-invalid).
 
 use std::{
-    collections::HashMap,
     ffi::c_void,
     ptr::null_mut,
     sync::{
@@ -18,6 +17,7 @@ use std::{
 };
 
 use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, DelayedWorkQueue, IO_WORKITEM, PIO_WORKITEM_ROUTINE};
+use rustc_hash::FxHashMap;
 
 use crate::{
     host::{
@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The allocated work items, by address.
 #[derive(Default)]
 pub(crate) struct WorkItems {
-    items: Mutex<HashMap<usize, WorkItem>>,
+    items: Mutex<FxHashMap<usize, WorkItem>>,
     /// The number of routines that are queued or run.
     active: AtomicUsize,
 }
@@ -131,9 +131,7 @@ impl Call {
         let items = &self.kernel.io().work_items;
         let ready = || (items.active.load(Ordering::SeqCst) == 0).then_some(());
         let wait = Wait::WorkItems(items.key());
-        let over = self
-            .thread()
-            .wait_until(wait, Instant::now() + PATIENCE, ready);
+        let over = self.wait_until(wait, Instant::now() + PATIENCE, ready);
         if over.is_none() && !self.kernel.is_halted() {
             let what =
                 "the driver is unloaded, but the routine of one of its work items does not return";

@@ -25,7 +25,7 @@ const SYNCHRONIZATION: [u8; 2] = [1, crate::ke::timer::TIMER_SYNCHRONIZATION_OBJ
 
 impl Dispatcher {
     /// Satisfies a thread's wait for an object, if the object is signalled; else returns `None`.
-    fn take(&self, thread: &Thread) -> Option<()> {
+    pub(super) fn take(&self, thread: &Thread) -> Option<()> {
         let order = (Ordering::AcqRel, Ordering::Acquire);
         match self.kind.load(Ordering::Relaxed) {
             MUTANT_OBJECT => {

@@ -1,13 +1,14 @@
 //! The hold times of spin locks.
 
 use std::{
-    collections::HashMap,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     host::Kernel,
@@ -19,7 +20,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct HoldTimes {
     measured: AtomicBool,
-    longest: Mutex<HashMap<usize, (Duration, String)>>,
+    longest: Mutex<FxHashMap<usize, (Duration, String)>>,
 }
 
 impl HoldTimes {

@@ -13,6 +13,7 @@ use crate::{
         Call, fault,
         footprint::{self, Access},
         layout::{ListEntry, SingleListEntry},
+        thread::Thread,
     },
     verifier::{BugCheck, Rule},
 };
@@ -140,7 +141,7 @@ impl Call {
 
     /// Stops the system if another thread has changed the links of an entry or a head, and nothing orders the two changes.
     pub(crate) fn touch_node(&self, node: usize) {
-        let Some(before) = self.thread().touch_node(node, self.routine()) else {
+        let Some(before) = Thread::touch_node(self, node, self.routine()) else {
             return;
         };
         let thread = self.kernel.thread(before.thread);

@@ -21,7 +21,7 @@ extern "C" fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeQueryMaximumProcessorCountEx(_group: u16) -> u32 {
-    Call::enter("KeQueryMaximumProcessorCountEx")
+    Call::enter_noted("KeQueryMaximumProcessorCountEx")
         .kernel
         .config
         .processors

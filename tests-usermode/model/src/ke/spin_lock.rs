@@ -299,7 +299,7 @@ extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeAcquireSpinLockRaiseToDpc(lock: *mut KSPIN_LOCK) -> u8 {
-    let call = Call::enter_visible("KeAcquireSpinLock", lock);
+    let call = Call::enter_to_wait("KeAcquireSpinLock", lock);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x42);
     // SAFETY: the caller passes a lock.
     let word = unsafe { call.lock_word(lock) };
@@ -329,7 +329,7 @@ extern "C" fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, new_irql: u8) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) {
-    let call = Call::enter_visible("KeAcquireSpinLockAtDpcLevel", lock);
+    let call = Call::enter_to_wait("KeAcquireSpinLockAtDpcLevel", lock);
     call.require_at_least_dispatch(lock, 0x40);
     // SAFETY: the caller passes a lock.
     call.acquire(unsafe { call.lock_word(lock) }, Kind::Plain, None);

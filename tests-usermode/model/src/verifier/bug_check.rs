@@ -92,6 +92,7 @@ const fn name(code: u32) -> &'static str {
     match code {
         0x01 => "APC_INDEX_MISMATCH",
         0x0a => "IRQL_NOT_LESS_OR_EQUAL",
+        0x0c => "MAXIMUM_WAIT_OBJECTS_EXCEEDED",
         0x0f => "SPIN_LOCK_ALREADY_OWNED",
         0x10 => "SPIN_LOCK_NOT_OWNED",
         0x18 => "REFERENCE_BY_POINTER",

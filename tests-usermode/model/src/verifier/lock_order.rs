@@ -1,19 +1,18 @@
 //! The order in which spin locks are acquired. It is a graph, in which a cycle is a possible deadlock.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
 };
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{mutex::locked, verifier::callers};
 
 /// For each lock the locks that were acquired while it was held, by their addresses, and the source lines.
 #[derive(Default)]
 pub(crate) struct LockOrder {
-    under: Mutex<HashMap<usize, HashMap<usize, String>>>,
+    under: Mutex<FxHashMap<usize, FxHashMap<usize, String>>>,
     /// Increases whenever a lock is removed.
     epoch: AtomicU64,
 }
@@ -22,7 +21,7 @@ pub(crate) struct LockOrder {
 #[derive(Default)]
 pub(crate) struct KnownOrder {
     epoch: u64,
-    pairs: HashSet<(usize, usize)>,
+    pairs: FxHashSet<(usize, usize)>,
 }
 
 impl LockOrder {
@@ -73,7 +72,7 @@ impl LockOrder {
         place: impl FnOnce() -> String,
     ) -> Option<Vec<String>> {
         let mut under = locked(&self.under);
-        if let Some(path) = path(&under, inner, outer, &mut HashSet::new()) {
+        if let Some(path) = path(&under, inner, outer, &mut FxHashSet::default()) {
             return Some(path);
         }
         under
@@ -87,10 +86,10 @@ impl LockOrder {
 
 /// Returns the source lines along a path from one lock to another, each of which was acquired under the previous one.
 fn path(
-    under: &HashMap<usize, HashMap<usize, String>>,
+    under: &FxHashMap<usize, FxHashMap<usize, String>>,
     from: usize,
     to: usize,
-    seen: &mut HashSet<usize>,
+    seen: &mut FxHashSet<usize>,
 ) -> Option<Vec<String>> {
     if !seen.insert(from) {
         return None;

@@ -61,6 +61,16 @@ rules! {
     IrqlKeApcLte1 = "IrqlKeApcLte1",
     /// No thread waits at `DISPATCH_LEVEL`; the rule's page names `KeWaitForSingleObject`.
     IrqlKeWaitForMutexObject = "IrqlKeWaitForMutexObject",
+    /// No thread waits at `DISPATCH_LEVEL` for several objects, unless the timeout is zero.
+    IrqlKeWaitForMultipleObjects = "IrqlKeWaitForMultipleObjects",
+    /// A wait is for at most as many objects as there is room for.
+    WaitObjects = "objects of a wait",
+    /// Some kernel routines, such as `KeEnterCriticalRegion`, are called at `APC_LEVEL` or lower.
+    IrqlKeApcLte2 = "IrqlKeApcLte2",
+    /// A critical region is left as often as it was entered.
+    CriticalRegions = "CriticalRegions",
+    /// Some I/O manager routines, such as `IoGetDeviceObjectPointer`, are called at `PASSIVE_LEVEL`.
+    IrqlIoPassive5 = "IrqlIoPassive5",
     /// A routine is called at the IRQL that its page names, if no rule of Static Driver Verifier names the routine.
     Irql = "IRQL on the routine's page",
     /// Some I/O manager routines, such as `IoCreateDevice`, are called at `PASSIVE_LEVEL` or `APC_LEVEL`.
@@ -170,6 +180,22 @@ rules! {
     Information = "Information of a request",
     /// An MDL is mapped once, and its pages are written only if they were locked for that.
     Mdl = "MDL of a request",
+    /// An IRP has a stack location for each driver that it is sent to.
+    StackLocations = "stack locations of an IRP",
+    /// An IRP that a driver has made comes back to it, and is freed by it, once.
+    OwnIrp = "IRP that a driver has made",
+    /// `IoFreeIrp` frees IRPs that `IoAllocateIrp` or `IoBuildAsynchronousFsdRequest` has made, when they have come back.
+    IoAllocateFree = "IoAllocateFree",
+    /// An IRP that `IoAllocateIrp` has made is not completed by the driver that made it.
+    IoAllocateComplete = "IoAllocateComplete",
+    /// An IRP that `IoBuildAsynchronousFsdRequest` has made is not completed by the driver that made it.
+    IoBuildFsdComplete = "IoBuildFsdComplete",
+    /// An IRP that the I/O manager frees, such as that of `IoBuildDeviceIoControlRequest`, is not freed by the driver.
+    IoBuildDeviceControlNoFree = "IoBuildDeviceControlNoFree",
+    /// A driver waits for a request that it has sent if the I/O manager answers it by an event and a status block.
+    IoBuildDeviceControlWait = "IoBuildDeviceControlWait",
+    /// An IRP is used again by `IoReuseIrp` if `IoAllocateIrp` has made it, when it has come back.
+    IoReuseIrp = "IoReuseIrp",
     /// The routines of a cancel-safe queue keep to their pages, and `DriverContext[3]` of its IRPs is left alone.
     CancelSafeQueue = "cancel-safe queue",
     /// A driver that starts packets has a StartIo routine.

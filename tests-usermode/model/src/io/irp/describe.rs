@@ -2,7 +2,11 @@
 
 use std::{fmt, sync::atomic::Ordering};
 
-use crate::{io::irp::IrpRecord, verifier::Rule};
+use crate::{
+    io::irp::{IrpRecord, Origin},
+    mutex::locked,
+    verifier::Rule,
+};
 
 impl IrpRecord {
     /// Returns the reason why the IRP is never completed.
@@ -39,7 +43,11 @@ impl IrpRecord {
 
 impl fmt::Display for IrpRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let major = match self.asked.major {
+        let asked = self.asked();
+        if self.origin != Origin::IoManager && locked(&self.state).round == 0 {
+            return write!(f, "IRP {} ({:#x}, not sent)", self.number, self.address());
+        }
+        let major = match asked.major {
             nt::IRP_MJ_CREATE => "IRP_MJ_CREATE",
             nt::IRP_MJ_CLOSE => "IRP_MJ_CLOSE",
             nt::IRP_MJ_CLEANUP => "IRP_MJ_CLEANUP",
@@ -55,11 +63,11 @@ impl fmt::Display for IrpRecord {
             _ => "IRP_MJ_DEVICE_CONTROL",
         };
         write!(f, "IRP {} ({:#x}, {major}", self.number, self.address())?;
-        match self.asked.major {
+        match asked.major {
             nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => {
-                write!(f, " {:#x})", self.asked.code)
+                write!(f, " {:#x})", asked.code)
             }
-            nt::IRP_MJ_PNP | nt::IRP_MJ_POWER => write!(f, " {:#x})", self.asked.minor),
+            nt::IRP_MJ_PNP | nt::IRP_MJ_POWER => write!(f, " {:#x})", asked.minor),
             _ => f.write_str(")"),
         }
     }

@@ -1,0 +1,119 @@
+//! IRPs that a driver makes, and sends to another driver.
+
+use core::{
+    ffi::c_void,
+    mem::offset_of,
+    ptr::{addr_of_mut, null_mut},
+};
+
+use crate::{
+    DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
+    UNICODE_STRING,
+    irp::{DeviceIoControl, IoControl, TailOverlay, current_stack_location},
+};
+
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
+unsafe extern "C" {
+    pub fn IoAllocateIrp(StackSize: i8, ChargeQuota: u8) -> *mut IRP;
+    pub fn IoFreeIrp(Irp: *mut IRP);
+    pub fn IoInitializeIrp(Irp: *mut IRP, PacketSize: u16, StackSize: i8);
+    pub fn IoReuseIrp(Irp: *mut IRP, Iostatus: NTSTATUS);
+    /// `InputBuffer`, `OutputBuffer` and `Event` may be NULL.
+    pub fn IoBuildDeviceIoControlRequest(
+        IoControlCode: u32,
+        DeviceObject: *mut DEVICE_OBJECT,
+        InputBuffer: *mut c_void,
+        InputBufferLength: u32,
+        OutputBuffer: *mut c_void,
+        OutputBufferLength: u32,
+        InternalDeviceIoControl: u8,
+        Event: *mut KEVENT,
+        IoStatusBlock: *mut IO_STATUS_BLOCK,
+    ) -> *mut IRP;
+    /// `Buffer` and `StartingOffset` may be NULL.
+    pub fn IoBuildSynchronousFsdRequest(
+        MajorFunction: u32,
+        DeviceObject: *mut DEVICE_OBJECT,
+        Buffer: *mut c_void,
+        Length: u32,
+        StartingOffset: *mut i64,
+        Event: *mut KEVENT,
+        IoStatusBlock: *mut IO_STATUS_BLOCK,
+    ) -> *mut IRP;
+    /// `Buffer`, `StartingOffset` and `IoStatusBlock` may be NULL.
+    pub fn IoBuildAsynchronousFsdRequest(
+        MajorFunction: u32,
+        DeviceObject: *mut DEVICE_OBJECT,
+        Buffer: *mut c_void,
+        Length: u32,
+        StartingOffset: *mut i64,
+        IoStatusBlock: *mut IO_STATUS_BLOCK,
+    ) -> *mut IRP;
+    pub fn IoGetDeviceObjectPointer(
+        ObjectName: *mut UNICODE_STRING,
+        DesiredAccess: u32,
+        FileObject: *mut *mut FILE_OBJECT,
+        DeviceObject: *mut *mut DEVICE_OBJECT,
+    ) -> NTSTATUS;
+}
+
+/// `IoSizeOfIrp`: returns the number of bytes of an IRP with this number of stack locations.
+#[must_use]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "both sizes are small, and an IRP has at most 127 stack locations"
+)]
+pub const fn IoSizeOfIrp(stack_size: i8) -> u16 {
+    (size_of::<IRP>() + stack_size.unsigned_abs() as usize * size_of::<IO_STACK_LOCATION>()) as u16
+}
+
+/// `IoGetNextIrpStackLocation`: returns the stack location of the next lower driver.
+///
+/// # Safety
+/// The caller owns `irp`, which has a stack location for a lower driver.
+#[must_use]
+pub unsafe fn IoGetNextIrpStackLocation(irp: *mut IRP) -> *mut IO_STACK_LOCATION {
+    // SAFETY: guaranteed by the caller.
+    unsafe { current_stack_location(irp) }.wrapping_sub(1)
+}
+
+/// `IoSetNextIrpStackLocation`: makes the next stack location the current one, for a driver that allocated it for itself.
+///
+/// # Safety
+/// As for [`IoGetNextIrpStackLocation`].
+pub unsafe fn IoSetNextIrpStackLocation(irp: *mut IRP) {
+    // SAFETY: guaranteed by the caller.
+    let next = unsafe { IoGetNextIrpStackLocation(irp) };
+    // SAFETY: the caller owns the IRP.
+    unsafe { (*irp).CurrentLocation -= 1 };
+    let overlay = irp
+        .wrapping_byte_add(offset_of!(IRP, Tail))
+        .cast::<TailOverlay>();
+    // SAFETY: as above.
+    unsafe { (*overlay).CurrentStackLocation = next };
+}
+
+/// Fills a stack location in for a device control: `MajorFunction`, and `Parameters.DeviceIoControl` but for
+/// `Type3InputBuffer`, which is NULL.
+///
+/// # Safety
+/// The stack location is that of the next lower driver in an IRP that the caller owns.
+pub unsafe fn set_io_control(stack: *mut IO_STACK_LOCATION, major: usize, parameters: IoControl) {
+    // Every major function fits.
+    let [major, ..] = major.to_le_bytes();
+    // SAFETY: guaranteed by the caller.
+    unsafe { (*stack).MajorFunction = major };
+    // SAFETY: only the address is computed.
+    let field = unsafe { addr_of_mut!((*stack).Parameters) }.cast::<DeviceIoControl>();
+    let value = DeviceIoControl {
+        OutputBufferLength: parameters.output_length,
+        Reserved0: 0,
+        InputBufferLength: parameters.input_length,
+        Reserved1: 0,
+        IoControlCode: parameters.code,
+        Reserved2: 0,
+        Type3InputBuffer: null_mut(),
+    };
+    // SAFETY: guaranteed by the caller; `layout` asserts that the view fits.
+    unsafe { field.write(value) };
+}

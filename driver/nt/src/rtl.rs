@@ -1,0 +1,60 @@
+//! The run-time library (`Rtl`): counted strings.
+
+#![allow(
+    missing_docs,
+    reason = "the names are the WDK's own, and documented there"
+)]
+
+use core::ffi::c_void;
+
+use crate::{NTSTATUS, UNICODE_STRING};
+
+/// A counted string of bytes in the system's code page.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ANSI_STRING {
+    pub Length: u16,
+    pub MaximumLength: u16,
+    pub Buffer: *mut u8,
+}
+
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
+unsafe extern "C" {
+    pub fn RtlAnsiStringToUnicodeString(
+        DestinationString: *mut UNICODE_STRING,
+        SourceString: *const ANSI_STRING,
+        AllocateDestinationString: u8,
+    ) -> NTSTATUS;
+    pub fn RtlAppendUnicodeStringToString(
+        Destination: *mut UNICODE_STRING,
+        Source: *const UNICODE_STRING,
+    ) -> NTSTATUS;
+    pub fn RtlAppendUnicodeToString(
+        Destination: *mut UNICODE_STRING,
+        Source: *const u16,
+    ) -> NTSTATUS;
+    pub fn RtlCompareMemory(Source1: *const c_void, Source2: *const c_void, Length: usize)
+    -> usize;
+    pub fn RtlCompareUnicodeString(
+        String1: *const UNICODE_STRING,
+        String2: *const UNICODE_STRING,
+        CaseInSensitive: u8,
+    ) -> i32;
+    pub fn RtlCopyUnicodeString(
+        DestinationString: *mut UNICODE_STRING,
+        SourceString: *const UNICODE_STRING,
+    );
+    pub fn RtlEqualUnicodeString(
+        String1: *const UNICODE_STRING,
+        String2: *const UNICODE_STRING,
+        CaseInSensitive: u8,
+    ) -> u8;
+    pub fn RtlFreeAnsiString(AnsiString: *mut ANSI_STRING);
+    pub fn RtlInitAnsiString(DestinationString: *mut ANSI_STRING, SourceString: *const u8);
+    pub fn RtlInitUnicodeString(DestinationString: *mut UNICODE_STRING, SourceString: *const u16);
+    pub fn RtlUnicodeStringToAnsiString(
+        DestinationString: *mut ANSI_STRING,
+        SourceString: *const UNICODE_STRING,
+        AllocateDestinationString: u8,
+    ) -> NTSTATUS;
+}

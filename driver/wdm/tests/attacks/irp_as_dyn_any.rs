@@ -1,0 +1,17 @@
+//! An IRP becomes one of another call by `Any`.
+
+#![forbid(unsafe_code)]
+
+use core::any::Any;
+
+use wdm::Irp;
+
+fn hide<'irp>(irp: Irp<'irp>) -> Box<dyn Any + 'irp> {
+    Box::new(irp)
+}
+
+fn lengthen(irp: Irp<'_>) -> Option<Box<Irp<'static>>> {
+    hide(irp).downcast().ok() //~ E0521
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! Threads share a block that contains a cell.
+
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+
+use wdm::LookasideBox;
+
+fn share<T: Sync>() {}
+
+fn run() {
+    share::<LookasideBox<Cell<u32>>>(); //~ E0277
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! The dispatch routine's IRP is sent to another thread after it has come back.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Irp, Returned};
+
+fn send<T: Send>(_: T) {}
+
+fn run(irp: Returned<Irp<'_>>) {
+    send(irp); //~ E0277
+}
+
+fn main() {}

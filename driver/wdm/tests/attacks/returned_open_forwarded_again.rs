@@ -1,0 +1,19 @@
+//! A filter forwards a close again when it has come back, so that the file is freed twice.
+
+#![forbid(unsafe_code)]
+
+use wdm::{DeviceObject, Error, Filter, Handled, Irp, PassiveLevel, PinInit};
+
+struct Twice;
+
+impl Filter for Twice {
+    fn add(_: &DeviceObject, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+
+    fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+        irp.forward_and_wait(irql).forward(irql) //~ E0599
+    }
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! A list in a static gets a block with a reference to a local.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Lookaside, SList};
+
+static LIST: SList<&'static u32> = SList::new();
+
+fn push(memory: &Lookaside<&'static u32>) {
+    let local = 7;
+    if let Some(item) = memory.allocate(&local) { //~ E0597
+        LIST.push(item);
+    }
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! A timer's routine waits until the routine has returned.
+
+#![forbid(unsafe_code)]
+
+use wdm::{Timer, TimerRoutine, irql::DispatchLevel};
+
+struct Tick;
+
+impl TimerRoutine for Tick {
+    fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
+        timer.cancel_and_wait(irql); //~ E0277
+    }
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A driver implements `Default` for a token, and takes it out.
+
+#![forbid(unsafe_code)]
+
+use wdm::PassiveLevel;
+
+impl Default for PassiveLevel { //~ E0117
+    fn default() -> Self {
+        unimplemented!()
+    }
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A token is copied out of its place by `ManuallyDrop`.
+
+#![forbid(unsafe_code)]
+
+use core::mem::ManuallyDrop;
+
+use wdm::PassiveLevel;
+
+fn copy(irql: &mut PassiveLevel) -> ManuallyDrop<PassiveLevel> {
+    ManuallyDrop::new(*irql) //~ E0507
+}
+
+fn main() {}

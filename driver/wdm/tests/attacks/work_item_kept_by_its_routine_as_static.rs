@@ -1,0 +1,19 @@
+//! A work item's routine keeps the reference that it is lent.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+
+use wdm::{PassiveLevel, Shared, WorkItem, WorkItemRoutine};
+
+struct Work;
+
+static KEPT: Mutex<Option<&'static Shared<WorkItem<Work>>>> = Mutex::new(None);
+
+impl WorkItemRoutine for Work {
+    fn run(item: &Shared<WorkItem<Self>>, _: &mut PassiveLevel) {
+        *KEPT.lock().unwrap() = Some(item); //~ E0521
+    }
+}
+
+fn main() {}

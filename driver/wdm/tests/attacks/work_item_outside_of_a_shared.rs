@@ -1,0 +1,17 @@
+//! A work item is made on the stack, where it is freed while it is queued.
+
+#![forbid(unsafe_code)]
+
+use wdm::{PassiveLevel, Shared, WorkItem, WorkItemRoutine};
+
+struct Work;
+
+impl WorkItemRoutine for Work {
+    fn run(_: &Shared<WorkItem<Self>>, _: &mut PassiveLevel) {}
+}
+
+fn queue(item: WorkItem<Work>, irql: &mut PassiveLevel) {
+    WorkItem::queue(&item, irql); //~ E0308
+}
+
+fn main() {}

@@ -1,0 +1,341 @@
+//! Counted strings of the run-time library. [Microsoft's
+//! page](https://learn.microsoft.com/windows-hardware/drivers/kernel/strings)
+
+use std::{char, ffi::c_void, ptr::null_mut};
+
+use nt::{
+    ANSI_STRING, NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_NO_MEMORY,
+    STATUS_SUCCESS, UNICODE_STRING,
+};
+
+use crate::{host::Call, verifier::Rule};
+
+/// The tag of a string that a routine allocates.
+const TAG: u32 = u32::from_le_bytes(*b"Strg");
+
+/// How long a `UNICODE_STRING` can be without the zero after it.
+const MOST_BYTES: u16 = 0xfffc;
+
+/// Returns the units of a string.
+///
+/// # Safety
+/// The string is valid, or NULL.
+unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
+    // SAFETY: guaranteed by the caller.
+    let Some(string) = (unsafe { string.as_ref() }).filter(|string| !string.Buffer.is_null())
+    else {
+        return &[];
+    };
+    // SAFETY: guaranteed by the caller.
+    unsafe { std::slice::from_raw_parts(string.Buffer, usize::from(string.Length / 2)) }
+}
+
+/// Returns the units before the zero that ends them.
+///
+/// # Safety
+/// A zero ends them, or the pointer is NULL.
+unsafe fn terminated<'a>(start: *const u16) -> &'a [u16] {
+    if start.is_null() {
+        return &[];
+    }
+    let mut length = 0;
+    // SAFETY: guaranteed by the caller.
+    while length < usize::from(MOST_BYTES / 2) && unsafe { start.wrapping_add(length).read() } != 0
+    {
+        length += 1;
+    }
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts(start, length) }
+}
+
+/// A unit in upper case, if that is one unit too.
+fn upper(unit: u16) -> u16 {
+    let Some(letter) = char::from_u32(unit.into()) else {
+        return unit;
+    };
+    let mut upper = letter.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(upper), None) => u16::try_from(u32::from(upper)).unwrap_or(unit),
+        _ => unit,
+    }
+}
+
+/// Compares two strings as the routine does: the difference of the first units that differ, or of the lengths.
+fn compare(one: &[u16], other: &[u16], case_insensitive: bool) -> i32 {
+    let fold = |unit: &u16| {
+        if case_insensitive {
+            upper(*unit)
+        } else {
+            *unit
+        }
+    };
+    let pairs = one.iter().map(fold).zip(other.iter().map(fold));
+    let difference = pairs
+        .map(|(one, other)| i32::from(one) - i32::from(other))
+        .find(|difference| *difference != 0);
+    let lengths = |units: &[u16]| i32::try_from(units.len()).unwrap_or(i32::MAX);
+    difference.unwrap_or_else(|| lengths(one) - lengths(other))
+}
+
+impl Call {
+    fn append(&self, string: *mut UNICODE_STRING, more: &[u16]) -> NTSTATUS {
+        self.require_room(string);
+        // SAFETY: the caller passes a string.
+        let string = unsafe { &mut *string };
+        let length = usize::from(string.Length) + 2 * more.len();
+        if length > usize::from(string.MaximumLength) {
+            return STATUS_BUFFER_TOO_SMALL;
+        }
+        let end = string.Buffer.wrapping_add(usize::from(string.Length / 2));
+        // SAFETY: the buffer has room, as `MaximumLength` says. The source may be a part of it.
+        unsafe { end.copy_from(more.as_ptr(), more.len()) };
+        string.Length = u16::try_from(length).unwrap_or(string.Length);
+        if length + 2 <= usize::from(string.MaximumLength) {
+            // SAFETY: as above.
+            unsafe { end.wrapping_add(more.len()).write(0) };
+        }
+        STATUS_SUCCESS
+    }
+
+    /// Returns room for a string of a number of bytes with the zero after it: a new block, or the buffer that there is.
+    fn room(
+        &self,
+        is_new: bool,
+        (buffer, maximum): (*mut c_void, u16),
+        size: usize,
+    ) -> Result<(*mut c_void, u16), NTSTATUS> {
+        let fits = u16::try_from(size);
+        match (is_new, fits) {
+            (_, Err(_)) => Err(nt::STATUS_INVALID_PARAMETER),
+            (true, Ok(size)) => {
+                let block = self.allocate_pool(size.into(), TAG, true);
+                if block.is_null() {
+                    return Err(STATUS_NO_MEMORY);
+                }
+                Ok((block, size))
+            }
+            (false, Ok(size)) if size <= maximum => Ok((buffer, maximum)),
+            (false, Ok(_)) => Err(STATUS_BUFFER_OVERFLOW),
+        }
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlinitunicodestring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlInitUnicodeString(string: *mut UNICODE_STRING, source: *const u16) {
+    let call = Call::enter_noted("RtlInitUnicodeString");
+    call.require_room(string);
+    // SAFETY: the caller passes a source that ends with a zero, or NULL.
+    let length = 2 * unsafe { terminated(source) }.len();
+    let length = u16::try_from(length).unwrap_or(MOST_BYTES);
+    let value = UNICODE_STRING {
+        Length: length,
+        MaximumLength: if source.is_null() { 0 } else { length + 2 },
+        Buffer: source.cast_mut(),
+    };
+    // SAFETY: the caller passes room for a string.
+    unsafe { string.write(value) };
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlinitansistring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlInitAnsiString(string: *mut ANSI_STRING, source: *const u8) {
+    let call = Call::enter_noted("RtlInitAnsiString");
+    call.require_room(string);
+    let mut length = 0_u16;
+    if !source.is_null() {
+        // SAFETY: the caller passes a source that ends with a zero.
+        while unsafe { source.wrapping_add(length.into()).read() } != 0 && length < 0xfffe {
+            length += 1;
+        }
+    }
+    let value = ANSI_STRING {
+        Length: length,
+        MaximumLength: if source.is_null() { 0 } else { length + 1 },
+        Buffer: source.cast_mut(),
+    };
+    // SAFETY: the caller passes room for a string.
+    unsafe { string.write(value) };
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlcopyunicodestring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlCopyUnicodeString(to: *mut UNICODE_STRING, from: *const UNICODE_STRING) {
+    let call = Call::enter_noted("RtlCopyUnicodeString");
+    call.require_room(to);
+    // SAFETY: the caller passes a string, or NULL.
+    let from = unsafe { units(from) };
+    // SAFETY: the caller passes a string.
+    let string = unsafe { &mut *to };
+    string.Length = 0;
+    let fits = usize::from(string.MaximumLength / 2).min(from.len());
+    call.append(to, &from[..fits]);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlappendunicodetostring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlAppendUnicodeToString(to: *mut UNICODE_STRING, from: *const u16) -> NTSTATUS {
+    let call = Call::enter_noted("RtlAppendUnicodeToString");
+    // SAFETY: the caller passes a source that ends with a zero, or NULL.
+    call.append(to, unsafe { terminated(from) })
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlappendunicodestringtostring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlAppendUnicodeStringToString(
+    to: *mut UNICODE_STRING,
+    from: *const UNICODE_STRING,
+) -> NTSTATUS {
+    let call = Call::enter_noted("RtlAppendUnicodeStringToString");
+    // SAFETY: the caller passes a string.
+    call.append(to, unsafe { units(from) })
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlcompareunicodestring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlCompareUnicodeString(
+    one: *const UNICODE_STRING,
+    other: *const UNICODE_STRING,
+    case_insensitive: u8,
+) -> i32 {
+    let call = Call::enter_noted("RtlCompareUnicodeString");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    // SAFETY: the caller passes strings.
+    let [one, other] = [one, other].map(|string| unsafe { units(string) });
+    compare(one, other, case_insensitive != 0)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlequalunicodestring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlEqualUnicodeString(
+    one: *const UNICODE_STRING,
+    other: *const UNICODE_STRING,
+    case_insensitive: u8,
+) -> u8 {
+    let call = Call::enter_noted("RtlEqualUnicodeString");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    // SAFETY: the caller passes strings.
+    let [one, other] = [one, other].map(|string| unsafe { units(string) });
+    u8::from(compare(one, other, case_insensitive != 0) == 0)
+}
+
+/// The model's code page is Latin-1.
+///
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlansistringtounicodestring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlAnsiStringToUnicodeString(
+    to: *mut UNICODE_STRING,
+    from: *const ANSI_STRING,
+    allocate: u8,
+) -> NTSTATUS {
+    let call = Call::enter_noted("RtlAnsiStringToUnicodeString");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    call.require_room(to);
+    // SAFETY: the caller passes strings.
+    let to = unsafe { &mut *to };
+    // SAFETY: as above.
+    let from = unsafe { &*from };
+    let length = usize::from(from.Length);
+    let room = call.room(
+        allocate != 0,
+        (to.Buffer.cast(), to.MaximumLength),
+        2 * length + 2,
+    );
+    let (buffer, maximum) = match room {
+        Ok(room) => room,
+        Err(status) => return status,
+    };
+    let buffer = buffer.cast::<u16>();
+    for place in 0..length {
+        // SAFETY: the source has so many bytes.
+        let byte = unsafe { from.Buffer.wrapping_add(place).read() };
+        // SAFETY: the buffer has room for as many units, and a zero.
+        unsafe { buffer.wrapping_add(place).write(byte.into()) };
+    }
+    // SAFETY: as above.
+    unsafe { buffer.wrapping_add(length).write(0) };
+    *to = UNICODE_STRING {
+        Length: 2 * from.Length,
+        MaximumLength: maximum,
+        Buffer: buffer,
+    };
+    STATUS_SUCCESS
+}
+
+/// The model's code page is Latin-1; what it lacks becomes a question mark.
+///
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlunicodestringtoansistring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlUnicodeStringToAnsiString(
+    to: *mut ANSI_STRING,
+    from: *const UNICODE_STRING,
+    allocate: u8,
+) -> NTSTATUS {
+    let call = Call::enter_noted("RtlUnicodeStringToAnsiString");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    call.require_room(to);
+    // SAFETY: the caller passes strings.
+    let to = unsafe { &mut *to };
+    // SAFETY: as above.
+    let from = unsafe { units(from) };
+    let room = call.room(
+        allocate != 0,
+        (to.Buffer.cast(), to.MaximumLength),
+        from.len() + 1,
+    );
+    let (buffer, maximum) = match room {
+        Ok(room) => room,
+        Err(status) => return status,
+    };
+    let buffer = buffer.cast::<u8>();
+    for (place, unit) in from.iter().chain(&[0]).enumerate() {
+        let byte = u8::try_from(*unit).unwrap_or(b'?');
+        // SAFETY: the buffer has room for as many bytes, and a zero.
+        unsafe { buffer.wrapping_add(place).write(byte) };
+    }
+    *to = ANSI_STRING {
+        Length: u16::try_from(from.len()).unwrap_or_default(),
+        MaximumLength: maximum,
+        Buffer: buffer,
+    };
+    STATUS_SUCCESS
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlfreeansistring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlFreeAnsiString(string: *mut ANSI_STRING) {
+    let call = Call::enter_noted("RtlFreeAnsiString");
+    call.require_at_most(1, Rule::Irql, 0xe5);
+    call.require_room(string);
+    // SAFETY: the caller passes a string.
+    let buffer = unsafe { std::mem::replace(&mut (*string).Buffer, null_mut()) };
+    if !buffer.is_null() {
+        call.free_pool(buffer.cast(), 0);
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlcomparememory)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlCompareMemory(one: *const c_void, other: *const c_void, length: usize) -> usize {
+    let _call = Call::enter_noted("RtlCompareMemory");
+    let bytes = |start: *const c_void| {
+        // SAFETY: the caller passes blocks of this length.
+        unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }
+    };
+    if length == 0 {
+        return 0;
+    }
+    let pairs = bytes(one).iter().zip(bytes(other));
+    pairs.take_while(|(one, other)| one == other).count()
+}

@@ -1,0 +1,115 @@
+//! Devices that a driver opens by name, and references to their file objects.
+//!
+//! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iogetdeviceobjectpointer)
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use nt::{
+    DEVICE_OBJECT, FILE_OBJECT, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
+    UNICODE_STRING,
+};
+
+use crate::{
+    host::Call,
+    io::{Access, File, User, file::FileInner, registry::text},
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+const FILE_READ_DATA: u32 = 1;
+const FILE_WRITE_DATA: u32 = 2;
+
+/// The file objects that the driver has references to, and how many, by their addresses.
+#[derive(Default)]
+pub(crate) struct FileReferences(Mutex<HashMap<usize, (Arc<FileInner>, usize)>>);
+
+impl Call {
+    /// Adds a reference to a file object; returns the new count, or `None` if the driver has none to it.
+    pub(in crate::io) fn reference_file(&self, object: usize) -> Option<usize> {
+        let mut files = locked(&self.kernel.io().files.0);
+        let (_, count) = files.get_mut(&object)?;
+        *count += 1;
+        Some(*count)
+    }
+
+    /// Removes a reference to a file object; returns the new count, or `None` if the driver has none. The last one closes the
+    /// file.
+    pub(in crate::io) fn dereference_file(&self, object: usize) -> Option<usize> {
+        let mut files = locked(&self.kernel.io().files.0);
+        let (_, count) = files.get_mut(&object)?;
+        *count -= 1;
+        let count = *count;
+        if count == 0 {
+            let file = files.remove(&object);
+            drop(files);
+            if let Some((file, _)) = file {
+                file.irp_ended(self);
+                if self.irql() == 0 {
+                    self.kernel.close_deferred(self);
+                }
+            }
+        }
+        Some(count)
+    }
+
+    /// Stops the system if the driver that goes has references to file objects.
+    pub(in crate::io) fn require_no_file_reference(&self) {
+        let left = locked(&self.kernel.io().files.0).len();
+        self.require(left == 0, Rule::Reference, || {
+            let what = format!(
+                "the driver is unloaded with references to {left} file objects of IoGetDeviceObjectPointer: the drivers below stay loaded"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoGetDeviceObjectPointer(
+    name: *mut UNICODE_STRING,
+    access: u32,
+    file: *mut *mut FILE_OBJECT,
+    device: *mut *mut DEVICE_OBJECT,
+) -> NTSTATUS {
+    let call = Call::enter("IoGetDeviceObjectPointer");
+    call.require_at_most(0, Rule::IrqlIoPassive5, 0x2_000e);
+    call.require_room(name);
+    call.require_room(file);
+    call.require_room(device);
+    if call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    // SAFETY: the caller passes a name.
+    let name = unsafe { text(name) };
+    let access = match (access & FILE_READ_DATA != 0, access & FILE_WRITE_DATA != 0) {
+        (true, true) => Access::ReadWrite,
+        (false, true) => Access::Write,
+        _ => Access::Read,
+    };
+    let kernel = Arc::clone(&call.kernel);
+    // The access of kernel mode is not checked, and the system's own account has it all.
+    let inner = match kernel.io().namespace.admit(&name, access, User::System) {
+        Ok(inner) => inner,
+        Err(status) => return status,
+    };
+    let opened = File::open(&call, &kernel, &inner, access);
+    inner.file_closed(&call);
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(status) => return status,
+    };
+    let referenced = opened.referenced();
+    let object = referenced.object();
+    locked(&kernel.io().files.0).insert(object.expose_provenance(), (referenced, 1));
+    // The handle is closed, and the reference to the file object stays.
+    opened.close();
+    // SAFETY: the caller passes room for the answers.
+    unsafe { file.write(object) };
+    // SAFETY: as above.
+    unsafe { device.write(inner.top()) };
+    STATUS_SUCCESS
+}

@@ -1,0 +1,92 @@
+//! IRPs that a driver makes: where they are, and with what they were sent.
+
+use crate::{
+    host::layout::{DeviceIoControl, FREED},
+    io::irp::{Asked, IO_TYPE_IRP, IrpRecord, Memory, Origin},
+    mutex::locked,
+};
+
+impl IrpRecord {
+    /// Returns its parameters; those of a driver's IRP are those with which it was sent last.
+    pub(crate) fn asked(&self) -> Asked {
+        match self.origin {
+            Origin::IoManager => self.asked,
+            _ => locked(&self.state).asked,
+        }
+    }
+
+    /// Returns whether a driver has it that has not made it, or the driver that got it from the I/O manager.
+    pub(crate) fn is_down(&self) -> bool {
+        self.origin == Origin::IoManager || locked(&self.state).sent_from.is_some()
+    }
+
+    /// How often a driver that has made it has sent it.
+    pub(crate) fn round(&self) -> u32 {
+        match self.origin {
+            Origin::IoManager => 0,
+            _ => locked(&self.state).round,
+        }
+    }
+
+    /// Records that it is sent, by the driver that has made it or by one that passes it on.
+    pub(crate) fn note_sent(&self) {
+        let from = self.current();
+        if self.origin == Origin::IoManager || from <= 1 {
+            return;
+        }
+        // SAFETY: the stack location is inside the memory, and the caller owns the IRP.
+        let next = unsafe { &*self.location(from - 1) };
+        let parameters = (&raw const next.Parameters).cast::<DeviceIoControl>();
+        // SAFETY: the layouts are asserted to be the same, and any bytes are valid.
+        let parameters = unsafe { &*parameters };
+        let major = usize::from(next.MajorFunction);
+        let low = |value: u64| u32::try_from(value & 0xffff_ffff).unwrap_or_default();
+        let lengths = [parameters.input_length, parameters.output_length].map(low);
+        let [input_length, output_length] = match major {
+            nt::IRP_MJ_READ => [0, lengths[1]],
+            nt::IRP_MJ_WRITE => [lengths[1], 0],
+            _ => lengths,
+        };
+        let mut state = locked(&self.state);
+        if state.sent_from.is_none() {
+            state.sent_from = Some(from);
+            state.round += 1;
+            state.left.clear();
+            state.asked = Asked {
+                major,
+                minor: next.MinorFunction,
+                code: low(parameters.code),
+                input_length: input_length as usize,
+                output_length: output_length as usize,
+                ..Asked::default()
+            };
+        }
+    }
+
+    /// Records that the completion has reached the driver that has made it, if it has; returns whether it has.
+    pub(crate) fn came_back(&self) -> bool {
+        if self.origin == Origin::IoManager {
+            return false;
+        }
+        let mut state = locked(&self.state);
+        let is_back = state.sent_from == Some(self.current());
+        if is_back {
+            state.sent_from = None;
+        }
+        is_back
+    }
+
+    /// Whether its memory holds an IRP, which it does until the driver frees memory of its own.
+    pub(super) fn is_valid(&self) -> bool {
+        // SAFETY: the memory of a freed block of the pool is kept for a while, and that of other IRPs as long as the record.
+        unsafe { (*self.raw()).Type == IO_TYPE_IRP }
+    }
+
+    /// Fills the memory of an IRP that is freed.
+    pub(crate) fn poison(&self) {
+        if let Memory::Own(memory) = &self.memory {
+            // SAFETY: the IRP was freed, and this record is the only owner of its memory.
+            unsafe { memory.get().cast::<u8>().write_bytes(FREED, self.size()) };
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Memory descriptor lists that a driver makes.
+//!
+//! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-mdls)
+
+use std::{collections::HashMap, ffi::c_void, ptr::null_mut, sync::Mutex};
+
+use nt::{
+    DISPATCH_LEVEL, IRP, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED,
+    MDL_SOURCE_IS_NONPAGED_POOL,
+};
+
+use crate::{
+    host::Call,
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// `PAGE_SIZE`
+const PAGE: usize = 0x1000;
+
+/// The MDLs that were allocated and not freed, by their addresses.
+#[derive(Default)]
+pub(crate) struct Mdls(Mutex<HashMap<usize, Box<[u128]>>>);
+
+impl Mdls {
+    fn is_own(&self, mdl: *mut MDL) -> bool {
+        locked(&self.0).contains_key(&mdl.addr())
+    }
+}
+
+/// The MDL of a buffer, with no flag set.
+fn mdl_of(buffer: *mut c_void, length: u32) -> MDL {
+    let offset = buffer.addr() % PAGE;
+    let pages = (offset + length as usize).div_ceil(PAGE);
+    MDL {
+        Next: null_mut(),
+        // After the structure there is a word for each page.
+        Size: i16::try_from(size_of::<MDL>() + 8 * pages).unwrap_or(i16::MAX),
+        MdlFlags: 0,
+        Reserved: 0,
+        Process: null_mut(),
+        MappedSystemVa: null_mut(),
+        StartVa: buffer.wrapping_byte_sub(offset),
+        ByteCount: length,
+        ByteOffset: u32::try_from(offset).unwrap_or_default(),
+    }
+}
+
+/// The MDL of a buffer whose pages are locked.
+pub(crate) fn locked_mdl(buffer: *mut c_void, length: u32) -> MDL {
+    MDL {
+        MdlFlags: MDL_PAGES_LOCKED,
+        ..mdl_of(buffer, length)
+    }
+}
+
+impl Call {
+    /// Allocates an MDL, which is not filled in.
+    pub(in crate::io) fn allocate_mdl(&self, length: u32) -> Option<*mut MDL> {
+        if self.kernel.fails() {
+            return None;
+        }
+        let pages = (length as usize).div_ceil(PAGE) + 1;
+        let words = (size_of::<MDL>() + 8 * pages).div_ceil(16);
+        let mut memory = vec![0_u128; words].into_boxed_slice();
+        let mdl = memory.as_mut_ptr().cast::<MDL>();
+        locked(&self.kernel.io().mdls.0).insert(mdl.expose_provenance(), memory);
+        Some(mdl)
+    }
+
+    /// Stops the system if a pointer is neither an MDL that the driver has made nor that of a request that has not ended.
+    pub(in crate::io) fn require_mdl(&self, mdl: *mut MDL) {
+        if !self.kernel.io().mdls.is_own(mdl) {
+            self.request_of_mdl(mdl);
+        }
+    }
+
+    fn own_mdl<'a>(&self, mdl: *mut MDL) -> &'a mut MDL {
+        let own = self.kernel.io().mdls.is_own(mdl);
+        self.require(own, Rule::Mdl, || {
+            let what = format!("{mdl:?} is not an MDL that IoAllocateMdl has made, or was freed");
+            (BugCheck(0x50, [mdl.addr() as u64, 0, 0, 0]), what)
+        });
+        // SAFETY: the MDL is the driver's, which calls one routine with it at a time.
+        unsafe { &mut *mdl }
+    }
+
+    fn require_mdl_flags(&self, holds: bool, what: &str) {
+        self.require(holds, Rule::Mdl, || (BugCheck(0, [0; 4]), what.into()));
+    }
+
+    /// Stops the system if the driver that goes has not freed an MDL.
+    pub(in crate::io) fn require_no_mdl(&self) {
+        let left = locked(&self.kernel.io().mdls.0).len();
+        self.require(left == 0, Rule::Mdl, || {
+            let what = format!("the driver is unloaded with {left} MDLs not freed");
+            (BugCheck::verifier(0x62, [0, 0, left as u64]), what)
+        });
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioallocatemdl)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoAllocateMdl(
+    address: *mut c_void,
+    length: u32,
+    secondary: u8,
+    _charge_quota: u8,
+    irp: *mut IRP,
+) -> *mut MDL {
+    let call = Call::enter_noted("IoAllocateMdl");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let Some(mdl) = call.allocate_mdl(length) else {
+        return null_mut();
+    };
+    // SAFETY: the MDL is made here.
+    unsafe { mdl.write(mdl_of(address, length)) };
+    if irp.is_null() {
+        return mdl;
+    }
+    call.live_irp(irp);
+    // SAFETY: the caller owns the IRP.
+    let mut link = unsafe { &raw mut (*irp).MdlAddress };
+    // A secondary buffer comes last in the chain.
+    loop {
+        // SAFETY: the link is that of the IRP or of an MDL in its chain.
+        let next = unsafe { *link };
+        if secondary == 0 || next.is_null() {
+            break;
+        }
+        // SAFETY: as above.
+        link = unsafe { &raw mut (*next).Next };
+    }
+    // SAFETY: as above.
+    unsafe { *link = mdl };
+    mdl
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iofreemdl)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoFreeMdl(mdl: *mut MDL) {
+    let call = Call::enter_noted("IoFreeMdl");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let flags = call.own_mdl(mdl).MdlFlags;
+    let unlocked = flags & MDL_PAGES_LOCKED == 0;
+    call.require_mdl_flags(
+        unlocked,
+        "an MDL is freed whose pages are locked: MmUnlockPages comes first",
+    );
+    locked(&call.kernel.io().mdls.0).remove(&mdl.addr());
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmbuildmdlfornonpagedpool)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn MmBuildMdlForNonPagedPool(mdl: *mut MDL) {
+    let call = Call::enter_noted("MmBuildMdlForNonPagedPool");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let mdl = call.own_mdl(mdl);
+    let unlocked = mdl.MdlFlags & MDL_PAGES_LOCKED == 0;
+    call.require_mdl_flags(unlocked, "the pages of the MDL are locked already");
+    mdl.MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
+    mdl.MappedSystemVa = mdl.StartVa.wrapping_byte_add(mdl.ByteOffset as usize);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmprobeandlockpages)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn MmProbeAndLockPages(mdl: *mut MDL, _mode: i8, _operation: i32) {
+    let call = Call::enter_noted("MmProbeAndLockPages");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let mdl = call.own_mdl(mdl);
+    let new = mdl.MdlFlags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL) == 0;
+    call.require_mdl_flags(new, "the pages of the MDL are locked already");
+    mdl.MdlFlags |= MDL_PAGES_LOCKED;
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmunlockpages)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn MmUnlockPages(mdl: *mut MDL) {
+    let call = Call::enter_noted("MmUnlockPages");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let mdl = call.own_mdl(mdl);
+    let is_locked = mdl.MdlFlags & MDL_PAGES_LOCKED != 0;
+    call.require_mdl_flags(
+        is_locked,
+        "the pages of the MDL are unlocked, and are not locked",
+    );
+    mdl.MdlFlags &= !(MDL_PAGES_LOCKED | MDL_MAPPED_TO_SYSTEM_VA);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmunmaplockedpages)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn MmUnmapLockedPages(address: *mut c_void, mdl: *mut MDL) {
+    let call = Call::enter_noted("MmUnmapLockedPages");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_mdl(mdl);
+    // SAFETY: the MDL is the driver's, or that of its request.
+    let mdl = unsafe { &mut *mdl };
+    let is_mapped = mdl.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA != 0 && mdl.MappedSystemVa == address;
+    call.require_mdl_flags(
+        is_mapped,
+        "the pages of the MDL are unmapped, and are not mapped there",
+    );
+    mdl.MdlFlags &= !MDL_MAPPED_TO_SYSTEM_VA;
+}

@@ -1,0 +1,59 @@
+//! Critical regions, in which a thread gets no normal kernel APC and is not suspended, and the priority of threads. The model
+//! has neither: it checks that a region is left as often as it is entered.
+
+use std::{ffi::c_void, sync::atomic::Ordering};
+
+use crate::{
+    host::Call,
+    verifier::{BugCheck, Rule},
+};
+
+/// `APC_INDEX_MISMATCH`
+const APC_INDEX_MISMATCH: u32 = 1;
+
+/// The priority of every thread.
+const PRIORITY: i32 = 8;
+
+impl Call {
+    /// Stops the system if a driver's routine returns to user mode, or a thread ends, and the thread is in a critical region.
+    pub(crate) fn require_no_critical_region(&self, routine: &str) {
+        let depth = self.critical_regions.load(Ordering::Relaxed);
+        self.require(depth == 0, Rule::CriticalRegions, || {
+            let what = format!(
+                "{routine} has returned in a critical region, which KeLeaveCriticalRegion leaves"
+            );
+            (BugCheck(APC_INDEX_MISMATCH, [0, 0, 0xffff, 0]), what)
+        });
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-keentercriticalregion)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeEnterCriticalRegion() {
+    let call = Call::enter_noted("KeEnterCriticalRegion");
+    call.require_at_most(1, Rule::IrqlKeApcLte2, 0x2_0010);
+    call.critical_regions.fetch_add(1, Ordering::Relaxed);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-keleavecriticalregion)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeLeaveCriticalRegion() {
+    let call = Call::enter_noted("KeLeaveCriticalRegion");
+    call.require_at_most(1, Rule::IrqlKeApcLte2, 0x2_0010);
+    let depth = call.critical_regions.fetch_sub(1, Ordering::Relaxed);
+    call.require(depth != 0, Rule::CriticalRegions, || {
+        let what = "a critical region is left that was not entered";
+        (BugCheck(APC_INDEX_MISMATCH, [0, 0, 1, 0]), what.into())
+    });
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetprioritythread)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeSetPriorityThread(_thread: *mut c_void, _priority: i32) -> i32 {
+    let call = Call::enter_noted("KeSetPriorityThread");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    PRIORITY
+}

@@ -1,0 +1,182 @@
+//! Devices that a driver opens by name (`IoGetDeviceObjectPointer`), and references to their file objects.
+
+mod common;
+
+use std::{
+    ptr::null_mut,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+};
+
+use common::{delete, event, found_in, initialise, load};
+use nt::{
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
+    STATUS_CANCELLED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING, irp as io,
+};
+use ntmodel::{Config, Driver, Kernel, Rule};
+
+const NAME: &str = r"\Device\Lower";
+const FILE_READ_DATA: u32 = 1;
+
+fn string(units: &mut [u16]) -> UNICODE_STRING {
+    let length = u16::try_from(2 * units.len()).expect("it is short");
+    UNICODE_STRING {
+        Length: length,
+        MaximumLength: length,
+        Buffer: units.as_mut_ptr(),
+    }
+}
+
+fn units(name: &str) -> Vec<u16> {
+    name.encode_utf16().collect()
+}
+
+/// The device object of the lower driver.
+fn device_of(driver: *mut DRIVER_OBJECT) -> *mut DEVICE_OBJECT {
+    // SAFETY: the driver object is the caller's; the mistakes are the model's to find. So for every call below.
+    unsafe { (*driver).DeviceObject }
+}
+
+/// How often it got each request, by its major function, in the extension.
+fn counts<'a>(device: *mut DEVICE_OBJECT) -> &'a [AtomicU32; 28] {
+    // SAFETY: the extension has this size.
+    unsafe { &*common::extension(device).cast() }
+}
+
+unsafe extern "C" fn dispatch(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: as above.
+    counts(device)[unsafe { io::major_function(irp) }].fetch_add(1, SeqCst);
+    // SAFETY: as above.
+    unsafe { io::set_status(irp, STATUS_SUCCESS) };
+    // SAFETY: as above.
+    unsafe { io::set_information(irp, 0) };
+    // SAFETY: as above.
+    unsafe { nt::IofCompleteRequest(irp, 0) };
+    STATUS_SUCCESS
+}
+
+unsafe extern "C" fn unload(driver: *mut DRIVER_OBJECT) {
+    let device = device_of(driver);
+    let [create, close, cleanup, control] = [
+        nt::IRP_MJ_CREATE,
+        nt::IRP_MJ_CLOSE,
+        nt::IRP_MJ_CLEANUP,
+        nt::IRP_MJ_DEVICE_CONTROL,
+    ]
+    .map(|major| counts(device)[major].load(SeqCst));
+    assert_eq!([create, cleanup, close, control], [1, 1, 1, 1]);
+    delete(device);
+}
+
+unsafe extern "C" fn lower(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+    let mut name = units(NAME);
+    let mut name = string(&mut name);
+    let mut device = null_mut();
+    // SAFETY: as above.
+    let status =
+        unsafe { nt::IoCreateDevice(driver, 128, &raw mut name, 0x22, 0, 0, &raw mut device) };
+    assert_eq!(status, STATUS_SUCCESS);
+    // SAFETY: as above.
+    let driver = unsafe { &mut *driver };
+    driver.MajorFunction = [Some(dispatch); 28];
+    driver.DriverUnload = Some(unload);
+    STATUS_SUCCESS
+}
+
+fn open(name: &str) -> Result<(*mut FILE_OBJECT, *mut DEVICE_OBJECT), NTSTATUS> {
+    let mut name = units(name);
+    let mut name = string(&mut name);
+    let (mut file, mut device) = (null_mut(), null_mut());
+    // SAFETY: as above.
+    let status = unsafe {
+        nt::IoGetDeviceObjectPointer(
+            &raw mut name,
+            FILE_READ_DATA,
+            &raw mut file,
+            &raw mut device,
+        )
+    };
+    if status < 0 {
+        Err(status)
+    } else {
+        Ok((file, device))
+    }
+}
+
+/// Opens the lower device, sends it a request, and releases the file object as often as it is told to.
+fn use_lower(releases: u32) {
+    assert_eq!(
+        open(r"\Device\None").err(),
+        Some(STATUS_OBJECT_NAME_NOT_FOUND)
+    );
+    let (file, device) = open(NAME).expect("it opens");
+    let count = |major: usize| counts(device)[major].load(SeqCst);
+    assert_eq!(count(nt::IRP_MJ_CREATE), 1);
+    assert_eq!(count(nt::IRP_MJ_CLEANUP), 1, "the handle is closed");
+    assert_eq!(count(nt::IRP_MJ_CLOSE), 0, "the file object stays");
+    let mut done = event();
+    let done: *mut KEVENT = &raw mut done;
+    initialise(done);
+    let mut block = IO_STATUS_BLOCK {
+        Status: STATUS_CANCELLED,
+        Reserved: 0,
+        Information: 1,
+    };
+    // SAFETY: as above.
+    let irp = unsafe {
+        nt::IoBuildDeviceIoControlRequest(
+            0x22_2000,
+            device,
+            null_mut(),
+            0,
+            null_mut(),
+            0,
+            0,
+            done,
+            &raw mut block,
+        )
+    };
+    // SAFETY: as above.
+    assert_eq!(unsafe { nt::IofCallDriver(device, irp) }, STATUS_SUCCESS);
+    assert_eq!((block.Status, block.Information), (STATUS_SUCCESS, 0));
+    // SAFETY: as above.
+    unsafe { nt::ObfReferenceObject(file.cast()) };
+    for _ in 0..releases {
+        // SAFETY: as above.
+        unsafe { nt::ObfDereferenceObject(file.cast()) };
+    }
+    assert_eq!(count(nt::IRP_MJ_CLOSE), u32::from(releases >= 2));
+}
+
+unsafe extern "C" fn upper<const RELEASES: u32>(
+    _: *mut DRIVER_OBJECT,
+    _: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    use_lower(RELEASES);
+    STATUS_CANCELLED
+}
+
+/// Loads both drivers, and unloads them.
+fn both<const RELEASES: u32>(kernel: &Arc<Kernel>) {
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let below = unsafe { Driver::load(kernel, lower) }.expect("DriverEntry");
+    load(kernel, upper::<RELEASES>);
+    below.unload();
+}
+
+#[test]
+fn a_device_is_opened_by_name_and_closed_with_its_file_object() {
+    both::<2>(&Kernel::new(Config::default()));
+}
+
+#[test]
+fn a_file_object_is_released_as_often_as_it_is_referenced() {
+    let violation = found_in(both::<1>);
+    assert_eq!(violation.rule, Rule::Reference, "\n{violation}");
+    assert!(violation.what.contains("file objects"), "\n{violation}");
+    let violation = found_in(both::<3>);
+    let seen = (violation.rule, violation.code);
+    assert_eq!(seen, (Rule::Reference, 0x18), "\n{violation}");
+}

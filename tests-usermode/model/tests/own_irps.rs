@@ -1,0 +1,686 @@
+//! IRPs that a driver makes: correct drivers in every order, the documented results, and what a driver may get wrong.
+
+mod steps;
+
+use std::{
+    cell::Cell,
+    ffi::c_void,
+    ptr::{null_mut, without_provenance_mut},
+    sync::Arc,
+};
+
+use nt::{
+    DEVICE_OBJECT, IO_STATUS_BLOCK, IO_WORKITEM, IRP, KEVENT, NTSTATUS, STATUS_INVALID_PARAMETER,
+    STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, irp as io,
+};
+use ntmodel::{Config, Faults, Kernel, Rule, Violation};
+use steps::{FIRST, Stage, Steps, complete, end_of, found_in_some_order, holds, mark, one_request};
+
+/// The requests that the driver sends to its own device: one is completed at once, the other by a worker thread.
+const NOW: u32 = 0x22_2010;
+const LATER: u32 = 0x22_2014;
+/// What they answer.
+const ANSWER: [u8; 4] = *b"done";
+
+const NOTHING: u8 = 0;
+const NO_ROUTINE: u8 = 1;
+const GOES_ON: u8 = 2;
+const FREES_AND_GOES_ON: u8 = 3;
+const FREES_WHILE_DOWN: u8 = 4;
+const FREES_TWICE: u8 = 5;
+const NEVER_FREES: u8 = 6;
+const COMPLETES_OWN: u8 = 7;
+const FEW_LOCATIONS: u8 = 8;
+const REUSES_WHILE_DOWN: u8 = 9;
+const FREES_RECEIVED: u8 = 10;
+const SENDS_FREED: u8 = 11;
+const INITIALISES_ALLOCATED: u8 = 12;
+
+struct Data {
+    device: Cell<*mut DEVICE_OBJECT>,
+    item: Cell<*mut IO_WORKITEM>,
+}
+
+/// Completes a request with an answer, or with an error if there is no room for it.
+fn answer(irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the IRP is the caller's; the mistakes are the model's to find. So for every call below.
+    let parameters = unsafe { io::io_control(irp) };
+    if parameters.output_length == 0 {
+        return complete(irp, STATUS_SUCCESS);
+    }
+    // SAFETY: as above.
+    let buffer = unsafe { io::system_buffer(irp) };
+    // SAFETY: the buffer has room for the answer, which the test asks for.
+    unsafe { buffer.copy_from(ANSWER.as_ptr(), ANSWER.len()) };
+    // SAFETY: as above.
+    unsafe { io::set_status(irp, STATUS_SUCCESS) };
+    // SAFETY: as above.
+    unsafe { io::set_information(irp, ANSWER.len()) };
+    // SAFETY: as above.
+    unsafe { nt::IofCompleteRequest(irp, 0) };
+    STATUS_SUCCESS
+}
+
+unsafe extern "C" fn answers(_: *mut DEVICE_OBJECT, irp: *mut c_void) {
+    answer(irp.cast());
+}
+
+/// What the device does with a request that the driver sends to it.
+fn serve(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
+    if code == NOW {
+        return answer(irp);
+    }
+    mark(irp);
+    data.device.set(device);
+    // SAFETY: the work item is allocated in `add`.
+    unsafe { nt::IoQueueWorkItem(data.item.get(), Some(answers), 1, irp.cast()) };
+    STATUS_PENDING
+}
+
+fn add(device: *mut DEVICE_OBJECT, data: &Data) {
+    // SAFETY: as above.
+    data.item.set(unsafe { nt::IoAllocateWorkItem(device) });
+}
+
+fn remove(data: &Data) {
+    // SAFETY: as above.
+    unsafe { nt::IoFreeWorkItem(data.item.get()) };
+}
+
+fn stack_size(device: *mut DEVICE_OBJECT) -> i8 {
+    // SAFETY: as above.
+    unsafe { (*device).StackSize }
+}
+
+fn allocate(stack_size: i8) -> *mut IRP {
+    // SAFETY: as above.
+    unsafe { nt::IoAllocateIrp(stack_size, 0) }
+}
+
+fn free(irp: *mut IRP) {
+    // SAFETY: as above.
+    unsafe { nt::IoFreeIrp(irp) };
+}
+
+fn fill_in(irp: *mut IRP, code: u32) {
+    let parameters = io::IoControl {
+        code,
+        input_length: 0,
+        output_length: 0,
+    };
+    // SAFETY: as above.
+    let next = unsafe { nt::IoGetNextIrpStackLocation(irp) };
+    // SAFETY: as above.
+    unsafe { nt::set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters) };
+}
+
+fn send(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: as above.
+    unsafe { nt::IofCallDriver(device, irp) }
+}
+
+fn set_routine(irp: *mut IRP, routine: nt::PIO_COMPLETION_ROUTINE, context: *mut c_void) {
+    // SAFETY: as above.
+    unsafe { io::IoSetCompletionRoutine(irp, routine, context, true, true, true) };
+}
+
+/// Answers each request by a request of its own, whose completion routine completes the first.
+struct Asks<const MISTAKE: u8, const CODE: u32>;
+
+unsafe extern "C" fn came_back<const MISTAKE: u8>(
+    device: *mut DEVICE_OBJECT,
+    irp: *mut IRP,
+    asked: *mut c_void,
+) -> NTSTATUS {
+    assert!(device.is_null(), "the driver has no stack location in it");
+    // SAFETY: as above.
+    let status = unsafe { io::status(irp) };
+    if MISTAKE != NEVER_FREES && MISTAKE != GOES_ON {
+        free(irp);
+    }
+    if MISTAKE == FREES_TWICE {
+        free(irp);
+    }
+    complete(asked.cast(), status);
+    if MISTAKE == GOES_ON || MISTAKE == FREES_AND_GOES_ON {
+        return STATUS_SUCCESS;
+    }
+    STATUS_MORE_PROCESSING_REQUIRED
+}
+
+impl<const MISTAKE: u8, const CODE: u32> Steps for Asks<MISTAKE, CODE> {
+    type Own = Data;
+
+    fn add(device: *mut DEVICE_OBJECT, data: &Data) {
+        add(device, data);
+    }
+
+    fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
+        if code != FIRST {
+            return serve(device, data, irp, code);
+        }
+        if MISTAKE == FREES_RECEIVED {
+            free(irp);
+        }
+        let missing = i8::from(MISTAKE == FEW_LOCATIONS);
+        let own = allocate(stack_size(device) - missing);
+        if own.is_null() {
+            return complete(irp, nt::STATUS_INSUFFICIENT_RESOURCES);
+        }
+        let status = mark(irp);
+        if MISTAKE == INITIALISES_ALLOCATED {
+            // SAFETY: as above.
+            unsafe { nt::IoInitializeIrp(own, nt::IoSizeOfIrp(2), 2) };
+        }
+        fill_in(own, CODE);
+        if MISTAKE != NO_ROUTINE {
+            set_routine(own, Some(came_back::<MISTAKE>), irp.cast());
+        }
+        match MISTAKE {
+            COMPLETES_OWN => return complete(own, STATUS_SUCCESS),
+            SENDS_FREED => free(own),
+            _ => {}
+        }
+        send(device, own);
+        match MISTAKE {
+            FREES_WHILE_DOWN => free(own),
+            // SAFETY: as above.
+            REUSES_WHILE_DOWN => unsafe { nt::IoReuseIrp(own, STATUS_SUCCESS) },
+            _ => {}
+        }
+        status
+    }
+
+    fn remove(data: &Data) {
+        remove(data);
+    }
+}
+
+#[test]
+fn a_driver_that_frees_its_irp_in_its_completion_routine_breaks_no_rule() {
+    holds(one_request::<Asks<NOTHING, NOW>>);
+    holds(one_request::<Asks<NOTHING, LATER>>);
+}
+
+/// Checks the violation in some order of a driver's threads: its rule, code and first parameter, and what it says.
+#[track_caller]
+fn stops(scenario: fn(&Arc<Kernel>), rule: Rule, code: u32, first: u64, text: &str) {
+    let violation: Violation = found_in_some_order(scenario);
+    let seen = (violation.rule, violation.code, violation.parameters[0]);
+    assert_eq!(seen, (rule, code, first), "\n{violation}");
+    assert!(violation.what.contains(text), "{text:?}:\n{violation}");
+}
+
+#[test]
+fn an_irp_comes_back_to_the_driver_that_has_made_it() {
+    let none = "has no completion routine";
+    stops(
+        one_request::<Asks<NO_ROUTINE, LATER>>,
+        Rule::OwnIrp,
+        0,
+        0,
+        none,
+    );
+    let goes_on = "returns 0x0, not STATUS_MORE_PROCESSING_REQUIRED";
+    stops(
+        one_request::<Asks<GOES_ON, LATER>>,
+        Rule::OwnIrp,
+        0,
+        0,
+        goes_on,
+    );
+    stops(
+        one_request::<Asks<GOES_ON, NOW>>,
+        Rule::OwnIrp,
+        0,
+        0,
+        goes_on,
+    );
+    let freed = "the completion routine has freed";
+    stops(
+        one_request::<Asks<FREES_AND_GOES_ON, NOW>>,
+        Rule::OwnIrp,
+        0,
+        0,
+        freed,
+    );
+    let completed = "is completed by the driver that has made it";
+    let rule = Rule::IoAllocateComplete;
+    stops(
+        one_request::<Asks<COMPLETES_OWN, NOW>>,
+        rule,
+        0,
+        0,
+        completed,
+    );
+}
+
+#[test]
+fn an_irp_is_freed_once_when_it_has_come_back() {
+    let (rule, io) = (Rule::IoAllocateFree, 0xc9);
+    let down = "it is still in use";
+    stops(
+        one_request::<Asks<FREES_WHILE_DOWN, LATER>>,
+        rule,
+        io,
+        0x20b,
+        down,
+    );
+    let twice = "has freed it before";
+    stops(one_request::<Asks<FREES_TWICE, NOW>>, rule, io, 1, twice);
+    let received = "the I/O manager has made it";
+    stops(
+        one_request::<Asks<FREES_RECEIVED, NOW>>,
+        rule,
+        io,
+        2,
+        received,
+    );
+    let left = "has not freed IRP";
+    stops(
+        one_request::<Asks<NEVER_FREES, NOW>>,
+        Rule::OwnIrp,
+        0,
+        0,
+        left,
+    );
+    let violation = found_in_some_order(one_request::<Asks<SENDS_FREED, NOW>>);
+    assert_eq!(violation.rule, Rule::CompletedIrp, "\n{violation}");
+    assert!(violation.what.contains("has freed it"), "\n{violation}");
+}
+
+#[test]
+fn an_irp_has_a_stack_location_for_each_lower_driver() {
+    let few = "1 further stack locations, and the device object";
+    let scenario = one_request::<Asks<FEW_LOCATIONS, NOW>>;
+    stops(scenario, Rule::StackLocations, 0xc9, 0x208, few);
+}
+
+#[test]
+fn an_irp_is_used_again_by_io_reuse_irp_when_it_has_come_back() {
+    let down = "it was sent, and has not come back";
+    let scenario = one_request::<Asks<REUSES_WHILE_DOWN, LATER>>;
+    stops(scenario, Rule::IoReuseIrp, 0, 0, down);
+    let again = "IoReuseIrp is for one that is used again";
+    let scenario = one_request::<Asks<INITIALISES_ALLOCATED, NOW>>;
+    stops(scenario, Rule::OwnIrp, 0xc9, 0x20d, again);
+    holds(one_request::<Reuses>);
+}
+
+#[test]
+fn an_irp_may_not_be_allocated() {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    let stage = Stage::set::<Asks<NOTHING, NOW>>(&kernel);
+    faults.arm();
+    assert_eq!(
+        end_of(&stage.send(FIRST)),
+        nt::STATUS_INSUFFICIENT_RESOURCES
+    );
+    assert!(faults.disarm(), "an allocation has failed");
+    assert_eq!(end_of(&stage.send(FIRST)), STATUS_SUCCESS);
+    stage.tear_down();
+}
+
+/// Sends one IRP three times, from its completion routine.
+struct Reuses;
+
+/// The context of its IRP.
+struct Rounds {
+    asked: *mut IRP,
+    device: *mut DEVICE_OBJECT,
+    left: u32,
+}
+
+fn send_again(irp: *mut IRP, rounds: *mut Rounds) {
+    // SAFETY: as above.
+    let device = unsafe { (*rounds).device };
+    // SAFETY: as above.
+    unsafe { nt::IoReuseIrp(irp, STATUS_INVALID_PARAMETER) };
+    // SAFETY: as above.
+    assert_eq!(unsafe { io::status(irp) }, STATUS_INVALID_PARAMETER);
+    fill_in(irp, LATER);
+    set_routine(irp, Some(again), rounds.cast());
+    send(device, irp);
+}
+
+unsafe extern "C" fn again(_: *mut DEVICE_OBJECT, irp: *mut IRP, rounds: *mut c_void) -> NTSTATUS {
+    let rounds: *mut Rounds = rounds.cast();
+    // SAFETY: the context is the routine's.
+    let left = unsafe { &mut (*rounds).left };
+    if *left != 0 {
+        *left -= 1;
+        send_again(irp, rounds);
+        return STATUS_MORE_PROCESSING_REQUIRED;
+    }
+    free(irp);
+    // SAFETY: `control` has made the box, and this is the last round.
+    let rounds = unsafe { Box::from_raw(rounds) };
+    complete(rounds.asked, STATUS_SUCCESS);
+    STATUS_MORE_PROCESSING_REQUIRED
+}
+
+impl Steps for Reuses {
+    type Own = Data;
+
+    fn add(device: *mut DEVICE_OBJECT, data: &Data) {
+        add(device, data);
+    }
+
+    fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
+        if code != FIRST {
+            return serve(device, data, irp, code);
+        }
+        mark(irp);
+        let rounds = Rounds {
+            asked: irp,
+            device,
+            left: 2,
+        };
+        send_again(
+            allocate(stack_size(device)),
+            Box::into_raw(Box::new(rounds)),
+        );
+        STATUS_PENDING
+    }
+
+    fn remove(data: &Data) {
+        remove(data);
+    }
+}
+
+const FREES: u8 = 1;
+const DOES_NOT_WAIT: u8 = 2;
+const BUILDS_AT_DISPATCH: u8 = 3;
+const SENDS_AT_DISPATCH: u8 = 4;
+
+/// Answers each request by a request of its own that it waits for.
+struct Waits<const MISTAKE: u8, const CODE: u32>;
+
+fn raise(is_meant: bool) {
+    if is_meant {
+        // SAFETY: as above.
+        let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+    }
+}
+
+fn event() -> KEVENT {
+    KEVENT { Header: [0; 3] }
+}
+
+const BLOCK: IO_STATUS_BLOCK = IO_STATUS_BLOCK {
+    Status: STATUS_PENDING,
+    Reserved: 0,
+    Information: 0,
+};
+
+fn wait(event: *mut KEVENT) {
+    // SAFETY: the event is initialised.
+    unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
+}
+
+fn initialise(event: *mut KEVENT) {
+    // SAFETY: the event is the caller's.
+    unsafe { nt::KeInitializeEvent(event, 0, 0) };
+}
+
+impl<const MISTAKE: u8, const CODE: u32> Steps for Waits<MISTAKE, CODE> {
+    type Own = Data;
+
+    fn add(device: *mut DEVICE_OBJECT, data: &Data) {
+        add(device, data);
+    }
+
+    fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
+        if code != FIRST {
+            return serve(device, data, irp, code);
+        }
+        let (mut event, mut block, mut output) = (event(), BLOCK, [0_u8; 8]);
+        let (event, block): (*mut KEVENT, *mut IO_STATUS_BLOCK) = (&raw mut event, &raw mut block);
+        let buffer = (&raw mut output).cast();
+        initialise(event);
+        raise(MISTAKE == BUILDS_AT_DISPATCH);
+        // SAFETY: as above.
+        let own = unsafe {
+            nt::IoBuildDeviceIoControlRequest(
+                CODE,
+                device,
+                null_mut(),
+                0,
+                buffer,
+                8,
+                0,
+                event,
+                block,
+            )
+        };
+        raise(MISTAKE == SENDS_AT_DISPATCH);
+        let sent = send(device, own);
+        match MISTAKE {
+            FREES => free(own),
+            DOES_NOT_WAIT => return complete(irp, STATUS_SUCCESS),
+            _ => {}
+        }
+        if sent == STATUS_PENDING {
+            wait(event);
+        }
+        // SAFETY: the request has ended.
+        let block = unsafe { block.read() };
+        assert_eq!((block.Status, block.Information), (STATUS_SUCCESS, 4));
+        assert_eq!(&output, b"done\0\0\0\0");
+        complete(irp, block.Status)
+    }
+
+    fn remove(data: &Data) {
+        remove(data);
+    }
+}
+
+#[test]
+fn a_driver_that_waits_for_its_request_breaks_no_rule() {
+    holds(one_request::<Waits<NOTHING, NOW>>);
+    holds(one_request::<Waits<NOTHING, LATER>>);
+}
+
+#[test]
+fn the_io_manager_frees_a_request_that_is_waited_for() {
+    let rule = Rule::IoBuildDeviceControlNoFree;
+    let frees = "the I/O manager frees it";
+    stops(one_request::<Waits<FREES, LATER>>, rule, 0xc9, 2, frees);
+    stops(one_request::<Waits<FREES, NOW>>, rule, 0xc9, 2, frees);
+}
+
+#[test]
+fn a_request_with_a_status_block_on_the_stack_is_waited_for() {
+    let violation = found_in_some_order(one_request::<Waits<DOES_NOT_WAIT, LATER>>);
+    let seen = (violation.rule, violation.code, violation.parameters[0]);
+    assert_eq!(
+        seen,
+        (Rule::IoBuildDeviceControlWait, 0xc9, 0xc),
+        "\n{violation}"
+    );
+}
+
+#[test]
+fn a_request_is_built_and_sent_at_passive_level() {
+    let level = "the IRQL is 2";
+    let scenario = one_request::<Waits<BUILDS_AT_DISPATCH, NOW>>;
+    stops(scenario, Rule::IrqlIoPassive1, 0xc4, 0x2_000a, level);
+    let scenario = one_request::<Waits<SENDS_AT_DISPATCH, NOW>>;
+    stops(
+        scenario,
+        Rule::ForwardedAtBadIrql,
+        0xc9,
+        0x23a,
+        "is sent at IRQL 2",
+    );
+}
+
+/// Reads and writes its own device, which does buffered I/O, and waits, or is told by a completion routine.
+struct Transfers<const KEEPS_BUFFER: bool>;
+
+unsafe extern "C" fn transfer(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: as above.
+    let parameters = unsafe { io::transfer(irp) };
+    assert_eq!(parameters.offset, 0x1_0000_0000);
+    assert_eq!(parameters.length, 4);
+    // SAFETY: as above.
+    let buffer = unsafe { io::system_buffer(irp) }.cast::<[u8; 4]>();
+    // SAFETY: as above.
+    if unsafe { io::major_function(irp) } == nt::IRP_MJ_READ {
+        // SAFETY: the system buffer has four bytes.
+        unsafe { buffer.write(ANSWER) };
+    } else {
+        // SAFETY: as above.
+        assert_eq!(unsafe { buffer.read() }, ANSWER);
+    }
+    // SAFETY: as above.
+    unsafe { io::set_status(irp, STATUS_SUCCESS) };
+    // SAFETY: as above.
+    unsafe { io::set_information(irp, 4) };
+    // SAFETY: as above.
+    unsafe { nt::IofCompleteRequest(irp, 0) };
+    STATUS_SUCCESS
+}
+
+unsafe extern "C" fn written<const KEEPS_BUFFER: bool>(
+    _: *mut DEVICE_OBJECT,
+    irp: *mut IRP,
+    event: *mut c_void,
+) -> NTSTATUS {
+    // SAFETY: as above.
+    let buffer = unsafe { io::system_buffer(irp) };
+    if !KEEPS_BUFFER {
+        // SAFETY: the driver frees the buffer of an IRP that it frees.
+        unsafe { nt::ExFreePoolWithTag(buffer.cast(), 0) };
+    }
+    free(irp);
+    // SAFETY: the event is initialised.
+    unsafe { nt::KeSetEvent(event.cast(), 0, 0) };
+    STATUS_MORE_PROCESSING_REQUIRED
+}
+
+impl<const KEEPS_BUFFER: bool> Steps for Transfers<KEEPS_BUFFER> {
+    type Own = ();
+
+    fn add(device: *mut DEVICE_OBJECT, (): &()) {
+        // SAFETY: the device object is the driver's.
+        let driver = unsafe { (*device).DriverObject };
+        // SAFETY: as above.
+        let functions = unsafe { &mut (*driver).MajorFunction };
+        functions[nt::IRP_MJ_READ] = Some(transfer);
+        functions[nt::IRP_MJ_WRITE] = Some(transfer);
+    }
+
+    fn control(device: *mut DEVICE_OBJECT, (): &(), irp: *mut IRP, _: u32) -> NTSTATUS {
+        let (mut event, mut block, mut output) = (event(), BLOCK, [0_u8; 4]);
+        let (event, block): (*mut KEVENT, *mut IO_STATUS_BLOCK) = (&raw mut event, &raw mut block);
+        let buffer: *mut c_void = (&raw mut output).cast();
+        let mut offset = 0x1_0000_0000;
+        initialise(event);
+        // SAFETY: as above.
+        let own = unsafe {
+            nt::IoBuildSynchronousFsdRequest(3, device, buffer, 4, &raw mut offset, event, block)
+        };
+        if send(device, own) == STATUS_PENDING {
+            wait(event);
+        }
+        // SAFETY: the request has ended.
+        let block = unsafe { block.read() };
+        assert_eq!((block.Status, block.Information), (STATUS_SUCCESS, 4));
+        assert_eq!(output, ANSWER);
+        initialise(event);
+        // SAFETY: as above.
+        let own = unsafe {
+            nt::IoBuildAsynchronousFsdRequest(4, device, buffer, 4, &raw mut offset, null_mut())
+        };
+        set_routine(own, Some(written::<KEEPS_BUFFER>), event.cast());
+        send(device, own);
+        wait(event);
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+#[test]
+fn reads_and_writes_are_built_with_buffers() {
+    holds(one_request::<Transfers<false>>);
+    let left = "pool blocks, 4 bytes, not freed";
+    stops(one_request::<Transfers<true>>, Rule::Pool, 0xc4, 0x62, left);
+}
+
+/// Sends an IRP in memory of its own, which it frees when it has come back, or before.
+struct OwnMemory<const WAITS: bool>;
+
+unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void) -> NTSTATUS {
+    // SAFETY: the event is initialised.
+    unsafe { nt::KeSetEvent(event.cast(), 0, 0) };
+    STATUS_MORE_PROCESSING_REQUIRED
+}
+
+impl<const WAITS: bool> Steps for OwnMemory<WAITS> {
+    type Own = Data;
+
+    fn add(device: *mut DEVICE_OBJECT, data: &Data) {
+        add(device, data);
+    }
+
+    fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
+        if code != FIRST {
+            return serve(device, data, irp, code);
+        }
+        let mut event = event();
+        let event: *mut KEVENT = &raw mut event;
+        initialise(event);
+        let size = nt::IoSizeOfIrp(stack_size(device));
+        // SAFETY: as above.
+        let own = unsafe { nt::ExAllocatePool2(0x40, size.into(), 1) }.cast::<IRP>();
+        // SAFETY: as above.
+        unsafe { nt::IoInitializeIrp(own, size, stack_size(device)) };
+        fill_in(own, LATER);
+        set_routine(own, Some(sets), event.cast());
+        send(device, own);
+        if WAITS {
+            wait(event);
+        }
+        // SAFETY: as above.
+        unsafe { nt::ExFreePoolWithTag(own.cast(), 1) };
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn remove(data: &Data) {
+        remove(data);
+    }
+}
+
+#[test]
+fn an_irp_may_be_in_memory_of_the_driver() {
+    holds(one_request::<OwnMemory<true>>);
+    let down = "is freed, which was sent and has not come back";
+    stops(one_request::<OwnMemory<false>>, Rule::OwnIrp, 0, 0, down);
+}
+
+/// Frees what is no IRP.
+struct FreesNoIrp;
+
+impl Steps for FreesNoIrp {
+    type Own = ();
+
+    fn control(_: *mut DEVICE_OBJECT, (): &(), _: *mut IRP, _: u32) -> NTSTATUS {
+        free(without_provenance_mut(0x1000));
+        STATUS_SUCCESS
+    }
+}
+
+#[test]
+fn what_is_freed_is_an_irp() {
+    stops(
+        one_request::<FreesNoIrp>,
+        Rule::IoAllocateFree,
+        0xc9,
+        1,
+        "is not an IRP",
+    );
+}

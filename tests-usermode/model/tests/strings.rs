@@ -1,0 +1,318 @@
+//! Counted strings, pool of a type, and MDLs that a driver makes: what their pages say, and what a driver may get wrong with them.
+
+mod body;
+
+use std::{
+    ffi::c_void,
+    hint::black_box,
+    ptr::{null, null_mut},
+};
+
+use body::{run, stops};
+use nt::{
+    ANSI_STRING, MDL, NonPagedPool, POOL_ZERO_ALLOCATION, PagedPool, STATUS_BUFFER_TOO_SMALL,
+    STATUS_SUCCESS, UNICODE_STRING,
+};
+use ntmodel::{Config, Kernel, Rule};
+
+/// Runs what is no violation.
+fn passes(body: fn()) {
+    run(&Kernel::new(Config::default()), body);
+}
+
+/// Calls a routine; whether it may be called so is what is tested.
+macro_rules! call {
+    ($call:expr) => {{
+        // SAFETY: as above.
+        unsafe { $call }
+    }};
+}
+
+fn wide(text: &str) -> Vec<u16> {
+    text.encode_utf16().chain([0]).collect()
+}
+
+/// A string of a text, which stays as long as the units.
+fn string(units: &[u16]) -> UNICODE_STRING {
+    let mut string = EMPTY;
+    call!(nt::RtlInitUnicodeString(&raw mut string, units.as_ptr()));
+    string
+}
+
+const EMPTY: UNICODE_STRING = UNICODE_STRING {
+    Length: 0,
+    MaximumLength: 0,
+    Buffer: null_mut(),
+};
+
+/// An empty string with room for a number of units.
+fn room(units: &mut [u16]) -> UNICODE_STRING {
+    UNICODE_STRING {
+        Length: 0,
+        MaximumLength: u16::try_from(2 * units.len()).expect("it is short"),
+        Buffer: units.as_mut_ptr(),
+    }
+}
+
+fn text(string: &UNICODE_STRING) -> String {
+    let length = usize::from(string.Length / 2);
+    // SAFETY: the string is valid.
+    String::from_utf16_lossy(unsafe { std::slice::from_raw_parts(string.Buffer, length) })
+}
+
+#[test]
+fn a_string_is_initialised_from_what_ends_with_a_zero() {
+    passes(|| {
+        let units = wide("abc");
+        let made = string(&units);
+        assert_eq!((made.Length, made.MaximumLength), (6, 8));
+        let mut none = made;
+        call!(nt::RtlInitUnicodeString(&raw mut none, null()));
+        assert_eq!((none.Length, none.MaximumLength), (0, 0));
+        let mut ansi = ANSI_STRING {
+            Length: 0,
+            MaximumLength: 0,
+            Buffer: null_mut(),
+        };
+        call!(nt::RtlInitAnsiString(&raw mut ansi, c"abc".as_ptr().cast()));
+        assert_eq!((ansi.Length, ansi.MaximumLength), (3, 4));
+    });
+}
+
+#[test]
+fn a_copy_is_cut_off_and_an_append_fails_if_there_is_no_room() {
+    passes(|| {
+        let (mut units, source, more) = ([0x7878; 4], wide("abcdef"), wide("ghi"));
+        let mut to = room(&mut units);
+        let from = string(&source);
+        call!(nt::RtlCopyUnicodeString(&raw mut to, &raw const from));
+        assert_eq!(text(&to), "abcd", "as much as there is room for");
+        let status = call!(nt::RtlAppendUnicodeToString(&raw mut to, more.as_ptr()));
+        assert_eq!((status, &*text(&to)), (STATUS_BUFFER_TOO_SMALL, "abcd"));
+        call!(nt::RtlCopyUnicodeString(&raw mut to, null()));
+        assert_eq!(to.Length, 0);
+        let status = call!(nt::RtlAppendUnicodeToString(&raw mut to, more.as_ptr()));
+        assert_eq!((status, &*text(&to)), (STATUS_SUCCESS, "ghi"));
+        let rest = wide("j");
+        let rest = string(&rest);
+        let status = call!(nt::RtlAppendUnicodeStringToString(
+            &raw mut to,
+            &raw const rest
+        ));
+        assert_eq!(
+            (status, &*text(&to)),
+            (STATUS_SUCCESS, "ghij"),
+            "no room for a zero is needed"
+        );
+    });
+}
+
+#[test]
+fn strings_are_compared_with_and_without_regard_to_case() {
+    passes(|| {
+        let [abc, upper, longer] = ["abc", "ABC", "abcd"].map(wide);
+        let [abc, upper, longer] = [&abc, &upper, &longer].map(|units| string(units));
+        let compare = |one: &UNICODE_STRING, other: &UNICODE_STRING, insensitive: u8| {
+            let (one, other) = (&raw const *one, &raw const *other);
+            let compared = call!(nt::RtlCompareUnicodeString(one, other, insensitive));
+            let equal = call!(nt::RtlEqualUnicodeString(one, other, insensitive)) != 0;
+            assert_eq!(equal, compared == 0);
+            compared.signum()
+        };
+        assert_eq!(compare(&abc, &upper, 0), 1);
+        assert_eq!(compare(&abc, &upper, 1), 0);
+        assert_eq!(compare(&abc, &longer, 1), -1);
+        let compared = call!(nt::RtlCompareMemory(
+            b"abcd".as_ptr().cast(),
+            b"abxd".as_ptr().cast(),
+            4
+        ));
+        assert_eq!(
+            compared, 2,
+            "the number of bytes before the first difference"
+        );
+    });
+    let body = || {
+        let empty = EMPTY;
+        let _ = call!(nt::KeRaiseIrqlToDpcLevel());
+        call!(nt::RtlEqualUnicodeString(
+            &raw const empty,
+            &raw const empty,
+            0
+        ));
+        black_box(());
+    };
+    stops(body, Rule::Irql, 0xc4, 0xe5, "RtlEqualUnicodeString");
+}
+
+#[test]
+fn a_converted_string_is_freed() {
+    passes(|| {
+        let mut ansi = ANSI_STRING {
+            Length: 3,
+            MaximumLength: 3,
+            Buffer: b"abc".as_ptr().cast_mut(),
+        };
+        let mut made = EMPTY;
+        let status = call!(nt::RtlAnsiStringToUnicodeString(
+            &raw mut made,
+            &raw const ansi,
+            1
+        ));
+        assert_eq!((status, &*text(&made)), (STATUS_SUCCESS, "abc"));
+        let status = call!(nt::RtlUnicodeStringToAnsiString(
+            &raw mut ansi,
+            &raw const made,
+            1
+        ));
+        assert_eq!((status, ansi.Length), (STATUS_SUCCESS, 3));
+        call!(nt::RtlFreeUnicodeString(&raw mut made));
+        call!(nt::RtlFreeAnsiString(&raw mut ansi));
+        assert!(made.Buffer.is_null() && ansi.Buffer.is_null());
+    });
+    let body = || {
+        let ansi = ANSI_STRING {
+            Length: 3,
+            MaximumLength: 3,
+            Buffer: b"abc".as_ptr().cast_mut(),
+        };
+        let mut made = EMPTY;
+        call!(nt::RtlAnsiStringToUnicodeString(
+            &raw mut made,
+            &raw const ansi,
+            1
+        ));
+    };
+    let violation = body::found(body);
+    assert_eq!(
+        (violation.rule, violation.code),
+        (Rule::Pool, 0xc4),
+        "\n{violation}"
+    );
+}
+
+const TAG: u32 = u32::from_le_bytes(*b"test");
+
+#[test]
+fn the_pool_is_that_of_the_type() {
+    passes(|| {
+        for kind in [NonPagedPool, PagedPool, nt::NonPagedPoolNx] {
+            let block = call!(nt::ExAllocatePoolWithTag(kind, 8, TAG)).cast::<u64>();
+            assert_ne!(call!(block.read()), 0, "it is not zeroed");
+            call!(nt::ExFreePoolWithTag(block.cast(), TAG));
+        }
+        let kind = NonPagedPool | POOL_ZERO_ALLOCATION | nt::POOL_QUOTA_FAIL_INSTEAD_OF_RAISE;
+        let block = call!(nt::ExAllocatePoolWithQuotaTag(kind, 8, TAG)).cast::<u64>();
+        assert_eq!(call!(block.read()), 0);
+        call!(nt::ExFreePoolWithTag(block.cast(), TAG));
+    });
+    let body = || {
+        let _ = call!(nt::KeRaiseIrqlToDpcLevel());
+        call!(nt::ExAllocatePoolWithTag(PagedPool, 8, TAG));
+        black_box(());
+    };
+    stops(
+        body,
+        Rule::IrqlExAllocatePool,
+        0xc4,
+        1,
+        "ExAllocatePoolWithTag",
+    );
+}
+
+/// An MDL of a buffer.
+fn allocate(buffer: &mut [u8]) -> *mut MDL {
+    let length = u32::try_from(buffer.len()).expect("it is short");
+    call!(nt::IoAllocateMdl(
+        buffer.as_mut_ptr().cast(),
+        length,
+        0,
+        0,
+        null_mut()
+    ))
+}
+
+#[test]
+fn an_mdl_describes_its_buffer() {
+    passes(|| {
+        let mut buffer = [7_u8; 0x1800];
+        let start: *mut c_void = buffer.as_mut_ptr().cast();
+        let mdl = allocate(&mut buffer);
+        // SAFETY: the MDL was allocated here.
+        let (count, offset) = unsafe { ((*mdl).ByteCount, (*mdl).ByteOffset) };
+        assert_eq!(
+            (count as usize, offset as usize),
+            (0x1800, start.addr() % 0x1000)
+        );
+        call!(nt::MmProbeAndLockPages(mdl, 0, nt::IoModifyAccess));
+        let mapped = call!(nt::MmGetSystemAddressForMdlSafe(
+            mdl,
+            nt::NormalPagePriority
+        ));
+        assert_eq!(call!(mapped.cast::<u8>().add(0x17ff).read()), 7);
+        // It is mapped once: the second call finds the address.
+        assert_eq!(
+            call!(nt::MmGetSystemAddressForMdlSafe(
+                mdl,
+                nt::NormalPagePriority
+            )),
+            mapped
+        );
+        call!(nt::MmUnmapLockedPages(mapped, mdl));
+        call!(nt::MmUnlockPages(mdl));
+        call!(nt::IoFreeMdl(mdl));
+        let mdl = allocate(&mut buffer);
+        call!(nt::MmBuildMdlForNonPagedPool(mdl));
+        assert_eq!(
+            call!(nt::MmGetSystemAddressForMdlSafe(
+                mdl,
+                nt::NormalPagePriority
+            )),
+            start
+        );
+        call!(nt::IoFreeMdl(mdl));
+    });
+}
+
+#[test]
+fn an_mdl_is_locked_unlocked_and_freed_once() {
+    let body = || {
+        let mdl = allocate(&mut [0; 8]);
+        call!(nt::MmProbeAndLockPages(mdl, 0, nt::IoReadAccess));
+        call!(nt::IoFreeMdl(mdl));
+        black_box(());
+    };
+    stops(body, Rule::Mdl, 0, 0, "IoFreeMdl");
+    let body = || {
+        call!(nt::MmUnlockPages(allocate(&mut [0; 8])));
+        black_box(());
+    };
+    stops(body, Rule::Mdl, 0, 0, "MmUnlockPages");
+    let body = || {
+        let mdl = allocate(&mut [0; 8]);
+        call!(nt::MmProbeAndLockPages(mdl, 0, nt::IoReadAccess));
+        call!(nt::MmProbeAndLockPages(mdl, 0, nt::IoReadAccess));
+        black_box(());
+    };
+    stops(body, Rule::Mdl, 0, 0, "MmProbeAndLockPages");
+    let body = || {
+        let _ = call!(nt::MmGetSystemAddressForMdlSafe(allocate(&mut [0; 8]), 16));
+        black_box(());
+    };
+    stops(body, Rule::Mdl, 0, 0, "MmMapLockedPagesSpecifyCache");
+    let body = || {
+        let mdl = allocate(&mut [0; 8]);
+        call!(nt::IoFreeMdl(mdl));
+        call!(nt::IoFreeMdl(mdl));
+        black_box(());
+    };
+    let violation = body::found(body);
+    assert_eq!(
+        (violation.rule, violation.code),
+        (Rule::Mdl, 0x50),
+        "\n{violation}"
+    );
+    let violation = body::found(|| _ = allocate(&mut [0; 8]));
+    let seen = (violation.rule, violation.code, violation.parameters[0]);
+    assert_eq!(seen, (Rule::Mdl, 0xc4, 0x62), "\n{violation}");
+}
