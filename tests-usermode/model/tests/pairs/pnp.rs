@@ -318,5 +318,5 @@ pairs! {
     remove_lock_is_never_released:
         removed::<RELEASES_NEVER>, removed::<CORRECT>, Hang, "remove lock";
     irp_has_too_few_stack_locations:
-        forwarded::<LENGTHENS_NO_STACK>, forwarded::<FORWARDS>, Pointer, "stack location";
+        forwarded::<LENGTHENS_NO_STACK>, forwarded::<FORWARDS>, StackLocations, "stack location";
 }
