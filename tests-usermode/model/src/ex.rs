@@ -19,10 +19,7 @@ mod zone;
 pub(crate) use event::EventObject;
 pub use event::UserEvent;
 
-use std::{
-    ops::Range,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -46,7 +43,7 @@ pub(crate) struct Ex {
     /// The run-down protections that are waited for, by their addresses.
     run_downs: Mutex<FxHashSet<usize>>,
     /// The zones that were initialised, by their addresses, with the blocks of each segment and their size.
-    zones: Mutex<FxHashMap<usize, Vec<(Range<usize>, usize)>>>,
+    zones: Mutex<FxHashMap<usize, Vec<zone::Blocks>>>,
     /// The lock with which each interlocked list was last accessed, by the addresses.
     locks_of_lists: Mutex<FxHashMap<usize, usize>>,
 }

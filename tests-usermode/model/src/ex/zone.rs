@@ -1,6 +1,6 @@
 //! Zones: blocks of one size in segments that the caller passes. Free blocks are linked.
 
-use std::{cell::Cell, ffi::c_void, ptr::null};
+use std::{cell::Cell, ffi::c_void, ops::Range, ptr::null};
 
 use nt::{KSPIN_LOCK, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ZONE_HEADER};
 
@@ -12,6 +12,9 @@ use crate::{
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
+
+/// The blocks of a segment, and their size.
+pub(in crate::ex) type Blocks = (Range<usize>, usize);
 
 /// Returns whether an address or a size is a multiple of 8.
 const fn is_aligned(value: usize) -> bool {

@@ -357,13 +357,13 @@ impl Attached {
         if try_current().is_some_and(|current| Arc::ptr_eq(&current.kernel, kernel)) {
             return None;
         }
-        let thread = HOST.with_borrow_mut(|host| match host.as_ref().filter(of_kernel) {
-            Some(thread) => Arc::clone(thread),
-            None => {
-                let name = std::thread::current().name().map(str::to_owned);
-                let name = name.map_or(Cow::Borrowed("thread"), Cow::Owned);
-                Arc::clone(host.insert(Thread::new(kernel, name)))
+        let thread = HOST.with_borrow_mut(|host| {
+            if let Some(thread) = host.as_ref().filter(of_kernel) {
+                return Arc::clone(thread);
             }
+            let name = std::thread::current().name().map(str::to_owned);
+            let name = name.map_or(Cow::Borrowed("thread"), Cow::Owned);
+            Arc::clone(host.insert(Thread::new(kernel, name)))
         });
         Some(Self::as_thread(thread))
     }

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::c_void,
+    fmt::Write,
     mem::offset_of,
     ptr::{from_ref, null},
 };
@@ -121,7 +122,7 @@ impl Call {
             for (name, neighbour) in [("next", next), ("previous", previous)] {
                 if neighbour != address {
                     let at = self.once(neighbour);
-                    what += &format!("; its {name} entry is {neighbour:#x}{at}");
+                    let _ = write!(what, "; its {name} entry is {neighbour:#x}{at}");
                 }
             }
             let bug_check = BugCheck(0x139, [3, address as u64, 0, 0]);
