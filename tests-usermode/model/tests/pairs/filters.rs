@@ -181,6 +181,29 @@ fn pass<const M: u8, T>(lower: *mut DEVICE_OBJECT, irp: *mut IRP, context: *cons
     call(lower, irp)
 }
 
+/// Passes a request down, with a completion routine that frees its context.
+fn pass_with_context<const M: u8>(lower: *mut DEVICE_OBJECT, irp: *mut IRP, own: &Own) -> NTSTATUS {
+    let context = allocate::<*mut KSPIN_LOCK>();
+    put(context, own.lock.get());
+    if M == ROUTINE_FOR_SUCCESS {
+        nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
+        nt!(irp::IoSetCompletionRoutine(
+            irp,
+            Some(completed::<M>),
+            context.cast(),
+            true,
+            false,
+            false
+        ));
+        return call(lower, irp);
+    }
+    let status = pass::<M, _>(lower, irp, context);
+    if M == FREES_CONTEXT_EARLY {
+        free(context);
+    }
+    status
+}
+
 impl<const M: u8> Steps for Filter<M> {
     type Own = Own;
 
@@ -213,25 +236,7 @@ impl<const M: u8> Steps for Filter<M> {
                 complete(irp, STATUS_SUCCESS)
             }
             HAS_CONTEXT | FREES_CONTEXT_EARLY | ROUTINE_FOR_SUCCESS => {
-                let context = allocate::<*mut KSPIN_LOCK>();
-                put(context, own.lock.get());
-                if M == ROUTINE_FOR_SUCCESS {
-                    nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
-                    nt!(irp::IoSetCompletionRoutine(
-                        irp,
-                        Some(completed::<M>),
-                        context.cast(),
-                        true,
-                        false,
-                        false
-                    ));
-                    return call(lower, irp);
-                }
-                let status = pass::<M, _>(lower, irp, context);
-                if M == FREES_CONTEXT_EARLY {
-                    free(context);
-                }
-                status
+                pass_with_context::<M>(lower, irp, own)
             }
             COMPLETES_FAILED => {
                 let status = skip(lower, irp);

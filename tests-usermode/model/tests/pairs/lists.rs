@@ -136,7 +136,7 @@ struct Zones<const M: u8>;
 
 struct Zone {
     lock: Lock,
-    zone: UnsafeCell<ZONE_HEADER>,
+    header: UnsafeCell<ZONE_HEADER>,
     segment: UnsafeCell<*mut c_void>,
 }
 
@@ -149,7 +149,7 @@ impl<const M: u8> Steps for Zones<M> {
         own.lock.initialise();
         let segment = allocate::<Segment>().cast();
         put(own.segment.get(), segment);
-        let status = nt!(ExInitializeZone(own.zone.get(), 32, segment, 256));
+        let status = nt!(ExInitializeZone(own.header.get(), 32, segment, 256));
         assert_eq!(status, STATUS_SUCCESS);
         if M == FREES_SEGMENT {
             free(segment);
@@ -157,7 +157,7 @@ impl<const M: u8> Steps for Zones<M> {
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Zone, irp: *mut IRP, _: u32) -> NTSTATUS {
-        let list = own.zone.get().cast::<SINGLE_LIST_ENTRY>();
+        let list = own.header.get().cast::<SINGLE_LIST_ENTRY>();
         let block = nt!(ExInterlockedPopEntryList(list, own.lock.get()));
         let offset = if M == FREES_INSIDE { 8 } else { 0 };
         let block = block.wrapping_byte_add(offset);

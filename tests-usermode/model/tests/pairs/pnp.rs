@@ -262,7 +262,8 @@ impl<const M: u8> Steps for Forwards<M> {
         }
         if code == FIRST && own.target.get().is_null() {
             // The test passes the target in the system buffer.
-            let target = crate::frame::get(nt!(irp::system_buffer(irp)).cast::<usize>());
+            let target = crate::frame::get(nt!(irp::system_buffer(irp)).cast::<[u8; 8]>());
+            let target = usize::from_ne_bytes(target);
             own.target
                 .set(top(std::ptr::with_exposed_provenance_mut(target)));
             if M == FORWARDS {

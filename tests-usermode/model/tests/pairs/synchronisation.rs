@@ -133,7 +133,7 @@ impl<const M: u8> Steps for Synchronised<M> {
                 }
             }
             TWO_ORDERS if code != FIRST => both(&own.fast[1], &own.fast[0]),
-            TWO_ORDERS => both(&own.fast[0], &own.fast[1]),
+            TWO_ORDERS | CORRECT => both(&own.fast[0], &own.fast[1]),
             CLOSES_UNDER_MUTEX => {
                 let handle = start_thread(runs::<M>, own);
                 with_fast_mutex(own.fast[1].get(), || join_thread(handle));
@@ -145,7 +145,6 @@ impl<const M: u8> Steps for Synchronised<M> {
                 set_event(own.event.get());
                 own.lock.with(|| wait(own.event.get()));
             }
-            CORRECT => both(&own.fast[0], &own.fast[1]),
             _ => {
                 set_event(own.event.get());
                 wait(own.event.get());
