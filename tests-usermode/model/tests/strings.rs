@@ -239,7 +239,8 @@ fn an_mdl_describes_its_buffer() {
         let start: *mut c_void = buffer.as_mut_ptr().cast();
         let mdl = allocate(&mut buffer);
         // SAFETY: the MDL was allocated here.
-        let (count, offset) = unsafe { ((*mdl).ByteCount, (*mdl).ByteOffset) };
+        let described = unsafe { &*mdl };
+        let (count, offset) = (described.ByteCount, described.ByteOffset);
         assert_eq!(
             (count as usize, offset as usize),
             (0x1800, start.addr() % 0x1000)

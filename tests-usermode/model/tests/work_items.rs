@@ -53,6 +53,7 @@ struct Shared {
 }
 
 impl Shared {
+    #[expect(clippy::unnecessary_box_returns, reason = "an event must not move")]
     fn new(item: *mut IO_WORKITEM) -> Box<Self> {
         let mut shared = Box::new(Self {
             done: event(),
