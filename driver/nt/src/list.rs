@@ -2,6 +2,7 @@
 
 use crate::{
     FAST_FAIL_CORRUPT_LIST_ENTRY, KERNEL_SECURITY_CHECK_FAILURE, KeBugCheckEx, LIST_ENTRY,
+    model::{Inline, before},
 };
 
 /// Initialises a list head as empty, or links an entry to itself.
@@ -9,6 +10,7 @@ use crate::{
 /// # Safety
 /// `entry` is valid for writes and on no list.
 pub unsafe fn InitializeListHead(entry: *mut LIST_ENTRY) {
+    before(Inline::InitializeListHead, entry.cast());
     // SAFETY: the caller passes an entry that is valid for writes.
     unsafe {
         entry.write(LIST_ENTRY {
@@ -35,6 +37,8 @@ pub unsafe fn IsListEmpty(entry: *const LIST_ENTRY) -> bool {
 /// No other thread accesses the list of `head` during the call. `entry` is valid for writes, is on no list, and
 /// does not move until it is removed.
 pub unsafe fn InsertTailList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
+    before(Inline::InsertEntry, entry.cast());
+    before(Inline::InsertTailList, head.cast());
     // SAFETY: the caller passes an initialised list that no other thread accesses.
     let last = unsafe { (*head).Blink };
     // SAFETY: every entry of a list is alive while it is linked.
@@ -60,6 +64,8 @@ pub unsafe fn InsertTailList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
 /// # Safety
 /// As for [`InsertTailList`].
 pub unsafe fn InsertHeadList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
+    before(Inline::InsertEntry, entry.cast());
+    before(Inline::InsertHeadList, head.cast());
     // SAFETY: the caller passes an initialised list that no other thread accesses.
     let first = unsafe { (*head).Flink };
     // SAFETY: every entry of a list is alive while it is linked.
@@ -85,6 +91,7 @@ pub unsafe fn InsertHeadList(head: *mut LIST_ENTRY, entry: *mut LIST_ENTRY) {
 /// # Safety
 /// `entry` is on a list or linked to itself, and no other thread accesses that list during the call.
 pub unsafe fn RemoveEntryList(entry: *mut LIST_ENTRY) {
+    before(Inline::RemoveEntryList, entry.cast());
     // SAFETY: the caller passes an initialised entry.
     let LIST_ENTRY { Flink, Blink } = unsafe { entry.read() };
     // SAFETY: every entry of a list is alive while it is linked.

@@ -21,6 +21,16 @@ pub enum Inline {
     YieldProcessor,
     /// An access to a variable of [`atomic`](crate::atomic).
     Atomic,
+    /// `InitializeListHead`, on the head.
+    InitializeListHead,
+    /// `InsertTailList`, on the head.
+    InsertTailList,
+    /// `InsertHeadList`, on the head.
+    InsertHeadList,
+    /// `InsertTailList` or `InsertHeadList`, on the entry.
+    InsertEntry,
+    /// `RemoveEntryList`, on the entry.
+    RemoveEntryList,
     /// `MmGetSystemAddressForMdlSafe`, on the MDL.
     SystemAddressForMdl,
     /// [`access_user_pages`](crate::access_user_pages), on the first byte of the buffer.

@@ -17,6 +17,7 @@ mod slist;
 mod strings;
 mod zone;
 
+pub(crate) use event::EventObject;
 pub use event::UserEvent;
 
 use std::sync::{Arc, Mutex};
@@ -24,25 +25,44 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
-    ex::{event::EventObject, handle::Handles, pool::Pool},
+    ex::{handle::Handles, pool::Pool},
     host::Kernel,
 };
 
 /// The state of this folder.
-#[derive(Default)]
 pub(crate) struct Ex {
     pool: Arc<Pool>,
     handles: Handles,
     /// The handles of user mode.
     user_handles: Handles,
-    /// The event objects of user mode, by their addresses.
+    /// The event objects of user mode and the thread objects, by their addresses.
     events: Mutex<FxHashMap<usize, Arc<EventObject>>>,
     /// Held while a sequenced list is worked on.
     slists: Mutex<()>,
-    /// The lookaside lists that were initialised and not deleted, by their addresses.
-    lookaside_lists: Mutex<FxHashSet<usize>>,
-    /// The zones that were initialised, by their addresses.
-    zones: Mutex<FxHashSet<usize>>,
+    /// The lookaside lists that were initialised, by their addresses, and whether each was deleted.
+    lookaside_lists: Mutex<FxHashMap<usize, bool>>,
+    /// The run-down protections that are waited for, by their addresses.
+    run_downs: Mutex<FxHashSet<usize>>,
+    /// The zones that were initialised, by their addresses, with the blocks of each segment and their size.
+    zones: Mutex<FxHashMap<usize, Vec<zone::Blocks>>>,
+    /// The lock with which each interlocked list was last accessed, by the addresses.
+    locks_of_lists: Mutex<FxHashMap<usize, usize>>,
+}
+
+impl Default for Ex {
+    fn default() -> Self {
+        Self {
+            pool: Arc::default(),
+            handles: Handles::of_kernel(),
+            user_handles: Handles::default(),
+            events: Mutex::default(),
+            slists: Mutex::default(),
+            lookaside_lists: Mutex::default(),
+            run_downs: Mutex::default(),
+            zones: Mutex::default(),
+            locks_of_lists: Mutex::default(),
+        }
+    }
 }
 
 impl Kernel {

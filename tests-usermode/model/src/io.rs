@@ -29,7 +29,9 @@ mod remove_lock;
 mod request;
 mod security;
 mod shutdown;
+mod stack_location;
 mod start_io;
+mod system_buffer;
 mod work_item;
 
 pub use bus::BusAnswer;

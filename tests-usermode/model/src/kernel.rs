@@ -24,7 +24,8 @@ static UPCALLS: Upcalls = Upcalls {
     list_entry: Call::require_unlinked,
     memory_freed: Call::forget_irps_in,
     describe: Kernel::describe,
-    holders: Kernel::holders_of_remove_lock,
+    is_paged: Kernel::is_paged,
+    holders: Kernel::holders_of,
     end_with: explore::end_with,
     verify_end: io::verify_end,
     hang: io::hang,
@@ -72,7 +73,8 @@ impl Kernel {
 
     fn describe(&self, address: usize) -> Option<String> {
         let block = self.describe_pool_block(address);
-        block.or_else(|| self.describe_io_object(address))
+        let object = block.or_else(|| self.describe_io_object(address));
+        object.or_else(|| self.describe_handle(address))
     }
 
     /// Returns the driver's messages to the debugger.

@@ -24,6 +24,10 @@
 //! The threads of a [`Kernel`] are the host threads that enter it. An [exploration](explore) runs them one at a time,
 //! in every order of the steps that other threads can observe, or in many.
 //!
+//! What remains invisible: reads and writes of plain memory, except of freed blocks and of memory that is no memory. So the model
+//! does not find a paged block that is read or written at `DISPATCH_LEVEL`, and it finds two threads that use a list without a lock
+//! in an exploration only, by the WDK's functions for lists. [`explore::Shared`] is for other memory.
+//!
 //! A violation stops the thread forever, as a bug check does: nothing unwinds through the driver.
 //! [`Config::on_violation`] selects the effect on the program.
 //!

@@ -213,7 +213,7 @@ fn list_to(entry: *mut LIST_ENTRY) -> *mut LIST_ENTRY {
 fn an_inline_on_a_null_list_stops_the_driver() {
     // SAFETY: that there is no list is what is tested.
     let insert = || unsafe { nt::list::InsertTailList(null_mut(), list()) };
-    let violation = stops(insert, Rule::Pointer, 0x50, 8, "DriverEntry");
+    let violation = stops(insert, Rule::Pointer, 0x50, 8, "InsertTailList");
     assert!(violation.what.contains("reads from 0x8"), "\n{violation}");
 }
 

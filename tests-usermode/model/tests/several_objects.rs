@@ -57,10 +57,7 @@ fn try_wait(objects: &mut [*mut c_void], wait_type: i32) -> NTSTATUS {
 }
 
 /// An event, of a type and in a state.
-#[expect(
-    clippy::unnecessary_box_returns,
-    reason = "an event that is initialised may not move"
-)]
+#[expect(clippy::unnecessary_box_returns, reason = "an event must not move")]
 fn event(kind: i32, state: u8) -> Box<KEVENT> {
     let mut event = Box::new(KEVENT { Header: [0; 3] });
     call!(nt::KeInitializeEvent(&raw mut *event, kind, state));

@@ -53,12 +53,13 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(item: *mut IO_WORKITEM) -> Self {
-        let mut shared = Self {
+    #[expect(clippy::unnecessary_box_returns, reason = "an event must not move")]
+    fn new(item: *mut IO_WORKITEM) -> Box<Self> {
+        let mut shared = Box::new(Self {
             done: event(),
             item,
             runs: AtomicU32::new(0),
-        };
+        });
         initialise(&raw mut shared.done);
         shared
     }
@@ -87,7 +88,7 @@ impl Body for Works {
     fn run(device: *mut DEVICE_OBJECT) {
         let item = allocate(device);
         let mut shared = Shared::new(item);
-        queue(item, Some(sets), (&raw mut shared).cast());
+        queue(item, Some(sets), (&raw mut *shared).cast());
         wait_for(&mut shared);
         free(item);
         delete(device);
@@ -115,7 +116,7 @@ impl Body for QueuesItself {
     fn run(device: *mut DEVICE_OBJECT) {
         let item = allocate(device);
         let mut shared = Shared::new(item);
-        queue(item, Some(queues_itself), (&raw mut shared).cast());
+        queue(item, Some(queues_itself), (&raw mut *shared).cast());
         wait_for(&mut shared);
         assert_eq!(shared.runs.load(SeqCst), 2);
         delete(device);
@@ -153,7 +154,7 @@ impl Body for Beside {
             second: &raw mut second.done,
         };
         queue(items[0], Some(waits_for_second), (&raw mut events).cast());
-        queue(items[1], Some(sets), (&raw mut second).cast());
+        queue(items[1], Some(sets), (&raw mut *second).cast());
         wait(events.first);
         // Both routines have started.
         items.into_iter().for_each(free);

@@ -34,7 +34,7 @@ static TYPE: u8 = 0;
 #[unsafe(no_mangle)]
 static ExEventObjectType: Pointer = Pointer((&raw const TYPE).cast());
 
-/// An event object.
+/// An event object of user mode, or a thread object, which is an event that stays set from the thread's end on.
 pub(crate) struct EventObject {
     event: UnsafeCell<KEVENT>,
     /// How many references the driver has.
@@ -47,8 +47,42 @@ unsafe impl Send for EventObject {}
 unsafe impl Sync for EventObject {}
 
 impl EventObject {
-    fn address(&self) -> usize {
+    /// Makes an object that is not signalled.
+    fn new(kernel: &Kernel) -> Arc<Self> {
+        let object = Arc::new(Self {
+            event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
+            references: AtomicUsize::new(0),
+        });
+        // SAFETY: the object is new, and stays where it is.
+        unsafe { nt::KeInitializeEvent(object.event.get(), 0, 0) };
+        object.event.get().expose_provenance();
+        locked(&kernel.ex().events).insert(object.address(), Arc::clone(&object));
+        object
+    }
+
+    /// The address of the object, which is a pointer to it in a driver.
+    pub(crate) fn address(&self) -> usize {
         self.event.get().addr()
+    }
+
+    fn header(&self) -> &Dispatcher {
+        // SAFETY: the object was initialised, and the kernel's routines access it by atomics.
+        unsafe { &*self.event.get().cast() }
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.header().signal.load(Ordering::Acquire) != 0
+    }
+
+    /// Sets the object. The caller wakes the threads that wait for it.
+    pub(crate) fn set(&self) {
+        self.header().signal.store(1, Ordering::Release);
+    }
+
+    fn reference(&self, place: *mut *mut c_void) {
+        self.references.fetch_add(1, Ordering::AcqRel);
+        // SAFETY: the caller gives room for a pointer.
+        unsafe { place.write(self.event.get().cast()) };
     }
 }
 
@@ -109,14 +143,7 @@ impl Kernel {
     #[must_use]
     pub fn create_event(self: &Arc<Self>) -> UserEvent {
         let _attached = Attached::to(self);
-        let object = Arc::new(EventObject {
-            event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
-            references: AtomicUsize::new(0),
-        });
-        // SAFETY: the object is new, and stays where it is.
-        unsafe { nt::KeInitializeEvent(object.event.get(), 0, 0) };
-        object.event.get().expose_provenance();
-        locked(&self.ex().events).insert(object.address(), Arc::clone(&object));
+        let object = EventObject::new(self);
         let handle = self.ex().user_handles.open(Arc::clone(&object) as _).addr();
         UserEvent {
             kernel: Arc::clone(self),
@@ -125,7 +152,22 @@ impl Kernel {
         }
     }
 
-    /// Counts a driver's reference to an event object off; `None` if the address is not that of an event object.
+    /// Makes a thread object.
+    pub(crate) fn new_thread_object(&self) -> Arc<EventObject> {
+        EventObject::new(self)
+    }
+
+    /// Counts a further reference of the driver to an event or thread object; `None` if the address is not that of one, or
+    /// the driver has no reference to it.
+    pub(crate) fn reference_event(&self, address: usize) -> Option<usize> {
+        let object = locked(&self.ex().events).get(&address).cloned()?;
+        let add = |count: usize| (count > 0).then_some(count + 1);
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        let before = object.references.fetch_update(order.0, order.1, add);
+        before.ok().map(|before| before + 1)
+    }
+
+    /// Counts a driver's reference to an event or thread object off; `None` if the address is not that of an event object.
     pub(crate) fn dereference_event(&self, address: usize) -> Option<Result<usize, ()>> {
         let object = locked(&self.ex().events).get(&address).cloned()?;
         let take = |count: usize| count.checked_sub(1);
@@ -134,7 +176,7 @@ impl Kernel {
         Some(before.map(|before| before - 1).map_err(drop))
     }
 
-    /// How many references the driver has to event objects.
+    /// How many references the driver has to event and thread objects.
     pub(crate) fn event_references(&self) -> usize {
         let events = locked(&self.ex().events);
         let references = events.values();
@@ -160,6 +202,16 @@ extern "C" fn ObReferenceObjectByHandle(
     let call = Call::enter("ObReferenceObjectByHandle");
     call.require_at_most(0, Rule::Irql, 0xe5);
     call.require_room(object);
+    if let Some(thread) = call.kernel.object_of::<EventObject>(handle) {
+        if mode != KERNEL_MODE {
+            return STATUS_INVALID_HANDLE;
+        }
+        if kind.addr() == (&raw const TYPE).addr() {
+            return STATUS_OBJECT_TYPE_MISMATCH;
+        }
+        thread.reference(object);
+        return STATUS_SUCCESS;
+    }
     if !call.is_user() {
         return STATUS_INVALID_HANDLE;
     }
@@ -182,8 +234,6 @@ extern "C" fn ObReferenceObjectByHandle(
     if access & !(EVENT_MODIFY_STATE | nt::SYNCHRONIZE) != 0 {
         return nt::STATUS_ACCESS_DENIED;
     }
-    event.references.fetch_add(1, Ordering::AcqRel);
-    // SAFETY: the caller gives room for a pointer.
-    unsafe { object.write(event.event.get().cast()) };
+    event.reference(object);
     STATUS_SUCCESS
 }

@@ -20,6 +20,9 @@ const STATUS_INVALID_HANDLE: NTSTATUS = 0xc000_0008_u32.cast_signed();
 /// The object of a handle, whose type depends on the folder that opens it.
 pub(crate) type Object = Arc<dyn Any + Send + Sync>;
 
+/// The value below the first kernel handle, which differs from each handle of user mode.
+const KERNEL_HANDLES: usize = 0x8000_0000_usize.wrapping_neg();
+
 /// The open handles.
 #[derive(Default)]
 pub(crate) struct Handles(Mutex<Table>);
@@ -31,6 +34,14 @@ struct Table {
 }
 
 impl Handles {
+    /// Makes the table of the kernel handles.
+    pub(in crate::ex) fn of_kernel() -> Self {
+        Self(Mutex::new(Table {
+            last: KERNEL_HANDLES,
+            ..Table::default()
+        }))
+    }
+
     pub(in crate::ex) fn open(&self, object: Object) -> HANDLE {
         let mut table = locked(&self.0);
         table.last += 4;
@@ -66,6 +77,15 @@ impl Kernel {
         Arc::clone(table.objects.get(&handle.addr())?)
             .downcast()
             .ok()
+    }
+
+    /// Describes an address that is the value of a handle.
+    pub(crate) fn describe_handle(&self, address: usize) -> Option<String> {
+        let is_handle = |handles: &Handles| locked(&handles.0).objects.contains_key(&address);
+        let (kernel, user) = (&self.ex().handles, &self.ex().user_handles);
+        (is_handle(kernel) || is_handle(user)).then(|| {
+            "a handle, and not the address of its object, which ObReferenceObjectByHandle returns".into()
+        })
     }
 
     /// Returns the number of open handles.

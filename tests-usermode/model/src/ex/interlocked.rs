@@ -10,6 +10,8 @@ use crate::{
         layout::{ListEntry, SingleListEntry},
     },
     ke::lists::alive,
+    mutex::locked,
+    verifier::{BugCheck, Rule},
 };
 
 /// Returns the neighbour that an insertion found, or NULL if the neighbour is the head, so that the list was empty.
@@ -18,6 +20,32 @@ fn unless_head(neighbour: *const ListEntry, head: &ListEntry) -> *mut LIST_ENTRY
         return null_mut();
     }
     neighbour.cast_mut().cast()
+}
+
+/// Records that a step changes the links of these entries.
+fn touch(call: &Call, nodes: [*const ListEntry; 3]) {
+    for node in nodes {
+        call.require_nonpaged(node);
+        call.touch_node(node.addr());
+    }
+}
+
+impl Call {
+    /// Stops the system if a list with entries is accessed with another lock than before.
+    fn require_lock_of_list(&self, head: usize, lock: usize, is_empty: bool) {
+        if !self.kernel.config.check_lists {
+            return;
+        }
+        let before = locked(&self.kernel.ex().locks_of_lists).insert(head, lock);
+        let Some(before) = before.filter(|before| *before != lock && !is_empty) else {
+            return;
+        };
+        let bug_check = BugCheck::verifier(0x1008, [lock as u64, head as u64, 0]);
+        let what = format!(
+            "the list {head:#x} is accessed with the spin lock {lock:#x}, and was before with {before:#x}"
+        );
+        self.stop(bug_check, Rule::InterlockedLock, what);
+    }
 }
 
 // SAFETY: see `irql`.
@@ -30,12 +58,15 @@ extern "C" fn ExInterlockedInsertHeadList(
     let call = Call::enter_visible("ExInterlockedInsertHeadList", head);
     call.inserted_last.store(entry, Relaxed);
     (call.kernel.upcalls.list_entry)(&call, entry);
+    let head_address = head.addr();
     // SAFETY: the caller passes a list's head and an entry.
     let head = unsafe { call.view::<ListEntry, _>(head) };
     // SAFETY: as above.
     let entry = unsafe { call.view_new::<ListEntry, _>(entry) };
+    call.require_lock_of_list(head_address, lock.addr(), head.is_empty());
     call.interlocked(lock, || {
         let first = head.next.get();
+        touch(&call, [head, first, entry]);
         // SAFETY: all accesses to the list hold this lock.
         unsafe { call.link_after(head, entry) };
         unless_head(first, head)
@@ -52,14 +83,17 @@ extern "C" fn ExInterlockedInsertTailList(
     let call = Call::enter_visible("ExInterlockedInsertTailList", head);
     call.inserted_last.store(entry, Relaxed);
     (call.kernel.upcalls.list_entry)(&call, entry);
+    let head_address = head.addr();
     // SAFETY: the caller passes a list's head and an entry.
     let head = unsafe { call.view::<ListEntry, _>(head) };
     // SAFETY: as above.
     let entry = unsafe { call.view_new::<ListEntry, _>(entry) };
+    call.require_lock_of_list(head_address, lock.addr(), head.is_empty());
     call.interlocked(lock, || {
         let last = head.previous.get();
         // SAFETY: the last entry of a list, or its head, is alive.
         let after = unsafe { alive(last) }.unwrap_or(head);
+        touch(&call, [head, after, entry]);
         // SAFETY: all accesses to the list hold this lock.
         unsafe { call.link_after(after, entry) };
         unless_head(last, head)
@@ -73,8 +107,10 @@ extern "C" fn ExInterlockedRemoveHeadList(
     lock: *mut KSPIN_LOCK,
 ) -> *mut LIST_ENTRY {
     let call = Call::enter_visible("ExInterlockedRemoveHeadList", head);
+    let head_address = head.addr();
     // SAFETY: the caller passes a list's head.
     let head = unsafe { call.view::<ListEntry, _>(head) };
+    call.require_lock_of_list(head_address, lock.addr(), head.is_empty());
     call.interlocked(lock, || {
         if head.is_empty() {
             return null_mut();
@@ -82,6 +118,7 @@ extern "C" fn ExInterlockedRemoveHeadList(
         let first = head.next.get();
         // SAFETY: the entries of a list are alive.
         if let Some(entry) = unsafe { alive(first) } {
+            touch(&call, [head, entry, entry.next.get()]);
             // SAFETY: all accesses to the list hold this lock.
             unsafe { call.unlink(entry) };
         }
@@ -98,11 +135,15 @@ extern "C" fn ExInterlockedPushEntryList(
 ) -> *mut SINGLE_LIST_ENTRY {
     let call = Call::enter_visible("ExInterlockedPushEntryList", head);
     call.inserted_last.store(entry.cast(), Relaxed);
+    call.require_nonpaged(entry);
+    call.require_block_of_zone(head.addr(), entry.addr());
     let rule = call.kernel.zone_rule(head.addr());
+    let head_address = head.addr();
     // SAFETY: the caller passes a list's head.
     let head = unsafe { call.view::<SingleListEntry, _>(head) };
     // SAFETY: the caller passes an entry.
     let entry = unsafe { call.view_new::<SingleListEntry, _>(entry) };
+    call.require_lock_of_list(head_address, lock.addr(), head.next.get().is_null());
     call.interlocked(lock, || {
         // SAFETY: all accesses to the list hold this lock.
         let first = unsafe { call.push(head, entry, rule) };
@@ -117,8 +158,10 @@ extern "C" fn ExInterlockedPopEntryList(
     lock: *mut KSPIN_LOCK,
 ) -> *mut SINGLE_LIST_ENTRY {
     let call = Call::enter_visible("ExInterlockedPopEntryList", head);
+    let head_address = head.addr();
     // SAFETY: the caller passes a list's head.
     let head = unsafe { call.view::<SingleListEntry, _>(head) };
+    call.require_lock_of_list(head_address, lock.addr(), head.next.get().is_null());
     call.interlocked(lock, || {
         // SAFETY: all accesses to the list hold this lock.
         let first = unsafe { Call::pop(head) };

@@ -3,6 +3,7 @@
 use std::{
     cell::UnsafeCell,
     ffi::c_void,
+    ops::Range,
     ptr::null_mut,
     sync::atomic::{AtomicU16, AtomicU32},
 };
@@ -13,7 +14,7 @@ use nt::{
 };
 
 use crate::{
-    host::Call,
+    host::{Call, Kernel},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -39,13 +40,49 @@ unsafe extern "C" fn free(block: *mut c_void, list: *mut LOOKASIDE_LIST_EX) {
     call.free_pool(block, tag);
 }
 
+impl Kernel {
+    /// Forgets the deleted lookaside lists, the zones and the interlocked lists in memory that is freed.
+    pub(in crate::ex) fn forget_lists(&self, memory: &Range<usize>) {
+        let ex = self.ex();
+        locked(&ex.lookaside_lists)
+            .retain(|list, is_deleted| !(*is_deleted && memory.contains(list)));
+        locked(&ex.zones).retain(|zone, _| !memory.contains(zone));
+        locked(&ex.locks_of_lists).retain(|list, _| !memory.contains(list));
+    }
+}
+
 impl Call {
+    /// Checks a step on a sequenced list that may be a lookaside list's, at whose start it is.
+    pub(in crate::ex) fn verify_lookaside(&self, head: *mut SLIST_HEADER, freed: usize) {
+        let state = locked(&self.kernel.ex().lookaside_lists)
+            .get(&head.addr())
+            .copied();
+        let Some(is_deleted) = state else { return };
+        self.require(!is_deleted, Rule::Pool, || {
+            let what = format!("the lookaside list {head:?} is used after it was deleted");
+            (BugCheck(0, [0; 4]), what)
+        });
+        if freed == 0 {
+            return;
+        }
+        // SAFETY: the list was initialised, and not deleted.
+        let list = unsafe { self.view::<LOOKASIDE_LIST_EX, _>(head) };
+        let is_of_pool = list.AllocateEx.is_some_and(|routine| {
+            std::ptr::fn_addr_eq(routine, allocate as unsafe extern "C" fn(_, _, _, _) -> _)
+        });
+        let unfit = self.unfit_for_lookaside(freed, list.Size as usize);
+        if let Some(what) = unfit.filter(|_| is_of_pool) {
+            self.stop(BugCheck(0, [0; 4]), Rule::Pool, what);
+        }
+    }
+
     /// Stops the system if the driver goes and has not deleted a lookaside list, which the system still adjusts.
     pub(crate) fn require_no_lookaside_list(&self) {
-        let first = locked(&self.kernel.ex().lookaside_lists)
-            .iter()
-            .next()
-            .copied();
+        let first = {
+            let lists = locked(&self.kernel.ex().lookaside_lists);
+            let live = lists.iter().find(|(_, is_deleted)| !**is_deleted);
+            live.map(|(list, _)| *list)
+        };
         self.require(first.is_none(), Rule::Pool, || {
             let list = first.unwrap_or_default();
             let what =
@@ -74,8 +111,8 @@ extern "C" fn ExInitializeLookasideListEx(
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    let new = locked(&call.kernel.ex().lookaside_lists).insert(list.addr());
-    call.require(new, Rule::Pool, || {
+    let before = locked(&call.kernel.ex().lookaside_lists).insert(list.addr(), false);
+    call.require(before != Some(false), Rule::Pool, || {
         let what = format!("the lookaside list {list:?} is initialised again and was not deleted");
         (BugCheck(0, [0; 4]), what)
     });
@@ -114,8 +151,10 @@ extern "C" fn ExInitializeLookasideListEx(
 extern "C" fn ExDeleteLookasideListEx(list: *mut LOOKASIDE_LIST_EX) {
     let call = Call::enter("ExDeleteLookasideListEx");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    let known = locked(&call.kernel.ex().lookaside_lists).remove(&list.addr());
-    call.require(known, Rule::Pool, || {
+    let before = locked(&call.kernel.ex().lookaside_lists)
+        .get(&list.addr())
+        .copied();
+    call.require(before == Some(false), Rule::Pool, || {
         let what = format!("the lookaside list {list:?} is deleted, and was not initialised");
         (BugCheck(0, [0; 4]), what)
     });
@@ -133,4 +172,5 @@ extern "C" fn ExDeleteLookasideListEx(list: *mut LOOKASIDE_LIST_EX) {
         // SAFETY: the block was allocated by the list's other routine.
         unsafe { Call::in_driver(free, (entry.cast(), list)) };
     }
+    locked(&call.kernel.ex().lookaside_lists).insert(list.addr(), true);
 }

@@ -7,6 +7,7 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     collections::{BTreeMap, VecDeque},
     ffi::c_void,
+    ops::Range,
     ptr::null_mut,
     sync::{
         Arc, Mutex,
@@ -31,6 +32,7 @@ use crate::{
 pub(crate) struct Pool {
     blocks: AtomicUsize,
     bytes: AtomicUsize,
+    paged_blocks: AtomicUsize,
     table: Mutex<Table>,
 }
 
@@ -242,6 +244,24 @@ impl Kernel {
 }
 
 impl Kernel {
+    /// Returns whether an address is in a block of the paged pool.
+    pub(crate) fn is_paged(&self, address: usize) -> bool {
+        let pool = self.pool();
+        if pool.paged_blocks.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let table = locked(&pool.table);
+        let block = table.live.range(..=address).next_back();
+        block.is_some_and(|(start, block)| block.is_paged && address - start < block.size)
+    }
+
+    /// Returns whether an address is in a block that was freed.
+    pub(crate) fn is_freed(&self, address: usize) -> bool {
+        let table = locked(&self.pool().table);
+        let block = table.freed.range(..=address).next_back();
+        block.is_some_and(|(start, (block, _))| address - start < block.size)
+    }
+
     /// Describes the block of `ExAllocatePool2` that contains or contained an address, if any.
     pub(crate) fn describe_pool_block(&self, address: usize) -> Option<String> {
         let table = locked(&self.pool().table);
@@ -262,6 +282,38 @@ impl Kernel {
         }
         let (start, (block, by)) = table.freed.range(..=address).next_back()?;
         Some(format!("{}, which {by} has freed", near((start, block))?))
+    }
+}
+
+impl Call {
+    /// Stops the system if memory is freed that contains a spin lock that the thread holds.
+    fn require_no_lock_in(&self, memory: Range<usize>) {
+        let held = locked(&self.held)
+            .iter()
+            .find(|held| memory.contains(&held.lock))
+            .map(ToString::to_string);
+        if let Some(held) = held {
+            let bug_check = BugCheck::verifier(0x1005, [memory.start as u64, 0, 0]);
+            let what = format!("a pool block is freed, in which the thread holds {held}");
+            self.stop(bug_check, Rule::SpinLock, what);
+        }
+    }
+
+    /// Describes what is wrong with a block that is freed to a lookaside list of the pool: it is not a live block, or it is
+    /// too short.
+    pub(in crate::ex) fn unfit_for_lookaside(&self, block: usize, size: usize) -> Option<String> {
+        let found = locked(&self.kernel.pool().table).live.get(&block).copied();
+        match found {
+            Some(found) if found.size >= size => None,
+            Some(found) => Some(format!(
+                "a block of {} bytes is freed to a lookaside list whose blocks have {size} bytes",
+                found.size
+            )),
+            None => Some(format!(
+                "{block:#x} is freed to a lookaside list, and is not a block of the pool{}",
+                self.once(block)
+            )),
+        }
     }
 }
 
@@ -314,7 +366,14 @@ impl Call {
         unsafe { guard.write_bytes(GUARD, GUARD_LENGTH) };
         let pool = self.kernel.pool();
         pool.count_in(size);
+        if is_paged {
+            pool.paged_blocks.fetch_add(1, Ordering::Relaxed);
+        }
         footprint::make(base.addr()..base.addr() + size);
+        self.kernel
+            .sleepers
+            .nodes
+            .forget(base.addr()..base.addr() + size);
         locked(&pool.table)
             .live
             .insert(base.expose_provenance(), block);
@@ -339,9 +398,13 @@ impl Call {
             self.stop(
                 bug_check,
                 Rule::Pool,
-                format!("{address:#x} is freed, and {what}"),
+                format!("{address:#x} is freed, and {what}{}", self.once(address)),
             );
         };
+        if block.is_paged {
+            pool.paged_blocks.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.require_no_lock_in(address..address + block.size);
         let irql = self.irql();
         let (highest, code) = if block.is_paged {
             (1, 0x11)
@@ -379,6 +442,7 @@ impl Call {
     fn retire(&self, address: usize, block: Block) {
         let pool = self.kernel.pool();
         self.verify_memory_is_unused(address, block.size);
+        self.kernel.forget_lists(&(address..address + block.size));
         (self.kernel.upcalls.memory_freed)(self, address, block.size);
         pool.count_out(block.size);
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
@@ -436,7 +500,11 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut c_void {
     let is_paged = flags & POOL_FLAG_PAGED != 0;
-    Call::enter_noted("ExAllocatePool2").allocate_pool(size, tag, is_paged)
+    let call = Call::enter_noted("ExAllocatePool2");
+    if tag == 0 {
+        return null_mut();
+    }
+    call.allocate_pool(size, tag, is_paged)
 }
 
 /// What a block holds that is not zeroed.

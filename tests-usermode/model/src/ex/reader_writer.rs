@@ -88,6 +88,8 @@ impl Call {
             locked(&self.held)[place].kind = Kind::Exclusive;
             self.acquire_from(orders(lock)[1]);
         }
+        // Another thread may try as well before this one releases the lock.
+        self.switch_after(self.routine(), lock);
         u8::from(converted)
     }
 

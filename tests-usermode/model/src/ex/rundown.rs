@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nt::{DISPATCH_LEVEL, EX_RUNDOWN_REF};
 
 use crate::{
-    host::{Call, wait::Wait},
+    host::{Call, Kernel, fault, wait::Wait},
+    mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
@@ -76,6 +77,23 @@ extern "C" fn ExReleaseRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
     call.kernel.sleepers.wake(Wait::Object(run_ref.addr()));
 }
 
+impl Kernel {
+    /// Describes the run-down protection that a thread waits for.
+    pub(crate) fn holders_of_rundown(&self, wait: Wait) -> Option<String> {
+        let Wait::Object(run_ref) = wait else {
+            return None;
+        };
+        if !locked(&self.ex().run_downs).contains(&run_ref) {
+            return None;
+        }
+        let state = fault::read_word(run_ref)?;
+        Some(format!(
+            "run-down protection that is held {} times",
+            state / ONE
+        ))
+    }
+}
+
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exwaitforrundownprotectionrelease)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
@@ -84,7 +102,9 @@ extern "C" fn ExWaitForRundownProtectionRelease(run_ref: *mut EX_RUNDOWN_REF) {
     call.require_at_most(1, Rule::Irql, 0xe5);
     let state = call.run_ref(run_ref);
     state.fetch_or(ACTIVE, Ordering::AcqRel);
+    locked(&call.kernel.ex().run_downs).insert(run_ref.addr());
     call.wait_for(Wait::Object(run_ref.addr()), || {
         (state.load(Ordering::Acquire) == ACTIVE).then_some(())
     });
+    locked(&call.kernel.ex().run_downs).remove(&run_ref.addr());
 }

@@ -44,6 +44,7 @@ extern "C" fn ExpInterlockedPushEntrySList(
 ) -> *mut SLIST_ENTRY {
     let call = Call::enter_visible("InterlockedPushEntrySList", head);
     call.require_room(entry);
+    call.verify_lookaside(head, entry.addr());
     let (first, twice) = call.on_list(head, |head| {
         let mut other = head.first;
         for _ in 0..LOOK {
@@ -77,6 +78,7 @@ extern "C" fn ExpInterlockedPushEntrySList(
 #[unsafe(no_mangle)]
 extern "C" fn ExpInterlockedPopEntrySList(head: *mut SLIST_HEADER) -> *mut SLIST_ENTRY {
     let call = Call::enter_visible("InterlockedPopEntrySList", head);
+    call.verify_lookaside(head, 0);
     call.on_list(head, |head| {
         let first = head.first;
         if !first.is_null() {

@@ -1,6 +1,6 @@
 //! Zones: blocks of one size in segments that the caller passes. Free blocks are linked.
 
-use std::{cell::Cell, ffi::c_void, ptr::null};
+use std::{cell::Cell, ffi::c_void, ops::Range, ptr::null};
 
 use nt::{KSPIN_LOCK, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ZONE_HEADER};
 
@@ -10,8 +10,11 @@ use crate::{
         layout::{SingleListEntry, Zone, ZoneSegment},
     },
     mutex::locked,
-    verifier::Rule,
+    verifier::{BugCheck, Rule},
 };
+
+/// The blocks of a segment, and their size.
+pub(in crate::ex) type Blocks = (Range<usize>, usize);
 
 /// Returns whether an address or a size is a multiple of 8.
 const fn is_aligned(value: usize) -> bool {
@@ -33,6 +36,7 @@ impl Call {
         zone.total_size
             .set(zone.total_size.get().wrapping_add(size));
         let block_size = zone.block_size.get() as usize;
+        self.add_blocks(zone, segment, size as usize, block_size);
         let mut offset = size_of::<ZoneSegment>();
         while offset + block_size <= size as usize {
             // SAFETY: the block is inside the segment.
@@ -44,6 +48,40 @@ impl Call {
             zone.free.next.set(block);
             offset += block_size;
         }
+    }
+
+    fn add_blocks(&self, zone: &Zone, segment: *mut c_void, size: usize, block_size: usize) {
+        let first = segment.addr() + size_of::<ZoneSegment>();
+        let count = size.saturating_sub(size_of::<ZoneSegment>()) / block_size;
+        let blocks = first..first + count * block_size;
+        let mut zones = locked(&self.kernel.ex().zones);
+        if let Some(segments) = zones.get_mut(&(&raw const *zone).addr()) {
+            segments.push((blocks, block_size));
+        }
+    }
+
+    /// Stops the system if what is freed to a zone, whose list has this head, is not a block of the zone.
+    pub(in crate::ex) fn require_block_of_zone(&self, head: usize, block: usize) {
+        if !self.kernel.config.check_lists {
+            return;
+        }
+        let is_block = {
+            let zones = locked(&self.kernel.ex().zones);
+            let Some(segments) = zones.get(&head) else {
+                return;
+            };
+            segments.iter().any(|(blocks, size)| {
+                blocks.contains(&block) && (block - blocks.start).is_multiple_of(*size)
+            })
+        };
+        self.require(is_block, Rule::ZoneBlock, || {
+            let bug_check = BugCheck(0, [0; 4]);
+            let what = format!(
+                "{block:#x} is freed to the zone {head:#x}, and is not the start of one of its blocks{}",
+                self.once(block)
+            );
+            (bug_check, what)
+        });
     }
 
     unsafe fn extend(&self, zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> NTSTATUS {
@@ -62,7 +100,7 @@ impl Call {
 impl Kernel {
     /// Returns the rule that is broken if an entry is twice on the list with this head.
     pub(in crate::ex) fn zone_rule(&self, head: usize) -> Rule {
-        if self.config.check_lists && locked(&self.ex().zones).contains(&head) {
+        if self.config.check_lists && locked(&self.ex().zones).contains_key(&head) {
             Rule::ZoneBlock
         } else {
             Rule::ListEntry
@@ -90,7 +128,7 @@ extern "C" fn ExInitializeZone(
     let header = unsafe { call.view::<Zone, _>(zone) };
     header.block_size.set(block_size);
     if call.kernel.config.check_lists {
-        locked(&call.kernel.ex().zones).insert(zone.addr());
+        locked(&call.kernel.ex().zones).insert(zone.addr(), Vec::new());
     }
     // SAFETY: the caller passes a segment, and no other thread knows the zone yet.
     unsafe { call.add_segment(header, segment, size) };

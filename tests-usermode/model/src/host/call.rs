@@ -15,6 +15,7 @@ use crate::{
         layout::FREED,
         thread::{self, Mode, Running, Thread},
     },
+    mutex::locked,
     verifier::{BugCheck, Rule, Violation, callers},
 };
 
@@ -175,16 +176,61 @@ impl Call {
         arguments: R::Arguments,
     ) -> R::Output {
         fault::watch();
+        let here = 0_u8;
+        let outer = enter_frame((&raw const here).addr());
         let mode = thread::set_mode(Mode::Driver);
         // SAFETY: passed on to the caller.
         let result = unsafe { routine.call(arguments) };
         thread::set_mode(mode);
+        leave_frame((&raw const here).addr(), outer);
         footprint::touch_memory();
         result
     }
 }
 
+/// Records the start of the stack of a driver routine; returns that of the outer one.
+fn enter_frame(frame: usize) -> usize {
+    thread::try_current().map_or(0, |thread| thread.frame.swap(frame, Ordering::Relaxed))
+}
+
+/// Records that the frames of a driver routine are gone, and with them the objects in them.
+fn leave_frame(frame: usize, outer: usize) {
+    let Some(thread) = thread::try_current() else {
+        return;
+    };
+    thread.frame.store(outer, Ordering::Relaxed);
+    let mut objects = locked(&thread.on_stack);
+    if !objects.is_empty() {
+        let gone = objects.extract_if(.., |object| *object < frame);
+        locked(&thread.kernel.sleepers.gone).extend(gone);
+    }
+}
+
 impl Call {
+    /// Records that an object is initialised. If it is on the stack of the driver routine that runs, it is gone when the
+    /// routine returns.
+    pub(crate) fn note_initialised<T>(&self, object: *const T) {
+        let here = 0_u8;
+        let (address, here) = (object.addr(), (&raw const here).addr());
+        self.require_nonpaged(object);
+        locked(&self.kernel.sleepers.gone).remove(&address);
+        if (here..self.frame.load(Ordering::Relaxed)).contains(&address) {
+            locked(&self.on_stack).push(address);
+        }
+    }
+
+    /// Stops the system if an object was on the stack of a driver routine that has returned.
+    pub(crate) fn require_there<T>(&self, object: *const T) {
+        let is_gone = locked(&self.kernel.sleepers.gone).contains(&object.addr());
+        self.require(!is_gone, Rule::Pointer, || {
+            let bug_check = BugCheck(0x50, [object.addr() as u64, 0, 0, 0]);
+            let what = format!(
+                "{object:?} is used, and was on the stack of a driver routine that has returned"
+            );
+            (bug_check, what)
+        });
+    }
+
     /// Returns the object that a driver passed a pointer to.
     ///
     /// # Safety
@@ -228,16 +274,39 @@ impl Call {
         self.require_pointer::<T, T>(pointer);
     }
 
+    /// Stops the system if an object that is accessed at `DISPATCH_LEVEL` or higher is in the paged pool.
+    pub(crate) fn require_nonpaged<T>(&self, object: *const T) {
+        let address = object.addr();
+        let is_paged = (self.kernel.upcalls.is_paged)(&self.kernel, address);
+        self.require(!is_paged, Rule::PagedMemory, || {
+            let bug_check = BugCheck(0xd1, [address as u64, nt::DISPATCH_LEVEL.into(), 1, 0]);
+            let what = format!(
+                "{object:?} is accessed at DISPATCH_LEVEL or higher, and is in the paged pool{}",
+                self.once(address)
+            );
+            (bug_check, what)
+        });
+    }
+
     fn require_pointer<T, P>(&self, pointer: *mut P) {
         self.require(
             !pointer.is_null() && pointer.cast::<T>().is_aligned(),
             Rule::Pointer,
             || {
                 let bug_check = BugCheck(0x50, [pointer.addr() as u64, 0, 0, 0]);
-                (
-                    bug_check,
-                    format!("the pointer {pointer:?} does not point to an object"),
-                )
+                let is_fill = pointer.addr() >> 8 == usize::from_ne_bytes([FREED; 8]) >> 8;
+                let at = if is_fill {
+                    ": it was read from memory that was freed".into()
+                } else {
+                    self.once(pointer.addr())
+                };
+                let what = if pointer.is_null() || pointer.cast::<T>().is_aligned() {
+                    format!("the pointer {pointer:?} does not point to an object{at}")
+                } else {
+                    let alignment = align_of::<T>();
+                    format!("the pointer {pointer:?} is not a multiple of {alignment}, and so does not point to an object{at}")
+                };
+                (bug_check, what)
             },
         );
         // SAFETY: the pointer is not NULL; the caller of the routine guarantees that it points to an object.

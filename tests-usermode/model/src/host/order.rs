@@ -5,9 +5,13 @@
 //! variable of the `Interlocked` routines. The order is tracked only in explorations, whose threads run one at a time,
 //! and only from the first [`Shared`](crate::explore::Shared) on, since other memory is not checked.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use rustc_hash::FxHashMap;
@@ -71,7 +75,50 @@ impl Edges {
     }
 }
 
+/// The last access to each entry and head of a list, by its address.
+#[derive(Default)]
+pub(crate) struct Nodes(Mutex<BTreeMap<usize, Touched>>);
+
+/// A change of the links of an entry or a head.
+#[derive(Clone, Copy)]
+pub(crate) struct Touched {
+    pub(crate) thread: u32,
+    pub(crate) routine: &'static str,
+    step: u32,
+}
+
+impl Nodes {
+    /// Forgets what was in memory that is allocated or initialised.
+    pub(crate) fn forget(&self, range: Range<usize>) {
+        let mut nodes = locked(&self.0);
+        if nodes.range(range.clone()).next().is_some() {
+            nodes.retain(|node, _| !range.contains(node));
+        }
+    }
+}
+
 impl Thread {
+    /// Records that the thread changes the links of an entry or a head. Returns the last access to them, if that was
+    /// another thread's and nothing orders the two.
+    pub(crate) fn touch_node(&self, node: usize, routine: &'static str) -> Option<Touched> {
+        if self.kernel.engine != Engine::Shuttle {
+            return None;
+        }
+        track();
+        let mut clock = locked(&self.order);
+        if clock.of(self.number) == 0 {
+            clock.step(self.number);
+        }
+        let now = Touched {
+            thread: self.number,
+            routine,
+            step: clock.of(self.number),
+        };
+        let before = locked(&self.kernel.sleepers.nodes.0).insert(node, now)?;
+        let is_ordered = before.thread == self.number || before.step <= clock.of(before.thread);
+        (!is_ordered).then_some(before)
+    }
+
     /// Returns the clock of a new thread, which is that of the thread that makes it.
     pub(crate) fn clock_of_maker() -> VectorClock {
         let maker = TRACKS.load(Relaxed).then(thread::try_current).flatten();

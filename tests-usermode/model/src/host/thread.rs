@@ -9,7 +9,7 @@ use std::{
     ptr::{NonNull, null},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -83,13 +83,39 @@ pub(crate) struct Thread {
     /// The entry that the thread last inserted into an interlocked list.
     pub(crate) inserted_last: AtomicPtr<nt::LIST_ENTRY>,
     pub(crate) known_order: Mutex<KnownOrder>,
-    /// The address of the IRP that the current dispatch routine was called with, and the status that the lower driver
-    /// returned if the routine has passed it down.
-    pub(crate) passed: Mutex<Option<(usize, Option<i32>)>>,
+    /// The start of the stack of the driver routine that runs, and the objects that it has initialised on it.
+    pub(crate) frame: AtomicUsize,
+    pub(crate) on_stack: Mutex<Vec<usize>>,
+    /// The IRP that the current driver routine last passed down.
+    pub(crate) passed: Mutex<Option<Passed>>,
+    /// The IRP that the current dispatch routine was called for.
+    pub(crate) serving: Mutex<Option<Serving>>,
     /// The steps of other threads that happened before.
     pub(crate) order: Mutex<VectorClock>,
     /// The last routines that the thread has entered.
     recent: Recent,
+}
+
+/// An IRP that a driver has passed to a lower driver.
+#[derive(Clone, Copy)]
+pub(crate) struct Passed {
+    /// The address of the IRP.
+    pub(crate) irp: usize,
+    /// The number of the lower driver's stack location.
+    pub(crate) location: i8,
+    /// The status that the lower driver returned.
+    pub(crate) status: i32,
+}
+
+/// The IRP of a dispatch routine, as the routine got it.
+#[derive(Clone, Copy)]
+pub(crate) struct Serving {
+    /// The address of the IRP.
+    pub(crate) irp: usize,
+    /// The number of its stack location.
+    pub(crate) location: i8,
+    /// The completion routine in that location, which is the upper driver's, and its context.
+    pub(crate) completion: (usize, usize),
 }
 
 /// The number of routines in `recent`.
@@ -141,7 +167,10 @@ impl Thread {
             is_probed: AtomicBool::new(false),
             inserted_last: AtomicPtr::default(),
             known_order: Mutex::default(),
+            frame: AtomicUsize::new(0),
+            on_stack: Mutex::default(),
             passed: Mutex::default(),
+            serving: Mutex::default(),
             order: Mutex::new(Self::clock_of_maker()),
             recent: Recent::default(),
         });

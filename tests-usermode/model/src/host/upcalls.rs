@@ -26,6 +26,8 @@ pub(crate) struct Upcalls {
     pub(crate) memory_freed: fn(&Call, usize, usize),
     /// Describes the object of the driver that is or was at an address, if any.
     pub(crate) describe: fn(&Kernel, usize) -> Option<String>,
+    /// Returns whether an address is in the paged pool.
+    pub(crate) is_paged: fn(&Kernel, usize) -> bool,
     /// Describes the holders of the remove lock that a thread waits for.
     pub(crate) holders: fn(&Kernel, Wait) -> Option<String>,
     /// Ends an exploration with a violation.

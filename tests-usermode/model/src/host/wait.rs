@@ -15,11 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustc_hash::FxHashSet;
+
 use crate::{
     host::{
         Kernel,
         footprint::{self, Access},
-        order::Edges,
+        order::{Edges, Nodes},
         thread::{self, Thread},
     },
     mutex::locked,
@@ -150,6 +152,9 @@ pub(crate) struct Sleepers {
     suspended: AtomicUsize,
     /// The order that the woken threads inherit.
     pub(crate) edges: Edges,
+    pub(crate) nodes: Nodes,
+    /// The objects that were on the stacks of driver routines that have returned.
+    pub(crate) gone: Mutex<FxHashSet<usize>>,
     /// The number of threads of an exploration that can continue, without its first one.
     awake: AtomicUsize,
 }

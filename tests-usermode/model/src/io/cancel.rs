@@ -71,8 +71,10 @@ impl Call {
         });
         record.set_cancel_irql(old_irql);
         let device = record.device();
+        let serving = locked(&self.serving).take();
         // SAFETY: the routine is called as IoCancelIrp calls it.
         unsafe { Call::in_driver(routine, (device, irp)) };
+        *locked(&self.serving) = serving;
         let lock = (&raw const self.kernel.io().cancel_lock).addr();
         let held = locked(&self.held).iter().any(|held| held.lock == lock);
         self.require(!held, Rule::CancelSpinLockRelease, || {

@@ -79,7 +79,8 @@ impl Call {
         match left {
             None if !pending => {
                 let what = format!(
-                    "{record} is neither completed nor pended, and {status:#x} is returned"
+                    "{record} is neither completed nor pended, and {status:#x} is returned{}",
+                    record.kept()
                 );
                 self.stop(
                     BugCheck::io(0x226, [0, irp, 0]),
@@ -107,6 +108,7 @@ impl Call {
         record.touch();
         footprint::touch(nt::irp::list_entry(record.raw()).addr(), Access::Exclusive);
         self.verify_completion(record);
+        locked(&record.state).is_kept = false;
         let irp = record.raw();
         loop {
             let location = record.current();
@@ -137,9 +139,14 @@ impl Call {
                 } else {
                     null_mut()
                 };
+                // The routine is the upper driver's, and may send the IRP again.
+                let (serving, passed) = (locked(&self.serving).take(), locked(&self.passed).take());
                 // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
                 let answer = unsafe { Call::in_driver(routine, (device, irp, context)) };
+                *locked(&self.serving) = serving;
+                *locked(&self.passed) = passed;
                 if answer == STATUS_MORE_PROCESSING_REQUIRED {
+                    locked(&record.state).is_kept = true;
                     return;
                 }
                 self.require_kept(record, is_back, Some(answer));
@@ -230,7 +237,7 @@ impl Call {
         });
     }
 
-    /// Stops the system if more bytes are copied than the buffer has.
+    /// Stops the system if more bytes are copied than the buffer has, or the driver has written past the end of it.
     pub(in crate::io) fn verify_information(
         &self,
         record: &IrpRecord,
@@ -251,6 +258,9 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
+        if let Some(what) = record.overrun() {
+            self.stop(BugCheck::verifier(0x51, [0; 3]), Rule::Pool, what);
+        }
     }
 
     /// Ends an IRP: copies the output to user mode, and wakes the threads that wait.

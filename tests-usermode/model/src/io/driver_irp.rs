@@ -67,6 +67,7 @@ impl Call {
         }
         let record = Arc::new(record);
         footprint::make(record.addresses());
+        self.kernel.sleepers.nodes.forget(record.addresses());
         io.add(&record);
         record.raw()
     }

@@ -16,7 +16,10 @@ pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
     let call = Call::enter("no thread can continue");
     let mut live = kernel.io().live();
     // Cancelled IRPs come first, since Driver Verifier reports them.
-    live.sort_by_key(|record| (!record.is_cancelled(), record.number));
+    live.sort_by_key(|record| {
+        let is_general = record.diagnose().0 == Rule::IrpProcessingComplete;
+        (!record.is_cancelled(), is_general, record.number)
+    });
     let (bug_check, rule, what) = match live.first() {
         _ if kernel.waits_for_lock() => {
             let what = "a thread waits for a spin lock that is never released";

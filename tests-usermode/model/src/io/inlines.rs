@@ -8,6 +8,7 @@ use crate::{
     host::{
         Call,
         footprint::{self, Access},
+        layout::FREED,
         thread::{self, Mode, Thread},
     },
     io::irp::IrpRecord,
@@ -29,7 +30,17 @@ fn before(inline: Inline, object: *const c_void) {
         Inline::SetCancelRoutine | Inline::ClearCancelRoutine => "IoSetCancelRoutine",
         Inline::ReadCancel => "Irp->Cancel",
         Inline::MarkIrpPending => "IoMarkIrpPending",
-        Inline::Atomic => return touched(object.addr()),
+        Inline::Atomic => {
+            require_not_freed(&Call::enter_noted("an atomic access"), object);
+            return touched(object.addr());
+        }
+        Inline::InitializeListHead
+        | Inline::InsertTailList
+        | Inline::InsertHeadList
+        | Inline::InsertEntry
+        | Inline::RemoveEntryList => {
+            return Call::enter_noted(list_routine(inline)).before_list_step(inline, object);
+        }
         Inline::YieldProcessor => return Call::enter_noted("YieldProcessor").yield_processor(),
         Inline::SystemAddressForMdl => {
             let call = Call::enter_noted("MmGetSystemAddressForMdlSafe");
@@ -46,16 +57,43 @@ fn before(inline: Inline, object: *const c_void) {
         Call::enter_visible(routine, object)
     };
     if inline == Inline::Interlocked {
-        return;
+        return require_not_freed(&call, object);
     }
     let irp = object.cast_mut().cast();
     let record = call.live_irp(irp);
+    match inline {
+        Inline::SetCancelRoutine | Inline::ClearCancelRoutine => call.require_owned(&record, 0x229),
+        Inline::MarkIrpPending => call.require_owned(&record, 0x200),
+        _ => {}
+    }
     if inline == Inline::SetCancelRoutine {
         record.had_cancel_routine.store(true, Ordering::Relaxed);
     }
     if inline == Inline::MarkIrpPending {
         marked_pending(&call, &record);
     }
+}
+
+const fn list_routine(inline: Inline) -> &'static str {
+    match inline {
+        Inline::InitializeListHead => "InitializeListHead",
+        Inline::InsertTailList => "InsertTailList",
+        Inline::InsertHeadList => "InsertHeadList",
+        Inline::InsertEntry => "InsertTailList or InsertHeadList",
+        _ => "RemoveEntryList",
+    }
+}
+
+/// Stops the system if a number is in memory that was freed.
+fn require_not_freed(call: &Call, number: *const c_void) {
+    // SAFETY: the driver is about to access the number, of which the shortest has one byte.
+    let first = unsafe { number.cast::<u8>().read_volatile() };
+    let freed = first == FREED && call.kernel.is_freed(number.addr());
+    call.require(!freed, Rule::FreedMemory, || {
+        let bug_check = BugCheck(0xd5, [number.addr() as u64, 0, 0, 0]);
+        let at = call.once(number.addr());
+        (bug_check, format!("the memory of {number:?} was freed{at}"))
+    });
 }
 
 /// The driver accesses an atomic variable. No other thread runs before it does.

@@ -6,7 +6,6 @@ mod lookup;
 
 use std::{
     cell::UnsafeCell,
-    ffi::c_void,
     ops::Range,
     ptr::null_mut,
     sync::{
@@ -24,7 +23,7 @@ use crate::{
         footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
     },
-    io::{cancel::CancelRoutine, file::FileInner, mdl::DirectBuffer},
+    io::{cancel::CancelRoutine, file::FileInner, mdl::DirectBuffer, system_buffer::SystemBuffer},
     mutex::locked,
     verifier::Rule,
 };
@@ -38,19 +37,6 @@ pub(crate) fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
     // SAFETY: the types have the same layout, and the box is the memory's only owner.
     unsafe { Box::from_raw(Box::into_raw(words) as *mut UnsafeCell<[u128]>) }
 }
-
-/// The content of a system buffer after the input, until the driver writes it. On Windows it is the old content of the
-/// memory.
-fn unwritten(place: usize) -> u8 {
-    let [byte, ..] = place
-        .wrapping_mul(0x9e37_79b9)
-        .rotate_right(13)
-        .to_le_bytes();
-    byte
-}
-
-/// The number of unwritten bytes at the end of the output that are not there by chance.
-const UNWRITTEN: usize = 4;
 
 /// The parameters of an IRP.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,7 +84,7 @@ pub(crate) struct IrpRecord {
     pub(crate) origin: Origin,
     /// The number of stack locations: one for each driver of the device stack.
     stack_count: i8,
-    system_buffer: Option<Box<UnsafeCell<[u128]>>>,
+    pub(in crate::io) system_buffer: Option<SystemBuffer>,
     /// The pages that the MDL describes.
     pub(crate) direct: Option<DirectBuffer>,
     pub(crate) number: u32,
@@ -142,6 +128,8 @@ pub(crate) struct State {
     pub(crate) passed_to: Vec<usize>,
     /// The thread that completed the IRP, and the source line if it is known.
     pub(crate) completed_by: Option<Caller>,
+    /// Whether a completion routine has returned `STATUS_MORE_PROCESSING_REQUIRED` last.
+    pub(crate) is_kept: bool,
     /// The output buffer of user mode.
     pub(crate) output: Vec<u8>,
     /// The address of the cancel-safe queue that the IRP is on, and what `DriverContext[3]` is meanwhile.
@@ -174,22 +162,7 @@ impl IrpRecord {
         output: Vec<u8>,
     ) -> Arc<Self> {
         let direct = DirectBuffer::lock(&asked, input, &output);
-        let (input_size, output_size) = asked.buffered_lengths();
-        let buffer_size = input_size.max(output_size);
-        let system_buffer = (buffer_size != 0).then(|| {
-            let mut buffer = zeroed(buffer_size);
-            for (index, word) in buffer.get_mut().iter_mut().enumerate() {
-                let byte = |place| {
-                    input
-                        .get(place)
-                        .copied()
-                        .unwrap_or_else(|| unwritten(place))
-                };
-                let whole = std::array::from_fn(|inside| byte(16 * index + inside));
-                *word = u128::from_ne_bytes(whole);
-            }
-            buffer
-        });
+        let system_buffer = SystemBuffer::new(&asked, input);
         let record = Arc::new(Self {
             system_buffer,
             direct,
@@ -272,7 +245,7 @@ impl IrpRecord {
         let irp = unsafe { &mut *self.raw() };
         irp.RequestorMode = i8::from(self.file.is_some());
         if let Some(buffer) = &self.system_buffer {
-            irp.AssociatedIrp.SystemBuffer = buffer.get().cast();
+            irp.AssociatedIrp.SystemBuffer = buffer.start().cast();
         }
         if let Some(direct) = &self.direct {
             irp.MdlAddress = self.mdl();
@@ -365,7 +338,7 @@ impl IrpRecord {
     }
 
     /// Returns a stack location by its number; 1 is that of the lowest driver.
-    fn location(&self, number: i8) -> *mut IO_STACK_LOCATION {
+    pub(in crate::io) fn location(&self, number: i8) -> *mut IO_STACK_LOCATION {
         let locations = self.raw().wrapping_add(1).cast::<IO_STACK_LOCATION>();
         locations.wrapping_offset(isize::from(number) - 1)
     }
@@ -450,36 +423,6 @@ impl IrpRecord {
         // SAFETY: the field is a byte; the owner of the IRP may write it at the same time.
         let control = unsafe { AtomicU8::from_ptr(control) };
         control.load(Ordering::Relaxed) & SL_PENDING_RETURNED != 0
-    }
-
-    /// Gives it a system buffer, which is freed with it.
-    pub(crate) fn own_system_buffer(&mut self, length: usize) -> *mut c_void {
-        let buffer = self.system_buffer.insert(zeroed(length));
-        buffer.get().cast()
-    }
-
-    /// Returns the bytes of the system buffer.
-    pub(crate) fn system_bytes(&self, length: usize) -> &[u8] {
-        let Some(buffer) = &self.system_buffer else {
-            return &[];
-        };
-        // SAFETY: the IRP is completed, so no code writes the buffer any more.
-        let words = unsafe { &*buffer.get() };
-        let bytes = words.as_ptr().cast::<u8>();
-        let length = length.min(size_of_val(words));
-        // SAFETY: the buffer has at least this length.
-        unsafe { std::slice::from_raw_parts(bytes, length) }
-    }
-
-    /// Returns whether the last of the first `length` bytes of the system buffer were written neither by user mode nor
-    /// by the driver.
-    pub(crate) fn is_unwritten(&self, length: usize) -> bool {
-        let bytes = self.system_bytes(length);
-        let Some(start) = bytes.len().checked_sub(UNWRITTEN) else {
-            return false;
-        };
-        let mut last = bytes.iter().enumerate().skip(start);
-        start >= self.asked().input_length && last.all(|(place, byte)| *byte == unwritten(place))
     }
 
     fn cancel_field(&self) -> &AtomicU8 {

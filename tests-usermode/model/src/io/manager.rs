@@ -17,6 +17,7 @@ use crate::{
     host::{
         Call,
         footprint::{self, Access},
+        thread::{Passed, Serving},
         wait::Wait,
     },
     io::{
@@ -115,6 +116,13 @@ impl Io {
         let irps = locked(&self.irps);
         let mut irps = irps.by_address.values();
         irps.find(|record| record.contains(address)).cloned()
+    }
+
+    /// Says in which IRP's system buffer an address is.
+    pub(crate) fn describe_system_buffer(&self, address: usize) -> Option<String> {
+        let irps = locked(&self.irps);
+        let mut irps = irps.by_address.values();
+        irps.find_map(|record| record.describe_system_buffer(address))
     }
 
     pub(crate) fn next_irp(&self) -> u32 {
@@ -236,6 +244,7 @@ impl Call {
         let stack_size = unsafe { (*device).StackSize };
         let record = IrpRecord::new(number, stack_size, asked, self.number, file, input, output);
         footprint::make(record.addresses());
+        self.kernel.sleepers.nodes.forget(record.addresses());
         io.add(&record);
         record
     }
@@ -288,13 +297,20 @@ impl Call {
         // An entry that the thread inserted before may be freed, and its address reused by another IRP.
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
-        let outer = locked(&self.passed).replace((record.address(), None));
+        let outer = locked(&self.passed).take();
+        let serving = Serving {
+            irp: record.address(),
+            location,
+            completion: record.completion_routine(location),
+        };
+        let outer_serving = locked(&self.serving).replace(serving);
         let round = record.round();
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(routine, (device, irp)) };
         record.touch();
         let passed = std::mem::replace(&mut *locked(&self.passed), outer);
+        *locked(&self.serving) = outer_serving;
         let now = self.irql();
         let holds = !locked(&self.held).is_empty();
         self.require(now == irql || holds, Rule::IrqlReturn, || {
@@ -307,8 +323,8 @@ impl Call {
         self.require_awaited();
         // A driver that has made the IRP may have sent it again.
         if record.round() == round {
-            let passed = passed.and_then(|(_, status)| status);
-            self.verify_answer(record, location, passed, status);
+            let passed = passed.filter(|passed| passed.irp == record.address());
+            self.verify_answer(record, location, passed.map(|passed| passed.status), status);
         }
         status
     }
@@ -387,11 +403,18 @@ impl Call {
 extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     let call = Call::enter_noted("IoCallDriver");
     let record = call.live_irp(irp);
+    call.require_owned(&record, 0x205);
+    call.verify_next_location(&record);
+    let location = record.current() - 1;
     let status = call.call_driver(device, &record);
-    if let Some((passed, lower)) = &mut *locked(&call.passed)
-        && *passed == record.address()
-    {
-        *lower = Some(status);
+    // A routine may also send IRPs that its driver has made.
+    let serving = *locked(&call.serving);
+    if serving.is_some_and(|serving| serving.irp == record.address()) {
+        *locked(&call.passed) = Some(Passed {
+            irp: record.address(),
+            location,
+            status,
+        });
     }
     if record.asked().major == nt::IRP_MJ_PNP {
         locked(&record.state).passed_to.push(device.addr());
@@ -404,6 +427,7 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
 extern "C" fn IofCompleteRequest(irp: *mut IRP, _boost: i8) {
     let call = Call::enter_noted("IoCompleteRequest");
     let record = call.irp(irp);
+    call.require_owned(&record, 0x209);
     call.complete(&record);
     call.switch_after("IoCompleteRequest", irp);
 }

@@ -28,7 +28,7 @@ impl Call {
         let events = self.kernel.event_references();
         self.require(events == 0, Rule::Reference, || {
             let what =
-                format!("the driver is unloaded with {events} references to events of user mode");
+                format!("the driver is unloaded with {events} references to events of user mode or to threads");
             (BugCheck(0, [0; 4]), what)
         });
         if let Some((address, references)) = self.kernel.io().devices.still_referenced() {
@@ -52,13 +52,16 @@ fn returned(count: usize) -> isize {
 extern "C" fn ObfReferenceObject(object: *mut c_void) -> isize {
     let call = Call::enter_visible("ObReferenceObject", object);
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    if let Some(count) = call.kernel.reference_event(object.addr()) {
+        return returned(count);
+    }
     if let Some(count) = call.reference_file(object.addr()) {
         return returned(count);
     }
     let Some(count) = call.kernel.io().devices.reference(object.addr()) else {
         call.bad_reference(
             object,
-            format!("{object:?} is not a device object, or was freed"),
+            format!("{object:?} is not an object to which the driver has a reference"),
         )
     };
     returned(count)

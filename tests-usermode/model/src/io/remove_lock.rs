@@ -52,6 +52,12 @@ impl Kernel {
             .find_map(|wait| self.holders_of_remove_lock(wait))
     }
 
+    /// Describes the holders of the remove lock or of the run-down protection that a thread waits for.
+    pub(crate) fn holders_of(&self, wait: Wait) -> Option<String> {
+        let remove_lock = self.holders_of_remove_lock(wait);
+        remove_lock.or_else(|| self.holders_of_rundown(wait))
+    }
+
     /// Describes the holders of the remove lock that a thread waits for.
     pub(crate) fn holders_of_remove_lock(&self, wait: Wait) -> Option<String> {
         let Wait::Object(event) = wait else {

@@ -131,6 +131,7 @@ impl Call {
 extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
     let call = Call::enter_noted("KeInitializeDeviceQueue");
     footprint::initialise(queue);
+    call.note_initialised(queue);
     call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     // SAFETY: as below; the queue can be in use.
     let before = unsafe { call.view_new::<DeviceQueue, _>(queue) };

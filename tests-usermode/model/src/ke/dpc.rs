@@ -211,8 +211,10 @@ impl Call {
         };
         self.in_dpc.store(true, Ordering::Relaxed);
         self.acquire_from(dpc.addr());
+        let serving = locked(&self.serving).take();
         // SAFETY: the routine is called as the kernel calls it: at DISPATCH_LEVEL, with what it was initialised with.
         unsafe { Call::in_driver(routine, (dpc, context, first, second)) };
+        *locked(&self.serving) = serving;
         self.in_dpc.store(false, Ordering::Relaxed);
         self.require_returned("a DPC routine", DISPATCH_LEVEL);
     }
@@ -362,6 +364,7 @@ extern "C" fn KeInitializeDpc(
 ) {
     let call = Call::enter_noted("KeInitializeDpc");
     footprint::initialise(dpc);
+    call.note_initialised(dpc);
     let range = dpc.addr()..dpc.addr() + 1;
     let queued = call.kernel.ke().processors.waiting() != 0
         && call.kernel.ke().processors.any_queued_in(&range).is_some();

@@ -48,6 +48,29 @@ impl Dispatcher {
 }
 
 impl Call {
+    /// Returns the object that a routine is called for, which was initialised and is not on a stack that is gone.
+    ///
+    /// # Safety
+    /// As for [`Call::view`].
+    unsafe fn dispatcher<'a, T>(&self, object: *mut T) -> &'a Dispatcher {
+        self.require_there(object);
+        // SAFETY: guaranteed by the caller.
+        let dispatcher = unsafe { self.view::<Dispatcher, _>(object) };
+        self.require(
+            dispatcher.waiters.is_linked_to_itself(),
+            Rule::Pointer,
+            || {
+                let bug_check = BugCheck(0x50, [object.addr() as u64, 0, 0, 0]);
+                let at = self.once(object.addr());
+                let what = format!(
+                    "{object:?} is not an event or another object that was initialised{at}"
+                );
+                (bug_check, what)
+            },
+        );
+        dispatcher
+    }
+
     /// Stops the system if the IRQL is too high to wait for an object.
     fn require_wait(&self, object: &Dispatcher, highest: u8) {
         let address = (&raw const *object).addr();
@@ -94,6 +117,7 @@ impl Call {
 extern "C" fn KeInitializeEvent(event: *mut KEVENT, kind: i32, state: u8) {
     let call = Call::enter_noted("KeInitializeEvent");
     footprint::initialise(event);
+    call.note_initialised(event);
     call.require_room(event);
     // SAFETY: the caller passes room for an event.
     unsafe { event.write(KEVENT { Header: [0; 3] }) };
@@ -113,7 +137,7 @@ extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
     let most = if wait == 0 { DISPATCH_LEVEL } else { 1 };
     call.require_at_most(most, Rule::IrqlKeSetEvent, 0x2_0016);
     // SAFETY: the caller passes an event.
-    let event = unsafe { call.view::<Dispatcher, _>(event) };
+    let event = unsafe { call.dispatcher(event) };
     i32::from(call.set_event(event))
 }
 
@@ -123,7 +147,7 @@ extern "C" fn KeClearEvent(event: *mut KEVENT) {
     let call = Call::enter_visible("KeClearEvent", event);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     // SAFETY: the caller passes an event.
-    let event = unsafe { call.view::<Dispatcher, _>(event) };
+    let event = unsafe { call.dispatcher(event) };
     event.signal.store(0, Ordering::Release);
 }
 
@@ -134,7 +158,7 @@ extern "C" fn KeResetEvent(event: *mut KEVENT) -> i32 {
     let call = Call::enter_visible("KeResetEvent", event);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     // SAFETY: the caller passes an event.
-    let event = unsafe { call.view::<Dispatcher, _>(event) };
+    let event = unsafe { call.dispatcher(event) };
     event.signal.swap(0, Ordering::AcqRel)
 }
 
@@ -145,7 +169,7 @@ extern "C" fn KeReadStateEvent(event: *mut KEVENT) -> i32 {
     let call = Call::enter_visible("KeReadStateEvent", event);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     // SAFETY: the caller passes an event.
-    let event = unsafe { call.view::<Dispatcher, _>(event) };
+    let event = unsafe { call.dispatcher(event) };
     event.signal.load(Ordering::Acquire)
 }
 
@@ -160,7 +184,7 @@ extern "C" fn KeWaitForSingleObject(
 ) -> NTSTATUS {
     let call = Call::enter_visible("KeWaitForSingleObject", object);
     // SAFETY: the caller passes an event, a timer, a mutex or a semaphore.
-    let object = unsafe { call.view::<Dispatcher, _>(object) };
+    let object = unsafe { call.dispatcher(object) };
     // SAFETY: the caller passes NULL or a time.
     let timeout = unsafe { timeout.as_ref() };
     let is_set = match timeout {

@@ -1,15 +1,20 @@
 //! Operations on `LIST_ENTRY` and `SINGLE_LIST_ENTRY`, which check the links.
 
 use std::{
+    ffi::c_void,
+    fmt::Write,
     mem::offset_of,
     ptr::{from_ref, null},
 };
+
+use nt::model::Inline;
 
 use crate::{
     host::{
         Call, fault,
         footprint::{self, Access},
         layout::{ListEntry, SingleListEntry},
+        thread::Thread,
     },
     verifier::{BugCheck, Rule},
 };
@@ -82,6 +87,75 @@ impl ListEntry {
 }
 
 impl Call {
+    /// Checks a step of one of the WDK's inline functions on an entry or a head before it is made.
+    pub(crate) fn before_list_step(&self, inline: Inline, node: *const c_void) {
+        let address = node.addr();
+        let word = |at: usize| fault::read_word(at);
+        let second = offset_of!(ListEntry, previous);
+        let (Some(next), Some(previous)) = (word(address), word(address.wrapping_add(second)))
+        else {
+            // The function itself stops there.
+            return;
+        };
+        let points_back =
+            word(next.wrapping_add(second)) == Some(address) && word(previous) == Some(address);
+        let is_alone = next == address;
+        let wrong = match inline {
+            Inline::InitializeListHead => {
+                self.kernel.sleepers.nodes.forget(address..address + 1);
+                (points_back && !is_alone)
+                    .then_some("is initialised while entries are linked to it")
+            }
+            Inline::InsertEntry => {
+                (points_back && !is_alone).then_some("is inserted, and is on a list already")
+            }
+            Inline::RemoveEntryList => {
+                (!points_back).then_some("is removed from a list that it is not on")
+            }
+            _ => {
+                (!points_back).then_some("gets an entry, but is no head of a list or a damaged one")
+            }
+        };
+        if let Some(wrong) = wrong.filter(|_| self.kernel.config.check_lists) {
+            let at = self.once(address);
+            let mut what = format!("{node:?} {wrong}{at}");
+            for (name, neighbour) in [("next", next), ("previous", previous)] {
+                if neighbour != address {
+                    let at = self.once(neighbour);
+                    let _ = write!(what, "; its {name} entry is {neighbour:#x}{at}");
+                }
+            }
+            let bug_check = BugCheck(0x139, [3, address as u64, 0, 0]);
+            self.stop(bug_check, Rule::ListEntry, what);
+        }
+        self.touch_node(address);
+        match inline {
+            Inline::InsertTailList => self.touch_node(previous),
+            Inline::InsertHeadList => self.touch_node(next),
+            Inline::RemoveEntryList => {
+                self.touch_node(next);
+                self.touch_node(previous);
+            }
+            _ => {}
+        }
+    }
+
+    /// Stops the system if another thread has changed the links of an entry or a head, and nothing orders the two changes.
+    pub(crate) fn touch_node(&self, node: usize) {
+        let Some(before) = Thread::touch_node(self, node, self.routine()) else {
+            return;
+        };
+        let thread = self.kernel.thread(before.thread);
+        let by = thread.map_or_else(String::new, |thread| thread.name().to_owned());
+        let what = format!(
+            "{} changes the links of {node:#x}, which {by} has changed in {}, and no lock or other object orders the two{}",
+            self.name(),
+            before.routine,
+            self.once(node)
+        );
+        self.stop(BugCheck(0, [0; 4]), Rule::PlainMemory, what);
+    }
+
     /// Inserts an entry after another one or after the head.
     ///
     /// # Safety

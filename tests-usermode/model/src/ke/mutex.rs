@@ -88,6 +88,7 @@ impl Call {
 extern "C" fn KeInitializeMutex(mutex: *mut KMUTEX, _level: u32) {
     let call = Call::enter_noted("KeInitializeMutex");
     footprint::initialise(mutex);
+    call.note_initialised(mutex);
     call.require_room(mutex);
     let holds = locked(&call.mutexes).contains(&mutex.addr());
     call.require(!holds, Rule::LockInitialisation, || {
@@ -136,6 +137,7 @@ extern "C" fn KeReadStateMutex(mutex: *mut KMUTEX) -> i32 {
 extern "C" fn KeInitializeSemaphore(semaphore: *mut KSEMAPHORE, count: i32, limit: i32) {
     let call = Call::enter_noted("KeInitializeSemaphore");
     footprint::initialise(semaphore);
+    call.note_initialised(semaphore);
     call.require_room(semaphore);
     // SAFETY: the caller passes room for a semaphore.
     unsafe { semaphore.write(KSEMAPHORE { Reserved: [0; 4] }) };

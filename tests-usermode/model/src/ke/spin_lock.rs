@@ -249,6 +249,7 @@ impl Call {
         self.wait_for(Wait::SpinLock(lock.addr()), || {
             self.try_take(word, Kind::Interlocked, true).then_some(())
         });
+        self.acquire_from(lock.addr());
         let result = step();
         word.store(FREE | Kind::Interlocked.bits(), Ordering::Release);
         self.synchronise(lock.addr());
@@ -261,6 +262,7 @@ impl Call {
 extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
     let call = Call::enter_noted("KeInitializeSpinLock");
     footprint::initialise(lock);
+    call.note_initialised(lock);
     // SAFETY: the caller gives room for a lock.
     let word = unsafe { call.view_new::<AtomicU64, _>(lock) };
     let holds = locked(&call.held)
@@ -273,6 +275,23 @@ extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
             "the spin lock is initialised again while it is held".into(),
         )
     });
+    let now = word.load(Ordering::Relaxed);
+    let owner = u32::try_from(now & OWNER).unwrap_or_default();
+    let owner = (now & INITIALISED == FREE && owner != 0).then(|| call.kernel.thread(owner));
+    if let Some(owner) = owner.flatten() {
+        // The memory may hold anything: the thread says whether it holds the lock.
+        let holds = locked(&owner.held)
+            .iter()
+            .any(|held| held.lock == lock.addr());
+        call.require(!holds, Rule::LockInitialisation, || {
+            let bug_check = BugCheck::verifier(0x1005, [lock.addr() as u64, 0, 0]);
+            let what = format!(
+                "the spin lock is initialised again while {} holds it",
+                owner.name()
+            );
+            (bug_check, what)
+        });
+    }
     call.kernel.ke().lock_order.forget(lock.addr());
     word.store(FREE, Ordering::Relaxed);
 }

@@ -43,6 +43,7 @@ impl Call {
             )
         });
         footprint::initialise(timer);
+        self.note_initialised(timer);
         self.require_room(timer);
         // SAFETY: the caller passes room for a timer.
         unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };

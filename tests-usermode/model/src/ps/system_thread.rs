@@ -2,43 +2,29 @@
 
 use std::{
     ffi::c_void,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use nt::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 
 use crate::{
+    ex::EventObject,
     host::{Call, Kernel, thread::Thread, wait::Wait},
     verifier::{BugCheck, Rule},
 };
 
 const STATUS_INVALID_HANDLE: NTSTATUS = 0xc000_0008_u32.cast_signed();
 
-/// A thread that the driver created, for waits.
-#[derive(Default)]
-pub(crate) struct SystemThread {
-    ended: AtomicBool,
+fn wait_for_end(thread: &EventObject, call: &Call) {
+    call.wait_for(Wait::Thread(thread.address()), || {
+        thread.is_set().then_some(())
+    });
 }
 
-impl SystemThread {
-    fn key(&self) -> usize {
-        (&raw const self.ended).addr()
-    }
-
-    pub(crate) fn wait_for_end(&self, call: &Call) {
-        call.wait_for(Wait::Thread(self.key()), || {
-            self.ended.load(Ordering::Acquire).then_some(())
-        });
-    }
-
-    fn end(&self, kernel: &Kernel) {
-        kernel.ps().threads.fetch_sub(1, Ordering::SeqCst);
-        self.ended.store(true, Ordering::Release);
-        kernel.sleepers.wake(Wait::Thread(self.key()));
-    }
+fn end(thread: &EventObject, kernel: &Kernel) {
+    kernel.ps().threads.fetch_sub(1, Ordering::SeqCst);
+    thread.set();
+    kernel.sleepers.wake(Wait::Thread(thread.address()));
 }
 
 impl Kernel {
@@ -87,14 +73,14 @@ extern "C" fn PsCreateSystemThread(
     let Some(routine) = routine else {
         return nt::STATUS_INVALID_PARAMETER;
     };
-    let object = Arc::<SystemThread>::default();
+    let object = call.kernel.new_thread_object();
     let start = Start { routine, context };
     let theirs = Arc::clone(&object);
     call.kernel.ps().threads.fetch_add(1, Ordering::SeqCst);
     let name = format!("system thread of {}", call.name());
     Thread::new_system(&call.kernel, name).start(move |kernel| {
         start.run();
-        theirs.end(kernel);
+        end(&theirs, kernel);
     });
     call.require_room(handle);
     // SAFETY: the caller passes room for a handle.
@@ -126,9 +112,9 @@ extern "C" fn ZwWaitForSingleObject(
         let what = format!("the IRQL is {irql}, and must be PASSIVE_LEVEL");
         (BugCheck::verifier(0xe6, [0, irql.into(), 0]), what)
     });
-    let Some(thread) = call.kernel.object_of::<SystemThread>(handle) else {
+    let Some(thread) = call.kernel.object_of::<EventObject>(handle) else {
         return STATUS_INVALID_HANDLE;
     };
-    thread.wait_for_end(&call);
+    wait_for_end(&thread, &call);
     STATUS_SUCCESS
 }

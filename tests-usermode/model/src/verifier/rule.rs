@@ -53,6 +53,8 @@ rules! {
     IrqlReturn = "IrqlReturn",
     /// Some I/O manager routines, such as `IoDeleteDevice`, are called at `APC_LEVEL` or lower.
     IrqlIoApcLte = "IrqlIoApcLte",
+    /// What is accessed at `DISPATCH_LEVEL` is not in the paged pool.
+    PagedMemory = "paged memory",
     /// The pool is used at `DISPATCH_LEVEL` or lower.
     IrqlExAllocatePool = "IrqlExAllocatePool",
     /// Some kernel routines are called at `APC_LEVEL` or lower.
@@ -109,7 +111,7 @@ rules! {
     PnpRemove = "PnpRemove",
     /// A surprise removal neither detaches nor deletes the device object.
     PnpSurpriseRemove = "PnpSurpriseRemove",
-    /// PnP requests are passed down.
+    /// PnP requests are passed down, and those that a driver fails are not; so are power requests.
     PnpIrpCompletion = "PnpIrpCompletion",
     /// A request to enter S0 or D0 is passed down, and not failed.
     PowerUpFail = "PowerUpFail",
@@ -129,6 +131,10 @@ rules! {
     DeviceFlags = "flags of a device object",
     /// A driver that passes an IRP down returns the status of the lower driver.
     LowerDriverReturn = "LowerDriverReturn",
+    /// A driver that passes an IRP down copies or skips its stack location, once, and does not change the upper driver's.
+    StackLocation = "stack location of an IRP",
+    /// A driver does nothing with an IRP that a lower driver has.
+    PassedIrp = "IRP of a lower driver",
     /// A completion routine that is called with `PendingReturned` set marks the IRP pending.
     PendingReturned = "PendingReturned",
     /// `IoReleaseRemoveLockAndWait` is called after the removal was passed down, and before the device object is

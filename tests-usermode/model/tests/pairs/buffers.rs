@@ -18,7 +18,6 @@ const HAS_PAGED_LOCK: u8 = 3;
 const HAS_PAGED_EVENT: u8 = 4;
 const HAS_PAGED_ENTRY: u8 = 5;
 const FREES_PAGED_AT_DISPATCH: u8 = 6;
-const READS_PAGED_AT_DISPATCH: u8 = 7;
 const HAS_NO_TAG: u8 = 8;
 const HAS_NO_BYTES: u8 = 9;
 const OVERRUNS: u8 = 10;
@@ -65,11 +64,6 @@ impl<const M: u8> Blocks<M> {
             FREES_PAGED_AT_DISPATCH => {
                 let block = paged::<u64>();
                 own.lock.with(|| free(block));
-            }
-            READS_PAGED_AT_DISPATCH => {
-                let block = paged::<u64>();
-                own.lock.with(|| put(block, 1));
-                free(block);
             }
             HAS_NO_TAG => {
                 let block = nt!(ExAllocatePool2(POOL_FLAG_PAGED, 8, 0));
@@ -155,7 +149,7 @@ impl<const M: u8> Steps for Direct<M> {
             let length = nt!(irp::transfer(irp)).length;
             if length > 0 || M == MAPS_NOTHING {
                 let mdl = nt!(irp::mdl(irp));
-                nt!(MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority));
+                let _ = nt!(MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority));
             }
         }
         complete(irp, STATUS_SUCCESS)
@@ -175,25 +169,23 @@ fn one<S: Steps>(kernel: &Arc<Kernel>) {
 
 pairs! {
     address_inside_a_block_is_freed:
-        one::<Blocks<FREES_INSIDE>>, one::<Blocks<CORRECT>>, Pool, "inside";
+        one::<Blocks<FREES_INSIDE>>, one::<Blocks<CORRECT>>, Pool, "byte 16 of a block";
     part_of_the_device_extension_is_freed:
         one::<Blocks<FREES_EXTENSION>>, one::<Blocks<CORRECT>>, Pool, "extension";
     spin_lock_is_in_paged_pool:
-        one::<Blocks<HAS_PAGED_LOCK>>, one::<Blocks<PAGES>>, IrqlExAllocatePool, "paged";
+        one::<Blocks<HAS_PAGED_LOCK>>, one::<Blocks<PAGES>>, PagedMemory, "paged pool";
     event_is_in_paged_pool:
-        one::<Blocks<HAS_PAGED_EVENT>>, one::<Blocks<PAGES>>, IrqlExAllocatePool, "paged";
+        one::<Blocks<HAS_PAGED_EVENT>>, one::<Blocks<PAGES>>, PagedMemory, "paged pool";
     entry_of_an_interlocked_list_is_in_paged_pool:
-        one::<Blocks<HAS_PAGED_ENTRY>>, one::<Blocks<PAGES>>, IrqlExAllocatePool, "paged";
+        one::<Blocks<HAS_PAGED_ENTRY>>, one::<Blocks<PAGES>>, PagedMemory, "paged pool";
     paged_block_is_freed_at_dispatch_level:
-        one::<Blocks<FREES_PAGED_AT_DISPATCH>>, one::<Blocks<PAGES>>, IrqlExAllocatePool, "";
-    paged_block_is_written_at_dispatch_level:
-        one::<Blocks<READS_PAGED_AT_DISPATCH>>, one::<Blocks<PAGES>>, IrqlExAllocatePool, "";
+        one::<Blocks<FREES_PAGED_AT_DISPATCH>>, one::<Blocks<PAGES>>, Pool, "IRQL 2";
     block_has_no_tag:
-        one::<Blocks<HAS_NO_TAG>>, one::<Blocks<CORRECT>>, Pool, "tag";
+        one::<Blocks<HAS_NO_TAG>>, one::<Blocks<CORRECT>>, Pool, "0x0 is freed";
     block_has_no_bytes:
-        one::<Blocks<HAS_NO_BYTES>>, one::<Blocks<CORRECT>>, Pool, "bytes";
+        one::<Blocks<HAS_NO_BYTES>>, one::<Blocks<CORRECT>>, Pool, "0x0 is freed";
     block_is_freed_with_its_spin_lock_held:
-        one::<Blocks<FREES_WITH_LOCK>>, one::<Blocks<CORRECT>>, SpinLock, "";
+        one::<Blocks<FREES_WITH_LOCK>>, one::<Blocks<CORRECT>>, SpinLock, "holds";
     more_is_written_than_the_output_buffer_holds:
         buffered::<OVERRUNS>, buffered::<CORRECT>, Pool, "system buffer";
     system_buffer_is_freed:

@@ -4,18 +4,22 @@ use std::{
     cell::UnsafeCell,
     ffi::c_void,
     ptr::{from_ref, null_mut},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicPtr, Ordering::SeqCst},
+    },
 };
 
 use nt::{
-    DEVICE_OBJECT, FAST_MUTEX, IRP, KDPC, KEVENT, NTSTATUS, STATUS_CANCELLED,
+    DEVICE_OBJECT, FAST_MUTEX, IRP, KDPC, KEVENT, KSPIN_LOCK, KTIMER, NTSTATUS, STATUS_CANCELLED,
     STATUS_IO_DEVICE_ERROR, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ntmodel::Kernel;
 
 use crate::{
     frame::{
-        Lock, allocate, free, get, initialise_event, set_event, wait, wait_for, with_fast_mutex,
+        Lock, allocate, free, get, initialise_event, put, set_event, wait, wait_for,
+        with_fast_mutex,
     },
     steps::{Stage, Steps, cancel, complete, end_of, entry, lower, mark, skip},
 };
@@ -28,33 +32,40 @@ const KEEP: u32 = 0x22_200c;
 
 struct Function;
 
-unsafe extern "C" fn complete_argument(
+struct Device {
+    timer: UnsafeCell<KTIMER>,
+    dpc: UnsafeCell<KDPC>,
+    kept: AtomicPtr<IRP>,
+}
+
+unsafe extern "C" fn complete_kept(
     _: *mut KDPC,
+    device: *mut c_void,
     _: *mut c_void,
-    irp: *mut c_void,
     _: *mut c_void,
 ) {
-    complete(irp.cast(), STATUS_SUCCESS);
+    // SAFETY: the context is the driver's data, which stays while a request pends.
+    let device = unsafe { &*device.cast::<Device>() };
+    complete(device.kept.load(SeqCst), STATUS_SUCCESS);
 }
 
 impl Steps for Function {
-    type Own = UnsafeCell<KDPC>;
+    type Own = Device;
 
-    fn add(_: *mut DEVICE_OBJECT, dpc: &Self::Own) {
-        nt!(KeInitializeDpc(
-            dpc.get(),
-            Some(complete_argument),
-            null_mut()
-        ));
+    fn add(_: *mut DEVICE_OBJECT, own: &Device) {
+        nt!(KeInitializeTimer(own.timer.get()));
+        let context = from_ref(own).cast_mut().cast();
+        nt!(KeInitializeDpc(own.dpc.get(), Some(complete_kept), context));
     }
 
-    fn control(_: *mut DEVICE_OBJECT, dpc: &Self::Own, irp: *mut IRP, code: u32) -> NTSTATUS {
+    fn control(_: *mut DEVICE_OBJECT, own: &Device, irp: *mut IRP, code: u32) -> NTSTATUS {
         match code {
             NOW => complete(irp, STATUS_SUCCESS),
             FAIL => complete(irp, STATUS_IO_DEVICE_ERROR),
             LATER => {
                 mark(irp);
-                nt!(KeInsertQueueDpc(dpc.get(), irp.cast(), null_mut()));
+                own.kept.store(irp, SeqCst);
+                nt!(KeSetTimer(own.timer.get(), -10_000, own.dpc.get()));
                 STATUS_PENDING
             }
             _ => {
@@ -65,14 +76,19 @@ impl Steps for Function {
         }
     }
 
-    fn cancel(_: &Self::Own, irp: *mut IRP) {
-        nt!(IoReleaseCancelSpinLock(nt!(irp::cancel_irql(irp))));
-        complete(irp, STATUS_CANCELLED);
+    fn cancel(_: &Device, irp: *mut IRP) {
+        cancelled(irp);
     }
 
-    fn remove(_: &Self::Own) {
+    fn remove(_: &Device) {
         nt!(KeFlushQueuedDpcs());
     }
+}
+
+fn cancelled(irp: *mut IRP) {
+    let irql = nt!(irp::cancel_irql(irp));
+    nt!(IoReleaseCancelSpinLock(irql));
+    complete(irp, STATUS_CANCELLED);
 }
 
 /// The filters that are correct.
@@ -110,7 +126,6 @@ struct Own {
 
 /// The context of a completion routine.
 struct Context {
-    own: *const Own,
     event: UnsafeCell<KEVENT>,
 }
 
@@ -137,7 +152,9 @@ unsafe extern "C" fn completed<const M: u8>(
             with_fast_mutex(own.mutex.get(), || ());
         }
         HAS_CONTEXT | ROUTINE_FOR_SUCCESS | FREES_CONTEXT_EARLY => {
-            assert!(!get(context.cast::<*const Own>()).is_null());
+            let lock = get(context.cast::<*mut KSPIN_LOCK>());
+            let irql = nt!(KeAcquireSpinLockRaiseToDpc(lock));
+            nt!(KeReleaseSpinLock(lock, irql));
             if M != FREES_CONTEXT_EARLY {
                 free(context);
             }
@@ -164,6 +181,29 @@ fn pass<const M: u8, T>(lower: *mut DEVICE_OBJECT, irp: *mut IRP, context: *cons
     call(lower, irp)
 }
 
+/// Passes a request down, with a completion routine that frees its context.
+fn pass_with_context<const M: u8>(lower: *mut DEVICE_OBJECT, irp: *mut IRP, own: &Own) -> NTSTATUS {
+    let context = allocate::<*mut KSPIN_LOCK>();
+    put(context, own.lock.get());
+    if M == ROUTINE_FOR_SUCCESS {
+        nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
+        nt!(irp::IoSetCompletionRoutine(
+            irp,
+            Some(completed::<M>),
+            context.cast(),
+            true,
+            false,
+            false
+        ));
+        return call(lower, irp);
+    }
+    let status = pass::<M, _>(lower, irp, context);
+    if M == FREES_CONTEXT_EARLY {
+        free(context);
+    }
+    status
+}
+
 impl<const M: u8> Steps for Filter<M> {
     type Own = Own;
 
@@ -182,46 +222,21 @@ impl<const M: u8> Steps for Filter<M> {
             | ACQUIRES_MUTEX => pass::<M, _>(lower, irp, own),
             WAITS | WAITS_FOR_A_TIME | DOES_NOT_WAIT => {
                 let context = Context {
-                    own,
                     event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
                 };
                 initialise_event(context.event.get());
-                let status = pass::<M, _>(lower, irp, &raw const context);
+                pass::<M, _>(lower, irp, &raw const context);
                 if M == WAITS {
                     wait(context.event.get());
                 } else if M == WAITS_FOR_A_TIME
                     && wait_for(context.event.get(), 10) == nt::STATUS_TIMEOUT
                 {
-                    mark(irp);
                     return STATUS_PENDING;
                 }
-                let status = if M == DOES_NOT_WAIT {
-                    status
-                } else {
-                    nt!(irp::status(irp))
-                };
-                complete(irp, status)
+                complete(irp, STATUS_SUCCESS)
             }
             HAS_CONTEXT | FREES_CONTEXT_EARLY | ROUTINE_FOR_SUCCESS => {
-                let context = allocate::<*const Own>();
-                crate::frame::put(context, from_ref(own));
-                if M == ROUTINE_FOR_SUCCESS {
-                    nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
-                    nt!(irp::IoSetCompletionRoutine(
-                        irp,
-                        Some(completed::<M>),
-                        context.cast(),
-                        true,
-                        false,
-                        false
-                    ));
-                    return call(lower, irp);
-                }
-                let status = pass::<M, _>(lower, irp, context);
-                if M == FREES_CONTEXT_EARLY {
-                    free(context);
-                }
-                status
+                pass_with_context::<M>(lower, irp, own)
             }
             COMPLETES_FAILED => {
                 let status = skip(lower, irp);
@@ -290,7 +305,7 @@ impl<const M: u8> Steps for Filter<M> {
     }
 
     fn cancel(_: &Own, irp: *mut IRP) {
-        Function::cancel(&UnsafeCell::new(KDPC { Reserved: [0; 8] }), irp);
+        cancelled(irp);
     }
 }
 
@@ -319,13 +334,13 @@ pairs! {
     completion_routine_keeps_the_irp_for_good:
         sent::<NEVER_CONTINUES, NOW>, sent::<PROPAGATES, NOW>, IrpProcessingComplete, "STATUS_MORE_PROCESSING_REQUIRED";
     completion_routine_completes_the_irp_and_continues:
-        sent::<COMPLETES_AND_CONTINUES, NOW>, sent::<WAITS, NOW>, DoubleCompletion, "";
+        sent::<COMPLETES_AND_CONTINUES, NOW>, sent::<PROPAGATES, NOW>, DoubleCompletion, "";
     completion_routine_is_set_after_the_location_was_skipped:
-        sent_through_two::<SKIPS_WITH_ROUTINE, NOW>, sent_through_two::<PROPAGATES, NOW>, LowerDriverReturn, "";
+        sent_through_two::<SKIPS_WITH_ROUTINE, NOW>, sent_through_two::<PROPAGATES, NOW>, StackLocation, "IoSetCompletionRoutine has replaced";
     irp_is_passed_down_without_a_stack_location:
-        sent::<SETS_NO_LOCATION, NOW>, sent::<SKIPS, NOW>, LowerDriverReturn, "";
+        sent::<SETS_NO_LOCATION, NOW>, sent::<SKIPS, NOW>, StackLocation, "was not set";
     irp_is_marked_after_it_was_passed_down:
-        sent::<MARKS_AFTER, LATER>, sent::<PROPAGATES, LATER>, CompletedIrp, "";
+        sent::<MARKS_AFTER, LATER>, sent::<PROPAGATES, LATER>, PassedIrp, "still has it";
     completion_routine_always_marks_the_irp:
         sent::<MARKS_ALWAYS, NOW>, sent::<PROPAGATES, NOW>, MarkIrpPending, "";
     irp_is_sent_again_after_it_was_completed:
@@ -339,17 +354,17 @@ pairs! {
     lower_driver_is_called_under_a_spin_lock:
         sent::<CALLS_UNDER_LOCK, NOW>, sent::<SKIPS, NOW>, SpinLockSafe, "";
     irp_is_passed_down_with_a_cancel_routine:
-        sent::<KEEPS_CANCEL_ROUTINE, NOW>, sent::<SKIPS, NOW>, CompleteRequest, "IofCallDriver";
+        sent::<KEEPS_CANCEL_ROUTINE, NOW>, sent::<SKIPS, NOW>, CompleteRequest, "Cancel routine set";
     cancel_routine_is_set_after_the_irp_was_passed_down:
-        sent::<SETS_CANCEL_ROUTINE_AFTER, KEEP>, sent::<SKIPS, KEEP>, CompletedIrp, "";
+        sent::<SETS_CANCEL_ROUTINE_AFTER, KEEP>, sent::<SKIPS, KEEP>, PassedIrp, "still has it";
     context_is_freed_when_the_lower_driver_returns:
-        sent::<FREES_CONTEXT_EARLY, LATER>, sent::<HAS_CONTEXT, LATER>, FreedMemory, "";
+        sent::<FREES_CONTEXT_EARLY, LATER>, sent::<HAS_CONTEXT, LATER>, Pointer, "read from memory that was freed";
     completion_routine_that_frees_is_not_called_for_errors:
         sent::<ROUTINE_FOR_SUCCESS, FAIL>, sent::<HAS_CONTEXT, FAIL>, Pool, "";
     irp_is_completed_while_the_lower_driver_has_it:
-        sent::<DOES_NOT_WAIT, LATER>, sent::<WAITS, LATER>, CompletedIrp, "";
+        sent::<DOES_NOT_WAIT, LATER>, sent::<WAITS, LATER>, PassedIrp, "still has it";
     stack_location_is_copied_with_its_completion_routine:
-        sent_through_two::<COPIES_ALL, NOW>, sent_through_two::<SKIPS, NOW>, LowerDriverReturn, "";
+        sent_through_two::<COPIES_ALL, NOW>, sent_through_two::<SKIPS, NOW>, StackLocation, "called twice";
     irp_is_passed_to_no_device:
         sent::<CALLS_NOTHING, NOW>, sent::<SKIPS, NOW>, Pointer, "";
 }

@@ -136,7 +136,7 @@ struct Zones<const M: u8>;
 
 struct Zone {
     lock: Lock,
-    zone: UnsafeCell<ZONE_HEADER>,
+    header: UnsafeCell<ZONE_HEADER>,
     segment: UnsafeCell<*mut c_void>,
 }
 
@@ -149,7 +149,7 @@ impl<const M: u8> Steps for Zones<M> {
         own.lock.initialise();
         let segment = allocate::<Segment>().cast();
         put(own.segment.get(), segment);
-        let status = nt!(ExInitializeZone(own.zone.get(), 32, segment, 256));
+        let status = nt!(ExInitializeZone(own.header.get(), 32, segment, 256));
         assert_eq!(status, STATUS_SUCCESS);
         if M == FREES_SEGMENT {
             free(segment);
@@ -157,7 +157,7 @@ impl<const M: u8> Steps for Zones<M> {
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Zone, irp: *mut IRP, _: u32) -> NTSTATUS {
-        let list = own.zone.get().cast::<SINGLE_LIST_ENTRY>();
+        let list = own.header.get().cast::<SINGLE_LIST_ENTRY>();
         let block = nt!(ExInterlockedPopEntryList(list, own.lock.get()));
         let offset = if M == FREES_INSIDE { 8 } else { 0 };
         let block = block.wrapping_byte_add(offset);
@@ -170,7 +170,6 @@ impl<const M: u8> Steps for Zones<M> {
     }
 }
 
-const FREES_TO_POOL: u8 = 1;
 const FREES_FROM_POOL: u8 = 2;
 const IS_NOT_DELETED: u8 = 3;
 const FREES_TWICE: u8 = 4;
@@ -200,7 +199,6 @@ impl<const M: u8> Steps for Lookaside<M> {
         let list = own.get();
         let block = nt!(ExAllocateFromLookasideListEx(list));
         match M {
-            FREES_TO_POOL => free(block),
             FREES_FROM_POOL => {
                 let other = allocate::<u64>();
                 nt!(ExFreeToLookasideListEx(list, other.cast()));
@@ -240,7 +238,7 @@ pairs! {
     entry_is_inserted_into_its_list_twice:
         one::<Lists<INSERTS_TWICE>>, one::<Lists<CORRECT>>, ListEntry, "InsertTailList";
     entry_is_freed_while_it_is_on_a_list:
-        two::<Lists<FREES_LINKED>>, two::<Lists<CORRECT>>, ListEntry, "freed";
+        two::<Lists<FREES_LINKED>>, two::<Lists<CORRECT>>, ListEntry, "has freed";
     two_threads_use_a_list_without_a_lock:
         two::<Lists<HAS_NO_LOCK>>, two::<Lists<CORRECT>>, PlainMemory, "";
     interlocked_list_is_used_without_its_lock:
@@ -248,19 +246,17 @@ pairs! {
     singly_linked_list_has_two_locks:
         one::<Lists<HAS_TWO_LOCKS>>, one::<Lists<SINGLE>>, InterlockedLock, "";
     entry_of_a_sequenced_list_is_not_aligned:
-        one::<Lists<IS_NOT_ALIGNED>>, one::<Lists<SEQUENCED>>, ListEntry, "16";
+        one::<Lists<IS_NOT_ALIGNED>>, one::<Lists<SEQUENCED>>, Pointer, "multiple of 16";
     address_inside_a_block_is_freed_to_a_zone:
-        one::<Zones<FREES_INSIDE>>, one::<Zones<CORRECT>>, ZoneBlock, "";
+        one::<Zones<FREES_INSIDE>>, one::<Zones<CORRECT>>, ZoneBlock, "not the start";
     segment_of_a_zone_is_freed:
         one::<Zones<FREES_SEGMENT>>, one::<Zones<CORRECT>>, FreedMemory, "";
-    block_of_a_lookaside_list_is_freed_to_the_pool:
-        one::<Lookaside<FREES_TO_POOL>>, one::<Lookaside<CORRECT>>, Pool, "lookaside";
     block_of_the_pool_is_freed_to_a_lookaside_list:
         one::<Lookaside<FREES_FROM_POOL>>, one::<Lookaside<CORRECT>>, Pool, "lookaside";
     lookaside_list_is_not_deleted:
         one::<Lookaside<IS_NOT_DELETED>>, one::<Lookaside<CORRECT>>, Pool, "lookaside";
     block_is_freed_to_its_lookaside_list_twice:
-        one::<Lookaside<FREES_TWICE>>, one::<Lookaside<CORRECT>>, Pool, "";
+        one::<Lookaside<FREES_TWICE>>, one::<Lookaside<CORRECT>>, ListEntry, "already on the list";
     lookaside_list_is_used_after_it_was_deleted:
         one::<Lookaside<FREES_AFTER_DELETE>>, one::<Lookaside<CORRECT>>, Pool, "lookaside";
 }

@@ -6,6 +6,11 @@
 #[path = "../steps/mod.rs"]
 mod steps;
 
+use ntmodel::{
+    Config, Kernel, Rule,
+    explore::{Scenario, Search, explore},
+};
+
 /// Calls a routine of `nt`. In a report, the caller is the line that contains the macro.
 #[collapse_debuginfo(yes)]
 macro_rules! nt {
@@ -25,15 +30,35 @@ macro_rules! pairs {
 
             #[test]
             fn is_found() {
-                $crate::steps::breaks($faulty, ntmodel::Rule::$rule, $text);
+                $crate::breaks($faulty, ntmodel::Rule::$rule, $text);
             }
 
             #[test]
             fn is_not_found_in_the_correct_version() {
-                $crate::steps::holds($correct);
+                $crate::passes($correct);
             }
         }
     )*};
+}
+
+/// Checks the rule that a scenario breaks in some order, and that the message contains a text. Few preemptions are tried
+/// first, since most mistakes need no more.
+#[track_caller]
+fn breaks(scenario: Scenario, rule: Rule, text: &str) {
+    let few = explore(Search::preempting(2).of(20_000), scenario);
+    let found = few.and_then(|_| explore(Search::every(20_000), scenario));
+    let violation = found.expect_err("a rule is broken").violation;
+    assert_eq!(violation.rule, rule, "\n{violation}");
+    let message = violation.to_string();
+    assert!(message.contains(text), "{text:?}:\n{message}");
+}
+
+/// Checks that a scenario breaks no rule, on host threads and in many orders.
+fn passes(scenario: Scenario) {
+    scenario(&Kernel::new(Config::default()));
+    if let Err(found) = explore(Search::every(3_000), scenario) {
+        panic!("{found}");
+    }
 }
 
 mod buffers;

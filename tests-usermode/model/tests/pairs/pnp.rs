@@ -75,11 +75,12 @@ unsafe extern "C" fn polls<const M: u8>(own: *mut c_void) {
 unsafe extern "C" fn deferred<const M: u8>(
     _: *mut KDPC,
     own: *mut c_void,
-    tag: *mut c_void,
+    _: *mut c_void,
     _: *mut c_void,
 ) {
     // SAFETY: the removal waits until the remove lock is released.
     let own = unsafe { &*own.cast::<Own>() };
+    let tag = own.pended.get().cast();
     if M == USES_AFTER_RELEASE {
         own.release(tag);
         own.lock.with(|| ());
@@ -154,7 +155,8 @@ impl<const M: u8> Steps for Pnp<M> {
                 STATUS_PENDING
             }
             HAS_DPC | USES_AFTER_RELEASE => {
-                nt!(KeInsertQueueDpc(own.dpc.get(), tag, null_mut()));
+                own.pended.set(tag.cast());
+                nt!(KeSetTimer(own.timer.get(), -10, own.dpc.get()));
                 complete(irp, STATUS_SUCCESS)
             }
             _ => {
@@ -170,6 +172,10 @@ impl<const M: u8> Steps for Pnp<M> {
                 complete(irp, STATUS_SUCCESS)
             }
         }
+    }
+
+    fn unload() {
+        nt!(KeFlushQueuedDpcs());
     }
 
     fn remove(own: &Own) {
@@ -222,6 +228,8 @@ fn started<const M: u8>(kernel: &Arc<Kernel>) {
 
 const LENGTHENS_NO_STACK: u8 = 2;
 const FORWARDS: u8 = 3;
+/// A filter of the other stack.
+const PASSES: u8 = 4;
 
 /// A driver that sends its requests to another device stack.
 struct Forwards<const M: u8>;
@@ -232,15 +240,32 @@ struct Target {
     target: Cell<*mut DEVICE_OBJECT>,
 }
 
+/// The device object at the top of a stack.
+fn top(mut device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+    loop {
+        // SAFETY: the device object is alive.
+        let above = unsafe { (*device).AttachedDevice };
+        if above.is_null() {
+            return device;
+        }
+        device = above;
+    }
+}
+
 impl<const M: u8> Steps for Forwards<M> {
     type Own = Target;
 
     fn control(device: *mut DEVICE_OBJECT, own: &Target, irp: *mut IRP, code: u32) -> NTSTATUS {
+        if M == PASSES {
+            nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
+            return nt!(IofCallDriver(lower::<Self>(device), irp));
+        }
         if code == FIRST && own.target.get().is_null() {
             // The test passes the target in the system buffer.
-            let target = crate::frame::get(nt!(irp::system_buffer(irp)).cast::<usize>());
+            let target = crate::frame::get(nt!(irp::system_buffer(irp)).cast::<[u8; 8]>());
+            let target = usize::from_ne_bytes(target);
             own.target
-                .set(std::ptr::with_exposed_provenance_mut(target));
+                .set(top(std::ptr::with_exposed_provenance_mut(target)));
             if M == FORWARDS {
                 // SAFETY: the target is a device object.
                 let above = unsafe { (*own.target.get()).StackSize } + 1;
@@ -259,7 +284,7 @@ fn forwarded<const M: u8>(kernel: &Arc<Kernel>) {
     let below = Stage::stack(
         kernel,
         entry::<Pnp<CORRECT>>,
-        &[entry::<Forwards<CORRECT>>, entry::<Forwards<CORRECT>>],
+        &[entry::<Forwards<PASSES>>, entry::<Forwards<PASSES>>],
     );
     let stage = Stage::set::<Forwards<M>>(kernel);
     let target: &Device = &below.device;
@@ -272,11 +297,11 @@ fn forwarded<const M: u8>(kernel: &Arc<Kernel>) {
 
 pairs! {
     pnp_request_is_failed_and_passed_down:
-        managed::<PASSES_FAILURE>, managed::<CORRECT>, PnpIrpCompletion, "passed down";
+        managed::<PASSES_FAILURE>, managed::<CORRECT>, PnpIrpCompletion, "passed down with the status";
     power_request_is_completed_and_not_passed_down:
-        managed::<COMPLETES_POWER>, managed::<CORRECT>, PnpIrpCompletion, "IRP_MJ_POWER";
+        managed::<COMPLETES_POWER>, managed::<CORRECT>, PowerUpFail, "IRP_MJ_POWER";
     power_request_is_failed_as_not_supported:
-        managed::<FAILS_POWER>, managed::<CORRECT>, PnpIrpCompletion, "IRP_MJ_POWER";
+        managed::<FAILS_POWER>, managed::<CORRECT>, PowerUpFail, "IRP_MJ_POWER";
     power_routine_returns_at_another_irql:
         managed::<CHANGES_IRQL>, managed::<CORRECT>, IrqlReturn, "";
     device_does_buffered_and_direct_io:
@@ -294,5 +319,5 @@ pairs! {
     remove_lock_is_never_released:
         removed::<RELEASES_NEVER>, removed::<CORRECT>, Hang, "remove lock";
     irp_has_too_few_stack_locations:
-        forwarded::<LENGTHENS_NO_STACK>, forwarded::<FORWARDS>, CompletedIrp, "stack location";
+        forwarded::<LENGTHENS_NO_STACK>, forwarded::<FORWARDS>, StackLocations, "stack location";
 }

@@ -4,16 +4,13 @@ use std::{
     cell::{Cell, UnsafeCell},
     ffi::c_void,
     ptr::null_mut,
-    sync::{
-        Arc,
-        atomic::{AtomicI32, Ordering::SeqCst},
-    },
+    sync::{Arc, atomic::AtomicI32},
 };
 
 use nt::{
     DEVICE_OBJECT, EX_RUNDOWN_REF, FAST_MUTEX, IRP, KEVENT, KMUTEX, NTSTATUS, STATUS_SUCCESS,
     STATUS_TIMEOUT,
-    interlocked::{InterlockedDecrement, InterlockedIncrement},
+    interlocked::{InterlockedCompareExchange, InterlockedDecrement, InterlockedIncrement},
 };
 use ntmodel::Kernel;
 
@@ -40,6 +37,7 @@ const JOINS_ITSELF: u8 = 11;
 const RUNDOWN: u8 = 20;
 const MUTEX: u8 = 21;
 const THREAD: u8 = 22;
+const EVENT: u8 = 23;
 
 struct Synchronised<const M: u8>;
 
@@ -57,7 +55,10 @@ unsafe extern "C" fn runs<const M: u8>(own: *mut c_void) {
     let own = unsafe { &*own.cast::<Own>() };
     match M {
         EXITS_WITH_MUTEX => nt!(ExAcquireFastMutex(own.fast[0].get())),
-        JOINS_ITSELF => join_thread(own.thread.get()),
+        JOINS_ITSELF => {
+            wait(own.event.get());
+            join_thread(own.thread.get());
+        }
         _ => with_fast_mutex(own.fast[0].get(), || ()),
     }
     nt!(PsTerminateSystemThread(STATUS_SUCCESS));
@@ -67,6 +68,7 @@ unsafe extern "C" fn runs<const M: u8>(own: *mut c_void) {
 fn run_thread<const M: u8>(own: &Own) {
     let handle = start_thread(runs::<M>, own);
     own.thread.set(handle);
+    set_event(own.event.get());
     if M == WAITS_FOR_HANDLE {
         wait(handle);
         nt!(ZwClose(handle));
@@ -82,8 +84,8 @@ fn run_thread<const M: u8>(own: &Own) {
         null_mut()
     ));
     assert_eq!(status, STATUS_SUCCESS);
-    nt!(ZwClose(handle));
     wait(thread);
+    nt!(ZwClose(handle));
     if M != KEEPS_THREAD {
         nt!(ObfDereferenceObject(thread));
     }
@@ -131,7 +133,7 @@ impl<const M: u8> Steps for Synchronised<M> {
                 }
             }
             TWO_ORDERS if code != FIRST => both(&own.fast[1], &own.fast[0]),
-            TWO_ORDERS => both(&own.fast[0], &own.fast[1]),
+            TWO_ORDERS | CORRECT => both(&own.fast[0], &own.fast[1]),
             CLOSES_UNDER_MUTEX => {
                 let handle = start_thread(runs::<M>, own);
                 with_fast_mutex(own.fast[1].get(), || join_thread(handle));
@@ -144,7 +146,6 @@ impl<const M: u8> Steps for Synchronised<M> {
                 own.lock.with(|| wait(own.event.get()));
             }
             _ => {
-                both(&own.fast[0], &own.fast[1]);
                 set_event(own.event.get());
                 wait(own.event.get());
             }
@@ -192,7 +193,7 @@ impl<const M: u8> Steps for Counted<M> {
         object.lock.release(irql);
         let count = InterlockedDecrement(&object.count);
         let count = if M == READS_COUNT_AGAIN {
-            object.count.load(SeqCst)
+            InterlockedCompareExchange(&object.count, 0, 0)
         } else {
             count
         };
@@ -215,27 +216,27 @@ pairs! {
     failure_to_acquire_run_down_protection_is_ignored:
         two::<Synchronised<IGNORES_RUNDOWN>>, two::<Synchronised<RUNDOWN>>, Rundown, "";
     run_down_is_waited_for_by_its_holder:
-        one::<Synchronised<WAITS_FOR_ITSELF>>, one::<Synchronised<RUNDOWN>>, Hang, "run-down";
+        one::<Synchronised<WAITS_FOR_ITSELF>>, one::<Synchronised<RUNDOWN>>, IrpProcessingComplete, "run-down protection that is held 1 times";
     mutex_that_was_not_acquired_in_time_is_released:
         two::<Synchronised<IGNORES_TIMEOUT>>, two::<Synchronised<MUTEX>>, Mutex, "";
     fast_mutexes_are_acquired_in_two_orders:
-        two::<Synchronised<TWO_ORDERS>>, two::<Synchronised<CORRECT>>, Hang, "fast mutex";
+        two::<Synchronised<TWO_ORDERS>>, two::<Synchronised<CORRECT>>, IrpProcessingComplete, "a mutex, which other owns";
     handle_is_closed_under_a_fast_mutex:
-        one::<Synchronised<CLOSES_UNDER_MUTEX>>, one::<Synchronised<THREAD>>, IrqlZwPassive, "";
+        one::<Synchronised<CLOSES_UNDER_MUTEX>>, one::<Synchronised<THREAD>>, Irql, "PASSIVE_LEVEL";
     thread_ends_with_a_fast_mutex:
-        one::<Synchronised<EXITS_WITH_MUTEX>>, one::<Synchronised<THREAD>>, FastMutex, "";
+        one::<Synchronised<EXITS_WITH_MUTEX>>, one::<Synchronised<THREAD>>, IrqlPsPassive, "the IRQL is 1";
     handle_of_a_thread_is_passed_for_the_thread:
         one::<Synchronised<WAITS_FOR_HANDLE>>, one::<Synchronised<THREAD>>, Pointer, "handle";
     reference_to_a_thread_is_kept:
         one::<Synchronised<KEEPS_THREAD>>, one::<Synchronised<THREAD>>, Reference, "";
     event_was_not_initialised:
-        one::<Synchronised<EVENT_IS_ZERO>>, one::<Synchronised<CORRECT>>, Pointer, "event";
+        one::<Synchronised<EVENT_IS_ZERO>>, one::<Synchronised<EVENT>>, Pointer, "event";
     thread_waits_for_an_event_under_a_spin_lock:
-        one::<Synchronised<WAITS_UNDER_LOCK>>, one::<Synchronised<CORRECT>>, IrqlKeWaitForMutexObject, "";
+        one::<Synchronised<WAITS_UNDER_LOCK>>, one::<Synchronised<EVENT>>, IrqlKeWaitForMutexObject, "";
     thread_waits_for_its_own_end:
-        one::<Synchronised<JOINS_ITSELF>>, one::<Synchronised<THREAD>>, Hang, "";
+        one::<Synchronised<JOINS_ITSELF>>, one::<Synchronised<THREAD>>, IrpProcessingComplete, "waits for the end of a thread";
     reference_count_is_read_again_after_the_decrement:
         two::<Counted<READS_COUNT_AGAIN>>, two::<Counted<CORRECT>>, FreedMemory, "";
     object_is_freed_under_its_own_lock:
-        two::<Counted<FREES_LOCKED>>, two::<Counted<CORRECT>>, FreedMemory, "lock";
+        two::<Counted<FREES_LOCKED>>, two::<Counted<CORRECT>>, SpinLock, "holds";
 }

@@ -18,7 +18,7 @@ use crate::{
     frame::{
         CORRECT, Lock, allocate, free, initialise_event, join_thread, set_event, start_thread, wait,
     },
-    steps::{Steps, complete, mark, one_request, two_requests},
+    steps::{Steps, complete, mark, one_request, own, two_requests},
 };
 
 const FREES_AFTER_CANCEL: u8 = 1;
@@ -83,12 +83,12 @@ impl<const M: u8> Steps for Timed<M> {
     fn control(_: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
         // SAFETY: the block is freed when the device is removed.
         let block = unsafe { &*own.get() };
-        if matches!(M, FREES_AFTER_REMOVE | FLUSHES_AFTER_REMOVE) {
-            nt!(KeInsertQueueDpc(block.dpc.get(), null_mut(), null_mut()));
-        } else {
-            nt!(KeSetTimer(block.timer.get(), -10, block.dpc.get()));
-        }
+        nt!(KeSetTimer(block.timer.get(), -10, block.dpc.get()));
         complete(irp, STATUS_SUCCESS)
+    }
+
+    fn unload() {
+        nt!(KeFlushQueuedDpcs());
     }
 
     fn remove(own: &Self::Own) {
@@ -96,6 +96,7 @@ impl<const M: u8> Steps for Timed<M> {
         let block = unsafe { &*own.get() };
         match M {
             FREES_AFTER_REMOVE | FLUSHES_AFTER_REMOVE => {
+                nt!(KeCancelTimer(block.timer.get()));
                 nt!(KeRemoveQueueDpc(block.dpc.get()));
                 if M == FLUSHES_AFTER_REMOVE {
                     nt!(KeFlushQueuedDpcs());
@@ -137,7 +138,6 @@ struct Served {
     /// Two requests at most.
     pending: [Cell<*mut IRP>; 2],
     dpc: UnsafeCell<KDPC>,
-    item: Cell<*mut IO_WORKITEM>,
     queued: AtomicI32,
     event: UnsafeCell<KEVENT>,
     stopped: AtomicI32,
@@ -183,8 +183,9 @@ unsafe extern "C" fn serves_in_dpc<const M: u8>(
     }
 }
 
-unsafe extern "C" fn serves_in_item<const M: u8>(_: *mut DEVICE_OBJECT, own: *mut c_void) {
-    let own = served(own);
+unsafe extern "C" fn serves_in_item<const M: u8>(device: *mut DEVICE_OBJECT, item: *mut c_void) {
+    nt!(IoFreeWorkItem(item.cast::<IO_WORKITEM>()));
+    let own = own::<Serves<M>>(device);
     if M == CLEARS_FLAG_LATE {
         own.serve();
         InterlockedExchange(&own.queued, 0);
@@ -214,7 +215,7 @@ unsafe extern "C" fn serves_in_thread<const M: u8>(own: *mut c_void) {
 impl<const M: u8> Steps for Serves<M> {
     type Own = Served;
 
-    fn add(device: *mut DEVICE_OBJECT, own: &Served) {
+    fn add(_: *mut DEVICE_OBJECT, own: &Served) {
         own.lock.initialise();
         let context = from_ref(own).cast_mut().cast();
         nt!(KeInitializeDpc(
@@ -223,7 +224,6 @@ impl<const M: u8> Steps for Serves<M> {
             context
         ));
         match M {
-            WORK_ITEM | CLEARS_FLAG_LATE => own.item.set(nt!(IoAllocateWorkItem(device))),
             THREAD | CLEARS_EVENT_LATE => {
                 let kind = nt::_EVENT_TYPE::NotificationEvent;
                 nt!(KeInitializeEvent(own.event.get(), kind, 0));
@@ -233,7 +233,7 @@ impl<const M: u8> Steps for Serves<M> {
         }
     }
 
-    fn control(_: *mut DEVICE_OBJECT, own: &Served, irp: *mut IRP, _: u32) -> NTSTATUS {
+    fn control(device: *mut DEVICE_OBJECT, own: &Served, irp: *mut IRP, _: u32) -> NTSTATUS {
         mark(irp);
         if M != LOSES_REQUEST {
             own.insert(irp);
@@ -241,11 +241,13 @@ impl<const M: u8> Steps for Serves<M> {
         match M {
             WORK_ITEM | CLEARS_FLAG_LATE => {
                 if InterlockedExchange(&own.queued, 1) == 0 {
+                    let item = nt!(IoAllocateWorkItem(device));
+                    let routine = Some(serves_in_item::<M> as unsafe extern "C" fn(_, _));
                     nt!(IoQueueWorkItem(
-                        own.item.get(),
-                        Some(serves_in_item::<M>),
+                        item,
+                        routine,
                         DelayedWorkQueue,
-                        from_ref(own).cast_mut().cast()
+                        item.cast()
                     ));
                 }
             }
@@ -259,8 +261,6 @@ impl<const M: u8> Steps for Serves<M> {
 
     fn remove(own: &Served) {
         match M {
-            // Every request has ended; so the routine has seen all of them.
-            WORK_ITEM | CLEARS_FLAG_LATE => nt!(IoFreeWorkItem(own.item.get())),
             THREAD | CLEARS_EVENT_LATE => {
                 InterlockedExchange(&own.stopped, 1);
                 set_event(own.event.get());
@@ -279,6 +279,7 @@ struct Waits<const M: u8>;
 struct Waited {
     lock: Lock,
     event: UnsafeCell<KEVENT>,
+    timer: UnsafeCell<KTIMER>,
     dpc: UnsafeCell<KDPC>,
 }
 
@@ -304,6 +305,10 @@ unsafe extern "C" fn sets<const M: u8>(
 impl<const M: u8> Steps for Waits<M> {
     type Own = u64;
 
+    fn unload() {
+        nt!(KeFlushQueuedDpcs());
+    }
+
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         let memory = allocate::<Waited>();
         // SAFETY: the block was allocated, and zero is valid for it.
@@ -312,7 +317,8 @@ impl<const M: u8> Steps for Waits<M> {
         initialise_event(block.event.get());
         let context = from_ref(block).cast_mut().cast();
         nt!(KeInitializeDpc(block.dpc.get(), Some(sets::<M>), context));
-        nt!(KeInsertQueueDpc(block.dpc.get(), null_mut(), null_mut()));
+        nt!(KeInitializeTimer(block.timer.get()));
+        nt!(KeSetTimer(block.timer.get(), -10, block.dpc.get()));
         wait(block.event.get());
         free(memory);
         complete(irp, STATUS_SUCCESS)
@@ -329,7 +335,7 @@ fn two<S: Steps>(kernel: &Arc<Kernel>) {
 
 pairs! {
     timer_is_cancelled_and_freed_while_its_dpc_runs:
-        one::<Timed<FREES_AFTER_CANCEL>>, one::<Timed<CORRECT>>, FreedMemory, "";
+        one::<Timed<FREES_AFTER_CANCEL>>, one::<Timed<CORRECT>>, Dpc, "is queued, but its memory is freed";
     dpc_sets_its_timer_again_while_it_is_cancelled:
         one::<Timed<REARMS>>, one::<Timed<REARMS_UNTIL_STOPPED>>, Dpc, "";
     dpc_is_removed_and_freed_while_it_runs:
@@ -343,7 +349,7 @@ pairs! {
     work_item_is_not_queued_since_the_last_one_still_runs:
         two::<Serves<CLEARS_FLAG_LATE>>, two::<Serves<WORK_ITEM>>, IrpProcessingComplete, "";
     event_is_cleared_after_it_was_set_again:
-        two::<Serves<CLEARS_EVENT_LATE>>, two::<Serves<THREAD>>, IrpProcessingComplete, "";
+        two::<Serves<CLEARS_EVENT_LATE>>, two::<Serves<THREAD>>, Hang, "waits for the end of a thread";
     block_is_used_after_the_event_for_its_free_was_set:
         one::<Waits<FREES_IN_EARLY_ROUTINE>>, one::<Waits<CORRECT>>, FreedMemory, "";
 }

@@ -33,9 +33,10 @@ impl IrpRecord {
             let what = format!("{self} was cancelled, {had}, and is never completed");
             return (Rule::IrpProcessingComplete, what);
         }
+        let kept = self.kept();
         (
             Rule::IrpProcessingComplete,
-            format!("{self} is pending and is never completed"),
+            format!("{self} is pending and is never completed{kept}"),
         )
     }
 }

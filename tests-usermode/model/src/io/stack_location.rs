@@ -1,0 +1,119 @@
+//! The stack locations of an IRP that a driver passes down, and whose turn it is.
+
+use nt::{IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER, STATUS_NOT_SUPPORTED};
+
+use crate::{
+    host::Call,
+    io::irp::IrpRecord,
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+impl IrpRecord {
+    /// Says whether a completion routine has kept it, as a clause.
+    pub(in crate::io) fn kept(&self) -> &'static str {
+        if locked(&self.state).is_kept {
+            ". Its completion routine has returned STATUS_MORE_PROCESSING_REQUIRED, and the driver has not completed it since"
+        } else {
+            ""
+        }
+    }
+
+    /// Returns the completion routine of a stack location and its context.
+    pub(in crate::io) fn completion_routine(&self, location: i8) -> (usize, usize) {
+        // SAFETY: the stack location is inside the memory of the IRP.
+        let location = unsafe { &*self.location(location) };
+        let routine = location
+            .CompletionRoutine
+            .map_or(0, |routine| routine as usize);
+        (routine, location.Context.addr())
+    }
+
+    /// Returns whether a stack location is zero up to the completion routine, as it is before a driver sets it.
+    fn is_unset(&self, location: i8) -> bool {
+        let length = std::mem::offset_of!(IO_STACK_LOCATION, DeviceObject);
+        let start = self.location(location).cast::<u8>();
+        // SAFETY: the stack location is inside the memory of the IRP.
+        let bytes = unsafe { std::slice::from_raw_parts(start, length) };
+        bytes.iter().all(|byte| *byte == 0)
+    }
+}
+
+impl Call {
+    fn wrong_location(&self, record: &IrpRecord, code: u64, what: &str) -> ! {
+        let bug_check = BugCheck::io(code, [0, record.address() as u64, 0]);
+        self.stop(bug_check, Rule::StackLocation, format!("{record} {what}"))
+    }
+
+    /// Stops the system if the current dispatch routine has passed its IRP down, and has not got it back. The code is Driver
+    /// Verifier's for what it does with the IRP.
+    pub(in crate::io) fn require_owned(&self, record: &IrpRecord, code: u64) {
+        let (passed, serving) = (*locked(&self.passed), *locked(&self.serving));
+        let (Some(passed), Some(serving)) = (passed, serving) else {
+            return;
+        };
+        if [passed.irp, serving.irp] != [record.address(); 2] || record.is_completed() {
+            return;
+        }
+        // A completion routine that returns STATUS_MORE_PROCESSING_REQUIRED leaves the IRP at this driver's location.
+        let is_back = record.current() == serving.location && passed.location < serving.location;
+        self.require(is_back, Rule::PassedIrp, || {
+            let what = format!(
+                "{record} was passed to the lower driver, which still has it. A driver gets an IRP back if its completion \
+                 routine returns STATUS_MORE_PROCESSING_REQUIRED"
+            );
+            (BugCheck::io(code, [0, record.address() as u64, 0]), what)
+        });
+    }
+
+    /// Checks the stack location that the current dispatch routine has set for the lower driver.
+    pub(in crate::io) fn verify_next_location(&self, record: &IrpRecord) {
+        // SAFETY: the caller owns the IRP.
+        let status = unsafe { nt::irp::status(record.raw()) };
+        let code = match record.asked().major {
+            // A driver that has made the request sends it.
+            _ if !record.is_down() => 0,
+            IRP_MJ_PNP => 0x215,
+            IRP_MJ_POWER => 0x219,
+            _ => 0,
+        };
+        let fails = code != 0 && status < 0 && status != STATUS_NOT_SUPPORTED;
+        self.require(!fails, Rule::PnpIrpCompletion, || {
+            let what = format!(
+                "{record} is passed down with the status {status:#x}: a driver that fails the request completes it"
+            );
+            (BugCheck::io(code, [0, record.address() as u64, 0]), what)
+        });
+        let serving = *locked(&self.serving);
+        let Some(serving) = serving.filter(|serving| serving.irp == record.address()) else {
+            return;
+        };
+        let next = record.current() - 1;
+        if next == serving.location {
+            if record.completion_routine(next) != serving.completion {
+                let what = "is passed down with the stack location of its own driver, in which \
+                     IoSetCompletionRoutine has replaced the upper driver's routine: call \
+                     IoCopyCurrentIrpStackLocationToNext, not IoSkipCurrentIrpStackLocation";
+                self.wrong_location(record, 0x212, what);
+            }
+        } else if next > serving.location {
+            self.wrong_location(
+                record,
+                0x212,
+                "is passed down with the upper driver's stack location: it was skipped twice",
+            );
+        } else if next >= 1 && next + 1 == serving.location {
+            if record.is_unset(next) && !record.is_unset(serving.location) {
+                let what = "is passed down, but the lower driver's stack location was not set: call \
+                     IoCopyCurrentIrpStackLocationToNext or IoSkipCurrentIrpStackLocation";
+                self.wrong_location(record, 0x212, what);
+            }
+            let completion = record.completion_routine(next);
+            if completion.0 != 0 && completion.1 != 0 && completion == serving.completion {
+                let what = "is passed down with the upper driver's completion routine, which is then called twice: \
+                     IoCopyCurrentIrpStackLocationToNext does not copy it";
+                self.wrong_location(record, 0x207, what);
+            }
+        }
+    }
+}
