@@ -38,7 +38,7 @@ function interlock(device) {
     }
     for (const address of devices) {
         const object = host.createPointerObject(address, "nt", "_DEVICE_OBJECT*");
-        const extension = at(object.DeviceExtension.address, "wdm::io::device::Extension");
+        const extension = at(object.DeviceExtension.address, "wdm::io::extension::Extension");
         const gone = number(extension.gone) ? ": it is removed, and what follows may be freed memory" : "";
         print("device object " + hex(address) + gone);
         section("stacks", () => printStacks(extension.files));

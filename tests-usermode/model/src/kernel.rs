@@ -13,7 +13,6 @@ use crate::{
     ke::{self, Ke},
     mutex::locked,
     ps::Ps,
-    verifier::{BugCheck, Rule},
 };
 
 /// The routines of higher folders that lower folders call.
@@ -82,15 +81,6 @@ impl Kernel {
     pub fn messages(&self) -> Vec<String> {
         footprint::touch_everything();
         locked(&self.messages).clone()
-    }
-
-    /// Stops the system if a condition of a scenario does not hold, as a broken rule does. An exploration reports it with the
-    /// schedule.
-    pub fn verify(self: &Arc<Self>, holds: bool, what: impl FnOnce() -> String) {
-        if !holds {
-            let _attached = Attached::to(self);
-            Call::enter("the scenario's check").stop(BugCheck(0, [0; 4]), Rule::Promise, what());
-        }
     }
 
     /// Advances a [virtual](crate::Clock::Virtual) clock. The timers that are due expire, and `IRP_MJ_CLOSE` is sent

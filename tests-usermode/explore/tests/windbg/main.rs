@@ -27,7 +27,7 @@ const KERNEL: u64 = 0xffff_8000_0000_0000;
 /// The driver's own types that the script names.
 const OWN: [&str; 7] = [
     "interlock::Interlock",
-    "wdm::io::device::Extension",
+    "wdm::io::extension::Extension",
     "wdm::ex::node::Node<interlock::ledger::Record>",
     "wdm::shared::Inner<wdm::io::queue::IrpQueue<interlock::ledger::Ending>>",
     "wdm::shared::Inner<wdm::io::queue::IrpQueue<interlock::Alone>>",

@@ -12,6 +12,7 @@ use crate::{
         wait::Wait,
     },
     mutex::locked,
+    verifier::{BugCheck, Rule},
 };
 
 /// A thread that a scenario has started.
@@ -43,6 +44,15 @@ impl<T> Actor<T> {
 }
 
 impl Kernel {
+    /// Stops the system if a condition of a scenario does not hold, as a broken rule does. An exploration reports it with the
+    /// schedule.
+    pub fn verify(self: &Arc<Self>, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            let _attached = Attached::to(self);
+            Call::enter("the scenario's check").stop(BugCheck(0, [0; 4]), Rule::Promise, what());
+        }
+    }
+
     /// Starts a thread that does its part of a scenario: in an exploration one that runs in turn with the others.
     pub fn actor<T: Send + 'static>(
         self: &Arc<Self>,
