@@ -1,6 +1,8 @@
 //! IRPs that a driver makes: correct drivers in every order, the documented results, and what a driver may get wrong.
 
+#[path = "../steps/mod.rs"]
 mod steps;
+mod waits;
 
 use std::{
     cell::Cell,
@@ -15,6 +17,7 @@ use nt::{
 };
 use ntmodel::{Config, Faults, Kernel, Rule, Violation};
 use steps::{FIRST, Stage, Steps, complete, end_of, found_in_some_order, holds, mark, one_request};
+use waits::{BLOCK, event, initialise, wait};
 
 /// The requests that the driver sends to its own device: one is completed at once, the other by a worker thread.
 const NOW: u32 = 0x22_2010;
@@ -390,133 +393,6 @@ impl Steps for Reuses {
     fn remove(data: &Data) {
         remove(data);
     }
-}
-
-const FREES: u8 = 1;
-const DOES_NOT_WAIT: u8 = 2;
-const BUILDS_AT_DISPATCH: u8 = 3;
-const SENDS_AT_DISPATCH: u8 = 4;
-
-/// Answers each request by a request of its own that it waits for.
-struct Waits<const MISTAKE: u8, const CODE: u32>;
-
-fn raise(is_meant: bool) {
-    if is_meant {
-        // SAFETY: as above.
-        let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-    }
-}
-
-fn event() -> KEVENT {
-    KEVENT { Header: [0; 3] }
-}
-
-const BLOCK: IO_STATUS_BLOCK = IO_STATUS_BLOCK {
-    Status: STATUS_PENDING,
-    Reserved: 0,
-    Information: 0,
-};
-
-fn wait(event: *mut KEVENT) {
-    // SAFETY: the event is initialised.
-    unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
-}
-
-fn initialise(event: *mut KEVENT) {
-    // SAFETY: the event is the caller's.
-    unsafe { nt::KeInitializeEvent(event, 0, 0) };
-}
-
-impl<const MISTAKE: u8, const CODE: u32> Steps for Waits<MISTAKE, CODE> {
-    type Own = Data;
-
-    fn add(device: *mut DEVICE_OBJECT, data: &Data) {
-        add(device, data);
-    }
-
-    fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
-        if code != FIRST {
-            return serve(device, data, irp, code);
-        }
-        let (mut event, mut block, mut output) = (event(), BLOCK, [0_u8; 8]);
-        let (event, block): (*mut KEVENT, *mut IO_STATUS_BLOCK) = (&raw mut event, &raw mut block);
-        let buffer = (&raw mut output).cast();
-        initialise(event);
-        raise(MISTAKE == BUILDS_AT_DISPATCH);
-        // SAFETY: as above.
-        let own = unsafe {
-            nt::IoBuildDeviceIoControlRequest(
-                CODE,
-                device,
-                null_mut(),
-                0,
-                buffer,
-                8,
-                0,
-                event,
-                block,
-            )
-        };
-        raise(MISTAKE == SENDS_AT_DISPATCH);
-        let sent = send(device, own);
-        match MISTAKE {
-            FREES => free(own),
-            DOES_NOT_WAIT => return complete(irp, STATUS_SUCCESS),
-            _ => {}
-        }
-        if sent == STATUS_PENDING {
-            wait(event);
-        }
-        // SAFETY: the request has ended.
-        let block = unsafe { block.read() };
-        assert_eq!((block.Status, block.Information), (STATUS_SUCCESS, 4));
-        assert_eq!(&output, b"done\0\0\0\0");
-        complete(irp, block.Status)
-    }
-
-    fn remove(data: &Data) {
-        remove(data);
-    }
-}
-
-#[test]
-fn a_driver_that_waits_for_its_request_breaks_no_rule() {
-    holds(one_request::<Waits<NOTHING, NOW>>);
-    holds(one_request::<Waits<NOTHING, LATER>>);
-}
-
-#[test]
-fn the_io_manager_frees_a_request_that_is_waited_for() {
-    let rule = Rule::IoBuildDeviceControlNoFree;
-    let frees = "the I/O manager frees it";
-    stops(one_request::<Waits<FREES, LATER>>, rule, 0xc9, 2, frees);
-    stops(one_request::<Waits<FREES, NOW>>, rule, 0xc9, 2, frees);
-}
-
-#[test]
-fn a_request_with_a_status_block_on_the_stack_is_waited_for() {
-    let violation = found_in_some_order(one_request::<Waits<DOES_NOT_WAIT, LATER>>);
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(
-        seen,
-        (Rule::IoBuildDeviceControlWait, 0xc9, 0xc),
-        "\n{violation}"
-    );
-}
-
-#[test]
-fn a_request_is_built_and_sent_at_passive_level() {
-    let level = "the IRQL is 2";
-    let scenario = one_request::<Waits<BUILDS_AT_DISPATCH, NOW>>;
-    stops(scenario, Rule::IrqlIoPassive1, 0xc4, 0x2_000a, level);
-    let scenario = one_request::<Waits<SENDS_AT_DISPATCH, NOW>>;
-    stops(
-        scenario,
-        Rule::ForwardedAtBadIrql,
-        0xc9,
-        0x23a,
-        "is sent at IRQL 2",
-    );
 }
 
 /// Reads and writes its own device, which does buffered I/O, and waits, or is told by a completion routine.
