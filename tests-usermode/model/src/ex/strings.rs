@@ -1,7 +1,7 @@
 //! Counted strings of the run-time library. [Microsoft's
 //! page](https://learn.microsoft.com/windows-hardware/drivers/kernel/strings)
 
-use std::{char, ffi::c_void, ptr::null_mut};
+use std::{char, ffi::c_void};
 
 use nt::{
     ANSI_STRING, NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_NO_MEMORY,
@@ -318,7 +318,7 @@ extern "C" fn RtlFreeAnsiString(string: *mut ANSI_STRING) {
     call.require_at_most(1, Rule::Irql, 0xe5);
     call.require_room(string);
     // SAFETY: the caller passes a string.
-    let buffer = unsafe { std::mem::replace(&mut (*string).Buffer, null_mut()) };
+    let buffer = unsafe { std::mem::take(&mut (*string).Buffer) };
     if !buffer.is_null() {
         call.free_pool(buffer.cast(), 0);
     }
