@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use ntmodel::{
-    Access, Config, Driver, File, Kernel, Request, User,
-    explore,
-};
+use ntmodel::{Access, Config, Driver, File, Kernel, Request, User, explore};
 use wdm::{Error, NtStatus};
 
 use {{name}}_logic::{Gate, RELEASE, WAIT};

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use ntmodel::{
-    Access, Config, Device, Driver, Kernel, Request,
-    explore,
-};
+use ntmodel::{Access, Config, Device, Driver, Kernel, Request, explore};
 use wdm::NtStatus;
 
 use {{name}}_logic::{Gate, RELEASE, WAIT};
