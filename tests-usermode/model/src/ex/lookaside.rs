@@ -46,8 +46,11 @@ impl Kernel {
         let ex = self.ex();
         locked(&ex.lookaside_lists)
             .retain(|list, is_deleted| !(*is_deleted && memory.contains(list)));
-        locked(&ex.zones).retain(|zone, _| !memory.contains(zone));
         locked(&ex.locks_of_lists).retain(|list, _| !memory.contains(list));
+        locked(&ex.zones).retain(|zone, segments| {
+            let mut blocks = segments.iter().map(|(blocks, _)| blocks.start);
+            !memory.contains(zone) && !blocks.any(|block| memory.contains(&block))
+        });
     }
 }
 

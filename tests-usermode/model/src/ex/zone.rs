@@ -66,10 +66,19 @@ impl Call {
             return;
         }
         let is_block = {
-            let zones = locked(&self.kernel.ex().zones);
+            let mut zones = locked(&self.kernel.ex().zones);
+            let of_some_zone = zones
+                .values()
+                .flatten()
+                .any(|(blocks, _)| blocks.contains(&block));
             let Some(segments) = zones.get(&head) else {
                 return;
             };
+            if !of_some_zone {
+                // A zone is not deleted, so its memory may now be another list.
+                zones.remove(&head);
+                return;
+            }
             segments.iter().any(|(blocks, size)| {
                 blocks.contains(&block) && (block - blocks.start).is_multiple_of(*size)
             })
@@ -129,6 +138,8 @@ extern "C" fn ExInitializeZone(
     header.block_size.set(block_size);
     if call.kernel.config.check_lists {
         locked(&call.kernel.ex().zones).insert(zone.addr(), Vec::new());
+        // Memory of the driver's that was a list before, with another lock.
+        locked(&call.kernel.ex().locks_of_lists).remove(&zone.addr());
     }
     // SAFETY: the caller passes a segment, and no other thread knows the zone yet.
     unsafe { call.add_segment(header, segment, size) };
