@@ -6,7 +6,7 @@ use wdm::PassiveLevel;
 
 impl Default for PassiveLevel { //~ E0117
     fn default() -> Self {
-        unimplemented!()
+        loop {}
     }
 }
 
