@@ -105,7 +105,7 @@ fn open(name: &str) -> Result<(*mut FILE_OBJECT, *mut DEVICE_OBJECT), NTSTATUS> 
     }
 }
 
-/// Opens the lower device, sends it a request, and releases the file object as often as it is told to.
+/// Opens the lower device, sends it a request, and dereferences the file object a given number of times.
 fn use_lower(releases: u32) {
     assert_eq!(
         open(r"\Device\None").err(),

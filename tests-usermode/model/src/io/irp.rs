@@ -132,7 +132,7 @@ pub(crate) struct State {
     pub(crate) is_kept: bool,
     /// The output buffer of user mode.
     pub(crate) output: Vec<u8>,
-    /// The address of the cancel-safe queue that the IRP is on, and what `DriverContext[3]` is meanwhile.
+    /// The address of the cancel-safe queue that contains the IRP, and the value of `DriverContext[3]` while it does.
     pub(crate) csq: Option<(usize, usize)>,
     /// The parameters with which a driver has sent an IRP that it made.
     pub(crate) asked: Asked,

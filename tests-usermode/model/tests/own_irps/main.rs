@@ -395,7 +395,7 @@ impl Steps for Reuses {
     }
 }
 
-/// Reads and writes its own device, which does buffered I/O, and waits, or is told by a completion routine.
+/// Sends reads and writes to its own device, which uses buffered I/O, and waits for them or sets a completion routine.
 struct Transfers<const KEEPS_BUFFER: bool>;
 
 unsafe extern "C" fn transfer(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
