@@ -211,7 +211,7 @@ fn the_cancel_routine_of_a_packet_is_settled_under_the_cancel_spin_lock() {
     wrong::<HOLDS_CANCEL_LOCK>(Rule::CancelSpinLock, "StartIo has returned and holds");
 }
 
-/// Starts its requests by key, and completes the current one when it receives another request.
+/// Starts its requests by key, and completes the current one for the IOCTL `END` or `END_FROM_FIVE`.
 struct ByKey;
 
 #[derive(Default)]
