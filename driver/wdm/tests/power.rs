@@ -32,10 +32,12 @@ thread_local! {
     static ENTERED: Cell<[Option<PowerState>; 6]> = const { Cell::new([None; 6]) };
 }
 
-/// How often any device was called.
+/// How often a [`Counted`] device was called. One test alone has such devices, since tests run at the same time.
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
 struct Lamp;
+
+struct Counted;
 
 impl Device for Lamp {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
@@ -54,7 +56,6 @@ impl Device for Lamp {
     }
 
     fn set_power(&self, state: PowerState, _: &mut CallerLevel) {
-        CALLS.fetch_add(1, SeqCst);
         let mut entered = ENTERED.get();
         if let Some(place) = entered.iter_mut().find(|place| place.is_none()) {
             *place = Some(state);
@@ -63,9 +64,27 @@ impl Device for Lamp {
     }
 }
 
+impl Device for Counted {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+
+    fn set_power(&self, _: PowerState, _: &mut CallerLevel) {
+        CALLS.fetch_add(1, SeqCst);
+    }
+}
+
 fn start(kernel: &Arc<Kernel>) -> (Driver, Dev) {
+    start_a::<Lamp>(kernel)
+}
+
+fn start_a<D: Device>(kernel: &Arc<Kernel>) -> (Driver, Dev) {
     // SAFETY: the entry point is that of a driver on wdm.
-    let driver = unsafe { Driver::load(kernel, wdm::entry::<Lamp>) }.expect("DriverEntry");
+    let driver = unsafe { Driver::load(kernel, wdm::entry::<D>) }.expect("DriverEntry");
     let device = driver.add_device().expect("AddDevice");
     device.start().expect("the device starts");
     (driver, device)
@@ -168,7 +187,7 @@ fn removed_device_is_not_called() {
 #[test]
 fn power_up_against_surprise_removal() {
     let scenario = |kernel: &Arc<Kernel>| {
-        let (driver, device) = start(kernel);
+        let (driver, device) = start_a::<Counted>(kernel);
         let file = device.open(ntmodel::Access::Read).expect("it opens");
         device.bus_answers_power(nt::IRP_MN_SET_POWER, BusAnswer::Pend);
         let calls = CALLS.load(SeqCst);
