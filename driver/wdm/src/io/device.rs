@@ -31,6 +31,8 @@ use crate::{
 #[doc(alias = "IoReleaseRemoveLockAndWait")]
 #[doc(alias = "IoReleaseRemoveLockAndWaitEx")]
 #[doc(alias = "IO_REMOVE_LOCK")]
+#[doc(alias = "IRP_MJ_SYSTEM_CONTROL")]
+#[doc(alias = "IRP_MN_STOP_DEVICE")]
 #[doc(alias = "DRIVER_OBJECT")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a device",

@@ -49,6 +49,8 @@ pub enum MajorFunction {
 /// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
 #[repr(transparent)]
 // Invariant: the record has exactly this type.
+#[doc(alias = "IO_STATUS_BLOCK")]
+#[doc(alias = "IoGetCurrentIrpStackLocation")]
 #[doc(alias = "IO_STACK_LOCATION")]
 pub struct IrpView<R = ()>(*mut nt::IRP, PhantomData<fn(R) -> R>);
 
