@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-use ntmodel::{Access, BusAnswer, Clock, Config, Faults, File, Kernel, Request, explore};
+use ntmodel::{Access, BusAnswer, Clock, Config, Driver, Faults, File, Kernel, Request, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    CurrentIrp, Device, Dpc, DpcRoutine, Error, FileState, Guid, Handled, Irp, IrpQueue, IrpView,
-    Lookaside, LookasideBox, NewDevice, NtStatus, PassiveLevel, QueueCallbacks, SList, Shared,
-    SpinLock, Start, StartIoOrder, StartIoQueue, Thread, ThreadRoutine, Timer, TimerRoutine,
-    WorkItem, WorkItemRoutine,
+    ControlDevice, CurrentIrp, Device, Dpc, DpcRoutine, Error, FileState, Guid, Handled, Irp,
+    IrpQueue, IrpView, Lookaside, LookasideBox, NewDevice, NtStatus, PassiveLevel, QueueCallbacks,
+    SList, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Thread, ThreadRoutine, Timer,
+    TimerRoutine, WorkItem, WorkItemRoutine,
     irql::{DispatchLevel, NoSpinLockHeld},
 };
 
@@ -299,6 +299,33 @@ fn a_request_is_sent_beside_each_request_of_the_pnp_manager() {
     ] {
         explore::check(50, scenario);
     }
+}
+
+impl ControlDevice for Everything {
+    const NAME: &str = "Everything";
+}
+
+/// Each step of `DriverEntry` fails once: nobody calls Unload then.
+#[test]
+fn each_step_of_a_control_devices_driver_entry_fails() {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    loop {
+        faults.arm();
+        // SAFETY: the entry point is that of a driver on wdm.
+        let loaded = unsafe { Driver::load(&kernel, wdm::control_entry::<Everything>) };
+        if !faults.disarm() {
+            loaded.expect("nothing failed").unload();
+            break;
+        }
+        assert!(loaded.is_err());
+    }
+    let failed = faults.failed();
+    let last = failed.last().expect("steps that can fail");
+    assert!(last.contains("register_shutdown"), "{failed:#?}");
 }
 
 /// Each allocation of AddDevice, of an open and of a request fails once, when the device has made everything that comes before it.
