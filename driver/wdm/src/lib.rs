@@ -59,7 +59,7 @@
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
 //! Values of this crate can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held; see
-//! [`DeviceObject`]. The exception is a [`Dpc`], [`Timer`] or [`Thread`] that was used and is part of neither a
+//! [`DeviceObject`]. The exception is a [`Dpc`] or [`Timer`] that was used and is part of neither a
 //! device's state nor a [`Shared`]. `SOUNDNESS.md` in this crate's folder argues, type by type, why the crate is sound.
 
 #![no_std]
@@ -107,6 +107,7 @@ pub use io::{
     control::{ControlDevice, control_entry},
     device::{Device, NewDevice},
     device_object::DeviceObject,
+    device_thread::{Thread, ThreadRoutine},
     driver::entry,
     file::FileState,
     filter::{Filter, filter_entry},
@@ -145,10 +146,7 @@ pub use ke::{
 };
 // What the signatures here name, so that a driver needs no dependency on these crates for it. `#[pin_data]` still does.
 pub use pinned_init::{self, PinInit};
-pub use ps::{
-    device_thread::{Thread, ThreadRoutine},
-    thread,
-};
+pub use ps::thread;
 pub use record::Record;
 pub use registry::RegistryKey;
 pub use shared::Shared;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ntmodel::{Driver, Kernel, explore};
 use pinned_init::PinInit;
-use wdm::{Device, Error, Guid, NewDevice, PassiveLevel, Shared, Thread, ThreadRoutine, thread};
+use wdm::{Device, Error, Guid, NewDevice, PassiveLevel, Thread, ThreadRoutine, thread};
 
 struct Waiters;
 
@@ -18,7 +18,7 @@ impl ThreadRoutine for Waiters {
 }
 
 struct Waiting {
-    _thread: Shared<Thread<Waiters>>,
+    _thread: Thread<Waiters>,
 }
 
 impl Device for Waiting {
@@ -30,7 +30,7 @@ impl Device for Waiting {
         device: &mut NewDevice,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
-        let thread = Shared::new(Thread::new(Ok::<_, Error>(Waiters)), device, irql)?;
+        let thread = Thread::new(Ok::<_, Error>(Waiters), device, irql)?;
         thread.start(irql)?;
         Ok(Ok::<_, Error>(Self { _thread: thread }))
     }

@@ -245,7 +245,7 @@ fn table() -> Vec<Row> {
         StartIoQueue ["C" Invariant("start_io_queue_of_other_callbacks")] {
             StartIoQueue<C> => "SS-", StartIoQueue<U> => "SS-",
         }
-        Thread ["C" Invariant("thread_of_another_routine")] { Thread<Routine> => "SS-" }
+        Thread ["C" Invariant("thread_of_another_routine")] { Thread<Routine> => "SSU" }
         Timer ["C" Invariant("timer_of_another_routine")] { Timer<Routine> => "SS-" }
         WorkItem ["C" Invariant("work_item_of_another_routine")] { WorkItem<Routine> => "SSU" }
         UserBuffer ["'a" Covariant] { UserBuffer<'static> => "--U" }

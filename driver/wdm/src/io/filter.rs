@@ -3,13 +3,14 @@
 use pinned_init::PinInit;
 
 use crate::{
-    DeviceObject, Error, Handled, Irp, MajorFunction, NtStatus, PassiveLevel, RegistryKey,
+    DeviceObject, Error, Handled, Irp, NtStatus, PassiveLevel, RegistryKey,
     ex::pool::allocate,
     io::{
         dispatch::{call, complete_unheld, pass_on},
         driver,
         extension::Extension,
         forward::{forward_and_wait, pass_down},
+        irp::set_dropped,
         pnp::{add, complete, remove, succeed_and_pass_down},
     },
     ke::irql::CallerLevel,
@@ -87,8 +88,8 @@ pub trait Filter: Send + Sync + Sized + 'static {
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error>;
 
-    /// Handles a request that opens or closes a file: [`Create`](MajorFunction::Create),
-    /// [`Cleanup`](MajorFunction::Cleanup) or [`Close`](MajorFunction::Close).
+    /// Handles a request that opens or closes a file: [`Create`](crate::MajorFunction::Create),
+    /// [`Cleanup`](crate::MajorFunction::Cleanup) or [`Close`](crate::MajorFunction::Close).
     ///
     /// Forward the last two in any case: the function driver frees what it has for the file.
     ///
@@ -222,12 +223,13 @@ unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mu
         let irp = unsafe { Irp::from_raw(irp) };
         // SAFETY: requests are sent at DISPATCH_LEVEL or lower, with no spin lock held.
         let mut irql = unsafe { CallerLevel::assume() };
-        let handled = match irp.major() {
-            MajorFunction::Create | MajorFunction::Cleanup | MajorFunction::Close => {
-                // SAFETY: the I/O manager sends these requests at PASSIVE_LEVEL.
-                filter.open_or_close(irp, &mut unsafe { PassiveLevel::assume() })
-            }
-            _ => filter.request(irp, &mut irql),
+        let handled = if irp.major().opens_or_closes() {
+            // SAFETY: the owner is not used meanwhile.
+            unsafe { set_dropped(irp.as_raw()) };
+            // SAFETY: the I/O manager sends these requests at PASSIVE_LEVEL.
+            filter.open_or_close(irp, &mut unsafe { PassiveLevel::assume() })
+        } else {
+            filter.request(irp, &mut irql)
         };
         let status = handled.status();
         // The call of `remove` may have run before this call made the filter keep another request.

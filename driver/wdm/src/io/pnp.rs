@@ -160,7 +160,8 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     let irql = &mut irql;
     // SAFETY: the PnP manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.holds.acquire(irp) {
+    // The device is on the stack before AddDevice knows the lower device object.
+    if !extension.is_attached() || !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
