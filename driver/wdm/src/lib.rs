@@ -105,7 +105,7 @@ pub use ex::{
 pub use io::{
     cancel_lock::{CancelSpinLock, CancelSpinLockGuard},
     control::{ControlDevice, control_entry},
-    device::{Device, NewDevice},
+    device::{Device, NewDevice, NewFilter, QueueOwner},
     device_object::DeviceObject,
     driver::entry,
     file::FileState,
