@@ -31,7 +31,7 @@
 //! | `IoAttachDeviceToDeviceStack` | [`Filter`] |
 //! | `IoCallDriver`, `IoSetCompletionRoutine`, `IoForwardIrpSynchronously` | [`Irp::forward`] and its kin |
 //! | `IoSetCancelRoutine` and a list, `IO_CSQ` | [`IrpQueue`] |
-//! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`] |
+//! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`], [`CancelableIrp`] |
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
 //! | `ExInterlockedInsertTailList`, `ExInterlockedRemoveHeadList` | [`InterlockedList`] |
 //! | `ExInterlockedPushEntryList`, `ExInterlockedPopEntryList` | [`InterlockedStack`] |
@@ -120,7 +120,7 @@ pub use io::{
     queue_callbacks::QueueCallbacks,
     reply::Reply,
     security::DeviceAccess,
-    start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
+    start_io::{CancelableIrp, CurrentIrp, Start, StartIoOrder, StartIoQueue},
     user_buffer::UserBuffer,
     user_event::UserEvent,
     work_item::{WorkItem, WorkItemRoutine},
