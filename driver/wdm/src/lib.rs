@@ -115,6 +115,7 @@ pub use io::{
     io_type::IoType,
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
+    lower::Lower,
     power::{DevicePowerState, PowerState, SystemPowerState},
     queue::{IrpQueue, IrpQueueLock},
     queue_callbacks::QueueCallbacks,
