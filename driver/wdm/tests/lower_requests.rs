@@ -179,7 +179,7 @@ fn asked_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, expected: 
 #[test]
 fn request_ends_before_the_device_is_gone() {
     explore::check(500, |kernel| {
-        asked_while_the_device_is_removed(kernel, NEXT, 0)
+        asked_while_the_device_is_removed(kernel, NEXT, 0);
     });
     explore::check(500, |kernel| {
         asked_while_the_device_is_removed(kernel, HANG, nt::STATUS_IO_TIMEOUT);

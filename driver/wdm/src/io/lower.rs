@@ -40,6 +40,7 @@ use crate::{
 #[doc(alias = "IoAllocateIrp")]
 #[doc(alias = "IoFreeIrp")]
 #[doc(alias = "IoBuildDeviceIoControlRequest")]
+#[doc(alias = "IoGetNextIrpStackLocation")]
 #[doc(alias = "IoCallDriver")]
 pub struct Lower(DeviceObject);
 
