@@ -22,6 +22,7 @@ pub(crate) mod irp;
 pub(crate) mod irp_data;
 pub(crate) mod irp_view;
 pub(crate) mod key_index;
+pub(crate) mod lower;
 pub(crate) mod name;
 pub(crate) mod pnp;
 pub(crate) mod power;

@@ -31,7 +31,7 @@
 //! | `IoAttachDeviceToDeviceStack` | [`Filter`] |
 //! | `IoCallDriver`, `IoSetCompletionRoutine`, `IoForwardIrpSynchronously` | [`Irp::forward`] and its kin |
 //! | `IoSetCancelRoutine` and a list, `IO_CSQ` | [`IrpQueue`] |
-//! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`] |
+//! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`], [`CancelableIrp`] |
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
 //! | `ExInterlockedInsertTailList`, `ExInterlockedRemoveHeadList` | [`InterlockedList`] |
 //! | `ExInterlockedPushEntryList`, `ExInterlockedPopEntryList` | [`InterlockedStack`] |
@@ -105,7 +105,7 @@ pub use ex::{
 pub use io::{
     cancel_lock::{CancelSpinLock, CancelSpinLockGuard},
     control::{ControlDevice, control_entry},
-    device::{Device, NewDevice},
+    device::{Device, NewDevice, NewFilter, QueueOwner},
     device_object::DeviceObject,
     device_thread::{Thread, ThreadRoutine},
     driver::entry,
@@ -116,12 +116,13 @@ pub use io::{
     io_type::IoType,
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
+    lower::Lower,
     power::{DevicePowerState, PowerState, SystemPowerState},
     queue::{IrpQueue, IrpQueueLock},
     queue_callbacks::QueueCallbacks,
     reply::Reply,
     security::DeviceAccess,
-    start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
+    start_io::{CancelableIrp, CurrentIrp, Start, StartIoOrder, StartIoQueue},
     user_buffer::UserBuffer,
     user_event::UserEvent,
     work_item::{WorkItem, WorkItemRoutine},

@@ -79,10 +79,13 @@ pub(crate) unsafe fn add<D, F: Send + Sync + 'static>(
     // SAFETY: the device object was just created, and the caller passes a physical device object.
     let added = unsafe { prepare(object, pdo, class, make, irql) }.and_then(|extension| {
         // SAFETY: the device objects are valid, and the extension is initialised.
-        unsafe { attach(object, pdo, extension) }.inspect_err(|_| {
+        let attached = unsafe { attach(object, pdo, extension) };
+        match attached {
+            Ok(()) => extension.object.set_attached(),
             // SAFETY: the device object is not attached, so no request has reached it; this is called once.
-            unsafe { extension.tear_down::<D, F>(irql) };
-        })
+            Err(_) => unsafe { extension.tear_down::<D, F>(irql) },
+        }
+        attached
     });
     if added.is_err() {
         // SAFETY: the device object is new and not attached, and no other code references it.
