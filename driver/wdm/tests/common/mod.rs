@@ -15,6 +15,37 @@ pub fn kernel() -> Arc<Kernel> {
     })
 }
 
+/// Loads a driver on `wdm`.
+pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Driver {
+    // SAFETY: the entry point is that of a driver on wdm.
+    unsafe { Driver::load(kernel, wdm::entry::<D>) }.expect("DriverEntry")
+}
+
+/// Loads a filter driver on `wdm`.
+pub fn load_filter<F: wdm::Filter>(kernel: &Arc<Kernel>) -> Driver {
+    // SAFETY: as above.
+    unsafe { Driver::load(kernel, wdm::filter_entry::<F>) }.expect("DriverEntry")
+}
+
+/// Loads a driver, and adds and starts its device.
+pub fn start<D: wdm::Device>(kernel: &Arc<Kernel>) -> (Driver, Device) {
+    let driver = load::<D>(kernel);
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    (driver, device)
+}
+
+/// Starts a device, runs a scenario with an open file, removes the device, and unloads the driver, which is checked for leaks.
+pub fn with_file<D: wdm::Device>(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Arc<File>)) {
+    let (driver, device) = start::<D>(kernel);
+    let file = Arc::new(device.open(Access::ReadWrite).expect("the device opens"));
+    scenario(&file);
+    let file = Arc::into_inner(file).expect("nobody else has the file");
+    file.close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
 /// A loaded driver, its device and its open files.
 pub struct Loaded {
     pub kernel: Arc<Kernel>,
@@ -27,8 +58,7 @@ impl Loaded {
     /// Calls `DriverEntry` and AddDevice.
     pub fn new<D: wdm::Device>() -> Self {
         let kernel = kernel();
-        // SAFETY: the entry point is that of a driver on wdm.
-        let driver = unsafe { Driver::load(&kernel, wdm::entry::<D>) }.expect("DriverEntry");
+        let driver = load::<D>(&kernel);
         let device = driver.add_device().expect("AddDevice");
         Self {
             kernel,

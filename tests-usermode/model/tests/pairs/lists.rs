@@ -10,7 +10,7 @@ use ntmodel::Kernel;
 
 use crate::{
     frame::{CORRECT, Lock, TAG, allocate, free, put},
-    steps::{Steps, complete, one_request, two_requests},
+    steps::{Steps, complete, one_request as one, two_requests as two},
 };
 
 const INITIALISES_AGAIN: u8 = 1;
@@ -222,14 +222,6 @@ impl<const M: u8> Steps for Lookaside<M> {
             nt!(ExDeleteLookasideListEx(own.get()));
         }
     }
-}
-
-fn one<S: Steps>(kernel: &Arc<Kernel>) {
-    one_request::<S>(kernel);
-}
-
-fn two<S: Steps>(kernel: &Arc<Kernel>) {
-    two_requests::<S>(kernel);
 }
 
 pairs! {

@@ -19,7 +19,7 @@ use crate::{
         CORRECT, Lock, allocate, free, initialise_event, join_thread, set_event, start_thread,
         wait, wait_for, with_fast_mutex,
     },
-    steps::{FIRST, Steps, complete, one_request, two_requests},
+    steps::{FIRST, Steps, complete, one_request as one, two_requests as two},
 };
 
 const IGNORES_RUNDOWN: u8 = 1;
@@ -202,14 +202,6 @@ impl<const M: u8> Steps for Counted<M> {
         }
         complete(irp, STATUS_SUCCESS)
     }
-}
-
-fn one<S: Steps>(kernel: &Arc<Kernel>) {
-    one_request::<S>(kernel);
-}
-
-fn two<S: Steps>(kernel: &Arc<Kernel>) {
-    two_requests::<S>(kernel);
 }
 
 pairs! {
