@@ -1,7 +1,5 @@
 //! A filter makes a queue, which would take the function driver's `FsContext` for its own.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::PinInit;
 use wdm::{
     DeviceObject, Error, Filter, IrpQueue, IrpView, NtStatus, PassiveLevel, QueueCallbacks, Shared,
@@ -22,5 +20,3 @@ impl Filter for Mine {
         Ok(Ok::<_, Error>(Self(queue)))
     }
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A thread object is moved out of its place while the thread runs.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, Thread, ThreadRoutine};
 
 struct Work;
@@ -15,5 +13,3 @@ fn movable<T: Unpin>() {}
 fn run() {
     movable::<Thread<Work>>(); //~ E0277
 }
-
-fn main() {}
