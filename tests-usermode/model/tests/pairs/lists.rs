@@ -1,12 +1,11 @@
 //! Lists, zones and lookaside lists.
 
-use std::{cell::UnsafeCell, ffi::c_void, sync::Arc};
+use std::{cell::UnsafeCell, ffi::c_void};
 
 use nt::{
     DEVICE_OBJECT, IRP, LIST_ENTRY, LOOKASIDE_LIST_EX, NTSTATUS, NonPagedPoolNx, SINGLE_LIST_ENTRY,
     SLIST_ENTRY, SLIST_HEADER, STATUS_SUCCESS, ZONE_HEADER,
 };
-use ntmodel::Kernel;
 
 use crate::{
     frame::{CORRECT, Lock, TAG, allocate, free, put},

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, UnsafeCell},
     ffi::c_void,
     ptr::null_mut,
-    sync::{Arc, atomic::AtomicI32},
+    sync::atomic::AtomicI32,
 };
 
 use nt::{
@@ -12,7 +12,6 @@ use nt::{
     STATUS_TIMEOUT,
     interlocked::{InterlockedCompareExchange, InterlockedDecrement, InterlockedIncrement},
 };
-use ntmodel::Kernel;
 
 use crate::{
     frame::{

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, UnsafeCell},
     ffi::c_void,
     ptr::{from_ref, null_mut},
-    sync::{Arc, atomic::AtomicI32},
+    sync::atomic::AtomicI32,
 };
 
 use nt::{
@@ -12,7 +12,6 @@ use nt::{
     STATUS_PENDING, STATUS_SUCCESS,
     interlocked::{InterlockedCompareExchange, InterlockedExchange, InterlockedIncrement},
 };
-use ntmodel::Kernel;
 
 use crate::{
     frame::{
