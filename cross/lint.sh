@@ -24,6 +24,6 @@ export RUSTC_WORKSPACE_WRAPPER=/usr/bin/clippy-driver
 export CARGO_BUILD_WARNINGS=deny
 export CARGO_UNSTABLE_WARNINGS=true # Cargo has that setting since 1.97 without this.
 for arch in x64 arm64; do
-    "$target/debug/cargo-interlock" interlock cargo check --package interlock-sys --arch "$arch" -- --release
+    "$target/debug/cargo-interlock" interlock cargo check --arch "$arch" -- --release
 done
 cross/harness.sh check
