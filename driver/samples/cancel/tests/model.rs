@@ -1,4 +1,4 @@
-//! The sampler on the model kernel: what it does, and every order of what can happen at a time.
+//! The sampler on the model kernel: what it does, and its races in every order.
 
 #![forbid(unsafe_code)]
 
@@ -101,7 +101,7 @@ fn cancel_against_the_timer() {
             let read = Arc::clone(&read);
             kernel.actor("canceller", move || read.cancel())
         };
-        // A second read is served whatever became of the first.
+        // The second read is served whether or not the first is cancelled.
         let second = sample(&file.read(0, 4));
         canceller.join();
         let first = read.wait(LONG).expect("the read ends");

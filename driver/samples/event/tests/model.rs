@@ -1,4 +1,4 @@
-//! The notifier on the model kernel: what it does, and every order of what can happen at a time.
+//! The notifier on the model kernel: what it does, and its races in every order.
 
 #![forbid(unsafe_code)]
 

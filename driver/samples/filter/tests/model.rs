@@ -1,5 +1,5 @@
-//! The filter on the model kernel, above and below the driver of the sample `pipe`: what it counts, and many orders of what
-//! can happen at a time.
+//! The filter on the model kernel, above and below the driver of the sample `pipe`: what it counts, and its races in many
+//! orders.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The pipe on the model kernel: what it does, and every order of what can happen at a time.
+//! The pipe on the model kernel: what it does, and its races in every order.
 
 #![forbid(unsafe_code)]
 
@@ -97,7 +97,7 @@ fn write_waits_for_room() {
         assert_eq!(write.answer(), STATUS_PENDING);
         assert_eq!(bytes(&file.read(0, 2)), most[..2]);
         assert_eq!(count(&write), 2);
-        // The two bytes are at the start of the buffer, after which the ring goes on there.
+        // The last two bytes are at the start of the buffer: the ring has wrapped.
         let mut rest = most[2..].to_vec();
         rest.extend(b"xy");
         assert_eq!(bytes(&file.read(0, CAPACITY + 1)), rest);
