@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# From a bare Debian 12 with Rust to drivers of one's own: runs the commands of the book's chapters "Your own repository" and
-# "From the model to the VM" as they stand there, then those that differ for the other kinds of drivers, and prints the time that
-# each takes. The Debian is made in target/bare; it gets Rust and this repository, and nothing else of this machine. Needs root.
+# Runs the commands of the book's chapters "Your own repository" and "From the model to the VM" in a Debian 12 that has only Rust and
+# this repository, then the commands that differ for the other kinds of drivers, and prints the time of each. Debian is installed in
+# target/bare. Needs root.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# The mounts end with their namespace, that of this script.
+# The mounts are removed with the namespace of this script.
 [[ ${1-} == --unshared ]] || exec unshare --mount --pid --fork --kill-child --mount-proc "$0" --unshared
 bare=$(realpath -m "${CARGO_TARGET_DIR:-target}/bare")
 log=$bare.log
 
-# step COMMAND: runs it in the Debian, in the folder and with the variables that the last one left. If it begins with `!`, it must fail.
+# step COMMAND: runs the command in that Debian, with the folder and the variables of the step before. A command that begins with `!` must fail.
 step() {
     local start=$SECONDS
     printf '\n$ %s\n' "$1" >> "$log"
@@ -53,7 +53,7 @@ printf '%5d s  a bare Debian 12\n' $SECONDS
 
 began=$SECONDS
 while read -r line; do
-    [[ $line != 'cargo interlock doctor' ]] || line="! $line" # Something is missing yet.
+    [[ $line != 'cargo interlock doctor' ]] || line="! $line" # A package is still missing.
     step "$line"
 done < <(commands own_repository; commands model_to_vm)
 printf '%5d s  in all\n' $((SECONDS - began))
