@@ -82,6 +82,8 @@ pub enum StartIoOrder {
     Arrival,
     /// By [`QueueCallbacks::key`]: ascending from the key of the last IRP, then again from the smallest
     /// (`KeInsertByKeyDeviceQueue`, `KeRemoveByKeyDeviceQueue`).
+    ///
+    /// The two routines search the queue, so at most 1,024 IRPs wait on it.
     Key,
 }
 
@@ -166,7 +168,13 @@ pub struct StartIoQueue<C: QueueCallbacks> {
     _records: PhantomData<fn(C) -> C>,
 }
 
+/// The number of IRPs that may wait in the order of their keys, since inserting and removing one can take a step for each of them,
+/// under the system's cancel spin lock.
+const MOST_BY_KEY: usize = 1_024;
+
 struct State {
+    /// The number of IRPs on the queue.
+    waiting: usize,
     /// Whether an IRP is being served.
     busy: bool,
     refusal: Refusal,
@@ -222,7 +230,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         device.add_queue(irql, |device, index| {
             try_pin_init!(Self {
                 queue <- RawDeviceQueue::new(),
-                state: UnsafeCell::new(State { busy: false, refusal: Refusal::NONE }),
+                state: UnsafeCell::new(State { waiting: 0, busy: false, refusal: Refusal::NONE }),
                 order,
                 device,
                 index,
@@ -247,7 +255,9 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP at once with
     /// `STATUS_CANCELLED` if it is already cancelled or its handle is already closed, with the status of
     /// [`refuse`](StartIoQueue::refuse) or [`purge`](StartIoQueue::purge) if the queue rejects IRPs, and with
-    /// `STATUS_INVALID_DEVICE_REQUEST` if the IRP was sent to another device.
+    /// `STATUS_INVALID_DEVICE_REQUEST` if the IRP was sent to another device, or is no read, write, flush or device control whose data
+    /// is buffered or direct: the queue uses a field of the IRP that only these do not need. A queue in the order of keys completes an
+    /// IRP with `STATUS_INSUFFICIENT_RESOURCES` if 1,024 others wait.
     ///
     /// WDK: [IoStartPacket](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iostartpacket).
     ///
@@ -260,15 +270,17 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         irql: &mut L,
     ) -> (Start<C>, Handled<'irp>) {
         let key = self.key(&irp);
+        let is_for_queue = !irp.data().has_argument4();
         let (irp, pending) = irp.into_pending();
         // SAFETY: the caller owned the IRP, and no other thread can complete it yet.
         unsafe { IoMarkIrpPending(irp) };
         // SAFETY: the caller owned the IRP.
-        let step = if unsafe { irp::device_object(irp) } == self.device {
+        let step = if is_for_queue && unsafe { irp::device_object(irp) } == self.device {
             // SAFETY: the caller owned the IRP, and the queue owns it now; the lock is held.
             CancelSpinLock::with(irql, |_| unsafe { self.link(irp, key) })
         } else {
-            // The IRP keeps another device than the one that owns the queue.
+            // The IRP keeps another device than the one that owns the queue, or a lower driver may need what the queue would
+            // overwrite.
             Step::End(irp, NtStatus::INVALID_DEVICE_REQUEST, false)
         };
         (self.follow(step, key, irql), pending)
@@ -343,7 +355,10 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         if unsafe { queued.is_cleaned_up() } {
             return Step::End(irp, NtStatus::CANCELLED, false);
         }
-        // SAFETY: the caller owns the IRP, which this driver completes: it is not passed to a lower driver.
+        if state.busy && self.order == StartIoOrder::Key && state.waiting == MOST_BY_KEY {
+            return Step::End(irp, NtStatus::INSUFFICIENT_RESOURCES, false);
+        }
+        // SAFETY: the caller owns the IRP, in which `insert` has found that no lower driver uses the argument.
         unsafe { irp::set_argument4(irp, core::ptr::from_ref(self).cast_mut().cast()) };
         // SAFETY: the lock is held; the driver may use the entry while it owns the IRP, and it is on no list.
         unsafe { InsertTailList(queued.head(), irp::list_entry(irp)) };
@@ -367,6 +382,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
                 step => step,
             };
         }
+        state.waiting += 1;
         // If the IRP was cancelled before it had a Cancel routine, it is completed here, unless the routine was
         // taken since and waits for the lock.
         // SAFETY: the Cancel routine, if it has been called, waits for the lock before it completes.
@@ -387,7 +403,11 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     unsafe fn unlink(&self, irp: *mut nt::IRP) {
         let entry = irp::device_queue_entry(irp);
         // SAFETY: the entry is on this queue or on none, which does not change while the lock is held.
-        unsafe { nt::KeRemoveEntryDeviceQueue(self.queue.raw(), entry) };
+        let was_there = unsafe { nt::KeRemoveEntryDeviceQueue(self.queue.raw(), entry) };
+        if was_there != 0 {
+            // SAFETY: the lock is held.
+            unsafe { self.state() }.waiting -= 1;
+        }
         // SAFETY: the caller holds the lock, and the IRP was inserted by `link`.
         unsafe { remove_from_file(irp) };
     }
@@ -408,6 +428,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
             unsafe { self.state() }.busy = false;
             return Step::Nothing;
         }
+        // SAFETY: the lock is held.
+        unsafe { self.state() }.waiting -= 1;
         // SAFETY: every entry of the queue is in an IRP.
         let irp = unsafe { irp::from_device_queue_entry(entry) };
         // SAFETY: the lock is held, and the IRP is on no queue now.
@@ -432,6 +454,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
             }
             return Step::Nothing;
         }
+        // SAFETY: the lock is held.
+        unsafe { self.state() }.waiting -= 1;
         // SAFETY: every entry of the queue is in an IRP.
         let irp = unsafe { irp::from_device_queue_entry(entry) };
         // SAFETY: the lock is held, and the IRP was inserted by `link`.

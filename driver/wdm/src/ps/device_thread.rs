@@ -176,7 +176,7 @@ impl<C: ThreadRoutine> Thread<C> {
 
     /// Waits until the thread is woken or asked to stop; returns `false` if it is asked to stop (`KeWaitForSingleObject`).
     ///
-    /// For the thread's routine, which is the only waiter.
+    /// For the thread's routine. A call of [`wake`](Thread::wake) wakes one waiter; a request to stop wakes all.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -185,7 +185,17 @@ impl<C: ThreadRoutine> Thread<C> {
         if !self.is_stopping() {
             self.signal.wait(irql);
         }
-        !self.is_stopping()
+        self.goes_on(irql)
+    }
+
+    /// Returns whether the thread is to go on. The event wakes one waiter, so a waiter that is asked to stop wakes the next one: the
+    /// drop waits for the thread, and so for every waiter that keeps it.
+    fn goes_on<L: AtMostDispatch>(&self, irql: &mut L) -> bool {
+        let is_stopping = self.is_stopping();
+        if is_stopping {
+            self.signal.set(irql);
+        }
+        !is_stopping
     }
 
     /// Waits as [`wait`](Thread::wait) does, at most for a time interval; returns `false` if the thread is asked to stop.
@@ -197,7 +207,7 @@ impl<C: ThreadRoutine> Thread<C> {
         if !self.is_stopping() {
             self.signal.wait_for(time, irql);
         }
-        !self.is_stopping()
+        self.goes_on(irql)
     }
 
     /// Returns whether the thread is asked to stop.
