@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that is checked without running it: format, clippy, documentation. Warnings are errors.
+# Checks format, clippy and documentation. Warnings are errors.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -19,11 +19,11 @@ cargo interlock stand-in "$target/wdk-build"
 cargo clippy --manifest-path "$target/wdk-build/Cargo.toml" --target-dir "$target" --all-targets -- -D warnings
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude interlock-sys --exclude 'sample_*' --exclude interlock-wrappers --no-deps --document-private-items
 
-# What is compiled for Windows alone, by the clippy of the compiler that builds it.
+# The code that is compiled only for Windows, with the clippy of the compiler that builds it.
 export RUSTC_WORKSPACE_WRAPPER=/usr/bin/clippy-driver
 export CARGO_BUILD_WARNINGS=deny
-export CARGO_UNSTABLE_WARNINGS=true # Cargo has that setting since 1.97 without this.
+export CARGO_UNSTABLE_WARNINGS=true # Not needed from Cargo 1.97 on.
 for arch in x64 arm64; do
-    "$target/debug/cargo-interlock" interlock cargo check --package interlock-sys --arch "$arch" -- --release
+    "$target/debug/cargo-interlock" interlock cargo check --arch "$arch" -- --release
 done
 cross/harness.sh check

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Run `nt` and `wdm` under Miri: Stacked Borrows, then Tree Borrows, each with several seeds and weak memory.
-# With --if-installed, no nightly toolchain with Miri is no error.
+# Runs `nt` and `wdm` under Miri: Stacked Borrows, then Tree Borrows, each with several seeds and weak memory.
+# With --if-installed, a missing nightly toolchain with Miri is not an error.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Seeds are MIRI_SEEDS, from and up to; every one is another schedule, and other values of weak loads.
+# MIRI_SEEDS is a range of seeds. Each seed gives another schedule and other values of weak loads.
 seeds="${MIRI_SEEDS:-0..8}"
 
 if ! cargo +nightly miri --version >/dev/null 2>&1; then

@@ -95,7 +95,7 @@ SECONDS=0
 processors=0
 busy=$(busy)
 while read -r line; do
-    [[ $line != 'cargo interlock doctor' ]] || line="! $line" # Something is missing yet.
+    [[ $line != 'cargo interlock doctor' ]] || line="! $line" # A package is still missing.
     step "$line"
 done < <(commands own_repository; commands model_to_vm)
 elapsed=$SECONDS user=$processors system=0

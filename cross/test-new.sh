@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes a driver of each kind in a workspace of its own, and tests, builds and checks it as its author would.
+# Makes a driver of each kind in a separate workspace, and tests, builds and checks it as its author would.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# What is built for this repository is not built again.
+# Reuses what was built for this repository.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 interlock=$CARGO_TARGET_DIR/debug/cargo-interlock
 

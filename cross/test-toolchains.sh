@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests with each further Rust compiler that is installed, and says which those are: rustup's toolchains from the
-# version that Cargo.toml names, and Debian's own compiler if it is older or newer than all of these. The default one is that
-# of `cargo make test`. What reads the names of functions runs in the v0 mangling of symbols too: with a nightly compiler, or
-# else with the default one.
+# Runs the tests with each installed Rust compiler other than the default one, which `cargo make test` uses, and prints their versions:
+# rustup's toolchains from the version in Cargo.toml on, and Debian's compiler if it is older or newer than all of these. Tests that
+# read the names of functions also run with the v0 mangling of symbols: with a nightly compiler, or else with the default one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,7 +18,7 @@ is_between() {
     [[ $(head -n 1 <<<"$ordered") != "$version" && $(tail -n 1 <<<"$ordered") != "$version" ]]
 }
 
-# is_new NAME VERSION: whether it is a version to test with that none was before.
+# is_new NAME VERSION: whether this version is supported and has not been tested.
 is_new() {
     local version
     version=$(cut -d ' ' -f 2 <<<"$2")
@@ -34,8 +33,7 @@ is_new() {
     say "tests with $1: $2"
 }
 
-# What other people build into drivers and tests of their own. The harness and the build tools are built with the default
-# compiler.
+# The crates that other drivers and their tests depend on. The harness and the build tools are built with the default compiler.
 tests=(cargo test --quiet --package interlock-nt --package interlock-wdm --package interlock --package interlock-abi --package ntmodel
     --package interlock-explore)
 if command -v rustup >/dev/null; then

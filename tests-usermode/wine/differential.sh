@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Takes the same random sequences on the model kernel and, with the installed driver, under Wine, and compares what came
-# of each step:
-#   differential.sh [COUNT [SEED]]     COUNT sequences, from SEED on [default: 100, from a random one]
-# The transcripts are left in target/wine. Exit code 0 they are the same, 1 they differ, 2 could not run.
+# Runs the same random sequences on the model kernel and, with the installed driver, under Wine, and compares the outcome of each step:
+#   differential.sh [COUNT [SEED]]     COUNT sequences, from SEED on [default: 100, from a random seed]
+# The transcripts are in target/wine. Exit code: 0 if they are the same, 1 if they differ, 2 if they could not be made.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

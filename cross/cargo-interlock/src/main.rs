@@ -62,7 +62,7 @@ struct Arguments {
 
 #[derive(Args)]
 struct Which {
-    /// The package of the driver [default: the one of the current folder; `build` and `check`: every driver of the workspace]
+    /// The package of the driver [default: the one of the current folder, or every driver of the workspace]
     #[arg(long, short)]
     package: Option<String>,
     /// The architecture
@@ -256,8 +256,9 @@ fn perform(task: Task) -> Result<bool, String> {
             command,
             options,
         } => {
-            let driver = Driver::find(which.package.as_deref())?;
-            building::cargo(&driver, which.arch, &command, &options)?;
+            for driver in Driver::find_all(which.package.as_deref())? {
+                building::cargo(&driver, which.arch, &command, &options)?;
+            }
         }
         Task::Doctor { .. } if cfg!(windows) => return kit::doctor(),
         Task::Doctor { install, packages } => return debian::doctor(install, &packages),

@@ -6,7 +6,7 @@
 #include "spinlock.h"
 #include "host.h"
 
-#define QUEUED 2ull /* acquired by KeAcquireInStackQueuedSpinLock or its kin */
+#define QUEUED 2ull /* acquired by KeAcquireInStackQueuedSpinLock or a variant of it */
 #define OWNER (~15ull)
 
 /* KLOCK_QUEUE_HANDLE */

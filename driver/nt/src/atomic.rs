@@ -27,7 +27,7 @@ pub fn seen<A>(variable: &A) -> &A {
 }
 
 impl<T> AtomicPtr<T> {
-    /// The variable as a place in memory, for a routine of the kernel that sets it. The model kernel is not told.
+    /// The variable as a place in memory, for a routine of the kernel that sets it. The model kernel does not see these accesses.
     pub const fn as_ptr(&self) -> *mut *mut T {
         self.0.as_ptr()
     }

@@ -29,7 +29,7 @@
 //! | `MdlAddress`, `MmGetSystemAddressForMdlSafe` | [`UserBuffer`] |
 //! | `CTL_CODE` | [`ctl_code`](mod@ctl_code) |
 //! | `IoAttachDeviceToDeviceStack` | [`Filter`] |
-//! | `IoCallDriver`, `IoSetCompletionRoutine`, `IoForwardIrpSynchronously` | [`Irp::forward`] and its kin |
+//! | `IoCallDriver`, `IoSetCompletionRoutine`, `IoForwardIrpSynchronously` | [`Irp::forward`] and related methods |
 //! | `IoSetCancelRoutine` and a list, `IO_CSQ` | [`IrpQueue`] |
 //! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`], [`CancelableIrp`] |
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |

@@ -1,5 +1,7 @@
 //! Attacks on devices that are notified of a shutdown while they are made, on the model kernel.
 
+mod common;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering::SeqCst},
@@ -85,8 +87,7 @@ impl Device for Counted {
 #[test]
 fn a_device_that_cannot_be_attached_does_not_use_its_state_at_a_shutdown() {
     explore::check(1_000, |kernel| {
-        // SAFETY: the entry point is that of a driver on wdm.
-        let driver = unsafe { Driver::load(kernel, wdm::entry::<Counted>) }.expect("DriverEntry");
+        let driver = common::load::<Counted>(kernel);
         let notifier = {
             let kernel = Arc::clone(kernel);
             kernel

@@ -11,9 +11,9 @@ use std::{
 use ntmodel::{Access, Device as Dev, Driver, File, Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
-    CompletionRoutine, Device, DeviceObject, Dpc, DpcRoutine, Error, FileState, Filter, Handled,
-    InterlockedLong, Irp, MajorFunction, NewDevice, NtStatus, PassiveLevel, PendedIrp, Returned,
-    Shared, WorkItem, WorkItemRoutine,
+    CompletionRoutine, Device, Dpc, DpcRoutine, Error, FileState, Filter, Handled, InterlockedLong,
+    Irp, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp, Returned, Shared,
+    WorkItem, WorkItemRoutine,
     irql::{CallerLevel, DispatchLevel},
 };
 
@@ -177,7 +177,7 @@ struct Attacker {
 
 impl Filter for Attacker {
     fn add(
-        device: &DeviceObject,
+        device: &mut NewFilter,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
         let work = Work {

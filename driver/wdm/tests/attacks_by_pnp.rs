@@ -340,7 +340,7 @@ fn each_allocation_fails() {
             ..Config::default()
         });
         faults.arm();
-        common::load::<Everything>(&kernel, |driver| {
+        common::with_driver::<Everything>(&kernel, |driver| {
             let Ok(device) = driver.add_device() else {
                 return;
             };

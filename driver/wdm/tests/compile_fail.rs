@@ -16,7 +16,7 @@ const AS_EXPECTED: &str = r#"
 #[diagnostic::on_unimplemented(message = "this is {Self}", note = "and a note")]
 trait Wanted {}
 fn want(_: impl Wanted) {}
-fn main() {
+fn mistake() {
     let unused = want(1_u8); //~ E0277
     //~| this is u8
     //~| and a note
@@ -30,35 +30,34 @@ const ABOUT_LIFETIMES: &str = "
 fn longer<'a, 'b>(short: &'a u8, _: &'b u8) -> &'b u8 {
     short //~ lifetime
 }
-fn main() {}
 ";
 
 /// Cases that do not fail as expected, and the differences in each.
 const DIFFERENT: &[(&str, &str, &[&str])] = &[
-    ("compiles", "fn main() {} //~ E0308", &["it compiles"]),
+    ("compiles", "fn f() {} //~ E0308", &["it compiles"]),
     (
         "another_code",
-        "fn main() { let _: u32 = missing(); } //~ E0308",
+        "fn f() { let _: u32 = missing(); } //~ E0308",
         &["line 1: expected E0308 []", "not expected: E0425: "],
     ),
     (
         "another_line",
-        "fn main() { //~ E0308\n    let _: u32 = true;\n}",
+        "fn f() { //~ E0308\n    let _: u32 = true;\n}",
         &["line 1: expected E0308 []", "not expected: E0308: "],
     ),
     (
         "second_error",
-        "fn main() {\n    let _: u32 = true; //~ E0308\n    let _: u32 = false;\n}",
+        "fn f() {\n    let _: u32 = true; //~ E0308\n    let _: u32 = false;\n}",
         &["not expected: E0308: "],
     ),
     (
         "second_error_on_its_line",
-        "fn main() { let _: u32 = true; let _: u32 = false; } //~ E0308",
+        "fn f() { let _: u32 = true; let _: u32 = false; } //~ E0308",
         &["not expected: E0308: "],
     ),
     (
         "another_text",
-        "fn main() { let _: wdm::NtStatus = 0; } //~ E0308\n//~| PassiveLevel",
+        "fn f() { let _: wdm::NtStatus = 0; } //~ E0308\n//~| PassiveLevel",
         &[
             "line 1: expected E0308 [\"PassiveLevel\"]",
             "not expected: E0308: ",
@@ -66,7 +65,7 @@ const DIFFERENT: &[(&str, &str, &[&str])] = &[
     ),
     (
         "syntax_error_for_one_about_lifetimes",
-        "fn main() { let; } //~ lifetime",
+        "fn f() { let; } //~ lifetime",
         &[
             "line 1: expected lifetime []",
             "not expected: an error without a code: ",
@@ -74,12 +73,12 @@ const DIFFERENT: &[(&str, &str, &[&str])] = &[
     ),
     (
         "nothing_expected",
-        "fn main() { let _: u32 = true; }",
+        "fn f() { let _: u32 = true; }",
         &["not expected: E0308: "],
     ),
     (
         "no_error_and_nothing_expected",
-        "fn main() {}",
+        "fn f() {}",
         &["it compiles"],
     ),
 ];

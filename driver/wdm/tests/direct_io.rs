@@ -9,9 +9,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use common::Loaded;
+use common::{Loaded, start};
 use ntmodel::{
-    Access, Clock, Completion, Config, Driver, Faults, Kernel, Request,
+    Access, Clock, Completion, Config, Faults, Kernel, Request,
     explore::{Search, explore},
 };
 use pinned_init::PinInit;
@@ -285,10 +285,7 @@ fn buffer_that_cannot_be_mapped_is_not_used() {
         faults: Some(Arc::clone(&faults)),
         ..Config::default()
     });
-    // SAFETY: the entry point is that of a driver on wdm.
-    let driver = unsafe { Driver::load(&kernel, wdm::entry::<Store>) }.expect("DriverEntry");
-    let device = driver.add_device().expect("AddDevice");
-    device.start().expect("the device starts");
+    let (driver, device) = start::<Store>(&kernel);
     let file = device.open(Access::ReadWrite).expect("it opens");
     let try_each = || {
         [
@@ -361,22 +358,15 @@ impl Device for Twice {
 fn user_mode_changes_its_buffer_at_any_time() {
     static SEEN: Mutex<BTreeSet<[u8; 2]>> = Mutex::new(BTreeSet::new());
     let explored = explore(Search::every(10_000), |kernel| {
-        // SAFETY: the entry point is that of a driver on wdm.
-        let driver = unsafe { Driver::load(kernel, wdm::entry::<Twice>) }.expect("DriverEntry");
-        let device = driver.add_device().expect("AddDevice");
-        device.start().expect("the device starts");
-        let file = device.open(Access::ReadWrite).expect("it opens");
-        let pending = Arc::new(file.device_control(SUM_IN, &[], vec![1; 16]));
-        let theirs = Arc::clone(&pending);
-        let writer = kernel.actor("writer", move || theirs.write_buffer(0, &[2]));
-        let read = end(&file.device_control(SUM_BUFFERED, &[], vec![0; 2]));
-        writer.join();
-        let twice = [read.output[0], read.output[1]];
-        SEEN.lock().expect("no thread has panicked").insert(twice);
-        drop(pending);
-        file.close();
-        device.remove().expect("no file is open");
-        driver.unload();
+        common::with_file::<Twice>(kernel, |_, file| {
+            let pending = Arc::new(file.device_control(SUM_IN, &[], vec![1; 16]));
+            let theirs = Arc::clone(&pending);
+            let writer = kernel.actor("writer", move || theirs.write_buffer(0, &[2]));
+            let read = end(&file.device_control(SUM_BUFFERED, &[], vec![0; 2]));
+            writer.join();
+            let twice = [read.output[0], read.output[1]];
+            SEEN.lock().expect("no thread has panicked").insert(twice);
+        });
     });
     assert!(explored.unwrap_or_else(|found| panic!("{found}")).complete);
     let seen = SEEN.lock().expect("no thread has panicked");

@@ -4,7 +4,7 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::kernel;
+use common::{kernel, load, load_filter};
 use ntmodel::{Access, Config, Device as Dev, Driver, Faults, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
@@ -232,17 +232,13 @@ struct Stack {
     file: Arc<File>,
 }
 
-fn load(kernel: &Arc<Kernel>) -> (Driver, Driver) {
-    // SAFETY: the entry points are those of drivers on wdm; so below.
-    let below = unsafe { Driver::load(kernel, wdm::entry::<Below>) };
-    // SAFETY: as above.
-    let between = unsafe { Driver::load(kernel, wdm::filter_entry::<Between>) };
-    (below.expect("DriverEntry"), between.expect("DriverEntry"))
+fn load_both(kernel: &Arc<Kernel>) -> (Driver, Driver) {
+    (load::<Below>(kernel), load_filter::<Between>(kernel))
 }
 
 impl Stack {
     fn new(kernel: &Arc<Kernel>) -> Self {
-        let (below, between) = load(kernel);
+        let (below, between) = load_both(kernel);
         let device = below
             .add_device_with(nt::DO_POWER_PAGABLE)
             .expect("AddDevice");
@@ -385,7 +381,7 @@ fn function_driver_forwards_too() {
 #[test]
 fn lower_filter_gets_what_the_function_driver_forwards() {
     let kernel = kernel();
-    let (below, between) = load(&kernel);
+    let (below, between) = load_both(&kernel);
     let device = between
         .add_device_with(nt::DO_POWER_PAGABLE)
         .expect("AddDevice");
@@ -415,7 +411,7 @@ fn flags(device: &Dev) -> *mut u32 {
 fn paging_file_changes_the_flag_of_the_device() {
     for below_has in [false, true] {
         let kernel = kernel();
-        let (below, between) = load(&kernel);
+        let (below, between) = load_both(&kernel);
         let lower = if below_has { nt::DO_POWER_PAGABLE } else { 0 };
         let device = between.add_device_with(lower).expect("AddDevice");
         device.start().expect("the device starts");
@@ -439,7 +435,7 @@ fn driver_that_cannot_be_added_leaves_nothing_behind() {
         faults: Some(Arc::clone(&faults)),
         ..Config::default()
     });
-    let (below, between) = load(&kernel);
+    let (below, between) = load_both(&kernel);
     let mut refused = 0;
     loop {
         faults.arm();

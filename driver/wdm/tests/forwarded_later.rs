@@ -5,7 +5,7 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::kernel;
+use common::{kernel, load, load_filter};
 use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
@@ -167,11 +167,8 @@ struct Stack {
 
 impl Stack {
     fn new(kernel: &Arc<Kernel>) -> Self {
-        // SAFETY: the entry points are those of drivers on wdm; so below.
-        let below = unsafe { Driver::load(kernel, wdm::filter_entry::<Busy>) };
-        // SAFETY: as above.
-        let above = unsafe { Driver::load(kernel, wdm::entry::<Pause>) };
-        let (below, above) = (below.expect("DriverEntry"), above.expect("DriverEntry"));
+        let below = load_filter::<Busy>(kernel);
+        let above = load::<Pause>(kernel);
         let device = below.add_device().expect("AddDevice");
         above.add_function(&device).expect("AddDevice");
         Self {

@@ -4,7 +4,8 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use ntmodel::{Access, Driver, File, Kernel, explore};
+use common::{kernel, with_file};
+use ntmodel::{File, explore};
 use pinned_init::PinInit;
 use wdm::{
     Device, DeviceObject, Error, Guid, Handled, InterlockedOwner, Irp, Lookaside, LookasideBox,
@@ -84,23 +85,6 @@ impl Device for All {
     }
 }
 
-/// Loads the driver, runs a scenario with an open file of its device, and unloads it, which is checked for leaks.
-fn with_file(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Arc<File>)) {
-    // SAFETY: the entry point is that of a driver on wdm.
-    let driver = unsafe { Driver::load(kernel, wdm::entry::<All>) }.expect("DriverEntry");
-    let device = driver.add_device().expect("AddDevice");
-    let file = Arc::new(
-        device
-            .open_anyway(Access::ReadWrite)
-            .expect("the device opens"),
-    );
-    scenario(&file);
-    let file = Arc::into_inner(file).expect("nobody else has the file");
-    file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
-}
-
 fn ask(file: &File, code: u32, input: u32) -> u32 {
     let request = file.device_control(code, &input.to_le_bytes(), vec![0; 4]);
     let end = request
@@ -111,7 +95,7 @@ fn ask(file: &File, code: u32, input: u32) -> u32 {
 
 #[test]
 fn last_item_is_popped_first() {
-    with_file(&common::kernel(), |file| {
+    with_file::<All>(&kernel(), |_, file| {
         assert_eq!(ask(file, PUSH, 1), 1);
         for number in 2..10 {
             assert_eq!(ask(file, PUSH, number), 0);
@@ -126,7 +110,7 @@ fn last_item_is_popped_first() {
 
 #[test]
 fn exchanged_owner_is_the_old_one() {
-    with_file(&common::kernel(), |file| {
+    with_file::<All>(&kernel(), |_, file| {
         assert_eq!(ask(file, EXCHANGE, 1), NOTHING);
         assert_eq!(ask(file, EXCHANGE, 2), 1);
         assert_eq!(ask(file, EXCHANGE, 3), 2);
@@ -135,7 +119,7 @@ fn exchanged_owner_is_the_old_one() {
 
 #[test]
 fn value_that_was_run_down_is_not_accessed() {
-    with_file(&common::kernel(), |file| {
+    with_file::<All>(&kernel(), |_, file| {
         assert_eq!(ask(file, ACCESS, 0), 7);
         assert_eq!(ask(file, RUN_DOWN, 0), 8);
         assert_eq!(ask(file, ACCESS, 0), NOTHING);
@@ -146,7 +130,7 @@ fn value_that_was_run_down_is_not_accessed() {
 #[test]
 fn items_are_popped_once_in_any_order() {
     explore::check(5_000, |kernel| {
-        with_file(kernel, |file| {
+        with_file::<All>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || {
                 ask(&theirs, PUSH, 1);
@@ -168,7 +152,7 @@ fn items_are_popped_once_in_any_order() {
 #[test]
 fn value_is_run_down_once_in_any_order() {
     explore::check(5_000, |kernel| {
-        with_file(kernel, |file| {
+        with_file::<All>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || {
                 [ask(&theirs, ACCESS, 0), ask(&theirs, RUN_DOWN, 0)]

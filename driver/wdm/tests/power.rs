@@ -10,9 +10,9 @@ use std::{
     },
 };
 
-use common::kernel;
+use common::{kernel, start};
 use ntmodel::{
-    BusAnswer, Device as Dev, Driver, Kernel, PowerState as State,
+    BusAnswer, Kernel, PowerState as State,
     explore::{Search, explore},
 };
 use pinned_init::PinInit;
@@ -78,18 +78,6 @@ impl Device for Counted {
     }
 }
 
-fn start(kernel: &Arc<Kernel>) -> (Driver, Dev) {
-    start_a::<Lamp>(kernel)
-}
-
-fn start_a<D: Device>(kernel: &Arc<Kernel>) -> (Driver, Dev) {
-    // SAFETY: the entry point is that of a driver on wdm.
-    let driver = unsafe { Driver::load(kernel, wdm::entry::<D>) }.expect("DriverEntry");
-    let device = driver.add_device().expect("AddDevice");
-    device.start().expect("the device starts");
-    (driver, device)
-}
-
 fn entered() -> Vec<PowerState> {
     ENTERED.take().into_iter().flatten().collect()
 }
@@ -97,7 +85,7 @@ fn entered() -> Vec<PowerState> {
 #[test]
 fn device_is_called_for_each_state_and_told_to_the_power_manager() {
     let kernel = kernel();
-    let (driver, device) = start(&kernel);
+    let (driver, device) = start::<Lamp>(&kernel);
     // IRP_MN_START_DEVICE.
     assert_eq!(device.told_power(), Some(1));
     for (state, told) in [(S3, 1), (D3, 4), (D0, 1), (S0, 1), (D2, 3), (D0, 1)] {
@@ -120,7 +108,7 @@ fn device_is_called_for_each_state_and_told_to_the_power_manager() {
 #[test]
 fn device_is_called_before_the_bus_driver_on_the_way_down_and_after_it_on_the_way_up() {
     let kernel = kernel();
-    let (driver, device) = start(&kernel);
+    let (driver, device) = start::<Lamp>(&kernel);
     let fails = BusAnswer::Fail(nt::STATUS_DEVICE_POWER_FAILURE);
     device.bus_answers_power(nt::IRP_MN_SET_POWER, fails);
     assert_eq!(device.set_power(D3), nt::STATUS_DEVICE_POWER_FAILURE);
@@ -136,7 +124,7 @@ fn device_is_called_before_the_bus_driver_on_the_way_down_and_after_it_on_the_wa
 #[test]
 fn device_can_refuse_a_query_alone() {
     let kernel = kernel();
-    let (driver, device) = start(&kernel);
+    let (driver, device) = start::<Lamp>(&kernel);
     assert_eq!(device.query_power(D2), nt::STATUS_SUCCESS);
     assert_eq!(device.query_power(S3), nt::STATUS_SUCCESS);
     assert_eq!(device.query_power(D3), Error::DEVICE_BUSY.to_raw());
@@ -151,7 +139,7 @@ fn device_can_refuse_a_query_alone() {
 #[test]
 fn unknown_requests_are_passed_down() {
     let kernel = kernel();
-    let (driver, device) = start(&kernel);
+    let (driver, device) = start::<Lamp>(&kernel);
     // IRP_MN_WAIT_WAKE and IRP_MN_POWER_SEQUENCE.
     for minor in [0, 1] {
         assert_eq!(device.power(minor), nt::STATUS_SUCCESS);
@@ -172,7 +160,7 @@ fn unknown_requests_are_passed_down() {
 #[test]
 fn removed_device_is_not_called() {
     let kernel = kernel();
-    let (driver, device) = start(&kernel);
+    let (driver, device) = start::<Lamp>(&kernel);
     let file = device.open(ntmodel::Access::Read).expect("it opens");
     device.surprise_remove();
     assert_eq!(device.set_power(D3), nt::STATUS_DELETE_PENDING);
@@ -187,7 +175,7 @@ fn removed_device_is_not_called() {
 #[test]
 fn power_up_against_surprise_removal() {
     let scenario = |kernel: &Arc<Kernel>| {
-        let (driver, device) = start_a::<Counted>(kernel);
+        let (driver, device) = start::<Counted>(kernel);
         let file = device.open(ntmodel::Access::Read).expect("it opens");
         device.bus_answers_power(nt::IRP_MN_SET_POWER, BusAnswer::Pend);
         let calls = CALLS.load(SeqCst);

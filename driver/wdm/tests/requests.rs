@@ -5,8 +5,7 @@
 
 mod common;
 
-use common::Loaded;
-use ntmodel::{Access, Completion, File};
+use ntmodel::{Completion, File};
 use pinned_init::PinInit;
 use wdm::{Device, Error, Guid, Handled, Irp, MajorFunction, NewDevice, NtStatus, PassiveLevel};
 
@@ -87,14 +86,7 @@ fn speak<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
 }
 
 fn with_file(test: impl FnOnce(&File)) {
-    let loaded = Loaded::new::<Speaker>();
-    let file = loaded
-        .device
-        .open_anyway(Access::ReadWrite)
-        .expect("the device opens");
-    test(&file);
-    file.close();
-    loaded.unload();
+    common::with_file::<Speaker>(&common::kernel(), |_, file| test(file));
 }
 
 fn ended(request: &ntmodel::Request) -> Completion {

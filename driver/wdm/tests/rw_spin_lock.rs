@@ -4,8 +4,9 @@ mod common;
 
 use std::sync::Arc;
 
+use common::with_file;
 use ntmodel::{
-    Access, Driver, Kernel,
+    Kernel,
     explore::{Search, explore},
 };
 use pinned_init::PinInit;
@@ -59,27 +60,16 @@ impl Device for Pair {
 }
 
 fn read_against_write(kernel: &Arc<Kernel>) {
-    // SAFETY: the entry point is that of a driver on wdm.
-    let driver = unsafe { Driver::load(kernel, wdm::entry::<Pair>) }.expect("DriverEntry");
-    let device = driver.add_device().expect("AddDevice");
-    let file = device
-        .open_anyway(Access::ReadWrite)
-        .expect("the device opens");
-    let file = Arc::new(file);
-    let writer = {
-        let file = Arc::clone(&file);
-        kernel.actor("writer", move || {
-            file.device_control(WRITE, &[], Vec::new()).answer()
-        })
-    };
-    let reader = file.device_control(READ, &[], Vec::new()).answer();
-    assert_eq!(
-        (reader, writer.join()),
-        (nt::STATUS_SUCCESS, nt::STATUS_SUCCESS)
-    );
-    drop(file);
-    device.remove().expect("no file is open");
-    driver.unload();
+    with_file::<Pair>(kernel, |_, file| {
+        let theirs = Arc::clone(file);
+        let write = move || theirs.device_control(WRITE, &[], Vec::new()).answer();
+        let writer = kernel.actor("writer", write);
+        let reader = file.device_control(READ, &[], Vec::new()).answer();
+        assert_eq!(
+            (reader, writer.join()),
+            (nt::STATUS_SUCCESS, nt::STATUS_SUCCESS)
+        );
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::Loaded;
+use common::{kernel, with_file};
 use pinned_init::PinInit;
 use wdm::{
     Device, Error, Guid, Handled, InterlockedLong, Irp, NewDevice, PassiveLevel, Shared, Timer,
@@ -61,25 +61,20 @@ impl Device for Clock {
 
 #[test]
 fn periodic_timer_runs_until_it_is_cancelled() {
-    let loaded = Loaded::new::<Clock>();
-    let file = loaded
-        .device
-        .open_anyway(ntmodel::Access::ReadWrite)
-        .expect("the device opens");
-    let answer = |code| {
-        let end = file.device_control(code, &[], vec![0; 8]).ended();
-        let output = end.expect("the request does not pend").output;
-        let (first, second) = output.split_at(4);
-        let number = |bytes: &[u8]| i32::from_ne_bytes(bytes.try_into().expect("four bytes"));
-        (number(first), number(second))
-    };
-    // Due after 5 ms and then every 10 ms: the period is rounded up to milliseconds.
-    assert_eq!(answer(START), (0, 10));
-    let (was_set, ticks) = answer(STOP);
-    assert_eq!((was_set, ticks), (1, 0));
-    assert_eq!(answer(STOP), (0, 0));
-    // One that is still set when the device goes is cancelled with it.
-    assert_eq!(answer(START).0, 0);
-    file.close();
-    loaded.unload();
+    with_file::<Clock>(&kernel(), |_, file| {
+        let answer = |code| {
+            let end = file.device_control(code, &[], vec![0; 8]).ended();
+            let output = end.expect("the request does not pend").output;
+            let (first, second) = output.split_at(4);
+            let number = |bytes: &[u8]| i32::from_ne_bytes(bytes.try_into().expect("four bytes"));
+            (number(first), number(second))
+        };
+        // Due after 5 ms and then every 10 ms: the period is rounded up to milliseconds.
+        assert_eq!(answer(START), (0, 10));
+        let (was_set, ticks) = answer(STOP);
+        assert_eq!((was_set, ticks), (1, 0));
+        assert_eq!(answer(STOP), (0, 0));
+        // One that is still set when the device goes is cancelled with it.
+        assert_eq!(answer(START).0, 0);
+    });
 }

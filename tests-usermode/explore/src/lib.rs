@@ -25,37 +25,63 @@ pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
     unsafe { Driver::load(kernel, wdm::entry::<D>) }
 }
 
-/// The environment variable that names the folder of the images.
+/// The environment variable that names the folder of the images. Whoever sets it vouches that each is built from the logic of the
+/// same name.
 const BUILT: &str = "INTERLOCK_BUILT";
 
-/// Loads a driver on `wdm` that has a `.sys` file of this name: its logic, or if the environment variable `INTERLOCK_BUILT` names
-/// a folder, such as `target/interlock`, the file in there.
-///
-/// # Errors
-/// The status of its `DriverEntry`.
-///
-/// # Panics
-/// The file is not an image that the model can load.
-///
-/// # Safety
-/// The entry point and the file are those of a driver on `wdm`.
-pub unsafe fn load_built(
-    kernel: &Arc<Kernel>,
+/// A driver on `wdm` whose tests run on its logic or on its image, the `.sys` file.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltDriver {
+    name: &'static str,
+    // Invariant: the entry point of a driver on `wdm`.
     entry: DriverEntry,
-    name: &str,
-) -> Result<Driver, i32> {
-    let Some(folder) = env::var_os(BUILT) else {
-        // SAFETY: guaranteed by the caller.
-        return unsafe { Driver::load(kernel, entry) };
-    };
-    let file = Path::new(&folder).join(name).with_extension("sys");
-    let image = Image::load(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    // SAFETY: as above.
-    unsafe { Driver::load_image(kernel, image) }
 }
 
-/// Tests a scenario of a driver that [`load_built`] loads, by [`check`]: with 10,000 schedules of each search; with 100 for an image,
-/// whose loading takes milliseconds.
+impl BuiltDriver {
+    /// The driver of a Plug and Play device, and the name of its image.
+    #[must_use]
+    pub const fn device<D: wdm::Device>(name: &'static str) -> Self {
+        let entry = wdm::entry::<D>;
+        Self { name, entry }
+    }
+
+    /// The filter driver, and the name of its image.
+    #[must_use]
+    pub const fn filter<F: wdm::Filter>(name: &'static str) -> Self {
+        let entry = wdm::filter_entry::<F>;
+        Self { name, entry }
+    }
+
+    /// The driver of a control device, and the name of its image.
+    #[must_use]
+    pub const fn control<D: wdm::ControlDevice>(name: &'static str) -> Self {
+        let entry = wdm::control_entry::<D>;
+        Self { name, entry }
+    }
+
+    /// Loads the driver's logic, or its image from the folder that the environment variable `INTERLOCK_BUILT` names, such as
+    /// `target/interlock`.
+    ///
+    /// # Errors
+    /// The status of its `DriverEntry`.
+    ///
+    /// # Panics
+    /// The file is not an image that the model can load.
+    pub fn load(self, kernel: &Arc<Kernel>) -> Result<Driver, i32> {
+        let Some(folder) = env::var_os(BUILT) else {
+            // SAFETY: the entry point is that of a driver on wdm.
+            return unsafe { Driver::load(kernel, self.entry) };
+        };
+        let file = Path::new(&folder).join(self.name).with_extension("sys");
+        let image =
+            Image::load(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        // SAFETY: the image is that of a driver on wdm, as the environment variable states.
+        unsafe { Driver::load_image(kernel, image) }
+    }
+}
+
+/// Tests a scenario of a [`BuiltDriver`] by [`check`]: with 10,000 schedules of each search; with 100 for an image, whose loading
+/// takes milliseconds.
 ///
 /// # Panics
 /// As [`check`].

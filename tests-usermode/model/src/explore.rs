@@ -16,7 +16,7 @@
 //!
 //! # Time
 //!
-//! The clock is virtual: it stands still while a thread can go on, except that each read of it takes 100 ns. A thread "timers" lets
+//! The clock is virtual: it does not advance while a thread can continue, except by 100 ns for each read. A thread "timers" lets
 //! the timers expire, in the order of their due times, and each at any point of the schedule from when it is set on: what another
 //! thread does may take any time. So a wait with a timeout ends both ways. A periodic timer expires three times, and then stays
 //! set; otherwise there would be no end to the orders. [`Request::wait`](crate::Request::wait) has no timeout in an exploration: a

@@ -358,17 +358,19 @@ fn unload_leaves_neither_device_nor_link() {
     is(&violation, Rule::DriverUnload, NO_CODE, 0, "DriverUnload");
 }
 
-struct LinkedAboveItsLevel;
-
-impl common::Body for LinkedAboveItsLevel {
-    fn run(_: *mut DEVICE_OBJECT) {
-        // SAFETY: as above.
-        unsafe { nt::KfRaiseIrql(1) };
-        link();
-    }
+fn linked_above_its_level(_: *mut DEVICE_OBJECT) {
+    // SAFETY: as above.
+    unsafe { nt::KfRaiseIrql(1) };
+    link();
 }
 
 #[test]
 fn links_are_made_at_passive_level() {
-    stops::<LinkedAboveItsLevel>(Rule::IrqlIoPassive4, 0xc4, 0x2_000d, "IoCreateSymbolicLink");
+    stops(
+        linked_above_its_level,
+        Rule::IrqlIoPassive4,
+        0xc4,
+        0x2_000d,
+        "IoCreateSymbolicLink",
+    );
 }

@@ -1,28 +1,28 @@
 //! A filter driver above a function driver: pending is passed up as the I/O manager does it, and what is not is found.
 
 mod common;
+mod steps;
 
 use std::{
     ffi::c_void,
     marker::PhantomData,
-    ptr::{addr_of_mut, null_mut},
+    ptr::null_mut,
     sync::{
         Arc,
         atomic::{AtomicPtr, Ordering::SeqCst},
     },
-    time::Duration,
 };
 
 use common::{event, found_in, initialise, set};
 use nt::{
-    DEVICE_OBJECT, DO_BUFFERED_IO, DRIVER_OBJECT, IRP, KEVENT, KSPIN_LOCK, LIST_ENTRY, NTSTATUS,
-    STATUS_CANCELLED, STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_FOUND, STATUS_PENDING,
-    STATUS_SUCCESS, UNICODE_STRING, irp as io,
+    DEVICE_OBJECT, IRP, KEVENT, KSPIN_LOCK, LIST_ENTRY, NTSTATUS, STATUS_CANCELLED,
+    STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS, irp as io,
 };
 use ntmodel::{
-    Access, Config, Device, Driver, File, Kernel, Request, Rule,
+    Config, Kernel, Rule,
     explore::{Search, explore},
 };
+use steps::{Stage, Steps, cancel, end_of, entry, lower, mark, skip};
 
 /// The IOCTLs of the function driver: keep this request, complete the one that is kept, complete this one at once.
 const PEND: u32 = 0x22_2000;
@@ -34,74 +34,6 @@ const INFORM: u32 = 0x22_2010;
 const TWO_LISTS: u32 = 0x22_2014;
 /// Keep this request until it is cancelled.
 const CANCELABLE: u32 = 0x22_200c;
-
-#[repr(C)]
-struct Extension {
-    lower: *mut DEVICE_OBJECT,
-    kept: AtomicPtr<IRP>,
-}
-
-fn extension<'a>(device: *mut DEVICE_OBJECT) -> &'a Extension {
-    // SAFETY: the device object is alive.
-    let extension = unsafe { (*device).DeviceExtension };
-    // SAFETY: `add_device` has made it so large.
-    unsafe { &*extension.cast() }
-}
-
-fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
-    // SAFETY: the IRP is the caller's, and so is DriverContext, which the entry overlays. The bytes mean nothing.
-    unsafe { io::device_queue_entry(irp).write_bytes(1, 1) };
-    // SAFETY: as above.
-    unsafe { io::set_status(irp, status) };
-    // SAFETY: as above.
-    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
-    status
-}
-
-unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
-
-/// Makes a device object on top of the stack. A filter's has the flags of the one below.
-fn add(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT, own_flags: u32, copies: bool) {
-    let mut device = null_mut();
-    let (size, kind) = (64, nt::FILE_DEVICE_UNKNOWN);
-    // SAFETY: the PnP manager gives the driver object.
-    let status =
-        unsafe { nt::IoCreateDevice(driver, size, null_mut(), kind, 0, 0, &raw mut device) };
-    assert_eq!(status, STATUS_SUCCESS);
-    // SAFETY: both device objects are alive, and the new one is attached nowhere.
-    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
-    // SAFETY: the device object was just made.
-    let own = unsafe { (*device).DeviceExtension }.cast::<Extension>();
-    // SAFETY: the extension is this driver's, and nobody else knows it yet.
-    unsafe { (*own).lower = lower };
-    // SAFETY: the lower device object is alive.
-    let lower_flags = if copies { unsafe { (*lower).Flags } } else { 0 };
-    // SAFETY: the device object was just made; the address alone is computed.
-    let flags = unsafe { addr_of_mut!((*device).Flags) };
-    // SAFETY: as above.
-    unsafe { *flags = own_flags | lower_flags & DO_BUFFERED_IO };
-}
-
-fn pass_on(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the IRP is the caller's.
-    unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
-    // SAFETY: as above.
-    unsafe { nt::IofCallDriver(extension(device).lower, irp) }
-}
-
-/// `IRP_MJ_PNP` of both drivers.
-unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the IRP is this routine's, and passed on next.
-    let removed = unsafe { io::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
-    let status = pass_on(device, irp);
-    if removed {
-        // SAFETY: the device object is attached to the one below.
-        unsafe { nt::IoDetachDevice(extension(device).lower) };
-        // SAFETY: nobody sends it anything any more.
-        unsafe { nt::IoDeleteDevice(device) };
-    }
-    status
-}
 
 /// An interlocked list.
 struct List {
@@ -124,59 +56,25 @@ impl List {
     }
 }
 
-mod function {
-    use super::*;
+fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
+    // SAFETY: the IRP is the caller's, and so is DriverContext, which the entry overlays. The bytes mean nothing.
+    unsafe { io::device_queue_entry(irp).write_bytes(1, 1) };
+    steps::complete(irp, status)
+}
 
-    pub unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
-        // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
-        let driver = unsafe { &mut *driver };
-        driver.DriverUnload = Some(unload);
-        for major in [nt::IRP_MJ_CREATE, nt::IRP_MJ_CLOSE, nt::IRP_MJ_CLEANUP] {
-            driver.MajorFunction[major] = Some(succeed);
-        }
-        driver.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(control);
-        driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp);
-        // SAFETY: the driver object comes with its extension.
-        unsafe { (*driver.DriverExtension).AddDevice = Some(add_device) };
-        STATUS_SUCCESS
-    }
+struct Function;
 
-    unsafe extern "C" fn add_device(
-        driver: *mut DRIVER_OBJECT,
-        pdo: *mut DEVICE_OBJECT,
-    ) -> NTSTATUS {
-        add(driver, pdo, DO_BUFFERED_IO, false);
-        STATUS_SUCCESS
-    }
+impl Steps for Function {
+    /// The IRP that is kept.
+    type Own = AtomicPtr<IRP>;
 
-    unsafe extern "C" fn succeed(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        complete(irp, STATUS_SUCCESS)
-    }
-
-    unsafe extern "C" fn cancel(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
-        // SAFETY: the I/O manager holds the cancel spin lock.
-        let irql = unsafe { io::cancel_irql(irp) };
-        // SAFETY: as above.
-        unsafe { nt::IoReleaseCancelSpinLock(irql) };
-        // The filter's device object has another extension.
-        let kept = extension(device).kept.swap(null_mut(), SeqCst);
-        assert_eq!(
-            kept, irp,
-            "the Cancel routine gets this driver's own device object"
-        );
-        complete(irp, STATUS_CANCELLED);
-    }
-
-    unsafe extern "C" fn control(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        let kept = &extension(device).kept;
-        // SAFETY: the IRP is an IRP_MJ_DEVICE_CONTROL of this routine's.
-        match unsafe { io::io_control(irp) }.code {
-            code @ (PEND | CANCELABLE) => {
-                // SAFETY: as above.
-                unsafe { io::IoMarkIrpPending(irp) };
+    fn control(_: *mut DEVICE_OBJECT, kept: &Self::Own, irp: *mut IRP, code: u32) -> NTSTATUS {
+        match code {
+            PEND | CANCELABLE => {
+                mark(irp);
                 if code == CANCELABLE {
-                    // SAFETY: as above. Nobody cancels it before this routine has returned.
-                    unsafe { io::IoSetCancelRoutine(irp, Some(cancel)) };
+                    // SAFETY: the IRP is this routine's. Nobody cancels it before this routine has returned.
+                    unsafe { io::IoSetCancelRoutine(irp, Some(cancel::<Self>)) };
                 }
                 // Seen by whoever completes it.
                 nt::interlocked::YieldProcessor();
@@ -202,63 +100,70 @@ mod function {
                 STATUS_SUCCESS
             }
             INFORM => {
-                // SAFETY: as above.
-                unsafe { io::set_information(irp, 1) };
-                // SAFETY: as above.
+                // SAFETY: the IRP is an IRP_MJ_DEVICE_CONTROL of this routine's.
                 let has_input = unsafe { io::io_control(irp) }.input_length != 0;
                 let status = if has_input {
                     STATUS_NOT_FOUND
                 } else {
                     STATUS_SUCCESS
                 };
-                complete(irp, status)
+                // SAFETY: as above; so below.
+                unsafe { io::set_status(irp, status) };
+                // SAFETY: as above.
+                unsafe { io::set_information(irp, 1) };
+                // SAFETY: as above.
+                unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+                status
             }
             _ => complete(irp, STATUS_SUCCESS),
         }
+    }
+
+    fn cancel(kept: &Self::Own, irp: *mut IRP) {
+        // SAFETY: the I/O manager holds the cancel spin lock.
+        let irql = unsafe { io::cancel_irql(irp) };
+        // SAFETY: as above.
+        unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        // The filter's device object keeps no IRP.
+        let kept = kept.swap(null_mut(), SeqCst);
+        assert_eq!(
+            kept, irp,
+            "the Cancel routine gets this driver's own device object"
+        );
+        complete(irp, STATUS_CANCELLED);
     }
 }
 
 /// How a filter passes an `IRP_MJ_DEVICE_CONTROL` on.
 trait Filter: 'static {
-    const COPIES_FLAGS: bool = true;
+    /// The flags of its device object.
+    const FLAGS: u32 = nt::DO_BUFFERED_IO;
     /// Whether it waits for the lower driver, so that another thread has to complete the request.
     const WAITS: bool = false;
 
     fn pass(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS;
 }
 
-struct Entry<F>(PhantomData<F>);
+/// The driver of a filter.
+struct Filtered<F>(PhantomData<F>);
 
-impl<F: Filter> Entry<F> {
-    unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
-        // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
-        let driver = unsafe { &mut *driver };
-        driver.DriverUnload = Some(unload);
-        for major in [nt::IRP_MJ_CREATE, nt::IRP_MJ_CLOSE, nt::IRP_MJ_CLEANUP] {
-            driver.MajorFunction[major] = Some(Self::others);
-        }
-        driver.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(Self::control);
-        driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp);
-        // SAFETY: the driver object comes with its extension.
-        unsafe { (*driver.DriverExtension).AddDevice = Some(Self::add_device) };
-        STATUS_SUCCESS
+impl<F: Filter> Steps for Filtered<F> {
+    type Own = AtomicPtr<IRP>;
+
+    const FLAGS: u32 = F::FLAGS;
+
+    fn other(device: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP) -> NTSTATUS {
+        skip(lower::<Self>(device), irp)
     }
 
-    unsafe extern "C" fn add_device(
-        driver: *mut DRIVER_OBJECT,
-        pdo: *mut DEVICE_OBJECT,
-    ) -> NTSTATUS {
-        add(driver, pdo, 0, F::COPIES_FLAGS);
-        STATUS_SUCCESS
+    fn control(device: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
+        F::pass(lower::<Self>(device), irp)
     }
+}
 
-    unsafe extern "C" fn others(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        pass_on(device, irp)
-    }
-
-    unsafe extern "C" fn control(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        F::pass(extension(device).lower, irp)
-    }
+/// Starts a device with a filter above the function driver.
+fn start<F: Filter>(kernel: &Arc<Kernel>) -> Stage {
+    Stage::stack(kernel, entry::<Function>, &[entry::<Filtered<F>>])
 }
 
 fn call(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
@@ -276,18 +181,11 @@ fn set_routine(irp: *mut IRP, routine: nt::PIO_COMPLETION_ROUTINE, context: *mut
     unsafe { io::IoSetCompletionRoutine(irp, routine, context, true, true, true) };
 }
 
-fn mark(irp: *mut IRP) {
-    // SAFETY: as above.
-    unsafe { io::IoMarkIrpPending(irp) };
-}
-
 struct Skips;
 
 impl Filter for Skips {
     fn pass(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        // SAFETY: the IRP is the caller's.
-        unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
-        call(lower, irp)
+        skip(lower, irp)
     }
 }
 
@@ -361,54 +259,11 @@ impl Filter for Waits {
     }
 }
 
-/// Both drivers, their device and an open file of it.
-struct Stack {
-    below: Driver,
-    above: Driver,
-    device: Device,
-    file: Arc<File>,
-}
-
-impl Stack {
-    fn set<F: Filter>(kernel: &Arc<Kernel>) -> Self {
-        // SAFETY: the entry points are those of drivers on `nt`; the mistakes are the model's to find.
-        let below = unsafe { Driver::load(kernel, function::entry) }.expect("DriverEntry");
-        // SAFETY: as above.
-        let above = unsafe { Driver::load(kernel, Entry::<F>::entry) }.expect("DriverEntry");
-        let device = below.add_device().expect("AddDevice");
-        above.add_filter(&device).expect("AddDevice");
-        device.start().expect("the device starts");
-        let file = Arc::new(device.open_anyway(Access::ReadWrite).expect("it opens"));
-        Self {
-            below,
-            above,
-            device,
-            file,
-        }
-    }
-
-    fn send(&self, code: u32) -> Request {
-        self.file.device_control(code, &[], Vec::new())
-    }
-
-    fn strike(self) {
-        drop(self.file);
-        self.device.remove().expect("no file is open");
-        self.above.unload();
-        self.below.unload();
-    }
-}
-
-fn end_of(request: &Request) -> NTSTATUS {
-    let end = request.wait(Duration::from_secs(5));
-    end.expect("it ends").status
-}
-
 /// Sends a request that is completed at once, and one that another request completes.
 fn live<F: Filter>(kernel: &Arc<Kernel>) {
-    let stack = Stack::set::<F>(kernel);
-    assert_eq!(end_of(&stack.send(NOW)), STATUS_SUCCESS);
-    let theirs = Arc::clone(&stack.file);
+    let stage = start::<F>(kernel);
+    assert_eq!(end_of(&stage.send(NOW)), STATUS_SUCCESS);
+    let theirs = Arc::clone(&stage.file);
     let completer = F::WAITS.then(|| {
         kernel.actor("completer", move || {
             let complete = || theirs.device_control(COMPLETE, &[], Vec::new());
@@ -417,28 +272,28 @@ fn live<F: Filter>(kernel: &Arc<Kernel>) {
             }
         })
     });
-    let pended = stack.send(PEND);
+    let pended = stage.send(PEND);
     match completer {
         Some(completer) => completer.join(),
-        None => assert_eq!(end_of(&stack.send(COMPLETE)), STATUS_SUCCESS),
+        None => assert_eq!(end_of(&stage.send(COMPLETE)), STATUS_SUCCESS),
     }
     assert_eq!(end_of(&pended), STATUS_SUCCESS);
-    stack.strike();
+    stage.tear_down();
 }
 
 /// Sends a request that another thread completes during the call or later.
 fn once<F: Filter>(kernel: &Arc<Kernel>) {
-    let stack = Stack::set::<F>(kernel);
-    let theirs = Arc::clone(&stack.file);
+    let stage = start::<F>(kernel);
+    let theirs = Arc::clone(&stage.file);
     let completer = kernel.actor("completer", move || {
         end_of(&theirs.device_control(COMPLETE, &[], Vec::new()))
     });
-    let pended = stack.send(PEND);
+    let pended = stage.send(PEND);
     if completer.join() == STATUS_NOT_FOUND {
-        let _ = stack.send(COMPLETE);
+        let _ = stage.send(COMPLETE);
     }
     assert_eq!(end_of(&pended), STATUS_SUCCESS);
-    stack.strike();
+    stage.tear_down();
 }
 
 fn passes<F: Filter>() {
@@ -483,11 +338,11 @@ fn a_filter_may_wait_for_the_lower_driver_and_complete_the_request() {
 #[test]
 fn the_cancel_routine_gets_the_device_object_of_the_driver_that_set_it() {
     let kernel = Kernel::new(Config::default());
-    let stack = Stack::set::<Copies>(&kernel);
-    let request = stack.send(CANCELABLE);
+    let stage = start::<Copies>(&kernel);
+    let request = stage.send(CANCELABLE);
     assert!(request.cancel());
     assert_eq!(request.status(), Some(STATUS_CANCELLED));
-    stack.strike();
+    stage.tear_down();
 }
 
 /// Its completion routine says nothing of pending.
@@ -535,7 +390,7 @@ impl Filter for ReturnsPending {
 struct OtherFlags;
 
 impl Filter for OtherFlags {
-    const COPIES_FLAGS: bool = false;
+    const FLAGS: u32 = 0;
 
     fn pass(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         Copies::pass(lower, irp)
@@ -567,15 +422,11 @@ fn a_filter_does_not_copy_the_flags() {
 
 /// Sends the function driver a request with buffers of these lengths.
 fn send(kernel: &Arc<Kernel>, code: u32, input: usize, output: usize) {
-    // SAFETY: as in `Stack::set`.
-    let driver = unsafe { Driver::load(kernel, function::entry) }.expect("DriverEntry");
-    let device = driver.add_device().expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open_anyway(Access::ReadWrite).expect("it opens");
-    let _ = file.device_control(code, &vec![0; input], vec![0; output]);
-    file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
+    let stage = Stage::set::<Function>(kernel);
+    let _ = stage
+        .file
+        .device_control(code, &vec![0; input], vec![0; output]);
+    stage.tear_down();
 }
 
 #[test]

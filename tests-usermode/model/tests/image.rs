@@ -85,7 +85,7 @@ fn missing_imports_are_named_all_at_once() {
     };
     assert_eq!(*missing, ["KeFirst", "KeSecond"]);
     let file = ImageFile::new(RETURN)
-        .library("wdfldr.sys")
+        .with(|file| file.library = "wdfldr.sys")
         .imports(&["WdfVersionBind"]);
     assert!(refused(&file).contains("wdfldr.sys!WdfVersionBind"));
 }
@@ -93,17 +93,19 @@ fn missing_imports_are_named_all_at_once() {
 #[test]
 fn what_windows_would_not_load_is_refused_with_the_reason() {
     let file = ImageFile::new(RETURN);
-    assert!(refused(&file.clone().machine(0xaa64)).contains("machine 0xaa64"));
-    assert!(refused(&file.clone().subsystem(3)).contains("subsystem is 3"));
-    assert!(refused(&file.clone().characteristics(0x23)).contains("stripped"));
-    assert!(refused(&file.clone().alignment(0x200)).contains("not aligned to pages"));
-    assert!(refused(&file.clone().entry(0x2000)).contains("entry point"));
+    let changed = |change: fn(&mut ImageFile)| refused(&file.clone().with(change));
+    assert!(changed(|file| file.machine = 0xaa64).contains("machine 0xaa64"));
+    assert!(changed(|file| file.subsystem = 3).contains("subsystem is 3"));
+    assert!(changed(|file| file.characteristics = 0x23).contains("stripped"));
+    assert!(changed(|file| file.alignment = 0x200).contains("not aligned to pages"));
+    assert!(changed(|file| file.entry = 0x2000).contains("entry point"));
     assert!(refused(&file.clone().relocation(10, 0x3_fffc)).contains("relocation"));
     assert!(refused(&file.clone().relocation(3, 0x2000)).contains("type 3"));
-    let writable = file.section(Section {
+    let section = Section {
         name: "RWX",
         characteristics: 0xe000_0020,
-    });
+    };
+    let writable = file.with(|file| file.more = Some(section));
     assert!(refused(&writable).contains("writable and executable"));
     assert!(refused_bytes(b"MZ").contains("not a PE32+ image"));
     assert!(refused_bytes(&[]).contains("not a PE32+ image"));
@@ -144,7 +146,8 @@ fn an_import_is_called_by_the_convention_of_an_image() {
 #[test]
 fn image_without_an_address_to_relocate_is_loaded() {
     // mov eax, 0xc0000005; ret
-    let file = ImageFile::new(&[0xb8, 5, 0, 0, 0xc0, 0xc3]).without_relocations();
+    let file =
+        ImageFile::new(&[0xb8, 5, 0, 0, 0xc0, 0xc3]).with(|file| file.has_relocations = false);
     let loaded = load(&Kernel::new(Config::default()), &file.bytes());
     assert_eq!(loaded.err().map(i32::cast_unsigned), Some(FAILED | 5));
 }
@@ -255,7 +258,7 @@ fn what_is_discardable_is_gone_after_driver_entry() {
         0x31, 0xc0, 0xc3,
     ];
     let file = ImageFile::new(&code)
-        .text_characteristics(0x6200_0020)
+        .with(|file| file.text_characteristics = 0x6200_0020)
         .bytes();
     let found = found_in(move |kernel| {
         let driver = load(kernel, &file).expect("it loads");

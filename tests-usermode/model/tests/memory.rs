@@ -217,7 +217,7 @@ fn an_inline_on_a_null_list_stops_the_driver() {
     assert!(violation.what.contains("reads from 0x8"), "\n{violation}");
 }
 
-/// A driver that keeps numbers where a list entry would be: such as look like pointers, and a pointer to something else.
+/// A driver that keeps numbers where a list entry would be: some look like pointers, and one is a pointer to something else.
 struct KeepsNumbers;
 
 impl Steps for KeepsNumbers {

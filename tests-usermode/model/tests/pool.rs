@@ -7,7 +7,7 @@ use std::{
     ptr::{addr_of_mut, null_mut},
 };
 
-use common::{Body, MILLISECOND, delete, extension, found, initialise, passes, stops};
+use common::{MILLISECOND, delete, extension, found, initialise, passes, stops};
 use nt::{
     DEVICE_OBJECT, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KSPIN_LOCK, KTIMER,
     LIST_ENTRY, POOL_FLAG_NON_PAGED, POOL_FLAG_PAGED,
@@ -42,184 +42,160 @@ fn byte(block: *mut c_void, offset: usize) -> *mut u8 {
     block.cast::<u8>().wrapping_add(offset)
 }
 
-struct Correct;
-
-impl Body for Correct {
-    fn run(device: *mut DEVICE_OBJECT) {
-        for flags in [POOL_FLAG_NON_PAGED, POOL_FLAG_PAGED] {
-            let block = allocate(flags);
-            assert!(!block.is_null());
-            // SAFETY: the block is so long.
-            unsafe { byte(block, SIZE - 1).write(1) };
-            free(block, TAG);
-        }
-        let irql = raise();
-        free(allocate(POOL_FLAG_NON_PAGED), 0);
-        lower(irql);
-        delete(device);
+fn correct(device: *mut DEVICE_OBJECT) {
+    for flags in [POOL_FLAG_NON_PAGED, POOL_FLAG_PAGED] {
+        let block = allocate(flags);
+        assert!(!block.is_null());
+        // SAFETY: the block is so long.
+        unsafe { byte(block, SIZE - 1).write(1) };
+        free(block, TAG);
     }
+    let irql = raise();
+    free(allocate(POOL_FLAG_NON_PAGED), 0);
+    lower(irql);
+    delete(device);
 }
 
 #[test]
 fn the_pool_gives_and_takes_blocks() {
-    passes::<Correct>();
+    passes(correct);
 }
 
-struct PagedHigh;
-
-impl Body for PagedHigh {
-    fn run(_: *mut DEVICE_OBJECT) {
-        raise();
-        allocate(POOL_FLAG_PAGED);
-    }
+fn paged_high(_: *mut DEVICE_OBJECT) {
+    raise();
+    allocate(POOL_FLAG_PAGED);
 }
 
-struct PagedFreedHigh;
-
-impl Body for PagedFreedHigh {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let block = allocate(POOL_FLAG_PAGED);
-        raise();
-        free(block, TAG);
-    }
+fn paged_freed_high(_: *mut DEVICE_OBJECT) {
+    let block = allocate(POOL_FLAG_PAGED);
+    raise();
+    free(block, TAG);
 }
 
 #[test]
 fn paged_pool_is_for_apc_level_at_most() {
-    stops::<PagedHigh>(Rule::IrqlExAllocatePool, 0xc4, 1, "ExAllocatePool2");
-    stops::<PagedFreedHigh>(Rule::Pool, 0xc4, 0x11, "ExFreePoolWithTag");
+    stops(
+        paged_high,
+        Rule::IrqlExAllocatePool,
+        0xc4,
+        1,
+        "ExAllocatePool2",
+    );
+    stops(
+        paged_freed_high,
+        Rule::Pool,
+        0xc4,
+        0x11,
+        "ExFreePoolWithTag",
+    );
 }
 
-struct FreedTwice<const TAG: u32>;
-
-impl<const TAG: u32> Body for FreedTwice<TAG> {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let block = allocate(POOL_FLAG_NON_PAGED);
-        free(block, TAG);
-        free(block, TAG);
-    }
+fn freed_twice<const TAG: u32>(_: *mut DEVICE_OBJECT) {
+    let block = allocate(POOL_FLAG_NON_PAGED);
+    free(block, TAG);
+    free(block, TAG);
 }
 
-struct NeverAllocated;
-
-impl Body for NeverAllocated {
-    fn run(_: *mut DEVICE_OBJECT) {
-        free(std::ptr::without_provenance_mut(0x10_0000), TAG);
-    }
+fn never_allocated(_: *mut DEVICE_OBJECT) {
+    free(std::ptr::without_provenance_mut(0x10_0000), TAG);
 }
 
-struct OtherTag;
-
-impl Body for OtherTag {
-    fn run(_: *mut DEVICE_OBJECT) {
-        free(allocate(POOL_FLAG_NON_PAGED), TAG + 1);
-    }
+fn other_tag(_: *mut DEVICE_OBJECT) {
+    free(allocate(POOL_FLAG_NON_PAGED), TAG + 1);
 }
 
 #[test]
 fn a_block_is_freed_once_with_its_tag() {
-    stops::<FreedTwice<TAG>>(Rule::Pool, 0xc4, 0x13, "ExFreePoolWithTag");
-    stops::<FreedTwice<0>>(Rule::Pool, 0xc4, 0x13, "ExFreePoolWithTag");
-    stops::<NeverAllocated>(Rule::Pool, 0xc4, 0x10, "ExFreePoolWithTag");
-    stops::<OtherTag>(Rule::Pool, 0xc4, 0x16, "ExFreePoolWithTag");
+    stops(
+        freed_twice::<TAG>,
+        Rule::Pool,
+        0xc4,
+        0x13,
+        "ExFreePoolWithTag",
+    );
+    stops(
+        freed_twice::<0>,
+        Rule::Pool,
+        0xc4,
+        0x13,
+        "ExFreePoolWithTag",
+    );
+    stops(never_allocated, Rule::Pool, 0xc4, 0x10, "ExFreePoolWithTag");
+    stops(other_tag, Rule::Pool, 0xc4, 0x16, "ExFreePoolWithTag");
 }
 
-struct Overrun;
-
-impl Body for Overrun {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let block = allocate(POOL_FLAG_NON_PAGED);
-        // SAFETY: the model has guard bytes there.
-        unsafe { byte(block, SIZE).write(1) };
-        free(block, TAG);
-    }
+fn overrun(_: *mut DEVICE_OBJECT) {
+    let block = allocate(POOL_FLAG_NON_PAGED);
+    // SAFETY: the model has guard bytes there.
+    unsafe { byte(block, SIZE).write(1) };
+    free(block, TAG);
 }
 
 #[test]
 fn a_block_is_written_past_its_end() {
-    stops::<Overrun>(Rule::Pool, 0xc4, 0x51, "ExFreePoolWithTag");
+    stops(overrun, Rule::Pool, 0xc4, 0x51, "ExFreePoolWithTag");
 }
 
-struct WrittenAfter;
-
-impl Body for WrittenAfter {
-    fn run(device: *mut DEVICE_OBJECT) {
-        let block = allocate(POOL_FLAG_NON_PAGED);
-        free(block, TAG);
-        // SAFETY: the model keeps the memory for a while.
-        unsafe { byte(block, 50).write(1) };
-        delete(device);
-    }
+fn written_after(device: *mut DEVICE_OBJECT) {
+    let block = allocate(POOL_FLAG_NON_PAGED);
+    free(block, TAG);
+    // SAFETY: the model keeps the memory for a while.
+    unsafe { byte(block, 50).write(1) };
+    delete(device);
 }
 
 /// The block is used by a kernel routine.
-struct UsedAfter;
-
-impl Body for UsedAfter {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let block = allocate(POOL_FLAG_NON_PAGED);
-        let event: *mut KEVENT = block.cast();
-        initialise(event);
-        free(block, TAG);
-        common::set(event);
-    }
+fn used_after(_: *mut DEVICE_OBJECT) {
+    let block = allocate(POOL_FLAG_NON_PAGED);
+    let event: *mut KEVENT = block.cast();
+    initialise(event);
+    free(block, TAG);
+    common::set(event);
 }
 
 /// The lock is in the extension of a device object that is gone.
-struct ExtensionUsedAfter;
-
-impl Body for ExtensionUsedAfter {
-    fn run(device: *mut DEVICE_OBJECT) {
-        let lock: *mut KSPIN_LOCK = extension(device).cast();
-        // SAFETY: the extension has room for the lock.
-        unsafe { nt::KeInitializeSpinLock(lock) };
-        delete(device);
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) };
-    }
+fn extension_used_after(device: *mut DEVICE_OBJECT) {
+    let lock: *mut KSPIN_LOCK = extension(device).cast();
+    // SAFETY: the extension has room for the lock.
+    unsafe { nt::KeInitializeSpinLock(lock) };
+    delete(device);
+    // SAFETY: whether this may be done is what is tested.
+    unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) };
 }
 
 #[test]
 fn memory_is_used_after_it_was_freed() {
     let rule = Rule::FreedMemory;
-    let written = found::<WrittenAfter>();
+    let written = found(written_after);
     assert_eq!((written.rule, written.code), (rule, 0xd5), "\n{written}");
-    let used = found::<UsedAfter>();
+    let used = found(used_after);
     let seen = (used.rule, used.code, used.routine);
     assert_eq!(seen, (rule, 0xd5, "KeSetEvent"), "\n{used}");
-    let used = found::<ExtensionUsedAfter>();
+    let used = found(extension_used_after);
     let seen = (used.rule, used.code, used.routine);
     assert_eq!(seen, (rule, 0xd5, "KeAcquireSpinLock"), "\n{used}");
 }
 
 unsafe extern "C" fn routine(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut c_void) {}
 
-struct TimerFreed;
-
-impl Body for TimerFreed {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let block = allocate(POOL_FLAG_NON_PAGED);
-        let timer: *mut KTIMER = block.cast();
-        // SAFETY: the block has room for a timer.
-        unsafe { nt::KeInitializeTimer(timer) };
-        // SAFETY: whether the timer may be freed is what is tested.
-        unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
-        free(block, TAG);
-    }
+fn timer_freed(_: *mut DEVICE_OBJECT) {
+    let block = allocate(POOL_FLAG_NON_PAGED);
+    let timer: *mut KTIMER = block.cast();
+    // SAFETY: the block has room for a timer.
+    unsafe { nt::KeInitializeTimer(timer) };
+    // SAFETY: whether the timer may be freed is what is tested.
+    unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
+    free(block, TAG);
 }
 
 /// The timer is in a block that Rust allocates.
-struct BoxedTimerFreed;
-
-impl Body for BoxedTimerFreed {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let mut timer = Box::new(KTIMER { Reserved: [0; 8] });
-        // SAFETY: the timer is this function's.
-        unsafe { nt::KeInitializeTimer(&raw mut *timer) };
-        // SAFETY: whether the timer may be freed is what is tested.
-        unsafe { nt::KeSetTimer(&raw mut *timer, -10_000 * MILLISECOND, null_mut()) };
-        drop(timer);
-    }
+fn boxed_timer_freed(_: *mut DEVICE_OBJECT) {
+    let mut timer = Box::new(KTIMER { Reserved: [0; 8] });
+    // SAFETY: the timer is this function's.
+    unsafe { nt::KeInitializeTimer(&raw mut *timer) };
+    // SAFETY: whether the timer may be freed is what is tested.
+    unsafe { nt::KeSetTimer(&raw mut *timer, -10_000 * MILLISECOND, null_mut()) };
+    drop(timer);
 }
 
 fn queued(dpc: *mut KDPC) {
@@ -231,101 +207,99 @@ fn queued(dpc: *mut KDPC) {
 }
 
 /// The timer is in the extension of a device object, which is deleted at once or with the last reference.
-struct ExtensionDeleted<const REFERENCED: bool>;
-
-impl<const REFERENCED: bool> Body for ExtensionDeleted<REFERENCED> {
-    fn run(device: *mut DEVICE_OBJECT) {
-        if REFERENCED {
-            // SAFETY: the device object is this driver's.
-            unsafe { nt::ObfReferenceObject(device.cast()) };
-        }
-        let timer: *mut KTIMER = extension(device).cast();
-        // SAFETY: the extension has room for a timer.
-        unsafe { nt::KeInitializeTimer(timer) };
-        // SAFETY: whether the timer may be freed is what is tested.
-        unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
-        delete(device);
-        // SAFETY: the driver has a reference, or was stopped before.
-        unsafe { nt::ObfDereferenceObject(device.cast()) };
+fn extension_deleted<const REFERENCED: bool>(device: *mut DEVICE_OBJECT) {
+    if REFERENCED {
+        // SAFETY: the device object is this driver's.
+        unsafe { nt::ObfReferenceObject(device.cast()) };
     }
+    let timer: *mut KTIMER = extension(device).cast();
+    // SAFETY: the extension has room for a timer.
+    unsafe { nt::KeInitializeTimer(timer) };
+    // SAFETY: whether the timer may be freed is what is tested.
+    unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
+    delete(device);
+    // SAFETY: the driver has a reference, or was stopped before.
+    unsafe { nt::ObfDereferenceObject(device.cast()) };
 }
 
-struct DpcFreed;
-
-impl Body for DpcFreed {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let block = allocate(POOL_FLAG_NON_PAGED);
-        queued(block.cast());
-        free(block, TAG);
-    }
+fn dpc_freed(_: *mut DEVICE_OBJECT) {
+    let block = allocate(POOL_FLAG_NON_PAGED);
+    queued(block.cast());
+    free(block, TAG);
 }
 
 #[test]
 fn a_block_is_freed_with_a_timer_that_is_set_or_a_dpc_that_is_queued() {
-    stops::<TimerFreed>(Rule::Dpc, 0xc4, 0x15, "ExFreePoolWithTag");
-    stops::<BoxedTimerFreed>(Rule::Dpc, 0xc4, 0x15, "ExFreePool");
-    stops::<ExtensionDeleted<false>>(Rule::Dpc, 0xc4, 0x15, "IoDeleteDevice");
-    stops::<ExtensionDeleted<true>>(Rule::Dpc, 0xc4, 0x15, "ObDereferenceObject");
-    stops::<DpcFreed>(Rule::Dpc, 0xc7, 1, "ExFreePoolWithTag");
+    stops(timer_freed, Rule::Dpc, 0xc4, 0x15, "ExFreePoolWithTag");
+    stops(boxed_timer_freed, Rule::Dpc, 0xc4, 0x15, "ExFreePool");
+    stops(
+        extension_deleted::<false>,
+        Rule::Dpc,
+        0xc4,
+        0x15,
+        "IoDeleteDevice",
+    );
+    stops(
+        extension_deleted::<true>,
+        Rule::Dpc,
+        0xc4,
+        0x15,
+        "ObDereferenceObject",
+    );
+    stops(dpc_freed, Rule::Dpc, 0xc7, 1, "ExFreePoolWithTag");
 }
 
-struct DpcAgain;
-
-impl Body for DpcAgain {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let mut dpc = KDPC { Reserved: [0; 8] };
-        queued(&raw mut dpc);
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeInitializeDpc(&raw mut dpc, Some(routine), null_mut()) };
-    }
+fn dpc_again(_: *mut DEVICE_OBJECT) {
+    let mut dpc = KDPC { Reserved: [0; 8] };
+    queued(&raw mut dpc);
+    // SAFETY: whether this may be done is what is tested.
+    unsafe { nt::KeInitializeDpc(&raw mut dpc, Some(routine), null_mut()) };
 }
 
-struct QueueAgain;
-
-impl Body for QueueAgain {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let mut queue = Box::new(KDEVICE_QUEUE { Reserved: [0; 5] });
-        let queue = &raw mut *queue;
-        let mut entry = KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
-        // SAFETY: the queue and the entry are this function's; so below.
-        unsafe { nt::KeInitializeDeviceQueue(queue) };
-        let irql = raise();
-        // SAFETY: as above.
-        unsafe { nt::KeInsertDeviceQueue(queue, addr_of_mut!(entry)) };
-        lower(irql);
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeInitializeDeviceQueue(queue) };
-    }
+fn queue_again(_: *mut DEVICE_OBJECT) {
+    let mut queue = Box::new(KDEVICE_QUEUE { Reserved: [0; 5] });
+    let queue = &raw mut *queue;
+    let mut entry = KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
+    // SAFETY: the queue and the entry are this function's; so below.
+    unsafe { nt::KeInitializeDeviceQueue(queue) };
+    let irql = raise();
+    // SAFETY: as above.
+    unsafe { nt::KeInsertDeviceQueue(queue, addr_of_mut!(entry)) };
+    lower(irql);
+    // SAFETY: whether this may be done is what is tested.
+    unsafe { nt::KeInitializeDeviceQueue(queue) };
 }
 
 #[test]
 fn what_is_in_use_is_initialised_again() {
-    stops::<DpcAgain>(Rule::Dpc, 0xc7, 1, "KeInitializeDpc");
+    stops(dpc_again, Rule::Dpc, 0xc7, 1, "KeInitializeDpc");
     let rule = Rule::DeviceQueueBusy;
-    stops::<QueueAgain>(rule, 0xc4, 0x1005, "KeInitializeDeviceQueue");
+    stops(queue_again, rule, 0xc4, 0x1005, "KeInitializeDeviceQueue");
 }
 
-struct NullEntry;
-
-impl Body for NullEntry {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let mut head = LIST_ENTRY {
-            Flink: null_mut(),
-            Blink: null_mut(),
-        };
-        let mut lock = 0;
-        // SAFETY: the list and its lock are this function's; so below.
-        unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
-        // SAFETY: as above.
-        unsafe { nt::list::InitializeListHead(&raw mut head) };
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::ExInterlockedInsertTailList(&raw mut head, null_mut(), &raw mut lock) };
-    }
+fn null_entry(_: *mut DEVICE_OBJECT) {
+    let mut head = LIST_ENTRY {
+        Flink: null_mut(),
+        Blink: null_mut(),
+    };
+    let mut lock = 0;
+    // SAFETY: the list and its lock are this function's; so below.
+    unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
+    // SAFETY: as above.
+    unsafe { nt::list::InitializeListHead(&raw mut head) };
+    // SAFETY: whether this may be done is what is tested.
+    unsafe { nt::ExInterlockedInsertTailList(&raw mut head, null_mut(), &raw mut lock) };
 }
 
 #[test]
 fn a_null_entry_is_inserted() {
-    stops::<NullEntry>(Rule::Pointer, 0x50, 0, "ExInterlockedInsertTailList");
+    stops(
+        null_entry,
+        Rule::Pointer,
+        0x50,
+        0,
+        "ExInterlockedInsertTailList",
+    );
 }
 
 unsafe extern "C" fn waits(event: *mut c_void) {
@@ -334,32 +308,28 @@ unsafe extern "C" fn waits(event: *mut c_void) {
 }
 
 /// A thread that still waits when the driver goes.
-struct ThreadOutlives;
-
-impl Body for ThreadOutlives {
-    fn run(device: *mut DEVICE_OBJECT) {
-        let event: *mut KEVENT = Box::into_raw(Box::new([0_u64; 3])).cast();
-        initialise(event);
-        let mut handle = null_mut();
-        // SAFETY: the event stays; the handle is this function's.
-        unsafe {
-            nt::PsCreateSystemThread(
-                &raw mut handle,
-                nt::THREAD_ALL_ACCESS,
-                null_mut(),
-                null_mut(),
-                null_mut(),
-                Some(waits),
-                event.cast(),
-            )
-        };
-        // SAFETY: the handle is open.
-        unsafe { nt::ZwClose(handle) };
-        delete(device);
-    }
+fn thread_outlives(device: *mut DEVICE_OBJECT) {
+    let event: *mut KEVENT = Box::into_raw(Box::new([0_u64; 3])).cast();
+    initialise(event);
+    let mut handle = null_mut();
+    // SAFETY: the event stays; the handle is this function's.
+    unsafe {
+        nt::PsCreateSystemThread(
+            &raw mut handle,
+            nt::THREAD_ALL_ACCESS,
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            Some(waits),
+            event.cast(),
+        )
+    };
+    // SAFETY: the handle is open.
+    unsafe { nt::ZwClose(handle) };
+    delete(device);
 }
 
 #[test]
 fn a_thread_outlives_its_driver() {
-    stops::<ThreadOutlives>(Rule::SystemThread, 0xce, 0, "DriverEntry");
+    stops(thread_outlives, Rule::SystemThread, 0xce, 0, "DriverEntry");
 }

@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicI32, AtomicPtr, Ordering::SeqCst},
 };
 
-use common::{Body, NO_CODE, delete, load_body, passes, stops, stops_in_some_order};
+use common::{NO_CODE, delete, passes, scenario, stops, stops_in_some_order};
 use nt::{DEVICE_OBJECT, KDPC, interlocked};
 use ntmodel::{
     Rule,
@@ -41,34 +41,39 @@ unsafe extern "C" fn dpc_sets(_: *mut KDPC, flag: *mut c_void, _: *mut c_void, _
 }
 
 /// Spins for a DPC that is queued on the processor on which it spins.
-struct ForItsOwnDpc;
-
-impl Body for ForItsOwnDpc {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let flag = AtomicI32::new(0);
-        let mut dpc = KDPC { Reserved: [0; 8] };
-        let context = (&raw const flag).cast_mut().cast();
-        // SAFETY: the DPC is this function's, which does not return before it has run; so for the call below.
-        unsafe { nt::KeInitializeDpc(&raw mut dpc, Some(dpc_sets), context) };
-        let irql = raise();
-        // SAFETY: as above.
-        unsafe { nt::KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()) };
-        spin(&flag);
-        lower(irql);
-    }
+fn for_its_own_dpc(_: *mut DEVICE_OBJECT) {
+    let flag = AtomicI32::new(0);
+    let mut dpc = KDPC { Reserved: [0; 8] };
+    let context = (&raw const flag).cast_mut().cast();
+    // SAFETY: the DPC is this function's, which does not return before it has run; so for the call below.
+    unsafe { nt::KeInitializeDpc(&raw mut dpc, Some(dpc_sets), context) };
+    let irql = raise();
+    // SAFETY: as above.
+    unsafe { nt::KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()) };
+    spin(&flag);
+    lower(irql);
 }
 
 #[test]
 fn a_thread_spins_for_its_own_processors_dpc() {
     let (rule, code) = (Rule::Hang, DPC_WATCHDOG_VIOLATION);
-    stops::<ForItsOwnDpc>(rule, code, AT_DISPATCH_LEVEL, "YieldProcessor");
-    stops_in_some_order::<ForItsOwnDpc>(rule, code, AT_DISPATCH_LEVEL, "YieldProcessor");
+    stops(
+        for_its_own_dpc,
+        rule,
+        code,
+        AT_DISPATCH_LEVEL,
+        "YieldProcessor",
+    );
+    stops_in_some_order(
+        for_its_own_dpc,
+        rule,
+        code,
+        AT_DISPATCH_LEVEL,
+        "YieldProcessor",
+    );
 }
 
 static SET: AtomicPtr<AtomicI32> = AtomicPtr::new(null_mut());
-
-/// Spins for what a work item's routine does, which needs no processor of its own.
-struct ForAnother;
 
 unsafe extern "C" fn routine_sets(_: *mut DEVICE_OBJECT, item: *mut c_void) {
     // SAFETY: the item is this driver's, and not queued any more.
@@ -77,46 +82,41 @@ unsafe extern "C" fn routine_sets(_: *mut DEVICE_OBJECT, item: *mut c_void) {
     unsafe { &*SET.load(SeqCst) }.store(1, SeqCst);
 }
 
-impl Body for ForAnother {
-    fn run(device: *mut DEVICE_OBJECT) {
-        let flag = AtomicI32::new(0);
-        SET.store((&raw const flag).cast_mut(), SeqCst);
-        // SAFETY: the device object is this driver's.
-        let item = unsafe { nt::IoAllocateWorkItem(device) };
-        let irql = raise();
-        let (queue, routine) = (nt::DelayedWorkQueue, Some(routine_sets as _));
-        // SAFETY: the item was allocated, and is freed by its routine.
-        unsafe { nt::IoQueueWorkItem(item, routine, queue, item.cast()) };
-        spin(&flag);
-        lower(irql);
-        delete(device);
-    }
+/// Spins for what a work item's routine does, which needs no processor of its own.
+fn for_another(device: *mut DEVICE_OBJECT) {
+    let flag = AtomicI32::new(0);
+    SET.store((&raw const flag).cast_mut(), SeqCst);
+    // SAFETY: the device object is this driver's.
+    let item = unsafe { nt::IoAllocateWorkItem(device) };
+    let irql = raise();
+    let (queue, routine) = (nt::DelayedWorkQueue, Some(routine_sets as _));
+    // SAFETY: the item was allocated, and is freed by its routine.
+    unsafe { nt::IoQueueWorkItem(item, routine, queue, item.cast()) };
+    spin(&flag);
+    lower(irql);
+    delete(device);
 }
 
 #[test]
 fn a_thread_spins_for_another() {
-    passes::<ForAnother>();
+    passes(for_another);
 }
 
 /// Spins below `DISPATCH_LEVEL`, and does not even yield.
-struct ForNothing;
-
-impl Body for ForNothing {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let never = AtomicI32::new(0);
-        while interlocked::InterlockedCompareExchange(&never, 0, 0) == 0 {}
-    }
+fn for_nothing(_: *mut DEVICE_OBJECT) {
+    let never = AtomicI32::new(0);
+    while interlocked::InterlockedCompareExchange(&never, 0, 0) == 0 {}
 }
 
 #[test]
 fn a_thread_spins_for_nothing() {
-    stops_in_some_order::<ForNothing>(Rule::Hang, NO_CODE, 0, "Interlocked*");
+    stops_in_some_order(for_nothing, Rule::Hang, NO_CODE, 0, "Interlocked*");
     let search = Search::Pct {
         schedules: 1,
         depth: 3,
         seed: 1,
     };
-    let found = explore(search, load_body::<ForNothing>).expect_err("it spins");
+    let found = explore(search, scenario(for_nothing)).expect_err("it spins");
     // The schedule says who spins, and is no longer than it needs to be.
     assert!(
         found.violation.what.starts_with("main at IRQL 0 spins"),

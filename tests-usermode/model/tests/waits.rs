@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{
-    Body, MILLISECOND, delete, event, found_in, initialise, passes, set, stops, stops_in_some_order,
+    MILLISECOND, delete, event, found_in, initialise, passes, set, stops, stops_in_some_order,
 };
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, DelayedWorkQueue, IRP, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
@@ -28,27 +28,23 @@ fn wait_for(object: *mut c_void, mut time: i64) -> NTSTATUS {
 }
 
 /// An event that nobody sets, or that is set already.
-struct Ends;
-
-impl Body for Ends {
-    fn run(device: *mut DEVICE_OBJECT) {
-        let mut event = event();
-        let event = &raw mut event;
-        initialise(event);
-        assert_eq!(wait_for(event.cast(), -MILLISECOND), STATUS_TIMEOUT);
-        // A time that was long ago.
-        assert_eq!(wait_for(event.cast(), 1), STATUS_TIMEOUT);
-        assert_eq!(wait_for(event.cast(), 0), STATUS_TIMEOUT);
-        set(event);
-        assert_eq!(wait_for(event.cast(), -MILLISECOND), STATUS_SUCCESS);
-        assert_eq!(wait_for(event.cast(), 0), STATUS_SUCCESS);
-        delete(device);
-    }
+fn ends(device: *mut DEVICE_OBJECT) {
+    let mut event = event();
+    let event = &raw mut event;
+    initialise(event);
+    assert_eq!(wait_for(event.cast(), -MILLISECOND), STATUS_TIMEOUT);
+    // A time that was long ago.
+    assert_eq!(wait_for(event.cast(), 1), STATUS_TIMEOUT);
+    assert_eq!(wait_for(event.cast(), 0), STATUS_TIMEOUT);
+    set(event);
+    assert_eq!(wait_for(event.cast(), -MILLISECOND), STATUS_SUCCESS);
+    assert_eq!(wait_for(event.cast(), 0), STATUS_SUCCESS);
+    delete(device);
 }
 
 #[test]
 fn a_wait_ends_after_a_time() {
-    passes::<Ends>();
+    passes(ends);
 }
 
 static SET_FIRST: AtomicU32 = AtomicU32::new(0);
@@ -59,68 +55,60 @@ unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, event: *mut c_void) {
 }
 
 /// An event that a work item sets, before the time is over or after.
-struct SetOrTime;
-
-impl Body for SetOrTime {
-    fn run(device: *mut DEVICE_OBJECT) {
-        let mut event = event();
-        let event: *mut KEVENT = &raw mut event;
-        initialise(event);
-        // SAFETY: the device object is this driver's.
-        let item = unsafe { nt::IoAllocateWorkItem(device) };
-        // SAFETY: the item was allocated, and the event stays until it is set.
-        unsafe { nt::IoQueueWorkItem(item, Some(sets), DelayedWorkQueue, event.cast()) };
-        let first = match wait_for(event.cast(), -MILLISECOND) {
-            STATUS_TIMEOUT => &TIME_FIRST,
-            _ => &SET_FIRST,
-        };
-        first.fetch_add(1, SeqCst);
-        // SAFETY: the event is initialised.
-        unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
-        // SAFETY: the item's routine has run.
-        unsafe { nt::IoFreeWorkItem(item) };
-        delete(device);
-    }
+fn set_or_time(device: *mut DEVICE_OBJECT) {
+    let mut event = event();
+    let event: *mut KEVENT = &raw mut event;
+    initialise(event);
+    // SAFETY: the device object is this driver's.
+    let item = unsafe { nt::IoAllocateWorkItem(device) };
+    // SAFETY: the item was allocated, and the event stays until it is set.
+    unsafe { nt::IoQueueWorkItem(item, Some(sets), DelayedWorkQueue, event.cast()) };
+    let first = match wait_for(event.cast(), -MILLISECOND) {
+        STATUS_TIMEOUT => &TIME_FIRST,
+        _ => &SET_FIRST,
+    };
+    first.fetch_add(1, SeqCst);
+    // SAFETY: the event is initialised.
+    unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
+    // SAFETY: the item's routine has run.
+    unsafe { nt::IoFreeWorkItem(item) };
+    delete(device);
 }
 
 #[test]
 fn an_exploration_has_a_wait_end_in_both_ways() {
-    passes::<SetOrTime>();
+    passes(set_or_time);
     assert_ne!(SET_FIRST.load(SeqCst), 0);
     assert_ne!(TIME_FIRST.load(SeqCst), 0);
 }
 
 /// Timers that are waited for.
-struct Timers;
-
-impl Body for Timers {
-    fn run(device: *mut DEVICE_OBJECT) {
-        let again = [
-            (NotificationTimer, STATUS_SUCCESS),
-            (SynchronizationTimer, STATUS_TIMEOUT),
-        ];
-        for (kind, second) in again {
-            let mut timer = KTIMER { Reserved: [0; 8] };
-            let timer = &raw mut timer;
-            // SAFETY: the timer is this function's, and waited for below.
-            unsafe { nt::KeInitializeTimerEx(timer, kind) };
-            assert_eq!(wait_for(timer.cast(), 0), STATUS_TIMEOUT);
-            // SAFETY: as above.
-            unsafe { nt::KeSetTimer(timer, -MILLISECOND, null_mut()) };
-            // SAFETY: as above.
-            let first = unsafe { nt::KeWaitForSingleObject(timer.cast(), 0, 0, 0, null_mut()) };
-            assert_eq!(first, STATUS_SUCCESS);
-            // A wait resets a synchronization timer.
-            assert_eq!(wait_for(timer.cast(), 0), second);
-            // Setting it again resets either.
-            // SAFETY: as above.
-            unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
-            // SAFETY: as above.
-            assert_ne!(unsafe { nt::KeCancelTimer(timer) }, 0);
-            assert_eq!(wait_for(timer.cast(), 0), STATUS_TIMEOUT);
-        }
-        delete(device);
+fn timers(device: *mut DEVICE_OBJECT) {
+    let again = [
+        (NotificationTimer, STATUS_SUCCESS),
+        (SynchronizationTimer, STATUS_TIMEOUT),
+    ];
+    for (kind, second) in again {
+        let mut timer = KTIMER { Reserved: [0; 8] };
+        let timer = &raw mut timer;
+        // SAFETY: the timer is this function's, and waited for below.
+        unsafe { nt::KeInitializeTimerEx(timer, kind) };
+        assert_eq!(wait_for(timer.cast(), 0), STATUS_TIMEOUT);
+        // SAFETY: as above.
+        unsafe { nt::KeSetTimer(timer, -MILLISECOND, null_mut()) };
+        // SAFETY: as above.
+        let first = unsafe { nt::KeWaitForSingleObject(timer.cast(), 0, 0, 0, null_mut()) };
+        assert_eq!(first, STATUS_SUCCESS);
+        // A wait resets a synchronization timer.
+        assert_eq!(wait_for(timer.cast(), 0), second);
+        // Setting it again resets either.
+        // SAFETY: as above.
+        unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
+        // SAFETY: as above.
+        assert_ne!(unsafe { nt::KeCancelTimer(timer) }, 0);
+        assert_eq!(wait_for(timer.cast(), 0), STATUS_TIMEOUT);
     }
+    delete(device);
 }
 
 #[test]
@@ -131,48 +119,40 @@ fn a_timer_is_waited_for() {
             clock,
             ..Config::default()
         });
-        common::load_body::<Timers>(&kernel);
+        common::scenario(timers)(&kernel);
     }
 }
 
-struct WaitsHigh;
-
-impl Body for WaitsHigh {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let mut event = event();
-        let event = &raw mut event;
-        initialise(event);
-        // SAFETY: the IRQL is PASSIVE_LEVEL.
-        let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-        // Without waiting it may be looked at.
-        assert_eq!(wait_for(event.cast(), 0), STATUS_TIMEOUT);
-        wait_for(event.cast(), -MILLISECOND);
-    }
+fn waits_high(_: *mut DEVICE_OBJECT) {
+    let mut event = event();
+    let event = &raw mut event;
+    initialise(event);
+    // SAFETY: the IRQL is PASSIVE_LEVEL.
+    let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+    // Without waiting it may be looked at.
+    assert_eq!(wait_for(event.cast(), 0), STATUS_TIMEOUT);
+    wait_for(event.cast(), -MILLISECOND);
 }
 
 #[test]
 fn a_thread_waits_for_a_time_at_dispatch_level() {
     let rule = Rule::IrqlKeWaitForMutexObject;
-    stops::<WaitsHigh>(rule, 0xc4, 0x3b, "KeWaitForSingleObject");
+    stops(waits_high, rule, 0xc4, 0x3b, "KeWaitForSingleObject");
 }
 
-struct TimerAgain;
-
-impl Body for TimerAgain {
-    fn run(_: *mut DEVICE_OBJECT) {
-        let mut timer = KTIMER { Reserved: [0; 8] };
-        // SAFETY: the timer is this function's.
-        unsafe { nt::KeInitializeTimer(&raw mut timer) };
-        // SAFETY: as above.
-        unsafe { nt::KeSetTimer(&raw mut timer, -10_000 * MILLISECOND, null_mut()) };
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeInitializeTimer(&raw mut timer) };
-    }
+fn timer_again(_: *mut DEVICE_OBJECT) {
+    let mut timer = KTIMER { Reserved: [0; 8] };
+    // SAFETY: the timer is this function's.
+    unsafe { nt::KeInitializeTimer(&raw mut timer) };
+    // SAFETY: as above.
+    unsafe { nt::KeSetTimer(&raw mut timer, -10_000 * MILLISECOND, null_mut()) };
+    // SAFETY: whether this may be done is what is tested.
+    unsafe { nt::KeInitializeTimer(&raw mut timer) };
 }
 
 #[test]
 fn a_timer_that_is_set_is_initialised_again() {
-    stops::<TimerAgain>(Rule::Dpc, 0xc7, 0, "KeInitializeTimer");
+    stops(timer_again, Rule::Dpc, 0xc7, 0, "KeInitializeTimer");
 }
 
 /// What two threads have for one queued spin lock: a handle each, or one for both.
@@ -214,42 +194,44 @@ unsafe extern "C" fn holds<const HANDLE: usize>(_: *mut DEVICE_OBJECT, shared: *
 }
 
 /// Two threads acquire a queued spin lock, by one handle if `ONE`.
-struct Handles<const ONE: bool>;
-
-impl<const ONE: bool> Body for Handles<ONE> {
-    fn run(device: *mut DEVICE_OBJECT) {
-        let handle = || KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
-        let mut shared = Shared {
-            lock: 0,
-            handles: [handle(), handle()],
-            done: event(),
-        };
-        let shared = &raw mut shared;
-        // SAFETY: the structure is this function's, and the address alone is computed.
-        let lock = unsafe { addr_of_mut!((*shared).lock) };
-        // SAFETY: the lock is this function's.
-        unsafe { nt::KeInitializeSpinLock(lock) };
-        let done = Shared::done(shared);
-        initialise(done);
-        // SAFETY: the device object is this driver's.
-        let item = unsafe { nt::IoAllocateWorkItem(device) };
-        let routine = if ONE { holds::<0> } else { holds::<1> };
-        // SAFETY: the item was allocated, and the structure stays until its routine has set the event.
-        unsafe { nt::IoQueueWorkItem(item, Some(routine), DelayedWorkQueue, shared.cast()) };
-        Shared::hold(shared, 0);
-        // SAFETY: the event is initialised.
-        unsafe { nt::KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()) };
-        // SAFETY: the item's routine has run.
-        unsafe { nt::IoFreeWorkItem(item) };
-        delete(device);
-    }
+fn handles<const ONE: bool>(device: *mut DEVICE_OBJECT) {
+    let handle = || KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
+    let mut shared = Shared {
+        lock: 0,
+        handles: [handle(), handle()],
+        done: event(),
+    };
+    let shared = &raw mut shared;
+    // SAFETY: the structure is this function's, and the address alone is computed.
+    let lock = unsafe { addr_of_mut!((*shared).lock) };
+    // SAFETY: the lock is this function's.
+    unsafe { nt::KeInitializeSpinLock(lock) };
+    let done = Shared::done(shared);
+    initialise(done);
+    // SAFETY: the device object is this driver's.
+    let item = unsafe { nt::IoAllocateWorkItem(device) };
+    let routine = if ONE { holds::<0> } else { holds::<1> };
+    // SAFETY: the item was allocated, and the structure stays until its routine has set the event.
+    unsafe { nt::IoQueueWorkItem(item, Some(routine), DelayedWorkQueue, shared.cast()) };
+    Shared::hold(shared, 0);
+    // SAFETY: the event is initialised.
+    unsafe { nt::KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()) };
+    // SAFETY: the item's routine has run.
+    unsafe { nt::IoFreeWorkItem(item) };
+    delete(device);
 }
 
 #[test]
 fn two_threads_have_one_lock_queue_handle() {
-    passes::<Handles<false>>();
+    passes(handles::<false>);
     let routine = "KeReleaseInStackQueuedSpinLock";
-    stops_in_some_order::<Handles<true>>(Rule::QueuedSpinLockRelease, 0xc4, 0x1007, routine);
+    stops_in_some_order(
+        handles::<true>,
+        Rule::QueuedSpinLockRelease,
+        0xc4,
+        0x1007,
+        routine,
+    );
 }
 
 static KEPT: AtomicPtr<IRP> = AtomicPtr::new(null_mut());

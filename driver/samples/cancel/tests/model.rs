@@ -1,11 +1,13 @@
-//! The sampler on the model kernel: what it does, and every order of what can happen at a time.
+//! The sampler on the model kernel: what it does, and its races in every order.
+
+#![forbid(unsafe_code)]
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use interlock_explore::{hold, load_built};
+use interlock_explore::{BuiltDriver, hold};
 use interlock_sample_cancel::{POLL_INTERVAL, Sampler};
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 use ntmodel::{Access, Config, Device, Driver, Kernel, PowerState, Request};
@@ -13,10 +15,10 @@ use ntmodel::{Access, Config, Device, Driver, Kernel, PowerState, Request};
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
 
+const SAMPLER: BuiltDriver = BuiltDriver::device::<Sampler>("sample_cancel");
+
 fn start(kernel: &Arc<Kernel>) -> (Driver, Device) {
-    // SAFETY: a driver on wdm, and its file.
-    let driver = unsafe { load_built(kernel, wdm::entry::<Sampler>, "sample_cancel") }
-        .expect("DriverEntry succeeds");
+    let driver = SAMPLER.load(kernel).expect("DriverEntry succeeds");
     let device = driver.add_device().expect("AddDevice succeeds");
     device.start().expect("the device starts");
     (driver, device)
@@ -99,7 +101,7 @@ fn cancel_against_the_timer() {
             let read = Arc::clone(&read);
             kernel.actor("canceller", move || read.cancel())
         };
-        // A second read is served whatever became of the first.
+        // The second read is served whether or not the first is cancelled.
         let second = sample(&file.read(0, 4));
         canceller.join();
         let first = read.wait(LONG).expect("the read ends");

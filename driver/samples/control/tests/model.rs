@@ -1,8 +1,10 @@
 //! The control device on the model kernel: what it answers, who may open it, and what is left when a step fails.
 
+#![forbid(unsafe_code)]
+
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::{hold, load_built};
+use interlock_explore::{BuiltDriver, hold};
 use interlock_sample_control::{
     ANSWER, Control, IOCTL_BUFFERED, IOCTL_IN_DIRECT, IOCTL_OUT_DIRECT,
 };
@@ -18,8 +20,7 @@ const LONG: Duration = Duration::from_secs(5);
 const NAME: &str = r"\\.\InterlockControl";
 
 fn load(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
-    // SAFETY: a driver on wdm, and its file.
-    unsafe { load_built(kernel, wdm::control_entry::<Control>, "sample_control") }
+    BuiltDriver::control::<Control>("sample_control").load(kernel)
 }
 
 fn open(kernel: &Arc<Kernel>) -> Result<File, i32> {

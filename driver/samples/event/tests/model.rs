@@ -1,8 +1,10 @@
-//! The notifier on the model kernel: what it does, and every order of what can happen at a time.
+//! The notifier on the model kernel: what it does, and its races in every order.
+
+#![forbid(unsafe_code)]
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::{hold, load_built};
+use interlock_explore::{BuiltDriver, hold};
 use interlock_sample_event::{IOCTL_NOTIFY, MAX_EVENTS, Notification, Notifier};
 use nt::{
     STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
@@ -15,9 +17,8 @@ use zerocopy::IntoBytes;
 const LONG: Duration = Duration::from_secs(5);
 
 fn load(kernel: &Arc<Kernel>) -> Driver {
-    // SAFETY: a driver on wdm, and its file.
-    unsafe { load_built(kernel, wdm::control_entry::<Notifier>, "sample_event") }
-        .expect("DriverEntry succeeds")
+    let notifier = BuiltDriver::control::<Notifier>("sample_event");
+    notifier.load(kernel).expect("DriverEntry succeeds")
 }
 
 fn open(kernel: &Arc<Kernel>) -> File {

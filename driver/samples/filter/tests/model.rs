@@ -1,9 +1,11 @@
-//! The filter on the model kernel, above and below the driver of the sample `pipe`: what it counts, and many orders of what
-//! can happen at a time.
+//! The filter on the model kernel, above and below the driver of the sample `pipe`: what it counts, and its races in many
+//! orders.
+
+#![forbid(unsafe_code)]
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::{hold, load_built};
+use interlock_explore::{BuiltDriver, hold};
 use interlock_sample_filter::{GET_COUNTERS, Meter, PAUSE, RESUME};
 use interlock_sample_pipe::Pipe;
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
@@ -12,6 +14,9 @@ use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
 
+const PIPE: BuiltDriver = BuiltDriver::device::<Pipe>("sample_pipe");
+const METER: BuiltDriver = BuiltDriver::filter::<Meter>("sample_filter");
+
 struct Started {
     pipe: Driver,
     meter: Driver,
@@ -19,14 +24,8 @@ struct Started {
 }
 
 fn drivers(kernel: &Arc<Kernel>) -> (Driver, Driver) {
-    // SAFETY: a driver on wdm, and its file.
-    let pipe = unsafe { load_built(kernel, wdm::entry::<Pipe>, "sample_pipe") };
-    // SAFETY: a driver on wdm, and its file.
-    let meter = unsafe { load_built(kernel, wdm::filter_entry::<Meter>, "sample_filter") };
-    (
-        pipe.expect("DriverEntry succeeds"),
-        meter.expect("DriverEntry succeeds"),
-    )
+    let load = |driver: BuiltDriver| driver.load(kernel).expect("DriverEntry succeeds");
+    (load(PIPE), load(METER))
 }
 
 /// Starts a device with the filter above the pipe.

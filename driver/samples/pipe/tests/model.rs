@@ -1,8 +1,10 @@
-//! The pipe on the model kernel: what it does, and every order of what can happen at a time.
+//! The pipe on the model kernel: what it does, and its races in every order.
+
+#![forbid(unsafe_code)]
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::{hold, load_built};
+use interlock_explore::{BuiltDriver, hold};
 use interlock_sample_pipe::{CAPACITY, Pipe};
 use nt::{STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS};
 use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
@@ -10,15 +12,15 @@ use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
 
+const PIPE: BuiltDriver = BuiltDriver::device::<Pipe>("sample_pipe");
+
 struct Started {
     driver: Driver,
     device: Device,
 }
 
 fn start(kernel: &Arc<Kernel>) -> Started {
-    // SAFETY: a driver on wdm, and its file.
-    let driver = unsafe { load_built(kernel, wdm::entry::<Pipe>, "sample_pipe") }
-        .expect("DriverEntry succeeds");
+    let driver = PIPE.load(kernel).expect("DriverEntry succeeds");
     let device = driver.add_device().expect("AddDevice succeeds");
     device.start().expect("the device starts");
     Started { driver, device }
@@ -95,7 +97,7 @@ fn write_waits_for_room() {
         assert_eq!(write.answer(), STATUS_PENDING);
         assert_eq!(bytes(&file.read(0, 2)), most[..2]);
         assert_eq!(count(&write), 2);
-        // The two bytes are at the start of the buffer, after which the ring goes on there.
+        // The last two bytes are at the start of the buffer: the ring has wrapped.
         let mut rest = most[2..].to_vec();
         rest.extend(b"xy");
         assert_eq!(bytes(&file.read(0, CAPACITY + 1)), rest);

@@ -223,6 +223,7 @@ impl<C: ThreadRoutine> Thread<C> {
     ///
     /// # IRQL
     /// Any.
+    #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.inner.is_stopping.load(Ordering::Acquire)
     }

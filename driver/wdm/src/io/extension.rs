@@ -116,6 +116,11 @@ impl Extension {
         self.lower.as_ptr()
     }
 
+    /// Stores the next lower device object, to which this one has just been attached.
+    pub(crate) fn set_lower(&self, lower: *mut nt::DEVICE_OBJECT) {
+        self.lower.store(lower, Ordering::Release);
+    }
+
     /// The device's state.
     ///
     /// # Safety

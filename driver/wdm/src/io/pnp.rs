@@ -116,7 +116,7 @@ unsafe fn prepare<'a, D>(
 }
 
 /// Attaches a device object whose extension is initialised to the device stack, and allows requests
-/// (`IoAttachDeviceToDeviceStackSafe`).
+/// (`IoAttachDeviceToDeviceStack`).
 ///
 /// # Safety
 /// As for [`prepare`], which has returned successfully.
@@ -129,16 +129,14 @@ unsafe fn attach<D: Device>(
     // not access the device's state, which is freed if the attachment fails.
     // SAFETY: the device object is valid, and its extension is initialised.
     unsafe { register_shutdown::<D>(object) }?;
-    // The lower device is stored before the first request can arrive, which may be one of Plug and Play.
-    // SAFETY: both device objects are valid, and the extension stays as long as the device object.
-    let status =
-        unsafe { nt::IoAttachDeviceToDeviceStackSafe(object, pdo, extension.lower_place()) };
-    if let Err(error) = Error::check(status) {
+    // SAFETY: both device objects are valid.
+    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
+    if lower.is_null() {
         // SAFETY: AddDevice runs at PASSIVE_LEVEL.
         unsafe { unregister_shutdown::<D>(object) };
-        return Err(error);
+        return Err(Error::NO_SUCH_DEVICE);
     }
-    let lower = extension.lower();
+    extension.set_lower(lower);
     // SAFETY: the lower device object is valid while this one is attached to it.
     let lower_flags = unsafe { (*lower).Flags };
     // Accesses only the field: other code can access the device object now, so there must be no exclusive reference

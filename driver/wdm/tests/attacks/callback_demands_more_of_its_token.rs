@@ -1,7 +1,5 @@
 //! A queue's callback requires a token with which it could wait.
 
-#![forbid(unsafe_code)]
-
 use wdm::{IrpView, NtStatus, QueueCallbacks, irql::Waitable};
 
 struct Mine;
@@ -10,5 +8,3 @@ impl QueueCallbacks for Mine {
 
     fn before_completion<L: Waitable>(&self, _: &IrpView, _: NtStatus, _: &mut L) {} //~ E0276
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A queue's callback takes `PassiveLevel`, with which it could wait.
 
-#![forbid(unsafe_code)]
-
 use wdm::{IrpView, NtStatus, PassiveLevel, QueueCallbacks};
 
 struct Mine;
@@ -10,5 +8,3 @@ impl QueueCallbacks for Mine {
 
     fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut PassiveLevel) {} //~ E0049
 }
-
-fn main() {}

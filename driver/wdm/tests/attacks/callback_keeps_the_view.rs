@@ -1,7 +1,5 @@
 //! `before_completion` keeps the view of the IRP.
 
-#![forbid(unsafe_code)]
-
 use core::cell::Cell;
 use wdm::{IrpView, NtStatus, QueueCallbacks, irql::NoSpinLockHeld};
 
@@ -10,5 +8,3 @@ fn keep<L: NoSpinLockHeld>(kept: &Keep<'_>, irp: &IrpView, _: NtStatus, _: &mut 
     kept.0.set(Some(irp)); //~ lifetime
 }
 fn none<C: QueueCallbacks>() {}
-
-fn main() {}

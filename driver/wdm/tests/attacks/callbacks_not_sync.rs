@@ -1,7 +1,5 @@
 //! A queue has callbacks that are not `Sync`, which many threads would call.
 
-#![forbid(unsafe_code)]
-
 use core::cell::Cell;
 use wdm::{IrpView, NtStatus, QueueCallbacks, irql::NoSpinLockHeld};
 
@@ -11,5 +9,3 @@ impl QueueCallbacks for Mine { //~ E0277
 
     fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 }
-
-fn main() {}

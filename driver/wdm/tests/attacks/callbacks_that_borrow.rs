@@ -1,7 +1,5 @@
 //! A queue's callbacks borrow from a stack frame.
 
-#![forbid(unsafe_code)]
-
 use wdm::{IrpView, NtStatus, QueueCallbacks, irql::NoSpinLockHeld};
 
 struct Mine<'a>(&'a u32);
@@ -11,5 +9,3 @@ impl<'a> QueueCallbacks for Mine<'a> { //~ E0478
 
     fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A request is completed after it was made cancelable.
 
-#![forbid(unsafe_code)]
-
 use wdm::{CurrentIrp, NtStatus, PassiveLevel, QueueCallbacks};
 
 fn both<C: QueueCallbacks>(current: CurrentIrp<C>, irql: &mut PassiveLevel) {

@@ -1,7 +1,5 @@
 //! The cancelable IRP of one type of queue is used as that of another type of queue.
 
-#![forbid(unsafe_code)]
-
 use wdm::{CancelableIrp, IrpView, NtStatus, QueueCallbacks, Shared, irql::NoSpinLockHeld};
 
 struct Cb<F>(F);

@@ -1,7 +1,5 @@
 //! A request is taken back twice, so that it has two owners.
 
-#![forbid(unsafe_code)]
-
 use wdm::{CancelableIrp, PassiveLevel, QueueCallbacks};
 
 fn twice<C: QueueCallbacks>(served: CancelableIrp<C>, irql: &mut PassiveLevel) {

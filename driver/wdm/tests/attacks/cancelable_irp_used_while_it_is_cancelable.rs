@@ -1,7 +1,5 @@
 //! A request is read while it is cancelable, when it may be completed already.
 
-#![forbid(unsafe_code)]
-
 use wdm::{CancelableIrp, QueueCallbacks};
 
 fn code<C: QueueCallbacks>(served: &CancelableIrp<C>) -> u32 {

@@ -1,7 +1,5 @@
 //! An observer would take the record of a request for one of another type.
 
-#![forbid(unsafe_code)]
-
 use wdm::{CompletionObserver, Handled, Irp, PendedIrp, Returned, Shared, irql::CallerLevel};
 
 struct Mine;
@@ -14,5 +12,3 @@ impl CompletionObserver for Mine {
 fn request<'irp>(irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
     irp.forward_with_observer::<Mine>(irql) //~ E0271
 }
-
-fn main() {}

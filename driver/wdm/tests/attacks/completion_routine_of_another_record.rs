@@ -1,7 +1,5 @@
 //! A completion routine would take the record of a request for one of another type.
 
-#![forbid(unsafe_code)]
-
 use wdm::{CompletionRoutine, Handled, Irp, PendedIrp, Returned, Shared, irql::CallerLevel};
 
 struct Mine;
@@ -16,5 +14,3 @@ impl CompletionRoutine for Mine {
 fn request<'irp>(irp: Irp<'irp, Shared<u8>>, irql: &mut CallerLevel) -> Handled<'irp> {
     irp.forward_with_routine::<Mine>(irql) //~ E0271
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A completion routine waits, although the lower driver may have completed the request in a DPC.
 
-#![forbid(unsafe_code)]
-
 use core::time::Duration;
 use wdm::{CompletionRoutine, PendedIrp, Returned, irql::CallerLevel, thread};
 
@@ -14,5 +12,3 @@ impl CompletionRoutine for Mine {
         irp.complete(irql);
     }
 }
-
-fn main() {}

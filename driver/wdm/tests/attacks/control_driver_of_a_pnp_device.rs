@@ -1,7 +1,5 @@
 //! A driver without AddDevice is made from a device that has no name.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::PinInit;
 use wdm::{Device, Error, Guid, NewDevice, PassiveLevel};
 
@@ -17,6 +15,6 @@ impl Device for Mine {
     }
 }
 
-fn main() {
+fn attack() {
     let _ = wdm::control_entry::<Mine> as unsafe extern "C" fn(_, _) -> _; //~ E0277
 }

@@ -1,7 +1,5 @@
 //! A device has a state that is not `Sync`, which many threads would use.
 
-#![forbid(unsafe_code)]
-
 use core::cell::Cell;
 use pinned_init::PinInit;
 use wdm::{Device, Error, Guid, Handled, Irp, NewDevice, NtStatus, PassiveLevel};
@@ -21,5 +19,3 @@ impl Device for Mine { //~ E0277
         irp.complete(NtStatus::SUCCESS, irql)
     }
 }
-
-fn main() {}

@@ -1,11 +1,7 @@
 //! The proof of one queue is used to remove from another queue.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Arrival, Busy, DeviceQueue, irql::DispatchLevel};
 
 fn remove(queue: &DeviceQueue<'static, u32>, busy: Busy<'_, 'static, u32, Arrival>, irql: &mut DispatchLevel) {
     let _ = queue.remove(busy, irql); //~ E0599
 }
-
-fn main() {}

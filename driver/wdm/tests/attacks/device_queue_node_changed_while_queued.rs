@@ -1,7 +1,5 @@
 //! A node's value is changed through an exclusive reference while the node is queued.
 
-#![forbid(unsafe_code)]
-
 use core::pin::Pin;
 use wdm::{DeviceQueue, DeviceQueueNode, irql::DispatchLevel};
 
@@ -9,5 +7,3 @@ fn insert<'n>(queue: &DeviceQueue<'n, u32>, mut node: Pin<&'n mut DeviceQueueNod
     let _ = queue.insert(node.as_ref(), irql); //~ E0597
     let _ = node.as_mut(); //~ E0502
 }
-
-fn main() {}

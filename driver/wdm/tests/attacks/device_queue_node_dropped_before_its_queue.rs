@@ -1,7 +1,5 @@
 //! A node that is declared after its queue is dropped before it.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::stack_pin_init;
 use wdm::{DeviceQueue, DeviceQueueNode, irql::DispatchLevel};
 
@@ -11,5 +9,3 @@ fn insert(irql: &mut DispatchLevel) {
     //~^ E0716
     let _ = queue.insert(node.as_ref(), irql);
 }
-
-fn main() {}

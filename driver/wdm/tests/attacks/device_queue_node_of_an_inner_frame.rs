@@ -1,7 +1,5 @@
 //! A node of an inner stack frame is inserted, and is gone when the queue is used again.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::stack_pin_init;
 use wdm::{DeviceQueue, DeviceQueueNode, irql::DispatchLevel};
 
@@ -13,5 +11,3 @@ fn insert(irql: &mut DispatchLevel) {
         let _ = queue.insert(node.as_ref(), irql);
     }
 }
-
-fn main() {}

@@ -1,11 +1,7 @@
 //! A device queue of long-lived nodes is used as one of nodes of an inner stack frame.
 
-#![forbid(unsafe_code)]
-
 use wdm::{DeviceQueue};
 
 fn coerce<'a>(it: &'a DeviceQueue<'static, u32>) -> &'a DeviceQueue<'a, u32> {
     it //~ lifetime
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A DPC with one routine is coerced to a DPC with another.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Dpc, DpcRoutine, irql::DispatchLevel};
 
 struct R<F>(F);
@@ -12,5 +10,3 @@ impl<F: Send + Sync + 'static> DpcRoutine for R<F> {
 fn coerce<'a>(it: &'a Dpc<R<for<'x> fn(&'x u8)>>) -> &'a Dpc<R<fn(&'static u8)>> {
     it //~ E0308
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A DPC routine keeps the reference to its DPC, past the drop of the DPC.
 
-#![forbid(unsafe_code)]
-
 use std::sync::Mutex;
 use wdm::{Dpc, DpcRoutine, irql::DispatchLevel};
 
@@ -11,5 +9,3 @@ impl DpcRoutine for Mine {
         *dpc.0.lock().unwrap() = Some(dpc); //~ E0521
     }
 }
-
-fn main() {}

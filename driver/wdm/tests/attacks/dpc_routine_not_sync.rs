@@ -1,7 +1,5 @@
 //! A DPC has a context that is not `Sync`, which two processors could use.
 
-#![forbid(unsafe_code)]
-
 use core::cell::Cell;
 use wdm::{Dpc, DpcRoutine, irql::DispatchLevel};
 
@@ -9,5 +7,3 @@ struct Mine(Cell<u32>);
 impl DpcRoutine for Mine { //~ E0277
     fn run(_: &Dpc<Self>, _: &mut DispatchLevel) {}
 }
-
-fn main() {}

@@ -1,8 +1,6 @@
 //! A DPC and a timer are made in a lock's value and in a zone's block, where a mutable reference could be used to
 //! swap them while they are queued.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Dpc, DpcRoutine, Error, SpinLock, Timer, TimerRoutine, Zone, irql::DispatchLevel};
 
 struct Mine;
@@ -21,5 +19,3 @@ fn in_a_lock() {
 fn in_a_zone(zone: &Zone<Dpc<Mine>>) {
     let _ = zone.allocate(Dpc::new(Ok::<_, Error>(Mine))); //~ E0277
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A DPC waits for an event.
 
-#![forbid(unsafe_code)]
-
 use core::time::Duration;
 
 use wdm::{Event, irql::DispatchLevel};
@@ -9,5 +7,3 @@ use wdm::{Event, irql::DispatchLevel};
 fn wait(event: &Event, irql: &mut DispatchLevel) -> bool {
     event.wait_for(Duration::from_millis(1), irql) //~ E0277
 }
-
-fn main() {}

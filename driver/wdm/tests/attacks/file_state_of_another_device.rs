@@ -1,7 +1,5 @@
 //! A device uses the file state of another device.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::PinInit;
 use wdm::{Device, Error, FileState, Guid, Handled, Irp, NewDevice, NtStatus, PassiveLevel};
 
@@ -22,5 +20,3 @@ impl Device for Mine {
     }
 }
 fn used(_: &dyn Fn(&u32)) where (): FileState<u32> {}
-
-fn main() {}

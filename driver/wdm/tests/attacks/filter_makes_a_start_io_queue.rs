@@ -1,7 +1,5 @@
 //! A filter makes a queue that takes the function driver's `FsContext` for its own.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::PinInit;
 use wdm::{
     Error, Filter, IrpView, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared, StartIoOrder,

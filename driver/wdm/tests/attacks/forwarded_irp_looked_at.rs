@@ -1,7 +1,5 @@
 //! The parameters of a request are read after it was forwarded.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Handled, Irp, irql::CallerLevel};
 
 fn request<'irp>(irp: Irp<'irp>, irql: &mut CallerLevel) -> (u32, Handled<'irp>) {
@@ -9,5 +7,3 @@ fn request<'irp>(irp: Irp<'irp>, irql: &mut CallerLevel) -> (u32, Handled<'irp>)
     let handled = irp.forward(irql); //~ E0505
     (view.code(), handled)
 }
-
-fn main() {}

@@ -1,12 +1,8 @@
 //! A guard is shared with another thread.
 
-#![forbid(unsafe_code)]
-
 use wdm::SpinLockGuard;
 
 fn share(_: &(impl Sync + ?Sized)) {}
 fn shared(guard: SpinLockGuard<'_, u32>) {
     share(&guard); //~ E0277
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A closure returns a value that it made from its token, through a generic associated type with a lifetime that the caller chooses.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, SpinLock, SpinLockAtDpcGuard, irql::SpinLockHeld, lock_order, lock_order::Unlocked};
 
 struct One;
@@ -24,5 +22,3 @@ impl Use for &'static SpinLock<u32, Other> {
 fn run<'a, U: Use>(with: U, one: &'a SpinLock<u32, One>, irql: &'a mut PassiveLevel) -> U::Result<'a> {
     one.with(irql, |_, held| with.under(held)) //~ lifetime
 }
-
-fn main() {}

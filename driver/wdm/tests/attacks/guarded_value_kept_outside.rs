@@ -1,7 +1,5 @@
 //! A reference to the value is stored outside the closure that runs under the lock.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, QueuedSpinLock};
 
 fn keep(lock: &QueuedSpinLock<u32>, irql: &mut PassiveLevel) {
@@ -9,5 +7,3 @@ fn keep(lock: &QueuedSpinLock<u32>, irql: &mut PassiveLevel) {
     lock.with(irql, |value, _| kept = Some(value)); //~ E0521
     let _ = kept;
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! The value of a guard is used after the guard is dropped.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, SpinLock};
 
 fn keep(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
@@ -10,5 +8,3 @@ fn keep(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
     drop(guard); //~ E0505
     *value += 1;
 }
-
-fn main() {}

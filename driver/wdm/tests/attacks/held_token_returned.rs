@@ -1,11 +1,7 @@
 //! The token of a held lock is returned from its closure.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, SpinLock};
 
 fn keep(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
     let _held = lock.with(irql, |_, held| held); //~ lifetime
 }
-
-fn main() {}

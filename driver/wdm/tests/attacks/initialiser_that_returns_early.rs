@@ -1,7 +1,5 @@
 //! An initialiser returns early, with the value that `pin_init!` returns at its end.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::{PinInit, pin_data, pin_init};
 use wdm::SpinLock;
 
@@ -18,5 +16,3 @@ fn make() -> impl PinInit<Two> {
         second <- SpinLock::new(Box::new(1)),
     })
 }
-
-fn main() {}

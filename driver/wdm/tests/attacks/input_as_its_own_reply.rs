@@ -1,7 +1,5 @@
 //! The reply is a reference to the input in the system buffer, which the reply overwrites.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Error, PassiveLevel, PendedIrp};
 
 fn echo(irp: PendedIrp, irql: &mut PassiveLevel) -> Result<(), Error> {
@@ -9,5 +7,3 @@ fn echo(irp: PendedIrp, irql: &mut PassiveLevel) -> Result<(), Error> {
     irp.complete_with(input, irql); //~ E0505
     Ok(())
 }
-
-fn main() {}

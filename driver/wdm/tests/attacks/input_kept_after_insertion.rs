@@ -1,7 +1,5 @@
 //! The input is read after the IRP was queued.
 
-#![forbid(unsafe_code)]
-
 use wdm::{IrpQueue, PassiveLevel, PendedIrp, QueueCallbacks};
 
 fn keep<C: QueueCallbacks>(queue: &IrpQueue<C>, irp: PendedIrp<C::Record>, irql: &mut PassiveLevel) -> u32 {
@@ -9,5 +7,3 @@ fn keep<C: QueueCallbacks>(queue: &IrpQueue<C>, irp: PendedIrp<C::Record>, irql:
     queue.insert_pended(irp, irql); //~ E0505
     *input
 }
-
-fn main() {}

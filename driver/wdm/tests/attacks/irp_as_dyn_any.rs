@@ -1,7 +1,5 @@
 //! An IRP becomes one of another call by `Any`.
 
-#![forbid(unsafe_code)]
-
 use core::any::Any;
 
 use wdm::Irp;
@@ -13,5 +11,3 @@ fn hide<'irp>(irp: Irp<'irp>) -> Box<dyn Any + 'irp> {
 fn lengthen(irp: Irp<'_>) -> Option<Box<Irp<'static>>> {
     hide(irp).downcast().ok() //~ E0521
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A thread takes the IRP of a dispatch routine out of a lock, and forwards it outside of the requestor's thread.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Irp, PassiveLevel, SpinLock, thread};
 
 fn run(irp: Irp<'_>, irql: &mut PassiveLevel) {
@@ -11,5 +9,3 @@ fn run(irp: Irp<'_>, irql: &mut PassiveLevel) {
         let _ = irp.map(|irp| irp.forward(irql));
     });
 }
-
-fn main() {}

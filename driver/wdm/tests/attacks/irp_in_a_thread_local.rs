@@ -1,7 +1,5 @@
 //! The IRP of a call is kept in a variable of the thread.
 
-#![forbid(unsafe_code)]
-
 use std::cell::RefCell;
 
 use wdm::Irp;
@@ -13,5 +11,3 @@ thread_local! {
 fn keep(irp: Irp<'_>) {
     KEPT.set(Some(irp)); //~ E0521
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! Callbacks that are subtypes of each other may have different records: the queue of one is coerced to that of the other.
 
-#![forbid(unsafe_code)]
-
 use wdm::{IrpQueue, IrpView, NtStatus, QueueCallbacks, Shared, irql::NoSpinLockHeld};
 
 struct Cb<F>(F);
@@ -25,5 +23,3 @@ impl<F: Kind + Send + Sync + 'static> QueueCallbacks for Cb<F> {
 fn coerce<'a>(it: &'a IrpQueue<Cb<for<'x> fn(&'x u8)>>) -> &'a IrpQueue<Cb<fn(&'static u8)>> {
     it //~ E0308
 }
-
-fn main() {}

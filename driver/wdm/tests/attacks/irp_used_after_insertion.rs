@@ -1,7 +1,5 @@
 //! An IRP is used after it was queued, when other threads may complete it.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Handled, Irp, IrpQueue, PassiveLevel, QueueCallbacks};
 
 fn insert<'irp, C: QueueCallbacks>(queue: &IrpQueue<C>, irp: Irp<'irp, C::Record>, irql: &mut PassiveLevel) -> Handled<'irp> {
@@ -9,5 +7,3 @@ fn insert<'irp, C: QueueCallbacks>(queue: &IrpQueue<C>, irp: Irp<'irp, C::Record
     let _ = irp.code(); //~ E0382
     handled
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A reference into an item is kept while it is on a list.
 
-#![forbid(unsafe_code)]
-
 use wdm::{InterlockedStack, Node, ZoneBox};
 
 fn keep(stack: &InterlockedStack<ZoneBox<Node<u32>>>, item: ZoneBox<Node<u32>>) -> u32 {
@@ -9,5 +7,3 @@ fn keep(stack: &InterlockedStack<ZoneBox<Node<u32>>>, item: ZoneBox<Node<u32>>) 
     stack.push(item); //~ E0505
     *value
 }
-
-fn main() {}

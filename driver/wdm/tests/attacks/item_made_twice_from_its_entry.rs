@@ -1,7 +1,5 @@
 //! The owner of an item is made twice from its entry.
 
-#![forbid(unsafe_code)]
-
 use wdm::{ListItem, Node, ZoneBox};
 
 fn two(item: ZoneBox<Node<u32>>) -> [ZoneBox<Node<u32>>; 2] {
@@ -9,5 +7,3 @@ fn two(item: ZoneBox<Node<u32>>) -> [ZoneBox<Node<u32>>; 2] {
     [ZoneBox::from_entry(entry), ZoneBox::from_entry(entry)] //~ E0133
     //~^ E0133
 }
-
-fn main() {}

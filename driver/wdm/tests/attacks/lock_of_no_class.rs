@@ -1,12 +1,8 @@
 //! A lock has a type that is not a class.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, SpinLock};
 
 struct Mine;
 fn lock(lock: &SpinLock<u32, Mine>, irql: &mut PassiveLevel) {
     lock.with(irql, |_, _| ()); //~ E0599
 }
-
-fn main() {}

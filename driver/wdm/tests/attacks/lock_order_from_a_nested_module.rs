@@ -1,7 +1,5 @@
 //! A class is placed a second time from a nested module.
 
-#![forbid(unsafe_code)]
-
 use wdm::{lock_order, lock_order::Unlocked};
 
 struct Mine;
@@ -13,5 +11,3 @@ mod nested {
     wdm::lock_order!(Unlocked => Mine); //~ E0119
     //~^ E0119
 }
-
-fn main() {}

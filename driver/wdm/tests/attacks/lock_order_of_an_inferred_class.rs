@@ -1,12 +1,8 @@
 //! The class on the left is inferred.
 
-#![forbid(unsafe_code)]
-
 use wdm::{lock_order, lock_order::Unlocked};
 
 struct Mine;
 lock_order!(Unlocked => Mine);
 lock_order!(_ => existing Mine); //~ E0121
 //~^ E0283
-
-fn main() {}

@@ -1,9 +1,5 @@
 //! A class of `wdm` is placed after another one of it a second time.
 
-#![forbid(unsafe_code)]
-
 use wdm::{CancelSpinLock, IrpQueueLock, lock_order};
 
 lock_order!(CancelSpinLock => existing IrpQueueLock); //~ E0117
-
-fn main() {}

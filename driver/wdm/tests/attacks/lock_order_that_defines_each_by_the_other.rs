@@ -1,12 +1,8 @@
 //! Two classes are declared after each other.
 
-#![forbid(unsafe_code)]
-
 use wdm::lock_order;
 
 struct One;
 struct Other;
 lock_order!(One => Other); //~ E0391
 lock_order!(Other => One);
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A lock is acquired again in the closure of `with_both`, which holds it.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, SpinLock};
 
 fn twice(one: &SpinLock<u32>, other: &SpinLock<u32>, irql: &mut PassiveLevel) {
@@ -9,5 +7,3 @@ fn twice(one: &SpinLock<u32>, other: &SpinLock<u32>, irql: &mut PassiveLevel) {
         SpinLock::with_both(other, one, held, |_, _, _| ()) //~ E0271
     });
 }
-
-fn main() {}

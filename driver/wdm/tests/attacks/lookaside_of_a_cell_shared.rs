@@ -1,7 +1,5 @@
 //! Threads share a block that contains a cell.
 
-#![forbid(unsafe_code)]
-
 use core::cell::Cell;
 
 use wdm::LookasideBox;
@@ -11,5 +9,3 @@ fn share<T: Sync>() {}
 fn run() {
     share::<LookasideBox<Cell<u32>>>(); //~ E0277
 }
-
-fn main() {}

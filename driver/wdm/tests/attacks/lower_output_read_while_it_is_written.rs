@@ -1,7 +1,5 @@
 //! The input of a request to the device below is also its output.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Lower, PassiveLevel};
 
 fn both(below: &Lower, bytes: &mut [u8], irql: &mut PassiveLevel) {

@@ -1,7 +1,5 @@
 //! A DPC sends a request to the device below and waits for it.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Lower, irql::DispatchLevel};
 
 fn in_a_dpc(below: &Lower, irql: &mut DispatchLevel) {

@@ -1,7 +1,5 @@
 //! The closure of `remove_matching` keeps the view of an IRP that another thread may complete.
 
-#![forbid(unsafe_code)]
-
 use wdm::{IrpQueue, IrpView, PassiveLevel, QueueCallbacks};
 
 fn remove<C: QueueCallbacks>(queue: &IrpQueue<C>, irql: &mut PassiveLevel) {
@@ -12,5 +10,3 @@ fn remove<C: QueueCallbacks>(queue: &IrpQueue<C>, irql: &mut PassiveLevel) {
     });
     let _ = kept.map(|irp| irp.code());
 }
-
-fn main() {}

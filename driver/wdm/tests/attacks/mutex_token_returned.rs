@@ -1,11 +1,7 @@
 //! The token of a held mutex is used after the mutex was released.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Mutex, PassiveLevel, irql::ApcLevel};
 
 fn run<'a>(mutex: &Mutex<u32>, irql: &'a mut PassiveLevel) -> &'a mut ApcLevel {
     mutex.with(irql, |_, irql| irql) //~ lifetime
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A thread waits for a mutex under a spin lock.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Mutex, PassiveLevel, SpinLock};
 
 fn run(lock: &SpinLock<u32>, mutex: &Mutex<u32>, irql: &mut PassiveLevel) {
@@ -9,5 +7,3 @@ fn run(lock: &SpinLock<u32>, mutex: &Mutex<u32>, irql: &mut PassiveLevel) {
         mutex.with(held, |value, _| *value += 1); //~ E0277
     });
 }
-
-fn main() {}

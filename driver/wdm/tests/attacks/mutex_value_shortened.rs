@@ -1,11 +1,7 @@
 //! A mutex's value becomes one of an inner frame.
 
-#![forbid(unsafe_code)]
-
 use wdm::Mutex;
 
 fn coerce<'a>(it: &'a Mutex<&'static str>) -> &'a Mutex<&'a str> {
     it //~ lifetime
 }
-
-fn main() {}

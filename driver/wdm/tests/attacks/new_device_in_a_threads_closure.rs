@@ -1,12 +1,8 @@
 //! Two threads add queues to one new device.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Error, NewDevice, PassiveLevel, thread};
 
 fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<(), Error> {
     thread::run(2, irql, &|_, _| take(device)) //~ E0596
 }
 fn take(_: &mut NewDevice) {}
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A `NewDevice` is kept after `add`.
 
-#![forbid(unsafe_code)]
-
 use std::sync::Mutex;
 use wdm::NewDevice;
 
@@ -9,5 +7,3 @@ static KEPT: Mutex<Option<&'static mut NewDevice>> = Mutex::new(None);
 fn keep(device: &mut NewDevice) {
     *KEPT.lock().unwrap() = Some(device); //~ E0521
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A device's state keeps the reference to the `NewDevice`.
 
-#![forbid(unsafe_code)]
-
 use wdm::NewDevice;
 
 struct Mine {
@@ -10,5 +8,3 @@ struct Mine {
 fn add(device: &mut NewDevice) -> Mine {
     Mine { device } //~ lifetime
 }
-
-fn main() {}

@@ -1,11 +1,7 @@
 //! The next IRP is started under a lock, where the queue may have to complete a cancelled IRP.
 
-#![forbid(unsafe_code)]
-
 use wdm::{CurrentIrp, PassiveLevel, QueueCallbacks, SpinLock};
 
 fn next<C: QueueCallbacks>(lock: &SpinLock<u32>, irp: CurrentIrp<C>, irql: &mut PassiveLevel) {
     let _ = lock.with(irql, |_, held| irp.start_next(held)); //~ E0277
 }
-
-fn main() {}

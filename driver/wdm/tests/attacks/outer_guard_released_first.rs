@@ -1,7 +1,5 @@
 //! The outer guard is dropped before the inner one.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, SpinLock, lock_order, lock_order::Unlocked};
 
 struct One;
@@ -14,5 +12,3 @@ fn both(one: &SpinLock<u32, One>, other: &SpinLock<u32, Other>, irql: &mut Passi
     drop(outer); //~ E0505
     drop(inner);
 }
-
-fn main() {}

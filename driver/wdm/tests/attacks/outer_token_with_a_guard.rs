@@ -1,7 +1,5 @@
 //! The outer token is used while a guard lives.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, PendedIrp, NtStatus, SpinLock};
 
 fn complete(lock: &SpinLock<u32>, irp: PendedIrp, irql: &mut PassiveLevel) {
@@ -9,5 +7,3 @@ fn complete(lock: &SpinLock<u32>, irp: PendedIrp, irql: &mut PassiveLevel) {
     irp.complete(NtStatus::SUCCESS, irql); //~ E0499
     drop(guard);
 }
-
-fn main() {}

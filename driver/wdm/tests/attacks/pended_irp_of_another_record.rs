@@ -1,11 +1,7 @@
 //! A pended IRP with one type of record is used as one with another type.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PendedIrp, Shared};
 
 fn coerce(it: PendedIrp<Shared<for<'x> fn(&'x u8)>>) -> PendedIrp<Shared<fn(&'static u8)>> {
     it //~ E0308
 }
-
-fn main() {}

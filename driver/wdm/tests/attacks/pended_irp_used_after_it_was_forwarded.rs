@@ -1,12 +1,8 @@
 //! A request is completed after it was forwarded, when the lower drivers own it.
 
-#![forbid(unsafe_code)]
-
 use wdm::{NtStatus, PassiveLevel, PendedIrp};
 
 fn forward(irp: PendedIrp, irql: &mut PassiveLevel) {
     irp.forward(irql);
     irp.complete(NtStatus::SUCCESS, irql); //~ E0382
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A device waits while it is powered up, although the lower drivers may call it at `DISPATCH_LEVEL`.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::PinInit;
 use wdm::{Device, Error, Event, NewDevice, PassiveLevel, PowerState, irql::CallerLevel};
 
@@ -20,5 +18,3 @@ impl Device for Lamp {
         self.ready.wait(irql); //~ E0277
     }
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A reference to a record is kept after the completion.
 
-#![forbid(unsafe_code)]
-
 use wdm::{NtStatus, PassiveLevel, PendedIrp, Shared};
 
 fn keep(irp: PendedIrp<Shared<u32>>, irql: &mut PassiveLevel) -> u32 {
@@ -9,5 +7,3 @@ fn keep(irp: PendedIrp<Shared<u32>>, irql: &mut PassiveLevel) -> u32 {
     irp.complete(NtStatus::SUCCESS, irql); //~ E0505
     *record
 }
-
-fn main() {}

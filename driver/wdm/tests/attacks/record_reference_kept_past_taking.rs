@@ -1,7 +1,5 @@
 //! A reference to a record is kept after the record was taken.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PendedIrp, Shared};
 
 fn keep(irp: PendedIrp<Shared<u32>>) -> u32 {
@@ -9,5 +7,3 @@ fn keep(irp: PendedIrp<Shared<u32>>) -> u32 {
     let _ = irp.take_record(); //~ E0505
     *record
 }
-
-fn main() {}

@@ -1,11 +1,7 @@
 //! The driver's registry key is kept after `DriverEntry`.
 
-#![forbid(unsafe_code)]
-
 use wdm::RegistryKey;
 
 fn keep<'a>(key: &'a RegistryKey<'a>) -> &'static RegistryKey<'static> {
     key //~ lifetime
 }
-
-fn main() {}

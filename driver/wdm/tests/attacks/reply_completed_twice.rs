@@ -1,7 +1,5 @@
 //! A reply is completed twice.
 
-#![forbid(unsafe_code)]
-
 use wdm::{NtStatus, PassiveLevel, PendedIrp};
 
 fn complete(irp: PendedIrp, irql: &mut PassiveLevel) {
@@ -9,5 +7,3 @@ fn complete(irp: PendedIrp, irql: &mut PassiveLevel) {
     reply.complete(NtStatus::SUCCESS, irql);
     reply.complete(NtStatus::SUCCESS, irql); //~ E0382
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! The input is kept while a reply overwrites it.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Error, Irp};
 
 fn keep(irp: Irp<'_>) -> Result<u8, Error> {
@@ -10,5 +8,3 @@ fn keep(irp: Irp<'_>) -> Result<u8, Error> {
     reply.append(&[1]);
     Ok(input[0])
 }
-
-fn main() {}

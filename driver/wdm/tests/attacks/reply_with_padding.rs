@@ -1,7 +1,5 @@
 //! A reply discloses its padding bytes to user mode.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Irp, PassiveLevel};
 
 #[repr(C)]
@@ -13,5 +11,3 @@ fn leak(irp: Irp<'_>, reply: &Padded, irql: &mut PassiveLevel) {
     let _ = irp.complete_with(reply, irql); //~ E0277
     //~^ E0277
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A dispatch routine returns nothing for its IRP.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::PinInit;
 use wdm::{Device, Error, FileState, Guid, Handled, Irp, NewDevice, NtStatus, PassiveLevel};
 
@@ -20,5 +18,3 @@ impl Device for Mine {
         drop((irp, irql));
     }
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A completion routine completes its request twice.
 
-#![forbid(unsafe_code)]
-
 use wdm::{CompletionRoutine, NtStatus, PendedIrp, Returned, irql::CallerLevel};
 
 struct Mine;
@@ -13,5 +11,3 @@ impl CompletionRoutine for Mine {
         let _ = irp.into_irp().map(|irp| irp.complete(NtStatus::SUCCESS, irql)); //~ E0382
     }
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! An observer keeps a reference to the request beyond its completion.
 
-#![forbid(unsafe_code)]
-
 use core::cell::Cell;
 use wdm::{PendedIrp, Returned};
 
@@ -9,5 +7,3 @@ struct Keep<'a>(Cell<Option<&'a Returned<PendedIrp>>>);
 fn keep(kept: &Keep<'_>, irp: &Returned<PendedIrp>) {
     kept.0.set(Some(irp)); //~ lifetime
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A request that has come back is completed by its owner and as it came.
 
-#![forbid(unsafe_code)]
-
 use wdm::{NtStatus, PassiveLevel, PendedIrp, Returned};
 
 fn twice(irp: Returned<PendedIrp>, irql: &mut PassiveLevel) {
@@ -11,5 +9,3 @@ fn twice(irp: Returned<PendedIrp>, irql: &mut PassiveLevel) {
     }
     irp.complete(irql); //~ E0382
 }
-
-fn main() {}

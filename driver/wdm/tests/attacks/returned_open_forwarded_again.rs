@@ -1,7 +1,5 @@
 //! A filter forwards a close again when it has come back, so that the file is freed twice.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Error, Filter, Handled, Irp, NewFilter, PassiveLevel, PinInit};
 
 struct Twice;
@@ -15,5 +13,3 @@ impl Filter for Twice {
         irp.forward_and_wait(irql).forward(irql) //~ E0599
     }
 }
-
-fn main() {}

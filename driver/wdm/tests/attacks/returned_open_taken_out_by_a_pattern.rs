@@ -1,12 +1,8 @@
 //! A filter takes the owner out of a request that has come back by a pattern.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Irp, Returned};
 
 fn take<'irp>(irp: Returned<Irp<'irp>>) -> Irp<'irp> {
     let Returned(irp) = irp; //~ E0532
     irp
 }
-
-fn main() {}

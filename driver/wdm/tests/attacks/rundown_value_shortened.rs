@@ -1,11 +1,7 @@
 //! A value under run-down protection becomes one of an inner frame.
 
-#![forbid(unsafe_code)]
-
 use wdm::Rundown;
 
 fn coerce<'a>(it: Rundown<&'static str>) -> Rundown<&'a str> {
     it //~ lifetime
 }
-
-fn main() {}

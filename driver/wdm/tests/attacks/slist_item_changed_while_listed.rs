@@ -1,7 +1,5 @@
 //! An item is changed while it is on a list, where another thread may pop it.
 
-#![forbid(unsafe_code)]
-
 use wdm::{LookasideBox, SList};
 
 fn push(mut item: LookasideBox<u32>, list: &SList<u32>) {
@@ -9,5 +7,3 @@ fn push(mut item: LookasideBox<u32>, list: &SList<u32>) {
     list.push(item); //~ E0505
     *value = 1;
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A `StartIoQueue` with one type of callbacks is coerced to one with another type.
 
-#![forbid(unsafe_code)]
-
 use wdm::{StartIoQueue, IrpView, NtStatus, QueueCallbacks, Shared, irql::NoSpinLockHeld};
 
 struct Cb<F>(F);
@@ -25,5 +23,3 @@ impl<F: Kind + Send + Sync + 'static> QueueCallbacks for Cb<F> {
 fn coerce<'a>(it: &'a StartIoQueue<Cb<for<'x> fn(&'x u8)>>) -> &'a StartIoQueue<Cb<fn(&'static u8)>> {
     it //~ E0308
 }
-
-fn main() {}

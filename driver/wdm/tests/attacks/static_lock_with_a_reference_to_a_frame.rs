@@ -1,7 +1,5 @@
 //! A lock in a static gets a reference to a local.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, SpinLock};
 
 static KEPT: SpinLock<Option<&'static u32>> = SpinLock::new_static(None);
@@ -10,5 +8,3 @@ fn keep(irql: &mut PassiveLevel) {
     let local = 7;
     KEPT.with(irql, |kept, _| *kept = Some(&local)); //~ E0373
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A list in a static gets a block with a reference to a local.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Lookaside, SList};
 
 static LIST: SList<&'static u32> = SList::new();
@@ -12,5 +10,3 @@ fn push(memory: &Lookaside<&'static u32>) {
         LIST.push(item);
     }
 }
-
-fn main() {}

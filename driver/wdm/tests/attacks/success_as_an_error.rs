@@ -1,11 +1,7 @@
 //! `DriverEntry` fails with a success status, so that NT would use a driver that is not initialised.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Error, NtStatus};
 
 fn driver_entry() -> Result<(), Error> {
     Err(NtStatus::SUCCESS) //~ E0308
 }
-
-fn main() {}

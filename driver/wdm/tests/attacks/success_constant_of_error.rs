@@ -1,7 +1,5 @@
 //! The constant `Error::SUCCESS` is used.
 
-#![forbid(unsafe_code)]
-
-fn main() {
+fn attack() {
     let _ = wdm::Error::SUCCESS; //~ E0599
 }

@@ -1,7 +1,5 @@
 //! A thread with one routine is coerced to a thread with another.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, Thread, ThreadRoutine};
 
 struct R<F>(F);
@@ -12,5 +10,3 @@ impl<F: Send + Sync + 'static> ThreadRoutine for R<F> {
 fn coerce<'a>(it: &'a Thread<R<for<'x> fn(&'x u8)>>) -> &'a Thread<R<fn(&'static u8)>> {
     it //~ E0308
 }
-
-fn main() {}

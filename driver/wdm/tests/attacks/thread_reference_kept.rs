@@ -1,7 +1,5 @@
 //! A thread keeps a reference to itself in a static, where it outlives the thread.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, Thread, ThreadRoutine};
 
 struct Mine;
@@ -13,5 +11,3 @@ impl ThreadRoutine for Mine {
         keep(thread); //~ E0521
     }
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A thread works on a value that other threads may not share.
 
-#![forbid(unsafe_code)]
-
 use core::cell::Cell;
 
 use wdm::{PassiveLevel, Thread, ThreadRoutine};
@@ -13,5 +11,3 @@ impl ThreadRoutine for Mine { //~ E0277
         thread.0.set(1);
     }
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! Threads share a value that is not `Sync`.
 
-#![forbid(unsafe_code)]
-
 use core::cell::Cell;
 use wdm::{PassiveLevel, thread};
 
@@ -9,5 +7,3 @@ fn run(irql: &mut PassiveLevel) {
     let cell = Cell::new(1);
     let _ = thread::run(2, irql, &|_, _| cell.set(2)); //~ E0277
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! The value of a thread is moved out while the thread runs.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, Thread, ThreadRoutine};
 
 struct Work;
@@ -13,5 +11,3 @@ impl ThreadRoutine for Work {
 fn take(thread: Thread<Work>) -> Work {
     *thread //~ E0507
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A thread stores its token for the thread that started it.
 
-#![forbid(unsafe_code)]
-
 use std::cell::Cell;
 use wdm::{PassiveLevel, thread};
 
@@ -9,5 +7,3 @@ fn run(irql: &mut PassiveLevel) {
     let kept = Cell::new(None);
     let _ = thread::run(1, irql, &|_, irql: &mut PassiveLevel| kept.set(Some(irql))); //~ E0277
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A timer with one routine is coerced to a timer with another.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Timer, TimerRoutine, irql::DispatchLevel};
 
 struct R<F>(F);
@@ -12,5 +10,3 @@ impl<F: Send + Sync + 'static> TimerRoutine for R<F> {
 fn coerce<'a>(it: &'a Timer<R<for<'x> fn(&'x u8)>>) -> &'a Timer<R<fn(&'static u8)>> {
     it //~ E0308
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A pinned timer is moved.
 
-#![forbid(unsafe_code)]
-
 use core::pin::Pin;
 use wdm::{Timer, TimerRoutine};
 
@@ -9,5 +7,3 @@ fn moved<R: TimerRoutine>(timer: Pin<Box<Timer<R>>>) -> Timer<R> {
     *Pin::into_inner(timer) //~ E0277
     //~^ E0277
 }
-
-fn main() {}

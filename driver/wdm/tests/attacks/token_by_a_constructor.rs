@@ -1,7 +1,5 @@
 //! The constructor of a token is called.
 
-#![forbid(unsafe_code)]
-
-fn main() {
+fn attack() {
     let _ = wdm::PassiveLevel::assume(); //~ E0624
 }

@@ -1,7 +1,5 @@
 //! A token is made by `Default`.
 
-#![forbid(unsafe_code)]
-
-fn main() {
+fn attack() {
     let _: wdm::PassiveLevel = Default::default(); //~ E0277
 }

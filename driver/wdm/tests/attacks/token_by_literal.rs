@@ -1,7 +1,5 @@
 //! A token is made with a struct literal.
 
-#![forbid(unsafe_code)]
-
-fn main() {
+fn attack() {
     let _ = wdm::PassiveLevel { _not_send: core::marker::PhantomData }; //~ E0451
 }

@@ -1,7 +1,5 @@
 //! A token is copied out of its place by `ManuallyDrop`.
 
-#![forbid(unsafe_code)]
-
 use core::mem::ManuallyDrop;
 
 use wdm::PassiveLevel;
@@ -9,5 +7,3 @@ use wdm::PassiveLevel;
 fn copy(irql: &mut PassiveLevel) -> ManuallyDrop<PassiveLevel> {
     ManuallyDrop::new(*irql) //~ E0507
 }
-
-fn main() {}

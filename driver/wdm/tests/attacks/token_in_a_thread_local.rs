@@ -1,7 +1,5 @@
 //! A token is kept in a variable of the thread.
 
-#![forbid(unsafe_code)]
-
 use std::cell::RefCell;
 
 use wdm::PassiveLevel;
@@ -13,5 +11,3 @@ thread_local! {
 fn keep(irql: &mut PassiveLevel) {
     KEPT.set(Some(irql)); //~ E0521
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A thread gets the token of the thread that started it.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, SpinLock, thread};
 
 fn run(lock: &SpinLock<u32>, irql: &mut PassiveLevel, other: &mut PassiveLevel) {
@@ -9,5 +7,3 @@ fn run(lock: &SpinLock<u32>, irql: &mut PassiveLevel, other: &mut PassiveLevel) 
         lock.with(other, |value, _| *value += 1);
     });
 }
-
-fn main() {}

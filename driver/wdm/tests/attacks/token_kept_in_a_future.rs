@@ -1,7 +1,5 @@
 //! A future keeps the token that it was made with.
 
-#![forbid(unsafe_code)]
-
 use std::pin::Pin;
 use wdm::{PassiveLevel, thread};
 
@@ -10,5 +8,3 @@ fn later(irql: &mut PassiveLevel) -> Pin<Box<dyn Future<Output = ()>>> {
         let _ = thread::run(1, irql, &|_, _| ());
     })
 }
-
-fn main() {}

@@ -1,10 +1,6 @@
 //! A token is kept in a static, after the return of its routine.
 
-#![forbid(unsafe_code)]
-
 use std::sync::Mutex;
 use wdm::PassiveLevel;
 
 static KEPT: Mutex<Option<&'static mut PassiveLevel>> = Mutex::new(None); //~ E0277
-
-fn main() {}

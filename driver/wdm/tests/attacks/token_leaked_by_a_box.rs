@@ -1,11 +1,7 @@
 //! A token is made to live for ever by a leaked box.
 
-#![forbid(unsafe_code)]
-
 use wdm::PassiveLevel;
 
 fn leak(irql: &mut PassiveLevel) -> &'static mut &'static mut PassiveLevel {
     Box::leak(Box::new(irql)) //~ lifetime
 }
-
-fn main() {}

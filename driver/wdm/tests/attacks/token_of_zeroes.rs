@@ -1,7 +1,5 @@
 //! A token, which is zero-sized, is initialised with zeroes, alone and as part of a structure.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::{Init, Zeroable, zeroed};
 use wdm::{PassiveLevel, irql::DispatchLevel};
 
@@ -13,5 +11,3 @@ fn alone() -> impl Init<PassiveLevel> {
 struct Part {
     token: DispatchLevel, //~ E0277
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A type of the driver implements the token trait that states that no lock is held.
 
-#![forbid(unsafe_code)]
-
 use wdm::{irql::{AtMostDispatch, NoSpinLockHeld}, lock_order::Unlocked};
 
 struct Mine;
@@ -14,5 +12,3 @@ impl AtMostDispatch for Mine { //~ E0277
     }
 }
 impl NoSpinLockHeld for Mine {} //~ E0277
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! The sender's buffer is read after the completion, when it is unmapped.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Error, NtStatus, PassiveLevel, PendedIrp};
 
 fn keep(mut irp: PendedIrp, irql: &mut PassiveLevel) -> Result<u32, Error> {
@@ -9,5 +7,3 @@ fn keep(mut irp: PendedIrp, irql: &mut PassiveLevel) -> Result<u32, Error> {
     irp.complete(NtStatus::SUCCESS, irql); //~ E0505
     buffer.read(0)
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A buffer outlives the owner of its request, which is completed.
 
-#![forbid(unsafe_code)]
-
 use wdm::{NtStatus, PassiveLevel, PendedIrp};
 
 fn late(mut irp: PendedIrp, irql: &mut PassiveLevel) -> u8 {
@@ -9,5 +7,3 @@ fn late(mut irp: PendedIrp, irql: &mut PassiveLevel) -> u8 {
     irp.complete(NtStatus::SUCCESS, irql); //~ E0505
     buffer.map_or(0, |buffer| buffer.read(0).unwrap_or(0))
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! The buffer is read through one owner while another one writes to it.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Error, PendedIrp};
 
 fn both(mut irp: PendedIrp) -> Result<u8, Error> {
@@ -10,5 +8,3 @@ fn both(mut irp: PendedIrp) -> Result<u8, Error> {
     reply.append(b"bytes");
     buffer.read(0)
 }
-
-fn main() {}

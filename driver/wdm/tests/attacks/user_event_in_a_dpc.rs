@@ -1,11 +1,7 @@
 //! A handle is looked up at `DISPATCH_LEVEL`.
 
-#![forbid(unsafe_code)]
-
 use wdm::{Irp, irql::DispatchLevel};
 
 fn run(irp: &Irp<'_>, irql: &mut DispatchLevel) {
     let _ = irp.user_event(4, irql); //~ E0277
 }
-
-fn main() {}

@@ -1,11 +1,7 @@
 //! The handle of a pended request is looked up later, in the process of whichever thread runs then.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, PendedIrp};
 
 fn run(irp: &PendedIrp, irql: &mut PassiveLevel) {
     let _ = irp.user_event(4, irql); //~ E0599
 }
-
-fn main() {}

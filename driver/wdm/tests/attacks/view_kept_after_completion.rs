@@ -1,7 +1,5 @@
 //! A view is kept after the completion.
 
-#![forbid(unsafe_code)]
-
 use wdm::{IrpView, NtStatus, PassiveLevel, PendedIrp};
 
 fn keep(irp: PendedIrp, irql: &mut PassiveLevel) -> u32 {
@@ -9,5 +7,3 @@ fn keep(irp: PendedIrp, irql: &mut PassiveLevel) -> u32 {
     irp.complete(NtStatus::SUCCESS, irql); //~ E0505
     view.code()
 }
-
-fn main() {}

@@ -1,11 +1,7 @@
 //! A DPC waits for system threads.
 
-#![forbid(unsafe_code)]
-
 use wdm::{irql::DispatchLevel, thread};
 
 fn run(irql: &mut DispatchLevel) {
     let _ = thread::run(1, irql, &|_, _| ()); //~ E0308
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A work item's routine keeps the reference that it is lent.
 
-#![forbid(unsafe_code)]
-
 use std::sync::Mutex;
 
 use wdm::{PassiveLevel, Shared, WorkItem, WorkItemRoutine};
@@ -15,5 +13,3 @@ impl WorkItemRoutine for Work {
         *KEPT.lock().unwrap() = Some(item); //~ E0521
     }
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A work item with one routine is coerced to a work item with another.
 
-#![forbid(unsafe_code)]
-
 use wdm::{PassiveLevel, Shared, WorkItem, WorkItemRoutine};
 
 struct R<F>(F);
@@ -12,5 +10,3 @@ impl<F: Send + Sync + 'static> WorkItemRoutine for R<F> {
 fn coerce<'a>(it: &'a WorkItem<R<for<'x> fn(&'x u8)>>) -> &'a WorkItem<R<fn(&'static u8)>> {
     it //~ E0308
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! A work item's routine works on a value that other threads may not share.
 
-#![forbid(unsafe_code)]
-
 use core::cell::Cell;
 
 use wdm::{PassiveLevel, Shared, WorkItem, WorkItemRoutine};
@@ -13,5 +11,3 @@ impl WorkItemRoutine for Mine { //~ E0277
         item.0.set(1);
     }
 }
-
-fn main() {}

@@ -1,7 +1,5 @@
 //! Threads share a block of a zone whose value is not `Sync`.
 
-#![forbid(unsafe_code)]
-
 use core::cell::Cell;
 use wdm::ZoneBox;
 
@@ -9,5 +7,3 @@ fn share(_: &(impl Sync + ?Sized)) {}
 fn shared(block: ZoneBox<Cell<u32>>) {
     share(&block); //~ E0277
 }
-
-fn main() {}

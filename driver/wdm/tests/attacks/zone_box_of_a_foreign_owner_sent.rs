@@ -1,7 +1,5 @@
 //! A block of a zone whose value is not `Send` is sent to another thread.
 
-#![forbid(unsafe_code)]
-
 use std::rc::Rc;
 use wdm::ZoneBox;
 
@@ -9,5 +7,3 @@ fn send(_: impl Send) {}
 fn sent(block: ZoneBox<Rc<u32>>) {
     send(block); //~ E0277
 }
-
-fn main() {}

@@ -15,6 +15,26 @@ pub fn kernel() -> Arc<Kernel> {
     })
 }
 
+/// Loads a driver on `wdm`.
+pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Driver {
+    // SAFETY: the entry point is that of a driver on wdm.
+    unsafe { Driver::load(kernel, wdm::entry::<D>) }.expect("DriverEntry")
+}
+
+/// Loads a filter driver on `wdm`.
+pub fn load_filter<F: wdm::Filter>(kernel: &Arc<Kernel>) -> Driver {
+    // SAFETY: as above.
+    unsafe { Driver::load(kernel, wdm::filter_entry::<F>) }.expect("DriverEntry")
+}
+
+/// Loads a driver, and adds and starts its device.
+pub fn start<D: wdm::Device>(kernel: &Arc<Kernel>) -> (Driver, Device) {
+    let driver = load::<D>(kernel);
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    (driver, device)
+}
+
 /// A loaded driver, its device and its open files.
 pub struct Loaded {
     pub kernel: Arc<Kernel>,
@@ -27,8 +47,7 @@ impl Loaded {
     /// Calls `DriverEntry` and AddDevice.
     pub fn new<D: wdm::Device>() -> Self {
         let kernel = kernel();
-        // SAFETY: the entry point is that of a driver on wdm.
-        let driver = unsafe { Driver::load(&kernel, wdm::entry::<D>) }.expect("DriverEntry");
+        let driver = load::<D>(&kernel);
         let device = driver.add_device().expect("AddDevice");
         Self {
             kernel,
@@ -110,16 +129,15 @@ pub fn stops(name: &str, with: &str, attempt: impl FnOnce()) {
 }
 
 /// Loads a driver, runs a scenario, and unloads the driver, which is checked for leaks.
-pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Driver)) {
-    // SAFETY: the entry point is that of a driver on wdm.
-    let driver = unsafe { Driver::load(kernel, wdm::entry::<D>) }.expect("DriverEntry");
+pub fn with_driver<D: wdm::Device>(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Driver)) {
+    let driver = load::<D>(kernel);
     scenario(&driver);
     driver.unload();
 }
 
-/// Like [`load`], with an open file of a device, which is removed if the scenario does not remove it.
+/// Like [`with_driver`], with an open file of a device, which is removed if the scenario does not remove it.
 pub fn with_file<D: wdm::Device>(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Device, &Arc<File>)) {
-    load::<D>(kernel, |driver| {
+    with_driver::<D>(kernel, |driver| {
         let device = driver.add_device().expect("AddDevice");
         let file = device.open_anyway(Access::ReadWrite);
         let file = Arc::new(file.expect("the device opens"));

@@ -5,5 +5,3 @@ use wdm::{CancelSpinLock, PassiveLevel};
 fn twice(irql: &mut PassiveLevel) {
     CancelSpinLock::with(irql, |held| CancelSpinLock::with(held, |_| ())); //~ E0271
 }
-
-fn main() {}

@@ -8,5 +8,3 @@ fn twice(irql: &mut PassiveLevel) {
     drop(guard); //~ E0382
     //~| `guard`
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn complete(lock: &SpinLock<u32>, irp: PendedIrp, irql: &mut PassiveLevel) {
     lock.with(irql, |_, held| irp.complete(NtStatus::SUCCESS, held)); //~ E0277
     //~| NoSpinLockHeld
 }
-
-fn main() {}

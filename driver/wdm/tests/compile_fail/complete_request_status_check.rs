@@ -7,5 +7,3 @@ fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp
     NtStatus::CANCELLED //~ E0308
     //~| NtStatus
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn complete(irp: PendedIrp, irql: &mut PassiveLevel) {
     CancelSpinLock::with(irql, |held| irp.complete(NtStatus::SUCCESS, held)); //~ E0277
     //~| NoSpinLockHeld
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp
     irp.complete(NtStatus::PENDING, irql) //~ E0599
     //~| PENDING
 }
-
-fn main() {}

@@ -7,5 +7,3 @@ fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp
     irp.complete(NtStatus::SUCCESS, irql) //~ E0382
     //~| `irp`
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn open_or_close<'irp>(irp: Irp<'irp>, lock: &SpinLock<u32>, irql: &mut PassiveL
     lock.with(irql, |_, held| irp.forward(held)) //~ E0277
     //~| the IRQL was raised here
 }
-
-fn main() {}

@@ -11,5 +11,3 @@ fn device_control<'irp, 'other>(
     other.complete(NtStatus::SUCCESS, irql) //~ lifetime
     //~^ lifetime
 }
-
-fn main() {}

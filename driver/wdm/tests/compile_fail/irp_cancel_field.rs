@@ -6,5 +6,3 @@ fn is_cancelled(irp: &Irp<'_>) -> bool {
     irp.cancel //~ E0609
     //~| cancel
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn device_control<'irp>(irp: Irp<'irp>, _irql: &mut PassiveLevel) -> Handled<'ir
     //~| Handled
     drop(irp);
 }
-
-fn main() {}

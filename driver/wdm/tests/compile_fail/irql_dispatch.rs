@@ -11,5 +11,3 @@ fn submit<'n>(
     let _ = queue.insert(node, irql); //~ E0277
     //~| Dispatch
 }
-
-fn main() {}

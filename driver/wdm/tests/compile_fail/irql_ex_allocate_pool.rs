@@ -8,5 +8,3 @@ fn make(lock: &SpinLock<u32>, device: &DeviceObject, irql: &mut PassiveLevel) {
         //~| NoSpinLockHeld
     });
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn in_dpc(registry: &RegistryKey<'_>, irql: &mut DispatchLevel) -> u32 {
     registry.dword("Parameters", "LogLevel", irql).unwrap_or(0) //~ E0277
     //~| Waitable
 }
-
-fn main() {}

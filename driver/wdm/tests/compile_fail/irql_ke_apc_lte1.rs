@@ -6,5 +6,3 @@ fn in_dpc(irql: &mut DispatchLevel) -> Result<(), Error> {
     thread::run(1, irql, &|_, _| ()) //~ E0308
     //~| PassiveLevel
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn extend<L: NoSpinLockHeld>(zone: &Zone<u64>, irql: &mut L) -> Result<(), Error
     zone.extend(8, irql) //~ E0277
     //~| Waitable
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn raise(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
     lock.with(irql, |_, held| raise_to_dispatch(held, |_| ())); //~ E0277
     //~| NoSpinLockHeld
 }
-
-fn main() {}

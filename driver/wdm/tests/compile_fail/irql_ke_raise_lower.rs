@@ -8,5 +8,3 @@ use wdm::{
 fn raise(irql: &mut PassiveLevel) -> &mut DispatchLevel {
     raise_to_dispatch(irql, |irql| irql) //~ lifetime
 }
-
-fn main() {}

@@ -7,5 +7,3 @@ fn release(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
     guard.release(2); //~ E0599
     //~| `release`
 }
-
-fn main() {}

@@ -9,5 +9,3 @@ fn dispatch(lock: &SpinLock<u32>) -> SpinLockGuard<'_, u32> {
     //~| `kept`
     kept.unwrap()
 }
-
-fn main() {}

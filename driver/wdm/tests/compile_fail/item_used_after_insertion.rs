@@ -11,5 +11,3 @@ fn on_two_lists(
     other.insert_tail(item); //~ E0382
     //~| `item`
 }
-
-fn main() {}

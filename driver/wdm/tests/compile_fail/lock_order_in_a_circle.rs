@@ -6,5 +6,3 @@ struct Device;
 struct Channel;
 lock_order!(Device => Channel); //~ E0391
 lock_order!(Channel => Device);
-
-fn main() {}

@@ -10,5 +10,3 @@ lock_order!(Unlocked, Device => Channel);
 fn close(device: &SpinLock<u32, Device>, channel: &SpinLock<u32, Channel>, irql: &mut PassiveLevel) {
     channel.with(irql, |_, held| *device.lock_at_dpc(held) -= 1); //~ E0271
 }
-
-fn main() {}

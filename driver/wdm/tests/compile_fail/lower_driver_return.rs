@@ -7,5 +7,3 @@ fn request<'irp>(irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
     NtStatus::SUCCESS //~ E0308
     //~| NtStatus
 }
-
-fn main() {}

@@ -8,5 +8,3 @@ fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp
     pended.complete(NtStatus::SUCCESS, irql) //~ E0308
     //~| Handled
 }
-
-fn main() {}

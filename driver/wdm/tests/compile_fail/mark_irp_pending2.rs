@@ -7,5 +7,3 @@ fn device_control<'irp>(irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp
     Handled::pending(irql) //~ E0599
     //~| `pending`
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn link(list: &InterlockedList<PendedIrp>, irp: Irp<'_>) {
     list.insert_tail(irp); //~ E0308
     //~| PendedIrp
 }
-
-fn main() {}

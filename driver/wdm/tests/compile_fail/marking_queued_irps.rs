@@ -10,5 +10,3 @@ fn requeue<C: QueueCallbacks<Record = ()>>(
     let _ = queue.insert(irp, irql); //~ E0308
     //~| PendedIrp
 }
-
-fn main() {}

@@ -8,5 +8,3 @@ fn complete(lock: &SpinLock<u32>, irp: PendedIrp, irql: &mut PassiveLevel) {
     //~| `*irql`
     *guard += 1;
 }
-
-fn main() {}

@@ -11,5 +11,3 @@ fn device_control<'irp, C: QueueCallbacks<Record = ()>>(
     irp.complete(NtStatus::SUCCESS, irql) //~ E0382
     //~| `irp`
 }
-
-fn main() {}

@@ -16,5 +16,3 @@ impl Device for Lamp {
         Err(Error::DEVICE_BUSY)
     }
 }
-
-fn main() {}

@@ -16,5 +16,3 @@ impl Device for Lamp {
         irp.complete(Error::DEVICE_BUSY, irql)
     }
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn slot(irql: &mut PassiveLevel) -> u32 {
     processor::current(irql) //~ E0277
     //~| Dispatch
 }
-
-fn main() {}

@@ -7,5 +7,3 @@ fn keep(lock: &QueuedSpinLock<u32>, irql: &mut PassiveLevel) {
     //~| `lock`
     core::mem::forget(guard);
 }
-
-fn main() {}

@@ -7,5 +7,3 @@ fn finish_twice(busy: Busy<'_, '_, u32, Arrival>, irql: &mut DispatchLevel) {
     let _ = busy.remove(irql); //~ E0382
     //~| `busy`
 }
-
-fn main() {}

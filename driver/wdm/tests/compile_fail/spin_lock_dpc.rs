@@ -6,5 +6,3 @@ fn count(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
     *lock.lock_at_dpc(irql) += 1; //~ E0277
     //~| Dispatch
 }
-
-fn main() {}

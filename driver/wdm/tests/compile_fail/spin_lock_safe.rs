@@ -7,5 +7,3 @@ fn release_elsewhere(lock: &SpinLock<u32>, irql: &mut PassiveLevel) {
     another_thread(lock.lock(irql)); //~ E0277
     //~| `Send`
 }
-
-fn main() {}

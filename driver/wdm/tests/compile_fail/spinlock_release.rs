@@ -15,5 +15,3 @@ fn both(first: &SpinLock<u32, First>, second: &SpinLock<u32, Second>, irql: &mut
     //~| `outer`
     drop(inner);
 }
-
-fn main() {}

@@ -6,5 +6,3 @@ fn cancel<C: QueueCallbacks>(current: CurrentIrp<C>, irql: &mut DispatchLevel) {
     current.complete(NtStatus::CANCELLED, irql); //~ E0599
     //~| `complete`
 }
-
-fn main() {}

@@ -7,5 +7,3 @@ fn finish<C: QueueCallbacks>(current: CurrentIrp<C>, irql: &mut DispatchLevel) {
     let _ = current.start_next(irql); //~ E0382
     //~| `current`
 }
-
-fn main() {}

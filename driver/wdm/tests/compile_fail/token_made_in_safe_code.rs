@@ -6,5 +6,3 @@ fn claim() -> PassiveLevel {
     PassiveLevel { _not_send: core::marker::PhantomData } //~ E0451
     //~| PassiveLevel
 }
-
-fn main() {}

@@ -7,5 +7,3 @@ fn run_elsewhere(irql: &mut PassiveLevel) {
     another_thread(irql); //~ E0277
     //~| `Send`
 }
-
-fn main() {}

@@ -19,7 +19,7 @@ fn dpc(_: &Dpc<Mine>) {} //~ E0277
 fn timer(_: &Timer<Mine>) {} //~ E0277
 //~| has no timer routine
 
-fn main() {
+fn mistake() {
     let _ = wdm::entry::<Mine>; //~ E0277
     //~| is not a device
 }

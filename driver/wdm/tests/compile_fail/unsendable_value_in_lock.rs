@@ -12,5 +12,3 @@ fn share(lock: &SpinLock<OfOneThread>) {
     //~| `Send`
     let _ = OfOneThread(core::ptr::null()).0;
 }
-
-fn main() {}

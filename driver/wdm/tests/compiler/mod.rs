@@ -1,10 +1,10 @@
-//! Compiles each file of a folder as a program on `wdm`, and compares the compiler's errors with those that the
-//! file's comments expect.
+//! Compiles each file of a folder as a library on `wdm` that forbids unsafe code, and compares the compiler's errors with those
+//! that the file's comments expect.
 //!
 //! | comment | the compiler must report |
 //! | --- | --- |
 //! | `//~ E0277` | an error with this code on this line |
-//! | `//~ unsafe_code` | code that the case's `#![forbid(unsafe_code)]` forbids, on this line |
+//! | `//~ unsafe_code` | unsafe code on this line |
 //! | `//~ lifetime` | an error about lifetimes on this line; such errors have no code |
 //! | `//~? E0080` | such an error in no line of this file: a constant of `wdm` that is evaluated for the file's types |
 //! | `//~^ E0277` | the same for the line above; each further `^` is one line more |
@@ -61,14 +61,14 @@ pub fn differences(folder: &Path) -> BTreeMap<String, Vec<String>> {
     let mut reported: BTreeMap<String, Vec<Reported>> = BTreeMap::new();
     for message in Message::parse_stream(Cursor::new(&output.stdout)) {
         match message.expect("a message of cargo's") {
-            Message::CompilerMessage(message) if message.target.is_bin() => {
+            Message::CompilerMessage(message) if message.target.is_example() => {
                 let errors = reported.entry(message.target.name.clone()).or_default();
                 errors.extend(error(
                     &message.message,
                     message.target.src_path.as_std_path(),
                 ));
             }
-            Message::CompilerArtifact(artifact) if artifact.target.is_bin() => {
+            Message::CompilerArtifact(artifact) if artifact.target.is_example() => {
                 reported.entry(artifact.target.name).or_default();
             }
             _ => {}
@@ -107,21 +107,23 @@ fn cases(folder: &Path) -> BTreeMap<String, PathBuf> {
     cases
 }
 
-/// Runs cargo on a package that contains each case as a program.
+/// Runs cargo on a package that contains each case as a library.
 fn compile(folder: &Path, cases: &BTreeMap<String, PathBuf>) -> Output {
     let wdm = Path::new(env!("CARGO_MANIFEST_DIR"));
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let name = folder.file_name().expect("a folder with a name");
     let package = scratch.join("packages").join(name);
     let mut manifest = vec![format!(
-        "[package]\nname = 'cases'\nedition = '2024'\n\n[workspace]\n\n[dependencies]\nwdm = {{ package = 'interlock-wdm', path = '{}' }}\n\
+        "[package]\nname = 'cases'\nedition = '2024'\n\n[workspace]\n\n[lints.rust]\nunsafe_code = 'forbid'\n\n[dependencies]\nwdm = {{ package = 'interlock-wdm', path = '{}' }}\n\
          pinned-init = {{ version = '*', default-features = false }}\n",
         wdm.display()
     )];
-    let program = |(name, path): (_, &PathBuf)| {
-        format!("[[bin]]\nname = '{name}'\npath = '{}'\n", path.display())
+    // A package has one library, but any number of examples, each of which can be one.
+    let library = |(name, path): (_, &PathBuf)| {
+        let path = path.display();
+        format!("[[example]]\nname = '{name}'\npath = '{path}'\ncrate-type = ['lib']\n")
     };
-    manifest.extend(cases.iter().map(program));
+    manifest.extend(cases.iter().map(library));
     fs::create_dir_all(&package).expect("a folder for the package");
     fs::write(package.join("Cargo.toml"), manifest.join("\n")).expect("its manifest");
     fs::copy(wdm.join("../../Cargo.lock"), package.join("Cargo.lock")).expect("its lock file");
@@ -134,12 +136,12 @@ fn compile(folder: &Path, cases: &BTreeMap<String, PathBuf>) -> Output {
             "--quiet",
             "--offline",
             "--keep-going",
-            "--bins",
+            "--examples",
             "--message-format=json",
         ])
         .current_dir(&package)
         .env("CARGO_TARGET_DIR", scratch.join("target"))
-        // Lints do not count, except those that a case itself forbids, whatever the flags of the tests are.
+        // Lints that the manifest does not forbid do not count, whatever the flags of the tests are.
         .env("CARGO_ENCODED_RUSTFLAGS", "-Awarnings")
         .output()
         .expect("cargo runs")

@@ -25,7 +25,7 @@ pub(crate) struct Recorder<S> {
 }
 
 impl<S> Recorder<S> {
-    /// The thread that goes on if all take turns: the one of the next higher number.
+    /// The next thread in round-robin order: the one with the next higher number.
     fn in_turn(runnable: &[&Task], current: Option<TaskId>) -> Option<TaskId> {
         let current = current.map(usize::from);
         let mut tasks = runnable.iter().map(|task| task.id());

@@ -1,4 +1,4 @@
-//! Images in memory, which are loaded as by Windows and found by address.
+//! Images in memory, which are loaded as Windows loads them and found by address.
 
 use std::{
     fmt, fs, io,

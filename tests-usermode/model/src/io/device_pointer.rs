@@ -55,7 +55,7 @@ impl Call {
         Some(count)
     }
 
-    /// Stops the system if the driver that goes has references to file objects.
+    /// Stops the system if a driver that is unloaded has references to file objects.
     pub(in crate::io) fn require_no_file_reference(&self) {
         let left = locked(&self.kernel.io().files.0).len();
         self.require(left == 0, Rule::Reference, || {

@@ -138,7 +138,7 @@ impl Driver {
         Ok(this)
     }
 
-    /// Takes the image's memory, where no routine of the driver runs any more.
+    /// Unmaps the image, in which no routine of the driver runs any longer.
     fn unmap(&mut self) {
         // Dropped at the end of the function.
         let _image = ManuallyDrop::into_inner(std::mem::take(&mut self.image));
@@ -251,10 +251,9 @@ impl Driver {
         Ok(object)
     }
 
-    /// Unloads the driver, whose PnP devices were removed. Waits until the last file of its named devices is closed, which can
-    /// no longer be opened, and for the routines of its work items, until which the driver object is referenced. Then looks
-    /// for what it leaves behind: memory, device objects, references to them, symbolic links, work items, handles, timers, DPCs
-    /// and IRPs.
+    /// Unloads the driver, whose PnP devices were removed. Its named devices can no longer be opened. Waits until their last file is
+    /// closed and the routines of its work items, which reference the driver object, have returned. Then checks
+    /// for leaks: memory, device objects, references to them, symbolic links, work items, handles, timers, DPCs and IRPs.
     pub fn unload(mut self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("DriverUnload");
@@ -297,7 +296,7 @@ impl Call {
         });
     }
 
-    /// Stops the system if the driver that goes has left anything behind.
+    /// Stops the system if a driver that is unloaded has leaked anything.
     fn verify_unload(&self, driver: *mut DRIVER_OBJECT) {
         let kernel = &self.kernel;
         self.require_no_symbolic_link();

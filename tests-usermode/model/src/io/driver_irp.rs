@@ -191,7 +191,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if the driver that goes has not freed an IRP that it has made.
+    /// Stops the system if a driver that is unloaded has not freed an IRP that it has made.
     pub(in crate::io) fn require_no_kept_irp(&self) {
         if let Some(record) = self.kernel.io().kept().first() {
             let what =

@@ -169,7 +169,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if a driver that goes has left a symbolic link to a device that is gone.
+    /// Stops the system if a driver that is unloaded has left a symbolic link to a deleted device.
     pub(in crate::io) fn require_no_symbolic_link(&self) {
         let namespace = &self.kernel.io().namespace;
         let devices = locked(&namespace.devices);

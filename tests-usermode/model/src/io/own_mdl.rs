@@ -89,7 +89,7 @@ impl Call {
         self.require(holds, Rule::Mdl, || (BugCheck(0, [0; 4]), what.into()));
     }
 
-    /// Stops the system if the driver that goes has not freed an MDL.
+    /// Stops the system if a driver that is unloaded has not freed an MDL.
     pub(in crate::io) fn require_no_mdl(&self) {
         let left = locked(&self.kernel.io().mdls.0).len();
         self.require(left == 0, Rule::Mdl, || {

@@ -43,7 +43,7 @@ impl PowerState {
     }
 }
 
-/// What drivers have told with `PoSetPowerState`, by the address of the device object.
+/// The states that drivers have reported by `PoSetPowerState`, by the address of the device object.
 #[derive(Default)]
 pub(crate) struct Told(Mutex<HashMap<usize, i32>>);
 
@@ -125,7 +125,7 @@ impl Device {
         self.kernel().io().buses.set_power(pdo, minor, answer);
     }
 
-    /// Returns the `DEVICE_POWER_STATE` that the driver has told with `PoSetPowerState` for its device object, if it has.
+    /// Returns the `DEVICE_POWER_STATE` that the driver has reported by `PoSetPowerState` for its device object, if any.
     #[must_use]
     pub fn told_power(&self) -> Option<u32> {
         footprint::touch_everything();

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
-    ptr::null_mut,
+    ptr::{NonNull, null_mut},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -23,20 +23,23 @@ pub const NO_CODE: u32 = 0;
 
 pub const MILLISECOND: i64 = 10_000;
 
-/// The code that `DriverEntry` runs with its device object.
-pub trait Body: 'static {
-    fn run(device: *mut DEVICE_OBJECT);
-}
+/// The code that `DriverEntry` runs with its device object: a function, whose type has no size and one value.
+pub trait Body: Fn(*mut DEVICE_OBJECT) + Copy + 'static {}
+
+impl<F: Fn(*mut DEVICE_OBJECT) + Copy + 'static> Body for F {}
 
 unsafe extern "C" fn entry<B: Body>(
     driver: *mut DRIVER_OBJECT,
     _: *mut UNICODE_STRING,
 ) -> NTSTATUS {
+    const { assert!(size_of::<B>() == 0, "the body captures a value") };
     let mut device = null_mut();
     // SAFETY: the I/O manager passes the driver object; the extension has room for a timer.
     let status = unsafe { nt::IoCreateDevice(driver, 64, null_mut(), 0x22, 0, 0, &raw mut device) };
     assert_eq!(status, STATUS_SUCCESS);
-    B::run(device);
+    // SAFETY: `scenario` had a value of the type, which has no bytes and can be copied.
+    let body = unsafe { NonNull::<B>::dangling().read() };
+    body(device);
     STATUS_CANCELLED
 }
 
@@ -47,13 +50,14 @@ pub fn load(kernel: &Arc<Kernel>, entry: DriverEntry) {
     assert_eq!(loaded.err(), Some(STATUS_CANCELLED));
 }
 
-pub fn load_body<B: Body>(kernel: &Arc<Kernel>) {
-    load(kernel, entry::<B>);
+/// Returns the scenario that loads a driver with this code.
+pub fn scenario<B: Body>(_: B) -> Scenario {
+    |kernel| load(kernel, entry::<B>)
 }
 
 /// Returns the violation that stops a driver on host threads.
-pub fn found<B: Body>() -> Violation {
-    found_in(load_body::<B>)
+pub fn found(body: impl Body) -> Violation {
+    found_in(scenario(body))
 }
 
 /// Returns the violation that stops a scenario on host threads.
@@ -80,8 +84,9 @@ pub fn found_in(scenario: impl FnOnce(&Arc<Kernel>) + Send + 'static) -> Violati
 }
 
 /// Checks the violation that stops a driver: the rule, the code and its first parameter, and the routine.
-pub fn stops<B: Body>(rule: Rule, code: u32, first: u64, routine: &str) {
-    is(&found::<B>(), rule, code, first, routine);
+#[track_caller]
+pub fn stops(body: impl Body, rule: Rule, code: u32, first: u64, routine: &str) {
+    is(&found(body), rule, code, first, routine);
 }
 
 #[track_caller]
@@ -96,22 +101,23 @@ pub fn is(violation: &Violation, rule: Rule, code: u32, first: u64, routine: &st
 }
 
 /// Checks the violation that stops a driver in some order of its threads.
-pub fn stops_in_some_order<B: Body>(rule: Rule, code: u32, first: u64, routine: &str) {
+#[track_caller]
+pub fn stops_in_some_order(body: impl Body, rule: Rule, code: u32, first: u64, routine: &str) {
     let search = Search::every(10_000);
-    let found = explore(search, load_body::<B>).expect_err("a rule is broken");
+    let found = explore(search, scenario(body)).expect_err("a rule is broken");
     is(&found.violation, rule, code, first, routine);
 }
 
 /// Checks that a driver breaks no rule, under every order of its threads and every clock.
-pub fn passes<B: Body>() {
+pub fn passes(body: impl Body) {
+    let scenario = scenario(body);
     for clock in [Clock::Host, Clock::Virtual] {
         let kernel = Kernel::new(Config {
             clock,
             ..Config::default()
         });
-        load_body::<B>(&kernel);
+        scenario(&kernel);
     }
-    let scenario: Scenario = load_body::<B>;
     let search = Search::every(10_000);
     let explored = explore(search, scenario).unwrap_or_else(|found| panic!("{found}"));
     assert!(explored.complete, "{explored:?}");

@@ -13,16 +13,16 @@ pub struct ImageFile {
     code: Vec<u8>,
     data: Vec<u8>,
     imports: Vec<String>,
-    library: &'static str,
+    pub library: &'static str,
     relocation: Option<(u16, u32)>,
-    machine: u16,
-    subsystem: u16,
-    characteristics: u16,
-    text_characteristics: u32,
-    alignment: u32,
-    entry: u32,
-    has_relocations: bool,
-    more: Option<Section>,
+    pub machine: u16,
+    pub subsystem: u16,
+    pub characteristics: u16,
+    pub text_characteristics: u32,
+    pub alignment: u32,
+    pub entry: u32,
+    pub has_relocations: bool,
+    pub more: Option<Section>,
 }
 
 const IMPORTS: u32 = 0x3000;
@@ -68,13 +68,14 @@ impl ImageFile {
         bytes
     }
 
-    pub fn imports(mut self, names: &[&str]) -> Self {
-        self.imports = names.iter().map(|name| (*name).to_owned()).collect();
+    /// Changes fields of the file.
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
         self
     }
 
-    pub fn library(mut self, library: &'static str) -> Self {
-        self.library = library;
+    pub fn imports(mut self, names: &[&str]) -> Self {
+        self.imports = names.iter().map(|name| (*name).to_owned()).collect();
         self
     }
 
@@ -85,46 +86,6 @@ impl ImageFile {
 
     pub fn relocation(mut self, kind: u16, address: u32) -> Self {
         self.relocation = Some((kind, address));
-        self
-    }
-
-    pub fn without_relocations(mut self) -> Self {
-        self.has_relocations = false;
-        self
-    }
-
-    pub fn machine(mut self, machine: u16) -> Self {
-        self.machine = machine;
-        self
-    }
-
-    pub fn subsystem(mut self, subsystem: u16) -> Self {
-        self.subsystem = subsystem;
-        self
-    }
-
-    pub fn characteristics(mut self, characteristics: u16) -> Self {
-        self.characteristics = characteristics;
-        self
-    }
-
-    pub fn text_characteristics(mut self, characteristics: u32) -> Self {
-        self.text_characteristics = characteristics;
-        self
-    }
-
-    pub fn alignment(mut self, alignment: u32) -> Self {
-        self.alignment = alignment;
-        self
-    }
-
-    pub fn entry(mut self, entry: u32) -> Self {
-        self.entry = entry;
-        self
-    }
-
-    pub fn section(mut self, section: Section) -> Self {
-        self.more = Some(section);
         self
     }
 

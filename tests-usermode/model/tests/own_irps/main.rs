@@ -214,79 +214,37 @@ fn stops(scenario: fn(&Arc<Kernel>), rule: Rule, code: u32, first: u64, text: &s
     assert!(violation.what.contains(text), "{text:?}:\n{violation}");
 }
 
+/// Checks the violation of a mistake in [`Asks`].
+#[track_caller]
+fn asks<const MISTAKE: u8, const CODE: u32>(rule: Rule, code: u32, first: u64, text: &str) {
+    stops(one_request::<Asks<MISTAKE, CODE>>, rule, code, first, text);
+}
+
 #[test]
 fn an_irp_comes_back_to_the_driver_that_has_made_it() {
     let none = "has no completion routine";
-    stops(
-        one_request::<Asks<NO_ROUTINE, LATER>>,
-        Rule::OwnIrp,
-        0,
-        0,
-        none,
-    );
+    asks::<NO_ROUTINE, LATER>(Rule::OwnIrp, 0, 0, none);
     let goes_on = "returns 0x0, not STATUS_MORE_PROCESSING_REQUIRED";
-    stops(
-        one_request::<Asks<GOES_ON, LATER>>,
-        Rule::OwnIrp,
-        0,
-        0,
-        goes_on,
-    );
-    stops(
-        one_request::<Asks<GOES_ON, NOW>>,
-        Rule::OwnIrp,
-        0,
-        0,
-        goes_on,
-    );
+    asks::<GOES_ON, LATER>(Rule::OwnIrp, 0, 0, goes_on);
+    asks::<GOES_ON, NOW>(Rule::OwnIrp, 0, 0, goes_on);
     let freed = "the completion routine has freed";
-    stops(
-        one_request::<Asks<FREES_AND_GOES_ON, NOW>>,
-        Rule::OwnIrp,
-        0,
-        0,
-        freed,
-    );
+    asks::<FREES_AND_GOES_ON, NOW>(Rule::OwnIrp, 0, 0, freed);
     let completed = "is completed by the driver that has made it";
     let rule = Rule::IoAllocateComplete;
-    stops(
-        one_request::<Asks<COMPLETES_OWN, NOW>>,
-        rule,
-        0,
-        0,
-        completed,
-    );
+    asks::<COMPLETES_OWN, NOW>(rule, 0, 0, completed);
 }
 
 #[test]
 fn an_irp_is_freed_once_when_it_has_come_back() {
     let (rule, io) = (Rule::IoAllocateFree, 0xc9);
     let down = "it is still in use";
-    stops(
-        one_request::<Asks<FREES_WHILE_DOWN, LATER>>,
-        rule,
-        io,
-        0x20b,
-        down,
-    );
+    asks::<FREES_WHILE_DOWN, LATER>(rule, io, 0x20b, down);
     let twice = "has freed it before";
-    stops(one_request::<Asks<FREES_TWICE, NOW>>, rule, io, 1, twice);
+    asks::<FREES_TWICE, NOW>(rule, io, 1, twice);
     let received = "the I/O manager has made it";
-    stops(
-        one_request::<Asks<FREES_RECEIVED, NOW>>,
-        rule,
-        io,
-        2,
-        received,
-    );
+    asks::<FREES_RECEIVED, NOW>(rule, io, 2, received);
     let left = "has not freed IRP";
-    stops(
-        one_request::<Asks<NEVER_FREES, NOW>>,
-        Rule::OwnIrp,
-        0,
-        0,
-        left,
-    );
+    asks::<NEVER_FREES, NOW>(Rule::OwnIrp, 0, 0, left);
     let violation = found_in_some_order(one_request::<Asks<SENDS_FREED, NOW>>);
     assert_eq!(violation.rule, Rule::CompletedIrp, "\n{violation}");
     assert!(violation.what.contains("has freed it"), "\n{violation}");
@@ -295,18 +253,15 @@ fn an_irp_is_freed_once_when_it_has_come_back() {
 #[test]
 fn an_irp_has_a_stack_location_for_each_lower_driver() {
     let few = "1 further stack locations, and the device object";
-    let scenario = one_request::<Asks<FEW_LOCATIONS, NOW>>;
-    stops(scenario, Rule::StackLocations, 0xc9, 0x208, few);
+    asks::<FEW_LOCATIONS, NOW>(Rule::StackLocations, 0xc9, 0x208, few);
 }
 
 #[test]
 fn an_irp_is_used_again_by_io_reuse_irp_when_it_has_come_back() {
     let down = "it was sent, and has not come back";
-    let scenario = one_request::<Asks<REUSES_WHILE_DOWN, LATER>>;
-    stops(scenario, Rule::IoReuseIrp, 0, 0, down);
+    asks::<REUSES_WHILE_DOWN, LATER>(Rule::IoReuseIrp, 0, 0, down);
     let again = "IoReuseIrp is for one that is used again";
-    let scenario = one_request::<Asks<INITIALISES_ALLOCATED, NOW>>;
-    stops(scenario, Rule::OwnIrp, 0xc9, 0x20d, again);
+    asks::<INITIALISES_ALLOCATED, NOW>(Rule::OwnIrp, 0xc9, 0x20d, again);
     holds(one_request::<Reuses>);
 }
 

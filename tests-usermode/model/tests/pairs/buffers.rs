@@ -9,7 +9,7 @@ use ntmodel::Kernel;
 
 use crate::{
     frame::{CORRECT, Lock, TAG, allocate, free, initialise_event, put},
-    steps::{FIRST, Stage, Steps, complete, end_of, one_request},
+    steps::{FIRST, Stage, Steps, complete, end_of, one_request as one},
 };
 
 const FREES_INSIDE: u8 = 1;
@@ -161,10 +161,6 @@ fn reads<const M: u8>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<Direct<M>>(kernel);
     end_of(&stage.file.read(0, 0));
     stage.tear_down();
-}
-
-fn one<S: Steps>(kernel: &Arc<Kernel>) {
-    one_request::<S>(kernel);
 }
 
 pairs! {

@@ -1,16 +1,15 @@
 //! Lists, zones and lookaside lists.
 
-use std::{cell::UnsafeCell, ffi::c_void, sync::Arc};
+use std::{cell::UnsafeCell, ffi::c_void};
 
 use nt::{
     DEVICE_OBJECT, IRP, LIST_ENTRY, LOOKASIDE_LIST_EX, NTSTATUS, NonPagedPoolNx, SINGLE_LIST_ENTRY,
     SLIST_ENTRY, SLIST_HEADER, STATUS_SUCCESS, ZONE_HEADER,
 };
-use ntmodel::Kernel;
 
 use crate::{
     frame::{CORRECT, Lock, TAG, allocate, free, put},
-    steps::{Steps, complete, one_request, two_requests},
+    steps::{Steps, complete, one_request as one, two_requests as two},
 };
 
 const INITIALISES_AGAIN: u8 = 1;
@@ -222,14 +221,6 @@ impl<const M: u8> Steps for Lookaside<M> {
             nt!(ExDeleteLookasideListEx(own.get()));
         }
     }
-}
-
-fn one<S: Steps>(kernel: &Arc<Kernel>) {
-    one_request::<S>(kernel);
-}
-
-fn two<S: Steps>(kernel: &Arc<Kernel>) {
-    two_requests::<S>(kernel);
 }
 
 pairs! {

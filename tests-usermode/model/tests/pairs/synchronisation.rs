@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, UnsafeCell},
     ffi::c_void,
     ptr::null_mut,
-    sync::{Arc, atomic::AtomicI32},
+    sync::atomic::AtomicI32,
 };
 
 use nt::{
@@ -12,14 +12,13 @@ use nt::{
     STATUS_TIMEOUT,
     interlocked::{InterlockedCompareExchange, InterlockedDecrement, InterlockedIncrement},
 };
-use ntmodel::Kernel;
 
 use crate::{
     frame::{
         CORRECT, Lock, allocate, free, initialise_event, join_thread, set_event, start_thread,
         wait, wait_for, with_fast_mutex,
     },
-    steps::{FIRST, Steps, complete, one_request, two_requests},
+    steps::{FIRST, Steps, complete, one_request as one, two_requests as two},
 };
 
 const IGNORES_RUNDOWN: u8 = 1;
@@ -202,14 +201,6 @@ impl<const M: u8> Steps for Counted<M> {
         }
         complete(irp, STATUS_SUCCESS)
     }
-}
-
-fn one<S: Steps>(kernel: &Arc<Kernel>) {
-    one_request::<S>(kernel);
-}
-
-fn two<S: Steps>(kernel: &Arc<Kernel>) {
-    two_requests::<S>(kernel);
 }
 
 pairs! {

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, UnsafeCell},
     ffi::c_void,
     ptr::{from_ref, null_mut},
-    sync::{Arc, atomic::AtomicI32},
+    sync::atomic::AtomicI32,
 };
 
 use nt::{
@@ -12,13 +12,12 @@ use nt::{
     STATUS_PENDING, STATUS_SUCCESS,
     interlocked::{InterlockedCompareExchange, InterlockedExchange, InterlockedIncrement},
 };
-use ntmodel::Kernel;
 
 use crate::{
     frame::{
         CORRECT, Lock, allocate, free, initialise_event, join_thread, set_event, start_thread, wait,
     },
-    steps::{Steps, complete, mark, one_request, own, two_requests},
+    steps::{Steps, complete, mark, one_request as one, own, two_requests as two},
 };
 
 const FREES_AFTER_CANCEL: u8 = 1;
@@ -323,14 +322,6 @@ impl<const M: u8> Steps for Waits<M> {
         free(memory);
         complete(irp, STATUS_SUCCESS)
     }
-}
-
-fn one<S: Steps>(kernel: &Arc<Kernel>) {
-    one_request::<S>(kernel);
-}
-
-fn two<S: Steps>(kernel: &Arc<Kernel>) {
-    two_requests::<S>(kernel);
 }
 
 pairs! {

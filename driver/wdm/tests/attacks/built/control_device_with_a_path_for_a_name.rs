@@ -1,7 +1,5 @@
 //! A control device has the name of another driver's object, by a path.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::PinInit;
 use wdm::{ControlDevice, Device, Error, NewDevice, PassiveLevel};
 
@@ -19,7 +17,7 @@ impl Device for Mine {
     }
 }
 
-fn main() { //~? E0080
+pub fn attack() { //~? E0080
     //~| no backslash
     let _ = wdm::control_entry::<Mine> as unsafe extern "C" fn(_, _) -> _;
 }

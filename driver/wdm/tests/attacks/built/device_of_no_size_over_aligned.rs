@@ -1,7 +1,5 @@
 //! A device has no size, so it needs no memory, but its address would have to be a multiple of 4,096.
 
-#![forbid(unsafe_code)]
-
 use pinned_init::PinInit;
 use wdm::{Device, Error, Guid, NewDevice, PassiveLevel};
 
@@ -19,6 +17,6 @@ impl Device for Page {
     }
 }
 
-fn main() {
+pub fn attack() {
     let _ = wdm::entry::<Page> as unsafe extern "C" fn(_, _) -> _;
 }

@@ -1,7 +1,5 @@
 //! The pool aligns to 16 bytes, and the type wants 32.
 
-#![forbid(unsafe_code)]
-
 use wdm::{DeviceObject, Error, PassiveLevel, Shared};
 
 #[repr(align(32))]
@@ -10,8 +8,4 @@ pub struct Aligned(pub u8);
 pub fn make(device: &DeviceObject, irql: &mut PassiveLevel) -> bool {
     Shared::<Aligned>::new(Ok::<_, Error>(Aligned(1)), device, irql).is_ok() //~? E0080
     //~| the pool aligns to 16 bytes
-}
-
-fn main() {
-    let _ = make as fn(&DeviceObject, &mut PassiveLevel) -> bool;
 }

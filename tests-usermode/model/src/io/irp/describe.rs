@@ -1,4 +1,4 @@
-//! What messages say of an IRP.
+//! The description of an IRP in messages.
 
 use std::{fmt, sync::atomic::Ordering};
 
