@@ -37,7 +37,7 @@ macro_rules! nt {
 }
 
 /// What makes an object in the memory, uses it, and ends it.
-type Kind = (&'static str, fn(&Memory));
+type Kind = fn(&Memory);
 
 fn at_dispatch<R>(code: impl FnOnce() -> R) -> R {
     let irql = nt!(KfRaiseIrql(nt::DISPATCH_LEVEL));
@@ -238,33 +238,32 @@ fn irp(memory: &Memory) {
 }
 
 const KINDS: &[Kind] = &[
-    ("spin lock", spin_lock),
-    ("queued spin lock", queued_spin_lock),
-    ("two spin locks", two_spin_locks::<0>),
-    ("two spin locks in the other order", two_spin_locks::<1>),
-    ("reader/writer spin lock", reader_writer_lock),
-    ("event", event),
-    ("semaphore", semaphore),
-    ("mutex", mutex),
-    ("fast mutex", fast_mutex),
-    ("timer", timer),
-    ("cancelled timer", cancelled_timer),
-    ("DPC", dpc),
-    ("device queue", device_queue),
-    ("list", list),
-    ("interlocked list", interlocked_list),
-    ("interlocked singly linked list", interlocked_single_list),
-    ("sequenced list", sequenced_list),
-    ("lookaside list", lookaside_list),
-    ("zone", zone),
-    ("run-down protection", run_down_protection),
-    ("IRP", irp),
+    spin_lock,
+    queued_spin_lock,
+    two_spin_locks::<0>,
+    two_spin_locks::<1>,
+    reader_writer_lock,
+    event,
+    semaphore,
+    mutex,
+    fast_mutex,
+    timer,
+    cancelled_timer,
+    dpc,
+    device_queue,
+    list,
+    interlocked_list,
+    interlocked_single_list,
+    sequenced_list,
+    lookaside_list,
+    zone,
+    run_down_protection,
+    irp,
 ];
 
 fn use_for_every_kind(memory: &Memory) {
-    for (first, make_first) in KINDS {
-        for (second, make_second) in KINDS {
-            println!("{first}, then {second}");
+    for make_first in KINDS {
+        for make_second in KINDS {
             make_first(memory);
             make_second(memory);
         }
@@ -289,11 +288,7 @@ fn reuses_freed_blocks() {
     let tag = u32::from_le_bytes(*b"esuR");
     for _ in 0..20 {
         // Nothing but its memory's end ends a remove lock whose device stays.
-        for (kind, make) in KINDS
-            .iter()
-            .chain(&[("remove lock", remove_lock as fn(&Memory))])
-        {
-            println!("{kind}");
+        for make in KINDS.iter().chain(&[remove_lock as Kind]) {
             let block = nt!(ExAllocatePool2(
                 POOL_FLAG_NON_PAGED,
                 size_of::<Memory>(),

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What the head of a deleted list holds. If it holds something else, the memory is another object's.
-const DELETED: [u64; 2] = [u64::from_le_bytes(*b"deleted!"); 2];
+const DELETED: [u64; 2] = [u64::from_le_bytes(*b"deleted!"), 0];
 
 /// How many blocks a new list keeps, and may keep.
 const DEPTH: u16 = 4;

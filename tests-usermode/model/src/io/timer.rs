@@ -110,8 +110,17 @@ impl Call {
         })
     }
 
+    /// Disables the timer of a device object that is deleted, if it has one, and waits for its DPC, which is none of the driver's.
+    pub(in crate::io) fn delete_io_timer(&self, device: *mut DEVICE_OBJECT) {
+        self.stop_io_timer(device);
+        if self.irql() == 0 && self.io_timer(device).is_some() {
+            // SAFETY: the IRQL is PASSIVE_LEVEL.
+            unsafe { nt::KeFlushQueuedDpcs() };
+        }
+    }
+
     /// Disables the timer of a device object, if it has one. The routine does not run when this returns.
-    pub(in crate::io) fn stop_io_timer(&self, device: *mut DEVICE_OBJECT) {
+    fn stop_io_timer(&self, device: *mut DEVICE_OBJECT) {
         let Some(timer) = self.io_timer(device) else {
             return;
         };
@@ -127,6 +136,8 @@ impl Call {
             (BugCheck(0, [0; 4]), what)
         });
         self.kernel.clock.cancel(timer.timer.get().addr());
+        // SAFETY: the DPC was initialised, and stays as long as the kernel.
+        unsafe { nt::KeRemoveQueueDpc(timer.dpc.get()) };
         self.wait_for(Wait::Dpcs(timer.key()), || {
             locked(&timer.state).runs_in.is_none().then_some(())
         });

@@ -33,7 +33,7 @@ use nt::{
 use ntmodel::{Kernel, PowerState};
 
 use crate::{
-    frame::{CORRECT, Lock},
+    frame::{CORRECT, Lock, acquire_cancel, release_cancel},
     steps::{
         FIRST, SECOND, Stage, Steps, cancel, complete, end_of, entry, lower, mark, one_request,
         skip,
@@ -149,8 +149,11 @@ struct Kept {
 unsafe extern "C" fn is_idle(_: *mut KDPC, own: *mut c_void, _: *mut c_void, _: *mut c_void) {
     // SAFETY: the context is the driver's data, which stays while the timer is set.
     let own = unsafe { &*own.cast::<Kept>() };
+    let irql = acquire_cancel();
     let irp = InterlockedExchangePointer(&own.irp, null_mut());
-    if !irp.is_null() && nt!(irp::IoSetCancelRoutine(irp, None)).is_some() {
+    let is_own = !irp.is_null() && nt!(irp::IoSetCancelRoutine(irp, None)).is_some();
+    release_cancel(irql);
+    if is_own {
         complete(irp, STATUS_SUCCESS);
     }
 }
@@ -166,21 +169,24 @@ impl Steps for Keeps {
 
     fn control(_: *mut DEVICE_OBJECT, own: &Kept, irp: *mut IRP, _: u32) -> NTSTATUS {
         mark(irp);
-        InterlockedExchangePointer(&own.irp, irp);
-        nt!(irp::IoSetCancelRoutine(irp, Some(cancel::<Self>)));
-        if nt!(irp::is_cancel_requested(irp)) && nt!(irp::IoSetCancelRoutine(irp, None)).is_some() {
-            InterlockedExchangePointer(&own.irp, null_mut());
-            complete(irp, STATUS_CANCELLED);
-            return STATUS_PENDING;
+        let irql = acquire_cancel();
+        let is_cancelled = nt!(irp::is_cancel_requested(irp));
+        if !is_cancelled {
+            InterlockedExchangePointer(&own.irp, irp);
+            nt!(irp::IoSetCancelRoutine(irp, Some(cancel::<Self>)));
         }
-        nt!(KeSetTimer(own.timer.get(), -10_000, own.dpc.get()));
+        release_cancel(irql);
+        if is_cancelled {
+            complete(irp, STATUS_CANCELLED);
+        } else {
+            nt!(KeSetTimer(own.timer.get(), -10_000, own.dpc.get()));
+        }
         STATUS_PENDING
     }
 
     fn cancel(own: &Kept, irp: *mut IRP) {
-        let irql = nt!(irp::cancel_irql(irp));
-        nt!(IoReleaseCancelSpinLock(irql));
         InterlockedExchangePointer(&own.irp, null_mut());
+        release_cancel(nt!(irp::cancel_irql(irp)));
         complete(irp, STATUS_CANCELLED);
     }
 
