@@ -1,25 +1,51 @@
 #!/usr/bin/env bash
 # From a bare Debian 12 with Rust to drivers of one's own: runs the commands of the book's chapters "Your own repository" and
 # "From the model to the VM" as they stand there, then those that differ for the other kinds of drivers, and prints the time that
-# each takes. The Debian is made in target/bare; it gets Rust and this repository, and nothing else of this machine. Needs root.
+# each takes, elapsed and of the processors. The Debian is made in target/bare, and deleted at the end; it gets Rust and this
+# repository, and nothing else of this machine. KEEP=1 does not delete it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# The mounts end with their namespace, that of this script.
-[[ ${1-} == --unshared ]] || exec unshare --mount --pid --fork --kill-child --mount-proc "$0" --unshared
 bare=$(realpath -m "${CARGO_TARGET_DIR:-target}/bare")
 log=$bare.log
 
+# skip REASON: ends without a test, where none is possible.
+skip() {
+    printf 'SKIPPED: %s: %s\n' "${0##*/}" "$1"
+    exit
+}
+
+if [[ ${1-} != --unshared ]]; then
+    ((EUID == 0)) || skip 'needs root'
+    unshare --mount --pid --fork true || skip 'needs namespaces of its own'
+    # The mounts end with their namespace, that of the second run of this script, and the Debian is deleted without them.
+    [[ -n ${KEEP-} ]] || trap 'rm -rf --one-file-system "$bare"' EXIT
+    unshare --mount --pid --fork --kill-child --mount-proc "$0" --unshared
+    exit
+fi
+
+# timed COMMAND...: runs it, and leaves the line of its times in $times.
+TIMEFORMAT='%0R %0U %0S'
+timed() {
+    local code=0
+    { time "$@" >> "$log" 2>&1 < /dev/null || code=$?; } 2> "$bare.times"
+    read -r elapsed user system < "$bare.times"
+    processors=$((processors + user + system))
+    return "$code"
+}
+
+# print TEXT: a line for what the last `timed` ran.
+print() { printf '%5d s, of the processors %5d s: %s\n' "$elapsed" $((user + system)) "$1"; }
+
 # step COMMAND: runs it in the Debian, in the folder and with the variables that the last one left. If it begins with `!`, it must fail.
 step() {
-    local start=$SECONDS
     printf '\n$ %s\n' "$1" >> "$log"
-    chroot "$bare" /usr/bin/env --ignore-environment /bin/bash -c "source /root/state; $1
-        code=\$?; { echo \"cd '\$PWD'\"; export -p; } > /root/state; exit \$code" >> "$log" 2>&1 < /dev/null || {
+    timed chroot "$bare" /usr/bin/env --ignore-environment /bin/bash -c "source /root/state; $1
+        code=\$?; { echo \"cd '\$PWD'\"; export -p; } > /root/state; exit \$code" || {
         tail -n 40 "$log"
-        printf 'FAILED after %d s: %s\n' $((SECONDS - start)) "$1"
+        print "FAILED: $1"
         exit 1
     }
-    printf '%5d s  %s\n' $((SECONDS - start)) "$1"
+    print "$1"
 }
 
 # The lines of a chapter's shell blocks.
@@ -33,41 +59,63 @@ try() {
     step 'cargo interlock package'
 }
 
-command -v debootstrap > /dev/null || apt-get install --quiet=2 --yes debootstrap > /dev/null
-rm -rf "$bare"
-debootstrap --variant=minbase bookworm "$bare" > "$log"
+rm -rf --one-file-system "$bare"
+mkdir -p "$bare"
+: > "$log"
+processors=0
+apt() { apt-get --quiet=2 "$@"; }
+# The archives that this machine has Debian 12 from.
+archives() { apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' | grep bookworm; }
+archives > /dev/null || apt update || skip 'apt has no archive of Debian 12'
+command -v debootstrap > /dev/null || apt install --yes debootstrap > /dev/null || skip 'debootstrap cannot be installed'
+archive=$(archives | awk '$3 == "bookworm" { print $2; exit }')
+timed debootstrap --variant=minbase bookworm "$bare" "$archive" || {
+    tail "$log"
+    skip 'debootstrap failed (above)'
+}
+print 'a bare Debian 12'
+
 mkdir -p "$bare/opt/rust" "$bare/etc/ssl/certs" "$bare/root/interlock"
 mount -t proc proc "$bare/proc"
 mount --rbind /dev "$bare/dev"
-mount --bind "$(rustc --print sysroot)" "$bare/opt/rust"
+mount --bind -o ro "$(rustc --print sysroot)" "$bare/opt/rust"
 cp /etc/resolv.conf "$bare/etc/"
-# As Debian's installer sets it.
-printf 'deb http://deb.debian.org/debian%s main\n' ' bookworm' ' bookworm-updates' '-security bookworm-security' > "$bare/etc/apt/sources.list"
+archives > "$bare/etc/apt/sources.list"
 cp /etc/ssl/certs/ca-certificates.crt "$bare/etc/ssl/certs/"
 git ls-files -z | xargs -0 cp --parents --target-directory="$bare/root/interlock"
 cat > "$bare/root/state" << 'END'
 export HOME=/root PATH=/root/.cargo/bin:/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 cd /root/interlock
 END
-printf '%5d s  a bare Debian 12\n' $SECONDS
 
-began=$SECONDS
+# busy: the seconds that the machine's processors have worked, for this script or for others.
+busy() { awk -v hertz="$(getconf CLK_TCK)" '$1 == "cpu" { print int(($2 + $3 + $4 + $7 + $8 + $9) / hertz) }' /proc/stat; }
+
+SECONDS=0
+processors=0
+busy=$(busy)
 while read -r line; do
     [[ $line != 'cargo interlock doctor' ]] || line="! $line" # Something is missing yet.
     step "$line"
 done < <(commands own_repository; commands model_to_vm)
-printf '%5d s  in all\n' $((SECONDS - began))
-((SECONDS - began < 900)) || {
-    echo 'FAILED: more than 15 minutes'
-    exit 1
-}
+elapsed=$SECONDS user=$processors system=0
+print 'in all'
+others=$(($(busy) - busy - processors))
+if ((elapsed >= 900)); then
+    # Programs that run beside this one, for more than a tenth of the time, make it slower than it is.
+    ((others > elapsed * $(nproc) / 10)) || {
+        echo 'FAILED: more than 15 minutes'
+        exit 1
+    }
+    printf 'NOT JUDGED: more than 15 minutes, but other programs had the processors for %d s\n' "$others"
+fi
 
 # The other kinds, whose dependencies are not built again. One has a path with a space.
 step 'export CARGO_TARGET_DIR=$PWD/target'
 step 'mkdir "../a folder" && cd "../a folder"'
 step 'cargo interlock new my_filter --kind filter && cd my_filter'
 try
-step '! cargo interlock wine'
+step 'cargo interlock wine'
 step 'cd .. && cargo interlock new my_control --kind control && cd my_control'
 try
-step '! cargo interlock wine'
+step 'cargo interlock wine'

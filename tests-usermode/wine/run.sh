@@ -2,6 +2,7 @@
 # Installs, drives and removes the driver under Wine:
 #   run.sh [--rounds N] [--debug-log] [--package] [--driver FILE] [-- ARGUMENTS]
 #                                                        every scenario; ARGUMENTS go to `harness run`
+#                                                        then the driver's image on the model kernel of harness.exe
 #   run.sh stress [--debug-log] ARGUMENTS                `harness stress ARGUMENTS` instead
 #   run.sh sequence [--debug-log] ARGUMENTS              `harness sequence ARGUMENTS` instead
 # --debug-log keeps what the driver prints with DbgPrintEx in target/wine/wine.log. --package installs the signed package of
@@ -89,6 +90,10 @@ main() {
         round 3600 "$command" "$@" || status=$?
         ((status == 0)) || break
     done
+    # The model kernel on a Windows host loads the image too.
+    if ((status == 0)) && [[ $command == run && -z $other && $# == 0 ]]; then
+        harness 300 run --driver "$package/$driver.sys" --iterations 100 || status=$?
+    fi
     summary
     stop_wine || failed "a Wine process was left"
     ((status == 0)) || say "FAILED: harness ended with $status"

@@ -70,6 +70,31 @@ struct Which {
     arch: Arch,
 }
 
+/// The features to build the driver with, as Cargo takes them.
+#[derive(Args)]
+struct Features {
+    /// A feature of the driver's package, or several, separated by commas
+    #[arg(long, short = 'F', value_name = "FEATURES")]
+    features: Vec<String>,
+    /// Do not activate the feature `default`
+    #[arg(long)]
+    no_default_features: bool,
+}
+
+impl Features {
+    /// Returns the options for Cargo.
+    fn options(self) -> Vec<String> {
+        let features = self.features.into_iter();
+        let without_default = self
+            .no_default_features
+            .then(|| "--no-default-features".into());
+        features
+            .map(|features| format!("--features={features}"))
+            .chain(without_default)
+            .collect()
+    }
+}
+
 #[derive(Subcommand)]
 enum Task {
     /// Create a workspace for a driver: its logic with a test on the model kernel, the .sys crate, and the INF if it has one
@@ -87,6 +112,8 @@ enum Task {
     Build {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        features: Features,
         /// Further options for `cargo build`
         #[arg(last = true)]
         options: Vec<String>,
@@ -95,12 +122,16 @@ enum Task {
     Check {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        features: Features,
     },
     /// Build the driver for x64, and make a test-signed package
     Package {
         /// The package of the driver, if the workspace has several drivers
         #[arg(long, short)]
         package: Option<String>,
+        #[command(flatten)]
+        features: Features,
         /// The folder to create [default: target/package]; an existing one is deleted first
         #[arg(long)]
         out: Option<PathBuf>,
@@ -114,6 +145,8 @@ enum Task {
         /// The package of the driver, if the workspace has several drivers
         #[arg(long, short)]
         package: Option<String>,
+        #[command(flatten)]
+        features: Features,
         /// Write the debug output of the driver to target/wine/wine.log
         #[arg(long)]
         debug_log: bool,
@@ -178,33 +211,45 @@ fn perform(task: Task) -> Result<bool, String> {
             kind,
             interlock,
         } => new::new(&name, kind, interlock.as_deref())?,
-        Task::Build { which, options } => {
+        Task::Build {
+            which,
+            features,
+            options,
+        } => {
+            let options = [features.options(), options].concat();
             for driver in Driver::find_all(which.package.as_deref())? {
                 building::build(&driver, which.arch, &options)?;
             }
         }
-        Task::Check { which } => {
+        Task::Check { which, features } => {
+            let options = features.options();
             let mut right = true;
             for driver in Driver::find_all(which.package.as_deref())? {
-                building::build(&driver, which.arch, &[])?;
+                building::build(&driver, which.arch, &options)?;
                 right &= building::check(&driver, which.arch)?;
             }
             return Ok(right);
         }
-        Task::Package { package, out, add } => {
+        Task::Package {
+            package,
+            features,
+            out,
+            add,
+        } => {
             let driver = Driver::find(package.as_deref())?;
-            building::build(&driver, Arch::X64, &[])?;
+            building::build(&driver, Arch::X64, &features.options())?;
             let out = out.unwrap_or_else(|| driver.workspace.target.join("package"));
             return packaging::make(&driver, &out, &add);
         }
         #[cfg(unix)]
         Task::Wine {
             package,
+            features,
             debug_log,
             command,
         } => {
             let driver = Driver::find(package.as_deref())?;
-            wine::wine(&driver, debug_log, &command)?;
+            wine::wine(&driver, &features.options(), debug_log, &command)?;
         }
         Task::Cargo {
             which,

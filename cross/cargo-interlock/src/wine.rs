@@ -43,9 +43,14 @@ const FILES: &[(&str, &str)] = files![
 
 /// Builds the driver, installs it from its INF or makes a service of it, opens its device if it has an interface, runs a command,
 /// and removes the driver.
-pub fn wine(driver: &Driver, debug_log: bool, command: &[String]) -> Result<(), String> {
+pub fn wine(
+    driver: &Driver,
+    options: &[String],
+    debug_log: bool,
+    command: &[String],
+) -> Result<(), String> {
     debian::require(debian::WINE)?;
-    building::build(driver, Arch::X64, &[])?;
+    building::build(driver, Arch::X64, options)?;
     let target = &driver.workspace.target;
     let folder = target.join("wine/scripts");
     for (name, text) in FILES {

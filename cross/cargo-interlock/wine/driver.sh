@@ -50,10 +50,21 @@ install() {
             failed "the service $driver is not made (above)"
         wine 60 sc.exe start "$driver" > /dev/null || failed "the service $driver does not start (above)"
     fi
-    [[ $(service_state) == RUNNING ]] || failed "the service $driver does not run"
+    await_service
     if [[ -n $interface ]]; then
         wine 60 "$work/devnode.exe" open "$interface"
     fi
+}
+
+# The service control manager may still be starting the driver, in a process of its own.
+await_service() {
+    local state try
+    for ((try = 0; try < 60; try++)); do
+        state=$(service_state)
+        [[ $state == START_PENDING ]] || break
+        sleep 1
+    done
+    [[ $state == RUNNING ]] || failed "the service $driver does not run: its state is ${state:-unknown}; $work/wine.log ends with: $(tail -n 3 "$work/wine.log")"
 }
 
 remove() {

@@ -59,6 +59,9 @@ pub struct Interlock {
 const RECORDS: u32 = 64;
 const MOST_RECORDS: u32 = 1 << 20;
 
+/// The number of records by which the zone grows at most: its lock is held while they are linked.
+const MOST_NEW_RECORDS: u32 = 256;
+
 impl Device for Interlock {
     const INTERFACE: Guid = Guid::new(
         INTERFACE_GUID.0,
@@ -282,7 +285,7 @@ impl Interlock {
             if blocks >= MOST_RECORDS {
                 return Err(Error::INSUFFICIENT_RESOURCES);
             }
-            self.zone.extend(blocks, irql)?;
+            self.zone.extend(blocks.min(MOST_NEW_RECORDS), irql)?;
         }
     }
 

@@ -11,12 +11,23 @@ use wdm::{
 
 use crate::ledger::{Ending, Entry, Ledger};
 
+/// The number of requests without a service time that are served one after the other. The DPC of a timer without a time runs at
+/// once, so a long queue of them would keep the processor at `DISPATCH_LEVEL`; the next request has a time.
+const MOST_AT_ONCE: u32 = 32;
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// The request that is being served, and how many have been served without a time since the last one with a time.
+struct Current {
+    irp: Option<CurrentIrp<Ending>>,
+    at_once: u32,
+}
+
 /// A queue and the request that is being served, by the DPC of a timer.
 #[pin_data]
 pub struct Serving {
     queue: Shared<StartIoQueue<Ending>>,
     #[pin]
-    current: SpinLock<Option<CurrentIrp<Ending>>>,
+    current: SpinLock<Current>,
     ledger: Shared<Ledger>,
 }
 
@@ -32,7 +43,7 @@ impl Serving {
         let ledger = ledger.clone();
         Ok(Timer::new(try_pin_init!(Self {
             queue,
-            current <- SpinLock::new(None),
+            current <- SpinLock::new(Current { irp: None, at_once: 0 }),
             ledger,
         }? Error)))
     }
@@ -53,8 +64,17 @@ impl Serving {
         let Start::Now(irp) = start else {
             return;
         };
-        let time = Duration::from_millis(irp.record().pend.service_ms.into());
-        timer.current.with(irql, |current, _| *current = Some(irp));
+        let mut time = Duration::from_millis(irp.record().pend.service_ms.into());
+        timer.current.with(irql, |current, _| {
+            current.irp = Some(irp);
+            current.at_once += 1;
+            if current.at_once > MOST_AT_ONCE {
+                time = time.max(SHORTEST);
+            }
+            if !time.is_zero() {
+                current.at_once = 0;
+            }
+        });
         timer.set(time, irql);
     }
 }
@@ -62,7 +82,7 @@ impl Serving {
 impl TimerRoutine for Serving {
     fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
         timer.ledger.count_dpc(irql);
-        let Some(current) = timer.current.lock_at_dpc(irql).take() else {
+        let Some(current) = timer.current.lock_at_dpc(irql).irp.take() else {
             return;
         };
         let (irp, next) = current.start_next(irql);

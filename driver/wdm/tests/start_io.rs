@@ -289,3 +289,47 @@ fn a_request_that_arrives_after_its_handle_was_closed_is_neither_served_nor_queu
     assert_eq!((late.status(), driver.holds()), (CANCELLED, 0));
     assert!(!complete(&driver), "nothing is served");
 }
+
+/// Inserting by key searches the queue with the cancel spin lock held, so the queue has a limit.
+#[test]
+fn a_queue_by_key_has_a_limit() {
+    const FULL: Option<i32> = Some(NtStatus::INSUFFICIENT_RESOURCES.to_raw());
+
+    let driver = load();
+    let served = pend(&driver, 0, 1);
+    let waiting: Vec<_> = (0..1_024).map(|_| pend(&driver, 5, 1)).collect();
+    assert_eq!(driver.send(PEND, 1).status(), FULL);
+    // Each way to leave the queue makes room: a cancellation, and the next service.
+    waiting[7].cancel();
+    let again = pend(&driver, 5, 1);
+    assert_eq!(driver.send(PEND, 1).status(), FULL);
+    assert!(complete(&driver));
+    let last = pend(&driver, 5, 2);
+    assert_eq!(driver.send(PEND, 1).status(), FULL);
+    assert_eq!(
+        ends([&served, &waiting[7], &again, &last]),
+        [DONE, CANCELLED, None, None]
+    );
+    driver.close(2);
+    pend(&driver, 5, 1);
+    driver.send(PURGE, 1);
+    driver.send(ACCEPT, 1);
+    let waiting: Vec<_> = (0..1_024).map(|_| pend(&driver, 5, 1)).collect();
+    assert_eq!(driver.send(PEND, 1).status(), FULL);
+    driver.close(1);
+    assert!(waiting.iter().all(|irp| irp.status() == CANCELLED));
+    complete(&driver);
+    driver.unload();
+}
+
+/// A lower driver may need the field of such a request that the queue would overwrite.
+#[test]
+fn a_request_whose_parameters_the_queue_would_overwrite_is_not_queued() {
+    let driver = load();
+    let neither = driver.send(PEND + 3, 1);
+    assert_eq!(
+        neither.status(),
+        Some(NtStatus::INVALID_DEVICE_REQUEST.to_raw())
+    );
+    driver.unload();
+}

@@ -70,12 +70,12 @@ fn entry_is_on_one_list() {
 
 /// Initialises a device queue again, with an entry on it or after that was removed.
 fn initialises<const EMPTIES: bool>() {
-    let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
+    let mut queue = Box::new(KDEVICE_QUEUE { Reserved: [0; 5] });
     let mut entries: [KDEVICE_QUEUE_ENTRY; 2] = [
         KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] },
         KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] },
     ];
-    let queue = &raw mut queue;
+    let queue = &raw mut *queue;
     // SAFETY: the queue is this function's.
     unsafe { nt::KeInitializeDeviceQueue(queue) };
     // SAFETY: the IRQL is PASSIVE_LEVEL.
@@ -105,6 +105,29 @@ fn device_queue_with_entries_is_not_initialised_again() {
         routine,
     );
     passes(initialises::<true>);
+}
+
+/// Leaves a device queue busy, with no entry.
+fn leaves_busy(queue: *mut KDEVICE_QUEUE) {
+    let mut entry = KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
+    // SAFETY: the queue is the caller's.
+    unsafe { nt::KeInitializeDeviceQueue(queue) };
+    // SAFETY: the IRQL is PASSIVE_LEVEL.
+    let irql = unsafe { nt::KfRaiseIrql(DISPATCH_LEVEL) };
+    // SAFETY: the queue is the caller's, and the entry is not inserted, as the queue is not busy.
+    unsafe { nt::KeInsertDeviceQueue(queue, &raw mut entry) };
+    // SAFETY: it was raised above.
+    unsafe { nt::KeLowerIrql(irql) };
+}
+
+/// On a stack the memory of a queue whose function has returned can belong to the next function's.
+#[test]
+fn device_queue_is_at_the_place_of_one_that_is_gone() {
+    passes(|| {
+        let mut memory = KDEVICE_QUEUE { Reserved: [0; 5] };
+        leaves_busy(&raw mut memory);
+        leaves_busy(&raw mut memory);
+    });
 }
 
 /// Writes to a box that it has freed, or frees it after that.

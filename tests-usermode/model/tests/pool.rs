@@ -284,16 +284,17 @@ struct QueueAgain;
 
 impl Body for QueueAgain {
     fn run(_: *mut DEVICE_OBJECT) {
-        let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
+        let mut queue = Box::new(KDEVICE_QUEUE { Reserved: [0; 5] });
+        let queue = &raw mut *queue;
         let mut entry = KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
         // SAFETY: the queue and the entry are this function's; so below.
-        unsafe { nt::KeInitializeDeviceQueue(addr_of_mut!(queue)) };
+        unsafe { nt::KeInitializeDeviceQueue(queue) };
         let irql = raise();
         // SAFETY: as above.
-        unsafe { nt::KeInsertDeviceQueue(addr_of_mut!(queue), addr_of_mut!(entry)) };
+        unsafe { nt::KeInsertDeviceQueue(queue, addr_of_mut!(entry)) };
         lower(irql);
         // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeInitializeDeviceQueue(addr_of_mut!(queue)) };
+        unsafe { nt::KeInitializeDeviceQueue(queue) };
     }
 }
 

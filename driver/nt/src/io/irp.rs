@@ -115,6 +115,16 @@ pub unsafe fn current_stack_location(irp: *mut IRP) -> *mut IO_STACK_LOCATION {
     unsafe { (*overlay(irp)).CurrentStackLocation }
 }
 
+/// `IoGetNextIrpStackLocation`: returns the stack location of the next lower driver.
+///
+/// # Safety
+/// The caller owns `irp`, which has a stack location for a lower driver.
+#[must_use]
+pub unsafe fn IoGetNextIrpStackLocation(irp: *mut IRP) -> *mut IO_STACK_LOCATION {
+    // SAFETY: guaranteed by the caller. Stack locations are adjacent.
+    unsafe { current_stack_location(irp) }.wrapping_sub(1)
+}
+
 /// Returns the device object that the IRP was sent to.
 ///
 /// # Safety
@@ -525,7 +535,8 @@ pub unsafe fn IoSkipCurrentIrpStackLocation(irp: *mut IRP) {
 pub unsafe fn IoCopyCurrentIrpStackLocationToNext(irp: *mut IRP) {
     // SAFETY: guaranteed by the caller.
     let current = unsafe { current_stack_location(irp) };
-    let next = current.wrapping_sub(1);
+    // SAFETY: as above.
+    let next = unsafe { IoGetNextIrpStackLocation(irp) };
     let length = offset_of!(IO_STACK_LOCATION, CompletionRoutine);
     // SAFETY: the caller guarantees that the next stack location exists; stack locations are adjacent, and each is
     // plain data.
@@ -549,9 +560,9 @@ pub unsafe fn IoSetCompletionRoutine(
     on_cancel: bool,
 ) {
     // SAFETY: guaranteed by the caller.
-    let current = unsafe { current_stack_location(irp) };
-    // SAFETY: the caller guarantees that the next stack location exists; stack locations are adjacent.
-    let next = unsafe { &mut *current.wrapping_sub(1) };
+    let next = unsafe { IoGetNextIrpStackLocation(irp) };
+    // SAFETY: the caller guarantees that the next stack location exists.
+    let next = unsafe { &mut *next };
     next.CompletionRoutine = routine;
     next.Context = context;
     let flag = |wanted: bool, flag: u8| if wanted { flag } else { 0 };

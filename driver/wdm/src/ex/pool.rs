@@ -64,6 +64,7 @@ pub(crate) fn allocate<T>(init: impl PinInit<T, Error>) -> Result<*mut T, Error>
 /// static POOL: PoolAllocator<WdkAllocator> = PoolAllocator(WdkAllocator);
 /// # fn main() {}
 /// ```
+#[doc(alias = "ExFreePool")]
 #[doc(alias = "ExAllocatePool2")]
 pub struct PoolAllocator<A>(pub A);
 

@@ -39,6 +39,7 @@ use crate::LookasideBox;
 #[doc(alias = "SLIST_ENTRY")]
 #[doc(alias = "ExInterlockedPushEntrySList")]
 #[doc(alias = "ExInterlockedPopEntrySList")]
+#[doc(alias = "InterlockedPopEntrySList")]
 #[doc(alias = "InterlockedPushEntrySList")]
 pub struct SList<T> {
     head: UnsafeCell<nt::SLIST_HEADER>,

@@ -29,6 +29,8 @@ pub(crate) struct Extension {
     /// The [`Device`](crate::Device), in the pool: the removal frees it, while the device object can live on until the last handle
     /// is closed.
     device: *mut (),
+    /// Whether the device is a [`Filter`](crate::Filter)'s, whose files are opened by the driver below.
+    is_filter: AtomicBool,
     /// Whether a removal is pending, so that opens fail.
     remove_pending: AtomicBool,
     gone: AtomicBool,
@@ -57,6 +59,7 @@ impl Extension {
             queues: ManuallyDrop::new(queues),
             files: OpenFiles::uninitialised(),
             device: device.cast(),
+            is_filter: AtomicBool::new(false),
             remove_pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         };
@@ -113,11 +116,6 @@ impl Extension {
         self.lower.as_ptr()
     }
 
-    /// Stores the next lower device object, to which this one has just been attached.
-    pub(crate) fn set_lower(&self, lower: *mut nt::DEVICE_OBJECT) {
-        self.lower.store(lower, Ordering::Release);
-    }
-
     /// The device's state.
     ///
     /// # Safety
@@ -128,9 +126,14 @@ impl Extension {
         unsafe { &*self.device.cast::<D>() }
     }
 
-    /// Whether the device is a function driver's, which has an interface.
-    pub(crate) fn has_interface(&self) -> bool {
-        self.interface.is_some()
+    /// Says that the device is a filter's, before it is attached.
+    pub(crate) fn set_filter(&self) {
+        self.is_filter.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the device is a filter's. If it is not, this driver alone knows the files that are opened on the device.
+    pub(crate) fn is_filter(&self) -> bool {
+        self.is_filter.load(Ordering::Relaxed)
     }
 
     /// Enables or disables the device's interface, if it has one.
@@ -162,6 +165,24 @@ impl Extension {
             if let Some(file) = unsafe { crate::io::file::queued(irp, index) } {
                 owned.queue().cleanup(file, irql);
             }
+        }
+    }
+
+    /// Cancels the requests on a filter's queues that belong to a file, before the file is cleaned up below.
+    ///
+    /// The caller holds the remove lock, and an IRP of the file.
+    pub(crate) fn cleanup_object(&self, file: *mut nt::FILE_OBJECT, irql: &mut PassiveLevel) {
+        for owned in self.queues.iter() {
+            owned.queue().cleanup_object(file, irql);
+        }
+    }
+
+    /// Makes a filter's queues forget a file that is being closed.
+    ///
+    /// The caller holds the remove lock.
+    pub(crate) fn close_object(&self, file: *mut nt::FILE_OBJECT, irql: &mut PassiveLevel) {
+        for owned in self.queues.iter() {
+            owned.queue().close_object(file, irql);
         }
     }
 

@@ -1,16 +1,27 @@
 //! Passing an IRP to the next lower driver.
 
-use core::{ffi::c_void, mem::MaybeUninit};
+use core::{ffi::c_void, mem::MaybeUninit, ptr::null_mut};
 
-use nt::irp::{IoSkipCurrentIrpStackLocation, copy_to_next_with_completion};
+use nt::irp::{
+    IoGetNextIrpStackLocation, IoSkipCurrentIrpStackLocation, copy_to_next_with_completion,
+    current_stack_location, device_object,
+};
 
-use crate::ke::{irql::Waitable, wait};
+use crate::{
+    io::extension::Extension,
+    ke::{irql::Waitable, wait},
+};
 
 /// Passes an IRP to the next lower driver and gives it up (`IoSkipCurrentIrpStackLocation`, `IoCallDriver`).
 ///
 /// # Safety
 /// The caller owns the IRP and gives it up. `lower` is the next lower device object in the stack.
 pub(crate) unsafe fn pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
+    // The lower driver gets this stack location, which this driver does not read again.
+    // SAFETY: the caller owns the IRP.
+    let stack = unsafe { current_stack_location(irp) };
+    // SAFETY: as above.
+    unsafe { hide_file(irp, stack) };
     // SAFETY: the caller owns the IRP, for which this driver has set no completion routine.
     unsafe { IoSkipCurrentIrpStackLocation(irp) };
     // SAFETY: the caller gives up the IRP.
@@ -30,8 +41,29 @@ pub(crate) unsafe fn forward_with(
 ) -> i32 {
     // SAFETY: the caller owns the IRP, which has a stack location for every lower driver.
     unsafe { copy_to_next_with_completion(irp, Some(routine), context) };
+    // SAFETY: as above.
+    let next = unsafe { IoGetNextIrpStackLocation(irp) };
+    // SAFETY: as above.
+    unsafe { hide_file(irp, next) };
     // SAFETY: the caller gives up the IRP.
     unsafe { nt::IofCallDriver(lower, irp) }
+}
+
+/// Hides the file of an IRP from the lower drivers, in the stack location that they get, unless this is a filter, whose files they
+/// open. A function driver opens the files itself, and uses `FsContext`; a lower driver that does so too, such as another one of
+/// this crate, must not take the file for one of its own.
+///
+/// # Safety
+/// The caller owns the IRP, which was sent to a device of this crate that is held; `stack` is its current stack location or the next.
+unsafe fn hide_file(irp: *mut nt::IRP, stack: *mut nt::IO_STACK_LOCATION) {
+    // SAFETY: guaranteed by the caller.
+    let device = unsafe { device_object(irp) };
+    // SAFETY: as above.
+    let extension = unsafe { Extension::of(device) };
+    if !extension.is_filter() {
+        // SAFETY: the owner of an IRP may write both stack locations.
+        unsafe { (*stack).FileObject = null_mut() };
+    }
 }
 
 /// Passes an IRP to the lower drivers, waits until they have completed it, and returns their status. The caller
@@ -67,8 +99,8 @@ pub(crate) unsafe fn forward_and_wait<L: Waitable>(
 /// The completion routine: returns the IRP to the waiting thread.
 ///
 /// # Safety
-/// Called by the I/O manager with the context that [`forward_and_wait`] set.
-unsafe extern "C" fn set_event(
+/// Called by the I/O manager with an event as the context, whose owner waits for it before it uses the IRP.
+pub(crate) unsafe extern "C" fn set_event(
     _device: *mut nt::DEVICE_OBJECT,
     _irp: *mut nt::IRP,
     context: *mut c_void,

@@ -221,18 +221,30 @@ impl<'a> IrpData<'a> {
         }
     }
 
+    /// Returns whether `Parameters.Others.Argument4` may have a meaning for a lower driver. It has none in a read, write or flush, nor in
+    /// a device control whose input is not in the user's buffer.
+    pub(super) fn has_argument4(self) -> bool {
+        match self.raw_major() {
+            nt::IRP_MJ_READ | nt::IRP_MJ_WRITE | nt::IRP_MJ_FLUSH_BUFFERS => false,
+            nt::IRP_MJ_DEVICE_CONTROL => self
+                .io_control()
+                .is_none_or(|asked| self.buffering_of_control(&asked) == Buffering::None),
+            _ => true,
+        }
+    }
+
     /// Returns whether the meaning of the request's parameters is not known. A filter may be one of a storage device, whose
     /// internal requests have other parameters (`IRP_MJ_SCSI`).
     fn is_opaque(self) -> bool {
-        self.raw_major() == nt::IRP_MJ_INTERNAL_DEVICE_CONTROL && !self.is_of_function_driver()
+        self.raw_major() == nt::IRP_MJ_INTERNAL_DEVICE_CONTROL && self.is_of_filter()
     }
 
-    /// Returns whether the request was sent to the device of a function driver.
-    fn is_of_function_driver(self) -> bool {
+    /// Returns whether the request was sent to the device of a filter.
+    fn is_of_filter(self) -> bool {
         // SAFETY: the IRP is not completed while this exists.
         let device = unsafe { nt::irp::device_object(self.0) };
         // SAFETY: the IRP was sent to a device of this crate, which its hold keeps.
-        unsafe { Extension::of(device) }.has_interface()
+        unsafe { Extension::of(device) }.is_filter()
     }
 
     /// Returns the buffer of a request with direct I/O.

@@ -40,6 +40,12 @@ pub enum MajorFunction {
     Other,
 }
 
+impl MajorFunction {
+    pub(super) const fn opens_or_closes(self) -> bool {
+        matches!(self, Self::Create | Self::Cleanup | Self::Close)
+    }
+}
+
 /// Read access to a request and to the driver's record `R` for it. The owner of the request and its queue lend it.
 ///
 /// A code of `METHOD_NEITHER` gives access to no data: its buffers are addresses of user mode, and an access to one that is
@@ -49,6 +55,8 @@ pub enum MajorFunction {
 /// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
 #[repr(transparent)]
 // Invariant: the record has exactly this type.
+#[doc(alias = "IO_STATUS_BLOCK")]
+#[doc(alias = "IoGetCurrentIrpStackLocation")]
 #[doc(alias = "IO_STACK_LOCATION")]
 pub struct IrpView<R = ()>(*mut nt::IRP, PhantomData<fn(R) -> R>);
 

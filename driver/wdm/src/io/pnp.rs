@@ -79,10 +79,13 @@ pub(crate) unsafe fn add<D, F: Send + Sync + 'static>(
     // SAFETY: the device object was just created, and the caller passes a physical device object.
     let added = unsafe { prepare(object, pdo, class, make, irql) }.and_then(|extension| {
         // SAFETY: the device objects are valid, and the extension is initialised.
-        unsafe { attach(object, pdo, extension) }.inspect_err(|_| {
+        let attached = unsafe { attach(object, pdo, extension) };
+        match attached {
+            Ok(()) => extension.object.set_attached(),
             // SAFETY: the device object is not attached, so no request has reached it; this is called once.
-            unsafe { extension.tear_down::<D, F>(irql) };
-        })
+            Err(_) => unsafe { extension.tear_down::<D, F>(irql) },
+        }
+        attached
     });
     if added.is_err() {
         // SAFETY: the device object is new and not attached, and no other code references it.
@@ -113,7 +116,7 @@ unsafe fn prepare<'a, D>(
 }
 
 /// Attaches a device object whose extension is initialised to the device stack, and allows requests
-/// (`IoAttachDeviceToDeviceStack`).
+/// (`IoAttachDeviceToDeviceStackSafe`).
 ///
 /// # Safety
 /// As for [`prepare`], which has returned successfully.
@@ -126,14 +129,16 @@ unsafe fn attach<D: Device>(
     // not access the device's state, which is freed if the attachment fails.
     // SAFETY: the device object is valid, and its extension is initialised.
     unsafe { register_shutdown::<D>(object) }?;
-    // SAFETY: both device objects are valid.
-    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
-    if lower.is_null() {
+    // The lower device is stored before the first request can arrive, which may be one of Plug and Play.
+    // SAFETY: both device objects are valid, and the extension stays as long as the device object.
+    let status =
+        unsafe { nt::IoAttachDeviceToDeviceStackSafe(object, pdo, extension.lower_place()) };
+    if let Err(error) = Error::check(status) {
         // SAFETY: AddDevice runs at PASSIVE_LEVEL.
         unsafe { unregister_shutdown::<D>(object) };
-        return Err(Error::NO_SUCH_DEVICE);
+        return Err(error);
     }
-    extension.set_lower(lower);
+    let lower = extension.lower();
     // SAFETY: the lower device object is valid while this one is attached to it.
     let lower_flags = unsafe { (*lower).Flags };
     // Accesses only the field: other code can access the device object now, so there must be no exclusive reference
@@ -158,7 +163,8 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     let irql = &mut irql;
     // SAFETY: the PnP manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.holds.acquire(irp) {
+    // The device is on the stack before AddDevice knows the lower device object.
+    if !extension.is_attached() || !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }

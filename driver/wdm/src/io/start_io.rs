@@ -1,6 +1,9 @@
 //! The `StartIo` model: a device serves one IRP at a time; the others are queued and cancelable.
 
-use core::{cell::UnsafeCell, marker::PhantomData, ops::Deref, ptr::NonNull};
+mod cancelable;
+mod current;
+
+use core::{cell::UnsafeCell, marker::PhantomData, ptr::NonNull};
 
 use nt::{
     irp::{self, IoMarkIrpPending, IoSetCancelRoutine},
@@ -10,70 +13,23 @@ use pinned_init::{PinInit, pin_data, try_pin_init};
 
 use crate::{
     CancelSpinLock, Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp,
-    QueueCallbacks, Record, Shared,
+    QueueCallbacks, Shared,
     io::{
         cancel_lock::release_in_cancel_routine,
         device::DeviceQueues,
+        device_object::Deferred,
         file::{self, Queued},
         queue_callbacks::end,
         refusal::Refusal,
     },
-    ke::{device_queue::RawDeviceQueue, irql::NoSpinLockHeld},
+    ke::{
+        device_queue::RawDeviceQueue,
+        irql::{NoSpinLockHeld, SpinLockHeld},
+    },
 };
 
-/// The IRP that the device of a [`StartIoQueue`] is serving (`DeviceObject->CurrentIrp`). It is pended and not
-/// cancelable.
-///
-/// It is also the proof that its queue is busy. When the device has served the IRP, [`CurrentIrp::start_next`]
-/// returns it, so that the driver can complete it, and starts the next one. Dropping a `CurrentIrp` completes the
-/// IRP with `STATUS_INTERNAL_ERROR` and leaves the queue busy: its IRPs then stay queued until they are cancelled.
-#[must_use = "the queue stays busy until the next IRP is started"]
-pub struct CurrentIrp<C: QueueCallbacks> {
-    irp: PendedIrp<C::Record>,
-    /// The queue that the IRP was removed from, which outlives the IRP.
-    queue: NonNull<StartIoQueue<C>>,
-    // Invariant, as the queue is.
-    _queue: PhantomData<fn(C) -> C>,
-}
-
-// SAFETY: an IRP is not tied to a thread, its record is `Send`, and the queue, which is shared, is `Sync`.
-unsafe impl<C: QueueCallbacks> Send for CurrentIrp<C> {}
-
-// SAFETY: a shared reference gives read access to the IRP, and shared access to its record's target.
-unsafe impl<C: QueueCallbacks> Sync for CurrentIrp<C> where <C::Record as Record>::Target: Sync {}
-
-impl<C: QueueCallbacks> Deref for CurrentIrp<C> {
-    type Target = IrpView<C::Record>;
-
-    fn deref(&self) -> &IrpView<C::Record> {
-        &self.irp
-    }
-}
-
-impl<C: QueueCallbacks> CurrentIrp<C> {
-    /// Returns the IRP, which the driver completes, and the next one, which the driver starts (`IoStartNextPacket`,
-    /// `IoStartNextPacketByKey`).
-    ///
-    /// The next IRP is the first that arrived (`KeRemoveDeviceQueue`). On a queue ordered by key it is the first
-    /// one whose key is not smaller than this IRP's, or else the first one (`KeRemoveByKeyDeviceQueue`).
-    ///
-    /// WDK: [IoStartNextPacket](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iostartnextpacket),
-    /// [IoStartNextPacketByKey](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iostartnextpacketbykey).
-    ///
-    /// # IRQL
-    /// At most `DISPATCH_LEVEL`, and no spin lock held.
-    #[doc(alias = "IoStartNextPacket")]
-    #[doc(alias = "IoStartNextPacketByKey")]
-    pub fn start_next<L: NoSpinLockHeld>(self, irql: &mut L) -> (PendedIrp<C::Record>, Start<C>) {
-        let Self { irp, queue, .. } = self;
-        // SAFETY: the queue outlives the IRP, which is completed later.
-        let queue = unsafe { queue.as_ref() };
-        let key = queue.key(&irp);
-        // SAFETY: the lock is held, and the queue is busy with this IRP.
-        let step = CancelSpinLock::with(irql, |_| unsafe { queue.take(key) });
-        (irp, queue.follow(step, key, irql))
-    }
-}
+pub use cancelable::CancelableIrp;
+pub use current::CurrentIrp;
 
 /// The order in which a [`StartIoQueue`] serves its IRPs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +38,8 @@ pub enum StartIoOrder {
     Arrival,
     /// By [`QueueCallbacks::key`]: ascending from the key of the last IRP, then again from the smallest
     /// (`KeInsertByKeyDeviceQueue`, `KeRemoveByKeyDeviceQueue`).
+    ///
+    /// The two routines search the queue, so at most 1,024 IRPs wait on it.
     Key,
 }
 
@@ -98,7 +56,7 @@ pub enum StartIoOrder {
 /// The system's cancel spin lock protects the queue, as it protects the I/O manager's: under it, an IRP is inserted
 /// and becomes cancelable, or is removed and stops being cancelable, in one step. So `StartIo` is never called with
 /// an IRP that is being cancelled, which a driver in C has to detect by comparing it with `CurrentIrp`. An IRP that
-/// is being served cannot be cancelled, so serve it quickly.
+/// is being served is cancelable only if the driver [makes it so](CurrentIrp::make_cancelable).
 ///
 /// WDK: [Using the System's Cancel Spin Lock](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-the-system-s-cancel-spin-lock),
 /// [Introduction to Device Queue Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-device-queue-objects).
@@ -160,16 +118,26 @@ pub struct StartIoQueue<C: QueueCallbacks> {
     /// The IRPs that were sent without a file object.
     #[pin]
     without_file: Queued,
+    /// The link of the work after a [`CancelableIrp`] was dropped.
+    dropped: UnsafeCell<Deferred>,
     #[pin]
     callbacks: C,
     // Invariant: the type of the IRPs' records is that of exactly these callbacks.
     _records: PhantomData<fn(C) -> C>,
 }
 
+/// The number of IRPs that may wait in the order of their keys, since inserting and removing one can take a step for each of them,
+/// under the system's cancel spin lock.
+const MOST_BY_KEY: usize = 1_024;
+
 struct State {
+    /// The number of IRPs on the queue.
+    waiting: usize,
     /// Whether an IRP is being served.
     busy: bool,
     refusal: Refusal,
+    /// The IRP that is being served, if it can be cancelled and was not yet; else NULL.
+    cancelable: *mut nt::IRP,
 }
 
 // SAFETY: the state is accessed only with the cancel spin lock held, IRPs are not tied to a thread, and the
@@ -222,11 +190,17 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         device.add_queue(irql, |device, index| {
             try_pin_init!(Self {
                 queue <- RawDeviceQueue::new(),
-                state: UnsafeCell::new(State { busy: false, refusal: Refusal::NONE }),
+                state: UnsafeCell::new(State {
+                    waiting: 0,
+                    busy: false,
+                    refusal: Refusal::NONE,
+                    cancelable: core::ptr::null_mut(),
+                }),
                 order,
                 device,
                 index,
                 without_file <- Queued::new(),
+                dropped: UnsafeCell::new(Deferred::new(|_, _| {})),
                 callbacks <- callbacks,
                 _records: PhantomData,
             }? Error)
@@ -247,7 +221,9 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP at once with
     /// `STATUS_CANCELLED` if it is already cancelled or its handle is already closed, with the status of
     /// [`refuse`](StartIoQueue::refuse) or [`purge`](StartIoQueue::purge) if the queue rejects IRPs, and with
-    /// `STATUS_INVALID_DEVICE_REQUEST` if the IRP was sent to another device.
+    /// `STATUS_INVALID_DEVICE_REQUEST` if the IRP was sent to another device, or is no read, write, flush or device control whose data
+    /// is buffered or direct: the queue uses a field of the IRP that only these do not need. A queue in the order of keys completes an
+    /// IRP with `STATUS_INSUFFICIENT_RESOURCES` if 1,024 others wait.
     ///
     /// WDK: [IoStartPacket](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iostartpacket).
     ///
@@ -260,15 +236,17 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         irql: &mut L,
     ) -> (Start<C>, Handled<'irp>) {
         let key = self.key(&irp);
+        let is_for_queue = !irp.data().has_argument4();
         let (irp, pending) = irp.into_pending();
         // SAFETY: the caller owned the IRP, and no other thread can complete it yet.
         unsafe { IoMarkIrpPending(irp) };
         // SAFETY: the caller owned the IRP.
-        let step = if unsafe { irp::device_object(irp) } == self.device {
+        let step = if is_for_queue && unsafe { irp::device_object(irp) } == self.device {
             // SAFETY: the caller owned the IRP, and the queue owns it now; the lock is held.
             CancelSpinLock::with(irql, |_| unsafe { self.link(irp, key) })
         } else {
-            // The IRP keeps another device than the one that owns the queue.
+            // The IRP keeps another device than the one that owns the queue, or a lower driver may need what the queue would
+            // overwrite.
             Step::End(irp, NtStatus::INVALID_DEVICE_REQUEST, false)
         };
         (self.follow(step, key, irql), pending)
@@ -294,7 +272,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     }
 
     /// Rejects further IRPs, and completes those on the queue with the same status. The IRP that is being served is
-    /// not affected.
+    /// not affected, unless it is [cancelable](CurrentIrp::make_cancelable).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -325,6 +303,15 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         unsafe { &mut *self.state.get() }
     }
 
+    /// Returns the requests of an IRP's file.
+    ///
+    /// # Safety
+    /// The IRP was sent to the queue's device and is not completed while the reference is used.
+    unsafe fn file(&self, irp: *mut nt::IRP) -> &Queued {
+        // SAFETY: the IRP was sent to the queue's device; its file stays until it is completed.
+        unsafe { file::queued(irp, self.index) }.unwrap_or(&self.without_file)
+    }
+
     /// Inserts an IRP and makes it cancelable, or returns what the caller must do with it instead.
     ///
     /// # Safety
@@ -336,14 +323,16 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         if let Some(status) = state.refusal.status() {
             return Step::End(irp, status, false);
         }
-        // SAFETY: the caller owns the IRP, which was sent to the queue's device; its file stays until it is
-        // completed.
-        let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.without_file);
+        // SAFETY: the caller owns the IRP.
+        let queued = unsafe { self.file(irp) };
         // SAFETY: the lock is held.
         if unsafe { queued.is_cleaned_up() } {
             return Step::End(irp, NtStatus::CANCELLED, false);
         }
-        // SAFETY: the caller owns the IRP, which this driver completes: it is not passed to a lower driver.
+        if state.busy && self.order == StartIoOrder::Key && state.waiting == MOST_BY_KEY {
+            return Step::End(irp, NtStatus::INSUFFICIENT_RESOURCES, false);
+        }
+        // SAFETY: the caller owns the IRP, in which `insert` has found that no lower driver uses the argument.
         unsafe { irp::set_argument4(irp, core::ptr::from_ref(self).cast_mut().cast()) };
         // SAFETY: the lock is held; the driver may use the entry while it owns the IRP, and it is on no list.
         unsafe { InsertTailList(queued.head(), irp::list_entry(irp)) };
@@ -367,6 +356,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
                 step => step,
             };
         }
+        state.waiting += 1;
         // If the IRP was cancelled before it had a Cancel routine, it is completed here, unless the routine was
         // taken since and waits for the lock.
         // SAFETY: the Cancel routine, if it has been called, waits for the lock before it completes.
@@ -387,7 +377,11 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     unsafe fn unlink(&self, irp: *mut nt::IRP) {
         let entry = irp::device_queue_entry(irp);
         // SAFETY: the entry is on this queue or on none, which does not change while the lock is held.
-        unsafe { nt::KeRemoveEntryDeviceQueue(self.queue.raw(), entry) };
+        let was_there = unsafe { nt::KeRemoveEntryDeviceQueue(self.queue.raw(), entry) };
+        if was_there != 0 {
+            // SAFETY: the lock is held.
+            unsafe { self.state() }.waiting -= 1;
+        }
         // SAFETY: the caller holds the lock, and the IRP was inserted by `link`.
         unsafe { remove_from_file(irp) };
     }
@@ -408,6 +402,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
             unsafe { self.state() }.busy = false;
             return Step::Nothing;
         }
+        // SAFETY: the lock is held.
+        unsafe { self.state() }.waiting -= 1;
         // SAFETY: every entry of the queue is in an IRP.
         let irp = unsafe { irp::from_device_queue_entry(entry) };
         // SAFETY: the lock is held, and the IRP is on no queue now.
@@ -432,6 +428,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
             }
             return Step::Nothing;
         }
+        // SAFETY: the lock is held.
+        unsafe { self.state() }.waiting -= 1;
         // SAFETY: every entry of the queue is in an IRP.
         let irp = unsafe { irp::from_device_queue_entry(entry) };
         // SAFETY: the lock is held, and the IRP was inserted by `link`.
@@ -482,18 +480,24 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         }
     }
 
-    /// Completes every queued IRP.
+    /// Completes every queued IRP, and the one that is being served if it is cancelable.
     fn end_waiting<L: NoSpinLockHeld>(&self, status: NtStatus, irql: &mut L) {
-        self.end_each(irql, || {
+        self.end_each(irql, |held| {
             // SAFETY: the lock is held.
-            unsafe { self.take_waiting(status) }
+            let served = unsafe { self.withdraw_cancelable(status, None, held) };
+            // SAFETY: as above.
+            served.unwrap_or_else(|| unsafe { self.take_waiting(status) })
         });
     }
 
     /// Completes each IRP that `take` finds, one at a time, each under a new acquisition of the lock.
-    fn end_each<L: NoSpinLockHeld>(&self, irql: &mut L, mut take: impl FnMut() -> Step) {
+    fn end_each<L: NoSpinLockHeld>(
+        &self,
+        irql: &mut L,
+        mut take: impl FnMut(&mut SpinLockHeld<CancelSpinLock>) -> Step,
+    ) {
         loop {
-            match CancelSpinLock::with(irql, |_| take()) {
+            match CancelSpinLock::with(irql, &mut take) {
                 // SAFETY: `withdraw` won the exchange of the Cancel routine and removed the IRP from the queue.
                 Step::End(irp, status, _) => unsafe {
                     end(&raw const self.callbacks, irp, status, irql);
@@ -542,7 +546,12 @@ impl<C: QueueCallbacks> DeviceQueues for StartIoQueue<C> {
     fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel) {
         // SAFETY: the lock is held. After this, no IRP of the file is queued.
         CancelSpinLock::with(irql, |_| unsafe { file.set_cleaned_up() });
-        self.end_each(irql, || {
+        self.end_each(irql, |held| {
+            // SAFETY: the lock is held.
+            let served = unsafe { self.withdraw_cancelable(NtStatus::CANCELLED, Some(file), held) };
+            if let Some(step) = served {
+                return step;
+            }
             // SAFETY: the lock is held.
             let Some(first) = (unsafe { file.first() }) else {
                 return Step::Nothing;

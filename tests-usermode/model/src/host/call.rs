@@ -208,16 +208,18 @@ fn leave_frame(frame: usize, outer: usize) {
 
 impl Call {
     /// Records that an object is initialised. If it is on the stack of the driver routine that runs, it is gone when the
-    /// routine returns.
-    pub(crate) fn note_initialised<T>(&self, object: *const T) {
+    /// routine returns. Returns whether it is there: such memory may still contain what a function that has returned left in it.
+    pub(crate) fn note_initialised<T>(&self, object: *const T) -> bool {
         let here = 0_u8;
         let (address, here) = (object.addr(), (&raw const here).addr());
         self.require_nonpaged(object);
         self.require_no_timer_in(object);
         locked(&self.kernel.sleepers.gone).remove(&address);
-        if (here..self.frame.load(Ordering::Relaxed)).contains(&address) {
+        let is_on_stack = (here..self.frame.load(Ordering::Relaxed)).contains(&address);
+        if is_on_stack {
             locked(&self.on_stack).push(address);
         }
+        is_on_stack
     }
 
     /// Stops the system if memory that becomes an object contains a timer that is set.

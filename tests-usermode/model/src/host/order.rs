@@ -6,7 +6,7 @@
 //! and only from the first [`Shared`](crate::explore::Shared) on, since other memory is not checked.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, hash_map::Entry},
     ops::Range,
     sync::{
         Mutex,
@@ -15,6 +15,7 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use crate::{
     host::{
@@ -34,7 +35,7 @@ pub(crate) fn track() {
 
 /// The number of steps of each thread that happened before, by the number of the thread.
 #[derive(Clone, Default)]
-pub(crate) struct VectorClock(Vec<u32>);
+pub(crate) struct VectorClock(SmallVec<[u32; 8]>);
 
 impl VectorClock {
     pub(crate) fn of(&self, thread: u32) -> u32 {
@@ -90,6 +91,9 @@ pub(crate) struct Touched {
 impl Nodes {
     /// Forgets what was in memory that is allocated or initialised.
     pub(crate) fn forget(&self, range: Range<usize>) {
+        if !TRACKS.load(Relaxed) {
+            return;
+        }
         let mut nodes = locked(&self.0);
         if nodes.range(range.clone()).next().is_some() {
             nodes.retain(|node, _| !range.contains(node));
@@ -178,9 +182,25 @@ impl Thread {
     }
 
     /// Orders the thread after the threads that used an object before, and before the next one, without an access of the step.
+    #[inline]
     pub(crate) fn order_by(&self, object: usize) {
-        self.acquire_from(object);
-        self.release_to(object);
+        if self.is_tracked() {
+            self.exchange_clocks_with(object);
+        }
+    }
+
+    fn exchange_clocks_with(&self, object: usize) {
+        let mut clock = locked(&self.order);
+        match locked(&self.kernel.sleepers.edges.0).entry(object) {
+            Entry::Occupied(mut last) => {
+                clock.join(last.get());
+                last.get_mut().0.clone_from(&clock.0);
+            }
+            Entry::Vacant(none) => {
+                none.insert(clock.clone());
+            }
+        }
+        clock.step(self.number);
     }
 
     /// Returns the thread's clock, if the order is tracked. Its own step count is one more than that which later

@@ -6,7 +6,8 @@ use std::{collections::hash_map::RandomState, hash::BuildHasher, mem::offset_of}
 
 use object::pe::ImageLoadConfigDirectory64 as Directory;
 
-use crate::image::{ImageError, thunks};
+use super::thunks;
+use crate::image::ImageError;
 
 /// The cookie in a driver before the loader chooses one.
 const DEFAULT_COOKIE: u64 = 0x2b99_2ddf_a232;

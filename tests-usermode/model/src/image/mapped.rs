@@ -10,16 +10,18 @@ use std::{
     },
 };
 
-use crate::image::{
-    ImageError,
+use region::Protection;
+
+use super::{
     file::{File, PAGE},
-    guard,
+    guard, inlines,
     memory::Memory,
     routines,
     symbols::Symbols,
     thunks,
     unwind::Unwinder,
 };
+use crate::image::ImageError;
 
 /// The memory of the mapped images.
 static MAPPED: RwLock<Vec<Arc<Mapped>>> = RwLock::new(Vec::new());
@@ -72,6 +74,7 @@ fn mapped(address: usize) -> Option<Arc<Mapped>> {
 }
 
 /// Returns whether an address is in an image, so that code there has the Microsoft x64 calling convention.
+#[cfg(target_os = "linux")]
 pub(crate) fn contains(address: usize) -> bool {
     offset(address).is_some()
 }
@@ -146,6 +149,10 @@ impl Image {
     ) -> Result<Self, ImageError> {
         let file = File::parse(bytes)?;
         let addresses = bind(&file)?;
+        if cfg!(windows) {
+            let mut code = file.sections.iter().filter(|section| section.executes);
+            code.try_for_each(|section| inlines::refuse(section.bytes))?;
+        }
         let mut memory = Memory::new(file.size)?;
         let base = memory.start().expose_provenance();
         let own = memory.bytes();
@@ -209,7 +216,7 @@ impl Image {
     /// Unmaps the sections that only `DriverEntry` uses.
     pub(crate) fn discard(&self) -> io::Result<()> {
         let mut ranges = self.discardable.iter();
-        ranges.try_for_each(|range| self.memory.protect(range, libc::PROT_NONE))
+        ranges.try_for_each(|range| self.memory.protect(range, Protection::NONE))
     }
 }
 
@@ -270,15 +277,15 @@ fn bind(file: &File) -> Result<Vec<usize>, ImageError> {
 /// Protects the sections as the file specifies; returns those that are discardable.
 fn protect(memory: &Memory, file: &File) -> io::Result<Vec<Range<usize>>> {
     let mut discardable = Vec::new();
-    memory.protect(&(0..file.size), libc::PROT_NONE)?;
+    memory.protect(&(0..file.size), Protection::NONE)?;
     let headers = 0..file.headers.len().next_multiple_of(PAGE);
-    memory.protect(&headers, libc::PROT_READ)?;
+    memory.protect(&headers, Protection::READ)?;
     for section in &file.sections {
         let range = section.address..section.address + section.size;
         let access = match (section.writes, section.executes) {
-            (true, _) => libc::PROT_READ | libc::PROT_WRITE,
-            (false, true) => libc::PROT_READ | libc::PROT_EXEC,
-            (false, false) => libc::PROT_READ,
+            (true, _) => Protection::READ_WRITE,
+            (false, true) => Protection::READ_EXECUTE,
+            (false, false) => Protection::READ,
         };
         memory.protect(&range, access)?;
         if section.is_discardable {

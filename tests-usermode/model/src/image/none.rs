@@ -12,7 +12,7 @@ impl Image {
     /// Maps the image in a file.
     ///
     /// # Errors
-    /// Always: images are loaded on Linux on x86-64.
+    /// Always: images are loaded on Linux and Windows on x86-64.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ImageError> {
         let _ = path;
         Self::map("", &[])
@@ -23,7 +23,7 @@ impl Image {
     /// # Errors
     /// As for [`Image::load`].
     pub fn map(_name: &str, _bytes: &[u8]) -> Result<Self, ImageError> {
-        let what = "images of drivers are loaded on Linux on x86-64 only";
+        let what = "images of drivers are loaded on Linux and Windows on x86-64 only";
         Err(io::Error::new(io::ErrorKind::Unsupported, what).into())
     }
 

@@ -3,9 +3,10 @@
 use std::{
     arch::naked_asm,
     ffi::{CStr, c_char, c_void},
+    slice::from_raw_parts,
 };
 
-use crate::image::{format::Line, lookaside};
+use super::{format::Line, lookaside};
 
 /// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` stands for.
 const DEFAULT: [u32; 2] = [101, 3];
@@ -85,7 +86,9 @@ extern "win64" fn memset(to: *mut c_void, value: i32, length: usize) -> *mut c_v
 
 extern "win64" fn memcmp(one: *const c_void, other: *const c_void, length: usize) -> i32 {
     // SAFETY: the image gives memory of this length.
-    unsafe { libc::memcmp(one, other, length) }
+    let [one, other] =
+        [one, other].map(|memory| unsafe { from_raw_parts(memory.cast::<u8>(), length) });
+    one.cmp(other) as i32
 }
 
 extern "win64" fn ex_free_pool(block: *mut c_void) {

@@ -131,12 +131,14 @@ impl Call {
 extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
     let call = Call::enter_noted("KeInitializeDeviceQueue");
     footprint::initialise(queue);
-    call.note_initialised(queue);
+    let is_on_stack = call.note_initialised(queue);
     call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     // SAFETY: as below; the queue can be in use.
     let before = unsafe { call.view_new::<DeviceQueue, _>(queue) };
-    // The memory may hold anything: a queue is known by its list, which holds together.
-    let is_queue = before.kind.get() == IO_TYPE_DEVICE_QUEUE && before.head.is_linked();
+    // The memory may hold anything: a queue is known by its list, which holds together. On a stack it can be one of a function that
+    // has returned.
+    let is_queue =
+        !is_on_stack && before.kind.get() == IO_TYPE_DEVICE_QUEUE && before.head.is_linked();
     let in_use = is_queue && (before.busy.get() != 0 || !before.head.is_empty());
     call.require(!in_use, Rule::DeviceQueueBusy, || {
         let bug_check = BugCheck::verifier(0x1005, [queue.addr() as u64, 0, 0]);

@@ -1,0 +1,19 @@
+//! Hosts that load images: Linux and Windows on x86-64.
+
+mod dwarf;
+mod file;
+mod format;
+mod guard;
+mod inlines;
+mod lookaside;
+mod mapped;
+mod memory;
+mod routines;
+mod symbols;
+mod thunks;
+mod unwind;
+
+pub use mapped::Image;
+#[cfg(target_os = "linux")]
+pub(crate) use mapped::contains;
+pub(crate) use mapped::{describe, offset, walk};
