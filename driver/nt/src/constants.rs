@@ -129,6 +129,7 @@ pub const FILE_DEVICE_SECURE_OPEN: u32 = 0x100;
 pub const METHOD_BUFFERED: u32 = 0;
 pub const METHOD_IN_DIRECT: u32 = 1;
 pub const METHOD_OUT_DIRECT: u32 = 2;
+pub const METHOD_NEITHER: u32 = 3;
 
 pub const DO_BUFFERED_IO: u32 = 0x4;
 pub const DO_DIRECT_IO: u32 = 0x10;

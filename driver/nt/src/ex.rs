@@ -144,6 +144,11 @@ unsafe extern "C" {
     pub fn ExReleaseRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExWaitForRundownProtectionRelease(RunRef: *mut EX_RUNDOWN_REF);
 
+    /// An exception is raised if the buffer is not in user mode's part of the address space. `Alignment` is in bytes.
+    pub fn ProbeForRead(Address: *const c_void, Length: usize, Alignment: u32);
+    /// As `ProbeForRead`, and if a page cannot be written.
+    pub fn ProbeForWrite(Address: *mut c_void, Length: usize, Alignment: u32);
+
     /// The type of event objects. In C it is `*ExEventObjectType`: there the name is the slot of the import, while this is the
     /// kernel's variable, to which the slot points.
     pub static ExEventObjectType: *mut c_void;

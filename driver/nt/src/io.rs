@@ -28,6 +28,9 @@ pub struct IO_WORKITEM {
 pub type PIO_WORKITEM_ROUTINE =
     Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void)>;
 
+pub type PIO_TIMER_ROUTINE =
+    Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void)>;
+
 /// The only `WORK_QUEUE_TYPE` that a driver may pass to `IoQueueWorkItem`.
 pub const DelayedWorkQueue: i32 = 1;
 
@@ -57,6 +60,19 @@ unsafe extern "C" {
         DeviceName: *mut UNICODE_STRING,
     ) -> NTSTATUS;
     pub fn IoDeleteSymbolicLink(SymbolicLinkName: *mut UNICODE_STRING) -> NTSTATUS;
+    pub fn IoInitializeTimer(
+        DeviceObject: *mut DEVICE_OBJECT,
+        TimerRoutine: PIO_TIMER_ROUTINE,
+        Context: *mut c_void,
+    ) -> NTSTATUS;
+    pub fn IoStartTimer(DeviceObject: *mut DEVICE_OBJECT);
+    pub fn IoStopTimer(DeviceObject: *mut DEVICE_OBJECT);
+    pub fn IoGetAttachedDeviceReference(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT;
+    pub fn IoIsWdmVersionAvailable(MajorVersion: u8, MinorVersion: u8) -> u8;
+    /// As `IofCallDriver` since Windows Vista.
+    pub fn PoCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS;
+    /// Does nothing since Windows Vista.
+    pub fn PoStartNextPowerIrp(Irp: *mut IRP);
     /// `POWER_STATE` is a union of two enumerations, which is passed as an `i32` is.
     pub fn PoSetPowerState(DeviceObject: *mut DEVICE_OBJECT, Type: i32, State: i32) -> i32;
 }

@@ -6,6 +6,9 @@
 )]
 
 pub(crate) mod irql;
+mod time;
+
+pub use time::*;
 
 use core::ffi::c_void;
 
@@ -137,6 +140,7 @@ unsafe extern "C" {
     pub fn KeGetCurrentProcessorNumberEx(ProcNumber: *mut c_void) -> u32;
     pub fn KeQueryMaximumProcessorCountEx(GroupNumber: u16) -> u32;
     pub fn KeDelayExecutionThread(WaitMode: i8, Alertable: u8, Interval: *mut i64) -> NTSTATUS;
+    pub fn KeReadStateTimer(Timer: *mut KTIMER) -> u8;
     pub fn KeClearEvent(Event: *mut KEVENT);
 
     pub fn KeInitializeMutex(Mutex: *mut KMUTEX, Level: u32);
@@ -177,4 +181,5 @@ unsafe extern "C" {
 unsafe extern "C" {
     /// Returns a `LARGE_INTEGER`, which is returned like an `i64`.
     pub fn KeQueryPerformanceCounter(PerformanceFrequency: *mut i64) -> i64;
+    pub fn KeStallExecutionProcessor(MicroSeconds: u32);
 }

@@ -31,6 +31,10 @@ pub struct MDL {
 pub const MDL_MAPPED_TO_SYSTEM_VA: i16 = 0x1;
 pub const MDL_PAGES_LOCKED: i16 = 0x2;
 pub const MDL_SOURCE_IS_NONPAGED_POOL: i16 = 0x4;
+/// `IoBuildPartialMdl` has built the MDL.
+pub const MDL_PARTIAL: i16 = 0x10;
+/// The MDL has a mapping of its own, and is partial.
+pub const MDL_PARTIAL_HAS_BEEN_MAPPED: i16 = 0x20;
 
 /// The priority of a mapping that may fail if the system is very low on resources.
 pub const NormalPagePriority: u32 = 16;
@@ -66,6 +70,13 @@ unsafe extern "C" {
         Irp: *mut IRP,
     ) -> *mut MDL;
     pub fn IoFreeMdl(Mdl: *mut MDL);
+    /// A `Length` of zero is the rest of the buffer.
+    pub fn IoBuildPartialMdl(
+        SourceMdl: *mut MDL,
+        TargetMdl: *mut MDL,
+        VirtualAddress: *mut c_void,
+        Length: u32,
+    );
 }
 
 /// The `LOCK_OPERATION` of pages that are read, written, or both.
@@ -97,6 +108,31 @@ pub unsafe fn MmGetSystemAddressForMdlSafe(mdl: *mut MDL, priority: u32) -> *mut
             0,
             priority,
         )
+    }
+}
+
+/// `MmGetMdlVirtualAddress`: returns the address of the buffer, in the address space that it was locked in.
+///
+/// # Safety
+/// `mdl` is valid.
+#[must_use]
+pub unsafe fn MmGetMdlVirtualAddress(mdl: *mut MDL) -> *mut c_void {
+    // SAFETY: guaranteed by the caller.
+    let mdl = unsafe { &*mdl };
+    mdl.StartVa.wrapping_byte_add(mdl.ByteOffset as usize)
+}
+
+/// `MmPrepareMdlForReuse`: releases the mapping of a partial MDL, before it is built again.
+///
+/// # Safety
+/// `mdl` is valid, and no other code uses it.
+pub unsafe fn MmPrepareMdlForReuse(mdl: *mut MDL) {
+    // SAFETY: guaranteed by the caller.
+    let fields = unsafe { &*mdl };
+    let (flags, mapped) = (fields.MdlFlags, fields.MappedSystemVa);
+    if flags & MDL_PARTIAL_HAS_BEEN_MAPPED != 0 {
+        // SAFETY: the flag says that the MDL is mapped there.
+        unsafe { MmUnmapLockedPages(mapped, mdl) };
     }
 }
 

@@ -193,7 +193,7 @@ impl Filter for Attacker {
 
     fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         let opens = irp.major() == MajorFunction::Create;
-        match MODES[self.mode.read() as usize] {
+        match MODES[self.mode.read().cast_unsigned() as usize] {
             DropReturned => irp.forward_with_routine::<Dropping>(irql),
             mode @ (Later | LaterAndDrop) => {
                 let (irp, handled) = irp.pend_not_cancelable(irql);
@@ -218,7 +218,7 @@ impl Filter for Attacker {
             COUNT => irp.forward(irql),
             IN_A_DPC => irp.forward_with_routine::<Dropping>(irql),
             mode => {
-                self.mode.exchange(((mode - MODE) / 4) as i32);
+                self.mode.exchange(((mode - MODE) / 4).cast_signed());
                 irp.complete(NtStatus::SUCCESS, irql)
             }
         }

@@ -3,6 +3,7 @@
 //!
 //! It uses every other folder but `explore`.
 
+mod associated;
 mod bus;
 mod cancel;
 mod completion;
@@ -22,6 +23,7 @@ mod mdl;
 mod namespace;
 mod object;
 mod own_mdl;
+mod partial_mdl;
 mod pnp;
 mod power;
 mod registry;
@@ -32,6 +34,8 @@ mod shutdown;
 mod stack_location;
 mod start_io;
 mod system_buffer;
+mod timer;
+mod user_buffer;
 mod work_item;
 
 pub use bus::BusAnswer;

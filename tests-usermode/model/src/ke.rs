@@ -17,6 +17,7 @@ mod processor;
 mod queued_spin_lock;
 mod several;
 pub(crate) mod spin_lock;
+mod time;
 mod timer;
 
 pub(crate) use clock::{advance, end_exploring, expire, start};

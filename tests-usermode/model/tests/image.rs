@@ -204,6 +204,20 @@ fn the_processor_and_the_thread_are_read_behind_gs() {
     assert_eq!(thread.rule, Rule::Pointer, "{thread}");
 }
 
+/// As the WDK's headers have `KeQuerySystemTime` and `KeQueryTickCount`, at addresses that are part of the system's interface.
+#[test]
+fn the_time_is_read_in_memory_that_the_kernel_shares() {
+    // mov rax, [0FFFFF78000000014h]; mov rcx, 0FFFFF78000000320h; mov rdx, [rcx]; sub rax, rdx; setc al; movzx eax, al
+    let code = [
+        0x48, 0xa1, 0x14, 0, 0, 0, 0x80, 0xf7, 0xff, 0xff, 0x48, 0xb9, 0x20, 3, 0, 0, 0x80, 0xf7,
+        0xff, 0xff, 0x48, 0x8b, 0x11, 0x48, 0x29, 0xd0, 0x0f, 0x92, 0xc0, 0x0f, 0xb6, 0xc0,
+    ];
+    assert_eq!(result_of(&code, &[]), 0, "fewer ticks than units of 100 ns");
+    // mov rax, [0FFFFF78000000500h]: no number that the model has
+    let other = violation_of(&[0x48, 0xa1, 0, 5, 0, 0, 0x80, 0xf7, 0xff, 0xff, 0xc3]);
+    assert_eq!(other.rule, Rule::Pointer, "{other}");
+}
+
 #[test]
 fn what_the_model_does_not_carry_out_is_named() {
     let cli = violation_of(&[0xfa, 0xc3]);

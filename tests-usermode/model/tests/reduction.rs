@@ -47,6 +47,8 @@ enum Operation {
     /// Replaces a variable under a mutex.
     UnderMutex,
     ReadTime,
+    /// Reads the number of the processor, at `DISPATCH_LEVEL` and then at `PASSIVE_LEVEL`.
+    ReadProcessor,
     /// Replaces a variable that the model sees.
     Seen,
     /// Replaces a variable that the model does not see.
@@ -73,6 +75,7 @@ const OPERATIONS: &[Operation] = &[
     Operation::TryLocked,
     Operation::UnderMutex,
     Operation::ReadTime,
+    Operation::ReadProcessor,
     Operation::Seen,
     Operation::Unseen,
 ];
@@ -93,6 +96,10 @@ const CHOSEN: &[[&[Operation]; 2]] = &[
     [
         &[Operation::UnderMutex, Operation::UnderMutex],
         &[Operation::UnderMutex],
+    ],
+    [
+        &[Operation::Locked(0), Operation::ReadProcessor],
+        &[Operation::Locked(1), Operation::ReadProcessor],
     ],
     [
         &[Operation::ReadTime, Operation::SetTimer],
@@ -269,6 +276,16 @@ impl Part {
                 // SAFETY: the frequency is not asked for.
                 let time = unsafe { nt::KeQueryPerformanceCounter(null_mut()) };
                 self.note(u32::try_from(time).expect("little time has passed"));
+            }
+            Operation::ReadProcessor => {
+                // SAFETY: the IRQL is PASSIVE_LEVEL, and is restored below.
+                let irql = unsafe { nt::KfRaiseIrql(nt::DISPATCH_LEVEL) };
+                // SAFETY: the number in the group is not asked for.
+                self.note(unsafe { nt::KeGetCurrentProcessorNumberEx(null_mut()) });
+                // SAFETY: as above.
+                unsafe { nt::KeLowerIrql(irql) };
+                // SAFETY: as above.
+                self.note(unsafe { nt::KeGetCurrentProcessorNumberEx(null_mut()) });
             }
             Operation::Seen => {
                 self.note(objects.seen.swap(value, Relaxed));

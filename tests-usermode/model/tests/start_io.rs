@@ -205,7 +205,7 @@ fn the_next_packet_is_started_at_dispatch_level_when_one_is_current() {
 
 #[test]
 fn the_cancel_routine_of_a_packet_is_settled_under_the_cancel_spin_lock() {
-    wrong::<KEEPS_CANCEL_ROUTINE>(Rule::StartIoCancel, "while its Cancel routine is set");
+    wrong::<KEEPS_CANCEL_ROUTINE>(Rule::CompleteRequest, "while its Cancel routine is set");
     wrong::<DOES_NOT_COMPARE>(Rule::CompletedIrp, "is used after");
     wrong::<STAYS_QUEUED>(Rule::CompleteRequest, "while it is on a queue");
     wrong::<HOLDS_CANCEL_LOCK>(Rule::CancelSpinLock, "StartIo has returned and holds");

@@ -49,6 +49,7 @@ unsafe extern "C" {
         StartingOffset: *mut i64,
         IoStatusBlock: *mut IO_STATUS_BLOCK,
     ) -> *mut IRP;
+    pub fn IoMakeAssociatedIrp(Irp: *mut IRP, StackSize: i8) -> *mut IRP;
     pub fn IoGetDeviceObjectPointer(
         ObjectName: *mut UNICODE_STRING,
         DesiredAccess: u32,
@@ -91,6 +92,29 @@ pub unsafe fn IoSetNextIrpStackLocation(irp: *mut IRP) {
         .cast::<TailOverlay>();
     // SAFETY: as above.
     unsafe { (*overlay).CurrentStackLocation = next };
+}
+
+/// Sets `AssociatedIrp.IrpCount` of a master IRP: the number of IRPs that `IoMakeAssociatedIrp` made and that have not ended.
+///
+/// # Safety
+/// The caller owns `master`, which has no system buffer, and has sent none of the associated IRPs.
+pub unsafe fn set_irp_count(master: *mut IRP, count: i32) {
+    // SAFETY: only the address is computed. The count is at the start of the union.
+    let field = unsafe { addr_of_mut!((*master).AssociatedIrp) }.cast::<i32>();
+    // SAFETY: guaranteed by the caller.
+    unsafe { field.write(count) };
+}
+
+/// Returns `AssociatedIrp.MasterIrp` of an IRP that `IoMakeAssociatedIrp` made.
+///
+/// # Safety
+/// The caller owns `irp`, which is an associated IRP.
+#[must_use]
+pub unsafe fn master_irp(irp: *mut IRP) -> *mut IRP {
+    // SAFETY: guaranteed by the caller.
+    let associated = unsafe { &(*irp).AssociatedIrp };
+    // SAFETY: this member of the union is in use in an associated IRP.
+    unsafe { associated.MasterIrp }.cast()
 }
 
 /// Sets `AssociatedIrp.SystemBuffer`.

@@ -27,7 +27,7 @@ pub(super) const FAULTS: &[Fault] = faults! { "start_io":
         "the Cancel routine has nothing to do for the current IRP, and returns without releasing the cancel spin lock";
     "not_disarmed", NotDisarmed, cancel_against_start, DoubleCompletion,
         "StartIo leaves the Cancel routine set: the request is cancelled while it is being served, and completed again";
-    "disarmed_before", DisarmedBefore, served_in_turn, StartIoCancel,
+    "disarmed_before", DisarmedBefore, served_in_turn, CompleteRequest,
         "the Cancel routine is cleared before StartIo is called and not in it: a request that was queued keeps it";
 };
 

@@ -2,7 +2,7 @@
 
 use std::{
     ptr::{null_mut, without_provenance_mut},
-    sync::atomic::{AtomicPtr, Ordering},
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering},
 };
 
 use nt::FAST_MUTEX;
@@ -28,6 +28,20 @@ impl Call {
         let owner = unsafe { &raw mut (*mutex).Owner };
         // SAFETY: the field is a pointer, and is accessed only by atomics.
         unsafe { AtomicPtr::from_ptr(owner) }
+    }
+
+    /// Stops the system if a fast mutex is acquired under a mutex that comes after it in the order. Its initialisation is inline, and
+    /// clears the field that marks it as one in the order.
+    fn check_fast_order(&self, mutex: *mut FAST_MUTEX) {
+        // SAFETY: only the address is computed, inside the mutex.
+        let mark = unsafe { &raw mut (*mutex).Contention };
+        // SAFETY: the field is a number, and is accessed only by atomics.
+        let mark = unsafe { AtomicU32::from_ptr(mark) };
+        if mark.swap(1, Ordering::Relaxed) == 0 {
+            self.forget_order(mutex.addr());
+        }
+        let held = locked(&self.mutexes).clone();
+        self.check_order_under(&held, mutex.addr(), "fast mutex");
     }
 
     fn number_as_pointer(&self) -> *mut std::ffi::c_void {
@@ -63,6 +77,7 @@ extern "C" fn ExAcquireFastMutex(mutex: *mut FAST_MUTEX) {
         let what = "the thread acquires a fast mutex that it already owns, which is a deadlock";
         (bug_check, what.into())
     });
+    call.check_fast_order(mutex);
     let old_irql = call.raise_irql(APC_LEVEL);
     call.wait_for(Wait::Object(mutex.addr()), || {
         call.try_take_fast(owner).then_some(())

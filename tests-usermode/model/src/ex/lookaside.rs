@@ -19,6 +19,9 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
+/// What the head of a deleted list holds. If it holds something else, the memory is another object's.
+const DELETED: [u64; 2] = [u64::from_le_bytes(*b"deleted!"), 0];
+
 /// How many blocks a new list keeps, and may keep.
 const DEPTH: u16 = 4;
 const MAXIMUM_DEPTH: u16 = 256;
@@ -61,6 +64,11 @@ impl Call {
             .get(&head.addr())
             .copied();
         let Some(is_deleted) = state else { return };
+        // SAFETY: the caller gives a head.
+        if is_deleted && unsafe { (*head).Reserved } != DELETED {
+            locked(&self.kernel.ex().lookaside_lists).remove(&head.addr());
+            return;
+        }
         self.require(!is_deleted, Rule::Pool, || {
             let what = format!("the lookaside list {head:?} is used after it was deleted");
             (BugCheck(0, [0; 4]), what)
@@ -176,4 +184,7 @@ extern "C" fn ExDeleteLookasideListEx(list: *mut LOOKASIDE_LIST_EX) {
         unsafe { Call::in_driver(free, (entry.cast(), list)) };
     }
     locked(&call.kernel.ex().lookaside_lists).insert(list.addr(), true);
+    let head = fields.ListHead.get();
+    // SAFETY: as above.
+    unsafe { (*head).Reserved = DELETED };
 }

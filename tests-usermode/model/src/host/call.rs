@@ -213,12 +213,27 @@ impl Call {
         let here = 0_u8;
         let (address, here) = (object.addr(), (&raw const here).addr());
         self.require_nonpaged(object);
+        self.require_no_timer_in(object);
         locked(&self.kernel.sleepers.gone).remove(&address);
         let is_on_stack = (here..self.frame.load(Ordering::Relaxed)).contains(&address);
         if is_on_stack {
             locked(&self.on_stack).push(address);
         }
         is_on_stack
+    }
+
+    /// Stops the system if memory that becomes an object contains a timer that is set.
+    fn require_no_timer_in<T>(&self, object: *const T) {
+        let memory = object.addr()..object.addr() + size_of::<T>();
+        let timer = self.kernel.clock.any_set_in(&memory);
+        self.require(timer.is_none(), Rule::Dpc, || {
+            let timer = timer.unwrap_or_default();
+            let bug_check = BugCheck(0xc7, [0, timer as u64, 0, 0]);
+            let what = format!(
+                "the timer {timer:#x} is set, but its memory is initialised as another object"
+            );
+            (bug_check, what)
+        });
     }
 
     /// Stops the system if an object was on the stack of a driver routine that has returned.

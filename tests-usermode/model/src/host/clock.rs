@@ -24,6 +24,9 @@ pub(crate) fn units(time: Duration) -> u64 {
     u64::try_from(time.as_nanos() / 100).unwrap_or(u64::MAX)
 }
 
+/// The units of 100 ns between two clock ticks: 15.625 ms.
+pub(crate) const TICK: u64 = 156_250;
+
 /// The due time of a timer that is set but does not expire.
 pub(crate) const NEVER: u64 = u64::MAX;
 

@@ -15,6 +15,7 @@ use crate::{
     host::{
         Config, OnViolation, Step,
         clock::TimeKeeper,
+        footprint::{self, Access},
         thread::Thread,
         upcalls::Upcalls,
         wait::{Engine, Sleepers, Wait},
@@ -119,7 +120,10 @@ impl Kernel {
         self.sleepers.wake_all();
     }
 
+    /// Returns the number of a new thread.
     pub(crate) fn next_thread(&self) -> u32 {
+        // The order in which threads are made decides on which processors they run.
+        footprint::touch((&raw const self.last_thread).addr(), Access::Exclusive);
         self.last_thread.fetch_add(1, Ordering::Relaxed) + 1
     }
 

@@ -6,16 +6,23 @@
 //! | `mov cr8, r` | `KeRaiseIrql`, `KeLowerIrql` of some headers | the routine of that name is called |
 //! | `mov r, gs:[184h]` | `KeGetCurrentProcessorNumber` | the thread's processor |
 //! | `mov r, gs:[188h]` | `KeGetCurrentThread` | an address that no other thread has, and where no memory is |
+//! | `mov r, [0FFFFF78000000014h]` | `KeQuerySystemTime` | the time |
+//! | `mov r, [0FFFFF78000000320h]` | `KeQueryTickCount` | the time in ticks |
 //! | `int 29h` | `__fastfail` | bug check `KERNEL_SECURITY_CHECK_FAILURE` |
 //! | others | | a violation that names the instruction |
 //!
-//! Each of them faults in user mode: it is privileged, or there is no memory at these offsets of GS, whose base is
-//! zero.
+//! Each of them faults in user mode: it is privileged, or there is no memory at these addresses or at these offsets of GS, whose
+//! base is zero.
 
 use std::{arch::naked_asm, ffi::c_void, mem::offset_of, ptr::with_exposed_provenance};
 
 use crate::{
-    host::{Call, thread},
+    host::{
+        Call,
+        clock::TICK,
+        footprint::{self, Access},
+        thread,
+    },
     image,
     verifier::{BugCheck, Rule},
 };
@@ -23,6 +30,10 @@ use crate::{
 /// `KPCR.Prcb.Number` and `KPCR.Prcb.CurrentThread`
 const NUMBER: usize = 0x184;
 const CURRENT_THREAD: usize = 0x188;
+
+/// `KUSER_SHARED_DATA.SystemTime` and `KUSER_SHARED_DATA.TickCount`
+const SYSTEM_TIME: usize = 0xffff_f780_0000_0014;
+const TICK_COUNT: usize = 0xffff_f780_0000_0320;
 
 /// The base of the addresses of threads, where user mode has no memory.
 const THREADS: u64 = 0xffff_8000_0000_0000;
@@ -42,6 +53,8 @@ enum Instruction {
     WriteIrql(usize, u64),
     /// A read of a doubleword or quadword behind GS.
     ReadPcr(usize, u64),
+    /// A read of a quadword, as of any memory.
+    Read(usize, u64),
     FastFail,
     /// Another instruction, which the model does not emulate, by its name.
     Other(&'static str),
@@ -131,6 +144,13 @@ impl Instruction {
             0x8b if gs && is_plain => {
                 let register = bytes.register(rex);
                 return Some(Self::ReadPcr(register, bytes.length));
+            }
+            0x8b if is_plain && rex & 8 != 0 => {
+                let register = bytes.register(rex);
+                return Some(Self::Read(register, bytes.length));
+            }
+            0xa1 if !gs && is_plain && rex & 8 != 0 => {
+                return Some(Self::Read(0, bytes.length + 8));
             }
             // The accumulator, from an address that the instruction has whole.
             0xa1 if gs && is_plain => return Some(Self::ReadPcr(0, bytes.length + 8)),
@@ -227,6 +247,15 @@ pub(super) unsafe fn serve(context: *mut c_void, address: Option<usize>) -> bool
         }
         (Instruction::ReadPcr(register, length), Some(CURRENT_THREAD)) => {
             registers.set(register, THREADS + THREAD_SIZE * u64::from(thread.number));
+            registers.pass(length);
+        }
+        (Instruction::Read(register, length), Some(at @ (SYSTEM_TIME | TICK_COUNT))) => {
+            let clock = &thread.kernel.clock;
+            // As `KeQueryPerformanceCounter` does it. The fault is in the driver's code, so nothing of the model is borrowed.
+            footprint::touch(clock.key(), Access::Exclusive);
+            let now = clock.look();
+            let tick = if at == TICK_COUNT { TICK } else { 1 };
+            registers.set(register, now / tick);
             registers.pass(length);
         }
         (Instruction::WriteIrql(register, length), _) => {
@@ -405,6 +434,12 @@ mod tests {
                 &[0x65, 0x48, 0xa1, 0x88, 1, 0, 0, 0, 0, 0, 0],
                 Instruction::ReadPcr(0, 11),
             ),
+            // mov rax, [0FFFFF78000000014h]; mov rcx, [rdx]
+            (
+                &[0x48, 0xa1, 0x14, 0, 0, 0, 0x80, 0xf7, 0xff, 0xff],
+                Instruction::Read(0, 10),
+            ),
+            (&[0x48, 0x8b, 0x0a], Instruction::Read(1, 3)),
             (&[0xcd, 0x29], Instruction::FastFail),
             (&[0xfa], Instruction::Other("cli")),
             (&[0x0f, 0x32], Instruction::Other("rdmsr")),
@@ -415,9 +450,9 @@ mod tests {
 
     #[test]
     fn other_instructions_are_left_alone() {
-        // mov rax, [rcx]; mov fs:[0], eax; movzx eax, byte ptr [rax]
+        // mov eax, [rcx]; mov fs:[0], eax; movzx eax, byte ptr [rax]
         for bytes in [
-            &[0x48, 0x8b, 0x01][..],
+            &[0x8b, 0x01][..],
             &[0x64, 0x89, 0x04, 0x25, 0, 0, 0, 0],
             &[0x0f, 0xb6, 0x00],
         ] {

@@ -150,13 +150,15 @@ impl Thread {
     }
 
     fn make(kernel: &Arc<Kernel>, name: impl Into<Cow<'static, str>>, role: Role) -> Arc<Self> {
+        let number = kernel.next_thread();
         let thread = Arc::new(Self {
             kernel: Arc::clone(kernel),
-            number: kernel.next_thread(),
+            number,
             name: name.into(),
             role,
             irql: AtomicU8::new(0),
-            processor: AtomicU32::new(0),
+            // Each thread has one for itself as long as there are enough, and so keeps it.
+            processor: AtomicU32::new((number - 1) % kernel.config.processors.clamp(1, 64)),
             held: Mutex::default(),
             mutexes: Mutex::default(),
             critical_regions: AtomicU32::new(0),

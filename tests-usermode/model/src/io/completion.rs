@@ -28,17 +28,22 @@ impl Call {
     /// routine has passed the IRP down, `passed` is the status that the lower driver's routine returned.
     ///
     /// A driver that has passed the IRP down need not mark it pending: the completion does so.
+    /// `sent` is how often the IRP was sent to the location before and again: if a completion routine has sent it there while the
+    /// routine ran, its state is that of the later call.
     pub(in crate::io) fn verify_answer(
         &self,
         record: &IrpRecord,
-        location: i8,
+        (location, sent): (i8, u32),
         passed: Option<i32>,
         status: i32,
     ) {
         let irp = record.raw().addr() as u64;
         let (left, marked) = {
             let state = locked(&record.state);
-            let left = IrpRecord::left(&state, location);
+            let (left, again) = IrpRecord::visit(&state, location);
+            if again != sent {
+                return;
+            }
             let marked = left.map_or_else(|| record.is_marked(location), |left| left.marked);
             (left, marked)
         };
@@ -160,10 +165,10 @@ impl Call {
                 break;
             }
         }
-        if record.origin == Origin::IoManager {
-            self.finish(record);
-        } else {
-            self.finish_threaded(record);
+        match record.origin {
+            Origin::IoManager => self.finish(record),
+            Origin::Associated => self.finish_associated(record),
+            _ => self.finish_threaded(record),
         }
     }
 
@@ -226,7 +231,7 @@ impl Call {
                 (BugCheck::io(6, [status_bits, address, 0]), what)
             },
         );
-        self.require(!record.has_cancel_routine(), record.routine_rule(), || {
+        self.require(!record.has_cancel_routine(), Rule::CompleteRequest, || {
             let what = format!("{record} is completed while its Cancel routine is set");
             (BugCheck::io(7, [0, address, 0]), what)
         });
@@ -294,6 +299,8 @@ impl Call {
                     Unlocked::Output(bytes) => state.output = bytes,
                     Unlocked::Input { changed } => is_changed = changed,
                 }
+            } else if let Some(user) = record.user.as_ref().filter(|_| is_first) {
+                state.output = user.written();
             } else if copied && record.direct.is_none() {
                 let length = information.min(state.output.len());
                 let bytes = record.system_bytes(length);

@@ -465,6 +465,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
         )
     });
     call.verify_deletion(device.addr());
+    call.delete_io_timer(device);
     call.require_no_shutdown(device);
     call.require(!devices.is_attached(device), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x201, [0, 0, device.addr() as u64]);

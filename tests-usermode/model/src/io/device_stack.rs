@@ -271,3 +271,15 @@ extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
     unsafe { (*target).AttachedDevice = null_mut() };
     call.kernel.io().devices.detach(device);
 }
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iogetattacheddevicereference)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoGetAttachedDeviceReference(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+    let call = Call::enter_shared("IoGetAttachedDeviceReference");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_live_device(device);
+    let top = top_of(device);
+    call.kernel.io().devices.reference(top.addr());
+    top
+}

@@ -342,3 +342,11 @@ impl std::fmt::Debug for Driver {
             .finish_non_exhaustive()
     }
 }
+
+/// The WDM version is that of Windows Vista, which all later systems have.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioiswdmversionavailable)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoIsWdmVersionAvailable(major: u8, minor: u8) -> u8 {
+    u8::from((major, minor) <= (6, 0))
+}

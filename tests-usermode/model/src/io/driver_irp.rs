@@ -52,7 +52,7 @@ struct Buffers {
 
 impl Call {
     /// Makes an IRP of a driver, with room for what sets it up.
-    fn make_irp(
+    pub(in crate::io) fn make_irp(
         &self,
         stack_size: i8,
         origin: Origin,

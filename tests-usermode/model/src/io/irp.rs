@@ -23,9 +23,11 @@ use crate::{
         footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
     },
-    io::{cancel::CancelRoutine, file::FileInner, mdl::DirectBuffer, system_buffer::SystemBuffer},
+    io::{
+        cancel::CancelRoutine, file::FileInner, mdl::DirectBuffer, system_buffer::SystemBuffer,
+        user_buffer::UserBuffers,
+    },
     mutex::locked,
-    verifier::Rule,
 };
 
 /// `IO_TYPE_IRP`
@@ -65,6 +67,8 @@ pub(crate) enum Origin {
     Asynchronous,
     /// A driver. The I/O manager frees it when it is completed (`IoBuildDeviceIoControlRequest`).
     Threaded,
+    /// A driver, for a part of a master IRP (`IoMakeAssociatedIrp`). The I/O manager frees it when it is completed.
+    Associated,
     /// A driver, in memory of its own (`IoInitializeIrp`).
     Initialised,
 }
@@ -87,6 +91,8 @@ pub(crate) struct IrpRecord {
     pub(in crate::io) system_buffer: Option<SystemBuffer>,
     /// The pages that the MDL describes.
     pub(crate) direct: Option<DirectBuffer>,
+    /// The buffers of a request with `METHOD_NEITHER`.
+    pub(in crate::io) user: Option<UserBuffers>,
     pub(crate) number: u32,
     asked: Asked,
     /// The number of the thread that sent the IRP.
@@ -95,8 +101,6 @@ pub(crate) struct IrpRecord {
     pub(crate) state: Mutex<State>,
     /// Whether the first dispatch routine has returned.
     pub(crate) has_returned: AtomicBool,
-    /// Whether the IRP was inserted into a device queue.
-    was_on_device_queue: AtomicBool,
     /// Whether the IRP is on a device queue. The entry itself cannot be read for this, since it overlaps
     /// `DriverContext`.
     is_on_device_queue: AtomicBool,
@@ -116,14 +120,22 @@ pub(crate) struct Left {
     pub(crate) marked: bool,
 }
 
+/// What is known of a stack location.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Visit {
+    /// The state in which the completion left it; `None` if it has not reached it.
+    left: Option<Left>,
+    /// How often the IRP was sent to it again after the completion had left it.
+    again: u32,
+}
+
 /// The progress of an IRP.
 #[derive(Default)]
 pub(crate) struct State {
     /// The status and `Information` of the completion.
     pub(crate) completion: Option<(i32, usize)>,
-    /// The states in which the completion left the stack locations, from the lowest to the highest; `None` if the
-    /// completion has not reached one.
-    pub(crate) left: SmallVec<[Option<Left>; 2]>,
+    /// What is known of the stack locations, from the lowest to the highest.
+    pub(crate) visits: SmallVec<[Visit; 2]>,
     /// The lower device objects to which a PnP request was sent by an `IoCallDriver` that has returned.
     pub(crate) passed_to: Vec<usize>,
     /// The thread that completed the IRP, and the source line if it is known.
@@ -163,9 +175,11 @@ impl IrpRecord {
     ) -> Arc<Self> {
         let direct = DirectBuffer::lock(&asked, input, &output);
         let system_buffer = SystemBuffer::new(&asked, input);
+        let user = UserBuffers::new(&asked, input, &output);
         let record = Arc::new(Self {
             system_buffer,
             direct,
+            user,
             asked,
             file,
             state: Mutex::new(State {
@@ -209,13 +223,13 @@ impl IrpRecord {
             stack_count,
             system_buffer: None,
             direct: None,
+            user: None,
             number,
             asked: Asked::default(),
             sender,
             file: None,
             state: Mutex::default(),
             has_returned: AtomicBool::new(false),
-            was_on_device_queue: AtomicBool::new(false),
             is_on_device_queue: AtomicBool::new(false),
             had_cancel_routine: AtomicBool::new(false),
             queued_unmarked: AtomicBool::new(false),
@@ -252,6 +266,9 @@ impl IrpRecord {
             // SAFETY: the MDL is inside the memory, which is aligned, and no other thread knows it yet.
             unsafe { self.mdl().write(direct.mdl()) };
         }
+        if let Some(user) = &self.user {
+            irp.UserBuffer = user.output();
+        }
         // SAFETY: the stack location is inside the memory, and zero is valid for every field.
         let stack = unsafe { &mut *self.location(self.stack_count) };
         stack.MajorFunction = u8::try_from(self.asked.major).unwrap_or_default();
@@ -285,7 +302,7 @@ impl IrpRecord {
                 output_length: output_length as u64,
                 input_length: input_length as u64,
                 code,
-                type3_input: std::ptr::null_mut(),
+                type3_input: self.user.as_ref().map_or(null_mut(), UserBuffers::input),
             });
         }
     }
@@ -388,31 +405,39 @@ impl IrpRecord {
         self.stack().DeviceObject
     }
 
-    /// Returns the state in which the completion left a stack location; `None` if the completion has not reached it.
-    pub(crate) fn left(state: &State, location: i8) -> Option<Left> {
-        let index = usize::try_from(location).ok()?.checked_sub(1)?;
-        state.left.get(index).copied().flatten()
+    /// Returns the state in which the completion left a stack location, or `None` if the completion has not reached it; and how
+    /// often the IRP was sent to it again.
+    pub(crate) fn visit(state: &State, location: i8) -> (Option<Left>, u32) {
+        let index = usize::try_from(location).unwrap_or_default().checked_sub(1);
+        let visit = index.and_then(|index| state.visits.get(index));
+        visit.map_or((None, 0), |visit| (visit.left, visit.again))
     }
 
-    /// Records the state in which the completion leaves a stack location, or `None` when the IRP is sent to it.
-    pub(crate) fn leave(&self, location: i8, left: Option<Left>) {
+    /// Records the state in which the completion leaves a stack location, or `None` when the IRP is sent to it. Returns how often
+    /// it was sent there again.
+    pub(crate) fn leave(&self, location: i8, left: Option<Left>) -> u32 {
         let Some(index) = usize::try_from(location)
             .ok()
             .and_then(|location| location.checked_sub(1))
         else {
-            return;
+            return 0;
         };
         let mut state = locked(&self.state);
-        if state.left.len() <= index {
+        if state.visits.len() <= index {
             if left.is_none() {
-                return;
+                return 0;
             }
-            state.left.resize(
+            state.visits.resize(
                 usize::from(self.stack_count.unsigned_abs()).max(index + 1),
-                None,
+                Visit::default(),
             );
         }
-        state.left[index] = left;
+        let visit = &mut state.visits[index];
+        if left.is_none() && visit.left.is_some() {
+            visit.again += 1;
+        }
+        visit.left = left;
+        visit.again
     }
 
     /// Returns whether a stack location is marked pending.
@@ -485,15 +510,6 @@ impl IrpRecord {
 
     pub(crate) fn is_completed(&self) -> bool {
         locked(&self.state).completion.is_some()
-    }
-
-    /// Returns the rule that is broken if the IRP is completed with its Cancel routine set.
-    pub(crate) fn routine_rule(&self) -> Rule {
-        if self.was_on_device_queue.load(Ordering::Relaxed) {
-            Rule::StartIoCancel
-        } else {
-            Rule::CompleteRequest
-        }
     }
 
     /// Returns whether the IRP is on a device queue.

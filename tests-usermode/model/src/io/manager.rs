@@ -32,6 +32,7 @@ use crate::{
         power::Told,
         remove_lock::RemoveLocks,
         start_io::StartIos,
+        timer::IoTimers,
         work_item::WorkItems,
     },
     ke::spin_lock,
@@ -53,6 +54,7 @@ pub(crate) struct Io {
     pub(crate) remove_locks: RemoveLocks,
     pub(crate) work_items: WorkItems,
     pub(crate) start_ios: StartIos,
+    pub(crate) timers: IoTimers,
     pub(crate) mdls: Mdls,
     pub(crate) files: FileReferences,
     /// The number of times that an IRP was made in memory of a driver.
@@ -84,6 +86,7 @@ impl Default for Io {
             remove_locks: RemoveLocks::default(),
             work_items: WorkItems::default(),
             start_ios: StartIos::default(),
+            timers: IoTimers::default(),
             mdls: Mdls::default(),
             files: FileReferences::default(),
             initialised: AtomicUsize::new(0),
@@ -281,7 +284,7 @@ impl Call {
         self.verify_sent(device, record);
         let irp = record.raw();
         let location = record.current();
-        record.leave(location, None);
+        let sent = record.leave(location, None);
         let Some(driver) = self.kernel.io().devices.driver_of(device) else {
             return self.bus_driver(device, record);
         };
@@ -324,7 +327,8 @@ impl Call {
         // A driver that has made the IRP may have sent it again.
         if record.round() == round {
             let passed = passed.filter(|passed| passed.irp == record.address());
-            self.verify_answer(record, location, passed.map(|passed| passed.status), status);
+            let passed = passed.map(|passed| passed.status);
+            self.verify_answer(record, (location, sent), passed, status);
         }
         status
     }

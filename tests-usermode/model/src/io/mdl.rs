@@ -10,7 +10,10 @@ use std::{
     },
 };
 
-use nt::{DISPATCH_LEVEL, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED};
+use nt::{
+    DISPATCH_LEVEL, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_PARTIAL,
+    MDL_PARTIAL_HAS_BEEN_MAPPED,
+};
 
 use crate::{
     host::{Call, layout::FREED},
@@ -229,7 +232,8 @@ extern "C" fn MmMapLockedPagesSpecifyCache(
     call.require(!is_mapped, Rule::Mdl, || {
         (BugCheck(0, [0; 4]), "the MDL is mapped again".into())
     });
-    let is_locked = fields.MdlFlags & MDL_PAGES_LOCKED != 0;
+    let is_partial = fields.MdlFlags & MDL_PARTIAL != 0;
+    let is_locked = fields.MdlFlags & MDL_PAGES_LOCKED != 0 || is_partial;
     call.require(is_locked, Rule::Mdl, || {
         let what = "the pages of the MDL are mapped, and are not locked";
         (BugCheck(0, [0; 4]), what.into())
@@ -238,6 +242,9 @@ extern "C" fn MmMapLockedPagesSpecifyCache(
         return null_mut();
     }
     fields.MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA;
+    if is_partial {
+        fields.MdlFlags |= MDL_PARTIAL_HAS_BEEN_MAPPED;
+    }
     fields.MappedSystemVa = fields.StartVa.wrapping_byte_add(fields.ByteOffset as usize);
     fields.MappedSystemVa
 }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, ffi::c_void, ptr::null_mut, sync::Mutex};
 
 use nt::{
     DISPATCH_LEVEL, IRP, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED,
-    MDL_SOURCE_IS_NONPAGED_POOL,
+    MDL_PARTIAL_HAS_BEEN_MAPPED, MDL_SOURCE_IS_NONPAGED_POOL,
 };
 
 use crate::{
@@ -29,7 +29,7 @@ impl Mdls {
 }
 
 /// The MDL of a buffer, with no flag set.
-fn mdl_of(buffer: *mut c_void, length: u32) -> MDL {
+pub(in crate::io) fn mdl_of(buffer: *mut c_void, length: u32) -> MDL {
     let offset = buffer.addr() % PAGE;
     let pages = (offset + length as usize).div_ceil(PAGE);
     MDL {
@@ -70,12 +70,23 @@ impl Call {
 
     /// Stops the system if a pointer is neither an MDL that the driver has made nor that of a request that has not ended.
     pub(in crate::io) fn require_mdl(&self, mdl: *mut MDL) {
-        if !self.kernel.io().mdls.is_own(mdl) {
+        if self.kernel.io().mdls.is_own(mdl) {
+            self.require_source(mdl);
+        } else {
             self.request_of_mdl(mdl);
         }
     }
 
-    fn own_mdl<'a>(&self, mdl: *mut MDL) -> &'a mut MDL {
+    /// Frees the MDLs of an IRP that the I/O manager frees.
+    pub(in crate::io) fn free_mdls(&self, mut mdl: *mut MDL) {
+        while !mdl.is_null() {
+            let next = self.own_mdl(mdl).Next;
+            locked(&self.kernel.io().mdls.0).remove(&mdl.addr());
+            mdl = next;
+        }
+    }
+
+    pub(in crate::io) fn own_mdl<'a>(&self, mdl: *mut MDL) -> &'a mut MDL {
         let own = self.kernel.io().mdls.is_own(mdl);
         self.require(own, Rule::Mdl, || {
             let what = format!("{mdl:?} is not an MDL that IoAllocateMdl has made, or was freed");
@@ -85,7 +96,7 @@ impl Call {
         unsafe { &mut *mdl }
     }
 
-    fn require_mdl_flags(&self, holds: bool, what: &str) {
+    pub(in crate::io) fn require_mdl_flags(&self, holds: bool, what: &str) {
         self.require(holds, Rule::Mdl, || (BugCheck(0, [0; 4]), what.into()));
     }
 
@@ -206,5 +217,5 @@ extern "C" fn MmUnmapLockedPages(address: *mut c_void, mdl: *mut MDL) {
         is_mapped,
         "the pages of the MDL are unmapped, and are not mapped there",
     );
-    mdl.MdlFlags &= !MDL_MAPPED_TO_SYSTEM_VA;
+    mdl.MdlFlags &= !(MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED);
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, IRP_MJ_POWER, IRP_MN_QUERY_POWER, IRP_MN_SET_POWER, NTSTATUS,
-    STATUS_DELETE_PENDING, STATUS_NOT_SUPPORTED,
+    DEVICE_OBJECT, DISPATCH_LEVEL, IRP, IRP_MJ_POWER, IRP_MN_QUERY_POWER, IRP_MN_SET_POWER,
+    NTSTATUS, STATUS_DELETE_PENDING, STATUS_NOT_SUPPORTED,
 };
 
 use crate::{
@@ -151,4 +151,23 @@ extern "C" fn PoSetPowerState(device: *mut DEVICE_OBJECT, kind: i32, state: i32)
     let old = locked(&call.kernel.io().told.0).insert(device.addr(), state);
     // PowerDeviceUnspecified.
     old.unwrap_or(0)
+}
+
+/// It is `IoCallDriver` since Windows Vista.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-pocalldriver)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PoCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the caller owns the IRP.
+    unsafe { nt::IofCallDriver(device, irp) }
+}
+
+/// It does nothing since Windows Vista.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-postartnextpowerirp)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PoStartNextPowerIrp(irp: *mut IRP) {
+    let call = Call::enter_noted("PoStartNextPowerIrp");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.live_irp(irp);
 }

@@ -170,7 +170,10 @@ extern "C" fn IoInitializeRemoveLockEx(
     let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
     // If the memory was used for something else, the lock is new.
     let is_lock = before.event.waiters.is_linked_to_itself();
-    call.require(!(known && is_lock), Rule::RemoveLock, || {
+    // So it is after the removal of the device that it was for.
+    let is_over =
+        before.removed.load(Ordering::Relaxed) != 0 && before.count.load(Ordering::Relaxed) <= 0;
+    call.require(!(known && is_lock) || is_over, Rule::RemoveLock, || {
         let bug_check = BugCheck::verifier(0xd7, [0, lock.addr() as u64, 0]);
         let what = format!("the remove lock {lock:?} is initialised again");
         (bug_check, what)

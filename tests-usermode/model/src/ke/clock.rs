@@ -140,17 +140,3 @@ impl Call {
         });
     }
 }
-
-// SAFETY: see `irql`.
-#[unsafe(no_mangle)]
-extern "C" fn KeQueryPerformanceCounter(frequency: *mut i64) -> i64 {
-    let call = Call::enter_noted("KeQueryPerformanceCounter");
-    // Each read of the time moves it on, by which timers are set.
-    footprint::touch(call.kernel.clock.key(), Access::Exclusive);
-    if !frequency.is_null() {
-        call.require_room(frequency);
-        // SAFETY: the caller passes NULL or room for the frequency.
-        unsafe { frequency.write(10_000_000) };
-    }
-    call.kernel.clock.look().cast_signed()
-}

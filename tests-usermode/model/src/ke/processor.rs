@@ -7,7 +7,8 @@ use crate::host::Call;
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32 {
-    let call = Call::enter("KeGetCurrentProcessorNumberEx");
+    // It is the thread's own, and changes only when the thread raises its IRQL.
+    let call = Call::enter_noted("KeGetCurrentProcessorNumberEx");
     let processor = call.processor();
     if !number.is_null() {
         let [in_group, ..] = processor.to_le_bytes();

@@ -42,19 +42,29 @@ impl Call {
     /// Stops the system if a lock is acquired under a lock that comes after it in the order.
     pub(crate) fn check_order(&self, lock: usize) {
         let held: Vec<usize> = locked(&self.held).iter().map(|held| held.lock).collect();
+        self.check_order_under(&held, lock, "spin lock");
+    }
+
+    /// Stops the system if a lock is acquired under others, one of which comes after it in the order.
+    pub(crate) fn check_order_under(&self, held: &[usize], lock: usize, kind: &str) {
         if held.is_empty() {
             return;
         }
         let order = &self.kernel.ke().lock_order;
-        let circle = order.check(&mut locked(&self.known_order), &held, lock);
+        let circle = order.check(&mut locked(&self.known_order), held, lock);
         if let Some((outer, places)) = circle {
             let what = format!(
-                "the spin lock {lock:#x} is acquired under {outer:#x}; the opposite order was {}",
+                "the {kind} {lock:#x} is acquired under {outer:#x}; the opposite order was {}",
                 places.join(", then ")
             );
             let bug_check = BugCheck::verifier(0x1001, [lock as u64, 0, 0]);
             self.stop(bug_check, Rule::LockOrder, what);
         }
+    }
+
+    /// Forgets the place of a lock in the order, when it is initialised.
+    pub(crate) fn forget_order(&self, lock: usize) {
+        self.kernel.ke().lock_order.forget(lock);
     }
 
     /// Acquires a lock, and records that the thread holds it.
@@ -292,7 +302,7 @@ extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
             (bug_check, what)
         });
     }
-    call.kernel.ke().lock_order.forget(lock.addr());
+    call.forget_order(lock.addr());
     word.store(FREE, Ordering::Relaxed);
 }
 

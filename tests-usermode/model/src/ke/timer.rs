@@ -17,7 +17,7 @@ const TIMER_NOTIFICATION_OBJECT: u8 = 8;
 pub(crate) const TIMER_SYNCHRONIZATION_OBJECT: u8 = 9;
 
 impl Call {
-    fn timer<'a>(&self, timer: *mut KTIMER) -> &'a Timer {
+    pub(in crate::ke) fn timer<'a>(&self, timer: *mut KTIMER) -> &'a Timer {
         // SAFETY: the caller of the routine passes a timer that was initialised.
         let object = unsafe { self.view::<Timer, _>(timer) };
         let kind = object.header.kind.load(Ordering::Relaxed);
@@ -65,7 +65,13 @@ impl Call {
     }
 
     /// Sets a timer with a period in milliseconds, or zero if it expires once.
-    fn set_periodic_timer(&self, object: &Timer, due: i64, period: u32, dpc: *mut KDPC) -> bool {
+    pub(crate) fn set_periodic_timer(
+        &self,
+        object: &Timer,
+        due: i64,
+        period: u32,
+        dpc: *mut KDPC,
+    ) -> bool {
         let clock = &self.kernel.clock;
         // A negative time is relative.
         let due = if due < 0 {

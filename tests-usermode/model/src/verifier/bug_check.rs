@@ -97,6 +97,7 @@ const fn name(code: u32) -> &'static str {
         0x10 => "SPIN_LOCK_NOT_OWNED",
         0x18 => "REFERENCE_BY_POINTER",
         KMODE_EXCEPTION_NOT_HANDLED => "KMODE_EXCEPTION_NOT_HANDLED",
+        0x40 => "TARGET_MDL_TOO_SMALL",
         0x44 => "MULTIPLE_IRP_COMPLETE_REQUESTS",
         0x48 => "CANCEL_STATE_IN_COMPLETED_IRP",
         0x50 => "PAGE_FAULT_IN_NONPAGED_AREA",

@@ -105,8 +105,6 @@ rules! {
     CompleteRequestStatusCheck = "CompleteRequestStatusCheck",
     /// Every IRP is completed, pended or passed down.
     IrpProcessingComplete = "IrpProcessingComplete",
-    /// A queued IRP's Cancel routine is cleared before it is started.
-    StartIoCancel = "StartIoCancel",
     /// Some PnP requests, such as `IRP_MN_REMOVE_DEVICE`, are not failed.
     PnpRemove = "PnpRemove",
     /// A surprise removal neither detaches nor deletes the device object.
@@ -148,7 +146,7 @@ rules! {
     DeviceQueueBusy = "device queue busy",
     /// An IRP is not accessed after its completion.
     CompletedIrp = "IRP used after its completion",
-    /// Spin locks are acquired in one order.
+    /// Spin locks are acquired in one order, and so are fast mutexes.
     LockOrder = "lock order",
     /// The lock of an interlocked list is used for nothing else.
     InterlockedLock = "lock of an interlocked list",
@@ -164,6 +162,8 @@ rules! {
     Mutex = "mutex or semaphore",
     /// A fast mutex is acquired at `APC_LEVEL` or lower.
     IrqlExApcLte1 = "IrqlExApcLte1",
+    /// Some executive routines, such as `ProbeForRead`, are called at `APC_LEVEL` or lower.
+    IrqlExApcLte2 = "IrqlExApcLte2",
     /// A fast mutex is acquired once, and released by its owner.
     FastMutex = "fast mutex",
     /// Run-down protection is released as often as it was acquired.
@@ -200,6 +200,10 @@ rules! {
     CancelSafeQueue = "cancel-safe queue",
     /// A driver that starts packets has a StartIo routine.
     StartIo = "StartIo routine",
+    /// A device object has one `IoTimer` routine, which does not stop its own timer.
+    IoTimer = "IoTimer routine",
+    /// A driver splits a request of its own, without a system buffer, and counts its associated IRPs.
+    AssociatedIrp = "associated IRP",
     /// A remove lock is released by whom it was acquired for.
     RemoveLock = "remove lock",
     /// Timers are cancelled, and DPCs have run, before their memory is freed or the driver is unloaded.

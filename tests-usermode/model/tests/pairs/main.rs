@@ -67,6 +67,8 @@ mod frame;
 mod lists;
 mod pnp;
 mod queues;
+mod splits;
 mod start_io;
 mod synchronisation;
 mod timing;
+mod watches;

@@ -169,7 +169,7 @@ pairs! {
     next_request_is_not_started:
         two_threads::<STARTS_NO_NEXT>, two_threads::<CORRECT>, DeviceQueueBusy, "";
     queued_request_is_completed_by_the_dispatch_routine:
-        two_threads::<COMPLETES_IN_DISPATCH_TOO>, two_threads::<CORRECT>, StartIoCancel, "Cancel routine is set";
+        two_threads::<COMPLETES_IN_DISPATCH_TOO>, two_threads::<CORRECT>, CompleteRequest, "Cancel routine is set";
     queued_request_is_started_too:
         two_threads::<STARTS_BOTH>, two_threads::<CORRECT>, DoubleCompletion, "completed again";
     request_is_cancelled_while_it_starts:

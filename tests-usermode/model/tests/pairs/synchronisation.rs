@@ -211,7 +211,7 @@ pairs! {
     mutex_that_was_not_acquired_in_time_is_released:
         two::<Synchronised<IGNORES_TIMEOUT>>, two::<Synchronised<MUTEX>>, Mutex, "";
     fast_mutexes_are_acquired_in_two_orders:
-        two::<Synchronised<TWO_ORDERS>>, two::<Synchronised<CORRECT>>, IrpProcessingComplete, "a mutex, which other owns";
+        two::<Synchronised<TWO_ORDERS>>, two::<Synchronised<CORRECT>>, LockOrder, "the opposite order was";
     handle_is_closed_under_a_fast_mutex:
         one::<Synchronised<CLOSES_UNDER_MUTEX>>, one::<Synchronised<THREAD>>, Irql, "PASSIVE_LEVEL";
     thread_ends_with_a_fast_mutex:

@@ -51,7 +51,7 @@ impl IrpRecord {
         if state.sent_from.is_none() {
             state.sent_from = Some(from);
             state.round += 1;
-            state.left.clear();
+            state.visits.clear();
             state.asked = Asked {
                 major,
                 minor: next.MinorFunction,

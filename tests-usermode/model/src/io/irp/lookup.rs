@@ -39,7 +39,6 @@ impl Call {
         let irp = entry.addr().wrapping_sub(std::mem::offset_of!(IRP, Tail));
         if let Some(record) = self.kernel.io().find(irp) {
             footprint::touch(irp, Access::Exclusive);
-            record.was_on_device_queue.store(true, Ordering::Relaxed);
             record.is_on_device_queue.store(inserted, Ordering::Relaxed);
             record.note_queued(inserted);
         }

@@ -1,0 +1,143 @@
+//! The buffers of a request with `METHOD_NEITHER`, which the driver accesses at the addresses of user mode.
+//!
+//! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-neither-buffered-nor-direct-i-o)
+
+use std::{cell::UnsafeCell, ffi::c_void, ptr::null_mut};
+
+use crate::{
+    host::Call,
+    io::irp::{Asked, zeroed},
+    verifier::{BugCheck, KMODE_EXCEPTION_NOT_HANDLED, Rule},
+};
+
+/// The exceptions that the routines raise.
+const STATUS_DATATYPE_MISALIGNMENT: u64 = 0x8000_0002;
+const STATUS_ACCESS_VIOLATION: u64 = 0xc000_0005;
+
+/// The first address after user mode's part of the address space.
+const END_OF_USER_SPACE: usize = 0x7fff_ffff_0000;
+
+/// Pages of user mode.
+struct Pages {
+    memory: Box<UnsafeCell<[u128]>>,
+    length: usize,
+}
+
+impl Pages {
+    fn new(bytes: &[u8]) -> Self {
+        let this = Self {
+            memory: zeroed(bytes.len()),
+            length: bytes.len(),
+        };
+        // SAFETY: the memory is as long, and no other thread knows it yet.
+        unsafe { this.start().copy_from(bytes.as_ptr(), bytes.len()) };
+        this
+    }
+
+    fn start(&self) -> *mut u8 {
+        self.memory.get().cast()
+    }
+
+    /// The address that user mode passes; NULL if it passes no buffer.
+    fn address(&self) -> *mut c_void {
+        if self.length == 0 {
+            return null_mut();
+        }
+        self.start().cast()
+    }
+}
+
+/// The input and the output buffer of a request.
+pub(in crate::io) struct UserBuffers {
+    input: Pages,
+    output: Pages,
+}
+
+impl UserBuffers {
+    /// Makes those of a request; `None` if the I/O manager or the driver gives its device other buffers.
+    pub(in crate::io) fn new(asked: &Asked, input: &[u8], output: &[u8]) -> Option<Self> {
+        let is_control = matches!(
+            asked.major,
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
+        );
+        (is_control && asked.code & 3 == nt::METHOD_NEITHER).then(|| Self {
+            input: Pages::new(input),
+            output: Pages::new(output),
+        })
+    }
+
+    /// `Parameters.DeviceIoControl.Type3InputBuffer`
+    pub(in crate::io) fn input(&self) -> *mut c_void {
+        self.input.address()
+    }
+
+    /// `UserBuffer`
+    pub(in crate::io) fn output(&self) -> *mut c_void {
+        self.output.address()
+    }
+
+    /// Returns what user mode finds in its buffer when the request has ended.
+    pub(in crate::io) fn written(&self) -> Vec<u8> {
+        // SAFETY: the pages are as long, and the driver has completed the request.
+        unsafe { std::slice::from_raw_parts(self.output.start(), self.output.length) }.to_vec()
+    }
+}
+
+impl Call {
+    fn raise(&self, status: u64, address: usize, why: &str) -> ! {
+        let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, [status, 0, 0, address as u64]);
+        let what =
+            format!("the exception {status:#x} is raised, which the model cannot deliver: {why}");
+        self.stop(bug_check, Rule::Exception, what)
+    }
+
+    /// `ProbeForRead` and `ProbeForWrite`.
+    fn probe(&self, address: usize, length: usize, alignment: u32) {
+        self.require_at_most(1, Rule::IrqlExApcLte2, 0x2_0006);
+        if length == 0 {
+            return;
+        }
+        if !address.is_multiple_of(alignment.max(1) as usize) {
+            let why = format!("{address:#x} is not a multiple of {alignment}");
+            self.raise(STATUS_DATATYPE_MISALIGNMENT, address, &why);
+        }
+        let end = address.checked_add(length);
+        if end.is_none_or(|end| end > END_OF_USER_SPACE) {
+            let why = format!(
+                "{length} bytes at {address:#x} are not in user mode's part of the address space"
+            );
+            self.raise(STATUS_ACCESS_VIOLATION, address, &why);
+        }
+        // The model has one address space. Memory that it knows is the kernel's.
+        let known = self.once(address);
+        if !known.is_empty() {
+            let why = format!("{address:#x} is no address of user mode{known}");
+            self.raise(STATUS_ACCESS_VIOLATION, address, &why);
+        }
+        self.require(!self.is_system(), Rule::Pointer, || {
+            let what = format!(
+                "{address:#x} is an address of the process that has sent a request, but the thread is a system thread, \
+                 in another process"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-probeforread)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ProbeForRead(address: *const c_void, length: usize, alignment: u32) {
+    Call::enter_noted("ProbeForRead").probe(address.addr(), length, alignment);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-probeforwrite)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ProbeForWrite(address: *mut c_void, length: usize, alignment: u32) {
+    let call = Call::enter_noted("ProbeForWrite");
+    call.probe(address.addr(), length, alignment);
+    if length != 0 && address.is_null() {
+        call.raise(STATUS_ACCESS_VIOLATION, 0, "a NULL buffer is written");
+    }
+}
