@@ -1,12 +1,13 @@
 //! The I/O manager (`Io`): drivers, devices, open files, PnP, IRPs, cancellation and IRP queues.
 //!
-//! It uses `ke` and `ex`.
+//! It uses `ke`, `ex` and `ps`.
 
 pub(crate) mod cancel_lock;
 pub(crate) mod control;
 pub(crate) mod create;
 pub(crate) mod device;
 pub(crate) mod device_object;
+pub(crate) mod device_thread;
 pub(crate) mod dispatch;
 pub(crate) mod driver;
 pub(crate) mod extension;
@@ -21,6 +22,7 @@ pub(crate) mod irp;
 pub(crate) mod irp_data;
 pub(crate) mod irp_view;
 pub(crate) mod key_index;
+pub(crate) mod lower;
 pub(crate) mod name;
 pub(crate) mod pnp;
 pub(crate) mod power;

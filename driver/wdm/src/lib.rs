@@ -31,7 +31,7 @@
 //! | `IoAttachDeviceToDeviceStack` | [`Filter`] |
 //! | `IoCallDriver`, `IoSetCompletionRoutine`, `IoForwardIrpSynchronously` | [`Irp::forward`] and its kin |
 //! | `IoSetCancelRoutine` and a list, `IO_CSQ` | [`IrpQueue`] |
-//! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`] |
+//! | `IoStartPacket`, `IoStartNextPacketByKey`, `CurrentIrp` | [`StartIoQueue`], [`CurrentIrp`], [`CancelableIrp`] |
 //! | `KDEVICE_QUEUE`, `KeInsertDeviceQueue`, `KeRemoveEntryDeviceQueue` | [`DeviceQueue`] |
 //! | `ExInterlockedInsertTailList`, `ExInterlockedRemoveHeadList` | [`InterlockedList`] |
 //! | `ExInterlockedPushEntryList`, `ExInterlockedPopEntryList` | [`InterlockedStack`] |
@@ -59,7 +59,7 @@
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
 //! Values of this crate can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held; see
-//! [`DeviceObject`]. The exception is a [`Dpc`], [`Timer`] or [`Thread`] that was used and is part of neither a
+//! [`DeviceObject`]. The exception is a [`Dpc`] or [`Timer`] that was used and is part of neither a
 //! device's state nor a [`Shared`]. `SOUNDNESS.md` in this crate's folder argues, type by type, why the crate is sound.
 
 #![no_std]
@@ -105,8 +105,9 @@ pub use ex::{
 pub use io::{
     cancel_lock::{CancelSpinLock, CancelSpinLockGuard},
     control::{ControlDevice, control_entry},
-    device::{Device, NewDevice},
+    device::{Device, NewDevice, NewFilter, QueueOwner},
     device_object::DeviceObject,
+    device_thread::{Thread, ThreadRoutine},
     driver::entry,
     file::FileState,
     filter::{Filter, filter_entry},
@@ -115,12 +116,13 @@ pub use io::{
     io_type::IoType,
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
+    lower::Lower,
     power::{DevicePowerState, PowerState, SystemPowerState},
     queue::{IrpQueue, IrpQueueLock},
     queue_callbacks::QueueCallbacks,
     reply::Reply,
     security::DeviceAccess,
-    start_io::{CurrentIrp, Start, StartIoOrder, StartIoQueue},
+    start_io::{CancelableIrp, CurrentIrp, Start, StartIoOrder, StartIoQueue},
     user_buffer::UserBuffer,
     user_event::UserEvent,
     work_item::{WorkItem, WorkItemRoutine},
@@ -145,10 +147,7 @@ pub use ke::{
 };
 // What the signatures here name, so that a driver needs no dependency on these crates for it. `#[pin_data]` still does.
 pub use pinned_init::{self, PinInit};
-pub use ps::{
-    device_thread::{Thread, ThreadRoutine},
-    thread,
-};
+pub use ps::thread;
 pub use record::Record;
 pub use registry::RegistryKey;
 pub use shared::Shared;

@@ -2,5 +2,4 @@
 //!
 //! It uses `ke`.
 
-pub(crate) mod device_thread;
 pub mod thread;

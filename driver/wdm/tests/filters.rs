@@ -8,9 +8,9 @@ use common::kernel;
 use ntmodel::{Access, Config, Device as Dev, Driver, Faults, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
-    CompletionObserver, CompletionRoutine, Device, DeviceObject, Error, Filter, Guid, Handled,
-    InterlockedLong, IoType, Irp, MajorFunction, NewDevice, NtStatus, PassiveLevel, PendedIrp,
-    Returned, Shared, SpinLock,
+    CompletionObserver, CompletionRoutine, Device, Error, Filter, Guid, Handled, InterlockedLong,
+    IoType, Irp, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp, Returned,
+    Shared, SpinLock,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
     irql::{CallerLevel, NoSpinLockHeld},
 };
@@ -173,7 +173,7 @@ struct Between(Shared<Seen>);
 
 impl Filter for Between {
     fn add(
-        device: &DeviceObject,
+        device: &mut NewFilter,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
         let kept = Shared::new(SpinLock::new(None), device, irql)?;

@@ -9,9 +9,9 @@ use common::kernel;
 use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
-    CompletionRoutine, Device, DeviceObject, Error, Filter, Guid, Handled, InterlockedLong, Irp,
-    IrpQueue, IrpView, MajorFunction, NewDevice, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks,
-    Returned, Shared, WorkItem, WorkItemRoutine,
+    CompletionRoutine, Device, Error, Filter, Guid, Handled, InterlockedLong, Irp, IrpQueue,
+    IrpView, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp,
+    QueueCallbacks, Returned, Shared, WorkItem, WorkItemRoutine,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
     irql::{CallerLevel, NoSpinLockHeld},
 };
@@ -30,7 +30,7 @@ const AND_RETRY: u32 = code(0x803);
 struct Busy(InterlockedLong);
 
 impl Filter for Busy {
-    fn add(_: &DeviceObject, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
         Ok(Ok::<_, Error>(Self(InterlockedLong::new(0))))
     }
 

@@ -13,8 +13,8 @@ const LAYERS: [(&str, &[&str]); 5] = [
     ("ke", &[]),
     ("ex", &["ke"]),
     ("mm", &[]),
-    ("io", &["ke", "ex", "mm"]),
     ("ps", &["ke"]),
+    ("io", &["ke", "ex", "mm", "ps"]),
 ];
 
 fn is_layer(name: &str) -> bool {

@@ -4,8 +4,8 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::Loaded;
-use ntmodel::{Access, Driver, Kernel, explore};
+use common::{Loaded, with_file};
+use ntmodel::explore;
 use pinned_init::PinInit;
 use wdm::{
     Device, Dpc, DpcRoutine, Error, Guid, Handled, Importance, InterlockedLong, Irp, Mutex,
@@ -74,7 +74,7 @@ impl TimerRoutine for Again {
 
 struct All {
     counts: Counts,
-    thread: Shared<Thread<Worker>>,
+    thread: Thread<Worker>,
     item: Shared<WorkItem<Item>>,
     order: Shared<SpinLock<u32>>,
     dpcs: [Shared<Dpc<Ordered>>; 3],
@@ -94,7 +94,7 @@ impl Device for All {
         let worker = Worker {
             woken: counts.clone(),
         };
-        let thread = Shared::new(Thread::new(Ok::<_, Error>(worker)), device, irql)?;
+        let thread = Thread::new(Ok::<_, Error>(worker), device, irql)?;
         thread.start(irql)?;
         assert_eq!(thread.start(irql), Err(Error::INVALID_DEVICE_STATE));
         let item = Item {
@@ -182,23 +182,6 @@ impl Device for All {
     }
 }
 
-/// Loads the driver, runs a scenario with an open file of its device, and unloads it, which is checked for leaks.
-fn with_file(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Arc<ntmodel::File>)) {
-    // SAFETY: the entry point is that of a driver on wdm.
-    let driver = unsafe { Driver::load(kernel, wdm::entry::<All>) }.expect("DriverEntry");
-    let device = driver.add_device().expect("AddDevice");
-    let file = Arc::new(
-        device
-            .open_anyway(Access::ReadWrite)
-            .expect("the device opens"),
-    );
-    scenario(&file);
-    let file = Arc::into_inner(file).expect("nobody else has the file");
-    file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
-}
-
 fn status(file: &ntmodel::File, code: u32) -> i32 {
     let request = file.device_control(code, &[], vec![0; 4]);
     request.status().expect("the request ends at once")
@@ -215,7 +198,7 @@ fn high_importance_runs_first() {
 #[test]
 fn thread_and_work_item_end_with_their_device() {
     explore::check(5_000, |kernel| {
-        with_file(kernel, |file| {
+        with_file::<All>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || status(&theirs, QUEUE));
             status(file, WAKE);
@@ -228,7 +211,7 @@ fn thread_and_work_item_end_with_their_device() {
 #[test]
 fn mutex_lends_its_value_to_one_thread_at_a_time() {
     explore::check(5_000, |kernel| {
-        with_file(kernel, |file| {
+        with_file::<All>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || u32::from(status(&theirs, ADD) == 0));
             let mine = u32::from(status(file, ADD) == 0);
@@ -245,7 +228,7 @@ fn mutex_lends_its_value_to_one_thread_at_a_time() {
 #[test]
 fn cancelled_timer_is_still() {
     explore::check(5_000, |kernel| {
-        with_file(kernel, |file| {
+        with_file::<All>(kernel, |_, file| {
             status(file, SET);
             let cancelled = status(file, CANCEL);
             kernel.verify(cancelled == 0, || "the timer goes on".into());

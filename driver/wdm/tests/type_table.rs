@@ -12,12 +12,13 @@ use std::{
 };
 
 use wdm::{
-    Arrival, Busy, CancelSpinLockGuard, CurrentIrp, DeviceQueue, DeviceQueueNode, Dpc, DpcRoutine,
-    Guard, Handled, Insert, InterlockedList, InterlockedOwner, InterlockedStack, Irp, IrpQueue,
-    IrpView, KeepIrql, Lookaside, LookasideBox, Mutex, Node, NtStatus, PassiveLevel, PendedIrp,
-    PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey, Remove, Reply, RestoreIrql,
-    Returned, Rundown, RwSpinLock, SList, Shared, SpinLock, Start, StartIoQueue, Thread,
-    ThreadRoutine, Timer, TimerRoutine, UserBuffer, WorkItem, WorkItemRoutine, Zone, ZoneBox,
+    Arrival, Busy, CancelSpinLockGuard, CancelableIrp, CurrentIrp, DeviceQueue, DeviceQueueNode,
+    Dpc, DpcRoutine, Guard, Handled, Insert, InterlockedList, InterlockedOwner, InterlockedStack,
+    Irp, IrpQueue, IrpView, KeepIrql, Lookaside, LookasideBox, Mutex, Node, NtStatus, PassiveLevel,
+    PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey, Remove, Reply,
+    RestoreIrql, Returned, Rundown, RwSpinLock, SList, Shared, SpinLock, Start, StartIoQueue,
+    Thread, ThreadRoutine, Timer, TimerRoutine, UserBuffer, WorkItem, WorkItemRoutine, Zone,
+    ZoneBox,
     irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
     lock_order::Alone,
     log::Part,
@@ -154,6 +155,9 @@ fn table() -> Vec<Row> {
             B<Both> => "SSU", B<SendOnly> => "--U", B<SyncOnly> => "SSU", B<Neither> => "--U",
         }
         CancelSpinLockGuard ["'a" Covariant] { CancelSpinLockGuard<'static> => "--U" }
+        CancelableIrp ["C" Invariant("cancelable_irp_of_other_callbacks")] {
+            CancelableIrp<C> => "SSU", CancelableIrp<U> => "SSU",
+        }
         CurrentIrp ["C" Invariant("current_irp_of_other_callbacks")] {
             CurrentIrp<C> => "SSU", CurrentIrp<U> => "S-U",
         }
@@ -245,7 +249,7 @@ fn table() -> Vec<Row> {
         StartIoQueue ["C" Invariant("start_io_queue_of_other_callbacks")] {
             StartIoQueue<C> => "SS-", StartIoQueue<U> => "SS-",
         }
-        Thread ["C" Invariant("thread_of_another_routine")] { Thread<Routine> => "SS-" }
+        Thread ["C" Invariant("thread_of_another_routine")] { Thread<Routine> => "SSU" }
         Timer ["C" Invariant("timer_of_another_routine")] { Timer<Routine> => "SS-" }
         WorkItem ["C" Invariant("work_item_of_another_routine")] { WorkItem<Routine> => "SSU" }
         UserBuffer ["'a" Covariant] { UserBuffer<'static> => "--U" }

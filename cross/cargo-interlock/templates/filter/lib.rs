@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use wdm::{
-    DeviceObject, Error, Filter, Handled, InterlockedLong64, Irp, MajorFunction, PassiveLevel,
+    Error, Filter, Handled, InterlockedLong64, Irp, MajorFunction, NewFilter, PassiveLevel,
     PinInit,
     ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code},
     irql::CallerLevel,
@@ -21,7 +21,7 @@ pub struct Gate {
 }
 
 impl Filter for Gate {
-    fn add(_: &DeviceObject, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
         Ok(Ok::<_, Error>(Self {
             refused: InterlockedLong64::new(0),
         }))

@@ -93,6 +93,16 @@ pub unsafe fn IoSetNextIrpStackLocation(irp: *mut IRP) {
     unsafe { (*overlay).CurrentStackLocation = next };
 }
 
+/// Sets `AssociatedIrp.SystemBuffer`.
+///
+/// # Safety
+/// The caller owns `irp`, which is no associated IRP.
+pub unsafe fn set_system_buffer(irp: *mut IRP, buffer: *mut c_void) {
+    // SAFETY: guaranteed by the caller.
+    let associated = unsafe { &mut (*irp).AssociatedIrp };
+    associated.SystemBuffer = buffer;
+}
+
 /// Fills a stack location in for a device control: `MajorFunction`, and `Parameters.DeviceIoControl` but for
 /// `Type3InputBuffer`, which is NULL.
 ///

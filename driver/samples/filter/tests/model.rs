@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use interlock_explore::{hold, load_built};
-use interlock_sample_filter::{GET_COUNTERS, Meter};
+use interlock_sample_filter::{GET_COUNTERS, Meter, PAUSE, RESUME};
 use interlock_sample_pipe::Pipe;
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
@@ -122,6 +122,59 @@ fn lower_filter_sees_no_request_that_the_pipe_serves() {
     assert_eq!(status(&sent), nt::STATUS_INVALID_DEVICE_REQUEST);
     file.close();
     started.stop();
+}
+
+fn control(file: &File, code: u32) {
+    assert_eq!(
+        status(&file.device_control(code, &[], Vec::new())),
+        STATUS_SUCCESS
+    );
+}
+
+#[test]
+fn transfers_wait_while_the_device_is_paused() {
+    let kernel = Kernel::new(Config::default());
+    let started = start(&kernel);
+    let file = started.open();
+    let other = started.open();
+    control(&file, PAUSE);
+    let cancelled = file.write(0, b"x");
+    let written = file.write(0, b"ab");
+    let read = other.read(0, 1);
+    let closed = other.read(0, 1);
+    assert_eq!((written.status(), read.status()), (None, None));
+    assert!(cancelled.cancel());
+    assert_eq!(status(&cancelled), STATUS_CANCELLED);
+    assert_eq!(counts(&file), [2, 0, 0, 1]);
+    other.close();
+    assert_eq!(status(&read), STATUS_CANCELLED);
+    assert_eq!(status(&closed), STATUS_CANCELLED);
+    control(&file, RESUME);
+    assert_eq!(status(&written), STATUS_SUCCESS);
+    assert_eq!(counts(&file), [2, 1, 2, 3]);
+    assert_eq!(status(&file.read(0, 2)), STATUS_SUCCESS);
+    control(&file, PAUSE);
+    let removed = file.read(0, 1);
+    started.device.surprise_remove();
+    assert_eq!(status(&removed), STATUS_DELETE_PENDING);
+    file.close();
+    started.unload();
+}
+
+#[test]
+fn write_against_resume() {
+    hold(|kernel| {
+        let started = start(kernel);
+        let file = Arc::new(started.open());
+        control(&file, PAUSE);
+        let theirs = Arc::clone(&file);
+        let writer = kernel.actor("writer", move || status(&theirs.write(0, b"ab")));
+        control(&file, RESUME);
+        assert_eq!(writer.join(), STATUS_SUCCESS);
+        assert_eq!(counts(&file), [1, 1, 2, 0]);
+        drop(file);
+        started.stop();
+    });
 }
 
 #[test]

@@ -312,6 +312,12 @@ pub(crate) trait DeviceQueues: Sync {
 
     /// Completes all requests on the queue of a removed device, and rejects all further requests.
     fn end_all(&self, irql: &mut PassiveLevel);
+
+    /// As [`DeviceQueues::cleanup`], of a filter's device, which has no state for each open file.
+    fn cleanup_object(&self, _file: *mut nt::FILE_OBJECT, _irql: &mut PassiveLevel) {}
+
+    /// Forgets a file of a filter's device that was cleaned up and is being closed.
+    fn close_object(&self, _file: *mut nt::FILE_OBJECT, _irql: &mut PassiveLevel) {}
 }
 
 /// A queue of a device, with the device's owner of it.
@@ -368,7 +374,7 @@ impl NewDevice {
         }
     }
 
-    /// Makes a queue of the device. `init` gets the address of the device object and the index of the queue.
+    /// Makes a queue of the device. `init` gets the device object's address and the queue's index.
     pub(crate) fn add_queue<Q, I>(
         &mut self,
         irql: &mut PassiveLevel,
@@ -402,5 +408,67 @@ impl NewDevice {
         // SAFETY: the vector has this capacity, and its last element was just written.
         unsafe { self.queues.set_len(length + 1) };
         Ok(shared)
+    }
+}
+
+/// The device of a [`Filter`](crate::Filter) that is being added. Queues are made for it.
+///
+/// It dereferences to its [`DeviceObject`]. A [`StartIoQueue`](crate::StartIoQueue) cannot be made for it.
+#[doc(alias = "IoCreateDevice")]
+#[doc(alias = "IoAttachDeviceToDeviceStackSafe")]
+#[repr(transparent)]
+pub struct NewFilter(NewDevice);
+
+impl NewFilter {
+    pub(crate) fn of(device: &mut NewDevice) -> &mut Self {
+        // SAFETY: the types have the same layout, and the reference keeps its lifetime.
+        unsafe { &mut *core::ptr::from_mut(device).cast() }
+    }
+}
+
+impl core::ops::Deref for NewFilter {
+    type Target = DeviceObject;
+
+    fn deref(&self) -> &DeviceObject {
+        &self.0
+    }
+}
+
+/// A device that is being added, for which an [`IrpQueue`](crate::IrpQueue) can be made: a [`NewDevice`] or a [`NewFilter`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a device that is being added",
+    note = "a queue is made in `Device::add` or `Filter::add`, with the device that it gets"
+)]
+pub trait QueueOwner: Sealed {}
+
+impl QueueOwner for NewDevice {}
+impl QueueOwner for NewFilter {}
+
+use sealed::Sealed;
+
+mod sealed {
+    use super::{NewDevice, NewFilter};
+
+    pub trait Sealed {
+        /// Whether the file objects' fields belong to the device's driver.
+        const OWNS_FILES: bool;
+
+        fn device(&mut self) -> &mut NewDevice;
+    }
+
+    impl Sealed for NewDevice {
+        const OWNS_FILES: bool = true;
+
+        fn device(&mut self) -> &mut NewDevice {
+            self
+        }
+    }
+
+    impl Sealed for NewFilter {
+        const OWNS_FILES: bool = false;
+
+        fn device(&mut self) -> &mut NewDevice {
+            &mut self.0
+        }
     }
 }

@@ -11,7 +11,7 @@ use core::{
 
 use alloc::boxed::Box;
 
-use nt::atomic::{AtomicPtr, AtomicUsize};
+use nt::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
 use crate::{
@@ -66,6 +66,8 @@ struct Inner {
     object: *mut nt::DEVICE_OBJECT,
     item: *mut nt::IO_WORKITEM,
     list: AtomicPtr<Deferred>,
+    /// Whether the device is attached to a lower one, and its extension initialised.
+    attached: AtomicBool,
     /// Set each time the list becomes empty.
     #[pin]
     idle: UnsafeCell<nt::KEVENT>,
@@ -135,6 +137,7 @@ impl DeviceObject {
             object,
             item,
             list: AtomicPtr::new(null_mut()),
+            attached: AtomicBool::new(false),
             idle <- event(),
         }? Error));
         let inner = match inner {
@@ -159,6 +162,16 @@ impl DeviceObject {
     /// The device object.
     pub(crate) fn as_ptr(&self) -> *mut nt::DEVICE_OBJECT {
         self.inner().object
+    }
+
+    /// Records that the device is attached to a lower one.
+    pub(crate) fn set_attached(&self) {
+        self.inner().attached.store(true, Ordering::Release);
+    }
+
+    /// Returns whether the device is, or was, attached to a lower one. Then its extension is initialised.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.inner().attached.load(Ordering::Acquire)
     }
 
     /// Defers work to `PASSIVE_LEVEL`. Can be called at `DISPATCH_LEVEL` and below, under any lock.

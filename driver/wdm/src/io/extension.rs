@@ -168,6 +168,24 @@ impl Extension {
         }
     }
 
+    /// Cancels the requests on a filter's queues that belong to a file, before the file is cleaned up below.
+    ///
+    /// The caller holds the remove lock, and an IRP of the file.
+    pub(crate) fn cleanup_object(&self, file: *mut nt::FILE_OBJECT, irql: &mut PassiveLevel) {
+        for owned in self.queues.iter() {
+            owned.queue().cleanup_object(file, irql);
+        }
+    }
+
+    /// Makes a filter's queues forget a file that is being closed.
+    ///
+    /// The caller holds the remove lock.
+    pub(crate) fn close_object(&self, file: *mut nt::FILE_OBJECT, irql: &mut PassiveLevel) {
+        for owned in self.queues.iter() {
+            owned.queue().close_object(file, irql);
+        }
+    }
+
     /// Makes the device reject further requests, and completes the requests on its queues.
     ///
     /// The caller holds the remove lock.

@@ -84,7 +84,7 @@ struct Link {
     owner: *mut (),
 }
 
-const UNLINKED: nt::LIST_ENTRY = nt::LIST_ENTRY {
+pub(super) const UNLINKED: nt::LIST_ENTRY = nt::LIST_ENTRY {
     Flink: null_mut(),
     Blink: null_mut(),
 };

@@ -3,13 +3,14 @@
 use pinned_init::PinInit;
 
 use crate::{
-    DeviceObject, Error, Handled, Irp, MajorFunction, NtStatus, PassiveLevel, RegistryKey,
+    Error, Handled, Irp, MajorFunction, NewFilter, NtStatus, PassiveLevel, RegistryKey,
     ex::pool::allocate,
     io::{
         dispatch::{call, complete_unheld, pass_on},
         driver,
         extension::Extension,
         forward::{forward_and_wait, pass_down},
+        irp::set_dropped,
         pnp::{add, complete, remove, succeed_and_pass_down},
     },
     ke::irql::CallerLevel,
@@ -25,8 +26,10 @@ use crate::{
 /// with the flags, the type and the characteristics of the device below, waits for the lower drivers when the device is
 /// started or gets a paging file, and when it is removed it waits for the requests that come back to the filter.
 ///
-/// A filter has no state for each open file and no [`IrpQueue`](crate::IrpQueue): the fields of the file object belong to the
-/// function driver.
+/// A filter can keep requests on an [`IrpQueue`](crate::IrpQueue) and [forward](crate::PendedIrp::forward) them later. The queue belongs
+/// to the filter's device: its requests are cancelled when their handle is closed, and completed when the device is removed.
+///
+/// A filter has no state for each open file: the fields of the file object belong to the function driver.
 ///
 /// WDK: [Filter Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/filter-drivers),
 /// [Guidelines for Writing AddDevice Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/guidelines-for-writing-adddevice-routines).
@@ -35,13 +38,13 @@ use crate::{
 ///
 /// ```no_run
 /// use pinned_init::PinInit;
-/// use wdm::{DeviceObject, Error, Filter, Handled, Irp, MajorFunction, PassiveLevel, irql::CallerLevel};
+/// use wdm::{Error, Filter, Handled, Irp, MajorFunction, NewFilter, PassiveLevel, irql::CallerLevel};
 ///
 /// /// Makes a device read-only.
 /// struct ReadOnly;
 ///
 /// impl Filter for ReadOnly {
-///     fn add(_: &DeviceObject, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+///     fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
 ///         Ok(Ok::<_, Error>(Self))
 ///     }
 ///
@@ -74,7 +77,7 @@ pub trait Filter: Send + Sync + Sized + 'static {
         Ok(())
     }
 
-    /// Returns an in-place initialiser of the state of a new device (`AddDevice`).
+    /// Makes the queues of a new device and returns an in-place initialiser of its state (`AddDevice`).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -83,9 +86,25 @@ pub trait Filter: Send + Sync + Sized + 'static {
     /// The error with which `AddDevice` fails; the device is then not added.
     #[doc(alias = "AddDevice")]
     fn add(
-        device: &DeviceObject,
+        device: &mut NewFilter,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error>;
+
+    /// Starts the device, after the lower drivers have started it (`IRP_MN_START_DEVICE`).
+    ///
+    /// It is called again after the device was stopped. Requests of the drivers above may arrive before and during the call.
+    ///
+    /// WDK: [Starting a Device in a Filter Driver](https://learn.microsoft.com/windows-hardware/drivers/kernel/starting-a-device-in-a-filter-driver).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// The error with which the request fails; the PnP manager then removes the device.
+    #[doc(alias = "IRP_MN_START_DEVICE")]
+    fn start(&self, _irql: &mut PassiveLevel) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Handles a request that opens or closes a file: [`Create`](MajorFunction::Create),
     /// [`Cleanup`](MajorFunction::Cleanup) or [`Close`](MajorFunction::Close).
@@ -111,7 +130,8 @@ pub trait Filter: Send + Sync + Sized + 'static {
 
     /// Called when the device is removed (`IRP_MN_SURPRISE_REMOVAL`, `IRP_MN_REMOVE_DEVICE`).
     ///
-    /// The driver completes every request that it keeps: the removal waits until the last one is completed.
+    /// Those on the device's queues are completed already. The driver completes every request that it keeps elsewhere: the
+    /// removal waits until the last one is completed.
     ///
     /// It is called again after each call of a method that handles a request and was still in progress, since that call
     /// may have kept another request. So it can be called several times, also by several threads at once.
@@ -168,7 +188,7 @@ unsafe extern "C" fn add_device<F: Filter>(
             driver,
             pdo,
             None,
-            |new, irql| F::add(new, irql).and_then(allocate::<F>),
+            |new, irql| F::add(NewFilter::of(new), irql).and_then(allocate::<F>),
             attach,
             &mut irql,
         )
@@ -222,12 +242,22 @@ unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mu
         let irp = unsafe { Irp::from_raw(irp) };
         // SAFETY: requests are sent at DISPATCH_LEVEL or lower, with no spin lock held.
         let mut irql = unsafe { CallerLevel::assume() };
-        let handled = match irp.major() {
-            MajorFunction::Create | MajorFunction::Cleanup | MajorFunction::Close => {
-                // SAFETY: the I/O manager sends these requests at PASSIVE_LEVEL.
-                filter.open_or_close(irp, &mut unsafe { PassiveLevel::assume() })
+        let major = irp.major();
+        let handled = if major.opens_or_closes() {
+            // SAFETY: the I/O manager sends these requests at PASSIVE_LEVEL.
+            let mut irql = unsafe { PassiveLevel::assume() };
+            // SAFETY: this routine owns the IRP.
+            let file = unsafe { nt::irp::file_object(irp.as_raw()) };
+            match major {
+                MajorFunction::Cleanup => extension.cleanup_object(file, &mut irql),
+                MajorFunction::Close => extension.close_object(file, &mut irql),
+                _ => {}
             }
-            _ => filter.request(irp, &mut irql),
+            // SAFETY: the owner is not used meanwhile.
+            unsafe { set_dropped(irp.as_raw()) };
+            filter.open_or_close(irp, &mut irql)
+        } else {
+            filter.request(irp, &mut irql)
         };
         let status = handled.status();
         // The call of `remove` may have run before this call made the filter keep another request.
@@ -262,12 +292,13 @@ unsafe extern "C" fn pnp<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt
         nt::IRP_MN_START_DEVICE => {
             // SAFETY: this routine owns the IRP.
             let status = unsafe { forward_and_wait(lower, irp, irql) };
+            let started = Error::check(status).and_then(|()| filter.start(irql));
             // SAFETY: the lower device object is valid while this one is attached to it.
             let removable = unsafe { (*lower).Characteristics } & nt::FILE_REMOVABLE_MEDIA;
             // SAFETY: the driver may change the field of its own device object.
             unsafe { (*object).Characteristics |= removable };
             // SAFETY: this routine owns the IRP again.
-            unsafe { complete(irp, status) }
+            unsafe { complete(irp, started.map_or_else(Error::to_raw, |()| status)) }
         }
         nt::IRP_MN_DEVICE_USAGE_NOTIFICATION => {
             // SAFETY: the device object is valid during the call.

@@ -99,8 +99,8 @@ pub(crate) unsafe fn forward_and_wait<L: Waitable>(
 /// The completion routine: returns the IRP to the waiting thread.
 ///
 /// # Safety
-/// Called by the I/O manager with the context that [`forward_and_wait`] set.
-unsafe extern "C" fn set_event(
+/// Called by the I/O manager with an event as the context, whose owner waits for it before it uses the IRP.
+pub(crate) unsafe extern "C" fn set_event(
     _device: *mut nt::DEVICE_OBJECT,
     _irp: *mut nt::IRP,
     context: *mut c_void,

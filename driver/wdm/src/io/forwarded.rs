@@ -3,7 +3,7 @@
 use core::{ffi::c_void, marker::PhantomData, ops::Deref};
 
 use crate::{
-    Error, Handled, Irp, IrpView, MajorFunction, NtStatus, PendedIrp, Record, UserBuffer,
+    Error, Handled, Irp, IrpView, NtStatus, PendedIrp, Record, UserBuffer,
     io::{
         extension::Extension,
         forward::{forward_and_wait, forward_with, pass_down},
@@ -15,7 +15,8 @@ use crate::{
 
 /// A request that the lower drivers have completed, and that this driver completes again.
 ///
-/// It dereferences to the [`IrpView`] of the request.
+/// It dereferences to the [`IrpView`] of the request. If it is dropped, the request is completed with
+/// `STATUS_INTERNAL_ERROR`, like a [`PendedIrp`]; but one that opens or closes a file with the status of the lower drivers.
 ///
 /// WDK: [Using IRP Completion Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-irp-completion-routines).
 #[must_use = "the request waits until it is completed"]
@@ -31,10 +32,10 @@ impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
     /// The same if the request opens or closes a file: the driver below has opened or closed it. Forwarded again, it would be
     /// closed twice; completed with an error, a file that was opened would never be closed.
     pub fn into_irp(self) -> Result<O, Self> {
-        match self.major() {
-            MajorFunction::Create | MajorFunction::Cleanup | MajorFunction::Close => Err(self),
-            _ => Ok(self.0),
+        if self.major().opens_or_closes() {
+            return Err(self);
         }
+        Ok(self.0)
     }
 
     /// Returns whether the lower drivers succeeded.

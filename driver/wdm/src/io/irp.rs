@@ -226,7 +226,7 @@ impl Handled<'_> {
 /// IRP that has to wait belongs on a queue; [`IrpQueue::insert_pended`](crate::IrpQueue::insert_pended) inserts it.
 ///
 /// A `PendedIrp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, its record is dropped, and an error is
-/// logged. It can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the
+/// logged. A request that opens or closes a file and has come back from the lower drivers keeps their status. It can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the
 /// device completes it, at `PASSIVE_LEVEL`.
 #[doc(alias = "IRP")]
 #[must_use = "the request waits until it is completed"]
@@ -423,6 +423,12 @@ unsafe fn complete_dropped<R: Record>(link: NonNull<Deferred>, irql: &mut Passiv
     log::dropped_irp(irql);
     // SAFETY: guaranteed by the caller.
     let irp = unsafe { nt::irp::from_list_entry(link.as_ptr().cast()) };
+    // SAFETY: the caller owns the IRP, and the view is not used after it.
+    if unsafe { IrpView::<R>::new(&irp) }.major().opens_or_closes() {
+        // SAFETY: guaranteed by the caller; the IRP has the status of the lower drivers, or the one that `set_dropped` has set.
+        unsafe { finish_unchanged::<R>(irp) };
+        return;
+    }
     // SAFETY: guaranteed by the caller.
     unsafe { finish::<R>(irp, NtStatus::INTERNAL_ERROR, 0) };
 }
@@ -455,10 +461,24 @@ pub(crate) unsafe fn finish<R: Record>(irp: *mut nt::IRP, status: NtStatus, info
     unsafe { Extension::release(device, irp) };
 }
 
-/// Like [`finish`], with the status and `Information` that the lower drivers left; returns the status.
+/// Sets the status with which a request that opens or closes a file is completed if it is dropped before it is forwarded. One that
+/// has come back and is dropped keeps the status of the lower drivers: an open that they have completed with success must not
+/// fail, since the I/O manager would not close the file, and a close must not fail at all.
+///
+/// WDK: [IoCancelFileOpen](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iocancelfileopen), which
+/// undoes an open for a filter that fails it. Only file system filters may call it.
 ///
 /// # Safety
-/// As for [`finish`]; the lower drivers have completed the IRP.
+/// The caller owns the IRP.
+pub(crate) unsafe fn set_dropped(irp: *mut nt::IRP) {
+    // SAFETY: guaranteed by the caller.
+    unsafe { nt::irp::set_status(irp, NtStatus::INTERNAL_ERROR.to_raw()) };
+}
+
+/// Like [`finish`], with the status and `Information` that the IRP has; returns the status.
+///
+/// # Safety
+/// As for [`finish`]; the lower drivers have completed the IRP, or this driver has set its status.
 pub(crate) unsafe fn finish_unchanged<R: Record>(irp: *mut nt::IRP) -> i32 {
     // SAFETY: as in `finish`.
     drop(unsafe { take_record::<R>(irp) });

@@ -40,6 +40,12 @@ pub enum MajorFunction {
     Other,
 }
 
+impl MajorFunction {
+    pub(super) const fn opens_or_closes(self) -> bool {
+        matches!(self, Self::Create | Self::Cleanup | Self::Close)
+    }
+}
+
 /// Read access to a request and to the driver's record `R` for it. The owner of the request and its queue lend it.
 ///
 /// A code of `METHOD_NEITHER` gives access to no data: its buffers are addresses of user mode, and an access to one that is

@@ -9,7 +9,10 @@
 //! at a time, and a request on a queue needs no allocation of its own.
 
 use alloc::boxed::Box;
-use core::ptr::{NonNull, null_mut};
+use core::{
+    ffi::c_void,
+    ptr::{NonNull, null_mut},
+};
 
 use pinned_init::try_init;
 
@@ -22,6 +25,8 @@ pub(crate) struct KeyNode {
     /// No node has a higher priority than its parent.
     priority: u64,
     irp: *mut nt::IRP,
+    /// What argument 4 of the IRP was before it pointed to this node: a lower driver may use it.
+    argument4: *mut c_void,
     /// In a spare node, the next one.
     less: *mut KeyNode,
     greater: *mut KeyNode,
@@ -35,6 +40,7 @@ impl KeyNode {
             place: (0, 0),
             priority: 0,
             irp: null_mut(),
+            argument4: null_mut(),
             less: null_mut(),
             greater: null_mut(),
         }? Error))?;
@@ -97,8 +103,14 @@ impl KeyIndex {
         self.spare = node;
     }
 
-    /// Inserts an IRP after those with the same key, with a spare node, and returns the node; `None` if there is none.
-    pub(crate) fn insert(&mut self, irp: *mut nt::IRP, key: u64) -> Option<NonNull<KeyNode>> {
+    /// Inserts an IRP after those with the same key, with a spare node, and returns the node; `None` if there is none. The node
+    /// keeps the IRP's argument 4.
+    pub(crate) fn insert(
+        &mut self,
+        irp: *mut nt::IRP,
+        key: u64,
+        argument4: *mut c_void,
+    ) -> Option<NonNull<KeyNode>> {
         let result = NonNull::new(self.spare)?;
         self.inserted += 1;
         let node = result.as_ptr();
@@ -106,6 +118,7 @@ impl KeyIndex {
         let new = unsafe { &mut *node };
         self.spare = new.less;
         new.irp = irp;
+        new.argument4 = argument4;
         new.place = (key, self.inserted);
         new.priority = mix(node.addr() as u64 ^ self.inserted);
         let mut at = &mut self.root;
@@ -136,15 +149,17 @@ impl KeyIndex {
         Some(result)
     }
 
-    /// Removes the node of an IRP, which is a spare one then.
+    /// Removes the node of an IRP, which is a spare one then, and returns argument 4.
     ///
     /// # Safety
     /// [`KeyIndex::insert`] of this index returned the node, and it was not removed since.
-    pub(crate) unsafe fn remove(&mut self, node: NonNull<KeyNode>) {
+    pub(crate) unsafe fn remove(&mut self, node: NonNull<KeyNode>) -> *mut c_void {
         // SAFETY: guaranteed by the caller.
         unsafe { self.unlink(node.as_ptr()) };
         // SAFETY: the node is in the index, but not below the root any more.
         unsafe { self.keep(node.as_ptr()) };
+        // SAFETY: a spare node is valid.
+        unsafe { node.as_ref() }.argument4
     }
 
     /// Takes a node out of the tree.
@@ -189,25 +204,35 @@ impl KeyIndex {
 
     /// Returns the IRP that was inserted first with a key, or `None` if there is none.
     pub(crate) fn first(&self, key: u64) -> Option<*mut nt::IRP> {
-        let (mut at, mut first) = (self.root, None);
+        let node = self.first_node(key)?;
+        // SAFETY: by the invariant.
+        Some(unsafe { node.as_ref() }.irp)
+    }
+
+    /// Returns the node of [`KeyIndex::first`].
+    pub(crate) fn first_node(&self, key: u64) -> Option<NonNull<KeyNode>> {
+        let (mut at, mut first) = (self.root, null_mut());
         // SAFETY: by the invariant.
         while let Some(node) = unsafe { at.as_ref() } {
             if node.place.0 < key {
                 at = node.greater;
             } else {
                 // The smallest node so far that is not below the key.
-                first = Some(node);
+                first = at;
                 at = node.less;
             }
         }
-        first
-            .filter(|node| node.place.0 == key)
-            .map(|node| node.irp)
+        // SAFETY: by the invariant.
+        NonNull::new(first).filter(|node| unsafe { node.as_ref() }.place.0 == key)
     }
 }
 
 impl Drop for KeyIndex {
     fn drop(&mut self) {
+        while let Some(root) = NonNull::new(self.root) {
+            // SAFETY: the root is in the index.
+            unsafe { self.remove(root) };
+        }
         while let Some(node) = NonNull::new(self.spare) {
             // SAFETY: by the invariant.
             let node = unsafe { Box::from_raw(node.as_ptr()) };
@@ -253,10 +278,12 @@ mod tests {
     /// Inserts an IRP, with a new node if there is no spare one.
     fn insert(index: &mut KeyIndex, number: u64, key: u64) -> NonNull<KeyNode> {
         if !index.has_spare() {
-            assert!(index.insert(irp(number), key).is_none());
+            assert!(index.insert(irp(number), key, null_mut()).is_none());
             index.add_spare(KeyNode::allocate().expect("memory"));
         }
-        index.insert(irp(number), key).expect("a spare node")
+        index
+            .insert(irp(number), key, null_mut())
+            .expect("a spare node")
     }
 
     /// Inserts and removes nodes and compares the results with a `BTreeMap`.

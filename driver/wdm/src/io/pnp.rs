@@ -79,10 +79,13 @@ pub(crate) unsafe fn add<D, F: Send + Sync + 'static>(
     // SAFETY: the device object was just created, and the caller passes a physical device object.
     let added = unsafe { prepare(object, pdo, class, make, irql) }.and_then(|extension| {
         // SAFETY: the device objects are valid, and the extension is initialised.
-        unsafe { attach(object, pdo, extension) }.inspect_err(|_| {
+        let attached = unsafe { attach(object, pdo, extension) };
+        match attached {
+            Ok(()) => extension.object.set_attached(),
             // SAFETY: the device object is not attached, so no request has reached it; this is called once.
-            unsafe { extension.tear_down::<D, F>(irql) };
-        })
+            Err(_) => unsafe { extension.tear_down::<D, F>(irql) },
+        }
+        attached
     });
     if added.is_err() {
         // SAFETY: the device object is new and not attached, and no other code references it.
@@ -160,7 +163,8 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     let irql = &mut irql;
     // SAFETY: the PnP manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.holds.acquire(irp) {
+    // The device is on the stack before AddDevice knows the lower device object.
+    if !extension.is_attached() || !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }

@@ -115,7 +115,8 @@ pub(crate) unsafe extern "C" fn power<D: Device>(
 ) -> i32 {
     // SAFETY: the caller holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    if !extension.holds.acquire(irp) {
+    // As for a PnP request, the lower device object may not be known yet.
+    if !extension.is_attached() || !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }

@@ -11,19 +11,18 @@ use core::{
 
 use nt::{
     irp::{self, IoMarkIrpPending},
-    list::InitializeListHead,
+    list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList},
 };
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
-use self::locked::{End, Found, Linked, State};
+use self::locked::{End, Found, Linked, State, file_key};
 use crate::{
-    Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks,
+    Error, Handled, Irp, IrpView, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, QueueOwner,
     Shared, SpinLock, SpinLockGuard,
     io::{
         device::DeviceQueues,
-        file::Queued,
-        key_index::{KeyIndex, KeyNode},
-        refusal::Refusal,
+        file::{Queued, UNLINKED},
+        key_index::KeyNode,
     },
     ke::{
         irql::{AtMostDispatch, NoSpinLockHeld},
@@ -52,8 +51,9 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 /// a queued IRP is cancelled, its handle is closed or its device is removed, the queue completes the IRP, after a
 /// call of [`QueueCallbacks::before_completion`].
 ///
-/// A queue belongs to its device: it is made in [`Device::add`](crate::Device::add), and lives until the device has
-/// been removed and the last owner is dropped.
+/// A queue belongs to its device: it is made in [`Device::add`](crate::Device::add) or [`Filter::add`](crate::Filter::add), and
+/// lives until the device has been removed and the last owner is dropped. A filter [forwards](PendedIrp::forward) the
+/// requests that it removes.
 ///
 /// The queue has its own spin lock. Its Cancel routine releases the system's cancel spin lock at once.
 ///
@@ -108,7 +108,7 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 //
 // * An IRP on the list was sent to `device` and inserted by [`IrpQueue::link`]; word 2 of its driver context
 //   points to this queue, and its Cancel routine is [`cancel_routine`] or was taken by `IoCancelIrp`. It is on the
-//   list of its file, or on the list of IRPs without a file. If IRPs are found by key, it is in the index with the
+//   list of its file, or on the list of IRPs without a file, on which are all IRPs of a filter. If IRPs are found by key, it is in the index with the
 //   node that argument 4 points to.
 // * Any other entry on the list is the cursor of a call of [`IrpQueue::remove_matching`]: it is zeroed, so word 2
 //   is NULL.
@@ -131,8 +131,8 @@ pub struct IrpQueue<C: QueueCallbacks> {
     head: UnsafeCell<nt::LIST_ENTRY>,
     /// The device that the queue belongs to, for comparison only.
     device: *mut nt::DEVICE_OBJECT,
-    /// The index of the queue among the device's queues.
-    index: usize,
+    /// The index of the queue among the device's queues; `None` for a filter's queue, which has no files.
+    index: Option<usize>,
     /// The IRPs that were sent without a file object.
     #[pin]
     without_file: Queued,
@@ -163,17 +163,17 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
     #[doc(alias = "IoCsqInitialize")]
-    pub fn new(
+    pub fn new<O: QueueOwner>(
         callbacks: impl PinInit<C>,
-        device: &mut NewDevice,
+        device: &mut O,
         irql: &mut PassiveLevel,
     ) -> Result<Shared<Self>, Error> {
-        device.add_queue(irql, |device, index| {
+        device.device().add_queue(irql, |device, index| {
             try_pin_init!(Self {
-                state <- SpinLock::new(State { length: 0, refusal: Refusal::NONE, by_key: KeyIndex::new() }),
+                state <- SpinLock::new(State::new()),
                 head <- empty_list(),
                 device,
-                index,
+                index: O::OWNS_FILES.then_some(index),
                 without_file <- Queued::new(),
                 callbacks <- callbacks,
                 _records: PhantomData,
@@ -335,10 +335,19 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         let mut cursor = MaybeUninit::zeroed();
         let cursor = cursor.as_mut_ptr();
         let mut is_linked = false;
+        let mut step = |state: &mut State, irp| {
+            // SAFETY: no thread completes an IRP on the list while `state` is locked: its Cancel routine, if it is
+            // running, must first acquire the lock.
+            if !matches(unsafe { IrpView::new(&irp) }) {
+                return Found::NotYet;
+            }
+            // SAFETY: `state` is locked, and the IRP is linked.
+            unsafe { Self::take(state, irp) }
+        };
         self.remove(irql, |state| {
             // SAFETY: `state` is locked. The cursor does not move before this function returns, which happens only
             // after a call that left the cursor on no list.
-            unsafe { self.walk(state, cursor, &mut is_linked, &mut matches) }
+            unsafe { self.walk(state, cursor, &mut is_linked, &mut step) }
         })
     }
 
@@ -470,6 +479,72 @@ impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
             let irp = unsafe { irp::from_second_list_entry(first) };
             // SAFETY: as above.
             unsafe { Self::take(state, irp) }
+        });
+    }
+
+    fn cleanup_object(&self, file: *mut nt::FILE_OBJECT, irql: &mut PassiveLevel) {
+        let key = file_key(file);
+        if file.is_null() {
+            return;
+        }
+        // Without memory for a node, a request of the file that arrives later is queued until its thread exits.
+        let mark = |state: &mut State| {
+            let closed = &mut state.closed;
+            closed.first_node(key).is_some() || closed.insert(null_mut(), key, null_mut()).is_some()
+        };
+        if !self.state.with(irql, |state, _| mark(state))
+            && let Ok(node) = KeyNode::allocate()
+        {
+            self.state.with(irql, |state, _| {
+                state.closed.add_spare(node);
+                mark(state)
+            });
+        }
+        // From now on, no IRP of the file is inserted. Those on the queue are collected before the first one is completed, so
+        // that no driver is called while the cursor is linked.
+        let mut batch = UNLINKED;
+        let batch = &raw mut batch;
+        // SAFETY: the list head stays in this stack frame, and is used through this pointer only.
+        unsafe { InitializeListHead(batch) };
+        let mut cursor = MaybeUninit::zeroed();
+        let cursor = cursor.as_mut_ptr();
+        let mut is_linked = false;
+        let mut collect = |state: &mut State, irp| {
+            // SAFETY: as in `remove_matching`.
+            if unsafe { irp::file_object(irp) } == file {
+                // SAFETY: `state` is locked, and the IRP is linked.
+                if let Found::Owned(irp) = unsafe { Self::take(state, irp) } {
+                    // SAFETY: this thread owns the IRP, which is on no list now.
+                    unsafe { InsertTailList(batch, irp::list_entry(irp)) };
+                }
+            }
+            Found::NotYet
+        };
+        let none = self.remove(irql, |state| {
+            // SAFETY: as in `remove_matching`.
+            unsafe { self.walk(state, cursor, &mut is_linked, &mut collect) }
+        });
+        // `collect` keeps every IRP.
+        drop(none);
+        // SAFETY: only this thread uses the list.
+        while !unsafe { IsListEmpty(batch) } {
+            // SAFETY: as above.
+            let entry = unsafe { (*batch).Flink };
+            // SAFETY: as above.
+            unsafe { RemoveEntryList(entry) };
+            // SAFETY: `collect` inserted the entry.
+            let irp = unsafe { irp::from_list_entry(entry) };
+            // SAFETY: `collect` made this thread the IRP's owner.
+            unsafe { Self::end(self, irp, NtStatus::CANCELLED, irql) };
+        }
+    }
+
+    fn close_object(&self, file: *mut nt::FILE_OBJECT, irql: &mut PassiveLevel) {
+        self.state.with(irql, |state, _| {
+            if let Some(node) = state.closed.first_node(file_key(file)) {
+                // SAFETY: the node is in the index.
+                unsafe { state.closed.remove(node) };
+            }
         });
     }
 

@@ -1,6 +1,10 @@
 //! The callbacks of IRP queues.
 
-use crate::{IrpView, NtStatus, Record, io::irp::finish, ke::irql::NoSpinLockHeld};
+use crate::{
+    CancelSpinLock, IrpView, NtStatus, Record,
+    io::irp::finish,
+    ke::irql::{NoSpinLockHeld, SpinLockHeld},
+};
 
 /// The callbacks of an [`IrpQueue`](crate::IrpQueue) or a [`StartIoQueue`](crate::StartIoQueue): they run before
 /// the queue completes an IRP, and give the keys of IRPs (`IO_CSQ`).
@@ -32,6 +36,22 @@ pub trait QueueCallbacks: Send + Sync + 'static {
         status: NtStatus,
         irql: &mut L,
     );
+
+    /// Called when the IRP that a [`StartIoQueue`](crate::StartIoQueue)'s device is serving is cancelled, if it was made
+    /// [cancelable](crate::CurrentIrp::make_cancelable): stops the device, so that its DPC takes the IRP back soon.
+    ///
+    /// It runs under the cancel spin lock, so that the device cannot have started the next IRP: keep it short. It can set a flag
+    /// of the device, cancel its timer or queue its DPC. Afterwards the queue calls
+    /// [`before_completion`](QueueCallbacks::before_completion) and completes the IRP.
+    ///
+    /// # IRQL
+    /// `DISPATCH_LEVEL`, with the cancel spin lock held.
+    fn current_cancelled(
+        &self,
+        _irp: &IrpView<Self::Record>,
+        _irql: &mut SpinLockHeld<CancelSpinLock>,
+    ) {
+    }
 
     /// Returns the key by which [`IrpQueue::remove_by_key`](crate::IrpQueue::remove_by_key) finds an IRP. Called
     /// once for each IRP, before it is inserted, if [`LOOKUP`](QueueCallbacks::LOOKUP) is set.

@@ -14,6 +14,10 @@ impl Refusal {
         device_is_gone: false,
     };
 
+    pub(crate) const fn is_device_gone(&self) -> bool {
+        self.device_is_gone
+    }
+
     pub(crate) const fn status(&self) -> Option<NtStatus> {
         self.status
     }

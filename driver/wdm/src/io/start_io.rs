@@ -1,6 +1,9 @@
 //! The `StartIo` model: a device serves one IRP at a time; the others are queued and cancelable.
 
-use core::{cell::UnsafeCell, marker::PhantomData, ops::Deref, ptr::NonNull};
+mod cancelable;
+mod current;
+
+use core::{cell::UnsafeCell, marker::PhantomData, ptr::NonNull};
 
 use nt::{
     irp::{self, IoMarkIrpPending, IoSetCancelRoutine},
@@ -10,70 +13,23 @@ use pinned_init::{PinInit, pin_data, try_pin_init};
 
 use crate::{
     CancelSpinLock, Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp,
-    QueueCallbacks, Record, Shared,
+    QueueCallbacks, Shared,
     io::{
         cancel_lock::release_in_cancel_routine,
         device::DeviceQueues,
+        device_object::Deferred,
         file::{self, Queued},
         queue_callbacks::end,
         refusal::Refusal,
     },
-    ke::{device_queue::RawDeviceQueue, irql::NoSpinLockHeld},
+    ke::{
+        device_queue::RawDeviceQueue,
+        irql::{NoSpinLockHeld, SpinLockHeld},
+    },
 };
 
-/// The IRP that the device of a [`StartIoQueue`] is serving (`DeviceObject->CurrentIrp`). It is pended and not
-/// cancelable.
-///
-/// It is also the proof that its queue is busy. When the device has served the IRP, [`CurrentIrp::start_next`]
-/// returns it, so that the driver can complete it, and starts the next one. Dropping a `CurrentIrp` completes the
-/// IRP with `STATUS_INTERNAL_ERROR` and leaves the queue busy: its IRPs then stay queued until they are cancelled.
-#[must_use = "the queue stays busy until the next IRP is started"]
-pub struct CurrentIrp<C: QueueCallbacks> {
-    irp: PendedIrp<C::Record>,
-    /// The queue that the IRP was removed from, which outlives the IRP.
-    queue: NonNull<StartIoQueue<C>>,
-    // Invariant, as the queue is.
-    _queue: PhantomData<fn(C) -> C>,
-}
-
-// SAFETY: an IRP is not tied to a thread, its record is `Send`, and the queue, which is shared, is `Sync`.
-unsafe impl<C: QueueCallbacks> Send for CurrentIrp<C> {}
-
-// SAFETY: a shared reference gives read access to the IRP, and shared access to its record's target.
-unsafe impl<C: QueueCallbacks> Sync for CurrentIrp<C> where <C::Record as Record>::Target: Sync {}
-
-impl<C: QueueCallbacks> Deref for CurrentIrp<C> {
-    type Target = IrpView<C::Record>;
-
-    fn deref(&self) -> &IrpView<C::Record> {
-        &self.irp
-    }
-}
-
-impl<C: QueueCallbacks> CurrentIrp<C> {
-    /// Returns the IRP, which the driver completes, and the next one, which the driver starts (`IoStartNextPacket`,
-    /// `IoStartNextPacketByKey`).
-    ///
-    /// The next IRP is the first that arrived (`KeRemoveDeviceQueue`). On a queue ordered by key it is the first
-    /// one whose key is not smaller than this IRP's, or else the first one (`KeRemoveByKeyDeviceQueue`).
-    ///
-    /// WDK: [IoStartNextPacket](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iostartnextpacket),
-    /// [IoStartNextPacketByKey](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iostartnextpacketbykey).
-    ///
-    /// # IRQL
-    /// At most `DISPATCH_LEVEL`, and no spin lock held.
-    #[doc(alias = "IoStartNextPacket")]
-    #[doc(alias = "IoStartNextPacketByKey")]
-    pub fn start_next<L: NoSpinLockHeld>(self, irql: &mut L) -> (PendedIrp<C::Record>, Start<C>) {
-        let Self { irp, queue, .. } = self;
-        // SAFETY: the queue outlives the IRP, which is completed later.
-        let queue = unsafe { queue.as_ref() };
-        let key = queue.key(&irp);
-        // SAFETY: the lock is held, and the queue is busy with this IRP.
-        let step = CancelSpinLock::with(irql, |_| unsafe { queue.take(key) });
-        (irp, queue.follow(step, key, irql))
-    }
-}
+pub use cancelable::CancelableIrp;
+pub use current::CurrentIrp;
 
 /// The order in which a [`StartIoQueue`] serves its IRPs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +56,7 @@ pub enum StartIoOrder {
 /// The system's cancel spin lock protects the queue, as it protects the I/O manager's: under it, an IRP is inserted
 /// and becomes cancelable, or is removed and stops being cancelable, in one step. So `StartIo` is never called with
 /// an IRP that is being cancelled, which a driver in C has to detect by comparing it with `CurrentIrp`. An IRP that
-/// is being served cannot be cancelled, so serve it quickly.
+/// is being served is cancelable only if the driver [makes it so](CurrentIrp::make_cancelable).
 ///
 /// WDK: [Using the System's Cancel Spin Lock](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-the-system-s-cancel-spin-lock),
 /// [Introduction to Device Queue Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-device-queue-objects).
@@ -162,6 +118,8 @@ pub struct StartIoQueue<C: QueueCallbacks> {
     /// The IRPs that were sent without a file object.
     #[pin]
     without_file: Queued,
+    /// The link of the work after a [`CancelableIrp`] was dropped.
+    dropped: UnsafeCell<Deferred>,
     #[pin]
     callbacks: C,
     // Invariant: the type of the IRPs' records is that of exactly these callbacks.
@@ -178,6 +136,8 @@ struct State {
     /// Whether an IRP is being served.
     busy: bool,
     refusal: Refusal,
+    /// The IRP that is being served, if it can be cancelled and was not yet; else NULL.
+    cancelable: *mut nt::IRP,
 }
 
 // SAFETY: the state is accessed only with the cancel spin lock held, IRPs are not tied to a thread, and the
@@ -230,11 +190,17 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         device.add_queue(irql, |device, index| {
             try_pin_init!(Self {
                 queue <- RawDeviceQueue::new(),
-                state: UnsafeCell::new(State { waiting: 0, busy: false, refusal: Refusal::NONE }),
+                state: UnsafeCell::new(State {
+                    waiting: 0,
+                    busy: false,
+                    refusal: Refusal::NONE,
+                    cancelable: core::ptr::null_mut(),
+                }),
                 order,
                 device,
                 index,
                 without_file <- Queued::new(),
+                dropped: UnsafeCell::new(Deferred::new(|_, _| {})),
                 callbacks <- callbacks,
                 _records: PhantomData,
             }? Error)
@@ -306,7 +272,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     }
 
     /// Rejects further IRPs, and completes those on the queue with the same status. The IRP that is being served is
-    /// not affected.
+    /// not affected, unless it is [cancelable](CurrentIrp::make_cancelable).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -337,6 +303,15 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         unsafe { &mut *self.state.get() }
     }
 
+    /// Returns the requests of an IRP's file.
+    ///
+    /// # Safety
+    /// The IRP was sent to the queue's device and is not completed while the reference is used.
+    unsafe fn file(&self, irp: *mut nt::IRP) -> &Queued {
+        // SAFETY: the IRP was sent to the queue's device; its file stays until it is completed.
+        unsafe { file::queued(irp, self.index) }.unwrap_or(&self.without_file)
+    }
+
     /// Inserts an IRP and makes it cancelable, or returns what the caller must do with it instead.
     ///
     /// # Safety
@@ -348,9 +323,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         if let Some(status) = state.refusal.status() {
             return Step::End(irp, status, false);
         }
-        // SAFETY: the caller owns the IRP, which was sent to the queue's device; its file stays until it is
-        // completed.
-        let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.without_file);
+        // SAFETY: the caller owns the IRP.
+        let queued = unsafe { self.file(irp) };
         // SAFETY: the lock is held.
         if unsafe { queued.is_cleaned_up() } {
             return Step::End(irp, NtStatus::CANCELLED, false);
@@ -506,18 +480,24 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         }
     }
 
-    /// Completes every queued IRP.
+    /// Completes every queued IRP, and the one that is being served if it is cancelable.
     fn end_waiting<L: NoSpinLockHeld>(&self, status: NtStatus, irql: &mut L) {
-        self.end_each(irql, || {
+        self.end_each(irql, |held| {
             // SAFETY: the lock is held.
-            unsafe { self.take_waiting(status) }
+            let served = unsafe { self.withdraw_cancelable(status, None, held) };
+            // SAFETY: as above.
+            served.unwrap_or_else(|| unsafe { self.take_waiting(status) })
         });
     }
 
     /// Completes each IRP that `take` finds, one at a time, each under a new acquisition of the lock.
-    fn end_each<L: NoSpinLockHeld>(&self, irql: &mut L, mut take: impl FnMut() -> Step) {
+    fn end_each<L: NoSpinLockHeld>(
+        &self,
+        irql: &mut L,
+        mut take: impl FnMut(&mut SpinLockHeld<CancelSpinLock>) -> Step,
+    ) {
         loop {
-            match CancelSpinLock::with(irql, |_| take()) {
+            match CancelSpinLock::with(irql, &mut take) {
                 // SAFETY: `withdraw` won the exchange of the Cancel routine and removed the IRP from the queue.
                 Step::End(irp, status, _) => unsafe {
                     end(&raw const self.callbacks, irp, status, irql);
@@ -566,7 +546,12 @@ impl<C: QueueCallbacks> DeviceQueues for StartIoQueue<C> {
     fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel) {
         // SAFETY: the lock is held. After this, no IRP of the file is queued.
         CancelSpinLock::with(irql, |_| unsafe { file.set_cleaned_up() });
-        self.end_each(irql, || {
+        self.end_each(irql, |held| {
+            // SAFETY: the lock is held.
+            let served = unsafe { self.withdraw_cancelable(NtStatus::CANCELLED, Some(file), held) };
+            if let Some(step) = served {
+                return step;
+            }
             // SAFETY: the lock is held.
             let Some(first) = (unsafe { file.first() }) else {
                 return Step::Nothing;

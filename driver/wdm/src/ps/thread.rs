@@ -124,7 +124,7 @@ unsafe fn start(job: &Job<'_>) -> Result<nt::HANDLE, Error> {
 ///
 /// # Safety
 /// The routine may be called with the context, and ends the thread; the IRQL is `PASSIVE_LEVEL`.
-pub(super) unsafe fn create(
+pub(crate) unsafe fn create(
     routine: unsafe extern "C" fn(*mut c_void),
     context: *mut c_void,
 ) -> Result<nt::HANDLE, Error> {

@@ -2,12 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use wdm::{DeviceObject, Error, Filter, PassiveLevel, PinInit};
+use wdm::{Error, Filter, NewFilter, PassiveLevel, PinInit};
 
 struct Mine;
 
 impl Filter for Mine {
-    fn add(_: &DeviceObject, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
         Ok(Ok::<_, Error>(Self))
     }
 }

@@ -4,11 +4,11 @@
 
 use core::cell::Cell;
 use pinned_init::PinInit;
-use wdm::{DeviceObject, Error, Filter, PassiveLevel};
+use wdm::{Error, Filter, NewFilter, PassiveLevel};
 
 struct Mine(Cell<u32>);
 impl Filter for Mine { //~ E0277
-    fn add(_: &DeviceObject, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
         Ok(Ok::<_, Error>(Self(Cell::new(1))))
     }
 }

@@ -5,7 +5,7 @@
 use wdm::{DeviceObject, IrpQueue, PassiveLevel, QueueCallbacks};
 
 fn make<C: QueueCallbacks>(callbacks: C, mut device: DeviceObject, irql: &mut PassiveLevel) {
-    let _ = IrpQueue::new(Ok::<_, core::convert::Infallible>(callbacks), &mut device, irql); //~ E0308
+    let _ = IrpQueue::new(Ok::<_, core::convert::Infallible>(callbacks), &mut device, irql); //~ E0277
 }
 
 fn main() {}

@@ -2,12 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use wdm::{DeviceObject, Error, Filter, Handled, Irp, PassiveLevel, PinInit};
+use wdm::{Error, Filter, Handled, Irp, NewFilter, PassiveLevel, PinInit};
 
 struct Twice;
 
 impl Filter for Twice {
-    fn add(_: &DeviceObject, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
         Ok(Ok::<_, Error>(Self))
     }
 

@@ -108,3 +108,26 @@ pub fn stops(name: &str, with: &str, attempt: impl FnOnce()) {
         "{printed}"
     );
 }
+
+/// Loads a driver, runs a scenario, and unloads the driver, which is checked for leaks.
+pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Driver)) {
+    // SAFETY: the entry point is that of a driver on wdm.
+    let driver = unsafe { Driver::load(kernel, wdm::entry::<D>) }.expect("DriverEntry");
+    scenario(&driver);
+    driver.unload();
+}
+
+/// Like [`load`], with an open file of a device, which is removed if the scenario does not remove it.
+pub fn with_file<D: wdm::Device>(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Device, &Arc<File>)) {
+    load::<D>(kernel, |driver| {
+        let device = driver.add_device().expect("AddDevice");
+        let file = device.open_anyway(Access::ReadWrite);
+        let file = Arc::new(file.expect("the device opens"));
+        scenario(&device, &file);
+        let file = Arc::into_inner(file).expect("nobody else has the file");
+        file.close();
+        if !device.is_removed() {
+            device.remove().expect("no file is open");
+        }
+    });
+}

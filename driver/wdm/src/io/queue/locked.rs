@@ -26,6 +26,24 @@ pub(super) struct State {
     pub(super) refusal: Refusal,
     /// The IRPs by key. Empty unless `LOOKUP` is set.
     pub(super) by_key: KeyIndex,
+    /// The file objects, by address, that were cleaned up and are not closed. Empty unless the device is a filter's.
+    pub(super) closed: KeyIndex,
+}
+
+impl State {
+    pub(super) const fn new() -> Self {
+        Self {
+            length: 0,
+            refusal: Refusal::NONE,
+            by_key: KeyIndex::new(),
+            closed: KeyIndex::new(),
+        }
+    }
+}
+
+/// The key of a file object in [`State::closed`].
+pub(super) fn file_key(file: *mut nt::FILE_OBJECT) -> u64 {
+    file.addr() as u64
 }
 
 /// The number of IRPs that are examined under one acquisition of the lock, which must not be held for more than 25
@@ -105,11 +123,18 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         if let Some(status) = state.refusal.status() {
             return Linked::Over(status);
         }
-        // SAFETY: the caller owns the IRP, which was sent to the queue's device; its file stays until it is
-        // completed.
-        let queued = unsafe { file::queued(irp, self.index) }.unwrap_or(&self.without_file);
-        // SAFETY: the lock is held.
-        if unsafe { queued.is_cleaned_up() } {
+        let (queued, is_cleaned_up) = if let Some(index) = self.index {
+            // SAFETY: the caller owns the IRP, which was sent to the queue's device; its file stays until it is
+            // completed.
+            let queued = unsafe { file::queued(irp, index) }.unwrap_or(&self.without_file);
+            // SAFETY: the lock is held.
+            (queued, unsafe { queued.is_cleaned_up() })
+        } else {
+            // SAFETY: the caller owns the IRP.
+            let file = file_key(unsafe { irp::file_object(irp) });
+            (&self.without_file, state.closed.first_node(file).is_some())
+        };
+        if is_cleaned_up {
             return Linked::Over(NtStatus::CANCELLED);
         }
         if C::LOOKUP && !state.by_key.has_spare() {
@@ -134,9 +159,11 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         // SAFETY: as above.
         unsafe { insert(self.head.get(), irp::list_entry(irp), end) };
         if C::LOOKUP {
-            let node = state.by_key.insert(irp, key);
+            // SAFETY: the queue owns the IRP.
+            let argument4 = unsafe { irp::argument4(irp) };
+            let node = state.by_key.insert(irp, key, argument4);
             let node = node.map_or(null_mut(), |node| node.as_ptr().cast());
-            // SAFETY: the queue owns the IRP, which this driver completes: it is not passed to a lower driver.
+            // SAFETY: as above. `unlink` restores the argument, which a lower driver may use.
             unsafe { irp::set_argument4(irp, node) };
         }
         state.length += 1;
@@ -155,7 +182,9 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         // SAFETY: as above.
         if let Some(node) = unsafe { Self::node(irp) } {
             // SAFETY: the IRP is on the list, so its node is in the index, where `link` inserted it.
-            unsafe { state.by_key.remove(node) };
+            let argument4 = unsafe { state.by_key.remove(node) };
+            // SAFETY: the queue owns the IRP while it is on the list.
+            unsafe { irp::set_argument4(irp, argument4) };
         }
         state.length -= 1;
     }
@@ -210,8 +239,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         unsafe { (*entry).Flink }
     }
 
-    /// Examines the next IRPs after the cursor, or the first ones if the cursor is not linked, and removes the
-    /// first one that matches.
+    /// Calls a closure with the next IRPs after the cursor, or the first ones if the cursor is not linked, until it returns
+    /// [`Found::Owned`]. The closure may [`take`](IrpQueue::take) the IRP.
     ///
     /// The cursor is on the list afterwards only if this returns [`Found::NotYet`]. It is not on the list while the
     /// closure runs, since in user mode the closure may unwind.
@@ -224,7 +253,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         state: &mut State,
         cursor: *mut nt::IRP,
         is_linked: &mut bool,
-        matches: &mut impl FnMut(&IrpView<C::Record>) -> bool,
+        step: &mut impl FnMut(&mut State, *mut nt::IRP) -> Found,
     ) -> Found {
         let (head, at) = (self.head.get(), irp::list_entry(cursor));
         let before = if *is_linked { at } else { head };
@@ -242,13 +271,11 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             let irp = unsafe { irp::from_list_entry(entry) };
             // SAFETY: the entry is linked, and `state` is locked. The link is read before the entry is unlinked.
             entry = unsafe { (*entry).Flink };
-            // SAFETY: no thread completes an IRP on the list while `state` is locked: its Cancel routine, if it is
-            // running, must first acquire the lock.
-            if unsafe { is_cursor(irp) } || !matches(unsafe { IrpView::new(&irp) }) {
+            // SAFETY: as above.
+            if unsafe { is_cursor(irp) } {
                 continue;
             }
-            // SAFETY: `state` is locked, and the IRP is linked.
-            if let Found::Owned(irp) = unsafe { Self::take(state, irp) } {
+            if let Found::Owned(irp) = step(state, irp) {
                 return Found::Owned(irp);
             }
         }

@@ -1,4 +1,4 @@
-//! A thread object is moved out of its place while the thread runs.
+//! The value of a thread is moved out while the thread runs.
 
 #![forbid(unsafe_code)]
 
@@ -10,10 +10,8 @@ impl ThreadRoutine for Work {
     fn run(_: &Thread<Self>, _: &mut PassiveLevel) {}
 }
 
-fn movable<T: Unpin>() {}
-
-fn run() {
-    movable::<Thread<Work>>(); //~ E0277
+fn take(thread: Thread<Work>) -> Work {
+    *thread //~ E0507
 }
 
 fn main() {}

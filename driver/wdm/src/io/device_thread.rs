@@ -1,0 +1,305 @@
+//! Threads that belong to a device.
+
+use core::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr::{NonNull, null_mut},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use nt::atomic::{AtomicBool, AtomicPtr};
+use pinned_init::{PinInit, pin_data, try_pin_init};
+
+use crate::{
+    DeviceObject, Error, PassiveLevel, Record, Shared,
+    io::device_object::Deferred,
+    ke::{
+        dpc::Live,
+        event::{Event, EventType},
+        irql::{AtMostDispatch, CallerLevel, NoSpinLockHeld, Waitable},
+        wait,
+    },
+    ps::thread,
+};
+
+/// The routine of a [`Thread`], implemented by the value that it works on (`KSTART_ROUTINE`).
+#[doc(alias = "KSTART_ROUTINE")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no thread routine",
+    note = "implement `wdm::ThreadRoutine` for the type that the thread works on"
+)]
+pub trait ThreadRoutine: Send + Sync + Sized + 'static {
+    /// Runs the routine, which should return soon after the thread is asked to stop: when [`Thread::wait`] returns `false`.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    fn run(thread: &Thread<Self>, irql: &mut PassiveLevel);
+}
+
+/// A system thread and the value that its routine works on.
+///
+/// Dropping it asks the thread to stop, and does not wait for it, so it can be dropped at any IRQL up to `DISPATCH_LEVEL`, while
+/// any lock is held, and by the thread itself. A work item of the device waits until the thread has ended, and drops the value
+/// then. The removal of the device waits for that, so a thread whose `Thread` is part of a device's state has ended before the
+/// device is gone.
+///
+/// WDK: [Device-Dedicated Threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/device-dedicated-threads).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{DeviceObject, Error, InterlockedLong, PassiveLevel, Thread, ThreadRoutine};
+///
+/// /// Counts how often it was woken.
+/// struct Counter(InterlockedLong);
+///
+/// impl ThreadRoutine for Counter {
+///     fn run(thread: &Thread<Self>, irql: &mut PassiveLevel) {
+///         while thread.wait(irql) {
+///             thread.0.increment();
+///         }
+///     }
+/// }
+///
+/// fn start(device: &DeviceObject, irql: &mut PassiveLevel) -> Result<Thread<Counter>, Error> {
+///     let context = Ok::<_, Error>(Counter(InterlockedLong::new(0)));
+///     let thread = Thread::new(context, device, irql)?;
+///     thread.start(irql)?;
+///     thread.wake(irql);
+///     Ok(thread)
+/// }
+/// ```
+///
+/// # What goes wrong in C
+///
+/// The driver frees the device extension, or is unloaded, while the thread still runs: it sets an event that tells the thread to
+/// stop, and does not wait for the thread object. Or it waits for a variable that the thread sets before it returns, after which
+/// the thread's last instructions are freed under it. Or the thread waits for itself, or for one that waits for it.
+#[doc(alias = "PsCreateSystemThread")]
+#[doc(alias = "PsTerminateSystemThread")]
+#[doc(alias = "KeWaitForSingleObject")]
+pub struct Thread<C: ThreadRoutine> {
+    inner: Shared<Inner<C>>,
+}
+
+/// What a [`Thread`], the running thread and the work item that waits for it own together.
+#[pin_data]
+#[repr(C)]
+struct Inner<C: ThreadRoutine> {
+    // First, so that a pointer to it is one to the whole. It and `owner` are used after the `Thread` was dropped, once.
+    link: UnsafeCell<Deferred>,
+    owner: AtomicPtr<()>,
+    /// Set to wake the thread.
+    #[pin]
+    signal: Event,
+    is_stopping: AtomicBool,
+    is_started: AtomicBool,
+    /// The thread's handle after it was started.
+    handle: AtomicPtr<c_void>,
+    device: DeviceObject,
+    live: Live,
+    // Invariant: the routine is the one of exactly this type.
+    _routine: PhantomData<fn(C) -> C>,
+    #[pin]
+    context: C,
+}
+
+// As for a `Dpc`, the bound is the routine's, not one on the context's fields.
+// SAFETY: the event, the handle, the link and the flags may be used in any thread, and the context is `Send`.
+unsafe impl<C: ThreadRoutine> Send for Inner<C> {}
+// SAFETY: as above, the link is used by one thread at a time, and the context is `Sync`.
+unsafe impl<C: ThreadRoutine> Sync for Inner<C> {}
+
+impl<C: ThreadRoutine> Thread<C> {
+    /// Makes a thread that does not run yet, and the value that its routine works on.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory; the errors of `context`.
+    pub fn new<L: NoSpinLockHeld>(
+        context: impl PinInit<C, Error>,
+        device: &DeviceObject,
+        irql: &mut L,
+    ) -> Result<Self, Error> {
+        let inner = try_pin_init!(Inner {
+            link: UnsafeCell::new(Deferred::new(ended::<C>)),
+            owner: AtomicPtr::new(null_mut()),
+            signal <- Event::new(EventType::Synchronization, false),
+            is_stopping: AtomicBool::new(false),
+            is_started: AtomicBool::new(false),
+            handle: AtomicPtr::new(null_mut()),
+            device: device.clone(),
+            live: Live::new(),
+            _routine: PhantomData,
+            context <- context,
+        }? Error);
+        let inner = Shared::new(inner, device, irql)?;
+        Ok(Self { inner })
+    }
+
+    /// Starts the thread (`PsCreateSystemThread`).
+    ///
+    /// WDK: [PsCreateSystemThread](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-pscreatesystemthread).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_DEVICE_STATE` if it was started before; the errors of `PsCreateSystemThread`.
+    #[doc(alias = "PsCreateSystemThread")]
+    pub fn start<L: Waitable>(&self, _irql: &mut L) -> Result<(), Error> {
+        if self.inner.is_started.swap(true, Ordering::Relaxed) {
+            return Err(Error::INVALID_DEVICE_STATE);
+        }
+        let owner = self.inner.clone().into_raw();
+        // SAFETY: the routine takes the owner, and ends the thread; the token says PASSIVE_LEVEL.
+        let created = unsafe { thread::create(routine::<C>, owner.cast()) };
+        match created {
+            Ok(handle) => {
+                self.inner.handle.store(handle, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                // SAFETY: no thread was created, so the owner that was given up above is made again once.
+                drop(unsafe { Shared::<Inner<C>>::from_raw(owner) });
+                self.inner.is_started.store(false, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// Wakes the thread, which returns from [`wait`](Thread::wait) now or the next time it calls it (`KeSetEvent`).
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "KeSetEvent")]
+    pub fn wake<L: AtMostDispatch>(&self, irql: &mut L) {
+        self.inner.signal.set(irql);
+    }
+
+    /// Waits until the thread is woken or asked to stop; returns `false` if it is asked to stop (`KeWaitForSingleObject`).
+    ///
+    /// For the thread's routine. A call of [`wake`](Thread::wake) wakes one waiter; a request to stop wakes all.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "KeWaitForSingleObject")]
+    pub fn wait<L: Waitable>(&self, irql: &mut L) -> bool {
+        if !self.is_stopping() {
+            self.inner.signal.wait(irql);
+        }
+        self.goes_on(irql)
+    }
+
+    /// Returns whether the thread is to go on. The event wakes one waiter, so a waiter that is asked to stop wakes the next one: the
+    /// thread may wait for its other waiters, and the removal of the device waits for the thread.
+    fn goes_on<L: AtMostDispatch>(&self, irql: &mut L) -> bool {
+        let is_stopping = self.is_stopping();
+        if is_stopping {
+            self.inner.signal.set(irql);
+        }
+        !is_stopping
+    }
+
+    /// Waits as [`wait`](Thread::wait) does, at most for a time interval; returns `false` if the thread is asked to stop.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "KeWaitForSingleObject")]
+    pub fn wait_for<L: Waitable>(&self, time: Duration, irql: &mut L) -> bool {
+        if !self.is_stopping() {
+            self.inner.signal.wait_for(time, irql);
+        }
+        self.goes_on(irql)
+    }
+
+    /// Returns whether the thread is asked to stop.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Asks the thread to stop, as the drop does.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    pub fn stop<L: AtMostDispatch>(&self, irql: &mut L) {
+        self.inner.stop(irql);
+    }
+}
+
+impl<C: ThreadRoutine> Deref for Thread<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.inner.context
+    }
+}
+
+impl<C: ThreadRoutine> Inner<C> {
+    fn stop<L: AtMostDispatch>(&self, irql: &mut L) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.signal.set(irql);
+    }
+}
+
+/// The `KSTART_ROUTINE` of every such thread.
+///
+/// # Safety
+/// Called by the kernel in a new system thread, with the owner that [`Thread::start`] gave up.
+unsafe extern "C" fn routine<C: ThreadRoutine>(owner: *mut c_void) {
+    // SAFETY: `start` gave up the owner, and it is made again once.
+    let inner = unsafe { Shared::<Inner<C>>::from_raw(owner.cast()) };
+    // This one asks nobody to stop.
+    let thread = ManuallyDrop::new(Thread { inner });
+    // SAFETY: system threads start at PASSIVE_LEVEL.
+    C::run(&thread, &mut unsafe { PassiveLevel::assume() });
+    // The `Thread`, or the work item that waits for this thread, is an owner too, so the value is not dropped here.
+    // SAFETY: the thread is not used again, and this takes its only field.
+    drop(unsafe { core::ptr::read(&raw const thread.inner) });
+    // SAFETY: this is a system thread, at PASSIVE_LEVEL, and nothing is left to drop.
+    unsafe { nt::PsTerminateSystemThread(nt::STATUS_SUCCESS) };
+}
+
+impl<C: ThreadRoutine> Drop for Thread<C> {
+    fn drop(&mut self) {
+        let inner = &self.inner;
+        if inner.handle.load(Ordering::Relaxed).is_null() {
+            return;
+        }
+        // SAFETY: a drop runs at most at DISPATCH_LEVEL, and an event may be set while a spin lock is held.
+        inner.stop(&mut unsafe { CallerLevel::assume() });
+        inner
+            .owner
+            .store(inner.clone().into_raw(), Ordering::Relaxed);
+        // The pointer is that of the whole value, which starts with the link.
+        let link = NonNull::<Inner<C>>::from_ref(inner).cast::<Deferred>();
+        // SAFETY: a `Thread` is dropped once, so the link is on no list. It stays valid until its routine drops the owner.
+        unsafe { inner.device.defer(link) };
+    }
+}
+
+/// The routine of the link: waits until the thread has ended, and drops the value.
+///
+/// # Safety
+/// Called once, after the drop of the [`Thread`] deferred the link, which is the first field of an `Inner<C>`.
+unsafe fn ended<C: ThreadRoutine>(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
+    // SAFETY: the link is the first field of a value, which owns itself.
+    let inner = unsafe { link.cast::<Inner<C>>().as_ref() };
+    let owner = inner.owner.load(Ordering::Relaxed);
+    // SAFETY: the drop gave up the owner, and it is made again once.
+    let inner = unsafe { Shared::<Inner<C>>::from_raw(owner) };
+    let handle = inner.handle.load(Ordering::Relaxed);
+    // SAFETY: the handle is an open thread handle.
+    unsafe { wait::for_thread(handle, irql) };
+    // SAFETY: the handle is open, and is not used again.
+    let _ = unsafe { nt::ZwClose(handle) };
+}

@@ -1,0 +1,11 @@
+//! A request is read while it is cancelable, when it may be completed already.
+
+#![forbid(unsafe_code)]
+
+use wdm::{CancelableIrp, QueueCallbacks};
+
+fn code<C: QueueCallbacks>(served: &CancelableIrp<C>) -> u32 {
+    served.code() //~ E0599
+}
+
+fn main() {}

@@ -1,0 +1,26 @@
+//! A filter makes a queue that takes the function driver's `FsContext` for its own.
+
+#![forbid(unsafe_code)]
+
+use pinned_init::PinInit;
+use wdm::{
+    Error, Filter, IrpView, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared, StartIoOrder,
+    StartIoQueue, irql::NoSpinLockHeld,
+};
+
+struct Quiet;
+impl QueueCallbacks for Quiet {
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+}
+
+struct Mine(Shared<StartIoQueue<Quiet>>);
+impl Filter for Mine {
+    fn add(device: &mut NewFilter, irql: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        let queue = StartIoQueue::new(StartIoOrder::Arrival, Quiet, device, irql)?; //~ E0308
+        Ok(Ok::<_, Error>(Self(queue)))
+    }
+}
+
+fn main() {}

@@ -1,0 +1,337 @@
+//! Attacks by a filter driver on the driver below and on the I/O manager: it drops, keeps, pends and answers the requests that open
+//! and close a file. The function driver's files are as many as the I/O manager has.
+
+mod common;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ntmodel::{Access, Device as Dev, Driver, File, Kernel, explore};
+use pinned_init::PinInit;
+use wdm::{
+    CompletionRoutine, Device, DeviceObject, Dpc, DpcRoutine, Error, FileState, Filter, Handled,
+    InterlockedLong, Irp, MajorFunction, NewDevice, NtStatus, PassiveLevel, PendedIrp, Returned,
+    Shared, WorkItem, WorkItemRoutine,
+    irql::{CallerLevel, DispatchLevel},
+};
+
+/// What the filter does with the opens and closes that follow: the number of the mode is added.
+const MODE: u32 = 0x22_2000;
+/// The function driver answers how many files are open.
+const COUNT: u32 = 0x22_3000;
+/// The function driver completes the request in a DPC, and the filter drops it when it comes back.
+const IN_A_DPC: u32 = 0x22_3004;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Forward,
+    /// Drops the request when it has come back to a completion routine.
+    DropReturned,
+    /// Pends the request, and forwards it in a work item.
+    Later,
+    /// The same, waits for it, and drops it.
+    LaterAndDrop,
+    /// Keeps it when it comes back, and completes it in a work item.
+    Keep,
+    /// Drops an open that it has not forwarded; forwards a close.
+    DropOpen,
+    /// Answers an open itself; forwards a close.
+    AnswerOpen,
+    /// Forwards an open; answers a close itself.
+    AnswerClose,
+}
+
+use Mode::{AnswerClose, AnswerOpen, DropOpen, DropReturned, Forward, Keep, Later, LaterAndDrop};
+
+const MODES: [Mode; 8] = [
+    Forward,
+    DropReturned,
+    Later,
+    LaterAndDrop,
+    Keep,
+    DropOpen,
+    AnswerOpen,
+    AnswerClose,
+];
+
+struct Below {
+    files: Shared<InterlockedLong>,
+    dpc: Shared<Dpc<Completes>>,
+}
+
+struct Open(Shared<InterlockedLong>);
+
+impl FileState<Below> for Open {
+    fn open(device: &Below, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        device.files.increment();
+        Ok(Ok::<_, Error>(Self(device.files.clone())))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement();
+    }
+}
+
+struct Completes(Mutex<Option<PendedIrp>>);
+
+impl DpcRoutine for Completes {
+    fn run(dpc: &Dpc<Self>, irql: &mut DispatchLevel) {
+        if let Some(irp) = dpc.0.lock().expect("no panic").take() {
+            irp.complete(NtStatus::SUCCESS, irql);
+        }
+    }
+}
+
+impl Device for Below {
+    type File = Open;
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let files = Shared::new(InterlockedLong::new(0), device, irql)?;
+        let dpc = Dpc::new(Ok::<_, Error>(Completes(Mutex::new(None))));
+        let dpc = Shared::<Dpc<_>>::new(dpc, device, irql)?;
+        Ok(Ok::<_, Error>(Self { files, dpc }))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _: &Open,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        if irp.code() == COUNT {
+            return irp.complete_with(&self.files.read(), irql);
+        }
+        let (irp, handled) = irp.pend_not_cancelable(irql);
+        *self.dpc.0.lock().expect("no panic") = Some(irp);
+        self.dpc.queue();
+        handled
+    }
+}
+
+/// What the work item of the filter does.
+struct Work {
+    forward: Mutex<Vec<PendedIrp>>,
+    complete: Mutex<Vec<Returned<PendedIrp<Shared<Item>>>>>,
+    drops: InterlockedLong,
+}
+
+/// The record of a request that is kept.
+struct Item(Shared<WorkItem<Work>>);
+
+impl WorkItemRoutine for Work {
+    fn run(item: &Shared<WorkItem<Self>>, irql: &mut PassiveLevel) {
+        while let Some(irp) = pop(&item.forward) {
+            if item.drops.read() == 0 {
+                irp.forward(irql);
+            } else {
+                drop(irp.forward_and_wait(irql));
+            }
+        }
+        while let Some(irp) = pop(&item.complete) {
+            irp.complete(irql);
+        }
+    }
+}
+
+fn pop<T>(list: &Mutex<Vec<T>>) -> Option<T> {
+    list.lock().expect("no panic").pop()
+}
+
+struct Dropping;
+
+impl CompletionRoutine for Dropping {
+    type Record = ();
+
+    fn run(irp: Returned<PendedIrp>, _: &mut CallerLevel) {
+        drop(irp);
+    }
+}
+
+struct Keeping;
+
+impl CompletionRoutine for Keeping {
+    type Record = Shared<Item>;
+
+    fn run(irp: Returned<PendedIrp<Self::Record>>, irql: &mut CallerLevel) {
+        let Err(irp) = irp.into_irp() else {
+            panic!("an open is taken out");
+        };
+        let item = irp.record().0.clone();
+        item.complete.lock().expect("no panic").push(irp);
+        WorkItem::queue(&item, irql);
+    }
+}
+
+struct Attacker {
+    mode: InterlockedLong,
+    item: Shared<WorkItem<Work>>,
+    record: Shared<Item>,
+}
+
+impl Filter for Attacker {
+    fn add(
+        device: &DeviceObject,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let work = Work {
+            forward: Mutex::default(),
+            complete: Mutex::default(),
+            drops: InterlockedLong::new(0),
+        };
+        let item = WorkItem::new(Ok::<_, Error>(work), device, irql)?;
+        let record = Shared::<Item>::new(Item(item.clone()), device, irql)?;
+        let mode = InterlockedLong::new(0);
+        Ok(Ok::<_, Error>(Self { mode, item, record }))
+    }
+
+    fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+        let opens = irp.major() == MajorFunction::Create;
+        match MODES[self.mode.read() as usize] {
+            DropReturned => irp.forward_with_routine::<Dropping>(irql),
+            mode @ (Later | LaterAndDrop) => {
+                let (irp, handled) = irp.pend_not_cancelable(irql);
+                self.item.drops.exchange(i32::from(mode == LaterAndDrop));
+                self.item.forward.lock().expect("no panic").push(irp);
+                WorkItem::queue(&self.item, irql);
+                handled
+            }
+            Keep => {
+                let irp = irp.with_record(self.record.clone());
+                irp.forward_with_routine::<Keeping>(irql)
+            }
+            DropOpen if opens => irp.pend_not_cancelable(irql).1,
+            AnswerOpen if opens => irp.complete(NtStatus::SUCCESS, irql),
+            AnswerClose if !opens => irp.complete(NtStatus::SUCCESS, irql),
+            _ => irp.forward(irql),
+        }
+    }
+
+    fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+        match irp.code() {
+            COUNT => irp.forward(irql),
+            IN_A_DPC => irp.forward_with_routine::<Dropping>(irql),
+            mode => {
+                self.mode.exchange(((mode - MODE) / 4) as i32);
+                irp.complete(NtStatus::SUCCESS, irql)
+            }
+        }
+    }
+
+    fn remove(&self, irql: &mut CallerLevel) {
+        while let Some(irp) = pop(&self.item.forward) {
+            irp.complete(Error::DELETE_PENDING, irql);
+        }
+        while let Some(irp) = pop(&self.item.complete) {
+            irp.complete(irql);
+        }
+    }
+}
+
+fn with_stack(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Dev, &File)) {
+    // SAFETY: the entry points are those of drivers on wdm; so below.
+    let below = unsafe { Driver::load(kernel, wdm::entry::<Below>) }.expect("DriverEntry");
+    // SAFETY: as above.
+    let above =
+        unsafe { Driver::load(kernel, wdm::filter_entry::<Attacker>) }.expect("DriverEntry");
+    let device = below.add_device().expect("AddDevice");
+    above.add_filter(&device).expect("AddDevice");
+    device.start().expect("the device starts");
+    let file = device.open_anyway(Access::ReadWrite).expect("it opens");
+    scenario(&device, &file);
+    file.close();
+    if !device.is_removed() {
+        device.remove().expect("no file is open");
+    }
+    above.unload();
+    below.unload();
+}
+
+/// The status, and the number of the function driver's files.
+fn count(file: &File) -> (i32, u8) {
+    let sent = file.device_control(COUNT, &[], vec![0; 4]);
+    let end = sent.wait(Duration::from_secs(5)).expect("it ends");
+    (end.status, end.output[0])
+}
+
+fn set(file: &File, mode: Mode) {
+    let sent = file.device_control(MODE + 4 * mode as u32, &[], Vec::new());
+    assert_eq!(sent.status(), Some(0));
+}
+
+/// A dropped open is completed as the function driver has completed it: an open that failed would not be closed.
+fn opens_and_closes(kernel: &Arc<Kernel>) {
+    with_stack(kernel, |device, own| {
+        for mode in MODES {
+            set(own, mode);
+            let opened = device.open_anyway(Access::ReadWrite);
+            match (mode, &opened) {
+                (DropOpen, Err(status)) => assert_eq!(*status, nt::STATUS_INTERNAL_ERROR),
+                (AnswerOpen, Ok(file)) => {
+                    assert_eq!(count(file), (nt::STATUS_INVALID_DEVICE_REQUEST, 0));
+                }
+                (_, Ok(file)) => assert_eq!(count(file), (0, 2), "{mode:?}"),
+                _ => panic!("{mode:?} {opened:?}"),
+            }
+            drop(opened);
+            // A close that the function driver is not told of leaves its file until the device is removed.
+            let left = if mode == AnswerClose { 2 } else { 1 };
+            assert_eq!(count(own), (0, left), "{mode:?}");
+            set(own, Forward);
+        }
+    });
+}
+
+#[test]
+fn a_filter_drops_keeps_and_answers_what_opens_and_closes_a_file() {
+    opens_and_closes(&Kernel::new(ntmodel::Config::default()));
+}
+
+fn opened_and_removed(kernel: &Arc<Kernel>, mode: Mode) {
+    with_stack(kernel, |device, own| {
+        set(own, mode);
+        let theirs = device.clone();
+        let remover = kernel.actor("remover", move || theirs.surprise_remove());
+        if let Ok(file) = device.open_anyway(Access::ReadWrite) {
+            count(&file);
+        }
+        remover.join();
+    });
+}
+
+#[test]
+fn a_device_is_removed_while_its_filter_keeps_an_open() {
+    for scenario in [
+        (|kernel| opened_and_removed(kernel, DropReturned)) as explore::Scenario,
+        |kernel| opened_and_removed(kernel, Later),
+        |kernel| opened_and_removed(kernel, LaterAndDrop),
+        |kernel| opened_and_removed(kernel, Keep),
+        |kernel| opened_and_removed(kernel, DropOpen),
+        |kernel| opened_and_removed(kernel, AnswerOpen),
+        |kernel| opened_and_removed(kernel, AnswerClose),
+    ] {
+        explore::check(60, scenario);
+    }
+}
+
+/// The request comes back to the filter at `DISPATCH_LEVEL`, where the filter drops it, while the device is removed.
+#[test]
+fn a_request_that_comes_back_in_a_dpc_is_dropped() {
+    explore::check(200, |kernel| {
+        with_stack(kernel, |device, own| {
+            let theirs = device.clone();
+            let remover = kernel.actor("remover", move || theirs.surprise_remove());
+            let sent = own.device_control(IN_A_DPC, &[], Vec::new());
+            let end = sent.wait(Duration::from_secs(5)).expect("it ends");
+            let possible = [nt::STATUS_INTERNAL_ERROR, nt::STATUS_DELETE_PENDING];
+            assert!(possible.contains(&end.status), "{end:x?}");
+            remover.join();
+        });
+    });
+}

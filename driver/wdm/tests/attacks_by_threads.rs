@@ -1,0 +1,305 @@
+//! Attacks with threads and work items of a device: they drop themselves and each other, and end while others need them.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use ntmodel::{Kernel, explore};
+use pinned_init::PinInit;
+use wdm::{
+    Device, DeviceObject, Error, Event, EventType, Handled, Irp, IrpQueue, IrpView, NewDevice,
+    NtStatus, PassiveLevel, QueueCallbacks, Rundown, Shared, SpinLock, Thread, ThreadRoutine,
+    WorkItem, WorkItemRoutine, irql::NoSpinLockHeld,
+};
+
+/// What a request makes the device do.
+const BY_ITSELF: u32 = 0x22_2000;
+const BY_EACH_OTHER: u32 = 0x22_2004;
+const UNDER_A_LOCK: u32 = 0x22_2008;
+const NOT_STARTED: u32 = 0x22_200c;
+const AGAIN: u32 = 0x22_2010;
+const BY_ITS_OWN_ROUTINE: u32 = 0x22_2014;
+const IN_A_WORK_ITEM: u32 = 0x22_2018;
+const RUN_DOWN_TWICE: u32 = 0x22_201c;
+const WAITS: u32 = 0x22_2020;
+/// Pends the request; a thread removes it from the queue and ends.
+const PEND: u32 = 0x22_2024;
+
+type Place<T> = Shared<SpinLock<Option<T>>>;
+
+fn place<T: Send + 'static>(
+    device: &DeviceObject,
+    irql: &mut PassiveLevel,
+) -> Result<Place<T>, Error> {
+    Shared::new(SpinLock::new(None), device, irql)
+}
+
+fn take<T>(place: &Place<T>, irql: &mut PassiveLevel) -> Option<T> {
+    place.with(irql, |value, _| value.take())
+}
+
+/// A thread that drops the thread in a place each time it is woken, until it is asked to stop itself.
+struct Killer(Place<Thread<Killer>>);
+
+impl ThreadRoutine for Killer {
+    fn run(thread: &Thread<Self>, irql: &mut PassiveLevel) {
+        while thread.wait(irql) {
+            drop(take(&thread.0, irql));
+        }
+        drop(take(&thread.0, irql));
+    }
+}
+
+fn killer(
+    victim: &Place<Thread<Killer>>,
+    device: &DeviceObject,
+    irql: &mut PassiveLevel,
+) -> Result<Thread<Killer>, Error> {
+    let thread = Thread::new(Ok::<_, Error>(Killer(victim.clone())), device, irql)?;
+    thread.start(irql)?;
+    Ok(thread)
+}
+
+/// Puts a thread in its place and wakes it. It drops what it finds then.
+fn put(place: &Place<Thread<Killer>>, thread: Thread<Killer>, irql: &mut PassiveLevel) {
+    place.with(irql, |place, irql| {
+        thread.wake(irql);
+        *place = Some(thread);
+    });
+}
+
+/// A work item that drops what may be the last owner of itself but the one that runs it, and queues itself again.
+struct Suicide {
+    own: Place<Shared<WorkItem<Suicide>>>,
+    victim: Place<Thread<Killer>>,
+}
+
+impl WorkItemRoutine for Suicide {
+    fn run(item: &Shared<WorkItem<Self>>, irql: &mut PassiveLevel) {
+        drop(take(&item.victim, irql));
+        if take(&item.own, irql).is_some() {
+            WorkItem::queue(item, irql);
+        }
+    }
+}
+
+/// A thread that runs a value down while another thread does.
+struct RunsDown(Shared<Rundown<Vec<u32>>>);
+
+impl ThreadRoutine for RunsDown {
+    fn run(thread: &Thread<Self>, irql: &mut PassiveLevel) {
+        thread.0.access(irql, |value, _| assert_eq!(value[0], 7));
+        drop(thread.0.run_down(irql));
+    }
+}
+
+/// A thread that waits for an event that nobody sets, for a time at most.
+struct Waits(Shared<Event>);
+
+impl ThreadRoutine for Waits {
+    fn run(thread: &Thread<Self>, irql: &mut PassiveLevel) {
+        while !thread.is_stopping() {
+            thread.0.wait_for(Duration::from_millis(1), irql);
+        }
+    }
+}
+
+struct Quiet;
+
+impl QueueCallbacks for Quiet {
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+}
+
+/// A thread that serves a queue, and ends with the request that it serves.
+struct Serves(Shared<IrpQueue<Quiet>>);
+
+impl ThreadRoutine for Serves {
+    fn run(thread: &Thread<Self>, irql: &mut PassiveLevel) {
+        while thread.wait(irql) {
+            if thread.0.remove_first(irql).is_some() {
+                return;
+            }
+        }
+    }
+}
+
+struct Attacked {
+    object: DeviceObject,
+    places: [Place<Thread<Killer>>; 2],
+    item: Place<Shared<WorkItem<Suicide>>>,
+    queue: Shared<IrpQueue<Quiet>>,
+    serves: Thread<Serves>,
+    run_down: Place<Thread<RunsDown>>,
+    waits: Place<Thread<Waits>>,
+}
+
+impl Attacked {
+    fn run(&self, code: u32, irql: &mut PassiveLevel) -> Result<(), Error> {
+        let [first, second] = &self.places;
+        let device = &self.object;
+        match code {
+            BY_ITSELF => {
+                let thread = killer(first, device, irql)?;
+                put(first, thread, irql);
+            }
+            BY_EACH_OTHER => {
+                let threads = [killer(second, device, irql)?, killer(first, device, irql)?];
+                for (place, thread) in self.places.iter().zip(threads) {
+                    put(place, thread, irql);
+                }
+            }
+            UNDER_A_LOCK => {
+                let thread = killer(second, device, irql)?;
+                first.with(irql, |_, _| drop(thread));
+            }
+            NOT_STARTED => {
+                let thread = Thread::new(Ok::<_, Error>(Killer(first.clone())), device, irql)?;
+                first.with(irql, |place, _| *place = Some(thread));
+                first.with(irql, |place, _| *place = None);
+            }
+            AGAIN => {
+                let thread = killer(first, device, irql)?;
+                assert_eq!(thread.start(irql), Err(Error::INVALID_DEVICE_STATE));
+                thread.stop(irql);
+            }
+            BY_ITS_OWN_ROUTINE | IN_A_WORK_ITEM => {
+                if code == IN_A_WORK_ITEM {
+                    let thread = killer(first, device, irql)?;
+                    put(first, thread, irql);
+                }
+                let context = Suicide {
+                    own: self.item.clone(),
+                    victim: first.clone(),
+                };
+                let item = WorkItem::new(Ok::<_, Error>(context), device, irql)?;
+                self.item.with(irql, |place, _| *place = Some(item.clone()));
+                WorkItem::queue(&item, irql);
+            }
+            RUN_DOWN_TWICE => {
+                let value = Shared::new(Rundown::new(vec![7]), device, irql)?;
+                let context = Ok::<_, Error>(RunsDown(value.clone()));
+                let thread = Thread::new(context, device, irql)?;
+                thread.start(irql)?;
+                self.run_down.with(irql, |place, _| *place = Some(thread));
+                drop(value.run_down(irql));
+            }
+            _ => {
+                let event = Event::new(EventType::Notification, false);
+                let event = Shared::new(event, device, irql)?;
+                let thread = Thread::new(Ok::<_, Error>(Waits(event)), device, irql)?;
+                thread.start(irql)?;
+                self.waits.with(irql, |place, _| *place = Some(thread));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Device for Attacked {
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let queue = IrpQueue::new(Quiet, device, irql)?;
+        let serves = Thread::new(Ok::<_, Error>(Serves(queue.clone())), device, irql)?;
+        serves.start(irql)?;
+        Ok(Ok::<_, Error>(Self {
+            object: (**device).clone(),
+            places: [place(device, irql)?, place(device, irql)?],
+            item: place(device, irql)?,
+            queue,
+            serves,
+            run_down: place(device, irql)?,
+            waits: place(device, irql)?,
+        }))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        if irp.code() == PEND {
+            let handled = self.queue.insert(irp, irql);
+            self.serves.wake(irql);
+            return handled;
+        }
+        let status = match self.run(irp.code(), irql) {
+            Ok(()) => NtStatus::SUCCESS,
+            Err(error) => error.into(),
+        };
+        irp.complete(status, irql)
+    }
+}
+
+fn run<const CODE: u32>(kernel: &Arc<Kernel>) {
+    common::with_file::<Attacked>(kernel, |_, file| {
+        let sent = file.device_control(CODE, &[], Vec::new());
+        assert_eq!(sent.status(), Some(0));
+    });
+}
+
+#[test]
+fn a_thread_drops_itself() {
+    explore::check(300, run::<BY_ITSELF>);
+}
+
+#[test]
+fn threads_drop_each_other() {
+    explore::check(300, run::<BY_EACH_OTHER>);
+}
+
+#[test]
+fn a_thread_is_dropped_under_a_lock() {
+    explore::check(300, run::<UNDER_A_LOCK>);
+}
+
+#[test]
+fn a_thread_is_dropped_that_was_never_started() {
+    explore::check(300, run::<NOT_STARTED>);
+}
+
+#[test]
+fn a_thread_is_started_twice_and_stopped_twice() {
+    explore::check(300, run::<AGAIN>);
+}
+
+#[test]
+fn a_work_item_drops_itself_and_is_queued_again() {
+    explore::check(300, run::<BY_ITS_OWN_ROUTINE>);
+}
+
+#[test]
+fn a_work_item_drops_a_thread_that_drops_itself() {
+    explore::check(300, run::<IN_A_WORK_ITEM>);
+}
+
+#[test]
+fn two_threads_run_a_value_down() {
+    explore::check(300, run::<RUN_DOWN_TWICE>);
+}
+
+#[test]
+fn a_thread_waits_while_its_device_is_removed() {
+    explore::check(300, run::<WAITS>);
+}
+
+#[test]
+fn a_thread_ends_with_the_request_that_it_serves() {
+    explore::check(300, |kernel| {
+        common::with_file::<Attacked>(kernel, |device, file| {
+            let theirs = device.clone();
+            let remover = kernel.actor("remover", move || theirs.surprise_remove());
+            let sent = file.device_control(PEND, &[], Vec::new());
+            remover.join();
+            let end = sent.wait(Duration::from_secs(5)).expect("it ends");
+            let possible = [nt::STATUS_INTERNAL_ERROR, nt::STATUS_DELETE_PENDING];
+            assert!(possible.contains(&end.status), "{end:x?}");
+        });
+    });
+}

@@ -1,0 +1,327 @@
+//! The IRP that a `StartIoQueue`'s device is serving is cancelled: against its end, the close of its handle and the removal of its
+//! device, in many orders. `IoCancelIrp` exchanges the Cancel routine before it acquires the cancel spin lock, which is the worst
+//! case.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::kernel;
+use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
+use pinned_init::{PinInit, pin_data, try_pin_init};
+use wdm::{
+    CancelSpinLock, CancelableIrp, Device, Error, Guid, Handled, InterlockedLong, Irp, IrpView,
+    NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared, SpinLock, Start, StartIoOrder,
+    StartIoQueue, irql::NoSpinLockHeld, irql::SpinLockHeld,
+};
+
+/// Served, one at a time. Further requests have these codes plus a multiple of 4.
+const SERVE: u32 = 0x22_2000;
+/// Completes the request that is served, and starts the next one.
+const COMPLETE: u32 = 0x22_3000;
+/// Drops the one that is served.
+const DROP: u32 = 0x22_3004;
+const PURGE: u32 = 0x22_3008;
+
+const LONG: Duration = Duration::from_secs(5);
+
+/// What the device is doing: the code of the request that it serves, and how often it was stopped.
+struct State {
+    serving: InterlockedLong,
+    stops: InterlockedLong,
+}
+
+struct Stopping(Shared<State>);
+
+impl QueueCallbacks for Stopping {
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+
+    fn current_cancelled(&self, irp: &IrpView, _: &mut SpinLockHeld<CancelSpinLock>) {
+        let serving = self.0.serving.read().cast_unsigned();
+        assert_eq!(irp.code(), serving, "another request is stopped");
+        self.0.stops.increment();
+    }
+}
+
+#[pin_data]
+struct Server {
+    queue: Shared<StartIoQueue<Stopping>>,
+    state: Shared<State>,
+    #[pin]
+    served: SpinLock<Option<CancelableIrp<Stopping>>>,
+}
+
+impl Server {
+    fn start(&self, mut start: Start<Stopping>, irql: &mut impl NoSpinLockHeld) {
+        while let Start::Now(current) = start {
+            self.state.serving.exchange(current.code().cast_signed());
+            start = match current.make_cancelable(irql) {
+                Ok(served) => {
+                    let before = self.served.with(irql, |place, _| place.replace(served));
+                    assert!(before.is_none(), "two requests are served at a time");
+                    return;
+                }
+                Err(current) => {
+                    let (irp, next) = current.start_next(irql);
+                    irp.complete(NtStatus::CANCELLED, irql);
+                    next
+                }
+            }
+        }
+    }
+
+    fn done(&self, status: NtStatus, irql: &mut impl NoSpinLockHeld) -> bool {
+        let Some(served) = self.served.with(irql, |place, _| place.take()) else {
+            return false;
+        };
+        let next = match served.take_back(irql) {
+            Ok(current) => {
+                let (irp, next) = current.start_next(irql);
+                irp.complete(status, irql);
+                next
+            }
+            Err(next) => next,
+        };
+        self.start(next, irql);
+        true
+    }
+}
+
+impl Device for Server {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let state = State {
+            serving: InterlockedLong::new(0),
+            stops: InterlockedLong::new(0),
+        };
+        let state: Shared<State> = Shared::new(Ok::<_, Error>(state), device, irql)?;
+        let callbacks = Stopping(state.clone());
+        let queue = StartIoQueue::new(StartIoOrder::Arrival, callbacks, device, irql)?;
+        Ok(try_pin_init!(Self {
+            queue,
+            state,
+            served <- SpinLock::new(None),
+        }? Error))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        match irp.code() {
+            COMPLETE => {
+                let is_done = self.done(NtStatus::SUCCESS, irql);
+                let stops = self.state.stops.read().cast_unsigned();
+                irp.complete_with(&[u32::from(is_done), stops], irql)
+            }
+            DROP => {
+                drop(self.served.with(irql, |place, _| place.take()));
+                irp.complete(NtStatus::SUCCESS, irql)
+            }
+            PURGE => {
+                self.queue.purge(Error::DEVICE_BUSY, irql);
+                irp.complete(NtStatus::SUCCESS, irql)
+            }
+            _ => {
+                let (start, pending) = self.queue.insert(irp, irql);
+                self.start(start, irql);
+                pending
+            }
+        }
+    }
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        self.done(NtStatus::DELETE_PENDING, irql);
+    }
+}
+
+struct Loaded {
+    driver: Driver,
+    device: Dev,
+}
+
+impl Loaded {
+    fn new(kernel: &Arc<Kernel>) -> (Self, File) {
+        // SAFETY: the entry point is that of a driver on wdm.
+        let driver = unsafe { Driver::load(kernel, wdm::entry::<Server>) }.expect("DriverEntry");
+        let device = driver.add_device().expect("AddDevice");
+        device.start().expect("the device starts");
+        let file = device.open(Access::ReadWrite).expect("it opens");
+        (Self { driver, device }, file)
+    }
+
+    fn unload(self) {
+        if !self.device.is_removed() {
+            self.device.remove().expect("no file is open");
+        }
+        drop(self.device);
+        self.driver.unload();
+    }
+}
+
+fn serve(file: &File, number: u32) -> Request {
+    file.device_control(SERVE + 4 * number, &[], Vec::new())
+}
+
+/// Whether a request was being served, and how often the device was stopped so far.
+fn complete(file: &File) -> (bool, u32) {
+    let sent = file.device_control(COMPLETE, &[], vec![0; 8]);
+    let output = sent.wait(LONG).expect("it ends").output;
+    let numbers: Vec<_> = output.chunks_exact(4).collect();
+    let number = |at: usize| u32::from_ne_bytes(numbers[at].try_into().expect("four bytes"));
+    (number(0) == 1, number(1))
+}
+
+fn control(file: &File, code: u32) {
+    let sent = file.device_control(code, &[], Vec::new());
+    assert_eq!(sent.wait(LONG).expect("it ends").status, 0);
+}
+
+fn status(request: &Request) -> i32 {
+    request.wait(LONG).expect("it ends").status
+}
+
+#[test]
+fn served_request_is_cancelled_and_the_next_one_is_served() {
+    let (loaded, file) = Loaded::new(&kernel());
+    let [first, second, third] = [0, 1, 2].map(|number| serve(&file, number));
+    assert!(first.cancel());
+    assert_eq!(first.status(), Some(nt::STATUS_CANCELLED));
+    // The device is still busy: it was told to stop, and says that it has.
+    assert_eq!(complete(&file), (true, 1));
+    assert_eq!((second.status(), third.status()), (None, None));
+    assert_eq!(complete(&file), (true, 1));
+    assert_eq!((second.status(), third.status()), (Some(0), None));
+    control(&file, PURGE);
+    assert_eq!(third.status(), Some(nt::STATUS_DEVICE_BUSY));
+    assert_eq!(complete(&file), (true, 2));
+    assert_eq!(complete(&file), (false, 2));
+    file.close();
+    loaded.unload();
+}
+
+#[test]
+fn closing_a_handle_cancels_the_request_that_is_served() {
+    let (loaded, file) = Loaded::new(&kernel());
+    let other = loaded.device.open(Access::ReadWrite).expect("it opens");
+    let mine = serve(&file, 0);
+    let theirs = serve(&other, 1);
+    other.close();
+    assert_eq!(status(&theirs), nt::STATUS_CANCELLED);
+    assert_eq!(mine.status(), None);
+    let next = loaded.device.open(Access::ReadWrite).expect("it opens");
+    file.close();
+    assert_eq!(status(&mine), nt::STATUS_CANCELLED);
+    assert_eq!(complete(&next), (true, 1));
+    next.close();
+    loaded.unload();
+}
+
+#[test]
+fn dropped_request_is_completed() {
+    let (loaded, file) = Loaded::new(&kernel());
+    let request = serve(&file, 0);
+    control(&file, DROP);
+    assert_eq!(status(&request), NtStatus::INTERNAL_ERROR.to_raw());
+    file.close();
+    loaded.unload();
+}
+
+fn cancelled_while_it_ends(kernel: &Arc<Kernel>) {
+    let (loaded, file) = Loaded::new(kernel);
+    let first = Arc::new(serve(&file, 0));
+    let second = serve(&file, 1);
+    let theirs = Arc::clone(&first);
+    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    assert!(complete(&file).0);
+    assert!(complete(&file).0);
+    canceller.join();
+    assert_eq!(status(&second), 0);
+    assert!([0, nt::STATUS_CANCELLED].contains(&status(&first)));
+    drop(first);
+    file.close();
+    loaded.unload();
+}
+
+fn cancelled_while_it_is_started(kernel: &Arc<Kernel>) {
+    let (loaded, file) = Loaded::new(kernel);
+    let file = Arc::new(file);
+    let theirs = Arc::clone(&file);
+    let canceller = kernel.actor("canceller", move || theirs.cancel_all());
+    let request = serve(&file, 0);
+    canceller.join();
+    complete(&file);
+    assert!([0, nt::STATUS_CANCELLED].contains(&status(&request)));
+    drop(file);
+    loaded.unload();
+}
+
+fn cancelled_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
+    let (loaded, file) = Loaded::new(kernel);
+    let other = loaded.device.open(Access::ReadWrite).expect("it opens");
+    let request = Arc::new(serve(&file, 0));
+    let theirs = Arc::clone(&request);
+    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    let completer = kernel.actor("completer", move || {
+        complete(&other);
+    });
+    file.close();
+    canceller.join();
+    completer.join();
+    assert!([0, nt::STATUS_CANCELLED].contains(&status(&request)));
+    drop(request);
+    loaded.unload();
+}
+
+fn cancelled_while_the_device_is_removed(kernel: &Arc<Kernel>) {
+    let (loaded, file) = Loaded::new(kernel);
+    let first = Arc::new(serve(&file, 0));
+    let second = serve(&file, 1);
+    let theirs = Arc::clone(&first);
+    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    loaded.device.surprise_remove();
+    canceller.join();
+    assert_eq!(status(&second), nt::STATUS_DELETE_PENDING);
+    let possible = [nt::STATUS_CANCELLED, nt::STATUS_DELETE_PENDING];
+    assert!(possible.contains(&status(&first)));
+    drop(first);
+    file.close();
+    loaded.unload();
+}
+
+fn cancelled_while_it_is_dropped(kernel: &Arc<Kernel>) {
+    let (loaded, file) = Loaded::new(kernel);
+    let request = Arc::new(serve(&file, 0));
+    let theirs = Arc::clone(&request);
+    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    control(&file, DROP);
+    canceller.join();
+    let possible = [nt::STATUS_CANCELLED, NtStatus::INTERNAL_ERROR.to_raw()];
+    assert!(possible.contains(&status(&request)));
+    drop(request);
+    file.close();
+    loaded.unload();
+}
+
+#[test]
+fn served_request_ends_once_whatever_else_happens() {
+    for scenario in [
+        cancelled_while_it_ends,
+        cancelled_while_it_is_started,
+        cancelled_while_its_handle_is_closed,
+        cancelled_while_the_device_is_removed,
+        cancelled_while_it_is_dropped,
+    ] {
+        explore::check(500, scenario);
+    }
+}

@@ -1,0 +1,315 @@
+//! A filter that keeps requests on a queue and forwards them later, and that fails to start.
+
+mod common;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use common::kernel;
+use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
+use pinned_init::PinInit;
+use wdm::{
+    Device, Error, Filter, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView, MajorFunction,
+    NewDevice, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared, WorkItem,
+    WorkItemRoutine,
+    ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
+    irql::{CallerLevel, NoSpinLockHeld},
+};
+
+const fn code(function: u32) -> u32 {
+    ctl_code(UNKNOWN_DEVICE, function, Method::Buffered, Right::Any)
+}
+
+/// Kept by the filter until a request to resume.
+const HOLD: u32 = code(0x800);
+const RESUME: u32 = code(0x801);
+/// As `HOLD`, with an input that only the driver below can access.
+const HOLD_NEITHER: u32 = code(0x802) | 3; // METHOD_NEITHER
+
+const LONG: Duration = Duration::from_secs(5);
+
+/// The function driver below the filter.
+struct Below;
+
+impl Device for Below {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        irp.complete_with(&7_u32, irql)
+    }
+}
+
+/// The address of the input that the driver below gets with `METHOD_NEITHER`. The model sends NULL.
+static INPUT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// The device control of the driver below, which is one in C.
+unsafe extern "C" fn read_input(_: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
+    // SAFETY: this routine owns the IRP. The fourth parameter is `Type3InputBuffer`.
+    let input = unsafe { nt::irp::argument4(irp) };
+    INPUT.store(input.addr(), SeqCst);
+    // SAFETY: this routine owns the IRP, and gives it up.
+    unsafe { nt::irp::set_status(irp, nt::STATUS_SUCCESS) };
+    // SAFETY: as above.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    nt::STATUS_SUCCESS
+}
+
+unsafe extern "C" fn entry_in_c(
+    driver: *mut nt::DRIVER_OBJECT,
+    path: *mut nt::UNICODE_STRING,
+) -> i32 {
+    // SAFETY: the kernel passes both.
+    let status = unsafe { wdm::entry::<Below>(driver, path) };
+    // SAFETY: as above.
+    unsafe { (*driver).MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(read_input) };
+    status
+}
+
+struct Quiet;
+
+impl QueueCallbacks for Quiet {
+    type Record = ();
+
+    const LOOKUP: bool = true;
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+}
+
+struct Resume(Shared<IrpQueue<Quiet>>);
+
+impl WorkItemRoutine for Resume {
+    fn run(item: &Shared<WorkItem<Self>>, irql: &mut PassiveLevel) {
+        while let Some(irp) = item.0.remove_first(irql) {
+            irp.forward(irql);
+        }
+    }
+}
+
+/// The filter.
+struct Gate {
+    queue: Shared<IrpQueue<Quiet>>,
+    resume: Shared<WorkItem<Resume>>,
+    starts: InterlockedLong,
+}
+
+impl Filter for Gate {
+    fn add(
+        device: &mut NewFilter,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let queue = IrpQueue::new(Quiet, device, irql)?;
+        let resume = WorkItem::new(Ok::<_, Error>(Resume(queue.clone())), device, irql)?;
+        Ok(Ok::<_, Error>(Self {
+            queue,
+            resume,
+            starts: InterlockedLong::new(0),
+        }))
+    }
+
+    /// Fails the second time.
+    fn start(&self, _: &mut PassiveLevel) -> Result<(), Error> {
+        match self.starts.increment() {
+            1 => Ok(()),
+            _ => Err(Error::DEVICE_NOT_CONNECTED),
+        }
+    }
+
+    fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+        if irp.major() != MajorFunction::DeviceControl {
+            return irp.forward(irql);
+        }
+        match irp.code() {
+            HOLD | HOLD_NEITHER => self.queue.insert(irp, irql),
+            RESUME => {
+                WorkItem::queue(&self.resume, irql);
+                irp.complete(NtStatus::SUCCESS, irql)
+            }
+            _ => irp.forward(irql),
+        }
+    }
+}
+
+struct Stack {
+    below: Driver,
+    above: Driver,
+    device: Dev,
+}
+
+impl Stack {
+    fn new(kernel: &Arc<Kernel>, below: ntmodel::DriverEntry) -> Self {
+        // SAFETY: the entry points are those of drivers on wdm, or of the one above; so below.
+        let below = unsafe { Driver::load(kernel, below) }.expect("DriverEntry");
+        // SAFETY: as above.
+        let above = unsafe { Driver::load(kernel, wdm::filter_entry::<Gate>) };
+        let above = above.expect("DriverEntry");
+        let device = below.add_device().expect("AddDevice");
+        above.add_filter(&device).expect("AddDevice");
+        Self {
+            below,
+            above,
+            device,
+        }
+    }
+
+    fn started(kernel: &Arc<Kernel>) -> Self {
+        let stack = Self::new(kernel, wdm::entry::<Below>);
+        stack.device.start().expect("the device starts");
+        stack
+    }
+
+    fn open(&self) -> File {
+        self.device.open(Access::ReadWrite).expect("it opens")
+    }
+
+    fn unload(self) {
+        if !self.device.is_removed() {
+            self.device.remove().expect("no file is open");
+        }
+        drop(self.device);
+        self.above.unload();
+        self.below.unload();
+    }
+}
+
+fn send(file: &File, code: u32) -> Request {
+    file.device_control(code, &[], vec![0; 4])
+}
+
+fn status(request: &Request) -> i32 {
+    request.wait(LONG).expect("it ends").status
+}
+
+#[test]
+fn queued_request_is_forwarded_later() {
+    let stack = Stack::started(&kernel());
+    let file = stack.open();
+    let [cancelled, first, second] = [(); 3].map(|()| send(&file, HOLD));
+    assert!(cancelled.cancel());
+    assert_eq!(cancelled.status(), Some(nt::STATUS_CANCELLED));
+    assert_eq!((first.status(), second.status()), (None, None));
+    assert_eq!(send(&file, RESUME).answer(), 0);
+    for waiting in [first, second] {
+        let end = waiting.wait(LONG).expect("it ends");
+        assert_eq!((end.status, end.output), (0, 7_u32.to_ne_bytes().to_vec()));
+    }
+    file.close();
+    stack.unload();
+}
+
+#[test]
+fn closing_a_handle_cancels_what_was_sent_through_it() {
+    let stack = Stack::started(&kernel());
+    let (file, other) = (stack.open(), stack.open());
+    // More than are examined under one acquisition of the lock.
+    let mine: Vec<_> = (0..150).map(|_| send(&file, HOLD)).collect();
+    let theirs: Vec<_> = (0..150).map(|_| send(&other, HOLD)).collect();
+    let mixed: Vec<_> = (0..150)
+        .map(|_| [send(&file, HOLD), send(&other, HOLD)])
+        .collect();
+    file.close_handle();
+    let (cancelled, kept): (Vec<_>, Vec<_>) = mixed.into_iter().map(|[a, b]| (a, b)).unzip();
+    for request in mine.iter().chain(&cancelled) {
+        assert_eq!(request.status(), Some(nt::STATUS_CANCELLED));
+    }
+    file.close();
+    // The file object may have the address of the closed one.
+    for _ in 0..4 {
+        let next = stack.open();
+        let waiting = send(&next, HOLD);
+        assert_eq!(waiting.status(), None);
+        assert!(waiting.cancel());
+        next.close();
+    }
+    for request in theirs.iter().chain(&kept) {
+        assert_eq!(request.status(), None);
+    }
+    stack.device.surprise_remove();
+    for request in theirs.iter().chain(&kept) {
+        assert_eq!(status(request), nt::STATUS_DELETE_PENDING);
+    }
+    other.close();
+    stack.unload();
+}
+
+#[test]
+fn filter_that_does_not_start_fails_the_start() {
+    let stack = Stack::started(&kernel());
+    assert_eq!(
+        stack.device.start(),
+        Err(Error::DEVICE_NOT_CONNECTED.to_raw())
+    );
+    assert!(stack.device.is_removed());
+    stack.unload();
+}
+
+#[test]
+fn driver_below_gets_the_parameters_that_were_sent() {
+    let stack = Stack::new(&kernel(), entry_in_c);
+    stack.device.start().expect("the device starts");
+    let file = stack.open();
+    let waiting = file.device_control(HOLD_NEITHER, &[], Vec::new());
+    assert_eq!(waiting.status(), None);
+    assert_eq!(send(&file, RESUME).answer(), 0);
+    assert_eq!(status(&waiting), 0);
+    assert_eq!(INPUT.load(SeqCst), 0);
+    file.close();
+    stack.unload();
+}
+
+/// A request that waits is forwarded and cancelled, while the device is removed.
+fn resumed_cancelled_and_removed(kernel: &Arc<Kernel>) {
+    let stack = Stack::started(kernel);
+    let file = stack.open();
+    let waiting = Arc::new(send(&file, HOLD));
+    assert_eq!(send(&file, RESUME).answer(), 0);
+    let theirs = Arc::clone(&waiting);
+    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    stack.device.surprise_remove();
+    canceller.join();
+    let possible = [0, nt::STATUS_CANCELLED, nt::STATUS_DELETE_PENDING];
+    assert!(possible.contains(&status(&waiting)));
+    drop(waiting);
+    file.close();
+    stack.unload();
+}
+
+/// A request arrives while its handle is closed, and another one is cancelled meanwhile.
+fn sent_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
+    let stack = Stack::started(kernel);
+    let file = Arc::new(stack.open());
+    let waiting = Arc::new(send(&file, HOLD));
+    let theirs = Arc::clone(&file);
+    let sender = kernel.actor("sender", move || status(&send(&theirs, HOLD)));
+    let first = Arc::clone(&waiting);
+    let canceller = kernel.actor("canceller", move || first.cancel());
+    file.close_handle();
+    // Either the system call began before the handle was closed, or it fails.
+    let possible = [nt::STATUS_CANCELLED, nt::STATUS_INVALID_HANDLE];
+    assert!(possible.contains(&sender.join()));
+    canceller.join();
+    assert_eq!(status(&waiting), nt::STATUS_CANCELLED);
+    drop((waiting, file));
+    stack.unload();
+}
+
+#[test]
+fn queued_request_ends_once_whatever_else_happens() {
+    explore::check(500, resumed_cancelled_and_removed);
+    explore::check(500, sent_while_its_handle_is_closed);
+}

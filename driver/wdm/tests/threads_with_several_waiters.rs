@@ -1,0 +1,49 @@
+//! A thread whose routine lets two other threads wait: all of them leave when it is asked to stop.
+
+mod common;
+
+use std::sync::Arc;
+
+use ntmodel::{Driver, Kernel, explore};
+use pinned_init::PinInit;
+use wdm::{Device, Error, Guid, NewDevice, PassiveLevel, Thread, ThreadRoutine, thread};
+
+struct Waiters;
+
+impl ThreadRoutine for Waiters {
+    fn run(this: &Thread<Self>, irql: &mut PassiveLevel) {
+        let waiter = |_, irql: &mut PassiveLevel| while this.wait(irql) {};
+        thread::run(2, irql, &waiter).expect("two threads start");
+    }
+}
+
+struct Waiting {
+    _thread: Thread<Waiters>,
+}
+
+impl Device for Waiting {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let thread = Thread::new(Ok::<_, Error>(Waiters), device, irql)?;
+        thread.start(irql)?;
+        Ok(Ok::<_, Error>(Self { _thread: thread }))
+    }
+}
+
+#[test]
+fn every_waiter_is_asked_to_stop() {
+    explore::check(500, |kernel: &Arc<Kernel>| {
+        // SAFETY: the entry point is that of a driver on wdm.
+        let driver = unsafe { Driver::load(kernel, wdm::entry::<Waiting>) }.expect("DriverEntry");
+        let device = driver.add_device().expect("AddDevice");
+        device.start().expect("the device starts");
+        device.remove().expect("no file is open");
+        driver.unload();
+    });
+}
