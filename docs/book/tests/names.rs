@@ -85,7 +85,7 @@ impl Crate {
     fn add(&mut self, module: &str, item: Item) {
         let is_public = |visibility: &Visibility| matches!(visibility, Visibility::Public(_));
         let mut has = |item: String, members: Vec<String>| {
-            self.items.entry(item).or_default().extend(members)
+            self.items.entry(item).or_default().extend(members);
         };
         match item {
             Item::Struct(item) if is_public(&item.vis) => has(item.ident.to_string(), vec![]),
@@ -97,10 +97,10 @@ impl Crate {
                     .collect(),
             ),
             Item::Fn(item) if is_public(&item.vis) => {
-                has(module.to_owned(), vec![item.sig.ident.to_string()])
+                has(module.to_owned(), vec![item.sig.ident.to_string()]);
             }
             Item::Use(item) if module == "lib" && is_public(&item.vis) => {
-                leaves(&item.tree, &mut |name| has(name, vec![]))
+                leaves(&item.tree, &mut |name| has(name, vec![]));
             }
             Item::Macro(item) => has(
                 item.ident
