@@ -127,7 +127,7 @@ function printServing(serving) {
     );
     const title = (state.busy ? "busy" : "idle") + ", " + irps.length + " IRPs wait" + refusing(state);
     const waiting = irps.map((irp) => describe(irp, true));
-    const current = some(serving.current.value.value);
+    const current = some(serving.current.value.value.irp);
     if (current === undefined) {
         return [title].concat(waiting);
     }

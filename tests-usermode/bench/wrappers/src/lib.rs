@@ -5,6 +5,11 @@
 //! nothing reads.
 
 #![no_std]
+#![allow(
+    clippy::no_mangle_with_rust_abi,
+    clippy::must_use_candidate,
+    reason = "the functions are compared by name, and not called"
+)]
 
 extern crate wdk_panic as _;
 

@@ -116,7 +116,9 @@ impl<'d> Program<'d> {
                 path.push((entry.depth(), self.name(unit, entry)));
                 let full: Vec<_> = path.iter().map(|(_, name)| name.as_str()).collect();
                 let full = full.join("::");
-                if is_structure && names.contains(&full.as_str()) {
+                // A unit that does not use a structure's fields may only declare it.
+                let is_declared = entry.attr_value(gimli::DW_AT_declaration).is_some();
+                if is_structure && !is_declared && names.contains(&full.as_str()) {
                     found.insert(full, start(unit) + entry.offset().0);
                 }
             }
