@@ -19,7 +19,8 @@
 //! | other uses of GS, privileged instructions | a violation that names the instruction |
 //!
 //! The last three rows are those of a Linux host. On a Windows host an image that contains one of the inline functions named there is
-//! refused, and other invalid instructions end the program, as invalid memory does.
+//! refused, reports have the image's addresses instead of its functions, and other invalid instructions end the program, as invalid
+//! memory does.
 //!
 //! Structured exceptions are not modelled. A section that can be both written and executed is refused.
 

@@ -46,6 +46,7 @@ pub(crate) unsafe fn create_state<'a, D>(
     object: *mut nt::DEVICE_OBJECT,
     holds: Holds,
     interface: Option<DeviceInterface>,
+    is_filter: bool,
     make: impl FnOnce(&mut NewDevice, &mut PassiveLevel) -> Result<*mut D, Error>,
     irql: &mut PassiveLevel,
 ) -> Result<&'a Extension, Error> {
@@ -62,5 +63,5 @@ pub(crate) unsafe fn create_state<'a, D>(
         }
     };
     // SAFETY: the device object is new, has an extension of the right size, and is not attached.
-    Ok(unsafe { Extension::initialise::<D>(new, holds, interface, device) })
+    Ok(unsafe { Extension::initialise::<D>(new, holds, interface, is_filter, device) })
 }

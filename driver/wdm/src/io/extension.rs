@@ -30,7 +30,7 @@ pub(crate) struct Extension {
     /// is closed.
     device: *mut (),
     /// Whether the device is a [`Filter`](crate::Filter)'s, whose files are opened by the driver below.
-    is_filter: AtomicBool,
+    is_filter: bool,
     /// Whether a removal is pending, so that opens fail.
     remove_pending: AtomicBool,
     gone: AtomicBool,
@@ -46,6 +46,7 @@ impl Extension {
         new: NewDevice,
         holds: Holds,
         interface: Option<DeviceInterface>,
+        is_filter: bool,
         device: *mut D,
     ) -> &'a Self {
         let NewDevice { object, queues } = new;
@@ -59,7 +60,7 @@ impl Extension {
             queues: ManuallyDrop::new(queues),
             files: OpenFiles::uninitialised(),
             device: device.cast(),
-            is_filter: AtomicBool::new(false),
+            is_filter,
             remove_pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         };
@@ -131,14 +132,9 @@ impl Extension {
         unsafe { &*self.device.cast::<D>() }
     }
 
-    /// Says that the device is a filter's, before it is attached.
-    pub(crate) fn set_filter(&self) {
-        self.is_filter.store(true, Ordering::Relaxed);
-    }
-
     /// Returns whether the device is a filter's. If it is not, this driver alone knows the files that are opened on the device.
-    pub(crate) fn is_filter(&self) -> bool {
-        self.is_filter.load(Ordering::Relaxed)
+    pub(crate) const fn is_filter(&self) -> bool {
+        self.is_filter
     }
 
     /// Enables or disables the device's interface, if it has one.

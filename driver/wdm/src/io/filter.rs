@@ -206,7 +206,6 @@ unsafe fn attach(
     pdo: *mut nt::DEVICE_OBJECT,
     extension: &Extension,
 ) -> Result<(), Error> {
-    extension.set_filter();
     // The lower device object is stored before the first request can arrive.
     // SAFETY: guaranteed by the caller.
     let status =

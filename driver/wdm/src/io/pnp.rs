@@ -112,7 +112,7 @@ unsafe fn prepare<'a, D>(
     };
     let holds = Holds::RemoveLock(RemoveLock::uninitialised());
     // SAFETY: guaranteed by the caller.
-    unsafe { create_state(object, holds, interface, make, irql) }
+    unsafe { create_state(object, holds, interface, class.is_none(), make, irql) }
 }
 
 /// Attaches a device object whose extension is initialised to the device stack, and allows requests

@@ -1,5 +1,6 @@
 //! Hosts that load images: Linux and Windows on x86-64.
 
+#[cfg(not(windows))]
 mod dwarf;
 mod file;
 mod format;
@@ -9,6 +10,7 @@ mod lookaside;
 mod mapped;
 mod memory;
 mod routines;
+#[cfg_attr(windows, path = "no_symbols.rs")]
 mod symbols;
 mod thunks;
 mod unwind;

@@ -1,0 +1,18 @@
+//! Hosts that do not read the symbols of an image: its addresses stand in the reports.
+
+use std::path::Path;
+
+/// The symbols of an image, of which there are none.
+#[derive(Default)]
+pub(super) struct Symbols;
+
+impl Symbols {
+    pub(super) fn of(_image: &Path, _bytes: &[u8]) -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "other hosts have symbols")]
+    pub(super) fn find(&self, _address: u32) -> Option<(&str, Option<(&str, u32)>)> {
+        None
+    }
+}
