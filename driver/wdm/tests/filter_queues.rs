@@ -289,7 +289,7 @@ fn resumed_cancelled_and_removed(kernel: &Arc<Kernel>) {
     stack.unload();
 }
 
-/// A request arrives while its handle is closed, and another one is cancelled meanwhile.
+/// One thread closes the handle, one sends a request through it, and one cancels another request.
 fn sent_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
     let stack = Stack::started(kernel);
     let file = Arc::new(stack.open());

@@ -317,7 +317,7 @@ pub unsafe fn IoMarkIrpPending(irp: *mut IRP) {
     unsafe { (*stack).Control |= SL_PENDING_RETURNED };
 }
 
-/// `IoSetCancelRoutine`: exchanges the Cancel routine, in one interlocked operation with a full memory barrier.
+/// `IoSetCancelRoutine`: exchanges the Cancel routine, in one interlocked operation, which is sequentially consistent with reads of `Irp->Cancel`.
 ///
 /// # Safety
 /// `irp` stays valid during the call: the caller owns it, or holds a lock that its Cancel routine acquires before

@@ -130,7 +130,7 @@ macro_rules! interlocked {
 }
 
 interlocked!(
-    /// A `LONG` that only the Interlocked routines change, each of which is a full memory barrier.
+    /// A `LONG` that only the Interlocked routines change, each of which is sequentially consistent.
     ///
     /// # Examples
     ///

@@ -252,7 +252,7 @@ unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mu
                 MajorFunction::Close => extension.close_object(file, &mut irql),
                 _ => {}
             }
-            // SAFETY: the owner is not used meanwhile.
+            // SAFETY: this routine owns the IRP, and no other code uses it during the call.
             unsafe { set_dropped(irp.as_raw()) };
             filter.open_or_close(irp, &mut irql)
         } else {

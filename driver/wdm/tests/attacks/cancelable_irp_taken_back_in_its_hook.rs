@@ -1,4 +1,4 @@
-//! A request is taken back by the hook that is told of its cancellation, under the cancel spin lock.
+//! `current_cancelled`, which runs under the cancel spin lock, takes the request back.
 
 use wdm::{CancelSpinLock, CancelableIrp, QueueCallbacks, irql::SpinLockHeld};
 
