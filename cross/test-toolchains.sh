@@ -33,13 +33,19 @@ is_new() {
     say "tests with $1: $2"
 }
 
+# Each compiler has a target directory of its own, which is removed after its tests: several of them together fill a small disk.
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+target=$(mktemp -d "${CARGO_TARGET_DIR:-target}/toolchain.XXXXXX")
+trap 'rm -rf "$target"' EXIT
+
 # The crates that other drivers and their tests depend on. The harness and the build tools are built with the default compiler.
-tests=(cargo test --quiet --package interlock-nt --package interlock-wdm --package interlock --package interlock-abi --package ntmodel
-    --package interlock-explore)
+tests=(cargo test --quiet --target-dir "$target" --package interlock-nt --package interlock-wdm --package interlock
+    --package interlock-abi --package ntmodel --package interlock-explore)
 if command -v rustup >/dev/null; then
     for toolchain in $(rustup toolchain list | cut -d ' ' -f 1); do
         version=$(rustup run "$toolchain" rustc --version)
         ! is_new "$toolchain" "$version" || rustup run "$toolchain" "${tests[@]}"
+        rm -rf "$target"
     done
 fi
 if [[ -x /usr/bin/rustc && -x /usr/bin/rustdoc ]]; then
@@ -54,7 +60,7 @@ fi
 if [[ ${seen[*]} != *nightly* ]]; then
     say "names of functions in the v0 mangling, which is a nightly compiler's: ${seen[0]}"
     RUSTFLAGS=-Csymbol-mangling-version=v0 \
-        cargo test --quiet --package ntmodel --package interlock-explore --test callers --test fault_injection
+        cargo test --quiet --target-dir "$target" --package ntmodel --package interlock-explore --test callers --test fault_injection
 fi
 
 say 'the tests pass with'
