@@ -44,6 +44,9 @@ WRAPPED(IoAllocateWorkItem, "keeps account of the items; has the unload of the d
 WRAPPED(IoFreeWorkItem, "reports an item that is queued, or none")
 WRAPPED(IoQueueWorkItem, "reports an item that is queued already; checks what its routine leaves")
 
+/* power.c */
+SUPPLIED(PoRequestPowerIrp, "Wine has a stub")
+
 /* rundown.c */
 SUPPLIED(ExAcquireRundownProtection, "Wine has a stub")
 SUPPLIED(ExInitializeRundownProtection, "Wine has a stub")

@@ -17,7 +17,7 @@ pub use start_io::*;
 
 use core::ffi::c_void;
 
-use crate::{DEVICE_OBJECT, IRP, NTSTATUS, UNICODE_STRING};
+use crate::{DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, NTSTATUS, UNICODE_STRING};
 
 /// A work item, allocated by `IoAllocateWorkItem`. Its contents are opaque, and its size is not documented.
 #[repr(C)]
@@ -30,6 +30,17 @@ pub type PIO_WORKITEM_ROUTINE =
 
 pub type PIO_TIMER_ROUTINE =
     Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void)>;
+
+/// `PowerState` is a `POWER_STATE`, which is passed as an `i32` is.
+pub type PREQUEST_POWER_COMPLETE = Option<
+    unsafe extern "C" fn(
+        DeviceObject: *mut DEVICE_OBJECT,
+        MinorFunction: u8,
+        PowerState: i32,
+        Context: *mut c_void,
+        IoStatus: *mut IO_STATUS_BLOCK,
+    ),
+>;
 
 /// The only `WORK_QUEUE_TYPE` that a driver may pass to `IoQueueWorkItem`.
 pub const DelayedWorkQueue: i32 = 1;
@@ -71,6 +82,15 @@ unsafe extern "C" {
     pub fn IoIsWdmVersionAvailable(MajorVersion: u8, MinorVersion: u8) -> u8;
     /// As `IofCallDriver` since Windows Vista.
     pub fn PoCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS;
+    /// `PowerState` is a `POWER_STATE`, which is passed as an `i32` is. `Irp` is NULL except for `IRP_MN_WAIT_WAKE`.
+    pub fn PoRequestPowerIrp(
+        DeviceObject: *mut DEVICE_OBJECT,
+        MinorFunction: u8,
+        PowerState: i32,
+        CompletionFunction: PREQUEST_POWER_COMPLETE,
+        Context: *mut c_void,
+        Irp: *mut *mut IRP,
+    ) -> NTSTATUS;
     /// Does nothing since Windows Vista.
     pub fn PoStartNextPowerIrp(Irp: *mut IRP);
     /// `POWER_STATE` is a union of two enumerations, which is passed as an `i32` is.

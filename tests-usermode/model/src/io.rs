@@ -26,6 +26,7 @@ mod own_mdl;
 mod partial_mdl;
 mod pnp;
 mod power;
+mod power_request;
 mod registry;
 mod remove_lock;
 mod request;

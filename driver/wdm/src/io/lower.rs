@@ -47,6 +47,7 @@ use crate::{
 #[doc(alias = "IoBuildSynchronousFsdRequest")]
 #[doc(alias = "IoBuildAsynchronousFsdRequest")]
 #[doc(alias = "IoAllocateMdl")]
+#[doc(alias = "IoFreeMdl")]
 #[doc(alias = "MmBuildMdlForNonPagedPool")]
 #[doc(alias = "IoFreeIrp")]
 #[doc(alias = "IoBuildDeviceIoControlRequest")]

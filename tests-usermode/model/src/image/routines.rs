@@ -222,6 +222,7 @@ routines! {
     ObfDereferenceObject(object),
     ObfReferenceObject(object),
     PoCallDriver(device, irp),
+    PoRequestPowerIrp(device, minor, state, routine, context, irp),
     PoSetPowerState(device, kind, state),
     PoStartNextPowerIrp(irp),
     ProbeForRead(address, length, alignment),
