@@ -20,7 +20,6 @@ pub const STATUS_INVALID_INFO_CLASS: i32 = status(0xC000_0003);
 pub const STATUS_INFO_LENGTH_MISMATCH: i32 = status(0xC000_0004);
 pub const STATUS_INVALID_HANDLE: i32 = status(0xC000_0008);
 pub const STATUS_INVALID_PARAMETER: i32 = status(0xC000_000D);
-pub const STATUS_INVALID_PARAMETER_2: i32 = status(0xC000_00F0);
 pub const STATUS_NO_SUCH_DEVICE: i32 = status(0xC000_000E);
 pub const STATUS_NO_SUCH_FILE: i32 = status(0xC000_000F);
 pub const STATUS_INVALID_DEVICE_REQUEST: i32 = status(0xC000_0010);

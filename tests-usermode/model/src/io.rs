@@ -12,6 +12,7 @@ mod device;
 mod device_pointer;
 mod device_stack;
 mod driver;
+mod driver_extension;
 mod driver_irp;
 mod file;
 mod hang;

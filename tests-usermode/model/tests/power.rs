@@ -3,18 +3,11 @@
 mod common;
 mod steps;
 
-use std::{
-    cell::Cell,
-    ffi::c_void,
-    ptr::null_mut,
-    sync::{Arc, Mutex},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, ffi::c_void, ptr::null_mut, sync::Arc};
 
 use common::{NO_CODE, found_in};
-use nt::{DEVICE_OBJECT, IRP, NTSTATUS, STATUS_SUCCESS};
-use ntmodel::{BusAnswer, Config, Driver, Kernel, PowerState, Rule};
+use nt::{DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, NTSTATUS, STATUS_SUCCESS};
+use ntmodel::{Config, Driver, Kernel, PowerState, Rule};
 use steps::{Steps, complete, entry, lower, skip};
 
 /// What the driver does with a power request.
@@ -23,16 +16,15 @@ enum Handling {
     Passes,
     /// Completes it with this status.
     Completes(NTSTATUS),
+    /// Asks for this state of the device when a state of the system has come back from the lower drivers, and completes the request
+    /// for it when that has ended.
+    Requests(i32),
     /// Calls `PoSetPowerState` with this type and state at this IRQL, and passes it down.
     Tells(i32, i32, u8),
-    /// Calls `PoRequestPowerIrp` with this minor function and state when it gets a request for the system, and passes that down.
-    Requests(u8, i32),
 }
 
 thread_local! {
     static HANDLING: Cell<Handling> = const { Cell::new(Handling::Passes) };
-    /// What `PoRequestPowerIrp` has returned.
-    static SENT: Cell<NTSTATUS> = const { Cell::new(0) };
 }
 
 struct Power;
@@ -47,10 +39,15 @@ impl Steps for Power {
     fn pass_down(device: *mut DEVICE_OBJECT, (): &(), irp: *mut IRP) -> NTSTATUS {
         // SAFETY: the IRP is this routine's.
         let is_power = unsafe { nt::irp::major_function(irp) } == nt::IRP_MJ_POWER;
-        // SAFETY: as above. What another request has in this place is not used.
-        let is_of_system = is_power && unsafe { nt::irp::power(irp) }.kind == 0;
         match HANDLING.get() {
             Handling::Completes(status) if is_power => return complete(irp, status),
+            Handling::Requests(state) if is_power => {
+                // SAFETY: as above.
+                let power = unsafe { nt::irp::power(irp) };
+                if power.kind == 0 {
+                    return request(device, lower::<Self>(device), irp, state);
+                }
+            }
             Handling::Tells(kind, state, irql) if is_power => {
                 // SAFETY: the IRQL is raised.
                 let old = unsafe { nt::KfRaiseIrql(irql) };
@@ -59,39 +56,72 @@ impl Steps for Power {
                 // SAFETY: the IRQL was raised from there.
                 unsafe { nt::KeLowerIrql(old) };
             }
-            Handling::Requests(minor, state) if is_of_system => {
-                let routine = Some(ended as Ended);
-                // SAFETY: whether this may be done is what is tested.
-                let sent = unsafe {
-                    nt::PoRequestPowerIrp(device, minor, state, routine, null_mut(), null_mut())
-                };
-                SENT.set(sent);
-            }
             _ => {}
         }
         skip(lower::<Self>(device), irp)
     }
 }
 
-type Ended =
-    unsafe extern "C" fn(*mut DEVICE_OBJECT, u8, i32, *mut c_void, *mut nt::IO_STATUS_BLOCK);
-
-/// The request of `PoRequestPowerIrp` that has ended last. One test alone makes such.
-static ENDED: Mutex<Option<(u8, i32, NTSTATUS)>> = Mutex::new(None);
-
-unsafe extern "C" fn ended(
-    _: *mut DEVICE_OBJECT,
-    minor: u8,
-    state: i32,
-    _: *mut c_void,
-    block: *mut nt::IO_STATUS_BLOCK,
-) {
-    // SAFETY: the model passes a status block, which begins with the status.
-    let status = unsafe { block.cast::<NTSTATUS>().read() };
-    *ENDED.lock().expect("no test panics") = Some((minor, state, status));
+thread_local! {
+    /// The state that the completion routine asks for.
+    static WANTED: Cell<i32> = const { Cell::new(0) };
 }
 
-const S0: PowerState = PowerState::System(1);
+/// Passes a request for a state of the system down, pended until the device has the state that belongs to it.
+fn request(
+    device: *mut DEVICE_OBJECT,
+    lower: *mut DEVICE_OBJECT,
+    irp: *mut IRP,
+    state: i32,
+) -> NTSTATUS {
+    WANTED.set(state);
+    steps::mark(irp);
+    // SAFETY: the IRP is this routine's; so below.
+    unsafe { nt::irp::IoCopyCurrentIrpStackLocationToNext(irp) };
+    // SAFETY: as above.
+    unsafe {
+        nt::irp::IoSetCompletionRoutine(irp, Some(came_back), device.cast(), true, true, true);
+    }
+    // SAFETY: as above.
+    unsafe { nt::PoCallDriver(lower, irp) };
+    nt::STATUS_PENDING
+}
+
+unsafe extern "C" fn came_back(
+    _: *mut DEVICE_OBJECT,
+    irp: *mut IRP,
+    device: *mut c_void,
+) -> NTSTATUS {
+    let (minor, state) = (nt::IRP_MN_SET_POWER, WANTED.get());
+    // SAFETY: the device object is the context, and the IRP stays until the routine completes it.
+    let status = unsafe {
+        nt::PoRequestPowerIrp(
+            device.cast(),
+            minor,
+            state,
+            Some(has_state),
+            irp.cast(),
+            null_mut(),
+        )
+    };
+    assert_eq!(status, nt::STATUS_PENDING);
+    nt::STATUS_MORE_PROCESSING_REQUIRED
+}
+
+unsafe extern "C" fn has_state(
+    _: *mut DEVICE_OBJECT,
+    minor: u8,
+    _: i32,
+    irp: *mut c_void,
+    block: *mut IO_STATUS_BLOCK,
+) {
+    assert_eq!(minor, nt::IRP_MN_SET_POWER);
+    // SAFETY: the power manager passes the status block.
+    let status = unsafe { (*block).Status };
+    complete(irp.cast(), status);
+}
+
+const S3: PowerState = PowerState::System(4);
 const D0: PowerState = PowerState::Device(1);
 const D3: PowerState = PowerState::Device(4);
 
@@ -151,6 +181,26 @@ fn by_the_book_nothing_is_found() {
 }
 
 #[test]
+fn a_state_of_the_device_follows_one_of_the_system() {
+    let kernel = Kernel::new(Config::default());
+    let status = live(&kernel, Handling::Requests(4), false, S3);
+    assert_eq!(status, STATUS_SUCCESS);
+    assert!(kernel.violation().is_none());
+    steps::holds(|kernel| {
+        live(kernel, Handling::Requests(4), false, S3);
+    });
+}
+
+#[test]
+fn a_state_of_the_system_is_requested() {
+    let violation = found_in(|kernel| {
+        live(kernel, Handling::Requests(5), false, S3);
+    });
+    assert_eq!(violation.rule, Rule::PowerState, "{violation}");
+    assert_eq!(violation.routine, "PoRequestPowerIrp", "{violation}");
+}
+
+#[test]
 fn power_state_is_refused() {
     let fails = Handling::Completes(nt::STATUS_UNSUCCESSFUL);
     stops(fails, false, D0, Rule::PowerUpFail, NO_CODE);
@@ -181,55 +231,4 @@ fn power_manager_is_told_no_state_of_a_device() {
             NO_CODE,
         );
     }
-}
-
-#[test]
-fn requested_states_are_sent_to_the_stack_and_their_end_is_told() {
-    let kernel = Kernel::new(Config::default());
-    // IRP_MN_POWER_SEQUENCE cannot be requested.
-    assert_eq!(live(&kernel, Handling::Requests(1, 4), false, S0), 0);
-    assert_eq!(SENT.get(), nt::STATUS_INVALID_PARAMETER_2);
-
-    // SAFETY: as in `live`.
-    let driver = unsafe { Driver::load(&kernel, entry::<Power>) }.expect("DriverEntry");
-    let device = driver.add_device().expect("AddDevice");
-    device.start().expect("the device starts");
-    for (minor, state) in [(nt::IRP_MN_SET_POWER, 4), (nt::IRP_MN_QUERY_POWER, 1)] {
-        for (answer, status) in [
-            (BusAnswer::Pend, 0),
-            (
-                BusAnswer::Fail(nt::STATUS_UNSUCCESSFUL),
-                nt::STATUS_UNSUCCESSFUL,
-            ),
-        ] {
-            HANDLING.set(Handling::Requests(minor, state));
-            device.bus_answers_power(minor, answer);
-            // A request of the other minor function, which the bus driver completes.
-            let other = match minor {
-                nt::IRP_MN_SET_POWER => device.query_power(S0),
-                _ => device.set_power(S0),
-            };
-            assert_eq!((other, SENT.get()), (0, nt::STATUS_PENDING));
-            let expected = Some((minor, state, status));
-            let start = Instant::now();
-            while *ENDED.lock().expect("no test panics") != expected {
-                assert!(
-                    start.elapsed() < Duration::from_secs(20),
-                    "the request does not end"
-                );
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
-        device.bus_answers_power(minor, BusAnswer::Fail(STATUS_SUCCESS));
-    }
-    HANDLING.set(Handling::Passes);
-    device.remove().expect("no file is open");
-    driver.unload();
-    assert!(kernel.violation().is_none());
-}
-
-#[test]
-fn requested_state_is_no_state_of_a_device() {
-    let requests = Handling::Requests(nt::IRP_MN_SET_POWER, 5);
-    stops(requests, false, S0, Rule::PowerState, NO_CODE);
 }

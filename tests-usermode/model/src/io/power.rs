@@ -61,7 +61,7 @@ impl DeviceInner {
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
         let status = call.send_and_wait(top, &record);
-        call.verify_power(self.pdo(), &record, status);
+        call.verify_power(self.pdo().addr(), &record, status);
         status
     }
 }
@@ -70,12 +70,7 @@ impl Call {
     /// Stops the system if a request for a power state was failed, or was completed without the bus driver. A device that was
     /// removed is left out, since [its driver completes the
     /// request](https://learn.microsoft.com/windows-hardware/drivers/kernel/dispatchpower-routines).
-    pub(super) fn verify_power(
-        &self,
-        pdo: *mut DEVICE_OBJECT,
-        record: &IrpRecord,
-        status: NTSTATUS,
-    ) {
+    pub(in crate::io) fn verify_power(&self, pdo: usize, record: &IrpRecord, status: NTSTATUS) {
         if status == STATUS_DELETE_PENDING {
             return;
         }
@@ -85,7 +80,7 @@ impl Call {
         } else {
             Rule::PowerDownFail
         };
-        let by_bus = self.kernel.io().buses.power(pdo.addr(), minor);
+        let by_bus = self.kernel.io().buses.power(pdo, minor);
         let fails = status < 0 && !matches!(by_bus, Some(BusAnswer::Fail(_)));
         self.require(!(fails && minor == IRP_MN_SET_POWER), rule, || {
             let what = format!("{record} is completed with {status:#x}, but must not fail");
