@@ -157,7 +157,7 @@ fn unknown_requests_are_passed_down() {
     driver.unload();
 }
 
-/// "A driver should process subsequent ... IRP_MJ_POWER ... requests", says the page about `IRP_MN_SURPRISE_REMOVAL`, and no driver may
+/// "A driver should process subsequent ... `IRP_MJ_POWER` ... requests", says the page about `IRP_MN_SURPRISE_REMOVAL`, and no driver may
 /// fail a request to set the power.
 #[test]
 fn power_requests_pass_a_device_that_is_gone() {
