@@ -3,14 +3,13 @@
 use pinned_init::PinInit;
 
 use crate::{
-    Error, Handled, Irp, MajorFunction, NewFilter, NtStatus, PassiveLevel, RegistryKey,
+    Error, FileIrp, Handled, Irp, MajorFunction, NewFilter, NtStatus, PassiveLevel, RegistryKey,
     ex::pool::allocate,
     io::{
         dispatch::{call, complete_unheld, pass_on},
         driver,
         extension::Extension,
         forward::{forward_and_wait, pass_down},
-        irp::set_dropped,
         pnp::{add, complete, remove, succeed_and_pass_down},
     },
     ke::irql::CallerLevel,
@@ -109,14 +108,15 @@ pub trait Filter: Send + Sync + Sized + 'static {
     /// Handles a request that opens or closes a file: [`Create`](MajorFunction::Create),
     /// [`Cleanup`](MajorFunction::Cleanup) or [`Close`](MajorFunction::Close).
     ///
-    /// Forward the last two in any case: the function driver frees what it has for the file.
+    /// Each of them is forwarded, unless the filter [fails an open](FileIrp::fail_open): the driver below opens and closes its own
+    /// files.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IRP_MJ_CREATE")]
     #[doc(alias = "IRP_MJ_CLEANUP")]
     #[doc(alias = "IRP_MJ_CLOSE")]
-    fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn open_or_close<'irp>(&self, irp: FileIrp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         irp.forward(irql)
     }
 
@@ -252,9 +252,7 @@ unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mu
                 MajorFunction::Close => extension.close_object(file, &mut irql),
                 _ => {}
             }
-            // SAFETY: this routine owns the IRP, and no other code uses it during the call.
-            unsafe { set_dropped(irp.as_raw()) };
-            filter.open_or_close(irp, &mut irql)
+            filter.open_or_close(FileIrp::new(irp), &mut irql)
         } else {
             filter.request(irp, &mut irql)
         };
