@@ -13,12 +13,12 @@ use std::{
 
 use wdm::{
     Arrival, Busy, CancelSpinLockGuard, CancelableIrp, CurrentIrp, DeviceQueue, DeviceQueueNode,
-    Dpc, DpcRoutine, Guard, Handled, Insert, InterlockedList, InterlockedOwner, InterlockedStack,
-    Irp, IrpQueue, IrpView, KeepIrql, Lookaside, LookasideBox, Mutex, Node, NtStatus, PassiveLevel,
-    PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey, Remove, Reply,
-    RestoreIrql, Returned, Rundown, RwSpinLock, SList, Shared, SpinLock, Start, StartIoQueue,
-    Thread, ThreadRoutine, Timer, TimerRoutine, UserBuffer, WorkItem, WorkItemRoutine, Zone,
-    ZoneBox,
+    Dpc, DpcRoutine, FileIrp, Guard, Handled, Insert, InterlockedList, InterlockedOwner,
+    InterlockedStack, Irp, IrpQueue, IrpView, KeepIrql, Lookaside, LookasideBox, Mutex, Node,
+    NtStatus, PassiveLevel, PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record,
+    RegistryKey, Remove, Reply, RestoreIrql, Returned, Rundown, RwSpinLock, SList, Shared,
+    SpinLock, Start, StartIoQueue, Thread, ThreadRoutine, Timer, TimerRoutine, UserBuffer,
+    WorkItem, WorkItemRoutine, Zone, ZoneBox,
     irql::{DispatchLevel, NoSpinLockHeld, ObjectHeld, SpinLockHeld},
     lock_order::Alone,
     log::Part,
@@ -170,6 +170,9 @@ fn table() -> Vec<Row> {
             DeviceQueueNode<SyncOnly> => "-S-", DeviceQueueNode<Neither> => "---",
         }
         Dpc ["C" Invariant("dpc_of_another_routine")] { Dpc<Routine> => "SS-" }
+        FileIrp ["'irp" Invariant("file_irp_shortened"), "R" Invariant("file_irp_of_another_record")] {
+            FileIrp<'static> => "--U", FileIrp<'static, Unshared> => "--U",
+        }
         Guard ["'a" Covariant, "T" Invariant("guard_of_a_shorter_value"), "C" Invariant("guard_of_a_superclass"), "R" Fixed] {
             Guard<'static, Both, Alone, KeepIrql> => "--U", Guard<'static, SyncOnly, Alone, RestoreIrql> => "--U",
         }

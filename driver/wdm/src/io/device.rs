@@ -179,9 +179,6 @@ pub trait Device: Send + Sync + Sized + 'static {
 
     /// Handles an `IRP_MJ_INTERNAL_DEVICE_CONTROL` request, which another driver sent.
     ///
-    /// A request that is kept belongs on a queue of the device. [`Device::remove`] is not called again for one that was kept
-    /// elsewhere, at `DISPATCH_LEVEL`, while the device was removed.
-    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "IRP_MJ_INTERNAL_DEVICE_CONTROL")]
@@ -292,8 +289,9 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// The driver completes every request that it keeps elsewhere: the removal waits until the last one is
     /// completed.
     ///
-    /// It is called again after each call of a method that handles a request and was still in progress, since that call
-    /// may have kept another request. So it can be called several times, also by several threads at once.
+    /// It is called again after each call of a method that handles a request, or of a
+    /// [completion routine](crate::CompletionRoutine), that was still in progress, since that call may have kept another request. So it can be
+    /// called several times, also by several threads at once.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
