@@ -224,7 +224,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     status
 }
 
-/// Asks to be notified of a shutdown, if the driver wants it (`IoRegisterShutdownNotification`).
+/// Registers the device for shutdown notification, if the driver requests it (`IoRegisterShutdownNotification`).
 ///
 /// # Safety
 /// The device object is valid, its extension is initialised, and this is called once, at `PASSIVE_LEVEL`.
@@ -257,7 +257,7 @@ fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut Passive
     device.remove(irql);
 }
 
-/// Passes the removal on, waits for the requests in progress, then frees what AddDevice made. `end_kept` completes the
+/// Passes the removal on, waits for the requests in progress, then frees the objects that AddDevice made. `end_kept` completes the
 /// requests that the driver keeps.
 ///
 /// # Safety
