@@ -125,8 +125,8 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
 /// IRP, and one for the call, which keeps the state.
 ///
 /// # Safety
-/// Called by a dispatch routine with what the I/O manager passed to it. The device object is one of this crate's, and its
-/// state is a `D`. `method` completes, pends or passes on the IRP that it gets, and returns the status.
+/// Called by a dispatch routine with the arguments that the I/O manager passed to it. The device object is one of this crate's, and its
+/// state is a `D`. `method` completes, pends or passes on the IRP, and returns the status.
 pub(crate) unsafe fn call<D>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
