@@ -92,7 +92,7 @@ main() {
     done
     # The model kernel on a Windows host loads the image too.
     if ((status == 0)) && [[ $command == run && -z $other && $# == 0 ]]; then
-        harness 300 run --driver "$package/$driver.sys" --iterations 100 || status=$?
+        harness 600 run --driver "$package/$driver.sys" || status=$?
     fi
     summary
     stop_wine || failed "a Wine process was left"

@@ -442,22 +442,32 @@ pub trait QueueOwner: Sealed {}
 impl QueueOwner for NewDevice {}
 impl QueueOwner for NewFilter {}
 
+pub(crate) use sealed::Internal;
 use sealed::Sealed;
 
 mod sealed {
     use super::{NewDevice, NewFilter};
 
+    /// An argument that only this crate can make. A bound on the public trait is enough to call a method of a sealed one.
+    pub struct Internal(());
+
+    impl Internal {
+        pub(crate) const fn new() -> Self {
+            Self(())
+        }
+    }
+
     pub trait Sealed {
         /// Whether the file objects' fields belong to the device's driver.
         const OWNS_FILES: bool;
 
-        fn device(&mut self) -> &mut NewDevice;
+        fn device(&mut self, _: Internal) -> &mut NewDevice;
     }
 
     impl Sealed for NewDevice {
         const OWNS_FILES: bool = true;
 
-        fn device(&mut self) -> &mut NewDevice {
+        fn device(&mut self, _: Internal) -> &mut NewDevice {
             self
         }
     }
@@ -465,7 +475,7 @@ mod sealed {
     impl Sealed for NewFilter {
         const OWNS_FILES: bool = false;
 
-        fn device(&mut self) -> &mut NewDevice {
+        fn device(&mut self, _: Internal) -> &mut NewDevice {
             &mut self.0
         }
     }

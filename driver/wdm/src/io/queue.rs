@@ -20,7 +20,7 @@ use crate::{
     Error, Handled, Irp, IrpView, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, QueueOwner,
     Shared, SpinLock, SpinLockGuard,
     io::{
-        device::DeviceQueues,
+        device::{DeviceQueues, Internal},
         file::{Queued, UNLINKED},
         key_index::KeyNode,
     },
@@ -168,8 +168,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         device: &mut O,
         irql: &mut PassiveLevel,
     ) -> Result<Shared<Self>, Error> {
-        device.device().add_queue(irql, |device, index| {
-            try_pin_init!(Self {
+        device
+            .device(Internal::new())
+            .add_queue(irql, |device, index| {
+                try_pin_init!(Self {
                 state <- SpinLock::new(State::new()),
                 head <- empty_list(),
                 device,
@@ -179,7 +181,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                 _records: PhantomData,
                 _pinned: PhantomPinned,
             }? Error)
-        })
+            })
     }
 
     /// Returns the callbacks that were passed to [`IrpQueue::new`].
