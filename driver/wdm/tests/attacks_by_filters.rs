@@ -4,6 +4,8 @@
 mod common;
 
 use std::{
+    ffi::c_void,
+    ptr::{null_mut, with_exposed_provenance_mut},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -289,5 +291,46 @@ fn a_request_that_comes_back_in_a_dpc_is_dropped() {
             assert!(possible.contains(&end.status), "{end:x?}");
             remover.join();
         });
+    });
+}
+
+/// A program can create a named pipe or a mailslot on any device. If a filter completed that with success, the driver below would
+/// close a file that it has not opened.
+#[test]
+fn a_named_pipe_is_opened_by_the_driver_below() {
+    unsafe extern "C" fn stop(_: *mut nt::DEVICE_OBJECT, _: *mut nt::IRP, _: *mut c_void) -> i32 {
+        nt::STATUS_MORE_PROCESSING_REQUIRED
+    }
+
+    fn create(top: usize, major: usize) -> i32 {
+        let top: *mut nt::DEVICE_OBJECT = with_exposed_provenance_mut(top);
+        // SAFETY: the device object is valid; so below.
+        let irp = unsafe { nt::IoAllocateIrp((*top).StackSize, 0) };
+        // SAFETY: this thread owns the IRP; so below.
+        let next = unsafe { nt::IoGetNextIrpStackLocation(irp) };
+        // SAFETY: as above.
+        unsafe { (*next).MajorFunction = u8::try_from(major).expect("a byte") };
+        // SAFETY: as above.
+        unsafe { nt::irp::IoSetCompletionRoutine(irp, Some(stop), null_mut(), true, true, true) };
+        // SAFETY: as above.
+        let status = unsafe { nt::IofCallDriver(top, irp) };
+        // SAFETY: `stop` has stopped the completion.
+        unsafe { nt::IoFreeIrp(irp) };
+        status
+    }
+
+    let kernel = Kernel::new(ntmodel::Config::default());
+    with_stack(&kernel, |device, own| {
+        let function: *mut nt::DEVICE_OBJECT = with_exposed_provenance_mut(device.object());
+        // SAFETY: the function driver's device object is valid.
+        let top = unsafe { (*function).AttachedDevice }.expose_provenance();
+        let create = |major| kernel.actor("creator", move || create(top, major)).join();
+        for major in [nt::IRP_MJ_CREATE_NAMED_PIPE, nt::IRP_MJ_CREATE_MAILSLOT] {
+            set(own, Forward);
+            assert_eq!(create(major), nt::STATUS_INVALID_DEVICE_REQUEST);
+            set(own, Fail);
+            assert_eq!(create(major), nt::STATUS_SHARING_VIOLATION);
+        }
+        set(own, Forward);
     });
 }

@@ -80,7 +80,9 @@ impl<T> Rundown<T> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`. The closure gets a token with which it may neither wait nor complete an IRP: so neither it nor a
-    /// driver that it calls runs down the value, which would wait for the closure forever.
+    /// driver that it calls runs down the value, which would wait for the closure forever. Nor does a value that the closure drops: a
+    /// work item waits for a [`Thread`](crate::Thread), and a [`Dpc`](crate::Dpc) or [`Timer`](crate::Timer) waits for its routine, which
+    /// does not wait itself.
     #[doc(alias = "ExAcquireRundownProtection")]
     #[doc(alias = "ExReleaseRundownProtection")]
     pub fn access<L: AtMostDispatch, R>(

@@ -452,7 +452,9 @@ unsafe extern "C" fn give_back<C: CompletionRoutine>(
     // SAFETY: the I/O manager calls this routine once, with the context that was set.
     let irp = unsafe { returned::<C::Record>(irp, record) };
     // SAFETY: the IRP's hold keeps the device.
-    unsafe { Extension::of(device).enter() };
+    let extension = unsafe { Extension::of(device) };
+    // SAFETY: as above. The call is ended below.
+    unsafe { extension.enter() };
     // SAFETY: guaranteed by the I/O manager.
     C::run(irp, &mut unsafe { CallerLevel::assume() });
     // The IRP may be completed by now, or kept by a device that was removed before.

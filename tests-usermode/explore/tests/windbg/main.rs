@@ -307,9 +307,9 @@ fn block_size(picture: &Picture) -> u64 {
 fn check_corrupted(picture: &mut Picture) {
     let fifo = picture.shared("fifo", OWN[3], &["head"]);
     let (first, last) = (picture.memory.word(fifo), picture.memory.word(fifo + 8));
-    let requests = picture.address(&["interlocked", "context", "requests", "inner", "pointer"]);
-    let list = picture.layouts.offset(OWN[7], &["value", "list", "head"]);
-    let drained = picture.memory.word(requests) + list;
+    let drains = picture.address(&["interlocked", "context", "requests", "inner", "pointer"]);
+    let head = picture.layouts.offset(OWN[7], &["value", "list", "head"]);
+    let drained = picture.memory.word(drains) + head;
     for (at, to) in [
         (drained, first),
         (drained + 8, last),
