@@ -12,6 +12,7 @@ pub(crate) mod dispatch;
 pub(crate) mod driver;
 pub(crate) mod extension;
 pub(crate) mod file;
+pub(crate) mod file_irp;
 pub(crate) mod filter;
 pub(crate) mod forward;
 pub(crate) mod forwarded;

@@ -1,6 +1,8 @@
 //! Requests that a driver makes and sends to the device below: their input and output, timeouts, and the removal.
 
 mod common;
+#[path = "common/raw.rs"]
+mod raw;
 
 use std::{sync::Arc, time::Duration};
 
@@ -363,4 +365,65 @@ fn request_ends_before_the_device_is_gone() {
     explore::check(500, |kernel| {
         asked_while_the_device_is_removed(kernel, HANG, nt::STATUS_IO_TIMEOUT);
     });
+}
+
+/// The driver below claims to have written more than the output has room for.
+struct Exaggerates;
+
+impl raw::Control for Exaggerates {
+    fn control(irp: *mut nt::IRP) -> i32 {
+        // SAFETY: the dispatch routine owns the IRP; so below.
+        let status = match unsafe { nt::irp::io_control(irp) }.code {
+            FAIL => nt::STATUS_IO_DEVICE_ERROR,
+            _ => nt::STATUS_SUCCESS,
+        };
+        // SAFETY: as above.
+        unsafe { nt::irp::set_status(irp, status) };
+        // SAFETY: as above.
+        unsafe { nt::irp::set_information(irp, usize::MAX) };
+        // SAFETY: as above.
+        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+        status
+    }
+}
+
+struct Trusts(Lower);
+
+impl Device for Trusts {
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        _: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self(Lower::new(device))))
+    }
+
+    fn start(&self, irql: &mut PassiveLevel) -> Result<(), Error> {
+        let mut output = [7; 4];
+        let failed = self.0.device_control(FAIL, b"abc", &mut output, None, irql);
+        assert_eq!((failed, output), (Err(Error::IO_DEVICE_ERROR), [7; 4]));
+        // The rest of the buffer is zero, not what was in the pool.
+        let sent = self.0.device_control(NEXT, b"abc", &mut output, None, irql);
+        assert_eq!((sent, &output), (Ok(4), b"abc\0"));
+        let empty = self.0.device_control(NEXT, b"abc", &mut [], None, irql);
+        assert_eq!(empty, Ok(0));
+        Ok(())
+    }
+}
+
+#[test]
+fn output_is_not_longer_than_the_buffer_whatever_the_driver_below_says() {
+    let kernel = kernel();
+    // SAFETY: the entry points are those of a driver on `nt` and of one on wdm.
+    let below = unsafe { Driver::load(&kernel, raw::entry::<Exaggerates>) }.expect("DriverEntry");
+    // SAFETY: as above.
+    let above = unsafe { Driver::load(&kernel, wdm::entry::<Trusts>) }.expect("DriverEntry");
+    let device = below.add_device().expect("AddDevice");
+    above.add_function(&device).expect("AddDevice");
+    device.start().expect("the device starts");
+    device.remove().expect("no file is open");
+    drop(device);
+    above.unload();
+    below.unload();
 }
