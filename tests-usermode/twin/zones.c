@@ -6,7 +6,7 @@
 #define TAG 'niwT' /* Twin */
 #define MOST_BLOCKS 64
 
-/* A block, on whose first bytes the zone has its link while it is free. */
+/* A block. While it is free, its first bytes contain the link of the zone. */
 typedef struct {
     SINGLE_LIST_ENTRY Link;
     volatile LONG Owner;

@@ -25,6 +25,7 @@ pub(crate) mod irp_view;
 pub(crate) mod key_index;
 pub(crate) mod lower;
 pub(crate) mod name;
+pub(crate) mod own_irp;
 pub(crate) mod pnp;
 pub(crate) mod power;
 pub(crate) mod queue;

@@ -92,7 +92,7 @@ impl<T> Mutex<T> {
         self.run(irql, f)
     }
 
-    /// Runs a closure with the mutex held, unless the mutex is held; then returns `None` at once
+    /// Runs a closure with the mutex held. If the mutex is not free, returns `None` immediately
     /// (`ExTryToAcquireFastMutex`).
     ///
     /// WDK:

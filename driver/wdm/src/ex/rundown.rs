@@ -12,9 +12,9 @@ use crate::ke::{
 
 /// A value that many threads access until one of them runs it down (`EX_RUNDOWN_REF`).
 ///
-/// Use it for something that can go away at any time while it is in use, such as a provider that other drivers call. An access
-/// costs one interlocked operation and never waits. The thread that runs the value down waits for the accesses that have begun,
-/// makes all further ones fail, and gets the value.
+/// Use it for an object that can be removed at any time while it is in use, such as a provider that other drivers call. An access
+/// costs one interlocked operation and never waits. The thread that runs the value down makes further accesses fail, waits for the
+/// accesses in progress, and receives the value.
 ///
 /// WDK: [Run-Down Protection](https://learn.microsoft.com/windows-hardware/drivers/kernel/run-down-protection).
 ///
@@ -105,7 +105,7 @@ impl<T> Rundown<T> {
     /// Makes further accesses fail, waits for those that have begun, and returns the value
     /// (`ExWaitForRundownProtectionRelease`).
     ///
-    /// If another call has begun it returns `None` at once.
+    /// If another call has begun, it returns `None` immediately.
     ///
     /// WDK:
     /// [ExWaitForRundownProtectionRelease](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exwaitforrundownprotectionrelease).
@@ -117,7 +117,7 @@ impl<T> Rundown<T> {
         if self.is_run_down.swap(true, Ordering::Relaxed) {
             return None;
         }
-        // SAFETY: only one caller comes here.
+        // SAFETY: only one caller reaches this point.
         unsafe { self.reference.wait(irql) };
         // SAFETY: the accesses have ended, and new ones fail, so only this thread uses the value.
         unsafe { &mut *self.value.get() }.take()
@@ -169,8 +169,8 @@ impl RundownRef {
     /// Ends an access (`ExReleaseRundownProtection`).
     ///
     /// # Safety
-    /// [`RundownRef::acquire`] returned `true` for it, and it was not ended since. When this returns, the variable may be
-    /// gone.
+    /// [`RundownRef::acquire`] returned `true` for it, and the access was not ended since. When this returns, the variable may have been
+    /// freed.
     pub(crate) unsafe fn release(this: *const Self) {
         // SAFETY: the access keeps the variable until this release. The IRQL is at most DISPATCH_LEVEL, as above.
         unsafe { nt::ExReleaseRundownProtection(this.cast_mut().cast()) };

@@ -60,7 +60,7 @@ pub(crate) unsafe fn create_state<'a, D>(
     let device = match make(&mut new, irql) {
         Ok(device) => device,
         Err(error) => {
-            // What the driver made and dropped may be freed by a work item, which nobody waits for later.
+            // A work item can free objects that the driver made and dropped, and no later step waits for that work item.
             let object = DeviceObject::clone(&new);
             drop(new);
             object.wait_until_idle(irql);

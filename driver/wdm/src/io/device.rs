@@ -17,7 +17,7 @@ use crate::{
 /// outlives the requests. [`driver_entry!`](crate::driver_entry) makes a function driver from it, or a
 /// driver without Plug and Play if it is a [`ControlDevice`](crate::ControlDevice).
 ///
-/// This crate does what all function drivers do alike: it keeps the device's [queues](crate::IrpQueue), cancels the
+/// This crate does the work that all function drivers have in common: it keeps the device's [queues](crate::IrpQueue), cancels the
 /// queued requests of a handle when the handle is closed, completes all queued requests when the device is removed,
 /// and fails attempts to open a device whose removal is pending.
 ///
@@ -44,7 +44,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "IoRegisterDeviceInterface")]
     const INTERFACE: Guid = Guid::NONE;
 
-    /// How the device gets the buffers of reads and writes. A device control names its method in its code.
+    /// The method by which the device receives the buffers of reads and writes. The code of a device control contains its method.
     #[doc(alias = "DO_BUFFERED_IO")]
     #[doc(alias = "DO_DIRECT_IO")]
     const IO_TYPE: IoType = IoType::Buffered;
@@ -372,7 +372,7 @@ impl NewDevice {
         }
     }
 
-    /// Makes a queue of the device. `init` gets the device object's address and the queue's index.
+    /// Makes a queue of the device. `init` receives the device object's address and the queue's index.
     pub(crate) fn add_queue<Q, I>(
         &mut self,
         irql: &mut PassiveLevel,

@@ -1,4 +1,4 @@
-//! The device extension: what this crate keeps for each device object.
+//! The device extension: the state of this crate for each device object.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{
@@ -163,7 +163,7 @@ impl Extension {
         unsafe { &*self.device.cast::<D>() }
     }
 
-    /// Returns whether the device is a filter's. If it is not, this driver alone knows the files that are opened on the device.
+    /// Returns whether the device is a filter's. If it is not, only this driver uses the file objects of the device.
     pub(crate) const fn is_filter(&self) -> bool {
         self.is_filter
     }
@@ -295,7 +295,7 @@ impl Extension {
         self.is_gone() || self.remove_pending.load(Ordering::Relaxed)
     }
 
-    /// Frees what AddDevice made, and waits until all deferred work is done.
+    /// Frees the objects that AddDevice made, and waits until all deferred work is done.
     ///
     /// # Safety
     /// As for [`Extension::device`], except that the remove lock has no holds and rejects new ones; and the files' state is

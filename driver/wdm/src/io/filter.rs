@@ -15,15 +15,15 @@ use crate::{
     ke::irql::CallerLevel,
 };
 
-/// The device of a filter driver: its state and what it does with the requests of the device that it filters.
+/// The device of a filter driver: its state, and how it handles the requests of the device that it filters.
 ///
-/// An upper filter is above the function driver, and gets every request first. A lower filter is below the function driver,
-/// and gets what that passes on. The INF says which one a driver is (`UpperFilters`, `LowerFilters`); the driver itself is
-/// the same. [`driver_entry!`](crate::driver_entry) makes a driver from it.
+/// An upper filter is above the function driver, and receives every request first. A lower filter is below the function driver,
+/// and receives the requests that the function driver forwards. The INF determines the position (`UpperFilters`, `LowerFilters`);
+/// the driver itself is the same. [`driver_entry!`](crate::driver_entry) makes a driver from it.
 ///
-/// What the filter does not handle is forwarded. This crate forwards the PnP, power and WMI requests: it attaches the device
-/// with the flags, the type and the characteristics of the device below, waits for the lower drivers when the device is
-/// started or gets a paging file, and when it is removed it waits for the requests that come back to the filter.
+/// Requests that the filter does not handle are forwarded. This crate also forwards the PnP, power and WMI requests. It attaches the
+/// device with the flags, the type and the characteristics of the device below. It waits for the lower drivers when the device is
+/// started or receives a paging file. When the device is removed, it waits for the requests that return to the filter.
 ///
 /// A filter can keep requests on an [`IrpQueue`](crate::IrpQueue) and [forward](crate::PendedIrp::forward) them later. The queue belongs
 /// to the filter's device: its requests are cancelled when their handle is closed, and completed when the device is removed.

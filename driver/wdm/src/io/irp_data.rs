@@ -156,7 +156,7 @@ impl<'a> IrpData<'a> {
         Ok(asked.input_length as usize)
     }
 
-    /// Returns the length of what the system has copied in of a request that is no device control.
+    /// Returns the number of bytes that the system has copied in for a request that is not a device control.
     #[cold]
     #[inline(never)]
     fn other_input(self) -> Result<usize, Error> {

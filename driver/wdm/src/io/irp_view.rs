@@ -49,9 +49,9 @@ impl MajorFunction {
 
 /// Read access to a request and to the driver's record `R` for it. The owner of the request and its queue lend it.
 ///
-/// A code of `METHOD_NEITHER` gives access to no data: its buffers are addresses of user mode, and an access to one that is
-/// not valid raises an exception, which a driver in Rust cannot handle. Nor does an internal device control that a filter
-/// gets: what it contains is known to the driver for which it is.
+/// A code of `METHOD_NEITHER` gives no access to data: its buffers are user-mode addresses, and an access to an invalid address raises
+/// an exception, which a driver in Rust cannot handle. An internal device control in a filter gives no access either, since only the
+/// driver that it is sent to knows its contents.
 ///
 /// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
 #[repr(transparent)]

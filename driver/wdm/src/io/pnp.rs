@@ -238,7 +238,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     status
 }
 
-/// Asks to be notified of a shutdown, if the driver wants it (`IoRegisterShutdownNotification`).
+/// Registers the device for shutdown notification, if the driver requests it (`IoRegisterShutdownNotification`).
 ///
 /// # Safety
 /// The device object is valid, its extension is initialised, and this is called once, at `PASSIVE_LEVEL`.

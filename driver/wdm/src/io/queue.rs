@@ -55,7 +55,7 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 /// lives until the device has been removed and the last owner is dropped. A filter [forwards](PendedIrp::forward) the
 /// requests that it removes.
 ///
-/// The queue has its own spin lock. Its Cancel routine releases the system's cancel spin lock at once.
+/// The queue has its own spin lock. Its Cancel routine first releases the system's cancel spin lock.
 ///
 /// WDK: [Implementing Cancelable IRP Queues](https://learn.microsoft.com/windows-hardware/drivers/kernel/cancel-safe-irp-queues),
 /// [Synchronizing IRP Cancellation](https://learn.microsoft.com/windows-hardware/drivers/kernel/synchronizing-irp-cancellation).
@@ -192,7 +192,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// Pends an IRP, inserts it at the tail of the queue and makes it cancelable (`IoMarkIrpPending`,
     /// `IoSetCancelRoutine`, `IoCsqInsertIrp`).
     ///
-    /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP at once:
+    /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP immediately:
     ///
     /// * with `STATUS_CANCELLED` if the IRP is already cancelled or its handle is already closed;
     /// * with the status of [`refuse`](IrpQueue::refuse) or [`purge`](IrpQueue::purge) if the queue rejects IRPs;
@@ -223,7 +223,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// Inserts a pended IRP, removed from this or another queue of the device, at the tail of the queue and makes
     /// it cancelable again.
     ///
-    /// The queue completes it at once in the same cases as [`IrpQueue::insert`]; for instance, if it was cancelled
+    /// The queue completes it immediately in the same cases as [`IrpQueue::insert`]; for instance, if it was cancelled
     /// while it was on no queue.
     ///
     /// # IRQL

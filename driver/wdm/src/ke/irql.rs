@@ -6,7 +6,7 @@
 //! is queried at run time in one case only: a `Drop` has no token, so a `Drop` that has to wait first checks
 //! whether it may.
 //!
-//! | token | who lends it | [`AtMostDispatch`] | [`Dispatch`] | [`NoSpinLockHeld`] | [`NotRaised`] | [`Waitable`] |
+//! | token | lent by | [`AtMostDispatch`] | [`Dispatch`] | [`NoSpinLockHeld`] | [`NotRaised`] | [`Waitable`] |
 //! | --- | --- | --- | --- | --- | --- | --- |
 //! | [`PassiveLevel`] | the dispatch routines, system threads | yes | | yes | yes | yes |
 //! | [`CallerLevel`] | a Cancel routine after the cancel spin lock, a completion routine, the dispatch routine of a filter | yes | | yes | yes | |

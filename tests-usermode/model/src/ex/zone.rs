@@ -63,7 +63,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if what is freed to a zone, whose list has this head, is not a block of the zone.
+    /// Stops the system if a block that is freed to a zone, whose list has this head, is not a block of the zone.
     pub(in crate::ex) fn require_block_of_zone(&self, head: usize, block: usize) {
         if !self.kernel.config.check_lists {
             return;
@@ -78,7 +78,7 @@ impl Call {
                 return;
             };
             if !of_some_zone {
-                // A zone is not deleted, so its memory may now be another list.
+                // A zone is never deleted, so its memory can belong to another list now.
                 zones.remove(&head);
                 return;
             }
@@ -110,7 +110,7 @@ impl Call {
 }
 
 impl Kernel {
-    /// Returns the rule that is broken if an entry is twice on the list with this head.
+    /// Returns the rule that is broken if an entry is on the list with this head twice.
     pub(in crate::ex) fn zone_rule(&self, head: usize) -> Rule {
         if self.config.check_lists && locked(&self.ex().zones).contains_key(&head) {
             Rule::ZoneBlock
@@ -141,7 +141,7 @@ extern "C" fn ExInitializeZone(
     header.block_size.set(block_size);
     if call.kernel.config.check_lists {
         locked(&call.kernel.ex().zones).insert(zone.addr(), Vec::new());
-        // Memory of the driver's that was a list before, with another lock.
+        // This memory of the driver can have been a list before, with another lock.
         locked(&call.kernel.ex().locks_of_lists).remove(&zone.addr());
     }
     // SAFETY: the caller passes a segment, and no other thread knows the zone yet.
