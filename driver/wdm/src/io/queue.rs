@@ -317,8 +317,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// The closure runs under the queue's spin lock, once for each IRP up to the one that it chooses. It has no
     /// token, so it cannot acquire a lock or complete an IRP. The lock is released after every 64 IRPs, so the hold
-    /// time does not grow with the queue. An IRP that another thread inserts at the head during the call is not
-    /// examined. To find an IRP by key, [`IrpQueue::remove_by_key`] is faster.
+    /// time does not grow with the queue. An IRP that another thread inserts at the head during the call may not be
+    /// examined, and one that it removes and puts back may be examined twice. To find an IRP by key, [`IrpQueue::remove_by_key`] is faster.
     ///
     /// It cannot be called under a lock of the driver's own, which would be held for the whole walk: the length of the queue is up
     /// to the senders. There use [`IrpQueue::remove_first`] or [`IrpQueue::remove_by_key`].
