@@ -65,7 +65,7 @@ static VOID Serve(SERVED_QUEUE *Queue, RECORD *Record, ULONG Key, KIRQL Irql)
         Unlink(Queue, Record);
         if (IoSetCancelRoutine(Record->Irp, NULL))
         {
-            /* It may have been cancelled before it had the routine. */
+            /* The request can have been cancelled before its Cancel routine was set. */
             BOOLEAN Cancelled = Record->Irp->Cancel;
 
             IoReleaseCancelSpinLock(Irql);
@@ -153,7 +153,7 @@ static VOID NTAPI CancelServed(PDEVICE_OBJECT DeviceObject, PIRP Irp)
     RECORD *Record = IRP_RECORD(Irp);
     SERVED_QUEUE *Queue = &Device->Served[Record->Pend.Queue == QUEUE_KEYED ? SERVED_KEYED : SERVED_SERIAL];
 
-    /* Neither does anything to a request that was taken off, and lost to this routine. */
+    /* Neither has an effect on a request that was removed by a thread that lost it to this routine. */
     KeRemoveEntryDeviceQueue(&Queue->Queue, &Record->InDeviceQueue);
     Unlink(Queue, Record);
     IoReleaseCancelSpinLock(Irp->CancelIrql);

@@ -32,14 +32,7 @@ const WRAPPERS: &[Wrapper] = &[
     same("list_remove_head", "`ExInterlockedRemoveHeadList`"),
     same("stack_push", "`ExInterlockedPushEntryList`"),
     same("stack_pop", "`ExInterlockedPopEntryList`"),
-    Wrapper {
-        name: "queue_insert",
-        what: "insert an IRP into a cancel-safe queue",
-        more: &[(
-            5,
-            "the queue can be one of a filter, which has no list for each file: the kind is tested, and the file object is looked up",
-        )],
-    },
+    same("queue_insert", "insert an IRP into a cancel-safe queue"),
     Wrapper {
         name: "queue_remove",
         what: "remove the first IRP of a cancel-safe queue",

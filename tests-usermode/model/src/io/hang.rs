@@ -43,7 +43,7 @@ pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
         }
     };
     let mut violation = call.violation(bug_check, rule, what);
-    // The current stack is that of the explorer.
+    // The current stack belongs to the explorer.
     violation.callers.clear();
     violation
 }

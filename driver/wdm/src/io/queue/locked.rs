@@ -131,8 +131,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             (queued, unsafe { queued.is_cleaned_up() })
         } else {
             // SAFETY: the caller owns the IRP.
-            let file = file_key(unsafe { irp::file_object(irp) });
-            (&self.without_file, state.closed.first_node(file).is_some())
+            (&self.without_file, unsafe { is_file_closed(state, irp) })
         };
         if is_cleaned_up {
             return Linked::Over(NtStatus::CANCELLED);
@@ -142,9 +141,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         }
         // SAFETY: the caller owns the IRP.
         unsafe { irp::set_driver_context::<2>(irp, core::ptr::from_ref(self).cast_mut().cast()) };
-        // SAFETY: the queue owns the IRP. IoCancelIrp sets Irp->Cancel and then takes the routine; this code sets
-        // the routine and then reads Irp->Cancel; both with a full barrier in between. So either IoCancelIrp takes
-        // the routine, or the read below finds the flag, or both.
+        // SAFETY: the queue owns the IRP. IoCancelIrp sets Irp->Cancel and then takes the routine, with the kernel's exchange, which is
+        // a full barrier. This code exchanges the routine and then reads Irp->Cancel, and both are sequentially consistent: the
+        // read does not come before the exchange, on ARM64 neither. So either IoCancelIrp takes the routine, or the read below
+        // finds the flag, or both.
         unsafe { IoSetCancelRoutine(irp, Some(cancel_routine::<C>)) };
         // SAFETY: the Cancel routine, if it has been called, waits for `state` before it completes.
         let cancelled = unsafe { irp::is_cancel_requested(irp) };
@@ -312,6 +312,19 @@ impl<C: QueueCallbacks> IrpQueue<C> {
 unsafe fn is_cursor(irp: *mut nt::IRP) -> bool {
     // SAFETY: `link` set the word of every IRP, and a cursor is zeroed.
     unsafe { irp::driver_context::<2>(irp) }.is_null()
+}
+
+/// Returns whether the file of an IRP that was sent to a filter was cleaned up.
+///
+/// # Safety
+/// The caller owns the IRP.
+// Not part of the function that most drivers, which are no filters, need.
+#[cold]
+#[inline(never)]
+unsafe fn is_file_closed(state: &State, irp: *mut nt::IRP) -> bool {
+    // SAFETY: guaranteed by the caller.
+    let file = file_key(unsafe { irp::file_object(irp) });
+    state.closed.first_node(file).is_some()
 }
 
 /// Inserts an entry at one end of a list.
