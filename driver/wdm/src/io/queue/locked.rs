@@ -131,7 +131,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             (queued, unsafe { queued.is_cleaned_up() })
         } else {
             // SAFETY: the caller owns the IRP.
-            (&self.without_file, unsafe { is_file_closed(state, irp) })
+            let file = file_key(unsafe { irp::file_object(irp) });
+            (&self.without_file, state.closed.first_node(file).is_some())
         };
         if is_cleaned_up {
             return Linked::Over(NtStatus::CANCELLED);
@@ -312,19 +313,6 @@ impl<C: QueueCallbacks> IrpQueue<C> {
 unsafe fn is_cursor(irp: *mut nt::IRP) -> bool {
     // SAFETY: `link` set the word of every IRP, and a cursor is zeroed.
     unsafe { irp::driver_context::<2>(irp) }.is_null()
-}
-
-/// Returns whether the file of an IRP that was sent to a filter was cleaned up.
-///
-/// # Safety
-/// The caller owns the IRP.
-// Not part of the function that most drivers, which are no filters, need.
-#[cold]
-#[inline(never)]
-unsafe fn is_file_closed(state: &State, irp: *mut nt::IRP) -> bool {
-    // SAFETY: guaranteed by the caller.
-    let file = file_key(unsafe { irp::file_object(irp) });
-    state.closed.first_node(file).is_some()
 }
 
 /// Inserts an entry at one end of a list.
