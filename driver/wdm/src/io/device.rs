@@ -382,20 +382,21 @@ impl NewDevice {
         }
     }
 
-    /// Makes a queue of the device. `init` receives the device object's address and the queue's index.
+    /// Makes a queue of the device. `init` receives the device object's address and the queue's index; `operations` returns
+    /// what the device calls.
     pub(crate) fn add_queue<Q, I>(
         &mut self,
         irql: &mut PassiveLevel,
         init: impl FnOnce(*mut nt::DEVICE_OBJECT, usize) -> I,
+        operations: fn(&Q) -> &(dyn DeviceQueues + 'static),
     ) -> Result<Shared<Q>, Error>
     where
-        Q: DeviceQueues + Send + 'static,
+        Q: Send + Sync + 'static,
         I: PinInit<Q, Error>,
     {
         let init = init(self.object.as_ptr(), self.queues.len());
         let shared = Shared::new(init, &self.object, irql)?;
-        let queue: &dyn DeviceQueues = &*shared;
-        let queue = NonNull::from(queue);
+        let queue = NonNull::from(operations(&shared));
         let owner = shared.clone().into_raw();
         let release = |owner: *mut ()| {
             // SAFETY: `OwnedQueue` calls this once, with the owner that was given up above.
