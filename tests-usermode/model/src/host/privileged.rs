@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn other_instructions_are_left_alone() {
+    fn other_instructions_are_not_emulated() {
         // mov eax, [rcx]; mov fs:[0], eax; movzx eax, byte ptr [rax]
         for bytes in [
             &[0x8b, 0x01][..],

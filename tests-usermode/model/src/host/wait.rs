@@ -353,7 +353,7 @@ impl Thread {
             if let Some(result) = self.kernel.sleepers.sleep(Some(look), &mut ready) {
                 return Some(result);
             }
-            if self.is_user() && start.elapsed() >= patience && self.kernel.nothing_goes_on() {
+            if self.is_user() && start.elapsed() >= patience && self.kernel.nothing_can_continue() {
                 self.kernel.stop((self.kernel.upcalls.hang)(&self.kernel));
                 self.halt();
             }
