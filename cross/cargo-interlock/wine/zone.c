@@ -35,7 +35,7 @@ NTSTATUS NTAPI ExInitializeZone(PZONE_HEADER zone, ULONG block_size, PVOID segme
 NTSTATUS NTAPI ExExtendZone(PZONE_HEADER zone, PVOID segment, ULONG segment_size)
 {
     if (!IS_ALIGNED(segment) || !IS_ALIGNED(segment_size) || zone->BlockSize > segment_size)
-        return STATUS_INVALID_PARAMETER;
+        return STATUS_UNSUCCESSFUL;
     add_segment(zone, segment, segment_size);
     return STATUS_SUCCESS;
 }

@@ -110,6 +110,7 @@ pub use io::{
     device_thread::{Thread, ThreadRoutine},
     driver::entry,
     file::FileState,
+    file_irp::FileIrp,
     filter::{Filter, filter_entry},
     forwarded::{CompletionObserver, CompletionRoutine, Returned},
     interface::Guid,

@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 use wdm::{
-    CompletionObserver, CompletionRoutine, Error, Filter, Handled, InterlockedLong,
+    CompletionObserver, CompletionRoutine, Error, FileIrp, Filter, Handled, InterlockedLong,
     InterlockedLong64, Irp, IrpQueue, IrpView, MajorFunction, NewFilter, NtStatus, PassiveLevel,
     PendedIrp, PinInit, QueueCallbacks, Returned, Shared, WorkItem, WorkItemRoutine,
     ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code},
@@ -158,7 +158,7 @@ impl Filter for Meter {
         Ok(())
     }
 
-    fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn open_or_close<'irp>(&self, irp: FileIrp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         if irp.major() != MajorFunction::Create {
             return irp.forward(irql);
         }

@@ -6,7 +6,7 @@ use nt::atomic::AtomicBool;
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
 
 use crate::ke::{
-    irql::{AtMostDispatch, Waitable},
+    irql::{AtMostDispatch, ObjectHeld, Waitable},
     on_drop::OnDrop,
 };
 
@@ -36,7 +36,8 @@ use crate::ke::{
 ///
 /// A driver uses the object although `ExAcquireRundownProtection` has returned `FALSE`; does not release the protection on an error
 /// path, so that the wait never ends; frees the object before the wait; or runs the object down while the same thread accesses it,
-/// which waits for itself. Here the value is lent for the duration of a closure, whose token does not allow a wait.
+/// which waits for itself. Here the value is lent for the duration of a closure, whose token allows neither a wait nor a call of
+/// another driver.
 #[doc(alias = "EX_RUNDOWN_REF")]
 #[doc(alias = "ExAcquireRundownProtection")]
 #[pin_data]
@@ -78,13 +79,16 @@ impl<T> Rundown<T> {
     /// [ExAcquireRundownProtection](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirerundownprotection).
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`. The closure receives a token that does not allow waits, so it cannot run a value down.
+    /// At most `DISPATCH_LEVEL`. The closure gets a token with which it may neither wait nor complete an IRP: so neither it nor a
+    /// driver that it calls runs down the value, which would wait for the closure forever. Nor does a value that the closure drops: a
+    /// work item waits for a [`Thread`](crate::Thread), and a [`Dpc`](crate::Dpc) or [`Timer`](crate::Timer) waits for its routine, which
+    /// does not wait itself.
     #[doc(alias = "ExAcquireRundownProtection")]
     #[doc(alias = "ExReleaseRundownProtection")]
     pub fn access<L: AtMostDispatch, R>(
         &self,
-        irql: &mut L,
-        f: impl FnOnce(&T, &mut L::NoWait) -> R,
+        _irql: &mut L,
+        f: impl FnOnce(&T, &mut ObjectHeld<L::Held>) -> R,
     ) -> Option<R> {
         if !self.reference.acquire() {
             return None;
@@ -93,7 +97,9 @@ impl<T> Rundown<T> {
         let _release = OnDrop(|| unsafe { RundownRef::release(&raw const self.reference) });
         // SAFETY: the value is taken only after all accesses have ended.
         let value = unsafe { &*self.value.get() };
-        value.as_ref().map(|value| f(value, irql.no_wait()))
+        // SAFETY: the caller's token says the same, and is borrowed meanwhile.
+        let irql = &mut unsafe { ObjectHeld::assume() };
+        value.as_ref().map(|value| f(value, irql))
     }
 
     /// Makes further accesses fail, waits for those that have begun, and returns the value

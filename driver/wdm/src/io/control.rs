@@ -9,7 +9,7 @@ use crate::{
         extension::Extension,
         holds::Holds,
         name::ObjectName,
-        pnp::{register_shutdown, unregister_shutdown},
+        pnp::{end_kept, register_shutdown, unregister_shutdown},
     },
 };
 
@@ -142,7 +142,8 @@ unsafe fn create<D: ControlDevice>(
     let created = unsafe { set_access(object, D::ACCESS, irql) }.and_then(|()| {
         let holds = Holds::Rundown(RundownRef::uninitialised());
         // SAFETY: the device object is new, and has room for an extension.
-        let extension = unsafe { create_state(object, holds, None, false, make::<D>, irql) }?;
+        let extension =
+            unsafe { create_state(object, holds, None, false, end_kept::<D>, make::<D>, irql) }?;
         // SAFETY: the driver may change the field in DriverEntry.
         unsafe { (*object).Flags |= D::IO_TYPE.flag() };
         // Registered last: from then on the device can be notified of a shutdown at any time.

@@ -179,9 +179,6 @@ pub trait Device: Send + Sync + Sized + 'static {
 
     /// Handles an `IRP_MJ_INTERNAL_DEVICE_CONTROL` request, which another driver sent.
     ///
-    /// A request that is kept belongs on a queue of the device. [`Device::remove`] is not called again for one that was kept
-    /// elsewhere, at `DISPATCH_LEVEL`, while the device was removed.
-    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "IRP_MJ_INTERNAL_DEVICE_CONTROL")]
@@ -292,8 +289,9 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// The driver completes every request that it keeps elsewhere: the removal waits until the last one is
     /// completed.
     ///
-    /// It is called again after each call of a method that handles a request and was still in progress, since that call
-    /// may have kept another request. So it can be called several times, and by several threads at the same time.
+    /// It is called again after each call of a method that handles a request, or of a
+    /// [completion routine](crate::CompletionRoutine), that was still in progress, since that call may have kept another request. So it can be
+    /// called several times, also by several threads at once.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -444,22 +442,32 @@ pub trait QueueOwner: Sealed {}
 impl QueueOwner for NewDevice {}
 impl QueueOwner for NewFilter {}
 
+pub(crate) use sealed::Internal;
 use sealed::Sealed;
 
 mod sealed {
     use super::{NewDevice, NewFilter};
 
+    /// An argument that only this crate can make. A bound on the public trait is enough to call a method of a sealed one.
+    pub struct Internal(());
+
+    impl Internal {
+        pub(crate) const fn new() -> Self {
+            Self(())
+        }
+    }
+
     pub trait Sealed {
         /// Whether the file objects' fields belong to the device's driver.
         const OWNS_FILES: bool;
 
-        fn device(&mut self) -> &mut NewDevice;
+        fn device(&mut self, _: Internal) -> &mut NewDevice;
     }
 
     impl Sealed for NewDevice {
         const OWNS_FILES: bool = true;
 
-        fn device(&mut self) -> &mut NewDevice {
+        fn device(&mut self, _: Internal) -> &mut NewDevice {
             self
         }
     }
@@ -467,7 +475,7 @@ mod sealed {
     impl Sealed for NewFilter {
         const OWNS_FILES: bool = false;
 
-        fn device(&mut self) -> &mut NewDevice {
+        fn device(&mut self, _: Internal) -> &mut NewDevice {
             &mut self.0
         }
     }

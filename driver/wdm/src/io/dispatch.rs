@@ -11,7 +11,7 @@ use crate::{
         forward::pass_down,
         irp::{complete_request, finish},
     },
-    ke::irql::{CallerLevel, is_passive},
+    ke::irql::CallerLevel,
 };
 
 /// Completes an IRP that has no hold of the remove lock, because the device is being removed.
@@ -218,9 +218,12 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
         // SAFETY: another driver sends this request at DISPATCH_LEVEL or lower, with no spin lock held.
         let mut irql = unsafe { CallerLevel::assume() };
         let status = device.internal_device_control(irp, &mut irql).status();
-        if extension.is_gone() && is_passive() {
-            // SAFETY: the IRQL is PASSIVE_LEVEL.
-            device.remove(&mut unsafe { PassiveLevel::assume() });
+        // The call of `remove` may have run before this call made the device keep another request.
+        if extension.is_gone() {
+            // SAFETY: the call has a hold.
+            unsafe { extension.enter() };
+            // SAFETY: the I/O manager passed the device object.
+            unsafe { Extension::leave(object) };
         }
         status
     };

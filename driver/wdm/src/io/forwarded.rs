@@ -445,15 +445,21 @@ unsafe fn returned<R: Record>(irp: *mut nt::IRP, record: *mut c_void) -> Returne
 /// # Safety
 /// Called by the I/O manager with the IRP's record, at most at `DISPATCH_LEVEL` and with no spin lock held.
 unsafe extern "C" fn give_back<C: CompletionRoutine>(
-    _device: *mut nt::DEVICE_OBJECT,
+    device: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
     record: *mut c_void,
 ) -> i32 {
     // SAFETY: the I/O manager calls this routine once, with the context that was set.
     let irp = unsafe { returned::<C::Record>(irp, record) };
+    // SAFETY: the IRP's hold keeps the device.
+    let extension = unsafe { Extension::of(device) };
+    // SAFETY: as above. The call is ended below.
+    unsafe { extension.enter() };
     // SAFETY: guaranteed by the I/O manager.
     C::run(irp, &mut unsafe { CallerLevel::assume() });
-    // The IRP may be completed by now.
+    // The IRP may be completed by now, or kept by a device that was removed before.
+    // SAFETY: the call was begun above.
+    unsafe { Extension::leave(device) };
     nt::STATUS_MORE_PROCESSING_REQUIRED
 }
 

@@ -49,7 +49,9 @@ impl<'a> IrpData<'a> {
             nt::IRP_MJ_DEVICE_CONTROL => MajorFunction::DeviceControl,
             nt::IRP_MJ_QUERY_INFORMATION => MajorFunction::QueryInformation,
             nt::IRP_MJ_SET_INFORMATION => MajorFunction::SetInformation,
-            nt::IRP_MJ_CREATE => MajorFunction::Create,
+            nt::IRP_MJ_CREATE | nt::IRP_MJ_CREATE_NAMED_PIPE | nt::IRP_MJ_CREATE_MAILSLOT => {
+                MajorFunction::Create
+            }
             nt::IRP_MJ_CLEANUP => MajorFunction::Cleanup,
             nt::IRP_MJ_CLOSE => MajorFunction::Close,
             _ => MajorFunction::Other,

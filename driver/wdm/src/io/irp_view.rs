@@ -30,7 +30,8 @@ pub enum MajorFunction {
     DeviceControl,
     /// `IRP_MJ_INTERNAL_DEVICE_CONTROL`
     InternalDeviceControl,
-    /// `IRP_MJ_CREATE`, which a filter driver gets.
+    /// `IRP_MJ_CREATE`, which a filter driver gets; also `IRP_MJ_CREATE_NAMED_PIPE` and `IRP_MJ_CREATE_MAILSLOT`, which a program can
+    /// send to any device.
     Create,
     /// `IRP_MJ_CLEANUP`, which a filter driver gets.
     Cleanup,

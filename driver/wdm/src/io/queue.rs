@@ -20,7 +20,7 @@ use crate::{
     Error, Handled, Irp, IrpView, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, QueueOwner,
     Shared, SpinLock, SpinLockGuard,
     io::{
-        device::DeviceQueues,
+        device::{DeviceQueues, Internal},
         file::{Queued, UNLINKED},
         key_index::KeyNode,
     },
@@ -168,8 +168,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         device: &mut O,
         irql: &mut PassiveLevel,
     ) -> Result<Shared<Self>, Error> {
-        device.device().add_queue(irql, |device, index| {
-            try_pin_init!(Self {
+        device
+            .device(Internal::new())
+            .add_queue(irql, |device, index| {
+                try_pin_init!(Self {
                 state <- SpinLock::new(State::new()),
                 head <- empty_list(),
                 device,
@@ -179,7 +181,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                 _records: PhantomData,
                 _pinned: PhantomPinned,
             }? Error)
-        })
+            })
     }
 
     /// Returns the callbacks that were passed to [`IrpQueue::new`].
@@ -318,19 +320,19 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// time does not grow with the queue. An IRP that another thread inserts at the head during the call is not
     /// examined. To find an IRP by key, [`IrpQueue::remove_by_key`] is faster.
     ///
+    /// It cannot be called under a lock of the driver's own, which would be held for the whole walk: the length of the queue is up
+    /// to the senders. There use [`IrpQueue::remove_first`] or [`IrpQueue::remove_by_key`].
+    ///
     /// WDK: [IoCsqRemoveNextIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocsqremovenextirp).
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`.
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
     #[doc(alias = "IoCsqRemoveNextIrp")]
-    pub fn remove_matching<L: AtMostDispatch>(
+    pub fn remove_matching<L: NoSpinLockHeld>(
         &self,
         irql: &mut L,
         mut matches: impl FnMut(&IrpView<C::Record>) -> bool,
-    ) -> Option<PendedIrp<C::Record>>
-    where
-        IrpQueueLock: LockAfter<L::Held>,
-    {
+    ) -> Option<PendedIrp<C::Record>> {
         // A list entry like an IRP's that marks where the walk continues when the lock is acquired again.
         let mut cursor = MaybeUninit::zeroed();
         let cursor = cursor.as_mut_ptr();

@@ -2,7 +2,10 @@
 
 use std::{cell::Cell, ffi::c_void, ops::Range, ptr::null};
 
-use nt::{KSPIN_LOCK, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ZONE_HEADER};
+use nt::{
+    KSPIN_LOCK, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    ZONE_HEADER,
+};
 
 use crate::{
     host::{
@@ -98,7 +101,7 @@ impl Call {
         let zone = unsafe { self.view::<Zone, _>(zone) };
         let fits = is_aligned(segment.addr()) && is_aligned(size as usize);
         if !fits || zone.block_size.get() > size {
-            return STATUS_INVALID_PARAMETER;
+            return STATUS_UNSUCCESSFUL;
         }
         // SAFETY: guaranteed by the caller.
         unsafe { self.add_segment(zone, segment, size) };
