@@ -39,6 +39,7 @@ const FREES_RECEIVED: u8 = 10;
 const SENDS_FREED: u8 = 11;
 const INITIALISES_ALLOCATED: u8 = 12;
 
+/// The part of the device extension of a driver that sends requests to its own device.
 pub struct Data {
     device: Cell<*mut DEVICE_OBJECT>,
     item: Cell<*mut IO_WORKITEM>,

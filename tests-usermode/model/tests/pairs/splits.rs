@@ -353,7 +353,7 @@ pairs! {
     completion_routine_keeps_a_failed_irp_and_does_not_send_it_again:
         split::<FORGETS_TO_SEND>, split::<SENDS_AGAIN>, IrpProcessingComplete, "STATUS_MORE_PROCESSING_REQUIRED";
     partial_mdl_is_longer_than_its_source:
-        transfers::<IS_LONGER, OUT_DIRECT>, transfers::<CORRECT, OUT_DIRECT>, Mdl, "no part of";
+        transfers::<IS_LONGER, OUT_DIRECT>, transfers::<CORRECT, OUT_DIRECT>, Mdl, "not part of";
     pages_of_a_partial_mdl_are_unlocked:
         transfers::<UNLOCKS_PART, OUT_DIRECT>, transfers::<CORRECT, OUT_DIRECT>, Mdl, "not locked";
     mapped_partial_mdl_is_built_again:
