@@ -9,16 +9,13 @@
 //!
 //! | inline code | what the model knows |
 //! | --- | --- |
-//! | `IoSetCancelRoutine`, a read of `Irp->Cancel` | the state of the IRP when it is next passed to a routine, cancelled or
-//! completed, or when its dispatch routine returns |
-//! | `IoMarkIrpPending` | the same: a late call is found for a device queue, and for an interlocked list if [lists are
-//! checked](crate::Config::check_lists) |
+//! | `IoSetCancelRoutine`, a read of `Irp->Cancel` | the state of the IRP when it is next passed to a routine, cancelled or completed, or when its dispatch routine returns |
+//! | `IoMarkIrpPending` | the same: a late call is found for a device queue, and for an interlocked list if [lists are checked](crate::Config::check_lists) |
 //! | `InsertTailList` and other lists | the state of the entries when the IRP is completed |
 //! | any use of an IRP after its completion | a routine that the IRP is passed to |
 //! | `Interlocked*`, `YieldProcessor` | nothing: in an [exploration](crate::explore) no other thread runs there |
 //! | `KeGetCurrentIrql`, `KeRaiseIrql`, `KeLowerIrql` (CR8) | everything: the model emulates them |
-//! | `KeGetCurrentProcessorNumber`, `KeGetCurrentThread` (GS) | the model emulates them; there is no memory at the thread's
-//! address |
+//! | `KeGetCurrentProcessorNumber`, `KeGetCurrentThread` (GS) | the model emulates them; there is no memory at the thread's address |
 //! | other uses of GS, privileged instructions | a violation that names the instruction |
 //!
 //! The last three rows apply to a Linux host. A Windows host refuses an image that contains one of the inline functions
