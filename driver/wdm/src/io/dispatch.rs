@@ -80,7 +80,7 @@ pub(crate) unsafe extern "C" fn close<D: Device>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+    // SAFETY: the page about IRP_MJ_CLOSE says that it is always sent at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
     // SAFETY: the I/O manager has just given the IRP to this routine, and closes each file once.
     unsafe { OpenFile::<D::File>::detach(&extension.files, irp, &mut irql) };
