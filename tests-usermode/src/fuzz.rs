@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_run_what_runs_in_threads_within_bounds() {
+    fn run_threads_accepts_thread_routines_within_bounds() {
         let allowed = |routine, threads, rounds, reserved| {
             let input = RunThreads {
                 routine,

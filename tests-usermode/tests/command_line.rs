@@ -188,12 +188,12 @@ fn a_schedule_that_does_not_fit_its_test_could_not_run() {
         // At first only thread a can run.
         (
             "queue::cancel_against_completion:b",
-            "at step 1 thread b cannot go on",
+            "at step 1 thread b cannot continue",
         ),
         // Later it waits for the other threads.
         (
             "queue::cancel_against_completion:a100000",
-            "thread a cannot go on",
+            "thread a cannot continue",
         ),
         ("queue::cancel_against_completion:", "at least one step"),
         (

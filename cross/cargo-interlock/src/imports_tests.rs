@@ -18,7 +18,7 @@ use super::*;
 const INLINE: &str = "KeRaiseIrqlToDpcLevel";
 
 #[test]
-fn libraries_hold_what_the_kernel_exports() {
+fn import_libraries_contain_the_exports_of_the_kernel() {
     for arch in Arch::ALL {
         let definitions = definitions(arch);
         let [hal, kernel] = ["hal.def", "ntoskrnl.def"].map(|name| &definitions[name]);
@@ -207,7 +207,7 @@ fn refused(arch: Arch, declared: &BTreeSet<String>) -> Vec<String> {
 }
 
 #[test]
-fn what_is_declared_can_be_imported() {
+fn declared_routines_can_be_imported() {
     let sources = driver_sources();
     for arch in Arch::ALL {
         for (path, source) in &sources {

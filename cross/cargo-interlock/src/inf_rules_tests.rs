@@ -49,7 +49,7 @@ fn with_line(after: &str, line: &str) -> Vec<&'static str> {
 }
 
 #[test]
-fn own_inf_breaks_no_rule() {
+fn inf_of_interlock_breaks_no_rule() {
     for arch in Arch::ALL {
         assert_eq!(broken_for(arch, &inf_for(arch)), [""; 0]);
     }

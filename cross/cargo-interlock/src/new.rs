@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn driver_is_found_and_a_control_device_alone_has_no_inf() {
+    fn driver_is_found_and_only_a_control_device_has_no_inf() {
         for kind in Kind::value_variants() {
             let folder = TempDir::new().unwrap();
             let source = Source::Git("https://example.org/interlock".into());

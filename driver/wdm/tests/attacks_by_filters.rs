@@ -19,11 +19,11 @@ use wdm::{
     irql::{CallerLevel, DispatchLevel},
 };
 
-/// What the filter does with the opens and closes that follow: the number of the mode is added.
+/// How the filter handles the opens and closes that follow: the number of the mode is added.
 const MODE: u32 = 0x22_2000;
 /// The function driver answers how many files are open.
 const COUNT: u32 = 0x22_3000;
-/// The function driver completes the request in a DPC, and the filter drops it when it comes back.
+/// The function driver completes the request in a DPC, and the filter drops it when it returns.
 const IN_A_DPC: u32 = 0x22_3004;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,7 +31,7 @@ enum Mode {
     Forward,
     /// Drops the request when it has come back to a completion routine.
     DropReturned,
-    /// Keeps it when it comes back, and completes it in a work item.
+    /// Keeps the request when it returns, and completes it in a work item.
     Keep,
     /// Fails the request, open or close.
     Fail,
@@ -100,7 +100,7 @@ impl Device for Below {
     }
 }
 
-/// What the work item of the filter does.
+/// The work item of the filter.
 struct Work {
     complete: Mutex<Vec<Returned<PendedIrp<Shared<Item>>>>>,
 }
@@ -251,7 +251,7 @@ fn opens_and_closes(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn a_filter_drops_keeps_and_fails_what_opens_and_closes_a_file() {
+fn a_filter_drops_keeps_and_fails_opens_and_closes() {
     opens_and_closes(&Kernel::new(ntmodel::Config::default()));
 }
 
@@ -278,7 +278,7 @@ fn a_device_is_removed_while_its_filter_keeps_an_open() {
     }
 }
 
-/// The request comes back to the filter at `DISPATCH_LEVEL`, where the filter drops it, while the device is removed.
+/// The request returns to the filter at `DISPATCH_LEVEL`, where the filter drops it, while the device is removed.
 #[test]
 fn a_request_that_comes_back_in_a_dpc_is_dropped() {
     explore::check(200, |kernel| {

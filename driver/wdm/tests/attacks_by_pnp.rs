@@ -30,7 +30,7 @@ const USE: u32 = 0x22_2008;
 const FAILURE: i32 = nt::STATUS_DEVICE_BUSY;
 
 thread_local! {
-    /// Whether the device fails the next request of the PnP manager that it is asked about.
+    /// Whether the device fails the next PnP request that it can fail.
     static FAILS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -216,7 +216,7 @@ const MINORS: [u8; 8] = [
 ];
 
 /// Sends three requests of the PnP manager in an order, and uses the device after each; then removes it. `failing` is the one that
-/// the driver fails, and `bus` what the bus driver does with all.
+/// the driver fails, and `bus` is the bus driver's handling of all three.
 fn in_order(order: [u8; 3], failing: usize, bus: Option<BusAnswer>) {
     let kernel = common::kernel();
     common::with_file::<Everything>(&kernel, |device, file| {
@@ -305,7 +305,7 @@ impl ControlDevice for Everything {
     const NAME: &str = "Everything";
 }
 
-/// Each step of `DriverEntry` fails once: nobody calls Unload then.
+/// Each step of `DriverEntry` fails once. The I/O manager does not call Unload then.
 #[test]
 fn each_step_of_a_control_devices_driver_entry_fails() {
     let faults = Arc::new(Faults::default());

@@ -12,7 +12,7 @@ use wdm::{
     WorkItem, WorkItemRoutine, irql::NoSpinLockHeld,
 };
 
-/// What a request makes the device do.
+/// The operations of the device, each started by a request.
 const BY_ITSELF: u32 = 0x22_2000;
 const BY_EACH_OTHER: u32 = 0x22_2004;
 const UNDER_A_LOCK: u32 = 0x22_2008;
@@ -60,7 +60,7 @@ fn killer(
     Ok(thread)
 }
 
-/// Puts a thread in its place and wakes it. It drops what it finds then.
+/// Puts a thread in its place and wakes it. The thread then drops the value in its place.
 fn put(place: &Place<Thread<Killer>>, thread: Thread<Killer>, irql: &mut PassiveLevel) {
     place.with(irql, |place, irql| {
         thread.wake(irql);
@@ -68,7 +68,7 @@ fn put(place: &Place<Thread<Killer>>, thread: Thread<Killer>, irql: &mut Passive
     });
 }
 
-/// A work item that drops what may be the last owner of itself but the one that runs it, and queues itself again.
+/// A work item that drops an owner of itself, which can be the last one except the running one, and queues itself again.
 struct Suicide {
     own: Place<Shared<WorkItem<Suicide>>>,
     victim: Place<Thread<Killer>>,
@@ -93,7 +93,7 @@ impl ThreadRoutine for RunsDown {
     }
 }
 
-/// A thread that waits for an event that nobody sets, for a time at most.
+/// A thread that waits with a timeout for an event that is never set.
 struct Waits(Shared<Event>);
 
 impl ThreadRoutine for Waits {

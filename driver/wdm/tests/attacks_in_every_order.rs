@@ -14,7 +14,7 @@ use wdm::{
     irql::NoSpinLockHeld,
 };
 
-/// What the driver does for a request, or what happens to the driver.
+/// The operation of the driver for a request, or an event for the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Queue,
@@ -137,7 +137,7 @@ impl Device for Server {
         irp.complete(NtStatus::SUCCESS, irql)
     }
 
-    /// Accepts requests again and queues the one that it serves, although the device is gone.
+    /// Accepts requests again and queues the one that it serves, although the device was removed.
     fn remove(&self, irql: &mut PassiveLevel) {
         self.queue.accept(irql);
         self.start_io.accept(irql);
@@ -167,7 +167,7 @@ fn run(steps: &[Step]) {
         }
     }
     if steps.contains(&Close) {
-        // The request that is served is not on a queue; it goes on one.
+        // The current request is not on a queue, and is inserted into one.
         driver.send(Next.code(), 9);
     } else {
         driver.device.surprise_remove();
@@ -189,7 +189,7 @@ fn each(length: usize, steps: &mut Vec<Step>, run: &impl Fn(&[Step])) {
         if matches!(step, Close | Remove) && steps.contains(&step) {
             continue;
         }
-        // No request is sent through a handle that is closed, nor to a device that is gone.
+        // No request is sent through a closed handle or to a removed device.
         if matches!(step, Queue | Step::Start) && steps.contains(&Close) {
             continue;
         }

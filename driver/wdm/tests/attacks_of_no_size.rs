@@ -74,7 +74,7 @@ impl QueueCallbacks for Counted<CALLBACKS> {
 
 type Queues = [Option<Shared<IrpQueue<Counted<CALLBACKS>>>>; 2];
 
-/// What the driver keeps outside of its device.
+/// The driver's state outside its device.
 static QUEUES: RwSpinLock<Queues> = RwSpinLock::new([None, None]);
 static KEPT: RwSpinLock<Option<PendedIrp>> = RwSpinLock::new(None);
 
@@ -151,7 +151,7 @@ impl Device for Counted<DEVICE> {
                 KEPT.write(irql, |kept, _| *kept = Some(irp));
                 handled
             }
-            // The first request goes from one queue to the other and back, and then on.
+            // The first request is moved from one queue to the other and back, and then forwarded.
             MOVE => {
                 for _ in 0..3 {
                     let first = queue(0, irql).remove_by_key(0, irql);
@@ -177,7 +177,7 @@ impl Device for Counted<DEVICE> {
                 });
                 handled
             }
-            // A reply that does not fit, with the status that the sender asks for.
+            // A reply that does not fit, with the status that the sender requests.
             _ => {
                 let raw = irp.input::<[u8; 4]>().map(i32::from_le_bytes);
                 let status = raw.ok().and_then(NtStatus::from_raw).expect("a status");
@@ -216,7 +216,7 @@ impl Device for Counted<DEVICE> {
     }
 }
 
-/// Runs the test alone, and says what was dropped in it.
+/// Runs the test alone, and returns the record of the drops in it.
 fn run(test: impl FnOnce(&Loaded)) -> [u32; 4] {
     let _alone = ONE_AT_A_TIME.lock();
     drops();

@@ -1,5 +1,5 @@
 //! Two function drivers in one device stack: the upper one opens the files, and forwards requests that the lower one must not take for
-//! requests on files of its own.
+//! requests on its own files.
 
 mod common;
 

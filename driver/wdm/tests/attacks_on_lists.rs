@@ -19,7 +19,7 @@ const MOVE: u32 = 0x22_2008;
 const EXTEND: u32 = 0x22_200c;
 const FLUSH: u32 = 0x22_2010;
 
-/// What an item owns, which goes with its last owner.
+/// The value that an item owns, which is dropped with its last owner.
 type Value = Shared<u64>;
 
 #[pin_data]
@@ -111,7 +111,7 @@ impl Device for Attacked {
     }
 }
 
-/// One thread pushes and pops, while another does something else; then the device is removed with what is left.
+/// One thread pushes and pops, while another does something else; then the device is removed with the remaining items.
 fn beside<const CODE: u32>(kernel: &Arc<Kernel>) {
     common::with_file::<Attacked>(kernel, |device, file| {
         let send = |file: &ntmodel::File, codes: &[u32]| {

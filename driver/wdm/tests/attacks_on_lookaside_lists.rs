@@ -50,7 +50,7 @@ impl Device for Attacked {
         Ok(Ok::<_, Error>(Self { object, lock }))
     }
 
-    /// Takes a list apart at `DISPATCH_LEVEL`, under a lock, when the lookaside list of its items is gone.
+    /// Drops the items of a list at `DISPATCH_LEVEL`, under a lock, after their lookaside list was dropped.
     fn device_control<'irp>(
         &self,
         irp: Irp<'irp>,

@@ -277,7 +277,7 @@ fn a_current_irp_dropped_under_a_lock_is_completed_later_and_the_others_end_with
 }
 
 #[test]
-fn a_record_with_a_timer_is_given_up_in_that_timers_own_dpc() {
+fn a_record_with_a_timer_is_dropped_in_the_dpc_of_that_timer() {
     let driver = Loaded::new::<Attacked>();
     let request = driver.pend(TIMED, 1);
     driver.kernel.advance(Duration::from_millis(2));
@@ -363,7 +363,7 @@ impl DpcRoutine for Suicide {
 }
 
 #[test]
-fn the_last_owner_of_a_dpc_goes_in_that_dpc() {
+fn last_owner_of_a_dpc_is_dropped_in_that_dpc() {
     let driver = Loaded::new::<Attacked>();
     attack(&driver, |device, irql| {
         let dpc = Dpc::new(Ok::<_, Error>(Suicide(Mutex::new(None))));
@@ -378,7 +378,7 @@ fn the_last_owner_of_a_dpc_goes_in_that_dpc() {
 }
 
 #[test]
-fn a_queue_given_up_at_dispatch_level_stays_with_its_device() {
+fn a_queue_dropped_at_dispatch_level_stays_with_its_device() {
     let driver = Loaded::new::<Attacked>();
     let request = driver.pend(QUEUE, 1);
     attack(&driver, |device, irql| {
@@ -456,7 +456,7 @@ fn surprise_remove() {
 }
 
 #[test]
-fn a_queue_of_a_device_that_is_gone_is_opened_again() {
+fn a_queue_of_a_removed_device_is_opened_again() {
     let driver = Loaded::new::<Attacked>();
     let kept = driver.pend(KEEP, 1);
     REMOVED.set(Some(driver.device.clone()));
@@ -475,7 +475,7 @@ fn a_queue_of_a_device_that_is_gone_is_opened_again() {
 }
 
 #[test]
-fn a_request_is_kept_after_the_device_has_let_go_of_all() {
+fn a_request_is_kept_after_the_device_has_completed_all() {
     let driver = Loaded::new::<Attacked>();
     REMOVED.set(Some(driver.device.clone()));
     ATTACK.set(Some(|_, _| surprise_remove()));

@@ -28,7 +28,7 @@ const MAKE_CANCELABLE: u32 = 0x22_3010;
 
 const LONG: Duration = Duration::from_secs(5);
 
-/// What the device is doing: the code of the request that it serves, and how often it was stopped.
+/// The state of the device: the code of the current request, and the number of times that it was stopped.
 struct State {
     serving: InterlockedLong,
     stops: InterlockedLong,
@@ -193,7 +193,7 @@ fn serve(file: &File, number: u32) -> Request {
     file.device_control(SERVE + 4 * number, &[], Vec::new())
 }
 
-/// Whether a request was being served, and how often the device was stopped so far.
+/// Whether a request was being served, and the number of times that the device was stopped.
 fn complete(file: &File) -> (bool, u32) {
     let sent = file.device_control(COMPLETE, &[], vec![0; 8]);
     let output = sent.wait(LONG).expect("it ends").output;
@@ -217,7 +217,7 @@ fn served_request_is_cancelled_and_the_next_one_is_served() {
     let [first, second, third] = [0, 1, 2].map(|number| serve(&file, number));
     assert!(first.cancel());
     assert_eq!(first.status(), Some(nt::STATUS_CANCELLED));
-    // The device is still busy: it was told to stop, and says that it has.
+    // The device is still busy until it reports that it has stopped.
     assert_eq!(complete(&file), (true, 1));
     assert_eq!((second.status(), third.status()), (None, None));
     assert_eq!(complete(&file), (true, 1));

@@ -128,7 +128,7 @@ fn a_request_pends_until_it_is_completed_or_cancelled() {
 }
 
 #[test]
-fn a_queue_that_refuses_ends_what_arrives_and_keeps_what_it_has_until_it_is_purged() {
+fn a_refusing_queue_completes_new_requests_and_keeps_the_queued_ones_until_a_purge() {
     const NOT_READY: Option<i32> = Some(nt::STATUS_DEVICE_NOT_READY);
 
     let driver = load();
@@ -150,7 +150,7 @@ fn a_queue_that_refuses_ends_what_arrives_and_keeps_what_it_has_until_it_is_purg
 }
 
 #[test]
-fn a_request_that_was_cancelled_before_it_is_queued_ends_at_once() {
+fn a_request_that_was_cancelled_before_it_is_queued_is_completed_immediately() {
     let driver = Rc::new(load());
     assert!(!complete(&driver));
     driver.send(COMPLETE, 1);
@@ -163,7 +163,7 @@ fn a_request_that_was_cancelled_before_it_is_queued_ends_at_once() {
 }
 
 #[test]
-fn a_remover_leaves_a_request_whose_cancel_routine_was_taken_and_goes_on_to_the_next() {
+fn a_remover_skips_a_request_whose_cancel_routine_was_taken() {
     let driver = load();
     let (a, b) = (pend(&driver, 1), pend(&driver, 1));
     let cancelling = a.begin_cancel();
@@ -191,7 +191,7 @@ fn requests_around_one_that_is_being_cancelled_stay_in_order() {
 }
 
 #[test]
-fn cleanup_cancels_its_own_files_requests_and_leaves_what_the_cancel_routine_has() {
+fn cleanup_cancels_the_requests_of_its_file_except_those_that_the_cancel_routine_owns() {
     let driver = load();
     let (a, b, other) = (pend(&driver, 1), pend(&driver, 1), pend(&driver, 2));
     let cancelling = a.begin_cancel();
@@ -280,7 +280,7 @@ fn a_surprise_removal_leaves_a_request_to_its_cancel_routine_and_the_removal_wai
 }
 
 #[test]
-fn a_request_that_is_being_queued_while_the_device_goes_is_refused() {
+fn a_request_that_is_being_queued_during_the_removal_is_refused() {
     let driver = Rc::new(load());
     assert_eq!(driver.device.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
     let pnp_manager = Rc::clone(&driver);

@@ -1,6 +1,6 @@
 //! Direct I/O: reads, writes and device controls on the sender's own pages, which the sender can change at any time.
 //!
-//! What is expected is by Microsoft's "Using Direct I/O" and "Buffer Descriptions for I/O Control Codes".
+//! The expected results are those of Microsoft's "Using Direct I/O" and "Buffer Descriptions for I/O Control Codes".
 
 mod common;
 
@@ -257,7 +257,7 @@ fn internal_device_control_comes_from_another_driver() {
 }
 
 #[test]
-fn information_of_a_file_is_asked_by_class() {
+fn information_of_a_file_is_queried_by_class() {
     with_file(|_, file| {
         let asked = end(&file.query_information(5, 4));
         assert_eq!(
@@ -276,7 +276,7 @@ fn information_of_a_file_is_asked_by_class() {
     });
 }
 
-/// Every mapping fails once, and the driver says so.
+/// Every mapping fails once, and the driver reports it.
 #[test]
 fn buffer_that_cannot_be_mapped_is_not_used() {
     let faults = Arc::new(Faults::default());
@@ -353,7 +353,7 @@ impl Device for Twice {
     }
 }
 
-/// What a driver reads twice can be different: user mode writes before, between or after.
+/// Two reads of the same bytes can differ: user mode writes before, between or after them.
 #[test]
 fn user_mode_changes_its_buffer_at_any_time() {
     static SEEN: Mutex<BTreeSet<[u8; 2]>> = Mutex::new(BTreeSet::new());

@@ -12,7 +12,7 @@ use wdm::{
     thread,
 };
 
-/// The IOCTLs: what to do with the event.
+/// The IOCTLs, one for each operation on the event.
 const SET: u32 = 0x22_2000;
 const CLEAR: u32 = 0x22_2004;
 const WAIT: u32 = 0x22_2008;

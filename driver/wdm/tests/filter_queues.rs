@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use common::kernel;
-use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
+use common::{Stack, kernel, load, load_filter};
+use ntmodel::{Driver, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
     Device, Error, Filter, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView, MajorFunction,
@@ -145,46 +145,12 @@ impl Filter for Gate {
     }
 }
 
-struct Stack {
-    below: Driver,
-    above: Driver,
-    device: Dev,
+fn stack(kernel: &Arc<Kernel>, below: Driver) -> Stack {
+    Stack::with_filter(below, load_filter::<Gate>(kernel))
 }
 
-impl Stack {
-    fn new(kernel: &Arc<Kernel>, below: ntmodel::DriverEntry) -> Self {
-        // SAFETY: the entry points are those of drivers on wdm, or of the one above; so below.
-        let below = unsafe { Driver::load(kernel, below) }.expect("DriverEntry");
-        // SAFETY: as above.
-        let above = unsafe { Driver::load(kernel, wdm::filter_entry::<Gate>) };
-        let above = above.expect("DriverEntry");
-        let device = below.add_device().expect("AddDevice");
-        above.add_filter(&device).expect("AddDevice");
-        Self {
-            below,
-            above,
-            device,
-        }
-    }
-
-    fn started(kernel: &Arc<Kernel>) -> Self {
-        let stack = Self::new(kernel, wdm::entry::<Below>);
-        stack.device.start().expect("the device starts");
-        stack
-    }
-
-    fn open(&self) -> File {
-        self.device.open(Access::ReadWrite).expect("it opens")
-    }
-
-    fn unload(self) {
-        if !self.device.is_removed() {
-            self.device.remove().expect("no file is open");
-        }
-        drop(self.device);
-        self.above.unload();
-        self.below.unload();
-    }
+fn started(kernel: &Arc<Kernel>) -> Stack {
+    stack(kernel, load::<Below>(kernel)).started()
 }
 
 fn send(file: &File, code: u32) -> Request {
@@ -197,7 +163,7 @@ fn status(request: &Request) -> i32 {
 
 #[test]
 fn queued_request_is_forwarded_later() {
-    let stack = Stack::started(&kernel());
+    let stack = started(&kernel());
     let file = stack.open();
     let [cancelled, first, second] = [(); 3].map(|()| send(&file, HOLD));
     assert!(cancelled.cancel());
@@ -213,8 +179,8 @@ fn queued_request_is_forwarded_later() {
 }
 
 #[test]
-fn closing_a_handle_cancels_what_was_sent_through_it() {
-    let stack = Stack::started(&kernel());
+fn closing_a_handle_cancels_its_requests() {
+    let stack = started(&kernel());
     let (file, other) = (stack.open(), stack.open());
     // More than are examined under one acquisition of the lock.
     let mine: Vec<_> = (0..150).map(|_| send(&file, HOLD)).collect();
@@ -249,7 +215,7 @@ fn closing_a_handle_cancels_what_was_sent_through_it() {
 
 #[test]
 fn filter_that_does_not_start_fails_the_start() {
-    let stack = Stack::started(&kernel());
+    let stack = started(&kernel());
     assert_eq!(
         stack.device.start(),
         Err(Error::DEVICE_NOT_CONNECTED.to_raw())
@@ -260,8 +226,10 @@ fn filter_that_does_not_start_fails_the_start() {
 
 #[test]
 fn driver_below_gets_the_parameters_that_were_sent() {
-    let stack = Stack::new(&kernel(), entry_in_c);
-    stack.device.start().expect("the device starts");
+    let kernel = kernel();
+    // SAFETY: the entry point is that of a driver on wdm, except for the routine above.
+    let below = unsafe { Driver::load(&kernel, entry_in_c) }.expect("DriverEntry");
+    let stack = stack(&kernel, below).started();
     let file = stack.open();
     let waiting = file.device_control(HOLD_NEITHER, &[], Vec::new());
     assert_eq!(waiting.status(), None);
@@ -274,7 +242,7 @@ fn driver_below_gets_the_parameters_that_were_sent() {
 
 /// A request that waits is forwarded and cancelled, while the device is removed.
 fn resumed_cancelled_and_removed(kernel: &Arc<Kernel>) {
-    let stack = Stack::started(kernel);
+    let stack = started(kernel);
     let file = stack.open();
     let waiting = Arc::new(send(&file, HOLD));
     assert_eq!(send(&file, RESUME).answer(), 0);
@@ -291,7 +259,7 @@ fn resumed_cancelled_and_removed(kernel: &Arc<Kernel>) {
 
 /// One thread closes the handle, one sends a request through it, and one cancels another request.
 fn sent_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
-    let stack = Stack::started(kernel);
+    let stack = started(kernel);
     let file = Arc::new(stack.open());
     let waiting = Arc::new(send(&file, HOLD));
     let theirs = Arc::clone(&file);

@@ -19,23 +19,23 @@ const fn code(function: u32) -> u32 {
     ctl_code(UNKNOWN_DEVICE, function, Method::Buffered, Right::Any)
 }
 
-/// What the function driver does: the low digit of the function.
+/// The operation of the function driver: the low digit of the function code.
 const SUCCEED: u32 = 0;
 const FAIL: u32 = 1;
 /// Keeps the request until a release.
 const PEND: u32 = 2;
 const RELEASE: u32 = 3;
 
-/// What the filter does: the next digit.
+/// The operation of the filter: the next digit.
 const FORWARD: u32 = 0x800;
 const OBSERVE: u32 = 0x810;
 const COMPLETE: u32 = 0x820;
-/// Completes the request with another status when it comes back.
+/// Completes the request with another status when it returns.
 const CHANGE: u32 = 0x830;
-/// Keeps the request when it comes back, until the removal or a request that releases it.
+/// Keeps the request when it returns, until the removal or a request that releases it.
 const KEEP: u32 = 0x840;
 const LET_GO: u32 = 0x850;
-/// Drops the request when it comes back.
+/// Drops the request when it returns.
 const DROP: u32 = 0x860;
 
 type Kept = Shared<SpinLock<Option<PendedIrp>>>;
@@ -99,7 +99,7 @@ impl Device for Below {
         if (irp.code() >> 2) & 0xf == PEND {
             return self.keep(irp, irql);
         }
-        // To the bus driver, which leaves the status as it came.
+        // To the bus driver, which does not change the status.
         irp.forward(irql)
     }
 
@@ -114,7 +114,7 @@ impl Device for Below {
     }
 }
 
-/// What the filter keeps with a request.
+/// The filter's record of a request.
 struct Seen {
     ends: InterlockedLong,
     failures: InterlockedLong,
@@ -262,7 +262,7 @@ impl Stack {
         end(&self.send(function))
     }
 
-    /// How many requests came back, and how many of these failed when they were observed.
+    /// The number of requests that returned, and the number of those that had failed.
     fn seen(&self) -> (u8, u8) {
         let end = self.send(LET_GO).ended().expect("it does not pend");
         (end.output[0], end.output[4])
@@ -333,7 +333,7 @@ fn request_that_came_back_is_kept_until_the_filter_completes_it() {
     stack.unload();
 }
 
-/// The function driver completes what it keeps when it gets the removal from the filter, and the filter keeps it then.
+/// The function driver completes its kept request when it receives the removal, and the filter then keeps the request.
 #[test]
 fn request_that_comes_back_during_the_removal_is_completed() {
     let stack = Stack::new(&kernel());
@@ -363,7 +363,7 @@ fn function_driver_is_notified_of_a_shutdown() {
     kernel.notify_shutdown();
     assert_eq!(end(&pending).0, nt::STATUS_DELETE_PENDING);
     stack.unload();
-    // Nobody is registered any more.
+    // No device is registered any more.
     kernel.notify_shutdown();
 }
 
@@ -377,9 +377,9 @@ fn function_driver_forwards_too() {
     stack.unload();
 }
 
-/// A filter below the function driver has the flags of the bus driver's device object; it gets what is forwarded to it.
+/// A filter below the function driver has the flags of the bus driver's device object; it receives the forwarded requests.
 #[test]
-fn lower_filter_gets_what_the_function_driver_forwards() {
+fn lower_filter_receives_the_forwarded_requests() {
     let kernel = kernel();
     let (below, between) = load_both(&kernel);
     let device = between
@@ -427,7 +427,7 @@ fn paging_file_changes_the_flag_of_the_device() {
     }
 }
 
-/// AddDevice undoes its steps, whatever fails.
+/// AddDevice undoes its steps after each failure.
 #[test]
 fn driver_that_cannot_be_added_leaves_nothing_behind() {
     let faults = Arc::new(Faults::default());
@@ -458,7 +458,7 @@ fn driver_that_cannot_be_added_leaves_nothing_behind() {
     below.unload();
 }
 
-/// One request is forwarded and comes back, while another one completes it in the function driver.
+/// One request is forwarded and returns, while another one completes it in the function driver.
 fn released_by_another_thread(kernel: &Arc<Kernel>, function: u32) {
     let stack = Stack::new(kernel);
     let theirs = Arc::clone(&stack.file);

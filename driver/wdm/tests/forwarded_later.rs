@@ -5,8 +5,8 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{kernel, load, load_filter};
-use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
+use common::{Stack, kernel, load, load_filter};
+use ntmodel::{Access, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
     CompletionRoutine, Device, Error, Filter, Guid, Handled, InterlockedLong, Irp, IrpQueue,
@@ -61,7 +61,7 @@ impl QueueCallbacks for Quiet {
     }
 }
 
-/// What a request keeps: the queue to which it returns, and the work item that forwards it again.
+/// The record of a request: the queue to which it returns, and the work item that forwards it again.
 struct Paused {
     queue: Shared<IrpQueue<Quiet>>,
     resume: Shared<WorkItem<Resume>>,
@@ -159,40 +159,14 @@ impl Device for Pause {
     }
 }
 
-struct Stack {
-    below: Driver,
-    above: Driver,
-    device: Dev,
+fn stack(kernel: &Arc<Kernel>) -> Stack {
+    Stack::with_function(load_filter::<Busy>(kernel), load::<Pause>(kernel))
 }
 
-impl Stack {
-    fn new(kernel: &Arc<Kernel>) -> Self {
-        let below = load_filter::<Busy>(kernel);
-        let above = load::<Pause>(kernel);
-        let device = below.add_device().expect("AddDevice");
-        above.add_function(&device).expect("AddDevice");
-        Self {
-            below,
-            above,
-            device,
-        }
-    }
-
-    fn started(kernel: &Arc<Kernel>) -> (Self, File) {
-        let stack = Self::new(kernel);
-        stack.device.start().expect("the device starts");
-        let file = stack.device.open(Access::ReadWrite).expect("it opens");
-        (stack, file)
-    }
-
-    fn unload(self) {
-        if !self.device.is_removed() {
-            self.device.remove().expect("no file is open");
-        }
-        drop(self.device);
-        self.above.unload();
-        self.below.unload();
-    }
+fn started(kernel: &Arc<Kernel>) -> (Stack, File) {
+    let stack = stack(kernel).started();
+    let file = stack.open();
+    (stack, file)
 }
 
 fn send(file: &File, code: u32) -> Request {
@@ -201,7 +175,7 @@ fn send(file: &File, code: u32) -> Request {
 
 #[test]
 fn request_is_forwarded_when_the_device_is_resumed() {
-    let (stack, file) = Stack::started(&kernel());
+    let (stack, file) = started(&kernel());
     for code in [ONE_WAY, AND_WAIT, AND_RETRY] {
         let [cancelled, waiting] = [(); 2].map(|()| send(&file, code));
         assert!(cancelled.cancel());
@@ -216,7 +190,7 @@ fn request_is_forwarded_when_the_device_is_resumed() {
 }
 
 fn resumed_cancelled_and_removed(kernel: &Arc<Kernel>, code: u32) {
-    let (stack, file) = Stack::started(kernel);
+    let (stack, file) = started(kernel);
     let waiting = Arc::new(send(&file, code));
     assert_eq!(send(&file, RESUME).answer(), 0);
     let theirs = Arc::clone(&waiting);
@@ -241,7 +215,7 @@ fn forwarded_request_ends_once_whatever_else_happens() {
 
 #[test]
 fn device_is_started_before_it_can_be_found() {
-    let stack = Stack::new(&kernel());
+    let stack = stack(&kernel());
     let early = stack.device.open_anyway(Access::ReadWrite).expect("opens");
     assert_eq!(send(&early, RESUME).answer(), nt::STATUS_DEVICE_NOT_READY);
     stack.device.start().expect("the device starts");

@@ -19,7 +19,7 @@ const EXCHANGE: u32 = 0x22_200c;
 const ACCESS: u32 = 0x22_2010;
 const RUN_DOWN: u32 = 0x22_2014;
 
-/// What every request answers.
+/// The output of every request.
 const NOTHING: u32 = u32::MAX;
 
 struct All {
@@ -103,7 +103,7 @@ fn last_item_is_popped_first() {
         assert_eq!(ask(file, POP, 0), 9);
         assert_eq!(ask(file, FLUSH, 0), 87_654_321);
         assert_eq!(ask(file, POP, 0), NOTHING);
-        // What is on the list when the device is removed is freed.
+        // Items that are on the list at the removal are freed.
         ask(file, PUSH, 1);
     });
 }

@@ -358,7 +358,7 @@ fn asked_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, expected: 
 }
 
 #[test]
-fn request_ends_before_the_device_is_gone() {
+fn request_ends_before_the_device_is_removed() {
     explore::check(500, |kernel| {
         asked_while_the_device_is_removed(kernel, NEXT, 0);
     });

@@ -83,7 +83,7 @@ fn entered() -> Vec<PowerState> {
 }
 
 #[test]
-fn device_is_called_for_each_state_and_told_to_the_power_manager() {
+fn device_is_called_for_each_state_and_power_manager_is_notified() {
     let kernel = kernel();
     let (driver, device) = start::<Lamp>(&kernel);
     // IRP_MN_START_DEVICE.
@@ -122,7 +122,7 @@ fn device_is_called_before_the_bus_driver_on_the_way_down_and_after_it_on_the_wa
 }
 
 #[test]
-fn device_can_refuse_a_query_alone() {
+fn device_can_refuse_only_a_query() {
     let kernel = kernel();
     let (driver, device) = start::<Lamp>(&kernel);
     assert_eq!(device.query_power(D2), nt::STATUS_SUCCESS);

@@ -1,6 +1,6 @@
-//! Reads, writes, flushes and device controls: the buffers that the driver gets, and what the caller gets of its replies.
+//! Reads, writes, flushes and device controls: the buffers of the driver, and the output that the caller receives.
 //!
-//! What is expected is by Microsoft's "Using Buffered I/O", `IO_STACK_LOCATION` and "Using NTSTATUS Values": the I/O manager
+//! The expected results are those of Microsoft's "Using Buffered I/O", `IO_STACK_LOCATION` and "Using NTSTATUS Values": the I/O manager
 //! copies no output of a request that ends with an error.
 
 mod common;
@@ -94,7 +94,7 @@ fn ended(request: &ntmodel::Request) -> Completion {
 }
 
 #[test]
-fn read_gets_as_much_as_there_is_room_for() {
+fn read_is_limited_by_its_buffer() {
     with_file(|file| {
         for (length, status) in [
             (0, NtStatus::BUFFER_OVERFLOW),

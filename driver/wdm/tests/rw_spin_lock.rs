@@ -1,4 +1,4 @@
-//! Reader/writer spin locks on the model: what a reader sees, in every order of two threads with up to three preemptions.
+//! Reader/writer spin locks on the model: the values that a reader observes, in every order of two threads with up to three preemptions.
 
 mod common;
 
@@ -73,6 +73,6 @@ fn read_against_write(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn reader_sees_no_write_in_part() {
+fn reader_observes_no_partial_write() {
     explore(Search::preempting(3), read_against_write).unwrap_or_else(|found| panic!("{found}"));
 }

@@ -130,7 +130,7 @@ fn ends<const N: usize>(irps: [&Request; N]) -> [Option<i32>; N] {
 }
 
 #[test]
-fn a_queue_that_refuses_ends_what_arrives_and_keeps_what_it_has_until_it_is_purged() {
+fn a_refusing_queue_completes_new_requests_and_keeps_the_queued_ones_until_a_purge() {
     const NOT_READY: Option<i32> = Some(nt::STATUS_DEVICE_NOT_READY);
 
     let driver = load();
@@ -163,7 +163,10 @@ fn requests_are_served_one_at_a_time_in_the_order_of_their_keys() {
     }
     assert!(!complete(&driver), "nothing is served any more");
     let idle = pend(&driver, 1, 1);
-    assert!(complete(&driver), "an idle device starts a request at once");
+    assert!(
+        complete(&driver),
+        "an idle device starts a request immediately"
+    );
     assert_eq!(idle.status(), DONE);
     assert_eq!(driver.holds(), 0);
 }
@@ -198,7 +201,7 @@ fn a_request_that_is_served_cannot_be_cancelled() {
 }
 
 #[test]
-fn a_request_that_was_cancelled_before_it_comes_is_not_served() {
+fn a_request_that_was_cancelled_before_its_arrival_is_not_served() {
     let driver = Rc::new(load());
     driver.send(COMPLETE, 2);
     let cancel_next = || {
@@ -234,7 +237,7 @@ fn a_request_whose_cancel_routine_was_taken_is_left_to_it_and_the_next_one_is_se
 }
 
 #[test]
-fn cleanup_cancels_what_waits_of_its_file_and_leaves_the_order_of_the_others() {
+fn cleanup_cancels_the_waiting_requests_of_its_file_and_keeps_the_order_of_the_others() {
     let driver = load();
     let served = pend(&driver, 2, 1);
     let [low, high] = [1, 3].map(|key| pend(&driver, key, 2));
@@ -269,7 +272,7 @@ fn cleanup_of_an_idle_device_leaves_it_idle() {
 }
 
 #[test]
-fn a_removal_ends_what_waits_and_is_held_up_by_what_is_served() {
+fn a_removal_completes_waiting_requests_and_waits_for_the_current_one() {
     let driver = load();
     assert_eq!(driver.device.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
     let [served, waits] = [1, 2].map(|key| pend(&driver, key, 1));

@@ -226,12 +226,12 @@ fn mutex_lends_its_value_to_one_thread_at_a_time() {
 }
 
 #[test]
-fn cancelled_timer_is_still() {
+fn cancelled_timer_does_not_expire() {
     explore::check(5_000, |kernel| {
         with_file::<All>(kernel, |_, file| {
             status(file, SET);
             let cancelled = status(file, CANCEL);
-            kernel.verify(cancelled == 0, || "the timer goes on".into());
+            kernel.verify(cancelled == 0, || "the timer was not cancelled".into());
         });
     });
 }

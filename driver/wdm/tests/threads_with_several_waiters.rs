@@ -1,4 +1,4 @@
-//! A thread whose routine lets two other threads wait: all of them leave when it is asked to stop.
+//! A thread whose routine lets two other threads wait: all of the waits end when it is requested to stop.
 
 mod common;
 
@@ -37,7 +37,7 @@ impl Device for Waiting {
 }
 
 #[test]
-fn every_waiter_is_asked_to_stop() {
+fn every_waiter_is_requested_to_stop() {
     explore::check(500, |kernel: &Arc<Kernel>| {
         // SAFETY: the entry point is that of a driver on wdm.
         let driver = unsafe { Driver::load(kernel, wdm::entry::<Waiting>) }.expect("DriverEntry");

@@ -1,4 +1,4 @@
-//! Periodic timers, by Microsoft's `KeSetTimerEx`: the routine runs again and again until the timer is cancelled.
+//! Periodic timers, by Microsoft's `KeSetTimerEx`: the routine runs repeatedly until the timer is cancelled.
 
 mod common;
 
@@ -74,7 +74,7 @@ fn periodic_timer_runs_until_it_is_cancelled() {
         let (was_set, ticks) = answer(STOP);
         assert_eq!((was_set, ticks), (1, 0));
         assert_eq!(answer(STOP), (0, 0));
-        // One that is still set when the device goes is cancelled with it.
+        // A timer that is still set at the removal is cancelled by it.
         assert_eq!(answer(START).0, 0);
     });
 }

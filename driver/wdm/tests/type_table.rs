@@ -300,7 +300,7 @@ mod covariant {
 }
 
 #[test]
-fn each_type_is_what_the_table_says() {
+fn each_type_has_the_properties_in_the_table() {
     for row in table() {
         for (name, is, expected) in row.marks {
             let found: String = is

@@ -1,4 +1,4 @@
-//! Closures that panic, which unwinds in user mode: every lock is released, and the IRQL is what it was.
+//! Closures that panic, which unwinds in user mode: every lock is released, and the IRQL is restored.
 
 mod common;
 

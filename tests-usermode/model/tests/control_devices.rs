@@ -1,4 +1,4 @@
-//! Named device objects and symbolic links: who opens them, and when; and what a driver may not leave.
+//! Named device objects and symbolic links: when and by which user they can be opened, and objects that a driver must delete.
 
 mod common;
 
@@ -199,7 +199,7 @@ fn everyone_opens_a_device_with_the_default_descriptor() {
 }
 
 #[test]
-fn descriptor_says_who_opens_a_device() {
+fn descriptor_determines_who_opens_a_device() {
     let kernel = Kernel::new(Config::default());
     let driver = load(&kernel, secured);
     for name in [r"\\.\Named", r"\\.\Named\x"] {

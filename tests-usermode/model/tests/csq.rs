@@ -1,4 +1,4 @@
-//! Cancel-safe IRP queues: a correct driver in every order, the documented results, and what a driver may get wrong.
+//! Cancel-safe IRP queues: a correct driver in every order, the documented results, and the mistakes of a driver.
 
 mod steps;
 
@@ -17,13 +17,13 @@ use nt::{
 use ntmodel::{Config, Kernel, Rule};
 use steps::{FIRST, SECOND, Stage, Steps, breaks, complete, end_of, holds, mark, one_request};
 
-/// What a driver does that is not as documented.
+/// A deviation of the driver from the documentation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mistake {
     Nothing,
     /// `CsqRemoveIrp` leaves the IRP on the list.
     DoesNotUnlink,
-    /// `CsqPeekNextIrp` returns the head of the list, whatever IRP it is to go on after.
+    /// `CsqPeekNextIrp` returns the head of the list, regardless of the IRP that it is to continue after.
     PeeksHead,
     /// `CsqAcquireLock` raises the IRQL, and `CsqReleaseLock` does not lower it.
     ForgetsIrql,
@@ -235,7 +235,7 @@ impl<const MISTAKE: u8> Steps for Queues<MISTAKE> {
     }
 }
 
-/// Two requests are queued, one of them is cancelled, another one takes what is next, and the file is closed.
+/// Two requests are queued, one of them is cancelled, another one is removed as the next, and the file is closed.
 fn queued_cancelled_and_taken<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<Queues<MISTAKE>>(kernel);
     let queued = Arc::new(stage.send(FIRST));
@@ -292,7 +292,7 @@ fn wrong<const MISTAKE: u8>(rule: Rule, text: &str) {
 }
 
 #[test]
-fn the_routines_of_a_queue_do_what_their_pages_say() {
+fn routines_of_a_queue_follow_their_pages() {
     wrong::<{ Mistake::DoesNotUnlink as u8 }>(Rule::CompleteRequest, "while it is on a queue");
     wrong::<{ Mistake::PeeksHead as u8 }>(Rule::CancelSafeQueue, "CsqPeekNextIrp has returned IRP");
     wrong::<{ Mistake::ForgetsIrql as u8 }>(
@@ -372,7 +372,7 @@ fn an_irp_that_was_cancelled_is_not_inserted_but_completed() {
     }
 }
 
-/// Has a queue that takes one IRP of a context, and no other.
+/// Has a queue that accepts one IRP of a context, and no other.
 struct Refuses;
 
 unsafe extern "C" fn insert_one(csq: *mut IO_CSQ, irp: *mut IRP, word: *mut c_void) -> NTSTATUS {

@@ -1,4 +1,4 @@
-//! Direct I/O: what a driver does with the MDL of a request, and what it may not do.
+//! Direct I/O: correct uses of the MDL of a request, and mistakes.
 
 mod steps;
 
@@ -91,7 +91,7 @@ fn send<S: Steps>(kernel: &Arc<Kernel>, code: u32, byte: u8) -> Completion {
 #[test]
 fn driver_reads_and_writes_the_users_buffer() {
     let kernel = Kernel::new(Config::default());
-    // Information is what the bytes add up to, and no more than there are.
+    // Information is the sum of the bytes, up to their number.
     let end = send::<Increments>(&kernel, OUT_DIRECT, 1);
     assert_eq!((end.information, end.output), (LENGTH, vec![2; LENGTH]));
     let end = send::<Increments>(&kernel, IN_DIRECT, 1);
@@ -102,7 +102,7 @@ fn driver_reads_and_writes_the_users_buffer() {
 }
 
 #[test]
-fn information_of_direct_io_says_no_more_than_the_buffer_holds() {
+fn information_of_direct_io_does_not_exceed_the_buffer() {
     breaks(
         |kernel| drop(send::<Increments>(kernel, OUT_DIRECT, 2)),
         Rule::Information,
@@ -129,7 +129,7 @@ fn mapping_may_fail() {
     stage.tear_down();
 }
 
-/// What a driver does wrong, by a number.
+/// The mistake of a driver, by a number.
 struct Faulty<const MISTAKE: u8>;
 
 impl<const MISTAKE: u8> Steps for Faulty<MISTAKE> {
@@ -186,7 +186,7 @@ fn mdl_is_used_after_the_request_was_completed() {
     holds(sends::<4>);
 }
 
-/// Keeps a request until the next one, and then compares the buffer with what it was.
+/// Keeps a request until the next one, and then compares the buffer with its earlier content.
 struct Keeps;
 
 impl Steps for Keeps {

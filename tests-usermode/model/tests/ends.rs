@@ -1,5 +1,5 @@
 //! Scenarios that end with an IRP that is never completed, with a thread that waits, or in a hang: the report names the
-//! threads and what they wait for.
+//! threads and the objects that they wait for.
 
 mod common;
 mod steps;

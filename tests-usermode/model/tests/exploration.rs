@@ -1,4 +1,4 @@
-//! What an exploration finds where no routine of the kernel stops a thread: a promise that is broken, and a hang.
+//! An exploration finds violations that no routine of the kernel detects: a false assertion, and a hang.
 
 use std::{ptr::null_mut, sync::Arc};
 
@@ -53,7 +53,7 @@ fn finds(rule: Rule, faulty: Scenario, twin: Scenario) {
 }
 
 #[test]
-fn a_wait_for_what_nobody_does_is_a_hang() {
+fn a_wait_that_no_thread_ends_is_a_hang() {
     finds(Rule::Hang, loads::<false>, loads::<true>);
 }
 

@@ -1,4 +1,4 @@
-//! A filter driver above a function driver: pending is passed up as the I/O manager does it, and what is not is found.
+//! A filter driver above a function driver: the pending bit is propagated as the I/O manager does it, and a missing propagation is found.
 
 mod common;
 mod steps;
@@ -24,7 +24,7 @@ use ntmodel::{
 };
 use steps::{Stage, Steps, cancel, end_of, entry, lower, mark, skip};
 
-/// The IOCTLs of the function driver: keep this request, complete the one that is kept, complete this one at once.
+/// The IOCTLs of the function driver: keep this request, complete the one that is kept, complete this one immediately.
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
 const NOW: u32 = 0x22_2008;
@@ -216,17 +216,17 @@ impl Filter for Propagates {
     }
 }
 
-/// Pends every request, whatever the lower driver does.
+/// Pends every request, regardless of the lower driver.
 struct PendsAll;
 
-unsafe extern "C" fn goes_on(_: *mut DEVICE_OBJECT, _: *mut IRP, _: *mut c_void) -> NTSTATUS {
+unsafe extern "C" fn continues(_: *mut DEVICE_OBJECT, _: *mut IRP, _: *mut c_void) -> NTSTATUS {
     STATUS_SUCCESS
 }
 
 impl Filter for PendsAll {
     fn pass(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         copy(irp);
-        set_routine(irp, Some(goes_on), null_mut());
+        set_routine(irp, Some(continues), null_mut());
         mark(irp);
         call(lower, irp);
         STATUS_PENDING
@@ -238,7 +238,7 @@ unsafe extern "C" fn keeps(_: *mut DEVICE_OBJECT, _: *mut IRP, done: *mut c_void
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
-/// Waits for what the lower driver pends, and completes it.
+/// Waits for a request that the lower driver pends, and completes it.
 struct Waits;
 
 impl Filter for Waits {
@@ -345,18 +345,18 @@ fn the_cancel_routine_gets_the_device_object_of_the_driver_that_set_it() {
     stage.tear_down();
 }
 
-/// Its completion routine says nothing of pending.
+/// Its completion routine does not propagate the pending bit.
 struct Loses;
 
 impl Filter for Loses {
     fn pass(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         copy(irp);
-        set_routine(irp, Some(goes_on), null_mut());
+        set_routine(irp, Some(continues), null_mut());
         call(lower, irp)
     }
 }
 
-/// Returns success, whatever the lower driver returns.
+/// Returns success, regardless of the status of the lower driver.
 struct ReturnsSuccess;
 
 impl Filter for ReturnsSuccess {
@@ -376,7 +376,7 @@ impl Filter for MarksAll {
     }
 }
 
-/// Returns `STATUS_PENDING`, whatever the lower driver returns.
+/// Returns `STATUS_PENDING`, regardless of the status of the lower driver.
 struct ReturnsPending;
 
 impl Filter for ReturnsPending {
@@ -430,7 +430,7 @@ fn send(kernel: &Arc<Kernel>, code: u32, input: usize, output: usize) {
 }
 
 #[test]
-fn information_says_more_than_the_buffer_holds() {
+fn information_exceeds_the_buffer() {
     let kernel = Kernel::new(Config::default());
     send(&kernel, INFORM, 0, 1);
     // The value of an error is not checked.

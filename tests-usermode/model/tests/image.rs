@@ -1,4 +1,4 @@
-//! Images: what is refused, and what an image finds when it runs. Each is made here, of a few instructions.
+//! Images: the refused ones, and the kernel that a running image observes. Each is made here of a few instructions.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -13,7 +13,7 @@ use image_file::{ImageFile, Section};
 use ntmodel::{Config, Driver, Image, ImageError, Kernel, Rule, Violation};
 use steps::{Steps, one_request};
 
-/// What is in the low bits of the status that `DriverEntry` fails with: its result.
+/// The low bits of the status that `DriverEntry` fails with are its result.
 const FAILED: u32 = 0xc000_0000;
 
 fn load(kernel: &Arc<Kernel>, file: &[u8]) -> Result<Driver, i32> {
@@ -32,7 +32,7 @@ fn result_of(code: &[u8], imports: &[&str]) -> u32 {
     status.expect_err("it fails").cast_unsigned() & !FAILED
 }
 
-/// What is found of a driver whose `DriverEntry` has these instructions.
+/// Returns the violation of a driver whose `DriverEntry` has these instructions.
 fn violation_of(code: &[u8]) -> Violation {
     let file = ImageFile::new(code).bytes();
     found_in(move |kernel| drop(load(kernel, &file)))
@@ -77,7 +77,7 @@ fn every_routine_of_the_model_can_be_imported() {
 }
 
 #[test]
-fn missing_imports_are_named_all_at_once() {
+fn every_missing_import_is_named() {
     let file = ImageFile::new(RETURN).imports(&["KeFirst", "KeSetEvent", "KeSecond"]);
     let error = Image::map("test.sys", &file.bytes()).expect_err("it is refused");
     let ImageError::Missing(missing) = &error else {
@@ -91,7 +91,7 @@ fn missing_imports_are_named_all_at_once() {
 }
 
 #[test]
-fn what_windows_would_not_load_is_refused_with_the_reason() {
+fn image_that_windows_would_not_load_is_refused_with_the_reason() {
     let file = ImageFile::new(RETURN);
     let changed = |change: fn(&mut ImageFile)| refused(&file.clone().with(change));
     assert!(changed(|file| file.machine = 0xaa64).contains("machine 0xaa64"));
@@ -219,7 +219,7 @@ fn the_time_is_read_in_memory_that_the_kernel_shares() {
 }
 
 #[test]
-fn what_the_model_does_not_carry_out_is_named() {
+fn unsupported_instruction_is_named() {
     let cli = violation_of(&[0xfa, 0xc3]);
     assert_eq!(cli.rule, Rule::Instruction, "{cli}");
     assert!(cli.what.contains("cli"), "{cli}");
@@ -264,7 +264,7 @@ fn an_address_in_the_image_is_relocated() {
 }
 
 #[test]
-fn what_is_discardable_is_gone_after_driver_entry() {
+fn discardable_sections_are_unmapped_after_driver_entry() {
     // The driver object's extension is at 0x30, and its AddDevice at 8: lea rax, [rip - 7]; mov rdx, [rcx + 30h];
     // mov [rdx + 8], rax; xor eax, eax; ret
     let code = [
@@ -380,7 +380,7 @@ fn a_lookaside_list_has_routines_of_the_convention_that_calls_them() {
 }
 
 #[test]
-fn dbg_print_formats_what_it_is_given() {
+fn dbg_print_formats_its_arguments() {
     // sub rsp, 56; lea rcx, [format]; mov edx, 1; mov r8d, 2; mov r9d, 3; mov dword ptr [rsp + 32], 4; call [DbgPrint];
     // add rsp, 56; mov eax, 0xc0000000; ret
     let mut code = vec![0x48, 0x83, 0xec, 0x38, 0x48, 0x8d, 0x0d];
@@ -403,7 +403,7 @@ fn dbg_print_formats_what_it_is_given() {
     assert_eq!(kernel.messages(), ["1-2-3-04"]);
 }
 
-/// What an image does by its own inline functions: the IRP is marked pending without a word to the model.
+/// An image calls inline functions without the model: it marks the IRP pending.
 fn mark_unseen(irp: *mut nt::IRP) -> nt::NTSTATUS {
     // SAFETY: the IRP is the dispatch routine's.
     let location = unsafe { nt::irp::current_stack_location(irp) };

@@ -1,4 +1,4 @@
-//! An image that mingw-w64 has built has its functions and source lines as DWARF. The test says so if the compiler is missing.
+//! An image that mingw-w64 has built has its functions and source lines as DWARF. The test reports if the compiler is missing.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 

@@ -1,5 +1,5 @@
 //! Objects that are used while they must not be: entries on two lists, queues that hold entries, memory that Rust's allocator has
-//! freed, and timers of a driver that is gone.
+//! freed, and timers of an unloaded driver.
 
 mod body;
 mod steps;
@@ -122,7 +122,7 @@ fn leaves_busy(queue: *mut KDEVICE_QUEUE) {
 
 /// On a stack the memory of a queue whose function has returned can belong to the next function's.
 #[test]
-fn device_queue_is_at_the_place_of_one_that_is_gone() {
+fn device_queue_replaces_a_deleted_one() {
     passes(|| {
         let mut memory = KDEVICE_QUEUE { Reserved: [0; 5] };
         leaves_busy(&raw mut memory);
@@ -156,7 +156,7 @@ fn memory_that_rusts_allocator_has_freed_is_not_written_to() {
     passes(writes::<false>);
 }
 
-/// Waits for what nobody sets, while a periodic timer expires again and again.
+/// Waits for an event that is never set, while a periodic timer expires repeatedly.
 fn waits() {
     let mut event = KEVENT { Header: [0; 3] };
     let mut timer = KTIMER { Reserved: [0; 8] };

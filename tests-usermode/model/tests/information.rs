@@ -1,4 +1,4 @@
-//! What a driver says that it has written, and has not; and a driver that cannot be unloaded.
+//! A driver that reports more output than it has written, and a driver that cannot be unloaded.
 
 mod common;
 mod steps;
@@ -21,7 +21,7 @@ use steps::{FIRST, Stage, Steps, breaks, holds};
 
 const LENGTH: usize = 24;
 
-/// Writes so many bytes of what it returns, of which it says that they are `LENGTH`.
+/// Writes this number of bytes, and reports `LENGTH` as Information.
 struct Writes<const COUNT: usize>;
 
 impl<const COUNT: usize> Steps for Writes<COUNT> {
@@ -42,7 +42,7 @@ impl<const COUNT: usize> Steps for Writes<COUNT> {
     }
 }
 
-/// Asks for `LENGTH` bytes, of which it gives some.
+/// Requests `LENGTH` bytes, and provides input for some.
 fn asks<const COUNT: usize, const INPUT: usize>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<Writes<COUNT>>(kernel);
     let sent = stage
@@ -56,7 +56,7 @@ fn asks<const COUNT: usize, const INPUT: usize>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn what_the_driver_has_not_written_does_not_go_to_the_user() {
+fn unwritten_output_is_not_returned_to_the_user() {
     let text = "the driver has not written the last of these bytes";
     breaks(asks::<0, 0>, Rule::Information, text);
     breaks(asks::<20, 0>, Rule::Information, text);
@@ -65,7 +65,7 @@ fn what_the_driver_has_not_written_does_not_go_to_the_user() {
 }
 
 #[test]
-fn what_the_user_has_written_may_go_back() {
+fn input_in_the_system_buffer_may_be_returned() {
     holds(asks::<8, LENGTH>);
     holds(asks::<LENGTH, LENGTH>);
 }

@@ -127,7 +127,7 @@ fn methods(code: &str, shared: &[&str]) -> BTreeSet<String> {
     names
 }
 
-/// What the files of a crate name, and may not.
+/// Returns the uses in the files of a crate that the table does not allow.
 fn breaches(layers: &Layers) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
@@ -180,7 +180,7 @@ fn folders_use_only_those_that_the_table_allows() {
 }
 
 #[test]
-fn the_tables_have_no_circle() {
+fn tables_have_no_cycle() {
     for layers in CRATES {
         for (index, (name, uses)) in layers.rows.iter().enumerate() {
             let before: Vec<_> = layers.rows[..index].iter().map(|(name, _)| name).collect();

@@ -1,4 +1,4 @@
-//! Memory that is not there, or not any more: what a driver touches by itself, and what it gives to a routine.
+//! Invalid or freed memory: accesses by the driver itself, and pointers that it passes to a routine.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -88,7 +88,7 @@ fn a_pointer_to_nothing_stops_the_driver_that_writes_at_dispatch_level() {
 const TAG: u32 = u32::from_le_bytes(*b"tseT");
 
 #[test]
-fn a_pointer_from_a_freed_block_is_told_from_others() {
+fn a_pointer_from_a_freed_block_is_recognised() {
     let violation = found(|| {
         // SAFETY: a block of 32 bytes may be allocated here.
         let block = unsafe { nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 32, TAG) };
@@ -111,7 +111,7 @@ fn a_pointer_from_a_freed_block_is_told_from_others() {
 }
 
 #[test]
-fn a_routine_tells_what_its_pointer_was() {
+fn a_report_describes_the_invalid_pointer() {
     let violation = found(|| {
         // SAFETY: as above.
         let event = unsafe { nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 64, TAG) };
@@ -250,7 +250,7 @@ fn a_driver_may_keep_numbers_in_its_list_entry() {
     holds(four_requests);
 }
 
-/// A driver that uses its extension after its device object is gone.
+/// A driver that uses its extension after its device object was deleted.
 struct KeepsDevice;
 
 static KEPT: AtomicUsize = AtomicUsize::new(0);
@@ -276,7 +276,7 @@ impl Steps for KeepsDevice {
 }
 
 #[test]
-fn an_extension_that_is_gone_is_not_used() {
+fn an_extension_of_a_deleted_device_is_not_used() {
     breaks(
         one_request::<KeepsDevice>,
         Rule::FreedMemory,

@@ -40,7 +40,7 @@ impl Kept {
         unsafe { nt::KeReleaseSpinLock(self.lock.get(), irql) };
     }
 
-    /// What is kept; the threads of an exploration run one at a time, whatever the lock.
+    /// The kept request. The threads of an exploration run one at a time, with or without the lock.
     fn replace(&self, irp: *mut IRP) -> *mut IRP {
         // SAFETY: as above.
         unsafe { self.irp.get().replace(irp) }
@@ -51,7 +51,7 @@ impl Kept {
         unsafe { *self.irp.get() }
     }
 
-    /// Takes what is kept.
+    /// Takes the kept request.
     fn take(&self, clears: &Clears) -> *mut IRP {
         let irql = self.lock();
         let irp = self.get();
@@ -133,7 +133,7 @@ fn a_pointer_that_is_cleared_after_the_lock_was_released_is_used_twice() {
     holds(keeps_two::<false>);
 }
 
-/// A driver that reads what is its file's after it has completed the file's last request, or before.
+/// A driver that reads the state of its file after it has completed the file's last request, or before.
 struct ReadsFile<const AFTER_COMPLETION: bool>;
 
 const TAG: u32 = u32::from_le_bytes(*b"tseT");

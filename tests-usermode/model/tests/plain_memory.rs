@@ -1,4 +1,4 @@
-//! Plain memory that two threads touch in no order is found by `Shared`, and what something orders is not.
+//! `Shared` reports unordered accesses of two threads to plain memory, and no ordered ones.
 
 mod steps;
 
@@ -14,7 +14,7 @@ use ntmodel::{
 };
 use steps::{SECOND, Steps, breaks, complete, holds, one_request, own, two_requests};
 
-/// A counter in a device extension, with what may guard it.
+/// A counter in a device extension, with its possible guards.
 struct Counter {
     value: Option<Shared<u32>>,
     lock: UnsafeCell<KSPIN_LOCK>,
@@ -109,7 +109,7 @@ fn a_read_without_the_lock_is_found() {
     );
 }
 
-// What one thread publishes by a number, and the other one reads when the number says so.
+// One thread publishes the value by a number, and the other one reads the value after it has read the number.
 counts!(Published, |_device, own, code| {
     if code == SECOND {
         own.count();
@@ -138,7 +138,7 @@ fn a_number_orders_what_comes_before_it() {
     );
 }
 
-// What one thread does before it sets an event, and the other one after it has waited.
+// One thread accesses the counter before it sets an event, and the other one after it has waited.
 counts!(Waited, |_device, own, code| {
     let event = own.event.get();
     if code == SECOND {
@@ -229,7 +229,7 @@ unsafe extern "C" fn counting_item<const LATE: bool>(device: *mut DEVICE_OBJECT,
     unsafe { nt::KeSetEvent(own.event.get(), 0, 0) };
 }
 
-/// A work item that counts under a lock, beside one who does not; or alone.
+/// A work item that counts under a lock, while another thread counts without it or does not count.
 struct QueuesItem<const LATE: bool>;
 
 impl<const LATE: bool> Steps for QueuesItem<LATE> {

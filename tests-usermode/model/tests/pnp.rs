@@ -25,7 +25,7 @@ use ntmodel::{
 
 const LOCK_SIZE: u32 = 32;
 
-/// What the driver does wrong.
+/// The mistake of the driver.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mistake {
     None,
@@ -33,7 +33,7 @@ enum Mistake {
     Fails(u8),
     /// A request of this minor function is completed with success, and not passed on.
     NotPassed(u8),
-    /// A request of this minor function is completed as it came.
+    /// A request of this minor function is completed unchanged.
     Untouched(u8),
     /// These flags are set, or cleared, in the device object.
     Sets(u32),
@@ -228,7 +228,7 @@ unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS 
     status
 }
 
-/// Sends a request to what is no device object.
+/// Sends a request to a pointer that is not a device object.
 fn send_anywhere(mistake: Mistake, device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     match mistake {
         Mistake::SendsToGone => {
@@ -275,7 +275,7 @@ fn remove(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     status
 }
 
-/// What the bus driver does with a minor function.
+/// The bus driver's handling of a minor function.
 type Bus = [(u8, BusAnswer)];
 
 /// A device's whole life: every request that the PnP manager sends, then an orderly removal, or a surprise.
@@ -347,7 +347,7 @@ fn by_the_book_nothing_is_found_in_any_order_of_driver_and_bus() {
     assert!(explored.complete, "{explored:?}");
 }
 
-/// Checks what a mistake is stopped for: the rule, the bug check and its first parameter.
+/// Checks the violation of a mistake: the rule, the bug check and its first parameter.
 fn stops(mistake: Mistake, rule: Rule, code: u32, first: u64) {
     stops_on(mistake, 0, &[], rule, code, first);
 }
@@ -369,7 +369,7 @@ fn stops_on(mistake: Mistake, flags: u32, bus: &'static Bus, rule: Rule, code: u
 }
 
 #[test]
-fn what_must_not_fail_is_failed() {
+fn request_that_must_not_fail_is_failed() {
     for minor in [
         IRP_MN_CANCEL_REMOVE_DEVICE,
         IRP_MN_SURPRISE_REMOVAL,
@@ -407,7 +407,7 @@ fn a_surprise_removal_takes_the_device_object_away() {
 }
 
 #[test]
-fn the_device_object_goes_before_the_removal_was_passed_on() {
+fn device_object_is_deleted_before_the_removal_was_passed_on() {
     stops(Mistake::DetachesFirst, Rule::DeviceRemoval, NO_CODE, 0);
     stops(Mistake::DeletesFirst, Rule::DeleteDevice, NO_CODE, 0);
 }
@@ -426,15 +426,15 @@ fn the_remove_lock_is_initialised_again() {
     stops(Mistake::LockAgain, Rule::RemoveLock, 0xc4, 0xd7);
 }
 
-fn completes_what_pends(kernel: &Arc<Kernel>) {
+fn completes_the_pending_request(kernel: &Arc<Kernel>) {
     // The threads of an exploration are one of the host.
     MISTAKE.set(Mistake::CompletesWhatPends);
     live(kernel, 0, &[(IRP_MN_START_DEVICE, BusAnswer::Pend)], false);
 }
 
 #[test]
-fn what_the_bus_driver_pends_is_completed_by_the_driver() {
-    let found = explore(Search::every(1_000), completes_what_pends);
+fn request_pended_by_the_bus_driver_is_completed_by_the_driver() {
+    let found = explore(Search::every(1_000), completes_the_pending_request);
     let violation = found.expect_err("a rule is broken").violation;
     let seen = (violation.rule, violation.code, violation.parameters[0]);
     assert_eq!(seen, (Rule::PassedIrp, 0xc9, 0x209), "\n{violation}");
@@ -452,7 +452,7 @@ fn a_request_is_sent_to_no_device_object() {
     stops(Mistake::SendsToNothing, rule, 0xc9, 4);
 }
 
-/// A device that gets a request while AddDevice runs.
+/// A device that receives a request while AddDevice runs.
 fn probed(kernel: &Arc<Kernel>) {
     // SAFETY: as in `live`.
     let driver = unsafe { Driver::load(kernel, entry) }.expect("DriverEntry");
@@ -464,7 +464,7 @@ fn probed(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn a_request_comes_while_add_device_runs() {
+fn a_request_arrives_while_add_device_runs() {
     let kernel = Kernel::new(Config::default());
     probed(&kernel);
     let violation = found_in(|kernel| {

@@ -1,4 +1,4 @@
-//! What a driver may get wrong between `AddDevice` and its unload is found, each with Driver Verifier's bug check if it has one.
+//! Finds mistakes of a driver between `AddDevice` and its unload, with Driver Verifier's bug check for each that has one.
 
 mod common;
 
@@ -12,7 +12,7 @@ use common::{NO_CODE, found_in};
 use nt::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING};
 use ntmodel::{Config, Driver, Kernel, Rule};
 
-/// What the driver does wrong.
+/// The mistake of the driver.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mistake {
     None,
@@ -189,7 +189,7 @@ fn removal_detaches_twice() {
 }
 
 #[test]
-fn removal_deletes_what_is_attached() {
+fn removal_deletes_an_attached_device_object() {
     stops(Mistake::DeletedFirst, Rule::DeviceRemoval, 0xc9, 0x201);
 }
 
@@ -209,6 +209,6 @@ fn the_driver_has_no_unload_routine() {
 }
 
 #[test]
-fn removal_deletes_what_is_registered_for_a_shutdown() {
+fn removal_deletes_a_device_registered_for_shutdown() {
     stops(Mistake::LeftRegistered, Rule::DeviceRemoval, NO_CODE, 0);
 }

@@ -1,4 +1,4 @@
-//! What a driver may get wrong with memory is found: the pool's blocks, and what is in memory that was freed.
+//! Finds mistakes of a driver with memory: blocks of the pool, and objects in freed memory.
 
 mod common;
 
@@ -153,7 +153,7 @@ fn used_after(_: *mut DEVICE_OBJECT) {
     common::set(event);
 }
 
-/// The lock is in the extension of a device object that is gone.
+/// The lock is in the extension of a deleted device object.
 fn extension_used_after(device: *mut DEVICE_OBJECT) {
     let lock: *mut KSPIN_LOCK = extension(device).cast();
     // SAFETY: the extension has room for the lock.
@@ -206,7 +206,7 @@ fn queued(dpc: *mut KDPC) {
     unsafe { nt::KeInsertQueueDpc(dpc, null_mut(), null_mut()) };
 }
 
-/// The timer is in the extension of a device object, which is deleted at once or with the last reference.
+/// The timer is in the extension of a device object, which is deleted immediately or with the last reference.
 fn extension_deleted<const REFERENCED: bool>(device: *mut DEVICE_OBJECT) {
     if REFERENCED {
         // SAFETY: the device object is this driver's.
@@ -271,7 +271,7 @@ fn queue_again(_: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn what_is_in_use_is_initialised_again() {
+fn object_in_use_is_initialised_again() {
     stops(dpc_again, Rule::Dpc, 0xc7, 1, "KeInitializeDpc");
     let rule = Rule::DeviceQueueBusy;
     stops(queue_again, rule, 0xc4, 0x1005, "KeInitializeDeviceQueue");
@@ -307,7 +307,7 @@ unsafe extern "C" fn waits(event: *mut c_void) {
     unsafe { nt::KeWaitForSingleObject(event, 0, 0, 0, null_mut()) };
 }
 
-/// A thread that still waits when the driver goes.
+/// A thread that still waits when the driver is unloaded.
 fn thread_outlives(device: *mut DEVICE_OBJECT) {
     let event: *mut KEVENT = Box::into_raw(Box::new([0_u64; 3])).cast();
     initialise(event);

@@ -1,4 +1,4 @@
-//! What a driver may get wrong with power requests is found.
+//! Finds mistakes of a driver with power requests.
 
 mod common;
 mod steps;
@@ -10,7 +10,7 @@ use nt::{DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, NTSTATUS, STATUS_SUCCESS};
 use ntmodel::{Config, Driver, Kernel, PowerState, Rule};
 use steps::{Steps, complete, entry, lower, skip};
 
-/// What the driver does with a power request.
+/// The driver's handling of a power request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Handling {
     Passes,
@@ -216,12 +216,12 @@ fn power_request_is_completed_and_not_passed_on() {
 }
 
 #[test]
-fn power_manager_is_told_at_dispatch_level() {
+fn report_to_the_power_manager_at_dispatch_level() {
     stops(Handling::Tells(1, 4, 2), false, D3, Rule::Irql, 0xc4);
 }
 
 #[test]
-fn power_manager_is_told_no_state_of_a_device() {
+fn report_to_the_power_manager_is_not_a_device_state() {
     for (kind, state) in [(0, 4), (1, 0), (1, 5)] {
         stops(
             Handling::Tells(kind, state, 0),

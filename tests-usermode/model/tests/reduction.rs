@@ -23,7 +23,7 @@ use ntmodel::{
     explore::{Search, explore},
 };
 
-/// What a thread does in a program.
+/// An operation of a thread in a program.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     /// Replaces a variable under its lock.
@@ -49,9 +49,9 @@ enum Operation {
     ReadTime,
     /// Reads the number of the processor, at `DISPATCH_LEVEL` and then at `PASSIVE_LEVEL`.
     ReadProcessor,
-    /// Replaces a variable that the model sees.
+    /// Replaces a variable that the model observes.
     Seen,
-    /// Replaces a variable that the model does not see.
+    /// Replaces a variable that the model does not observe.
     Unseen,
 }
 
@@ -107,7 +107,7 @@ const CHOSEN: &[[&[Operation]; 2]] = &[
     ],
 ];
 
-/// What a program works on. The threads of an exploration run one at a time.
+/// The objects of a program. The threads of an exploration run one at a time.
 struct Objects {
     locks: [UnsafeCell<KSPIN_LOCK>; 3],
     variables: [Cell<u32>; 3],
@@ -128,7 +128,7 @@ static OBJECTS: AtomicPtr<Objects> = AtomicPtr::new(null_mut());
 static PROGRAM: Mutex<Program> = Mutex::new(Vec::new());
 static OUTCOMES: Mutex<BTreeSet<Vec<Vec<u32>>>> = Mutex::new(BTreeSet::new());
 
-/// What a system thread of a program is given.
+/// The argument of a system thread of a program.
 struct Part {
     thread: usize,
     operations: Vec<Operation>,
@@ -139,7 +139,7 @@ unsafe extern "C" fn adds(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut 
     InterlockedExchangeAdd(&objects().number, 100);
 }
 
-/// What the program that runs works on.
+/// The objects of the current program.
 fn objects<'a>() -> &'a Objects {
     // SAFETY: the objects stay until the end of the program, and one thread runs at a time.
     unsafe { &*OBJECTS.load(Relaxed) }

@@ -12,7 +12,7 @@ use ntmodel::{Clock, Config, Kernel, Rule};
 
 const STATUS_TIMEOUT: NTSTATUS = 0x102;
 
-/// What the memory of a device object that is gone is filled with.
+/// The fill value of the memory of a freed device object.
 const GONE: u64 = 0xdddd_dddd_dddd_dddd;
 
 fn reference(device: *mut DEVICE_OBJECT) {
@@ -42,7 +42,7 @@ fn referenced(device: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn a_referenced_device_object_is_gone_with_the_last_reference() {
+fn a_referenced_device_object_is_freed_with_the_last_reference() {
     passes(referenced);
 }
 
@@ -50,7 +50,7 @@ fn never_referenced(device: *mut DEVICE_OBJECT) {
     dereference(device);
 }
 
-fn referenced_when_gone(device: *mut DEVICE_OBJECT) {
+fn referenced_when_deleted(device: *mut DEVICE_OBJECT) {
     delete(device);
     reference(device);
 }
@@ -65,7 +65,7 @@ fn there_is_a_reference_too_few() {
         "ObDereferenceObject",
     );
     stops(
-        referenced_when_gone,
+        referenced_when_deleted,
         Rule::Reference,
         0x18,
         0,

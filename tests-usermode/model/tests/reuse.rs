@@ -36,7 +36,7 @@ macro_rules! nt {
     };
 }
 
-/// What makes an object in the memory, uses it, and ends it.
+/// A function that makes an object in the memory, uses it, and ends it.
 type Kind = fn(&Memory);
 
 fn at_dispatch<R>(code: impl FnOnce() -> R) -> R {
@@ -283,11 +283,11 @@ fn reuses_a_block() {
     nt!(ExFreePoolWithTag(block, tag));
 }
 
-/// Each object has a block of its own, whose address is soon used again.
+/// Each object has a separate block, whose address is soon reused.
 fn reuses_freed_blocks() {
     let tag = u32::from_le_bytes(*b"esuR");
     for _ in 0..20 {
-        // Nothing but its memory's end ends a remove lock whose device stays.
+        // Only freeing its memory ends a remove lock whose device stays.
         for make in KINDS.iter().chain(&[remove_lock as Kind]) {
             let block = nt!(ExAllocatePool2(
                 POOL_FLAG_NON_PAGED,

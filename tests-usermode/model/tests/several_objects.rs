@@ -14,7 +14,7 @@ use nt::{
 use ntmodel::{Clock, Config, Kernel, Rule, explore::Shared};
 use steps::{FIRST, Steps, breaks, complete, holds, one_request, two_requests};
 
-/// Runs what is no violation.
+/// Runs code that breaks no rule.
 fn passes(body: fn()) {
     for clock in [Clock::Host, Clock::Virtual] {
         run(
@@ -27,7 +27,7 @@ fn passes(body: fn()) {
     }
 }
 
-/// Calls a routine; whether it may be called so is what is tested.
+/// Calls a routine. The test checks whether this call is allowed.
 macro_rules! call {
     ($call:expr) => {{
         // SAFETY: as above.
@@ -50,7 +50,7 @@ fn wait(objects: &mut [*mut c_void], wait_type: i32, timeout: *mut i64) -> NTSTA
     ))
 }
 
-/// Waits if that takes no time.
+/// Waits with a timeout of zero.
 fn try_wait(objects: &mut [*mut c_void], wait_type: i32) -> NTSTATUS {
     let mut none = 0;
     wait(objects, wait_type, &raw mut none)
@@ -73,7 +73,7 @@ fn state(object: &mut Box<KEVENT>) -> i32 {
 }
 
 #[test]
-fn a_wait_for_any_object_says_which() {
+fn a_wait_for_any_object_returns_its_index() {
     passes(|| {
         let mut objects = [event(1, 0), event(1, 1), event(1, 1)];
         let mut pointers = objects.each_mut().map(pointer);

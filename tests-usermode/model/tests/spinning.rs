@@ -1,4 +1,4 @@
-//! A thread that spins for ever is found; one that spins for what another thread does is not.
+//! A thread that spins forever is a violation. A thread that spins until another one has made progress is not.
 
 mod common;
 
@@ -117,7 +117,7 @@ fn a_thread_spins_for_nothing() {
         seed: 1,
     };
     let found = explore(search, scenario(for_nothing)).expect_err("it spins");
-    // The schedule says who spins, and is no longer than it needs to be.
+    // The schedule names the spinning thread, and has the minimum length.
     assert!(
         found.violation.what.starts_with("main at IRQL 0 spins"),
         "\n{found}"

@@ -15,12 +15,12 @@ use nt::{
 };
 use ntmodel::{Config, Kernel, Rule};
 
-/// Runs what is no violation.
+/// Runs code that breaks no rule.
 fn passes(body: fn()) {
     run(&Kernel::new(Config::default()), body);
 }
 
-/// Calls a routine; whether it may be called so is what is tested.
+/// Calls a routine. The test checks whether this call is allowed.
 macro_rules! call {
     ($call:expr) => {{
         // SAFETY: as above.
@@ -61,7 +61,7 @@ fn text(string: &UNICODE_STRING) -> String {
 }
 
 #[test]
-fn a_string_is_initialised_from_what_ends_with_a_zero() {
+fn a_string_is_initialised_from_a_terminated_string() {
     passes(|| {
         let units = wide("abc");
         let made = string(&units);

@@ -14,12 +14,12 @@ use nt::{
 use ntmodel::{Config, Kernel, Rule, explore::Shared};
 use steps::{SECOND, Steps, breaks, complete, holds, one_request, own, two_requests};
 
-/// Runs what is no violation.
+/// Runs code that breaks no rule.
 fn passes(body: fn()) {
     run(&Kernel::new(Config::default()), body);
 }
 
-/// Calls a routine; whether it may be called so is what is tested.
+/// Calls a routine. The test checks whether this call is allowed.
 macro_rules! call {
     ($call:expr) => {{
         // SAFETY: as above.
@@ -31,7 +31,7 @@ fn wait(object: *mut c_void) -> NTSTATUS {
     call!(nt::KeWaitForSingleObject(object, 0, 0, 0, null_mut()))
 }
 
-/// Waits if that takes no time.
+/// Waits with a timeout of zero.
 fn try_wait(object: *mut c_void) -> NTSTATUS {
     let mut none = 0;
     call!(nt::KeWaitForSingleObject(object, 0, 0, 0, &raw mut none))
@@ -58,7 +58,7 @@ fn a_mutex_is_acquired_again_by_its_owner() {
 }
 
 #[test]
-fn a_mutex_is_released_by_who_holds_it() {
+fn a_mutex_is_released_by_its_owner() {
     let body = || {
         // SAFETY: as above.
         let mut mutex: KMUTEX = unsafe { zeroed() };
@@ -69,7 +69,7 @@ fn a_mutex_is_released_by_who_holds_it() {
     stops(body, Rule::Mutex, 0x1e, 0xc000_0046, "KeReleaseMutex");
 }
 
-/// What guards a counter.
+/// The guard of a counter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Guard {
     Mutex,
@@ -170,7 +170,7 @@ counts_under! {
 }
 
 #[test]
-fn locks_exclude_one_another() {
+fn locks_exclude_each_other() {
     holds(two_requests::<Mutexes>);
     holds(two_requests::<FastMutexes>);
     holds(two_requests::<Writers>);
@@ -179,7 +179,7 @@ fn locks_exclude_one_another() {
 }
 
 #[test]
-fn what_is_written_under_a_shared_lock_is_found() {
+fn write_under_a_shared_lock_is_found() {
     breaks(
         two_requests::<Readers>,
         Rule::PlainMemory,
@@ -188,7 +188,7 @@ fn what_is_written_under_a_shared_lock_is_found() {
 }
 
 #[test]
-fn two_locks_do_not_exclude_one_another() {
+fn two_locks_do_not_exclude_each_other() {
     breaks(
         two_requests::<MutexAndFastMutex>,
         Rule::PlainMemory,
@@ -469,7 +469,7 @@ fn entry() -> *mut SLIST_ENTRY {
 }
 
 #[test]
-fn a_sequenced_list_gives_what_was_pushed_last() {
+fn a_sequenced_list_returns_the_last_pushed_entry() {
     passes(|| {
         let mut head = SLIST_HEADER { Reserved: [9; 2] };
         let head = &raw mut head;

@@ -1,6 +1,6 @@
 //! Each broken rule is found, with the bug check and the parameters that Driver Verifier has for it.
 //!
-//! What breaks the rule is the code of a `DriverEntry`; [body] runs it.
+//! The code of a `DriverEntry` breaks the rule; [body] runs it.
 
 mod body;
 
@@ -138,7 +138,7 @@ fn spin_lock() {
         acquire(&mut lock);
     };
     let violation = stops(twice, Rule::SpinLock, 0xc4, 0x1000, "KeAcquireSpinLock");
-    // Who holds what, and since where.
+    // The owner of each lock, and the place of its acquisition.
     let thread = violation.threads.join("\n");
     assert!(thread.contains("holds the spin lock"), "\n{violation}");
     assert!(thread.contains("acquired by"), "\n{violation}");
@@ -421,7 +421,7 @@ fn pointer() {
 }
 
 #[test]
-fn what_breaks_no_rule_is_not_stopped() {
+fn code_that_breaks_no_rule_is_not_stopped() {
     let kernel = Kernel::new(Config::default());
     run(&kernel, || {
         let (mut a, mut b) = (lock(), lock());

@@ -27,7 +27,7 @@ fn wait_for(object: *mut c_void, mut time: i64) -> NTSTATUS {
     unsafe { nt::KeWaitForSingleObject(object, 0, 0, 0, &raw mut time) }
 }
 
-/// An event that nobody sets, or that is set already.
+/// An event that is never set, or is already set.
 fn ends(device: *mut DEVICE_OBJECT) {
     let mut event = event();
     let event = &raw mut event;
@@ -155,7 +155,7 @@ fn a_timer_that_is_set_is_initialised_again() {
     stops(timer_again, Rule::Dpc, 0xc7, 0, "KeInitializeTimer");
 }
 
-/// What two threads have for one queued spin lock: a handle each, or one for both.
+/// The handles of two threads for one queued spin lock: one for each, or one for both.
 #[repr(C)]
 struct Shared {
     lock: KSPIN_LOCK,

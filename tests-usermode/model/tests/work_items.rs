@@ -1,4 +1,4 @@
-//! Work items: what a driver may get wrong with them is found, and what it may do works.
+//! Work items: finds the mistakes of a driver, and supports the documented uses.
 
 mod common;
 
@@ -44,7 +44,7 @@ fn wait(event: *mut KEVENT) {
     unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
 }
 
-/// What a routine needs, whose context it is.
+/// The context of a routine.
 #[repr(C)]
 struct Shared {
     done: KEVENT,
@@ -120,7 +120,7 @@ fn an_item_may_be_queued_again_and_freed_by_its_own_routine() {
     passes(item_queues_itself);
 }
 
-/// What the first item's routine needs: which event it sets, and which it waits for.
+/// The context of the first item's routine: the event that it sets, and the event that it waits for.
 struct Events {
     first: *mut KEVENT,
     second: *mut KEVENT,
@@ -263,7 +263,7 @@ fn item_keeps_lock(device: *mut DEVICE_OBJECT) {
     // SAFETY: the lock is this function's.
     unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
     queue(allocate(device), Some(keeps_lock), (&raw mut lock).cast());
-    // The lock stays where it is: nobody comes back from this.
+    // The lock keeps its place, since this call never returns.
     wait_for(&mut Shared::new(null_mut()));
 }
 

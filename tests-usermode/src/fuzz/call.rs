@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn values_end_where_the_count_says() {
+    fn values_end_at_the_count() {
         let routine = Routine::ExInterlockedInsertHeadList;
         let full = call(u64::MAX, &[u64::MAX; 16]);
         assert!(is_valid(routine, &full));

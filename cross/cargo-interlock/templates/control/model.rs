@@ -24,7 +24,7 @@ fn cancelled(release: Request) -> u64 {
 }
 
 #[test]
-fn administrators_alone_can_open_the_device() {
+fn only_administrators_can_open_the_device() {
     let kernel = Kernel::new(Config::default());
     let driver = load(&kernel);
     let opened = |user| open(&kernel, user).map(File::close);

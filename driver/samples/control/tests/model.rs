@@ -104,7 +104,7 @@ fn other_requests_fail() {
 }
 
 #[test]
-fn administrators_alone_can_open_the_device() {
+fn only_administrators_can_open_the_device() {
     let kernel = Kernel::new(Config::default());
     let driver = load(&kernel).expect("DriverEntry succeeds");
     for name in [

@@ -77,7 +77,7 @@ fn status(request: &Request) -> i32 {
 }
 
 #[test]
-fn filter_counts_what_the_device_does() {
+fn filter_counts_the_requests_of_the_device() {
     let kernel = Kernel::new(Config::default());
     let started = start(&kernel);
     let file = started.open();
@@ -104,7 +104,7 @@ fn filter_counts_what_the_device_does() {
 }
 
 #[test]
-fn lower_filter_sees_no_request_that_the_pipe_serves() {
+fn lower_filter_receives_no_request_that_the_pipe_serves() {
     let kernel = Kernel::new(Config::default());
     let (pipe, meter) = drivers(&kernel);
     let device = meter.add_device().expect("AddDevice succeeds");

@@ -134,7 +134,7 @@ fn cancelled_read_takes_no_bytes() {
 }
 
 #[test]
-fn what_a_pipe_does_not_do_is_refused() {
+fn unsupported_request_is_refused() {
     with_file(|file| {
         for request in [
             file.flush(),

@@ -194,12 +194,12 @@ impl<C: ThreadRoutine> Thread<C> {
         if !self.is_stopping() {
             self.inner.signal.wait(irql);
         }
-        self.goes_on(irql)
+        self.continues(irql)
     }
 
     /// Returns whether the thread continues. The event wakes one waiter, so a waiter that is requested to stop wakes the next one. This is
     /// necessary since the thread may wait for its other waiters, and the removal of the device waits for the thread.
-    fn goes_on<L: AtMostDispatch>(&self, irql: &mut L) -> bool {
+    fn continues<L: AtMostDispatch>(&self, irql: &mut L) -> bool {
         let is_stopping = self.is_stopping();
         if is_stopping {
             self.inner.signal.set(irql);
@@ -216,7 +216,7 @@ impl<C: ThreadRoutine> Thread<C> {
         if !self.is_stopping() {
             self.inner.signal.wait_for(time, irql);
         }
-        self.goes_on(irql)
+        self.continues(irql)
     }
 
     /// Returns whether the thread is asked to stop.

@@ -496,7 +496,7 @@ impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
 
     fn end_all(&self, irql: &mut PassiveLevel) {
         self.state
-            .with(irql, |state, _| state.refusal.set_device_gone());
+            .with(irql, |state, _| state.refusal.set_device_removed());
         self.end_each(NtStatus::DELETE_PENDING, irql, &mut |state| {
             self.take_first(state)
         });

@@ -30,7 +30,7 @@ impl Refusal {
     }
 
     /// Rejects all further IRPs, since the device was removed.
-    pub(crate) fn set_device_gone(&mut self) {
+    pub(crate) fn set_device_removed(&mut self) {
         self.status = Some(NtStatus::DELETE_PENDING);
         self.device_is_gone = true;
     }

@@ -142,10 +142,66 @@ pub fn with_file<D: wdm::Device>(kernel: &Arc<Kernel>, scenario: impl FnOnce(&De
         let file = device.open_anyway(Access::ReadWrite);
         let file = Arc::new(file.expect("the device opens"));
         scenario(&device, &file);
-        let file = Arc::into_inner(file).expect("nobody else has the file");
+        let file = Arc::into_inner(file).expect("no other thread has the file");
         file.close();
         if !device.is_removed() {
             device.remove().expect("no file is open");
         }
     });
+}
+
+/// A device with a lower and an upper driver, both on `wdm`.
+pub struct Stack {
+    below: Driver,
+    above: Driver,
+    pub device: Device,
+}
+
+impl Stack {
+    /// Adds a device of the lower driver, and a filter driver above it.
+    pub fn with_filter(below: Driver, above: Driver) -> Self {
+        Self::new(below, above, Driver::add_filter)
+    }
+
+    /// Adds a device of a lower filter driver, and a function driver above it.
+    pub fn with_function(below: Driver, above: Driver) -> Self {
+        Self::new(below, above, Driver::add_function)
+    }
+
+    fn new(
+        below: Driver,
+        above: Driver,
+        add: impl FnOnce(&Driver, &Device) -> Result<(), i32>,
+    ) -> Self {
+        let device = below.add_device().expect("AddDevice");
+        add(&above, &device).expect("AddDevice");
+        Self {
+            below,
+            above,
+            device,
+        }
+    }
+
+    /// Starts the device.
+    pub fn started(self) -> Self {
+        self.device.start().expect("the device starts");
+        self
+    }
+
+    /// Opens the device.
+    pub fn open(&self) -> File {
+        self.device
+            .open(Access::ReadWrite)
+            .expect("the device opens")
+    }
+
+    /// Removes the device if it was not removed, unloads both drivers, and checks for leaks.
+    pub fn unload(self) {
+        if !self.device.is_removed() {
+            self.device.remove().expect("no file is open");
+        }
+        drop(self.device);
+        self.above.unload();
+        self.below.unload();
+    }
 }

@@ -1,4 +1,4 @@
-//! A type that does not implement what a wrapper requires: the error says what to implement.
+//! A type that does not implement the trait that a wrapper requires: the error names the trait.
 
 use wdm::{Dpc, InterlockedList, Irp, IrpQueue, Timer};
 

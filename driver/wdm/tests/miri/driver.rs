@@ -409,7 +409,7 @@ fn a_queued_irp_is_completed_or_cancelled_or_cleaned_up() {
 }
 
 #[test]
-fn a_walk_sees_each_irp_that_stays_while_others_come_and_go() {
+fn a_walk_visits_each_irp_that_stays_while_others_are_inserted_and_removed() {
     let _kernel = Kernel::start();
     RECORDS.store(0, Relaxed);
     let loaded = Loaded::new::<Rig>();

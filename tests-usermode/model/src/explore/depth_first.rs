@@ -118,8 +118,8 @@ impl DepthFirst {
     /// Returns the threads that the search permits to run next.
     fn permitted(&self, runnable: &[&Task], current: Option<usize>, yields: bool) -> Vec<usize> {
         let mut threads: Vec<usize> = runnable.iter().map(|task| task.id().into()).collect();
-        let goes_on = current.filter(|current| threads.contains(current));
-        match goes_on {
+        let continues = current.filter(|current| threads.contains(current));
+        match continues {
             // A thread that yields waits for an effect of another thread.
             Some(current) if yields && threads.len() > 1 => {
                 threads.retain(|thread| *thread != current);
@@ -323,8 +323,8 @@ impl Scheduler for DepthFirst {
             self.end_step(is_yielding);
         }
         let next = if self.is_over {
-            let goes_on = |task: &&&Task| !is_yielding && Some(usize::from(task.id())) == current;
-            let task = runnable.iter().find(goes_on).or(runnable.last())?;
+            let continues = |task: &&&Task| !is_yielding && Some(usize::from(task.id())) == current;
+            let task = runnable.iter().find(continues).or(runnable.last())?;
             return Some(task.id());
         } else if let Some(level) = self.levels.get(self.steps) {
             level.taken

@@ -38,7 +38,7 @@ pub(crate) struct TimeKeeper {
     /// Whether an exploration has a thread that expires timers.
     exploring: AtomicBool,
     /// Whether no wait can end by a timer any more, since the limit of expired timers was reached.
-    in_vain: AtomicBool,
+    no_timer_ends_a_wait: AtomicBool,
 }
 
 /// The timers that are set. Shared with the thread that waits for them under the host's time.
@@ -96,7 +96,7 @@ impl TimeKeeper {
                 ends: AtomicBool::new(false),
             }),
             exploring: AtomicBool::new(false),
-            in_vain: AtomicBool::new(false),
+            no_timer_ends_a_wait: AtomicBool::new(false),
         }
     }
 
@@ -127,7 +127,7 @@ impl TimeKeeper {
     }
 
     /// Reads the clock; this advances a virtual clock.
-    pub(crate) fn look(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         match &self.now {
             Some(now) => now.fetch_add(1, Ordering::Relaxed) + 1,
             None => self.now(),
@@ -178,12 +178,12 @@ impl TimeKeeper {
 
     /// Records that no wait can end by a timer any more, since the limit of expired timers was reached.
     pub(crate) fn give_up(&self) {
-        self.in_vain.store(true, Ordering::Relaxed);
+        self.no_timer_ends_a_wait.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether a wait can still end by a timer.
     pub(crate) fn may_end_wait(&self) -> bool {
-        self.any_expires() && !self.in_vain.load(Ordering::Relaxed)
+        self.any_expires() && !self.no_timer_ends_a_wait.load(Ordering::Relaxed)
     }
 
     /// Returns whether a timer that expires is set.

@@ -238,7 +238,7 @@ impl Kernel {
     }
 
     /// Returns whether every thread waits, and no timer is set that could end a wait.
-    pub(crate) fn nothing_goes_on(&self) -> bool {
+    pub(crate) fn nothing_can_continue(&self) -> bool {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
         let waits = |thread: Arc<Thread>| {

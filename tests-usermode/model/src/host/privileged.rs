@@ -253,7 +253,7 @@ pub(super) unsafe fn serve(context: *mut c_void, address: Option<usize>) -> bool
             let clock = &thread.kernel.clock;
             // As `KeQueryPerformanceCounter` does. The fault is in the driver's code, so no data of the model is borrowed.
             footprint::touch(clock.key(), Access::Exclusive);
-            let now = clock.look();
+            let now = clock.read();
             let tick = if at == TICK_COUNT { TICK } else { 1 };
             registers.set(register, now / tick);
             registers.pass(length);
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn other_instructions_are_left_alone() {
+    fn other_instructions_are_not_emulated() {
         // mov eax, [rcx]; mov fs:[0], eax; movzx eax, byte ptr [rax]
         for bytes in [
             &[0x8b, 0x01][..],

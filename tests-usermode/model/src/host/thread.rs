@@ -263,11 +263,11 @@ impl Thread {
                 body(&self.kernel);
             })),
             Engine::Shuttle => {
-                self.kernel.sleepers.task_starts();
+                self.kernel.sleepers.add_task();
                 let body = move || {
                     let _attached = Attached::as_thread(Arc::clone(&self));
                     body(&self.kernel);
-                    self.kernel.sleepers.one_less(&self.kernel);
+                    self.kernel.sleepers.remove_task(&self.kernel);
                 };
                 drop(away(|| shuttle::thread::spawn(body)));
             }

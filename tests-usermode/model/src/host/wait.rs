@@ -211,7 +211,7 @@ impl Sleepers {
     }
 
     /// Adds a thread of an exploration.
-    pub(crate) fn task_starts(&self) {
+    pub(crate) fn add_task(&self) {
         self.awake.fetch_add(1, SeqCst);
     }
 
@@ -222,7 +222,7 @@ impl Sleepers {
 
     /// Removes a thread that has ended or cannot continue. If it was the last one, the waiting threads wait forever,
     /// except the one that waits for this.
-    pub(crate) fn one_less(&self, kernel: &Arc<Kernel>) {
+    pub(crate) fn remove_task(&self, kernel: &Arc<Kernel>) {
         // The first thread was not counted when it started.
         if self.awake.fetch_sub(1, SeqCst) != 0 {
             return;
@@ -290,7 +290,7 @@ impl Sleepers {
                     wait,
                     waker: context.waker().clone(),
                 });
-                self.one_less(&thread.kernel);
+                self.remove_task(&thread.kernel);
                 Poll::Pending
             })))
         });
@@ -360,7 +360,7 @@ impl Thread {
             if let Some(result) = self.kernel.sleepers.sleep(Some(look), &mut ready) {
                 return Some(result);
             }
-            if self.is_user() && start.elapsed() >= patience && self.kernel.nothing_goes_on() {
+            if self.is_user() && start.elapsed() >= patience && self.kernel.nothing_can_continue() {
                 self.kernel.stop((self.kernel.upcalls.hang)(&self.kernel));
                 self.halt();
             }

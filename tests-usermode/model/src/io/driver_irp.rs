@@ -99,17 +99,17 @@ impl Call {
         if !is_back || !record.origin.is_freed_by_driver() {
             return;
         }
-        let goes_on = "the I/O manager goes on to complete an IRP that it has not made";
+        let continues = "the I/O manager goes on to complete an IRP that it has not made";
         let what = match answer {
             None => format!(
-                "{record} has come back to the driver that has made it, which has no completion routine for it: {goes_on}"
+                "{record} has come back to the driver that has made it, which has no completion routine for it: {continues}"
             ),
             Some(answer) if locked(&record.state).is_freed => format!(
                 "the completion routine has freed {record}, and returns {answer:#x}, not STATUS_MORE_PROCESSING_REQUIRED: \
                  the I/O manager goes on with memory that is free"
             ),
             Some(answer) => format!(
-                "the completion routine of {record} returns {answer:#x}, not STATUS_MORE_PROCESSING_REQUIRED: {goes_on}"
+                "the completion routine of {record} returns {answer:#x}, not STATUS_MORE_PROCESSING_REQUIRED: {continues}"
             ),
         };
         self.stop(BugCheck(0, [0; 4]), Rule::OwnIrp, what);

@@ -123,12 +123,12 @@ impl FileInner {
         if over && !self.close_sent.swap(true, Ordering::SeqCst) {
             call.synchronise(self.object().addr());
             self.send(call, IRP_MJ_CLOSE);
-            self.let_device_go(call);
+            self.release_device(call);
         }
     }
 
     /// Releases the file's reference to its device object, and removes the file.
-    fn let_device_go(self: &Arc<Self>, call: &Call) {
+    fn release_device(self: &Arc<Self>, call: &Call) {
         call.synchronise(self.device.object().addr());
         let devices = &call.kernel.io().devices;
         devices.io_dereference(self.device.object().addr());
@@ -191,7 +191,7 @@ impl File {
         device.file_opened();
         let status = inner.send(call, nt::IRP_MJ_CREATE);
         if status < 0 {
-            inner.let_device_go(call);
+            inner.release_device(call);
             return Err(status);
         }
         Ok(Self {

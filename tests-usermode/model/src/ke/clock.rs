@@ -103,13 +103,13 @@ pub(crate) fn advance(kernel: &Arc<Kernel>, time: Duration) {
 pub(crate) fn start_exploring(kernel: &Arc<Kernel>) {
     let explores = kernel.engine == Engine::Shuttle;
     if explores && !kernel.clock.is_exploring() {
-        Thread::new_of_timers(kernel).start(let_expire);
+        Thread::new_of_timers(kernel).start(expire_each);
     }
 }
 
 /// Expires each timer when the scheduler selects this thread, in the order of the due times, until the kernel is shut
 /// down and no timer is set.
-fn let_expire(kernel: &Arc<Kernel>) {
+fn expire_each(kernel: &Arc<Kernel>) {
     loop {
         let call = Call::enter_noted("a timer expires");
         let clock = &kernel.clock;

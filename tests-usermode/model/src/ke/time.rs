@@ -17,7 +17,7 @@ impl Call {
     /// Reads the time, in units of 100 ns. Each read advances a virtual clock, by which timers are set.
     fn read_time(&self) -> i64 {
         footprint::touch(self.kernel.clock.key(), Access::Exclusive);
-        self.kernel.clock.look().cast_signed()
+        self.kernel.clock.read().cast_signed()
     }
 }
 

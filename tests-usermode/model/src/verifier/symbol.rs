@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_mangled_is_itself() {
+    fn unmangled_name_is_unchanged() {
         assert_eq!(named("IoCompleteRequest"), "IoCompleteRequest");
         assert_eq!(short(""), "");
     }

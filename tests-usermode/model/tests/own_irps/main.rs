@@ -1,4 +1,4 @@
-//! IRPs that a driver makes: correct drivers in every order, the documented results, and what a driver may get wrong.
+//! IRPs that a driver makes: correct drivers in every order, the documented results, and the mistakes of a driver.
 
 #[path = "../steps/mod.rs"]
 mod steps;
@@ -19,10 +19,10 @@ use ntmodel::{Config, Faults, Kernel, Rule, Violation};
 use steps::{FIRST, Stage, Steps, complete, end_of, found_in_some_order, holds, mark, one_request};
 use waits::{BLOCK, event, initialise, wait};
 
-/// The requests that the driver sends to its own device: one is completed at once, the other by a worker thread.
+/// The requests that the driver sends to its own device: one is completed immediately, the other by a worker thread.
 const NOW: u32 = 0x22_2010;
 const LATER: u32 = 0x22_2014;
-/// What they answer.
+/// The output of these requests.
 const ANSWER: [u8; 4] = *b"done";
 
 const NOTHING: u8 = 0;
@@ -39,7 +39,8 @@ const FREES_RECEIVED: u8 = 10;
 const SENDS_FREED: u8 = 11;
 const INITIALISES_ALLOCATED: u8 = 12;
 
-struct Data {
+/// The part of the device extension of a driver that sends requests to its own device.
+pub struct Data {
     device: Cell<*mut DEVICE_OBJECT>,
     item: Cell<*mut IO_WORKITEM>,
 }
@@ -68,7 +69,7 @@ unsafe extern "C" fn answers(_: *mut DEVICE_OBJECT, irp: *mut c_void) {
     answer(irp.cast());
 }
 
-/// What the device does with a request that the driver sends to it.
+/// The device's handling of a request that the driver sends to it.
 fn serve(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
     if code == NOW {
         return answer(irp);
@@ -80,14 +81,31 @@ fn serve(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> N
     STATUS_PENDING
 }
 
-fn add(device: *mut DEVICE_OBJECT, data: &Data) {
-    // SAFETY: as above.
-    data.item.set(unsafe { nt::IoAllocateWorkItem(device) });
+/// A driver that sends a request to its own device when it receives one with the code [`FIRST`].
+trait Sends: 'static {
+    /// Handles the request with the code [`FIRST`].
+    fn first(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS;
 }
 
-fn remove(data: &Data) {
-    // SAFETY: as above.
-    unsafe { nt::IoFreeWorkItem(data.item.get()) };
+impl<T: Sends> Steps for T {
+    type Own = Data;
+
+    fn add(device: *mut DEVICE_OBJECT, data: &Data) {
+        // SAFETY: as above.
+        data.item.set(unsafe { nt::IoAllocateWorkItem(device) });
+    }
+
+    fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
+        if code == FIRST {
+            return T::first(device, irp);
+        }
+        serve(device, data, irp, code)
+    }
+
+    fn remove(data: &Data) {
+        // SAFETY: as above.
+        unsafe { nt::IoFreeWorkItem(data.item.get()) };
+    }
 }
 
 fn stack_size(device: *mut DEVICE_OBJECT) -> i8 {
@@ -127,7 +145,7 @@ fn set_routine(irp: *mut IRP, routine: nt::PIO_COMPLETION_ROUTINE, context: *mut
     unsafe { io::IoSetCompletionRoutine(irp, routine, context, true, true, true) };
 }
 
-/// Answers each request by a request of its own, whose completion routine completes the first.
+/// Sends a request for each request that it receives. The completion routine completes the received one.
 struct Asks<const MISTAKE: u8, const CODE: u32>;
 
 unsafe extern "C" fn came_back<const MISTAKE: u8>(
@@ -151,17 +169,8 @@ unsafe extern "C" fn came_back<const MISTAKE: u8>(
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
-impl<const MISTAKE: u8, const CODE: u32> Steps for Asks<MISTAKE, CODE> {
-    type Own = Data;
-
-    fn add(device: *mut DEVICE_OBJECT, data: &Data) {
-        add(device, data);
-    }
-
-    fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
-        if code != FIRST {
-            return serve(device, data, irp, code);
-        }
+impl<const MISTAKE: u8, const CODE: u32> Sends for Asks<MISTAKE, CODE> {
+    fn first(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         if MISTAKE == FREES_RECEIVED {
             free(irp);
         }
@@ -193,10 +202,6 @@ impl<const MISTAKE: u8, const CODE: u32> Steps for Asks<MISTAKE, CODE> {
         }
         status
     }
-
-    fn remove(data: &Data) {
-        remove(data);
-    }
 }
 
 #[test]
@@ -205,7 +210,7 @@ fn a_driver_that_frees_its_irp_in_its_completion_routine_breaks_no_rule() {
     holds(one_request::<Asks<NOTHING, LATER>>);
 }
 
-/// Checks the violation in some order of a driver's threads: its rule, code and first parameter, and what it says.
+/// Checks the violation in some order of a driver's threads: its rule, code, first parameter and description.
 #[track_caller]
 fn stops(scenario: fn(&Arc<Kernel>), rule: Rule, code: u32, first: u64, text: &str) {
     let violation: Violation = found_in_some_order(scenario);
@@ -224,9 +229,9 @@ fn asks<const MISTAKE: u8, const CODE: u32>(rule: Rule, code: u32, first: u64, t
 fn an_irp_comes_back_to_the_driver_that_has_made_it() {
     let none = "has no completion routine";
     asks::<NO_ROUTINE, LATER>(Rule::OwnIrp, 0, 0, none);
-    let goes_on = "returns 0x0, not STATUS_MORE_PROCESSING_REQUIRED";
-    asks::<GOES_ON, LATER>(Rule::OwnIrp, 0, 0, goes_on);
-    asks::<GOES_ON, NOW>(Rule::OwnIrp, 0, 0, goes_on);
+    let continues = "returns 0x0, not STATUS_MORE_PROCESSING_REQUIRED";
+    asks::<GOES_ON, LATER>(Rule::OwnIrp, 0, 0, continues);
+    asks::<GOES_ON, NOW>(Rule::OwnIrp, 0, 0, continues);
     let freed = "the completion routine has freed";
     asks::<FREES_AND_GOES_ON, NOW>(Rule::OwnIrp, 0, 0, freed);
     let completed = "is completed by the driver that has made it";
@@ -321,17 +326,8 @@ unsafe extern "C" fn again(_: *mut DEVICE_OBJECT, irp: *mut IRP, rounds: *mut c_
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
-impl Steps for Reuses {
-    type Own = Data;
-
-    fn add(device: *mut DEVICE_OBJECT, data: &Data) {
-        add(device, data);
-    }
-
-    fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
-        if code != FIRST {
-            return serve(device, data, irp, code);
-        }
+impl Sends for Reuses {
+    fn first(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         mark(irp);
         let rounds = Rounds {
             asked: irp,
@@ -343,10 +339,6 @@ impl Steps for Reuses {
             Box::into_raw(Box::new(rounds)),
         );
         STATUS_PENDING
-    }
-
-    fn remove(data: &Data) {
-        remove(data);
     }
 }
 
@@ -442,7 +434,7 @@ fn reads_and_writes_are_built_with_buffers() {
     stops(one_request::<Transfers<true>>, Rule::Pool, 0xc4, 0x62, left);
 }
 
-/// Sends an IRP in memory of its own, which it frees when it has come back, or before.
+/// Sends an IRP in memory of its own, which it frees when it has returned, or before.
 struct OwnMemory<const WAITS: bool>;
 
 unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void) -> NTSTATUS {
@@ -451,17 +443,8 @@ unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
-impl<const WAITS: bool> Steps for OwnMemory<WAITS> {
-    type Own = Data;
-
-    fn add(device: *mut DEVICE_OBJECT, data: &Data) {
-        add(device, data);
-    }
-
-    fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
-        if code != FIRST {
-            return serve(device, data, irp, code);
-        }
+impl<const WAITS: bool> Sends for OwnMemory<WAITS> {
+    fn first(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         let mut event = event();
         let event: *mut KEVENT = &raw mut event;
         initialise(event);
@@ -480,10 +463,6 @@ impl<const WAITS: bool> Steps for OwnMemory<WAITS> {
         unsafe { nt::ExFreePoolWithTag(own.cast(), 1) };
         complete(irp, STATUS_SUCCESS)
     }
-
-    fn remove(data: &Data) {
-        remove(data);
-    }
 }
 
 #[test]
@@ -493,7 +472,7 @@ fn an_irp_may_be_in_memory_of_the_driver() {
     stops(one_request::<OwnMemory<false>>, Rule::OwnIrp, 0, 0, down);
 }
 
-/// Frees what is no IRP.
+/// Frees a pointer that is not an IRP.
 struct FreesNoIrp;
 
 impl Steps for FreesNoIrp {
@@ -506,7 +485,7 @@ impl Steps for FreesNoIrp {
 }
 
 #[test]
-fn what_is_freed_is_an_irp() {
+fn free_of_a_pointer_that_is_not_an_irp() {
     stops(
         one_request::<FreesNoIrp>,
         Rule::IoAllocateFree,

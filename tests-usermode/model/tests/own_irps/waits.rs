@@ -6,8 +6,8 @@ use nt::{DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS, STATUS_PENDING, 
 use ntmodel::Rule;
 
 use crate::{
-    Data, LATER, NOTHING, NOW, add, free, remove, send, serve,
-    steps::{FIRST, Steps, complete, found_in_some_order, holds, one_request},
+    LATER, NOTHING, NOW, Sends, free, send,
+    steps::{complete, found_in_some_order, holds, one_request},
     stops,
 };
 
@@ -16,7 +16,7 @@ const DOES_NOT_WAIT: u8 = 2;
 const BUILDS_AT_DISPATCH: u8 = 3;
 const SENDS_AT_DISPATCH: u8 = 4;
 
-/// Answers each request by a request of its own that it waits for.
+/// Sends a request for each request that it receives, and waits for it.
 struct Waits<const MISTAKE: u8, const CODE: u32>;
 
 fn raise(is_meant: bool) {
@@ -46,17 +46,8 @@ pub fn initialise(event: *mut KEVENT) {
     unsafe { nt::KeInitializeEvent(event, 0, 0) };
 }
 
-impl<const MISTAKE: u8, const CODE: u32> Steps for Waits<MISTAKE, CODE> {
-    type Own = Data;
-
-    fn add(device: *mut DEVICE_OBJECT, data: &Data) {
-        add(device, data);
-    }
-
-    fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
-        if code != FIRST {
-            return serve(device, data, irp, code);
-        }
+impl<const MISTAKE: u8, const CODE: u32> Sends for Waits<MISTAKE, CODE> {
+    fn first(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         let (mut event, mut block, mut output) = (event(), BLOCK, [0_u8; 8]);
         let (event, block): (*mut KEVENT, *mut IO_STATUS_BLOCK) = (&raw mut event, &raw mut block);
         let buffer = (&raw mut output).cast();
@@ -91,10 +82,6 @@ impl<const MISTAKE: u8, const CODE: u32> Steps for Waits<MISTAKE, CODE> {
         assert_eq!((block.Status, block.Information), (STATUS_SUCCESS, 4));
         assert_eq!(&output, b"done\0\0\0\0");
         complete(irp, block.Status)
-    }
-
-    fn remove(data: &Data) {
-        remove(data);
     }
 }
 

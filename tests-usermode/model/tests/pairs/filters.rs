@@ -24,7 +24,7 @@ use crate::{
     steps::{Stage, Steps, cancel, complete, end_of, entry, lower, mark, skip},
 };
 
-/// The IOCTLs of the function driver: complete at once, fail at once, complete in a DPC, keep until it is cancelled.
+/// The IOCTLs of the function driver: complete immediately, fail immediately, complete in a DPC, keep until it is cancelled.
 const NOW: u32 = 0x22_2000;
 const FAIL: u32 = 0x22_2004;
 const LATER: u32 = 0x22_2008;

@@ -1,4 +1,4 @@
-//! What the drivers share.
+//! The common part of the drivers.
 
 use std::{cell::UnsafeCell, ffi::c_void, ptr::null_mut};
 

@@ -1,6 +1,6 @@
 //! Requests that are split, sent again, or accessed in the address space of user mode.
 //!
-//! What is expected is what these pages say: [`IoMakeAssociatedIrp`], [`IoBuildPartialMdl`], [`IoCompleteRequest`], [`ProbeForRead`],
+//! The expected results are those of these pages: [`IoMakeAssociatedIrp`], [`IoBuildPartialMdl`], [`IoCompleteRequest`], [`ProbeForRead`],
 //! [using neither buffered nor direct I/O], [bug check 0x44], [bug check 0x40].
 //!
 //! [`IoMakeAssociatedIrp`]: https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iomakeassociatedirp
@@ -31,7 +31,7 @@ use crate::{
     steps::{Stage, Steps, complete, end_of, entry, lower, mark},
 };
 
-/// The IOCTLs of the lower driver: complete at once, complete in a DPC, fail the first time.
+/// The IOCTLs of the lower driver: complete immediately, complete in a DPC, fail the first time.
 const NOW: u32 = 0x22_2000;
 const LATER: u32 = 0x22_2004;
 const BUSY_ONCE: u32 = 0x22_2008;
@@ -187,7 +187,7 @@ impl<const M: u8> Steps for Splits<M> {
             return status;
         }
         nt!(irp::set_status(irp, STATUS_SUCCESS));
-        // With these mistakes the request ends before its second part does, unless that ends at once.
+        // With these mistakes the request ends before its second part does, unless that ends immediately.
         let second = if matches!(M, COUNTS_ONE | COMPLETES_MASTER) {
             NOW
         } else {
@@ -353,7 +353,7 @@ pairs! {
     completion_routine_keeps_a_failed_irp_and_does_not_send_it_again:
         split::<FORGETS_TO_SEND>, split::<SENDS_AGAIN>, IrpProcessingComplete, "STATUS_MORE_PROCESSING_REQUIRED";
     partial_mdl_is_longer_than_its_source:
-        transfers::<IS_LONGER, OUT_DIRECT>, transfers::<CORRECT, OUT_DIRECT>, Mdl, "no part of";
+        transfers::<IS_LONGER, OUT_DIRECT>, transfers::<CORRECT, OUT_DIRECT>, Mdl, "not part of";
     pages_of_a_partial_mdl_are_unlocked:
         transfers::<UNLOCKS_PART, OUT_DIRECT>, transfers::<CORRECT, OUT_DIRECT>, Mdl, "not locked";
     mapped_partial_mdl_is_built_again:

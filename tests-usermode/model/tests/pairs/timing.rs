@@ -124,7 +124,7 @@ impl<const M: u8> Steps for Timed<M> {
 const LOSES_REQUEST: u8 = 1;
 const CLEARS_FLAG_LATE: u8 = 2;
 const CLEARS_EVENT_LATE: u8 = 3;
-/// The correct drivers: who serves the requests.
+/// The correct drivers, by the routine that serves the requests.
 const DPC: u8 = 10;
 const WORK_ITEM: u8 = 11;
 const THREAD: u8 = 12;
@@ -151,7 +151,7 @@ impl Served {
         });
     }
 
-    /// Completes what is pending.
+    /// Completes the pending requests.
     fn serve(&self) {
         loop {
             let irp = self.lock.with(|| {
@@ -272,7 +272,7 @@ impl<const M: u8> Steps for Serves<M> {
 
 const FREES_IN_EARLY_ROUTINE: u8 = 1;
 
-/// Each request waits for an event in a block of its own, which a DPC sets.
+/// Each request waits for an event in a separate block. A DPC sets the event.
 struct Waits<const M: u8>;
 
 struct Waited {

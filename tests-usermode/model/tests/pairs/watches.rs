@@ -1,7 +1,7 @@
 //! `IoTimer` routines, timeouts of requests, holds of a remove lock across a timer, references to device objects, and power requests
 //! in the way of Windows XP.
 //!
-//! What is expected is what these pages say: [`IoInitializeTimer`], [`IoStopTimer`], [bug check 0xC9] (0xA), [`KeCancelTimer`],
+//! The expected results are those of these pages: [`IoInitializeTimer`], [`IoStopTimer`], [bug check 0xC9] (0xA), [`KeCancelTimer`],
 //! [using remove locks], [`IoGetAttachedDeviceReference`], [`PoStartNextPowerIrp`], [`KeQuerySystemTimePrecise`], [canceling IRPs].
 //!
 //! [`IoInitializeTimer`]: https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioinitializetimer
@@ -46,7 +46,7 @@ const STARTS_NOTHING: u8 = 3;
 const ENDS_TWICE: u8 = 4;
 const LEAVES_PENDED: u8 = 5;
 
-/// Ends the request that pends when a second one comes, or by a timeout.
+/// Ends the pending request when a second one arrives, or by a timeout.
 struct Pends<const M: u8>;
 
 struct Pended {
@@ -55,7 +55,7 @@ struct Pended {
 }
 
 impl Pended {
-    /// Takes the request, if it pends.
+    /// Takes the pending request, if there is one.
     fn take<const M: u8>(&self) -> *mut IRP {
         if M == ENDS_TWICE {
             let irp = self.lock.with(|| self.irp.load(SeqCst));
