@@ -1,14 +1,41 @@
 //! Hangs, and IRPs and threads that remain at the end of a scenario.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
     host::{
         Call, Kernel,
         thread::{Attached, Thread},
     },
+    io::irp::Origin,
     verifier::{BugCheck, Rule, Violation},
 };
+
+impl Call {
+    /// Stops the system if a thread waits at `APC_LEVEL` for the event of a request that it has made: the I/O manager sets the event in
+    /// an APC of the thread.
+    pub(crate) fn require_event_without_apc(&self, event: usize) {
+        let io = self.kernel.io();
+        if io.threaded.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let made = io
+            .live()
+            .into_iter()
+            .filter(|record| record.origin == Origin::Threaded && record.sender == self.number);
+        for record in made {
+            // SAFETY: the lower driver does not change the field.
+            let own = unsafe { (*record.raw()).UserEvent };
+            self.require(own.addr() != event, Rule::Hang, || {
+                let what = format!(
+                    "the thread waits at APC_LEVEL for the event of {record}, which the I/O manager sets in an APC of this thread: wait \
+                     at PASSIVE_LEVEL, and under no fast mutex"
+                );
+                (BugCheck(0, [0; 4]), what)
+            });
+        }
+    }
+}
 
 /// Returns the violation if no thread can continue and no rule was broken.
 pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
