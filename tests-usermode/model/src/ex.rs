@@ -41,17 +41,17 @@ pub(crate) struct Ex {
     user_handles: Handles,
     /// The event objects of user mode and the thread objects, by their addresses.
     events: Mutex<FxHashMap<usize, Arc<EventObject>>>,
-    /// Held while a sequenced list is worked on.
+    /// The lock for operations on sequenced lists.
     slists: Mutex<()>,
     /// The lookaside lists that were initialised, by their addresses, and whether each was deleted.
     lookaside_lists: Mutex<FxHashMap<usize, bool>>,
     /// The executive resources that were initialised, by their addresses.
     resources: Mutex<BTreeMap<usize, resource::Resource>>,
-    /// The run-down protections that are waited for, by their addresses.
+    /// The run-down protections that a thread waits for, by their addresses.
     run_downs: Mutex<FxHashSet<usize>>,
     /// The zones that were initialised, by their addresses, with the blocks of each segment and their size.
     zones: Mutex<FxHashMap<usize, Vec<zone::Blocks>>>,
-    /// The lock with which each interlocked list was last accessed, by the addresses.
+    /// The lock that each interlocked list was last accessed with, by the address of the list.
     locks_of_lists: Mutex<FxHashMap<usize, usize>>,
 }
 

@@ -1,5 +1,5 @@
-//! The I/O manager and the PnP manager: drivers, devices and their stacks, files, IRPs with their cancellation and completion,
-//! remove locks, work items, and the registry as far as a driver opens it.
+//! The I/O manager and the PnP manager: drivers, devices and their stacks, files, IRPs with their cancellation and
+//! completion, remove locks, work items, and the registry keys that a driver opens.
 //!
 //! It uses every other folder but `explore`.
 

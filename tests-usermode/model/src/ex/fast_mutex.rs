@@ -30,8 +30,8 @@ impl Call {
         unsafe { AtomicPtr::from_ptr(owner) }
     }
 
-    /// Stops the system if a fast mutex is acquired under a mutex that comes after it in the order. Its initialisation is inline, and
-    /// clears the field that marks it as one in the order.
+    /// Stops the system if a fast mutex is acquired under a mutex that comes after it in the order. The inline
+    /// initialisation of a fast mutex clears the field that marks a mutex whose order is checked.
     fn check_fast_order(&self, mutex: *mut FAST_MUTEX) {
         // SAFETY: only the address is computed, inside the mutex.
         let mark = unsafe { &raw mut (*mutex).Contention };

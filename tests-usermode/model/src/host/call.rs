@@ -36,13 +36,13 @@ pub(crate) struct Caller {
 }
 
 impl Call {
-    /// Enters a routine, unless the system has stopped: then the thread stops here. It may touch anything.
+    /// Enters a routine whose accesses are unknown. If the system has stopped, the thread stops here.
     pub(crate) fn enter(routine: &'static str) -> Self {
         footprint::touch_everything();
         Self::enter_noted(routine)
     }
 
-    /// Enters a routine that records its accesses that other threads can observe, if any.
+    /// Enters a routine that records those of its accesses that other threads can observe.
     pub(crate) fn enter_noted(routine: &'static str) -> Self {
         let mode = thread::set_mode(Mode::Kernel);
         let thread = thread::current(routine);

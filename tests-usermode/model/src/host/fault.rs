@@ -3,7 +3,8 @@
 //! On Linux a handler for `SIGSEGV` and `SIGBUS` reports a violation. Unlike most signal handlers it may lock and allocate,
 //! since the signal is synchronous: the instruction that faults is in the driver's code or in [`touch`], where the thread holds
 //! no mutex of the model or of the allocator. A fault anywhere else is an error of the model: the handler prints a short
-//! message and ends the program. Other hosts end the program in their own way.
+//! message and ends the program. On other hosts such a fault ends the program without a report; on Windows a handler for exceptions
+//! serves the reads alone.
 
 use std::cell::Cell;
 
@@ -29,10 +30,10 @@ pub(crate) unsafe fn touch(pointer: *const u8, size: usize) {
 }
 
 /// Returns the word at an address that can be invalid; `None` if it is.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(any(target_os = "linux", windows), target_arch = "x86_64"))]
 pub(crate) fn read_word(address: usize) -> Option<usize> {
-    // No memory of a process has another address. Most values that are no pointers do, and a fault would take longer than the
-    // rest of a check.
+    // No other address can be one of a process. Most values that are not pointers fail this test, which is faster than a
+    // fault.
     if !(0x1000..0x8000_0000_0000).contains(&address) {
         return None;
     }
@@ -83,49 +84,56 @@ pub(crate) fn read_word(address: usize) -> Option<usize> {
         .then_some(word)
 }
 
-/// Returns the word at an address that can be invalid; `None` if it is.
-#[cfg(windows)]
-pub(crate) fn read_word(address: usize) -> Option<usize> {
-    use std::ffi::c_void;
-
-    /// The value that `GetCurrentProcess` returns.
-    const CURRENT_PROCESS: *mut c_void = std::ptr::without_provenance_mut(usize::MAX);
-    unsafe extern "system" {
-        fn ReadProcessMemory(
-            process: *mut c_void,
-            base: *const c_void,
-            buffer: *mut c_void,
-            size: usize,
-            read: *mut usize,
-        ) -> i32;
-    }
-    let mut word = 0_usize;
-    let buffer = (&raw mut word).cast();
-    let base = std::ptr::without_provenance(address);
-    // SAFETY: Windows checks the address, and writes only the word.
-    let read = unsafe {
-        ReadProcessMemory(
-            CURRENT_PROCESS,
-            base,
-            buffer,
-            size_of::<usize>(),
-            std::ptr::null_mut(),
-        )
-    };
-    (read != 0).then_some(word)
-}
-
 /// Returns `None`: other hosts have no such read.
-#[cfg(not(any(target_os = "linux", windows)))]
+#[cfg(not(any(target_os = "linux", all(windows, target_arch = "x86_64"))))]
 pub(crate) fn read_word(_address: usize) -> Option<usize> {
     None
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", all(windows, target_arch = "x86_64"))))]
 pub(crate) fn watch() {}
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::watch;
+#[cfg(all(windows, target_arch = "x86_64"))]
+pub(crate) use windows::watch;
+
+#[cfg(all(windows, target_arch = "x86_64"))]
+mod windows {
+    use std::sync::Once;
+
+    use windows_sys::Win32::{
+        Foundation::EXCEPTION_ACCESS_VIOLATION,
+        System::Diagnostics::Debug::{
+            AddVectoredExceptionHandler, EXCEPTION_CONTINUE_EXECUTION, EXCEPTION_CONTINUE_SEARCH,
+            EXCEPTION_POINTERS,
+        },
+    };
+
+    use super::RESUME;
+
+    /// Installs the handler for reads that can fault. Other faults end the program.
+    pub(crate) fn watch() {
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| {
+            // SAFETY: the handler has the signature that the routine requires, and is never removed.
+            unsafe { AddVectoredExceptionHandler(1, Some(on_exception)) };
+        });
+    }
+
+    unsafe extern "system" fn on_exception(exception: *mut EXCEPTION_POINTERS) -> i32 {
+        // SAFETY: Windows passes a valid structure.
+        let exception = unsafe { &*exception };
+        // SAFETY: as above.
+        let code = unsafe { (*exception.ExceptionRecord).ExceptionCode };
+        if code != EXCEPTION_ACCESS_VIOLATION || RESUME.get() == 0 {
+            return EXCEPTION_CONTINUE_SEARCH;
+        }
+        // SAFETY: Windows passes the context of the thread, and restores the changed one.
+        unsafe { (*exception.ContextRecord).Rip = RESUME.replace(0) as u64 };
+        EXCEPTION_CONTINUE_EXECUTION
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -264,7 +272,7 @@ mod linux {
         }
         // Another one in here, or no thread of a kernel's.
         if HANDLES.replace(true) {
-            return give_up("a fault while a fault was looked at");
+            return give_up("a fault in the fault handler");
         }
         let mode = thread::set_mode(Mode::Kernel);
         let touched = TOUCHED.replace(0);
@@ -347,7 +355,10 @@ mod linux {
                 } else {
                     Rule::FreedMemory
                 };
-                (format!("{address:#x}, which is no memory{once}"), rule)
+                (
+                    format!("{address:#x}, where there is no memory{once}"),
+                    rule,
+                )
             }
             None if freed => (
                 "an address that it has read from freed memory, which is filled with 0xdd".into(),

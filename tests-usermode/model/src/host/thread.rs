@@ -163,7 +163,7 @@ impl Thread {
             name: name.into(),
             role,
             irql: AtomicU8::new(0),
-            // Each thread has one for itself as long as there are enough, and so keeps it.
+            // Each thread has a processor of its own as long as there are enough, and so keeps it.
             processor: AtomicU32::new((number - 1) % kernel.config.processors.clamp(1, 64)),
             held: Mutex::default(),
             mutexes: Mutex::default(),
@@ -302,8 +302,8 @@ impl fmt::Display for Thread {
     }
 }
 
-/// The current thread of the model. A count of references would be changed in every routine, which takes long; the [`Attached`]
-/// in a frame below keeps the thread instead.
+/// The current thread of the model. A reference count would have to be changed in every routine, which takes too long.
+/// Instead the [`Attached`] in a frame below keeps the thread.
 pub(crate) struct Running(NonNull<Thread>);
 
 impl Deref for Running {
@@ -326,7 +326,7 @@ pub(crate) fn current(routine: &str) -> Running {
 #[cold]
 fn is_outside(routine: &str) -> ! {
     let what = "is called in a thread that has not entered a kernel";
-    // Written directly, as a violation is, so that the test harness does not capture it.
+    // Written directly, as a violation is, so that the test harness does not capture the message.
     let _ = writeln!(std::io::stderr(), "ntmodel: {routine} {what}");
     std::process::abort()
 }

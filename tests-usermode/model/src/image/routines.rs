@@ -4,13 +4,13 @@
 
 use std::ptr::NonNull;
 
-/// A function of this host, by the types of its parameters and of its result, in the form of a pointer to it.
+/// A pointer to a function of this host, by the types of its parameters and of its result.
 trait Thunk<Signature>: Copy {
-    /// The address of a function that an image can call, and which calls this one.
+    /// Returns the address of a function that an image can call, and which calls this one.
     fn address(self) -> usize;
 }
 
-/// The one value of a closure that captures nothing.
+/// Returns the only value of a closure that captures nothing.
 fn captured_nothing<F: Copy>() -> F {
     const { assert!(size_of::<F>() == 0) };
     // SAFETY: the type has no bytes, and each `Thunk` that asks for a value has had one.
@@ -57,7 +57,7 @@ fn address<Signature>(function: impl Thunk<Signature>) -> usize {
 
 macro_rules! routines {
     ($($name:ident($($argument:ident),*),)*) => {
-        /// The names of the model's routines, and what an image calls for each.
+        /// Returns the names of the model's routines, and the address that an image calls for each.
         pub(super) fn routines() -> Vec<(&'static str, usize)> {
             vec![$((
                 stringify!($name),

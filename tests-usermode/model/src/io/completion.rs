@@ -32,8 +32,8 @@ impl Call {
     /// routine has passed the IRP down, `passed` is the status that the lower driver's routine returned.
     ///
     /// A driver that has passed the IRP down need not mark it pending: the completion does so.
-    /// `sent` is how often the IRP was sent to the location before and again: if a completion routine has sent it there while the
-    /// routine ran, its state is that of the later call.
+    /// `sent` is the number of times that the IRP was sent to the location, before the call and now. If a completion
+    /// routine has sent it there while the routine ran, its state is that of the later call.
     pub(in crate::io) fn verify_answer(
         &self,
         record: &IrpRecord,
@@ -51,7 +51,7 @@ impl Call {
             let marked = left.map_or_else(|| record.is_marked(location), |left| left.marked);
             (left, marked)
         };
-        // A Cancel routine that the driver has set by itself is seen here at the latest.
+        // A Cancel routine that the driver has set with its own exchange is detected here at the latest.
         let _ = record.has_cancel_routine();
         if left.is_none() && marked && record.was_queued_unmarked() {
             inlines::queued_before_marked(self, record);
@@ -156,7 +156,7 @@ impl Call {
                 };
                 // The routine is the upper driver's, and may send the IRP again.
                 let (serving, passed) = (locked(&self.serving).take(), locked(&self.passed).take());
-                // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
+                // SAFETY: the routine is called as the I/O manager calls it, with the context that it was set with.
                 let answer = unsafe { Call::in_driver(routine, (device, irp, context)) };
                 *locked(&self.serving) = serving;
                 *locked(&self.passed) = passed;

@@ -22,7 +22,7 @@ use crate::{
 const FILE_READ_DATA: u32 = 1;
 const FILE_WRITE_DATA: u32 = 2;
 
-/// The file objects that the driver has references to, and how many, by their addresses.
+/// The file objects that the driver has references to, with the number of references, by their addresses.
 #[derive(Default)]
 pub(crate) struct FileReferences(
     Mutex<HashMap<usize, (Arc<FileInner>, usize)>>,
@@ -46,8 +46,8 @@ impl FileReferences {
 }
 
 impl Call {
-    /// Adds a reference to a file object; returns the new count, or `None` if it is no file object that is open or that the driver
-    /// has a reference to.
+    /// Adds a reference to a file object. Returns the new count, or `None` if it is not an open file, and the driver has no reference to
+    /// it.
     pub(in crate::io) fn reference_file(&self, object: usize) -> Option<usize> {
         let references = &self.kernel.io().files;
         let mut files = locked(&references.0);
@@ -61,8 +61,8 @@ impl Call {
         Some(1)
     }
 
-    /// Removes a reference to a file object; returns the new count, or `None` if the driver has none. The last one closes the
-    /// file.
+    /// Removes a reference to a file object. Returns the new count, or `None` if the driver has no reference to it.
+    /// Removing the last one closes the file.
     pub(in crate::io) fn dereference_file(&self, object: usize) -> Option<usize> {
         let mut files = locked(&self.kernel.io().files.0);
         let (_, count) = files.get_mut(&object)?;
@@ -126,7 +126,7 @@ extern "C" fn IoGetDeviceObjectPointer(
         _ => Access::Read,
     };
     let kernel = Arc::clone(&call.kernel);
-    // The access of kernel mode is not checked, and the system's own account has it all.
+    // Kernel mode has every access, and so has the system account.
     let inner = match kernel.io().namespace.admit(&name, access, User::System) {
         Ok(inner) => inner,
         Err(status) => return status,

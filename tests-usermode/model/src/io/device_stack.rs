@@ -21,7 +21,7 @@ use crate::{
 /// The role of a driver in a device stack.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The lowest driver, whose role is not known.
+    /// The lowest driver, whose role is unknown.
     Lowest,
     /// A filter driver above another driver.
     Filter,

@@ -1,8 +1,9 @@
 //! IRPs that a driver makes and sends.
 //!
-//! An IRP of `IoAllocateIrp` comes back to its driver in a completion routine, which keeps it by
-//! `STATUS_MORE_PROCESSING_REQUIRED`; the driver frees it. One of `IoBuildDeviceIoControlRequest` is freed by the I/O manager,
-//! which sets the driver's event. [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/creating-irps-for-lower-level-drivers)
+//! An IRP of `IoAllocateIrp` returns to its driver in a completion routine, which keeps it with
+//! `STATUS_MORE_PROCESSING_REQUIRED`. The driver frees it. The I/O manager frees an IRP of `IoBuildDeviceIoControlRequest`
+//! and sets the driver's event. [Microsoft's
+//! page](https://learn.microsoft.com/windows-hardware/drivers/kernel/creating-irps-for-lower-level-drivers)
 
 use std::{
     ffi::c_void,
@@ -25,14 +26,14 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// The largest part of a stack that the frames of drivers take.
+/// The maximum part of a stack that the frames of drivers use.
 const STACK: usize = 1 << 20;
 
 /// The tag of a system buffer that a driver frees.
 const TAG: u32 = u32::from_le_bytes(*b"Io  ");
 
 impl Origin {
-    /// Whether the driver that makes the IRP frees it.
+    /// Returns whether the driver that makes the IRP frees it.
     fn is_freed_by_driver(self) -> bool {
         matches!(
             self,
@@ -51,7 +52,7 @@ struct Buffers {
 }
 
 impl Call {
-    /// Makes an IRP of a driver, with room for what sets it up.
+    /// Makes an IRP of a driver, and calls a closure that sets it up.
     pub(in crate::io) fn make_irp(
         &self,
         stack_size: i8,
@@ -87,8 +88,8 @@ impl Call {
         });
     }
 
-    /// Stops the system if an IRP has come back to the driver that has made it and frees it, and its completion routine has not
-    /// kept it: the routine's answer, or `None` if there was no routine for the status.
+    /// Stops the system if an IRP has returned to the driver that has made it and frees it, but its completion routine has
+    /// not kept it. `answer` is the routine's result, or `None` if there was no routine for the status.
     pub(in crate::io) fn require_kept(
         &self,
         record: &IrpRecord,
@@ -166,7 +167,8 @@ impl Call {
         }
     }
 
-    /// Stops the system if a dispatch routine has returned, and a request that it has sent is to be answered on its stack.
+    /// Stops the system if a dispatch routine has returned while a request that it has sent will write its result to the
+    /// routine's stack.
     pub(in crate::io) fn require_awaited(&self) {
         let io = self.kernel.io();
         if io.threaded.load(Ordering::Relaxed) == 0 {
@@ -295,7 +297,7 @@ impl Call {
         }
     }
 
-    /// Gives an IRP a system buffer for the longer of input and output; returns whether it could.
+    /// Allocates a system buffer for the longer of input and output. Returns whether this succeeded.
     fn give_system_buffer(&self, record: &mut IrpRecord, buffers: Buffers) -> Option<u32> {
         let length = buffers.input_length.max(buffers.output_length) as usize;
         if length == 0 {
@@ -325,7 +327,7 @@ impl Call {
         Some(IRP_BUFFERED_IO | IRP_DEALLOCATE_BUFFER | input)
     }
 
-    /// Gives an IRP an MDL of a buffer, whose pages are locked; returns whether it could.
+    /// Makes an MDL of a buffer, whose pages are locked. Returns whether this succeeded.
     fn give_mdl(&self, record: &IrpRecord, buffer: *mut c_void, length: u32) -> Option<()> {
         if length == 0 {
             return Some(());

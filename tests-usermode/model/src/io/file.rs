@@ -47,7 +47,7 @@ impl Access {
         }
     }
 
-    /// The rights to a device object that opening it takes.
+    /// Returns the rights to the device object that an open with this access needs.
     pub(crate) const fn rights(self) -> u32 {
         match self {
             Self::Read => nt::FILE_GENERIC_READ,
@@ -81,7 +81,7 @@ impl FileInner {
         self.object.get().cast()
     }
 
-    /// Notes that the step that runs looks at the file, or changes it. The order in which IRPs are counted in and off makes no
+    /// Records that the current step reads or changes the file. The order in which IRPs are added and removed makes no
     /// difference until the file is closed.
     fn touch(&self, access: footprint::Access) {
         footprint::touch(self.object().addr(), access);
@@ -219,8 +219,8 @@ impl File {
 
     /// Sends a read (`NtReadFile`).
     ///
-    /// The device does buffered or direct I/O (`DO_BUFFERED_IO`, `DO_DIRECT_IO`). With neither the request fails with
-    /// `STATUS_NOT_SUPPORTED`: the model has no other. So it is for [`File::write`].
+    /// The device does buffered or direct I/O (`DO_BUFFERED_IO`, `DO_DIRECT_IO`). With neither, the request fails with
+    /// `STATUS_NOT_SUPPORTED`, since the model does not support it. The same applies to [`File::write`].
     #[must_use]
     pub fn read(&self, offset: i64, length: usize) -> Request {
         let asked = Asked {
@@ -270,7 +270,7 @@ impl File {
         )
     }
 
-    /// Asks for information of the file (`NtQueryInformationFile`), by its `FILE_INFORMATION_CLASS`.
+    /// Queries information of the file (`NtQueryInformationFile`), by its `FILE_INFORMATION_CLASS`.
     #[must_use]
     pub fn query_information(&self, class: u32, length: usize) -> Request {
         let asked = Asked {

@@ -62,15 +62,15 @@ pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
             (bug_check, rule, what)
         }
         None => {
-            let what = kernel.remove_lock_waited_for().map_or_else(
-                || "every thread waits for another one".into(),
-                |holders| format!("a removal waits for {holders}"),
-            );
+            let holders = kernel.remove_lock_waited_for();
+            let removal = holders.map(|holders| format!("a removal waits for {holders}"));
+            let what = removal.or_else(|| call.file_references());
+            let what = what.unwrap_or_else(|| "every thread waits for another one".into());
             (BugCheck(0, [0; 4]), Rule::Hang, what)
         }
     };
     let mut violation = call.violation(bug_check, rule, what);
-    // The current stack is that of the explorer.
+    // The current stack belongs to the explorer.
     violation.callers.clear();
     violation
 }

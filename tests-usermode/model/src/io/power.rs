@@ -67,8 +67,8 @@ impl DeviceInner {
 }
 
 impl Call {
-    /// Stops the system if a request for a power state was failed, or was completed without the bus driver. A device that was
-    /// removed is left out, since [its driver completes the
+    /// Stops the system if a request for a power state was failed, or was completed without the bus driver. A removed
+    /// device is exempt, since [its driver completes the
     /// request](https://learn.microsoft.com/windows-hardware/drivers/kernel/dispatchpower-routines).
     pub(in crate::io) fn verify_power(&self, pdo: usize, record: &IrpRecord, status: NTSTATUS) {
         if status == STATUS_DELETE_PENDING {
@@ -105,7 +105,7 @@ impl Device {
         self.inner().ask_power(&call, IRP_MN_QUERY_POWER, state)
     }
 
-    /// Has the drivers enter a power state of the system or of the device (`IRP_MN_SET_POWER`); returns the final status.
+    /// Makes the drivers enter a power state of the system or of the device (`IRP_MN_SET_POWER`). Returns the final status.
     pub fn set_power(&self, state: PowerState) -> NTSTATUS {
         let _attached = Attached::to(self.kernel());
         let call = Call::enter("the power manager");
@@ -147,7 +147,7 @@ extern "C" fn PoSetPowerState(device: *mut DEVICE_OBJECT, kind: i32, state: i32)
     call.require_live_device(device);
     let is_valid = kind == nt::DevicePowerState && (1..=4).contains(&state);
     call.require(is_valid, Rule::PowerState, || {
-        let what = format!("type {kind} and state {state} are no state of a device");
+        let what = format!("type {kind} and state {state} are not a state of a device");
         (BugCheck(0, [0; 4]), what)
     });
     let old = locked(&call.kernel.io().told.0).insert(device.addr(), state);

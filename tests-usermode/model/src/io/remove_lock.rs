@@ -189,7 +189,7 @@ extern "C" fn IoInitializeRemoveLockEx(
     let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
     // If the memory was used for something else, the lock is new.
     let is_lock = before.event.waiters.is_linked_to_itself();
-    // So it is after the removal of the device that it was for.
+    // A lock whose device was removed is new too.
     let is_over =
         before.removed.load(Ordering::Relaxed) != 0 && before.count.load(Ordering::Relaxed) <= 0;
     call.require(!(known && is_lock) || is_over, Rule::RemoveLock, || {

@@ -1,9 +1,8 @@
 //! Work items, whose routines run in system worker threads.
 //!
-//! Each queued item has a thread of its own. Windows has a pool of worker threads, so the routine of one item may run
-//! beside that of another. What a driver has to keep to is on Microsoft's page about [system worker
-//! threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/system-worker-threads), and what Windows calls
-//! the breach on that of [bug check
+//! Each queued item has a thread of its own. Windows has a pool of worker threads, so the routines of two items can run in
+//! parallel. The rules are on Microsoft's page about [system worker
+//! threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/system-worker-threads). A violation is [bug check
 //! 0xE4](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xe4--worker-invalid).
 
 use std::{

@@ -48,7 +48,8 @@ impl Dispatcher {
 }
 
 impl Call {
-    /// Returns the object that a routine is called for, which was initialised and is not on a stack that is gone.
+    /// Returns the object that a routine is called for. It must be initialised, and not on the stack of a function that has
+    /// returned.
     ///
     /// # Safety
     /// As for [`Call::view`].

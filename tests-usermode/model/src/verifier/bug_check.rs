@@ -163,7 +163,7 @@ pub(crate) fn callers(most: usize) -> Vec<String> {
             callers.found.len() < most
         });
         if is_image {
-            // The host's frames beyond an image's are not found: they have the other tables.
+            // The host's frames outside an image are not found, since they have other unwind tables.
             return false;
         }
         backtrace::resolve_frame(frame, |symbol| {
