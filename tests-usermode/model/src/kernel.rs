@@ -22,6 +22,7 @@ static UPCALLS: Upcalls = Upcalls {
     device_queue_entry: Call::note_device_queue,
     list_entry: Call::require_unlinked,
     memory_freed: Call::memory_freed,
+    waits_at_apc_level: Call::require_event_without_apc,
     describe: Kernel::describe,
     is_paged: Kernel::is_paged,
     holders: Kernel::holders_of,

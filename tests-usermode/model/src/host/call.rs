@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    ffi::c_void,
     fmt,
     ops::Deref,
     sync::atomic::{AtomicU64, Ordering},
@@ -57,10 +58,27 @@ impl Call {
             routine,
             mode,
         };
+        if call.must_wait.load(Ordering::Relaxed) {
+            call.require_announced_wait();
+        }
         if call.is_probed.load(Ordering::Relaxed) {
             (call.kernel.upcalls.probe_device)(&call);
         }
         call
+    }
+
+    /// Stops the system if the routine is not the wait that the last one has announced: that one has not lowered the IRQL.
+    #[cold]
+    fn require_announced_wait(&self) {
+        self.must_wait.store(false, Ordering::Relaxed);
+        let waits = self.routine.starts_with("KeWaitFor");
+        self.require(waits, Rule::AnnouncedWait, || {
+            let what = format!(
+                "{} follows a call with Wait = TRUE, which leaves the IRQL raised for a KeWaitForXxx routine: pass FALSE",
+                self.routine
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
     }
 
     /// Makes the value of a routine that the thread has already entered.
@@ -223,11 +241,34 @@ impl Call {
         self.require_nonpaged(object);
         self.require_no_timer_in(object);
         locked(&self.kernel.sleepers.gone).remove(&address);
-        let is_on_stack = (here..self.frame.load(Ordering::Relaxed)).contains(&address);
+        let is_on_stack = self.is_on_stack(address, here);
         if is_on_stack {
             locked(&self.on_stack).push(address);
         }
         is_on_stack
+    }
+
+    /// Returns whether an address is on the stack of the driver routine that runs, above one of the model's.
+    fn is_on_stack(&self, address: usize, here: usize) -> bool {
+        (here..self.frame.load(Ordering::Relaxed)).contains(&address)
+    }
+
+    /// Stops the system if a thread waits in user mode for an object on its stack, which can be swapped out, or for a mutex.
+    pub(crate) fn require_wait_mode(&self, object: *const c_void, mode: i8, is_mutex: bool) {
+        let here = 0_u8;
+        let is_on_stack = self.is_on_stack(object.addr(), (&raw const here).addr());
+        let is_wrong = mode != 0 && (is_on_stack || is_mutex);
+        self.require(!is_wrong, Rule::WaitMode, || {
+            let kind = if is_on_stack {
+                "is on the kernel stack, which can be swapped out during the wait"
+            } else {
+                "is a mutex"
+            };
+            let what = format!(
+                "the thread waits in UserMode for {object:?}, which {kind}: pass KernelMode"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
     }
 
     /// Stops the system if memory that becomes an object contains a timer that is set.

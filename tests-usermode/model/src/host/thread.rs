@@ -78,6 +78,8 @@ pub(crate) struct Thread {
     pub(crate) waits_for: Mutex<Option<Wait>>,
     /// The stack at the wait, if it is recorded.
     waits_at: Mutex<Option<Backtrace>>,
+    /// Whether the last routine has announced that a wait follows.
+    pub(crate) must_wait: AtomicBool,
     pub(crate) in_dpc: AtomicBool,
     pub(crate) spinning: Spinning,
     /// Whether a PnP request is sent to the device that this thread is adding, before the next routine that it calls.
@@ -169,6 +171,7 @@ impl Thread {
             critical_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),
             waits_at: Mutex::default(),
+            must_wait: AtomicBool::new(false),
             in_dpc: AtomicBool::new(false),
             spinning: Spinning::default(),
             is_probed: AtomicBool::new(false),

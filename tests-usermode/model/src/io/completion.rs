@@ -12,6 +12,7 @@ use crate::{
     host::{
         Call,
         footprint::{self, Access},
+        layout::FREED,
         wait::Wait,
     },
     io::{
@@ -22,6 +23,9 @@ use crate::{
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
+
+/// What the status of an IRP reads as that the I/O manager has ended.
+const ENDED: i32 = i32::from_ne_bytes([FREED; 4]);
 
 impl Call {
     /// Compares the status that a dispatch routine returned with the state of the IRP at its stack location. If the
@@ -92,6 +96,12 @@ impl Call {
                     Rule::IrpProcessingComplete,
                     what,
                 );
+            }
+            Some(_) if status == ENDED => {
+                let what = format!(
+                    "the status that is returned was read in {record} after the IRP was completed: keep it in a variable"
+                );
+                self.stop(BugCheck(0xd5, [irp, 0, 0, 0]), Rule::CompletedIrp, what);
             }
             Some(left) if !pending && left.status != status => {
                 let what = format!(
@@ -323,6 +333,8 @@ impl Call {
             (BugCheck(0, [0; 4]), what)
         });
         self.kernel.io().retire(record);
+        // SAFETY: the IRP has ended, and its memory stays as long as the record. Whoever reads the status now breaks a rule.
+        unsafe { nt::irp::set_status(record.raw(), ENDED) };
         if let Some(file) = &record.file {
             file.irp_ended(self);
         }

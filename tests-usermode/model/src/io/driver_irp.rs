@@ -1,9 +1,8 @@
 //! IRPs that a driver makes and sends.
 //!
-//! An IRP of `IoAllocateIrp` returns to its driver in a completion routine, which keeps it with
-//! `STATUS_MORE_PROCESSING_REQUIRED`. The driver frees it. The I/O manager frees an IRP of `IoBuildDeviceIoControlRequest`
-//! and sets the driver's event. [Microsoft's
-//! page](https://learn.microsoft.com/windows-hardware/drivers/kernel/creating-irps-for-lower-level-drivers)
+//! An IRP of `IoAllocateIrp` returns to its driver in a completion routine, which keeps it with `STATUS_MORE_PROCESSING_REQUIRED`.
+//! The driver frees it. The I/O manager frees an IRP of `IoBuildDeviceIoControlRequest` and sets the driver's event.
+//! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/creating-irps-for-lower-level-drivers)
 
 use std::{
     ffi::c_void,
@@ -167,8 +166,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if a dispatch routine has returned while a request that it has sent will write its result to the
-    /// routine's stack.
+    /// Stops the system if a dispatch routine has returned while a request that it has sent will write its result to its stack.
     pub(in crate::io) fn require_awaited(&self) {
         let io = self.kernel.io();
         if io.threaded.load(Ordering::Relaxed) == 0 {

@@ -122,6 +122,7 @@ impl FileInner {
         let over = self.is_closed.load(Ordering::SeqCst) && self.irps.load(Ordering::SeqCst) == 0;
         if over && !self.close_sent.swap(true, Ordering::SeqCst) {
             call.synchronise(self.object().addr());
+            call.kernel.io().files.closing(self);
             self.send(call, IRP_MJ_CLOSE);
             self.release_device(call);
         }
@@ -189,8 +190,10 @@ impl File {
         // A file object references its device object.
         kernel.io().devices.io_reference(device.object().addr());
         device.file_opened();
+        kernel.io().files.opened(&inner);
         let status = inner.send(call, nt::IRP_MJ_CREATE);
         if status < 0 {
+            kernel.io().files.closing(&inner);
             inner.release_device(call);
             return Err(status);
         }

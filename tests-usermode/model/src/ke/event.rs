@@ -86,6 +86,9 @@ impl Call {
     pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
         self.require_wait(object, APC_LEVEL);
         let address = (&raw const *object).addr();
+        if self.irql() == APC_LEVEL {
+            (self.kernel.upcalls.waits_at_apc_level)(self, address);
+        }
         self.wait_for(Wait::Object(address), || object.take(self));
     }
 
@@ -139,7 +142,9 @@ extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
     call.require_at_most(most, Rule::IrqlKeSetEvent, 0x2_0016);
     // SAFETY: the caller passes an event.
     let event = unsafe { call.dispatcher(event) };
-    i32::from(call.set_event(event))
+    let was_set = call.set_event(event);
+    call.must_wait.store(wait != 0, Ordering::Relaxed);
+    i32::from(was_set)
 }
 
 // SAFETY: see `irql`.
@@ -179,13 +184,16 @@ extern "C" fn KeReadStateEvent(event: *mut KEVENT) -> i32 {
 extern "C" fn KeWaitForSingleObject(
     object: *mut c_void,
     _reason: i32,
-    _mode: i8,
+    mode: i8,
     _alertable: u8,
     timeout: *mut i64,
 ) -> NTSTATUS {
     let call = Call::enter_visible("KeWaitForSingleObject", object);
+    let place = object;
     // SAFETY: the caller passes an event, a timer, a mutex or a semaphore.
     let object = unsafe { call.dispatcher(object) };
+    let is_mutex = object.kind.load(Ordering::Relaxed) == MUTANT_OBJECT;
+    call.require_wait_mode(place, mode, is_mutex);
     // SAFETY: the caller passes NULL or a time.
     let timeout = unsafe { timeout.as_ref() };
     let is_set = match timeout {

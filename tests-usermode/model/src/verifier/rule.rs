@@ -67,6 +67,10 @@ rules! {
     WaitObjects = "objects of a wait",
     /// Some kernel routines, such as `KeEnterCriticalRegion`, are called at `APC_LEVEL` or lower.
     IrqlKeApcLte2 = "IrqlKeApcLte2",
+    /// A wait for an object on the stack, or for a mutex, is in `KernelMode`.
+    WaitMode = "mode of a wait",
+    /// A call with `Wait` set is followed by a wait.
+    AnnouncedWait = "wait after a call with Wait set",
     /// A critical region is left as often as it was entered.
     CriticalRegions = "CriticalRegions",
     /// Some I/O manager routines, such as `IoGetDeviceObjectPointer`, are called at `PASSIVE_LEVEL`.
