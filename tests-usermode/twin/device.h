@@ -61,8 +61,10 @@ typedef struct {
 typedef struct {
     KDEVICE_QUEUE Queue;
     LIST_ENTRY Waiting; /* under the cancel spin lock */
+    ULONG Length;       /* of Waiting */
     ULONG Index;        /* SERVED_KEYED and so on */
     RECORD *Current;
+    ULONG AtOnce; /* how many requests were served without a time since the last one with a time */
     KTIMER Timer;
     KDPC Dpc;
     DEVICE *Device;

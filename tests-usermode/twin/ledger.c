@@ -2,8 +2,9 @@
 
 #include "device.h"
 
-/* The zone grows by as many blocks as it has. */
+/* The zone grows by as many blocks as it has, but by no more than are linked under its lock in a short time. */
 #define MOST_RECORDS (1 << 20)
+#define MOST_NEW_RECORDS 256
 
 VOID LedgerInitialize(LEDGER *Ledger)
 {
@@ -25,7 +26,8 @@ NTSTATUS RecordAllocate(DEVICE *Device, OPENED *File, const PEND_INPUT *Pend, RE
     while (!(New = ZoneAllocate(&Device->Zone)))
     {
         ULONG Blocks = (ULONG)ReadNoFence(&Device->Zone.Blocks);
-        NTSTATUS Status = Blocks >= MOST_RECORDS ? STATUS_INSUFFICIENT_RESOURCES : ZoneExtend(&Device->Zone, Blocks);
+        ULONG More = Blocks < MOST_NEW_RECORDS ? Blocks : MOST_NEW_RECORDS;
+        NTSTATUS Status = Blocks >= MOST_RECORDS ? STATUS_INSUFFICIENT_RESOURCES : ZoneExtend(&Device->Zone, More);
 
         if (!NT_SUCCESS(Status))
         {

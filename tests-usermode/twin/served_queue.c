@@ -5,6 +5,14 @@
 
 #include "device.h"
 
+/* How many may wait by key, since inserting or removing one can take a step for each, under the cancel spin lock. */
+#define MOST_BY_KEY 1024
+
+/* How many requests without a service time are served one after the other. The DPC of a timer without a time runs at
+ * once, so many of them would keep the processor at DISPATCH_LEVEL; the next one has a time. */
+#define MOST_AT_ONCE 32
+#define SHORTEST_MS 1
+
 static DRIVER_CANCEL CancelServed;
 static KDEFERRED_ROUTINE ServiceEnds;
 
@@ -21,8 +29,9 @@ VOID ServedQueueInitialize(DEVICE *Device, ULONG Index)
 }
 
 /* Takes a request off the lists of those that wait, and links its entries to themselves. */
-static VOID Unlink(RECORD *Record)
+static VOID Unlink(SERVED_QUEUE *Queue, RECORD *Record)
 {
+    if (!IsListEmpty(&Record->InQueue)) Queue->Length--;
     RemoveEntryList(&Record->InQueue);
     InitializeListHead(&Record->InQueue);
     RemoveEntryList(&Record->InFile);
@@ -33,7 +42,7 @@ static VOID Unlink(RECORD *Record)
 static BOOLEAN Withdraw(SERVED_QUEUE *Queue, RECORD *Record)
 {
     KeRemoveEntryDeviceQueue(&Queue->Queue, &Record->InDeviceQueue);
-    Unlink(Record);
+    Unlink(Queue, Record);
     return IoSetCancelRoutine(Record->Irp, NULL) != NULL;
 }
 
@@ -53,7 +62,7 @@ static VOID Serve(SERVED_QUEUE *Queue, RECORD *Record, ULONG Key, KIRQL Irql)
             if (!Entry) break;
             Record = CONTAINING_RECORD(Entry, RECORD, InDeviceQueue);
         }
-        Unlink(Record);
+        Unlink(Queue, Record);
         if (IoSetCancelRoutine(Record->Irp, NULL))
         {
             /* The request can have been cancelled before its Cancel routine was set. */
@@ -63,8 +72,12 @@ static VOID Serve(SERVED_QUEUE *Queue, RECORD *Record, ULONG Key, KIRQL Irql)
             if (!Cancelled)
             {
                 LARGE_INTEGER Due;
+                ULONG Ms = Record->Pend.ServiceMs;
 
-                Due.QuadPart = -10000LL * Record->Pend.ServiceMs;
+                Queue->AtOnce++;
+                if (Ms == 0 && Queue->AtOnce > MOST_AT_ONCE) Ms = SHORTEST_MS;
+                if (Ms != 0) Queue->AtOnce = 0;
+                Due.QuadPart = -10000LL * Ms;
                 Queue->Current = Record;
                 KeSetTimer(&Queue->Timer, Due, &Queue->Dpc);
                 return;
@@ -91,11 +104,14 @@ NTSTATUS ServedQueueInsert(SERVED_QUEUE *Queue, OPENED *File, PIRP Irp, RECORD *
         Status = STATUS_DELETE_PENDING;
     else if (File->CleanedUp)
         Status = STATUS_CANCELLED;
+    else if (Queue->Index == SERVED_KEYED && Queue->Length == MOST_BY_KEY)
+        Status = STATUS_INSUFFICIENT_RESOURCES;
     else
     {
         BOOLEAN Queued;
 
         InsertTailList(&Queue->Waiting, &Record->InQueue);
+        Queue->Length++;
         InsertTailList(&File->Served[Queue->Index], &Record->InFile);
         IoSetCancelRoutine(Irp, CancelServed);
         Queued = Queue->Index == SERVED_KEYED ? KeInsertByKeyDeviceQueue(&Queue->Queue, &Record->InDeviceQueue, Key)
@@ -135,11 +151,11 @@ static VOID NTAPI CancelServed(PDEVICE_OBJECT DeviceObject, PIRP Irp)
 {
     DEVICE *Device = DeviceObject->DeviceExtension;
     RECORD *Record = IRP_RECORD(Irp);
-    ULONG Index = Record->Pend.Queue == QUEUE_KEYED ? SERVED_KEYED : SERVED_SERIAL;
+    SERVED_QUEUE *Queue = &Device->Served[Record->Pend.Queue == QUEUE_KEYED ? SERVED_KEYED : SERVED_SERIAL];
 
     /* Neither has an effect on a request that was removed by a thread that lost it to this routine. */
-    KeRemoveEntryDeviceQueue(&Device->Served[Index].Queue, &Record->InDeviceQueue);
-    Unlink(Record);
+    KeRemoveEntryDeviceQueue(&Queue->Queue, &Record->InDeviceQueue);
+    Unlink(Queue, Record);
     IoReleaseCancelSpinLock(Irp->CancelIrql);
     EndPended(Device, Irp, STATUS_CANCELLED);
 }

@@ -30,6 +30,7 @@ const FILES: &[(&str, &str)] = files![
     "object.c",
     "pool.c",
     "pool.h",
+    "power.c",
     "routines.h",
     "rundown.c",
     "session.sh",

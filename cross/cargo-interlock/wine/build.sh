@@ -38,7 +38,7 @@ compile() {
     objects+=("$out/$1.o")
 }
 # The DDK's headers cannot be included together with windows.h.
-for file in cancel cleanup devqueue interlocked irp object rundown workitem zone; do
+for file in cancel cleanup devqueue interlocked irp object power rundown workitem zone; do
     compile "$file" -isystem /usr/x86_64-w64-mingw32/include/ddk
 done
 for file in dpc host irql ntoskrnl pool spinlock timer; do

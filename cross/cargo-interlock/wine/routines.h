@@ -44,6 +44,9 @@ WRAPPED(IoAllocateWorkItem, "records the items; makes the unload of the driver w
 WRAPPED(IoFreeWorkItem, "reports an item that is queued, and a pointer that is not an item")
 WRAPPED(IoQueueWorkItem, "reports an item that is already queued; checks the IRQL and the locks after its routine")
 
+/* power.c */
+SUPPLIED(PoRequestPowerIrp, "Wine has a stub")
+
 /* rundown.c */
 SUPPLIED(ExAcquireRundownProtection, "Wine has a stub")
 SUPPLIED(ExInitializeRundownProtection, "Wine has a stub")

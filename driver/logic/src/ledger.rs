@@ -170,7 +170,9 @@ impl Ledger {
 
     /// Adds a request's latency to the statistics, and counts the request as not outstanding any more.
     fn measure<L: NoSpinLockHeld>(&self, record: &Record, irql: &mut L) {
-        let hundreds = record.accepted.elapsed().as_nanos() / 100;
+        let elapsed = record.accepted.elapsed();
+        let hundreds = elapsed.as_secs().saturating_mul(10_000_000);
+        let hundreds = hundreds.saturating_add(u64::from(elapsed.subsec_nanos() / 100));
         let hundreds = i64::try_from(hundreds).unwrap_or(i64::MAX);
         self.latency.add(hundreds);
         raise_to_dispatch(irql, |irql| {

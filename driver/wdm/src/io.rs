@@ -28,6 +28,7 @@ pub(crate) mod name;
 pub(crate) mod own_irp;
 pub(crate) mod pnp;
 pub(crate) mod power;
+pub(crate) mod power_policy;
 pub(crate) mod queue;
 pub(crate) mod queue_callbacks;
 pub(crate) mod refusal;

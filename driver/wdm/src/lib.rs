@@ -55,6 +55,8 @@
 //! | `IoCreateDevice` with a name, `IoCreateSymbolicLink` | [`ControlDevice`] |
 //! | `FileObject->FsContext` | [`FileState`] |
 //! | `IRP_MJ_POWER`, `PoSetPowerState` | [`Device::set_power`] |
+//! | `PoRequestPowerIrp` | [`PowerPolicy`], [`PowerReference`] |
+//! | `IoBuildSynchronousFsdRequest`, `IoBuildDeviceIoControlRequest` | [`Lower`] |
 //! | `ObReferenceObject`, `IoQueueWorkItem` | [`DeviceObject`] |
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
@@ -119,6 +121,7 @@ pub use io::{
     irp_view::{IrpView, MajorFunction},
     lower::Lower,
     power::{DevicePowerState, PowerState, SystemPowerState},
+    power_policy::{PowerPolicy, PowerReference},
     queue::{IrpQueue, IrpQueueLock},
     queue_callbacks::QueueCallbacks,
     reply::Reply,

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// The prefixes of NT's routines.
-const PREFIXES: [&str; 11] = [
-    "Dbg", "Ex", "Io", "Iof", "Ke", "Mm", "Ob", "Obf", "Ps", "Rtl", "Zw",
+const PREFIXES: [&str; 12] = [
+    "Dbg", "Ex", "Io", "Iof", "Ke", "Mm", "Ob", "Obf", "Po", "Ps", "Rtl", "Zw",
 ];
 
 fn is_routine(name: &str) -> bool {

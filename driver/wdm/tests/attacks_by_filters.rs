@@ -305,7 +305,9 @@ fn a_named_pipe_is_opened_by_the_driver_below() {
     fn create(top: usize, major: usize) -> i32 {
         let top: *mut nt::DEVICE_OBJECT = with_exposed_provenance_mut(top);
         // SAFETY: the device object is valid; so below.
-        let irp = unsafe { nt::IoAllocateIrp((*top).StackSize, 0) };
+        let stack_size = unsafe { (*top).StackSize };
+        // SAFETY: as above.
+        let irp = unsafe { nt::IoAllocateIrp(stack_size, 0) };
         // SAFETY: this thread owns the IRP; so below.
         let next = unsafe { nt::IoGetNextIrpStackLocation(irp) };
         // SAFETY: as above.

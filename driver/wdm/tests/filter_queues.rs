@@ -276,6 +276,48 @@ fn sent_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
     stack.unload();
 }
 
+/// The driver filters the device twice. A request that the upper filter forwards waits on the queue of the lower one, which nobody
+/// resumes.
+fn two_filters(kernel: &Arc<Kernel>) -> (Stack, File, Request) {
+    let stack = Stack::new(kernel, wdm::entry::<Below>);
+    stack.above.add_filter(&stack.device).expect("AddDevice");
+    stack.device.start().expect("the device starts");
+    let file = stack.open();
+    let waiting = send(&file, HOLD);
+    assert_eq!(send(&file, RESUME).answer(), 0);
+    (stack, file, waiting)
+}
+
+/// The request moves from one filter's queue to the other's while its handle is closed, which each of them is told.
+fn closed_between_two_filters(kernel: &Arc<Kernel>) {
+    let (stack, file, waiting) = two_filters(kernel);
+    file.close_handle();
+    assert_eq!(status(&waiting), nt::STATUS_CANCELLED);
+    file.close();
+    stack.unload();
+}
+
+/// It moves while it is cancelled and the device is removed: the lower filter is removed while the upper one waits for it.
+fn removed_between_two_filters(kernel: &Arc<Kernel>) {
+    let (stack, file, waiting) = two_filters(kernel);
+    let waiting = Arc::new(waiting);
+    let theirs = Arc::clone(&waiting);
+    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    stack.device.surprise_remove();
+    canceller.join();
+    let possible = [nt::STATUS_CANCELLED, nt::STATUS_DELETE_PENDING];
+    assert!(possible.contains(&status(&waiting)));
+    drop(waiting);
+    file.close();
+    stack.unload();
+}
+
+#[test]
+fn request_moves_between_the_queues_of_two_filters() {
+    explore::check(500, closed_between_two_filters);
+    explore::check(500, removed_between_two_filters);
+}
+
 #[test]
 fn queued_request_ends_once_whatever_else_happens() {
     explore::check(500, resumed_cancelled_and_removed);

@@ -138,24 +138,19 @@ unsafe extern "C" fn reverse(_: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i3
     assert_eq!(asked.code, REVERSE);
     // SAFETY: as above.
     let stack = unsafe { nt::irp::current_stack_location(irp) };
+    // SAFETY: as above.
+    let parameters = unsafe { &raw const (*stack).Parameters }.cast::<[*const u8; 4]>();
     // SAFETY: as above. The fourth word is `Type3InputBuffer`.
-    let words = unsafe {
-        (&raw const (*stack).Parameters)
-            .cast::<[*const u8; 4]>()
-            .read()
-    };
+    let words = unsafe { parameters.read() };
     // SAFETY: the sender's input has this length.
     let input = unsafe { std::slice::from_raw_parts(words[3], asked.input_length as usize) };
     let mut bytes = input.to_vec();
     bytes.reverse();
     assert_eq!(asked.output_length as usize, bytes.len());
+    // SAFETY: as above.
+    let output = unsafe { (*irp).UserBuffer }.cast::<u8>();
     // SAFETY: the sender's output has room.
-    unsafe {
-        (*irp)
-            .UserBuffer
-            .cast::<u8>()
-            .copy_from(bytes.as_ptr(), bytes.len());
-    };
+    unsafe { output.copy_from(bytes.as_ptr(), bytes.len()) };
     // SAFETY: as above.
     unsafe { nt::irp::set_information(irp, bytes.len()) };
     // SAFETY: as above.

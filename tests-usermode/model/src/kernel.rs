@@ -21,7 +21,7 @@ static UPCALLS: Upcalls = Upcalls {
     probe_device: Call::probe_device,
     device_queue_entry: Call::note_device_queue,
     list_entry: Call::require_unlinked,
-    memory_freed: Call::forget_irps_in,
+    memory_freed: Call::memory_freed,
     describe: Kernel::describe,
     is_paged: Kernel::is_paged,
     holders: Kernel::holders_of,

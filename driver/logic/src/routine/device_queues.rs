@@ -45,17 +45,18 @@ impl<'n> Nodes<'n> {
 }
 
 /// Calls a closure with a list of nodes for the numbers, which are passed in reverse order, followed by `rest`.
-fn with_nodes<R>(
-    reversed: &mut impl Iterator<Item = u64>,
+// Not generic, so that it is compiled once.
+fn with_nodes(
+    reversed: &mut dyn Iterator<Item = u64>,
     rest: Option<&Nodes<'_>>,
-    f: impl FnOnce(Option<&Nodes<'_>>) -> R,
-) -> R {
+    f: &mut dyn FnMut(Option<&Nodes<'_>>),
+) {
     let Some(number) = reversed.next() else {
         return f(rest);
     };
     stack_pin_init!(let node = DeviceQueueNode::new(request(number)));
     let first = node.as_ref();
-    with_nodes(reversed, Some(&Nodes { first, rest }), f)
+    with_nodes(reversed, Some(&Nodes { first, rest }), f);
 }
 
 fn request(number: u64) -> Request {
@@ -148,53 +149,107 @@ fn insert_by_key<'q, 'n, O: Keyed>(
     queue.insert_by_key(node, key, irql).map_err(in_use)
 }
 
+/// A queue of any order that one thread uses.
+trait AnyQueue<'n> {
+    /// Inserts a node. Returns `false` if it was not queued: the queue is busy with it now.
+    fn insert(&mut self, node: Pin<&'n Node>, irql: &mut DispatchLevel) -> Result<bool, Error>;
+
+    /// Removes the next node of a busy queue.
+    fn remove(&mut self, key: u32, irql: &mut DispatchLevel) -> Option<Pin<&'n Node>>;
+}
+
+/// A queue, and the proof that it is busy.
+struct OneThread<'q, 'n, O> {
+    queue: &'q Queue<'n, O>,
+    busy: Option<Busy<'q, 'n, Request, O>>,
+}
+
+impl<'n, O: Order> AnyQueue<'n> for OneThread<'_, 'n, O> {
+    fn insert(&mut self, node: Pin<&'n Node>, irql: &mut DispatchLevel) -> Result<bool, Error> {
+        match O::insert(self.queue, node, irql)? {
+            Insert::Queued => Ok(true),
+            Insert::StartNow(busy) => {
+                self.busy = Some(busy);
+                Ok(false)
+            }
+        }
+    }
+
+    fn remove(&mut self, key: u32, irql: &mut DispatchLevel) -> Option<Pin<&'n Node>> {
+        match O::remove(self.queue, self.busy.take()?, key, irql) {
+            Remove::Next(node, busy) => {
+                self.busy = Some(busy);
+                Some(node)
+            }
+            Remove::NotBusy => None,
+        }
+    }
+}
+
+/// Calls a closure with an empty queue.
+fn with_queue<'n, O: Order, R>(f: impl FnOnce(&mut dyn AnyQueue<'n>) -> R) -> R {
+    stack_pin_init!(let queue = Queue::<'n, O>::new());
+    f(&mut OneThread {
+        queue: queue.as_ref().get_ref(),
+        busy: None,
+    })
+}
+
 /// Runs a routine of a device queue once, for a checked call.
 pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+    let mut result = Err(Error::INVALID_DEVICE_REQUEST);
     let mut reversed = nodes(call).iter().rev().copied();
-    with_nodes(&mut reversed, None, |list| {
-        raise_to_dispatch(irql, |irql| match routine {
-            Routine::KeInitializeDeviceQueue => initialize(irql),
-            Routine::KeInsertDeviceQueue => insert_all::<Arrival>(list, irql),
-            Routine::KeInsertByKeyDeviceQueue => insert_all::<ByKey>(list, irql),
-            Routine::KeRemoveByKeyDeviceQueueIfBusy if call.reserved == 1 => {
-                remove_from_idle(narrow(call.argument)?, irql)
-            }
-            Routine::KeRemoveDeviceQueue => remove_one::<Arrival>(call, list, irql),
-            Routine::KeRemoveByKeyDeviceQueue => remove_one::<ByKey>(call, list, irql),
-            Routine::KeRemoveByKeyDeviceQueueIfBusy => remove_one::<ByKeyIfBusy>(call, list, irql),
-            Routine::KeRemoveEntryDeviceQueue => remove_entry(call.argument, list, irql),
-            _ => Err(Error::INVALID_DEVICE_REQUEST),
-        })
-    })
+    with_nodes(&mut reversed, None, &mut |list| {
+        result = raise_to_dispatch(irql, |irql| run_with(routine, call, list, irql));
+    });
+    result
+}
+
+fn run_with(
+    routine: Routine,
+    call: &Call,
+    list: Option<&Nodes<'_>>,
+    irql: &mut DispatchLevel,
+) -> Result<CallResult, Error> {
+    match routine {
+        Routine::KeInitializeDeviceQueue => initialize(irql),
+        Routine::KeInsertDeviceQueue => {
+            with_queue::<Arrival, _>(|queue| insert_all(queue, list, irql))
+        }
+        Routine::KeInsertByKeyDeviceQueue => {
+            with_queue::<ByKey, _>(|queue| insert_all(queue, list, irql))
+        }
+        Routine::KeRemoveByKeyDeviceQueueIfBusy if call.reserved == 1 => {
+            remove_from_idle(narrow(call.argument)?, irql)
+        }
+        Routine::KeRemoveDeviceQueue => remove_one::<Arrival>(call, list, irql),
+        Routine::KeRemoveByKeyDeviceQueue => remove_one::<ByKey>(call, list, irql),
+        Routine::KeRemoveByKeyDeviceQueueIfBusy => remove_one::<ByKeyIfBusy>(call, list, irql),
+        Routine::KeRemoveEntryDeviceQueue => remove_entry(call.argument, list, irql),
+        _ => Err(Error::INVALID_DEVICE_REQUEST),
+    }
 }
 
 fn initialize(irql: &mut DispatchLevel) -> Result<CallResult, Error> {
     stack_pin_init!(let node = DeviceQueueNode::new(request(0)));
-    stack_pin_init!(let queue = Queue::<Arrival>::new());
-    let inserted = queue.insert(node.as_ref(), irql).map_err(in_use)?;
-    Ok(returned(matches!(inserted, Insert::Queued).into()))
+    let queued = with_queue::<Arrival, _>(|queue| queue.insert(node.as_ref(), irql))?;
+    Ok(returned(queued.into()))
 }
 
-fn insert_all<O: Order>(
-    list: Option<&Nodes<'_>>,
+fn insert_all<'n>(
+    queue: &mut dyn AnyQueue<'n>,
+    list: Option<&'n Nodes<'n>>,
     irql: &mut DispatchLevel,
 ) -> Result<CallResult, Error> {
-    stack_pin_init!(let queue = Queue::<O>::new());
-    let queue = queue.as_ref().get_ref();
     let mut returned = returned(0);
-    let mut started = None;
     for (index, node) in Nodes::iter(list).enumerate() {
-        match O::insert(queue, node, irql)? {
-            Insert::Queued => returned.value += 1,
-            Insert::StartNow(busy) => {
-                returned.found = (index == 0).into();
-                started = Some(busy);
-            }
+        if queue.insert(node, irql)? {
+            returned.value += 1;
+        } else {
+            returned.found = (index == 0).into();
         }
     }
-    if let Some(busy) = started {
-        drain(queue, busy, &mut returned, irql)?;
-    }
+    drain(queue, &mut returned, irql)?;
     Ok(returned)
 }
 
@@ -212,17 +267,24 @@ fn remove_one<O: Order>(
     irql: &mut DispatchLevel,
 ) -> Result<CallResult, Error> {
     stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
-    stack_pin_init!(let queue = Queue::<O>::new());
-    let queue = queue.as_ref().get_ref();
-    let busy = queue_behind(queue, served.as_ref(), list, irql)?;
-    match O::remove(queue, busy, narrow(call.argument)?, irql) {
-        Remove::Next(node, busy) => {
-            let mut returned = found(Some(node.number));
-            drain(queue, busy, &mut returned, irql)?;
-            Ok(returned)
-        }
-        Remove::NotBusy => Ok(not_busy()),
-    }
+    let served = served.as_ref();
+    with_queue::<O, _>(|queue| remove_first(queue, served, call, list, irql))
+}
+
+fn remove_first<'n>(
+    queue: &mut dyn AnyQueue<'n>,
+    served: Pin<&'n Node>,
+    call: &Call,
+    list: Option<&'n Nodes<'n>>,
+    irql: &mut DispatchLevel,
+) -> Result<CallResult, Error> {
+    queue_behind(queue, served, list, irql)?;
+    let Some(node) = queue.remove(narrow(call.argument)?, irql) else {
+        return Ok(not_busy());
+    };
+    let mut returned = found(Some(node.number));
+    drain(queue, &mut returned, irql)?;
+    Ok(returned)
 }
 
 fn remove_entry(
@@ -233,7 +295,8 @@ fn remove_entry(
     stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
     stack_pin_init!(let queue = Queue::<Arrival>::new());
     let queue = queue.as_ref().get_ref();
-    let busy = queue_behind(queue, served.as_ref(), list, irql)?;
+    let any = &mut OneThread { queue, busy: None };
+    queue_behind(any, served.as_ref(), list, irql)?;
     let index = usize::try_from(index).map_err(|_| Error::INVALID_PARAMETER)?;
     let node = Nodes::iter(list).nth(index);
     let node = node.ok_or(Error::INVALID_PARAMETER)?;
@@ -243,38 +306,36 @@ fn remove_entry(
         found: first_time.into(),
         ..returned(second_time.into())
     };
-    drain(queue, busy, &mut returned, irql)?;
+    drain(any, &mut returned, irql)?;
     Ok(returned)
 }
 
 /// Makes a queue busy with one request and queues the others.
-fn queue_behind<'q, 'n, O: Order>(
-    queue: &'q Queue<'n, O>,
+fn queue_behind<'n>(
+    queue: &mut dyn AnyQueue<'n>,
     served: Pin<&'n Node>,
     list: Option<&'n Nodes<'n>>,
     irql: &mut DispatchLevel,
-) -> Result<Busy<'q, 'n, Request, O>, Error> {
-    let Insert::StartNow(busy) = O::insert(queue, served, irql)? else {
+) -> Result<(), Error> {
+    if queue.insert(served, irql)? {
         return Err(Error::INTERNAL_ERROR);
-    };
-    for node in Nodes::iter(list) {
-        let Insert::Queued = O::insert(queue, node, irql)? else {
-            return Err(Error::INTERNAL_ERROR);
-        };
     }
-    Ok(busy)
+    for node in Nodes::iter(list) {
+        if !queue.insert(node, irql)? {
+            return Err(Error::INTERNAL_ERROR);
+        }
+    }
+    Ok(())
 }
 
 /// Adds the remaining requests to the result; a queue by key from the smallest key.
-fn drain<'q, 'n, O: Order>(
-    queue: &'q Queue<'n, O>,
-    mut busy: Busy<'q, 'n, Request, O>,
+fn drain(
+    queue: &mut dyn AnyQueue<'_>,
     returned: &mut CallResult,
     irql: &mut DispatchLevel,
 ) -> Result<(), Error> {
-    while let Remove::Next(node, again) = O::remove(queue, busy, 0, irql) {
+    while let Some(node) = queue.remove(0, irql) {
         push_remaining(returned, node.number)?;
-        busy = again;
     }
     Ok(())
 }
@@ -304,28 +365,44 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, E
 }
 
 fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+    let mut result = Err(Error::INTERNAL_ERROR);
     let mut reversed = (0..run.threads).rev().map(u64::from);
-    with_nodes(&mut reversed, None, |list| {
+    with_nodes(&mut reversed, None, &mut |list| {
         stack_pin_init!(let queue = Queue::<O>::new());
         let device = Device {
             run,
             queue: queue.as_ref().get_ref(),
             serves: AtomicBool::new(false),
         };
-        run.each_thread(irql, &|thread, irql: &mut PassiveLevel| {
-            let mut nodes = Nodes::iter(list);
-            let Some(node) = nodes.find(|node| node.number == u64::from(thread)) else {
+        result = submit_in_threads(run, &device, list, irql);
+    });
+    result.map(|()| run.result(run.total()))
+}
+
+fn submit_in_threads<'n>(
+    run: &Run,
+    device: &dyn AnyDevice<'n>,
+    list: Option<&'n Nodes<'n>>,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
+    run.each_thread(irql, &|thread, irql: &mut PassiveLevel| {
+        let mut nodes = Nodes::iter(list);
+        let Some(node) = nodes.find(|node| node.number == u64::from(thread)) else {
+            return run.check(false);
+        };
+        for _ in 0..run.rounds {
+            device.submit(node, irql);
+            if !is_served(node) {
                 return run.check(false);
-            };
-            for _ in 0..run.rounds {
-                device.submit(node, irql);
-                if !is_served(node) {
-                    return run.check(false);
-                }
             }
-        })?;
-        Ok(run.result(run.total()))
+        }
     })
+}
+
+/// A device whose queue has any order.
+trait AnyDevice<'n>: Sync {
+    /// Inserts a request; if it was not queued, serves it and all that follow.
+    fn submit(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel);
 }
 
 /// A device that serves one request at a time.
@@ -335,8 +412,7 @@ struct Device<'d, 'n, O> {
     serves: AtomicBool,
 }
 
-impl<'d, 'n, O: Order> Device<'d, 'n, O> {
-    /// Inserts a request; if it was not queued, serves it and all that follow.
+impl<'n, O: Order> AnyDevice<'n> for Device<'_, 'n, O> {
     fn submit(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel) {
         node.waits.store(true, Release);
         match raise_to_dispatch(irql, |irql| O::insert(self.queue, node, irql)) {
@@ -350,7 +426,9 @@ impl<'d, 'n, O: Order> Device<'d, 'n, O> {
             self.done(node);
         }
     }
+}
 
+impl<'d, 'n, O: Order> Device<'d, 'n, O> {
     /// Serves a request and all that follow.
     fn start(
         &self,

@@ -15,6 +15,8 @@ use super::{narrow, nodes, returned, threads::Run};
 pub const MAX_BLOCKS: u64 = 64;
 
 /// Runs a routine of a zone once, for a checked call.
+// Without inlining, the stack space for the blocks is not part of the other routines' frames.
+#[inline(never)]
 pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     match (routine, nodes(call)) {
         (Routine::ExInitializeZone, &[block, size, offset]) => {

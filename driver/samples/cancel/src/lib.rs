@@ -2,7 +2,8 @@
 //!
 //! It corresponds to the sample `general/cancel` of the WDK. The hardware is a counter: each poll returns one
 //! sample, which completes the oldest pending read. A timer polls as long as reads are pending; the WDK's sample
-//! uses a thread. The hardware is not polled unless it has power, which the WDK's sample does not handle.
+//! uses a thread. The driver owns the power policy, which the WDK's sample does not handle: the hardware is in D3 while no read is
+//! pending, and while the system sleeps.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -12,7 +13,8 @@ use core::time::Duration;
 use pinned_init::PinInit;
 use wdm::{
     Device, Error, Guid, Handled, Irp, IrpQueue, IrpQueueLock, IrpView, NewDevice, NtStatus,
-    PassiveLevel, PowerState, QueueCallbacks, Shared, SpinLock, Timer, TimerRoutine,
+    PassiveLevel, PowerPolicy, PowerReference, PowerState, QueueCallbacks, Shared, SpinLock, Timer,
+    TimerRoutine,
     irql::{AtMostDispatch, CallerLevel, DispatchLevel, NoSpinLockHeld},
 };
 
@@ -32,13 +34,19 @@ struct Hardware {
     samples: u32,
 }
 
-/// The queue's callbacks, which do nothing.
+/// The queue's callbacks, which do nothing. A read keeps the hardware in D0 until it is completed.
 struct Quiet;
 
 impl QueueCallbacks for Quiet {
-    type Record = ();
+    type Record = PowerReference;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion<L: NoSpinLockHeld>(
+        &self,
+        _: &IrpView<PowerReference>,
+        _: NtStatus,
+        _: &mut L,
+    ) {
+    }
 }
 
 /// The context of the timer.
@@ -71,6 +79,7 @@ impl TimerRoutine for Poll {
 
 /// The device.
 pub struct Sampler {
+    policy: PowerPolicy,
     timer: Shared<Timer<Poll>>,
 }
 
@@ -114,23 +123,36 @@ impl Device for Sampler {
             reads: IrpQueue::new(Quiet, device, irql)?,
         };
         let timer = Shared::new(Timer::new(Ok::<_, Error>(poll)), device, irql)?;
-        Ok(Ok::<_, Error>(Self { timer }))
+        let policy = PowerPolicy::new(device);
+        Ok(Ok::<_, Error>(Self { policy, timer }))
     }
 
     fn read<'irp>(&self, irp: Irp<'irp>, (): &(), irql: &mut PassiveLevel) -> Handled<'irp> {
         if let Err(error) = irp.output::<u32>() {
             return irp.complete(error, irql);
         }
-        let pending = self.timer.reads.insert(irp, irql);
-        self.poll(irql);
-        pending
+        match self.policy.power_up(irql) {
+            Ok(power) => {
+                let pending = self.timer.reads.insert(irp.with_record(power), irql);
+                self.poll(irql);
+                pending
+            }
+            Err(error) => irp.complete(error, irql),
+        }
     }
 
     fn set_power(&self, state: PowerState, irql: &mut CallerLevel) {
-        let has_power = state.is_working();
-        self.timer
-            .hardware
-            .with(irql, |hardware, _| hardware.has_power = has_power);
-        self.poll(irql);
+        if let PowerState::Device(_) = state {
+            self.timer
+                .hardware
+                .with(irql, |hardware, _| hardware.has_power = state.is_working());
+            self.poll(irql);
+        }
+    }
+
+    fn power_up_failed(&self, error: Error, irql: &mut CallerLevel) {
+        while let Some(read) = self.timer.reads.remove_first(irql) {
+            read.complete(error, irql);
+        }
     }
 }

@@ -9,11 +9,19 @@ use std::{
 
 use interlock_explore::{BuiltDriver, hold};
 use interlock_sample_cancel::{POLL_INTERVAL, Sampler};
-use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{Access, Config, Device, Driver, Kernel, PowerState, Request};
+use nt::{
+    IRP_MN_SET_POWER, STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING,
+    STATUS_DEVICE_POWER_FAILURE, STATUS_SUCCESS,
+};
+use ntmodel::{Access, BusAnswer, Config, Device, Driver, Kernel, PowerState, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
+
+const S0: PowerState = PowerState::System(1);
+const S3: PowerState = PowerState::System(4);
+/// The number of the state.
+const D3: u32 = 4;
 
 const SAMPLER: BuiltDriver = BuiltDriver::device::<Sampler>("sample_cancel");
 
@@ -70,22 +78,34 @@ fn waiting_reads_end_with_their_handle_and_their_device() {
     driver.unload();
 }
 
+/// Waits until the driver has reported a state of the device.
+fn until(device: &Device, state: u32) {
+    let begin = Instant::now();
+    while device.told_power() != Some(state) {
+        assert!(begin.elapsed() < LONG, "the device does not enter {state}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
-fn reads_wait_while_the_hardware_has_no_power() {
+fn hardware_has_power_while_reads_wait_and_the_system_works() {
     let kernel = Kernel::new(Config::default());
     let (driver, device) = start(&kernel);
+    until(&device, D3);
     let file = device.open(Access::Read).expect("the device opens");
-    for (sleep, wake) in [
-        (PowerState::System(4), PowerState::System(1)),
-        (PowerState::Device(4), PowerState::Device(1)),
-    ] {
-        let before = sample(&file.read(0, 4));
-        assert_eq!(device.set_power(sleep), STATUS_SUCCESS);
-        let read = file.read(0, 4);
-        assert!(read.wait(3 * POLL_INTERVAL).is_none());
-        assert_eq!(device.set_power(wake), STATUS_SUCCESS);
-        assert_eq!(sample(&read), before + 1);
-    }
+    let before = sample(&file.read(0, 4));
+    until(&device, D3);
+    assert_eq!(device.set_power(S3), STATUS_SUCCESS);
+    let read = file.read(0, 4);
+    assert!(read.wait(3 * POLL_INTERVAL).is_none());
+    assert_eq!(device.told_power(), Some(D3));
+    assert_eq!(device.set_power(S0), STATUS_SUCCESS);
+    assert_eq!(sample(&read), before + 1);
+    until(&device, D3);
+    let fails = BusAnswer::Fail(STATUS_DEVICE_POWER_FAILURE);
+    device.bus_answers_power(IRP_MN_SET_POWER, fails);
+    let read = file.read(0, 4).wait(LONG).expect("the read ends");
+    assert_eq!(read.status, STATUS_DEVICE_POWER_FAILURE);
     file.close();
     device.remove().expect("no file is open");
     driver.unload();
@@ -142,8 +162,9 @@ fn power_against_a_read() {
             let file = Arc::clone(&file);
             kernel.actor("reader", move || sample(&file.read(0, 4)))
         };
-        device.set_power(PowerState::Device(4));
-        device.set_power(PowerState::Device(1));
+        assert_eq!(device.set_power(S3), STATUS_SUCCESS);
+        assert_eq!(device.told_power(), Some(D3));
+        assert_eq!(device.set_power(S0), STATUS_SUCCESS);
         assert_eq!(reader.join(), 1);
         drop(file);
         device.remove().expect("no file is open");

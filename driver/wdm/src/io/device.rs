@@ -220,8 +220,9 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// state with less power, and after they have entered S0 or D0.
     ///
     /// This crate passes the request down and tells the power manager the state of the device (`PoSetPowerState`). Requests are
-    /// handled in every state: a driver whose hardware cannot be accessed keeps them on a queue. This crate does not request states
-    /// (`PoRequestPowerIrp`), so a device is called for its own only if another driver of the stack owns the power policy.
+    /// handled in every state: a driver whose hardware cannot be accessed keeps them on a queue. The states of the device are
+    /// requested by the driver of the stack that owns the power policy, which is this one if it makes a
+    /// [`PowerPolicy`](crate::PowerPolicy).
     ///
     /// WDK: [Handling IRP_MN_SET_POWER for Device Power
     /// States](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-irp-mn-set-power-for-device-power-states).
@@ -238,6 +239,15 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "PoSetPowerState")]
     #[doc(alias = "PoStartNextPowerIrp")]
     fn set_power(&self, _state: PowerState, _irql: &mut CallerLevel) {}
+
+    /// Called when the lower drivers cannot enter D0 (`IRP_MN_SET_POWER`).
+    ///
+    /// The driver completes the requests that wait for D0. The next [`PowerPolicy::power_up`](crate::PowerPolicy::power_up) tries it
+    /// again.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
+    fn power_up_failed(&self, _error: Error, _irql: &mut CallerLevel) {}
 
     /// Called when the last handle of an open file is closed, after the file's requests on the device's queues were
     /// cancelled (`IRP_MJ_CLEANUP`).
@@ -372,20 +382,21 @@ impl NewDevice {
         }
     }
 
-    /// Makes a queue of the device. `init` receives the device object's address and the queue's index.
+    /// Makes a queue of the device. `init` receives the device object's address and the queue's index; `operations` returns
+    /// what the device calls.
     pub(crate) fn add_queue<Q, I>(
         &mut self,
         irql: &mut PassiveLevel,
         init: impl FnOnce(*mut nt::DEVICE_OBJECT, usize) -> I,
+        operations: fn(&Q) -> &(dyn DeviceQueues + 'static),
     ) -> Result<Shared<Q>, Error>
     where
-        Q: DeviceQueues + Send + 'static,
+        Q: Send + Sync + 'static,
         I: PinInit<Q, Error>,
     {
         let init = init(self.object.as_ptr(), self.queues.len());
         let shared = Shared::new(init, &self.object, irql)?;
-        let queue: &dyn DeviceQueues = &*shared;
-        let queue = NonNull::from(queue);
+        let queue = NonNull::from(operations(&shared));
         let owner = shared.clone().into_raw();
         let release = |owner: *mut ()| {
             // SAFETY: `OwnedQueue` calls this once, with the owner that was given up above.

@@ -3,7 +3,7 @@
 use core::{
     cell::UnsafeCell,
     ffi::c_void,
-    mem::ManuallyDrop,
+    mem::{ManuallyDrop, offset_of},
     ptr::{NonNull, dangling_mut, null_mut},
     sync::atomic::{Ordering, fence},
     time::Duration,
@@ -17,6 +17,7 @@ use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 use crate::{
     Error, PassiveLevel,
     ex::pool,
+    io::power_policy::Power,
     ke::{irql::Waitable, wait},
 };
 
@@ -68,6 +69,7 @@ struct Inner {
     list: AtomicPtr<Deferred>,
     /// Whether the device is attached to a lower one, and its extension initialised.
     attached: AtomicBool,
+    power: Power,
     /// Set each time the list becomes empty.
     #[pin]
     idle: UnsafeCell<nt::KEVENT>,
@@ -112,8 +114,8 @@ fn event() -> impl PinInit<UnsafeCell<nt::KEVENT>, Error> {
     unsafe { pin_init_from_closure(initialise) }
 }
 
-// SAFETY: device objects and work items are not tied to a thread; the other fields are atomic, or an event, which
-// only the kernel's routines access.
+// SAFETY: device objects and work items are not tied to a thread; the other fields are atomic, a link that one thread writes at a
+// time, or an event, which only the kernel's routines access.
 unsafe impl Send for DeviceObject {}
 // SAFETY: as above.
 unsafe impl Sync for DeviceObject {}
@@ -138,6 +140,7 @@ impl DeviceObject {
             item,
             list: AtomicPtr::new(null_mut()),
             attached: AtomicBool::new(false),
+            power: Power::new(),
             idle <- event(),
         }? Error));
         let inner = match inner {
@@ -162,6 +165,37 @@ impl DeviceObject {
     /// The device object.
     pub(crate) fn as_ptr(&self) -> *mut nt::DEVICE_OBJECT {
         self.inner().object
+    }
+
+    /// The power policy of the device.
+    pub(crate) fn power(&self) -> &Power {
+        &self.inner().power
+    }
+
+    /// Returns the reference whose device's power policy this is, as another reference.
+    ///
+    /// # Safety
+    /// The address is that of [`DeviceObject::power`], and a reference exists during the call.
+    pub(crate) unsafe fn of_power(power: *mut Power) -> Self {
+        let inner = power.wrapping_byte_sub(offset_of!(Inner, power)).cast();
+        // SAFETY: the address is inside a block, so it is not NULL.
+        let inner = unsafe { NonNull::new_unchecked(inner) };
+        Self::clone(&ManuallyDrop::new(Self { inner }))
+    }
+
+    /// Returns the reference as a pointer, from which [`DeviceObject::from_raw`] makes one.
+    pub(crate) const fn as_raw(&self) -> *mut () {
+        self.inner.as_ptr().cast()
+    }
+
+    /// Makes a reference again that was given up.
+    ///
+    /// # Safety
+    /// `raw` came from [`DeviceObject::as_raw`] of a reference that was not dropped, and this is called once for it.
+    pub(crate) unsafe fn from_raw(raw: *mut ()) -> Self {
+        // SAFETY: the pointer is that of a block.
+        let inner = unsafe { NonNull::new_unchecked(raw.cast()) };
+        Self { inner }
     }
 
     /// Records that the device is attached to a lower one.

@@ -319,6 +319,11 @@ impl<R: Record> PendedIrp<R> {
         reply: &T,
         _irql: &mut L,
     ) -> NtStatus {
+        self.complete_with_bytes(reply.as_bytes())
+    }
+
+    /// Implements [`PendedIrp::complete_with`] for all types, so that it is compiled once; no spin lock is held.
+    fn complete_with_bytes(self, reply: &[u8]) -> NtStatus {
         // SAFETY: `self` owns the IRP, so its input is not borrowed.
         let (status, length) = match unsafe { self.write(reply) } {
             Ok(length) => (NtStatus::SUCCESS, length),

@@ -118,16 +118,18 @@ impl<'a> IrpData<'a> {
     }
 
     /// Returns the bytes that the system has copied in, if they are as many as a type has.
-    pub(super) fn input_of<T>(self) -> Result<&'a [u8], Error> {
+    // Not generic, so that it is compiled once; with the optimisation of the driver that calls it.
+    #[inline]
+    pub(super) fn input_of(self, size: usize) -> Result<&'a [u8], Error> {
         let length = match self.io_control() {
             Some(asked) => self.input_of_control(&asked),
             None => self.other_input(),
         };
-        if length? != size_of::<T>() {
+        if length? != size {
             return Err(Error::INFO_LENGTH_MISMATCH);
         }
         // SAFETY: the input has this length.
-        unsafe { self.in_system_buffer(size_of::<T>()) }
+        unsafe { self.in_system_buffer(size) }
     }
 
     /// Returns the first bytes of the system buffer.

@@ -164,7 +164,8 @@ impl<R: Record> IrpView<R> {
                 "an input of more than 1,024 bytes is too large for a kernel stack: use `input_ref`"
             );
         }
-        T::read_from_bytes(self.data().input_of::<T>()?).map_err(|_| Error::INFO_LENGTH_MISMATCH)
+        T::read_from_bytes(self.data().input_of(size_of::<T>())?)
+            .map_err(|_| Error::INFO_LENGTH_MISMATCH)
     }
 
     /// Returns a reference to the request's input in the system buffer.
@@ -182,7 +183,8 @@ impl<R: Record> IrpView<R> {
             );
         }
         // Another driver may have made the request, with a buffer of any alignment.
-        T::ref_from_bytes(self.data().input_of::<T>()?).map_err(|_| Error::INVALID_PARAMETER)
+        T::ref_from_bytes(self.data().input_of(size_of::<T>())?)
+            .map_err(|_| Error::INVALID_PARAMETER)
     }
 
     /// Checks that the output buffer has room for a `T`.
@@ -218,8 +220,8 @@ impl<R: Record> IrpView<R> {
     ///
     /// # Safety
     /// As for [`IrpData::write_at`].
-    pub(super) unsafe fn write<T: IntoBytes + Immutable>(&self, reply: &T) -> Result<usize, Error> {
+    pub(super) unsafe fn write(&self, reply: &[u8]) -> Result<usize, Error> {
         // SAFETY: guaranteed by the caller.
-        unsafe { self.data().write(reply.as_bytes()) }
+        unsafe { self.data().write(reply) }
     }
 }

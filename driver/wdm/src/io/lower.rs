@@ -16,6 +16,9 @@ use crate::{
 /// so the device below stays. The lower driver gets copies of the buffers, in the nonpaged pool: in the system buffer, by an MDL, or by
 /// their addresses, as its device or the I/O control code demands.
 ///
+/// Without a timeout, the thread waits until the lower driver completes the request, at the latest when the device is removed. A
+/// [`Thread`](crate::Thread) that has to stop earlier passes a timeout, and checks between its requests whether it is stopping.
+///
 /// The requests have no file, so the device below must be one that serves such requests, as the drivers of a device stack do for
 /// each other. A [`Device`](crate::Device) of this crate fails them, except for internal device controls.
 ///
@@ -47,6 +50,7 @@ use crate::{
 #[doc(alias = "IoBuildSynchronousFsdRequest")]
 #[doc(alias = "IoBuildAsynchronousFsdRequest")]
 #[doc(alias = "IoAllocateMdl")]
+#[doc(alias = "IoFreeMdl")]
 #[doc(alias = "MmBuildMdlForNonPagedPool")]
 #[doc(alias = "IoFreeIrp")]
 #[doc(alias = "IoBuildDeviceIoControlRequest")]

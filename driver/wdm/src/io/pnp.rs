@@ -27,6 +27,7 @@ use crate::{
         holds::Holds,
         interface::DeviceInterface,
         power::report,
+        power_policy::Power,
         remove_lock::RemoveLock,
     },
 };
@@ -195,7 +196,12 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
                 unsafe { report(object, PowerState::Device(DevicePowerState::D0)) };
             }
             // SAFETY: this routine owns the IRP again.
-            unsafe { complete(irp, started.map_or_else(Error::to_raw, |()| lower)) }
+            let status = unsafe { complete(irp, started.map_or_else(Error::to_raw, |()| lower)) };
+            // No power request is sent before the device is started.
+            if started.is_ok() {
+                extension.object.power().started(&extension.object);
+            }
+            status
         }
         nt::IRP_MN_QUERY_REMOVE_DEVICE => match device.query_remove(irql) {
             Ok(()) => {
@@ -268,6 +274,7 @@ fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut Passive
     // Disabling fails for an interface that was never enabled, which is not an error here.
     let _ = extension.set_interface_enabled(false, irql);
     extension.end_requests(irql);
+    Power::removed(&extension.object);
     device.remove(irql);
 }
 

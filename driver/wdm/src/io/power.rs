@@ -5,6 +5,7 @@
 //! | `QUERY_POWER` | asks the device | passed on, or completed with the device's error |
 //! | `SET_POWER` to less power | tells the device | passed on |
 //! | `SET_POWER` to D0 or S0 | waits for the lower drivers, then tells the device | completed |
+//! | `SET_POWER` to a sleeping state, for the owner of the power policy | tells the device, waits for the lower drivers, requests D3 | completed after D3 is entered |
 //! | any other | none | passed on |
 //!
 //! If the device was removed by surprise, every request is passed on, and the device is not called.
@@ -14,12 +15,13 @@
 use core::ffi::c_void;
 
 use crate::{
-    Device, Error, NtStatus,
+    Device, DeviceObject, Error, NtStatus,
     io::{
         dispatch::complete_unheld,
         extension::Extension,
         forward::{forward_with, pass_down},
         pnp::complete,
+        power_policy::Power,
     },
     ke::irql::{self, CallerLevel},
 };
@@ -148,6 +150,17 @@ pub(crate) unsafe extern "C" fn power<D: Device>(
                 )
             };
         }
+        (nt::IRP_MN_SET_POWER, Some(state @ PowerState::System(_)))
+            if extension.object.power().is_owned() =>
+        {
+            device.set_power(state, irql);
+            // SAFETY: this routine owns the IRP, so no other thread can complete it before it is marked.
+            unsafe { nt::irp::IoMarkIrpPending(irp) };
+            let routine = lower_drivers_sleep;
+            // SAFETY: this routine owns the IRP, and gives it up with its hold, which is released when it is completed.
+            let _ = unsafe { forward_with(extension.lower(), irp, routine, core::ptr::null_mut()) };
+            return nt::STATUS_PENDING;
+        }
         (nt::IRP_MN_SET_POWER, Some(state)) => {
             device.set_power(state, irql);
             // SAFETY: the IRP's hold keeps the device object.
@@ -178,23 +191,56 @@ unsafe extern "C" fn powered_up<D: Device>(
         unsafe { nt::irp::IoMarkIrpPending(irp) };
     }
     // SAFETY: as above.
-    let has_succeeded = Error::check(unsafe { nt::irp::status(irp) }).is_ok();
+    let result = Error::check(unsafe { nt::irp::status(irp) });
     // SAFETY: as above. The stack location is the one that the dispatch routine has read.
-    if let Some(state) = PowerState::new(unsafe { nt::irp::power(irp) })
-        && has_succeeded
-    {
+    if let Some(state) = PowerState::new(unsafe { nt::irp::power(irp) }) {
         // SAFETY: the IRP's hold keeps the device object.
         let extension = unsafe { Extension::of(object) };
         // SAFETY: the state is a `D`; the IRP's hold keeps it until the release below.
         let device = unsafe { extension.device::<D>() };
         // SAFETY: guaranteed by the I/O manager.
-        device.set_power(state, &mut unsafe { CallerLevel::assume() });
-        // SAFETY: as above.
-        unsafe { report(object, state) };
+        let irql = &mut unsafe { CallerLevel::assume() };
+        match (result, state) {
+            (Ok(()), _) => {
+                device.set_power(state, irql);
+                // SAFETY: as above.
+                unsafe { report(object, state) };
+            }
+            (Err(error), PowerState::Device(_)) => device.power_up_failed(error, irql),
+            _ => {}
+        }
+        if matches!(state, PowerState::System(_)) {
+            Power::system_works(&extension.object);
+        }
     }
     // SAFETY: the IRP's hold, which only this call releases, has kept the device until now.
     unsafe { Extension::release(object, irp) };
     nt::STATUS_SUCCESS
+}
+
+/// The completion routine of a request to enter a sleeping state, which the owner of the power policy completes when the device is
+/// in D3.
+///
+/// # Safety
+/// As for [`powered_up`]. The dispatch routine has marked the IRP pending.
+unsafe extern "C" fn lower_drivers_sleep(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+    _context: *mut c_void,
+) -> i32 {
+    // SAFETY: this routine owns the IRP until it returns.
+    if Error::check(unsafe { nt::irp::status(irp) }).is_err() {
+        // SAFETY: the IRP's hold, which only this call releases, has kept the device until now.
+        unsafe { Extension::release(object, irp) };
+        return nt::STATUS_SUCCESS;
+    }
+    // SAFETY: the IRP's hold keeps the device object.
+    let extension = unsafe { Extension::of(object) };
+    // A reference of its own, since the IRP's hold may be released during the call below.
+    let object = DeviceObject::clone(&extension.object);
+    // SAFETY: this routine owns the IRP and gives it up. The power manager sends one such IRP at a time.
+    unsafe { Power::system_sleeps(&object, irp) };
+    nt::STATUS_MORE_PROCESSING_REQUIRED
 }
 
 /// Tells the power manager the state of a device (`PoSetPowerState`).

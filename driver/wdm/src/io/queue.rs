@@ -1,5 +1,6 @@
 //! A queue of cancelable IRPs with its own spin lock.
 
+mod filters;
 mod locked;
 
 use core::{
@@ -11,17 +12,20 @@ use core::{
 
 use nt::{
     irp::{self, IoMarkIrpPending},
-    list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList},
+    list::InitializeListHead,
 };
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
-use self::locked::{End, Found, Linked, State, file_key};
+use self::{
+    filters::FilterQueue,
+    locked::{End, Found, Linked, State},
+};
 use crate::{
     Error, Handled, Irp, IrpView, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, QueueOwner,
     Shared, SpinLock, SpinLockGuard,
     io::{
         device::{DeviceQueues, Internal},
-        file::{Queued, UNLINKED},
+        file::Queued,
         key_index::KeyNode,
     },
     ke::{
@@ -168,10 +172,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         device: &mut O,
         irql: &mut PassiveLevel,
     ) -> Result<Shared<Self>, Error> {
-        device
-            .device(Internal::new())
-            .add_queue(irql, |device, index| {
-                try_pin_init!(Self {
+        let init = |device, index| {
+            try_pin_init!(Self {
                 state <- SpinLock::new(State::new()),
                 head <- empty_list(),
                 device,
@@ -181,7 +183,15 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                 _records: PhantomData,
                 _pinned: PhantomPinned,
             }? Error)
-            })
+        };
+        let operations: fn(&Self) -> &(dyn DeviceQueues + 'static) = if O::OWNS_FILES {
+            |queue| queue
+        } else {
+            |queue| FilterQueue::of(queue)
+        };
+        device
+            .device(Internal::new())
+            .add_queue(irql, init, operations)
     }
 
     /// Returns the callbacks that were passed to [`IrpQueue::new`].
@@ -317,8 +327,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// The closure runs under the queue's spin lock, once for each IRP up to the one that it chooses. It has no
     /// token, so it cannot acquire a lock or complete an IRP. The lock is released after every 64 IRPs, so the hold
-    /// time does not grow with the queue. An IRP that another thread inserts at the head during the call is not
-    /// examined. To find an IRP by key, [`IrpQueue::remove_by_key`] is faster.
+    /// time does not grow with the queue. An IRP that another thread inserts at the head during the call may not be
+    /// examined, and one that it removes and puts back may be examined twice. To find an IRP by key, [`IrpQueue::remove_by_key`] is faster.
     ///
     /// It cannot be called under a lock of the driver's own, which would be held for the whole walk: the length of the queue is up
     /// to the senders. There use [`IrpQueue::remove_first`] or [`IrpQueue::remove_by_key`].
@@ -481,72 +491,6 @@ impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
             let irp = unsafe { irp::from_second_list_entry(first) };
             // SAFETY: as above.
             unsafe { Self::take(state, irp) }
-        });
-    }
-
-    fn cleanup_object(&self, file: *mut nt::FILE_OBJECT, irql: &mut PassiveLevel) {
-        let key = file_key(file);
-        if file.is_null() {
-            return;
-        }
-        // Without memory for a node, a request of the file that arrives later is queued until its thread exits.
-        let mark = |state: &mut State| {
-            let closed = &mut state.closed;
-            closed.first_node(key).is_some() || closed.insert(null_mut(), key, null_mut()).is_some()
-        };
-        if !self.state.with(irql, |state, _| mark(state))
-            && let Ok(node) = KeyNode::allocate()
-        {
-            self.state.with(irql, |state, _| {
-                state.closed.add_spare(node);
-                mark(state)
-            });
-        }
-        // From now on, no IRP of the file is inserted. Those on the queue are collected before the first one is completed, so
-        // that no driver is called while the cursor is linked.
-        let mut batch = UNLINKED;
-        let batch = &raw mut batch;
-        // SAFETY: the list head stays in this stack frame, and is used through this pointer only.
-        unsafe { InitializeListHead(batch) };
-        let mut cursor = MaybeUninit::zeroed();
-        let cursor = cursor.as_mut_ptr();
-        let mut is_linked = false;
-        let mut collect = |state: &mut State, irp| {
-            // SAFETY: as in `remove_matching`.
-            if unsafe { irp::file_object(irp) } == file {
-                // SAFETY: `state` is locked, and the IRP is linked.
-                if let Found::Owned(irp) = unsafe { Self::take(state, irp) } {
-                    // SAFETY: this thread owns the IRP, which is on no list now.
-                    unsafe { InsertTailList(batch, irp::list_entry(irp)) };
-                }
-            }
-            Found::NotYet
-        };
-        let none = self.remove(irql, |state| {
-            // SAFETY: as in `remove_matching`.
-            unsafe { self.walk(state, cursor, &mut is_linked, &mut collect) }
-        });
-        // `collect` keeps every IRP.
-        drop(none);
-        // SAFETY: only this thread uses the list.
-        while !unsafe { IsListEmpty(batch) } {
-            // SAFETY: as above.
-            let entry = unsafe { (*batch).Flink };
-            // SAFETY: as above.
-            unsafe { RemoveEntryList(entry) };
-            // SAFETY: `collect` inserted the entry.
-            let irp = unsafe { irp::from_list_entry(entry) };
-            // SAFETY: `collect` made this thread the IRP's owner.
-            unsafe { Self::end(self, irp, NtStatus::CANCELLED, irql) };
-        }
-    }
-
-    fn close_object(&self, file: *mut nt::FILE_OBJECT, irql: &mut PassiveLevel) {
-        self.state.with(irql, |state, _| {
-            if let Some(node) = state.closed.first_node(file_key(file)) {
-                // SAFETY: the node is in the index.
-                unsafe { state.closed.remove(node) };
-            }
         });
     }
 

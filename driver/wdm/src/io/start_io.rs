@@ -187,7 +187,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         device: &mut NewDevice,
         irql: &mut PassiveLevel,
     ) -> Result<Shared<Self>, Error> {
-        device.add_queue(irql, |device, index| {
+        let init = |device, index| {
             try_pin_init!(Self {
                 queue <- RawDeviceQueue::new(),
                 state: UnsafeCell::new(State {
@@ -204,7 +204,8 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
                 callbacks <- callbacks,
                 _records: PhantomData,
             }? Error)
-        })
+        };
+        device.add_queue(irql, init, |queue| queue)
     }
 
     /// Returns the callbacks that were passed to [`StartIoQueue::new`].

@@ -39,10 +39,11 @@ impl Moment {
         let mut frequency = 0;
         // SAFETY: the routine may be called at any IRQL; the output parameter is valid for writes.
         let now = unsafe { nt::KeQueryPerformanceCounter(&raw mut frequency) };
-        let ticks = u128::try_from(now.wrapping_sub(self.0)).unwrap_or(0);
-        let frequency = u128::try_from(frequency).unwrap_or(0).max(1);
+        let ticks = u64::try_from(now.wrapping_sub(self.0)).unwrap_or(0);
+        let frequency = u64::try_from(frequency).unwrap_or(0).max(1);
         // The frequency is at most a few GHz, so the product does not overflow.
-        let nanoseconds = ticks.saturating_mul(1_000_000_000) / frequency;
-        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+        let nanoseconds = (ticks % frequency).saturating_mul(1_000_000_000) / frequency;
+        let nanoseconds = u32::try_from(nanoseconds).unwrap_or(0);
+        Duration::new(ticks / frequency, nanoseconds.min(999_999_999))
     }
 }

@@ -73,7 +73,10 @@ pub(crate) fn delay<L: Waitable>(time: Duration, _irql: &mut L) {
 
 /// Converts a time interval to a relative due time: negative, in units of 100 nanoseconds.
 pub(crate) fn relative(time: Duration) -> i64 {
-    -i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX)
+    // In 64 bits, since the compiler has a large routine for the division of 128.
+    let units = time.as_secs().saturating_mul(10_000_000);
+    let units = units.saturating_add(u64::from(time.subsec_nanos() / 100));
+    -i64::try_from(units).unwrap_or(i64::MAX)
 }
 
 fn require_success(status: i32) {

@@ -20,7 +20,9 @@ pub unsafe extern "C" fn entry<C: Control>(
     // SAFETY: as above.
     unsafe { (*driver).DriverUnload = Some(unload) };
     // SAFETY: as above.
-    unsafe { (*(*driver).DriverExtension).AddDevice = Some(add) };
+    let extension = unsafe { (*driver).DriverExtension };
+    // SAFETY: as above.
+    unsafe { (*extension).AddDevice = Some(add) };
     nt::STATUS_SUCCESS
 }
 
@@ -33,13 +35,9 @@ unsafe extern "C" fn add(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) ->
     assert_eq!(status, nt::STATUS_SUCCESS);
     // SAFETY: both device objects are valid.
     let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
+    let place = extension(object);
     // SAFETY: the extension has room for a pointer.
-    unsafe {
-        (*object)
-            .DeviceExtension
-            .cast::<*mut DEVICE_OBJECT>()
-            .write(lower)
-    };
+    unsafe { place.write(lower) };
     // SAFETY: the driver may change the field in AddDevice.
     unsafe { (*object).Flags &= !nt::DO_DEVICE_INITIALIZING };
     nt::STATUS_SUCCESS
@@ -51,7 +49,7 @@ unsafe extern "C" fn dispatch<C: Control>(object: *mut DEVICE_OBJECT, irp: *mut 
         return C::control(irp);
     }
     // SAFETY: `add` has stored it.
-    let lower = unsafe { *(*object).DeviceExtension.cast::<*mut DEVICE_OBJECT>() };
+    let lower = unsafe { *extension(object) };
     // SAFETY: as above.
     let removes = unsafe { irp::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
     // SAFETY: as above.
@@ -67,4 +65,10 @@ unsafe extern "C" fn dispatch<C: Control>(object: *mut DEVICE_OBJECT, irp: *mut 
         unsafe { nt::IoDeleteDevice(object) };
     }
     status
+}
+
+/// Where the lower device object is stored.
+fn extension(object: *mut DEVICE_OBJECT) -> *mut *mut DEVICE_OBJECT {
+    // SAFETY: the callers pass the driver's device object.
+    unsafe { (*object).DeviceExtension }.cast()
 }

@@ -443,6 +443,7 @@ impl Call {
     fn retire(&self, address: usize, block: Block) {
         let pool = self.kernel.pool();
         self.verify_memory_is_unused(address, block.size);
+        self.require_no_resource_in(&(address..address + block.size));
         self.kernel.forget_lists(&(address..address + block.size));
         (self.kernel.upcalls.memory_freed)(self, address, block.size);
         pool.count_out(block.size);

@@ -186,6 +186,14 @@ impl Call {
         footprint::touch_memory();
         result
     }
+
+    /// Records that the thread has left its routine, and all frames of the driver.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    pub(crate) fn leave_driver() {
+        thread::set_mode(Mode::Kernel);
+        leave_frame(usize::MAX, 0);
+        footprint::touch_memory();
+    }
 }
 
 /// Records the start of the stack of a driver routine; returns that of the outer one.

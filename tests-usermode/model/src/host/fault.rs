@@ -261,8 +261,11 @@ mod linux {
         let exception = exception(signal);
         #[cfg(target_arch = "x86_64")]
         if exception.is_none() && thread::mode() == Mode::Driver {
+            // What is allocated here is the model's.
+            thread::set_mode(Mode::Kernel);
             // SAFETY: the host passes the context of the thread.
             let served = unsafe { privileged::serve(context, address) };
+            thread::set_mode(Mode::Driver);
             if served {
                 return;
             }

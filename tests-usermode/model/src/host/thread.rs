@@ -71,6 +71,8 @@ pub(crate) struct Thread {
     pub(crate) held: Mutex<Vec<Held>>,
     /// The addresses of the mutexes that the thread owns.
     pub(crate) mutexes: Mutex<Vec<usize>>,
+    /// Where a system thread goes on that ends in the middle of its routine; zero for another thread.
+    pub(crate) exit: AtomicUsize,
     /// How many critical regions the thread has entered and not left.
     pub(crate) critical_regions: AtomicU32,
     pub(crate) waits_for: Mutex<Option<Wait>>,
@@ -116,6 +118,8 @@ pub(crate) struct Serving {
     pub(crate) location: i8,
     /// The completion routine in that location, which is the upper driver's, and its context.
     pub(crate) completion: (usize, usize),
+    /// Whether it is a request of a file, whose thread user mode can suspend.
+    pub(crate) is_of_file: bool,
 }
 
 /// The number of routines in `recent`.
@@ -161,6 +165,7 @@ impl Thread {
             processor: AtomicU32::new((number - 1) % kernel.config.processors.clamp(1, 64)),
             held: Mutex::default(),
             mutexes: Mutex::default(),
+            exit: AtomicUsize::new(0),
             critical_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),
             waits_at: Mutex::default(),

@@ -22,7 +22,7 @@ pub(crate) struct Upcalls {
     /// Stops the system if an entry that is inserted into an interlocked list belongs to an IRP that is already on a
     /// list.
     pub(crate) list_entry: fn(&Call, *mut LIST_ENTRY),
-    /// Stops the system if memory is freed that holds an IRP which was sent.
+    /// Stops the system if memory is freed that holds an IRP which was sent, or a remove lock that is held.
     pub(crate) memory_freed: fn(&Call, usize, usize),
     /// Describes the object of the driver that is or was at an address, if any.
     pub(crate) describe: fn(&Kernel, usize) -> Option<String>,

@@ -45,6 +45,7 @@ pub(crate) enum Engine {
 pub(crate) enum Wait {
     SpinLock(usize),
     ReaderWriter(usize),
+    Resource(usize),
     Object(usize),
     /// An object, or the timer that ends the wait.
     Timed(usize, usize),
@@ -68,6 +69,7 @@ impl Wait {
         match self {
             Self::SpinLock(key)
             | Self::ReaderWriter(key)
+            | Self::Resource(key)
             | Self::Object(key)
             | Self::Timed(key, _)
             | Self::Several(key)
@@ -96,7 +98,11 @@ impl Wait {
     const fn orders(self) -> bool {
         !matches!(
             self,
-            Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_) | Self::Several(_)
+            Self::Processor(_)
+                | Self::Timer(_)
+                | Self::ReaderWriter(_)
+                | Self::Resource(_)
+                | Self::Several(_)
         )
     }
 
@@ -124,6 +130,7 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SpinLock(lock) | Self::ReaderWriter(lock) => write!(f, "the spin lock {lock:#x}"),
+            Self::Resource(resource) => write!(f, "the resource {resource:#x}"),
             Self::Object(object) | Self::Timed(object, _) => write!(f, "the object {object:#x}"),
             Self::Several(_) => write!(f, "several objects"),
             Self::Processor(_) => write!(f, "a processor"),

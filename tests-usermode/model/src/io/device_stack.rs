@@ -56,15 +56,6 @@ impl Call {
         self.pnp_under_way(device, IRP_MN_REMOVE_DEVICE)
     }
 
-    /// Returns a current `IRP_MN_REMOVE_DEVICE` of any device stack.
-    pub(in crate::io) fn any_removal(&self) -> Option<Arc<IrpRecord>> {
-        let under_way = locked(&self.kernel.io().pnp);
-        let mut removals = under_way
-            .values()
-            .filter(|record| record.asked().minor == IRP_MN_REMOVE_DEVICE);
-        removals.next().cloned()
-    }
-
     /// Stops the system if a device object is detached or deleted during a surprise removal.
     fn require_no_surprise(&self, device: usize, code: u64, what: &str) {
         if let Some(record) = self.pnp_under_way(device, IRP_MN_SURPRISE_REMOVAL) {

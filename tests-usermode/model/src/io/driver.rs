@@ -311,6 +311,8 @@ impl Call {
             (BugCheck(0xce, [0; 4]), what)
         });
         self.require_no_lookaside_list();
+        self.require_no_resource();
+        kernel.io().driver_extensions.free(driver);
         self.verify_freed_blocks();
         self.require_buffers_unused();
         self.require_no_dpc();

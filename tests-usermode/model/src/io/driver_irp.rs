@@ -202,13 +202,13 @@ impl Call {
         }
     }
 
-    /// Stops the system if memory is freed that holds an IRP which has not come back to its driver.
-    pub(crate) fn forget_irps_in(&self, start: usize, length: usize) {
+    /// Stops the system if memory is freed that holds an IRP which has not come back to its driver, or a remove lock that is held.
+    pub(crate) fn memory_freed(&self, start: usize, length: usize) {
+        self.forget_remove_locks(start..start + length);
         let io = self.kernel.io();
-        if io.initialised.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        if let Some(record) = io.forget_in(&(start..start + length)) {
+        let any = io.initialised.load(Ordering::Relaxed) != 0;
+        let forgotten = any.then(|| io.forget_in(&(start..start + length)));
+        if let Some(record) = forgotten.flatten() {
             let what =
                 format!("the memory of {record} is freed, which was sent and has not come back");
             self.stop(BugCheck(0, [0; 4]), Rule::OwnIrp, what);

@@ -24,6 +24,7 @@ use crate::{
         bus::Buses,
         device::Devices,
         device_pointer::FileReferences,
+        driver_extension::DriverExtensions,
         file::FileInner,
         interface::Interfaces,
         irp::{Asked, IrpRecord, Origin},
@@ -57,6 +58,7 @@ pub(crate) struct Io {
     pub(crate) timers: IoTimers,
     pub(crate) mdls: Mdls,
     pub(crate) files: FileReferences,
+    pub(crate) driver_extensions: DriverExtensions,
     /// The number of times that an IRP was made in memory of a driver.
     pub(crate) initialised: AtomicUsize,
     /// The number of IRPs that drivers have made and the I/O manager frees.
@@ -89,6 +91,7 @@ impl Default for Io {
             timers: IoTimers::default(),
             mdls: Mdls::default(),
             files: FileReferences::default(),
+            driver_extensions: DriverExtensions::default(),
             initialised: AtomicUsize::new(0),
             threaded: AtomicUsize::new(0),
             cancel_lock: AtomicU64::new(spin_lock::FREE),
@@ -305,6 +308,7 @@ impl Call {
             irp: record.address(),
             location,
             completion: record.completion_routine(location),
+            is_of_file: record.file.is_some(),
         };
         let outer_serving = locked(&self.serving).replace(serving);
         let round = record.round();

@@ -61,14 +61,16 @@ impl DeviceInner {
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
         let status = call.send_and_wait(top, &record);
-        self.verify_power(call, &record, status);
+        call.verify_power(self.pdo().addr(), &record, status);
         status
     }
+}
 
+impl Call {
     /// Stops the system if a request for a power state was failed, or was completed without the bus driver. A removed
     /// device is exempt, since [its driver completes the
     /// request](https://learn.microsoft.com/windows-hardware/drivers/kernel/dispatchpower-routines).
-    fn verify_power(&self, call: &Call, record: &IrpRecord, status: NTSTATUS) {
+    pub(in crate::io) fn verify_power(&self, pdo: usize, record: &IrpRecord, status: NTSTATUS) {
         if status == STATUS_DELETE_PENDING {
             return;
         }
@@ -78,14 +80,14 @@ impl DeviceInner {
         } else {
             Rule::PowerDownFail
         };
-        let by_bus = call.kernel.io().buses.power(self.pdo().addr(), minor);
+        let by_bus = self.kernel.io().buses.power(pdo, minor);
         let fails = status < 0 && !matches!(by_bus, Some(BusAnswer::Fail(_)));
-        call.require(!(fails && minor == IRP_MN_SET_POWER), rule, || {
+        self.require(!(fails && minor == IRP_MN_SET_POWER), rule, || {
             let what = format!("{record} is completed with {status:#x}, but must not fail");
             (BugCheck(0, [0; 4]), what)
         });
         let kept = !record.reached_bus.load(Ordering::Relaxed) && status >= 0;
-        call.require(!kept, rule, || {
+        self.require(!kept, rule, || {
             let what = format!(
                 "{record} is completed with {status:#x}, but was not passed down to the bus driver"
             );

@@ -349,7 +349,7 @@ impl Call {
     pub(crate) fn require_no_dpc(&self) {
         let any = self.kernel.ke().processors.any_queued();
         self.require(!any, Rule::Dpc, || {
-            let what = "the driver is unloaded while one of its DPCs is queued";
+            let what = "the driver is unloaded while one of its DPCs is queued or runs: call KeFlushQueuedDpcs in the Unload routine";
             (BugCheck(0xce, [0; 4]), what.into())
         });
     }

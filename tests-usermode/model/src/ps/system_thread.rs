@@ -7,6 +7,8 @@ use std::{
 
 use nt::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use crate::ps::exit;
 use crate::{
     ex::EventObject,
     host::{Call, Kernel, thread::Thread, wait::Wait},
@@ -46,11 +48,30 @@ unsafe impl Send for Start {}
 impl Start {
     fn run(self) {
         let call = Call::enter("a system thread");
-        let (routine, context) = (self.routine, self.context);
-        // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
-        unsafe { Call::in_driver(routine, (context,)) };
+        self.call_routine(&call);
         call.require_returned("a system thread", 0);
         call.require_no_mutex("a system thread");
+    }
+
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn call_routine(mut self, call: &Call) {
+        unsafe extern "sysv64" fn in_driver(start: *mut c_void) {
+            // SAFETY: `exit::call` passes it on.
+            let start = unsafe { &*start.cast::<Start>() };
+            // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
+            unsafe { Call::in_driver(start.routine, (start.context,)) };
+        }
+        let start = (&raw mut self).cast();
+        // SAFETY: the routine stays until the call has returned.
+        unsafe { exit::call(call.exit.as_ptr(), in_driver, start) };
+        call.exit.store(0, Ordering::Relaxed);
+        Call::leave_driver();
+    }
+
+    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    fn call_routine(self, _: &Call) {
+        // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
+        unsafe { Call::in_driver(self.routine, (self.context,)) };
     }
 }
 
@@ -88,14 +109,24 @@ extern "C" fn PsCreateSystemThread(
     STATUS_SUCCESS
 }
 
-/// On Windows the routine does not return. In the model it does, and the code that follows it is part of the thread's
-/// end.
+/// It does not return to a system thread. On other hosts than Linux on x86-64 it does, and the code that follows it is part of the
+/// thread's end.
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn PsTerminateSystemThread(_status: NTSTATUS) -> NTSTATUS {
     let call = Call::enter("PsTerminateSystemThread");
     call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
     call.require_returned("a system thread", 0);
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    {
+        let place = call.exit.load(Ordering::Relaxed);
+        if place != 0 {
+            drop(call);
+            // SAFETY: the call has not returned, since the thread is in the driver's routine. The driver's frames are left for
+            // good, and the model has nothing in those between.
+            unsafe { exit::leave(place) };
+        }
+    }
     STATUS_SUCCESS
 }
 

@@ -164,8 +164,13 @@ rules! {
     IrqlExApcLte1 = "IrqlExApcLte1",
     /// Some executive routines, such as `ProbeForRead`, are called at `APC_LEVEL` or lower.
     IrqlExApcLte2 = "IrqlExApcLte2",
+    /// Some executive routines, such as `ExDeleteResourceLite`, are called at `APC_LEVEL` or lower.
+    IrqlExApcLte3 = "IrqlExApcLte3",
     /// A fast mutex is acquired once, and released by its owner.
     FastMutex = "fast mutex",
+    /// An executive resource is released as often as it was acquired, by the thread that acquired it, and deleted before its memory is
+    /// freed.
+    Resource = "executive resource",
     /// Run-down protection is released as often as it was acquired.
     Rundown = "run-down protection",
     /// Two accesses of threads to plain memory are ordered, if one of them is a write.

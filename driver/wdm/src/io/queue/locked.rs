@@ -209,12 +209,13 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         }
     }
 
-    /// Removes the first IRP of the list.
+    /// Removes the first IRP of the list, and the cursors before it, of which there is one for each thread that walks the list.
+    /// Returns [`Found::NotYet`] after [`STEPS`] cursors.
     pub(super) fn take_first(&self, state: &mut State) -> Found {
         let head = self.head.get();
         // SAFETY: `state` is locked.
         let mut entry = unsafe { (*head).Flink };
-        loop {
+        for _ in 0..STEPS {
             if entry == head {
                 return Found::Nothing;
             }
@@ -225,19 +226,26 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                 // SAFETY: `state` is locked, and the IRP is linked.
                 return unsafe { Self::take(state, irp) };
             }
-            // SAFETY: the entry is linked, and `state` is locked.
-            entry = unsafe { Self::after_cursor(entry) };
+            // SAFETY: the entry is a cursor's and is linked, and `state` is locked.
+            entry = unsafe { Self::remove_cursor(entry) };
         }
+        Found::NotYet
     }
 
-    /// Returns the entry after a cursor's. This is rare: there is one cursor for each thread that walks the list.
+    /// Removes a cursor before which there is no IRP, and returns the entry after it. The cursor is linked to itself then, by which
+    /// [`IrpQueue::walk`] finds that it continues with the first IRP. So each cursor is passed once, not by every removal.
     ///
     /// # Safety
-    /// The entry is on the list, whose lock is held.
+    /// The entry is a cursor's and is on the list, whose lock is held.
     #[cold]
-    unsafe fn after_cursor(entry: *mut nt::LIST_ENTRY) -> *mut nt::LIST_ENTRY {
+    unsafe fn remove_cursor(entry: *mut nt::LIST_ENTRY) -> *mut nt::LIST_ENTRY {
         // SAFETY: guaranteed by the caller.
-        unsafe { (*entry).Flink }
+        let next = unsafe { (*entry).Flink };
+        // SAFETY: as above.
+        unsafe { RemoveEntryList(entry) };
+        // SAFETY: the thread that walks acquires the lock before it gives up the cursor.
+        unsafe { InitializeListHead(entry) };
+        next
     }
 
     /// Calls a closure with the next IRPs after the cursor, or the first ones if the cursor is not linked, until it returns
@@ -247,7 +255,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// closure runs, since in user mode the closure may unwind.
     ///
     /// # Safety
-    /// The caller has locked the queue's `state`; `cursor` is zeroed, is on the list if `is_linked` is set, and is
+    /// The caller has locked the queue's `state`; `cursor` is zeroed, is on the list or linked to itself if `is_linked` is set, and is
     /// not used by others.
     pub(super) unsafe fn walk(
         &self,
@@ -263,6 +271,11 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         if core::mem::take(is_linked) {
             // SAFETY: as above.
             unsafe { RemoveEntryList(at) };
+            if entry == at {
+                // `take_first` has removed the cursor.
+                // SAFETY: as above.
+                entry = unsafe { (*head).Flink };
+            }
         }
         for _ in 0..STEPS {
             if entry == head {

@@ -454,6 +454,17 @@ routines! {
 
     fn IoUnregisterShutdownNotification(_device: *mut DEVICE_OBJECT) {}
 
+    fn PoRequestPowerIrp(
+        _device: *mut DEVICE_OBJECT,
+        _minor: u8,
+        _state: i32,
+        _routine: nt::PREQUEST_POWER_COMPLETE,
+        _context: *mut c_void,
+        _irp: *mut *mut nt::IRP,
+    ) -> i32 {
+        nt::STATUS_INSUFFICIENT_RESOURCES
+    }
+
     fn PoSetPowerState(_device: *mut DEVICE_OBJECT, _kind: i32, state: i32) -> i32 {
         state
     }

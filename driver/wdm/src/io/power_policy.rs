@@ -1,0 +1,392 @@
+//! The power policy of a device: whether it is in D0 or in D3.
+//!
+//! All of the state is in one word, and each change is one interlocked exchange. Whoever changes it calls [`step`], which sends a
+//! request if the device is not in the state that the word demands, and no request is under way. The routine that is called at the
+//! end of a request calls `step` again, so a change that comes meanwhile is not lost.
+//!
+//! WDK: [Managing Device Power Policy](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-device-power-policy).
+
+use core::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    mem::{ManuallyDrop, offset_of},
+    ptr::{NonNull, from_ref, null_mut},
+    sync::atomic::Ordering,
+};
+
+use nt::atomic::{AtomicPtr, AtomicUsize};
+
+use crate::{
+    DeviceObject, DevicePowerState, Error, NewDevice, PassiveLevel, Record,
+    io::{device_object::Deferred, extension::Extension},
+    ke::irql::NoSpinLockHeld,
+};
+
+/// The power policy of a device: the device is in D0 while the system works and a [`PowerReference`] exists, and else in D3
+/// (`PoRequestPowerIrp`).
+///
+/// A driver that makes one in [`Device::add`](crate::Device::add) owns the power policy of the device stack, as a function driver
+/// usually does. [`Device::set_power`](crate::Device::set_power) is called before the device loses its power and after it has got
+/// it back. Only one driver of a stack may own the policy.
+///
+/// When the system goes to sleep, the request for its state is completed after the device has entered D3. When the system works
+/// again, the request is completed at once, as Microsoft recommends, and the device enters D0 if there is a reference.
+/// This crate does not ask the drivers beforehand (`IRP_MN_QUERY_POWER` for D3), uses neither D1 nor D2, and requests no wake
+/// signal (`IRP_MN_WAIT_WAKE`).
+///
+/// WDK: [Managing Device Power Policy](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-device-power-policy),
+/// [Handling a System Set-Power IRP in a Device Power Policy
+/// Owner](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-a-system-set-power-irp-in-a-device-power-policy-owner),
+/// [PoRequestPowerIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-porequestpowerirp).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{Handled, Irp, IrpQueue, PassiveLevel, PowerPolicy, PowerReference, QueueCallbacks, Shared};
+///
+/// /// Queues a request that is served in D0. The reference is dropped when the request is completed.
+/// fn queue<'irp, C: QueueCallbacks<Record = PowerReference>>(
+///     irp: Irp<'irp>,
+///     waiting: &Shared<IrpQueue<C>>,
+///     policy: &PowerPolicy,
+///     irql: &mut PassiveLevel,
+/// ) -> Handled<'irp> {
+///     match policy.power_up(irql) {
+///         Ok(reference) => waiting.insert(irp.with_record(reference), irql),
+///         Err(error) => irp.complete(error, irql),
+///     }
+/// }
+/// ```
+///
+/// # What goes wrong in C
+///
+/// A driver decides that its device is idle, and a request arrives before it has sent the request for D3: the device is off, and
+/// the request waits forever. It sends a second request while the first one is under way, powers the device up while the system is
+/// asleep, completes the request for the system's state before the device has entered D3, or waits for a power request in a thread
+/// that the power manager needs.
+#[doc(alias = "PoRequestPowerIrp")]
+#[doc(alias = "PoRegisterDeviceForIdleDetection")]
+#[doc(alias = "PoSetDeviceBusy")]
+pub struct PowerPolicy(DeviceObject);
+
+impl PowerPolicy {
+    /// Makes the driver the owner of the power policy of a device that is being added.
+    ///
+    /// # IRQL
+    /// Any.
+    #[must_use]
+    pub fn new(device: &mut NewDevice) -> Self {
+        device.power().change(|state| state | OWNER);
+        Self(DeviceObject::clone(device))
+    }
+
+    /// Returns a reference that keeps the device in D0, and has it enter D0 if it is in D3.
+    ///
+    /// The call does not wait. [`Device::set_power`](crate::Device::set_power) is called when the device is in D0, or
+    /// [`Device::power_up_failed`](crate::Device::power_up_failed) if it cannot enter it.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held: the device can be called during the call.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES` if the power manager cannot allocate the request; `STATUS_DELETE_PENDING` if the device is
+    /// being removed.
+    #[doc(alias = "PoRequestPowerIrp")]
+    pub fn power_up<L: NoSpinLockHeld>(&self, _irql: &mut L) -> Result<PowerReference, Error> {
+        self.0.power().change(|state| (state + REFERENCE) & !FAILED);
+        let reference = PowerReference(self.0.clone());
+        step(&self.0)?;
+        Ok(reference)
+    }
+}
+
+/// Keeps a device in D0 while the system works. [`PowerPolicy::power_up`] makes it.
+///
+/// It can be the [record](crate::Irp::with_record) of a request, so that the device has power until the last request is completed. To
+/// keep the power for some time after it, a driver has a reference in its state, which a [`Timer`](crate::Timer) drops.
+///
+/// It can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the device requests D3.
+#[must_use = "the device loses its power when the reference is dropped"]
+pub struct PowerReference(DeviceObject);
+
+impl Drop for PowerReference {
+    fn drop(&mut self) {
+        self.0
+            .power()
+            .change_and_defer(&self.0, |state| state - REFERENCE);
+    }
+}
+
+// SAFETY: the pointer is that of the reference to the device object, which `from_raw` makes again. The target has no data.
+unsafe impl Record for PowerReference {
+    type Target = ();
+
+    fn into_raw(self) -> *mut () {
+        ManuallyDrop::new(self).0.as_raw()
+    }
+
+    unsafe fn from_raw(raw: *mut ()) -> Self {
+        // SAFETY: guaranteed by the caller.
+        Self(unsafe { DeviceObject::from_raw(raw) })
+    }
+
+    unsafe fn borrow<'a>(_raw: *mut ()) -> &'a () {
+        &()
+    }
+}
+
+/// The driver owns the policy.
+const OWNER: usize = 1;
+/// The device is started, and not removed.
+const STARTED: usize = 1 << 1;
+/// The device is in D0, or entered it last.
+const ON: usize = 1 << 2;
+/// A request for a state of the device is under way.
+const SENT: usize = 1 << 3;
+/// The system sleeps, or is about to.
+const ASLEEP: usize = 1 << 4;
+/// A request for a sleeping state of the system is to be completed when the device is in D3.
+const OWES: usize = 1 << 5;
+/// The link is on the list of the device object.
+const DEFERRED: usize = 1 << 6;
+/// The last request has failed. None is sent until something changes.
+const FAILED: usize = 1 << 7;
+/// One reference.
+const REFERENCE: usize = 1 << 32;
+
+/// What is to be done in a state.
+enum Next {
+    Nothing,
+    Request(DevicePowerState),
+    CompleteSystemIrp,
+}
+
+impl Next {
+    const fn of(state: usize) -> Self {
+        let should_be_on = state >= REFERENCE && state & ASLEEP == 0;
+        let is_right = should_be_on == (state & ON != 0);
+        if state & SENT != 0 {
+            Self::Nothing
+        } else if state & (OWNER | STARTED) == OWNER | STARTED && state & FAILED == 0 && !is_right {
+            Self::Request(if should_be_on {
+                DevicePowerState::D0
+            } else {
+                DevicePowerState::D3
+            })
+        } else if state & OWES != 0 {
+            Self::CompleteSystemIrp
+        } else {
+            Self::Nothing
+        }
+    }
+
+    const fn after(self, state: usize) -> usize {
+        match self {
+            Self::Nothing => state,
+            Self::Request(_) => state | SENT,
+            Self::CompleteSystemIrp => state & !OWES,
+        }
+    }
+}
+
+/// The power policy, as the device object's block has it.
+///
+/// # Invariants
+///
+/// * While `SENT` is set, there is a hold of the remove lock with the address of this value as its tag.
+/// * While `OWES` is set, `system_irp` is an IRP that the driver owns, with its hold.
+/// * While `DEFERRED` is set, `link` is on the device object's list; only the thread that sets the bit writes it.
+pub(crate) struct Power {
+    state: AtomicUsize,
+    system_irp: AtomicPtr<nt::IRP>,
+    link: UnsafeCell<Deferred>,
+}
+
+impl Power {
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: AtomicUsize::new(0),
+            system_irp: AtomicPtr::new(null_mut()),
+            link: UnsafeCell::new(Deferred::new(deferred)),
+        }
+    }
+
+    /// Returns whether the driver owns the policy.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & OWNER != 0
+    }
+
+    /// Changes the state; returns the old one.
+    fn change(&self, change: impl Fn(usize) -> usize) -> usize {
+        let mut old = self.state.load(Ordering::Relaxed);
+        loop {
+            match self.state.compare_exchange_weak(
+                old,
+                change(old),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(old) => return old,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Changes the state, and defers [`step`] if it has something to do.
+    fn change_and_defer(&self, object: &DeviceObject, change: impl Fn(usize) -> usize) {
+        let marked = |old| {
+            let new = change(old);
+            match Next::of(new) {
+                Next::Nothing => new,
+                _ => new | DEFERRED,
+            }
+        };
+        let old = self.change(marked);
+        if old & DEFERRED == 0 && marked(old) & DEFERRED != 0 {
+            // SAFETY: the link is inside the block, so it is not NULL.
+            let link = unsafe { NonNull::new_unchecked(self.link.get()) };
+            // SAFETY: this thread has set the bit, so the link is on no list. The block lives until the list is empty.
+            unsafe { object.defer(link) };
+        }
+    }
+
+    /// The address as the tag of a hold, which is never dereferenced.
+    fn tag(&self) -> *mut nt::IRP {
+        from_ref(self).cast_mut().cast()
+    }
+
+    /// Records that the device was started and is in D0, unless nobody needs it.
+    pub(crate) fn started(&self, object: &DeviceObject) {
+        self.change_and_defer(object, |state| (state | STARTED | ON) & !(ASLEEP | FAILED));
+    }
+
+    /// Records that the device is removed. A request for a state of the system that waits is completed.
+    pub(crate) fn removed(object: &DeviceObject) {
+        object.power().change(|state| state & !STARTED);
+        let _ = step(object);
+    }
+
+    /// Records that the system works.
+    pub(crate) fn system_works(object: &DeviceObject) {
+        object.power().change(|state| state & !(ASLEEP | FAILED));
+        let _ = step(object);
+    }
+
+    /// Records that the system is about to sleep, and completes the request for it when the device is in D3.
+    ///
+    /// # Safety
+    /// The caller owns the IRP, which the lower drivers have completed with success, and gives it up with its hold. There is at most
+    /// one such IRP at a time. The IRQL is at most `DISPATCH_LEVEL`, and no spin lock is held.
+    pub(crate) unsafe fn system_sleeps(object: &DeviceObject, irp: *mut nt::IRP) {
+        let power = object.power();
+        power.system_irp.store(irp, Ordering::Relaxed);
+        power.change(|state| (state | ASLEEP | OWES) & !FAILED);
+        let _ = step(object);
+    }
+}
+
+/// Does what the state demands. The caller holds no spin lock, at most at `DISPATCH_LEVEL`.
+///
+/// # Errors
+/// The request for a state of the device could not be sent.
+fn step(object: &DeviceObject) -> Result<(), Error> {
+    let power = object.power();
+    let mut result = Ok(());
+    loop {
+        let old = power.change(|state| Next::of(state).after(state));
+        match Next::of(old) {
+            Next::Nothing => return result,
+            Next::Request(state) => match request(object, state) {
+                Ok(()) => return result,
+                Err(error) => {
+                    power.change(|state| state & !SENT | FAILED);
+                    result = Err(error);
+                }
+            },
+            Next::CompleteSystemIrp => {
+                let irp = power.system_irp.load(Ordering::Relaxed);
+                // SAFETY: this thread has cleared the bit, so it owns the IRP, which has the status of the lower drivers.
+                unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+                // SAFETY: the IRP had a hold, and its address is only the tag of the hold.
+                unsafe { Extension::release(object.as_ptr(), irp) };
+            }
+        }
+    }
+}
+
+/// Requests a state of the device (`PoRequestPowerIrp`). The thread has set `SENT`.
+fn request(object: &DeviceObject, state: DevicePowerState) -> Result<(), Error> {
+    let device = object.as_ptr();
+    let tag = object.power().tag();
+    // SAFETY: the reference keeps the device object, which was started, so its extension is initialised.
+    let extension = unsafe { Extension::of(device) };
+    if extension.is_gone() || !extension.holds.acquire(tag) {
+        return Err(Error::DELETE_PENDING);
+    }
+    let context = ManuallyDrop::new(object.clone()).as_raw();
+    // SAFETY: the device object is attached, and the hold keeps it there. The IRQL is at most DISPATCH_LEVEL.
+    let status = unsafe {
+        nt::PoRequestPowerIrp(
+            device,
+            nt::IRP_MN_SET_POWER,
+            state as i32,
+            Some(requested),
+            context.cast(),
+            null_mut(),
+        )
+    };
+    if status == nt::STATUS_PENDING {
+        return Ok(());
+    }
+    // SAFETY: the routine is not called, so this is the only use of the context.
+    drop(unsafe { DeviceObject::from_raw(context) });
+    // SAFETY: the hold was acquired above.
+    unsafe { Extension::release(device, tag) };
+    Err(Error::INSUFFICIENT_RESOURCES)
+}
+
+/// The `PowerCompletion` routine of [`request`].
+///
+/// # Safety
+/// Called by the power manager, once, at most at `DISPATCH_LEVEL` and with no spin lock held, with a reference to the device object.
+unsafe extern "C" fn requested(
+    device: *mut nt::DEVICE_OBJECT,
+    _minor: u8,
+    state: i32,
+    context: *mut c_void,
+    status: *mut nt::IO_STATUS_BLOCK,
+) {
+    // SAFETY: guaranteed by the caller.
+    let object = unsafe { DeviceObject::from_raw(context.cast()) };
+    // The status is at the start of the block, in a union.
+    // SAFETY: as above.
+    let succeeded = unsafe { status.cast::<i32>().read() } >= 0;
+    let is_on = state == DevicePowerState::D0 as i32;
+    let power = object.power();
+    power.change(|state| {
+        let state = state & !SENT;
+        match (succeeded, is_on) {
+            (false, _) => state | FAILED,
+            (true, true) => state | ON,
+            (true, false) => state & !ON,
+        }
+    });
+    let _ = step(&object);
+    // SAFETY: `request` has acquired the hold. The reference keeps the device object.
+    unsafe { Extension::release(device, power.tag()) };
+}
+
+/// The deferred part of [`Power::change_and_defer`].
+///
+/// # Safety
+/// `link` is that of a [`Power`] in the block of a device object, whose work item runs.
+unsafe fn deferred(link: NonNull<Deferred>, _irql: &mut PassiveLevel) {
+    let power = link
+        .as_ptr()
+        .wrapping_byte_sub(offset_of!(Power, link))
+        .cast::<Power>();
+    // SAFETY: guaranteed by the caller; the work item's reference keeps the block.
+    let object = unsafe { DeviceObject::of_power(power) };
+    object.power().change(|state| state & !DEFERRED);
+    let _ = step(&object);
+}

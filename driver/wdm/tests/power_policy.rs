@@ -1,0 +1,253 @@
+//! The owner of the power policy: a device that is off unless a request needs it, and while the system sleeps.
+
+mod common;
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{kernel, start};
+use ntmodel::{Access, BusAnswer, Device as Dev, Kernel, PowerState as State, Request, explore};
+use pinned_init::PinInit;
+use wdm::{
+    Device, DevicePowerState, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView,
+    NewDevice, NtStatus, PassiveLevel, PowerPolicy, PowerReference, PowerState, QueueCallbacks,
+    Shared,
+    irql::{CallerLevel, NoSpinLockHeld},
+};
+
+const S0: State = State::System(1);
+const S3: State = State::System(4);
+const ON: Option<u32> = Some(1);
+const OFF: Option<u32> = Some(4);
+
+/// Is completed in D0.
+const SERVE: u32 = 0x22_2000;
+/// Keeps the device in D0 until it is cancelled.
+const HOLD: u32 = 0x22_2004;
+
+const LONG: Duration = Duration::from_secs(20);
+
+struct Quiet;
+
+impl QueueCallbacks for Quiet {
+    type Record = PowerReference;
+
+    fn before_completion<L: NoSpinLockHeld>(
+        &self,
+        _: &IrpView<PowerReference>,
+        _: NtStatus,
+        _: &mut L,
+    ) {
+    }
+}
+
+struct Lamp {
+    policy: PowerPolicy,
+    is_on: InterlockedLong,
+    served: Shared<IrpQueue<Quiet>>,
+    held: Shared<IrpQueue<Quiet>>,
+}
+
+impl Lamp {
+    /// Completes the requests if the device has power.
+    fn serve(&self, irql: &mut impl NoSpinLockHeld) {
+        while self.is_on.read() == 1
+            && let Some(irp) = self.served.remove_first(irql)
+        {
+            irp.complete(NtStatus::SUCCESS, irql);
+        }
+    }
+}
+
+impl Device for Lamp {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self {
+            policy: PowerPolicy::new(device),
+            is_on: InterlockedLong::new(1),
+            served: IrpQueue::new(Quiet, device, irql)?,
+            held: IrpQueue::new(Quiet, device, irql)?,
+        }))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        let reference = match self.policy.power_up(irql) {
+            Ok(reference) => reference,
+            Err(error) => return irp.complete(error, irql),
+        };
+        let queue = match irp.code() {
+            SERVE => &self.served,
+            _ => &self.held,
+        };
+        let pending = queue.insert(irp.with_record(reference), irql);
+        self.serve(irql);
+        pending
+    }
+
+    fn set_power(&self, state: PowerState, irql: &mut CallerLevel) {
+        if let PowerState::Device(state) = state {
+            self.is_on
+                .exchange(i32::from(state == DevicePowerState::D0));
+            self.serve(irql);
+        }
+    }
+
+    fn power_up_failed(&self, error: Error, irql: &mut CallerLevel) {
+        while let Some(irp) = self.served.remove_first(irql) {
+            irp.complete(error, irql);
+        }
+    }
+}
+
+fn until(device: &Dev, state: Option<u32>) {
+    let start = Instant::now();
+    while device.told_power() != state {
+        assert!(start.elapsed() < LONG, "the state is not {state:?}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn status(request: &Request) -> i32 {
+    request.wait(LONG).expect("it ends").status
+}
+
+#[test]
+fn device_is_on_while_a_request_needs_it() {
+    let kernel = kernel();
+    let (driver, device) = start::<Lamp>(&kernel);
+    until(&device, OFF);
+    let file = device.open(Access::ReadWrite).expect("it opens");
+    let held = file.device_control(HOLD, &[], Vec::new());
+    until(&device, ON);
+    for _ in 0..3 {
+        assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
+    }
+    assert_eq!(device.told_power(), ON);
+    held.cancel();
+    assert_eq!(status(&held), nt::STATUS_CANCELLED);
+    until(&device, OFF);
+    // It powers up again.
+    assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
+    until(&device, OFF);
+    file.close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn device_is_off_before_the_system_sleeps_and_on_again_if_a_request_needs_it() {
+    let kernel = kernel();
+    let (driver, device) = start::<Lamp>(&kernel);
+    until(&device, OFF);
+    let file = device.open(Access::ReadWrite).expect("it opens");
+    let held = file.device_control(HOLD, &[], Vec::new());
+    until(&device, ON);
+    assert_eq!(device.set_power(S3), 0);
+    assert_eq!(device.told_power(), OFF);
+    // It waits for the system.
+    let served = file.device_control(SERVE, &[], Vec::new());
+    assert_eq!(served.ended(), None);
+    assert_eq!(device.told_power(), OFF);
+    assert_eq!(device.set_power(S0), 0);
+    assert_eq!(status(&served), 0);
+    until(&device, ON);
+    held.cancel();
+    assert_eq!(status(&held), nt::STATUS_CANCELLED);
+    until(&device, OFF);
+    // An idle device stays off.
+    for state in [S3, S0] {
+        assert_eq!(device.set_power(state), 0);
+        assert_eq!(device.told_power(), OFF);
+    }
+    file.close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn requests_fail_if_the_device_cannot_be_powered_up_and_the_next_one_tries_again() {
+    let kernel = kernel();
+    let (driver, device) = start::<Lamp>(&kernel);
+    until(&device, OFF);
+    let file = device.open(Access::ReadWrite).expect("it opens");
+    let fails = BusAnswer::Fail(nt::STATUS_DEVICE_POWER_FAILURE);
+    device.bus_answers_power(nt::IRP_MN_SET_POWER, fails);
+    let request = file.device_control(SERVE, &[], Vec::new());
+    assert_eq!(status(&request), nt::STATUS_DEVICE_POWER_FAILURE);
+    device.bus_answers_power(nt::IRP_MN_SET_POWER, BusAnswer::Fail(nt::STATUS_SUCCESS));
+    assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
+    until(&device, OFF);
+    file.close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+/// A request arrives while the device is idle and the system goes to sleep and wakes up.
+fn served_across_sleep(kernel: &Arc<Kernel>, answer: Option<BusAnswer>) {
+    let (driver, device) = start::<Lamp>(kernel);
+    if let Some(answer) = answer {
+        device.bus_answers_power(nt::IRP_MN_SET_POWER, answer);
+    }
+    let file = device.open(Access::ReadWrite).expect("it opens");
+    let sleeper = {
+        let device = device.clone();
+        kernel.actor("power manager", move || {
+            let asleep = device.set_power(S3);
+            let told = device.told_power();
+            (asleep, told, device.set_power(S0))
+        })
+    };
+    let request = file.device_control(SERVE, &[], Vec::new());
+    assert_eq!(sleeper.join(), (0, OFF, 0));
+    assert_eq!(status(&request), 0);
+    drop(request);
+    file.close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+/// A request and a request for a state of the system arrive while the device is removed.
+fn removed_while_it_is_powered_up(kernel: &Arc<Kernel>) {
+    let (driver, device) = start::<Lamp>(kernel);
+    let file = device.open(Access::ReadWrite).expect("it opens");
+    let sleeper = {
+        let device = device.clone();
+        kernel.actor("power manager", move || device.set_power(S3))
+    };
+    let request = file.device_control(SERVE, &[], Vec::new());
+    device.surprise_remove();
+    let slept = sleeper.join();
+    assert!([0, nt::STATUS_DELETE_PENDING].contains(&slept), "{slept:x}");
+    let ended = status(&request);
+    assert!([0, nt::STATUS_DELETE_PENDING].contains(&ended), "{ended:x}");
+    drop(request);
+    file.close();
+    driver.unload();
+}
+
+#[test]
+fn request_is_served_across_sleep_in_every_order() {
+    explore::check(3_000, |kernel| served_across_sleep(kernel, None));
+    explore::check(3_000, |kernel| {
+        served_across_sleep(kernel, Some(BusAnswer::Pend));
+    });
+}
+
+#[test]
+fn removal_ends_the_requests_in_every_order() {
+    explore::check(3_000, removed_while_it_is_powered_up);
+}

@@ -1,0 +1,120 @@
+//! Threads that search an `IrpQueue` while others remove its first requests: they find what stays on the queue, wherever they were.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::load;
+use ntmodel::{
+    Access, File, Kernel,
+    explore::{self, Search},
+};
+use pinned_init::PinInit;
+use wdm::{
+    Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
+    QueueCallbacks, Shared, irql::NoSpinLockHeld,
+};
+
+const WAIT: u32 = 0x22_2000;
+const LAST: u32 = 0x22_2004;
+/// Finds `LAST`.
+const FIND: u32 = 0x22_2008;
+/// Completes the first requests, each time removes the next one too, and puts it back.
+const TAKE: u32 = 0x22_200c;
+/// How many it completes: as many as are examined under one acquisition of the lock.
+const TAKEN: u32 = 64;
+
+const LONG: Duration = Duration::from_secs(5);
+
+struct Quiet;
+
+impl QueueCallbacks for Quiet {
+    type Record = ();
+
+    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+}
+
+struct Walked(Shared<IrpQueue<Quiet>>);
+
+impl Device for Walked {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self(IrpQueue::new(Quiet, device, irql)?)))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        match irp.code() {
+            FIND => {
+                let found = self.0.remove_matching(irql, |irp| irp.code() == LAST);
+                let status = found.map_or(NtStatus::NOT_FOUND, |found| {
+                    found.complete(NtStatus::SUCCESS, irql);
+                    NtStatus::SUCCESS
+                });
+                irp.complete(status, irql)
+            }
+            TAKE => {
+                for _ in 0..TAKEN {
+                    if let Some(first) = self.0.remove_first(irql) {
+                        first.complete(NtStatus::SUCCESS, irql);
+                    }
+                    if let Some(next) = self.0.remove_first(irql) {
+                        self.0.put_back(next, irql);
+                    }
+                }
+                irp.complete(NtStatus::SUCCESS, irql)
+            }
+            _ => self.0.insert(irp, irql),
+        }
+    }
+}
+
+fn send(file: &File, code: u32) -> i32 {
+    let sent = file.device_control(code, &[], Vec::new());
+    sent.wait(LONG).expect("it ends").status
+}
+
+/// More requests than are examined under one acquisition of the lock are before the last one.
+fn searched(kernel: &Arc<Kernel>) {
+    let driver = load::<Walked>(kernel);
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    let file = Arc::new(device.open(Access::ReadWrite).expect("it opens"));
+    let pend = |code| file.device_control(code, &[], Vec::new());
+    let waiting: Vec<_> = (0..TAKEN + 2).map(|_| pend(WAIT)).collect();
+    let last = pend(LAST);
+    let theirs = Arc::clone(&file);
+    let taker = kernel.actor("taker", move || send(&theirs, TAKE));
+    assert_eq!(send(&file, FIND), 0, "a request is not found");
+    assert_eq!(taker.join(), 0);
+    assert_eq!(last.status(), Some(0));
+    let left = waiting.iter().filter(|request| request.status().is_none());
+    assert_eq!(left.count(), 2);
+    file.cancel_all();
+    drop((waiting, file));
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn request_that_stays_is_found_while_the_first_ones_are_removed() {
+    // The searcher has to wait once, at the right place.
+    let search = Search::DepthFirst {
+        most: 10_000,
+        preemptions: Some(1),
+    };
+    match explore::explore(search, searched) {
+        Ok(explored) => assert_eq!(explored.complete_up_to, Some(1), "{explored:?}"),
+        Err(found) => panic!("{found}"),
+    }
+}
