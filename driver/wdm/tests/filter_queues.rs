@@ -279,7 +279,7 @@ fn sent_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
 /// The driver filters the device twice. A request that the upper filter forwards waits on the queue of the lower one, which nobody
 /// resumes.
 fn two_filters(kernel: &Arc<Kernel>) -> (Stack, File, Request) {
-    let stack = Stack::new(kernel, wdm::entry::<Below>);
+    let stack = stack(kernel, load::<Below>(kernel));
     stack.above.add_filter(&stack.device).expect("AddDevice");
     stack.device.start().expect("the device starts");
     let file = stack.open();

@@ -565,9 +565,9 @@ impl<C: QueueCallbacks> DeviceQueues for StartIoQueue<C> {
     }
 
     fn end_all(&self, irql: &mut PassiveLevel) {
-        // SAFETY: the lock is held.
         CancelSpinLock::with(irql, |_| {
-            unsafe { self.state() }.refusal.set_device_removed()
+            // SAFETY: the lock is held.
+            unsafe { self.state() }.refusal.set_device_removed();
         });
         self.end_waiting(NtStatus::DELETE_PENDING, irql);
     }

@@ -153,7 +153,7 @@ pub fn with_file<D: wdm::Device>(kernel: &Arc<Kernel>, scenario: impl FnOnce(&De
 /// A device with a lower and an upper driver, both on `wdm`.
 pub struct Stack {
     below: Driver,
-    above: Driver,
+    pub above: Driver,
     pub device: Device,
 }
 
