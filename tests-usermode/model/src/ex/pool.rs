@@ -255,6 +255,14 @@ impl Kernel {
         block.is_some_and(|(start, block)| block.is_paged && address - start < block.size)
     }
 
+    /// Returns the nonpaged block that contains an address, if any.
+    pub(crate) fn nonpaged_block(&self, address: usize) -> Option<Range<usize>> {
+        let table = locked(&self.pool().table);
+        let (start, block) = table.live.range(..=address).next_back()?;
+        let memory = *start..start + block.size;
+        (!block.is_paged && memory.contains(&address)).then_some(memory)
+    }
+
     /// Returns whether an address is in a block that was freed.
     pub(crate) fn is_freed(&self, address: usize) -> bool {
         let table = locked(&self.pool().table);

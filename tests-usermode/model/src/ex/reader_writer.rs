@@ -42,6 +42,7 @@ impl Call {
     fn acquire_reader_writer(&self, lock: *mut EX_SPIN_LOCK, kind: Kind) -> u8 {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         let word = self.reader_writer(lock);
+        self.check_order(lock.addr());
         let old_irql = self.raise_irql(DISPATCH_LEVEL);
         self.wait_for(Wait::ReaderWriter(lock.addr()), || take(word, kind));
         self.note_reader_writer(lock, kind, Some(old_irql));
@@ -51,6 +52,7 @@ impl Call {
     fn acquire_reader_writer_at_dpc(&self, lock: *mut EX_SPIN_LOCK, kind: Kind) {
         self.require_dpc_level();
         let word = self.reader_writer(lock);
+        self.check_order(lock.addr());
         self.wait_for(Wait::ReaderWriter(lock.addr()), || take(word, kind));
         self.note_reader_writer(lock, kind, None);
     }
@@ -116,7 +118,6 @@ impl Call {
             let what = "the thread acquires a reader/writer spin lock that it already holds, which is a deadlock";
             (bug_check, what.into())
         });
-        self.check_order(lock.addr());
         word
     }
 

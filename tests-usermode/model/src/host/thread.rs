@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
+    ffi::c_void,
     fmt,
     io::Write,
     ops::Deref,
@@ -83,6 +84,8 @@ pub(crate) struct Thread {
     /// The entry that the thread last inserted into an interlocked list.
     pub(crate) inserted_last: AtomicPtr<nt::LIST_ENTRY>,
     pub(crate) known_order: Mutex<KnownOrder>,
+    /// Where a system thread of the driver continues that ends in its routine; NULL in another thread.
+    pub(crate) exit: AtomicPtr<c_void>,
     /// The start of the stack of the driver routine that runs, and the objects that it has initialised on it.
     pub(crate) frame: AtomicUsize,
     pub(crate) on_stack: Mutex<Vec<usize>>,
@@ -169,6 +172,7 @@ impl Thread {
             is_probed: AtomicBool::new(false),
             inserted_last: AtomicPtr::default(),
             known_order: Mutex::default(),
+            exit: AtomicPtr::default(),
             frame: AtomicUsize::new(0),
             on_stack: Mutex::default(),
             passed: Mutex::default(),

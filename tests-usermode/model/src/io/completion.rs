@@ -322,6 +322,7 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
+        self.free_mdls(record);
         self.kernel.io().retire(record);
         if let Some(file) = &record.file {
             file.irp_ended(self);

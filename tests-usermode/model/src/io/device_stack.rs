@@ -56,13 +56,11 @@ impl Call {
         self.pnp_under_way(device, IRP_MN_REMOVE_DEVICE)
     }
 
-    /// Returns a current `IRP_MN_REMOVE_DEVICE` of any device stack.
-    pub(in crate::io) fn any_removal(&self) -> Option<Arc<IrpRecord>> {
+    /// Returns whether there is a current `IRP_MN_REMOVE_DEVICE` of any device stack.
+    pub(in crate::io) fn any_removal(&self) -> bool {
         let under_way = locked(&self.kernel.io().pnp);
-        let mut removals = under_way
-            .values()
-            .filter(|record| record.asked().minor == IRP_MN_REMOVE_DEVICE);
-        removals.next().cloned()
+        let mut requests = under_way.values();
+        requests.any(|record| record.asked().minor == IRP_MN_REMOVE_DEVICE)
     }
 
     /// Stops the system if a device object is detached or deleted during a surprise removal.
@@ -197,6 +195,8 @@ impl Call {
         let flags = unsafe { (*top).Flags };
         // SAFETY: as above.
         let size = unsafe { (*top).StackSize };
+        // SAFETY: as above.
+        let alignment = unsafe { (*top).AlignmentRequirement };
         // A device object that is being initialised cannot be attached to.
         if flags & DO_DEVICE_INITIALIZING != 0 {
             return null_mut();
@@ -204,6 +204,8 @@ impl Call {
         self.kernel.io().devices.attach(source, top);
         // SAFETY: the caller passes its own device object.
         unsafe { (*source).StackSize = size + 1 };
+        // SAFETY: as above.
+        unsafe { (*source).AlignmentRequirement = alignment };
         // SAFETY: as above.
         unsafe { (*top).AttachedDevice = source };
         let probed = locked(&self.kernel.io().probe).is_some();

@@ -155,6 +155,7 @@ impl Call {
             // SAFETY: as above.
             unsafe { block.write(value) };
         }
+        self.free_mdls(record);
         self.kernel.io().threaded.fetch_sub(1, Ordering::Relaxed);
         self.kernel.io().retire(record);
         record.poison();

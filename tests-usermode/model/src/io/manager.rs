@@ -337,6 +337,7 @@ impl Call {
     fn verify_sent(&self, device: *mut DEVICE_OBJECT, record: &IrpRecord) {
         let irp = record.raw();
         let irql = self.irql();
+        let is_passed_on = record.is_down();
         record.note_sent();
         let is_device_io = matches!(
             record.asked().major,
@@ -347,8 +348,8 @@ impl Call {
                 | nt::IRP_MJ_POWER
         );
         let highest = match (is_device_io, record.origin) {
-            // It is completed by an APC of the sender.
-            (_, Origin::Threaded) => 0,
+            // It is completed by an APC of the driver that has made it.
+            (_, Origin::Threaded) if !is_passed_on => 0,
             (true, _) => DISPATCH_LEVEL,
             (false, _) => 1,
         };

@@ -89,7 +89,7 @@ impl Call {
     }
 
     /// Waits for an object until a time, and returns whether it was signalled. A timer ends the wait.
-    fn wait_for_object_until(&self, object: &Dispatcher, due: i64) -> bool {
+    pub(crate) fn wait_for_object_until(&self, object: &Dispatcher, due: i64) -> bool {
         self.require_wait(object, APC_LEVEL);
         let mut timer = KTIMER { Reserved: [0; 8] };
         let timer = self.initialise_timer(&raw mut timer, NotificationTimer);
