@@ -88,7 +88,7 @@ unsafe extern "C" fn ends_its_thread(_: *mut DEVICE_OBJECT, _: *mut c_void) {
     nt!(PsTerminateSystemThread(nt::STATUS_SUCCESS));
 }
 
-/// "The driver must not terminate any threads that the system or other drivers created."
+/// A driver ends none of the threads of the system or of other drivers.
 #[test]
 fn a_worker_thread_is_not_ended() {
     let violation = found_in(scenario(|device| {
@@ -118,8 +118,8 @@ fn a_dpc_is_queued_at_each_irql() {
     });
 }
 
-/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ketrytoacquirespinlockatdpclevel>: the caller "can
-/// release it by using the KeReleaseSpinLock routine", and gets FALSE "if the spin lock is already being held".
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ketrytoacquirespinlockatdpclevel>: `KeReleaseSpinLock`
+/// releases it too, and the result is FALSE if the lock is held.
 #[test]
 fn a_spin_lock_that_was_tried_is_released_in_both_ways() {
     passes(|device| {

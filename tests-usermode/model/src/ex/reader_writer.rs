@@ -108,6 +108,7 @@ impl Call {
 
     /// Returns the word of a lock that the thread does not hold.
     fn reader_writer<'a>(&self, lock: *mut EX_SPIN_LOCK) -> &'a AtomicI32 {
+        self.require_nonpaged(lock);
         // SAFETY: the caller of the routine passes a lock, which only these routines access.
         let word = unsafe { self.view::<AtomicI32, _>(lock) };
         let again = locked(&self.held)

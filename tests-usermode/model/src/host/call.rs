@@ -57,6 +57,12 @@ impl Call {
             routine,
             mode,
         };
+        if call.mode == Mode::Driver && call.waits_next.swap(false, Ordering::Relaxed) {
+            call.require(routine.starts_with("KeWaitFor"), Rule::WaitObjects, || {
+                let what = "Wait was TRUE in the call before, which a call of a KeWaitXxx routine must follow";
+                (BugCheck(0, [0; 4]), what.into())
+            });
+        }
         if call.is_probed.load(Ordering::Relaxed) {
             (call.kernel.upcalls.probe_device)(&call);
         }
@@ -207,19 +213,42 @@ fn leave_frame(frame: usize, outer: usize) {
 }
 
 impl Call {
+    /// Returns whether an address is on the stack of the driver routine that runs.
+    pub(crate) fn is_on_stack(&self, address: usize) -> bool {
+        let here = 0_u8;
+        let here = (&raw const here).addr();
+        (here..self.frame.load(Ordering::Relaxed)).contains(&address)
+    }
+
     /// Records that an object is initialised. If it is on the stack of the driver routine that runs, it is gone when the
     /// routine returns. Returns whether it is there: such memory may still contain what a function that has returned left in it.
     pub(crate) fn note_initialised<T>(&self, object: *const T) -> bool {
-        let here = 0_u8;
-        let (address, here) = (object.addr(), (&raw const here).addr());
+        let address = object.addr();
         self.require_nonpaged(object);
         self.require_no_timer_in(object);
+        self.require_no_waiter_in(object);
         locked(&self.kernel.sleepers.gone).remove(&address);
-        let is_on_stack = (here..self.frame.load(Ordering::Relaxed)).contains(&address);
+        let is_on_stack = self.is_on_stack(address);
         if is_on_stack {
             locked(&self.on_stack).push(address);
         }
         is_on_stack
+    }
+
+    /// Stops the system if a thread waits for an object in memory that becomes an object.
+    fn require_no_waiter_in<T>(&self, object: *const T) {
+        if !self.kernel.sleepers.any_asleep() {
+            return;
+        }
+        let memory = object.addr()..object.addr() + size_of::<T>();
+        let waiter = self.kernel.any_waited_for_in(&memory);
+        self.require(waiter.is_none(), Rule::WaitObjects, || {
+            let (thread, waited_for) = waiter.unwrap_or_default();
+            let what = format!(
+                "{thread} waits for the object {waited_for:#x}, which is initialised again"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
     }
 
     /// Stops the system if memory that becomes an object contains a timer that is set.

@@ -81,6 +81,8 @@ pub(crate) struct Thread {
     pub(crate) spinning: Spinning,
     /// Whether a PnP request is sent to the device that this thread is adding, before the next routine that it calls.
     pub(crate) is_probed: AtomicBool,
+    /// Whether the next routine has to be one of the `KeWaitXxx` routines, since `Wait` was TRUE in the last call.
+    pub(crate) waits_next: AtomicBool,
     /// The entry that the thread last inserted into an interlocked list.
     pub(crate) inserted_last: AtomicPtr<nt::LIST_ENTRY>,
     pub(crate) known_order: Mutex<KnownOrder>,
@@ -170,6 +172,7 @@ impl Thread {
             in_dpc: AtomicBool::new(false),
             spinning: Spinning::default(),
             is_probed: AtomicBool::new(false),
+            waits_next: AtomicBool::new(false),
             inserted_last: AtomicPtr::default(),
             known_order: Mutex::default(),
             exit: AtomicPtr::default(),

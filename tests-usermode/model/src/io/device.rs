@@ -543,6 +543,7 @@ impl Call {
             return;
         }
         if let Some(extension) = devices.extension_of(device.addr()) {
+            self.require_no_lookaside_in(&extension);
             self.verify_memory_is_unused(extension.start, extension.len());
         }
     }

@@ -130,6 +130,8 @@ pub(crate) struct Visit {
     left: Option<Left>,
     /// How often the IRP was sent to it again after the completion had left it.
     again: u32,
+    /// Whether its dispatch routine has returned `STATUS_PENDING` as the lower driver's, and had not marked it.
+    pended: bool,
 }
 
 /// The progress of an IRP.
@@ -419,7 +421,32 @@ impl IrpRecord {
             visit.again += 1;
         }
         visit.left = left;
+        visit.pended = false;
         visit.again
+    }
+
+    /// Records that the dispatch routine of a stack location that is not marked has returned `STATUS_PENDING`.
+    pub(crate) fn note_pended(&self, location: i8) {
+        let mut state = locked(&self.state);
+        let count = usize::from(self.stack_count.unsigned_abs());
+        if state.visits.len() < count {
+            state.visits.resize(count, Visit::default());
+        }
+        let index = usize::try_from(location - 1).unwrap_or(usize::MAX);
+        if let Some(visit) = state
+            .visits
+            .get_mut(index)
+            .filter(|visit| visit.left.is_none())
+        {
+            visit.pended = true;
+        }
+    }
+
+    /// Returns whether the dispatch routine of a stack location has returned `STATUS_PENDING` and had not marked it.
+    pub(crate) fn is_pended(&self, location: i8) -> bool {
+        let state = locked(&self.state);
+        let index = usize::try_from(location - 1).unwrap_or(usize::MAX);
+        state.visits.get(index).is_some_and(|visit| visit.pended)
     }
 
     /// Returns whether a stack location is marked pending.

@@ -235,8 +235,25 @@ extern "C" fn MmBuildMdlForNonPagedPool(mdl: *mut MDL) {
     let mdl = call.own_mdl(mdl);
     let unlocked = mdl.MdlFlags & MDL_PAGES_LOCKED == 0;
     call.require_mdl_flags(unlocked, "the pages of the MDL are locked already");
+    let start = mdl.StartVa.wrapping_byte_add(mdl.ByteOffset as usize);
+    let is_paged = call.kernel.is_paged(start.addr());
+    call.require(
+        !is_paged && !call.is_on_stack(start.addr()),
+        Rule::Mdl,
+        || {
+            let bug_check = BugCheck::verifier(0x7f, [start.addr() as u64, 0, 0]);
+            let memory = if is_paged {
+                "in the paged pool"
+            } else {
+                "on the stack"
+            };
+            let what =
+                format!("the buffer {start:?} of the MDL is {memory}, not in the nonpaged pool");
+            (bug_check, what)
+        },
+    );
     mdl.MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
-    mdl.MappedSystemVa = mdl.StartVa.wrapping_byte_add(mdl.ByteOffset as usize);
+    mdl.MappedSystemVa = start;
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmprobeandlockpages)

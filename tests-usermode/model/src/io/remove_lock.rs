@@ -152,6 +152,7 @@ extern "C" fn IoInitializeRemoveLockEx(
     _size: u32,
 ) {
     let call = Call::enter_noted("IoInitializeRemoveLock");
+    call.require_at_most(0, Rule::Irql, 0xe5);
     footprint::initialise(lock);
     // SAFETY: the caller gives room for a lock.
     let before = unsafe { call.view_new::<RemoveLock, _>(lock) };
@@ -159,8 +160,12 @@ extern "C" fn IoInitializeRemoveLockEx(
     // If the memory was used for something else, the lock is new.
     let is_lock = before.event.waiters.is_linked_to_itself();
     // So it is after the removal of the device that it was for.
-    let is_over =
-        before.removed.load(Ordering::Relaxed) != 0 && before.count.load(Ordering::Relaxed) <= 0;
+    let devices = &call.kernel.io().devices;
+    let owner = devices.owner_of_extension(lock.addr());
+    let is_in_use = owner.is_some_and(|device| devices.is_drivers(device));
+    let is_over = !is_in_use
+        && before.removed.load(Ordering::Relaxed) != 0
+        && before.count.load(Ordering::Relaxed) <= 0;
     call.require(!(known && is_lock) || is_over, Rule::RemoveLock, || {
         let bug_check = BugCheck::verifier(0xd7, [0, lock.addr() as u64, 0]);
         let what = format!("the remove lock {lock:?} is initialised again");

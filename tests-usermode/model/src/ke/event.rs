@@ -14,6 +14,7 @@ use crate::{
         wait::Wait,
     },
     ke::mutex::{MUTANT_OBJECT, SEMAPHORE_OBJECT},
+    mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
@@ -52,7 +53,7 @@ impl Call {
     ///
     /// # Safety
     /// As for [`Call::view`].
-    unsafe fn dispatcher<'a, T>(&self, object: *mut T) -> &'a Dispatcher {
+    pub(super) unsafe fn dispatcher<'a, T>(&self, object: *mut T) -> &'a Dispatcher {
         self.require_there(object);
         // SAFETY: guaranteed by the caller.
         let dispatcher = unsafe { self.view::<Dispatcher, _>(object) };
@@ -69,6 +70,30 @@ impl Call {
             },
         );
         dispatcher
+    }
+
+    /// Stops the system if a wait in user mode is for a mutex, or for an object on the stack of the driver, which may be paged
+    /// out.
+    pub(super) fn require_wait_mode(&self, object: &Dispatcher, mode: i8) {
+        if mode == nt::KERNEL_MODE {
+            return;
+        }
+        let is_mutex = object.kind.load(Ordering::Relaxed) == MUTANT_OBJECT;
+        self.require(!is_mutex, Rule::Mutex, || {
+            let what = "the wait for a mutex has the mode UserMode, and must have KernelMode";
+            (BugCheck(0, [0; 4]), what.into())
+        });
+        let address = (&raw const *object).addr();
+        let is_on_stack = locked(&self.on_stack).contains(&address);
+        self.require(!is_on_stack, Rule::WaitObjects, || {
+            let what = format!(
+                "the wait for {address:#x}, which is on the stack, has the mode UserMode: the stack may be paged out"
+            );
+            (
+                BugCheck::verifier(0x123, [0, address as u64, 0]),
+                what,
+            )
+        });
     }
 
     /// Stops the system if the IRQL is too high to wait for an object.
@@ -138,6 +163,7 @@ extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
     call.require_at_most(most, Rule::IrqlKeSetEvent, 0x2_0016);
     // SAFETY: the caller passes an event.
     let event = unsafe { call.dispatcher(event) };
+    call.waits_next.store(wait != 0, Ordering::Relaxed);
     i32::from(call.set_event(event))
 }
 
@@ -178,13 +204,14 @@ extern "C" fn KeReadStateEvent(event: *mut KEVENT) -> i32 {
 extern "C" fn KeWaitForSingleObject(
     object: *mut c_void,
     _reason: i32,
-    _mode: i8,
+    mode: i8,
     _alertable: u8,
     timeout: *mut i64,
 ) -> NTSTATUS {
     let call = Call::enter_visible("KeWaitForSingleObject", object);
     // SAFETY: the caller passes an event, a timer, a mutex or a semaphore.
     let object = unsafe { call.dispatcher(object) };
+    call.require_wait_mode(object, mode);
     // SAFETY: the caller passes NULL or a time.
     let timeout = unsafe { timeout.as_ref() };
     let is_set = match timeout {

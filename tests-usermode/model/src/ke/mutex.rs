@@ -107,7 +107,7 @@ extern "C" fn KeInitializeMutex(mutex: *mut KMUTEX, _level: u32) {
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereleasemutex)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
-extern "C" fn KeReleaseMutex(mutex: *mut KMUTEX, _wait: u8) -> i32 {
+extern "C" fn KeReleaseMutex(mutex: *mut KMUTEX, wait: u8) -> i32 {
     let call = Call::enter_visible("KeReleaseMutex", mutex);
     let object = call.mutex(mutex);
     if object.owner.load(Ordering::Acquire) != u64::from(call.number) {
@@ -120,6 +120,7 @@ extern "C" fn KeReleaseMutex(mutex: *mut KMUTEX, _wait: u8) -> i32 {
         object.owner.store(0, Ordering::Release);
         call.kernel.sleepers.wake(Wait::Object(mutex.addr()));
     }
+    call.waits_next.store(wait != 0, Ordering::Relaxed);
     before
 }
 
@@ -159,7 +160,7 @@ extern "C" fn KeReleaseSemaphore(
     semaphore: *mut KSEMAPHORE,
     _increment: i32,
     adjustment: i32,
-    _wait: u8,
+    wait: u8,
 ) -> i32 {
     let call = Call::enter_visible("KeReleaseSemaphore", semaphore);
     let object = call.semaphore(semaphore);
@@ -172,6 +173,7 @@ extern "C" fn KeReleaseSemaphore(
     match object.header.signal.fetch_update(order.0, order.1, add) {
         Ok(before) => {
             call.kernel.sleepers.wake(Wait::Object(semaphore.addr()));
+            call.waits_next.store(wait != 0, Ordering::Relaxed);
             before
         }
         Err(count) => {

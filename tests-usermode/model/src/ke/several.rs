@@ -152,7 +152,7 @@ extern "C" fn KeWaitForMultipleObjects(
     objects: *mut *mut c_void,
     wait_type: i32,
     _reason: i32,
-    _mode: i8,
+    mode: i8,
     _alertable: u8,
     timeout: *mut i64,
     blocks: *mut KWAIT_BLOCK,
@@ -174,7 +174,9 @@ extern "C" fn KeWaitForMultipleObjects(
     let objects = unsafe { std::slice::from_raw_parts(objects, count as usize) };
     let view = |object: &*mut c_void| {
         // SAFETY: the caller passes events, timers, mutexes or semaphores.
-        unsafe { call.view::<Dispatcher, _>(*object) }
+        let object = unsafe { call.dispatcher(*object) };
+        call.require_wait_mode(object, mode);
+        object
     };
     let objects: Vec<&Dispatcher> = objects.iter().map(view).collect();
     let first = objects.first().map_or(0, |object| address(object));
