@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks that the driver's PDB has the NatVis files, and every type and field that they name: also those of a driver with
-# the feature lock-debug, which is built for that.
+# Checks that the driver's PDB contains the NatVis files, and every type and field that they name. Also builds the driver with the
+# feature lock-debug, and checks its PDB.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}

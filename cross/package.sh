@@ -7,7 +7,7 @@ stripped=$target/interlock/stripped
 
 cross/harness.sh build
 mkdir -p "$stripped"
-# The symbols of the harness go into a file beside it, which its section .gnu_debuglink names.
+# Moves the symbols of the harness to a separate file, which its section .gnu_debuglink names.
 llvm-objcopy-19 --only-keep-debug "$target/interlock/harness.exe" "$stripped/harness.debug"
 llvm-objcopy-19 --strip-all --add-gnu-debuglink="$stripped/harness.debug" "$target/interlock/harness.exe" "$stripped/harness.exe"
 cargo interlock package --package interlock-sys --out "$target/package" \

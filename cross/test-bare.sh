@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# From a bare Debian 12 with Rust to drivers of one's own: runs the commands of the book's chapters "Your own repository" and
-# "From the model to the VM" as they stand there, then those that differ for the other kinds of drivers, and prints the time that
-# each takes, elapsed and of the processors. The Debian is made in target/bare, and deleted at the end; it gets Rust and this
-# repository, and nothing else of this machine. KEEP=1 does not delete it.
+# Runs the commands of the book's chapters "Your own repository" and "From the model to the VM" in a bare Debian 12 with Rust, then
+# those that differ for the other kinds of drivers. Prints the elapsed time and the processor time of each. The Debian is made in
+# target/bare, and deleted at the end. It contains Rust and this repository, and nothing else of this machine. KEEP=1 keeps it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bare=$(realpath -m "${CARGO_TARGET_DIR:-target}/bare")
 log=$bare.log
 
-# skip REASON: ends without a test, where none is possible.
+# skip REASON: ends without a test, if none is possible.
 skip() {
     printf 'SKIPPED: %s: %s\n' "${0##*/}" "$1"
     exit
@@ -23,7 +22,7 @@ if [[ ${1-} != --unshared ]]; then
     exit
 fi
 
-# timed COMMAND...: runs it, and leaves the line of its times in $times.
+# timed COMMAND...: runs it, and sets $times to a line with its times.
 TIMEFORMAT='%0R %0U %0S'
 timed() {
     local code=0
@@ -33,10 +32,10 @@ timed() {
     return "$code"
 }
 
-# print TEXT: a line for what the last `timed` ran.
+# print TEXT: prints a line for the command that `timed` ran last.
 print() { printf '%5d s, of the processors %5d s: %s\n' "$elapsed" $((user + system)) "$1"; }
 
-# step COMMAND: runs it in the Debian, in the folder and with the variables that the last one left. If it begins with `!`, it must fail.
+# step COMMAND: runs it in the Debian, in the current folder and with the variables of the previous one. If it begins with `!`, it must fail.
 step() {
     printf '\n$ %s\n' "$1" >> "$log"
     timed chroot "$bare" /usr/bin/env --ignore-environment /bin/bash -c "source /root/state; $1
@@ -64,7 +63,7 @@ mkdir -p "$bare"
 : > "$log"
 processors=0
 apt() { apt-get --quiet=2 "$@"; }
-# The archives that this machine has Debian 12 from.
+# The Debian archives that this machine uses.
 archives() { apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' | grep bookworm; }
 archives > /dev/null || apt update || skip 'apt has no archive of Debian 12'
 command -v debootstrap > /dev/null || apt install --yes debootstrap > /dev/null || skip 'debootstrap cannot be installed'
@@ -88,7 +87,7 @@ export HOME=/root PATH=/root/.cargo/bin:/opt/rust/bin:/usr/local/sbin:/usr/local
 cd /root/interlock
 END
 
-# busy: the seconds that the machine's processors have worked, for this script or for others.
+# busy: the processor time of the machine in seconds, of this script and of others.
 busy() { awk -v hertz="$(getconf CLK_TCK)" '$1 == "cpu" { print int(($2 + $3 + $4 + $7 + $8 + $9) / hertz) }' /proc/stat; }
 
 SECONDS=0
@@ -102,7 +101,7 @@ elapsed=$SECONDS user=$processors system=0
 print 'in all'
 others=$(($(busy) - busy - processors))
 if ((elapsed >= 900)); then
-    # Programs that run beside this one, for more than a tenth of the time, make it slower than it is.
+    # Other programs that run for more than a tenth of the time falsify the result.
     ((others > elapsed * $(nproc) / 10)) || {
         echo 'FAILED: more than 15 minutes'
         exit 1

@@ -21,8 +21,8 @@ for kind in function filter control; do
     "$interlock" interlock check
 done
 
-# What the templates do not have: a path with a space, a workspace in a subfolder of its repository, a package with a hyphen, features, a
-# build script, a crate beside the workspace, and one of a registry.
+# Tests what the templates do not contain: a path with a space, a workspace in a subfolder of its repository, a package with a hyphen,
+# features, a build script, a crate outside the workspace, and a crate of a registry.
 mkdir -p "$made/a repository/numbers/src"
 cd "$made/a repository"
 "$interlock" interlock new gate

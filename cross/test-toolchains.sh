@@ -23,7 +23,7 @@ is_new() {
     local version
     version=$(cut -d ' ' -f 2 <<<"$2")
     if [[ $(printf '%s\n' "$least" "${version%%-*}" | sort --version-sort | head -n 1) != "$least" ]]; then
-        say "$1 is older than Rust $least, which Cargo.toml asks for: $2"
+        say "$1 is older than Rust $least, which Cargo.toml requires: $2"
         return 1
     fi
     for other in "${seen[@]}"; do
@@ -33,7 +33,7 @@ is_new() {
     say "tests with $1: $2"
 }
 
-# Each compiler has a target directory of its own, which is removed after its tests: several of them together fill a small disk.
+# Each compiler has a separate target directory, which is removed after its tests, since several of them would fill a small disk.
 mkdir -p "${CARGO_TARGET_DIR:-target}"
 target=$(mktemp -d "${CARGO_TARGET_DIR:-target}/toolchain.XXXXXX")
 trap 'rm -rf "$target"' EXIT
@@ -66,5 +66,5 @@ fi
 say 'the tests pass with'
 printf '      %s\n' "${seen[@]}"
 if [[ " ${seen[*]}" != *" rustc $least."* ]]; then
-    say "NOT TESTED with Rust $least, the oldest that Cargo.toml allows: \`rustup toolchain install $least\` gets it"
+    say "NOT TESTED with Rust $least, the oldest that Cargo.toml allows: \`rustup toolchain install $least\` installs it"
 fi

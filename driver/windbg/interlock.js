@@ -56,7 +56,7 @@ function interlockAt(address) {
     section("fifo", () => printIrpQueue(shared(device.fifo), true));
     section("keyed", () => printServing(device.keyed.context));
     section("serial", () => printServing(device.serial.context));
-    section("interlocked", () => printList(device.interlocked.context.list));
+    section("interlocked", () => printList(shared(device.interlocked.context.requests).list));
     section("cancelable", () => printIrpQueue(shared(device.cancelable), false));
     section("locks", () => printLocks(device));
 }

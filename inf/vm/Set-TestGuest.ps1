@@ -46,7 +46,7 @@ function Invoke-Native {
 
 # Rule classes, by the numbers that verifier.exe has for them.
 $standard = 1, 2, 4, 5, 6, 8, 9, 12, 18
-$interlock = $standard + @(11, 20, 24, 26)
+$interlock = $standard + @(11, 20, 26)
 $faults = $interlock + @(3, 10)
 
 if ($Debugger -eq 'Net' -and -not $HostIP) {

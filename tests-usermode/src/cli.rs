@@ -89,7 +89,7 @@ pub enum Command {
     Status,
     /// Check this machine for obstacles to an installation, and say how to remove them
     ///
-    /// It changes nothing. A fact that it cannot find out does not count as a problem.
+    /// It changes nothing. A fact that cannot be determined does not count as a problem.
     Doctor(Doctor),
     /// List the scenarios and what each one proves
     List(List),

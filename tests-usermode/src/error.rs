@@ -1,4 +1,4 @@
-//! Why a command, or a scenario, did not succeed, and the exit code of the process.
+//! The reason why a command or a scenario failed, and the exit code of the process.
 
 use std::fmt;
 use std::process::ExitCode;

@@ -48,7 +48,7 @@ pub use session::{Session, Tally};
 /// The options of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// How often to repeat what is repeated; without it, each scenario uses its own number.
+    /// The number of repetitions; `None` for each scenario's own number.
     pub iterations: Option<u64>,
     /// The seed of random choices.
     pub seed: u64,

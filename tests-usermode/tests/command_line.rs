@@ -198,7 +198,7 @@ fn a_schedule_that_does_not_fit_its_test_could_not_run() {
         ("queue::cancel_against_completion:", "at least one step"),
         (
             "queue::cancel_against_completion:A",
-            "no thread of a schedule",
+            "does not name a thread of a schedule",
         ),
         ("cancel_against_completion", "is not a schedule"),
         ("no_such::test:a", "no test is named"),
@@ -228,7 +228,7 @@ fn every_scenario_passes_on_the_model() {
         // On a busy machine, so few rounds may end before the other thread runs.
         let ignored = report
             .lines()
-            .filter(|line| line.contains("... ignored, ") && !line.ends_with("nothing was raced"));
+            .filter(|line| line.contains("... ignored, ") && !line.ends_with("never overlapped"));
         let ignored: Vec<&str> = ignored.collect();
         assert!(
             matches!(ignored[..], [line] if line.contains("teardown::kill_process")),
@@ -283,7 +283,7 @@ fn image_that_breaks_a_rule_in_driver_entry_fails_each_command() {
         let output = harness(&[command, &driver].concat());
         assert_eq!(output.status.code(), Some(1), "{command:?}");
         let (stdout, stderr) = (stdout(&output), stderr(&output));
-        let report = "the driver reads from 0x0, which is no memory";
+        let report = "the driver reads from 0x0, where there is no memory";
         assert!(
             stdout.contains(report) || stderr.contains(report),
             "{command:?}: {stdout}{stderr}"

@@ -1,4 +1,4 @@
-/* IRP_MJ_DEVICE_CONTROL: the checks of a request, and what it does. */
+/* IRP_MJ_DEVICE_CONTROL: checks and performs each request. */
 
 #include "device.h"
 #include "routine.h"

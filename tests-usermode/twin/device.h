@@ -12,18 +12,19 @@ enum { OWN_FIFO, OWN_RETURNED, OWN_LEFT, OWN_QUEUES };
 /* The queues that serve one request at a time. */
 enum { SERVED_KEYED, SERVED_SERIAL, SERVED_QUEUES };
 
-/* How many lists the requests are on that are found by their tag. A power of two. */
+/* The number of lists for requests that are found by their tag. A power of two. */
 #define TAG_LISTS 1024
 
 typedef struct _DEVICE DEVICE;
 
-/* What an open file has: FileObject->FsContext. */
+/* The state of an open file: FileObject->FsContext. */
 typedef struct {
     LIST_ENTRY InDevice; /* under DEVICE.FilesLock */
     SINGLE_LIST_ENTRY Stack;
     KSPIN_LOCK StackLock;
-    /* Its records, whose quota is RECORDS_PER_OPEN, and 1 until it is closed; whoever makes it 0 frees the file. Windows
-     * closes a file after its last IRP, but Wine does not wait for that. */
+    /* The number of its records, up to RECORDS_PER_OPEN, plus 1 until it is closed. The thread that
+     * decrements it to 0 frees the file. Windows closes a file after its last IRP, but Wine does
+     * not wait for that. */
     LONG References;
     /* Set before the queues are searched for its requests; read under the lock of each queue. */
     volatile BOOLEAN CleanedUp;
@@ -105,7 +106,7 @@ struct _DEVICE {
     KDPC DrainDpc;
 };
 
-/* What the driver keeps in an IRP that it has pended. The first two are one LIST_ENTRY. */
+/* The words that the driver stores in a pended IRP. The first two are one LIST_ENTRY. */
 #define IRP_IN_FILE(irp) ((PLIST_ENTRY)&(irp)->Tail.Overlay.DriverContext[0])
 #define IRP_QUEUE(irp) (*(OWN_QUEUE **)&(irp)->Tail.Overlay.DriverContext[2])
 #define IRP_RECORD(irp) (*(RECORD **)&(irp)->Tail.Overlay.DriverContext[3])

@@ -90,7 +90,7 @@ typedef struct {
     REQUEST Requests[MAX_THREADS];
 } SHARED;
 
-/* How often a thread looks whether its request was served, which takes seconds. */
+/* The number of times that a thread checks whether its request was served, which takes seconds. */
 #define POLLS (1 << 28)
 
 /* Counts a request, and checks that it was waiting. Its thread may submit it again at once. */

@@ -29,7 +29,7 @@ static BOOLEAN IsStack(ULONG Routine)
     return Routine == R_ExInterlockedPushEntryList || Routine == R_ExInterlockedPopEntryList;
 }
 
-/* Pushes a node, or inserts it at an end of the list; returns what the routine does. */
+/* Pushes a node, or inserts it at an end of the list. Returns the result of the routine. */
 static NODE *Insert(LISTS *Lists, ULONG Routine, NODE *Node)
 {
     PLIST_ENTRY Old;

@@ -154,11 +154,11 @@ NTSTATUS RunLock(ULONG Routine, const CALL *Call, RETURNED *Returned)
     return STATUS_SUCCESS;
 }
 
-/* What the threads count under one lock. */
+/* The count of the threads under one lock. */
 typedef struct {
     KSPIN_LOCK Lock;
     ULONG64 Turns;
-    /* The count a second time, which differs if two threads were in at once. */
+    /* A copy of the count, which differs if two threads held the lock together. */
     ULONG64 Again;
 } TURNS;
 

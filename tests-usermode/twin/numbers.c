@@ -99,7 +99,7 @@ static VOID Increase(RUN *Run, ULONG Thread)
     }
 }
 
-/* Exchanges numbers that differ. The sum of what came back and the last must be that of all of them. */
+/* Exchanges distinct numbers. The sum of the returned ones and the last one must be the sum of all. */
 static VOID Exchange(RUN *Run, ULONG Thread)
 {
     NUMBERS *Numbers = Run->Context;

@@ -83,7 +83,7 @@ static VOID NTAPI CancelOwn(PDEVICE_OBJECT DeviceObject, PIRP Irp)
     UNREFERENCED_PARAMETER(DeviceObject);
     IoReleaseCancelSpinLock(Irp->CancelIrql);
     KeAcquireSpinLock(&Queue->Lock, &Irql);
-    /* Whoever lost the IRP to this routine has taken it off. */
+    /* The thread that lost the IRP to this routine has already removed it. */
     if (!IsListEmpty(&Irp->Tail.Overlay.ListEntry)) Unlink(Queue, Irp);
     KeReleaseSpinLock(&Queue->Lock, Irql);
     EndPended(Queue->Device, Irp, STATUS_CANCELLED);

@@ -27,7 +27,7 @@ static NTSTATUS Prepare(DEVICE *Device, PDEVICE_OBJECT Pdo)
     return Status;
 }
 
-/* Frees what Prepare has made. */
+/* Frees the allocations of Prepare. */
 static VOID TearDown(DEVICE *Device)
 {
     if (Device->Interface.Buffer) RtlFreeUnicodeString(&Device->Interface);
@@ -86,7 +86,7 @@ static NTSTATUS ForwardAndWait(DEVICE *Device, PIRP Irp)
     return Irp->IoStatus.Status;
 }
 
-/* Disables the interface, and ends every request that waits. Those that come are refused from now on. */
+/* Disables the interface, and ends every pending request. Later requests are rejected. */
 static VOID EndRequests(DEVICE *Device)
 {
     COUNTERS Counters;
@@ -118,7 +118,7 @@ static NTSTATUS Remove(DEVICE *Device, PIRP Irp)
     return Status;
 }
 
-/* Completes a PnP request, and leaves what the lower drivers have set in Information. */
+/* Completes a PnP request, and keeps the Information that the lower drivers have set. */
 static NTSTATUS CompletePnp(PIRP Irp, NTSTATUS Status)
 {
     Irp->IoStatus.Status = Status;

@@ -24,7 +24,8 @@ NTSTATUS RunThreads(const RUN_THREADS_INPUT *Input, THREADS_RAN_OUTPUT *Output);
 NTSTATUS EachThread(RUN *Run);
 VOID Check(RUN *Run, BOOLEAN Holds);
 
-/* Each file has a half for the routine once, and one for threads. Expected is the number of rounds until it is set. */
+/* Each file runs its routines once, and from threads. Expected is the number of rounds unless the
+ * file sets it. */
 NTSTATUS RunLock(ULONG Routine, const CALL *Call, RETURNED *Returned);
 NTSTATUS LocksInThreads(RUN *Run, ULONG64 *Expected);
 NTSTATUS RunList(ULONG Routine, const CALL *Call, RETURNED *Returned);

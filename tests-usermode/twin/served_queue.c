@@ -56,7 +56,7 @@ static VOID Serve(SERVED_QUEUE *Queue, RECORD *Record, ULONG Key, KIRQL Irql)
         Unlink(Record);
         if (IoSetCancelRoutine(Record->Irp, NULL))
         {
-            /* It may have been cancelled before it had the routine. */
+            /* The request can have been cancelled before its Cancel routine was set. */
             BOOLEAN Cancelled = Record->Irp->Cancel;
 
             IoReleaseCancelSpinLock(Irql);
@@ -137,7 +137,7 @@ static VOID NTAPI CancelServed(PDEVICE_OBJECT DeviceObject, PIRP Irp)
     RECORD *Record = IRP_RECORD(Irp);
     ULONG Index = Record->Pend.Queue == QUEUE_KEYED ? SERVED_KEYED : SERVED_SERIAL;
 
-    /* Neither does anything to a request that was taken off, and lost to this routine. */
+    /* Neither has an effect on a request that was removed by a thread that lost it to this routine. */
     KeRemoveEntryDeviceQueue(&Device->Served[Index].Queue, &Record->InDeviceQueue);
     Unlink(Record);
     IoReleaseCancelSpinLock(Irp->CancelIrql);

@@ -1,6 +1,6 @@
 #include "device.h"
 
-/* What a pool block starts with; the segment follows, aligned like the pool. */
+/* The header of a pool block. The segment follows, aligned like the pool. */
 typedef struct {
     SINGLE_LIST_ENTRY Next;
     ULONG64 Unused;

@@ -6,7 +6,7 @@
 #define TAG 'niwT' /* Twin */
 #define MOST_BLOCKS 64
 
-/* A block, on whose first bytes the zone has its link while it is free. */
+/* A block. While it is free, its first bytes contain the link of the zone. */
 typedef struct {
     SINGLE_LIST_ENTRY Link;
     volatile LONG Owner;
@@ -21,9 +21,11 @@ static NTSTATUS AddSegment(ULONG Routine, PZONE_HEADER Zone, ULONG BlockSize, PU
     NTSTATUS Status;
 
     KeInitializeSpinLock(&Lock);
-    if (BlockSize == 0 || Size < sizeof(ZONE_SEGMENT_HEADER)) return STATUS_INVALID_PARAMETER;
+    if (BlockSize == 0 || BlockSize % 8 != 0 || Size < sizeof(ZONE_SEGMENT_HEADER)) return STATUS_INVALID_PARAMETER;
     if (Routine == R_ExInitializeZone)
         Status = ExInitializeZone(Zone, BlockSize, Segment, Size);
+    else if (Size % 8 != 0 || (ULONG_PTR)Segment % 8 != 0 || Size < BlockSize)
+        Status = STATUS_INVALID_PARAMETER;
     else if (Routine == R_ExExtendZone)
         Status = ExExtendZone(Zone, Segment, Size);
     else

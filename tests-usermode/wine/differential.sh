@@ -15,7 +15,7 @@ mkdir -p target/wine
 rm -f "$model" "$wine"
 cargo build --quiet --package interlock-harness
 target/debug/harness sequence --kernel model --seed "$seed" --count "$count" --output "$model"
-# A sequence that comes to something else than it must ends the run; up to there the two can be compared.
+# A sequence with an unexpected outcome ends the run. The transcripts up to there can still be compared.
 status=0
 tests-usermode/wine/run.sh sequence --seed "$seed" --count "$count" --output "$wine" || status=$?
 [[ -e $wine ]] || exit "$status"

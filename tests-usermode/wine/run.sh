@@ -5,8 +5,8 @@
 #                                                        then the driver's image on the model kernel of harness.exe
 #   run.sh stress [--debug-log] ARGUMENTS                `harness stress ARGUMENTS` instead
 #   run.sh sequence [--debug-log] ARGUMENTS              `harness sequence ARGUMENTS` instead
-# --debug-log keeps what the driver prints with DbgPrintEx in target/wine/wine.log. --package installs the signed package of
-# target/package instead of what was built. --driver installs another driver with the same interface in place of interlock.sys.
+# --debug-log writes the output of DbgPrintEx to target/wine/wine.log. --package installs the signed package of
+# target/package instead of the built files. --driver installs another driver with the same interface in place of interlock.sys.
 #
 # Passes if the harness does, and if afterwards the driver is unloaded with all its pool freed, no
 # device node is left and no Wine process. Exit code 0 passed, 1 failed, 2 could not run.
@@ -76,11 +76,11 @@ main() {
         esac
         shift
     done
-    [[ $rounds =~ ^[1-9][0-9]*$ ]] || could_not_run "--rounds wants a number, not '$rounds'"
+    [[ $rounds =~ ^[1-9][0-9]*$ ]] || could_not_run "--rounds requires a number, not '$rounds'"
     if [[ ${1-} == -- ]]; then
         shift
     elif [[ $command == run && $# != 0 ]]; then
-        could_not_run "'$1' is no option; what is for \`harness run\` goes after --"
+        could_not_run "'$1' is not an option; put the arguments of \`harness run\` after --"
     fi
 
     begin "$built" harness.exe

@@ -37,6 +37,7 @@ pub fn cargo(
 
 /// Builds the driver, and copies `NAME.sys`, `NAME.pdb` and, if it has one, `NAME.inf` to its workspace's `target/interlock`.
 pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), String> {
+    refuse_other_output(options)?;
     let options = [&["--release".to_owned()], options].concat();
     let released = cargo(driver, arch, "build", &options)?;
     let released = released.join(arch.triple()).join("release");
@@ -63,6 +64,39 @@ pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), Stri
     }
     println!("built   {}", sys.display());
     Ok(())
+}
+
+/// Returns an error if an option would make Cargo write the driver to a folder in which `build` does not look for it.
+fn refuse_other_output(options: &[String]) -> Result<(), String> {
+    let refused = [
+        (
+            "--target-dir",
+            "set CARGO_TARGET_DIR to build in another folder",
+        ),
+        (
+            "--target",
+            "pass --arch before `--` for another architecture",
+        ),
+        (
+            "--profile",
+            "a driver is built with the profile `release`; change that profile in Cargo.toml",
+        ),
+        (
+            "--manifest-path",
+            "run the command in the workspace of the driver",
+        ),
+    ];
+    let names = |name: &str| {
+        options
+            .iter()
+            .any(|option| option.split('=').next() == Some(name))
+    };
+    match refused.iter().find(|(name, _)| names(name)) {
+        None => Ok(()),
+        Some((name, instead)) => Err(format!(
+            "`{name}` cannot be passed to `cargo build`: {instead}"
+        )),
+    }
 }
 
 /// Returns the flags that `wdk-build` requires, and those that keep local paths out of the driver.
@@ -109,23 +143,80 @@ pub fn check_inf(arch: Arch, file: &Path) -> Result<bool, String> {
     Ok(report(&checks))
 }
 
-/// Checks that no function can panic. The linker keeps the panic handler only if a function calls it.
+/// Checks that no function can panic, by the names of the functions in the PDB.
 fn check_for_panics(pdb: &Path) -> Result<bool, String> {
     let functions = functions::names(&read(pdb)?).map_err(|error| about(pdb, &error))?;
-    let panics: Vec<_> = functions
-        .iter()
-        .filter(|name| name.contains("panic"))
-        .collect();
-    let outcome = match &*panics {
-        [] if functions.is_empty() => Err(format!("{} names no functions", pdb.display())),
-        [] => Ok(format!("none of {} functions", functions.len())),
-        [first, ..] => Err(format!(
-            "{} functions panic, which is a bug check; the first is {first}. Index with `get`, and divide by what cannot be zero",
-            panics.len()
-        )),
+    let outcome = if functions.is_empty() {
+        Err(format!("{} names no functions", pdb.display()))
+    } else {
+        panics(&functions)
     };
     Ok(report(&[check::Check {
         name: "no panic",
         outcome,
     }]))
+}
+
+/// Passes if no function is one of `core::panicking`. Each panic calls one that is never inlined, and the linker keeps only functions that
+/// are called.
+fn panics(functions: &[String]) -> Result<String, String> {
+    let is_panic = |name: &&String| name.starts_with("core::panicking::");
+    let panics: Vec<_> = functions.iter().filter(is_panic).collect();
+    match *panics {
+        [] => Ok(format!("none of {} functions", functions.len())),
+        [first, ..] => Err(format!(
+            "the driver contains {} functions of a panic, which is a bug check; the first is {first}. Index with `get`, and divide by \
+             what cannot be zero",
+            panics.len()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_functions_of_core_panicking_are_panics() {
+        let named =
+            |names: &[&str]| panics(&names.iter().map(|&name| name.into()).collect::<Vec<_>>());
+        // A driver's own functions, and the methods of a type of `core::panic`.
+        assert!(
+            named(&[
+                "pump::stop_without_panic",
+                "pump::panic",
+                "core::panic::Location::file"
+            ])
+            .is_ok()
+        );
+        for panic in [
+            "core::panicking::panic_fmt",
+            "core::panicking::panic_bounds_check",
+        ] {
+            let error = named(&["pump::start", panic]).unwrap_err();
+            assert!(error.contains(panic), "{error}");
+        }
+    }
+
+    #[test]
+    fn option_that_moves_the_output_is_refused() {
+        let refused = |options: &[&str]| {
+            let options: Vec<_> = options.iter().map(|&option| option.into()).collect();
+            refuse_other_output(&options)
+        };
+        assert_eq!(refused(&["--features", "target", "--locked"]), Ok(()));
+        for options in [
+            &["--target-dir", "elsewhere"][..],
+            &["--locked", "--target-dir=elsewhere"],
+            &["--target=i686-pc-windows-msvc"],
+            &["--profile", "dev"],
+            &["--manifest-path", "Cargo.toml"],
+        ] {
+            let error = refused(options).unwrap_err();
+            let (option, _) = options[options.len() - 1]
+                .split_once('=')
+                .unwrap_or((options[0], ""));
+            assert!(error.contains(&format!("`{option}`")), "{error}");
+        }
+    }
 }

@@ -78,7 +78,7 @@ impl Subject {
         }
     }
 
-    /// Returns the type and value that say what is hashed.
+    /// Returns the type and value that state which data is hashed.
     const fn data(&self) -> (ObjectIdentifier, &'static [u8]) {
         match self {
             // The flags of an image with all its resources, and the name of its file, which is empty.
@@ -120,7 +120,7 @@ impl File {
         &self.sha256
     }
 
-    /// Returns the two members of a file, one for each hash, as Microsoft's tools write them. Only the second says what is hashed.
+    /// Returns the two members of a file, one for each hash, as Microsoft's tools write them. Only the second states which data is hashed.
     fn members(&self) -> der::Result<[TrustedSubject; 2]> {
         let named = [
             attribute(CAT_MEMBERINFO2, Any::from_der(self.subject.member_info())?)?,

@@ -47,7 +47,7 @@ pub fn all(image: &Image, arch: Arch, pdb: &str, private_paths: &[String]) -> Ve
     checks.into_iter().map(check).collect()
 }
 
-/// Returns the check of a property.
+/// The name of a check and its result.
 type Finding = (&'static str, Result<String, String>);
 
 fn machine(image: &Image, arch: Arch) -> Result<String, String> {

@@ -9,7 +9,10 @@ type Package = (&'static str, &'static str);
 
 pub const BUILD: &[Package] = &[
     ("build-essential", "a linker for build scripts"),
-    ("rustc-web", "a Rust compiler that goes with rust-web-src"),
+    (
+        "rustc-web",
+        "a Rust compiler of the version of rust-web-src",
+    ),
     ("rust-web-src", "the source of core and alloc"),
     ("lld-19", "the linker"),
     ("llvm-19", "llvm-dlltool"),
@@ -91,7 +94,10 @@ pub fn doctor(install: bool, further: &[String]) -> Result<bool, String> {
         return Ok(missing.is_empty());
     }
     if is_installed("dpkg").is_none() {
-        return Err("this is not Debian: install what these packages of Debian 12 provide".into());
+        return Err(
+            "this is not Debian: install the programs that these packages of Debian 12 contain"
+                .into(),
+        );
     }
     let is_root = Command::new("id")
         .arg("--user")

@@ -57,7 +57,7 @@ impl Driver {
         }
     }
 
-    /// The same; if nothing says which of several, all drivers of the workspace.
+    /// Finds the driver as [`Driver::find`] does, or all drivers of the workspace if neither the package nor the folder selects one.
     pub fn find_all(package: Option<&str>) -> Result<Vec<Self>, String> {
         let metadata = metadata(&mut MetadataCommand::new())?;
         let chosen = choose(&metadata, package, &here()?)?;
@@ -159,7 +159,7 @@ fn names(drivers: &[&Package]) -> String {
     names.join(", ")
 }
 
-/// The driver of the package, or the one whose folder this is, or all of the workspace.
+/// Returns the driver of the package, or the one that contains the folder, or all of the workspace.
 fn choose<'a>(
     metadata: &'a Metadata,
     package: Option<&str>,
@@ -192,7 +192,7 @@ fn choose<'a>(
     let named = drivers.iter().find(|driver| driver.name == name);
     named.map(|driver| vec![*driver]).ok_or_else(|| {
         format!(
-            "{name} is no driver of this workspace; its drivers are: {}",
+            "{name} is not a driver of this workspace; its drivers are: {}",
             names(&drivers)
         )
     })
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drivers_are_those_of_the_workspace_unless_the_package_or_the_folder_says_which() {
+    fn package_or_folder_selects_a_driver_of_the_workspace() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let root = root.canonicalize().unwrap();
         let mut command = MetadataCommand::new();

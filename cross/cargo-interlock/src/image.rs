@@ -27,7 +27,7 @@ pub struct Section {
 impl<'data> Image<'data> {
     pub fn parse(data: &'data [u8]) -> Result<Self, String> {
         let file =
-            PeFile64::parse(data).map_err(|error| format!("is no 64-bit PE image: {error}"))?;
+            PeFile64::parse(data).map_err(|error| format!("is not a 64-bit PE image: {error}"))?;
         Ok(Self { data, file })
     }
 

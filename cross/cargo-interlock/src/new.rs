@@ -101,8 +101,7 @@ impl Kind {
     }
 }
 
-/// Makes the workspace `NAME` in the current folder, with Interlock from where the user says or from where this program is
-/// from.
+/// Makes the workspace `NAME` in the current folder. Interlock is the source that the user names, or the one of this program.
 pub fn new(name: &str, kind: Kind, interlock: Option<&str>) -> Result<(), String> {
     check_name(name)?;
     let here = env::current_dir().map_err(|error| error.to_string())?;
@@ -223,7 +222,7 @@ fn own_source(built_in: &Path) -> Result<Source, String> {
         return Ok(Source::Registry);
     }
     Err(format!(
-        "{}: this program was installed from there, but Interlock's repository is there no longer; \
+        "{}: this program was installed from there, but the folder no longer contains Interlock's repository; \
          pass the folder or the Git address of the repository with --interlock",
         built_in.display()
     ))

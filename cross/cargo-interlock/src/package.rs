@@ -60,7 +60,7 @@ impl Package {
         };
         if !self.inf.models().iter().all(is_for_amd64) {
             return Err(format!(
-                "{} is not for amd64 alone, and no other catalog can be made",
+                "{} is not for amd64 alone, and a catalog can be made only for amd64",
                 self.inf_name
             ));
         }
@@ -90,7 +90,7 @@ impl Package {
     pub fn check_catalog(&self) -> Result<Vec<Check>, String> {
         let path = self.catalog_path()?;
         let hashes = catalog::hashes(&read(&path)?)
-            .map_err(|error| crate::about(&path, &format!("is no catalog: {error}")))?;
+            .map_err(|error| crate::about(&path, &format!("is not a catalog: {error}")))?;
         let check = |file: File| Check {
             outcome: if hashes.iter().any(|hash| hash == file.hash()) {
                 Ok(file.name)

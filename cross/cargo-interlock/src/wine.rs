@@ -10,7 +10,7 @@ macro_rules! files {
     };
 }
 
-/// The scripts, and the sources of an ntoskrnl.exe that adds what Wine's lacks.
+/// The scripts, and the sources of an ntoskrnl.exe with the routines that Wine's lacks.
 const FILES: &[(&str, &str)] = files![
     "build.sh",
     "cancel.c",

@@ -1,4 +1,4 @@
-//! The packages of the crates that a registry may have contain what a registry's crate must.
+//! The packages of the publishable crates contain the files that a crate in a registry must have.
 
 use std::{fs, path::Path, process::Command};
 
@@ -18,8 +18,8 @@ fn files(package: &Package) -> Vec<String> {
     list.lines().map(str::to_owned).collect()
 }
 
-/// Cargo takes no files from above a crate's folder, so each crate has copies. A symbolic link would be a file with a path in it where
-/// Git makes no links, as on Windows.
+/// Cargo includes no files from outside a crate's folder, so each crate has copies. Git on Windows can check out a symbolic link as a
+/// text file with a path in it.
 #[test]
 fn packages_have_the_licences_and_a_readme() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

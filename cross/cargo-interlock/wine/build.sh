@@ -11,19 +11,19 @@ source "$here/wine.sh"
 wines=$(wine_pe ntoskrnl.exe)
 mkdir -p "$out"
 
-# The loader takes a PE with this mark for Wine's own, and would not load it by another name.
+# The loader treats a PE with this signature as a builtin of Wine, and would not load it under another name.
 cp "$wines" "$out/ntosbase.dll"
 chmod u+w "$out/ntosbase.dll"
 printf '%32s' '' | dd of="$out/ntosbase.dll" bs=1 seek=64 conv=notrunc status=none
 
-# Every export of Wine's becomes a forward, but for those that routines.h lists.
+# Every export of Wine's becomes a forwarder, except those in routines.h.
 sed -nE 's/^(SUPPLIED|WRAPPED)\((\w+).*/\2/p' "$here/routines.h" > "$out/ours.txt"
 llvm-readobj-19 --coff-exports "$wines" | awk '$1 == "Name:" { print $2 }' > "$out/wines.txt"
 awk 'BEGIN { print "LIBRARY ntoskrnl.exe\nEXPORTS" }
      FILENAME == ARGV[1] { ours[$1] = 1; print $1; next }
      !($1 in ours) { print $1 " = ntosbase." $1 }' "$out/ours.txt" "$out/wines.txt" > "$out/ntoskrnl.def"
 
-# Ours calls Wine's own under the prefix wine_.
+# The routines here call Wine's under the prefix wine_.
 {
     printf 'LIBRARY ntosbase.dll\nEXPORTS\n'
     sed 's/.*/wine_& == &/' "$out/wines.txt"
@@ -37,7 +37,7 @@ compile() {
     "${gcc[@]}" "${@:2}" -c -o "$out/$1.o" "$here/$1.c"
     objects+=("$out/$1.o")
 }
-# The DDK's headers do not go with windows.h in one file.
+# The DDK's headers cannot be included together with windows.h.
 for file in cancel cleanup devqueue interlocked irp object rundown workitem zone; do
     compile "$file" -isystem /usr/x86_64-w64-mingw32/include/ddk
 done

@@ -1,8 +1,9 @@
 /*
- * Windows sends IRP_MJ_CLEANUP when the last handle of a file object is closed, and IRP_MJ_CLOSE when
- * no request is left on it. Wine sends IRP_MJ_CLOSE alone, when the last handle is closed, with the
- * requests still pending. So the driver's IRP_MJ_CLOSE routine is replaced by one that first does what
- * is missing; with its requests cancelled, the file object may then be closed.
+ * Windows sends IRP_MJ_CLEANUP when the last handle of a file object is closed, and IRP_MJ_CLOSE
+ * when the file object has no requests left. Wine sends only IRP_MJ_CLOSE, when the last handle is
+ * closed and while requests are still pending. So the driver's IRP_MJ_CLOSE routine is replaced by
+ * one that first does what Windows does for IRP_MJ_CLEANUP. The file object can be closed after its
+ * requests are cancelled.
  */
 
 #define _NTOSKRNL_ /* defines the routines that the header declares */
@@ -10,7 +11,7 @@
 
 #define CLOSE_TAG 0x736f6c43 /* Clos */
 
-/* Wine's own, by the names that build.sh gives them in the import library. */
+/* Routines of Wine, under the names that build.sh gives them in the import library. */
 NTSTATUS NTAPI wine_IoCreateDevice(PDRIVER_OBJECT driver, ULONG extension, PUNICODE_STRING name, DEVICE_TYPE type,
                                    ULONG characteristics, BOOLEAN exclusive, PDEVICE_OBJECT *device);
 void *NTAPI wine_ExAllocatePoolWithTag(int pool_type, SIZE_T size, ULONG tag);
@@ -22,8 +23,8 @@ LONG NTAPI wine_KeSetEvent(PRKEVENT event, KPRIORITY increment, BOOLEAN wait);
 NTSTATUS NTAPI wine_KeWaitForSingleObject(PVOID object, KWAIT_REASON reason, KPROCESSOR_MODE mode, BOOLEAN alertable,
                                           PLARGE_INTEGER timeout);
 
-/* A driver's own IRP_MJ_CLOSE routine. One that is unloaded stays in the list, for the next driver
- * whose object has its address. */
+/* The IRP_MJ_CLOSE routine of a driver. The entry of an unloaded driver stays in the list until a
+ * driver whose object has the same address replaces it. */
 struct close {
     struct close *next;
     PDRIVER_OBJECT driver;

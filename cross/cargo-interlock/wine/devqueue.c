@@ -1,6 +1,6 @@
 /*
- * Device queues. A queue is busy from the insertion that finds it idle, whose entry is not queued but
- * started by the caller, to the removal that finds it empty.
+ * Device queues. An insertion into an idle queue makes it busy: the entry is not queued, and the
+ * caller starts it. A removal from an empty queue makes it idle.
  */
 
 #define _NTOSKRNL_ /* defines the routines that the header declares */
@@ -47,7 +47,8 @@ static BOOLEAN insert(PKDEVICE_QUEUE queue, PKDEVICE_QUEUE_ENTRY entry, PLIST_EN
     return entry->Inserted;
 }
 
-/* Removes the entry at a link of the queue, at the head of the queue the first one instead. */
+/* Removes the entry at a link of the queue. If the link is the head of the queue, removes the first
+ * entry. */
 static PKDEVICE_QUEUE_ENTRY remove_at(PKDEVICE_QUEUE queue, PLIST_ENTRY link)
 {
     PKDEVICE_QUEUE_ENTRY entry;

@@ -1,7 +1,7 @@
 /*
- * DPCs. One thread calls their routines, one after the other, in the order in which they were queued.
- * A driver may free a KDPC when its routine is called, and has to have it queued no more when it is
- * unloaded. So the queue is not in the KDPCs, and finds one by its address alone.
+ * DPCs. One thread calls their routines in the order in which they were queued. A driver can free a
+ * KDPC when its routine is called, and must not have it queued when the driver is unloaded. So the
+ * queue is not stored in the KDPCs, and finds a KDPC by its address.
  */
 
 #include "dpc.h"
@@ -123,7 +123,7 @@ static void WINAPI flushed(KDPC *dpc, void *event, void *argument1, void *argume
     SetEvent(event);
 }
 
-/* One more is queued: when it runs, every one before it has. */
+/* One more DPC is queued: when it runs, every earlier one has run. */
 void WINAPI KeFlushQueuedDpcs(void)
 {
     int irql = thread_get().irql;

@@ -44,7 +44,7 @@ install() {
         wine 120 "$work/devnode.exe" install "Z:${package//\//\\}\\$driver.inf" "$hardware_id" ||
             failed "$driver is not installed (above)"
     else
-        # One that an earlier run has left.
+        # A service of an earlier run.
         wine 60 sc.exe delete "$driver" > /dev/null 2>&1 || true
         wine 60 sc.exe create "$driver" type= kernel start= demand binPath= "Z:${package//\//\\}\\$driver.sys" ||
             failed "the service $driver is not made (above)"
@@ -56,7 +56,7 @@ install() {
     fi
 }
 
-# The service control manager may still be starting the driver, in a process of its own.
+# The service control manager can still be starting the driver, in another process.
 await_service() {
     local state try
     for ((try = 0; try < 60; try++)); do

@@ -1,15 +1,16 @@
 /*
- * What the routines need of the user-mode process that they run in. Plain C types alone, since
- * windows.h and the DDK's headers do not go together in one file and this goes with either.
+ * The functions of the user-mode process that the routines need. Only plain C types are used, since
+ * windows.h and the DDK's headers cannot be included together, and this header is used with either.
  */
 
 #ifndef HOST_H
 #define HOST_H
 
-/* The address that a routine returns to, by which a driver's mistake is placed. */
+/* The return address of a routine, which identifies the place of a driver's mistake. */
 #define CALLER __builtin_return_address(0)
 
-/* What is known of a thread: it fits into its slot, so that nothing is allocated or freed for it. */
+/* The state of a thread. It fits into the thread's TLS slot, so nothing is allocated or freed for
+ * it. */
 union thread {
     void *slot;
     struct {
@@ -25,17 +26,18 @@ int host_start(void);
 union thread thread_get(void);
 void thread_set(union thread thread);
 
-/* Never 0, and the lowest 4 bits are. */
+/* Never 0; the lowest 4 bits are zero. */
 unsigned long long thread_self(void);
 
-/* Between two looks at a lock that is held. The holder may have been preempted, which at
- * DISPATCH_LEVEL it could not be, so a thread that has looked often gives its processor away. */
+/* Called between two tests of a lock that is held. The holder can be preempted here, although it
+ * cannot be at DISPATCH_LEVEL on Windows. So a thread that has tested often yields its processor. */
 void thread_pause(unsigned looks);
 
 /* Appends one line to the log. */
 void report(const char *format, ...) __attribute__((format(gnu_printf, 1, 2)));
 
-/* Reports a rule that a driver broke, and where. Of one rule at one place the first few alone. */
+/* Reports a rule that a driver broke, and the place. For each rule at each place, only the first
+ * few reports are written. */
 void violation(const void *where, const char *rule, ...) __attribute__((format(gnu_printf, 2, 3)));
 
 /* Whether an image is loaded at that address. */

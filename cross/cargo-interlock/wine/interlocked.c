@@ -1,5 +1,5 @@
-/* What is atomic under a spin lock of the caller's, at any IRQL. Lists are as in wdm.h, and so are
- * the numbers: nothing of them is ours. */
+/* Operations that are atomic under a spin lock of the caller, at any IRQL. The lists and numbers
+ * have the layouts of wdm.h. */
 
 #define _NTOSKRNL_ /* defines the routines that the header declares */
 #include <ntddk.h>

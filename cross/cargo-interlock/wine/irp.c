@@ -1,10 +1,10 @@
 /*
- * Wine may cancel an IRP after it was completed. CancelIoEx makes the server put a request to cancel
- * in line for winedevice.exe, which names the IRP by its address alone; if the IRP is completed while
- * that request waits in line, its memory is free by the time that IoCancelIrp is called on it, and
- * as a rule has become another IRP, which is then cancelled although nobody asked for it.
+ * Wine can cancel an IRP after it was completed. For CancelIoEx the server queues a cancellation
+ * for winedevice.exe, which identifies the IRP only by its address. If the IRP is completed while
+ * the cancellation is queued, its memory is free when IoCancelIrp is called, and usually contains
+ * another IRP, which is then cancelled by mistake.
  *
- * So an IRP of a user's request that was pended is kept for a while after it was completed. A late
+ * So a pended IRP of a user-mode request is kept for a while after its completion. A late
  * IoCancelIrp finds it without a Cancel routine and does nothing.
  */
 
@@ -16,7 +16,7 @@
 #define SEND_TAG 0x646e6553 /* Send */
 #define IRPS_KEPT 16384 /* more than can pend at one time while one request waits in line */
 
-/* Wine's own, by the names that build.sh gives them in the import library. */
+/* Routines of Wine, under the names that build.sh gives them in the import library. */
 void NTAPI wine_IofCompleteRequest(PIRP irp, CCHAR boost);
 void *NTAPI wine_ExAllocatePoolWithTag(int pool_type, SIZE_T size, ULONG tag);
 void NTAPI wine_ExFreePoolWithTag(void *address, ULONG tag);
@@ -38,8 +38,8 @@ static NTSTATUS NTAPI send_result_and_keep(PDEVICE_OBJECT device, PIRP irp, void
 
     wine_ExFreePoolWithTag(context, 0);
     status = send.routine(device, irp, send.context);
-    /* Completed before its dispatch routine returned: nobody can have cancelled it, and Wine goes on
-     * with it later. */
+    /* The IRP was completed before its dispatch routine returned, so it cannot have been cancelled,
+     * and Wine uses it afterwards. */
     if (status == STATUS_MORE_PROCESSING_REQUIRED) return status;
 
     oldest = InterlockedExchangePointer((void **)&kept[(ULONG)InterlockedIncrement(&next_kept) % IRPS_KEPT], irp);

@@ -1,12 +1,12 @@
 /*
- * A raised IRQL keeps nothing off the processor here, as threads do in user mode what the scheduler
- * lets them. But each thread has one, so that a routine called at the wrong one is found.
+ * A raised IRQL does not prevent preemption here, since the scheduler controls user-mode threads.
+ * But each thread has an IRQL, so that a routine called at the wrong IRQL is found.
  */
 
 #include "irql.h"
 #include "host.h"
 
-/* Wine's own, by the names that build.sh gives them in the import library. */
+/* Routines of Wine, under the names that build.sh gives them in the import library. */
 unsigned wine_KeGetCurrentProcessorNumberEx(void *number);
 int wine_KeDelayExecutionThread(char mode, unsigned char alertable, const long long *interval);
 int wine_KeWaitForMultipleObjects(unsigned count, void **objects, int type, int reason, char mode,
@@ -53,8 +53,8 @@ void KeLowerIrql(KIRQL irql)
     irql_lower(irql, __func__, CALLER);
 }
 
-/* At DISPATCH_LEVEL a thread stays on its processor. Here it may be moved all the same, but is told the same
- * number until the IRQL is lowered. */
+/* At DISPATCH_LEVEL a thread stays on its processor. Here it can be moved, but gets the same number
+ * until the IRQL is lowered. */
 unsigned KeGetCurrentProcessorNumberEx(void *number)
 {
     unsigned current = wine_KeGetCurrentProcessorNumberEx(number);
@@ -69,7 +69,7 @@ unsigned KeGetCurrentProcessorNumberEx(void *number)
     return (unsigned)thread.processor - 1;
 }
 
-/* A look that takes no time is allowed at DISPATCH_LEVEL. */
+/* A wait with a timeout of zero is allowed at DISPATCH_LEVEL. */
 static void check_wait(const long long *timeout, const char *routine, const void *caller)
 {
     int irql = thread_get().irql;

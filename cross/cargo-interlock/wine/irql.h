@@ -1,9 +1,9 @@
-/* The IRQL, which Wine does not keep: here it is one of each thread. */
+/* The IRQL, which Wine does not implement: here each thread has one. */
 
 #ifndef IRQL_H
 #define IRQL_H
 
-/* wdm.h has these too, but as inline functions its IRQL routines would not go with ours. */
+/* wdm.h also declares these, but as inline functions, which conflict with the ones here. */
 #ifndef DISPATCH_LEVEL
 #define PASSIVE_LEVEL 0
 #define APC_LEVEL 1

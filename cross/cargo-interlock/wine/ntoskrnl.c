@@ -34,7 +34,7 @@
 
 enum { NonPagedPoolExecute = 0, PagedPool = 1, NonPagedPoolNx = 512 };
 
-/* Wine's own, by the names that build.sh gives them in the import library. */
+/* Routines of Wine, under the names that build.sh gives them in the import library. */
 void WINAPI wine_ExFreePoolWithTag(void *address, ULONG tag);
 NTSTATUS WINAPI wine_ZwUnloadDriver(const UNICODE_STRING *service);
 BOOLEAN WINAPI IoCancelIrp(void *irp); /* ours, in cancel.c */
@@ -60,7 +60,7 @@ void *WINAPI ExAllocatePool2(ULONG64 flags, SIZE_T size, ULONG tag)
         return allocation_failed(flags, STATUS_INVALID_PARAMETER);
     if (!size)
     {
-        /* The documentation wants it non-zero; Driver Verifier stops with 0xC4, 0. */
+        /* The size must not be zero; Driver Verifier stops with 0xC4, 0. */
         report("error: ExAllocatePool2 asked for no bytes");
         return allocation_failed(flags, STATUS_INVALID_PARAMETER);
     }
@@ -115,8 +115,8 @@ NTSTATUS WINAPI ZwUnloadDriver(const UNICODE_STRING *service)
     return status;
 }
 
-/* Wine calls some of its own routines without going through our exports, so the first bytes of such
- * a routine become a jump to ours: mov rax, ours; jmp rax. */
+/* Wine calls some of its routines directly, not through these exports. So the first bytes of such a
+ * routine become a jump to the routine here: mov rax, address; jmp rax. */
 static BOOL redirect(const char *name, void *ours)
 {
     BYTE *wines = (BYTE *)GetProcAddress(GetModuleHandleA("ntosbase.dll"), name), jump[12] = {0x48, 0xb8};

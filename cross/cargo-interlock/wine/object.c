@@ -1,6 +1,7 @@
 /*
- * Handles. A driver under Wine runs in a process of its own, winedevice.exe: a handle of the program that has sent a request is not one of
- * this process, and Wine does not take it. Nor does it open a device object, of which it keeps no security descriptor.
+ * Handles. Under Wine a driver runs in winedevice.exe. A handle of the process that sent a request
+ * is not a handle of that process, so Wine does not accept it. Wine also does not open a device
+ * object by pointer, since it stores no security descriptor for it.
  */
 
 #define _NTOSKRNL_ /* defines the routines that the header declares */
@@ -11,7 +12,7 @@
 #define IS_DEVICE 3 /* the type of a DEVICE_OBJECT */
 #define OF_THIS_PROCESS ((HANDLE)(LONG_PTR)-1)
 
-/* Wine's own, by the names that build.sh gives them in the import library. */
+/* Routines of Wine, under the names that build.sh gives them in the import library. */
 NTSTATUS NTAPI wine_ObReferenceObjectByHandle(HANDLE handle, ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode,
                                               PVOID *object, POBJECT_HANDLE_INFORMATION information);
 NTSTATUS NTAPI wine_ObOpenObjectByPointer(PVOID object, ULONG attributes, PACCESS_STATE state, ACCESS_MASK access,

@@ -1,7 +1,7 @@
 /*
- * A block that is freed is not given back to Wine at once: it stays for a while, filled with a
- * pattern, so that its address cannot come back as another block's. Only so is a second free of it
- * known for what it is; and a write to it destroys the pattern, which is found too.
+ * A freed block is not returned to Wine immediately. It is kept for a while and filled with a
+ * pattern, so that its address is not reused. This makes it possible to detect a second free of it,
+ * and a write to it, which changes the pattern.
  */
 
 #include "pool.h"
@@ -14,7 +14,7 @@
 #define FREED_PATTERN 0xdd
 #define LEAKS_LISTED 16
 
-/* Wine's own, by the names that build.sh gives them in the import library. */
+/* Routines of Wine, under the names that build.sh gives them in the import library. */
 void *WINAPI wine_ExAllocatePoolWithTag(int pool_type, SIZE_T size, ULONG tag);
 void WINAPI wine_ExFreePoolWithTag(void *address, ULONG tag);
 
@@ -124,7 +124,7 @@ static void check_pattern(const struct block *block)
     if (byte < end) report_block("error: written after it was freed", block);
 }
 
-/* The block that was freed longest ago goes back to Wine to make room for this one. */
+/* The oldest freed block is returned to Wine to make room for this one. */
 static void keep_freed(struct block *block)
 {
     struct block **slot = &freed_blocks[next_freed++ % FREED_KEPT], *oldest = *slot;

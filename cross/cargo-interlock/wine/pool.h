@@ -1,24 +1,25 @@
-/* The accounts of the pool that ExAllocatePool2 hands out, kept for each image that asks for it. */
+/* The accounting of the pool that ExAllocatePool2 allocates, for each image that calls it. */
 
 #ifndef POOL_H
 #define POOL_H
 
 #include <windows.h>
 
-/* What ZwUnloadDriver reports. */
+/* The totals that ZwUnloadDriver reports. */
 struct pool_totals {
     SIZE_T allocated, freed; /* blocks, ever */
     SIZE_T blocks, bytes;    /* not freed */
 };
 
-/* `caller` is an address in the image that the block is charged to. NULL if Wine has no more. */
+/* `caller` is an address in the image that the block is counted for. Returns NULL if Wine has no
+ * memory. */
 void *pool_allocate(int pool_type, SIZE_T size, SIZE_T alignment, ULONG tag, void *caller);
 
-/* FALSE if ExAllocatePool2 did not hand the address out, so that it is Wine's to free. A block that
- * has been freed before, or whose tag is another, is reported and left as it is. */
+/* Returns FALSE if ExAllocatePool2 did not allocate the block, so that Wine must free it. A block
+ * that was freed before, or that has another tag, is reported and not freed. */
 BOOL pool_free(void *address, ULONG tag);
 
-/* Closes the accounts of every image that is no longer loaded, reports the blocks that it left, and
+/* Ends the accounting for every image that is no longer loaded, reports its remaining blocks, and
  * returns its totals. */
 struct pool_totals pool_close_unloaded_images(void);
 

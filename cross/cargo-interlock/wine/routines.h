@@ -1,25 +1,25 @@
 /*
- * The routines that our ntoskrnl.exe defines; every other export is forwarded to Wine's. This list
- * is the only place that says so: build.sh reads the names for the .def, ntoskrnl.c for the log.
+ * The routines that this ntoskrnl.exe defines; every other export is forwarded to Wine's. build.sh
+ * reads the names for the .def file from this list, and ntoskrnl.c reads them for the log.
  *
- *   SUPPLIED(routine, why)   ours runs in place of Wine's, or where Wine has none
- *   WRAPPED(routine, why)    ours does a little of its own and calls Wine's, which does the work
+ *   SUPPLIED(routine, why)   replaces Wine's routine, or supplies one that Wine lacks
+ *   WRAPPED(routine, why)    does a part of the work and calls Wine's routine
  *
- * A new routine is a line here and a function of that name in one of the C files.
+ * For a new routine, add a line here and a function of that name in one of the C files.
  */
 SUPPLIED(ExAllocatePool2, "Wine 8 has none; the memory is from Wine's ExAllocatePoolWithTag")
 WRAPPED(ExFreePool, "counts what is freed")
 WRAPPED(ExFreePoolWithTag, "counts what is freed")
-WRAPPED(IoCreateDevice, "has IRP_MJ_CLEANUP sent to the driver before IRP_MJ_CLOSE: Wine never sends it")
+WRAPPED(IoCreateDevice, "makes Wine send IRP_MJ_CLEANUP before IRP_MJ_CLOSE, which it never does")
 WRAPPED(IofCompleteRequest, "keeps an IRP for a while, since Wine may cancel it late; reports spin locks held")
-WRAPPED(ZwUnloadDriver, "reports the pool that is not freed, and DPCs and timers that are left")
+WRAPPED(ZwUnloadDriver, "reports pool that is not freed, and remaining DPCs and timers")
 
 /* irql.c */
 SUPPLIED(KeGetCurrentIrql, "Wine has none")
 SUPPLIED(KeLowerIrql, "Wine keeps no IRQL")
 SUPPLIED(KfRaiseIrql, "Wine keeps no IRQL")
 WRAPPED(KeDelayExecutionThread, "checks the IRQL")
-WRAPPED(KeGetCurrentProcessorNumberEx, "tells the same number at DISPATCH_LEVEL, where Wine may move the thread")
+WRAPPED(KeGetCurrentProcessorNumberEx, "returns the same number at DISPATCH_LEVEL, where Wine may move the thread")
 WRAPPED(KeWaitForMultipleObjects, "checks the IRQL")
 WRAPPED(KeWaitForSingleObject, "checks the IRQL")
 
@@ -36,13 +36,13 @@ SUPPLIED(KeTryToAcquireSpinLockAtDpcLevel, "Wine has none")
 
 /* cancel.c */
 SUPPLIED(IoAcquireCancelSpinLock, "Wine keeps no IRQL")
-SUPPLIED(IoCancelIrp, "Wine's calls the Cancel routine at no IRQL; ours is called by Wine too")
+SUPPLIED(IoCancelIrp, "Wine's routine sets no IRQL; this one is also called by Wine")
 SUPPLIED(IoReleaseCancelSpinLock, "Wine keeps no IRQL")
 
 /* workitem.c */
-WRAPPED(IoAllocateWorkItem, "keeps account of the items; has the unload of the driver wait for their routines")
-WRAPPED(IoFreeWorkItem, "reports an item that is queued, or none")
-WRAPPED(IoQueueWorkItem, "reports an item that is queued already; checks what its routine leaves")
+WRAPPED(IoAllocateWorkItem, "records the items; makes the unload of the driver wait for their routines")
+WRAPPED(IoFreeWorkItem, "reports an item that is queued, and a pointer that is not an item")
+WRAPPED(IoQueueWorkItem, "reports an item that is already queued; checks the IRQL and the locks after its routine")
 
 /* rundown.c */
 SUPPLIED(ExAcquireRundownProtection, "Wine has a stub")
@@ -52,8 +52,8 @@ SUPPLIED(ExReleaseRundownProtection, "Wine has a stub")
 SUPPLIED(ExWaitForRundownProtectionRelease, "Wine has a stub")
 
 /* object.c */
-WRAPPED(ObOpenObjectByPointer, "opens an event in place of a device object, of which Wine has no security descriptor")
-WRAPPED(ObReferenceObjectByHandle, "takes a handle of the program that has sent the request, from its process")
+WRAPPED(ObOpenObjectByPointer, "opens an event in place of a device object, for which Wine has no security descriptor")
+WRAPPED(ObReferenceObjectByHandle, "duplicates the handle from the process that sent the request")
 
 /* interlocked.c */
 SUPPLIED(ExInterlockedAddLargeInteger, "Wine has a stub")
@@ -70,7 +70,7 @@ SUPPLIED(ExInitializeZone, "Wine's does nothing")
 SUPPLIED(ExInterlockedExtendZone, "Wine has a stub")
 
 /* devqueue.c */
-SUPPLIED(KeInitializeDeviceQueue, "goes with the others")
+SUPPLIED(KeInitializeDeviceQueue, "must match the other routines")
 SUPPLIED(KeInsertByKeyDeviceQueue, "Wine has a stub")
 SUPPLIED(KeInsertDeviceQueue, "Wine checks nothing")
 SUPPLIED(KeRemoveByKeyDeviceQueue, "Wine has a stub")
@@ -84,7 +84,7 @@ SUPPLIED(KeInsertQueueDpc, "Wine runs no DPC")
 SUPPLIED(KeRemoveQueueDpc, "Wine has a stub")
 
 /* timer.c */
-SUPPLIED(KeCancelTimer, "goes with KeSetTimer")
+SUPPLIED(KeCancelTimer, "must match KeSetTimer")
 SUPPLIED(KeReadStateTimer, "Wine has a stub")
 SUPPLIED(KeSetTimer, "Wine calls the DPC routine from a thread pool")
 SUPPLIED(KeSetTimerEx, "Wine calls the DPC routine from a thread pool")

@@ -1,6 +1,7 @@
 /*
- * Run-down protection, of which Wine has stubs. An EX_RUNDOWN_REF has the number of holders in all bits but the lowest; that is set
- * when the run-down has begun, and the rest is then the address of what the thread waits for.
+ * Run-down protection, for which Wine has only stubs. An EX_RUNDOWN_REF has the number of holders
+ * in all bits except the lowest. The lowest bit is set when the run-down has begun; the other bits
+ * are then the address of the object that the thread waits for.
  */
 
 #define _NTOSKRNL_ /* defines the routines that the header declares */
@@ -8,11 +9,12 @@
 
 #include "host.h"
 
-/* Wine's own, by the names that build.sh gives them in the import library. */
+/* Routines of Wine, under the names that build.sh gives them in the import library. */
 void NTAPI wine_KeInitializeEvent(PRKEVENT event, EVENT_TYPE type, BOOLEAN state);
 LONG NTAPI wine_KeSetEvent(PRKEVENT event, KPRIORITY increment, BOOLEAN wait);
 
-/* What a thread waits for: an EX_RUNDOWN_REF keeps its address with the lowest bit set. */
+/* The object that a thread waits for. An EX_RUNDOWN_REF contains its address with the lowest bit
+ * set. */
 struct wait {
     volatile LONG64 holders;
     KEVENT event;
@@ -90,7 +92,7 @@ void FASTCALL ExWaitForRundownProtectionRelease(PEX_RUNDOWN_REF ref)
         seen = InterlockedCompareExchange64(word(ref), old ? (LONG64)(ULONG_PTR)&wait | EX_RUNDOWN_ACTIVE : EX_RUNDOWN_ACTIVE, old);
         if (seen == old) break;
     }
-    /* Ours, which checks the IRQL. */
+    /* The routine of irql.c, which checks the IRQL. */
     if (old) KeWaitForSingleObject(&wait.event, Executive, KernelMode, FALSE, NULL);
     InterlockedExchange64(word(ref), EX_RUNDOWN_ACTIVE);
 }

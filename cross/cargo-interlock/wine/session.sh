@@ -1,10 +1,10 @@
 # shellcheck shell=bash disable=SC2034
 # A driver under Wine. Sourced, not run, with these set:
-#   driver         what the driver's files and its service are called
+#   driver         the name of the driver's files and of its service
 #   hardware_id    of its device; empty if it has no INF
 #   work           the folder for the prefix and the logs
 #
-# Whoever sources it ends with code 0 if the driver passed, 1 if it failed, 2 if it could not be run.
+# The script that sources it exits with 0 if the driver passed, 1 if it failed, and 2 if it could not be run.
 
 shim=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=wine.sh
@@ -13,7 +13,7 @@ source "$shim/wine.sh"
 package=$work/package # what is installed
 export WINEPREFIX=$work/prefix
 export WINEARCH=win64
-# Wine's defaults for a desktop, which nothing here needs, and errors alone of the driver's host.
+# No setup of a desktop, and only errors of the driver's host process in the log.
 export WINEDLLOVERRIDES='winemenubuilder.exe,mscoree,mshtml='
 export WINEDEBUG='-all,err+ntoskrnl,err+plugplay'
 unset DISPLAY WAYLAND_DISPLAY
@@ -40,7 +40,7 @@ processes() {
     done
 }
 
-# Ends Wine: 0 if every process of the prefix went.
+# Ends Wine. Returns 0 if every process of the prefix has ended.
 stop_wine() {
     local left
     timeout 30 "$wineserver" -k 2> /dev/null 9>&- || true
@@ -60,8 +60,8 @@ build_shim() {
     "$shim/build.sh" "$work" || could_not_run "$shim/build.sh failed (see above)"
 }
 
-# Not `wineboot -i`: the first Wine process has done that by itself, and a second time starts a second
-# services.exe, whose lock on the service database then never goes.
+# Not `wineboot -i`: the first Wine process has already done that. A second time would start a second services.exe, whose lock on the
+# service database is never released.
 boot_wine() {
     wine 180 wineboot.exe > "$1" 2>&1 || could_not_run "Wine does not start: $(tail -n 3 "$1")"
 }
@@ -77,21 +77,21 @@ make_prefix() {
         printf '%s\n' "$version" > "$work/version"
     fi
     cp "$work/ntoskrnl.exe" "$work/ntosbase.dll" "$system32/"
-    # Ours, not Wine's. winedevice.exe has the environment of the first Wine process, so this must be
+    # The ntoskrnl.exe built here, not Wine's. winedevice.exe has the environment of the first Wine process, so this must be
     # set by then.
     WINEDLLOVERRIDES+=';ntoskrnl.exe=n,b'
 }
 
 # make_package FOLDER FILE...: copies a driver from a folder, with further files of it.
 #
-# Two things in the INF are not for Wine 8, so a copy without them is installed: it knows no Windows
-# version in the name of a models section, and where the catalog that the INF names is missing, it
-# records uninitialised memory as the name of the INF that the device was installed from.
+# Wine 8 cannot handle two entries of the INF, so a copy without them is installed. It does not support a Windows version in the name
+# of a models section. If the catalog that the INF names is missing, it records uninitialised memory as the name of the INF that the
+# device was installed from.
 make_package() {
     local file without_catalog= inf=()
     [[ -z $hardware_id ]] || inf=("$driver.inf")
     for file in "$driver.sys" "${inf[@]}" "${@:2}"; do
-        [[ -e $1/$file ]] || could_not_run "$1/$file is not there: it has to be built first"
+        [[ -e $1/$file ]] || could_not_run "$1/$file does not exist: build it first"
     done
     rm -rf "$package"
     mkdir -p "$package"
@@ -110,8 +110,8 @@ make_package() {
 start_wine() {
     stop_wine || could_not_run "an earlier Wine does not end"
     rm -f "$driver_log"
-    # The server stays for 10 minutes after its last client. Whatever it and the services print goes
-    # to a file, so that nobody waits for their end of a pipe.
+    # The server runs for 10 minutes after its last client. It and the services print to a file, since a process that reads their
+    # output from a pipe would wait until they end.
     "$wineserver" -p600 9>&-
     boot_wine "$work/wine.log"
     grep -q '^supplied: ' "$driver_log" 2> /dev/null || could_not_run "Wine does not load our ntoskrnl.exe: see $work/wine.log"
@@ -129,7 +129,7 @@ unload() {
     [[ $(service_state) != RUNNING ]] || failed "the service $driver does not stop"
 }
 
-# What must hold after the device was removed. $1: how many lines the log had before it was installed.
+# Checks the state after the device was removed. $1: the number of lines in the log before it was installed.
 check_removed() {
     local new devices
     if [[ -n $hardware_id ]]; then

@@ -1,6 +1,6 @@
 /*
- * A KSPIN_LOCK is 0 when it is free, as it is for Wine. When it is held, it names the thread that
- * holds it and how that acquired it; Wine's own routines have 1 there.
+ * A KSPIN_LOCK is 0 when it is free, as in Wine. When it is held, it contains the thread that holds
+ * it and the kind of the acquisition. Wine's own routines store 1.
  */
 
 #include "spinlock.h"
@@ -151,8 +151,8 @@ void KeReleaseSpinLockFromDpcLevel(spin_lock *lock)
     let_go(lock, 0, at_dpc_level(__func__, CALLER), __func__, CALLER);
 }
 
-/* Nobody stands in line for a queued spin lock here: a line would wait for the one thread that is
- * next in it and may have been preempted. */
+/* Queued spin locks have no queue here: the next thread in the queue could be preempted, and all
+ * others would wait for it. */
 
 void KeAcquireInStackQueuedSpinLock(spin_lock *lock, struct queue_handle *handle)
 {
@@ -167,7 +167,7 @@ void KeAcquireInStackQueuedSpinLockAtDpcLevel(spin_lock *lock, struct queue_hand
     *handle = (struct queue_handle){.lock = lock};
 }
 
-/* The lock of a handle, which is not held any more when its handle is used again. */
+/* Returns the lock of a handle. The handle no longer has the lock when it is used again. */
 static spin_lock *lock_of(struct queue_handle *handle, const char *routine, const void *caller)
 {
     spin_lock *lock = handle->lock;

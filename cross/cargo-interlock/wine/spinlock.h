@@ -1,4 +1,5 @@
-/* Spin locks, for the other files. `caller` is the place in the driver, `routine` what it called. */
+/* Spin locks, for the other files. `caller` is the place in the driver, and `routine` is the
+ * routine that it called. */
 
 #ifndef SPINLOCK_H
 #define SPINLOCK_H
@@ -7,7 +8,7 @@
 
 typedef unsigned long long spin_lock; /* a KSPIN_LOCK */
 
-/* The lock alone, at any IRQL, for as long as a routine needs it for itself. */
+/* The lock without the IRQL, for the duration of a routine. */
 void spin_lock_enter(spin_lock *lock, const void *caller);
 void spin_lock_leave(spin_lock *lock);
 

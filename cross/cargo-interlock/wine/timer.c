@@ -1,6 +1,6 @@
 /*
- * Timers. As with DPCs, what is set is not kept in the KTIMERs. Their headers are those of Wine's
- * events as much as of its timers, so a thread that waits for one is woken as for an event.
+ * Timers. As with DPCs, the set timers are not stored in the KTIMERs. The header of a KTIMER is
+ * that of Wine's events too, so a thread that waits for a timer is woken as for an event.
  */
 
 #include "dpc.h"
@@ -9,7 +9,7 @@
 #define SECOND 10000000 /* in the 100 ns that time is measured in */
 #define MILLISECOND 10000
 
-/* As wdm.h declares it, which does not go with windows.h. */
+/* As in wdm.h, which cannot be included together with windows.h. */
 typedef struct ktimer {
     LONG type;
     LONG signalled;
@@ -21,7 +21,7 @@ typedef struct ktimer {
 } KTIMER;
 _Static_assert(sizeof(KTIMER) == 64, "wdm.h");
 
-/* Wine's own, by the names that build.sh gives them in the import library. */
+/* Routines of Wine, under the names that build.sh gives them in the import library. */
 LONG WINAPI wine_KeResetEvent(KTIMER *timer);
 LONG WINAPI wine_KeSetEvent(KTIMER *timer, LONG increment, BOOLEAN wait);
 
@@ -46,7 +46,7 @@ static LONGLONG now(void)
            counter.QuadPart % frequency.QuadPart * SECOND / frequency.QuadPart;
 }
 
-/* A time since 1601 as one of now(). A clock that is set afterwards changes nothing. */
+/* Converts a time since 1601 to one of now(). Setting the clock later has no effect. */
 static LONGLONG from_system_time(LONGLONG time)
 {
     FILETIME system;

@@ -1,7 +1,8 @@
 /*
- * Work items. Wine runs their routines in a thread pool, and keeps the device object until they have returned. It does not see whether
- * an item is queued already, and unloads a driver whose routines still run. So ours keep account of the items, have Wine's
- * run them, and wait for the routines when DriverUnload has returned.
+ * Work items. Wine runs their routines in a thread pool, and keeps the device object until they
+ * have returned. It does not detect that an item is already queued, and it unloads a driver whose
+ * routines still run. So these routines record the items, pass them to Wine's routines, and wait
+ * until the work items have run after DriverUnload has returned.
  */
 
 #define _NTOSKRNL_ /* defines the routines that the header declares */
@@ -12,7 +13,7 @@
 
 #define WORK_TAG 0x6b726f57 /* Work */
 
-/* Wine's own, by the names that build.sh gives them in the import library. */
+/* Routines of Wine, under the names that build.sh gives them in the import library. */
 PIO_WORKITEM NTAPI wine_IoAllocateWorkItem(PDEVICE_OBJECT device);
 void NTAPI wine_IoFreeWorkItem(PIO_WORKITEM item);
 void NTAPI wine_IoQueueWorkItem(PIO_WORKITEM item, PIO_WORKITEM_ROUTINE routine, WORK_QUEUE_TYPE type, void *context);
@@ -20,8 +21,8 @@ NTSTATUS NTAPI wine_KeDelayExecutionThread(KPROCESSOR_MODE mode, BOOLEAN alertab
 void *NTAPI wine_ExAllocatePoolWithTag(int pool_type, SIZE_T size, ULONG tag);
 void NTAPI wine_ExFreePoolWithTag(void *address, ULONG tag);
 
-/* A driver that has allocated a work item. One that is unloaded stays in the list, for the next driver whose object has
- * its address. */
+/* A driver that has allocated a work item. The entry of an unloaded driver stays in the list until
+ * a driver whose object has the same address replaces it. */
 struct driver {
     struct driver *next;
     PDRIVER_OBJECT object;
@@ -30,7 +31,7 @@ struct driver {
     LONG items;
 };
 
-/* What a driver's IO_WORKITEM is here. */
+/* The contents of a driver's IO_WORKITEM. */
 struct item {
     struct item *next;
     PIO_WORKITEM wines;
@@ -73,7 +74,8 @@ static void NTAPI unload_and_wait(PDRIVER_OBJECT object)
     if (driver->items) violation((void *)driver->unload, "%ld work items not freed", (long)driver->items);
 }
 
-/* With the lock held: the driver of a new item, whose DriverUnload is ours from now on. `spare` is used if it is new. */
+/* With the lock held, returns the driver of a new item, and replaces its DriverUnload. `spare` is
+ * used if the driver is not in the list. */
 static struct driver *add_driver(PDRIVER_OBJECT object, struct driver **spare)
 {
     struct driver *driver = driver_of(object);
@@ -94,7 +96,7 @@ static struct driver *add_driver(PDRIVER_OBJECT object, struct driver **spare)
     return driver;
 }
 
-/* With the lock held: where the link to an item is; NULL if it is none. */
+/* With the lock held, returns the link to an item, or NULL if it is not a work item. */
 static struct item **find(PIO_WORKITEM item)
 {
     struct item **link = &items;
@@ -150,7 +152,7 @@ void NTAPI IoFreeWorkItem(PIO_WORKITEM freed)
     }
     spin_lock_leave(&lock);
 
-    if (!link) violation(CALLER, "%s of what is no work item", __func__);
+    if (!link) violation(CALLER, "%s of something that is not a work item", __func__);
     if (queued) violation(CALLER, "%s of a work item that is queued", __func__);
     if (!item) return;
     wine_IoFreeWorkItem(item->wines);
@@ -165,7 +167,7 @@ static void NTAPI run(PDEVICE_OBJECT device, void *context)
     struct driver *driver;
     union thread after;
 
-    /* From here on it may be queued again, or freed. */
+    /* The item can be queued again or freed from here on. */
     spin_lock_enter(&lock, CALLER);
     routine = item->routine;
     context = item->context;
@@ -205,7 +207,7 @@ void NTAPI IoQueueWorkItem(PIO_WORKITEM queued, PIO_WORKITEM_ROUTINE routine, WO
     }
     spin_lock_leave(&lock);
 
-    if (!link) violation(CALLER, "%s of what is no work item", __func__);
+    if (!link) violation(CALLER, "%s of something that is not a work item", __func__);
     if (was_queued) violation(CALLER, "%s of a work item that is queued", __func__);
     if (item) wine_IoQueueWorkItem(item->wines, run, type, item);
 }

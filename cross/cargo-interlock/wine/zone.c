@@ -1,6 +1,6 @@
 /*
- * A zone is memory of the caller's, cut into blocks of one size. Each segment of it starts with a
- * ZONE_SEGMENT_HEADER, and every block that is free holds the link to the next one.
+ * A zone is memory of the caller that is divided into blocks of one size. Each segment starts with
+ * a ZONE_SEGMENT_HEADER, and every free block contains the link to the next one.
  */
 
 #define _NTOSKRNL_ /* defines the routines that the header declares */
@@ -35,7 +35,7 @@ NTSTATUS NTAPI ExInitializeZone(PZONE_HEADER zone, ULONG block_size, PVOID segme
 NTSTATUS NTAPI ExExtendZone(PZONE_HEADER zone, PVOID segment, ULONG segment_size)
 {
     if (!IS_ALIGNED(segment) || !IS_ALIGNED(segment_size) || zone->BlockSize > segment_size)
-        return STATUS_INVALID_PARAMETER;
+        return STATUS_UNSUCCESSFUL;
     add_segment(zone, segment, segment_size);
     return STATUS_SUCCESS;
 }

@@ -8,9 +8,9 @@ use std::{
 
 use syn::{ImplItem, Item, TraitItem, Type, UseTree, Visibility};
 
-/// Of Rust's own library, and names of the reader's.
+/// Items of Rust's library, and parts of expressions.
 const OTHERS: [&str; 6] = [
-    "Box",
+    "Box::new",
     "Result",
     "T",
     "Vec::try_reserve_exact",
@@ -18,7 +18,7 @@ const OTHERS: [&str; 6] = [
     "self",
 ];
 
-/// The rows of the table: the two cells of each.
+/// Returns the two cells of each row of the table.
 fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
     let lines = include_str!("../src/from_c.md").lines();
     let cells = |line: &'static str| {
@@ -31,18 +31,18 @@ fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
         .filter(|(left, _)| !left.starts_with("in C") && !left.starts_with("---"))
 }
 
-/// The code in a cell.
+/// Returns the code in a cell.
 fn code(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// The identifiers in a text.
+/// Returns the identifiers in a text.
 fn identifiers(text: &str) -> impl Iterator<Item = &str> {
     text.split(|character: char| !character.is_alphanumeric() && character != '_')
         .filter(|word| word.starts_with(char::is_alphabetic))
 }
 
-/// What the sources of a crate define.
+/// The public items in the sources of a crate.
 #[derive(Default)]
 struct Crate {
     /// Types, traits, functions and macros, with the names of their methods, variants and constants; a module has its functions.
@@ -147,7 +147,7 @@ impl Crate {
         }
     }
 
-    /// Whether code of the right column names what exists. A method alone is one of the last type before it, which `last` holds.
+    /// Returns whether code of the right column names an existing item. A method without a type belongs to the type before it, `last`.
     fn has(&self, code: &str, last: &mut String) -> bool {
         if OTHERS.contains(&code) {
             return true;

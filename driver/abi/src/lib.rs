@@ -2,7 +2,7 @@
 //! structures in their buffers.
 //!
 //! Every code is `METHOD_BUFFERED` and requires an access right of the handle. The I/O manager rejects a request
-//! without that right before the driver gets it.
+//! without that right before it reaches the driver.
 //!
 //! | code | access | input | output |
 //! | --- | --- | --- | --- |
@@ -100,10 +100,10 @@ pub mod ioctl {
 /// | queue | handling of the request | [`Pend::key`] | [`Pend::service_ms`] |
 /// | --- | --- | --- | --- |
 /// | [`FIFO`](queue::FIFO) | pending until another request completes it | 0 | 0 |
-/// | [`KEYED`](queue::KEYED) | served alone, for its service time; next is the request with the next key | any | up to [`MAX_SERVICE_MS`] |
-/// | [`SERIAL`](queue::SERIAL) | served alone, for its service time; next is the request that arrived next | 0 | up to [`MAX_SERVICE_MS`] |
+/// | [`KEYED`](queue::KEYED) | served one at a time, for its service time, in the order of keys | any | up to [`MAX_SERVICE_MS`] |
+/// | [`SERIAL`](queue::SERIAL) | served one at a time, for its service time, in the order of arrival | 0 | up to [`MAX_SERVICE_MS`] |
 /// | [`INTERLOCKED`](queue::INTERLOCKED) | completed by the next DPC | 0: at the tail, 1: at the head | 0 |
-/// | [`STACK`](queue::STACK) | completed at once; its record stays until it is [popped](ioctl::POP) or the handle is closed | 0 | 0 |
+/// | [`STACK`](queue::STACK) | completed immediately; its record stays until it is [popped](ioctl::POP) or the handle is closed | 0 | 0 |
 ///
 /// Requests on *fifo* can be cancelled. Requests on *keyed* and *serial* can be cancelled until they are served.
 pub mod queue {

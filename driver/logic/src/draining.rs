@@ -1,36 +1,65 @@
 //! The queue *interlocked*: requests that the next DPC completes.
 
+use core::time::Duration;
+
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    Dpc, DpcRoutine, Error, Handled, InterlockedList, Irp, PassiveLevel, PendedIrp, Shared,
-    irql::DispatchLevel,
+    DeviceObject, Dpc, DpcRoutine, Error, Handled, InterlockedList, InterlockedLong, Irp,
+    PassiveLevel, PendedIrp, Shared, Timer, TimerRoutine, irql::DispatchLevel,
 };
 
-use crate::ledger::{Entry, Ledger};
+use crate::{
+    ledger::{Entry, Ledger},
+    serving::{MOST_AT_ONCE, SHORTEST},
+};
 
 /// The largest number of requests that one DPC completes, since a DPC should run for no more than 100 microseconds.
 /// It queues itself again if there may be more.
 const PER_DPC: usize = 16;
 
-/// A list and the DPC that drains it.
+/// The DPC that completes the requests on a list, and the timer that does so after a number of DPCs in a row, so that the threads of
+/// the processor run in between.
+#[pin_data]
+pub struct Draining {
+    requests: Shared<Requests>,
+    #[pin]
+    later: Timer<Later>,
+}
+
+struct Later(Shared<Requests>);
+
+/// A list of requests.
 ///
 /// A request stays on the list only until the DPC runs, so it does not have to be cancelable. It could not be,
 /// since only the head of an interlocked list can be removed.
 #[pin_data]
-pub struct Draining {
+struct Requests {
     #[pin]
     list: InterlockedList<PendedIrp<Entry>>,
     ledger: Shared<Ledger>,
+    /// How many DPCs in a row have left requests on the list.
+    at_once: InterlockedLong,
 }
 
 impl Draining {
     /// Makes an empty queue.
-    pub fn new(ledger: &Shared<Ledger>) -> impl PinInit<Dpc<Self>, Error> {
+    pub fn new(
+        ledger: &Shared<Ledger>,
+        device: &DeviceObject,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Dpc<Self>, Error> + use<>, Error> {
         let ledger = ledger.clone();
-        Dpc::new(try_pin_init!(Self {
+        let requests = try_pin_init!(Requests {
             list <- InterlockedList::new(),
             ledger,
-        }? Error))
+            at_once: InterlockedLong::new(0),
+        }? Error);
+        let requests = Shared::<Requests>::new(requests, device, irql)?;
+        let later = Later(requests.clone());
+        Ok(Dpc::new(try_pin_init!(Self {
+            requests,
+            later <- Timer::new(Ok::<_, Error>(later)),
+        }? Error)))
     }
 
     /// Queues a request: at the tail if its key is 0, else at the head.
@@ -41,9 +70,9 @@ impl Draining {
     ) -> Handled<'irp> {
         let (irp, pending) = irp.pend_not_cancelable(irql);
         if irp.record().pend.key == 0 {
-            dpc.list.insert_tail(irp);
+            dpc.requests.list.insert_tail(irp);
         } else {
-            dpc.list.insert_head(irp);
+            dpc.requests.list.insert_head(irp);
         }
         // The kernel dequeues a DPC before it runs. So a DPC that is still queued will find this request.
         dpc.queue();
@@ -51,15 +80,43 @@ impl Draining {
     }
 }
 
+impl Requests {
+    /// Completes some requests; returns when the next ones are to be completed if there may be more.
+    fn complete_some(&self, irql: &mut DispatchLevel) -> Option<Duration> {
+        self.ledger.count_dpc(irql);
+        for _ in 0..PER_DPC {
+            let Some(irp) = self.list.remove_head() else {
+                self.at_once.exchange(0);
+                return None;
+            };
+            self.ledger.complete(irp, irql);
+        }
+        if self.at_once.increment().cast_unsigned() < MOST_AT_ONCE {
+            return Some(Duration::ZERO);
+        }
+        self.at_once.exchange(0);
+        Some(SHORTEST)
+    }
+}
+
 impl DpcRoutine for Draining {
     fn run(dpc: &Dpc<Self>, irql: &mut DispatchLevel) {
-        dpc.ledger.count_dpc(irql);
-        for _ in 0..PER_DPC {
-            let Some(irp) = dpc.list.remove_head() else {
-                return;
-            };
-            dpc.ledger.complete(irp, irql);
+        match dpc.requests.complete_some(irql) {
+            Some(Duration::ZERO) => {
+                dpc.queue();
+            }
+            Some(time) => {
+                dpc.later.set(time, irql);
+            }
+            None => {}
         }
-        dpc.queue();
+    }
+}
+
+impl TimerRoutine for Later {
+    fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
+        if let Some(time) = timer.0.complete_some(irql) {
+            timer.set(time, irql);
+        }
     }
 }

@@ -95,13 +95,14 @@ impl Device for Interlock {
         let cancelable = IrpQueue::new(Alone, device, irql)?;
         let keyed = Serving::new(StartIoOrder::Key, &ledger, device, irql)?;
         let serial = Serving::new(StartIoOrder::Arrival, &ledger, device, irql)?;
+        let interlocked = Draining::new(&ledger, device, irql)?;
         let object = DeviceObject::clone(device);
         Ok(try_pin_init!(Self {
             object,
             fifo,
             keyed <- keyed,
             serial <- serial,
-            interlocked <- Draining::new(&ledger),
+            interlocked <- interlocked,
             cancelable,
             run_state: InterlockedLong::new(0),
             zone,

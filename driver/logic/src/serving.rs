@@ -11,10 +11,10 @@ use wdm::{
 
 use crate::ledger::{Ending, Entry, Ledger};
 
-/// The number of requests without a service time that are served one after the other. The DPC of a timer without a time runs at
-/// once, so a long queue of them would keep the processor at `DISPATCH_LEVEL`; the next request has a time.
-const MOST_AT_ONCE: u32 = 32;
-const SHORTEST: Duration = Duration::from_millis(1);
+/// How often in a row a timer is set without a time in its own DPC. Such a timer's DPC runs at once, so a long queue would keep the
+/// processor at `DISPATCH_LEVEL`; the next time is the shortest one.
+pub const MOST_AT_ONCE: u32 = 32;
+pub const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The request that is being served, and how many have been served without a time since the last one with a time.
 struct Current {

@@ -78,6 +78,7 @@ const fn status(code: u32) -> i32 {
 }
 
 pub const IRP_MJ_CREATE: usize = 0x00;
+pub const IRP_MJ_CREATE_NAMED_PIPE: usize = 0x01;
 pub const IRP_MJ_CLOSE: usize = 0x02;
 pub const IRP_MJ_READ: usize = 0x03;
 pub const IRP_MJ_WRITE: usize = 0x04;
@@ -88,6 +89,7 @@ pub const IRP_MJ_DEVICE_CONTROL: usize = 0x0e;
 pub const IRP_MJ_INTERNAL_DEVICE_CONTROL: usize = 0x0f;
 pub const IRP_MJ_SHUTDOWN: usize = 0x10;
 pub const IRP_MJ_CLEANUP: usize = 0x12;
+pub const IRP_MJ_CREATE_MAILSLOT: usize = 0x13;
 pub const IRP_MJ_POWER: usize = 0x16;
 pub const IRP_MJ_SYSTEM_CONTROL: usize = 0x17;
 pub const IRP_MJ_PNP: usize = 0x1b;

@@ -7,8 +7,10 @@
 
 pub mod interlocked;
 mod lookaside;
+mod resource;
 
 pub use lookaside::*;
+pub use resource::*;
 
 use core::ffi::c_void;
 
@@ -125,6 +127,9 @@ unsafe extern "C" {
     pub fn ExAcquireFastMutex(FastMutex: *mut FAST_MUTEX);
     pub fn ExTryToAcquireFastMutex(FastMutex: *mut FAST_MUTEX) -> u8;
     pub fn ExReleaseFastMutex(FastMutex: *mut FAST_MUTEX);
+    /// Leaves the IRQL as it is: the caller has disabled APCs.
+    pub fn ExAcquireFastMutexUnsafe(FastMutex: *mut FAST_MUTEX);
+    pub fn ExReleaseFastMutexUnsafe(FastMutex: *mut FAST_MUTEX);
 
     pub fn ExAcquireSpinLockShared(SpinLock: *mut EX_SPIN_LOCK) -> u8;
     pub fn ExReleaseSpinLockShared(SpinLock: *mut EX_SPIN_LOCK, OldIrql: u8);

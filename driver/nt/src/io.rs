@@ -17,7 +17,7 @@ pub use start_io::*;
 
 use core::ffi::c_void;
 
-use crate::{DEVICE_OBJECT, IRP, NTSTATUS, UNICODE_STRING};
+use crate::{DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, NTSTATUS, UNICODE_STRING};
 
 /// A work item, allocated by `IoAllocateWorkItem`. Its contents are opaque, and its size is not documented.
 #[repr(C)]
@@ -30,6 +30,17 @@ pub type PIO_WORKITEM_ROUTINE =
 
 pub type PIO_TIMER_ROUTINE =
     Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void)>;
+
+/// The routine of a driver that is called when a power request that it has asked for has ended.
+pub type PREQUEST_POWER_COMPLETE = Option<
+    unsafe extern "C" fn(
+        DeviceObject: *mut DEVICE_OBJECT,
+        MinorFunction: u8,
+        PowerState: i32,
+        Context: *mut c_void,
+        IoStatus: *mut IO_STATUS_BLOCK,
+    ),
+>;
 
 /// The only `WORK_QUEUE_TYPE` that a driver may pass to `IoQueueWorkItem`.
 pub const DelayedWorkQueue: i32 = 1;
@@ -46,6 +57,17 @@ unsafe extern "C" {
         TargetDevice: *mut DEVICE_OBJECT,
         AttachedToDeviceObject: *mut *mut DEVICE_OBJECT,
     ) -> NTSTATUS;
+    /// The I/O manager frees the memory with the driver object.
+    pub fn IoAllocateDriverObjectExtension(
+        DriverObject: *mut DRIVER_OBJECT,
+        ClientIdentificationAddress: *mut c_void,
+        DriverObjectExtensionSize: u32,
+        DriverObjectExtension: *mut *mut c_void,
+    ) -> NTSTATUS;
+    pub fn IoGetDriverObjectExtension(
+        DriverObject: *mut DRIVER_OBJECT,
+        ClientIdentificationAddress: *mut c_void,
+    ) -> *mut c_void;
     pub fn IoAllocateWorkItem(DeviceObject: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM;
     pub fn IoCancelIrp(Irp: *mut IRP) -> u8;
     pub fn IoFreeWorkItem(IoWorkItem: *mut IO_WORKITEM);
@@ -75,4 +97,13 @@ unsafe extern "C" {
     pub fn PoStartNextPowerIrp(Irp: *mut IRP);
     /// `POWER_STATE` is a union of two enumerations, which is passed as an `i32` is.
     pub fn PoSetPowerState(DeviceObject: *mut DEVICE_OBJECT, Type: i32, State: i32) -> i32;
+    /// `PowerState` is a union, as in `PoSetPowerState`. `Irp` is NULL unless the minor function is `IRP_MN_WAIT_WAKE`.
+    pub fn PoRequestPowerIrp(
+        DeviceObject: *mut DEVICE_OBJECT,
+        MinorFunction: u8,
+        PowerState: i32,
+        CompletionFunction: PREQUEST_POWER_COMPLETE,
+        Context: *mut c_void,
+        Irp: *mut *mut IRP,
+    ) -> NTSTATUS;
 }

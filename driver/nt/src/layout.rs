@@ -3,9 +3,10 @@
 use core::mem::{offset_of, size_of};
 
 use crate::{
-    DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, FILE_OBJECT, IO_CSQ, IO_CSQ_IRP_CONTEXT,
-    IO_REMOVE_LOCK, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY,
-    KDPC, KEVENT, KLOCK_QUEUE_HANDLE, KSPIN_LOCK, KTIMER, LIST_ENTRY, LOOKASIDE_LIST_EX, MDL,
+    ANSI_STRING, DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, EX_RUNDOWN_REF, EX_SPIN_LOCK,
+    FAST_MUTEX, FILE_OBJECT, GUID, IO_CSQ, IO_CSQ_IRP_CONTEXT, IO_REMOVE_LOCK, IO_STACK_LOCATION,
+    IO_STATUS_BLOCK, IRP, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
+    KMUTEX, KSEMAPHORE, KSPIN_LOCK, KTIMER, KWAIT_BLOCK, LIST_ENTRY, LOOKASIDE_LIST_EX, MDL,
     OBJECT_ATTRIBUTES, SINGLE_LIST_ENTRY, SLIST_ENTRY, SLIST_HEADER, UNICODE_STRING, ZONE_HEADER,
     ZONE_SEGMENT_HEADER,
     irp::{DeviceIoControl, ReadWrite, StatusBlock, TailOverlay},
@@ -25,6 +26,14 @@ macro_rules! assert_offsets {
 
 // The types that Interlock allocates or indexes. The kernel allocates device, driver and file objects.
 assert_sizes! {
+    ANSI_STRING: 0x10,
+    EX_RUNDOWN_REF: 8,
+    EX_SPIN_LOCK: 4,
+    FAST_MUTEX: 0x38,
+    GUID: 0x10,
+    KMUTEX: 0x38,
+    KSEMAPHORE: 0x20,
+    KWAIT_BLOCK: 0x30,
     LIST_ENTRY: 0x10,
     MDL: 0x30,
     UNICODE_STRING: 0x10,
@@ -62,6 +71,11 @@ assert_sizes! {
     wdk_sys::KDEVICE_QUEUE_ENTRY: size_of::<KDEVICE_QUEUE_ENTRY>(),
     wdk_sys::KDPC: size_of::<KDPC>(),
     wdk_sys::KTIMER: size_of::<KTIMER>(),
+    wdk_sys::KMUTANT: size_of::<KMUTEX>(),
+    wdk_sys::KSEMAPHORE: size_of::<KSEMAPHORE>(),
+    wdk_sys::KWAIT_BLOCK: size_of::<KWAIT_BLOCK>(),
+    wdk_sys::FAST_MUTEX: size_of::<FAST_MUTEX>(),
+    wdk_sys::EX_RUNDOWN_REF: size_of::<EX_RUNDOWN_REF>(),
     wdk_sys::KLOCK_QUEUE_HANDLE: size_of::<KLOCK_QUEUE_HANDLE>(),
 }
 
@@ -71,6 +85,9 @@ assert_offsets! {
     wdk_sys::KDEVICE_QUEUE { Type: 0, Size: 2, DeviceListHead: 8, Lock: 0x18 }
     wdk_sys::KDEVICE_QUEUE_ENTRY { DeviceListEntry: 0, SortKey: 0x10, Inserted: 0x14 }
     wdk_sys::KDPC { DeferredRoutine: 0x18, DeferredContext: 0x20, SystemArgument1: 0x28, SystemArgument2: 0x30, DpcData: 0x38 }
+    wdk_sys::KMUTANT { Header: 0, MutantListEntry: 0x18, OwnerThread: 0x28 }
+    wdk_sys::KSEMAPHORE { Header: 0, Limit: 0x18 }
+    wdk_sys::FAST_MUTEX { Count: 0, Owner: 8, Contention: 0x10, Event: 0x18, OldIrql: 0x30 }
     wdk_sys::KTIMER { Header: 0, DueTime: 0x18, TimerListEntry: 0x20, Dpc: 0x30 }
     wdk_sys::MDL { Next: 0, Size: 8, MdlFlags: 0xa, Process: 0x10, MappedSystemVa: 0x18, StartVa: 0x20, ByteCount: 0x28, ByteOffset: 0x2c }
     wdk_sys::IO_REMOVE_LOCK { Common: 0 }
@@ -79,6 +96,12 @@ assert_offsets! {
 
 assert_offsets! {
     LIST_ENTRY { Flink: 0, Blink: 8 }
+    ANSI_STRING { Length: 0, MaximumLength: 2, Buffer: 8 }
+    FAST_MUTEX { Count: 0, Owner: 8, Contention: 0x10, Event: 0x18, OldIrql: 0x30 }
+    SINGLE_LIST_ENTRY { Next: 0 }
+    SLIST_ENTRY { Next: 0 }
+    ZONE_HEADER { FreeList: 0, SegmentList: 8, BlockSize: 0x10, TotalSegmentSize: 0x14 }
+    ZONE_SEGMENT_HEADER { SegmentList: 0, Reserved: 8 }
     UNICODE_STRING { Length: 0, MaximumLength: 2, Buffer: 8 }
     OBJECT_ATTRIBUTES { RootDirectory: 8, ObjectName: 0x10, Attributes: 0x18, SecurityDescriptor: 0x20 }
     IO_STATUS_BLOCK { Information: 8 }

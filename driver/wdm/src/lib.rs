@@ -15,7 +15,7 @@
 //! Names follow NT. The documentation of each wrapper names the routine that it calls and the IRQL at which it can
 //! be called. To find a wrapper, search this documentation for the name of the routine.
 //!
-//! [`guide`] writes a first driver step by step, and [`from_io_csq`] is for those who know `IO_CSQ`. The wrappers by their C names:
+//! [`guide`] develops a first driver step by step, and [`from_io_csq`] is for authors who know `IO_CSQ`. The wrappers by their C names:
 //!
 //! | in C | here |
 //! | --- | --- |
@@ -60,7 +60,7 @@
 //!
 //! Values of this crate can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held; see
 //! [`DeviceObject`]. The exception is a [`Dpc`] or [`Timer`] that was used and is part of neither a
-//! device's state nor a [`Shared`]. `SOUNDNESS.md` in this crate's folder argues, type by type, why the crate is sound.
+//! device's state nor a [`Shared`]. `SOUNDNESS.md` in this crate's folder explains, type by type, why the crate is sound.
 
 #![no_std]
 #![debugger_visualizer(natvis_file = "../wdm.natvis")]
@@ -110,6 +110,7 @@ pub use io::{
     device_thread::{Thread, ThreadRoutine},
     driver::entry,
     file::FileState,
+    file_irp::FileIrp,
     filter::{Filter, filter_entry},
     forwarded::{CompletionObserver, CompletionRoutine, Returned},
     interface::Guid,
@@ -145,7 +146,7 @@ pub use ke::{
     time::Moment,
     timer::{Timer, TimerRoutine},
 };
-// What the signatures here name, so that a driver needs no dependency on these crates for it. `#[pin_data]` still does.
+// The types in the signatures of this crate, so that a driver needs no dependency on their crates. `#[pin_data]` still does.
 pub use pinned_init::{self, PinInit};
 pub use ps::thread;
 pub use record::Record;

@@ -4,7 +4,7 @@ use core::{marker::PhantomData, ptr::null_mut};
 
 use crate::{Error, ke::irql::Waitable};
 
-/// The driver's service key, `HKLM\SYSTEM\CurrentControlSet\Services\<name>`, which `DriverEntry` gets.
+/// The driver's service key, `HKLM\SYSTEM\CurrentControlSet\Services\<name>`, whose path `DriverEntry` receives.
 ///
 /// WDK: [HKLM\\SYSTEM\\CurrentControlSet\\Services registry tree](https://learn.microsoft.com/windows-hardware/drivers/install/hklm-system-currentcontrolset-services-registry-tree).
 ///

@@ -1,9 +1,11 @@
-//! Attacks by a filter driver on the driver below and on the I/O manager: it drops, keeps, pends and answers the requests that open
-//! and close a file. The function driver's files are as many as the I/O manager has.
+//! Attacks by a filter driver on the driver below and on the I/O manager: it drops, keeps and fails the requests that open and close
+//! a file. The function driver's files are as many as the I/O manager has.
 
 mod common;
 
 use std::{
+    ffi::c_void,
+    ptr::{null_mut, with_exposed_provenance_mut},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,9 +13,9 @@ use std::{
 use ntmodel::{Access, Device as Dev, Driver, File, Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
-    CompletionRoutine, Device, Dpc, DpcRoutine, Error, FileState, Filter, Handled, InterlockedLong,
-    Irp, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp, Returned, Shared,
-    WorkItem, WorkItemRoutine,
+    CompletionRoutine, Device, Dpc, DpcRoutine, Error, FileIrp, FileState, Filter, Handled,
+    InterlockedLong, Irp, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp, Returned,
+    Shared, WorkItem, WorkItemRoutine,
     irql::{CallerLevel, DispatchLevel},
 };
 
@@ -29,32 +31,15 @@ enum Mode {
     Forward,
     /// Drops the request when it has come back to a completion routine.
     DropReturned,
-    /// Pends the request, and forwards it in a work item.
-    Later,
-    /// The same, waits for it, and drops it.
-    LaterAndDrop,
     /// Keeps it when it comes back, and completes it in a work item.
     Keep,
-    /// Drops an open that it has not forwarded; forwards a close.
-    DropOpen,
-    /// Answers an open itself; forwards a close.
-    AnswerOpen,
-    /// Forwards an open; answers a close itself.
-    AnswerClose,
+    /// Fails the request, open or close.
+    Fail,
 }
 
-use Mode::{AnswerClose, AnswerOpen, DropOpen, DropReturned, Forward, Keep, Later, LaterAndDrop};
+use Mode::{DropReturned, Fail, Forward, Keep};
 
-const MODES: [Mode; 8] = [
-    Forward,
-    DropReturned,
-    Later,
-    LaterAndDrop,
-    Keep,
-    DropOpen,
-    AnswerOpen,
-    AnswerClose,
-];
+const MODES: [Mode; 4] = [Forward, DropReturned, Keep, Fail];
 
 struct Below {
     files: Shared<InterlockedLong>,
@@ -117,9 +102,7 @@ impl Device for Below {
 
 /// What the work item of the filter does.
 struct Work {
-    forward: Mutex<Vec<PendedIrp>>,
     complete: Mutex<Vec<Returned<PendedIrp<Shared<Item>>>>>,
-    drops: InterlockedLong,
 }
 
 /// The record of a request that is kept.
@@ -127,13 +110,6 @@ struct Item(Shared<WorkItem<Work>>);
 
 impl WorkItemRoutine for Work {
     fn run(item: &Shared<WorkItem<Self>>, irql: &mut PassiveLevel) {
-        while let Some(irp) = pop(&item.forward) {
-            if item.drops.read() == 0 {
-                irp.forward(irql);
-            } else {
-                drop(irp.forward_and_wait(irql));
-            }
-        }
         while let Some(irp) = pop(&item.complete) {
             irp.complete(irql);
         }
@@ -181,9 +157,7 @@ impl Filter for Attacker {
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
         let work = Work {
-            forward: Mutex::default(),
             complete: Mutex::default(),
-            drops: InterlockedLong::new(0),
         };
         let item = WorkItem::new(Ok::<_, Error>(work), device, irql)?;
         let record = Shared::<Item>::new(Item(item.clone()), device, irql)?;
@@ -191,25 +165,15 @@ impl Filter for Attacker {
         Ok(Ok::<_, Error>(Self { mode, item, record }))
     }
 
-    fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
-        let opens = irp.major() == MajorFunction::Create;
+    fn open_or_close<'irp>(&self, irp: FileIrp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         match MODES[self.mode.read().cast_unsigned() as usize] {
             DropReturned => irp.forward_with_routine::<Dropping>(irql),
-            mode @ (Later | LaterAndDrop) => {
-                let (irp, handled) = irp.pend_not_cancelable(irql);
-                self.item.drops.exchange(i32::from(mode == LaterAndDrop));
-                self.item.forward.lock().expect("no panic").push(irp);
-                WorkItem::queue(&self.item, irql);
-                handled
-            }
             Keep => {
                 let irp = irp.with_record(self.record.clone());
                 irp.forward_with_routine::<Keeping>(irql)
             }
-            DropOpen if opens => irp.pend_not_cancelable(irql).1,
-            AnswerOpen if opens => irp.complete(NtStatus::SUCCESS, irql),
-            AnswerClose if !opens => irp.complete(NtStatus::SUCCESS, irql),
-            _ => irp.forward(irql),
+            Fail => irp.fail_open(Error::SHARING_VIOLATION, irql),
+            Forward => irp.forward(irql),
         }
     }
 
@@ -225,9 +189,6 @@ impl Filter for Attacker {
     }
 
     fn remove(&self, irql: &mut CallerLevel) {
-        while let Some(irp) = pop(&self.item.forward) {
-            irp.complete(Error::DELETE_PENDING, irql);
-        }
         while let Some(irp) = pop(&self.item.complete) {
             irp.complete(irql);
         }
@@ -272,24 +233,25 @@ fn opens_and_closes(kernel: &Arc<Kernel>) {
             set(own, mode);
             let opened = device.open_anyway(Access::ReadWrite);
             match (mode, &opened) {
-                (DropOpen, Err(status)) => assert_eq!(*status, nt::STATUS_INTERNAL_ERROR),
-                (AnswerOpen, Ok(file)) => {
-                    assert_eq!(count(file), (nt::STATUS_INVALID_DEVICE_REQUEST, 0));
-                }
+                (Fail, Err(status)) => assert_eq!(*status, nt::STATUS_SHARING_VIOLATION),
                 (_, Ok(file)) => assert_eq!(count(file), (0, 2), "{mode:?}"),
                 _ => panic!("{mode:?} {opened:?}"),
             }
             drop(opened);
-            // A close that the function driver is not told of leaves its file until the device is removed.
-            let left = if mode == AnswerClose { 2 } else { 1 };
-            assert_eq!(count(own), (0, left), "{mode:?}");
+            assert_eq!(count(own), (0, 1), "{mode:?}");
+            // A close that the filter fails is forwarded.
+            set(own, Forward);
+            let opened = device.open_anyway(Access::ReadWrite);
+            set(own, mode);
+            drop(opened);
+            assert_eq!(count(own), (0, 1), "{mode:?}");
             set(own, Forward);
         }
     });
 }
 
 #[test]
-fn a_filter_drops_keeps_and_answers_what_opens_and_closes_a_file() {
+fn a_filter_drops_keeps_and_fails_what_opens_and_closes_a_file() {
     opens_and_closes(&Kernel::new(ntmodel::Config::default()));
 }
 
@@ -309,12 +271,8 @@ fn opened_and_removed(kernel: &Arc<Kernel>, mode: Mode) {
 fn a_device_is_removed_while_its_filter_keeps_an_open() {
     for scenario in [
         (|kernel| opened_and_removed(kernel, DropReturned)) as explore::Scenario,
-        |kernel| opened_and_removed(kernel, Later),
-        |kernel| opened_and_removed(kernel, LaterAndDrop),
         |kernel| opened_and_removed(kernel, Keep),
-        |kernel| opened_and_removed(kernel, DropOpen),
-        |kernel| opened_and_removed(kernel, AnswerOpen),
-        |kernel| opened_and_removed(kernel, AnswerClose),
+        |kernel| opened_and_removed(kernel, Fail),
     ] {
         explore::check(60, scenario);
     }
@@ -333,5 +291,46 @@ fn a_request_that_comes_back_in_a_dpc_is_dropped() {
             assert!(possible.contains(&end.status), "{end:x?}");
             remover.join();
         });
+    });
+}
+
+/// A program can create a named pipe or a mailslot on any device. If a filter completed that with success, the driver below would
+/// close a file that it has not opened.
+#[test]
+fn a_named_pipe_is_opened_by_the_driver_below() {
+    unsafe extern "C" fn stop(_: *mut nt::DEVICE_OBJECT, _: *mut nt::IRP, _: *mut c_void) -> i32 {
+        nt::STATUS_MORE_PROCESSING_REQUIRED
+    }
+
+    fn create(top: usize, major: usize) -> i32 {
+        let top: *mut nt::DEVICE_OBJECT = with_exposed_provenance_mut(top);
+        // SAFETY: the device object is valid; so below.
+        let irp = unsafe { nt::IoAllocateIrp((*top).StackSize, 0) };
+        // SAFETY: this thread owns the IRP; so below.
+        let next = unsafe { nt::IoGetNextIrpStackLocation(irp) };
+        // SAFETY: as above.
+        unsafe { (*next).MajorFunction = u8::try_from(major).expect("a byte") };
+        // SAFETY: as above.
+        unsafe { nt::irp::IoSetCompletionRoutine(irp, Some(stop), null_mut(), true, true, true) };
+        // SAFETY: as above.
+        let status = unsafe { nt::IofCallDriver(top, irp) };
+        // SAFETY: `stop` has stopped the completion.
+        unsafe { nt::IoFreeIrp(irp) };
+        status
+    }
+
+    let kernel = Kernel::new(ntmodel::Config::default());
+    with_stack(&kernel, |device, own| {
+        let function: *mut nt::DEVICE_OBJECT = with_exposed_provenance_mut(device.object());
+        // SAFETY: the function driver's device object is valid.
+        let top = unsafe { (*function).AttachedDevice }.expose_provenance();
+        let create = |major| kernel.actor("creator", move || create(top, major)).join();
+        for major in [nt::IRP_MJ_CREATE_NAMED_PIPE, nt::IRP_MJ_CREATE_MAILSLOT] {
+            set(own, Forward);
+            assert_eq!(create(major), nt::STATUS_INVALID_DEVICE_REQUEST);
+            set(own, Fail);
+            assert_eq!(create(major), nt::STATUS_SHARING_VIOLATION);
+        }
+        set(own, Forward);
     });
 }

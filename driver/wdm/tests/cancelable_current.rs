@@ -10,9 +10,9 @@ use common::kernel;
 use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    CancelSpinLock, CancelableIrp, Device, Error, Guid, Handled, InterlockedLong, Irp, IrpView,
-    NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared, SpinLock, Start, StartIoOrder,
-    StartIoQueue, irql::NoSpinLockHeld, irql::SpinLockHeld,
+    CancelSpinLock, CancelableIrp, CurrentIrp, Device, Error, Guid, Handled, InterlockedLong, Irp,
+    IrpView, NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared, SpinLock, Start,
+    StartIoOrder, StartIoQueue, irql::NoSpinLockHeld, irql::SpinLockHeld,
 };
 
 /// Served, one at a time. Further requests have these codes plus a multiple of 4.
@@ -22,6 +22,9 @@ const COMPLETE: u32 = 0x22_3000;
 /// Drops the one that is served.
 const DROP: u32 = 0x22_3004;
 const PURGE: u32 = 0x22_3008;
+/// Served, and not cancelable before the request to make it so.
+const HOLD: u32 = 0x22_300c;
+const MAKE_CANCELABLE: u32 = 0x22_3010;
 
 const LONG: Duration = Duration::from_secs(5);
 
@@ -51,6 +54,9 @@ struct Server {
     state: Shared<State>,
     #[pin]
     served: SpinLock<Option<CancelableIrp<Stopping>>>,
+    /// A request that is served and not cancelable yet.
+    #[pin]
+    current: SpinLock<Option<CurrentIrp<Stopping>>>,
 }
 
 impl Server {
@@ -109,6 +115,7 @@ impl Device for Server {
             queue,
             state,
             served <- SpinLock::new(None),
+            current <- SpinLock::new(None),
         }? Error))
     }
 
@@ -126,6 +133,19 @@ impl Device for Server {
             }
             DROP => {
                 drop(self.served.with(irql, |place, _| place.take()));
+                irp.complete(NtStatus::SUCCESS, irql)
+            }
+            HOLD => {
+                let (start, pending) = self.queue.insert(irp, irql);
+                if let Start::Now(current) = start {
+                    self.current.with(irql, |place, _| *place = Some(current));
+                }
+                pending
+            }
+            MAKE_CANCELABLE => {
+                if let Some(current) = self.current.with(irql, |place, _| place.take()) {
+                    self.start(Start::Now(current), irql);
+                }
                 irp.complete(NtStatus::SUCCESS, irql)
             }
             PURGE => {
@@ -206,6 +226,29 @@ fn served_request_is_cancelled_and_the_next_one_is_served() {
     assert_eq!(third.status(), Some(nt::STATUS_DEVICE_BUSY));
     assert_eq!(complete(&file), (true, 2));
     assert_eq!(complete(&file), (false, 2));
+    file.close();
+    loaded.unload();
+}
+
+/// A request that was cancelled, or whose handle was closed, while it could not be cancelled is not made cancelable: nobody would
+/// cancel it again.
+#[test]
+fn served_request_that_was_cancelled_before_is_not_made_cancelable() {
+    let (loaded, file) = Loaded::new(&kernel());
+    let other = loaded.device.open(Access::ReadWrite).expect("it opens");
+    for closes in [false, true] {
+        let request = other.device_control(HOLD, &[], Vec::new());
+        if closes {
+            other.close_handle();
+        } else {
+            request.cancel();
+        }
+        assert_eq!(request.status(), None);
+        control(&file, MAKE_CANCELABLE);
+        assert_eq!(request.status(), Some(nt::STATUS_CANCELLED));
+        assert_eq!(complete(&file), (false, 0));
+    }
+    other.close();
     file.close();
     loaded.unload();
 }

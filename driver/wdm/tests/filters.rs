@@ -8,9 +8,9 @@ use common::{kernel, load, load_filter};
 use ntmodel::{Access, Config, Device as Dev, Driver, Faults, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
-    CompletionObserver, CompletionRoutine, Device, Error, Filter, Guid, Handled, InterlockedLong,
-    IoType, Irp, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp, Returned,
-    Shared, SpinLock,
+    CompletionObserver, CompletionRoutine, Device, Error, FileIrp, Filter, Guid, Handled,
+    InterlockedLong, IoType, Irp, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel,
+    PendedIrp, Returned, Shared, SpinLock,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
     irql::{CallerLevel, NoSpinLockHeld},
 };
@@ -186,7 +186,7 @@ impl Filter for Between {
         Ok(Ok::<_, Error>(Self(seen)))
     }
 
-    fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn open_or_close<'irp>(&self, irp: FileIrp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         if irp.major() == MajorFunction::Create {
             let opened = irp.with_record(self.0.clone()).forward_and_wait(irql);
             opened.record().ends.increment();

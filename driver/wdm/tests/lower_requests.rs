@@ -1,6 +1,8 @@
 //! Requests that a driver makes and sends to the device below: their input and output, timeouts, and the removal.
 
 mod common;
+#[path = "common/raw.rs"]
+mod raw;
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,8 +10,8 @@ use common::kernel;
 use ntmodel::{Access, Device as Dev, Driver, File, Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
-    Device, Error, Filter, Guid, Handled, Irp, IrpQueue, IrpView, Lower, MajorFunction, NewDevice,
-    NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared,
+    Device, Error, Filter, Guid, Handled, IoType, Irp, IrpQueue, IrpView, Lower, MajorFunction,
+    NewDevice, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared,
     irql::{CallerLevel, NoSpinLockHeld},
 };
 
@@ -19,10 +21,16 @@ const NEXT: u32 = 0x22_2000;
 const FAIL: u32 = 0x22_2004;
 /// Pends until it is cancelled.
 const HANG: u32 = 0x22_2008;
-/// A code of `METHOD_NEITHER`.
-const NEITHER: u32 = 0x22_2003;
+/// Returns the input in the second buffer, after the first byte of that buffer: of `METHOD_OUT_DIRECT`.
+const APPEND: u32 = 0x22_200e;
+/// Returns the number of bytes in the second buffer if they are those of `SECRET`: of `METHOD_IN_DIRECT`.
+const TAKE: u32 = 0x22_2011;
+/// Returns the input in the other order: of `METHOD_NEITHER`.
+const REVERSE: u32 = 0x22_2003;
 /// Sent to the driver above: sends the code that is the input to the driver below.
 const ASK: u32 = 0x22_3000;
+
+const SECRET: &[u8] = b"secret";
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -46,10 +54,15 @@ impl Filter for Below {
     }
 
     fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
-        if irp.major() != MajorFunction::DeviceControl {
-            return irp.forward(irql);
+        match irp.major() {
+            MajorFunction::Read => return read(irp, irql),
+            MajorFunction::Write => return write(irp, irql),
+            MajorFunction::DeviceControl => {}
+            _ => return irp.forward(irql),
         }
         match irp.code() {
+            APPEND => append(irp, irql),
+            TAKE => take(irp, irql),
             NEXT => match irp.input::<[u8; 3]>() {
                 Ok(input) => irp.complete_with(&input.map(|byte| byte + 1), irql),
                 Err(error) => irp.complete(error, irql),
@@ -57,6 +70,115 @@ impl Filter for Below {
             HANG => self.0.insert(irp, irql),
             _ => irp.complete(Error::DEVICE_BUSY, irql),
         }
+    }
+}
+
+/// Returns the offset.
+fn read<'irp>(irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+    let offset = irp.offset().to_ne_bytes();
+    let mut reply = irp.reply();
+    if reply.append(&offset) < offset.len() {
+        return reply.complete(Error::BUFFER_TOO_SMALL, irql);
+    }
+    reply.complete(NtStatus::SUCCESS, irql)
+}
+
+/// Takes `SECRET`, in whichever way it comes, at the offset 7.
+fn write<'irp>(mut irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+    let mut copy = [0; SECRET.len()];
+    let is_direct = irp.input_bytes().is_err();
+    if is_direct {
+        let copied = irp
+            .user_buffer()
+            .and_then(|buffer| buffer.copy_to(0, &mut copy));
+        assert_eq!(copied, Ok(()));
+    } else {
+        copy.copy_from_slice(irp.input_bytes().expect("it is buffered"));
+    }
+    assert_eq!((&copy[..], irp.offset()), (SECRET, 7));
+    // One byte is not written.
+    irp.complete_write(SECRET.len() - 1, irql)
+}
+
+fn append<'irp>(mut irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+    let first = irp.user_buffer().and_then(|buffer| buffer.read::<u8>(0));
+    let first = first.expect("a second buffer");
+    let mut bytes = irp.input_bytes().expect("an input").to_vec();
+    bytes.insert(0, first);
+    let mut reply = irp.reply();
+    assert_eq!(reply.append(&bytes), bytes.len());
+    reply.complete(NtStatus::SUCCESS, irql)
+}
+
+fn take<'irp>(mut irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+    let mut copy = [0; SECRET.len()];
+    let copied = irp
+        .user_buffer()
+        .and_then(|buffer| buffer.copy_to(0, &mut copy));
+    assert_eq!((copied, &copy[..]), (Ok(()), SECRET));
+    assert_eq!(irp.input_bytes(), Ok(&b"abc"[..]));
+    irp.complete(NtStatus::SUCCESS, irql)
+}
+
+/// The `DriverEntry` of [`Below`], with a routine that is not on `wdm` for the requests of `METHOD_NEITHER`.
+unsafe extern "C" fn below_entry(
+    driver: *mut nt::DRIVER_OBJECT,
+    path: *mut nt::UNICODE_STRING,
+) -> i32 {
+    // SAFETY: the model passes them.
+    let status = unsafe { wdm::filter_entry::<Below>(driver, path) };
+    // SAFETY: as above.
+    unsafe { (*driver).MajorFunction[nt::IRP_MJ_INTERNAL_DEVICE_CONTROL] = Some(reverse) };
+    status
+}
+
+unsafe extern "C" fn reverse(_: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
+    // SAFETY: the model passes an IRP, which is this driver's; so below.
+    let asked = unsafe { nt::irp::io_control(irp) };
+    assert_eq!(asked.code, REVERSE);
+    // SAFETY: as above.
+    let stack = unsafe { nt::irp::current_stack_location(irp) };
+    // SAFETY: as above. The fourth word is `Type3InputBuffer`.
+    let words = unsafe {
+        (&raw const (*stack).Parameters)
+            .cast::<[*const u8; 4]>()
+            .read()
+    };
+    // SAFETY: the sender's input has this length.
+    let input = unsafe { std::slice::from_raw_parts(words[3], asked.input_length as usize) };
+    let mut bytes = input.to_vec();
+    bytes.reverse();
+    assert_eq!(asked.output_length as usize, bytes.len());
+    // SAFETY: the sender's output has room.
+    unsafe {
+        (*irp)
+            .UserBuffer
+            .cast::<u8>()
+            .copy_from(bytes.as_ptr(), bytes.len());
+    };
+    // SAFETY: as above.
+    unsafe { nt::irp::set_information(irp, bytes.len()) };
+    // SAFETY: as above.
+    unsafe { nt::irp::set_status(irp, 0) };
+    // SAFETY: as above.
+    unsafe { nt::IofCompleteRequest(irp, 0) };
+    0
+}
+
+/// A function driver below the filter, whose flags the filter has too.
+struct Base<const IS_DIRECT: bool>;
+
+impl<const IS_DIRECT: bool> Device for Base<IS_DIRECT> {
+    const IO_TYPE: IoType = if IS_DIRECT {
+        IoType::Direct
+    } else {
+        IoType::Buffered
+    };
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
     }
 }
 
@@ -86,9 +208,37 @@ impl Device for Above {
             .0
             .device_control(NEXT, b"abc", &mut [0; 2], Some(SECOND), irql);
         assert_eq!(short, Err(Error::BUFFER_TOO_SMALL));
-        let neither = self.0.device_control(NEITHER, &[], &mut [], None, irql);
-        assert_eq!(neither, Err(Error::INVALID_DEVICE_REQUEST));
         Ok(())
+    }
+
+    fn read<'irp>(&self, irp: Irp<'irp>, (): &(), irql: &mut PassiveLevel) -> Handled<'irp> {
+        let mut output = [0; 9];
+        let read = self
+            .0
+            .read(0x7fff_0000_0001, &mut output, Some(SECOND), irql);
+        if read == Err(Error::BUFFER_TOO_SMALL) {
+            return irp.complete(Error::BUFFER_TOO_SMALL, irql);
+        }
+        let bytes = 0x7fff_0000_0001_i64.to_ne_bytes();
+        assert_eq!((read, &output[..8], output[8]), (Ok(8), &bytes[..], 0));
+        let short = self.0.read(0, &mut output[..3], None, irql);
+        assert_eq!(short, Err(Error::BUFFER_TOO_SMALL));
+        assert_eq!(self.0.write(7, SECRET, None, irql), Ok(SECRET.len() - 1));
+
+        let mut output = *b"<   >";
+        let sent = self
+            .0
+            .device_control(APPEND, b"abc", &mut output, None, irql);
+        assert_eq!((sent, &output), (Ok(4), b"<abc>"));
+        let mut secret = [0; SECRET.len()];
+        secret.copy_from_slice(SECRET);
+        let sent = self.0.device_control(TAKE, b"abc", &mut secret, None, irql);
+        assert_eq!((sent, &secret[..]), (Ok(0), SECRET));
+        let sent = self
+            .0
+            .internal_device_control(REVERSE, b"abcde", &mut output, None, irql);
+        assert_eq!((sent, &output), (Ok(5), b"edcba"));
+        irp.complete(NtStatus::SUCCESS, irql)
     }
 
     fn device_control<'irp>(
@@ -117,12 +267,23 @@ struct Stack {
 
 impl Stack {
     fn started(kernel: &Arc<Kernel>) -> (Self, File) {
+        Self::above(kernel, None)
+    }
+
+    /// Starts the stack, on a device of a function driver if there is one.
+    fn above(kernel: &Arc<Kernel>, base: Option<&Dev>) -> (Self, File) {
         // SAFETY: the entry points are those of drivers on wdm; so below.
-        let below = unsafe { Driver::load(kernel, wdm::filter_entry::<Below>) };
+        let below = unsafe { Driver::load(kernel, below_entry) };
         // SAFETY: as above.
         let above = unsafe { Driver::load(kernel, wdm::entry::<Above>) };
         let (below, above) = (below.expect("DriverEntry"), above.expect("DriverEntry"));
-        let device = below.add_device().expect("AddDevice");
+        let device = match base {
+            Some(base) => {
+                below.add_function(base).expect("AddDevice");
+                base.clone()
+            }
+            None => below.add_device().expect("AddDevice"),
+        };
         above.add_function(&device).expect("AddDevice");
         device.start().expect("the device starts");
         let file = device.open(Access::ReadWrite).expect("it opens");
@@ -159,6 +320,31 @@ fn request_ends_with_the_status_of_the_driver_below_or_in_time() {
     stack.unload();
 }
 
+#[test]
+fn buffers_are_passed_as_the_device_below_demands() {
+    let kernel = kernel();
+    let bases = [
+        common::load::<Base<true>>(&kernel),
+        common::load::<Base<false>>(&kernel),
+    ];
+    for base in bases {
+        let device = base.add_device().expect("AddDevice");
+        let (stack, file) = Stack::above(&kernel, Some(&device));
+        let read = file.read(0, 1).wait(SECOND).expect("it ends");
+        assert_eq!(read.status, nt::STATUS_SUCCESS);
+        file.close();
+        drop(device);
+        stack.unload();
+        base.unload();
+    }
+    // The bus driver's device wants neither buffered nor direct I/O, so the filter cannot write.
+    let (stack, file) = Stack::started(&kernel);
+    let read = file.read(0, 1).wait(SECOND).expect("it ends");
+    assert_eq!(read.status, nt::STATUS_BUFFER_TOO_SMALL);
+    file.close();
+    stack.unload();
+}
+
 fn asked_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, expected: i32) {
     let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
@@ -184,4 +370,65 @@ fn request_ends_before_the_device_is_gone() {
     explore::check(500, |kernel| {
         asked_while_the_device_is_removed(kernel, HANG, nt::STATUS_IO_TIMEOUT);
     });
+}
+
+/// The driver below claims to have written more than the output has room for.
+struct Exaggerates;
+
+impl raw::Control for Exaggerates {
+    fn control(irp: *mut nt::IRP) -> i32 {
+        // SAFETY: the dispatch routine owns the IRP; so below.
+        let status = match unsafe { nt::irp::io_control(irp) }.code {
+            FAIL => nt::STATUS_IO_DEVICE_ERROR,
+            _ => nt::STATUS_SUCCESS,
+        };
+        // SAFETY: as above.
+        unsafe { nt::irp::set_status(irp, status) };
+        // SAFETY: as above.
+        unsafe { nt::irp::set_information(irp, usize::MAX) };
+        // SAFETY: as above.
+        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+        status
+    }
+}
+
+struct Trusts(Lower);
+
+impl Device for Trusts {
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        _: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self(Lower::new(device))))
+    }
+
+    fn start(&self, irql: &mut PassiveLevel) -> Result<(), Error> {
+        let mut output = [7; 4];
+        let failed = self.0.device_control(FAIL, b"abc", &mut output, None, irql);
+        assert_eq!((failed, output), (Err(Error::IO_DEVICE_ERROR), [7; 4]));
+        // The rest of the buffer is zero, not what was in the pool.
+        let sent = self.0.device_control(NEXT, b"abc", &mut output, None, irql);
+        assert_eq!((sent, &output), (Ok(4), b"abc\0"));
+        let empty = self.0.device_control(NEXT, b"abc", &mut [], None, irql);
+        assert_eq!(empty, Ok(0));
+        Ok(())
+    }
+}
+
+#[test]
+fn output_is_not_longer_than_the_buffer_whatever_the_driver_below_says() {
+    let kernel = kernel();
+    // SAFETY: the entry points are those of a driver on `nt` and of one on wdm.
+    let below = unsafe { Driver::load(&kernel, raw::entry::<Exaggerates>) }.expect("DriverEntry");
+    // SAFETY: as above.
+    let above = unsafe { Driver::load(&kernel, wdm::entry::<Trusts>) }.expect("DriverEntry");
+    let device = below.add_device().expect("AddDevice");
+    above.add_function(&device).expect("AddDevice");
+    device.start().expect("the device starts");
+    device.remove().expect("no file is open");
+    drop(device);
+    above.unload();
+    below.unload();
 }

@@ -13,13 +13,13 @@ use std::{
 
 use wdm::{
     Arrival, Busy, CancelSpinLockGuard, CancelableIrp, CurrentIrp, DeviceQueue, DeviceQueueNode,
-    Dpc, DpcRoutine, Guard, Handled, Insert, InterlockedList, InterlockedOwner, InterlockedStack,
-    Irp, IrpQueue, IrpView, KeepIrql, Lookaside, LookasideBox, Mutex, Node, NtStatus, PassiveLevel,
-    PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record, RegistryKey, Remove, Reply,
-    RestoreIrql, Returned, Rundown, RwSpinLock, SList, Shared, SpinLock, Start, StartIoQueue,
-    Thread, ThreadRoutine, Timer, TimerRoutine, UserBuffer, WorkItem, WorkItemRoutine, Zone,
-    ZoneBox,
-    irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
+    Dpc, DpcRoutine, FileIrp, Guard, Handled, Insert, InterlockedList, InterlockedOwner,
+    InterlockedStack, Irp, IrpQueue, IrpView, KeepIrql, Lookaside, LookasideBox, Mutex, Node,
+    NtStatus, PassiveLevel, PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record,
+    RegistryKey, Remove, Reply, RestoreIrql, Returned, Rundown, RwSpinLock, SList, Shared,
+    SpinLock, Start, StartIoQueue, Thread, ThreadRoutine, Timer, TimerRoutine, UserBuffer,
+    WorkItem, WorkItemRoutine, Zone, ZoneBox,
+    irql::{DispatchLevel, NoSpinLockHeld, ObjectHeld, SpinLockHeld},
     lock_order::Alone,
     log::Part,
 };
@@ -170,6 +170,9 @@ fn table() -> Vec<Row> {
             DeviceQueueNode<SyncOnly> => "-S-", DeviceQueueNode<Neither> => "---",
         }
         Dpc ["C" Invariant("dpc_of_another_routine")] { Dpc<Routine> => "SS-" }
+        FileIrp ["'irp" Invariant("file_irp_shortened"), "R" Invariant("file_irp_of_another_record")] {
+            FileIrp<'static> => "--U", FileIrp<'static, Unshared> => "--U",
+        }
         Guard ["'a" Covariant, "T" Invariant("guard_of_a_shorter_value"), "C" Invariant("guard_of_a_superclass"), "R" Fixed] {
             Guard<'static, Both, Alone, KeepIrql> => "--U", Guard<'static, SyncOnly, Alone, RestoreIrql> => "--U",
         }
@@ -245,6 +248,7 @@ fn table() -> Vec<Row> {
             SpinLock<Both> => "SS-", SpinLock<SendOnly> => "SS-", SpinLock<SyncOnly> => "---", SpinLock<Neither> => "---",
         }
         SpinLockHeld ["C" Invariant("held_token_of_a_superclass")] { SpinLockHeld<Alone> => "--U" }
+        ObjectHeld ["C" Invariant("object_token_of_a_superclass")] { ObjectHeld<Alone> => "--U" }
         Start ["C" Invariant("start_of_other_callbacks")] { Start<C> => "SSU", Start<U> => "S-U" }
         StartIoQueue ["C" Invariant("start_io_queue_of_other_callbacks")] {
             StartIoQueue<C> => "SS-", StartIoQueue<U> => "SS-",
@@ -391,6 +395,48 @@ fn declared() -> BTreeMap<String, Vec<String>> {
         }
     }
     declared
+}
+
+/// A bound on a public trait is enough to call a safe method of its sealed supertrait.
+#[test]
+fn no_driver_can_call_a_method_of_a_sealed_trait() {
+    let source_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let texts = sources(&source_folder).into_iter().map(|path| {
+        let text = fs::read_to_string(&path).expect("a source");
+        (path, syn::parse_file(&text).expect("the source parses"))
+    });
+    let modules = texts.flat_map(|(path, file)| {
+        let sealed = file.items.into_iter().filter_map(|item| match item {
+            syn::Item::Mod(module) if module.ident == "sealed" => module.content,
+            _ => None,
+        });
+        sealed.map(move |(_, items)| (path.clone(), items))
+    });
+    let mut count = 0;
+    for (path, item) in
+        modules.flat_map(|(path, items)| items.into_iter().map(move |item| (path.clone(), item)))
+    {
+        let syn::Item::Trait(sealed) = item else {
+            continue;
+        };
+        for item in sealed.items {
+            let syn::TraitItem::Fn(method) = item else {
+                continue;
+            };
+            let takes_internal = method.sig.inputs.iter().any(|input| {
+                matches!(input, syn::FnArg::Typed(typed)
+                    if matches!(&*typed.ty, syn::Type::Path(path) if path.path.is_ident("Internal")))
+            });
+            let name = &method.sig.ident;
+            assert!(
+                method.sig.unsafety.is_some() || takes_internal,
+                "{}: {name}",
+                path.display()
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "{count} methods of sealed traits");
 }
 
 #[test]

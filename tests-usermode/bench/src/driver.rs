@@ -16,7 +16,7 @@ use crate::{Report, image, read};
 const ROUNDS: usize = 41;
 /// How many requests there are in a round.
 const REQUESTS: u32 = 1_000;
-/// How often a thread looks for requests to complete before it gives up, which takes minutes.
+/// The number of times that a thread looks for requests to complete before it fails, which takes minutes.
 const MOST_LOOKS: u32 = 100_000_000;
 
 /// What the limits allow, as Rust to C. The times are those of the driver and the model together, on a machine that may do

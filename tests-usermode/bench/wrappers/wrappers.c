@@ -1,4 +1,5 @@
-/* For each function of lib.rs one of the same name and purpose, as an expert in C writes it. */
+/* Has a function of the same name and purpose for each function of lib.rs, as an expert in C writes
+ * it. */
 
 #include "../../twin/device.h"
 
@@ -80,7 +81,7 @@ PSINGLE_LIST_ENTRY stack_pop(STACK *Stack)
     return ExInterlockedPopEntryList(&Stack->Head, &Stack->Lock);
 }
 
-/* What another file has in the twin, as lib.rs has another function for it. */
+/* Functions that are in another file of the twin, as lib.rs has another function for them. */
 __attribute__((noinline, cold)) VOID EndPended(DEVICE *Device, PIRP Irp, NTSTATUS Status)
 {
     Irp->IoStatus.Status = Status;

@@ -25,8 +25,8 @@ pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
     unsafe { Driver::load(kernel, wdm::entry::<D>) }
 }
 
-/// The environment variable that names the folder of the images. Whoever sets it vouches that each is built from the logic of the
-/// same name.
+/// The environment variable that names the folder of the images. The user who sets it is responsible for each image being
+/// built from the logic of the same name.
 const BUILT: &str = "INTERLOCK_BUILT";
 
 /// A driver on `wdm` whose tests run on its logic or on its image, the `.sys` file.
@@ -107,11 +107,11 @@ pub struct Test {
 /// Every order, for tests that have few.
 const EVERY: &[Search] = &[Search::every(1_000_000)];
 
-/// Every order, since a driver in safe code on `wdm` keeps its memory guarded; and in case that `wdm` itself does not, every order
-/// with at most three preemptions. For tests that have too many orders otherwise.
+/// Every order, since a driver in safe code on `wdm` keeps its memory guarded. In case `wdm` itself does not, also every order with at
+/// most three preemptions. For tests that have too many orders for [`EVERY`].
 const GUARDED: &[Search] = &[Search::guarded(1_000_000), Search::preempting(3)];
 
-/// A sample of the orders, for tests that have too many even so.
+/// A sample of the orders, for tests with too many orders for the other searches.
 const MANY: &[Search] = &[
     Search::Random {
         schedules: 5_000,

@@ -25,7 +25,7 @@ type Step<T = ()> = Result<T, i32>;
 /// The environment variable with the path of an image.
 const IMAGE: &str = "INTERLOCK_DRIVER";
 
-/// What must have failed.
+/// The call paths that must have failed.
 const PARTS: &[&str] = &[
     "create::create_object",
     "pnp::attach",
@@ -35,7 +35,7 @@ const PARTS: &[&str] = &[
     "thread::start",
 ];
 
-/// The same in an image, whose compiler has inlined most functions.
+/// The same for an image, whose compiler has inlined most functions.
 const PARTS_OF_IMAGE: &[&str] = &["pnp::", "Zone::new", "thread::"];
 
 fn load(kernel: &Arc<Kernel>) -> Step<Driver> {
@@ -43,7 +43,7 @@ fn load(kernel: &Arc<Kernel>) -> Step<Driver> {
         return interlock_explore::load::<Interlock>(kernel);
     };
     let image = Image::load(path).expect("the image is loaded");
-    // SAFETY: whoever runs the test has named a driver's image.
+    // SAFETY: the user who runs the test has named the image of a driver.
     unsafe { Driver::load_image(kernel, image) }
 }
 

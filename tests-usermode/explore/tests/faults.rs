@@ -60,7 +60,7 @@ fn replay_finds(fault: &Fault, printed: &str) {
     );
 }
 
-/// Each kind of depth-first search finds each mistake: none of them is one in plain memory alone.
+/// Each kind of depth-first search finds each mistake, since none of them is visible in plain memory only.
 #[test]
 fn every_search_finds_every_mistake() {
     const MOST: usize = 1_000_000;

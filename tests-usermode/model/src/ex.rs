@@ -1,5 +1,5 @@
 //! The executive: interlocked and sequenced lists, interlocked numbers, fast mutexes, reader/writer spin
-//! locks, run-down protection, zones, the pool with the driver's global allocator, counted strings, kernel handles, and
+//! locks, executive resources, run-down protection, zones, the pool with the driver's global allocator, counted strings, kernel handles, and
 //! events of user mode.
 //!
 //! It uses `ke`, `host` and `verifier`, and neither `io` nor `ps`.
@@ -12,6 +12,7 @@ mod interlocked;
 mod lookaside;
 pub(crate) mod pool;
 mod reader_writer;
+mod resource;
 mod rundown;
 mod slist;
 mod strings;
@@ -20,7 +21,10 @@ mod zone;
 pub(crate) use event::EventObject;
 pub use event::UserEvent;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -37,15 +41,17 @@ pub(crate) struct Ex {
     user_handles: Handles,
     /// The event objects of user mode and the thread objects, by their addresses.
     events: Mutex<FxHashMap<usize, Arc<EventObject>>>,
-    /// Held while a sequenced list is worked on.
+    /// The lock for operations on sequenced lists.
     slists: Mutex<()>,
     /// The lookaside lists that were initialised, by their addresses, and whether each was deleted.
     lookaside_lists: Mutex<FxHashMap<usize, bool>>,
-    /// The run-down protections that are waited for, by their addresses.
+    /// The executive resources that were initialised, by their addresses.
+    resources: Mutex<BTreeMap<usize, resource::Resource>>,
+    /// The run-down protections that a thread waits for, by their addresses.
     run_downs: Mutex<FxHashSet<usize>>,
     /// The zones that were initialised, by their addresses, with the blocks of each segment and their size.
     zones: Mutex<FxHashMap<usize, Vec<zone::Blocks>>>,
-    /// The lock with which each interlocked list was last accessed, by the addresses.
+    /// The lock that each interlocked list was last accessed with, by the address of the list.
     locks_of_lists: Mutex<FxHashMap<usize, usize>>,
 }
 
@@ -58,6 +64,7 @@ impl Default for Ex {
             events: Mutex::default(),
             slists: Mutex::default(),
             lookaside_lists: Mutex::default(),
+            resources: Mutex::default(),
             run_downs: Mutex::default(),
             zones: Mutex::default(),
             locks_of_lists: Mutex::default(),

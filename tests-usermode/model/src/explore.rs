@@ -1,30 +1,32 @@
-//! Exploration: runs a scenario again and again, each time with another order of its threads.
+//! Exploration: runs a scenario repeatedly, each time with another order of its threads.
 //!
-//! A scenario is a function that loads a driver and starts [actors](crate::Kernel::actor), its threads. `shuttle` runs one thread
-//! at a time. Another one can go on at each step that others can observe: where a thread acquires a lock, inserts into a queue,
-//! exchanges a Cancel routine. [`explore`] tries the orders that a [`Search`] selects. If one of them breaks a rule, the result
-//! has its [`Schedule`], which [`replay`] repeats step by step.
+//! A scenario is a function that loads a driver and starts its threads, the [actors](crate::Kernel::actor). `shuttle` runs
+//! one thread at a time. The scheduler can switch to another thread at each step that others can observe: when a thread
+//! acquires a lock, inserts into a queue or exchanges a Cancel routine. [`explore`] tries the orders that a [`Search`]
+//! selects. If an order breaks a rule, the result has its [`Schedule`], which [`replay`] repeats step by step.
 //!
 #![doc = concat!("```\n", include_str!("../examples/driver.txt"), include_str!("../examples/explore.txt"), "```")]
 //!
 //! # Which orders
 //!
-//! [`Search::every`] tries every order, except those that differ only in the order of independent steps and so have the same
-//! outcome. It makes no assumption about the driver: code of the driver and of the scenario is taken to touch any memory. For a
-//! driver in safe code on `wdm`, [`Search::guarded`] needs far fewer schedules. [`Explored::complete`] tells whether no order is
-//! left. If a search does not end, bound the preemptions ([`Search::preempting`]), or draw the orders at random.
+//! [`Search::every`] tries every order, except those that differ only in the order of independent steps and so have the
+//! same outcome. It makes no assumption about the driver: any code of the driver and of the scenario can access any memory.
+//! For a driver in safe code on `wdm`, [`Search::guarded`] needs far fewer schedules. [`Explored::complete`] states whether
+//! every order was tried. If a search does not end, bound the preemptions ([`Search::preempting`]), or choose the orders at
+//! random.
 //!
 //! # Time
 //!
-//! The clock is virtual: it does not advance while a thread can continue, except by 100 ns for each read. A thread "timers" lets
-//! the timers expire, in the order of their due times, and each at any point of the schedule from when it is set on: what another
-//! thread does may take any time. So a wait with a timeout ends both ways. A periodic timer expires three times, and then stays
-//! set; otherwise there would be no end to the orders. [`Request::wait`](crate::Request::wait) has no timeout in an exploration: a
-//! request that does not end is a hang, and a violation.
+//! The clock is virtual: it does not advance while a thread can continue, except by 100 ns for each read. A thread "timers"
+//! expires the timers in the order of their due times. A timer can expire at any point of the schedule after it is set,
+//! since the steps of another thread can take any time. So a wait with a timeout is explored with both outcomes. A periodic
+//! timer expires three times and then stays set, since otherwise the number of orders would be infinite.
+//! [`Request::wait`](crate::Request::wait) has no timeout in an exploration: a request that does not end is a hang, which
+//! is a violation.
 //!
 //! # Memory
 //!
-//! The model sees the objects that routines work on. For plain memory there is [`Shared`].
+//! The model observes the objects that routines work on. For plain memory there is [`Shared`].
 //!
 //! This is the highest folder: it uses the others, and none of them uses it.
 

@@ -1,26 +1,26 @@
 //! Images of drivers: a `.sys` file for x64 in the memory of this program, for a [`Kernel`](crate::Kernel) to load.
 //!
-//! An [`Image`] is mapped as Windows maps it: relocated, its imports bound to the model's routines, its sections protected, and
-//! what is discardable gone after `DriverEntry`. Its routines are called, and call the model's, by the Microsoft x64 calling
-//! convention. Which convention a driver's routine has, its address says, so that an image and a driver that is linked with this
-//! program can be loaded side by side.
+//! An [`Image`] is mapped as Windows maps it: it is relocated, its imports are bound to the model's routines, its sections
+//! are protected, and its discardable sections are unmapped after `DriverEntry`. Calls into it and out of it use the
+//! Microsoft x64 calling convention. The address of a driver's routine determines its convention, so an image and a driver
+//! that is linked with this program can be loaded side by side.
 //!
-//! What a compiler has put into the image itself does not call the model:
+//! Code that a compiler has inlined into the image does not call the model:
 //!
-//! | inline | what is known |
+//! | inline code | what the model knows |
 //! | --- | --- |
-//! | `IoSetCancelRoutine`, a read of `Irp->Cancel` | what the IRP shows when it is next passed to a routine, cancelled or completed, or its dispatch routine returns |
-//! | `IoMarkIrpPending` | the same: one that comes too late is found for a device queue, and for an interlocked list if [lists are checked](crate::Config::check_lists) |
-//! | `InsertTailList` and other lists | what the entries show when the IRP is completed |
-//! | any use of an IRP after its completion | a routine that it is passed to |
+//! | `IoSetCancelRoutine`, a read of `Irp->Cancel` | the state of the IRP when it is next passed to a routine, cancelled or completed, or when its dispatch routine returns |
+//! | `IoMarkIrpPending` | the same: a late call is found for a device queue, and for an interlocked list if [lists are checked](crate::Config::check_lists) |
+//! | `InsertTailList` and other lists | the state of the entries when the IRP is completed |
+//! | any use of an IRP after its completion | a routine that the IRP is passed to |
 //! | `Interlocked*`, `YieldProcessor` | nothing: in an [exploration](crate::explore) no other thread runs there |
-//! | `KeGetCurrentIrql`, `KeRaiseIrql`, `KeLowerIrql` (CR8) | all: they are carried out as the routines are |
-//! | `KeGetCurrentProcessorNumber`, `KeGetCurrentThread` (GS) | they are carried out; no memory is at the thread's address |
+//! | `KeGetCurrentIrql`, `KeRaiseIrql`, `KeLowerIrql` (CR8) | everything: the model emulates them |
+//! | `KeGetCurrentProcessorNumber`, `KeGetCurrentThread` (GS) | the model emulates them; there is no memory at the thread's address |
 //! | other uses of GS, privileged instructions | a violation that names the instruction |
 //!
-//! The last three rows are those of a Linux host. On a Windows host an image that contains one of the inline functions named there is
-//! refused, reports have the image's addresses instead of its functions, and other invalid instructions end the program, as invalid
-//! memory does.
+//! The last three rows apply to a Linux host. A Windows host refuses an image that contains one of the inline functions
+//! named there, its reports have the image's addresses instead of its functions, and other invalid instructions end the
+//! program, as invalid memory does.
 //!
 //! Structured exceptions are not modelled. A section that can be both written and executed is refused.
 
@@ -41,17 +41,17 @@ pub use host::Image;
 pub(crate) use host::contains;
 pub(crate) use host::{describe, offset, walk};
 
-/// Why an image is not loaded.
+/// Why an image cannot be loaded.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ImageError {
     /// The file cannot be read, or there is no memory for it.
     Io(io::Error),
-    /// Windows would not load it either, for this reason.
+    /// Windows would not load the image either, for this reason.
     Invalid(String),
-    /// The model lacks routines that it imports: all of these.
+    /// The model lacks these routines that the image imports.
     Missing(Vec<String>),
-    /// It contains this inline function, which the model does not carry out on Windows.
+    /// The image contains this inline function, which the model does not emulate on Windows.
     Inline(&'static str),
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for ImageError {
             ),
             Self::Inline(function) => write!(
                 f,
-                "the image contains {function} as an inline function, which the model kernel carries out on Linux alone"
+                "the image contains {function} as an inline function, which the model kernel emulates on Linux only"
             ),
         }
     }

@@ -1,5 +1,5 @@
-//! The I/O manager and the PnP manager: drivers, devices and their stacks, files, IRPs with their cancellation and completion,
-//! remove locks, work items, and the registry as far as a driver opens it.
+//! The I/O manager and the PnP manager: drivers, devices and their stacks, files, IRPs with their cancellation and
+//! completion, remove locks, work items, and the registry keys that a driver opens.
 //!
 //! It uses every other folder but `explore`.
 
@@ -13,6 +13,7 @@ mod device;
 mod device_pointer;
 mod device_stack;
 mod driver;
+mod driver_extension;
 mod driver_irp;
 mod file;
 mod hang;
@@ -27,6 +28,7 @@ mod own_mdl;
 mod partial_mdl;
 mod pnp;
 mod power;
+mod power_request;
 mod registry;
 mod remove_lock;
 mod request;

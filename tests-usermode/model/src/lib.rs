@@ -24,9 +24,9 @@
 //! The threads of a [`Kernel`] are the host threads that enter it. An [exploration](explore) runs them one at a time,
 //! in every order of the steps that other threads can observe, or in many.
 //!
-//! What remains invisible: reads and writes of plain memory, except of freed blocks and of memory that is no memory. So the model
-//! does not find a paged block that is read or written at `DISPATCH_LEVEL`, and it finds two threads that use a list without a lock
-//! in an exploration only, by the WDK's functions for lists. [`explore::Shared`] is for other memory.
+//! The model does not observe reads and writes of plain memory, except of freed blocks and of addresses without memory. So
+//! it does not find an access to a paged block at `DISPATCH_LEVEL`. It finds two threads that use a list without a lock
+//! only in an exploration, and only if they use the WDK's list functions. [`explore::Shared`] is for other memory.
 //!
 //! A violation stops the thread forever, as a bug check does: nothing unwinds through the driver.
 //! [`Config::on_violation`] selects the effect on the program.
@@ -34,10 +34,10 @@
 //! # Testing your own driver
 //!
 //! The driver is a library crate on `nt` or `wdm`. A test depends on that crate and on this one, which defines the kernel's
-//! routines; it needs no WDK. [`Image`] is for a driver's image, also of a driver in C.
+//! routines, so it needs no WDK. [`Image`] is for a driver's image, which can be written in C.
 //!
-//! The driver of the following examples is on raw `nt`. Its IOCTL `HOLD` pends the request, `RELEASE` completes the one that
-//! pends, and `HOLD_FOR_A_SECOND` sets a timer whose DPC does so.
+//! The driver of the following examples is on raw `nt`. Its IOCTL `HOLD` pends the request, `RELEASE` completes the pending
+//! request, and `HOLD_FOR_A_SECOND` sets a timer whose DPC completes it.
 //!
 //! ## Load a driver and send a request
 //!
@@ -57,7 +57,7 @@ assert_eq!(held.status(), Some(STATUS_SUCCESS));
 
 file.close();
 device.remove().expect("no file is open");
-// Whatever the driver has left behind is a violation.
+// Anything that the driver has leaked is a violation.
 driver.unload();
 "#, "```")]
 //!
@@ -77,10 +77,10 @@ let end = held.wait(Duration::from_secs(1)).expect("the Cancel routine completes
 assert_eq!(end.status, STATUS_CANCELLED);
 "#, "```")]
 //!
-//! ## Let time pass
+//! ## Advance the time
 //!
-//! With [`Clock::Virtual`], time passes only when [`Kernel::advance`] is called, or when a thread waits and nothing else can
-//! happen: then the next timer expires at once. A test of a timeout of an hour takes no time.
+//! With [`Clock::Virtual`], time passes only when [`Kernel::advance`] is called, or when a thread waits and no other thread
+//! can run: then the next timer expires immediately. A test of a timeout of an hour takes no time.
 //!
 #![doc = concat!("```\n", include_str!("../examples/driver.txt"), r#"
 let kernel = Kernel::new(Config {
@@ -98,10 +98,10 @@ kernel.advance(Duration::from_millis(1));
 assert_eq!(held.status(), Some(STATUS_SUCCESS));
 "#, "```")]
 //!
-//! ## Have allocations fail
+//! ## Make allocations fail
 //!
-//! With [`Faults`] in [`Config::faults`], each request of the driver for memory or for an object fails once for each call path
-//! that leads to it.
+//! With [`Faults`] in [`Config::faults`], each allocation and each creation of an object by the driver fails once per call
+//! path.
 //!
 #![doc = concat!("```\n", include_str!("../examples/driver.txt"), r#"
 use ntmodel::Faults;
@@ -121,7 +121,7 @@ loop {
         }
         driver.unload();
     }
-    // Nothing was left to fail.
+    // No further call path was found.
     if !faults.disarm() {
         break;
     }
@@ -130,8 +130,8 @@ loop {
 //!
 //! ## Expect a violation
 //!
-//! With [`OnViolation::Halt`] the program goes on after a violation, and [`Kernel::violation`] returns it. The thread that broke
-//! the rule stops for good, so a test runs it as another thread.
+//! With [`OnViolation::Halt`] the program continues after a violation, and [`Kernel::violation`] returns it. The thread
+//! that broke the rule stops forever, so a test runs the operation in another thread.
 //!
 #![doc = concat!("```\n", include_str!("../examples/driver.txt"), r#"
 let kernel = Kernel::new(Config {

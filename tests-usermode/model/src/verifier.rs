@@ -1,6 +1,6 @@
 //! The rules and their bug checks, the driver's stack, the order of locks, and fault injection.
 //!
-//! This is the lowest folder. It knows no thread and no kernel, so every other folder can use it.
+//! This is the lowest folder. It uses no thread and no kernel, so every other folder can use it.
 
 pub(crate) mod bug_check;
 pub(crate) mod faults;

@@ -60,11 +60,13 @@ impl Steps for Function {
 /// <https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mj-create>.
 fn is_opened(irp: *mut IRP) {
     // SAFETY: the caller owns the IRP.
-    let stack = unsafe { &*io::current_stack_location(irp) };
-    let context = usize::try_from(stack.Parameters[0]).expect("64 bits");
+    let stack = unsafe { io::current_stack_location(irp) };
+    // SAFETY: as above.
+    let parameters = unsafe { (*stack).Parameters };
+    let context = usize::try_from(parameters[0]).expect("64 bits");
     let context = std::ptr::with_exposed_provenance::<u32>(context);
     // SAFETY: the I/O manager passes the structure.
-    let access = unsafe { context.add(4).read() };
+    let access = unsafe { context.wrapping_add(4).read() };
     let file = nt::FILE_GENERIC_READ | nt::FILE_GENERIC_WRITE;
     assert_eq!(access, file);
 }
@@ -174,9 +176,11 @@ struct Asks;
 
 impl Filter for Asks {
     fn pass(device: *mut DEVICE_OBJECT, below: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        // SAFETY: both device objects are alive.
-        let same = unsafe { (*device).AlignmentRequirement == (*below).AlignmentRequirement };
-        assert!(same);
+        let [own, lower] = [device, below].map(|device| {
+            // SAFETY: both device objects are alive.
+            unsafe { (*device).AlignmentRequirement }
+        });
+        assert_eq!(own, lower);
         // SAFETY: the routine owns the IRP.
         if unsafe { io::io_control(irp) }.input_length != 0 {
             let irql = nt!(KeRaiseIrqlToDpcLevel());

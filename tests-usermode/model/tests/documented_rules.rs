@@ -55,10 +55,10 @@ fn a_mutex_is_waited_for_in_kernel_mode() {
         nt!(KeInitializeMutex(mutex, 0));
         wait_in(USER_MODE, mutex.cast());
     };
-    stops(body, Rule::Mutex, NO_CODE, 0, "KeWaitForSingleObject");
+    stops(body, Rule::WaitMode, NO_CODE, 0, "KeWaitForSingleObject");
 }
 
-/// Bug check 0xC4, 0x123.
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kewaitforsingleobject>
 #[test]
 fn an_object_on_the_stack_is_waited_for_in_kernel_mode() {
     let body = |_| {
@@ -67,7 +67,7 @@ fn an_object_on_the_stack_is_waited_for_in_kernel_mode() {
         wait_in(USER_MODE, (&raw mut event).cast());
     };
     let routine = "KeWaitForSingleObject";
-    stops(body, Rule::WaitObjects, 0xc4, 0x123, routine);
+    stops(body, Rule::WaitMode, NO_CODE, 0, routine);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_wait_follows_a_set_event_that_announces_it() {
         nt!(KeSetEvent(event, 0, 1));
         nt!(KeClearEvent(event));
     };
-    stops(body, Rule::WaitObjects, NO_CODE, 0, "KeClearEvent");
+    stops(body, Rule::AnnouncedWait, NO_CODE, 0, "KeClearEvent");
 }
 
 /// Bug check 0xC4, 0.

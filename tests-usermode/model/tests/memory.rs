@@ -54,7 +54,7 @@ fn a_pointer_to_nothing_stops_the_driver_that_reads() {
     assert_eq!(violation.routine, "KeInitializeEvent");
     let text = violation.to_string();
     assert!(
-        text.contains("reads from 0x100008, which is no memory"),
+        text.contains("reads from 0x100008, where there is no memory"),
         "\n{text}"
     );
     assert!(

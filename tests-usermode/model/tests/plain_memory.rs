@@ -134,7 +134,7 @@ fn a_number_orders_what_comes_before_it() {
     breaks(
         two_requests::<PublishedEarly>,
         Rule::PlainMemory,
-        "nothing puts the one after the other",
+        "nothing orders the two",
     );
 }
 
@@ -167,7 +167,11 @@ counts!(NotWaited, |_device, own, code| {
 #[test]
 fn an_event_orders_what_comes_before_it() {
     holds(two_requests::<Waited>);
-    breaks(two_requests::<NotWaited>, Rule::PlainMemory, "nothing puts");
+    breaks(
+        two_requests::<NotWaited>,
+        Rule::PlainMemory,
+        "nothing orders",
+    );
 }
 
 unsafe extern "C" fn counting_dpc(_: *mut KDPC, own: *mut c_void, _: *mut c_void, _: *mut c_void) {
@@ -210,7 +214,7 @@ fn a_timer_orders_what_comes_before_it() {
     breaks(
         one_request::<BesideTimer>,
         Rule::PlainMemory,
-        "nothing puts",
+        "nothing orders",
     );
 }
 
@@ -267,6 +271,6 @@ fn a_work_item_orders_what_comes_before_it() {
     breaks(
         one_request::<QueuesItem<true>>,
         Rule::PlainMemory,
-        "nothing puts",
+        "nothing orders",
     );
 }

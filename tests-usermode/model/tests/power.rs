@@ -3,10 +3,10 @@
 mod common;
 mod steps;
 
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, ffi::c_void, ptr::null_mut, sync::Arc};
 
 use common::{NO_CODE, found_in};
-use nt::{DEVICE_OBJECT, IRP, NTSTATUS, STATUS_SUCCESS};
+use nt::{DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, NTSTATUS, STATUS_SUCCESS};
 use ntmodel::{Config, Driver, Kernel, PowerState, Rule};
 use steps::{Steps, complete, entry, lower, skip};
 
@@ -16,6 +16,9 @@ enum Handling {
     Passes,
     /// Completes it with this status.
     Completes(NTSTATUS),
+    /// Asks for this state of the device when a state of the system has come back from the lower drivers, and completes the request
+    /// for it when that has ended.
+    Requests(i32),
     /// Calls `PoSetPowerState` with this type and state at this IRQL, and passes it down.
     Tells(i32, i32, u8),
 }
@@ -38,6 +41,13 @@ impl Steps for Power {
         let is_power = unsafe { nt::irp::major_function(irp) } == nt::IRP_MJ_POWER;
         match HANDLING.get() {
             Handling::Completes(status) if is_power => return complete(irp, status),
+            Handling::Requests(state) if is_power => {
+                // SAFETY: as above.
+                let power = unsafe { nt::irp::power(irp) };
+                if power.kind == 0 {
+                    return request(device, lower::<Self>(device), irp, state);
+                }
+            }
             Handling::Tells(kind, state, irql) if is_power => {
                 // SAFETY: the IRQL is raised.
                 let old = unsafe { nt::KfRaiseIrql(irql) };
@@ -52,6 +62,66 @@ impl Steps for Power {
     }
 }
 
+thread_local! {
+    /// The state that the completion routine asks for.
+    static WANTED: Cell<i32> = const { Cell::new(0) };
+}
+
+/// Passes a request for a state of the system down, pended until the device has the state that belongs to it.
+fn request(
+    device: *mut DEVICE_OBJECT,
+    lower: *mut DEVICE_OBJECT,
+    irp: *mut IRP,
+    state: i32,
+) -> NTSTATUS {
+    WANTED.set(state);
+    steps::mark(irp);
+    // SAFETY: the IRP is this routine's; so below.
+    unsafe { nt::irp::IoCopyCurrentIrpStackLocationToNext(irp) };
+    // SAFETY: as above.
+    unsafe {
+        nt::irp::IoSetCompletionRoutine(irp, Some(came_back), device.cast(), true, true, true);
+    }
+    // SAFETY: as above.
+    unsafe { nt::PoCallDriver(lower, irp) };
+    nt::STATUS_PENDING
+}
+
+unsafe extern "C" fn came_back(
+    _: *mut DEVICE_OBJECT,
+    irp: *mut IRP,
+    device: *mut c_void,
+) -> NTSTATUS {
+    let (minor, state) = (nt::IRP_MN_SET_POWER, WANTED.get());
+    // SAFETY: the device object is the context, and the IRP stays until the routine completes it.
+    let status = unsafe {
+        nt::PoRequestPowerIrp(
+            device.cast(),
+            minor,
+            state,
+            Some(has_state),
+            irp.cast(),
+            null_mut(),
+        )
+    };
+    assert_eq!(status, nt::STATUS_PENDING);
+    nt::STATUS_MORE_PROCESSING_REQUIRED
+}
+
+unsafe extern "C" fn has_state(
+    _: *mut DEVICE_OBJECT,
+    minor: u8,
+    _: i32,
+    irp: *mut c_void,
+    block: *mut IO_STATUS_BLOCK,
+) {
+    assert_eq!(minor, nt::IRP_MN_SET_POWER);
+    // SAFETY: the power manager passes the status block.
+    let status = unsafe { (*block).Status };
+    complete(irp.cast(), status);
+}
+
+const S3: PowerState = PowerState::System(4);
 const D0: PowerState = PowerState::Device(1);
 const D3: PowerState = PowerState::Device(4);
 
@@ -108,6 +178,26 @@ fn by_the_book_nothing_is_found() {
         assert_eq!(live(&kernel, handling, query, state), status);
     }
     assert!(kernel.violation().is_none());
+}
+
+#[test]
+fn a_state_of_the_device_follows_one_of_the_system() {
+    let kernel = Kernel::new(Config::default());
+    let status = live(&kernel, Handling::Requests(4), false, S3);
+    assert_eq!(status, STATUS_SUCCESS);
+    assert!(kernel.violation().is_none());
+    steps::holds(|kernel| {
+        live(kernel, Handling::Requests(4), false, S3);
+    });
+}
+
+#[test]
+fn a_state_of_the_system_is_requested() {
+    let violation = found_in(|kernel| {
+        live(kernel, Handling::Requests(5), false, S3);
+    });
+    assert_eq!(violation.rule, Rule::PowerState, "{violation}");
+    assert_eq!(violation.routine, "PoRequestPowerIrp", "{violation}");
 }
 
 #[test]

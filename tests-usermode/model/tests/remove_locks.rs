@@ -97,3 +97,47 @@ fn a_remove_lock_has_each_tag_as_often_as_it_was_acquired_for_it() {
     });
     assert!(kernel.violation().is_none());
 }
+
+/// A driver can have a remove lock for each file, in a block of the pool, and wait for it when the file is cleaned up.
+#[test]
+fn a_remove_lock_in_the_pool_is_waited_for_without_a_removal() {
+    let kernel = Kernel::new(Config::default());
+    run(&kernel, || {
+        let lock = lock_in_the_pool();
+        acquire_remove_lock(lock, TAG);
+        // SAFETY: the lock is held for the tag.
+        unsafe { nt::IoReleaseRemoveLockAndWaitEx(lock, tag(TAG), REMOVE_LOCK_SIZE) };
+        // SAFETY: the lock is initialised.
+        let late =
+            unsafe { nt::IoAcquireRemoveLockEx(lock, tag(TAG), c"".as_ptr(), 1, REMOVE_LOCK_SIZE) };
+        assert_eq!(late, nt::STATUS_DELETE_PENDING);
+        free_lock(lock);
+    });
+    assert!(kernel.violation().is_none());
+}
+
+#[test]
+fn memory_of_a_remove_lock_is_freed_while_it_is_held() {
+    let held = || {
+        let lock = lock_in_the_pool();
+        acquire_remove_lock(lock, TAG);
+        free_lock(lock);
+    };
+    let violation = stops(held, Rule::RemoveLock, 0, 0, "ExFreePoolWithTag");
+    assert!(violation.what.contains("held for 0x1"), "{violation}");
+}
+
+/// Allocates a lock of a file.
+fn lock_in_the_pool() -> &'static mut IO_REMOVE_LOCK {
+    // SAFETY: the pool can be allocated from at this IRQL.
+    let block = unsafe { nt::ExAllocatePool2(0x40, size_of::<IO_REMOVE_LOCK>(), 1) };
+    // SAFETY: the block is large enough, and zeroed. It is used until it is freed.
+    let lock = unsafe { &mut *block.cast::<IO_REMOVE_LOCK>() };
+    initialise_remove_lock(lock);
+    lock
+}
+
+fn free_lock(lock: &mut IO_REMOVE_LOCK) {
+    // SAFETY: the block is the caller's.
+    unsafe { nt::ExFreePoolWithTag((&raw mut *lock).cast(), 1) };
+}

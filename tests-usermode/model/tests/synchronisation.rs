@@ -183,7 +183,7 @@ fn what_is_written_under_a_shared_lock_is_found() {
     breaks(
         two_requests::<Readers>,
         Rule::PlainMemory,
-        "nothing puts the one after the other",
+        "nothing orders the two",
     );
 }
 
@@ -192,7 +192,7 @@ fn two_locks_do_not_exclude_one_another() {
     breaks(
         two_requests::<MutexAndFastMutex>,
         Rule::PlainMemory,
-        "nothing puts the one after the other",
+        "nothing orders the two",
     );
 }
 

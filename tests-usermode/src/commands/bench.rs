@@ -17,8 +17,8 @@ use crate::target;
 /// How many requests are pending at a time.
 const COUNTS: [u32; 5] = [1_000, 3_000, 10_000, 30_000, 100_000];
 
-/// How much longer a request may take among the most requests than among the fewest. Caches make a difference, but a smaller
-/// one; growth beyond this is not linear.
+/// The maximum ratio of the times per request among the most and the fewest requests. Caches account for a smaller
+/// difference; more growth than this is not linear.
 const MOST_GROWTH: f64 = 5.0;
 
 /// How many schedules must be explored per second.

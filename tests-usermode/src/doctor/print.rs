@@ -50,7 +50,7 @@ fn print_table(out: &mut impl Write, findings: &[Finding], totals: &Totals) -> i
     let plural = if totals.problems == 1 { "" } else { "s" };
     writeln!(
         out,
-        "\n{} problem{plural}, {} fine, {} cannot be told",
+        "\n{} problem{plural}, {} fine, {} unknown",
         totals.problems, totals.fine, totals.cannot_tell
     )
 }
@@ -118,7 +118,7 @@ mod tests {
              \x20                          > bcdedit\n\
              Root          cannot tell  no \"interlock.cer\"\n\
              \n\
-             1 problem, 1 fine, 1 cannot be told\n"
+             1 problem, 1 fine, 1 unknown\n"
         );
         assert_eq!(exit, Exit::Failed);
     }

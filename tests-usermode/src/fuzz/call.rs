@@ -101,7 +101,7 @@ fn is_zone(values: &[u64]) -> bool {
     matches!(values, [block, size, offset] if is_32_bits(*block) && is_segment(*size, *offset))
 }
 
-/// The same, and another segment.
+/// The size of a block, a segment, and another segment.
 fn is_zone_and_segment(values: &[u64]) -> bool {
     match values {
         [zone @ .., size, offset] => is_zone(zone) && is_segment(*size, *offset),

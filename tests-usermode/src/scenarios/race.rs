@@ -23,7 +23,7 @@ fn cancel_against_completion(session: &Session) -> Result<Tally> {
     let other = Device::open()?;
     let rounds = session.rounds(100_000);
     let baton = Baton::default();
-    // The completer is the first, since its error explains why the canceller waited in vain.
+    // The completer's result comes first, since its error explains why the canceller's wait timed out.
     let counts = on_threads(2, |thread| {
         if thread == 0 {
             return complete_rounds(&baton, &other);
@@ -37,7 +37,7 @@ fn cancel_against_completion(session: &Session) -> Result<Tally> {
     session.check(tally)?;
     if completed == 0 || cancelled == 0 {
         return Err(Error::unsupported(format!(
-            "in {rounds} rounds {completed} completions and {cancelled} cancellations won: nothing was raced"
+            "in {rounds} rounds {completed} completions and {cancelled} cancellations won: the two calls never overlapped"
         )));
     }
     Ok(tally)
@@ -203,7 +203,7 @@ fn spin_until(what: &str, mut done: impl FnMut() -> bool) -> Result {
     let start = Instant::now();
     while !done() {
         if start.elapsed() > DEADLINE * 2 {
-            return Err(Error::failed(format!("waited in vain for {what}")));
+            return Err(Error::failed(format!("the wait for {what} timed out")));
         }
         thread::yield_now();
     }

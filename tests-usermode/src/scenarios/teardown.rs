@@ -1,4 +1,4 @@
-//! Requests whose handle, process or device goes away.
+//! Requests whose handle is closed, whose process ends, or whose device is removed.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -30,7 +30,7 @@ pub const REMOVE_DEVICE: Scenario = Scenario {
     run: remove_device,
 };
 
-/// How many requests are pending when their handle or process goes away.
+/// The number of requests that are pending when their handle is closed or their process ends.
 const MANY: u32 = 1000;
 
 /// One of two handles is closed.

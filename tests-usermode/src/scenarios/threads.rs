@@ -7,7 +7,7 @@ use crate::error::{Result, ensure};
 
 const THREADS: u32 = 4;
 
-/// What is known in advance of the count that a routine must reach.
+/// The expected value of the count that a routine must reach.
 #[derive(Clone, Copy)]
 enum Outcome {
     /// It is the number of rounds.

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use windows_sys::Win32::Devices::DeviceAndDriverInstallation::{
-    INSTALLFLAG_FORCE, SUOI_FORCEDELETE, SetupUninstallOEMInfW, UpdateDriverForPlugAndPlayDevicesW,
+    INSTALLFLAG_FORCE, INSTALLFLAG_NONINTERACTIVE, SUOI_FORCEDELETE, SetupUninstallOEMInfW,
+    UpdateDriverForPlugAndPlayDevicesW,
 };
 
 use super::devices::{Class, DeviceSet, interface_path};
@@ -65,7 +66,8 @@ fn update_driver(inf: &Path) -> Result<bool> {
             ptr::null_mut(),
             hardware_id.as_ptr(),
             path.as_ptr(),
-            INSTALLFLAG_FORCE,
+            // A dialog could be on a desktop that nobody sees.
+            INSTALLFLAG_FORCE | INSTALLFLAG_NONINTERACTIVE,
             &raw mut restart_needed,
         )
     };
@@ -84,9 +86,13 @@ fn update_driver(inf: &Path) -> Result<bool> {
 /// The advice for an error of `UpdateDriverForPlugAndPlayDevices`.
 const fn advice(code: u32) -> &'static str {
     match code {
-        // TRUST_E_*, CERT_E_*, ERROR_NO_CATALOG_FOR_OEM_INF,
-        // ERROR_DRIVER_STORE_ADD_FAILED
-        0x800B_0000..=0x800B_FFFF | 0x8009_6000..=0x8009_6FFF | 0xE000_022F | 0xE000_0247 => {
+        // TRUST_E_*, CERT_E_*, ERROR_NO_CATALOG_FOR_OEM_INF, ERROR_NOT_INSTALLED to ERROR_AUTHENTICODE_PUBLISHER_NOT_TRUSTED and
+        // ERROR_SIGNATURE_OSATTRIBUTE_MISMATCH, ERROR_DRIVER_STORE_ADD_FAILED
+        0x800B_0000..=0x800B_FFFF
+        | 0x8009_6000..=0x8009_6FFF
+        | 0xE000_022F
+        | 0xE000_023F..=0xE000_0245
+        | 0xE000_0247 => {
             "; is the package signed, its certificate trusted on this machine, and test signing on \
              (bcdedit /set testsigning on, then restart)?"
         }

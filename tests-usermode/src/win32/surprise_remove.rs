@@ -4,9 +4,9 @@ use std::mem;
 use std::path::PathBuf;
 
 use windows_sys::Win32::Devices::DeviceAndDriverInstallation::{
-    CM_REMOVE_NO_RESTART, CM_REMOVE_UI_NOT_OK, CM_SETUP_DEVNODE_READY, CM_Setup_DevNode, CONFIGRET,
-    CR_REMOVE_VETOED, CR_SUCCESS, PNP_VETO_TYPE, PNP_VetoDriver, PNP_VetoOutstandingOpen,
-    PNP_VetoPendingClose,
+    CM_REMOVE_NO_RESTART, CM_REMOVE_UI_NOT_OK, CM_SETUP_DEVNODE_READY, CM_SETUP_DEVNODE_RESET,
+    CM_Setup_DevNode, CONFIGRET, CR_REMOVE_VETOED, CR_SUCCESS, PNP_VETO_TYPE, PNP_VetoDriver,
+    PNP_VetoOutstandingOpen, PNP_VetoPendingClose,
 };
 
 use super::devices::DeviceSet;
@@ -73,12 +73,15 @@ pub fn surprise_remove() -> Result<Removal> {
 pub fn restore(removed: &RemovedDevice) -> Result {
     match removed {
         RemovedDevice::Stopped { devnode } => {
-            // SAFETY: the function takes only numbers.
-            let answer = unsafe { CM_Setup_DevNode(*devnode, CM_SETUP_DEVNODE_READY) };
-            if answer != CR_SUCCESS {
-                return Err(Error::failed(format!(
-                    "CM_Setup_DevNode: CONFIGRET {answer}"
-                )));
+            // The first removes the flag that the device must not be restarted.
+            for flag in [CM_SETUP_DEVNODE_RESET, CM_SETUP_DEVNODE_READY] {
+                // SAFETY: the function takes only numbers.
+                let answer = unsafe { CM_Setup_DevNode(*devnode, flag) };
+                if answer != CR_SUCCESS {
+                    return Err(Error::failed(format!(
+                        "CM_Setup_DevNode with the flag {flag}: CONFIGRET {answer}"
+                    )));
+                }
             }
         }
         RemovedDevice::Unregistered { inf } => {

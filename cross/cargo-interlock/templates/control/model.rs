@@ -17,7 +17,7 @@ fn open(kernel: &Arc<Kernel>, user: User) -> Result<File, i32> {
     kernel.open_device(r"\\.\{{name}}", Access::ReadWrite, user)
 }
 
-/// How many requests a RELEASE says were cancelled.
+/// Returns the number of cancelled requests that a RELEASE reports.
 fn cancelled(release: Request) -> u64 {
     let end = release.ended().expect("it does not wait");
     u64::from_ne_bytes(end.output.try_into().expect("a u64"))

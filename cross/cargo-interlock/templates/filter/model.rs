@@ -1,4 +1,4 @@
-//! The filter on the model kernel, above a driver of the test's own. The model stops a test at the first broken rule of the
+//! The filter on the model kernel, above a driver that the test defines. The model stops a test at the first broken rule of the
 //! kernel, and at a leak.
 
 use ntmodel::{Access, Config, Driver, Kernel};

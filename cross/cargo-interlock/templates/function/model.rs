@@ -16,7 +16,7 @@ fn start(kernel: &Arc<Kernel>) -> (Driver, Device) {
     (driver, device)
 }
 
-/// How many requests a RELEASE says were cancelled.
+/// Returns the number of cancelled requests that a RELEASE reports.
 fn cancelled(release: Request) -> u64 {
     let end = release.ended().expect("it does not wait");
     u64::from_ne_bytes(end.output.try_into().expect("a u64"))

@@ -1,4 +1,4 @@
-//! Has `{{name}}` linked as a WDM driver.
+//! Links `{{name}}` as a WDM driver.
 
 fn main() -> Result<(), wdk_build::ConfigError> {
     wdk_build::configure_wdk_binary_build()?;

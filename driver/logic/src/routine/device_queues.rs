@@ -379,7 +379,7 @@ impl<'d, 'n, O: Order> Device<'d, 'n, O> {
         self.run.check(self.serves.swap(false, Release));
     }
 
-    /// Counts a request, and checks that it was waiting. Its thread may submit it again at once.
+    /// Counts a request, and checks that it was waiting. Its thread may submit it again immediately.
     fn done(&self, node: Pin<&'n Node>) {
         self.run.add_actual(1);
         self.run.check(node.waits.swap(false, Release));

@@ -107,7 +107,7 @@ fn add_large_integer_in_threads(
     Ok(run.result(run.total()))
 }
 
-/// Gets the next number in every round, and checks that it is larger than the thread's last one.
+/// Takes the next number in every round, and checks that it is larger than the thread's last one.
 fn check_increasing(
     run: &Run,
     irql: &mut PassiveLevel,

@@ -1,4 +1,4 @@
-//! Runs a routine from several system threads at once, on one object.
+//! Runs a routine in several system threads in parallel, on one object.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -1,6 +1,6 @@
 //! The Interlocked intrinsics, and `YieldProcessor`.
 //!
-//! Each is one sequentially consistent atomic operation: all threads see such operations, and the reads of the same kind, in one order. On
+//! Each is one sequentially consistent atomic operation: all threads observe such operations, and reads of the same kind, in one order. On
 //! x64 each is also a full memory barrier, as on Windows; on ARM64 it does not order later plain accesses of other variables.
 
 #![warn(missing_docs)]

@@ -24,7 +24,7 @@ pub type PFREE_FUNCTION_EX =
 
 /// A lookaside list: blocks of one size, of which some that were freed are kept.
 ///
-/// What changes while the list is used is atomic or in a cell, so that there can be references to the list.
+/// The fields that change while the list is used are atomic or in a cell, so that there can be references to the list.
 #[repr(C, align(16))]
 pub struct LOOKASIDE_LIST_EX {
     pub ListHead: UnsafeCell<SLIST_HEADER>,

@@ -31,7 +31,7 @@ impl IO_CSQ {
     };
 }
 
-/// Says which IRP of a cancel-safe queue is meant. Its contents are opaque.
+/// Identifies an IRP on a cancel-safe queue. Its contents are opaque.
 #[repr(C)]
 pub struct IO_CSQ_IRP_CONTEXT {
     pub Type: u32,

@@ -80,7 +80,7 @@ pub struct Transfer {
 pub struct FileInformation {
     /// The length of the system buffer in bytes.
     pub length: u32,
-    /// The `FILE_INFORMATION_CLASS`, which says what the buffer contains.
+    /// The `FILE_INFORMATION_CLASS`, which determines the contents of the buffer.
     pub class: u32,
 }
 

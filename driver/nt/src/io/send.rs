@@ -7,9 +7,9 @@ use core::{
 };
 
 use crate::{
-    DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
+    DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, MDL, NTSTATUS,
     UNICODE_STRING,
-    irp::{DeviceIoControl, IoControl, TailOverlay, current_stack_location},
+    irp::{DeviceIoControl, IoControl, ReadWrite, TailOverlay, Transfer, current_stack_location},
 };
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
@@ -150,4 +150,56 @@ pub unsafe fn set_io_control(stack: *mut IO_STACK_LOCATION, major: usize, parame
     };
     // SAFETY: guaranteed by the caller; `layout` asserts that the view fits.
     unsafe { field.write(value) };
+}
+
+/// Sets `Parameters.DeviceIoControl.Type3InputBuffer`: the input of a device control with `METHOD_NEITHER`.
+///
+/// # Safety
+/// As for [`set_io_control`], which was called before.
+pub unsafe fn set_type3_input(stack: *mut IO_STACK_LOCATION, input: *mut c_void) {
+    // SAFETY: only the address is computed.
+    let field = unsafe { addr_of_mut!((*stack).Parameters) }.cast::<DeviceIoControl>();
+    // SAFETY: guaranteed by the caller; `layout` asserts that the view fits.
+    unsafe { (*field).Type3InputBuffer = input };
+}
+
+/// Fills a stack location in for a read or a write: `MajorFunction`, and `Parameters.Read` or `Parameters.Write` with a `Key` of
+/// zero.
+///
+/// # Safety
+/// As for [`set_io_control`].
+pub unsafe fn set_transfer(stack: *mut IO_STACK_LOCATION, major: usize, parameters: Transfer) {
+    // Every major function fits.
+    let [major, ..] = major.to_le_bytes();
+    // SAFETY: guaranteed by the caller.
+    unsafe { (*stack).MajorFunction = major };
+    // SAFETY: only the address is computed.
+    let field = unsafe { addr_of_mut!((*stack).Parameters) }.cast::<ReadWrite>();
+    let value = ReadWrite {
+        Length: parameters.length,
+        Reserved0: 0,
+        Key: 0,
+        Reserved1: 0,
+        ByteOffset: parameters.offset,
+    };
+    // SAFETY: guaranteed by the caller; `layout` asserts that the view fits.
+    unsafe { field.write(value) };
+}
+
+/// Sets `Irp->MdlAddress`: the buffer of a request with direct I/O.
+///
+/// # Safety
+/// The caller owns `irp`.
+pub unsafe fn set_mdl(irp: *mut IRP, mdl: *mut MDL) {
+    // SAFETY: guaranteed by the caller.
+    unsafe { (*irp).MdlAddress = mdl.cast() };
+}
+
+/// Sets `Irp->UserBuffer`: the buffer of a request with neither buffered nor direct I/O.
+///
+/// # Safety
+/// The caller owns `irp`.
+pub unsafe fn set_user_buffer(irp: *mut IRP, buffer: *mut c_void) {
+    // SAFETY: guaranteed by the caller.
+    unsafe { (*irp).UserBuffer = buffer };
 }

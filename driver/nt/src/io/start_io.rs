@@ -1,4 +1,4 @@
-//! The device queue of a device object, and the StartIo routine that gets its requests one after the other.
+//! The device queue of a device object, and the StartIo routine that receives its requests one at a time.
 
 use core::{ffi::c_void, mem::transmute};
 

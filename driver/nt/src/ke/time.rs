@@ -50,10 +50,15 @@ pub unsafe fn KeQueryTickCount(count: *mut i64) {
     unsafe { *count /= i64::from(tick) };
 }
 
+/// A number that the kernel changes at each clock tick. That of the system time is not aligned.
+#[repr(C, packed(4))]
+#[derive(Clone, Copy)]
+struct Shared(i64);
+
 /// # Safety
 /// The address is that of a 64-bit number in the memory that the kernel shares with all programs.
 unsafe fn shared(address: usize) -> i64 {
-    let place = core::ptr::with_exposed_provenance::<i64>(address);
-    // SAFETY: guaranteed by the caller. The number of the system time is not aligned.
-    unsafe { place.read_unaligned() }
+    let place = core::ptr::with_exposed_provenance::<Shared>(address);
+    // SAFETY: guaranteed by the caller. The read is volatile, as in the WDK's headers, since the kernel changes the number.
+    unsafe { place.read_volatile() }.0
 }

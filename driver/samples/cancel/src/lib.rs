@@ -75,8 +75,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Sets the timer, unless it is set or the hardware has no power. Called after a read was queued: if the timer's DPC finds the queue empty, it says
-    /// so under the lock, and this call sees that and sets the timer.
+    /// Sets the timer, unless it is set or the hardware has no power. Called after a read was queued: if the timer's DPC finds the queue empty, it records
+    /// that under the lock, and this call then sets the timer again.
     fn poll<L: AtMostDispatch>(&self, irql: &mut L)
     where
         HardwareLock: wdm::lock_order::LockAfter<L::Held>,

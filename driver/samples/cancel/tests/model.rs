@@ -1,4 +1,4 @@
-//! The sampler on the model kernel: what it does, and its races in every order.
+//! The sampler on the model kernel: its function, and its races in every order.
 
 #![forbid(unsafe_code)]
 

@@ -16,11 +16,11 @@ use wdm::{
 /// The device type of the codes, of the part that is free for drivers.
 const TYPE: u32 = 40_000;
 
-/// Sends a text, and gets one, both copied.
+/// Sends a text and returns one. Both are copied.
 pub const IOCTL_BUFFERED: u32 = ctl_code(TYPE, 0x902, Method::Buffered, Access::Any);
 /// Sends two texts: one is copied, and one is in the caller's pages.
 pub const IOCTL_IN_DIRECT: u32 = ctl_code(TYPE, 0x900, Method::InDirect, Access::Any);
-/// Sends a text, which is copied, and gets one in the caller's pages.
+/// Sends a text, which is copied, and returns one in the caller's pages.
 pub const IOCTL_OUT_DIRECT: u32 = ctl_code(TYPE, 0x901, Method::OutDirect, Access::Any);
 
 /// The text that the driver returns.

@@ -1,4 +1,4 @@
-//! The control device on the model kernel: what it answers, who may open it, and what is left when a step fails.
+//! The control device on the model kernel: its replies, the access check of an open, and the cleanup after a failed step.
 
 #![forbid(unsafe_code)]
 

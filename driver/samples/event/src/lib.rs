@@ -1,4 +1,4 @@
-//! Notifications of a program after a time: by a request that is pending until then, or by an event that the program has made.
+//! Notifies a program after an interval: completes a pending request, or sets an event that the program has created.
 //!
 //! It corresponds to the sample `general/event` of the WDK. Each notification has a timer. A request can be cancelled; the
 //! notifications of a handle end when the handle is closed.
@@ -33,7 +33,7 @@ pub const MAX_EVENTS: usize = 64;
 pub struct Notification {
     /// The handle of the event to set; 0 if the request is pending instead.
     pub event: u64,
-    /// The time until then in milliseconds.
+    /// The interval in milliseconds.
     pub milliseconds: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The notifier on the model kernel: what it does, and its races in every order.
+//! The notifier on the model kernel: its function, and its races in every order.
 
 #![forbid(unsafe_code)]
 
@@ -30,7 +30,7 @@ fn open(kernel: &Arc<Kernel>) -> File {
     opened.expect("the device opens")
 }
 
-/// Asks for a notification: by an event, or by the end of the request.
+/// Requests a notification: by an event, or by the completion of the request.
 fn notify(file: &File, event: Option<&UserEvent>, milliseconds: u64) -> Request {
     let notification = Notification {
         event: event.map_or(0, UserEvent::handle),

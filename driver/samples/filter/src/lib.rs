@@ -1,7 +1,7 @@
-//! A filter driver that counts what goes through a device, and pauses it.
+//! A filter driver that counts the requests of a device, and pauses it.
 //!
-//! It can be an upper or a lower filter of any device; the INF says which. It forwards every request, and counts opens,
-//! transfers, their bytes and what failed. A program gets the counts through a handle of the device, with a device control
+//! It can be an upper or a lower filter of any device; the INF determines which. It forwards every request, and counts opens,
+//! transfers, their bytes and failed requests. A program reads the counts through a handle of the device, with a device control
 //! that the filter completes itself. With others it pauses the device: reads and writes wait in the filter until it is resumed.
 //!
 //! It corresponds to the sample `general/toaster/filter` of the WDK for Windows Server 2003, which has about 1,000 lines. That
@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 use wdm::{
-    CompletionObserver, CompletionRoutine, Error, Filter, Handled, InterlockedLong,
+    CompletionObserver, CompletionRoutine, Error, FileIrp, Filter, Handled, InterlockedLong,
     InterlockedLong64, Irp, IrpQueue, IrpView, MajorFunction, NewFilter, NtStatus, PassiveLevel,
     PendedIrp, PinInit, QueueCallbacks, Returned, Shared, WorkItem, WorkItemRoutine,
     ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code},
@@ -31,7 +31,7 @@ pub const PAUSE: u32 = ctl_code(UNKNOWN_DEVICE, 0xffe, Method::Buffered, Access:
 /// Forwards the reads and writes that wait, and those that follow.
 pub const RESUME: u32 = ctl_code(UNKNOWN_DEVICE, 0xffd, Method::Buffered, Access::Any);
 
-/// What goes through the device.
+/// The counts of the requests of the device.
 struct Counters {
     opens: InterlockedLong64,
     transfers: InterlockedLong64,
@@ -81,7 +81,7 @@ impl CompletionRoutine for Counting {
     }
 }
 
-/// What waits while the device is paused. A transfer that is cancelled there has failed.
+/// The transfers that wait while the device is paused. A transfer that is cancelled there counts as failed.
 struct Waiting;
 
 impl QueueCallbacks for Waiting {
@@ -158,7 +158,7 @@ impl Filter for Meter {
         Ok(())
     }
 
-    fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn open_or_close<'irp>(&self, irp: FileIrp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         if irp.major() != MajorFunction::Create {
             return irp.forward(irql);
         }

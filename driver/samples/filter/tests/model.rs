@@ -1,4 +1,4 @@
-//! The filter on the model kernel, above and below the driver of the sample `pipe`: what it counts, and its races in many
+//! The filter on the model kernel, above and below the driver of the sample `pipe`: its counts, and its races in many
 //! orders.
 
 #![forbid(unsafe_code)]
@@ -95,7 +95,7 @@ fn filter_counts_what_the_device_does() {
     assert_eq!(status(&pending), STATUS_CANCELLED);
     assert_eq!(counts(&other), [2, 3, 6, 1]);
     other.close();
-    // What the filter does not know, the pipe refuses.
+    // The filter forwards an unknown request, which the pipe refuses.
     assert_eq!(status(&file.flush()), nt::STATUS_INVALID_DEVICE_REQUEST);
     let short = file.device_control(GET_COUNTERS, &[], vec![0; 31]);
     assert_eq!(status(&short), STATUS_BUFFER_TOO_SMALL);

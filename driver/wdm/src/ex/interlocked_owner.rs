@@ -8,7 +8,7 @@ use crate::Record;
 
 /// A place for one owner, which threads exchange without a lock (`InterlockedExchangePointer`).
 ///
-/// The owner is a [`Record`], such as a [`Shared`](crate::Shared) or a [`LookasideBox`](crate::LookasideBox). Whoever takes it owns it alone.
+/// The owner is a [`Record`], such as a [`Shared`](crate::Shared) or a [`LookasideBox`](crate::LookasideBox). The thread that takes it is its only owner.
 /// The place can be a `static`.
 ///
 /// # Examples
@@ -20,14 +20,14 @@ use crate::Record;
 /// static NEXT: InterlockedOwner<Shared<[u32; 8]>> = InterlockedOwner::new();
 ///
 /// fn offer(configuration: Shared<[u32; 8]>) {
-///     // One that nobody has picked up is dropped.
+///     // If no thread has picked up the previous one, it is dropped.
 ///     drop(NEXT.exchange(Some(configuration)));
 /// }
 /// ```
 ///
 /// # What goes wrong in C
 ///
-/// A driver reads the pointer, uses what it points to, and exchanges it afterwards, when another thread has freed it already. Here
+/// A driver reads the pointer, uses the object, and then exchanges the pointer, although another thread may have freed the object. Here
 /// the value can be used only by the thread that has taken it.
 #[doc(alias = "InterlockedExchangePointer")]
 #[doc(alias = "InterlockedCompareExchangePointer")]
@@ -75,7 +75,7 @@ impl<R: Record> InterlockedOwner<R> {
         self.exchange(None)
     }
 
-    /// Puts an owner in if there is none (`InterlockedCompareExchangePointer`).
+    /// Stores an owner if there is none (`InterlockedCompareExchangePointer`).
     ///
     /// WDK:
     /// [InterlockedCompareExchangePointer](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedcompareexchangepointer).
@@ -92,7 +92,7 @@ impl<R: Record> InterlockedOwner<R> {
         if old.is_null() {
             return Ok(());
         }
-        // SAFETY: the pointer came from `into_raw`, and was not put in.
+        // SAFETY: the pointer came from `into_raw`, and was not stored.
         Err(unsafe { R::from_raw(owner) })
     }
 }

@@ -5,16 +5,17 @@ use core::{cell::UnsafeCell, convert::Infallible, marker::PhantomPinned};
 use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
 use crate::ke::{
-    irql::{ApcLevel, Waitable},
+    irql::{ObjectHeld, Waitable},
+    lock_order::Unlocked,
     on_drop::OnDrop,
 };
 
 /// A value that one thread at a time can access, under a fast mutex (`FAST_MUTEX`).
 ///
 /// Use it for code that takes longer than a section under a [`SpinLock`](crate::SpinLock) should, and is called by threads only:
-/// a thread that waits for the mutex sleeps, and the closure can be preempted. The closure runs at `APC_LEVEL`, so it may
-/// complete IRPs and acquire spin locks. It may not wait, and so not acquire a second mutex: no order of mutexes has to be
-/// kept.
+/// a thread that waits for the mutex sleeps, and the closure can be preempted. The closure runs at `APC_LEVEL` and may acquire
+/// spin locks. It may not wait, and so not acquire a second mutex: no order of mutexes has to be kept. Nor may it complete an IRP,
+/// since a completion routine of another driver could call this driver again, which would wait for the same mutex.
 ///
 /// The mutex must be initialised in its place, such as in a device's state or in a [`Shared`](crate::Shared).
 ///
@@ -83,7 +84,7 @@ impl<T> Mutex<T> {
     pub fn with<L: Waitable, R>(
         &self,
         irql: &mut L,
-        f: impl FnOnce(&mut T, &mut ApcLevel) -> R,
+        f: impl FnOnce(&mut T, &mut ObjectHeld<Unlocked>) -> R,
     ) -> R {
         // SAFETY: the mutex was initialised in place, and is borrowed until the release. The token says that the thread may
         // wait. It holds no mutex, since that would borrow the token.
@@ -91,7 +92,7 @@ impl<T> Mutex<T> {
         self.run(irql, f)
     }
 
-    /// Runs a closure with the mutex held, unless the mutex is held; then returns `None` at once
+    /// Runs a closure with the mutex held. If the mutex is not free, returns `None` immediately
     /// (`ExTryToAcquireFastMutex`).
     ///
     /// WDK:
@@ -103,7 +104,7 @@ impl<T> Mutex<T> {
     pub fn try_with<L: Waitable, R>(
         &self,
         irql: &mut L,
-        f: impl FnOnce(&mut T, &mut ApcLevel) -> R,
+        f: impl FnOnce(&mut T, &mut ObjectHeld<Unlocked>) -> R,
     ) -> Option<R> {
         // SAFETY: as in `with`.
         let acquired = unsafe { nt::ExTryToAcquireFastMutex(self.object.get()) };
@@ -111,13 +112,18 @@ impl<T> Mutex<T> {
     }
 
     /// Runs a closure with the mutex held, which this thread has just acquired, and releases it.
-    fn run<L: Waitable, R>(&self, _irql: &mut L, f: impl FnOnce(&mut T, &mut ApcLevel) -> R) -> R {
+    fn run<L: Waitable, R>(
+        &self,
+        _irql: &mut L,
+        f: impl FnOnce(&mut T, &mut ObjectHeld<Unlocked>) -> R,
+    ) -> R {
         // SAFETY: this thread has acquired the mutex. What the closure acquired borrowed the token, so it is released.
         let _release = OnDrop(|| unsafe { nt::ExReleaseFastMutex(self.object.get()) });
         // SAFETY: the mutex is held until `_release` is dropped, so no other thread accesses the value.
         let value = unsafe { &mut *self.value.get() };
-        // SAFETY: a thread that holds a fast mutex runs at APC_LEVEL, until `_release` is dropped.
-        f(value, &mut unsafe { ApcLevel::assume() })
+        // SAFETY: a thread that holds a fast mutex runs at APC_LEVEL, until `_release` is dropped. It holds no spin lock, since that
+        // would borrow the token.
+        f(value, &mut unsafe { ObjectHeld::assume() })
     }
 }
 

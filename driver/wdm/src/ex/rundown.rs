@@ -6,15 +6,15 @@ use nt::atomic::AtomicBool;
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
 
 use crate::ke::{
-    irql::{AtMostDispatch, Waitable},
+    irql::{AtMostDispatch, ObjectHeld, Waitable},
     on_drop::OnDrop,
 };
 
 /// A value that many threads access until one of them runs it down (`EX_RUNDOWN_REF`).
 ///
-/// Use it for something that can go away at any time while it is in use, such as a provider that other drivers call. An access
-/// costs one interlocked operation and never waits. The thread that runs the value down waits for the accesses that have begun,
-/// makes all further ones fail, and gets the value.
+/// Use it for an object that can be removed at any time while it is in use, such as a provider that other drivers call. An access
+/// costs one interlocked operation and never waits. The thread that runs the value down makes further accesses fail, waits for the
+/// accesses in progress, and receives the value.
 ///
 /// WDK: [Run-Down Protection](https://learn.microsoft.com/windows-hardware/drivers/kernel/run-down-protection).
 ///
@@ -36,7 +36,8 @@ use crate::ke::{
 ///
 /// A driver uses the object although `ExAcquireRundownProtection` has returned `FALSE`; does not release the protection on an error
 /// path, so that the wait never ends; frees the object before the wait; or runs the object down while the same thread accesses it,
-/// which waits for itself. Here the value is lent for the duration of a closure, whose token does not allow a wait.
+/// which waits for itself. Here the value is lent for the duration of a closure, whose token allows neither a wait nor a call of
+/// another driver.
 #[doc(alias = "EX_RUNDOWN_REF")]
 #[doc(alias = "ExAcquireRundownProtection")]
 #[pin_data]
@@ -78,13 +79,16 @@ impl<T> Rundown<T> {
     /// [ExAcquireRundownProtection](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirerundownprotection).
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`. The closure gets a token with which it may not wait, so it can run down no value.
+    /// At most `DISPATCH_LEVEL`. The closure gets a token with which it may neither wait nor complete an IRP: so neither it nor a
+    /// driver that it calls runs down the value, which would wait for the closure forever. Nor does a value that the closure drops: a
+    /// work item waits for a [`Thread`](crate::Thread), and a [`Dpc`](crate::Dpc) or [`Timer`](crate::Timer) waits for its routine, which
+    /// does not wait itself.
     #[doc(alias = "ExAcquireRundownProtection")]
     #[doc(alias = "ExReleaseRundownProtection")]
     pub fn access<L: AtMostDispatch, R>(
         &self,
-        irql: &mut L,
-        f: impl FnOnce(&T, &mut L::NoWait) -> R,
+        _irql: &mut L,
+        f: impl FnOnce(&T, &mut ObjectHeld<L::Held>) -> R,
     ) -> Option<R> {
         if !self.reference.acquire() {
             return None;
@@ -93,13 +97,15 @@ impl<T> Rundown<T> {
         let _release = OnDrop(|| unsafe { RundownRef::release(&raw const self.reference) });
         // SAFETY: the value is taken only after all accesses have ended.
         let value = unsafe { &*self.value.get() };
-        value.as_ref().map(|value| f(value, irql.no_wait()))
+        // SAFETY: the caller's token says the same, and is borrowed meanwhile.
+        let irql = &mut unsafe { ObjectHeld::assume() };
+        value.as_ref().map(|value| f(value, irql))
     }
 
     /// Makes further accesses fail, waits for those that have begun, and returns the value
     /// (`ExWaitForRundownProtectionRelease`).
     ///
-    /// If another call has begun it returns `None` at once.
+    /// If another call has begun, it returns `None` immediately.
     ///
     /// WDK:
     /// [ExWaitForRundownProtectionRelease](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exwaitforrundownprotectionrelease).
@@ -111,7 +117,7 @@ impl<T> Rundown<T> {
         if self.is_run_down.swap(true, Ordering::Relaxed) {
             return None;
         }
-        // SAFETY: only one caller comes here.
+        // SAFETY: only one caller reaches this point.
         unsafe { self.reference.wait(irql) };
         // SAFETY: the accesses have ended, and new ones fail, so only this thread uses the value.
         unsafe { &mut *self.value.get() }.take()
@@ -163,8 +169,8 @@ impl RundownRef {
     /// Ends an access (`ExReleaseRundownProtection`).
     ///
     /// # Safety
-    /// [`RundownRef::acquire`] returned `true` for it, and it was not ended since. When this returns, the variable may be
-    /// gone.
+    /// [`RundownRef::acquire`] returned `true` for it, and the access was not ended since. When this returns, the variable may have been
+    /// freed.
     pub(crate) unsafe fn release(this: *const Self) {
         // SAFETY: the access keeps the variable until this release. The IRQL is at most DISPATCH_LEVEL, as above.
         unsafe { nt::ExReleaseRundownProtection(this.cast_mut().cast()) };

@@ -12,7 +12,7 @@ use crate::ke::{
 /// (`EX_SPIN_LOCK`).
 ///
 /// Use it for a value that is read often and seldom changed. Otherwise it behaves like a [`SpinLock`](crate::SpinLock): the
-/// closures run at `DISPATCH_LEVEL`, and the class `C` says [which locks](mod@crate::lock_order) it may be acquired under.
+/// closures run at `DISPATCH_LEVEL`, and the class `C` determines [which locks](mod@crate::lock_order) it may be acquired under.
 ///
 /// The lock needs no initialisation and no fixed place, so it can be a `static`.
 ///
@@ -115,7 +115,7 @@ impl<T, C: LockClass> RwSpinLock<T, C> {
         // SAFETY: as in `read`.
         let _release =
             OnDrop(|| unsafe { nt::ExReleaseSpinLockExclusive(self.lock.get(), old_irql) });
-        // SAFETY: the lock is held exclusively until `_release` is dropped, so nobody else reads or changes the value.
+        // SAFETY: the lock is held exclusively until `_release` is dropped, so no other thread reads or changes the value.
         let value = unsafe { &mut *self.value.get() };
         // SAFETY: as in `read`.
         f(value, &mut unsafe { SpinLockHeld::assume() })

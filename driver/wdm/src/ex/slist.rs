@@ -6,9 +6,9 @@ use crate::LookasideBox;
 
 /// A last-in, first-out list that owns its items and needs no lock (`SLIST_HEADER`).
 ///
-/// It is what an [`InterlockedStack`](crate::InterlockedStack) is without a spin lock, and can be a `static`. Its items are blocks of a
-/// [`Lookaside`](crate::Lookaside) list, since an entry must be aligned to 16 bytes. Items that are on the list when it is
-/// dropped are dropped too.
+/// It has the operations of an [`InterlockedStack`](crate::InterlockedStack), but no spin lock, and can be a `static`. Its items are
+/// blocks of a [`Lookaside`](crate::Lookaside) list, since an entry must be aligned to 16 bytes. Dropping the list drops the items that
+/// are on it.
 ///
 /// WDK: [Singly and Doubly Linked Lists](https://learn.microsoft.com/windows-hardware/drivers/kernel/singly-and-doubly-linked-lists).
 ///
@@ -97,7 +97,7 @@ impl<T> SList<T> {
         NonNull::new(entry).map(|entry| unsafe { LookasideBox::from_entry(entry) })
     }
 
-    /// Removes all items at once, and passes them to a closure, the last first (`InterlockedFlushSList`).
+    /// Removes all items in one operation, and passes them to a closure, the last first (`InterlockedFlushSList`).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.

@@ -35,7 +35,8 @@ use crate::ke::{
 #[doc(alias = "IoCancelIrp")]
 pub struct CancelSpinLock(());
 
-// SAFETY: the class has one lock. Its only LockAfter is the one below; `lock_order!` compares the ranks of others.
+// SAFETY: a lock of a driver's can have this class too, but the class does not come after itself, so no thread holds two. Its only
+// LockAfter is the one below; `lock_order!` compares the ranks of others.
 unsafe impl LockClass for CancelSpinLock {
     const RANK: u32 = CANCEL_SPIN_LOCK_RANK;
 }

@@ -9,7 +9,7 @@ use crate::{
         extension::Extension,
         holds::Holds,
         name::ObjectName,
-        pnp::{register_shutdown, unregister_shutdown},
+        pnp::{end_kept, register_shutdown, unregister_shutdown},
     },
 };
 
@@ -23,7 +23,7 @@ use crate::{
 /// [`Device::query_remove`] are not used, and [`Device::remove`] is called when the driver is unloaded.
 ///
 /// The device cannot be opened before it is ready: the I/O manager refuses opens until `DriverEntry` has returned, and by then
-/// the device has the security descriptor that [`ACCESS`](ControlDevice::ACCESS) says, and its state. When the driver is unloaded, the symbolic
+/// the device has its state, and the security descriptor that [`ACCESS`](ControlDevice::ACCESS) selects. When the driver is unloaded, the symbolic
 /// link is deleted first. The I/O manager calls the Unload routine when no file is open any more.
 ///
 /// WDK: [Named Device Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/named-device-objects),
@@ -62,8 +62,8 @@ use crate::{
 ///
 /// # What goes wrong in C
 ///
-/// A driver calls `IoCreateDevice`, after which every user can open the device, and relies on a check of its own. Or it deletes
-/// the device object and leaves the symbolic link, so that the driver cannot be loaded again, also when `DriverEntry` fails.
+/// A driver calls `IoCreateDevice`, after which every user can open the device, and relies on its own access check. Or it deletes
+/// the device object but not the symbolic link, for example when `DriverEntry` fails, so that the driver cannot be loaded again.
 #[doc(alias = "IoCreateDevice")]
 #[doc(alias = "IoCreateDeviceSecure")]
 #[doc(alias = "IoCreateSymbolicLink")]
@@ -81,7 +81,7 @@ pub trait ControlDevice: Device {
     /// compile.
     const NAME: &'static str;
 
-    /// Who may open the device; administrators unless the driver says otherwise.
+    /// The users who may open the device. The default is administrators only.
     const ACCESS: DeviceAccess = DeviceAccess::Administrators;
 }
 
@@ -142,7 +142,8 @@ unsafe fn create<D: ControlDevice>(
     let created = unsafe { set_access(object, D::ACCESS, irql) }.and_then(|()| {
         let holds = Holds::Rundown(RundownRef::uninitialised());
         // SAFETY: the device object is new, and has room for an extension.
-        let extension = unsafe { create_state(object, holds, None, false, make::<D>, irql) }?;
+        let extension =
+            unsafe { create_state(object, holds, None, false, end_kept::<D>, make::<D>, irql) }?;
         // SAFETY: the driver may change the field in DriverEntry.
         unsafe { (*object).Flags |= D::IO_TYPE.flag() };
         // Registered last: from then on the device can be notified of a shutdown at any time.
@@ -151,7 +152,7 @@ unsafe fn create<D: ControlDevice>(
             unsafe { register_shutdown::<D>(object) }.inspect_err(|_| unlink::<D>(irql))
         });
         registered.inspect_err(|_| {
-            // SAFETY: no file is open and no shutdown is notified, so nobody has or gets a hold; this is called once.
+            // SAFETY: no file is open and no shutdown is notified, so there is no hold, and none can be acquired; this is called once.
             unsafe { extension.tear_down::<D, D::File>(irql) };
         })
     });
@@ -243,7 +244,7 @@ unsafe extern "C" fn unload<D: ControlDevice>(driver: *mut nt::DRIVER_OBJECT) {
     }
     // SAFETY: the wait has ended: there are no holds, and new ones are rejected.
     unsafe { extension.tear_down::<D, D::File>(irql) };
-    // SAFETY: the device object has no open file, and its state is gone.
+    // SAFETY: the device object has no open file, and its state was dropped.
     unsafe { nt::IoDeleteDevice(object) };
     check_unload(irql);
 }

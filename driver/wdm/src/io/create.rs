@@ -2,7 +2,11 @@
 
 use crate::{
     DeviceObject, Error, NewDevice, PassiveLevel,
-    io::{extension::Extension, holds::Holds, interface::DeviceInterface},
+    io::{
+        extension::{EndKept, Extension},
+        holds::Holds,
+        interface::DeviceInterface,
+    },
 };
 
 /// Makes a device object (`IoCreateDevice`), with a name unless it is NULL.
@@ -41,12 +45,13 @@ pub(crate) unsafe fn create_object(
 /// Makes the device's state and initialises the extension. `make` makes the state in the pool.
 ///
 /// # Safety
-/// `object` is a new device object with room for an [`Extension`].
+/// `object` is a new device object with room for an [`Extension`], and `end_kept` is made for a `D`.
 pub(crate) unsafe fn create_state<'a, D>(
     object: *mut nt::DEVICE_OBJECT,
     holds: Holds,
     interface: Option<DeviceInterface>,
     is_filter: bool,
+    end_kept: EndKept,
     make: impl FnOnce(&mut NewDevice, &mut PassiveLevel) -> Result<*mut D, Error>,
     irql: &mut PassiveLevel,
 ) -> Result<&'a Extension, Error> {
@@ -55,7 +60,7 @@ pub(crate) unsafe fn create_state<'a, D>(
     let device = match make(&mut new, irql) {
         Ok(device) => device,
         Err(error) => {
-            // What the driver made and dropped may be freed by a work item, which nobody waits for later.
+            // A work item can free objects that the driver made and dropped, and no later step waits for that work item.
             let object = DeviceObject::clone(&new);
             drop(new);
             object.wait_until_idle(irql);
@@ -63,5 +68,5 @@ pub(crate) unsafe fn create_state<'a, D>(
         }
     };
     // SAFETY: the device object is new, has an extension of the right size, and is not attached.
-    Ok(unsafe { Extension::initialise::<D>(new, holds, interface, is_filter, device) })
+    Ok(unsafe { Extension::initialise::<D>(new, holds, interface, is_filter, device, end_kept) })
 }

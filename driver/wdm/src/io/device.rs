@@ -17,7 +17,7 @@ use crate::{
 /// outlives the requests. [`driver_entry!`](crate::driver_entry) makes a function driver from it, or a
 /// driver without Plug and Play if it is a [`ControlDevice`](crate::ControlDevice).
 ///
-/// This crate does what all function drivers do alike: it keeps the device's [queues](crate::IrpQueue), cancels the
+/// This crate does the work that all function drivers have in common: it keeps the device's [queues](crate::IrpQueue), cancels the
 /// queued requests of a handle when the handle is closed, completes all queued requests when the device is removed,
 /// and fails attempts to open a device whose removal is pending.
 ///
@@ -44,7 +44,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "IoRegisterDeviceInterface")]
     const INTERFACE: Guid = Guid::NONE;
 
-    /// How the device gets the buffers of reads and writes. A device control names its method in its code.
+    /// The method by which the device receives the buffers of reads and writes. The code of a device control contains its method.
     #[doc(alias = "DO_BUFFERED_IO")]
     #[doc(alias = "DO_DIRECT_IO")]
     const IO_TYPE: IoType = IoType::Buffered;
@@ -179,9 +179,6 @@ pub trait Device: Send + Sync + Sized + 'static {
 
     /// Handles an `IRP_MJ_INTERNAL_DEVICE_CONTROL` request, which another driver sent.
     ///
-    /// A request that is kept belongs on a queue of the device. [`Device::remove`] is not called again for one that was kept
-    /// elsewhere, at `DISPATCH_LEVEL`, while the device was removed.
-    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "IRP_MJ_INTERNAL_DEVICE_CONTROL")]
@@ -292,8 +289,9 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// The driver completes every request that it keeps elsewhere: the removal waits until the last one is
     /// completed.
     ///
-    /// It is called again after each call of a method that handles a request and was still in progress, since that call
-    /// may have kept another request. So it can be called several times, also by several threads at once.
+    /// It is called again after each call of a method that handles a request, or of a
+    /// [completion routine](crate::CompletionRoutine), that was still in progress, since that call may have kept another request. So it can be
+    /// called several times, also by several threads at once.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -374,7 +372,7 @@ impl NewDevice {
         }
     }
 
-    /// Makes a queue of the device. `init` gets the device object's address and the queue's index.
+    /// Makes a queue of the device. `init` receives the device object's address and the queue's index.
     pub(crate) fn add_queue<Q, I>(
         &mut self,
         irql: &mut PassiveLevel,
@@ -444,22 +442,32 @@ pub trait QueueOwner: Sealed {}
 impl QueueOwner for NewDevice {}
 impl QueueOwner for NewFilter {}
 
+pub(crate) use sealed::Internal;
 use sealed::Sealed;
 
 mod sealed {
     use super::{NewDevice, NewFilter};
 
+    /// An argument that only this crate can make. A bound on the public trait is enough to call a method of a sealed one.
+    pub struct Internal(());
+
+    impl Internal {
+        pub(crate) const fn new() -> Self {
+            Self(())
+        }
+    }
+
     pub trait Sealed {
         /// Whether the file objects' fields belong to the device's driver.
         const OWNS_FILES: bool;
 
-        fn device(&mut self) -> &mut NewDevice;
+        fn device(&mut self, _: Internal) -> &mut NewDevice;
     }
 
     impl Sealed for NewDevice {
         const OWNS_FILES: bool = true;
 
-        fn device(&mut self) -> &mut NewDevice {
+        fn device(&mut self, _: Internal) -> &mut NewDevice {
             self
         }
     }
@@ -467,7 +475,7 @@ mod sealed {
     impl Sealed for NewFilter {
         const OWNS_FILES: bool = false;
 
-        fn device(&mut self) -> &mut NewDevice {
+        fn device(&mut self, _: Internal) -> &mut NewDevice {
             &mut self.0
         }
     }

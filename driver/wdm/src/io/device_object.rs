@@ -22,7 +22,7 @@ use crate::{
 
 /// A counted reference to one of the driver's device objects (`ObReferenceObject`).
 ///
-/// [`Device::add`](crate::Device::add) gets one; keep a clone to make [`Shared`](crate::Shared) values later. As
+/// [`Device::add`](crate::Device::add) receives one; keep a clone to make [`Shared`](crate::Shared) values later. As
 /// long as a reference exists, the device object is not freed and the driver is not unloaded.
 ///
 /// A `Drop` has no token: it may run at `DISPATCH_LEVEL` and while a spin lock is held. Work that is not allowed
@@ -291,7 +291,7 @@ unsafe extern "C" fn run(_object: *mut nt::DEVICE_OBJECT, context: *mut c_void) 
     // SAFETY: the event was initialised in place, and stays there as long as `device`.
     unsafe { nt::KeSetEvent(device.inner().idle.get(), 0, 0) };
     drop(device);
-    // Release, so that whoever waits for the count sees what the work has done.
+    // Release, so that the thread that waits for the count observes the effects of the work.
     WORK_ITEMS.fetch_sub(1, Ordering::Release);
 }
 

@@ -42,10 +42,10 @@ pub trait ThreadRoutine: Send + Sync + Sized + 'static {
 
 /// A system thread and the value that its routine works on.
 ///
-/// Dropping it asks the thread to stop, and does not wait for it, so it can be dropped at any IRQL up to `DISPATCH_LEVEL`, while
-/// any lock is held, and by the thread itself. A work item of the device waits until the thread has ended, and drops the value
-/// then. The removal of the device waits for that, so a thread whose `Thread` is part of a device's state has ended before the
-/// device is gone.
+/// Dropping it requests the thread to stop, and does not wait. So it can be dropped at any IRQL up to `DISPATCH_LEVEL`, while any lock
+/// is held, and by the thread itself. A work item of the device waits until the thread has ended, and then drops the value. The
+/// removal of the device waits for the work item, so a thread whose `Thread` is part of a device's state has ended before the device
+/// is removed.
 ///
 /// WDK: [Device-Dedicated Threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/device-dedicated-threads).
 ///
@@ -86,7 +86,7 @@ pub struct Thread<C: ThreadRoutine> {
     inner: Shared<Inner<C>>,
 }
 
-/// What a [`Thread`], the running thread and the work item that waits for it own together.
+/// The object that a [`Thread`], the running thread and the work item that waits for it share.
 #[pin_data]
 #[repr(C)]
 struct Inner<C: ThreadRoutine> {
@@ -197,8 +197,8 @@ impl<C: ThreadRoutine> Thread<C> {
         self.goes_on(irql)
     }
 
-    /// Returns whether the thread is to go on. The event wakes one waiter, so a waiter that is asked to stop wakes the next one: the
-    /// thread may wait for its other waiters, and the removal of the device waits for the thread.
+    /// Returns whether the thread continues. The event wakes one waiter, so a waiter that is requested to stop wakes the next one. This is
+    /// necessary since the thread may wait for its other waiters, and the removal of the device waits for the thread.
     fn goes_on<L: AtMostDispatch>(&self, irql: &mut L) -> bool {
         let is_stopping = self.is_stopping();
         if is_stopping {
@@ -259,7 +259,7 @@ impl<C: ThreadRoutine> Inner<C> {
 unsafe extern "C" fn routine<C: ThreadRoutine>(owner: *mut c_void) {
     // SAFETY: `start` gave up the owner, and it is made again once.
     let inner = unsafe { Shared::<Inner<C>>::from_raw(owner.cast()) };
-    // This one asks nobody to stop.
+    // This value requests no stop.
     let thread = ManuallyDrop::new(Thread { inner });
     // SAFETY: system threads start at PASSIVE_LEVEL.
     C::run(&thread, &mut unsafe { PassiveLevel::assume() });

@@ -11,7 +11,7 @@ use crate::{
         forward::pass_down,
         irp::{complete_request, finish},
     },
-    ke::irql::{CallerLevel, is_passive},
+    ke::irql::CallerLevel,
 };
 
 /// Completes an IRP that has no hold of the remove lock, because the device is being removed.
@@ -80,7 +80,7 @@ pub(crate) unsafe extern "C" fn close<D: Device>(
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
-    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+    // SAFETY: the page about IRP_MJ_CLOSE says that it is always sent at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
     // SAFETY: the I/O manager has just given the IRP to this routine, and closes each file once.
     unsafe { OpenFile::<D::File>::detach(&extension.files, irp, &mut irql) };
@@ -125,8 +125,8 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
 /// IRP, and one for the call, which keeps the state.
 ///
 /// # Safety
-/// Called by a dispatch routine with what the I/O manager passed to it. The device object is one of this crate's, and its
-/// state is a `D`. `method` completes, pends or passes on the IRP that it gets, and returns the status.
+/// Called by a dispatch routine with the arguments that the I/O manager passed to it. The device object is one of this crate's, and its
+/// state is a `D`. `method` completes, pends or passes on the IRP, and returns the status.
 pub(crate) unsafe fn call<D>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
@@ -218,9 +218,12 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
         // SAFETY: another driver sends this request at DISPATCH_LEVEL or lower, with no spin lock held.
         let mut irql = unsafe { CallerLevel::assume() };
         let status = device.internal_device_control(irp, &mut irql).status();
-        if extension.is_gone() && is_passive() {
-            // SAFETY: the IRQL is PASSIVE_LEVEL.
-            device.remove(&mut unsafe { PassiveLevel::assume() });
+        // The call of `remove` may have run before this call made the device keep another request.
+        if extension.is_gone() {
+            // SAFETY: the call has a hold.
+            unsafe { extension.enter() };
+            // SAFETY: the I/O manager passed the device object.
+            unsafe { Extension::leave(object) };
         }
         status
     };

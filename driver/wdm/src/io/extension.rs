@@ -1,13 +1,22 @@
-//! The device extension: what this crate keeps for each device object.
+//! The device extension: the state of this crate for each device object.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::{mem::ManuallyDrop, ptr::null_mut, sync::atomic::Ordering};
+use core::{
+    cell::UnsafeCell,
+    mem::{ManuallyDrop, offset_of},
+    ptr::{NonNull, null_mut},
+    sync::atomic::Ordering,
+};
 
 use nt::atomic::{AtomicBool, AtomicPtr};
 
 use crate::{
     DeviceObject, Error, NewDevice, PassiveLevel,
-    io::{device::OwnedQueue, file::OpenFiles, holds::Holds, interface::DeviceInterface},
+    ex::rundown::RundownRef,
+    io::{
+        device::OwnedQueue, device_object::Deferred, file::OpenFiles, holds::Holds,
+        interface::DeviceInterface,
+    },
 };
 
 /// The device extension.
@@ -34,20 +43,36 @@ pub(crate) struct Extension {
     /// Whether a removal is pending, so that opens fail.
     remove_pending: AtomicBool,
     gone: AtomicBool,
+    /// What has a device complete the requests that it keeps.
+    end_kept: EndKept,
+    /// Begun while driver code runs that is followed by [`Extension::leave`], until the work that it defers is done.
+    late: RundownRef,
+    /// The work that calls `end_kept`, and whether it is deferred. The thread that sets the flag owns the link, until the work clears
+    /// it.
+    link: UnsafeCell<Deferred>,
+    is_deferred: AtomicBool,
 }
+
+/// Calls a device's `remove` method.
+///
+/// # Safety
+/// The pointer is to the state of a device of the type that the function was made for, which lives during the call.
+pub(crate) type EndKept = unsafe fn(*mut (), &mut PassiveLevel);
 
 impl Extension {
     /// Initialises the extension of a new device object.
     ///
     /// # Safety
     /// The device object is the one of `new`, has room for an [`Extension`], and is not attached to a stack yet.
-    /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate). The IRQL is `PASSIVE_LEVEL`.
+    /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate), and `end_kept` is made for a `D`. The IRQL is
+    /// `PASSIVE_LEVEL`.
     pub(crate) unsafe fn initialise<'a, D>(
         new: NewDevice,
         holds: Holds,
         interface: Option<DeviceInterface>,
         is_filter: bool,
         device: *mut D,
+        end_kept: EndKept,
     ) -> &'a Self {
         let NewDevice { object, queues } = new;
         // SAFETY: a reference's device object is valid.
@@ -63,6 +88,10 @@ impl Extension {
             is_filter,
             remove_pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            end_kept,
+            late: RundownRef::uninitialised(),
+            link: UnsafeCell::new(Deferred::new(end_late)),
+            is_deferred: AtomicBool::new(false),
         };
         // SAFETY: the memory has the size of an `Extension` and the pool's alignment, and no other code uses it
         // yet.
@@ -73,6 +102,8 @@ impl Extension {
         unsafe { extension.files.initialise() };
         // SAFETY: the lock does not move, no other code uses it yet, and AddDevice runs at PASSIVE_LEVEL.
         unsafe { extension.holds.initialise() };
+        // SAFETY: as above.
+        unsafe { extension.late.initialise() };
         extension
     }
 
@@ -132,7 +163,7 @@ impl Extension {
         unsafe { &*self.device.cast::<D>() }
     }
 
-    /// Returns whether the device is a filter's. If it is not, this driver alone knows the files that are opened on the device.
+    /// Returns whether the device is a filter's. If it is not, only this driver uses the file objects of the device.
     pub(crate) const fn is_filter(&self) -> bool {
         self.is_filter
     }
@@ -197,6 +228,54 @@ impl Extension {
         }
     }
 
+    /// Has the device complete the requests that it keeps.
+    ///
+    /// # Safety
+    /// The caller has a hold, or has entered a call with [`Extension::enter`].
+    pub(crate) unsafe fn end_kept(&self, irql: &mut PassiveLevel) {
+        // SAFETY: `initialise` was called with a function for this state, which the caller keeps.
+        unsafe { (self.end_kept)(self.device, irql) };
+    }
+
+    /// Begins a call of driver code that may keep a request and complete others, so that no hold of the caller's is left when it returns.
+    ///
+    /// # Safety
+    /// The caller has a hold, and calls [`Extension::leave`] once.
+    pub(crate) unsafe fn enter(&self) {
+        // It does not fail: the tear-down waits only when there are no holds.
+        self.late.acquire();
+    }
+
+    /// Ends a call that was begun with [`Extension::enter`]. If the device was removed, a work item has it complete the requests that it
+    /// keeps, since the last call of `remove` may have come before the one that has ended. The IRQL is at most `DISPATCH_LEVEL`.
+    ///
+    /// The call has kept its request before it reads `gone`, and the removal sets `gone` before it calls `remove`; both go through the
+    /// driver's own lock. So either `remove` finds the request, or this reads `true`. If the work is deferred already and has not begun, it
+    /// finds the request: the exchanges of the flag are in one order, and the work clears the flag before it calls `remove`.
+    ///
+    /// # Safety
+    /// The device object is one of this crate's. When this returns, it may be gone.
+    pub(crate) unsafe fn leave(object: *mut nt::DEVICE_OBJECT) {
+        // SAFETY: the tear-down waits for this call, so the device object exists.
+        let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
+        // SAFETY: as above.
+        let extension = unsafe { &*this };
+        if extension.is_gone() && !extension.is_deferred.swap(true, Ordering::AcqRel) {
+            // A second reference, since the work may end, and the device may go, before `defer` returns.
+            let object = DeviceObject::clone(&extension.object);
+            let link = this.wrapping_byte_add(offset_of!(Self, link)).cast();
+            // SAFETY: the link is in the extension, so it is not NULL.
+            let link = unsafe { NonNull::new_unchecked(link) };
+            // SAFETY: the flag was not set, so the link is on no list. It stays valid until the work ends what `enter` has begun.
+            unsafe { object.defer(link) };
+            return;
+        }
+        // SAFETY: as above; only the address is computed, since the extension may be gone when the release returns.
+        let late = unsafe { &raw const (*this).late };
+        // SAFETY: `enter` has begun it.
+        unsafe { RundownRef::release(late) };
+    }
+
     /// Returns whether the device rejects further requests.
     ///
     /// A request that reads the old value is handled later, under a lock: a queue rejects or completes it under the
@@ -216,12 +295,14 @@ impl Extension {
         self.is_gone() || self.remove_pending.load(Ordering::Relaxed)
     }
 
-    /// Frees what AddDevice made, and waits until all deferred work is done.
+    /// Frees the objects that AddDevice made, and waits until all deferred work is done.
     ///
     /// # Safety
     /// As for [`Extension::device`], except that the remove lock has no holds and rejects new ones; and the files' state is
     /// an `F`. This is called once, at `PASSIVE_LEVEL`. After it, only the extension's remove lock and files are used.
     pub(crate) unsafe fn tear_down<D, F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
+        // SAFETY: this is called once.
+        unsafe { self.late.wait(irql) };
         // SAFETY: the files' state is an `F`, and no IRP of theirs has a hold of the remove lock.
         unsafe { self.files.release_all::<F>(irql) };
         // SAFETY: `pool::allocate` made the state, and no other code can access it any more.
@@ -236,4 +317,24 @@ impl Extension {
         let object = unsafe { core::ptr::read(&raw const *self.object) };
         object.wait_until_idle(irql);
     }
+}
+
+/// The work that [`Extension::leave`] defers.
+///
+/// # Safety
+/// Called once each time it is deferred, with the link of an extension.
+unsafe fn end_late(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
+    let this = link
+        .as_ptr()
+        .wrapping_byte_sub(offset_of!(Extension, link))
+        .cast::<Extension>();
+    // SAFETY: the link is part of an extension, which exists until the release below.
+    let extension = unsafe { &*this };
+    extension.is_deferred.swap(false, Ordering::AcqRel);
+    // SAFETY: `leave` has given up a call that `enter` has begun.
+    unsafe { extension.end_kept(irql) };
+    // SAFETY: as above; only the address is computed, since the extension may be gone when the release returns.
+    let late = unsafe { &raw const (*this).late };
+    // SAFETY: as above.
+    unsafe { RundownRef::release(late) };
 }

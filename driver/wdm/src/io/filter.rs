@@ -3,28 +3,27 @@
 use pinned_init::PinInit;
 
 use crate::{
-    Error, Handled, Irp, MajorFunction, NewFilter, NtStatus, PassiveLevel, RegistryKey,
+    Error, FileIrp, Handled, Irp, MajorFunction, NewFilter, NtStatus, PassiveLevel, RegistryKey,
     ex::pool::allocate,
     io::{
         dispatch::{call, complete_unheld, pass_on},
         driver,
         extension::Extension,
         forward::{forward_and_wait, pass_down},
-        irp::set_dropped,
         pnp::{add, complete, remove, succeed_and_pass_down},
     },
     ke::irql::CallerLevel,
 };
 
-/// The device of a filter driver: its state and what it does with the requests of the device that it filters.
+/// The device of a filter driver: its state, and how it handles the requests of the device that it filters.
 ///
-/// An upper filter is above the function driver, and gets every request first. A lower filter is below the function driver,
-/// and gets what that passes on. The INF says which one a driver is (`UpperFilters`, `LowerFilters`); the driver itself is
-/// the same. [`driver_entry!`](crate::driver_entry) makes a driver from it.
+/// An upper filter is above the function driver, and receives every request first. A lower filter is below the function driver,
+/// and receives the requests that the function driver forwards. The INF determines the position (`UpperFilters`, `LowerFilters`);
+/// the driver itself is the same. [`driver_entry!`](crate::driver_entry) makes a driver from it.
 ///
-/// What the filter does not handle is forwarded. This crate forwards the PnP, power and WMI requests: it attaches the device
-/// with the flags, the type and the characteristics of the device below, waits for the lower drivers when the device is
-/// started or gets a paging file, and when it is removed it waits for the requests that come back to the filter.
+/// Requests that the filter does not handle are forwarded. This crate also forwards the PnP, power and WMI requests. It attaches the
+/// device with the flags, the type and the characteristics of the device below. It waits for the lower drivers when the device is
+/// started or receives a paging file. When the device is removed, it waits for the requests that return to the filter.
 ///
 /// A filter can keep requests on an [`IrpQueue`](crate::IrpQueue) and [forward](crate::PendedIrp::forward) them later. The queue belongs
 /// to the filter's device: its requests are cancelled when their handle is closed, and completed when the device is removed.
@@ -109,14 +108,15 @@ pub trait Filter: Send + Sync + Sized + 'static {
     /// Handles a request that opens or closes a file: [`Create`](MajorFunction::Create),
     /// [`Cleanup`](MajorFunction::Cleanup) or [`Close`](MajorFunction::Close).
     ///
-    /// Forward the last two in any case: the function driver frees what it has for the file.
+    /// Each of them is forwarded, unless the filter [fails an open](FileIrp::fail_open): the driver below opens and closes its own
+    /// files.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IRP_MJ_CREATE")]
     #[doc(alias = "IRP_MJ_CLEANUP")]
     #[doc(alias = "IRP_MJ_CLOSE")]
-    fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn open_or_close<'irp>(&self, irp: FileIrp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         irp.forward(irql)
     }
 
@@ -133,8 +133,9 @@ pub trait Filter: Send + Sync + Sized + 'static {
     /// Those on the device's queues are completed already. The driver completes every request that it keeps elsewhere: the
     /// removal waits until the last one is completed.
     ///
-    /// It is called again after each call of a method that handles a request and was still in progress, since that call
-    /// may have kept another request. So it can be called several times, also by several threads at once.
+    /// It is called again after each call of a method that handles a request, or of a
+    /// [completion routine](crate::CompletionRoutine), that was still in progress, since that call may have kept another request. So it can be
+    /// called several times, also by several threads at once.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -190,6 +191,7 @@ unsafe extern "C" fn add_device<F: Filter>(
             None,
             |new, irql| F::add(NewFilter::of(new), irql).and_then(allocate::<F>),
             attach,
+            end_kept::<F>,
             &mut irql,
         )
     };
@@ -252,9 +254,7 @@ unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mu
                 MajorFunction::Close => extension.close_object(file, &mut irql),
                 _ => {}
             }
-            // SAFETY: this routine owns the IRP, and no other code uses it during the call.
-            unsafe { set_dropped(irp.as_raw()) };
-            filter.open_or_close(irp, &mut irql)
+            filter.open_or_close(FileIrp::new(irp), &mut irql)
         } else {
             filter.request(irp, &mut irql)
         };
@@ -323,15 +323,17 @@ unsafe extern "C" fn pnp<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt
         }
         nt::IRP_MN_SURPRISE_REMOVAL => {
             extension.end_requests(irql);
-            end_kept(filter, irql);
+            // SAFETY: the IRP has a hold.
+            unsafe { extension.end_kept(irql) };
             // SAFETY: this routine owns the IRP.
             unsafe { succeed_and_pass_down(lower, irp) }
         }
         nt::IRP_MN_REMOVE_DEVICE => {
             extension.end_requests(irql);
-            end_kept(filter, irql);
+            // SAFETY: the IRP has a hold.
+            unsafe { extension.end_kept(irql) };
             // SAFETY: this routine owns the IRP and its hold, and gives up both.
-            return unsafe { remove::<F, ()>(object, irp, end_kept, irql) };
+            return unsafe { remove::<F, ()>(object, irp, irql) };
         }
         // SAFETY: this routine owns the IRP. Its status is left as it came.
         _ => unsafe { pass_down(lower, irp) },
@@ -341,8 +343,13 @@ unsafe extern "C" fn pnp<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt
     status
 }
 
-/// Has the filter complete the requests that it keeps.
-fn end_kept<F: Filter>(filter: &F, _irql: &mut PassiveLevel) {
+/// Has a filter complete the requests that it keeps.
+///
+/// # Safety
+/// As for [`EndKept`](crate::io::extension::EndKept); the state is an `F`.
+unsafe fn end_kept<F: Filter>(filter: *mut (), _irql: &mut PassiveLevel) {
+    // SAFETY: guaranteed by the caller.
+    let filter = unsafe { &*filter.cast::<F>() };
     // SAFETY: the IRQL is PASSIVE_LEVEL, and no spin lock is held.
     filter.remove(&mut unsafe { CallerLevel::assume() });
 }

@@ -148,7 +148,7 @@ impl<R: Record> Returned<PendedIrp<R>> {
     }
 }
 
-/// A routine that gets a request back when the lower drivers have completed it, and owns it then.
+/// A routine that receives a request back, as its owner, when the lower drivers have completed it.
 ///
 /// WDK: [Implementing an IoCompletion Routine](https://learn.microsoft.com/windows-hardware/drivers/kernel/implementing-an-iocompletion-routine).
 #[doc(alias = "IO_COMPLETION_ROUTINE")]
@@ -169,7 +169,7 @@ pub trait CompletionRoutine: 'static {
     fn run(irp: Returned<PendedIrp<Self::Record>>, irql: &mut CallerLevel);
 }
 
-/// A routine that sees a request when the lower drivers have completed it, before the drivers above do.
+/// A routine that observes a request when the lower drivers have completed it, before the drivers above receive it.
 ///
 /// WDK: [Implementing an IoCompletion Routine](https://learn.microsoft.com/windows-hardware/drivers/kernel/implementing-an-iocompletion-routine).
 #[doc(alias = "IO_COMPLETION_ROUTINE")]
@@ -183,7 +183,7 @@ pub trait CompletionObserver: 'static {
     /// The record that the driver keeps with the request.
     type Record: Record;
 
-    /// Looks at the request.
+    /// Observes the completed request.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -192,13 +192,13 @@ pub trait CompletionObserver: 'static {
 
 /// Forwarding to the next lower driver of the device stack.
 ///
-/// A forwarded request is gone: the lower drivers own it, and complete it. A request that is to come back has a routine, or
-/// a thread that waits for it. A device without a lower driver fails it with `STATUS_INVALID_DEVICE_REQUEST`.
+/// The lower drivers own a forwarded request, and complete it. To get it back, forward it with a routine, or wait for it. If the
+/// device has no lower driver, the request fails with `STATUS_INVALID_DEVICE_REQUEST`.
 ///
 /// WDK: [Passing IRPs down the Driver Stack](https://learn.microsoft.com/windows-hardware/drivers/kernel/passing-irps-down-the-driver-stack).
 impl<'irp, R: Record> Irp<'irp, R> {
-    /// Forwards the request, and does not see it again (`IoSkipCurrentIrpStackLocation`, `IoCallDriver`). Its record is
-    /// dropped.
+    /// Forwards the request, which does not return to this driver (`IoSkipCurrentIrpStackLocation`, `IoCallDriver`). Its
+    /// record is dropped.
     ///
     /// The device is kept until the lower driver's dispatch routine returns, not until the request is completed.
     ///
@@ -237,7 +237,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
         Handled::new(status)
     }
 
-    /// Forwards the request, and calls a routine that sees it when the lower drivers have completed it
+    /// Forwards the request, and calls a routine that observes it when the lower drivers have completed it
     /// (`IoSetCompletionRoutine`).
     ///
     /// The device is kept until then.
@@ -319,7 +319,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
 /// forwards it. They may be called in another thread than that of the requestor. A request that has come back can be forwarded
 /// again, to try it once more, unless it opens or closes a file.
 impl<R: Record> PendedIrp<R> {
-    /// Forwards the request, and does not see it again (`IoCallDriver`).
+    /// Forwards the request, which does not return to this driver (`IoCallDriver`).
     ///
     /// The device is kept until the request is completed; then its record is dropped.
     ///
@@ -445,15 +445,21 @@ unsafe fn returned<R: Record>(irp: *mut nt::IRP, record: *mut c_void) -> Returne
 /// # Safety
 /// Called by the I/O manager with the IRP's record, at most at `DISPATCH_LEVEL` and with no spin lock held.
 unsafe extern "C" fn give_back<C: CompletionRoutine>(
-    _device: *mut nt::DEVICE_OBJECT,
+    device: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
     record: *mut c_void,
 ) -> i32 {
     // SAFETY: the I/O manager calls this routine once, with the context that was set.
     let irp = unsafe { returned::<C::Record>(irp, record) };
+    // SAFETY: the IRP's hold keeps the device.
+    let extension = unsafe { Extension::of(device) };
+    // SAFETY: as above. The call is ended below.
+    unsafe { extension.enter() };
     // SAFETY: guaranteed by the I/O manager.
     C::run(irp, &mut unsafe { CallerLevel::assume() });
-    // The IRP may be completed by now.
+    // The IRP may be completed by now, or kept by a device that was removed before.
+    // SAFETY: the call was begun above.
+    unsafe { Extension::leave(device) };
     nt::STATUS_MORE_PROCESSING_REQUIRED
 }
 

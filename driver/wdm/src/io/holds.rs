@@ -1,4 +1,4 @@
-//! What keeps a device while requests are in progress.
+//! The holds that keep a device while requests are in progress.
 
 use core::ptr::from_ref;
 
@@ -39,7 +39,7 @@ impl Holds {
     ///
     /// # Safety
     /// [`Holds::acquire`] returned `true` for this IRP, whose hold was not released since. When this returns, the device and
-    /// the lock may be gone.
+    /// the lock may have been freed.
     pub(crate) unsafe fn release(this: *const Self, irp: *mut nt::IRP) {
         // The reference ends before the release. The kind of lock never changes.
         // SAFETY: the caller has a hold, so the lock exists until this release.

@@ -1,6 +1,6 @@
 //! How reads and writes transfer data.
 
-/// How a device gets the buffers of reads and writes.
+/// The method by which a device receives the buffers of reads and writes.
 ///
 /// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -425,7 +425,8 @@ unsafe fn complete_dropped<R: Record>(link: NonNull<Deferred>, irql: &mut Passiv
     let irp = unsafe { nt::irp::from_list_entry(link.as_ptr().cast()) };
     // SAFETY: the caller owns the IRP, and the view is not used after it.
     if unsafe { IrpView::<R>::new(&irp) }.major().opens_or_closes() {
-        // SAFETY: guaranteed by the caller; the IRP has the status of the lower drivers, or the one that `set_dropped` has set.
+        // SAFETY: guaranteed by the caller; the filter has forwarded the IRP, so it has the status of the lower drivers: an open that
+        // they have completed with success must not fail, since the I/O manager would not close the file, and a close must not fail at all.
         unsafe { finish_unchanged::<R>(irp) };
         return;
     }
@@ -461,24 +462,10 @@ pub(crate) unsafe fn finish<R: Record>(irp: *mut nt::IRP, status: NtStatus, info
     unsafe { Extension::release(device, irp) };
 }
 
-/// Sets the status with which a request that opens or closes a file is completed if it is dropped before it is forwarded. One that
-/// has come back and is dropped keeps the status of the lower drivers: an open that they have completed with success must not
-/// fail, since the I/O manager would not close the file, and a close must not fail at all.
-///
-/// WDK: [IoCancelFileOpen](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iocancelfileopen), which
-/// undoes an open for a filter that fails it. Only file system filters may call it.
-///
-/// # Safety
-/// The caller owns the IRP.
-pub(crate) unsafe fn set_dropped(irp: *mut nt::IRP) {
-    // SAFETY: guaranteed by the caller.
-    unsafe { nt::irp::set_status(irp, NtStatus::INTERNAL_ERROR.to_raw()) };
-}
-
 /// Like [`finish`], with the status and `Information` that the IRP has; returns the status.
 ///
 /// # Safety
-/// As for [`finish`]; the lower drivers have completed the IRP, or this driver has set its status.
+/// As for [`finish`]; the lower drivers have completed the IRP.
 pub(crate) unsafe fn finish_unchanged<R: Record>(irp: *mut nt::IRP) -> i32 {
     // SAFETY: as in `finish`.
     drop(unsafe { take_record::<R>(irp) });

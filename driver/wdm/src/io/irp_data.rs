@@ -49,7 +49,9 @@ impl<'a> IrpData<'a> {
             nt::IRP_MJ_DEVICE_CONTROL => MajorFunction::DeviceControl,
             nt::IRP_MJ_QUERY_INFORMATION => MajorFunction::QueryInformation,
             nt::IRP_MJ_SET_INFORMATION => MajorFunction::SetInformation,
-            nt::IRP_MJ_CREATE => MajorFunction::Create,
+            nt::IRP_MJ_CREATE | nt::IRP_MJ_CREATE_NAMED_PIPE | nt::IRP_MJ_CREATE_MAILSLOT => {
+                MajorFunction::Create
+            }
             nt::IRP_MJ_CLEANUP => MajorFunction::Cleanup,
             nt::IRP_MJ_CLOSE => MajorFunction::Close,
             _ => MajorFunction::Other,
@@ -154,7 +156,7 @@ impl<'a> IrpData<'a> {
         Ok(asked.input_length as usize)
     }
 
-    /// Returns the length of what the system has copied in of a request that is no device control.
+    /// Returns the number of bytes that the system has copied in for a request that is not a device control.
     #[cold]
     #[inline(never)]
     fn other_input(self) -> Result<usize, Error> {

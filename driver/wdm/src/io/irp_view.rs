@@ -30,7 +30,8 @@ pub enum MajorFunction {
     DeviceControl,
     /// `IRP_MJ_INTERNAL_DEVICE_CONTROL`
     InternalDeviceControl,
-    /// `IRP_MJ_CREATE`, which a filter driver gets.
+    /// `IRP_MJ_CREATE`, which a filter driver gets; also `IRP_MJ_CREATE_NAMED_PIPE` and `IRP_MJ_CREATE_MAILSLOT`, which a program can
+    /// send to any device.
     Create,
     /// `IRP_MJ_CLEANUP`, which a filter driver gets.
     Cleanup,
@@ -48,9 +49,9 @@ impl MajorFunction {
 
 /// Read access to a request and to the driver's record `R` for it. The owner of the request and its queue lend it.
 ///
-/// A code of `METHOD_NEITHER` gives access to no data: its buffers are addresses of user mode, and an access to one that is
-/// not valid raises an exception, which a driver in Rust cannot handle. Nor does an internal device control that a filter
-/// gets: what it contains is known to the driver for which it is.
+/// A code of `METHOD_NEITHER` gives no access to data: its buffers are user-mode addresses, and an access to an invalid address raises
+/// an exception, which a driver in Rust cannot handle. An internal device control in a filter gives no access either, since only the
+/// driver that it is sent to knows its contents.
 ///
 /// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
 #[repr(transparent)]

@@ -25,7 +25,7 @@ pub(crate) struct KeyNode {
     /// No node has a higher priority than its parent.
     priority: u64,
     irp: *mut nt::IRP,
-    /// What argument 4 of the IRP was before it pointed to this node: a lower driver may use it.
+    /// The value of argument 4 of the IRP before it pointed to this node. A lower driver may use it.
     argument4: *mut c_void,
     /// In a spare node, the next one.
     less: *mut KeyNode,

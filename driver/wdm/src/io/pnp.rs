@@ -22,7 +22,7 @@ use crate::{
     io::{
         create::{create_object, create_state},
         dispatch::complete_unheld,
-        extension::Extension,
+        extension::{EndKept, Extension},
         forward::{forward_and_wait, pass_down},
         holds::Holds,
         interface::DeviceInterface,
@@ -49,6 +49,7 @@ pub(crate) unsafe extern "C" fn add_device<D: Device>(
             Some(&D::INTERFACE),
             |new, irql| D::add(new, irql).and_then(allocate::<D>),
             attach::<D>,
+            end_kept::<D>,
             &mut irql,
         )
     };
@@ -60,7 +61,7 @@ pub(crate) unsafe extern "C" fn add_device<D: Device>(
 ///
 /// # Safety
 /// The caller passes a driver object and a physical device object, at `PASSIVE_LEVEL`. `attach` fails only if it has not
-/// attached the device object. The state of the device's files is an `F`.
+/// attached the device object. The state of the device's files is an `F`, and `end_kept` is made for a `D`.
 pub(crate) unsafe fn add<D, F: Send + Sync + 'static>(
     driver: *mut nt::DRIVER_OBJECT,
     pdo: *mut nt::DEVICE_OBJECT,
@@ -71,22 +72,24 @@ pub(crate) unsafe fn add<D, F: Send + Sync + 'static>(
         *mut nt::DEVICE_OBJECT,
         &Extension,
     ) -> Result<(), Error>,
+    end_kept: EndKept,
     irql: &mut PassiveLevel,
 ) -> Result<(), Error> {
     // The device has no name, since it is found by its interface.
     // SAFETY: the caller passes a driver object, at PASSIVE_LEVEL.
     let object = unsafe { create_object(driver, core::ptr::null_mut()) }?;
     // SAFETY: the device object was just created, and the caller passes a physical device object.
-    let added = unsafe { prepare(object, pdo, class, make, irql) }.and_then(|extension| {
-        // SAFETY: the device objects are valid, and the extension is initialised.
-        let attached = unsafe { attach(object, pdo, extension) };
-        match attached {
-            Ok(()) => extension.object.set_attached(),
-            // SAFETY: the device object is not attached, so no request has reached it; this is called once.
-            Err(_) => unsafe { extension.tear_down::<D, F>(irql) },
-        }
-        attached
-    });
+    let added =
+        unsafe { prepare(object, pdo, class, end_kept, make, irql) }.and_then(|extension| {
+            // SAFETY: the device objects are valid, and the extension is initialised.
+            let attached = unsafe { attach(object, pdo, extension) };
+            match attached {
+                Ok(()) => extension.object.set_attached(),
+                // SAFETY: the device object is not attached, so no request has reached it; this is called once.
+                Err(_) => unsafe { extension.tear_down::<D, F>(irql) },
+            }
+            attached
+        });
     if added.is_err() {
         // SAFETY: the device object is new and not attached, and no other code references it.
         unsafe { nt::IoDeleteDevice(object) };
@@ -102,6 +105,7 @@ unsafe fn prepare<'a, D>(
     object: *mut nt::DEVICE_OBJECT,
     pdo: *mut nt::DEVICE_OBJECT,
     class: Option<&Guid>,
+    end_kept: EndKept,
     make: impl FnOnce(&mut NewDevice, &mut PassiveLevel) -> Result<*mut D, Error>,
     irql: &mut PassiveLevel,
 ) -> Result<&'a Extension, Error> {
@@ -112,7 +116,17 @@ unsafe fn prepare<'a, D>(
     };
     let holds = Holds::RemoveLock(RemoveLock::uninitialised());
     // SAFETY: guaranteed by the caller.
-    unsafe { create_state(object, holds, interface, class.is_none(), make, irql) }
+    unsafe {
+        create_state(
+            object,
+            holds,
+            interface,
+            class.is_none(),
+            end_kept,
+            make,
+            irql,
+        )
+    }
 }
 
 /// Attaches a device object whose extension is initialised to the device stack, and allows requests
@@ -210,7 +224,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
             // SAFETY: PnP requests are sent at PASSIVE_LEVEL, and this one is sent once.
             unsafe { unregister_shutdown::<D>(object) };
             // SAFETY: this routine owns the IRP and its hold, and gives up both.
-            return unsafe { remove::<D, D::File>(object, irp, D::remove, irql) };
+            return unsafe { remove::<D, D::File>(object, irp, irql) };
         }
         nt::IRP_MN_QUERY_STOP_DEVICE | nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE => {
             // SAFETY: this routine owns the IRP.
@@ -224,7 +238,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
     status
 }
 
-/// Asks to be notified of a shutdown, if the driver wants it (`IoRegisterShutdownNotification`).
+/// Registers the device for shutdown notification, if the driver requests it (`IoRegisterShutdownNotification`).
 ///
 /// # Safety
 /// The device object is valid, its extension is initialised, and this is called once, at `PASSIVE_LEVEL`.
@@ -257,8 +271,16 @@ fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut Passive
     device.remove(irql);
 }
 
-/// Passes the removal on, waits for the requests in progress, then frees what AddDevice made. `end_kept` completes the
-/// requests that the driver keeps.
+/// Has a device complete the requests that it keeps.
+///
+/// # Safety
+/// As for [`EndKept`]; the state is a `D`.
+pub(super) unsafe fn end_kept<D: Device>(device: *mut (), irql: &mut PassiveLevel) {
+    // SAFETY: guaranteed by the caller.
+    unsafe { &*device.cast::<D>() }.remove(irql);
+}
+
+/// Passes the removal on, waits for the requests in progress, then frees what AddDevice made.
 ///
 /// # Safety
 /// `irp` is the `IRP_MN_REMOVE_DEVICE`, which the caller gives up with its hold of the remove lock. The device's state is a
@@ -266,7 +288,6 @@ fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut Passive
 pub(crate) unsafe fn remove<D, F: Send + Sync + 'static>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
-    end_kept: fn(&D, &mut PassiveLevel),
     irql: &mut PassiveLevel,
 ) -> i32 {
     // SAFETY: the PnP manager holds a reference to the device object during the call. The extension is
@@ -276,8 +297,8 @@ pub(crate) unsafe fn remove<D, F: Send + Sync + 'static>(
     // SAFETY: this routine owns the IRP and does not access it again: below, its address is only the tag of a hold.
     let status = unsafe { succeed_and_pass_down(lower, irp) };
     // The lower drivers have completed their requests, and a completion routine may have kept one of them.
-    // SAFETY: the state is a `D`, and the IRP's hold keeps it until the release below.
-    end_kept(unsafe { extension.device::<D>() }, irql);
+    // SAFETY: the IRP's hold is released below.
+    unsafe { extension.end_kept(irql) };
     if let Holds::RemoveLock(lock) = &extension.holds {
         // SAFETY: this thread acquired the IRP's hold. Every other hold belongs to a request that does not need this
         // thread to complete: queued requests were completed, and new ones are rejected.

@@ -7,7 +7,7 @@
 //! | `SET_POWER` to D0 or S0 | waits for the lower drivers, then tells the device | completed |
 //! | any other | none | passed on |
 //!
-//! A device that was removed by surprise completes every request with `STATUS_DELETE_PENDING`.
+//! If the device was removed by surprise, every request is passed on, and the device is not called.
 //!
 //! WDK: [Passing Power IRPs](https://learn.microsoft.com/windows-hardware/drivers/kernel/passing-power-irps).
 
@@ -129,8 +129,8 @@ pub(crate) unsafe extern "C" fn power<D: Device>(
     // SAFETY: this routine owns the IRP. What another minor function has in this place is not used.
     let state = PowerState::new(unsafe { nt::irp::power(irp) });
     let status = match (minor, state) {
-        // SAFETY: this routine owns the IRP, and no spin lock is held.
-        _ if extension.is_gone() => unsafe { complete(irp, nt::STATUS_DELETE_PENDING) },
+        // A driver whose device is gone goes on to pass power requests down. SAFETY: this routine owns the IRP.
+        _ if extension.is_gone() => unsafe { pass_down(extension.lower(), irp) },
         (nt::IRP_MN_QUERY_POWER, Some(state)) => match device.query_power(state, irql) {
             // SAFETY: this routine owns the IRP.
             Ok(()) => unsafe { pass_down(extension.lower(), irp) },

@@ -20,7 +20,7 @@ use crate::{
     Error, Handled, Irp, IrpView, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, QueueOwner,
     Shared, SpinLock, SpinLockGuard,
     io::{
-        device::DeviceQueues,
+        device::{DeviceQueues, Internal},
         file::{Queued, UNLINKED},
         key_index::KeyNode,
     },
@@ -55,7 +55,7 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 /// lives until the device has been removed and the last owner is dropped. A filter [forwards](PendedIrp::forward) the
 /// requests that it removes.
 ///
-/// The queue has its own spin lock. Its Cancel routine releases the system's cancel spin lock at once.
+/// The queue has its own spin lock. Its Cancel routine first releases the system's cancel spin lock.
 ///
 /// WDK: [Implementing Cancelable IRP Queues](https://learn.microsoft.com/windows-hardware/drivers/kernel/cancel-safe-irp-queues),
 /// [Synchronizing IRP Cancellation](https://learn.microsoft.com/windows-hardware/drivers/kernel/synchronizing-irp-cancellation).
@@ -168,8 +168,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         device: &mut O,
         irql: &mut PassiveLevel,
     ) -> Result<Shared<Self>, Error> {
-        device.device().add_queue(irql, |device, index| {
-            try_pin_init!(Self {
+        device
+            .device(Internal::new())
+            .add_queue(irql, |device, index| {
+                try_pin_init!(Self {
                 state <- SpinLock::new(State::new()),
                 head <- empty_list(),
                 device,
@@ -179,7 +181,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
                 _records: PhantomData,
                 _pinned: PhantomPinned,
             }? Error)
-        })
+            })
     }
 
     /// Returns the callbacks that were passed to [`IrpQueue::new`].
@@ -190,7 +192,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// Pends an IRP, inserts it at the tail of the queue and makes it cancelable (`IoMarkIrpPending`,
     /// `IoSetCancelRoutine`, `IoCsqInsertIrp`).
     ///
-    /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP at once:
+    /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP immediately:
     ///
     /// * with `STATUS_CANCELLED` if the IRP is already cancelled or its handle is already closed;
     /// * with the status of [`refuse`](IrpQueue::refuse) or [`purge`](IrpQueue::purge) if the queue rejects IRPs;
@@ -221,7 +223,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// Inserts a pended IRP, removed from this or another queue of the device, at the tail of the queue and makes
     /// it cancelable again.
     ///
-    /// The queue completes it at once in the same cases as [`IrpQueue::insert`]; for instance, if it was cancelled
+    /// The queue completes it immediately in the same cases as [`IrpQueue::insert`]; for instance, if it was cancelled
     /// while it was on no queue.
     ///
     /// # IRQL
@@ -318,19 +320,19 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// time does not grow with the queue. An IRP that another thread inserts at the head during the call is not
     /// examined. To find an IRP by key, [`IrpQueue::remove_by_key`] is faster.
     ///
+    /// It cannot be called under a lock of the driver's own, which would be held for the whole walk: the length of the queue is up
+    /// to the senders. There use [`IrpQueue::remove_first`] or [`IrpQueue::remove_by_key`].
+    ///
     /// WDK: [IoCsqRemoveNextIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocsqremovenextirp).
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`.
+    /// At most `DISPATCH_LEVEL`, and no spin lock held.
     #[doc(alias = "IoCsqRemoveNextIrp")]
-    pub fn remove_matching<L: AtMostDispatch>(
+    pub fn remove_matching<L: NoSpinLockHeld>(
         &self,
         irql: &mut L,
         mut matches: impl FnMut(&IrpView<C::Record>) -> bool,
-    ) -> Option<PendedIrp<C::Record>>
-    where
-        IrpQueueLock: LockAfter<L::Held>,
-    {
+    ) -> Option<PendedIrp<C::Record>> {
         // A list entry like an IRP's that marks where the walk continues when the lock is acquired again.
         let mut cursor = MaybeUninit::zeroed();
         let cursor = cursor.as_mut_ptr();

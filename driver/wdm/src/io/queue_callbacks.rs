@@ -11,7 +11,7 @@ use crate::{
 #[doc(alias = "IO_CSQ")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the callbacks of an IRP queue",
-    note = "implement `wdm::QueueCallbacks` for it; its `Record` type is what the driver keeps with each IRP"
+    note = "implement `wdm::QueueCallbacks` for it; its `Record` type is the driver's data for each IRP"
 )]
 pub trait QueueCallbacks: Send + Sync + 'static {
     /// The driver's record for each IRP: `()`, or an owner such as a [`ZoneBox`](crate::ZoneBox).

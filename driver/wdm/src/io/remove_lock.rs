@@ -49,7 +49,7 @@ impl RemoveLock {
     ///
     /// # Safety
     /// [`RemoveLock::acquire`] returned `true` for this IRP, whose hold was not released since. When this returns,
-    /// the device and the lock may be gone.
+    /// the device and the lock may have been freed.
     pub(crate) unsafe fn release(this: *const Self, irp: *mut nt::IRP) {
         // SAFETY: the caller has a hold, so the lock exists until this release.
         unsafe { nt::IoReleaseRemoveLockEx(this.cast_mut().cast(), tag(irp), SIZE) };

@@ -57,9 +57,9 @@ impl<O> Reply<O> {
 impl<R: Record, O: Deref<Target = IrpView<R>>> Reply<O> {
     /// Appends as many bytes as the output can hold, and returns their number.
     ///
-    /// A request whose buffer the driver cannot write, such as a device control with `METHOD_IN_DIRECT`, has no room. Nor has
-    /// one with direct I/O whose [buffer](PendedIrp::user_buffer) cannot be mapped; call that first to tell this from a
-    /// buffer that is full.
+    /// A request whose buffer the driver cannot write, such as a device control with `METHOD_IN_DIRECT`, has no room. A request with
+    /// direct I/O has no room either if its [buffer](PendedIrp::user_buffer) cannot be mapped. To distinguish this from a full buffer,
+    /// call that method first.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -99,8 +99,8 @@ impl<R: Record, O: Deref<Target = IrpView<R>>> Reply<O> {
 impl<'irp, R: Record> Reply<Irp<'irp, R>> {
     /// Completes the request with a status and the bytes that were written (`IoCompleteRequest`).
     ///
-    /// With an error status the caller gets no output. `STATUS_BUFFER_OVERFLOW` is a warning: with it the caller
-    /// gets the bytes that were written.
+    /// With an error status the caller receives no output. `STATUS_BUFFER_OVERFLOW` is a warning: with it the caller
+    /// receives the bytes that were written.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.

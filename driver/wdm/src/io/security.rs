@@ -1,6 +1,6 @@
-//! Who may open a device.
+//! The users who may open a device.
 
-/// Who may open a control device.
+/// The users who may open a control device.
 ///
 /// The system and administrators can always open the device, for every access. The I/O manager checks the access each time
 /// the device is opened, also by a name below the device's own (`FILE_DEVICE_SECURE_OPEN`).

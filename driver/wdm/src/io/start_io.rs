@@ -80,7 +80,7 @@ pub enum StartIoOrder {
 ///
 /// fn serve<C: QueueCallbacks>(mut start: Start<C>, irql: &mut impl NoSpinLockHeld) {
 ///     while let Start::Now(current) = start {
-///         // The device does its work at once; then:
+///         // The device finishes immediately; then:
 ///         let (irp, next) = current.start_next(irql);
 ///         irp.complete(NtStatus::SUCCESS, irql);
 ///         start = next;
@@ -218,7 +218,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// This calls `IoMarkIrpPending`, `IoSetCancelRoutine`, and `KeInsertDeviceQueue` or
     /// `KeInsertByKeyDeviceQueue`.
     ///
-    /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP at once with
+    /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP immediately with
     /// `STATUS_CANCELLED` if it is already cancelled or its handle is already closed, with the status of
     /// [`refuse`](StartIoQueue::refuse) or [`purge`](StartIoQueue::purge) if the queue rejects IRPs, and with
     /// `STATUS_INVALID_DEVICE_REQUEST` if the IRP was sent to another device, or is no read, write, flush or device control whose data
@@ -312,7 +312,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         unsafe { file::queued(irp, self.index) }.unwrap_or(&self.without_file)
     }
 
-    /// Inserts an IRP and makes it cancelable, or returns what the caller must do with it instead.
+    /// Inserts an IRP and makes it cancelable, or returns the step that the caller must perform instead.
     ///
     /// # Safety
     /// The caller owns the IRP, which is pended and was sent to the queue's device. The caller holds the cancel

@@ -79,7 +79,7 @@ pub struct WorkItem<C: WorkItemRoutine> {
     link: UnsafeCell<Deferred>,
     owner: AtomicPtr<()>,
     is_queued: AtomicBool,
-    /// The device object with a work item of its own, so that the routine delays no other.
+    /// The device object with a separate work item, so that the routine delays no other work.
     device: DeviceObject,
     // Invariant: the routine is the one of exactly this type.
     _routine: PhantomData<fn(C) -> C>,

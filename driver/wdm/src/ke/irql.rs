@@ -6,13 +6,13 @@
 //! is queried at run time in one case only: a `Drop` has no token, so a `Drop` that has to wait first checks
 //! whether it may.
 //!
-//! | token | who lends it | [`AtMostDispatch`] | [`Dispatch`] | [`NoSpinLockHeld`] | [`NotRaised`] | [`Waitable`] |
+//! | token | lent by | [`AtMostDispatch`] | [`Dispatch`] | [`NoSpinLockHeld`] | [`NotRaised`] | [`Waitable`] |
 //! | --- | --- | --- | --- | --- | --- | --- |
 //! | [`PassiveLevel`] | the dispatch routines, system threads | yes | | yes | yes | yes |
-//! | [`ApcLevel`] | a held [`Mutex`](crate::Mutex) | yes | | yes | | |
 //! | [`CallerLevel`] | a Cancel routine after the cancel spin lock, a completion routine, the dispatch routine of a filter | yes | | yes | yes | |
 //! | [`DispatchLevel`] | a DPC, and [`raise_to_dispatch`] | yes | yes | yes | | |
 //! | [`SpinLockHeld`] | a held spin lock | yes | yes | | | |
+//! | [`ObjectHeld`] | a held [`Mutex`](crate::Mutex), an access to a [`Rundown`](crate::Rundown) value | yes | | | | |
 //!
 //! WDK: [Managing Hardware Priorities](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-hardware-priorities).
 
@@ -39,16 +39,6 @@ mod sealed {
 pub trait AtMostDispatch: sealed::Sealed {
     /// The class of the innermost spin lock that is held; [`Unlocked`] if none is.
     type Held: LockClass;
-
-    /// The token of the same code while it must not wait: [`CallerLevel`] for [`PassiveLevel`], else the same.
-    type NoWait: AtMostDispatch<Held = Self::Held>
-    where
-        Self: Sized;
-
-    /// Lends the token of the same code while it must not wait.
-    fn no_wait(&mut self) -> &mut Self::NoWait
-    where
-        Self: Sized;
 }
 
 /// The IRQL is exactly `DISPATCH_LEVEL`, so the code stays on its processor.
@@ -58,10 +48,10 @@ pub trait AtMostDispatch: sealed::Sealed {
 )]
 pub trait Dispatch: AtMostDispatch {}
 
-/// The IRQL is `DISPATCH_LEVEL` or lower and the driver holds no spin lock, so it may complete IRPs.
+/// The IRQL is `DISPATCH_LEVEL` or lower and the driver holds no lock, so it may complete IRPs.
 #[diagnostic::on_unimplemented(
-    message = "a spin lock is held here: an IRP cannot be completed until it is released",
-    note = "copy what is needed out of the lock, release it, then complete the IRP"
+    message = "a spin lock is held here, or a mutex or a `Rundown` value: an IRP cannot be completed until it is released",
+    note = "copy what is needed out of the closure, then complete the IRP after it"
 )]
 pub trait NoSpinLockHeld: AtMostDispatch<Held = Unlocked> {}
 
@@ -102,51 +92,10 @@ impl PassiveLevel {
 impl sealed::Sealed for PassiveLevel {}
 impl AtMostDispatch for PassiveLevel {
     type Held = Unlocked;
-    type NoWait = CallerLevel;
-
-    fn no_wait(&mut self) -> &mut CallerLevel {
-        // SAFETY: both are tokens without a size, and PASSIVE_LEVEL is at most DISPATCH_LEVEL. This token is borrowed as long as
-        // the other is used.
-        unsafe { &mut *core::ptr::from_mut(self).cast::<CallerLevel>() }
-    }
 }
 impl NoSpinLockHeld for PassiveLevel {}
 impl Waitable for PassiveLevel {}
 impl NotRaised for PassiveLevel {}
-
-/// The token of code that holds a [`Mutex`](crate::Mutex), and so runs at `APC_LEVEL`.
-///
-/// It may complete IRPs and acquire spin locks, but not wait. So it cannot acquire another mutex, and threads that hold one
-/// never wait for each other.
-#[doc(alias = "KIRQL")]
-#[doc(alias = "APC_LEVEL")]
-pub struct ApcLevel {
-    _not_send: NotSend,
-}
-
-impl ApcLevel {
-    /// Makes the token.
-    ///
-    /// # Safety
-    /// The caller runs at `APC_LEVEL` as long as the token lives, except while code that borrows the token has raised the
-    /// IRQL.
-    pub(crate) const unsafe fn assume() -> Self {
-        Self {
-            _not_send: PhantomData,
-        }
-    }
-}
-
-impl sealed::Sealed for ApcLevel {}
-impl AtMostDispatch for ApcLevel {
-    type Held = Unlocked;
-    type NoWait = Self;
-
-    fn no_wait(&mut self) -> &mut Self {
-        self
-    }
-}
-impl NoSpinLockHeld for ApcLevel {}
 
 /// The token of code that runs at `DISPATCH_LEVEL` or lower and holds no spin lock.
 ///
@@ -172,11 +121,6 @@ impl CallerLevel {
 impl sealed::Sealed for CallerLevel {}
 impl AtMostDispatch for CallerLevel {
     type Held = Unlocked;
-    type NoWait = Self;
-
-    fn no_wait(&mut self) -> &mut Self {
-        self
-    }
 }
 impl NoSpinLockHeld for CallerLevel {}
 impl NotRaised for CallerLevel {}
@@ -204,11 +148,6 @@ impl DispatchLevel {
 impl sealed::Sealed for DispatchLevel {}
 impl AtMostDispatch for DispatchLevel {
     type Held = Unlocked;
-    type NoWait = Self;
-
-    fn no_wait(&mut self) -> &mut Self {
-        self
-    }
 }
 impl Dispatch for DispatchLevel {}
 impl NoSpinLockHeld for DispatchLevel {}
@@ -240,13 +179,38 @@ impl<C> SpinLockHeld<C> {
 impl<C> sealed::Sealed for SpinLockHeld<C> {}
 impl<C: LockClass> AtMostDispatch for SpinLockHeld<C> {
     type Held = C;
-    type NoWait = Self;
-
-    fn no_wait(&mut self) -> &mut Self {
-        self
-    }
 }
 impl<C: LockClass> Dispatch for SpinLockHeld<C> {}
+
+/// The token of code that holds a [`Mutex`](crate::Mutex), or that accesses the value of a [`Rundown`](crate::Rundown).
+///
+/// With it, code can acquire a spin lock. It cannot wait, since two threads that each hold an object could wait for each other. It
+/// cannot complete or forward an IRP either: the completion routine of another driver would run, and could call this driver
+/// again in the same thread, where it would wait for the object that the thread holds.
+pub struct ObjectHeld<C> {
+    _not_send: NotSend,
+    // Invariant, as in `SpinLockHeld`.
+    _class: PhantomData<fn(C) -> C>,
+}
+
+impl<C> ObjectHeld<C> {
+    /// Makes the token that is lent while the object is held.
+    ///
+    /// # Safety
+    /// As long as the token lives, the caller runs at `DISPATCH_LEVEL` or lower, and `C` is the class of the innermost spin lock
+    /// that it holds, except while code that borrows the token has acquired a lock.
+    pub(crate) const unsafe fn assume() -> Self {
+        Self {
+            _not_send: PhantomData,
+            _class: PhantomData,
+        }
+    }
+}
+
+impl<C> sealed::Sealed for ObjectHeld<C> {}
+impl<C: LockClass> AtMostDispatch for ObjectHeld<C> {
+    type Held = C;
+}
 
 /// Runs a closure at `DISPATCH_LEVEL` (`KeRaiseIrqlToDpcLevel`, `KeLowerIrql`).
 ///

@@ -1,4 +1,4 @@
-//! What a spin lock records: nothing by default; its owner and its statistics with the feature `lock-debug`.
+//! The record of a spin lock: empty by default; its owner and its statistics with the feature `lock-debug`.
 
 #[cfg(not(feature = "lock-debug"))]
 pub use off::LockDebug;

@@ -14,7 +14,7 @@ use crate::ke::{
 /// A value that can be accessed only while its in-stack queued spin lock is held
 /// (`KeAcquireInStackQueuedSpinLock`).
 ///
-/// Processors acquire such a lock in the order in which they asked for it, and each spins on its own memory. So it
+/// Processors acquire such a lock in the order of their requests, and each spins on its own memory. So it
 /// is fairer than a [`SpinLock`](crate::SpinLock), and faster under contention. Otherwise it behaves like a
 /// `SpinLock`. It has closures only, no guard: the queue handle is on the stack and must not move.
 ///

@@ -109,7 +109,7 @@ impl<T, C: LockClass> SpinLock<T, C> {
 
     /// Makes a lock that is not held, at compile time: for a `static`.
     ///
-    /// A driver with one device keeps its state in the device. A static is for what belongs to the driver itself.
+    /// A driver keeps the state of a device in the device. Use a static for state of the driver itself.
     ///
     /// # IRQL
     /// Any.
@@ -272,7 +272,7 @@ impl<T, C: LockClass> SpinLock<T, C> {
         self.guard(KeepIrql)
     }
 
-    /// Returns what the lock has counted since it was initialised.
+    /// Returns the statistics of the lock since it was initialised.
     ///
     /// # IRQL
     /// Any.

@@ -17,10 +17,10 @@ use crate::{
 /// The largest number of threads that [`run`] starts.
 pub const MAX_THREADS: usize = 64;
 
-/// Runs a closure in several system threads at once and waits for all of them (`PsCreateSystemThread`,
+/// Runs a closure in several system threads in parallel, and waits for all of them (`PsCreateSystemThread`,
 /// `ZwWaitForSingleObject`).
 ///
-/// The closure gets the number of its thread, from 0.
+/// The closure receives the number of its thread, from 0.
 ///
 /// The closure may borrow, since no thread outlives the call.
 ///

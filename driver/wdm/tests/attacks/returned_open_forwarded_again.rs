@@ -1,6 +1,6 @@
 //! A filter forwards a close again when it has come back, so that the file is freed twice.
 
-use wdm::{Error, Filter, Handled, Irp, NewFilter, PassiveLevel, PinInit};
+use wdm::{Error, FileIrp, Filter, Handled, NewFilter, PassiveLevel, PinInit};
 
 struct Twice;
 
@@ -9,7 +9,7 @@ impl Filter for Twice {
         Ok(Ok::<_, Error>(Self))
     }
 
-    fn open_or_close<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
+    fn open_or_close<'irp>(&self, irp: FileIrp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         irp.forward_and_wait(irql).forward(irql) //~ E0599
     }
 }

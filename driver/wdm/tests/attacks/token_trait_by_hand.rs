@@ -5,10 +5,5 @@ use wdm::{irql::{AtMostDispatch, NoSpinLockHeld}, lock_order::Unlocked};
 struct Mine;
 impl AtMostDispatch for Mine { //~ E0277
     type Held = Unlocked;
-    type NoWait = Self; //~ E0277
-
-    fn no_wait(&mut self) -> &mut Self {
-        self
-    }
 }
 impl NoSpinLockHeld for Mine {} //~ E0277

@@ -25,7 +25,7 @@ const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/windbg/host.js");
 const KERNEL: u64 = 0xffff_8000_0000_0000;
 
 /// The driver's own types that the script names.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "interlock::Interlock",
     "wdm::io::extension::Extension",
     "wdm::ex::node::Node<interlock::ledger::Record>",
@@ -33,6 +33,7 @@ const OWN: [&str; 7] = [
     "wdm::shared::Inner<wdm::io::queue::IrpQueue<interlock::Alone>>",
     "wdm::io::file::Link",
     "wdm::shared::Inner<wdm::io::file::OpenFile<interlock::opened::Opened>>",
+    "wdm::shared::Inner<interlock::draining::Requests>",
 ];
 
 /// The model's types for kernel structures.
@@ -306,7 +307,9 @@ fn block_size(picture: &Picture) -> u64 {
 fn check_corrupted(picture: &mut Picture) {
     let fifo = picture.shared("fifo", OWN[3], &["head"]);
     let (first, last) = (picture.memory.word(fifo), picture.memory.word(fifo + 8));
-    let drained = picture.address(&["interlocked", "context", "list", "head"]);
+    let drains = picture.address(&["interlocked", "context", "requests", "inner", "pointer"]);
+    let head = picture.layouts.offset(OWN[7], &["value", "list", "head"]);
+    let drained = picture.memory.word(drains) + head;
     for (at, to) in [
         (drained, first),
         (drained + 8, last),

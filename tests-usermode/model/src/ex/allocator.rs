@@ -34,7 +34,7 @@ impl Allocator {
         header.unwrap_or(Some(Header::of_host()))
     }
 
-    /// Puts a header before a block that the host has allocated, and gives where the block starts.
+    /// Writes a header before a block that the host has allocated, and returns the address of the block.
     ///
     /// # Safety
     /// `base` is NULL, or the start of an allocation in which the block starts at `offset`.
@@ -83,14 +83,14 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: every block has its header before it.
         let header = unsafe { Header::before(block).read() };
         if header.is_of_pool() {
-            // What is allocated to free the block is the model's.
+            // Allocations made while the block is freed belong to the model.
             let mode = thread::set_mode(Mode::Kernel);
             // SAFETY: the header is the block's, which the caller frees.
             unsafe { header.free(block, whole, offset) };
             thread::set_mode(mode);
             return;
         }
-        // SAFETY: the allocation started so far before the block, and had this layout.
+        // SAFETY: the allocation started this far before the block, and had this layout.
         unsafe { System.dealloc(block.wrapping_sub(offset), whole) };
     }
 }

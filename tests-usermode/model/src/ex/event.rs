@@ -1,4 +1,4 @@
-//! Event objects of user mode, and the references that the driver makes to them by their handles.
+//! User-mode event objects, and the references that the driver makes to them by their handles.
 
 use std::{
     cell::UnsafeCell,
@@ -24,20 +24,20 @@ use crate::{
 #[repr(transparent)]
 struct Pointer(*const c_void);
 
-// SAFETY: the pointer never changes, and nobody reads what it points to.
+// SAFETY: the pointer never changes, and no thread reads through it.
 unsafe impl Sync for Pointer {}
 
-/// The type of event objects, of which the address alone counts.
+/// The type of event objects. Only its address is used.
 static TYPE: u8 = 0;
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 static ExEventObjectType: Pointer = Pointer((&raw const TYPE).cast());
 
-/// An event object of user mode, or a thread object, which is an event that stays set from the thread's end on.
+/// A user-mode event object, or a thread object, which is an event that stays set from the end of the thread.
 pub(crate) struct EventObject {
     event: UnsafeCell<KEVENT>,
-    /// How many references the driver has.
+    /// The number of the driver's references.
     references: AtomicUsize,
 }
 
@@ -60,7 +60,7 @@ impl EventObject {
         object
     }
 
-    /// The address of the object, which is a pointer to it in a driver.
+    /// Returns the address of the object, which the driver uses as a pointer.
     pub(crate) fn address(&self) -> usize {
         self.event.get().addr()
     }
@@ -87,7 +87,7 @@ impl EventObject {
     }
 }
 
-/// An event that user mode has made (`NtCreateEvent`), with a handle to it. Dropping it closes the handle.
+/// A user-mode event (`NtCreateEvent`), with a handle to it. Dropping it closes the handle.
 pub struct UserEvent {
     kernel: Arc<Kernel>,
     object: Arc<EventObject>,
@@ -110,7 +110,7 @@ impl UserEvent {
         work(&call, event)
     }
 
-    /// Says whether it is set.
+    /// Returns whether the event is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.enter("NtQueryEvent", |call, event| {
@@ -119,7 +119,7 @@ impl UserEvent {
         })
     }
 
-    /// Waits until it is set (`NtWaitForSingleObject`).
+    /// Waits until the event is set (`NtWaitForSingleObject`).
     pub fn wait(&self) {
         self.enter("NtWaitForSingleObject", Call::wait_for_object);
     }
@@ -140,7 +140,7 @@ impl std::fmt::Debug for UserEvent {
 }
 
 impl Kernel {
-    /// Makes an event in user mode, which stays set until it is cleared (`NtCreateEvent`).
+    /// Creates a user-mode event, which stays set until it is cleared (`NtCreateEvent`).
     #[must_use]
     pub fn create_event(self: &Arc<Self>) -> UserEvent {
         let _attached = Attached::to(self);
@@ -153,12 +153,12 @@ impl Kernel {
         }
     }
 
-    /// Makes a thread object.
+    /// Creates a thread object.
     pub(crate) fn new_thread_object(&self) -> Arc<EventObject> {
         EventObject::new(self)
     }
 
-    /// Counts a further reference of the driver to an event or thread object; `None` if the address is not that of one, or
+    /// Adds a reference of the driver to an event or thread object. Returns `None` if the address is not that of one, or if
     /// the driver has no reference to it.
     pub(crate) fn reference_event(&self, address: usize) -> Option<usize> {
         let object = locked(&self.ex().events).get(&address).cloned()?;
@@ -168,7 +168,7 @@ impl Kernel {
         before.ok().map(|before| before + 1)
     }
 
-    /// Counts a driver's reference to an event or thread object off; `None` if the address is not that of an event object.
+    /// Removes a reference of the driver to an event or thread object. Returns `None` if the address is not that of one.
     pub(crate) fn dereference_event(&self, address: usize) -> Option<Result<usize, ()>> {
         let object = locked(&self.ex().events).get(&address).cloned()?;
         let take = |count: usize| count.checked_sub(1);
@@ -177,7 +177,7 @@ impl Kernel {
         Some(before.map(|before| before - 1).map_err(drop))
     }
 
-    /// How many references the driver has to event and thread objects.
+    /// Returns the number of the driver's references to event and thread objects.
     pub(crate) fn event_references(&self) -> usize {
         let events = locked(&self.ex().events);
         let references = events.values();
@@ -189,7 +189,7 @@ impl Kernel {
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obreferenceobjectbyhandle)
 ///
-/// A handle of user mode is looked up in the process whose thread runs, which is the system's in a system thread.
+/// A user-mode handle is looked up in the process of the current thread. For a system thread this is the system process.
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ObReferenceObjectByHandle(

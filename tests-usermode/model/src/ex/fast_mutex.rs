@@ -31,8 +31,8 @@ impl Call {
         unsafe { AtomicPtr::from_ptr(owner) }
     }
 
-    /// Stops the system if a fast mutex is acquired under a mutex that comes after it in the order. Its initialisation is inline, and
-    /// clears the field that marks it as one in the order.
+    /// Stops the system if a fast mutex is acquired under a mutex that comes after it in the order. The inline
+    /// initialisation of a fast mutex clears the field that marks a mutex whose order is checked.
     fn check_fast_order(&self, mutex: *mut FAST_MUTEX) {
         // SAFETY: only the address is computed, inside the mutex.
         let mark = unsafe { &raw mut (*mutex).Contention };
@@ -58,10 +58,41 @@ impl Call {
             .is_ok()
     }
 
-    fn note_fast(&self, mutex: *mut FAST_MUTEX, old_irql: u8) {
+    /// Stops the system if the thread would wait for itself, or in the wrong order.
+    fn check_fast(&self, mutex: *mut FAST_MUTEX) {
+        let owner = self.owner(mutex);
+        let again = owner.load(Ordering::Acquire) == self.number_as_pointer();
+        self.require(!again, Rule::FastMutex, || {
+            let bug_check = BugCheck::verifier(0x1000, [mutex.addr() as u64, 0, 0]);
+            let what = "the thread acquires a fast mutex that it already owns, which is a deadlock";
+            (bug_check, what.into())
+        });
+        self.check_fast_order(mutex);
+    }
+
+    /// Acquires a fast mutex, at the IRQL that its owner is at.
+    fn acquire_fast(&self, mutex: *mut FAST_MUTEX) {
+        let owner = self.owner(mutex);
+        self.wait_for(Wait::Object(mutex.addr()), || {
+            self.try_take_fast(owner).then_some(())
+        });
         locked(&self.mutexes).push(mutex.addr());
-        // SAFETY: this thread owns the mutex.
-        unsafe { (*mutex).OldIrql = old_irql.into() };
+    }
+
+    fn release_fast(&self, mutex: *mut FAST_MUTEX) {
+        let owner = self.owner(mutex);
+        locked(&self.mutexes).retain(|held| *held != mutex.addr());
+        owner.store(null_mut(), Ordering::Release);
+        self.kernel.sleepers.wake(Wait::Object(mutex.addr()));
+    }
+
+    fn require_fast_owner(&self, mutex: *mut FAST_MUTEX) {
+        let mine = self.owner(mutex).load(Ordering::Acquire) == self.number_as_pointer();
+        self.require(mine, Rule::FastMutex, || {
+            let bug_check = BugCheck::verifier(0x1004, [mutex.addr() as u64, 0, 0]);
+            let what = "the thread releases a fast mutex that it does not own";
+            (bug_check, what.into())
+        });
     }
 }
 
@@ -71,19 +102,11 @@ impl Call {
 extern "C" fn ExAcquireFastMutex(mutex: *mut FAST_MUTEX) {
     let call = Call::enter_visible("ExAcquireFastMutex", mutex);
     call.require_at_most(APC_LEVEL, Rule::IrqlExApcLte1, 0x2_0005);
-    let owner = call.owner(mutex);
-    let again = owner.load(Ordering::Acquire) == call.number_as_pointer();
-    call.require(!again, Rule::FastMutex, || {
-        let bug_check = BugCheck::verifier(0x1000, [mutex.addr() as u64, 0, 0]);
-        let what = "the thread acquires a fast mutex that it already owns, which is a deadlock";
-        (bug_check, what.into())
-    });
-    call.check_fast_order(mutex);
+    call.check_fast(mutex);
     let old_irql = call.raise_irql(APC_LEVEL);
-    call.wait_for(Wait::Object(mutex.addr()), || {
-        call.try_take_fast(owner).then_some(())
-    });
-    call.note_fast(mutex, old_irql);
+    call.acquire_fast(mutex);
+    // SAFETY: this thread owns the mutex.
+    unsafe { (*mutex).OldIrql = old_irql.into() };
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-extrytoacquirefastmutex)
@@ -97,7 +120,9 @@ extern "C" fn ExTryToAcquireFastMutex(mutex: *mut FAST_MUTEX) -> u8 {
     let taken = call.try_take_fast(owner);
     if taken {
         call.raise_irql(APC_LEVEL);
-        call.note_fast(mutex, old_irql);
+        locked(&call.mutexes).push(mutex.addr());
+        // SAFETY: this thread owns the mutex.
+        unsafe { (*mutex).OldIrql = old_irql.into() };
     }
     u8::from(taken)
 }
@@ -107,13 +132,7 @@ extern "C" fn ExTryToAcquireFastMutex(mutex: *mut FAST_MUTEX) -> u8 {
 #[unsafe(no_mangle)]
 extern "C" fn ExReleaseFastMutex(mutex: *mut FAST_MUTEX) {
     let call = Call::enter_visible("ExReleaseFastMutex", mutex);
-    let owner = call.owner(mutex);
-    let mine = owner.load(Ordering::Acquire) == call.number_as_pointer();
-    call.require(mine, Rule::FastMutex, || {
-        let bug_check = BugCheck::verifier(0x1004, [mutex.addr() as u64, 0, 0]);
-        let what = "the thread releases a fast mutex that it does not own";
-        (bug_check, what.into())
-    });
+    call.require_fast_owner(mutex);
     let irql = call.irql();
     call.require(irql == APC_LEVEL, Rule::Irql, || {
         let what = format!("the IRQL is {irql}, and must be APC_LEVEL");
@@ -121,8 +140,28 @@ extern "C" fn ExReleaseFastMutex(mutex: *mut FAST_MUTEX) {
     });
     // SAFETY: this thread owns the mutex.
     let old_irql = unsafe { (*mutex).OldIrql };
-    locked(&call.mutexes).retain(|held| *held != mutex.addr());
-    owner.store(null_mut(), Ordering::Release);
-    call.kernel.sleepers.wake(Wait::Object(mutex.addr()));
+    call.release_fast(mutex);
     call.lower_irql(u8::try_from(old_irql).unwrap_or_default());
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirefastmutexunsafe)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAcquireFastMutexUnsafe(mutex: *mut FAST_MUTEX) {
+    let call = Call::enter_visible("ExAcquireFastMutexUnsafe", mutex);
+    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    call.require_no_apcs(Rule::FastMutex, mutex.addr());
+    call.check_fast(mutex);
+    call.acquire_fast(mutex);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exreleasefastmutexunsafe)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExReleaseFastMutexUnsafe(mutex: *mut FAST_MUTEX) {
+    let call = Call::enter_visible("ExReleaseFastMutexUnsafe", mutex);
+    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    call.require_fast_owner(mutex);
+    call.require_no_apcs(Rule::FastMutex, mutex.addr());
+    call.release_fast(mutex);
 }

@@ -14,7 +14,7 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// Returns the neighbour that an insertion found, or NULL if the neighbour is the head, so that the list was empty.
+/// Returns the neighbour of an insertion, or NULL if the neighbour is the head, which means that the list was empty.
 fn unless_head(neighbour: *const ListEntry, head: &ListEntry) -> *mut LIST_ENTRY {
     if std::ptr::eq(neighbour, head) {
         return null_mut();

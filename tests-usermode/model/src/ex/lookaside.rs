@@ -1,4 +1,5 @@
-//! Lookaside lists: made, deleted, and the memory of their blocks. What is done with them otherwise is inline in the WDK.
+//! Lookaside lists: initialisation, deletion, and the memory of their blocks. The other operations are inline functions of
+//! the WDK.
 
 use std::{
     cell::UnsafeCell,
@@ -19,7 +20,7 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// What the head of a deleted list holds. If it holds something else, the memory is another object's.
+/// The value in the head of a deleted list. Another value means that the memory holds another object.
 const DELETED: [u64; 2] = [u64::from_le_bytes(*b"deleted!"), 0];
 
 /// The flags `EX_LOOKASIDE_LIST_EX_FLAGS_RAISE_ON_FAIL` and `EX_LOOKASIDE_LIST_EX_FLAGS_FAIL_NO_RAISE`.
@@ -75,7 +76,7 @@ impl Kernel {
 }
 
 impl Call {
-    /// Checks a step on a sequenced list that may be a lookaside list's, at whose start it is.
+    /// Checks an operation on a sequenced list, which can be the start of a lookaside list.
     pub(in crate::ex) fn verify_lookaside(&self, head: *mut SLIST_HEADER, freed: usize) {
         let state = locked(&self.kernel.ex().lookaside_lists)
             .get(&head.addr())
@@ -220,7 +221,7 @@ extern "C" fn ExDeleteLookasideListEx(list: *mut LOOKASIDE_LIST_EX) {
         return;
     };
     loop {
-        // SAFETY: the list was initialised, and nobody uses it any more.
+        // SAFETY: the list was initialised, and no thread uses it any more.
         let entry = unsafe { nt::ExpInterlockedPopEntrySList(fields.ListHead.get()) };
         if entry.is_null() {
             break;

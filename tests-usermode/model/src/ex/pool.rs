@@ -39,9 +39,9 @@ pub(crate) struct Pool {
 /// The blocks, by address.
 #[derive(Default)]
 struct Table {
-    /// Those of `ExAllocatePool2`.
+    /// The blocks of `ExAllocatePool2`.
     live: BTreeMap<usize, Block>,
-    /// The caller that freed each block, those of Rust's allocator included.
+    /// The caller that freed each block. This includes the blocks of Rust's allocator.
     freed: BTreeMap<usize, (Block, Caller)>,
     /// The freed blocks, in the order in which they were freed.
     oldest: VecDeque<usize>,
@@ -52,7 +52,7 @@ struct Block {
     size: usize,
     tag: u32,
     is_paged: bool,
-    /// The allocation that it is in, and where it starts there.
+    /// The allocation that contains the block, and the offset of the block in it.
     whole: Layout,
     offset: usize,
 }
@@ -114,7 +114,7 @@ impl Header {
         !self.pool.is_null()
     }
 
-    /// Frees a block of the pool, which starts so far inside an allocation.
+    /// Frees a block of the pool, which starts at an offset in an allocation.
     ///
     /// # Safety
     /// The header is that of the block, which is freed once.
@@ -137,7 +137,7 @@ impl Header {
         };
         if !freed {
             pool.count_out(block.size);
-            // SAFETY: nobody has the memory any more.
+            // SAFETY: no code has a pointer to the memory any more.
             unsafe { release(start.expose_provenance(), block) };
         }
     }
@@ -163,14 +163,14 @@ impl Pool {
     }
 }
 
-/// The memory that the host gives for a block of `ExAllocatePool2`: the block and its guard.
+/// Returns the length of the memory for a block of `ExAllocatePool2`: the block and its guard.
 fn with_guard(size: usize) -> Option<Layout> {
     let size = size.checked_add(GUARD_LENGTH)?;
     Layout::from_size_align(size, ALIGNMENT).ok()
 }
 
 impl Block {
-    /// How much of it is filled when it is freed.
+    /// Returns how many bytes of the block are filled when it is freed.
     fn filled(self) -> usize {
         if self.offset == 0 {
             self.size
@@ -187,7 +187,7 @@ impl Block {
         let start = std::ptr::with_exposed_provenance::<u8>(address + offset);
         // SAFETY: guaranteed by the caller.
         let bytes = unsafe { std::slice::from_raw_parts(start, length) };
-        // Most often none has, and the host compares many at once.
+        // Usually no byte has changed, and the host compares many at a time.
         let differs = bytes.iter().fold(0, |all, byte| all | (byte ^ fill));
         let is_changed = |byte: &u8| differs != 0 && *byte != fill;
         let place = bytes.iter().position(is_changed)?;
@@ -302,7 +302,8 @@ impl Call {
             .map(ToString::to_string);
         if let Some(held) = held {
             let bug_check = BugCheck::verifier(0x1005, [memory.start as u64, 0, 0]);
-            let what = format!("a pool block is freed, in which the thread holds {held}");
+            let what =
+                format!("a pool block is freed that contains {held}, which the thread holds");
             self.stop(bug_check, Rule::SpinLock, what);
         }
     }
@@ -458,11 +459,12 @@ impl Call {
         let pool = self.kernel.pool();
         self.verify_memory_is_unused(address, block.size);
         self.require_no_lookaside_in(&(address..address + block.size));
+        self.require_no_resource_in(&(address..address + block.size));
         self.kernel.forget_lists(&(address..address + block.size));
         (self.kernel.upcalls.memory_freed)(self, address, block.size);
         pool.count_out(block.size);
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
-        // SAFETY: the block is so long, and its owner has given it up.
+        // SAFETY: the block has this length, and its owner has given it up.
         unsafe { start.write_bytes(FREED, block.filled()) };
         let by = self.caller();
         let oldest = {
@@ -544,7 +546,7 @@ impl Call {
     fn allocate_by_type(&self, kind: i32, size: usize, tag: u32) -> *mut c_void {
         let block = self.allocate_pool(size, tag, kind & nt::PagedPool != 0);
         if !block.is_null() && kind & nt::POOL_ZERO_ALLOCATION == 0 {
-            // SAFETY: the block is so long, and was just allocated.
+            // SAFETY: the block has this length, and was just allocated.
             unsafe { block.cast::<u8>().write_bytes(UNINITIALISED, size) };
         }
         block

@@ -21,13 +21,13 @@ use crate::{
 /// The value while a thread holds the lock exclusively.
 const EXCLUSIVE: i32 = i32::MIN;
 
-/// The two objects that order the threads that held the lock exclusively, and those that held it shared. The latter
-/// come before the next exclusive holder, but not before each other.
+/// The two objects that order the exclusive holders and the shared holders. A shared holder precedes the next exclusive
+/// holder, but not another shared holder.
 fn orders(lock: *mut EX_SPIN_LOCK) -> [usize; 2] {
     [lock.addr(), lock.addr() + 1]
 }
 
-/// Acquires a lock if it is free for that.
+/// Acquires a lock if it is free for this kind of access.
 fn take(word: &AtomicI32, kind: Kind) -> Option<()> {
     let take = |state: i32| match (kind, state) {
         (Kind::Shared, 0..) => Some(state + 1),
@@ -68,7 +68,7 @@ impl Call {
         1
     }
 
-    /// Makes a lock that the thread holds shared one that it holds exclusively, if no other thread holds it.
+    /// Converts a lock that the thread holds shared to exclusive, if no other thread holds it.
     fn convert_reader_writer(&self, lock: *mut EX_SPIN_LOCK) -> u8 {
         self.require_dpc_level();
         // SAFETY: as below.
@@ -90,7 +90,7 @@ impl Call {
             locked(&self.held)[place].kind = Kind::Exclusive;
             self.acquire_from(orders(lock)[1]);
         }
-        // Another thread may try as well before this one releases the lock.
+        // Another thread can try the same before this one releases the lock.
         self.switch_after(self.routine(), lock);
         u8::from(converted)
     }
@@ -131,7 +131,7 @@ impl Call {
         self.note_held(lock.addr(), kind, old_irql);
     }
 
-    /// Releases a lock, to an IRQL or without a change of it.
+    /// Releases a lock, and restores an IRQL or keeps the current one.
     fn release_reader_writer(&self, lock: *mut EX_SPIN_LOCK, kind: Kind, new_irql: Option<u8>) {
         let irql = self.irql();
         self.require(irql >= DISPATCH_LEVEL, Rule::Irql, || {

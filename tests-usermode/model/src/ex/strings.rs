@@ -13,7 +13,7 @@ use crate::{host::Call, verifier::Rule};
 /// The tag of a string that a routine allocates.
 const TAG: u32 = u32::from_le_bytes(*b"Strg");
 
-/// How long a `UNICODE_STRING` can be without the zero after it.
+/// The maximum length of a `UNICODE_STRING` without the terminating zero.
 const MOST_BYTES: u16 = 0xfffc;
 
 /// Returns the units of a string.
@@ -30,7 +30,7 @@ unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
     unsafe { std::slice::from_raw_parts(string.Buffer, usize::from(string.Length / 2)) }
 }
 
-/// Returns the units before the zero that ends them.
+/// Returns the units before the terminating zero.
 ///
 /// # Safety
 /// A zero ends them, or the pointer is NULL.
@@ -48,7 +48,7 @@ unsafe fn terminated<'a>(start: *const u16) -> &'a [u16] {
     unsafe { std::slice::from_raw_parts(start, length) }
 }
 
-/// A unit in upper case, if that is one unit too.
+/// Returns a unit in upper case, if the upper case is one unit too.
 fn upper(unit: u16) -> u16 {
     let Some(letter) = char::from_u32(unit.into()) else {
         return unit;
@@ -60,7 +60,7 @@ fn upper(unit: u16) -> u16 {
     }
 }
 
-/// Compares two strings as the routine does: the difference of the first units that differ, or of the lengths.
+/// Compares two strings as the routine does. Returns the difference of the first units that differ, or of the lengths.
 fn compare(one: &[u16], other: &[u16], case_insensitive: bool) -> i32 {
     let fold = |unit: &u16| {
         if case_insensitive {
@@ -97,7 +97,7 @@ impl Call {
         STATUS_SUCCESS
     }
 
-    /// Returns room for a string of a number of bytes with the zero after it: a new block, or the buffer that there is.
+    /// Returns a buffer for a string of a number of bytes and the terminating zero: a new block, or the existing buffer.
     fn room(
         &self,
         is_new: bool,
@@ -255,7 +255,7 @@ extern "C" fn RtlAnsiStringToUnicodeString(
     };
     let buffer = buffer.cast::<u16>();
     for place in 0..length {
-        // SAFETY: the source has so many bytes.
+        // SAFETY: the source has this number of bytes.
         let byte = unsafe { from.Buffer.wrapping_add(place).read() };
         // SAFETY: the buffer has room for as many units, and a zero.
         unsafe { buffer.wrapping_add(place).write(byte.into()) };
@@ -270,7 +270,7 @@ extern "C" fn RtlAnsiStringToUnicodeString(
     STATUS_SUCCESS
 }
 
-/// The model's code page is Latin-1; what it lacks becomes a question mark.
+/// The model's code page is Latin-1. A character that it lacks becomes a question mark.
 ///
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlunicodestringtoansistring)
 // SAFETY: see `irql`.

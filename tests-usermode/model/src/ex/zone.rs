@@ -2,7 +2,10 @@
 
 use std::{cell::Cell, ffi::c_void, ops::Range, ptr::null};
 
-use nt::{KSPIN_LOCK, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ZONE_HEADER};
+use nt::{
+    KSPIN_LOCK, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    ZONE_HEADER,
+};
 
 use crate::{
     host::{
@@ -60,7 +63,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if what is freed to a zone, whose list has this head, is not a block of the zone.
+    /// Stops the system if a block that is freed to a zone, whose list has this head, is not a block of the zone.
     pub(in crate::ex) fn require_block_of_zone(&self, head: usize, block: usize) {
         if !self.kernel.config.check_lists {
             return;
@@ -75,7 +78,7 @@ impl Call {
                 return;
             };
             if !of_some_zone {
-                // A zone is not deleted, so its memory may now be another list.
+                // A zone is never deleted, so its memory can belong to another list now.
                 zones.remove(&head);
                 return;
             }
@@ -98,7 +101,7 @@ impl Call {
         let zone = unsafe { self.view::<Zone, _>(zone) };
         let fits = is_aligned(segment.addr()) && is_aligned(size as usize);
         if !fits || zone.block_size.get() > size {
-            return STATUS_INVALID_PARAMETER;
+            return STATUS_UNSUCCESSFUL;
         }
         // SAFETY: guaranteed by the caller.
         unsafe { self.add_segment(zone, segment, size) };
@@ -107,7 +110,7 @@ impl Call {
 }
 
 impl Kernel {
-    /// Returns the rule that is broken if an entry is twice on the list with this head.
+    /// Returns the rule that is broken if an entry is on the list with this head twice.
     pub(in crate::ex) fn zone_rule(&self, head: usize) -> Rule {
         if self.config.check_lists && locked(&self.ex().zones).contains_key(&head) {
             Rule::ZoneBlock
@@ -138,7 +141,7 @@ extern "C" fn ExInitializeZone(
     header.block_size.set(block_size);
     if call.kernel.config.check_lists {
         locked(&call.kernel.ex().zones).insert(zone.addr(), Vec::new());
-        // Memory of the driver's that was a list before, with another lock.
+        // This memory of the driver can have been a list before, with another lock.
         locked(&call.kernel.ex().locks_of_lists).remove(&zone.addr());
     }
     // SAFETY: the caller passes a segment, and no other thread knows the zone yet.

@@ -21,7 +21,7 @@ pub struct Actor<T> {
     outcome: Arc<Outcome<T>>,
 }
 
-/// What an actor's part came to, once it is done.
+/// The result of an actor's function, once it has returned.
 struct Outcome<T>(Mutex<Option<std::thread::Result<T>>>);
 
 impl<T> Outcome<T> {
@@ -31,7 +31,7 @@ impl<T> Outcome<T> {
 }
 
 impl<T> Actor<T> {
-    /// Waits until it has done its part, and gives what that came to.
+    /// Waits until its function has returned, and returns the result.
     pub fn join(self) -> T {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter_noted("a scenario waits for an actor");
@@ -44,7 +44,7 @@ impl<T> Actor<T> {
 }
 
 impl Kernel {
-    /// Stops the system if a condition of a scenario does not hold, as a broken rule does. An exploration reports it with the
+    /// Stops the system if a condition of a scenario is false, as for a broken rule. An exploration reports it with the
     /// schedule.
     pub fn verify(self: &Arc<Self>, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
@@ -53,7 +53,7 @@ impl Kernel {
         }
     }
 
-    /// Starts a thread that does its part of a scenario: in an exploration one that runs in turn with the others.
+    /// Starts a thread that runs a function of a scenario. In an exploration the threads run one at a time.
     pub fn actor<T: Send + 'static>(
         self: &Arc<Self>,
         name: &'static str,

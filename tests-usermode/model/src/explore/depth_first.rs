@@ -1,32 +1,32 @@
-//! Depth-first search: the next schedule is the last one up to some step, and takes another thread there.
+//! Depth-first search: the next schedule repeats the last one up to a step, and chooses another thread there.
 //!
-//! Which threads are tried at a step depends on the search:
+//! The search determines which threads are tried at a step:
 //!
-//! * Without reduction, all that can run, or as many as a bound on the preemptions permits.
-//! * With reduction, one at first. Each time two steps of a schedule turn out to be dependent, and the order of the two could be
-//!   the other one, a thread is added that leads there: dynamic partial-order reduction with source sets. A thread that was tried
-//!   before at a step sleeps in what follows until a step is made that is dependent on what it did there: sleep sets. Both are
-//!   from Abdulla, Aronis, Jonsson and Sagonas, "Optimal dynamic partial order reduction", POPL 2014. So every order is tried,
-//!   except those that differ from one that is tried only in the order of independent steps.
+//! * Without reduction: all threads that can run, or as many as a bound on the preemptions permits.
+//! * With reduction: one thread at first. When two steps of a schedule are dependent and their order can be reversed, a
+//!   thread that leads to the reversed order is added. This is dynamic partial-order reduction with source sets. A thread
+//!   that was tried at a step sleeps in the following steps until a step is dependent on the step that it made there. These
+//!   are sleep sets. Both are from Abdulla, Aronis, Jonsson and Sagonas, "Optimal dynamic partial order reduction", POPL
+//!   2014. So every order is tried, except those that differ only in the order of independent steps from one that is tried.
 
 use shuttle::scheduler::{Schedule as ShuttleSchedule, Scheduler, Task, TaskId};
 
 use crate::host::footprint::{self, Footprint};
 
-/// What is left out.
+/// The orders that the search leaves out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leaves {
-    /// Orders with more preemptions, if that is bounded.
+    /// Orders with more preemptions than the bound, if there is one.
     Preemptions(Option<u32>),
-    /// Orders that differ only in the order of independent steps. What the driver's and the scenario's code does is dependent
-    /// on each other, unless their memory is guarded.
+    /// Orders that differ only in the order of independent steps. Steps of the driver's and the scenario's code are
+    /// dependent on each other, unless their memory is guarded.
     Independent {
-        /// Whether it is.
+        /// Whether the memory is guarded.
         guarded: bool,
     },
 }
 
-/// A thread that was tried at a step, and what it touched there.
+/// A thread that was tried at a step, and its accesses there.
 #[derive(Clone)]
 struct Tried {
     thread: usize,
@@ -35,25 +35,26 @@ struct Tried {
 
 /// A step of the schedule.
 struct Level {
-    /// The threads that could run.
+    /// The threads that can run.
     runnable: Vec<usize>,
-    /// Those of them of which one may be taken.
+    /// The threads that the search permits.
     permitted: Vec<usize>,
-    /// The one that does.
+    /// The thread that runs.
     taken: usize,
-    /// Those that are to be tried, and were.
+    /// The threads that are to be tried or were tried.
     chosen: Vec<usize>,
-    /// Those that need not be tried, since what follows was tried in another order.
+    /// The threads that need not be tried, since the following steps were tried in another order.
     asleep: Vec<Tried>,
-    /// What the step touched, once it is over.
+    /// The accesses of the step, once it is over.
     footprint: Footprint,
-    /// How many steps of each thread come before the end of this one, in every order that has the same dependent steps.
+    /// The number of steps of each thread that come before the end of this one, in every order that has the same dependent
+    /// steps.
     clock: Vec<usize>,
-    /// Which step of its thread it is, counted from 1.
+    /// The number of the step among those of its thread, counted from 1.
     number: usize,
-    /// The step before this one of the same thread, and the one that had it go on.
+    /// The previous step of the same thread, and the step that enabled this one.
     after: [Option<usize>; 2],
-    /// Whether the thread yields at the end of the step. It goes on after any step of another thread.
+    /// Whether the thread yields at the end of the step. It continues after any step of another thread.
     yields: bool,
 }
 
@@ -63,12 +64,12 @@ pub(crate) struct DepthFirst {
     most: usize,
     schedules: usize,
     levels: Vec<Level>,
-    /// How many steps the schedule has until now.
+    /// The number of steps of the schedule so far.
     steps: usize,
-    /// How many of them are as in the schedule before.
+    /// The number of steps that are the same as in the previous schedule.
     repeated: usize,
     preemptions: u32,
-    /// Whether what follows in this schedule was tried in another order.
+    /// Whether the following steps of this schedule were tried in another order.
     is_over: bool,
 }
 
@@ -90,7 +91,7 @@ impl DepthFirst {
         matches!(self.leaves, Leaves::Independent { .. })
     }
 
-    /// Goes back to the last step at which another thread is to be tried.
+    /// Returns to the last step at which another thread is to be tried.
     fn go_back(&mut self) -> bool {
         while let Some(level) = self.levels.last_mut() {
             level.asleep.push(Tried {
@@ -114,12 +115,12 @@ impl DepthFirst {
         false
     }
 
-    /// The threads of which one may run next.
+    /// Returns the threads that the search permits to run next.
     fn permitted(&self, runnable: &[&Task], current: Option<usize>, yields: bool) -> Vec<usize> {
         let mut threads: Vec<usize> = runnable.iter().map(|task| task.id().into()).collect();
         let goes_on = current.filter(|current| threads.contains(current));
         match goes_on {
-            // A thread that yields waits for what another one does.
+            // A thread that yields waits for an effect of another thread.
             Some(current) if yields && threads.len() > 1 => {
                 threads.retain(|thread| *thread != current);
             }
@@ -131,7 +132,7 @@ impl DepthFirst {
         threads
     }
 
-    /// Chooses the thread for a step that no schedule before this one has had.
+    /// Chooses the thread for a step that no earlier schedule has.
     fn choose(&mut self, runnable: Vec<usize>, permitted: Vec<usize>) -> usize {
         let step = self.steps;
         let asleep = match step.checked_sub(1).map(|before| &self.levels[before]) {
@@ -174,8 +175,8 @@ impl DepthFirst {
         taken
     }
 
-    /// Which step of a thread it is that it makes as this one of the schedule, and what it comes after: its last step, and the
-    /// last step before which it could not run, which made the thread or woke it.
+    /// Returns the number of a step among those of its thread, and the steps that it comes after: the previous step of the
+    /// thread, and the last step before which it could not run, which created or woke the thread.
     fn place(&self, thread: usize, step: usize) -> (usize, [Option<usize>; 2]) {
         if !self.reduces() {
             return (1, [None; 2]);
@@ -187,7 +188,7 @@ impl DepthFirst {
         (number + 1, [last, levels.iter().rposition(could_not)])
     }
 
-    /// Notes what the last step has touched, and what follows from that.
+    /// Records the accesses of the last step, and their consequences.
     fn end_step(&mut self, yields: bool) {
         let Some(step) = self.steps.checked_sub(1).filter(|_| !self.is_over) else {
             return;
@@ -201,7 +202,8 @@ impl DepthFirst {
         if step >= self.repeated {
             self.find_races(step);
         } else if !is_same {
-            // The objects may have other numbers than before, by which those that sleep cannot be compared with them.
+            // The objects can have other numbers than before, so the accesses of the sleeping threads cannot be compared
+            // with them.
             for level in &mut self.levels[step + 1..] {
                 for tried in &mut level.asleep {
                     tried.footprint = Footprint::everything();
@@ -210,7 +212,7 @@ impl DepthFirst {
         }
     }
 
-    /// Whether a step comes before another one's end in every order.
+    /// Returns whether a step comes before the end of another one in every order.
     fn precedes(&self, earlier: usize, later: usize) -> bool {
         let Level { taken, number, .. } = &self.levels[earlier];
         self.levels[later].clock.get(*taken).copied() >= Some(*number)
@@ -225,7 +227,7 @@ impl DepthFirst {
         }
     }
 
-    /// Finds the steps that the last one is dependent on, and has the other order tried.
+    /// Finds the steps that the last one is dependent on, and schedules the reversed orders.
     fn find_races(&mut self, step: usize) {
         let Level {
             taken,
@@ -256,9 +258,9 @@ impl DepthFirst {
         }
     }
 
-    /// Has an order tried in which a later step comes before an earlier one.
+    /// Schedules an order in which a later step comes before an earlier one.
     fn try_reversed(&mut self, earlier: usize, later: usize) {
-        // What can come first of that which does not need the earlier step.
+        // The threads that can run first, among those that do not need the earlier step.
         let mut first: Vec<usize> = Vec::new();
         let mut before: Vec<usize> = Vec::new();
         for step in earlier + 1..=later {

@@ -2,13 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
-/// The order in which the threads of a scenario ran: which one goes on at each step.
+/// The order in which the threads of a scenario ran: the thread that runs at each step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule(pub(crate) Vec<usize>);
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A letter or digit for each step; a number where the thread went on for several.
+        // A letter or digit for each step, followed by a number if the thread runs for several steps.
         let mut steps = self.0.iter().peekable();
         while let Some(task) = steps.next() {
             let mut times = 1;
@@ -31,23 +31,23 @@ fn letter(task: usize) -> char {
     letter.unwrap_or('?')
 }
 
-/// Why a schedule is not one of the scenario that it is played on.
+/// Why a schedule does not fit the scenario that it is replayed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misfit {
-    /// At a step, counted from 1, a thread should go on that cannot.
+    /// At a step, counted from 1, the schedule names a thread that cannot run.
     Thread {
         /// The step.
         step: usize,
         /// The thread.
         thread: usize,
-        /// Those that can.
+        /// The threads that can run.
         runnable: Vec<usize>,
     },
     /// The scenario ends before the schedule does.
     Length {
-        /// How many steps the scenario has.
+        /// The number of steps of the scenario.
         scenario: usize,
-        /// How many steps the schedule has.
+        /// The number of steps of the schedule.
         schedule: usize,
     },
 }
@@ -64,7 +64,7 @@ impl fmt::Display for Misfit {
                 let (thread, others) = (letter(*thread), letters.collect::<Vec<_>>().join(", "));
                 write!(
                     f,
-                    "at step {step} thread {thread} cannot go on, but {others} can"
+                    "at step {step} thread {thread} cannot continue, but {others} can"
                 )
             }
             Self::Length { scenario, schedule } => {
@@ -85,7 +85,7 @@ impl FromStr for Schedule {
                 .checked_sub('a' as u32)
                 .filter(|task| *task < 26);
             let Some(task) = task else {
-                return Err(format!("{letter:?} is no thread of a schedule"));
+                return Err(format!("{letter:?} does not name a thread of a schedule"));
             };
             let mut digits = String::new();
             while let Some(digit) = rest.next_if(char::is_ascii_digit) {
@@ -97,7 +97,7 @@ impl FromStr for Schedule {
                 digits.parse::<usize>()
             };
             let times = times.ok().filter(|times| *times <= 1 << 20);
-            let times = times.ok_or_else(|| format!("{digits} is no number of steps"))?;
+            let times = times.ok_or_else(|| format!("{digits} is not a number of steps"))?;
             steps.extend(std::iter::repeat_n(task as usize, times));
         }
         if steps.is_empty() {

@@ -1,4 +1,4 @@
-//! Who goes on at each step of an exploration: as a search has it, or a schedule that is played again.
+//! Chooses the thread for each step of an exploration, by a search or by a schedule that is replayed.
 
 use std::sync::{Arc, Mutex, atomic::Ordering};
 
@@ -12,20 +12,20 @@ use crate::{
     mutex::locked,
 };
 
-/// How many steps of a schedule are as a search has them. After that the threads take turns, so that none that spins keeps
-/// another from what it spins for.
+/// The maximum number of steps of a schedule that a search chooses. After that the threads take turns, so that a spinning
+/// thread cannot keep another from the step that it spins for.
 const AS_SEARCHED: usize = 20_000;
 
-/// Passes another scheduler's choices on and writes them down.
+/// Records the choices of another scheduler.
 pub(crate) struct Recorder<S> {
     pub(crate) scheduler: S,
     pub(crate) shared: Arc<Shared>,
-    /// How many choices were made in this schedule.
+    /// The number of choices in this schedule.
     pub(crate) steps: usize,
 }
 
 impl<S> Recorder<S> {
-    /// The next thread in round-robin order: the one with the next higher number.
+    /// Returns the next thread in round-robin order: the one with the next higher number.
     fn in_turn(runnable: &[&Task], current: Option<TaskId>) -> Option<TaskId> {
         let current = current.map(usize::from);
         let mut tasks = runnable.iter().map(|task| task.id());
@@ -61,7 +61,7 @@ impl<S: Scheduler> Scheduler for Recorder<S> {
             return Self::in_turn(runnable, current);
         }
         let Some(next) = self.scheduler.next_task(runnable, current, is_yielding) else {
-            // A scenario that does not do the same each time cannot be searched.
+            // A scenario that does not run the same way each time cannot be searched.
             self.shared.cut.store(true, Ordering::Relaxed);
             return None;
         };
@@ -74,14 +74,14 @@ impl<S: Scheduler> Scheduler for Recorder<S> {
     }
 }
 
-/// Plays a schedule, once; beyond its end, or once it does not fit, whoever can goes on.
+/// Replays a schedule once. Beyond its end, or when it no longer fits, any thread that can run is chosen.
 pub(crate) struct Player {
     pub(crate) schedule: Schedule,
     pub(crate) started: bool,
     pub(crate) played: Arc<Mutex<Played>>,
 }
 
-/// How far a schedule was played.
+/// The number of steps replayed.
 #[derive(Default)]
 pub(crate) struct Played {
     pub(crate) steps: usize,

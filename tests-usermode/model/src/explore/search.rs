@@ -30,52 +30,53 @@ use crate::{
     verifier::Violation,
 };
 
-/// What the code of the driver and of the scenario touches, besides what routines of the kernel touch for it.
+/// The memory that the driver and the scenario access outside routines of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// Any memory, at any time. Two pieces of that code are dependent on each other.
+    /// Any memory, at any time. Two such accesses are dependent on each other.
     Unknown,
-    /// Memory that two threads touch in an order that routines of the kernel, the [`Interlocked`](nt::interlocked) functions or
-    /// [atomics that the model sees](nt::atomic) decide: under a lock, or when an IRP, an event or a thread has passed it on.
-    /// A driver in safe code on `wdm` is such a driver.
+    /// Memory whose accesses are ordered by routines of the kernel, the [`Interlocked`](nt::interlocked) functions or
+    /// [atomics that the model observes](nt::atomic): under a lock, or after an IRP, an event or a thread has passed it on.
+    /// A driver in safe code on `wdm` has only such memory.
     Guarded,
 }
 
 /// The orders that are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// Every order, by depth-first search, except those that differ from one that is tried only in the order of independent
-    /// steps, and so have the same outcome.
+    /// Every order, by depth-first search, except those that differ only in the order of independent steps from one that is
+    /// tried, and so have the same outcome.
     ///
-    /// Steps are independent if they touch no object in common: no lock, IRP, event, queue, DPC, timer, file or
-    /// [tracked variable](crate::explore::Shared). A routine that the model knows no better of is dependent on everything.
+    /// Steps are independent if they access no object in common: no lock, IRP, event, queue, DPC, timer, file or [tracked
+    /// variable](crate::explore::Shared). A routine whose accesses the model does not record is dependent on everything.
     Reduced {
-        /// How many orders at most.
+        /// The maximum number of orders.
         most: usize,
-        /// What code between the routines of the kernel touches.
+        /// The memory that code between the routines of the kernel accesses.
         memory: Memory,
     },
-    /// Every order, or every order with a number of preemptions, by depth-first search.
+    /// Every order, or every order with a bounded number of preemptions, by depth-first search.
     DepthFirst {
-        /// How many orders at most.
+        /// The maximum number of orders.
         most: usize,
-        /// How often at most a thread that can go on has to wait; `None` for no limit. Most mistakes need two preemptions at
-        /// most; each further one multiplies the number of orders by about the number of steps.
+        /// The maximum number of times that a thread is preempted although it can continue; `None` for no limit. Most
+        /// mistakes need at most two preemptions. Each further one multiplies the number of orders by about the number of
+        /// steps.
         preemptions: Option<u32>,
     },
-    /// Orders drawn at random.
+    /// Orders chosen at random.
     Random {
-        /// How many orders.
+        /// The number of orders.
         schedules: usize,
         /// The seed of the generator.
         seed: u64,
     },
-    /// Random orders with few preemptions: "probabilistic concurrency testing", which finds what takes few preemptions at the
-    /// right places.
+    /// Random orders with few preemptions: "probabilistic concurrency testing", which finds mistakes that need few
+    /// preemptions at the right steps.
     Pct {
-        /// How many orders.
+        /// The number of orders.
         schedules: usize,
-        /// How many preemptions.
+        /// The number of preemptions.
         depth: usize,
         /// The seed of the generator.
         seed: u64,
@@ -83,7 +84,7 @@ pub enum Search {
 }
 
 impl Search {
-    /// Every order, at most so many. It is for any driver: [`Memory::Unknown`].
+    /// Tries every order of any driver ([`Memory::Unknown`]), up to a number of schedules.
     #[must_use]
     pub const fn every(most: usize) -> Self {
         Self::Reduced {
@@ -92,7 +93,7 @@ impl Search {
         }
     }
 
-    /// Every order of a driver whose memory is guarded, at most so many: [`Memory::Guarded`].
+    /// Tries every order of a driver whose memory is guarded ([`Memory::Guarded`]), up to a number of schedules.
     #[must_use]
     pub const fn guarded(most: usize) -> Self {
         Self::Reduced {
@@ -101,7 +102,7 @@ impl Search {
         }
     }
 
-    /// Every order, those that have the same outcome too; at most so many.
+    /// Tries every order, including those with the same outcome, up to a number of schedules.
     #[must_use]
     pub const fn unreduced(most: usize) -> Self {
         Self::DepthFirst {
@@ -110,7 +111,7 @@ impl Search {
         }
     }
 
-    /// Every order with so many preemptions, at most a million orders.
+    /// Tries every order with at most this many preemptions, up to a million schedules.
     #[must_use]
     pub const fn preempting(preemptions: u32) -> Self {
         Self::DepthFirst {
@@ -119,7 +120,7 @@ impl Search {
         }
     }
 
-    /// The same search, of another number of schedules.
+    /// Returns the same search with another number of schedules.
     #[must_use]
     pub const fn of(self, schedules: usize) -> Self {
         match self {
@@ -165,36 +166,37 @@ impl fmt::Display for Search {
     }
 }
 
-/// What is explored, by threads that run one at a time.
+/// The subject of an exploration, whose threads run one at a time.
 pub type Scenario = fn(&Arc<Kernel>);
 
-/// What an exploration that found nothing has tried.
+/// The result of an exploration that found nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explored {
-    /// How many schedules.
+    /// The number of schedules.
     pub schedules: usize,
-    /// Whether the search has ended by itself: every order of the scenario was tried, or one that differs from it only in the
-    /// order of independent steps. Threads change at the routines of the kernel whose effect others can see, and one that yields
-    /// does not go on while another one can. For [`Memory::Guarded`] it holds if the memory is guarded.
+    /// Whether the search has tried every order of the scenario, except those that differ from one only in the order of
+    /// independent steps. The scheduler switches threads at routines of the kernel whose effect others can observe. A
+    /// thread that yields does not continue while another one can. For [`Memory::Guarded`] this holds if the memory is
+    /// guarded.
     pub complete: bool,
-    /// If the search bounds the preemptions, and that was every one with no more: how many.
+    /// The bound on the preemptions, if the search has one and has tried every order within it.
     pub complete_up_to: Option<u32>,
-    /// How long it took.
+    /// The duration of the exploration.
     pub time: Duration,
 }
 
-/// What an exploration has found.
+/// The finding of an exploration.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// What is wrong.
+    /// The violation.
     pub violation: Violation,
-    /// The schedule in which it is.
+    /// The schedule that leads to it.
     pub schedule: Schedule,
-    /// How many schedules were tried, this one included.
+    /// The number of schedules that were tried, including this one.
     pub schedules: usize,
-    /// How long it took.
+    /// The duration of the exploration.
     pub time: Duration,
-    /// What happened, if steps were noted.
+    /// The steps, if they were recorded.
     pub steps: Vec<Step>,
 }
 
@@ -213,25 +215,26 @@ impl fmt::Display for Found {
     }
 }
 
-/// What the runs of an exploration and its caller share.
+/// The state that the runs of an exploration share with its caller.
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) taken: Mutex<Vec<usize>>,
     pub(crate) schedules: AtomicUsize,
     kernel: Mutex<Option<Arc<Kernel>>>,
     pub(crate) out_of_choices: AtomicBool,
-    /// Whether a schedule was so long that its end was not searched.
+    /// Whether a schedule was too long for its end to be searched.
     pub(crate) cut: AtomicBool,
 }
 
-/// Tries a scenario in many orders, until a rule is broken in one.
+/// Runs a scenario in many orders, until one breaks a rule.
 ///
 /// # Errors
-/// What was found.
+/// The finding: the violation and its schedule.
 pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>> {
     let explored = try_orders(search, scenario);
     explored.map_err(|mut found| {
-        // Where each thread waits is noted when the schedule is played again: it takes too long to do so in all of them.
+        // The stack of each wait is recorded only when the schedule is replayed, since it would take too long in all of
+        // them.
         let hangs = found.violation.rule.is_hang();
         if hangs && let Ok(Some(again)) = replay(&found.schedule, scenario) {
             found.violation = again.violation;
@@ -240,8 +243,7 @@ pub fn explore(search: Search, scenario: Scenario) -> Result<Explored, Box<Found
     })
 }
 
-/// Tests that a scenario breaks no rule in the orders that are tried: up to `schedules` by [`Search::every`], and as many drawn at
-/// random.
+/// Tests that a scenario breaks no rule: in up to `schedules` orders of [`Search::every`], and in as many at random.
 ///
 /// ```
 /// ntmodel::explore::check(100, |kernel| {
@@ -258,7 +260,7 @@ pub fn check(schedules: usize, scenario: Scenario) {
         Search::every(schedules),
         Search::Random { schedules, seed: 1 },
     ] {
-        // Not in a closure, whose panics are not at the caller.
+        // Not in a closure, whose panics would not be reported at the caller.
         if let Err(found) = explore(search, scenario) {
             panic!("{found}");
         }
@@ -296,11 +298,11 @@ fn try_orders(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>
     }
 }
 
-/// Runs a scenario in the order of a schedule, and gives what is found, if anything is, with the steps that led to it.
-/// Beyond the end of the schedule whoever can goes on.
+/// Runs a scenario in the order of a schedule, and returns the finding, if any, with the steps that led to it. Beyond the
+/// end of the schedule any thread that can run is chosen.
 ///
 /// # Errors
-/// The schedule does not fit the scenario; what was found in another order does not count.
+/// The schedule does not fit the scenario. A finding in another order is not returned.
 pub fn replay(schedule: &Schedule, scenario: Scenario) -> Result<Option<Box<Found>>, Misfit> {
     let progress = Arc::<Mutex<Played>>::default();
     let player = Player {
@@ -320,8 +322,8 @@ pub fn replay(schedule: &Schedule, scenario: Scenario) -> Result<Option<Box<Foun
     }
 }
 
-/// Runs an exploration in a thread of the host. When something is found that thread stops for good where it is: nothing
-/// unwinds through a driver, and what its stack holds is never used again.
+/// Runs an exploration in a host thread. After a finding that thread stops forever: nothing unwinds through a driver, and
+/// the content of its stack is never used again.
 fn run<S: Scheduler + Send + 'static>(
     scheduler: S,
     scenario: Scenario,
@@ -351,7 +353,7 @@ fn run<S: Scheduler + Send + 'static>(
         let tried = shared.schedules.load(Ordering::Relaxed);
         let all = shared.out_of_choices.load(Ordering::Relaxed);
         let cut = shared.cut.load(Ordering::Relaxed);
-        // Nobody has gone: the caller waits for this.
+        // The receiver exists, since the caller waits for this.
         let _ = sender.send(Ok(Explored {
             schedules: tried,
             complete: all && !cut && most.is_some_and(|most| tried < most),
@@ -360,7 +362,7 @@ fn run<S: Scheduler + Send + 'static>(
         }));
     });
     receiver.recv().unwrap_or_else(|_| match running.join() {
-        Ok(()) => unreachable!("a thread that ends without a panic has sent what it came to"),
+        Ok(()) => unreachable!("a thread that ends without a panic has sent its result"),
         Err(payload) => std::panic::resume_unwind(payload),
     })
 }
@@ -369,7 +371,7 @@ fn config() -> shuttle::Config {
     let mut config = shuttle::Config::new();
     config.stack_size = 0x4_0000;
     config.failure_persistence = shuttle::FailurePersistence::None;
-    // What spins is found before that.
+    // A spinning thread is detected before this limit.
     config.max_steps = shuttle::MaxSteps::FailAfter(1_000_000);
     config.silence_warnings = true;
     config
@@ -380,14 +382,14 @@ thread_local! {
     static RUN: RefCell<Option<Run>> = const { RefCell::new(None) };
 }
 
-/// What has to be known to tell what was found.
+/// The data that a report of a finding needs.
 struct Run {
     shared: Arc<Shared>,
     start: Instant,
     sender: mpsc::Sender<Result<Explored, Box<Found>>>,
 }
 
-/// Tells what was found in the schedule that runs, and stops this thread of the host.
+/// Reports a finding in the current schedule, and stops this host thread.
 pub(crate) fn end_with(violation: Violation, kernel: &Kernel) -> ! {
     if let Some(run) = RUN.take() {
         let steps = kernel.steps.as_ref().map(|steps| locked(steps).clone());
@@ -398,7 +400,7 @@ pub(crate) fn end_with(violation: Violation, kernel: &Kernel) -> ! {
             time: run.start.elapsed(),
             steps: steps.unwrap_or_default(),
         };
-        // Nobody has gone: the caller waits for this.
+        // The receiver exists, since the caller waits for this.
         let _ = run.sender.send(Err(Box::new(found)));
     }
     loop {
@@ -406,7 +408,7 @@ pub(crate) fn end_with(violation: Violation, kernel: &Kernel) -> ! {
     }
 }
 
-/// Runs the scenario once, in a kernel of its own.
+/// Runs the scenario once, in a new kernel.
 fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
     let config = Config {
         processors: 8,
@@ -426,7 +428,7 @@ fn one_schedule(shared: &Arc<Shared>, scenario: Scenario, steps: bool) {
             .or_else(|| panic.downcast_ref::<&str>().copied());
         match message {
             Some(message) => kernel.verify(false, || format!("the scenario panicked: {message}")),
-            // What ends a coroutine.
+            // Ends a coroutine.
             None => resume_unwind(panic),
         }
     }

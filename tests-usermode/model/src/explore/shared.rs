@@ -1,4 +1,4 @@
-//! Plain memory of a test's driver, whose use is looked at.
+//! Plain memory of a test's driver, whose accesses are checked for races.
 
 use std::{fmt, panic::Location, sync::Mutex};
 
@@ -12,20 +12,21 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// A variable of a driver on test, as plain memory is: two threads must not touch it, one of them to write it, unless something
-/// puts the one after the other.
+/// A variable of a driver under test that has no lock of its own. Two threads must not access it, at least one of them to
+/// write, unless something orders the two accesses.
 ///
-/// In an [exploration](crate::explore) it is found if they do, with the places of both. What puts a thread after another one is
-/// a lock that it acquires after the other one's release, an event, timer or thread that it waits for, a DPC or work item that
-/// the other one has queued, an IRP that was completed, or a routine on an object on which the other one has called a routine
-/// before, the `Interlocked` ones on a number included. So the order of two threads need not be tried to find that they have
-/// none: a counter without a lock is found in the first schedule. And if none of a driver's variables is found in any order of
-/// what its threads do to objects, no order of its plain reads and writes can make a difference: that is why a search that is
-/// [complete](crate::explore::Explored::complete) need not try them.
+/// An [exploration](crate::explore) reports such a pair of accesses with both source lines. These order one thread after
+/// another: a lock that it acquires after the other's release; an event, timer or thread that it waits for; a DPC or work
+/// item that the other has queued; an IRP that was completed; and a routine on an object on which the other has called a
+/// routine before, including the `Interlocked` ones on a number. So the order of two threads need not be tried to find that
+/// nothing orders them: a counter without a lock is found in the first schedule. If no variable of a driver is reported in
+/// any order of the operations on objects, then no order of its plain reads and writes makes a difference. That is why a
+/// [complete](crate::explore::Explored::complete) search need not try them.
 ///
-/// What remains invisible: memory that is in no `Shared`; memory that two threads touch in turn in each order that was tried
-/// (so a search should be complete); two threads that a common object puts in order by chance, as two calls of routines on one
-/// lock do, or an object whose memory was another's before. In a kernel whose threads are the host's nothing is looked at.
+/// These races remain undetected: in memory that is in no `Shared`; in memory that two threads access in sequence in each
+/// order that was tried (so a search should be complete); and between two threads that a common object orders by chance,
+/// such as two calls of routines on one lock, or an object in reused memory. In a kernel whose threads are host threads
+/// nothing is checked.
 ///
 /// ```
 /// use ntmodel::explore::Shared;
@@ -39,22 +40,22 @@ pub struct Shared<T>(Mutex<Inner<T>>);
 struct Inner<T> {
     value: T,
     written: Option<Access>,
-    /// Since it was written: by each thread the last time.
+    /// The accesses since the last write: the last one of each thread.
     read: Vec<Access>,
 }
 
-/// A thread that has touched it.
+/// The thread.
 #[derive(Clone)]
 struct Access {
     thread: u32,
-    /// At which of its steps.
+    /// The step of the thread.
     step: u32,
     name: String,
     place: &'static Location<'static>,
 }
 
 impl Access {
-    /// Whether a thread that knows this much comes after it.
+    /// Returns whether a thread with this clock comes after the access.
     fn is_before(&self, thread: u32, clock: &VectorClock) -> bool {
         self.thread == thread || self.step <= clock.of(self.thread)
     }
@@ -72,7 +73,7 @@ impl<T: Copy> Shared<T> {
         }))
     }
 
-    /// Reads it.
+    /// Reads the value.
     #[track_caller]
     pub fn get(&self) -> T {
         let place = Location::caller();
@@ -91,7 +92,7 @@ impl<T: Copy> Shared<T> {
         value
     }
 
-    /// Writes it.
+    /// Writes the value.
     #[track_caller]
     pub fn set(&self, value: T) {
         let place = Location::caller();
@@ -112,7 +113,7 @@ impl<T: Copy> Shared<T> {
     }
 }
 
-/// While this lives, what is allocated is the model's, and not the driver's.
+/// While this value exists, allocations belong to the model and not to the driver.
 struct InModel(Mode);
 
 impl InModel {
@@ -127,8 +128,8 @@ impl Drop for InModel {
     }
 }
 
-/// Looks at an access of the thread that runs, if it is one of an exploration: gives the access, and the one before that it does
-/// not come after.
+/// Records an access of the current thread, if it belongs to an exploration. Returns the access, and an earlier one that
+/// nothing orders before it.
 fn access(
     place: &'static Location<'static>,
     look: impl FnOnce(&Access, &VectorClock) -> Option<Access>,
@@ -145,11 +146,11 @@ fn access(
     Some((access, before))
 }
 
-/// Stops the system for two accesses in no order.
+/// Stops the system for two accesses that nothing orders.
 fn report(found: Option<(Access, Access)>, now: &str, before: &str) {
     if let Some((access, other)) = found {
         let what = format!(
-            "plain memory is {now} by {} in {}, and was {before} by {} in {}, and nothing puts the one after the other",
+            "plain memory is {now} by {} in {}, and was {before} by {} in {}, and nothing orders the two",
             access.name, access.place, other.name, other.place
         );
         Call::enter("plain memory").stop(BugCheck(0, [0; 4]), Rule::PlainMemory, what);

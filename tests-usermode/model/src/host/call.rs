@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    ffi::c_void,
     fmt,
     ops::Deref,
     sync::atomic::{AtomicU64, Ordering},
@@ -35,13 +36,13 @@ pub(crate) struct Caller {
 }
 
 impl Call {
-    /// Enters a routine, unless the system has stopped: then the thread stops here. It may touch anything.
+    /// Enters a routine whose accesses are unknown. If the system has stopped, the thread stops here.
     pub(crate) fn enter(routine: &'static str) -> Self {
         footprint::touch_everything();
         Self::enter_noted(routine)
     }
 
-    /// Enters a routine that records its accesses that other threads can observe, if any.
+    /// Enters a routine that records those of its accesses that other threads can observe.
     pub(crate) fn enter_noted(routine: &'static str) -> Self {
         let mode = thread::set_mode(Mode::Kernel);
         let thread = thread::current(routine);
@@ -57,16 +58,27 @@ impl Call {
             routine,
             mode,
         };
-        if call.mode == Mode::Driver && call.waits_next.swap(false, Ordering::Relaxed) {
-            call.require(routine.starts_with("KeWaitFor"), Rule::WaitObjects, || {
-                let what = "Wait was TRUE in the call before, which a call of a KeWaitXxx routine must follow";
-                (BugCheck(0, [0; 4]), what.into())
-            });
+        if call.must_wait.load(Ordering::Relaxed) {
+            call.require_announced_wait();
         }
         if call.is_probed.load(Ordering::Relaxed) {
             (call.kernel.upcalls.probe_device)(&call);
         }
         call
+    }
+
+    /// Stops the system if the routine is not the wait that the last one has announced: that one has not lowered the IRQL.
+    #[cold]
+    fn require_announced_wait(&self) {
+        self.must_wait.store(false, Ordering::Relaxed);
+        let waits = self.routine.starts_with("KeWaitFor");
+        self.require(waits, Rule::AnnouncedWait, || {
+            let what = format!(
+                "{} follows a call with Wait = TRUE, which leaves the IRQL raised for a KeWaitForXxx routine: pass FALSE",
+                self.routine
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
     }
 
     /// Makes the value of a routine that the thread has already entered.
@@ -246,6 +258,23 @@ impl Call {
             let (thread, waited_for) = waiter.unwrap_or_default();
             let what = format!(
                 "{thread} waits for the object {waited_for:#x}, which is initialised again"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+    }
+
+    /// Stops the system if a thread waits in user mode for an object on its stack, which can be swapped out, or for a mutex.
+    pub(crate) fn require_wait_mode(&self, object: *const c_void, mode: i8, is_mutex: bool) {
+        let is_on_stack = self.is_on_stack(object.addr());
+        let is_wrong = mode != 0 && (is_on_stack || is_mutex);
+        self.require(!is_wrong, Rule::WaitMode, || {
+            let kind = if is_on_stack {
+                "is on the kernel stack, which can be swapped out during the wait"
+            } else {
+                "is a mutex"
+            };
+            let what = format!(
+                "the thread waits in UserMode for {object:?}, which {kind}: pass KernelMode"
             );
             (BugCheck(0, [0; 4]), what)
         });

@@ -24,7 +24,7 @@ pub(crate) fn units(time: Duration) -> u64 {
     u64::try_from(time.as_nanos() / 100).unwrap_or(u64::MAX)
 }
 
-/// The units of 100 ns between two clock ticks: 15.625 ms.
+/// The number of units of 100 ns between two clock ticks: 15.625 ms.
 pub(crate) const TICK: u64 = 156_250;
 
 /// The due time of a timer that is set but does not expire.
@@ -37,7 +37,7 @@ pub(crate) struct TimeKeeper {
     timers: Arc<Timers>,
     /// Whether an exploration has a thread that expires timers.
     exploring: AtomicBool,
-    /// Whether timers have expired so often that no wait will end by one.
+    /// Whether no wait can end by a timer any more, since the limit of expired timers was reached.
     in_vain: AtomicBool,
 }
 
@@ -176,17 +176,17 @@ impl TimeKeeper {
         set.find(|timer| range.contains(timer))
     }
 
-    /// Notes that timers have expired so often that no wait will end by one.
+    /// Records that no wait can end by a timer any more, since the limit of expired timers was reached.
     pub(crate) fn give_up(&self) {
         self.in_vain.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a wait may still end by a timer.
+    /// Returns whether a wait can still end by a timer.
     pub(crate) fn may_end_wait(&self) -> bool {
         self.any_expires() && !self.in_vain.load(Ordering::Relaxed)
     }
 
-    /// Returns whether any timer is set that expires.
+    /// Returns whether a timer that expires is set.
     pub(crate) fn any_expires(&self) -> bool {
         let set = locked(&self.timers.set);
         set.keys().any(|(due, _)| *due != NEVER)

@@ -47,4 +47,5 @@ driver_routines! {
     (a: A, b: B)
     (a: A, b: B, c: C)
     (a: A, b: B, c: C, d: D)
+    (a: A, b: B, c: C, d: D, e: E)
 }

@@ -32,8 +32,8 @@ pub(crate) unsafe fn touch(pointer: *const u8, size: usize) {
 /// Returns the word at an address that can be invalid; `None` if it is.
 #[cfg(all(any(target_os = "linux", windows), target_arch = "x86_64"))]
 pub(crate) fn read_word(address: usize) -> Option<usize> {
-    // No memory of a process has another address. Most values that are no pointers do, and a fault would take longer than the
-    // rest of a check.
+    // No other address can be one of a process. Most values that are not pointers fail this test, which is faster than a
+    // fault.
     if !(0x1000..0x8000_0000_0000).contains(&address) {
         return None;
     }
@@ -261,15 +261,18 @@ mod linux {
         let exception = exception(signal);
         #[cfg(target_arch = "x86_64")]
         if exception.is_none() && thread::mode() == Mode::Driver {
+            // What is allocated here is the model's.
+            thread::set_mode(Mode::Kernel);
             // SAFETY: the host passes the context of the thread.
             let served = unsafe { privileged::serve(context, address) };
+            thread::set_mode(Mode::Driver);
             if served {
                 return;
             }
         }
         // Another one in here, or no thread of a kernel's.
         if HANDLES.replace(true) {
-            return give_up("a fault while a fault was looked at");
+            return give_up("a fault in the fault handler");
         }
         let mode = thread::set_mode(Mode::Kernel);
         let touched = TOUCHED.replace(0);
@@ -352,7 +355,10 @@ mod linux {
                 } else {
                     Rule::FreedMemory
                 };
-                (format!("{address:#x}, which is no memory{once}"), rule)
+                (
+                    format!("{address:#x}, where there is no memory{once}"),
+                    rule,
+                )
             }
             None if freed => (
                 "an address that it has read from freed memory, which is filled with 0xdd".into(),

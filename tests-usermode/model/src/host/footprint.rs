@@ -1,11 +1,11 @@
 //! Footprints: the objects that each step of an exploration accesses.
 //!
-//! Two steps of different threads are independent if they access no object in common, or only in a way whose order
-//! makes no difference. Of orders that differ only in the order of independent steps, one is tried. A routine that does
-//! not record its accesses is taken to access everything.
+//! Two steps of different threads are independent if they access no object in common, or only in a way whose order makes no
+//! difference. Of several orders that differ only in the order of independent steps, the search tries one. A routine that
+//! does not record its accesses counts as one that accesses everything.
 //!
-//! An object is known by a number that it gets when it is first touched in a schedule, not by its address: two schedules with
-//! the same first steps give it the same number, and may have it at different addresses.
+//! An object has the number that it gets when it is first accessed in a schedule. Its address is not used, since two
+//! schedules with the same first steps give it the same number, but can have it at different addresses.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,7 +20,7 @@ pub(crate) enum Access {
     /// An access that several steps can make in any order with the same result: it changes a count, or wakes waiting
     /// threads.
     Commuting,
-    /// In any other way.
+    /// Any other access.
     Exclusive,
 }
 
@@ -28,16 +28,16 @@ pub(crate) enum Access {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Footprint {
     everything: bool,
-    /// Whether it comes after every step of the other threads, none of which can go on.
+    /// Whether the step comes after every step of the other threads, none of which can continue.
     last: bool,
-    /// Whether it may have touched objects that no step has touched before, in memory that is freed.
+    /// Whether the step can have accessed objects that no earlier step has accessed, in memory that is freed.
     unnumbered: bool,
-    /// The numbers of the objects, in the order in which they were touched, and whether exclusively. An object can be in it more
-    /// than once after the step has touched everything.
+    /// The numbers of the objects in the order of the accesses, and whether each access was exclusive. An object can occur
+    /// more than once after the step has accessed everything.
     objects: SmallVec<[(u32, bool); 6]>,
-    /// A bit for each object, of which several share one: most footprints are told apart by it.
+    /// A bit for each object, of which several share one. Most footprints without common objects differ in these bits.
     bits: u64,
-    /// How many objects had numbers before the step.
+    /// The number of objects that had numbers before the step.
     numbered: u32,
 }
 
@@ -50,7 +50,7 @@ impl Footprint {
         }
     }
 
-    /// Whether it comes after every step of the other threads.
+    /// Returns whether the step comes after every step of the other threads.
     pub(crate) fn is_last(&self) -> bool {
         self.last
     }
@@ -67,7 +67,7 @@ impl Footprint {
         self.bits |= bit;
     }
 
-    /// Makes it that of a step that has touched nothing so far.
+    /// Clears the footprint at the start of a step.
     fn start(&mut self, numbered: u32) {
         self.objects.clear();
         *self = Self {
@@ -77,7 +77,7 @@ impl Footprint {
         };
     }
 
-    /// Whether the order of two steps of the same schedule makes a difference.
+    /// Returns whether the order of two steps of the same schedule makes a difference.
     pub(crate) fn conflicts(&self, other: &Self) -> bool {
         if self.everything || other.everything {
             return true;
@@ -85,7 +85,7 @@ impl Footprint {
         self.bits & other.bits != 0 && self.shares(other, u32::MAX)
     }
 
-    /// Whether both touch an object with a number below a limit, one of them exclusively.
+    /// Returns whether both access an object whose number is below a limit, at least one of them exclusively.
     fn shares(&self, other: &Self, limit: u32) -> bool {
         self.objects.iter().any(|(object, exclusive)| {
             let same = other.objects.iter().find(|(other, _)| other == object);
@@ -93,8 +93,9 @@ impl Footprint {
         })
     }
 
-    /// Whether the order makes a difference of this step, which was made in an earlier schedule, and of a step of this one which
-    /// is made before it now. What the earlier one was the first to touch may have another number now.
+    /// Returns whether the order of two steps makes a difference: this one, which was made in an earlier schedule, and a
+    /// step of the current schedule that is made before it. An object that the earlier step was the first to access can
+    /// have another number now.
     pub(crate) fn conflicts_with_later(&self, later: &Self) -> bool {
         if self.everything || later.everything {
             return true;
@@ -106,13 +107,13 @@ impl Footprint {
     }
 }
 
-/// What notes footprints, for the exploration that this thread of the host runs.
+/// The recorder of the footprints of an exploration in this host thread.
 #[derive(Default)]
 struct Notes {
-    /// The number of each object, in the order of their addresses.
+    /// The number of each object, in the order of the addresses.
     numbers: Vec<(usize, u32)>,
     next: u32,
-    /// The objects that were made in this step, which no other thread can have touched.
+    /// The objects that were made in this step, which no other thread can have accessed.
     made: Vec<u32>,
     step: Footprint,
 }
@@ -126,7 +127,7 @@ impl Notes {
         }
     }
 
-    /// Gives an object a number, at its place among the others.
+    /// Gives an object a number, at its position in the order of the addresses.
     fn number_at(&mut self, place: usize, address: usize) -> u32 {
         let number = self.next;
         self.numbers.insert(place, (address, number));
@@ -149,7 +150,7 @@ impl Notes {
         start..start + count
     }
 
-    /// Touches the objects in a range, which then are no more.
+    /// Records an access to all objects in a range, which then no longer exist.
     fn touch_all_in(&mut self, range: &Range<usize>) {
         let places = self.places_in(range);
         for (_, number) in self.numbers.drain(places) {
@@ -158,17 +159,17 @@ impl Notes {
     }
 }
 
-/// Which code may touch memory that the model does not see.
+/// The memory that unrecorded code can access.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Noting {
     Nothing,
-    /// The objects of the kernel.
+    /// Objects of the kernel.
     Objects,
-    /// These, and for every piece of the driver's code the memory of them all.
+    /// Objects of the kernel, and the memory that all of the driver's code shares.
     Memory,
 }
 
-/// What stands for the driver's memory. It is no address of an object.
+/// The key of the driver's memory. It is not the address of an object.
 const MEMORY: usize = 1;
 
 thread_local! {
@@ -183,8 +184,8 @@ fn note(step: impl FnOnce(&mut Notes)) {
     }
 }
 
-/// Has footprints noted from now on, at the beginning of a schedule. Code of the driver and of the scenario touches memory that
-/// all of it has in common, unless that is `guarded`.
+/// Starts the recording of footprints at the beginning of a schedule. Code of the driver and of the scenario accesses
+/// common memory, unless that is `guarded`.
 pub(crate) fn begin(guarded: bool) {
     NOTING.set(if guarded {
         Noting::Objects
@@ -199,7 +200,7 @@ pub(crate) fn begin(guarded: bool) {
     });
 }
 
-/// Ends a step, and takes what it has touched, if that is not as it was before. Returns whether it is.
+/// Ends a step, and stores its footprint if that has changed. Returns whether it has not changed.
 pub(crate) fn end_step(before: &mut Footprint) -> bool {
     NOTES.with_borrow_mut(|notes| {
         notes.made.clear();
@@ -212,13 +213,13 @@ pub(crate) fn end_step(before: &mut Footprint) -> bool {
     })
 }
 
-/// The step touches the object at an address.
+/// Records that the step accesses the object at an address.
 #[inline]
 pub(crate) fn touch(address: usize, access: Access) {
     note(|notes| notes.touch(address, access));
 }
 
-/// The step does what may concern any other one.
+/// Records that the step can be dependent on any other one.
 #[inline]
 pub(crate) fn touch_everything() {
     note(|notes| {
@@ -227,13 +228,13 @@ pub(crate) fn touch_everything() {
     });
 }
 
-/// The step comes after every step of the other threads, none of which can go on.
+/// Records that the step comes after every step of the other threads, none of which can continue.
 pub(crate) fn is_last() {
     touch_everything();
     note(|notes| notes.step.last = true);
 }
 
-/// The step runs code of the driver or of the scenario.
+/// Records that the step runs code of the driver or of the scenario.
 #[inline]
 pub(crate) fn touch_memory() {
     if NOTING.get() == Noting::Memory {
@@ -241,7 +242,7 @@ pub(crate) fn touch_memory() {
     }
 }
 
-/// Memory is freed: the step touches whatever is in it, and what is there later is something else.
+/// Records that memory is freed. The step accesses every object in it, and a later object there is a new one.
 pub(crate) fn free(range: Range<usize>) {
     note(|notes| {
         notes.touch_all_in(&range);
@@ -249,7 +250,7 @@ pub(crate) fn free(range: Range<usize>) {
     });
 }
 
-/// An object is initialised, in memory that may have held another one.
+/// Records that an object is initialised, in memory that can have contained another one.
 pub(crate) fn initialise<T>(object: *const T) {
     note(|notes| {
         let start = object.addr();
@@ -259,7 +260,7 @@ pub(crate) fn initialise<T>(object: *const T) {
     });
 }
 
-/// An object is made, or memory is allocated, which no other thread knows of until this step is over.
+/// Records that an object is made or memory is allocated, which no other thread knows until this step is over.
 pub(crate) fn make(range: Range<usize>) {
     note(|notes| {
         let places = notes.places_in(&range);
@@ -270,7 +271,7 @@ pub(crate) fn make(range: Range<usize>) {
     });
 }
 
-/// Notes footprints no more.
+/// Stops the recording of footprints.
 pub(crate) fn end() {
     NOTING.set(Noting::Nothing);
 }

@@ -26,7 +26,7 @@ use crate::{
 
 /// The state of a folder, as a part of a kernel.
 pub(crate) trait Part: Any + Send + Sync {
-    /// Its place in [`Parts`].
+    /// The index of the state in [`Parts`].
     const PLACE: usize;
 }
 
@@ -127,7 +127,7 @@ impl Kernel {
         self.last_thread.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// How many threads there were until now.
+    /// Returns the number of threads made so far.
     pub(crate) fn threads_so_far(&self) -> u32 {
         self.last_thread.load(Ordering::Relaxed)
     }

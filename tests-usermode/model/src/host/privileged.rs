@@ -11,8 +11,8 @@
 //! | `int 29h` | `__fastfail` | bug check `KERNEL_SECURITY_CHECK_FAILURE` |
 //! | others | | a violation that names the instruction |
 //!
-//! Each of them faults in user mode: it is privileged, or there is no memory at these addresses or at these offsets of GS, whose
-//! base is zero.
+//! Each of these instructions faults in user mode: it is privileged, or there is no memory at the address or at the offset
+//! of GS, whose base is zero.
 
 use std::{arch::naked_asm, ffi::c_void, mem::offset_of, ptr::with_exposed_provenance};
 
@@ -35,7 +35,7 @@ const CURRENT_THREAD: usize = 0x188;
 const SYSTEM_TIME: usize = 0xffff_f780_0000_0014;
 const TICK_COUNT: usize = 0xffff_f780_0000_0320;
 
-/// The base of the addresses of threads, where user mode has no memory.
+/// The base of the addresses of thread objects, where user mode has no memory.
 const THREADS: u64 = 0xffff_8000_0000_0000;
 const THREAD_SIZE: u64 = 0x1000;
 
@@ -122,7 +122,7 @@ impl Instruction {
         let other = match byte {
             0x0f => match bytes.take() {
                 kind @ (0x20 | 0x22) => {
-                    // The number of the control register, and of the other one.
+                    // The numbers of the control register and of the general register.
                     let (control, register) = {
                         let byte = bytes.take();
                         (byte >> 3 & 7 | (rex & 4) << 1, byte & 7 | (rex & 1) << 3)
@@ -137,7 +137,7 @@ impl Instruction {
                 0x30 => "wrmsr",
                 0x32 => "rdmsr",
                 0x08 | 0x09 => "wbinvd or invd",
-                0x00 | 0x01 => "one that loads or stores a system register",
+                0x00 | 0x01 => "an instruction that loads or stores a system register",
                 _ if gs => "an access of the KPCR, behind GS",
                 _ => return None,
             },
@@ -251,7 +251,7 @@ pub(super) unsafe fn serve(context: *mut c_void, address: Option<usize>) -> bool
         }
         (Instruction::Read(register, length), Some(at @ (SYSTEM_TIME | TICK_COUNT))) => {
             let clock = &thread.kernel.clock;
-            // As `KeQueryPerformanceCounter` does it. The fault is in the driver's code, so nothing of the model is borrowed.
+            // As `KeQueryPerformanceCounter` does. The fault is in the driver's code, so no data of the model is borrowed.
             footprint::touch(clock.key(), Access::Exclusive);
             let now = clock.look();
             let tick = if at == TICK_COUNT { TICK } else { 1 };

@@ -77,12 +77,12 @@ pub(crate) struct Thread {
     pub(crate) waits_for: Mutex<Option<Wait>>,
     /// The stack at the wait, if it is recorded.
     waits_at: Mutex<Option<Backtrace>>,
+    /// Whether the last routine has announced that a wait follows.
+    pub(crate) must_wait: AtomicBool,
     pub(crate) in_dpc: AtomicBool,
     pub(crate) spinning: Spinning,
     /// Whether a PnP request is sent to the device that this thread is adding, before the next routine that it calls.
     pub(crate) is_probed: AtomicBool,
-    /// Whether the next routine has to be one of the `KeWaitXxx` routines, since `Wait` was TRUE in the last call.
-    pub(crate) waits_next: AtomicBool,
     /// The entry that the thread last inserted into an interlocked list.
     pub(crate) inserted_last: AtomicPtr<nt::LIST_ENTRY>,
     pub(crate) known_order: Mutex<KnownOrder>,
@@ -121,6 +121,8 @@ pub(crate) struct Serving {
     pub(crate) location: i8,
     /// The completion routine in that location, which is the upper driver's, and its context.
     pub(crate) completion: (usize, usize),
+    /// Whether it is a request of a file, whose thread user mode can suspend.
+    pub(crate) is_of_file: bool,
 }
 
 /// The number of routines in `recent`.
@@ -162,17 +164,17 @@ impl Thread {
             name: name.into(),
             role,
             irql: AtomicU8::new(0),
-            // Each thread has one for itself as long as there are enough, and so keeps it.
+            // Each thread has a processor of its own as long as there are enough, and so keeps it.
             processor: AtomicU32::new((number - 1) % kernel.config.processors.clamp(1, 64)),
             held: Mutex::default(),
             mutexes: Mutex::default(),
             critical_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),
             waits_at: Mutex::default(),
+            must_wait: AtomicBool::new(false),
             in_dpc: AtomicBool::new(false),
             spinning: Spinning::default(),
             is_probed: AtomicBool::new(false),
-            waits_next: AtomicBool::new(false),
             inserted_last: AtomicPtr::default(),
             known_order: Mutex::default(),
             exit: AtomicPtr::default(),
@@ -301,8 +303,8 @@ impl fmt::Display for Thread {
     }
 }
 
-/// The current thread of the model. A count of references would be changed in every routine, which takes long; the [`Attached`]
-/// in a frame below keeps the thread instead.
+/// The current thread of the model. A reference count would have to be changed in every routine, which takes too long.
+/// Instead the [`Attached`] in a frame below keeps the thread.
 pub(crate) struct Running(NonNull<Thread>);
 
 impl Deref for Running {
@@ -325,7 +327,7 @@ pub(crate) fn current(routine: &str) -> Running {
 #[cold]
 fn is_outside(routine: &str) -> ! {
     let what = "is called in a thread that has not entered a kernel";
-    // Written directly, as a violation is, so that the test harness does not capture it.
+    // Written directly, as a violation is, so that the test harness does not capture the message.
     let _ = writeln!(std::io::stderr(), "ntmodel: {routine} {what}");
     std::process::abort()
 }

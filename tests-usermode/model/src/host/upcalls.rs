@@ -22,8 +22,10 @@ pub(crate) struct Upcalls {
     /// Stops the system if an entry that is inserted into an interlocked list belongs to an IRP that is already on a
     /// list.
     pub(crate) list_entry: fn(&Call, *mut LIST_ENTRY),
-    /// Stops the system if memory is freed that holds an IRP which was sent.
+    /// Stops the system if memory is freed that holds an IRP which was sent, or a remove lock that is held.
     pub(crate) memory_freed: fn(&Call, usize, usize),
+    /// Stops the system if a thread waits at `APC_LEVEL` for an event that an APC of the thread would set.
+    pub(crate) waits_at_apc_level: fn(&Call, usize),
     /// Describes the object of the driver that is or was at an address, if any.
     pub(crate) describe: fn(&Kernel, usize) -> Option<String>,
     /// Returns whether an address is in the paged pool.

@@ -27,8 +27,8 @@ use crate::{
     mutex::locked,
 };
 
-/// How many timers expire at most while a thread waits by a virtual clock. After that only a periodic timer can be set that ends
-/// no wait.
+/// The maximum number of timers that expire while a thread waits by a virtual clock. If there are more, the only timers are
+/// periodic ones that end no wait.
 const MOST_EXPIRATIONS: u32 = 100_000;
 
 /// The scheduler of the threads.
@@ -45,10 +45,11 @@ pub(crate) enum Engine {
 pub(crate) enum Wait {
     SpinLock(usize),
     ReaderWriter(usize),
+    Resource(usize),
     Object(usize),
     /// An object, or the timer that ends the wait.
     Timed(usize, usize),
-    /// Several objects, by the address of what lists them. A change of any object wakes the thread.
+    /// Several objects, by the address of their list. A change of any object wakes the thread.
     Several(usize),
     Processor(usize),
     Irp(usize),
@@ -59,7 +60,7 @@ pub(crate) enum Wait {
     WorkItems(usize),
     /// The last file of a device object.
     Closed(usize),
-    /// Until no other thread can go on.
+    /// Until no other thread can continue.
     Others,
 }
 
@@ -68,6 +69,7 @@ impl Wait {
         match self {
             Self::SpinLock(key)
             | Self::ReaderWriter(key)
+            | Self::Resource(key)
             | Self::Object(key)
             | Self::Timed(key, _)
             | Self::Several(key)
@@ -96,7 +98,11 @@ impl Wait {
     const fn orders(self) -> bool {
         !matches!(
             self,
-            Self::Processor(_) | Self::Timer(_) | Self::ReaderWriter(_) | Self::Several(_)
+            Self::Processor(_)
+                | Self::Timer(_)
+                | Self::ReaderWriter(_)
+                | Self::Resource(_)
+                | Self::Several(_)
         )
     }
 
@@ -111,7 +117,7 @@ impl Wait {
         }
     }
 
-    /// Whether it is over so soon that a thread of the host does not sleep.
+    /// Returns whether the wait is so short that a host thread does not sleep.
     pub(crate) const fn is_short(self) -> bool {
         matches!(
             self,
@@ -124,6 +130,7 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SpinLock(lock) | Self::ReaderWriter(lock) => write!(f, "the spin lock {lock:#x}"),
+            Self::Resource(resource) => write!(f, "the resource {resource:#x}"),
             Self::Object(object) | Self::Timed(object, _) => write!(f, "the object {object:#x}"),
             Self::Several(_) => write!(f, "several objects"),
             Self::Processor(_) => write!(f, "a processor"),
@@ -147,7 +154,7 @@ pub(crate) struct Sleepers {
     tasks: Mutex<Vec<Asleep>>,
     host: Mutex<()>,
     condition: Condvar,
-    /// How many threads of the host sleep, and how many of an exploration.
+    /// The numbers of sleeping host threads and of sleeping threads of an exploration.
     sleeping: AtomicUsize,
     suspended: AtomicUsize,
     /// The order that the woken threads inherit.
@@ -198,7 +205,7 @@ impl Sleepers {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether any thread sleeps.
+    /// Returns whether any thread sleeps.
     pub(crate) fn any_asleep(&self) -> bool {
         self.sleeping.load(SeqCst) != 0 || self.suspended.load(SeqCst) != 0
     }
@@ -302,7 +309,7 @@ impl Thread {
         result
     }
 
-    /// Waits until no other thread of an exploration can go on.
+    /// Waits until no other thread of an exploration can continue.
     pub(crate) fn wait_for_others(&self) {
         let sleepers = &self.kernel.sleepers;
         self.wait_for(Wait::Others, || (!sleepers.any_awake()).then_some(()));
@@ -310,8 +317,8 @@ impl Thread {
     }
 
     fn wait_untracked<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
-        // A test that fails has no effect but that the thread sleeps. Before or after another thread's step that wakes it, the
-        // thread goes on after both: the two are independent.
+        // A failed test of the condition has no effect except that the thread sleeps. Whether the test comes before or
+        // after the step that wakes the thread, the thread continues after both, so the two are independent.
         let mut ready = || {
             let result = ready();
             wait.touch(match result {
@@ -439,7 +446,7 @@ impl Thread {
         if self.kernel.engine == Engine::Host {
             return;
         }
-        // While no other thread can go on there is nothing to choose.
+        // If no other thread can continue, there is nothing to choose.
         if self.kernel.sleepers.any_awake() {
             away(|| shuttle::thread::sleep(Duration::ZERO));
         }

@@ -45,7 +45,7 @@ pub(super) fn fill_in(bytes: &mut [u8], base: u64, directory: usize) -> Result<(
     if let Some(cookie) = pointed(bytes, base, directory, size, field)?
         && *cookie == DEFAULT_COOKIE.to_le_bytes()
     {
-        // Its upper 16 bits are zero, as Windows has it.
+        // The upper 16 bits are zero, as on Windows.
         *cookie = (RandomState::new().hash_one(base) >> 16).to_le_bytes();
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! The instructions of inline functions that a Windows host does not carry out for an image.
+//! The instructions of inline functions that the model does not emulate on a Windows host.
 //!
-//! On Linux these instructions fault, and the model carries them out. On Windows GS is the base of the thread's own block, which is
-//! read without a fault, so an image that contains one of them is refused.
+//! On Linux these instructions fault, and the model emulates them. On Windows GS is the base of the thread's own block,
+//! which is read without a fault, so an image that contains one of them is refused.
 
 use crate::image::ImageError;
 

@@ -1,5 +1,5 @@
-//! Lookaside lists of an image. The WDK's inline functions call the routines in a list by the convention of an image, and the
-//! model calls them by the host's if they are not in an image: so the default routines are others for each.
+//! Lookaside lists of an image. The WDK's inline functions call the routines in a list by the convention of an image. The
+//! model calls a routine that is not in an image by the host's convention. So each side has its own default routines.
 
 use std::{ffi::c_void, mem::transmute};
 
@@ -29,7 +29,7 @@ extern "C" fn free_of_host(block: *mut c_void, list: *mut LOOKASIDE_LIST_EX) {
     unsafe { nt::ExFreePoolWithTag(block, tag) };
 }
 
-/// The default routine for the image to call, as the type that the list has for it.
+/// The default routine that the image calls, as the type of the list's field.
 fn free_of_image() -> PFREE_FUNCTION_EX {
     // SAFETY: the image calls it, by its own convention; `delete` takes it out before the model can.
     unsafe { transmute::<*const (), PFREE_FUNCTION_EX>(free as *const ()) }

@@ -1,8 +1,8 @@
-//! Hosts that do not read the symbols of an image: its addresses stand in the reports.
+//! Hosts that do not read the symbols of an image. Reports have its addresses.
 
 use std::path::Path;
 
-/// The symbols of an image, of which there are none.
+/// The symbols of an image: none.
 #[derive(Default)]
 pub(super) struct Symbols;
 

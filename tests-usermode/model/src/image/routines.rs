@@ -4,13 +4,13 @@
 
 use std::ptr::NonNull;
 
-/// A function of this host, by the types of its parameters and of its result, in the form of a pointer to it.
+/// A pointer to a function of this host, by the types of its parameters and of its result.
 trait Thunk<Signature>: Copy {
-    /// The address of a function that an image can call, and which calls this one.
+    /// Returns the address of a function that an image can call, and which calls this one.
     fn address(self) -> usize;
 }
 
-/// The one value of a closure that captures nothing.
+/// Returns the only value of a closure that captures nothing.
 fn captured_nothing<F: Copy>() -> F {
     const { assert!(size_of::<F>() == 0) };
     // SAFETY: the type has no bytes, and each `Thunk` that asks for a value has had one.
@@ -57,7 +57,7 @@ fn address<Signature>(function: impl Thunk<Signature>) -> usize {
 
 macro_rules! routines {
     ($($name:ident($($argument:ident),*),)*) => {
-        /// The names of the model's routines, and what an image calls for each.
+        /// Returns the names of the model's routines, and the address that an image calls for each.
         pub(super) fn routines() -> Vec<(&'static str, usize)> {
             vec![$((
                 stringify!($name),
@@ -72,6 +72,9 @@ macro_rules! routines {
 
 routines! {
     ExAcquireFastMutex(mutex),
+    ExAcquireFastMutexUnsafe(mutex),
+    ExAcquireResourceExclusiveLite(resource, wait),
+    ExAcquireResourceSharedLite(resource, wait),
     ExAcquireRundownProtection(run_ref),
     ExAcquireSpinLockExclusive(lock),
     ExAcquireSpinLockExclusiveAtDpcLevel(lock),
@@ -80,8 +83,13 @@ routines! {
     ExAllocatePool2(flags, size, tag),
     ExAllocatePoolWithQuotaTag(kind, size, tag),
     ExAllocatePoolWithTag(kind, size, tag),
+    ExConvertExclusiveToSharedLite(resource),
+    ExDeleteResourceLite(resource),
+    ExEnterCriticalRegionAndAcquireResourceExclusive(resource),
+    ExEnterCriticalRegionAndAcquireResourceShared(resource),
     ExExtendZone(zone, segment, size),
     ExFreePoolWithTag(block, tag),
+    ExInitializeResourceLite(resource),
     ExInitializeRundownProtection(run_ref),
     ExInitializeZone(zone, block_size, segment, size),
     ExInterlockedAddLargeInteger(addend, increment, lock),
@@ -92,9 +100,14 @@ routines! {
     ExInterlockedPopEntryList(head, lock),
     ExInterlockedPushEntryList(head, entry, lock),
     ExInterlockedRemoveHeadList(head, lock),
+    ExIsResourceAcquiredExclusiveLite(resource),
+    ExIsResourceAcquiredSharedLite(resource),
     ExQueryDepthSList(head),
     ExReInitializeRundownProtection(run_ref),
     ExReleaseFastMutex(mutex),
+    ExReleaseFastMutexUnsafe(mutex),
+    ExReleaseResourceAndLeaveCriticalRegion(resource),
+    ExReleaseResourceLite(resource),
     ExReleaseRundownProtection(run_ref),
     ExReleaseSpinLockExclusive(lock, irql),
     ExReleaseSpinLockExclusiveFromDpcLevel(lock),
@@ -110,6 +123,7 @@ routines! {
     ExpInterlockedPushEntrySList(head, entry),
     IoAcquireCancelSpinLock(irql),
     IoAcquireRemoveLockEx(lock, tag, file, line, size),
+    IoAllocateDriverObjectExtension(driver, id, size, extension),
     IoAllocateIrp(stack_size, charge_quota),
     IoAllocateMdl(address, length, secondary, charge_quota, irp),
     IoAllocateWorkItem(device),
@@ -136,6 +150,7 @@ routines! {
     IoFreeWorkItem(item),
     IoGetAttachedDeviceReference(device),
     IoGetDeviceObjectPointer(name, access, file, device),
+    IoGetDriverObjectExtension(driver, id),
     IoInitializeIrp(irp, size, stack_size),
     IoInitializeRemoveLockEx(lock, tag, minutes, high_watermark, size),
     IoInitializeTimer(device, routine, context),
@@ -222,6 +237,7 @@ routines! {
     ObfDereferenceObject(object),
     ObfReferenceObject(object),
     PoCallDriver(device, irp),
+    PoRequestPowerIrp(device, minor, state, completion, context, irp),
     PoSetPowerState(device, kind, state),
     PoStartNextPowerIrp(irp),
     ProbeForRead(address, length, alignment),

@@ -23,8 +23,8 @@ pub(super) struct Symbols {
 }
 
 impl Symbols {
-    /// Reads the PDB beside an image, or if there is none, or that of another image, the image's DWARF. There are no symbols
-    /// if the image has none.
+    /// Reads the PDB beside an image. If there is none, or it belongs to another image, reads the image's DWARF. An image
+    /// with neither has no symbols.
     pub(super) fn of(image: &Path, bytes: &[u8]) -> Self {
         let mut this = Self::read(&image.with_extension("pdb"), bytes)
             .or_else(|| dwarf::read(bytes))
@@ -43,7 +43,7 @@ impl Symbols {
         }
         let mut this = Self::default();
         this.read_modules(&mut pdb).ok()?;
-        // Code that is in no function has its public name.
+        // Code outside every function has its public name.
         this.functions.sort_by_key(|(start, ..)| *start);
         this.read_publics(&mut pdb).ok()?;
         Some(this)

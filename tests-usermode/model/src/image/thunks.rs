@@ -1,4 +1,5 @@
-//! What an image imports beside the model's routines: what compilers call, and routines with a variable number of arguments.
+//! The imports of an image that are not the model's routines: functions that compilers call, and routines with a variable
+//! number of arguments.
 
 use std::{
     arch::naked_asm,
@@ -8,10 +9,10 @@ use std::{
 
 use super::{format::Line, lookaside};
 
-/// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` stands for.
+/// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` uses.
 const DEFAULT: [u32; 2] = [101, 3];
 
-/// The names, and what an image calls for each.
+/// Returns the names, and the address that an image calls for each.
 pub(super) fn others() -> Vec<(&'static str, usize)> {
     vec![
         ("DbgPrint", dbg_print as *const () as usize),
@@ -42,7 +43,7 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
     ]
 }
 
-/// The check and the dispatch routine of control flow guard, which let every call pass, as a kernel without it does.
+/// The check and the dispatch routine of control flow guard. They allow every call, as in a kernel without it.
 pub(super) fn guard() -> [usize; 2] {
     [
         guard_check as *const () as usize,
@@ -60,13 +61,13 @@ extern "win64" fn guard_dispatch() {
     naked_asm!("jmp rax")
 }
 
-/// It changes no register; the host's stacks need not be touched page by page.
+/// `__chkstk` changes no register, and the host's stacks need not be touched page by page.
 #[unsafe(naked)]
 extern "win64" fn chkstk() {
     naked_asm!("ret")
 }
 
-/// Exceptions are not modelled: whatever would raise one is a violation before.
+/// Exceptions are not modelled: any code that would raise one is a violation before that.
 extern "win64" fn c_specific_handler() -> ! {
     std::process::abort()
 }
@@ -96,8 +97,8 @@ extern "win64" fn ex_free_pool(block: *mut c_void) {
     unsafe { nt::ExFreePoolWithTag(block, 0) };
 }
 
-/// After the fourth parameter every argument of the convention is on the stack, whether it is named or not. More of them are
-/// read than the image may have passed: what is read then is part of its own stack.
+/// After the fourth parameter every argument of the convention is on the stack, whether it is named or not. The routine can
+/// read more arguments than the image has passed, which are then other values on the stack of the image.
 #[expect(
     clippy::many_single_char_names,
     reason = "they are the arguments of a format, which have no names"

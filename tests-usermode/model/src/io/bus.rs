@@ -56,8 +56,8 @@ impl Buses {
 }
 
 impl Call {
-    /// The dispatch routine of the bus driver. It completes PnP and power requests with success, unless a test has set something
-    /// else.
+    /// The dispatch routine of the bus driver. It completes PnP and power requests with success, unless a test has set
+    /// another handling.
     pub(in crate::io) fn bus_driver(
         &self,
         pdo: *mut DEVICE_OBJECT,

@@ -15,6 +15,7 @@ use crate::{
     host::{
         Call,
         footprint::{self, Access},
+        layout::FREED,
         wait::Wait,
     },
     io::{
@@ -26,13 +27,16 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
+/// What the status of an IRP reads as that the I/O manager has ended.
+const ENDED: i32 = i32::from_ne_bytes([FREED; 4]);
+
 impl Call {
     /// Compares the status that a dispatch routine returned with the state of the IRP at its stack location. If the
     /// routine has passed the IRP down, `passed` is the status that the lower driver's routine returned.
     ///
     /// A driver that has passed the IRP down need not mark it pending: the completion does so.
-    /// `sent` is how often the IRP was sent to the location before and again: if a completion routine has sent it there while the
-    /// routine ran, its state is that of the later call.
+    /// `sent` is the number of times that the IRP was sent to the location, before the call and now. If a completion
+    /// routine has sent it there while the routine ran, its state is that of the later call.
     pub(in crate::io) fn verify_answer(
         &self,
         record: &IrpRecord,
@@ -50,7 +54,7 @@ impl Call {
             let marked = left.map_or_else(|| record.is_marked(location), |left| left.marked);
             (left, marked)
         };
-        // A Cancel routine that the driver has set by itself is seen here at the latest.
+        // A Cancel routine that the driver has set with its own exchange is detected here at the latest.
         let _ = record.has_cancel_routine();
         if left.is_none() && marked && record.was_queued_unmarked() {
             inlines::queued_before_marked(self, record);
@@ -98,6 +102,12 @@ impl Call {
                     Rule::IrpProcessingComplete,
                     what,
                 );
+            }
+            Some(_) if status == ENDED => {
+                let what = format!(
+                    "the status that is returned was read in {record} after the IRP was completed: keep it in a variable"
+                );
+                self.stop(BugCheck(0xd5, [irp, 0, 0, 0]), Rule::CompletedIrp, what);
             }
             Some(left) if !pending && left.status != status => {
                 let what = format!(
@@ -365,6 +375,8 @@ impl Call {
         });
         self.free_mdls(record);
         self.kernel.io().retire(record);
+        // SAFETY: the IRP has ended, and its memory stays as long as the record. Whoever reads the status now breaks a rule.
+        unsafe { nt::irp::set_status(record.raw(), ENDED) };
         if let Some(file) = &record.file {
             file.irp_ended(self);
         }

@@ -1,4 +1,4 @@
-//! Cancel-safe IRP queues: the driver has the queue and its lock, and these routines see to the cancellation.
+//! Cancel-safe IRP queues: the driver has the queue and its lock, and these routines handle the cancellation.
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/cancel-safe-irp-queues)
 
@@ -102,14 +102,14 @@ impl Queue {
         STATUS_SUCCESS
     }
 
-    /// Removes an IRP whose cancellation is settled.
+    /// Removes an IRP that can no longer be cancelled.
     fn remove(self, call: &Call, record: &IrpRecord) {
         // SAFETY: the driver's routine is called with its queue and an IRP of it, with the lock held.
         unsafe { Call::in_driver(self.remove, (self.csq, record.raw())) };
         self.forget(call, record);
     }
 
-    /// Clears what says that an IRP is queued.
+    /// Clears the fields that mark an IRP as queued.
     fn forget(self, call: &Call, record: &IrpRecord) {
         let word = context_of(record);
         let known = locked(&record.state).csq.take();
@@ -135,7 +135,7 @@ impl Queue {
     }
 
     fn complete_cancelled(self, irp: *mut IRP) {
-        // SAFETY: the driver's routine is called with its queue and an IRP that is on it no more.
+        // SAFETY: the driver's routine is called with its queue and an IRP that is no longer on it.
         unsafe { Call::in_driver(self.complete, (self.csq, irp)) };
     }
 }
@@ -145,7 +145,7 @@ fn context_of(record: &IrpRecord) -> *mut c_void {
     unsafe { nt::irp::driver_context::<3>(record.raw()) }
 }
 
-/// The address of the cancel-safe queue that an IRP is on.
+/// Returns the address of the cancel-safe queue that an IRP is on.
 fn csq_of(record: &IrpRecord) -> Option<usize> {
     locked(&record.state).csq.map(|(csq, _)| csq)
 }
@@ -263,7 +263,7 @@ impl Call {
             return (status, false);
         }
         self.see_irp("IoCsqInsertIrp: IoSetCancelRoutine", record);
-        // SAFETY: the caller owns the IRP, and the lock keeps others off it.
+        // SAFETY: the caller owns the IRP, and the lock keeps other threads from it.
         unsafe { nt::irp::IoSetCancelRoutine(record.raw(), Some(cancel)) };
         self.see_irp("IoCsqInsertIrp: Irp->Cancel", record);
         // If the routine is gone, it waits for the lock.
@@ -274,13 +274,13 @@ impl Call {
         (status, false)
     }
 
-    /// A step that looks at an IRP, or changes it, which another thread may cancel.
+    /// Records that a step reads or changes an IRP that another thread can cancel.
     fn see_irp(&self, what: &'static str, record: &IrpRecord) {
         self.switch_point(what, record.address());
         self.synchronise(record.address());
     }
 
-    /// Takes an IRP off a queue, whose lock is held; returns whether it is not being cancelled.
+    /// Removes an IRP from a queue whose lock is held. Returns whether it is not being cancelled.
     fn take_locked(&self, queue: Queue, record: &IrpRecord) -> bool {
         self.see_irp("IoCsqRemoveIrp: IoSetCancelRoutine", record);
         let taken = record.take_cancel_routine().is_some();

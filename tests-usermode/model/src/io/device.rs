@@ -114,7 +114,7 @@ impl Devices {
         (driver != 0).then(|| std::ptr::with_exposed_provenance_mut(driver))
     }
 
-    /// The device objects of a driver that were not deleted.
+    /// Returns the device objects of a driver that were not deleted.
     pub(crate) fn of_driver(&self, driver: *mut DRIVER_OBJECT) -> Vec<usize> {
         let objects = locked(&self.objects);
         let of_driver = objects.iter().filter(|(_, object)| {
@@ -123,7 +123,7 @@ impl Devices {
         of_driver.map(|(address, _)| *address).collect()
     }
 
-    /// Whether there is such a device object, or was.
+    /// Returns whether there is or was such a device object.
     pub(crate) fn is_known(&self, device: *mut DEVICE_OBJECT) -> bool {
         locked(&self.objects).contains_key(&device.addr())
     }
@@ -380,7 +380,7 @@ impl DeviceInner {
         std::ptr::with_exposed_provenance_mut(last.unwrap_or_default())
     }
 
-    /// The device objects of the drivers, from the lowest to the highest.
+    /// Returns the device objects of the drivers, from the lowest to the highest.
     pub(crate) fn objects(&self) -> Vec<*mut DEVICE_OBJECT> {
         let objects = locked(&self.objects);
         let pointers = objects
@@ -402,7 +402,7 @@ impl DeviceInner {
         self.open_files.load(Ordering::SeqCst)
     }
 
-    /// Removes a file. After the last one a device that was removed by surprise gets its `IRP_MN_REMOVE_DEVICE`.
+    /// Removes a file. After the last one a device that was removed by surprise receives its `IRP_MN_REMOVE_DEVICE`.
     pub(crate) fn file_closed(self: &Arc<Self>, call: &Call) {
         let last = self.open_files.fetch_sub(1, Ordering::SeqCst) == 1;
         if last {

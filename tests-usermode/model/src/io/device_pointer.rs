@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
 };
 
 use nt::{
@@ -26,21 +26,47 @@ use crate::{
 const FILE_READ_DATA: u32 = 1;
 const FILE_WRITE_DATA: u32 = 2;
 
-/// The file objects that the driver has references to, and how many, by their addresses.
+/// The file objects that the driver has references to, with the number of references, by their addresses.
 #[derive(Default)]
-pub(crate) struct FileReferences(Mutex<HashMap<usize, (Arc<FileInner>, usize)>>);
+pub(crate) struct FileReferences(
+    Mutex<HashMap<usize, (Arc<FileInner>, usize)>>,
+    Mutex<HashMap<usize, Weak<FileInner>>>,
+);
 
-impl Call {
-    /// Adds a reference to a file object; returns the new count, or `None` if the driver has none to it.
-    pub(in crate::io) fn reference_file(&self, object: usize) -> Option<usize> {
-        let mut files = locked(&self.kernel.io().files.0);
-        let (_, count) = files.get_mut(&object)?;
-        *count += 1;
-        Some(*count)
+impl FileReferences {
+    /// Records a file object, which a driver can reference until its `IRP_MJ_CLOSE`.
+    pub(in crate::io) fn opened(&self, file: &Arc<FileInner>) {
+        locked(&self.1).insert(file.object().addr(), Arc::downgrade(file));
     }
 
-    /// Removes a reference to a file object; returns the new count, or `None` if the driver has none. The last one closes the
-    /// file.
+    /// Records that `IRP_MJ_CLOSE` of a file is sent.
+    pub(in crate::io) fn closing(&self, file: &FileInner) {
+        locked(&self.1).remove(&file.object().addr());
+    }
+
+    fn open_file(&self, object: usize) -> Option<Arc<FileInner>> {
+        locked(&self.1).get(&object)?.upgrade()
+    }
+}
+
+impl Call {
+    /// Adds a reference to a file object. Returns the new count, or `None` if it is not an open file, and the driver has no reference to
+    /// it.
+    pub(in crate::io) fn reference_file(&self, object: usize) -> Option<usize> {
+        let references = &self.kernel.io().files;
+        let mut files = locked(&references.0);
+        if let Some((_, count)) = files.get_mut(&object) {
+            *count += 1;
+            return Some(*count);
+        }
+        let file = references.open_file(object)?;
+        file.add_irp();
+        files.insert(object, (file, 1));
+        Some(1)
+    }
+
+    /// Removes a reference to a file object. Returns the new count, or `None` if the driver has no reference to it.
+    /// Removing the last one closes the file.
     pub(in crate::io) fn dereference_file(&self, object: usize) -> Option<usize> {
         let mut files = locked(&self.kernel.io().files.0);
         let (_, count) = files.get_mut(&object)?;
@@ -59,12 +85,21 @@ impl Call {
         Some(count)
     }
 
+    /// Describes the references to file objects that keep files open, if there are any.
+    pub(in crate::io) fn file_references(&self) -> Option<String> {
+        let left = locked(&self.kernel.io().files.0).len();
+        (left != 0).then(|| {
+            format!("{left} file objects stay open, which the driver has references to: ObDereferenceObject releases them")
+        })
+    }
+
     /// Stops the system if a driver that is unloaded has references to file objects.
     pub(in crate::io) fn require_no_file_reference(&self) {
         let left = locked(&self.kernel.io().files.0).len();
         self.require(left == 0, Rule::Reference, || {
             let what = format!(
-                "the driver is unloaded with references to {left} file objects of IoGetDeviceObjectPointer: the drivers below stay loaded"
+                "the driver is unloaded with references to {left} file objects, of its own device or of IoGetDeviceObjectPointer, that \
+                 ObDereferenceObject has not released"
             );
             (BugCheck(0, [0; 4]), what)
         });

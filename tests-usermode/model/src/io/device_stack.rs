@@ -21,7 +21,7 @@ use crate::{
 /// The role of a driver in a device stack.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The lowest driver, whose role is not known.
+    /// The lowest driver, whose role is unknown.
     Lowest,
     /// A filter driver above another driver.
     Filter,
@@ -54,13 +54,6 @@ impl Call {
     /// Returns the current `IRP_MN_REMOVE_DEVICE` of the stack of a device object.
     pub(in crate::io) fn removal_under_way(&self, device: usize) -> Option<Arc<IrpRecord>> {
         self.pnp_under_way(device, IRP_MN_REMOVE_DEVICE)
-    }
-
-    /// Returns whether there is a current `IRP_MN_REMOVE_DEVICE` of any device stack.
-    pub(in crate::io) fn any_removal(&self) -> bool {
-        let under_way = locked(&self.kernel.io().pnp);
-        let mut requests = under_way.values();
-        requests.any(|record| record.asked().minor == IRP_MN_REMOVE_DEVICE)
     }
 
     /// Stops the system if a device object is detached or deleted during a surprise removal.

@@ -23,7 +23,7 @@ use crate::{
 
 const STATUS_INVALID_DEVICE_REQUEST: i32 = nt::STATUS_INVALID_DEVICE_REQUEST;
 
-/// A `DriverEntry`.
+/// The type of `DriverEntry`.
 pub type DriverEntry = unsafe extern "C" fn(*mut DRIVER_OBJECT, *mut UNICODE_STRING) -> NTSTATUS;
 
 /// A driver object and its extension.
@@ -37,7 +37,8 @@ pub struct Driver {
     kernel: Arc<Kernel>,
     objects: Box<UnsafeCell<Objects>>,
     devices: Mutex<Vec<Arc<DeviceInner>>>,
-    /// Its image, if it has one. It stays mapped unless the driver is unloaded: its threads may be in it.
+    /// The driver's image, if it has one. It is unmapped only when the driver is unloaded, since threads of the driver can
+    /// run in it.
     image: ManuallyDrop<Option<Image>>,
 }
 
@@ -266,7 +267,7 @@ impl Driver {
         let driver = self.object();
         let devices = &self.kernel.io().devices;
         call.wait_until_closed(&devices.of_driver(driver));
-        // What holds a device object is named before that.
+        // A cause that holds a device object is reported before that.
         call.require_no_irp();
         let attached = devices.of_driver(driver).into_iter();
         let attached = attached.filter(|device| devices.lower_of(*device).is_some());
@@ -316,6 +317,8 @@ impl Call {
             (BugCheck(0xce, [0; 4]), what)
         });
         self.require_no_lookaside_list();
+        self.require_no_resource();
+        kernel.io().driver_extensions.free(driver);
         self.verify_freed_blocks();
         self.require_buffers_unused();
         self.require_no_dpc();

@@ -1,8 +1,8 @@
 //! IRPs that a driver makes and sends.
 //!
-//! An IRP of `IoAllocateIrp` comes back to its driver in a completion routine, which keeps it by
-//! `STATUS_MORE_PROCESSING_REQUIRED`; the driver frees it. One of `IoBuildDeviceIoControlRequest` is freed by the I/O manager,
-//! which sets the driver's event. [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/creating-irps-for-lower-level-drivers)
+//! An IRP of `IoAllocateIrp` returns to its driver in a completion routine, which keeps it with `STATUS_MORE_PROCESSING_REQUIRED`.
+//! The driver frees it. The I/O manager frees an IRP of `IoBuildDeviceIoControlRequest` and sets the driver's event.
+//! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/creating-irps-for-lower-level-drivers)
 
 use std::{
     ffi::c_void,
@@ -29,7 +29,7 @@ use crate::{
 const TAG: u32 = u32::from_le_bytes(*b"Io  ");
 
 impl Origin {
-    /// Whether the driver that makes the IRP frees it.
+    /// Returns whether the driver that makes the IRP frees it.
     fn is_freed_by_driver(self) -> bool {
         matches!(
             self,
@@ -48,7 +48,7 @@ struct Buffers {
 }
 
 impl Call {
-    /// Makes an IRP of a driver, with room for what sets it up.
+    /// Makes an IRP of a driver, and calls a closure that sets it up.
     pub(in crate::io) fn make_irp(
         &self,
         stack_size: i8,
@@ -84,8 +84,8 @@ impl Call {
         });
     }
 
-    /// Stops the system if an IRP has come back to the driver that has made it and frees it, and its completion routine has not
-    /// kept it: the routine's answer, or `None` if there was no routine for the status.
+    /// Stops the system if an IRP has returned to the driver that has made it and frees it, but its completion routine has
+    /// not kept it. `answer` is the routine's result, or `None` if there was no routine for the status.
     pub(in crate::io) fn require_kept(
         &self,
         record: &IrpRecord,
@@ -173,13 +173,13 @@ impl Call {
         }
     }
 
-    /// Stops the system if memory is freed that holds an IRP which has not come back to its driver.
-    pub(crate) fn forget_irps_in(&self, start: usize, length: usize) {
+    /// Stops the system if memory is freed that holds an IRP which has not come back to its driver, or a remove lock that is held.
+    pub(crate) fn memory_freed(&self, start: usize, length: usize) {
+        self.forget_remove_locks(start..start + length);
         let io = self.kernel.io();
-        if io.initialised.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        if let Some(record) = io.forget_in(&(start..start + length)) {
+        let any = io.initialised.load(Ordering::Relaxed) != 0;
+        let forgotten = any.then(|| io.forget_in(&(start..start + length)));
+        if let Some(record) = forgotten.flatten() {
             let what =
                 format!("the memory of {record} is freed, which was sent and has not come back");
             self.stop(BugCheck(0, [0; 4]), Rule::OwnIrp, what);
@@ -268,7 +268,7 @@ impl Call {
         }
     }
 
-    /// Gives an IRP a system buffer for the longer of input and output; returns whether it could.
+    /// Allocates a system buffer for the longer of input and output. Returns whether this succeeded.
     fn give_system_buffer(&self, record: &mut IrpRecord, buffers: Buffers) -> Option<u32> {
         let length = buffers.input_length.max(buffers.output_length) as usize;
         if length == 0 {
@@ -298,7 +298,7 @@ impl Call {
         Some(IRP_BUFFERED_IO | IRP_DEALLOCATE_BUFFER | input)
     }
 
-    /// Gives an IRP an MDL of a buffer, whose pages are locked; returns whether it could.
+    /// Makes an MDL of a buffer, whose pages are locked. Returns whether this succeeded.
     fn give_mdl(&self, record: &IrpRecord, buffer: *mut c_void, length: u32) -> Option<()> {
         if length == 0 {
             return Some(());

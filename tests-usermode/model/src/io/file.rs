@@ -47,7 +47,7 @@ impl Access {
         }
     }
 
-    /// The rights to a device object that opening it takes.
+    /// Returns the rights to the device object that an open with this access needs.
     pub(crate) const fn rights(self) -> u32 {
         match self {
             Self::Read => nt::FILE_GENERIC_READ,
@@ -153,6 +153,7 @@ impl FileInner {
         let over = self.is_closed.load(Ordering::SeqCst) && self.irps.load(Ordering::SeqCst) == 0;
         if over && !self.close_sent.swap(true, Ordering::SeqCst) {
             call.synchronise(self.object().addr());
+            call.kernel.io().files.closing(self);
             self.send(call, IRP_MJ_CLOSE);
             self.let_device_go(call);
         }
@@ -233,8 +234,10 @@ impl File {
         // A file object references its device object.
         kernel.io().devices.io_reference(device.object().addr());
         device.file_opened();
+        kernel.io().files.opened(&inner);
         let status = inner.send(call, nt::IRP_MJ_CREATE);
         if status < 0 {
+            kernel.io().files.closing(&inner);
             inner.let_device_go(call);
             return Err(status);
         }
@@ -260,8 +263,8 @@ impl File {
 
     /// Sends a read (`NtReadFile`).
     ///
-    /// The device does buffered or direct I/O (`DO_BUFFERED_IO`, `DO_DIRECT_IO`). With neither the request fails with
-    /// `STATUS_NOT_SUPPORTED`: the model has no other. So it is for [`File::write`].
+    /// The device does buffered or direct I/O (`DO_BUFFERED_IO`, `DO_DIRECT_IO`). With neither, the request fails with
+    /// `STATUS_NOT_SUPPORTED`, since the model does not support it. The same applies to [`File::write`].
     #[must_use]
     pub fn read(&self, offset: i64, length: usize) -> Request {
         let asked = Asked {
@@ -311,7 +314,7 @@ impl File {
         )
     }
 
-    /// Asks for information of the file (`NtQueryInformationFile`), by its `FILE_INFORMATION_CLASS`.
+    /// Queries information of the file (`NtQueryInformationFile`), by its `FILE_INFORMATION_CLASS`.
     #[must_use]
     pub fn query_information(&self, class: u32, length: usize) -> Request {
         let asked = Asked {

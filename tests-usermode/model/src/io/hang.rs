@@ -1,14 +1,41 @@
 //! Hangs, and IRPs and threads that remain at the end of a scenario.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
     host::{
         Call, Kernel,
         thread::{Attached, Thread},
     },
+    io::irp::Origin,
     verifier::{BugCheck, Rule, Violation},
 };
+
+impl Call {
+    /// Stops the system if a thread waits at `APC_LEVEL` for the event of a request that it has made: the I/O manager sets the event in
+    /// an APC of the thread.
+    pub(crate) fn require_event_without_apc(&self, event: usize) {
+        let io = self.kernel.io();
+        if io.threaded.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let made = io
+            .live()
+            .into_iter()
+            .filter(|record| record.origin == Origin::Threaded && record.sender == self.number);
+        for record in made {
+            // SAFETY: the lower driver does not change the field.
+            let own = unsafe { (*record.raw()).UserEvent };
+            self.require(own.addr() != event, Rule::Hang, || {
+                let what = format!(
+                    "the thread waits at APC_LEVEL for the event of {record}, which the I/O manager sets in an APC of this thread: wait \
+                     at PASSIVE_LEVEL, and under no fast mutex"
+                );
+                (BugCheck(0, [0; 4]), what)
+            });
+        }
+    }
+}
 
 /// Returns the violation if no thread can continue and no rule was broken.
 pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
@@ -35,15 +62,15 @@ pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
             (bug_check, rule, what)
         }
         None => {
-            let what = kernel.remove_lock_waited_for().map_or_else(
-                || "every thread waits for another one".into(),
-                |holders| format!("a removal waits for {holders}"),
-            );
+            let holders = kernel.remove_lock_waited_for();
+            let removal = holders.map(|holders| format!("a removal waits for {holders}"));
+            let what = removal.or_else(|| call.file_references());
+            let what = what.unwrap_or_else(|| "every thread waits for another one".into());
             (BugCheck(0, [0; 4]), Rule::Hang, what)
         }
     };
     let mut violation = call.violation(bug_check, rule, what);
-    // The current stack is that of the explorer.
+    // The current stack belongs to the explorer.
     violation.callers.clear();
     violation
 }

@@ -15,7 +15,7 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// Lets the kernel of the calling thread see every inline function.
+/// Reports every inline function to the kernel of the calling thread.
 pub(crate) fn watch() {
     nt::model::watch(before);
 }
@@ -96,7 +96,7 @@ fn require_not_freed(call: &Call, number: *const c_void) {
     });
 }
 
-/// The driver accesses an atomic variable. No other thread runs before it does.
+/// Records that the driver accesses an atomic variable. No other thread runs before the access.
 fn touched(variable: usize) {
     let mode = thread::set_mode(Mode::Kernel);
     footprint::touch(variable, Access::Exclusive);
@@ -120,7 +120,7 @@ fn marked_pending(call: &Call, record: &IrpRecord) {
     }
 }
 
-/// Stops the system. Once another thread can reach the IRP it may complete it; so it is marked before.
+/// Stops the system. An IRP must be marked before it is queued, since another thread can then complete it.
 pub(crate) fn queued_before_marked(call: &Call, record: &IrpRecord) -> ! {
     let irp = record.raw();
     let rule = marked_late(call, irp);

@@ -62,9 +62,9 @@ pub(crate) struct Asked {
 pub(crate) enum Origin {
     /// The I/O manager.
     IoManager,
-    /// A driver, which frees it (`IoAllocateIrp`).
+    /// A driver, which frees the IRP (`IoAllocateIrp`).
     Allocated,
-    /// A driver, which frees it (`IoBuildAsynchronousFsdRequest`).
+    /// A driver, which frees the IRP (`IoBuildAsynchronousFsdRequest`).
     Asynchronous,
     /// A driver. The I/O manager frees it when it is completed (`IoBuildDeviceIoControlRequest`).
     Threaded,
@@ -85,7 +85,7 @@ enum Memory {
 /// An IRP and the I/O manager's record of it.
 pub(crate) struct IrpRecord {
     memory: Memory,
-    /// Who made it.
+    /// The creator of the IRP.
     pub(crate) origin: Origin,
     /// The number of stack locations: one for each driver of the device stack.
     stack_count: i8,
@@ -107,11 +107,11 @@ pub(crate) struct IrpRecord {
     /// Whether the IRP is on a device queue. The entry itself cannot be read for this, since it overlaps
     /// `DriverContext`.
     is_on_device_queue: AtomicBool,
-    /// Whether it was seen with a Cancel routine.
+    /// Whether the model has ever observed a Cancel routine in the IRP.
     pub(crate) had_cancel_routine: AtomicBool,
-    /// Whether it came to a queue of the kernel's before it was marked pending, and has not left it since.
+    /// Whether the IRP was inserted into a queue of the kernel before it was marked pending, and is still on it.
     queued_unmarked: AtomicBool,
-    /// Whether the bus driver has had it.
+    /// Whether the bus driver has received the IRP.
     pub(crate) reached_bus: AtomicBool,
 }
 
@@ -123,12 +123,12 @@ pub(crate) struct Left {
     pub(crate) marked: bool,
 }
 
-/// What is known of a stack location.
+/// The record of a stack location.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Visit {
-    /// The state in which the completion left it; `None` if it has not reached it.
+    /// The state in which the completion left the location; `None` if the completion has not reached it.
     left: Option<Left>,
-    /// How often the IRP was sent to it again after the completion had left it.
+    /// The number of times that the IRP was sent to the location after the completion had left it.
     again: u32,
     /// Whether its dispatch routine has returned `STATUS_PENDING` as the lower driver's, and had not marked it.
     pended: bool,
@@ -139,7 +139,7 @@ pub(crate) struct Visit {
 pub(crate) struct State {
     /// The status and `Information` of the completion.
     pub(crate) completion: Option<(i32, usize)>,
-    /// What is known of the stack locations, from the lowest to the highest.
+    /// The records of the stack locations, from the lowest to the highest.
     pub(crate) visits: SmallVec<[Visit; 2]>,
     /// The lower device objects to which a PnP request was sent by an `IoCallDriver` that has returned.
     pub(crate) passed_to: Vec<usize>,
@@ -153,11 +153,11 @@ pub(crate) struct State {
     pub(crate) csq: Option<(usize, usize)>,
     /// The parameters with which a driver has sent an IRP that it made.
     pub(crate) asked: Asked,
-    /// The current stack location at which a driver has sent an IRP that it made; `None` if the IRP has come back.
+    /// The current stack location at which a driver has sent an IRP that it made; `None` if the IRP has returned.
     pub(crate) sent_from: Option<i8>,
-    /// How often such an IRP was sent.
+    /// The number of times that such an IRP was sent.
     pub(crate) round: u32,
-    /// Whether the completion is that the driver has freed an IRP that it made.
+    /// Whether the IRP is complete because the driver that made it has freed it.
     pub(crate) is_freed: bool,
 }
 
@@ -245,7 +245,7 @@ impl IrpRecord {
         }
     }
 
-    /// Makes the IRP one that was not sent, with no parameters.
+    /// Makes the IRP an unsent one, without parameters.
     pub(crate) fn clear(&self) {
         let stack_size =
             size_of::<IO_STACK_LOCATION>() * usize::from(self.stack_count.unsigned_abs());
@@ -315,18 +315,18 @@ impl IrpRecord {
         self.raw().addr()
     }
 
-    /// Notes that the step that runs looks at it, or changes it.
+    /// Records that the current step reads or changes the IRP.
     pub(crate) fn touch(&self) {
         footprint::touch(self.address(), Access::Exclusive);
     }
 
-    /// The addresses of its memory.
+    /// Returns the address range of the memory.
     pub(crate) fn addresses(&self) -> Range<usize> {
         let start = self.address();
         start..start + self.size()
     }
 
-    /// Whether an address is in its memory.
+    /// Returns whether an address is in the memory.
     pub(crate) fn contains(&self, address: usize) -> bool {
         self.addresses().contains(&address)
     }
@@ -366,7 +366,7 @@ impl IrpRecord {
         unsafe { &mut *current }
     }
 
-    /// Moves to the next lower driver's stack location, which there is.
+    /// Moves to the stack location of the next lower driver, which must exist.
     pub(crate) fn next_location(&self, device: *mut DEVICE_OBJECT) {
         // SAFETY: the caller owns the IRP.
         unsafe { (*self.raw()).CurrentLocation -= 1 };
@@ -389,16 +389,16 @@ impl IrpRecord {
         self.stack().DeviceObject
     }
 
-    /// Returns the state in which the completion left a stack location, or `None` if the completion has not reached it; and how
-    /// often the IRP was sent to it again.
+    /// Returns the state in which the completion left a stack location, or `None` if the completion has not reached it, and
+    /// the number of times that the IRP was sent to it again.
     pub(crate) fn visit(state: &State, location: i8) -> (Option<Left>, u32) {
         let index = usize::try_from(location).unwrap_or_default().checked_sub(1);
         let visit = index.and_then(|index| state.visits.get(index));
         visit.map_or((None, 0), |visit| (visit.left, visit.again))
     }
 
-    /// Records the state in which the completion leaves a stack location, or `None` when the IRP is sent to it. Returns how often
-    /// it was sent there again.
+    /// Records the state in which the completion leaves a stack location, or `None` when the IRP is sent to it. Returns the
+    /// number of times that it was sent there again.
     pub(crate) fn leave(&self, location: i8, left: Option<Left>) -> u32 {
         let Some(index) = usize::try_from(location)
             .ok()
@@ -505,14 +505,15 @@ impl IrpRecord {
         has
     }
 
-    /// Notes that it comes to a queue of the kernel's, or leaves it: a driver that marks it pending by itself is not seen to.
+    /// Records that the IRP is inserted into a queue of the kernel or removed from it. A driver that sets the pending bit
+    /// itself does not call the model.
     fn note_queued(&self, queued: bool) {
         let marked = self.is_marked(self.current());
         self.queued_unmarked
             .store(queued && !marked, Ordering::Relaxed);
     }
 
-    /// Whether it came to a queue of the kernel's before it was marked pending.
+    /// Returns whether the IRP was inserted into a queue of the kernel before it was marked pending.
     pub(crate) fn was_queued_unmarked(&self) -> bool {
         self.queued_unmarked.load(Ordering::Relaxed)
     }

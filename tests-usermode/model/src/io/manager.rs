@@ -24,6 +24,7 @@ use crate::{
         bus::Buses,
         device::Devices,
         device_pointer::FileReferences,
+        driver_extension::DriverExtensions,
         file::FileInner,
         interface::Interfaces,
         irp::{Asked, IrpRecord, Origin},
@@ -57,6 +58,7 @@ pub(crate) struct Io {
     pub(crate) timers: IoTimers,
     pub(crate) mdls: Mdls,
     pub(crate) files: FileReferences,
+    pub(crate) driver_extensions: DriverExtensions,
     /// The number of times that an IRP was made in memory of a driver.
     pub(crate) initialised: AtomicUsize,
     /// The number of IRPs that drivers have made and the I/O manager frees.
@@ -89,6 +91,7 @@ impl Default for Io {
             timers: IoTimers::default(),
             mdls: Mdls::default(),
             files: FileReferences::default(),
+            driver_extensions: DriverExtensions::default(),
             initialised: AtomicUsize::new(0),
             threaded: AtomicUsize::new(0),
             cancel_lock: AtomicU64::new(spin_lock::FREE),
@@ -121,7 +124,7 @@ impl Io {
         irps.find(|record| record.contains(address)).cloned()
     }
 
-    /// Says in which IRP's system buffer an address is.
+    /// Describes the IRP whose system buffer contains an address.
     pub(crate) fn describe_system_buffer(&self, address: usize) -> Option<String> {
         let irps = locked(&self.irps);
         let mut irps = irps.by_address.values();
@@ -154,18 +157,18 @@ impl Io {
         }
     }
 
-    /// Returns the IRPs that were sent and have not ended, or come back to the driver that made them, in the order in
+    /// Returns the IRPs that were sent and have neither ended nor returned to the driver that made them, in the order in
     /// which they were made.
     pub(crate) fn live(&self) -> Vec<Arc<IrpRecord>> {
         self.live_where(IrpRecord::is_down)
     }
 
-    /// Returns the IRPs that a driver has made and has to free, and that are with it.
+    /// Returns the IRPs that a driver has made, has, and must free.
     pub(crate) fn kept(&self) -> Vec<Arc<IrpRecord>> {
         self.live_where(|record| record.origin != Origin::Initialised && !record.is_down())
     }
 
-    /// Removes the IRPs in memory that a driver frees; returns one that has not come back, if there is one.
+    /// Removes the IRPs in memory that a driver frees. Returns one that has not returned to its driver, if there is one.
     pub(crate) fn forget_in(&self, memory: &Range<usize>) -> Option<Arc<IrpRecord>> {
         let mut irps = locked(&self.irps);
         let mut found = irps.by_address.values();
@@ -192,7 +195,7 @@ impl Io {
         live
     }
 
-    /// The IRPs that have ended, as far as they are kept.
+    /// Returns the ended IRPs that are still kept.
     pub(crate) fn ended(&self) -> Vec<Arc<IrpRecord>> {
         let irps = locked(&self.irps);
         let ended = irps.completed.iter();
@@ -201,7 +204,7 @@ impl Io {
             .collect()
     }
 
-    /// The IRPs of a file that have not ended.
+    /// Returns the IRPs of a file that have not ended.
     pub(crate) fn live_of(&self, file: &Arc<FileInner>) -> Vec<Arc<IrpRecord>> {
         let file = Arc::as_ptr(file).addr();
         let irps = locked(&self.irps);
@@ -297,7 +300,7 @@ impl Call {
             self.complete(record);
             return STATUS_INVALID_DEVICE_REQUEST;
         };
-        // An entry that the thread inserted before may be freed, and its address reused by another IRP.
+        // An entry that the thread inserted before can be freed, and its address reused by another IRP.
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
         let outer = locked(&self.passed).take();
@@ -305,6 +308,7 @@ impl Call {
             irp: record.address(),
             location,
             completion: record.completion_routine(location),
+            is_of_file: record.file.is_some(),
         };
         let outer_serving = locked(&self.serving).replace(serving);
         let round = record.round();
@@ -324,7 +328,7 @@ impl Call {
         });
         self.require_returned("a dispatch routine", irql);
         self.require_awaited();
-        // A driver that has made the IRP may have sent it again.
+        // A driver that made the IRP can have sent it again.
         if record.round() == round {
             let passed = passed.filter(|passed| passed.irp == record.address());
             let passed = passed.map(|passed| passed.status);

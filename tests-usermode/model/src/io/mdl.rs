@@ -35,9 +35,9 @@ pub(crate) struct DirectBuffer {
 
 /// The pages of a request that has ended.
 pub(crate) enum Unlocked {
-    /// What user mode finds in its buffer.
+    /// The content of the buffer in user mode.
     Output(Vec<u8>),
-    /// The driver could only read them, and may have changed them all the same.
+    /// The driver may only read the pages, but can have changed them.
     Input { changed: bool },
 }
 

@@ -40,7 +40,8 @@ struct NamedDevice {
     is_going: bool,
 }
 
-/// A name as it is compared: `\DosDevices` is another name of `\??`, and `\\.` is what Win32 calls it.
+/// Returns a name in the form in which names are compared: `\DosDevices` is another name of `\??`, and `\\.` is the Win32
+/// name of it.
 fn canonical(name: &str) -> String {
     let name = name.to_lowercase();
     let rest = [r"\dosdevices\", r"\\.\", r"\??\global\"]
@@ -134,14 +135,14 @@ impl Namespace {
     }
 }
 
-/// The rest of a name, if it is an object's or one below that.
+/// Returns the rest of a name that starts with the name of an object.
 fn below<'a>(name: &'a str, object: &str) -> Option<&'a str> {
     let rest = name.strip_prefix(object)?;
     (rest.is_empty() || rest.starts_with('\\')).then_some(rest)
 }
 
 impl Kernel {
-    /// Opens a device by its name, such as `\\.\Name` or `\Device\Name`, in a user's name (`NtCreateFile`).
+    /// Opens a device by its name, such as `\\.\Name` or `\Device\Name`, as a user (`NtCreateFile`).
     ///
     /// # Errors
     /// `STATUS_OBJECT_NAME_NOT_FOUND` if nothing has that name, `STATUS_NO_SUCH_DEVICE` if the device is not initialised yet or
@@ -167,8 +168,8 @@ impl Kernel {
 }
 
 impl Call {
-    /// Makes the named devices of a driver refuse opens, and waits until their last files are closed: the I/O manager calls an
-    /// Unload routine no earlier.
+    /// Makes the named devices of a driver refuse opens, and waits until their last files are closed. The I/O manager calls
+    /// an Unload routine only then.
     pub(in crate::io) fn wait_until_closed(&self, objects: &[usize]) {
         let namespace = &self.kernel.io().namespace;
         for object in objects {

@@ -1,4 +1,4 @@
-//! References to objects, of which this kernel counts those to device objects and to events of user mode.
+//! References to objects. This kernel counts references to device objects and to user-mode events.
 //!
 //! A device object that is deleted while it is referenced is freed when the last reference is released, as
 //! [IoDeleteDevice](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iodeletedevice) says.
@@ -21,14 +21,15 @@ impl Call {
         self.stop(bug_check, Rule::Reference, what)
     }
 
-    /// Stops the system if the driver goes and has references left: to an event, or to a device object that it has deleted, of
-    /// which then neither goes.
+    /// Stops the system if the driver is unloaded and still has a reference to an event, or to a device object that it has
+    /// deleted and that the reference keeps.
     pub(in crate::io) fn require_no_reference(&self) {
         self.require_no_file_reference();
         let events = self.kernel.event_references();
         self.require(events == 0, Rule::Reference, || {
-            let what =
-                format!("the driver is unloaded with {events} references to events of user mode or to threads");
+            let what = format!(
+                "the driver is unloaded with {events} references to user-mode events or to threads"
+            );
             (BugCheck(0, [0; 4]), what)
         });
         if let Some((address, references)) = self.kernel.io().devices.still_referenced() {

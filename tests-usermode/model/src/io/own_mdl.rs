@@ -53,7 +53,7 @@ impl Mdls {
     }
 }
 
-/// The MDL of a buffer, with no flag set.
+/// Returns the MDL of a buffer, with no flag set.
 pub(in crate::io) fn mdl_of(buffer: *mut c_void, length: u32) -> MDL {
     let offset = buffer.addr() % PAGE;
     let pages = (offset + length as usize).div_ceil(PAGE);
@@ -71,7 +71,7 @@ pub(in crate::io) fn mdl_of(buffer: *mut c_void, length: u32) -> MDL {
     }
 }
 
-/// The MDL of a buffer whose pages are locked.
+/// Returns the MDL of a buffer whose pages are locked.
 pub(crate) fn locked_mdl(buffer: *mut c_void, length: u32) -> MDL {
     MDL {
         MdlFlags: MDL_PAGES_LOCKED,

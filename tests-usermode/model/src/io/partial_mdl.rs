@@ -1,4 +1,4 @@
-//! MDLs of a part of another one's buffer.
+//! MDLs of a part of the buffer of another MDL.
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iobuildpartialmdl)
 
@@ -21,8 +21,8 @@ const TARGET_MDL_TOO_SMALL: u32 = 0x40;
 /// The flags of an MDL whose pages are in memory.
 const RESIDENT: i16 = MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL;
 
-/// Returns the place of the address of the MDL that a partial one was built from: after the structure, where the kernel has the
-/// numbers of the pages.
+/// Returns the field for the address of the MDL that a partial one was built from. It is after the structure, where the
+/// kernel stores the numbers of the pages.
 fn source_of(partial: *mut MDL) -> *mut *mut MDL {
     partial.wrapping_add(1).cast()
 }
@@ -75,7 +75,7 @@ extern "C" fn IoBuildPartialMdl(
         rest.is_some_and(|rest| rest != 0 && length as usize <= rest),
         || {
             let bytes = whole.ByteCount;
-            format!("{length} bytes at {address:?} are no part of the {bytes} bytes at {start:?}")
+            format!("{length} bytes at {address:?} are not part of the {bytes} bytes at {start:?}")
         },
     );
     let rest = u32::try_from(rest.unwrap_or_default()).unwrap_or(u32::MAX);

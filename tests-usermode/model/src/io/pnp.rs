@@ -156,7 +156,7 @@ impl Device {
         status
     }
 
-    /// Sends an internal device control, as another driver does: with no file.
+    /// Sends an internal device control as another driver does, without a file.
     #[must_use]
     pub fn internal_device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
         let _attached = Attached::to(&self.kernel);

@@ -61,14 +61,16 @@ impl DeviceInner {
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
         let status = call.send_and_wait(top, &record);
-        self.verify_power(call, &record, status);
+        call.verify_power(self.pdo().addr(), &record, status);
         status
     }
+}
 
-    /// Stops the system if a request for a power state was failed, or was completed without the bus driver. A device that was
-    /// removed is left out, since [its driver completes the
+impl Call {
+    /// Stops the system if a request for a power state was failed, or was completed without the bus driver. A removed
+    /// device is exempt, since [its driver completes the
     /// request](https://learn.microsoft.com/windows-hardware/drivers/kernel/dispatchpower-routines).
-    fn verify_power(&self, call: &Call, record: &IrpRecord, status: NTSTATUS) {
+    pub(in crate::io) fn verify_power(&self, pdo: usize, record: &IrpRecord, status: NTSTATUS) {
         if status == STATUS_DELETE_PENDING {
             return;
         }
@@ -78,14 +80,14 @@ impl DeviceInner {
         } else {
             Rule::PowerDownFail
         };
-        let by_bus = call.kernel.io().buses.power(self.pdo().addr(), minor);
+        let by_bus = self.kernel.io().buses.power(pdo, minor);
         let fails = status < 0 && !matches!(by_bus, Some(BusAnswer::Fail(_)));
-        call.require(!(fails && minor == IRP_MN_SET_POWER), rule, || {
+        self.require(!(fails && minor == IRP_MN_SET_POWER), rule, || {
             let what = format!("{record} is completed with {status:#x}, but must not fail");
             (BugCheck(0, [0; 4]), what)
         });
         let kept = !record.reached_bus.load(Ordering::Relaxed) && status >= 0;
-        call.require(!kept, rule, || {
+        self.require(!kept, rule, || {
             let what = format!(
                 "{record} is completed with {status:#x}, but was not passed down to the bus driver"
             );
@@ -103,7 +105,7 @@ impl Device {
         self.inner().ask_power(&call, IRP_MN_QUERY_POWER, state)
     }
 
-    /// Has the drivers enter a power state of the system or of the device (`IRP_MN_SET_POWER`); returns the final status.
+    /// Makes the drivers enter a power state of the system or of the device (`IRP_MN_SET_POWER`). Returns the final status.
     pub fn set_power(&self, state: PowerState) -> NTSTATUS {
         let _attached = Attached::to(self.kernel());
         let call = Call::enter("the power manager");
@@ -145,7 +147,7 @@ extern "C" fn PoSetPowerState(device: *mut DEVICE_OBJECT, kind: i32, state: i32)
     call.require_live_device(device);
     let is_valid = kind == nt::DevicePowerState && (1..=4).contains(&state);
     call.require(is_valid, Rule::PowerState, || {
-        let what = format!("type {kind} and state {state} are no state of a device");
+        let what = format!("type {kind} and state {state} are not a state of a device");
         (BugCheck(0, [0; 4]), what)
     });
     let old = locked(&call.kernel.io().told.0).insert(device.addr(), state);

@@ -52,10 +52,11 @@ impl Kernel {
             .find_map(|wait| self.holders_of_remove_lock(wait))
     }
 
-    /// Describes the holders of the remove lock or of the run-down protection that a thread waits for.
+    /// Describes the holders of the remove lock, the run-down protection or the resource that a thread waits for.
     pub(crate) fn holders_of(&self, wait: Wait) -> Option<String> {
         let remove_lock = self.holders_of_remove_lock(wait);
-        remove_lock.or_else(|| self.holders_of_rundown(wait))
+        let rundown = remove_lock.or_else(|| self.holders_of_rundown(wait));
+        rundown.or_else(|| self.holders_of_resource(wait))
     }
 
     /// Describes the holders of the remove lock that a thread waits for.
@@ -102,15 +103,14 @@ impl Call {
     }
 
     /// Stops the system if there is no current `IRP_MN_REMOVE_DEVICE` of the owner of the lock. The driver should pass it down
-    /// first, but [need not](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove).
+    /// first, but [need not](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove). A lock that is in
+    /// no device extension need not be a device's: a driver that has one for each file waits for it in `IRP_MJ_CLEANUP`.
     fn verify_wait_for_release(&self, lock: *mut IO_REMOVE_LOCK) {
         let devices = &self.kernel.io().devices;
-        let owner = devices.owner_of_extension(lock.addr());
-        let is_removed = match owner {
-            Some(device) => self.removal_under_way(device).is_some(),
-            // A lock that is in no device extension can belong to any device.
-            None => self.any_removal(),
+        let Some(owner) = devices.owner_of_extension(lock.addr()) else {
+            return;
         };
+        let is_removed = self.removal_under_way(owner).is_some();
         let rule = Rule::IoReleaseRemoveLockAndWaitOutsideRemoveDevice;
         self.require(is_removed, rule, || {
             let what = format!(
@@ -118,6 +118,26 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
+    }
+
+    /// Stops the system if memory is freed that contains a remove lock that is held.
+    pub(in crate::io) fn forget_remove_locks(&self, memory: Range<usize>) {
+        let held = {
+            let mut locks = locked(&self.kernel.io().remove_locks.0);
+            let inside: Vec<_> = locks.range(memory).map(|(lock, _)| *lock).collect();
+            let mut forgotten = inside.into_iter().map(|lock| (lock, locks.remove(&lock)));
+            forgotten.find_map(|(lock, holds)| {
+                let tag = holds?.into_keys().next()?;
+                Some((lock, tag))
+            })
+        };
+        if let Some((lock, tag)) = held {
+            let what = format!(
+                "memory is freed that contains the remove lock {lock:#x}, which is held for {tag:#x}: wait for its holders by \
+                 IoReleaseRemoveLockAndWait"
+            );
+            self.stop(BugCheck(0, [0; 4]), Rule::RemoveLock, what);
+        }
     }
 
     fn forget_tag(&self, lock: *mut IO_REMOVE_LOCK, tag: *mut c_void, subcode: u64) {

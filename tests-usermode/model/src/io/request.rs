@@ -60,7 +60,7 @@ impl Request {
         self.completion_of(record)
     }
 
-    /// Returns the result of an IRP, to which the caller notes the access.
+    /// Returns the result of an IRP. The caller records the access.
     fn completion_of(&self, record: &IrpRecord) -> Option<Completion> {
         let state = locked(&record.state);
         let (status, information) = state.completion?;
@@ -111,7 +111,7 @@ impl Request {
         }
     }
 
-    /// Asks for its cancellation; says whether it was still there to be cancelled.
+    /// Requests the cancellation. Returns whether the request had not ended yet.
     pub fn cancel(&self) -> bool {
         let Ok(record) = &self.sent else {
             return false;

@@ -1,7 +1,7 @@
 //! Security descriptors of device objects, and who may open one.
 //!
-//! Of a descriptor this kernel knows the DACL in a self-relative descriptor, whose layout
-//! [MS-DTYP](https://learn.microsoft.com/openspecs/windows_protocols/ms-dtyp/7d4dac05-9cef-4563-a058-f108abecce1d) gives.
+//! The model uses only the DACL of a self-relative descriptor, whose layout is in
+//! [MS-DTYP](https://learn.microsoft.com/openspecs/windows_protocols/ms-dtyp/7d4dac05-9cef-4563-a058-f108abecce1d).
 
 use std::{ffi::c_void, ptr::without_provenance, sync::Arc};
 
@@ -14,14 +14,14 @@ use nt::{
 
 use crate::{host::Call, verifier::Rule};
 
-/// In whose name user mode opens a device.
+/// The user that opens a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
-    /// The system's own account, which services run under.
+    /// The system account, which services run under.
     System,
     /// An administrator.
     Administrator,
-    /// A user who is no administrator.
+    /// A user who is not an administrator.
     Ordinary,
 }
 
@@ -31,7 +31,7 @@ const SYSTEM: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0];
 const ADMINISTRATORS: &[u8] = &[1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x20, 2, 0, 0];
 
 impl User {
-    /// Whether a SID is in the user's token.
+    /// Returns whether a SID is in the user's token.
     fn is(self, sid: &[u8]) -> bool {
         let groups: &[&[u8]] = match self {
             Self::System => &[SYSTEM, ADMINISTRATORS, WORLD],
@@ -55,9 +55,9 @@ struct Entry {
 pub(crate) struct Dacl(Vec<Entry>);
 
 impl Default for Dacl {
-    /// What most device objects get, says
-    /// [Microsoft](https://learn.microsoft.com/windows-hardware/drivers/kernel/controlling-device-access): all access for
-    /// administrators, and reading, writing and executing for everyone else.
+    /// Returns the DACL that [most device
+    /// objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/controlling-device-access) get: all access for
+    /// administrators, and read, write and execute access for everyone else.
     fn default() -> Self {
         let entry = |sid: &[u8], mask| Entry {
             allows: true,
@@ -74,7 +74,7 @@ impl Default for Dacl {
 }
 
 impl Dacl {
-    /// Whether a user gets an access.
+    /// Returns whether a user gets an access.
     pub(crate) fn allows(&self, user: User, access: u32) -> bool {
         let mut missing = access;
         for entry in self.0.iter().filter(|entry| user.is(&entry.sid)) {
@@ -87,10 +87,10 @@ impl Dacl {
         missing == 0
     }
 
-    /// Reads the DACL of a self-relative security descriptor; `None` if it is none.
+    /// Reads the DACL of a self-relative security descriptor. Returns `None` for any other descriptor.
     ///
     /// # Safety
-    /// `descriptor` is valid, for as many bytes as it says.
+    /// `descriptor` is valid for its whole length.
     unsafe fn read(descriptor: *const u8) -> Option<Self> {
         let byte = |offset: usize| {
             // SAFETY: passed on to the caller.
@@ -132,7 +132,7 @@ impl Dacl {
     }
 }
 
-/// The rights of a device object that a mask grants, which may have generic ones.
+/// Returns the rights to a device object that a mask grants. The mask can contain generic rights.
 fn specific(mask: u32) -> u32 {
     let generic = [
         (1 << 31, FILE_GENERIC_READ),

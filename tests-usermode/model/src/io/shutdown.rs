@@ -1,4 +1,4 @@
-//! The notification of drivers that the system shuts down.
+//! The notification of drivers at a system shutdown.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The stack locations of an IRP that a driver passes down, and whose turn it is.
+//! The stack locations of an IRP that a driver passes down, and which driver has the IRP.
 
 use nt::{IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS, STATUS_NOT_SUPPORTED};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl IrpRecord {
-    /// Says whether a completion routine has kept it, as a clause.
+    /// Returns a clause that states whether a completion routine has kept the IRP.
     pub(in crate::io) fn kept(&self) -> &'static str {
         if locked(&self.state).is_kept {
             ". Its completion routine has returned STATUS_MORE_PROCESSING_REQUIRED, and the driver has not completed it since"
@@ -45,8 +45,8 @@ impl Call {
         self.stop(bug_check, Rule::StackLocation, format!("{record} {what}"))
     }
 
-    /// Stops the system if the current dispatch routine has passed its IRP down, and has not got it back. The code is Driver
-    /// Verifier's for what it does with the IRP.
+    /// Stops the system if the current dispatch routine has passed its IRP down and has not got it back. The bug check is
+    /// Driver Verifier's for the operation on the IRP.
     pub(in crate::io) fn require_owned(&self, record: &IrpRecord, code: u64) {
         let (passed, serving) = (*locked(&self.passed), *locked(&self.serving));
         let (Some(passed), Some(serving)) = (passed, serving) else {
@@ -92,7 +92,7 @@ impl Call {
         // SAFETY: the caller owns the IRP.
         let status = unsafe { nt::irp::status(record.raw()) };
         let code = match record.asked().major {
-            // A driver that has made the request sends it.
+            // A driver that made the request sends it.
             _ if !record.is_down() => 0,
             IRP_MJ_PNP => 0x215,
             IRP_MJ_POWER => 0x219,

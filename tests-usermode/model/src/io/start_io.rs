@@ -1,4 +1,4 @@
-//! StartIo: the I/O manager's half of the device queue that each device object has.
+//! StartIo: the I/O manager's part of the device queue in each device object.
 //!
 //! A packet that finds the queue idle makes it busy, becomes `CurrentIrp`, and is passed to StartIo at `DISPATCH_LEVEL`.
 //! [Microsoft's pages](https://learn.microsoft.com/windows-hardware/drivers/kernel/writing-a-startio-routine)
@@ -20,7 +20,7 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// What the I/O manager knows of the StartIo of each device object, by its address, beside the default.
+/// The I/O manager's state for the StartIo of each device object, by its address, if it differs from the default.
 #[derive(Default)]
 pub(crate) struct StartIos(Mutex<HashMap<usize, Attributes>>);
 

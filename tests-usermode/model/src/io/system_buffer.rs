@@ -1,4 +1,4 @@
-//! The system buffers of buffered requests: what the driver has not written, or has written past the end.
+//! The system buffers of buffered requests: output that the driver has not written, and writes past the end.
 
 use std::{cell::UnsafeCell, ffi::c_void, ops::Range};
 
@@ -14,7 +14,7 @@ fn unwritten(place: usize) -> u8 {
     byte
 }
 
-/// The number of unwritten bytes at the end of the output that are not there by chance.
+/// The minimum number of unwritten bytes at the end of the output that cannot be a coincidence.
 const UNWRITTEN: usize = 4;
 
 /// The guard bytes after a system buffer, and their number.
@@ -35,7 +35,7 @@ impl SystemBuffer {
         (length != 0).then(|| Self::with_length(length, input))
     }
 
-    /// Makes one of a length, which starts with the input.
+    /// Makes a system buffer of a given length, which starts with the input.
     fn with_length(length: usize, input: &[u8]) -> Self {
         let mut memory = zeroed(length + GUARD_LENGTH);
         for (index, word) in memory.get_mut().iter_mut().enumerate() {
@@ -71,7 +71,7 @@ impl SystemBuffer {
 }
 
 impl IrpRecord {
-    /// Says where in the system buffer an address is, as a clause.
+    /// Returns a clause that states where in the system buffer an address is.
     pub(in crate::io) fn describe_system_buffer(&self, address: usize) -> Option<String> {
         let buffer = self.system_buffer.as_ref()?;
         let offset = address.checked_sub(buffer.start().addr())?;
@@ -79,7 +79,7 @@ impl IrpRecord {
             .then(|| format!("byte {offset} of the system buffer of {self}"))
     }
 
-    /// Gives it a system buffer, which is freed with it.
+    /// Gives the IRP a system buffer, which is freed with it.
     pub(crate) fn own_system_buffer(&mut self, length: usize) -> *mut c_void {
         let buffer = SystemBuffer::with_length(length, &[]);
         self.system_buffer.insert(buffer).start().cast()

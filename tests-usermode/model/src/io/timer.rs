@@ -28,8 +28,8 @@ use crate::{
 const PERIOD: u32 = 1000;
 const FIRST: i64 = -10_000 * PERIOD as i64;
 
-/// The timers, by the addresses of their device objects. They stay as long as the kernel: the DPC of one may still be queued
-/// when its device object is deleted.
+/// The timers, by the addresses of their device objects. A timer is kept as long as the kernel, since its DPC can still be
+/// queued when its device object is deleted.
 #[derive(Default)]
 pub(crate) struct IoTimers(Mutex<FxHashMap<usize, Arc<IoTimer>>>);
 
@@ -110,7 +110,8 @@ impl Call {
         })
     }
 
-    /// Disables the timer of a device object that is deleted, if it has one, and waits for its DPC, which is none of the driver's.
+    /// Disables the timer of a device object that is deleted, if it has one, and waits for its DPC, which does not belong
+    /// to the driver.
     pub(in crate::io) fn delete_io_timer(&self, device: *mut DEVICE_OBJECT) {
         self.stop_io_timer(device);
         if self.irql() == 0 && self.io_timer(device).is_some() {
@@ -119,7 +120,7 @@ impl Call {
         }
     }
 
-    /// Disables the timer of a device object, if it has one. The routine does not run when this returns.
+    /// Disables the timer of a device object, if it has one, and waits until its routine has returned.
     fn stop_io_timer(&self, device: *mut DEVICE_OBJECT) {
         let Some(timer) = self.io_timer(device) else {
             return;
@@ -175,7 +176,7 @@ extern "C" fn IoInitializeTimer(
     let argument = Arc::as_ptr(&timer).cast_mut().cast();
     // SAFETY: the DPC stays as long as the kernel.
     unsafe { nt::KeInitializeDpc(timer.dpc.get(), Some(tick), argument) };
-    // SAFETY: the device object is alive. Whether it has a timer is all that the field says.
+    // SAFETY: the device object is alive. The field only states whether it has a timer.
     unsafe { (*device).Timer = argument.cast() };
     locked(&call.kernel.io().timers.0).insert(device.addr(), timer);
     STATUS_SUCCESS

@@ -17,7 +17,7 @@ const STATUS_ACCESS_VIOLATION: u64 = 0xc000_0005;
 /// The first address after user mode's part of the address space.
 const END_OF_USER_SPACE: usize = 0x7fff_ffff_0000;
 
-/// Pages of user mode.
+/// User-mode pages.
 struct Pages {
     memory: Box<UnsafeCell<[u128]>>,
     length: usize,
@@ -38,7 +38,7 @@ impl Pages {
         self.memory.get().cast()
     }
 
-    /// The address that user mode passes; NULL if it passes no buffer.
+    /// Returns the address that user mode passes; NULL if it passes no buffer.
     fn address(&self) -> *mut c_void {
         if self.length == 0 {
             return null_mut();
@@ -54,7 +54,7 @@ pub(in crate::io) struct UserBuffers {
 }
 
 impl UserBuffers {
-    /// Makes those of a request; `None` if the I/O manager or the driver gives its device other buffers.
+    /// Makes the buffers of a request. Returns `None` if the device of the request uses other buffers.
     pub(in crate::io) fn new(asked: &Asked, input: &[u8], output: &[u8]) -> Option<Self> {
         let is_control = matches!(
             asked.major,
@@ -76,7 +76,7 @@ impl UserBuffers {
         self.output.address()
     }
 
-    /// Returns what user mode finds in its buffer when the request has ended.
+    /// Returns the content of the output buffer after the request has ended.
     pub(in crate::io) fn written(&self) -> Vec<u8> {
         // SAFETY: the pages are as long, and the driver has completed the request.
         unsafe { std::slice::from_raw_parts(self.output.start(), self.output.length) }.to_vec()
@@ -111,7 +111,7 @@ impl Call {
         // The model has one address space. Memory that it knows is the kernel's.
         let known = self.once(address);
         if !known.is_empty() {
-            let why = format!("{address:#x} is no address of user mode{known}");
+            let why = format!("{address:#x} is not a user-mode address{known}");
             self.raise(STATUS_ACCESS_VIOLATION, address, &why);
         }
         self.require(!self.is_system(), Rule::Pointer, || {

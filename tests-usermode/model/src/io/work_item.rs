@@ -1,9 +1,8 @@
 //! Work items, whose routines run in system worker threads.
 //!
-//! Each queued item has a thread of its own. Windows has a pool of worker threads, so the routine of one item may run
-//! beside that of another. What a driver has to keep to is on Microsoft's page about [system worker
-//! threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/system-worker-threads), and what Windows calls
-//! the breach on that of [bug check
+//! Each queued item has a thread of its own. Windows has a pool of worker threads, so the routines of two items can run in
+//! parallel. The rules are on Microsoft's page about [system worker
+//! threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/system-worker-threads). A violation is [bug check
 //! 0xE4](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xe4--worker-invalid).
 
 use std::{
@@ -77,6 +76,18 @@ impl WorkItems {
         item
     }
 
+    /// Counts a routine that an unload waits for.
+    pub(in crate::io) fn began(&self) {
+        footprint::touch(self.key(), Access::Commuting);
+        self.active.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts the end of such a routine.
+    pub(in crate::io) fn ended(&self, kernel: &Kernel) {
+        self.active.fetch_sub(1, Ordering::SeqCst);
+        kernel.sleepers.wake(Wait::WorkItems(self.key()));
+    }
+
     fn dequeue(&self, item: usize) {
         if let Some(item) = locked(&self.items).get_mut(&item) {
             item.is_queued = false;
@@ -107,10 +118,7 @@ impl Queued {
         call.require_returned("a work item's routine", 0);
         call.require_no_mutex("a work item's routine");
         kernel.io().devices.io_dereference(device.addr());
-        kernel.io().work_items.active.fetch_sub(1, Ordering::SeqCst);
-        kernel
-            .sleepers
-            .wake(Wait::WorkItems(kernel.io().work_items.key()));
+        kernel.io().work_items.ended(kernel);
     }
 }
 
@@ -126,7 +134,7 @@ impl Call {
         self.stop(bug_check, Rule::WorkItem, what)
     }
 
-    /// Waits until no routine of a work item is queued or runs. Until then the image of the driver remains loaded.
+    /// Waits until no routine of a work item is queued or runs, nor a power request that a driver has asked for. Until then the image of the driver remains loaded.
     pub(in crate::io) fn wait_for_work_items(&self) {
         let items = &self.kernel.io().work_items;
         let ready = || (items.active.load(Ordering::SeqCst) == 0).then_some(());
@@ -220,8 +228,7 @@ extern "C" fn IoQueueWorkItem(
         let what = format!("the device object {device:#x} of the work item {item:?} was freed");
         call.bad_item(NO_OBJECT, item, device as u64, what);
     }
-    footprint::touch(kernel.io().work_items.key(), Access::Commuting);
-    kernel.io().work_items.active.fetch_add(1, Ordering::SeqCst);
+    kernel.io().work_items.began();
     let queued = Queued {
         item: item.addr(),
         device: std::ptr::with_exposed_provenance_mut(device),

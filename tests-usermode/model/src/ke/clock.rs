@@ -50,7 +50,7 @@ pub(crate) fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
         let dpc = object.dpc.get();
         call.acquire_from(timer);
         footprint::touch(timer, Access::Exclusive);
-        // Whoever waits for it may free it from here on.
+        // A thread that waits for the timer can free it from here on.
         let again = next_period(kernel, object);
         object.header.signal.store(1, Ordering::Release);
         woken = Some(Wait::Object(timer));

@@ -12,10 +12,27 @@ use crate::{
 /// `APC_INDEX_MISMATCH`
 const APC_INDEX_MISMATCH: u32 = 1;
 
+const APC_LEVEL: u8 = 1;
+
 /// The priority of a thread that was given no other.
 const PRIORITY: i32 = 8;
 
 impl Call {
+    /// Stops the system if the thread can get a normal kernel APC, or be suspended, although it acquires or releases a lock that
+    /// others wait for. System threads are not suspended.
+    pub(crate) fn require_no_apcs(&self, rule: Rule, object: usize) {
+        let can_be_suspended = locked(&self.serving).is_some_and(|serving| serving.is_of_file);
+        let depth = self.critical_regions.load(Ordering::Relaxed);
+        let is_guarded = self.irql() >= APC_LEVEL || depth != 0 || !can_be_suspended;
+        self.require(is_guarded, rule, || {
+            let what = format!(
+                "the thread has not called KeEnterCriticalRegion, so that it can be suspended while it owns {object:#x}, for which \
+                 other threads wait"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+    }
+
     /// Stops the system if a driver's routine returns to user mode, or a thread ends, and the thread is in a critical region.
     pub(crate) fn require_no_critical_region(&self, routine: &str) {
         let depth = self.critical_regions.load(Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Device queues. A queue becomes busy with an insertion that finds it idle, whose entry is not queued, and idle with a
-//! removal that finds it empty.
+//! Device queues. An insertion into an idle queue makes it busy and does not queue the entry. A removal from a busy queue
+//! without entries makes it idle.
 
 use std::ptr::null_mut;
 
@@ -135,8 +135,8 @@ extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
     call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     // SAFETY: as below; the queue can be in use.
     let before = unsafe { call.view_new::<DeviceQueue, _>(queue) };
-    // The memory may hold anything: a queue is known by its list, which holds together. On a stack it can be one of a function that
-    // has returned.
+    // The memory can have any content. A queue is recognised by its list, whose links are consistent. On a stack it can be
+    // a queue of a function that has returned.
     let is_queue =
         !is_on_stack && before.kind.get() == IO_TYPE_DEVICE_QUEUE && before.head.is_linked();
     let in_use = is_queue && (before.busy.get() != 0 || !before.head.is_empty());

@@ -1,8 +1,8 @@
 //! Processors and their DPCs.
 //!
 //! A thread owns a processor while its IRQL is `DISPATCH_LEVEL` or higher. A DPC is queued on the current processor. It
-//! runs in the thread that owns the processor when the thread lowers the IRQL, or at once if the IRQL is low. This is
-//! when it runs on Windows, where it interrupts that thread.
+//! runs in the thread that owns the processor when the thread lowers the IRQL, or immediately if the IRQL is low. On
+//! Windows it runs at the same time, and interrupts that thread.
 
 use std::{
     collections::VecDeque,
@@ -31,7 +31,7 @@ use crate::{
 /// `DpcObject` of the kernel's object types.
 const DPC_OBJECT: u8 = 0x13;
 
-/// `MediumImportance` and `HighImportance`, of the latter of which a DPC is put before those that are queued.
+/// `MediumImportance` and `HighImportance`. A DPC of high importance is inserted at the front of the queue.
 const MEDIUM_IMPORTANCE: u8 = 1;
 const HIGH_IMPORTANCE: u8 = 2;
 
@@ -50,7 +50,7 @@ struct DpcQueue {
     /// The addresses of the DPCs.
     waiting: VecDeque<usize>,
     running: bool,
-    /// How many have run or were taken off the queue, but for those that were queued first.
+    /// The number of DPCs that have run or were removed from the queue, except those that were inserted at the front.
     done: i64,
 }
 
@@ -112,8 +112,8 @@ impl Processors {
         bit.trailing_zeros()
     }
 
-    /// Notes that a step takes or frees a processor. That makes no difference to another one unless a thread may have to wait
-    /// for a processor.
+    /// Records that a step takes or frees a processor. The order of two such steps makes a difference only if a thread can
+    /// have to wait for a processor.
     fn touch(&self, kernel: &Kernel) {
         if kernel.threads_so_far() as usize > self.queues.len() {
             footprint::touch(self.key(), Access::Exclusive);
@@ -130,7 +130,7 @@ impl Processors {
         (&raw const self.taken).addr()
     }
 
-    /// By what a thread is woken that waits for DPCs.
+    /// Returns the address whose change wakes a thread that waits for DPCs.
     fn dpcs(&self) -> usize {
         (&raw const self.waiting).addr()
     }
@@ -174,7 +174,7 @@ impl Call {
             let Some(next) = next else {
                 return;
             };
-            // A thread on another processor may run before the DPC.
+            // A thread on another processor can run before the DPC.
             self.switch_point("a DPC runs", next);
             let Some(dpc) = locked(queue).start_next() else {
                 continue;
@@ -272,7 +272,7 @@ impl Call {
             object.argument2.set(second);
             if object.importance.get() == HIGH_IMPORTANCE {
                 queue.waiting.push_front(dpc.expose_provenance());
-                // Who waits for those that are on the queue already does not wait for this one in their place.
+                // A thread that waits for the DPCs already on the queue must not wait for this one instead.
                 queue.done -= 1;
             } else {
                 queue.waiting.push_back(dpc.expose_provenance());
@@ -350,7 +350,7 @@ impl Call {
     pub(crate) fn require_no_dpc(&self) {
         let any = self.kernel.ke().processors.any_queued();
         self.require(!any, Rule::Dpc, || {
-            let what = "the driver is unloaded while one of its DPCs is queued";
+            let what = "the driver is unloaded while one of its DPCs is queued or runs: call KeFlushQueuedDpcs in the Unload routine";
             (BugCheck(0xce, [0; 4]), what.into())
         });
     }
@@ -408,7 +408,7 @@ extern "C" fn KeSetImportanceDpc(dpc: *mut KDPC, importance: i32) {
     let object = unsafe { call.view::<Dpc, _>(dpc) };
     let known = u8::try_from(importance).unwrap_or(u8::MAX);
     call.require(known <= 3, Rule::Dpc, || {
-        let what = format!("{importance} is no importance of a DPC");
+        let what = format!("{importance} is not an importance of a DPC");
         (BugCheck(0, [0; 4]), what)
     });
     object.importance.set(known);

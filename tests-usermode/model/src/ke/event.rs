@@ -14,7 +14,6 @@ use crate::{
         wait::Wait,
     },
     ke::mutex::{MUTANT_OBJECT, SEMAPHORE_OBJECT},
-    mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
@@ -49,7 +48,8 @@ impl Dispatcher {
 }
 
 impl Call {
-    /// Returns the object that a routine is called for, which was initialised and is not on a stack that is gone.
+    /// Returns the object that a routine is called for. It must be initialised, and not on the stack of a function that has
+    /// returned.
     ///
     /// # Safety
     /// As for [`Call::view`].
@@ -72,30 +72,6 @@ impl Call {
         dispatcher
     }
 
-    /// Stops the system if a wait in user mode is for a mutex, or for an object on the stack of the driver, which may be paged
-    /// out.
-    pub(super) fn require_wait_mode(&self, object: &Dispatcher, mode: i8) {
-        if mode == nt::KERNEL_MODE {
-            return;
-        }
-        let is_mutex = object.kind.load(Ordering::Relaxed) == MUTANT_OBJECT;
-        self.require(!is_mutex, Rule::Mutex, || {
-            let what = "the wait for a mutex has the mode UserMode, and must have KernelMode";
-            (BugCheck(0, [0; 4]), what.into())
-        });
-        let address = (&raw const *object).addr();
-        let is_on_stack = locked(&self.on_stack).contains(&address);
-        self.require(!is_on_stack, Rule::WaitObjects, || {
-            let what = format!(
-                "the wait for {address:#x}, which is on the stack, has the mode UserMode: the stack may be paged out"
-            );
-            (
-                BugCheck::verifier(0x123, [0, address as u64, 0]),
-                what,
-            )
-        });
-    }
-
     /// Stops the system if the IRQL is too high to wait for an object.
     fn require_wait(&self, object: &Dispatcher, highest: u8) {
         let address = (&raw const *object).addr();
@@ -110,6 +86,9 @@ impl Call {
     pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
         self.require_wait(object, APC_LEVEL);
         let address = (&raw const *object).addr();
+        if self.irql() == APC_LEVEL {
+            (self.kernel.upcalls.waits_at_apc_level)(self, address);
+        }
         self.wait_for(Wait::Object(address), || object.take(self));
     }
 
@@ -163,8 +142,9 @@ extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
     call.require_at_most(most, Rule::IrqlKeSetEvent, 0x2_0016);
     // SAFETY: the caller passes an event.
     let event = unsafe { call.dispatcher(event) };
-    call.waits_next.store(wait != 0, Ordering::Relaxed);
-    i32::from(call.set_event(event))
+    let was_set = call.set_event(event);
+    call.must_wait.store(wait != 0, Ordering::Relaxed);
+    i32::from(was_set)
 }
 
 // SAFETY: see `irql`.
@@ -209,9 +189,11 @@ extern "C" fn KeWaitForSingleObject(
     timeout: *mut i64,
 ) -> NTSTATUS {
     let call = Call::enter_visible("KeWaitForSingleObject", object);
+    let place = object;
     // SAFETY: the caller passes an event, a timer, a mutex or a semaphore.
     let object = unsafe { call.dispatcher(object) };
-    call.require_wait_mode(object, mode);
+    let is_mutex = object.kind.load(Ordering::Relaxed) == MUTANT_OBJECT;
+    call.require_wait_mode(place, mode, is_mutex);
     // SAFETY: the caller passes NULL or a time.
     let timeout = unsafe { timeout.as_ref() };
     let is_set = match timeout {

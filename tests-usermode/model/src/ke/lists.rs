@@ -22,8 +22,8 @@ use crate::{
 /// The number of entries that are searched for an entry that is inserted twice.
 const LOOK: usize = 4096;
 
-/// Returns the entry at a pointer; `None` if the pointer is NULL or misaligned. If it points to no memory, the system
-/// stops.
+/// Returns the entry at a pointer, or `None` if the pointer is NULL or misaligned. If there is no memory at the pointer,
+/// the system stops.
 ///
 /// # Safety
 /// If the pointer points to an entry, the entry is valid.
@@ -49,7 +49,8 @@ impl ListEntry {
         self.is_empty() && std::ptr::eq(self.previous.get(), self)
     }
 
-    /// Whether both neighbours point back, as is so of an entry of a list and of its head, and hardly of memory that was neither.
+    /// Returns whether both neighbours point back. This is so for an entry of a list and for its head, and improbable for
+    /// other memory.
     pub(crate) fn is_linked(&self) -> bool {
         let points_here = |neighbour: *const Self, offset: usize| {
             let word = neighbour.addr().wrapping_add(offset);
@@ -87,7 +88,7 @@ impl ListEntry {
 }
 
 impl Call {
-    /// Checks a step of one of the WDK's inline functions on an entry or a head before it is made.
+    /// Checks an operation of one of the WDK's inline functions on an entry or a head before it is performed.
     pub(crate) fn before_list_step(&self, inline: Inline, node: *const c_void) {
         let address = node.addr();
         let word = |at: usize| fault::read_word(at);
@@ -112,9 +113,8 @@ impl Call {
             Inline::RemoveEntryList => {
                 (!points_back).then_some("is removed from a list that it is not on")
             }
-            _ => {
-                (!points_back).then_some("gets an entry, but is no head of a list or a damaged one")
-            }
+            _ => (!points_back)
+                .then_some("gets an entry, but is not the head of a list or is damaged"),
         };
         if let Some(wrong) = wrong.filter(|_| self.kernel.config.check_lists) {
             let at = self.once(address);
@@ -195,7 +195,7 @@ impl Call {
         // SAFETY: as above.
         let previous = unsafe { alive(entry.previous.get()) };
         let (Some(next), Some(previous)) = (next, previous) else {
-            self.corrupt(entry, "an entry that is on no list is removed");
+            self.corrupt(entry, "an entry that is not on a list is removed");
         };
         if !std::ptr::eq(next.previous.get(), entry) || !std::ptr::eq(previous.next.get(), entry) {
             self.corrupt(entry, "the neighbour of an entry does not point back");

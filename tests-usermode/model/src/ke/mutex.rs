@@ -52,6 +52,13 @@ impl Call {
         }
     }
 
+    /// Stops the system if a wait is announced at an IRQL at which no thread waits.
+    fn require_may_wait(&self, wait: u8) {
+        if wait != 0 {
+            self.require_at_most(1, Rule::Irql, 0xe5);
+        }
+    }
+
     fn raises(&self, status: u64, what: String) -> ! {
         let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, [status, 0, 0, 0]);
         self.stop(bug_check, Rule::Mutex, what)
@@ -109,6 +116,7 @@ extern "C" fn KeInitializeMutex(mutex: *mut KMUTEX, _level: u32) {
 #[unsafe(no_mangle)]
 extern "C" fn KeReleaseMutex(mutex: *mut KMUTEX, wait: u8) -> i32 {
     let call = Call::enter_visible("KeReleaseMutex", mutex);
+    call.require_may_wait(wait);
     let object = call.mutex(mutex);
     if object.owner.load(Ordering::Acquire) != u64::from(call.number) {
         let what = format!("the mutex {mutex:?} is released by a thread that does not hold it");
@@ -120,7 +128,7 @@ extern "C" fn KeReleaseMutex(mutex: *mut KMUTEX, wait: u8) -> i32 {
         object.owner.store(0, Ordering::Release);
         call.kernel.sleepers.wake(Wait::Object(mutex.addr()));
     }
-    call.waits_next.store(wait != 0, Ordering::Relaxed);
+    call.must_wait.store(wait != 0, Ordering::Relaxed);
     before
 }
 
@@ -163,6 +171,7 @@ extern "C" fn KeReleaseSemaphore(
     wait: u8,
 ) -> i32 {
     let call = Call::enter_visible("KeReleaseSemaphore", semaphore);
+    call.require_may_wait(wait);
     let object = call.semaphore(semaphore);
     let limit = object.limit.load(Ordering::Relaxed);
     let add = |count: i32| {
@@ -173,7 +182,7 @@ extern "C" fn KeReleaseSemaphore(
     match object.header.signal.fetch_update(order.0, order.1, add) {
         Ok(before) => {
             call.kernel.sleepers.wake(Wait::Object(semaphore.addr()));
-            call.waits_next.store(wait != 0, Ordering::Relaxed);
+            call.must_wait.store(wait != 0, Ordering::Relaxed);
             before
         }
         Err(count) => {

@@ -19,8 +19,8 @@ impl Call {
     ) {
         // SAFETY: the caller of the routine passes a lock.
         let word = unsafe { self.lock_word(lock) };
-        // The handle is the waiter's entry in the lock's queue, so it is written before the wait. The use of a handle
-        // with which another thread holds a lock corrupts it at once.
+        // The handle is the waiter's entry in the lock's queue, so it is written before the wait. Using a handle with which
+        // another thread holds a lock corrupts the queue.
         self.require_room(handle);
         // SAFETY: the caller passes room for a handle.
         unsafe { handle.write(KLOCK_QUEUE_HANDLE { Reserved: [0; 3] }) };

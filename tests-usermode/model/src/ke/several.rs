@@ -36,7 +36,7 @@ impl Dispatcher {
         is_mutant.then(|| unsafe { &*(&raw const *self).cast::<Mutant>() })
     }
 
-    /// Whether a thread's wait for the object would be satisfied.
+    /// Returns whether the thread's wait for the object would be satisfied.
     fn is_signalled(&self, thread: &Thread) -> bool {
         match self.mutant() {
             Some(mutant) => {
@@ -47,7 +47,7 @@ impl Dispatcher {
         }
     }
 
-    /// Undoes what the satisfied wait for the object has done to it.
+    /// Undoes the effect of the satisfied wait on the object.
     fn give_back(&self, thread: &Thread) {
         if let Some(mutant) = self.mutant() {
             if self.signal.fetch_add(1, Ordering::AcqRel) == 0 {
@@ -71,7 +71,7 @@ fn take_all(objects: &[&Dispatcher], thread: &Thread) -> Option<NTSTATUS> {
         return None;
     }
     for (place, object) in objects.iter().enumerate() {
-        // Another thread of the host may have been faster.
+        // Another host thread can have been faster.
         if object.take(thread).is_none() {
             let taken = objects.iter().take(place);
             taken.for_each(|object| object.give_back(thread));
@@ -174,9 +174,10 @@ extern "C" fn KeWaitForMultipleObjects(
     let objects = unsafe { std::slice::from_raw_parts(objects, count as usize) };
     let view = |object: &*mut c_void| {
         // SAFETY: the caller passes events, timers, mutexes or semaphores.
-        let object = unsafe { call.dispatcher(*object) };
-        call.require_wait_mode(object, mode);
-        object
+        let dispatcher = unsafe { call.dispatcher(*object) };
+        let is_mutex = dispatcher.kind.load(Ordering::Relaxed) == MUTANT_OBJECT;
+        call.require_wait_mode(*object, mode, is_mutex);
+        dispatcher
     };
     let objects: Vec<&Dispatcher> = objects.iter().map(view).collect();
     let first = objects.first().map_or(0, |object| address(object));

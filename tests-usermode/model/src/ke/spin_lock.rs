@@ -1,6 +1,6 @@
 //! Spin locks. Each records whether it was initialised, the kind of routines that acquire it, and its owner.
 //!
-//! All of this is in the lock's word, so nothing has to be freed when a lock's memory is:
+//! All of this is in the lock's word, so the model has nothing to free when the memory of a lock is freed:
 //!
 //! ```text
 //!   63          48 47    40 39    32 31            0
@@ -284,7 +284,7 @@ extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
     let owner = u32::try_from(now & OWNER).unwrap_or_default();
     let owner = (now & INITIALISED == FREE && owner != 0).then(|| call.kernel.thread(owner));
     if let Some(owner) = owner.flatten() {
-        // The memory may hold anything: the thread says whether it holds the lock.
+        // The memory can have any content, so the thread's record decides whether it holds the lock.
         let holds = locked(&owner.held)
             .iter()
             .any(|held| held.lock == lock.addr());

@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Call {
-    /// Reads the time, in units of 100 ns. Each read moves a virtual clock on, by which timers are set.
+    /// Reads the time, in units of 100 ns. Each read advances a virtual clock, by which timers are set.
     fn read_time(&self) -> i64 {
         footprint::touch(self.kernel.clock.key(), Access::Exclusive);
         self.kernel.clock.look().cast_signed()
@@ -72,6 +72,6 @@ extern "C" fn KeStallExecutionProcessor(microseconds: u32) {
     } else {
         std::thread::sleep(time);
     }
-    // What the driver polls may change in this time.
+    // A value that the driver polls can change in this time.
     call.yield_processor();
 }

@@ -107,6 +107,7 @@ const fn name(code: u32) -> &'static str {
         0xce => "DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS",
         0xd1 => "DRIVER_IRQL_NOT_LESS_OR_EQUAL",
         0xd5 => "DRIVER_PAGE_FAULT_IN_FREED_SPECIAL_POOL",
+        0xe3 => "RESOURCE_NOT_OWNED",
         0xe4 => "WORKER_INVALID",
         0x133 => "DPC_WATCHDOG_VIOLATION",
         0x139 => "KERNEL_SECURITY_CHECK_FAILURE",
@@ -162,7 +163,7 @@ pub(crate) fn callers(most: usize) -> Vec<String> {
             callers.found.len() < most
         });
         if is_image {
-            // The host's frames beyond an image's are not found: they have the other tables.
+            // The host's frames outside an image are not found, since they have other unwind tables.
             return false;
         }
         backtrace::resolve_frame(frame, |symbol| {

@@ -11,12 +11,12 @@ use std::{
 
 use crate::{image, mutex::locked, verifier::callers};
 
-/// How many frames of a call path are compared.
+/// The number of frames of a call path that are compared.
 const MOST_FRAMES: usize = 48;
 
-/// Selects the requests that fail: the first one on each call path that was not seen before. Several kernels can share
-/// a value, and each path then fails once in all of them. So if the same work is repeated, every path fails at some
-/// time, and then none.
+/// Selects the requests that fail: the first one on each call path that was not seen before. Several kernels can share a
+/// value, and each path then fails once in all of them. So if the same work is repeated, every path fails once, and after
+/// that none does.
 #[derive(Debug, Default)]
 pub struct Faults {
     seen: Mutex<HashSet<u64>>,
@@ -54,7 +54,7 @@ impl Faults {
         backtrace::trace(|frame| {
             let (address, stack) = (frame.ip().addr(), frame.sp().addr());
             let mut add = |address: usize| {
-                // An image may be somewhere else the next time.
+                // An image can have another address the next time.
                 image::offset(address).unwrap_or(address).hash(&mut path);
                 frames += 1;
                 frames < MOST_FRAMES

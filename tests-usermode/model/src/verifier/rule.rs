@@ -33,7 +33,7 @@ rules! {
     SpinLockDpc = "SpinLockDpc",
     /// A spin lock is released once, by the thread that acquired it, to the saved IRQL.
     SpinlockRelease = "SpinlockRelease",
-    /// Routines that must not be called under a spin lock are not.
+    /// No routine is called under a spin lock that forbids it.
     SpinLockSafe = "SpinLockSafe",
     /// A queued spin lock is not acquired twice, nor mixed with plain calls.
     QueuedSpinLock = "QueuedSpinLock",
@@ -53,7 +53,7 @@ rules! {
     IrqlReturn = "IrqlReturn",
     /// Some I/O manager routines, such as `IoDeleteDevice`, are called at `APC_LEVEL` or lower.
     IrqlIoApcLte = "IrqlIoApcLte",
-    /// What is accessed at `DISPATCH_LEVEL` is not in the paged pool.
+    /// Memory that is accessed at `DISPATCH_LEVEL` is not in the paged pool.
     PagedMemory = "paged memory",
     /// The pool is used at `DISPATCH_LEVEL` or lower.
     IrqlExAllocatePool = "IrqlExAllocatePool",
@@ -63,10 +63,14 @@ rules! {
     IrqlKeWaitForMutexObject = "IrqlKeWaitForMutexObject",
     /// No thread waits at `DISPATCH_LEVEL` for several objects, unless the timeout is zero.
     IrqlKeWaitForMultipleObjects = "IrqlKeWaitForMultipleObjects",
-    /// A wait is for at most as many objects as there is room for.
+    /// The number of objects of a wait does not exceed the wait blocks.
     WaitObjects = "objects of a wait",
     /// Some kernel routines, such as `KeEnterCriticalRegion`, are called at `APC_LEVEL` or lower.
     IrqlKeApcLte2 = "IrqlKeApcLte2",
+    /// A wait for an object on the stack, or for a mutex, is in `KernelMode`.
+    WaitMode = "mode of a wait",
+    /// A call with `Wait` set is followed by a wait.
+    AnnouncedWait = "wait after a call with Wait set",
     /// A critical region is left as often as it was entered.
     CriticalRegions = "CriticalRegions",
     /// Some I/O manager routines, such as `IoGetDeviceObjectPointer`, are called at `PASSIVE_LEVEL`.
@@ -109,7 +113,7 @@ rules! {
     PnpRemove = "PnpRemove",
     /// A surprise removal neither detaches nor deletes the device object.
     PnpSurpriseRemove = "PnpSurpriseRemove",
-    /// PnP requests are passed down, and those that a driver fails are not; so are power requests.
+    /// PnP and power requests are passed down, unless the driver fails them.
     PnpIrpCompletion = "PnpIrpCompletion",
     /// A request to enter S0 or D0 is passed down, and not failed.
     PowerUpFail = "PowerUpFail",
@@ -129,9 +133,9 @@ rules! {
     DeviceFlags = "flags of a device object",
     /// A driver that passes an IRP down returns the status of the lower driver.
     LowerDriverReturn = "LowerDriverReturn",
-    /// A driver that passes an IRP down copies or skips its stack location, once, and does not change the upper driver's.
+    /// A driver that passes an IRP down copies or skips its stack location once, and does not change the upper driver's.
     StackLocation = "stack location of an IRP",
-    /// A driver does nothing with an IRP that a lower driver has.
+    /// A driver does not use an IRP that a lower driver has.
     PassedIrp = "IRP of a lower driver",
     /// A completion routine that is called with `PendingReturned` set marks the IRP pending.
     PendingReturned = "PendingReturned",
@@ -164,11 +168,16 @@ rules! {
     IrqlExApcLte1 = "IrqlExApcLte1",
     /// Some executive routines, such as `ProbeForRead`, are called at `APC_LEVEL` or lower.
     IrqlExApcLte2 = "IrqlExApcLte2",
+    /// Some executive routines, such as `ExDeleteResourceLite`, are called at `APC_LEVEL` or lower.
+    IrqlExApcLte3 = "IrqlExApcLte3",
     /// A fast mutex is acquired once, and released by its owner.
     FastMutex = "fast mutex",
+    /// An executive resource is released as often as it was acquired, by the thread that acquired it, and deleted before its memory is
+    /// freed.
+    Resource = "executive resource",
     /// Run-down protection is released as often as it was acquired.
     Rundown = "run-down protection",
-    /// Two threads access plain memory in an order, if one of them writes it.
+    /// Two accesses of threads to plain memory are ordered, if one of them is a write.
     PlainMemory = "plain memory of two threads",
     /// Memory is not used after it was freed.
     FreedMemory = "freed memory",
@@ -182,9 +191,9 @@ rules! {
     Mdl = "MDL of a request",
     /// An IRP has a stack location for each driver that it is sent to.
     StackLocations = "stack locations of an IRP",
-    /// An IRP that a driver has made comes back to it, and is freed by it, once.
+    /// An IRP that a driver has made returns to it, and is freed by it, once.
     OwnIrp = "IRP that a driver has made",
-    /// `IoFreeIrp` frees IRPs that `IoAllocateIrp` or `IoBuildAsynchronousFsdRequest` has made, when they have come back.
+    /// `IoFreeIrp` frees IRPs that `IoAllocateIrp` or `IoBuildAsynchronousFsdRequest` has made, after they have returned.
     IoAllocateFree = "IoAllocateFree",
     /// An IRP that `IoAllocateIrp` has made is not completed by the driver that made it.
     IoAllocateComplete = "IoAllocateComplete",
@@ -192,11 +201,12 @@ rules! {
     IoBuildFsdComplete = "IoBuildFsdComplete",
     /// An IRP that the I/O manager frees, such as that of `IoBuildDeviceIoControlRequest`, is not freed by the driver.
     IoBuildDeviceControlNoFree = "IoBuildDeviceControlNoFree",
-    /// A driver waits for a request that it has sent if the I/O manager answers it by an event and a status block.
+    /// A driver waits for a request that it has sent if the I/O manager reports the result by an event and a status block.
     IoBuildDeviceControlWait = "IoBuildDeviceControlWait",
-    /// An IRP is used again by `IoReuseIrp` if `IoAllocateIrp` has made it, when it has come back.
+    /// `IoReuseIrp` is called only for IRPs of `IoAllocateIrp`, after they have returned.
     IoReuseIrp = "IoReuseIrp",
-    /// The routines of a cancel-safe queue keep to their pages, and `DriverContext[3]` of its IRPs is left alone.
+    /// The routines of a cancel-safe queue follow their documentation, and the driver does not change `DriverContext[3]` of
+    /// its IRPs.
     CancelSafeQueue = "cancel-safe queue",
     /// A driver that starts packets has a StartIo routine.
     StartIo = "StartIo routine",
@@ -204,7 +214,7 @@ rules! {
     IoTimer = "IoTimer routine",
     /// A driver splits a request of its own, without a system buffer, and counts its associated IRPs.
     AssociatedIrp = "associated IRP",
-    /// A remove lock is released by whom it was acquired for.
+    /// A remove lock is released with the tag that it was acquired with.
     RemoveLock = "remove lock",
     /// Timers are cancelled, and DPCs have run, before their memory is freed or the driver is unloaded.
     Dpc = "DPC or timer",
@@ -214,13 +224,13 @@ rules! {
     Reference = "references to an object",
     /// The driver itself stopped the system.
     BugCheck = "the driver's own bug check",
-    /// An image has no instruction that needs the kernel, but for those that the model carries out.
+    /// An image has no privileged instruction, except those that the model emulates.
     Instruction = "instruction of an image",
     /// The driver's code raises no exception, such as a division by zero.
     Exception = "unhandled exception",
     /// A pointer points to an object.
     Pointer = "valid pointer",
-    /// A condition that a scenario checks holds.
+    /// A condition that a scenario asserts is true.
     Promise = "a promise of the scenario",
     /// No thread waits forever.
     Hang = "hang",

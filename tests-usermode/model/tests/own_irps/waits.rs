@@ -15,6 +15,7 @@ const FREES: u8 = 1;
 const DOES_NOT_WAIT: u8 = 2;
 const BUILDS_AT_DISPATCH: u8 = 3;
 const SENDS_AT_DISPATCH: u8 = 4;
+const WAITS_AT_APC_LEVEL: u8 = 5;
 
 /// Answers each request by a request of its own that it waits for.
 struct Waits<const MISTAKE: u8, const CODE: u32>;
@@ -84,6 +85,10 @@ impl<const MISTAKE: u8, const CODE: u32> Steps for Waits<MISTAKE, CODE> {
             _ => {}
         }
         if sent == STATUS_PENDING {
+            if MISTAKE == WAITS_AT_APC_LEVEL {
+                // SAFETY: the IRQL is raised.
+                unsafe { nt::KfRaiseIrql(1) };
+            }
             wait(event);
         }
         // SAFETY: the request has ended.
@@ -136,4 +141,12 @@ fn a_request_is_built_and_sent_at_passive_level() {
         0x23a,
         "is sent at IRQL 2",
     );
+}
+
+#[test]
+fn the_event_of_a_request_is_set_by_an_apc_of_the_thread() {
+    let violation = found_in_some_order(one_request::<Waits<WAITS_AT_APC_LEVEL, LATER>>);
+    let seen = (violation.rule, violation.routine);
+    assert_eq!(seen, (Rule::Hang, "KeWaitForSingleObject"), "\n{violation}");
+    assert!(violation.what.contains("wait at PASSIVE_LEVEL"));
 }

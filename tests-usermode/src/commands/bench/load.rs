@@ -1,4 +1,5 @@
-//! What must not depend on how many other requests are pending: completing one by its tag, cancelling it, and closing a handle.
+//! Times that must not depend on the number of other pending requests: completing a request by its tag, cancelling it, and
+//! closing a handle.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,8 @@ const OTHERS: [u32; 4] = [10, 1_000, 10_000, 100_000];
 /// How often each is measured; the result is the median.
 const ROUNDS: usize = 301;
 
-/// How much longer anything may take among the most others than among the fewest. Cache misses cost that much; a walk of all
-/// pending requests would take thousands of times as long.
+/// The maximum ratio of the times among the most and the fewest other requests. Cache misses account for that much; a walk
+/// of all pending requests would take thousands of times as long.
 const MOST_GROWTH: f64 = 3.0;
 
 /// How many requests each of two handles has, of which one is closed, and how much longer closing may take per request with
@@ -24,7 +25,7 @@ const FEW: u32 = 1_000;
 const MANY: u32 = 50_000;
 const MOST_CLOSE_GROWTH: f64 = 5.0;
 
-/// What is measured: its name, the queue on which the others are pending, and the function that measures it once.
+/// A measurement: its name, the queue on which the other requests are pending, and the function that measures once.
 type Row = (&'static str, u32, fn() -> Result<Duration>);
 
 const ROWS: [Row; 4] = [
@@ -34,7 +35,7 @@ const ROWS: [Row; 4] = [
     ("close, serial", queue::SERIAL, close),
 ];
 
-/// Measures, prints a table, and fails if anything takes longer the more requests are pending.
+/// Measures, prints a table, and fails if a time grows with the number of pending requests.
 pub fn loaded() -> Result<()> {
     let columns: String = OTHERS.map(|others| format!("{others:>10}")).concat();
     anstream::println!("\nmicroseconds among others{columns}");
@@ -76,8 +77,8 @@ pub fn loaded() -> Result<()> {
 /// The longest that a spin lock may be held, in processor time, however many others are pending: what Microsoft recommends.
 const LONGEST_HOLD: Duration = Duration::from_micros(25);
 
-/// How often the holds are measured among so many others. The shortest result counts, since the first access to memory takes
-/// longer.
+/// The number of measurements of the holds for each number of other requests. The shortest result counts, since the first
+/// access to memory takes longer.
 const HOLD_ROUNDS: usize = 50;
 
 /// Measures how long the driver's spin locks are held, and fails if that is too long among any number of others.

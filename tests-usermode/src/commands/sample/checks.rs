@@ -1,4 +1,4 @@
-//! What each sample must do.
+//! Checks of each sample's behaviour.
 
 use std::{thread::sleep, time::Duration};
 
@@ -49,7 +49,7 @@ fn open(interface: (u32, u16, u16, [u8; 8])) -> Result<Device> {
     Device::open_at(&path, Access::ReadWrite)
 }
 
-/// What is written can be read; reads wait for bytes, and writes for room.
+/// Bytes that are written can be read; reads wait for bytes, and writes for room.
 pub fn pipe() -> Result {
     const INTERFACE: (u32, u16, u16, [u8; 8]) = (
         0x6b1f_54c2,

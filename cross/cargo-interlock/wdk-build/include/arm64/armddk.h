@@ -1,5 +1,5 @@
-/* What wdm.h says of ARM64 alone. Where `_M_ARM` is defined mingw-w64's wdm.h includes a file of this name, which it
- * does not have, and leaves the spin locks to it. */
+/* The declarations for ARM64 only. If `_M_ARM` is defined, mingw-w64's wdm.h includes a file of
+ * this name, which mingw-w64 lacks, and leaves the spin locks to it. */
 #pragma once
 
 #define PASSIVE_LEVEL 0

@@ -1,9 +1,9 @@
-/* mingw-w64's wdm.h on ARM64. It knows no ARM64, and takes what it does not know for 32-bit: it would pack
- * IO_STACK_LOCATION. What it says where `_AMD64_` is defined holds for every 64-bit Windows, as far as this driver
- * goes; driver/nt/src/layout.rs asserts it. */
+/* mingw-w64's wdm.h on ARM64. It does not support ARM64, and treats an unknown architecture as
+ * 32-bit: it would pack IO_STACK_LOCATION. Its definitions for `_AMD64_` apply to every 64-bit
+ * Windows, as far as this driver uses them; driver/nt/src/layout.rs asserts it. */
 #pragma once
 
-/* These shall see that it is ARM64. */
+/* These headers must be compiled for ARM64. */
 #include <excpt.h>
 #include <ntdef.h>
 #include <ntstatus.h>

@@ -74,7 +74,8 @@ impl RawZone {
         segment: Segment,
         irql: &mut L,
     ) -> Result<Self, Error> {
-        if block_size == 0 || !segment.has_room_for_header() {
+        // Not every kernel checks the block size, on which the memory of the blocks' links depends.
+        if block_size == 0 || !block_size.is_multiple_of(8) || !segment.has_room_for_header() {
             return Err(Error::INVALID_PARAMETER);
         }
         let zone = Self {
@@ -82,8 +83,8 @@ impl RawZone {
         };
         let header = zone.core.header.get();
         // SAFETY: the header is pinned, and no other thread can access the zone yet. The segment has room for its
-        // header, and is kept as long as the zone. Its blocks have room for a link of 8 bytes: the routine rejects
-        // sizes that are not a multiple of 8.
+        // header, and is kept as long as the zone. Its blocks have room for a link of 8 bytes, since their size is a
+        // multiple of 8.
         let status =
             unsafe { nt::ExInitializeZone(header, block_size, segment.start(), segment.size()) };
         Error::check(status)?;
@@ -106,7 +107,7 @@ impl RawZone {
         segment: Segment,
         irql: &mut L,
     ) -> Result<(), Error> {
-        if !segment.has_room_for_header() {
+        if !segment.extends(self.core.block_size) {
             return Err(Error::INVALID_PARAMETER);
         }
         if !self.core.is_only_owner() {
@@ -134,7 +135,7 @@ impl RawZone {
         segment: Segment,
         irql: &mut L,
     ) -> Result<(), Error> {
-        if !segment.has_room_for_header() {
+        if !segment.extends(self.core.block_size) {
             return Err(Error::INVALID_PARAMETER);
         }
         let (header, lock) = (self.core.header.get(), self.core.lock.raw());

@@ -95,6 +95,13 @@ impl Segment {
         self.size >= HEADER
     }
 
+    /// Returns whether a zone with blocks of this size can be extended by the segment. The routines that extend a zone check most of
+    /// this, and not every kernel fails them with the same status.
+    pub(super) fn extends(&self, block_size: u32) -> bool {
+        let is_aligned = self.size.is_multiple_of(8) && self.offset.is_multiple_of(8);
+        is_aligned && self.size >= block_size && self.has_room_for_header()
+    }
+
     /// Returns the number of blocks that a zone makes from the segment.
     pub(super) fn blocks(&self, block_size: u32) -> u32 {
         self.size

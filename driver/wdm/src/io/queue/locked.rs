@@ -142,9 +142,10 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         }
         // SAFETY: the caller owns the IRP.
         unsafe { irp::set_driver_context::<2>(irp, core::ptr::from_ref(self).cast_mut().cast()) };
-        // SAFETY: the queue owns the IRP. IoCancelIrp sets Irp->Cancel and then takes the routine; this code sets
-        // the routine and then reads Irp->Cancel; both with a full barrier in between. So either IoCancelIrp takes
-        // the routine, or the read below finds the flag, or both.
+        // SAFETY: the queue owns the IRP. IoCancelIrp sets Irp->Cancel and then takes the routine, with the kernel's exchange, which is
+        // a full barrier. This code exchanges the routine and then reads Irp->Cancel, and both are sequentially consistent: the
+        // read does not come before the exchange, on ARM64 neither. So either IoCancelIrp takes the routine, or the read below
+        // finds the flag, or both.
         unsafe { IoSetCancelRoutine(irp, Some(cancel_routine::<C>)) };
         // SAFETY: the Cancel routine, if it has been called, waits for `state` before it completes.
         let cancelled = unsafe { irp::is_cancel_requested(irp) };

@@ -8,8 +8,8 @@
 //! * a cleanup, a purge or a removal.
 //!
 //! While it points to the IRP, the Cancel routine has not run, since it takes the IRP first. So the IRP is not completed
-//! before the lock is released. `IoCancelIrp` may exchange the routine's address before it acquires the lock; then whoever takes the IRP
-//! finds no routine, and leaves the IRP to the routine, which still has to acquire the lock and completes it then.
+//! before the lock is released. `IoCancelIrp` can exchange the routine's address before it acquires the lock. The code that takes the IRP then
+//! finds no routine, and leaves the IRP to the Cancel routine, which completes it after acquiring the lock.
 
 use core::{marker::PhantomData, mem::ManuallyDrop, mem::offset_of, ptr::NonNull};
 
@@ -271,7 +271,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// taken.
     ///
     /// # Safety
-    /// The caller holds the cancel spin lock. The IRP may be gone.
+    /// The caller holds the cancel spin lock. The IRP may have been completed.
     unsafe fn take_cancelable(&self, irp: *mut nt::IRP) -> bool {
         // SAFETY: the lock is held.
         let state = unsafe { self.state() };

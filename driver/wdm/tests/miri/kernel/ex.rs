@@ -4,7 +4,7 @@ use core::{ffi::c_void, ptr::null_mut};
 
 use nt::{
     KSPIN_LOCK, LIST_ENTRY, SINGLE_LIST_ENTRY, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
-    ZONE_HEADER, ZONE_SEGMENT_HEADER,
+    STATUS_UNSUCCESSFUL, ZONE_HEADER, ZONE_SEGMENT_HEADER,
     list::{InsertHeadList, InsertTailList, RemoveEntryList},
 };
 
@@ -43,7 +43,7 @@ unsafe fn extend(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> i32
     // SAFETY: guaranteed by the caller.
     let block_size = unsafe { (*zone).BlockSize };
     if !segment.addr().is_multiple_of(8) || !size.is_multiple_of(8) || block_size > size {
-        return STATUS_INVALID_PARAMETER;
+        return STATUS_UNSUCCESSFUL;
     }
     // SAFETY: only the address is computed.
     let segments = unsafe { &raw mut (*zone).SegmentList };

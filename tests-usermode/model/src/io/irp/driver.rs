@@ -1,4 +1,4 @@
-//! IRPs that a driver makes: where they are, and with what they were sent.
+//! IRPs that a driver makes: which driver has them, and the parameters that they were sent with.
 
 use crate::{
     host::layout::{DeviceIoControl, FREED},
@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl IrpRecord {
-    /// Returns its parameters; those of a driver's IRP are those with which it was sent last.
+    /// Returns the parameters. For a driver's IRP these are the ones that it was last sent with.
     pub(crate) fn asked(&self) -> Asked {
         match self.origin {
             Origin::IoManager => self.asked,
@@ -15,12 +15,12 @@ impl IrpRecord {
         }
     }
 
-    /// Returns whether a driver has it that has not made it, or the driver that got it from the I/O manager.
+    /// Returns whether the IRP was sent to a driver and has not returned to its creator.
     pub(crate) fn is_down(&self) -> bool {
         self.origin == Origin::IoManager || locked(&self.state).sent_from.is_some()
     }
 
-    /// How often a driver that has made it has sent it.
+    /// Returns the number of times that the driver that made the IRP has sent it.
     pub(crate) fn round(&self) -> u32 {
         match self.origin {
             Origin::IoManager => 0,
@@ -28,7 +28,7 @@ impl IrpRecord {
         }
     }
 
-    /// Records that it is sent, by the driver that has made it or by one that passes it on.
+    /// Records that the IRP is sent, by the driver that made it or by one that passes it on.
     pub(crate) fn note_sent(&self) {
         let from = self.current();
         if self.origin == Origin::IoManager || from <= 1 {
@@ -63,7 +63,7 @@ impl IrpRecord {
         }
     }
 
-    /// Records that the completion has reached the driver that has made it, if it has; returns whether it has.
+    /// Records whether the completion has reached the driver that made the IRP. Returns whether it has.
     pub(crate) fn came_back(&self) -> bool {
         if self.origin == Origin::IoManager {
             return false;
@@ -76,7 +76,7 @@ impl IrpRecord {
         is_back
     }
 
-    /// Whether its memory holds an IRP, which it does until the driver frees memory of its own.
+    /// Returns whether the memory still contains an IRP, which is so until the driver frees memory of its own.
     pub(super) fn is_valid(&self) -> bool {
         // SAFETY: the memory of a freed block of the pool is kept for a while, and that of other IRPs as long as the record.
         unsafe { (*self.raw()).Type == IO_TYPE_IRP }

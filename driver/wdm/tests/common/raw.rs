@@ -1,0 +1,70 @@
+//! A function driver on `nt`, which completes its `IRP_MN_REMOVE_DEVICE` even if it has a request.
+
+use std::ptr::null_mut;
+
+use nt::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, UNICODE_STRING, irp};
+
+/// What the driver does with requests that are not for PnP.
+pub trait Control: 'static {
+    /// Handles an IRP that it owns.
+    fn control(irp: *mut IRP) -> NTSTATUS;
+}
+
+/// The `DriverEntry`.
+pub unsafe extern "C" fn entry<C: Control>(
+    driver: *mut DRIVER_OBJECT,
+    _: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    // SAFETY: the driver may fill in its object.
+    unsafe { (*driver).MajorFunction = [Some(dispatch::<C>); 28] };
+    // SAFETY: as above.
+    unsafe { (*driver).DriverUnload = Some(unload) };
+    // SAFETY: as above.
+    unsafe { (*(*driver).DriverExtension).AddDevice = Some(add) };
+    nt::STATUS_SUCCESS
+}
+
+unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
+
+unsafe extern "C" fn add(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
+    let mut object = null_mut();
+    // SAFETY: the PnP manager passes the driver object.
+    let status = unsafe { nt::IoCreateDevice(driver, 8, null_mut(), 0x22, 0, 0, &raw mut object) };
+    assert_eq!(status, nt::STATUS_SUCCESS);
+    // SAFETY: both device objects are valid.
+    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(object, pdo) };
+    // SAFETY: the extension has room for a pointer.
+    unsafe {
+        (*object)
+            .DeviceExtension
+            .cast::<*mut DEVICE_OBJECT>()
+            .write(lower)
+    };
+    // SAFETY: the driver may change the field in AddDevice.
+    unsafe { (*object).Flags &= !nt::DO_DEVICE_INITIALIZING };
+    nt::STATUS_SUCCESS
+}
+
+unsafe extern "C" fn dispatch<C: Control>(object: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: this routine owns the IRP; so below.
+    if unsafe { irp::major_function(irp) } != nt::IRP_MJ_PNP {
+        return C::control(irp);
+    }
+    // SAFETY: `add` has stored it.
+    let lower = unsafe { *(*object).DeviceExtension.cast::<*mut DEVICE_OBJECT>() };
+    // SAFETY: as above.
+    let removes = unsafe { irp::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
+    // SAFETY: as above.
+    unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
+    // SAFETY: as above.
+    unsafe { irp::IoSkipCurrentIrpStackLocation(irp) };
+    // SAFETY: the IRP is given up.
+    let status = unsafe { nt::IofCallDriver(lower, irp) };
+    if removes {
+        // SAFETY: the device object is attached to the lower one.
+        unsafe { nt::IoDetachDevice(lower) };
+        // SAFETY: the device object is detached.
+        unsafe { nt::IoDeleteDevice(object) };
+    }
+    status
+}

@@ -1,0 +1,173 @@
+//! A device keeps a request after it was removed and asked for what it keeps: in a dispatch routine at `DISPATCH_LEVEL`, and in a
+//! completion routine after the lower driver was removed. The device is asked again, so the removal ends.
+
+mod common;
+#[path = "common/raw.rs"]
+mod raw;
+
+use std::{
+    ptr::null_mut,
+    sync::atomic::{AtomicPtr, Ordering::SeqCst},
+    thread,
+    time::Duration,
+};
+
+use common::{kernel, load, load_filter};
+use nt::{IRP, NTSTATUS, irp};
+use ntmodel::{Driver, explore};
+use pinned_init::{PinInit, pin_data, try_pin_init};
+use raw::Control;
+use wdm::{
+    CompletionRoutine, Device, Error, Filter, Guid, Handled, Irp, NewDevice, NewFilter,
+    PassiveLevel, PendedIrp, Returned, Shared, SpinLock, irql::CallerLevel,
+};
+
+const CODE: u32 = 0x22_2000;
+const LONG: Duration = Duration::from_secs(5);
+
+/// A device that keeps a request in its state.
+#[pin_data]
+struct Keeper {
+    #[pin]
+    kept: SpinLock<Option<PendedIrp>>,
+}
+
+impl Device for Keeper {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(try_pin_init!(Self { kept <- SpinLock::new(None) }? Error))
+    }
+
+    fn internal_device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        irql: &mut CallerLevel,
+    ) -> Handled<'irp> {
+        let (irp, handled) = irp.pend_not_cancelable(irql);
+        self.kept.with(irql, |kept, _| *kept = Some(irp));
+        handled
+    }
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        if let Some(irp) = self.kept.with(irql, |kept, _| kept.take()) {
+            irp.complete(Error::DELETE_PENDING, irql);
+        }
+    }
+}
+
+#[test]
+fn a_request_that_is_kept_at_dispatch_level_is_completed() {
+    // The order in which it is lost without the second question is about the 6,000th.
+    explore::check(8000, |kernel| {
+        let driver = load::<Keeper>(kernel);
+        let device = driver.add_device().expect("AddDevice");
+        device.start().expect("the device starts");
+        let object = std::ptr::with_exposed_provenance_mut(device.object());
+        // The sender's reference, so that the device object stays.
+        // SAFETY: the device is not removed yet.
+        unsafe { nt::ObfReferenceObject(object) };
+        let theirs = device.clone();
+        let sender = kernel.actor("sender", move || {
+            // SAFETY: the IRQL is lowered below.
+            let old = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+            let sent = theirs.internal_device_control(CODE, &[], Vec::new());
+            // SAFETY: the IRQL was raised above.
+            unsafe { nt::KeLowerIrql(old) };
+            sent
+        });
+        device.surprise_remove();
+        let end = sender.join().wait(LONG).map(|end| end.status);
+        kernel.verify(end == Some(nt::STATUS_DELETE_PENDING), || {
+            format!("{end:x?}")
+        });
+        // SAFETY: the reference was made above.
+        unsafe { nt::ObfDereferenceObject(object) };
+        driver.unload();
+    });
+}
+
+/// The request that the lower driver has.
+static LOWER: AtomicPtr<IRP> = AtomicPtr::new(null_mut());
+
+/// Pends the request.
+struct Pends;
+
+impl Control for Pends {
+    fn control(irp: *mut IRP) -> NTSTATUS {
+        // SAFETY: the dispatch routine owns the IRP.
+        unsafe { irp::IoMarkIrpPending(irp) };
+        LOWER.store(irp, SeqCst);
+        nt::STATUS_PENDING
+    }
+}
+
+type Kept = Shared<SpinLock<Option<PendedIrp>>>;
+
+/// Keeps the request.
+struct Keeps;
+
+impl CompletionRoutine for Keeps {
+    type Record = Kept;
+
+    fn run(irp: Returned<PendedIrp<Kept>>, irql: &mut CallerLevel) {
+        if let Ok(irp) = irp.into_irp() {
+            let (kept, irp) = irp.take_record();
+            kept.with(irql, |kept, _| *kept = Some(irp));
+        }
+    }
+}
+
+struct Above(Kept);
+
+impl Filter for Above {
+    fn add(
+        device: &mut NewFilter,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let kept = Shared::new(SpinLock::new(None), device, irql)?;
+        Ok(Ok::<_, Error>(Self(kept)))
+    }
+
+    fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+        irp.with_record(self.0.clone())
+            .forward_with_routine::<Keeps>(irql)
+    }
+
+    fn remove(&self, irql: &mut CallerLevel) {
+        if let Some(irp) = self.0.with(irql, |kept, _| kept.take()) {
+            irp.complete(Error::DELETE_PENDING, irql);
+        }
+    }
+}
+
+#[test]
+fn a_request_that_comes_back_after_the_lower_driver_was_removed_is_completed() {
+    let kernel = kernel();
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let below = unsafe { Driver::load(&kernel, raw::entry::<Pends>) }.expect("DriverEntry");
+    let above = load_filter::<Above>(&kernel);
+    let device = below.add_device().expect("AddDevice");
+    above.add_filter(&device).expect("AddDevice");
+    device.start().expect("the device starts");
+    let sent = device.internal_device_control(CODE, &[], Vec::new());
+    let theirs = device.clone();
+    let remover = kernel.actor("remover", move || theirs.surprise_remove());
+    // The removal waits for the request by then, or the test shows less.
+    thread::sleep(Duration::from_millis(200));
+    let lower = kernel.actor("lower driver", || {
+        let irp = LOWER.swap(null_mut(), SeqCst);
+        // SAFETY: `dispatch` has kept the IRP, which nobody else has.
+        unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
+        // SAFETY: as above.
+        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    });
+    lower.join();
+    let end = sent.wait(LONG).expect("the request ends");
+    assert_eq!(end.status, nt::STATUS_DELETE_PENDING);
+    remover.join();
+    above.unload();
+    below.unload();
+}

@@ -1,0 +1,127 @@
+//! `interlock.sys` does not keep a processor at `DISPATCH_LEVEL` for as long as its senders wish: after a number of DPCs in a row the
+//! next one has to wait, and the zone's lock is held for a bounded number of blocks.
+
+use std::{sync::Arc, time::Duration};
+
+use interlock::Interlock;
+use interlock_abi::{Pend, Pended, Statistics, ioctl, queue};
+use ntmodel::{Access, Clock, Config, File, Kernel, Request};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// The shortest time that a timer has after DPCs in a row, and how many there are.
+const PAUSE: Duration = Duration::from_millis(1);
+const IN_A_ROW: usize = 32;
+
+/// Loads the driver into a kernel whose clock the scenario advances, and unloads it afterwards.
+fn with_device(scenario: impl FnOnce(&Arc<Kernel>, &Arc<File>)) {
+    let kernel = Kernel::new(Config {
+        clock: Clock::Virtual,
+        ..Config::default()
+    });
+    let driver = interlock_explore::load::<Interlock>(&kernel).expect("DriverEntry");
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    let file = Arc::new(device.open_anyway(Access::ReadWrite).expect("it opens"));
+    scenario(&kernel, &file);
+    Arc::into_inner(file).expect("no other user").close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+fn pend(file: &File, queue: u32, service_ms: u32) -> Request {
+    let pend = Pend {
+        tag: 1,
+        queue,
+        key: 0,
+        service_ms,
+        reserved: 0,
+    };
+    file.device_control(ioctl::PEND, pend.as_bytes(), vec![0; size_of::<Pended>()])
+}
+
+fn ended(requests: &[Request]) -> usize {
+    let ended = requests.iter().filter(|request| request.ended().is_some());
+    ended.count()
+}
+
+fn served(queue: u32) {
+    with_device(|kernel, file| {
+        let first = pend(file, queue, 5);
+        let others: Vec<_> = (0..100).map(|_| pend(file, queue, 0)).collect();
+        assert_eq!(ended(&others), 0);
+        kernel.advance(Duration::from_millis(5));
+        assert!(first.ended().is_some());
+        assert!((1..=IN_A_ROW).contains(&ended(&others)));
+        let mut before = ended(&others);
+        while before < others.len() {
+            kernel.advance(PAUSE);
+            // One was served in this time, and then as many as may be at once.
+            let more = ended(&others) - before;
+            assert!((1..=IN_A_ROW + 1).contains(&more), "{more}");
+            before += more;
+        }
+    });
+}
+
+#[test]
+fn requests_without_a_time_are_served_in_groups() {
+    served(queue::KEYED);
+    served(queue::SERIAL);
+}
+
+#[test]
+fn a_long_interlocked_list_is_drained_in_groups() {
+    const PER_DPC: usize = 16;
+    with_device(|kernel, file| {
+        let theirs = Arc::clone(file);
+        let sender = kernel.actor("sender", move || {
+            // As if the requests came from other processors while the DPC runs.
+            // SAFETY: the IRQL is lowered below.
+            let old = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+            let sent = (0..1200).map(|_| pend(&theirs, queue::INTERLOCKED, 0));
+            let sent: Vec<_> = sent.collect();
+            assert_eq!(ended(&sent), 0);
+            // SAFETY: the IRQL was raised above.
+            unsafe { nt::KeLowerIrql(old) };
+            sent
+        });
+        let sent = sender.join();
+        let at_once = IN_A_ROW * PER_DPC;
+        assert_eq!(ended(&sent), at_once);
+        kernel.advance(Duration::ZERO);
+        assert_eq!(ended(&sent), at_once);
+        kernel.advance(PAUSE);
+        assert_eq!(ended(&sent), 2 * at_once);
+        kernel.advance(PAUSE);
+        assert_eq!(ended(&sent), sent.len());
+        // The next request is completed at once.
+        assert!(pend(file, queue::INTERLOCKED, 0).ended().is_some());
+    });
+}
+
+#[test]
+fn the_zone_grows_in_steps() {
+    with_device(|_, file| {
+        let records = || {
+            let answer =
+                file.device_control(ioctl::GET_STATISTICS, &[], vec![0; size_of::<Statistics>()]);
+            let output = answer.ended().expect("it ends").output;
+            Statistics::read_from_bytes(&output)
+                .expect("its length")
+                .records
+        };
+        let mut sent = Vec::new();
+        let mut steps = vec![records()];
+        while steps.last().is_some_and(|last| *last < 1024) {
+            sent.push(pend(file, queue::FIFO, 0));
+            let now = records();
+            if steps.last() != Some(&now) {
+                steps.push(now);
+            }
+        }
+        // It doubles, but by no more than 256 blocks, each of which is linked while the zone's lock is held.
+        assert_eq!(steps, [128, 256, 512, 768, 1024]);
+        file.cancel_all();
+        assert_eq!(ended(&sent), sent.len());
+    });
+}

@@ -1,0 +1,127 @@
+//! Power requests that a driver asks the power manager for.
+
+use std::{ffi::c_void, sync::Arc};
+
+use nt::{
+    DEVICE_OBJECT, DISPATCH_LEVEL, IO_STATUS_BLOCK, IRP, IRP_MJ_POWER, IRP_MN_QUERY_POWER,
+    IRP_MN_SET_POWER, NTSTATUS, PREQUEST_POWER_COMPLETE, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_NOT_SUPPORTED, STATUS_PENDING,
+};
+
+use crate::{
+    host::{Call, thread::Thread},
+    io::{
+        BusAnswer,
+        device_stack::top_of,
+        irp::{Asked, IrpRecord},
+    },
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// `IRP_MN_WAIT_WAKE`, which the model does not send.
+const IRP_MN_WAIT_WAKE: u8 = 0;
+
+const STATUS_INVALID_PARAMETER_2: NTSTATUS = 0xc000_00f0_u32.cast_signed();
+
+/// A request, and what its sender is told when it has ended.
+struct Requested {
+    record: Arc<IrpRecord>,
+    top: *mut DEVICE_OBJECT,
+    device: *mut DEVICE_OBJECT,
+    routine: PREQUEST_POWER_COMPLETE,
+    context: *mut c_void,
+}
+
+// SAFETY: the driver passes the context for use by another thread, and its device object stays until the request has ended.
+unsafe impl Send for Requested {}
+
+impl Requested {
+    fn run(self, call: &Call) {
+        let Asked { minor, power, .. } = self.record.asked();
+        let pdo = call.kernel.io().devices.pdo_of(self.top.addr());
+        let pdo = pdo.unwrap_or_default();
+        let status = call.send_and_wait(self.top, &self.record);
+        call.verify_power(pdo, &self.record, status);
+        let by_bus = call.kernel.io().buses.power(pdo, minor);
+        let completion = locked(&self.record.state).completion;
+        if let (Some(routine), Some((status, information))) = (self.routine, completion) {
+            let mut block = IO_STATUS_BLOCK {
+                Status: status,
+                Reserved: 0,
+                Information: information as u64,
+            };
+            // Where the bus driver completes it later, it does so at DISPATCH_LEVEL.
+            let is_raised = by_bus == Some(BusAnswer::Pend);
+            let level = if is_raised { DISPATCH_LEVEL } else { 0 };
+            let old_irql = call.raise_irql(level);
+            let state = power.1.cast_signed();
+            let arguments = (self.device, minor, state, self.context, &raw mut block);
+            // SAFETY: the routine is called as the power manager calls it.
+            unsafe { Call::in_driver(routine, arguments) };
+            call.require_returned("a PowerCompletion routine", level);
+            call.lower_irql(old_irql);
+        }
+        call.kernel.io().work_items.ended(&call.kernel);
+    }
+}
+
+/// The request is sent by another thread, which is one of the things that Windows does.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-porequestpowerirp)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PoRequestPowerIrp(
+    device: *mut DEVICE_OBJECT,
+    minor: u8,
+    state: i32,
+    routine: PREQUEST_POWER_COMPLETE,
+    context: *mut c_void,
+    irp: *mut *mut IRP,
+) -> NTSTATUS {
+    let call = Call::enter("PoRequestPowerIrp");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_live_device(device);
+    if !matches!(
+        minor,
+        IRP_MN_QUERY_POWER | IRP_MN_SET_POWER | IRP_MN_WAIT_WAKE
+    ) {
+        return STATUS_INVALID_PARAMETER_2;
+    }
+    call.require(minor != IRP_MN_WAIT_WAKE, Rule::PowerState, || {
+        let what = "the model sends no IRP_MN_WAIT_WAKE";
+        (BugCheck(0, [0; 4]), what.into())
+    });
+    call.require((1..=4).contains(&state), Rule::PowerState, || {
+        let what = format!("{state} is no DEVICE_POWER_STATE, which a driver requests");
+        (BugCheck(0, [0; 4]), what)
+    });
+    call.require(irp.is_null(), Rule::PowerState, || {
+        let what = "the parameter Irp is not NULL, but the IRP may have been freed when PoRequestPowerIrp returns: pass NULL";
+        (BugCheck(0, [0; 4]), what.into())
+    });
+    if call.kernel.fails() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    let asked = Asked {
+        major: IRP_MJ_POWER,
+        minor,
+        power: (1, state.cast_unsigned()),
+        ..Asked::default()
+    };
+    let top = top_of(device);
+    let record = call.new_irp(top, asked, None, &[], Vec::new());
+    // SAFETY: the IRP was not sent yet.
+    unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
+    let requested = Requested {
+        record,
+        top,
+        device,
+        routine,
+        context,
+    };
+    call.kernel.io().work_items.began();
+    Thread::new_system(&call.kernel, "power manager").start(move |_| {
+        requested.run(&Call::enter("the power manager"));
+    });
+    STATUS_PENDING
+}

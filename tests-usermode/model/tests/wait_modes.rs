@@ -1,0 +1,130 @@
+//! The mode of a wait, and calls that announce one: what their pages say, and what a driver may get wrong with them.
+
+mod common;
+
+use std::{ffi::c_void, mem::zeroed, ptr::null_mut};
+
+use common::{delete, event, extension, passes, stops};
+use nt::{KEVENT, KMUTEX, KSEMAPHORE, STATUS_SUCCESS};
+use ntmodel::Rule;
+
+const KERNEL_MODE: i8 = 0;
+const USER_MODE: i8 = 1;
+
+/// Calls a routine; whether it may be called so is what is tested.
+macro_rules! call {
+    ($call:expr) => {{
+        // SAFETY: as above.
+        unsafe { $call }
+    }};
+}
+
+fn wait(object: *mut c_void, mode: i8) {
+    let status = call!(nt::KeWaitForSingleObject(object, 0, mode, 0, null_mut()));
+    assert_eq!(status, STATUS_SUCCESS);
+}
+
+fn wait_for_several(object: *mut c_void, mode: i8) {
+    let mut objects = [object];
+    let (count, objects, blocks) = (1, objects.as_mut_ptr(), null_mut());
+    let status = call!(nt::KeWaitForMultipleObjects(
+        count,
+        objects,
+        0,
+        0,
+        mode,
+        0,
+        null_mut(),
+        blocks
+    ));
+    assert_eq!(status, STATUS_SUCCESS);
+}
+
+/// Initialises an event that is set.
+fn initialise_set(event: *mut KEVENT) {
+    call!(nt::KeInitializeEvent(event, 1, 1));
+}
+
+#[test]
+fn a_wait_in_user_mode_is_for_an_object_that_is_not_on_the_stack() {
+    passes(|device| {
+        let lasting = extension(device).cast::<KEVENT>();
+        initialise_set(lasting);
+        wait(lasting.cast(), USER_MODE);
+        let mut own = event();
+        initialise_set(&raw mut own);
+        wait((&raw mut own).cast(), KERNEL_MODE);
+        initialise_set(&raw mut own);
+        wait_for_several((&raw mut own).cast(), KERNEL_MODE);
+        delete(device);
+    });
+}
+
+#[test]
+fn stack_of_a_waiting_thread_is_swapped_out() {
+    let (rule, code) = (Rule::WaitMode, common::NO_CODE);
+    let single = |_| {
+        let mut own = event();
+        initialise_set(&raw mut own);
+        wait((&raw mut own).cast(), USER_MODE);
+    };
+    stops(single, rule, code, 0, "KeWaitForSingleObject");
+    let several = |_| {
+        let mut own = event();
+        initialise_set(&raw mut own);
+        wait_for_several((&raw mut own).cast(), USER_MODE);
+    };
+    stops(several, rule, code, 0, "KeWaitForMultipleObjects");
+}
+
+#[test]
+fn mutex_is_waited_for_in_user_mode() {
+    let body = |device| {
+        let mutex = extension(device).cast::<KMUTEX>();
+        call!(nt::KeInitializeMutex(mutex, 0));
+        wait(mutex.cast(), USER_MODE);
+    };
+    stops(
+        body,
+        Rule::WaitMode,
+        common::NO_CODE,
+        0,
+        "KeWaitForSingleObject",
+    );
+}
+
+#[test]
+fn a_wait_follows_a_call_that_announces_it() {
+    passes(|device| {
+        let mut own = event();
+        let own = &raw mut own;
+        call!(nt::KeInitializeEvent(own, 1, 0));
+        call!(nt::KeSetEvent(own, 0, 1));
+        wait(own.cast(), KERNEL_MODE);
+        // SAFETY: every field may be zero.
+        let mut semaphore: KSEMAPHORE = unsafe { zeroed() };
+        let semaphore = &raw mut semaphore;
+        call!(nt::KeInitializeSemaphore(semaphore, 0, 1));
+        call!(nt::KeReleaseSemaphore(semaphore, 0, 1, 1));
+        wait_for_several(semaphore.cast(), KERNEL_MODE);
+        delete(device);
+    });
+}
+
+#[test]
+fn announced_wait_does_not_follow() {
+    let body = |_| {
+        let mut own = event();
+        let own = &raw mut own;
+        call!(nt::KeInitializeEvent(own, 0, 0));
+        call!(nt::KeSetEvent(own, 0, 1));
+        call!(nt::KeClearEvent(own));
+    };
+    stops(
+        body,
+        Rule::AnnouncedWait,
+        common::NO_CODE,
+        0,
+        "KeClearEvent",
+    );
+}
