@@ -16,6 +16,7 @@ pub(crate) mod order;
 mod privileged;
 mod spinning;
 pub(crate) mod thread;
+pub(crate) mod thread_exit;
 mod trace;
 pub(crate) mod upcalls;
 pub(crate) mod wait;

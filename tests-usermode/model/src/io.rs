@@ -4,6 +4,7 @@
 //! It uses every other folder but `explore`.
 
 mod associated;
+mod awaited;
 mod bus;
 mod cancel;
 mod completion;

@@ -22,6 +22,10 @@ mod timer;
 
 pub(crate) use clock::{advance, end_exploring, expire, start};
 
+use std::sync::Mutex;
+
+use rustc_hash::FxHashMap;
+
 use crate::{
     host::Kernel,
     ke::{dpc::Processors, hold_times::HoldTimes},
@@ -33,6 +37,8 @@ pub(crate) struct Ke {
     processors: Processors,
     lock_order: LockOrder,
     hold_times: HoldTimes,
+    /// The priorities that were set, by the addresses of the threads.
+    priorities: Mutex<FxHashMap<usize, i32>>,
 }
 
 impl Ke {
@@ -41,6 +47,7 @@ impl Ke {
             processors: Processors::new(processors),
             lock_order: LockOrder::default(),
             hold_times: HoldTimes::default(),
+            priorities: Mutex::default(),
         }
     }
 }

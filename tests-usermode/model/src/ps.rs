@@ -2,8 +2,6 @@
 //!
 //! It uses `ke`, `ex`, `host` and `verifier`, but not `io`.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod exit;
 mod system_thread;
 
 use std::sync::atomic::AtomicUsize;

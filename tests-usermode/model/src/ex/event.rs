@@ -65,7 +65,8 @@ impl EventObject {
         self.event.get().addr()
     }
 
-    fn header(&self) -> &Dispatcher {
+    /// The event.
+    pub(crate) fn header(&self) -> &Dispatcher {
         // SAFETY: the object was initialised, and the kernel's routines access it by atomics.
         unsafe { &*self.event.get().cast() }
     }

@@ -18,6 +18,7 @@ const APC_LEVEL: u8 = 1;
 impl Call {
     /// Returns the owner field of a fast mutex: the number of a thread, or NULL.
     fn owner<'a>(&self, mutex: *mut FAST_MUTEX) -> &'a AtomicPtr<std::ffi::c_void> {
+        self.require_nonpaged(mutex);
         // SAFETY: the caller of the routine passes a mutex.
         let object = unsafe { self.view::<FAST_MUTEX, _>(mutex) };
         self.require(object.Count == 1, Rule::FastMutex, || {

@@ -12,10 +12,11 @@ use rustc_hash::FxHashMap;
 use crate::{
     host::{Call, Kernel},
     mutex::locked,
-    verifier::Rule,
+    verifier::{BugCheck, Rule},
 };
 
-const STATUS_INVALID_HANDLE: NTSTATUS = 0xc000_0008_u32.cast_signed();
+/// `INVALID_KERNEL_HANDLE`
+const INVALID_KERNEL_HANDLE: u32 = 0x93;
 
 /// The object of a handle, whose type depends on the folder that opens it.
 pub(crate) type Object = Arc<dyn Any + Send + Sync>;
@@ -99,9 +100,11 @@ impl Kernel {
 extern "C" fn ZwClose(handle: HANDLE) -> NTSTATUS {
     let call = Call::enter("ZwClose");
     call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
-    if call.kernel.ex().handles.close(handle) {
-        STATUS_SUCCESS
-    } else {
-        STATUS_INVALID_HANDLE
-    }
+    let is_open = call.kernel.ex().handles.close(handle);
+    call.require(is_open, Rule::Pointer, || {
+        let bug_check = BugCheck(INVALID_KERNEL_HANDLE, [handle.addr() as u64, 0, 0, 0]);
+        let what = format!("{handle:?} is closed, and is not an open handle of the kernel");
+        (bug_check, what)
+    });
+    STATUS_SUCCESS
 }

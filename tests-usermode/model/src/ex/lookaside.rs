@@ -23,18 +23,35 @@ use crate::{
 /// The value in the head of a deleted list. Another value means that the memory holds another object.
 const DELETED: [u64; 2] = [u64::from_le_bytes(*b"deleted!"), 0];
 
-/// The number of blocks that a new list keeps, and the maximum.
+/// The flags `EX_LOOKASIDE_LIST_EX_FLAGS_RAISE_ON_FAIL` and `EX_LOOKASIDE_LIST_EX_FLAGS_FAIL_NO_RAISE`.
+const RAISE_ON_FAIL: u32 = 1;
+const FAIL_NO_RAISE: u32 = 2;
+
+/// `POOL_RAISE_IF_ALLOCATION_FAILURE`
+const POOL_RAISE_IF_ALLOCATION_FAILURE: i32 = 16;
+
+const STATUS_INVALID_PARAMETER_5: NTSTATUS = 0xc000_00f3_u32.cast_signed();
+
+/// How many blocks a new list keeps, and may keep.
 const DEPTH: u16 = 4;
 const MAXIMUM_DEPTH: u16 = 256;
 
 unsafe extern "C" fn allocate(
-    _kind: i32,
+    kind: i32,
     size: usize,
     tag: u32,
     _list: *mut LOOKASIDE_LIST_EX,
 ) -> *mut c_void {
     let call = Call::enter("ExAllocateFromLookasideListEx");
-    call.allocate_pool(size, tag, false)
+    let block = call.allocate_pool(size, tag, kind & nt::PagedPool != 0);
+    let raises = block.is_null() && kind & POOL_RAISE_IF_ALLOCATION_FAILURE != 0;
+    call.require(!raises, Rule::Pool, || {
+        let status = u64::from(STATUS_INSUFFICIENT_RESOURCES.cast_unsigned());
+        let what = "the allocation from a lookaside list with EX_LOOKASIDE_LIST_EX_FLAGS_RAISE_ON_FAIL fails and raises an \
+                    exception, which the model does not pass to a handler";
+        (BugCheck(0x1e, [status, 0, 0, 0]), what.into())
+    });
+    block
 }
 
 unsafe extern "C" fn free(block: *mut c_void, list: *mut LOOKASIDE_LIST_EX) {
@@ -88,7 +105,28 @@ impl Call {
         }
     }
 
-    /// Stops the system if the driver is unloaded without deleting a lookaside list, which the system still adjusts.
+    /// Stops the system if memory is freed that contains a lookaside list that was not deleted.
+    pub(crate) fn require_no_lookaside_in(&self, memory: &Range<usize>) {
+        let live = {
+            let lists = locked(&self.kernel.ex().lookaside_lists);
+            let mut live = lists
+                .iter()
+                .filter(|(list, is_deleted)| !**is_deleted && memory.contains(list));
+            live.next().map(|(list, _)| *list)
+        };
+        if let Some(list) = live {
+            let bug_check = BugCheck::verifier(
+                0xcc,
+                [list as u64, memory.start as u64, memory.len() as u64],
+            );
+            let what = format!(
+                "memory is freed that contains the lookaside list {list:#x}, which was not deleted"
+            );
+            self.stop(bug_check, Rule::Pool, what);
+        }
+    }
+
+    /// Stops the system if the driver goes and has not deleted a lookaside list, which the system still adjusts.
     pub(crate) fn require_no_lookaside_list(&self) {
         let first = {
             let lists = locked(&self.kernel.ex().lookaside_lists);
@@ -112,7 +150,7 @@ extern "C" fn ExInitializeLookasideListEx(
     allocate_ex: PALLOCATE_FUNCTION_EX,
     free_ex: PFREE_FUNCTION_EX,
     kind: i32,
-    _flags: u32,
+    flags: u32,
     size: usize,
     tag: u32,
     _depth: u16,
@@ -120,6 +158,13 @@ extern "C" fn ExInitializeLookasideListEx(
     let call = Call::enter("ExInitializeLookasideListEx");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     call.require_room(list);
+    call.require_nonpaged(list);
+    let kind = match flags {
+        0 => kind,
+        RAISE_ON_FAIL => kind | POOL_RAISE_IF_ALLOCATION_FAILURE,
+        FAIL_NO_RAISE => kind | nt::POOL_QUOTA_FAIL_INSTEAD_OF_RAISE,
+        _ => return STATUS_INVALID_PARAMETER_5,
+    };
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }

@@ -255,6 +255,14 @@ impl Kernel {
         block.is_some_and(|(start, block)| block.is_paged && address - start < block.size)
     }
 
+    /// Returns the nonpaged block that contains an address, if any.
+    pub(crate) fn nonpaged_block(&self, address: usize) -> Option<Range<usize>> {
+        let table = locked(&self.pool().table);
+        let (start, block) = table.live.range(..=address).next_back()?;
+        let memory = *start..start + block.size;
+        (!block.is_paged && memory.contains(&address)).then_some(memory)
+    }
+
     /// Returns whether an address is in a block that was freed.
     pub(crate) fn is_freed(&self, address: usize) -> bool {
         let table = locked(&self.pool().table);
@@ -343,6 +351,13 @@ impl Call {
                 format!("the {paged} pool is allocated from at IRQL {irql}"),
             )
         });
+        self.require(size != 0, Rule::Pool, || {
+            let bug_check = BugCheck::verifier(0, [irql.into(), is_paged.into(), 0]);
+            (
+                bug_check,
+                "the driver allocates a block of zero bytes".into(),
+            )
+        });
         let layout = with_guard(size).filter(|_| u32::try_from(size).is_ok());
         let Some(layout) = layout else {
             return null_mut();
@@ -354,7 +369,7 @@ impl Call {
             whole: layout,
             offset: 0,
         };
-        if size == 0 || self.kernel.fails() {
+        if self.kernel.fails() {
             return null_mut();
         }
         // SAFETY: the layout's size is not zero.
@@ -443,6 +458,7 @@ impl Call {
     fn retire(&self, address: usize, block: Block) {
         let pool = self.kernel.pool();
         self.verify_memory_is_unused(address, block.size);
+        self.require_no_lookaside_in(&(address..address + block.size));
         self.require_no_resource_in(&(address..address + block.size));
         self.kernel.forget_lists(&(address..address + block.size));
         (self.kernel.upcalls.memory_freed)(self, address, block.size);
@@ -501,15 +517,28 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut c_void {
-    let is_paged = flags & POOL_FLAG_PAGED != 0;
     let call = Call::enter_noted("ExAllocatePool2");
-    if tag == 0 {
+    let is_unknown = flags & REQUIRED_FLAGS & !KNOWN_FLAGS != 0;
+    if tag == 0 || is_unknown || (flags & KINDS).count_ones() != 1 {
         return null_mut();
     }
-    call.allocate_pool(size, tag, is_paged)
+    let block = call.allocate_pool(size, tag, flags & POOL_FLAG_PAGED != 0);
+    if !block.is_null() && flags & POOL_FLAG_UNINITIALIZED != 0 {
+        // SAFETY: the block is so long, and was just allocated.
+        unsafe { block.cast::<u8>().write_bytes(UNINITIALISED, size) };
+    }
+    block
 }
 
-/// The content of a block that is not zeroed.
+/// `POOL_FLAG_UNINITIALIZED`, and the flags of the kinds of pool, of which a caller gives one.
+const POOL_FLAG_UNINITIALIZED: u64 = 2;
+const KINDS: u64 = 0x40 | 0x80 | POOL_FLAG_PAGED;
+
+/// The flags that the kernel must know, and those that it knows.
+const REQUIRED_FLAGS: u64 = 0xffff_ffff;
+const KNOWN_FLAGS: u64 = 0x7ff;
+
+/// What a block holds that is not zeroed.
 const UNINITIALISED: u8 = 0x5a;
 
 impl Call {

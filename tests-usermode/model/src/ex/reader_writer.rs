@@ -42,6 +42,7 @@ impl Call {
     fn acquire_reader_writer(&self, lock: *mut EX_SPIN_LOCK, kind: Kind) -> u8 {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         let word = self.reader_writer(lock);
+        self.check_order(lock.addr());
         let old_irql = self.raise_irql(DISPATCH_LEVEL);
         self.wait_for(Wait::ReaderWriter(lock.addr()), || take(word, kind));
         self.note_reader_writer(lock, kind, Some(old_irql));
@@ -51,6 +52,7 @@ impl Call {
     fn acquire_reader_writer_at_dpc(&self, lock: *mut EX_SPIN_LOCK, kind: Kind) {
         self.require_dpc_level();
         let word = self.reader_writer(lock);
+        self.check_order(lock.addr());
         self.wait_for(Wait::ReaderWriter(lock.addr()), || take(word, kind));
         self.note_reader_writer(lock, kind, None);
     }
@@ -106,6 +108,7 @@ impl Call {
 
     /// Returns the word of a lock that the thread does not hold.
     fn reader_writer<'a>(&self, lock: *mut EX_SPIN_LOCK) -> &'a AtomicI32 {
+        self.require_nonpaged(lock);
         // SAFETY: the caller of the routine passes a lock, which only these routines access.
         let word = unsafe { self.view::<AtomicI32, _>(lock) };
         let again = locked(&self.held)
@@ -116,7 +119,6 @@ impl Call {
             let what = "the thread acquires a reader/writer spin lock that it already holds, which is a deadlock";
             (bug_check, what.into())
         });
-        self.check_order(lock.addr());
         word
     }
 

@@ -18,6 +18,9 @@ const ONE: usize = 2;
 impl Call {
     fn run_ref<'a>(&self, run_ref: *mut EX_RUNDOWN_REF) -> &'a AtomicUsize {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+        if self.irql() == DISPATCH_LEVEL {
+            self.require_nonpaged(run_ref);
+        }
         // SAFETY: the caller of the routine passes a variable, which only these routines access.
         unsafe { self.view(run_ref) }
     }

@@ -204,14 +204,6 @@ impl Call {
         footprint::touch_memory();
         result
     }
-
-    /// Records that the thread has left its routine, and all frames of the driver.
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    pub(crate) fn leave_driver() {
-        thread::set_mode(Mode::Kernel);
-        leave_frame(usize::MAX, 0);
-        footprint::touch_memory();
-    }
 }
 
 /// Records the start of the stack of a driver routine; returns that of the outer one.
@@ -233,30 +225,47 @@ fn leave_frame(frame: usize, outer: usize) {
 }
 
 impl Call {
+    /// Returns whether an address is on the stack of the driver routine that runs.
+    pub(crate) fn is_on_stack(&self, address: usize) -> bool {
+        let here = 0_u8;
+        let here = (&raw const here).addr();
+        (here..self.frame.load(Ordering::Relaxed)).contains(&address)
+    }
+
     /// Records that an object is initialised. If it is on the stack of the driver routine that runs, it is gone when the
     /// routine returns. Returns whether it is there: such memory may still contain what a function that has returned left in it.
     pub(crate) fn note_initialised<T>(&self, object: *const T) -> bool {
-        let here = 0_u8;
-        let (address, here) = (object.addr(), (&raw const here).addr());
+        let address = object.addr();
         self.require_nonpaged(object);
         self.require_no_timer_in(object);
+        self.require_no_waiter_in(object);
         locked(&self.kernel.sleepers.gone).remove(&address);
-        let is_on_stack = self.is_on_stack(address, here);
+        let is_on_stack = self.is_on_stack(address);
         if is_on_stack {
             locked(&self.on_stack).push(address);
         }
         is_on_stack
     }
 
-    /// Returns whether an address is on the stack of the driver routine that runs, above one of the model's.
-    fn is_on_stack(&self, address: usize, here: usize) -> bool {
-        (here..self.frame.load(Ordering::Relaxed)).contains(&address)
+    /// Stops the system if a thread waits for an object in memory that becomes an object.
+    fn require_no_waiter_in<T>(&self, object: *const T) {
+        if !self.kernel.sleepers.any_asleep() {
+            return;
+        }
+        let memory = object.addr()..object.addr() + size_of::<T>();
+        let waiter = self.kernel.any_waited_for_in(&memory);
+        self.require(waiter.is_none(), Rule::WaitObjects, || {
+            let (thread, waited_for) = waiter.unwrap_or_default();
+            let what = format!(
+                "{thread} waits for the object {waited_for:#x}, which is initialised again"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
     }
 
     /// Stops the system if a thread waits in user mode for an object on its stack, which can be swapped out, or for a mutex.
     pub(crate) fn require_wait_mode(&self, object: *const c_void, mode: i8, is_mutex: bool) {
-        let here = 0_u8;
-        let is_on_stack = self.is_on_stack(object.addr(), (&raw const here).addr());
+        let is_on_stack = self.is_on_stack(object.addr());
         let is_wrong = mode != 0 && (is_on_stack || is_mutex);
         self.require(!is_wrong, Rule::WaitMode, || {
             let kind = if is_on_stack {

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
+    ffi::c_void,
     fmt,
     io::Write,
     ops::Deref,
@@ -71,8 +72,6 @@ pub(crate) struct Thread {
     pub(crate) held: Mutex<Vec<Held>>,
     /// The addresses of the mutexes that the thread owns.
     pub(crate) mutexes: Mutex<Vec<usize>>,
-    /// Where a system thread goes on that ends in the middle of its routine; zero for another thread.
-    pub(crate) exit: AtomicUsize,
     /// How many critical regions the thread has entered and not left.
     pub(crate) critical_regions: AtomicU32,
     pub(crate) waits_for: Mutex<Option<Wait>>,
@@ -87,6 +86,8 @@ pub(crate) struct Thread {
     /// The entry that the thread last inserted into an interlocked list.
     pub(crate) inserted_last: AtomicPtr<nt::LIST_ENTRY>,
     pub(crate) known_order: Mutex<KnownOrder>,
+    /// Where a system thread of the driver continues that ends in its routine; NULL in another thread.
+    pub(crate) exit: AtomicPtr<c_void>,
     /// The start of the stack of the driver routine that runs, and the objects that it has initialised on it.
     pub(crate) frame: AtomicUsize,
     pub(crate) on_stack: Mutex<Vec<usize>>,
@@ -167,7 +168,6 @@ impl Thread {
             processor: AtomicU32::new((number - 1) % kernel.config.processors.clamp(1, 64)),
             held: Mutex::default(),
             mutexes: Mutex::default(),
-            exit: AtomicUsize::new(0),
             critical_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),
             waits_at: Mutex::default(),
@@ -177,6 +177,7 @@ impl Thread {
             is_probed: AtomicBool::new(false),
             inserted_last: AtomicPtr::default(),
             known_order: Mutex::default(),
+            exit: AtomicPtr::default(),
             frame: AtomicUsize::new(0),
             on_stack: Mutex::default(),
             passed: Mutex::default(),

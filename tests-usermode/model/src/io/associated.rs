@@ -56,8 +56,6 @@ impl Call {
         let irp = record.raw();
         // SAFETY: the caller that completes an IRP owns it.
         let status = unsafe { nt::irp::status(irp) };
-        // SAFETY: as above.
-        let mdl = unsafe { nt::irp::mdl(irp) };
         // SAFETY: as above, and the IRP is an associated one.
         let master = unsafe { nt::master_irp(irp) };
         let by = self.caller();
@@ -72,7 +70,7 @@ impl Call {
             self.stop(bug_check, Rule::DoubleCompletion, what);
         }
         self.kernel.io().retire(record);
-        self.free_mdls(mdl);
+        self.free_mdls(record);
         let name = record.to_string();
         record.poison();
         let master = self.irp(master);

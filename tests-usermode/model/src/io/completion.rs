@@ -1,7 +1,10 @@
 //! The completion of IRPs: checks the status of dispatch routines; `IoCompleteRequest` moves up the device stack, calls
 //! the completion routines and wakes the threads that wait.
 
-use std::{ptr::null_mut, sync::Arc};
+use std::{
+    ptr::null_mut,
+    sync::{Arc, atomic::Ordering},
+};
 
 use nt::{
     DISPATCH_LEVEL, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS,
@@ -85,6 +88,9 @@ impl Call {
             let what = format!("{record} was marked pending, but {status:#x} is returned");
             self.stop(BugCheck::io(0x23e, [0, irp, 0]), Rule::MarkIrpPending, what);
         }
+        if passed_on && pending && !marked {
+            record.note_pended(location);
+        }
         match left {
             None if !pending => {
                 let what = format!(
@@ -137,6 +143,7 @@ impl Call {
                 status,
                 marked: pending != 0,
             };
+            self.verify_pended(record, location, pending != 0);
             record.leave(location, Some(left));
             let more = record.previous_location();
             let is_back = record.came_back();
@@ -156,8 +163,10 @@ impl Call {
                 };
                 // The routine is the upper driver's, and may send the IRP again.
                 let (serving, passed) = (locked(&self.serving).take(), locked(&self.passed).take());
-                // SAFETY: the routine is called as the I/O manager calls it, with the context that it was set with.
+                let (irql, regions) = (self.irql(), self.critical_regions.load(Ordering::Relaxed));
+                // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
                 let answer = unsafe { Call::in_driver(routine, (device, irp, context)) };
+                self.verify_completion_returned(routine as usize as u64, irql, regions);
                 *locked(&self.serving) = serving;
                 *locked(&self.passed) = passed;
                 if answer == STATUS_MORE_PROCESSING_REQUIRED {
@@ -180,6 +189,38 @@ impl Call {
             Origin::Associated => self.finish_associated(record),
             _ => self.finish_threaded(record),
         }
+    }
+
+    /// Stops the system if a dispatch routine has returned `STATUS_PENDING`, and the IRP is completed at its location, which was not
+    /// marked pending.
+    fn verify_pended(&self, record: &IrpRecord, location: i8, marked: bool) {
+        self.require(marked || !record.is_pended(location), Rule::MarkIrpPending2, || {
+            let bug_check = BugCheck::io(0x23d, [0, record.address() as u64, 0]);
+            let what = format!(
+                "{record} is completed and was not marked pending, but its dispatch routine has returned STATUS_PENDING: the \
+                 completion routine that keeps an IRP marks it"
+            );
+            (bug_check, what)
+        });
+    }
+
+    /// Stops the system if a completion routine has returned at another IRQL, with a lock, or in another critical region.
+    fn verify_completion_returned(&self, routine: u64, irql: u8, regions: u32) {
+        let now = self.irql();
+        let holds = !locked(&self.held).is_empty();
+        self.require(now == irql || holds, Rule::IrqlReturn, || {
+            let parameters = [routine, irql.into(), now.into()];
+            let what =
+                format!("a completion routine was called at IRQL {irql} and has returned at {now}");
+            (BugCheck::verifier(0xfa, parameters), what)
+        });
+        self.require_returned("a completion routine", irql);
+        let regions_now = self.critical_regions.load(Ordering::Relaxed);
+        self.require(regions_now == regions, Rule::CriticalRegions, || {
+            let parameters = [routine, regions.into(), regions_now.into()];
+            let what = "a completion routine has entered or left a critical region";
+            (BugCheck::verifier(0xfb, parameters), what.into())
+        });
     }
 
     /// Stops the system if a completion routine was called with `PendingReturned` set and has not marked the IRP
@@ -332,6 +373,7 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
+        self.free_mdls(record);
         self.kernel.io().retire(record);
         // SAFETY: the IRP has ended, and its memory stays as long as the record. Whoever reads the status now breaks a rule.
         unsafe { nt::irp::set_status(record.raw(), ENDED) };

@@ -26,6 +26,9 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
+/// `DO_EXCLUSIVE`, the flag of a device object with which only one file may be open.
+pub(crate) const DO_EXCLUSIVE: u32 = 8;
+
 /// The device objects, by their addresses.
 #[derive(Default)]
 pub(crate) struct Devices {
@@ -420,7 +423,7 @@ extern "C" fn IoCreateDevice(
     name: *mut UNICODE_STRING,
     kind: u32,
     characteristics: u32,
-    _exclusive: u8,
+    exclusive: u8,
     device: *mut *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
     let call = Call::enter_shared("IoCreateDevice");
@@ -431,7 +434,12 @@ extern "C" fn IoCreateDevice(
     let io = call.kernel.io();
     let create = || {
         let devices = &io.devices;
-        devices.create(driver, extension_size, kind, characteristics)
+        let object = devices.create(driver, extension_size, kind, characteristics);
+        if exclusive != 0 {
+            // SAFETY: the device object is made here.
+            unsafe { (*object).Flags |= DO_EXCLUSIVE };
+        }
+        object
     };
     let created = if name.is_null() {
         Ok(create())
@@ -466,7 +474,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
     });
     call.verify_deletion(device.addr());
     call.delete_io_timer(device);
-    call.require_no_shutdown(device);
+    call.forget_shutdown(device);
     call.require(!devices.is_attached(device), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x201, [0, 0, device.addr() as u64]);
         (
@@ -535,6 +543,7 @@ impl Call {
             return;
         }
         if let Some(extension) = devices.extension_of(device.addr()) {
+            self.require_no_lookaside_in(&extension);
             self.verify_memory_is_unused(extension.start, extension.len());
         }
     }

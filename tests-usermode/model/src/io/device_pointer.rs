@@ -14,7 +14,11 @@ use nt::{
 
 use crate::{
     host::Call,
-    io::{Access, File, User, file::FileInner, registry::text},
+    io::{
+        Access, File, User,
+        file::{FileInner, Opening},
+        registry::text,
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -126,12 +130,17 @@ extern "C" fn IoGetDeviceObjectPointer(
         _ => Access::Read,
     };
     let kernel = Arc::clone(&call.kernel);
-    // Kernel mode has every access, and so has the system account.
-    let inner = match kernel.io().namespace.admit(&name, access, User::System) {
+    // The access of kernel mode is not checked, and the system's own account has it all.
+    let (inner, name) = match kernel.io().namespace.admit(&name, access, User::System) {
         Ok(inner) => inner,
         Err(status) => return status,
     };
-    let opened = File::open(&call, &kernel, &inner, access);
+    let opening = Opening {
+        access,
+        name,
+        by_kernel: true,
+    };
+    let opened = File::open(&call, &kernel, &inner, &opening);
     inner.file_closed(&call);
     let opened = match opened {
         Ok(opened) => opened,

@@ -188,6 +188,8 @@ impl Call {
         let flags = unsafe { (*top).Flags };
         // SAFETY: as above.
         let size = unsafe { (*top).StackSize };
+        // SAFETY: as above.
+        let alignment = unsafe { (*top).AlignmentRequirement };
         // A device object that is being initialised cannot be attached to.
         if flags & DO_DEVICE_INITIALIZING != 0 {
             return null_mut();
@@ -195,6 +197,8 @@ impl Call {
         self.kernel.io().devices.attach(source, top);
         // SAFETY: the caller passes its own device object.
         unsafe { (*source).StackSize = size + 1 };
+        // SAFETY: as above.
+        unsafe { (*source).AlignmentRequirement = alignment };
         // SAFETY: as above.
         unsafe { (*top).AttachedDevice = source };
         let probed = locked(&self.kernel.io().probe).is_some();

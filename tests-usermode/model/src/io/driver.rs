@@ -177,7 +177,7 @@ impl Driver {
         *locked(&self.kernel.io().probe) = probe.map(|minor| (pdo.expose_provenance(), minor));
         let object = self.call_add_device(&call, pdo, Role::Lowest);
         call.is_probed.store(false, Ordering::Relaxed);
-        let object = object?;
+        let object = object?.unwrap_or(pdo);
         let inner = DeviceInner::new(pdo, object);
         locked(&self.devices).push(Arc::clone(&inner));
         Ok(Device::new(&self.kernel, inner))
@@ -213,17 +213,20 @@ impl Driver {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("AddDevice");
         let inner = device.inner();
-        inner.add_object(self.call_add_device(&call, inner.pdo(), role)?);
+        if let Some(object) = self.call_add_device(&call, inner.pdo(), role)? {
+            inner.add_object(object);
+        }
         Ok(())
     }
 
-    /// Calls AddDevice; returns the device object that it has attached.
+    /// Calls AddDevice; returns the device object that it has attached. A filter driver need not attach one, as Microsoft's
+    /// [guidelines](https://learn.microsoft.com/windows-hardware/drivers/kernel/guidelines-for-writing-adddevice-routines) say.
     fn call_add_device(
         &self,
         call: &Call,
         pdo: *mut DEVICE_OBJECT,
         role: Role,
-    ) -> Result<*mut DEVICE_OBJECT, NTSTATUS> {
+    ) -> Result<Option<*mut DEVICE_OBJECT>, NTSTATUS> {
         let driver = self.object();
         // SAFETY: DriverEntry has set the fields of the driver object.
         let extension = unsafe { (*driver).DriverExtension };
@@ -244,12 +247,15 @@ impl Driver {
             });
             return Err(status);
         }
+        if role == Role::Filter && !attached {
+            return Ok(None);
+        }
         call.require(attached, Rule::AddDevice, || {
             let what = "AddDevice has attached no device object";
             (BugCheck(0, [0; 4]), what.into())
         });
         call.verify_flags(object, role);
-        Ok(object)
+        Ok(Some(object))
     }
 
     /// Unloads the driver, whose PnP devices were removed. Its named devices can no longer be opened. Waits until their last file is

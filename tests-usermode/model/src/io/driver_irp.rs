@@ -25,9 +25,6 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// The maximum part of a stack that the frames of drivers use.
-const STACK: usize = 1 << 20;
-
 /// The tag of a system buffer that a driver frees.
 const TAG: u32 = u32::from_le_bytes(*b"Io  ");
 
@@ -155,6 +152,7 @@ impl Call {
             // SAFETY: as above.
             unsafe { block.write(value) };
         }
+        self.free_mdls(record);
         self.kernel.io().threaded.fetch_sub(1, Ordering::Relaxed);
         self.kernel.io().retire(record);
         record.poison();
@@ -163,31 +161,6 @@ impl Call {
             let event = unsafe { self.view::<Dispatcher, _>(event) };
             self.synchronise((&raw const *event).addr());
             self.set_event(event);
-        }
-    }
-
-    /// Stops the system if a dispatch routine has returned while a request that it has sent will write its result to its stack.
-    pub(in crate::io) fn require_awaited(&self) {
-        let io = self.kernel.io();
-        if io.threaded.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let here = 0_u8;
-        let here = (&raw const here).addr();
-        let sent = io
-            .live()
-            .into_iter()
-            .filter(|record| record.origin == Origin::Threaded && record.sender == self.number);
-        for record in sent {
-            // SAFETY: the lower driver does not change the field.
-            let block = unsafe { (*record.raw()).UserIosb };
-            let gone = here.saturating_sub(STACK)..here;
-            self.require(!gone.contains(&block.addr()), Rule::IoBuildDeviceControlWait, || {
-                let what = format!(
-                    "a dispatch routine has returned and has not waited for {record}, whose IO_STATUS_BLOCK is on its stack"
-                );
-                (BugCheck::io(0xc, [block.addr() as u64, 0, 0]), what)
-            });
         }
     }
 

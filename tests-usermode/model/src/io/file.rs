@@ -57,10 +57,36 @@ impl Access {
     }
 }
 
+/// How a file is opened.
+pub(crate) struct Opening {
+    pub(crate) access: Access,
+    /// What follows the device's name.
+    pub(crate) name: String,
+    /// Whether a driver opens it.
+    pub(crate) by_kernel: bool,
+}
+
+impl Opening {
+    /// An opening by user mode of the device itself.
+    pub(crate) const fn of_user(access: Access) -> Self {
+        Self {
+            access,
+            name: String::new(),
+            by_kernel: false,
+        }
+    }
+}
+
+/// The offset of `FileName` in `FILE_OBJECT.Reserved`, in words.
+const FILE_NAME: usize = 6;
+
 /// A file object.
 pub(crate) struct FileInner {
     object: Box<UnsafeCell<MaybeUninit<FILE_OBJECT>>>,
+    /// The buffer of its name.
+    _name: Vec<u16>,
     access: Access,
+    by_kernel: bool,
     device: Arc<DeviceInner>,
     /// The number of IRPs that have not ended.
     irps: AtomicUsize,
@@ -81,7 +107,12 @@ impl FileInner {
         self.object.get().cast()
     }
 
-    /// Records that the current step reads or changes the file. The order in which IRPs are added and removed makes no
+    /// The mode of its requests.
+    pub(crate) fn requestor_mode(&self) -> i8 {
+        i8::from(!self.by_kernel)
+    }
+
+    /// Notes that the step that runs looks at the file, or changes it. The order in which IRPs are counted in and off makes no
     /// difference until the file is closed.
     fn touch(&self, access: footprint::Access) {
         footprint::touch(self.object().addr(), access);
@@ -140,6 +171,11 @@ impl FileInner {
     fn send(self: &Arc<Self>, call: &Call, major: usize) -> i32 {
         let asked = Asked {
             major,
+            code: if major == nt::IRP_MJ_CREATE {
+                self.access.rights()
+            } else {
+                0
+            },
             ..Asked::default()
         };
         let device = self.device.top();
@@ -169,7 +205,7 @@ impl File {
         call: &Call,
         kernel: &Arc<Kernel>,
         device: &Arc<DeviceInner>,
-        access: Access,
+        opening: &Opening,
     ) -> Result<Self, i32> {
         let object = Box::new(UnsafeCell::new(MaybeUninit::<FILE_OBJECT>::zeroed()));
         // SAFETY: zero is valid for every field, and no other thread knows the object yet.
@@ -177,9 +213,17 @@ impl File {
         fields.Type = 5;
         fields.Size = i16::try_from(size_of::<FILE_OBJECT>()).unwrap_or_default();
         fields.DeviceObject = device.pdo();
+        let mut name: Vec<u16> = opening.name.encode_utf16().collect();
+        if !name.is_empty() {
+            let length = name.len() as u64 * 2;
+            fields.Reserved[FILE_NAME] = length | length << 16;
+            fields.Reserved[FILE_NAME + 1] = name.as_mut_ptr().expose_provenance() as u64;
+        }
         let inner = Arc::new(FileInner {
             object,
-            access,
+            _name: name,
+            access: opening.access,
+            by_kernel: opening.by_kernel,
             device: Arc::clone(device),
             irps: AtomicUsize::new(0),
             handle_closed: AtomicBool::new(false),

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use nt::{
-    DEVICE_OBJECT, GUID, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_OBJECT_NAME_NOT_FOUND,
-    STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, GUID, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING,
 };
 use rustc_hash::FxHashMap;
 
@@ -39,7 +39,7 @@ impl Interfaces {
 extern "C" fn IoRegisterDeviceInterface(
     pdo: *mut DEVICE_OBJECT,
     class: *const GUID,
-    _reference: *mut UNICODE_STRING,
+    reference: *mut UNICODE_STRING,
     name: *mut UNICODE_STRING,
 ) -> NTSTATUS {
     let call = Call::enter("IoRegisterDeviceInterface");
@@ -47,6 +47,10 @@ extern "C" fn IoRegisterDeviceInterface(
     call.require_live_device(pdo);
     call.require_room(class.cast_mut());
     call.require_room(name);
+    let is_physical = call.kernel.io().devices.pdo_of(pdo.addr()) == Some(pdo.addr());
+    if !is_physical {
+        return STATUS_INVALID_DEVICE_REQUEST;
+    }
     // SAFETY: the caller gives a class.
     let class = unsafe { class.read() };
     let node = u64::from_be_bytes(class.Data4);
@@ -57,7 +61,12 @@ extern "C" fn IoRegisterDeviceInterface(
         class.Data2,
         class.Data3,
     );
-    let units: Vec<u16> = text.encode_utf16().collect();
+    let mut units: Vec<u16> = text.encode_utf16().collect();
+    if !reference.is_null() {
+        units.push(u16::from(b'\\'));
+        // SAFETY: the caller gives a string.
+        units.extend_from_slice(unsafe { super::registry::units(reference) });
+    }
     let size = units.len() * 2;
     let buffer = call.allocate_pool(size, INTERFACE_TAG, true).cast::<u16>();
     let Ok(length) = u16::try_from(size) else {
@@ -76,11 +85,15 @@ extern "C" fn IoRegisterDeviceInterface(
             Buffer: buffer,
         });
     }
+    let mut interfaces = locked(&call.kernel.io().interfaces.0);
+    if interfaces.contains_key(&units) {
+        return STATUS_OBJECT_NAME_EXISTS;
+    }
     let interface = Interface {
         pdo: pdo.addr(),
         is_enabled: false,
     };
-    locked(&call.kernel.io().interfaces.0).insert(units, interface);
+    interfaces.insert(units, interface);
     STATUS_SUCCESS
 }
 

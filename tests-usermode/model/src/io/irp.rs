@@ -3,6 +3,7 @@
 mod describe;
 mod driver;
 mod lookup;
+mod parameters;
 
 use std::{
     cell::UnsafeCell,
@@ -93,6 +94,8 @@ pub(crate) struct IrpRecord {
     pub(crate) direct: Option<DirectBuffer>,
     /// The buffers of a request with `METHOD_NEITHER`.
     pub(in crate::io) user: Option<UserBuffers>,
+    /// The structure that the parameters point to.
+    pointed_to: Option<Box<UnsafeCell<[u128]>>>,
     pub(crate) number: u32,
     asked: Asked,
     /// The number of the thread that sent the IRP.
@@ -127,6 +130,8 @@ pub(crate) struct Visit {
     left: Option<Left>,
     /// The number of times that the IRP was sent to the location after the completion had left it.
     again: u32,
+    /// Whether its dispatch routine has returned `STATUS_PENDING` as the lower driver's, and had not marked it.
+    pended: bool,
 }
 
 /// The progress of an IRP.
@@ -176,10 +181,12 @@ impl IrpRecord {
         let direct = DirectBuffer::lock(&asked, input, &output);
         let system_buffer = SystemBuffer::new(&asked, input);
         let user = UserBuffers::new(&asked, input, &output);
+        let pointed_to = parameters::pointed_to(&asked);
         let record = Arc::new(Self {
             system_buffer,
             direct,
             user,
+            pointed_to,
             asked,
             file,
             state: Mutex::new(State {
@@ -224,6 +231,7 @@ impl IrpRecord {
             system_buffer: None,
             direct: None,
             user: None,
+            pointed_to: None,
             number,
             asked: Asked::default(),
             sender,
@@ -257,7 +265,8 @@ impl IrpRecord {
         self.clear();
         // SAFETY: zero is valid for every field, and no other thread knows the IRP yet.
         let irp = unsafe { &mut *self.raw() };
-        irp.RequestorMode = i8::from(self.file.is_some());
+        let mode = self.file.as_ref().map(|file| file.requestor_mode());
+        irp.RequestorMode = mode.unwrap_or_default();
         if let Some(buffer) = &self.system_buffer {
             irp.AssociatedIrp.SystemBuffer = buffer.start().cast();
         }
@@ -278,33 +287,8 @@ impl IrpRecord {
             .as_ref()
             .map_or(std::ptr::null_mut(), |file| file.object());
         let parameters = (&raw mut stack.Parameters).cast::<DeviceIoControl>();
-        let Asked {
-            input_length,
-            output_length,
-            offset,
-            power: (kind, state),
-            ..
-        } = self.asked;
-        // Length, class and ByteOffset of Parameters.Read, Write, QueryFile and SetFile have the offsets of the output
-        // length, the input length and the code in Parameters.DeviceIoControl; so have the last two Type and State of
-        // Parameters.Power.
-        let (output_length, input_length, code) = match self.asked.major {
-            nt::IRP_MJ_READ => (output_length, 0, offset.cast_unsigned()),
-            nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
-            nt::IRP_MJ_QUERY_INFORMATION => (output_length, self.asked.code as usize, 0),
-            nt::IRP_MJ_SET_INFORMATION => (input_length, self.asked.code as usize, 0),
-            nt::IRP_MJ_POWER => (0, kind as usize, state.into()),
-            _ => (output_length, input_length, self.asked.code.into()),
-        };
         // SAFETY: the layouts are asserted to be the same.
-        unsafe {
-            parameters.write(DeviceIoControl {
-                output_length: output_length as u64,
-                input_length: input_length as u64,
-                code,
-                type3_input: self.user.as_ref().map_or(null_mut(), UserBuffers::input),
-            });
-        }
+        unsafe { parameters.write(self.parameters()) };
     }
 
     /// Returns the IRP.
@@ -437,7 +421,32 @@ impl IrpRecord {
             visit.again += 1;
         }
         visit.left = left;
+        visit.pended = false;
         visit.again
+    }
+
+    /// Records that the dispatch routine of a stack location that is not marked has returned `STATUS_PENDING`.
+    pub(crate) fn note_pended(&self, location: i8) {
+        let mut state = locked(&self.state);
+        let count = usize::from(self.stack_count.unsigned_abs());
+        if state.visits.len() < count {
+            state.visits.resize(count, Visit::default());
+        }
+        let index = usize::try_from(location - 1).unwrap_or(usize::MAX);
+        if let Some(visit) = state
+            .visits
+            .get_mut(index)
+            .filter(|visit| visit.left.is_none())
+        {
+            visit.pended = true;
+        }
+    }
+
+    /// Returns whether the dispatch routine of a stack location has returned `STATUS_PENDING` and had not marked it.
+    pub(crate) fn is_pended(&self, location: i8) -> bool {
+        let state = locked(&self.state);
+        let index = usize::try_from(location - 1).unwrap_or(usize::MAX);
+        state.visits.get(index).is_some_and(|visit| visit.pended)
     }
 
     /// Returns whether a stack location is marked pending.

@@ -337,10 +337,37 @@ impl Call {
         status
     }
 
+    /// Stops the system if a driver passes an IRP on to a device object of its stack that is not the next lower one.
+    fn require_not_bypassed(&self, device: *mut DEVICE_OBJECT, record: &IrpRecord) {
+        let location = record.current() - 1;
+        if location < 1 {
+            return;
+        }
+        // SAFETY: the location is inside the memory. The driver has skipped it, or copied its own to it; else it has no device.
+        let own = unsafe { (*record.location(location)).DeviceObject };
+        let devices = &self.kernel.io().devices;
+        let Some(next) = devices.lower_of(own.addr()) else {
+            return;
+        };
+        let mut lower = devices.lower_of(next);
+        while let Some(bypassing) = lower {
+            self.require(bypassing != device.addr(), Rule::PassedIrp, || {
+                let address = record.address() as u64;
+                let bug_check = BugCheck::io(0x211, [0, address, device.addr() as u64]);
+                let what = format!(
+                    "{record} is sent to {device:?}, past the next lower device object {next:#x}"
+                );
+                (bug_check, what)
+            });
+            lower = devices.lower_of(bypassing);
+        }
+    }
+
     /// Checks an IRP that is sent to a device object, and moves to the stack location of its driver.
     fn verify_sent(&self, device: *mut DEVICE_OBJECT, record: &IrpRecord) {
         let irp = record.raw();
         let irql = self.irql();
+        let is_passed_on = record.is_down();
         record.note_sent();
         let is_device_io = matches!(
             record.asked().major,
@@ -351,8 +378,8 @@ impl Call {
                 | nt::IRP_MJ_POWER
         );
         let highest = match (is_device_io, record.origin) {
-            // It is completed by an APC of the sender.
-            (_, Origin::Threaded) => 0,
+            // It is completed by an APC of the driver that has made it.
+            (_, Origin::Threaded) if !is_passed_on => 0,
             (true, _) => DISPATCH_LEVEL,
             (false, _) => 1,
         };
@@ -385,6 +412,7 @@ impl Call {
             let what = format!("{record} is sent to the device object {device:?}, which was freed");
             (bug_check, what)
         });
+        self.require_not_bypassed(device, record);
         self.require(!record.has_cancel_routine(), Rule::CompleteRequest, || {
             let bug_check = BugCheck::io(0x203, [0, irp.addr() as u64, device.addr() as u64]);
             (

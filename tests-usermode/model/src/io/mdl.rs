@@ -12,7 +12,7 @@ use std::{
 
 use nt::{
     DISPATCH_LEVEL, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_PARTIAL,
-    MDL_PARTIAL_HAS_BEEN_MAPPED,
+    MDL_PARTIAL_HAS_BEEN_MAPPED, MDL_SOURCE_IS_NONPAGED_POOL,
 };
 
 use crate::{
@@ -217,27 +217,48 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn MmMapLockedPagesSpecifyCache(
     mdl: *mut MDL,
-    _mode: i8,
+    mode: i8,
     _cache: i32,
     _requested: *mut c_void,
-    _bug_check_on_failure: u32,
+    bug_check_on_failure: u32,
     _priority: u32,
 ) -> *mut c_void {
     let call = Call::enter_noted("MmMapLockedPagesSpecifyCache");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let is_user = mode != 0;
+    let (highest, code) = if is_user {
+        (1, 0x77)
+    } else {
+        (DISPATCH_LEVEL, 0xe5)
+    };
+    call.require_at_most(highest, Rule::Irql, code);
+    call.require(bug_check_on_failure == 0, Rule::Mdl, || {
+        let what = "BugCheckOnFailure is TRUE: drivers set it to FALSE, and expect NULL";
+        (
+            BugCheck::verifier(0x82, [mdl.addr() as u64, 0, 0]),
+            what.into(),
+        )
+    });
     call.require_mdl(mdl);
     // SAFETY: the MDL is the driver's, or that of a request that has not ended, whose driver is the caller.
     let fields = unsafe { &mut *mdl };
-    let is_mapped = fields.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA != 0;
+    let start = fields.StartVa.wrapping_byte_add(fields.ByteOffset as usize);
+    let is_mapped = !is_user && fields.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA != 0;
     call.require(!is_mapped, Rule::Mdl, || {
         (BugCheck(0, [0; 4]), "the MDL is mapped again".into())
     });
     let is_partial = fields.MdlFlags & MDL_PARTIAL != 0;
-    let is_locked = fields.MdlFlags & MDL_PAGES_LOCKED != 0 || is_partial;
+    // Such pages are mapped for the system as long as they exist.
+    let is_nonpaged = fields.MdlFlags & MDL_SOURCE_IS_NONPAGED_POOL != 0;
+    let is_locked = fields.MdlFlags & MDL_PAGES_LOCKED != 0 || is_partial || is_user && is_nonpaged;
     call.require(is_locked, Rule::Mdl, || {
         let what = "the pages of the MDL are mapped, and are not locked";
         (BugCheck(0, [0; 4]), what.into())
     });
+    if is_user {
+        // The model has one address space.
+        call.kernel.io().mdls.map_for_user(mdl, start);
+        return start;
+    }
     if call.kernel.fails() {
         return null_mut();
     }
@@ -245,6 +266,6 @@ extern "C" fn MmMapLockedPagesSpecifyCache(
     if is_partial {
         fields.MdlFlags |= MDL_PARTIAL_HAS_BEEN_MAPPED;
     }
-    fields.MappedSystemVa = fields.StartVa.wrapping_byte_add(fields.ByteOffset as usize);
-    fields.MappedSystemVa
+    fields.MappedSystemVa = start;
+    start
 }

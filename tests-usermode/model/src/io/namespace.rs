@@ -14,7 +14,13 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     host::{Call, Kernel, thread::Attached, wait::Wait},
-    io::{Access, File, User, device::DeviceInner, registry::text, security::Dacl},
+    io::{
+        Access, File, User,
+        device::{DO_EXCLUSIVE, DeviceInner},
+        file::Opening,
+        registry::text,
+        security::Dacl,
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -86,14 +92,14 @@ impl Namespace {
         self.change(object, |device| device.dacl = dacl);
     }
 
-    /// Checks that a user may open a name, and adds a file to its device.
+    /// Checks that a user may open a name, and counts a file of its device. Returns also what follows the device's name.
     pub(crate) fn admit(
         &self,
-        name: &str,
+        opened: &str,
         access: Access,
         user: User,
-    ) -> Result<Arc<DeviceInner>, NTSTATUS> {
-        let name = canonical(name);
+    ) -> Result<(Arc<DeviceInner>, String), NTSTATUS> {
+        let name = canonical(opened);
         let links = locked(&self.links);
         let linked = links
             .iter()
@@ -118,8 +124,14 @@ impl Namespace {
         if is_checked && !device.dacl.allows(user, access.rights()) {
             return Err(STATUS_ACCESS_DENIED);
         }
+        if flags & DO_EXCLUSIVE != 0 && device.inner.open_files() != 0 {
+            return Err(STATUS_ACCESS_DENIED);
+        }
         device.inner.file_opened();
-        Ok(Arc::clone(&device.inner))
+        // With the case in which it was given.
+        let given = opened.chars().count().saturating_sub(rest.chars().count());
+        let rest = opened.chars().skip(given).collect();
+        Ok((Arc::clone(&device.inner), rest))
     }
 }
 
@@ -133,9 +145,8 @@ impl Kernel {
     /// Opens a device by its name, such as `\\.\Name` or `\Device\Name`, as a user (`NtCreateFile`).
     ///
     /// # Errors
-    /// `STATUS_OBJECT_NAME_NOT_FOUND` if nothing has that name, `STATUS_NO_SUCH_DEVICE` if the device is not initialised
-    /// yet or its driver is being unloaded, `STATUS_ACCESS_DENIED` if the user may not have the access, and the error of
-    /// the driver.
+    /// `STATUS_OBJECT_NAME_NOT_FOUND` if nothing has that name, `STATUS_NO_SUCH_DEVICE` if the device is not initialised yet or
+    /// its driver is being unloaded, `STATUS_ACCESS_DENIED` if the user may not have the access or the device is exclusive and open, and what the driver answers.
     pub fn open_device(
         self: &Arc<Self>,
         name: &str,
@@ -145,8 +156,12 @@ impl Kernel {
         let _attached = Attached::to(self);
         let call = Call::enter_shared("NtCreateFile");
         call.switch_after("NtCreateFile", std::ptr::null::<u8>());
-        let device = self.io().namespace.admit(name, access, user)?;
-        let opened = File::open(&call, self, &device, access);
+        let (device, name) = self.io().namespace.admit(name, access, user)?;
+        let opening = Opening {
+            name,
+            ..Opening::of_user(access)
+        };
+        let opened = File::open(&call, self, &device, &opening);
         device.file_closed(&call);
         opened
     }

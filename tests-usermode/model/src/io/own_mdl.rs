@@ -11,6 +11,7 @@ use nt::{
 
 use crate::{
     host::Call,
+    io::irp::IrpRecord,
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -18,13 +19,37 @@ use crate::{
 /// `PAGE_SIZE`
 const PAGE: usize = 0x1000;
 
-/// The MDLs that were allocated and not freed, by their addresses.
+/// The MDLs of drivers.
 #[derive(Default)]
-pub(crate) struct Mdls(Mutex<HashMap<usize, Box<[u128]>>>);
+pub(crate) struct Mdls {
+    /// Those that were allocated and not freed, by their addresses.
+    allocated: Mutex<HashMap<usize, Box<[u128]>>>,
+    /// Those whose pages are mapped for user mode, and where.
+    user_mappings: Mutex<Vec<(usize, usize)>>,
+}
 
 impl Mdls {
-    fn is_own(&self, mdl: *mut MDL) -> bool {
-        locked(&self.0).contains_key(&mdl.addr())
+    fn is_allocated(&self, mdl: *mut MDL) -> bool {
+        locked(&self.allocated).contains_key(&mdl.addr())
+    }
+
+    fn remove(&self, mdl: *mut MDL) {
+        locked(&self.user_mappings).retain(|(mapped, _)| *mapped != mdl.addr());
+        locked(&self.allocated).remove(&mdl.addr());
+    }
+
+    /// Notes that the pages of an MDL are mapped for user mode.
+    pub(in crate::io) fn map_for_user(&self, mdl: *mut MDL, address: *mut c_void) {
+        locked(&self.user_mappings).push((mdl.addr(), address.addr()));
+    }
+
+    /// Removes the mapping of an MDL's pages for user mode; returns whether there was one at the address.
+    fn unmap_for_user(&self, mdl: *mut MDL, address: *mut c_void) -> bool {
+        let mut mappings = locked(&self.user_mappings);
+        let place = mappings
+            .iter()
+            .position(|mapping| *mapping == (mdl.addr(), address.addr()));
+        place.map(|place| mappings.remove(place)).is_some()
     }
 }
 
@@ -64,34 +89,70 @@ impl Call {
         let words = (size_of::<MDL>() + 8 * pages).div_ceil(16);
         let mut memory = vec![0_u128; words].into_boxed_slice();
         let mdl = memory.as_mut_ptr().cast::<MDL>();
-        locked(&self.kernel.io().mdls.0).insert(mdl.expose_provenance(), memory);
+        locked(&self.kernel.io().mdls.allocated).insert(mdl.expose_provenance(), memory);
         Some(mdl)
     }
 
     /// Stops the system if a pointer is neither an MDL that the driver has made nor that of a request that has not ended.
     pub(in crate::io) fn require_mdl(&self, mdl: *mut MDL) {
-        if self.kernel.io().mdls.is_own(mdl) {
+        if self.kernel.io().mdls.is_allocated(mdl) || self.is_in_nonpaged_memory(mdl) {
             self.require_source(mdl);
         } else {
             self.request_of_mdl(mdl);
         }
     }
 
-    /// Frees the MDLs of an IRP that the I/O manager frees.
-    pub(in crate::io) fn free_mdls(&self, mut mdl: *mut MDL) {
+    /// Unlocks and frees the MDLs of an IRP that has ended and that the I/O manager has made or frees.
+    pub(in crate::io) fn free_mdls(&self, record: &IrpRecord) {
+        // SAFETY: the caller that completes an IRP owns it.
+        let mut mdl = unsafe { nt::irp::mdl(record.raw()) };
         while !mdl.is_null() {
-            let next = self.own_mdl(mdl).Next;
-            locked(&self.kernel.io().mdls.0).remove(&mdl.addr());
+            let is_own = mdl == record.mdl();
+            if !is_own {
+                self.require_allocated(mdl);
+            }
+            // SAFETY: the MDL is the IRP's or the driver's.
+            let next = unsafe { (*mdl).Next };
+            if !is_own {
+                self.kernel.io().mdls.remove(mdl);
+            }
             mdl = next;
         }
     }
 
-    pub(in crate::io) fn own_mdl<'a>(&self, mdl: *mut MDL) -> &'a mut MDL {
-        let own = self.kernel.io().mdls.is_own(mdl);
-        self.require(own, Rule::Mdl, || {
+    /// Stops the system if a pointer is not an MDL that `IoAllocateMdl` has made.
+    fn require_allocated(&self, mdl: *mut MDL) {
+        let is_allocated = self.kernel.io().mdls.is_allocated(mdl);
+        self.require(is_allocated, Rule::Mdl, || {
             let what = format!("{mdl:?} is not an MDL that IoAllocateMdl has made, or was freed");
             (BugCheck(0x50, [mdl.addr() as u64, 0, 0, 0]), what)
         });
+    }
+
+    /// Whether an MDL is in nonpaged memory of the driver, where `MmInitializeMdl` makes it.
+    fn is_in_nonpaged_memory(&self, mdl: *mut MDL) -> bool {
+        let address = mdl.addr();
+        let io = self.kernel.io();
+        let block = self.kernel.nonpaged_block(address);
+        let memory = block.or_else(|| {
+            let device = io.devices.owner_of_extension(address)?;
+            io.devices.extension_of(device)
+        });
+        let Some(memory) = memory.filter(|memory| {
+            mdl.is_aligned() && memory.contains(&(address + size_of::<MDL>() - 1))
+        }) else {
+            return false;
+        };
+        // SAFETY: the memory is valid, and long enough for the structure.
+        let size = usize::try_from(unsafe { (*mdl).Size }).unwrap_or_default();
+        (size_of::<MDL>()..=memory.end - address).contains(&size)
+    }
+
+    /// Returns an MDL that the driver has made: by `IoAllocateMdl`, or in its own memory.
+    pub(in crate::io) fn own_mdl<'a>(&self, mdl: *mut MDL) -> &'a mut MDL {
+        if !self.is_in_nonpaged_memory(mdl) {
+            self.require_allocated(mdl);
+        }
         // SAFETY: the MDL is the driver's, which calls one routine with it at a time.
         unsafe { &mut *mdl }
     }
@@ -102,7 +163,7 @@ impl Call {
 
     /// Stops the system if a driver that is unloaded has not freed an MDL.
     pub(in crate::io) fn require_no_mdl(&self) {
-        let left = locked(&self.kernel.io().mdls.0).len();
+        let left = locked(&self.kernel.io().mdls.allocated).len();
         self.require(left == 0, Rule::Mdl, || {
             let what = format!("the driver is unloaded with {left} MDLs not freed");
             (BugCheck::verifier(0x62, [0, 0, left as u64]), what)
@@ -154,13 +215,15 @@ extern "C" fn IoAllocateMdl(
 extern "C" fn IoFreeMdl(mdl: *mut MDL) {
     let call = Call::enter_noted("IoFreeMdl");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    let flags = call.own_mdl(mdl).MdlFlags;
+    call.require_allocated(mdl);
+    // SAFETY: the MDL is the driver's.
+    let flags = unsafe { (*mdl).MdlFlags };
     let unlocked = flags & MDL_PAGES_LOCKED == 0;
     call.require_mdl_flags(
         unlocked,
         "an MDL is freed whose pages are locked: MmUnlockPages comes first",
     );
-    locked(&call.kernel.io().mdls.0).remove(&mdl.addr());
+    call.kernel.io().mdls.remove(mdl);
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmbuildmdlfornonpagedpool)
@@ -172,8 +235,25 @@ extern "C" fn MmBuildMdlForNonPagedPool(mdl: *mut MDL) {
     let mdl = call.own_mdl(mdl);
     let unlocked = mdl.MdlFlags & MDL_PAGES_LOCKED == 0;
     call.require_mdl_flags(unlocked, "the pages of the MDL are locked already");
+    let start = mdl.StartVa.wrapping_byte_add(mdl.ByteOffset as usize);
+    let is_paged = call.kernel.is_paged(start.addr());
+    call.require(
+        !is_paged && !call.is_on_stack(start.addr()),
+        Rule::Mdl,
+        || {
+            let bug_check = BugCheck::verifier(0x7f, [start.addr() as u64, 0, 0]);
+            let memory = if is_paged {
+                "in the paged pool"
+            } else {
+                "on the stack"
+            };
+            let what =
+                format!("the buffer {start:?} of the MDL is {memory}, not in the nonpaged pool");
+            (bug_check, what)
+        },
+    );
     mdl.MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
-    mdl.MappedSystemVa = mdl.StartVa.wrapping_byte_add(mdl.ByteOffset as usize);
+    mdl.MappedSystemVa = start;
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmprobeandlockpages)
@@ -210,6 +290,10 @@ extern "C" fn MmUnmapLockedPages(address: *mut c_void, mdl: *mut MDL) {
     let call = Call::enter_noted("MmUnmapLockedPages");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     call.require_mdl(mdl);
+    if call.kernel.io().mdls.unmap_for_user(mdl, address) {
+        call.require_at_most(1, Rule::Irql, 0x78);
+        return;
+    }
     // SAFETY: the MDL is the driver's, or that of its request.
     let mdl = unsafe { &mut *mdl };
     let is_mapped = mdl.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA != 0 && mdl.MappedSystemVa == address;

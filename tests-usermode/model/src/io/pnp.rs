@@ -14,6 +14,7 @@ use crate::{
     io::{
         Access, BusAnswer, File, Request,
         device::DeviceInner,
+        file::Opening,
         irp::{Asked, IrpRecord},
     },
     mutex::locked,
@@ -253,7 +254,7 @@ impl Device {
     pub fn open_anyway(&self, access: Access) -> Result<File, NTSTATUS> {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter_shared("NtCreateFile");
-        File::open(&call, &self.kernel, &self.inner, access)
+        File::open(&call, &self.kernel, &self.inner, &Opening::of_user(access))
     }
 }
 

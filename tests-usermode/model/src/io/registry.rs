@@ -2,7 +2,10 @@
 
 use std::{ffi::c_void, sync::Arc};
 
-use nt::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, REG_DWORD, STATUS_SUCCESS, UNICODE_STRING};
+use nt::{
+    HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, REG_DWORD, STATUS_BUFFER_OVERFLOW,
+    STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING,
+};
 
 use crate::{host::Call, verifier::Rule};
 
@@ -80,7 +83,7 @@ extern "C" fn ZwOpenKey(
 extern "C" fn ZwQueryValueKey(
     handle: HANDLE,
     name: *mut UNICODE_STRING,
-    _class: i32,
+    class: i32,
     information: *mut c_void,
     length: u32,
     result_length: *mut u32,
@@ -97,17 +100,54 @@ extern "C" fn ZwQueryValueKey(
     let Some((_, value)) = value.filter(|_| *key == Key::Parameters) else {
         return STATUS_OBJECT_NAME_NOT_FOUND;
     };
-    // KEY_VALUE_PARTIAL_INFORMATION: the title index, the type, the length of the data, and the data.
-    let answer = [0, REG_DWORD, 4, *value];
+    let Some((answer, fixed)) = value_information(class, &name, *value) else {
+        return STATUS_INVALID_PARAMETER;
+    };
     call.require_room(result_length);
+    let needed = u32::try_from(answer.len()).unwrap_or(u32::MAX);
     // SAFETY: the caller passes room for the length.
-    unsafe { result_length.write(16) };
-    if length < 16 {
+    unsafe { result_length.write(needed) };
+    if (length as usize) < fixed {
         return STATUS_BUFFER_TOO_SMALL;
     }
+    let written = answer.len().min(length as usize);
     // SAFETY: the caller passes a buffer of this length.
-    unsafe { information.cast::<[u32; 4]>().write_unaligned(answer) };
-    STATUS_SUCCESS
+    unsafe {
+        information.cast::<u8>().copy_from(answer.as_ptr(), written);
+    }
+    if written < answer.len() {
+        STATUS_BUFFER_OVERFLOW
+    } else {
+        STATUS_SUCCESS
+    }
+}
+
+/// Returns what is known of a value by a `KEY_VALUE_INFORMATION_CLASS`, and the length of its fixed part; `None` if there is no
+/// such class.
+fn value_information(class: i32, name: &str, value: u32) -> Option<(Vec<u8>, usize)> {
+    const BASIC: i32 = 0;
+    const FULL: i32 = 1;
+    const PARTIAL: i32 = 2;
+    let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let name_length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+    // The data of the full information follow the name, aligned.
+    let data = (20 + name_length).next_multiple_of(4);
+    let fixed: &[u32] = match class {
+        BASIC => &[0, REG_DWORD, name_length],
+        FULL => &[0, REG_DWORD, data, 4, name_length],
+        PARTIAL => &[0, REG_DWORD, 4],
+        _ => return None,
+    };
+    let mut answer: Vec<u8> = fixed.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let fixed = answer.len();
+    if class != PARTIAL {
+        answer.extend_from_slice(&name);
+    }
+    if class != BASIC {
+        answer.resize(answer.len().next_multiple_of(4), 0);
+        answer.extend_from_slice(&value.to_le_bytes());
+    }
+    Some((answer, fixed))
 }
 
 // SAFETY: see `irql`.

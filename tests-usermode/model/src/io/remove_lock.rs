@@ -102,30 +102,19 @@ impl Call {
         }
     }
 
-    /// Stops the system if there is no current `IRP_MN_REMOVE_DEVICE` that the owner of the lock has passed down. A lock that is in
+    /// Stops the system if there is no current `IRP_MN_REMOVE_DEVICE` of the owner of the lock. The driver should pass it down
+    /// first, but [need not](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove). A lock that is in
     /// no device extension need not be a device's: a driver that has one for each file waits for it in `IRP_MJ_CLEANUP`.
     fn verify_wait_for_release(&self, lock: *mut IO_REMOVE_LOCK) {
         let devices = &self.kernel.io().devices;
         let Some(owner) = devices.owner_of_extension(lock.addr()) else {
             return;
         };
+        let is_removed = self.removal_under_way(owner).is_some();
         let rule = Rule::IoReleaseRemoveLockAndWaitOutsideRemoveDevice;
-        let Some(removal) = self.removal_under_way(owner) else {
+        self.require(is_removed, rule, || {
             let what = format!(
                 "the driver waits for the remove lock {lock:?}, but its device gets no IRP_MN_REMOVE_DEVICE"
-            );
-            self.stop(BugCheck(0, [0; 4]), rule, what);
-        };
-        let passed = {
-            let state = locked(&removal.state);
-            match devices.lower_of(owner) {
-                Some(lower) => state.passed_to.contains(&lower),
-                None => !state.passed_to.is_empty(),
-            }
-        };
-        self.require(passed, Rule::RemoveLockMnRemove, || {
-            let what = format!(
-                "the driver waits for the remove lock {lock:?}, but IoCallDriver has not returned for {removal}"
             );
             (BugCheck(0, [0; 4]), what)
         });
@@ -183,15 +172,20 @@ extern "C" fn IoInitializeRemoveLockEx(
     _size: u32,
 ) {
     let call = Call::enter_noted("IoInitializeRemoveLock");
+    call.require_at_most(0, Rule::Irql, 0xe5);
     footprint::initialise(lock);
     // SAFETY: the caller gives room for a lock.
     let before = unsafe { call.view_new::<RemoveLock, _>(lock) };
     let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
     // If the memory was used for something else, the lock is new.
     let is_lock = before.event.waiters.is_linked_to_itself();
-    // A lock whose device was removed is new too.
-    let is_over =
-        before.removed.load(Ordering::Relaxed) != 0 && before.count.load(Ordering::Relaxed) <= 0;
+    // So it is after the removal of the device that it was for.
+    let devices = &call.kernel.io().devices;
+    let owner = devices.owner_of_extension(lock.addr());
+    let is_in_use = owner.is_some_and(|device| devices.is_drivers(device));
+    let is_over = !is_in_use
+        && before.removed.load(Ordering::Relaxed) != 0
+        && before.count.load(Ordering::Relaxed) <= 0;
     call.require(!(known && is_lock) || is_over, Rule::RemoveLock, || {
         let bug_check = BugCheck::verifier(0xd7, [0, lock.addr() as u64, 0]);
         let what = format!("the remove lock {lock:?} is initialised again");

@@ -8,7 +8,7 @@ use crate::{
     host::{Call, Kernel, thread::Attached},
     io::{device_stack::top_of, irp::Asked},
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 impl Kernel {
@@ -41,16 +41,9 @@ impl Kernel {
 }
 
 impl Call {
-    /// Stops the system if a device object is deleted that is still registered.
-    pub(in crate::io) fn require_no_shutdown(&self, device: *mut DEVICE_OBJECT) {
-        let registered = locked(&self.kernel.io().shutdown).contains(&device.addr());
-        self.require(!registered, Rule::DeviceRemoval, || {
-            let what = format!(
-                "the device object {device:?} is deleted, and would still get IRP_MJ_SHUTDOWN: call \
-                 IoUnregisterShutdownNotification first"
-            );
-            (BugCheck(0, [0; 4]), what)
-        });
+    /// Removes the registrations of a device object.
+    pub(in crate::io) fn forget_shutdown(&self, device: *mut DEVICE_OBJECT) {
+        locked(&self.kernel.io().shutdown).retain(|registered| *registered != device.addr());
     }
 }
 
@@ -75,5 +68,5 @@ extern "C" fn IoUnregisterShutdownNotification(device: *mut DEVICE_OBJECT) {
     let call = Call::enter_shared("IoUnregisterShutdownNotification");
     call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
     call.require_live_device(device);
-    locked(&call.kernel.io().shutdown).retain(|registered| *registered != device.addr());
+    call.forget_shutdown(device);
 }

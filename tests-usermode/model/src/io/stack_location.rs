@@ -1,6 +1,6 @@
 //! The stack locations of an IRP that a driver passes down, and which driver has the IRP.
 
-use nt::{IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER, STATUS_NOT_SUPPORTED};
+use nt::{IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS, STATUS_NOT_SUPPORTED};
 
 use crate::{
     host::Call,
@@ -66,6 +66,27 @@ impl Call {
         });
     }
 
+    /// Stops the system if a driver sends a PnP or power request that it has made, and its status is not the initial one.
+    fn require_initial_status(&self, record: &IrpRecord, status: NTSTATUS) {
+        let next = record.current() - 1;
+        if record.is_down() || next < 1 {
+            return;
+        }
+        // SAFETY: the location is inside the memory, and the caller owns the IRP.
+        let major = usize::from(unsafe { (*record.location(next)).MajorFunction });
+        let code = match major {
+            IRP_MJ_PNP => 0x20e,
+            IRP_MJ_POWER => 0x20f,
+            _ => return,
+        };
+        self.require(status == STATUS_NOT_SUPPORTED, Rule::PnpIrpCompletion, || {
+            let what = format!(
+                "{record} is sent with the status {status:#x}: the driver that makes it sets STATUS_NOT_SUPPORTED"
+            );
+            (BugCheck::io(code, [0, record.address() as u64, 0]), what)
+        });
+    }
+
     /// Checks the stack location that the current dispatch routine has set for the lower driver.
     pub(in crate::io) fn verify_next_location(&self, record: &IrpRecord) {
         // SAFETY: the caller owns the IRP.
@@ -84,6 +105,7 @@ impl Call {
             );
             (BugCheck::io(code, [0, record.address() as u64, 0]), what)
         });
+        self.require_initial_status(record, status);
         let serving = *locked(&self.serving);
         let Some(serving) = serving.filter(|serving| serving.irp == record.address()) else {
             return;

@@ -14,7 +14,7 @@ const APC_INDEX_MISMATCH: u32 = 1;
 
 const APC_LEVEL: u8 = 1;
 
-/// The priority of every thread.
+/// The priority of a thread that was given no other.
 const PRIORITY: i32 = 8;
 
 impl Call {
@@ -70,8 +70,11 @@ extern "C" fn KeLeaveCriticalRegion() {
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetprioritythread)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
-extern "C" fn KeSetPriorityThread(_thread: *mut c_void, _priority: i32) -> i32 {
+extern "C" fn KeSetPriorityThread(thread: *mut c_void, priority: i32) -> i32 {
     let call = Call::enter_noted("KeSetPriorityThread");
     call.require_at_most(0, Rule::Irql, 0xe5);
-    PRIORITY
+    let mut priorities = locked(&call.kernel.ke().priorities);
+    priorities
+        .insert(thread.addr(), priority)
+        .unwrap_or(PRIORITY)
 }

@@ -243,7 +243,7 @@ impl Call {
         });
     }
 
-    /// Queues a DPC on this thread's processor. The IRQL is `DISPATCH_LEVEL`; the DPC runs when it falls.
+    /// Queues a DPC on this thread's processor. The IRQL is at least `DISPATCH_LEVEL`; the DPC runs when it falls.
     pub(crate) fn queue_dpc(
         &self,
         dpc: *mut KDPC,
@@ -320,6 +320,7 @@ impl Call {
     pub(crate) fn verify_memory_is_unused(&self, start: usize, size: usize) {
         let range = start..start + size;
         footprint::free(range.clone());
+        self.kernel.ke().lock_order.forget_in(&range);
         if let Some(timer) = self.kernel.clock.any_set_in(&range) {
             let bug_check = BugCheck::verifier(0x15, [timer as u64, 0, start as u64]);
             let what = format!("the timer {timer:#x} is set, but its memory is freed");
@@ -388,9 +389,13 @@ extern "C" fn KeInitializeDpc(
 #[unsafe(no_mangle)]
 extern "C" fn KeInsertQueueDpc(dpc: *mut KDPC, first: *mut c_void, second: *mut c_void) -> u8 {
     let call = Call::enter_visible("KeInsertQueueDpc", dpc);
-    let old_irql = call.raise_irql(DISPATCH_LEVEL);
+    // Any IRQL is allowed.
+    let is_low = call.irql() < DISPATCH_LEVEL;
+    let old_irql = is_low.then(|| call.raise_irql(DISPATCH_LEVEL));
     let queued = call.queue_dpc(dpc, first, second);
-    call.lower_irql(old_irql);
+    if let Some(old_irql) = old_irql {
+        call.lower_irql(old_irql);
+    }
     u8::from(queued)
 }
 

@@ -53,7 +53,7 @@ impl Call {
     ///
     /// # Safety
     /// As for [`Call::view`].
-    unsafe fn dispatcher<'a, T>(&self, object: *mut T) -> &'a Dispatcher {
+    pub(super) unsafe fn dispatcher<'a, T>(&self, object: *mut T) -> &'a Dispatcher {
         self.require_there(object);
         // SAFETY: guaranteed by the caller.
         let dispatcher = unsafe { self.view::<Dispatcher, _>(object) };
@@ -93,7 +93,7 @@ impl Call {
     }
 
     /// Waits for an object until a time, and returns whether it was signalled. A timer ends the wait.
-    fn wait_for_object_until(&self, object: &Dispatcher, due: i64) -> bool {
+    pub(crate) fn wait_for_object_until(&self, object: &Dispatcher, due: i64) -> bool {
         self.require_wait(object, APC_LEVEL);
         let mut timer = KTIMER { Reserved: [0; 8] };
         let timer = self.initialise_timer(&raw mut timer, NotificationTimer);

@@ -54,6 +54,7 @@ impl Call {
             self.stop(bug_check, Rule::IrqlKeRaiseLower, what);
         }
         self.spinning.is_over();
+        self.set_irql(DISPATCH_LEVEL);
         self.run_dpcs();
         let processor = self.processor();
         self.set_irql(new);

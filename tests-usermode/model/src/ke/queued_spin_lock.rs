@@ -31,6 +31,14 @@ impl Call {
         self.acquire(word, Kind::Queued, old_irql);
     }
 
+    fn require_queued_lock_at_dpc(&self) {
+        let irql = self.irql();
+        self.require(irql >= DISPATCH_LEVEL, Rule::Irql, || {
+            let what = format!("the IRQL is {irql}, and must be at least DISPATCH_LEVEL");
+            (BugCheck::verifier(0xe5, [irql.into(), 0, 0]), what)
+        });
+    }
+
     fn require_queued_lock_irql(&self) {
         let irql = self.irql();
         self.require(irql == DISPATCH_LEVEL, Rule::Irql, || {
@@ -88,7 +96,7 @@ extern "C" fn KeAcquireInStackQueuedSpinLockAtDpcLevel(
     handle: *mut KLOCK_QUEUE_HANDLE,
 ) {
     let call = Call::enter_visible("KeAcquireInStackQueuedSpinLockAtDpcLevel", lock);
-    call.require_queued_lock_irql();
+    call.require_queued_lock_at_dpc();
     call.acquire_queued(lock, handle, None);
 }
 
@@ -96,7 +104,7 @@ extern "C" fn KeAcquireInStackQueuedSpinLockAtDpcLevel(
 #[unsafe(no_mangle)]
 extern "C" fn KeReleaseInStackQueuedSpinLockFromDpcLevel(handle: *mut KLOCK_QUEUE_HANDLE) {
     let call = Call::enter_noted("KeReleaseInStackQueuedSpinLockFromDpcLevel");
-    call.require_queued_lock_irql();
+    call.require_queued_lock_at_dpc();
     let held = call.release_queued(handle);
     call.require(held.old_irql.is_none(), Rule::QueuedSpinLockRelease, || {
         let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);

@@ -174,7 +174,7 @@ extern "C" fn KeWaitForMultipleObjects(
     let objects = unsafe { std::slice::from_raw_parts(objects, count as usize) };
     let view = |object: &*mut c_void| {
         // SAFETY: the caller passes events, timers, mutexes or semaphores.
-        let dispatcher = unsafe { call.view::<Dispatcher, _>(*object) };
+        let dispatcher = unsafe { call.dispatcher(*object) };
         let is_mutex = dispatcher.kind.load(Ordering::Relaxed) == MUTANT_OBJECT;
         call.require_wait_mode(*object, mode, is_mutex);
         dispatcher

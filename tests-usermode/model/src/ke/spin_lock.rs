@@ -82,6 +82,9 @@ impl Call {
         let taken = self.try_take(word, kind, false);
         if taken {
             self.note_held((&raw const *word).addr(), kind, None);
+            if let Some(held) = locked(&self.held).last_mut() {
+                held.is_tried = true;
+            }
         }
         taken
     }
@@ -97,14 +100,14 @@ impl Call {
             lock,
             kind,
             old_irql,
+            is_tried: false,
             place,
             since: self.kernel.ke().hold_times.now(),
         };
         locked(&self.held).push(held);
     }
 
-    /// Acquires a lock if it is free. If the thread already holds it, an acquisition is a deadlock, and an attempt to
-    /// acquire is an error in a checked build of Windows.
+    /// Acquires a lock if it is free. If the thread already holds it, an acquisition is a deadlock, and an attempt fails.
     fn try_take(&self, word: &AtomicU64, kind: Kind, waits: bool) -> bool {
         let lock = (&raw const *word).addr();
         let mut now = word.load(Ordering::Relaxed);
@@ -119,21 +122,11 @@ impl Call {
                 self.mixed(lock, kind, used);
             }
             let owner = now & OWNER;
-            if owner == u64::from(self.number) {
-                let (bug_check, what) = if waits {
-                    let bug_check = BugCheck::verifier(0x1000, [lock as u64, 0, 0]);
-                    (
-                        bug_check,
-                        "acquires a spin lock that it already holds, which is a deadlock",
-                    )
-                } else {
-                    let bug_check = BugCheck(0x0f, [lock as u64, 0, 0, 0]);
-                    (
-                        bug_check,
-                        "tries to acquire a spin lock that it already holds",
-                    )
-                };
-                self.stop(bug_check, kind.rules().0, format!("the thread {what}"));
+            if waits && owner == u64::from(self.number) {
+                let bug_check = BugCheck::verifier(0x1000, [lock as u64, 0, 0]);
+                let what =
+                    "the thread acquires a spin lock that it already holds, which is a deadlock";
+                self.stop(bug_check, kind.rules().0, what);
             }
             if owner != 0 {
                 return false;
@@ -208,6 +201,7 @@ impl Call {
                 lock,
                 kind,
                 old_irql: None,
+                is_tried: false,
                 place: None,
                 since: None,
             });
@@ -227,6 +221,7 @@ impl Call {
         let irql = u64::from(self.irql());
         match held.old_irql {
             Some(old) if old == new_irql => {}
+            None if held.is_tried && new_irql == DISPATCH_LEVEL => {}
             Some(old) => {
                 let what =
                     format!("the lock is released to IRQL {new_irql}, but was acquired at {old}");

@@ -5,13 +5,19 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use nt::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
+use nt::{
+    HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
+    STATUS_TIMEOUT,
+};
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-use crate::ps::exit;
 use crate::{
     ex::EventObject,
-    host::{Call, Kernel, thread::Thread, wait::Wait},
+    host::{
+        Call, Kernel,
+        thread::Thread,
+        thread_exit::{self, Start},
+        wait::Wait,
+    },
     verifier::{BugCheck, Rule},
 };
 
@@ -36,43 +42,13 @@ impl Kernel {
     }
 }
 
-/// The routine of a new thread and its context.
-struct Start {
-    routine: unsafe extern "C" fn(*mut c_void),
-    context: *mut c_void,
-}
-
-// SAFETY: the driver passed the context for use by another thread.
-unsafe impl Send for Start {}
-
-impl Start {
-    fn run(self) {
-        let call = Call::enter("a system thread");
-        self.call_routine(&call);
-        call.require_returned("a system thread", 0);
-        call.require_no_mutex("a system thread");
-    }
-
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    fn call_routine(mut self, call: &Call) {
-        unsafe extern "sysv64" fn in_driver(start: *mut c_void) {
-            // SAFETY: `exit::call` passes it on.
-            let start = unsafe { &*start.cast::<Start>() };
-            // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
-            unsafe { Call::in_driver(start.routine, (start.context,)) };
-        }
-        let start = (&raw mut self).cast();
-        // SAFETY: the routine stays until the call has returned.
-        unsafe { exit::call(call.exit.as_ptr(), in_driver, start) };
-        call.exit.store(0, Ordering::Relaxed);
-        Call::leave_driver();
-    }
-
-    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-    fn call_routine(self, _: &Call) {
-        // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
-        unsafe { Call::in_driver(self.routine, (self.context,)) };
-    }
+fn run(mut start: Start) {
+    let call = Call::enter("a system thread");
+    let run: unsafe extern "C" fn(*mut Start) = thread_exit::run;
+    // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
+    unsafe { Call::in_driver(run, (&raw mut start,)) };
+    call.require_returned("a system thread", 0);
+    call.require_no_mutex("a system thread");
 }
 
 // SAFETY: see `irql`.
@@ -100,7 +76,7 @@ extern "C" fn PsCreateSystemThread(
     call.kernel.ps().threads.fetch_add(1, Ordering::SeqCst);
     let name = format!("system thread of {}", call.name());
     Thread::new_system(&call.kernel, name).start(move |kernel| {
-        start.run();
+        run(start);
         end(&theirs, kernel);
     });
     call.require_room(handle);
@@ -109,34 +85,34 @@ extern "C" fn PsCreateSystemThread(
     STATUS_SUCCESS
 }
 
-/// It does not return to a system thread. On other hosts than Linux on x86-64 it does, and the code that follows it is part of the
-/// thread's end.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-psterminatesystemthread)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn PsTerminateSystemThread(_status: NTSTATUS) -> NTSTATUS {
     let call = Call::enter("PsTerminateSystemThread");
     call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
-    call.require_returned("a system thread", 0);
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    {
-        let place = call.exit.load(Ordering::Relaxed);
-        if place != 0 {
-            drop(call);
-            // SAFETY: the call has not returned, since the thread is in the driver's routine. The driver's frames are left for
-            // good, and the model has nothing in those between.
-            unsafe { exit::leave(place) };
-        }
+    let exit = call.exit.load(Ordering::Relaxed);
+    let is_systems = exit.is_null() && call.is_system();
+    call.require(!is_systems, Rule::SystemThread, || {
+        let what = "a driver ends a thread that the system has made";
+        (BugCheck(0, [0; 4]), what.into())
+    });
+    if exit.is_null() {
+        return nt::STATUS_INVALID_PARAMETER;
     }
-    STATUS_SUCCESS
+    let is_inner = call.frame.load(Ordering::Relaxed) < exit.addr();
+    call.require(!is_inner, Rule::SystemThread, || {
+        let what = "a thread ends in a routine that the kernel has called in it, so that the kernel's call never returns";
+        (BugCheck(0, [0; 4]), what.into())
+    });
+    drop(call);
+    // SAFETY: the routine of the thread has called this routine, with no call of the kernel between them.
+    unsafe { thread_exit::leave(exit) }
 }
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
-extern "C" fn ZwWaitForSingleObject(
-    handle: HANDLE,
-    _alertable: u8,
-    _timeout: *mut i64,
-) -> NTSTATUS {
+extern "C" fn ZwWaitForSingleObject(handle: HANDLE, _alertable: u8, timeout: *mut i64) -> NTSTATUS {
     let call = Call::enter("ZwWaitForSingleObject");
     let irql = call.irql();
     call.require(irql == 0, Rule::Irql, || {
@@ -146,6 +122,18 @@ extern "C" fn ZwWaitForSingleObject(
     let Some(thread) = call.kernel.object_of::<EventObject>(handle) else {
         return STATUS_INVALID_HANDLE;
     };
-    wait_for_end(&thread, &call);
-    STATUS_SUCCESS
+    // SAFETY: the caller passes NULL or a time.
+    let is_over = match unsafe { timeout.as_ref() } {
+        None => {
+            wait_for_end(&thread, &call);
+            true
+        }
+        Some(0) => thread.is_set(),
+        Some(due) => call.wait_for_object_until(thread.header(), *due),
+    };
+    if is_over {
+        STATUS_SUCCESS
+    } else {
+        STATUS_TIMEOUT
+    }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Held {
     pub(crate) kind: Kind,
     /// The IRQL that the release restores; `None` for a lock that was acquired by an `AtDpcLevel` routine.
     pub(crate) old_irql: Option<u8>,
+    /// Whether it was acquired by an attempt: either release is then right.
+    pub(crate) is_tried: bool,
     /// The source line that acquired it, if the kernel records it.
     pub(crate) place: Option<String>,
     /// The time of the acquisition, if hold times are measured.

@@ -1,8 +1,11 @@
 //! The order in which spin locks are acquired. It is a graph, in which a cycle is a possible deadlock.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -27,13 +30,20 @@ pub(crate) struct KnownOrder {
 impl LockOrder {
     /// Removes a lock, whose memory is reused.
     pub(crate) fn forget(&self, lock: usize) {
+        self.forget_in(&(lock..lock + 1));
+    }
+
+    /// Removes the locks in memory that is freed.
+    pub(crate) fn forget_in(&self, memory: &Range<usize>) {
         let mut under = locked(&self.under);
-        let outer = under.remove(&lock).is_some();
-        let mut inner = false;
+        let gone = under.extract_if(|lock, _| memory.contains(lock)).count();
+        let mut changed = gone != 0;
         for locks in under.values_mut() {
-            inner |= locks.remove(&lock).is_some();
+            let before = locks.len();
+            locks.retain(|lock, _| !memory.contains(lock));
+            changed |= locks.len() != before;
         }
-        if outer || inner {
+        if changed {
             self.epoch.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -179,7 +179,7 @@ pairs! {
     block_has_no_tag:
         one::<Blocks<HAS_NO_TAG>>, one::<Blocks<CORRECT>>, Pool, "0x0 is freed";
     block_has_no_bytes:
-        one::<Blocks<HAS_NO_BYTES>>, one::<Blocks<CORRECT>>, Pool, "0x0 is freed";
+        one::<Blocks<HAS_NO_BYTES>>, one::<Blocks<CORRECT>>, Pool, "a block of zero bytes";
     block_is_freed_with_its_spin_lock_held:
         one::<Blocks<FREES_WITH_LOCK>>, one::<Blocks<CORRECT>>, SpinLock, "holds";
     more_is_written_than_the_output_buffer_holds:

@@ -1,0 +1,47 @@
+//! Requests of a driver that are answered on its stack, and so are waited for.
+
+use std::sync::atomic::Ordering;
+
+use crate::{
+    host::Call,
+    io::irp::Origin,
+    verifier::{BugCheck, Rule},
+};
+
+/// The largest part of a stack that the frames of drivers take.
+const STACK: usize = 1 << 20;
+
+impl Call {
+    /// Stops the system if a dispatch routine has returned, and a request that it has sent is to be answered on its stack.
+    pub(in crate::io) fn require_awaited(&self) {
+        let io = self.kernel.io();
+        if io.threaded.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let here = 0_u8;
+        let here = (&raw const here).addr();
+        let sent = io
+            .live()
+            .into_iter()
+            .filter(|record| record.origin == Origin::Threaded && record.sender == self.number);
+        for record in sent {
+            // SAFETY: the lower driver does not change the fields.
+            let irp = unsafe { &*record.raw() };
+            let gone = here.saturating_sub(STACK)..here;
+            let answers = [
+                (irp.UserIosb.addr(), 0xc, "IO_STATUS_BLOCK"),
+                (irp.UserEvent.addr(), 0xd, "event"),
+            ];
+            let lost = answers
+                .into_iter()
+                .find(|(answer, ..)| gone.contains(answer));
+            if let Some((answer, code, name)) = lost {
+                let what = format!(
+                    "a dispatch routine has returned and has not waited for {record}, whose {name} is on its stack"
+                );
+                let bug_check = BugCheck::io(code, [answer as u64, 0, 0]);
+                self.stop(bug_check, Rule::IoBuildDeviceControlWait, what);
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The parameters of the I/O manager's IRPs.
+
+use std::{cell::UnsafeCell, ptr::null_mut};
+
+use crate::{
+    host::layout::DeviceIoControl,
+    io::{
+        irp::{Asked, IrpRecord, zeroed},
+        user_buffer::UserBuffers,
+    },
+};
+
+/// `IO_SECURITY_CONTEXT`
+#[repr(C)]
+struct SecurityContext {
+    quality_of_service: usize,
+    access_state: usize,
+    desired_access: u32,
+    full_create_options: u32,
+}
+
+/// The start of `DEVICE_CAPABILITIES`, and its size.
+#[repr(C)]
+struct Capabilities {
+    size: u16,
+    version: u16,
+    flags: u32,
+    address: u32,
+    ui_number: u32,
+}
+
+const CAPABILITIES_SIZE: u16 = 64;
+
+/// `FILE_OPEN`, the disposition, in the high byte of `Parameters.Create.Options`.
+const FILE_OPEN: u32 = 1 << 24;
+
+/// `FILE_SHARE_READ`, `FILE_SHARE_WRITE` and `FILE_SHARE_DELETE`, in `Parameters.Create.ShareAccess`.
+const SHARE_ALL: u32 = 7 << 16;
+
+/// Makes the structure that the parameters of a request point to, if any: that of
+/// [`IRP_MJ_CREATE`](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mj-create) or
+/// [`IRP_MN_QUERY_CAPABILITIES`](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-capabilities).
+pub(super) fn pointed_to(asked: &Asked) -> Option<Box<UnsafeCell<[u128]>>> {
+    match (asked.major, asked.minor) {
+        (nt::IRP_MJ_CREATE, _) => {
+            let memory = zeroed(size_of::<SecurityContext>());
+            let context = SecurityContext {
+                quality_of_service: 0,
+                access_state: 0,
+                desired_access: asked.code,
+                full_create_options: FILE_OPEN,
+            };
+            // SAFETY: the memory is long enough and aligned.
+            unsafe { memory.get().cast::<SecurityContext>().write(context) };
+            Some(memory)
+        }
+        (nt::IRP_MJ_PNP, nt::IRP_MN_QUERY_CAPABILITIES) => {
+            let memory = zeroed(CAPABILITIES_SIZE.into());
+            let capabilities = Capabilities {
+                size: CAPABILITIES_SIZE,
+                version: 1,
+                flags: 0,
+                address: u32::MAX,
+                ui_number: u32::MAX,
+            };
+            // SAFETY: as above.
+            unsafe { memory.get().cast::<Capabilities>().write(capabilities) };
+            Some(memory)
+        }
+        _ => None,
+    }
+}
+
+impl IrpRecord {
+    /// Returns the parameters of the first stack location.
+    pub(super) fn parameters(&self) -> DeviceIoControl {
+        let Asked {
+            input_length,
+            output_length,
+            offset,
+            power: (kind, state),
+            code,
+            ..
+        } = self.asked;
+        let pointed_to = self.pointed_to.as_ref();
+        let pointed_to = pointed_to.map_or(0, |memory| memory.get().expose_provenance());
+        // Length, class and ByteOffset of Parameters.Read, Write, QueryFile and SetFile have the offsets of the output
+        // length, the input length and the code in Parameters.DeviceIoControl; so have the last two Type and State of
+        // Parameters.Power, and SecurityContext, Options and ShareAccess of Parameters.Create.
+        let (output_length, input_length, code) = match self.asked.major {
+            nt::IRP_MJ_READ => (output_length, 0, offset.cast_unsigned()),
+            nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
+            nt::IRP_MJ_QUERY_INFORMATION => (output_length, code as usize, 0),
+            nt::IRP_MJ_SET_INFORMATION => (input_length, code as usize, 0),
+            nt::IRP_MJ_POWER => (0, kind as usize, state.into()),
+            nt::IRP_MJ_CREATE => (pointed_to, FILE_OPEN as usize, SHARE_ALL.into()),
+            nt::IRP_MJ_PNP if pointed_to != 0 => (pointed_to, 0, 0),
+            _ => (output_length, input_length, code.into()),
+        };
+        DeviceIoControl {
+            output_length: output_length as u64,
+            input_length: input_length as u64,
+            code,
+            type3_input: self.user.as_ref().map_or(null_mut(), UserBuffers::input),
+        }
+    }
+}
