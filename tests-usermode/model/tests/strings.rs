@@ -262,16 +262,18 @@ fn an_mdl_describes_its_buffer() {
         call!(nt::MmUnmapLockedPages(mapped, mdl));
         call!(nt::MmUnlockPages(mdl));
         call!(nt::IoFreeMdl(mdl));
-        let mdl = allocate(&mut buffer);
+        let block = call!(nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 32, 1));
+        let mdl = allocate(call!(std::slice::from_raw_parts_mut(block.cast(), 32)));
         call!(nt::MmBuildMdlForNonPagedPool(mdl));
         assert_eq!(
             call!(nt::MmGetSystemAddressForMdlSafe(
                 mdl,
                 nt::NormalPagePriority
             )),
-            start
+            block
         );
         call!(nt::IoFreeMdl(mdl));
+        call!(nt::ExFreePoolWithTag(block, 1));
     });
 }
 
