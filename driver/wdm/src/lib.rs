@@ -119,7 +119,7 @@ pub use io::{
     io_type::IoType,
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
-    lower::Lower,
+    lower::{ControlCode, Lower},
     power::{DevicePowerState, PowerState, SystemPowerState},
     power_policy::{PowerPolicy, PowerReference},
     queue::{IrpQueue, IrpQueueLock},

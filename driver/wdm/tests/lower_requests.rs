@@ -10,10 +10,16 @@ use common::kernel;
 use ntmodel::{Access, Device as Dev, Driver, File, Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
-    Device, Error, Filter, Guid, Handled, IoType, Irp, IrpQueue, IrpView, Lower, MajorFunction,
-    NewDevice, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared,
+    ControlCode, Device, Error, Filter, Guid, Handled, IoType, Irp, IrpQueue, IrpView, Lower,
+    MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared,
     irql::{CallerLevel, NoSpinLockHeld},
 };
+
+/// Declares a code of the driver below.
+fn control(code: u32) -> ControlCode {
+    // SAFETY: the drivers in this file access no memory by what is in the buffers.
+    unsafe { ControlCode::new(code) }
+}
 
 /// Returns each byte of the input, increased by one.
 const NEXT: u32 = 0x22_2000;
@@ -190,18 +196,20 @@ impl Device for Above {
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
         let lower = Lower::new(device);
-        let early = lower.device_control(NEXT, b"abc", &mut [0; 3], None, irql);
+        let early = lower.device_control(control(NEXT), b"abc", &mut [0; 3], None, irql);
         assert_eq!(early, Err(Error::INVALID_DEVICE_REQUEST));
         Ok(Ok::<_, Error>(Self(lower)))
     }
 
     fn start(&self, irql: &mut PassiveLevel) -> Result<(), Error> {
         let mut output = [0; 4];
-        let sent = self.0.device_control(NEXT, b"abc", &mut output, None, irql);
+        let sent = self
+            .0
+            .device_control(control(NEXT), b"abc", &mut output, None, irql);
         assert_eq!((sent, &output), (Ok(3), b"bcd\0"));
         let short = self
             .0
-            .device_control(NEXT, b"abc", &mut [0; 2], Some(SECOND), irql);
+            .device_control(control(NEXT), b"abc", &mut [0; 2], Some(SECOND), irql);
         assert_eq!(short, Err(Error::BUFFER_TOO_SMALL));
         Ok(())
     }
@@ -223,15 +231,17 @@ impl Device for Above {
         let mut output = *b"<   >";
         let sent = self
             .0
-            .device_control(APPEND, b"abc", &mut output, None, irql);
+            .device_control(control(APPEND), b"abc", &mut output, None, irql);
         assert_eq!((sent, &output), (Ok(4), b"<abc>"));
         let mut secret = [0; SECRET.len()];
         secret.copy_from_slice(SECRET);
-        let sent = self.0.device_control(TAKE, b"abc", &mut secret, None, irql);
-        assert_eq!((sent, &secret[..]), (Ok(0), SECRET));
         let sent = self
             .0
-            .internal_device_control(REVERSE, b"abcde", &mut output, None, irql);
+            .device_control(control(TAKE), b"abc", &mut secret, None, irql);
+        assert_eq!((sent, &secret[..]), (Ok(0), SECRET));
+        let sent =
+            self.0
+                .internal_device_control(control(REVERSE), b"abcde", &mut output, None, irql);
         assert_eq!((sent, &output), (Ok(5), b"edcba"));
         irp.complete(NtStatus::SUCCESS, irql)
     }
@@ -245,7 +255,7 @@ impl Device for Above {
         let result = irp.input::<u32>().and_then(|code| {
             let timeout = Some(SECOND);
             self.0
-                .device_control(code, b"abc", &mut [0; 3], timeout, irql)
+                .device_control(control(code), b"abc", &mut [0; 3], timeout, irql)
         });
         match result {
             Ok(_) => irp.complete(NtStatus::SUCCESS, irql),
@@ -401,12 +411,18 @@ impl Device for Trusts {
 
     fn start(&self, irql: &mut PassiveLevel) -> Result<(), Error> {
         let mut output = [7; 4];
-        let failed = self.0.device_control(FAIL, b"abc", &mut output, None, irql);
+        let failed = self
+            .0
+            .device_control(control(FAIL), b"abc", &mut output, None, irql);
         assert_eq!((failed, output), (Err(Error::IO_DEVICE_ERROR), [7; 4]));
         // The rest of the buffer is zero, not what was in the pool.
-        let sent = self.0.device_control(NEXT, b"abc", &mut output, None, irql);
+        let sent = self
+            .0
+            .device_control(control(NEXT), b"abc", &mut output, None, irql);
         assert_eq!((sent, &output), (Ok(4), b"abc\0"));
-        let empty = self.0.device_control(NEXT, b"abc", &mut [], None, irql);
+        let empty = self
+            .0
+            .device_control(control(NEXT), b"abc", &mut [], None, irql);
         assert_eq!(empty, Ok(0));
         Ok(())
     }

@@ -10,6 +10,28 @@ use crate::{
     },
 };
 
+/// An I/O control code with which a driver calls the device below its own.
+///
+/// Drivers trust each other: many a code of a device stack passes addresses, of buffers or even of routines, and the receiver does not
+/// check those of a sender in kernel mode. So the code states once, where it is declared, that it is none of these.
+///
+/// WDK: [Defining I/O Control
+/// Codes](https://learn.microsoft.com/windows-hardware/drivers/kernel/defining-i-o-control-codes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlCode(u32);
+
+impl ControlCode {
+    /// Declares a code, such as one that `ctl_code` makes.
+    ///
+    /// # Safety
+    /// The driver below serves this code with any bytes as its input and output, of any length, from a sender in kernel mode: it
+    /// accesses no memory by an address or handle in them, and no other memory of the request than its buffers.
+    #[must_use]
+    pub const unsafe fn new(code: u32) -> Self {
+        Self(code)
+    }
+}
+
 /// The device below a driver's own, to which it sends requests (`IoAllocateIrp`, `IoBuildDeviceIoControlRequest`).
 ///
 /// A request is sent at once, and the thread waits until it is completed. It holds the remove lock of the driver's own device,
@@ -28,9 +50,10 @@ use crate::{
 ///
 /// ```
 /// use core::time::Duration;
-/// use wdm::{Error, Lower, PassiveLevel};
+/// use wdm::{ControlCode, Error, Lower, PassiveLevel};
 ///
-/// const GET_VERSION: u32 = 0x22_2000;
+/// // SAFETY: the device below returns its version, and takes no input.
+/// const GET_VERSION: ControlCode = unsafe { ControlCode::new(0x22_2000) };
 ///
 /// fn version(below: &Lower, irql: &mut PassiveLevel) -> Result<u32, Error> {
 ///     let mut version = [0; 4];
@@ -128,20 +151,20 @@ impl Lower {
     /// As for [`Lower::read`].
     pub fn device_control(
         &self,
-        code: u32,
+        code: ControlCode,
         input: &[u8],
         output: &mut [u8],
         timeout: Option<Duration>,
         irql: &mut PassiveLevel,
     ) -> Result<usize, Error> {
-        let asked = Asked::Control(nt::IRP_MJ_DEVICE_CONTROL, code);
+        let asked = Asked::Control(nt::IRP_MJ_DEVICE_CONTROL, code.0);
         self.send(asked, input, output, timeout, irql)
     }
 
     /// Like [`Lower::device_control`], with an `IRP_MJ_INTERNAL_DEVICE_CONTROL`.
     ///
     /// The buffers are passed as the method in the code says. A request that passes a structure by `Parameters.Others.Argument1`,
-    /// such as a USB request block, cannot be sent: it contains addresses, which this crate cannot check.
+    /// such as a USB request block, cannot be sent: no [`ControlCode`] may be made for it.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -151,13 +174,13 @@ impl Lower {
     #[doc(alias = "IRP_MJ_INTERNAL_DEVICE_CONTROL")]
     pub fn internal_device_control(
         &self,
-        code: u32,
+        code: ControlCode,
         input: &[u8],
         output: &mut [u8],
         timeout: Option<Duration>,
         irql: &mut PassiveLevel,
     ) -> Result<usize, Error> {
-        let asked = Asked::Control(nt::IRP_MJ_INTERNAL_DEVICE_CONTROL, code);
+        let asked = Asked::Control(nt::IRP_MJ_INTERNAL_DEVICE_CONTROL, code.0);
         self.send(asked, input, output, timeout, irql)
     }
 
