@@ -76,5 +76,5 @@ extern "C" fn IoGetDriverObjectExtension(
     let extensions = &call.kernel.io().driver_extensions;
     extensions
         .find((driver.addr(), client.addr()))
-        .unwrap_or(null_mut())
+        .unwrap_or_default()
 }
