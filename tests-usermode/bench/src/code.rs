@@ -60,12 +60,12 @@ const WRAPPERS: &[Wrapper] = &[
                  lock after every 64 IRPs",
             ),
             (
-                7,
+                5,
                 "after a lost race the lock is released before the next IRP is tried, so that the time for which it is held has \
                  a bound; C goes on under the lock. These are the jump to the code that does so",
             ),
         ],
-        counted_in: 42,
+        counted_in: 41,
     },
     Wrapper {
         name: "complete",

@@ -293,7 +293,17 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     where
         IrpQueueLock: LockAfter<L::Held>,
     {
-        self.remove(irql, |state| self.take_first(state))
+        // As `remove`, but with another closure after the first attempt.
+        let mut state = self.state.lock(irql);
+        let irp = match self.take_first(&mut state) {
+            Found::Owned(irp) => irp,
+            Found::Nothing => null_mut(),
+            Found::Lost | Found::NotYet => {
+                return Self::owned(find(state, |state| self.take_after_cursors(state)));
+            }
+        };
+        drop(state);
+        Self::owned(irp)
     }
 
     /// Removes the first IRP that was inserted with a key (`IoCsqRemoveNextIrp`). Returns `None` if there is none.

@@ -209,9 +209,28 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         }
     }
 
-    /// Removes the first IRP of the list, and the cursors before it, of which there is one for each thread that walks the list.
-    /// Returns [`Found::NotYet`] after [`STEPS`] cursors.
+    /// Removes the first IRP of the list. Returns [`Found::NotYet`] if a cursor is before it.
     pub(super) fn take_first(&self, state: &mut State) -> Found {
+        let head = self.head.get();
+        // SAFETY: `state` is locked.
+        let entry = unsafe { (*head).Flink };
+        if entry == head {
+            return Found::Nothing;
+        }
+        // SAFETY: every entry of the list but its head is an IRP's or a cursor's.
+        let irp = unsafe { irp::from_list_entry(entry) };
+        // SAFETY: as above.
+        if unsafe { is_cursor(irp) } {
+            return Found::NotYet;
+        }
+        // SAFETY: `state` is locked, and the IRP is linked.
+        unsafe { Self::take(state, irp) }
+    }
+
+    /// Removes the cursors at the head of the list, of which there is one for each thread that walks it, and the IRP after them. Returns
+    /// [`Found::NotYet`] after [`STEPS`] cursors.
+    #[cold]
+    pub(super) fn take_after_cursors(&self, state: &mut State) -> Found {
         let head = self.head.get();
         // SAFETY: `state` is locked.
         let mut entry = unsafe { (*head).Flink };
@@ -237,7 +256,6 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// # Safety
     /// The entry is a cursor's and is on the list, whose lock is held.
-    #[cold]
     unsafe fn remove_cursor(entry: *mut nt::LIST_ENTRY) -> *mut nt::LIST_ENTRY {
         // SAFETY: guaranteed by the caller.
         let next = unsafe { (*entry).Flink };
