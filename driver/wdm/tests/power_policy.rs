@@ -9,7 +9,9 @@ use std::{
 };
 
 use common::{kernel, start};
-use ntmodel::{Access, BusAnswer, Device as Dev, Kernel, PowerState as State, Request, explore};
+use ntmodel::{
+    Access, BusAnswer, Device as Dev, Driver, File, Kernel, PowerState as State, Request, explore,
+};
 use pinned_init::PinInit;
 use wdm::{
     Device, DevicePowerState, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView,
@@ -125,12 +127,23 @@ fn status(request: &Request) -> i32 {
     request.wait(LONG).expect("it ends").status
 }
 
-#[test]
-fn device_is_on_while_a_request_needs_it() {
-    let kernel = kernel();
-    let (driver, device) = start::<Lamp>(&kernel);
+/// Starts a device, waits until it is off, and opens it.
+fn idle(kernel: &Arc<Kernel>) -> (Driver, Dev, File) {
+    let (driver, device) = start::<Lamp>(kernel);
     until(&device, OFF);
     let file = device.open(Access::ReadWrite).expect("it opens");
+    (driver, device, file)
+}
+
+fn remove(driver: Driver, device: &Dev, file: File) {
+    file.close();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn device_is_on_while_a_request_needs_it() {
+    let (driver, device, file) = idle(&kernel());
     let held = file.device_control(HOLD, &[], Vec::new());
     until(&device, ON);
     for _ in 0..3 {
@@ -143,17 +156,12 @@ fn device_is_on_while_a_request_needs_it() {
     // It powers up again.
     assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
     until(&device, OFF);
-    file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
+    remove(driver, &device, file);
 }
 
 #[test]
 fn device_is_off_before_the_system_sleeps_and_on_again_if_a_request_needs_it() {
-    let kernel = kernel();
-    let (driver, device) = start::<Lamp>(&kernel);
-    until(&device, OFF);
-    let file = device.open(Access::ReadWrite).expect("it opens");
+    let (driver, device, file) = idle(&kernel());
     let held = file.device_control(HOLD, &[], Vec::new());
     until(&device, ON);
     assert_eq!(device.set_power(S3), 0);
@@ -173,17 +181,12 @@ fn device_is_off_before_the_system_sleeps_and_on_again_if_a_request_needs_it() {
         assert_eq!(device.set_power(state), 0);
         assert_eq!(device.told_power(), OFF);
     }
-    file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
+    remove(driver, &device, file);
 }
 
 #[test]
 fn requests_fail_if_the_device_cannot_be_powered_up_and_the_next_one_tries_again() {
-    let kernel = kernel();
-    let (driver, device) = start::<Lamp>(&kernel);
-    until(&device, OFF);
-    let file = device.open(Access::ReadWrite).expect("it opens");
+    let (driver, device, file) = idle(&kernel());
     let fails = BusAnswer::Fail(nt::STATUS_DEVICE_POWER_FAILURE);
     device.bus_answers_power(nt::IRP_MN_SET_POWER, fails);
     let request = file.device_control(SERVE, &[], Vec::new());
@@ -191,9 +194,7 @@ fn requests_fail_if_the_device_cannot_be_powered_up_and_the_next_one_tries_again
     device.bus_answers_power(nt::IRP_MN_SET_POWER, BusAnswer::Fail(nt::STATUS_SUCCESS));
     assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
     until(&device, OFF);
-    file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
+    remove(driver, &device, file);
 }
 
 /// A request arrives while the device is idle and the system goes to sleep and wakes up.
