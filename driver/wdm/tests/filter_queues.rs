@@ -288,7 +288,7 @@ fn two_filters(kernel: &Arc<Kernel>) -> (Stack, File, Request) {
     (stack, file, waiting)
 }
 
-/// The request moves from one filter's queue to the other's while its handle is closed, which each of them is told.
+/// The request moves from one filter's queue to the other's while its handle is closed. Each filter receives the `IRP_MJ_CLEANUP`.
 fn closed_between_two_filters(kernel: &Arc<Kernel>) {
     let (stack, file, waiting) = two_filters(kernel);
     file.close_handle();

@@ -29,7 +29,7 @@ macro_rules! call {
     }};
 }
 
-/// Serves until it is told to end, as a thread in C does it: nothing is after the loop.
+/// Serves requests until the driver sets the stop event. As in many C drivers, the thread ends inside the loop, and no code follows it.
 unsafe extern "C" fn serve(worker: *mut c_void) {
     let worker = worker.cast::<Worker>();
     // SAFETY: only the address is computed; so below.

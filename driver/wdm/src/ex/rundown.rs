@@ -97,7 +97,7 @@ impl<T> Rundown<T> {
         let _release = OnDrop(|| unsafe { RundownRef::release(&raw const self.reference) });
         // SAFETY: the value is taken only after all accesses have ended.
         let value = unsafe { &*self.value.get() };
-        // SAFETY: the caller's token says the same, and is borrowed meanwhile.
+        // SAFETY: the caller's token states the same IRQL and lock, and is borrowed until the closure returns.
         let irql = &mut unsafe { ObjectHeld::assume() };
         value.as_ref().map(|value| f(value, irql))
     }

@@ -2,7 +2,7 @@
 //!
 //! All of the state is in one word, and each change is one interlocked exchange. Whoever changes it calls [`step`], which sends a
 //! request if the device is not in the state that the word demands, and no request is under way. The routine that is called at the
-//! end of a request calls `step` again, so a change that comes meanwhile is not lost.
+//! end of a request calls `step` again, so a change during a request is not lost.
 //!
 //! WDK: [Managing Device Power Policy](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-device-power-policy).
 

@@ -24,7 +24,7 @@ const IRP_MN_WAIT_WAKE: u8 = 0;
 
 const STATUS_INVALID_PARAMETER_2: NTSTATUS = 0xc000_00f0_u32.cast_signed();
 
-/// A request, and what its sender is told when it has ended.
+/// A request, and the status that its sender receives when it is completed.
 struct Requested {
     record: Arc<IrpRecord>,
     top: *mut DEVICE_OBJECT,
