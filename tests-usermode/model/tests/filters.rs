@@ -28,7 +28,7 @@ use steps::{Stage, Steps, cancel, end_of, entry, lower, mark, skip};
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
 const NOW: u32 = 0x22_2008;
-/// Complete this one with `Information` 1, and with an error if it has an input.
+/// Complete this one with `Information` 2, and with an error if it has an input.
 const INFORM: u32 = 0x22_2010;
 /// Insert this one into two lists.
 const TWO_LISTS: u32 = 0x22_2014;
@@ -110,7 +110,7 @@ impl Steps for Function {
                 // SAFETY: as above; so below.
                 unsafe { io::set_status(irp, status) };
                 // SAFETY: as above.
-                unsafe { io::set_information(irp, 1) };
+                unsafe { io::set_information(irp, 2) };
                 // SAFETY: as above.
                 unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
                 status
@@ -432,15 +432,14 @@ fn send(kernel: &Arc<Kernel>, code: u32, input: usize, output: usize) {
 #[test]
 fn information_exceeds_the_buffer() {
     let kernel = Kernel::new(Config::default());
-    send(&kernel, INFORM, 0, 1);
+    send(&kernel, INFORM, 0, 2);
+    // Nothing is copied.
+    send(&kernel, INFORM, 0, 0);
     // The value of an error is not checked.
     send(&kernel, INFORM, 1, 0);
-    let violation = found_in(|kernel| send(kernel, INFORM, 0, 0));
-    assert_eq!(
-        (violation.rule, violation.code),
-        (Rule::Information, 0),
-        "\n{violation}"
-    );
+    let violation = found_in(|kernel| send(kernel, INFORM, 0, 1));
+    let seen = (violation.rule, violation.code, violation.parameters[0]);
+    assert_eq!(seen, (Rule::Information, 0xc9, 0x312), "\n{violation}");
 }
 
 #[test]

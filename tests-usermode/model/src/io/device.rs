@@ -20,7 +20,7 @@ use crate::{
         footprint::{self, Access},
         wait::Wait,
     },
-    io::registry::text,
+    io::{device_stack::top_of, registry::text},
     ke::device_queue,
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -376,8 +376,7 @@ impl DeviceInner {
 
     /// Returns the top device object, to which requests are sent.
     pub(crate) fn top(&self) -> *mut DEVICE_OBJECT {
-        let last = locked(&self.objects).last().copied();
-        std::ptr::with_exposed_provenance_mut(last.unwrap_or_default())
+        top_of(self.object())
     }
 
     /// Returns the device objects of the drivers, from the lowest to the highest.

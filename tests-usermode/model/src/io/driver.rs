@@ -269,9 +269,10 @@ impl Driver {
         call.wait_until_closed(&devices.of_driver(driver));
         // A cause that holds a device object is reported before that.
         call.require_no_irp();
-        let attached = devices.of_driver(driver).into_iter();
-        let attached = attached.filter(|device| devices.lower_of(*device).is_some());
-        call.require_no_device(attached.count());
+        // A driver that is no PnP driver detaches and deletes its devices in its Unload routine.
+        let of_pnp = devices.of_driver(driver).into_iter();
+        let of_pnp = of_pnp.filter(|device| devices.pdo_of(*device).is_some());
+        call.require_no_device(of_pnp.count());
         // SAFETY: DriverEntry has filled the driver object in.
         let Some(unload) = (unsafe { (*driver).DriverUnload }) else {
             let what = "the driver has no Unload routine, so it cannot be unloaded";

@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 
 use crate::{
     host::{
-        Caller, fault,
+        Caller,
         footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
     },
@@ -28,6 +28,7 @@ use crate::{
         cancel::CancelRoutine, file::FileInner, mdl::DirectBuffer, system_buffer::SystemBuffer,
         user_buffer::UserBuffers,
     },
+    ke::lists,
     mutex::locked,
 };
 
@@ -527,20 +528,8 @@ impl IrpRecord {
         self.is_on_device_queue.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the list entry appears to be on a list: its neighbour points back. The driver can use the memory
-    /// of the entry for something else.
+    /// Returns whether the list entry is on a list. The driver can use the memory of the entry for something else.
     pub(crate) fn is_linked(&self) -> bool {
-        const LOWEST: usize = 0x1_0000;
-        let entry = nt::irp::list_entry(self.raw());
-        // SAFETY: the entry is inside the IRP.
-        let next = unsafe { (*entry).Flink };
-        if next == entry || next.addr() < LOWEST || !next.is_aligned() {
-            return false;
-        }
-        // A value that looks like a pointer may be the driver's data, so it is read through the host.
-        let back = next
-            .addr()
-            .wrapping_add(std::mem::offset_of!(nt::LIST_ENTRY, Blink));
-        fault::read_word(back) == Some(entry.addr())
+        lists::is_on_list(nt::irp::list_entry(self.raw()).addr())
     }
 }

@@ -5,6 +5,7 @@ use std::{cell::UnsafeCell, ptr::null_mut};
 use crate::{
     host::layout::DeviceIoControl,
     io::{
+        bus::IRP_MN_WAIT_WAKE,
         irp::{Asked, IrpRecord, zeroed},
         user_buffer::UserBuffers,
     },
@@ -92,6 +93,8 @@ impl IrpRecord {
             nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_QUERY_INFORMATION => (output_length, code as usize, 0),
             nt::IRP_MJ_SET_INFORMATION => (input_length, code as usize, 0),
+            // Parameters.WaitWake.PowerState
+            nt::IRP_MJ_POWER if self.asked.minor == IRP_MN_WAIT_WAKE => (state as usize, 0, 0),
             nt::IRP_MJ_POWER => (0, kind as usize, state.into()),
             nt::IRP_MJ_CREATE => (pointed_to, FILE_OPEN as usize, SHARE_ALL.into()),
             nt::IRP_MJ_PNP if pointed_to != 0 => (pointed_to, 0, 0),
