@@ -74,6 +74,9 @@ const _: () = assert!(size_of::<Header>() == ALIGNMENT);
 /// The tag of `wdk-alloc`, the global allocator of a Rust driver.
 pub(crate) const RUST_TAG: u32 = u32::from_le_bytes(*b"rust");
 
+/// `PAGE_SIZE`
+const PAGE: usize = 0x1000;
+
 /// The maximum length of a block that is filled.
 const FILLED: usize = 4096;
 
@@ -163,10 +166,12 @@ impl Pool {
     }
 }
 
-/// Returns the length of the memory for a block of `ExAllocatePool2`: the block and its guard.
+/// Returns the layout of the memory for a block of `ExAllocatePool2`: the block and its guard. A block of a page or more starts at
+/// a page.
 fn with_guard(size: usize) -> Option<Layout> {
+    let alignment = if size < PAGE { ALIGNMENT } else { PAGE };
     let size = size.checked_add(GUARD_LENGTH)?;
-    Layout::from_size_align(size, ALIGNMENT).ok()
+    Layout::from_size_align(size, alignment).ok()
 }
 
 impl Block {

@@ -29,6 +29,9 @@ use crate::{
 /// `DO_EXCLUSIVE`, the flag of a device object with which only one file may be open.
 pub(crate) const DO_EXCLUSIVE: u32 = 8;
 
+/// `DO_DEVICE_HAS_NAME`
+const DO_DEVICE_HAS_NAME: u32 = 0x40;
+
 /// The device objects, by their addresses.
 #[derive(Default)]
 pub(crate) struct Devices {
@@ -73,7 +76,8 @@ impl Devices {
         // SAFETY: the memory is long enough, and zero is valid for every field.
         let fields = unsafe { &mut *object };
         fields.Type = 3;
-        fields.Size = u16::try_from(size_of::<DEVICE_OBJECT>()).unwrap_or_default();
+        let size = size_of::<DEVICE_OBJECT>() + extension_size as usize;
+        fields.Size = u16::try_from(size).unwrap_or(u16::MAX);
         fields.ReferenceCount = 0;
         fields.DriverObject = driver;
         fields.Flags = DO_DEVICE_INITIALIZING;
@@ -445,7 +449,12 @@ extern "C" fn IoCreateDevice(
     } else {
         // SAFETY: the caller gives a name.
         let name = unsafe { text(name) };
-        io.namespace.add_device(&name, create)
+        io.namespace.add_device(&name, || {
+            let object = create();
+            // SAFETY: the device object is made here.
+            unsafe { (*object).Flags |= DO_DEVICE_HAS_NAME };
+            object
+        })
     };
     let object = match created {
         Ok(object) => object,

@@ -179,6 +179,7 @@ impl Driver {
         call.is_probed.store(false, Ordering::Relaxed);
         let object = object?.unwrap_or(pdo);
         let inner = DeviceInner::new(pdo, object);
+        self.kernel.io().namespace.attach(object.addr(), &inner);
         locked(&self.devices).push(Arc::clone(&inner));
         Ok(Device::new(&self.kernel, inner))
     }
@@ -215,6 +216,7 @@ impl Driver {
         let inner = device.inner();
         if let Some(object) = self.call_add_device(&call, inner.pdo(), role)? {
             inner.add_object(object);
+            self.kernel.io().namespace.attach(object.addr(), inner);
         }
         Ok(())
     }

@@ -183,6 +183,8 @@ impl IrpRecord {
         let system_buffer = SystemBuffer::new(&asked, input);
         let user = UserBuffers::new(&asked, input, &output);
         let pointed_to = parameters::pointed_to(&asked);
+        let mdl = direct.as_ref().map(DirectBuffer::mdl);
+        let mdl_size = mdl.map_or(0, |mdl| usize::try_from(mdl.Size).unwrap_or_default());
         let record = Arc::new(Self {
             system_buffer,
             direct,
@@ -194,7 +196,13 @@ impl IrpRecord {
                 output,
                 ..State::default()
             }),
-            ..Self::blank(number, stack_count.max(1), sender, Origin::IoManager)
+            ..Self::blank(
+                number,
+                stack_count.max(1),
+                sender,
+                Origin::IoManager,
+                mdl_size,
+            )
         });
         record.fill_in();
         record
@@ -208,7 +216,7 @@ impl IrpRecord {
         origin: Origin,
         memory: Option<(*mut IRP, usize)>,
     ) -> Self {
-        let mut record = Self::blank(number, stack_count, sender, origin);
+        let mut record = Self::blank(number, stack_count, sender, origin, 0);
         if let Some((irp, size)) = memory {
             record.memory = Memory::Driver(irp, size);
         }
@@ -216,14 +224,14 @@ impl IrpRecord {
         record
     }
 
-    fn blank(number: u32, stack_count: i8, sender: u32, origin: Origin) -> Self {
+    fn blank(number: u32, stack_count: i8, sender: u32, origin: Origin, mdl_size: usize) -> Self {
         // One more, for a driver that reads the current stack location of an IRP that was not sent.
         let locations = usize::from(stack_count.unsigned_abs()) + 1;
         let stack_size = size_of::<IO_STACK_LOCATION>() * locations;
         let memory = if origin == Origin::Initialised {
             Memory::Driver(null_mut(), 0)
         } else {
-            Memory::Own(zeroed(size_of::<IRP>() + stack_size + size_of::<MDL>()))
+            Memory::Own(zeroed(size_of::<IRP>() + stack_size + mdl_size))
         };
         Self {
             memory,
@@ -268,6 +276,7 @@ impl IrpRecord {
         let irp = unsafe { &mut *self.raw() };
         let mode = self.file.as_ref().map(|file| file.requestor_mode());
         irp.RequestorMode = mode.unwrap_or_default();
+        irp.Flags = self.asked.flags();
         if let Some(buffer) = &self.system_buffer {
             irp.AssociatedIrp.SystemBuffer = buffer.start().cast();
         }

@@ -72,6 +72,31 @@ pub(super) fn pointed_to(asked: &Asked) -> Option<Box<UnsafeCell<[u128]>>> {
     }
 }
 
+/// `IRP_CREATE_OPERATION`, `IRP_READ_OPERATION`, `IRP_WRITE_OPERATION` and `IRP_CLOSE_OPERATION`
+const CREATE_OPERATION: u32 = 0x80;
+const READ_OPERATION: u32 = 0x100;
+const WRITE_OPERATION: u32 = 0x200;
+const CLOSE_OPERATION: u32 = 0x400;
+
+impl Asked {
+    /// Returns the flags with which the I/O manager makes the IRP.
+    pub(super) fn flags(&self) -> u32 {
+        let operation = match self.major {
+            nt::IRP_MJ_CREATE => CREATE_OPERATION,
+            nt::IRP_MJ_READ => READ_OPERATION,
+            nt::IRP_MJ_WRITE => WRITE_OPERATION,
+            nt::IRP_MJ_CLOSE => CLOSE_OPERATION,
+            _ => 0,
+        };
+        let buffers = match self.buffered_lengths() {
+            (0, 0) => 0,
+            (_, 0) => nt::IRP_BUFFERED_IO | nt::IRP_DEALLOCATE_BUFFER,
+            _ => nt::IRP_BUFFERED_IO | nt::IRP_DEALLOCATE_BUFFER | nt::IRP_INPUT_OPERATION,
+        };
+        operation | buffers
+    }
+}
+
 impl IrpRecord {
     /// Returns the parameters of the first stack location.
     pub(super) fn parameters(&self) -> DeviceIoControl {
