@@ -278,6 +278,24 @@ pub trait Device: Send + Sync + Sized + 'static {
         Ok(())
     }
 
+    /// Returns whether the device can be stopped, so that the PnP manager can give it other hardware resources
+    /// (`IRP_MN_QUERY_STOP_DEVICE`). [`Device::start`] is called again when it has them.
+    ///
+    /// While it is stopped, requests arrive as before. So a device fails this if its requests need the hardware or are forwarded to the lower
+    /// drivers. A device without hardware resources need not implement it.
+    ///
+    /// WDK: [Handling an IRP_MN_QUERY_STOP_DEVICE Request](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-an-irp-mn-query-stop-device-request).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// The reason why the device cannot be stopped now.
+    #[doc(alias = "IRP_MN_QUERY_STOP_DEVICE")]
+    fn query_stop(&self, _irql: &mut PassiveLevel) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Returns whether the device can be removed (`IRP_MN_QUERY_REMOVE_DEVICE`).
     ///
     /// After success, further opens fail until the device is removed or the removal is cancelled. All other
