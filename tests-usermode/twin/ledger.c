@@ -100,7 +100,7 @@ VOID LedgerCountDpc(LEDGER *Ledger)
     InterlockedIncrement(&Ledger->Processor[CurrentProcessor()].Dpcs);
 }
 
-/* Adds a request's latency to the statistics. It is not outstanding any more. */
+/* Adds a request's latency to the statistics, and counts the request as not outstanding any more. */
 static VOID Measure(LEDGER *Ledger, const RECORD *Record)
 {
     LARGE_INTEGER Frequency, Hundreds;
@@ -111,7 +111,7 @@ static VOID Measure(LEDGER *Ledger, const RECORD *Record)
     Hundreds.QuadPart = (LONG64)(Ticks / PerSecond * 10000000 + Ticks % PerSecond * 10000000 / PerSecond);
     ExInterlockedAddLargeInteger(&Ledger->Latency, Hundreds, &Ledger->LatencyLock);
     KeRaiseIrql(DISPATCH_LEVEL, &Irql);
-    /* While another request is compared, this one is left out; it is not worth a wait. */
+    /* If another processor holds the lock, this latency is not compared, so that this processor does not wait. */
     if (KeTryToAcquireSpinLockAtDpcLevel(&Ledger->LongestLock))
     {
         if (Ledger->Longest < Hundreds.QuadPart) Ledger->Longest = Hundreds.QuadPart;

@@ -176,7 +176,7 @@ impl Ledger {
         let hundreds = i64::try_from(hundreds).unwrap_or(i64::MAX);
         self.latency.add(hundreds);
         raise_to_dispatch(irql, |irql| {
-            // If the lock is held, this latency is left out; it is not worth a wait.
+            // If the lock is held, this latency is not compared, so that this processor does not wait.
             if let Some(mut longest) = self.longest.try_lock_at_dpc(irql) {
                 *longest = hundreds.max(*longest);
             }

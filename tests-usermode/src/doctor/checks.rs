@@ -101,7 +101,7 @@ fn architecture(file: &str, built_for: Machine, machine: Machine) -> Result<Answ
     match machine {
         Machine::ARM64 => problem(
             what,
-            "cargo make build --arch arm64 (on Windows: elsewhere it builds no harness.exe)",
+            "cargo make build --arch arm64 (on Windows, since other hosts cannot build harness.exe for ARM64)",
         ),
         Machine::X64 => problem(what, "cargo make build"),
         _ => problem(what, "use an x64 or an ARM64 machine"),
@@ -118,7 +118,7 @@ fn catalog(facts: &Facts) -> Result<Answer> {
         problem(
             "no interlock.cat is beside this program: its package is not signed",
             if matches!(facts.machine, Ok(Machine::ARM64)) {
-                "inf2cat and signtool, of the WDK: cargo make package is for x64 alone"
+                "inf2cat and signtool, of the WDK: cargo make package supports only x64"
             } else {
                 "cargo make package, and the harness.exe in target/package"
             },
