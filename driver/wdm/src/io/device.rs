@@ -488,6 +488,8 @@ impl NewFilter {
 impl NewFilter {
     /// Returns the hardware key of the device, as [`NewDevice::hardware_key`] does.
     ///
+    /// WDK: [IoOpenDeviceRegistryKey](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioopendeviceregistrykey).
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IoOpenDeviceRegistryKey")]
