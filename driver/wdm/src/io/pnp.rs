@@ -305,6 +305,7 @@ pub(crate) unsafe fn remove<D, F: Send + Sync + 'static>(
     // not used after IoDeleteDevice below.
     let extension = unsafe { Extension::of(object) };
     let lower = extension.lower();
+    extension.set_removed_below();
     // SAFETY: this routine owns the IRP and does not access it again: below, its address is only the tag of a hold.
     let status = unsafe { succeed_and_pass_down(lower, irp) };
     // The lower drivers have completed their requests, and a completion routine may have kept one of them.
