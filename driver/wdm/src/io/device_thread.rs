@@ -35,6 +35,8 @@ use crate::{
 pub trait ThreadRoutine: Send + Sync + Sized + 'static {
     /// Runs the routine, which should return soon after the thread is asked to stop: when [`Thread::wait`] returns `false`.
     ///
+    /// The thread is created inside a critical region, so normal kernel APCs are not delivered to it.
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     fn run(thread: &Thread<Self>, irql: &mut PassiveLevel);
@@ -179,6 +181,8 @@ impl<C: ThreadRoutine> Thread<C> {
 
     /// Wakes the thread, which returns from [`wait`](Thread::wait) now or the next time it calls it (`KeSetEvent`).
     ///
+    /// WDK: [KeSetEvent](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetevent).
+    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "KeSetEvent")]
@@ -189,6 +193,8 @@ impl<C: ThreadRoutine> Thread<C> {
     /// Waits until the thread is woken or asked to stop; returns `false` if it is asked to stop (`KeWaitForSingleObject`).
     ///
     /// For the thread's routine. A call of [`wake`](Thread::wake) wakes one waiter; a request to stop wakes all.
+    ///
+    /// WDK: [KeWaitForSingleObject](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kewaitforsingleobject).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -211,6 +217,8 @@ impl<C: ThreadRoutine> Thread<C> {
     }
 
     /// Waits as [`wait`](Thread::wait) does, at most for a time interval; returns `false` if the thread is asked to stop.
+    ///
+    /// WDK: [KeWaitForSingleObject](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kewaitforsingleobject).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.

@@ -76,7 +76,7 @@ impl Extension {
         device: *mut D,
         end_kept: EndKept,
     ) -> &'a Self {
-        let NewDevice { object, queues } = new;
+        let NewDevice { object, queues, .. } = new;
         // SAFETY: a reference's device object is valid.
         let this = unsafe { (*object.as_ptr()).DeviceExtension }.cast::<Self>();
         let new = Self {

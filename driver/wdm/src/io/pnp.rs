@@ -116,6 +116,10 @@ unsafe fn prepare<'a, D>(
         None => None,
     };
     let holds = Holds::RemoveLock(RemoveLock::uninitialised());
+    let make = |new: &mut NewDevice, irql: &mut PassiveLevel| {
+        new.pdo = pdo;
+        make(new, irql)
+    };
     // SAFETY: guaranteed by the caller.
     unsafe {
         create_state(

@@ -44,6 +44,10 @@ pub struct Config {
     pub hang_after: Duration,
     /// The values of the `Parameters` key of the driver's service.
     pub parameters: Vec<(String, u32)>,
+    /// The values of the hardware key of each device.
+    pub hardware_key: Vec<(String, u32)>,
+    /// The values of the software key of each device.
+    pub software_key: Vec<(String, u32)>,
     /// The requests of the driver for memory and objects that fail.
     pub faults: Option<Arc<Faults>>,
 }
@@ -61,6 +65,8 @@ impl Default for Config {
             print: true,
             hang_after: Duration::from_secs(20),
             parameters: Vec::new(),
+            hardware_key: Vec::new(),
+            software_key: Vec::new(),
             faults: None,
         }
     }
