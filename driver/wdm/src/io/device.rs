@@ -32,6 +32,7 @@ use crate::{
 #[doc(alias = "IoReleaseRemoveLockAndWaitEx")]
 #[doc(alias = "IO_REMOVE_LOCK")]
 #[doc(alias = "IRP_MJ_SYSTEM_CONTROL")]
+#[doc(alias = "IRP_MN_DEVICE_USAGE_NOTIFICATION")]
 #[doc(alias = "IRP_MN_STOP_DEVICE")]
 #[doc(alias = "DRIVER_OBJECT")]
 #[diagnostic::on_unimplemented(
