@@ -17,6 +17,7 @@ fn run(list: &Lookaside<Timer<Poll>>, zone: &Zone<Timer<Poll>>) {
     let _ = list.allocate(timer()); //~ E0277
     let _ = zone.allocate(timer()); //~ E0277
     let _ = SpinLock::<Timer<Poll>>::new(timer()); //~ E0277
+    //~^ E0277
     let _ = Mutex::<Timer<Poll>>::new(timer()); //~ E0308
     let _ = Rundown::<Timer<Poll>>::new(timer()); //~ E0308
 }

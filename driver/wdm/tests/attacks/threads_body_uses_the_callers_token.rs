@@ -4,8 +4,8 @@ use wdm::{Irp, NtStatus, PassiveLevel, thread};
 
 fn run(irp: Irp<'_>, irql: &mut PassiveLevel) {
     let mut other = Some(irp);
-    let _ = thread::run(2, irql, &|_, irql| {
-        if let Some(irp) = other.take() { //~ E0596
+    let _ = thread::run(2, irql, &|_, irql| { //~ E0277
+        if let Some(irp) = other.take() {
             drop(irp.complete(NtStatus::SUCCESS, irql));
         }
     });
