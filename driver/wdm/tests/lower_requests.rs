@@ -12,7 +12,7 @@ use pinned_init::PinInit;
 use wdm::{
     ControlCode, Device, Error, Filter, Guid, Handled, IoType, Irp, IrpQueue, IrpView, Lower,
     MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared,
-    irql::{CallerLevel, NoSpinLockHeld},
+    irql::{CallerLevel, ObjectHeld},
 };
 
 /// Declares a code of the driver below.
@@ -45,7 +45,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The driver below.
