@@ -4,12 +4,12 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
+use common::Quiet;
 use ntmodel::{Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
-    Device, DeviceObject, Error, Event, EventType, Handled, Irp, IrpQueue, IrpView, NewDevice,
-    NtStatus, PassiveLevel, QueueCallbacks, Rundown, Shared, SpinLock, Thread, ThreadRoutine,
-    WorkItem, WorkItemRoutine, irql::NoSpinLockHeld,
+    Device, DeviceObject, Error, Event, EventType, Handled, Irp, IrpQueue, NewDevice, NtStatus,
+    PassiveLevel, Rundown, Shared, SpinLock, Thread, ThreadRoutine, WorkItem, WorkItemRoutine,
 };
 
 /// The operations of the device, each started by a request.
@@ -102,14 +102,6 @@ impl ThreadRoutine for Waits {
             thread.0.wait_for(Duration::from_millis(1), irql);
         }
     }
-}
-
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 }
 
 /// A thread that serves a queue, and ends with the request that it serves.
