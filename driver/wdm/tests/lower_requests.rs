@@ -6,13 +6,12 @@ mod raw;
 
 use std::{sync::Arc, time::Duration};
 
-use common::kernel;
+use common::{Quiet, kernel};
 use ntmodel::{Access, Device as Dev, Driver, File, Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
-    ControlCode, Device, Error, Filter, Guid, Handled, IoType, Irp, IrpQueue, IrpView, Lower,
-    MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared,
-    irql::{CallerLevel, ObjectHeld},
+    ControlCode, Device, Error, Filter, Guid, Handled, IoType, Irp, IrpQueue, Lower, MajorFunction,
+    NewDevice, NewFilter, NtStatus, PassiveLevel, Shared, irql::CallerLevel,
 };
 
 /// Declares a code of the driver below.
@@ -39,14 +38,6 @@ const ASK: u32 = 0x22_3000;
 const SECRET: &[u8] = b"secret";
 
 const SECOND: Duration = Duration::from_secs(1);
-
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
-}
 
 /// The driver below.
 struct Below(Shared<IrpQueue<Quiet>>);
