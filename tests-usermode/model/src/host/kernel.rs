@@ -16,6 +16,7 @@ use crate::{
         Config, OnViolation, Step,
         clock::TimeKeeper,
         footprint::{self, Access},
+        special::OpenPages,
         thread::Thread,
         upcalls::Upcalls,
         wait::{Engine, Sleepers, Wait},
@@ -49,6 +50,8 @@ pub struct Kernel {
     pub(crate) sleepers: Sleepers,
     pub(crate) clock: TimeKeeper,
     pub(crate) messages: Mutex<Vec<String>>,
+    /// The special pages that are closed when a thread may not access them.
+    pub(crate) open_pages: OpenPages,
     pub(crate) steps: Option<Mutex<Vec<Step>>>,
     /// The number of steps of an exploration.
     pub(crate) step_count: AtomicUsize,
@@ -74,6 +77,7 @@ impl Kernel {
             sleepers: Sleepers::default(),
             clock: TimeKeeper::new(config.clock, engine),
             messages: Mutex::default(),
+            open_pages: OpenPages::default(),
             steps: steps.then(Mutex::default),
             step_count: AtomicUsize::new(0),
             config,

@@ -90,6 +90,8 @@ pub(crate) struct Thread {
     pub(crate) exit: AtomicPtr<c_void>,
     /// The start of the stack of the driver routine that runs, and the objects that it has initialised on it.
     pub(crate) frame: AtomicUsize,
+    /// The start of the stack of the outermost driver routine; zero if none runs.
+    pub(crate) stack_base: AtomicUsize,
     pub(crate) on_stack: Mutex<Vec<usize>>,
     /// The IRP that the current driver routine last passed down.
     pub(crate) passed: Own<Cell<Option<Passed>>>,
@@ -191,6 +193,7 @@ impl Thread {
             known_order: Mutex::default(),
             exit: AtomicPtr::default(),
             frame: AtomicUsize::new(0),
+            stack_base: AtomicUsize::new(0),
             on_stack: Mutex::default(),
             passed: Own::default(),
             serving: Own::default(),
@@ -214,6 +217,14 @@ impl Thread {
     /// Returns whether this is a user-mode thread in a system call.
     pub(crate) fn is_user(&self) -> bool {
         self.role == Role::User
+    }
+
+    /// Returns the number of bytes between the current stack frame and that of the outermost driver routine.
+    #[inline]
+    pub(crate) fn stack_depth(&self) -> usize {
+        let here = 0_u8;
+        let base = self.stack_base.load(Relaxed);
+        base.saturating_sub((&raw const here).addr())
     }
 
     /// Records that the thread enters a routine.

@@ -124,11 +124,14 @@ impl Io {
         irps.find(|record| record.contains(address)).cloned()
     }
 
-    /// Describes the IRP whose system buffer contains an address.
-    pub(crate) fn describe_system_buffer(&self, address: usize) -> Option<String> {
+    /// Describes the IRP whose system buffer, or buffer in user mode, contains an address.
+    pub(crate) fn describe_buffer(&self, address: usize) -> Option<String> {
         let irps = locked(&self.irps);
         let mut irps = irps.by_address.values();
-        irps.find_map(|record| record.describe_system_buffer(address))
+        irps.find_map(|record| {
+            let system = record.describe_system_buffer(address);
+            system.or_else(|| record.describe_user_buffer(address))
+        })
     }
 
     pub(crate) fn next_irp(&self) -> u32 {

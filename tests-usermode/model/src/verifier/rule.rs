@@ -230,6 +230,10 @@ rules! {
     Instruction = "instruction of an image",
     /// The driver's code raises no exception, such as a division by zero.
     Exception = "unhandled exception",
+    /// The driver's routines do not use more of the stack than a kernel stack has.
+    KernelStack = "kernel stack",
+    /// A buffer of user mode is accessed after it was probed, in the context of the requestor, and below `DISPATCH_LEVEL`.
+    UserBuffer = "buffer of user mode",
     /// A pointer points to an object.
     Pointer = "valid pointer",
     /// A condition that a scenario asserts is true.
