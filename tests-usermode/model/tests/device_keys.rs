@@ -1,6 +1,8 @@
 //! The registry keys of a device.
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioopendeviceregistrykey)
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::ptr::null_mut;
