@@ -1,5 +1,7 @@
 //! Drivers that are legal, but unusual: none of them is stopped.
 
+#[macro_use]
+mod call;
 mod common;
 mod steps;
 
@@ -22,14 +24,6 @@ use ntmodel::{Access, Config, Driver, Kernel, Rule, User};
 use steps::{
     FIRST, SECOND, Stage, Steps, complete, end_of, entry, holds, lower, mark, one_request, skip,
 };
-
-/// Calls a routine of the kernel.
-macro_rules! nt {
-    ($($routine:ident)::+($($argument:expr),* $(,)?)) => {
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::$($routine)::+($($argument),*) }
-    };
-}
 
 /// A cancel-safe queue that never takes an IRP.
 #[repr(C)]

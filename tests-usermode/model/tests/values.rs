@@ -1,5 +1,7 @@
 //! Values that a driver reads, and the ends of the requests that it makes, by Microsoft's pages.
 
+#[macro_use]
+mod call;
 mod common;
 mod steps;
 
@@ -18,14 +20,6 @@ use nt::{
 };
 use ntmodel::{Access, Config, Driver, Kernel, Rule, User};
 use steps::{FIRST, SECOND, Stage, Steps, complete, end_of, lower, mark, skip};
-
-/// Calls a routine of the kernel.
-macro_rules! nt {
-    ($($routine:ident)::+($($argument:expr),* $(,)?)) => {
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::$($routine)::+($($argument),*) }
-    };
-}
 
 const TAG: u32 = u32::from_le_bytes(*b"test");
 

@@ -76,7 +76,7 @@ impl Extension {
         device: *mut D,
         end_kept: EndKept,
     ) -> &'a Self {
-        let NewDevice { object, queues } = new;
+        let NewDevice { object, queues, .. } = new;
         // SAFETY: a reference's device object is valid.
         let this = unsafe { (*object.as_ptr()).DeviceExtension }.cast::<Self>();
         let new = Self {
@@ -342,7 +342,7 @@ impl Extension {
         // SAFETY: no IRP of the device is left, so no other code accesses the reference, and the field is read
         // once.
         let object = unsafe { core::ptr::read(&raw const *self.object) };
-        object.wait_until_idle(irql);
+        object.end_work(irql);
     }
 }
 

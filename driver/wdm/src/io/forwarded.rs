@@ -244,6 +244,8 @@ impl<'irp, R: Record> Irp<'irp, R> {
     ///
     /// The device is kept until then.
     ///
+    /// WDK: [IoSetCompletionRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcompletionroutine).
+    ///
     /// # IRQL
     /// That of the dispatch routine, and no spin lock held.
     ///
@@ -273,6 +275,8 @@ impl<'irp, R: Record> Irp<'irp, R> {
     /// (`IoSetCompletionRoutine`).
     ///
     /// The request is pended, since the routine may keep it. The device is kept until the request is completed.
+    ///
+    /// WDK: [IoSetCompletionRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcompletionroutine).
     ///
     /// # IRQL
     /// That of the dispatch routine, and no spin lock held.
