@@ -29,6 +29,9 @@ use crate::{
 /// `DO_EXCLUSIVE`, the flag of a device object with which only one file may be open.
 pub(crate) const DO_EXCLUSIVE: u32 = 8;
 
+/// `IO_TYPE_DEVICE`
+const DEVICE: i16 = 3;
+
 /// `DO_DEVICE_HAS_NAME`
 const DO_DEVICE_HAS_NAME: u32 = 0x40;
 
@@ -75,7 +78,7 @@ impl Devices {
         let object = memory.as_mut_ptr().cast::<DEVICE_OBJECT>();
         // SAFETY: the memory is long enough, and zero is valid for every field.
         let fields = unsafe { &mut *object };
-        fields.Type = 3;
+        fields.Type = DEVICE;
         let size = size_of::<DEVICE_OBJECT>() + extension_size as usize;
         fields.Size = u16::try_from(size).unwrap_or(u16::MAX);
         fields.ReferenceCount = 0;
@@ -380,7 +383,11 @@ impl DeviceInner {
 
     /// Returns the top device object, to which requests are sent.
     pub(crate) fn top(&self) -> *mut DEVICE_OBJECT {
-        top_of(self.object())
+        let object = self.object();
+        // SAFETY: the memory of a device object is kept as long as the kernel.
+        let is_alive = unsafe { (*object).Type } == DEVICE;
+        // The memory of one that was freed is filled.
+        if is_alive { top_of(object) } else { object }
     }
 
     /// Returns the device objects of the drivers, from the lowest to the highest.
