@@ -4,13 +4,13 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
+use common::Quiet;
 use ntmodel::{Kernel, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     Device, DeviceObject, Dpc, DpcRoutine, Error, Event, EventType, Handled, Irp, IrpQueue,
-    IrpView, NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Rundown, Shared, SpinLock, Thread,
-    ThreadRoutine, WorkItem, WorkItemRoutine,
-    irql::{DispatchLevel, ObjectHeld},
+    NewDevice, NtStatus, PassiveLevel, Rundown, Shared, SpinLock, Thread, ThreadRoutine, WorkItem,
+    WorkItemRoutine, irql::DispatchLevel,
 };
 
 /// The operations of the device, each started by a request.
@@ -137,14 +137,6 @@ impl Halfway {
             fails <- Dpc::new(Err(Error::CANCELLED)),
         }? Error)
     }
-}
-
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// A thread that serves a queue, and ends with the request that it serves.

@@ -21,7 +21,7 @@ const fn code(function: u32) -> u32 {
 }
 
 const RESUME: u32 = code(0x800);
-/// Forwarded, with each way to forward.
+/// The codes of requests that are forwarded, each by another method.
 const ONE_WAY: u32 = code(0x801);
 const AND_WAIT: u32 = code(0x802);
 const AND_RETRY: u32 = code(0x803);
@@ -127,7 +127,7 @@ impl Device for Pause {
         }))
     }
 
-    /// Fails the second time.
+    /// Fails when it is called again.
     fn start(&self, _: &mut PassiveLevel) -> Result<(), Error> {
         match self.starts.increment() {
             1 => Ok(()),

@@ -155,10 +155,10 @@ fn table() -> Vec<Row> {
             B<Both> => "SSU", B<SendOnly> => "--U", B<SyncOnly> => "SSU", B<Neither> => "--U",
         }
         CancelSpinLockGuard ["'a" Covariant] { CancelSpinLockGuard<'static> => "--U" }
-        CancelableIrp ["C" Invariant("cancelable_irp_of_other_callbacks")] {
+        CancelableIrp ["C" Invariant("irp_queue_of_other_callbacks")] {
             CancelableIrp<C> => "SSU", CancelableIrp<U> => "SSU",
         }
-        CurrentIrp ["C" Invariant("current_irp_of_other_callbacks")] {
+        CurrentIrp ["C" Invariant("irp_queue_of_other_callbacks")] {
             CurrentIrp<C> => "SSU", CurrentIrp<U> => "S-U",
         }
         DeviceQueue ["'n" Invariant("device_queue_shortened"), "T" Invariant("device_queue_value_shortened"),
@@ -249,8 +249,8 @@ fn table() -> Vec<Row> {
         }
         SpinLockHeld ["C" Invariant("held_token_of_a_superclass")] { SpinLockHeld<Alone> => "--U" }
         ObjectHeld ["C" Invariant("object_token_of_a_superclass")] { ObjectHeld<Alone> => "--U" }
-        Start ["C" Invariant("start_of_other_callbacks")] { Start<C> => "SSU", Start<U> => "S-U" }
-        StartIoQueue ["C" Invariant("start_io_queue_of_other_callbacks")] {
+        Start ["C" Invariant("irp_queue_of_other_callbacks")] { Start<C> => "SSU", Start<U> => "S-U" }
+        StartIoQueue ["C" Invariant("irp_queue_of_other_callbacks")] {
             StartIoQueue<C> => "SS-", StartIoQueue<U> => "SS-",
         }
         Thread ["C" Invariant("thread_of_another_routine")] { Thread<Routine> => "SSU" }
