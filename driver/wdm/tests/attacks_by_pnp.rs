@@ -19,7 +19,7 @@ use wdm::{
     IrpQueue, IrpView, Lookaside, LookasideBox, NewDevice, NtStatus, PassiveLevel, QueueCallbacks,
     SList, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Thread, ThreadRoutine, Timer,
     TimerRoutine, WorkItem, WorkItemRoutine,
-    irql::{DispatchLevel, NoSpinLockHeld},
+    irql::{DispatchLevel, ObjectHeld},
 };
 
 const QUEUE: u32 = 0x22_2000;
@@ -48,7 +48,7 @@ impl QueueCallbacks for Quiet {
 
     const LOOKUP: bool = true;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The routine of everything: uses memory that goes with its owner.

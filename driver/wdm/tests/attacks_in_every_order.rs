@@ -11,7 +11,7 @@ use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CurrentIrp, Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus,
     PassiveLevel, QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue,
-    irql::NoSpinLockHeld,
+    irql::ObjectHeld,
 };
 
 /// The operation of the driver for a request, or an event for the driver.
@@ -59,7 +59,7 @@ impl QueueCallbacks for Quiet {
 
     const LOOKUP: bool = true;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 #[pin_data]

@@ -17,7 +17,7 @@ use ntmodel::{Access, Request};
 use pinned_init::PinInit;
 use wdm::{
     Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, irql::NoSpinLockHeld,
+    QueueCallbacks, Shared, irql::ObjectHeld,
 };
 
 /// The IOCTLs of the test's device: pend the request, or complete the oldest pending one; refuse, purge or accept.
@@ -41,7 +41,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 struct Waiters {

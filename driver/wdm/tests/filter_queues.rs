@@ -18,7 +18,7 @@ use wdm::{
     NewDevice, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared, WorkItem,
     WorkItemRoutine,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::{CallerLevel, NoSpinLockHeld},
+    irql::{CallerLevel, ObjectHeld},
 };
 
 const fn code(function: u32) -> u32 {
@@ -88,7 +88,7 @@ impl QueueCallbacks for Quiet {
 
     const LOOKUP: bool = true;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 struct Resume(Shared<IrpQueue<Quiet>>);

@@ -12,7 +12,7 @@ use pinned_init::PinInit;
 use wdm::{
     ControlCode, Device, Error, Filter, Guid, Handled, IoType, Irp, IrpQueue, IrpView, Lower,
     MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared,
-    irql::{CallerLevel, NoSpinLockHeld},
+    irql::{CallerLevel, ObjectHeld},
 };
 
 /// Declares a code of the driver below.
@@ -45,7 +45,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The driver below.
@@ -89,7 +89,7 @@ fn read<'irp>(irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
     reply.complete(NtStatus::SUCCESS, irql)
 }
 
-/// Takes `SECRET`, in whichever way it comes, at the offset 7.
+/// Accepts a write of `SECRET` at offset 7, with any type of I/O.
 fn write<'irp>(mut irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
     let mut copy = [0; SECRET.len()];
     let is_direct = irp.input_bytes().is_err();
@@ -342,7 +342,7 @@ fn buffers_are_passed_as_the_device_below_demands() {
         stack.unload();
         base.unload();
     }
-    // The bus driver's device wants neither buffered nor direct I/O, so the filter cannot write.
+    // The bus driver's device uses neither buffered nor direct I/O, so the filter cannot write.
     let (stack, file) = Stack::started(&kernel);
     let read = file.read(0, 1).wait(SECOND).expect("it ends");
     assert_eq!(read.status, nt::STATUS_BUFFER_TOO_SMALL);

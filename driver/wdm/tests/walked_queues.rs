@@ -12,7 +12,7 @@ use ntmodel::{
 use pinned_init::PinInit;
 use wdm::{
     Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, irql::NoSpinLockHeld,
+    QueueCallbacks, Shared, irql::ObjectHeld,
 };
 
 const WAIT: u32 = 0x22_2000;
@@ -31,7 +31,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 struct Walked(Shared<IrpQueue<Quiet>>);

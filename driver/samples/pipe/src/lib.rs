@@ -17,7 +17,7 @@ mod ring;
 use pinned_init::PinInit;
 use wdm::{
     Device, Error, Guid, Handled, Irp, IrpQueue, IrpQueueLock, IrpView, NewDevice, NtStatus,
-    PassiveLevel, PendedIrp, QueueCallbacks, Reply, Shared, SpinLock, irql::NoSpinLockHeld,
+    PassiveLevel, PendedIrp, QueueCallbacks, Reply, Shared, SpinLock, irql::ObjectHeld,
 };
 
 use crate::ring::Ring;
@@ -37,7 +37,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// A request that was served, to be completed after the release of the lock.

@@ -32,6 +32,7 @@ use crate::{
 #[doc(alias = "IoReleaseRemoveLockAndWaitEx")]
 #[doc(alias = "IO_REMOVE_LOCK")]
 #[doc(alias = "IRP_MJ_SYSTEM_CONTROL")]
+#[doc(alias = "IRP_MN_DEVICE_USAGE_NOTIFICATION")]
 #[doc(alias = "IRP_MN_STOP_DEVICE")]
 #[doc(alias = "DRIVER_OBJECT")]
 #[diagnostic::on_unimplemented(
@@ -275,6 +276,24 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// The error with which the start fails; the PnP manager then removes the device.
     #[doc(alias = "IRP_MN_START_DEVICE")]
     fn start(&self, _irql: &mut PassiveLevel) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Returns whether the device can be stopped, so that the PnP manager can give it other hardware resources
+    /// (`IRP_MN_QUERY_STOP_DEVICE`). [`Device::start`] is called again when it has them.
+    ///
+    /// While it is stopped, requests arrive as before. So a device fails this if its requests need the hardware or are forwarded to the lower
+    /// drivers. A device without hardware resources need not implement it.
+    ///
+    /// WDK: [Handling an IRP_MN_QUERY_STOP_DEVICE Request](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-an-irp-mn-query-stop-device-request).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// The reason why the device cannot be stopped now.
+    #[doc(alias = "IRP_MN_QUERY_STOP_DEVICE")]
+    fn query_stop(&self, _irql: &mut PassiveLevel) -> Result<(), Error> {
         Ok(())
     }
 

@@ -342,7 +342,7 @@ impl Extension {
         // SAFETY: no IRP of the device is left, so no other code accesses the reference, and the field is read
         // once.
         let object = unsafe { core::ptr::read(&raw const *self.object) };
-        object.wait_until_idle(irql);
+        object.end_work(irql);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The same attack through `Shared`, which is covariant.
 
-use wdm::{IrpQueue, IrpView, NtStatus, QueueCallbacks, Shared, irql::NoSpinLockHeld};
+use wdm::{IrpQueue, IrpView, NtStatus, QueueCallbacks, Shared, irql::ObjectHeld};
 
 struct Cb<F>(F);
 
@@ -17,7 +17,7 @@ impl Kind for fn(&'static u8) {
 impl<F: Kind + Send + Sync + 'static> QueueCallbacks for Cb<F> {
     type Record = F::Record;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView<F::Record>, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView<F::Record>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 fn coerce(it: Shared<IrpQueue<Cb<for<'x> fn(&'x u8)>>>) -> Shared<IrpQueue<Cb<fn(&'static u8)>>> {

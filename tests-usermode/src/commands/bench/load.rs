@@ -12,7 +12,7 @@ use crate::target;
 /// How many other requests are pending.
 const OTHERS: [u32; 4] = [10, 1_000, 10_000, 100_000];
 
-/// How often each is measured; the result is the median.
+/// The number of measurements of each; the result is their median.
 const ROUNDS: usize = 301;
 
 /// The maximum ratio of the times among the most and the fewest other requests. Cache misses account for that much; a walk
@@ -70,7 +70,7 @@ pub fn loaded() -> Result<()> {
     }
     ensure(grown.is_empty(), || {
         let grown = grown.join(", ");
-        format!("among the most others it takes longer than among the fewest: {grown}")
+        format!("the time grows with the number of other pending requests: {grown}")
     })
 }
 
