@@ -15,7 +15,7 @@ use wdm::{
     IrpQueue, IrpView, Lower, MajorFunction, Mutex, NewDevice, NewFilter, NtStatus, PassiveLevel,
     QueueCallbacks, Shared, SpinLock, Thread, ThreadRoutine,
     ctl_code::{Access as Right, Method, ctl_code},
-    irql::{CallerLevel, NoSpinLockHeld},
+    irql::{CallerLevel, ObjectHeld},
 };
 
 /// `IOCTL_SERIAL_SET_DTR` and others of ntddser.h.
@@ -142,7 +142,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The port, and the device on it, which sends its identification when both lines are set, the modem's way or the mouse's.

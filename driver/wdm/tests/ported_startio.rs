@@ -13,7 +13,7 @@ use wdm::{
     CancelSpinLock, CancelableIrp, Device, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus,
     PassiveLevel, QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Timer,
     TimerRoutine,
-    irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
+    irql::{DispatchLevel, NoSpinLockHeld, ObjectHeld, SpinLockHeld},
 };
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -24,7 +24,7 @@ struct Reads(Shared<Timer<Polling>>);
 impl QueueCallbacks for Reads {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     /// Starts the next read at once.
     fn current_cancelled(&self, _: &IrpView, held: &mut SpinLockHeld<CancelSpinLock>) {
