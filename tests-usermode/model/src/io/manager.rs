@@ -216,9 +216,7 @@ impl Io {
     /// Returns the IRPs of a file that have not ended.
     pub(crate) fn live_of(&self, file: &Arc<FileInner>) -> Vec<Arc<IrpRecord>> {
         let irps = locked(&self.irps);
-        let live = irps
-            .of_file(file)
-            .filter(|record| !record.is_completed());
+        let live = irps.of_file(file).filter(|record| !record.is_completed());
         live.cloned().collect()
     }
 
