@@ -15,7 +15,7 @@ use std::{
 use common::{delete, event, found_in, initialise, load};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
-    STATUS_CANCELLED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING, irp as io,
+    STATUS_CANCELLED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Config, Driver, Kernel, Rule};
 

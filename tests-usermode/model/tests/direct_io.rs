@@ -12,9 +12,7 @@ use std::{
     },
 };
 
-use nt::{
-    DEVICE_OBJECT, IRP, MDL, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, irp as io,
-};
+use nt::{DEVICE_OBJECT, IRP, MDL, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 use ntmodel::{Completion, Config, Faults, Kernel, Rule};
 use steps::{Stage, Steps, breaks, complete, holds, mark};
 

@@ -17,7 +17,7 @@ use std::{
 use common::found_in;
 use nt::{
     DEVICE_OBJECT, IO_REMOVE_LOCK, IRP, KEVENT, KSPIN_LOCK, NTSTATUS, STATUS_CANCELLED,
-    STATUS_SUCCESS, irp as io,
+    STATUS_SUCCESS,
 };
 use ntmodel::{Access, Config, Kernel, OnViolation, Rule, Violation};
 use steps::{FIRST, Stage, Steps, breaks, cancel, complete, end_of, holds, mark};

@@ -16,7 +16,6 @@ use std::{
 use common::found_in;
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, STATUS_CANCELLED, STATUS_SUCCESS, UNICODE_STRING,
-    irp as io,
 };
 use ntmodel::{Driver, Kernel, Rule};
 use steps::{FIRST, Stage, Steps, breaks, holds};

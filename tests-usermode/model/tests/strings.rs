@@ -237,10 +237,8 @@ fn an_mdl_describes_its_buffer() {
         nt!(MmProbeAndLockPages(mdl, 0, nt::IoModifyAccess));
         let mapped = nt!(MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority));
         // SAFETY: the pages are mapped, and the address is in the last one.
-        assert_eq!(
-            unsafe { mapped.cast::<u8>().wrapping_add(0x17ff).read() },
-            7
-        );
+        let last = unsafe { mapped.cast::<u8>().wrapping_add(0x17ff).read() };
+        assert_eq!(last, 7);
         // It is mapped once: the second call finds the address.
         assert_eq!(
             nt!(MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority)),
