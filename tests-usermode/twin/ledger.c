@@ -110,14 +110,9 @@ static VOID Measure(LEDGER *Ledger, const RECORD *Record)
 
     Hundreds.QuadPart = (LONG64)(Ticks / PerSecond * 10000000 + Ticks % PerSecond * 10000000 / PerSecond);
     ExInterlockedAddLargeInteger(&Ledger->Latency, Hundreds, &Ledger->LatencyLock);
-    KeRaiseIrql(DISPATCH_LEVEL, &Irql);
-    /* If another processor holds the lock, this latency is not compared, so that this processor does not wait. */
-    if (KeTryToAcquireSpinLockAtDpcLevel(&Ledger->LongestLock))
-    {
-        if (Ledger->Longest < Hundreds.QuadPart) Ledger->Longest = Hundreds.QuadPart;
-        KeReleaseSpinLockFromDpcLevel(&Ledger->LongestLock);
-    }
-    KeLowerIrql(Irql);
+    KeAcquireSpinLock(&Ledger->LongestLock, &Irql);
+    if (Ledger->Longest < Hundreds.QuadPart) Ledger->Longest = Hundreds.QuadPart;
+    KeReleaseSpinLock(&Ledger->LongestLock, Irql);
     InterlockedDecrement(&Ledger->Outstanding);
 }
 

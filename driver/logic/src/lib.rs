@@ -24,7 +24,7 @@ use wdm::{
     Device, DeviceObject, Dpc, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView,
     NewDevice, Node, NtStatus, PassiveLevel, QueueCallbacks, RegistryKey, Shared, StartIoOrder,
     Timer, Zone,
-    irql::NoSpinLockHeld,
+    irql::ObjectHeld,
     log::{self, Level, Part},
 };
 
@@ -362,5 +362,5 @@ struct Alone;
 impl QueueCallbacks for Alone {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }

@@ -13,7 +13,7 @@ use wdm::{
     IrpView, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp,
     QueueCallbacks, Returned, Shared, WorkItem, WorkItemRoutine,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::{CallerLevel, NoSpinLockHeld},
+    irql::{CallerLevel, ObjectHeld},
 };
 
 const fn code(function: u32) -> u32 {
@@ -52,13 +52,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = Shared<Paused>;
 
-    fn before_completion<L: NoSpinLockHeld>(
-        &self,
-        _: &IrpView<Self::Record>,
-        _: NtStatus,
-        _: &mut L,
-    ) {
-    }
+    fn before_completion(&self, _: &IrpView<Self::Record>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The record of a request: the queue to which it returns, and the work item that forwards it again.

@@ -19,7 +19,7 @@ use wdm::{
     RegistryKey, Remove, Reply, RestoreIrql, Returned, Rundown, RwSpinLock, SList, Shared,
     SpinLock, Start, StartIoQueue, Thread, ThreadRoutine, Timer, TimerRoutine, UserBuffer,
     WorkItem, WorkItemRoutine, Zone, ZoneBox,
-    irql::{DispatchLevel, NoSpinLockHeld, ObjectHeld, SpinLockHeld},
+    irql::{DispatchLevel, ObjectHeld, SpinLockHeld},
     lock_order::Alone,
     log::Part,
 };
@@ -56,7 +56,7 @@ struct Callbacks<R>(PhantomData<fn(R) -> R>);
 impl<R: Record> QueueCallbacks for Callbacks<R> {
     type Record = R;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView<R>, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView<R>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// A record with a target that is not `Sync`.
@@ -232,7 +232,7 @@ fn table() -> Vec<Row> {
             Returned<PendedIrp> => "SSU", Returned<PendedIrp<Unshared>> => "S-U", Returned<Irp<'static>> => "--U",
         }
         Rundown ["T" Invariant("rundown_value_shortened")] {
-            Rundown<Both> => "SSU", Rundown<SendOnly> => "S-U", Rundown<SyncOnly> => "--U", Rundown<Neither> => "--U",
+            Rundown<Both> => "SS-", Rundown<SendOnly> => "S--", Rundown<SyncOnly> => "---", Rundown<Neither> => "---",
         }
         RwSpinLock ["T" Invariant("rw_spin_lock_value_shortened"), "C" Invariant("rw_spin_lock_of_a_superclass")] {
             RwSpinLock<Both> => "SSU", RwSpinLock<SendOnly> => "S-U", RwSpinLock<SyncOnly> => "--U", RwSpinLock<Neither> => "--U",

@@ -242,7 +242,7 @@ fn device_remedy(devnode: &Devnode) -> String {
         Condition::Problem(22) => format!("pnputil /enable-device \"{instance}\""),
         Condition::Problem(1 | 18 | 28) => "harness install".into(),
         Condition::Problem(32) => {
-            format!("sc config interlock start= demand, then {restart_device}")
+            format!("sc.exe config interlock start= demand, then {restart_device}")
         }
         Condition::Problem(48) => WHY_NOT_LOADED.into(),
         Condition::Problem(code) if is_load_failure(code) => {

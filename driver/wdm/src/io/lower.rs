@@ -201,9 +201,10 @@ impl Lower {
         if !extension.holds.acquire(device.cast()) {
             return Err(Error::DELETE_PENDING);
         }
-        // SAFETY: the hold keeps the device attached to the lower one.
-        let result =
-            unsafe { exchange(extension.lower(), operation, input, output, timeout, irql) };
+        let result = extension.lower_for_request().and_then(|lower| {
+            // SAFETY: the hold keeps the device attached to the lower one.
+            unsafe { exchange(lower, operation, input, output, timeout, irql) }
+        });
         // SAFETY: the hold was acquired above.
         unsafe { Extension::release(device, device.cast()) };
         result

@@ -3,7 +3,7 @@
 
 use wdm::{
     CancelableIrp, CurrentIrp, IrpQueue, IrpView, NtStatus, QueueCallbacks, Shared, Start, StartIoQueue,
-    irql::NoSpinLockHeld,
+    irql::ObjectHeld,
 };
 
 struct Cb<F>(F);
@@ -21,7 +21,7 @@ impl Kind for fn(&'static u8) {
 impl<F: Kind + Send + Sync + 'static> QueueCallbacks for Cb<F> {
     type Record = F::Record;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView<F::Record>, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView<F::Record>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 type One = Cb<for<'x> fn(&'x u8)>;

@@ -30,11 +30,22 @@ const FAIL_NO_RAISE: u32 = 2;
 /// `POOL_RAISE_IF_ALLOCATION_FAILURE`
 const POOL_RAISE_IF_ALLOCATION_FAILURE: i32 = 16;
 
+const STATUS_INVALID_PARAMETER_4: NTSTATUS = 0xc000_00f2_u32.cast_signed();
 const STATUS_INVALID_PARAMETER_5: NTSTATUS = 0xc000_00f3_u32.cast_signed();
 
 /// How many blocks a new list keeps, and may keep.
 const DEPTH: u16 = 4;
 const MAXIMUM_DEPTH: u16 = 256;
+
+/// Whether a value is of `POOL_TYPE`, with `POOL_ZERO_ALLOCATION` or without.
+const fn is_pool_type(kind: i32) -> bool {
+    const CACHE_ALIGNED: i32 = 4;
+    const SESSION: i32 = 32;
+    const NX: i32 = 512;
+    let others = CACHE_ALIGNED | SESSION | NX | nt::POOL_ZERO_ALLOCATION;
+    let kind = kind & !others;
+    kind == 0 || kind == nt::PagedPool
+}
 
 unsafe extern "C" fn allocate(
     kind: i32,
@@ -159,12 +170,21 @@ extern "C" fn ExInitializeLookasideListEx(
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     call.require_room(list);
     call.require_nonpaged(list);
+    if !is_pool_type(kind) {
+        return STATUS_INVALID_PARAMETER_4;
+    }
     let kind = match flags {
         0 => kind,
         RAISE_ON_FAIL => kind | POOL_RAISE_IF_ALLOCATION_FAILURE,
         FAIL_NO_RAISE => kind | nt::POOL_QUOTA_FAIL_INSTEAD_OF_RAISE,
         _ => return STATUS_INVALID_PARAMETER_5,
     };
+    let is_undefined = flags == FAIL_NO_RAISE && allocate_ex.is_none();
+    call.require(!is_undefined, Rule::Pool, || {
+        let what = "EX_LOOKASIDE_LIST_EX_FLAGS_FAIL_NO_RAISE is given without an allocation routine of the driver, whose \
+                    behaviour is then undefined";
+        (BugCheck(0, [0; 4]), what.into())
+    });
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }

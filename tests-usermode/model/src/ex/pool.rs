@@ -20,7 +20,8 @@ use nt::{DISPATCH_LEVEL, POOL_FLAG_PAGED};
 use crate::{
     host::{
         Call, Caller, Kernel, footprint,
-        layout::FREED,
+        layout::{FREED, PAGE_SIZE},
+        special::{self, Contents},
         thread::{self, Thread},
     },
     mutex::locked,
@@ -80,6 +81,9 @@ const FILLED: usize = 4096;
 /// The guard bytes after a block of `ExAllocatePool2`, and their number.
 const GUARD: u8 = 0xfd;
 const GUARD_LENGTH: usize = 16;
+
+/// The maximum length of a block. Windows fails longer ones sooner or later, by the memory that it has.
+const LARGEST: usize = 0x4000_0000;
 
 /// The number of freed blocks that are kept.
 const KEPT: usize = 256;
@@ -165,8 +169,13 @@ impl Pool {
 
 /// Returns the length of the memory for a block of `ExAllocatePool2`: the block and its guard.
 fn with_guard(size: usize) -> Option<Layout> {
+    let alignment = if size < PAGE_SIZE {
+        ALIGNMENT
+    } else {
+        PAGE_SIZE
+    };
     let size = size.checked_add(GUARD_LENGTH)?;
-    Layout::from_size_align(size, ALIGNMENT).ok()
+    Layout::from_size_align(size, alignment).ok()
 }
 
 impl Block {
@@ -177,6 +186,42 @@ impl Block {
         } else {
             self.size.min(FILLED)
         }
+    }
+
+    /// Returns the lengths of the guards after and before the block.
+    fn guards(self, address: usize) -> (usize, usize) {
+        let room = special::room(address, self.size);
+        room.map_or((GUARD_LENGTH, 0), |(after, before)| {
+            (after, before.min(GUARD_LENGTH))
+        })
+    }
+
+    /// Allocates the memory of the block, zeroed, with its guards: in a special page if possible.
+    fn allocate(self) -> *mut u8 {
+        let special = special::allocate(self.size);
+        let start = if let Some(address) = special {
+            let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
+            // SAFETY: the page has room for the block.
+            unsafe { start.write_bytes(0, self.size) };
+            if self.is_paged {
+                special::set_contents(address, Contents::Paged);
+            }
+            start
+        } else {
+            // SAFETY: the layout's size is not zero.
+            let start = unsafe { System.alloc_zeroed(self.whole) };
+            start.expose_provenance();
+            start
+        };
+        if start.is_null() {
+            return start;
+        }
+        let (after, before) = self.guards(start.addr());
+        // SAFETY: the guard is inside the allocation, after the block.
+        unsafe { start.wrapping_add(self.size).write_bytes(GUARD, after) };
+        // SAFETY: the guard is in the page, before the block.
+        unsafe { start.wrapping_sub(before).write_bytes(GUARD, before) };
+        start
     }
 
     /// Returns the offset of the first byte, from an offset on, that does not have the fill value.
@@ -210,6 +255,9 @@ impl Drop for Table {
 /// # Safety
 /// The block was allocated, and its memory is no longer used.
 unsafe fn release(address: usize, block: Block) {
+    if special::contains(address) {
+        return special::free(address);
+    }
     let start = std::ptr::with_exposed_provenance_mut(address - block.offset);
     // SAFETY: passed on to the caller.
     unsafe { System.dealloc(start, block.whole) };
@@ -275,14 +323,16 @@ impl Kernel {
         let table = locked(&self.pool().table);
         let near = |(start, block): (&usize, &Block)| {
             let offset = address - start;
-            (offset < block.size + GUARD_LENGTH).then(|| {
-                let tag = block.tag.to_le_bytes();
-                let tag = String::from_utf8_lossy(&tag).into_owned();
-                format!(
-                    "byte {offset} of a block of {} bytes of the pool, tag {tag}",
-                    block.size
-                )
-            })
+            (address < special::end(*start).unwrap_or(start + block.size + GUARD_LENGTH)).then(
+                || {
+                    let tag = block.tag.to_le_bytes();
+                    let tag = String::from_utf8_lossy(&tag).into_owned();
+                    format!(
+                        "byte {offset} of a block of {} bytes of the pool, tag {tag}",
+                        block.size
+                    )
+                },
+            )
         };
         let live = table.live.range(..=address).next_back();
         if let Some(what) = live.and_then(near) {
@@ -296,7 +346,9 @@ impl Kernel {
 impl Call {
     /// Stops the system if memory is freed that contains a spin lock that the thread holds.
     fn require_no_lock_in(&self, memory: Range<usize>) {
-        let held = locked(&self.held)
+        let held = self
+            .held
+            .all()
             .iter()
             .find(|held| memory.contains(&held.lock))
             .map(ToString::to_string);
@@ -358,8 +410,13 @@ impl Call {
                 "the driver allocates a block of zero bytes".into(),
             )
         });
-        let layout = with_guard(size).filter(|_| u32::try_from(size).is_ok());
+        let layout = with_guard(size).filter(|_| size <= LARGEST);
         let Some(layout) = layout else {
+            self.kernel.print(format!(
+                "ntmodel: {} of {size:#x} ({size}) bytes fails: is it the difference of two lengths, and was the smaller one \
+                 not checked?",
+                self.routine()
+            ));
             return null_mut();
         };
         let block = Block {
@@ -372,14 +429,10 @@ impl Call {
         if self.kernel.fails() {
             return null_mut();
         }
-        // SAFETY: the layout's size is not zero.
-        let base = unsafe { System.alloc_zeroed(layout) };
+        let base = block.allocate();
         if base.is_null() {
             return null_mut();
         }
-        let guard = base.wrapping_add(size);
-        // SAFETY: the guard is inside the allocation, after the block.
-        unsafe { guard.write_bytes(GUARD, GUARD_LENGTH) };
         let pool = self.kernel.pool();
         pool.count_in(size);
         if is_paged {
@@ -439,11 +492,22 @@ impl Call {
                 "a pool block is freed with a tag other than its own".into(),
             )
         });
+        self.require_guards(address, block);
+        self.retire(address, block);
+    }
+
+    /// Stops the system if a driver has written before or after a block that it frees.
+    fn require_guards(&self, address: usize, block: Block) {
+        let (after, before) = block.guards(address);
         // SAFETY: the block and the guard after it are valid.
-        let beyond = unsafe { Block::changed(address, block.size, GUARD_LENGTH, GUARD) };
+        let beyond = unsafe { Block::changed(address, block.size, after, GUARD) };
         if let Some(beyond) = beyond {
-            let parameters = [address as u64, beyond as u64, block.size as u64];
-            let bug_check = BugCheck::verifier(0x51, parameters);
+            let bug_check = if special::contains(address) {
+                BugCheck(0xc1, [address as u64, beyond as u64, 0, 0x24])
+            } else {
+                let parameters = [address as u64, beyond as u64, block.size as u64];
+                BugCheck::verifier(0x51, parameters)
+            };
             let what = format!(
                 "a block of {} bytes of the pool was written to {} bytes past its end",
                 block.size,
@@ -451,7 +515,17 @@ impl Call {
             );
             self.stop(bug_check, Rule::Pool, what);
         }
-        self.retire(address, block);
+        // SAFETY: the guard is before the block, in its page.
+        let below = unsafe { Block::changed(address - before, 0, before, GUARD) };
+        if let Some(below) = below {
+            let bug_check = BugCheck(0xc1, [address as u64, below as u64, 0, 0x23]);
+            let what = format!(
+                "a block of {} bytes of the pool was written to {} bytes before its start",
+                block.size,
+                address - below
+            );
+            self.stop(bug_check, Rule::Pool, what);
+        }
     }
 
     /// Fills a block that is freed, and keeps its memory for a while.
@@ -466,6 +540,7 @@ impl Call {
         let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
         // SAFETY: the block has this length, and its owner has given it up.
         unsafe { start.write_bytes(FREED, block.filled()) };
+        special::set_contents(address, Contents::Freed);
         let by = self.caller();
         let oldest = {
             let mut table = locked(&pool.table);
@@ -485,6 +560,9 @@ impl Call {
 
     /// Stops the system if a freed block was written to.
     fn verify_freed(&self, address: usize, block: Block) {
+        if special::is_closed(address) {
+            return;
+        }
         // SAFETY: the memory of a freed block stays while it is known.
         let changed = unsafe { Block::changed(address, 0, block.filled(), FREED) };
         if let Some(changed) = changed {

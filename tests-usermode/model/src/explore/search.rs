@@ -369,7 +369,7 @@ fn run<S: Scheduler + Send + 'static>(
 
 fn config() -> shuttle::Config {
     let mut config = shuttle::Config::new();
-    config.stack_size = 0x4_0000;
+    config.stack_size = 0x8_0000;
     config.failure_persistence = shuttle::FailurePersistence::None;
     // A spinning thread is detected before this limit.
     config.max_steps = shuttle::MaxSteps::FailAfter(1_000_000);

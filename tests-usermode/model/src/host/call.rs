@@ -17,7 +17,7 @@ use crate::{
         thread::{self, Mode, Running, Thread},
     },
     mutex::locked,
-    verifier::{BugCheck, Rule, Violation, callers},
+    verifier::{BugCheck, Rule, UNEXPECTED_KERNEL_MODE_TRAP, Violation, callers},
 };
 
 /// A routine that runs in a thread of the model. Until this value is dropped, the thread runs kernel code, not driver
@@ -53,22 +53,37 @@ impl Call {
             footprint::touch_memory();
         }
         thread.note_routine(routine);
+        let depth = thread.stack_depth();
         let call = Self {
             thread,
             routine,
             mode,
         };
-        if call.must_wait.load(Ordering::Relaxed) {
-            call.require_announced_wait();
+        if depth > call.kernel.config.kernel_stack {
+            call.stack_overflows(depth);
         }
-        if call.is_probed.load(Ordering::Relaxed) {
-            (call.kernel.upcalls.probe_device)(&call);
+        // By value, so that the call need not be in memory here.
+        if call.must_wait.load(Ordering::Relaxed) || call.is_probed.load(Ordering::Relaxed) {
+            call.entered_specially()
+        } else {
+            call
         }
-        call
+    }
+
+    /// Enters a routine before which the last one has announced a wait, or before which the device gets a PnP request.
+    #[cold]
+    #[inline(never)]
+    fn entered_specially(self) -> Self {
+        if self.must_wait.load(Ordering::Relaxed) {
+            self.require_announced_wait();
+        }
+        if self.is_probed.load(Ordering::Relaxed) {
+            (self.kernel.upcalls.probe_device)(&self);
+        }
+        self
     }
 
     /// Stops the system if the routine is not the wait that the last one has announced: that one has not lowered the IRQL.
-    #[cold]
     fn require_announced_wait(&self) {
         self.must_wait.store(false, Ordering::Relaxed);
         let waits = self.routine.starts_with("KeWaitFor");
@@ -79,6 +94,19 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
+    }
+
+    /// Stops the system, since the driver's routines use more of the stack than a kernel stack has.
+    #[cold]
+    pub(crate) fn stack_overflows(&self, depth: usize) -> ! {
+        let what = format!(
+            "the driver's routines of the thread use {depth} bytes of its stack, and may use {}: a kernel stack has 24 KB; is \
+             a routine called again before it has returned?",
+            self.kernel.config.kernel_stack
+        );
+        // A double fault.
+        let bug_check = BugCheck(UNEXPECTED_KERNEL_MODE_TRAP, [8, 0, 0, 0]);
+        self.stop(bug_check, Rule::KernelStack, what)
     }
 
     /// Makes the value of a routine that the thread has already entered.
@@ -196,6 +224,7 @@ impl Call {
         fault::watch();
         let here = 0_u8;
         let outer = enter_frame((&raw const here).addr());
+        close_pages();
         let mode = thread::set_mode(Mode::Driver);
         // SAFETY: passed on to the caller.
         let result = unsafe { routine.call(arguments) };
@@ -206,9 +235,23 @@ impl Call {
     }
 }
 
+/// Closes the special pages that the current thread may not access.
+fn close_pages() {
+    if let Some(thread) = thread::try_current() {
+        thread.kernel.open_pages.close_for(&thread);
+    }
+}
+
 /// Records the start of the stack of a driver routine; returns that of the outer one.
 fn enter_frame(frame: usize) -> usize {
-    thread::try_current().map_or(0, |thread| thread.frame.swap(frame, Ordering::Relaxed))
+    let Some(thread) = thread::try_current() else {
+        return 0;
+    };
+    let outer = thread.frame.swap(frame, Ordering::Relaxed);
+    if outer == 0 {
+        thread.stack_base.store(frame, Ordering::Relaxed);
+    }
+    outer
 }
 
 /// Records that the frames of a driver routine are gone, and with them the objects in them.
@@ -217,6 +260,9 @@ fn leave_frame(frame: usize, outer: usize) {
         return;
     };
     thread.frame.store(outer, Ordering::Relaxed);
+    if outer == 0 {
+        thread.stack_base.store(0, Ordering::Relaxed);
+    }
     let mut objects = locked(&thread.on_stack);
     if !objects.is_empty() {
         let gone = objects.extract_if(.., |object| *object < frame);
@@ -401,6 +447,9 @@ impl fmt::Display for Caller {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if self.mode == Mode::Driver {
+            self.kernel.open_pages.close_for(self);
+        }
         thread::set_mode(self.mode);
     }
 }

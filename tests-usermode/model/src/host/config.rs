@@ -27,6 +27,10 @@ pub enum Clock {
 
 /// How a kernel is made.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each switches a check or an output on or off, independently of the others"
+)]
 pub struct Config {
     /// The number of processors, from 1 to 64.
     pub processors: u32,
@@ -38,12 +42,22 @@ pub struct Config {
     pub check_lists: bool,
     /// Whether the source line of each acquisition of a lock is recorded, which takes much time.
     pub locations: bool,
+    /// Whether blocks of the pool and buffers of requests of up to a page are in special pages, so that an access past their end, to
+    /// freed blocks, or to paged blocks at `DISPATCH_LEVEL` is observed. On Linux only.
+    pub special_pool: bool,
+    /// The number of bytes of the stack that the driver's routines of a thread may use together. On Windows for x64 it is 24 KB.
+    /// The host's frames are larger in a program that is not optimised, and the model's own frames count too.
+    pub kernel_stack: usize,
     /// Whether the driver's messages are printed to the standard error stream.
     pub print: bool,
     /// The time after which a system call is a hang, if every thread waits and no timer is set.
     pub hang_after: Duration,
     /// The values of the `Parameters` key of the driver's service.
     pub parameters: Vec<(String, u32)>,
+    /// The values of the hardware key of each device.
+    pub hardware_key: Vec<(String, u32)>,
+    /// The values of the software key of each device.
+    pub software_key: Vec<(String, u32)>,
     /// The requests of the driver for memory and objects that fail.
     pub faults: Option<Arc<Faults>>,
 }
@@ -58,9 +72,13 @@ impl Default for Config {
             clock: Clock::Host,
             check_lists: true,
             locations: false,
+            special_pool: true,
+            kernel_stack: 8 * 24 * 1024,
             print: true,
             hang_after: Duration::from_secs(20),
             parameters: Vec::new(),
+            hardware_key: Vec::new(),
+            software_key: Vec::new(),
             faults: None,
         }
     }

@@ -65,6 +65,8 @@ pub(crate) fn read_word(address: usize) -> Option<usize> {
 /// Returns the word at an address that can be invalid; `None` if it is.
 #[cfg(all(target_os = "linux", not(target_arch = "x86_64")))]
 pub(crate) fn read_word(address: usize) -> Option<usize> {
+    // The routine fails for a closed page.
+    crate::host::special::open(address, None);
     let mut word = 0_usize;
     let local = libc::iovec {
         iov_base: (&raw mut word).cast(),
@@ -144,7 +146,7 @@ mod linux {
         ptr::null_mut,
         sync::{
             Once,
-            atomic::{AtomicBool, Ordering},
+            atomic::{AtomicBool, Ordering, Ordering::Relaxed},
         },
     };
 
@@ -155,6 +157,7 @@ mod linux {
         host::{
             Call,
             layout::FREED,
+            special::{self, Contents, Spot},
             thread::{self, Mode},
         },
         verifier::{BugCheck, KMODE_EXCEPTION_NOT_HANDLED, Rule, callers},
@@ -194,6 +197,7 @@ mod linux {
 
     thread_local! {
         static STACK_OF_THREAD: Option<Stack> = make_stack();
+        static WATCHES: Cell<bool> = const { Cell::new(false) };
         static HANDLES: Cell<bool> = const { Cell::new(false) };
     }
 
@@ -216,7 +220,15 @@ mod linux {
     }
 
     /// Installs the handler for the faults of this thread.
+    #[inline]
     pub(crate) fn watch() {
+        if !WATCHES.replace(true) {
+            install();
+        }
+    }
+
+    #[cold]
+    fn install() {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(|| {
             for signal in SIGNALS {
@@ -248,9 +260,6 @@ mod linux {
     }
 
     unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-        if resumes(context) {
-            return;
-        }
         // SAFETY: the host passes a valid structure.
         let code = unsafe { (*info).si_code };
         // SAFETY: as above.
@@ -259,12 +268,19 @@ mod linux {
         let address = unsafe { info.si_addr() }.addr();
         let address = (code != NO_ADDRESS).then_some(address);
         let exception = exception(signal);
+        let accessed = address.filter(|_| exception.is_none());
+        if accessed.is_some_and(opens) || resumes(context) {
+            return;
+        }
         #[cfg(target_arch = "x86_64")]
         if exception.is_none() && thread::mode() == Mode::Driver {
             // What is allocated here is the model's.
             thread::set_mode(Mode::Kernel);
             // SAFETY: the host passes the context of the thread.
             let served = unsafe { privileged::serve(context, address) };
+            if let Some(thread) = thread::try_current().filter(|_| served) {
+                thread.kernel.open_pages.close_for(&thread);
+            }
             thread::set_mode(Mode::Driver);
             if served {
                 return;
@@ -295,6 +311,11 @@ mod linux {
             let what = format!("the driver raises the exception {name}; {before}");
             call.stop(bug_check, Rule::Exception, what);
         }
+        if touched != 0 && special::contents(touched) == Some(Contents::Freed) {
+            let bug_check = BugCheck(0xd5, [touched as u64, 0, 0, 0]);
+            let what = format!("the memory of {touched:#x} was freed{}", call.once(touched));
+            call.stop(bug_check, Rule::FreedMemory, what);
+        }
         if touched != 0 {
             let what = format!(
                 "the pointer {touched:#x} points to no memory{}; {before}",
@@ -309,6 +330,26 @@ mod linux {
             privileged::refuse(&call, context, address);
         }
         driver_faults(&call, address, context, &before)
+    }
+
+    /// Opens the closed special page that contains an address, if the access is permitted; returns whether it was.
+    fn opens(address: usize) -> bool {
+        let Some(Spot::Inside(contents)) = special::spot(address) else {
+            return false;
+        };
+        let Some(thread) = thread::try_current() else {
+            return special::open(address, None);
+        };
+        let is_high = thread.irql() >= nt::DISPATCH_LEVEL;
+        let may = match (thread::mode(), contents) {
+            // The model has described the address before it reports the pointer.
+            (Mode::Kernel, Contents::Freed) => TOUCHED.get() == 0,
+            (Mode::Kernel | Mode::User, _) | (_, Contents::Nonpaged) => true,
+            (_, Contents::Paged) => !is_high,
+            (_, Contents::Probed) => !is_high && !thread.is_system(),
+            (_, Contents::User | Contents::Freed) => false,
+        };
+        may && special::open(address, Some(&thread))
     }
 
     /// Returns the status and the name of the exception for a signal, except for an access violation.
@@ -347,6 +388,10 @@ mod linux {
         let freed = is_freed_pattern(context);
         #[cfg(target_arch = "x86_64")]
         skip_unreadable(context);
+        if let Some(address) = address {
+            require_special(call, address, writes, place, before);
+            require_stack(call, address, context);
+        }
         let (at, rule) = match address {
             Some(address) => {
                 let once = call.once(address);
@@ -378,6 +423,68 @@ mod linux {
         };
         call.stop(bug_check, rule, format!("the driver {does} {at}; {before}"))
     }
+
+    /// Stops the system for a fault in a special page, or in the page without access after it.
+    fn require_special(call: &Call, address: usize, writes: bool, place: u64, before: &str) {
+        let irql = call.irql();
+        let operation = u64::from(writes);
+        let fault = [address as u64, operation, place, 0];
+        let at_irql = BugCheck(0xd1, [address as u64, irql.into(), operation, place]);
+        let exception = [0xc000_0005, place, operation, address as u64];
+        let (bug_check, rule, why) = match special::spot(address) {
+            None | Some(Spot::Inside(Contents::Nonpaged)) => return,
+            Some(Spot::Inside(Contents::Freed) | Spot::Beyond(Contents::Freed)) => {
+                let why = "whose block was freed";
+                (BugCheck(0xd5, fault), Rule::FreedMemory, why)
+            }
+            Some(Spot::Beyond(Contents::User | Contents::Probed)) => {
+                let why = "past the end of a buffer of user mode";
+                (BugCheck(0, [0; 4]), Rule::UserBuffer, why)
+            }
+            Some(Spot::Beyond(_)) => {
+                let why = "past the end of a block";
+                (BugCheck(0xd6, fault), Rule::Pool, why)
+            }
+            Some(Spot::Inside(Contents::Paged)) => {
+                let why = "in the paged pool, at DISPATCH_LEVEL or higher";
+                (at_irql, Rule::PagedMemory, why)
+            }
+            Some(Spot::Inside(_)) if irql >= nt::DISPATCH_LEVEL => {
+                let why =
+                    "in a buffer of user mode, which is pageable, at DISPATCH_LEVEL or higher";
+                (at_irql, Rule::UserBuffer, why)
+            }
+            Some(Spot::Inside(_)) if call.is_system() => {
+                let why =
+                    "in a buffer of user mode, in a system thread, whose process is another one";
+                let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, exception);
+                (bug_check, Rule::UserBuffer, why)
+            }
+            Some(Spot::Inside(_)) => {
+                let why = "in a buffer of user mode, which was not probed: call ProbeForRead or ProbeForWrite first";
+                (BugCheck(0, [0; 4]), Rule::UserBuffer, why)
+            }
+        };
+        let does = if writes { "writes to" } else { "reads from" };
+        let once = call.once(address);
+        let what = format!("the driver {does} {address:#x}, {why}{once}; {before}");
+        call.stop(bug_check, rule, what);
+    }
+
+    /// Stops the system if the address of a fault is near the stack pointer: the host's stack is used up.
+    #[cfg(target_arch = "x86_64")]
+    fn require_stack(call: &Call, address: usize, context: *mut c_void) {
+        const NEAR: usize = 0x1_0000;
+        let register = usize::try_from(libc::REG_RSP).unwrap_or_default();
+        let pointer = usize::try_from(registers(context)[register]).unwrap_or_default();
+        if (pointer.saturating_sub(NEAR)..pointer.saturating_add(0x1000)).contains(&address) {
+            let base = call.stack_base.load(Relaxed);
+            call.stack_overflows(base.saturating_sub(pointer));
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn require_stack(_: &Call, _: usize, _: *mut c_void) {}
 
     /// Makes a stack walk start at the caller if there is no memory at the instruction that has faulted, since a stack
     /// walk reads each instruction. The thread never continues.

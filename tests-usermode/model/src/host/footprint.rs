@@ -179,9 +179,21 @@ thread_local! {
 
 #[inline]
 fn note(step: impl FnOnce(&mut Notes)) {
-    if NOTING.get() != Noting::Nothing {
-        NOTES.with_borrow_mut(step);
+    if is_noting() {
+        note_step(step);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn note_step(step: impl FnOnce(&mut Notes)) {
+    NOTES.with_borrow_mut(step);
+}
+
+/// Returns whether footprints are recorded.
+#[inline]
+pub(crate) fn is_noting() -> bool {
+    NOTING.get() != Noting::Nothing
 }
 
 /// Starts the recording of footprints at the beginning of a schedule. Code of the driver and of the scenario accesses
@@ -238,7 +250,7 @@ pub(crate) fn is_last() {
 #[inline]
 pub(crate) fn touch_memory() {
     if NOTING.get() == Noting::Memory {
-        touch(MEMORY, Access::Exclusive);
+        note_step(|notes| notes.touch(MEMORY, Access::Exclusive));
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
         Config, OnViolation, Step,
         clock::TimeKeeper,
         footprint::{self, Access},
+        special::OpenPages,
         thread::Thread,
         upcalls::Upcalls,
         wait::{Engine, Sleepers, Wait},
@@ -25,7 +26,10 @@ use crate::{
 };
 
 /// The state of a folder, as a part of a kernel.
-pub(crate) trait Part: Any + Send + Sync {
+///
+/// # Safety
+/// The part of every kernel at the index `PLACE` has this type.
+pub(crate) unsafe trait Part: Any + Send + Sync {
     /// The index of the state in [`Parts`].
     const PLACE: usize;
 }
@@ -46,6 +50,8 @@ pub struct Kernel {
     pub(crate) sleepers: Sleepers,
     pub(crate) clock: TimeKeeper,
     pub(crate) messages: Mutex<Vec<String>>,
+    /// The special pages that are closed when a thread may not access them.
+    pub(crate) open_pages: OpenPages,
     pub(crate) steps: Option<Mutex<Vec<Step>>>,
     /// The number of steps of an exploration.
     pub(crate) step_count: AtomicUsize,
@@ -71,6 +77,7 @@ impl Kernel {
             sleepers: Sleepers::default(),
             clock: TimeKeeper::new(config.clock, engine),
             messages: Mutex::default(),
+            open_pages: OpenPages::default(),
             steps: steps.then(Mutex::default),
             step_count: AtomicUsize::new(0),
             config,
@@ -80,8 +87,10 @@ impl Kernel {
     /// Returns the state of a folder, by its type.
     #[inline]
     pub(crate) fn part<P: Part>(&self) -> &P {
-        let part = self.parts[P::PLACE].downcast_ref();
-        part.unwrap_or_else(|| unreachable!("a kernel is made with every part"))
+        let part: &dyn Any = &*self.parts[P::PLACE];
+        debug_assert!(part.is::<P>(), "a kernel is made with every part");
+        // SAFETY: the part has this type, by the contract of the trait. A checked cast takes longer than most of the routines.
+        unsafe { &*std::ptr::from_ref(part).cast() }
     }
 
     /// Returns the violation that stopped the system, if any.
@@ -198,7 +207,7 @@ impl Kernel {
             .filter_map(Weak::upgrade)
             .collect();
         let mut names = threads.iter().filter_map(|thread| {
-            let held = locked(&thread.held);
+            let held = thread.held.all();
             let held = held.iter().find(|held| held.lock == lock)?;
             Some(match &held.place {
                 Some(place) => format!("which {} holds, acquired by {place}", thread.name()),
@@ -255,7 +264,7 @@ impl Kernel {
             .collect();
         let busy = threads.iter().filter(|thread| {
             thread.irql() != 0
-                || !locked(&thread.held).is_empty()
+                || !thread.held.all().is_empty()
                 || locked(&thread.waits_for).is_some()
         });
         busy.map(ToString::to_string).collect()

@@ -7,6 +7,9 @@ use std::{
     sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize},
 };
 
+/// `PAGE_SIZE`
+pub(crate) const PAGE_SIZE: usize = 0x1000;
+
 /// The byte with which freed memory is filled.
 pub(crate) const FREED: u8 = 0xdd;
 

@@ -323,7 +323,7 @@ impl Kernel {
     /// Describes the device object, extension or IRP that contains or contained an address, if any.
     pub(crate) fn describe_io_object(&self, address: usize) -> Option<String> {
         let device = self.io().devices.describe(address);
-        let buffer = || self.io().describe_system_buffer(address);
+        let buffer = || self.io().describe_buffer(address);
         device.or_else(buffer).or_else(|| {
             let record = self.io().find_around(address)?;
             let by = locked(&record.state).completed_by.clone();

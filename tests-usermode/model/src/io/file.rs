@@ -457,10 +457,9 @@ impl File {
         // An IRP that is on no queue is being served, and ends later.
         let forgotten = before.iter().find(|record| {
             record.touch();
-            let queued = record.is_linked() || record.is_on_device_queue();
-            queued
-                && record.has_cancel_routine()
+            record.has_cancel_routine()
                 && !record.is_cancelled()
+                && (record.is_linked() || record.is_on_device_queue())
                 && !record.is_completed()
         });
         if let Some(record) = forgotten {

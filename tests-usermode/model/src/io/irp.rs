@@ -180,7 +180,8 @@ impl IrpRecord {
     ) -> Arc<Self> {
         let direct = DirectBuffer::lock(&asked, input, &output);
         let system_buffer = SystemBuffer::new(&asked, input);
-        let user = UserBuffers::new(&asked, input, &output);
+        let mode = file.as_ref().map_or(0, |file| file.requestor_mode());
+        let user = UserBuffers::new(&asked, input, &output, mode);
         let pointed_to = parameters::pointed_to(&asked);
         let record = Arc::new(Self {
             system_buffer,

@@ -124,11 +124,14 @@ impl Io {
         irps.find(|record| record.contains(address)).cloned()
     }
 
-    /// Describes the IRP whose system buffer contains an address.
-    pub(crate) fn describe_system_buffer(&self, address: usize) -> Option<String> {
+    /// Describes the IRP whose system buffer, or buffer in user mode, contains an address.
+    pub(crate) fn describe_buffer(&self, address: usize) -> Option<String> {
         let irps = locked(&self.irps);
         let mut irps = irps.by_address.values();
-        irps.find_map(|record| record.describe_system_buffer(address))
+        irps.find_map(|record| {
+            let system = record.describe_system_buffer(address);
+            system.or_else(|| record.describe_user_buffer(address))
+        })
     }
 
     pub(crate) fn next_irp(&self) -> u32 {
@@ -303,23 +306,23 @@ impl Call {
         // An entry that the thread inserted before can be freed, and its address reused by another IRP.
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
-        let outer = locked(&self.passed).take();
+        let outer = self.passed.take();
         let serving = Serving {
             irp: record.address(),
             location,
             completion: record.completion_routine(location),
             is_of_file: record.file.is_some(),
         };
-        let outer_serving = locked(&self.serving).replace(serving);
+        let outer_serving = self.serving.replace(Some(serving));
         let round = record.round();
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(routine, (device, irp)) };
         record.touch();
-        let passed = std::mem::replace(&mut *locked(&self.passed), outer);
-        *locked(&self.serving) = outer_serving;
+        let passed = self.passed.replace(outer);
+        self.serving.set(outer_serving);
         let now = self.irql();
-        let holds = !locked(&self.held).is_empty();
+        let holds = !self.held.is_empty();
         self.require(now == irql || holds, Rule::IrqlReturn, || {
             let parameters = [device.addr() as u64, irql.into(), now.into()];
             let what =
@@ -444,13 +447,13 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     let location = record.current() - 1;
     let status = call.call_driver(device, &record);
     // A routine may also send IRPs that its driver has made.
-    let serving = *locked(&call.serving);
+    let serving = call.serving.get();
     if serving.is_some_and(|serving| serving.irp == record.address()) {
-        *locked(&call.passed) = Some(Passed {
+        call.passed.set(Some(Passed {
             irp: record.address(),
             location,
             status,
-        });
+        }));
     }
     if record.asked().major == nt::IRP_MJ_PNP {
         locked(&record.state).passed_to.push(device.addr());

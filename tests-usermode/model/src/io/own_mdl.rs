@@ -10,14 +10,11 @@ use nt::{
 };
 
 use crate::{
-    host::Call,
+    host::{Call, layout::PAGE_SIZE},
     io::irp::IrpRecord,
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
-
-/// `PAGE_SIZE`
-const PAGE: usize = 0x1000;
 
 /// The MDLs of drivers.
 #[derive(Default)]
@@ -55,8 +52,8 @@ impl Mdls {
 
 /// Returns the MDL of a buffer, with no flag set.
 pub(in crate::io) fn mdl_of(buffer: *mut c_void, length: u32) -> MDL {
-    let offset = buffer.addr() % PAGE;
-    let pages = (offset + length as usize).div_ceil(PAGE);
+    let offset = buffer.addr() % PAGE_SIZE;
+    let pages = (offset + length as usize).div_ceil(PAGE_SIZE);
     MDL {
         Next: null_mut(),
         // After the structure there is a word for each page.
@@ -85,7 +82,7 @@ impl Call {
         if self.kernel.fails() {
             return None;
         }
-        let pages = (length as usize).div_ceil(PAGE) + 1;
+        let pages = (length as usize).div_ceil(PAGE_SIZE) + 1;
         let words = (size_of::<MDL>() + 8 * pages).div_ceil(16);
         let mut memory = vec![0_u128; words].into_boxed_slice();
         let mdl = memory.as_mut_ptr().cast::<MDL>();
@@ -259,12 +256,14 @@ extern "C" fn MmBuildMdlForNonPagedPool(mdl: *mut MDL) {
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmprobeandlockpages)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
-extern "C" fn MmProbeAndLockPages(mdl: *mut MDL, _mode: i8, _operation: i32) {
+extern "C" fn MmProbeAndLockPages(mdl: *mut MDL, mode: i8, _operation: i32) {
     let call = Call::enter_noted("MmProbeAndLockPages");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     let mdl = call.own_mdl(mdl);
     let new = mdl.MdlFlags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL) == 0;
     call.require_mdl_flags(new, "the pages of the MDL are locked already");
+    let start = mdl.StartVa.addr() + mdl.ByteOffset as usize;
+    call.lock_user_buffer(start, mode);
     mdl.MdlFlags |= MDL_PAGES_LOCKED;
 }
 

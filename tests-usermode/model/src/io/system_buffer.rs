@@ -1,8 +1,11 @@
 //! The system buffers of buffered requests: output that the driver has not written, and writes past the end.
 
-use std::{cell::UnsafeCell, ffi::c_void, ops::Range};
+use std::{cell::UnsafeCell, ffi::c_void, mem::MaybeUninit, ops::Range};
 
-use crate::io::irp::{Asked, IrpRecord, zeroed};
+use crate::{
+    host::special::{self, SpecialBlock},
+    io::irp::{Asked, IrpRecord, zeroed},
+};
 
 /// The content of a system buffer after the input, until the driver writes it. On Windows it is the old content of the
 /// memory.
@@ -17,13 +20,50 @@ fn unwritten(place: usize) -> u8 {
 /// The minimum number of unwritten bytes at the end of the output that cannot be a coincidence.
 const UNWRITTEN: usize = 4;
 
-/// The guard bytes after a system buffer, and their number.
+/// The guard bytes after a system buffer, and their number if the buffer is not in a special page.
 const GUARD: u8 = 0xfd;
 const GUARD_LENGTH: usize = 64;
 
+/// The memory of a buffer of a request.
+pub(in crate::io) enum Memory {
+    /// A special page.
+    Special(SpecialBlock),
+    /// Other memory, with room for a guard.
+    Plain(Box<UnsafeCell<[u128]>>),
+}
+
+impl Memory {
+    /// Allocates memory with any content.
+    pub(in crate::io) fn new(length: usize) -> Self {
+        let special = SpecialBlock::new(length);
+        special.map_or_else(|| Self::Plain(zeroed(length + GUARD_LENGTH)), Self::Special)
+    }
+
+    pub(in crate::io) fn start(&self) -> *mut u8 {
+        match self {
+            Self::Special(block) => block.start(),
+            Self::Plain(memory) => memory.get().cast(),
+        }
+    }
+
+    /// Returns the number of guard bytes after the buffer, and the number of bytes at which an access is known as one past its end.
+    fn beyond(&self, length: usize) -> (usize, usize) {
+        let start = self.start().addr();
+        let guard = special::room(start, length).map_or(GUARD_LENGTH, |(after, _)| after);
+        let known = special::end(start).map_or(GUARD_LENGTH, |end| end - start - length);
+        (guard, known)
+    }
+
+    /// Returns the offset of an address in the buffer or shortly after it.
+    pub(in crate::io) fn offset(&self, length: usize, address: usize) -> Option<usize> {
+        let offset = address.checked_sub(self.start().addr())?;
+        (offset < length + self.beyond(length).1).then_some(offset)
+    }
+}
+
 /// A system buffer and its guard.
 pub(in crate::io) struct SystemBuffer {
-    memory: Box<UnsafeCell<[u128]>>,
+    memory: Memory,
     length: usize,
 }
 
@@ -37,24 +77,27 @@ impl SystemBuffer {
 
     /// Makes a system buffer of a given length, which starts with the input.
     fn with_length(length: usize, input: &[u8]) -> Self {
-        let mut memory = zeroed(length + GUARD_LENGTH);
-        for (index, word) in memory.get_mut().iter_mut().enumerate() {
-            let byte = |place| {
-                if place >= length {
-                    return GUARD;
-                }
+        let memory = Memory::new(length);
+        let (guard, _) = memory.beyond(length);
+        let start = memory.start();
+        // SAFETY: the memory has room for the buffer and the guard, and no other thread knows it yet.
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(start.cast::<MaybeUninit<u8>>(), length + guard)
+        };
+        for (place, byte) in bytes.iter_mut().enumerate() {
+            byte.write(if place >= length {
+                GUARD
+            } else {
                 let given = input.get(place).copied();
                 given.unwrap_or_else(|| unwritten(place))
-            };
-            let whole = std::array::from_fn(|inside| byte(16 * index + inside));
-            *word = u128::from_ne_bytes(whole);
+            });
         }
         Self { memory, length }
     }
 
     /// Returns the address of the buffer.
     pub(in crate::io) fn start(&self) -> *mut u8 {
-        self.memory.get().cast()
+        self.memory.start()
     }
 
     fn bytes(&self, range: Range<usize>) -> &[u8] {
@@ -65,8 +108,11 @@ impl SystemBuffer {
 
     /// Returns the number of bytes past the end of the buffer at which the driver has written.
     fn overrun(&self) -> Option<usize> {
-        let guard = self.bytes(self.length..self.length + GUARD_LENGTH);
-        guard.iter().position(|byte| *byte != GUARD)
+        let (length, _) = self.memory.beyond(self.length);
+        let guard = self.bytes(self.length..self.length + length);
+        // The comparison of the whole is far faster than a search.
+        let is_damaged = Some(guard) != [GUARD; GUARD_LENGTH].get(..length);
+        is_damaged.then(|| guard.iter().position(|byte| *byte != GUARD))?
     }
 }
 
@@ -74,9 +120,11 @@ impl IrpRecord {
     /// Returns a clause that states where in the system buffer an address is.
     pub(in crate::io) fn describe_system_buffer(&self, address: usize) -> Option<String> {
         let buffer = self.system_buffer.as_ref()?;
-        let offset = address.checked_sub(buffer.start().addr())?;
-        (offset < buffer.length + GUARD_LENGTH)
-            .then(|| format!("byte {offset} of the system buffer of {self}"))
+        let offset = buffer.memory.offset(buffer.length, address)?;
+        let length = buffer.length;
+        Some(format!(
+            "byte {offset} of the system buffer of {self}, which has {length} bytes"
+        ))
     }
 
     /// Gives the IRP a system buffer, which is freed with it.

@@ -2,11 +2,17 @@
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-neither-buffered-nor-direct-i-o)
 
-use std::{cell::UnsafeCell, ffi::c_void, ptr::null_mut};
+use std::{ffi::c_void, ptr::null_mut};
 
 use crate::{
-    host::Call,
-    io::irp::{Asked, zeroed},
+    host::{
+        Call,
+        special::{self, Contents},
+    },
+    io::{
+        irp::{Asked, IrpRecord},
+        system_buffer::Memory,
+    },
     verifier::{BugCheck, KMODE_EXCEPTION_NOT_HANDLED, Rule},
 };
 
@@ -19,23 +25,27 @@ const END_OF_USER_SPACE: usize = 0x7fff_ffff_0000;
 
 /// User-mode pages.
 struct Pages {
-    memory: Box<UnsafeCell<[u128]>>,
+    memory: Memory,
     length: usize,
 }
 
 impl Pages {
-    fn new(bytes: &[u8]) -> Self {
+    fn new(bytes: &[u8], mode: i8) -> Self {
         let this = Self {
-            memory: zeroed(bytes.len()),
+            memory: Memory::new(bytes.len()),
             length: bytes.len(),
         };
         // SAFETY: the memory is as long, and no other thread knows it yet.
         unsafe { this.start().copy_from(bytes.as_ptr(), bytes.len()) };
+        // A driver need not probe a buffer of another driver.
+        if mode != 0 {
+            special::set_contents(this.start().addr(), Contents::User);
+        }
         this
     }
 
     fn start(&self) -> *mut u8 {
-        self.memory.get().cast()
+        self.memory.start()
     }
 
     /// Returns the address that user mode passes; NULL if it passes no buffer.
@@ -55,14 +65,14 @@ pub(in crate::io) struct UserBuffers {
 
 impl UserBuffers {
     /// Makes the buffers of a request. Returns `None` if the device of the request uses other buffers.
-    pub(in crate::io) fn new(asked: &Asked, input: &[u8], output: &[u8]) -> Option<Self> {
+    pub(in crate::io) fn new(asked: &Asked, input: &[u8], output: &[u8], mode: i8) -> Option<Self> {
         let is_control = matches!(
             asked.major,
             nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
         );
         (is_control && asked.code & 3 == nt::METHOD_NEITHER).then(|| Self {
-            input: Pages::new(input),
-            output: Pages::new(output),
+            input: Pages::new(input, mode),
+            output: Pages::new(output, mode),
         })
     }
 
@@ -83,7 +93,51 @@ impl UserBuffers {
     }
 }
 
+impl IrpRecord {
+    /// Returns a clause that states where in a buffer of user mode an address is.
+    pub(in crate::io) fn describe_user_buffer(&self, address: usize) -> Option<String> {
+        let UserBuffers { input, output } = self.user.as_ref()?;
+        let pages = [(input, "Type3InputBuffer"), (output, "UserBuffer")];
+        pages.iter().find_map(|(pages, name)| {
+            // The address of a buffer in other memory is unknown, as that of a user's memory is.
+            special::end(pages.start().addr())?;
+            let offset = pages.memory.offset(pages.length, address)?;
+            let length = pages.length;
+            Some(format!(
+                "byte {offset} of the {name} of {self}, which has {length} bytes"
+            ))
+        })
+    }
+}
+
 impl Call {
+    /// Stops the system if a driver locks the pages of a user-mode buffer in another context, or without a probe. Then any
+    /// thread may access them, by the address in system space; the model has one address for both.
+    pub(in crate::io) fn lock_user_buffer(&self, buffer: usize, mode: i8) {
+        let contents = special::contents(buffer);
+        if contents == Some(Contents::Paged) {
+            special::set_contents(buffer, Contents::Nonpaged);
+        }
+        let Some(contents @ (Contents::User | Contents::Probed)) = contents else {
+            return;
+        };
+        let stop = |why: &str| {
+            let once = self.once(buffer);
+            let what = format!("the pages at {buffer:#x} are locked {why}{once}");
+            self.stop(BugCheck(0, [0; 4]), Rule::UserBuffer, what)
+        };
+        if self.irql() >= nt::DISPATCH_LEVEL {
+            stop("at DISPATCH_LEVEL or higher, and are pageable");
+        }
+        if self.is_system() {
+            stop("in a system thread, whose process is another one");
+        }
+        if mode == 0 && contents == Contents::User {
+            stop("with KernelMode, so they are not probed: pass Irp->RequestorMode");
+        }
+        special::set_contents(buffer, Contents::Nonpaged);
+    }
+
     fn raise(&self, status: u64, address: usize, why: &str) -> ! {
         let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, [status, 0, 0, address as u64]);
         let what =
@@ -108,9 +162,11 @@ impl Call {
             );
             self.raise(STATUS_ACCESS_VIOLATION, address, &why);
         }
+        let contents = special::contents(address);
+        let is_user = matches!(contents, Some(Contents::User | Contents::Probed));
         // The model has one address space. Memory that it knows is the kernel's.
         let known = self.once(address);
-        if !known.is_empty() {
+        if !is_user && !known.is_empty() {
             let why = format!("{address:#x} is not a user-mode address{known}");
             self.raise(STATUS_ACCESS_VIOLATION, address, &why);
         }
@@ -121,6 +177,9 @@ impl Call {
             );
             (BugCheck(0, [0; 4]), what)
         });
+        if contents == Some(Contents::User) {
+            special::set_contents(address, Contents::Probed);
+        }
     }
 }
 

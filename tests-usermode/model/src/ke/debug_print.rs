@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char};
 
 use crate::{
     host::{
-        Call,
+        Call, Kernel,
         footprint::{self, Access},
     },
     mutex::locked,
@@ -30,13 +30,19 @@ extern "C" fn DbgPrintEx(
         format
     };
     let line = text.to_string_lossy().into_owned();
-    if call.kernel.config.print {
-        eprintln!("{line}");
-    }
-    let messages = &call.kernel.messages;
-    footprint::touch((&raw const *messages).addr(), Access::Exclusive);
-    locked(messages).push(line);
+    call.kernel.print(line);
     0
+}
+
+impl Kernel {
+    /// Prints a line for the debugger.
+    pub(crate) fn print(&self, line: String) {
+        if self.config.print {
+            eprintln!("{line}");
+        }
+        footprint::touch((&raw const self.messages).addr(), Access::Exclusive);
+        locked(&self.messages).push(line);
+    }
 }
 
 // SAFETY: see `irql`.

@@ -20,6 +20,9 @@ pub(crate) const IO_VERIFIER: u32 = 0xc9;
 /// `KMODE_EXCEPTION_NOT_HANDLED`: the status of the exception, and the address of the instruction.
 pub(crate) const KMODE_EXCEPTION_NOT_HANDLED: u32 = 0x1e;
 
+/// `UNEXPECTED_KERNEL_MODE_TRAP`: the number of the trap.
+pub(crate) const UNEXPECTED_KERNEL_MODE_TRAP: u32 = 0x7f;
+
 impl BugCheck {
     /// Makes `DRIVER_VERIFIER_DETECTED_VIOLATION` with a subcode and the parameters of the subcode.
     pub(crate) const fn verifier(subcode: u64, parameters: [u64; 3]) -> Self {

@@ -125,6 +125,8 @@ rules! {
     DeleteDevice = "DeleteDevice",
     /// `AddDevice` attaches the device object that it creates, or fails and deletes it.
     AddDevice = "AddDevice",
+    /// A device interface that was disabled in a surprise removal is not disabled again in the removal.
+    InterfaceDisabledAgain = "device interface disabled again",
     /// A device object is detached, then deleted, once each, when its device is removed.
     DeviceRemoval = "removal of a device",
     /// A symbolic link is deleted when its device is.
@@ -228,6 +230,10 @@ rules! {
     Instruction = "instruction of an image",
     /// The driver's code raises no exception, such as a division by zero.
     Exception = "unhandled exception",
+    /// The driver's routines do not use more of the stack than a kernel stack has.
+    KernelStack = "kernel stack",
+    /// A buffer of user mode is accessed after it was probed, in the context of the requestor, and below `DISPATCH_LEVEL`.
+    UserBuffer = "buffer of user mode",
     /// A pointer points to an object.
     Pointer = "valid pointer",
     /// A condition that a scenario asserts is true.

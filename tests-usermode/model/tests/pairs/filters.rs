@@ -358,7 +358,7 @@ pairs! {
     cancel_routine_is_set_after_the_irp_was_passed_down:
         sent::<SETS_CANCEL_ROUTINE_AFTER, KEEP>, sent::<SKIPS, KEEP>, PassedIrp, "still has it";
     context_is_freed_when_the_lower_driver_returns:
-        sent::<FREES_CONTEXT_EARLY, LATER>, sent::<HAS_CONTEXT, LATER>, Pointer, "read from memory that was freed";
+        sent::<FREES_CONTEXT_EARLY, LATER>, sent::<HAS_CONTEXT, LATER>, FreedMemory, "byte 0 of a block";
     completion_routine_that_frees_is_not_called_for_errors:
         sent::<ROUTINE_FOR_SUCCESS, FAIL>, sent::<HAS_CONTEXT, FAIL>, Pool, "";
     irp_is_completed_while_the_lower_driver_has_it:

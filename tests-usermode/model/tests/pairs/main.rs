@@ -58,6 +58,7 @@ mod buffers;
 mod filters;
 mod frame;
 mod lists;
+mod memory;
 mod pnp;
 mod queues;
 mod splits;
