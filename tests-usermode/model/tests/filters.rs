@@ -30,7 +30,7 @@ use steps::{Stage, Steps, cancel, end_of, entry, lower, mark, skip};
 const PEND: u32 = 0x22_2000;
 const COMPLETE: u32 = 0x22_2004;
 const NOW: u32 = 0x22_2008;
-/// Complete this one with `Information` 1, and with an error if it has an input.
+/// Complete this one with `Information` 2, and with an error if it has an input.
 const INFORM: u32 = 0x22_2010;
 /// Insert this one into two lists.
 const TWO_LISTS: u32 = 0x22_2014;
@@ -105,7 +105,7 @@ impl Steps for Function {
                     STATUS_SUCCESS
                 };
                 nt!(irp::set_status(irp, status));
-                nt!(irp::set_information(irp, 1));
+                nt!(irp::set_information(irp, 2));
                 nt!(IofCompleteRequest(irp, nt::IO_NO_INCREMENT));
                 status
             }
@@ -420,15 +420,14 @@ fn send(kernel: &Arc<Kernel>, code: u32, input: usize, output: usize) {
 #[test]
 fn information_exceeds_the_buffer() {
     let kernel = Kernel::new(Config::default());
-    send(&kernel, INFORM, 0, 1);
+    send(&kernel, INFORM, 0, 2);
+    // Nothing is copied.
+    send(&kernel, INFORM, 0, 0);
     // The value of an error is not checked.
     send(&kernel, INFORM, 1, 0);
-    let violation = found_in(|kernel| send(kernel, INFORM, 0, 0));
-    assert_eq!(
-        (violation.rule, violation.code),
-        (Rule::Information, 0),
-        "\n{violation}"
-    );
+    let violation = found_in(|kernel| send(kernel, INFORM, 0, 1));
+    let seen = (violation.rule, violation.code, violation.parameters[0]);
+    assert_eq!(seen, (Rule::Information, 0xc9, 0x312), "\n{violation}");
 }
 
 #[test]

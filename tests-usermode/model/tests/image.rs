@@ -206,7 +206,7 @@ fn the_processor_and_the_thread_are_read_behind_gs() {
     assert_eq!(thread.rule, Rule::Pointer, "{thread}");
 }
 
-/// As the WDK's headers have `KeQuerySystemTime` and `KeQueryTickCount`, at addresses that are part of the system's interface.
+/// As the WDK's headers have `KeQuerySystemTime`, `KeQueryInterruptTime` and `KeQueryTickCount`, at addresses that are part of the system's interface.
 #[test]
 fn the_time_is_read_in_memory_that_the_kernel_shares() {
     // mov rax, [0FFFFF78000000014h]; mov rcx, 0FFFFF78000000320h; mov rdx, [rcx]; sub rax, rdx; setc al; movzx eax, al
@@ -215,6 +215,16 @@ fn the_time_is_read_in_memory_that_the_kernel_shares() {
         0xff, 0xff, 0x48, 0x8b, 0x11, 0x48, 0x29, 0xd0, 0x0f, 0x92, 0xc0, 0x0f, 0xb6, 0xc0,
     ];
     assert_eq!(result_of(&code, &[]), 0, "fewer ticks than units of 100 ns");
+    // mov rax, [0FFFFF78000000008h]; mov rcx, 0FFFFF78000000014h; mov rdx, [rcx]; sub rdx, rax; setc al; movzx eax, al
+    let code = [
+        0x48, 0xa1, 8, 0, 0, 0, 0x80, 0xf7, 0xff, 0xff, 0x48, 0xb9, 0x14, 0, 0, 0, 0x80, 0xf7,
+        0xff, 0xff, 0x48, 0x8b, 0x11, 0x48, 0x29, 0xc2, 0x0f, 0x92, 0xc0, 0x0f, 0xb6, 0xc0,
+    ];
+    assert_eq!(
+        result_of(&code, &[]),
+        0,
+        "the interrupt time is not after the system time"
+    );
     // mov rax, [0FFFFF78000000500h]: no number that the model has
     let other = violation_of(&[0x48, 0xa1, 0, 5, 0, 0, 0x80, 0xf7, 0xff, 0xff, 0xc3]);
     assert_eq!(other.rule, Rule::Pointer, "{other}");

@@ -5,7 +5,15 @@ mod call;
 mod common;
 mod steps;
 
-use std::{cell::Cell, ffi::c_void, ptr::null_mut, sync::Arc};
+use std::{
+    cell::Cell,
+    ffi::c_void,
+    ptr::null_mut,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, AtomicPtr, Ordering::SeqCst},
+    },
+};
 
 use common::{NO_CODE, found_in};
 use nt::{DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, NTSTATUS, STATUS_SUCCESS};
@@ -23,6 +31,10 @@ enum Handling {
     Requests(i32),
     /// Calls `PoSetPowerState` with this type and state at this IRQL, and passes it down.
     Tells(i32, i32, u8),
+    /// Asks for `IRP_MN_WAIT_WAKE` when the state is set, and cancels it before the removal if the bus driver keeps it.
+    WaitsForWake {
+        is_kept: bool,
+    },
 }
 
 thread_local! {
@@ -48,6 +60,18 @@ impl Steps for Power {
                     return request(device, lower::<Self>(device), irp, state);
                 }
             }
+            Handling::WaitsForWake { is_kept } => {
+                // SAFETY: as above.
+                match unsafe { nt::irp::minor_function(irp) } {
+                    nt::IRP_MN_SET_POWER if is_power => wait_for_wake(lower::<Self>(device)),
+                    nt::IRP_MN_QUERY_REMOVE_DEVICE if !is_power && is_kept => {
+                        // SAFETY: the request has not ended.
+                        unsafe { nt::IoCancelIrp(WAKE.swap(null_mut(), SeqCst)) };
+                        wait_until_woken();
+                    }
+                    _ => {}
+                }
+            }
             Handling::Tells(kind, state, irql) if is_power => {
                 let old = nt!(KfRaiseIrql(irql));
                 nt!(PoSetPowerState(device, kind, state));
@@ -57,6 +81,38 @@ impl Steps for Power {
         }
         skip(lower::<Self>(device), irp)
     }
+}
+
+/// The `IRP_MN_WAIT_WAKE`, and the status that it has ended with.
+static WAKE: AtomicPtr<IRP> = AtomicPtr::new(null_mut());
+static WOKEN: AtomicI32 = AtomicI32::new(0);
+
+fn wait_for_wake(pdo: *mut DEVICE_OBJECT) {
+    let mut irp = null_mut();
+    let (context, minor) = (null_mut(), 0);
+    // SAFETY: the device object is alive, and the pointer is this function's.
+    let status =
+        unsafe { nt::PoRequestPowerIrp(pdo, minor, 4, Some(woken), context, &raw mut irp) };
+    assert_eq!(status, nt::STATUS_PENDING);
+    WAKE.store(irp, SeqCst);
+}
+
+fn wait_until_woken() {
+    while WOKEN.load(SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+}
+
+unsafe extern "C" fn woken(
+    _: *mut DEVICE_OBJECT,
+    minor: u8,
+    _: i32,
+    _: *mut c_void,
+    block: *mut IO_STATUS_BLOCK,
+) {
+    assert_eq!(minor, 0);
+    // SAFETY: the power manager passes the status block.
+    WOKEN.store(unsafe { (*block).Status }, SeqCst);
 }
 
 thread_local! {
@@ -181,6 +237,34 @@ fn a_state_of_the_device_follows_one_of_the_system() {
     steps::holds(|kernel| {
         live(kernel, Handling::Requests(4), false, S3);
     });
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-wait-wake>
+#[test]
+fn a_driver_waits_for_a_wake_signal() {
+    let kernel = Kernel::new(Config::default());
+    for (is_kept, expected) in [
+        (false, nt::STATUS_NOT_SUPPORTED),
+        (true, nt::STATUS_CANCELLED),
+    ] {
+        // SAFETY: the entry point is that of a driver on `nt`.
+        let driver = unsafe { Driver::load(&kernel, entry::<Power>) }.expect("DriverEntry");
+        let device = driver.add_device().expect("AddDevice");
+        if is_kept {
+            device.bus_answers_power(0, ntmodel::BusAnswer::Pend);
+        }
+        device.start().expect("the device starts");
+        HANDLING.set(Handling::WaitsForWake { is_kept });
+        WOKEN.store(0, SeqCst);
+        assert_eq!(device.set_power(D0), STATUS_SUCCESS);
+        if !is_kept {
+            wait_until_woken();
+        }
+        device.remove().expect("no file is open");
+        driver.unload();
+        assert_eq!(WOKEN.load(SeqCst), expected);
+    }
+    assert!(kernel.violation().is_none());
 }
 
 #[test]

@@ -85,7 +85,11 @@ with_event!(sets, set, |handle| {
     let object = reference(handle, EVENT_MODIFY_STATE, USER_MODE).expect("an event");
     common::set(object.cast());
     dereference(object);
-    let too_much = reference(handle, 0x1f_0003, USER_MODE);
+    // EVENT_ALL_ACCESS, EVENT_QUERY_STATE and GENERIC_ALL
+    for access in [0x1f_0003, 1, 0x1000_0000] {
+        dereference(reference(handle, access, USER_MODE).expect("CreateEvent has given it"));
+    }
+    let too_much = reference(handle, 0x1f_0007, USER_MODE);
     assert_eq!(too_much, Err(STATUS_ACCESS_DENIED));
     let unknown = reference(handle + 4, EVENT_MODIFY_STATE, USER_MODE);
     assert_eq!(unknown, Err(STATUS_INVALID_HANDLE));

@@ -29,7 +29,8 @@ pub(in crate::ex) struct Block {
     pub(in crate::ex) offset: usize,
 }
 
-/// Returns the length of the memory for a block of `ExAllocatePool2`: the block and its guard.
+/// Returns the layout of the memory for a block of `ExAllocatePool2`: the block and its guard. A block of a page or more starts at a
+/// page.
 pub(in crate::ex) fn with_guard(size: usize) -> Option<Layout> {
     let alignment = if size < PAGE_SIZE {
         ALIGNMENT

@@ -10,8 +10,8 @@ use std::{
 };
 
 use nt::{
-    EVENT_MODIFY_STATE, HANDLE, KERNEL_MODE, KEVENT, NTSTATUS, STATUS_INVALID_HANDLE,
-    STATUS_OBJECT_TYPE_MISMATCH, STATUS_SUCCESS,
+    HANDLE, KERNEL_MODE, KEVENT, NTSTATUS, STATUS_INVALID_HANDLE, STATUS_OBJECT_TYPE_MISMATCH,
+    STATUS_SUCCESS,
 };
 
 use crate::{
@@ -19,6 +19,10 @@ use crate::{
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
+
+/// `EVENT_ALL_ACCESS`, the access of the handle that `CreateEvent` returns, and the generic rights, which are in it.
+const EVENT_ALL_ACCESS: u32 = 0x1f_0003;
+const GENERIC: u32 = 0xf000_0000;
 
 /// A pointer that every thread may read.
 #[repr(transparent)]
@@ -232,7 +236,7 @@ extern "C" fn ObReferenceObjectByHandle(
     if !kind.is_null() && kind.addr() != (&raw const TYPE).addr() {
         return STATUS_OBJECT_TYPE_MISMATCH;
     }
-    if access & !(EVENT_MODIFY_STATE | nt::SYNCHRONIZE) != 0 {
+    if access & !(EVENT_ALL_ACCESS | GENERIC) != 0 {
         return nt::STATUS_ACCESS_DENIED;
     }
     event.reference(object);

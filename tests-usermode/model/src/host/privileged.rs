@@ -6,6 +6,7 @@
 //! | `mov cr8, r` | `KeRaiseIrql`, `KeLowerIrql` of some headers | the routine of that name is called |
 //! | `mov r, gs:[184h]` | `KeGetCurrentProcessorNumber` | the thread's processor |
 //! | `mov r, gs:[188h]` | `KeGetCurrentThread` | an address that no other thread has, and where no memory is |
+//! | `mov r, [0FFFFF78000000008h]` | `KeQueryInterruptTime` | the time |
 //! | `mov r, [0FFFFF78000000014h]` | `KeQuerySystemTime` | the time |
 //! | `mov r, [0FFFFF78000000320h]` | `KeQueryTickCount` | the time in ticks |
 //! | `int 29h` | `__fastfail` | bug check `KERNEL_SECURITY_CHECK_FAILURE` |
@@ -31,7 +32,8 @@ use crate::{
 const NUMBER: usize = 0x184;
 const CURRENT_THREAD: usize = 0x188;
 
-/// `KUSER_SHARED_DATA.SystemTime` and `KUSER_SHARED_DATA.TickCount`
+/// `KUSER_SHARED_DATA.InterruptTime`, `SystemTime` and `TickCount`
+const INTERRUPT_TIME: usize = 0xffff_f780_0000_0008;
 const SYSTEM_TIME: usize = 0xffff_f780_0000_0014;
 const TICK_COUNT: usize = 0xffff_f780_0000_0320;
 
@@ -249,7 +251,10 @@ pub(super) unsafe fn serve(context: *mut c_void, address: Option<usize>) -> bool
             registers.set(register, THREADS + THREAD_SIZE * u64::from(thread.number));
             registers.pass(length);
         }
-        (Instruction::Read(register, length), Some(at @ (SYSTEM_TIME | TICK_COUNT))) => {
+        (
+            Instruction::Read(register, length),
+            Some(at @ (INTERRUPT_TIME | SYSTEM_TIME | TICK_COUNT)),
+        ) => {
             let clock = &thread.kernel.clock;
             // As `KeQueryPerformanceCounter` does. The fault is in the driver's code, so no data of the model is borrowed.
             footprint::touch(clock.key(), Access::Exclusive);

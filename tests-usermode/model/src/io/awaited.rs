@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use crate::{
-    host::Call,
-    io::irp::Origin,
+    host::{Call, layout::Dispatcher},
+    io::irp::{IrpRecord, Origin},
     verifier::{BugCheck, Rule},
 };
 
@@ -12,6 +12,21 @@ use crate::{
 const STACK: usize = 1 << 20;
 
 impl Call {
+    /// Returns whether a driver sends a request that it has made, and the event of it is set.
+    pub(in crate::io) fn is_event_set(&self, record: &IrpRecord) -> bool {
+        if record.origin != Origin::Threaded || record.is_down() {
+            return false;
+        }
+        // SAFETY: the driver that sends the IRP owns it.
+        let event = unsafe { (*record.raw()).UserEvent };
+        // SAFETY: the event is the driver's, and stays until the request ends.
+        !event.is_null()
+            && unsafe { self.view::<Dispatcher, _>(event) }
+                .signal
+                .load(Ordering::Acquire)
+                != 0
+    }
+
     /// Stops the system if a dispatch routine has returned, and a request that it has sent is to be answered on its stack.
     pub(in crate::io) fn require_awaited(&self) {
         let io = self.kernel.io();

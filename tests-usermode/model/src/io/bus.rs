@@ -3,23 +3,24 @@
 use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use nt::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS, SL_PENDING_RETURNED,
-    STATUS_PENDING, STATUS_SUCCESS,
+    DEVICE_OBJECT, DISPATCH_LEVEL, IRP, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS, SL_PENDING_RETURNED,
+    STATUS_CANCELLED, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING, STATUS_SUCCESS,
 };
 use rustc_hash::FxHashMap;
 
 use crate::{
     host::{Call, thread::Thread},
-    io::irp::IrpRecord,
+    io::irp::{Asked, IrpRecord},
     mutex::locked,
 };
 
-/// How a bus driver handles a PnP or power request that it does not complete with success.
+/// How a bus driver handles a PnP or power request of a device, other than by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusAnswer {
     /// Completes the request with an error.
     Fail(NTSTATUS),
-    /// Returns `STATUS_PENDING`, and completes the request with success later, in another thread at `DISPATCH_LEVEL`.
+    /// Returns `STATUS_PENDING`, and completes the request with success later, in another thread at `DISPATCH_LEVEL`. It keeps an
+    /// `IRP_MN_WAIT_WAKE` until that is cancelled.
     Pend,
 }
 
@@ -55,9 +56,67 @@ impl Buses {
     }
 }
 
+/// `IRP_MN_WAIT_WAKE`
+pub(in crate::io) const IRP_MN_WAIT_WAKE: u8 = 0;
+
+/// The PnP requests that the bus driver handles.
+const HANDLED: [u8; 10] = [
+    nt::IRP_MN_START_DEVICE,
+    nt::IRP_MN_QUERY_REMOVE_DEVICE,
+    nt::IRP_MN_REMOVE_DEVICE,
+    nt::IRP_MN_CANCEL_REMOVE_DEVICE,
+    nt::IRP_MN_STOP_DEVICE,
+    nt::IRP_MN_QUERY_STOP_DEVICE,
+    nt::IRP_MN_CANCEL_STOP_DEVICE,
+    nt::IRP_MN_QUERY_CAPABILITIES,
+    // IRP_MN_QUERY_PNP_DEVICE_STATE
+    0x14,
+    nt::IRP_MN_SURPRISE_REMOVAL,
+];
+
+/// The requests that a physical device object of the bus driver fails.
+const TRANSFERS: [usize; 4] = [
+    nt::IRP_MJ_READ,
+    nt::IRP_MJ_WRITE,
+    nt::IRP_MJ_DEVICE_CONTROL,
+    nt::IRP_MJ_INTERNAL_DEVICE_CONTROL,
+];
+
+fn is_wait_wake(asked: &Asked) -> bool {
+    asked.major == IRP_MJ_POWER && asked.minor == IRP_MN_WAIT_WAKE
+}
+
+/// The Cancel routine of an `IRP_MN_WAIT_WAKE`.
+unsafe extern "C" fn cancel(_: *mut DEVICE_OBJECT, irp: *mut IRP) {
+    // SAFETY: the caller holds the cancel spin lock.
+    let irql = unsafe { nt::irp::cancel_irql(irp) };
+    // SAFETY: as above.
+    unsafe { nt::IoReleaseCancelSpinLock(irql) };
+    let call = Call::enter_noted("the Cancel routine of the bus driver");
+    let record = call.live_irp(irp);
+    call.complete_cancelled(&record);
+}
+
 impl Call {
-    /// The dispatch routine of the bus driver. It completes PnP and power requests with success, unless a test has set
-    /// another handling.
+    fn complete_cancelled(&self, record: &Arc<IrpRecord>) {
+        // SAFETY: the bus driver owns the IRP.
+        unsafe { nt::irp::set_status(record.raw(), STATUS_CANCELLED) };
+        self.complete(record);
+    }
+
+    /// Keeps an `IRP_MN_WAIT_WAKE` until it is cancelled.
+    fn wait_for_wake(&self, record: &Arc<IrpRecord>) -> NTSTATUS {
+        record.stack().Control |= SL_PENDING_RETURNED;
+        // SAFETY: the bus driver owns the IRP.
+        unsafe { nt::irp::IoSetCancelRoutine(record.raw(), Some(cancel)) };
+        if record.is_cancelled() && record.take_cancel_routine().is_some() {
+            self.complete_cancelled(record);
+        }
+        STATUS_PENDING
+    }
+
+    /// The dispatch routine of the bus driver. It completes the PnP and power requests that it handles with success, unless a test
+    /// has set another handling. It completes others with the status that they have, and fails requests for a transfer.
     pub(in crate::io) fn bus_driver(
         &self,
         pdo: *mut DEVICE_OBJECT,
@@ -72,13 +131,25 @@ impl Call {
             IRP_MJ_POWER => buses.power(pdo.addr(), asked.minor),
             _ => None,
         };
-        if matches!(asked.major, IRP_MJ_PNP | IRP_MJ_POWER) {
-            let status = match answer {
-                Some(BusAnswer::Fail(status)) => status,
-                _ => STATUS_SUCCESS,
-            };
+        let is_handled = match asked.major {
+            IRP_MJ_PNP => HANDLED.contains(&asked.minor),
+            IRP_MJ_POWER => asked.minor != IRP_MN_WAIT_WAKE,
+            _ => false,
+        };
+        let status = match answer {
+            Some(BusAnswer::Fail(status)) => Some(status),
+            Some(BusAnswer::Pend) => Some(STATUS_SUCCESS),
+            None if is_handled => Some(STATUS_SUCCESS),
+            None => TRANSFERS
+                .contains(&asked.major)
+                .then_some(STATUS_INVALID_DEVICE_REQUEST),
+        };
+        if let Some(status) = status {
             // SAFETY: the bus driver owns the IRP.
             unsafe { nt::irp::set_status(irp, status) };
+        }
+        if answer == Some(BusAnswer::Pend) && is_wait_wake(&asked) {
+            return self.wait_for_wake(record);
         }
         if answer == Some(BusAnswer::Pend) {
             record.stack().Control |= SL_PENDING_RETURNED;

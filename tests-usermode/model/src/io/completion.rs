@@ -7,7 +7,7 @@ use std::{
 };
 
 use nt::{
-    DISPATCH_LEVEL, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS,
+    DISPATCH_LEVEL, LIST_ENTRY, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS,
     SL_PENDING_RETURNED, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
 };
 
@@ -145,6 +145,7 @@ impl Call {
             };
             self.verify_pended(record, location, pending != 0);
             record.leave(location, Some(left));
+            record.clear_location(location);
             let more = record.previous_location();
             let is_back = record.came_back();
             // SAFETY: as above.
@@ -286,33 +287,28 @@ impl Call {
             let what = format!("{record} is completed while its Cancel routine is set");
             (BugCheck::io(7, [0, address, 0]), what)
         });
-        let queued = record.is_on_device_queue() || record.is_linked();
-        self.require(!queued, Rule::CompleteRequest, || {
+        self.require(!record.is_on_device_queue(), Rule::CompleteRequest, || {
             let what = format!("{record} is completed while it is on a queue");
             (BugCheck::io(0x209, [0, address, 0]), what)
         });
     }
 
-    /// Stops the system if more bytes are copied than the buffer has, or the driver has written past the end of it.
+    /// Stops the system if more bytes are copied out of the system buffer than there is room for, or the driver has written past
+    /// the end of it. The `Information` of a request without such output is the driver's.
     pub(in crate::io) fn verify_information(
         &self,
         record: &IrpRecord,
         information: usize,
         copied: bool,
     ) {
-        let length = match record.asked().major {
-            nt::IRP_MJ_DEVICE_CONTROL
-            | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
-            | nt::IRP_MJ_READ
-            | nt::IRP_MJ_QUERY_INFORMATION => record.asked().output_length,
-            nt::IRP_MJ_WRITE => record.asked().input_length,
-            _ => usize::MAX,
-        };
-        self.require(!(copied && information > length), Rule::Information, || {
+        let (_, length) = record.asked().buffered_lengths();
+        let is_longer = length != 0 && information > length;
+        self.require(!(copied && is_longer), Rule::Information, || {
+            let bug_check = BugCheck::io(0x312, [0, record.address() as u64, 0]);
             let what = format!(
-                "{record} is completed with Information {information}, but its buffer has {length} bytes"
+                "{record} is completed with Information {information}, but its output has {length} bytes"
             );
-            (BugCheck(0, [0; 4]), what)
+            (bug_check, what)
         });
         if let Some(what) = record.overrun() {
             self.stop(BugCheck::verifier(0x51, [0; 3]), Rule::Pool, what);
@@ -377,6 +373,13 @@ impl Call {
         self.kernel.io().retire(record);
         // SAFETY: the IRP has ended, and its memory stays as long as the record. Whoever reads the status now breaks a rule.
         unsafe { nt::irp::set_status(record.raw(), ENDED) };
+        // So does a list that the entry is still on.
+        // SAFETY: as above.
+        unsafe {
+            nt::irp::list_entry(record.raw())
+                .cast::<u8>()
+                .write_bytes(FREED, size_of::<LIST_ENTRY>())
+        };
         if let Some(file) = &record.file {
             file.irp_ended(self);
         }

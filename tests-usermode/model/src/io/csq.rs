@@ -250,15 +250,12 @@ impl Call {
         insert_context: *mut c_void,
     ) -> (NTSTATUS, bool) {
         // Another thread can reach the IRP when it is in the driver's queue, so it is marked before.
-        record.stack().Control |= SL_PENDING_RETURNED;
-        self.see_irp("IoCsqInsertIrp: Irp->Cancel", record);
-        if record.is_cancelled() {
-            queue.forget(self, record);
-            return (STATUS_SUCCESS, true);
-        }
+        let before = record.stack().Control;
+        record.stack().Control = before | SL_PENDING_RETURNED;
         let status = queue.insert(record.raw(), insert_context);
         if status < 0 {
-            record.stack().Control &= !SL_PENDING_RETURNED;
+            // The driver can have marked it.
+            record.stack().Control = before;
             queue.forget(self, record);
             return (status, false);
         }

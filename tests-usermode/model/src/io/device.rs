@@ -20,7 +20,7 @@ use crate::{
         footprint::{self, Access},
         wait::Wait,
     },
-    io::registry::text,
+    io::{device_stack::top_of, registry::text},
     ke::device_queue,
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -28,6 +28,9 @@ use crate::{
 
 /// `DO_EXCLUSIVE`, the flag of a device object with which only one file may be open.
 pub(crate) const DO_EXCLUSIVE: u32 = 8;
+
+/// `DO_DEVICE_HAS_NAME`
+const DO_DEVICE_HAS_NAME: u32 = 0x40;
 
 /// The device objects, by their addresses.
 #[derive(Default)]
@@ -73,7 +76,8 @@ impl Devices {
         // SAFETY: the memory is long enough, and zero is valid for every field.
         let fields = unsafe { &mut *object };
         fields.Type = 3;
-        fields.Size = u16::try_from(size_of::<DEVICE_OBJECT>()).unwrap_or_default();
+        let size = size_of::<DEVICE_OBJECT>() + extension_size as usize;
+        fields.Size = u16::try_from(size).unwrap_or(u16::MAX);
         fields.ReferenceCount = 0;
         fields.DriverObject = driver;
         fields.Flags = DO_DEVICE_INITIALIZING;
@@ -376,8 +380,7 @@ impl DeviceInner {
 
     /// Returns the top device object, to which requests are sent.
     pub(crate) fn top(&self) -> *mut DEVICE_OBJECT {
-        let last = locked(&self.objects).last().copied();
-        std::ptr::with_exposed_provenance_mut(last.unwrap_or_default())
+        top_of(self.object())
     }
 
     /// Returns the device objects of the drivers, from the lowest to the highest.
@@ -446,7 +449,12 @@ extern "C" fn IoCreateDevice(
     } else {
         // SAFETY: the caller gives a name.
         let name = unsafe { text(name) };
-        io.namespace.add_device(&name, create)
+        io.namespace.add_device(&name, || {
+            let object = create();
+            // SAFETY: the device object is made here.
+            unsafe { (*object).Flags |= DO_DEVICE_HAS_NAME };
+            object
+        })
     };
     let object = match created {
         Ok(object) => object,

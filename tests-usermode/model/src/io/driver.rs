@@ -179,6 +179,7 @@ impl Driver {
         call.is_probed.store(false, Ordering::Relaxed);
         let object = object?.unwrap_or(pdo);
         let inner = DeviceInner::new(pdo, object);
+        self.kernel.io().namespace.attach(object.addr(), &inner);
         locked(&self.devices).push(Arc::clone(&inner));
         Ok(Device::new(&self.kernel, inner))
     }
@@ -215,6 +216,7 @@ impl Driver {
         let inner = device.inner();
         if let Some(object) = self.call_add_device(&call, inner.pdo(), role)? {
             inner.add_object(object);
+            self.kernel.io().namespace.attach(object.addr(), inner);
         }
         Ok(())
     }
@@ -269,9 +271,10 @@ impl Driver {
         call.wait_until_closed(&devices.of_driver(driver));
         // A cause that holds a device object is reported before that.
         call.require_no_irp();
-        let attached = devices.of_driver(driver).into_iter();
-        let attached = attached.filter(|device| devices.lower_of(*device).is_some());
-        call.require_no_device(attached.count());
+        // A driver that is no PnP driver detaches and deletes its devices in its Unload routine.
+        let of_pnp = devices.of_driver(driver).into_iter();
+        let of_pnp = of_pnp.filter(|device| devices.pdo_of(*device).is_some());
+        call.require_no_device(of_pnp.count());
         // SAFETY: DriverEntry has filled the driver object in.
         let Some(unload) = (unsafe { (*driver).DriverUnload }) else {
             let what = "the driver has no Unload routine, so it cannot be unloaded";

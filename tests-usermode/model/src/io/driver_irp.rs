@@ -12,7 +12,7 @@ use std::{
 
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, IO_STATUS_BLOCK, IRP, IRP_BUFFERED_IO, IRP_DEALLOCATE_BUFFER,
-    IRP_INPUT_OPERATION, KEVENT, MDL, NTSTATUS,
+    IRP_INPUT_OPERATION, KEVENT, NTSTATUS,
 };
 
 use crate::{
@@ -141,7 +141,10 @@ impl Call {
             let bug_check = BugCheck(0x44, [record.address() as u64, 0, 0, 0]);
             (bug_check, format!("{record} is completed again"))
         });
-        if !block.is_null() {
+        // The caller that gets an error at once relies on it, and on nothing else.
+        // [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_io_status_block)
+        let is_answered = copied || irp.PendingReturned != 0;
+        if is_answered && !block.is_null() {
             // SAFETY: the driver has given a status block that stays until the request ends.
             let _ = unsafe { self.view::<IO_STATUS_BLOCK, _>(block) };
             let value = IO_STATUS_BLOCK {
@@ -156,7 +159,7 @@ impl Call {
         self.kernel.io().threaded.fetch_sub(1, Ordering::Relaxed);
         self.kernel.io().retire(record);
         record.poison();
-        if !event.is_null() {
+        if is_answered && !event.is_null() {
             // SAFETY: as above, for the event.
             let event = unsafe { self.view::<Dispatcher, _>(event) };
             self.synchronise((&raw const *event).addr());
@@ -303,11 +306,7 @@ impl Call {
         if length == 0 {
             return Some(());
         }
-        let mdl: *mut MDL = if record.origin == Origin::Threaded {
-            record.mdl()
-        } else {
-            self.allocate_mdl(length)?
-        };
+        let mdl = self.allocate_mdl(length)?;
         // SAFETY: there is room for an MDL, which no other thread knows yet.
         unsafe { mdl.write(super::own_mdl::locked_mdl(buffer, length)) };
         // SAFETY: the IRP is made here.

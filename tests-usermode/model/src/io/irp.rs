@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 
 use crate::{
     host::{
-        Caller, fault,
+        Caller,
         footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
     },
@@ -28,6 +28,7 @@ use crate::{
         cancel::CancelRoutine, file::FileInner, mdl::DirectBuffer, system_buffer::SystemBuffer,
         user_buffer::UserBuffers,
     },
+    ke::lists,
     mutex::locked,
 };
 
@@ -183,6 +184,8 @@ impl IrpRecord {
         let mode = file.as_ref().map_or(0, |file| file.requestor_mode());
         let user = UserBuffers::new(&asked, input, &output, mode);
         let pointed_to = parameters::pointed_to(&asked);
+        let mdl = direct.as_ref().map(DirectBuffer::mdl);
+        let mdl_size = mdl.map_or(0, |mdl| usize::try_from(mdl.Size).unwrap_or_default());
         let record = Arc::new(Self {
             system_buffer,
             direct,
@@ -194,7 +197,13 @@ impl IrpRecord {
                 output,
                 ..State::default()
             }),
-            ..Self::blank(number, stack_count.max(1), sender, Origin::IoManager)
+            ..Self::blank(
+                number,
+                stack_count.max(1),
+                sender,
+                Origin::IoManager,
+                mdl_size,
+            )
         });
         record.fill_in();
         record
@@ -208,7 +217,7 @@ impl IrpRecord {
         origin: Origin,
         memory: Option<(*mut IRP, usize)>,
     ) -> Self {
-        let mut record = Self::blank(number, stack_count, sender, origin);
+        let mut record = Self::blank(number, stack_count, sender, origin, 0);
         if let Some((irp, size)) = memory {
             record.memory = Memory::Driver(irp, size);
         }
@@ -216,14 +225,14 @@ impl IrpRecord {
         record
     }
 
-    fn blank(number: u32, stack_count: i8, sender: u32, origin: Origin) -> Self {
+    fn blank(number: u32, stack_count: i8, sender: u32, origin: Origin, mdl_size: usize) -> Self {
         // One more, for a driver that reads the current stack location of an IRP that was not sent.
         let locations = usize::from(stack_count.unsigned_abs()) + 1;
         let stack_size = size_of::<IO_STACK_LOCATION>() * locations;
         let memory = if origin == Origin::Initialised {
             Memory::Driver(null_mut(), 0)
         } else {
-            Memory::Own(zeroed(size_of::<IRP>() + stack_size + size_of::<MDL>()))
+            Memory::Own(zeroed(size_of::<IRP>() + stack_size + mdl_size))
         };
         Self {
             memory,
@@ -268,6 +277,7 @@ impl IrpRecord {
         let irp = unsafe { &mut *self.raw() };
         let mode = self.file.as_ref().map(|file| file.requestor_mode());
         irp.RequestorMode = mode.unwrap_or_default();
+        irp.Flags = self.asked.flags();
         if let Some(buffer) = &self.system_buffer {
             irp.AssociatedIrp.SystemBuffer = buffer.start().cast();
         }
@@ -528,20 +538,8 @@ impl IrpRecord {
         self.is_on_device_queue.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the list entry appears to be on a list: its neighbour points back. The driver can use the memory
-    /// of the entry for something else.
+    /// Returns whether the list entry is on a list. The driver can use the memory of the entry for something else.
     pub(crate) fn is_linked(&self) -> bool {
-        const LOWEST: usize = 0x1_0000;
-        let entry = nt::irp::list_entry(self.raw());
-        // SAFETY: the entry is inside the IRP.
-        let next = unsafe { (*entry).Flink };
-        if next == entry || next.addr() < LOWEST || !next.is_aligned() {
-            return false;
-        }
-        // A value that looks like a pointer may be the driver's data, so it is read through the host.
-        let back = next
-            .addr()
-            .wrapping_add(std::mem::offset_of!(nt::LIST_ENTRY, Blink));
-        fault::read_word(back) == Some(entry.addr())
+        lists::is_on_list(nt::irp::list_entry(self.raw()).addr())
     }
 }

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IRP, STATUS_INVALID_DEVICE_REQUEST};
+use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IRP, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING};
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -464,7 +464,13 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     call.require_owned(&record, 0x205);
     call.verify_next_location(&record);
     let location = record.current() - 1;
+    let is_set_before = call.is_event_set(&record);
     let status = call.call_driver(device, &record);
+    call.require(!(is_set_before && status == STATUS_PENDING), Rule::IoBuildDeviceControlWait, || {
+        let what = "a request was sent with an event that is set already, and is pending: whoever waits for the event does not wait \
+                    for the request";
+        (BugCheck::io(0x307, [0, irp.addr() as u64, 0]), what.into())
+    });
     // A routine may also send IRPs that its driver has made.
     let serving = call.serving.get();
     if serving.is_some_and(|serving| serving.irp == record.address()) {

@@ -20,6 +20,7 @@ use crate::{
     io::{
         device::DeviceInner,
         irp::{Asked, IrpRecord, zeroed},
+        own_mdl::locked_mdl,
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -111,17 +112,8 @@ impl DirectBuffer {
 
     /// Makes the MDL, whose pages are not mapped yet.
     pub(crate) fn mdl(&self) -> MDL {
-        MDL {
-            Next: null_mut(),
-            Size: i16::try_from(size_of::<MDL>()).unwrap_or_default(),
-            MdlFlags: MDL_PAGES_LOCKED,
-            Reserved: 0,
-            Process: null_mut(),
-            MappedSystemVa: null_mut(),
-            StartVa: self.pages.get().cast(),
-            ByteCount: u32::try_from(self.length).unwrap_or(u32::MAX),
-            ByteOffset: 0,
-        }
+        let length = u32::try_from(self.length).unwrap_or(u32::MAX);
+        locked_mdl(self.pages.get().cast(), length)
     }
 
     fn bytes(&self) -> &[AtomicU8] {

@@ -34,19 +34,24 @@ pub(crate) struct Namespace {
 }
 
 struct NamedDevice {
+    /// The address of the device object.
+    object: usize,
+    /// The device of the stack that the device object is in.
     inner: Arc<DeviceInner>,
     dacl: Dacl,
     /// Whether its driver is being unloaded, so that opens fail.
     is_going: bool,
 }
 
-/// Returns a name in the form in which names are compared: `\DosDevices` is another name of `\??`, and `\\.` is the Win32
-/// name of it.
+/// Returns a name in the form in which names are compared: `\DosDevices` and `\GLOBAL??` are other names of `\??`, `Global` below
+/// it is one, and `\\.` is the Win32 name of it.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/local-and-global-ms-dos-device-names)
 fn canonical(name: &str) -> String {
     let name = name.to_lowercase();
-    let rest = [r"\dosdevices\", r"\\.\", r"\??\global\"]
+    let rest = [r"\dosdevices\", r"\\.\", r"\global??\", r"\??\"]
         .iter()
         .find_map(|prefix| name.strip_prefix(prefix));
+    let rest = rest.map(|rest| rest.strip_prefix(r"global\").unwrap_or(rest));
     rest.map_or(name.clone(), |rest| format!(r"\??\{rest}"))
 }
 
@@ -67,6 +72,7 @@ impl Namespace {
         }
         let object = create();
         let named = NamedDevice {
+            object: object.expose_provenance(),
             inner: DeviceInner::new(object, object),
             dacl: Dacl::default(),
             is_going: false,
@@ -77,15 +83,21 @@ impl Namespace {
 
     /// Forgets the name of a device object that is deleted.
     pub(crate) fn remove_device(&self, object: usize) {
-        locked(&self.devices).retain(|_, device| device.inner.object().addr() != object);
+        locked(&self.devices).retain(|_, device| device.object != object);
     }
 
     fn change(&self, object: usize, change: impl FnOnce(&mut NamedDevice)) {
         let mut devices = locked(&self.devices);
         let mut devices = devices.values_mut();
-        if let Some(device) = devices.find(|device| device.inner.object().addr() == object) {
+        if let Some(device) = devices.find(|device| device.object == object) {
             change(device);
         }
+    }
+
+    /// Records that a device object was attached to the stack of a device, if it has a name: files that are opened by the name
+    /// are files of that device.
+    pub(crate) fn attach(&self, object: usize, inner: &Arc<DeviceInner>) {
+        self.change(object, |device| device.inner = Arc::clone(inner));
     }
 
     pub(crate) fn set_dacl(&self, object: usize, dacl: Dacl) {
@@ -111,7 +123,7 @@ impl Namespace {
             .iter()
             .find_map(|(device, named)| Some((named, below(&name, device)?)));
         let (device, rest) = found.ok_or(STATUS_OBJECT_NAME_NOT_FOUND)?;
-        let object = device.inner.object();
+        let object = std::ptr::with_exposed_provenance::<DEVICE_OBJECT>(device.object);
         // SAFETY: the memory of a device object stays as long as the kernel.
         let flags = unsafe { (*object).Flags };
         if flags & DO_DEVICE_INITIALIZING != 0 || device.is_going {
@@ -179,7 +191,7 @@ impl Call {
                 named = Some(Arc::clone(&device.inner));
             });
             if let Some(device) = named {
-                self.wait_for(Wait::Closed(*object), || {
+                self.wait_for(Wait::Closed(device.object().addr()), || {
                     (device.open_files() == 0).then_some(())
                 });
             }

@@ -14,6 +14,7 @@ use crate::{
     host::{Call, footprint, thread::Attached},
     io::{
         BusAnswer, Device,
+        bus::IRP_MN_WAIT_WAKE,
         device::DeviceInner,
         irp::{Asked, IrpRecord},
     },
@@ -86,7 +87,8 @@ impl Call {
             let what = format!("{record} is completed with {status:#x}, but must not fail");
             (BugCheck(0, [0; 4]), what)
         });
-        let kept = !record.reached_bus.load(Ordering::Relaxed) && status >= 0;
+        let is_wait = minor == IRP_MN_WAIT_WAKE;
+        let kept = !is_wait && !record.reached_bus.load(Ordering::Relaxed) && status >= 0;
         self.require(!kept, rule, || {
             let what = format!(
                 "{record} is completed with {status:#x}, but was not passed down to the bus driver"

@@ -12,15 +12,13 @@ use crate::{
     host::{Call, thread::Thread},
     io::{
         BusAnswer,
+        bus::IRP_MN_WAIT_WAKE,
         device_stack::top_of,
         irp::{Asked, IrpRecord},
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
-
-/// `IRP_MN_WAIT_WAKE`, which the model does not send.
-const IRP_MN_WAIT_WAKE: u8 = 0;
 
 const STATUS_INVALID_PARAMETER_2: NTSTATUS = 0xc000_00f0_u32.cast_signed();
 
@@ -87,15 +85,18 @@ extern "C" fn PoRequestPowerIrp(
     ) {
         return STATUS_INVALID_PARAMETER_2;
     }
-    call.require(minor != IRP_MN_WAIT_WAKE, Rule::PowerState, || {
-        let what = "the model sends no IRP_MN_WAIT_WAKE";
-        (BugCheck(0, [0; 4]), what.into())
-    });
-    call.require((1..=4).contains(&state), Rule::PowerState, || {
-        let what = format!("{state} is no DEVICE_POWER_STATE, which a driver requests");
+    // PowerSystemShutdown and PowerDeviceD3
+    let is_wait = minor == IRP_MN_WAIT_WAKE;
+    let (last, name) = if is_wait {
+        (6, "SYSTEM")
+    } else {
+        (4, "DEVICE")
+    };
+    call.require((1..=last).contains(&state), Rule::PowerState, || {
+        let what = format!("{state} is no {name}_POWER_STATE, which a driver requests");
         (BugCheck(0, [0; 4]), what)
     });
-    call.require(irp.is_null(), Rule::PowerState, || {
+    call.require(is_wait || irp.is_null(), Rule::PowerState, || {
         let what = "the parameter Irp is not NULL, but the IRP may have been freed when PoRequestPowerIrp returns: pass NULL";
         (BugCheck(0, [0; 4]), what.into())
     });
@@ -112,6 +113,10 @@ extern "C" fn PoRequestPowerIrp(
     let record = call.new_irp(top, asked, None, &[], Vec::new());
     // SAFETY: the IRP was not sent yet.
     unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
+    if !irp.is_null() {
+        // SAFETY: the caller passes room for the pointer, with which it cancels the request.
+        unsafe { irp.write(record.raw()) };
+    }
     let requested = Requested {
         record,
         top,

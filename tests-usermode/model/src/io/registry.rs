@@ -79,14 +79,27 @@ extern "C" fn ZwOpenKey(
     // SAFETY: the attributes have a name.
     let name = unsafe { text(attributes.ObjectName) };
     let root = attributes.RootDirectory;
-    let key = if root.is_null() {
-        name.eq_ignore_ascii_case(SERVICE).then_some(Key::Service)
+    let below_service = if root.is_null() {
+        let start = name.get(..SERVICE.len());
+        let is_service = start.is_some_and(|start| start.eq_ignore_ascii_case(SERVICE));
+        is_service.then(|| name.split_at(SERVICE.len()).1)
     } else {
-        let below_service = call.kernel.object_of(root).as_deref() == Some(&Key::Service);
-        let found = below_service && name.eq_ignore_ascii_case("Parameters");
-        let found = found && !call.kernel.config.parameters.is_empty();
-        found.then_some(Key::Parameters)
+        let is_service = call.kernel.object_of(root).as_deref() == Some(&Key::Service);
+        is_service.then_some(&*name)
     };
+    let has_parameters = !call.kernel.config.parameters.is_empty();
+    let key = below_service.and_then(|below| match (below, root.is_null()) {
+        ("", true) => Some(Key::Service),
+        (below, is_whole) => {
+            let below = if is_whole {
+                below.strip_prefix('\\')?
+            } else {
+                below
+            };
+            let found = has_parameters && below.eq_ignore_ascii_case("Parameters");
+            found.then_some(Key::Parameters)
+        }
+    });
     let Some(key) = key else {
         return STATUS_OBJECT_NAME_NOT_FOUND;
     };

@@ -104,10 +104,12 @@ impl Call {
 
     /// Stops the system if there is no current `IRP_MN_REMOVE_DEVICE` of the owner of the lock. The driver should pass it down
     /// first, but [need not](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove). A lock that is in
-    /// no device extension need not be a device's: a driver that has one for each file waits for it in `IRP_MJ_CLEANUP`.
+    /// no device extension need not be a device's: a driver that has one for each file waits for it in `IRP_MJ_CLEANUP`. A
+    /// control device, which is in no device stack of a PnP device, gets no such request.
     fn verify_wait_for_release(&self, lock: *mut IO_REMOVE_LOCK) {
         let devices = &self.kernel.io().devices;
-        let Some(owner) = devices.owner_of_extension(lock.addr()) else {
+        let owner = devices.owner_of_extension(lock.addr());
+        let Some(owner) = owner.filter(|owner| devices.pdo_of(*owner).is_some()) else {
             return;
         };
         let is_removed = self.removal_under_way(owner).is_some();

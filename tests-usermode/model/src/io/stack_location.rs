@@ -1,9 +1,11 @@
 //! The stack locations of an IRP that a driver passes down, and which driver has the IRP.
 
+use std::ptr::null_mut;
+
 use nt::{IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS, STATUS_NOT_SUPPORTED};
 
 use crate::{
-    host::Call,
+    host::{Call, layout::DeviceIoControl},
     io::irp::IrpRecord,
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -27,6 +29,17 @@ impl IrpRecord {
             .CompletionRoutine
             .map_or(0, |routine| routine as usize);
         (routine, location.Context.addr())
+    }
+
+    /// Clears a stack location that the completion leaves: all that its driver was called with, except for the major function.
+    pub(in crate::io) fn clear_location(&self, location: i8) {
+        // SAFETY: the stack location is inside the memory of the IRP, and the caller that completes it owns it.
+        let location = unsafe { &mut *self.location(location) };
+        (location.MinorFunction, location.Flags, location.Control) = (0, 0, 0);
+        location.FileObject = null_mut();
+        let parameters = (&raw mut location.Parameters).cast::<DeviceIoControl>();
+        // SAFETY: zero is valid for every field, and the layouts are asserted to be the same.
+        unsafe { parameters.write_bytes(0, 1) };
     }
 
     /// Returns whether a stack location is zero up to the completion routine, as it is before a driver sets it.
@@ -106,11 +119,16 @@ impl Call {
             (BugCheck::io(code, [0, record.address() as u64, 0]), what)
         });
         self.require_initial_status(record, status);
+        let next = record.current() - 1;
+        if next >= 1 && record.is_marked(next) {
+            let what = "is passed down with a stack location that is marked pending: the driver that has marked it calls \
+                 IoCopyCurrentIrpStackLocationToNext, not IoSkipCurrentIrpStackLocation";
+            self.wrong_location(record, 0x206, what);
+        }
         let serving = self.serving.get();
         let Some(serving) = serving.filter(|serving| serving.irp == record.address()) else {
             return;
         };
-        let next = record.current() - 1;
         if next == serving.location {
             if record.completion_routine(next) != serving.completion {
                 let what = "is passed down with the stack location of its own driver, in which \

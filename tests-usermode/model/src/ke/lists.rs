@@ -38,6 +38,26 @@ pub(crate) unsafe fn alive<'a, T>(entry: *const T) -> Option<&'a T> {
     unsafe { entry.as_ref() }
 }
 
+/// Returns whether an entry is on a list with others: the links lead from each to the next one and back, and at last to this
+/// entry again. The links of an entry that a driver has forgotten, by initialising the head again, lead past it.
+pub(crate) fn is_on_list(entry: usize) -> bool {
+    let mut at = entry;
+    for _ in 0..LOOK {
+        let Some(next) = fault::read_word(at).filter(|next| *next != at) else {
+            return false;
+        };
+        let back = next.wrapping_add(offset_of!(ListEntry, previous));
+        if next % align_of::<ListEntry>() != 0 || fault::read_word(back) != Some(at) {
+            return false;
+        }
+        if next == entry {
+            return true;
+        }
+        at = next;
+    }
+    false
+}
+
 impl ListEntry {
     /// Makes this head an empty list.
     pub(crate) fn initialise(&self) {
@@ -105,12 +125,10 @@ impl Call {
         let wrong = match inline {
             Inline::InitializeListHead => {
                 self.kernel.sleepers.nodes.forget(address..address + 1);
-                (points_back && !is_alone)
-                    .then_some("is initialised while entries are linked to it")
+                None
             }
-            Inline::InsertEntry => {
-                (points_back && !is_alone).then_some("is inserted, and is on a list already")
-            }
+            Inline::InsertEntry => (points_back && !is_alone && is_on_list(address))
+                .then_some("is inserted, and is on a list already"),
             Inline::RemoveEntryList => {
                 (!points_back).then_some("is removed from a list that it is not on")
             }
@@ -182,7 +200,7 @@ impl Call {
             }
         }
         footprint::touch(from_ref(entry).addr(), Access::Exclusive);
-        if self.kernel.config.check_lists && entry.is_linked() && !entry.is_empty() {
+        if self.kernel.config.check_lists && is_on_list(from_ref(entry).addr()) {
             self.corrupt(entry, "an entry is inserted that is on another list");
         }
         entry.next.set(after);

@@ -148,6 +148,13 @@ extern "C" fn KeInitializeSemaphore(semaphore: *mut KSEMAPHORE, count: i32, limi
     footprint::initialise(semaphore);
     call.note_initialised(semaphore);
     call.require_room(semaphore);
+    let is_valid = limit > 0 && (0..=limit).contains(&count);
+    call.require(is_valid, Rule::Mutex, || {
+        let what = format!(
+            "the semaphore {semaphore:?} is initialised with the count {count} and the limit {limit}, which must be positive"
+        );
+        (BugCheck(0, [0; 4]), what)
+    });
     // SAFETY: the caller passes room for a semaphore.
     unsafe { semaphore.write(KSEMAPHORE { Reserved: [0; 4] }) };
     // SAFETY: as above, and zero is valid for every field.

@@ -12,7 +12,6 @@ use crate::{
     steps::{Steps, complete, one_request as one, two_requests as two},
 };
 
-const INITIALISES_AGAIN: u8 = 1;
 const INSERTS_TWICE: u8 = 2;
 const FREES_LINKED: u8 = 3;
 const HAS_NO_LOCK: u8 = 4;
@@ -60,9 +59,7 @@ impl Own {
                 nt!(list::InsertTailList(list, link));
             }
         });
-        if M == INITIALISES_AGAIN {
-            self.lock.with(|| nt!(list::InitializeListHead(list)));
-        } else if M != FREES_LINKED {
+        if M != FREES_LINKED {
             self.with_lock::<M, _>(|| nt!(list::RemoveEntryList(link)));
         }
         free(entry);
@@ -224,8 +221,6 @@ impl<const M: u8> Steps for Lookaside<M> {
 }
 
 pairs! {
-    list_with_an_entry_is_initialised_again:
-        one::<Lists<INITIALISES_AGAIN>>, one::<Lists<CORRECT>>, ListEntry, "InitializeListHead";
     entry_is_inserted_into_its_list_twice:
         one::<Lists<INSERTS_TWICE>>, one::<Lists<CORRECT>>, ListEntry, "InsertTailList";
     entry_is_freed_while_it_is_on_a_list:

@@ -5,6 +5,7 @@ use std::{cell::UnsafeCell, ptr::null_mut};
 use crate::{
     host::layout::DeviceIoControl,
     io::{
+        bus::IRP_MN_WAIT_WAKE,
         irp::{Asked, IrpRecord, zeroed},
         user_buffer::UserBuffers,
     },
@@ -71,6 +72,31 @@ pub(super) fn pointed_to(asked: &Asked) -> Option<Box<UnsafeCell<[u128]>>> {
     }
 }
 
+/// `IRP_CREATE_OPERATION`, `IRP_READ_OPERATION`, `IRP_WRITE_OPERATION` and `IRP_CLOSE_OPERATION`
+const CREATE_OPERATION: u32 = 0x80;
+const READ_OPERATION: u32 = 0x100;
+const WRITE_OPERATION: u32 = 0x200;
+const CLOSE_OPERATION: u32 = 0x400;
+
+impl Asked {
+    /// Returns the flags with which the I/O manager makes the IRP.
+    pub(super) fn flags(&self) -> u32 {
+        let operation = match self.major {
+            nt::IRP_MJ_CREATE => CREATE_OPERATION,
+            nt::IRP_MJ_READ => READ_OPERATION,
+            nt::IRP_MJ_WRITE => WRITE_OPERATION,
+            nt::IRP_MJ_CLOSE => CLOSE_OPERATION,
+            _ => 0,
+        };
+        let buffers = match self.buffered_lengths() {
+            (0, 0) => 0,
+            (_, 0) => nt::IRP_BUFFERED_IO | nt::IRP_DEALLOCATE_BUFFER,
+            _ => nt::IRP_BUFFERED_IO | nt::IRP_DEALLOCATE_BUFFER | nt::IRP_INPUT_OPERATION,
+        };
+        operation | buffers
+    }
+}
+
 impl IrpRecord {
     /// Returns the parameters of the first stack location.
     pub(super) fn parameters(&self) -> DeviceIoControl {
@@ -92,6 +118,8 @@ impl IrpRecord {
             nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_QUERY_INFORMATION => (output_length, code as usize, 0),
             nt::IRP_MJ_SET_INFORMATION => (input_length, code as usize, 0),
+            // Parameters.WaitWake.PowerState
+            nt::IRP_MJ_POWER if self.asked.minor == IRP_MN_WAIT_WAKE => (state as usize, 0, 0),
             nt::IRP_MJ_POWER => (0, kind as usize, state.into()),
             nt::IRP_MJ_CREATE => (pointed_to, FILE_OPEN as usize, SHARE_ALL.into()),
             nt::IRP_MJ_PNP if pointed_to != 0 => (pointed_to, 0, 0),
