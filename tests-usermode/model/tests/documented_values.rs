@@ -1,5 +1,7 @@
 //! Values of the routines' pages, and rules with a correct driver beside each.
 
+#[macro_use]
+mod call;
 mod common;
 mod steps;
 
@@ -21,14 +23,6 @@ use nt::{
 };
 use ntmodel::{Access, Config, Driver, File, Kernel, Rule, User};
 use steps::{FIRST, Stage, Steps, complete, end_of, entry, lower, one_request};
-
-/// Calls a routine of the kernel.
-macro_rules! nt {
-    ($routine:ident($($argument:expr),* $(,)?)) => {
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::$routine($($argument),*) }
-    };
-}
 
 const TAG: u32 = u32::from_le_bytes(*b"test");
 
@@ -58,10 +52,7 @@ unsafe extern "C" fn on_create(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS
         // SAFETY: as above.
         let file: *mut FILE_OBJECT = unsafe { io::file_object(irp) };
         // FileName, of 64-bit Windows.
-        let name = file
-            .cast::<u8>()
-            .wrapping_add(0x58)
-            .cast::<UNICODE_STRING>();
+        let name = file.wrapping_byte_add(0x58).cast::<UNICODE_STRING>();
         // SAFETY: the I/O manager has filled in the object.
         NAME_LENGTH.store(unsafe { (*name).Length }.into(), SeqCst);
         // SAFETY: as above.
@@ -226,8 +217,9 @@ impl Steps for Looks {
     }
 
     fn pass_down(device: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP) -> NTSTATUS {
+        let stack = nt!(irp::current_stack_location(irp));
         // SAFETY: the routine owns the IRP.
-        let stack = unsafe { &*io::current_stack_location(irp) };
+        let stack = unsafe { &*stack };
         if usize::from(stack.MajorFunction) == nt::IRP_MJ_PNP
             && stack.MinorFunction == QUERY_CAPABILITIES
         {
@@ -433,7 +425,9 @@ impl<const STATUS: i32> Steps for Asks<STATUS> {
             &raw mut block
         ));
         // SAFETY: the IRP is this routine's, and has a location for the lower driver.
-        unsafe { (*io::IoGetNextIrpStackLocation(own)).MinorFunction = QUERY_CAPABILITIES };
+        let next = unsafe { io::IoGetNextIrpStackLocation(own) };
+        // SAFETY: as above.
+        unsafe { (*next).MinorFunction = QUERY_CAPABILITIES };
         // SAFETY: as above.
         unsafe { io::set_status(own, STATUS) };
         if nt!(IofCallDriver(lower::<Self>(device), own)) == nt::STATUS_PENDING {
