@@ -39,7 +39,7 @@ function interlock(device) {
     for (const address of devices) {
         const object = host.createPointerObject(address, "nt", "_DEVICE_OBJECT*");
         const extension = at(object.DeviceExtension.address, "wdm::io::extension::Extension");
-        const gone = number(extension.gone) ? ": it is removed, and what follows may be freed memory" : "";
+        const gone = number(extension.gone) ? ": it is removed, so the rest may be read from freed memory" : "";
         print("device object " + hex(address) + gone);
         section("stacks", () => printStacks(extension.files));
         interlockAt(extension.device.address);
@@ -167,8 +167,8 @@ function printLocks(device) {
         ["zone.segments", shared(device.zone.raw.core).segments]
     ];
     const lines = locks.map((named) => named[0] + ": " + describeLock(named[1]));
-    const hasDebug = lines.some((line) => line.indexOf("taken") >= 0);
-    return [hasDebug ? "" : "their owners are known in a build with the feature lock-debug"].concat(lines);
+    const hasDebug = lines.some((line) => line.indexOf("acquisitions") >= 0);
+    return [hasDebug ? "" : "a build with the feature lock-debug shows their owners"].concat(lines);
 }
 
 function describeLock(lock) {
@@ -179,9 +179,9 @@ function describeLock(lock) {
         return isHeld ? "held" : "free";
     }
     const owner = number(debug.owner);
-    const held = owner === 0xffffffff ? "held, its owner not noted yet" : "held by processor " + owner;
-    const counts = number(debug.acquires) + " times taken, " + number(debug.contended) + " times held by another";
-    return (isHeld ? held : "free") + "; " + counts + ", at the most for " + number(debug.longest_hold) + " ticks";
+    const held = owner === 0xffffffff ? "held, by an owner that is not recorded yet" : "held by processor " + owner;
+    const counts = number(debug.acquires) + " acquisitions, " + number(debug.contended) + " of them contended";
+    return (isHeld ? held : "free") + "; " + counts + ", held for at most " + number(debug.longest_hold) + " ticks";
 }
 
 /** Returns an IRP and its record, whose address is the last word of DriverContext. */
@@ -212,7 +212,7 @@ function* entries(head) {
     for (let count = 0; count < MOST; count += 1) {
         const next = last.Flink;
         if (hex(next.Blink.address) !== hex(last.address)) {
-            throw new Error("the list is broken behind " + hex(last.address) + ", entry " + count);
+            throw new Error("the list is corrupt after " + hex(last.address) + ", entry " + count);
         }
         if (hex(next.address) === hex(start.address)) {
             return;
@@ -256,7 +256,7 @@ function number(value) {
     while (inner.targetType !== undefined) {
         inner = ["__0", "v", "value"].map((name) => inner[name]).filter((field) => field !== undefined)[0];
         if (inner === undefined) {
-            throw new Error("there is no number in a " + value.targetType.name);
+            throw new Error("no number was found in a value of type " + value.targetType.name);
         }
     }
     return Number(inner);

@@ -4,14 +4,14 @@
 
 <#
 .SYNOPSIS
-    Tries the driver package in a VM and brings the results back. Run it on the Hyper-V host.
+    Tests the driver package in a VM and copies the results to the host. Run it on the Hyper-V host.
 .DESCRIPTION
-    Through PowerShell Direct, which needs no network in the VM: copies the package, makes the guest ready with
-    Set-TestGuest.ps1, restarts it, diagnoses it, installs the driver, runs every scenario, removes the driver so that
-    Driver Verifier sees it unload, and copies what came of it into a folder.
+    The script uses PowerShell Direct, which needs no network in the VM. It copies the package, prepares the guest with
+    Set-TestGuest.ps1, restarts it, runs `harness doctor`, installs the driver, runs every scenario, removes the driver so
+    that Driver Verifier checks its unload, and copies the results into a folder.
 
-    It ends with the harness's exit code: 0 all passed, 1 something failed, 2 it could not run. A bug check is a failure,
-    whose dump is brought back.
+    It returns the harness's exit code: 0 if all passed, 1 if something failed, 2 if it could not run. A bug check is a
+    failure; its dump is copied to the host.
 .EXAMPLE
     ./Invoke-TestRun.ps1 -Name interlock -Credential (Get-Credential) -Debugger Net -HostIP 192.168.1.2
 .EXAMPLE
@@ -24,15 +24,15 @@ param(
     [Parameter(Mandatory)] [pscredential] $Credential,
     # The driver package.
     [string] $Package = (Join-Path $PSScriptRoot '..\..\target\package'),
-    # What installs the driver: the harness, devcon.exe, or pnputil.exe on a device that devgen.exe made.
+    # The program that installs the driver: the harness, devcon.exe, or pnputil.exe for a device that devgen.exe makes.
     [ValidateSet('Harness', 'DevCon', 'PnPUtil')] [string] $Installer = 'Harness',
-    # DevCon: devcon.exe. PnPUtil: devgen.exe. Both are the WDK's, and must be of the guest's architecture.
+    # The path of devcon.exe for DevCon, or of devgen.exe for PnPUtil. Both are in the WDK; the architecture must be the guest's.
     [string] $Tool,
     # Arguments for `harness run`, such as a filter.
     [string] $Arguments = '',
-    # A folder in this one, named by the time, gets the results.
+    # The results are copied into a new folder in this one, which is named after the time.
     [string] $Results = (Join-Path $PSScriptRoot '..\..\target\vm-results'),
-    # These go to Set-TestGuest.ps1, which says what they are.
+    # The following are parameters of Set-TestGuest.ps1, which describes them.
     [ValidateSet('None', 'Net', 'Serial')] [string] $Debugger = 'None',
     [string] $HostIP,
     [int] $Port = 50000,
@@ -48,7 +48,7 @@ $folder = 'C:\interlock'
 $dump = 'C:\Windows\MEMORY.DMP'
 $files = 'interlock.sys', 'interlock.inf', 'interlock.cat', 'interlock.pdb', 'interlock.cer', 'harness.exe'
 
-# A session with the guest, once it has started and takes the credential.
+# Returns a session with the guest. Waits until the guest has started and accepts the credential.
 function Connect-Guest {
     $deadline = (Get-Date).AddMinutes(10)
     while ($true) {
@@ -63,8 +63,8 @@ function Connect-Guest {
     }
 }
 
-# Marks this start of the guest by a registry key that Windows keeps in memory alone. The time of the start would not do:
-# Windows computes it from the clock, which Hyper-V sets.
+# Marks this start of the guest by a registry key that Windows keeps only in memory. The time of the start cannot be
+# used, since Windows computes it from the clock, which Hyper-V sets.
 function Set-StartMark {
     param($Session)
     Invoke-Command -Session $Session -ScriptBlock {
@@ -73,7 +73,7 @@ function Set-StartMark {
     }
 }
 
-# Whether the guest has restarted since it was marked.
+# Returns whether the guest has restarted since it was marked.
 function Test-Restarted {
     param($Session)
     Invoke-Command -Session $Session -ScriptBlock {
@@ -98,7 +98,7 @@ function Restart-Guest {
         try {
             $restarted = Test-Restarted $new
         } catch {
-            # It was still going down.
+            # The guest was still shutting down.
             $restarted = $false
         }
         if ($restarted) {
@@ -108,11 +108,11 @@ function Restart-Guest {
         Remove-PSSession -Session $new
         Start-Sleep -Seconds 5
     }
-    throw 'The guest does not restart'
+    throw "The guest $Name did not restart within 10 minutes"
 }
 
 # Waits until the dump of a bug check is written. Windows makes the file from the page file after the restart, which takes
-# minutes; whoever writes a file keeps others from opening it for themselves alone.
+# minutes. Until then the file cannot be opened for exclusive access.
 function Wait-Dump {
     param($Session)
     $deadline = (Get-Date).AddMinutes(10)
@@ -131,23 +131,23 @@ function Wait-Dump {
         }
         Start-Sleep -Seconds 5
     }
-    Write-Warning "The guest restarted by itself, and wrote no $dump in 10 minutes"
+    Write-Warning "The guest restarted by itself, and did not write $dump within 10 minutes"
 }
 
-# Runs a command line in the guest's folder, what it prints in files there; gives its exit code.
+# Runs a command line in the guest's folder, writes its output to files there, and returns its exit code.
 function Invoke-Guest {
     param($Session, [string] $CommandLine, [string] $Output)
     Write-Host "> $CommandLine"
     Invoke-Command -Session $Session -ArgumentList $folder, $CommandLine, $Output -ScriptBlock {
         param($folder, $commandLine, $output)
         Set-Location $folder
-        # Through cmd.exe, since PowerShell 5.1 takes what a program writes to its standard error for an error.
+        # cmd.exe runs it, since PowerShell 5.1 treats output on a program's standard error as an error.
         & cmd.exe /d /c "$commandLine > $output.out 2> $output.err"
         $LASTEXITCODE
     }
 }
 
-# Fails with what a command printed in the guest.
+# Throws an error that contains the output of a command in the guest.
 function Stop-Run {
     param($Session, [string] $What, [string] $Output)
     $printed = Invoke-Command -Session $Session -ArgumentList $folder, $Output -ScriptBlock {
@@ -157,8 +157,8 @@ function Stop-Run {
     throw ("$What`n" + ($printed -join "`n"))
 }
 
-# The command lines that install the driver, each with the exit codes that mean success, and those of them that ask for a
-# restart.
+# Returns the command lines that install the driver, each with the exit codes that mean success, and those that require
+# a restart.
 function Get-InstallCommand {
     switch ($Installer) {
         'Harness' { @{ Line = 'harness.exe install'; Success = @(0); Restart = @() } }
@@ -191,7 +191,7 @@ $session = Connect-Guest
 Invoke-Command -Session $session -ArgumentList $folder, $dump -ScriptBlock {
     param($folder, $dump)
     New-Item -ItemType Directory -Path $folder -Force | Out-Null
-    # What an earlier run left would be taken for this one's.
+    # Files of an earlier run must not appear in these results.
     Remove-Item -Path "$folder\*.out", "$folder\*.err", $dump -Force -ErrorAction SilentlyContinue
 }
 foreach ($file in $files) {
@@ -246,7 +246,7 @@ try {
     Write-Warning $_.Exception.Message
     Remove-PSSession -Session $session
     $session = Connect-Guest
-    # The guest restarts by itself after a bug check alone.
+    # The guest restarts by itself only after a bug check.
     if (Test-Restarted $session) {
         Wait-Dump $session
     }

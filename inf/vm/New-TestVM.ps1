@@ -4,11 +4,11 @@
 
 <#
 .SYNOPSIS
-    Makes a Hyper-V VM that a test-signed driver can be tried in. Run it on the Hyper-V host.
+    Makes a Hyper-V VM for testing a test-signed driver. Run it on the Hyper-V host.
 .DESCRIPTION
-    A generation 2 VM with Secure Boot off, its COM1 on a named pipe for a debugger, fixed memory, and no automatic
-    checkpoints. Its disk is a differencing disk on the VHDX that is given, which itself is not changed; or an empty
-    disk, with the installation ISO in the drive.
+    The VM is of generation 2, with Secure Boot off, COM1 on a named pipe for a debugger, fixed memory, and no automatic
+    checkpoints. Its disk is a differencing disk of the VHDX, which is not changed, or an empty disk, with the
+    installation ISO in the DVD drive.
 .EXAMPLE
     ./New-TestVM.ps1 -Name interlock -Vhdx D:\images\windows11.vhdx
 .EXAMPLE
@@ -17,13 +17,13 @@
 [CmdletBinding(DefaultParameterSetName = 'Vhdx')]
 param(
     [Parameter(Mandatory)] [string] $Name,
-    # A disk with Windows on it.
+    # A disk that contains Windows.
     [Parameter(Mandatory, ParameterSetName = 'Vhdx')] [string] $Vhdx,
-    # A disc to install Windows from.
+    # The image from which to install Windows.
     [Parameter(Mandatory, ParameterSetName = 'Iso')] [string] $Iso,
-    # KDNET wants a switch on which the host has an address; Microsoft's guide takes an external one.
+    # KDNET requires a switch on which the host has an address. Microsoft's guide uses an external switch.
     [string] $SwitchName = 'Default Switch',
-    # Races between processors want more than one.
+    # Races between processors require more than one.
     [int] $Processors = 4,
     [long] $Memory = 4GB
 )
@@ -41,12 +41,12 @@ Set-VMMemory -VMName $Name -DynamicMemoryEnabled $false
 Set-VMProcessor -VMName $Name -Count $Processors
 Set-VM -Name $Name -AutomaticCheckpointsEnabled $false
 
-# Under Secure Boot neither test signing nor debugging can be turned on.
+# Secure Boot prevents both test signing and debugging.
 Set-VMFirmware -VMName $Name -EnableSecureBoot Off
 Set-VMComPort -VMName $Name -Number 1 -Path "\\.\pipe\$Name"
 
 if ($PSCmdlet.ParameterSetName -eq 'Iso') {
-    # Windows 11 does not install without one.
+    # Windows 11 requires a TPM.
     Set-VMKeyProtector -VMName $Name -NewLocalKeyProtector
     Enable-VMTPM -VMName $Name
     Add-VMDvdDrive -VMName $Name -Path (Resolve-Path $Iso).Path
@@ -54,4 +54,4 @@ if ($PSCmdlet.ParameterSetName -eq 'Iso') {
 }
 
 Start-VM -Name $Name
-Write-Output "The VM $Name is started. Once Windows is installed and has an administrator with a password: Invoke-TestRun.ps1"
+Write-Output "The VM $Name is started. When Windows is installed and has an administrator with a password, run Invoke-TestRun.ps1"

@@ -3,11 +3,11 @@
 
 <#
 .SYNOPSIS
-    Makes a Windows machine ready for a test-signed driver. Run it inside the VM; a restart finishes it.
+    Prepares a Windows machine for a test-signed driver. Run it in the VM, and then restart the VM.
 .DESCRIPTION
-    Turns test signing on, trusts the package's certificate, lets a kernel debugger in, has Driver Verifier watch
-    interlock.sys, and has a bug check leave a dump. `Invoke-TestRun.ps1` on the host runs it through PowerShell Direct;
-    it can as well be run by hand on any machine that is there to be tested.
+    The script turns test signing on, adds the package's certificate to the machine's stores, turns kernel debugging on or
+    off, turns Driver Verifier on for interlock.sys, and makes a bug check write a dump. `Invoke-TestRun.ps1` on the host
+    runs it through PowerShell Direct. It can also be run by hand on any test machine.
 .EXAMPLE
     ./Set-TestGuest.ps1 -Certificate C:\interlock\interlock.cer -Debugger Net -HostIP 192.168.1.2
 #>
@@ -15,26 +15,26 @@
 param(
     # interlock.cer of the driver package.
     [Parameter(Mandatory)] [string] $Certificate,
-    # How a kernel debugger reaches this machine: KDNET, COM1, or not at all.
+    # The connection of the kernel debugger: KDNET, COM1, or none.
     [ValidateSet('None', 'Net', 'Serial')] [string] $Debugger = 'None',
     # Net: the address of the machine that the debugger runs on.
     [string] $HostIP,
     # Net: the port that it listens on.
     [ValidateRange(49152, 65535)] [int] $Port = 50000,
-    # Net: the key, four groups of 0-9 and a-z with dots between them; a new one is made and told if none is given.
+    # Net: the key, four groups of 0-9 and a-z separated by dots. Without it, a new key is made and printed.
     [string] $Key,
-    # Net: bus.device.function of the network adapter, for a machine with more than one that KDNET can use. A Hyper-V VM
-    # has a synthetic one, which is on no bus.
+    # Net: bus.device.function of the network adapter, for a machine with several that KDNET can use. The synthetic adapter
+    # of a Hyper-V VM is on no bus.
     [string] $BusParams,
-    # What Driver Verifier looks for; README.md explains each set.
+    # The checks of Driver Verifier; README.md explains each set.
     [ValidateSet('Off', 'Standard', 'Interlock', 'Faults')] [string] $Verifier = 'Interlock',
-    # Turns memory integrity off. It is left as it is otherwise.
+    # Turns memory integrity off. Without this switch it is not changed.
     [switch] $NoMemoryIntegrity
 )
 Set-StrictMode -Version Latest
 $ErrorActionPreference = 'Stop'
 
-# Runs a program, and fails if its exit code is none of those that are expected.
+# Runs a program, and throws an error unless its exit code is one of those expected.
 function Invoke-Native {
     param([string] $Program, [string[]] $Arguments, [int[]] $Expected = @(0))
     Write-Output "> $Program $Arguments"
@@ -44,7 +44,7 @@ function Invoke-Native {
     }
 }
 
-# Rule classes, by the numbers that verifier.exe has for them.
+# The numbers of verifier.exe for the rule classes.
 $standard = 1, 2, 4, 5, 6, 8, 9, 12, 18
 $interlock = $standard + @(11, 20, 26)
 $faults = $interlock + @(3, 10)
@@ -78,7 +78,7 @@ switch ($Debugger) {
     }
 }
 
-# verifier.exe ends with 2 where a restart is needed.
+# verifier.exe returns 2 if a restart is required.
 $classes = switch ($Verifier) {
     'Standard' { $standard }
     'Interlock' { $interlock }
@@ -101,7 +101,7 @@ if ($NoMemoryIntegrity) {
     Set-ItemProperty -Path $scenario -Name 'Enabled' -Value 0 -Type DWord
 }
 
-# A bug check writes the kernel's memory to C:\Windows\MEMORY.DMP, and the machine starts again.
+# A bug check writes the kernel's memory to C:\Windows\MEMORY.DMP, and the machine restarts.
 $crash = 'HKLM:\SYSTEM\CurrentControlSet\Control\CrashControl'
 Set-ItemProperty -Path $crash -Name 'CrashDumpEnabled' -Value 2 -Type DWord
 Set-ItemProperty -Path $crash -Name 'AlwaysKeepMemoryDump' -Value 1 -Type DWord

@@ -58,7 +58,7 @@ pub struct On {
 }
 
 impl On {
-    /// The kernel: an image needs the model.
+    /// Returns the kernel: the model, if an image is given.
     pub fn kernel(&self) -> Kernel {
         match self.driver {
             Some(_) => Kernel::Model,
@@ -172,7 +172,7 @@ pub struct Run {
     /// The format of the report
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// How often scenarios repeat what they repeat [default: each scenario's own number]
+    /// The number of repetitions in scenarios that repeat their work [default: each scenario's own number]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub iterations: Option<u64>,
     /// The seed of random choices; a report names the seed that it used

@@ -22,7 +22,7 @@ pub enum Answer {
     Problem {
         /// What is wrong.
         what: String,
-        /// The command that removes it, or where to look if there is no such command.
+        /// The command that removes it, or the setting to change if there is no such command.
         remedy: String,
     },
     /// It is not known, for this reason.
@@ -106,7 +106,7 @@ pub struct Facts {
     pub code_integrity: Result<CodeIntegrity>,
     /// Whether Secure Boot is on; `None` if the firmware does not support it.
     pub secure_boot: Result<Option<bool>>,
-    /// Whether memory integrity will be on after a restart; `None` if that was never set.
+    /// Whether memory integrity will be on after a restart; `None` if it was never turned on or off.
     pub memory_integrity_set: Result<Option<bool>>,
     /// Whether the certificate beside this program is in the machine's store of trusted roots.
     pub in_root: Result<bool>,

@@ -19,7 +19,7 @@ mod status;
 mod stress;
 #[cfg_attr(
     not(windows),
-    expect(dead_code, reason = "only Windows uses some of it")
+    expect(dead_code, reason = "only Windows uses all of it")
 )]
 mod target;
 #[cfg(windows)]

@@ -21,7 +21,7 @@ pub const YELLOW: Style = AnsiColor::Yellow.on_default();
 pub struct Plan {
     /// How many scenarios will run.
     pub count: usize,
-    /// How many the filter left out.
+    /// How many scenarios the filter excludes.
     pub filtered_out: usize,
     /// The seed of random choices.
     pub seed: u64,

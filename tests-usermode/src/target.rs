@@ -28,7 +28,7 @@ pub use none::{devnodes, install, remove, service_state};
 #[cfg(windows)]
 pub use crate::win32::{devnodes, install, remove, service_state};
 
-/// The deadline of everything that should end at once.
+/// The timeout of operations that should end immediately.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The bytes of an output buffer that the driver has not written.
@@ -139,7 +139,7 @@ const fn problem(code: u32) -> &'static str {
         31 | 39 => ": the driver could not be loaded",
         38 => ": an earlier instance of the driver is still loaded; restart",
         48 => ": the driver is blocked on this system",
-        52 => ": the driver's signature is not trusted; is test signing on?",
+        52 => ": the driver's signature is not trusted: check that test signing is on",
         _ => "",
     }
 }

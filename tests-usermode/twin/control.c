@@ -82,7 +82,7 @@ static NTSTATUS CheckRequest(PIO_STACK_LOCATION Stack, PVOID Buffer)
     return NT_SUCCESS(Status) && !Valid ? STATUS_INVALID_PARAMETER : Status;
 }
 
-/* Pends a request. STATUS_PENDING: a queue has it, with the caller's hold of the remove lock. */
+/* Pends a request. Returns STATUS_PENDING if a queue owns it, with the caller's hold of the remove lock. */
 static NTSTATUS Pend(DEVICE *Device, OPENED *File, PIRP Irp, ULONG_PTR *Information)
 {
     const PEND_INPUT *Input = Irp->AssociatedIrp.SystemBuffer;
@@ -247,7 +247,7 @@ NTSTATUS NTAPI DispatchControl(PDEVICE_OBJECT DeviceObject, PIRP Irp)
     NTSTATUS Status = IoAcquireRemoveLock(&Device->RemoveLock, Irp);
 
     if (!NT_SUCCESS(Status)) return Complete(Irp, STATUS_DELETE_PENDING, 0);
-    /* A request that is pended takes the first hold with it; the second one is this call's. */
+    /* A pended request keeps the first hold; the second one is for this call. */
     Status = IoAcquireRemoveLock(&Device->RemoveLock, DeviceObject);
     if (!NT_SUCCESS(Status) || Device->Gone)
     {

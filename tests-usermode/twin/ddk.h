@@ -1,5 +1,5 @@
 /*
- * The DDK's headers, and what mingw-w64's lack. Its wdm.h makes some routines inline functions that write CR8 or a
+ * The DDK's headers, and declarations that mingw-w64's headers lack. Its wdm.h makes some routines inline functions that write CR8 or a
  * lock by themselves, which ntoskrnl.exe has exported since Windows 8; the twin calls the exports, as interlock.sys
  * does, so that both make the same calls.
  */

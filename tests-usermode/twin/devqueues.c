@@ -48,7 +48,7 @@ NTSTATUS RunDeviceQueue(ULONG Routine, const CALL *Call, RETURNED *Returned)
         Returned->Value = KeInsertDeviceQueue(&Queue, &Served.Entry);
     else
     {
-        /* The others are removed from a queue that is busy with another request, unless the call says otherwise. */
+        /* The removal routines run on a queue that is busy with another request, unless the call specifies an idle queue. */
         if (!Inserts && Call->Reserved == 0) Busy = !Insert(Routine, &Queue, &Served);
         for (Index = 0; Index < Call->Count; Index++)
         {

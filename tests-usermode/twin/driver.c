@@ -1,4 +1,4 @@
-/* A driver in C with the interface and the queues of interlock.sys, to compare it with and to test the model kernel. */
+/* A driver in C with the interface and the queues of interlock.sys, for comparison, and for tests of the model kernel. */
 
 #include "device.h"
 

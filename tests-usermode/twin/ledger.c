@@ -100,7 +100,7 @@ VOID LedgerCountDpc(LEDGER *Ledger)
     InterlockedIncrement(&Ledger->Processor[CurrentProcessor()].Dpcs);
 }
 
-/* Adds a request's latency to the statistics. It is not outstanding any more. */
+/* Adds a request's latency to the statistics, and counts the request as not outstanding any more. */
 static VOID Measure(LEDGER *Ledger, const RECORD *Record)
 {
     LARGE_INTEGER Frequency, Hundreds;
@@ -110,14 +110,9 @@ static VOID Measure(LEDGER *Ledger, const RECORD *Record)
 
     Hundreds.QuadPart = (LONG64)(Ticks / PerSecond * 10000000 + Ticks % PerSecond * 10000000 / PerSecond);
     ExInterlockedAddLargeInteger(&Ledger->Latency, Hundreds, &Ledger->LatencyLock);
-    KeRaiseIrql(DISPATCH_LEVEL, &Irql);
-    /* While another request is compared, this one is left out; it is not worth a wait. */
-    if (KeTryToAcquireSpinLockAtDpcLevel(&Ledger->LongestLock))
-    {
-        if (Ledger->Longest < Hundreds.QuadPart) Ledger->Longest = Hundreds.QuadPart;
-        KeReleaseSpinLockFromDpcLevel(&Ledger->LongestLock);
-    }
-    KeLowerIrql(Irql);
+    KeAcquireSpinLock(&Ledger->LongestLock, &Irql);
+    if (Ledger->Longest < Hundreds.QuadPart) Ledger->Longest = Hundreds.QuadPart;
+    KeReleaseSpinLock(&Ledger->LongestLock, Irql);
     InterlockedDecrement(&Ledger->Outstanding);
 }
 

@@ -41,7 +41,7 @@ static VOID Unlink(OWN_QUEUE *Queue, PIRP Irp)
     Queue->Length--;
 }
 
-/* Takes an IRP off the queue, with the lock held. FALSE: its Cancel routine was called and will complete it. */
+/* Takes an IRP off the queue, with the lock held. Returns FALSE if its Cancel routine was called, which completes it. */
 static BOOLEAN Take(OWN_QUEUE *Queue, PIRP Irp)
 {
     Unlink(Queue, Irp);

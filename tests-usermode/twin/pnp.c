@@ -73,7 +73,7 @@ static NTSTATUS NTAPI SetEvent(PDEVICE_OBJECT DeviceObject, PIRP Irp, PVOID Even
     return STATUS_MORE_PROCESSING_REQUIRED;
 }
 
-/* Passes an IRP down, and waits until the lower drivers are done with it. */
+/* Passes an IRP down, and waits until the lower drivers have completed it. */
 static NTSTATUS ForwardAndWait(DEVICE *Device, PIRP Irp)
 {
     KEVENT Event;

@@ -5,7 +5,7 @@
 
 #include "device.h"
 
-/* How many may wait by key, since inserting or removing one can take a step for each, under the cancel spin lock. */
+/* The maximum number of requests that wait by key. An insertion or a removal can walk all of them under the cancel spin lock. */
 #define MOST_BY_KEY 1024
 
 /* How many requests without a service time are served one after the other. The DPC of a timer without a time runs at
@@ -38,7 +38,7 @@ static VOID Unlink(SERVED_QUEUE *Queue, RECORD *Record)
     InitializeListHead(&Record->InFile);
 }
 
-/* The same, also off the device queue. FALSE: its Cancel routine was called, and waits for the lock. */
+/* The same, also off the device queue. Returns FALSE if its Cancel routine was called, which waits for the lock. */
 static BOOLEAN Withdraw(SERVED_QUEUE *Queue, RECORD *Record)
 {
     KeRemoveEntryDeviceQueue(&Queue->Queue, &Record->InDeviceQueue);

@@ -57,7 +57,7 @@ static NTSTATUS MakeZone(ULONG Routine, const CALL *Call, RETURNED *Returned)
     return Status;
 }
 
-/* Allocates up to a number of blocks; returns how many there were. */
+/* Allocates up to a number of blocks; returns how many it has allocated. */
 static ULONG AllocateBlocks(ZONE *Zone, PVOID *Blocks, ULONG Most)
 {
     ULONG Got;
@@ -113,7 +113,7 @@ NTSTATUS RunZone(ULONG Routine, const CALL *Call, RETURNED *Returned)
     return UseZone(Routine, Call, Returned);
 }
 
-/* Allocates a block, which there must be, and checks that no other thread owns it. */
+/* Allocates a block, which must exist, and checks that no other thread owns it. */
 static VOID UseBlock(RUN *Run, ULONG Thread)
 {
     ZONE *Zone = Run->Context;

@@ -60,7 +60,7 @@ impl Package {
         };
         if !self.inf.models().iter().all(is_for_amd64) {
             return Err(format!(
-                "{} is not for amd64 alone, and a catalog can be made only for amd64",
+                "{} names other architectures than amd64, and a catalog can be made only for amd64",
                 self.inf_name
             ));
         }

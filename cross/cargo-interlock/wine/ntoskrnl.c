@@ -61,7 +61,7 @@ void *WINAPI ExAllocatePool2(ULONG64 flags, SIZE_T size, ULONG tag)
     if (!size)
     {
         /* The size must not be zero; Driver Verifier stops with 0xC4, 0. */
-        report("error: ExAllocatePool2 asked for no bytes");
+        report("error: ExAllocatePool2 called with a size of 0");
         return allocation_failed(flags, STATUS_INVALID_PARAMETER);
     }
 

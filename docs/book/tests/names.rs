@@ -1,4 +1,4 @@
-//! The table "From C" names items that `wdm` has, and routines that a search of `wdm`'s documentation finds.
+//! Checks that every item in the table "From C" exists in `wdm`, and that a search of `wdm`'s documentation finds every routine in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -176,7 +176,7 @@ impl Crate {
     }
 }
 
-/// Calls `each` with the names that a `use` makes.
+/// Calls `each` with the names that a `use` declaration imports.
 fn leaves(tree: &UseTree, each: &mut impl FnMut(String)) {
     match tree {
         UseTree::Path(path) => leaves(&path.tree, each),

@@ -1,4 +1,4 @@
-//! The tables of the samples have as many lines as the samples.
+//! Checks the numbers of lines in the tables of the samples.
 
 use std::{fs, path::Path};
 

@@ -5,7 +5,8 @@ use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     Error, ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, IrpView, Moment, Node,
     NtStatus, PendedIrp, QueueCallbacks, Shared, SpinLock, ZoneBox,
-    irql::{Dispatch, NoSpinLockHeld, raise_to_dispatch},
+    irql::{AtMostDispatch, Dispatch, NoSpinLockHeld, ObjectHeld, raise_to_dispatch},
+    lock_order::Unlocked,
     processor,
 };
 
@@ -169,18 +170,14 @@ impl Ledger {
     }
 
     /// Adds a request's latency to the statistics, and counts the request as not outstanding any more.
-    fn measure<L: NoSpinLockHeld>(&self, record: &Record, irql: &mut L) {
+    fn measure<L: AtMostDispatch<Held = Unlocked>>(&self, record: &Record, irql: &mut L) {
         let elapsed = record.accepted.elapsed();
         let hundreds = elapsed.as_secs().saturating_mul(10_000_000);
         let hundreds = hundreds.saturating_add(u64::from(elapsed.subsec_nanos() / 100));
         let hundreds = i64::try_from(hundreds).unwrap_or(i64::MAX);
         self.latency.add(hundreds);
-        raise_to_dispatch(irql, |irql| {
-            // If the lock is held, this latency is left out; it is not worth a wait.
-            if let Some(mut longest) = self.longest.try_lock_at_dpc(irql) {
-                *longest = hundreds.max(*longest);
-            }
-        });
+        self.longest
+            .with(irql, |longest, _| *longest = hundreds.max(*longest));
         self.outstanding.decrement();
     }
 
@@ -199,12 +196,7 @@ impl QueueCallbacks for Ending {
 
     const LOOKUP: bool = true;
 
-    fn before_completion<L: NoSpinLockHeld>(
-        &self,
-        irp: &IrpView<Entry>,
-        status: NtStatus,
-        irql: &mut L,
-    ) {
+    fn before_completion(&self, irp: &IrpView<Entry>, status: NtStatus, irql: &mut ObjectHeld) {
         self.0.measure(irp.record(), irql);
         self.0.counts.with(irql, |counts, _| {
             if status == NtStatus::CANCELLED {

@@ -24,7 +24,7 @@ use wdm::{
     Device, DeviceObject, Dpc, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView,
     NewDevice, Node, NtStatus, PassiveLevel, QueueCallbacks, RegistryKey, Shared, StartIoOrder,
     Timer, Zone,
-    irql::NoSpinLockHeld,
+    irql::ObjectHeld,
     log::{self, Level, Part},
 };
 
@@ -59,7 +59,7 @@ pub struct Interlock {
 const RECORDS: u32 = 64;
 const MOST_RECORDS: u32 = 1 << 20;
 
-/// The number of records by which the zone grows at most: its lock is held while they are linked.
+/// The maximum number of records by which the zone grows at once, since its lock is held while they are linked.
 const MOST_NEW_RECORDS: u32 = 256;
 
 impl Device for Interlock {
@@ -362,5 +362,5 @@ struct Alone;
 impl QueueCallbacks for Alone {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }

@@ -156,6 +156,9 @@ pub const OBJ_CASE_INSENSITIVE: u32 = 0x40;
 pub const OBJ_KERNEL_HANDLE: u32 = 0x200;
 pub const KEY_READ: u32 = 0x2_0019;
 pub const REG_DWORD: u32 = 4;
+pub const PLUGPLAY_REGKEY_DEVICE: u32 = 1;
+pub const PLUGPLAY_REGKEY_DRIVER: u32 = 2;
+pub const PLUGPLAY_REGKEY_CURRENT_HWPROFILE: u32 = 4;
 
 pub const DPFLTR_IHVDRIVER_ID: u32 = 77;
 

@@ -71,6 +71,12 @@ unsafe extern "C" {
     ) -> NTSTATUS;
     pub fn IoSetDeviceInterfaceState(SymbolicLinkName: *mut UNICODE_STRING, Enable: u8)
     -> NTSTATUS;
+    pub fn IoOpenDeviceRegistryKey(
+        DeviceObject: *mut DEVICE_OBJECT,
+        DevInstKeyType: u32,
+        DesiredAccess: u32,
+        DeviceRegKey: *mut HANDLE,
+    ) -> NTSTATUS;
 
     pub fn IofCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS;
     pub fn IofCompleteRequest(Irp: *mut IRP, PriorityBoost: i8);

@@ -2,7 +2,7 @@ use wdm::{
     Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
     PinInit, QueueCallbacks, Shared, SpinLock,
     ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::NoSpinLockHeld,
+    irql::ObjectHeld,
 };
 
 const WAIT: u32 = ctl_code(UNKNOWN_DEVICE, 0x800, Method::Buffered, Access::ReadWrite);
@@ -14,7 +14,7 @@ struct Cancelled(Shared<SpinLock<u64>>);
 impl QueueCallbacks for Cancelled {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, irql: &mut L) {
+    fn before_completion(&self, _: &IrpView, _: NtStatus, irql: &mut ObjectHeld) {
         self.0.with(irql, |cancelled, _| *cancelled += 1);
     }
 }

@@ -1,12 +1,16 @@
-//! The driver's own registry key.
+//! The registry keys of a driver and of its devices.
 
 use core::{marker::PhantomData, ptr::null_mut};
 
 use crate::{Error, ke::irql::Waitable};
 
-/// The driver's service key, `HKLM\SYSTEM\CurrentControlSet\Services\<name>`, whose path `DriverEntry` receives.
+/// A registry key: the driver's service key, `HKLM\SYSTEM\CurrentControlSet\Services\<name>`, whose path `DriverEntry` receives,
+/// or the [hardware key](crate::NewDevice::hardware_key) or [software key](crate::NewDevice::software_key) of a device.
 ///
-/// WDK: [HKLM\\SYSTEM\\CurrentControlSet\\Services registry tree](https://learn.microsoft.com/windows-hardware/drivers/install/hklm-system-currentcontrolset-services-registry-tree).
+/// The key is opened for each value that is read.
+///
+/// WDK: [HKLM\\SYSTEM\\CurrentControlSet\\Services registry tree](https://learn.microsoft.com/windows-hardware/drivers/install/hklm-system-currentcontrolset-services-registry-tree),
+/// [Introduction to Registry Keys for Drivers](https://learn.microsoft.com/windows-hardware/drivers/wdf/introduction-to-registry-keys-for-drivers).
 ///
 /// # Examples
 ///
@@ -21,8 +25,15 @@ use crate::{Error, ke::irql::Waitable};
 #[doc(alias = "RegistryPath")]
 #[doc(alias = "DriverEntry")]
 pub struct RegistryKey<'a> {
-    path: *mut nt::UNICODE_STRING,
-    _path: PhantomData<&'a nt::UNICODE_STRING>,
+    place: Place,
+    _place: PhantomData<&'a ()>,
+}
+
+/// Where a key is.
+enum Place {
+    Path(*mut nt::UNICODE_STRING),
+    /// A physical device object, and which of its keys.
+    Device(*mut nt::DEVICE_OBJECT, u32),
 }
 
 impl RegistryKey<'_> {
@@ -32,12 +43,23 @@ impl RegistryKey<'_> {
     /// `path` is valid as long as the returned value lives.
     pub(crate) unsafe fn from_raw(path: *mut nt::UNICODE_STRING) -> Self {
         Self {
-            path,
-            _path: PhantomData,
+            place: Place::Path(path),
+            _place: PhantomData,
         }
     }
 
-    /// Reads a `REG_DWORD` value from a subkey (`ZwOpenKey`, `ZwQueryValueKey`).
+    /// Makes the key of a device; `kind` is a `PLUGPLAY_REGKEY` value.
+    ///
+    /// # Safety
+    /// `pdo` is a physical device object, valid as long as the returned value lives, or NULL.
+    pub(crate) const unsafe fn of_device(pdo: *mut nt::DEVICE_OBJECT, kind: u32) -> Self {
+        Self {
+            place: Place::Device(pdo, kind),
+            _place: PhantomData,
+        }
+    }
+
+    /// Reads a `REG_DWORD` value from a subkey, or from the key itself if `subkey` is empty (`ZwOpenKey`, `ZwQueryValueKey`).
     ///
     /// WDK: [ZwQueryValueKey](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-zwqueryvaluekey).
     ///
@@ -46,8 +68,8 @@ impl RegistryKey<'_> {
     ///
     /// # Errors
     /// `STATUS_OBJECT_NAME_NOT_FOUND` if the subkey or the value does not exist; `STATUS_OBJECT_TYPE_MISMATCH` if
-    /// the value has another type; `STATUS_NAME_TOO_LONG` if a name is longer than 32 UTF-16 code units; other
-    /// errors of the two routines.
+    /// the value has another type; `STATUS_NAME_TOO_LONG` if a name is longer than 32 UTF-16 code units;
+    /// `STATUS_INVALID_DEVICE_REQUEST` if it is a key of a device without Plug and Play; other errors of the routines.
     #[doc(alias = "ZwOpenKey")]
     #[doc(alias = "ZwQueryValueKey")]
     pub fn dword<L: Waitable>(
@@ -56,13 +78,21 @@ impl RegistryKey<'_> {
         value: &str,
         _irql: &mut L,
     ) -> Result<u32, Error> {
-        // SAFETY: the path is valid as long as `self` lives.
-        let service = unsafe { Key::open(null_mut(), self.path) }?;
+        let key = match self.place {
+            // SAFETY: the path is valid as long as `self` lives.
+            Place::Path(path) => unsafe { Key::open(null_mut(), path) }?,
+            Place::Device(pdo, _) if pdo.is_null() => return Err(Error::INVALID_DEVICE_REQUEST),
+            // SAFETY: the physical device object is valid as long as `self` lives.
+            Place::Device(pdo, kind) => unsafe { Key::open_device(pdo, kind) }?,
+        };
+        if subkey.is_empty() {
+            return key.dword(value);
+        }
         let mut subkey = Name::new(subkey)?;
         let mut path = subkey.string();
-        // SAFETY: the path points into `subkey`, which is alive, and the service key is open.
-        let parameters = unsafe { Key::open(service.0, &raw mut path) }?;
-        parameters.dword(value)
+        // SAFETY: the path points into `subkey`, which is alive, and the key is open.
+        let subkey = unsafe { Key::open(key.0, &raw mut path) }?;
+        subkey.dword(value)
     }
 }
 
@@ -96,6 +126,19 @@ impl Key {
         let mut handle = null_mut();
         // SAFETY: the attributes and what they point to are valid during the call.
         let status = unsafe { nt::ZwOpenKey(&raw mut handle, nt::KEY_READ, &raw mut attributes) };
+        Error::check(status)?;
+        Ok(Self(handle))
+    }
+
+    /// Opens a key of a device.
+    ///
+    /// # Safety
+    /// `pdo` is a physical device object. The IRQL is `PASSIVE_LEVEL`.
+    unsafe fn open_device(pdo: *mut nt::DEVICE_OBJECT, kind: u32) -> Result<Self, Error> {
+        let mut handle = null_mut();
+        // SAFETY: guaranteed by the caller.
+        let status =
+            unsafe { nt::IoOpenDeviceRegistryKey(pdo, kind, nt::KEY_READ, &raw mut handle) };
         Error::check(status)?;
         Ok(Self(handle))
     }

@@ -124,6 +124,11 @@ impl<T> Shared<T> {
         self.inner().owners.load(Ordering::Acquire) == 1
     }
 
+    /// Returns the device that the value was made for.
+    pub(crate) fn device(this: &Self) -> Option<&DeviceObject> {
+        this.inner().device.as_ref()
+    }
+
     fn inner(&self) -> &Inner<T> {
         // SAFETY: the value lives as long as this owner.
         unsafe { self.inner.as_ref() }

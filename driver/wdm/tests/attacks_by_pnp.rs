@@ -12,14 +12,14 @@ use std::{
     time::Duration,
 };
 
+use common::Quiet;
 use ntmodel::{Access, BusAnswer, Clock, Config, Driver, Faults, File, Kernel, Request, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     ControlDevice, CurrentIrp, Device, Dpc, DpcRoutine, Error, FileState, Guid, Handled, Irp,
-    IrpQueue, IrpView, Lookaside, LookasideBox, NewDevice, NtStatus, PassiveLevel, QueueCallbacks,
-    SList, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Thread, ThreadRoutine, Timer,
-    TimerRoutine, WorkItem, WorkItemRoutine,
-    irql::{DispatchLevel, NoSpinLockHeld},
+    IrpQueue, Lookaside, LookasideBox, NewDevice, NtStatus, PassiveLevel, SList, Shared, SpinLock,
+    Start, StartIoOrder, StartIoQueue, Thread, ThreadRoutine, Timer, TimerRoutine, WorkItem,
+    WorkItemRoutine, irql::DispatchLevel,
 };
 
 const QUEUE: u32 = 0x22_2000;
@@ -39,16 +39,6 @@ fn answer() -> Result<(), Error> {
         return Err(Error::DEVICE_BUSY);
     }
     Ok(())
-}
-
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    const LOOKUP: bool = true;
-
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 }
 
 /// The routine of everything: uses memory that goes with its owner.
@@ -90,15 +80,15 @@ impl TimerRoutine for Counts {
 
 #[pin_data]
 struct Everything {
-    queue: Shared<IrpQueue<Quiet>>,
-    start_io: Shared<StartIoQueue<Quiet>>,
+    queue: Shared<IrpQueue<Quiet<true>>>,
+    start_io: Shared<StartIoQueue<Quiet<true>>>,
     memory: Lookaside<u32>,
     list: SList<u32>,
     item: Shared<WorkItem<Counts>>,
     thread: Thread<Counts>,
     shared: Shared<Timer<Counts>>,
     #[pin]
-    current: SpinLock<Option<CurrentIrp<Quiet>>>,
+    current: SpinLock<Option<CurrentIrp<Quiet<true>>>>,
     #[pin]
     dpc: Dpc<Counts>,
     #[pin]

@@ -4,12 +4,13 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
+use common::Quiet;
 use ntmodel::{Kernel, explore};
-use pinned_init::PinInit;
+use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    Device, DeviceObject, Error, Event, EventType, Handled, Irp, IrpQueue, IrpView, NewDevice,
-    NtStatus, PassiveLevel, QueueCallbacks, Rundown, Shared, SpinLock, Thread, ThreadRoutine,
-    WorkItem, WorkItemRoutine, irql::NoSpinLockHeld,
+    Device, DeviceObject, Dpc, DpcRoutine, Error, Event, EventType, Handled, Irp, IrpQueue,
+    NewDevice, NtStatus, PassiveLevel, Rundown, Shared, SpinLock, Thread, ThreadRoutine, WorkItem,
+    WorkItemRoutine, irql::DispatchLevel,
 };
 
 /// The operations of the device, each started by a request.
@@ -22,6 +23,7 @@ const BY_ITS_OWN_ROUTINE: u32 = 0x22_2014;
 const IN_A_WORK_ITEM: u32 = 0x22_2018;
 const RUN_DOWN_TWICE: u32 = 0x22_201c;
 const WAITS: u32 = 0x22_2020;
+const HALFWAY: u32 = 0x22_2028;
 /// Pends the request; a thread removes it from the queue and ends.
 const PEND: u32 = 0x22_2024;
 
@@ -93,7 +95,7 @@ impl ThreadRoutine for RunsDown {
     }
 }
 
-/// A thread that waits with a timeout for an event that is never set.
+/// A thread that waits with a timeout for an event.
 struct Waits(Shared<Event>);
 
 impl ThreadRoutine for Waits {
@@ -104,12 +106,37 @@ impl ThreadRoutine for Waits {
     }
 }
 
-struct Quiet;
+/// A DPC that wakes a thread.
+struct Wakes(Shared<Event>);
 
-impl QueueCallbacks for Quiet {
-    type Record = ();
+impl DpcRoutine for Wakes {
+    fn run(dpc: &Dpc<Self>, irql: &mut DispatchLevel) {
+        dpc.0.set(irql);
+    }
+}
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+/// A value whose initialiser fails when its thread runs and its DPC is queued.
+#[pin_data]
+struct Halfway {
+    thread: Thread<Waits>,
+    #[pin]
+    dpc: Dpc<Wakes>,
+    #[pin]
+    fails: Dpc<Wakes>,
+}
+
+impl Halfway {
+    fn new(thread: Thread<Waits>, event: Shared<Event>) -> impl PinInit<Self, Error> {
+        let dpc = Dpc::new(Ok::<_, Error>(Wakes(event))).pin_chain(|dpc| {
+            dpc.queue();
+            Ok(())
+        });
+        try_pin_init!(Self {
+            thread,
+            dpc <- dpc,
+            fails <- Dpc::new(Err(Error::CANCELLED)),
+        }? Error)
+    }
 }
 
 /// A thread that serves a queue, and ends with the request that it serves.
@@ -186,10 +213,15 @@ impl Attacked {
                 drop(value.run_down(irql));
             }
             _ => {
-                let event = Event::new(EventType::Notification, false);
+                let event = Event::new(EventType::Synchronization, false);
                 let event = Shared::new(event, device, irql)?;
-                let thread = Thread::new(Ok::<_, Error>(Waits(event)), device, irql)?;
+                let thread = Thread::new(Ok::<_, Error>(Waits(event.clone())), device, irql)?;
                 thread.start(irql)?;
+                if code == HALFWAY {
+                    let halfway = Shared::new(Halfway::new(thread, event), device, irql);
+                    assert_eq!(halfway.err(), Some(Error::CANCELLED));
+                    return Ok(());
+                }
                 self.waits.with(irql, |place, _| *place = Some(thread));
             }
         }
@@ -287,6 +319,11 @@ fn two_threads_run_a_value_down() {
 #[test]
 fn a_thread_waits_while_its_device_is_removed() {
     explore::check(300, run::<WAITS>);
+}
+
+#[test]
+fn an_initialiser_fails_while_its_parts_run() {
+    explore::check(300, run::<HALFWAY>);
 }
 
 #[test]

@@ -6,12 +6,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::Loaded;
+use common::{Loaded, Quiet};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    CurrentIrp, Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus,
-    PassiveLevel, QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue,
-    irql::NoSpinLockHeld,
+    CurrentIrp, Device, Error, Guid, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel,
+    Shared, SpinLock, Start, StartIoOrder, StartIoQueue,
 };
 
 /// The operation of the driver for a request, or an event for the driver.
@@ -51,27 +50,16 @@ impl Step {
     }
 }
 
-#[derive(Default)]
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    const LOOKUP: bool = true;
-
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
-}
-
 #[pin_data]
 struct Server {
-    queue: Shared<IrpQueue<Quiet>>,
-    start_io: Shared<StartIoQueue<Quiet>>,
+    queue: Shared<IrpQueue<Quiet<true>>>,
+    start_io: Shared<StartIoQueue<Quiet<true>>>,
     #[pin]
-    current: SpinLock<Option<CurrentIrp<Quiet>>>,
+    current: SpinLock<Option<CurrentIrp<Quiet<true>>>>,
 }
 
 impl Server {
-    fn serve(&self, start: Start<Quiet>, irql: &mut PassiveLevel) {
+    fn serve(&self, start: Start<Quiet<true>>, irql: &mut PassiveLevel) {
         if let Start::Now(irp) = start {
             let old = self.current.with(irql, |current, _| current.replace(irp));
             assert!(old.is_none(), "two requests are served");

@@ -12,7 +12,9 @@ use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CancelSpinLock, CancelableIrp, CurrentIrp, Device, Error, Guid, Handled, InterlockedLong, Irp,
     IrpView, NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared, SpinLock, Start,
-    StartIoOrder, StartIoQueue, irql::NoSpinLockHeld, irql::SpinLockHeld,
+    StartIoOrder, StartIoQueue,
+    irql::SpinLockHeld,
+    irql::{NoSpinLockHeld, ObjectHeld},
 };
 
 /// Served, one at a time. Further requests have these codes plus a multiple of 4.
@@ -39,7 +41,7 @@ struct Stopping(Shared<State>);
 impl QueueCallbacks for Stopping {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     fn current_cancelled(&self, irp: &IrpView, _: &mut SpinLockHeld<CancelSpinLock>) {
         let serving = self.0.serving.read().cast_unsigned();

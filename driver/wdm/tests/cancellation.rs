@@ -8,17 +8,14 @@ mod common;
 
 use std::{cell::Cell, rc::Rc};
 
-use common::Loaded;
+use common::{Loaded, Quiet};
 use nt::{
     IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_REMOVE_DEVICE,
     IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, STATUS_DELETE_PENDING, STATUS_SUCCESS,
 };
 use ntmodel::{Access, Request};
 use pinned_init::PinInit;
-use wdm::{
-    Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, irql::NoSpinLockHeld,
-};
+use wdm::{Device, Error, Guid, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared};
 
 /// The IOCTLs of the test's device: pend the request, or complete the oldest pending one; refuse, purge or accept.
 const PEND: u32 = 0x22_2000;
@@ -33,15 +30,6 @@ const GONE: Option<i32> = Some(STATUS_DELETE_PENDING);
 thread_local! {
     /// The steps between the I/O manager's call of the dispatch routine and the insertion.
     static BEFORE_INSERTION: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
-}
-
-/// The callbacks do nothing: the tests check the status of each IRP.
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
 }
 
 struct Waiters {

@@ -10,15 +10,14 @@ use std::{
     time::Duration,
 };
 
-use common::{Stack, kernel, load, load_filter};
+use common::{Quiet, Stack, kernel, load, load_filter};
 use ntmodel::{Driver, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
-    Device, Error, Filter, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView, MajorFunction,
-    NewDevice, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared, WorkItem,
-    WorkItemRoutine,
+    Device, Error, Filter, Guid, Handled, InterlockedLong, Irp, IrpQueue, MajorFunction, NewDevice,
+    NewFilter, NtStatus, PassiveLevel, Shared, WorkItem, WorkItemRoutine,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::{CallerLevel, NoSpinLockHeld},
+    irql::CallerLevel,
 };
 
 const fn code(function: u32) -> u32 {
@@ -81,17 +80,7 @@ unsafe extern "C" fn entry_in_c(
     status
 }
 
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    const LOOKUP: bool = true;
-
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
-}
-
-struct Resume(Shared<IrpQueue<Quiet>>);
+struct Resume(Shared<IrpQueue<Quiet<true>>>);
 
 impl WorkItemRoutine for Resume {
     fn run(item: &Shared<WorkItem<Self>>, irql: &mut PassiveLevel) {
@@ -103,7 +92,7 @@ impl WorkItemRoutine for Resume {
 
 /// The filter.
 struct Gate {
-    queue: Shared<IrpQueue<Quiet>>,
+    queue: Shared<IrpQueue<Quiet<true>>>,
     resume: Shared<WorkItem<Resume>>,
     starts: InterlockedLong,
 }

@@ -13,7 +13,7 @@ use wdm::{
     IrpView, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp,
     QueueCallbacks, Returned, Shared, WorkItem, WorkItemRoutine,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::{CallerLevel, NoSpinLockHeld},
+    irql::{CallerLevel, ObjectHeld},
 };
 
 const fn code(function: u32) -> u32 {
@@ -21,7 +21,7 @@ const fn code(function: u32) -> u32 {
 }
 
 const RESUME: u32 = code(0x800);
-/// Forwarded, with each way to forward.
+/// The codes of requests that are forwarded, each by another method.
 const ONE_WAY: u32 = code(0x801);
 const AND_WAIT: u32 = code(0x802);
 const AND_RETRY: u32 = code(0x803);
@@ -52,13 +52,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = Shared<Paused>;
 
-    fn before_completion<L: NoSpinLockHeld>(
-        &self,
-        _: &IrpView<Self::Record>,
-        _: NtStatus,
-        _: &mut L,
-    ) {
-    }
+    fn before_completion(&self, _: &IrpView<Self::Record>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The record of a request: the queue to which it returns, and the work item that forwards it again.
@@ -133,7 +127,7 @@ impl Device for Pause {
         }))
     }
 
-    /// Fails the second time.
+    /// Fails when it is called again.
     fn start(&self, _: &mut PassiveLevel) -> Result<(), Error> {
         match self.starts.increment() {
             1 => Ok(()),

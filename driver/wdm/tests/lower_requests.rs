@@ -6,13 +6,12 @@ mod raw;
 
 use std::{sync::Arc, time::Duration};
 
-use common::kernel;
+use common::{Quiet, kernel};
 use ntmodel::{Access, Device as Dev, Driver, File, Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
-    ControlCode, Device, Error, Filter, Guid, Handled, IoType, Irp, IrpQueue, IrpView, Lower,
-    MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared,
-    irql::{CallerLevel, NoSpinLockHeld},
+    ControlCode, Device, Error, Filter, Guid, Handled, IoType, Irp, IrpQueue, Lower, MajorFunction,
+    NewDevice, NewFilter, NtStatus, PassiveLevel, Shared, irql::CallerLevel,
 };
 
 /// Declares a code of the driver below.
@@ -39,14 +38,6 @@ const ASK: u32 = 0x22_3000;
 const SECRET: &[u8] = b"secret";
 
 const SECOND: Duration = Duration::from_secs(1);
-
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
-}
 
 /// The driver below.
 struct Below(Shared<IrpQueue<Quiet>>);
@@ -89,7 +80,7 @@ fn read<'irp>(irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
     reply.complete(NtStatus::SUCCESS, irql)
 }
 
-/// Takes `SECRET`, in whichever way it comes, at the offset 7.
+/// Accepts a write of `SECRET` at offset 7, with any type of I/O.
 fn write<'irp>(mut irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
     let mut copy = [0; SECRET.len()];
     let is_direct = irp.input_bytes().is_err();
@@ -342,7 +333,7 @@ fn buffers_are_passed_as_the_device_below_demands() {
         stack.unload();
         base.unload();
     }
-    // The bus driver's device wants neither buffered nor direct I/O, so the filter cannot write.
+    // The bus driver's device uses neither buffered nor direct I/O, so the filter cannot write.
     let (stack, file) = Stack::started(&kernel);
     let read = file.read(0, 1).wait(SECOND).expect("it ends");
     assert_eq!(read.status, nt::STATUS_BUFFER_TOO_SMALL);

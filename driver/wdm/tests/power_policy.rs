@@ -17,7 +17,7 @@ use wdm::{
     Device, DevicePowerState, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView,
     NewDevice, NtStatus, PassiveLevel, PowerPolicy, PowerReference, PowerState, QueueCallbacks,
     Shared,
-    irql::{CallerLevel, NoSpinLockHeld},
+    irql::{CallerLevel, NoSpinLockHeld, ObjectHeld},
 };
 
 const S0: State = State::System(1);
@@ -37,13 +37,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = PowerReference;
 
-    fn before_completion<L: NoSpinLockHeld>(
-        &self,
-        _: &IrpView<PowerReference>,
-        _: NtStatus,
-        _: &mut L,
-    ) {
-    }
+    fn before_completion(&self, _: &IrpView<PowerReference>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 struct Lamp {

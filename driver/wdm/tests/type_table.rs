@@ -19,7 +19,7 @@ use wdm::{
     RegistryKey, Remove, Reply, RestoreIrql, Returned, Rundown, RwSpinLock, SList, Shared,
     SpinLock, Start, StartIoQueue, Thread, ThreadRoutine, Timer, TimerRoutine, UserBuffer,
     WorkItem, WorkItemRoutine, Zone, ZoneBox,
-    irql::{DispatchLevel, NoSpinLockHeld, ObjectHeld, SpinLockHeld},
+    irql::{DispatchLevel, ObjectHeld, SpinLockHeld},
     lock_order::Alone,
     log::Part,
 };
@@ -56,7 +56,7 @@ struct Callbacks<R>(PhantomData<fn(R) -> R>);
 impl<R: Record> QueueCallbacks for Callbacks<R> {
     type Record = R;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView<R>, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView<R>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// A record with a target that is not `Sync`.
@@ -155,10 +155,10 @@ fn table() -> Vec<Row> {
             B<Both> => "SSU", B<SendOnly> => "--U", B<SyncOnly> => "SSU", B<Neither> => "--U",
         }
         CancelSpinLockGuard ["'a" Covariant] { CancelSpinLockGuard<'static> => "--U" }
-        CancelableIrp ["C" Invariant("cancelable_irp_of_other_callbacks")] {
+        CancelableIrp ["C" Invariant("irp_queue_of_other_callbacks")] {
             CancelableIrp<C> => "SSU", CancelableIrp<U> => "SSU",
         }
-        CurrentIrp ["C" Invariant("current_irp_of_other_callbacks")] {
+        CurrentIrp ["C" Invariant("irp_queue_of_other_callbacks")] {
             CurrentIrp<C> => "SSU", CurrentIrp<U> => "S-U",
         }
         DeviceQueue ["'n" Invariant("device_queue_shortened"), "T" Invariant("device_queue_value_shortened"),
@@ -232,7 +232,7 @@ fn table() -> Vec<Row> {
             Returned<PendedIrp> => "SSU", Returned<PendedIrp<Unshared>> => "S-U", Returned<Irp<'static>> => "--U",
         }
         Rundown ["T" Invariant("rundown_value_shortened")] {
-            Rundown<Both> => "SSU", Rundown<SendOnly> => "S-U", Rundown<SyncOnly> => "--U", Rundown<Neither> => "--U",
+            Rundown<Both> => "SS-", Rundown<SendOnly> => "S--", Rundown<SyncOnly> => "---", Rundown<Neither> => "---",
         }
         RwSpinLock ["T" Invariant("rw_spin_lock_value_shortened"), "C" Invariant("rw_spin_lock_of_a_superclass")] {
             RwSpinLock<Both> => "SSU", RwSpinLock<SendOnly> => "S-U", RwSpinLock<SyncOnly> => "--U", RwSpinLock<Neither> => "--U",
@@ -249,8 +249,8 @@ fn table() -> Vec<Row> {
         }
         SpinLockHeld ["C" Invariant("held_token_of_a_superclass")] { SpinLockHeld<Alone> => "--U" }
         ObjectHeld ["C" Invariant("object_token_of_a_superclass")] { ObjectHeld<Alone> => "--U" }
-        Start ["C" Invariant("start_of_other_callbacks")] { Start<C> => "SSU", Start<U> => "S-U" }
-        StartIoQueue ["C" Invariant("start_io_queue_of_other_callbacks")] {
+        Start ["C" Invariant("irp_queue_of_other_callbacks")] { Start<C> => "SSU", Start<U> => "S-U" }
+        StartIoQueue ["C" Invariant("irp_queue_of_other_callbacks")] {
             StartIoQueue<C> => "SS-", StartIoQueue<U> => "SS-",
         }
         Thread ["C" Invariant("thread_of_another_routine")] { Thread<Routine> => "SSU" }

@@ -4,16 +4,13 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::load;
+use common::{Quiet, load};
 use ntmodel::{
     Access, File, Kernel,
     explore::{self, Search},
 };
 use pinned_init::PinInit;
-use wdm::{
-    Device, Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, irql::NoSpinLockHeld,
-};
+use wdm::{Device, Error, Guid, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared};
 
 const WAIT: u32 = 0x22_2000;
 const LAST: u32 = 0x22_2004;
@@ -25,14 +22,6 @@ const TAKE: u32 = 0x22_200c;
 const TAKEN: u32 = 64;
 
 const LONG: Duration = Duration::from_secs(5);
-
-struct Quiet;
-
-impl QueueCallbacks for Quiet {
-    type Record = ();
-
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
-}
 
 struct Walked(Shared<IrpQueue<Quiet>>);
 

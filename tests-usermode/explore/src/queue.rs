@@ -7,7 +7,7 @@ use ntmodel::{File, Kernel, Request, explore::Actor};
 use pinned_init::PinInit;
 use wdm::{
     Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, irql::NoSpinLockHeld,
+    QueueCallbacks, Shared, irql::ObjectHeld,
 };
 
 use crate::{
@@ -95,7 +95,7 @@ impl QueueCallbacks for ByCode {
 
     const LOOKUP: bool = true;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     fn lookup_key(&self, irp: &IrpView) -> u64 {
         irp.code().into()

@@ -7,7 +7,7 @@ use ntmodel::{File, Kernel};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CurrentIrp, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, irql::NoSpinLockHeld,
+    QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, irql::ObjectHeld,
 };
 
 use crate::{
@@ -82,7 +82,7 @@ struct Keys;
 impl QueueCallbacks for Keys {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     fn key(&self, irp: &IrpView) -> u32 {
         (irp.code() - PEND) / 4

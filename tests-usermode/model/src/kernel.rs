@@ -31,19 +31,23 @@ static UPCALLS: Upcalls = Upcalls {
     hang: io::hang,
 };
 
-impl Part for Ke {
+// SAFETY: `parts` puts the parts in this order.
+unsafe impl Part for Ke {
     const PLACE: usize = 0;
 }
 
-impl Part for Ex {
+// SAFETY: as above.
+unsafe impl Part for Ex {
     const PLACE: usize = 1;
 }
 
-impl Part for Ps {
+// SAFETY: as above.
+unsafe impl Part for Ps {
     const PLACE: usize = 2;
 }
 
-impl Part for Io {
+// SAFETY: as above.
+unsafe impl Part for Io {
     const PLACE: usize = 3;
 }
 

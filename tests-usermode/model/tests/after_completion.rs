@@ -1,5 +1,7 @@
 //! What a driver does with an IRP and its file object after it has completed the IRP.
 
+#[macro_use]
+mod call;
 mod steps;
 
 use nt::{DEVICE_OBJECT, IRP, NTSTATUS, STATUS_SUCCESS};
@@ -17,20 +19,15 @@ impl<const M: u8> Steps for References<M> {
     type Own = ();
 
     fn control(_: *mut DEVICE_OBJECT, (): &(), irp: *mut IRP, _: u32) -> NTSTATUS {
-        // SAFETY: the IRP is this routine's.
-        let file = unsafe { nt::irp::file_object(irp) }.cast();
-        // SAFETY: the file is open.
-        unsafe { nt::ObfReferenceObject(file) };
+        let file = nt!(irp::file_object(irp)).cast();
+        nt!(ObfReferenceObject(file));
         let status = complete(irp, STATUS_SUCCESS);
-        // SAFETY: the file is referenced.
-        unsafe { nt::ObfDereferenceObject(file) };
+        nt!(ObfDereferenceObject(file));
         if M == DEREFERENCES_TWICE {
-            // SAFETY: whether this may be done is what is tested; so below.
-            unsafe { nt::ObfDereferenceObject(file) };
+            nt!(ObfDereferenceObject(file));
         }
         if M == READS_STATUS {
-            // SAFETY: as above. The model keeps the memory.
-            return unsafe { nt::irp::status(irp) };
+            return nt!(irp::status(irp));
         }
         status
     }

@@ -1,5 +1,7 @@
 //! A violation names the driver's functions `Type::function`, in the symbol mangling that this test is compiled with.
 
+#[macro_use]
+mod call;
 mod body;
 
 use std::hint::black_box;
@@ -18,8 +20,7 @@ fn functions(body: fn()) -> Vec<String> {
 /// Releases a lock that nobody holds.
 fn break_a_rule() {
     let mut lock: KSPIN_LOCK = 0;
-    // SAFETY: the lock is this function's; whether it may be released is what is tested.
-    unsafe { nt::KeReleaseSpinLock(&raw mut lock, 0) };
+    nt!(KeReleaseSpinLock(&raw mut lock, 0));
     // Otherwise the call above would be this function's last, and its frame gone.
     black_box(());
 }

@@ -1,5 +1,7 @@
 //! Named device objects and symbolic links: when and by which user they can be opened, and objects that a driver must delete.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{ptr::null_mut, sync::Arc, thread, time::Duration};
@@ -31,29 +33,31 @@ fn with<R>(name: &str, routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {
 fn create(driver: *mut DRIVER_OBJECT, name: &str, flags: u32) -> Result<*mut DEVICE_OBJECT, i32> {
     let mut device = null_mut();
     let status = with(name, |name| {
-        // SAFETY: the I/O manager gives the driver object; so for every call below.
-        unsafe { nt::IoCreateDevice(driver, 0, name, 0x22, flags, 0, &raw mut device) }
+        nt!(IoCreateDevice(
+            driver,
+            0,
+            name,
+            0x22,
+            flags,
+            0,
+            &raw mut device
+        ))
     });
     if status < 0 { Err(status) } else { Ok(device) }
 }
 
 fn delete(device: *mut DEVICE_OBJECT) {
-    // SAFETY: as above.
-    unsafe { nt::IoDeleteDevice(device) };
+    nt!(IoDeleteDevice(device));
 }
 
 fn link() -> NTSTATUS {
     with(LINK, |link| {
-        // SAFETY: as above.
-        with(DEVICE, |device| unsafe {
-            nt::IoCreateSymbolicLink(link, device)
-        })
+        with(DEVICE, |device| nt!(IoCreateSymbolicLink(link, device)))
     })
 }
 
 fn unlink() -> NTSTATUS {
-    // SAFETY: as above.
-    with(LINK, |link| unsafe { nt::IoDeleteSymbolicLink(link) })
+    with(LINK, |link| nt!(IoDeleteSymbolicLink(link)))
 }
 
 /// Sets a security descriptor through a handle with an access.
@@ -61,15 +65,22 @@ fn secure(device: *mut DEVICE_OBJECT, access: u32, descriptor: &mut [u32]) -> NT
     let mut handle: HANDLE = null_mut();
     let (object, attributes) = (device.cast(), nt::OBJ_KERNEL_HANDLE);
     let (state, kind) = (null_mut(), null_mut());
-    // SAFETY: as above.
-    let status = unsafe {
-        nt::ObOpenObjectByPointer(object, attributes, state, access, kind, 0, &raw mut handle)
-    };
+    let status = nt!(ObOpenObjectByPointer(
+        object,
+        attributes,
+        state,
+        access,
+        kind,
+        0,
+        &raw mut handle
+    ));
     assert_eq!(status, STATUS_SUCCESS);
-    // SAFETY: as above.
-    let status = unsafe { nt::ZwSetSecurityObject(handle, 4, descriptor.as_mut_ptr().cast()) };
-    // SAFETY: as above.
-    assert_eq!(unsafe { nt::ZwClose(handle) }, STATUS_SUCCESS);
+    let status = nt!(ZwSetSecurityObject(
+        handle,
+        4,
+        descriptor.as_mut_ptr().cast()
+    ));
+    assert_eq!(nt!(ZwClose(handle)), STATUS_SUCCESS);
     status
 }
 
@@ -87,16 +98,14 @@ fn administrators_only() -> [u32; 13] {
 
 /// Completes every request with success.
 unsafe extern "C" fn succeed(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: as above.
-    unsafe { nt::irp::set_status(irp, STATUS_SUCCESS) };
-    // SAFETY: as above.
-    unsafe { nt::IofCompleteRequest(irp, 0) };
+    nt!(irp::set_status(irp, STATUS_SUCCESS));
+    nt!(IofCompleteRequest(irp, 0));
     STATUS_SUCCESS
 }
 
 unsafe extern "C" fn unload(driver: *mut DRIVER_OBJECT) {
     assert_eq!(unlink(), STATUS_SUCCESS);
-    // SAFETY: as above.
+    // SAFETY: the I/O manager gives the driver object.
     delete(unsafe { (*driver).DeviceObject });
 }
 
@@ -223,7 +232,7 @@ fn without_secure_open_names_below_the_device_are_open_to_all() {
 /// Opens a device while its `DriverEntry` runs, in another thread.
 unsafe extern "C" fn opened_early(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
     let device = set_up(driver, 0, Some(unload));
-    // SAFETY: as above.
+    // SAFETY: the driver has just created the device object.
     assert_ne!(unsafe { (*device).Flags } & nt::DO_DEVICE_INITIALIZING, 0);
     // The other thread looks as long as this one waits.
     common::delay(-200 * common::MILLISECOND);
@@ -359,8 +368,7 @@ fn unload_leaves_neither_device_nor_link() {
 }
 
 fn linked_above_its_level(_: *mut DEVICE_OBJECT) {
-    // SAFETY: as above.
-    unsafe { nt::KfRaiseIrql(1) };
+    nt!(KfRaiseIrql(1));
     link();
 }
 

@@ -1,5 +1,7 @@
 //! Cancel-safe IRP queues: a correct driver in every order, the documented results, and the mistakes of a driver.
 
+#[macro_use]
+mod call;
 mod steps;
 
 use std::{
@@ -71,24 +73,20 @@ impl Own {
             Mistake::ForgetsIrql => Some(raise_and_acquire),
             _ => Some(acquire),
         };
-        // SAFETY: the mistakes are the model's to find; so for every call below.
-        let status = unsafe {
-            nt::IoCsqInitialize(
-                self.csq.get(),
-                Some(insert),
-                remove,
-                peek,
-                acquire,
-                release,
-                Some(complete_cancelled),
-            )
-        };
+        let status = nt!(IoCsqInitialize(
+            self.csq.get(),
+            Some(insert),
+            remove,
+            peek,
+            acquire,
+            release,
+            Some(complete_cancelled),
+        ));
         assert_eq!(status, STATUS_SUCCESS);
     }
 
     fn remove_next(&self) -> *mut IRP {
-        // SAFETY: as above.
-        unsafe { nt::IoCsqRemoveNextIrp(self.csq.get(), null_mut()) }
+        nt!(IoCsqRemoveNextIrp(self.csq.get(), null_mut()))
     }
 }
 
@@ -118,39 +116,33 @@ unsafe extern "C" fn peek(csq: *mut IO_CSQ, irp: *mut IRP, _: *mut c_void) -> *m
     if next == head {
         return null_mut();
     }
-    // SAFETY: the entries are those of IRPs.
-    unsafe { io::from_list_entry(next) }
+    nt!(irp::from_list_entry(next))
 }
 
 unsafe extern "C" fn peek_head(csq: *mut IO_CSQ, _: *mut IRP, word: *mut c_void) -> *mut IRP {
-    // SAFETY: as above.
+    // SAFETY: passed on from the caller.
     unsafe { peek(csq, null_mut(), word) }
 }
 
 unsafe extern "C" fn acquire(csq: *mut IO_CSQ, irql: *mut u8) {
-    // SAFETY: the lock is initialised.
-    let old = unsafe { nt::KeAcquireSpinLockRaiseToDpc(Own::of(csq).lock.get()) };
+    let old = nt!(KeAcquireSpinLockRaiseToDpc(Own::of(csq).lock.get()));
     // SAFETY: there is room for the IRQL.
     unsafe { *irql = old };
 }
 
 unsafe extern "C" fn release(csq: *mut IO_CSQ, irql: u8) {
-    // SAFETY: the lock is held.
-    unsafe { nt::KeReleaseSpinLock(Own::of(csq).lock.get(), irql) };
+    nt!(KeReleaseSpinLock(Own::of(csq).lock.get(), irql));
 }
 
 unsafe extern "C" fn raise_and_acquire(csq: *mut IO_CSQ, irql: *mut u8) {
-    // SAFETY: as above.
-    let old = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-    // SAFETY: as above.
+    let old = nt!(KeRaiseIrqlToDpcLevel());
+    // SAFETY: the queue's routine passes a pointer to its IRQL.
     unsafe { *irql = old };
-    // SAFETY: as above.
-    unsafe { nt::KeAcquireSpinLockAtDpcLevel(Own::of(csq).lock.get()) };
+    nt!(KeAcquireSpinLockAtDpcLevel(Own::of(csq).lock.get()));
 }
 
 unsafe extern "C" fn release_to_dispatch(csq: *mut IO_CSQ, _: u8) {
-    // SAFETY: as above.
-    unsafe { nt::KeReleaseSpinLockFromDpcLevel(Own::of(csq).lock.get()) };
+    nt!(KeReleaseSpinLockFromDpcLevel(Own::of(csq).lock.get()));
 }
 
 unsafe extern "C" fn complete_cancelled(_: *mut IO_CSQ, irp: *mut IRP) {
@@ -187,9 +179,8 @@ impl<const MISTAKE: u8> Steps for Queues<MISTAKE> {
     type Own = Own;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Own) {
+        nt!(KeInitializeSpinLock(own.lock.get()));
         // SAFETY: the lock and the list stay where they are.
-        unsafe { nt::KeInitializeSpinLock(own.lock.get()) };
-        // SAFETY: as above.
         unsafe { list::InitializeListHead(own.head.get()) };
         if !Self::has(Mistake::InitialisesNever) {
             own.initialise(Self::mistake());
@@ -198,14 +189,12 @@ impl<const MISTAKE: u8> Steps for Queues<MISTAKE> {
 
     fn control(_: *mut DEVICE_OBJECT, own: &Own, irp: *mut IRP, code: u32) -> NTSTATUS {
         if code == FIRST {
-            // SAFETY: the IRP is this routine's until it is on the queue.
-            unsafe { nt::IoCsqInsertIrp(own.csq.get(), irp, null_mut()) };
+            nt!(IoCsqInsertIrp(own.csq.get(), irp, null_mut()));
             if Self::has(Mistake::InsertsTwice) {
-                // SAFETY: as above.
-                unsafe { nt::IoCsqInsertIrp(own.csq.get(), irp, null_mut()) };
+                nt!(IoCsqInsertIrp(own.csq.get(), irp, null_mut()));
             }
             if Self::has(Mistake::UsesWord) {
-                // SAFETY: as above.
+                // SAFETY: the IRP is this routine's until it is on the queue.
                 unsafe { io::set_driver_context::<3>(irp, irp.cast()) };
             }
             if Self::has(Mistake::InitialisesAgain) {
@@ -336,13 +325,14 @@ impl Steps for InsertsLater {
             own.kept.set(irp);
             return mark(irp);
         }
-        // SAFETY: the IRP is the driver's, which has kept it.
-        let status = unsafe {
-            nt::IoCsqInsertIrpEx(own.csq.get(), own.kept.get(), own.context.get(), null_mut())
-        };
+        let status = nt!(IoCsqInsertIrpEx(
+            own.csq.get(),
+            own.kept.get(),
+            own.context.get(),
+            null_mut()
+        ));
         assert_eq!(status, STATUS_SUCCESS, "the queue has no CsqInsertIrpEx");
-        // SAFETY: the context is that of the IRP.
-        let removed = unsafe { nt::IoCsqRemoveIrp(own.csq.get(), own.context.get()) };
+        let removed = nt!(IoCsqRemoveIrp(own.csq.get(), own.context.get()));
         if own.inserted.get() == 0 {
             assert!(removed.is_null(), "the IRP was cancelled");
         } else {
@@ -379,7 +369,7 @@ unsafe extern "C" fn insert_one(csq: *mut IO_CSQ, irp: *mut IRP, word: *mut c_vo
     if word.is_null() {
         return STATUS_DEVICE_BUSY;
     }
-    // SAFETY: as above.
+    // SAFETY: passed on from the caller.
     unsafe { insert(csq, irp) };
     STATUS_SUCCESS
 }
@@ -389,31 +379,26 @@ impl Steps for Refuses {
 
     fn add(device: *mut DEVICE_OBJECT, own: &Own) {
         Queues::<NOTHING>::add(device, own);
-        // SAFETY: the queue is not used yet.
-        let status = unsafe {
-            nt::IoCsqInitializeEx(
-                own.csq.get(),
-                Some(insert_one),
-                Some(remove),
-                Some(peek),
-                Some(acquire),
-                Some(release),
-                Some(complete_cancelled),
-            )
-        };
+        let status = nt!(IoCsqInitializeEx(
+            own.csq.get(),
+            Some(insert_one),
+            Some(remove),
+            Some(peek),
+            Some(acquire),
+            Some(release),
+            Some(complete_cancelled),
+        ));
         assert_eq!(status, STATUS_SUCCESS);
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Own, irp: *mut IRP, _: u32) -> NTSTATUS {
         let csq = own.csq.get();
-        // SAFETY: the IRP is this routine's.
-        let status = unsafe { nt::IoCsqInsertIrpEx(csq, irp, null_mut(), null_mut()) };
+        let status = nt!(IoCsqInsertIrpEx(csq, irp, null_mut(), null_mut()));
         assert_eq!(
             status, STATUS_DEVICE_BUSY,
             "what CsqInsertIrpEx has returned"
         );
-        // SAFETY: as above.
-        let status = unsafe { nt::IoCsqInsertIrpEx(csq, irp, null_mut(), csq.cast()) };
+        let status = nt!(IoCsqInsertIrpEx(csq, irp, null_mut(), csq.cast()));
         assert_eq!(status, STATUS_SUCCESS);
         assert_eq!(own.remove_next(), irp);
         complete(irp, STATUS_SUCCESS);
@@ -432,8 +417,7 @@ impl Steps for CompletesRefused {
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Own, irp: *mut IRP, _: u32) -> NTSTATUS {
-        // SAFETY: as above.
-        let status = unsafe { nt::IoCsqInsertIrpEx(own.csq.get(), irp, null_mut(), null_mut()) };
+        let status = nt!(IoCsqInsertIrpEx(own.csq.get(), irp, null_mut(), null_mut()));
         complete(irp, status)
     }
 }

@@ -1,5 +1,7 @@
 //! Devices that a driver opens by name (`IoGetDeviceObjectPointer`), and references to their file objects.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{
@@ -13,7 +15,7 @@ use std::{
 use common::{delete, event, found_in, initialise, load};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
-    STATUS_CANCELLED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING, irp as io,
+    STATUS_CANCELLED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Config, Driver, Kernel, Rule};
 
@@ -46,14 +48,10 @@ fn counts<'a>(device: *mut DEVICE_OBJECT) -> &'a [AtomicU32; 28] {
 }
 
 unsafe extern "C" fn dispatch(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: as above.
-    counts(device)[unsafe { io::major_function(irp) }].fetch_add(1, SeqCst);
-    // SAFETY: as above.
-    unsafe { io::set_status(irp, STATUS_SUCCESS) };
-    // SAFETY: as above.
-    unsafe { io::set_information(irp, 0) };
-    // SAFETY: as above.
-    unsafe { nt::IofCompleteRequest(irp, 0) };
+    counts(device)[nt!(irp::major_function(irp))].fetch_add(1, SeqCst);
+    nt!(irp::set_status(irp, STATUS_SUCCESS));
+    nt!(irp::set_information(irp, 0));
+    nt!(IofCompleteRequest(irp, 0));
     STATUS_SUCCESS
 }
 
@@ -74,9 +72,15 @@ unsafe extern "C" fn lower(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
     let mut name = units(NAME);
     let mut name = string(&mut name);
     let mut device = null_mut();
-    // SAFETY: as above.
-    let status =
-        unsafe { nt::IoCreateDevice(driver, 128, &raw mut name, 0x22, 0, 0, &raw mut device) };
+    let status = nt!(IoCreateDevice(
+        driver,
+        128,
+        &raw mut name,
+        0x22,
+        0,
+        0,
+        &raw mut device
+    ));
     assert_eq!(status, STATUS_SUCCESS);
     // SAFETY: as above.
     let driver = unsafe { &mut *driver };
@@ -89,15 +93,12 @@ fn open(name: &str) -> Result<(*mut FILE_OBJECT, *mut DEVICE_OBJECT), NTSTATUS> 
     let mut name = units(name);
     let mut name = string(&mut name);
     let (mut file, mut device) = (null_mut(), null_mut());
-    // SAFETY: as above.
-    let status = unsafe {
-        nt::IoGetDeviceObjectPointer(
-            &raw mut name,
-            FILE_READ_DATA,
-            &raw mut file,
-            &raw mut device,
-        )
-    };
+    let status = nt!(IoGetDeviceObjectPointer(
+        &raw mut name,
+        FILE_READ_DATA,
+        &raw mut file,
+        &raw mut device,
+    ));
     if status < 0 {
         Err(status)
     } else {
@@ -124,28 +125,22 @@ fn use_lower(releases: u32) {
         Reserved: 0,
         Information: 1,
     };
-    // SAFETY: as above.
-    let irp = unsafe {
-        nt::IoBuildDeviceIoControlRequest(
-            0x22_2000,
-            device,
-            null_mut(),
-            0,
-            null_mut(),
-            0,
-            0,
-            done,
-            &raw mut block,
-        )
-    };
-    // SAFETY: as above.
-    assert_eq!(unsafe { nt::IofCallDriver(device, irp) }, STATUS_SUCCESS);
+    let irp = nt!(IoBuildDeviceIoControlRequest(
+        0x22_2000,
+        device,
+        null_mut(),
+        0,
+        null_mut(),
+        0,
+        0,
+        done,
+        &raw mut block,
+    ));
+    assert_eq!(nt!(IofCallDriver(device, irp)), STATUS_SUCCESS);
     assert_eq!((block.Status, block.Information), (STATUS_SUCCESS, 0));
-    // SAFETY: as above.
-    unsafe { nt::ObfReferenceObject(file.cast()) };
+    nt!(ObfReferenceObject(file.cast()));
     for _ in 0..releases {
-        // SAFETY: as above.
-        unsafe { nt::ObfDereferenceObject(file.cast()) };
+        nt!(ObfDereferenceObject(file.cast()));
     }
     assert_eq!(count(nt::IRP_MJ_CLOSE), u32::from(releases >= 2));
 }

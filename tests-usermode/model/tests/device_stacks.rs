@@ -1,5 +1,7 @@
 //! What a filter driver may do in a device stack, and what it may not.
 
+#[macro_use]
+mod call;
 mod common;
 mod steps;
 
@@ -20,14 +22,6 @@ use nt::{
 use ntmodel::{Config, Driver, Kernel, Rule};
 use steps::{FIRST, SECOND, Stage, Steps, complete, end_of, entry, lower, mark};
 
-/// Calls a routine of the kernel.
-macro_rules! nt {
-    ($routine:ident($($argument:expr),* $(,)?)) => {
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::$routine($($argument),*) }
-    };
-}
-
 /// Completes a request at once, or pends the first and completes it with the second.
 struct Function;
 
@@ -35,8 +29,7 @@ impl Steps for Function {
     type Own = AtomicPtr<IRP>;
 
     fn other(_: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP) -> NTSTATUS {
-        // SAFETY: the routine owns the IRP.
-        if unsafe { io::major_function(irp) } == nt::IRP_MJ_CREATE {
+        if nt!(irp::major_function(irp)) == nt::IRP_MJ_CREATE {
             is_opened(irp);
         }
         complete(irp, STATUS_SUCCESS)
@@ -59,9 +52,8 @@ impl Steps for Function {
 /// `Parameters.Create.SecurityContext` points to an `IO_SECURITY_CONTEXT`, whose `DesiredAccess` is the third field:
 /// <https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mj-create>.
 fn is_opened(irp: *mut IRP) {
+    let stack = nt!(irp::current_stack_location(irp));
     // SAFETY: the caller owns the IRP.
-    let stack = unsafe { io::current_stack_location(irp) };
-    // SAFETY: as above.
     let parameters = unsafe { (*stack).Parameters };
     let context = usize::try_from(parameters[0]).expect("64 bits");
     let context = std::ptr::with_exposed_provenance::<u32>(context);
@@ -91,10 +83,10 @@ impl<F: Filter> Steps for Filtered<F> {
 }
 
 fn copy(irp: *mut IRP, routine: nt::PIO_COMPLETION_ROUTINE, context: *mut c_void) {
-    // SAFETY: the caller owns the IRP, which has a further location.
-    unsafe { io::IoCopyCurrentIrpStackLocationToNext(irp) };
-    // SAFETY: as above.
-    unsafe { io::IoSetCompletionRoutine(irp, routine, context, true, true, true) };
+    nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
+    nt!(irp::IoSetCompletionRoutine(
+        irp, routine, context, true, true, true
+    ));
 }
 
 fn live<F: Filter>(kernel: &Arc<Kernel>, code: u32) {
@@ -181,8 +173,7 @@ impl Filter for Asks {
             unsafe { (*device).AlignmentRequirement }
         });
         assert_eq!(own, lower);
-        // SAFETY: the routine owns the IRP.
-        if unsafe { io::io_control(irp) }.input_length != 0 {
+        if nt!(irp::io_control(irp)).input_length != 0 {
             let irql = nt!(KeRaiseIrqlToDpcLevel());
             let status = steps::skip(below, irp);
             nt!(KeLowerIrql(irql));
@@ -305,8 +296,7 @@ impl Filter for MarksOwn {
         let done: *mut KEVENT = &raw mut done;
         initialise(done);
         let own = nt!(IoAllocateIrp(4, 0));
-        // SAFETY: the IRP is this routine's.
-        let next = unsafe { io::IoGetNextIrpStackLocation(own) };
+        let next = nt!(irp::IoGetNextIrpStackLocation(own));
         let parameters = io::IoControl {
             code: SECOND,
             input_length: 0,
@@ -314,8 +304,14 @@ impl Filter for MarksOwn {
         };
         nt!(set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters));
         let context = done.cast();
-        // SAFETY: the IRP is this routine's.
-        unsafe { io::IoSetCompletionRoutine(own, Some(marks), context, true, true, true) };
+        nt!(irp::IoSetCompletionRoutine(
+            own,
+            Some(marks),
+            context,
+            true,
+            true,
+            true
+        ));
         nt!(IofCallDriver(below, own));
         complete(irp, STATUS_SUCCESS)
     }

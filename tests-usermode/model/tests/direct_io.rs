@@ -1,5 +1,7 @@
 //! Direct I/O: correct uses of the MDL of a request, and mistakes.
 
+#[macro_use]
+mod call;
 mod steps;
 
 use std::{
@@ -10,9 +12,7 @@ use std::{
     },
 };
 
-use nt::{
-    DEVICE_OBJECT, IRP, MDL, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, irp as io,
-};
+use nt::{DEVICE_OBJECT, IRP, MDL, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 use ntmodel::{Completion, Config, Faults, Kernel, Rule};
 use steps::{Stage, Steps, breaks, complete, holds, mark};
 
@@ -24,19 +24,23 @@ const NEITHER: u32 = 0x22_2003;
 const LENGTH: usize = 8;
 
 fn map(mdl: *mut MDL) -> *mut u8 {
-    // SAFETY: whether the MDL may be mapped is what is tested.
-    unsafe { nt::MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority) }.cast()
+    nt!(MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority)).cast()
 }
 
 /// Maps the MDL without a look at whether it is mapped.
 fn map_anyway(mdl: *mut MDL) {
-    // SAFETY: as above.
-    unsafe { nt::MmMapLockedPagesSpecifyCache(mdl, 0, nt::MmCached, null_mut(), 0, 16) };
+    nt!(MmMapLockedPagesSpecifyCache(
+        mdl,
+        0,
+        nt::MmCached,
+        null_mut(),
+        0,
+        16
+    ));
 }
 
 fn mdl(irp: *mut IRP) -> *mut MDL {
-    // SAFETY: the IRP is the caller's.
-    unsafe { io::mdl(irp) }
+    nt!(irp::mdl(irp))
 }
 
 /// Adds one to each byte of the buffer, or with `METHOD_IN_DIRECT` reads them.
@@ -47,8 +51,7 @@ impl Steps for Increments {
 
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, code: u32) -> NTSTATUS {
         if code == NEITHER {
-            // SAFETY: the IRP is this routine's.
-            let buffer = unsafe { io::system_buffer(irp) };
+            let buffer = nt!(irp::system_buffer(irp));
             assert!(mdl(irp).is_null() && buffer.is_null());
             return complete(irp, STATUS_SUCCESS);
         }
@@ -68,12 +71,9 @@ impl Steps for Increments {
                 unsafe { byte.write(value + 1) };
             }
         }
-        // SAFETY: the IRP is this routine's.
-        unsafe { io::set_status(irp, STATUS_SUCCESS) };
-        // SAFETY: as above.
-        unsafe { io::set_information(irp, sum) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(irp, 0) };
+        nt!(irp::set_status(irp, STATUS_SUCCESS));
+        nt!(irp::set_information(irp, sum));
+        nt!(IofCompleteRequest(irp, 0));
         STATUS_SUCCESS
     }
 }

@@ -1,5 +1,7 @@
 //! Rules of the routines' pages: each is broken, and found.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{ffi::c_void, ptr::null_mut};
@@ -10,14 +12,6 @@ use common::{
 };
 use nt::{DEVICE_OBJECT, IO_REMOVE_LOCK, KEVENT, KMUTEX, NTSTATUS};
 use ntmodel::Rule;
-
-/// Calls a routine of the kernel.
-macro_rules! nt {
-    ($routine:ident($($argument:expr),* $(,)?)) => {
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::$routine($($argument),*) }
-    };
-}
 
 const TAG: u32 = u32::from_le_bytes(*b"test");
 const USER_MODE: i8 = 1;

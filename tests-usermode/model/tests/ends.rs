@@ -1,6 +1,8 @@
 //! Scenarios that end with an IRP that is never completed, with a thread that waits, or in a hang: the report names the
 //! threads and the objects that they wait for.
 
+#[macro_use]
+mod call;
 mod common;
 mod steps;
 
@@ -15,7 +17,7 @@ use std::{
 use common::found_in;
 use nt::{
     DEVICE_OBJECT, IO_REMOVE_LOCK, IRP, KEVENT, KSPIN_LOCK, NTSTATUS, STATUS_CANCELLED,
-    STATUS_SUCCESS, irp as io,
+    STATUS_SUCCESS,
 };
 use ntmodel::{Access, Config, Kernel, OnViolation, Rule, Violation};
 use steps::{FIRST, Stage, Steps, breaks, cancel, complete, end_of, holds, mark};
@@ -29,17 +31,14 @@ impl<const CANCELABLE: bool> Steps for Pends<CANCELABLE> {
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         let status = mark(irp);
         if CANCELABLE {
-            // SAFETY: no thread cancels the IRP before this routine has returned.
-            unsafe { io::IoSetCancelRoutine(irp, Some(cancel::<Self>)) };
+            nt!(irp::IoSetCancelRoutine(irp, Some(cancel::<Self>)));
         }
         status
     }
 
     fn cancel(_: &u64, irp: *mut IRP) {
-        // SAFETY: this is the Cancel routine.
-        let irql = unsafe { io::cancel_irql(irp) };
-        // SAFETY: the I/O manager holds the cancel spin lock.
-        unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        let irql = nt!(irp::cancel_irql(irp));
+        nt!(IoReleaseCancelSpinLock(irql));
         complete(irp, STATUS_CANCELLED);
     }
 }
@@ -108,8 +107,7 @@ struct Own {
 }
 
 unsafe extern "C" fn waits(event: *mut c_void) {
-    // SAFETY: the event is initialised, and stays until the thread has ended.
-    unsafe { nt::KeWaitForSingleObject(event, 0, 0, 0, null_mut()) };
+    nt!(KeWaitForSingleObject(event, 0, 0, 0, null_mut()));
 }
 
 impl<const ENDS: bool> Steps for HasThread<ENDS> {
@@ -117,21 +115,17 @@ impl<const ENDS: bool> Steps for HasThread<ENDS> {
 
     fn add(_: *mut DEVICE_OBJECT, own: &Own) {
         let event = own.event.get();
-        // SAFETY: the event is in the device extension.
-        unsafe { nt::KeInitializeEvent(event, 0, 0) };
+        nt!(KeInitializeEvent(event, 0, 0));
         let (none, all) = (null_mut(), 0x1f_ffff);
-        // SAFETY: the thread gets the event, which outlives it.
-        let status = unsafe {
-            nt::PsCreateSystemThread(
-                own.thread.get(),
-                all,
-                null_mut(),
-                none,
-                none,
-                Some(waits),
-                event.cast(),
-            )
-        };
+        let status = nt!(PsCreateSystemThread(
+            own.thread.get(),
+            all,
+            null_mut(),
+            none,
+            none,
+            Some(waits),
+            event.cast(),
+        ));
         assert_eq!(status, STATUS_SUCCESS);
     }
 
@@ -141,17 +135,14 @@ impl<const ENDS: bool> Steps for HasThread<ENDS> {
 
     fn remove(own: &Own) {
         if ENDS {
-            // SAFETY: the event is initialised.
-            unsafe { nt::KeSetEvent(own.event.get(), 0, 0) };
+            nt!(KeSetEvent(own.event.get(), 0, 0));
         }
         // SAFETY: the handle is no longer written.
         let thread = unsafe { *own.thread.get() };
         if ENDS {
-            // SAFETY: the handle is that of the thread.
-            unsafe { nt::ZwWaitForSingleObject(thread, 0, null_mut()) };
+            nt!(ZwWaitForSingleObject(thread, 0, null_mut()));
         }
-        // SAFETY: as above.
-        unsafe { nt::ZwClose(thread) };
+        nt!(ZwClose(thread));
     }
 }
 
@@ -229,8 +220,7 @@ impl<const RELEASES: bool> HasRemoveLock<RELEASES> {
 
     fn acquire(own: &UnsafeCell<IO_REMOVE_LOCK>, tag: *mut c_void) {
         let (lock, file) = (Self::lock(own), c"ends.rs".as_ptr());
-        // SAFETY: the lock is initialised.
-        let status = unsafe { nt::IoAcquireRemoveLockEx(lock, tag, file, 1, Self::SIZE) };
+        let status = nt!(IoAcquireRemoveLockEx(lock, tag, file, 1, Self::SIZE));
         assert_eq!(status, STATUS_SUCCESS);
     }
 }
@@ -241,15 +231,23 @@ impl<const RELEASES: bool> Steps for HasRemoveLock<RELEASES> {
     type Own = UnsafeCell<IO_REMOVE_LOCK>;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Self::Own) {
-        // SAFETY: the lock is in the device extension.
-        unsafe { nt::IoInitializeRemoveLockEx(Self::lock(own), 0, 0, 0, Self::SIZE) };
+        nt!(IoInitializeRemoveLockEx(
+            Self::lock(own),
+            0,
+            0,
+            0,
+            Self::SIZE
+        ));
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
         Self::acquire(own, irp.cast());
         if RELEASES {
-            // SAFETY: the lock was acquired above.
-            unsafe { nt::IoReleaseRemoveLockEx(Self::lock(own), irp.cast(), Self::SIZE) };
+            nt!(IoReleaseRemoveLockEx(
+                Self::lock(own),
+                irp.cast(),
+                Self::SIZE
+            ));
         }
         complete(irp, STATUS_SUCCESS)
     }
@@ -257,8 +255,11 @@ impl<const RELEASES: bool> Steps for HasRemoveLock<RELEASES> {
     fn remove(own: &Self::Own) {
         let tag = without_provenance_mut(REMOVAL);
         Self::acquire(own, tag);
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::IoReleaseRemoveLockAndWaitEx(Self::lock(own), tag, Self::SIZE) };
+        nt!(IoReleaseRemoveLockAndWaitEx(
+            Self::lock(own),
+            tag,
+            Self::SIZE
+        ));
     }
 }
 
@@ -321,20 +322,17 @@ impl<const HOLDS: bool> Steps for HoldsLock<HOLDS> {
     type Own = UnsafeCell<KSPIN_LOCK>;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Self::Own) {
-        // SAFETY: the lock is in the device extension.
-        unsafe { nt::KeInitializeSpinLock(own.get()) };
+        nt!(KeInitializeSpinLock(own.get()));
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, code: u32) -> NTSTATUS {
-        // SAFETY: the lock is initialised.
-        let irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(own.get()) };
+        let irql = nt!(KeAcquireSpinLockRaiseToDpc(own.get()));
         if HOLDS && code == FIRST {
             loop {
                 nt::interlocked::YieldProcessor();
             }
         }
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::KeReleaseSpinLock(own.get(), irql) };
+        nt!(KeReleaseSpinLock(own.get(), irql));
         complete(irp, STATUS_SUCCESS)
     }
 }

@@ -1,5 +1,8 @@
 //! An exploration finds violations that no routine of the kernel detects: a false assertion, and a hang.
 
+#[macro_use]
+mod call;
+
 use std::{ptr::null_mut, sync::Arc};
 
 use nt::{DRIVER_OBJECT, KEVENT, NTSTATUS, STATUS_CANCELLED, UNICODE_STRING};
@@ -16,14 +19,17 @@ unsafe extern "C" fn waits<const SET: bool>(
     _: *mut UNICODE_STRING,
 ) -> NTSTATUS {
     let mut event = KEVENT { Header: [0; 3] };
-    // SAFETY: the event is this function's.
-    unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
+    nt!(KeInitializeEvent(&raw mut event, 0, 0));
     if SET {
-        // SAFETY: the event is initialised.
-        unsafe { nt::KeSetEvent(&raw mut event, 0, 0) };
+        nt!(KeSetEvent(&raw mut event, 0, 0));
     }
-    // SAFETY: as above.
-    unsafe { nt::KeWaitForSingleObject((&raw mut event).cast(), 0, 0, 0, null_mut()) };
+    nt!(KeWaitForSingleObject(
+        (&raw mut event).cast(),
+        0,
+        0,
+        0,
+        null_mut()
+    ));
     STATUS_CANCELLED
 }
 

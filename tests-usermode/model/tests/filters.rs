@@ -1,5 +1,7 @@
 //! A filter driver above a function driver: the pending bit is propagated as the I/O manager does it, and a missing propagation is found.
 
+#[macro_use]
+mod call;
 mod common;
 mod steps;
 
@@ -43,16 +45,13 @@ struct List {
 
 impl List {
     fn initialise(&mut self) {
-        // SAFETY: the list is the caller's; so below.
-        unsafe { nt::list::InitializeListHead(&raw mut self.head) };
-        // SAFETY: as above.
-        unsafe { nt::KeInitializeSpinLock(&raw mut self.lock) };
+        nt!(list::InitializeListHead(&raw mut self.head));
+        nt!(KeInitializeSpinLock(&raw mut self.lock));
     }
 
     fn insert(&mut self, irp: *mut IRP) {
         let (head, lock) = (&raw mut self.head, &raw mut self.lock);
-        // SAFETY: whether the IRP may be inserted is what is tested.
-        unsafe { nt::ExInterlockedInsertTailList(head, io::list_entry(irp), lock) };
+        nt!(ExInterlockedInsertTailList(head, io::list_entry(irp), lock));
     }
 }
 
@@ -73,8 +72,7 @@ impl Steps for Function {
             PEND | CANCELABLE => {
                 mark(irp);
                 if code == CANCELABLE {
-                    // SAFETY: the IRP is this routine's. Nobody cancels it before this routine has returned.
-                    unsafe { io::IoSetCancelRoutine(irp, Some(cancel::<Self>)) };
+                    nt!(irp::IoSetCancelRoutine(irp, Some(cancel::<Self>)));
                 }
                 // Seen by whoever completes it.
                 nt::interlocked::YieldProcessor();
@@ -100,19 +98,15 @@ impl Steps for Function {
                 STATUS_SUCCESS
             }
             INFORM => {
-                // SAFETY: the IRP is an IRP_MJ_DEVICE_CONTROL of this routine's.
-                let has_input = unsafe { io::io_control(irp) }.input_length != 0;
+                let has_input = nt!(irp::io_control(irp)).input_length != 0;
                 let status = if has_input {
                     STATUS_NOT_FOUND
                 } else {
                     STATUS_SUCCESS
                 };
-                // SAFETY: as above; so below.
-                unsafe { io::set_status(irp, status) };
-                // SAFETY: as above.
-                unsafe { io::set_information(irp, 1) };
-                // SAFETY: as above.
-                unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+                nt!(irp::set_status(irp, status));
+                nt!(irp::set_information(irp, 1));
+                nt!(IofCompleteRequest(irp, nt::IO_NO_INCREMENT));
                 status
             }
             _ => complete(irp, STATUS_SUCCESS),
@@ -120,10 +114,8 @@ impl Steps for Function {
     }
 
     fn cancel(kept: &Self::Own, irp: *mut IRP) {
-        // SAFETY: the I/O manager holds the cancel spin lock.
-        let irql = unsafe { io::cancel_irql(irp) };
-        // SAFETY: as above.
-        unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        let irql = nt!(irp::cancel_irql(irp));
+        nt!(IoReleaseCancelSpinLock(irql));
         // The filter's device object keeps no IRP.
         let kept = kept.swap(null_mut(), SeqCst);
         assert_eq!(
@@ -167,18 +159,17 @@ fn start<F: Filter>(kernel: &Arc<Kernel>) -> Stage {
 }
 
 fn call(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the IRP is the caller's.
-    unsafe { nt::IofCallDriver(lower, irp) }
+    nt!(IofCallDriver(lower, irp))
 }
 
 fn copy(irp: *mut IRP) {
-    // SAFETY: the IRP is the caller's, and has a further stack location.
-    unsafe { io::IoCopyCurrentIrpStackLocationToNext(irp) };
+    nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
 }
 
 fn set_routine(irp: *mut IRP, routine: nt::PIO_COMPLETION_ROUTINE, context: *mut c_void) {
-    // SAFETY: as above.
-    unsafe { io::IoSetCompletionRoutine(irp, routine, context, true, true, true) };
+    nt!(irp::IoSetCompletionRoutine(
+        irp, routine, context, true, true, true
+    ));
 }
 
 struct Skips;
@@ -199,8 +190,7 @@ impl Filter for Copies {
 }
 
 unsafe extern "C" fn propagates(_: *mut DEVICE_OBJECT, irp: *mut IRP, _: *mut c_void) -> NTSTATUS {
-    // SAFETY: the IRP is the completion routine's.
-    if unsafe { io::pending_returned(irp) } {
+    if nt!(irp::pending_returned(irp)) {
         mark(irp);
     }
     STATUS_SUCCESS
@@ -251,11 +241,9 @@ impl Filter for Waits {
         copy(irp);
         set_routine(irp, Some(keeps), done.cast());
         if call(lower, irp) == STATUS_PENDING {
-            // SAFETY: the event is initialised.
-            unsafe { nt::KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()) };
+            nt!(KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()));
         }
-        // SAFETY: the completion routine has kept the IRP for this routine.
-        complete(irp, unsafe { io::status(irp) })
+        complete(irp, nt!(irp::status(irp)))
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+#[macro_use]
+mod call;
 mod common;
 mod image_file;
 mod steps;
@@ -405,9 +407,8 @@ fn dbg_print_formats_its_arguments() {
 
 /// An image calls inline functions without the model: it marks the IRP pending.
 fn mark_unseen(irp: *mut nt::IRP) -> nt::NTSTATUS {
+    let location = nt!(irp::current_stack_location(irp));
     // SAFETY: the IRP is the dispatch routine's.
-    let location = unsafe { nt::irp::current_stack_location(irp) };
-    // SAFETY: as above.
     unsafe { (*location).Control |= nt::SL_PENDING_RETURNED };
     nt::STATUS_PENDING
 }
@@ -419,12 +420,9 @@ struct Lists {
 }
 
 fn initialise(lists: &Lists) {
-    // SAFETY: the objects stay where they are, in the device extension; so for those below.
-    unsafe { nt::list::InitializeListHead(lists.head.get()) };
-    // SAFETY: as above.
-    unsafe { nt::KeInitializeSpinLock(lists.lock.get()) };
-    // SAFETY: as above.
-    unsafe { nt::KeInitializeDeviceQueue(lists.queue.get()) };
+    nt!(list::InitializeListHead(lists.head.get()));
+    nt!(KeInitializeSpinLock(lists.lock.get()));
+    nt!(KeInitializeDeviceQueue(lists.queue.get()));
 }
 
 struct InterlockedList;
@@ -438,8 +436,11 @@ impl Steps for InterlockedList {
 
     fn control(_: *mut nt::DEVICE_OBJECT, own: &Lists, irp: *mut nt::IRP, _: u32) -> nt::NTSTATUS {
         let entry = nt::irp::list_entry(irp);
-        // SAFETY: the list is initialised, and the IRP is this routine's.
-        unsafe { nt::ExInterlockedInsertTailList(own.head.get(), entry, own.lock.get()) };
+        nt!(ExInterlockedInsertTailList(
+            own.head.get(),
+            entry,
+            own.lock.get()
+        ));
         mark_unseen(irp)
     }
 }
@@ -455,14 +456,14 @@ impl Steps for DeviceQueue {
 
     fn control(_: *mut nt::DEVICE_OBJECT, own: &Lists, irp: *mut nt::IRP, _: u32) -> nt::NTSTATUS {
         let mut irql = 0;
-        // SAFETY: the IRQL is one to be saved; so for those below.
-        unsafe { nt::IoAcquireCancelSpinLock(&raw mut irql) };
+        nt!(IoAcquireCancelSpinLock(&raw mut irql));
         for _ in 0..2 {
-            // SAFETY: the queue is initialised, and the IRP is this routine's. The first only makes the queue busy.
-            unsafe { nt::KeInsertDeviceQueue(own.queue.get(), nt::irp::device_queue_entry(irp)) };
+            nt!(KeInsertDeviceQueue(
+                own.queue.get(),
+                nt::irp::device_queue_entry(irp)
+            ));
         }
-        // SAFETY: the lock was acquired above.
-        unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        nt!(IoReleaseCancelSpinLock(irql));
         mark_unseen(irp)
     }
 }

@@ -2,6 +2,8 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{

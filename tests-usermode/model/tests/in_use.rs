@@ -1,6 +1,8 @@
 //! Objects that are used while they must not be: entries on two lists, queues that hold entries, memory that Rust's allocator has
 //! freed, and timers of an unloaded driver.
 
+#[macro_use]
+mod call;
 mod body;
 mod steps;
 
@@ -41,23 +43,18 @@ fn inserts<const REMOVES: bool>() {
     let mut lock: KSPIN_LOCK = 0;
     let lock = &raw mut lock;
     // SAFETY, for every block here: the objects are this function's.
-    // SAFETY: as above.
-    unsafe { nt::KeInitializeSpinLock(lock) };
+    nt!(KeInitializeSpinLock(lock));
     for head in [&raw mut one, &raw mut two] {
-        // SAFETY: as above.
-        unsafe { nt::list::InitializeListHead(head) };
+        nt!(list::InitializeListHead(head));
     }
     let [first, second] = entries.each_mut().map(|entry| &raw mut *entry);
     for entry in [first, second] {
-        // SAFETY: as above.
-        unsafe { nt::ExInterlockedInsertTailList(&raw mut one, entry, lock) };
+        nt!(ExInterlockedInsertTailList(&raw mut one, entry, lock));
     }
     if REMOVES {
-        // SAFETY: as above.
-        unsafe { nt::ExInterlockedRemoveHeadList(&raw mut one, lock) };
+        nt!(ExInterlockedRemoveHeadList(&raw mut one, lock));
     }
-    // SAFETY: as above.
-    unsafe { nt::ExInterlockedInsertHeadList(&raw mut two, first, lock) };
+    nt!(ExInterlockedInsertHeadList(&raw mut two, first, lock));
 }
 
 #[test]
@@ -76,22 +73,16 @@ fn initialises<const EMPTIES: bool>() {
         KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] },
     ];
     let queue = &raw mut *queue;
-    // SAFETY: the queue is this function's.
-    unsafe { nt::KeInitializeDeviceQueue(queue) };
-    // SAFETY: the IRQL is PASSIVE_LEVEL.
-    let irql = unsafe { nt::KfRaiseIrql(DISPATCH_LEVEL) };
+    nt!(KeInitializeDeviceQueue(queue));
+    let irql = nt!(KfRaiseIrql(DISPATCH_LEVEL));
     for entry in &mut entries {
-        // SAFETY: as above, and so are the entries.
-        unsafe { nt::KeInsertDeviceQueue(queue, entry) };
+        nt!(KeInsertDeviceQueue(queue, entry));
     }
     for _ in 0..if EMPTIES { 2 } else { 0 } {
-        // SAFETY: the queue is busy.
-        unsafe { nt::KeRemoveDeviceQueue(queue) };
+        nt!(KeRemoveDeviceQueue(queue));
     }
-    // SAFETY: it was raised above.
-    unsafe { nt::KeLowerIrql(irql) };
-    // SAFETY: as above.
-    unsafe { nt::KeInitializeDeviceQueue(queue) };
+    nt!(KeLowerIrql(irql));
+    nt!(KeInitializeDeviceQueue(queue));
 }
 
 #[test]
@@ -110,14 +101,10 @@ fn device_queue_with_entries_is_not_initialised_again() {
 /// Leaves a device queue busy, with no entry.
 fn leaves_busy(queue: *mut KDEVICE_QUEUE) {
     let mut entry = KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
-    // SAFETY: the queue is the caller's.
-    unsafe { nt::KeInitializeDeviceQueue(queue) };
-    // SAFETY: the IRQL is PASSIVE_LEVEL.
-    let irql = unsafe { nt::KfRaiseIrql(DISPATCH_LEVEL) };
-    // SAFETY: the queue is the caller's, and the entry is not inserted, as the queue is not busy.
-    unsafe { nt::KeInsertDeviceQueue(queue, &raw mut entry) };
-    // SAFETY: it was raised above.
-    unsafe { nt::KeLowerIrql(irql) };
+    nt!(KeInitializeDeviceQueue(queue));
+    let irql = nt!(KfRaiseIrql(DISPATCH_LEVEL));
+    nt!(KeInsertDeviceQueue(queue, &raw mut entry));
+    nt!(KeLowerIrql(irql));
 }
 
 /// On a stack the memory of a queue whose function has returned can belong to the next function's.
@@ -160,15 +147,17 @@ fn memory_that_rusts_allocator_has_freed_is_not_written_to() {
 fn waits() {
     let mut event = KEVENT { Header: [0; 3] };
     let mut timer = KTIMER { Reserved: [0; 8] };
-    // SAFETY: the objects are this function's, which does not return.
-    unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
-    // SAFETY: as above.
-    unsafe { nt::KeInitializeTimer(&raw mut timer) };
+    nt!(KeInitializeEvent(&raw mut event, 0, 0));
+    nt!(KeInitializeTimer(&raw mut timer));
     let no_dpc: *mut KDPC = null_mut();
-    // SAFETY: as above.
-    unsafe { nt::KeSetTimerEx(&raw mut timer, -10_000, 1, no_dpc) };
-    // SAFETY: as above.
-    unsafe { nt::KeWaitForSingleObject((&raw mut event).cast(), 0, 0, 0, null_mut()) };
+    nt!(KeSetTimerEx(&raw mut timer, -10_000, 1, no_dpc));
+    nt!(KeWaitForSingleObject(
+        (&raw mut event).cast(),
+        0,
+        0,
+        0,
+        null_mut()
+    ));
 }
 
 #[test]
@@ -216,28 +205,21 @@ static TIMED: Timed = Timed {
 unsafe extern "C" fn expired(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut c_void) {}
 
 unsafe extern "C" fn leaves<const CANCELS: bool>(_: *mut DEVICE_OBJECT, item: *mut c_void) {
-    // SAFETY: the timer and the DPC are initialised.
-    unsafe { nt::KeSetTimer(TIMED.timer.get(), -10_000, TIMED.dpc.get()) };
+    nt!(KeSetTimer(TIMED.timer.get(), -10_000, TIMED.dpc.get()));
     if CANCELS {
-        // SAFETY: as above.
-        unsafe { nt::KeCancelTimer(TIMED.timer.get()) };
-        // SAFETY: the IRQL is PASSIVE_LEVEL.
-        unsafe { nt::KeFlushQueuedDpcs() };
+        nt!(KeCancelTimer(TIMED.timer.get()));
+        nt!(KeFlushQueuedDpcs());
     }
-    // SAFETY: the item is the one that this routine was queued with.
-    unsafe { nt::IoFreeWorkItem(item.cast()) };
+    nt!(IoFreeWorkItem(item.cast()));
 }
 
 impl<const CANCELS: bool> Steps for Leaves<CANCELS> {
     type Own = UnsafeCell<*mut IO_WORKITEM>;
 
     fn add(device: *mut DEVICE_OBJECT, own: &Self::Own) {
-        // SAFETY: no thread uses them.
-        unsafe { nt::KeInitializeTimer(TIMED.timer.get()) };
-        // SAFETY: as above.
-        unsafe { nt::KeInitializeDpc(TIMED.dpc.get(), Some(expired), null_mut()) };
-        // SAFETY: the device object is this driver's.
-        let item = unsafe { nt::IoAllocateWorkItem(device) };
+        nt!(KeInitializeTimer(TIMED.timer.get()));
+        nt!(KeInitializeDpc(TIMED.dpc.get(), Some(expired), null_mut()));
+        let item = nt!(IoAllocateWorkItem(device));
         // SAFETY: nobody else knows the extension yet.
         unsafe { own.get().write(item) };
     }
@@ -250,8 +232,12 @@ impl<const CANCELS: bool> Steps for Leaves<CANCELS> {
         // SAFETY: `add` has set it.
         let item = unsafe { *own.get() };
         let routine = Some(leaves::<CANCELS> as unsafe extern "C" fn(_, _));
-        // SAFETY: the item is not queued.
-        unsafe { nt::IoQueueWorkItem(item, routine, DelayedWorkQueue, item.cast()) };
+        nt!(IoQueueWorkItem(
+            item,
+            routine,
+            DelayedWorkQueue,
+            item.cast()
+        ));
     }
 }
 

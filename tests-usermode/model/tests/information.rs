@@ -1,5 +1,7 @@
 //! A driver that reports more output than it has written, and a driver that cannot be unloaded.
 
+#[macro_use]
+mod call;
 mod common;
 mod steps;
 
@@ -14,7 +16,6 @@ use std::{
 use common::found_in;
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, STATUS_CANCELLED, STATUS_SUCCESS, UNICODE_STRING,
-    irp as io,
 };
 use ntmodel::{Driver, Kernel, Rule};
 use steps::{FIRST, Stage, Steps, breaks, holds};
@@ -28,16 +29,12 @@ impl<const COUNT: usize> Steps for Writes<COUNT> {
     type Own = u64;
 
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
-        // SAFETY: the IRP is this routine's; so below.
-        let buffer = unsafe { io::system_buffer(irp) };
+        let buffer = nt!(irp::system_buffer(irp));
         // SAFETY: the buffer is `LENGTH` bytes long.
         unsafe { buffer.write_bytes(0, COUNT) };
-        // SAFETY: as above.
-        unsafe { io::set_status(irp, STATUS_SUCCESS) };
-        // SAFETY: as above.
-        unsafe { io::set_information(irp, LENGTH) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(irp, 0) };
+        nt!(irp::set_status(irp, STATUS_SUCCESS));
+        nt!(irp::set_information(irp, LENGTH));
+        nt!(IofCompleteRequest(irp, 0));
         STATUS_SUCCESS
     }
 }
@@ -112,8 +109,7 @@ impl<const LATE: bool> Steps for UsesIrp<LATE> {
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         let before = IRP_OF_BEFORE.swap(irp, SeqCst);
         if LATE && !before.is_null() {
-            // SAFETY: that the IRP has ended is what is tested.
-            let _ = unsafe { io::is_cancel_requested(before) };
+            let _ = nt!(irp::is_cancel_requested(before));
         }
         steps::complete(irp, STATUS_CANCELLED)
     }

@@ -1,5 +1,7 @@
 //! Each routine that is called at an IRQL at which it may not be is found, by the rule that Microsoft's page names for it.
 
+#[macro_use]
+mod call;
 mod body;
 
 use std::{ffi::c_void, ptr::null_mut};
@@ -12,13 +14,11 @@ const APC_LEVEL: u8 = 1;
 const HIGH_LEVEL: u8 = 15;
 
 fn raise_to_dpc_level() {
-    // SAFETY: the IRQL is PASSIVE_LEVEL. It stays raised: the thread is stopped.
-    let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+    let _ = nt!(KeRaiseIrqlToDpcLevel());
 }
 
 fn raise(irql: u8) {
-    // SAFETY: as above.
-    unsafe { nt::KfRaiseIrql(irql) };
+    nt!(KfRaiseIrql(irql));
 }
 
 #[test]
@@ -26,10 +26,8 @@ fn irql_dispatch() {
     let body = || {
         let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
         let mut entry = KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
-        // SAFETY: the queue is this function's.
-        unsafe { nt::KeInitializeDeviceQueue(&raw mut queue) };
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeInsertDeviceQueue(&raw mut queue, &raw mut entry) };
+        nt!(KeInitializeDeviceQueue(&raw mut queue));
+        nt!(KeInsertDeviceQueue(&raw mut queue, &raw mut entry));
     };
     stops(
         body,
@@ -44,8 +42,7 @@ fn irql_dispatch() {
 fn irql_ke_apc_lte1() {
     let body = || {
         raise_to_dpc_level();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeDelayExecutionThread(nt::KERNEL_MODE, 0, &mut -1) };
+        nt!(KeDelayExecutionThread(nt::KERNEL_MODE, 0, &mut -1));
     };
     stops(
         body,
@@ -65,21 +62,23 @@ fn dpcs_are_flushed_at_passive_level_only() {
 }
 
 fn flush_at(irql: u8) {
-    // SAFETY: the IRQL is PASSIVE_LEVEL, and is raised.
-    unsafe { nt::KfRaiseIrql(irql) };
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::KeFlushQueuedDpcs() };
+    nt!(KfRaiseIrql(irql));
+    nt!(KeFlushQueuedDpcs());
 }
 
 #[test]
 fn irql_ke_wait_for_mutex_object() {
     let body = || {
         let mut event = KEVENT { Header: [0; 3] };
-        // SAFETY: the event is this function's.
-        unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
+        nt!(KeInitializeEvent(&raw mut event, 0, 0));
         raise_to_dpc_level();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeWaitForSingleObject((&raw mut event).cast(), 0, 0, 0, null_mut()) };
+        nt!(KeWaitForSingleObject(
+            (&raw mut event).cast(),
+            0,
+            0,
+            0,
+            null_mut()
+        ));
     };
     stops(
         body,
@@ -94,13 +93,10 @@ fn irql_ke_wait_for_mutex_object() {
 fn irql_ke_set_event() {
     let body = || {
         let mut event = KEVENT { Header: [0; 3] };
-        // SAFETY: the event is this function's.
-        unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
+        nt!(KeInitializeEvent(&raw mut event, 0, 0));
         raise_to_dpc_level();
-        // SAFETY: the event is initialised.
-        unsafe { nt::KeSetEvent(&raw mut event, 0, 0) };
-        // SAFETY: whether this may be done is what is tested: who says that it will wait may not be here.
-        unsafe { nt::KeSetEvent(&raw mut event, 0, 1) };
+        nt!(KeSetEvent(&raw mut event, 0, 0));
+        nt!(KeSetEvent(&raw mut event, 0, 1));
     };
     stops(body, Rule::IrqlKeSetEvent, 0xc4, 0x2_0016, "KeSetEvent");
 }
@@ -111,18 +107,15 @@ fn irql_ps_passive() {
     let body = || {
         raise_to_dpc_level();
         let mut handle = null_mut();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe {
-            nt::PsCreateSystemThread(
-                &raw mut handle,
-                0,
-                null_mut(),
-                null_mut(),
-                null_mut(),
-                Some(routine),
-                null_mut(),
-            )
-        };
+        nt!(PsCreateSystemThread(
+            &raw mut handle,
+            0,
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            Some(routine),
+            null_mut(),
+        ));
     };
     stops(
         body,
@@ -135,8 +128,15 @@ fn irql_ps_passive() {
 
 fn create_device() -> *mut nt::DEVICE_OBJECT {
     let mut device = null_mut();
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::IoCreateDevice(null_mut(), 0, null_mut(), 0, 0, 0, &raw mut device) };
+    nt!(IoCreateDevice(
+        null_mut(),
+        0,
+        null_mut(),
+        0,
+        0,
+        0,
+        &raw mut device
+    ));
     device
 }
 
@@ -145,8 +145,7 @@ fn irql_io_apc_lte() {
     let body = || {
         let device = create_device();
         raise_to_dpc_level();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::IoDeleteDevice(device) };
+        nt!(IoDeleteDevice(device));
     };
     stops(body, Rule::IrqlIoApcLte, 0xc4, 0x2_0009, "IoDeleteDevice");
 }
@@ -165,8 +164,7 @@ fn irql_io_passive3() {
     let body = || {
         let device = create_device();
         raise(APC_LEVEL);
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::IoDetachDevice(device) };
+        nt!(IoDetachDevice(device));
     };
     stops(body, Rule::IrqlIoPassive3, 0xc4, 0x2_000c, "IoDetachDevice");
 }
@@ -176,16 +174,14 @@ fn irql_ke_dispatch_lte() {
     let queue = || {
         raise(HIGH_LEVEL);
         let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
-        // SAFETY: whether this may be done is what is tested; so below.
-        unsafe { nt::KeInitializeDeviceQueue(&raw mut queue) };
+        nt!(KeInitializeDeviceQueue(&raw mut queue));
     };
     let rule = Rule::IrqlKeDispatchLte;
     stops(queue, rule, 0xc4, 0x2_0011, "KeInitializeDeviceQueue");
     let timer = || {
         raise(HIGH_LEVEL);
         let mut timer = KTIMER { Reserved: [0; 8] };
-        // SAFETY: as above.
-        unsafe { nt::KeInitializeTimer(&raw mut timer) };
+        nt!(KeInitializeTimer(&raw mut timer));
     };
     stops(timer, rule, 0xc4, 0x2_0011, "KeInitializeTimer");
 }
@@ -195,8 +191,7 @@ fn irql_on_the_routines_page() {
     let cancel_lock = || {
         raise(HIGH_LEVEL);
         let mut irql = 0;
-        // SAFETY: whether this may be done is what is tested; so below.
-        unsafe { nt::IoAcquireCancelSpinLock(&raw mut irql) };
+        nt!(IoAcquireCancelSpinLock(&raw mut irql));
     };
     stops(
         cancel_lock,
@@ -207,17 +202,17 @@ fn irql_on_the_routines_page() {
     );
     let handle = || {
         raise(APC_LEVEL);
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::ZwWaitForSingleObject(null_mut(), 0, null_mut()) };
+        nt!(ZwWaitForSingleObject(null_mut(), 0, null_mut()));
     };
     stops(handle, Rule::Irql, 0xc4, 0xe6, "ZwWaitForSingleObject");
     let queued = || {
         let mut lock = 0;
-        // SAFETY: the lock is this function's.
-        unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
+        nt!(KeInitializeSpinLock(&raw mut lock));
         let mut handle = KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
-        // SAFETY: as above.
-        unsafe { nt::KeAcquireInStackQueuedSpinLockAtDpcLevel(&raw mut lock, &raw mut handle) };
+        nt!(KeAcquireInStackQueuedSpinLockAtDpcLevel(
+            &raw mut lock,
+            &raw mut handle
+        ));
     };
     let routine = "KeAcquireInStackQueuedSpinLockAtDpcLevel";
     stops(queued, Rule::Irql, 0xc4, 0xe5, routine);
@@ -227,8 +222,7 @@ fn irql_on_the_routines_page() {
 fn irql_zw_passive() {
     let body = || {
         raise_to_dpc_level();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::ZwClose(null_mut()) };
+        nt!(ZwClose(null_mut()));
     };
     stops(body, Rule::IrqlZwPassive, 0xc4, 0x2_001f, "ZwClose");
 }

@@ -2,6 +2,8 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+#[macro_use]
+mod call;
 mod body;
 mod steps;
 
@@ -36,8 +38,7 @@ fn read_nowhere() {
 fn a_pointer_to_nothing_stops_the_driver_that_reads() {
     let violation = found(|| {
         let mut event = KEVENT { Header: [0; 3] };
-        // SAFETY: the event is this function's.
-        unsafe { nt::KeInitializeEvent(&raw mut event, 0, 0) };
+        nt!(KeInitializeEvent(&raw mut event, 0, 0));
         read_nowhere();
         black_box(());
     });
@@ -67,8 +68,7 @@ fn a_pointer_to_nothing_stops_the_driver_that_reads() {
 #[test]
 fn a_pointer_to_nothing_stops_the_driver_that_writes_at_dispatch_level() {
     let violation = found(|| {
-        // SAFETY: the IRQL is PASSIVE_LEVEL.
-        let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+        let _ = nt!(KeRaiseIrqlToDpcLevel());
         // SAFETY: that there is no memory is what is tested.
         unsafe { nowhere::<u64>().write_volatile(1) };
         black_box(());
@@ -90,13 +90,11 @@ const TAG: u32 = u32::from_le_bytes(*b"tseT");
 #[test]
 fn a_pointer_from_a_freed_block_is_recognised() {
     let violation = found(|| {
-        // SAFETY: a block of 32 bytes may be allocated here.
-        let block = unsafe { nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 32, TAG) };
+        let block = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 32, TAG));
         let block = block.cast::<*mut u8>();
         // SAFETY: the block is long enough.
         unsafe { block.write(null_mut()) };
-        // SAFETY: the block was allocated above.
-        unsafe { nt::ExFreePoolWithTag(block.cast(), TAG) };
+        nt!(ExFreePoolWithTag(block.cast(), TAG));
         // SAFETY: the model keeps the memory for a while; that it was freed is what is tested.
         let stale = unsafe { black_box(block).read_volatile() };
         // SAFETY: as above.
@@ -113,15 +111,11 @@ fn a_pointer_from_a_freed_block_is_recognised() {
 #[test]
 fn a_report_describes_the_invalid_pointer() {
     let violation = found(|| {
-        // SAFETY: as above.
-        let event = unsafe { nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 64, TAG) };
+        let event = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 64, TAG));
         let event = event.cast::<KEVENT>();
-        // SAFETY: the block is long enough.
-        unsafe { nt::KeInitializeEvent(event, 0, 0) };
-        // SAFETY: the block was allocated above.
-        unsafe { nt::ExFreePoolWithTag(event.cast(), TAG) };
-        // SAFETY: that it was freed is what is tested.
-        unsafe { nt::KeSetEvent(event, 0, 0) };
+        nt!(KeInitializeEvent(event, 0, 0));
+        nt!(ExFreePoolWithTag(event.cast(), TAG));
+        nt!(KeSetEvent(event, 0, 0));
         black_box(());
     });
     assert_eq!(
@@ -156,8 +150,7 @@ static LOCK: AtomicUsize = AtomicUsize::new(0);
 
 fn lock() -> *mut u64 {
     let lock = LOCK.as_ptr().cast();
-    // SAFETY: the lock stays where it is.
-    unsafe { nt::KeInitializeSpinLock(lock) };
+    nt!(KeInitializeSpinLock(lock));
     lock
 }
 
@@ -196,8 +189,7 @@ fn list() -> *mut LIST_ENTRY {
         Flink: null_mut(),
         Blink: null_mut(),
     }));
-    // SAFETY: the list stays.
-    unsafe { nt::list::InitializeListHead(list) };
+    nt!(list::InitializeListHead(list));
     list
 }
 
@@ -211,8 +203,7 @@ fn list_to(entry: *mut LIST_ENTRY) -> *mut LIST_ENTRY {
 
 #[test]
 fn an_inline_on_a_null_list_stops_the_driver() {
-    // SAFETY: that there is no list is what is tested.
-    let insert = || unsafe { nt::list::InsertTailList(null_mut(), list()) };
+    let insert = || nt!(list::InsertTailList(null_mut(), list()));
     let violation = stops(insert, Rule::Pointer, 0x50, 8, "InsertTailList");
     assert!(violation.what.contains("reads from 0x8"), "\n{violation}");
 }

@@ -1,6 +1,8 @@
 //! Orders in which another thread runs after a lock is released, at the end of a completion, or as a dispatch routine begins;
 //! and searches that bound the preemptions.
 
+#[macro_use]
+mod call;
 mod steps;
 
 use std::{cell::UnsafeCell, ptr::null_mut, sync::Arc};
@@ -31,18 +33,16 @@ struct Kept {
 
 impl Kept {
     fn lock(&self) -> u8 {
-        // SAFETY: the lock is initialised, and stays.
-        unsafe { nt::KeAcquireSpinLockRaiseToDpc(self.lock.get()) }
+        nt!(KeAcquireSpinLockRaiseToDpc(self.lock.get()))
     }
 
     fn release(&self, irql: u8) {
-        // SAFETY: the caller has acquired it.
-        unsafe { nt::KeReleaseSpinLock(self.lock.get(), irql) };
+        nt!(KeReleaseSpinLock(self.lock.get(), irql));
     }
 
     /// The kept request. The threads of an exploration run one at a time, with or without the lock.
     fn replace(&self, irp: *mut IRP) -> *mut IRP {
-        // SAFETY: as above.
+        // SAFETY: the caller has acquired it.
         unsafe { self.irp.get().replace(irp) }
     }
 
@@ -70,8 +70,7 @@ impl<const AFTER_RELEASE: bool> Steps for Keeps<AFTER_RELEASE> {
     type Own = Kept;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Kept) {
-        // SAFETY: the lock stays where it is.
-        unsafe { nt::KeInitializeSpinLock(own.lock.get()) };
+        nt!(KeInitializeSpinLock(own.lock.get()));
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Kept, irp: *mut IRP, code: u32) -> NTSTATUS {
@@ -142,16 +141,13 @@ impl<const AFTER_COMPLETION: bool> Steps for ReadsFile<AFTER_COMPLETION> {
     type Own = Kept;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Kept) {
-        // SAFETY: the lock stays where it is.
-        unsafe { nt::KeInitializeSpinLock(own.lock.get()) };
+        nt!(KeInitializeSpinLock(own.lock.get()));
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Kept, irp: *mut IRP, code: u32) -> NTSTATUS {
         if code == FIRST {
-            // SAFETY: eight bytes may be allocated here.
-            let block = unsafe { nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 8, TAG) };
-            // SAFETY: the IRP is this routine's.
-            unsafe { nt::irp::set_argument4(irp, block) };
+            let block = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 8, TAG));
+            nt!(irp::set_argument4(irp, block));
             let status = mark(irp);
             let irql = own.lock();
             own.replace(irp);
@@ -162,8 +158,7 @@ impl<const AFTER_COMPLETION: bool> Steps for ReadsFile<AFTER_COMPLETION> {
         if kept.is_null() {
             return complete(irp, STATUS_NOT_FOUND);
         }
-        // SAFETY: the IRP was kept, and its argument set.
-        let block = unsafe { nt::irp::argument4(kept) }.cast::<u64>();
+        let block = nt!(irp::argument4(kept)).cast::<u64>();
         // SAFETY: the block is the request's.
         let count = || unsafe { block.write(1) };
         if !AFTER_COMPLETION {
@@ -179,8 +174,7 @@ impl<const AFTER_COMPLETION: bool> Steps for ReadsFile<AFTER_COMPLETION> {
 
     fn cleanup(_: &Kept, _: *mut nt::FILE_OBJECT) {
         let block = BLOCK.swap(null_mut(), std::sync::atomic::Ordering::SeqCst);
-        // SAFETY: the block was allocated for the request that has ended.
-        unsafe { nt::ExFreePoolWithTag(block.cast(), TAG) };
+        nt!(ExFreePoolWithTag(block.cast(), TAG));
     }
 }
 

@@ -1,5 +1,7 @@
 //! What Microsoft's pages permit, and a driver is not stopped for.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{
@@ -11,14 +13,6 @@ use std::{
 use common::{delete, event, extension, found_in, initialise, passes, scenario, set};
 use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, EX_SPIN_LOCK, KDPC, KEVENT, KLOCK_QUEUE_HANDLE, MDL};
 use ntmodel::Rule;
-
-/// Calls a routine of the kernel.
-macro_rules! nt {
-    ($routine:ident($($argument:expr),* $(,)?)) => {
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::$routine($($argument),*) }
-    };
-}
 
 const TAG: u32 = u32::from_le_bytes(*b"test");
 const NONPAGED: u64 = nt::POOL_FLAG_NON_PAGED;

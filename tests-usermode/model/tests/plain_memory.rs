@@ -1,5 +1,7 @@
 //! `Shared` reports unordered accesses of two threads to plain memory, and no ordered ones.
 
+#[macro_use]
+mod call;
 mod steps;
 
 use std::{cell::UnsafeCell, ffi::c_void, ptr::null_mut, sync::atomic::AtomicI32};
@@ -28,10 +30,8 @@ fn initialise(own: &Counter) {
     let value = (&raw const own.value).cast_mut();
     // SAFETY: the extension is zeros, which is no value that has to be dropped, and nobody else knows it yet.
     unsafe { value.write(Some(Shared::new(0))) };
-    // SAFETY: the lock stays where it is.
-    unsafe { nt::KeInitializeSpinLock(own.lock.get()) };
-    // SAFETY: so does the event.
-    unsafe { nt::KeInitializeEvent(own.event.get(), 0, 0) };
+    nt!(KeInitializeSpinLock(own.lock.get()));
+    nt!(KeInitializeEvent(own.event.get(), 0, 0));
 }
 
 impl Counter {
@@ -44,11 +44,9 @@ impl Counter {
     }
 
     fn under_lock(&self, work: impl FnOnce()) {
-        // SAFETY: the lock is initialised.
-        let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
+        let old_irql = nt!(KeAcquireSpinLockRaiseToDpc(self.lock.get()));
         work();
-        // SAFETY: it was acquired above.
-        unsafe { nt::KeReleaseSpinLock(self.lock.get(), old_irql) };
+        nt!(KeReleaseSpinLock(self.lock.get(), old_irql));
     }
 }
 
@@ -71,8 +69,7 @@ macro_rules! counts {
             }
 
             fn remove(own: &Counter) {
-                // SAFETY: no timer of this device is initialised, or it is.
-                unsafe { nt::KeFlushQueuedDpcs() };
+                nt!(KeFlushQueuedDpcs());
                 own.value().get();
             }
         }
@@ -143,23 +140,19 @@ counts!(Waited, |_device, own, code| {
     let event = own.event.get();
     if code == SECOND {
         own.count();
-        // SAFETY: the event is initialised.
-        unsafe { nt::KeSetEvent(event, 0, 0) };
+        nt!(KeSetEvent(event, 0, 0));
     } else {
-        // SAFETY: as above.
-        unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
+        nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
         own.count();
     }
 });
 counts!(NotWaited, |_device, own, code| {
     let event = own.event.get();
     if code == SECOND {
-        // SAFETY: as above.
-        unsafe { nt::KeSetEvent(event, 0, 0) };
+        nt!(KeSetEvent(event, 0, 0));
         own.count();
     } else {
-        // SAFETY: as above.
-        unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
+        nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
         own.count();
     }
 });
@@ -182,12 +175,9 @@ unsafe extern "C" fn counting_dpc(_: *mut KDPC, own: *mut c_void, _: *mut c_void
 /// Sets a timer whose DPC counts.
 fn set_timer(own: &Counter) {
     let context = (&raw const *own).cast_mut().cast();
-    // SAFETY: the DPC and the timer are in the device extension, and no request sets it twice.
-    unsafe { nt::KeInitializeDpc(own.dpc.get(), Some(counting_dpc), context) };
-    // SAFETY: as above.
-    unsafe { nt::KeInitializeTimer(own.timer.get()) };
-    // SAFETY: as above.
-    unsafe { nt::KeSetTimer(own.timer.get(), -10_000, own.dpc.get()) };
+    nt!(KeInitializeDpc(own.dpc.get(), Some(counting_dpc), context));
+    nt!(KeInitializeTimer(own.timer.get()));
+    nt!(KeSetTimer(own.timer.get(), -10_000, own.dpc.get()));
 }
 
 // A timer's DPC counts what was counted before the timer was set, or what is counted beside it.
@@ -204,8 +194,7 @@ counts!(BesideTimer, |_device, own, _code| {
 
 fn delay() {
     let mut time = -20_000;
-    // SAFETY: the time is this function's.
-    unsafe { nt::KeDelayExecutionThread(0, 0, &raw mut time) };
+    nt!(KeDelayExecutionThread(0, 0, &raw mut time));
 }
 
 #[test]
@@ -225,8 +214,7 @@ unsafe extern "C" fn counting_item<const LATE: bool>(device: *mut DEVICE_OBJECT,
     } else {
         own.count();
     }
-    // SAFETY: the event is initialised.
-    unsafe { nt::KeSetEvent(own.event.get(), 0, 0) };
+    nt!(KeSetEvent(own.event.get(), 0, 0));
 }
 
 /// A work item that counts under a lock, while another thread counts without it or does not count.
@@ -243,8 +231,7 @@ impl<const LATE: bool> Steps for QueuesItem<LATE> {
         if !LATE {
             own.count();
         }
-        // SAFETY: the device object is this driver's.
-        let item = unsafe { nt::IoAllocateWorkItem(device) };
+        let item = nt!(IoAllocateWorkItem(device));
         // SAFETY: the item is new.
         unsafe {
             nt::IoQueueWorkItem(
@@ -257,10 +244,14 @@ impl<const LATE: bool> Steps for QueuesItem<LATE> {
         if LATE {
             own.count();
         }
-        // SAFETY: the event is initialised.
-        unsafe { nt::KeWaitForSingleObject(own.event.get().cast(), 0, 0, 0, null_mut()) };
-        // SAFETY: its routine has begun to run.
-        unsafe { nt::IoFreeWorkItem(item) };
+        nt!(KeWaitForSingleObject(
+            own.event.get().cast(),
+            0,
+            0,
+            0,
+            null_mut()
+        ));
+        nt!(IoFreeWorkItem(item));
         complete(irp, STATUS_SUCCESS)
     }
 }

@@ -1,6 +1,8 @@
 //! A driver that handles PnP requests by the book passes; each departure from it is found by its rule, with Driver Verifier's bug
 //! check if it has one.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{
@@ -16,7 +18,7 @@ use nt::{
     IRP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_CAPABILITIES,
     IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, KEVENT,
     NTSTATUS, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
-    UNICODE_STRING, irp as io,
+    UNICODE_STRING,
 };
 use ntmodel::{
     BusAnswer, Config, Driver, Kernel, Rule,
@@ -89,17 +91,22 @@ unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
 fn create(driver: *mut DRIVER_OBJECT) -> *mut DEVICE_OBJECT {
     let mut device = null_mut();
     let (size, kind) = (64, nt::FILE_DEVICE_UNKNOWN);
-    // SAFETY: the PnP manager gives the driver object.
-    let status =
-        unsafe { nt::IoCreateDevice(driver, size, null_mut(), kind, 0, 0, &raw mut device) };
+    let status = nt!(IoCreateDevice(
+        driver,
+        size,
+        null_mut(),
+        kind,
+        0,
+        0,
+        &raw mut device
+    ));
     assert_eq!(status, STATUS_SUCCESS);
     device
 }
 
 fn initialise_lock(extension: &mut Extension) {
     let lock = &raw mut extension.remove_lock;
-    // SAFETY: the extension has room for the lock.
-    unsafe { nt::IoInitializeRemoveLockEx(lock, 0, 0, 0, LOCK_SIZE) };
+    nt!(IoInitializeRemoveLockEx(lock, 0, 0, 0, LOCK_SIZE));
 }
 
 unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
@@ -108,10 +115,8 @@ unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJ
     if !makes(Mistake::AttachesFirst) {
         initialise_lock(extension);
     }
-    // SAFETY: both device objects are alive, and the new one is attached nowhere.
-    extension.lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
-    // SAFETY: NULL is allowed.
-    unsafe { nt::KeQueryPerformanceCounter(null_mut()) };
+    extension.lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
+    nt!(KeQueryPerformanceCounter(null_mut()));
     if makes(Mistake::AttachesFirst) {
         initialise_lock(extension);
     }
@@ -135,10 +140,8 @@ unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJ
 }
 
 fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
-    // SAFETY: the IRP is the caller's.
-    unsafe { io::set_status(irp, status) };
-    // SAFETY: as above.
-    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    nt!(irp::set_status(irp, status));
+    nt!(IofCompleteRequest(irp, nt::IO_NO_INCREMENT));
     status
 }
 
@@ -152,58 +155,56 @@ fn pass_and_wait(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let mut done = event();
     let done: *mut KEVENT = &raw mut done;
     initialise(done);
-    // SAFETY: the IRP is the caller's, and has a further stack location; so below.
-    unsafe { io::IoCopyCurrentIrpStackLocationToNext(irp) };
-    // SAFETY: as above; the event stays until it is set.
-    unsafe { io::IoSetCompletionRoutine(irp, Some(sets), done.cast(), true, true, true) };
-    // SAFETY: as above.
-    let status = unsafe { nt::IofCallDriver(lower, irp) };
+    nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
+    nt!(irp::IoSetCompletionRoutine(
+        irp,
+        Some(sets),
+        done.cast(),
+        true,
+        true,
+        true
+    ));
+    let status = nt!(IofCallDriver(lower, irp));
     if status == STATUS_PENDING {
-        // SAFETY: the event is initialised.
-        unsafe { nt::KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()) };
+        nt!(KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()));
     }
-    // SAFETY: the completion routine has kept the IRP for this routine.
-    unsafe { io::status(irp) }
+    nt!(irp::status(irp))
 }
 
 fn skip(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the IRP is the caller's.
-    unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
-    // SAFETY: as above.
-    unsafe { nt::IofCallDriver(lower, irp) }
+    nt!(irp::IoSkipCurrentIrpStackLocation(irp));
+    nt!(IofCallDriver(lower, irp))
 }
 
 unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let extension = extension(device);
     let (lower, lock) = (extension.lower, &raw mut extension.remove_lock);
-    // SAFETY: the lock is initialised.
-    let acquired =
-        unsafe { nt::IoAcquireRemoveLockEx(lock, irp.cast(), c"".as_ptr(), 1, LOCK_SIZE) };
+    let acquired = nt!(IoAcquireRemoveLockEx(
+        lock,
+        irp.cast(),
+        c"".as_ptr(),
+        1,
+        LOCK_SIZE
+    ));
     assert_eq!(acquired, STATUS_SUCCESS);
-    // SAFETY: the IRP is this routine's.
-    let minor = unsafe { io::minor_function(irp) };
+    let minor = nt!(irp::minor_function(irp));
     if minor == IRP_MN_REMOVE_DEVICE {
         return remove(device, irp);
     }
     let release = || {
-        // SAFETY: the lock was acquired for this IRP.
-        unsafe { nt::IoReleaseRemoveLockEx(lock, irp.cast(), LOCK_SIZE) };
+        nt!(IoReleaseRemoveLockEx(lock, irp.cast(), LOCK_SIZE));
     };
     let status = match MISTAKE.get() {
         Mistake::Fails(wrong) if wrong == minor => complete(irp, STATUS_UNSUCCESSFUL),
         Mistake::NotPassed(wrong) if wrong == minor => complete(irp, STATUS_SUCCESS),
-        // SAFETY: the IRP is this routine's.
-        Mistake::Untouched(wrong) if wrong == minor => complete(irp, unsafe { io::status(irp) }),
+        Mistake::Untouched(wrong) if wrong == minor => complete(irp, nt!(irp::status(irp))),
         wrong if minor == IRP_MN_QUERY_CAPABILITIES => send_anywhere(wrong, device, irp),
         wrong if minor == IRP_MN_SURPRISE_REMOVAL => {
             match wrong {
-                // SAFETY: whether this may be done is what is tested.
-                Mistake::DetachesInSurprise => unsafe { nt::IoDetachDevice(lower) },
-                // SAFETY: as above.
-                Mistake::DeletesInSurprise => unsafe { nt::IoDeleteDevice(device) },
+                Mistake::DetachesInSurprise => nt!(IoDetachDevice(lower)),
+                Mistake::DeletesInSurprise => nt!(IoDeleteDevice(device)),
                 Mistake::WaitsForLockInSurprise => {
-                    // SAFETY: as above.
-                    unsafe { nt::IoReleaseRemoveLockAndWaitEx(lock, irp.cast(), LOCK_SIZE) };
+                    nt!(IoReleaseRemoveLockAndWaitEx(lock, irp.cast(), LOCK_SIZE));
                 }
                 _ => {}
             }
@@ -234,8 +235,7 @@ fn send_anywhere(mistake: Mistake, device: *mut DEVICE_OBJECT, irp: *mut IRP) ->
         Mistake::SendsToGone => {
             // SAFETY: the device object is alive.
             let gone = create(unsafe { (*device).DriverObject });
-            // SAFETY: nobody else knows it.
-            unsafe { nt::IoDeleteDevice(gone) };
+            nt!(IoDeleteDevice(gone));
             skip(gone, irp)
         }
         Mistake::SendsToNull => skip(null_mut(), irp),
@@ -247,12 +247,9 @@ fn send_anywhere(mistake: Mistake, device: *mut DEVICE_OBJECT, irp: *mut IRP) ->
 fn remove(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let extension = extension(device);
     let (lower, lock) = (extension.lower, &raw mut extension.remove_lock);
-    // SAFETY: whether this may be done here is what is tested; so for every call below.
-    let wait = || unsafe { nt::IoReleaseRemoveLockAndWaitEx(lock, irp.cast(), LOCK_SIZE) };
-    // SAFETY: as above.
-    let detach = || unsafe { nt::IoDetachDevice(lower) };
-    // SAFETY: as above.
-    let delete = || unsafe { nt::IoDeleteDevice(device) };
+    let wait = || nt!(IoReleaseRemoveLockAndWaitEx(lock, irp.cast(), LOCK_SIZE));
+    let detach = || nt!(IoDetachDevice(lower));
+    let delete = || nt!(IoDeleteDevice(device));
     match MISTAKE.get() {
         Mistake::DetachesFirst => detach(),
         Mistake::DeletesFirst => delete(),

@@ -1,5 +1,7 @@
 //! Finds mistakes of a driver between `AddDevice` and its unload, with Driver Verifier's bug check for each that has one.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{
@@ -57,10 +59,8 @@ unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJ
     if makes(Mistake::NotAttached) {
         return STATUS_SUCCESS;
     }
-    // SAFETY: both device objects are alive, and the new one is attached nowhere.
-    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
-    // SAFETY: the device object was just made.
-    let registered = unsafe { nt::IoRegisterShutdownNotification(device) };
+    let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
+    let registered = nt!(IoRegisterShutdownNotification(device));
     assert_eq!(registered, STATUS_SUCCESS);
     // SAFETY: the extension has room for a pointer, and is this driver's.
     unsafe { extension(device).write(lower) };
@@ -79,8 +79,15 @@ unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJ
 fn create(driver: *mut DRIVER_OBJECT) -> *mut DEVICE_OBJECT {
     let mut device = null_mut();
     let kind = nt::FILE_DEVICE_UNKNOWN;
-    // SAFETY: the PnP manager gives the driver object.
-    let status = unsafe { nt::IoCreateDevice(driver, 8, null_mut(), kind, 0, 0, &raw mut device) };
+    let status = nt!(IoCreateDevice(
+        driver,
+        8,
+        null_mut(),
+        kind,
+        0,
+        0,
+        &raw mut device
+    ));
     assert_eq!(status, STATUS_SUCCESS);
     device
 }
@@ -94,12 +101,9 @@ fn extension(device: *mut DEVICE_OBJECT) -> *mut *mut DEVICE_OBJECT {
 unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: `add_device` has kept the object below there.
     let lower = unsafe { extension(device).read() };
-    // SAFETY: the IRP is this routine's, and passed on next.
-    let removed = unsafe { nt::irp::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
-    // SAFETY: as above.
-    unsafe { nt::irp::IoSkipCurrentIrpStackLocation(irp) };
-    // SAFETY: as above.
-    let status = unsafe { nt::IofCallDriver(lower, irp) };
+    let removed = nt!(irp::minor_function(irp)) == nt::IRP_MN_REMOVE_DEVICE;
+    nt!(irp::IoSkipCurrentIrpStackLocation(irp));
+    let status = nt!(IofCallDriver(lower, irp));
     if removed {
         remove(device, lower);
     }
@@ -107,13 +111,10 @@ unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS 
 }
 
 fn remove(device: *mut DEVICE_OBJECT, lower: *mut DEVICE_OBJECT) {
-    // SAFETY: whether this may be done is what is tested; so for every call below.
-    let detach = || unsafe { nt::IoDetachDevice(lower) };
-    // SAFETY: as above.
-    let delete = || unsafe { nt::IoDeleteDevice(device) };
+    let detach = || nt!(IoDetachDevice(lower));
+    let delete = || nt!(IoDeleteDevice(device));
     if !makes(Mistake::LeftRegistered) {
-        // SAFETY: as above.
-        unsafe { nt::IoUnregisterShutdownNotification(device) };
+        nt!(IoUnregisterShutdownNotification(device));
     }
     match MISTAKE.get() {
         Mistake::NotDetached => return,

@@ -1,5 +1,7 @@
 //! Finds mistakes of a driver with memory: blocks of the pool, and objects in freed memory.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{
@@ -18,23 +20,19 @@ const TAG: u32 = u32::from_le_bytes(*b"test");
 const SIZE: usize = 100;
 
 fn allocate(flags: u64) -> *mut c_void {
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::ExAllocatePool2(flags, SIZE, TAG) }
+    nt!(ExAllocatePool2(flags, SIZE, TAG))
 }
 
 fn free(block: *mut c_void, tag: u32) {
-    // SAFETY: as above.
-    unsafe { nt::ExFreePoolWithTag(block, tag) };
+    nt!(ExFreePoolWithTag(block, tag));
 }
 
 fn raise() -> u8 {
-    // SAFETY: the IRQL is PASSIVE_LEVEL.
-    unsafe { nt::KeRaiseIrqlToDpcLevel() }
+    nt!(KeRaiseIrqlToDpcLevel())
 }
 
 fn lower(irql: u8) {
-    // SAFETY: the IRQL was raised from there.
-    unsafe { nt::KeLowerIrql(irql) };
+    nt!(KeLowerIrql(irql));
 }
 
 /// A block's byte.
@@ -172,11 +170,9 @@ fn used_after(_: *mut DEVICE_OBJECT) {
 /// The lock is in the extension of a deleted device object.
 fn extension_used_after(device: *mut DEVICE_OBJECT) {
     let lock: *mut KSPIN_LOCK = extension(device).cast();
-    // SAFETY: the extension has room for the lock.
-    unsafe { nt::KeInitializeSpinLock(lock) };
+    nt!(KeInitializeSpinLock(lock));
     delete(device);
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) };
+    nt!(KeAcquireSpinLockRaiseToDpc(lock));
 }
 
 #[test]
@@ -197,45 +193,39 @@ unsafe extern "C" fn routine(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *m
 fn timer_freed(_: *mut DEVICE_OBJECT) {
     let block = allocate(POOL_FLAG_NON_PAGED);
     let timer: *mut KTIMER = block.cast();
-    // SAFETY: the block has room for a timer.
-    unsafe { nt::KeInitializeTimer(timer) };
-    // SAFETY: whether the timer may be freed is what is tested.
-    unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
+    nt!(KeInitializeTimer(timer));
+    nt!(KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()));
     free(block, TAG);
 }
 
 /// The timer is in a block that Rust allocates.
 fn boxed_timer_freed(_: *mut DEVICE_OBJECT) {
     let mut timer = Box::new(KTIMER { Reserved: [0; 8] });
-    // SAFETY: the timer is this function's.
-    unsafe { nt::KeInitializeTimer(&raw mut *timer) };
-    // SAFETY: whether the timer may be freed is what is tested.
-    unsafe { nt::KeSetTimer(&raw mut *timer, -10_000 * MILLISECOND, null_mut()) };
+    nt!(KeInitializeTimer(&raw mut *timer));
+    nt!(KeSetTimer(
+        &raw mut *timer,
+        -10_000 * MILLISECOND,
+        null_mut()
+    ));
     drop(timer);
 }
 
 fn queued(dpc: *mut KDPC) {
-    // SAFETY: the caller gives room for a DPC.
-    unsafe { nt::KeInitializeDpc(dpc, Some(routine), null_mut()) };
+    nt!(KeInitializeDpc(dpc, Some(routine), null_mut()));
     raise();
-    // SAFETY: whether the DPC may go while it is queued is what is tested.
-    unsafe { nt::KeInsertQueueDpc(dpc, null_mut(), null_mut()) };
+    nt!(KeInsertQueueDpc(dpc, null_mut(), null_mut()));
 }
 
 /// The timer is in the extension of a device object, which is deleted immediately or with the last reference.
 fn extension_deleted<const REFERENCED: bool>(device: *mut DEVICE_OBJECT) {
     if REFERENCED {
-        // SAFETY: the device object is this driver's.
-        unsafe { nt::ObfReferenceObject(device.cast()) };
+        nt!(ObfReferenceObject(device.cast()));
     }
     let timer: *mut KTIMER = extension(device).cast();
-    // SAFETY: the extension has room for a timer.
-    unsafe { nt::KeInitializeTimer(timer) };
-    // SAFETY: whether the timer may be freed is what is tested.
-    unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
+    nt!(KeInitializeTimer(timer));
+    nt!(KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()));
     delete(device);
-    // SAFETY: the driver has a reference, or was stopped before.
-    unsafe { nt::ObfDereferenceObject(device.cast()) };
+    nt!(ObfDereferenceObject(device.cast()));
 }
 
 fn dpc_freed(_: *mut DEVICE_OBJECT) {
@@ -268,22 +258,18 @@ fn a_block_is_freed_with_a_timer_that_is_set_or_a_dpc_that_is_queued() {
 fn dpc_again(_: *mut DEVICE_OBJECT) {
     let mut dpc = KDPC { Reserved: [0; 8] };
     queued(&raw mut dpc);
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::KeInitializeDpc(&raw mut dpc, Some(routine), null_mut()) };
+    nt!(KeInitializeDpc(&raw mut dpc, Some(routine), null_mut()));
 }
 
 fn queue_again(_: *mut DEVICE_OBJECT) {
     let mut queue = Box::new(KDEVICE_QUEUE { Reserved: [0; 5] });
     let queue = &raw mut *queue;
     let mut entry = KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
-    // SAFETY: the queue and the entry are this function's; so below.
-    unsafe { nt::KeInitializeDeviceQueue(queue) };
+    nt!(KeInitializeDeviceQueue(queue));
     let irql = raise();
-    // SAFETY: as above.
-    unsafe { nt::KeInsertDeviceQueue(queue, addr_of_mut!(entry)) };
+    nt!(KeInsertDeviceQueue(queue, addr_of_mut!(entry)));
     lower(irql);
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::KeInitializeDeviceQueue(queue) };
+    nt!(KeInitializeDeviceQueue(queue));
 }
 
 #[test]
@@ -299,12 +285,13 @@ fn null_entry(_: *mut DEVICE_OBJECT) {
         Blink: null_mut(),
     };
     let mut lock = 0;
-    // SAFETY: the list and its lock are this function's; so below.
-    unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
-    // SAFETY: as above.
-    unsafe { nt::list::InitializeListHead(&raw mut head) };
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::ExInterlockedInsertTailList(&raw mut head, null_mut(), &raw mut lock) };
+    nt!(KeInitializeSpinLock(&raw mut lock));
+    nt!(list::InitializeListHead(&raw mut head));
+    nt!(ExInterlockedInsertTailList(
+        &raw mut head,
+        null_mut(),
+        &raw mut lock
+    ));
 }
 
 #[test]
@@ -319,8 +306,7 @@ fn a_null_entry_is_inserted() {
 }
 
 unsafe extern "C" fn waits(event: *mut c_void) {
-    // SAFETY: the event stays.
-    unsafe { nt::KeWaitForSingleObject(event, 0, 0, 0, null_mut()) };
+    nt!(KeWaitForSingleObject(event, 0, 0, 0, null_mut()));
 }
 
 /// A thread that still waits when the driver is unloaded.
@@ -328,20 +314,16 @@ fn thread_outlives(device: *mut DEVICE_OBJECT) {
     let event: *mut KEVENT = Box::into_raw(Box::new([0_u64; 3])).cast();
     initialise(event);
     let mut handle = null_mut();
-    // SAFETY: the event stays; the handle is this function's.
-    unsafe {
-        nt::PsCreateSystemThread(
-            &raw mut handle,
-            nt::THREAD_ALL_ACCESS,
-            null_mut(),
-            null_mut(),
-            null_mut(),
-            Some(waits),
-            event.cast(),
-        )
-    };
-    // SAFETY: the handle is open.
-    unsafe { nt::ZwClose(handle) };
+    nt!(PsCreateSystemThread(
+        &raw mut handle,
+        nt::THREAD_ALL_ACCESS,
+        null_mut(),
+        null_mut(),
+        null_mut(),
+        Some(waits),
+        event.cast(),
+    ));
+    nt!(ZwClose(handle));
     delete(device);
 }
 

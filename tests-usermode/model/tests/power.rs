@@ -1,5 +1,7 @@
 //! Finds mistakes of a driver with power requests.
 
+#[macro_use]
+mod call;
 mod common;
 mod steps;
 
@@ -37,24 +39,19 @@ impl Steps for Power {
     }
 
     fn pass_down(device: *mut DEVICE_OBJECT, (): &(), irp: *mut IRP) -> NTSTATUS {
-        // SAFETY: the IRP is this routine's.
-        let is_power = unsafe { nt::irp::major_function(irp) } == nt::IRP_MJ_POWER;
+        let is_power = nt!(irp::major_function(irp)) == nt::IRP_MJ_POWER;
         match HANDLING.get() {
             Handling::Completes(status) if is_power => return complete(irp, status),
             Handling::Requests(state) if is_power => {
-                // SAFETY: as above.
-                let power = unsafe { nt::irp::power(irp) };
+                let power = nt!(irp::power(irp));
                 if power.kind == 0 {
                     return request(device, lower::<Self>(device), irp, state);
                 }
             }
             Handling::Tells(kind, state, irql) if is_power => {
-                // SAFETY: the IRQL is raised.
-                let old = unsafe { nt::KfRaiseIrql(irql) };
-                // SAFETY: whether this may be done is what is tested.
-                unsafe { nt::PoSetPowerState(device, kind, state) };
-                // SAFETY: the IRQL was raised from there.
-                unsafe { nt::KeLowerIrql(old) };
+                let old = nt!(KfRaiseIrql(irql));
+                nt!(PoSetPowerState(device, kind, state));
+                nt!(KeLowerIrql(old));
             }
             _ => {}
         }
@@ -76,14 +73,12 @@ fn request(
 ) -> NTSTATUS {
     WANTED.set(state);
     steps::mark(irp);
-    // SAFETY: the IRP is this routine's; so below.
-    unsafe { nt::irp::IoCopyCurrentIrpStackLocationToNext(irp) };
-    // SAFETY: as above.
+    nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
+    // SAFETY: the IRP is this routine's.
     unsafe {
         nt::irp::IoSetCompletionRoutine(irp, Some(came_back), device.cast(), true, true, true);
     }
-    // SAFETY: as above.
-    unsafe { nt::PoCallDriver(lower, irp) };
+    nt!(PoCallDriver(lower, irp));
     nt::STATUS_PENDING
 }
 
@@ -93,17 +88,14 @@ unsafe extern "C" fn came_back(
     device: *mut c_void,
 ) -> NTSTATUS {
     let (minor, state) = (nt::IRP_MN_SET_POWER, WANTED.get());
-    // SAFETY: the device object is the context, and the IRP stays until the routine completes it.
-    let status = unsafe {
-        nt::PoRequestPowerIrp(
-            device.cast(),
-            minor,
-            state,
-            Some(has_state),
-            irp.cast(),
-            null_mut(),
-        )
-    };
+    let status = nt!(PoRequestPowerIrp(
+        device.cast(),
+        minor,
+        state,
+        Some(has_state),
+        irp.cast(),
+        null_mut(),
+    ));
     assert_eq!(status, nt::STATUS_PENDING);
     nt::STATUS_MORE_PROCESSING_REQUIRED
 }

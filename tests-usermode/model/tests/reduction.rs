@@ -3,6 +3,9 @@
 //! The threads of a program call routines of the kernel on a few objects, and note what these return. An outcome is what all of
 //! them have noted, and what the objects are at the end.
 
+#[macro_use]
+mod call;
+
 use std::{
     cell::{Cell, RefCell, UnsafeCell},
     collections::BTreeSet,
@@ -148,11 +151,9 @@ fn objects<'a>() -> &'a Objects {
 /// Runs a step with a lock held.
 fn under_lock(lock: usize, work: impl FnOnce()) {
     let lock = objects().locks[lock].get();
-    // SAFETY: the locks are initialised, and stay.
-    let irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) };
+    let irql = nt!(KeAcquireSpinLockRaiseToDpc(lock));
     work();
-    // SAFETY: the lock was acquired above.
-    unsafe { nt::KeReleaseSpinLock(lock, irql) };
+    nt!(KeReleaseSpinLock(lock, irql));
 }
 
 impl Part {
@@ -176,8 +177,7 @@ impl Part {
 
     fn poll(&self, object: *mut c_void) {
         let mut now = 0;
-        // SAFETY: the object is initialised, and stays.
-        let status = unsafe { nt::KeWaitForSingleObject(object, 0, 0, 0, &raw mut now) };
+        let status = nt!(KeWaitForSingleObject(object, 0, 0, 0, &raw mut now));
         self.note(status.cast_unsigned());
     }
 
@@ -188,25 +188,20 @@ impl Part {
             Operation::Locked(lock) => under_lock(lock, || self.replace(lock, value)),
             Operation::BothLocked => under_lock(0, || {
                 self.replace(0, value);
-                // SAFETY: as above.
-                unsafe { nt::KeAcquireSpinLockAtDpcLevel(objects.locks[1].get()) };
+                nt!(KeAcquireSpinLockAtDpcLevel(objects.locks[1].get()));
                 self.replace(1, value);
-                // SAFETY: as above.
-                unsafe { nt::KeReleaseSpinLockFromDpcLevel(objects.locks[1].get()) };
+                nt!(KeReleaseSpinLockFromDpcLevel(objects.locks[1].get()));
             }),
             Operation::SetEvent => {
-                // SAFETY: as above.
-                let was = unsafe { nt::KeSetEvent(objects.event.get(), 0, 0) };
+                let was = nt!(KeSetEvent(objects.event.get(), 0, 0));
                 self.note(was.cast_unsigned());
             }
             Operation::ResetEvent => {
-                // SAFETY: as above.
-                let was = unsafe { nt::KeResetEvent(objects.event.get()) };
+                let was = nt!(KeResetEvent(objects.event.get()));
                 self.note(was.cast_unsigned());
             }
             Operation::ReadEvent => {
-                // SAFETY: as above.
-                let is = unsafe { nt::KeReadStateEvent(objects.event.get()) };
+                let is = nt!(KeReadStateEvent(objects.event.get()));
                 self.note(is.cast_unsigned());
             }
             Operation::PollEvent => self.poll(objects.event.get().cast()),
@@ -215,77 +210,59 @@ impl Part {
                 self.note(was.cast_unsigned());
             }
             Operation::AddUlong => {
-                // SAFETY: as above.
+                // SAFETY: the object is initialised, and stays.
                 let lock = objects.locks[2].get();
-                // SAFETY: as above.
-                let was = unsafe { nt::ExInterlockedAddUlong(objects.long.get(), 1, lock) };
+                let was = nt!(ExInterlockedAddUlong(objects.long.get(), 1, lock));
                 self.note(was);
             }
             Operation::QueueDpc => {
-                // SAFETY: as above.
-                let queued =
-                    unsafe { nt::KeInsertQueueDpc(objects.dpc.get(), null_mut(), null_mut()) };
+                let queued = nt!(KeInsertQueueDpc(objects.dpc.get(), null_mut(), null_mut()));
                 self.note(queued.into());
             }
             Operation::RemoveDpc => {
-                // SAFETY: as above.
-                let removed = unsafe { nt::KeRemoveQueueDpc(objects.dpc.get()) };
+                let removed = nt!(KeRemoveQueueDpc(objects.dpc.get()));
                 self.note(removed.into());
             }
             Operation::SetTimer => {
                 let (timer, dpc) = (objects.timer.get(), objects.timer_dpc.get());
-                // SAFETY: as above.
-                let was_set = unsafe { nt::KeSetTimer(timer, -10_000, dpc) };
+                let was_set = nt!(KeSetTimer(timer, -10_000, dpc));
                 self.note(was_set.into());
             }
             Operation::CancelTimer => {
-                // SAFETY: as above.
-                let was_set = unsafe { nt::KeCancelTimer(objects.timer.get()) };
+                let was_set = nt!(KeCancelTimer(objects.timer.get()));
                 self.note(was_set.into());
             }
             Operation::ReleaseSemaphore => {
-                // SAFETY: as above.
-                let count = unsafe { nt::KeReleaseSemaphore(objects.semaphore.get(), 0, 1, 0) };
+                let count = nt!(KeReleaseSemaphore(objects.semaphore.get(), 0, 1, 0));
                 self.note(count.cast_unsigned());
             }
             Operation::PollSemaphore => self.poll(objects.semaphore.get().cast()),
             Operation::TryLocked => {
                 let lock = objects.locks[0].get();
-                // SAFETY: the IRQL is PASSIVE_LEVEL, and is restored below.
-                let irql = unsafe { nt::KfRaiseIrql(nt::DISPATCH_LEVEL) };
-                // SAFETY: as above.
-                let taken = unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) };
+                let irql = nt!(KfRaiseIrql(nt::DISPATCH_LEVEL));
+                let taken = nt!(KeTryToAcquireSpinLockAtDpcLevel(lock));
                 self.note(taken.into());
                 if taken != 0 {
                     self.replace(0, value);
-                    // SAFETY: the lock was acquired above.
-                    unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
+                    nt!(KeReleaseSpinLockFromDpcLevel(lock));
                 }
-                // SAFETY: as above.
-                unsafe { nt::KeLowerIrql(irql) };
+                nt!(KeLowerIrql(irql));
             }
             Operation::UnderMutex => {
                 let mutex = objects.mutex.get();
-                // SAFETY: as above.
-                unsafe { nt::KeWaitForSingleObject(mutex.cast(), 0, 0, 0, null_mut()) };
+                nt!(KeWaitForSingleObject(mutex.cast(), 0, 0, 0, null_mut()));
                 self.replace(2, value);
-                // SAFETY: this thread owns the mutex.
-                unsafe { nt::KeReleaseMutex(mutex, 0) };
+                nt!(KeReleaseMutex(mutex, 0));
             }
             Operation::ReadTime => {
-                // SAFETY: the frequency is not asked for.
-                let time = unsafe { nt::KeQueryPerformanceCounter(null_mut()) };
+                let time = nt!(KeQueryPerformanceCounter(null_mut()));
                 self.note(u32::try_from(time).expect("little time has passed"));
             }
             Operation::ReadProcessor => {
-                // SAFETY: the IRQL is PASSIVE_LEVEL, and is restored below.
-                let irql = unsafe { nt::KfRaiseIrql(nt::DISPATCH_LEVEL) };
-                // SAFETY: the number in the group is not asked for.
-                self.note(unsafe { nt::KeGetCurrentProcessorNumberEx(null_mut()) });
-                // SAFETY: as above.
-                unsafe { nt::KeLowerIrql(irql) };
-                // SAFETY: as above.
-                self.note(unsafe { nt::KeGetCurrentProcessorNumberEx(null_mut()) });
+                let irql = nt!(KfRaiseIrql(nt::DISPATCH_LEVEL));
+                self.note(nt!(KeGetCurrentProcessorNumberEx(null_mut())));
+                nt!(KeLowerIrql(irql));
+                self.note(nt!(KeGetCurrentProcessorNumberEx(null_mut())));
             }
             Operation::Seen => {
                 self.note(objects.seen.swap(value, Relaxed));
@@ -307,20 +284,14 @@ unsafe extern "C" fn thread(context: *mut c_void) {
 
 fn initialise(objects: &Objects) {
     for index in 0..3 {
-        // SAFETY: nobody else knows the objects yet.
-        unsafe { nt::KeInitializeSpinLock(objects.locks[index].get()) };
+        nt!(KeInitializeSpinLock(objects.locks[index].get()));
     }
-    // SAFETY: as above.
-    unsafe { nt::KeInitializeEvent(objects.event.get(), 1, 0) };
-    // SAFETY: as above.
-    unsafe { nt::KeInitializeSemaphore(objects.semaphore.get(), 1, 100) };
-    // SAFETY: as above.
-    unsafe { nt::KeInitializeMutex(objects.mutex.get(), 0) };
-    // SAFETY: as above.
-    unsafe { nt::KeInitializeTimer(objects.timer.get()) };
+    nt!(KeInitializeEvent(objects.event.get(), 1, 0));
+    nt!(KeInitializeSemaphore(objects.semaphore.get(), 1, 100));
+    nt!(KeInitializeMutex(objects.mutex.get(), 0));
+    nt!(KeInitializeTimer(objects.timer.get()));
     for dpc in [objects.dpc.get(), objects.timer_dpc.get()] {
-        // SAFETY: as above.
-        unsafe { nt::KeInitializeDpc(dpc, Some(adds), null_mut()) };
+        nt!(KeInitializeDpc(dpc, Some(adds), null_mut()));
     }
 }
 
@@ -332,22 +303,23 @@ unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTS
     for (part, handle) in parts.iter().zip(&mut handles) {
         let context = (&raw const *part).cast_mut().cast();
         let no = null_mut();
-        // SAFETY: the thread is given its part.
-        let status = unsafe {
-            nt::PsCreateSystemThread(handle, 0, null_mut(), no, null_mut(), Some(thread), context)
-        };
+        let status = nt!(PsCreateSystemThread(
+            handle,
+            0,
+            null_mut(),
+            no,
+            null_mut(),
+            Some(thread),
+            context
+        ));
         assert_eq!(status, 0);
     }
     for handle in &handles[..parts.len()] {
-        // SAFETY: the handle is a thread's.
-        unsafe { nt::ZwWaitForSingleObject(*handle, 0, null_mut()) };
-        // SAFETY: as above, and it is closed once.
-        unsafe { nt::ZwClose(*handle) };
+        nt!(ZwWaitForSingleObject(*handle, 0, null_mut()));
+        nt!(ZwClose(*handle));
     }
-    // SAFETY: the timer is initialised.
-    unsafe { nt::KeCancelTimer(objects.timer.get()) };
-    // SAFETY: the IRQL is PASSIVE_LEVEL.
-    unsafe { nt::KeFlushQueuedDpcs() };
+    nt!(KeCancelTimer(objects.timer.get()));
+    nt!(KeFlushQueuedDpcs());
     STATUS_CANCELLED
 }
 

@@ -1,5 +1,7 @@
 //! References to device objects, events that are cleared, and threads that are delayed.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::time::Duration;
@@ -16,13 +18,11 @@ const STATUS_TIMEOUT: NTSTATUS = 0x102;
 const GONE: u64 = 0xdddd_dddd_dddd_dddd;
 
 fn reference(device: *mut DEVICE_OBJECT) {
-    // SAFETY: whether this may be done is what is tested; so for every call below.
-    unsafe { nt::ObfReferenceObject(device.cast()) };
+    nt!(ObfReferenceObject(device.cast()));
 }
 
 fn dereference(device: *mut DEVICE_OBJECT) {
-    // SAFETY: as above.
-    unsafe { nt::ObfDereferenceObject(device.cast()) };
+    nt!(ObfDereferenceObject(device.cast()));
 }
 
 /// A device object that is deleted while it is referenced.
@@ -89,13 +89,17 @@ fn clears(device: *mut DEVICE_OBJECT) {
     initialise(event);
     let look = || {
         let mut no_wait = 0;
-        // SAFETY: the event is initialised.
-        unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, &raw mut no_wait) }
+        nt!(KeWaitForSingleObject(
+            event.cast(),
+            0,
+            0,
+            0,
+            &raw mut no_wait
+        ))
     };
     set(event);
     assert_eq!(look(), STATUS_SUCCESS);
-    // SAFETY: as above.
-    unsafe { nt::KeClearEvent(event) };
+    nt!(KeClearEvent(event));
     assert_eq!(look(), STATUS_TIMEOUT);
     delete(device);
 }
@@ -127,8 +131,7 @@ fn a_thread_is_delayed() {
 }
 
 fn delays_high(_: *mut DEVICE_OBJECT) {
-    // SAFETY: the IRQL is PASSIVE_LEVEL.
-    let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+    let _ = nt!(KeRaiseIrqlToDpcLevel());
     delay(-1);
 }
 

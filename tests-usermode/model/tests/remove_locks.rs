@@ -1,5 +1,7 @@
 //! A remove lock is released once for each tag that it was acquired for.
 
+#[macro_use]
+mod call;
 mod body;
 
 use std::{ffi::c_void, ptr::without_provenance_mut};
@@ -17,20 +19,22 @@ fn tag(tag: usize) -> *mut c_void {
 }
 
 fn initialise_remove_lock(lock: &mut IO_REMOVE_LOCK) {
-    // SAFETY: the lock is the caller's.
-    unsafe { nt::IoInitializeRemoveLockEx(lock, 0, 0, 0, REMOVE_LOCK_SIZE) };
+    nt!(IoInitializeRemoveLockEx(lock, 0, 0, 0, REMOVE_LOCK_SIZE));
 }
 
 fn acquire_remove_lock(lock: &mut IO_REMOVE_LOCK, for_tag: usize) {
-    // SAFETY: the lock is initialised.
-    let status =
-        unsafe { nt::IoAcquireRemoveLockEx(lock, tag(for_tag), c"".as_ptr(), 1, REMOVE_LOCK_SIZE) };
+    let status = nt!(IoAcquireRemoveLockEx(
+        lock,
+        tag(for_tag),
+        c"".as_ptr(),
+        1,
+        REMOVE_LOCK_SIZE
+    ));
     assert_eq!(status, nt::STATUS_SUCCESS);
 }
 
 fn release_remove_lock(lock: &mut IO_REMOVE_LOCK, for_tag: usize) {
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::IoReleaseRemoveLockEx(lock, tag(for_tag), REMOVE_LOCK_SIZE) };
+    nt!(IoReleaseRemoveLockEx(lock, tag(for_tag), REMOVE_LOCK_SIZE));
 }
 
 #[test]
@@ -70,8 +74,11 @@ fn remove_lock() {
     let waited_for = || {
         let mut lock = IO_REMOVE_LOCK { Common: [0; 4] };
         initialise_remove_lock(&mut lock);
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::IoReleaseRemoveLockAndWaitEx(&raw mut lock, tag(TAG), REMOVE_LOCK_SIZE) };
+        nt!(IoReleaseRemoveLockAndWaitEx(
+            &raw mut lock,
+            tag(TAG),
+            REMOVE_LOCK_SIZE
+        ));
     };
     stops(
         waited_for,
@@ -105,11 +112,18 @@ fn a_remove_lock_in_the_pool_is_waited_for_without_a_removal() {
     run(&kernel, || {
         let lock = lock_in_the_pool();
         acquire_remove_lock(lock, TAG);
-        // SAFETY: the lock is held for the tag.
-        unsafe { nt::IoReleaseRemoveLockAndWaitEx(lock, tag(TAG), REMOVE_LOCK_SIZE) };
-        // SAFETY: the lock is initialised.
-        let late =
-            unsafe { nt::IoAcquireRemoveLockEx(lock, tag(TAG), c"".as_ptr(), 1, REMOVE_LOCK_SIZE) };
+        nt!(IoReleaseRemoveLockAndWaitEx(
+            lock,
+            tag(TAG),
+            REMOVE_LOCK_SIZE
+        ));
+        let late = nt!(IoAcquireRemoveLockEx(
+            lock,
+            tag(TAG),
+            c"".as_ptr(),
+            1,
+            REMOVE_LOCK_SIZE
+        ));
         assert_eq!(late, nt::STATUS_DELETE_PENDING);
         free_lock(lock);
     });
@@ -129,8 +143,7 @@ fn memory_of_a_remove_lock_is_freed_while_it_is_held() {
 
 /// Allocates a lock of a file.
 fn lock_in_the_pool() -> &'static mut IO_REMOVE_LOCK {
-    // SAFETY: the pool can be allocated from at this IRQL.
-    let block = unsafe { nt::ExAllocatePool2(0x40, size_of::<IO_REMOVE_LOCK>(), 1) };
+    let block = nt!(ExAllocatePool2(0x40, size_of::<IO_REMOVE_LOCK>(), 1));
     // SAFETY: the block is large enough, and zeroed. It is used until it is freed.
     let lock = unsafe { &mut *block.cast::<IO_REMOVE_LOCK>() };
     initialise_remove_lock(lock);
@@ -138,6 +151,5 @@ fn lock_in_the_pool() -> &'static mut IO_REMOVE_LOCK {
 }
 
 fn free_lock(lock: &mut IO_REMOVE_LOCK) {
-    // SAFETY: the block is the caller's.
-    unsafe { nt::ExFreePoolWithTag((&raw mut *lock).cast(), 1) };
+    nt!(ExFreePoolWithTag((&raw mut *lock).cast(), 1));
 }

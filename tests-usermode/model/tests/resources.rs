@@ -1,5 +1,7 @@
 //! Executive resources and fast mutexes that leave the IRQL as it is: what their pages say, and what a driver may get wrong with them.
 
+#[macro_use]
+mod call;
 mod body;
 mod steps;
 
@@ -10,14 +12,6 @@ use nt::{DEVICE_OBJECT, ERESOURCE, FAST_MUTEX, IRP, NTSTATUS, STATUS_SUCCESS};
 use ntmodel::{Config, Kernel, Rule, explore::Shared};
 use steps::{Steps, breaks, complete, holds, one_request, two_requests};
 
-/// Calls a routine; whether it may be called so is what is tested.
-macro_rules! call {
-    ($call:expr) => {{
-        // SAFETY: as above.
-        unsafe { $call }
-    }};
-}
-
 fn passes(body: fn()) {
     run(&Kernel::new(Config::default()), body);
 }
@@ -26,33 +20,30 @@ fn passes(body: fn()) {
 fn with_resource(body: impl FnOnce(*mut ERESOURCE)) {
     let mut resource = ERESOURCE { Reserved: [0; 13] };
     let resource = &raw mut resource;
-    assert_eq!(
-        call!(nt::ExInitializeResourceLite(resource)),
-        STATUS_SUCCESS
-    );
+    assert_eq!(nt!(ExInitializeResourceLite(resource)), STATUS_SUCCESS);
     body(resource);
-    assert_eq!(call!(nt::ExDeleteResourceLite(resource)), STATUS_SUCCESS);
+    assert_eq!(nt!(ExDeleteResourceLite(resource)), STATUS_SUCCESS);
 }
 
 #[test]
 fn access_is_granted_to_a_thread_as_often_as_it_asks() {
     passes(|| {
         with_resource(|resource| {
-            call!(nt::KeEnterCriticalRegion());
-            assert_eq!(call!(nt::ExAcquireResourceExclusiveLite(resource, 1)), 1);
+            nt!(KeEnterCriticalRegion());
+            assert_eq!(nt!(ExAcquireResourceExclusiveLite(resource, 1)), 1);
             // The owner of exclusive access gets that again when it asks for shared access.
-            assert_eq!(call!(nt::ExAcquireResourceSharedLite(resource, 0)), 1);
-            assert_eq!(call!(nt::ExIsResourceAcquiredExclusiveLite(resource)), 1);
-            assert_eq!(call!(nt::ExIsResourceAcquiredSharedLite(resource)), 2);
-            call!(nt::ExReleaseResourceLite(resource));
-            call!(nt::ExConvertExclusiveToSharedLite(resource));
-            assert_eq!(call!(nt::ExIsResourceAcquiredExclusiveLite(resource)), 0);
-            assert_eq!(call!(nt::ExIsResourceAcquiredSharedLite(resource)), 1);
+            assert_eq!(nt!(ExAcquireResourceSharedLite(resource, 0)), 1);
+            assert_eq!(nt!(ExIsResourceAcquiredExclusiveLite(resource)), 1);
+            assert_eq!(nt!(ExIsResourceAcquiredSharedLite(resource)), 2);
+            nt!(ExReleaseResourceLite(resource));
+            nt!(ExConvertExclusiveToSharedLite(resource));
+            assert_eq!(nt!(ExIsResourceAcquiredExclusiveLite(resource)), 0);
+            assert_eq!(nt!(ExIsResourceAcquiredSharedLite(resource)), 1);
             // A thread that has shared access is not granted exclusive access.
-            assert_eq!(call!(nt::ExAcquireResourceExclusiveLite(resource, 0)), 0);
-            call!(nt::ExReleaseResourceLite(resource));
-            assert_eq!(call!(nt::ExIsResourceAcquiredSharedLite(resource)), 0);
-            call!(nt::KeLeaveCriticalRegion());
+            assert_eq!(nt!(ExAcquireResourceExclusiveLite(resource, 0)), 0);
+            nt!(ExReleaseResourceLite(resource));
+            assert_eq!(nt!(ExIsResourceAcquiredSharedLite(resource)), 0);
+            nt!(KeLeaveCriticalRegion());
         });
     });
 }
@@ -71,7 +62,7 @@ fn is_found(body: fn(), rule: Rule, code: u32, text: &str) {
 #[test]
 fn resource_is_used_against_its_pages() {
     is_found(
-        || with_resource(|resource| call!(nt::ExReleaseResourceLite(resource))),
+        || with_resource(|resource| nt!(ExReleaseResourceLite(resource))),
         Rule::Resource,
         0xe3,
         "has not acquired it",
@@ -79,8 +70,8 @@ fn resource_is_used_against_its_pages() {
     is_found(
         || {
             with_resource(|resource| {
-                call!(nt::ExAcquireResourceSharedLite(resource, 1));
-                call!(nt::ExAcquireResourceExclusiveLite(resource, 1));
+                nt!(ExAcquireResourceSharedLite(resource, 1));
+                nt!(ExAcquireResourceExclusiveLite(resource, 1));
             });
         },
         Rule::Resource,
@@ -90,7 +81,7 @@ fn resource_is_used_against_its_pages() {
     is_found(
         || {
             with_resource(|resource| {
-                call!(nt::ExInitializeResourceLite(resource));
+                nt!(ExInitializeResourceLite(resource));
             });
         },
         Rule::Resource,
@@ -100,7 +91,7 @@ fn resource_is_used_against_its_pages() {
     is_found(
         || {
             let mut resource = ERESOURCE { Reserved: [0; 13] };
-            call!(nt::ExDeleteResourceLite(&raw mut resource));
+            nt!(ExDeleteResourceLite(&raw mut resource));
         },
         Rule::Resource,
         0xc4,
@@ -109,7 +100,7 @@ fn resource_is_used_against_its_pages() {
     is_found(
         || {
             with_resource(|resource| {
-                call!(nt::ExAcquireResourceExclusiveLite(resource, 1));
+                nt!(ExAcquireResourceExclusiveLite(resource, 1));
             });
         },
         Rule::Resource,
@@ -119,8 +110,8 @@ fn resource_is_used_against_its_pages() {
     is_found(
         || {
             with_resource(|resource| {
-                call!(nt::KfRaiseIrql(2));
-                call!(nt::ExAcquireResourceExclusiveLite(resource, 1));
+                nt!(KfRaiseIrql(2));
+                nt!(ExAcquireResourceExclusiveLite(resource, 1));
             });
         },
         Rule::Irql,
@@ -133,9 +124,9 @@ fn resource_is_used_against_its_pages() {
 fn memory_of_a_resource_is_freed_before_the_resource_is_deleted() {
     is_found(
         || {
-            let block = call!(nt::ExAllocatePool2(0x40, size_of::<ERESOURCE>(), 1));
-            call!(nt::ExInitializeResourceLite(block.cast()));
-            call!(nt::ExFreePoolWithTag(block, 1));
+            let block = nt!(ExAllocatePool2(0x40, size_of::<ERESOURCE>(), 1));
+            nt!(ExInitializeResourceLite(block.cast()));
+            nt!(ExFreePoolWithTag(block, 1));
         },
         Rule::Resource,
         0xc4,
@@ -144,7 +135,7 @@ fn memory_of_a_resource_is_freed_before_the_resource_is_deleted() {
     is_found(
         || {
             let mut resource = ERESOURCE { Reserved: [0; 13] };
-            call!(nt::ExInitializeResourceLite(&raw mut resource));
+            nt!(ExInitializeResourceLite(&raw mut resource));
         },
         Rule::Resource,
         0xce,
@@ -172,8 +163,8 @@ impl<const M: u8> Steps for Served<M> {
     type Own = Locks;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Locks) {
-        call!(nt::ExInitializeResourceLite(own.resource.get()));
-        call!(nt::ExInitializeFastMutex(own.mutex.get()));
+        nt!(ExInitializeResourceLite(own.resource.get()));
+        nt!(ExInitializeFastMutex(own.mutex.get()));
         // SAFETY: no other thread uses the device yet.
         unsafe { own.data.get().write(Some(Shared::new(0))) };
     }
@@ -181,17 +172,17 @@ impl<const M: u8> Steps for Served<M> {
     fn control(_: *mut DEVICE_OBJECT, own: &Locks, irp: *mut IRP, _: u32) -> NTSTATUS {
         let (resource, mutex) = (own.resource.get(), own.mutex.get());
         if !matches!(M, SUSPENDED | UNSAFE_MUTEX_SUSPENDED) {
-            call!(nt::KeEnterCriticalRegion());
+            nt!(KeEnterCriticalRegion());
         }
         match M {
             UNSAFE_MUTEX | UNSAFE_MUTEX_SUSPENDED => {
-                call!(nt::ExAcquireFastMutexUnsafe(mutex));
+                nt!(ExAcquireFastMutexUnsafe(mutex));
             }
             SHARED_FOR_A_WRITE => {
-                call!(nt::ExAcquireResourceSharedLite(resource, 1));
+                nt!(ExAcquireResourceSharedLite(resource, 1));
             }
             _ => {
-                call!(nt::ExAcquireResourceExclusiveLite(resource, 1));
+                nt!(ExAcquireResourceExclusiveLite(resource, 1));
             }
         }
         // SAFETY: it is written in AddDevice alone.
@@ -199,16 +190,16 @@ impl<const M: u8> Steps for Served<M> {
             data.set(data.get() + 1);
         }
         match M {
-            UNSAFE_MUTEX | UNSAFE_MUTEX_SUSPENDED => call!(nt::ExReleaseFastMutexUnsafe(mutex)),
+            UNSAFE_MUTEX | UNSAFE_MUTEX_SUSPENDED => nt!(ExReleaseFastMutexUnsafe(mutex)),
             KEPT => {}
-            _ => call!(nt::ExReleaseResourceLite(resource)),
+            _ => nt!(ExReleaseResourceLite(resource)),
         }
-        call!(nt::KeLeaveCriticalRegion());
+        nt!(KeLeaveCriticalRegion());
         complete(irp, STATUS_SUCCESS)
     }
 
     fn remove(own: &Locks) {
-        call!(nt::ExDeleteResourceLite(own.resource.get()));
+        nt!(ExDeleteResourceLite(own.resource.get()));
     }
 }
 

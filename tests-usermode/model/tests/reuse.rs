@@ -3,6 +3,8 @@
 //! [`ExDeleteLookasideListEx`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exdeletelookasidelistex); most
 //! need nothing.
 
+#[macro_use]
+mod call;
 mod body;
 
 use std::{
@@ -26,14 +28,6 @@ impl Memory {
     fn at<T>(&self, offset: usize) -> *mut T {
         self.0.get().wrapping_byte_add(offset).cast()
     }
-}
-
-/// Calls a routine of `nt`.
-macro_rules! nt {
-    ($($routine:ident)::+($($argument:expr),* $(,)?)) => {
-        // SAFETY: the objects are in memory of the test, which has room for them, and are initialised in the way of their kind.
-        unsafe { nt::$($routine)::+($($argument),*) }
-    };
 }
 
 /// A function that makes an object in the memory, uses it, and ends it.

@@ -1,6 +1,8 @@
 //! Waits for several objects, reader/writer spin locks at `DISPATCH_LEVEL`, and critical regions: what their pages say, and what a
 //! driver may get wrong with them.
 
+#[macro_use]
+mod call;
 mod body;
 mod steps;
 
@@ -27,18 +29,10 @@ fn passes(body: fn()) {
     }
 }
 
-/// Calls a routine. The test checks whether this call is allowed.
-macro_rules! call {
-    ($call:expr) => {{
-        // SAFETY: as above.
-        unsafe { $call }
-    }};
-}
-
 fn wait(objects: &mut [*mut c_void], wait_type: i32, timeout: *mut i64) -> NTSTATUS {
     let count = u32::try_from(objects.len()).expect("there are few");
     let objects = objects.as_mut_ptr();
-    call!(nt::KeWaitForMultipleObjects(
+    nt!(KeWaitForMultipleObjects(
         count,
         objects,
         wait_type,
@@ -60,7 +54,7 @@ fn try_wait(objects: &mut [*mut c_void], wait_type: i32) -> NTSTATUS {
 #[expect(clippy::unnecessary_box_returns, reason = "an event must not move")]
 fn event(kind: i32, state: u8) -> Box<KEVENT> {
     let mut event = Box::new(KEVENT { Header: [0; 3] });
-    call!(nt::KeInitializeEvent(&raw mut *event, kind, state));
+    nt!(KeInitializeEvent(&raw mut *event, kind, state));
     event
 }
 
@@ -69,7 +63,7 @@ fn pointer<T>(object: &mut Box<T>) -> *mut c_void {
 }
 
 fn state(object: &mut Box<KEVENT>) -> i32 {
-    call!(nt::KeReadStateEvent(&raw mut **object))
+    nt!(KeReadStateEvent(&raw mut **object))
 }
 
 #[test]
@@ -96,19 +90,19 @@ fn a_wait_for_all_objects_takes_all_or_none() {
         let mut objects = [event(1, 1), event(0, 1)];
         // SAFETY: every field may be zero.
         let mut semaphore: Box<KSEMAPHORE> = Box::new(unsafe { zeroed() });
-        call!(nt::KeInitializeSemaphore(&raw mut *semaphore, 0, 2));
+        nt!(KeInitializeSemaphore(&raw mut *semaphore, 0, 2));
         let [first, second] = objects.each_mut().map(pointer);
         let mut pointers = [first, second, pointer(&mut semaphore)];
         assert_eq!(try_wait(&mut pointers, WaitAll), STATUS_TIMEOUT);
         assert_eq!(objects.each_mut().map(state), [1, 1], "none is taken");
-        call!(nt::KeReleaseSemaphore(&raw mut *semaphore, 0, 1, 0));
+        nt!(KeReleaseSemaphore(&raw mut *semaphore, 0, 1, 0));
         assert_eq!(wait(&mut pointers, WaitAll, null_mut()), STATUS_SUCCESS);
         assert_eq!(
             objects.each_mut().map(state),
             [0, 1],
             "a notification event stays set"
         );
-        assert_eq!(call!(nt::KeReadStateSemaphore(&raw mut *semaphore)), 0);
+        assert_eq!(nt!(KeReadStateSemaphore(&raw mut *semaphore)), 0);
     });
 }
 
@@ -120,7 +114,7 @@ fn four_objects_need_wait_blocks() {
         // SAFETY: every field may be zero.
         let mut blocks: [KWAIT_BLOCK; 4] = unsafe { zeroed() };
         let (objects, blocks) = (pointers.as_mut_ptr(), blocks.as_mut_ptr());
-        let status = call!(nt::KeWaitForMultipleObjects(
+        let status = nt!(KeWaitForMultipleObjects(
             4,
             objects,
             WaitAll,
@@ -142,7 +136,7 @@ fn no_thread_waits_for_several_objects_at_dispatch_level() {
     let body = || {
         let mut objects = [event(0, 1), event(0, 1)];
         let mut pointers = objects.each_mut().map(pointer);
-        let _ = call!(nt::KeRaiseIrqlToDpcLevel());
+        let _ = nt!(KeRaiseIrqlToDpcLevel());
         assert_eq!(
             try_wait(&mut pointers, WaitAll),
             STATUS_SUCCESS,
@@ -185,8 +179,8 @@ impl Steps for TakesBoth {
 
     fn add(_: *mut DEVICE_OBJECT, own: &Both) {
         own.count.initialise();
-        call!(nt::KeInitializeMutex(own.first.get(), 0));
-        call!(nt::KeInitializeMutex(own.second.get(), 0));
+        nt!(KeInitializeMutex(own.first.get(), 0));
+        nt!(KeInitializeMutex(own.second.get(), 0));
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Both, irp: *mut IRP, code: u32) -> NTSTATUS {
@@ -199,7 +193,7 @@ impl Steps for TakesBoth {
         assert_eq!(wait(&mut pointers, WaitAll, null_mut()), STATUS_SUCCESS);
         own.count.count();
         for mutex in mutexes {
-            call!(nt::KeReleaseMutex(mutex, 0));
+            nt!(KeReleaseMutex(mutex, 0));
         }
         complete(irp, STATUS_SUCCESS)
     }
@@ -215,20 +209,20 @@ fn a_reader_writer_lock_is_tried_and_converted_at_dispatch_level() {
     passes(|| {
         let mut lock: EX_SPIN_LOCK = 0;
         let lock = &raw mut lock;
-        let irql = call!(nt::KeRaiseIrqlToDpcLevel());
-        call!(nt::ExAcquireSpinLockSharedAtDpcLevel(lock));
-        assert_eq!(call!(nt::ExTryConvertSharedSpinLockExclusive(lock)), 1);
-        call!(nt::ExReleaseSpinLockExclusiveFromDpcLevel(lock));
-        assert_eq!(call!(nt::ExTryAcquireSpinLockExclusiveAtDpcLevel(lock)), 1);
-        call!(nt::ExReleaseSpinLockExclusiveFromDpcLevel(lock));
-        assert_eq!(call!(nt::ExTryAcquireSpinLockSharedAtDpcLevel(lock)), 1);
-        call!(nt::ExReleaseSpinLockSharedFromDpcLevel(lock));
-        call!(nt::ExAcquireSpinLockExclusiveAtDpcLevel(lock));
-        call!(nt::ExReleaseSpinLockExclusiveFromDpcLevel(lock));
-        call!(nt::KeLowerIrql(irql));
-        let irql = call!(nt::ExAcquireSpinLockShared(lock));
-        assert_eq!(call!(nt::ExTryConvertSharedSpinLockExclusive(lock)), 1);
-        call!(nt::ExReleaseSpinLockExclusive(lock, irql));
+        let irql = nt!(KeRaiseIrqlToDpcLevel());
+        nt!(ExAcquireSpinLockSharedAtDpcLevel(lock));
+        assert_eq!(nt!(ExTryConvertSharedSpinLockExclusive(lock)), 1);
+        nt!(ExReleaseSpinLockExclusiveFromDpcLevel(lock));
+        assert_eq!(nt!(ExTryAcquireSpinLockExclusiveAtDpcLevel(lock)), 1);
+        nt!(ExReleaseSpinLockExclusiveFromDpcLevel(lock));
+        assert_eq!(nt!(ExTryAcquireSpinLockSharedAtDpcLevel(lock)), 1);
+        nt!(ExReleaseSpinLockSharedFromDpcLevel(lock));
+        nt!(ExAcquireSpinLockExclusiveAtDpcLevel(lock));
+        nt!(ExReleaseSpinLockExclusiveFromDpcLevel(lock));
+        nt!(KeLowerIrql(irql));
+        let irql = nt!(ExAcquireSpinLockShared(lock));
+        assert_eq!(nt!(ExTryConvertSharedSpinLockExclusive(lock)), 1);
+        nt!(ExReleaseSpinLockExclusive(lock, irql));
     });
 }
 
@@ -237,23 +231,23 @@ fn a_reader_writer_lock_is_released_as_it_was_acquired() {
     let routine = "ExReleaseSpinLockSharedFromDpcLevel";
     let body = || {
         let mut lock: EX_SPIN_LOCK = 0;
-        call!(nt::ExAcquireSpinLockShared(&raw mut lock));
-        call!(nt::ExReleaseSpinLockSharedFromDpcLevel(&raw mut lock));
+        nt!(ExAcquireSpinLockShared(&raw mut lock));
+        nt!(ExReleaseSpinLockSharedFromDpcLevel(&raw mut lock));
         black_box(());
     };
     stops(body, Rule::SpinlockRelease, 0xc4, 0x1009, routine);
     let routine = "ExAcquireSpinLockSharedAtDpcLevel";
     let body = || {
         let mut lock: EX_SPIN_LOCK = 0;
-        call!(nt::ExAcquireSpinLockSharedAtDpcLevel(&raw mut lock));
+        nt!(ExAcquireSpinLockSharedAtDpcLevel(&raw mut lock));
         black_box(());
     };
     stops(body, Rule::SpinLockDpc, 0xc4, 0x40, routine);
     let routine = "ExTryConvertSharedSpinLockExclusive";
     let body = || {
         let mut lock: EX_SPIN_LOCK = 0;
-        call!(nt::ExAcquireSpinLockExclusive(&raw mut lock));
-        call!(nt::ExTryConvertSharedSpinLockExclusive(&raw mut lock));
+        nt!(ExAcquireSpinLockExclusive(&raw mut lock));
+        nt!(ExTryConvertSharedSpinLockExclusive(&raw mut lock));
         black_box(());
     };
     stops(body, Rule::SpinLock, 0xc4, 0x1007, routine);
@@ -276,15 +270,15 @@ impl<const CHECKS: bool> Steps for Converts<CHECKS> {
 
     fn control(_: *mut DEVICE_OBJECT, own: &Counted, irp: *mut IRP, _: u32) -> NTSTATUS {
         let lock = own.lock.get();
-        let irql = call!(nt::ExAcquireSpinLockShared(lock));
-        let converted = call!(nt::ExTryConvertSharedSpinLockExclusive(lock)) != 0;
+        let irql = nt!(ExAcquireSpinLockShared(lock));
+        let converted = nt!(ExTryConvertSharedSpinLockExclusive(lock)) != 0;
         if converted || !CHECKS {
             own.count.count();
         }
         if converted {
-            call!(nt::ExReleaseSpinLockExclusive(lock, irql));
+            nt!(ExReleaseSpinLockExclusive(lock, irql));
         } else {
-            call!(nt::ExReleaseSpinLockShared(lock, irql));
+            nt!(ExReleaseSpinLockShared(lock, irql));
         }
         complete(irp, STATUS_SUCCESS)
     }
@@ -299,19 +293,19 @@ fn a_lock_is_not_converted_while_another_thread_holds_it() {
 #[test]
 fn a_critical_region_is_left_as_often_as_it_is_entered() {
     passes(|| {
-        call!(nt::KeEnterCriticalRegion());
-        call!(nt::KeEnterCriticalRegion());
-        call!(nt::KeLeaveCriticalRegion());
-        call!(nt::KeLeaveCriticalRegion());
+        nt!(KeEnterCriticalRegion());
+        nt!(KeEnterCriticalRegion());
+        nt!(KeLeaveCriticalRegion());
+        nt!(KeLeaveCriticalRegion());
     });
     let body = || {
-        call!(nt::KeLeaveCriticalRegion());
+        nt!(KeLeaveCriticalRegion());
         black_box(());
     };
     stops(body, Rule::CriticalRegions, 1, 0, "KeLeaveCriticalRegion");
     let body = || {
-        let _ = call!(nt::KeRaiseIrqlToDpcLevel());
-        call!(nt::KeEnterCriticalRegion());
+        let _ = nt!(KeRaiseIrqlToDpcLevel());
+        nt!(KeEnterCriticalRegion());
         black_box(());
     };
     stops(
@@ -330,7 +324,7 @@ impl Steps for Stays {
     type Own = ();
 
     fn control(_: *mut DEVICE_OBJECT, (): &(), irp: *mut IRP, _: u32) -> NTSTATUS {
-        call!(nt::KeEnterCriticalRegion());
+        nt!(KeEnterCriticalRegion());
         complete(irp, STATUS_SUCCESS)
     }
 }

@@ -1,5 +1,7 @@
 //! A thread that spins forever is a violation. A thread that spins until another one has made progress is not.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{
@@ -19,13 +21,11 @@ const DPC_WATCHDOG_VIOLATION: u32 = 0x133;
 const AT_DISPATCH_LEVEL: u64 = 1;
 
 fn raise() -> u8 {
-    // SAFETY: the IRQL is at most DISPATCH_LEVEL.
-    unsafe { nt::KeRaiseIrqlToDpcLevel() }
+    nt!(KeRaiseIrqlToDpcLevel())
 }
 
 fn lower(irql: u8) {
-    // SAFETY: the IRQL was raised from there.
-    unsafe { nt::KeLowerIrql(irql) };
+    nt!(KeLowerIrql(irql));
 }
 
 /// Spins until a flag is set.
@@ -45,11 +45,9 @@ fn for_its_own_dpc(_: *mut DEVICE_OBJECT) {
     let flag = AtomicI32::new(0);
     let mut dpc = KDPC { Reserved: [0; 8] };
     let context = (&raw const flag).cast_mut().cast();
-    // SAFETY: the DPC is this function's, which does not return before it has run; so for the call below.
-    unsafe { nt::KeInitializeDpc(&raw mut dpc, Some(dpc_sets), context) };
+    nt!(KeInitializeDpc(&raw mut dpc, Some(dpc_sets), context));
     let irql = raise();
-    // SAFETY: as above.
-    unsafe { nt::KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()) };
+    nt!(KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()));
     spin(&flag);
     lower(irql);
 }
@@ -76,8 +74,7 @@ fn a_thread_spins_for_its_own_processors_dpc() {
 static SET: AtomicPtr<AtomicI32> = AtomicPtr::new(null_mut());
 
 unsafe extern "C" fn routine_sets(_: *mut DEVICE_OBJECT, item: *mut c_void) {
-    // SAFETY: the item is this driver's, and not queued any more.
-    unsafe { nt::IoFreeWorkItem(item.cast()) };
+    nt!(IoFreeWorkItem(item.cast()));
     // SAFETY: the flag is there until it is set.
     unsafe { &*SET.load(SeqCst) }.store(1, SeqCst);
 }
@@ -86,12 +83,10 @@ unsafe extern "C" fn routine_sets(_: *mut DEVICE_OBJECT, item: *mut c_void) {
 fn for_another(device: *mut DEVICE_OBJECT) {
     let flag = AtomicI32::new(0);
     SET.store((&raw const flag).cast_mut(), SeqCst);
-    // SAFETY: the device object is this driver's.
-    let item = unsafe { nt::IoAllocateWorkItem(device) };
+    let item = nt!(IoAllocateWorkItem(device));
     let irql = raise();
     let (queue, routine) = (nt::DelayedWorkQueue, Some(routine_sets as _));
-    // SAFETY: the item was allocated, and is freed by its routine.
-    unsafe { nt::IoQueueWorkItem(item, routine, queue, item.cast()) };
+    nt!(IoQueueWorkItem(item, routine, queue, item.cast()));
     spin(&flag);
     lower(irql);
     delete(device);

@@ -1,6 +1,8 @@
 //! StartIo and the device queue of a device object: a correct driver in every order, the documented order of packets, and what
 //! a driver may get wrong.
 
+#[macro_use]
+mod call;
 mod steps;
 
 use std::{
@@ -36,42 +38,33 @@ struct Starts<const MISTAKE: u8>;
 fn set_start_io(device: *mut DEVICE_OBJECT, routine: nt::PDRIVER_STARTIO) {
     // SAFETY: the device object is the driver's; the mistakes are the model's to find. So for every call below.
     let driver = unsafe { (*device).DriverObject };
-    // SAFETY: as above.
-    unsafe { nt::set_start_io(driver, routine) };
+    nt!(set_start_io(driver, routine));
 }
 
 fn start(device: *mut DEVICE_OBJECT, irp: *mut IRP, cancel: PDRIVER_CANCEL) {
-    // SAFETY: as above.
-    unsafe { nt::IoStartPacket(device, irp, null_mut(), cancel) };
+    nt!(IoStartPacket(device, irp, null_mut(), cancel));
 }
 
 /// Calls `IoStartNextPacket` at `DISPATCH_LEVEL`.
 fn start_next(device: *mut DEVICE_OBJECT) {
-    // SAFETY: as above.
-    let irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-    // SAFETY: as above.
-    unsafe { nt::IoStartNextPacket(device, 1) };
-    // SAFETY: as above.
-    unsafe { nt::KeLowerIrql(irql) };
+    let irql = nt!(KeRaiseIrqlToDpcLevel());
+    nt!(IoStartNextPacket(device, 1));
+    nt!(KeLowerIrql(irql));
 }
 
 fn current(device: *mut DEVICE_OBJECT) -> *mut IRP {
-    // SAFETY: as above.
-    unsafe { nt::current_irp(device) }
+    nt!(current_irp(device))
 }
 
 /// Takes the Cancel routine of the current IRP under the cancel spin lock; returns whether there was one. The IRP may be
 /// cancelled and completed before the lock is acquired, and is then current no more.
 fn take_routine<const MISTAKE: u8>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> bool {
     let mut irql = 0;
-    // SAFETY: as above.
-    unsafe { nt::IoAcquireCancelSpinLock(&raw mut irql) };
+    nt!(IoAcquireCancelSpinLock(&raw mut irql));
     let is_current = MISTAKE == DOES_NOT_COMPARE || current(device) == irp;
-    // SAFETY: as above.
-    let owned = is_current && unsafe { io::IoSetCancelRoutine(irp, None) }.is_some();
+    let owned = is_current && nt!(irp::IoSetCancelRoutine(irp, None)).is_some();
     if MISTAKE != HOLDS_CANCEL_LOCK {
-        // SAFETY: as above.
-        unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        nt!(IoReleaseCancelSpinLock(irql));
     }
     owned
 }
@@ -81,8 +74,7 @@ unsafe extern "C" fn start_io<const MISTAKE: u8>(device: *mut DEVICE_OBJECT, irp
         // The Cancel routine completes the IRP, and starts the next one.
         return;
     }
-    // SAFETY: as above.
-    unsafe { nt::IoRequestDpc(device, irp, null_mut()) };
+    nt!(IoRequestDpc(device, irp, null_mut()));
 }
 
 unsafe extern "C" fn serve<const MISTAKE: u8>(
@@ -93,24 +85,20 @@ unsafe extern "C" fn serve<const MISTAKE: u8>(
 ) {
     assert_eq!(current(device), irp);
     if MISTAKE != FORGETS_NEXT {
-        // SAFETY: as above.
-        unsafe { nt::IoStartNextPacket(device, 1) };
+        nt!(IoStartNextPacket(device, 1));
     }
     complete(irp, STATUS_SUCCESS);
 }
 
 unsafe extern "C" fn cancel<const MISTAKE: u8>(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
-    // SAFETY: the caller holds the cancel spin lock; as above.
-    let irql = unsafe { io::cancel_irql(irp) };
+    let irql = nt!(irp::cancel_irql(irp));
     let is_current = current(device) == irp;
     if !is_current && MISTAKE != STAYS_QUEUED {
-        // SAFETY: as above; only the address is computed.
+        // SAFETY: only the address is computed, in a device object that is alive.
         let queue = unsafe { &raw mut (*device).DeviceQueue };
-        // SAFETY: as above.
-        unsafe { nt::KeRemoveEntryDeviceQueue(queue, io::device_queue_entry(irp)) };
+        nt!(KeRemoveEntryDeviceQueue(queue, io::device_queue_entry(irp)));
     }
-    // SAFETY: as above.
-    unsafe { nt::IoReleaseCancelSpinLock(irql) };
+    nt!(IoReleaseCancelSpinLock(irql));
     if is_current {
         start_next(device);
     }
@@ -124,15 +112,13 @@ impl<const MISTAKE: u8> Steps for Starts<MISTAKE> {
         if MISTAKE != NO_START_IO {
             set_start_io(device, Some(start_io::<MISTAKE>));
         }
-        // SAFETY: as above.
-        unsafe { nt::IoInitializeDpcRequest(device, Some(serve::<MISTAKE>)) };
+        nt!(IoInitializeDpcRequest(device, Some(serve::<MISTAKE>)));
     }
 
     fn control(device: *mut DEVICE_OBJECT, (): &(), irp: *mut IRP, _: u32) -> NTSTATUS {
         let status = mark(irp);
         if MISTAKE == NEXT_AT_PASSIVE {
-            // SAFETY: as above.
-            unsafe { nt::IoStartNextPacket(device, 1) };
+            nt!(IoStartNextPacket(device, 1));
         }
         if MISTAKE == NEXT_WITHOUT_CURRENT {
             start_next(device);
@@ -142,8 +128,7 @@ impl<const MISTAKE: u8> Steps for Starts<MISTAKE> {
     }
 
     fn remove((): &()) {
-        // SAFETY: the IRQL is PASSIVE_LEVEL.
-        unsafe { nt::KeFlushQueuedDpcs() };
+        nt!(KeFlushQueuedDpcs());
     }
 }
 
@@ -220,8 +205,7 @@ struct Started {
 }
 
 fn offset_of(irp: *mut IRP) -> u64 {
-    // SAFETY: as above.
-    u64::from(unsafe { io::io_control(irp) }.code)
+    u64::from(nt!(irp::io_control(irp)).code)
 }
 
 unsafe extern "C" fn note(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
@@ -248,17 +232,13 @@ impl Steps for ByKey {
         match code {
             END | END_FROM_FIVE => {
                 let ended = current(device);
-                // SAFETY: as above.
-                let irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+                let irql = nt!(KeRaiseIrqlToDpcLevel());
                 if code == END {
-                    // SAFETY: as above.
-                    unsafe { nt::IoStartNextPacket(device, 0) };
+                    nt!(IoStartNextPacket(device, 0));
                 } else {
-                    // SAFETY: as above.
-                    unsafe { nt::IoStartNextPacketByKey(device, 0, keyed(5)) };
+                    nt!(IoStartNextPacketByKey(device, 0, keyed(5)));
                 }
-                // SAFETY: as above.
-                unsafe { nt::KeLowerIrql(irql) };
+                nt!(KeLowerIrql(irql));
                 complete(ended, STATUS_SUCCESS);
                 complete(irp, STATUS_SUCCESS)
             }
@@ -270,8 +250,7 @@ impl Steps for ByKey {
             }
             mut key => {
                 mark(irp);
-                // SAFETY: as above.
-                unsafe { nt::IoStartPacket(device, irp, &raw mut key, None) };
+                nt!(IoStartPacket(device, irp, &raw mut key, None));
                 STATUS_PENDING
             }
         }
@@ -313,8 +292,7 @@ unsafe extern "C" fn recurs<const DEFERRED: bool>(device: *mut DEVICE_OBJECT, ir
         // Arrives while StartIo runs.
         start(device, depth.second.get(), None);
     }
-    // SAFETY: as above.
-    unsafe { nt::IoStartNextPacket(device, 0) };
+    nt!(IoStartNextPacket(device, 0));
     complete(irp, STATUS_SUCCESS);
     depth.now.set(depth.now.get() - 1);
 }
@@ -324,8 +302,7 @@ impl<const DEFERRED: bool> Steps for Recurs<DEFERRED> {
 
     fn add(device: *mut DEVICE_OBJECT, _: &Depth) {
         set_start_io(device, Some(recurs::<DEFERRED>));
-        // SAFETY: as above.
-        unsafe { nt::IoSetStartIoAttributes(device, DEFERRED.into(), 0) };
+        nt!(IoSetStartIoAttributes(device, DEFERRED.into(), 0));
     }
 
     fn control(device: *mut DEVICE_OBJECT, own: &Depth, irp: *mut IRP, code: u32) -> NTSTATUS {
@@ -359,8 +336,7 @@ struct FindsRoutine<const NON_CANCELABLE: bool>;
 
 unsafe extern "C" fn finds<const NON_CANCELABLE: bool>(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
     assert_eq!(take_routine::<NOTHING>(device, irp), !NON_CANCELABLE);
-    // SAFETY: as above.
-    unsafe { nt::IoStartNextPacket(device, 1) };
+    nt!(IoStartNextPacket(device, 1));
     complete(irp, STATUS_SUCCESS);
 }
 
@@ -369,8 +345,7 @@ impl<const NON_CANCELABLE: bool> Steps for FindsRoutine<NON_CANCELABLE> {
 
     fn add(device: *mut DEVICE_OBJECT, (): &()) {
         set_start_io(device, Some(finds::<NON_CANCELABLE>));
-        // SAFETY: as above.
-        unsafe { nt::IoSetStartIoAttributes(device, 0, NON_CANCELABLE.into()) };
+        nt!(IoSetStartIoAttributes(device, 0, NON_CANCELABLE.into()));
     }
 
     fn control(device: *mut DEVICE_OBJECT, (): &(), irp: *mut IRP, _: u32) -> NTSTATUS {

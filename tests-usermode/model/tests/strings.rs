@@ -1,5 +1,7 @@
 //! Counted strings, pool of a type, and MDLs that a driver makes: what their pages say, and what a driver may get wrong with them.
 
+#[macro_use]
+mod call;
 mod body;
 
 use std::{
@@ -20,14 +22,6 @@ fn passes(body: fn()) {
     run(&Kernel::new(Config::default()), body);
 }
 
-/// Calls a routine. The test checks whether this call is allowed.
-macro_rules! call {
-    ($call:expr) => {{
-        // SAFETY: as above.
-        unsafe { $call }
-    }};
-}
-
 fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
@@ -35,7 +29,7 @@ fn wide(text: &str) -> Vec<u16> {
 /// A string of a text, which stays as long as the units.
 fn string(units: &[u16]) -> UNICODE_STRING {
     let mut string = EMPTY;
-    call!(nt::RtlInitUnicodeString(&raw mut string, units.as_ptr()));
+    nt!(RtlInitUnicodeString(&raw mut string, units.as_ptr()));
     string
 }
 
@@ -67,14 +61,14 @@ fn a_string_is_initialised_from_a_terminated_string() {
         let made = string(&units);
         assert_eq!((made.Length, made.MaximumLength), (6, 8));
         let mut none = made;
-        call!(nt::RtlInitUnicodeString(&raw mut none, null()));
+        nt!(RtlInitUnicodeString(&raw mut none, null()));
         assert_eq!((none.Length, none.MaximumLength), (0, 0));
         let mut ansi = ANSI_STRING {
             Length: 0,
             MaximumLength: 0,
             Buffer: null_mut(),
         };
-        call!(nt::RtlInitAnsiString(&raw mut ansi, c"abc".as_ptr().cast()));
+        nt!(RtlInitAnsiString(&raw mut ansi, c"abc".as_ptr().cast()));
         assert_eq!((ansi.Length, ansi.MaximumLength), (3, 4));
     });
 }
@@ -85,20 +79,17 @@ fn a_copy_is_cut_off_and_an_append_fails_if_there_is_no_room() {
         let (mut units, source, more) = ([0x7878; 4], wide("abcdef"), wide("ghi"));
         let mut to = room(&mut units);
         let from = string(&source);
-        call!(nt::RtlCopyUnicodeString(&raw mut to, &raw const from));
+        nt!(RtlCopyUnicodeString(&raw mut to, &raw const from));
         assert_eq!(text(&to), "abcd", "as much as there is room for");
-        let status = call!(nt::RtlAppendUnicodeToString(&raw mut to, more.as_ptr()));
+        let status = nt!(RtlAppendUnicodeToString(&raw mut to, more.as_ptr()));
         assert_eq!((status, &*text(&to)), (STATUS_BUFFER_TOO_SMALL, "abcd"));
-        call!(nt::RtlCopyUnicodeString(&raw mut to, null()));
+        nt!(RtlCopyUnicodeString(&raw mut to, null()));
         assert_eq!(to.Length, 0);
-        let status = call!(nt::RtlAppendUnicodeToString(&raw mut to, more.as_ptr()));
+        let status = nt!(RtlAppendUnicodeToString(&raw mut to, more.as_ptr()));
         assert_eq!((status, &*text(&to)), (STATUS_SUCCESS, "ghi"));
         let rest = wide("j");
         let rest = string(&rest);
-        let status = call!(nt::RtlAppendUnicodeStringToString(
-            &raw mut to,
-            &raw const rest
-        ));
+        let status = nt!(RtlAppendUnicodeStringToString(&raw mut to, &raw const rest));
         assert_eq!(
             (status, &*text(&to)),
             (STATUS_SUCCESS, "ghij"),
@@ -114,15 +105,15 @@ fn strings_are_compared_with_and_without_regard_to_case() {
         let [abc, upper, longer] = [&abc, &upper, &longer].map(|units| string(units));
         let compare = |one: &UNICODE_STRING, other: &UNICODE_STRING, insensitive: u8| {
             let (one, other) = (&raw const *one, &raw const *other);
-            let compared = call!(nt::RtlCompareUnicodeString(one, other, insensitive));
-            let equal = call!(nt::RtlEqualUnicodeString(one, other, insensitive)) != 0;
+            let compared = nt!(RtlCompareUnicodeString(one, other, insensitive));
+            let equal = nt!(RtlEqualUnicodeString(one, other, insensitive)) != 0;
             assert_eq!(equal, compared == 0);
             compared.signum()
         };
         assert_eq!(compare(&abc, &upper, 0), 1);
         assert_eq!(compare(&abc, &upper, 1), 0);
         assert_eq!(compare(&abc, &longer, 1), -1);
-        let compared = call!(nt::RtlCompareMemory(
+        let compared = nt!(RtlCompareMemory(
             b"abcd".as_ptr().cast(),
             b"abxd".as_ptr().cast(),
             4
@@ -134,12 +125,8 @@ fn strings_are_compared_with_and_without_regard_to_case() {
     });
     let body = || {
         let empty = EMPTY;
-        let _ = call!(nt::KeRaiseIrqlToDpcLevel());
-        call!(nt::RtlEqualUnicodeString(
-            &raw const empty,
-            &raw const empty,
-            0
-        ));
+        let _ = nt!(KeRaiseIrqlToDpcLevel());
+        nt!(RtlEqualUnicodeString(&raw const empty, &raw const empty, 0));
         black_box(());
     };
     stops(body, Rule::Irql, 0xc4, 0xe5, "RtlEqualUnicodeString");
@@ -154,20 +141,20 @@ fn a_converted_string_is_freed() {
             Buffer: b"abc".as_ptr().cast_mut(),
         };
         let mut made = EMPTY;
-        let status = call!(nt::RtlAnsiStringToUnicodeString(
+        let status = nt!(RtlAnsiStringToUnicodeString(
             &raw mut made,
             &raw const ansi,
             1
         ));
         assert_eq!((status, &*text(&made)), (STATUS_SUCCESS, "abc"));
-        let status = call!(nt::RtlUnicodeStringToAnsiString(
+        let status = nt!(RtlUnicodeStringToAnsiString(
             &raw mut ansi,
             &raw const made,
             1
         ));
         assert_eq!((status, ansi.Length), (STATUS_SUCCESS, 3));
-        call!(nt::RtlFreeUnicodeString(&raw mut made));
-        call!(nt::RtlFreeAnsiString(&raw mut ansi));
+        nt!(RtlFreeUnicodeString(&raw mut made));
+        nt!(RtlFreeAnsiString(&raw mut ansi));
         assert!(made.Buffer.is_null() && ansi.Buffer.is_null());
     });
     let body = || {
@@ -177,7 +164,7 @@ fn a_converted_string_is_freed() {
             Buffer: b"abc".as_ptr().cast_mut(),
         };
         let mut made = EMPTY;
-        call!(nt::RtlAnsiStringToUnicodeString(
+        nt!(RtlAnsiStringToUnicodeString(
             &raw mut made,
             &raw const ansi,
             1
@@ -197,18 +184,20 @@ const TAG: u32 = u32::from_le_bytes(*b"test");
 fn the_pool_is_that_of_the_type() {
     passes(|| {
         for kind in [NonPagedPool, PagedPool, nt::NonPagedPoolNx] {
-            let block = call!(nt::ExAllocatePoolWithTag(kind, 8, TAG)).cast::<u64>();
-            assert_ne!(call!(block.read()), 0, "it is not zeroed");
-            call!(nt::ExFreePoolWithTag(block.cast(), TAG));
+            let block = nt!(ExAllocatePoolWithTag(kind, 8, TAG)).cast::<u64>();
+            // SAFETY: the pool has returned a block of this type.
+            assert_ne!(unsafe { block.read() }, 0, "it is not zeroed");
+            nt!(ExFreePoolWithTag(block.cast(), TAG));
         }
         let kind = NonPagedPool | POOL_ZERO_ALLOCATION | nt::POOL_QUOTA_FAIL_INSTEAD_OF_RAISE;
-        let block = call!(nt::ExAllocatePoolWithQuotaTag(kind, 8, TAG)).cast::<u64>();
-        assert_eq!(call!(block.read()), 0);
-        call!(nt::ExFreePoolWithTag(block.cast(), TAG));
+        let block = nt!(ExAllocatePoolWithQuotaTag(kind, 8, TAG)).cast::<u64>();
+        // SAFETY: as above.
+        assert_eq!(unsafe { block.read() }, 0);
+        nt!(ExFreePoolWithTag(block.cast(), TAG));
     });
     let body = || {
-        let _ = call!(nt::KeRaiseIrqlToDpcLevel());
-        call!(nt::ExAllocatePoolWithTag(PagedPool, 8, TAG));
+        let _ = nt!(KeRaiseIrqlToDpcLevel());
+        nt!(ExAllocatePoolWithTag(PagedPool, 8, TAG));
         black_box(());
     };
     stops(
@@ -223,7 +212,7 @@ fn the_pool_is_that_of_the_type() {
 /// An MDL of a buffer.
 fn allocate(buffer: &mut [u8]) -> *mut MDL {
     let length = u32::try_from(buffer.len()).expect("it is short");
-    call!(nt::IoAllocateMdl(
+    nt!(IoAllocateMdl(
         buffer.as_mut_ptr().cast(),
         length,
         0,
@@ -245,35 +234,29 @@ fn an_mdl_describes_its_buffer() {
             (count as usize, offset as usize),
             (0x1800, start.addr() % 0x1000)
         );
-        call!(nt::MmProbeAndLockPages(mdl, 0, nt::IoModifyAccess));
-        let mapped = call!(nt::MmGetSystemAddressForMdlSafe(
-            mdl,
-            nt::NormalPagePriority
-        ));
-        assert_eq!(call!(mapped.cast::<u8>().wrapping_add(0x17ff).read()), 7);
+        nt!(MmProbeAndLockPages(mdl, 0, nt::IoModifyAccess));
+        let mapped = nt!(MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority));
+        // SAFETY: the pages are mapped, and the address is in the last one.
+        let last = unsafe { mapped.cast::<u8>().wrapping_add(0x17ff).read() };
+        assert_eq!(last, 7);
         // It is mapped once: the second call finds the address.
         assert_eq!(
-            call!(nt::MmGetSystemAddressForMdlSafe(
-                mdl,
-                nt::NormalPagePriority
-            )),
+            nt!(MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority)),
             mapped
         );
-        call!(nt::MmUnmapLockedPages(mapped, mdl));
-        call!(nt::MmUnlockPages(mdl));
-        call!(nt::IoFreeMdl(mdl));
-        let block = call!(nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 32, 1));
-        let mdl = allocate(call!(std::slice::from_raw_parts_mut(block.cast(), 32)));
-        call!(nt::MmBuildMdlForNonPagedPool(mdl));
+        nt!(MmUnmapLockedPages(mapped, mdl));
+        nt!(MmUnlockPages(mdl));
+        nt!(IoFreeMdl(mdl));
+        let block = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 32, 1));
+        // SAFETY: the block has 32 bytes.
+        let mdl = allocate(unsafe { std::slice::from_raw_parts_mut(block.cast(), 32) });
+        nt!(MmBuildMdlForNonPagedPool(mdl));
         assert_eq!(
-            call!(nt::MmGetSystemAddressForMdlSafe(
-                mdl,
-                nt::NormalPagePriority
-            )),
+            nt!(MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority)),
             block
         );
-        call!(nt::IoFreeMdl(mdl));
-        call!(nt::ExFreePoolWithTag(block, 1));
+        nt!(IoFreeMdl(mdl));
+        nt!(ExFreePoolWithTag(block, 1));
     });
 }
 
@@ -281,32 +264,32 @@ fn an_mdl_describes_its_buffer() {
 fn an_mdl_is_locked_unlocked_and_freed_once() {
     let body = || {
         let mdl = allocate(&mut [0; 8]);
-        call!(nt::MmProbeAndLockPages(mdl, 0, nt::IoReadAccess));
-        call!(nt::IoFreeMdl(mdl));
+        nt!(MmProbeAndLockPages(mdl, 0, nt::IoReadAccess));
+        nt!(IoFreeMdl(mdl));
         black_box(());
     };
     stops(body, Rule::Mdl, 0, 0, "IoFreeMdl");
     let body = || {
-        call!(nt::MmUnlockPages(allocate(&mut [0; 8])));
+        nt!(MmUnlockPages(allocate(&mut [0; 8])));
         black_box(());
     };
     stops(body, Rule::Mdl, 0, 0, "MmUnlockPages");
     let body = || {
         let mdl = allocate(&mut [0; 8]);
-        call!(nt::MmProbeAndLockPages(mdl, 0, nt::IoReadAccess));
-        call!(nt::MmProbeAndLockPages(mdl, 0, nt::IoReadAccess));
+        nt!(MmProbeAndLockPages(mdl, 0, nt::IoReadAccess));
+        nt!(MmProbeAndLockPages(mdl, 0, nt::IoReadAccess));
         black_box(());
     };
     stops(body, Rule::Mdl, 0, 0, "MmProbeAndLockPages");
     let body = || {
-        let _ = call!(nt::MmGetSystemAddressForMdlSafe(allocate(&mut [0; 8]), 16));
+        let _ = nt!(MmGetSystemAddressForMdlSafe(allocate(&mut [0; 8]), 16));
         black_box(());
     };
     stops(body, Rule::Mdl, 0, 0, "MmMapLockedPagesSpecifyCache");
     let body = || {
         let mdl = allocate(&mut [0; 8]);
-        call!(nt::IoFreeMdl(mdl));
-        call!(nt::IoFreeMdl(mdl));
+        nt!(IoFreeMdl(mdl));
+        nt!(IoFreeMdl(mdl));
         black_box(());
     };
     let violation = body::found(body);

@@ -1,6 +1,8 @@
 //! Mutexes, semaphores, fast mutexes, reader/writer spin locks, run-down protection, sequenced lists and periodic timers: what
 //! their pages say, and what a driver may get wrong with them.
 
+#[macro_use]
+mod call;
 mod body;
 mod steps;
 
@@ -19,51 +21,39 @@ fn passes(body: fn()) {
     run(&Kernel::new(Config::default()), body);
 }
 
-/// Calls a routine. The test checks whether this call is allowed.
-macro_rules! call {
-    ($call:expr) => {{
-        // SAFETY: as above.
-        unsafe { $call }
-    }};
-}
-
 fn wait(object: *mut c_void) -> NTSTATUS {
-    call!(nt::KeWaitForSingleObject(object, 0, 0, 0, null_mut()))
+    nt!(KeWaitForSingleObject(object, 0, 0, 0, null_mut()))
 }
 
 /// Waits with a timeout of zero.
 fn try_wait(object: *mut c_void) -> NTSTATUS {
     let mut none = 0;
-    call!(nt::KeWaitForSingleObject(object, 0, 0, 0, &raw mut none))
+    nt!(KeWaitForSingleObject(object, 0, 0, 0, &raw mut none))
 }
 
 #[test]
 fn a_mutex_is_acquired_again_by_its_owner() {
     passes(|| {
-        // SAFETY: every field may be zero; so for the other objects.
+        // SAFETY: every field may be zero.
         let mut mutex: KMUTEX = unsafe { zeroed() };
         let mutex = &raw mut mutex;
-        call!(nt::KeInitializeMutex(mutex, 0));
-        assert_eq!(call!(nt::KeReadStateMutex(mutex)), 1);
+        nt!(KeInitializeMutex(mutex, 0));
+        assert_eq!(nt!(KeReadStateMutex(mutex)), 1);
         assert_eq!(wait(mutex.cast()), STATUS_SUCCESS);
         assert_eq!(try_wait(mutex.cast()), STATUS_SUCCESS);
-        assert_ne!(
-            call!(nt::KeReleaseMutex(mutex, 0)),
-            0,
-            "it is held once more"
-        );
-        assert_eq!(call!(nt::KeReleaseMutex(mutex, 0)), 0, "it is signaled now");
-        assert_eq!(call!(nt::KeReadStateMutex(mutex)), 1);
+        assert_ne!(nt!(KeReleaseMutex(mutex, 0)), 0, "it is held once more");
+        assert_eq!(nt!(KeReleaseMutex(mutex, 0)), 0, "it is signaled now");
+        assert_eq!(nt!(KeReadStateMutex(mutex)), 1);
     });
 }
 
 #[test]
 fn a_mutex_is_released_by_its_owner() {
     let body = || {
-        // SAFETY: as above.
+        // SAFETY: every field may be zero.
         let mut mutex: KMUTEX = unsafe { zeroed() };
-        call!(nt::KeInitializeMutex(&raw mut mutex, 0));
-        call!(nt::KeReleaseMutex(&raw mut mutex, 0));
+        nt!(KeInitializeMutex(&raw mut mutex, 0));
+        nt!(KeReleaseMutex(&raw mut mutex, 0));
         black_box(());
     };
     stops(body, Rule::Mutex, 0x1e, 0xc000_0046, "KeReleaseMutex");
@@ -92,11 +82,11 @@ impl Guarded {
         let counter = (&raw const self.counter).cast_mut();
         // SAFETY: the extension is zeros, which is nothing to drop, and nobody else knows it yet.
         unsafe { counter.write(Some(Shared::new(0))) };
-        call!(nt::KeInitializeMutex(self.mutex.get(), 0));
+        nt!(KeInitializeMutex(self.mutex.get(), 0));
         for fast in &self.fast {
-            call!(nt::ExInitializeFastMutex(fast.get()));
+            nt!(ExInitializeFastMutex(fast.get()));
         }
-        call!(nt::KeInitializeSemaphore(self.semaphore.get(), 1, 1));
+        nt!(KeInitializeSemaphore(self.semaphore.get(), 1, 1));
     }
 
     fn count(&self) {
@@ -110,27 +100,27 @@ impl Guarded {
             Guard::Mutex => {
                 wait(self.mutex.get().cast());
                 self.count();
-                call!(nt::KeReleaseMutex(self.mutex.get(), 0));
+                nt!(KeReleaseMutex(self.mutex.get(), 0));
             }
             Guard::FastMutex => {
-                call!(nt::ExAcquireFastMutex(self.fast[0].get()));
+                nt!(ExAcquireFastMutex(self.fast[0].get()));
                 self.count();
-                call!(nt::ExReleaseFastMutex(self.fast[0].get()));
+                nt!(ExReleaseFastMutex(self.fast[0].get()));
             }
             Guard::Exclusive => {
-                let irql = call!(nt::ExAcquireSpinLockExclusive(self.lock.get()));
+                let irql = nt!(ExAcquireSpinLockExclusive(self.lock.get()));
                 self.count();
-                call!(nt::ExReleaseSpinLockExclusive(self.lock.get(), irql));
+                nt!(ExReleaseSpinLockExclusive(self.lock.get(), irql));
             }
             Guard::Shared => {
-                let irql = call!(nt::ExAcquireSpinLockShared(self.lock.get()));
+                let irql = nt!(ExAcquireSpinLockShared(self.lock.get()));
                 self.count();
-                call!(nt::ExReleaseSpinLockShared(self.lock.get(), irql));
+                nt!(ExReleaseSpinLockShared(self.lock.get(), irql));
             }
             Guard::Semaphore => {
                 wait(self.semaphore.get().cast());
                 self.count();
-                call!(nt::KeReleaseSemaphore(self.semaphore.get(), 0, 1, 0));
+                nt!(KeReleaseSemaphore(self.semaphore.get(), 0, 1, 0));
             }
         }
     }
@@ -237,10 +227,10 @@ impl<const CROSSES: bool> Steps for TwoMutexes<CROSSES> {
         if CROSSES && code == SECOND {
             std::mem::swap(&mut first, &mut second);
         }
-        call!(nt::ExAcquireFastMutex(first));
-        call!(nt::ExAcquireFastMutex(second));
-        call!(nt::ExReleaseFastMutex(second));
-        call!(nt::ExReleaseFastMutex(first));
+        nt!(ExAcquireFastMutex(first));
+        nt!(ExAcquireFastMutex(second));
+        nt!(ExReleaseFastMutex(second));
+        nt!(ExReleaseFastMutex(first));
         complete(irp, STATUS_SUCCESS)
     }
 }
@@ -259,28 +249,28 @@ fn fast_mutexes_are_acquired_in_one_order() {
 #[test]
 fn a_fast_mutex_raises_the_irql() {
     passes(|| {
-        // SAFETY: as above.
+        // SAFETY: every field may be zero.
         let mut mutex: FAST_MUTEX = unsafe { zeroed() };
         let mutex = &raw mut mutex;
-        call!(nt::ExInitializeFastMutex(mutex));
-        call!(nt::ExAcquireFastMutex(mutex));
+        nt!(ExInitializeFastMutex(mutex));
+        nt!(ExAcquireFastMutex(mutex));
         // It is at APC_LEVEL: to raise the IRQL to that changes nothing.
-        assert_eq!(call!(nt::KfRaiseIrql(1)), 1);
-        assert_eq!(call!(nt::ExTryToAcquireFastMutex(mutex)), 0);
-        call!(nt::ExReleaseFastMutex(mutex));
-        assert_eq!(call!(nt::ExTryToAcquireFastMutex(mutex)), 1);
-        call!(nt::ExReleaseFastMutex(mutex));
+        assert_eq!(nt!(KfRaiseIrql(1)), 1);
+        assert_eq!(nt!(ExTryToAcquireFastMutex(mutex)), 0);
+        nt!(ExReleaseFastMutex(mutex));
+        assert_eq!(nt!(ExTryToAcquireFastMutex(mutex)), 1);
+        nt!(ExReleaseFastMutex(mutex));
         let mut old = 9;
-        call!(nt::KeRaiseIrql(2, &raw mut old));
+        nt!(KeRaiseIrql(2, &raw mut old));
         assert_eq!(old, 0);
-        call!(nt::KeLowerIrql(old));
+        nt!(KeLowerIrql(old));
     });
 }
 
 fn fast_mutex() -> *mut FAST_MUTEX {
-    // SAFETY: as above.
+    // SAFETY: every field may be zero.
     let mutex = Box::leak(Box::new(unsafe { zeroed() }));
-    call!(nt::ExInitializeFastMutex(mutex));
+    nt!(ExInitializeFastMutex(mutex));
     mutex
 }
 
@@ -288,20 +278,20 @@ fn fast_mutex() -> *mut FAST_MUTEX {
 fn a_fast_mutex_is_acquired_once() {
     let twice = || {
         let mutex = fast_mutex();
-        call!(nt::ExAcquireFastMutex(mutex));
-        call!(nt::ExAcquireFastMutex(mutex));
+        nt!(ExAcquireFastMutex(mutex));
+        nt!(ExAcquireFastMutex(mutex));
         black_box(());
     };
     stops(twice, Rule::FastMutex, 0xc4, 0x1000, "ExAcquireFastMutex");
     let free = || {
-        call!(nt::ExReleaseFastMutex(fast_mutex()));
+        nt!(ExReleaseFastMutex(fast_mutex()));
         black_box(());
     };
     stops(free, Rule::FastMutex, 0xc4, 0x1004, "ExReleaseFastMutex");
     let high = || {
         let mutex = fast_mutex();
-        let _ = call!(nt::KeRaiseIrqlToDpcLevel());
-        call!(nt::ExAcquireFastMutex(mutex));
+        let _ = nt!(KeRaiseIrqlToDpcLevel());
+        nt!(ExAcquireFastMutex(mutex));
         black_box(());
     };
     stops(
@@ -316,22 +306,22 @@ fn a_fast_mutex_is_acquired_once() {
 #[test]
 fn a_semaphore_counts_up_to_its_limit() {
     passes(|| {
-        // SAFETY: as above.
+        // SAFETY: every field may be zero.
         let mut semaphore: KSEMAPHORE = unsafe { zeroed() };
         let semaphore = &raw mut semaphore;
-        call!(nt::KeInitializeSemaphore(semaphore, 0, 2));
+        nt!(KeInitializeSemaphore(semaphore, 0, 2));
         assert_eq!(try_wait(semaphore.cast()), STATUS_TIMEOUT);
-        assert_eq!(call!(nt::KeReleaseSemaphore(semaphore, 0, 2, 0)), 0);
-        assert_eq!(call!(nt::KeReadStateSemaphore(semaphore)), 2);
+        assert_eq!(nt!(KeReleaseSemaphore(semaphore, 0, 2, 0)), 0);
+        assert_eq!(nt!(KeReadStateSemaphore(semaphore)), 2);
         assert_eq!(wait(semaphore.cast()), STATUS_SUCCESS);
         assert_eq!(try_wait(semaphore.cast()), STATUS_SUCCESS);
         assert_eq!(try_wait(semaphore.cast()), STATUS_TIMEOUT);
     });
     let beyond = || {
-        // SAFETY: as above.
+        // SAFETY: every field may be zero.
         let mut semaphore: KSEMAPHORE = unsafe { zeroed() };
-        call!(nt::KeInitializeSemaphore(&raw mut semaphore, 1, 1));
-        call!(nt::KeReleaseSemaphore(&raw mut semaphore, 0, 1, 0));
+        nt!(KeInitializeSemaphore(&raw mut semaphore, 1, 1));
+        nt!(KeReleaseSemaphore(&raw mut semaphore, 0, 1, 0));
         black_box(());
     };
     stops(beyond, Rule::Mutex, 0x1e, 0xc000_0047, "KeReleaseSemaphore");
@@ -342,11 +332,11 @@ fn an_event_is_reset_and_read() {
     passes(|| {
         let mut event = KEVENT { Header: [0; 3] };
         let event = &raw mut event;
-        call!(nt::KeInitializeEvent(event, 0, 1));
-        assert_ne!(call!(nt::KeReadStateEvent(event)), 0);
-        assert_ne!(call!(nt::KeResetEvent(event)), 0);
-        assert_eq!(call!(nt::KeResetEvent(event)), 0);
-        assert_eq!(call!(nt::KeReadStateEvent(event)), 0);
+        nt!(KeInitializeEvent(event, 0, 1));
+        assert_ne!(nt!(KeReadStateEvent(event)), 0);
+        assert_ne!(nt!(KeResetEvent(event)), 0);
+        assert_eq!(nt!(KeResetEvent(event)), 0);
+        assert_eq!(nt!(KeReadStateEvent(event)), 0);
     });
 }
 
@@ -354,14 +344,14 @@ fn an_event_is_reset_and_read() {
 fn a_reader_writer_spin_lock_is_not_acquired_again_nor_released_in_the_other_way() {
     passes(|| {
         let mut lock = 0;
-        let irql = call!(nt::ExAcquireSpinLockShared(&raw mut lock));
-        call!(nt::ExReleaseSpinLockShared(&raw mut lock, irql));
+        let irql = nt!(ExAcquireSpinLockShared(&raw mut lock));
+        nt!(ExReleaseSpinLockShared(&raw mut lock, irql));
         assert_eq!(lock, 0);
     });
     let upgraded = || {
         let mut lock = 0;
-        call!(nt::ExAcquireSpinLockShared(&raw mut lock));
-        call!(nt::ExAcquireSpinLockExclusive(&raw mut lock));
+        nt!(ExAcquireSpinLockShared(&raw mut lock));
+        nt!(ExAcquireSpinLockExclusive(&raw mut lock));
         black_box(());
     };
     stops(
@@ -373,8 +363,8 @@ fn a_reader_writer_spin_lock_is_not_acquired_again_nor_released_in_the_other_way
     );
     let other = || {
         let mut lock = 0;
-        let irql = call!(nt::ExAcquireSpinLockShared(&raw mut lock));
-        call!(nt::ExReleaseSpinLockExclusive(&raw mut lock, irql));
+        let irql = nt!(ExAcquireSpinLockShared(&raw mut lock));
+        nt!(ExReleaseSpinLockExclusive(&raw mut lock, irql));
         black_box(());
     };
     stops(
@@ -400,8 +390,8 @@ impl<const PROTECTS: bool> Steps for RunsDown<PROTECTS> {
     type Own = RunDown;
 
     fn add(_: *mut DEVICE_OBJECT, own: &RunDown) {
-        call!(nt::ExInitializeRundownProtection(own.run_ref.get()));
-        let object = call!(nt::ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 8, TAG));
+        nt!(ExInitializeRundownProtection(own.run_ref.get()));
+        let object = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 8, TAG));
         // SAFETY: nobody else knows the extension yet.
         unsafe { *own.object.get() = object.cast() };
     }
@@ -411,19 +401,19 @@ impl<const PROTECTS: bool> Steps for RunsDown<PROTECTS> {
         let object = unsafe { *own.object.get() };
         if code == SECOND {
             if PROTECTS {
-                call!(nt::ExWaitForRundownProtectionRelease(own.run_ref.get()));
+                nt!(ExWaitForRundownProtectionRelease(own.run_ref.get()));
             }
-            call!(nt::ExFreePoolWithTag(object.cast(), TAG));
+            nt!(ExFreePoolWithTag(object.cast(), TAG));
             return complete(irp, STATUS_SUCCESS);
         }
-        if PROTECTS && call!(nt::ExAcquireRundownProtection(own.run_ref.get())) == 0 {
+        if PROTECTS && nt!(ExAcquireRundownProtection(own.run_ref.get())) == 0 {
             return complete(irp, nt::STATUS_CANCELLED);
         }
         nt::interlocked::YieldProcessor();
         // SAFETY: whether the object is there is what is tested.
         unsafe { object.write(1) };
         if PROTECTS {
-            call!(nt::ExReleaseRundownProtection(own.run_ref.get()));
+            nt!(ExReleaseRundownProtection(own.run_ref.get()));
         }
         complete(irp, STATUS_SUCCESS)
     }
@@ -444,18 +434,18 @@ fn run_down_protection_is_released_as_often_as_it_was_acquired() {
     passes(|| {
         let mut run_ref = EX_RUNDOWN_REF { Count: 7 };
         let run_ref = &raw mut run_ref;
-        call!(nt::ExInitializeRundownProtection(run_ref));
-        assert_eq!(call!(nt::ExAcquireRundownProtection(run_ref)), 1);
-        call!(nt::ExReleaseRundownProtection(run_ref));
-        call!(nt::ExWaitForRundownProtectionRelease(run_ref));
-        assert_eq!(call!(nt::ExAcquireRundownProtection(run_ref)), 0);
-        call!(nt::ExReInitializeRundownProtection(run_ref));
-        assert_eq!(call!(nt::ExAcquireRundownProtection(run_ref)), 1);
-        call!(nt::ExReleaseRundownProtection(run_ref));
+        nt!(ExInitializeRundownProtection(run_ref));
+        assert_eq!(nt!(ExAcquireRundownProtection(run_ref)), 1);
+        nt!(ExReleaseRundownProtection(run_ref));
+        nt!(ExWaitForRundownProtectionRelease(run_ref));
+        assert_eq!(nt!(ExAcquireRundownProtection(run_ref)), 0);
+        nt!(ExReInitializeRundownProtection(run_ref));
+        assert_eq!(nt!(ExAcquireRundownProtection(run_ref)), 1);
+        nt!(ExReleaseRundownProtection(run_ref));
     });
     let violation = found(|| {
         let mut run_ref = EX_RUNDOWN_REF { Count: 0 };
-        call!(nt::ExReleaseRundownProtection(&raw mut run_ref));
+        nt!(ExReleaseRundownProtection(&raw mut run_ref));
         black_box(());
     });
     assert_eq!(
@@ -473,18 +463,15 @@ fn a_sequenced_list_returns_the_last_pushed_entry() {
     passes(|| {
         let mut head = SLIST_HEADER { Reserved: [9; 2] };
         let head = &raw mut head;
-        call!(nt::InitializeSListHead(head));
+        nt!(InitializeSListHead(head));
         let [first, second] = [entry(), entry()];
-        assert_eq!(call!(nt::ExpInterlockedPopEntrySList(head)), null_mut());
-        assert_eq!(
-            call!(nt::ExpInterlockedPushEntrySList(head, first)),
-            null_mut()
-        );
-        assert_eq!(call!(nt::ExpInterlockedPushEntrySList(head, second)), first);
-        assert_eq!(call!(nt::ExQueryDepthSList(head)), 2);
-        assert_eq!(call!(nt::ExpInterlockedPopEntrySList(head)), second);
-        assert_eq!(call!(nt::ExpInterlockedFlushSList(head)), first);
-        assert_eq!(call!(nt::ExQueryDepthSList(head)), 0);
+        assert_eq!(nt!(ExpInterlockedPopEntrySList(head)), null_mut());
+        assert_eq!(nt!(ExpInterlockedPushEntrySList(head, first)), null_mut());
+        assert_eq!(nt!(ExpInterlockedPushEntrySList(head, second)), first);
+        assert_eq!(nt!(ExQueryDepthSList(head)), 2);
+        assert_eq!(nt!(ExpInterlockedPopEntrySList(head)), second);
+        assert_eq!(nt!(ExpInterlockedFlushSList(head)), first);
+        assert_eq!(nt!(ExQueryDepthSList(head)), 0);
         for entry in [first, second] {
             // SAFETY: `entry` has leaked it.
             drop(unsafe { Box::from_raw(entry) });
@@ -497,8 +484,8 @@ fn an_entry_is_on_a_sequenced_list_once() {
     let twice = || {
         let mut head = SLIST_HEADER { Reserved: [0; 2] };
         let entry = entry();
-        call!(nt::ExpInterlockedPushEntrySList(&raw mut head, entry));
-        call!(nt::ExpInterlockedPushEntrySList(&raw mut head, entry));
+        nt!(ExpInterlockedPushEntrySList(&raw mut head, entry));
+        nt!(ExpInterlockedPushEntrySList(&raw mut head, entry));
         black_box(());
     };
     stops(
@@ -532,7 +519,7 @@ unsafe extern "C" fn counts_to_three(
     let count = unsafe { &mut *own.count.get() };
     *count += 1;
     if *count == 3 {
-        call!(nt::KeSetEvent(own.done.get(), 0, 0));
+        nt!(KeSetEvent(own.done.get(), 0, 0));
     }
 }
 
@@ -541,19 +528,14 @@ impl<const CANCELS: bool> Steps for Periodic<CANCELS> {
 
     fn control(device: *mut DEVICE_OBJECT, timed: &Timed, irp: *mut IRP, _: u32) -> NTSTATUS {
         let context = (&raw const *own::<Self>(device)).cast_mut().cast();
-        call!(nt::KeInitializeEvent(timed.done.get(), 0, 0));
-        call!(nt::KeInitializeDpc(
+        nt!(KeInitializeEvent(timed.done.get(), 0, 0));
+        nt!(KeInitializeDpc(
             timed.dpc.get(),
             Some(counts_to_three),
             context
         ));
-        call!(nt::KeInitializeTimer(timed.timer.get()));
-        let was_set = call!(nt::KeSetTimerEx(
-            timed.timer.get(),
-            -10_000,
-            1,
-            timed.dpc.get()
-        ));
+        nt!(KeInitializeTimer(timed.timer.get()));
+        let was_set = nt!(KeSetTimerEx(timed.timer.get(), -10_000, 1, timed.dpc.get()));
         assert_eq!(was_set, 0);
         wait(timed.done.get().cast());
         complete(irp, STATUS_SUCCESS)
@@ -561,12 +543,8 @@ impl<const CANCELS: bool> Steps for Periodic<CANCELS> {
 
     fn remove(own: &Timed) {
         if CANCELS {
-            assert_eq!(
-                call!(nt::KeCancelTimer(own.timer.get())),
-                1,
-                "it is set again"
-            );
-            call!(nt::KeFlushQueuedDpcs());
+            assert_eq!(nt!(KeCancelTimer(own.timer.get())), 1, "it is set again");
+            nt!(KeFlushQueuedDpcs());
         }
     }
 }

@@ -2,6 +2,8 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{
@@ -21,14 +23,6 @@ struct Worker {
     turns: AtomicU32,
 }
 
-/// Calls a routine; whether it may be called so is what is tested.
-macro_rules! call {
-    ($call:expr) => {{
-        // SAFETY: as above.
-        unsafe { $call }
-    }};
-}
-
 /// Serves requests until the driver sets the stop event. As in many C drivers, the thread ends inside the loop, and no code follows it.
 unsafe extern "C" fn serve(worker: *mut c_void) {
     let worker = worker.cast::<Worker>();
@@ -37,22 +31,22 @@ unsafe extern "C" fn serve(worker: *mut c_void) {
     // SAFETY: the driver waits for the thread.
     let turns = unsafe { &(*worker).turns };
     loop {
-        call!(nt::KeWaitForSingleObject(wake.cast(), 0, 0, 0, null_mut()));
+        nt!(KeWaitForSingleObject(wake.cast(), 0, 0, 0, null_mut()));
         if turns.fetch_add(1, Ordering::Relaxed) == 1 {
-            call!(nt::PsTerminateSystemThread(STATUS_SUCCESS));
+            nt!(PsTerminateSystemThread(STATUS_SUCCESS));
         }
     }
 }
 
 unsafe extern "C" fn end_in_a_critical_region(_: *mut c_void) {
-    call!(nt::KeEnterCriticalRegion());
-    call!(nt::PsTerminateSystemThread(STATUS_SUCCESS));
+    nt!(KeEnterCriticalRegion());
+    nt!(PsTerminateSystemThread(STATUS_SUCCESS));
 }
 
 fn thread_of(routine: nt::PKSTART_ROUTINE, context: *mut c_void) -> *mut c_void {
     let (mut handle, mut thread) = (null_mut(), null_mut());
     let (none, process, client) = (null_mut(), null_mut(), null_mut());
-    let status = call!(nt::PsCreateSystemThread(
+    let status = nt!(PsCreateSystemThread(
         &raw mut handle,
         0,
         none,
@@ -62,7 +56,7 @@ fn thread_of(routine: nt::PKSTART_ROUTINE, context: *mut c_void) -> *mut c_void 
         context
     ));
     assert_eq!(status, STATUS_SUCCESS);
-    let status = call!(nt::ObReferenceObjectByHandle(
+    let status = nt!(ObReferenceObjectByHandle(
         handle,
         0,
         null_mut(),
@@ -71,13 +65,13 @@ fn thread_of(routine: nt::PKSTART_ROUTINE, context: *mut c_void) -> *mut c_void 
         null_mut()
     ));
     assert_eq!(status, STATUS_SUCCESS);
-    assert_eq!(call!(nt::ZwClose(handle)), STATUS_SUCCESS);
+    assert_eq!(nt!(ZwClose(handle)), STATUS_SUCCESS);
     thread
 }
 
 fn join(thread: *mut c_void) {
-    call!(nt::KeWaitForSingleObject(thread, 0, 0, 0, null_mut()));
-    call!(nt::ObfDereferenceObject(thread));
+    nt!(KeWaitForSingleObject(thread, 0, 0, 0, null_mut()));
+    nt!(ObfDereferenceObject(thread));
 }
 
 #[test]
@@ -91,9 +85,9 @@ fn a_thread_ends_where_it_says_so() {
         let worker = &raw mut worker;
         // SAFETY: only the address is computed.
         let wake = unsafe { &raw mut (*worker).wake };
-        call!(nt::KeInitializeSemaphore(wake, 0, 2));
+        nt!(KeInitializeSemaphore(wake, 0, 2));
         let thread = thread_of(Some(serve), worker.cast());
-        call!(nt::KeReleaseSemaphore(wake, 0, 2, 0));
+        nt!(KeReleaseSemaphore(wake, 0, 2, 0));
         join(thread);
         // SAFETY: as above.
         assert_eq!(unsafe { &(*worker).turns }.load(Ordering::Relaxed), 2);

@@ -1,5 +1,7 @@
 //! Events of user mode, whose handles a driver references.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{
@@ -35,10 +37,14 @@ fn reference_as(
 ) -> Result<*mut c_void, NTSTATUS> {
     let handle: HANDLE = without_provenance_mut(usize::try_from(handle).expect("64 bits"));
     let (mut object, information) = (null_mut(), null_mut());
-    // SAFETY: as above.
-    let status = unsafe {
-        nt::ObReferenceObjectByHandle(handle, access, kind, mode, &raw mut object, information)
-    };
+    let status = nt!(ObReferenceObjectByHandle(
+        handle,
+        access,
+        kind,
+        mode,
+        &raw mut object,
+        information
+    ));
     if status == STATUS_SUCCESS {
         Ok(object)
     } else {
@@ -47,8 +53,7 @@ fn reference_as(
 }
 
 fn dereference(object: *mut c_void) {
-    // SAFETY: as above.
-    unsafe { nt::ObfDereferenceObject(object) };
+    nt!(ObfDereferenceObject(object));
 }
 
 /// Defines a `DriverEntry` that gets the handle of an event, and the test of its own that runs it.

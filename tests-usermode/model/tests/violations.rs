@@ -2,6 +2,8 @@
 //!
 //! The code of a `DriverEntry` breaks the rule; [body] runs it.
 
+#[macro_use]
+mod call;
 mod body;
 
 use std::{hint::black_box, mem::MaybeUninit, ptr::null_mut};
@@ -17,55 +19,46 @@ const HIGH_LEVEL: u8 = 15;
 
 fn lock() -> KSPIN_LOCK {
     let mut lock = 0;
-    // SAFETY: the lock is this function's. A KSPIN_LOCK that nobody holds may be moved.
-    unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
+    nt!(KeInitializeSpinLock(&raw mut lock));
     lock
 }
 
 fn raise_to_dpc_level() -> u8 {
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::KeRaiseIrqlToDpcLevel() }
+    nt!(KeRaiseIrqlToDpcLevel())
 }
 
 fn raise(irql: u8) -> u8 {
-    // SAFETY: as above.
-    unsafe { nt::KfRaiseIrql(irql) }
+    nt!(KfRaiseIrql(irql))
 }
 
 fn lower(irql: u8) {
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::KeLowerIrql(irql) };
+    nt!(KeLowerIrql(irql));
 }
 
 fn acquire(lock: &mut KSPIN_LOCK) -> u8 {
-    // SAFETY: whether this may be done is what is tested; so for every call below.
-    unsafe { nt::KeAcquireSpinLockRaiseToDpc(lock) }
+    nt!(KeAcquireSpinLockRaiseToDpc(lock))
 }
 
 fn release(lock: &mut KSPIN_LOCK, irql: u8) {
-    // SAFETY: as above.
-    unsafe { nt::KeReleaseSpinLock(lock, irql) };
+    nt!(KeReleaseSpinLock(lock, irql));
 }
 
 fn acquire_at_dpc(lock: &mut KSPIN_LOCK) {
-    // SAFETY: as above.
-    unsafe { nt::KeAcquireSpinLockAtDpcLevel(lock) };
+    nt!(KeAcquireSpinLockAtDpcLevel(lock));
 }
 
 fn try_acquire_at_dpc(lock: &mut KSPIN_LOCK) -> bool {
-    // SAFETY: as above.
+    // SAFETY: whether this may be done is what is tested.
     unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) != 0 }
 }
 
 fn release_from_dpc(lock: &mut KSPIN_LOCK) {
-    // SAFETY: as above.
-    unsafe { nt::KeReleaseSpinLockFromDpcLevel(lock) };
+    nt!(KeReleaseSpinLockFromDpcLevel(lock));
 }
 
 fn acquire_cancel() -> u8 {
     let mut irql = 0;
-    // SAFETY: as above.
-    unsafe { nt::IoAcquireCancelSpinLock(&raw mut irql) };
+    nt!(IoAcquireCancelSpinLock(&raw mut irql));
     irql
 }
 
@@ -229,8 +222,7 @@ fn lock_initialisation() {
     let again = || {
         let mut lock = lock();
         acquire(&mut lock);
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
+        nt!(KeInitializeSpinLock(&raw mut lock));
     };
     stops(
         again,
@@ -248,8 +240,10 @@ fn queued_spin_lock() {
         let irql = acquire(&mut lock);
         release(&mut lock, irql);
         let mut handle = KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeAcquireInStackQueuedSpinLock(&raw mut lock, &raw mut handle) };
+        nt!(KeAcquireInStackQueuedSpinLock(
+            &raw mut lock,
+            &raw mut handle
+        ));
     };
     let routine = "KeAcquireInStackQueuedSpinLock";
     stops(mixed, Rule::QueuedSpinLock, 0xc4, 0x1008, routine);
@@ -261,11 +255,12 @@ fn queued_spin_lock_release() {
         let mut lock = lock();
         let mut handle = KLOCK_QUEUE_HANDLE { Reserved: [0; 3] };
         raise_to_dpc_level();
-        // SAFETY: the lock and the handle are this function's.
-        unsafe { nt::KeAcquireInStackQueuedSpinLockAtDpcLevel(&raw mut lock, &raw mut handle) };
+        nt!(KeAcquireInStackQueuedSpinLockAtDpcLevel(
+            &raw mut lock,
+            &raw mut handle
+        ));
         for _ in 0..2 {
-            // SAFETY: whether this may be done twice is what is tested.
-            unsafe { nt::KeReleaseInStackQueuedSpinLockFromDpcLevel(&raw mut handle) };
+            nt!(KeReleaseInStackQueuedSpinLockFromDpcLevel(&raw mut handle));
         }
     };
     let routine = "KeReleaseInStackQueuedSpinLockFromDpcLevel";
@@ -294,16 +289,14 @@ fn cancel_spin_lock() {
 fn cancel_spin_lock_release() {
     let wrong_irql = || {
         acquire_cancel();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::IoReleaseCancelSpinLock(DISPATCH_LEVEL) };
+        nt!(IoReleaseCancelSpinLock(DISPATCH_LEVEL));
     };
     let (rule, routine) = (Rule::CancelSpinLockRelease, "IoReleaseCancelSpinLock");
     stops(wrong_irql, rule, 0xc4, 0x31, routine);
     let twice = || {
         let irql = acquire_cancel();
         for _ in 0..2 {
-            // SAFETY: as above.
-            unsafe { nt::IoReleaseCancelSpinLock(irql) };
+            nt!(IoReleaseCancelSpinLock(irql));
         }
     };
     stops(twice, rule, 0xc4, 0x32, routine);
@@ -313,11 +306,9 @@ fn cancel_spin_lock_release() {
 fn device_queue_busy() {
     let body = || {
         let mut queue = KDEVICE_QUEUE { Reserved: [0; 5] };
-        // SAFETY: the queue is this function's.
-        unsafe { nt::KeInitializeDeviceQueue(&raw mut queue) };
+        nt!(KeInitializeDeviceQueue(&raw mut queue));
         raise_to_dpc_level();
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeRemoveDeviceQueue(&raw mut queue) };
+        nt!(KeRemoveDeviceQueue(&raw mut queue));
     };
     stops(
         body,
@@ -333,8 +324,7 @@ fn lock_of_an_interlocked_list() {
     let body = || {
         let mut lock = lock();
         let mut sum = 0;
-        // SAFETY: the variable and its lock are this function's.
-        unsafe { nt::ExInterlockedAddUlong(&raw mut sum, 1, &raw mut lock) };
+        nt!(ExInterlockedAddUlong(&raw mut sum, 1, &raw mut lock));
         acquire(&mut lock);
     };
     stops(
@@ -355,13 +345,13 @@ fn list_entry() {
             Blink: null_mut(),
         };
         let mut entry = head;
-        // SAFETY: the list is this function's.
-        unsafe { nt::list::InitializeListHead(&raw mut head) };
+        nt!(list::InitializeListHead(&raw mut head));
         for _ in 0..2 {
-            // SAFETY: whether this may be done twice is what is tested.
-            unsafe {
-                nt::ExInterlockedInsertTailList(&raw mut head, &raw mut entry, &raw mut lock)
-            };
+            nt!(ExInterlockedInsertTailList(
+                &raw mut head,
+                &raw mut entry,
+                &raw mut lock
+            ));
         }
     };
     let routine = "ExInterlockedInsertTailList";
@@ -372,8 +362,7 @@ fn list_entry() {
 fn dpc() {
     let body = || {
         let mut dpc = KDPC { Reserved: [0; 8] };
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()) };
+        nt!(KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()));
     };
     stops(body, Rule::Dpc, 0xc7, 1, "KeInsertQueueDpc");
 }
@@ -389,8 +378,7 @@ fn pool() {
 
 #[test]
 fn bug_check() {
-    // SAFETY: the system may be stopped at any time.
-    let body = || unsafe { nt::KeBugCheckEx(0x1234, 1, 2, 3, 4) };
+    let body = || nt!(KeBugCheckEx(0x1234, 1, 2, 3, 4));
     let violation = stops(body, Rule::BugCheck, 0x1234, 1, "KeBugCheckEx");
     assert_eq!(violation.parameters, [1, 2, 3, 4]);
 }
@@ -400,8 +388,7 @@ fn pointer() {
     let body = || {
         let locks = MaybeUninit::<[KSPIN_LOCK; 2]>::zeroed();
         let between = locks.as_ptr().cast_mut().wrapping_byte_add(1);
-        // SAFETY: the pointer is not followed, since it is not aligned.
-        unsafe { nt::KeAcquireSpinLockRaiseToDpc(between.cast()) };
+        nt!(KeAcquireSpinLockRaiseToDpc(between.cast()));
     };
     let violation = found(body);
     assert_eq!(
@@ -423,8 +410,7 @@ fn code_that_breaks_no_rule_is_not_stopped() {
         release_from_dpc(&mut b);
         release(&mut a, irql);
         let irql = acquire_cancel();
-        // SAFETY: the lock is held, and was acquired at this IRQL.
-        unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        nt!(IoReleaseCancelSpinLock(irql));
         drop(vec![0_u8; 100]);
     });
     assert!(kernel.violation().is_none());

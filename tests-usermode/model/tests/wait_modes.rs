@@ -1,5 +1,7 @@
 //! The mode of a wait, and calls that announce one: what their pages say, and what a driver may get wrong with them.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{ffi::c_void, mem::zeroed, ptr::null_mut};
@@ -11,23 +13,15 @@ use ntmodel::Rule;
 const KERNEL_MODE: i8 = 0;
 const USER_MODE: i8 = 1;
 
-/// Calls a routine; whether it may be called so is what is tested.
-macro_rules! call {
-    ($call:expr) => {{
-        // SAFETY: as above.
-        unsafe { $call }
-    }};
-}
-
 fn wait(object: *mut c_void, mode: i8) {
-    let status = call!(nt::KeWaitForSingleObject(object, 0, mode, 0, null_mut()));
+    let status = nt!(KeWaitForSingleObject(object, 0, mode, 0, null_mut()));
     assert_eq!(status, STATUS_SUCCESS);
 }
 
 fn wait_for_several(object: *mut c_void, mode: i8) {
     let mut objects = [object];
     let (count, objects, blocks) = (1, objects.as_mut_ptr(), null_mut());
-    let status = call!(nt::KeWaitForMultipleObjects(
+    let status = nt!(KeWaitForMultipleObjects(
         count,
         objects,
         0,
@@ -42,7 +36,7 @@ fn wait_for_several(object: *mut c_void, mode: i8) {
 
 /// Initialises an event that is set.
 fn initialise_set(event: *mut KEVENT) {
-    call!(nt::KeInitializeEvent(event, 1, 1));
+    nt!(KeInitializeEvent(event, 1, 1));
 }
 
 #[test]
@@ -81,7 +75,7 @@ fn stack_of_a_waiting_thread_is_swapped_out() {
 fn mutex_is_waited_for_in_user_mode() {
     let body = |device| {
         let mutex = extension(device).cast::<KMUTEX>();
-        call!(nt::KeInitializeMutex(mutex, 0));
+        nt!(KeInitializeMutex(mutex, 0));
         wait(mutex.cast(), USER_MODE);
     };
     stops(
@@ -98,14 +92,14 @@ fn a_wait_follows_a_call_that_announces_it() {
     passes(|device| {
         let mut own = event();
         let own = &raw mut own;
-        call!(nt::KeInitializeEvent(own, 1, 0));
-        call!(nt::KeSetEvent(own, 0, 1));
+        nt!(KeInitializeEvent(own, 1, 0));
+        nt!(KeSetEvent(own, 0, 1));
         wait(own.cast(), KERNEL_MODE);
         // SAFETY: every field may be zero.
         let mut semaphore: KSEMAPHORE = unsafe { zeroed() };
         let semaphore = &raw mut semaphore;
-        call!(nt::KeInitializeSemaphore(semaphore, 0, 1));
-        call!(nt::KeReleaseSemaphore(semaphore, 0, 1, 1));
+        nt!(KeInitializeSemaphore(semaphore, 0, 1));
+        nt!(KeReleaseSemaphore(semaphore, 0, 1, 1));
         wait_for_several(semaphore.cast(), KERNEL_MODE);
         delete(device);
     });
@@ -116,9 +110,9 @@ fn announced_wait_does_not_follow() {
     let body = |_| {
         let mut own = event();
         let own = &raw mut own;
-        call!(nt::KeInitializeEvent(own, 0, 0));
-        call!(nt::KeSetEvent(own, 0, 1));
-        call!(nt::KeClearEvent(own));
+        nt!(KeInitializeEvent(own, 0, 0));
+        nt!(KeSetEvent(own, 0, 1));
+        nt!(KeClearEvent(own));
     };
     stops(
         body,

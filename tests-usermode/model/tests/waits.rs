@@ -1,5 +1,7 @@
 //! Waits that end after a time, waits for timers, and the lock queue handle and `IRP_MJ_CLOSE`, which come without waiting.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{
@@ -23,8 +25,7 @@ use nt::{
 use ntmodel::{Access, Config, Driver, Kernel, Rule};
 
 fn wait_for(object: *mut c_void, mut time: i64) -> NTSTATUS {
-    // SAFETY: the object is initialised, and the time is this function's.
-    unsafe { nt::KeWaitForSingleObject(object, 0, 0, 0, &raw mut time) }
+    nt!(KeWaitForSingleObject(object, 0, 0, 0, &raw mut time))
 }
 
 /// An event that is never set, or is already set.
@@ -59,19 +60,20 @@ fn set_or_time(device: *mut DEVICE_OBJECT) {
     let mut event = event();
     let event: *mut KEVENT = &raw mut event;
     initialise(event);
-    // SAFETY: the device object is this driver's.
-    let item = unsafe { nt::IoAllocateWorkItem(device) };
-    // SAFETY: the item was allocated, and the event stays until it is set.
-    unsafe { nt::IoQueueWorkItem(item, Some(sets), DelayedWorkQueue, event.cast()) };
+    let item = nt!(IoAllocateWorkItem(device));
+    nt!(IoQueueWorkItem(
+        item,
+        Some(sets),
+        DelayedWorkQueue,
+        event.cast()
+    ));
     let first = match wait_for(event.cast(), -MILLISECOND) {
         STATUS_TIMEOUT => &TIME_FIRST,
         _ => &SET_FIRST,
     };
     first.fetch_add(1, SeqCst);
-    // SAFETY: the event is initialised.
-    unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
-    // SAFETY: the item's routine has run.
-    unsafe { nt::IoFreeWorkItem(item) };
+    nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
+    nt!(IoFreeWorkItem(item));
     delete(device);
 }
 
@@ -91,21 +93,16 @@ fn timers(device: *mut DEVICE_OBJECT) {
     for (kind, second) in again {
         let mut timer = KTIMER { Reserved: [0; 8] };
         let timer = &raw mut timer;
-        // SAFETY: the timer is this function's, and waited for below.
-        unsafe { nt::KeInitializeTimerEx(timer, kind) };
+        nt!(KeInitializeTimerEx(timer, kind));
         assert_eq!(wait_for(timer.cast(), 0), STATUS_TIMEOUT);
-        // SAFETY: as above.
-        unsafe { nt::KeSetTimer(timer, -MILLISECOND, null_mut()) };
-        // SAFETY: as above.
-        let first = unsafe { nt::KeWaitForSingleObject(timer.cast(), 0, 0, 0, null_mut()) };
+        nt!(KeSetTimer(timer, -MILLISECOND, null_mut()));
+        let first = nt!(KeWaitForSingleObject(timer.cast(), 0, 0, 0, null_mut()));
         assert_eq!(first, STATUS_SUCCESS);
         // A wait resets a synchronization timer.
         assert_eq!(wait_for(timer.cast(), 0), second);
         // Setting it again resets either.
-        // SAFETY: as above.
-        unsafe { nt::KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()) };
-        // SAFETY: as above.
-        assert_ne!(unsafe { nt::KeCancelTimer(timer) }, 0);
+        nt!(KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()));
+        assert_ne!(nt!(KeCancelTimer(timer)), 0);
         assert_eq!(wait_for(timer.cast(), 0), STATUS_TIMEOUT);
     }
     delete(device);
@@ -127,8 +124,7 @@ fn waits_high(_: *mut DEVICE_OBJECT) {
     let mut event = event();
     let event = &raw mut event;
     initialise(event);
-    // SAFETY: the IRQL is PASSIVE_LEVEL.
-    let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+    let _ = nt!(KeRaiseIrqlToDpcLevel());
     // Without waiting it may be looked at.
     assert_eq!(wait_for(event.cast(), 0), STATUS_TIMEOUT);
     wait_for(event.cast(), -MILLISECOND);
@@ -142,12 +138,13 @@ fn a_thread_waits_for_a_time_at_dispatch_level() {
 
 fn timer_again(_: *mut DEVICE_OBJECT) {
     let mut timer = KTIMER { Reserved: [0; 8] };
-    // SAFETY: the timer is this function's.
-    unsafe { nt::KeInitializeTimer(&raw mut timer) };
-    // SAFETY: as above.
-    unsafe { nt::KeSetTimer(&raw mut timer, -10_000 * MILLISECOND, null_mut()) };
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::KeInitializeTimer(&raw mut timer) };
+    nt!(KeInitializeTimer(&raw mut timer));
+    nt!(KeSetTimer(
+        &raw mut timer,
+        -10_000 * MILLISECOND,
+        null_mut()
+    ));
+    nt!(KeInitializeTimer(&raw mut timer));
 }
 
 #[test]
@@ -164,12 +161,10 @@ struct Shared {
 }
 
 fn hold(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE) {
-    // SAFETY: whether two threads may do this with one handle is what is tested.
-    unsafe { nt::KeAcquireInStackQueuedSpinLock(lock, handle) };
+    nt!(KeAcquireInStackQueuedSpinLock(lock, handle));
     // The other thread may come here.
     nt::interlocked::YieldProcessor();
-    // SAFETY: as above.
-    unsafe { nt::KeReleaseInStackQueuedSpinLock(handle) };
+    nt!(KeReleaseInStackQueuedSpinLock(handle));
 }
 
 impl Shared {
@@ -204,20 +199,20 @@ fn handles<const ONE: bool>(device: *mut DEVICE_OBJECT) {
     let shared = &raw mut shared;
     // SAFETY: the structure is this function's, and the address alone is computed.
     let lock = unsafe { addr_of_mut!((*shared).lock) };
-    // SAFETY: the lock is this function's.
-    unsafe { nt::KeInitializeSpinLock(lock) };
+    nt!(KeInitializeSpinLock(lock));
     let done = Shared::done(shared);
     initialise(done);
-    // SAFETY: the device object is this driver's.
-    let item = unsafe { nt::IoAllocateWorkItem(device) };
+    let item = nt!(IoAllocateWorkItem(device));
     let routine = if ONE { holds::<0> } else { holds::<1> };
-    // SAFETY: the item was allocated, and the structure stays until its routine has set the event.
-    unsafe { nt::IoQueueWorkItem(item, Some(routine), DelayedWorkQueue, shared.cast()) };
+    nt!(IoQueueWorkItem(
+        item,
+        Some(routine),
+        DelayedWorkQueue,
+        shared.cast()
+    ));
     Shared::hold(shared, 0);
-    // SAFETY: the event is initialised.
-    unsafe { nt::KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()) };
-    // SAFETY: the item's routine has run.
-    unsafe { nt::IoFreeWorkItem(item) };
+    nt!(KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()));
+    nt!(IoFreeWorkItem(item));
     delete(device);
 }
 
@@ -240,10 +235,8 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 static TIMER: AtomicPtr<(KTIMER, KDPC)> = AtomicPtr::new(null_mut());
 
 fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
-    // SAFETY: the IRP is the caller's.
-    unsafe { io::set_status(irp, status) };
-    // SAFETY: as above.
-    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    nt!(irp::set_status(irp, status));
+    nt!(IofCompleteRequest(irp, nt::IO_NO_INCREMENT));
     status
 }
 
@@ -281,10 +274,8 @@ mod serves {
         let own = unsafe { (*device).DeviceExtension }.cast::<*mut DEVICE_OBJECT>();
         // SAFETY: as above.
         let lower = unsafe { own.read() };
-        // SAFETY: the IRP is this routine's.
-        unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
-        // SAFETY: as above.
-        unsafe { nt::IofCallDriver(lower, irp) }
+        nt!(irp::IoSkipCurrentIrpStackLocation(irp));
+        nt!(IofCallDriver(lower, irp))
     }
 
     unsafe extern "C" fn add_device(
@@ -293,10 +284,16 @@ mod serves {
     ) -> NTSTATUS {
         let mut device = null_mut();
         let kind = nt::FILE_DEVICE_UNKNOWN;
-        // SAFETY: the PnP manager gives the driver object.
-        unsafe { nt::IoCreateDevice(driver, 8, null_mut(), kind, 0, 0, &raw mut device) };
-        // SAFETY: both device objects are alive, and the new one is attached nowhere.
-        let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+        nt!(IoCreateDevice(
+            driver,
+            8,
+            null_mut(),
+            kind,
+            0,
+            0,
+            &raw mut device
+        ));
+        let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
         // SAFETY: the device object was just made.
         let own = unsafe { (*device).DeviceExtension }.cast::<*mut DEVICE_OBJECT>();
         // SAFETY: the extension is this driver's.
@@ -307,38 +304,30 @@ mod serves {
     }
 
     unsafe extern "C" fn cancel(_: *mut DEVICE_OBJECT, irp: *mut IRP) {
-        // SAFETY: the I/O manager holds the cancel spin lock.
-        let irql = unsafe { io::cancel_irql(irp) };
-        // SAFETY: as above.
-        unsafe { nt::IoReleaseCancelSpinLock(irql) };
+        let irql = nt!(irp::cancel_irql(irp));
+        nt!(IoReleaseCancelSpinLock(irql));
         complete(irp, nt::STATUS_CANCELLED);
     }
 
     unsafe extern "C" fn serve(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut c_void) {
         let irp = KEPT.load(SeqCst);
-        // SAFETY: the IRP is this driver's until its Cancel routine is taken.
-        if unsafe { io::IoSetCancelRoutine(irp, None) }.is_some() {
+        if nt!(irp::IoSetCancelRoutine(irp, None)).is_some() {
             complete(irp, STATUS_SUCCESS);
         }
     }
 
     unsafe extern "C" fn control(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         KEPT.store(irp, SeqCst);
-        // SAFETY: the IRP is this routine's; so below.
-        unsafe { io::IoMarkIrpPending(irp) };
-        // SAFETY: as above.
-        unsafe { io::IoSetCancelRoutine(irp, Some(cancel)) };
+        nt!(irp::IoMarkIrpPending(irp));
+        nt!(irp::IoSetCancelRoutine(irp, Some(cancel)));
         let served = TIMER.load(SeqCst);
         // SAFETY: the memory stays; so below.
         let timer = unsafe { &raw mut (*served).0 };
         // SAFETY: as above.
         let dpc = unsafe { &raw mut (*served).1 };
-        // SAFETY: as above.
-        unsafe { nt::KeInitializeTimer(timer) };
-        // SAFETY: as above.
-        unsafe { nt::KeInitializeDpc(dpc, Some(serve), null_mut()) };
-        // SAFETY: as above.
-        unsafe { nt::KeSetTimer(timer, -1_000 * MILLISECOND, dpc) };
+        nt!(KeInitializeTimer(timer));
+        nt!(KeInitializeDpc(dpc, Some(serve), null_mut()));
+        nt!(KeSetTimer(timer, -1_000 * MILLISECOND, dpc));
         STATUS_PENDING
     }
 }
@@ -388,10 +377,11 @@ fn queued_and_left() {
             Flink: null_mut(),
             Blink: null_mut(),
         };
-        // SAFETY: the list is this function's, and the IRP is served later than this.
-        unsafe { nt::list::InitializeListHead(&raw mut head) };
-        // SAFETY: as above.
-        unsafe { nt::list::InsertTailList(&raw mut head, io::list_entry(KEPT.load(SeqCst))) };
+        nt!(list::InitializeListHead(&raw mut head));
+        nt!(list::InsertTailList(
+            &raw mut head,
+            io::list_entry(KEPT.load(SeqCst))
+        ));
         file.close();
     });
     assert_eq!(

@@ -1,5 +1,7 @@
 //! Work items: finds the mistakes of a driver, and supports the documented uses.
 
+#[macro_use]
+mod call;
 mod common;
 
 use std::{
@@ -25,23 +27,19 @@ use ntmodel::{
 };
 
 fn allocate(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM {
-    // SAFETY: whether this may be done is what is tested; so for every call below.
-    unsafe { nt::IoAllocateWorkItem(device) }
+    nt!(IoAllocateWorkItem(device))
 }
 
 fn queue(item: *mut IO_WORKITEM, routine: PIO_WORKITEM_ROUTINE, context: *mut c_void) {
-    // SAFETY: as above.
-    unsafe { nt::IoQueueWorkItem(item, routine, DelayedWorkQueue, context) };
+    nt!(IoQueueWorkItem(item, routine, DelayedWorkQueue, context));
 }
 
 fn free(item: *mut IO_WORKITEM) {
-    // SAFETY: as above.
-    unsafe { nt::IoFreeWorkItem(item) };
+    nt!(IoFreeWorkItem(item));
 }
 
 fn wait(event: *mut KEVENT) {
-    // SAFETY: the event is initialised.
-    unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
+    nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
 }
 
 /// The context of a routine.
@@ -203,8 +201,7 @@ fn an_item_has_a_device_object() {
 
 fn wrong_queue(device: *mut DEVICE_OBJECT) {
     let item = allocate(device);
-    // SAFETY: whether this may be done is what is tested.
-    unsafe { nt::IoQueueWorkItem(item, Some(does_nothing), 0, null_mut()) };
+    nt!(IoQueueWorkItem(item, Some(does_nothing), 0, null_mut()));
 }
 
 #[test]
@@ -245,8 +242,7 @@ fn an_item_that_is_not_freed_is_a_leak() {
 }
 
 unsafe extern "C" fn raises(_: *mut DEVICE_OBJECT, _: *mut c_void) {
-    // SAFETY: the IRQL is PASSIVE_LEVEL.
-    let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+    let _ = nt!(KeRaiseIrqlToDpcLevel());
 }
 
 fn item_raises(device: *mut DEVICE_OBJECT) {
@@ -254,14 +250,12 @@ fn item_raises(device: *mut DEVICE_OBJECT) {
 }
 
 unsafe extern "C" fn keeps_lock(_: *mut DEVICE_OBJECT, context: *mut c_void) {
-    // SAFETY: the context is an initialised lock.
-    unsafe { nt::KeAcquireSpinLockRaiseToDpc(context.cast()) };
+    nt!(KeAcquireSpinLockRaiseToDpc(context.cast()));
 }
 
 fn item_keeps_lock(device: *mut DEVICE_OBJECT) {
     let mut lock: KSPIN_LOCK = 0;
-    // SAFETY: the lock is this function's.
-    unsafe { nt::KeInitializeSpinLock(&raw mut lock) };
+    nt!(KeInitializeSpinLock(&raw mut lock));
     queue(allocate(device), Some(keeps_lock), (&raw mut lock).cast());
     // The lock keeps its place, since this call never returns.
     wait_for(&mut Shared::new(null_mut()));

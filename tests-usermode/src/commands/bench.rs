@@ -17,7 +17,7 @@ use crate::target;
 /// How many requests are pending at a time.
 const COUNTS: [u32; 5] = [1_000, 3_000, 10_000, 30_000, 100_000];
 
-/// The maximum ratio of the times per request among the most and the fewest requests. Caches account for a smaller
+/// The maximum ratio of the times per request with the most and with the fewest pending requests. Caches account for a smaller
 /// difference; more growth than this is not linear.
 const MOST_GROWTH: f64 = 5.0;
 
@@ -58,11 +58,11 @@ pub fn bench() -> Result<Exit> {
     };
     ensure(growth <= MOST_GROWTH, || {
         format!(
-            "a request takes {growth:.1} times as long among the most as among the fewest, which is not linear"
+            "a request takes {growth:.1} times as long with the most pending requests as with the fewest, which is not linear"
         )
     })?;
     anstream::println!(
-        "\na request takes {growth:.1} times as long among the most as among the fewest"
+        "\na request takes {growth:.1} times as long with the most pending requests as with the fewest"
     );
     Ok(Exit::Passed)
 }

@@ -15,7 +15,7 @@ pub fn run(args: &Run) -> Result<Exit> {
     let selected = scenarios::select(args.filter.as_deref(), args.exact);
     if selected.is_empty() {
         return Err(Error::could_not_run(
-            "no scenario has such a name: `harness list` lists them",
+            "no scenario's name contains the filter: `harness list` lists the scenarios",
         ));
     }
     target::start(&args.on)?;
@@ -65,7 +65,9 @@ fn write_report(
             run(scenario).unwrap_or_else(|| {
                 ended = Some(format!("{} hangs", scenario.name));
                 let seconds = args.timeout;
-                Err(Error::failed(format!("it hangs: no end after {seconds} s")))
+                Err(Error::failed(format!(
+                    "the scenario did not end within {seconds} s"
+                )))
             })
         };
         let result = match target::stopped() {

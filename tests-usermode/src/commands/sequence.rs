@@ -69,7 +69,7 @@ fn read(path: &Path) -> Result<Vec<Step>> {
     let steps = lines.map(parse).collect::<Result<Vec<_>>>()?;
     if steps.is_empty() {
         return Err(Error::could_not_run(format!(
-            "{}: there is no step in it",
+            "{} contains no step",
             path.display()
         )));
     }

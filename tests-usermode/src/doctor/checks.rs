@@ -101,7 +101,7 @@ fn architecture(file: &str, built_for: Machine, machine: Machine) -> Result<Answ
     match machine {
         Machine::ARM64 => problem(
             what,
-            "cargo make build --arch arm64 (on Windows: elsewhere it builds no harness.exe)",
+            "cargo make build --arch arm64 (on Windows, since other hosts cannot build harness.exe for ARM64)",
         ),
         Machine::X64 => problem(what, "cargo make build"),
         _ => problem(what, "use an x64 or an ARM64 machine"),
@@ -118,7 +118,7 @@ fn catalog(facts: &Facts) -> Result<Answer> {
         problem(
             "no interlock.cat is beside this program: its package is not signed",
             if matches!(facts.machine, Ok(Machine::ARM64)) {
-                "inf2cat and signtool, of the WDK: cargo make package is for x64 alone"
+                "inf2cat and signtool, of the WDK: cargo make package supports only x64"
             } else {
                 "cargo make package, and the harness.exe in target/package"
             },
@@ -242,7 +242,7 @@ fn device_remedy(devnode: &Devnode) -> String {
         Condition::Problem(22) => format!("pnputil /enable-device \"{instance}\""),
         Condition::Problem(1 | 18 | 28) => "harness install".into(),
         Condition::Problem(32) => {
-            format!("sc config interlock start= demand, then {restart_device}")
+            format!("sc.exe config interlock start= demand, then {restart_device}")
         }
         Condition::Problem(48) => WHY_NOT_LOADED.into(),
         Condition::Problem(code) if is_load_failure(code) => {

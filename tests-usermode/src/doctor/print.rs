@@ -1,4 +1,4 @@
-//! The findings, as a table to be read or as one JSON object a line for programs.
+//! The findings, as a table, or as one JSON object in each line for programs.
 
 use std::io::{self, Write};
 

@@ -292,7 +292,7 @@ fn each_condition_of_the_device_has_its_remedy() {
         assert_eq!(names(&facts), ["device"], "{condition}");
         assert_eq!(remedy(&facts), expected, "{condition}");
     }
-    for (code, expected) in [(32, "sc config"), (48, "wevtutil"), (52, "wevtutil")] {
+    for (code, expected) in [(32, "sc.exe config"), (48, "wevtutil"), (52, "wevtutil")] {
         let remedy = remedy(&installed(Condition::Problem(code)));
         assert!(remedy.starts_with(expected), "{code}: {remedy}");
     }

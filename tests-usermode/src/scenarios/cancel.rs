@@ -37,7 +37,7 @@ fn one_of_many(session: &Session) -> Result<Tally> {
 
 /// Two threads send requests through the same handle; one of them cancels its own.
 fn threads_own(session: &Session) -> Result<Tally> {
-    // These must be of a thread that is still running.
+    // This thread sends them, since the requests of a thread end when it exits.
     let kept = session.device.pend_all(0..10)?;
     on_threads(1, |_| {
         let own = session.device.pend_all(100..110)?;

@@ -1,7 +1,6 @@
 //! Each routine alone: the calls of each, and what it must return.
 
-/// The calls of a routine, one a row: the argument and the values, what must be returned, and the values that must be left,
-/// if any.
+/// The calls of a routine, one in each row: the argument and the values, the result, and the values that must remain, if any.
 macro_rules! calls {
     (@left) => { [] };
     (@left $left:expr) => { $left };
@@ -15,8 +14,8 @@ macro_rules! calls {
     };
 }
 
-/// Scenarios of one routine each: its name and what it shows, further routines that it covers, what it proves, and what runs
-/// it.
+/// Scenarios that each test one routine: the routine and the name of the scenario, further routines that it covers, its summary,
+/// and the function that runs it.
 macro_rules! routines {
     ($($routine:ident::$name:ident $(+ $more:ident)*, $summary:literal, $run:expr;)*) => {
         &[$(

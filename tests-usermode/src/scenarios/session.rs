@@ -11,7 +11,7 @@ use crate::error::{Result, ensure};
 /// The longest interval between two ticks of a system's clock. A timer counts ticks, so it may expire that much early.
 pub const TICK: Duration = Duration::from_millis(16);
 
-/// How many requests ended how.
+/// The number of requests that ended with each kind of result.
 #[derive(Clone, Copy, Debug)]
 pub struct Tally {
     completed: u64,

@@ -10,9 +10,9 @@ const THREADS: u32 = 4;
 /// The expected value of the count that a routine must reach.
 #[derive(Clone, Copy)]
 enum Outcome {
-    /// It is the number of rounds.
+    /// The number of rounds.
     Rounds,
-    /// It is more than zero.
+    /// Any number greater than zero.
     Some,
 }
 

@@ -56,7 +56,7 @@ impl Sequence {
     /// Adds a step so that its order relative to a service is the same by any clock: one queue serves at a time; the first
     /// request is served for a long time, and the requests behind it for none.
     fn push_for_any_clock(&mut self, mut step: Step) {
-        // Finding the device takes a long time.
+        // Opening the device takes a long time, since it has to be found first.
         if self.held == STEPS_HELD || matches!(step, Step::Open(_)) {
             self.push(Step::Drain);
         }
@@ -137,7 +137,7 @@ fn control(rng: &mut Rng) -> Control {
         35..37 => Control::Statistics,
         37..40 => Control::Pop,
         40..42 => Control::SetRunState {
-            // A device that is stopped most of the time tests little.
+            // A stopped device refuses most requests, so it is stopped seldom.
             state: u32::from(rng.u8(..4) == 0),
         },
         42..46 => routine(rng),

@@ -89,5 +89,5 @@ pub fn on_model(steps: Vec<Step>, on: &On) -> Result<Vec<String>> {
         loaded.driver.unload();
         Ok(transcript)
     });
-    result.unwrap_or_else(|| Err(Error::failed("the sequence hangs")))
+    result.unwrap_or_else(|| Err(Error::failed("the sequence did not end within the timeout")))
 }

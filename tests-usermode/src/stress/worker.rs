@@ -17,7 +17,7 @@ struct Kept {
     sent: Sent,
     /// Whether it may end as cancelled.
     may_be_cancelled: bool,
-    /// Since when it must end.
+    /// The time at which it was completed or cancelled.
     ending: Option<Instant>,
 }
 
@@ -170,7 +170,7 @@ impl<'a> Worker<'a> {
             }
             if let Some(since) = kept.ending.filter(|since| since.elapsed() > DEADLINE) {
                 return Err(Error::failed(format!(
-                    "request {} was lost: made to end {} s ago, it is still pending",
+                    "request {} was lost: it was completed or cancelled {} s ago, and is still pending",
                     kept.sent.pend.tag,
                     since.elapsed().as_secs()
                 )));

@@ -45,7 +45,7 @@ impl LoadedDriver {
     /// Adds a device in place of the one that was removed; fails if that is still there.
     pub fn restore(&mut self) -> Result {
         if !self.device.is_removed() {
-            return Err(Error::failed("the removed device is still there"));
+            return Err(Error::failed("the removed device still exists"));
         }
         self.device = add_device(&self.driver)?;
         Ok(())

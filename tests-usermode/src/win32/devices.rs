@@ -166,7 +166,7 @@ impl DeviceSet {
         Ok(from_wide(&id))
     }
 
-    /// The name in the system's INF folder of the INF that a device was installed from.
+    /// The name of the INF that a device was installed from, in the system's INF folder.
     pub fn inf_name(&self, member: &Member) -> Option<String> {
         // SAFETY: the set is open and contains the device.
         let key = unsafe {
@@ -264,7 +264,7 @@ impl DeviceSet {
                 size::<SP_REMOVEDEVICE_PARAMS>(),
             )
         };
-        // Wine's function fails without an error code; its removal is global in any case.
+        // Wine's function fails without an error code, and Wine always removes the device globally.
         if set == 0 && io::Error::last_os_error().raw_os_error() != Some(0) {
             return Err(last_error("SetupDiSetClassInstallParams"));
         }

@@ -66,7 +66,7 @@ fn update_driver(inf: &Path) -> Result<bool> {
             ptr::null_mut(),
             hardware_id.as_ptr(),
             path.as_ptr(),
-            // A dialog could be on a desktop that nobody sees.
+            // Without this flag, Windows can show a dialog and wait for an answer.
             INSTALLFLAG_FORCE | INSTALLFLAG_NONINTERACTIVE,
             &raw mut restart_needed,
         )
@@ -93,11 +93,13 @@ const fn advice(code: u32) -> &'static str {
         | 0xE000_022F
         | 0xE000_023F..=0xE000_0245
         | 0xE000_0247 => {
-            "; is the package signed, its certificate trusted on this machine, and test signing on \
-             (bcdedit /set testsigning on, then restart)?"
+            "; check that the package is signed, that this machine trusts its certificate, and that test signing is on \
+             (bcdedit /set testsigning on, then restart)"
         }
         // ERROR_NO_SUCH_DEVINST, ERROR_NO_MORE_ITEMS
-        0xE000_020B | 259 => "; does the INF name the hardware ID, and this system's architecture?",
+        0xE000_020B | 259 => {
+            "; check that the INF contains the hardware ID and this system's architecture"
+        }
         _ => "",
     }
 }

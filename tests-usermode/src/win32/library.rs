@@ -1,4 +1,4 @@
-//! Functions that not every system has, which are looked up at run time.
+//! Looks up functions at run time, for those that some systems lack.
 
 use std::ffi::CStr;
 

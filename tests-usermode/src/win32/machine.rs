@@ -23,7 +23,7 @@ pub fn native_machine() -> Result<Machine> {
     Ok(Machine(native))
 }
 
-/// The system: Wine, if it has a Wine version, or else Windows.
+/// The system: Wine if ntdll.dll has a Wine version, otherwise Windows.
 pub fn system() -> Result<System> {
     if let Some(version) = wine_version() {
         return Ok(System::Wine(version));

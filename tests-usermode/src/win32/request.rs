@@ -158,7 +158,7 @@ impl Request {
     }
 }
 
-/// Whether a request was lost. Others may be lost as well, and are not waited for as long as the first.
+/// Whether a request was lost. The drop of the next ones does not wait, since they may be lost as well.
 static LOST: AtomicBool = AtomicBool::new(false);
 
 impl Drop for Request {
@@ -166,7 +166,7 @@ impl Drop for Request {
         if self.is_done() {
             return;
         }
-        // If this fails, the request may still end.
+        // A failure is ignored, since the request may still end.
         let _ = self.cancel();
         let timeout = if LOST.load(Ordering::Relaxed) {
             Duration::ZERO

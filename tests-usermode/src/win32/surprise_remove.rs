@@ -1,4 +1,4 @@
-//! Removing the device while handles are open, and restoring it, which only a test should do.
+//! Removes the device while handles are open, and restores it. Only a test should do this.
 
 use std::mem;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ pub fn surprise_remove() -> Result<Removal> {
             devnode: device.devnode(),
         })),
         CR_REMOVE_VETOED => Ok(Removal::Vetoed(format!(
-            "the system does not remove a device in use: {} ({})",
+            "the system vetoes the removal: {} ({})",
             reason(veto),
             from_wide(&name)
         ))),
@@ -73,7 +73,7 @@ pub fn surprise_remove() -> Result<Removal> {
 pub fn restore(removed: &RemovedDevice) -> Result {
     match removed {
         RemovedDevice::Stopped { devnode } => {
-            // The first removes the flag that the device must not be restarted.
+            // The first call clears the flag CM_REMOVE_NO_RESTART of the removal.
             for flag in [CM_SETUP_DEVNODE_RESET, CM_SETUP_DEVNODE_READY] {
                 // SAFETY: the function takes only numbers.
                 let answer = unsafe { CM_Setup_DevNode(*devnode, flag) };
@@ -116,8 +116,8 @@ const fn reason(veto: PNP_VETO_TYPE) -> &'static str {
     #[expect(non_upper_case_globals, reason = "these are Windows' names")]
     match veto {
         PNP_VetoOutstandingOpen => "it has open handles",
-        PNP_VetoPendingClose => "a handle of it is still being closed",
+        PNP_VetoPendingClose => "one of its handles is still being closed",
         PNP_VetoDriver => "its driver vetoes it",
-        _ => "no further reason is given",
+        _ => "no further information is available",
     }
 }

@@ -7,7 +7,7 @@ use wdm::{
     ControlDevice, Device, Error, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus,
     PassiveLevel, PinInit, QueueCallbacks, Shared, SpinLock,
     ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::NoSpinLockHeld,
+    irql::ObjectHeld,
 };
 
 /// Waits until [`RELEASE`].
@@ -23,7 +23,7 @@ impl QueueCallbacks for Cancelled {
     type Record = ();
 
     /// Called before a request in the queue is cancelled, or ended with its handle.
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, irql: &mut L) {
+    fn before_completion(&self, _: &IrpView, _: NtStatus, irql: &mut ObjectHeld) {
         self.0.with(irql, |cancelled, _| *cancelled += 1);
     }
 }

@@ -12,7 +12,7 @@ use wdm::{
 
 /// Returns the number of writes that were refused, an `i64`.
 ///
-/// The function is high, since the device's own driver must not use it.
+/// The function code is high, so that the device's own driver is unlikely to use it.
 pub const REFUSED: u32 = ctl_code(UNKNOWN_DEVICE, 0xfff, Method::Buffered, Access::Any);
 
 /// The state of the filter for a device. It is made when the filter is added to the device, and dropped when that is removed.

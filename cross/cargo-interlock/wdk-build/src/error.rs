@@ -1,4 +1,4 @@
-//! The errors before a compiler or a linker is started.
+//! The errors that can occur before a compiler or a linker is started.
 
 use std::{error, fmt, io, path::PathBuf};
 
@@ -31,7 +31,7 @@ impl error::Error for IoError {
     }
 }
 
-/// Why a build cannot be configured.
+/// The reason why a build cannot be configured.
 #[non_exhaustive]
 pub enum ConfigError {
     /// A file operation failed.
@@ -69,7 +69,7 @@ impl fmt::Display for ConfigError {
                 provider,
             } => write!(
                 f,
-                "{}: no such folder; it comes with {provider}",
+                "the folder {} does not exist: install {provider}, which contains it",
                 directory.display()
             ),
             Self::Architecture(name) => write!(

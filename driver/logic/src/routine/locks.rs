@@ -102,7 +102,7 @@ fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<CallResult, Error> {
     Ok(returned(meeting.taken.load(Relaxed).into()))
 }
 
-/// Two threads: one holds a lock while the other tries to acquire it. On one processor they never meet, since both
+/// Two threads: one holds a lock while the other tries to acquire it. On one processor this cannot happen, since both
 /// run at `DISPATCH_LEVEL`.
 #[derive(Default)]
 struct Meeting {

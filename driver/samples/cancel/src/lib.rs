@@ -15,7 +15,7 @@ use wdm::{
     Device, Error, Guid, Handled, Irp, IrpQueue, IrpQueueLock, IrpView, NewDevice, NtStatus,
     PassiveLevel, PowerPolicy, PowerReference, PowerState, QueueCallbacks, Shared, SpinLock, Timer,
     TimerRoutine,
-    irql::{AtMostDispatch, CallerLevel, DispatchLevel, NoSpinLockHeld},
+    irql::{AtMostDispatch, CallerLevel, DispatchLevel, ObjectHeld},
 };
 
 /// The time that the hardware needs for a sample.
@@ -40,13 +40,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = PowerReference;
 
-    fn before_completion<L: NoSpinLockHeld>(
-        &self,
-        _: &IrpView<PowerReference>,
-        _: NtStatus,
-        _: &mut L,
-    ) {
-    }
+    fn before_completion(&self, _: &IrpView<PowerReference>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The context of the timer.

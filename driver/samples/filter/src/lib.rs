@@ -17,7 +17,7 @@ use wdm::{
     InterlockedLong64, Irp, IrpQueue, IrpView, MajorFunction, NewFilter, NtStatus, PassiveLevel,
     PendedIrp, PinInit, QueueCallbacks, Returned, Shared, WorkItem, WorkItemRoutine,
     ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::{CallerLevel, NoSpinLockHeld},
+    irql::{CallerLevel, NoSpinLockHeld, ObjectHeld},
 };
 
 /// Returns the counts as four numbers of 64 bits: opens, transfers that succeeded, their bytes, and transfers that failed.
@@ -87,12 +87,7 @@ struct Waiting;
 impl QueueCallbacks for Waiting {
     type Record = Shared<Counters>;
 
-    fn before_completion<L: NoSpinLockHeld>(
-        &self,
-        irp: &IrpView<Shared<Counters>>,
-        _: NtStatus,
-        _: &mut L,
-    ) {
+    fn before_completion(&self, irp: &IrpView<Shared<Counters>>, _: NtStatus, _: &mut ObjectHeld) {
         irp.record().failed.increment();
     }
 }

@@ -17,12 +17,12 @@ mod ring;
 use pinned_init::PinInit;
 use wdm::{
     Device, Error, Guid, Handled, Irp, IrpQueue, IrpQueueLock, IrpView, NewDevice, NtStatus,
-    PassiveLevel, PendedIrp, QueueCallbacks, Reply, Shared, SpinLock, irql::NoSpinLockHeld,
+    PassiveLevel, PendedIrp, QueueCallbacks, Reply, Shared, SpinLock, irql::ObjectHeld,
 };
 
 use crate::ring::Ring;
 
-/// The size of the pipe in bytes.
+/// The size of the pipe in bytes, if the value `Capacity` in the device's hardware key is not another.
 pub const CAPACITY: usize = 4096;
 
 /// The class of the lock around the bytes: the queues' locks are acquired under it.
@@ -37,7 +37,7 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// A request that was served, to be completed after the release of the lock.
@@ -96,7 +96,8 @@ impl Device for Pipe {
         device: &mut NewDevice,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
-        let ring = Ring::new(CAPACITY)?;
+        let capacity = device.hardware_key().dword("", "Capacity", irql);
+        let ring = Ring::new(capacity.map_or(CAPACITY, |bytes| bytes.max(1) as usize))?;
         let bytes = Shared::new(SpinLock::new(ring), device, irql)?;
         let reads = IrpQueue::new(Quiet, device, irql)?;
         let writes = IrpQueue::new(Quiet, device, irql)?;

@@ -105,6 +105,22 @@ fn write_waits_for_room() {
 }
 
 #[test]
+fn registry_has_the_size() {
+    for (value, size) in [(2, 2), (0, 1)] {
+        let kernel = Kernel::new(Config {
+            hardware_key: vec![("Capacity".into(), value)],
+            ..Config::default()
+        });
+        let started = start(&kernel);
+        let file = started.open();
+        assert_eq!(count(&file.write(0, b"abc")), size);
+        assert_eq!(bytes(&file.read(0, 3)), b"abc"[..size]);
+        file.close();
+        started.stop();
+    }
+}
+
+#[test]
 fn longer_write_than_the_pipe_is_taken_in_part() {
     with_file(|file| {
         assert_eq!(count(&file.write(0, &[7; CAPACITY + 10])), CAPACITY);

@@ -18,7 +18,8 @@ use crate::{Error, Record, Shared, ke::irql::NoSpinLockHeld};
 /// Use it for values that are allocated and freed often. Unlike a [`Zone`](crate::Zone), it grows and shrinks: an allocation
 /// that finds the list empty calls the pool, and the system decides how many blocks are kept. The memory is nonpaged.
 ///
-/// The list lives as long as it and each of its blocks.
+/// The list lives as long as it and each of its blocks. It must be deleted before the driver is unloaded, so a block in a `static`, for
+/// example on an [`SList`](crate::SList), is to be dropped before.
 ///
 /// WDK: [Using Lookaside Lists](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-lookaside-lists).
 ///

@@ -1,6 +1,6 @@
 //! Run-down protection.
 
-use core::{cell::UnsafeCell, sync::atomic::Ordering};
+use core::{cell::UnsafeCell, marker::PhantomPinned, sync::atomic::Ordering};
 
 use nt::atomic::AtomicBool;
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
@@ -44,6 +44,8 @@ use crate::ke::{
 pub struct Rundown<T> {
     #[pin]
     reference: RundownRef,
+    #[pin]
+    _pinned: PhantomPinned,
     is_run_down: AtomicBool,
     /// `None` after it was run down.
     value: UnsafeCell<Option<T>>,
@@ -67,6 +69,7 @@ impl<T> Rundown<T> {
     pub fn new(value: T) -> impl PinInit<Self> {
         pin_init!(Self {
             reference <- RundownRef::new(),
+            _pinned: PhantomPinned,
             is_run_down: AtomicBool::new(false),
             value: UnsafeCell::new(Some(value)),
         })

@@ -29,6 +29,11 @@ use crate::LookasideBox;
 /// fn latest() -> Option<u32> {
 ///     EVENTS.pop().map(|event| *event)
 /// }
+///
+/// /// A `static` is not dropped, so the driver calls this before it is unloaded, for example in `Device::remove`.
+/// fn forget() {
+///     while latest().is_some() {}
+/// }
 /// ```
 ///
 /// # What goes wrong in C

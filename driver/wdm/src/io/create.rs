@@ -63,7 +63,7 @@ pub(crate) unsafe fn create_state<'a, D>(
             // A work item can free objects that the driver made and dropped, and no later step waits for that work item.
             let object = DeviceObject::clone(&new);
             drop(new);
-            object.wait_until_idle(irql);
+            object.end_work(irql);
             return Err(error);
         }
     };

@@ -32,6 +32,7 @@ use crate::{
 #[doc(alias = "IoReleaseRemoveLockAndWaitEx")]
 #[doc(alias = "IO_REMOVE_LOCK")]
 #[doc(alias = "IRP_MJ_SYSTEM_CONTROL")]
+#[doc(alias = "IRP_MN_DEVICE_USAGE_NOTIFICATION")]
 #[doc(alias = "IRP_MN_STOP_DEVICE")]
 #[doc(alias = "DRIVER_OBJECT")]
 #[diagnostic::on_unimplemented(
@@ -278,6 +279,24 @@ pub trait Device: Send + Sync + Sized + 'static {
         Ok(())
     }
 
+    /// Returns whether the device can be stopped, so that the PnP manager can give it other hardware resources
+    /// (`IRP_MN_QUERY_STOP_DEVICE`). [`Device::start`] is called again when it has them.
+    ///
+    /// While it is stopped, requests arrive as before. So a device fails this if its requests need the hardware or are forwarded to the lower
+    /// drivers. A device without hardware resources need not implement it.
+    ///
+    /// WDK: [Handling an IRP_MN_QUERY_STOP_DEVICE Request](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-an-irp-mn-query-stop-device-request).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    ///
+    /// # Errors
+    /// The reason why the device cannot be stopped now.
+    #[doc(alias = "IRP_MN_QUERY_STOP_DEVICE")]
+    fn query_stop(&self, _irql: &mut PassiveLevel) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Returns whether the device can be removed (`IRP_MN_QUERY_REMOVE_DEVICE`).
     ///
     /// After success, further opens fail until the device is removed or the removal is cancelled. All other
@@ -364,6 +383,8 @@ impl Drop for OwnedQueue {
 pub struct NewDevice {
     pub(super) object: DeviceObject,
     pub(super) queues: Vec<OwnedQueue>,
+    /// The physical device object, which the PnP manager keeps while the device is added; NULL for a device without Plug and Play.
+    pub(super) pdo: *mut nt::DEVICE_OBJECT,
 }
 
 impl core::ops::Deref for NewDevice {
@@ -379,7 +400,55 @@ impl NewDevice {
         Self {
             object,
             queues: Vec::new(),
+            pdo: core::ptr::null_mut(),
         }
+    }
+
+    /// Returns the hardware key of the device, in which the INF stores the values of `AddReg` in its section `DDInstall.HW`
+    /// (`IoOpenDeviceRegistryKey` with `PLUGPLAY_REGKEY_DEVICE`).
+    ///
+    /// The routine must be called in a system thread, and `AddDevice` runs in one.
+    ///
+    /// WDK: [IoOpenDeviceRegistryKey](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioopendeviceregistrykey),
+    /// [INF DDInstall.HW Section](https://learn.microsoft.com/windows-hardware/drivers/install/inf-ddinstall-hw-section).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use wdm::{NewDevice, PassiveLevel};
+    ///
+    /// fn poll_interval(device: &NewDevice, irql: &mut PassiveLevel) -> u32 {
+    ///     device.hardware_key().dword("", "PollInterval", irql).unwrap_or(100)
+    /// }
+    /// ```
+    ///
+    /// # What goes wrong in C
+    ///
+    /// A driver passes its own device object instead of the physical one, does not close the handle, or uses a value of the wrong
+    /// type or size.
+    #[doc(alias = "IoOpenDeviceRegistryKey")]
+    #[must_use]
+    pub fn hardware_key(&self) -> RegistryKey<'_> {
+        // SAFETY: the field is the device's physical device object, valid as long as `self`, or NULL.
+        unsafe { RegistryKey::of_device(self.pdo, nt::PLUGPLAY_REGKEY_DEVICE) }
+    }
+
+    /// Returns the software key of the device, in which the INF stores the values of `AddReg` in its section `DDInstall`
+    /// (`IoOpenDeviceRegistryKey` with `PLUGPLAY_REGKEY_DRIVER`).
+    ///
+    /// WDK: [IoOpenDeviceRegistryKey](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioopendeviceregistrykey),
+    /// [INF DDInstall Section](https://learn.microsoft.com/windows-hardware/drivers/install/inf-ddinstall-section).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IoOpenDeviceRegistryKey")]
+    #[must_use]
+    pub fn software_key(&self) -> RegistryKey<'_> {
+        // SAFETY: as above.
+        unsafe { RegistryKey::of_device(self.pdo, nt::PLUGPLAY_REGKEY_DRIVER) }
     }
 
     /// Makes a queue of the device. `init` receives the device object's address and the queue's index; `operations` returns
@@ -432,6 +501,20 @@ impl NewFilter {
     pub(crate) fn of(device: &mut NewDevice) -> &mut Self {
         // SAFETY: the types have the same layout, and the reference keeps its lifetime.
         unsafe { &mut *core::ptr::from_mut(device).cast() }
+    }
+}
+
+impl NewFilter {
+    /// Returns the hardware key of the device, as [`NewDevice::hardware_key`] does.
+    ///
+    /// WDK: [IoOpenDeviceRegistryKey](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioopendeviceregistrykey).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "IoOpenDeviceRegistryKey")]
+    #[must_use]
+    pub fn hardware_key(&self) -> RegistryKey<'_> {
+        self.0.hardware_key()
     }
 }
 

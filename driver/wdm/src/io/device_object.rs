@@ -67,8 +67,12 @@ struct Inner {
     object: *mut nt::DEVICE_OBJECT,
     item: *mut nt::IO_WORKITEM,
     list: AtomicPtr<Deferred>,
+    /// How often [`DeviceObject::expect_work`] was called without [`DeviceObject::end_expected_work`] yet.
+    expected: AtomicUsize,
     /// Whether the device is attached to a lower one, and its extension initialised.
     attached: AtomicBool,
+    /// Whether the device is being removed for good, so that its work items are not queued any more.
+    ending: AtomicBool,
     power: Power,
     /// Set each time the list becomes empty.
     #[pin]
@@ -139,7 +143,9 @@ impl DeviceObject {
             object,
             item,
             list: AtomicPtr::new(null_mut()),
+            expected: AtomicUsize::new(0),
             attached: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             power: Power::new(),
             idle <- event(),
         }? Error));
@@ -249,13 +255,39 @@ impl DeviceObject {
         }
     }
 
-    /// Waits until all deferred work is done.
-    pub(crate) fn wait_until_idle<L: Waitable>(&self, irql: &mut L) {
-        // Acquire pairs with the Release in `run`.
-        while !self.inner().list.load(Ordering::Acquire).is_null() {
+    /// Announces work that another thread will defer, so that the removal and the unload wait for it too.
+    pub(crate) fn expect_work(&self) {
+        // Relaxed, as in `defer`: the removal begins its wait after the caller has given up what it owns.
+        WORK_ITEMS.fetch_add(1, Ordering::Relaxed);
+        self.inner().expected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends what [`DeviceObject::expect_work`] has announced. Called by the deferred work itself, after which [`run`] sets the event.
+    pub(crate) fn end_expected_work(&self) {
+        // Release, so that the thread that waits observes the effects of the work.
+        self.inner().expected.fetch_sub(1, Ordering::Release);
+        WORK_ITEMS.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Waits until all deferred work is done, and lets no work item of the device be queued any more.
+    ///
+    /// The driver's own work items are not waited for here, but at the unload.
+    pub(crate) fn end_work<L: Waitable>(&self, irql: &mut L) {
+        let inner = self.inner();
+        inner.ending.store(true, Ordering::Relaxed);
+        // The expected work comes first: when there is none any more, the list shows whether the last of it still runs.
+        // Acquire pairs with the Release in `end_expected_work` and in `run`.
+        while inner.expected.load(Ordering::Acquire) != 0
+            || !inner.list.load(Ordering::Acquire).is_null()
+        {
             // SAFETY: the event was initialised in place, and stays there as long as this reference.
-            unsafe { wait::for_object(self.inner().idle.get().cast(), irql) };
+            unsafe { wait::for_object(inner.idle.get().cast(), irql) };
         }
+    }
+
+    /// Returns whether the device is being removed for good.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.inner().ending.load(Ordering::Relaxed)
     }
 }
 
@@ -329,10 +361,10 @@ unsafe extern "C" fn run(_object: *mut nt::DEVICE_OBJECT, context: *mut c_void) 
     WORK_ITEMS.fetch_sub(1, Ordering::Release);
 }
 
-/// How many work items are queued or running.
+/// How many work items are queued, running or expected.
 static WORK_ITEMS: AtomicUsize = AtomicUsize::new(0);
 
-/// Waits until no work item is queued or running, when the driver is unloaded or its `DriverEntry` fails.
+/// Waits until no work item is queued, running or expected, when the driver is unloaded or its `DriverEntry` fails.
 ///
 /// The removal of a device waits for the device's own work items. A device object that was removed before, or whose
 /// AddDevice failed, can have more of them, since a value may be dropped at any time. A work item runs driver code, which

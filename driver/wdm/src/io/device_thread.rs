@@ -35,6 +35,8 @@ use crate::{
 pub trait ThreadRoutine: Send + Sync + Sized + 'static {
     /// Runs the routine, which should return soon after the thread is asked to stop: when [`Thread::wait`] returns `false`.
     ///
+    /// The thread is created inside a critical region, so normal kernel APCs are not delivered to it.
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     fn run(thread: &Thread<Self>, irql: &mut PassiveLevel);
@@ -86,7 +88,7 @@ pub struct Thread<C: ThreadRoutine> {
     inner: Shared<Inner<C>>,
 }
 
-/// The object that a [`Thread`], the running thread and the work item that waits for it share.
+/// The object that a [`Thread`], the running thread and the work item that ends it share.
 #[pin_data]
 #[repr(C)]
 struct Inner<C: ThreadRoutine> {
@@ -98,6 +100,8 @@ struct Inner<C: ThreadRoutine> {
     signal: Event,
     is_stopping: AtomicBool,
     is_started: AtomicBool,
+    /// Whether the `Thread` was dropped, or the routine has returned. Whichever comes second defers the link.
+    is_half_over: AtomicBool,
     /// The thread's handle after it was started.
     handle: AtomicPtr<c_void>,
     device: DeviceObject,
@@ -133,6 +137,7 @@ impl<C: ThreadRoutine> Thread<C> {
             signal <- Event::new(EventType::Synchronization, false),
             is_stopping: AtomicBool::new(false),
             is_started: AtomicBool::new(false),
+            is_half_over: AtomicBool::new(false),
             handle: AtomicPtr::new(null_mut()),
             device: device.clone(),
             live: Live::new(),
@@ -176,6 +181,8 @@ impl<C: ThreadRoutine> Thread<C> {
 
     /// Wakes the thread, which returns from [`wait`](Thread::wait) now or the next time it calls it (`KeSetEvent`).
     ///
+    /// WDK: [KeSetEvent](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetevent).
+    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "KeSetEvent")]
@@ -186,6 +193,8 @@ impl<C: ThreadRoutine> Thread<C> {
     /// Waits until the thread is woken or asked to stop; returns `false` if it is asked to stop (`KeWaitForSingleObject`).
     ///
     /// For the thread's routine. A call of [`wake`](Thread::wake) wakes one waiter; a request to stop wakes all.
+    ///
+    /// WDK: [KeWaitForSingleObject](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kewaitforsingleobject).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -208,6 +217,8 @@ impl<C: ThreadRoutine> Thread<C> {
     }
 
     /// Waits as [`wait`](Thread::wait) does, at most for a time interval; returns `false` if the thread is asked to stop.
+    ///
+    /// WDK: [KeWaitForSingleObject](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kewaitforsingleobject).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -250,6 +261,21 @@ impl<C: ThreadRoutine> Inner<C> {
         self.is_stopping.store(true, Ordering::Release);
         self.signal.set(irql);
     }
+
+    /// Notes that the [`Thread`] was dropped or that the routine has returned. When both are true, the work item ends the thread. The work
+    /// item does not run before, since a long wait in it would delay all work that is deferred.
+    fn note_half_over(&self) {
+        // Of the two exchanges the second one sees the first: what came before it, and `owner` in particular, is visible to the work item.
+        if !self.is_half_over.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // A second reference, since the work item may drop the value before `defer` returns.
+        let device = self.device.clone();
+        // The pointer is that of the whole value, which starts with the link.
+        let link = NonNull::<Self>::from_ref(self).cast::<Deferred>();
+        // SAFETY: each half is over once, so the link is on no list. It stays valid until its routine drops the owner.
+        unsafe { device.defer(link) };
+    }
 }
 
 /// The `KSTART_ROUTINE` of every such thread.
@@ -263,9 +289,11 @@ unsafe extern "C" fn routine<C: ThreadRoutine>(owner: *mut c_void) {
     let thread = ManuallyDrop::new(Thread { inner });
     // SAFETY: system threads start at PASSIVE_LEVEL.
     C::run(&thread, &mut unsafe { PassiveLevel::assume() });
-    // The `Thread`, or the work item that waits for this thread, is an owner too, so the value is not dropped here.
     // SAFETY: the thread is not used again, and this takes its only field.
-    drop(unsafe { core::ptr::read(&raw const thread.inner) });
+    let inner = unsafe { core::ptr::read(&raw const thread.inner) };
+    inner.note_half_over();
+    // The `Thread`, or the work item, which waits for this thread, is an owner too, so the value is not dropped here.
+    drop(inner);
     // SAFETY: this is a system thread, at PASSIVE_LEVEL, and nothing is left to drop.
     unsafe { nt::PsTerminateSystemThread(nt::STATUS_SUCCESS) };
 }
@@ -281,17 +309,15 @@ impl<C: ThreadRoutine> Drop for Thread<C> {
         inner
             .owner
             .store(inner.clone().into_raw(), Ordering::Relaxed);
-        // The pointer is that of the whole value, which starts with the link.
-        let link = NonNull::<Inner<C>>::from_ref(inner).cast::<Deferred>();
-        // SAFETY: a `Thread` is dropped once, so the link is on no list. It stays valid until its routine drops the owner.
-        unsafe { inner.device.defer(link) };
+        inner.device.expect_work();
+        inner.note_half_over();
     }
 }
 
-/// The routine of the link: waits until the thread has ended, and drops the value.
+/// The routine of the link: waits for the last instructions of the thread, and drops the value.
 ///
 /// # Safety
-/// Called once, after the drop of the [`Thread`] deferred the link, which is the first field of an `Inner<C>`.
+/// Called once, after [`Inner::note_half_over`] deferred the link, which is the first field of an `Inner<C>`.
 unsafe fn ended<C: ThreadRoutine>(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
     // SAFETY: the link is the first field of a value, which owns itself.
     let inner = unsafe { link.cast::<Inner<C>>().as_ref() };
@@ -303,4 +329,7 @@ unsafe fn ended<C: ThreadRoutine>(link: NonNull<Deferred>, irql: &mut PassiveLev
     unsafe { wait::for_thread(handle, irql) };
     // SAFETY: the handle is open, and is not used again.
     let _ = unsafe { nt::ZwClose(handle) };
+    let device = inner.device.clone();
+    drop(inner);
+    device.end_expected_work();
 }

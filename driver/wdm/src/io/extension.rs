@@ -43,6 +43,8 @@ pub(crate) struct Extension {
     /// Whether a removal is pending, so that opens fail.
     remove_pending: AtomicBool,
     gone: AtomicBool,
+    /// Whether the lower drivers were told to remove the device, or are about to be.
+    removed_below: AtomicBool,
     /// What has a device complete the requests that it keeps.
     end_kept: EndKept,
     /// Begun while driver code runs that is followed by [`Extension::leave`], until the work that it defers is done.
@@ -74,7 +76,7 @@ impl Extension {
         device: *mut D,
         end_kept: EndKept,
     ) -> &'a Self {
-        let NewDevice { object, queues } = new;
+        let NewDevice { object, queues, .. } = new;
         // SAFETY: a reference's device object is valid.
         let this = unsafe { (*object.as_ptr()).DeviceExtension }.cast::<Self>();
         let new = Self {
@@ -88,6 +90,7 @@ impl Extension {
             is_filter,
             remove_pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            removed_below: AtomicBool::new(false),
             end_kept,
             late: RundownRef::uninitialised(),
             link: UnsafeCell::new(Deferred::new(end_late)),
@@ -135,6 +138,30 @@ impl Extension {
     /// The next lower device object in the stack.
     pub(crate) fn lower(&self) -> *mut nt::DEVICE_OBJECT {
         self.lower.load(Ordering::Acquire)
+    }
+
+    /// Notes that `IRP_MN_REMOVE_DEVICE` is about to be passed down, after which the driver sends nothing more to the lower drivers.
+    ///
+    /// A thread that has called [`Extension::lower_for_request`] before can still send its request, as in every driver that waits for its
+    /// remove lock after it has passed the removal down.
+    pub(crate) fn set_removed_below(&self) {
+        self.removed_below.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns the next lower device object, to which the caller sends a request. The caller holds the remove lock.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_DEVICE_REQUEST` if there is none. `STATUS_DELETE_PENDING` if the lower drivers were told to remove the device: they
+    /// may have freed the memory that they would use for the request.
+    pub(crate) fn lower_for_request(&self) -> Result<*mut nt::DEVICE_OBJECT, Error> {
+        let lower = self.lower();
+        if lower.is_null() {
+            return Err(Error::INVALID_DEVICE_REQUEST);
+        }
+        if self.removed_below.load(Ordering::SeqCst) {
+            return Err(Error::DELETE_PENDING);
+        }
+        Ok(lower)
     }
 
     /// Returns whether the device can serve requests: a PnP device that is attached, or a control device. AddDevice cannot fail
@@ -315,7 +342,7 @@ impl Extension {
         // SAFETY: no IRP of the device is left, so no other code accesses the reference, and the field is read
         // once.
         let object = unsafe { core::ptr::read(&raw const *self.object) };
-        object.wait_until_idle(irql);
+        object.end_work(irql);
     }
 }
 

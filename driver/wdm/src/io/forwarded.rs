@@ -193,7 +193,8 @@ pub trait CompletionObserver: 'static {
 /// Forwarding to the next lower driver of the device stack.
 ///
 /// The lower drivers own a forwarded request, and complete it. To get it back, forward it with a routine, or wait for it. If the
-/// device has no lower driver, the request fails with `STATUS_INVALID_DEVICE_REQUEST`.
+/// device has no lower driver, the request fails with `STATUS_INVALID_DEVICE_REQUEST`; if the lower drivers have removed the device, with
+/// `STATUS_DELETE_PENDING`.
 ///
 /// WDK: [Passing IRPs down the Driver Stack](https://learn.microsoft.com/windows-hardware/drivers/kernel/passing-irps-down-the-driver-stack).
 impl<'irp, R: Record> Irp<'irp, R> {
@@ -222,8 +223,9 @@ impl<'irp, R: Record> Irp<'irp, R> {
     #[doc(alias = "IofCallDriver")]
     #[doc(alias = "IoCallDriver")]
     pub fn forward(self, irql: &mut impl NotRaised) -> Handled<'irp> {
-        let Some(lower) = lower(&self) else {
-            return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
+        let lower = match lower(&self) {
+            Ok(lower) => lower,
+            Err(error) => return self.complete(error, irql),
         };
         let irp = self.into_raw();
         // SAFETY: `self` owned the IRP.
@@ -242,6 +244,8 @@ impl<'irp, R: Record> Irp<'irp, R> {
     ///
     /// The device is kept until then.
     ///
+    /// WDK: [IoSetCompletionRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcompletionroutine).
+    ///
     /// # IRQL
     /// That of the dispatch routine, and no spin lock held.
     ///
@@ -256,8 +260,9 @@ impl<'irp, R: Record> Irp<'irp, R> {
         self,
         irql: &mut impl NotRaised,
     ) -> Handled<'irp> {
-        let Some(lower) = lower(&self) else {
-            return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
+        let lower = match lower(&self) {
+            Ok(lower) => lower,
+            Err(error) => return self.complete(error, irql),
         };
         let irp = self.into_raw();
         // SAFETY: `self` owned the IRP, whose record is the context from now on.
@@ -270,6 +275,8 @@ impl<'irp, R: Record> Irp<'irp, R> {
     /// (`IoSetCompletionRoutine`).
     ///
     /// The request is pended, since the routine may keep it. The device is kept until the request is completed.
+    ///
+    /// WDK: [IoSetCompletionRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcompletionroutine).
     ///
     /// # IRQL
     /// That of the dispatch routine, and no spin lock held.
@@ -284,8 +291,9 @@ impl<'irp, R: Record> Irp<'irp, R> {
         self,
         irql: &mut impl NotRaised,
     ) -> Handled<'irp> {
-        let Some(lower) = lower(&self) else {
-            return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
+        let lower = match lower(&self) {
+            Ok(lower) => lower,
+            Err(error) => return self.complete(error, irql),
         };
         let (irp, pending) = self.into_pending();
         // SAFETY: `self` owned the IRP, so no other thread can complete it before it is marked.
@@ -362,8 +370,9 @@ impl<R: Record> PendedIrp<R> {
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IoSetCompletionRoutine")]
     pub fn forward_with_routine<C: CompletionRoutine<Record = R>>(self, irql: &mut impl Waitable) {
-        let Some(lower) = lower(&self) else {
-            return self.complete(Error::INVALID_DEVICE_REQUEST, irql);
+        let lower = match lower(&self) {
+            Ok(lower) => lower,
+            Err(error) => return self.complete(error, irql),
         };
         // SAFETY: `self` owned the IRP, which was marked when it was pended, and gives it up.
         unsafe { forward_pended::<C>(lower, self.into_raw()) };
@@ -391,13 +400,12 @@ impl<R: Record> CompletionRoutine for Unchanged<R> {
     }
 }
 
-/// Returns the device object below the IRP's.
-fn lower<R: Record>(irp: &IrpView<R>) -> Option<*mut nt::DEVICE_OBJECT> {
+/// Returns the device object below the IRP's, to which the IRP is sent.
+fn lower<R: Record>(irp: &IrpView<R>) -> Result<*mut nt::DEVICE_OBJECT, Error> {
     // SAFETY: the owner of the IRP lends it.
     let device = unsafe { nt::irp::device_object(irp.as_raw()) };
     // SAFETY: the IRP's hold of the remove lock keeps the device.
-    let lower = unsafe { Extension::of(device) }.lower();
-    (!lower.is_null()).then_some(lower)
+    unsafe { Extension::of(device) }.lower_for_request()
 }
 
 /// Passes a pended IRP to the next lower driver, with a completion routine that owns it.
@@ -417,9 +425,10 @@ unsafe fn forward_pended<C: CompletionRoutine>(lower: *mut nt::DEVICE_OBJECT, ir
 /// owns it again.
 fn wait_for_lower_drivers<R: Record, L: Waitable>(view: &IrpView<R>, irql: &mut L) {
     let irp = view.as_raw();
-    let Some(lower) = lower(view) else {
+    let lower = match lower(view) {
+        Ok(lower) => lower,
         // SAFETY: the owner lends the IRP.
-        return unsafe { nt::irp::set_status(irp, nt::STATUS_INVALID_DEVICE_REQUEST) };
+        Err(error) => return unsafe { nt::irp::set_status(irp, error.to_raw()) },
     };
     // SAFETY: as above. A lower driver may use the word that the record is in, which stays owned by the owner.
     let record = unsafe { nt::irp::driver_context::<RECORD>(irp) };

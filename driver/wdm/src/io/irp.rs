@@ -150,6 +150,8 @@ impl<'irp, R: Record> Irp<'irp, R> {
     /// Returns the buffer of a request with direct I/O (`MmGetSystemAddressForMdlSafe`), as
     /// [`PendedIrp::user_buffer`] does.
     ///
+    /// WDK: [MmGetSystemAddressForMdlSafe](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmgetsystemaddressformdlsafe).
+    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     ///

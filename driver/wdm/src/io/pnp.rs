@@ -116,6 +116,10 @@ unsafe fn prepare<'a, D>(
         None => None,
     };
     let holds = Holds::RemoveLock(RemoveLock::uninitialised());
+    let make = |new: &mut NewDevice, irql: &mut PassiveLevel| {
+        new.pdo = pdo;
+        make(new, irql)
+    };
     // SAFETY: guaranteed by the caller.
     unsafe {
         create_state(
@@ -232,9 +236,21 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
             // SAFETY: this routine owns the IRP and its hold, and gives up both.
             return unsafe { remove::<D, D::File>(object, irp, irql) };
         }
-        nt::IRP_MN_QUERY_STOP_DEVICE | nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE => {
+        nt::IRP_MN_QUERY_STOP_DEVICE => match device.query_stop(irql) {
+            // SAFETY: this routine owns the IRP.
+            Ok(()) => unsafe { succeed_and_pass_down(extension.lower(), irp) },
+            // SAFETY: this routine owns the IRP.
+            Err(error) => unsafe { complete(irp, error.to_raw()) },
+        },
+        nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE => {
             // SAFETY: this routine owns the IRP.
             unsafe { succeed_and_pass_down(extension.lower(), irp) }
+        }
+        // SAFETY: this routine owns the IRP.
+        nt::IRP_MN_DEVICE_USAGE_NOTIFICATION if unsafe { nt::irp::usage_in_path(irp) } => {
+            // A driver that supports no paging, hibernation or dump file on its device must fail the request.
+            // SAFETY: this routine owns the IRP.
+            unsafe { complete(irp, nt::STATUS_UNSUCCESSFUL) }
         }
         // SAFETY: this routine owns the IRP. Its status is left as it came.
         _ => unsafe { pass_down(extension.lower(), irp) },
@@ -271,8 +287,11 @@ pub(super) unsafe fn unregister_shutdown<D: Device>(object: *mut nt::DEVICE_OBJE
 
 /// Disables the device's interface and completes every queued request.
 fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut PassiveLevel) {
+    // A removal that follows a surprise removal must not disable the interface again: a device that has come back has the same one.
     // Disabling fails for an interface that was never enabled, which is not an error here.
-    let _ = extension.set_interface_enabled(false, irql);
+    if !extension.is_gone() {
+        let _ = extension.set_interface_enabled(false, irql);
+    }
     extension.end_requests(irql);
     Power::removed(&extension.object);
     device.remove(irql);
@@ -301,6 +320,7 @@ pub(crate) unsafe fn remove<D, F: Send + Sync + 'static>(
     // not used after IoDeleteDevice below.
     let extension = unsafe { Extension::of(object) };
     let lower = extension.lower();
+    extension.set_removed_below();
     // SAFETY: this routine owns the IRP and does not access it again: below, its address is only the tag of a hold.
     let status = unsafe { succeed_and_pass_down(lower, irp) };
     // The lower drivers have completed their requests, and a completion routine may have kept one of them.

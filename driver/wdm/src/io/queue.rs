@@ -69,7 +69,7 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 /// ```
 /// use wdm::{
 ///     Error, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared,
-///     irql::NoSpinLockHeld,
+///     irql::ObjectHeld,
 /// };
 ///
 /// struct Quiet;
@@ -77,7 +77,7 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 /// impl QueueCallbacks for Quiet {
 ///     type Record = ();
 ///
-///     fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+///     fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 /// }
 ///
 /// struct Waiters {

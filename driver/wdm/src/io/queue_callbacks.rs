@@ -3,7 +3,7 @@
 use crate::{
     CancelSpinLock, IrpView, NtStatus, Record,
     io::irp::finish,
-    ke::irql::{NoSpinLockHeld, SpinLockHeld},
+    ke::irql::{NoSpinLockHeld, ObjectHeld, SpinLockHeld},
 };
 
 /// The callbacks of an [`IrpQueue`](crate::IrpQueue) or a [`StartIoQueue`](crate::StartIoQueue): they run before
@@ -26,15 +26,16 @@ pub trait QueueCallbacks: Send + Sync + 'static {
     /// device is removed.
     ///
     /// The queue holds no lock during the call, so the callback may acquire any lock. The queue completes the IRP;
-    /// the callback cannot.
+    /// the callback cannot. Nor can it complete another one, or purge a queue, since that could call it again, once for each IRP that
+    /// waits: it queues a [`Dpc`](crate::Dpc) or a [`WorkItem`](crate::WorkItem), which can.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
-    fn before_completion<L: NoSpinLockHeld>(
+    fn before_completion(
         &self,
         irp: &IrpView<Self::Record>,
         status: NtStatus,
-        irql: &mut L,
+        irql: &mut ObjectHeld,
     );
 
     /// Called when the IRP that a [`StartIoQueue`](crate::StartIoQueue)'s device is serving is cancelled, if it was made
@@ -80,12 +81,14 @@ pub(crate) unsafe fn end<C: QueueCallbacks, L: NoSpinLockHeld>(
     callbacks: *const C,
     irp: *mut nt::IRP,
     status: NtStatus,
-    irql: &mut L,
+    _irql: &mut L,
 ) {
     // SAFETY: the queue outlives the IRP, which is not completed yet.
     let callbacks = unsafe { &*callbacks };
+    // SAFETY: the caller's token says that the IRQL is at most DISPATCH_LEVEL and that no spin lock is held.
+    let held = &mut unsafe { ObjectHeld::assume() };
     // SAFETY: the caller owns the IRP.
-    callbacks.before_completion(unsafe { IrpView::new(&irp) }, status, irql);
+    callbacks.before_completion(unsafe { IrpView::new(&irp) }, status, held);
     // SAFETY: the caller owns the IRP and gives it up. The token says that no spin lock is held.
     unsafe { finish::<C::Record>(irp, status, 0) };
 }

@@ -124,7 +124,8 @@ impl<C: WorkItemRoutine> WorkItem<C> {
 
     /// Queues the work item unless it is queued, and returns whether it did (`IoQueueWorkItem`).
     ///
-    /// It may be queued again as soon as its routine has been called. Two calls of the routine do not overlap.
+    /// It may be queued again as soon as its routine has been called. Two calls of the routine do not overlap. After its device was removed, it
+    /// is not queued any more: a routine that queues its own work item again ends then.
     ///
     /// WDK: [IoQueueWorkItem](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioqueueworkitem).
     ///
@@ -132,6 +133,9 @@ impl<C: WorkItemRoutine> WorkItem<C> {
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "IoQueueWorkItem")]
     pub fn queue<L: AtMostDispatch>(item: &Shared<Self>, _irql: &mut L) -> bool {
+        if Shared::device(item).is_some_and(DeviceObject::is_ending) {
+            return false;
+        }
         // Acquire pairs with the Release in `run`, which has then used the link and the owner.
         if item.is_queued.swap(true, Ordering::Acquire) {
             return false;

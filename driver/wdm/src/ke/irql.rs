@@ -12,7 +12,7 @@
 //! | [`CallerLevel`] | a Cancel routine after the cancel spin lock, a completion routine, the dispatch routine of a filter | yes | | yes | yes | |
 //! | [`DispatchLevel`] | a DPC, and [`raise_to_dispatch`] | yes | yes | yes | | |
 //! | [`SpinLockHeld`] | a held spin lock | yes | yes | | | |
-//! | [`ObjectHeld`] | a held [`Mutex`](crate::Mutex), an access to a [`Rundown`](crate::Rundown) value | yes | | | | |
+//! | [`ObjectHeld`] | a held [`Mutex`](crate::Mutex), an access to a [`Rundown`](crate::Rundown) value, a queue that is about to complete an IRP | yes | | | | |
 //!
 //! WDK: [Managing Hardware Priorities](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-hardware-priorities).
 
@@ -50,8 +50,8 @@ pub trait Dispatch: AtMostDispatch {}
 
 /// The IRQL is `DISPATCH_LEVEL` or lower and the driver holds no lock, so it may complete IRPs.
 #[diagnostic::on_unimplemented(
-    message = "a spin lock is held here, or a mutex or a `Rundown` value: an IRP cannot be completed until it is released",
-    note = "copy what is needed out of the closure, then complete the IRP after it"
+    message = "a spin lock is held here, or a mutex, a `Rundown` value or an IRP of a queue: no IRP can be completed until it is released",
+    note = "copy what is needed out of the closure, then complete the IRP after it; a queue's callback leaves that to a DPC or a work item"
 )]
 pub trait NoSpinLockHeld: AtMostDispatch<Held = Unlocked> {}
 
@@ -182,12 +182,16 @@ impl<C: LockClass> AtMostDispatch for SpinLockHeld<C> {
 }
 impl<C: LockClass> Dispatch for SpinLockHeld<C> {}
 
-/// The token of code that holds a [`Mutex`](crate::Mutex), or that accesses the value of a [`Rundown`](crate::Rundown).
+/// The token of code that holds a [`Mutex`](crate::Mutex), that accesses the value of a [`Rundown`](crate::Rundown), or that a queue
+/// [calls before it completes an IRP](crate::QueueCallbacks::before_completion).
 ///
 /// With it, code can acquire a spin lock. It cannot wait, since two threads that each hold an object could wait for each other. It
 /// cannot complete or forward an IRP either: the completion routine of another driver would run, and could call this driver
-/// again in the same thread, where it would wait for the object that the thread holds.
-pub struct ObjectHeld<C> {
+/// again in the same thread, where it would wait for the object that the thread holds. Or a queue would complete another IRP, call its
+/// callback again, and so on for each IRP, until the stack overflows.
+///
+/// `C` is the class of the innermost spin lock that is held.
+pub struct ObjectHeld<C = Unlocked> {
     _not_send: NotSend,
     // Invariant, as in `SpinLockHeld`.
     _class: PhantomData<fn(C) -> C>,

@@ -6,5 +6,5 @@ struct Mine;
 impl QueueCallbacks for Mine {
     type Record = ();
 
-    fn before_completion<L: Waitable>(&self, _: &IrpView, _: NtStatus, _: &mut L) {} //~ E0276
+    fn before_completion<L: Waitable>(&self, _: &IrpView, _: NtStatus, _: &mut L) {} //~ E0049
 }

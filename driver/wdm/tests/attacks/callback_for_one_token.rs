@@ -6,5 +6,5 @@ struct Mine;
 impl QueueCallbacks for Mine {
     type Record = ();
 
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut PassiveLevel) {} //~ E0049
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut PassiveLevel) {} //~ E0053
 }

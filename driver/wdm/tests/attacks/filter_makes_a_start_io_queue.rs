@@ -3,14 +3,14 @@
 use pinned_init::PinInit;
 use wdm::{
     Error, Filter, IrpView, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared, StartIoOrder,
-    StartIoQueue, irql::NoSpinLockHeld,
+    StartIoQueue, irql::ObjectHeld,
 };
 
 struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = ();
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 struct Mine(Shared<StartIoQueue<Quiet>>);

@@ -1,6 +1,10 @@
-//! Callbacks that are subtypes of each other may have different records: the queue of one is coerced to that of the other.
+//! Callbacks that are subtypes of each other may have different records: a queue of one, or an IRP or a `Start` from it, is
+//! coerced to that of the other, also through `Shared`, which is covariant.
 
-use wdm::{IrpQueue, IrpView, NtStatus, QueueCallbacks, Shared, irql::NoSpinLockHeld};
+use wdm::{
+    CancelableIrp, CurrentIrp, IrpQueue, IrpView, NtStatus, QueueCallbacks, Shared, Start, StartIoQueue,
+    irql::ObjectHeld,
+};
 
 struct Cb<F>(F);
 
@@ -17,9 +21,32 @@ impl Kind for fn(&'static u8) {
 impl<F: Kind + Send + Sync + 'static> QueueCallbacks for Cb<F> {
     type Record = F::Record;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, _: &IrpView<F::Record>, _: NtStatus, _: &mut L) {}
+    fn before_completion(&self, _: &IrpView<F::Record>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
-fn coerce<'a>(it: &'a IrpQueue<Cb<for<'x> fn(&'x u8)>>) -> &'a IrpQueue<Cb<fn(&'static u8)>> {
+type One = Cb<for<'x> fn(&'x u8)>;
+type Other = Cb<fn(&'static u8)>;
+
+fn queue<'a>(it: &'a IrpQueue<One>) -> &'a IrpQueue<Other> {
+    it //~ E0308
+}
+
+fn shared_queue(it: Shared<IrpQueue<One>>) -> Shared<IrpQueue<Other>> {
+    it //~ E0308
+}
+
+fn start_io_queue<'a>(it: &'a StartIoQueue<One>) -> &'a StartIoQueue<Other> {
+    it //~ E0308
+}
+
+fn current_irp(it: CurrentIrp<One>) -> CurrentIrp<Other> {
+    it //~ E0308
+}
+
+fn cancelable_irp(it: CancelableIrp<One>) -> CancelableIrp<Other> {
+    it //~ E0308
+}
+
+fn start(it: Start<One>) -> Start<Other> {
     it //~ E0308
 }

@@ -1,9 +1,11 @@
 //! A `NewDevice` is kept after `add`.
 
-use std::sync::Mutex;
+use std::cell::Cell;
 use wdm::NewDevice;
 
-static KEPT: Mutex<Option<&'static mut NewDevice>> = Mutex::new(None);
+thread_local! {
+    static KEPT: Cell<Option<&'static mut NewDevice>> = const { Cell::new(None) };
+}
 fn keep(device: &mut NewDevice) {
-    *KEPT.lock().unwrap() = Some(device); //~ E0521
+    KEPT.set(Some(device)); //~ E0521
 }

@@ -16,7 +16,7 @@ use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CurrentIrp, Device, Error, FileState, Guid, Handled, InterlockedList, InterlockedLong, Irp,
     IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, Record,
-    Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Zone, ZoneBox, irql::NoSpinLockHeld,
+    Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Zone, ZoneBox, irql::ObjectHeld,
 };
 
 use crate::{
@@ -94,7 +94,7 @@ impl<R: Record<Target = Kept>> QueueCallbacks for Look<R> {
 
     const LOOKUP: bool = true;
 
-    fn before_completion<L: NoSpinLockHeld>(&self, irp: &IrpView<R>, _: NtStatus, _: &mut L) {
+    fn before_completion(&self, irp: &IrpView<R>, _: NtStatus, _: &mut ObjectHeld) {
         assert_eq!(*irp.record().0, 7);
         self.0.increment();
     }

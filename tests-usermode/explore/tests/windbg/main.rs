@@ -328,7 +328,7 @@ fn check_corrupted(picture: &mut Picture) {
     let shown = picture.run("interlock", None);
     for line in [
         "  state: stopped",
-        "  fifo: cannot be read: the list is broken behind @, entry 0",
+        "  fifo: cannot be read: the list is corrupt after @, entry 0",
         "  interlocked: 2 IRPs",
         "      IRP @ tag 11, key 0, sequence 0",
         "  cancelable: 3 IRPs, and the list has 0",
@@ -343,7 +343,7 @@ fn check_corrupted(picture: &mut Picture) {
 #[cfg(not(feature = "lock-debug"))]
 fn assert_locks(shown: &str) {
     let expected = "\
-their owners are known in a build with the feature lock-debug
+a build with the feature lock-debug shows their owners
       fifo.state: free
       cancelable.state: free
       keyed.current: free
@@ -361,7 +361,7 @@ const HELD: &str = "      keyed.current: held";
 fn own(_: &mut Picture, _: u32) {}
 
 #[cfg(feature = "lock-debug")]
-const HELD: &str = "      keyed.current: held by processor 5; 1 times taken";
+const HELD: &str = "      keyed.current: held by processor 5; 1 acquisitions";
 /// Sets the owner of the lock that is held.
 #[cfg(feature = "lock-debug")]
 fn own(picture: &mut Picture, processor: u32) {
@@ -376,7 +376,7 @@ fn assert_locks(shown: &str) {
         .lines()
         .skip(1)
         .map(|line| {
-            let (lock, rest) = line.split_once(", at the most for ").expect("a lock");
+            let (lock, rest) = line.split_once(", held for at most ").expect("a lock");
             assert!(rest.ends_with(" ticks"), "{line}");
             lock.trim()
         })
@@ -386,13 +386,13 @@ fn assert_locks(shown: &str) {
         [
             // The first request of a queue that finds its IRPs by key: the queue has no node, gets one, and uses it. The
             // same for the two that follow.
-            "fifo.state: free; 10 times taken, 0 times held by another",
-            "cancelable.state: free; 0 times taken, 0 times held by another",
-            "keyed.current: free; 1 times taken, 0 times held by another",
-            "serial.current: free; 1 times taken, 0 times held by another",
-            "ledger.counts: free; 14 times taken, 0 times held by another",
-            "ledger.longest: free; 3 times taken, 0 times held by another",
-            "zone.segments: free; 2 times taken, 0 times held by another",
+            "fifo.state: free; 10 acquisitions, 0 of them contended",
+            "cancelable.state: free; 0 acquisitions, 0 of them contended",
+            "keyed.current: free; 1 acquisitions, 0 of them contended",
+            "serial.current: free; 1 acquisitions, 0 of them contended",
+            "ledger.counts: free; 14 acquisitions, 0 of them contended",
+            "ledger.longest: free; 3 acquisitions, 0 of them contended",
+            "zone.segments: free; 2 acquisitions, 0 of them contended",
         ]
     );
 }

@@ -244,7 +244,9 @@ impl Kernel {
 impl Call {
     /// Stops the system if memory is freed that contains a spin lock that the thread holds.
     fn require_no_lock_in(&self, memory: Range<usize>) {
-        let held = locked(&self.held)
+        let held = self
+            .held
+            .all()
             .iter()
             .find(|held| memory.contains(&held.lock))
             .map(ToString::to_string);

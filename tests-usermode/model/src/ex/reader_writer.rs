@@ -11,7 +11,6 @@ use crate::{
         footprint::{self, Access},
         wait::Wait,
     },
-    mutex::locked,
     verifier::{
         BugCheck, Rule,
         held::{Held, Kind},
@@ -75,7 +74,7 @@ impl Call {
         let word = unsafe { self.view::<AtomicI32, _>(lock) };
         footprint::touch(lock.addr(), Access::Exclusive);
         let is_shared = |held: &Held| held.lock == lock.addr() && held.kind == Kind::Shared;
-        let place = locked(&self.held).iter().position(is_shared);
+        let place = self.held.all().iter().position(is_shared);
         let Some(place) = place else {
             let bug_check = BugCheck::verifier(0x1007, [lock.addr() as u64, 0, 0]);
             let what = format!(
@@ -87,7 +86,7 @@ impl Call {
             .compare_exchange(1, EXCLUSIVE, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok();
         if converted {
-            locked(&self.held)[place].kind = Kind::Exclusive;
+            self.held.all()[place].kind = Kind::Exclusive;
             self.acquire_from(orders(lock)[1]);
         }
         // Another thread can try the same before this one releases the lock.
@@ -111,9 +110,7 @@ impl Call {
         self.require_nonpaged(lock);
         // SAFETY: the caller of the routine passes a lock, which only these routines access.
         let word = unsafe { self.view::<AtomicI32, _>(lock) };
-        let again = locked(&self.held)
-            .iter()
-            .any(|held| held.lock == lock.addr());
+        let again = self.held.all().iter().any(|held| held.lock == lock.addr());
         self.require(!again, Rule::SpinLock, || {
             let bug_check = BugCheck::verifier(0x1000, [lock.addr() as u64, 0, 0]);
             let what = "the thread acquires a reader/writer spin lock that it already holds, which is a deadlock";
@@ -143,8 +140,8 @@ impl Call {
         });
         // SAFETY: as above.
         let word = unsafe { self.view::<AtomicI32, _>(lock) };
-        let last = locked(&self.held).pop();
-        let Some(held) = last.filter(|held| held.lock == lock.addr() && held.kind == kind) else {
+        let is_this = |held: &Held| held.lock == lock.addr() && held.kind == kind;
+        let Some(held) = self.held.pop_if(is_this) else {
             let bug_check = BugCheck::verifier(0x1007, [lock.addr() as u64, 0, 0]);
             let what = format!(
                 "the reader/writer spin lock {lock:?} is released, and is not the one that the thread has acquired last, \

@@ -62,17 +62,28 @@ impl Call {
         if depth > call.kernel.config.kernel_stack {
             call.stack_overflows(depth);
         }
-        if call.must_wait.load(Ordering::Relaxed) {
-            call.require_announced_wait();
+        // By value, so that the call need not be in memory here.
+        if call.must_wait.load(Ordering::Relaxed) || call.is_probed.load(Ordering::Relaxed) {
+            call.entered_specially()
+        } else {
+            call
         }
-        if call.is_probed.load(Ordering::Relaxed) {
-            (call.kernel.upcalls.probe_device)(&call);
+    }
+
+    /// Enters a routine before which the last one has announced a wait, or before which the device gets a PnP request.
+    #[cold]
+    #[inline(never)]
+    fn entered_specially(self) -> Self {
+        if self.must_wait.load(Ordering::Relaxed) {
+            self.require_announced_wait();
         }
-        call
+        if self.is_probed.load(Ordering::Relaxed) {
+            (self.kernel.upcalls.probe_device)(&self);
+        }
+        self
     }
 
     /// Stops the system if the routine is not the wait that the last one has announced: that one has not lowered the IRQL.
-    #[cold]
     fn require_announced_wait(&self) {
         self.must_wait.store(false, Ordering::Relaxed);
         let waits = self.routine.starts_with("KeWaitFor");

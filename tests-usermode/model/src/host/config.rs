@@ -27,6 +27,10 @@ pub enum Clock {
 
 /// How a kernel is made.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each switches a check or an output on or off, independently of the others"
+)]
 pub struct Config {
     /// The number of processors, from 1 to 64.
     pub processors: u32,
@@ -50,6 +54,10 @@ pub struct Config {
     pub hang_after: Duration,
     /// The values of the `Parameters` key of the driver's service.
     pub parameters: Vec<(String, u32)>,
+    /// The values of the hardware key of each device.
+    pub hardware_key: Vec<(String, u32)>,
+    /// The values of the software key of each device.
+    pub software_key: Vec<(String, u32)>,
     /// The requests of the driver for memory and objects that fail.
     pub faults: Option<Arc<Faults>>,
 }
@@ -69,6 +77,8 @@ impl Default for Config {
             print: true,
             hang_after: Duration::from_secs(20),
             parameters: Vec::new(),
+            hardware_key: Vec::new(),
+            software_key: Vec::new(),
             faults: None,
         }
     }

@@ -197,6 +197,7 @@ mod linux {
 
     thread_local! {
         static STACK_OF_THREAD: Option<Stack> = make_stack();
+        static WATCHES: Cell<bool> = const { Cell::new(false) };
         static HANDLES: Cell<bool> = const { Cell::new(false) };
     }
 
@@ -219,7 +220,15 @@ mod linux {
     }
 
     /// Installs the handler for the faults of this thread.
+    #[inline]
     pub(crate) fn watch() {
+        if !WATCHES.replace(true) {
+            install();
+        }
+    }
+
+    #[cold]
+    fn install() {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(|| {
             for signal in SIGNALS {

@@ -104,10 +104,15 @@ impl Nodes {
 impl Thread {
     /// Records that the thread changes the links of an entry or a head. Returns the last access to them, if that was
     /// another thread's and nothing orders the two.
+    #[inline]
     pub(crate) fn touch_node(&self, node: usize, routine: &'static str) -> Option<Touched> {
-        if self.kernel.engine != Engine::Shuttle {
-            return None;
+        if self.kernel.engine == Engine::Shuttle {
+            return self.note_node(node, routine);
         }
+        None
+    }
+
+    fn note_node(&self, node: usize, routine: &'static str) -> Option<Touched> {
         track();
         let mut clock = locked(&self.order);
         if clock.of(self.number) == 0 {
@@ -171,11 +176,13 @@ impl Thread {
     }
 
     /// Orders the thread after the threads that used an object before, and before the next one.
+    #[inline]
     pub(crate) fn synchronise(&self, object: usize) {
         self.synchronise_as(object, Access::Exclusive);
     }
 
     /// As [`Thread::synchronise`], for work whose order may make no difference.
+    #[inline]
     pub(crate) fn synchronise_as(&self, object: usize, access: Access) {
         footprint::touch(object, access);
         self.order_by(object);

@@ -24,7 +24,7 @@ use crate::{
         wait::{Engine, Wait, away},
     },
     mutex::locked,
-    verifier::{callers_on, held::Held, lock_order::KnownOrder},
+    verifier::{callers_on, held::HeldLocks, lock_order::KnownOrder},
 };
 
 /// The code that a thread runs.
@@ -69,7 +69,7 @@ pub(crate) struct Thread {
     /// The processor on which the thread runs at `DISPATCH_LEVEL`, or last ran at that IRQL.
     processor: AtomicU32,
     /// The spin locks that the thread holds, the innermost last.
-    pub(crate) held: Mutex<Vec<Held>>,
+    pub(crate) held: HeldLocks,
     /// The addresses of the mutexes that the thread owns.
     pub(crate) mutexes: Mutex<Vec<usize>>,
     /// How many critical regions the thread has entered and not left.
@@ -94,13 +94,13 @@ pub(crate) struct Thread {
     pub(crate) stack_base: AtomicUsize,
     pub(crate) on_stack: Mutex<Vec<usize>>,
     /// The IRP that the current driver routine last passed down.
-    pub(crate) passed: Mutex<Option<Passed>>,
+    pub(crate) passed: Own<Cell<Option<Passed>>>,
     /// The IRP that the current dispatch routine was called for.
-    pub(crate) serving: Mutex<Option<Serving>>,
+    pub(crate) serving: Own<Cell<Option<Serving>>>,
     /// The steps of other threads that happened before.
     pub(crate) order: Mutex<VectorClock>,
     /// The last routines that the thread has entered.
-    recent: Recent,
+    recent: Own<Recent>,
 }
 
 /// An IRP that a driver has passed to a lower driver.
@@ -136,8 +136,20 @@ struct Recent {
     count: Cell<usize>,
 }
 
+/// State that only the thread itself uses.
+#[derive(Default)]
+pub(crate) struct Own<T>(T);
+
 // SAFETY: only the thread itself uses this, and it is the current thread of one host thread at a time.
-unsafe impl Sync for Recent {}
+unsafe impl<T: Send> Sync for Own<T> {}
+
+impl<T> Deref for Own<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 impl Thread {
     /// Makes a thread at `PASSIVE_LEVEL`.
@@ -168,7 +180,7 @@ impl Thread {
             irql: AtomicU8::new(0),
             // Each thread has a processor of its own as long as there are enough, and so keeps it.
             processor: AtomicU32::new((number - 1) % kernel.config.processors.clamp(1, 64)),
-            held: Mutex::default(),
+            held: HeldLocks::default(),
             mutexes: Mutex::default(),
             critical_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),
@@ -183,10 +195,10 @@ impl Thread {
             frame: AtomicUsize::new(0),
             stack_base: AtomicUsize::new(0),
             on_stack: Mutex::default(),
-            passed: Mutex::default(),
-            serving: Mutex::default(),
+            passed: Own::default(),
+            serving: Own::default(),
             order: Mutex::new(Self::clock_of_maker()),
-            recent: Recent::default(),
+            recent: Own::default(),
         });
         kernel.add_thread(&thread);
         thread
@@ -217,7 +229,7 @@ impl Thread {
 
     /// Records that the thread enters a routine.
     pub(crate) fn note_routine(&self, routine: &'static str) {
-        let Recent { routines, count } = &self.recent;
+        let Recent { routines, count } = &*self.recent;
         routines[count.get() % RECENT].set(routine);
         count.set(count.get().wrapping_add(1));
     }
@@ -225,7 +237,7 @@ impl Thread {
     /// Returns the routine that the thread entered last.
     #[cfg(target_os = "linux")]
     pub(crate) fn last_routine(&self) -> &'static str {
-        let Recent { routines, count } = &self.recent;
+        let Recent { routines, count } = &*self.recent;
         let last = count.get().checked_sub(1);
         last.map_or("no routine", |last| routines[last % RECENT].get())
     }
@@ -233,7 +245,7 @@ impl Thread {
     /// Returns a description of the routines that the thread entered last.
     #[cfg(target_os = "linux")]
     pub(crate) fn recent_routines(&self) -> String {
-        let Recent { routines, count } = &self.recent;
+        let Recent { routines, count } = &*self.recent;
         let first = count.get().saturating_sub(RECENT);
         let names = (first..count.get()).map(|place| routines[place % RECENT].get());
         let names: Vec<_> = names.collect();
@@ -296,7 +308,7 @@ impl fmt::Display for Thread {
         if self.irql() >= nt::DISPATCH_LEVEL {
             write!(f, " on processor {}", self.processor())?;
         }
-        for held in locked(&self.held).iter() {
+        for held in self.held.all().iter() {
             write!(f, ", holds {held}")?;
         }
         let wait = *locked(&self.waits_for);

@@ -108,7 +108,14 @@ impl Wait {
 
     /// Records that the current step has tested the condition of a wait, or wakes the threads that wait. For processors, see
     /// `Processors`.
+    #[inline]
     fn touch(self, access: Access) {
+        if footprint::is_noting() {
+            self.note_touch(access);
+        }
+    }
+
+    fn note_touch(self, access: Access) {
         if !matches!(self, Self::Processor(_)) {
             footprint::touch(self.key(), access);
         }
@@ -175,6 +182,7 @@ struct Asleep {
 
 impl Sleepers {
     /// Wakes the threads that wait for the object at this address. The caller holds no mutex that a waiter locks.
+    #[inline]
     pub(crate) fn wake(&self, wait: Wait) {
         wait.touch(Access::Commuting);
         if wait.orders() {
@@ -188,9 +196,12 @@ impl Sleepers {
                 self.condition.notify_all();
             }
         }
-        if self.suspended.load(SeqCst) == 0 {
-            return;
+        if self.suspended.load(SeqCst) != 0 {
+            self.wake_suspended(wait);
         }
+    }
+
+    fn wake_suspended(&self, wait: Wait) {
         let mut woken = Vec::new();
         locked(&self.tasks).retain(|task| {
             let key = wait.key();
@@ -301,6 +312,7 @@ impl Sleepers {
 
 impl Thread {
     /// Waits until `ready` returns a value.
+    #[inline]
     pub(crate) fn wait_for<R>(&self, wait: Wait, ready: impl FnMut() -> Option<R>) -> R {
         let result = self.wait_untracked(wait, ready);
         if wait.orders() {
@@ -316,6 +328,7 @@ impl Thread {
         footprint::is_last();
     }
 
+    #[inline]
     fn wait_untracked<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
         // A failed test of the condition has no effect except that the thread sleeps. Whether the test comes before or
         // after the step that wakes the thread, the thread continues after both, so the two are independent.
@@ -327,9 +340,16 @@ impl Thread {
             });
             result
         };
-        if let Some(result) = ready() {
-            return result;
+        match ready() {
+            Some(result) => result,
+            None => self.wait_longer(wait, ready),
         }
+    }
+
+    /// Waits for an object that is not ready yet.
+    #[cold]
+    #[inline(never)]
+    fn wait_longer<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> R {
         self.note_wait(Some(wait));
         let result = match self.kernel.engine {
             Engine::Shuttle => self.kernel.sleepers.suspend(self, wait, ready),
@@ -442,10 +462,14 @@ impl Thread {
     }
 
     /// A point before a routine whose effect other threads can observe, at which another thread may run first.
+    #[inline]
     pub(crate) fn switch_point(&self, routine: &'static str, object: usize) {
-        if self.kernel.engine == Engine::Host {
-            return;
+        if self.kernel.engine == Engine::Shuttle {
+            self.switch(routine, object);
         }
+    }
+
+    fn switch(&self, routine: &'static str, object: usize) {
         // If no other thread can continue, there is nothing to choose.
         if self.kernel.sleepers.any_awake() {
             away(|| shuttle::thread::sleep(Duration::ZERO));

@@ -156,6 +156,7 @@ routines! {
     IoInitializeTimer(device, routine, context),
     IoIsWdmVersionAvailable(major, minor),
     IoMakeAssociatedIrp(master, stack_size),
+    IoOpenDeviceRegistryKey(pdo, kind, access, handle),
     IoQueueWorkItem(item, routine, queue, context),
     IoRegisterDeviceInterface(pdo, class, reference, name),
     IoRegisterShutdownNotification(device),

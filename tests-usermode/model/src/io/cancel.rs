@@ -10,7 +10,6 @@ use crate::{
         footprint::{self, Access},
     },
     io::irp::IrpRecord,
-    mutex::locked,
     verifier::{BugCheck, Rule, held::Kind},
 };
 
@@ -71,12 +70,12 @@ impl Call {
         });
         record.set_cancel_irql(old_irql);
         let device = record.device();
-        let serving = locked(&self.serving).take();
+        let serving = self.serving.take();
         // SAFETY: the routine is called as IoCancelIrp calls it.
         unsafe { Call::in_driver(routine, (device, irp)) };
-        *locked(&self.serving) = serving;
+        self.serving.set(serving);
         let lock = (&raw const self.kernel.io().cancel_lock).addr();
-        let held = locked(&self.held).iter().any(|held| held.lock == lock);
+        let held = self.held.all().iter().any(|held| held.lock == lock);
         self.require(!held, Rule::CancelSpinLockRelease, || {
             let bug_check = BugCheck::verifier(0x2_001d, [self.irql().into(), old_irql.into(), 0]);
             (

@@ -162,13 +162,13 @@ impl Call {
                     null_mut()
                 };
                 // The routine is the upper driver's, and may send the IRP again.
-                let (serving, passed) = (locked(&self.serving).take(), locked(&self.passed).take());
+                let (serving, passed) = (self.serving.take(), self.passed.take());
                 let (irql, regions) = (self.irql(), self.critical_regions.load(Ordering::Relaxed));
                 // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
                 let answer = unsafe { Call::in_driver(routine, (device, irp, context)) };
                 self.verify_completion_returned(routine as usize as u64, irql, regions);
-                *locked(&self.serving) = serving;
-                *locked(&self.passed) = passed;
+                self.serving.set(serving);
+                self.passed.set(passed);
                 if answer == STATUS_MORE_PROCESSING_REQUIRED {
                     locked(&record.state).is_kept = true;
                     return;
@@ -207,7 +207,7 @@ impl Call {
     /// Stops the system if a completion routine has returned at another IRQL, with a lock, or in another critical region.
     fn verify_completion_returned(&self, routine: u64, irql: u8, regions: u32) {
         let now = self.irql();
-        let holds = !locked(&self.held).is_empty();
+        let holds = !self.held.is_empty();
         self.require(now == irql || holds, Rule::IrqlReturn, || {
             let parameters = [routine, irql.into(), now.into()];
             let what =
@@ -265,7 +265,7 @@ impl Call {
         });
         self.require_first_completion(record);
         self.require_sent(record);
-        let held = locked(&self.held).last().map(ToString::to_string);
+        let held = self.held.innermost(ToString::to_string);
         if let Some(held) = held {
             let bug_check = BugCheck::verifier(0x2_0011, [irql.into(), address, 0]);
             let what = format!("{record} is completed while the thread holds {held}");

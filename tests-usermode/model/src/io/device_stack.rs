@@ -56,6 +56,17 @@ impl Call {
         self.pnp_under_way(device, IRP_MN_REMOVE_DEVICE)
     }
 
+    /// Returns whether the stack of a device object has an `IRP_MN_REMOVE_DEVICE`.
+    pub(in crate::io) fn is_removing(&self, device: usize) -> bool {
+        self.removal_under_way(device).is_some()
+    }
+
+    /// Returns whether the stack of a device object has an `IRP_MN_SURPRISE_REMOVAL`.
+    pub(in crate::io) fn is_surprise_removing(&self, device: usize) -> bool {
+        self.pnp_under_way(device, IRP_MN_SURPRISE_REMOVAL)
+            .is_some()
+    }
+
     /// Stops the system if a device object is detached or deleted during a surprise removal.
     fn require_no_surprise(&self, device: usize, code: u64, what: &str) {
         if let Some(record) = self.pnp_under_way(device, IRP_MN_SURPRISE_REMOVAL) {

@@ -8,7 +8,12 @@ use nt::{
 };
 use rustc_hash::FxHashMap;
 
-use crate::{host::Call, io::registry::units, mutex::locked, verifier::Rule};
+use crate::{
+    host::Call,
+    io::registry::units,
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
 
 const STATUS_OBJECT_NAME_EXISTS: i32 = 0x4000_0000;
 
@@ -22,6 +27,8 @@ pub(crate) struct Interfaces(Mutex<FxHashMap<Vec<u16>, Interface>>);
 struct Interface {
     pdo: usize,
     is_enabled: bool,
+    /// Whether it was disabled during a surprise removal.
+    ended_by_surprise: bool,
 }
 
 impl Interfaces {
@@ -92,6 +99,7 @@ extern "C" fn IoRegisterDeviceInterface(
     let interface = Interface {
         pdo: pdo.addr(),
         is_enabled: false,
+        ended_by_surprise: false,
     };
     interfaces.insert(units, interface);
     STATUS_SUCCESS
@@ -114,9 +122,22 @@ extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -
     let enable = enable != 0;
     match (interface.is_enabled, enable) {
         (true, true) => STATUS_OBJECT_NAME_EXISTS,
-        (false, false) => STATUS_OBJECT_NAME_NOT_FOUND,
+        (false, false) => {
+            let is_again = interface.ended_by_surprise && call.is_removing(interface.pdo);
+            drop(interfaces);
+            call.require(!is_again, Rule::InterfaceDisabledAgain, || {
+                let name = String::from_utf16_lossy(name);
+                let what = format!(
+                    "the interface {name} was disabled during IRP_MN_SURPRISE_REMOVAL, and is disabled again during \
+                     IRP_MN_REMOVE_DEVICE, when it can be that of a device that has come back"
+                );
+                (BugCheck(0, [0; 4]), what)
+            });
+            STATUS_OBJECT_NAME_NOT_FOUND
+        }
         _ => {
             interface.is_enabled = enable;
+            interface.ended_by_surprise = !enable && call.is_surprise_removing(interface.pdo);
             STATUS_SUCCESS
         }
     }

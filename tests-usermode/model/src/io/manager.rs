@@ -112,6 +112,15 @@ struct Irps {
     completed: VecDeque<usize>,
 }
 
+impl Irps {
+    /// Returns the IRPs of a file in the order in which they were sent.
+    fn of_file(&self, file: &Arc<FileInner>) -> impl Iterator<Item = &Arc<IrpRecord>> {
+        let file = Arc::as_ptr(file).addr();
+        let range = self.of_files.range((file, 0)..=(file, u32::MAX));
+        range.map(|(_, record)| record)
+    }
+}
+
 impl Io {
     pub(crate) fn find(&self, address: usize) -> Option<Arc<IrpRecord>> {
         locked(&self.irps).by_address.get(&address).cloned()
@@ -209,11 +218,21 @@ impl Io {
 
     /// Returns the IRPs of a file that have not ended.
     pub(crate) fn live_of(&self, file: &Arc<FileInner>) -> Vec<Arc<IrpRecord>> {
-        let file = Arc::as_ptr(file).addr();
         let irps = locked(&self.irps);
-        let of_file = irps.of_files.range((file, 0)..=(file, u32::MAX));
-        let live = of_file.filter(|(_, record)| !record.is_completed());
-        live.map(|(_, record)| Arc::clone(record)).collect()
+        let live = irps.of_file(file).filter(|record| !record.is_completed());
+        live.cloned().collect()
+    }
+
+    /// Returns the number and the address of each IRP of a file that has not ended and whose dispatch routine has returned, in the
+    /// order of the numbers. It does not keep the IRPs, of which there can be many.
+    pub(crate) fn returned_of(&self, file: &Arc<FileInner>) -> Vec<(u32, usize)> {
+        let irps = locked(&self.irps);
+        let returned = irps
+            .of_file(file)
+            .filter(|record| record.has_returned.load(Ordering::Relaxed));
+        returned
+            .map(|record| (record.number, record.address()))
+            .collect()
     }
 
     pub(crate) fn defer(&self, file: Arc<FileInner>) {
@@ -306,23 +325,23 @@ impl Call {
         // An entry that the thread inserted before can be freed, and its address reused by another IRP.
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
-        let outer = locked(&self.passed).take();
+        let outer = self.passed.take();
         let serving = Serving {
             irp: record.address(),
             location,
             completion: record.completion_routine(location),
             is_of_file: record.file.is_some(),
         };
-        let outer_serving = locked(&self.serving).replace(serving);
+        let outer_serving = self.serving.replace(Some(serving));
         let round = record.round();
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(routine, (device, irp)) };
         record.touch();
-        let passed = std::mem::replace(&mut *locked(&self.passed), outer);
-        *locked(&self.serving) = outer_serving;
+        let passed = self.passed.replace(outer);
+        self.serving.set(outer_serving);
         let now = self.irql();
-        let holds = !locked(&self.held).is_empty();
+        let holds = !self.held.is_empty();
         self.require(now == irql || holds, Rule::IrqlReturn, || {
             let parameters = [device.addr() as u64, irql.into(), now.into()];
             let what =
@@ -447,13 +466,13 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     let location = record.current() - 1;
     let status = call.call_driver(device, &record);
     // A routine may also send IRPs that its driver has made.
-    let serving = *locked(&call.serving);
+    let serving = call.serving.get();
     if serving.is_some_and(|serving| serving.irp == record.address()) {
-        *locked(&call.passed) = Some(Passed {
+        call.passed.set(Some(Passed {
             irp: record.address(),
             location,
             status,
-        });
+        }));
     }
     if record.asked().major == nt::IRP_MJ_PNP {
         locked(&record.state).passed_to.push(device.addr());

@@ -3,10 +3,10 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use nt::{
-    IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_INTERFACE,
-    IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE,
-    IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
-    STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
+    IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE,
+    IRP_MN_DEVICE_USAGE_NOTIFICATION, IRP_MN_QUERY_INTERFACE, IRP_MN_QUERY_REMOVE_DEVICE,
+    IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE,
+    IRP_MN_SURPRISE_REMOVAL, NTSTATUS, STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
 };
 
 use crate::{
@@ -46,6 +46,10 @@ impl DeviceInner {
             minor,
             ..Asked::default()
         };
+        self.send_pnp(call, asked)
+    }
+
+    fn send_pnp(&self, call: &Call, asked: Asked) -> NTSTATUS {
         let top = self.top();
         let record = call.new_irp(top, asked, None, &[], Vec::new());
         // SAFETY: the IRP was not sent yet.
@@ -154,6 +158,21 @@ impl Device {
         };
         self.kernel.close_deferred(&call);
         status
+    }
+
+    /// Tells the drivers that a paging, hibernation or dump file is put on the device, or taken from it
+    /// (`IRP_MN_DEVICE_USAGE_NOTIFICATION`).
+    pub fn usage_notification(&self, in_path: bool) -> NTSTATUS {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("the PnP manager");
+        let asked = Asked {
+            major: IRP_MJ_PNP,
+            minor: IRP_MN_DEVICE_USAGE_NOTIFICATION,
+            // Where `Parameters.UsageNotification.InPath` is.
+            output_length: in_path.into(),
+            ..Asked::default()
+        };
+        self.inner.send_pnp(&call, asked)
     }
 
     /// Sends an internal device control as another driver does, without a file.

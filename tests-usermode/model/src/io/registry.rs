@@ -1,13 +1,17 @@
-//! The registry: the key of the driver's service, its key `Parameters`, and the values in that.
+//! The registry: the key of the driver's service, its key `Parameters`, the keys of devices, and the values in them.
 
 use std::{ffi::c_void, sync::Arc};
 
 use nt::{
-    HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, REG_DWORD, STATUS_BUFFER_OVERFLOW,
+    DEVICE_OBJECT, HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, PLUGPLAY_REGKEY_CURRENT_HWPROFILE,
+    PLUGPLAY_REGKEY_DEVICE, PLUGPLAY_REGKEY_DRIVER, REG_DWORD, STATUS_BUFFER_OVERFLOW,
     STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING,
 };
 
-use crate::{host::Call, verifier::Rule};
+use crate::{
+    host::{Call, Config},
+    verifier::Rule,
+};
 
 const STATUS_OBJECT_NAME_NOT_FOUND: NTSTATUS = 0xc000_0034_u32.cast_signed();
 const STATUS_BUFFER_TOO_SMALL: NTSTATUS = 0xc000_0023_u32.cast_signed();
@@ -21,6 +25,20 @@ pub(crate) const SERVICE: &str = r"\Registry\Machine\System\CurrentControlSet\Se
 pub(crate) enum Key {
     Service,
     Parameters,
+    Hardware,
+    Software,
+}
+
+impl Key {
+    /// Returns the values in the key.
+    fn values(self, config: &Config) -> &[(String, u32)] {
+        match self {
+            Self::Service => &[],
+            Self::Parameters => &config.parameters,
+            Self::Hardware => &config.hardware_key,
+            Self::Software => &config.software_key,
+        }
+    }
 }
 
 /// Returns the text of a string.
@@ -78,6 +96,31 @@ extern "C" fn ZwOpenKey(
     STATUS_SUCCESS
 }
 
+/// Every device has both keys.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioopendeviceregistrykey)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoOpenDeviceRegistryKey(
+    pdo: *mut DEVICE_OBJECT,
+    kind: u32,
+    _access: u32,
+    handle: *mut HANDLE,
+) -> NTSTATUS {
+    let call = Call::enter("IoOpenDeviceRegistryKey");
+    call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
+    call.require_live_device(pdo);
+    let is_physical = call.kernel.io().devices.pdo_of(pdo.addr()) == Some(pdo.addr());
+    let key = match kind & !PLUGPLAY_REGKEY_CURRENT_HWPROFILE {
+        PLUGPLAY_REGKEY_DEVICE if is_physical => Key::Hardware,
+        PLUGPLAY_REGKEY_DRIVER if is_physical => Key::Software,
+        _ => return STATUS_INVALID_PARAMETER,
+    };
+    call.require_room(handle);
+    // SAFETY: the caller passes room for a handle.
+    unsafe { handle.write(call.kernel.open_handle(Arc::new(key))) };
+    STATUS_SUCCESS
+}
+
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ZwQueryValueKey(
@@ -95,9 +138,8 @@ extern "C" fn ZwQueryValueKey(
     };
     // SAFETY: the caller passes a name.
     let name = unsafe { text(name) };
-    let mut parameters = call.kernel.config.parameters.iter();
-    let value = parameters.find(|(other, _)| other.eq_ignore_ascii_case(&name));
-    let Some((_, value)) = value.filter(|_| *key == Key::Parameters) else {
+    let mut values = key.values(&call.kernel.config).iter();
+    let Some((_, value)) = values.find(|(other, _)| other.eq_ignore_ascii_case(&name)) else {
         return STATUS_OBJECT_NAME_NOT_FOUND;
     };
     let Some((answer, fixed)) = value_information(class, &name, *value) else {

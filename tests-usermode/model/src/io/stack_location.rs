@@ -48,7 +48,7 @@ impl Call {
     /// Stops the system if the current dispatch routine has passed its IRP down and has not got it back. The bug check is
     /// Driver Verifier's for the operation on the IRP.
     pub(in crate::io) fn require_owned(&self, record: &IrpRecord, code: u64) {
-        let (passed, serving) = (*locked(&self.passed), *locked(&self.serving));
+        let (passed, serving) = (self.passed.get(), self.serving.get());
         let (Some(passed), Some(serving)) = (passed, serving) else {
             return;
         };
@@ -106,7 +106,7 @@ impl Call {
             (BugCheck::io(code, [0, record.address() as u64, 0]), what)
         });
         self.require_initial_status(record, status);
-        let serving = *locked(&self.serving);
+        let serving = self.serving.get();
         let Some(serving) = serving.filter(|serving| serving.irp == record.address()) else {
             return;
         };

@@ -21,7 +21,7 @@ impl Call {
     /// Stops the system if the thread can get a normal kernel APC, or be suspended, although it acquires or releases a lock that
     /// others wait for. System threads are not suspended.
     pub(crate) fn require_no_apcs(&self, rule: Rule, object: usize) {
-        let can_be_suspended = locked(&self.serving).is_some_and(|serving| serving.is_of_file);
+        let can_be_suspended = self.serving.get().is_some_and(|serving| serving.is_of_file);
         let depth = self.critical_regions.load(Ordering::Relaxed);
         let is_guarded = self.irql() >= APC_LEVEL || depth != 0 || !can_be_suspended;
         self.require(is_guarded, rule, || {

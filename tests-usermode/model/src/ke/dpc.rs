@@ -168,6 +168,10 @@ impl Call {
     /// Runs the DPCs that are queued on this thread's processor. The IRQL is `DISPATCH_LEVEL`, and no lock is held.
     pub(crate) fn run_dpcs(&self) {
         let processors = &self.kernel.ke().processors;
+        // Only a thread that owns the processor queues a DPC on it, and counts it before it releases the processor.
+        if processors.waiting() == 0 {
+            return;
+        }
         let queue = processors.queue(self.processor());
         loop {
             let next = locked(queue).waiting.front().copied();
@@ -211,10 +215,10 @@ impl Call {
         };
         self.in_dpc.store(true, Ordering::Relaxed);
         self.acquire_from(dpc.addr());
-        let serving = locked(&self.serving).take();
+        let serving = self.serving.take();
         // SAFETY: the routine is called as the kernel calls it: at DISPATCH_LEVEL, with what it was initialised with.
         unsafe { Call::in_driver(routine, (dpc, context, first, second)) };
-        *locked(&self.serving) = serving;
+        self.serving.set(serving);
         self.in_dpc.store(false, Ordering::Relaxed);
         self.require_returned("a DPC routine", DISPATCH_LEVEL);
     }
@@ -222,9 +226,7 @@ impl Call {
     /// Stops the system if a routine of the driver has returned at another IRQL, or with a lock held.
     pub(crate) fn require_returned(&self, routine: &str, irql: u8) {
         self.spinning.is_over();
-        let held = locked(&self.held)
-            .last()
-            .map(|held| (held.rule(), held.to_string()));
+        let held = self.held.innermost(|held| (held.rule(), held.to_string()));
         if let Some((rule, held)) = held {
             let bug_check = BugCheck::verifier(0x2_001d, [self.irql().into(), irql.into(), 0]);
             self.stop(

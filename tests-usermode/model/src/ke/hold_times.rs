@@ -25,15 +25,20 @@ pub(crate) struct HoldTimes {
 
 impl HoldTimes {
     /// Returns the time at which a thread acquires a lock; `None` if hold times are not measured.
+    #[inline]
     pub(crate) fn now(&self) -> Option<Duration> {
         self.measured.load(Relaxed).then(thread_time).flatten()
     }
 
     /// Records that the calling thread releases a lock.
+    #[inline]
     pub(crate) fn note(&self, held: &Held) {
-        let (Some(since), Some(now)) = (held.since, self.now()) else {
-            return;
-        };
+        if let (Some(since), Some(now)) = (held.since, self.now()) {
+            self.note_times(held, since, now);
+        }
+    }
+
+    fn note_times(&self, held: &Held, since: Duration, now: Duration) {
         let mut longest = locked(&self.longest);
         let (time, place) = longest.entry(held.lock).or_default();
         *time = (*time).max(now.saturating_sub(since));

@@ -4,7 +4,6 @@ use nt::DISPATCH_LEVEL;
 
 use crate::{
     host::Call,
-    mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
@@ -47,7 +46,7 @@ impl Call {
             let what = format!("the IRQL is lowered to {new} in a DPC");
             self.stop(bug_check, Rule::IrqlKeRaiseLower, what);
         }
-        let held = locked(&self.held).last().map(ToString::to_string);
+        let held = self.held.innermost(ToString::to_string);
         if let Some(held) = held {
             let bug_check = BugCheck::verifier(0x31, [old.into(), new.into(), 0]);
             let what = format!("the IRQL is lowered to {new} while the thread holds {held}");

@@ -14,6 +14,7 @@ use crate::{
         Call, fault,
         footprint::{self, Access},
         layout::{ListEntry, SingleListEntry},
+        order::Touched,
         thread::Thread,
     },
     verifier::{BugCheck, Rule},
@@ -141,10 +142,15 @@ impl Call {
     }
 
     /// Stops the system if another thread has changed the links of an entry or a head, and nothing orders the two changes.
+    #[inline]
     pub(crate) fn touch_node(&self, node: usize) {
-        let Some(before) = Thread::touch_node(self, node, self.routine()) else {
-            return;
-        };
+        if let Some(before) = Thread::touch_node(self, node, self.routine()) {
+            self.unordered(node, before);
+        }
+    }
+
+    #[cold]
+    fn unordered(&self, node: usize, before: Touched) -> ! {
         let thread = self.kernel.thread(before.thread);
         let by = thread.map_or_else(String::new, |thread| thread.name().to_owned());
         let what = format!(

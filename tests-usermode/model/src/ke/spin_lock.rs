@@ -41,8 +41,10 @@ impl Call {
 
     /// Stops the system if a lock is acquired under a lock that comes after it in the order.
     pub(crate) fn check_order(&self, lock: usize) {
-        let held: Vec<usize> = locked(&self.held).iter().map(|held| held.lock).collect();
-        self.check_order_under(&held, lock, "spin lock");
+        if !self.held.is_empty() {
+            let held: Vec<usize> = self.held.all().iter().map(|held| held.lock).collect();
+            self.check_order_under(&held, lock, "spin lock");
+        }
     }
 
     /// Stops the system if a lock is acquired under others, one of which comes after it in the order.
@@ -82,7 +84,7 @@ impl Call {
         let taken = self.try_take(word, kind, false);
         if taken {
             self.note_held((&raw const *word).addr(), kind, None);
-            if let Some(held) = locked(&self.held).last_mut() {
+            if let Some(held) = self.held.all().last_mut() {
                 held.is_tried = true;
             }
         }
@@ -104,7 +106,7 @@ impl Call {
             place,
             since: self.kernel.ke().hold_times.now(),
         };
-        locked(&self.held).push(held);
+        self.held.push(held);
     }
 
     /// Acquires a lock if it is free. If the thread already holds it, an acquisition is a deadlock, and an attempt fails.
@@ -187,11 +189,10 @@ impl Call {
                 "the spin lock is released by another kind of routine than it was acquired by";
             self.stop(bug_check, rule, what);
         }
-        let mut all = locked(&self.held);
-        let last = all.last().filter(|last| last.lock != lock);
-        let Some((last, described)) = last.map(|last| (last.lock, last.to_string())) else {
-            let held = all.pop();
-            drop(all);
+        let held = self.held.pop_if(|last| last.lock == lock);
+        let describe = |last: &Held| (last.lock, last.to_string());
+        let other = held.is_none().then(|| self.held.innermost(describe));
+        let Some((last, described)) = other.flatten() else {
             if let Some(held) = &held {
                 self.kernel.ke().hold_times.note(held);
             }
@@ -206,7 +207,6 @@ impl Call {
                 since: None,
             });
         };
-        drop(all);
         let bug_check = BugCheck::verifier(0x1003, [lock as u64, last as u64, 0]);
         self.stop(
             bug_check,
@@ -270,9 +270,7 @@ extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
     call.note_initialised(lock);
     // SAFETY: the caller gives room for a lock.
     let word = unsafe { call.view_new::<AtomicU64, _>(lock) };
-    let holds = locked(&call.held)
-        .iter()
-        .any(|held| held.lock == lock.addr());
+    let holds = call.held.all().iter().any(|held| held.lock == lock.addr());
     call.require(!holds, Rule::LockInitialisation, || {
         let bug_check = BugCheck::verifier(0x1005, [lock.addr() as u64, 0, 0]);
         (
@@ -285,9 +283,7 @@ extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
     let owner = (now & INITIALISED == FREE && owner != 0).then(|| call.kernel.thread(owner));
     if let Some(owner) = owner.flatten() {
         // The memory can have any content, so the thread's record decides whether it holds the lock.
-        let holds = locked(&owner.held)
-            .iter()
-            .any(|held| held.lock == lock.addr());
+        let holds = owner.held.all().iter().any(|held| held.lock == lock.addr());
         call.require(!holds, Rule::LockInitialisation, || {
             let bug_check = BugCheck::verifier(0x1005, [lock.addr() as u64, 0, 0]);
             let what = format!(

@@ -1,8 +1,15 @@
 //! The spin locks that a thread holds.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use crate::verifier::Rule;
+use crate::{mutex::locked, verifier::Rule};
 
 /// The routines with which a lock is acquired. A lock is always acquired with those of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,5 +76,48 @@ impl fmt::Display for Held {
             write!(f, " acquired by {place}")?;
         }
         Ok(())
+    }
+}
+
+/// The spin locks that a thread holds, the innermost last. Only the thread itself acquires and releases them.
+#[derive(Default)]
+pub(crate) struct HeldLocks {
+    locks: Mutex<Vec<Held>>,
+    /// The number of locks, which the thread itself reads without the mutex.
+    count: AtomicUsize,
+}
+
+impl HeldLocks {
+    pub(crate) fn all(&self) -> MutexGuard<'_, Vec<Held>> {
+        locked(&self.locks)
+    }
+
+    /// Returns whether there are none. Called by the thread itself.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Relaxed) == 0
+    }
+
+    /// Returns what `read` returns for the innermost lock, if there is one. Called by the thread itself.
+    #[inline]
+    pub(crate) fn innermost<R>(&self, read: impl FnOnce(&Held) -> R) -> Option<R> {
+        if self.is_empty() {
+            return None;
+        }
+        self.all().last().map(read)
+    }
+
+    pub(crate) fn push(&self, held: Held) {
+        let mut all = self.all();
+        all.push(held);
+        self.count.store(all.len(), Relaxed);
+    }
+
+    /// Removes the innermost lock if it fulfils a condition.
+    pub(crate) fn pop_if(&self, is_meant: impl FnOnce(&Held) -> bool) -> Option<Held> {
+        let mut all = self.all();
+        let last = all.pop_if(|last| is_meant(last));
+        self.count.store(all.len(), Relaxed);
+        last
     }
 }

@@ -125,6 +125,8 @@ rules! {
     DeleteDevice = "DeleteDevice",
     /// `AddDevice` attaches the device object that it creates, or fails and deletes it.
     AddDevice = "AddDevice",
+    /// A device interface that was disabled in a surprise removal is not disabled again in the removal.
+    InterfaceDisabledAgain = "device interface disabled again",
     /// A device object is detached, then deleted, once each, when its device is removed.
     DeviceRemoval = "removal of a device",
     /// A symbolic link is deleted when its device is.

@@ -34,8 +34,15 @@ unsafe extern "C" fn entry<B: Body>(
 ) -> NTSTATUS {
     const { assert!(size_of::<B>() == 0, "the body captures a value") };
     let mut device = null_mut();
-    // SAFETY: the I/O manager passes the driver object; the extension has room for a timer.
-    let status = unsafe { nt::IoCreateDevice(driver, 64, null_mut(), 0x22, 0, 0, &raw mut device) };
+    let status = nt!(IoCreateDevice(
+        driver,
+        64,
+        null_mut(),
+        0x22,
+        0,
+        0,
+        &raw mut device
+    ));
     assert_eq!(status, STATUS_SUCCESS);
     // SAFETY: `scenario` had a value of the type, which has no bytes and can be copied.
     let body = unsafe { NonNull::<B>::dangling().read() };
@@ -124,8 +131,7 @@ pub fn passes(body: impl Body) {
 }
 
 pub fn delete(device: *mut DEVICE_OBJECT) {
-    // SAFETY: as above.
-    unsafe { nt::IoDeleteDevice(device) };
+    nt!(IoDeleteDevice(device));
 }
 
 pub fn extension(device: *mut DEVICE_OBJECT) -> *mut u64 {
@@ -134,13 +140,11 @@ pub fn extension(device: *mut DEVICE_OBJECT) -> *mut u64 {
 }
 
 pub fn set(event: *mut KEVENT) {
-    // SAFETY: as above.
-    unsafe { nt::KeSetEvent(event, 0, 0) };
+    nt!(KeSetEvent(event, 0, 0));
 }
 
 pub fn delay(mut time: i64) -> NTSTATUS {
-    // SAFETY: the time belongs to this function.
-    unsafe { nt::KeDelayExecutionThread(0, 0, &raw mut time) }
+    nt!(KeDelayExecutionThread(0, 0, &raw mut time))
 }
 
 pub fn event() -> KEVENT {
@@ -148,6 +152,5 @@ pub fn event() -> KEVENT {
 }
 
 pub fn initialise(event: *mut KEVENT) {
-    // SAFETY: the event belongs to the caller.
-    unsafe { nt::KeInitializeEvent(event, 0, 0) };
+    nt!(KeInitializeEvent(event, 0, 0));
 }

@@ -1,5 +1,8 @@
 //! IRPs that a driver makes: correct drivers in every order, the documented results, and the mistakes of a driver.
 
+#[path = "../call/mod.rs"]
+#[macro_use]
+mod call;
 #[path = "../steps/mod.rs"]
 mod steps;
 mod waits;
@@ -47,21 +50,16 @@ pub struct Data {
 
 /// Completes a request with an answer, or with an error if there is no room for it.
 fn answer(irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the IRP is the caller's; the mistakes are the model's to find. So for every call below.
-    let parameters = unsafe { io::io_control(irp) };
+    let parameters = nt!(irp::io_control(irp));
     if parameters.output_length == 0 {
         return complete(irp, STATUS_SUCCESS);
     }
-    // SAFETY: as above.
-    let buffer = unsafe { io::system_buffer(irp) };
+    let buffer = nt!(irp::system_buffer(irp));
     // SAFETY: the buffer has room for the answer, which the test asks for.
     unsafe { buffer.copy_from(ANSWER.as_ptr(), ANSWER.len()) };
-    // SAFETY: as above.
-    unsafe { io::set_status(irp, STATUS_SUCCESS) };
-    // SAFETY: as above.
-    unsafe { io::set_information(irp, ANSWER.len()) };
-    // SAFETY: as above.
-    unsafe { nt::IofCompleteRequest(irp, 0) };
+    nt!(irp::set_status(irp, STATUS_SUCCESS));
+    nt!(irp::set_information(irp, ANSWER.len()));
+    nt!(IofCompleteRequest(irp, 0));
     STATUS_SUCCESS
 }
 
@@ -76,8 +74,12 @@ fn serve(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> N
     }
     mark(irp);
     data.device.set(device);
-    // SAFETY: the work item is allocated in `add`.
-    unsafe { nt::IoQueueWorkItem(data.item.get(), Some(answers), 1, irp.cast()) };
+    nt!(IoQueueWorkItem(
+        data.item.get(),
+        Some(answers),
+        1,
+        irp.cast()
+    ));
     STATUS_PENDING
 }
 
@@ -91,8 +93,7 @@ impl<T: Sends> Steps for T {
     type Own = Data;
 
     fn add(device: *mut DEVICE_OBJECT, data: &Data) {
-        // SAFETY: as above.
-        data.item.set(unsafe { nt::IoAllocateWorkItem(device) });
+        data.item.set(nt!(IoAllocateWorkItem(device)));
     }
 
     fn control(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
@@ -103,24 +104,21 @@ impl<T: Sends> Steps for T {
     }
 
     fn remove(data: &Data) {
-        // SAFETY: as above.
-        unsafe { nt::IoFreeWorkItem(data.item.get()) };
+        nt!(IoFreeWorkItem(data.item.get()));
     }
 }
 
 fn stack_size(device: *mut DEVICE_OBJECT) -> i8 {
-    // SAFETY: as above.
+    // SAFETY: the device object is alive.
     unsafe { (*device).StackSize }
 }
 
 fn allocate(stack_size: i8) -> *mut IRP {
-    // SAFETY: as above.
-    unsafe { nt::IoAllocateIrp(stack_size, 0) }
+    nt!(IoAllocateIrp(stack_size, 0))
 }
 
 fn free(irp: *mut IRP) {
-    // SAFETY: as above.
-    unsafe { nt::IoFreeIrp(irp) };
+    nt!(IoFreeIrp(irp));
 }
 
 fn fill_in(irp: *mut IRP, code: u32) {
@@ -129,20 +127,18 @@ fn fill_in(irp: *mut IRP, code: u32) {
         input_length: 0,
         output_length: 0,
     };
-    // SAFETY: as above.
-    let next = unsafe { nt::IoGetNextIrpStackLocation(irp) };
-    // SAFETY: as above.
-    unsafe { nt::set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters) };
+    let next = nt!(IoGetNextIrpStackLocation(irp));
+    nt!(set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters));
 }
 
 fn send(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: as above.
-    unsafe { nt::IofCallDriver(device, irp) }
+    nt!(IofCallDriver(device, irp))
 }
 
 fn set_routine(irp: *mut IRP, routine: nt::PIO_COMPLETION_ROUTINE, context: *mut c_void) {
-    // SAFETY: as above.
-    unsafe { io::IoSetCompletionRoutine(irp, routine, context, true, true, true) };
+    nt!(irp::IoSetCompletionRoutine(
+        irp, routine, context, true, true, true
+    ));
 }
 
 /// Sends a request for each request that it receives. The completion routine completes the received one.
@@ -154,8 +150,7 @@ unsafe extern "C" fn came_back<const MISTAKE: u8>(
     asked: *mut c_void,
 ) -> NTSTATUS {
     assert!(device.is_null(), "the driver has no stack location in it");
-    // SAFETY: as above.
-    let status = unsafe { io::status(irp) };
+    let status = nt!(irp::status(irp));
     if MISTAKE != NEVER_FREES && MISTAKE != GOES_ON {
         free(irp);
     }
@@ -181,8 +176,7 @@ impl<const MISTAKE: u8, const CODE: u32> Sends for Asks<MISTAKE, CODE> {
         }
         let status = mark(irp);
         if MISTAKE == INITIALISES_ALLOCATED {
-            // SAFETY: as above.
-            unsafe { nt::IoInitializeIrp(own, nt::IoSizeOfIrp(2), 2) };
+            nt!(IoInitializeIrp(own, nt::IoSizeOfIrp(2), 2));
         }
         fill_in(own, CODE);
         if MISTAKE != NO_ROUTINE {
@@ -196,8 +190,7 @@ impl<const MISTAKE: u8, const CODE: u32> Sends for Asks<MISTAKE, CODE> {
         send(device, own);
         match MISTAKE {
             FREES_WHILE_DOWN => free(own),
-            // SAFETY: as above.
-            REUSES_WHILE_DOWN => unsafe { nt::IoReuseIrp(own, STATUS_SUCCESS) },
+            REUSES_WHILE_DOWN => nt!(IoReuseIrp(own, STATUS_SUCCESS)),
             _ => {}
         }
         status
@@ -299,12 +292,10 @@ struct Rounds {
 }
 
 fn send_again(irp: *mut IRP, rounds: *mut Rounds) {
-    // SAFETY: as above.
+    // SAFETY: the rounds stay until the last one has ended.
     let device = unsafe { (*rounds).device };
-    // SAFETY: as above.
-    unsafe { nt::IoReuseIrp(irp, STATUS_INVALID_PARAMETER) };
-    // SAFETY: as above.
-    assert_eq!(unsafe { io::status(irp) }, STATUS_INVALID_PARAMETER);
+    nt!(IoReuseIrp(irp, STATUS_INVALID_PARAMETER));
+    assert_eq!(nt!(irp::status(irp)), STATUS_INVALID_PARAMETER);
     fill_in(irp, LATER);
     set_routine(irp, Some(again), rounds.cast());
     send(device, irp);
@@ -346,26 +337,20 @@ impl Sends for Reuses {
 struct Transfers<const KEEPS_BUFFER: bool>;
 
 unsafe extern "C" fn transfer(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: as above.
-    let parameters = unsafe { io::transfer(irp) };
+    let parameters = nt!(irp::transfer(irp));
     assert_eq!(parameters.offset, 0x1_0000_0000);
     assert_eq!(parameters.length, 4);
-    // SAFETY: as above.
-    let buffer = unsafe { io::system_buffer(irp) }.cast::<[u8; 4]>();
-    // SAFETY: as above.
-    if unsafe { io::major_function(irp) } == nt::IRP_MJ_READ {
+    let buffer = nt!(irp::system_buffer(irp)).cast::<[u8; 4]>();
+    if nt!(irp::major_function(irp)) == nt::IRP_MJ_READ {
         // SAFETY: the system buffer has four bytes.
         unsafe { buffer.write(ANSWER) };
     } else {
         // SAFETY: as above.
         assert_eq!(unsafe { buffer.read() }, ANSWER);
     }
-    // SAFETY: as above.
-    unsafe { io::set_status(irp, STATUS_SUCCESS) };
-    // SAFETY: as above.
-    unsafe { io::set_information(irp, 4) };
-    // SAFETY: as above.
-    unsafe { nt::IofCompleteRequest(irp, 0) };
+    nt!(irp::set_status(irp, STATUS_SUCCESS));
+    nt!(irp::set_information(irp, 4));
+    nt!(IofCompleteRequest(irp, 0));
     STATUS_SUCCESS
 }
 
@@ -374,15 +359,12 @@ unsafe extern "C" fn written<const KEEPS_BUFFER: bool>(
     irp: *mut IRP,
     event: *mut c_void,
 ) -> NTSTATUS {
-    // SAFETY: as above.
-    let buffer = unsafe { io::system_buffer(irp) };
+    let buffer = nt!(irp::system_buffer(irp));
     if !KEEPS_BUFFER {
-        // SAFETY: the driver frees the buffer of an IRP that it frees.
-        unsafe { nt::ExFreePoolWithTag(buffer.cast(), 0) };
+        nt!(ExFreePoolWithTag(buffer.cast(), 0));
     }
     free(irp);
-    // SAFETY: the event is initialised.
-    unsafe { nt::KeSetEvent(event.cast(), 0, 0) };
+    nt!(KeSetEvent(event.cast(), 0, 0));
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
@@ -404,10 +386,15 @@ impl<const KEEPS_BUFFER: bool> Steps for Transfers<KEEPS_BUFFER> {
         let buffer: *mut c_void = (&raw mut output).cast();
         let mut offset = 0x1_0000_0000;
         initialise(event);
-        // SAFETY: as above.
-        let own = unsafe {
-            nt::IoBuildSynchronousFsdRequest(3, device, buffer, 4, &raw mut offset, event, block)
-        };
+        let own = nt!(IoBuildSynchronousFsdRequest(
+            3,
+            device,
+            buffer,
+            4,
+            &raw mut offset,
+            event,
+            block
+        ));
         if send(device, own) == STATUS_PENDING {
             wait(event);
         }
@@ -416,10 +403,14 @@ impl<const KEEPS_BUFFER: bool> Steps for Transfers<KEEPS_BUFFER> {
         assert_eq!((block.Status, block.Information), (STATUS_SUCCESS, 4));
         assert_eq!(output, ANSWER);
         initialise(event);
-        // SAFETY: as above.
-        let own = unsafe {
-            nt::IoBuildAsynchronousFsdRequest(4, device, buffer, 4, &raw mut offset, null_mut())
-        };
+        let own = nt!(IoBuildAsynchronousFsdRequest(
+            4,
+            device,
+            buffer,
+            4,
+            &raw mut offset,
+            null_mut()
+        ));
         set_routine(own, Some(written::<KEEPS_BUFFER>), event.cast());
         send(device, own);
         wait(event);
@@ -438,8 +429,7 @@ fn reads_and_writes_are_built_with_buffers() {
 struct OwnMemory<const WAITS: bool>;
 
 unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void) -> NTSTATUS {
-    // SAFETY: the event is initialised.
-    unsafe { nt::KeSetEvent(event.cast(), 0, 0) };
+    nt!(KeSetEvent(event.cast(), 0, 0));
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
@@ -449,18 +439,15 @@ impl<const WAITS: bool> Sends for OwnMemory<WAITS> {
         let event: *mut KEVENT = &raw mut event;
         initialise(event);
         let size = nt::IoSizeOfIrp(stack_size(device));
-        // SAFETY: as above.
-        let own = unsafe { nt::ExAllocatePool2(0x40, size.into(), 1) }.cast::<IRP>();
-        // SAFETY: as above.
-        unsafe { nt::IoInitializeIrp(own, size, stack_size(device)) };
+        let own = nt!(ExAllocatePool2(0x40, size.into(), 1)).cast::<IRP>();
+        nt!(IoInitializeIrp(own, size, stack_size(device)));
         fill_in(own, LATER);
         set_routine(own, Some(sets), event.cast());
         send(device, own);
         if WAITS {
             wait(event);
         }
-        // SAFETY: as above.
-        unsafe { nt::ExFreePoolWithTag(own.cast(), 1) };
+        nt!(ExFreePoolWithTag(own.cast(), 1));
         complete(irp, STATUS_SUCCESS)
     }
 }

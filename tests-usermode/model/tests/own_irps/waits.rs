@@ -22,8 +22,7 @@ struct Waits<const MISTAKE: u8, const CODE: u32>;
 
 fn raise(is_meant: bool) {
     if is_meant {
-        // SAFETY: as above.
-        let _ = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+        let _ = nt!(KeRaiseIrqlToDpcLevel());
     }
 }
 
@@ -38,13 +37,11 @@ pub const BLOCK: IO_STATUS_BLOCK = IO_STATUS_BLOCK {
 };
 
 pub fn wait(event: *mut KEVENT) {
-    // SAFETY: the event is initialised.
-    unsafe { nt::KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()) };
+    nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
 }
 
 pub fn initialise(event: *mut KEVENT) {
-    // SAFETY: the event is the caller's.
-    unsafe { nt::KeInitializeEvent(event, 0, 0) };
+    nt!(KeInitializeEvent(event, 0, 0));
 }
 
 impl<const MISTAKE: u8, const CODE: u32> Sends for Waits<MISTAKE, CODE> {
@@ -54,20 +51,17 @@ impl<const MISTAKE: u8, const CODE: u32> Sends for Waits<MISTAKE, CODE> {
         let buffer = (&raw mut output).cast();
         initialise(event);
         raise(MISTAKE == BUILDS_AT_DISPATCH);
-        // SAFETY: as above.
-        let own = unsafe {
-            nt::IoBuildDeviceIoControlRequest(
-                CODE,
-                device,
-                null_mut(),
-                0,
-                buffer,
-                8,
-                0,
-                event,
-                block,
-            )
-        };
+        let own = nt!(IoBuildDeviceIoControlRequest(
+            CODE,
+            device,
+            null_mut(),
+            0,
+            buffer,
+            8,
+            0,
+            event,
+            block,
+        ));
         raise(MISTAKE == SENDS_AT_DISPATCH);
         let sent = send(device, own);
         match MISTAKE {
@@ -77,8 +71,7 @@ impl<const MISTAKE: u8, const CODE: u32> Sends for Waits<MISTAKE, CODE> {
         }
         if sent == STATUS_PENDING {
             if MISTAKE == WAITS_AT_APC_LEVEL {
-                // SAFETY: the IRQL is raised.
-                unsafe { nt::KfRaiseIrql(1) };
+                nt!(KfRaiseIrql(1));
             }
             wait(event);
         }

@@ -3,6 +3,9 @@
 //!
 //! The drivers of a file share their correct steps. A mistake is a constant, by which a driver differs from the correct one.
 
+#[path = "../call/mod.rs"]
+#[macro_use]
+mod call;
 #[path = "../steps/mod.rs"]
 mod steps;
 
@@ -10,16 +13,6 @@ use ntmodel::{
     Config, Kernel, Rule,
     explore::{Scenario, Search, explore},
 };
-
-/// Calls a routine of `nt`. In a report, the caller is the line that contains the macro.
-#[collapse_debuginfo(yes)]
-macro_rules! nt {
-    ($($routine:ident)::+($($argument:expr),* $(,)?)) => {
-        // SAFETY: the objects are the driver's or the model's, and the model keeps their memory. It checks the other
-        // obligations of the caller, and stops at the first that a mistake breaks.
-        unsafe { nt::$($routine)::+($($argument),*) }
-    };
-}
 
 /// Makes two tests for each pair: the faulty scenario breaks the rule in some order, with this text in the message, and the
 /// correct one breaks none.

@@ -236,6 +236,10 @@ struct Bounds<const M: u8>;
 impl<const M: u8> Steps for Bounds<M> {
     type Own = u64;
 
+    #[expect(
+        clippy::cast_ptr_alignment,
+        reason = "system buffers and pool blocks are aligned to 16 bytes"
+    )]
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         let buffer = nt!(irp::system_buffer(irp));
         let length = nt!(irp::io_control(irp)).input_length;

@@ -10,7 +10,7 @@ use std::{
 
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, NTSTATUS, STATUS_PENDING, STATUS_SUCCESS,
-    UNICODE_STRING, irp as io,
+    UNICODE_STRING,
 };
 use ntmodel::{
     Access, Config, Device, Driver, DriverEntry, File, Kernel, Request, Rule, Violation,
@@ -82,27 +82,21 @@ pub fn lower<S: Steps>(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
 
 /// Passes an IRP to a lower device object with the caller's stack location.
 pub fn skip(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the tests check whether the caller owns the IRP.
-    unsafe { io::IoSkipCurrentIrpStackLocation(irp) };
-    // SAFETY: as above.
-    unsafe { nt::IofCallDriver(lower, irp) }
+    nt!(irp::IoSkipCurrentIrpStackLocation(irp));
+    nt!(IofCallDriver(lower, irp))
 }
 
 /// Completes an IRP with a status and no bytes.
 pub fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
-    // SAFETY: the tests check whether the caller owns the IRP. The same applies to every call below.
-    unsafe { io::set_status(irp, status) };
-    // SAFETY: as above.
-    unsafe { io::set_information(irp, 0) };
-    // SAFETY: as above.
-    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    nt!(irp::set_status(irp, status));
+    nt!(irp::set_information(irp, 0));
+    nt!(IofCompleteRequest(irp, nt::IO_NO_INCREMENT));
     status
 }
 
 /// Marks an IRP pending.
 pub fn mark(irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: as above.
-    unsafe { io::IoMarkIrpPending(irp) };
+    nt!(irp::IoMarkIrpPending(irp));
     STATUS_PENDING
 }
 
@@ -111,14 +105,12 @@ pub unsafe extern "C" fn cancel<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut 
 }
 
 unsafe extern "C" fn control<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the I/O manager passes an IRP of this major function.
-    let code = unsafe { io::io_control(irp) }.code;
+    let code = nt!(irp::io_control(irp)).code;
     S::control(device, own::<S>(device), irp, code)
 }
 
 unsafe extern "C" fn cleanup<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: this routine owns the IRP.
-    let file = unsafe { io::file_object(irp) };
+    let file = nt!(irp::file_object(irp));
     S::cleanup(own::<S>(device), file);
     complete(irp, STATUS_SUCCESS)
 }
@@ -134,15 +126,12 @@ unsafe extern "C" fn power<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) 
 unsafe extern "C" fn pnp<S: Steps>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let extension = extension::<S>(device);
     let lower = extension.lower;
-    // SAFETY: this routine owns the IRP until it is passed down below.
-    let removed = unsafe { io::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
+    let removed = nt!(irp::minor_function(irp)) == nt::IRP_MN_REMOVE_DEVICE;
     let status = S::pass_down(device, &extension.own, irp);
     if removed {
         S::remove(&extension.own);
-        // SAFETY: the device object is attached to the one below.
-        unsafe { nt::IoDetachDevice(lower) };
-        // SAFETY: no IRP is sent to it any more.
-        unsafe { nt::IoDeleteDevice(device) };
+        nt!(IoDetachDevice(lower));
+        nt!(IoDeleteDevice(device));
     }
     status
 }
@@ -154,14 +143,19 @@ unsafe extern "C" fn add_device<S: Steps>(
     let mut device = null_mut();
     let size = u32::try_from(size_of::<Extension<S::Own>>()).expect("the extension is small");
     let kind = nt::FILE_DEVICE_UNKNOWN;
-    // SAFETY: the PnP manager passes the driver object.
-    let status =
-        unsafe { nt::IoCreateDevice(driver, size, null_mut(), kind, 0, 0, &raw mut device) };
+    let status = nt!(IoCreateDevice(
+        driver,
+        size,
+        null_mut(),
+        kind,
+        0,
+        0,
+        &raw mut device
+    ));
     assert_eq!(status, STATUS_SUCCESS);
     // SAFETY: the device object was just created.
     let start = unsafe { (*device).DeviceExtension }.cast::<Extension<S::Own>>();
-    // SAFETY: both device objects exist, and the new one is not attached yet.
-    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+    let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
     // SAFETY: the extension has this size, and is not in use yet.
     unsafe { (*start).lower = lower };
     S::add(device, own::<S>(device));

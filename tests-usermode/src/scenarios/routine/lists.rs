@@ -3,7 +3,7 @@
 use super::{NULL, found};
 use crate::scenarios::Scenario;
 
-/// As many nodes as a call can have.
+/// The maximum number of nodes of a call.
 const FULL: [u64; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
 
 /// The scenarios of this module, in the order in which they run.

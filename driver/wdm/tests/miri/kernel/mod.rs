@@ -86,7 +86,7 @@ impl Drop for Kernel {
     fn drop(&mut self) {
         wait::join_workers();
         if !std::thread::panicking() {
-            assert_eq!(OBJECTS.load(Ordering::Relaxed), 0, "objects are left");
+            assert_eq!(OBJECTS.load(Ordering::Relaxed), 0, "objects were not freed");
             assert!(dpc::is_idle(), "a DPC is queued or a timer set");
         }
     }

@@ -1,0 +1,134 @@
+//! What is deferred is done soon, whatever a thread of the driver does; and a work item ends with its device.
+
+mod common;
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+use common::{kernel, load};
+use ntmodel::Access;
+use pinned_init::{PinInit, pin_data, try_pin_init};
+use wdm::{
+    Device, Error, Event, EventType, Guid, Handled, Irp, NewDevice, NtStatus, PassiveLevel,
+    PendedIrp, Shared, SpinLock, Thread, ThreadRoutine, WorkItem, WorkItemRoutine,
+};
+
+/// Drops the thread.
+const DROP_THREAD: u32 = 0x22_2000;
+/// Drops the request under a spin lock.
+const DROP_REQUEST: u32 = 0x22_2004;
+/// Lets the thread return.
+const RETURN: u32 = 0x22_2008;
+
+const LONG: Duration = Duration::from_secs(5);
+
+/// Whether the work item was refused, and the thread has returned.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+static RETURNED: AtomicBool = AtomicBool::new(false);
+
+/// A thread that returns when it is permitted to, not when it is asked to stop.
+struct Slow(Shared<Event>);
+
+impl ThreadRoutine for Slow {
+    fn run(thread: &Thread<Self>, irql: &mut PassiveLevel) {
+        thread.0.wait(irql);
+        RETURNED.store(true, SeqCst);
+    }
+}
+
+/// A work item that queues itself again.
+struct Again;
+
+impl WorkItemRoutine for Again {
+    fn run(item: &Shared<WorkItem<Self>>, irql: &mut PassiveLevel) {
+        std::thread::yield_now();
+        if !WorkItem::queue(item, irql) {
+            REFUSED.store(true, SeqCst);
+        }
+    }
+}
+
+#[pin_data]
+struct Worker {
+    item: Shared<WorkItem<Again>>,
+    may_return: Shared<Event>,
+    #[pin]
+    thread: SpinLock<Option<Thread<Slow>>>,
+    #[pin]
+    kept: SpinLock<Option<PendedIrp>>,
+}
+
+impl Device for Worker {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let item = WorkItem::new(Ok::<_, Error>(Again), device, irql)?;
+        let may_return = Shared::new(Event::new(EventType::Notification, false), device, irql)?;
+        let thread = Thread::new(Ok::<_, Error>(Slow(may_return.clone())), device, irql)?;
+        thread.start(irql)?;
+        Ok(try_pin_init!(Self {
+            item,
+            may_return,
+            thread <- SpinLock::new(Some(thread)),
+            kept <- SpinLock::new(None),
+        }? Error))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        match irp.code() {
+            DROP_REQUEST => {
+                let (irp, handled) = irp.pend_not_cancelable(irql);
+                self.kept.with(irql, |kept, _| *kept = Some(irp));
+                self.kept.with(irql, |kept, _| *kept = None);
+                return handled;
+            }
+            DROP_THREAD => drop(self.thread.with(irql, |thread, _| thread.take())),
+            _ => {
+                self.may_return.set(irql);
+            }
+        }
+        irp.complete(NtStatus::SUCCESS, irql)
+    }
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        WorkItem::queue(&self.item, irql);
+    }
+}
+
+#[test]
+fn a_thread_delays_no_deferred_work_and_a_work_item_ends_with_its_device() {
+    let driver = load::<Worker>(&kernel());
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    let file = device.open(Access::ReadWrite).expect("it opens");
+    let send = |code| file.device_control(code, &[], Vec::new()).wait(LONG);
+    assert_eq!(send(DROP_THREAD).expect("it ends").status, 0);
+    // The work item has begun by then, or the test shows less.
+    std::thread::sleep(Duration::from_millis(100));
+    let end = send(DROP_REQUEST).expect("it ends while the thread runs");
+    assert_eq!(end.status, nt::STATUS_INTERNAL_ERROR);
+    assert!(!RETURNED.load(SeqCst) && !REFUSED.load(SeqCst));
+    assert_eq!(send(RETURN).expect("it ends").status, 0);
+    file.close();
+    device.remove().expect("no file is open");
+    assert!(RETURNED.load(SeqCst), "the removal waits for the thread");
+    let start = Instant::now();
+    while !REFUSED.load(SeqCst) {
+        assert!(start.elapsed() < LONG, "the work item is queued for ever");
+        std::thread::yield_now();
+    }
+    drop(device);
+    driver.unload();
+}

@@ -1,0 +1,80 @@
+//! A function driver's device is stopped, asked for special files and removed, as the pages about these PnP requests say.
+
+mod common;
+
+use std::cell::Cell;
+
+use common::{kernel, start};
+use ntmodel::{Access, BusAnswer};
+use pinned_init::PinInit;
+use wdm::{Device, Error, Guid, NewDevice, PassiveLevel};
+
+thread_local! {
+    static CAN_STOP: Cell<bool> = const { Cell::new(true) };
+    static STARTS: Cell<u32> = const { Cell::new(0) };
+}
+
+struct Stoppable;
+
+impl Device for Stoppable {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+
+    fn start(&self, _: &mut PassiveLevel) -> Result<(), Error> {
+        STARTS.set(STARTS.get() + 1);
+        Ok(())
+    }
+
+    fn query_stop(&self, _: &mut PassiveLevel) -> Result<(), Error> {
+        if CAN_STOP.get() {
+            Ok(())
+        } else {
+            Err(Error::DEVICE_BUSY)
+        }
+    }
+}
+
+#[test]
+fn device_is_stopped_unless_its_driver_refuses() {
+    let (driver, device) = start::<Stoppable>(&kernel());
+    CAN_STOP.set(false);
+    let refused = device.pnp(nt::IRP_MN_QUERY_STOP_DEVICE);
+    assert_eq!(refused, nt::STATUS_DEVICE_BUSY);
+    assert_eq!(device.pnp(nt::IRP_MN_CANCEL_STOP_DEVICE), 0);
+    CAN_STOP.set(true);
+    assert_eq!(device.pnp(nt::IRP_MN_QUERY_STOP_DEVICE), 0);
+    assert_eq!(device.pnp(nt::IRP_MN_STOP_DEVICE), 0);
+    assert_eq!(device.pnp(nt::IRP_MN_START_DEVICE), 0);
+    assert_eq!(STARTS.get(), 2);
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn special_file_is_refused_and_one_that_leaves_is_not() {
+    let (driver, device) = start::<Stoppable>(&kernel());
+    // The bus driver's answer shows which request reaches it.
+    let answer = BusAnswer::Fail(nt::STATUS_DEVICE_BUSY);
+    device.bus_answers(nt::IRP_MN_DEVICE_USAGE_NOTIFICATION, answer);
+    assert_eq!(device.usage_notification(true), nt::STATUS_UNSUCCESSFUL);
+    assert_eq!(device.usage_notification(false), nt::STATUS_DEVICE_BUSY);
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn interface_is_disabled_once_in_a_surprise_removal() {
+    let (driver, device) = start::<Stoppable>(&kernel());
+    let file = device.open(Access::ReadWrite).expect("it opens");
+    device.surprise_remove();
+    assert!(!device.is_interface_enabled());
+    // Now the device is removed; the model stops the system if the interface is disabled again.
+    file.close();
+    assert!(device.is_removed());
+    driver.unload();
+}
