@@ -1,5 +1,7 @@
 //! Values of the routines' pages, and rules with a correct driver beside each.
 
+#[macro_use]
+mod call;
 mod common;
 mod steps;
 
@@ -21,14 +23,6 @@ use nt::{
 };
 use ntmodel::{Access, Config, Driver, File, Kernel, Rule, User};
 use steps::{FIRST, Stage, Steps, complete, end_of, entry, lower, one_request};
-
-/// Calls a routine of the kernel.
-macro_rules! nt {
-    ($routine:ident($($argument:expr),* $(,)?)) => {
-        // SAFETY: whether this may be done is what is tested.
-        unsafe { nt::$routine($($argument),*) }
-    };
-}
 
 const TAG: u32 = u32::from_le_bytes(*b"test");
 
