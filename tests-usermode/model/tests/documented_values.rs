@@ -460,7 +460,7 @@ fn pnp_request_of_a_driver_starts_with_not_supported() {
 
 const LOCK_SIZE: u32 = 32;
 
-/// Bug check 0xC4, 0xD7: even after `IoReleaseRemoveLockAndWait`.
+/// Bug check 0xC4, 0xD7.
 #[test]
 fn remove_lock_of_a_device_is_initialised_once() {
     fn release_and_initialise<const AGAIN: bool>(device: *mut DEVICE_OBJECT) {
@@ -474,7 +474,6 @@ fn remove_lock_of_a_device_is_initialised_once() {
             LOCK_SIZE
         ));
         if AGAIN {
-            nt!(IoReleaseRemoveLockAndWaitEx(lock, null_mut(), LOCK_SIZE));
             nt!(IoInitializeRemoveLockEx(lock, TAG, 0, 0, LOCK_SIZE));
         }
         nt!(IoReleaseRemoveLockEx(lock, null_mut(), LOCK_SIZE));
