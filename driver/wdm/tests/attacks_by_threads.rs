@@ -95,7 +95,7 @@ impl ThreadRoutine for RunsDown {
     }
 }
 
-/// A thread that waits with a timeout for an event that is never set.
+/// A thread that waits with a timeout for an event.
 struct Waits(Shared<Event>);
 
 impl ThreadRoutine for Waits {
@@ -106,13 +106,12 @@ impl ThreadRoutine for Waits {
     }
 }
 
-/// A DPC that queues itself again and wakes a thread.
+/// A DPC that wakes a thread.
 struct Wakes(Shared<Event>);
 
 impl DpcRoutine for Wakes {
     fn run(dpc: &Dpc<Self>, irql: &mut DispatchLevel) {
         dpc.0.set(irql);
-        dpc.queue();
     }
 }
 
@@ -214,7 +213,7 @@ impl Attacked {
                 drop(value.run_down(irql));
             }
             _ => {
-                let event = Event::new(EventType::Notification, false);
+                let event = Event::new(EventType::Synchronization, false);
                 let event = Shared::new(event, device, irql)?;
                 let thread = Thread::new(Ok::<_, Error>(Waits(event.clone())), device, irql)?;
                 thread.start(irql)?;

@@ -18,6 +18,7 @@ const FLUSH: u32 = 0x22_2008;
 const EXCHANGE: u32 = 0x22_200c;
 const ACCESS: u32 = 0x22_2010;
 const RUN_DOWN: u32 = 0x22_2014;
+const SET_IF_EMPTY: u32 = 0x22_2018;
 
 /// The output of every request.
 const NOTHING: u32 = u32::MAX;
@@ -51,6 +52,11 @@ impl All {
             EXCHANGE => {
                 let old = self.place.exchange(self.memory.allocate(input));
                 old.map(|old| *old)
+            }
+            // Returns the owner that was not stored.
+            SET_IF_EMPTY => {
+                let refused = self.place.set_if_empty(self.memory.allocate(input)?);
+                refused.err().map(|owner| *owner)
             }
             ACCESS => self.value.access(irql, |value, _| value[0]),
             _ => self.value.run_down(irql).map(|value| value[1]),
@@ -114,6 +120,30 @@ fn exchanged_owner_is_the_old_one() {
         assert_eq!(ask(file, EXCHANGE, 1), NOTHING);
         assert_eq!(ask(file, EXCHANGE, 2), 1);
         assert_eq!(ask(file, EXCHANGE, 3), 2);
+    });
+}
+
+#[test]
+fn owner_is_stored_only_in_an_empty_place() {
+    with_file::<All>(&kernel(), |_, file| {
+        assert_eq!(ask(file, SET_IF_EMPTY, 1), NOTHING);
+        assert_eq!(ask(file, SET_IF_EMPTY, 2), 2);
+        assert_eq!(ask(file, EXCHANGE, 3), 1);
+    });
+}
+
+#[test]
+fn one_owner_is_stored_in_any_order() {
+    explore::check(5_000, |kernel| {
+        with_file::<All>(kernel, |_, file| {
+            let theirs = Arc::clone(file);
+            let other = kernel.actor("other", move || ask(&theirs, SET_IF_EMPTY, 1));
+            let refused = [ask(file, SET_IF_EMPTY, 2), other.join()];
+            let stored = ask(file, EXCHANGE, 3);
+            let one = [[NOTHING, 1], [2, NOTHING]].contains(&refused);
+            let kept = stored == if refused[0] == NOTHING { 2 } else { 1 };
+            kernel.verify(one && kept, || format!("{refused:?} {stored}"));
+        });
     });
 }
 

@@ -1,4 +1,4 @@
-//! The WDK's sample `storage/ramdisk`, ported: a disk in memory, with direct I/O. A program opens it: no file system can be
+//! A part of the WDK's sample `storage/ramdisk`, ported: a disk in memory, with direct I/O. A program opens it: no file system can be
 //! mounted on a [`Device`].
 
 mod common;

@@ -5,6 +5,7 @@
 //! It uses `ke`, `host` and `verifier`, and neither `io` nor `ps`.
 
 mod allocator;
+mod block;
 mod event;
 mod fast_mutex;
 pub(crate) mod handle;

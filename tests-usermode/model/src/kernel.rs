@@ -81,6 +81,13 @@ impl Kernel {
         object.or_else(|| self.describe_handle(address))
     }
 
+    /// Describes the requests that have not ended, and what each thread holds and waits for: the report of a hang, for the message
+    /// of a test whose request does not end in time.
+    #[must_use]
+    pub fn describe_hang(self: &Arc<Self>) -> String {
+        (self.upcalls.hang)(self).to_string()
+    }
+
     /// Returns the driver's messages to the debugger.
     #[must_use]
     pub fn messages(&self) -> Vec<String> {

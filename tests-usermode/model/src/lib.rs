@@ -24,9 +24,23 @@
 //! The threads of a [`Kernel`] are the host threads that enter it. An [exploration](explore) runs them one at a time,
 //! in every order of the steps that other threads can observe, or in many.
 //!
-//! The model does not observe reads and writes of plain memory, except of freed blocks and of addresses without memory. So
-//! it does not find an access to a paged block at `DISPATCH_LEVEL`. It finds two threads that use a list without a lock
+//! The model does not observe reads and writes of plain memory, except of addresses without memory. On Linux these include, for
+//! pool blocks, system buffers and buffers of user mode that are no longer than a page ([`Config::special_pool`]):
+//!
+//! | access | not observed |
+//! | --- | --- |
+//! | past the end of a block or buffer | of the up to 15 bytes before the next multiple of 16; a write there is found when the block is freed or the request ends |
+//! | to a block that was freed | after 256 further blocks were freed |
+//! | to a block of the paged pool at `DISPATCH_LEVEL` | while a thread at a lower IRQL accesses it, if the threads are host threads; paged code and data of an image |
+//! | to a buffer of `METHOD_NEITHER` without a probe, in a system thread or at `DISPATCH_LEVEL` | after the driver has locked its pages, since the model has one address for user mode and the system |
+//! | | by a thread of another process, since the model has one process |
+//!
+//! Not in such pages are blocks of Rust's allocator, device extensions, IRPs and the buffers of direct I/O.
+//! The model finds two threads that use a list without a lock
 //! only in an exploration, and only if they use the WDK's list functions. [`explore::Shared`] is for other memory.
+//!
+//! The routines of a thread's driver calls may use 192 KB of the stack together ([`Config::kernel_stack`]). Driver code that needs
+//! more than the 24 KB of a kernel stack, but less than that, is not found.
 //!
 //! A violation stops the thread forever, as a bug check does: nothing unwinds through the driver.
 //! [`Config::on_violation`] selects the effect on the program.

@@ -288,6 +288,19 @@ fn found_soon(scenario: fn(&Arc<Kernel>)) -> Violation {
 }
 
 #[test]
+fn report_of_a_hang_says_what_each_thread_waits_for() {
+    let kernel = Kernel::new(Config::default());
+    let stage = Stage::set::<HasThread<false>>(&kernel);
+    // The thread waits.
+    std::thread::sleep(Duration::from_millis(100));
+    let report = kernel.describe_hang();
+    assert!(report.contains("waits for the object"), "{report}");
+    assert!(report.contains("model/tests/ends.rs:"), "{report}");
+    // The thread never ends, so the driver cannot be unloaded.
+    std::mem::forget(stage);
+}
+
+#[test]
 fn hang_of_a_removal_names_the_holders_of_the_remove_lock() {
     let holder = "which is held 1 times for IRP 3";
     let in_order = breaks(removes::<false>, Rule::Hang, holder);

@@ -424,7 +424,7 @@ fn an_object_does_not_go_while_run_down_protection_keeps_it() {
     breaks(
         two_requests::<RunsDown<false>>,
         Rule::FreedMemory,
-        "was written to after its block was freed",
+        "block was freed",
     );
     holds(two_requests::<RunsDown<true>>);
 }

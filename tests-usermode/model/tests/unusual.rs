@@ -146,13 +146,10 @@ unsafe extern "C" fn named(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
 unsafe extern "C" fn detaches(driver: *mut DRIVER_OBJECT) {
     // SAFETY: as above.
     let device = unsafe { (*driver).DeviceObject };
+    // SAFETY: the device object is the driver's own.
+    let extension = unsafe { (*device).DeviceExtension };
     // SAFETY: the extension has the lower device object.
-    let lower = unsafe {
-        (*device)
-            .DeviceExtension
-            .cast::<*mut DEVICE_OBJECT>()
-            .read()
-    };
+    let lower = unsafe { extension.cast::<*mut DEVICE_OBJECT>().read() };
     nt!(IoDetachDevice(lower));
     nt!(IoDeleteDevice(device));
 }
@@ -186,13 +183,10 @@ unsafe extern "C" fn legacy_filter(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_S
     assert_eq!(status, STATUS_SUCCESS);
     let lower = nt!(IoAttachDeviceToDeviceStack(device, below));
     assert_eq!(lower, below);
+    // SAFETY: the device object is the driver's own.
+    let extension = unsafe { (*device).DeviceExtension };
     // SAFETY: the extension has room for the pointer.
-    unsafe {
-        (*device)
-            .DeviceExtension
-            .cast::<*mut DEVICE_OBJECT>()
-            .write(lower)
-    };
+    unsafe { extension.cast::<*mut DEVICE_OBJECT>().write(lower) };
     // SAFETY: the device object was made here.
     unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
     nt!(ObfDereferenceObject(file.cast()));
@@ -223,7 +217,10 @@ fn a_file_that_is_opened_by_name_goes_to_the_top_of_the_stack() {
     let file = kernel.open_device(NAME, Access::ReadWrite, User::System);
     let file = file.expect("it opens");
     let end = file.device_control(3, &[], Vec::new()).ended();
-    assert_eq!(end.expect("it has ended").information, FILTERED as usize);
+    assert_eq!(
+        end.expect("it has ended").information,
+        usize::try_from(FILTERED).expect("it is small")
+    );
     file.close();
     filter.unload();
     lower.unload();
@@ -438,7 +435,7 @@ fn requests_are_completed_with_the_links_of_the_queue_that_they_were_on() {
 }
 
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioreleaseremovelockandwait>: a control device gets no
-/// IRP_MN_REMOVE_DEVICE.
+/// `IRP_MN_REMOVE_DEVICE`.
 #[test]
 fn a_remove_lock_of_a_control_device_is_waited_for_before_the_device_is_deleted() {
     common::passes(|device| {

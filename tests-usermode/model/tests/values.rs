@@ -16,7 +16,7 @@ use std::{
 use common::{NO_CODE, event, initialise, passes, stops};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KSEMAPHORE, NTSTATUS, OBJECT_ATTRIBUTES,
-    STATUS_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING, irp as io,
+    STATUS_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Access, Config, Driver, Kernel, Rule, User};
 use steps::{FIRST, SECOND, Stage, Steps, complete, end_of, lower, mark, skip};
@@ -198,13 +198,10 @@ impl Steps for Named {
 unsafe extern "C" fn add_named(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
     let device = create(driver, 16);
     let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
+    // SAFETY: the device object was made here.
+    let extension = unsafe { (*device).DeviceExtension };
     // SAFETY: the extension starts with the pointer.
-    unsafe {
-        (*device)
-            .DeviceExtension
-            .cast::<*mut DEVICE_OBJECT>()
-            .write(lower)
-    };
+    unsafe { extension.cast::<*mut DEVICE_OBJECT>().write(lower) };
     // SAFETY: the device object was made here.
     unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
     STATUS_SUCCESS
@@ -214,7 +211,9 @@ unsafe extern "C" fn named(driver: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING
     // SAFETY: the I/O manager passes both.
     let status = unsafe { steps::entry::<Named>(driver, path) };
     // SAFETY: as above.
-    unsafe { (*(*driver).DriverExtension).AddDevice = Some(add_named) };
+    let extension = unsafe { (*driver).DriverExtension };
+    // SAFETY: as above.
+    unsafe { (*extension).AddDevice = Some(add_named) };
     status
 }
 
@@ -245,13 +244,14 @@ impl Steps for Checks {
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, code: u32) -> NTSTATUS {
         // SAFETY: the IRP is this routine's.
         let flags = unsafe { (*irp).Flags };
-        if code & 3 == 0 {
+        if code.trailing_zeros() >= 2 {
             // IRP_BUFFERED_IO, IRP_DEALLOCATE_BUFFER, IRP_INPUT_OPERATION
             assert_eq!(flags, 0x70);
             return complete(irp, STATUS_SUCCESS);
         }
-        // SAFETY: as above; the request has an MDL.
-        let mdl = unsafe { &*io::mdl(irp) };
+        let mdl = nt!(irp::mdl(irp));
+        // SAFETY: the request has an MDL.
+        let mdl = unsafe { &*mdl };
         let pages = (mdl.ByteOffset as usize + mdl.ByteCount as usize).div_ceil(4096);
         assert_eq!(mdl.StartVa.addr() % 4096, 0);
         assert_eq!(usize::try_from(mdl.Size), Ok(size_of_val(mdl) + 8 * pages));

@@ -16,8 +16,8 @@ use core::{
 
 use crate::{
     DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP, IRP_ASSOCIATED_IRP, KDEVICE_QUEUE_ENTRY,
-    LIST_ENTRY, MDL, PDRIVER_CANCEL, PIO_COMPLETION_ROUTINE, SINGLE_LIST_ENTRY,
-    SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
+    LIST_ENTRY, MDL, PDRIVER_CANCEL, PIO_COMPLETION_ROUTINE, SL_INVOKE_ON_CANCEL,
+    SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
     model::{Inline, before},
 };
 
@@ -396,14 +396,6 @@ pub unsafe fn from_list_entry(entry: *mut LIST_ENTRY) -> *mut IRP {
     let offset = offset_of!(IRP, Tail) + offset_of!(TailOverlay, ListEntry);
     // SAFETY: the entry is at that offset in the IRP.
     unsafe { entry.byte_sub(offset) }.cast()
-}
-
-/// Returns the address of `Tail.Overlay.ListEntry` as the entry of a singly linked list.
-///
-/// The pointer is only computed, and is valid wherever `irp` is.
-#[must_use]
-pub fn single_list_entry(irp: *mut IRP) -> *mut SINGLE_LIST_ENTRY {
-    list_entry(irp).cast()
 }
 
 /// Returns the address of `Tail.Overlay.DeviceQueueEntry`, which overlaps the first three words of `DriverContext`.

@@ -2,14 +2,13 @@
 
 use core::{
     ffi::c_void,
-    mem::offset_of,
     ptr::{addr_of_mut, null_mut},
 };
 
 use crate::{
     DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, MDL, NTSTATUS,
     UNICODE_STRING,
-    irp::{DeviceIoControl, IoControl, ReadWrite, TailOverlay, Transfer, current_stack_location},
+    irp::{DeviceIoControl, IoControl, ReadWrite, Transfer, current_stack_location},
 };
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
@@ -76,22 +75,6 @@ pub const fn IoSizeOfIrp(stack_size: i8) -> u16 {
 pub unsafe fn IoGetNextIrpStackLocation(irp: *mut IRP) -> *mut IO_STACK_LOCATION {
     // SAFETY: guaranteed by the caller.
     unsafe { current_stack_location(irp) }.wrapping_sub(1)
-}
-
-/// `IoSetNextIrpStackLocation`: makes the next stack location the current one, for a driver that allocated it for itself.
-///
-/// # Safety
-/// As for [`IoGetNextIrpStackLocation`].
-pub unsafe fn IoSetNextIrpStackLocation(irp: *mut IRP) {
-    // SAFETY: guaranteed by the caller.
-    let next = unsafe { IoGetNextIrpStackLocation(irp) };
-    // SAFETY: the caller owns the IRP.
-    unsafe { (*irp).CurrentLocation -= 1 };
-    let overlay = irp
-        .wrapping_byte_add(offset_of!(IRP, Tail))
-        .cast::<TailOverlay>();
-    // SAFETY: as above.
-    unsafe { (*overlay).CurrentStackLocation = next };
 }
 
 /// Sets `AssociatedIrp.IrpCount` of a master IRP: the number of IRPs that `IoMakeAssociatedIrp` made and that have not ended.

@@ -6,7 +6,7 @@ use crate::{
     DeviceObject, Error, PassiveLevel,
     io::{
         extension::Extension,
-        own_irp::{Asked, exchange},
+        own_irp::{Operation, exchange},
     },
 };
 
@@ -114,7 +114,7 @@ impl Lower {
         timeout: Option<Duration>,
         irql: &mut PassiveLevel,
     ) -> Result<usize, Error> {
-        self.send(Asked::Read(offset), &[], output, timeout, irql)
+        self.send(Operation::Read(offset), &[], output, timeout, irql)
     }
 
     /// Sends an `IRP_MJ_WRITE`, waits until it is completed, and returns the number of bytes that were written.
@@ -134,7 +134,7 @@ impl Lower {
         timeout: Option<Duration>,
         irql: &mut PassiveLevel,
     ) -> Result<usize, Error> {
-        self.send(Asked::Write(offset), input, &mut [], timeout, irql)
+        self.send(Operation::Write(offset), input, &mut [], timeout, irql)
     }
 
     /// Sends an `IRP_MJ_DEVICE_CONTROL`, waits until it is completed, and returns the number of bytes of its output.
@@ -157,8 +157,8 @@ impl Lower {
         timeout: Option<Duration>,
         irql: &mut PassiveLevel,
     ) -> Result<usize, Error> {
-        let asked = Asked::Control(nt::IRP_MJ_DEVICE_CONTROL, code.0);
-        self.send(asked, input, output, timeout, irql)
+        let operation = Operation::Control(nt::IRP_MJ_DEVICE_CONTROL, code.0);
+        self.send(operation, input, output, timeout, irql)
     }
 
     /// Like [`Lower::device_control`], with an `IRP_MJ_INTERNAL_DEVICE_CONTROL`.
@@ -180,13 +180,13 @@ impl Lower {
         timeout: Option<Duration>,
         irql: &mut PassiveLevel,
     ) -> Result<usize, Error> {
-        let asked = Asked::Control(nt::IRP_MJ_INTERNAL_DEVICE_CONTROL, code.0);
-        self.send(asked, input, output, timeout, irql)
+        let operation = Operation::Control(nt::IRP_MJ_INTERNAL_DEVICE_CONTROL, code.0);
+        self.send(operation, input, output, timeout, irql)
     }
 
     fn send(
         &self,
-        asked: Asked,
+        operation: Operation,
         input: &[u8],
         output: &mut [u8],
         timeout: Option<Duration>,
@@ -203,7 +203,7 @@ impl Lower {
         }
         let result = extension.lower_for_request().and_then(|lower| {
             // SAFETY: the hold keeps the device attached to the lower one.
-            unsafe { exchange(lower, asked, input, output, timeout, irql) }
+            unsafe { exchange(lower, operation, input, output, timeout, irql) }
         });
         // SAFETY: the hold was acquired above.
         unsafe { Extension::release(device, device.cast()) };

@@ -12,9 +12,9 @@ use nt::irp::{IoControl, Transfer};
 
 use crate::{Error, NtStatus, PassiveLevel, io::forward::set_event, ke::wait};
 
-/// What a request asks for.
+/// The operation of a request.
 #[derive(Clone, Copy)]
-pub(super) enum Asked {
+pub(super) enum Operation {
     /// `IRP_MJ_DEVICE_CONTROL` or `IRP_MJ_INTERNAL_DEVICE_CONTROL`, with a code.
     Control(usize, u32),
     /// `IRP_MJ_READ`, from an offset.
@@ -31,7 +31,7 @@ enum Method {
     Neither,
 }
 
-impl Asked {
+impl Operation {
     /// Returns the method of a device control's code, or that of a device with these flags for reads and writes.
     const fn method(self, flags: u32) -> Method {
         match self {
@@ -53,7 +53,7 @@ impl Asked {
 /// `lower` is a device object that stays valid during the call.
 pub(super) unsafe fn exchange(
     lower: *mut nt::DEVICE_OBJECT,
-    asked: Asked,
+    operation: Operation,
     input: &[u8],
     output: &mut [u8],
     timeout: Option<Duration>,
@@ -63,8 +63,8 @@ pub(super) unsafe fn exchange(
     let (input_length, output_length) = (length(input)?, length(output)?);
     // SAFETY: guaranteed by the caller.
     let flags = unsafe { (*lower).Flags };
-    let method = asked.method(flags);
-    let is_control = matches!(asked, Asked::Control(..));
+    let method = operation.method(flags);
+    let is_control = matches!(operation, Operation::Control(..));
     // What comes back is in `data`. A device control has a second buffer, unless one is used for both directions.
     let has_both = is_control && method != Method::Buffered;
     let data = if has_both {
@@ -91,8 +91,8 @@ pub(super) unsafe fn exchange(
     }
     // SAFETY: the IRP has a stack location for the lower driver.
     let stack = unsafe { nt::IoGetNextIrpStackLocation(irp) };
-    match asked {
-        Asked::Control(major, code) => {
+    match operation {
+        Operation::Control(major, code) => {
             let parameters = IoControl {
                 code,
                 input_length,
@@ -101,12 +101,12 @@ pub(super) unsafe fn exchange(
             // SAFETY: this thread owns the IRP, whose next stack location this is.
             unsafe { nt::set_io_control(stack, major, parameters) };
         }
-        Asked::Read(offset) => {
+        Operation::Read(offset) => {
             let length = output_length;
             // SAFETY: as above.
             unsafe { nt::set_transfer(stack, nt::IRP_MJ_READ, Transfer { length, offset }) };
         }
-        Asked::Write(offset) => {
+        Operation::Write(offset) => {
             let length = input_length;
             // SAFETY: as above.
             unsafe { nt::set_transfer(stack, nt::IRP_MJ_WRITE, Transfer { length, offset }) };
@@ -141,13 +141,13 @@ pub(super) unsafe fn exchange(
     unsafe { nt::IoFreeIrp(irp) };
     let result = Error::check(status);
     let has_failed = result.is_err_and(|error| NtStatus::from(error).is_error());
-    let room = match asked {
-        Asked::Write(_) => input.len(),
+    let room = match operation {
+        Operation::Write(_) => input.len(),
         _ => output.len(),
     };
     // The lower driver may have returned any number.
     let count = information.min(room);
-    if !has_failed && !matches!(asked, Asked::Write(_)) {
+    if !has_failed && !matches!(operation, Operation::Write(_)) {
         data.copy_to(&mut output[..count]);
     }
     match result {

@@ -3,7 +3,7 @@
 
 use wdm::{
     CancelableIrp, CurrentIrp, IrpQueue, IrpView, NtStatus, QueueCallbacks, Shared, Start, StartIoQueue,
-    irql::NoSpinLockHeld,
+    irql::ObjectHeld,
 };
 
 struct Cb<F>(F);

@@ -4,7 +4,7 @@
 //! memory is filled and kept for a while, to detect a second free or a later write.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
+    alloc::Layout,
     collections::{BTreeMap, VecDeque},
     ffi::c_void,
     ops::Range,
@@ -18,9 +18,10 @@ use std::{
 use nt::{DISPATCH_LEVEL, POOL_FLAG_PAGED};
 
 use crate::{
+    ex::block::{Block, GUARD_LENGTH, release, with_guard},
     host::{
         Call, Caller, Kernel, footprint,
-        layout::{FREED, PAGE_SIZE},
+        layout::FREED,
         special::{self, Contents},
         thread::{self, Thread},
     },
@@ -48,16 +49,6 @@ struct Table {
     oldest: VecDeque<usize>,
 }
 
-#[derive(Clone, Copy)]
-struct Block {
-    size: usize,
-    tag: u32,
-    is_paged: bool,
-    /// The allocation that contains the block, and the offset of the block in it.
-    whole: Layout,
-    offset: usize,
-}
-
 /// The header of each block that a program with this crate allocates, in the pool or elsewhere.
 #[repr(C)]
 pub(crate) struct Header {
@@ -74,13 +65,6 @@ const _: () = assert!(size_of::<Header>() == ALIGNMENT);
 
 /// The tag of `wdk-alloc`, the global allocator of a Rust driver.
 pub(crate) const RUST_TAG: u32 = u32::from_le_bytes(*b"rust");
-
-/// The maximum length of a block that is filled.
-const FILLED: usize = 4096;
-
-/// The guard bytes after a block of `ExAllocatePool2`, and their number.
-const GUARD: u8 = 0xfd;
-const GUARD_LENGTH: usize = 16;
 
 /// The maximum length of a block. Windows fails longer ones sooner or later, by the memory that it has.
 const LARGEST: usize = 0x4000_0000;
@@ -167,80 +151,6 @@ impl Pool {
     }
 }
 
-/// Returns the layout of the memory for a block of `ExAllocatePool2`: the block and its guard. A block of a page or more starts at
-/// a page.
-fn with_guard(size: usize) -> Option<Layout> {
-    let alignment = if size < PAGE_SIZE {
-        ALIGNMENT
-    } else {
-        PAGE_SIZE
-    };
-    let size = size.checked_add(GUARD_LENGTH)?;
-    Layout::from_size_align(size, alignment).ok()
-}
-
-impl Block {
-    /// Returns how many bytes of the block are filled when it is freed.
-    fn filled(self) -> usize {
-        if self.offset == 0 {
-            self.size
-        } else {
-            self.size.min(FILLED)
-        }
-    }
-
-    /// Returns the lengths of the guards after and before the block.
-    fn guards(self, address: usize) -> (usize, usize) {
-        let room = special::room(address, self.size);
-        room.map_or((GUARD_LENGTH, 0), |(after, before)| {
-            (after, before.min(GUARD_LENGTH))
-        })
-    }
-
-    /// Allocates the memory of the block, zeroed, with its guards: in a special page if possible.
-    fn allocate(self) -> *mut u8 {
-        let special = special::allocate(self.size);
-        let start = if let Some(address) = special {
-            let start = std::ptr::with_exposed_provenance_mut::<u8>(address);
-            // SAFETY: the page has room for the block.
-            unsafe { start.write_bytes(0, self.size) };
-            if self.is_paged {
-                special::set_contents(address, Contents::Paged);
-            }
-            start
-        } else {
-            // SAFETY: the layout's size is not zero.
-            let start = unsafe { System.alloc_zeroed(self.whole) };
-            start.expose_provenance();
-            start
-        };
-        if start.is_null() {
-            return start;
-        }
-        let (after, before) = self.guards(start.addr());
-        // SAFETY: the guard is inside the allocation, after the block.
-        unsafe { start.wrapping_add(self.size).write_bytes(GUARD, after) };
-        // SAFETY: the guard is in the page, before the block.
-        unsafe { start.wrapping_sub(before).write_bytes(GUARD, before) };
-        start
-    }
-
-    /// Returns the offset of the first byte, from an offset on, that does not have the fill value.
-    ///
-    /// # Safety
-    /// The block is at this address, and this range of its memory is valid.
-    unsafe fn changed(address: usize, offset: usize, length: usize, fill: u8) -> Option<usize> {
-        let start = std::ptr::with_exposed_provenance::<u8>(address + offset);
-        // SAFETY: guaranteed by the caller.
-        let bytes = unsafe { std::slice::from_raw_parts(start, length) };
-        // Usually no byte has changed, and the host compares many at a time.
-        let differs = bytes.iter().fold(0, |all, byte| all | (byte ^ fill));
-        let is_changed = |byte: &u8| differs != 0 && *byte != fill;
-        let place = bytes.iter().position(is_changed)?;
-        Some(address + offset + place)
-    }
-}
-
 impl Drop for Table {
     fn drop(&mut self) {
         // Blocks that were not freed are kept, since they may still be in use.
@@ -249,19 +159,6 @@ impl Drop for Table {
             unsafe { release(*address, *block) };
         }
     }
-}
-
-/// Returns a block's memory to the host.
-///
-/// # Safety
-/// The block was allocated, and its memory is no longer used.
-unsafe fn release(address: usize, block: Block) {
-    if special::contains(address) {
-        return special::free(address);
-    }
-    let start = std::ptr::with_exposed_provenance_mut(address - block.offset);
-    // SAFETY: passed on to the caller.
-    unsafe { System.dealloc(start, block.whole) };
 }
 
 /// Returns the layout of a block with its header, and the offset of the block in it.
@@ -495,38 +392,6 @@ impl Call {
         });
         self.require_guards(address, block);
         self.retire(address, block);
-    }
-
-    /// Stops the system if a driver has written before or after a block that it frees.
-    fn require_guards(&self, address: usize, block: Block) {
-        let (after, before) = block.guards(address);
-        // SAFETY: the block and the guard after it are valid.
-        let beyond = unsafe { Block::changed(address, block.size, after, GUARD) };
-        if let Some(beyond) = beyond {
-            let bug_check = if special::contains(address) {
-                BugCheck(0xc1, [address as u64, beyond as u64, 0, 0x24])
-            } else {
-                let parameters = [address as u64, beyond as u64, block.size as u64];
-                BugCheck::verifier(0x51, parameters)
-            };
-            let what = format!(
-                "a block of {} bytes of the pool was written to {} bytes past its end",
-                block.size,
-                beyond - address - block.size
-            );
-            self.stop(bug_check, Rule::Pool, what);
-        }
-        // SAFETY: the guard is before the block, in its page.
-        let below = unsafe { Block::changed(address - before, 0, before, GUARD) };
-        if let Some(below) = below {
-            let bug_check = BugCheck(0xc1, [address as u64, below as u64, 0, 0x23]);
-            let what = format!(
-                "a block of {} bytes of the pool was written to {} bytes before its start",
-                block.size,
-                address - below
-            );
-            self.stop(bug_check, Rule::Pool, what);
-        }
     }
 
     /// Fills a block that is freed, and keeps its memory for a while.

@@ -32,8 +32,7 @@ pub(crate) struct Footprint {
     last: bool,
     /// Whether the step can have accessed objects that no earlier step has accessed, in memory that is freed.
     unnumbered: bool,
-    /// The numbers of the objects in the order of the accesses, and whether each access was exclusive. An object can occur
-    /// more than once after the step has accessed everything.
+    /// The numbers of the objects in the order of the accesses, up to the one of everything, and whether each access was exclusive.
     objects: SmallVec<[(u32, bool); 6]>,
     /// A bit for each object, of which several share one. Most footprints without common objects differ in these bits.
     bits: u64,
@@ -56,13 +55,17 @@ impl Footprint {
     }
 
     fn add(&mut self, object: u32, access: Access) {
+        if self.everything {
+            // It is dependent on every step already.
+            return;
+        }
         let exclusive = access == Access::Exclusive;
         let bit = 1 << (object % 64);
-        let may_be_in = self.bits & bit != 0 && !self.everything;
-        let mut objects = self.objects.iter_mut().filter(|_| may_be_in);
-        match objects.find(|(other, _)| *other == object) {
-            Some((_, was)) => *was |= exclusive,
-            None => self.objects.push((object, exclusive)),
+        let mut objects = self.objects.iter_mut();
+        let may_be_in = self.bits & bit != 0;
+        match may_be_in.then(|| objects.find(|(other, _)| *other == object)) {
+            Some(Some((_, was))) => *was |= exclusive,
+            _ => self.objects.push((object, exclusive)),
         }
         self.bits |= bit;
     }

@@ -378,7 +378,7 @@ impl Call {
         unsafe {
             nt::irp::list_entry(record.raw())
                 .cast::<u8>()
-                .write_bytes(FREED, size_of::<LIST_ENTRY>())
+                .write_bytes(FREED, size_of::<LIST_ENTRY>());
         };
         if let Some(file) = &record.file {
             file.irp_ended(self);

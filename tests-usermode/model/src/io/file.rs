@@ -448,15 +448,18 @@ impl File {
     fn clean_up(&self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter_noted("NtClose");
-        let before = self.kernel.io().live_of(&self.inner);
-        let sent = before
-            .iter()
-            .filter(|record| record.has_returned.load(Ordering::Relaxed));
-        let before: Vec<_> = sent.collect();
+        let sent = self.kernel.io().returned_of(&self.inner);
         self.inner.send(&call, IRP_MJ_CLEANUP);
+        for (_, irp) in &sent {
+            footprint::touch(*irp, footprint::Access::Exclusive);
+        }
+        let left = self.kernel.io().live_of(&self.inner);
+        let mut left = left.iter().filter(|record| {
+            let place = sent.binary_search_by_key(&record.number, |(number, _)| *number);
+            place.is_ok()
+        });
         // An IRP that is on no queue is being served, and ends later.
-        let forgotten = before.iter().find(|record| {
-            record.touch();
+        let forgotten = left.find(|record| {
             record.has_cancel_routine()
                 && !record.is_cancelled()
                 && (record.is_linked() || record.is_on_device_queue())

@@ -112,6 +112,15 @@ struct Irps {
     completed: VecDeque<usize>,
 }
 
+impl Irps {
+    /// Returns the IRPs of a file in the order in which they were sent.
+    fn of_file(&self, file: &Arc<FileInner>) -> impl Iterator<Item = &Arc<IrpRecord>> {
+        let file = Arc::as_ptr(file).addr();
+        let range = self.of_files.range((file, 0)..=(file, u32::MAX));
+        range.map(|(_, record)| record)
+    }
+}
+
 impl Io {
     pub(crate) fn find(&self, address: usize) -> Option<Arc<IrpRecord>> {
         locked(&self.irps).by_address.get(&address).cloned()
@@ -209,11 +218,21 @@ impl Io {
 
     /// Returns the IRPs of a file that have not ended.
     pub(crate) fn live_of(&self, file: &Arc<FileInner>) -> Vec<Arc<IrpRecord>> {
-        let file = Arc::as_ptr(file).addr();
         let irps = locked(&self.irps);
-        let of_file = irps.of_files.range((file, 0)..=(file, u32::MAX));
-        let live = of_file.filter(|(_, record)| !record.is_completed());
-        live.map(|(_, record)| Arc::clone(record)).collect()
+        let live = irps.of_file(file).filter(|record| !record.is_completed());
+        live.cloned().collect()
+    }
+
+    /// Returns the number and the address of each IRP of a file that has not ended and whose dispatch routine has returned, in the
+    /// order of the numbers. It does not keep the IRPs, of which there can be many.
+    pub(crate) fn returned_of(&self, file: &Arc<FileInner>) -> Vec<(u32, usize)> {
+        let irps = locked(&self.irps);
+        let returned = irps
+            .of_file(file)
+            .filter(|record| record.has_returned.load(Ordering::Relaxed));
+        returned
+            .map(|record| (record.number, record.address()))
+            .collect()
     }
 
     pub(crate) fn defer(&self, file: Arc<FileInner>) {

@@ -25,6 +25,13 @@ const FEW: u32 = 1_000;
 const MANY: u32 = 50_000;
 const MOST_CLOSE_GROWTH: f64 = 5.0;
 
+/// How long closing the handle with the most requests may take: the shortest of several times, since other programs make it longer.
+///
+/// The aim is 50 ms, 1 microsecond a request. The model makes some 20 calls for each request, with their checks, which is 7,300
+/// instructions, and takes 1.3 microseconds with few requests; with the most, each request is out of the cache.
+const LONGEST_CLOSE: Duration = Duration::from_millis(250);
+const CLOSE_ROUNDS: usize = 3;
+
 /// A measurement: its name, the queue on which the other requests are pending, and the function that measures once.
 type Row = (&'static str, u32, fn() -> Result<Duration>);
 
@@ -54,16 +61,21 @@ pub fn loaded() -> Result<()> {
         }
     }
     holds()?;
-    let closes = [FEW, MANY].map(|count| Ok((count, close_one_of_two(count)?)));
     let mut each = Vec::new();
-    for close in closes {
-        let (count, time) = close?;
+    for count in [FEW, MANY] {
+        let mut time = Duration::MAX;
+        for _ in 0..CLOSE_ROUNDS {
+            time = time.min(close_one_of_two(count)?);
+        }
         let micros = time.as_secs_f64() * 1e6 / f64::from(count);
         anstream::println!(
             "closing one of two handles with {count} requests each: {:.1} ms, {micros:.2} microseconds a request",
             time.as_secs_f64() * 1e3
         );
         each.push(micros);
+        ensure(time <= LONGEST_CLOSE, || {
+            format!("closing a handle with {count} requests takes {time:?}, not {LONGEST_CLOSE:?}")
+        })?;
     }
     if each[1] > each[0] * MOST_CLOSE_GROWTH {
         grown.push(format!("closing {:.1} times", each[1] / each[0]));
