@@ -107,7 +107,8 @@ struct Own {
 }
 
 unsafe extern "C" fn waits(event: *mut c_void) {
-    nt!(KeWaitForSingleObject(event, 0, 0, 0, null_mut()));
+    let status = nt!(KeWaitForSingleObject(event, 0, 0, 0, null_mut()));
+    assert_eq!(status, STATUS_SUCCESS);
 }
 
 impl<const ENDS: bool> Steps for HasThread<ENDS> {

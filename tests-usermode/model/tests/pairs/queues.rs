@@ -268,7 +268,7 @@ pairs! {
     cancel_routine_removes_an_irp_without_the_lock_of_the_queue:
         cancelled::<CANCELS_WITHOUT_LOCK>, cancelled::<CORRECT>, PlainMemory, "";
     cleanup_completes_what_stays_on_the_list:
-        sent::<CLEANS_UP_WITHOUT_REMOVAL, 2>, sent::<CORRECT, 2>, CompleteRequest, "on a queue";
+        sent::<CLEANS_UP_WITHOUT_REMOVAL, 2>, sent::<CORRECT, 2>, ListEntry, "which main has completed";
     lock_is_kept_on_an_error_path:
         sent::<KEEPS_LOCK, 1>, sent::<CORRECT, 1>, SpinLockSafe, "";
     lock_is_initialised_for_each_request:
