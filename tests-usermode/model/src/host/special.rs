@@ -315,22 +315,27 @@ mod pages_of_host {
         }
     }
 
-    fn protect(page: usize, access: c_int) {
+    /// Held while the protection of a page and its state change together. The handler for faults also acquires it; a thread that holds it
+    /// accesses no special page.
+    static PROTECTION: Mutex<()> = Mutex::new(());
+
+    /// Closes or opens a page.
+    fn protect(page: usize, is_closed: bool, access: c_int) {
+        let _guard = locked(&PROTECTION);
+        if CLOSED[page].swap(is_closed, SeqCst) == is_closed {
+            return;
+        }
         let start = with_exposed_provenance_mut(start(page));
         // SAFETY: the page is the arena's, and a thread that accesses a closed page runs the handler for faults.
         unsafe { libc::mprotect(start, size(), access) };
     }
 
     pub(super) fn open(page: usize) {
-        if CLOSED[page].swap(false, SeqCst) {
-            protect(page, libc::PROT_READ | libc::PROT_WRITE);
-        }
+        protect(page, false, libc::PROT_READ | libc::PROT_WRITE);
     }
 
     pub(super) fn close(page: usize) {
-        if !CLOSED[page].swap(true, SeqCst) {
-            protect(page, libc::PROT_NONE);
-        }
+        protect(page, true, libc::PROT_NONE);
     }
 
     pub(super) fn is_closed(page: usize) -> bool {
