@@ -373,13 +373,12 @@ impl Call {
         self.kernel.io().retire(record);
         // SAFETY: the IRP has ended, and its memory stays as long as the record. Whoever reads the status now breaks a rule.
         unsafe { nt::irp::set_status(record.raw(), ENDED) };
-        // So does a list that the entry is still on.
-        // SAFETY: as above.
-        unsafe {
-            nt::irp::list_entry(record.raw())
-                .cast::<u8>()
-                .write_bytes(FREED, size_of::<LIST_ENTRY>());
-        };
+        if record.is_linked() {
+            // A list that still contains the IRP is found damaged at its next operation. It can also be one that the driver has forgotten.
+            let entry = nt::irp::list_entry(record.raw()).cast::<u8>();
+            // SAFETY: as above.
+            unsafe { entry.write_bytes(FREED, size_of::<LIST_ENTRY>()) };
+        }
         if let Some(file) = &record.file {
             file.irp_ended(self);
         }
