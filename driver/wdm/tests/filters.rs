@@ -1,6 +1,8 @@
 //! A filter driver above and below a function driver: each way to forward a request, PnP, and the removal.
 
 mod common;
+#[path = "common/raw.rs"]
+mod raw;
 
 use std::{sync::Arc, time::Duration};
 
@@ -367,14 +369,34 @@ fn function_driver_is_notified_of_a_shutdown() {
     kernel.notify_shutdown();
 }
 
+/// A driver below, which fails each request.
+struct Busy;
+
+impl raw::Control for Busy {
+    fn control(irp: *mut nt::IRP) -> i32 {
+        // SAFETY: the dispatch routine owns the IRP.
+        unsafe { nt::irp::set_status(irp, nt::STATUS_DEVICE_BUSY) };
+        // SAFETY: as above.
+        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+        nt::STATUS_DEVICE_BUSY
+    }
+}
+
 #[test]
 fn function_driver_forwards_too() {
-    let stack = Stack::new(&kernel());
-    let sent = stack
-        .device
-        .internal_device_control(code(0x800), &[], Vec::new());
-    assert_eq!(sent.status(), Some(0));
-    stack.unload();
+    let kernel = kernel();
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let base = unsafe { Driver::load(&kernel, raw::entry::<Busy>) }.expect("DriverEntry");
+    let (below, between) = load_both(&kernel);
+    let device = base.add_device().expect("AddDevice");
+    below.add_function(&device).expect("AddDevice");
+    device.start().expect("the device starts");
+    let sent = device.internal_device_control(code(0x800), &[], Vec::new());
+    assert_eq!(sent.status(), Some(nt::STATUS_DEVICE_BUSY));
+    device.remove().expect("no file is open");
+    between.unload();
+    below.unload();
+    base.unload();
 }
 
 /// A filter below the function driver has the flags of the bus driver's device object; it receives the forwarded requests.
@@ -390,8 +412,6 @@ fn lower_filter_receives_the_forwarded_requests() {
     let file = device.open(Access::ReadWrite).expect("it opens");
     let sent = file.device_control(code(FORWARD | SUCCEED), &[], vec![0; 4]);
     assert_eq!(end(&sent), (0, 7));
-    let sent = device.internal_device_control(code(0x800), &[], Vec::new());
-    assert_eq!(sent.status(), Some(0));
     file.close();
     device.remove().expect("no file is open");
     between.unload();

@@ -141,8 +141,10 @@ fn unknown_requests_are_passed_down() {
     let kernel = kernel();
     let (driver, device) = start::<Lamp>(&kernel);
     // IRP_MN_WAIT_WAKE and IRP_MN_POWER_SEQUENCE.
+    let answer = BusAnswer::Fail(nt::STATUS_DEVICE_BUSY);
     for minor in [0, 1] {
-        assert_eq!(device.power(minor), nt::STATUS_SUCCESS);
+        device.bus_answers_power(minor, answer);
+        assert_eq!(device.power(minor), nt::STATUS_DEVICE_BUSY);
     }
     for state in [
         State::System(0),
