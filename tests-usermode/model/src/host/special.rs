@@ -33,16 +33,6 @@ pub(crate) enum Contents {
     Freed,
 }
 
-impl Contents {
-    const ALL: [Self; 5] = [
-        Self::Nonpaged,
-        Self::Paged,
-        Self::User,
-        Self::Probed,
-        Self::Freed,
-    ];
-}
-
 /// Where an address is in a special page.
 #[cfg(target_os = "linux")]
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -252,6 +242,15 @@ mod pages_of_host {
     use super::{Contents, PAGES};
     use crate::mutex::locked;
 
+    /// By their numbers.
+    const ALL: [Contents; 5] = [
+        Contents::Nonpaged,
+        Contents::Paged,
+        Contents::User,
+        Contents::Probed,
+        Contents::Freed,
+    ];
+
     /// The pages, each before one without access, and the state of each.
     struct Arena {
         start: usize,
@@ -347,7 +346,7 @@ mod pages_of_host {
     }
 
     pub(super) fn contents(page: usize) -> Contents {
-        Contents::ALL[usize::from(CONTENTS[page].load(SeqCst))]
+        ALL[usize::from(CONTENTS[page].load(SeqCst))]
     }
 }
 
