@@ -18,6 +18,10 @@ impl Ring {
         buffer
             .try_reserve_exact(capacity)
             .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
+        // This never fails. With it, the compiler knows that `resize` need not allocate, which could panic.
+        if !buffer.is_empty() || buffer.capacity() < capacity {
+            return Err(Error::INSUFFICIENT_RESOURCES);
+        }
         buffer.resize(capacity, 0);
         Ok(Self {
             buffer,
