@@ -92,7 +92,8 @@ static VOID EndRequests(DEVICE *Device)
     COUNTERS Counters;
     ULONG Index;
 
-    IoSetDeviceInterfaceState(&Device->Interface, FALSE);
+    /* A removal that follows a surprise removal must not disable the interface again. */
+    if (!Device->Gone) IoSetDeviceInterfaceState(&Device->Interface, FALSE);
     Device->Gone = TRUE;
     for (Index = 0; Index < OWN_QUEUES; Index++) OwnQueueEndAll(&Device->Own[Index]);
     for (Index = 0; Index < SERVED_QUEUES; Index++) ServedQueueEndAll(&Device->Served[Index]);
