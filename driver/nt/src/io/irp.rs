@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+mod pnp;
 mod power;
 
 use core::{
@@ -21,6 +22,7 @@ use crate::{
     model::{Inline, before},
 };
 
+pub use pnp::usage_in_path;
 pub use power::{Power, power};
 
 /// `IRP.Tail.Overlay`, whose inner unions and structures are anonymous.
@@ -171,20 +173,6 @@ pub unsafe fn minor_function(irp: *mut IRP) -> u8 {
     let stack = unsafe { current_stack_location(irp) };
     // SAFETY: the current stack location of an owned IRP is valid.
     unsafe { (*stack).MinorFunction }
-}
-
-/// Returns `Parameters.UsageNotification.InPath` of the current stack location.
-///
-/// # Safety
-/// The caller owns `irp`, and it is an `IRP_MN_DEVICE_USAGE_NOTIFICATION`.
-#[must_use]
-pub unsafe fn usage_in_path(irp: *mut IRP) -> bool {
-    // SAFETY: guaranteed by the caller.
-    let stack = unsafe { current_stack_location(irp) };
-    // SAFETY: the current stack location of an owned IRP is valid.
-    let parameters = unsafe { addr_of!((*stack).Parameters) }.cast::<u8>();
-    // SAFETY: the caller guarantees that the PnP manager initialised this member of the union, whose first field is the BOOLEAN.
-    unsafe { parameters.read() != 0 }
 }
 
 /// Returns `Parameters.DeviceIoControl` of the current stack location.
