@@ -31,7 +31,8 @@ use crate::{
 /// A filter has no state for each open file: the fields of the file object belong to the function driver.
 ///
 /// WDK: [Filter Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/filter-drivers),
-/// [Guidelines for Writing AddDevice Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/guidelines-for-writing-adddevice-routines).
+/// [AddDevice Routines in Function or Filter
+/// Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/adddevice-routines-in-function-or-filter-drivers).
 ///
 /// # Examples
 ///
@@ -82,7 +83,11 @@ pub trait Filter: Send + Sync + Sized + 'static {
     /// `PASSIVE_LEVEL`.
     ///
     /// # Errors
-    /// The error with which `AddDevice` fails; the device is then not added.
+    /// The error with which `AddDevice` fails. Then the whole device is not started, with all its drivers: a filter that has nothing to do
+    /// for a device succeeds all the same, and forwards every request.
+    ///
+    /// WDK: [Guidelines for Writing AddDevice
+    /// Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/guidelines-for-writing-adddevice-routines).
     #[doc(alias = "AddDevice")]
     fn add(
         device: &mut NewFilter,
