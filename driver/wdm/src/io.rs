@@ -24,6 +24,7 @@ pub(crate) mod irp_data;
 pub(crate) mod irp_view;
 pub(crate) mod key_index;
 pub(crate) mod lower;
+pub(crate) mod lower_irp;
 pub(crate) mod name;
 pub(crate) mod own_irp;
 pub(crate) mod pnp;

@@ -120,6 +120,7 @@ pub use io::{
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
     lower::{ControlCode, Lower},
+    lower_irp::{LowerIrp, LowerIrpHandle, LowerIrpRoutine},
     power::{DevicePowerState, PowerState, SystemPowerState},
     power_policy::{PowerPolicy, PowerReference},
     queue::{IrpQueue, IrpQueueLock},

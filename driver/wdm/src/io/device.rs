@@ -355,7 +355,7 @@ pub(super) struct OwnedQueue {
     release: unsafe fn(*mut ()),
 }
 
-// SAFETY: `NewDevice::add_queue` requires that a queue can be shared between threads and dropped in any of them.
+// SAFETY: `NewDevice::own` requires that a queue can be shared between threads and dropped in any of them.
 unsafe impl Send for OwnedQueue {}
 // SAFETY: as above.
 unsafe impl Sync for OwnedQueue {}
@@ -369,7 +369,7 @@ impl OwnedQueue {
 
 impl Drop for OwnedQueue {
     fn drop(&mut self) {
-        // SAFETY: `add_queue` gave up the owner, and it is made again once.
+        // SAFETY: `own` gave up the owner, and it is made again once.
         unsafe { (self.release)(self.owner) };
     }
 }
@@ -465,7 +465,17 @@ impl NewDevice {
     {
         let init = init(self.object.as_ptr(), self.queues.len());
         let shared = Shared::new(init, &self.object, irql)?;
-        let queue = NonNull::from(operations(&shared));
+        self.own(&shared, operations)?;
+        Ok(shared)
+    }
+
+    /// Makes the device an owner of one of its queues, until it is removed.
+    pub(crate) fn own<Q: Send + Sync + 'static>(
+        &mut self,
+        shared: &Shared<Q>,
+        operations: fn(&Q) -> &(dyn DeviceQueues + 'static),
+    ) -> Result<(), Error> {
+        let queue = NonNull::from(operations(shared));
         let owner = shared.clone().into_raw();
         let release = |owner: *mut ()| {
             // SAFETY: `OwnedQueue` calls this once, with the owner that was given up above.
@@ -485,7 +495,7 @@ impl NewDevice {
         place.ok_or(Error::INSUFFICIENT_RESOURCES)?.write(queue);
         // SAFETY: the vector has this capacity, and its last element was just written.
         unsafe { self.queues.set_len(length + 1) };
-        Ok(shared)
+        Ok(())
     }
 }
 
@@ -526,7 +536,7 @@ impl core::ops::Deref for NewFilter {
     }
 }
 
-/// A device that is being added, for which an [`IrpQueue`](crate::IrpQueue) can be made: a [`NewDevice`] or a [`NewFilter`].
+/// A device that is being added, for which an [`IrpQueue`](crate::IrpQueue) or a [`LowerIrp`](crate::LowerIrp) can be made: a [`NewDevice`] or a [`NewFilter`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a device that is being added",
     note = "a queue is made in `Device::add` or `Filter::add`, with the device that it gets"
