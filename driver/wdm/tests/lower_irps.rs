@@ -4,8 +4,8 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{Quiet, Stack, kernel, load, load_filter};
-use ntmodel::{Access, File, Kernel, Request, explore};
+use common::{Quiet, kernel, load, load_filter};
+use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     ControlCode, Device, Dpc, DpcRoutine, Error, Filter, Guid, Handled, InterlockedLong, IoType,
@@ -298,10 +298,36 @@ impl Device for Above {
     }
 }
 
-fn stack(kernel: &Arc<Kernel>) -> (Stack, File) {
-    let stack = Stack::with_function(load_filter::<Below>(kernel), load::<Above>(kernel)).started();
-    let file = stack.open();
-    (stack, file)
+/// A device with three drivers.
+struct Stack {
+    device: Dev,
+    /// From the top.
+    drivers: [Driver; 3],
+}
+
+impl Stack {
+    fn started(kernel: &Arc<Kernel>) -> (Self, File) {
+        let (base, below, above) = (
+            load::<Base>(kernel),
+            load_filter::<Below>(kernel),
+            load::<Above>(kernel),
+        );
+        let device = base.add_device().expect("AddDevice");
+        below.add_function(&device).expect("AddDevice");
+        above.add_function(&device).expect("AddDevice");
+        device.start().expect("the device starts");
+        let file = device.open(Access::ReadWrite).expect("it opens");
+        let drivers = [above, below, base];
+        (Self { device, drivers }, file)
+    }
+
+    fn unload(self) {
+        if !self.device.is_removed() {
+            self.device.remove().expect("no file is open");
+        }
+        drop(self.device);
+        self.drivers.into_iter().for_each(Driver::unload);
+    }
 }
 
 fn ask(file: &File, code: u32, input: u32) -> Request {
@@ -316,7 +342,7 @@ fn end(request: &Request) -> (i32, Vec<u8>) {
 
 #[test]
 fn request_comes_back_with_its_output() {
-    let (stack, file) = stack(&kernel());
+    let (stack, file) = Stack::started(&kernel());
     assert_eq!(end(&ask(&file, SEND, NEXT)), (0, b"bcd".to_vec()));
     assert_eq!(end(&ask(&file, SEND, APPEND)), (0, b"<abc".to_vec()));
     assert_eq!(end(&ask(&file, SEND_IN_A_DPC, 0)), (0, b"bcd".to_vec()));
@@ -326,30 +352,16 @@ fn request_comes_back_with_its_output() {
 
 #[test]
 fn request_that_is_sent_again_each_time_does_not_nest() {
-    let kernel = kernel();
-    let (base, below, above) = (
-        load::<Base>(&kernel),
-        load_filter::<Below>(&kernel),
-        load::<Above>(&kernel),
-    );
-    let device = base.add_device().expect("AddDevice");
-    below.add_function(&device).expect("AddDevice");
-    above.add_function(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open(Access::ReadWrite).expect("it opens");
+    let (stack, file) = Stack::started(&kernel());
     assert_eq!(end(&ask(&file, READ, 1_000)), (0, b"data".to_vec()));
     assert_eq!(end(&ask(&file, WRITE, 0)), (0, Vec::new()));
     file.close();
-    device.remove().expect("no file is open");
-    drop(device);
-    above.unload();
-    below.unload();
-    base.unload();
+    stack.unload();
 }
 
 #[test]
 fn cancelled_request_comes_back_and_is_sent_again() {
-    let (stack, file) = stack(&kernel());
+    let (stack, file) = Stack::started(&kernel());
     let request = ask(&file, SEND, HANG);
     assert_eq!(request.status(), None);
     assert_eq!(end(&ask(&file, CANCEL, 0)).0, 0);
@@ -366,7 +378,7 @@ fn cancelled_request_comes_back_and_is_sent_again() {
 
 /// The request is completed, cancelled by two threads, and sent again when it has come back.
 fn cancelled_while_it_is_completed(kernel: &Arc<Kernel>) {
-    let (stack, file) = stack(kernel);
+    let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
     let first = ask(&file, SEND, HANG);
     let theirs = Arc::clone(&file);
@@ -389,7 +401,7 @@ fn cancelled_while_it_is_completed(kernel: &Arc<Kernel>) {
 
 /// The request is cancelled while the device is removed.
 fn cancelled_while_the_device_is_removed(kernel: &Arc<Kernel>) {
-    let (stack, file) = stack(kernel);
+    let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
     let first = ask(&file, SEND, HANG);
     let theirs = Arc::clone(&file);
@@ -408,7 +420,7 @@ fn cancelled_while_the_device_is_removed(kernel: &Arc<Kernel>) {
 
 /// The request is sent, and sent again by its routine, while the device is removed.
 fn sent_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, input: u32) {
-    let (stack, file) = stack(kernel);
+    let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
     let theirs = Arc::clone(&file);
     let sender = kernel.actor("sender", move || end(&ask(&theirs, code, input)).0);
@@ -436,5 +448,8 @@ fn request_comes_back_once_whatever_else_happens() {
     });
     explore::check(500, |kernel| {
         sent_while_the_device_is_removed(kernel, SEND, NEXT);
+    });
+    explore::check(500, |kernel| {
+        sent_while_the_device_is_removed(kernel, READ, 2);
     });
 }
