@@ -38,6 +38,8 @@ const READ: u32 = 0x22_3008;
 const WRITE: u32 = 0x22_300c;
 /// Cancels the request.
 const CANCEL: u32 = 0x22_3010;
+/// Checks the request in the removal.
+const CHECK: u32 = 0x22_3018;
 /// Has the driver below complete the request.
 const FINISH: u32 = 0x22_3014;
 
@@ -116,6 +118,8 @@ struct Parts {
     /// How often the request is sent again.
     again: InterlockedLong,
     nested: InterlockedLong,
+    /// Whether the next removal checks the request.
+    checked: InterlockedLong,
 }
 
 struct Reader(Shared<Parts>);
@@ -211,6 +215,7 @@ impl Device for Above {
             idle <- SpinLock::new(None),
             again: InterlockedLong::new(0),
             nested: InterlockedLong::new(0),
+            checked: InterlockedLong::new(0),
         }? Error);
         let parts = Shared::new(parts, device, irql)?;
         let reader = Ok::<_, Error>(Reader(parts.clone()));
@@ -278,6 +283,10 @@ impl Device for Above {
                 self.parts.send(WRITE, irql);
                 handled
             }
+            (CHECK, _) => {
+                self.parts.checked.exchange(1);
+                irp.complete(NtStatus::SUCCESS, irql)
+            }
             (CANCEL, _) => {
                 self.handle.cancel(irql);
                 irp.complete(NtStatus::SUCCESS, irql)
@@ -294,7 +303,17 @@ impl Device for Above {
 
     /// The routine owns the parts, which own the request.
     fn remove(&self, irql: &mut PassiveLevel) {
-        drop(self.parts.idle.with(irql, |idle, _| idle.take()));
+        let irp = self.parts.idle.with(irql, |idle, _| idle.take());
+        if self.parts.checked.exchange(0) == 0 {
+            return;
+        }
+        // The lower drivers do not know of the removal yet.
+        let Some(irp) = irp else {
+            panic!("the request has not come back");
+        };
+        assert_eq!(irp.result(), Err(Error::CANCELLED));
+        let refused = irp.read(0, 4, irql).map_err(|(_, error)| error);
+        assert_eq!(refused, Err(Error::DELETE_PENDING));
     }
 }
 
@@ -372,6 +391,17 @@ fn cancelled_request_comes_back_and_is_sent_again() {
     request.cancel();
     assert_eq!(end(&request).0, nt::STATUS_CANCELLED);
     assert_eq!(end(&ask(&file, FINISH, 0)).0, 0);
+    file.close();
+    stack.unload();
+}
+
+#[test]
+fn removal_cancels_the_request_and_refuses_further_ones() {
+    let (stack, file) = Stack::started(&kernel());
+    let request = ask(&file, SEND, HANG);
+    assert_eq!(end(&ask(&file, CHECK, 0)).0, 0);
+    stack.device.surprise_remove();
+    assert_eq!(end(&request).0, nt::STATUS_DELETE_PENDING);
     file.close();
     stack.unload();
 }
