@@ -27,6 +27,7 @@ pub(crate) mod lower;
 pub(crate) mod lower_irp;
 pub(crate) mod name;
 pub(crate) mod own_irp;
+pub(crate) mod owned_queue;
 pub(crate) mod pnp;
 pub(crate) mod power;
 pub(crate) mod power_policy;

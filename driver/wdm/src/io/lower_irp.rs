@@ -27,10 +27,11 @@ use crate::{
     ControlCode, DeviceObject, Error, PassiveLevel, QueueOwner, Record, Shared, WorkItem,
     WorkItemRoutine,
     io::{
-        device::{DeviceQueues, Internal},
+        device::Internal,
         extension::Extension,
         file::Queued,
         own_irp::{Buffer, End, Operation, OwnIrp},
+        owned_queue::DeviceQueues,
     },
     ke::irql::{CallerLevel, NoSpinLockHeld},
 };

@@ -23,11 +23,7 @@ use self::{
 use crate::{
     Error, Handled, Irp, IrpView, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, QueueOwner,
     Shared, SpinLock, SpinLockGuard,
-    io::{
-        device::{DeviceQueues, Internal},
-        file::Queued,
-        key_index::KeyNode,
-    },
+    io::{device::Internal, file::Queued, key_index::KeyNode, owned_queue::DeviceQueues},
     ke::{
         irql::{AtMostDispatch, NoSpinLockHeld},
         lock_order::{LockAfter, LockClass, OBJECT_LOCK_RANK, Unlocked},
