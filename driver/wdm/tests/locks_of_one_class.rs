@@ -49,12 +49,12 @@ impl Device for Bank {
     ) -> Result<impl PinInit<Self, Error>, Error> {
         let observed: Shared<QueuedSpinLock<u64>> =
             Shared::new(QueuedSpinLock::new(0), device, irql)?;
-        let observer = Observer(observed.clone());
+        let routine = Observer(observed.clone());
         Ok(try_pin_init!(Self {
             first <- SpinLock::new(10),
             second <- SpinLock::new(10),
             observed,
-            observer <- Dpc::new(Ok::<_, Error>(observer)),
+            observer <- Dpc::new(Ok::<_, Error>(routine)),
         }? Error))
     }
 

@@ -41,7 +41,9 @@ pub unsafe fn add_capabilities(irp: *mut IRP, bits: u32) -> bool {
     // SAFETY: the caller guarantees that the sender initialised this member of the union, which is a pointer.
     let capabilities = unsafe { parameters.read() };
     // SAFETY: the sender's structure is valid until the IRP is completed, and has these two fields in every version.
-    let (size, version) = unsafe { ((*capabilities).Size, (*capabilities).Version) };
+    let version = unsafe { (*capabilities).Version };
+    // SAFETY: as above.
+    let size = unsafe { (*capabilities).Size };
     if version != 1 || usize::from(size) < size_of::<DeviceCapabilities>() {
         return false;
     }
