@@ -59,6 +59,13 @@ use crate::{
 /// wdm::driver_entry!(filter: ReadOnly);
 /// # fn main() {}
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A filter completes or fails a request of a kind that it does not know; does not copy `DO_BUFFERED_IO`, `DO_DIRECT_IO` and
+/// `DO_POWER_PAGABLE` from the device below, so that the drivers below get no buffer or are called at another IRQL; returns another status
+/// than the lower driver, or `STATUS_PENDING` for an IRP that it has not marked; or is removed while a request returns to its completion
+/// routine.
 #[doc(alias = "IoAttachDeviceToDeviceStackSafe")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the device of a filter driver",

@@ -129,7 +129,22 @@ pub struct LowerIrp<C: LowerIrpRoutine>(Shared<WorkItem<Block<C>>>);
 
 /// A handle with which a [`LowerIrp`] is cancelled while the lower drivers have it (`IoCancelIrp`).
 ///
-/// WDK: [IoCancelIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocancelirp).
+/// WDK: [IoCancelIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocancelirp),
+/// [Synchronizing Cancellation in Higher-Level Drivers Without Cancel
+/// Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/synchronizing-cancellation-in-higher-level-drivers-without-cancel-rout).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{LowerIrpHandle, LowerIrpRoutine, PassiveLevel};
+///
+/// /// Ends the reads before the device below loses power. Their routine, which gets `STATUS_CANCELLED`, keeps the requests.
+/// fn stop<C: LowerIrpRoutine>(readers: &[LowerIrpHandle<C>], irql: &mut PassiveLevel) {
+///     for reader in readers {
+///         reader.cancel(irql);
+///     }
+/// }
+/// ```
 #[doc(alias = "IoCancelIrp")]
 pub struct LowerIrpHandle<C: LowerIrpRoutine>(Shared<WorkItem<Block<C>>>);
 
