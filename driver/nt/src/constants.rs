@@ -85,6 +85,7 @@ pub const IRP_MJ_WRITE: usize = 0x04;
 pub const IRP_MJ_QUERY_INFORMATION: usize = 0x05;
 pub const IRP_MJ_SET_INFORMATION: usize = 0x06;
 pub const IRP_MJ_FLUSH_BUFFERS: usize = 0x09;
+pub const IRP_MJ_FILE_SYSTEM_CONTROL: usize = 0x0d;
 pub const IRP_MJ_DEVICE_CONTROL: usize = 0x0e;
 pub const IRP_MJ_INTERNAL_DEVICE_CONTROL: usize = 0x0f;
 pub const IRP_MJ_SHUTDOWN: usize = 0x10;
