@@ -267,8 +267,12 @@ pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mu
         // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
-    // SAFETY: this routine owns the IRP; the hold keeps the device attached to the lower one.
-    let status = unsafe { pass_down(extension.lower(), irp) };
+    let status = match extension.lower_for_request() {
+        // SAFETY: this routine owns the IRP; the hold keeps the device attached to the lower one.
+        Ok(lower) => unsafe { pass_down(lower, irp) },
+        // SAFETY: as for an IRP without a hold, above.
+        Err(error) => unsafe { complete_unheld(irp, error.into()) },
+    };
     // SAFETY: the hold was acquired above.
     unsafe { Extension::release(object, irp) };
     status

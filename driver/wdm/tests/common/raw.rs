@@ -8,6 +8,9 @@ use nt::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, UNICODE_STRING, irp};
 pub trait Control: 'static {
     /// Handles an IRP that it owns.
     fn control(irp: *mut IRP) -> NTSTATUS;
+
+    /// Acts when the device gets `IRP_MN_REMOVE_DEVICE`.
+    fn remove(_object: *mut DEVICE_OBJECT) {}
 }
 
 /// The `DriverEntry`.
@@ -52,6 +55,9 @@ unsafe extern "C" fn dispatch<C: Control>(object: *mut DEVICE_OBJECT, irp: *mut 
     let lower = unsafe { *extension(object) };
     // SAFETY: as above.
     let removes = unsafe { irp::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
+    if removes {
+        C::remove(object);
+    }
     // SAFETY: as above.
     unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
     // SAFETY: as above.
