@@ -1,5 +1,5 @@
-//! Attacks on requests whose buffers are addresses of the sender's process: a filter driver keeps them, and forwards them in a thread of
-//! another process. The lower driver follows the documentation, and probes the addresses in its dispatch routine.
+//! Attacks on the lower driver with buffers that it does not expect, although it follows the documentation: with addresses of the sender's
+//! process in another one, and with buffered I/O where it has declared direct I/O.
 
 mod common;
 #[path = "common/raw.rs"]
@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use common::{Quiet, kernel, load_filter};
+use common::{Quiet, kernel, load, load_filter};
 use nt::{IRP, NTSTATUS, irp};
 use ntmodel::{Access, Driver};
 use pinned_init::PinInit;
 use raw::Control;
 use wdm::{
-    Error, Filter, Handled, Irp, IrpQueue, MajorFunction, NewFilter, PassiveLevel, Shared,
-    WorkItem, WorkItemRoutine, irql::CallerLevel,
+    Device, Error, Filter, Handled, IoType, Irp, IrpQueue, MajorFunction, NewDevice, NewFilter,
+    PassiveLevel, Shared, WorkItem, WorkItemRoutine, irql::CallerLevel,
 };
 
 /// The methods of forwarding a request, as codes with `METHOD_NEITHER`. The last one is used in the thread of the sender.
@@ -119,4 +119,78 @@ fn a_request_with_addresses_of_its_process_is_not_forwarded_in_another_one() {
     device.remove().expect("no file is open");
     above.unload();
     below.unload();
+}
+
+/// A lower driver with direct I/O: fills the pages that it gets.
+struct FillsPages;
+
+impl Control for FillsPages {
+    const IO_TYPE: u32 = nt::DO_DIRECT_IO;
+
+    fn control(irp: *mut IRP) -> NTSTATUS {
+        // SAFETY: the dispatch routine owns the IRP; so below.
+        if unsafe { irp::major_function(irp) } == nt::IRP_MJ_READ {
+            // SAFETY: as above.
+            let mdl = unsafe { irp::mdl(irp) };
+            // SAFETY: the read is not empty, so it has an MDL.
+            let pages = unsafe { nt::MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority) };
+            // SAFETY: the buffer has 4 bytes.
+            unsafe { pages.cast::<u32>().write_unaligned(7) };
+            // SAFETY: as above.
+            unsafe { irp::set_information(irp, 4) };
+        }
+        // SAFETY: as above.
+        unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
+        // SAFETY: as above.
+        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+        nt::STATUS_SUCCESS
+    }
+}
+
+/// A function driver that forwards reads: with direct I/O, or with buffered I/O.
+struct Forwards<const IS_DIRECT: bool>;
+
+impl<const IS_DIRECT: bool> Device for Forwards<IS_DIRECT> {
+    const IO_TYPE: IoType = if IS_DIRECT {
+        IoType::Direct
+    } else {
+        IoType::Buffered
+    };
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+
+    fn read<'irp>(&self, irp: Irp<'irp>, (): &(), irql: &mut PassiveLevel) -> Handled<'irp> {
+        irp.forward(irql)
+    }
+}
+
+/// Reads from a device with direct I/O through a function driver, and returns the status and the bytes.
+fn read_through<D: Device>() -> (NTSTATUS, Vec<u8>) {
+    let kernel = kernel();
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let below = unsafe { Driver::load(&kernel, raw::entry::<FillsPages>) }.expect("DriverEntry");
+    let above = load::<D>(&kernel);
+    let device = below.add_device().expect("AddDevice");
+    above.add_function(&device).expect("AddDevice");
+    device.start().expect("the device starts");
+    let file = device.open_anyway(Access::ReadWrite).expect("it opens");
+    let end = file.read(0, 4).wait(Duration::from_secs(5));
+    let end = end.expect("it ends");
+    file.close();
+    device.remove().expect("no file is open");
+    above.unload();
+    below.unload();
+    (end.status, end.output)
+}
+
+#[test]
+fn a_buffered_read_is_not_forwarded_to_a_device_with_direct_io() {
+    let (status, output) = read_through::<Forwards<true>>();
+    assert_eq!((status, output), (0, 7_u32.to_ne_bytes().to_vec()));
+    let (status, _) = read_through::<Forwards<false>>();
+    assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST);
 }

@@ -3,7 +3,7 @@
 use core::{ffi::c_void, marker::PhantomData, ops::Deref};
 
 use crate::{
-    Error, Handled, Irp, IrpView, NtStatus, PendedIrp, Record, UserBuffer,
+    Error, Handled, Irp, IrpView, MajorFunction, NtStatus, PendedIrp, Record, UserBuffer,
     io::{
         extension::Extension,
         forward::{forward_and_wait, forward_with, pass_down},
@@ -194,7 +194,8 @@ pub trait CompletionObserver: 'static {
 ///
 /// The lower drivers own a forwarded request, and complete it. To get it back, forward it with a routine, or wait for it. If the
 /// device has no lower driver, the request fails with `STATUS_INVALID_DEVICE_REQUEST`; if the lower drivers have removed the device, with
-/// `STATUS_DELETE_PENDING`.
+/// `STATUS_DELETE_PENDING`. A read or write also fails with the former if the device below demands another
+/// [`IoType`](crate::IoType) than that of the function driver.
 ///
 /// WDK: [Passing IRPs down the Driver Stack](https://learn.microsoft.com/windows-hardware/drivers/kernel/passing-irps-down-the-driver-stack).
 impl<'irp, R: Record> Irp<'irp, R> {
@@ -411,7 +412,26 @@ fn lower<R: Record>(irp: &IrpView<R>) -> Result<*mut nt::DEVICE_OBJECT, Error> {
     // SAFETY: the owner of the IRP lends it.
     let device = unsafe { nt::irp::device_object(irp.as_raw()) };
     // SAFETY: the IRP's hold of the remove lock keeps the device.
-    unsafe { Extension::of(device) }.lower_for_request()
+    let extension = unsafe { Extension::of(device) };
+    let lower = extension.lower_for_request()?;
+    let is_transfer = matches!(irp.major(), MajorFunction::Read | MajorFunction::Write);
+    // A filter has the flags of the device below.
+    // SAFETY: both device objects exist: the hold keeps the device attached.
+    if is_transfer && !extension.is_filter() && !unsafe { has_buffers_for(device, lower) } {
+        return Err(Error::INVALID_DEVICE_REQUEST);
+    }
+    Ok(lower)
+}
+
+/// Returns whether the reads and writes of a device have the buffers that the device below demands.
+///
+/// # Safety
+/// Both device objects are valid.
+unsafe fn has_buffers_for(device: *mut nt::DEVICE_OBJECT, lower: *mut nt::DEVICE_OBJECT) -> bool {
+    // SAFETY: guaranteed by the caller.
+    let demanded = unsafe { (*lower).Flags } & (nt::DO_BUFFERED_IO | nt::DO_DIRECT_IO);
+    // SAFETY: as above. A device of this crate has exactly one of the flags.
+    demanded == 0 || unsafe { (*device).Flags } & demanded != 0
 }
 
 /// As [`lower`], for an IRP that is sent in a thread that may not be the requestor's.
