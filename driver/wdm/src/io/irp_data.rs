@@ -1,6 +1,6 @@
 //! The parameters of an IRP, and the buffers with its data. Nothing here depends on the driver's record.
 
-use core::marker::PhantomData;
+use core::{ffi::c_void, marker::PhantomData};
 
 use nt::irp::IoControl;
 
@@ -241,14 +241,14 @@ impl<'a> IrpData<'a> {
     /// lower driver can access it only in a thread of that process. An internal device control has addresses of the system.
     pub(super) fn is_for_one_process(self) -> bool {
         // SAFETY: the IRP is not completed while this exists.
-        let has_address = !unsafe { nt::user_buffer(self.0) }.is_null();
+        let has_address = is_of_a_process(unsafe { nt::user_buffer(self.0) });
         match self.raw_major() {
             nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => false,
             nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_FILE_SYSTEM_CONTROL => {
                 // SAFETY: the IRP is a control and is not completed while this exists.
                 let asked = unsafe { nt::irp::io_control(self.0) };
                 // SAFETY: as above. With this method the argument is the address of the input.
-                let has_input = !unsafe { nt::irp::argument4(self.0) }.is_null();
+                let has_input = is_of_a_process(unsafe { nt::irp::argument4(self.0) });
                 asked.code & 3 == nt::METHOD_NEITHER && (has_address || has_input)
             }
             _ => {
@@ -329,6 +329,12 @@ impl<'a> IrpData<'a> {
         unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         Ok(())
     }
+}
+
+/// Returns whether an address is in the part of the address space that each process has to itself, the lower half. As numbers with a sign,
+/// the addresses of the system are negative.
+fn is_of_a_process(address: *mut c_void) -> bool {
+    address.addr().cast_signed() > 0
 }
 
 impl Parameters {
