@@ -166,9 +166,10 @@ pub(crate) unsafe extern "C" fn power<D: Device>(
             return nt::STATUS_PENDING;
         }
         (nt::IRP_MN_SET_POWER, Some(state)) => {
-            device.set_power(state, irql);
+            // The page of PoSetPowerState says that a driver calls it before the device leaves D0.
             // SAFETY: the IRP's hold keeps the device object.
             unsafe { report(object, state) };
+            device.set_power(state, irql);
             // SAFETY: this routine owns the IRP.
             unsafe { pass_down(lower, irp) }
         }

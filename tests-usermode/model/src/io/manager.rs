@@ -279,7 +279,9 @@ impl Call {
 
     /// Sends an IRP to the driver of a device object; returns the status of its dispatch routine.
     pub(in crate::io) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
+        let regions = self.critical_regions.load(Ordering::Relaxed);
         let status = self.call_driver(device, record);
+        self.require_regions(regions, "a dispatch routine");
         self.require_no_mutex("a dispatch routine");
         record.touch();
         record.has_returned.store(true, Ordering::Relaxed);
