@@ -113,6 +113,8 @@ pub const IRP_MN_QUERY_STOP_DEVICE: u8 = 0x05;
 pub const IRP_MN_CANCEL_STOP_DEVICE: u8 = 0x06;
 pub const IRP_MN_QUERY_INTERFACE: u8 = 0x08;
 pub const IRP_MN_QUERY_CAPABILITIES: u8 = 0x09;
+/// `SurpriseRemovalOK` in `DEVICE_CAPABILITIES`, the tenth of its bit fields.
+pub const SURPRISE_REMOVAL_OK: u32 = 1 << 9;
 pub const IRP_MN_DEVICE_USAGE_NOTIFICATION: u8 = 0x16;
 pub const IRP_MN_SURPRISE_REMOVAL: u8 = 0x17;
 

@@ -71,9 +71,9 @@ impl Server {
                     assert!(before.is_none(), "two requests are served at a time");
                     return;
                 }
-                Err(current) => {
+                Err((current, error)) => {
                     let (irp, next) = current.start_next(irql);
-                    irp.complete(NtStatus::CANCELLED, irql);
+                    irp.complete(error, irql);
                     next
                 }
             }
@@ -163,6 +163,9 @@ impl Device for Server {
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
+        if let Some(current) = self.current.with(irql, |place, _| place.take()) {
+            self.start(Start::Now(current), irql);
+        }
         self.done(NtStatus::DELETE_PENDING, irql);
     }
 }
@@ -251,6 +254,17 @@ fn served_request_that_was_cancelled_before_is_not_made_cancelable() {
         assert_eq!(complete(&file), (false, 0));
     }
     other.close();
+    file.close();
+    loaded.unload();
+}
+
+/// The error says that it is the device that goes.
+#[test]
+fn served_request_of_a_removed_device_is_not_made_cancelable() {
+    let (loaded, file) = Loaded::new(&kernel());
+    let request = file.device_control(HOLD, &[], Vec::new());
+    loaded.device.surprise_remove();
+    assert_eq!(request.status(), Some(nt::STATUS_DELETE_PENDING));
     file.close();
     loaded.unload();
 }

@@ -59,9 +59,9 @@ fn serve(
                 timer.set(INTERVAL, irql);
                 return;
             }
-            Err(current) => {
+            Err((current, error)) => {
                 let (irp, next) = current.start_next(irql);
-                irp.complete(NtStatus::CANCELLED, irql);
+                irp.complete(error, irql);
                 polls = POLLS;
                 next
             }

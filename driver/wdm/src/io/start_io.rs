@@ -16,9 +16,9 @@ use crate::{
     QueueCallbacks, Shared,
     io::{
         cancel_lock::release_in_cancel_routine,
-        device::DeviceQueues,
         device_object::Deferred,
         file::{self, Queued},
+        owned_queue::DeviceQueues,
         queue_callbacks::end,
         refusal::Refusal,
     },

@@ -46,10 +46,11 @@ impl DeviceInner {
             minor,
             ..Asked::default()
         };
-        self.send_pnp(call, asked)
+        self.send_pnp(call, asked).1
     }
 
-    fn send_pnp(&self, call: &Call, asked: Asked) -> NTSTATUS {
+    /// Sends a PnP request, and returns it with its final status.
+    fn send_pnp(&self, call: &Call, asked: Asked) -> (Arc<IrpRecord>, NTSTATUS) {
         let top = self.top();
         let record = call.new_irp(top, asked, None, &[], Vec::new());
         // SAFETY: the IRP was not sent yet.
@@ -60,7 +61,7 @@ impl DeviceInner {
         let status = call.send_and_wait(top, &record);
         locked(under_way).remove(&pdo);
         self.verify_pnp(call, &record, status);
-        status
+        (record, status)
     }
 
     /// Stops the system if a PnP request has ended with a status that is not allowed.
@@ -172,7 +173,26 @@ impl Device {
             output_length: in_path.into(),
             ..Asked::default()
         };
-        self.inner.send_pnp(&call, asked)
+        self.inner.send_pnp(&call, asked).1
+    }
+
+    /// Queries the capabilities of the device (`IRP_MN_QUERY_CAPABILITIES`). Returns the bit fields of
+    /// [`DEVICE_CAPABILITIES`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_device_capabilities), the first one in bit 0.
+    ///
+    /// # Errors
+    /// The status with which the drivers have failed the request.
+    pub fn capabilities(&self) -> Result<u32, NTSTATUS> {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("the PnP manager");
+        let asked = Asked {
+            major: IRP_MJ_PNP,
+            minor: nt::IRP_MN_QUERY_CAPABILITIES,
+            ..Asked::default()
+        };
+        match self.inner.send_pnp(&call, asked) {
+            (record, status) if status >= 0 => Ok(record.capabilities()),
+            (_, status) => Err(status),
+        }
     }
 
     /// Sends an internal device control as another driver does, without a file.

@@ -98,6 +98,14 @@ impl Asked {
 }
 
 impl IrpRecord {
+    /// Returns the bits of the capabilities that the drivers have reported in an `IRP_MN_QUERY_CAPABILITIES`, which has ended.
+    pub(in crate::io) fn capabilities(&self) -> u32 {
+        self.pointed_to.as_ref().map_or(0, |memory| {
+            // SAFETY: the memory is that of the structure, which no driver writes any more.
+            unsafe { (*memory.get().cast::<Capabilities>()).flags }
+        })
+    }
+
     /// Returns the parameters of the first stack location.
     pub(super) fn parameters(&self) -> DeviceIoControl {
         let Asked {
