@@ -10,7 +10,7 @@ use core::{
     },
 };
 
-use interlock_abi::{Call, CallResult, Routine, ThreadResults};
+use interlock_abi::{Call, CallResult, Routine};
 use pinned_init::stack_pin_init;
 use wdm::{
     Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Error, Insert, Keyed,
@@ -18,7 +18,7 @@ use wdm::{
     irql::{DispatchLevel, raise_to_dispatch},
 };
 
-use super::{found, narrow, nodes, push_remaining, returned, threads::Run};
+use super::{narrow, nodes, push_remaining, set_found, threads::Run};
 
 /// A request on a device queue.
 struct Request {
@@ -196,79 +196,95 @@ fn with_queue<'n, O: Order, R>(f: impl FnOnce(&mut dyn AnyQueue<'n>) -> R) -> R 
 }
 
 /// Runs a routine of a device queue once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
-    let mut result = Err(Error::INVALID_DEVICE_REQUEST);
+pub fn run(
+    routine: Routine,
+    call: &Call,
+    result: &mut CallResult,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
+    let mut done = Err(Error::INVALID_DEVICE_REQUEST);
     let mut reversed = nodes(call).iter().rev().copied();
     with_nodes(&mut reversed, None, &mut |list| {
-        result = raise_to_dispatch(irql, |irql| run_with(routine, call, list, irql));
+        done = raise_to_dispatch(irql, |irql| run_with(routine, call, list, result, irql));
     });
-    result
+    done
 }
 
 fn run_with(
     routine: Routine,
     call: &Call,
     list: Option<&Nodes<'_>>,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
-) -> Result<CallResult, Error> {
+) -> Result<(), Error> {
     match routine {
-        Routine::KeInitializeDeviceQueue => initialize(irql),
+        Routine::KeInitializeDeviceQueue => initialize(result, irql),
         Routine::KeInsertDeviceQueue => {
-            with_queue::<Arrival, _>(|queue| insert_all(queue, list, irql))
+            with_queue::<Arrival, _>(|queue| insert_all(queue, list, result, irql))
         }
         Routine::KeInsertByKeyDeviceQueue => {
-            with_queue::<ByKey, _>(|queue| insert_all(queue, list, irql))
+            with_queue::<ByKey, _>(|queue| insert_all(queue, list, result, irql))
         }
         Routine::KeRemoveByKeyDeviceQueueIfBusy if call.reserved == 1 => {
-            remove_from_idle(narrow(call.argument)?, irql)
+            remove_from_idle(narrow(call.argument)?, result, irql)
         }
-        Routine::KeRemoveDeviceQueue => remove_one::<Arrival>(call, list, irql),
-        Routine::KeRemoveByKeyDeviceQueue => remove_one::<ByKey>(call, list, irql),
-        Routine::KeRemoveByKeyDeviceQueueIfBusy => remove_one::<ByKeyIfBusy>(call, list, irql),
-        Routine::KeRemoveEntryDeviceQueue => remove_entry(call.argument, list, irql),
+        Routine::KeRemoveDeviceQueue => remove_one::<Arrival>(call, list, result, irql),
+        Routine::KeRemoveByKeyDeviceQueue => remove_one::<ByKey>(call, list, result, irql),
+        Routine::KeRemoveByKeyDeviceQueueIfBusy => {
+            remove_one::<ByKeyIfBusy>(call, list, result, irql)
+        }
+        Routine::KeRemoveEntryDeviceQueue => remove_entry(call.argument, list, result, irql),
         _ => Err(Error::INVALID_DEVICE_REQUEST),
     }
 }
 
-fn initialize(irql: &mut DispatchLevel) -> Result<CallResult, Error> {
+fn initialize(result: &mut CallResult, irql: &mut DispatchLevel) -> Result<(), Error> {
     stack_pin_init!(let node = DeviceQueueNode::new(request(0)));
     let queued = with_queue::<Arrival, _>(|queue| queue.insert(node.as_ref(), irql))?;
-    Ok(returned(queued.into()))
+    result.value = queued.into();
+    Ok(())
 }
 
 fn insert_all<'n>(
     queue: &mut dyn AnyQueue<'n>,
     list: Option<&'n Nodes<'n>>,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
-) -> Result<CallResult, Error> {
-    let mut returned = returned(0);
+) -> Result<(), Error> {
     for (index, node) in Nodes::iter(list).enumerate() {
         if queue.insert(node, irql)? {
-            returned.value += 1;
+            result.value += 1;
         } else {
-            returned.found = (index == 0).into();
+            result.found = (index == 0).into();
         }
     }
-    drain(queue, &mut returned, irql)?;
-    Ok(returned)
+    drain(queue, result, irql)
 }
 
-fn remove_from_idle(key: u32, irql: &mut DispatchLevel) -> Result<CallResult, Error> {
+fn remove_from_idle(
+    key: u32,
+    result: &mut CallResult,
+    irql: &mut DispatchLevel,
+) -> Result<(), Error> {
     stack_pin_init!(let queue = Queue::<ByKeyIfBusy>::new());
     match queue.remove_by_key_if_busy(key, irql) {
         Remove::Next(..) => Err(Error::INTERNAL_ERROR),
-        Remove::NotBusy => Ok(not_busy()),
+        Remove::NotBusy => {
+            set_not_busy(result);
+            Ok(())
+        }
     }
 }
 
 fn remove_one<O: Order>(
     call: &Call,
     list: Option<&Nodes<'_>>,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
-) -> Result<CallResult, Error> {
+) -> Result<(), Error> {
     stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
     let served = served.as_ref();
-    with_queue::<O, _>(|queue| remove_first(queue, served, call, list, irql))
+    with_queue::<O, _>(|queue| remove_first(queue, served, call, list, result, irql))
 }
 
 fn remove_first<'n>(
@@ -276,22 +292,24 @@ fn remove_first<'n>(
     served: Pin<&'n Node>,
     call: &Call,
     list: Option<&'n Nodes<'n>>,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
-) -> Result<CallResult, Error> {
+) -> Result<(), Error> {
     queue_behind(queue, served, list, irql)?;
     let Some(node) = queue.remove(narrow(call.argument)?, irql) else {
-        return Ok(not_busy());
+        set_not_busy(result);
+        return Ok(());
     };
-    let mut returned = found(Some(node.number));
-    drain(queue, &mut returned, irql)?;
-    Ok(returned)
+    set_found(result, Some(node.number));
+    drain(queue, result, irql)
 }
 
 fn remove_entry(
     index: u64,
     list: Option<&Nodes<'_>>,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
-) -> Result<CallResult, Error> {
+) -> Result<(), Error> {
     stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
     stack_pin_init!(let queue = Queue::<Arrival>::new());
     let queue = queue.as_ref().get_ref();
@@ -300,14 +318,10 @@ fn remove_entry(
     let index = usize::try_from(index).map_err(|_| Error::INVALID_PARAMETER)?;
     let node = Nodes::iter(list).nth(index);
     let node = node.ok_or(Error::INVALID_PARAMETER)?;
-    let first_time = queue.remove_entry(node, irql);
-    let second_time = queue.remove_entry(node, irql);
-    let mut returned = CallResult {
-        found: first_time.into(),
-        ..returned(second_time.into())
-    };
-    drain(any, &mut returned, irql)?;
-    Ok(returned)
+    result.found = queue.remove_entry(node, irql).into();
+    // A second time, it is no longer queued.
+    result.value = queue.remove_entry(node, irql).into();
+    drain(any, result, irql)
 }
 
 /// Makes a queue busy with one request and queues the others.
@@ -331,20 +345,17 @@ fn queue_behind<'n>(
 /// Adds the remaining requests to the result; a queue by key from the smallest key.
 fn drain(
     queue: &mut dyn AnyQueue<'_>,
-    returned: &mut CallResult,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
 ) -> Result<(), Error> {
     while let Some(node) = queue.remove(0, irql) {
-        push_remaining(returned, node.number)?;
+        push_remaining(result, node.number)?;
     }
     Ok(())
 }
 
-fn not_busy() -> CallResult {
-    CallResult {
-        status: Error::DEVICE_NOT_READY.to_raw().cast_unsigned(),
-        ..found(None)
-    }
+fn set_not_busy(result: &mut CallResult) {
+    result.status = Error::DEVICE_NOT_READY.to_raw().cast_unsigned();
 }
 
 /// Converts the error of an insertion, which cannot happen here, since each node is inserted while it is on no
@@ -353,8 +364,8 @@ fn in_use(NodeInUse: NodeInUse) -> Error {
     Error::INTERNAL_ERROR
 }
 
-/// Submits a request to one shared device, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+/// Submits a request to one shared device, in every round of every thread. Returns the expected result.
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     match run.routine {
         Routine::KeInsertByKeyDeviceQueue | Routine::KeRemoveByKeyDeviceQueue => {
             in_threads_by::<ByKey>(run, irql)
@@ -364,7 +375,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, E
     }
 }
 
-fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     let mut result = Err(Error::INTERNAL_ERROR);
     let mut reversed = (0..run.threads).rev().map(u64::from);
     with_nodes(&mut reversed, None, &mut |list| {
@@ -376,7 +387,7 @@ fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadR
         };
         result = submit_in_threads(run, &device, list, irql);
     });
-    result.map(|()| run.result(run.total()))
+    result.map(|()| run.total())
 }
 
 fn submit_in_threads<'n>(
