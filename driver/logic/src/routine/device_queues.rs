@@ -156,6 +156,9 @@ trait AnyQueue<'n> {
 
     /// Removes the next node of a busy queue.
     fn remove(&mut self, key: u32, irql: &mut DispatchLevel) -> Option<Pin<&'n Node>>;
+
+    /// Removes this node; returns `false` if it was not queued.
+    fn remove_entry(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel) -> bool;
 }
 
 /// A queue, and the proof that it is busy.
@@ -183,6 +186,10 @@ impl<'n, O: Order> AnyQueue<'n> for OneThread<'_, 'n, O> {
             }
             Remove::NotBusy => None,
         }
+    }
+
+    fn remove_entry(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel) -> bool {
+        self.queue.remove_entry(node, irql)
     }
 }
 
@@ -380,29 +387,28 @@ fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Er
     let mut reversed = (0..run.threads).rev().map(u64::from);
     with_nodes(&mut reversed, None, &mut |list| {
         stack_pin_init!(let queue = Queue::<O>::new());
-        let device = Device {
-            run,
-            queue: queue.as_ref().get_ref(),
-            serves: AtomicBool::new(false),
-        };
-        result = submit_in_threads(run, &device, list, irql);
+        result = submit_in_threads(run, queue.as_ref().get_ref(), list, irql);
     });
     result.map(|()| run.total())
 }
 
 fn submit_in_threads<'n>(
     run: &Run,
-    device: &dyn AnyDevice<'n>,
+    queue: &dyn SharedQueue<'n>,
     list: Option<&'n Nodes<'n>>,
     irql: &mut PassiveLevel,
 ) -> Result<(), Error> {
+    let device = Device {
+        run,
+        serves: AtomicBool::new(false),
+    };
     run.each_thread(irql, &|thread, irql: &mut PassiveLevel| {
         let mut nodes = Nodes::iter(list);
         let Some(node) = nodes.find(|node| node.number == u64::from(thread)) else {
             return run.check(false);
         };
         for _ in 0..run.rounds {
-            device.submit(node, irql);
+            queue.used_by_one(&mut |queue| device.submit(queue, node, irql));
             if !is_served(node) {
                 return run.check(false);
             }
@@ -410,66 +416,71 @@ fn submit_in_threads<'n>(
     })
 }
 
-/// A device whose queue has any order.
-trait AnyDevice<'n>: Sync {
-    /// Inserts a request; if it was not queued, serves it and all that follow.
-    fn submit(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel);
+/// A queue of any order that several threads use.
+trait SharedQueue<'n>: Sync {
+    /// Calls a closure with the queue as this thread uses it. The closure leaves the queue not busy, or to another thread.
+    fn used_by_one(&self, f: &mut dyn FnMut(&mut dyn AnyQueue<'n>));
 }
 
-/// A device that serves one request at a time.
-struct Device<'d, 'n, O> {
-    run: &'d Run,
-    queue: &'d Queue<'n, O>,
-    serves: AtomicBool,
-}
-
-impl<'n, O: Order> AnyDevice<'n> for Device<'_, 'n, O> {
-    fn submit(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel) {
-        node.waits.store(true, Release);
-        match raise_to_dispatch(irql, |irql| O::insert(self.queue, node, irql)) {
-            Ok(Insert::Queued) => {}
-            Ok(Insert::StartNow(busy)) => self.start(node, busy, irql),
-            Err(_) => self.run.check(false),
-        }
-        if self.run.routine == Routine::KeRemoveEntryDeviceQueue
-            && self.queue.remove_entry(node, irql)
-        {
-            self.done(node);
-        }
+impl<'n, O: Order> SharedQueue<'n> for Queue<'n, O> {
+    fn used_by_one(&self, f: &mut dyn FnMut(&mut dyn AnyQueue<'n>)) {
+        f(&mut OneThread {
+            queue: self,
+            busy: None,
+        });
     }
 }
 
-impl<'d, 'n, O: Order> Device<'d, 'n, O> {
-    /// Serves a request and all that follow.
-    fn start(
+/// A device that serves one request at a time.
+struct Device<'d> {
+    run: &'d Run,
+    serves: AtomicBool,
+}
+
+impl Device<'_> {
+    /// Inserts a request; if it was not queued, serves it and all that follow.
+    fn submit<'n>(
         &self,
-        mut node: Pin<&'n Node>,
-        mut busy: Busy<'d, 'n, Request, O>,
+        queue: &mut dyn AnyQueue<'n>,
+        node: Pin<&'n Node>,
         irql: &mut PassiveLevel,
     ) {
-        loop {
+        node.waits.store(true, Release);
+        match raise_to_dispatch(irql, |irql| queue.insert(node, irql)) {
+            Ok(true) => {}
+            Ok(false) => self.serve_all(queue, node, irql),
+            Err(_) => self.run.check(false),
+        }
+        if self.run.routine == Routine::KeRemoveEntryDeviceQueue && queue.remove_entry(node, irql) {
+            self.done(node);
+        }
+    }
+
+    /// Serves a request and all that follow.
+    fn serve_all<'n>(
+        &self,
+        queue: &mut dyn AnyQueue<'n>,
+        first: Pin<&'n Node>,
+        irql: &mut PassiveLevel,
+    ) {
+        let mut next = Some(first);
+        while let Some(node) = next {
             self.serve(node);
             // Lowers the IRQL each time, since otherwise the other threads could keep this one at `DISPATCH_LEVEL`.
-            let next = raise_to_dispatch(irql, |irql| {
-                let key = narrow(node.number).unwrap_or(0);
-                O::remove(self.queue, busy, key, irql)
-            });
-            match next {
-                Remove::Next(next, again) => (node, busy) = (next, again),
-                Remove::NotBusy => return,
-            }
+            let key = narrow(node.number).unwrap_or(0);
+            next = raise_to_dispatch(irql, |irql| queue.remove(key, irql));
         }
     }
 
     /// Serves a request, and checks that no other is being served.
-    fn serve(&self, node: Pin<&'n Node>) {
+    fn serve(&self, node: Pin<&Node>) {
         self.run.check(!self.serves.swap(true, Acquire));
         self.done(node);
         self.run.check(self.serves.swap(false, Release));
     }
 
     /// Counts a request, and checks that it was waiting. Its thread may submit it again immediately.
-    fn done(&self, node: Pin<&'n Node>) {
+    fn done(&self, node: Pin<&Node>) {
         self.run.add_actual(1);
         self.run.check(node.waits.swap(false, Release));
     }

@@ -103,10 +103,7 @@ fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error
     Ok(run.total())
 }
 
-fn add_large_integer_in_threads(
-    run: &Run,
-    irql: &mut PassiveLevel,
-) -> Result<u64, Error> {
+fn add_large_integer_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     stack_pin_init!(let sum = ExInterlockedLargeInteger::new(0));
     let sum = sum.as_ref();
     check_increasing(run, irql, || sum.add(1))?;

@@ -471,11 +471,17 @@ impl NewDevice {
             // SAFETY: `OwnedQueue` calls this once, with the owner that was given up above.
             drop(unsafe { Shared::<Q>::from_raw(owner) });
         };
-        let queue = OwnedQueue {
+        self.keep(OwnedQueue {
             queue,
             owner,
             release,
-        };
+        })?;
+        Ok(shared)
+    }
+
+    // Not generic, so that it is compiled once.
+    #[inline(never)]
+    fn keep(&mut self, queue: OwnedQueue) -> Result<(), Error> {
         self.queues
             .try_reserve(1)
             .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
@@ -485,7 +491,7 @@ impl NewDevice {
         place.ok_or(Error::INSUFFICIENT_RESOURCES)?.write(queue);
         // SAFETY: the vector has this capacity, and its last element was just written.
         unsafe { self.queues.set_len(length + 1) };
-        Ok(shared)
+        Ok(())
     }
 }
 
