@@ -193,13 +193,35 @@ impl<'n, O: Order> AnyQueue<'n> for OneThread<'_, 'n, O> {
     }
 }
 
-/// Calls a closure with an empty queue.
-fn with_queue<'n, O: Order, R>(f: impl FnOnce(&mut dyn AnyQueue<'n>) -> R) -> R {
+/// A queue of any order that several threads use.
+trait SharedQueue<'n>: Sync {
+    /// Calls a closure with the queue as this thread uses it. The closure leaves the queue not busy, or to another thread.
+    fn used_by_one(&self, f: &mut dyn FnMut(&mut dyn AnyQueue<'n>));
+}
+
+impl<'n, O: Order> SharedQueue<'n> for Queue<'n, O> {
+    fn used_by_one(&self, f: &mut dyn FnMut(&mut dyn AnyQueue<'n>)) {
+        f(&mut OneThread {
+            queue: self,
+            busy: None,
+        });
+    }
+}
+
+/// Calls a closure with an empty queue of the order that a routine needs.
+fn with_queue<'n>(routine: Routine, f: &mut dyn FnMut(&dyn SharedQueue<'n>)) {
+    match routine {
+        Routine::KeInsertByKeyDeviceQueue | Routine::KeRemoveByKeyDeviceQueue => {
+            with_queue_of::<ByKey>(f);
+        }
+        Routine::KeRemoveByKeyDeviceQueueIfBusy => with_queue_of::<ByKeyIfBusy>(f),
+        _ => with_queue_of::<Arrival>(f),
+    }
+}
+
+fn with_queue_of<'n, O: Order>(f: &mut dyn FnMut(&dyn SharedQueue<'n>)) {
     stack_pin_init!(let queue = Queue::<'n, O>::new());
-    f(&mut OneThread {
-        queue: queue.as_ref().get_ref(),
-        busy: None,
-    })
+    f(queue.as_ref().get_ref());
 }
 
 /// Runs a routine of a device queue once, for a checked call.
@@ -224,32 +246,29 @@ fn run_with(
     result: &mut CallResult,
     irql: &mut DispatchLevel,
 ) -> Result<(), Error> {
-    match routine {
-        Routine::KeInitializeDeviceQueue => initialize(result, irql),
-        Routine::KeInsertDeviceQueue => {
-            with_queue::<Arrival, _>(|queue| insert_all(queue, list, result, irql))
-        }
-        Routine::KeInsertByKeyDeviceQueue => {
-            with_queue::<ByKey, _>(|queue| insert_all(queue, list, result, irql))
-        }
-        Routine::KeRemoveByKeyDeviceQueueIfBusy if call.reserved == 1 => {
-            remove_from_idle(narrow(call.argument)?, result, irql)
-        }
-        Routine::KeRemoveDeviceQueue => remove_one::<Arrival>(call, list, result, irql),
-        Routine::KeRemoveByKeyDeviceQueue => remove_one::<ByKey>(call, list, result, irql),
-        Routine::KeRemoveByKeyDeviceQueueIfBusy => {
-            remove_one::<ByKeyIfBusy>(call, list, result, irql)
-        }
-        Routine::KeRemoveEntryDeviceQueue => remove_entry(call.argument, list, result, irql),
-        _ => Err(Error::INVALID_DEVICE_REQUEST),
+    if routine == Routine::KeRemoveEntryDeviceQueue {
+        return remove_entry(call.argument, list, result, irql);
     }
-}
-
-fn initialize(result: &mut CallResult, irql: &mut DispatchLevel) -> Result<(), Error> {
-    stack_pin_init!(let node = DeviceQueueNode::new(request(0)));
-    let queued = with_queue::<Arrival, _>(|queue| queue.insert(node.as_ref(), irql))?;
-    result.value = queued.into();
-    Ok(())
+    if routine == Routine::KeRemoveByKeyDeviceQueueIfBusy && call.reserved == 1 {
+        return remove_from_idle(narrow(call.argument)?, result, irql);
+    }
+    stack_pin_init!(let first = DeviceQueueNode::new(request(0)));
+    let first = first.as_ref();
+    let mut done = Ok(());
+    with_queue(routine, &mut |queue| {
+        queue.used_by_one(&mut |queue| {
+            done = match routine {
+                Routine::KeInitializeDeviceQueue => queue
+                    .insert(first, irql)
+                    .map(|queued| result.value = queued.into()),
+                Routine::KeInsertDeviceQueue | Routine::KeInsertByKeyDeviceQueue => {
+                    insert_all(queue, list, result, irql)
+                }
+                _ => remove_first(queue, first, call, list, result, irql),
+            };
+        });
+    });
+    done
 }
 
 fn insert_all<'n>(
@@ -281,17 +300,6 @@ fn remove_from_idle(
             Ok(())
         }
     }
-}
-
-fn remove_one<O: Order>(
-    call: &Call,
-    list: Option<&Nodes<'_>>,
-    result: &mut CallResult,
-    irql: &mut DispatchLevel,
-) -> Result<(), Error> {
-    stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
-    let served = served.as_ref();
-    with_queue::<O, _>(|queue| remove_first(queue, served, call, list, result, irql))
 }
 
 fn remove_first<'n>(
@@ -373,21 +381,12 @@ fn in_use(NodeInUse: NodeInUse) -> Error {
 
 /// Submits a request to one shared device, in every round of every thread. Returns the expected result.
 pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
-    match run.routine {
-        Routine::KeInsertByKeyDeviceQueue | Routine::KeRemoveByKeyDeviceQueue => {
-            in_threads_by::<ByKey>(run, irql)
-        }
-        Routine::KeRemoveByKeyDeviceQueueIfBusy => in_threads_by::<ByKeyIfBusy>(run, irql),
-        _ => in_threads_by::<Arrival>(run, irql),
-    }
-}
-
-fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     let mut result = Err(Error::INTERNAL_ERROR);
     let mut reversed = (0..run.threads).rev().map(u64::from);
     with_nodes(&mut reversed, None, &mut |list| {
-        stack_pin_init!(let queue = Queue::<O>::new());
-        result = submit_in_threads(run, queue.as_ref().get_ref(), list, irql);
+        with_queue(run.routine, &mut |queue| {
+            result = submit_in_threads(run, queue, list, irql);
+        });
     });
     result.map(|()| run.total())
 }
@@ -414,21 +413,6 @@ fn submit_in_threads<'n>(
             }
         }
     })
-}
-
-/// A queue of any order that several threads use.
-trait SharedQueue<'n>: Sync {
-    /// Calls a closure with the queue as this thread uses it. The closure leaves the queue not busy, or to another thread.
-    fn used_by_one(&self, f: &mut dyn FnMut(&mut dyn AnyQueue<'n>));
-}
-
-impl<'n, O: Order> SharedQueue<'n> for Queue<'n, O> {
-    fn used_by_one(&self, f: &mut dyn FnMut(&mut dyn AnyQueue<'n>)) {
-        f(&mut OneThread {
-            queue: self,
-            busy: None,
-        });
-    }
 }
 
 /// A device that serves one request at a time.
