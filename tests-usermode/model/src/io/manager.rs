@@ -46,6 +46,8 @@ const KEPT: usize = 256;
 
 /// The state of the I/O manager.
 pub(crate) struct Io {
+    /// The number of drivers that are loaded.
+    pub(crate) drivers: AtomicUsize,
     irps: Mutex<Irps>,
     last_irp: AtomicU32,
     pub(crate) devices: Devices,
@@ -79,6 +81,7 @@ pub(crate) struct Io {
 impl Default for Io {
     fn default() -> Self {
         Self {
+            drivers: AtomicUsize::new(0),
             irps: Mutex::default(),
             last_irp: AtomicU32::new(0),
             devices: Devices::default(),
