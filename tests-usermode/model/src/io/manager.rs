@@ -337,6 +337,7 @@ impl Call {
         };
         let outer_serving = self.serving.replace(Some(serving));
         let round = record.round();
+        let was_marked = record.is_marked(location);
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(routine, (device, irp)) };
@@ -357,7 +358,7 @@ impl Call {
         if record.round() == round {
             let passed = passed.filter(|passed| passed.irp == record.address());
             let passed = passed.map(|passed| passed.status);
-            self.verify_answer(record, (location, sent), passed, status);
+            self.verify_answer(record, (location, sent), (passed, was_marked), status);
         }
         status
     }
