@@ -46,6 +46,8 @@ const KEPT: usize = 256;
 
 /// The state of the I/O manager.
 pub(crate) struct Io {
+    /// The number of drivers that are loaded.
+    pub(crate) drivers: AtomicUsize,
     irps: Mutex<Irps>,
     last_irp: AtomicU32,
     pub(crate) devices: Devices,
@@ -79,6 +81,7 @@ pub(crate) struct Io {
 impl Default for Io {
     fn default() -> Self {
         Self {
+            drivers: AtomicUsize::new(0),
             irps: Mutex::default(),
             last_irp: AtomicU32::new(0),
             devices: Devices::default(),
@@ -336,6 +339,7 @@ impl Call {
         };
         let outer_serving = self.serving.replace(Some(serving));
         let round = record.round();
+        let was_marked = record.is_marked(location);
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(routine, (device, irp)) };
@@ -356,7 +360,7 @@ impl Call {
         if record.round() == round {
             let passed = passed.filter(|passed| passed.irp == record.address());
             let passed = passed.map(|passed| passed.status);
-            self.verify_answer(record, (location, sent), passed, status);
+            self.verify_answer(record, (location, sent), (passed, was_marked), status);
         }
         status
     }
