@@ -7,9 +7,11 @@
 
 pub mod interlocked;
 mod lookaside;
+mod pool_lookaside;
 mod resource;
 
 pub use lookaside::*;
+pub use pool_lookaside::*;
 pub use resource::*;
 
 use core::ffi::c_void;

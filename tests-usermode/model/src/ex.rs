@@ -12,6 +12,7 @@ pub(crate) mod handle;
 mod interlocked;
 mod lookaside;
 pub(crate) mod pool;
+mod pool_lookaside;
 mod reader_writer;
 mod resource;
 mod rundown;

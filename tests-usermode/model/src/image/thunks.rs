@@ -32,6 +32,22 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
             lookaside::delete as *const () as usize,
         ),
         (
+            "ExInitializeNPagedLookasideList",
+            lookaside::initialise_nonpaged as *const () as usize,
+        ),
+        (
+            "ExDeleteNPagedLookasideList",
+            lookaside::delete_nonpaged as *const () as usize,
+        ),
+        (
+            "ExInitializePagedLookasideList",
+            lookaside::initialise_paged as *const () as usize,
+        ),
+        (
+            "ExDeletePagedLookasideList",
+            lookaside::delete_paged as *const () as usize,
+        ),
+        (
             "__C_specific_handler",
             c_specific_handler as *const () as usize,
         ),
