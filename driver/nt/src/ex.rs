@@ -151,6 +151,9 @@ unsafe extern "C" {
     pub fn ExReleaseRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExWaitForRundownProtectionRelease(RunRef: *mut EX_RUNDOWN_REF);
 
+    /// Returns a `KPROCESSOR_MODE`.
+    pub fn ExGetPreviousMode() -> i8;
+
     /// An exception is raised if the buffer is not in user mode's part of the address space. `Alignment` is in bytes.
     pub fn ProbeForRead(Address: *const c_void, Length: usize, Alignment: u32);
     /// As `ProbeForRead`, and if a page cannot be written.

@@ -4,10 +4,12 @@
 //! It uses every other folder but `explore`.
 
 mod associated;
+mod attach_by_name;
 mod awaited;
 mod bus;
 mod cancel;
 mod completion;
+mod completion_ex;
 mod csq;
 mod device;
 mod device_pointer;
@@ -16,6 +18,7 @@ mod driver;
 mod driver_extension;
 mod driver_irp;
 mod file;
+mod forward;
 mod hang;
 mod inlines;
 mod interface;
@@ -32,6 +35,7 @@ mod power_request;
 mod registry;
 mod remove_lock;
 mod request;
+mod requestor;
 mod security;
 mod shutdown;
 mod stack_location;

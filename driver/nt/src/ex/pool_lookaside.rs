@@ -8,9 +8,8 @@ use crate::{
     ex::lookaside::{keep, take},
 };
 
-pub type PALLOCATE_FUNCTION = Option<
-    unsafe extern "C" fn(PoolType: i32, NumberOfBytes: usize, Tag: u32) -> *mut c_void,
->;
+pub type PALLOCATE_FUNCTION =
+    Option<unsafe extern "C" fn(PoolType: i32, NumberOfBytes: usize, Tag: u32) -> *mut c_void>;
 pub type PFREE_FUNCTION = Option<unsafe extern "C" fn(Buffer: *mut c_void)>;
 
 /// The flag of a list whose blocks contain no code.

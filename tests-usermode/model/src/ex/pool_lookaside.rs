@@ -64,7 +64,8 @@ impl Call {
         });
         let (allocate, free) = (new.allocate.or(Some(allocate)), new.free.or(Some(free)));
         // SAFETY: the field of a list of a pool has this type, which its users restore before they call it.
-        let allocate = unsafe { transmute::<PALLOCATE_FUNCTION, nt::PALLOCATE_FUNCTION_EX>(allocate) };
+        let allocate =
+            unsafe { transmute::<PALLOCATE_FUNCTION, nt::PALLOCATE_FUNCTION_EX>(allocate) };
         // SAFETY: as above.
         let free = unsafe { transmute::<PFREE_FUNCTION, nt::PFREE_FUNCTION_EX>(free) };
         let kind = new.pool | (new.flags.cast_signed() & FLAGS);

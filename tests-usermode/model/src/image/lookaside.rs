@@ -92,9 +92,8 @@ fn restore(list: *mut LOOKASIDE_LIST_EX) {
     let own = list.FreeEx.map(|routine| routine as *const ());
     if own == Some(free_of_pool as *const ()) {
         // SAFETY: the field of a list of a pool has this type, which its users restore before they call it.
-        list.FreeEx = unsafe {
-            transmute::<*const (), PFREE_FUNCTION_EX>(free_of_pool_of_host as *const ())
-        };
+        list.FreeEx =
+            unsafe { transmute::<*const (), PFREE_FUNCTION_EX>(free_of_pool_of_host as *const ()) };
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     },
     io::{
         bus::Buses,
+        completion_ex::CompletionsEx,
         device::Devices,
         device_pointer::FileReferences,
         driver_extension::DriverExtensions,
@@ -72,6 +73,7 @@ pub(crate) struct Io {
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
     pub(crate) told: Told,
+    pub(in crate::io) completions_ex: CompletionsEx,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
@@ -99,6 +101,7 @@ impl Default for Io {
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
             told: Told::default(),
+            completions_ex: CompletionsEx::default(),
             deferred: Mutex::default(),
         }
     }
