@@ -117,6 +117,7 @@ unsafe extern "C" {
     /// As `ExAllocatePoolWithTag`. An exception is raised if it fails, unless `POOL_QUOTA_FAIL_INSTEAD_OF_RAISE` is given.
     pub fn ExAllocatePoolWithQuotaTag(PoolType: i32, NumberOfBytes: usize, Tag: u32)
     -> *mut c_void;
+    pub fn ExFreePool(P: *mut c_void);
     pub fn ExFreePoolWithTag(P: *mut c_void, Tag: u32);
     pub fn ExInterlockedAddUlong(Addend: *mut u32, Increment: u32, Lock: *mut KSPIN_LOCK) -> u32;
     /// `Increment` and the result are `LARGE_INTEGER`s, which are passed and returned like an `i64`.

@@ -22,6 +22,7 @@ mod zone;
 
 pub(crate) use event::EventObject;
 pub use event::UserEvent;
+pub(crate) use strings::terminated;
 
 use std::{
     collections::BTreeMap,

@@ -13,6 +13,7 @@ mod completion_ex;
 mod csq;
 mod device;
 mod device_pointer;
+mod device_property;
 mod device_stack;
 mod driver;
 mod driver_extension;

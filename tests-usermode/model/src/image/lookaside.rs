@@ -69,8 +69,8 @@ extern "win64" fn free_of_pool(block: *mut c_void) {
 }
 
 extern "C" fn free_of_pool_of_host(block: *mut c_void) {
-    // SAFETY: the caller gives a block of the list, which is one of the pool. No tag is none to compare.
-    unsafe { nt::ExFreePoolWithTag(block, 0) };
+    // SAFETY: the caller gives a block of the list, which is one of the pool.
+    unsafe { nt::ExFreePool(block) };
 }
 
 /// Returns the routines of a list of a pool, with those that the image calls as the default.

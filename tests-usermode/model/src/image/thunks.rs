@@ -20,7 +20,6 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
             "ExEventObjectType",
             (&raw const nt::ExEventObjectType).expose_provenance(),
         ),
-        ("ExFreePool", ex_free_pool as *const () as usize),
         (
             "ExInitializeLookasideListEx",
             lookaside::initialise as *const () as usize,
@@ -104,11 +103,6 @@ extern "win64" fn memcmp(one: *const c_void, other: *const c_void, length: usize
     let [one, other] =
         [one, other].map(|memory| unsafe { from_raw_parts(memory.cast::<u8>(), length) });
     one.cmp(other) as i32
-}
-
-extern "win64" fn ex_free_pool(block: *mut c_void) {
-    // SAFETY: the image gives a block of the pool. No tag is none to compare.
-    unsafe { nt::ExFreePoolWithTag(block, 0) };
 }
 
 /// After the fourth parameter every argument of the convention is on the stack, whether it is named or not. The routine can

@@ -32,6 +32,7 @@ use crate::{
         namespace::Namespace,
         own_mdl::Mdls,
         power::Told,
+        registry::Registry,
         remove_lock::RemoveLocks,
         start_io::StartIos,
         timer::IoTimers,
@@ -73,6 +74,7 @@ pub(crate) struct Io {
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
     pub(crate) told: Told,
+    pub(in crate::io) registry: Registry,
     pub(in crate::io) completions_ex: CompletionsEx,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
@@ -101,6 +103,7 @@ impl Default for Io {
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
             told: Told::default(),
+            registry: Registry::default(),
             completions_ex: CompletionsEx::default(),
             deferred: Mutex::default(),
         }
