@@ -478,6 +478,36 @@ fn driver_that_cannot_be_added_leaves_nothing_behind() {
     below.unload();
 }
 
+/// A filter that serves no device.
+struct Declines;
+
+impl Filter for Declines {
+    fn serves(_: &NewFilter, _: &mut PassiveLevel) -> bool {
+        false
+    }
+
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Err::<Result<Self, Error>, _>(Error::UNSUCCESSFUL)
+    }
+}
+
+/// Guidelines for Writing AddDevice Routines: the filter's routine returns STATUS_SUCCESS, and the device works without the filter.
+#[test]
+fn device_that_a_filter_does_not_serve_works_without_it() {
+    let kernel = kernel();
+    let (below, between) = (load::<Below>(&kernel), load_filter::<Declines>(&kernel));
+    let device = below.add_device().expect("AddDevice");
+    between.add_filter(&device).expect("AddDevice succeeds");
+    device.start().expect("the device starts");
+    let file = device.open(Access::ReadWrite).expect("the device opens");
+    let request = file.device_control(code(SUCCEED), &[], vec![0; 16]);
+    assert_eq!(request.status(), Some(nt::STATUS_SUCCESS));
+    drop(file);
+    device.remove().expect("no file is open");
+    between.unload();
+    below.unload();
+}
+
 /// One request is forwarded and returns, while another one completes it in the function driver.
 fn released_by_another_thread(kernel: &Arc<Kernel>, function: u32) {
     let stack = Stack::new(kernel);

@@ -6,21 +6,23 @@ mod common;
 mod raw;
 
 use std::{
+    ffi::c_void,
+    ptr::null_mut,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
     time::Duration,
 };
 
-use common::{kernel, load};
-use nt::{IRP, NTSTATUS, irp};
-use ntmodel::Driver;
+use common::{kernel, load, load_filter};
+use nt::{DEVICE_OBJECT, IRP, NTSTATUS, irp};
+use ntmodel::{Device as Dev, Driver, Kernel};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use raw::Control;
 use wdm::{
-    ControlCode, Device, Error, Handled, Irp, Lower, NewDevice, PassiveLevel, PendedIrp, SpinLock,
-    irql::CallerLevel,
+    ControlCode, Device, Error, Filter, Handled, Irp, Lower, NewDevice, NewFilter, PassiveLevel,
+    PendedIrp, SpinLock, irql::CallerLevel,
 };
 
 const CODE: u32 = 0x22_2000;
@@ -36,12 +38,17 @@ struct Counts;
 impl Control for Counts {
     fn control(irp: *mut IRP) -> NTSTATUS {
         RECEIVED.fetch_add(1, SeqCst);
-        // SAFETY: the dispatch routine owns the IRP.
-        unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
-        nt::STATUS_SUCCESS
+        succeed(irp)
     }
+}
+
+/// Completes a request that a dispatch routine owns.
+fn succeed(irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the caller owns the IRP.
+    unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
+    // SAFETY: as above.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    nt::STATUS_SUCCESS
 }
 
 /// The upper driver's device: in each call of `remove` it sends a request of its own, and in the second it forwards the one that it has kept.
@@ -110,4 +117,100 @@ fn nothing_is_sent_to_the_lower_driver_after_the_removal_was_passed_down() {
     assert_eq!(RECEIVED.load(SeqCst), 1);
     above.unload();
     below.unload();
+}
+
+/// The lower driver: while it is removed, the system sends requests to the device stack.
+struct IsAskedAgain;
+
+/// How many of these requests have come to the lower driver, and how many have ended before.
+static ARRIVED: AtomicU32 = AtomicU32::new(0);
+static REFUSED: AtomicU32 = AtomicU32::new(0);
+
+impl Control for IsAskedAgain {
+    fn control(irp: *mut IRP) -> NTSTATUS {
+        ARRIVED.fetch_add(1, SeqCst);
+        succeed(irp)
+    }
+
+    fn remove(object: *mut DEVICE_OBJECT) {
+        // SAFETY: the device object is valid, and the one above is still attached to it.
+        let top = unsafe { (*object).AttachedDevice };
+        for major in [nt::IRP_MJ_POWER, nt::IRP_MJ_SYSTEM_CONTROL] {
+            if send(top, major) == nt::STATUS_DELETE_PENDING {
+                REFUSED.fetch_add(1, SeqCst);
+            }
+        }
+    }
+}
+
+/// Sends a request as the system does, and returns its status.
+fn send(top: *mut DEVICE_OBJECT, major: usize) -> NTSTATUS {
+    unsafe extern "C" fn stop(_: *mut DEVICE_OBJECT, _: *mut IRP, _: *mut c_void) -> NTSTATUS {
+        nt::STATUS_MORE_PROCESSING_REQUIRED
+    }
+
+    // SAFETY: the device object is valid; so below.
+    let stack_size = unsafe { (*top).StackSize };
+    // SAFETY: as above.
+    let irp = unsafe { nt::IoAllocateIrp(stack_size, 0) };
+    // SAFETY: this thread owns the IRP; so below.
+    let next = unsafe { nt::IoGetNextIrpStackLocation(irp) };
+    // SAFETY: as above.
+    unsafe { (*next).MajorFunction = u8::try_from(major).expect("a byte") };
+    // SAFETY: as above.
+    unsafe { (*next).MinorFunction = nt::IRP_MN_SET_POWER };
+    // SAFETY: as above.
+    unsafe { irp::set_status(irp, nt::STATUS_NOT_SUPPORTED) };
+    // SAFETY: as above.
+    unsafe { irp::IoSetCompletionRoutine(irp, Some(stop), null_mut(), true, true, true) };
+    // SAFETY: as above.
+    unsafe { nt::IofCallDriver(top, irp) };
+    // SAFETY: `stop` has stopped the completion.
+    let status = unsafe { irp::status(irp) };
+    // SAFETY: as above.
+    unsafe { nt::IoFreeIrp(irp) };
+    status
+}
+
+struct PassesOn;
+
+impl Filter for PassesOn {
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+}
+
+struct Functions;
+
+impl Device for Functions {
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+}
+
+/// Loads a driver above the lower one, and removes their device.
+fn add_and_remove(
+    load: impl FnOnce(&Arc<Kernel>) -> Driver,
+    add: impl FnOnce(&Driver, &Dev) -> Result<(), NTSTATUS>,
+) {
+    let kernel = kernel();
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let below = unsafe { Driver::load(&kernel, raw::entry::<IsAskedAgain>) }.expect("DriverEntry");
+    let above = load(&kernel);
+    let device = below.add_device().expect("AddDevice");
+    add(&above, &device).expect("AddDevice");
+    device.start().expect("the device starts");
+    device.remove().expect("no file is open");
+    above.unload();
+    below.unload();
+}
+
+/// Power requests and those of WMI can come at any time: the power manager sends what was requested before the removal.
+#[test]
+fn no_request_of_the_system_is_passed_on_after_the_removal_was_passed_down() {
+    add_and_remove(load::<Functions>, Driver::add_function);
+    add_and_remove(load_filter::<PassesOn>, Driver::add_filter);
+    assert_eq!((ARRIVED.load(SeqCst), REFUSED.load(SeqCst)), (0, 4));
 }

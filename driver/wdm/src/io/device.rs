@@ -450,7 +450,12 @@ impl NewDevice {
         shared: &Shared<Q>,
         operations: fn(&Q) -> &(dyn DeviceQueues + 'static),
     ) -> Result<(), Error> {
-        let queue = OwnedQueue::new(shared, operations);
+        self.keep(OwnedQueue::new(shared, operations))
+    }
+
+    // Not generic, so that it is compiled once.
+    #[inline(never)]
+    fn keep(&mut self, queue: OwnedQueue) -> Result<(), Error> {
         self.queues
             .try_reserve(1)
             .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;

@@ -204,7 +204,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
             let status = unsafe { complete(irp, started.map_or_else(Error::to_raw, |()| lower)) };
             // No power request is sent before the device is started.
             if started.is_ok() {
-                extension.object.power().started(&extension.object);
+                Power::started(&extension.object);
             }
             status
         }
