@@ -20,5 +20,3 @@ impl Filter for Mine {
         Ok(Ok::<_, Error>(Self(queue)))
     }
 }
-
-fn main() {}
