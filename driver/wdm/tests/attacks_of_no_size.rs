@@ -18,7 +18,7 @@ use wdm::{
     Device, Error, Event, EventType, FileState, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice,
     NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, RwSpinLock, Shared, StartIoOrder,
     StartIoQueue, Timer, TimerRoutine,
-    irql::{DispatchLevel, ObjectHeld, raise_to_dispatch},
+    irql::{DispatchLevel, raise_to_dispatch},
 };
 
 const QUEUE: u32 = 0x22_2000;
@@ -63,8 +63,6 @@ impl QueueCallbacks for Counted<CALLBACKS> {
     type Record = ();
 
     const LOOKUP: bool = true;
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     /// Every request has the same key.
     fn lookup_key(&self, _: &IrpView) -> u64 {

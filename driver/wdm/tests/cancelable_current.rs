@@ -13,8 +13,7 @@ use wdm::{
     CancelSpinLock, CancelableIrp, CurrentIrp, Device, Error, Guid, Handled, InterlockedLong, Irp,
     IrpView, NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared, SpinLock, Start,
     StartIoOrder, StartIoQueue,
-    irql::SpinLockHeld,
-    irql::{NoSpinLockHeld, ObjectHeld},
+    irql::{NoSpinLockHeld, SpinLockHeld},
 };
 
 /// Served, one at a time. Further requests have these codes plus a multiple of 4.
@@ -40,8 +39,6 @@ struct Stopping(Shared<State>);
 
 impl QueueCallbacks for Stopping {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     fn current_cancelled(&self, irp: &IrpView, _: &mut SpinLockHeld<CancelSpinLock>) {
         let serving = self.0.serving.read().cast_unsigned();

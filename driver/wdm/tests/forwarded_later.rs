@@ -10,10 +10,10 @@ use ntmodel::{Access, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
     CompletionRoutine, Device, Error, Filter, Guid, Handled, InterlockedLong, Irp, IrpQueue,
-    IrpView, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp,
-    QueueCallbacks, Returned, Shared, WorkItem, WorkItemRoutine,
+    MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks,
+    Returned, Shared, WorkItem, WorkItemRoutine,
     ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::{CallerLevel, ObjectHeld},
+    irql::CallerLevel,
 };
 
 const fn code(function: u32) -> u32 {
@@ -51,8 +51,6 @@ struct Quiet;
 
 impl QueueCallbacks for Quiet {
     type Record = Shared<Paused>;
-
-    fn before_completion(&self, _: &IrpView<Self::Record>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The record of a request: the queue to which it returns, and the work item that forwards it again.

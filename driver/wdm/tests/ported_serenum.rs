@@ -12,10 +12,10 @@ use ntmodel::{Access, Config, Device as Dev, Driver, Kernel, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     ControlCode, Device, Error, Event, EventType, Filter, Guid, Handled, InterlockedLong, Irp,
-    IrpQueue, IrpView, Lower, MajorFunction, Mutex, NewDevice, NewFilter, NtStatus, PassiveLevel,
+    IrpQueue, Lower, MajorFunction, Mutex, NewDevice, NewFilter, NtStatus, PassiveLevel,
     QueueCallbacks, Shared, SpinLock, Thread, ThreadRoutine,
     ctl_code::{Access as Right, Method, ctl_code},
-    irql::{CallerLevel, ObjectHeld},
+    irql::CallerLevel,
 };
 
 /// `IOCTL_SERIAL_SET_DTR` and others of ntddser.h.
@@ -141,8 +141,6 @@ struct Quiet;
 
 impl QueueCallbacks for Quiet {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The port, and the device on it, which sends its identification when both lines are set, the modem's way or the mouse's.

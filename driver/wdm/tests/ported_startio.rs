@@ -13,7 +13,7 @@ use wdm::{
     CancelSpinLock, CancelableIrp, Device, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus,
     PassiveLevel, QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Timer,
     TimerRoutine,
-    irql::{DispatchLevel, NoSpinLockHeld, ObjectHeld, SpinLockHeld},
+    irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
 };
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -23,8 +23,6 @@ struct Reads(Shared<Timer<Polling>>);
 
 impl QueueCallbacks for Reads {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     /// Starts the next read at once.
     fn current_cancelled(&self, _: &IrpView, held: &mut SpinLockHeld<CancelSpinLock>) {

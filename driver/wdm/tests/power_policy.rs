@@ -14,10 +14,9 @@ use ntmodel::{
 };
 use pinned_init::PinInit;
 use wdm::{
-    Device, DevicePowerState, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView,
-    NewDevice, NtStatus, PassiveLevel, PowerPolicy, PowerReference, PowerState, QueueCallbacks,
-    Shared,
-    irql::{CallerLevel, NoSpinLockHeld, ObjectHeld},
+    Device, DevicePowerState, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, NewDevice,
+    NtStatus, PassiveLevel, PowerPolicy, PowerReference, PowerState, QueueCallbacks, Shared,
+    irql::{CallerLevel, NoSpinLockHeld},
 };
 
 const S0: State = State::System(1);
@@ -36,8 +35,6 @@ struct Quiet;
 
 impl QueueCallbacks for Quiet {
     type Record = PowerReference;
-
-    fn before_completion(&self, _: &IrpView<PowerReference>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 struct Lamp {

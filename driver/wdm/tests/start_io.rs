@@ -13,7 +13,7 @@ use ntmodel::Request;
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CurrentIrp, Device, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, irql::ObjectHeld,
+    QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue,
 };
 
 /// The IOCTLs of the test's device: `PEND` plus four times a key pends the request with this key; the other one
@@ -39,8 +39,6 @@ struct Quiet;
 
 impl QueueCallbacks for Quiet {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     fn key(&self, irp: &IrpView) -> u32 {
         (irp.code() - PEND) / 4

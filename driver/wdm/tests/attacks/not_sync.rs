@@ -5,9 +5,8 @@ use core::cell::Cell;
 
 use pinned_init::PinInit;
 use wdm::{
-    Device, Dpc, DpcRoutine, Error, FileState, Filter, IrpView, NewDevice, NewFilter, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, Thread, ThreadRoutine, Timer, TimerRoutine, WorkItem, WorkItemRoutine,
-    irql::{DispatchLevel, ObjectHeld},
+    Device, Dpc, DpcRoutine, Error, FileState, Filter, NewDevice, NewFilter, PassiveLevel, QueueCallbacks, Shared, Thread,
+    ThreadRoutine, Timer, TimerRoutine, WorkItem, WorkItemRoutine, irql::DispatchLevel,
 };
 
 struct Mine(Cell<u32>);
@@ -34,8 +33,6 @@ impl Filter for Mine { //~ E0277
 
 impl QueueCallbacks for Mine { //~ E0277
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 impl DpcRoutine for Mine { //~ E0277

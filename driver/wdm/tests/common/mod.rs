@@ -6,7 +6,7 @@
 use std::{cell::RefCell, collections::HashMap, env, process::Command, rc::Rc, sync::Arc};
 
 use ntmodel::{Access, Clock, Config, Device, Driver, File, Kernel, Request};
-use wdm::{IrpView, NtStatus, QueueCallbacks, irql::ObjectHeld};
+use wdm::QueueCallbacks;
 
 /// Callbacks that do nothing; with `LOOKUP`, the queue finds its IRPs by key.
 #[derive(Default)]
@@ -16,8 +16,6 @@ impl<const LOOKUP: bool> QueueCallbacks for Quiet<LOOKUP> {
     type Record = ();
 
     const LOOKUP: bool = LOOKUP;
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// Makes a kernel for one thread, which aborts the test at a violation.
