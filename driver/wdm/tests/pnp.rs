@@ -5,7 +5,7 @@ mod common;
 use std::cell::Cell;
 
 use common::{kernel, start};
-use ntmodel::{Access, BusAnswer};
+use ntmodel::BusAnswer;
 use pinned_init::PinInit;
 use wdm::{Device, Error, Guid, NewDevice, PassiveLevel};
 
@@ -41,7 +41,8 @@ impl Device for Stoppable {
 
 #[test]
 fn device_is_stopped_unless_its_driver_refuses() {
-    let (driver, device) = start::<Stoppable>(&kernel());
+    let stack = start::<Stoppable>(&kernel());
+    let device = &stack.device;
     CAN_STOP.set(false);
     let refused = device.pnp(nt::IRP_MN_QUERY_STOP_DEVICE);
     assert_eq!(refused, nt::STATUS_DEVICE_BUSY);
@@ -51,30 +52,30 @@ fn device_is_stopped_unless_its_driver_refuses() {
     assert_eq!(device.pnp(nt::IRP_MN_STOP_DEVICE), 0);
     assert_eq!(device.pnp(nt::IRP_MN_START_DEVICE), 0);
     assert_eq!(STARTS.get(), 2);
-    device.remove().expect("no file is open");
-    driver.unload();
+    stack.unload();
 }
 
 #[test]
 fn special_file_is_refused_and_one_that_leaves_is_not() {
-    let (driver, device) = start::<Stoppable>(&kernel());
+    let stack = start::<Stoppable>(&kernel());
+    let device = &stack.device;
     // The bus driver's answer shows which request reaches it.
     let answer = BusAnswer::Fail(nt::STATUS_DEVICE_BUSY);
     device.bus_answers(nt::IRP_MN_DEVICE_USAGE_NOTIFICATION, answer);
     assert_eq!(device.usage_notification(true), nt::STATUS_UNSUCCESSFUL);
     assert_eq!(device.usage_notification(false), nt::STATUS_DEVICE_BUSY);
-    device.remove().expect("no file is open");
-    driver.unload();
+    stack.unload();
 }
 
 #[test]
 fn interface_is_disabled_once_in_a_surprise_removal() {
-    let (driver, device) = start::<Stoppable>(&kernel());
-    let file = device.open(Access::ReadWrite).expect("it opens");
+    let stack = start::<Stoppable>(&kernel());
+    let device = &stack.device;
+    let file = stack.open();
     device.surprise_remove();
     assert!(!device.is_interface_enabled());
     // Now the device is removed; the model stops the system if the interface is disabled again.
     file.close();
     assert!(device.is_removed());
-    driver.unload();
+    stack.unload();
 }

@@ -13,9 +13,8 @@ use std::{
     time::Duration,
 };
 
-use common::{kernel, load};
-use nt::{IRP, NTSTATUS, irp};
-use ntmodel::Driver;
+use common::{Stack, kernel, load, status};
+use nt::{IRP, NTSTATUS};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use raw::Control;
 use wdm::{
@@ -36,11 +35,7 @@ struct Counts;
 impl Control for Counts {
     fn control(irp: *mut IRP) -> NTSTATUS {
         RECEIVED.fetch_add(1, SeqCst);
-        // SAFETY: the dispatch routine owns the IRP.
-        unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
-        nt::STATUS_SUCCESS
+        raw::complete(irp, nt::STATUS_SUCCESS)
     }
 }
 
@@ -95,19 +90,14 @@ impl Device for SwitchesOff {
 #[test]
 fn nothing_is_sent_to_the_lower_driver_after_the_removal_was_passed_down() {
     let kernel = kernel();
-    // SAFETY: the entry point is that of a driver on `nt`.
-    let below = unsafe { Driver::load(&kernel, raw::entry::<Counts>) }.expect("DriverEntry");
-    let above = load::<SwitchesOff>(&kernel);
-    let device = below.add_device().expect("AddDevice");
-    above.add_function(&device).expect("AddDevice");
-    device.start().expect("the device starts");
+    let (below, above) = (raw::load::<Counts>(&kernel), load::<SwitchesOff>(&kernel));
+    let stack = Stack::new(below).function(above).started();
+    let device = &stack.device;
     let kept = device.internal_device_control(CODE, &[], Vec::new());
     device.remove().expect("no file is open");
-    let end = kept.wait(Duration::from_secs(5)).expect("it ends");
-    assert_eq!(end.status, nt::STATUS_DELETE_PENDING);
+    assert_eq!(status(&kept), nt::STATUS_DELETE_PENDING);
     let returned = RETURNED.lock().expect("no test has failed");
     assert_eq!(*returned, [Some(Ok(0)), Some(Err(Error::DELETE_PENDING))]);
     assert_eq!(RECEIVED.load(SeqCst), 1);
-    above.unload();
-    below.unload();
+    stack.unload();
 }
