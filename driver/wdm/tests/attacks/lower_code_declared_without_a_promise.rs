@@ -3,5 +3,3 @@
 use wdm::ControlCode;
 
 const CONNECT: ControlCode = ControlCode::new(0x0b_0203); //~ E0133
-
-fn main() {}

@@ -4,5 +4,3 @@ use wdm::{DeviceObject, QueueOwner};
 
 struct Mine(DeviceObject);
 impl QueueOwner for Mine {} //~ E0277
-
-fn main() {}
