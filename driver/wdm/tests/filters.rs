@@ -451,7 +451,7 @@ impl Filter for Declines {
     }
 }
 
-/// Guidelines for Writing AddDevice Routines: the filter's routine returns STATUS_SUCCESS, and the device works without the filter.
+/// Guidelines for Writing AddDevice Routines: the filter's routine succeeds, and the device works without the filter.
 #[test]
 fn device_that_a_filter_does_not_serve_works_without_it() {
     let kernel = kernel();
