@@ -216,12 +216,12 @@ fn served_request_that_was_cancelled_before_is_not_made_cancelable() {
 /// The error says that it is the device that goes.
 #[test]
 fn served_request_of_a_removed_device_is_not_made_cancelable() {
-    let (loaded, file) = Loaded::new(&kernel());
+    let (stack, file) = started(&kernel());
     let request = file.device_control(HOLD, &[], Vec::new());
-    loaded.device.surprise_remove();
+    stack.device.surprise_remove();
     assert_eq!(request.status(), Some(nt::STATUS_DELETE_PENDING));
     file.close();
-    loaded.unload();
+    stack.unload();
 }
 
 #[test]
