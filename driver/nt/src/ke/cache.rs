@@ -6,7 +6,7 @@
 use crate::MDL;
 
 #[cfg(all(feature = "wdk", target_arch = "aarch64"))]
-#[link(name = "ntoskrnl")]
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     /// Flushes a buffer from the caches of data and of instructions of all processors.
     pub fn KeFlushIoBuffers(Mdl: *mut MDL, ReadOperation: u8, DmaOperation: u8);
