@@ -15,7 +15,7 @@ use wdm::{
     Arrival, Busy, CancelSpinLockGuard, CancelableIrp, CurrentIrp, DeviceQueue, DeviceQueueNode,
     Dpc, DpcRoutine, FileIrp, Guard, Handled, Insert, InterlockedList, InterlockedOwner,
     InterlockedStack, Irp, IrpQueue, IrpView, KeepIrql, Lookaside, LookasideBox, LowerIrp,
-    LowerIrpHandle, LowerIrpRoutine, Mutex, Node, NtStatus, PassiveLevel, PendedIrp, PoolAllocator,
+    LowerIrpHandle, LowerIrpRoutine, Mutex, Node, PassiveLevel, PendedIrp, PoolAllocator,
     QueueCallbacks, QueuedSpinLock, Record, RegistryKey, Remove, Reply, RestoreIrql, Returned,
     Rundown, RwSpinLock, SList, Shared, SpinLock, Start, StartIoQueue, Thread, ThreadRoutine,
     Timer, TimerRoutine, UserBuffer, WorkItem, WorkItemRoutine, Zone, ZoneBox,
@@ -59,8 +59,6 @@ struct Callbacks<R>(PhantomData<fn(R) -> R>);
 
 impl<R: Record> QueueCallbacks for Callbacks<R> {
     type Record = R;
-
-    fn before_completion(&self, _: &IrpView<R>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// A record with a target that is not `Sync`.

@@ -77,9 +77,10 @@ fn without_routines_blocks_are_of_the_pool() {
         initialise(&mut list, 32);
         initialise_paged(&mut paged);
         let (list, paged) = (list.as_mut_ptr(), paged.as_mut_ptr());
-        // SAFETY: both lists are initialised.
-        let kinds = unsafe { [(*list).L.Type, (*paged).L.Type] };
-        assert_eq!(kinds, [NonPagedPool, PagedPool]);
+        // SAFETY: the list is initialised.
+        assert_eq!(unsafe { (*list).L.Type }, NonPagedPool);
+        // SAFETY: as above.
+        assert_eq!(unsafe { (*paged).L.Type }, PagedPool);
         let block = nt!(ExAllocateFromNPagedLookasideList(list));
         let other = nt!(ExAllocateFromPagedLookasideList(paged));
         // A block that does not come from the list is freed by the same routine.

@@ -63,17 +63,12 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 /// # Examples
 ///
 /// ```
-/// use wdm::{
-///     Error, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared,
-///     irql::ObjectHeld,
-/// };
+/// use wdm::{Error, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared};
 ///
 /// struct Quiet;
 ///
 /// impl QueueCallbacks for Quiet {
 ///     type Record = ();
-///
-///     fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 /// }
 ///
 /// struct Waiters {

@@ -155,6 +155,8 @@ extern "win64" fn v_dbg_print_ex(
     arguments: *const [u64; 8],
 ) -> u32 {
     // SAFETY: the arguments are on the stack of the image. The last ones can be other values there.
-    let [a, b, c, d, e, f, g, h] = unsafe { arguments.read() };
-    dbg_print_ex(component, level, format, a, b, c, d, e, f, g, h)
+    let of = unsafe { arguments.read() };
+    dbg_print_ex(
+        component, level, format, of[0], of[1], of[2], of[3], of[4], of[5], of[6], of[7],
+    )
 }
