@@ -113,6 +113,8 @@ pub const IRP_MN_QUERY_STOP_DEVICE: u8 = 0x05;
 pub const IRP_MN_CANCEL_STOP_DEVICE: u8 = 0x06;
 pub const IRP_MN_QUERY_INTERFACE: u8 = 0x08;
 pub const IRP_MN_QUERY_CAPABILITIES: u8 = 0x09;
+/// `SurpriseRemovalOK` in `DEVICE_CAPABILITIES`, the tenth of its bit fields.
+pub const SURPRISE_REMOVAL_OK: u32 = 1 << 9;
 pub const IRP_MN_DEVICE_USAGE_NOTIFICATION: u8 = 0x16;
 pub const IRP_MN_SURPRISE_REMOVAL: u8 = 0x17;
 
@@ -156,6 +158,11 @@ pub const SE_SELF_RELATIVE: u16 = 0x8000;
 pub const OBJ_CASE_INSENSITIVE: u32 = 0x40;
 pub const OBJ_KERNEL_HANDLE: u32 = 0x200;
 pub const KEY_READ: u32 = 0x2_0019;
+pub const KEY_WRITE: u32 = 0x2_0006;
+pub const KEY_ALL_ACCESS: u32 = 0xf_003f;
+pub const REG_SZ: u32 = 1;
+pub const REG_BINARY: u32 = 3;
+pub const REG_MULTI_SZ: u32 = 7;
 pub const REG_DWORD: u32 = 4;
 pub const PLUGPLAY_REGKEY_DEVICE: u32 = 1;
 pub const PLUGPLAY_REGKEY_DRIVER: u32 = 2;

@@ -235,7 +235,9 @@ fn ends_once(request: &Request) {
 }
 
 fn beside<const CODE: u32>(kernel: &Arc<Kernel>) {
-    let stack = Stack::with_function(load_filter::<Below>(kernel), load::<Above>(kernel)).started();
+    let stack = Stack::new(load_filter::<Below>(kernel))
+        .function(load::<Above>(kernel))
+        .started();
     let send = |file: &File, code| file.device_control(code, &[], Vec::new());
     let file = Arc::new(
         stack

@@ -5,14 +5,11 @@ mod common;
 #[path = "common/raw.rs"]
 mod raw;
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering::SeqCst},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use common::{Quiet, kernel, load, load_filter};
+use common::{Quiet, Stack, kernel, load, load_filter};
 use nt::{IRP, NTSTATUS, irp};
-use ntmodel::{Access, Driver};
+use ntmodel::Access;
 use pinned_init::PinInit;
 use raw::Control;
 use wdm::{
@@ -47,11 +44,7 @@ impl Control for Probes {
             // SAFETY: both were probed.
             unsafe { output.copy_from_nonoverlapping(input, 4) };
         }
-        // SAFETY: as above.
-        unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
-        nt::STATUS_SUCCESS
+        raw::complete(irp, nt::STATUS_SUCCESS)
     }
 }
 
@@ -94,20 +87,18 @@ impl Filter for Delays {
 #[test]
 fn a_request_with_addresses_of_its_process_is_not_forwarded_in_another_one() {
     let kernel = kernel();
-    // SAFETY: the entry point is that of a driver on `nt`.
-    let below = unsafe { Driver::load(&kernel, raw::entry::<Probes>) }.expect("DriverEntry");
-    let above = load_filter::<Delays>(&kernel);
-    let device = below.add_device().expect("AddDevice");
-    above.add_filter(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open_anyway(Access::ReadWrite).expect("it opens");
+    let stack = Stack::new(raw::load::<Probes>(&kernel)).filter(load_filter::<Delays>(&kernel));
+    let stack = stack.started();
+    let file = stack
+        .device
+        .open_anyway(Access::ReadWrite)
+        .expect("it opens");
     for (code, status, output) in [
         (AT_ONCE, nt::STATUS_SUCCESS, [1, 2, 3, 4]),
         (ONE_WAY, nt::STATUS_INVALID_DEVICE_REQUEST, [0; 4]),
         (AND_WAIT, nt::STATUS_INVALID_DEVICE_REQUEST, [0; 4]),
     ] {
-        let sent = file.device_control(code, &[1, 2, 3, 4], vec![0; 4]);
-        let end = sent.wait(Duration::from_secs(5)).expect("it ends");
+        let end = common::end(&file.device_control(code, &[1, 2, 3, 4], vec![0; 4]));
         assert_eq!(
             (end.status, end.output),
             (status, output.to_vec()),
@@ -116,9 +107,7 @@ fn a_request_with_addresses_of_its_process_is_not_forwarded_in_another_one() {
     }
     assert_eq!(RECEIVED.load(SeqCst), 1);
     file.close();
-    device.remove().expect("no file is open");
-    above.unload();
-    below.unload();
+    stack.unload();
 }
 
 /// A lower driver with direct I/O: fills the pages that it gets.
@@ -139,11 +128,7 @@ impl Control for FillsPages {
             // SAFETY: as above.
             unsafe { irp::set_information(irp, 4) };
         }
-        // SAFETY: as above.
-        unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
-        nt::STATUS_SUCCESS
+        raw::complete(irp, nt::STATUS_SUCCESS)
     }
 }
 
@@ -171,19 +156,15 @@ impl<const IS_DIRECT: bool> Device for Forwards<IS_DIRECT> {
 /// Reads from a device with direct I/O through a function driver, and returns the status and the bytes.
 fn read_through<D: Device>() -> (NTSTATUS, Vec<u8>) {
     let kernel = kernel();
-    // SAFETY: the entry point is that of a driver on `nt`.
-    let below = unsafe { Driver::load(&kernel, raw::entry::<FillsPages>) }.expect("DriverEntry");
-    let above = load::<D>(&kernel);
-    let device = below.add_device().expect("AddDevice");
-    above.add_function(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open_anyway(Access::ReadWrite).expect("it opens");
-    let end = file.read(0, 4).wait(Duration::from_secs(5));
-    let end = end.expect("it ends");
+    let stack = Stack::new(raw::load::<FillsPages>(&kernel)).function(load::<D>(&kernel));
+    let stack = stack.started();
+    let file = stack
+        .device
+        .open_anyway(Access::ReadWrite)
+        .expect("it opens");
+    let end = common::end(&file.read(0, 4));
     file.close();
-    device.remove().expect("no file is open");
-    above.unload();
-    below.unload();
+    stack.unload();
     (end.status, end.output)
 }
 

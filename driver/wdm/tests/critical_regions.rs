@@ -1,10 +1,9 @@
 //! A thread of user mode handles a request in a critical region, and so does every thread that accesses a value that can be run down.
 //! Otherwise user mode could suspend it, and the removal of the device or another program would wait for it
-//! (<https://learn.microsoft.com/windows-hardware/drivers/kernel/run-down-protection>).
+//! ([Run-Down Protection](https://learn.microsoft.com/windows-hardware/drivers/kernel/run-down-protection)).
 
 mod common;
 
-use ntmodel::Access;
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     Device, Error, FileState, Guid, Handled, Irp, NewDevice, NtStatus, PassiveLevel, Rundown,
@@ -77,11 +76,8 @@ impl Device for Regions {
 #[test]
 fn user_mode_cannot_suspend_a_thread_that_others_wait_for() {
     let kernel = common::kernel();
-    let (driver, device) = common::start::<Regions>(&kernel);
-    let file = device.open(Access::ReadWrite).expect("the device opens");
-    let request = file.device_control(0x22_2000, &[], Vec::new());
+    let stack = common::start::<Regions>(&kernel);
+    let request = stack.open().device_control(0x22_2000, &[], Vec::new());
     assert_eq!(request.status(), Some(nt::STATUS_SUCCESS));
-    drop(file);
-    device.remove().expect("no file is open");
-    driver.unload();
+    stack.unload();
 }

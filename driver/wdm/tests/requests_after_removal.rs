@@ -15,9 +15,9 @@ use std::{
     time::Duration,
 };
 
-use common::{kernel, load, load_filter};
+use common::{Stack, kernel, load, load_filter, status};
 use nt::{DEVICE_OBJECT, IRP, NTSTATUS, irp};
-use ntmodel::{Device as Dev, Driver, Kernel};
+use ntmodel::Kernel;
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use raw::Control;
 use wdm::{
@@ -38,17 +38,8 @@ struct Counts;
 impl Control for Counts {
     fn control(irp: *mut IRP) -> NTSTATUS {
         RECEIVED.fetch_add(1, SeqCst);
-        succeed(irp)
+        raw::complete(irp, nt::STATUS_SUCCESS)
     }
-}
-
-/// Completes a request that a dispatch routine owns.
-fn succeed(irp: *mut IRP) -> NTSTATUS {
-    // SAFETY: the caller owns the IRP.
-    unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
-    // SAFETY: as above.
-    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
-    nt::STATUS_SUCCESS
 }
 
 /// The upper driver's device: in each call of `remove` it sends a request of its own, and in the second it forwards the one that it has kept.
@@ -102,21 +93,16 @@ impl Device for SwitchesOff {
 #[test]
 fn nothing_is_sent_to_the_lower_driver_after_the_removal_was_passed_down() {
     let kernel = kernel();
-    // SAFETY: the entry point is that of a driver on `nt`.
-    let below = unsafe { Driver::load(&kernel, raw::entry::<Counts>) }.expect("DriverEntry");
-    let above = load::<SwitchesOff>(&kernel);
-    let device = below.add_device().expect("AddDevice");
-    above.add_function(&device).expect("AddDevice");
-    device.start().expect("the device starts");
+    let (below, above) = (raw::load::<Counts>(&kernel), load::<SwitchesOff>(&kernel));
+    let stack = Stack::new(below).function(above).started();
+    let device = &stack.device;
     let kept = device.internal_device_control(CODE, &[], Vec::new());
     device.remove().expect("no file is open");
-    let end = kept.wait(Duration::from_secs(5)).expect("it ends");
-    assert_eq!(end.status, nt::STATUS_DELETE_PENDING);
+    assert_eq!(status(&kept), nt::STATUS_DELETE_PENDING);
     let returned = RETURNED.lock().expect("no test has failed");
     assert_eq!(*returned, [Some(Ok(0)), Some(Err(Error::DELETE_PENDING))]);
     assert_eq!(RECEIVED.load(SeqCst), 1);
-    above.unload();
-    below.unload();
+    stack.unload();
 }
 
 /// The lower driver: while it is removed, the system sends requests to the device stack.
@@ -129,7 +115,7 @@ static REFUSED: AtomicU32 = AtomicU32::new(0);
 impl Control for IsAskedAgain {
     fn control(irp: *mut IRP) -> NTSTATUS {
         ARRIVED.fetch_add(1, SeqCst);
-        succeed(irp)
+        raw::complete(irp, nt::STATUS_SUCCESS)
     }
 
     fn remove(object: *mut DEVICE_OBJECT) {
@@ -190,27 +176,20 @@ impl Device for Functions {
     }
 }
 
-/// Loads a driver above the lower one, and removes their device.
-fn add_and_remove(
-    load: impl FnOnce(&Arc<Kernel>) -> Driver,
-    add: impl FnOnce(&Driver, &Dev) -> Result<(), NTSTATUS>,
-) {
-    let kernel = kernel();
-    // SAFETY: the entry point is that of a driver on `nt`.
-    let below = unsafe { Driver::load(&kernel, raw::entry::<IsAskedAgain>) }.expect("DriverEntry");
-    let above = load(&kernel);
-    let device = below.add_device().expect("AddDevice");
-    add(&above, &device).expect("AddDevice");
-    device.start().expect("the device starts");
-    device.remove().expect("no file is open");
-    above.unload();
-    below.unload();
+/// Returns the stack of the lower driver alone.
+fn asked_again(kernel: &Arc<Kernel>) -> Stack {
+    Stack::new(raw::load::<IsAskedAgain>(kernel))
 }
 
 /// Power requests and those of WMI can come at any time: the power manager sends what was requested before the removal.
 #[test]
 fn no_request_of_the_system_is_passed_on_after_the_removal_was_passed_down() {
-    add_and_remove(load::<Functions>, Driver::add_function);
-    add_and_remove(load_filter::<PassesOn>, Driver::add_filter);
+    let kernels = [kernel(), kernel()];
+    let function = asked_again(&kernels[0]).function(load::<Functions>(&kernels[0]));
+    let filter = asked_again(&kernels[1]).filter(load_filter::<PassesOn>(&kernels[1]));
+    for stack in [function.started(), filter.started()] {
+        stack.device.remove().expect("no file is open");
+        stack.unload();
+    }
     assert_eq!((ARRIVED.load(SeqCst), REFUSED.load(SeqCst)), (0, 4));
 }

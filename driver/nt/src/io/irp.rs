@@ -22,7 +22,7 @@ use crate::{
     model::{Inline, before},
 };
 
-pub use pnp::usage_in_path;
+pub use pnp::{add_capabilities, usage_in_path};
 pub use power::{Power, power};
 
 /// `IRP.Tail.Overlay`, whose inner unions and structures are anonymous.

@@ -65,7 +65,7 @@ impl<T> Rundown<T> {
     /// [ExInitializeRundownProtection](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinitializerundownprotection).
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`.
+    /// At most `APC_LEVEL`, where the initialiser runs.
     #[doc(alias = "ExInitializeRundownProtection")]
     pub fn new(value: T) -> impl PinInit<Self> {
         pin_init!(Self {
@@ -89,6 +89,8 @@ impl<T> Rundown<T> {
     /// does not wait itself.
     #[doc(alias = "ExAcquireRundownProtection")]
     #[doc(alias = "ExReleaseRundownProtection")]
+    #[doc(alias = "KeEnterCriticalRegion")]
+    #[doc(alias = "KeLeaveCriticalRegion")]
     pub fn access<L: AtMostDispatch, R>(
         &self,
         _irql: &mut L,

@@ -32,7 +32,8 @@ use crate::{
 /// A filter has no state for each open file: the fields of the file object belong to the function driver.
 ///
 /// WDK: [Filter Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/filter-drivers),
-/// [Guidelines for Writing AddDevice Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/guidelines-for-writing-adddevice-routines).
+/// [AddDevice Routines in Function or Filter
+/// Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/adddevice-routines-in-function-or-filter-drivers).
 ///
 /// # Examples
 ///
@@ -98,7 +99,8 @@ pub trait Filter: Send + Sync + Sized + 'static {
     /// `PASSIVE_LEVEL`.
     ///
     /// # Errors
-    /// The error with which `AddDevice` fails; the PnP manager then does not start the device, whose other drivers are not used either.
+    /// The error with which `AddDevice` fails. Then the PnP manager does not start the device, with all its drivers: a filter that has nothing to
+    /// do for a device is [not added](Filter::serves) to it.
     #[doc(alias = "AddDevice")]
     fn add(
         device: &mut NewFilter,

@@ -180,6 +180,15 @@ impl<'a> IrpData<'a> {
         }
     }
 
+    /// Checks that the output has room for so many bytes.
+    #[inline]
+    pub(super) fn check_output(self, size: usize) -> Result<(), Error> {
+        if self.output_length()? < size {
+            return Err(Error::BUFFER_TOO_SMALL);
+        }
+        Ok(())
+    }
+
     /// Returns as many bytes of the output in the system buffer as were written; not more than it holds.
     pub(super) fn written(self, length: usize) -> Result<&'a [u8], Error> {
         let (Buffering::System, room) = self.output() else {
@@ -299,9 +308,7 @@ impl<'a> IrpData<'a> {
     /// As for [`IrpData::write_at`].
     #[inline(never)]
     pub(super) unsafe fn write(self, reply: &[u8]) -> Result<usize, Error> {
-        if self.output_length()? < reply.len() {
-            return Err(Error::BUFFER_TOO_SMALL);
-        }
+        self.check_output(reply.len())?;
         // SAFETY: the output is at least as long, which was checked above; the rest is guaranteed by the caller.
         unsafe { self.write_at(0, reply) }?;
         Ok(reply.len())

@@ -16,9 +16,9 @@ use crate::{
     QueueCallbacks, Shared,
     io::{
         cancel_lock::release_in_cancel_routine,
-        device::DeviceQueues,
         device_object::Deferred,
         file::{self, Queued},
+        owned_queue::DeviceQueues,
         queue_callbacks::end,
         refusal::Refusal,
     },
@@ -449,6 +449,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
 
     /// Carries out the steps that were determined under the lock, after its release, until there is an IRP to start
     /// or none.
+    #[inline(never)]
     fn follow<L: NoSpinLockHeld>(&self, mut step: Step, key: u32, irql: &mut L) -> Start<C> {
         loop {
             match step {
@@ -477,7 +478,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
 
     /// Completes every queued IRP, and the one that is being served if it is cancelable.
     fn end_waiting<L: NoSpinLockHeld>(&self, status: NtStatus, irql: &mut L) {
-        self.end_each(irql, |held| {
+        self.end_each(irql, &mut |held| {
             // SAFETY: the lock is held.
             let served = unsafe { self.withdraw_cancelable(status, None, held) };
             // SAFETY: as above.
@@ -489,10 +490,10 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     fn end_each<L: NoSpinLockHeld>(
         &self,
         irql: &mut L,
-        mut take: impl FnMut(&mut SpinLockHeld<CancelSpinLock>) -> Step,
+        take: &mut dyn FnMut(&mut SpinLockHeld<CancelSpinLock>) -> Step,
     ) {
         loop {
-            match CancelSpinLock::with(irql, &mut take) {
+            match CancelSpinLock::with(irql, &mut *take) {
                 // SAFETY: `withdraw` won the exchange of the Cancel routine and removed the IRP from the queue.
                 Step::End(irp, status, _) => unsafe {
                     end(&raw const self.callbacks, irp, status, irql);
@@ -541,7 +542,7 @@ impl<C: QueueCallbacks> DeviceQueues for StartIoQueue<C> {
     fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel) {
         // SAFETY: the lock is held. After this, no IRP of the file is queued.
         CancelSpinLock::with(irql, |_| unsafe { file.set_cleaned_up() });
-        self.end_each(irql, |held| {
+        self.end_each(irql, &mut |held| {
             // SAFETY: the lock is held.
             let served = unsafe { self.withdraw_cancelable(NtStatus::CANCELLED, Some(file), held) };
             if let Some(step) = served {

@@ -1,8 +1,9 @@
 //! A function driver on `nt`, which completes its `IRP_MN_REMOVE_DEVICE` even if it has a request.
 
-use std::ptr::null_mut;
+use std::{ptr::null_mut, sync::Arc};
 
 use nt::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, UNICODE_STRING, irp};
+use ntmodel::{Driver, Kernel};
 
 /// What the driver does with requests that are not for PnP.
 pub trait Control: 'static {
@@ -16,8 +17,23 @@ pub trait Control: 'static {
     fn remove(_object: *mut DEVICE_OBJECT) {}
 }
 
+/// Loads the driver.
+pub fn load<C: Control>(kernel: &Arc<Kernel>) -> Driver {
+    // SAFETY: the entry point is that of a driver on `nt`.
+    unsafe { Driver::load(kernel, entry::<C>) }.expect("DriverEntry")
+}
+
+/// Completes an IRP with a status.
+pub fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
+    // SAFETY: the caller owns the IRP; so below.
+    unsafe { irp::set_status(irp, status) };
+    // SAFETY: as above.
+    unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+    status
+}
+
 /// The `DriverEntry`.
-pub unsafe extern "C" fn entry<C: Control>(
+unsafe extern "C" fn entry<C: Control>(
     driver: *mut DRIVER_OBJECT,
     _: *mut UNICODE_STRING,
 ) -> NTSTATUS {
