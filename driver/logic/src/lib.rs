@@ -24,7 +24,6 @@ use wdm::{
     Device, DeviceObject, Dpc, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView,
     NewDevice, Node, NtStatus, PassiveLevel, QueueCallbacks, RegistryKey, Shared, StartIoOrder,
     Timer, Zone,
-    irql::ObjectHeld,
     log::{self, Level, Part},
 };
 
@@ -374,6 +373,4 @@ struct Alone;
 
 impl QueueCallbacks for Alone {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
