@@ -97,7 +97,8 @@ impl Call {
             .config
             .locations
             .then(|| callers(1).pop())
-            .flatten();
+            .flatten()
+            .map(String::into_boxed_str);
         let held = Held {
             lock,
             kind,
@@ -190,29 +191,32 @@ impl Call {
             self.stop(bug_check, rule, what);
         }
         let held = self.held.pop_if(|last| last.lock == lock);
-        let describe = |last: &Held| (last.lock, last.to_string());
-        let other = held.is_none().then(|| self.held.innermost(describe));
-        let Some((last, described)) = other.flatten() else {
-            if let Some(held) = &held {
-                self.kernel.ke().hold_times.note(held);
-            }
-            word.store(now & !OWNER, Ordering::Release);
-            self.kernel.sleepers.wake(Wait::SpinLock(lock));
-            return held.unwrap_or(Held {
+        let held = held.unwrap_or_else(|| {
+            self.require_no_inner_lock(lock, rule);
+            Held {
                 lock,
                 kind,
                 old_irql: None,
                 is_tried: false,
                 place: None,
                 since: None,
-            });
-        };
-        let bug_check = BugCheck::verifier(0x1003, [lock as u64, last as u64, 0]);
-        self.stop(
-            bug_check,
-            rule,
-            format!("the thread has to release {described} first"),
-        )
+            }
+        });
+        self.kernel.ke().hold_times.note(&held);
+        word.store(now & !OWNER, Ordering::Release);
+        self.kernel.sleepers.wake(Wait::SpinLock(lock));
+        held
+    }
+
+    /// Stops the system if a lock is released of which the thread holds others, acquired later.
+    #[cold]
+    fn require_no_inner_lock(&self, lock: usize, rule: Rule) {
+        let describe = |last: &Held| (last.lock, last.to_string());
+        if let Some((last, described)) = self.held.innermost(describe) {
+            let bug_check = BugCheck::verifier(0x1003, [lock as u64, last as u64, 0]);
+            let what = format!("the thread has to release {described} first");
+            self.stop(bug_check, rule, what);
+        }
     }
 
     /// Stops the system if a lock's release restores an IRQL other than that of its acquisition.
