@@ -73,3 +73,31 @@ impl<T> AddressMap<T> {
         self.iter().map(|(_, value)| value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::AddressMap;
+
+    #[test]
+    fn map_agrees_with_a_sorted_one() {
+        let (mut map, mut expected) = (AddressMap::default(), BTreeMap::new());
+        let mut random = 1_u32;
+        for step in 0..20_000 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // Several addresses have the same place.
+            let address = 48 * ((random >> 16) as usize % 1024);
+            if random >> 15 & 1 == 0 {
+                map.insert(address, step);
+                expected.insert(address, step);
+            } else {
+                assert_eq!(map.remove(address), expected.remove(&address));
+            }
+            assert_eq!(map.get(address), expected.get(&address));
+        }
+        let mut all: Vec<_> = map.iter().map(|(address, step)| (address, *step)).collect();
+        all.sort_unstable();
+        assert_eq!(all, expected.into_iter().collect::<Vec<_>>());
+    }
+}
