@@ -89,6 +89,8 @@ impl<T> Rundown<T> {
     /// does not wait itself.
     #[doc(alias = "ExAcquireRundownProtection")]
     #[doc(alias = "ExReleaseRundownProtection")]
+    #[doc(alias = "KeEnterCriticalRegion")]
+    #[doc(alias = "KeLeaveCriticalRegion")]
     pub fn access<L: AtMostDispatch, R>(
         &self,
         _irql: &mut L,

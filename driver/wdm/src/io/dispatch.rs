@@ -168,7 +168,7 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
     // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
     // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
     let mut irql = unsafe { PassiveLevel::assume() };
-    let _region = CriticalRegion::enter(&irql);
+    let _region = CriticalRegion::enter_below_dispatch();
     let method = |device: &D, extension: &Extension| {
         if extension.is_gone() {
             // SAFETY: this routine owns the IRP, which has a hold.
