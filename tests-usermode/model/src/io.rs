@@ -3,6 +3,7 @@
 //!
 //! It uses every other folder but `explore`.
 
+mod address_map;
 mod associated;
 mod attach_by_name;
 mod awaited;

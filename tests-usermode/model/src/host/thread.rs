@@ -235,6 +235,7 @@ impl Thread {
     }
 
     /// Records that the thread enters a routine.
+    #[inline]
     pub(crate) fn note_routine(&self, routine: &'static str) {
         let Recent { routines, count } = &*self.recent;
         routines[count.get() % RECENT].set(routine);
