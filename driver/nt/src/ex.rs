@@ -9,10 +9,12 @@ pub mod interlocked;
 mod lookaside;
 mod pool_lookaside;
 mod resource;
+mod trace;
 
 pub use lookaside::*;
 pub use pool_lookaside::*;
 pub use resource::*;
+pub use trace::*;
 
 use core::ffi::c_void;
 

@@ -73,6 +73,12 @@ unsafe extern "C" {
         ClientIdentificationAddress: *mut c_void,
     ) -> *mut c_void;
     pub fn IoAllocateWorkItem(DeviceObject: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM;
+    /// `IoObject` is a device object or a driver object.
+    pub fn IoAllocateErrorLogEntry(IoObject: *mut c_void, EntrySize: u8) -> *mut c_void;
+    pub fn IoFreeErrorLogEntry(ElEntry: *mut c_void);
+    pub fn IoWriteErrorLogEntry(ElEntry: *mut c_void);
+    pub fn IoInvalidateDeviceState(PhysicalDeviceObject: *mut DEVICE_OBJECT);
+    pub fn IoWMIRegistrationControl(DeviceObject: *mut DEVICE_OBJECT, Action: u32) -> NTSTATUS;
     pub fn IoCancelIrp(Irp: *mut IRP) -> u8;
     pub fn IoFreeWorkItem(IoWorkItem: *mut IO_WORKITEM);
     pub fn IoQueueWorkItem(

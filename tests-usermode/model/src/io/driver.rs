@@ -321,6 +321,7 @@ impl Call {
             (BugCheck(0xce, [0; 4]), what)
         });
         self.require_no_lookaside_list();
+        self.require_no_provider();
         self.require_no_resource();
         kernel.io().driver_extensions.free(driver);
         self.verify_freed_blocks();
