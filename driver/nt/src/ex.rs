@@ -136,6 +136,15 @@ unsafe extern "C" {
     pub fn ExAcquireFastMutexUnsafe(FastMutex: *mut FAST_MUTEX);
     pub fn ExReleaseFastMutexUnsafe(FastMutex: *mut FAST_MUTEX);
 
+    /// A guarded mutex (`KGUARDED_MUTEX`) is a fast mutex since Windows 8.
+    pub fn KeInitializeGuardedMutex(Mutex: *mut FAST_MUTEX);
+    pub fn KeAcquireGuardedMutex(Mutex: *mut FAST_MUTEX);
+    pub fn KeTryToAcquireGuardedMutex(Mutex: *mut FAST_MUTEX) -> u8;
+    pub fn KeReleaseGuardedMutex(Mutex: *mut FAST_MUTEX);
+    /// Leaves the APCs as they are: the caller has disabled them.
+    pub fn KeAcquireGuardedMutexUnsafe(Mutex: *mut FAST_MUTEX);
+    pub fn KeReleaseGuardedMutexUnsafe(Mutex: *mut FAST_MUTEX);
+
     pub fn ExAcquireSpinLockShared(SpinLock: *mut EX_SPIN_LOCK) -> u8;
     pub fn ExReleaseSpinLockShared(SpinLock: *mut EX_SPIN_LOCK, OldIrql: u8);
     pub fn ExAcquireSpinLockExclusive(SpinLock: *mut EX_SPIN_LOCK) -> u8;

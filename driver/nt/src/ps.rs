@@ -25,6 +25,8 @@ unsafe extern "C" {
     /// `PsGetCurrentProcess` is a macro for it. Returns a `PEPROCESS`.
     pub fn IoGetCurrentProcess() -> *mut c_void;
     pub fn PsGetCurrentProcessId() -> HANDLE;
+    /// Returns a `PETHREAD`, which is also the `PKTHREAD` of `KeGetCurrentThread`.
+    pub fn PsGetCurrentThread() -> *mut c_void;
     pub fn PsGetCurrentThreadId() -> HANDLE;
     pub fn PsTerminateSystemThread(ExitStatus: NTSTATUS) -> NTSTATUS;
     pub fn ZwWaitForSingleObject(Handle: HANDLE, Alertable: u8, Timeout: *mut i64) -> NTSTATUS;

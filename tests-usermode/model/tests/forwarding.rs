@@ -166,7 +166,7 @@ impl Steps for Requestor {
         assert_eq!(id as usize, nt!(PsGetCurrentProcessId()).addr());
         assert_ne!(id, 4, "a program has sent it");
         assert_eq!(nt!(ExGetPreviousMode()), 1, "UserMode");
-        assert_eq!(nt!(KeGetCurrentThread()), nt!(KeGetCurrentThread()));
+        assert_eq!(nt!(PsGetCurrentThread()), nt!(PsGetCurrentThread()));
         let own = nt!(IoAllocateIrp(1, 0));
         assert_eq!(nt!(IoGetRequestorProcess(own)), null_mut(), "no thread");
         nt!(IoFreeIrp(own));

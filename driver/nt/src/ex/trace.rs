@@ -52,5 +52,4 @@ unsafe extern "C" {
         UserData: *mut EVENT_DATA_DESCRIPTOR,
     ) -> NTSTATUS;
     pub fn EtwProviderEnabled(RegHandle: u64, Level: u8, Keyword: u64) -> u8;
-    pub fn EtwEventEnabled(RegHandle: u64, EventDescriptor: *const c_void) -> u8;
 }

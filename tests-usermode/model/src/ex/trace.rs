@@ -136,11 +136,3 @@ extern "C" fn EtwProviderEnabled(_handle: u64, _level: u8, _keyword: u64) -> u8 
     let _call = Call::enter("EtwProviderEnabled");
     0
 }
-
-/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-etweventenabled)
-// SAFETY: see `irql`.
-#[unsafe(no_mangle)]
-extern "C" fn EtwEventEnabled(_handle: u64, _event: *const c_void) -> u8 {
-    let _call = Call::enter("EtwEventEnabled");
-    0
-}

@@ -23,8 +23,8 @@ impl Call {
     pub(crate) fn require_no_apcs(&self, rule: Rule, object: usize) {
         let can_be_suspended = self.serving.get().is_some_and(|serving| serving.is_of_file);
         let depth = self.critical_regions.load(Ordering::Relaxed);
-        let is_guarded = self.irql() >= APC_LEVEL || depth != 0 || !can_be_suspended;
-        self.require(is_guarded, rule, || {
+        let is_disabled = self.irql() >= APC_LEVEL || depth != 0 || self.is_guarded();
+        self.require(is_disabled || !can_be_suspended, rule, || {
             let what = format!(
                 "the thread has not called KeEnterCriticalRegion, so that it can be suspended while it owns {object:#x}, for which \
                  other threads wait"
@@ -35,6 +35,7 @@ impl Call {
 
     /// Stops the system if a driver's routine returns to user mode, or a thread ends, and the thread is in a critical region.
     pub(crate) fn require_no_critical_region(&self, routine: &str) {
+        self.require_no_guarded_region(routine);
         let depth = self.critical_regions.load(Ordering::Relaxed);
         self.require(depth == 0, Rule::CriticalRegions, || {
             let what = format!(

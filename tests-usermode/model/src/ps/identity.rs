@@ -50,11 +50,11 @@ impl Call {
     }
 }
 
-/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kegetcurrentthread)
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-psgetcurrentthread)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
-extern "C" fn KeGetCurrentThread() -> *mut c_void {
-    let call = Call::enter_noted("KeGetCurrentThread");
+extern "C" fn PsGetCurrentThread() -> *mut c_void {
+    let call = Call::enter_noted("PsGetCurrentThread");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     without_provenance_mut(call.object())
 }

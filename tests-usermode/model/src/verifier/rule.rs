@@ -205,6 +205,8 @@ rules! {
     IoBuildDeviceControlNoFree = "IoBuildDeviceControlNoFree",
     /// A driver waits for a request that it has sent if the I/O manager reports the result by an event and a status block.
     IoBuildDeviceControlWait = "IoBuildDeviceControlWait",
+    /// A guarded region is left as often as it was entered.
+    GuardedRegions = "GuardedRegions",
     /// A device object is deregistered from WMI before it is deleted.
     WmiRegistration = "registration with WMI",
     /// A provider of events is unregistered once, before its driver is unloaded.
