@@ -47,9 +47,9 @@ impl Text {
             return 0;
         }
         if self.is_wide {
-            let unit = self.start.cast::<u16>().wrapping_add(index);
+            let unit = self.start.cast::<[u8; 2]>().wrapping_add(index);
             // SAFETY: guaranteed by the caller.
-            unsafe { unit.read_unaligned() }
+            u16::from_le_bytes(unsafe { unit.read() })
         } else {
             // SAFETY: guaranteed by the caller.
             u16::from(unsafe { self.start.wrapping_add(index).read() })
@@ -137,10 +137,6 @@ impl Write for Digits {
 
 /// The specification between a `%` and its letter.
 #[derive(Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the format"
-)]
 struct Specification {
     left: bool,
     zeros: bool,

@@ -77,8 +77,10 @@ fn without_routines_blocks_are_of_the_pool() {
         initialise(&mut list, 32);
         initialise_paged(&mut paged);
         let (list, paged) = (list.as_mut_ptr(), paged.as_mut_ptr());
-        // SAFETY: both lists are initialised.
-        let kinds = unsafe { [(*list).L.Type, (*paged).L.Type] };
+        // SAFETY: the list is initialised.
+        let kind = unsafe { (*list).L.Type };
+        // SAFETY: as above.
+        let kinds = [kind, unsafe { (*paged).L.Type }];
         assert_eq!(kinds, [NonPagedPool, PagedPool]);
         let block = nt!(ExAllocateFromNPagedLookasideList(list));
         let other = nt!(ExAllocateFromPagedLookasideList(paged));

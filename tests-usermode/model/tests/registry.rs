@@ -10,7 +10,7 @@ mod body;
 
 use std::{
     ffi::c_void,
-    ptr::{null, null_mut},
+    ptr::null_mut,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -284,9 +284,8 @@ unsafe extern "C" fn reported(
 ) -> NTSTATUS {
     assert_eq!(context.addr(), 7);
     let digit = if kind == REG_SZ { length } else { 9 };
-    let _ = REPORTED.update(Ordering::SeqCst, Ordering::SeqCst, |before| {
-        before * 10 + digit
-    });
+    let before = REPORTED.load(Ordering::SeqCst);
+    REPORTED.store(before * 10 + digit, Ordering::SeqCst);
     STATUS_SUCCESS
 }
 
@@ -351,7 +350,7 @@ fn registry_is_used_at_passive_level() {
     stops(body, Rule::IrqlZwPassive, 0xc4, 0x2_001f, "ZwFlushKey");
     let body = || {
         let _ = nt!(KeRaiseIrqlToDpcLevel());
-        nt!(RtlCheckRegistryKey(0, null::<u16>().cast_mut()));
+        nt!(RtlCheckRegistryKey(0, null_mut()));
         std::hint::black_box(());
     };
     stops(body, Rule::Irql, 0xc4, 0xe5, "RtlCheckRegistryKey");

@@ -230,10 +230,6 @@ fn format<U: Unit>(to: *mut U, count: usize, format: *const U, arguments: *const
 /// parameters. There can be fewer than the function reads, which are then other values on the stack of the image.
 macro_rules! variadic {
     ($name:ident, $count:expr, ($($fixed:ident: $type:ty),*) => ($to:expr, $format:expr), $unit:ty) => {
-        #[expect(
-            clippy::many_single_char_names,
-            reason = "they are the arguments of a format, which have no names"
-        )]
         extern "win64" fn $name(
             $($fixed: $type,)*
             a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64, h: u64, i: u64, j: u64,

@@ -155,6 +155,8 @@ extern "win64" fn v_dbg_print_ex(
     arguments: *const [u64; 8],
 ) -> u32 {
     // SAFETY: the arguments are on the stack of the image. The last ones can be other values there.
-    let [a, b, c, d, e, f, g, h] = unsafe { arguments.read() };
-    dbg_print_ex(component, level, format, a, b, c, d, e, f, g, h)
+    let all = unsafe { arguments.read() };
+    dbg_print_ex(
+        component, level, format, all[0], all[1], all[2], all[3], all[4], all[5], all[6], all[7],
+    )
 }

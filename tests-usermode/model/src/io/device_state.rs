@@ -36,13 +36,12 @@ impl Call {
             self.touch_pnp();
             let other = {
                 let mut under_way = locked(&self.kernel.io().pnp);
-                match under_way.get(&pdo) {
-                    Some(other) => Arc::clone(other),
-                    None => {
-                        let record = make()?;
-                        under_way.insert(pdo, Arc::clone(&record));
-                        return Some(record);
-                    }
+                if let Some(other) = under_way.get(&pdo) {
+                    Arc::clone(other)
+                } else {
+                    let record = make()?;
+                    under_way.insert(pdo, Arc::clone(&record));
+                    return Some(record);
                 }
             };
             self.wait_for(Wait::Irp(other.address()), || {
