@@ -73,6 +73,15 @@ const TAKEN: &[&str] = &[
     "test", "wdk", "wdk_sys", "wdm", "zerocopy",
 ];
 
+/// Modules and services of Windows, which a driver of the same name would replace.
+const OF_WINDOWS: &[&str] = &[
+    "acpi", "afd", "beep", "cdrom", "ci", "clfs", "cng", "disk", "fltmgr", "hal", "hidusb", "http",
+    "i8042prt", "kbdclass", "kbdhid", "ksecdd", "mouclass", "mouhid", "mountmgr", "msfs", "mup",
+    "ndis", "netbt", "netio", "npfs", "ntfs", "ntoskrnl", "null", "parport", "partmgr", "pci",
+    "rdbss", "serenum", "serial", "storport", "tcpip", "tdx", "usbhub", "usbport", "volmgr",
+    "volsnap", "volume", "wdf01000", "wfplwfs", "win32k",
+];
+
 /// Keywords of Rust, reserved ones included.
 const KEYWORDS: &[&str] = &[
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
@@ -159,6 +168,8 @@ fn check_name(name: &str) -> Result<(), String> {
         "it is a keyword of Rust"
     } else if TAKEN.contains(&name) {
         "Cargo, a crate that the driver uses, or a part of the workspace has this name"
+    } else if OF_WINDOWS.contains(&name) {
+        "Windows has a driver or a service of this name"
     } else if is_device {
         "Windows reserves it for a device, so no file can have it"
     } else {
@@ -297,7 +308,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_crates_and_files() {
-        for name in ["gate", "my_gate2", "com", "match_maker"] {
+        for name in ["gate", "my_gate2", "com", "my_disk"] {
             assert_eq!(check_name(name), Ok(()));
         }
         for name in [
@@ -309,6 +320,7 @@ mod tests {
             "match",
             "con",
             "com3",
+            "disk",
             "../gate",
             "a_name_that_is_far_too_long_for_it",
         ] {

@@ -13,6 +13,7 @@ const AUTOMATIC: &[&str] = &[
     "null",
     "pscmdlet",
     "psscriptroot",
+    "pwd",
     "lastexitcode",
     "erroractionpreference",
 ];

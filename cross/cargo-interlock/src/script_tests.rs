@@ -52,6 +52,26 @@ fn scripts_of_the_project_have_no_problems() {
     assert_ne!(seen, 0);
 }
 
+/// A reader sees the message of a program that fails, so the exit codes of these programs are not checked.
+#[test]
+fn powershell_of_the_book_has_no_problems() {
+    let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/book/src");
+    let mut seen = 0;
+    for page in ["model_to_vm.md", "own_repository.md"] {
+        let text = std::fs::read_to_string(format!("{pages}/{page}")).unwrap();
+        for block in text.split("```powershell\n").skip(1) {
+            let commands = block.split("```").next().unwrap();
+            let commands = commands.replace("cargo ", "cargo.exe ");
+            let script = format!("{}\n{commands}", PREAMBLE.join("\n"));
+            let mut problems = of(&script);
+            problems.retain(|problem| !problem.contains(": the exit code of "));
+            assert_eq!(problems, [""; 0], "{page}: {commands}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 4);
+}
+
 #[test]
 fn syntax_error_is_found() {
     for (part, other) in [

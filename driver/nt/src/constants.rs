@@ -85,6 +85,7 @@ pub const IRP_MJ_WRITE: usize = 0x04;
 pub const IRP_MJ_QUERY_INFORMATION: usize = 0x05;
 pub const IRP_MJ_SET_INFORMATION: usize = 0x06;
 pub const IRP_MJ_FLUSH_BUFFERS: usize = 0x09;
+pub const IRP_MJ_FILE_SYSTEM_CONTROL: usize = 0x0d;
 pub const IRP_MJ_DEVICE_CONTROL: usize = 0x0e;
 pub const IRP_MJ_INTERNAL_DEVICE_CONTROL: usize = 0x0f;
 pub const IRP_MJ_SHUTDOWN: usize = 0x10;
@@ -112,6 +113,8 @@ pub const IRP_MN_QUERY_STOP_DEVICE: u8 = 0x05;
 pub const IRP_MN_CANCEL_STOP_DEVICE: u8 = 0x06;
 pub const IRP_MN_QUERY_INTERFACE: u8 = 0x08;
 pub const IRP_MN_QUERY_CAPABILITIES: u8 = 0x09;
+/// `SurpriseRemovalOK` in `DEVICE_CAPABILITIES`, the tenth of its bit fields.
+pub const SURPRISE_REMOVAL_OK: u32 = 1 << 9;
 pub const IRP_MN_DEVICE_USAGE_NOTIFICATION: u8 = 0x16;
 pub const IRP_MN_SURPRISE_REMOVAL: u8 = 0x17;
 

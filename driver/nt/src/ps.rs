@@ -25,7 +25,7 @@ unsafe extern "C" {
     /// `PsGetCurrentProcess` is a macro for it. Returns a `PEPROCESS`.
     pub fn IoGetCurrentProcess() -> *mut c_void;
     pub fn PsGetCurrentProcessId() -> HANDLE;
-    /// Returns a `PETHREAD`, which is also the `PKTHREAD` of `KeGetCurrentThread`.
+    /// Returns a `PETHREAD`, which is a `PKTHREAD` too. `KeGetCurrentThread` is an inline function on x64.
     pub fn PsGetCurrentThread() -> *mut c_void;
     pub fn PsGetCurrentThreadId() -> HANDLE;
     pub fn PsTerminateSystemThread(ExitStatus: NTSTATUS) -> NTSTATUS;

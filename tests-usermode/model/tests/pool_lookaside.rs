@@ -78,10 +78,9 @@ fn without_routines_blocks_are_of_the_pool() {
         initialise_paged(&mut paged);
         let (list, paged) = (list.as_mut_ptr(), paged.as_mut_ptr());
         // SAFETY: the list is initialised.
-        let kind = unsafe { (*list).L.Type };
+        assert_eq!(unsafe { (*list).L.Type }, NonPagedPool);
         // SAFETY: as above.
-        let kinds = [kind, unsafe { (*paged).L.Type }];
-        assert_eq!(kinds, [NonPagedPool, PagedPool]);
+        assert_eq!(unsafe { (*paged).L.Type }, PagedPool);
         let block = nt!(ExAllocateFromNPagedLookasideList(list));
         let other = nt!(ExAllocateFromPagedLookasideList(paged));
         // A block that does not come from the list is freed by the same routine.

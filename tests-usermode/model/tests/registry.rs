@@ -350,7 +350,7 @@ fn registry_is_used_at_passive_level() {
     stops(body, Rule::IrqlZwPassive, 0xc4, 0x2_001f, "ZwFlushKey");
     let body = || {
         let _ = nt!(KeRaiseIrqlToDpcLevel());
-        nt!(RtlCheckRegistryKey(0, null_mut()));
+        nt!(RtlCheckRegistryKey(0, null_mut::<u16>()));
         std::hint::black_box(());
     };
     stops(body, Rule::Irql, 0xc4, 0xe5, "RtlCheckRegistryKey");

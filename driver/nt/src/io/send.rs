@@ -198,3 +198,14 @@ pub unsafe fn set_user_buffer(irp: *mut IRP, buffer: *mut c_void) {
     // SAFETY: guaranteed by the caller.
     unsafe { (*irp).UserBuffer = buffer };
 }
+
+/// Returns `Irp->UserBuffer`: the buffer of a request with neither buffered nor direct I/O, and where the I/O manager copies the output of
+/// one with buffered I/O.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn user_buffer(irp: *mut IRP) -> *mut c_void {
+    // SAFETY: guaranteed by the caller.
+    unsafe { (*irp).UserBuffer }
+}

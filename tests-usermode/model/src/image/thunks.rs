@@ -155,8 +155,8 @@ extern "win64" fn v_dbg_print_ex(
     arguments: *const [u64; 8],
 ) -> u32 {
     // SAFETY: the arguments are on the stack of the image. The last ones can be other values there.
-    let all = unsafe { arguments.read() };
+    let of = unsafe { arguments.read() };
     dbg_print_ex(
-        component, level, format, all[0], all[1], all[2], all[3], all[4], all[5], all[6], all[7],
+        component, level, format, of[0], of[1], of[2], of[3], of[4], of[5], of[6], of[7],
     )
 }

@@ -131,8 +131,9 @@ impl Call {
 
     /// Stops the system if AddDevice has left invalid flags in a device object.
     ///
-    /// A driver must never set `DO_POWER_PAGABLE` if a lower driver has cleared it, says Microsoft's page about
-    /// [device object flags for power management](https://learn.microsoft.com/windows-hardware/drivers/kernel/setting-device-object-flags-for-power-management).
+    /// A driver that can be paged sets `DO_POWER_PAGABLE`, and the device objects of a stack need not have the same flags for power
+    /// management, says
+    /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/setting-device-object-flags-for-power-management).
     pub(in crate::io) fn verify_flags(&self, object: *mut DEVICE_OBJECT, role: Role) {
         const BUFFERING: u32 = DO_BUFFERED_IO | DO_DIRECT_IO;
         let address = object.addr();
@@ -165,7 +166,7 @@ impl Call {
         // SAFETY: as above.
         let lower_kind = unsafe { (*below).DeviceType };
         fail(
-            flags & DO_POWER_PAGABLE == lower_flags & DO_POWER_PAGABLE,
+            flags & DO_POWER_PAGABLE != 0 || lower_flags & DO_POWER_PAGABLE == 0,
             0x23f,
             "AddDevice has not copied DO_POWER_PAGABLE from the lower device object",
         );

@@ -25,13 +25,13 @@ use crate::{
 const QUERY_PNP_DEVICE_STATE: u8 = 0x14;
 
 impl Call {
-    /// Waits until a stack has no other PnP request, and makes and records one that is about to be sent, unless `make` makes none. The PnP
+    /// Waits until a stack has no other PnP request, and makes and records one that is about to be sent, unless `make` fails. The PnP
     /// manager sends one at a time.
-    pub(in crate::io) fn begin_pnp(
+    pub(in crate::io) fn begin_pnp<E>(
         &self,
         pdo: usize,
-        make: impl Fn() -> Option<Arc<IrpRecord>>,
-    ) -> Option<Arc<IrpRecord>> {
+        make: impl Fn() -> Result<Arc<IrpRecord>, E>,
+    ) -> Result<Arc<IrpRecord>, E> {
         loop {
             self.touch_pnp();
             let other = {
@@ -41,7 +41,7 @@ impl Call {
                 } else {
                     let record = make()?;
                     under_way.insert(pdo, Arc::clone(&record));
-                    return Some(record);
+                    return Ok(record);
                 }
             };
             self.wait_for(Wait::Irp(other.address()), || {
@@ -87,9 +87,10 @@ impl Call {
         };
         let record = self.begin_pnp(pdo.addr(), || {
             let top = top_of(pdo);
-            (top != pdo).then(|| self.new_pnp(top, asked))
+            let is_left = top == pdo;
+            (!is_left).then(|| self.new_pnp(top, asked)).ok_or(())
         });
-        let Some(record) = record else { return };
+        let Ok(record) = record else { return };
         let status = self.send_and_wait(top_of(pdo), &record);
         self.end_pnp(pdo.addr(), &record);
         let completion = locked(&record.state).completion;

@@ -376,6 +376,11 @@ impl IrpRecord {
         unsafe { (*self.raw()).CurrentLocation }
     }
 
+    /// Returns whether the current stack location is a driver's; not so if the IRP was not sent yet, or has come back.
+    pub(crate) fn has_location(&self) -> bool {
+        self.current() <= self.stack_count
+    }
+
     /// Returns the current stack location.
     #[expect(clippy::mut_from_ref, reason = "only the owner of the IRP accesses it")]
     pub(crate) fn stack(&self) -> &mut IO_STACK_LOCATION {
@@ -399,7 +404,7 @@ impl IrpRecord {
         unsafe { (*self.raw()).CurrentLocation += 1 };
         let overlay = self.overlay();
         overlay.current_stack_location = overlay.current_stack_location.wrapping_add(1);
-        self.current() <= self.stack_count
+        self.has_location()
     }
 
     /// Returns the device object of the current stack location.

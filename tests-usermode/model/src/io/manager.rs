@@ -48,6 +48,8 @@ const KEPT: usize = 256;
 
 /// The state of the I/O manager.
 pub(crate) struct Io {
+    /// The number of drivers that are loaded.
+    pub(crate) drivers: AtomicUsize,
     irps: Mutex<Irps>,
     last_irp: AtomicU32,
     pub(crate) devices: Devices,
@@ -89,6 +91,7 @@ pub(crate) struct Io {
 impl Default for Io {
     fn default() -> Self {
         Self {
+            drivers: AtomicUsize::new(0),
             irps: Mutex::default(),
             last_irp: AtomicU32::new(0),
             devices: Devices::default(),
@@ -294,7 +297,9 @@ impl Call {
 
     /// Sends an IRP to the driver of a device object; returns the status of its dispatch routine.
     pub(in crate::io) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
+        let regions = self.critical_regions.load(Ordering::Relaxed);
         let status = self.call_driver(device, record);
+        self.require_regions(regions, "a dispatch routine");
         self.require_no_mutex("a dispatch routine");
         record.touch();
         record.has_returned.store(true, Ordering::Relaxed);
@@ -349,6 +354,7 @@ impl Call {
         };
         let outer_serving = self.serving.replace(Some(serving));
         let round = record.round();
+        let was_marked = record.is_marked(location);
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(routine, (device, irp)) };
@@ -369,7 +375,7 @@ impl Call {
         if record.round() == round {
             let passed = passed.filter(|passed| passed.irp == record.address());
             let passed = passed.map(|passed| passed.status);
-            self.verify_answer(record, (location, sent), passed, status);
+            self.verify_answer(record, (location, sent), (passed, was_marked), status);
         }
         status
     }

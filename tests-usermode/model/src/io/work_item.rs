@@ -17,8 +17,7 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, DelayedWorkQueue, IO_WORKITEM, PIO_WORKITEM_ROUTINE,
-    PIO_WORKITEM_ROUTINE_EX,
+    DEVICE_OBJECT, DISPATCH_LEVEL, IO_WORKITEM, PIO_WORKITEM_ROUTINE, PIO_WORKITEM_ROUTINE_EX,
 };
 use rustc_hash::FxHashMap;
 
@@ -42,6 +41,11 @@ const QUEUED_IS_FREED: u64 = 2;
 const NO_OBJECT: u64 = 3;
 const NO_QUEUE: u64 = 6;
 const NO_ROUTINE: u64 = 7;
+
+/// The queues, up to `MaximumWorkQueue`, and the custom priorities from `CustomPriorityWorkQueue` on.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ne-wdm-_work_queue_type)
+const QUEUES: Range<i32> = 0..7;
+const CUSTOM_PRIORITIES: Range<i32> = 32..64;
 
 /// The time after which an unload that waits for the routines of work items is a hang.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -147,6 +151,7 @@ impl Queued {
             }
         }
         call.require_returned("a work item's routine", 0);
+        call.require_regions(0, "a work item's routine");
         call.require_no_mutex("a work item's routine");
         kernel.io().devices.io_dereference(device.addr());
         kernel.io().work_items.ended(kernel);
@@ -251,8 +256,8 @@ impl Call {
     ) {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         let queue_type = queue.cast_unsigned().into();
-        if queue != DelayedWorkQueue {
-            let what = format!("the queue is {queue}, and must be DelayedWorkQueue");
+        if !QUEUES.contains(&queue) && !CUSTOM_PRIORITIES.contains(&queue) {
+            let what = format!("there is no work queue {queue}: use DelayedWorkQueue");
             self.bad_item(NO_QUEUE, item, queue_type, what);
         }
         let Some(routine) = routine else {
