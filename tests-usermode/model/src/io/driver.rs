@@ -351,6 +351,7 @@ impl Call {
             (BugCheck(0xce, [0; 4]), what)
         });
         self.require_no_lookaside_list();
+        self.require_no_provider();
         self.require_no_resource();
         self.verify_freed_blocks();
         self.require_buffers_unused();

@@ -11,7 +11,7 @@ use std::{
 };
 
 use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IRP, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::{
@@ -78,6 +78,12 @@ pub(crate) struct Io {
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
     pub(crate) told: Told,
+    /// The entries of the error log.
+    pub(in crate::io) error_log: Mutex<Vec<Vec<u8>>>,
+    /// The device objects that are registered with WMI.
+    pub(in crate::io) wmi: Mutex<FxHashSet<usize>>,
+    /// The states that drivers have answered last, by physical device object.
+    pub(in crate::io) states: Mutex<FxHashMap<usize, usize>>,
     pub(in crate::io) registry: Registry,
     pub(in crate::io) completions_ex: CompletionsEx,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
@@ -108,6 +114,9 @@ impl Default for Io {
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
             told: Told::default(),
+            error_log: Mutex::default(),
+            wmi: Mutex::default(),
+            states: Mutex::default(),
             registry: Registry::default(),
             completions_ex: CompletionsEx::default(),
             deferred: Mutex::default(),
