@@ -103,6 +103,13 @@ pub(crate) struct Thread {
     recent: Own<Recent>,
 }
 
+/// Returns the address of the object of a thread with a number, where there is no memory.
+pub(crate) fn address_of(number: u32) -> u64 {
+    const THREADS: u64 = 0xffff_8000_0000_0000;
+    const THREAD_SIZE: u64 = 0x1000;
+    THREADS + THREAD_SIZE * u64::from(number)
+}
+
 /// An IRP that a driver has passed to a lower driver.
 #[derive(Clone, Copy)]
 pub(crate) struct Passed {

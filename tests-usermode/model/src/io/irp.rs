@@ -23,6 +23,7 @@ use crate::{
         Caller,
         footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
+        thread,
     },
     io::{
         cancel::CancelRoutine, file::FileInner, mdl::DirectBuffer, system_buffer::SystemBuffer,
@@ -222,6 +223,10 @@ impl IrpRecord {
             record.memory = Memory::Driver(irp, size);
         }
         record.clear();
+        // The driver that allocates an IRP sets the thread itself.
+        if origin == Origin::Threaded {
+            record.set_thread();
+        }
         record
     }
 
@@ -271,6 +276,12 @@ impl IrpRecord {
         self.overlay().current_stack_location = self.location(self.stack_count + 1);
     }
 
+    /// Sets `Irp->Tail.Overlay.Thread`.
+    fn set_thread(&self) {
+        let thread = usize::try_from(thread::address_of(self.sender)).unwrap_or_default();
+        self.overlay().thread = std::ptr::without_provenance_mut(thread);
+    }
+
     fn fill_in(&self) {
         self.clear();
         // SAFETY: zero is valid for every field, and no other thread knows the IRP yet.
@@ -285,6 +296,10 @@ impl IrpRecord {
             irp.MdlAddress = self.mdl();
             // SAFETY: the MDL is inside the memory, which is aligned, and no other thread knows it yet.
             unsafe { self.mdl().write(direct.mdl()) };
+        }
+        self.set_thread();
+        if let Some(file) = &self.file {
+            self.overlay().original_file_object = file.object();
         }
         if let Some(user) = &self.user {
             irp.UserBuffer = user.output();

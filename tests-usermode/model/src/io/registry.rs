@@ -10,7 +10,7 @@ use nt::{
 
 use crate::{
     host::{Call, Config},
-    verifier::Rule,
+    verifier::{BugCheck, Rule},
 };
 
 const STATUS_OBJECT_NAME_NOT_FOUND: NTSTATUS = 0xc000_0034_u32.cast_signed();
@@ -65,6 +65,20 @@ pub(crate) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
     unsafe { std::slice::from_raw_parts(string.Buffer, length) }
 }
 
+impl Call {
+    /// Stops the system if a driver opens a handle while it serves a request of a process, and the process can use the handle.
+    /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-zwopenkey)
+    pub(in crate::io) fn require_kernel_handle(&self, attributes: u32) {
+        let serving = self.serving.get();
+        let is_of_process = self.is_user() && serving.is_some_and(|serving| serving.is_of_file);
+        let is_kernels = attributes & nt::OBJ_KERNEL_HANDLE != 0;
+        self.require(!is_of_process || is_kernels, Rule::KernelHandle, || {
+            let what = "a handle is opened without OBJ_KERNEL_HANDLE in the context of a process, which can use the handle or close it";
+            (BugCheck(0, [0; 4]), what.into())
+        });
+    }
+}
+
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ZwOpenKey(
@@ -76,6 +90,7 @@ extern "C" fn ZwOpenKey(
     call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
     // SAFETY: the caller passes attributes.
     let attributes = unsafe { call.view::<OBJECT_ATTRIBUTES, _>(attributes) };
+    call.require_kernel_handle(attributes.Attributes);
     // SAFETY: the attributes have a name.
     let name = unsafe { text(attributes.ObjectName) };
     let root = attributes.RootDirectory;

@@ -114,7 +114,8 @@ impl Call {
         let lock = (&raw const *word).addr();
         let mut now = word.load(Ordering::Relaxed);
         loop {
-            if now & INITIALISED != FREE {
+            let is_zero = now == 0 && self.kernel.ke().has_inline_locks.load(Ordering::Relaxed);
+            if now & INITIALISED != FREE && !is_zero {
                 let bug_check = BugCheck::verifier(0x1002, [lock as u64, 0, 0]);
                 let what = format!("the spin lock {lock:#x} was not initialised");
                 self.stop(bug_check, Rule::LockInitialisation, what);
