@@ -7,8 +7,9 @@ use std::{
 };
 
 use syn::{
-    Attribute, Expr, ForeignItem, ItemForeignMod, ItemUse, Lit, Meta, MetaNameValue, UsePath,
-    UseTree,
+    Attribute, Expr, ForeignItem, ItemForeignMod, ItemUse, Lit, Meta, MetaNameValue, Token,
+    UsePath, UseTree,
+    punctuated::Punctuated,
     visit::{self, Visit},
 };
 
@@ -110,6 +111,13 @@ impl Declared {
             Meta::List(list) if list.path.is_ident("not") => {
                 !self.holds(&list.parse_args().unwrap())
             }
+            Meta::List(list) if list.path.is_ident("all") => {
+                let all = Punctuated::<Meta, Token![,]>::parse_terminated;
+                let conditions = list.parse_args_with(all).unwrap();
+                conditions.iter().all(|condition| self.holds(condition))
+            }
+            // The driver is built with the feature `wdk`, the only one of `nt`.
+            Meta::NameValue(feature) if feature.path.is_ident("feature") => true,
             Meta::NameValue(MetaNameValue {
                 path,
                 value: Expr::Lit(value),

@@ -5,6 +5,7 @@
     reason = "the names are the WDK's own, and documented there"
 )]
 
+pub(crate) mod cache;
 pub(crate) mod irql;
 mod time;
 

@@ -7,7 +7,6 @@ use std::{
     ffi::c_void,
     ptr::{null_mut, with_exposed_provenance_mut},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use ntmodel::{Access, Device as Dev, Driver, File, Kernel, explore};
@@ -217,7 +216,7 @@ fn with_stack(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Dev, &File)) {
 /// The status, and the number of the function driver's files.
 fn count(file: &File) -> (i32, u8) {
     let sent = file.device_control(COUNT, &[], vec![0; 4]);
-    let end = sent.wait(Duration::from_secs(5)).expect("it ends");
+    let end = common::end(&sent);
     (end.status, end.output[0])
 }
 
@@ -286,7 +285,7 @@ fn a_request_that_comes_back_in_a_dpc_is_dropped() {
             let theirs = device.clone();
             let remover = kernel.actor("remover", move || theirs.surprise_remove());
             let sent = own.device_control(IN_A_DPC, &[], Vec::new());
-            let end = sent.wait(Duration::from_secs(5)).expect("it ends");
+            let end = common::end(&sent);
             let possible = [nt::STATUS_INTERNAL_ERROR, nt::STATUS_DELETE_PENDING];
             assert!(possible.contains(&end.status), "{end:x?}");
             remover.join();

@@ -269,7 +269,7 @@ fn beside<const MINOR: u8, const BUS: u8>(kernel: &Arc<Kernel>) {
         let _ = device.open_anyway(Access::ReadWrite);
         let sent = sender.join();
         device.surprise_remove();
-        let end = sent.wait(Duration::from_secs(5)).expect("it ends");
+        let end = common::end(&sent);
         kernel.verify(end.status == nt::STATUS_DELETE_PENDING, || {
             format!("{end:x?}")
         });
@@ -359,7 +359,7 @@ fn each_allocation_fails() {
         "DeviceInterface::register",
         "WorkItem::new",
         "Thread::start",
-        "IrpQueue::new",
+        "NewDevice::add_queue",
         "List::new",
         "register_shutdown",
         "set_interface_enabled",

@@ -4,13 +4,13 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::Quiet;
+use common::{Controlled, Controls, Place, Quiet, place};
 use ntmodel::{Kernel, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    Device, DeviceObject, Dpc, DpcRoutine, Error, Event, EventType, Handled, Irp, IrpQueue,
-    NewDevice, NtStatus, PassiveLevel, Rundown, Shared, SpinLock, Thread, ThreadRoutine, WorkItem,
-    WorkItemRoutine, irql::DispatchLevel,
+    DeviceObject, Dpc, DpcRoutine, Error, Event, EventType, Handled, Irp, IrpQueue, NewDevice,
+    NtStatus, PassiveLevel, Rundown, Shared, Thread, ThreadRoutine, WorkItem, WorkItemRoutine,
+    irql::DispatchLevel,
 };
 
 /// The operations of the device, each started by a request.
@@ -26,15 +26,6 @@ const WAITS: u32 = 0x22_2020;
 const HALFWAY: u32 = 0x22_2028;
 /// Pends the request; a thread removes it from the queue and ends.
 const PEND: u32 = 0x22_2024;
-
-type Place<T> = Shared<SpinLock<Option<T>>>;
-
-fn place<T: Send + 'static>(
-    device: &DeviceObject,
-    irql: &mut PassiveLevel,
-) -> Result<Place<T>, Error> {
-    Shared::new(SpinLock::new(None), device, irql)
-}
 
 fn take<T>(place: &Place<T>, irql: &mut PassiveLevel) -> Option<T> {
     place.with(irql, |value, _| value.take())
@@ -229,17 +220,12 @@ impl Attacked {
     }
 }
 
-impl Device for Attacked {
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
+impl Controls for Attacked {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
         let queue = IrpQueue::new(Quiet, device, irql)?;
         let serves = Thread::new(Ok::<_, Error>(Serves(queue.clone())), device, irql)?;
         serves.start(irql)?;
-        Ok(Ok::<_, Error>(Self {
+        Ok(Self {
             object: (**device).clone(),
             places: [place(device, irql)?, place(device, irql)?],
             item: place(device, irql)?,
@@ -247,15 +233,10 @@ impl Device for Attacked {
             serves,
             run_down: place(device, irql)?,
             waits: place(device, irql)?,
-        }))
+        })
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         if irp.code() == PEND {
             let handled = self.queue.insert(irp, irql);
             self.serves.wake(irql);
@@ -270,7 +251,7 @@ impl Device for Attacked {
 }
 
 fn run<const CODE: u32>(kernel: &Arc<Kernel>) {
-    common::with_file::<Attacked>(kernel, |_, file| {
+    common::with_file::<Controlled<Attacked>>(kernel, |_, file| {
         let sent = file.device_control(CODE, &[], Vec::new());
         assert_eq!(sent.status(), Some(0));
     });
@@ -329,12 +310,12 @@ fn an_initialiser_fails_while_its_parts_run() {
 #[test]
 fn a_thread_ends_with_the_request_that_it_serves() {
     explore::check(300, |kernel| {
-        common::with_file::<Attacked>(kernel, |device, file| {
+        common::with_file::<Controlled<Attacked>>(kernel, |device, file| {
             let theirs = device.clone();
             let remover = kernel.actor("remover", move || theirs.surprise_remove());
             let sent = file.device_control(PEND, &[], Vec::new());
             remover.join();
-            let end = sent.wait(Duration::from_secs(5)).expect("it ends");
+            let end = common::end(&sent);
             let possible = [nt::STATUS_INTERNAL_ERROR, nt::STATUS_DELETE_PENDING];
             assert!(possible.contains(&end.status), "{end:x?}");
         });

@@ -6,11 +6,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Loaded, Quiet};
-use pinned_init::{PinInit, pin_data, try_pin_init};
+use common::{Controlled, Controls, Loaded, Place, Quiet, place};
 use wdm::{
-    CurrentIrp, Device, Error, Guid, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel,
-    Shared, SpinLock, Start, StartIoOrder, StartIoQueue,
+    CurrentIrp, Error, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared, Start,
+    StartIoOrder, StartIoQueue,
 };
 
 /// The operation of the driver for a request, or an event for the driver.
@@ -50,12 +49,10 @@ impl Step {
     }
 }
 
-#[pin_data]
 struct Server {
     queue: Shared<IrpQueue<Quiet<true>>>,
     start_io: Shared<StartIoQueue<Quiet<true>>>,
-    #[pin]
-    current: SpinLock<Option<CurrentIrp<Quiet<true>>>>,
+    current: Place<CurrentIrp<Quiet<true>>>,
 }
 
 impl Server {
@@ -67,30 +64,18 @@ impl Server {
     }
 }
 
-impl Device for Server {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
+impl Controls for Server {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
         let queue = IrpQueue::new(Quiet, device, irql)?;
         let start_io = StartIoQueue::new(StartIoOrder::Arrival, Quiet, device, irql)?;
-        Ok(try_pin_init!(Self {
+        Ok(Self {
             queue,
             start_io,
-            current <- SpinLock::new(None),
-        }? Error))
+            current: place(device, irql)?,
+        })
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         let step = ALL.into_iter().find(|step| step.code() == irp.code());
         match step.expect("a step") {
             Queue => return self.queue.insert(irp, irql),
@@ -140,7 +125,7 @@ impl Device for Server {
 
 /// Two requests wait, one is served and one waits for that; then the steps follow.
 fn run(steps: &[Step]) {
-    let driver = Loaded::new::<Server>();
+    let driver = Loaded::new::<Controlled<Server>>();
     let mut requests = Vec::new();
     for step in [Accept, Queue, Step::Start, Step::Start, Queue]
         .iter()

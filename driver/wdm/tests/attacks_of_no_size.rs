@@ -18,7 +18,7 @@ use wdm::{
     Device, Error, Event, EventType, FileState, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice,
     NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, RwSpinLock, Shared, StartIoOrder,
     StartIoQueue, Timer, TimerRoutine,
-    irql::{DispatchLevel, ObjectHeld, raise_to_dispatch},
+    irql::{DispatchLevel, raise_to_dispatch},
 };
 
 const QUEUE: u32 = 0x22_2000;
@@ -63,8 +63,6 @@ impl QueueCallbacks for Counted<CALLBACKS> {
     type Record = ();
 
     const LOOKUP: bool = true;
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     /// Every request has the same key.
     fn lookup_key(&self, _: &IrpView) -> u64 {
@@ -268,7 +266,7 @@ fn a_reply_gives_no_more_than_was_written_and_nothing_with_an_error() {
             .open_anyway(Access::ReadWrite)
             .expect("it opens");
         let given_up = file.device_control(GIVE_UP, &[], vec![0; 8]);
-        let end = given_up.wait(Duration::from_secs(5)).expect("it ends");
+        let end = common::end(&given_up);
         assert_eq!(end.status, NtStatus::INTERNAL_ERROR.to_raw());
         assert_eq!((end.information, end.output), (0, vec![0; 8]));
         // The severity is in the two highest bits: 3 is an error, and with any other one there is output.

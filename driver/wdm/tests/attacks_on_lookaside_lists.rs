@@ -4,11 +4,10 @@ mod common;
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use common::Loaded;
-use pinned_init::PinInit;
+use common::{Controlled, Controls, Loaded};
 use wdm::{
-    Device, DeviceObject, Error, Guid, Handled, InterlockedOwner, Irp, Lookaside, LookasideBox,
-    NewDevice, NtStatus, PassiveLevel, SList, Shared, SpinLock,
+    DeviceObject, Error, Handled, InterlockedOwner, Irp, Lookaside, LookasideBox, NewDevice,
+    NtStatus, PassiveLevel, SList, Shared, SpinLock,
 };
 
 const RUN: u32 = 0x22_2000;
@@ -36,27 +35,15 @@ struct Attacked {
     lock: Shared<SpinLock<()>>,
 }
 
-impl Device for Attacked {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
+impl Controls for Attacked {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
         let lock = Shared::new(SpinLock::new(()), device, irql)?;
         let object = DeviceObject::clone(device);
-        Ok(Ok::<_, Error>(Self { object, lock }))
+        Ok(Self { object, lock })
     }
 
     /// Drops the items of a list at `DISPATCH_LEVEL`, under a lock, after their lookaside list was dropped.
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         let items = SList::new();
         let place = InterlockedOwner::<LookasideBox<Shared<Left>>>::new();
         let memory = Lookaside::new(irql).expect("memory");
@@ -94,7 +81,7 @@ impl Device for Attacked {
 
 #[test]
 fn blocks_outlive_their_lookaside_list_and_go_under_a_lock() {
-    let driver = Loaded::new::<Attacked>();
+    let driver = Loaded::new::<Controlled<Attacked>>();
     let end = driver.send(RUN, 0).ended().expect("it does not pend");
     assert_eq!(end.status, nt::STATUS_SUCCESS);
     driver.close(0);

@@ -4,17 +4,14 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use common::kernel;
-use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
-use pinned_init::{PinInit, pin_data, try_pin_init};
+use common::{Controlled, Controls, Place, Stack, end, kernel, place, start, status};
+use ntmodel::{File, Kernel, Request, explore};
 use wdm::{
-    CancelSpinLock, CancelableIrp, CurrentIrp, Device, Error, Guid, Handled, InterlockedLong, Irp,
-    IrpView, NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared, SpinLock, Start,
-    StartIoOrder, StartIoQueue,
-    irql::SpinLockHeld,
-    irql::{NoSpinLockHeld, ObjectHeld},
+    CancelSpinLock, CancelableIrp, CurrentIrp, Error, Handled, InterlockedLong, Irp, IrpView,
+    NewDevice, NtStatus, PassiveLevel, QueueCallbacks, Shared, Start, StartIoOrder, StartIoQueue,
+    irql::{NoSpinLockHeld, SpinLockHeld},
 };
 
 /// Served, one at a time. Further requests have these codes plus a multiple of 4.
@@ -28,8 +25,6 @@ const PURGE: u32 = 0x22_3008;
 const HOLD: u32 = 0x22_300c;
 const MAKE_CANCELABLE: u32 = 0x22_3010;
 
-const LONG: Duration = Duration::from_secs(5);
-
 /// The state of the device: the code of the current request, and the number of times that it was stopped.
 struct State {
     serving: InterlockedLong,
@@ -41,8 +36,6 @@ struct Stopping(Shared<State>);
 impl QueueCallbacks for Stopping {
     type Record = ();
 
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
-
     fn current_cancelled(&self, irp: &IrpView, _: &mut SpinLockHeld<CancelSpinLock>) {
         let serving = self.0.serving.read().cast_unsigned();
         assert_eq!(irp.code(), serving, "another request is stopped");
@@ -50,15 +43,12 @@ impl QueueCallbacks for Stopping {
     }
 }
 
-#[pin_data]
 struct Server {
     queue: Shared<StartIoQueue<Stopping>>,
     state: Shared<State>,
-    #[pin]
-    served: SpinLock<Option<CancelableIrp<Stopping>>>,
+    served: Place<CancelableIrp<Stopping>>,
     /// A request that is served and not cancelable yet.
-    #[pin]
-    current: SpinLock<Option<CurrentIrp<Stopping>>>,
+    current: Place<CurrentIrp<Stopping>>,
 }
 
 impl Server {
@@ -71,9 +61,9 @@ impl Server {
                     assert!(before.is_none(), "two requests are served at a time");
                     return;
                 }
-                Err(current) => {
+                Err((current, error)) => {
                     let (irp, next) = current.start_next(irql);
-                    irp.complete(NtStatus::CANCELLED, irql);
+                    irp.complete(error, irql);
                     next
                 }
             }
@@ -97,15 +87,8 @@ impl Server {
     }
 }
 
-impl Device for Server {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
+impl Controls for Server {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
         let state = State {
             serving: InterlockedLong::new(0),
             stops: InterlockedLong::new(0),
@@ -113,20 +96,15 @@ impl Device for Server {
         let state: Shared<State> = Shared::new(Ok::<_, Error>(state), device, irql)?;
         let callbacks = Stopping(state.clone());
         let queue = StartIoQueue::new(StartIoOrder::Arrival, callbacks, device, irql)?;
-        Ok(try_pin_init!(Self {
+        Ok(Self {
             queue,
             state,
-            served <- SpinLock::new(None),
-            current <- SpinLock::new(None),
-        }? Error))
+            served: place(device, irql)?,
+            current: place(device, irql)?,
+        })
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         match irp.code() {
             COMPLETE => {
                 let is_done = self.done(NtStatus::SUCCESS, irql);
@@ -163,32 +141,17 @@ impl Device for Server {
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
+        if let Some(current) = self.current.with(irql, |place, _| place.take()) {
+            self.start(Start::Now(current), irql);
+        }
         self.done(NtStatus::DELETE_PENDING, irql);
     }
 }
 
-struct Loaded {
-    driver: Driver,
-    device: Dev,
-}
-
-impl Loaded {
-    fn new(kernel: &Arc<Kernel>) -> (Self, File) {
-        // SAFETY: the entry point is that of a driver on wdm.
-        let driver = unsafe { Driver::load(kernel, wdm::entry::<Server>) }.expect("DriverEntry");
-        let device = driver.add_device().expect("AddDevice");
-        device.start().expect("the device starts");
-        let file = device.open(Access::ReadWrite).expect("it opens");
-        (Self { driver, device }, file)
-    }
-
-    fn unload(self) {
-        if !self.device.is_removed() {
-            self.device.remove().expect("no file is open");
-        }
-        drop(self.device);
-        self.driver.unload();
-    }
+fn started(kernel: &Arc<Kernel>) -> (Stack, File) {
+    let stack = start::<Controlled<Server>>(kernel);
+    let file = stack.open();
+    (stack, file)
 }
 
 fn serve(file: &File, number: u32) -> Request {
@@ -198,24 +161,19 @@ fn serve(file: &File, number: u32) -> Request {
 /// Whether a request was being served, and the number of times that the device was stopped.
 fn complete(file: &File) -> (bool, u32) {
     let sent = file.device_control(COMPLETE, &[], vec![0; 8]);
-    let output = sent.wait(LONG).expect("it ends").output;
+    let output = end(&sent).output;
     let numbers: Vec<_> = output.chunks_exact(4).collect();
     let number = |at: usize| u32::from_ne_bytes(numbers[at].try_into().expect("four bytes"));
     (number(0) == 1, number(1))
 }
 
 fn control(file: &File, code: u32) {
-    let sent = file.device_control(code, &[], Vec::new());
-    assert_eq!(sent.wait(LONG).expect("it ends").status, 0);
-}
-
-fn status(request: &Request) -> i32 {
-    request.wait(LONG).expect("it ends").status
+    assert_eq!(status(&file.device_control(code, &[], Vec::new())), 0);
 }
 
 #[test]
 fn served_request_is_cancelled_and_the_next_one_is_served() {
-    let (loaded, file) = Loaded::new(&kernel());
+    let (stack, file) = started(&kernel());
     let [first, second, third] = [0, 1, 2].map(|number| serve(&file, number));
     assert!(first.cancel());
     assert_eq!(first.status(), Some(nt::STATUS_CANCELLED));
@@ -229,15 +187,15 @@ fn served_request_is_cancelled_and_the_next_one_is_served() {
     assert_eq!(complete(&file), (true, 2));
     assert_eq!(complete(&file), (false, 2));
     file.close();
-    loaded.unload();
+    stack.unload();
 }
 
 /// A request that was cancelled, or whose handle was closed, while it could not be cancelled is not made cancelable: nobody would
 /// cancel it again.
 #[test]
 fn served_request_that_was_cancelled_before_is_not_made_cancelable() {
-    let (loaded, file) = Loaded::new(&kernel());
-    let other = loaded.device.open(Access::ReadWrite).expect("it opens");
+    let (stack, file) = started(&kernel());
+    let other = stack.open();
     for closes in [false, true] {
         let request = other.device_control(HOLD, &[], Vec::new());
         if closes {
@@ -252,38 +210,49 @@ fn served_request_that_was_cancelled_before_is_not_made_cancelable() {
     }
     other.close();
     file.close();
-    loaded.unload();
+    stack.unload();
+}
+
+/// The error says that it is the device that goes.
+#[test]
+fn served_request_of_a_removed_device_is_not_made_cancelable() {
+    let (stack, file) = started(&kernel());
+    let request = file.device_control(HOLD, &[], Vec::new());
+    stack.device.surprise_remove();
+    assert_eq!(request.status(), Some(nt::STATUS_DELETE_PENDING));
+    file.close();
+    stack.unload();
 }
 
 #[test]
 fn closing_a_handle_cancels_the_request_that_is_served() {
-    let (loaded, file) = Loaded::new(&kernel());
-    let other = loaded.device.open(Access::ReadWrite).expect("it opens");
+    let (stack, file) = started(&kernel());
+    let other = stack.open();
     let mine = serve(&file, 0);
     let theirs = serve(&other, 1);
     other.close();
     assert_eq!(status(&theirs), nt::STATUS_CANCELLED);
     assert_eq!(mine.status(), None);
-    let next = loaded.device.open(Access::ReadWrite).expect("it opens");
+    let next = stack.open();
     file.close();
     assert_eq!(status(&mine), nt::STATUS_CANCELLED);
     assert_eq!(complete(&next), (true, 1));
     next.close();
-    loaded.unload();
+    stack.unload();
 }
 
 #[test]
 fn dropped_request_is_completed() {
-    let (loaded, file) = Loaded::new(&kernel());
+    let (stack, file) = started(&kernel());
     let request = serve(&file, 0);
     control(&file, DROP);
     assert_eq!(status(&request), NtStatus::INTERNAL_ERROR.to_raw());
     file.close();
-    loaded.unload();
+    stack.unload();
 }
 
 fn cancelled_while_it_ends(kernel: &Arc<Kernel>) {
-    let (loaded, file) = Loaded::new(kernel);
+    let (stack, file) = started(kernel);
     let first = Arc::new(serve(&file, 0));
     let second = serve(&file, 1);
     let theirs = Arc::clone(&first);
@@ -295,11 +264,11 @@ fn cancelled_while_it_ends(kernel: &Arc<Kernel>) {
     assert!([0, nt::STATUS_CANCELLED].contains(&status(&first)));
     drop(first);
     file.close();
-    loaded.unload();
+    stack.unload();
 }
 
 fn cancelled_while_it_is_started(kernel: &Arc<Kernel>) {
-    let (loaded, file) = Loaded::new(kernel);
+    let (stack, file) = started(kernel);
     let file = Arc::new(file);
     let theirs = Arc::clone(&file);
     let canceller = kernel.actor("canceller", move || theirs.cancel_all());
@@ -308,12 +277,12 @@ fn cancelled_while_it_is_started(kernel: &Arc<Kernel>) {
     complete(&file);
     assert!([0, nt::STATUS_CANCELLED].contains(&status(&request)));
     drop(file);
-    loaded.unload();
+    stack.unload();
 }
 
 fn cancelled_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
-    let (loaded, file) = Loaded::new(kernel);
-    let other = loaded.device.open(Access::ReadWrite).expect("it opens");
+    let (stack, file) = started(kernel);
+    let other = stack.open();
     let request = Arc::new(serve(&file, 0));
     let theirs = Arc::clone(&request);
     let canceller = kernel.actor("canceller", move || theirs.cancel());
@@ -325,27 +294,27 @@ fn cancelled_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
     completer.join();
     assert!([0, nt::STATUS_CANCELLED].contains(&status(&request)));
     drop(request);
-    loaded.unload();
+    stack.unload();
 }
 
 fn cancelled_while_the_device_is_removed(kernel: &Arc<Kernel>) {
-    let (loaded, file) = Loaded::new(kernel);
+    let (stack, file) = started(kernel);
     let first = Arc::new(serve(&file, 0));
     let second = serve(&file, 1);
     let theirs = Arc::clone(&first);
     let canceller = kernel.actor("canceller", move || theirs.cancel());
-    loaded.device.surprise_remove();
+    stack.device.surprise_remove();
     canceller.join();
     assert_eq!(status(&second), nt::STATUS_DELETE_PENDING);
     let possible = [nt::STATUS_CANCELLED, nt::STATUS_DELETE_PENDING];
     assert!(possible.contains(&status(&first)));
     drop(first);
     file.close();
-    loaded.unload();
+    stack.unload();
 }
 
 fn cancelled_while_it_is_dropped(kernel: &Arc<Kernel>) {
-    let (loaded, file) = Loaded::new(kernel);
+    let (stack, file) = started(kernel);
     let request = Arc::new(serve(&file, 0));
     let theirs = Arc::clone(&request);
     let canceller = kernel.actor("canceller", move || theirs.cancel());
@@ -355,7 +324,7 @@ fn cancelled_while_it_is_dropped(kernel: &Arc<Kernel>) {
     assert!(possible.contains(&status(&request)));
     drop(request);
     file.close();
-    loaded.unload();
+    stack.unload();
 }
 
 #[test]

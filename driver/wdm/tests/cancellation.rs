@@ -8,14 +8,13 @@ mod common;
 
 use std::{cell::Cell, rc::Rc};
 
-use common::{Loaded, Quiet};
+use common::{Controlled, Controls, Loaded, Quiet};
 use nt::{
     IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_REMOVE_DEVICE,
     IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, STATUS_DELETE_PENDING, STATUS_SUCCESS,
 };
 use ntmodel::{Access, Request};
-use pinned_init::PinInit;
-use wdm::{Device, Error, Guid, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared};
+use wdm::{Error, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared};
 
 /// The IOCTLs of the test's device: pend the request, or complete the oldest pending one; refuse, purge or accept.
 const PEND: u32 = 0x22_2000;
@@ -36,25 +35,13 @@ struct Waiters {
     queue: Shared<IrpQueue<Quiet>>,
 }
 
-impl Device for Waiters {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
+impl Controls for Waiters {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
         let queue = IrpQueue::new(Quiet, device, irql)?;
-        Ok(Ok::<_, Error>(Self { queue }))
+        Ok(Self { queue })
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         if irp.code() == PEND {
             if let Some(step) = BEFORE_INSERTION.take() {
                 step();
@@ -87,7 +74,7 @@ impl Device for Waiters {
 }
 
 fn load() -> Loaded {
-    Loaded::new::<Waiters>()
+    Loaded::new::<Controlled<Waiters>>()
 }
 
 /// Sends a request through a file, and checks that it is pending.

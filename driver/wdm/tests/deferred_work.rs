@@ -7,12 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{kernel, load};
-use ntmodel::Access;
-use pinned_init::{PinInit, pin_data, try_pin_init};
+use common::{Controlled, Controls, Place, kernel, place, start};
 use wdm::{
-    Device, Error, Event, EventType, Guid, Handled, Irp, NewDevice, NtStatus, PassiveLevel,
-    PendedIrp, Shared, SpinLock, Thread, ThreadRoutine, WorkItem, WorkItemRoutine,
+    Error, Event, EventType, Handled, Irp, NewDevice, NtStatus, PassiveLevel, PendedIrp, Shared,
+    SpinLock, Thread, ThreadRoutine, WorkItem, WorkItemRoutine,
 };
 
 /// Drops the thread.
@@ -50,43 +48,28 @@ impl WorkItemRoutine for Again {
     }
 }
 
-#[pin_data]
 struct Worker {
     item: Shared<WorkItem<Again>>,
     may_return: Shared<Event>,
-    #[pin]
-    thread: SpinLock<Option<Thread<Slow>>>,
-    #[pin]
-    kept: SpinLock<Option<PendedIrp>>,
+    thread: Place<Thread<Slow>>,
+    kept: Place<PendedIrp>,
 }
 
-impl Device for Worker {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
+impl Controls for Worker {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
         let item = WorkItem::new(Ok::<_, Error>(Again), device, irql)?;
         let may_return = Shared::new(Event::new(EventType::Notification, false), device, irql)?;
         let thread = Thread::new(Ok::<_, Error>(Slow(may_return.clone())), device, irql)?;
         thread.start(irql)?;
-        Ok(try_pin_init!(Self {
+        Ok(Self {
             item,
             may_return,
-            thread <- SpinLock::new(Some(thread)),
-            kept <- SpinLock::new(None),
-        }? Error))
+            thread: Shared::new(SpinLock::new(Some(thread)), device, irql)?,
+            kept: place(device, irql)?,
+        })
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         match irp.code() {
             DROP_REQUEST => {
                 let (irp, handled) = irp.pend_not_cancelable(irql);
@@ -109,10 +92,8 @@ impl Device for Worker {
 
 #[test]
 fn a_thread_delays_no_deferred_work_and_a_work_item_ends_with_its_device() {
-    let driver = load::<Worker>(&kernel());
-    let device = driver.add_device().expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open(Access::ReadWrite).expect("it opens");
+    let stack = start::<Controlled<Worker>>(&kernel());
+    let file = stack.open();
     let send = |code| file.device_control(code, &[], Vec::new()).wait(LONG);
     assert_eq!(send(DROP_THREAD).expect("it ends").status, 0);
     // The work item has begun by then, or the test shows less.
@@ -122,13 +103,12 @@ fn a_thread_delays_no_deferred_work_and_a_work_item_ends_with_its_device() {
     assert!(!RETURNED.load(SeqCst) && !REFUSED.load(SeqCst));
     assert_eq!(send(RETURN).expect("it ends").status, 0);
     file.close();
-    device.remove().expect("no file is open");
+    stack.device.remove().expect("no file is open");
     assert!(RETURNED.load(SeqCst), "the removal waits for the thread");
     let start = Instant::now();
     while !REFUSED.load(SeqCst) {
         assert!(start.elapsed() < LONG, "the work item is queued for ever");
         std::thread::yield_now();
     }
-    drop(device);
-    driver.unload();
+    stack.unload();
 }

@@ -9,9 +9,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use common::{Loaded, start};
+use common::{Controlled, Controls, Place, Stack, place, start};
 use ntmodel::{
-    Access, Clock, Completion, Config, Faults, Kernel, Request,
+    Clock, Completion, Config, Faults, Kernel, Request,
     explore::{Search, explore},
 };
 use pinned_init::PinInit;
@@ -175,13 +175,12 @@ fn ended(request: &Request) -> (i32, usize) {
     (end.status, end.information)
 }
 
-fn with_file(test: impl FnOnce(&Loaded, &ntmodel::File)) {
-    let loaded = Loaded::new::<Store>();
-    loaded.device.start().expect("the device starts");
-    let file = loaded.device.open(Access::ReadWrite).expect("it opens");
-    test(&loaded, &file);
+fn with_file(test: impl FnOnce(&Stack, &ntmodel::File)) {
+    let stack = start::<Store>(&common::kernel());
+    let file = stack.open();
+    test(&stack, &file);
     file.close();
-    loaded.unload();
+    stack.unload();
 }
 
 #[test]
@@ -242,9 +241,9 @@ fn device_control_without_direct_io_has_no_user_buffer() {
 
 #[test]
 fn internal_device_control_comes_from_another_driver() {
-    with_file(|loaded, _| {
+    with_file(|stack, _| {
         let ask = |input: &[u8]| {
-            let device = &loaded.device;
+            let device = &stack.device;
             device.internal_device_control(SUM_BUFFERED, input, vec![0; 4])
         };
         let sent = end(&ask(&7_u32.to_ne_bytes()));
@@ -285,8 +284,8 @@ fn buffer_that_cannot_be_mapped_is_not_used() {
         faults: Some(Arc::clone(&faults)),
         ..Config::default()
     });
-    let (driver, device) = start::<Store>(&kernel);
-    let file = device.open(Access::ReadWrite).expect("it opens");
+    let stack = start::<Store>(&kernel);
+    let file = stack.open();
     let try_each = || {
         [
             ended(&file.write(0, b"bytes")),
@@ -310,32 +309,18 @@ fn buffer_that_cannot_be_mapped_is_not_used() {
     // A reply has no room then.
     assert_eq!(seen[2], [(0, 5), (0, 16), (0, 0)]);
     file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
+    stack.unload();
 }
 
 /// Keeps a request until the next one, and then returns the first byte of its buffer, read twice.
-struct Twice(Shared<SpinLock<Option<PendedIrp>>>);
+struct Twice(Place<PendedIrp>);
 
-impl Device for Twice {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
-        let kept = Shared::new(SpinLock::new(None), device, irql)?;
-        Ok(Ok::<_, Error>(Self(kept)))
+impl Controls for Twice {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
+        Ok(Self(place(device, irql)?))
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         let Some(mut kept) = self.0.with(irql, |kept, _| kept.take()) else {
             let (irp, pending) = irp.pend_not_cancelable(irql);
             self.0.with(irql, |kept, _| *kept = Some(irp));
@@ -358,7 +343,7 @@ impl Device for Twice {
 fn user_mode_changes_its_buffer_at_any_time() {
     static SEEN: Mutex<BTreeSet<[u8; 2]>> = Mutex::new(BTreeSet::new());
     let explored = explore(Search::every(10_000), |kernel| {
-        common::with_file::<Twice>(kernel, |_, file| {
+        common::with_file::<Controlled<Twice>>(kernel, |_, file| {
             let pending = Arc::new(file.device_control(SUM_IN, &[], vec![1; 16]));
             let theirs = Arc::clone(&pending);
             let writer = kernel.actor("writer", move || theirs.write_buffer(0, &[2]));

@@ -5,11 +5,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::Loaded;
-use pinned_init::PinInit;
+use common::{Controlled, Controls, Loaded};
 use wdm::{
-    Device, Error, Event, EventType, Guid, Handled, Irp, NewDevice, NtStatus, PassiveLevel, Shared,
-    thread,
+    Error, Event, EventType, Handled, Irp, NewDevice, NtStatus, PassiveLevel, Shared, thread,
 };
 
 /// The IOCTLs, one for each operation on the event.
@@ -28,33 +26,21 @@ struct Events {
     synchronization: Shared<Event>,
 }
 
-impl Device for Events {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
+impl Controls for Events {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
         let notification = Event::new(EventType::Notification, false);
         let synchronization = Event::new(EventType::Synchronization, true);
         let (notification, synchronization) = (
             Shared::new(notification, device, irql)?,
             Shared::new(synchronization, device, irql)?,
         );
-        Ok(Ok::<_, Error>(Self {
+        Ok(Self {
             notification,
             synchronization,
-        }))
+        })
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         let event = if irp.code() & SYNCHRONIZATION == 0 {
             &self.notification
         } else {
@@ -87,7 +73,7 @@ impl Device for Events {
 
 #[test]
 fn notification_event_stays_set() {
-    let loaded = Loaded::new::<Events>();
+    let loaded = Loaded::new::<Controlled<Events>>();
     let answer = |code| loaded.send(code, 1).answer() == nt::STATUS_SUCCESS;
     assert!(!answer(WAIT_FOR));
     assert!(!answer(SET));
@@ -101,7 +87,7 @@ fn notification_event_stays_set() {
 
 #[test]
 fn synchronization_event_releases_one_wait() {
-    let loaded = Loaded::new::<Events>();
+    let loaded = Loaded::new::<Controlled<Events>>();
     let answer = |code| loaded.send(code | SYNCHRONIZATION, 1).answer() == nt::STATUS_SUCCESS;
     assert!(answer(WAIT));
     assert!(!answer(WAIT_FOR));
@@ -116,7 +102,7 @@ fn synchronization_event_releases_one_wait() {
 
 #[test]
 fn delay_ends() {
-    let loaded = Loaded::new::<Events>();
+    let loaded = Loaded::new::<Controlled<Events>>();
     assert_eq!(loaded.send(DELAY, 1).answer(), nt::STATUS_SUCCESS);
     loaded.unload();
 }
@@ -124,7 +110,7 @@ fn delay_ends() {
 /// A wait ends when another thread sets the event.
 #[test]
 fn wait_ends_when_the_event_is_set() {
-    let loaded = Loaded::new::<Events>();
+    let loaded = Loaded::new::<Controlled<Events>>();
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
             loaded

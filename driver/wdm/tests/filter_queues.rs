@@ -2,27 +2,18 @@
 
 mod common;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-use common::{Quiet, Stack, kernel, load, load_filter};
+use common::{Controlled, Controls, Quiet, Stack, code, end, kernel, load, load_filter, status};
 use ntmodel::{Driver, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
-    Device, Error, Filter, Guid, Handled, InterlockedLong, Irp, IrpQueue, MajorFunction, NewDevice,
-    NewFilter, NtStatus, PassiveLevel, Shared, WorkItem, WorkItemRoutine,
-    ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::CallerLevel,
+    Error, Filter, Handled, InterlockedLong, Irp, IrpQueue, MajorFunction, NewDevice, NewFilter,
+    NtStatus, PassiveLevel, Shared, WorkItem, WorkItemRoutine, irql::CallerLevel,
 };
-
-const fn code(function: u32) -> u32 {
-    ctl_code(UNKNOWN_DEVICE, function, Method::Buffered, Right::Any)
-}
 
 /// Kept by the filter until a request to resume.
 const HOLD: u32 = code(0x800);
@@ -30,26 +21,15 @@ const RESUME: u32 = code(0x801);
 /// As `HOLD`, with an input that only the driver below can access.
 const HOLD_NEITHER: u32 = code(0x802) | 3; // METHOD_NEITHER
 
-const LONG: Duration = Duration::from_secs(5);
-
 /// The function driver below the filter.
 struct Below;
 
-impl Device for Below {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(Ok::<_, Error>(Self))
+impl Controls for Below {
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<Self, Error> {
+        Ok(Self)
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         irp.complete_with(&7_u32, irql)
     }
 }
@@ -74,7 +54,7 @@ unsafe extern "C" fn entry_in_c(
     path: *mut nt::UNICODE_STRING,
 ) -> i32 {
     // SAFETY: the kernel passes both.
-    let status = unsafe { wdm::entry::<Below>(driver, path) };
+    let status = unsafe { wdm::entry::<Controlled<Below>>(driver, path) };
     // SAFETY: as above.
     unsafe { (*driver).MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(read_input) };
     status
@@ -135,19 +115,15 @@ impl Filter for Gate {
 }
 
 fn stack(kernel: &Arc<Kernel>, below: Driver) -> Stack {
-    Stack::with_filter(below, load_filter::<Gate>(kernel))
+    Stack::new(below).filter(load_filter::<Gate>(kernel))
 }
 
 fn started(kernel: &Arc<Kernel>) -> Stack {
-    stack(kernel, load::<Below>(kernel)).started()
+    stack(kernel, load::<Controlled<Below>>(kernel)).started()
 }
 
 fn send(file: &File, code: u32) -> Request {
     file.device_control(code, &[], vec![0; 4])
-}
-
-fn status(request: &Request) -> i32 {
-    request.wait(LONG).expect("it ends").status
 }
 
 #[test]
@@ -160,7 +136,7 @@ fn queued_request_is_forwarded_later() {
     assert_eq!((first.status(), second.status()), (None, None));
     assert_eq!(send(&file, RESUME).answer(), 0);
     for waiting in [first, second] {
-        let end = waiting.wait(LONG).expect("it ends");
+        let end = end(&waiting);
         assert_eq!((end.status, end.output), (0, 7_u32.to_ne_bytes().to_vec()));
     }
     file.close();
@@ -268,8 +244,10 @@ fn sent_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
 /// The driver filters the device twice. A request that the upper filter forwards waits on the queue of the lower one, which nobody
 /// resumes.
 fn two_filters(kernel: &Arc<Kernel>) -> (Stack, File, Request) {
-    let stack = stack(kernel, load::<Below>(kernel));
-    stack.above.add_filter(&stack.device).expect("AddDevice");
+    let stack = stack(kernel, load::<Controlled<Below>>(kernel));
+    stack.drivers[1]
+        .add_filter(&stack.device)
+        .expect("AddDevice");
     stack.device.start().expect("the device starts");
     let file = stack.open();
     let waiting = send(&file, HOLD);

@@ -4,22 +4,17 @@ mod common;
 #[path = "common/raw.rs"]
 mod raw;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use common::{kernel, load, load_filter};
-use ntmodel::{Access, Config, Device as Dev, Driver, Faults, File, Kernel, Request, explore};
+use common::{Place, Stack, code, kernel, load, load_filter, place};
+use ntmodel::{Config, Device as Dev, Driver, Faults, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
     CompletionObserver, CompletionRoutine, Device, Error, FileIrp, Filter, Guid, Handled,
     InterlockedLong, IoType, Irp, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel,
-    PendedIrp, Returned, Shared, SpinLock,
-    ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
+    PendedIrp, Returned, Shared,
     irql::{CallerLevel, NoSpinLockHeld},
 };
-
-const fn code(function: u32) -> u32 {
-    ctl_code(UNKNOWN_DEVICE, function, Method::Buffered, Right::Any)
-}
 
 /// The operation of the function driver: the low digit of the function code.
 const SUCCEED: u32 = 0;
@@ -40,9 +35,7 @@ const LET_GO: u32 = 0x850;
 /// Drops the request when it returns.
 const DROP: u32 = 0x860;
 
-type Kept = Shared<SpinLock<Option<PendedIrp>>>;
-
-struct Below(Kept);
+struct Below(Place<PendedIrp>);
 
 impl Below {
     fn keep<'irp>(&self, irp: Irp<'irp>, irql: &mut impl NoSpinLockHeld) -> Handled<'irp> {
@@ -68,8 +61,7 @@ impl Device for Below {
         device: &mut NewDevice,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
-        let kept = Shared::new(SpinLock::new(None), device, irql)?;
-        Ok(Ok::<_, Error>(Self(kept)))
+        Ok(Ok::<_, Error>(Self(place(device, irql)?)))
     }
 
     fn device_control<'irp>(
@@ -120,7 +112,7 @@ impl Device for Below {
 struct Seen {
     ends: InterlockedLong,
     failures: InterlockedLong,
-    kept: Kept,
+    kept: Place<PendedIrp>,
 }
 
 struct Counting;
@@ -178,11 +170,10 @@ impl Filter for Between {
         device: &mut NewFilter,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
-        let kept = Shared::new(SpinLock::new(None), device, irql)?;
         let seen = Seen {
             ends: InterlockedLong::new(0),
             failures: InterlockedLong::new(0),
-            kept,
+            kept: place(device, irql)?,
         };
         let seen = Shared::new(Ok::<_, Error>(seen), device, irql)?;
         Ok(Ok::<_, Error>(Self(seen)))
@@ -227,10 +218,8 @@ impl Filter for Between {
     }
 }
 
-struct Stack {
-    below: Driver,
-    between: Driver,
-    device: Dev,
+struct Opened {
+    stack: Stack,
     file: Arc<File>,
 }
 
@@ -238,21 +227,13 @@ fn load_both(kernel: &Arc<Kernel>) -> (Driver, Driver) {
     (load::<Below>(kernel), load_filter::<Between>(kernel))
 }
 
-impl Stack {
+impl Opened {
     fn new(kernel: &Arc<Kernel>) -> Self {
         let (below, between) = load_both(kernel);
-        let device = below
-            .add_device_with(nt::DO_POWER_PAGABLE)
-            .expect("AddDevice");
-        between.add_filter(&device).expect("AddDevice");
-        device.start().expect("the device starts");
-        let file = Arc::new(device.open(Access::ReadWrite).expect("it opens"));
-        Self {
-            below,
-            between,
-            device,
-            file,
-        }
+        let stack = Stack::with_flags(below, nt::DO_POWER_PAGABLE);
+        let stack = stack.filter(between).started();
+        let file = Arc::new(stack.open());
+        Self { stack, file }
     }
 
     fn send(&self, function: u32) -> Request {
@@ -274,16 +255,12 @@ impl Stack {
         if let Some(file) = Arc::into_inner(self.file) {
             file.close();
         }
-        if !self.device.is_removed() {
-            self.device.remove().expect("no file is open");
-        }
-        self.between.unload();
-        self.below.unload();
+        self.stack.unload();
     }
 }
 
 fn end(request: &Request) -> (i32, u8) {
-    let end = request.wait(Duration::from_secs(5)).expect("it ends");
+    let end = common::end(request);
     (end.status, end.output[0])
 }
 
@@ -291,8 +268,8 @@ const BUSY: i32 = nt::STATUS_DEVICE_BUSY;
 
 #[test]
 fn request_is_forwarded_and_comes_back_as_the_filter_asks() {
-    let stack = Stack::new(&kernel());
-    assert_eq!(stack.seen(), (1, 0));
+    let opened = Opened::new(&kernel());
+    assert_eq!(opened.seen(), (1, 0));
     for (function, expected) in [
         (FORWARD | SUCCEED, (0, 7)),
         (FORWARD | FAIL, (BUSY, 0)),
@@ -303,68 +280,68 @@ fn request_is_forwarded_and_comes_back_as_the_filter_asks() {
         (CHANGE | SUCCEED, (0, 9)),
         (CHANGE | FAIL, (0, 0)),
     ] {
-        assert_eq!(stack.end(function), expected, "{function:#x}");
+        assert_eq!(opened.end(function), expected, "{function:#x}");
     }
-    assert_eq!(stack.seen(), (7, 1));
-    stack.unload();
+    assert_eq!(opened.seen(), (7, 1));
+    opened.unload();
 }
 
 #[test]
 fn pending_request_comes_back_later() {
-    let stack = Stack::new(&kernel());
+    let opened = Opened::new(&kernel());
     for (function, first) in [(FORWARD, 8), (OBSERVE, 8), (COMPLETE, 8), (CHANGE, 9)] {
-        let pending = stack.send(function | PEND);
+        let pending = opened.send(function | PEND);
         assert_eq!(pending.answer(), nt::STATUS_PENDING);
-        assert_eq!(stack.end(FORWARD | RELEASE).0, 0);
+        assert_eq!(opened.end(FORWARD | RELEASE).0, 0);
         assert_eq!(end(&pending), (0, first), "{function:#x}");
     }
-    assert_eq!(stack.end(FORWARD | RELEASE).0, nt::STATUS_NOT_FOUND);
-    stack.unload();
+    assert_eq!(opened.end(FORWARD | RELEASE).0, nt::STATUS_NOT_FOUND);
+    opened.unload();
 }
 
 #[test]
 fn request_that_came_back_is_kept_until_the_filter_completes_it() {
-    let stack = Stack::new(&kernel());
-    let kept = stack.send(KEEP | FAIL);
+    let opened = Opened::new(&kernel());
+    let kept = opened.send(KEEP | FAIL);
     assert_eq!((kept.answer(), kept.status()), (nt::STATUS_PENDING, None));
-    stack.seen();
+    opened.seen();
     assert_eq!(end(&kept), (0, 0));
-    let kept = stack.send(KEEP | SUCCEED);
-    stack.device.surprise_remove();
+    let kept = opened.send(KEEP | SUCCEED);
+    opened.stack.device.surprise_remove();
     assert_eq!(end(&kept).0, 0);
-    stack.unload();
+    opened.unload();
 }
 
 /// The function driver completes its kept request when it receives the removal, and the filter then keeps the request.
 #[test]
 fn request_that_comes_back_during_the_removal_is_completed() {
-    let stack = Stack::new(&kernel());
-    let device = &stack.device;
+    let opened = Opened::new(&kernel());
+    let device = &opened.stack.device;
     let kept = device.internal_device_control(code(KEEP | PEND), &[], vec![0; 8]);
     assert_eq!(kept.answer(), nt::STATUS_PENDING);
-    stack.file.close_handle();
+    opened.file.close_handle();
     device.remove().expect("no file is open");
     assert_eq!(end(&kept).0, 0);
-    stack.unload();
+    opened.unload();
 }
 
 #[test]
 fn request_that_came_back_and_is_dropped_is_completed() {
-    let stack = Stack::new(&Kernel::new(Config::default()));
-    let dropped = stack.send(DROP | SUCCEED);
+    let opened = Opened::new(&Kernel::new(Config::default()));
+    let dropped = opened.send(DROP | SUCCEED);
     assert_eq!(end(&dropped).0, nt::STATUS_INTERNAL_ERROR);
-    stack.unload();
+    opened.unload();
 }
 
 /// The I/O manager sends the request to the top of the device stack, and the filter forwards it.
 #[test]
 fn function_driver_is_notified_of_a_shutdown() {
     let kernel = kernel();
-    let stack = Stack::new(&kernel);
-    let pending = stack.send(FORWARD | PEND);
+    let opened = Opened::new(&kernel);
+    let pending = opened.send(FORWARD | PEND);
     kernel.notify_shutdown();
     assert_eq!(end(&pending).0, nt::STATUS_DELETE_PENDING);
-    stack.unload();
+    opened.unload();
     // No device is registered any more.
     kernel.notify_shutdown();
 }
@@ -374,29 +351,19 @@ struct Busy;
 
 impl raw::Control for Busy {
     fn control(irp: *mut nt::IRP) -> i32 {
-        // SAFETY: the dispatch routine owns the IRP.
-        unsafe { nt::irp::set_status(irp, nt::STATUS_DEVICE_BUSY) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
-        nt::STATUS_DEVICE_BUSY
+        raw::complete(irp, nt::STATUS_DEVICE_BUSY)
     }
 }
 
 #[test]
 fn function_driver_forwards_too() {
     let kernel = kernel();
-    // SAFETY: the entry point is that of a driver on `nt`.
-    let base = unsafe { Driver::load(&kernel, raw::entry::<Busy>) }.expect("DriverEntry");
-    let (below, between) = load_both(&kernel);
-    let device = base.add_device().expect("AddDevice");
-    below.add_function(&device).expect("AddDevice");
-    device.start().expect("the device starts");
+    let stack = Stack::new(raw::load::<Busy>(&kernel));
+    let stack = stack.function(load::<Below>(&kernel)).started();
+    let device = &stack.device;
     let sent = device.internal_device_control(code(0x800), &[], Vec::new());
     assert_eq!(sent.status(), Some(nt::STATUS_DEVICE_BUSY));
-    device.remove().expect("no file is open");
-    between.unload();
-    below.unload();
-    base.unload();
+    stack.unload();
 }
 
 /// A filter below the function driver has the flags of the bus driver's device object; it receives the forwarded requests.
@@ -404,18 +371,13 @@ fn function_driver_forwards_too() {
 fn lower_filter_receives_the_forwarded_requests() {
     let kernel = kernel();
     let (below, between) = load_both(&kernel);
-    let device = between
-        .add_device_with(nt::DO_POWER_PAGABLE)
-        .expect("AddDevice");
-    below.add_function(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open(Access::ReadWrite).expect("it opens");
+    let stack = Stack::with_flags(between, nt::DO_POWER_PAGABLE);
+    let stack = stack.function(below).started();
+    let file = stack.open();
     let sent = file.device_control(code(FORWARD | SUCCEED), &[], vec![0; 4]);
     assert_eq!(end(&sent), (0, 7));
     file.close();
-    device.remove().expect("no file is open");
-    between.unload();
-    below.unload();
+    stack.unload();
 }
 
 /// The flags of the lowest driver's device object.
@@ -431,19 +393,17 @@ fn flags(device: &Dev) -> *mut u32 {
 fn paging_file_changes_the_flag_of_the_device() {
     for below_has in [false, true] {
         let kernel = kernel();
-        let (below, between) = load_both(&kernel);
+        let between = load_filter::<Between>(&kernel);
         let lower = if below_has { nt::DO_POWER_PAGABLE } else { 0 };
-        let device = between.add_device_with(lower).expect("AddDevice");
-        device.start().expect("the device starts");
-        let flags = flags(&device);
+        let stack = Stack::with_flags(between, lower).started();
+        let flags = flags(&stack.device);
         // SAFETY: nobody else uses the device object now.
         unsafe { *flags ^= nt::DO_POWER_PAGABLE };
+        let device = &stack.device;
         device.pnp(nt::IRP_MN_DEVICE_USAGE_NOTIFICATION);
         // SAFETY: as above.
         assert_eq!(unsafe { *flags } & nt::DO_POWER_PAGABLE, lower);
-        device.remove().expect("no file is open");
-        between.unload();
-        below.unload();
+        stack.unload();
     }
 }
 
@@ -478,20 +438,44 @@ fn driver_that_cannot_be_added_leaves_nothing_behind() {
     below.unload();
 }
 
+/// A filter that serves no device.
+struct Declines;
+
+impl Filter for Declines {
+    fn serves(_: &NewFilter, _: &mut PassiveLevel) -> bool {
+        false
+    }
+
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Err::<Result<Self, Error>, _>(Error::UNSUCCESSFUL)
+    }
+}
+
+/// Guidelines for Writing AddDevice Routines: the filter's routine succeeds, and the device works without the filter.
+#[test]
+fn device_that_a_filter_does_not_serve_works_without_it() {
+    let kernel = kernel();
+    let stack = Stack::new(load::<Below>(&kernel)).filter(load_filter::<Declines>(&kernel));
+    let stack = stack.started();
+    let request = stack.open().device_control(code(SUCCEED), &[], vec![0; 16]);
+    assert_eq!(request.status(), Some(nt::STATUS_SUCCESS));
+    stack.unload();
+}
+
 /// One request is forwarded and returns, while another one completes it in the function driver.
 fn released_by_another_thread(kernel: &Arc<Kernel>, function: u32) {
-    let stack = Stack::new(kernel);
-    let theirs = Arc::clone(&stack.file);
+    let opened = Opened::new(kernel);
+    let theirs = Arc::clone(&opened.file);
     let releaser = kernel.actor("releaser", move || {
         let sent = theirs.device_control(code(FORWARD | RELEASE), &[], vec![0; 8]);
         end(&sent).0
     });
-    let pending = stack.send(function | PEND);
+    let pending = opened.send(function | PEND);
     if releaser.join() != 0 {
-        assert_eq!(stack.end(FORWARD | RELEASE).0, 0);
+        assert_eq!(opened.end(FORWARD | RELEASE).0, 0);
     }
     assert_eq!(end(&pending), (0, 8));
-    stack.unload();
+    opened.unload();
 }
 
 #[test]
@@ -507,16 +491,16 @@ fn returned_request_is_completed_in_any_order() {
 #[test]
 fn kept_request_is_completed_by_the_removal() {
     explore::check(2_000, |kernel| {
-        let stack = Stack::new(kernel);
-        let device = stack.device.clone();
+        let opened = Opened::new(kernel);
+        let device = opened.stack.device.clone();
         let remover = kernel.actor("remover", move || device.surprise_remove());
-        let kept = stack.send(KEEP | SUCCEED);
+        let kept = opened.send(KEEP | SUCCEED);
         remover.join();
         let status = end(&kept).0;
         assert!(
             [0, nt::STATUS_DELETE_PENDING].contains(&status),
             "{status:#x}"
         );
-        stack.unload();
+        opened.unload();
     });
 }

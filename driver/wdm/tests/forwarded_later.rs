@@ -3,22 +3,16 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use common::{Stack, kernel, load, load_filter};
+use common::{Stack, code, end, kernel, load, load_filter};
 use ntmodel::{Access, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
     CompletionRoutine, Device, Error, Filter, Guid, Handled, InterlockedLong, Irp, IrpQueue,
-    IrpView, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp,
-    QueueCallbacks, Returned, Shared, WorkItem, WorkItemRoutine,
-    ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::{CallerLevel, ObjectHeld},
+    MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks,
+    Returned, Shared, WorkItem, WorkItemRoutine, irql::CallerLevel,
 };
-
-const fn code(function: u32) -> u32 {
-    ctl_code(UNKNOWN_DEVICE, function, Method::Buffered, Right::Any)
-}
 
 const RESUME: u32 = code(0x800);
 /// The codes of requests that are forwarded, each by another method.
@@ -51,8 +45,6 @@ struct Quiet;
 
 impl QueueCallbacks for Quiet {
     type Record = Shared<Paused>;
-
-    fn before_completion(&self, _: &IrpView<Self::Record>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The record of a request: the queue to which it returns, and the work item that forwards it again.
@@ -154,7 +146,7 @@ impl Device for Pause {
 }
 
 fn stack(kernel: &Arc<Kernel>) -> Stack {
-    Stack::with_function(load_filter::<Busy>(kernel), load::<Pause>(kernel))
+    Stack::new(load_filter::<Busy>(kernel)).function(load::<Pause>(kernel))
 }
 
 fn started(kernel: &Arc<Kernel>) -> (Stack, File) {
@@ -176,7 +168,7 @@ fn request_is_forwarded_when_the_device_is_resumed() {
         assert_eq!(cancelled.status(), Some(nt::STATUS_CANCELLED));
         assert_eq!(waiting.status(), None);
         assert_eq!(send(&file, RESUME).answer(), 0);
-        let end = waiting.wait(Duration::from_secs(5)).expect("it ends");
+        let end = end(&waiting);
         assert_eq!((end.status, end.output), (0, 7_u32.to_ne_bytes().to_vec()));
     }
     file.close();
@@ -191,7 +183,7 @@ fn resumed_cancelled_and_removed(kernel: &Arc<Kernel>, code: u32) {
     let canceller = kernel.actor("canceller", move || theirs.cancel());
     stack.device.surprise_remove();
     canceller.join();
-    let end = waiting.wait(Duration::from_secs(5)).expect("it ends");
+    let end = end(&waiting);
     let possible = [0, nt::STATUS_CANCELLED, nt::STATUS_DELETE_PENDING];
     assert!(possible.contains(&end.status), "{end:x?}");
     drop(waiting);

@@ -12,14 +12,14 @@ use std::{
     time::Duration,
 };
 
-use common::{kernel, load, load_filter};
+use common::{Place, Stack, kernel, load_filter, place, start, status};
 use nt::{IRP, NTSTATUS, irp};
-use ntmodel::{Driver, explore};
+use ntmodel::explore;
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use raw::Control;
 use wdm::{
     CompletionRoutine, Device, Error, Filter, Guid, Handled, Irp, NewDevice, NewFilter,
-    PassiveLevel, PendedIrp, Returned, Shared, SpinLock, irql::CallerLevel,
+    PassiveLevel, PendedIrp, Returned, SpinLock, irql::CallerLevel,
 };
 
 const CODE: u32 = 0x22_2000;
@@ -62,9 +62,8 @@ impl Device for Keeper {
 fn a_request_that_is_kept_at_dispatch_level_is_completed() {
     // The order in which it is lost without the second question is about the 6,000th.
     explore::check(8000, |kernel| {
-        let driver = load::<Keeper>(kernel);
-        let device = driver.add_device().expect("AddDevice");
-        device.start().expect("the device starts");
+        let stack = start::<Keeper>(kernel);
+        let device = &stack.device;
         let object = std::ptr::with_exposed_provenance_mut(device.object());
         // The sender's reference, so that the device object stays.
         // SAFETY: the device is not removed yet.
@@ -85,7 +84,7 @@ fn a_request_that_is_kept_at_dispatch_level_is_completed() {
         });
         // SAFETY: the reference was made above.
         unsafe { nt::ObfDereferenceObject(object) };
-        driver.unload();
+        stack.unload();
     });
 }
 
@@ -104,7 +103,7 @@ impl Control for Pends {
     }
 }
 
-type Kept = Shared<SpinLock<Option<PendedIrp>>>;
+type Kept = Place<PendedIrp>;
 
 /// Keeps the request.
 struct Keeps;
@@ -127,8 +126,7 @@ impl Filter for Above {
         device: &mut NewFilter,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
-        let kept = Shared::new(SpinLock::new(None), device, irql)?;
-        Ok(Ok::<_, Error>(Self(kept)))
+        Ok(Ok::<_, Error>(Self(place(device, irql)?)))
     }
 
     fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
@@ -146,28 +144,19 @@ impl Filter for Above {
 #[test]
 fn a_request_that_comes_back_after_the_lower_driver_was_removed_is_completed() {
     let kernel = kernel();
-    // SAFETY: the entry point is that of a driver on `nt`.
-    let below = unsafe { Driver::load(&kernel, raw::entry::<Pends>) }.expect("DriverEntry");
-    let above = load_filter::<Above>(&kernel);
-    let device = below.add_device().expect("AddDevice");
-    above.add_filter(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    let sent = device.internal_device_control(CODE, &[], Vec::new());
-    let theirs = device.clone();
+    let stack = Stack::new(raw::load::<Pends>(&kernel));
+    let stack = stack.filter(load_filter::<Above>(&kernel)).started();
+    let sent = stack.device.internal_device_control(CODE, &[], Vec::new());
+    let theirs = stack.device.clone();
     let remover = kernel.actor("remover", move || theirs.surprise_remove());
     // The removal waits for the request by then, or the test shows less.
     thread::sleep(Duration::from_millis(200));
     let lower = kernel.actor("lower driver", || {
         let irp = LOWER.swap(null_mut(), SeqCst);
-        // SAFETY: `dispatch` has kept the IRP, which nobody else has.
-        unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
+        raw::complete(irp, nt::STATUS_SUCCESS);
     });
     lower.join();
-    let end = sent.wait(LONG).expect("the request ends");
-    assert_eq!(end.status, nt::STATUS_DELETE_PENDING);
+    assert_eq!(status(&sent), nt::STATUS_DELETE_PENDING);
     remover.join();
-    above.unload();
-    below.unload();
+    stack.unload();
 }

@@ -2,14 +2,13 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use common::{kernel, with_file};
+use common::{Controlled, Controls, kernel, with_file};
 use ntmodel::{File, explore};
-use pinned_init::PinInit;
 use wdm::{
-    Device, DeviceObject, Error, Guid, Handled, InterlockedOwner, Irp, Lookaside, LookasideBox,
-    NewDevice, PassiveLevel, Rundown, SList, Shared,
+    Error, Handled, InterlockedOwner, Irp, Lookaside, LookasideBox, NewDevice, PassiveLevel,
+    Rundown, SList, Shared,
 };
 
 const PUSH: u32 = 0x22_2000;
@@ -31,15 +30,6 @@ struct All {
 }
 
 impl All {
-    fn new(device: &DeviceObject, irql: &mut PassiveLevel) -> Result<Self, Error> {
-        Ok(Self {
-            memory: Lookaside::new(irql)?,
-            list: SList::new(),
-            place: InterlockedOwner::new(),
-            value: Shared::new(Rundown::new(vec![7, 8]), device, irql)?,
-        })
-    }
-
     fn run(&self, code: u32, input: u32, irql: &mut PassiveLevel) -> Option<u32> {
         match code {
             PUSH => Some(u32::from(self.list.push(self.memory.allocate(input)?))),
@@ -64,24 +54,17 @@ impl All {
     }
 }
 
-impl Device for All {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(Ok::<_, Error>(Self::new(device, irql)?))
+impl Controls for All {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
+        Ok(Self {
+            memory: Lookaside::new(irql)?,
+            list: SList::new(),
+            place: InterlockedOwner::new(),
+            value: Shared::new(Rundown::new(vec![7, 8]), device, irql)?,
+        })
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         let input = match irp.input::<u32>() {
             Ok(input) => input,
             Err(error) => return irp.complete(error, irql),
@@ -92,16 +75,13 @@ impl Device for All {
 }
 
 fn ask(file: &File, code: u32, input: u32) -> u32 {
-    let request = file.device_control(code, &input.to_le_bytes(), vec![0; 4]);
-    let end = request
-        .wait(Duration::from_secs(5))
-        .expect("the request ends");
+    let end = common::end(&file.device_control(code, &input.to_le_bytes(), vec![0; 4]));
     u32::from_le_bytes(end.output.try_into().expect("four bytes"))
 }
 
 #[test]
 fn last_item_is_popped_first() {
-    with_file::<All>(&kernel(), |_, file| {
+    with_file::<Controlled<All>>(&kernel(), |_, file| {
         assert_eq!(ask(file, PUSH, 1), 1);
         for number in 2..10 {
             assert_eq!(ask(file, PUSH, number), 0);
@@ -116,7 +96,7 @@ fn last_item_is_popped_first() {
 
 #[test]
 fn exchanged_owner_is_the_old_one() {
-    with_file::<All>(&kernel(), |_, file| {
+    with_file::<Controlled<All>>(&kernel(), |_, file| {
         assert_eq!(ask(file, EXCHANGE, 1), NOTHING);
         assert_eq!(ask(file, EXCHANGE, 2), 1);
         assert_eq!(ask(file, EXCHANGE, 3), 2);
@@ -125,7 +105,7 @@ fn exchanged_owner_is_the_old_one() {
 
 #[test]
 fn owner_is_stored_only_in_an_empty_place() {
-    with_file::<All>(&kernel(), |_, file| {
+    with_file::<Controlled<All>>(&kernel(), |_, file| {
         assert_eq!(ask(file, SET_IF_EMPTY, 1), NOTHING);
         assert_eq!(ask(file, SET_IF_EMPTY, 2), 2);
         assert_eq!(ask(file, EXCHANGE, 3), 1);
@@ -135,7 +115,7 @@ fn owner_is_stored_only_in_an_empty_place() {
 #[test]
 fn one_owner_is_stored_in_any_order() {
     explore::check(5_000, |kernel| {
-        with_file::<All>(kernel, |_, file| {
+        with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || ask(&theirs, SET_IF_EMPTY, 1));
             let refused = [ask(file, SET_IF_EMPTY, 2), other.join()];
@@ -149,7 +129,7 @@ fn one_owner_is_stored_in_any_order() {
 
 #[test]
 fn value_that_was_run_down_is_not_accessed() {
-    with_file::<All>(&kernel(), |_, file| {
+    with_file::<Controlled<All>>(&kernel(), |_, file| {
         assert_eq!(ask(file, ACCESS, 0), 7);
         assert_eq!(ask(file, RUN_DOWN, 0), 8);
         assert_eq!(ask(file, ACCESS, 0), NOTHING);
@@ -160,7 +140,7 @@ fn value_that_was_run_down_is_not_accessed() {
 #[test]
 fn items_are_popped_once_in_any_order() {
     explore::check(5_000, |kernel| {
-        with_file::<All>(kernel, |_, file| {
+        with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || {
                 ask(&theirs, PUSH, 1);
@@ -182,7 +162,7 @@ fn items_are_popped_once_in_any_order() {
 #[test]
 fn value_is_run_down_once_in_any_order() {
     explore::check(5_000, |kernel| {
-        with_file::<All>(kernel, |_, file| {
+        with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || {
                 [ask(&theirs, ACCESS, 0), ask(&theirs, RUN_DOWN, 0)]

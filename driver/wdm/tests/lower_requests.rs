@@ -6,8 +6,8 @@ mod raw;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{Quiet, kernel};
-use ntmodel::{Access, Device as Dev, Driver, File, Kernel, explore};
+use common::{Quiet, Stack, kernel, load, status};
+use ntmodel::{Driver, File, Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
     ControlCode, Device, Error, Filter, Guid, Handled, IoType, Irp, IrpQueue, Lower, MajorFunction,
@@ -255,60 +255,26 @@ impl Device for Above {
     }
 }
 
-struct Stack {
-    below: Driver,
-    above: Driver,
-    device: Dev,
+fn load_both(kernel: &Arc<Kernel>) -> (Driver, Driver) {
+    // SAFETY: the entry point is that of a driver on wdm.
+    let below = unsafe { Driver::load(kernel, below_entry) };
+    (below.expect("DriverEntry"), load::<Above>(kernel))
 }
 
-impl Stack {
-    fn started(kernel: &Arc<Kernel>) -> (Self, File) {
-        Self::above(kernel, None)
-    }
-
-    /// Starts the stack, on a device of a function driver if there is one.
-    fn above(kernel: &Arc<Kernel>, base: Option<&Dev>) -> (Self, File) {
-        // SAFETY: the entry points are those of drivers on wdm; so below.
-        let below = unsafe { Driver::load(kernel, below_entry) };
-        // SAFETY: as above.
-        let above = unsafe { Driver::load(kernel, wdm::entry::<Above>) };
-        let (below, above) = (below.expect("DriverEntry"), above.expect("DriverEntry"));
-        let device = match base {
-            Some(base) => {
-                below.add_function(base).expect("AddDevice");
-                base.clone()
-            }
-            None => below.add_device().expect("AddDevice"),
-        };
-        above.add_function(&device).expect("AddDevice");
-        device.start().expect("the device starts");
-        let file = device.open(Access::ReadWrite).expect("it opens");
-        let stack = Self {
-            below,
-            above,
-            device,
-        };
-        (stack, file)
-    }
-
-    fn unload(self) {
-        if !self.device.is_removed() {
-            self.device.remove().expect("no file is open");
-        }
-        drop(self.device);
-        self.above.unload();
-        self.below.unload();
-    }
+fn started(kernel: &Arc<Kernel>) -> (Stack, File) {
+    let (below, above) = load_both(kernel);
+    let stack = Stack::new(below).function(above).started();
+    let file = stack.open();
+    (stack, file)
 }
 
 fn ask(file: &File, code: u32) -> i32 {
-    let sent = file.device_control(ASK, &code.to_ne_bytes(), Vec::new());
-    sent.wait(10 * SECOND).expect("it ends").status
+    status(&file.device_control(ASK, &code.to_ne_bytes(), Vec::new()))
 }
 
 #[test]
 fn request_ends_with_the_status_of_the_driver_below_or_in_time() {
-    let (stack, file) = Stack::started(&kernel());
+    let (stack, file) = started(&kernel());
     assert_eq!(ask(&file, NEXT), 0);
     assert_eq!(ask(&file, FAIL), nt::STATUS_DEVICE_BUSY);
     assert_eq!(ask(&file, HANG), nt::STATUS_IO_TIMEOUT);
@@ -319,30 +285,24 @@ fn request_ends_with_the_status_of_the_driver_below_or_in_time() {
 #[test]
 fn buffers_are_passed_as_the_device_below_demands() {
     let kernel = kernel();
-    let bases = [
-        common::load::<Base<true>>(&kernel),
-        common::load::<Base<false>>(&kernel),
-    ];
+    let bases = [load::<Base<true>>(&kernel), load::<Base<false>>(&kernel)];
     for base in bases {
-        let device = base.add_device().expect("AddDevice");
-        let (stack, file) = Stack::above(&kernel, Some(&device));
-        let read = file.read(0, 1).wait(SECOND).expect("it ends");
-        assert_eq!(read.status, nt::STATUS_SUCCESS);
+        let (below, above) = load_both(&kernel);
+        let stack = Stack::new(base).function(below).function(above).started();
+        let file = stack.open();
+        assert_eq!(status(&file.read(0, 1)), nt::STATUS_SUCCESS);
         file.close();
-        drop(device);
         stack.unload();
-        base.unload();
     }
     // The bus driver's device uses neither buffered nor direct I/O, so the filter cannot write.
-    let (stack, file) = Stack::started(&kernel);
-    let read = file.read(0, 1).wait(SECOND).expect("it ends");
-    assert_eq!(read.status, nt::STATUS_BUFFER_TOO_SMALL);
+    let (stack, file) = started(&kernel);
+    assert_eq!(status(&file.read(0, 1)), nt::STATUS_BUFFER_TOO_SMALL);
     file.close();
     stack.unload();
 }
 
 fn asked_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, expected: i32) {
-    let (stack, file) = Stack::started(kernel);
+    let (stack, file) = started(kernel);
     let file = Arc::new(file);
     let theirs = Arc::clone(&file);
     let asker = kernel.actor("asker", move || ask(&theirs, code));
@@ -379,12 +339,8 @@ impl raw::Control for Exaggerates {
             _ => nt::STATUS_SUCCESS,
         };
         // SAFETY: as above.
-        unsafe { nt::irp::set_status(irp, status) };
-        // SAFETY: as above.
         unsafe { nt::irp::set_information(irp, usize::MAX) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
-        status
+        raw::complete(irp, status)
     }
 }
 
@@ -422,15 +378,6 @@ impl Device for Trusts {
 #[test]
 fn output_is_not_longer_than_the_buffer_whatever_the_driver_below_says() {
     let kernel = kernel();
-    // SAFETY: the entry points are those of a driver on `nt` and of one on wdm.
-    let below = unsafe { Driver::load(&kernel, raw::entry::<Exaggerates>) }.expect("DriverEntry");
-    // SAFETY: as above.
-    let above = unsafe { Driver::load(&kernel, wdm::entry::<Trusts>) }.expect("DriverEntry");
-    let device = below.add_device().expect("AddDevice");
-    above.add_function(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    device.remove().expect("no file is open");
-    drop(device);
-    above.unload();
-    below.unload();
+    let (below, above) = (raw::load::<Exaggerates>(&kernel), load::<Trusts>(&kernel));
+    Stack::new(below).function(above).started().unload();
 }

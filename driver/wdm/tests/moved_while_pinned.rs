@@ -5,12 +5,12 @@ mod common;
 
 use std::{cell::Cell, convert::Infallible, time::Duration};
 
-use common::{Loaded, stops};
+use common::{Controlled, Controls, Loaded, stops};
 use nt::STATUS_SUCCESS;
 use pinned_init::{PinInit, pin_data, stack_try_pin_init, try_pin_init};
 use wdm::{
-    Device, DeviceQueue, Dpc, DpcRoutine, Error, Guid, Handled, InterlockedList, Irp, NewDevice,
-    NtStatus, PassiveLevel, PendedIrp, Timer, TimerRoutine, irql::DispatchLevel,
+    DeviceQueue, Dpc, DpcRoutine, Error, Handled, InterlockedList, Irp, NewDevice, NtStatus,
+    PassiveLevel, PendedIrp, Timer, TimerRoutine, irql::DispatchLevel,
 };
 
 thread_local! {
@@ -20,21 +20,12 @@ thread_local! {
 /// A device that runs the attack.
 struct Attacked;
 
-impl Device for Attacked {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(Ok::<_, Error>(Self))
+impl Controls for Attacked {
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<Self, Error> {
+        Ok(Self)
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         ATTACK.take().expect("an attack")(irql);
         irp.complete(NtStatus::SUCCESS, irql)
     }
@@ -43,7 +34,7 @@ impl Device for Attacked {
 /// Runs an attack and checks that it stops with `DRIVER_VIOLATION` for a moved value.
 fn is_found(name: &str, attack: fn(&mut PassiveLevel)) {
     stops(name, "STOP: 0x00000121 (0x2", || {
-        let driver = Loaded::new::<Attacked>();
+        let driver = Loaded::new::<Controlled<Attacked>>();
         ATTACK.set(Some(attack));
         assert_eq!(driver.send(0x22_2000, 1).answer(), STATUS_SUCCESS);
     });

@@ -5,8 +5,8 @@ mod common;
 
 use std::sync::Arc;
 
-use common::load;
-use ntmodel::{Access, Clock, Config, Device as Dev, Driver, File, Kernel, explore};
+use common::start;
+use ntmodel::{Clock, Config, Kernel, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     Device, Error, Guid, Handled, IoType, Irp, Mutex, NewDevice, NtStatus, PassiveLevel,
@@ -152,20 +152,6 @@ impl Device for Disk {
     }
 }
 
-fn start(kernel: &Arc<Kernel>) -> (Driver, Dev, File) {
-    let driver = load::<Disk>(kernel);
-    let device = driver.add_device().expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open(Access::ReadWrite).expect("it opens");
-    (driver, device, file)
-}
-
-fn stop((driver, device, file): (Driver, Dev, File)) {
-    file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
-}
-
 #[test]
 fn disk_has_sectors() {
     let kernel = Kernel::new(Config {
@@ -173,8 +159,8 @@ fn disk_has_sectors() {
         hardware_key: vec![("DiskSize".into(), 3 * 512 + 7)],
         ..Config::default()
     });
-    let started = start(&kernel);
-    let file = &started.2;
+    let stack = start::<Disk>(&kernel);
+    let file = stack.open();
     let sectors: Vec<u8> = (0..=250).cycle().take(1024).collect();
     let written = file.write(512, &sectors).ended().expect("it ends");
     assert_eq!(
@@ -224,22 +210,22 @@ fn disk_has_sectors() {
     };
     assert_eq!(verify(0, 1536), nt::STATUS_SUCCESS);
     assert_eq!(verify(512, 1536), nt::STATUS_INVALID_PARAMETER);
-    stop(started);
+    file.close();
+    stack.unload();
 }
 
 /// A read gets the whole of one write or none of it.
 #[test]
 fn read_against_write() {
     explore::check(1_000, |kernel| {
-        let started = start(kernel);
-        let file = Arc::new(started.2);
+        let stack = start::<Disk>(kernel);
+        let file = Arc::new(stack.open());
         let theirs = Arc::clone(&file);
         let writer = kernel.actor("writer", move || theirs.write(0, &[1; 512]).status());
         let read = file.read(0, 512).ended().expect("it ends").output;
         assert!(read == [0; 512] || read == [1; 512]);
         assert_eq!(writer.join(), Some(nt::STATUS_SUCCESS));
         drop(file);
-        started.1.remove().expect("no file is open");
-        started.0.unload();
+        stack.unload();
     });
 }

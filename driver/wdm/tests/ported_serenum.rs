@@ -7,15 +7,15 @@ mod common;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use common::{load, load_filter};
-use ntmodel::{Access, Config, Device as Dev, Driver, Kernel, explore};
+use common::{Stack, end, load, load_filter};
+use ntmodel::{Access, Config, Kernel, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     ControlCode, Device, Error, Event, EventType, Filter, Guid, Handled, InterlockedLong, Irp,
-    IrpQueue, IrpView, Lower, MajorFunction, Mutex, NewDevice, NewFilter, NtStatus, PassiveLevel,
+    IrpQueue, Lower, MajorFunction, Mutex, NewDevice, NewFilter, NtStatus, PassiveLevel,
     QueueCallbacks, Shared, SpinLock, Thread, ThreadRoutine,
     ctl_code::{Access as Right, Method, ctl_code},
-    irql::{CallerLevel, ObjectHeld},
+    irql::CallerLevel,
 };
 
 /// `IOCTL_SERIAL_SET_DTR` and others of ntddser.h.
@@ -141,8 +141,6 @@ struct Quiet;
 
 impl QueueCallbacks for Quiet {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The port, and the device on it, which sends its identification when both lines are set, the modem's way or the mouse's.
@@ -213,35 +211,11 @@ impl Filter for Port {
     }
 }
 
-struct Stack {
-    port: Driver,
-    enumerator: Driver,
-    device: Dev,
-}
-
-impl Stack {
-    fn start(kernel: &Arc<Kernel>) -> Self {
-        let port = load_filter::<Port>(kernel);
-        let enumerator = load::<Enumerator>(kernel);
-        let flags = nt::DO_BUFFERED_IO;
-        let device = port.add_device_with(flags).expect("AddDevice");
-        enumerator.add_function(&device).expect("AddDevice");
-        device.start().expect("the device starts");
-        Self {
-            port,
-            enumerator,
-            device,
-        }
-    }
-
-    fn unload(self) {
-        if !self.device.is_removed() {
-            self.device.remove().expect("no file is open");
-        }
-        drop(self.device);
-        self.enumerator.unload();
-        self.port.unload();
-    }
+fn started(kernel: &Arc<Kernel>) -> Stack {
+    let (port, enumerator) = (load_filter::<Port>(kernel), load::<Enumerator>(kernel));
+    Stack::with_flags(port, nt::DO_BUFFERED_IO)
+        .function(enumerator)
+        .started()
 }
 
 #[test]
@@ -251,10 +225,9 @@ fn connected_device_is_detected() {
             hardware_key: vec![("Resets".into(), resets)],
             ..Config::default()
         });
-        let stack = Stack::start(&kernel);
+        let stack = started(&kernel);
         let file = stack.device.open(Access::Read).expect("it opens");
-        let read = file.read(0, 16).wait(Duration::from_secs(10));
-        let read = read.expect("the read ends");
+        let read = end(&file.read(0, 16));
         assert_eq!(read.status, nt::STATUS_SUCCESS);
         assert_eq!(&read.output[..read.information], id);
         file.close();
@@ -265,7 +238,7 @@ fn connected_device_is_detected() {
 #[test]
 fn removal_against_the_detection() {
     explore::check(500, |kernel| {
-        let stack = Stack::start(kernel);
+        let stack = started(kernel);
         stack.device.surprise_remove();
         stack.unload();
     });

@@ -7,13 +7,13 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{kernel, start};
-use ntmodel::{Access, Device as Dev, Driver, Kernel, Request, explore};
+use ntmodel::{Access, Device as Dev, Kernel, Request, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    CancelSpinLock, CancelableIrp, Device, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus,
+    CancelSpinLock, CancelableIrp, Device, Error, Guid, Handled, Irp, IrpView, NewDevice,
     PassiveLevel, QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Timer,
     TimerRoutine,
-    irql::{DispatchLevel, NoSpinLockHeld, ObjectHeld, SpinLockHeld},
+    irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
 };
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -23,8 +23,6 @@ struct Reads(Shared<Timer<Polling>>);
 
 impl QueueCallbacks for Reads {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     /// Starts the next read at once.
     fn current_cancelled(&self, _: &IrpView, held: &mut SpinLockHeld<CancelSpinLock>) {
@@ -59,9 +57,9 @@ fn serve(
                 timer.set(INTERVAL, irql);
                 return;
             }
-            Err(current) => {
+            Err((current, error)) => {
                 let (irp, next) = current.start_next(irql);
-                irp.complete(NtStatus::CANCELLED, irql);
+                irp.complete(error, irql);
                 polls = POLLS;
                 next
             }
@@ -121,10 +119,8 @@ impl Device for Sampler {
     }
 }
 
-const LONG: Duration = Duration::from_secs(30);
-
 fn end(read: &Request) -> (i32, Vec<u8>) {
-    let end = read.wait(LONG).expect("the read ends");
+    let end = common::end(read);
     (end.status, end.output)
 }
 
@@ -132,18 +128,11 @@ fn success() -> (i32, Vec<u8>) {
     (nt::STATUS_SUCCESS, vec![42, 0, 0, 0])
 }
 
-fn stop(driver: Driver, device: Dev) {
-    if !device.is_removed() {
-        device.remove().expect("no file is open");
-    }
-    drop(device);
-    driver.unload();
-}
-
 #[test]
 fn reads_are_served_and_cancelled() {
     let kernel = kernel();
-    let (driver, device) = start::<Sampler>(&kernel);
+    let stack = start::<Sampler>(&kernel);
+    let device = &stack.device;
     let file = device.open(Access::Read).expect("it opens");
     assert_eq!(file.read(0, 3).status(), Some(nt::STATUS_BUFFER_TOO_SMALL));
     let reads = [(); 4].map(|()| file.read(0, 4));
@@ -158,7 +147,7 @@ fn reads_are_served_and_cancelled() {
     file.close();
     assert_eq!(served.status(), Some(nt::STATUS_CANCELLED));
     assert_eq!(waiting.status(), Some(nt::STATUS_CANCELLED));
-    stop(driver, device);
+    stack.unload();
 }
 
 /// Starts the device, with two reads, and runs `other` in another thread while they are served.
@@ -166,7 +155,8 @@ fn race(
     kernel: &Arc<Kernel>,
     other: impl FnOnce(&Dev, &Request) + Send + 'static,
 ) -> [(i32, Vec<u8>); 2] {
-    let (driver, device) = start::<Sampler>(kernel);
+    let stack = start::<Sampler>(kernel);
+    let device = &stack.device;
     let file = device.open(Access::Read).expect("it opens");
     let first = Arc::new(file.read(0, 4));
     let theirs = (device.clone(), Arc::clone(&first));
@@ -177,7 +167,7 @@ fn race(
     drop(first);
     drop(second);
     file.close();
-    stop(driver, device);
+    stack.unload();
     ends
 }
 

@@ -85,7 +85,8 @@ fn entered() -> Vec<PowerState> {
 #[test]
 fn device_is_called_for_each_state_and_power_manager_is_notified() {
     let kernel = kernel();
-    let (driver, device) = start::<Lamp>(&kernel);
+    let stack = start::<Lamp>(&kernel);
+    let device = &stack.device;
     // IRP_MN_START_DEVICE.
     assert_eq!(device.told_power(), Some(1));
     for (state, told) in [(S3, 1), (D3, 4), (D0, 1), (S0, 1), (D2, 3), (D0, 1)] {
@@ -101,14 +102,14 @@ fn device_is_called_for_each_state_and_power_manager_is_notified() {
         PowerState::Device(DevicePowerState::D0),
     ];
     assert_eq!(entered(), expected);
-    device.remove().expect("no file is open");
-    driver.unload();
+    stack.unload();
 }
 
 #[test]
 fn device_is_called_before_the_bus_driver_on_the_way_down_and_after_it_on_the_way_up() {
     let kernel = kernel();
-    let (driver, device) = start::<Lamp>(&kernel);
+    let stack = start::<Lamp>(&kernel);
+    let device = &stack.device;
     let fails = BusAnswer::Fail(nt::STATUS_DEVICE_POWER_FAILURE);
     device.bus_answers_power(nt::IRP_MN_SET_POWER, fails);
     assert_eq!(device.set_power(D3), nt::STATUS_DEVICE_POWER_FAILURE);
@@ -117,14 +118,14 @@ fn device_is_called_before_the_bus_driver_on_the_way_down_and_after_it_on_the_wa
     assert_eq!(device.set_power(D0), nt::STATUS_DEVICE_POWER_FAILURE);
     assert_eq!(entered(), []);
     assert_eq!(device.told_power(), Some(4));
-    device.remove().expect("no file is open");
-    driver.unload();
+    stack.unload();
 }
 
 #[test]
 fn device_can_refuse_only_a_query() {
     let kernel = kernel();
-    let (driver, device) = start::<Lamp>(&kernel);
+    let stack = start::<Lamp>(&kernel);
+    let device = &stack.device;
     assert_eq!(device.query_power(D2), nt::STATUS_SUCCESS);
     assert_eq!(device.query_power(S3), nt::STATUS_SUCCESS);
     assert_eq!(device.query_power(D3), Error::DEVICE_BUSY.to_raw());
@@ -132,14 +133,14 @@ fn device_can_refuse_only_a_query() {
     device.bus_answers_power(nt::IRP_MN_QUERY_POWER, fails);
     assert_eq!(device.query_power(D2), nt::STATUS_UNSUCCESSFUL);
     assert_eq!(entered(), []);
-    device.remove().expect("no file is open");
-    driver.unload();
+    stack.unload();
 }
 
 #[test]
 fn unknown_requests_are_passed_down() {
     let kernel = kernel();
-    let (driver, device) = start::<Lamp>(&kernel);
+    let stack = start::<Lamp>(&kernel);
+    let device = &stack.device;
     // IRP_MN_WAIT_WAKE and IRP_MN_POWER_SEQUENCE.
     let answer = BusAnswer::Fail(nt::STATUS_DEVICE_BUSY);
     for minor in [0, 1] {
@@ -155,8 +156,7 @@ fn unknown_requests_are_passed_down() {
         assert_eq!(device.set_power(state), nt::STATUS_SUCCESS);
     }
     assert_eq!(entered(), []);
-    device.remove().expect("no file is open");
-    driver.unload();
+    stack.unload();
 }
 
 /// "A driver should process subsequent ... `IRP_MJ_POWER` ... requests", says the page about `IRP_MN_SURPRISE_REMOVAL`, and no driver may
@@ -164,7 +164,8 @@ fn unknown_requests_are_passed_down() {
 #[test]
 fn power_requests_pass_a_device_that_is_gone() {
     let kernel = kernel();
-    let (driver, device) = start::<Lamp>(&kernel);
+    let stack = start::<Lamp>(&kernel);
+    let device = &stack.device;
     let file = device.open(ntmodel::Access::Read).expect("it opens");
     device.surprise_remove();
     assert_eq!(device.set_power(D3), nt::STATUS_SUCCESS);
@@ -173,14 +174,15 @@ fn power_requests_pass_a_device_that_is_gone() {
     assert_eq!(entered(), []);
     file.close();
     assert!(device.is_removed());
-    driver.unload();
+    stack.unload();
 }
 
 /// The bus driver completes the request at `DISPATCH_LEVEL` in a thread of its own, while the device is removed.
 #[test]
 fn power_up_against_surprise_removal() {
     let scenario = |kernel: &Arc<Kernel>| {
-        let (driver, device) = start::<Counted>(kernel);
+        let stack = start::<Counted>(kernel);
+        let device = &stack.device;
         let file = device.open(ntmodel::Access::Read).expect("it opens");
         device.bus_answers_power(nt::IRP_MN_SET_POWER, BusAnswer::Pend);
         let calls = CALLS.load(SeqCst);
@@ -196,7 +198,7 @@ fn power_up_against_surprise_removal() {
             format!("{called} calls, and the request ended with {status:#x}")
         });
         file.close();
-        driver.unload();
+        stack.unload();
     };
     let random = Search::Random {
         schedules: 10_000,

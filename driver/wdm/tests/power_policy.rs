@@ -8,16 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{kernel, start};
-use ntmodel::{
-    Access, BusAnswer, Device as Dev, Driver, File, Kernel, PowerState as State, Request, explore,
-};
+use common::{Stack, kernel, start, status};
+use ntmodel::{BusAnswer, Device as Dev, File, Kernel, PowerState as State, explore};
 use pinned_init::PinInit;
 use wdm::{
-    Device, DevicePowerState, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, IrpView,
-    NewDevice, NtStatus, PassiveLevel, PowerPolicy, PowerReference, PowerState, QueueCallbacks,
-    Shared,
-    irql::{CallerLevel, NoSpinLockHeld, ObjectHeld},
+    Device, DevicePowerState, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, NewDevice,
+    NtStatus, PassiveLevel, PowerPolicy, PowerReference, PowerState, QueueCallbacks, Shared,
+    irql::{CallerLevel, NoSpinLockHeld},
 };
 
 const S0: State = State::System(1);
@@ -36,8 +33,6 @@ struct Quiet;
 
 impl QueueCallbacks for Quiet {
     type Record = PowerReference;
-
-    fn before_completion(&self, _: &IrpView<PowerReference>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 struct Lamp {
@@ -117,47 +112,40 @@ fn until(device: &Dev, state: Option<u32>) {
     }
 }
 
-fn status(request: &Request) -> i32 {
-    request.wait(LONG).expect("it ends").status
-}
-
 /// Starts a device, waits until it is off, and opens it.
-fn idle(kernel: &Arc<Kernel>) -> (Driver, Dev, File) {
-    let (driver, device) = start::<Lamp>(kernel);
-    until(&device, OFF);
-    let file = device.open(Access::ReadWrite).expect("it opens");
-    (driver, device, file)
-}
-
-fn remove(driver: Driver, device: &Dev, file: File) {
-    file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
+fn idle(kernel: &Arc<Kernel>) -> (Stack, File) {
+    let stack = start::<Lamp>(kernel);
+    until(&stack.device, OFF);
+    let file = stack.open();
+    (stack, file)
 }
 
 #[test]
 fn device_is_on_while_a_request_needs_it() {
-    let (driver, device, file) = idle(&kernel());
+    let (stack, file) = idle(&kernel());
+    let device = &stack.device;
     let held = file.device_control(HOLD, &[], Vec::new());
-    until(&device, ON);
+    until(device, ON);
     for _ in 0..3 {
         assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
     }
     assert_eq!(device.told_power(), ON);
     held.cancel();
     assert_eq!(status(&held), nt::STATUS_CANCELLED);
-    until(&device, OFF);
+    until(device, OFF);
     // It powers up again.
     assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
-    until(&device, OFF);
-    remove(driver, &device, file);
+    until(device, OFF);
+    file.close();
+    stack.unload();
 }
 
 #[test]
 fn device_is_off_before_the_system_sleeps_and_on_again_if_a_request_needs_it() {
-    let (driver, device, file) = idle(&kernel());
+    let (stack, file) = idle(&kernel());
+    let device = &stack.device;
     let held = file.device_control(HOLD, &[], Vec::new());
-    until(&device, ON);
+    until(device, ON);
     assert_eq!(device.set_power(S3), 0);
     assert_eq!(device.told_power(), OFF);
     // It waits for the system.
@@ -166,38 +154,42 @@ fn device_is_off_before_the_system_sleeps_and_on_again_if_a_request_needs_it() {
     assert_eq!(device.told_power(), OFF);
     assert_eq!(device.set_power(S0), 0);
     assert_eq!(status(&served), 0);
-    until(&device, ON);
+    until(device, ON);
     held.cancel();
     assert_eq!(status(&held), nt::STATUS_CANCELLED);
-    until(&device, OFF);
+    until(device, OFF);
     // An idle device stays off.
     for state in [S3, S0] {
         assert_eq!(device.set_power(state), 0);
         assert_eq!(device.told_power(), OFF);
     }
-    remove(driver, &device, file);
+    file.close();
+    stack.unload();
 }
 
 #[test]
 fn requests_fail_if_the_device_cannot_be_powered_up_and_the_next_one_tries_again() {
-    let (driver, device, file) = idle(&kernel());
+    let (stack, file) = idle(&kernel());
+    let device = &stack.device;
     let fails = BusAnswer::Fail(nt::STATUS_DEVICE_POWER_FAILURE);
     device.bus_answers_power(nt::IRP_MN_SET_POWER, fails);
     let request = file.device_control(SERVE, &[], Vec::new());
     assert_eq!(status(&request), nt::STATUS_DEVICE_POWER_FAILURE);
     device.bus_answers_power(nt::IRP_MN_SET_POWER, BusAnswer::Fail(nt::STATUS_SUCCESS));
     assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
-    until(&device, OFF);
-    remove(driver, &device, file);
+    until(device, OFF);
+    file.close();
+    stack.unload();
 }
 
 /// A request arrives while the device is idle and the system goes to sleep and wakes up.
 fn served_across_sleep(kernel: &Arc<Kernel>, answer: Option<BusAnswer>) {
-    let (driver, device) = start::<Lamp>(kernel);
+    let stack = start::<Lamp>(kernel);
+    let device = &stack.device;
     if let Some(answer) = answer {
         device.bus_answers_power(nt::IRP_MN_SET_POWER, answer);
     }
-    let file = device.open(Access::ReadWrite).expect("it opens");
+    let file = stack.open();
     let sleeper = {
         let device = device.clone();
         kernel.actor("power manager", move || {
@@ -211,14 +203,14 @@ fn served_across_sleep(kernel: &Arc<Kernel>, answer: Option<BusAnswer>) {
     assert_eq!(status(&request), 0);
     drop(request);
     file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
+    stack.unload();
 }
 
 /// A request and a request for a state of the system arrive while the device is removed.
 fn removed_while_it_is_powered_up(kernel: &Arc<Kernel>) {
-    let (driver, device) = start::<Lamp>(kernel);
-    let file = device.open(Access::ReadWrite).expect("it opens");
+    let stack = start::<Lamp>(kernel);
+    let device = &stack.device;
+    let file = stack.open();
     let sleeper = {
         let device = device.clone();
         kernel.actor("power manager", move || device.set_power(S3))
@@ -231,7 +223,7 @@ fn removed_while_it_is_powered_up(kernel: &Arc<Kernel>) {
     assert!([0, nt::STATUS_DELETE_PENDING].contains(&ended), "{ended:x}");
     drop(request);
     file.close();
-    driver.unload();
+    stack.unload();
 }
 
 #[test]

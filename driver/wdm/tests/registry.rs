@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{load, load_filter};
+use common::{Stack, load, load_filter};
 use ntmodel::{Clock, Config, Driver, Kernel};
 use wdm::{
     ControlDevice, Device, Error, Filter, Guid, NewDevice, NewFilter, PassiveLevel, PinInit,
@@ -93,14 +93,8 @@ fn kernel() -> Arc<Kernel> {
 #[test]
 fn each_key_has_its_own_values() {
     let kernel = kernel();
-    let driver = load::<Reader>(&kernel);
-    let above = load_filter::<Above>(&kernel);
-    let device = driver.add_device().expect("AddDevice");
-    above.add_filter(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    device.remove().expect("no file is open");
-    above.unload();
-    driver.unload();
+    let stack = Stack::new(load::<Reader>(&kernel)).filter(load_filter::<Above>(&kernel));
+    stack.started().unload();
 }
 
 #[test]

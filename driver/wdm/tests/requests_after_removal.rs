@@ -6,21 +6,23 @@ mod common;
 mod raw;
 
 use std::{
+    ffi::c_void,
+    ptr::null_mut,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
     time::Duration,
 };
 
-use common::{kernel, load};
-use nt::{IRP, NTSTATUS, irp};
-use ntmodel::Driver;
+use common::{Stack, kernel, load, load_filter, status};
+use nt::{DEVICE_OBJECT, IRP, NTSTATUS, irp};
+use ntmodel::Kernel;
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use raw::Control;
 use wdm::{
-    ControlCode, Device, Error, Handled, Irp, Lower, NewDevice, PassiveLevel, PendedIrp, SpinLock,
-    irql::CallerLevel,
+    ControlCode, Device, Error, Filter, Handled, Irp, Lower, NewDevice, NewFilter, PassiveLevel,
+    PendedIrp, SpinLock, irql::CallerLevel,
 };
 
 const CODE: u32 = 0x22_2000;
@@ -36,11 +38,7 @@ struct Counts;
 impl Control for Counts {
     fn control(irp: *mut IRP) -> NTSTATUS {
         RECEIVED.fetch_add(1, SeqCst);
-        // SAFETY: the dispatch routine owns the IRP.
-        unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
-        nt::STATUS_SUCCESS
+        raw::complete(irp, nt::STATUS_SUCCESS)
     }
 }
 
@@ -95,19 +93,103 @@ impl Device for SwitchesOff {
 #[test]
 fn nothing_is_sent_to_the_lower_driver_after_the_removal_was_passed_down() {
     let kernel = kernel();
-    // SAFETY: the entry point is that of a driver on `nt`.
-    let below = unsafe { Driver::load(&kernel, raw::entry::<Counts>) }.expect("DriverEntry");
-    let above = load::<SwitchesOff>(&kernel);
-    let device = below.add_device().expect("AddDevice");
-    above.add_function(&device).expect("AddDevice");
-    device.start().expect("the device starts");
+    let (below, above) = (raw::load::<Counts>(&kernel), load::<SwitchesOff>(&kernel));
+    let stack = Stack::new(below).function(above).started();
+    let device = &stack.device;
     let kept = device.internal_device_control(CODE, &[], Vec::new());
     device.remove().expect("no file is open");
-    let end = kept.wait(Duration::from_secs(5)).expect("it ends");
-    assert_eq!(end.status, nt::STATUS_DELETE_PENDING);
+    assert_eq!(status(&kept), nt::STATUS_DELETE_PENDING);
     let returned = RETURNED.lock().expect("no test has failed");
     assert_eq!(*returned, [Some(Ok(0)), Some(Err(Error::DELETE_PENDING))]);
     assert_eq!(RECEIVED.load(SeqCst), 1);
-    above.unload();
-    below.unload();
+    stack.unload();
+}
+
+/// The lower driver: while it is removed, the system sends requests to the device stack.
+struct IsAskedAgain;
+
+/// How many of these requests have come to the lower driver, and how many have ended before.
+static ARRIVED: AtomicU32 = AtomicU32::new(0);
+static REFUSED: AtomicU32 = AtomicU32::new(0);
+
+impl Control for IsAskedAgain {
+    fn control(irp: *mut IRP) -> NTSTATUS {
+        ARRIVED.fetch_add(1, SeqCst);
+        raw::complete(irp, nt::STATUS_SUCCESS)
+    }
+
+    fn remove(object: *mut DEVICE_OBJECT) {
+        // SAFETY: the device object is valid, and the one above is still attached to it.
+        let top = unsafe { (*object).AttachedDevice };
+        for major in [nt::IRP_MJ_POWER, nt::IRP_MJ_SYSTEM_CONTROL] {
+            if send(top, major) == nt::STATUS_DELETE_PENDING {
+                REFUSED.fetch_add(1, SeqCst);
+            }
+        }
+    }
+}
+
+/// Sends a request as the system does, and returns its status.
+fn send(top: *mut DEVICE_OBJECT, major: usize) -> NTSTATUS {
+    unsafe extern "C" fn stop(_: *mut DEVICE_OBJECT, _: *mut IRP, _: *mut c_void) -> NTSTATUS {
+        nt::STATUS_MORE_PROCESSING_REQUIRED
+    }
+
+    // SAFETY: the device object is valid; so below.
+    let stack_size = unsafe { (*top).StackSize };
+    // SAFETY: as above.
+    let irp = unsafe { nt::IoAllocateIrp(stack_size, 0) };
+    // SAFETY: this thread owns the IRP; so below.
+    let next = unsafe { nt::IoGetNextIrpStackLocation(irp) };
+    // SAFETY: as above.
+    unsafe { (*next).MajorFunction = u8::try_from(major).expect("a byte") };
+    // SAFETY: as above.
+    unsafe { (*next).MinorFunction = nt::IRP_MN_SET_POWER };
+    // SAFETY: as above.
+    unsafe { irp::set_status(irp, nt::STATUS_NOT_SUPPORTED) };
+    // SAFETY: as above.
+    unsafe { irp::IoSetCompletionRoutine(irp, Some(stop), null_mut(), true, true, true) };
+    // SAFETY: as above.
+    unsafe { nt::IofCallDriver(top, irp) };
+    // SAFETY: `stop` has stopped the completion.
+    let status = unsafe { irp::status(irp) };
+    // SAFETY: as above.
+    unsafe { nt::IoFreeIrp(irp) };
+    status
+}
+
+struct PassesOn;
+
+impl Filter for PassesOn {
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+}
+
+struct Functions;
+
+impl Device for Functions {
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+}
+
+/// Returns the stack of the lower driver alone.
+fn asked_again(kernel: &Arc<Kernel>) -> Stack {
+    Stack::new(raw::load::<IsAskedAgain>(kernel))
+}
+
+/// Power requests and those of WMI can come at any time: the power manager sends what was requested before the removal.
+#[test]
+fn no_request_of_the_system_is_passed_on_after_the_removal_was_passed_down() {
+    let kernels = [kernel(), kernel()];
+    let function = asked_again(&kernels[0]).function(load::<Functions>(&kernels[0]));
+    let filter = asked_again(&kernels[1]).filter(load_filter::<PassesOn>(&kernels[1]));
+    for stack in [function.started(), filter.started()] {
+        stack.device.remove().expect("no file is open");
+        stack.unload();
+    }
+    assert_eq!((ARRIVED.load(SeqCst), REFUSED.load(SeqCst)), (0, 4));
 }

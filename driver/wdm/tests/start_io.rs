@@ -7,13 +7,12 @@ mod common;
 
 use std::{cell::Cell, rc::Rc};
 
-use common::Loaded;
+use common::{Controlled, Controls, Loaded, Place, place};
 use nt::{IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, STATUS_DELETE_PENDING, STATUS_SUCCESS};
 use ntmodel::Request;
-use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    CurrentIrp, Device, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, irql::ObjectHeld,
+    CurrentIrp, Error, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel, QueueCallbacks,
+    Shared, Start, StartIoOrder, StartIoQueue,
 };
 
 /// The IOCTLs of the test's device: `PEND` plus four times a key pends the request with this key; the other one
@@ -40,18 +39,14 @@ struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = ();
 
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
-
     fn key(&self, irp: &IrpView) -> u32 {
         (irp.code() - PEND) / 4
     }
 }
 
-#[pin_data]
 struct Server {
     queue: Shared<StartIoQueue<Quiet>>,
-    #[pin]
-    current: SpinLock<Option<CurrentIrp<Quiet>>>,
+    current: Place<CurrentIrp<Quiet>>,
 }
 
 impl Server {
@@ -63,28 +58,16 @@ impl Server {
     }
 }
 
-impl Device for Server {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
+impl Controls for Server {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
         let queue = StartIoQueue::new(StartIoOrder::Key, Quiet, device, irql)?;
-        Ok(try_pin_init!(Self {
+        Ok(Self {
             queue,
-            current <- SpinLock::new(None),
-        }? Error))
+            current: place(device, irql)?,
+        })
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         if irp.code() > COMPLETE {
             match irp.code() {
                 REFUSE => self.queue.refuse(NtStatus::DEVICE_NOT_READY, irql),
@@ -112,7 +95,7 @@ impl Device for Server {
 }
 
 fn load() -> Loaded {
-    Loaded::new::<Server>()
+    Loaded::new::<Controlled<Server>>()
 }
 
 /// Sends a request with a key through a file, and checks that it is pending.

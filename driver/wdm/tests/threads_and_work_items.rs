@@ -4,13 +4,12 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{Loaded, with_file};
+use common::{Controlled, Controls, Loaded, with_file};
 use ntmodel::explore;
-use pinned_init::PinInit;
 use wdm::{
-    Device, Dpc, DpcRoutine, Error, Guid, Handled, Importance, InterlockedLong, Irp, Mutex,
-    NewDevice, NtStatus, PassiveLevel, Shared, SpinLock, Thread, ThreadRoutine, Timer,
-    TimerRoutine, WorkItem, WorkItemRoutine,
+    Dpc, DpcRoutine, Error, Handled, Importance, InterlockedLong, Irp, Mutex, NewDevice, NtStatus,
+    PassiveLevel, Shared, SpinLock, Thread, ThreadRoutine, Timer, TimerRoutine, WorkItem,
+    WorkItemRoutine,
     irql::{self, DispatchLevel},
 };
 
@@ -81,15 +80,8 @@ struct All {
     timer: Shared<Timer<Again>>,
 }
 
-impl Device for All {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
+impl Controls for All {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
         let counts: Counts = Shared::new(Mutex::new([0; 2]), device, irql)?;
         let worker = Worker {
             woken: counts.clone(),
@@ -117,22 +109,17 @@ impl Device for All {
         ];
         let again = Again(InterlockedLong::new(0));
         let timer = Shared::new(Timer::new(Ok::<_, Error>(again)), device, irql)?;
-        Ok(Ok::<_, Error>(Self {
+        Ok(Self {
             counts,
             thread,
             item,
             order,
             dpcs,
             timer,
-        }))
+        })
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         let status = |holds| {
             if holds {
                 NtStatus::SUCCESS
@@ -189,7 +176,7 @@ fn status(file: &ntmodel::File, code: u32) -> i32 {
 
 #[test]
 fn high_importance_runs_first() {
-    let loaded = Loaded::new::<All>();
+    let loaded = Loaded::new::<Controlled<All>>();
     assert_eq!(loaded.send(ORDER, 1).status(), Some(0));
     loaded.close(1);
     loaded.device.remove().expect("no file is open");
@@ -198,7 +185,7 @@ fn high_importance_runs_first() {
 #[test]
 fn thread_and_work_item_end_with_their_device() {
     explore::check(5_000, |kernel| {
-        with_file::<All>(kernel, |_, file| {
+        with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || status(&theirs, QUEUE));
             status(file, WAKE);
@@ -211,13 +198,13 @@ fn thread_and_work_item_end_with_their_device() {
 #[test]
 fn mutex_lends_its_value_to_one_thread_at_a_time() {
     explore::check(5_000, |kernel| {
-        with_file::<All>(kernel, |_, file| {
+        with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || u32::from(status(&theirs, ADD) == 0));
             let mine = u32::from(status(file, ADD) == 0);
             let added = mine + other.join();
             let read = file.device_control(READ, &[], vec![0; 4]);
-            let end = read.wait(Duration::from_secs(5)).expect("the read ends");
+            let end = common::end(&read);
             kernel.verify(added >= 1 && end.output == added.to_le_bytes(), || {
                 format!("{added} were added: {end:?}")
             });
@@ -228,7 +215,7 @@ fn mutex_lends_its_value_to_one_thread_at_a_time() {
 #[test]
 fn cancelled_timer_does_not_expire() {
     explore::check(5_000, |kernel| {
-        with_file::<All>(kernel, |_, file| {
+        with_file::<Controlled<All>>(kernel, |_, file| {
             status(file, SET);
             let cancelled = status(file, CANCEL);
             kernel.verify(cancelled == 0, || "the timer was not cancelled".into());

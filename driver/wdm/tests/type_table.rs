@@ -14,12 +14,12 @@ use std::{
 use wdm::{
     Arrival, Busy, CancelSpinLockGuard, CancelableIrp, CurrentIrp, DeviceQueue, DeviceQueueNode,
     Dpc, DpcRoutine, FileIrp, Guard, Handled, Insert, InterlockedList, InterlockedOwner,
-    InterlockedStack, Irp, IrpQueue, IrpView, KeepIrql, Lookaside, LookasideBox, Mutex, Node,
-    NtStatus, PassiveLevel, PendedIrp, PoolAllocator, QueueCallbacks, QueuedSpinLock, Record,
-    RegistryKey, Remove, Reply, RestoreIrql, Returned, Rundown, RwSpinLock, SList, Shared,
-    SpinLock, Start, StartIoQueue, Thread, ThreadRoutine, Timer, TimerRoutine, UserBuffer,
-    WorkItem, WorkItemRoutine, Zone, ZoneBox,
-    irql::{DispatchLevel, ObjectHeld, SpinLockHeld},
+    InterlockedStack, Irp, IrpQueue, IrpView, KeepIrql, Lookaside, LookasideBox, LowerIrp,
+    LowerIrpHandle, LowerIrpRoutine, Mutex, Node, PassiveLevel, PendedIrp, PoolAllocator,
+    QueueCallbacks, QueuedSpinLock, Record, RegistryKey, Remove, Reply, RestoreIrql, Returned,
+    Rundown, RwSpinLock, SList, Shared, SpinLock, Start, StartIoQueue, Thread, ThreadRoutine,
+    Timer, TimerRoutine, UserBuffer, WorkItem, WorkItemRoutine, Zone, ZoneBox,
+    irql::{CallerLevel, DispatchLevel, ObjectHeld, SpinLockHeld},
     lock_order::Alone,
     log::Part,
 };
@@ -47,6 +47,10 @@ impl ThreadRoutine for Routine {
     fn run(_: &Thread<Self>, _: &mut PassiveLevel) {}
 }
 
+impl LowerIrpRoutine for Routine {
+    fn run(_: LowerIrp<Self>, _: &mut CallerLevel) {}
+}
+
 impl WorkItemRoutine for Routine {
     fn run(_: &Shared<WorkItem<Self>>, _: &mut PassiveLevel) {}
 }
@@ -55,8 +59,6 @@ struct Callbacks<R>(PhantomData<fn(R) -> R>);
 
 impl<R: Record> QueueCallbacks for Callbacks<R> {
     type Record = R;
-
-    fn before_completion(&self, _: &IrpView<R>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// A record with a target that is not `Sync`.
@@ -197,6 +199,8 @@ fn table() -> Vec<Row> {
         IrpQueue ["C" Invariant("irp_queue_of_other_callbacks")] { IrpQueue<C> => "SS-", IrpQueue<U> => "SS-" }
         IrpView ["R" Invariant("irp_view_of_another_record")] { IrpView => "--U", IrpView<Unshared> => "--U" }
         // A lookaside list contains no values, only memory for them.
+        LowerIrp ["C" Invariant("lower_irp_of_another_routine")] { LowerIrp<Routine> => "SSU" }
+        LowerIrpHandle ["C" Invariant("lower_irp_handle_of_another_routine")] { LowerIrpHandle<Routine> => "SSU" }
         Lookaside ["T" Invariant("lookaside_shortened")] { Lookaside<Both> => "SSU", Lookaside<Neither> => "SSU" }
         LookasideBox ["T" Covariant] {
             LookasideBox<Both> => "SSU", LookasideBox<SendOnly> => "S-U", LookasideBox<SyncOnly> => "-SU",

@@ -2,15 +2,14 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use common::{Quiet, load};
+use common::{Controlled, Controls, Quiet, start, status};
 use ntmodel::{
-    Access, File, Kernel,
+    File, Kernel,
     explore::{self, Search},
 };
-use pinned_init::PinInit;
-use wdm::{Device, Error, Guid, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared};
+use wdm::{Error, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared};
 
 const WAIT: u32 = 0x22_2000;
 const LAST: u32 = 0x22_2004;
@@ -21,28 +20,14 @@ const TAKE: u32 = 0x22_200c;
 /// How many it completes: as many as are examined under one acquisition of the lock.
 const TAKEN: u32 = 64;
 
-const LONG: Duration = Duration::from_secs(5);
-
 struct Walked(Shared<IrpQueue<Quiet>>);
 
-impl Device for Walked {
-    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
-
-    type File = ();
-
-    fn add(
-        device: &mut NewDevice,
-        irql: &mut PassiveLevel,
-    ) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(Ok::<_, Error>(Self(IrpQueue::new(Quiet, device, irql)?)))
+impl Controls for Walked {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
+        Ok(Self(IrpQueue::new(Quiet, device, irql)?))
     }
 
-    fn device_control<'irp>(
-        &self,
-        irp: Irp<'irp>,
-        (): &(),
-        irql: &mut PassiveLevel,
-    ) -> Handled<'irp> {
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp> {
         match irp.code() {
             FIND => {
                 let found = self.0.remove_matching(irql, |irp| irp.code() == LAST);
@@ -69,16 +54,13 @@ impl Device for Walked {
 }
 
 fn send(file: &File, code: u32) -> i32 {
-    let sent = file.device_control(code, &[], Vec::new());
-    sent.wait(LONG).expect("it ends").status
+    status(&file.device_control(code, &[], Vec::new()))
 }
 
 /// More requests than are examined under one acquisition of the lock are before the last one.
 fn searched(kernel: &Arc<Kernel>) {
-    let driver = load::<Walked>(kernel);
-    let device = driver.add_device().expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = Arc::new(device.open(Access::ReadWrite).expect("it opens"));
+    let stack = start::<Controlled<Walked>>(kernel);
+    let file = Arc::new(stack.open());
     let pend = |code| file.device_control(code, &[], Vec::new());
     let waiting: Vec<_> = (0..TAKEN + 2).map(|_| pend(WAIT)).collect();
     let last = pend(LAST);
@@ -91,8 +73,7 @@ fn searched(kernel: &Arc<Kernel>) {
     assert_eq!(left.count(), 2);
     file.cancel_all();
     drop((waiting, file));
-    device.remove().expect("no file is open");
-    driver.unload();
+    stack.unload();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ntmodel::{File, Kernel, Request, explore::Actor};
 use pinned_init::PinInit;
 use wdm::{
     Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, irql::ObjectHeld,
+    QueueCallbacks, Shared,
 };
 
 use crate::{
@@ -94,8 +94,6 @@ impl QueueCallbacks for ByCode {
     type Record = ();
 
     const LOOKUP: bool = true;
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     fn lookup_key(&self, irp: &IrpView) -> u64 {
         irp.code().into()

@@ -7,7 +7,7 @@ use ntmodel::{File, Kernel};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CurrentIrp, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel,
-    QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, irql::ObjectHeld,
+    QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue,
 };
 
 use crate::{
@@ -81,8 +81,6 @@ struct Keys;
 
 impl QueueCallbacks for Keys {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 
     fn key(&self, irp: &IrpView) -> u32 {
         (irp.code() - PEND) / 4

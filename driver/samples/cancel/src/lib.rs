@@ -12,10 +12,9 @@ use core::time::Duration;
 
 use pinned_init::PinInit;
 use wdm::{
-    Device, Error, Guid, Handled, Irp, IrpQueue, IrpQueueLock, IrpView, NewDevice, NtStatus,
-    PassiveLevel, PowerPolicy, PowerReference, PowerState, QueueCallbacks, Shared, SpinLock, Timer,
-    TimerRoutine,
-    irql::{AtMostDispatch, CallerLevel, DispatchLevel, ObjectHeld},
+    Device, Error, Guid, Handled, Irp, IrpQueue, IrpQueueLock, NewDevice, PassiveLevel,
+    PowerPolicy, PowerReference, PowerState, QueueCallbacks, Shared, SpinLock, Timer, TimerRoutine,
+    irql::{AtMostDispatch, CallerLevel, DispatchLevel},
 };
 
 /// The time that the hardware needs for a sample.
@@ -39,8 +38,6 @@ struct Quiet;
 
 impl QueueCallbacks for Quiet {
     type Record = PowerReference;
-
-    fn before_completion(&self, _: &IrpView<PowerReference>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// The context of the timer.

@@ -17,7 +17,7 @@ use wdm::{
     InterlockedLong64, Irp, IrpQueue, IrpView, Mutex, NewDevice, NtStatus, PassiveLevel,
     QueueCallbacks, Shared, Timer, TimerRoutine, UserEvent,
     ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code},
-    irql::{DispatchLevel, ObjectHeld},
+    irql::DispatchLevel,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -61,8 +61,6 @@ impl QueueCallbacks for Requests {
     type Record = Shared<Timer<Due>>;
 
     const LOOKUP: bool = true;
-
-    fn before_completion(&self, _: &IrpView<Self::Record>, _: NtStatus, _: &mut ObjectHeld) {}
 
     fn lookup_key(&self, irp: &IrpView<Self::Record>) -> u64 {
         irp.record().key.cast_unsigned()

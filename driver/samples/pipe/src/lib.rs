@@ -16,8 +16,8 @@ mod ring;
 
 use pinned_init::PinInit;
 use wdm::{
-    Device, Error, Guid, Handled, Irp, IrpQueue, IrpQueueLock, IrpView, NewDevice, NtStatus,
-    PassiveLevel, PendedIrp, QueueCallbacks, Reply, Shared, SpinLock, irql::ObjectHeld,
+    Device, Error, Guid, Handled, Irp, IrpQueue, IrpQueueLock, NewDevice, NtStatus, PassiveLevel,
+    PendedIrp, QueueCallbacks, Reply, Shared, SpinLock,
 };
 
 use crate::ring::Ring;
@@ -36,8 +36,6 @@ struct Quiet;
 
 impl QueueCallbacks for Quiet {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// A request that was served, to be completed after the release of the lock.

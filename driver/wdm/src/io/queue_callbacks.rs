@@ -27,16 +27,17 @@ pub trait QueueCallbacks: Send + Sync + 'static {
     ///
     /// The queue holds no lock during the call, so the callback may acquire any lock. The queue completes the IRP;
     /// the callback cannot. Nor can it complete another one, or purge a queue, since that could call it again, once for each IRP that
-    /// waits: it queues a [`Dpc`](crate::Dpc) or a [`WorkItem`](crate::WorkItem), which can.
+    /// waits: it queues a [`Dpc`](crate::Dpc) or a [`WorkItem`](crate::WorkItem), which can. The default does nothing.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     fn before_completion(
         &self,
-        irp: &IrpView<Self::Record>,
-        status: NtStatus,
-        irql: &mut ObjectHeld,
-    );
+        _irp: &IrpView<Self::Record>,
+        _status: NtStatus,
+        _irql: &mut ObjectHeld,
+    ) {
+    }
 
     /// Called when the IRP that a [`StartIoQueue`](crate::StartIoQueue)'s device is serving is cancelled, if it was made
     /// [cancelable](crate::CurrentIrp::make_cancelable): stops the device, so that its DPC takes the IRP back soon.

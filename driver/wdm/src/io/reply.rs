@@ -105,6 +105,7 @@ impl<'irp, R: Record> Reply<Irp<'irp, R>> {
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     #[doc(alias = "IoCompleteRequest")]
+    #[doc(alias = "KeFlushIoBuffers")]
     pub fn complete<L: NoSpinLockHeld>(
         self,
         status: impl Into<NtStatus>,

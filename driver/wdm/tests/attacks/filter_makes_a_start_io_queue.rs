@@ -1,16 +1,11 @@
 //! A filter makes a queue that takes the function driver's `FsContext` for its own.
 
 use pinned_init::PinInit;
-use wdm::{
-    Error, Filter, IrpView, NewFilter, NtStatus, PassiveLevel, QueueCallbacks, Shared, StartIoOrder,
-    StartIoQueue, irql::ObjectHeld,
-};
+use wdm::{Error, Filter, NewFilter, PassiveLevel, QueueCallbacks, Shared, StartIoOrder, StartIoQueue};
 
 struct Quiet;
 impl QueueCallbacks for Quiet {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 struct Mine(Shared<StartIoQueue<Quiet>>);

@@ -1,10 +1,7 @@
 //! Callbacks that are subtypes of each other may have different records: a queue of one, or an IRP or a `Start` from it, is
 //! coerced to that of the other, also through `Shared`, which is covariant.
 
-use wdm::{
-    CancelableIrp, CurrentIrp, IrpQueue, IrpView, NtStatus, QueueCallbacks, Shared, Start, StartIoQueue,
-    irql::ObjectHeld,
-};
+use wdm::{CancelableIrp, CurrentIrp, IrpQueue, QueueCallbacks, Shared, Start, StartIoQueue};
 
 struct Cb<F>(F);
 
@@ -20,8 +17,6 @@ impl Kind for fn(&'static u8) {
 
 impl<F: Kind + Send + Sync + 'static> QueueCallbacks for Cb<F> {
     type Record = F::Record;
-
-    fn before_completion(&self, _: &IrpView<F::Record>, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 type One = Cb<for<'x> fn(&'x u8)>;

@@ -3,10 +3,17 @@
 // No test program uses all of it.
 #![allow(dead_code)]
 
-use std::{cell::RefCell, collections::HashMap, env, process::Command, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell, collections::HashMap, env, process::Command, rc::Rc, sync::Arc, time::Duration,
+};
 
-use ntmodel::{Access, Clock, Config, Device, Driver, File, Kernel, Request};
-use wdm::{IrpView, NtStatus, QueueCallbacks, irql::ObjectHeld};
+use ntmodel::{Access, Clock, Completion, Config, Device, Driver, File, Kernel, Request};
+use pinned_init::PinInit;
+use wdm::{
+    DeviceObject, Error, Guid, Handled, Irp, NewDevice, PassiveLevel, QueueCallbacks, Shared,
+    SpinLock,
+    ctl_code::{Access as Right, Method, UNKNOWN_DEVICE, ctl_code},
+};
 
 /// Callbacks that do nothing; with `LOOKUP`, the queue finds its IRPs by key.
 #[derive(Default)]
@@ -16,8 +23,55 @@ impl<const LOOKUP: bool> QueueCallbacks for Quiet<LOOKUP> {
     type Record = ();
 
     const LOOKUP: bool = LOOKUP;
+}
 
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
+/// The state of a device that handles device controls, for tests that are about something else than [`wdm::Device`].
+pub trait Controls: Send + Sync + Sized + 'static {
+    fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error>;
+
+    fn control<'irp>(&self, irp: Irp<'irp>, irql: &mut PassiveLevel) -> Handled<'irp>;
+
+    fn remove(&self, _: &mut PassiveLevel) {}
+}
+
+/// The device with a state.
+pub struct Controlled<C>(C);
+
+impl<C: Controls> wdm::Device for Controlled<C> {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self(C::add(device, irql)?)))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        self.0.control(irp, irql)
+    }
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        self.0.remove(irql);
+    }
+}
+
+/// A place for a request, a thread or another value that a device keeps.
+pub type Place<T> = Shared<SpinLock<Option<T>>>;
+
+/// Makes an empty place.
+pub fn place<T: Send + 'static>(
+    owner: &DeviceObject,
+    irql: &mut PassiveLevel,
+) -> Result<Place<T>, Error> {
+    Shared::new(SpinLock::new(None), owner, irql)
 }
 
 /// Makes a kernel for one thread, which aborts the test at a violation.
@@ -41,11 +95,8 @@ pub fn load_filter<F: wdm::Filter>(kernel: &Arc<Kernel>) -> Driver {
 }
 
 /// Loads a driver, and adds and starts its device.
-pub fn start<D: wdm::Device>(kernel: &Arc<Kernel>) -> (Driver, Device) {
-    let driver = load::<D>(kernel);
-    let device = driver.add_device().expect("AddDevice");
-    device.start().expect("the device starts");
-    (driver, device)
+pub fn start<D: wdm::Device>(kernel: &Arc<Kernel>) -> Stack {
+    Stack::new(load::<D>(kernel)).started()
 }
 
 /// A loaded driver, its device and its open files.
@@ -122,6 +173,22 @@ impl Loaded {
     }
 }
 
+/// How a request ends, which takes longer only if it never ends.
+pub fn end(request: &Request) -> Completion {
+    let end = request.wait(Duration::from_secs(20));
+    end.expect("the request ends")
+}
+
+/// The status with which a request ends.
+pub fn status(request: &Request) -> i32 {
+    end(request).status
+}
+
+/// A device control with buffered I/O.
+pub const fn code(function: u32) -> u32 {
+    ctl_code(UNKNOWN_DEVICE, function, Method::Buffered, Right::Any)
+}
+
 /// Runs an attack in a child process, and checks that the model stops it with a message.
 pub fn stops(name: &str, with: &str, attempt: impl FnOnce()) {
     const CHILD: &str = "ATTACK_IN_THIS_PROCESS";
@@ -163,36 +230,39 @@ pub fn with_file<D: wdm::Device>(kernel: &Arc<Kernel>, scenario: impl FnOnce(&De
     });
 }
 
-/// A device with a lower and an upper driver, both on `wdm`.
+/// A device and the drivers of its stack, from the lowest.
 pub struct Stack {
-    below: Driver,
-    pub above: Driver,
+    pub drivers: Vec<Driver>,
     pub device: Device,
 }
 
 impl Stack {
-    /// Adds a device of the lower driver, and a filter driver above it.
-    pub fn with_filter(below: Driver, above: Driver) -> Self {
-        Self::new(below, above, Driver::add_filter)
+    /// Adds a device of a driver.
+    pub fn new(lowest: Driver) -> Self {
+        Self::with_flags(lowest, 0)
     }
 
-    /// Adds a device of a lower filter driver, and a function driver above it.
-    pub fn with_function(below: Driver, above: Driver) -> Self {
-        Self::new(below, above, Driver::add_function)
-    }
-
-    fn new(
-        below: Driver,
-        above: Driver,
-        add: impl FnOnce(&Driver, &Device) -> Result<(), i32>,
-    ) -> Self {
-        let device = below.add_device().expect("AddDevice");
-        add(&above, &device).expect("AddDevice");
+    /// Adds a device of a driver, whose bus driver's device object has these flags.
+    pub fn with_flags(lowest: Driver, flags: u32) -> Self {
+        let device = lowest.add_device_with(flags).expect("AddDevice");
         Self {
-            below,
-            above,
+            drivers: vec![lowest],
             device,
         }
+    }
+
+    /// Adds a filter driver above.
+    pub fn filter(mut self, above: Driver) -> Self {
+        above.add_filter(&self.device).expect("AddDevice");
+        self.drivers.push(above);
+        self
+    }
+
+    /// Adds a function driver above.
+    pub fn function(mut self, above: Driver) -> Self {
+        above.add_function(&self.device).expect("AddDevice");
+        self.drivers.push(above);
+        self
     }
 
     /// Starts the device.
@@ -208,13 +278,14 @@ impl Stack {
             .expect("the device opens")
     }
 
-    /// Removes the device if it was not removed, unloads both drivers, and checks for leaks.
+    /// Removes the device if it was not removed, unloads the drivers, and checks for leaks.
     pub fn unload(self) {
         if !self.device.is_removed() {
             self.device.remove().expect("no file is open");
         }
         drop(self.device);
-        self.above.unload();
-        self.below.unload();
+        for driver in self.drivers.into_iter().rev() {
+            driver.unload();
+        }
     }
 }

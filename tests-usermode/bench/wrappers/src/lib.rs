@@ -20,7 +20,7 @@ use wdk_alloc::WdkAllocator;
 use wdm::{
     CancelSpinLock, EntryId, Error, Handled, InterlockedList, InterlockedLong, InterlockedStack,
     Irp, IrpQueue, IrpView, Node, NtStatus, PassiveLevel, PendedIrp, PoolAllocator, QueueCallbacks,
-    SpinLock, ZoneBox, irql::ObjectHeld, lock_order, lock_order::Unlocked,
+    SpinLock, ZoneBox, lock_order, lock_order::Unlocked,
 };
 
 /// Allocates from the nonpaged pool.
@@ -46,8 +46,6 @@ pub struct Quiet;
 
 impl QueueCallbacks for Quiet {
     type Record = ();
-
-    fn before_completion(&self, _: &IrpView, _: NtStatus, _: &mut ObjectHeld) {}
 }
 
 /// An item of a list.

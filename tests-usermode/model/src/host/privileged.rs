@@ -244,7 +244,7 @@ pub(super) unsafe fn serve(context: *mut c_void, address: Option<usize>) -> bool
             registers.pass(length);
         }
         (Instruction::ReadPcr(register, length), Some(CURRENT_THREAD)) => {
-            registers.set(register, thread::address_of(thread.number));
+            registers.set(register, thread.object() as u64);
             registers.pass(length);
         }
         (

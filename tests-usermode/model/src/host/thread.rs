@@ -103,11 +103,11 @@ pub(crate) struct Thread {
     recent: Own<Recent>,
 }
 
-/// Returns the address of the object of a thread with a number, where there is no memory.
-pub(crate) fn address_of(number: u32) -> u64 {
-    const THREADS: u64 = 0xffff_8000_0000_0000;
-    const THREAD_SIZE: u64 = 0x1000;
-    THREADS + THREAD_SIZE * u64::from(number)
+/// Returns the address of the object of the thread with a number, where user mode has no memory.
+pub(crate) const fn object_of(number: u32) -> usize {
+    const THREADS: usize = 0xffff_8000_0000_0000;
+    const SIZE: usize = 0x1000;
+    THREADS + SIZE * number as usize
 }
 
 /// An IRP that a driver has passed to a lower driver.
@@ -214,6 +214,11 @@ impl Thread {
     /// Returns whether this is a system thread: of the driver, or a system worker thread.
     pub(crate) fn is_system(&self) -> bool {
         self.role == Role::System
+    }
+
+    /// Returns the address of the thread object, where user mode has no memory.
+    pub(crate) fn object(&self) -> usize {
+        object_of(self.number)
     }
 
     /// Returns whether this is the thread that expires timers.

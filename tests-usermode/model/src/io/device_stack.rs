@@ -7,7 +7,7 @@ use std::{
 
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO,
-    DO_POWER_PAGABLE, IRP_MN_REMOVE_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
+    DO_POWER_PAGABLE, FILE_OBJECT, IRP_MN_REMOVE_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
     STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
 };
 
@@ -189,6 +189,16 @@ impl Call {
 impl Call {
     /// Attaches a device object to the top one of a stack; returns that one, or NULL if this fails.
     fn attach(&self, source: *mut DEVICE_OBJECT, target: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+        self.attach_at(source, target, |_| {})
+    }
+
+    /// As [`Call::attach`]. Calls a closure with the lower device object before the upper one gets IRPs.
+    pub(in crate::io) fn attach_at(
+        &self,
+        source: *mut DEVICE_OBJECT,
+        target: *mut DEVICE_OBJECT,
+        before: impl FnOnce(*mut DEVICE_OBJECT),
+    ) -> *mut DEVICE_OBJECT {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         self.require_live_device(source);
         self.require_live_device(target);
@@ -206,6 +216,7 @@ impl Call {
         if flags & DO_DEVICE_INITIALIZING != 0 {
             return null_mut();
         }
+        before(top);
         self.kernel.io().devices.attach(source, top);
         // SAFETY: the caller passes its own device object.
         unsafe { (*source).StackSize = size + 1 };
@@ -277,6 +288,29 @@ extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
     // SAFETY: as above.
     unsafe { (*target).AttachedDevice = null_mut() };
     call.kernel.io().devices.detach(device);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iogetattacheddevice)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoGetAttachedDevice(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+    let call = Call::enter_shared("IoGetAttachedDevice");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_live_device(device);
+    top_of(device)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iogetrelateddeviceobject)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoGetRelatedDeviceObject(file: *mut FILE_OBJECT) -> *mut DEVICE_OBJECT {
+    let call = Call::enter_shared("IoGetRelatedDeviceObject");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_room(file);
+    // SAFETY: the caller passes a file object.
+    let device = unsafe { (*file).DeviceObject };
+    call.require_live_device(device);
+    top_of(device)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iogetattacheddevicereference)

@@ -346,6 +346,7 @@ impl Call {
         }
         self.require_no_symbolic_link();
         self.require_no_timer();
+        self.require_completions_ex_ran();
         self.require_no_work_item();
         self.require_no_reference();
         let threads = kernel.driver_threads();

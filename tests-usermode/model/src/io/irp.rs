@@ -31,6 +31,7 @@ use crate::{
     },
     ke::lists,
     mutex::locked,
+    ps::{Process, SYSTEM, USER},
 };
 
 /// `IO_TYPE_IRP`
@@ -102,6 +103,8 @@ pub(crate) struct IrpRecord {
     asked: Asked,
     /// The number of the thread that sent the IRP.
     pub(crate) sender: u32,
+    /// The process of the thread that the IRP is associated with, if there is one.
+    pub(in crate::io) requestor: Option<Process>,
     pub(crate) file: Option<Arc<FileInner>>,
     pub(crate) state: Mutex<State>,
     /// Whether the first dispatch routine has returned.
@@ -193,6 +196,7 @@ impl IrpRecord {
             user,
             pointed_to,
             asked,
+            requestor: Some(if mode == 0 { SYSTEM } else { USER }),
             file,
             state: Mutex::new(State {
                 output,
@@ -214,17 +218,19 @@ impl IrpRecord {
     pub(crate) fn of_driver(
         number: u32,
         stack_count: i8,
-        sender: u32,
+        (sender, process): (u32, Process),
         origin: Origin,
         memory: Option<(*mut IRP, usize)>,
     ) -> Self {
         let mut record = Self::blank(number, stack_count, sender, origin, 0);
+        let has_thread = !matches!(origin, Origin::Allocated | Origin::Initialised);
+        record.requestor = has_thread.then_some(process);
         if let Some((irp, size)) = memory {
             record.memory = Memory::Driver(irp, size);
         }
         record.clear();
         // The driver that allocates an IRP sets the thread itself.
-        if origin == Origin::Threaded {
+        if has_thread {
             record.set_thread();
         }
         record
@@ -250,6 +256,7 @@ impl IrpRecord {
             number,
             asked: Asked::default(),
             sender,
+            requestor: None,
             file: None,
             state: Mutex::default(),
             has_returned: AtomicBool::new(false),
@@ -278,7 +285,7 @@ impl IrpRecord {
 
     /// Sets `Irp->Tail.Overlay.Thread`.
     fn set_thread(&self) {
-        let thread = usize::try_from(thread::address_of(self.sender)).unwrap_or_default();
+        let thread = thread::object_of(self.sender);
         self.overlay().thread = std::ptr::without_provenance_mut(thread);
     }
 

@@ -22,6 +22,7 @@ use crate::{
     },
     io::{
         bus::Buses,
+        completion_ex::CompletionsEx,
         device::Devices,
         device_pointer::FileReferences,
         driver_extension::DriverExtensions,
@@ -31,6 +32,7 @@ use crate::{
         namespace::Namespace,
         own_mdl::Mdls,
         power::Told,
+        registry::Registry,
         remove_lock::RemoveLocks,
         start_io::StartIos,
         timer::IoTimers,
@@ -74,6 +76,8 @@ pub(crate) struct Io {
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
     pub(crate) told: Told,
+    pub(in crate::io) registry: Registry,
+    pub(in crate::io) completions_ex: CompletionsEx,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
@@ -102,6 +106,8 @@ impl Default for Io {
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
             told: Told::default(),
+            registry: Registry::default(),
+            completions_ex: CompletionsEx::default(),
             deferred: Mutex::default(),
         }
     }
@@ -282,7 +288,9 @@ impl Call {
 
     /// Sends an IRP to the driver of a device object; returns the status of its dispatch routine.
     pub(in crate::io) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
+        let regions = self.critical_regions.load(Ordering::Relaxed);
         let status = self.call_driver(device, record);
+        self.require_regions(regions, "a dispatch routine");
         self.require_no_mutex("a dispatch routine");
         record.touch();
         record.has_returned.store(true, Ordering::Relaxed);

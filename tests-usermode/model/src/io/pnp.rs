@@ -97,10 +97,11 @@ impl DeviceInner {
             minor,
             ..Asked::default()
         };
-        self.send_pnp(call, asked)
+        self.send_pnp(call, asked).1
     }
 
-    fn send_pnp(&self, call: &Call, asked: Asked) -> NTSTATUS {
+    /// Sends a PnP request, and returns it with its final status.
+    fn send_pnp(&self, call: &Call, asked: Asked) -> (Arc<IrpRecord>, NTSTATUS) {
         let top = self.top();
         let record = call.new_irp(top, asked, None, &[], Vec::new());
         // SAFETY: the IRP was not sent yet.
@@ -114,7 +115,7 @@ impl DeviceInner {
         if status >= 0 && ANSWERED_IN_POOL.contains(&asked.minor) {
             call.free_answer(&record, asked.minor);
         }
-        status
+        (record, status)
     }
 
     /// Stops the system if a PnP request has ended with a status that is not allowed.
@@ -229,7 +230,26 @@ impl Device {
             input_length: DEVICE_USAGE_TYPE_PAGING,
             ..Asked::default()
         };
-        self.inner.send_pnp(&call, asked)
+        self.inner.send_pnp(&call, asked).1
+    }
+
+    /// Queries the capabilities of the device (`IRP_MN_QUERY_CAPABILITIES`). Returns the bit fields of
+    /// [`DEVICE_CAPABILITIES`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_device_capabilities), the first one in bit 0.
+    ///
+    /// # Errors
+    /// The status with which the drivers have failed the request.
+    pub fn capabilities(&self) -> Result<u32, NTSTATUS> {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("the PnP manager");
+        let asked = Asked {
+            major: IRP_MJ_PNP,
+            minor: nt::IRP_MN_QUERY_CAPABILITIES,
+            ..Asked::default()
+        };
+        match self.inner.send_pnp(&call, asked) {
+            (record, status) if status >= 0 => Ok(record.capabilities()),
+            (_, status) => Err(status),
+        }
     }
 
     /// Sends an internal device control as another driver does, without a file.

@@ -122,6 +122,7 @@ impl Queued {
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, with what it was queued with.
         unsafe { Call::in_driver(routine, (device, context)) };
         call.require_returned("a work item's routine", 0);
+        call.require_regions(0, "a work item's routine");
         call.require_no_mutex("a work item's routine");
         kernel.io().devices.io_dereference(device.addr());
         kernel.io().work_items.ended(kernel);

@@ -37,7 +37,7 @@ pub(in crate::faulty) const FAULTS: &[Fault] = faults! { "own_queue":
         "an IRP is completed under the queue's lock, which the next request of a completion routine may need";
     "completed_under_cancel_lock", CompletedUnderCancelLock, cancel_against_insertion, SpinLockSafe,
         "the Cancel routine completes the IRP before it releases the cancel spin lock";
-    "wrong_cancel_irql", WrongCancelIrql, cancel_against_insertion, CancelSpinLockRelease,
+    "wrong_cancel_irql", WrongCancelIrql, cancel_against_insertion, IrqlReturn,
         "the Cancel routine stays at DISPATCH_LEVEL for its own lock, and does not restore Irp->CancelIrql";
     "cleanup_stops", CleanupStops, cleanup, Cleanup,
         "IRP_MJ_CLEANUP cancels the first IRP of its file, and not the others";

@@ -108,6 +108,14 @@ impl Asked {
 }
 
 impl IrpRecord {
+    /// Returns the bits of the capabilities that the drivers have reported in an `IRP_MN_QUERY_CAPABILITIES`, which has ended.
+    pub(in crate::io) fn capabilities(&self) -> u32 {
+        self.pointed_to.as_ref().map_or(0, |memory| {
+            // SAFETY: the memory is that of the structure, which no driver writes any more.
+            unsafe { (*memory.get().cast::<Capabilities>()).flags }
+        })
+    }
+
     /// Fills in the device state for each system state in an `IRP_MN_QUERY_CAPABILITIES`, as the bus driver or the ACPI filter does,
     /// where a driver above has left it zero.
     /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/devicestate)

@@ -12,9 +12,11 @@ use std::{
 const MOST: usize = 512;
 
 /// A line that is being written. Text that does not fit is dropped.
-pub(super) struct Line {
+pub(crate) struct Line {
     bytes: [u8; MOST],
     length: usize,
+    /// Whether the format had an argument of UTF-16 units.
+    pub(crate) is_wide: bool,
 }
 
 impl Default for Line {
@@ -22,6 +24,7 @@ impl Default for Line {
         Self {
             bytes: [0; MOST],
             length: 0,
+            is_wide: false,
         }
     }
 }
@@ -61,7 +64,7 @@ impl Line {
     }
 
     /// Returns the text without a new line at the end.
-    pub(super) fn end(&mut self) -> &CStr {
+    pub(crate) fn end(&mut self) -> &CStr {
         while self.length > 0 && matches!(self.bytes[self.length - 1], b'\n' | b'\r') {
             self.length -= 1;
         }
@@ -73,7 +76,7 @@ impl Line {
     ///
     /// # Safety
     /// The arguments match the format, and its strings are valid.
-    pub(super) unsafe fn format(&mut self, mut format: &[u8], arguments: &[u64]) {
+    pub(crate) unsafe fn format(&mut self, mut format: &[u8], arguments: &[u64]) {
         let mut arguments = arguments.iter().copied();
         while let Some((&byte, rest)) = format.split_first() {
             format = rest;
@@ -97,6 +100,7 @@ impl Line {
                     unsafe { self.string(letter, &specification, argument) };
                 }
                 b'c' | b'C' => {
+                    self.is_wide |= letter == b'C' || specification.wide;
                     let [byte, ..] = argument.to_le_bytes();
                     self.padded(&specification, b"", &[byte]);
                 }
@@ -111,6 +115,7 @@ impl Line {
     /// `argument` is NULL or the address of a string of the letter's type.
     unsafe fn string(&mut self, letter: u8, specification: &Specification, argument: u64) {
         let wide = specification.wide != (letter == b'S');
+        self.is_wide |= wide;
         let place = usize::try_from(argument).unwrap_or_default();
         let (address, counted) = if argument != 0 && letter == b'Z' {
             let string = std::ptr::with_exposed_provenance::<nt::UNICODE_STRING>(place);
