@@ -12,6 +12,7 @@
 //! | `IoSetCancelRoutine`, a read of `Irp->Cancel` | the state of the IRP when it is next passed to a routine, cancelled or completed, or when its dispatch routine returns |
 //! | `IoMarkIrpPending` | the same: a late call is found for a device queue, and for an interlocked list if [lists are checked](crate::Config::check_lists) |
 //! | `InsertTailList` and other lists | the state of the entries when the IRP is completed |
+//! | `KeInitializeSpinLock`, before Windows 8 | nothing: a lock that is zero is initialised if an image is loaded that does not import the routine |
 //! | any use of an IRP after its completion | a routine that the IRP is passed to |
 //! | `Interlocked*`, `YieldProcessor` | nothing: in an [exploration](crate::explore) no other thread runs there |
 //! | `KeGetCurrentIrql`, `KeRaiseIrql`, `KeLowerIrql` (CR8) | everything: the model emulates them |
@@ -22,7 +23,8 @@
 //! named there, its reports have the image's addresses instead of its functions, and other invalid instructions end the
 //! program, as invalid memory does.
 //!
-//! Structured exceptions are not modelled. A section that can be both written and executed is refused.
+//! Structured exceptions are not modelled. A section that can be both written and executed is refused if it is not discardable. On
+//! Linux a thread at `DISPATCH_LEVEL` that runs code or accesses data in a section whose name starts with `PAGE` stops the system.
 
 #[cfg_attr(
     all(any(target_os = "linux", windows), target_arch = "x86_64"),
@@ -39,7 +41,9 @@ use std::{fmt, io};
 pub use host::Image;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) use host::contains;
-pub(crate) use host::{describe, offset, walk};
+pub(crate) use host::{close_paged, describe, offset, walk};
+#[cfg(target_os = "linux")]
+pub(crate) use host::{is_paged, open_paged};
 
 /// Why an image cannot be loaded.
 #[derive(Debug)]

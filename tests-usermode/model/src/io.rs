@@ -57,6 +57,7 @@ pub use pnp::Device;
 pub use power::PowerState;
 pub use request::{Cancelling, Completion, Request};
 pub use security::User;
+pub use user_buffer::UserMemory;
 pub(crate) use {
     hang::{hang, verify_end},
     inlines::watch,

@@ -23,7 +23,7 @@ mod timer;
 
 pub(crate) use clock::{advance, end_exploring, expire, start};
 
-use std::sync::Mutex;
+use std::sync::{Mutex, atomic::AtomicBool};
 
 use rustc_hash::FxHashMap;
 
@@ -36,6 +36,8 @@ use crate::{
 /// The state of this folder.
 pub(crate) struct Ke {
     processors: Processors,
+    /// Whether a spin lock that is zero is initialised: an image has `KeInitializeSpinLock` as an inline function.
+    pub(crate) has_inline_locks: AtomicBool,
     lock_order: LockOrder,
     hold_times: HoldTimes,
     /// The priorities that were set, by the addresses of the threads.
@@ -46,6 +48,7 @@ impl Ke {
     pub(crate) fn new(processors: u32) -> Self {
         Self {
             processors: Processors::new(processors),
+            has_inline_locks: AtomicBool::new(false),
             lock_order: LockOrder::default(),
             hold_times: HoldTimes::default(),
             priorities: Mutex::default(),
@@ -54,7 +57,7 @@ impl Ke {
 }
 
 impl Kernel {
-    fn ke(&self) -> &Ke {
+    pub(crate) fn ke(&self) -> &Ke {
         self.part()
     }
 }

@@ -160,6 +160,7 @@ mod linux {
             special::{self, Contents, Spot},
             thread::{self, Mode},
         },
+        image,
         verifier::{BugCheck, KMODE_EXCEPTION_NOT_HANDLED, Rule, callers},
     };
 
@@ -334,6 +335,9 @@ mod linux {
 
     /// Opens the closed special page that contains an address, if the access is permitted; returns whether it was.
     fn opens(address: usize) -> bool {
+        if image::is_paged(address) {
+            return opens_section(address);
+        }
         let Some(Spot::Inside(contents)) = special::spot(address) else {
             return false;
         };
@@ -350,6 +354,21 @@ mod linux {
             (_, Contents::User | Contents::Freed) => false,
         };
         may && special::open(address, Some(&thread))
+    }
+
+    /// Opens the closed pageable sections of an image, if the access is permitted; returns whether it was.
+    fn opens_section(address: usize) -> bool {
+        thread_local! {
+            static LAST: Cell<usize> = const { Cell::new(0) };
+        }
+        let is_high =
+            thread::try_current().is_some_and(|thread| thread.irql() >= nt::DISPATCH_LEVEL);
+        if is_high && thread::mode() == Mode::Driver {
+            return false;
+        }
+        // Another thread may have opened it since. If the access is not one that the section permits, it faults again.
+        let is_again = LAST.replace(address) == address;
+        image::open_paged(address) || !is_again
     }
 
     /// Returns the status and the name of the exception for a signal, except for an access violation.
@@ -431,6 +450,17 @@ mod linux {
         let fault = [address as u64, operation, place, 0];
         let at_irql = BugCheck(0xd1, [address as u64, irql.into(), operation, place]);
         let exception = [0xc000_0005, place, operation, address as u64];
+        if image::is_paged(address) && irql >= nt::DISPATCH_LEVEL {
+            let does = if address as u64 == place {
+                "runs"
+            } else {
+                "accesses"
+            };
+            let what = format!(
+                "the driver {does} {address:#x}, in a pageable section, at DISPATCH_LEVEL or higher; {before}"
+            );
+            call.stop(at_irql, Rule::PagedMemory, what);
+        }
         let (bug_check, rule, why) = match special::spot(address) {
             None | Some(Spot::Inside(Contents::Nonpaged)) => return,
             Some(Spot::Inside(Contents::Freed) | Spot::Beyond(Contents::Freed)) => {

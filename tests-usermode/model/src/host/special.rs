@@ -15,7 +15,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::host::{layout::PAGE_SIZE, thread::Thread};
+use crate::{
+    host::{layout::PAGE_SIZE, thread::Thread},
+    image,
+};
 
 /// The contents of a special page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +114,7 @@ impl OpenPages {
         let is_high = thread.irql() >= nt::DISPATCH_LEVEL;
         if is_high {
             self.paged.close();
+            image::close_paged();
         }
         if is_high || thread.is_system() {
             self.user.close();

@@ -105,6 +105,13 @@ pub(crate) struct Thread {
     recent: Own<Recent>,
 }
 
+/// Returns the address of the object of the thread with a number, where user mode has no memory.
+pub(crate) const fn object_of(number: u32) -> usize {
+    const THREADS: usize = 0xffff_8000_0000_0000;
+    const SIZE: usize = 0x1000;
+    THREADS + SIZE * number as usize
+}
+
 /// An IRP that a driver has passed to a lower driver.
 #[derive(Clone, Copy)]
 pub(crate) struct Passed {
@@ -214,9 +221,7 @@ impl Thread {
 
     /// Returns the address of the thread object, where user mode has no memory.
     pub(crate) fn object(&self) -> usize {
-        const THREADS: usize = 0xffff_8000_0000_0000;
-        const SIZE: usize = 0x1000;
-        THREADS + SIZE * self.number as usize
+        object_of(self.number)
     }
 
     /// Returns whether this is the thread that expires timers.

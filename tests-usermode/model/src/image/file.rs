@@ -22,6 +22,8 @@ pub(super) struct Section<'data> {
     pub(super) executes: bool,
     pub(super) writes: bool,
     pub(super) is_discardable: bool,
+    /// Whether it is pageable, by its name.
+    pub(super) is_paged: bool,
 }
 
 /// A routine that the image imports.
@@ -228,7 +230,8 @@ fn sections<'data>(
         }
         let writes = has(pe::IMAGE_SCN_MEM_WRITE);
         let executes = has(pe::IMAGE_SCN_MEM_EXECUTE);
-        if writes && executes {
+        let is_discardable = has(pe::IMAGE_SCN_MEM_DISCARDABLE);
+        if writes && executes && !is_discardable {
             return Err(invalid(format!(
                 "section {name} is writable and executable, which memory integrity (HVCI) rejects"
             )));
@@ -248,7 +251,8 @@ fn sections<'data>(
             bytes,
             executes,
             writes,
-            is_discardable: has(pe::IMAGE_SCN_MEM_DISCARDABLE),
+            is_discardable,
+            is_paged: name.starts_with("PAGE"),
         });
     }
     Ok(found)

@@ -14,9 +14,10 @@ use region::Protection;
 
 use super::{
     c_library,
-    file::{File, PAGE},
+    file::{File, PAGE, Section},
     guard, inlines,
     memory::Memory,
+    paged::Paged,
     routines,
     symbols::Symbols,
     thunks,
@@ -30,12 +31,16 @@ static MAPPED: RwLock<Vec<Arc<Mapped>>> = RwLock::new(Vec::new());
 /// Whether an image was ever mapped; most programs map none.
 static ANY: AtomicBool = AtomicBool::new(false);
 
+/// Whether an image with pageable sections was ever mapped.
+static ANY_PAGED: AtomicBool = AtomicBool::new(false);
+
 struct Mapped {
     addresses: Range<usize>,
     unwinder: Unwinder,
     /// The path and the bytes of the file, for its PDB.
     file: Option<(PathBuf, Vec<u8>)>,
     symbols: OnceLock<Symbols>,
+    paged: Paged,
 }
 
 impl Mapped {
@@ -80,6 +85,29 @@ pub(crate) fn contains(address: usize) -> bool {
     offset(address).is_some()
 }
 
+/// Closes the pageable sections of the images, since a thread continues in a driver at `DISPATCH_LEVEL`.
+pub(crate) fn close_paged() {
+    if !ANY_PAGED.load(Ordering::Relaxed) {
+        return;
+    }
+    let mapped = MAPPED.read().unwrap_or_else(PoisonError::into_inner);
+    for image in mapped.iter() {
+        image.paged.close();
+    }
+}
+
+/// Returns whether an address is in a pageable section of an image.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_paged(address: usize) -> bool {
+    with_mapped(address, |image| image.paged.contains(address)).unwrap_or_default()
+}
+
+/// Opens the pageable sections of the image at an address; returns whether they were closed.
+#[cfg(target_os = "linux")]
+pub(crate) fn open_paged(address: usize) -> bool {
+    with_mapped(address, |image| image.paged.open()).unwrap_or_default()
+}
+
 /// Returns the offset of an address in its image, if it is in one.
 pub(crate) fn offset(address: usize) -> Option<usize> {
     with_mapped(address, |image| address - image.addresses.start)
@@ -109,6 +137,8 @@ pub struct Image {
     memory: Memory,
     entry: usize,
     discardable: Vec<Range<usize>>,
+    /// Whether it has `KeInitializeSpinLock` as an inline function, which sets a lock to zero.
+    has_inline_locks: bool,
 }
 
 impl Image {
@@ -183,6 +213,10 @@ impl Image {
             name: name.to_owned(),
             entry: base + file.entry,
             discardable: protect(&memory, &file)?,
+            has_inline_locks: !file.imports.iter().any(|import| {
+                let routine = import.routine.as_deref();
+                routine == Some("KeInitializeSpinLock")
+            }),
             memory,
         };
         let mapped = Arc::new(Mapped {
@@ -190,7 +224,11 @@ impl Image {
             unwinder,
             file: path,
             symbols: OnceLock::new(),
+            paged: Paged::new(base, &file),
         });
+        if mapped.paged.any() {
+            ANY_PAGED.store(true, Ordering::Relaxed);
+        }
         MAPPED
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -212,6 +250,11 @@ impl Image {
     /// Returns the address of the entry point, which has the calling convention of an image.
     pub(crate) fn entry(&self) -> usize {
         self.entry
+    }
+
+    /// Returns whether its spin locks can be zero before they are acquired.
+    pub(crate) fn has_inline_locks(&self) -> bool {
+        self.has_inline_locks
     }
 
     /// Unmaps the sections that only `DriverEntry` uses.
@@ -276,6 +319,15 @@ fn bind(file: &File) -> Result<Vec<usize>, ImageError> {
     }
 }
 
+pub(super) fn access(section: &Section) -> Protection {
+    match (section.writes, section.executes) {
+        (true, true) => Protection::READ_WRITE_EXECUTE,
+        (true, false) => Protection::READ_WRITE,
+        (false, true) => Protection::READ_EXECUTE,
+        (false, false) => Protection::READ,
+    }
+}
+
 /// Protects the sections as the file specifies; returns those that are discardable.
 fn protect(memory: &Memory, file: &File) -> io::Result<Vec<Range<usize>>> {
     let mut discardable = Vec::new();
@@ -284,12 +336,7 @@ fn protect(memory: &Memory, file: &File) -> io::Result<Vec<Range<usize>>> {
     memory.protect(&headers, Protection::READ)?;
     for section in &file.sections {
         let range = section.address..section.address + section.size;
-        let access = match (section.writes, section.executes) {
-            (true, _) => Protection::READ_WRITE,
-            (false, true) => Protection::READ_EXECUTE,
-            (false, false) => Protection::READ,
-        };
-        memory.protect(&range, access)?;
+        memory.protect(&range, access(section))?;
         if section.is_discardable {
             discardable.push(range);
         }

@@ -41,6 +41,10 @@ impl Image {
         match self.0 {}
     }
 
+    pub(crate) fn has_inline_locks(&self) -> bool {
+        match self.0 {}
+    }
+
     pub(crate) fn discard(&self) -> io::Result<()> {
         match self.0 {}
     }
@@ -52,6 +56,18 @@ pub(crate) fn walk(_address: usize, _stack: usize, _found: impl FnMut(usize) -> 
 
 pub(crate) fn describe(_address: usize, _short: fn(&str) -> String) -> Option<String> {
     None
+}
+
+pub(crate) fn close_paged() {}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn is_paged(_address: usize) -> bool {
+    false
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn open_paged(_address: usize) -> bool {
+    false
 }
 
 pub(crate) fn offset(_address: usize) -> Option<usize> {

@@ -9,6 +9,7 @@ mod inlines;
 mod lookaside;
 mod mapped;
 mod memory;
+mod paged;
 mod routines;
 #[cfg_attr(windows, path = "no_symbols.rs")]
 mod symbols;
@@ -16,6 +17,6 @@ mod thunks;
 mod unwind;
 
 pub use mapped::Image;
+pub(crate) use mapped::{close_paged, describe, offset, walk};
 #[cfg(target_os = "linux")]
-pub(crate) use mapped::contains;
-pub(crate) use mapped::{describe, offset, walk};
+pub(crate) use mapped::{contains, is_paged, open_paged};

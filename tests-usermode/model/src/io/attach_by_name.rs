@@ -43,13 +43,14 @@ extern "C" fn IoAttachDevice(
     let name = unsafe { text(name) };
     let kernel = Arc::clone(&call.kernel);
     let namespace = &kernel.io().namespace;
-    let (inner, name) = match namespace.admit(&name, Access::Read, User::System) {
+    let (inner, named, name) = match namespace.admit(&name, Access::Read, User::System) {
         Ok(found) => found,
         Err(status) => return status,
     };
     let opening = Opening {
         access: Access::Read,
         name,
+        object: Some(named),
         by_kernel: true,
     };
     let opened = File::open(&call, &kernel, &inner, &opening);

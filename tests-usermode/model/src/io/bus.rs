@@ -1,10 +1,14 @@
 //! The bus driver below a device, which handles the requests that are passed down to it.
 
-use std::sync::{Arc, Mutex, atomic::Ordering};
+use std::sync::{
+    Arc, LazyLock, Mutex,
+    atomic::{AtomicPtr, Ordering},
+};
 
 use nt::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, IRP, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS, SL_PENDING_RETURNED,
-    STATUS_CANCELLED, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING, STATUS_SUCCESS,
+    DEVICE_OBJECT, DISPATCH_LEVEL, DRIVER_OBJECT, IRP, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS,
+    SL_PENDING_RETURNED, STATUS_CANCELLED, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING,
+    STATUS_SUCCESS, UNICODE_STRING,
 };
 use rustc_hash::FxHashMap;
 
@@ -81,6 +85,33 @@ const TRANSFERS: [usize; 4] = [
     nt::IRP_MJ_DEVICE_CONTROL,
     nt::IRP_MJ_INTERNAL_DEVICE_CONTROL,
 ];
+
+/// Returns the driver object of the bus driver, which no test loads.
+pub(in crate::io) fn driver_object() -> *mut DRIVER_OBJECT {
+    static OBJECT: LazyLock<AtomicPtr<DRIVER_OBJECT>> = LazyLock::new(|| {
+        let name: Vec<u16> = r"\Driver\PnpManager".encode_utf16().collect();
+        // SAFETY: zero is valid for every field.
+        let mut object = unsafe { Box::<DRIVER_OBJECT>::new_zeroed().assume_init() };
+        object.Type = IO_TYPE_DRIVER;
+        object.Size = i16::try_from(size_of::<DRIVER_OBJECT>()).unwrap_or_default();
+        object.DriverName = string_of(Box::leak(name.into_boxed_slice()));
+        AtomicPtr::new(Box::into_raw(object))
+    });
+    OBJECT.load(Ordering::Relaxed)
+}
+
+/// `IO_TYPE_DRIVER`
+pub(in crate::io) const IO_TYPE_DRIVER: i16 = 4;
+
+/// Returns a string of these units, which stay as long as the string is used.
+pub(in crate::io) fn string_of(units: &mut [u16]) -> UNICODE_STRING {
+    let length = u16::try_from(size_of_val(units)).unwrap_or_default();
+    UNICODE_STRING {
+        Length: length,
+        MaximumLength: length,
+        Buffer: units.as_mut_ptr(),
+    }
+}
 
 fn is_wait_wake(asked: &Asked) -> bool {
     asked.major == IRP_MJ_POWER && asked.minor == IRP_MN_WAIT_WAKE

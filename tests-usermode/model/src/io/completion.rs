@@ -331,10 +331,7 @@ impl Call {
         // The I/O manager copies no output if the status is an error (severity 3).
         let copied = status.cast_unsigned() >> 30 != 3;
         self.verify_information(record, information, copied);
-        let leaks = record.asked().major == nt::IRP_MJ_DEVICE_CONTROL
-            && record.direct.is_none()
-            && copied
-            && record.is_unwritten(information);
+        let leaks = record.direct.is_none() && copied && record.is_unwritten(information);
         self.require(!leaks, Rule::Information, || {
             let what = format!(
                 "{record} is completed with Information {information}, and the driver has not written the last of these \

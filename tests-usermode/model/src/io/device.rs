@@ -20,7 +20,7 @@ use crate::{
         footprint::{self, Access},
         wait::Wait,
     },
-    io::{device_stack::top_of, registry::text},
+    io::{bus, device_stack::top_of, registry::text},
     ke::device_queue,
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -82,7 +82,11 @@ impl Devices {
         let size = size_of::<DEVICE_OBJECT>() + extension_size as usize;
         fields.Size = u16::try_from(size).unwrap_or(u16::MAX);
         fields.ReferenceCount = 0;
-        fields.DriverObject = driver;
+        fields.DriverObject = if driver.is_null() {
+            bus::driver_object()
+        } else {
+            driver
+        };
         fields.Flags = DO_DEVICE_INITIALIZING;
         fields.Characteristics = characteristics;
         fields.DeviceType = kind;

@@ -133,13 +133,14 @@ extern "C" fn IoGetDeviceObjectPointer(
     };
     let kernel = Arc::clone(&call.kernel);
     // The access of kernel mode is not checked, and the system's own account has it all.
-    let (inner, name) = match kernel.io().namespace.admit(&name, access, User::System) {
+    let (inner, named, name) = match kernel.io().namespace.admit(&name, access, User::System) {
         Ok(inner) => inner,
         Err(status) => return status,
     };
     let opening = Opening {
         access,
         name,
+        object: Some(named),
         by_kernel: true,
     };
     let opened = File::open(&call, &kernel, &inner, &opening);

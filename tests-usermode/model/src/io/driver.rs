@@ -12,7 +12,7 @@ use crate::{
     host::{Call, Kernel, thread::Attached},
     image::Image,
     io::{
-        Device,
+        Device, bus,
         device::DeviceInner,
         device_stack::{Role, top_of},
         irp::{IrpRecord, Origin},
@@ -31,7 +31,11 @@ pub type DriverEntry = unsafe extern "C" fn(*mut DRIVER_OBJECT, *mut UNICODE_STR
 struct Objects {
     driver: MaybeUninit<DRIVER_OBJECT>,
     extension: MaybeUninit<DRIVER_EXTENSION>,
+    /// The buffer of the driver's name.
+    name: [u16; NAME.len()],
 }
+
+const NAME: &str = r"\Driver\driver";
 
 /// A driver that is loaded.
 pub struct Driver {
@@ -76,6 +80,9 @@ impl Driver {
         let entry = std::ptr::with_exposed_provenance::<()>(image.entry());
         // SAFETY: it is the address of a function, which `Call::in_driver` calls by the convention of an image.
         let entry = unsafe { std::mem::transmute::<*const (), DriverEntry>(entry) };
+        if image.has_inline_locks() {
+            kernel.ke().has_inline_locks.store(true, Ordering::Relaxed);
+        }
         // SAFETY: passed on to the caller.
         unsafe { Self::start(kernel, entry, Some(image)) }
     }
@@ -103,18 +110,19 @@ impl Driver {
         let extension = unsafe { &raw mut (*objects).extension }.cast::<DRIVER_EXTENSION>();
         // SAFETY: the objects are zeroed, and no other thread knows them yet.
         let fields = unsafe { &mut *driver };
-        fields.Type = 4;
+        fields.Type = bus::IO_TYPE_DRIVER;
         fields.Size = i16::try_from(size_of::<DRIVER_OBJECT>()).unwrap_or_default();
         fields.DriverExtension = extension;
         // SAFETY: as above.
+        let name = unsafe { &mut (*objects).name };
+        for (unit, of_name) in name.iter_mut().zip(NAME.encode_utf16()) {
+            *unit = of_name;
+        }
+        fields.DriverName = bus::string_of(name);
+        // SAFETY: as above.
         unsafe { (*extension).DriverObject = driver };
         let mut path: Vec<u16> = registry::SERVICE.encode_utf16().collect();
-        let length = u16::try_from(path.len() * 2).unwrap_or_default();
-        let mut path = UNICODE_STRING {
-            Length: length,
-            MaximumLength: length,
-            Buffer: path.as_mut_ptr(),
-        };
+        let mut path = bus::string_of(&mut path);
         // SAFETY: the entry point is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(entry, (driver, &raw mut path)) };
         call.require_returned("DriverEntry", 0);

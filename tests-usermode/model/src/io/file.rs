@@ -62,6 +62,8 @@ pub(crate) struct Opening {
     pub(crate) access: Access,
     /// What follows the device's name.
     pub(crate) name: String,
+    /// The address of the device object whose name is opened; `None` for the physical device object, by the name of an interface.
+    pub(crate) object: Option<usize>,
     /// Whether a driver opens it.
     pub(crate) by_kernel: bool,
 }
@@ -72,6 +74,7 @@ impl Opening {
         Self {
             access,
             name: String::new(),
+            object: None,
             by_kernel: false,
         }
     }
@@ -212,7 +215,8 @@ impl File {
         let fields = unsafe { &mut *object.get().cast::<FILE_OBJECT>() };
         fields.Type = 5;
         fields.Size = i16::try_from(size_of::<FILE_OBJECT>()).unwrap_or_default();
-        fields.DeviceObject = device.pdo();
+        let named = opening.object.map(std::ptr::with_exposed_provenance_mut);
+        fields.DeviceObject = named.unwrap_or_else(|| device.pdo());
         let mut name: Vec<u16> = opening.name.encode_utf16().collect();
         if !name.is_empty() {
             let length = name.len() as u64 * 2;

@@ -45,6 +45,14 @@ impl Interfaces {
             .values()
             .any(|interface| interface.pdo == pdo.addr() && interface.is_enabled)
     }
+
+    /// Disables the interfaces of a physical device that is removed.
+    /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/install/enabling-and-disabling-a-device-interface-instance)
+    pub(crate) fn disable_all(&self, pdo: *mut DEVICE_OBJECT) {
+        for interface in locked(&self.0).values_mut() {
+            interface.is_enabled &= interface.pdo != pdo.addr();
+        }
+    }
 }
 
 /// Returns the bytes of a class.

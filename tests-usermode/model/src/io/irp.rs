@@ -23,6 +23,7 @@ use crate::{
         Caller,
         footprint::{self, Access},
         layout::{DeviceIoControl, TailOverlay},
+        thread,
     },
     io::{
         cancel::CancelRoutine, file::FileInner, mdl::DirectBuffer, system_buffer::SystemBuffer,
@@ -239,6 +240,10 @@ impl IrpRecord {
             record.memory = Memory::Driver(irp, size);
         }
         record.clear();
+        // The driver that allocates an IRP sets the thread itself.
+        if has_thread {
+            record.set_thread();
+        }
         record
     }
 
@@ -290,6 +295,12 @@ impl IrpRecord {
         self.overlay().current_stack_location = self.location(self.stack_count + 1);
     }
 
+    /// Sets `Irp->Tail.Overlay.Thread`.
+    fn set_thread(&self) {
+        let thread = thread::object_of(self.sender);
+        self.overlay().thread = std::ptr::without_provenance_mut(thread);
+    }
+
     fn fill_in(&self) {
         self.clear();
         // SAFETY: zero is valid for every field, and no other thread knows the IRP yet.
@@ -304,6 +315,10 @@ impl IrpRecord {
             irp.MdlAddress = self.mdl();
             // SAFETY: the MDL is inside the memory, which is aligned, and no other thread knows it yet.
             unsafe { self.mdl().write(direct.mdl()) };
+        }
+        self.set_thread();
+        if let Some(file) = &self.file {
+            self.overlay().original_file_object = file.object();
         }
         if let Some(user) = &self.user {
             irp.UserBuffer = user.output();

@@ -104,13 +104,14 @@ impl Namespace {
         self.change(object, |device| device.dacl = dacl);
     }
 
-    /// Checks that a user may open a name, and counts a file of its device. Returns also what follows the device's name.
+    /// Checks that a user may open a name, and counts a file of its device. Returns also the address of the device object, and what
+    /// follows its name.
     pub(crate) fn admit(
         &self,
         opened: &str,
         access: Access,
         user: User,
-    ) -> Result<(Arc<DeviceInner>, String), NTSTATUS> {
+    ) -> Result<(Arc<DeviceInner>, usize, String), NTSTATUS> {
         let name = canonical(opened);
         let links = locked(&self.links);
         let linked = links
@@ -143,7 +144,7 @@ impl Namespace {
         // With the case in which it was given.
         let given = opened.chars().count().saturating_sub(rest.chars().count());
         let rest = opened.chars().skip(given).collect();
-        Ok((Arc::clone(&device.inner), rest))
+        Ok((Arc::clone(&device.inner), device.object, rest))
     }
 }
 
@@ -168,9 +169,10 @@ impl Kernel {
         let _attached = Attached::to(self);
         let call = Call::enter_shared("NtCreateFile");
         call.switch_after("NtCreateFile", std::ptr::null::<u8>());
-        let (device, name) = self.io().namespace.admit(name, access, user)?;
+        let (device, object, name) = self.io().namespace.admit(name, access, user)?;
         let opening = Opening {
             name,
+            object: Some(object),
             ..Opening::of_user(access)
         };
         let opened = File::open(&call, self, &device, &opening);

@@ -57,6 +57,9 @@ const ANSWERED_IN_POOL: [u8; 7] = [
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-device-relations)
 const IRP_MN_QUERY_DEVICE_RELATIONS: u8 = 7;
 
+/// `DeviceUsageTypePaging`
+const DEVICE_USAGE_TYPE_PAGING: usize = 1;
+
 /// `DEVICE_RELATIONS`, whose array has `count` objects.
 #[repr(C)]
 struct Relations {
@@ -146,6 +149,7 @@ impl DeviceInner {
         call.synchronise(self.object().addr());
         let status = self.ask(call, IRP_MN_REMOVE_DEVICE);
         self.is_removed.store(true, Ordering::SeqCst);
+        call.kernel.io().interfaces.disable_all(self.pdo());
         let devices = &call.kernel.io().devices;
         for object in self.objects() {
             let address = object.addr() as u64;
@@ -211,7 +215,7 @@ impl Device {
         status
     }
 
-    /// Tells the drivers that a paging, hibernation or dump file is put on the device, or taken from it
+    /// Tells the drivers that a paging file is put on the device, or taken from it
     /// (`IRP_MN_DEVICE_USAGE_NOTIFICATION`).
     pub fn usage_notification(&self, in_path: bool) -> NTSTATUS {
         let _attached = Attached::to(&self.kernel);
@@ -221,6 +225,8 @@ impl Device {
             minor: IRP_MN_DEVICE_USAGE_NOTIFICATION,
             // Where `Parameters.UsageNotification.InPath` is.
             output_length: in_path.into(),
+            // Where `Parameters.UsageNotification.Type` is.
+            input_length: DEVICE_USAGE_TYPE_PAGING,
             ..Asked::default()
         };
         self.inner.send_pnp(&call, asked).1

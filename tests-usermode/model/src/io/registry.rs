@@ -22,7 +22,7 @@ use nt::{
 use crate::{
     host::{Call, Kernel, special, thread},
     mutex::locked,
-    verifier::Rule,
+    verifier::{BugCheck, Rule},
 };
 
 /// The accesses to a key.
@@ -110,6 +110,18 @@ impl Kernel {
 }
 
 impl Call {
+    /// Stops the system if a driver opens a handle while it serves a request of a process, and the process can use the handle.
+    /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-zwopenkey)
+    pub(in crate::io) fn require_kernel_handle(&self, attributes: u32) {
+        let serving = self.serving.get();
+        let is_of_process = self.is_user() && serving.is_some_and(|serving| serving.is_of_file);
+        let is_kernels = attributes & nt::OBJ_KERNEL_HANDLE != 0;
+        self.require(!is_of_process || is_kernels, Rule::KernelHandle, || {
+            let what = "a handle is opened without OBJ_KERNEL_HANDLE in the context of a process, which can use the handle or close it";
+            (BugCheck(0, [0; 4]), what.into())
+        });
+    }
+
     /// Enters a routine that uses the registry, at `PASSIVE_LEVEL`.
     fn enter_registry(routine: &'static str) -> Self {
         let call = Self::enter(routine);
@@ -132,6 +144,7 @@ impl Call {
     fn named(&self, attributes: *mut OBJECT_ATTRIBUTES) -> Result<(String, bool), NTSTATUS> {
         // SAFETY: the caller passes attributes.
         let attributes = unsafe { self.view::<OBJECT_ATTRIBUTES, _>(attributes) };
+        self.require_kernel_handle(attributes.Attributes);
         // SAFETY: the attributes have a name.
         let name = unsafe { text(attributes.ObjectName) };
         let root = attributes.RootDirectory;

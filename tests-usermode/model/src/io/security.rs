@@ -155,7 +155,7 @@ struct DeviceHandle {
 #[unsafe(no_mangle)]
 extern "C" fn ObOpenObjectByPointer(
     object: *mut c_void,
-    _attributes: u32,
+    attributes: u32,
     _state: *mut c_void,
     access: u32,
     _kind: *mut c_void,
@@ -164,6 +164,7 @@ extern "C" fn ObOpenObjectByPointer(
 ) -> NTSTATUS {
     let call = Call::enter("ObOpenObjectByPointer");
     call.require_at_most(0, Rule::Irql, 0xe5);
+    call.require_kernel_handle(attributes);
     call.require_live_device(object.cast());
     call.require_room(handle);
     if call.kernel.fails() {

@@ -2,12 +2,13 @@
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-neither-buffered-nor-direct-i-o)
 
-use std::{ffi::c_void, ptr::null_mut};
+use std::{ffi::c_void, ptr::null_mut, sync::Arc};
 
 use crate::{
     host::{
-        Call,
+        Call, Kernel,
         special::{self, Contents},
+        thread::Attached,
     },
     io::{
         irp::{Asked, IrpRecord},
@@ -48,12 +49,59 @@ impl Pages {
         self.memory.start()
     }
 
+    /// Returns the content, which the driver does not change at the same time.
+    fn bytes(&self) -> Vec<u8> {
+        // SAFETY: the pages are as long.
+        unsafe { std::slice::from_raw_parts(self.start(), self.length) }.to_vec()
+    }
+
     /// Returns the address that user mode passes; NULL if it passes no buffer.
     fn address(&self) -> *mut c_void {
         if self.length == 0 {
             return null_mut();
         }
         self.start().cast()
+    }
+}
+
+/// Memory of a program, whose address a test puts into a request: a pointer in a buffer.
+///
+/// The driver finds it at its address as long as this value exists. The model checks its accesses as those to a buffer of
+/// `METHOD_NEITHER`, on Linux and up to a page.
+pub struct UserMemory(Pages);
+
+impl UserMemory {
+    /// Returns the address.
+    #[must_use]
+    pub fn address(&self) -> usize {
+        self.0.start().expose_provenance()
+    }
+
+    /// Returns the content.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let contents = special::contents(self.address());
+        let bytes = self.0.bytes();
+        // A page that was not probed is closed again.
+        if contents == Some(Contents::User) {
+            special::set_contents(self.address(), Contents::User);
+        }
+        bytes
+    }
+}
+
+impl std::fmt::Debug for UserMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes at {:#x}", self.0.length, self.address())
+    }
+}
+
+impl Kernel {
+    /// Allocates memory of a program with this content.
+    #[must_use]
+    pub fn user_memory(self: &Arc<Self>, bytes: &[u8]) -> UserMemory {
+        let _attached = Attached::to(self);
+        UserMemory(Pages::new(bytes, 1))
     }
 }
 
@@ -88,8 +136,7 @@ impl UserBuffers {
 
     /// Returns the content of the output buffer after the request has ended.
     pub(in crate::io) fn written(&self) -> Vec<u8> {
-        // SAFETY: the pages are as long, and the driver has completed the request.
-        unsafe { std::slice::from_raw_parts(self.output.start(), self.output.length) }.to_vec()
+        self.output.bytes()
     }
 }
 

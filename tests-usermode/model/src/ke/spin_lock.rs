@@ -132,7 +132,8 @@ impl Call {
     #[cold]
     #[inline(never)]
     fn verify_free(&self, lock: usize, word: u64, kind: Kind, waits: bool) -> bool {
-        if word & INITIALISED != FREE {
+        let is_zero = word == 0 && self.kernel.ke().has_inline_locks.load(Ordering::Relaxed);
+        if word & INITIALISED != FREE && !is_zero {
             let bug_check = BugCheck::verifier(0x1002, [lock as u64, 0, 0]);
             let what = format!("the spin lock {lock:#x} was not initialised");
             self.stop(bug_check, Rule::LockInitialisation, what);

@@ -234,6 +234,8 @@ rules! {
     WorkItem = "work item",
     /// An object is dereferenced as often as it was referenced.
     Reference = "references to an object",
+    /// A handle that a driver opens in the context of a process is the kernel's (`OBJ_KERNEL_HANDLE`).
+    KernelHandle = "kernel handle",
     /// The driver itself stopped the system.
     BugCheck = "the driver's own bug check",
     /// An image has no privileged instruction, except those that the model emulates.

@@ -1,5 +1,7 @@
 //! Files of small images: code at 0x1000, data at 0x2000, imports at 0x3000, relocations at 0x4000.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 /// A further section, which is empty.
 #[derive(Clone, Copy)]
 pub struct Section {

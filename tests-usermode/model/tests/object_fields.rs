@@ -1,0 +1,316 @@
+//! Fields of the kernel's objects that drivers read, by Microsoft's pages.
+
+#[macro_use]
+mod call;
+mod common;
+mod steps;
+
+use std::{
+    ffi::c_void,
+    ptr::null_mut,
+    sync::{
+        Arc,
+        atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use nt::{
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, IRP, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING,
+};
+use ntmodel::{Access, Config, Driver, Kernel, Rule, User};
+use steps::{FIRST, Stage, Steps, complete, end_of, lower, one_request, skip};
+
+const NAME: &str = r"\Device\Named";
+
+fn with_name<R>(name: &str, routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {
+    let mut units: Vec<u16> = name.encode_utf16().collect();
+    let length = u16::try_from(units.len() * 2).expect("the name is short");
+    let mut name = UNICODE_STRING {
+        Length: length,
+        MaximumLength: length,
+        Buffer: units.as_mut_ptr(),
+    };
+    routine(&raw mut name)
+}
+
+/// What a driver has seen. It is not in memory that the driver allocates.
+struct Seen(AtomicUsize, [AtomicUsize; 3]);
+
+impl Seen {
+    const fn nothing() -> Self {
+        Self(AtomicUsize::new(0), [const { AtomicUsize::new(0) }; 3])
+    }
+
+    fn note(&self, value: usize) {
+        self.1[self.0.fetch_add(1, SeqCst)].store(value, SeqCst);
+    }
+
+    fn all(&self) -> [usize; 3] {
+        std::array::from_fn(|index| self.1[index].load(SeqCst))
+    }
+}
+
+/// The physical device object, and the device object in the file object of each open.
+static OPENED: Seen = Seen::nothing();
+
+struct Opens;
+
+impl Steps for Opens {
+    type Own = u64;
+
+    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn other(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP) -> NTSTATUS {
+        if nt!(irp::major_function(irp)) == nt::IRP_MJ_CREATE {
+            let file = nt!(irp::file_object(irp));
+            // SAFETY: the request has a file object.
+            let device = unsafe { (*file).DeviceObject };
+            OPENED.note(device.addr());
+        }
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+unsafe extern "C" fn add_named(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
+    let mut device = null_mut();
+    let status = with_name(NAME, |name| {
+        nt!(IoCreateDevice(
+            driver,
+            16,
+            name,
+            0x22,
+            0,
+            0,
+            &raw mut device
+        ))
+    });
+    assert_eq!(status, STATUS_SUCCESS);
+    let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
+    // SAFETY: the device object was made here.
+    let extension = unsafe { (*device).DeviceExtension };
+    // SAFETY: the extension starts with the pointer.
+    unsafe { extension.cast::<*mut DEVICE_OBJECT>().write(lower) };
+    // SAFETY: the device object was made here.
+    unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
+    OPENED.note(lower.addr());
+    STATUS_SUCCESS
+}
+
+unsafe extern "C" fn named(driver: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTSTATUS {
+    // SAFETY: the I/O manager passes both.
+    let status = unsafe { steps::entry::<Opens>(driver, path) };
+    // SAFETY: as above.
+    let extension = unsafe { (*driver).DriverExtension };
+    // SAFETY: as above.
+    unsafe { (*extension).AddDevice = Some(add_named) };
+    status
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_file_object>: the device object on which the file is opened.
+#[test]
+fn a_file_object_has_the_device_object_whose_name_was_opened() {
+    let kernel = Kernel::new(Config::default());
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let driver = unsafe { Driver::load(&kernel, named) }.expect("DriverEntry");
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    let by_name = kernel.open_device(NAME, Access::Read, User::System);
+    by_name.expect("it opens").close();
+    // The name of an interface is that of the physical device object.
+    let by_interface = device.open_anyway(Access::Read);
+    by_interface.expect("it opens").close();
+    let [pdo, by_name, by_interface] = OPENED.all();
+    assert_eq!([by_name, by_interface], [device.object(), pdo]);
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+/// `IRP.Tail.Overlay`
+#[repr(C)]
+struct Overlay {
+    driver_context: [*mut c_void; 4],
+    thread: *mut c_void,
+    auxiliary_buffer: *mut c_void,
+    list_entry: [*mut c_void; 2],
+    current_stack_location: *mut c_void,
+    original_file_object: *mut FILE_OBJECT,
+}
+
+/// The threads of the requests.
+static THREADS: Seen = Seen::nothing();
+
+struct ReadsOverlay;
+
+impl Steps for ReadsOverlay {
+    type Own = u64;
+
+    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
+        // SAFETY: the IRP is this routine's.
+        let overlay = unsafe { &raw const (*irp).Tail }.cast::<Overlay>();
+        // SAFETY: as above, and the layout is that of the documentation.
+        let overlay = unsafe { &*overlay };
+        assert_eq!(overlay.original_file_object, nt!(irp::file_object(irp)));
+        THREADS.note(overlay.thread.addr());
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_irp>: a pointer to the caller's thread. The file object is the
+/// one that the request was sent to, also if a driver changes that of a stack location.
+#[test]
+fn a_request_has_its_thread_and_its_file_object() {
+    let kernel = Kernel::new(Config::default());
+    let stage = Stage::set::<ReadsOverlay>(&kernel);
+    for _ in 0..2 {
+        assert_eq!(end_of(&stage.send(FIRST)), STATUS_SUCCESS);
+    }
+    let file = Arc::clone(&stage.file);
+    let other = kernel.actor("other", move || {
+        end_of(&file.device_control(FIRST, &[], Vec::new()));
+    });
+    other.join();
+    stage.tear_down();
+    let [first, second, third] = THREADS.all();
+    assert_ne!(first, 0);
+    assert_eq!(first, second);
+    assert_ne!(first, third);
+}
+
+fn text(string: &UNICODE_STRING) -> String {
+    let length = usize::from(string.Length / 2);
+    // SAFETY: the I/O manager has made the string.
+    let units = unsafe { std::slice::from_raw_parts(string.Buffer, length) };
+    String::from_utf16_lossy(units)
+}
+
+struct ReadsDrivers;
+
+impl Steps for ReadsDrivers {
+    type Own = u64;
+
+    fn control(device: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
+        let drivers = [device, lower::<Self>(device)].map(|device| {
+            // SAFETY: both device objects are alive.
+            let driver = unsafe { (*device).DriverObject };
+            // SAFETY: a device object has a driver, whose object is alive.
+            unsafe { &*driver }
+        });
+        // IO_TYPE_DRIVER
+        assert!(drivers.iter().all(|driver| driver.Type == 4));
+        let names = drivers.map(|driver| text(&driver.DriverName));
+        assert_eq!(names, [r"\Driver\driver", r"\Driver\PnpManager"]);
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_device_object>: the driver object of the driver that has made it.
+/// The PnP manager makes those of root-enumerated devices.
+#[test]
+fn the_lower_device_object_has_a_driver_with_a_name() {
+    one_request::<ReadsDrivers>(&Kernel::new(Config::default()));
+}
+
+/// `IRP_MN_DEVICE_USAGE_NOTIFICATION`
+const USAGE: u8 = 0x16;
+
+struct ReadsUsage;
+
+impl Steps for ReadsUsage {
+    type Own = u64;
+
+    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn pass_down(device: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP) -> NTSTATUS {
+        if nt!(irp::minor_function(irp)) == USAGE {
+            let stack = nt!(irp::current_stack_location(irp));
+            // SAFETY: the IRP is this routine's.
+            let parameters = unsafe { &raw const (*stack).Parameters }.cast::<[u32; 4]>();
+            // SAFETY: as above. `InPath` is a byte, and `Type` follows aligned to a pointer.
+            let [in_path, _, kind, _] = unsafe { parameters.read() };
+            // DeviceUsageTypePaging
+            assert_eq!((in_path & 0xff, kind), (1, 1));
+        }
+        skip(lower::<Self>(device), irp)
+    }
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-device-usage-notification>
+#[test]
+fn a_usage_notification_has_a_type() {
+    let kernel = Kernel::new(Config::default());
+    let stage = Stage::set::<ReadsUsage>(&kernel);
+    stage.device.usage_notification(true);
+    stage.tear_down();
+}
+
+/// Enables an interface when it gets a request, and never disables it.
+struct Enables;
+
+impl Steps for Enables {
+    type Own = AtomicPtr<DEVICE_OBJECT>;
+
+    fn control(device: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
+        let class = GUID {
+            Data1: 1,
+            Data2: 2,
+            Data3: 3,
+            Data4: [4; 8],
+        };
+        let mut name = UNICODE_STRING {
+            Length: 0,
+            MaximumLength: 0,
+            Buffer: null_mut(),
+        };
+        let pdo = lower::<Self>(device);
+        let (class, name): (*const GUID, *mut _) = (&raw const class, &raw mut name);
+        let status = nt!(IoRegisterDeviceInterface(pdo, class, null_mut(), name));
+        assert_eq!(status, STATUS_SUCCESS);
+        assert_eq!(nt!(IoSetDeviceInterfaceState(name, 1)), STATUS_SUCCESS);
+        nt!(RtlFreeUnicodeString(name));
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/install/enabling-and-disabling-a-device-interface-instance>
+#[test]
+fn the_pnp_manager_disables_the_interfaces_of_a_device_that_it_removes() {
+    let kernel = Kernel::new(Config::default());
+    let stage = Stage::set::<Enables>(&kernel);
+    end_of(&stage.send(FIRST));
+    assert!(stage.device.is_interface_enabled());
+    let device = stage.device.clone();
+    stage.tear_down();
+    assert!(!device.is_interface_enabled());
+}
+
+/// Completes a read without a byte of output.
+struct ReadsNothing;
+
+impl Steps for ReadsNothing {
+    type Own = u64;
+
+    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
+        complete(irp, STATUS_SUCCESS)
+    }
+
+    fn other(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP) -> NTSTATUS {
+        let is_read = nt!(irp::major_function(irp)) == nt::IRP_MJ_READ;
+        nt!(irp::set_status(irp, STATUS_SUCCESS));
+        nt!(irp::set_information(irp, if is_read { 64 } else { 0 }));
+        nt!(IofCompleteRequest(irp, 0));
+        STATUS_SUCCESS
+    }
+}
+
+#[test]
+fn a_read_is_completed_with_bytes_that_were_not_written() {
+    let violation = common::found_in(|kernel| {
+        let stage = Stage::set::<ReadsNothing>(kernel);
+        end_of(&stage.file.read(0, 64));
+    });
+    assert_eq!(violation.rule, Rule::Information, "\n{violation}");
+}

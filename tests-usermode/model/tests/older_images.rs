@@ -1,0 +1,139 @@
+//! Images of older tools: what Windows loads, and inline functions that later kernels export.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+#[macro_use]
+mod call;
+mod common;
+mod image_file;
+
+use std::sync::Arc;
+
+use common::found_in;
+use image_file::{ImageFile, Section};
+use ntmodel::{Config, Driver, Image, Kernel, Rule};
+
+/// `STATUS_UNSUCCESSFUL`, with which each of these drivers fails.
+const FAILED: i32 = 0xc000_0001_u32.cast_signed();
+
+fn load(kernel: &Arc<Kernel>, file: &ImageFile) {
+    let image = Image::map("older.sys", &file.bytes()).expect("it is an image");
+    // SAFETY: each image is a driver that does what the test says.
+    let loaded = unsafe { Driver::load_image(kernel, image) };
+    assert_eq!(loaded.err(), Some(FAILED));
+}
+
+/// `mov eax, FAILED`
+const FAILS: [u8; 5] = [0xb8, 1, 0, 0, 0xc0];
+
+/// Acquires and releases a lock in the data section, which is zero.
+fn locks(imports: &[&str]) -> ImageFile {
+    let with_lock = |code: &mut Vec<u8>, import| {
+        // lea rcx, [the data section]
+        let next = 0x1000 + u32::try_from(code.len()).expect("it is small") + 7;
+        code.extend([0x48, 0x8d, 0x0d]);
+        code.extend((0x2000 - next).to_le_bytes());
+        code.extend(ImageFile::call(code.len(), import));
+    };
+    // sub rsp, 28h
+    let mut code = vec![0x48, 0x83, 0xec, 0x28];
+    with_lock(&mut code, 0);
+    // mov dl, al
+    code.extend([0x88, 0xc2]);
+    with_lock(&mut code, 1);
+    // add rsp, 28h
+    code.extend([0x48, 0x83, 0xc4, 0x28]);
+    code.extend(FAILS);
+    code.push(0xc3);
+    ImageFile::new(&code).imports(imports)
+}
+
+const ACQUIRE: &str = "KeAcquireSpinLockRaiseToDpc";
+const RELEASE: &str = "KeReleaseSpinLock";
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializespinlock>: an inline function for x64 before
+/// Windows 8, which sets the lock to zero.
+#[test]
+fn an_image_that_imports_no_initialisation_of_spin_locks_has_locks_of_zero() {
+    let inline = locks(&[ACQUIRE, RELEASE]);
+    load(&Kernel::new(Config::default()), &inline);
+    let exported = locks(&[ACQUIRE, RELEASE, "KeInitializeSpinLock"]);
+    let violation = found_in(move |kernel| load(kernel, &exported));
+    let seen = (violation.rule, violation.code, violation.parameters[0]);
+    assert_eq!(
+        seen,
+        (Rule::LockInitialisation, 0xc4, 0x1002),
+        "\n{violation}"
+    );
+}
+
+/// `IMAGE_SCN_MEM_WRITE`, `_READ`, `_EXECUTE`, `_DISCARDABLE` and `IMAGE_SCN_CNT_CODE`
+const INIT: u32 = 0xe200_0020;
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/driversecurity/implement-hvci-compatible-code>: only memory integrity refuses
+/// such a section.
+#[test]
+fn a_discardable_section_can_be_written_and_executed() {
+    let mut code = FAILS.to_vec();
+    code.push(0xc3);
+    let section = Section {
+        name: "INIT",
+        characteristics: INIT,
+    };
+    let file = ImageFile::new(&code).with(|file| file.more = Some(section));
+    load(&Kernel::new(Config::default()), &file);
+    let file = file.with(|file| file.text_characteristics = INIT);
+    load(&Kernel::new(Config::default()), &file);
+}
+
+/// `lea` or `call` operands: the distance from the end of an instruction to a place in the image.
+fn distance(code: &[u8], to: u32) -> [u8; 4] {
+    let next = 0x1000 + u32::try_from(code.len()).expect("it is small") + 4;
+    to.wrapping_sub(next).to_le_bytes()
+}
+
+/// An image with a pageable section at 5000h. It raises the IRQL, and lowers it again or not, before these instructions with the
+/// distance to the section.
+fn pageable(lowers: bool, instruction: &[u8]) -> ImageFile {
+    // sub rsp, 28h; mov eax, [the section]; mov cl, 2; call KfRaiseIrql
+    let mut code = vec![0x48, 0x83, 0xec, 0x28, 0x8b, 0x05];
+    code.extend(distance(&code, 0x5000));
+    code.extend([0xb1, 2]);
+    code.extend(ImageFile::call(code.len(), 0));
+    if lowers {
+        // mov cl, al; call KeLowerIrql
+        code.extend([0x88, 0xc1]);
+        code.extend(ImageFile::call(code.len(), 1));
+    }
+    code.extend(instruction);
+    code.extend(distance(&code, 0x5000));
+    code.extend([0x48, 0x83, 0xc4, 0x28]);
+    code.extend(FAILS);
+    code.push(0xc3);
+    let section = Section {
+        name: "PAGEDATA",
+        characteristics: 0xc000_0040,
+    };
+    let file = ImageFile::new(&code).imports(&["KfRaiseIrql", "KeLowerIrql"]);
+    file.with(|file| file.more = Some(section))
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/kernel/making-drivers-pageable>
+#[test]
+fn a_pageable_section_is_not_used_at_dispatch_level() {
+    // mov eax, [the section]
+    let reads: &[u8] = &[0x8b, 0x05];
+    // call the section
+    let calls: &[u8] = &[0xe8];
+    load(&Kernel::new(Config::default()), &pageable(true, reads));
+    for (instruction, what) in [(reads, "accesses"), (calls, "runs")] {
+        let file = pageable(false, instruction);
+        let violation = found_in(move |kernel| load(kernel, &file));
+        assert_eq!(
+            (violation.rule, violation.code),
+            (Rule::PagedMemory, 0xd1),
+            "\n{violation}"
+        );
+        assert!(violation.what.contains(what), "\n{violation}");
+    }
+}
