@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+use call::{create_device, create_named_device, on_completion, with_string};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IO_CSQ, IO_REMOVE_LOCK, IRP, KSPIN_LOCK, LIST_ENTRY,
     NTSTATUS, STATUS_CANCELLED, STATUS_DEVICE_BUSY, STATUS_NOT_SUPPORTED, STATUS_PENDING,
@@ -100,17 +101,6 @@ const NAME: &str = r"\Device\Lower";
 /// The information that the filter completes requests with.
 const FILTERED: u64 = 77;
 
-fn with_name<R>(routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {
-    let mut units: Vec<u16> = NAME.encode_utf16().collect();
-    let length = u16::try_from(units.len() * 2).expect("the name is short");
-    let mut name = UNICODE_STRING {
-        Length: length,
-        MaximumLength: length,
-        Buffer: units.as_mut_ptr(),
-    };
-    routine(&raw mut name)
-}
-
 unsafe extern "C" fn succeeds(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     complete(irp, STATUS_SUCCESS)
 }
@@ -139,8 +129,9 @@ fn handles(driver: *mut DRIVER_OBJECT, unload: nt::PDRIVER_UNLOAD) {
 
 unsafe extern "C" fn named(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
     handles(driver, Some(deletes));
-    let mut device = null_mut();
-    with_name(|name| nt!(IoCreateDevice(driver, 0, name, 0x22, 0, 0, &raw mut device)))
+    create_named_device(driver, 0, NAME, 0, 0)
+        .err()
+        .unwrap_or(STATUS_SUCCESS)
 }
 
 unsafe extern "C" fn detaches(driver: *mut DRIVER_OBJECT) {
@@ -161,7 +152,7 @@ unsafe extern "C" fn legacy_filter(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_S
     let fields = unsafe { &mut *driver };
     fields.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(succeeds_with_information);
     let (mut file, mut below): (*mut FILE_OBJECT, _) = (null_mut(), null_mut());
-    let status = with_name(|name| {
+    let status = with_string(NAME, |name| {
         nt!(IoGetDeviceObjectPointer(
             name,
             0,
@@ -170,17 +161,7 @@ unsafe extern "C" fn legacy_filter(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_S
         ))
     });
     assert_eq!(status, STATUS_SUCCESS);
-    let mut device = null_mut();
-    let status = nt!(IoCreateDevice(
-        driver,
-        8,
-        null_mut(),
-        0x22,
-        0,
-        0,
-        &raw mut device
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
+    let device = create_device(driver, 8);
     let lower = nt!(IoAttachDeviceToDeviceStack(device, below));
     assert_eq!(lower, below);
     // SAFETY: the device object is the driver's own.
@@ -329,14 +310,7 @@ impl Steps for LooksAfterwards {
 
     fn control(device: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
-        nt!(irp::IoSetCompletionRoutine(
-            irp,
-            Some(keeps),
-            null_mut(),
-            true,
-            true,
-            true
-        ));
+        on_completion(irp, keeps, null_mut());
         nt!(IofCallDriver(lower::<Self>(device), irp));
         let next = nt!(irp::IoGetNextIrpStackLocation(irp));
         // SAFETY: the location is in the memory of the IRP, which this routine has again.
