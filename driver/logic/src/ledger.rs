@@ -170,6 +170,7 @@ impl Ledger {
     }
 
     /// Adds a request's latency to the statistics, and counts the request as not outstanding any more.
+    #[inline(never)]
     fn measure<L: AtMostDispatch<Held = Unlocked>>(&self, record: &Record, irql: &mut L) {
         let elapsed = record.accepted.elapsed();
         let hundreds = elapsed.as_secs().saturating_mul(10_000_000);

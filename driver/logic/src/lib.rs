@@ -227,10 +227,7 @@ impl Interlock {
             Request::Call(Routine::IoSetCancelRoutine, call) => {
                 self.call_cancelable(&call, irp, irql)
             }
-            Request::Call(routine, call) => match routine::run(routine, &call, irql) {
-                Ok(returned) => irp.complete_with(&returned, irql),
-                Err(status) => irp.complete(status, irql),
-            },
+            Request::Call(routine, call) => Self::call(routine, &call, irp, irql),
         }
     }
 
@@ -329,6 +326,22 @@ impl Interlock {
             ..self.ledger.statistics(irql)
         };
         irp.complete_with(&statistics, irql)
+    }
+
+    /// Runs a routine and completes the request with its result.
+    // Without inlining, the result is not part of the stack frame for every request.
+    #[inline(never)]
+    fn call<'irp>(
+        routine: Routine,
+        call: &Call,
+        irp: Irp<'irp>,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        let mut result = CallResult::default();
+        match routine::run(routine, call, &mut result, irql) {
+            Ok(()) => irp.complete_with(&result, irql),
+            Err(status) => irp.complete(status, irql),
+        }
     }
 
     /// Runs `IoSetCancelRoutine` on the request's own IRP; see [`Routine::IoSetCancelRoutine`].

@@ -1,7 +1,7 @@
 //! The NT routines that a request can run, each on objects that are made for that request.
 //!
 //! [`check`] checks a [`Call`] against the rules of [`Routine`]. [`run`] then makes the objects, calls the routine
-//! through its wrapper in [`wdm`], and returns the result.
+//! through its wrapper in [`wdm`], and sets the result.
 
 mod device_queues;
 mod lists;
@@ -96,12 +96,17 @@ fn is_segment(values: &[u64]) -> bool {
     matches!(values, [size, offset] if *size <= 65536 && *offset <= 15)
 }
 
-/// Runs a routine once, for a [checked](check) call.
+/// Runs a routine once, for a [checked](check) call, and sets the fields of `result`, which are zero, to what it returned.
 ///
 /// `IoSetCancelRoutine` is not run here, but on the IRP of the request itself.
 // The objects are on the stack. Without inlining, only those of the routine that runs take stack space.
 #[inline(never)]
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+pub fn run(
+    routine: Routine,
+    call: &Call,
+    result: &mut CallResult,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
     match routine {
         Routine::IoAcquireCancelSpinLock
         | Routine::IoReleaseCancelSpinLock
@@ -109,31 +114,31 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Cal
         | Routine::KeAcquireSpinLock
         | Routine::KeReleaseSpinLock
         | Routine::KeAcquireSpinLockAtDpcLevel
-        | Routine::KeReleaseSpinLockFromDpcLevel => locks::run(routine, call, irql),
+        | Routine::KeReleaseSpinLockFromDpcLevel => locks::run(routine, call, result, irql),
         Routine::IoSetCancelRoutine => Err(Error::INVALID_DEVICE_REQUEST),
         Routine::ExInterlockedInsertHeadList
         | Routine::ExInterlockedInsertTailList
         | Routine::ExInterlockedRemoveHeadList
         | Routine::ExInterlockedPushEntryList
-        | Routine::ExInterlockedPopEntryList => lists::run(routine, call, irql),
+        | Routine::ExInterlockedPopEntryList => lists::run(routine, call, result, irql),
         Routine::ExInitializeZone
         | Routine::ExExtendZone
         | Routine::ExInterlockedExtendZone
         | Routine::ExInterlockedAllocateFromZone
-        | Routine::ExInterlockedFreeToZone => zones::run(routine, call, irql),
+        | Routine::ExInterlockedFreeToZone => zones::run(routine, call, result, irql),
         Routine::KeInitializeDeviceQueue
         | Routine::KeInsertDeviceQueue
         | Routine::KeInsertByKeyDeviceQueue
         | Routine::KeRemoveDeviceQueue
         | Routine::KeRemoveByKeyDeviceQueue
         | Routine::KeRemoveByKeyDeviceQueueIfBusy
-        | Routine::KeRemoveEntryDeviceQueue => device_queues::run(routine, call, irql),
+        | Routine::KeRemoveEntryDeviceQueue => device_queues::run(routine, call, result, irql),
         Routine::ExInterlockedAddUlong
         | Routine::ExInterlockedAddLargeInteger
         | Routine::InterlockedIncrement
         | Routine::InterlockedDecrement
         | Routine::InterlockedExchange
-        | Routine::KeGetCurrentProcessorNumber => numbers::run(routine, call, irql),
+        | Routine::KeGetCurrentProcessorNumber => numbers::run(routine, call, result, irql),
     }
 }
 
@@ -148,28 +153,18 @@ fn narrow(value: u64) -> Result<u32, Error> {
     u32::try_from(value).map_err(|_| Error::INVALID_PARAMETER)
 }
 
-/// Makes a result with a value, to which remaining values can be added.
-fn returned(value: u64) -> CallResult {
-    CallResult {
-        value,
-        ..CallResult::default()
-    }
-}
-
-/// Makes a result with an optional value.
-fn found(value: Option<u64>) -> CallResult {
-    CallResult {
-        found: value.is_some().into(),
-        ..returned(value.unwrap_or(0))
-    }
+/// Sets the node that a routine returned, or NULL.
+fn set_found(result: &mut CallResult, value: Option<u64>) {
+    result.found = value.is_some().into();
+    result.value = value.unwrap_or(0);
 }
 
 /// Adds a remaining value to a result. There is room for every value that a call can pass; more values mean that an
 /// object is corrupt.
-fn push_remaining(returned: &mut CallResult, value: u64) -> Result<(), Error> {
-    let count = usize::try_from(returned.count).map_err(|_| Error::INTERNAL_ERROR)?;
-    let slot = returned.values.get_mut(count);
+fn push_remaining(result: &mut CallResult, value: u64) -> Result<(), Error> {
+    let count = usize::try_from(result.count).map_err(|_| Error::INTERNAL_ERROR)?;
+    let slot = result.values.get_mut(count);
     *slot.ok_or(Error::INTERNAL_ERROR)? = value;
-    returned.count += 1;
+    result.count += 1;
     Ok(())
 }

@@ -60,6 +60,7 @@ impl Serving {
     }
 
     /// Starts the service of a request, if there is one; it ends when the timer expires.
+    #[inline(never)]
     fn start<L: NoSpinLockHeld>(timer: &Timer<Self>, start: Start<Ending>, irql: &mut L) {
         let Start::Now(irp) = start else {
             return;

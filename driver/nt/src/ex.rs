@@ -7,9 +7,11 @@
 
 pub mod interlocked;
 mod lookaside;
+mod pool_lookaside;
 mod resource;
 
 pub use lookaside::*;
+pub use pool_lookaside::*;
 pub use resource::*;
 
 use core::ffi::c_void;
@@ -115,6 +117,7 @@ unsafe extern "C" {
     /// As `ExAllocatePoolWithTag`. An exception is raised if it fails, unless `POOL_QUOTA_FAIL_INSTEAD_OF_RAISE` is given.
     pub fn ExAllocatePoolWithQuotaTag(PoolType: i32, NumberOfBytes: usize, Tag: u32)
     -> *mut c_void;
+    pub fn ExFreePool(P: *mut c_void);
     pub fn ExFreePoolWithTag(P: *mut c_void, Tag: u32);
     pub fn ExInterlockedAddUlong(Addend: *mut u32, Increment: u32, Lock: *mut KSPIN_LOCK) -> u32;
     /// `Increment` and the result are `LARGE_INTEGER`s, which are passed and returned like an `i64`.
@@ -148,6 +151,9 @@ unsafe extern "C" {
     pub fn ExAcquireRundownProtection(RunRef: *mut EX_RUNDOWN_REF) -> u8;
     pub fn ExReleaseRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExWaitForRundownProtectionRelease(RunRef: *mut EX_RUNDOWN_REF);
+
+    /// Returns a `KPROCESSOR_MODE`.
+    pub fn ExGetPreviousMode() -> i8;
 
     /// An exception is raised if the buffer is not in user mode's part of the address space. `Alignment` is in bytes.
     pub fn ProbeForRead(Address: *const c_void, Length: usize, Alignment: u32);

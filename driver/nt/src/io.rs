@@ -8,16 +8,20 @@
 
 mod csq;
 pub mod irp;
+mod registry;
 mod send;
 mod start_io;
 
 pub use csq::*;
+pub use registry::*;
 pub use send::*;
 pub use start_io::*;
 
 use core::ffi::c_void;
 
-use crate::{DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, NTSTATUS, UNICODE_STRING};
+use crate::{
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, IO_STATUS_BLOCK, IRP, NTSTATUS, UNICODE_STRING,
+};
 
 /// A work item, allocated by `IoAllocateWorkItem`. Its contents are opaque, and its size is not documented.
 #[repr(C)]
@@ -89,7 +93,33 @@ unsafe extern "C" {
     ) -> NTSTATUS;
     pub fn IoStartTimer(DeviceObject: *mut DEVICE_OBJECT);
     pub fn IoStopTimer(DeviceObject: *mut DEVICE_OBJECT);
+    /// `AttachedDevice` is in memory that stays, such as a device extension.
+    pub fn IoAttachDevice(
+        SourceDevice: *mut DEVICE_OBJECT,
+        TargetDevice: *mut UNICODE_STRING,
+        AttachedDevice: *mut *mut DEVICE_OBJECT,
+    ) -> NTSTATUS;
+    pub fn IoGetAttachedDevice(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT;
+    pub fn IoGetRelatedDeviceObject(FileObject: *mut FILE_OBJECT) -> *mut DEVICE_OBJECT;
+    /// Returns a `PEPROCESS`.
+    pub fn IoGetRequestorProcess(Irp: *mut IRP) -> *mut c_void;
+    pub fn IoGetRequestorProcessId(Irp: *mut IRP) -> u32;
     pub fn IoGetAttachedDeviceReference(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT;
+    /// The caller frees the list with `ExFreePool`. `PhysicalDeviceObject` may be NULL.
+    pub fn IoGetDeviceInterfaces(
+        InterfaceClassGuid: *const GUID,
+        PhysicalDeviceObject: *mut DEVICE_OBJECT,
+        Flags: u32,
+        SymbolicLinkList: *mut *mut u16,
+    ) -> NTSTATUS;
+    /// `DeviceProperty` is a `DEVICE_REGISTRY_PROPERTY`.
+    pub fn IoGetDeviceProperty(
+        DeviceObject: *mut DEVICE_OBJECT,
+        DeviceProperty: i32,
+        BufferLength: u32,
+        PropertyBuffer: *mut c_void,
+        ResultLength: *mut u32,
+    ) -> NTSTATUS;
     pub fn IoIsWdmVersionAvailable(MajorVersion: u8, MinorVersion: u8) -> u8;
     /// As `IofCallDriver` since Windows Vista.
     pub fn PoCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS;

@@ -5,6 +5,7 @@
     reason = "the names are the WDK's own, and documented there"
 )]
 
+pub(crate) mod cache;
 pub(crate) mod irql;
 mod time;
 
@@ -158,6 +159,8 @@ unsafe extern "C" {
 
     pub fn KeResetEvent(Event: *mut KEVENT) -> i32;
     pub fn KeReadStateEvent(Event: *mut KEVENT) -> i32;
+    /// Returns a `PKTHREAD`. In the WDK's headers for x64 it is an inline function.
+    pub fn KeGetCurrentThread() -> *mut c_void;
     pub fn KeEnterCriticalRegion();
     pub fn KeLeaveCriticalRegion();
     /// `Thread` is a `PKTHREAD`.

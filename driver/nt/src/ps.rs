@@ -22,6 +22,10 @@ unsafe extern "C" {
         StartRoutine: PKSTART_ROUTINE,
         StartContext: *mut c_void,
     ) -> NTSTATUS;
+    /// `PsGetCurrentProcess` is a macro for it. Returns a `PEPROCESS`.
+    pub fn IoGetCurrentProcess() -> *mut c_void;
+    pub fn PsGetCurrentProcessId() -> HANDLE;
+    pub fn PsGetCurrentThreadId() -> HANDLE;
     pub fn PsTerminateSystemThread(ExitStatus: NTSTATUS) -> NTSTATUS;
     pub fn ZwWaitForSingleObject(Handle: HANDLE, Alertable: u8, Timeout: *mut i64) -> NTSTATUS;
     /// Declared as `FASTCALL`, which is the common calling convention on 64-bit Windows.

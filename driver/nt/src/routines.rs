@@ -18,6 +18,7 @@ use crate::{
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
+    pub fn DbgPrint(Format: *const c_char, ...) -> u32;
     pub fn DbgPrintEx(ComponentId: u32, Level: u32, Format: *const c_char, ...) -> u32;
 
     pub fn IoAcquireCancelSpinLock(Irql: *mut u8);

@@ -1,6 +1,7 @@
 //! The kernel core (`Ke`): IRQL, spin locks, device queues, DPCs, timers, processors. It does not use `ex`, `io` or
 //! `ps`.
 
+pub(crate) mod critical_region;
 pub(crate) mod device_queue;
 pub(crate) mod dpc;
 pub(crate) mod event;

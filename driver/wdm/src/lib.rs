@@ -57,6 +57,7 @@
 //! | `IRP_MJ_POWER`, `PoSetPowerState` | [`Device::set_power`] |
 //! | `PoRequestPowerIrp` | [`PowerPolicy`], [`PowerReference`] |
 //! | `IoBuildSynchronousFsdRequest`, `IoBuildDeviceIoControlRequest` | [`Lower`] |
+//! | `IoAllocateIrp`, `IoReuseIrp`, `IoCancelIrp` for an IRP of the driver's own | [`LowerIrp`], [`LowerIrpHandle`] |
 //! | `ObReferenceObject`, `IoQueueWorkItem` | [`DeviceObject`] |
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!
@@ -120,6 +121,7 @@ pub use io::{
     irp::{Handled, Irp, PendedIrp},
     irp_view::{IrpView, MajorFunction},
     lower::{ControlCode, Lower},
+    lower_irp::{LowerIrp, LowerIrpHandle, LowerIrpRoutine},
     power::{DevicePowerState, PowerState, SystemPowerState},
     power_policy::{PowerPolicy, PowerReference},
     queue::{IrpQueue, IrpQueueLock},

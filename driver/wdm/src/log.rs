@@ -1,6 +1,9 @@
 //! Messages to the kernel debugger.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::{
+    num::NonZero,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use crate::{Error, ke::irql::NoSpinLockHeld};
 
@@ -154,11 +157,11 @@ fn send(level: Level, parts: &[Part<'_>]) {
                 let is_printable = byte == b' ' || byte.is_ascii_graphic();
                 line.push(if is_printable { byte } else { b'.' });
             }),
-            Part::Number(number) => line.push_digits::<10>(number, 1),
+            Part::Number(number) => line.push_digits(number, Line::DECIMAL, 1),
             Part::Hex(number) => {
                 line.push(b'0');
                 line.push(b'x');
-                line.push_digits::<16>(number.into(), 8);
+                line.push_digits(number.into(), Line::HEXADECIMAL, 8);
             }
         }
     }
@@ -182,8 +185,11 @@ struct Line {
 
 impl Line {
     const CAPACITY: usize = 201;
+    const DECIMAL: NonZero<u64> = NonZero::new(10).unwrap();
+    const HEXADECIMAL: NonZero<u64> = NonZero::new(16).unwrap();
 
     /// Appends a byte, unless the line is full.
+    #[inline(never)]
     fn push(&mut self, byte: u8) {
         let mut room = self.bytes.iter_mut().take(Self::CAPACITY - 1);
         if let Some(place) = room.nth(self.length) {
@@ -193,15 +199,15 @@ impl Line {
     }
 
     /// Appends a number with at least so many digits.
-    fn push_digits<const BASE: u64>(&mut self, mut number: u64, least: usize) {
+    fn push_digits(&mut self, mut number: u64, base: NonZero<u64>, least: usize) {
         // The digits of `u64::MAX` in base 10.
         const MOST: usize = 20;
         let mut digits = [b'0'; MOST];
         let mut length = 0;
         for place in digits.iter_mut().rev() {
-            let digit = usize::try_from(number % BASE).unwrap_or(0);
+            let digit = usize::try_from(number % base).unwrap_or(0);
             *place = b"0123456789abcdef".get(digit).copied().unwrap_or(b'?');
-            number /= BASE;
+            number /= base;
             length += 1;
             if number == 0 && length >= least {
                 break;
@@ -220,24 +226,27 @@ mod tests {
         string::{String, ToString},
     };
 
-    use super::Line;
+    use super::{Line, NonZero};
 
-    fn digits<const BASE: u64>(number: u64, least: usize) -> String {
+    fn digits(number: u64, base: NonZero<u64>, least: usize) -> String {
         let mut line = Line {
             bytes: [0; Line::CAPACITY],
             length: 0,
         };
-        line.push_digits::<BASE>(number, least);
+        line.push_digits(number, base, least);
         String::from_utf8(line.bytes[..line.length].to_vec()).unwrap()
     }
 
     #[test]
     fn numbers_are_written_as_core_writes_them() {
         for number in [0, 1, 9, 10, 99, 100, 4711, u64::from(u32::MAX), u64::MAX] {
-            assert_eq!(digits::<10>(number, 1), number.to_string());
+            assert_eq!(digits(number, Line::DECIMAL, 1), number.to_string());
         }
         for number in [0, 0xf, 0x10, 0xc000_0010, u64::from(u32::MAX)] {
-            assert_eq!(digits::<16>(number, 8), format!("{number:08x}"));
+            assert_eq!(
+                digits(number, Line::HEXADECIMAL, 8),
+                format!("{number:08x}")
+            );
         }
     }
 

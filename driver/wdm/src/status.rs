@@ -43,7 +43,6 @@ pub struct NtStatus(i32);
 /// }
 ///
 /// assert_eq!(even(3).map_err(NtStatus::from), Err(NtStatus::INVALID_PARAMETER));
-/// assert!(Error::from_status(NtStatus::SUCCESS).is_none());
 /// ```
 #[doc(alias = "NTSTATUS")]
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -209,6 +208,28 @@ impl NtStatus {
     }
 
     /// Returns whether the status is a success or informational status (`NT_SUCCESS`).
+    ///
+    /// # IRQL
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::{InterlockedLong, IrpView, NtStatus, QueueCallbacks, irql::ObjectHeld};
+    ///
+    /// /// Counts the requests that wait in vain.
+    /// struct Failed(InterlockedLong);
+    ///
+    /// impl QueueCallbacks for Failed {
+    ///     type Record = ();
+    ///
+    ///     fn before_completion(&self, _: &IrpView, status: NtStatus, _: &mut ObjectHeld) {
+    ///         if !status.is_success() {
+    ///             self.0.increment();
+    ///         }
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     #[doc(alias = "NT_SUCCESS")]
     pub const fn is_success(self) -> bool {
@@ -229,16 +250,6 @@ impl NtStatus {
 }
 
 impl Error {
-    /// Converts a status into an error; returns `None` if `NT_SUCCESS` accepts it.
-    #[doc(alias = "NT_SUCCESS")]
-    #[must_use]
-    pub const fn from_status(status: NtStatus) -> Option<Self> {
-        match NonZero::new(status.0) {
-            Some(raw) if raw.is_negative() => Some(Self(raw)),
-            _ => None,
-        }
-    }
-
     /// Returns the raw `NTSTATUS`, which is negative.
     #[must_use]
     pub const fn to_raw(self) -> i32 {

@@ -1,5 +1,5 @@
-//! Attacks on the types that do not compile: the files in `attacks/` try to corrupt memory, to forge a token or to
-//! deadlock from safe code; their comments say which errors the compiler reports.
+//! Attacks on the types that do not compile: each file in `attacks/` tries one way to corrupt memory, to forge a
+//! token or to deadlock from safe code; its comments say which errors the compiler reports.
 
 mod compiler;
 

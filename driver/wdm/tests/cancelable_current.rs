@@ -61,9 +61,9 @@ impl Server {
                     assert!(before.is_none(), "two requests are served at a time");
                     return;
                 }
-                Err(current) => {
+                Err((current, error)) => {
                     let (irp, next) = current.start_next(irql);
-                    irp.complete(NtStatus::CANCELLED, irql);
+                    irp.complete(error, irql);
                     next
                 }
             }
@@ -141,6 +141,9 @@ impl Controls for Server {
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
+        if let Some(current) = self.current.with(irql, |place, _| place.take()) {
+            self.start(Start::Now(current), irql);
+        }
         self.done(NtStatus::DELETE_PENDING, irql);
     }
 }
@@ -206,6 +209,17 @@ fn served_request_that_was_cancelled_before_is_not_made_cancelable() {
         assert_eq!(complete(&file), (false, 0));
     }
     other.close();
+    file.close();
+    stack.unload();
+}
+
+/// The error says that it is the device that goes.
+#[test]
+fn served_request_of_a_removed_device_is_not_made_cancelable() {
+    let (stack, file) = started(&kernel());
+    let request = file.device_control(HOLD, &[], Vec::new());
+    stack.device.surprise_remove();
+    assert_eq!(request.status(), Some(nt::STATUS_DELETE_PENDING));
     file.close();
     stack.unload();
 }

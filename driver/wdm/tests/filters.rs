@@ -438,6 +438,30 @@ fn driver_that_cannot_be_added_leaves_nothing_behind() {
     below.unload();
 }
 
+/// A filter that serves no device.
+struct Declines;
+
+impl Filter for Declines {
+    fn serves(_: &NewFilter, _: &mut PassiveLevel) -> bool {
+        false
+    }
+
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Err::<Result<Self, Error>, _>(Error::UNSUCCESSFUL)
+    }
+}
+
+/// Guidelines for Writing AddDevice Routines: the filter's routine succeeds, and the device works without the filter.
+#[test]
+fn device_that_a_filter_does_not_serve_works_without_it() {
+    let kernel = kernel();
+    let stack = Stack::new(load::<Below>(&kernel)).filter(load_filter::<Declines>(&kernel));
+    let stack = stack.started();
+    let request = stack.open().device_control(code(SUCCEED), &[], vec![0; 16]);
+    assert_eq!(request.status(), Some(nt::STATUS_SUCCESS));
+    stack.unload();
+}
+
 /// One request is forwarded and returns, while another one completes it in the function driver.
 fn released_by_another_thread(kernel: &Arc<Kernel>, function: u32) {
     let opened = Opened::new(kernel);

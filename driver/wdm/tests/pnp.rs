@@ -1,4 +1,4 @@
-//! A function driver's device is stopped, asked for special files and removed, as the pages about these PnP requests say.
+//! A function driver's device is stopped, asked for special files and its capabilities, and removed, as the pages about these PnP requests say.
 
 mod common;
 
@@ -77,5 +77,39 @@ fn interface_is_disabled_once_in_a_surprise_removal() {
     // Now the device is removed; the model stops the system if the interface is disabled again.
     file.close();
     assert!(device.is_removed());
+    stack.unload();
+}
+
+/// A device that can be unplugged at any time.
+struct Pluggable;
+
+impl Device for Pluggable {
+    const SURPRISE_REMOVAL_OK: bool = true;
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+}
+
+/// `SurpriseRemovalOK`, after `DeviceD1`, `DeviceD2`, `LockSupported`, `EjectSupported`, `Removable`, `DockDevice`, `UniqueID`,
+/// `SilentInstall` and `RawDeviceOK`.
+const SURPRISE_REMOVAL_OK: u32 = 0x200;
+
+#[test]
+fn capability_is_added_when_the_lower_drivers_have_reported_theirs() {
+    let stack = start::<Stoppable>(&kernel());
+    assert_eq!(stack.device.capabilities(), Ok(0));
+    stack.unload();
+
+    let stack = start::<Pluggable>(&kernel());
+    let device = &stack.device;
+    assert_eq!(device.capabilities(), Ok(SURPRISE_REMOVAL_OK));
+    device.bus_answers(nt::IRP_MN_QUERY_CAPABILITIES, BusAnswer::Pend);
+    assert_eq!(device.capabilities(), Ok(SURPRISE_REMOVAL_OK));
+    let answer = BusAnswer::Fail(nt::STATUS_DEVICE_BUSY);
+    device.bus_answers(nt::IRP_MN_QUERY_CAPABILITIES, answer);
+    assert_eq!(device.capabilities(), Err(nt::STATUS_DEVICE_BUSY));
     stack.unload();
 }

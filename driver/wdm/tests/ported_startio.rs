@@ -10,7 +10,7 @@ use common::{kernel, start};
 use ntmodel::{Access, Device as Dev, Kernel, Request, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    CancelSpinLock, CancelableIrp, Device, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus,
+    CancelSpinLock, CancelableIrp, Device, Error, Guid, Handled, Irp, IrpView, NewDevice,
     PassiveLevel, QueueCallbacks, Shared, SpinLock, Start, StartIoOrder, StartIoQueue, Timer,
     TimerRoutine,
     irql::{DispatchLevel, NoSpinLockHeld, SpinLockHeld},
@@ -57,9 +57,9 @@ fn serve(
                 timer.set(INTERVAL, irql);
                 return;
             }
-            Err(current) => {
+            Err((current, error)) => {
                 let (irp, next) = current.start_next(irql);
-                irp.complete(NtStatus::CANCELLED, irql);
+                irp.complete(error, irql);
                 polls = POLLS;
                 next
             }

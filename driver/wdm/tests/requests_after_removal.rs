@@ -6,20 +6,23 @@ mod common;
 mod raw;
 
 use std::{
+    ffi::c_void,
+    ptr::null_mut,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
     time::Duration,
 };
 
-use common::{Stack, kernel, load, status};
-use nt::{IRP, NTSTATUS};
+use common::{Stack, kernel, load, load_filter, status};
+use nt::{DEVICE_OBJECT, IRP, NTSTATUS, irp};
+use ntmodel::Kernel;
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use raw::Control;
 use wdm::{
-    ControlCode, Device, Error, Handled, Irp, Lower, NewDevice, PassiveLevel, PendedIrp, SpinLock,
-    irql::CallerLevel,
+    ControlCode, Device, Error, Filter, Handled, Irp, Lower, NewDevice, NewFilter, PassiveLevel,
+    PendedIrp, SpinLock, irql::CallerLevel,
 };
 
 const CODE: u32 = 0x22_2000;
@@ -100,4 +103,93 @@ fn nothing_is_sent_to_the_lower_driver_after_the_removal_was_passed_down() {
     assert_eq!(*returned, [Some(Ok(0)), Some(Err(Error::DELETE_PENDING))]);
     assert_eq!(RECEIVED.load(SeqCst), 1);
     stack.unload();
+}
+
+/// The lower driver: while it is removed, the system sends requests to the device stack.
+struct IsAskedAgain;
+
+/// How many of these requests have come to the lower driver, and how many have ended before.
+static ARRIVED: AtomicU32 = AtomicU32::new(0);
+static REFUSED: AtomicU32 = AtomicU32::new(0);
+
+impl Control for IsAskedAgain {
+    fn control(irp: *mut IRP) -> NTSTATUS {
+        ARRIVED.fetch_add(1, SeqCst);
+        raw::complete(irp, nt::STATUS_SUCCESS)
+    }
+
+    fn remove(object: *mut DEVICE_OBJECT) {
+        // SAFETY: the device object is valid, and the one above is still attached to it.
+        let top = unsafe { (*object).AttachedDevice };
+        for major in [nt::IRP_MJ_POWER, nt::IRP_MJ_SYSTEM_CONTROL] {
+            if send(top, major) == nt::STATUS_DELETE_PENDING {
+                REFUSED.fetch_add(1, SeqCst);
+            }
+        }
+    }
+}
+
+/// Sends a request as the system does, and returns its status.
+fn send(top: *mut DEVICE_OBJECT, major: usize) -> NTSTATUS {
+    unsafe extern "C" fn stop(_: *mut DEVICE_OBJECT, _: *mut IRP, _: *mut c_void) -> NTSTATUS {
+        nt::STATUS_MORE_PROCESSING_REQUIRED
+    }
+
+    // SAFETY: the device object is valid; so below.
+    let stack_size = unsafe { (*top).StackSize };
+    // SAFETY: as above.
+    let irp = unsafe { nt::IoAllocateIrp(stack_size, 0) };
+    // SAFETY: this thread owns the IRP; so below.
+    let next = unsafe { nt::IoGetNextIrpStackLocation(irp) };
+    // SAFETY: as above.
+    unsafe { (*next).MajorFunction = u8::try_from(major).expect("a byte") };
+    // SAFETY: as above.
+    unsafe { (*next).MinorFunction = nt::IRP_MN_SET_POWER };
+    // SAFETY: as above.
+    unsafe { irp::set_status(irp, nt::STATUS_NOT_SUPPORTED) };
+    // SAFETY: as above.
+    unsafe { irp::IoSetCompletionRoutine(irp, Some(stop), null_mut(), true, true, true) };
+    // SAFETY: as above.
+    unsafe { nt::IofCallDriver(top, irp) };
+    // SAFETY: `stop` has stopped the completion.
+    let status = unsafe { irp::status(irp) };
+    // SAFETY: as above.
+    unsafe { nt::IoFreeIrp(irp) };
+    status
+}
+
+struct PassesOn;
+
+impl Filter for PassesOn {
+    fn add(_: &mut NewFilter, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+}
+
+struct Functions;
+
+impl Device for Functions {
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+}
+
+/// Returns the stack of the lower driver alone.
+fn asked_again(kernel: &Arc<Kernel>) -> Stack {
+    Stack::new(raw::load::<IsAskedAgain>(kernel))
+}
+
+/// Power requests and those of WMI can come at any time: the power manager sends what was requested before the removal.
+#[test]
+fn no_request_of_the_system_is_passed_on_after_the_removal_was_passed_down() {
+    let kernels = [kernel(), kernel()];
+    let function = asked_again(&kernels[0]).function(load::<Functions>(&kernels[0]));
+    let filter = asked_again(&kernels[1]).filter(load_filter::<PassesOn>(&kernels[1]));
+    for stack in [function.started(), filter.started()] {
+        stack.device.remove().expect("no file is open");
+        stack.unload();
+    }
+    assert_eq!((ARRIVED.load(SeqCst), REFUSED.load(SeqCst)), (0, 4));
 }

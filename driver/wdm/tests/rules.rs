@@ -33,6 +33,7 @@ const RULES: &[&str] = &[
     "DoubleCompletion",
     "CompleteRequest",
     "CompleteRequestStatusCheck",
+    "IoAllocateComplete",
     "IrpProcessingComplete",
     "LowerDriverReturn",
     "StartIoCancel",

@@ -12,6 +12,7 @@ pub(crate) mod handle;
 mod interlocked;
 mod lookaside;
 pub(crate) mod pool;
+mod pool_lookaside;
 mod reader_writer;
 mod resource;
 mod rundown;
@@ -21,6 +22,7 @@ mod zone;
 
 pub(crate) use event::EventObject;
 pub use event::UserEvent;
+pub(crate) use strings::terminated;
 
 use std::{
     collections::BTreeMap,

@@ -4,18 +4,22 @@
 //! It uses every other folder but `explore`.
 
 mod associated;
+mod attach_by_name;
 mod awaited;
 mod bus;
 mod cancel;
 mod completion;
+mod completion_ex;
 mod csq;
 mod device;
 mod device_pointer;
+mod device_property;
 mod device_stack;
 mod driver;
 mod driver_extension;
 mod driver_irp;
 mod file;
+mod forward;
 mod hang;
 mod inlines;
 mod interface;
@@ -32,6 +36,7 @@ mod power_request;
 mod registry;
 mod remove_lock;
 mod request;
+mod requestor;
 mod security;
 mod shutdown;
 mod stack_location;

@@ -183,6 +183,7 @@ assert_eq!(kernel.violation().map(|violation| violation.rule), Some(Rule::Device
 
 mod ex;
 pub mod explore;
+mod format;
 mod host;
 mod image;
 mod io;

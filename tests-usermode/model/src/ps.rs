@@ -1,8 +1,11 @@
-//! Processes and threads: the driver's system threads.
+//! Processes and threads: the driver's system threads, and which process and thread runs.
 //!
 //! It uses `ke`, `ex`, `host` and `verifier`, but not `io`.
 
+mod identity;
 mod system_thread;
+
+pub(crate) use identity::{Process, SYSTEM, USER};
 
 use std::sync::atomic::AtomicUsize;
 

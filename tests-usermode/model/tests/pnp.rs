@@ -365,10 +365,18 @@ fn a_request_is_completed_and_not_passed_on() {
     stops(untouched, rule, 0xc9, 0x22f);
 }
 
+/// <https://learn.microsoft.com/windows-hardware/drivers/kernel/setting-device-object-flags-for-power-management>: the device objects
+/// of a stack need not have the same flags for power management.
+#[test]
+fn a_driver_that_can_be_paged_sets_its_flag_above_a_device_object_without_it() {
+    let kernel = Kernel::new(Config::default());
+    MISTAKE.set(Mistake::Sets(DO_POWER_PAGABLE));
+    live(&kernel, 0, &[], false);
+}
+
 #[test]
 fn the_flags_are_not_those_of_the_lower_device_object() {
     let (rule, code) = (Rule::DeviceFlags, 0x23f);
-    stops(Mistake::Sets(DO_POWER_PAGABLE), rule, 0xc9, code);
     let lost = Mistake::Clears(DO_POWER_PAGABLE);
     stops_on(lost, DO_POWER_PAGABLE, &[], rule, 0xc9, code);
     let both = Mistake::Sets(DO_BUFFERED_IO | DO_DIRECT_IO);

@@ -331,6 +331,6 @@ impl Steps for Stays {
 
 #[test]
 fn no_thread_returns_to_user_mode_in_a_critical_region() {
-    let in_region = "has returned in a critical region";
+    let in_region = "was called in 0 critical regions and has returned in 1";
     breaks(one_request::<Stays>, Rule::CriticalRegions, in_region);
 }

@@ -9,19 +9,16 @@ use std::{
     cell::UnsafeCell,
     ffi::c_void,
     ptr::null_mut,
-    sync::{
-        Arc,
-        atomic::{AtomicPtr, Ordering::SeqCst},
-    },
+    sync::atomic::{AtomicPtr, Ordering::SeqCst},
 };
 
-use call::{create_device, create_named_device, on_completion, with_string};
+use call::on_completion;
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IO_CSQ, IO_REMOVE_LOCK, IRP, KSPIN_LOCK, LIST_ENTRY,
-    NTSTATUS, STATUS_CANCELLED, STATUS_DEVICE_BUSY, STATUS_NOT_SUPPORTED, STATUS_PENDING,
-    STATUS_SUCCESS, UNICODE_STRING, irp as io,
+    DEVICE_OBJECT, FILE_OBJECT, IO_CSQ, IO_REMOVE_LOCK, IRP, KSPIN_LOCK, LIST_ENTRY, NTSTATUS,
+    STATUS_CANCELLED, STATUS_DEVICE_BUSY, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
+    irp as io,
 };
-use ntmodel::{Access, Config, Driver, Kernel, Rule, User};
+use ntmodel::{Config, Kernel, Rule};
 use steps::{
     FIRST, SECOND, Stage, Steps, complete, end_of, entry, holds, lower, mark, one_request, skip,
 };
@@ -97,114 +94,11 @@ fn an_irp_is_marked_before_it_is_refused_by_its_queue() {
     holds(one_request::<MarksBefore>);
 }
 
-const NAME: &str = r"\Device\Lower";
-/// The information that the filter completes requests with.
-const FILTERED: u64 = 77;
-
-unsafe extern "C" fn succeeds(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    complete(irp, STATUS_SUCCESS)
-}
-
 unsafe extern "C" fn succeeds_with_information(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     nt!(irp::set_status(irp, STATUS_SUCCESS));
     nt!(irp::set_information(irp, 77));
     nt!(IofCompleteRequest(irp, 0));
     STATUS_SUCCESS
-}
-
-unsafe extern "C" fn deletes(driver: *mut DRIVER_OBJECT) {
-    // SAFETY: the I/O manager passes the driver object.
-    let device = unsafe { (*driver).DeviceObject };
-    nt!(IoDeleteDevice(device));
-}
-
-fn handles(driver: *mut DRIVER_OBJECT, unload: nt::PDRIVER_UNLOAD) {
-    // SAFETY: as above.
-    let driver = unsafe { &mut *driver };
-    for major in [nt::IRP_MJ_CREATE, nt::IRP_MJ_CLEANUP, nt::IRP_MJ_CLOSE] {
-        driver.MajorFunction[major] = Some(succeeds);
-    }
-    driver.DriverUnload = unload;
-}
-
-unsafe extern "C" fn named(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
-    handles(driver, Some(deletes));
-    create_named_device(driver, 0, NAME, 0, 0)
-        .err()
-        .unwrap_or(STATUS_SUCCESS)
-}
-
-unsafe extern "C" fn detaches(driver: *mut DRIVER_OBJECT) {
-    // SAFETY: as above.
-    let device = unsafe { (*driver).DeviceObject };
-    // SAFETY: the device object is the driver's own.
-    let extension = unsafe { (*device).DeviceExtension };
-    // SAFETY: the extension has the lower device object.
-    let lower = unsafe { extension.cast::<*mut DEVICE_OBJECT>().read() };
-    nt!(IoDetachDevice(lower));
-    nt!(IoDeleteDevice(device));
-}
-
-/// A filter that is not a PnP driver, above a device that it finds by name.
-unsafe extern "C" fn legacy_filter(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
-    handles(driver, Some(detaches));
-    // SAFETY: as above.
-    let fields = unsafe { &mut *driver };
-    fields.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(succeeds_with_information);
-    let (mut file, mut below): (*mut FILE_OBJECT, _) = (null_mut(), null_mut());
-    let status = with_string(NAME, |name| {
-        nt!(IoGetDeviceObjectPointer(
-            name,
-            0,
-            &raw mut file,
-            &raw mut below
-        ))
-    });
-    assert_eq!(status, STATUS_SUCCESS);
-    let device = create_device(driver, 8);
-    let lower = nt!(IoAttachDeviceToDeviceStack(device, below));
-    assert_eq!(lower, below);
-    // SAFETY: the device object is the driver's own.
-    let extension = unsafe { (*device).DeviceExtension };
-    // SAFETY: the extension has room for the pointer.
-    unsafe { extension.cast::<*mut DEVICE_OBJECT>().write(lower) };
-    // SAFETY: the device object was made here.
-    unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
-    nt!(ObfDereferenceObject(file.cast()));
-    STATUS_SUCCESS
-}
-
-fn load(kernel: &Arc<Kernel>, entry: ntmodel::DriverEntry) -> Driver {
-    // SAFETY: the entry point is that of a driver on `nt`.
-    unsafe { Driver::load(kernel, entry) }.expect("DriverEntry succeeds")
-}
-
-/// <https://learn.microsoft.com/windows-hardware/drivers/kernel/non-pnp-driver-s-unload-routine>
-#[test]
-fn a_legacy_filter_detaches_in_its_unload_routine() {
-    holds(|kernel| {
-        let lower = load(kernel, named);
-        load(kernel, legacy_filter).unload();
-        lower.unload();
-    });
-}
-
-/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iogetdeviceobjectpointer>: the top object of the stack.
-#[test]
-fn a_file_that_is_opened_by_name_goes_to_the_top_of_the_stack() {
-    let kernel = Kernel::new(Config::default());
-    let lower = load(&kernel, named);
-    let filter = load(&kernel, legacy_filter);
-    let file = kernel.open_device(NAME, Access::ReadWrite, User::System);
-    let file = file.expect("it opens");
-    let end = file.device_control(3, &[], Vec::new()).ended();
-    assert_eq!(
-        end.expect("it has ended").information,
-        usize::try_from(FILTERED).expect("it is small")
-    );
-    file.close();
-    filter.unload();
-    lower.unload();
 }
 
 /// Completes requests with an Information that depends on the request.
@@ -286,20 +180,44 @@ impl Steps for SkipsPended {
     }
 }
 
-/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioskipcurrentirpstacklocation>
+/// Bug check 0xC9, 0x206, is about a control field that was not zeroed, and recommends `IoSkipCurrentIrpStackLocation`. The location of
+/// a driver that uses it is marked already when the lower driver completes the request.
 #[test]
-fn the_driver_that_skips_the_location_of_a_pended_irp_is_stopped() {
-    let violation = common::found_in(|kernel| {
+fn a_driver_skips_the_location_of_a_pended_irp() {
+    holds(|kernel| {
         let stage = Stage::stack(kernel, entry::<Informs>, &[entry::<SkipsPended>]);
-        let _pended = stage.send(FIRST);
-        let _ = stage.send(SECOND);
+        let pended = stage.send(FIRST);
+        assert_eq!(end_of(&stage.send(SECOND)), STATUS_SUCCESS);
+        assert_eq!(end_of(&pended), STATUS_SUCCESS);
+        stage.tear_down();
     });
-    let seen = (violation.rule, violation.code, violation.routine);
-    assert_eq!(
-        seen,
-        (Rule::StackLocation, 0xc9, "IoCallDriver"),
-        "\n{violation}"
-    );
+}
+
+/// Copies its whole stack location, with the control field.
+struct CopiesAll;
+
+impl Steps for CopiesAll {
+    type Own = u64;
+
+    fn control(device: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
+        mark(irp);
+        let own = nt!(irp::current_stack_location(irp));
+        let next = nt!(IoGetNextIrpStackLocation(irp));
+        // SAFETY: both locations are in the memory of the IRP.
+        unsafe { next.copy_from(own, 1) };
+        nt!(IofCallDriver(lower::<Self>(device), irp));
+        STATUS_PENDING
+    }
+}
+
+#[test]
+fn a_driver_copies_the_control_field_of_its_location() {
+    let violation = common::found_in(|kernel| {
+        let stage = Stage::stack(kernel, entry::<Informs>, &[entry::<CopiesAll>]);
+        end_of(&stage.send(FIRST));
+    });
+    let seen = (violation.rule, violation.code, violation.parameters[0]);
+    assert_eq!(seen, (Rule::StackLocation, 0xc9, 0x206), "\n{violation}");
 }
 
 /// Sends a request down twice, the second time with the stack location that the completion has left.

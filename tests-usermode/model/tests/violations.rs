@@ -169,7 +169,8 @@ fn spinlock_release() {
         acquire(&mut lock);
         release(&mut lock, 1);
     };
-    stops(wrong_irql, rule, 0xc4, 0x31, "KeReleaseSpinLock");
+    let is_rule = Rule::IrqlKeReleaseSpinLock;
+    stops(wrong_irql, is_rule, 0xc4, 0x2_0015, "KeReleaseSpinLock");
     let wrong_order = || {
         let (mut outer, mut inner) = (lock(), lock());
         let irql = acquire(&mut outer);

@@ -9,7 +9,7 @@ use std::{
     ptr::{null_mut, without_provenance_mut},
     sync::{
         Arc, LazyLock,
-        atomic::{AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicI32, AtomicU32, Ordering::SeqCst},
     },
 };
 
@@ -196,14 +196,37 @@ fn an_item_has_a_device_object() {
     );
 }
 
-fn wrong_queue(device: *mut DEVICE_OBJECT) {
-    let item = allocate(device);
-    nt!(IoQueueWorkItem(item, Some(does_nothing), 0, null_mut()));
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ne-wdm-_work_queue_type>: the types of queues, and custom priorities
+/// from `CustomPriorityWorkQueue` on.
+#[test]
+fn an_item_is_queued_for_any_queue_that_there_is() {
+    let any_queue = scenario(|device| {
+        for queue in (0..7).chain([32 + 8, 32 + 31]) {
+            let item = allocate(device);
+            nt!(IoQueueWorkItem(item, Some(frees), queue, item.cast()));
+        }
+        delete(device);
+    });
+    any_queue(&Kernel::new(Config::default()));
+    for queue in WRONG_QUEUES {
+        QUEUE.store(queue, SeqCst);
+        stops(wrong_queue, Rule::WorkItem, 0xe4, 6, "IoQueueWorkItem");
+    }
 }
 
-#[test]
-fn an_item_is_queued_for_delayed_work() {
-    stops(wrong_queue, Rule::WorkItem, 0xe4, 6, "IoQueueWorkItem");
+/// `MaximumWorkQueue`, and values around the custom priorities.
+const WRONG_QUEUES: [i32; 4] = [-1, 7, 31, 64];
+
+static QUEUE: AtomicI32 = AtomicI32::new(0);
+
+unsafe extern "C" fn frees(_: *mut DEVICE_OBJECT, item: *mut c_void) {
+    free(item.cast());
+}
+
+fn wrong_queue(device: *mut DEVICE_OBJECT) {
+    let item = allocate(device);
+    let queue = QUEUE.load(SeqCst);
+    nt!(IoQueueWorkItem(item, Some(does_nothing), queue, null_mut()));
 }
 
 fn no_routine(device: *mut DEVICE_OBJECT) {

@@ -10,7 +10,7 @@ use core::{
     },
 };
 
-use interlock_abi::{Call, CallResult, Routine, ThreadResults};
+use interlock_abi::{Call, CallResult, Routine};
 use pinned_init::stack_pin_init;
 use wdm::{
     Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Error, Insert, Keyed,
@@ -18,7 +18,7 @@ use wdm::{
     irql::{DispatchLevel, raise_to_dispatch},
 };
 
-use super::{found, narrow, nodes, push_remaining, returned, threads::Run};
+use super::{narrow, nodes, push_remaining, set_found, threads::Run};
 
 /// A request on a device queue.
 struct Request {
@@ -156,6 +156,9 @@ trait AnyQueue<'n> {
 
     /// Removes the next node of a busy queue.
     fn remove(&mut self, key: u32, irql: &mut DispatchLevel) -> Option<Pin<&'n Node>>;
+
+    /// Removes this node; returns `false` if it was not queued.
+    fn remove_entry(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel) -> bool;
 }
 
 /// A queue, and the proof that it is busy.
@@ -184,91 +187,119 @@ impl<'n, O: Order> AnyQueue<'n> for OneThread<'_, 'n, O> {
             Remove::NotBusy => None,
         }
     }
+
+    fn remove_entry(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel) -> bool {
+        self.queue.remove_entry(node, irql)
+    }
 }
 
-/// Calls a closure with an empty queue.
-fn with_queue<'n, O: Order, R>(f: impl FnOnce(&mut dyn AnyQueue<'n>) -> R) -> R {
+/// A queue of any order that several threads use.
+trait SharedQueue<'n>: Sync {
+    /// Calls a closure with the queue as this thread uses it. The closure leaves the queue not busy, or to another thread.
+    fn used_by_one(&self, f: &mut dyn FnMut(&mut dyn AnyQueue<'n>));
+}
+
+impl<'n, O: Order> SharedQueue<'n> for Queue<'n, O> {
+    fn used_by_one(&self, f: &mut dyn FnMut(&mut dyn AnyQueue<'n>)) {
+        f(&mut OneThread {
+            queue: self,
+            busy: None,
+        });
+    }
+}
+
+/// Calls a closure with an empty queue of the order that a routine needs.
+fn with_queue<'n>(routine: Routine, f: &mut dyn FnMut(&dyn SharedQueue<'n>)) {
+    match routine {
+        Routine::KeInsertByKeyDeviceQueue | Routine::KeRemoveByKeyDeviceQueue => {
+            with_queue_of::<ByKey>(f);
+        }
+        Routine::KeRemoveByKeyDeviceQueueIfBusy => with_queue_of::<ByKeyIfBusy>(f),
+        _ => with_queue_of::<Arrival>(f),
+    }
+}
+
+fn with_queue_of<'n, O: Order>(f: &mut dyn FnMut(&dyn SharedQueue<'n>)) {
     stack_pin_init!(let queue = Queue::<'n, O>::new());
-    f(&mut OneThread {
-        queue: queue.as_ref().get_ref(),
-        busy: None,
-    })
+    f(queue.as_ref().get_ref());
 }
 
 /// Runs a routine of a device queue once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
-    let mut result = Err(Error::INVALID_DEVICE_REQUEST);
+pub fn run(
+    routine: Routine,
+    call: &Call,
+    result: &mut CallResult,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
+    let mut done = Err(Error::INVALID_DEVICE_REQUEST);
     let mut reversed = nodes(call).iter().rev().copied();
     with_nodes(&mut reversed, None, &mut |list| {
-        result = raise_to_dispatch(irql, |irql| run_with(routine, call, list, irql));
+        done = raise_to_dispatch(irql, |irql| run_with(routine, call, list, result, irql));
     });
-    result
+    done
 }
 
 fn run_with(
     routine: Routine,
     call: &Call,
     list: Option<&Nodes<'_>>,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
-) -> Result<CallResult, Error> {
-    match routine {
-        Routine::KeInitializeDeviceQueue => initialize(irql),
-        Routine::KeInsertDeviceQueue => {
-            with_queue::<Arrival, _>(|queue| insert_all(queue, list, irql))
-        }
-        Routine::KeInsertByKeyDeviceQueue => {
-            with_queue::<ByKey, _>(|queue| insert_all(queue, list, irql))
-        }
-        Routine::KeRemoveByKeyDeviceQueueIfBusy if call.reserved == 1 => {
-            remove_from_idle(narrow(call.argument)?, irql)
-        }
-        Routine::KeRemoveDeviceQueue => remove_one::<Arrival>(call, list, irql),
-        Routine::KeRemoveByKeyDeviceQueue => remove_one::<ByKey>(call, list, irql),
-        Routine::KeRemoveByKeyDeviceQueueIfBusy => remove_one::<ByKeyIfBusy>(call, list, irql),
-        Routine::KeRemoveEntryDeviceQueue => remove_entry(call.argument, list, irql),
-        _ => Err(Error::INVALID_DEVICE_REQUEST),
+) -> Result<(), Error> {
+    if routine == Routine::KeRemoveEntryDeviceQueue {
+        return remove_entry(call.argument, list, result, irql);
     }
-}
-
-fn initialize(irql: &mut DispatchLevel) -> Result<CallResult, Error> {
-    stack_pin_init!(let node = DeviceQueueNode::new(request(0)));
-    let queued = with_queue::<Arrival, _>(|queue| queue.insert(node.as_ref(), irql))?;
-    Ok(returned(queued.into()))
+    if routine == Routine::KeRemoveByKeyDeviceQueueIfBusy && call.reserved == 1 {
+        return remove_from_idle(narrow(call.argument)?, result, irql);
+    }
+    stack_pin_init!(let first = DeviceQueueNode::new(request(0)));
+    let first = first.as_ref();
+    let mut done = Ok(());
+    with_queue(routine, &mut |queue| {
+        queue.used_by_one(&mut |queue| {
+            done = match routine {
+                Routine::KeInitializeDeviceQueue => queue
+                    .insert(first, irql)
+                    .map(|queued| result.value = queued.into()),
+                Routine::KeInsertDeviceQueue | Routine::KeInsertByKeyDeviceQueue => {
+                    insert_all(queue, list, result, irql)
+                }
+                _ => remove_first(queue, first, call, list, result, irql),
+            };
+        });
+    });
+    done
 }
 
 fn insert_all<'n>(
     queue: &mut dyn AnyQueue<'n>,
     list: Option<&'n Nodes<'n>>,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
-) -> Result<CallResult, Error> {
-    let mut returned = returned(0);
+) -> Result<(), Error> {
     for (index, node) in Nodes::iter(list).enumerate() {
         if queue.insert(node, irql)? {
-            returned.value += 1;
+            result.value += 1;
         } else {
-            returned.found = (index == 0).into();
+            result.found = (index == 0).into();
         }
     }
-    drain(queue, &mut returned, irql)?;
-    Ok(returned)
+    drain(queue, result, irql)
 }
 
-fn remove_from_idle(key: u32, irql: &mut DispatchLevel) -> Result<CallResult, Error> {
+fn remove_from_idle(
+    key: u32,
+    result: &mut CallResult,
+    irql: &mut DispatchLevel,
+) -> Result<(), Error> {
     stack_pin_init!(let queue = Queue::<ByKeyIfBusy>::new());
     match queue.remove_by_key_if_busy(key, irql) {
         Remove::Next(..) => Err(Error::INTERNAL_ERROR),
-        Remove::NotBusy => Ok(not_busy()),
+        Remove::NotBusy => {
+            set_not_busy(result);
+            Ok(())
+        }
     }
-}
-
-fn remove_one<O: Order>(
-    call: &Call,
-    list: Option<&Nodes<'_>>,
-    irql: &mut DispatchLevel,
-) -> Result<CallResult, Error> {
-    stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
-    let served = served.as_ref();
-    with_queue::<O, _>(|queue| remove_first(queue, served, call, list, irql))
 }
 
 fn remove_first<'n>(
@@ -276,22 +307,24 @@ fn remove_first<'n>(
     served: Pin<&'n Node>,
     call: &Call,
     list: Option<&'n Nodes<'n>>,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
-) -> Result<CallResult, Error> {
+) -> Result<(), Error> {
     queue_behind(queue, served, list, irql)?;
     let Some(node) = queue.remove(narrow(call.argument)?, irql) else {
-        return Ok(not_busy());
+        set_not_busy(result);
+        return Ok(());
     };
-    let mut returned = found(Some(node.number));
-    drain(queue, &mut returned, irql)?;
-    Ok(returned)
+    set_found(result, Some(node.number));
+    drain(queue, result, irql)
 }
 
 fn remove_entry(
     index: u64,
     list: Option<&Nodes<'_>>,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
-) -> Result<CallResult, Error> {
+) -> Result<(), Error> {
     stack_pin_init!(let served = DeviceQueueNode::new(request(0)));
     stack_pin_init!(let queue = Queue::<Arrival>::new());
     let queue = queue.as_ref().get_ref();
@@ -300,14 +333,10 @@ fn remove_entry(
     let index = usize::try_from(index).map_err(|_| Error::INVALID_PARAMETER)?;
     let node = Nodes::iter(list).nth(index);
     let node = node.ok_or(Error::INVALID_PARAMETER)?;
-    let first_time = queue.remove_entry(node, irql);
-    let second_time = queue.remove_entry(node, irql);
-    let mut returned = CallResult {
-        found: first_time.into(),
-        ..returned(second_time.into())
-    };
-    drain(any, &mut returned, irql)?;
-    Ok(returned)
+    result.found = queue.remove_entry(node, irql).into();
+    // A second time, it is no longer queued.
+    result.value = queue.remove_entry(node, irql).into();
+    drain(any, result, irql)
 }
 
 /// Makes a queue busy with one request and queues the others.
@@ -331,20 +360,17 @@ fn queue_behind<'n>(
 /// Adds the remaining requests to the result; a queue by key from the smallest key.
 fn drain(
     queue: &mut dyn AnyQueue<'_>,
-    returned: &mut CallResult,
+    result: &mut CallResult,
     irql: &mut DispatchLevel,
 ) -> Result<(), Error> {
     while let Some(node) = queue.remove(0, irql) {
-        push_remaining(returned, node.number)?;
+        push_remaining(result, node.number)?;
     }
     Ok(())
 }
 
-fn not_busy() -> CallResult {
-    CallResult {
-        status: Error::DEVICE_NOT_READY.to_raw().cast_unsigned(),
-        ..found(None)
-    }
+fn set_not_busy(result: &mut CallResult) {
+    result.status = Error::DEVICE_NOT_READY.to_raw().cast_unsigned();
 }
 
 /// Converts the error of an insertion, which cannot happen here, since each node is inserted while it is on no
@@ -353,45 +379,35 @@ fn in_use(NodeInUse: NodeInUse) -> Error {
     Error::INTERNAL_ERROR
 }
 
-/// Submits a request to one shared device, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
-    match run.routine {
-        Routine::KeInsertByKeyDeviceQueue | Routine::KeRemoveByKeyDeviceQueue => {
-            in_threads_by::<ByKey>(run, irql)
-        }
-        Routine::KeRemoveByKeyDeviceQueueIfBusy => in_threads_by::<ByKeyIfBusy>(run, irql),
-        _ => in_threads_by::<Arrival>(run, irql),
-    }
-}
-
-fn in_threads_by<O: Order>(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+/// Submits a request to one shared device, in every round of every thread. Returns the expected result.
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     let mut result = Err(Error::INTERNAL_ERROR);
     let mut reversed = (0..run.threads).rev().map(u64::from);
     with_nodes(&mut reversed, None, &mut |list| {
-        stack_pin_init!(let queue = Queue::<O>::new());
-        let device = Device {
-            run,
-            queue: queue.as_ref().get_ref(),
-            serves: AtomicBool::new(false),
-        };
-        result = submit_in_threads(run, &device, list, irql);
+        with_queue(run.routine, &mut |queue| {
+            result = submit_in_threads(run, queue, list, irql);
+        });
     });
-    result.map(|()| run.result(run.total()))
+    result.map(|()| run.total())
 }
 
 fn submit_in_threads<'n>(
     run: &Run,
-    device: &dyn AnyDevice<'n>,
+    queue: &dyn SharedQueue<'n>,
     list: Option<&'n Nodes<'n>>,
     irql: &mut PassiveLevel,
 ) -> Result<(), Error> {
+    let device = Device {
+        run,
+        serves: AtomicBool::new(false),
+    };
     run.each_thread(irql, &|thread, irql: &mut PassiveLevel| {
         let mut nodes = Nodes::iter(list);
         let Some(node) = nodes.find(|node| node.number == u64::from(thread)) else {
             return run.check(false);
         };
         for _ in 0..run.rounds {
-            device.submit(node, irql);
+            queue.used_by_one(&mut |queue| device.submit(queue, node, irql));
             if !is_served(node) {
                 return run.check(false);
             }
@@ -399,66 +415,56 @@ fn submit_in_threads<'n>(
     })
 }
 
-/// A device whose queue has any order.
-trait AnyDevice<'n>: Sync {
-    /// Inserts a request; if it was not queued, serves it and all that follow.
-    fn submit(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel);
-}
-
 /// A device that serves one request at a time.
-struct Device<'d, 'n, O> {
+struct Device<'d> {
     run: &'d Run,
-    queue: &'d Queue<'n, O>,
     serves: AtomicBool,
 }
 
-impl<'n, O: Order> AnyDevice<'n> for Device<'_, 'n, O> {
-    fn submit(&self, node: Pin<&'n Node>, irql: &mut PassiveLevel) {
+impl Device<'_> {
+    /// Inserts a request; if it was not queued, serves it and all that follow.
+    fn submit<'n>(
+        &self,
+        queue: &mut dyn AnyQueue<'n>,
+        node: Pin<&'n Node>,
+        irql: &mut PassiveLevel,
+    ) {
         node.waits.store(true, Release);
-        match raise_to_dispatch(irql, |irql| O::insert(self.queue, node, irql)) {
-            Ok(Insert::Queued) => {}
-            Ok(Insert::StartNow(busy)) => self.start(node, busy, irql),
+        match raise_to_dispatch(irql, |irql| queue.insert(node, irql)) {
+            Ok(true) => {}
+            Ok(false) => self.serve_all(queue, node, irql),
             Err(_) => self.run.check(false),
         }
-        if self.run.routine == Routine::KeRemoveEntryDeviceQueue
-            && self.queue.remove_entry(node, irql)
-        {
+        if self.run.routine == Routine::KeRemoveEntryDeviceQueue && queue.remove_entry(node, irql) {
             self.done(node);
         }
     }
-}
 
-impl<'d, 'n, O: Order> Device<'d, 'n, O> {
     /// Serves a request and all that follow.
-    fn start(
+    fn serve_all<'n>(
         &self,
-        mut node: Pin<&'n Node>,
-        mut busy: Busy<'d, 'n, Request, O>,
+        queue: &mut dyn AnyQueue<'n>,
+        first: Pin<&'n Node>,
         irql: &mut PassiveLevel,
     ) {
-        loop {
+        let mut next = Some(first);
+        while let Some(node) = next {
             self.serve(node);
             // Lowers the IRQL each time, since otherwise the other threads could keep this one at `DISPATCH_LEVEL`.
-            let next = raise_to_dispatch(irql, |irql| {
-                let key = narrow(node.number).unwrap_or(0);
-                O::remove(self.queue, busy, key, irql)
-            });
-            match next {
-                Remove::Next(next, again) => (node, busy) = (next, again),
-                Remove::NotBusy => return,
-            }
+            let key = narrow(node.number).unwrap_or(0);
+            next = raise_to_dispatch(irql, |irql| queue.remove(key, irql));
         }
     }
 
     /// Serves a request, and checks that no other is being served.
-    fn serve(&self, node: Pin<&'n Node>) {
+    fn serve(&self, node: Pin<&Node>) {
         self.run.check(!self.serves.swap(true, Acquire));
         self.done(node);
         self.run.check(self.serves.swap(false, Release));
     }
 
     /// Counts a request, and checks that it was waiting. Its thread may submit it again immediately.
-    fn done(&self, node: Pin<&'n Node>) {
+    fn done(&self, node: Pin<&Node>) {
         self.run.add_actual(1);
         self.run.check(node.waits.swap(false, Release));
     }

@@ -1,13 +1,13 @@
 //! Interlocked lists and stacks: checks the order, and that each node has one owner at a time.
 
-use interlock_abi::{Call, CallResult, Routine, ThreadResults};
+use interlock_abi::{Call, CallResult, Routine};
 use pinned_init::stack_pin_init;
 use wdm::{
     EntryId, Error, InterlockedList, InterlockedLong, InterlockedStack, Node, PassiveLevel, Zone,
     ZoneBox,
 };
 
-use super::{found, nodes, push_remaining, threads::Run};
+use super::{nodes, push_remaining, set_found, threads::Run};
 
 /// A node of a call, with its value.
 type Item = ZoneBox<Node<u64>>;
@@ -36,21 +36,21 @@ impl Nodes {
         Ok(node)
     }
 
-    /// Makes the result of a routine that returned this entry, or NULL.
-    fn found(&self, id: Option<EntryId>) -> Result<CallResult, Error> {
-        let Some(id) = id else {
-            return Ok(found(None));
-        };
+    /// Returns the value of the entry that a routine has returned.
+    fn value_of(&self, id: EntryId) -> Result<u64, Error> {
         let mut known = self.known.iter().flatten();
-        match known.find(|(known, _)| *known == id) {
-            Some((_, value)) => Ok(found(Some(*value))),
-            None => Err(Error::INTERNAL_ERROR),
-        }
+        let found = known.find(|(known, _)| *known == id);
+        found.map(|(_, value)| *value).ok_or(Error::INTERNAL_ERROR)
     }
 }
 
 /// Runs a routine of a list or of a stack once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+pub fn run(
+    routine: Routine,
+    call: &Call,
+    result: &mut CallResult,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
     let mut made = Nodes::new(irql)?;
     stack_pin_init!(let list = InterlockedList::new());
     stack_pin_init!(let stack = InterlockedStack::new());
@@ -75,24 +75,25 @@ pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<Cal
     for value in nodes(call) {
         insert(made.make(*value)?);
     }
-    let mut returned = match routine {
-        Routine::ExInterlockedInsertHeadList => {
-            let old = list.insert_head(made.make(call.argument)?);
-            made.found(old)?
-        }
-        Routine::ExInterlockedInsertTailList | Routine::ExInterlockedPushEntryList => {
-            let old = insert(made.make(call.argument)?);
-            made.found(old)?
-        }
+    let found = match routine {
         Routine::ExInterlockedRemoveHeadList | Routine::ExInterlockedPopEntryList => {
-            found(remove().map(|node| **node))
+            remove().map(|node| **node)
         }
-        _ => return Err(Error::INVALID_DEVICE_REQUEST),
+        _ => {
+            let node = made.make(call.argument)?;
+            let old = if routine == Routine::ExInterlockedInsertHeadList {
+                list.insert_head(node)
+            } else {
+                insert(node)
+            };
+            old.map(|id| made.value_of(id)).transpose()?
+        }
     };
+    set_found(result, found);
     while let Some(node) = remove() {
-        push_remaining(&mut returned, **node)?;
+        push_remaining(result, **node)?;
     }
-    Ok(returned)
+    Ok(())
 }
 
 /// A node that records whether a thread owns it.
@@ -101,8 +102,8 @@ type Owned = ZoneBox<Node<InterlockedLong>>;
 const FREE: i32 = 0;
 const OWNED: i32 = 1;
 
-/// Inserts a node into a shared list or stack and removes one, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+/// Inserts a node into a shared list or stack and removes one, in every round of every thread. Returns the expected result.
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     stack_pin_init!(let list = InterlockedList::<Owned>::new());
     stack_pin_init!(let stack = InterlockedStack::<Owned>::new());
     let (list, stack) = (list.as_ref(), stack.as_ref());
@@ -144,7 +145,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, E
     while let Some(node) = remove() {
         take(run, &node);
     }
-    Ok(run.result(run.total()))
+    Ok(run.total())
 }
 
 /// Counts a node that was removed, which no other thread may own.

@@ -8,7 +8,7 @@ use core::{
     },
 };
 
-use interlock_abi::{Call, CallResult, Routine, ThreadResults};
+use interlock_abi::{Call, CallResult, Routine};
 use pinned_init::stack_pin_init;
 use wdm::{
     CancelSpinLock, Error, PassiveLevel, SpinLock,
@@ -18,7 +18,7 @@ use wdm::{
     thread,
 };
 
-use super::{push_remaining, returned, threads::Run};
+use super::{push_remaining, threads::Run};
 
 const PASSIVE_LEVEL: u8 = 0;
 
@@ -32,60 +32,62 @@ lock_order!(Outer => Inner);
 lock_order!(Outer => existing CancelSpinLock);
 
 /// Runs a routine of a lock once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+pub fn run(
+    routine: Routine,
+    call: &Call,
+    result: &mut CallResult,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
     match routine {
-        Routine::IoAcquireCancelSpinLock => acquire_cancel(irql),
-        Routine::IoReleaseCancelSpinLock => Ok(release_cancel(call.argument, irql)),
-        Routine::KeInitializeSpinLock => Ok(initialize(irql)),
-        Routine::KeAcquireSpinLock => acquire(irql),
-        Routine::KeReleaseSpinLock => Ok(release(call.argument, irql)),
-        Routine::KeAcquireSpinLockAtDpcLevel => acquire_at_dpc(irql),
-        Routine::KeReleaseSpinLockFromDpcLevel => Ok(release_from_dpc(irql)),
-        _ => Err(Error::INVALID_DEVICE_REQUEST),
+        Routine::IoAcquireCancelSpinLock => return acquire_cancel(result, irql),
+        Routine::IoReleaseCancelSpinLock => release_cancel(call.argument, result, irql),
+        Routine::KeInitializeSpinLock => initialize(result, irql),
+        Routine::KeAcquireSpinLock => return acquire(result, irql),
+        Routine::KeReleaseSpinLock => release(call.argument, result, irql),
+        Routine::KeAcquireSpinLockAtDpcLevel => return acquire_at_dpc(result, irql),
+        Routine::KeReleaseSpinLockFromDpcLevel => release_from_dpc(result, irql),
+        _ => return Err(Error::INVALID_DEVICE_REQUEST),
     }
+    Ok(())
 }
 
-fn acquire_cancel(irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+fn acquire_cancel(result: &mut CallResult, irql: &mut PassiveLevel) -> Result<(), Error> {
     stack_pin_init!(let outer = SpinLock::<(), Outer>::new(()));
     let first = CancelSpinLock::lock(irql).old_irql();
     let second = outer.with(irql, |(), held| CancelSpinLock::lock(held).old_irql());
-    let mut returned = returned(first.into());
-    push_remaining(&mut returned, second.into())?;
-    Ok(returned)
+    result.value = first.into();
+    push_remaining(result, second.into())
 }
 
-fn release_cancel(times: u64, irql: &mut PassiveLevel) -> CallResult {
+fn release_cancel(times: u64, result: &mut CallResult, irql: &mut PassiveLevel) {
     let last = (0..times).fold(0, |_, _| CancelSpinLock::lock(irql).old_irql());
-    returned(last.into())
+    result.value = last.into();
 }
 
-fn initialize(irql: &mut PassiveLevel) -> CallResult {
+fn initialize(result: &mut CallResult, irql: &mut PassiveLevel) {
     stack_pin_init!(let lock = SpinLock::<()>::new(()));
-    returned(is_free(&lock, irql).into())
+    result.value = is_free(&lock, irql).into();
 }
 
-fn acquire(irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+fn acquire(result: &mut CallResult, irql: &mut PassiveLevel) -> Result<(), Error> {
     stack_pin_init!(let outer = SpinLock::<(), Outer>::new(()));
     stack_pin_init!(let inner = SpinLock::<(), Inner>::new(()));
     let mut guard = outer.lock(irql);
-    let mut returned = returned(guard.old_irql().into());
+    result.value = guard.old_irql().into();
     let ((), held) = guard.split();
-    push_remaining(&mut returned, inner.lock(held).old_irql().into())?;
-    Ok(returned)
+    push_remaining(result, inner.lock(held).old_irql().into())
 }
 
-fn release(times: u64, irql: &mut PassiveLevel) -> CallResult {
+fn release(times: u64, result: &mut CallResult, irql: &mut PassiveLevel) {
     stack_pin_init!(let lock = SpinLock::<()>::new(()));
     let last = (0..times).fold(0, |_, _| lock.lock(irql).old_irql());
-    CallResult {
-        found: is_free(&lock, irql).into(),
-        ..returned(last.into())
-    }
+    result.value = last.into();
+    result.found = is_free(&lock, irql).into();
 }
 
 // Without inlining, the stack space for the threads is not part of the other routines' frames.
 #[inline(never)]
-fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+fn acquire_at_dpc(result: &mut CallResult, irql: &mut PassiveLevel) -> Result<(), Error> {
     stack_pin_init!(let lock = SpinLock::<()>::new(()));
     let lock = lock.as_ref();
     let meeting = Meeting::default();
@@ -99,7 +101,8 @@ fn acquire_at_dpc(irql: &mut PassiveLevel) -> Result<CallResult, Error> {
         };
         let _ = (0..Meeting::TRIES).any(|_| raise_to_dispatch(irql, meet));
     })?;
-    Ok(returned(meeting.taken.load(Relaxed).into()))
+    result.value = meeting.taken.load(Relaxed).into();
+    Ok(())
 }
 
 /// Two threads: one holds a lock while the other tries to acquire it. On one processor this cannot happen, since both
@@ -155,13 +158,13 @@ impl Meeting {
     }
 }
 
-fn release_from_dpc(irql: &mut PassiveLevel) -> CallResult {
+fn release_from_dpc(result: &mut CallResult, irql: &mut PassiveLevel) {
     stack_pin_init!(let lock = SpinLock::<()>::new(()));
     let taken_again = raise_to_dispatch(irql, |irql| {
         drop(lock.lock_at_dpc(irql));
         lock.try_lock_at_dpc(irql).is_some()
     });
-    returned(taken_again.into())
+    result.value = taken_again.into();
 }
 
 /// Returns whether a lock can be acquired.
@@ -169,8 +172,8 @@ fn is_free(lock: &SpinLock<()>, irql: &mut PassiveLevel) -> bool {
     raise_to_dispatch(irql, |irql| lock.try_lock_at_dpc(irql).is_some())
 }
 
-/// Acquires one shared lock in every round of every thread and counts under it.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+/// Acquires one shared lock in every round of every thread and counts under it. Returns the expected result.
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     match run.routine {
         Routine::IoAcquireCancelSpinLock | Routine::IoReleaseCancelSpinLock => {
             cancel_in_threads(run, irql)?;
@@ -178,7 +181,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, E
         Routine::KeAcquireSpinLock | Routine::KeReleaseSpinLock => raising_in_threads(run, irql)?,
         _ => at_dpc_in_threads(run, irql)?,
     }
-    Ok(run.result(run.total()))
+    Ok(run.total())
 }
 
 /// A count that the cancel spin lock protects, since that lock owns no data. It is kept twice and incremented in

@@ -1,61 +1,68 @@
 //! Interlocked variables, and the processor number.
 
-use interlock_abi::{Call, CallResult, Routine, ThreadResults};
+use interlock_abi::{Call, CallResult, Routine};
 use pinned_init::stack_pin_init;
 use wdm::{
     Error, ExInterlockedLargeInteger, ExInterlockedUlong, InterlockedLong, PassiveLevel,
     irql::raise_to_dispatch, processor,
 };
 
-use super::{narrow, nodes, push_remaining, returned, threads::Run};
+use super::{narrow, nodes, push_remaining, threads::Run};
 
 /// Runs a routine of a variable once, for a checked call.
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+pub fn run(
+    routine: Routine,
+    call: &Call,
+    result: &mut CallResult,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
     match (routine, nodes(call)) {
-        (Routine::ExInterlockedAddUlong, &[number]) => add_ulong(number, call.argument),
+        (Routine::ExInterlockedAddUlong, &[number]) => add_ulong(number, call.argument, result),
         (Routine::ExInterlockedAddLargeInteger, &[number]) => {
-            add_large_integer(number, call.argument)
+            add_large_integer(number, call.argument, result)
         }
-        (Routine::InterlockedIncrement, &[number]) => long(number, InterlockedLong::increment),
-        (Routine::InterlockedDecrement, &[number]) => long(number, InterlockedLong::decrement),
+        (Routine::InterlockedIncrement, &[number]) => {
+            long(number, result, InterlockedLong::increment)
+        }
+        (Routine::InterlockedDecrement, &[number]) => {
+            long(number, result, InterlockedLong::decrement)
+        }
         (Routine::InterlockedExchange, &[number]) => {
             let argument = narrow(call.argument)?.cast_signed();
-            long(number, |number| number.exchange(argument))
+            long(number, result, |number| number.exchange(argument))
         }
-        (Routine::KeGetCurrentProcessorNumber, &[]) => current_processor(irql),
+        (Routine::KeGetCurrentProcessorNumber, &[]) => current_processor(result, irql),
         _ => Err(Error::INVALID_DEVICE_REQUEST),
     }
 }
 
-fn add_ulong(number: u64, argument: u64) -> Result<CallResult, Error> {
+fn add_ulong(number: u64, argument: u64, result: &mut CallResult) -> Result<(), Error> {
     stack_pin_init!(let number = ExInterlockedUlong::new(narrow(number)?));
-    let mut returned = returned(number.add(narrow(argument)?).into());
-    push_remaining(&mut returned, number.add(0).into())?;
-    Ok(returned)
+    result.value = number.add(narrow(argument)?).into();
+    push_remaining(result, number.add(0).into())
 }
 
-fn add_large_integer(number: u64, argument: u64) -> Result<CallResult, Error> {
+fn add_large_integer(number: u64, argument: u64, result: &mut CallResult) -> Result<(), Error> {
     stack_pin_init!(let number = ExInterlockedLargeInteger::new(number.cast_signed()));
-    let mut returned = returned(number.add(argument.cast_signed()).cast_unsigned());
-    push_remaining(&mut returned, number.add(0).cast_unsigned())?;
-    Ok(returned)
+    result.value = number.add(argument.cast_signed()).cast_unsigned();
+    push_remaining(result, number.add(0).cast_unsigned())
 }
 
-fn long(number: u64, routine: impl FnOnce(&InterlockedLong) -> i32) -> Result<CallResult, Error> {
+fn long(
+    number: u64,
+    result: &mut CallResult,
+    routine: impl FnOnce(&InterlockedLong) -> i32,
+) -> Result<(), Error> {
     let number = InterlockedLong::new(narrow(number)?.cast_signed());
-    let mut returned = returned(routine(&number).cast_unsigned().into());
-    push_remaining(&mut returned, number.read().cast_unsigned().into())?;
-    Ok(returned)
+    result.value = routine(&number).cast_unsigned().into();
+    push_remaining(result, number.read().cast_unsigned().into())
 }
 
-fn current_processor(irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+fn current_processor(result: &mut CallResult, irql: &mut PassiveLevel) -> Result<(), Error> {
     let (first, second) = current_processor_twice(irql);
-    let mut returned = CallResult {
-        found: (first == second).into(),
-        ..returned(first.into())
-    };
-    push_remaining(&mut returned, processor::maximum_count().into())?;
-    Ok(returned)
+    result.value = first.into();
+    result.found = (first == second).into();
+    push_remaining(result, processor::maximum_count().into())
 }
 
 /// Reads the processor number twice at `DISPATCH_LEVEL`, where the thread cannot move to another processor.
@@ -65,8 +72,8 @@ fn current_processor_twice(irql: &mut PassiveLevel) -> (u32, u32) {
     })
 }
 
-/// Runs a routine on one shared variable, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+/// Runs a routine on one shared variable, in every round of every thread. Returns the expected result.
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     match run.routine {
         Routine::ExInterlockedAddUlong => add_ulong_in_threads(run, irql),
         Routine::ExInterlockedAddLargeInteger => add_large_integer_in_threads(run, irql),
@@ -74,37 +81,34 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, E
             let number = InterlockedLong::new(0);
             check_increasing(run, irql, || number.increment().into())?;
             run.add_actual(number.read().unsigned_abs().into());
-            Ok(run.result(run.total()))
+            Ok(run.total())
         }
         Routine::InterlockedDecrement => {
             let number = InterlockedLong::new(0);
             // The negated values increase.
             check_increasing(run, irql, || i64::from(number.decrement()).wrapping_neg())?;
             run.add_actual(number.read().unsigned_abs().into());
-            Ok(run.result(run.total()))
+            Ok(run.total())
         }
         Routine::InterlockedExchange => exchange_in_threads(run, irql),
         _ => processors_in_threads(run, irql),
     }
 }
 
-fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     stack_pin_init!(let sum = ExInterlockedUlong::new(0));
     let sum = sum.as_ref();
     check_increasing(run, irql, || sum.add(1).into())?;
     run.add_actual(sum.add(0).into());
-    Ok(run.result(run.total()))
+    Ok(run.total())
 }
 
-fn add_large_integer_in_threads(
-    run: &Run,
-    irql: &mut PassiveLevel,
-) -> Result<ThreadResults, Error> {
+fn add_large_integer_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     stack_pin_init!(let sum = ExInterlockedLargeInteger::new(0));
     let sum = sum.as_ref();
     check_increasing(run, irql, || sum.add(1))?;
     run.add_actual(sum.add(0).cast_unsigned());
-    Ok(run.result(run.total()))
+    Ok(run.total())
 }
 
 /// Takes the next number in every round, and checks that it is larger than the thread's last one.
@@ -125,7 +129,7 @@ fn check_increasing(
 
 /// Exchanges distinct numbers into one variable. The sum of all old values and the last value must be the sum of
 /// all numbers.
-fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     let place = InterlockedLong::new(0);
     run.each_thread(irql, &|thread, _: &mut PassiveLevel| {
         let first = thread.wrapping_mul(run.rounds);
@@ -137,15 +141,15 @@ fn exchange_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResul
         run.add_actual(sum);
     })?;
     run.add_actual(place.exchange(0).cast_unsigned().into());
-    Ok(run.result(run.total() * (run.total() + 1) / 2))
+    Ok(run.total() * (run.total() + 1) / 2)
 }
 
-fn processors_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+fn processors_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     let processors = processor::maximum_count();
     run.each_round(irql, &|_, irql: &mut PassiveLevel| {
         let (first, second) = current_processor_twice(irql);
         run.check(first < processors && first == second);
         run.add_actual(1);
     })?;
-    Ok(run.result(run.total()))
+    Ok(run.total())
 }

@@ -23,7 +23,7 @@ pub fn check_threads(input: &RunThreads) -> Result<(), Error> {
 pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     let routine = Routine::from_number(input.routine).ok_or(Error::INVALID_PARAMETER)?;
     let run = Run::new(routine, input.threads, input.rounds);
-    match routine {
+    let expected = match routine {
         Routine::IoAcquireCancelSpinLock
         | Routine::IoReleaseCancelSpinLock
         | Routine::KeAcquireSpinLock
@@ -55,7 +55,8 @@ pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<Thread
         | Routine::ExInitializeZone
         | Routine::ExExtendZone
         | Routine::KeInitializeDeviceQueue => Err(Error::INVALID_PARAMETER),
-    }
+    }?;
+    Ok(run.result(expected))
 }
 
 /// The parameters and the results of a run.
@@ -121,7 +122,7 @@ impl Run {
     }
 
     /// Returns the output of the run, after all threads have ended.
-    pub fn result(&self, expected: u64) -> ThreadResults {
+    fn result(&self, expected: u64) -> ThreadResults {
         ThreadResults {
             rounds: self.total(),
             expected,

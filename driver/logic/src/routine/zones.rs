@@ -5,11 +5,11 @@ use core::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
 };
 
-use interlock_abi::{Call, CallResult, Routine, ThreadResults};
+use interlock_abi::{Call, CallResult, Routine};
 use pinned_init::stack_pin_init;
-use wdm::{Error, InterlockedStack, Node, NtStatus, PassiveLevel, RawZone, Segment, Zone, ZoneBox};
+use wdm::{Error, InterlockedStack, Node, PassiveLevel, RawZone, Segment, Zone, ZoneBox};
 
-use super::{narrow, nodes, returned, threads::Run};
+use super::{narrow, nodes, threads::Run};
 
 /// The largest number of blocks that a call can request.
 pub const MAX_BLOCKS: u64 = 64;
@@ -17,22 +17,27 @@ pub const MAX_BLOCKS: u64 = 64;
 /// Runs a routine of a zone once, for a checked call.
 // Without inlining, the stack space for the blocks is not part of the other routines' frames.
 #[inline(never)]
-pub fn run(routine: Routine, call: &Call, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+pub fn run(
+    routine: Routine,
+    call: &Call,
+    result: &mut CallResult,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
     match (routine, nodes(call)) {
         (Routine::ExInitializeZone, &[block, size, offset]) => {
-            initialize(block, (size, offset), irql)
+            initialize(block, (size, offset), result, irql)
         }
         (
             Routine::ExExtendZone | Routine::ExInterlockedExtendZone,
             &[block, size, offset, more_size, more_offset],
         ) => {
             let segments = [(size, offset), (more_size, more_offset)];
-            extend(routine, block, segments, irql)
+            extend(routine, block, segments, result, irql)
         }
         (Routine::ExInterlockedAllocateFromZone, &[blocks]) => {
-            allocate(blocks, call.argument, irql)
+            allocate(blocks, call.argument, result, irql)
         }
-        (Routine::ExInterlockedFreeToZone, &[blocks]) => free(blocks, call.argument, irql),
+        (Routine::ExInterlockedFreeToZone, &[blocks]) => free(blocks, call.argument, result, irql),
         _ => Err(Error::INVALID_DEVICE_REQUEST),
     }
 }
@@ -44,65 +49,76 @@ fn segment((size, offset): Place, irql: &mut PassiveLevel) -> Result<Segment, Er
     Segment::new(narrow(size)?, narrow(offset)?, irql)
 }
 
-fn initialize(block: u64, first: Place, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+fn initialize(
+    block: u64,
+    first: Place,
+    result: &mut CallResult,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
     let segment = segment(first, irql)?;
     let zone = RawZone::new(narrow(block)?, segment, irql);
-    let blocks = zone.as_ref().map_or(0, RawZone::blocks);
-    answered(zone.map(drop), blocks)
+    result.value = zone.as_ref().map_or(0, RawZone::blocks).into();
+    set_status(result, zone.map(drop))
 }
 
 fn extend(
     routine: Routine,
     block: u64,
     [first, more]: [Place; 2],
+    result: &mut CallResult,
     irql: &mut PassiveLevel,
-) -> Result<CallResult, Error> {
+) -> Result<(), Error> {
     let (first, more) = (segment(first, irql)?, segment(more, irql)?);
     let mut zone = match RawZone::new(narrow(block)?, first, irql) {
         Ok(zone) => zone,
-        Err(status) => return answered(Err(status), 0),
+        Err(error) => return set_status(result, Err(error)),
     };
     let extended = if routine == Routine::ExExtendZone {
         zone.extend(more, irql)
     } else {
         zone.extend_interlocked(more, irql)
     };
-    answered(extended, zone.blocks())
+    result.value = zone.blocks().into();
+    set_status(result, extended)
 }
 
-/// Makes the result of a routine that returned a status. If there was no memory, the routine was not called.
-fn answered(result: Result<(), Error>, blocks: u32) -> Result<CallResult, Error> {
-    let status = match result {
-        Ok(()) => NtStatus::SUCCESS,
-        Err(Error::INSUFFICIENT_RESOURCES) => return Err(Error::INSUFFICIENT_RESOURCES),
-        Err(error) => error.into(),
-    };
-    Ok(CallResult {
-        status: status.to_raw().cast_unsigned(),
-        ..returned(blocks.into())
-    })
+/// Sets the status that a routine returned. If there was no memory, the routine was not called.
+fn set_status(result: &mut CallResult, returned: Result<(), Error>) -> Result<(), Error> {
+    match returned {
+        Err(Error::INSUFFICIENT_RESOURCES) => return returned,
+        Err(error) => result.status = error.to_raw().cast_unsigned(),
+        Ok(()) => {}
+    }
+    Ok(())
 }
 
 /// The blocks that a call has allocated.
 type Held = [Option<ZoneBox<u64>>; 64];
 const _: () = assert!(size_of::<Held>() as u64 == MAX_BLOCKS * 8);
 
-fn allocate(blocks: u64, times: u64, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+fn allocate(
+    blocks: u64,
+    times: u64,
+    result: &mut CallResult,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
     let zone = Zone::new(narrow(blocks)?, &[], irql)?;
     let mut held: Held = [const { None }; 64];
-    let mut got = 0;
     let mut last_got = false;
     for time in 0..times {
         last_got = allocate_one(&zone, time, &mut held)?;
-        got += u64::from(last_got);
+        result.value += u64::from(last_got);
     }
-    Ok(CallResult {
-        found: (last_got && all_differ(&held)).into(),
-        ..returned(got)
-    })
+    result.found = (last_got && all_differ(&held)).into();
+    Ok(())
 }
 
-fn free(blocks: u64, count: u64, irql: &mut PassiveLevel) -> Result<CallResult, Error> {
+fn free(
+    blocks: u64,
+    count: u64,
+    result: &mut CallResult,
+    irql: &mut PassiveLevel,
+) -> Result<(), Error> {
     let zone = Zone::new(narrow(blocks)?, &[], irql)?;
     let mut held: Held = [const { None }; 64];
     while allocate_one(&zone, 0, &mut held)? {}
@@ -110,17 +126,14 @@ fn free(blocks: u64, count: u64, irql: &mut PassiveLevel) -> Result<CallResult, 
     for (block, _) in held.iter_mut().zip(0..count) {
         last_freed = block.take().as_ref().map(address);
     }
-    let mut got = 0;
     while allocate_one(&zone, 0, &mut held)? {
-        got += 1;
+        result.value += 1;
     }
     // The freed blocks were the first ones in `held`, so the first block that was allocated again is in the first
     // place.
     let first_got = held.first().and_then(Option::as_ref).map(address);
-    Ok(CallResult {
-        found: (last_freed.is_some() && first_got == last_freed).into(),
-        ..returned(got)
-    })
+    result.found = (last_freed.is_some() && first_got == last_freed).into();
+    Ok(())
 }
 
 /// Allocates a block, if there is one, and stores it in the first free place.
@@ -149,8 +162,8 @@ type Marked = Node<AtomicU32>;
 
 const NO_MARK: u32 = u32::MAX;
 
-/// Allocates a block, marks it and frees it, in every round of every thread.
-pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+/// Allocates a block, marks it and frees it, in every round of every thread. Returns the expected result.
+pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     if run.routine == Routine::ExInterlockedExtendZone {
         return extend_in_threads(run, irql);
     }
@@ -159,14 +172,14 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, E
         use_block(run, &zone, thread);
     })?;
     run.add_actual(count_blocks(&zone));
-    Ok(run.result(run.threads.into()))
+    Ok(run.threads.into())
 }
 
 /// How often each thread extends one zone. A zone keeps its segments until it is dropped, so further extensions use
 /// a new zone.
 const EXTENSIONS: u32 = 1024;
 
-fn extend_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
+fn extend_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     let mut expected = 0;
     let mut left = run.rounds;
     while left != 0 {
@@ -175,7 +188,7 @@ fn extend_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<ThreadResults
         extend_one_zone(run, rounds, irql)?;
         left -= rounds;
     }
-    Ok(run.result(expected))
+    Ok(expected)
 }
 
 /// Extends a zone of one block by one block and uses one, in `rounds` rounds of every thread.

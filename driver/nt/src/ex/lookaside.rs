@@ -69,6 +69,38 @@ fn count(counter: &AtomicU32) {
     counter.store(now.wrapping_add(1), Ordering::Relaxed);
 }
 
+/// Takes a block that the list keeps; returns NULL if there is none.
+///
+/// # Safety
+/// The list was initialised and not deleted.
+pub(super) unsafe fn take(list: &LOOKASIDE_LIST_EX) -> *mut c_void {
+    count(&list.TotalAllocates);
+    // SAFETY: the head was initialised.
+    let entry = unsafe { ExpInterlockedPopEntrySList(list.ListHead.get()) };
+    if entry.is_null() {
+        count(&list.AllocateMisses);
+    }
+    entry.cast()
+}
+
+/// Keeps a block; returns whether the list has room for it.
+///
+/// # Safety
+/// The list was initialised and not deleted, and the block was allocated from it and is not used any more.
+pub(super) unsafe fn keep(list: &LOOKASIDE_LIST_EX, block: *mut c_void) -> bool {
+    count(&list.TotalFrees);
+    // SAFETY: the head was initialised.
+    let depth = unsafe { ExQueryDepthSList(list.ListHead.get()) };
+    let has_room = depth < list.Depth.load(Ordering::Relaxed);
+    if has_room {
+        // SAFETY: as above, and the block has room for an entry and its alignment.
+        unsafe { ExpInterlockedPushEntrySList(list.ListHead.get(), block.cast::<SLIST_ENTRY>()) };
+    } else {
+        count(&list.FreeMisses);
+    }
+    has_room
+}
+
 /// Allocates a block; returns NULL if there is no memory.
 ///
 /// # Safety
@@ -76,18 +108,15 @@ fn count(counter: &AtomicU32) {
 pub unsafe fn ExAllocateFromLookasideListEx(lookaside: *mut LOOKASIDE_LIST_EX) -> *mut c_void {
     // SAFETY: the caller passes a list that was initialised.
     let list = unsafe { &*lookaside };
-    count(&list.TotalAllocates);
-    // SAFETY: the head was initialised.
-    let entry = unsafe { ExpInterlockedPopEntrySList(list.ListHead.get()) };
-    if !entry.is_null() {
-        return entry.cast();
+    // SAFETY: as above.
+    let block = unsafe { take(list) };
+    match list.AllocateEx {
+        // SAFETY: the routine is the list's, and is called with the list's own parameters.
+        Some(allocate) if block.is_null() => unsafe {
+            allocate(list.Type, list.Size as usize, list.Tag, lookaside)
+        },
+        _ => block,
     }
-    count(&list.AllocateMisses);
-    let Some(allocate) = list.AllocateEx else {
-        return core::ptr::null_mut();
-    };
-    // SAFETY: the routine is the list's, and is called with the list's own parameters.
-    unsafe { allocate(list.Type, list.Size as usize, list.Tag, lookaside) }
 }
 
 /// Frees a block.
@@ -98,16 +127,9 @@ pub unsafe fn ExAllocateFromLookasideListEx(lookaside: *mut LOOKASIDE_LIST_EX) -
 pub unsafe fn ExFreeToLookasideListEx(lookaside: *mut LOOKASIDE_LIST_EX, block: *mut c_void) {
     // SAFETY: the caller passes a list that was initialised.
     let list = unsafe { &*lookaside };
-    count(&list.TotalFrees);
-    // SAFETY: the head was initialised.
-    let depth = unsafe { ExQueryDepthSList(list.ListHead.get()) };
-    if depth < list.Depth.load(Ordering::Relaxed) {
-        // SAFETY: as above, and the block has room for an entry and its alignment.
-        unsafe { ExpInterlockedPushEntrySList(list.ListHead.get(), block.cast::<SLIST_ENTRY>()) };
-        return;
-    }
-    count(&list.FreeMisses);
-    if let Some(free) = list.FreeEx {
+    // SAFETY: guaranteed by the caller.
+    let is_kept = unsafe { keep(list, block) };
+    if let (false, Some(free)) = (is_kept, list.FreeEx) {
         // SAFETY: the routine is the list's, and the block was allocated by its other routine.
         unsafe { free(block, lookaside) };
     }

@@ -22,7 +22,7 @@ use crate::{
     model::{Inline, before},
 };
 
-pub use pnp::usage_in_path;
+pub use pnp::{add_capabilities, usage_in_path};
 pub use power::{Power, power};
 
 /// `IRP.Tail.Overlay`, whose inner unions and structures are anonymous.
@@ -178,7 +178,7 @@ pub unsafe fn minor_function(irp: *mut IRP) -> u8 {
 /// Returns `Parameters.DeviceIoControl` of the current stack location.
 ///
 /// # Safety
-/// The caller owns `irp`, and it is an `IRP_MJ_DEVICE_CONTROL`.
+/// The caller owns `irp`, and it is an `IRP_MJ_DEVICE_CONTROL` or `IRP_MJ_FILE_SYSTEM_CONTROL`, whose parameters are alike.
 #[must_use]
 pub unsafe fn io_control(irp: *mut IRP) -> IoControl {
     // SAFETY: guaranteed by the caller.

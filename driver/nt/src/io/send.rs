@@ -7,7 +7,7 @@ use core::{
 
 use crate::{
     DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, MDL, NTSTATUS,
-    UNICODE_STRING,
+    PIO_COMPLETION_ROUTINE, UNICODE_STRING,
     irp::{DeviceIoControl, IoControl, ReadWrite, Transfer, current_stack_location},
 };
 
@@ -48,6 +48,18 @@ unsafe extern "C" {
         StartingOffset: *mut i64,
         IoStatusBlock: *mut IO_STATUS_BLOCK,
     ) -> *mut IRP;
+    /// The I/O manager references the device object until the routine has returned.
+    pub fn IoSetCompletionRoutineEx(
+        DeviceObject: *mut DEVICE_OBJECT,
+        Irp: *mut IRP,
+        CompletionRoutine: PIO_COMPLETION_ROUTINE,
+        Context: *mut c_void,
+        InvokeOnSuccess: u8,
+        InvokeOnError: u8,
+        InvokeOnCancel: u8,
+    ) -> NTSTATUS;
+    /// Returns FALSE if the IRP has no stack location for the lower driver, and was not sent.
+    pub fn IoForwardIrpSynchronously(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> u8;
     pub fn IoMakeAssociatedIrp(Irp: *mut IRP, StackSize: i8) -> *mut IRP;
     pub fn IoGetDeviceObjectPointer(
         ObjectName: *mut UNICODE_STRING,
@@ -185,4 +197,15 @@ pub unsafe fn set_mdl(irp: *mut IRP, mdl: *mut MDL) {
 pub unsafe fn set_user_buffer(irp: *mut IRP, buffer: *mut c_void) {
     // SAFETY: guaranteed by the caller.
     unsafe { (*irp).UserBuffer = buffer };
+}
+
+/// Returns `Irp->UserBuffer`: the buffer of a request with neither buffered nor direct I/O, and where the I/O manager copies the output of
+/// one with buffered I/O.
+///
+/// # Safety
+/// The caller owns `irp`.
+#[must_use]
+pub unsafe fn user_buffer(irp: *mut IRP) -> *mut c_void {
+    // SAFETY: guaranteed by the caller.
+    unsafe { (*irp).UserBuffer }
 }

@@ -6,11 +6,14 @@ use crate::IS_DRIVER;
 unsafe extern "C" {
     /// Writes the system time, in units of 100 ns since the start of 1601.
     pub fn KeQuerySystemTimePrecise(CurrentTime: *mut i64);
+    /// Returns the interrupt time, in units of 100 ns since the system was started, and writes the performance counter.
+    pub fn KeQueryInterruptTimePrecise(QpcTimeStamp: *mut u64) -> u64;
     /// Returns the units of 100 ns between two clock ticks.
     pub fn KeQueryTimeIncrement() -> u32;
 }
 
-/// `KUSER_SHARED_DATA.SystemTime` and `KUSER_SHARED_DATA.TickCount`, whose addresses are part of the system's interface.
+/// `KUSER_SHARED_DATA.InterruptTime`, `SystemTime` and `TickCount`, whose addresses are part of the system's interface.
+const INTERRUPT_TIME: usize = 0xffff_f780_0000_0008;
 const SYSTEM_TIME: usize = 0xffff_f780_0000_0014;
 const TICK_COUNT: usize = 0xffff_f780_0000_0320;
 
@@ -28,6 +31,18 @@ pub unsafe fn KeQuerySystemTime(time: *mut i64) {
         // SAFETY: as above.
         unsafe { KeQuerySystemTimePrecise(time) };
     }
+}
+
+/// `KeQueryInterruptTime`: returns the interrupt time of the last clock tick, in units of 100 ns since the system was started.
+#[must_use]
+pub fn KeQueryInterruptTime() -> u64 {
+    if IS_DRIVER {
+        // SAFETY: every process has this memory.
+        return unsafe { shared(INTERRUPT_TIME) }.cast_unsigned();
+    }
+    let mut counter = 0;
+    // SAFETY: the counter is valid for writes.
+    unsafe { KeQueryInterruptTimePrecise(&raw mut counter) }
 }
 
 /// `KeQueryTickCount`: writes the number of clock ticks since the system was started.

@@ -100,6 +100,22 @@ impl<T> Mutex<T> {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`; the closure runs at `APC_LEVEL`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::{Mutex, PassiveLevel};
+    ///
+    /// /// Removes old values, unless another thread uses the table: then the next call does it.
+    /// fn trim(table: &Mutex<[u32; 64]>, oldest: u32, irql: &mut PassiveLevel) -> bool {
+    ///     let trim = |values: &mut [u32; 64]| {
+    ///         for value in values.iter_mut().filter(|value| **value < oldest) {
+    ///             *value = 0;
+    ///         }
+    ///     };
+    ///     table.try_with(irql, |values, _| trim(values)).is_some()
+    /// }
+    /// ```
     #[doc(alias = "ExTryToAcquireFastMutex")]
     pub fn try_with<L: Waitable, R>(
         &self,

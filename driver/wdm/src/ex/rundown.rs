@@ -6,6 +6,7 @@ use nt::atomic::AtomicBool;
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
 
 use crate::ke::{
+    critical_region::CriticalRegion,
     irql::{AtMostDispatch, ObjectHeld, Waitable},
     on_drop::OnDrop,
 };
@@ -64,7 +65,7 @@ impl<T> Rundown<T> {
     /// [ExInitializeRundownProtection](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinitializerundownprotection).
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`.
+    /// At most `APC_LEVEL`, where the initialiser runs.
     #[doc(alias = "ExInitializeRundownProtection")]
     pub fn new(value: T) -> impl PinInit<Self> {
         pin_init!(Self {
@@ -93,6 +94,8 @@ impl<T> Rundown<T> {
         _irql: &mut L,
         f: impl FnOnce(&T, &mut ObjectHeld<L::Held>) -> R,
     ) -> Option<R> {
+        // A suspended thread would keep the thread that runs down the value waiting.
+        let _region = CriticalRegion::enter_below_dispatch();
         if !self.reference.acquire() {
             return None;
         }

@@ -87,13 +87,8 @@ impl<T> Zone<T> {
     #[doc(alias = "ExInitializeZone")]
     #[doc(alias = "ExExtendZone")]
     pub fn new<L: NoSpinLockHeld>(first: u32, more: &[u32], irql: &mut L) -> Result<Self, Error> {
-        let segment = Segment::for_blocks(first, Self::BLOCK_SIZE, irql)?;
-        let mut raw = RawZone::new(Self::BLOCK_SIZE, segment, irql)?;
-        for blocks in more {
-            raw.extend(Segment::for_blocks(*blocks, Self::BLOCK_SIZE, irql)?, irql)?;
-        }
         Ok(Self {
-            raw,
+            raw: raw_zone(Self::BLOCK_SIZE, first, more, irql)?,
             _values: core::marker::PhantomData,
         })
     }
@@ -148,6 +143,23 @@ impl<T> Zone<T> {
     pub fn in_use(&self) -> u32 {
         self.raw.in_use()
     }
+}
+
+/// Makes a zone of blocks with a size, as [`Zone::new`] does.
+// Not generic over the values, so that it is compiled once.
+#[inline(never)]
+fn raw_zone<L: NoSpinLockHeld>(
+    block_size: u32,
+    first: u32,
+    more: &[u32],
+    irql: &mut L,
+) -> Result<RawZone, Error> {
+    let segment = Segment::for_blocks(first, block_size, irql)?;
+    let mut zone = RawZone::new(block_size, segment, irql)?;
+    for blocks in more {
+        zone.extend(Segment::for_blocks(*blocks, block_size, irql)?, irql)?;
+    }
+    Ok(zone)
 }
 
 /// A value in a block of a [`Zone`]; dropping it frees the block (`ExInterlockedFreeToZone`).

@@ -1,13 +1,14 @@
 //! Devices: the trait that a driver implements, and the queues of a device that is being added.
 
 use alloc::vec::Vec;
-use core::ptr::NonNull;
 
 use pinned_init::PinInit;
 
 use crate::{
-    DeviceObject, Error, FileState, Guid, Handled, IoType, Irp, PassiveLevel, PowerState, Record,
-    RegistryKey, Shared, io::file::Queued, ke::irql::CallerLevel,
+    DeviceObject, Error, FileState, Guid, Handled, IoType, Irp, PassiveLevel, PowerState,
+    RegistryKey, Shared,
+    io::owned_queue::{DeviceQueues, OwnedQueue},
+    ke::irql::CallerLevel,
 };
 
 /// A device: its state and its handling of requests.
@@ -54,6 +55,15 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "IoRegisterShutdownNotification")]
     #[doc(alias = "IoUnregisterShutdownNotification")]
     const NOTIFIED_OF_SHUTDOWN: bool = false;
+
+    /// Whether the device can be removed from its bus at any time, without a query and without a loss of data: the capability
+    /// `SurpriseRemovalOK`. Windows then offers no safe removal of the device.
+    ///
+    /// It is added when the lower drivers have reported the capabilities of the device. The bus driver determines the other ones.
+    ///
+    /// WDK: [DEVICE_CAPABILITIES](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_device_capabilities).
+    #[doc(alias = "IRP_MN_QUERY_CAPABILITIES")]
+    const SURPRISE_REMOVAL_OK: bool = false;
 
     /// The state that the driver keeps for each open file; `()` if none.
     type File: FileState<Self>;
@@ -331,49 +341,6 @@ pub trait Device: Send + Sync + Sized + 'static {
     fn remove(&self, _irql: &mut PassiveLevel) {}
 }
 
-/// The operations of a queue that its device calls.
-pub(crate) trait DeviceQueues: Sync {
-    /// Cancels the requests of an open file on the queue, and prevents further requests of the file from being
-    /// queued.
-    fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel);
-
-    /// Completes all requests on the queue of a removed device, and rejects all further requests.
-    fn end_all(&self, irql: &mut PassiveLevel);
-
-    /// As [`DeviceQueues::cleanup`], of a filter's device, which has no state for each open file.
-    fn cleanup_object(&self, _file: *mut nt::FILE_OBJECT, _irql: &mut PassiveLevel) {}
-
-    /// Forgets a file of a filter's device that was cleaned up and is being closed.
-    fn close_object(&self, _file: *mut nt::FILE_OBJECT, _irql: &mut PassiveLevel) {}
-}
-
-/// A queue of a device, with the device's owner of it.
-pub(super) struct OwnedQueue {
-    queue: NonNull<dyn DeviceQueues>,
-    /// An owner of the queue that was given up, and the function that makes it again and drops it.
-    owner: *mut (),
-    release: unsafe fn(*mut ()),
-}
-
-// SAFETY: `NewDevice::add_queue` requires that a queue can be shared between threads and dropped in any of them.
-unsafe impl Send for OwnedQueue {}
-// SAFETY: as above.
-unsafe impl Sync for OwnedQueue {}
-
-impl OwnedQueue {
-    pub(super) fn queue(&self) -> &dyn DeviceQueues {
-        // SAFETY: the owner keeps the queue alive.
-        unsafe { self.queue.as_ref() }
-    }
-}
-
-impl Drop for OwnedQueue {
-    fn drop(&mut self) {
-        // SAFETY: `add_queue` gave up the owner, and it is made again once.
-        unsafe { (self.release)(self.owner) };
-    }
-}
-
 /// A device that is being added. Queues are made for it.
 ///
 /// It dereferences to its [`DeviceObject`].
@@ -465,17 +432,22 @@ impl NewDevice {
     {
         let init = init(self.object.as_ptr(), self.queues.len());
         let shared = Shared::new(init, &self.object, irql)?;
-        let queue = NonNull::from(operations(&shared));
-        let owner = shared.clone().into_raw();
-        let release = |owner: *mut ()| {
-            // SAFETY: `OwnedQueue` calls this once, with the owner that was given up above.
-            drop(unsafe { Shared::<Q>::from_raw(owner) });
-        };
-        let queue = OwnedQueue {
-            queue,
-            owner,
-            release,
-        };
+        self.own(&shared, operations)?;
+        Ok(shared)
+    }
+
+    /// Makes the device an owner of one of its queues, until it is removed.
+    pub(crate) fn own<Q: Send + Sync + 'static>(
+        &mut self,
+        shared: &Shared<Q>,
+        operations: fn(&Q) -> &(dyn DeviceQueues + 'static),
+    ) -> Result<(), Error> {
+        self.keep(OwnedQueue::new(shared, operations))
+    }
+
+    // Not generic, so that it is compiled once.
+    #[inline(never)]
+    fn keep(&mut self, queue: OwnedQueue) -> Result<(), Error> {
         self.queues
             .try_reserve(1)
             .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
@@ -485,7 +457,7 @@ impl NewDevice {
         place.ok_or(Error::INSUFFICIENT_RESOURCES)?.write(queue);
         // SAFETY: the vector has this capacity, and its last element was just written.
         unsafe { self.queues.set_len(length + 1) };
-        Ok(shared)
+        Ok(())
     }
 }
 
@@ -526,7 +498,7 @@ impl core::ops::Deref for NewFilter {
     }
 }
 
-/// A device that is being added, for which an [`IrpQueue`](crate::IrpQueue) can be made: a [`NewDevice`] or a [`NewFilter`].
+/// A device that is being added, for which an [`IrpQueue`](crate::IrpQueue) or a [`LowerIrp`](crate::LowerIrp) can be made: a [`NewDevice`] or a [`NewFilter`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a device that is being added",
     note = "a queue is made in `Device::add` or `Filter::add`, with the device that it gets"

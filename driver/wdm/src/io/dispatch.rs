@@ -2,6 +2,9 @@
 //!
 //! Each one first acquires a hold of the device's remove lock for its IRP. [`finish`] releases the hold of an IRP
 //! that is completed. The hold of an IRP that is passed on is released after the call of the lower driver.
+//!
+//! The routines that a thread of user mode calls run in a critical region, since the removal of the device waits for their holds, and
+//! programs for the IRPs that they remove from queues.
 
 use crate::{
     Device, Error, Irp, MajorFunction, NtStatus, PassiveLevel,
@@ -11,7 +14,7 @@ use crate::{
         forward::pass_down,
         irp::{complete_request, finish},
     },
-    ke::irql::CallerLevel,
+    ke::{critical_region::CriticalRegion, irql::CallerLevel},
 };
 
 /// Completes an IRP that has no hold of the remove lock, because the device is being removed.
@@ -43,14 +46,15 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    let _region = CriticalRegion::enter(&irql);
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
     if !extension.holds.acquire(irp) {
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
-    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
-    let mut irql = unsafe { PassiveLevel::assume() };
     let opened = if extension.refuses_opens() {
         Err(Error::DELETE_PENDING)
     } else {
@@ -78,10 +82,11 @@ pub(crate) unsafe extern "C" fn close<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
-    // SAFETY: the I/O manager holds a reference to the device object during the call.
-    let extension = unsafe { Extension::of(object) };
     // SAFETY: the page about IRP_MJ_CLOSE says that it is always sent at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
+    let _region = CriticalRegion::enter(&irql);
+    // SAFETY: the I/O manager holds a reference to the device object during the call.
+    let extension = unsafe { Extension::of(object) };
     // SAFETY: the I/O manager has just given the IRP to this routine, and closes each file once.
     unsafe { OpenFile::<D::File>::detach(&extension.files, irp, &mut irql) };
     // SAFETY: as above, at PASSIVE_LEVEL.
@@ -96,6 +101,9 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    let _region = CriticalRegion::enter(&irql);
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
     if !extension.holds.acquire(irp) {
@@ -103,8 +111,6 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::SUCCESS) };
     }
-    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
-    let mut irql = unsafe { PassiveLevel::assume() };
     // SAFETY: this routine owns the IRP, which was sent to a device whose state is a `D`.
     let file = unsafe { OpenFile::<D::File>::of(irp) };
     if let Some(file) = &file {
@@ -159,6 +165,10 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
+    // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
+    let mut irql = unsafe { PassiveLevel::assume() };
+    let _region = CriticalRegion::enter(&irql);
     let method = |device: &D, extension: &Extension| {
         if extension.is_gone() {
             // SAFETY: this routine owns the IRP, which has a hold.
@@ -173,9 +183,6 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
         };
         // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
         let irp = unsafe { Irp::from_raw(irp) };
-        // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
-        // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
-        let mut irql = unsafe { PassiveLevel::assume() };
         let handled = match irp.major() {
             MajorFunction::Read => device.read(irp, &file.state, &mut irql),
             MajorFunction::Write => device.write(irp, &file.state, &mut irql),
@@ -208,6 +215,7 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
+    let _region = CriticalRegion::enter_below_dispatch();
     let method = |device: &D, extension: &Extension| {
         if extension.is_gone() {
             // SAFETY: this routine owns the IRP, which has a hold.
@@ -267,8 +275,12 @@ pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mu
         // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
-    // SAFETY: this routine owns the IRP; the hold keeps the device attached to the lower one.
-    let status = unsafe { pass_down(extension.lower(), irp) };
+    let status = match extension.lower_for_request() {
+        // SAFETY: this routine owns the IRP; the hold keeps the device attached to the lower one.
+        Ok(lower) => unsafe { pass_down(lower, irp) },
+        // SAFETY: as for an IRP without a hold, above.
+        Err(error) => unsafe { complete_unheld(irp, error.into()) },
+    };
     // SAFETY: the hold was acquired above.
     unsafe { Extension::release(object, irp) };
     status

@@ -14,8 +14,8 @@ use crate::{
     DeviceObject, Error, NewDevice, PassiveLevel,
     ex::rundown::RundownRef,
     io::{
-        device::OwnedQueue, device_object::Deferred, file::OpenFiles, holds::Holds,
-        interface::DeviceInterface,
+        device_object::Deferred, file::OpenFiles, holds::Holds, interface::DeviceInterface,
+        owned_queue::OwnedQueue,
     },
 };
 

@@ -3,7 +3,8 @@
 use pinned_init::PinInit;
 
 use crate::{
-    Error, FileIrp, Handled, Irp, MajorFunction, NewFilter, NtStatus, PassiveLevel, RegistryKey,
+    Error, FileIrp, Handled, Irp, MajorFunction, NewDevice, NewFilter, NtStatus, PassiveLevel,
+    RegistryKey,
     ex::pool::allocate,
     io::{
         dispatch::{call, complete_unheld, pass_on},
@@ -12,7 +13,7 @@ use crate::{
         forward::{forward_and_wait, pass_down},
         pnp::{add, complete, remove, succeed_and_pass_down},
     },
-    ke::irql::CallerLevel,
+    ke::{critical_region::CriticalRegion, irql::CallerLevel},
 };
 
 /// The device of a filter driver: its state, and how it handles the requests of the device that it filters.
@@ -31,13 +32,14 @@ use crate::{
 /// A filter has no state for each open file: the fields of the file object belong to the function driver.
 ///
 /// WDK: [Filter Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/filter-drivers),
-/// [Guidelines for Writing AddDevice Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/guidelines-for-writing-adddevice-routines).
+/// [AddDevice Routines in Function or Filter
+/// Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/adddevice-routines-in-function-or-filter-drivers).
 ///
 /// # Examples
 ///
 /// ```no_run
 /// use pinned_init::PinInit;
-/// use wdm::{Error, Filter, Handled, Irp, MajorFunction, NewFilter, PassiveLevel, irql::CallerLevel};
+/// use wdm::{Error, Filter, Handled, Irp, MajorFunction, NewDevice, NewFilter, PassiveLevel, irql::CallerLevel};
 ///
 /// /// Makes a device read-only.
 /// struct ReadOnly;
@@ -76,13 +78,29 @@ pub trait Filter: Send + Sync + Sized + 'static {
         Ok(())
     }
 
+    /// Returns whether the driver filters this device; if not, its device stack is built without the driver (`AddDevice`).
+    ///
+    /// A class filter is called for each device of its class, and decides by the device's
+    /// [hardware key](NewFilter::hardware_key), for instance.
+    ///
+    /// WDK:
+    /// [Guidelines for Writing AddDevice Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/guidelines-for-writing-adddevice-routines).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    #[doc(alias = "AddDevice")]
+    fn serves(_device: &NewFilter, _irql: &mut PassiveLevel) -> bool {
+        true
+    }
+
     /// Makes the queues of a new device and returns an in-place initialiser of its state (`AddDevice`).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     ///
     /// # Errors
-    /// The error with which `AddDevice` fails; the device is then not added.
+    /// The error with which `AddDevice` fails. Then the PnP manager does not start the device, with all its drivers: a filter that has nothing to
+    /// do for a device is [not added](Filter::serves) to it.
     #[doc(alias = "AddDevice")]
     fn add(
         device: &mut NewFilter,
@@ -183,19 +201,21 @@ unsafe extern "C" fn add_device<F: Filter>(
 ) -> i32 {
     // SAFETY: AddDevice is called at PASSIVE_LEVEL.
     let mut irql = unsafe { PassiveLevel::assume() };
-    // SAFETY: the PnP manager passes a driver object and a physical device object.
-    let added = unsafe {
-        add::<F, ()>(
-            driver,
-            pdo,
-            None,
-            |new, irql| F::add(NewFilter::of(new), irql).and_then(allocate::<F>),
-            attach,
-            end_kept::<F>,
-            &mut irql,
-        )
+    let mut is_served = true;
+    let make = |new: &mut NewDevice, irql: &mut PassiveLevel| {
+        let new = NewFilter::of(new);
+        is_served = F::serves(new, irql);
+        if !is_served {
+            return Err(Error::NO_SUCH_DEVICE);
+        }
+        F::add(new, irql).and_then(allocate::<F>)
     };
-    added.map_or_else(Error::to_raw, |()| nt::STATUS_SUCCESS)
+    // SAFETY: the PnP manager passes a driver object and a physical device object.
+    let added = unsafe { add::<F, ()>(driver, pdo, None, make, attach, end_kept::<F>, &mut irql) };
+    match added {
+        Err(error) if is_served => error.to_raw(),
+        _ => nt::STATUS_SUCCESS,
+    }
 }
 
 /// Attaches a device object to the device stack, makes it like the one below, and allows requests
@@ -238,6 +258,7 @@ unsafe fn attach(
 /// # Safety
 /// Called by the I/O manager or a driver above, for a device object of this crate whose state is an `F`.
 unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
+    let _region = CriticalRegion::enter_below_dispatch();
     let method = |filter: &F, extension: &Extension| {
         // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
         let irp = unsafe { Irp::from_raw(irp) };

@@ -28,6 +28,10 @@ pub(crate) unsafe fn pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP)
     unsafe { nt::IofCallDriver(lower, irp) }
 }
 
+/// A completion routine: receives the device object, the IRP and the context.
+pub(crate) type CompletionRoutine =
+    unsafe extern "C" fn(*mut nt::DEVICE_OBJECT, *mut nt::IRP, *mut c_void) -> i32;
+
 /// Passes an IRP to the next lower driver, with a completion routine (`IoSetCompletionRoutine`, `IoCallDriver`).
 ///
 /// # Safety
@@ -36,7 +40,7 @@ pub(crate) unsafe fn pass_down(lower: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP)
 pub(crate) unsafe fn forward_with(
     lower: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
-    routine: unsafe extern "C" fn(*mut nt::DEVICE_OBJECT, *mut nt::IRP, *mut c_void) -> i32,
+    routine: CompletionRoutine,
     context: *mut c_void,
 ) -> i32 {
     // SAFETY: the caller owns the IRP, which has a stack location for every lower driver.

@@ -3,7 +3,7 @@
 use core::{ffi::c_void, marker::PhantomData, ops::Deref};
 
 use crate::{
-    Error, Handled, Irp, IrpView, NtStatus, PendedIrp, Record, UserBuffer,
+    Error, Handled, Irp, IrpView, MajorFunction, NtStatus, PendedIrp, Record, UserBuffer,
     io::{
         extension::Extension,
         forward::{forward_and_wait, forward_with, pass_down},
@@ -194,7 +194,8 @@ pub trait CompletionObserver: 'static {
 ///
 /// The lower drivers own a forwarded request, and complete it. To get it back, forward it with a routine, or wait for it. If the
 /// device has no lower driver, the request fails with `STATUS_INVALID_DEVICE_REQUEST`; if the lower drivers have removed the device, with
-/// `STATUS_DELETE_PENDING`.
+/// `STATUS_DELETE_PENDING`. A read or write also fails with the former if the device below demands another
+/// [`IoType`](crate::IoType) than that of the function driver.
 ///
 /// WDK: [Passing IRPs down the Driver Stack](https://learn.microsoft.com/windows-hardware/drivers/kernel/passing-irps-down-the-driver-stack).
 impl<'irp, R: Record> Irp<'irp, R> {
@@ -316,7 +317,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
     #[doc(alias = "IoForwardIrpSynchronously")]
     #[doc(alias = "IoForwardAndCatchIrp")]
     pub fn forward_and_wait<L: Waitable>(self, irql: &mut L) -> Returned<Self> {
-        wait_for_lower_drivers(&self, irql);
+        wait_for_lower_drivers(&self, lower(&self), irql);
         Returned(self)
     }
 }
@@ -324,8 +325,14 @@ impl<'irp, R: Record> Irp<'irp, R> {
 /// Forwarding a request that was pended, for instance one that has waited on a queue.
 ///
 /// The lower drivers get it at `PASSIVE_LEVEL`, as most of them require; a DPC queues a [`WorkItem`](crate::WorkItem) that
-/// forwards it. They may be called in another thread than that of the requestor. A request that has come back can be forwarded
-/// again, to try it once more, unless it opens or closes a file.
+/// forwards it. A request that has come back can be forwarded again, to try it once more, unless it opens or closes a file.
+///
+/// The lower drivers may be called in another thread than that of the requestor, and in another process. So a request whose buffers
+/// are addresses of the requestor's process, such as one with `METHOD_NEITHER`, is not forwarded, and fails with
+/// `STATUS_INVALID_DEVICE_REQUEST`; an [`Irp`] of that kind can be forwarded.
+///
+/// WDK: [Using Neither Buffered Nor Direct
+/// I/O](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-neither-buffered-nor-direct-i-o).
 impl<R: Record> PendedIrp<R> {
     /// Forwards the request, which does not return to this driver (`IoCallDriver`).
     ///
@@ -370,7 +377,7 @@ impl<R: Record> PendedIrp<R> {
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IoSetCompletionRoutine")]
     pub fn forward_with_routine<C: CompletionRoutine<Record = R>>(self, irql: &mut impl Waitable) {
-        let lower = match lower(&self) {
+        let lower = match lower_in_any_process(&self) {
             Ok(lower) => lower,
             Err(error) => return self.complete(error, irql),
         };
@@ -384,7 +391,7 @@ impl<R: Record> PendedIrp<R> {
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IoForwardIrpSynchronously")]
     pub fn forward_and_wait<L: Waitable>(self, irql: &mut L) -> Returned<Self> {
-        wait_for_lower_drivers(&self, irql);
+        wait_for_lower_drivers(&self, lower_in_any_process(&self), irql);
         Returned(self)
     }
 }
@@ -405,7 +412,34 @@ fn lower<R: Record>(irp: &IrpView<R>) -> Result<*mut nt::DEVICE_OBJECT, Error> {
     // SAFETY: the owner of the IRP lends it.
     let device = unsafe { nt::irp::device_object(irp.as_raw()) };
     // SAFETY: the IRP's hold of the remove lock keeps the device.
-    unsafe { Extension::of(device) }.lower_for_request()
+    let extension = unsafe { Extension::of(device) };
+    let lower = extension.lower_for_request()?;
+    let is_transfer = matches!(irp.major(), MajorFunction::Read | MajorFunction::Write);
+    // A filter has the flags of the device below.
+    // SAFETY: both device objects exist: the hold keeps the device attached.
+    if is_transfer && !extension.is_filter() && !unsafe { has_buffers_for(device, lower) } {
+        return Err(Error::INVALID_DEVICE_REQUEST);
+    }
+    Ok(lower)
+}
+
+/// Returns whether the reads and writes of a device have the buffers that the device below demands.
+///
+/// # Safety
+/// Both device objects are valid.
+unsafe fn has_buffers_for(device: *mut nt::DEVICE_OBJECT, lower: *mut nt::DEVICE_OBJECT) -> bool {
+    // SAFETY: guaranteed by the caller.
+    let demanded = unsafe { (*lower).Flags } & (nt::DO_BUFFERED_IO | nt::DO_DIRECT_IO);
+    // SAFETY: as above. A device of this crate has exactly one of the flags.
+    demanded == 0 || unsafe { (*device).Flags } & demanded != 0
+}
+
+/// As [`lower`], for an IRP that is sent in a thread that may not be the requestor's.
+fn lower_in_any_process<R: Record>(irp: &IrpView<R>) -> Result<*mut nt::DEVICE_OBJECT, Error> {
+    if irp.data().is_for_one_process() {
+        return Err(Error::INVALID_DEVICE_REQUEST);
+    }
+    lower(irp)
 }
 
 /// Passes a pended IRP to the next lower driver, with a completion routine that owns it.
@@ -421,11 +455,15 @@ unsafe fn forward_pended<C: CompletionRoutine>(lower: *mut nt::DEVICE_OBJECT, ir
     let _ = unsafe { forward_with(lower, irp, give_back::<C>, context.cast()) };
 }
 
-/// Passes an IRP to the lower drivers, if there are any, and waits until they have completed it. Its owner, which lends it, then
+/// Passes an IRP to `lower`, unless that is an error, and waits until the lower drivers have completed it. Its owner, which lends it, then
 /// owns it again.
-fn wait_for_lower_drivers<R: Record, L: Waitable>(view: &IrpView<R>, irql: &mut L) {
+fn wait_for_lower_drivers<R: Record, L: Waitable>(
+    view: &IrpView<R>,
+    lower: Result<*mut nt::DEVICE_OBJECT, Error>,
+    irql: &mut L,
+) {
     let irp = view.as_raw();
-    let lower = match lower(view) {
+    let lower = match lower {
         Ok(lower) => lower,
         // SAFETY: the owner lends the IRP.
         Err(error) => return unsafe { nt::irp::set_status(irp, error.to_raw()) },

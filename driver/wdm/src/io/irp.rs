@@ -461,6 +461,14 @@ pub(crate) unsafe fn finish<R: Record>(irp: *mut nt::IRP, status: NtStatus, info
     // loaded, while the record is dropped.
     drop(unsafe { take_record::<R>(irp) });
     // SAFETY: the caller owns the IRP.
+    let mdl = unsafe { nt::irp::mdl(irp) };
+    if information != 0 && !mdl.is_null() {
+        // A driver that writes into a buffer with the processor flushes the caches at the end of the request:
+        // https://learn.microsoft.com/windows-hardware/drivers/kernel/flushing-cached-data-during-pio-operations
+        // SAFETY: the buffer's pages are locked until the IRP is completed, and the IRQL is at most DISPATCH_LEVEL.
+        unsafe { nt::KeFlushIoBuffers(mdl, 1, 0) };
+    }
+    // SAFETY: as above.
     let device = unsafe { nt::irp::device_object(irp) };
     // SAFETY: guaranteed by the caller.
     unsafe { complete_request(irp, status, information) };

@@ -1,6 +1,6 @@
 //! The parameters of an IRP, and the buffers with its data. Nothing here depends on the driver's record.
 
-use core::marker::PhantomData;
+use core::{ffi::c_void, marker::PhantomData};
 
 use nt::irp::IoControl;
 
@@ -180,6 +180,15 @@ impl<'a> IrpData<'a> {
         }
     }
 
+    /// Checks that the output has room for so many bytes.
+    #[inline]
+    pub(super) fn check_output(self, size: usize) -> Result<(), Error> {
+        if self.output_length()? < size {
+            return Err(Error::BUFFER_TOO_SMALL);
+        }
+        Ok(())
+    }
+
     /// Returns as many bytes of the output in the system buffer as were written; not more than it holds.
     pub(super) fn written(self, length: usize) -> Result<&'a [u8], Error> {
         let (Buffering::System, room) = self.output() else {
@@ -237,6 +246,28 @@ impl<'a> IrpData<'a> {
         }
     }
 
+    /// Returns whether the data is at addresses of the requestor's process, since the request uses neither buffered nor direct I/O. A
+    /// lower driver can access it only in a thread of that process. An internal device control has addresses of the system.
+    pub(super) fn is_for_one_process(self) -> bool {
+        // SAFETY: the IRP is not completed while this exists.
+        let has_address = is_of_a_process(unsafe { nt::user_buffer(self.0) });
+        match self.raw_major() {
+            nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => false,
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_FILE_SYSTEM_CONTROL => {
+                // SAFETY: the IRP is a control and is not completed while this exists.
+                let asked = unsafe { nt::irp::io_control(self.0) };
+                // SAFETY: as above. With this method the argument is the address of the input.
+                let has_input = is_of_a_process(unsafe { nt::irp::argument4(self.0) });
+                asked.code & 3 == nt::METHOD_NEITHER && (has_address || has_input)
+            }
+            _ => {
+                // SAFETY: as above.
+                let has_mdl = !unsafe { nt::irp::mdl(self.0) }.is_null();
+                has_address && !has_mdl && self.system_buffer().is_null()
+            }
+        }
+    }
+
     /// Returns whether the meaning of the request's parameters is not known. A filter may be one of a storage device, whose
     /// internal requests have other parameters (`IRP_MJ_SCSI`).
     fn is_opaque(self) -> bool {
@@ -277,9 +308,7 @@ impl<'a> IrpData<'a> {
     /// As for [`IrpData::write_at`].
     #[inline(never)]
     pub(super) unsafe fn write(self, reply: &[u8]) -> Result<usize, Error> {
-        if self.output_length()? < reply.len() {
-            return Err(Error::BUFFER_TOO_SMALL);
-        }
+        self.check_output(reply.len())?;
         // SAFETY: the output is at least as long, which was checked above; the rest is guaranteed by the caller.
         unsafe { self.write_at(0, reply) }?;
         Ok(reply.len())
@@ -307,6 +336,12 @@ impl<'a> IrpData<'a> {
         unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         Ok(())
     }
+}
+
+/// Returns whether an address is in the part of the address space that each process has to itself, the lower half. As numbers with a sign,
+/// the addresses of the system are negative.
+fn is_of_a_process(address: *mut c_void) -> bool {
+    address.addr().cast_signed() > 0
 }
 
 impl Parameters {

@@ -164,8 +164,9 @@ impl<R: Record> IrpView<R> {
                 "an input of more than 1,024 bytes is too large for a kernel stack: use `input_ref`"
             );
         }
-        T::read_from_bytes(self.data().input_of(size_of::<T>())?)
-            .map_err(|_| Error::INFO_LENGTH_MISMATCH)
+        let input = self.data().input_of(size_of::<T>())?;
+        // SAFETY: the input has the size of a `T`, which can have any bytes.
+        Ok(unsafe { input.as_ptr().cast::<T>().read_unaligned() })
     }
 
     /// Returns a reference to the request's input in the system buffer.
@@ -195,10 +196,7 @@ impl<R: Record> IrpView<R> {
     /// # Errors
     /// `STATUS_BUFFER_TOO_SMALL` if it has not; `STATUS_INVALID_DEVICE_REQUEST` if the driver cannot write to it.
     pub fn output<T: IntoBytes>(&self) -> Result<(), Error> {
-        if self.data().output_length()? < size_of::<T>() {
-            return Err(Error::BUFFER_TOO_SMALL);
-        }
-        Ok(())
+        self.data().check_output(size_of::<T>())
     }
 
     /// Returns the driver's record.

@@ -1,5 +1,5 @@
 //! The IRPs of a queue by key, in a treap: finding, inserting and removing an IRP takes O(log n) steps for any
-//! choice of keys.
+//! choice of keys. A removal takes a constant number on average, since it starts at the node.
 //!
 //! A treap is a search tree by key and a heap by random priority, which keeps it balanced: the depth of 100,000
 //! nodes is about 40. A user cannot choose keys that make it deeper, since the priorities do not depend on the keys
@@ -27,6 +27,8 @@ pub(crate) struct KeyNode {
     irp: *mut nt::IRP,
     /// The value of argument 4 of the IRP before it pointed to this node. A lower driver may use it.
     argument4: *mut c_void,
+    /// NULL in the root.
+    parent: *mut KeyNode,
     /// In a spare node, the next one.
     less: *mut KeyNode,
     greater: *mut KeyNode,
@@ -41,6 +43,7 @@ impl KeyNode {
             priority: 0,
             irp: null_mut(),
             argument4: null_mut(),
+            parent: null_mut(),
             less: null_mut(),
             greater: null_mut(),
         }? Error))?;
@@ -121,25 +124,30 @@ impl KeyIndex {
         new.argument4 = argument4;
         new.place = (key, self.inserted);
         new.priority = mix(node.addr() as u64 ^ self.inserted);
+        new.parent = null_mut();
         let mut at = &mut self.root;
         // SAFETY: by the invariant.
         while let Some(above) = unsafe { at.as_mut() } {
             if above.priority < new.priority {
                 break;
             }
+            new.parent = above;
             at = above.towards(new.place);
         }
         // The node replaces the subtree at that position, which is split into the nodes below and above it.
         let mut rest = core::mem::replace(at, node);
         let (mut less, mut greater) = (&mut new.less, &mut new.greater);
+        let (mut parent_of_less, mut parent_of_greater) = (node, node);
         // SAFETY: by the invariant.
         while let Some(below) = unsafe { rest.as_mut() } {
             if below.place < new.place {
                 *less = rest;
+                below.parent = core::mem::replace(&mut parent_of_less, rest);
                 less = &mut below.greater;
                 rest = *less;
             } else {
                 *greater = rest;
+                below.parent = core::mem::replace(&mut parent_of_greater, rest);
                 greater = &mut below.less;
                 rest = *greater;
             }
@@ -169,33 +177,38 @@ impl KeyIndex {
     unsafe fn unlink(&mut self, node: *mut KeyNode) {
         // SAFETY: the node is valid by the invariant.
         let removed = unsafe { &*node };
-        let (place, mut less, mut greater) = (removed.place, removed.less, removed.greater);
-        let mut at = &mut self.root;
-        while !core::ptr::eq(*at, node) {
-            // SAFETY: by the invariant.
-            let Some(above) = (unsafe { at.as_mut() }) else {
-                return;
-            };
-            at = above.towards(place);
-        }
+        let (place, mut parent) = (removed.place, removed.parent);
+        let (mut less, mut greater) = (removed.less, removed.greater);
+        // SAFETY: by the invariant.
+        let mut at = match unsafe { parent.as_mut() } {
+            Some(parent) => parent.towards(place),
+            None => &mut self.root,
+        };
         // Merges its two subtrees at its position.
         loop {
             // SAFETY: by the invariant.
             let Some(one) = (unsafe { less.as_mut() }) else {
                 *at = greater;
+                // SAFETY: as above.
+                if let Some(other) = unsafe { greater.as_mut() } {
+                    other.parent = parent;
+                }
                 return;
             };
             // SAFETY: as above; no node is a child on both sides.
             let Some(other) = (unsafe { greater.as_mut() }) else {
                 *at = less;
+                one.parent = parent;
                 return;
             };
             if one.priority > other.priority {
                 *at = less;
+                one.parent = core::mem::replace(&mut parent, less);
                 at = &mut one.greater;
                 less = *at;
             } else {
                 *at = greater;
+                other.parent = core::mem::replace(&mut parent, greater);
                 at = &mut other.less;
                 greater = *at;
             }
@@ -268,6 +281,7 @@ mod tests {
         for (child, is_less) in [(node.less, true), (node.greater, false)] {
             // SAFETY: as above.
             if let Some(child) = unsafe { child.as_ref() } {
+                assert!(core::ptr::eq(child.parent, node));
                 assert_eq!(child.place < node.place, is_less);
                 assert!(child.priority <= node.priority);
             }
@@ -303,6 +317,9 @@ mod tests {
                 model.remove(&place);
                 // SAFETY: the node is in the index, and was in the model.
                 unsafe { index.remove(node) };
+            }
+            if step.is_power_of_two() {
+                depth(index.root);
             }
             let expected = model.range((key, 0)..=(key, u64::MAX)).next();
             assert_eq!(index.first(key), expected.map(|(&(_, step), _)| irp(step)));

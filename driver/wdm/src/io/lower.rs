@@ -30,6 +30,11 @@ impl ControlCode {
     pub const unsafe fn new(code: u32) -> Self {
         Self(code)
     }
+
+    /// The operation of a device control with this code.
+    pub(super) const fn operation(self, major: usize) -> Operation {
+        Operation::Control(major, self.0)
+    }
 }
 
 /// The device below a driver's own, to which it sends requests (`IoAllocateIrp`, `IoBuildDeviceIoControlRequest`).
@@ -37,6 +42,8 @@ impl ControlCode {
 /// A request is sent at once, and the thread waits until it is completed. It holds the remove lock of the driver's own device,
 /// so the device below stays. The lower driver gets copies of the buffers, in the nonpaged pool: in the system buffer, by an MDL, or by
 /// their addresses, as its device or the I/O control code demands.
+///
+/// To send a request without waiting for it, make a [`LowerIrp`](crate::LowerIrp).
 ///
 /// Without a timeout, the thread waits until the lower driver completes the request, at the latest when the device is removed. A
 /// [`Thread`](crate::Thread) that has to stop earlier passes a timeout, and checks between its requests whether it is stopping.
@@ -157,7 +164,7 @@ impl Lower {
         timeout: Option<Duration>,
         irql: &mut PassiveLevel,
     ) -> Result<usize, Error> {
-        let operation = Operation::Control(nt::IRP_MJ_DEVICE_CONTROL, code.0);
+        let operation = code.operation(nt::IRP_MJ_DEVICE_CONTROL);
         self.send(operation, input, output, timeout, irql)
     }
 
@@ -180,7 +187,7 @@ impl Lower {
         timeout: Option<Duration>,
         irql: &mut PassiveLevel,
     ) -> Result<usize, Error> {
-        let operation = Operation::Control(nt::IRP_MJ_INTERNAL_DEVICE_CONTROL, code.0);
+        let operation = code.operation(nt::IRP_MJ_INTERNAL_DEVICE_CONTROL);
         self.send(operation, input, output, timeout, irql)
     }
 

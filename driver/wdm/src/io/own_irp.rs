@@ -1,10 +1,10 @@
-//! IRPs that a driver makes: their buffers, and one exchange with the driver below.
+//! IRPs that a driver makes: their buffers, and an exchange with the driver below.
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::{
     alloc::Layout,
     mem::MaybeUninit,
-    ptr::{NonNull, null_mut},
+    ptr::{NonNull, null_mut, slice_from_raw_parts_mut},
     time::Duration,
 };
 
@@ -45,6 +45,176 @@ impl Operation {
             _ => Method::Neither,
         }
     }
+
+    /// Fills in the buffer of a request: copies the input of a device control with one buffer. Fails if the buffer is too short.
+    ///
+    /// # Safety
+    /// `lower` is a device object that stays valid during the call.
+    pub(super) unsafe fn fill(
+        self,
+        lower: *mut nt::DEVICE_OBJECT,
+        input: &[u8],
+        lengths: (usize, usize),
+        buffer: &mut [u8],
+    ) -> Result<(), Error> {
+        // SAFETY: guaranteed by the caller.
+        let has_both = self.has_both(self.method(unsafe { (*lower).Flags }));
+        let input_length = if has_both { 0 } else { lengths.0 };
+        if input_length.max(lengths.1) > buffer.len() {
+            return Err(Error::INVALID_PARAMETER);
+        }
+        if !has_both {
+            for (byte, input) in buffer.iter_mut().zip(input) {
+                *byte = *input;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether there are two buffers: those of a device control, unless one is used for both directions.
+    fn has_both(self, method: Method) -> bool {
+        matches!(self, Self::Control(..)) && method != Method::Buffered
+    }
+}
+
+/// An IRP that is filled in for the driver below, with the buffers that only it uses. Dropping it frees it: the caller owns it then.
+pub(super) struct OwnIrp {
+    irp: *mut nt::IRP,
+    operation: Operation,
+    /// The number of bytes that can be transferred.
+    room: usize,
+    // Dropped after the IRP is freed.
+    _mdl: Option<Mdl>,
+    _second: Option<Buffer>,
+}
+
+impl OwnIrp {
+    /// Makes an IRP. `data` is the buffer of what is transferred, and `input` that of a device control which has its input in `data` if its
+    /// method is `METHOD_BUFFERED`.
+    ///
+    /// # Safety
+    /// `lower` is a device object that stays valid during the call. `data` is long enough for the output and, except for a device control
+    /// with two buffers, for the input; it stays valid as long as the `OwnIrp`. The IRQL is at most `DISPATCH_LEVEL`.
+    pub(super) unsafe fn new(
+        lower: *mut nt::DEVICE_OBJECT,
+        operation: Operation,
+        data: &Buffer,
+        input: &[u8],
+        lengths: (usize, usize),
+    ) -> Result<Self, Error> {
+        let length = |length| u32::try_from(length).map_err(|_| Error::INVALID_PARAMETER);
+        let (input_length, output_length) = (length(lengths.0)?, length(lengths.1)?);
+        // SAFETY: guaranteed by the caller.
+        let method = operation.method(unsafe { (*lower).Flags });
+        let has_both = operation.has_both(method);
+        let second = has_both.then(|| Buffer::new(input, 0)).transpose()?;
+        let second_start = second.as_ref().map_or(null_mut(), Buffer::start);
+        let room = match operation {
+            Operation::Write(_) => input_length,
+            _ => output_length,
+        };
+        let mdl = match method {
+            Method::Direct if room != 0 => Some(Mdl::new(data, room)?),
+            _ => None,
+        };
+        // SAFETY: guaranteed by the caller.
+        let stack_size = unsafe { (*lower).StackSize };
+        // SAFETY: the IRQL is at most DISPATCH_LEVEL.
+        let irp = unsafe { nt::IoAllocateIrp(stack_size, 0) };
+        if irp.is_null() {
+            return Err(Error::INSUFFICIENT_RESOURCES);
+        }
+        // SAFETY: the IRP has a stack location for the lower driver.
+        let stack = unsafe { nt::IoGetNextIrpStackLocation(irp) };
+        match operation {
+            Operation::Control(major, code) => {
+                let parameters = IoControl {
+                    code,
+                    input_length,
+                    output_length,
+                };
+                // SAFETY: this thread owns the IRP, whose next stack location this is.
+                unsafe { nt::set_io_control(stack, major, parameters) };
+            }
+            Operation::Read(offset) => {
+                let length = output_length;
+                // SAFETY: as above.
+                unsafe { nt::set_transfer(stack, nt::IRP_MJ_READ, Transfer { length, offset }) };
+            }
+            Operation::Write(offset) => {
+                let length = input_length;
+                // SAFETY: as above.
+                unsafe { nt::set_transfer(stack, nt::IRP_MJ_WRITE, Transfer { length, offset }) };
+            }
+        }
+        match method {
+            // SAFETY: this thread owns the IRP.
+            Method::Buffered => unsafe { nt::set_system_buffer(irp, data.start()) },
+            Method::Direct => {
+                // SAFETY: as above. A read or a write has no second buffer.
+                unsafe { nt::set_system_buffer(irp, second_start) };
+                let mdl = mdl.as_ref().map_or(null_mut(), |mdl| mdl.0);
+                // SAFETY: as above.
+                unsafe { nt::set_mdl(irp, mdl) };
+            }
+            Method::Neither => {
+                // SAFETY: as above.
+                unsafe { nt::set_user_buffer(irp, data.start()) };
+                if has_both {
+                    // SAFETY: as above, and the parameters are those of a device control.
+                    unsafe { nt::set_type3_input(stack, second_start) };
+                }
+            }
+        }
+        Ok(Self {
+            irp,
+            operation,
+            // On all targets, a `u32` fits.
+            room: room as usize,
+            _mdl: mdl,
+            _second: second,
+        })
+    }
+
+    /// The IRP, which this owns unless the lower drivers do.
+    pub(super) const fn irp(&self) -> *mut nt::IRP {
+        self.irp
+    }
+
+    /// Returns the end of the request: its status, the number of bytes that were transferred, and how many of them are output.
+    ///
+    /// # Safety
+    /// The lower drivers have completed the IRP.
+    pub(super) unsafe fn end(&self) -> End {
+        // SAFETY: guaranteed by the caller.
+        let result = Error::check(unsafe { nt::irp::status(self.irp) });
+        // SAFETY: as above. The lower driver may have returned any number.
+        let count = unsafe { nt::irp::information(self.irp) }.min(self.room);
+        let has_failed = result.is_err_and(|error| NtStatus::from(error).is_error());
+        let has_output = !has_failed && !matches!(self.operation, Operation::Write(_));
+        End {
+            result,
+            count,
+            output: if has_output { count } else { 0 },
+        }
+    }
+}
+
+impl Drop for OwnIrp {
+    fn drop(&mut self) {
+        // SAFETY: the caller owns the IRP, which no other code uses any more. The IRQL is at most DISPATCH_LEVEL.
+        unsafe { nt::IoFreeIrp(self.irp) };
+    }
+}
+
+/// How a request has ended.
+#[derive(Clone, Copy)]
+pub(super) struct End {
+    pub(super) result: Result<(), Error>,
+    /// The number of bytes that were transferred.
+    pub(super) count: usize,
+    /// The number of bytes of output.
+    pub(super) output: usize,
 }
 
 /// Sends a request and waits for its end. All of its buffers are copies in the nonpaged pool, which stay until then.
@@ -59,99 +229,26 @@ pub(super) unsafe fn exchange(
     timeout: Option<Duration>,
     irql: &mut PassiveLevel,
 ) -> Result<usize, Error> {
-    let length = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| Error::INVALID_PARAMETER);
-    let (input_length, output_length) = (length(input)?, length(output)?);
     // SAFETY: guaranteed by the caller.
-    let flags = unsafe { (*lower).Flags };
-    let method = operation.method(flags);
-    let is_control = matches!(operation, Operation::Control(..));
-    // What comes back is in `data`. A device control has a second buffer, unless one is used for both directions.
-    let has_both = is_control && method != Method::Buffered;
-    let data = if has_both {
+    let method = operation.method(unsafe { (*lower).Flags });
+    // What comes back is in `data`.
+    let data = if operation.has_both(method) {
         Buffer::new(output, 0)?
     } else {
         Buffer::new(input, output.len())?
     };
-    let second = if has_both {
-        Some(Buffer::new(input, 0)?)
-    } else {
-        None
-    };
-    let second = second.as_ref().map_or(null_mut(), Buffer::start);
-    let mdl = match method {
-        Method::Direct if data.length != 0 => Some(Mdl::new(&data)?),
-        _ => None,
-    };
-    // SAFETY: guaranteed by the caller.
-    let stack_size = unsafe { (*lower).StackSize };
-    // SAFETY: the IRQL is PASSIVE_LEVEL.
-    let irp = unsafe { nt::IoAllocateIrp(stack_size, 0) };
-    if irp.is_null() {
-        return Err(Error::INSUFFICIENT_RESOURCES);
-    }
-    // SAFETY: the IRP has a stack location for the lower driver.
-    let stack = unsafe { nt::IoGetNextIrpStackLocation(irp) };
-    match operation {
-        Operation::Control(major, code) => {
-            let parameters = IoControl {
-                code,
-                input_length,
-                output_length,
-            };
-            // SAFETY: this thread owns the IRP, whose next stack location this is.
-            unsafe { nt::set_io_control(stack, major, parameters) };
-        }
-        Operation::Read(offset) => {
-            let length = output_length;
-            // SAFETY: as above.
-            unsafe { nt::set_transfer(stack, nt::IRP_MJ_READ, Transfer { length, offset }) };
-        }
-        Operation::Write(offset) => {
-            let length = input_length;
-            // SAFETY: as above.
-            unsafe { nt::set_transfer(stack, nt::IRP_MJ_WRITE, Transfer { length, offset }) };
-        }
-    }
-    match method {
-        // SAFETY: this thread owns the IRP.
-        Method::Buffered => unsafe { nt::set_system_buffer(irp, data.start()) },
-        Method::Direct => {
-            // SAFETY: as above. A read or a write has no second buffer.
-            unsafe { nt::set_system_buffer(irp, second) };
-            let mdl = mdl.as_ref().map_or(null_mut(), |mdl| mdl.0);
-            // SAFETY: as above.
-            unsafe { nt::set_mdl(irp, mdl) };
-        }
-        Method::Neither => {
-            // SAFETY: as above.
-            unsafe { nt::set_user_buffer(irp, data.start()) };
-            if has_both {
-                // SAFETY: as above, and the parameters are those of a device control.
-                unsafe { nt::set_type3_input(stack, second) };
-            }
-        }
-    }
+    let lengths = (input.len(), output.len());
+    // SAFETY: guaranteed by the caller; the IRQL is PASSIVE_LEVEL, and `data` is dropped after the IRP.
+    let own = unsafe { OwnIrp::new(lower, operation, &data, input, lengths) }?;
     // SAFETY: this thread owns the IRP, which is filled in, and `lower` stays valid.
-    let in_time = unsafe { send_and_wait(lower, irp, timeout, irql) };
+    let in_time = unsafe { send_and_wait(lower, own.irp(), timeout, irql) };
     // SAFETY: this thread owns the IRP again.
-    let status = unsafe { nt::irp::status(irp) };
-    // SAFETY: as above.
-    let information = unsafe { nt::irp::information(irp) };
-    // SAFETY: as above, and the IRP is not used any more.
-    unsafe { nt::IoFreeIrp(irp) };
-    let result = Error::check(status);
-    let has_failed = result.is_err_and(|error| NtStatus::from(error).is_error());
-    let room = match operation {
-        Operation::Write(_) => input.len(),
-        _ => output.len(),
-    };
-    // The lower driver may have returned any number.
-    let count = information.min(room);
-    if !has_failed && !matches!(operation, Operation::Write(_)) {
-        data.copy_to(&mut output[..count]);
+    let end = unsafe { own.end() };
+    if let Some(output) = output.get_mut(..end.output) {
+        data.copy_to(output);
     }
-    match result {
-        Ok(()) => Ok(count),
+    match end.result {
+        Ok(()) => Ok(end.count),
         Err(Error::CANCELLED) if !in_time => Err(Error::IO_TIMEOUT),
         Err(error) => Err(error),
     }
@@ -191,7 +288,7 @@ unsafe fn send_and_wait(
 }
 
 /// A buffer in the nonpaged pool.
-struct Buffer {
+pub(super) struct Buffer {
     start: NonNull<u8>,
     length: usize,
     layout: Layout,
@@ -199,7 +296,7 @@ struct Buffer {
 
 impl Buffer {
     /// Allocates a buffer with a copy of some bytes, and zeros after them up to `length` bytes.
-    fn new(bytes: &[u8], length: usize) -> Result<Self, Error> {
+    pub(super) fn new(bytes: &[u8], length: usize) -> Result<Self, Error> {
         let length = bytes.len().max(length);
         let layout = Layout::from_size_align(length.max(1), nt::MEMORY_ALLOCATION_ALIGNMENT)
             .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
@@ -217,6 +314,11 @@ impl Buffer {
 
     const fn start(&self) -> *mut core::ffi::c_void {
         self.start.as_ptr().cast()
+    }
+
+    /// The bytes. Whoever owns the request accesses them.
+    pub(super) const fn bytes(&self) -> *mut [u8] {
+        slice_from_raw_parts_mut(self.start.as_ptr(), self.length)
     }
 
     /// Copies from the start of the buffer. `output` is not longer than the buffer.
@@ -240,11 +342,10 @@ impl Drop for Buffer {
 struct Mdl(*mut nt::MDL);
 
 impl Mdl {
-    /// Makes the MDL of a buffer, which is not empty and stays as long as the MDL (`IoAllocateMdl`,
+    /// Makes the MDL of the start of a buffer, which is not empty and stays as long as the MDL (`IoAllocateMdl`,
     /// `MmBuildMdlForNonPagedPool`).
-    fn new(buffer: &Buffer) -> Result<Self, Error> {
-        let length = u32::try_from(buffer.length).map_err(|_| Error::INVALID_PARAMETER)?;
-        // SAFETY: the IRQL is PASSIVE_LEVEL, and no IRP gets the MDL yet.
+    fn new(buffer: &Buffer, length: u32) -> Result<Self, Error> {
+        // SAFETY: the IRQL is at most DISPATCH_LEVEL, and no IRP gets the MDL yet.
         let mdl = unsafe { nt::IoAllocateMdl(buffer.start(), length, 0, 0, null_mut()) };
         if mdl.is_null() {
             return Err(Error::INSUFFICIENT_RESOURCES);

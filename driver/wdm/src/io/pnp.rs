@@ -8,6 +8,7 @@
 //! | `SURPRISE_REMOVAL` | disables the interface, completes all queued requests | passed on |
 //! | `REMOVE_DEVICE` | the same; after the last request is completed, frees, detaches and deletes the device | passed on |
 //! | `QUERY_STOP_DEVICE`, `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | none: the device has no resources | passed on |
+//! | `QUERY_CAPABILITIES` | if the device may be removed by surprise, waits for the lower drivers and adds that | completed |
 //! | any other | none | passed on |
 //!
 //! The PnP manager sends a device one of these at a time.
@@ -203,7 +204,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
             let status = unsafe { complete(irp, started.map_or_else(Error::to_raw, |()| lower)) };
             // No power request is sent before the device is started.
             if started.is_ok() {
-                extension.object.power().started(&extension.object);
+                Power::started(&extension.object);
             }
             status
         }
@@ -245,6 +246,21 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE => {
             // SAFETY: this routine owns the IRP.
             unsafe { succeed_and_pass_down(extension.lower(), irp) }
+        }
+        nt::IRP_MN_QUERY_CAPABILITIES if D::SURPRISE_REMOVAL_OK => {
+            // SAFETY: this routine owns the IRP.
+            let status = unsafe { forward_and_wait(extension.lower(), irp, irql) };
+            // SAFETY: this routine owns the IRP again.
+            let added =
+                status < 0 || unsafe { nt::irp::add_capabilities(irp, nt::SURPRISE_REMOVAL_OK) };
+            // A driver fails the request if it does not know the version of the structure.
+            let status = if added {
+                status
+            } else {
+                nt::STATUS_UNSUCCESSFUL
+            };
+            // SAFETY: as above.
+            unsafe { complete(irp, status) }
         }
         // SAFETY: this routine owns the IRP.
         nt::IRP_MN_DEVICE_USAGE_NOTIFICATION if unsafe { nt::irp::usage_in_path(irp) } => {

@@ -8,14 +8,15 @@
 //! | `SET_POWER` to a sleeping state, for the owner of the power policy | tells the device, waits for the lower drivers, requests D3 | completed after D3 is entered |
 //! | any other | none | passed on |
 //!
-//! If the device was removed by surprise, every request is passed on, and the device is not called.
+//! If the device was removed by surprise, every request is passed on, and the device is not called. After `IRP_MN_REMOVE_DEVICE` was
+//! passed down, every request fails with `STATUS_DELETE_PENDING`.
 //!
 //! WDK: [Passing Power IRPs](https://learn.microsoft.com/windows-hardware/drivers/kernel/passing-power-irps).
 
 use core::ffi::c_void;
 
 use crate::{
-    Device, DeviceObject, Error, NtStatus,
+    Device, Error, NtStatus,
     io::{
         dispatch::complete_unheld,
         extension::Extension,
@@ -122,6 +123,16 @@ pub(crate) unsafe extern "C" fn power<D: Device>(
         // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
+    let lower = match extension.lower_for_request() {
+        Ok(lower) => lower,
+        Err(error) => {
+            // SAFETY: as above.
+            let status = unsafe { complete_unheld(irp, error.into()) };
+            // SAFETY: the hold was acquired above.
+            unsafe { Extension::release(object, irp) };
+            return status;
+        }
+    };
     // SAFETY: the state is a `D`; the IRP's hold keeps it until it is released.
     let device = unsafe { extension.device::<D>() };
     // SAFETY: the caller guarantees the IRQL, and this driver holds no spin lock.
@@ -132,44 +143,36 @@ pub(crate) unsafe extern "C" fn power<D: Device>(
     let state = PowerState::new(unsafe { nt::irp::power(irp) });
     let status = match (minor, state) {
         // A driver whose device is gone goes on to pass power requests down. SAFETY: this routine owns the IRP.
-        _ if extension.is_gone() => unsafe { pass_down(extension.lower(), irp) },
+        _ if extension.is_gone() => unsafe { pass_down(lower, irp) },
         (nt::IRP_MN_QUERY_POWER, Some(state)) => match device.query_power(state, irql) {
             // SAFETY: this routine owns the IRP.
-            Ok(()) => unsafe { pass_down(extension.lower(), irp) },
+            Ok(()) => unsafe { pass_down(lower, irp) },
             // SAFETY: as above, and no spin lock is held.
             Err(error) => unsafe { complete(irp, error.to_raw()) },
         },
         (nt::IRP_MN_SET_POWER, Some(state)) if state.is_working() => {
             // SAFETY: this routine owns the IRP, and gives it up with its hold, which the completion routine releases.
-            return unsafe {
-                forward_with(
-                    extension.lower(),
-                    irp,
-                    powered_up::<D>,
-                    core::ptr::null_mut(),
-                )
-            };
-        }
-        (nt::IRP_MN_SET_POWER, Some(state @ PowerState::System(_)))
-            if extension.object.power().is_owned() =>
-        {
-            device.set_power(state, irql);
-            // SAFETY: this routine owns the IRP, so no other thread can complete it before it is marked.
-            unsafe { nt::irp::IoMarkIrpPending(irp) };
-            let routine = lower_drivers_sleep;
-            // SAFETY: this routine owns the IRP, and gives it up with its hold, which is released when it is completed.
-            let _ = unsafe { forward_with(extension.lower(), irp, routine, core::ptr::null_mut()) };
-            return nt::STATUS_PENDING;
+            return unsafe { forward_with(lower, irp, powered_up::<D>, core::ptr::null_mut()) };
         }
         (nt::IRP_MN_SET_POWER, Some(state)) => {
-            device.set_power(state, irql);
+            // The page of PoSetPowerState says that a driver calls it before the device leaves D0.
             // SAFETY: the IRP's hold keeps the device object.
             unsafe { report(object, state) };
+            device.set_power(state, irql);
+            if let PowerState::System(_) = state
+                && let Some(routine) = extension.object.power().lower_drivers_sleep()
+            {
+                // SAFETY: this routine owns the IRP, so no other thread can complete it before it is marked.
+                unsafe { nt::irp::IoMarkIrpPending(irp) };
+                // SAFETY: this routine owns the IRP, and gives it up with its hold, which is released when it is completed.
+                let _ = unsafe { forward_with(lower, irp, routine, core::ptr::null_mut()) };
+                return nt::STATUS_PENDING;
+            }
             // SAFETY: this routine owns the IRP.
-            unsafe { pass_down(extension.lower(), irp) }
+            unsafe { pass_down(lower, irp) }
         }
         // SAFETY: as above.
-        _ => unsafe { pass_down(extension.lower(), irp) },
+        _ => unsafe { pass_down(lower, irp) },
     };
     // SAFETY: the hold was acquired above.
     unsafe { Extension::release(object, irp) };
@@ -216,31 +219,6 @@ unsafe extern "C" fn powered_up<D: Device>(
     // SAFETY: the IRP's hold, which only this call releases, has kept the device until now.
     unsafe { Extension::release(object, irp) };
     nt::STATUS_SUCCESS
-}
-
-/// The completion routine of a request to enter a sleeping state, which the owner of the power policy completes when the device is
-/// in D3.
-///
-/// # Safety
-/// As for [`powered_up`]. The dispatch routine has marked the IRP pending.
-unsafe extern "C" fn lower_drivers_sleep(
-    object: *mut nt::DEVICE_OBJECT,
-    irp: *mut nt::IRP,
-    _context: *mut c_void,
-) -> i32 {
-    // SAFETY: this routine owns the IRP until it returns.
-    if Error::check(unsafe { nt::irp::status(irp) }).is_err() {
-        // SAFETY: the IRP's hold, which only this call releases, has kept the device until now.
-        unsafe { Extension::release(object, irp) };
-        return nt::STATUS_SUCCESS;
-    }
-    // SAFETY: the IRP's hold keeps the device object.
-    let extension = unsafe { Extension::of(object) };
-    // A reference of its own, since the IRP's hold may be released during the call below.
-    let object = DeviceObject::clone(&extension.object);
-    // SAFETY: this routine owns the IRP and gives it up. The power manager sends one such IRP at a time.
-    unsafe { Power::system_sleeps(&object, irp) };
-    nt::STATUS_MORE_PROCESSING_REQUIRED
 }
 
 /// Tells the power manager the state of a device (`PoSetPowerState`).

@@ -9,7 +9,7 @@
 use core::{
     cell::UnsafeCell,
     ffi::c_void,
-    mem::{ManuallyDrop, offset_of},
+    mem::{ManuallyDrop, MaybeUninit, offset_of},
     ptr::{NonNull, from_ref, null_mut},
     sync::atomic::Ordering,
 };
@@ -18,7 +18,7 @@ use nt::atomic::{AtomicPtr, AtomicUsize};
 
 use crate::{
     DeviceObject, DevicePowerState, Error, NewDevice, PassiveLevel, Record,
-    io::{device_object::Deferred, extension::Extension},
+    io::{device_object::Deferred, extension::Extension, forward::CompletionRoutine},
     ke::irql::NoSpinLockHeld,
 };
 
@@ -76,7 +76,8 @@ impl PowerPolicy {
     /// Any.
     #[must_use]
     pub fn new(device: &mut NewDevice) -> Self {
-        device.power().change(|state| state | OWNER);
+        let owner = from_ref(&OWNER).cast_mut();
+        device.power().owner.store(owner, Ordering::Relaxed);
         Self(DeviceObject::clone(device))
     }
 
@@ -135,22 +136,35 @@ unsafe impl Record for PowerReference {
     }
 }
 
-/// The driver owns the policy.
-const OWNER: usize = 1;
+/// The routines of the driver that owns the policy. A driver that makes no [`PowerPolicy`] does not contain them.
+struct Owner {
+    started: fn(&DeviceObject),
+    removed: fn(&DeviceObject),
+    system_works: fn(&DeviceObject),
+    lower_drivers_sleep: CompletionRoutine,
+}
+
+static OWNER: Owner = Owner {
+    started,
+    removed,
+    system_works,
+    lower_drivers_sleep,
+};
+
 /// The device is started, and not removed.
-const STARTED: usize = 1 << 1;
+const STARTED: usize = 1;
 /// The device is in D0, or entered it last.
-const ON: usize = 1 << 2;
+const ON: usize = 1 << 1;
 /// A request for a state of the device is under way.
-const SENT: usize = 1 << 3;
+const SENT: usize = 1 << 2;
 /// The system sleeps, or is about to.
-const ASLEEP: usize = 1 << 4;
+const ASLEEP: usize = 1 << 3;
 /// A request for a sleeping state of the system is to be completed when the device is in D3.
-const OWES: usize = 1 << 5;
+const OWES: usize = 1 << 4;
 /// The link is on the list of the device object.
-const DEFERRED: usize = 1 << 6;
+const DEFERRED: usize = 1 << 5;
 /// The last request has failed. None is sent until something changes.
-const FAILED: usize = 1 << 7;
+const FAILED: usize = 1 << 6;
 /// One reference.
 const REFERENCE: usize = 1 << 32;
 
@@ -167,7 +181,7 @@ impl Next {
         let is_right = should_be_on == (state & ON != 0);
         if state & SENT != 0 {
             Self::Nothing
-        } else if state & (OWNER | STARTED) == OWNER | STARTED && state & FAILED == 0 && !is_right {
+        } else if state & (STARTED | FAILED) == STARTED && !is_right {
             Self::Request(if should_be_on {
                 DevicePowerState::D0
             } else {
@@ -197,23 +211,54 @@ impl Next {
 /// * While `OWES` is set, `system_irp` is an IRP that the driver owns, with its hold.
 /// * While `DEFERRED` is set, `link` is on the device object's list; only the thread that sets the bit writes it.
 pub(crate) struct Power {
+    /// `OWNER` or NULL.
+    owner: AtomicPtr<Owner>,
     state: AtomicUsize,
     system_irp: AtomicPtr<nt::IRP>,
-    link: UnsafeCell<Deferred>,
+    link: UnsafeCell<MaybeUninit<Deferred>>,
 }
 
 impl Power {
     pub(crate) const fn new() -> Self {
         Self {
+            owner: AtomicPtr::new(null_mut()),
             state: AtomicUsize::new(0),
             system_irp: AtomicPtr::new(null_mut()),
-            link: UnsafeCell::new(Deferred::new(deferred)),
+            link: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 
-    /// Returns whether the driver owns the policy.
-    pub(crate) fn is_owned(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & OWNER != 0
+    /// Returns the routines of the owner, if this driver is the one.
+    fn owner(&self) -> Option<&'static Owner> {
+        // SAFETY: the pointer is NULL, or that of a static.
+        unsafe { self.owner.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Returns the completion routine of a request to enter a sleeping state, if the driver owns the policy. The IRP is marked
+    /// pending, and the routine completes it when the device is in D3.
+    pub(crate) fn lower_drivers_sleep(&self) -> Option<CompletionRoutine> {
+        Some(self.owner()?.lower_drivers_sleep)
+    }
+
+    /// Records that the device was started and is in D0, unless nobody needs it.
+    pub(crate) fn started(object: &DeviceObject) {
+        if let Some(owner) = object.power().owner() {
+            (owner.started)(object);
+        }
+    }
+
+    /// Records that the device is removed. A request for a state of the system that waits is completed.
+    pub(crate) fn removed(object: &DeviceObject) {
+        if let Some(owner) = object.power().owner() {
+            (owner.removed)(object);
+        }
+    }
+
+    /// Records that the system works.
+    pub(crate) fn system_works(object: &DeviceObject) {
+        if let Some(owner) = object.power().owner() {
+            (owner.system_works)(object);
+        }
     }
 
     /// Changes the state; returns the old one.
@@ -243,9 +288,12 @@ impl Power {
         };
         let old = self.change(marked);
         if old & DEFERRED == 0 && marked(old) & DEFERRED != 0 {
+            let link = self.link.get();
+            // SAFETY: this thread has set the bit, so the link is on no list, and no other thread uses it.
+            unsafe { link.write(MaybeUninit::new(Deferred::new(deferred))) };
             // SAFETY: the link is inside the block, so it is not NULL.
-            let link = unsafe { NonNull::new_unchecked(self.link.get()) };
-            // SAFETY: this thread has set the bit, so the link is on no list. The block lives until the list is empty.
+            let link = unsafe { NonNull::new_unchecked(link.cast()) };
+            // SAFETY: the link was just initialised. The block lives until the list is empty.
             unsafe { object.defer(link) };
         }
     }
@@ -254,35 +302,48 @@ impl Power {
     fn tag(&self) -> *mut nt::IRP {
         from_ref(self).cast_mut().cast()
     }
+}
 
-    /// Records that the device was started and is in D0, unless nobody needs it.
-    pub(crate) fn started(&self, object: &DeviceObject) {
-        self.change_and_defer(object, |state| (state | STARTED | ON) & !(ASLEEP | FAILED));
-    }
+fn started(object: &DeviceObject) {
+    let on = |state| (state | STARTED | ON) & !(ASLEEP | FAILED);
+    object.power().change_and_defer(object, on);
+}
 
-    /// Records that the device is removed. A request for a state of the system that waits is completed.
-    pub(crate) fn removed(object: &DeviceObject) {
-        object.power().change(|state| state & !STARTED);
-        let _ = step(object);
-    }
+fn removed(object: &DeviceObject) {
+    object.power().change(|state| state & !STARTED);
+    let _ = step(object);
+}
 
-    /// Records that the system works.
-    pub(crate) fn system_works(object: &DeviceObject) {
-        object.power().change(|state| state & !(ASLEEP | FAILED));
-        let _ = step(object);
-    }
+fn system_works(object: &DeviceObject) {
+    object.power().change(|state| state & !(ASLEEP | FAILED));
+    let _ = step(object);
+}
 
-    /// Records that the system is about to sleep, and completes the request for it when the device is in D3.
-    ///
-    /// # Safety
-    /// The caller owns the IRP, which the lower drivers have completed with success, and gives it up with its hold. There is at most
-    /// one such IRP at a time. The IRQL is at most `DISPATCH_LEVEL`, and no spin lock is held.
-    pub(crate) unsafe fn system_sleeps(object: &DeviceObject, irp: *mut nt::IRP) {
-        let power = object.power();
-        power.system_irp.store(irp, Ordering::Relaxed);
-        power.change(|state| (state | ASLEEP | OWES) & !FAILED);
-        let _ = step(object);
+/// Completes a request to enter a sleeping state when the device is in D3. The power manager sends one such request at a time.
+///
+/// # Safety
+/// Called by the I/O manager, once, at most at `DISPATCH_LEVEL`, with no spin lock held. The IRP has a hold, and the dispatch routine
+/// has marked it pending.
+unsafe extern "C" fn lower_drivers_sleep(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+    _context: *mut c_void,
+) -> i32 {
+    // SAFETY: this routine owns the IRP until it returns.
+    if Error::check(unsafe { nt::irp::status(irp) }).is_err() {
+        // SAFETY: the IRP's hold, which only this call releases, has kept the device until now.
+        unsafe { Extension::release(object, irp) };
+        return nt::STATUS_SUCCESS;
     }
+    // SAFETY: the IRP's hold keeps the device object.
+    let extension = unsafe { Extension::of(object) };
+    // A reference of its own, since the IRP's hold may be released in `step`.
+    let object = DeviceObject::clone(&extension.object);
+    let power = object.power();
+    power.system_irp.store(irp, Ordering::Relaxed);
+    power.change(|state| (state | ASLEEP | OWES) & !FAILED);
+    let _ = step(&object);
+    nt::STATUS_MORE_PROCESSING_REQUIRED
 }
 
 /// Does what the state demands. The caller holds no spin lock, at most at `DISPATCH_LEVEL`.

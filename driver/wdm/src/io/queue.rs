@@ -23,11 +23,7 @@ use self::{
 use crate::{
     Error, Handled, Irp, IrpView, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks, QueueOwner,
     Shared, SpinLock, SpinLockGuard,
-    io::{
-        device::{DeviceQueues, Internal},
-        file::Queued,
-        key_index::KeyNode,
-    },
+    io::{device::Internal, file::Queued, key_index::KeyNode, owned_queue::DeviceQueues},
     ke::{
         irql::{AtMostDispatch, NoSpinLockHeld},
         lock_order::{LockAfter, LockClass, OBJECT_LOCK_RANK, Unlocked},
@@ -233,15 +229,51 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::{IrpQueue, PassiveLevel, QueueCallbacks};
+    ///
+    /// /// Moves the requests that have waited for a setting to those that are being served.
+    /// fn resume<C: QueueCallbacks>(waiting: &IrpQueue<C>, served: &IrpQueue<C>, irql: &mut PassiveLevel) {
+    ///     while let Some(irp) = waiting.remove_first(irql) {
+    ///         served.insert_pended(irp, irql);
+    ///     }
+    /// }
+    /// ```
     pub fn insert_pended<L: NoSpinLockHeld>(&self, irp: PendedIrp<C::Record>, irql: &mut L) {
         // SAFETY: the caller owned the IRP, and the queue owns it now.
         unsafe { self.link_or_end(irp.into_raw(), End::Tail, irql) };
     }
 
-    /// Like [`IrpQueue::insert_pended`], but inserts the IRP at the head of the queue.
+    /// Like [`IrpQueue::insert_pended`], but inserts the IRP at the head of the queue (`IoCsqInsertIrpEx`).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::{Error, IrpQueue, NtStatus, PendedIrp, QueueCallbacks, irql::NoSpinLockHeld};
+    ///
+    /// /// Serves the first request, which waits again, as the first, if the device is busy.
+    /// fn serve<C: QueueCallbacks>(
+    ///     queue: &IrpQueue<C>,
+    ///     start: impl FnOnce(&PendedIrp<C::Record>) -> Result<(), Error>,
+    ///     irql: &mut impl NoSpinLockHeld,
+    /// ) {
+    ///     let Some(irp) = queue.remove_first(irql) else {
+    ///         return;
+    ///     };
+    ///     match start(&irp) {
+    ///         Ok(()) => irp.complete(NtStatus::SUCCESS, irql),
+    ///         Err(Error::DEVICE_BUSY) => queue.put_back(irp, irql),
+    ///         Err(error) => irp.complete(error, irql),
+    ///     }
+    /// }
+    /// ```
+    #[doc(alias = "IoCsqInsertIrpEx")]
     pub fn put_back<L: NoSpinLockHeld>(&self, irp: PendedIrp<C::Record>, irql: &mut L) {
         // SAFETY: the caller owned the IRP, and the queue owns it now.
         unsafe { self.link_or_end(irp.into_raw(), End::Head, irql) };

@@ -10,9 +10,24 @@
 /// # Examples
 ///
 /// ```
-/// use wdm::DeviceAccess;
+/// use pinned_init::PinInit;
+/// use wdm::{ControlDevice, Device, DeviceAccess, Error, NewDevice, PassiveLevel};
 ///
-/// const ACCESS: DeviceAccess = DeviceAccess::Everyone;
+/// /// A device that every user may open, since its driver checks what they ask for.
+/// struct Open;
+///
+/// impl ControlDevice for Open {
+///     const NAME: &str = "Open";
+///     const ACCESS: DeviceAccess = DeviceAccess::Everyone;
+/// }
+///
+/// impl Device for Open {
+///     type File = ();
+///
+///     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+///         Ok(Ok::<_, Error>(Self))
+///     }
+/// }
 /// ```
 #[doc(alias = "SDDL_DEVOBJ_SYS_ALL_ADM_ALL")]
 #[doc(alias = "IoCreateDeviceSecure")]

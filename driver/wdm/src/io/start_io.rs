@@ -7,7 +7,7 @@ use core::{cell::UnsafeCell, marker::PhantomData, ptr::NonNull};
 
 use nt::{
     irp::{self, IoMarkIrpPending, IoSetCancelRoutine},
-    list::{InitializeListHead, InsertTailList, RemoveEntryList},
+    list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList},
 };
 use pinned_init::{PinInit, pin_data, try_pin_init};
 
@@ -16,9 +16,9 @@ use crate::{
     QueueCallbacks, Shared,
     io::{
         cancel_lock::release_in_cancel_routine,
-        device::DeviceQueues,
         device_object::Deferred,
         file::{self, Queued},
+        owned_queue::DeviceQueues,
         queue_callbacks::end,
         refusal::Refusal,
     },
@@ -376,13 +376,16 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// # Safety
     /// The caller holds the cancel spin lock, and [`StartIoQueue::link`] inserted the IRP into this queue.
     unsafe fn unlink(&self, irp: *mut nt::IRP) {
-        let entry = irp::device_queue_entry(irp);
-        // SAFETY: the entry is on this queue or on none, which does not change while the lock is held.
-        let was_there = unsafe { nt::KeRemoveEntryDeviceQueue(self.queue.raw(), entry) };
-        if was_there != 0 {
-            // SAFETY: the lock is held.
-            unsafe { self.state() }.waiting -= 1;
+        // SAFETY: `link` inserted the entry into its file's list, or it is linked to itself; the lock is held.
+        if unsafe { IsListEmpty(irp::list_entry(irp)) } {
+            // It was removed already. Only one of two pages says that the routine leaves an empty queue busy.
+            return;
         }
+        let entry = irp::device_queue_entry(irp);
+        // SAFETY: the entry is on this queue, since it is on its file's list. The lock is held, so the IRQL is DISPATCH_LEVEL.
+        unsafe { nt::KeRemoveEntryDeviceQueue(self.queue.raw(), entry) };
+        // SAFETY: the lock is held.
+        unsafe { self.state() }.waiting -= 1;
         // SAFETY: the caller holds the lock, and the IRP was inserted by `link`.
         unsafe { remove_from_file(irp) };
     }
@@ -390,7 +393,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// Removes the next IRP, or makes the queue not busy.
     ///
     /// # Safety
-    /// The caller holds the cancel spin lock. The queue is busy, and no IRP is being served any more.
+    /// The caller holds the cancel spin lock. The queue is busy, and if it has no entry, no IRP is being served any more.
     unsafe fn take(&self, key: u32) -> Step {
         let entry = match self.order {
             // SAFETY: the lock is held, so the IRQL is DISPATCH_LEVEL, and the queue is busy.
@@ -416,25 +419,16 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// # Safety
     /// The caller holds the cancel spin lock.
     unsafe fn take_waiting(&self, status: NtStatus) -> Step {
-        // SAFETY: the lock is held, so the IRQL is DISPATCH_LEVEL. Every key is at least 0.
-        let entry = unsafe { nt::KeRemoveByKeyDeviceQueueIfBusy(self.queue.raw(), 0) };
-        if entry.is_null() {
-            // The routine has made the empty queue not busy. If an IRP is being served, make it busy again.
-            // SAFETY: the lock is held.
-            if unsafe { self.state() }.busy {
-                let mut served = nt::KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] };
-                // SAFETY: the queue is not busy, so the routine does not queue the entry and keeps no pointer to
-                // it.
-                unsafe { nt::KeInsertDeviceQueue(self.queue.raw(), &raw mut served) };
-            }
+        // `take` would make an empty queue not busy.
+        // SAFETY: the lock is held.
+        if unsafe { self.state() }.waiting == 0 {
             return Step::Nothing;
         }
-        // SAFETY: the lock is held.
-        unsafe { self.state() }.waiting -= 1;
-        // SAFETY: every entry of the queue is in an IRP.
-        let irp = unsafe { irp::from_device_queue_entry(entry) };
-        // SAFETY: the lock is held, and the IRP was inserted by `link`.
-        unsafe { self.withdraw(irp, status) }
+        // SAFETY: the lock is held. The queue has an IRP, so it stays busy for the one that is being served. Every key is at least 0.
+        match unsafe { self.take(0) } {
+            Step::Serve(irp) | Step::End(irp, ..) => Step::End(irp, status, false),
+            step => step,
+        }
     }
 
     /// Removes an IRP from the queue, if it is still there, and clears its Cancel routine, so that it can be
@@ -455,6 +449,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
 
     /// Carries out the steps that were determined under the lock, after its release, until there is an IRP to start
     /// or none.
+    #[inline(never)]
     fn follow<L: NoSpinLockHeld>(&self, mut step: Step, key: u32, irql: &mut L) -> Start<C> {
         loop {
             match step {
@@ -483,7 +478,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
 
     /// Completes every queued IRP, and the one that is being served if it is cancelable.
     fn end_waiting<L: NoSpinLockHeld>(&self, status: NtStatus, irql: &mut L) {
-        self.end_each(irql, |held| {
+        self.end_each(irql, &mut |held| {
             // SAFETY: the lock is held.
             let served = unsafe { self.withdraw_cancelable(status, None, held) };
             // SAFETY: as above.
@@ -495,10 +490,10 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     fn end_each<L: NoSpinLockHeld>(
         &self,
         irql: &mut L,
-        mut take: impl FnMut(&mut SpinLockHeld<CancelSpinLock>) -> Step,
+        take: &mut dyn FnMut(&mut SpinLockHeld<CancelSpinLock>) -> Step,
     ) {
         loop {
-            match CancelSpinLock::with(irql, &mut take) {
+            match CancelSpinLock::with(irql, &mut *take) {
                 // SAFETY: `withdraw` won the exchange of the Cancel routine and removed the IRP from the queue.
                 Step::End(irp, status, _) => unsafe {
                     end(&raw const self.callbacks, irp, status, irql);
@@ -547,7 +542,7 @@ impl<C: QueueCallbacks> DeviceQueues for StartIoQueue<C> {
     fn cleanup(&self, file: &Queued, irql: &mut PassiveLevel) {
         // SAFETY: the lock is held. After this, no IRP of the file is queued.
         CancelSpinLock::with(irql, |_| unsafe { file.set_cleaned_up() });
-        self.end_each(irql, |held| {
+        self.end_each(irql, &mut |held| {
             // SAFETY: the lock is held.
             let served = unsafe { self.withdraw_cancelable(NtStatus::CANCELLED, Some(file), held) };
             if let Some(step) = served {

@@ -292,6 +292,27 @@ impl Drop for Live {
 /// The importance of a [`Dpc`], which decides when it runs after it was queued (`KDPC_IMPORTANCE`).
 ///
 /// WDK: [KeSetImportanceDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetimportancedpc).
+///
+/// # Examples
+///
+/// ```
+/// use pinned_init::PinInit;
+/// use wdm::{Dpc, DpcRoutine, Error, Importance, InterlockedLong, irql::DispatchLevel};
+///
+/// /// Counts the data that the device has lost, which is not urgent.
+/// struct Lost(InterlockedLong);
+///
+/// impl DpcRoutine for Lost {
+///     fn run(dpc: &Dpc<Self>, _: &mut DispatchLevel) {
+///         dpc.0.increment();
+///     }
+/// }
+///
+/// fn lost() -> impl PinInit<Dpc<Lost>, Error> {
+///     let context = Ok::<_, Error>(Lost(InterlockedLong::new(0)));
+///     Dpc::with_importance(context, Importance::Low)
+/// }
+/// ```
 #[doc(alias = "KDPC_IMPORTANCE")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Importance {

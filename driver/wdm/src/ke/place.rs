@@ -19,10 +19,16 @@ impl Place {
     pub(crate) fn check<T>(&self, value: &T) {
         let now = from_ref(value).addr();
         if now != self.0 {
-            // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
-            unsafe { nt::KeBugCheckEx(nt::DRIVER_VIOLATION, MOVED, self.0 as u64, now as u64, 0) }
+            moved(self.0, now);
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn moved(made_at: usize, now: usize) -> ! {
+    // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
+    unsafe { nt::KeBugCheckEx(nt::DRIVER_VIOLATION, MOVED, made_at as u64, now as u64, 0) }
 }
 
 /// The first parameter of the bug check: a pinned value was moved. The next two are its old and new address.

@@ -117,6 +117,21 @@ impl<T, C: LockClass> QueuedSpinLock<T, C> {
     ///
     /// # IRQL
     /// Exactly `DISPATCH_LEVEL`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::{Dpc, DpcRoutine, QueuedSpinLock, Shared, irql::DispatchLevel};
+    ///
+    /// /// Adds what the device has received.
+    /// struct Received(Shared<QueuedSpinLock<u64>>);
+    ///
+    /// impl DpcRoutine for Received {
+    ///     fn run(dpc: &Dpc<Self>, irql: &mut DispatchLevel) {
+    ///         dpc.0.with_at_dpc(irql, |bytes, _| *bytes += 1);
+    ///     }
+    /// }
+    /// ```
     #[doc(alias = "KeAcquireInStackQueuedSpinLockAtDpcLevel")]
     #[doc(alias = "KeReleaseInStackQueuedSpinLockFromDpcLevel")]
     pub fn with_at_dpc<D: Dispatch, R>(

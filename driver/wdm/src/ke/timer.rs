@@ -30,6 +30,8 @@ use crate::{
 pub trait TimerRoutine: Send + Sync + Sized + 'static {
     /// Runs the timer's DPC routine, which may set the timer again.
     ///
+    /// The routine can run on two processors at once, if the timer expires again meanwhile: a periodic one, or one that was set again.
+    ///
     /// # IRQL
     /// `DISPATCH_LEVEL`.
     fn run(timer: &Timer<Self>, irql: &mut DispatchLevel);
@@ -168,7 +170,9 @@ impl<C: TimerRoutine> Timer<C> {
 
     /// Cancels the timer, and returns whether it was set (`KeCancelTimer`).
     ///
-    /// Its routine may still be queued or running.
+    /// Its routine may still be queued or running. A timer that is not periodic is not set any more when it has expired, so `false` can
+    /// mean that its routine is queued. A periodic timer stays set, so `true` says nothing about its routine: use
+    /// [`cancel_and_wait`](Timer::cancel_and_wait) to wait for it.
     ///
     /// WDK: [KeCancelTimer](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kecanceltimer).
     ///

@@ -15,3 +15,5 @@ impl Filter for Mine {
         Ok(Ok::<_, Error>(Self(queue)))
     }
 }
+
+fn main() {}

@@ -2,8 +2,8 @@
 
 use wdm::{InterlockedOwner, ZoneBox};
 
-fn interlocked_owner_of_another_record<'a>(
-    it: &'a InterlockedOwner<ZoneBox<for<'x> fn(&'x u8)>>,
-) -> &'a InterlockedOwner<ZoneBox<fn(&'static u8)>> {
+type Of<F> = InterlockedOwner<ZoneBox<F>>;
+
+fn coerce<'a>(it: &'a Of<for<'x> fn(&'x u8)>) -> &'a Of<fn(&'static u8)> {
     it //~ E0308
 }

@@ -22,26 +22,26 @@ impl<F: Kind + Send + Sync + 'static> QueueCallbacks for Cb<F> {
 type One = Cb<for<'x> fn(&'x u8)>;
 type Other = Cb<fn(&'static u8)>;
 
-fn irp_queue_of_other_callbacks<'a>(it: &'a IrpQueue<One>) -> &'a IrpQueue<Other> {
+fn queue<'a>(it: &'a IrpQueue<One>) -> &'a IrpQueue<Other> {
     it //~ E0308
 }
 
-fn shared_queue_of_other_callbacks(it: Shared<IrpQueue<One>>) -> Shared<IrpQueue<Other>> {
+fn shared_queue(it: Shared<IrpQueue<One>>) -> Shared<IrpQueue<Other>> {
     it //~ E0308
 }
 
-fn start_io_queue_of_other_callbacks<'a>(it: &'a StartIoQueue<One>) -> &'a StartIoQueue<Other> {
+fn start_io_queue<'a>(it: &'a StartIoQueue<One>) -> &'a StartIoQueue<Other> {
     it //~ E0308
 }
 
-fn current_irp_of_other_callbacks(it: CurrentIrp<One>) -> CurrentIrp<Other> {
+fn current_irp(it: CurrentIrp<One>) -> CurrentIrp<Other> {
     it //~ E0308
 }
 
-fn cancelable_irp_of_other_callbacks(it: CancelableIrp<One>) -> CancelableIrp<Other> {
+fn cancelable_irp(it: CancelableIrp<One>) -> CancelableIrp<Other> {
     it //~ E0308
 }
 
-fn start_of_other_callbacks(it: Start<One>) -> Start<Other> {
+fn start(it: Start<One>) -> Start<Other> {
     it //~ E0308
 }

@@ -3,3 +3,5 @@
 use wdm::ControlCode;
 
 const CONNECT: ControlCode = ControlCode::new(0x0b_0203); //~ E0133
+
+fn main() {}

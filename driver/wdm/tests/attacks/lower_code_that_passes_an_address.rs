@@ -10,3 +10,5 @@ fn connect(below: &Lower, irql: &mut PassiveLevel) {
     let _ = below.internal_device_control(CONNECT, &connect, &mut [], None, irql); //~ E0308
     let _ = ControlCode(CONNECT); //~ E0423
 }
+
+fn main() {}

@@ -4,3 +4,5 @@ use wdm::{DeviceObject, QueueOwner};
 
 struct Mine(DeviceObject);
 impl QueueOwner for Mine {} //~ E0277
+
+fn main() {}

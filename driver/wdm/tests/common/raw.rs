@@ -7,8 +7,14 @@ use ntmodel::{Driver, Kernel};
 
 /// What the driver does with requests that are not for PnP.
 pub trait Control: 'static {
+    /// The flags of the device object that say how reads and writes transfer data.
+    const IO_TYPE: u32 = 0;
+
     /// Handles an IRP that it owns.
     fn control(irp: *mut IRP) -> NTSTATUS;
+
+    /// Acts when the device gets `IRP_MN_REMOVE_DEVICE`.
+    fn remove(_object: *mut DEVICE_OBJECT) {}
 }
 
 /// Loads the driver.
@@ -38,13 +44,16 @@ unsafe extern "C" fn entry<C: Control>(
     // SAFETY: as above.
     let extension = unsafe { (*driver).DriverExtension };
     // SAFETY: as above.
-    unsafe { (*extension).AddDevice = Some(add) };
+    unsafe { (*extension).AddDevice = Some(add::<C>) };
     nt::STATUS_SUCCESS
 }
 
 unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
 
-unsafe extern "C" fn add(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
+unsafe extern "C" fn add<C: Control>(
+    driver: *mut DRIVER_OBJECT,
+    pdo: *mut DEVICE_OBJECT,
+) -> NTSTATUS {
     let mut object = null_mut();
     // SAFETY: the PnP manager passes the driver object.
     let status = unsafe { nt::IoCreateDevice(driver, 8, null_mut(), 0x22, 0, 0, &raw mut object) };
@@ -55,6 +64,8 @@ unsafe extern "C" fn add(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) ->
     // SAFETY: the extension has room for a pointer.
     unsafe { place.write(lower) };
     // SAFETY: the driver may change the field in AddDevice.
+    unsafe { (*object).Flags |= C::IO_TYPE };
+    // SAFETY: as above.
     unsafe { (*object).Flags &= !nt::DO_DEVICE_INITIALIZING };
     nt::STATUS_SUCCESS
 }
@@ -68,6 +79,9 @@ unsafe extern "C" fn dispatch<C: Control>(object: *mut DEVICE_OBJECT, irp: *mut 
     let lower = unsafe { *extension(object) };
     // SAFETY: as above.
     let removes = unsafe { irp::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
+    if removes {
+        C::remove(object);
+    }
     // SAFETY: as above.
     unsafe { irp::set_status(irp, nt::STATUS_SUCCESS) };
     // SAFETY: as above.

@@ -15,6 +15,7 @@ use nt::{
 };
 
 use crate::{
+    ex::pool_lookaside,
     host::{Call, Kernel},
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -28,7 +29,7 @@ const RAISE_ON_FAIL: u32 = 1;
 const FAIL_NO_RAISE: u32 = 2;
 
 /// `POOL_RAISE_IF_ALLOCATION_FAILURE`
-const POOL_RAISE_IF_ALLOCATION_FAILURE: i32 = 16;
+pub(in crate::ex) const POOL_RAISE_IF_ALLOCATION_FAILURE: i32 = 16;
 
 const STATUS_INVALID_PARAMETER_4: NTSTATUS = 0xc000_00f2_u32.cast_signed();
 const STATUS_INVALID_PARAMETER_5: NTSTATUS = 0xc000_00f3_u32.cast_signed();
@@ -55,13 +56,7 @@ unsafe extern "C" fn allocate(
 ) -> *mut c_void {
     let call = Call::enter("ExAllocateFromLookasideListEx");
     let block = call.allocate_pool(size, tag, kind & nt::PagedPool != 0);
-    let raises = block.is_null() && kind & POOL_RAISE_IF_ALLOCATION_FAILURE != 0;
-    call.require(!raises, Rule::Pool, || {
-        let status = u64::from(STATUS_INSUFFICIENT_RESOURCES.cast_unsigned());
-        let what = "the allocation from a lookaside list with EX_LOOKASIDE_LIST_EX_FLAGS_RAISE_ON_FAIL fails and raises an \
-                    exception, which the model does not pass to a handler";
-        (BugCheck(0x1e, [status, 0, 0, 0]), what.into())
-    });
+    call.require_no_raise(block, kind);
     block
 }
 
@@ -107,13 +102,98 @@ impl Call {
         }
         // SAFETY: the list was initialised, and not deleted.
         let list = unsafe { self.view::<LOOKASIDE_LIST_EX, _>(head) };
-        let is_of_pool = list.AllocateEx.is_some_and(|routine| {
-            std::ptr::fn_addr_eq(routine, allocate as unsafe extern "C" fn(_, _, _, _) -> _)
-        });
+        let is = |routine: *const ()| {
+            list.AllocateEx
+                .is_some_and(|own| own as *const () == routine)
+        };
+        let is_of_pool = is(allocate as *const ()) || is(pool_lookaside::allocate as *const ());
         let unfit = self.unfit_for_lookaside(freed, list.Size as usize);
         if let Some(what) = unfit.filter(|_| is_of_pool) {
             self.stop(BugCheck(0, [0; 4]), Rule::Pool, what);
         }
+    }
+
+    /// Stops the system if the allocation of a block of a `POOL_TYPE` has failed and raises an exception.
+    pub(in crate::ex) fn require_no_raise(&self, block: *mut c_void, kind: i32) {
+        let raises = block.is_null() && kind & POOL_RAISE_IF_ALLOCATION_FAILURE != 0;
+        self.require(!raises, Rule::Pool, || {
+            let status = u64::from(STATUS_INSUFFICIENT_RESOURCES.cast_unsigned());
+            let what = "the allocation from a lookaside list that raises an exception if it fails has failed: the model does not \
+                        pass the exception to a handler";
+            (BugCheck(0x1e, [status, 0, 0, 0]), what.into())
+        });
+    }
+
+    /// Initialises a lookaside list with its routines.
+    pub(in crate::ex) fn initialise_lookaside(
+        &self,
+        list: *mut LOOKASIDE_LIST_EX,
+        (allocate, free): (PALLOCATE_FUNCTION_EX, PFREE_FUNCTION_EX),
+        kind: i32,
+        size: usize,
+        tag: u32,
+    ) {
+        let before = locked(&self.kernel.ex().lookaside_lists).insert(list.addr(), false);
+        self.require(before != Some(false), Rule::Pool, || {
+            let what =
+                format!("the lookaside list {list:?} is initialised again and was not deleted");
+            (BugCheck::verifier(0xca, [list.addr() as u64, 0, 0]), what)
+        });
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let links = LIST_ENTRY {
+            Flink: null_mut(),
+            Blink: null_mut(),
+        };
+        let initialised = LOOKASIDE_LIST_EX {
+            ListHead: UnsafeCell::new(SLIST_HEADER { Reserved: [0; 2] }),
+            Depth: AtomicU16::new(DEPTH),
+            MaximumDepth: MAXIMUM_DEPTH,
+            TotalAllocates: AtomicU32::new(0),
+            AllocateMisses: AtomicU32::new(0),
+            TotalFrees: AtomicU32::new(0),
+            FreeMisses: AtomicU32::new(0),
+            Type: kind,
+            Tag: tag,
+            // A block has room for its entry.
+            Size: size.max(16),
+            AllocateEx: allocate,
+            FreeEx: free,
+            ListEntry: UnsafeCell::new(links),
+            LastTotalAllocates: AtomicU32::new(0),
+            LastAllocateMisses: AtomicU32::new(0),
+            Future: [0; 2],
+        };
+        // SAFETY: the caller gives room for a list.
+        unsafe { list.write(initialised) };
+    }
+
+    /// Deletes a lookaside list; `free` frees each block that it keeps.
+    pub(in crate::ex) fn delete_lookaside(
+        &self,
+        list: *mut LOOKASIDE_LIST_EX,
+        free: impl Fn(&LOOKASIDE_LIST_EX, *mut c_void),
+    ) {
+        let before = locked(&self.kernel.ex().lookaside_lists)
+            .get(&list.addr())
+            .copied();
+        self.require(before == Some(false), Rule::Pool, || {
+            let what = format!("the lookaside list {list:?} is deleted, and was not initialised");
+            (BugCheck::verifier(0xcb, [list.addr() as u64, 0, 0]), what)
+        });
+        // SAFETY: the list was initialised.
+        let fields = unsafe { self.view::<LOOKASIDE_LIST_EX, _>(list) };
+        loop {
+            // SAFETY: the list was initialised, and no thread uses it any more.
+            let entry = unsafe { nt::ExpInterlockedPopEntrySList(fields.ListHead.get()) };
+            if entry.is_null() {
+                break;
+            }
+            free(fields, entry.cast());
+        }
+        locked(&self.kernel.ex().lookaside_lists).insert(list.addr(), true);
+        let head = fields.ListHead.get();
+        // SAFETY: as above.
+        unsafe { (*head).Reserved = DELETED };
     }
 
     /// Stops the system if memory is freed that contains a lookaside list that was not deleted.
@@ -188,37 +268,8 @@ extern "C" fn ExInitializeLookasideListEx(
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    let before = locked(&call.kernel.ex().lookaside_lists).insert(list.addr(), false);
-    call.require(before != Some(false), Rule::Pool, || {
-        let what = format!("the lookaside list {list:?} is initialised again and was not deleted");
-        (BugCheck(0, [0; 4]), what)
-    });
-    let size = u32::try_from(size).unwrap_or(u32::MAX);
-    let links = LIST_ENTRY {
-        Flink: null_mut(),
-        Blink: null_mut(),
-    };
-    let initialised = LOOKASIDE_LIST_EX {
-        ListHead: UnsafeCell::new(SLIST_HEADER { Reserved: [0; 2] }),
-        Depth: AtomicU16::new(DEPTH),
-        MaximumDepth: MAXIMUM_DEPTH,
-        TotalAllocates: AtomicU32::new(0),
-        AllocateMisses: AtomicU32::new(0),
-        TotalFrees: AtomicU32::new(0),
-        FreeMisses: AtomicU32::new(0),
-        Type: kind,
-        Tag: tag,
-        // A block has room for its entry.
-        Size: size.max(16),
-        AllocateEx: allocate_ex.or(Some(allocate)),
-        FreeEx: free_ex.or(Some(free)),
-        ListEntry: UnsafeCell::new(links),
-        LastTotalAllocates: AtomicU32::new(0),
-        LastAllocateMisses: AtomicU32::new(0),
-        Future: [0; 2],
-    };
-    // SAFETY: the caller gives room for a list.
-    unsafe { list.write(initialised) };
+    let (allocate, free) = (allocate_ex.or(Some(allocate)), free_ex.or(Some(free)));
+    call.initialise_lookaside(list, (allocate, free), kind, size, tag);
     STATUS_SUCCESS
 }
 
@@ -228,29 +279,10 @@ extern "C" fn ExInitializeLookasideListEx(
 extern "C" fn ExDeleteLookasideListEx(list: *mut LOOKASIDE_LIST_EX) {
     let call = Call::enter("ExDeleteLookasideListEx");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    let before = locked(&call.kernel.ex().lookaside_lists)
-        .get(&list.addr())
-        .copied();
-    call.require(before == Some(false), Rule::Pool, || {
-        let what = format!("the lookaside list {list:?} is deleted, and was not initialised");
-        (BugCheck(0, [0; 4]), what)
-    });
-    // SAFETY: the list was initialised.
-    let fields = unsafe { call.view::<LOOKASIDE_LIST_EX, _>(list) };
-    let Some(free) = fields.FreeEx else {
-        return;
-    };
-    loop {
-        // SAFETY: the list was initialised, and no thread uses it any more.
-        let entry = unsafe { nt::ExpInterlockedPopEntrySList(fields.ListHead.get()) };
-        if entry.is_null() {
-            break;
+    call.delete_lookaside(list, |fields, block| {
+        if let Some(free) = fields.FreeEx {
+            // SAFETY: the block was allocated by the list's other routine.
+            unsafe { Call::in_driver(free, (block, list)) };
         }
-        // SAFETY: the block was allocated by the list's other routine.
-        unsafe { Call::in_driver(free, (entry.cast(), list)) };
-    }
-    locked(&call.kernel.ex().lookaside_lists).insert(list.addr(), true);
-    let head = fields.ListHead.get();
-    // SAFETY: as above.
-    unsafe { (*head).Reserved = DELETED };
+    });
 }

@@ -526,3 +526,11 @@ extern "C" fn ExAllocatePoolWithQuotaTag(kind: i32, size: usize, tag: u32) -> *m
 extern "C" fn ExFreePoolWithTag(block: *mut c_void, tag: u32) {
     Call::enter_noted("ExFreePoolWithTag").free_pool(block, tag);
 }
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-exfreepool)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExFreePool(block: *mut c_void) {
+    // No tag is none to compare.
+    Call::enter_noted("ExFreePool").free_pool(block, 0);
+}

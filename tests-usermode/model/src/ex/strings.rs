@@ -34,7 +34,7 @@ unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
 ///
 /// # Safety
 /// A zero ends them, or the pointer is NULL.
-unsafe fn terminated<'a>(start: *const u16) -> &'a [u16] {
+pub(crate) unsafe fn terminated<'a>(start: *const u16) -> &'a [u16] {
     if start.is_null() {
         return &[];
     }

@@ -48,4 +48,5 @@ driver_routines! {
     (a: A, b: B, c: C)
     (a: A, b: B, c: C, d: D)
     (a: A, b: B, c: C, d: D, e: E)
+    (a: A, b: B, c: C, d: D, e: E, f: F)
 }

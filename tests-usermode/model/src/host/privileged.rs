@@ -37,10 +37,6 @@ const INTERRUPT_TIME: usize = 0xffff_f780_0000_0008;
 const SYSTEM_TIME: usize = 0xffff_f780_0000_0014;
 const TICK_COUNT: usize = 0xffff_f780_0000_0320;
 
-/// The base of the addresses of thread objects, where user mode has no memory.
-const THREADS: u64 = 0xffff_8000_0000_0000;
-const THREAD_SIZE: u64 = 0x1000;
-
 /// `FAST_FAIL_CORRUPT_LIST_ENTRY`
 const CORRUPT_LIST_ENTRY: u64 = 3;
 
@@ -248,7 +244,7 @@ pub(super) unsafe fn serve(context: *mut c_void, address: Option<usize>) -> bool
             registers.pass(length);
         }
         (Instruction::ReadPcr(register, length), Some(CURRENT_THREAD)) => {
-            registers.set(register, THREADS + THREAD_SIZE * u64::from(thread.number));
+            registers.set(register, thread.object() as u64);
             registers.pass(length);
         }
         (

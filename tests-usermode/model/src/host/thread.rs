@@ -209,6 +209,13 @@ impl Thread {
         self.role == Role::System
     }
 
+    /// Returns the address of the thread object, where user mode has no memory.
+    pub(crate) fn object(&self) -> usize {
+        const THREADS: usize = 0xffff_8000_0000_0000;
+        const SIZE: usize = 0x1000;
+        THREADS + SIZE * self.number as usize
+    }
+
     /// Returns whether this is the thread that expires timers.
     pub(crate) fn is_of_timers(&self) -> bool {
         self.role == Role::Timers

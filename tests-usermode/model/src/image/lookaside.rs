@@ -3,19 +3,15 @@
 
 use std::{ffi::c_void, mem::transmute};
 
-use nt::{LOOKASIDE_LIST_EX, NTSTATUS, PALLOCATE_FUNCTION_EX, PFREE_FUNCTION_EX};
+use nt::{
+    LOOKASIDE_LIST_EX, NPAGED_LOOKASIDE_LIST, NTSTATUS, PAGED_LOOKASIDE_LIST, PALLOCATE_FUNCTION,
+    PALLOCATE_FUNCTION_EX, PFREE_FUNCTION, PFREE_FUNCTION_EX,
+};
 
-/// `POOL_FLAG_NON_PAGED` and `POOL_FLAG_UNINITIALIZED`
-const FLAGS: u64 = 0x40 | 0x2;
-
-extern "win64" fn allocate(
-    _kind: i32,
-    size: usize,
-    tag: u32,
-    _list: *mut LOOKASIDE_LIST_EX,
-) -> *mut c_void {
+/// The routine of lists of both kinds: a list of a pool passes no pointer to the list.
+extern "win64" fn allocate(kind: i32, size: usize, tag: u32) -> *mut c_void {
     // SAFETY: the routine checks what it is given.
-    unsafe { nt::ExAllocatePool2(FLAGS, size, tag) }
+    unsafe { nt::ExAllocatePoolWithTag(kind, size, tag) }
 }
 
 extern "win64" fn free(block: *mut c_void, list: *mut LOOKASIDE_LIST_EX) {
@@ -65,4 +61,80 @@ pub(super) extern "win64" fn delete(list: *mut LOOKASIDE_LIST_EX) {
     }
     // SAFETY: passed on to the image.
     unsafe { nt::ExDeleteLookasideListEx(list) };
+}
+
+/// The default routine of a list of a pool, which the image calls.
+extern "win64" fn free_of_pool(block: *mut c_void) {
+    free_of_pool_of_host(block);
+}
+
+extern "C" fn free_of_pool_of_host(block: *mut c_void) {
+    // SAFETY: the caller gives a block of the list, which is one of the pool.
+    unsafe { nt::ExFreePool(block) };
+}
+
+/// Returns the routines of a list of a pool, with those that the image calls as the default.
+fn routines_of_pool(
+    allocate_of_driver: PALLOCATE_FUNCTION,
+    free_of_driver: PFREE_FUNCTION,
+) -> (PALLOCATE_FUNCTION, PFREE_FUNCTION) {
+    // SAFETY: only the image calls it, by its own convention.
+    let allocate = unsafe { transmute::<*const (), PALLOCATE_FUNCTION>(allocate as *const ()) };
+    // SAFETY: the image calls it, by its own convention; `restore` takes it out before the model can.
+    let free = unsafe { transmute::<*const (), PFREE_FUNCTION>(free_of_pool as *const ()) };
+    (allocate_of_driver.or(allocate), free_of_driver.or(free))
+}
+
+/// Gives a list that is deleted the default routine that the model calls.
+fn restore(list: *mut LOOKASIDE_LIST_EX) {
+    // SAFETY: the image gives its list.
+    let list = unsafe { &mut *list };
+    let own = list.FreeEx.map(|routine| routine as *const ());
+    if own == Some(free_of_pool as *const ()) {
+        // SAFETY: the field of a list of a pool has this type, which its users restore before they call it.
+        list.FreeEx =
+            unsafe { transmute::<*const (), PFREE_FUNCTION_EX>(free_of_pool_of_host as *const ()) };
+    }
+}
+
+pub(super) extern "win64" fn initialise_nonpaged(
+    list: *mut NPAGED_LOOKASIDE_LIST,
+    allocate: PALLOCATE_FUNCTION,
+    free: PFREE_FUNCTION,
+    flags: u32,
+    size: usize,
+    tag: u32,
+    depth: u16,
+) {
+    let (allocate, free) = routines_of_pool(allocate, free);
+    // SAFETY: passed on to the image.
+    unsafe {
+        nt::ExInitializeNPagedLookasideList(list, allocate, free, flags, size, tag, depth);
+    }
+}
+
+pub(super) extern "win64" fn initialise_paged(
+    list: *mut PAGED_LOOKASIDE_LIST,
+    allocate: PALLOCATE_FUNCTION,
+    free: PFREE_FUNCTION,
+    flags: u32,
+    size: usize,
+    tag: u32,
+    depth: u16,
+) {
+    let (allocate, free) = routines_of_pool(allocate, free);
+    // SAFETY: passed on to the image.
+    unsafe { nt::ExInitializePagedLookasideList(list, allocate, free, flags, size, tag, depth) };
+}
+
+pub(super) extern "win64" fn delete_nonpaged(list: *mut NPAGED_LOOKASIDE_LIST) {
+    restore(list.cast());
+    // SAFETY: passed on to the image.
+    unsafe { nt::ExDeleteNPagedLookasideList(list) };
+}
+
+pub(super) extern "win64" fn delete_paged(list: *mut PAGED_LOOKASIDE_LIST) {
+    restore(list.cast());
+    // SAFETY: passed on to the image.
+    unsafe { nt::ExDeletePagedLookasideList(list) };
 }

@@ -3,26 +3,23 @@
 
 use std::{
     arch::naked_asm,
-    ffi::{CStr, c_char, c_void},
+    ffi::{c_char, c_void},
     slice::from_raw_parts,
 };
 
-use super::{format::Line, lookaside};
-
-/// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`, which `DbgPrint` uses.
-const DEFAULT: [u32; 2] = [101, 3];
+use super::lookaside;
 
 /// Returns the names, and the address that an image calls for each.
 pub(super) fn others() -> Vec<(&'static str, usize)> {
     vec![
         ("DbgPrint", dbg_print as *const () as usize),
         ("DbgPrintEx", dbg_print_ex as *const () as usize),
+        ("vDbgPrintEx", v_dbg_print_ex as *const () as usize),
         // A variable, whose address an image imports.
         (
             "ExEventObjectType",
             (&raw const nt::ExEventObjectType).expose_provenance(),
         ),
-        ("ExFreePool", ex_free_pool as *const () as usize),
         (
             "ExInitializeLookasideListEx",
             lookaside::initialise as *const () as usize,
@@ -30,6 +27,22 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
         (
             "ExDeleteLookasideListEx",
             lookaside::delete as *const () as usize,
+        ),
+        (
+            "ExInitializeNPagedLookasideList",
+            lookaside::initialise_nonpaged as *const () as usize,
+        ),
+        (
+            "ExDeleteNPagedLookasideList",
+            lookaside::delete_nonpaged as *const () as usize,
+        ),
+        (
+            "ExInitializePagedLookasideList",
+            lookaside::initialise_paged as *const () as usize,
+        ),
+        (
+            "ExDeletePagedLookasideList",
+            lookaside::delete_paged as *const () as usize,
         ),
         (
             "__C_specific_handler",
@@ -92,11 +105,6 @@ extern "win64" fn memcmp(one: *const c_void, other: *const c_void, length: usize
     one.cmp(other) as i32
 }
 
-extern "win64" fn ex_free_pool(block: *mut c_void) {
-    // SAFETY: the image gives a block of the pool. No tag is none to compare.
-    unsafe { nt::ExFreePoolWithTag(block, 0) };
-}
-
 /// After the fourth parameter every argument of the convention is on the stack, whether it is named or not. The routine can
 /// read more arguments than the image has passed, which are then other values on the stack of the image.
 #[expect(
@@ -114,8 +122,8 @@ extern "win64" fn dbg_print(
     g: u64,
     h: u64,
 ) -> u32 {
-    let [component, level] = DEFAULT;
-    print(component, level, format, [a, b, c, d, e, f, g, h])
+    // SAFETY: the arguments are those of the format.
+    unsafe { nt::DbgPrint(format, a, b, c, d, e, f, g, h) }
 }
 
 #[expect(
@@ -135,16 +143,20 @@ extern "win64" fn dbg_print_ex(
     g: u64,
     h: u64,
 ) -> u32 {
-    print(component, level, format, [a, b, c, d, e, f, g, h])
+    // SAFETY: the arguments are those of the format.
+    unsafe { nt::DbgPrintEx(component, level, format, a, b, c, d, e, f, g, h) }
 }
 
-fn print(component: u32, level: u32, format: *const c_char, arguments: [u64; 8]) -> u32 {
-    // SAFETY: the image gives a format that ends with a zero byte.
-    let format = unsafe { CStr::from_ptr(format) };
-    let mut line = Line::default();
-    // SAFETY: the arguments are those of the format.
-    unsafe { line.format(format.to_bytes(), &arguments) };
-    let text = line.end();
-    // SAFETY: the format has one argument, which is a string that ends with a zero byte.
-    unsafe { nt::DbgPrintEx(component, level, c"%s\n".as_ptr(), text.as_ptr()) }
+/// A `va_list` of the convention is the address of the arguments, in a quadword each.
+extern "win64" fn v_dbg_print_ex(
+    component: u32,
+    level: u32,
+    format: *const c_char,
+    arguments: *const [u64; 8],
+) -> u32 {
+    // SAFETY: the arguments are on the stack of the image. The last ones can be other values there.
+    let of = unsafe { arguments.read() };
+    dbg_print_ex(
+        component, level, format, of[0], of[1], of[2], of[3], of[4], of[5], of[6], of[7],
+    )
 }

@@ -3,7 +3,6 @@
 #[cfg(not(windows))]
 mod dwarf;
 mod file;
-mod format;
 mod guard;
 mod inlines;
 mod lookaside;

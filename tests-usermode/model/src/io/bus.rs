@@ -148,6 +148,9 @@ impl Call {
             // SAFETY: the bus driver owns the IRP.
             unsafe { nt::irp::set_status(irp, status) };
         }
+        if (asked.major, asked.minor) == (IRP_MJ_PNP, nt::IRP_MN_QUERY_CAPABILITIES) {
+            record.give_device_states();
+        }
         if answer == Some(BusAnswer::Pend) && is_wait_wake(&asked) {
             return self.wait_for_wake(record);
         }

@@ -69,6 +69,10 @@ impl Call {
             )
         });
         record.set_cancel_irql(old_irql);
+        // The routine restores the IRQL before it returns, by this release or later.
+        if let Some(held) = self.held.all().last_mut() {
+            held.may_stay = true;
+        }
         let device = record.device();
         let serving = self.serving.take();
         // SAFETY: the routine is called as IoCancelIrp calls it.

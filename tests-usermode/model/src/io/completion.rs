@@ -32,7 +32,8 @@ const ENDED: i32 = i32::from_ne_bytes([FREED; 4]);
 
 impl Call {
     /// Compares the status that a dispatch routine returned with the state of the IRP at its stack location. If the
-    /// routine has passed the IRP down, `passed` is the status that the lower driver's routine returned.
+    /// routine has passed the IRP down, `passed` is the status that the lower driver's routine returned. `was_marked` is whether the
+    /// upper driver had marked the location, which it has skipped.
     ///
     /// A driver that has passed the IRP down need not mark it pending: the completion does so.
     /// `sent` is the number of times that the IRP was sent to the location, before the call and now. If a completion
@@ -41,7 +42,7 @@ impl Call {
         &self,
         record: &IrpRecord,
         (location, sent): (i8, u32),
-        passed: Option<i32>,
+        (passed, was_marked): (Option<i32>, bool),
         status: i32,
     ) {
         let irp = record.raw().addr() as u64;
@@ -84,7 +85,7 @@ impl Call {
                 what,
             );
         }
-        if marked && !pending {
+        if marked && !was_marked && !pending {
             let what = format!("{record} was marked pending, but {status:#x} is returned");
             self.stop(BugCheck::io(0x23e, [0, irp, 0]), Rule::MarkIrpPending, what);
         }
@@ -133,6 +134,10 @@ impl Call {
         let irp = record.raw();
         loop {
             let location = record.current();
+            // A driver completes an IRP that has come back to it: no location is left, and PendingReturned keeps its value.
+            if !record.has_location() {
+                break;
+            }
             let stack = record.stack();
             let (control, routine, context) =
                 (stack.Control, stack.CompletionRoutine, stack.Context);

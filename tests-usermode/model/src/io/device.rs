@@ -182,6 +182,11 @@ impl Devices {
         (pdo != 0).then_some(pdo)
     }
 
+    /// Returns whether a device object is a physical one.
+    pub(crate) fn is_physical(&self, device: *mut DEVICE_OBJECT) -> bool {
+        self.pdo_of(device.addr()) == Some(device.addr())
+    }
+
     /// Returns the address range of a device object's extension.
     pub(crate) fn extension_of(&self, device: usize) -> Option<Range<usize>> {
         let objects = locked(&self.objects);

@@ -7,7 +7,7 @@ use std::{
 
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO,
-    DO_POWER_PAGABLE, IRP_MN_REMOVE_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
+    DO_POWER_PAGABLE, FILE_OBJECT, IRP_MN_REMOVE_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
     STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
 };
 
@@ -131,8 +131,9 @@ impl Call {
 
     /// Stops the system if AddDevice has left invalid flags in a device object.
     ///
-    /// A driver must never set `DO_POWER_PAGABLE` if a lower driver has cleared it, says Microsoft's page about
-    /// [device object flags for power management](https://learn.microsoft.com/windows-hardware/drivers/kernel/setting-device-object-flags-for-power-management).
+    /// A driver that can be paged sets `DO_POWER_PAGABLE`, and the device objects of a stack need not have the same flags for power
+    /// management, says
+    /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/setting-device-object-flags-for-power-management).
     pub(in crate::io) fn verify_flags(&self, object: *mut DEVICE_OBJECT, role: Role) {
         const BUFFERING: u32 = DO_BUFFERED_IO | DO_DIRECT_IO;
         let address = object.addr();
@@ -165,7 +166,7 @@ impl Call {
         // SAFETY: as above.
         let lower_kind = unsafe { (*below).DeviceType };
         fail(
-            flags & DO_POWER_PAGABLE == lower_flags & DO_POWER_PAGABLE,
+            flags & DO_POWER_PAGABLE != 0 || lower_flags & DO_POWER_PAGABLE == 0,
             0x23f,
             "AddDevice has not copied DO_POWER_PAGABLE from the lower device object",
         );
@@ -188,6 +189,16 @@ impl Call {
 impl Call {
     /// Attaches a device object to the top one of a stack; returns that one, or NULL if this fails.
     fn attach(&self, source: *mut DEVICE_OBJECT, target: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+        self.attach_at(source, target, |_| {})
+    }
+
+    /// As [`Call::attach`]. Calls a closure with the lower device object before the upper one gets IRPs.
+    pub(in crate::io) fn attach_at(
+        &self,
+        source: *mut DEVICE_OBJECT,
+        target: *mut DEVICE_OBJECT,
+        before: impl FnOnce(*mut DEVICE_OBJECT),
+    ) -> *mut DEVICE_OBJECT {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         self.require_live_device(source);
         self.require_live_device(target);
@@ -205,6 +216,7 @@ impl Call {
         if flags & DO_DEVICE_INITIALIZING != 0 {
             return null_mut();
         }
+        before(top);
         self.kernel.io().devices.attach(source, top);
         // SAFETY: the caller passes its own device object.
         unsafe { (*source).StackSize = size + 1 };
@@ -276,6 +288,29 @@ extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
     // SAFETY: as above.
     unsafe { (*target).AttachedDevice = null_mut() };
     call.kernel.io().devices.detach(device);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-iogetattacheddevice)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoGetAttachedDevice(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+    let call = Call::enter_shared("IoGetAttachedDevice");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_live_device(device);
+    top_of(device)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iogetrelateddeviceobject)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoGetRelatedDeviceObject(file: *mut FILE_OBJECT) -> *mut DEVICE_OBJECT {
+    let call = Call::enter_shared("IoGetRelatedDeviceObject");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_room(file);
+    // SAFETY: the caller passes a file object.
+    let device = unsafe { (*file).DeviceObject };
+    call.require_live_device(device);
+    top_of(device)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iogetattacheddevicereference)

@@ -15,6 +15,7 @@ use crate::{
         Device,
         device::DeviceInner,
         device_stack::{Role, top_of},
+        irp::{IrpRecord, Origin},
         registry,
     },
     mutex::locked,
@@ -123,6 +124,7 @@ impl Driver {
             this.unmap();
             return Err(status);
         }
+        kernel.io().drivers.fetch_add(1, Ordering::Relaxed);
         for device in kernel.io().devices.of_driver(driver) {
             // Exposed when the object was made.
             let device = std::ptr::with_exposed_provenance_mut::<DEVICE_OBJECT>(device);
@@ -262,19 +264,27 @@ impl Driver {
 
     /// Unloads the driver, whose PnP devices were removed. Its named devices can no longer be opened. Waits until their last file is
     /// closed and the routines of its work items, which reference the driver object, have returned. Then checks
-    /// for leaks: memory, device objects, references to them, symbolic links, work items, handles, timers, DPCs and IRPs.
+    /// for leaks: memory, device objects, references to them, symbolic links, work items, handles, timers, DPCs and IRPs. While another
+    /// driver is loaded, whose they can be, only device objects and IRPs are checked.
     pub fn unload(mut self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("DriverUnload");
         let driver = self.object();
         let devices = &self.kernel.io().devices;
         call.wait_until_closed(&devices.of_driver(driver));
-        // A cause that holds a device object is reported before that.
-        call.require_no_irp();
-        // A driver that is no PnP driver detaches and deletes its devices in its Unload routine.
-        let of_pnp = devices.of_driver(driver).into_iter();
-        let of_pnp = of_pnp.filter(|device| devices.pdo_of(*device).is_some());
-        call.require_no_device(of_pnp.count());
+        self.kernel.io().drivers.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: DriverEntry has set the fields of the driver object.
+        let extension = unsafe { (*driver).DriverExtension };
+        // SAFETY: as above.
+        let is_pnp = unsafe { (*extension).AddDevice }.is_some();
+        // A driver that is no PnP driver ends its requests, and detaches and deletes its devices, in its Unload routine.
+        if is_pnp {
+            // A cause that holds a device object is reported before that.
+            call.require_no_irp_of(driver, |record| record.origin == Origin::IoManager);
+            let of_pnp = devices.of_driver(driver).into_iter();
+            let of_pnp = of_pnp.filter(|device| devices.pdo_of(*device).is_some());
+            call.require_no_device(of_pnp.count());
+        }
         // SAFETY: DriverEntry has filled the driver object in.
         let Some(unload) = (unsafe { (*driver).DriverUnload }) else {
             let what = "the driver has no Unload routine, so it cannot be unloaded";
@@ -290,9 +300,20 @@ impl Driver {
 }
 
 impl Call {
+    /// Returns whether no other driver is loaded than the one that is unloaded.
+    fn is_last_driver(&self) -> bool {
+        self.kernel.io().drivers.load(Ordering::Relaxed) == 0
+    }
+
     /// Stops the system if an IRP has not ended when its driver is unloaded.
-    fn require_no_irp(&self) {
-        if let Some(record) = self.kernel.io().live().first() {
+    fn require_no_irp_of(&self, driver: *mut DRIVER_OBJECT, is_meant: fn(&IrpRecord) -> bool) {
+        let io = self.kernel.io();
+        let is_of_driver = |device| io.devices.driver_of(device) == Some(driver);
+        let mut live = io.live().into_iter();
+        let left = live.find(|record| {
+            is_meant(record) && (self.is_last_driver() || record.has_device(is_of_driver))
+        });
+        if let Some(record) = left {
             let bug_check = BugCheck(0xce, [record.address() as u64, 0, 0, 0]);
             let what = format!("the driver is unloaded, but {record} has not ended");
             self.stop(bug_check, Rule::IrpProcessingComplete, what);
@@ -309,9 +330,15 @@ impl Call {
     /// Stops the system if a driver that is unloaded has leaked anything.
     fn verify_unload(&self, driver: *mut DRIVER_OBJECT) {
         let kernel = &self.kernel;
-        self.require_no_symbolic_link();
         self.require_no_device(kernel.io().devices.of_driver(driver).len());
+        kernel.io().driver_extensions.free(driver);
+        self.require_no_irp_of(driver, |_| true);
+        if !self.is_last_driver() {
+            return;
+        }
+        self.require_no_symbolic_link();
         self.require_no_timer();
+        self.require_completions_ex_ran();
         self.require_no_work_item();
         self.require_no_reference();
         let threads = kernel.driver_threads();
@@ -321,11 +348,9 @@ impl Call {
         });
         self.require_no_lookaside_list();
         self.require_no_resource();
-        kernel.io().driver_extensions.free(driver);
         self.verify_freed_blocks();
         self.require_buffers_unused();
         self.require_no_dpc();
-        self.require_no_irp();
         self.require_no_kept_irp();
         self.require_no_mdl();
         let (blocks, bytes) = (kernel.pool_blocks(), kernel.pool_bytes());

@@ -57,8 +57,13 @@ impl Call {
         set_up: impl FnOnce(&mut IrpRecord) -> Option<()>,
     ) -> *mut IRP {
         let io = self.kernel.io();
-        let mut record =
-            IrpRecord::of_driver(io.next_irp(), stack_size, self.number, origin, memory);
+        let mut record = IrpRecord::of_driver(
+            io.next_irp(),
+            stack_size,
+            (self.number, self.process()),
+            origin,
+            memory,
+        );
         if set_up(&mut record).is_none() {
             return null_mut();
         }

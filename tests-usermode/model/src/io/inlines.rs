@@ -115,7 +115,9 @@ fn marked_pending(call: &Call, record: &IrpRecord) {
     });
     let rule = marked_late(call, record.raw());
     let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;
-    if interlocked || record.is_linked() || record.is_on_device_queue() {
+    // A thread that removes the IRP from a list of the driver's first waits for the lock under which it is marked.
+    let is_guarded = !call.held.is_empty();
+    if interlocked || record.is_linked() && !is_guarded || record.is_on_device_queue() {
         queued_before_marked(call, record);
     }
 }

@@ -26,12 +26,18 @@ pub(crate) struct Interfaces(Mutex<FxHashMap<Vec<u16>, Interface>>);
 
 struct Interface {
     pdo: usize,
+    class: [u8; 16],
     is_enabled: bool,
     /// Whether it was disabled during a surprise removal.
     ended_by_surprise: bool,
 }
 
 impl Interfaces {
+    /// Whether there is an interface of this name.
+    pub(crate) fn contains(&self, name: &[u16]) -> bool {
+        locked(&self.0).contains_key(name)
+    }
+
     /// Whether an interface of a physical device is enabled.
     pub(crate) fn is_enabled(&self, pdo: *mut DEVICE_OBJECT) -> bool {
         let interfaces = locked(&self.0);
@@ -39,6 +45,64 @@ impl Interfaces {
             .values()
             .any(|interface| interface.pdo == pdo.addr() && interface.is_enabled)
     }
+}
+
+/// Returns the bytes of a class.
+fn bytes_of(class: &GUID) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&class.Data1.to_le_bytes());
+    bytes[4..6].copy_from_slice(&class.Data2.to_le_bytes());
+    bytes[6..8].copy_from_slice(&class.Data3.to_le_bytes());
+    bytes[8..].copy_from_slice(&class.Data4);
+    bytes
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iogetdeviceinterfaces)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoGetDeviceInterfaces(
+    class: *const GUID,
+    pdo: *mut DEVICE_OBJECT,
+    flags: u32,
+    list: *mut *mut u16,
+) -> NTSTATUS {
+    const DEVICE_INTERFACE_INCLUDE_NONACTIVE: u32 = 1;
+    let call = Call::enter("IoGetDeviceInterfaces");
+    call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
+    call.require_room(class.cast_mut());
+    call.require_room(list);
+    if !pdo.is_null() && !call.kernel.io().devices.is_physical(pdo) {
+        return STATUS_INVALID_DEVICE_REQUEST;
+    }
+    // SAFETY: the caller gives a class.
+    let class = bytes_of(&unsafe { class.read() });
+    let includes_all = flags & DEVICE_INTERFACE_INCLUDE_NONACTIVE != 0;
+    let mut names: Vec<Vec<u16>> = {
+        let interfaces = locked(&call.kernel.io().interfaces.0);
+        let wanted = interfaces.iter().filter(|(_, interface)| {
+            let is_of_device = pdo.is_null() || interface.pdo == pdo.addr();
+            let is_shown = includes_all || interface.is_enabled;
+            interface.class == class && is_of_device && is_shown
+        });
+        wanted.map(|(name, _)| name.clone()).collect()
+    };
+    names.sort();
+    let mut units: Vec<u16> = names
+        .iter()
+        .flat_map(|name| [name, &[0][..]].concat())
+        .collect();
+    units.push(0);
+    let block = call
+        .allocate_pool(2 * units.len(), INTERFACE_TAG, true)
+        .cast::<u16>();
+    if block.is_null() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    // SAFETY: the block is so long.
+    unsafe { block.copy_from_nonoverlapping(units.as_ptr(), units.len()) };
+    // SAFETY: the caller gives room for the address.
+    unsafe { list.write(block) };
+    STATUS_SUCCESS
 }
 
 // SAFETY: see `irql`.
@@ -54,8 +118,7 @@ extern "C" fn IoRegisterDeviceInterface(
     call.require_live_device(pdo);
     call.require_room(class.cast_mut());
     call.require_room(name);
-    let is_physical = call.kernel.io().devices.pdo_of(pdo.addr()) == Some(pdo.addr());
-    if !is_physical {
+    if !call.kernel.io().devices.is_physical(pdo) {
         return STATUS_INVALID_DEVICE_REQUEST;
     }
     // SAFETY: the caller gives a class.
@@ -98,6 +161,7 @@ extern "C" fn IoRegisterDeviceInterface(
     }
     let interface = Interface {
         pdo: pdo.addr(),
+        class: bytes_of(&class),
         is_enabled: false,
         ended_by_surprise: false,
     };

@@ -30,6 +30,7 @@ use crate::{
     },
     ke::lists,
     mutex::locked,
+    ps::{Process, SYSTEM, USER},
 };
 
 /// `IO_TYPE_IRP`
@@ -101,6 +102,8 @@ pub(crate) struct IrpRecord {
     asked: Asked,
     /// The number of the thread that sent the IRP.
     pub(crate) sender: u32,
+    /// The process of the thread that the IRP is associated with, if there is one.
+    pub(in crate::io) requestor: Option<Process>,
     pub(crate) file: Option<Arc<FileInner>>,
     pub(crate) state: Mutex<State>,
     /// Whether the first dispatch routine has returned.
@@ -192,6 +195,7 @@ impl IrpRecord {
             user,
             pointed_to,
             asked,
+            requestor: Some(if mode == 0 { SYSTEM } else { USER }),
             file,
             state: Mutex::new(State {
                 output,
@@ -213,11 +217,13 @@ impl IrpRecord {
     pub(crate) fn of_driver(
         number: u32,
         stack_count: i8,
-        sender: u32,
+        (sender, process): (u32, Process),
         origin: Origin,
         memory: Option<(*mut IRP, usize)>,
     ) -> Self {
         let mut record = Self::blank(number, stack_count, sender, origin, 0);
+        let has_thread = !matches!(origin, Origin::Allocated | Origin::Initialised);
+        record.requestor = has_thread.then_some(process);
         if let Some((irp, size)) = memory {
             record.memory = Memory::Driver(irp, size);
         }
@@ -245,6 +251,7 @@ impl IrpRecord {
             number,
             asked: Asked::default(),
             sender,
+            requestor: None,
             file: None,
             state: Mutex::default(),
             has_returned: AtomicBool::new(false),
@@ -369,6 +376,11 @@ impl IrpRecord {
         unsafe { (*self.raw()).CurrentLocation }
     }
 
+    /// Returns whether the current stack location is a driver's; not so if the IRP was not sent yet, or has come back.
+    pub(crate) fn has_location(&self) -> bool {
+        self.current() <= self.stack_count
+    }
+
     /// Returns the current stack location.
     #[expect(clippy::mut_from_ref, reason = "only the owner of the IRP accesses it")]
     pub(crate) fn stack(&self) -> &mut IO_STACK_LOCATION {
@@ -392,7 +404,7 @@ impl IrpRecord {
         unsafe { (*self.raw()).CurrentLocation += 1 };
         let overlay = self.overlay();
         overlay.current_stack_location = overlay.current_stack_location.wrapping_add(1);
-        self.current() <= self.stack_count
+        self.has_location()
     }
 
     /// Returns the device object of the current stack location.

@@ -22,6 +22,7 @@ use crate::{
     },
     io::{
         bus::Buses,
+        completion_ex::CompletionsEx,
         device::Devices,
         device_pointer::FileReferences,
         driver_extension::DriverExtensions,
@@ -31,6 +32,7 @@ use crate::{
         namespace::Namespace,
         own_mdl::Mdls,
         power::Told,
+        registry::Registry,
         remove_lock::RemoveLocks,
         start_io::StartIos,
         timer::IoTimers,
@@ -46,6 +48,8 @@ const KEPT: usize = 256;
 
 /// The state of the I/O manager.
 pub(crate) struct Io {
+    /// The number of drivers that are loaded.
+    pub(crate) drivers: AtomicUsize,
     irps: Mutex<Irps>,
     last_irp: AtomicU32,
     pub(crate) devices: Devices,
@@ -72,6 +76,8 @@ pub(crate) struct Io {
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
     pub(crate) told: Told,
+    pub(in crate::io) registry: Registry,
+    pub(in crate::io) completions_ex: CompletionsEx,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
 }
@@ -79,6 +85,7 @@ pub(crate) struct Io {
 impl Default for Io {
     fn default() -> Self {
         Self {
+            drivers: AtomicUsize::new(0),
             irps: Mutex::default(),
             last_irp: AtomicU32::new(0),
             devices: Devices::default(),
@@ -99,6 +106,8 @@ impl Default for Io {
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
             told: Told::default(),
+            registry: Registry::default(),
+            completions_ex: CompletionsEx::default(),
             deferred: Mutex::default(),
         }
     }
@@ -279,7 +288,9 @@ impl Call {
 
     /// Sends an IRP to the driver of a device object; returns the status of its dispatch routine.
     pub(in crate::io) fn send(&self, device: *mut DEVICE_OBJECT, record: &Arc<IrpRecord>) -> i32 {
+        let regions = self.critical_regions.load(Ordering::Relaxed);
         let status = self.call_driver(device, record);
+        self.require_regions(regions, "a dispatch routine");
         self.require_no_mutex("a dispatch routine");
         record.touch();
         record.has_returned.store(true, Ordering::Relaxed);
@@ -334,6 +345,7 @@ impl Call {
         };
         let outer_serving = self.serving.replace(Some(serving));
         let round = record.round();
+        let was_marked = record.is_marked(location);
         self.switch_point("a dispatch routine is called", irp.addr());
         // SAFETY: the routine is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(routine, (device, irp)) };
@@ -354,7 +366,7 @@ impl Call {
         if record.round() == round {
             let passed = passed.filter(|passed| passed.irp == record.address());
             let passed = passed.map(|passed| passed.status);
-            self.verify_answer(record, (location, sent), passed, status);
+            self.verify_answer(record, (location, sent), (passed, was_marked), status);
         }
         status
     }

@@ -80,12 +80,19 @@ extern "C" fn ObfDereferenceObject(object: *mut c_void) -> isize {
     if let Some(count) = call.dereference_file(object.addr()) {
         return returned(count);
     }
-    let Some(count) = call.kernel.io().devices.dereference(object.addr()) else {
-        call.bad_reference(
-            object,
-            format!("{object:?} is dereferenced, but the driver has no reference to it"),
-        )
-    };
-    call.verify_extension_is_unused(object.cast());
-    returned(count)
+    returned(call.dereference_device(object))
+}
+
+impl Call {
+    /// Releases a driver's reference to a device object; returns the new count.
+    pub(in crate::io) fn dereference_device(&self, object: *mut c_void) -> usize {
+        let Some(count) = self.kernel.io().devices.dereference(object.addr()) else {
+            self.bad_reference(
+                object,
+                format!("{object:?} is dereferenced, but the driver has no reference to it"),
+            )
+        };
+        self.verify_extension_is_unused(object.cast());
+        count
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use nt::{
-    IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE,
+    DEVICE_OBJECT, IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE,
     IRP_MN_DEVICE_USAGE_NOTIFICATION, IRP_MN_QUERY_INTERFACE, IRP_MN_QUERY_REMOVE_DEVICE,
     IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE,
     IRP_MN_SURPRISE_REMOVAL, NTSTATUS, STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
@@ -38,6 +38,54 @@ const MAY_BE_COMPLETED: [u8; 3] = [
     IRP_MN_QUERY_REMOVE_DEVICE,
 ];
 
+/// The requests that a driver answers with a block of the pool, in `IoStatus.Information`: `IRP_MN_QUERY_DEVICE_RELATIONS`,
+/// `IRP_MN_QUERY_RESOURCES`, `IRP_MN_QUERY_RESOURCE_REQUIREMENTS`, `IRP_MN_QUERY_DEVICE_TEXT`,
+/// `IRP_MN_FILTER_RESOURCE_REQUIREMENTS`, `IRP_MN_QUERY_ID` and `IRP_MN_QUERY_BUS_INFORMATION`.
+const ANSWERED_IN_POOL: [u8; 7] = [
+    IRP_MN_QUERY_DEVICE_RELATIONS,
+    0xa,
+    0xb,
+    0xc,
+    0xd,
+    0x13,
+    0x15,
+];
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-device-relations)
+const IRP_MN_QUERY_DEVICE_RELATIONS: u8 = 7;
+
+/// `DEVICE_RELATIONS`, whose array has `count` objects.
+#[repr(C)]
+struct Relations {
+    count: u32,
+    objects: [*mut DEVICE_OBJECT; 0],
+}
+
+impl Call {
+    /// Frees a driver's answer of a query, and releases the references to the device objects in it.
+    fn free_answer(&self, record: &IrpRecord, minor: u8) {
+        let information = locked(&record.state).completion;
+        let address = information.map_or(0, |(_, information)| information);
+        if address == 0 {
+            return;
+        }
+        let block = std::ptr::with_exposed_provenance_mut::<Relations>(address);
+        if minor == IRP_MN_QUERY_DEVICE_RELATIONS {
+            self.require_room(block);
+            // SAFETY: the driver answers with the structure.
+            let count = unsafe { (*block).count };
+            // SAFETY: as above; only the address is computed.
+            let objects = unsafe { &raw const (*block).objects }.cast::<*mut DEVICE_OBJECT>();
+            for index in 0..count as usize {
+                // SAFETY: the array has this number of elements.
+                let object = unsafe { objects.wrapping_add(index).read() };
+                self.dereference_device(object.cast());
+            }
+        }
+        self.free_pool(block.cast(), 0);
+    }
+}
+
 impl DeviceInner {
     /// Sends a PnP request, and waits until it ends.
     fn ask(&self, call: &Call, minor: u8) -> NTSTATUS {
@@ -46,10 +94,11 @@ impl DeviceInner {
             minor,
             ..Asked::default()
         };
-        self.send_pnp(call, asked)
+        self.send_pnp(call, asked).1
     }
 
-    fn send_pnp(&self, call: &Call, asked: Asked) -> NTSTATUS {
+    /// Sends a PnP request, and returns it with its final status.
+    fn send_pnp(&self, call: &Call, asked: Asked) -> (Arc<IrpRecord>, NTSTATUS) {
         let top = self.top();
         let record = call.new_irp(top, asked, None, &[], Vec::new());
         // SAFETY: the IRP was not sent yet.
@@ -60,7 +109,10 @@ impl DeviceInner {
         let status = call.send_and_wait(top, &record);
         locked(under_way).remove(&pdo);
         self.verify_pnp(call, &record, status);
-        status
+        if status >= 0 && ANSWERED_IN_POOL.contains(&asked.minor) {
+            call.free_answer(&record, asked.minor);
+        }
+        (record, status)
     }
 
     /// Stops the system if a PnP request has ended with a status that is not allowed.
@@ -172,7 +224,26 @@ impl Device {
             output_length: in_path.into(),
             ..Asked::default()
         };
-        self.inner.send_pnp(&call, asked)
+        self.inner.send_pnp(&call, asked).1
+    }
+
+    /// Queries the capabilities of the device (`IRP_MN_QUERY_CAPABILITIES`). Returns the bit fields of
+    /// [`DEVICE_CAPABILITIES`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_device_capabilities), the first one in bit 0.
+    ///
+    /// # Errors
+    /// The status with which the drivers have failed the request.
+    pub fn capabilities(&self) -> Result<u32, NTSTATUS> {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("the PnP manager");
+        let asked = Asked {
+            major: IRP_MJ_PNP,
+            minor: nt::IRP_MN_QUERY_CAPABILITIES,
+            ..Asked::default()
+        };
+        match self.inner.send_pnp(&call, asked) {
+            (record, status) if status >= 0 => Ok(record.capabilities()),
+            (_, status) => Err(status),
+        }
     }
 
     /// Sends an internal device control as another driver does, without a file.

@@ -7,6 +7,7 @@
 
 use std::{
     ffi::c_void,
+    ops::Range,
     ptr::null_mut,
     sync::{
         Mutex,
@@ -15,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, DelayedWorkQueue, IO_WORKITEM, PIO_WORKITEM_ROUTINE};
+use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IO_WORKITEM, PIO_WORKITEM_ROUTINE};
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -38,6 +39,11 @@ const QUEUED_IS_FREED: u64 = 2;
 const NO_OBJECT: u64 = 3;
 const NO_QUEUE: u64 = 6;
 const NO_ROUTINE: u64 = 7;
+
+/// The queues, up to `MaximumWorkQueue`, and the custom priorities from `CustomPriorityWorkQueue` on.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ne-wdm-_work_queue_type)
+const QUEUES: Range<i32> = 0..7;
+const CUSTOM_PRIORITIES: Range<i32> = 32..64;
 
 /// The time after which an unload that waits for the routines of work items is a hang.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -116,6 +122,7 @@ impl Queued {
         // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, with what it was queued with.
         unsafe { Call::in_driver(routine, (device, context)) };
         call.require_returned("a work item's routine", 0);
+        call.require_regions(0, "a work item's routine");
         call.require_no_mutex("a work item's routine");
         kernel.io().devices.io_dereference(device.addr());
         kernel.io().work_items.ended(kernel);
@@ -205,8 +212,8 @@ extern "C" fn IoQueueWorkItem(
 ) {
     let call = Call::enter_visible("IoQueueWorkItem", item);
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    if queue != DelayedWorkQueue {
-        let what = format!("the queue is {queue}, and must be DelayedWorkQueue");
+    if !QUEUES.contains(&queue) && !CUSTOM_PRIORITIES.contains(&queue) {
+        let what = format!("there is no work queue {queue}: use DelayedWorkQueue");
         call.bad_item(NO_QUEUE, item, queue.cast_unsigned().into(), what);
     }
     let Some(routine) = routine else {

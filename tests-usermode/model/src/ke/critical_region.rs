@@ -33,12 +33,12 @@ impl Call {
         });
     }
 
-    /// Stops the system if a driver's routine returns to user mode, or a thread ends, and the thread is in a critical region.
-    pub(crate) fn require_no_critical_region(&self, routine: &str) {
+    /// Stops the system if a driver's routine has returned in another number of critical regions than it was called in.
+    pub(crate) fn require_regions(&self, before: u32, routine: &str) {
         let depth = self.critical_regions.load(Ordering::Relaxed);
-        self.require(depth == 0, Rule::CriticalRegions, || {
+        self.require(depth == before, Rule::CriticalRegions, || {
             let what = format!(
-                "{routine} has returned in a critical region, which KeLeaveCriticalRegion leaves"
+                "{routine} was called in {before} critical regions and has returned in {depth}: KeLeaveCriticalRegion leaves one"
             );
             (BugCheck(APC_INDEX_MISMATCH, [0, 0, 0xffff, 0]), what)
         });

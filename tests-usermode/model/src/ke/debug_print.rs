@@ -1,8 +1,10 @@
 //! The driver's messages to the kernel debugger.
+//! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-dbgprint)
 
 use std::ffi::{CStr, c_char};
 
 use crate::{
+    format::Line,
     host::{
         Call, Kernel,
         footprint::{self, Access},
@@ -11,27 +13,67 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// The format that a driver on `wdm` uses: a string and a new line. Other formats are printed without their arguments.
+impl Call {
+    /// Prints arguments by a format. The routine can read more arguments than its caller has passed, which are then other values on
+    /// the caller's stack.
+    fn debug_print(&self, format: *const c_char, arguments: [u64; 8]) -> u32 {
+        // SAFETY: the caller gives a format that ends with a zero byte.
+        let format = unsafe { CStr::from_ptr(format) };
+        let mut line = Line::default();
+        // SAFETY: the arguments are those of the format.
+        unsafe { line.format(format.to_bytes(), &arguments) };
+        let irql = self.irql();
+        self.require(!line.is_wide || irql == 0, Rule::Irql, || {
+            let what = format!(
+                "a format with UTF-16 units, such as %ws or %wZ, is printed at IRQL {irql}, and may be at PASSIVE_LEVEL only"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+        self.kernel.print(line.end().to_string_lossy().into_owned());
+        0
+    }
+}
+
+#[expect(
+    clippy::many_single_char_names,
+    reason = "they are the arguments of a format, which have no names"
+)]
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn DbgPrint(
+    format: *const c_char,
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    e: u64,
+    f: u64,
+    g: u64,
+    h: u64,
+) -> u32 {
+    Call::enter_noted("DbgPrint").debug_print(format, [a, b, c, d, e, f, g, h])
+}
+
+#[expect(
+    clippy::many_single_char_names,
+    reason = "they are the arguments of a format, which have no names"
+)]
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn DbgPrintEx(
     _component: u32,
     _level: u32,
     format: *const c_char,
-    argument: *const c_char,
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    e: u64,
+    f: u64,
+    g: u64,
+    h: u64,
 ) -> u32 {
-    let call = Call::enter_noted("DbgPrintEx");
-    // SAFETY: the caller gives a format that ends with a zero byte.
-    let format = unsafe { CStr::from_ptr(format) };
-    let text = if format == c"%s\n" {
-        // SAFETY: by the format the argument is a string that ends with a zero byte.
-        unsafe { CStr::from_ptr(argument) }
-    } else {
-        format
-    };
-    let line = text.to_string_lossy().into_owned();
-    call.kernel.print(line);
-    0
+    Call::enter_noted("DbgPrintEx").debug_print(format, [a, b, c, d, e, f, g, h])
 }
 
 impl Kernel {

@@ -43,7 +43,6 @@ impl Mutant {
 impl Call {
     /// Stops the system if a driver's routine returns to user mode, or a thread ends, and the thread owns a mutex.
     pub(crate) fn require_no_mutex(&self, routine: &str) {
-        self.require_no_critical_region(routine);
         let held = locked(&self.mutexes).last().copied();
         if let Some(mutex) = held {
             let what = format!("{routine} has returned and holds the mutex {mutex:#x}");

@@ -85,7 +85,7 @@ impl Call {
         if taken {
             self.note_held((&raw const *word).addr(), kind, None);
             if let Some(held) = self.held.all().last_mut() {
-                held.is_tried = true;
+                held.may_stay = true;
             }
         }
         taken
@@ -102,7 +102,7 @@ impl Call {
             lock,
             kind,
             old_irql,
-            is_tried: false,
+            may_stay: false,
             place,
             since: self.kernel.ke().hold_times.now(),
         };
@@ -202,7 +202,7 @@ impl Call {
                 lock,
                 kind,
                 old_irql: None,
-                is_tried: false,
+                may_stay: false,
                 place: None,
                 since: None,
             });
@@ -221,11 +221,15 @@ impl Call {
         let irql = u64::from(self.irql());
         match held.old_irql {
             Some(old) if old == new_irql => {}
-            None if held.is_tried && new_irql == DISPATCH_LEVEL => {}
+            _ if held.may_stay && new_irql == DISPATCH_LEVEL => {}
             Some(old) => {
                 let what =
                     format!("the lock is released to IRQL {new_irql}, but was acquired at {old}");
-                let bug_check = BugCheck::verifier(0x31, [irql, new_irql.into(), 0]);
+                let (code, rule) = match held.kind {
+                    Kind::Plain => (0x2_0015, Rule::IrqlKeReleaseSpinLock),
+                    _ => (0x31, rule),
+                };
+                let bug_check = BugCheck::verifier(code, [irql, new_irql.into(), 0]);
                 self.stop(bug_check, rule, what);
             }
             None => {

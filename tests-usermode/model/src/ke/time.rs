@@ -43,6 +43,18 @@ extern "C" fn KeQuerySystemTimePrecise(time: *mut i64) {
     unsafe { time.write(call.read_time()) };
 }
 
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kequeryinterrupttimeprecise)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeQueryInterruptTimePrecise(counter: *mut u64) -> u64 {
+    let call = Call::enter_noted("KeQueryInterruptTimePrecise");
+    call.require_room(counter);
+    let now = call.read_time().cast_unsigned();
+    // SAFETY: the caller passes room for the counter, whose unit is that of the time.
+    unsafe { counter.write(now) };
+    now
+}
+
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kequerytimeincrement)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]

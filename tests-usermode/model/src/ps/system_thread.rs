@@ -48,6 +48,7 @@ fn run(mut start: Start) {
     // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, once.
     unsafe { Call::in_driver(run, (&raw mut start,)) };
     call.require_returned("a system thread", 0);
+    call.require_regions(0, "a system thread");
     call.require_no_mutex("a system thread");
 }
 

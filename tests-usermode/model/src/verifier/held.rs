@@ -51,8 +51,9 @@ pub(crate) struct Held {
     pub(crate) kind: Kind,
     /// The IRQL that the release restores; `None` for a lock that was acquired by an `AtDpcLevel` routine.
     pub(crate) old_irql: Option<u8>,
-    /// Whether it was acquired by an attempt: either release is then right.
-    pub(crate) is_tried: bool,
+    /// Whether the thread may stay at `DISPATCH_LEVEL` when it releases the lock: it was acquired by an attempt, or for a Cancel
+    /// routine.
+    pub(crate) may_stay: bool,
     /// The source line that acquired it, if the kernel records it.
     pub(crate) place: Option<String>,
     /// The time of the acquisition, if hold times are measured.

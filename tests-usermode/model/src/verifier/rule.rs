@@ -205,6 +205,10 @@ rules! {
     IoBuildDeviceControlNoFree = "IoBuildDeviceControlNoFree",
     /// A driver waits for a request that it has sent if the I/O manager reports the result by an event and a status block.
     IoBuildDeviceControlWait = "IoBuildDeviceControlWait",
+    /// A query of the registry does not expand environment variables.
+    RegistryQuery = "query of the registry",
+    /// An IRP with a routine of `IoSetCompletionRoutineEx` is sent to the lower driver.
+    IoSetCompletionExCompleteIrp = "IoSetCompletionExCompleteIrp",
     /// `IoReuseIrp` is called only for IRPs of `IoAllocateIrp`, after they have returned.
     IoReuseIrp = "IoReuseIrp",
     /// The routines of a cancel-safe queue follow their documentation, and the driver does not change `DriverContext[3]` of

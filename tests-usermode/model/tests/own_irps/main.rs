@@ -23,9 +23,10 @@ use ntmodel::{Config, Faults, Kernel, Rule, Violation};
 use steps::{FIRST, Stage, Steps, complete, end_of, found_in_some_order, holds, mark, one_request};
 use waits::{BLOCK, event, initialise};
 
-/// The requests that the driver sends to its own device: one is completed immediately, the other by a worker thread.
+/// The requests that the driver sends to its own device: one is completed immediately, the others by a worker thread.
 const NOW: u32 = 0x22_2010;
 const LATER: u32 = 0x22_2014;
+const FAILS_LATER: u32 = 0x22_2018;
 /// The output of these requests.
 const ANSWER: [u8; 4] = *b"done";
 
@@ -68,6 +69,10 @@ unsafe extern "C" fn answers(_: *mut DEVICE_OBJECT, irp: *mut c_void) {
     answer(irp.cast());
 }
 
+unsafe extern "C" fn fails(_: *mut DEVICE_OBJECT, irp: *mut c_void) {
+    complete(irp.cast(), nt::STATUS_NOT_FOUND);
+}
+
 /// The device's handling of a request that the driver sends to it.
 fn serve(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> NTSTATUS {
     if code == NOW {
@@ -75,7 +80,8 @@ fn serve(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> N
     }
     mark(irp);
     data.device.set(device);
-    queue_work(data.item.get(), answers, irp.cast());
+    let routine = if code == LATER { answers } else { fails };
+    queue_work(data.item.get(), routine, irp.cast());
     STATUS_PENDING
 }
 

@@ -6,9 +6,9 @@ use nt::{DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS, STATUS_PENDING, 
 use ntmodel::Rule;
 
 use crate::{
-    LATER, NOTHING, NOW, Sends,
-    call::{broke, wait},
-    free, send,
+    FAILS_LATER, LATER, NOTHING, NOW, Sends,
+    call::{broke, on_completion, wait},
+    free, send, sets,
     steps::{complete, found_in_some_order, holds, one_request},
     stops,
 };
@@ -122,4 +122,45 @@ fn the_event_of_a_request_is_set_by_an_apc_of_the_thread() {
     let seen = (violation.rule, violation.routine);
     assert_eq!(seen, (Rule::Hang, "KeWaitForSingleObject"), "\n{violation}");
     assert!(violation.what.contains("wait at PASSIVE_LEVEL"));
+}
+
+/// Gets its request back in a completion routine, completes it itself and waits until the I/O manager has ended it.
+struct Completes;
+
+impl Sends for Completes {
+    fn first(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+        let (mut back, mut ended, mut block) = (event(), event(), BLOCK);
+        let (back, ended): (*mut KEVENT, *mut KEVENT) = (&raw mut back, &raw mut ended);
+        let block: *mut IO_STATUS_BLOCK = &raw mut block;
+        initialise(back);
+        initialise(ended);
+        let none = null_mut();
+        let own = nt!(IoBuildDeviceIoControlRequest(
+            FAILS_LATER,
+            device,
+            none,
+            0,
+            none,
+            0,
+            0,
+            ended,
+            block
+        ));
+        on_completion(own, sets, back.cast());
+        assert_eq!(send(device, own), STATUS_PENDING);
+        wait(back);
+        nt!(IofCompleteRequest(own, 0));
+        wait(ended);
+        // SAFETY: the request has ended.
+        let status = unsafe { (*block).Status };
+        assert_eq!(status, nt::STATUS_NOT_FOUND);
+        complete(irp, STATUS_SUCCESS)
+    }
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/kernel/different-ways-of-handling-irps-cheat-sheet>: the event of a request
+/// that was pending is set, whatever its status.
+#[test]
+fn the_event_of_a_pending_request_that_its_driver_completes_is_set() {
+    holds(one_request::<Completes>);
 }

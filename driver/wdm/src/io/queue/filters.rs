@@ -14,9 +14,9 @@ use super::{
 use crate::{
     NtStatus, PassiveLevel, QueueCallbacks,
     io::{
-        device::DeviceQueues,
         file::{Queued, UNLINKED},
         key_index::KeyNode,
+        owned_queue::DeviceQueues,
     },
 };
 

@@ -17,7 +17,8 @@ use nt::irp::{self, IoSetCancelRoutine};
 
 use super::{CurrentIrp, Start, StartIoQueue, Step};
 use crate::{
-    CancelSpinLock, DeviceObject, IrpView, NtStatus, PassiveLevel, PendedIrp, QueueCallbacks,
+    CancelSpinLock, DeviceObject, Error, IrpView, NtStatus, PassiveLevel, PendedIrp,
+    QueueCallbacks,
     io::{
         cancel_lock::release_in_cancel_routine, device_object::Deferred, extension::Extension,
         file::Queued, queue_callbacks::end,
@@ -66,8 +67,8 @@ impl<C: QueueCallbacks> CurrentIrp<C> {
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     ///
     /// # Errors
-    /// The IRP itself, if it is cancelled, its handle is closed or its device is being removed: complete it with
-    /// `STATUS_CANCELLED`.
+    /// The IRP itself, and the status to complete it with: `STATUS_CANCELLED` if it is cancelled or its handle is closed, and
+    /// `STATUS_DELETE_PENDING` if its device is being removed.
     ///
     /// # Examples
     ///
@@ -87,9 +88,9 @@ impl<C: QueueCallbacks> CurrentIrp<C> {
     ///                     self.served.with(irql, |place, _| *place = Some(served));
     ///                     return;
     ///                 }
-    ///                 Err(current) => {
+    ///                 Err((current, error)) => {
     ///                     let (irp, next) = current.start_next(irql);
-    ///                     irp.complete(NtStatus::CANCELLED, irql);
+    ///                     irp.complete(error, irql);
     ///                     next
     ///                 }
     ///             }
@@ -122,33 +123,35 @@ impl<C: QueueCallbacks> CurrentIrp<C> {
     pub fn make_cancelable<L: NoSpinLockHeld>(
         self,
         irql: &mut L,
-    ) -> Result<CancelableIrp<C>, Self> {
+    ) -> Result<CancelableIrp<C>, (Self, Error)> {
         // SAFETY: the queue outlives the IRP.
         let queue = unsafe { self.queue.as_ref() };
         let key = queue.key(&self.irp);
         let hold = queue.device.cast();
         // SAFETY: the IRP's hold keeps the device.
         if !unsafe { Extension::of(queue.device) }.holds.acquire(hold) {
-            return Err(self);
+            return Err((self, Error::DELETE_PENDING));
         }
         let (irp, queue_at) = (self.irp.into_raw(), self.queue);
         // SAFETY: this thread owns the IRP, and the lock is held.
-        if CancelSpinLock::with(irql, |_| unsafe { queue.make_cancelable(irp) }) {
+        let made = CancelSpinLock::with(irql, |_| unsafe { queue.make_cancelable(irp) });
+        let Err(error) = made else {
             return Ok(CancelableIrp {
                 irp,
                 queue: queue_at,
                 key,
                 _queue: PhantomData,
             });
-        }
+        };
         // SAFETY: the hold was acquired above, and the IRP still has its own.
         unsafe { Extension::release(queue.device, hold) };
-        Err(Self {
+        let current = Self {
             // SAFETY: the IRP has no Cancel routine, and this thread owns it again.
             irp: unsafe { PendedIrp::from_raw(irp) },
             queue: queue_at,
             _queue: PhantomData,
-        })
+        };
+        Err((current, error))
     }
 }
 
@@ -239,19 +242,22 @@ unsafe fn settle_dropped<C: QueueCallbacks>(link: NonNull<Deferred>, irql: &mut 
 }
 
 impl<C: QueueCallbacks> StartIoQueue<C> {
-    /// Makes the current IRP cancelable, or returns `false` if it is cancelled, or would have been if it were on the queue.
+    /// Makes the current IRP cancelable. Fails with the status that the queue would have completed the IRP with, if it had waited.
     ///
     /// # Safety
-    /// The caller owns the IRP, which [`StartIoQueue::link`] inserted and which is being served; if this returns `true`, it gives up
+    /// The caller owns the IRP, which [`StartIoQueue::link`] inserted and which is being served; if this succeeds, it gives up
     /// the IRP. It holds the cancel spin lock.
-    unsafe fn make_cancelable(&self, irp: *mut nt::IRP) -> bool {
+    unsafe fn make_cancelable(&self, irp: *mut nt::IRP) -> Result<(), Error> {
         // SAFETY: the lock is held.
         let state = unsafe { self.state() };
         // SAFETY: the caller owns the IRP.
         let file = unsafe { self.file(irp) };
+        if state.refusal.is_device_gone() {
+            return Err(Error::DELETE_PENDING);
+        }
         // SAFETY: the lock is held.
-        if state.refusal.is_device_gone() || unsafe { file.is_cleaned_up() } {
-            return false;
+        if unsafe { file.is_cleaned_up() } {
+            return Err(Error::CANCELLED);
         }
         // SAFETY: the caller owns the IRP. As in `link` of an `IrpQueue`, the routine is set before the flag is read, so that either
         // `IoCancelIrp` takes the routine or the flag is found, or both.
@@ -261,10 +267,10 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         // SAFETY: as above.
         if is_cancelled && unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
             // IoCancelIrp cannot call the routine any more.
-            return false;
+            return Err(Error::CANCELLED);
         }
         state.cancelable = irp;
-        true
+        Ok(())
     }
 
     /// Takes back an IRP that was made cancelable, and returns whether the caller owns it: its Cancel routine has not been

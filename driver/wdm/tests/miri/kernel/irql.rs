@@ -14,6 +14,8 @@ thread_local! {
     /// The function to call after this thread has released a spin lock, as if another thread did it.
     static AFTER_RELEASE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
     static RELEASES: Cell<u32> = const { Cell::new(0) };
+    /// The number of critical regions that this thread is in.
+    static REGIONS: Cell<u32> = const { Cell::new(0) };
     static PROCESSOR: u64 = NEXT_PROCESSOR.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -152,6 +154,16 @@ unsafe fn release_queued(handle: *mut KLOCK_QUEUE_HANDLE) -> u8 {
 }
 
 routines! {
+    fn KeEnterCriticalRegion() {
+        assert!(current() < DISPATCH_LEVEL, "KeEnterCriticalRegion at DISPATCH_LEVEL");
+        REGIONS.set(REGIONS.get() + 1);
+    }
+
+    fn KeLeaveCriticalRegion() {
+        assert!(current() < DISPATCH_LEVEL, "KeLeaveCriticalRegion at DISPATCH_LEVEL");
+        REGIONS.set(REGIONS.get().checked_sub(1).expect("a region"));
+    }
+
     // wdm raises the IRQL only to DISPATCH_LEVEL.
     fn KfRaiseIrql(irql: u8) -> u8 {
         assert_eq!(irql, nt::DISPATCH_LEVEL);

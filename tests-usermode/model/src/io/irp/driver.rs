@@ -1,5 +1,7 @@
 //! IRPs that a driver makes: which driver has them, and the parameters that they were sent with.
 
+use nt::DEVICE_OBJECT;
+
 use crate::{
     host::layout::{DeviceIoControl, FREED},
     io::irp::{Asked, IO_TYPE_IRP, IrpRecord, Memory, Origin},
@@ -18,6 +20,14 @@ impl IrpRecord {
     /// Returns whether the IRP was sent to a driver and has not returned to its creator.
     pub(crate) fn is_down(&self) -> bool {
         self.origin == Origin::IoManager || locked(&self.state).sent_from.is_some()
+    }
+
+    /// Returns whether a driver that has the IRP, or has passed it down, got it for a device object that fulfils a condition.
+    pub(crate) fn has_device(&self, is_meant: impl Fn(*mut DEVICE_OBJECT) -> bool) -> bool {
+        (self.current()..=self.stack_count).any(|number| {
+            // SAFETY: the stack location is inside the memory.
+            is_meant(unsafe { (*self.location(number)).DeviceObject })
+        })
     }
 
     /// Returns the number of times that the driver that made the IRP has sent it.

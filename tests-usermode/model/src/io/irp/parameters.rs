@@ -20,7 +20,7 @@ struct SecurityContext {
     full_create_options: u32,
 }
 
-/// The start of `DEVICE_CAPABILITIES`, and its size.
+/// `DEVICE_CAPABILITIES`
 #[repr(C)]
 struct Capabilities {
     size: u16,
@@ -28,9 +28,17 @@ struct Capabilities {
     flags: u32,
     address: u32,
     ui_number: u32,
+    device_state: [u32; 7],
+    /// What a device needs to wake the system, and its latencies.
+    others: [u32; 5],
 }
 
 const CAPABILITIES_SIZE: u16 = 64;
+
+const _: () = assert!(size_of::<Capabilities>() == CAPABILITIES_SIZE as usize);
+
+/// `PowerDeviceD0` for `PowerSystemWorking`, and `PowerDeviceD3` for the states in which the system sleeps.
+const DEVICE_STATES: [u32; 7] = [0, 1, 4, 4, 4, 4, 4];
 
 /// `FILE_OPEN`, the disposition, in the high byte of `Parameters.Create.Options`.
 const FILE_OPEN: u32 = 1 << 24;
@@ -63,6 +71,8 @@ pub(super) fn pointed_to(asked: &Asked) -> Option<Box<UnsafeCell<[u128]>>> {
                 flags: 0,
                 address: u32::MAX,
                 ui_number: u32::MAX,
+                device_state: [0; 7],
+                others: [0; 5],
             };
             // SAFETY: as above.
             unsafe { memory.get().cast::<Capabilities>().write(capabilities) };
@@ -98,6 +108,32 @@ impl Asked {
 }
 
 impl IrpRecord {
+    /// Returns the bits of the capabilities that the drivers have reported in an `IRP_MN_QUERY_CAPABILITIES`, which has ended.
+    pub(in crate::io) fn capabilities(&self) -> u32 {
+        self.pointed_to.as_ref().map_or(0, |memory| {
+            // SAFETY: the memory is that of the structure, which no driver writes any more.
+            unsafe { (*memory.get().cast::<Capabilities>()).flags }
+        })
+    }
+
+    /// Fills in the device state for each system state in an `IRP_MN_QUERY_CAPABILITIES`, as the bus driver or the ACPI filter does,
+    /// where a driver above has left it zero.
+    /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/devicestate)
+    pub(in crate::io) fn give_device_states(&self) {
+        let parameter = (&raw const self.stack().Parameters).cast::<*mut Capabilities>();
+        // SAFETY: the parameters of the request start with the pointer.
+        let capabilities = unsafe { parameter.read() };
+        // SAFETY: whoever made the request has passed NULL or the structure, which stays until the request ends.
+        let Some(capabilities) = (unsafe { capabilities.as_mut() }) else {
+            return;
+        };
+        for (state, of_bus) in capabilities.device_state.iter_mut().zip(DEVICE_STATES) {
+            if *state == 0 {
+                *state = of_bus;
+            }
+        }
+    }
+
     /// Returns the parameters of the first stack location.
     pub(super) fn parameters(&self) -> DeviceIoControl {
         let Asked {

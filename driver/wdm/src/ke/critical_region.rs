@@ -1,0 +1,52 @@
+//! A section of code in which user mode cannot suspend the thread.
+
+use core::marker::PhantomData;
+
+use crate::{PassiveLevel, ke::irql};
+
+/// A critical region of the current thread, which gets no normal kernel APC until the value is dropped
+/// (`KeEnterCriticalRegion`, `KeLeaveCriticalRegion`).
+///
+/// A thread of user mode handles requests and can be suspended, since a suspension is a normal kernel APC. Other threads, also those of
+/// other processes, then wait for what it holds: a remove lock, an access to a [`Rundown`](crate::Rundown) value, or an IRP that it
+/// has removed from a queue.
+///
+/// WDK: [Disabling APCs](https://learn.microsoft.com/windows-hardware/drivers/kernel/disabling-apcs),
+/// [Run-Down Protection](https://learn.microsoft.com/windows-hardware/drivers/kernel/run-down-protection).
+#[must_use = "the region ends when the value is dropped"]
+pub(crate) struct CriticalRegion {
+    /// The region is one of the thread that entered it.
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl CriticalRegion {
+    /// Enters a region.
+    pub(crate) fn enter(_irql: &PassiveLevel) -> Self {
+        // SAFETY: the token says that the IRQL is PASSIVE_LEVEL.
+        unsafe { Self::enter_unchecked() }
+    }
+
+    /// Enters a region, except at `DISPATCH_LEVEL`, where no APC is delivered.
+    pub(crate) fn enter_below_dispatch() -> Option<Self> {
+        // SAFETY: the IRQL is at most APC_LEVEL.
+        (irql::current() < irql::DISPATCH_LEVEL).then(|| unsafe { Self::enter_unchecked() })
+    }
+
+    /// # Safety
+    /// The IRQL is at most `APC_LEVEL`. The value is dropped in the routine that calls this, at the same IRQL.
+    unsafe fn enter_unchecked() -> Self {
+        // SAFETY: guaranteed by the caller.
+        unsafe { nt::KeEnterCriticalRegion() };
+        Self {
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for CriticalRegion {
+    fn drop(&mut self) {
+        // SAFETY: this thread has entered the region. The IRQL is as it was then, at most APC_LEVEL: the value is a variable of the
+        // routine that entered the region, so everything that raised the IRQL later has ended.
+        unsafe { nt::KeLeaveCriticalRegion() };
+    }
+}

@@ -1,0 +1,7 @@
+//! The driver makes the proof that a queue is busy itself.
+
+use wdm::{Busy, Arrival, DeviceQueue};
+
+fn forge<'q, 'n>(queue: &'q DeviceQueue<'n, u32>) -> Busy<'q, 'n, u32, Arrival> {
+    Busy { queue } //~ E0451
+}

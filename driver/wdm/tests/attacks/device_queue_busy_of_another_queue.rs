@@ -1,0 +1,7 @@
+//! The proof of one queue is used to remove from another queue.
+
+use wdm::{Arrival, Busy, DeviceQueue, irql::DispatchLevel};
+
+fn remove(queue: &DeviceQueue<'static, u32>, busy: Busy<'_, 'static, u32, Arrival>, irql: &mut DispatchLevel) {
+    let _ = queue.remove(busy, irql); //~ E0599
+}

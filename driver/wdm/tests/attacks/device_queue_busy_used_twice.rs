@@ -1,0 +1,8 @@
+//! The proof that a queue is busy is used twice.
+
+use wdm::{Arrival, Busy, irql::DispatchLevel};
+
+fn remove(busy: Busy<'_, 'static, u32, Arrival>, irql: &mut DispatchLevel) {
+    let _ = busy.remove(irql);
+    let _ = busy.remove(irql); //~ E0382
+}

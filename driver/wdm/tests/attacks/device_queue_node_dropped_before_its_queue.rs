@@ -1,0 +1,11 @@
+//! A node that is declared after its queue is dropped before it.
+
+use pinned_init::stack_pin_init;
+use wdm::{DeviceQueue, DeviceQueueNode, irql::DispatchLevel};
+
+fn insert(irql: &mut DispatchLevel) {
+    stack_pin_init!(let queue = DeviceQueue::<u32>::new());
+    stack_pin_init!(let node = DeviceQueueNode::new(1)); //~ E0716
+    //~^ E0716
+    let _ = queue.insert(node.as_ref(), irql);
+}

@@ -1,0 +1,11 @@
+//! A filter queues a cleanup, of which the driver below would not be told if it is cancelled.
+
+use wdm::{FileIrp, Handled, IrpQueue, PassiveLevel, QueueCallbacks};
+
+fn keep<'irp>(
+    irp: FileIrp<'irp>,
+    queue: &IrpQueue<impl QueueCallbacks<Record = ()>>,
+    irql: &mut PassiveLevel,
+) -> Handled<'irp> {
+    queue.insert(irp, irql) //~ E0308
+}

@@ -1,0 +1,7 @@
+//! The proof of one call is used as that of another call.
+
+use wdm::{Handled};
+
+fn coerce<'a>(it: Handled<'a>) -> Handled<'static> {
+    it //~ lifetime
+}

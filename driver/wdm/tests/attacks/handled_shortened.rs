@@ -1,0 +1,7 @@
+//! The proof of one call is used as that of a shorter call.
+
+use wdm::{Handled};
+
+fn coerce<'a>(it: Handled<'static>) -> Handled<'a> {
+    it //~ lifetime
+}

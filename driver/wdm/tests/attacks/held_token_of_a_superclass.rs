@@ -1,0 +1,11 @@
+//! The token of one class is coerced to that of another class, under which more locks may be acquired.
+
+use wdm::{irql::SpinLockHeld, lock_order, lock_order::Unlocked};
+
+struct Class<F>(F);
+lock_order!(Unlocked => Class<for<'x> fn(&'x u8)>);
+lock_order!(Class<for<'x> fn(&'x u8)> => Class<fn(&'static u8)>);
+
+fn coerce<'a>(it: &'a mut SpinLockHeld<Class<for<'x> fn(&'x u8)>>) -> &'a mut SpinLockHeld<Class<fn(&'static u8)>> {
+    it //~ E0308
+}

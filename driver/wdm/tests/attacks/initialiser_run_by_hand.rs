@@ -1,0 +1,8 @@
+//! A lock is initialised in a value that moves.
+
+use pinned_init::PinInit;
+use wdm::SpinLock;
+
+fn make(place: *mut SpinLock<u32>) {
+    let _ = SpinLock::new(0).__pinned_init(place); //~ E0133
+}

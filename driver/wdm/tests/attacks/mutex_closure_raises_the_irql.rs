@@ -1,0 +1,7 @@
+//! The IRQL is raised under a mutex, for a token with which a request can be completed.
+
+use wdm::{Mutex, PassiveLevel, irql::raise_to_dispatch};
+
+fn run(mutex: &Mutex<u32>, irql: &mut PassiveLevel) {
+    mutex.with(irql, |_, irql| raise_to_dispatch(irql, |_| ())); //~ E0277
+}

@@ -1,0 +1,9 @@
+//! A filter takes the power policy from the function driver.
+
+use wdm::{NewFilter, PowerPolicy};
+
+fn of_a_filter(device: &mut NewFilter) -> PowerPolicy {
+    PowerPolicy::new(device) //~ E0308
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! The dispatch routine's IRP is sent to another thread after it has come back.
+
+use wdm::{Irp, Returned};
+
+fn send<T: Send>(_: T) {}
+
+fn run(irp: Returned<Irp<'_>>) {
+    send(irp); //~ E0277
+}

@@ -1,0 +1,11 @@
+//! A request that has come back is completed by its owner and as it came.
+
+use wdm::{NtStatus, PassiveLevel, PendedIrp, Returned};
+
+fn twice(irp: Returned<PendedIrp>, irql: &mut PassiveLevel) {
+    match irp.into_irp() {
+        Ok(owner) => owner.complete(NtStatus::SUCCESS, irql),
+        Err(_) => {}
+    }
+    irp.complete(irql); //~ E0382
+}

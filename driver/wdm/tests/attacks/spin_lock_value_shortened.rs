@@ -1,0 +1,7 @@
+//! A lock of `'static` references is used as one of shorter-lived ones.
+
+use wdm::{SpinLock};
+
+fn coerce<'a>(it: &'a SpinLock<&'static str>) -> &'a SpinLock<&'a str> {
+    it //~ lifetime
+}

@@ -1,0 +1,5 @@
+//! The constant `Error::SUCCESS` is used.
+
+fn attack() {
+    let _ = wdm::Error::SUCCESS; //~ E0599
+}

@@ -1,0 +1,5 @@
+//! A token is made with a struct literal.
+
+fn attack() {
+    let _ = wdm::PassiveLevel { _not_send: core::marker::PhantomData }; //~ E0451
+}

@@ -1,0 +1,170 @@
+//! Attacks on the lower driver with buffers that it does not expect, although it follows the documentation: with addresses of the sender's
+//! process in another one, and with buffered I/O where it has declared direct I/O.
+
+mod common;
+#[path = "common/raw.rs"]
+mod raw;
+
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+use common::{Quiet, Stack, kernel, load, load_filter};
+use nt::{IRP, NTSTATUS, irp};
+use pinned_init::PinInit;
+use raw::Control;
+use wdm::{
+    Device, Error, Filter, Handled, IoType, Irp, IrpQueue, MajorFunction, NewDevice, NewFilter,
+    PassiveLevel, Shared, WorkItem, WorkItemRoutine, irql::CallerLevel,
+};
+
+/// The methods of forwarding a request, as codes with `METHOD_NEITHER`. The last one is used in the thread of the sender.
+const ONE_WAY: u32 = 0x22_2003;
+const AND_WAIT: u32 = 0x22_2007;
+const AT_ONCE: u32 = 0x22_200b;
+
+/// How many requests the lower driver has received.
+static RECEIVED: AtomicU32 = AtomicU32::new(0);
+
+/// The lower driver: reads and writes at the addresses.
+struct Probes;
+
+impl Control for Probes {
+    fn control(irp: *mut IRP) -> NTSTATUS {
+        // SAFETY: the dispatch routine owns the IRP; so below.
+        if unsafe { irp::major_function(irp) } == nt::IRP_MJ_DEVICE_CONTROL {
+            RECEIVED.fetch_add(1, SeqCst);
+            // SAFETY: as above.
+            let input = unsafe { irp::argument4(irp) };
+            // SAFETY: as above.
+            let output = unsafe { nt::user_buffer(irp) };
+            // SAFETY: the addresses are not accessed before they are probed.
+            unsafe { nt::ProbeForRead(input, 4, 1) };
+            // SAFETY: as above.
+            unsafe { nt::ProbeForWrite(output, 4, 1) };
+            // SAFETY: both were probed.
+            unsafe { output.copy_from_nonoverlapping(input, 4) };
+        }
+        raw::complete(irp, nt::STATUS_SUCCESS)
+    }
+}
+
+struct Later(Shared<IrpQueue<Quiet>>);
+
+impl WorkItemRoutine for Later {
+    fn run(item: &Shared<WorkItem<Self>>, irql: &mut PassiveLevel) {
+        while let Some(irp) = item.0.remove_first(irql) {
+            if irp.code() == AND_WAIT {
+                irp.forward_and_wait(irql).complete(irql);
+            } else {
+                irp.forward(irql);
+            }
+        }
+    }
+}
+
+struct Delays(Shared<WorkItem<Later>>);
+
+impl Filter for Delays {
+    fn add(
+        device: &mut NewFilter,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let queue = IrpQueue::new(Quiet::<false>, device, irql)?;
+        let item = WorkItem::new(Ok::<_, Error>(Later(queue)), device, irql)?;
+        Ok(Ok::<_, Error>(Self(item)))
+    }
+
+    fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+        if irp.major() != MajorFunction::DeviceControl || irp.code() == AT_ONCE {
+            return irp.forward(irql);
+        }
+        let handled = self.0.0.insert(irp, irql);
+        WorkItem::queue(&self.0, irql);
+        handled
+    }
+}
+
+#[test]
+fn a_request_with_addresses_of_its_process_is_not_forwarded_in_another_one() {
+    let kernel = kernel();
+    let stack = Stack::new(raw::load::<Probes>(&kernel)).filter(load_filter::<Delays>(&kernel));
+    let stack = stack.started();
+    let file = stack.open();
+    for (code, status, output) in [
+        (AT_ONCE, nt::STATUS_SUCCESS, [1, 2, 3, 4]),
+        (ONE_WAY, nt::STATUS_INVALID_DEVICE_REQUEST, [0; 4]),
+        (AND_WAIT, nt::STATUS_INVALID_DEVICE_REQUEST, [0; 4]),
+    ] {
+        let end = common::end(&file.device_control(code, &[1, 2, 3, 4], vec![0; 4]));
+        assert_eq!(
+            (end.status, end.output),
+            (status, output.to_vec()),
+            "{code:#x}"
+        );
+    }
+    assert_eq!(RECEIVED.load(SeqCst), 1);
+    file.close();
+    stack.unload();
+}
+
+/// A lower driver with direct I/O: fills the pages that it gets.
+struct FillsPages;
+
+impl Control for FillsPages {
+    const IO_TYPE: u32 = nt::DO_DIRECT_IO;
+
+    fn control(irp: *mut IRP) -> NTSTATUS {
+        // SAFETY: the dispatch routine owns the IRP; so below.
+        if unsafe { irp::major_function(irp) } == nt::IRP_MJ_READ {
+            // SAFETY: as above.
+            let mdl = unsafe { irp::mdl(irp) };
+            // SAFETY: the read is not empty, so it has an MDL.
+            let pages = unsafe { nt::MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority) };
+            // SAFETY: the buffer has 4 bytes.
+            unsafe { pages.cast::<u32>().write_unaligned(7) };
+            // SAFETY: as above.
+            unsafe { irp::set_information(irp, 4) };
+        }
+        raw::complete(irp, nt::STATUS_SUCCESS)
+    }
+}
+
+/// A function driver that forwards reads: with direct I/O, or with buffered I/O.
+struct Forwards<const IS_DIRECT: bool>;
+
+impl<const IS_DIRECT: bool> Device for Forwards<IS_DIRECT> {
+    const IO_TYPE: IoType = if IS_DIRECT {
+        IoType::Direct
+    } else {
+        IoType::Buffered
+    };
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self))
+    }
+
+    fn read<'irp>(&self, irp: Irp<'irp>, (): &(), irql: &mut PassiveLevel) -> Handled<'irp> {
+        irp.forward(irql)
+    }
+}
+
+/// Reads from a device with direct I/O through a function driver, and returns the status and the bytes.
+fn read_through<D: Device>() -> (NTSTATUS, Vec<u8>) {
+    let kernel = kernel();
+    let stack = Stack::new(raw::load::<FillsPages>(&kernel)).function(load::<D>(&kernel));
+    let stack = stack.started();
+    let file = stack.open();
+    let end = common::end(&file.read(0, 4));
+    file.close();
+    stack.unload();
+    (end.status, end.output)
+}
+
+#[test]
+fn a_buffered_read_is_not_forwarded_to_a_device_with_direct_io() {
+    let (status, output) = read_through::<Forwards<true>>();
+    assert_eq!((status, output), (0, 7_u32.to_ne_bytes().to_vec()));
+    let (status, _) = read_through::<Forwards<false>>();
+    assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST);
+}

@@ -1,0 +1,95 @@
+//! The current thread, its process, and their numbers. Beside the system's process the model has one, in which the threads of user mode
+//! run. The objects are opaque: there is no memory at their addresses.
+
+use std::{ffi::c_void, ptr::without_provenance_mut};
+
+use nt::{DISPATCH_LEVEL, HANDLE, KERNEL_MODE};
+
+use crate::{host::Call, verifier::Rule};
+
+/// A process.
+#[derive(Clone, Copy)]
+pub(crate) struct Process {
+    object: usize,
+    pub(crate) id: u32,
+}
+
+/// The process of the system threads.
+pub(crate) const SYSTEM: Process = Process {
+    object: 0xffff_9000_0000_0000,
+    id: 4,
+};
+
+/// The process of user mode.
+pub(crate) const USER: Process = Process {
+    object: 0xffff_9000_0000_1000,
+    id: 0x1a4,
+};
+
+impl Process {
+    /// Returns the `PEPROCESS`.
+    pub(crate) fn object(&self) -> *mut c_void {
+        without_provenance_mut(self.object)
+    }
+}
+
+impl Call {
+    /// Returns the process of the thread. A thread of user mode that serves no request of a file stands for a thread of the system, such
+    /// as one of the PnP manager.
+    pub(crate) fn process(&self) -> Process {
+        if self.serves_user_mode() {
+            USER
+        } else {
+            SYSTEM
+        }
+    }
+
+    fn serves_user_mode(&self) -> bool {
+        let serving = self.serving.get();
+        self.is_user() && serving.is_some_and(|serving| serving.is_of_file)
+    }
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kegetcurrentthread)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeGetCurrentThread() -> *mut c_void {
+    let call = Call::enter_noted("KeGetCurrentThread");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    without_provenance_mut(call.object())
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iogetcurrentprocess)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoGetCurrentProcess() -> *mut c_void {
+    let call = Call::enter_noted("PsGetCurrentProcess");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.process().object()
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-psgetcurrentprocessid)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PsGetCurrentProcessId() -> HANDLE {
+    let call = Call::enter_noted("PsGetCurrentProcessId");
+    without_provenance_mut(call.process().id as usize)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-psgetcurrentthreadid)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PsGetCurrentThreadId() -> HANDLE {
+    let call = Call::enter_noted("PsGetCurrentThreadId");
+    // The numbers of threads and processes are multiples of four that do not coincide.
+    without_provenance_mut(0x1000 + 4 * call.number as usize)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exgetpreviousmode)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExGetPreviousMode() -> i8 {
+    let call = Call::enter_noted("ExGetPreviousMode");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    KERNEL_MODE + i8::from(call.serves_user_mode())
+}
