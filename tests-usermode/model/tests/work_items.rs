@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use call::wait;
 use common::{
     MILLISECOND, NO_CODE, delay, delete, event, extension, found, initialise, is, passes, scenario,
     set, stops, stops_in_some_order,
@@ -36,10 +37,6 @@ fn queue(item: *mut IO_WORKITEM, routine: PIO_WORKITEM_ROUTINE, context: *mut c_
 
 fn free(item: *mut IO_WORKITEM) {
     nt!(IoFreeWorkItem(item));
-}
-
-fn wait(event: *mut KEVENT) {
-    nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
 }
 
 /// The context of a routine.
