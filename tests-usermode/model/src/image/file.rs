@@ -19,11 +19,10 @@ pub(super) struct Section<'data> {
     pub(super) address: usize,
     pub(super) size: usize,
     pub(super) bytes: &'data [u8],
+    pub(super) name: String,
     pub(super) executes: bool,
     pub(super) writes: bool,
     pub(super) is_discardable: bool,
-    /// Whether it is pageable, by its name.
-    pub(super) is_paged: bool,
 }
 
 /// A routine that the image imports.
@@ -246,13 +245,13 @@ fn sections<'data>(
         })?;
         end = (address + length).next_multiple_of(PAGE);
         found.push(Section {
+            name,
             address,
             size: length,
             bytes,
             executes,
             writes,
             is_discardable,
-            is_paged: name.starts_with("PAGE"),
         });
     }
     Ok(found)

@@ -10,7 +10,10 @@ use std::{
 
 use region::Protection;
 
-use super::{file::File, mapped::access};
+use super::{
+    file::{File, Section},
+    mapped::access,
+};
 
 /// The pageable sections of an image. They are closed, so that each access faults, while a thread runs in a driver at
 /// `DISPATCH_LEVEL`. The handler for faults opens them for a thread at a lower IRQL.
@@ -21,7 +24,9 @@ pub(super) struct Paged {
 
 impl Paged {
     pub(super) fn new(base: usize, file: &File) -> Self {
-        let sections = file.sections.iter().filter(|section| section.is_paged);
+        // A section is pageable by its name.
+        let is_paged = |section: &&Section| section.name.starts_with("PAGE");
+        let sections = file.sections.iter().filter(is_paged);
         let range = |start| base + start;
         Self {
             sections: sections
