@@ -94,10 +94,10 @@ impl Request {
             }
             code => {
                 let routine = Routine::from_ioctl(code).ok_or(Error::INVALID_DEVICE_REQUEST)?;
-                let call = irp.input::<Call>()?;
+                let call = irp.input_ref::<Call>()?;
                 irp.output::<CallResult>()?;
-                routine::check(routine, &call)?;
-                Ok(Self::Call(routine, call))
+                routine::check(routine, call)?;
+                Ok(Self::Call(routine, *call))
             }
         }
     }

@@ -9,10 +9,12 @@ pub mod interlocked;
 mod lookaside;
 mod pool_lookaside;
 mod resource;
+mod trace;
 
 pub use lookaside::*;
 pub use pool_lookaside::*;
 pub use resource::*;
+pub use trace::*;
 
 use core::ffi::c_void;
 
@@ -133,6 +135,15 @@ unsafe extern "C" {
     /// Leaves the IRQL as it is: the caller has disabled APCs.
     pub fn ExAcquireFastMutexUnsafe(FastMutex: *mut FAST_MUTEX);
     pub fn ExReleaseFastMutexUnsafe(FastMutex: *mut FAST_MUTEX);
+
+    /// A guarded mutex (`KGUARDED_MUTEX`) is a fast mutex since Windows 8.
+    pub fn KeInitializeGuardedMutex(Mutex: *mut FAST_MUTEX);
+    pub fn KeAcquireGuardedMutex(Mutex: *mut FAST_MUTEX);
+    pub fn KeTryToAcquireGuardedMutex(Mutex: *mut FAST_MUTEX) -> u8;
+    pub fn KeReleaseGuardedMutex(Mutex: *mut FAST_MUTEX);
+    /// Leaves the APCs as they are: the caller has disabled them.
+    pub fn KeAcquireGuardedMutexUnsafe(Mutex: *mut FAST_MUTEX);
+    pub fn KeReleaseGuardedMutexUnsafe(Mutex: *mut FAST_MUTEX);
 
     pub fn ExAcquireSpinLockShared(SpinLock: *mut EX_SPIN_LOCK) -> u8;
     pub fn ExReleaseSpinLockShared(SpinLock: *mut EX_SPIN_LOCK, OldIrql: u8);

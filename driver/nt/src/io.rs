@@ -32,6 +32,11 @@ pub struct IO_WORKITEM {
 pub type PIO_WORKITEM_ROUTINE =
     Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void)>;
 
+/// `IoObject` is the device object of the item.
+pub type PIO_WORKITEM_ROUTINE_EX = Option<
+    unsafe extern "C" fn(IoObject: *mut c_void, Context: *mut c_void, IoWorkItem: *mut IO_WORKITEM),
+>;
+
 pub type PIO_TIMER_ROUTINE =
     Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void)>;
 
@@ -73,6 +78,12 @@ unsafe extern "C" {
         ClientIdentificationAddress: *mut c_void,
     ) -> *mut c_void;
     pub fn IoAllocateWorkItem(DeviceObject: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM;
+    /// `IoObject` is a device object or a driver object.
+    pub fn IoAllocateErrorLogEntry(IoObject: *mut c_void, EntrySize: u8) -> *mut c_void;
+    pub fn IoFreeErrorLogEntry(ElEntry: *mut c_void);
+    pub fn IoWriteErrorLogEntry(ElEntry: *mut c_void);
+    pub fn IoInvalidateDeviceState(PhysicalDeviceObject: *mut DEVICE_OBJECT);
+    pub fn IoWMIRegistrationControl(DeviceObject: *mut DEVICE_OBJECT, Action: u32) -> NTSTATUS;
     pub fn IoCancelIrp(Irp: *mut IRP) -> u8;
     pub fn IoFreeWorkItem(IoWorkItem: *mut IO_WORKITEM);
     pub fn IoQueueWorkItem(
@@ -81,6 +92,16 @@ unsafe extern "C" {
         QueueType: i32,
         Context: *mut c_void,
     );
+    pub fn IoQueueWorkItemEx(
+        IoWorkItem: *mut IO_WORKITEM,
+        WorkerRoutine: PIO_WORKITEM_ROUTINE_EX,
+        QueueType: i32,
+        Context: *mut c_void,
+    );
+    /// Returns the number of bytes of a work item, for which the driver allocates nonpaged memory.
+    pub fn IoSizeofWorkItem() -> u32;
+    pub fn IoInitializeWorkItem(IoObject: *mut c_void, IoWorkItem: *mut IO_WORKITEM);
+    pub fn IoUninitializeWorkItem(IoWorkItem: *mut IO_WORKITEM);
     pub fn IoCreateSymbolicLink(
         SymbolicLinkName: *mut UNICODE_STRING,
         DeviceName: *mut UNICODE_STRING,

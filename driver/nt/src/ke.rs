@@ -5,7 +5,6 @@
     reason = "the names are the WDK's own, and documented there"
 )]
 
-pub(crate) mod cache;
 pub(crate) mod irql;
 mod time;
 
@@ -159,6 +158,21 @@ unsafe extern "C" {
 
     pub fn KeResetEvent(Event: *mut KEVENT) -> i32;
     pub fn KeReadStateEvent(Event: *mut KEVENT) -> i32;
+    pub fn KeEnterGuardedRegion();
+    pub fn KeLeaveGuardedRegion();
+    pub fn KeAreApcsDisabled() -> u8;
+    pub fn KeAreAllApcsDisabled() -> u8;
+    /// `ActiveProcessors` is a `KAFFINITY`, and may be NULL.
+    pub fn KeQueryActiveProcessorCount(ActiveProcessors: *mut usize) -> u32;
+    pub fn KeQueryActiveProcessorCountEx(GroupNumber: u16) -> u32;
+    /// `DueTime` is a `LARGE_INTEGER`, which is passed by value like an `i64`.
+    pub fn KeSetCoalescableTimer(
+        Timer: *mut KTIMER,
+        DueTime: i64,
+        Period: u32,
+        TolerableDelay: u32,
+        Dpc: *mut KDPC,
+    ) -> u8;
     pub fn KeEnterCriticalRegion();
     pub fn KeLeaveCriticalRegion();
     /// `Thread` is a `PKTHREAD`.

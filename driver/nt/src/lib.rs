@@ -43,7 +43,7 @@ mod rtl;
 pub use constants::*;
 pub use ex::*;
 pub use io::*;
-pub use ke::{cache::*, irql::*, *};
+pub use ke::{irql::*, *};
 pub use mm::*;
 pub use ps::*;
 pub use routines::*;

@@ -79,6 +79,21 @@ unsafe extern "C" {
     );
 }
 
+// On a processor whose caches are coherent, such as x64, the routine does nothing. So it is imported for ARM64 only.
+#[cfg(all(feature = "wdk", target_arch = "aarch64"))]
+#[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
+unsafe extern "C" {
+    pub fn KeFlushIoBuffers(Mdl: *mut MDL, ReadOperation: u8, DmaOperation: u8);
+}
+
+/// Does nothing: the caches are coherent.
+///
+/// # Safety
+/// `Mdl` describes locked pages.
+#[cfg(not(all(feature = "wdk", target_arch = "aarch64")))]
+#[inline]
+pub unsafe fn KeFlushIoBuffers(_Mdl: *mut MDL, _ReadOperation: u8, _DmaOperation: u8) {}
+
 /// The `LOCK_OPERATION` of pages that are read, written, or both.
 pub const IoReadAccess: i32 = 0;
 pub const IoWriteAccess: i32 = 1;

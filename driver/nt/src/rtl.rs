@@ -7,7 +7,7 @@
 
 use core::ffi::c_void;
 
-use crate::{NTSTATUS, UNICODE_STRING};
+use crate::{GUID, NTSTATUS, UNICODE_STRING};
 
 /// A counted string of bytes in the system's code page.
 #[derive(Clone, Copy)]
@@ -50,6 +50,31 @@ unsafe extern "C" {
         CaseInSensitive: u8,
     ) -> u8;
     pub fn RtlFreeAnsiString(AnsiString: *mut ANSI_STRING);
+    /// The string is in the form `{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}`.
+    pub fn RtlGUIDFromString(GuidString: *const UNICODE_STRING, Guid: *mut GUID) -> NTSTATUS;
+    pub fn RtlStringFromGUID(Guid: *const GUID, GuidString: *mut UNICODE_STRING) -> NTSTATUS;
+    pub fn RtlInitString(DestinationString: *mut ANSI_STRING, SourceString: *const u8);
+    pub fn RtlIntegerToUnicodeString(
+        Value: u32,
+        Base: u32,
+        String: *mut UNICODE_STRING,
+    ) -> NTSTATUS;
+    pub fn RtlUnicodeStringToInteger(
+        String: *const UNICODE_STRING,
+        Base: u32,
+        Value: *mut u32,
+    ) -> NTSTATUS;
+    pub fn RtlPrefixUnicodeString(
+        String1: *const UNICODE_STRING,
+        String2: *const UNICODE_STRING,
+        CaseInSensitive: u8,
+    ) -> u8;
+    pub fn RtlUpcaseUnicodeChar(SourceCharacter: u16) -> u16;
+    pub fn RtlUpcaseUnicodeString(
+        DestinationString: *mut UNICODE_STRING,
+        SourceString: *const UNICODE_STRING,
+        AllocateDestinationString: u8,
+    ) -> NTSTATUS;
     pub fn RtlInitAnsiString(DestinationString: *mut ANSI_STRING, SourceString: *const u8);
     pub fn RtlInitUnicodeString(DestinationString: *mut UNICODE_STRING, SourceString: *const u16);
     pub fn RtlUnicodeStringToAnsiString(

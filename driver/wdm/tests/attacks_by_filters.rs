@@ -9,7 +9,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ntmodel::{Access, Device as Dev, Driver, File, Kernel, explore};
+use common::{Stack, load, load_filter};
+use ntmodel::{Access, Device as Dev, File, Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{
     CompletionRoutine, Device, Dpc, DpcRoutine, Error, FileIrp, FileState, Filter, Handled,
@@ -195,22 +196,13 @@ impl Filter for Attacker {
 }
 
 fn with_stack(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Dev, &File)) {
-    // SAFETY: the entry points are those of drivers on wdm; so below.
-    let below = unsafe { Driver::load(kernel, wdm::entry::<Below>) }.expect("DriverEntry");
-    // SAFETY: as above.
-    let above =
-        unsafe { Driver::load(kernel, wdm::filter_entry::<Attacker>) }.expect("DriverEntry");
-    let device = below.add_device().expect("AddDevice");
-    above.add_filter(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open_anyway(Access::ReadWrite).expect("it opens");
-    scenario(&device, &file);
+    let stack = Stack::new(load::<Below>(kernel)).filter(load_filter::<Attacker>(kernel));
+    let stack = stack.started();
+    let file = stack.device.open_anyway(Access::ReadWrite);
+    let file = file.expect("it opens");
+    scenario(&stack.device, &file);
     file.close();
-    if !device.is_removed() {
-        device.remove().expect("no file is open");
-    }
-    above.unload();
-    below.unload();
+    stack.unload();
 }
 
 /// The status, and the number of the function driver's files.

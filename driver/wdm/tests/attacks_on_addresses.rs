@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use common::{Quiet, Stack, kernel, load, load_filter};
 use nt::{IRP, NTSTATUS, irp};
+use ntmodel::Access;
 use pinned_init::PinInit;
 use raw::Control;
 use wdm::{
@@ -88,7 +89,10 @@ fn a_request_with_addresses_of_its_process_is_not_forwarded_in_another_one() {
     let kernel = kernel();
     let stack = Stack::new(raw::load::<Probes>(&kernel)).filter(load_filter::<Delays>(&kernel));
     let stack = stack.started();
-    let file = stack.open();
+    let file = stack
+        .device
+        .open_anyway(Access::ReadWrite)
+        .expect("it opens");
     for (code, status, output) in [
         (AT_ONCE, nt::STATUS_SUCCESS, [1, 2, 3, 4]),
         (ONE_WAY, nt::STATUS_INVALID_DEVICE_REQUEST, [0; 4]),
@@ -154,7 +158,10 @@ fn read_through<D: Device>() -> (NTSTATUS, Vec<u8>) {
     let kernel = kernel();
     let stack = Stack::new(raw::load::<FillsPages>(&kernel)).function(load::<D>(&kernel));
     let stack = stack.started();
-    let file = stack.open();
+    let file = stack
+        .device
+        .open_anyway(Access::ReadWrite)
+        .expect("it opens");
     let end = common::end(&file.read(0, 4));
     file.close();
     stack.unload();

@@ -5,8 +5,7 @@ mod common;
 
 use std::marker::PhantomData;
 
-use common::kernel;
-use ntmodel::{Access, Driver};
+use common::{Stack, kernel, load};
 use pinned_init::PinInit;
 use wdm::{Device, Error, FileState, Guid, Handled, Irp, NewDevice, PassiveLevel};
 
@@ -79,21 +78,13 @@ impl Device for Lower {
 #[test]
 fn lower_driver_does_not_take_a_forwarded_file_for_its_own() {
     let kernel = kernel();
-    // SAFETY: the entry points are those of drivers on wdm; so below.
-    let below = unsafe { Driver::load(&kernel, wdm::entry::<Lower>) }.expect("DriverEntry");
-    // SAFETY: as above.
-    let above = unsafe { Driver::load(&kernel, wdm::entry::<Upper>) }.expect("DriverEntry");
-    let device = below.add_device().expect("AddDevice");
-    above.add_function(&device).expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open(Access::ReadWrite).expect("it opens");
+    let stack = Stack::new(load::<Lower>(&kernel)).function(load::<Upper>(&kernel));
+    let stack = stack.started();
+    let file = stack.open();
     for code in [FORWARD, FORWARD_AND_WAIT] {
         let request = file.device_control(code, &[], Vec::new());
         assert_eq!(request.answer(), nt::STATUS_INVALID_DEVICE_REQUEST);
     }
     file.close();
-    device.remove().expect("no file is open");
-    drop(device);
-    above.unload();
-    below.unload();
+    stack.unload();
 }

@@ -5,7 +5,9 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{Quiet, kernel, load, load_filter};
-use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
+use ntmodel::{
+    Access, Clock, Config, Device as Dev, Driver, Faults, File, Kernel, Request, explore,
+};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     ControlCode, Device, Dpc, DpcRoutine, Error, Filter, Guid, Handled, InterlockedLong, IoType,
@@ -78,8 +80,11 @@ impl Filter for Below {
             },
             (_, APPEND) => {
                 let first = irp.user_buffer().and_then(|buffer| buffer.read::<u8>(0));
-                let mut bytes = vec![first.expect("a second buffer")];
-                bytes.extend(irp.input_bytes().expect("an input"));
+                let mut bytes = match first {
+                    Ok(first) => [first, 0, 0, 0],
+                    Err(error) => return irp.complete(error, irql),
+                };
+                bytes[1..].copy_from_slice(irp.input_bytes().expect("an input"));
                 let mut reply = irp.reply();
                 assert_eq!(reply.append(&bytes), bytes.len());
                 reply.complete(NtStatus::SUCCESS, irql)
@@ -134,25 +139,30 @@ impl LowerIrpRoutine for Reader {
             let sent = irp.read(0, 4, irql);
             parts.nested.decrement();
             if let Err((irp, error)) = sent {
-                assert_eq!(error, Error::DELETE_PENDING);
-                parts.back(irp, irql);
+                parts.back(irp, Err(error), irql);
             }
             return;
         }
-        parts.back(irp, irql);
+        let result = irp.result();
+        parts.back(irp, result, irql);
     }
 }
 
 impl Parts {
     /// Keeps the request, and completes the one that waits for it.
-    fn back(&self, irp: LowerIrp<Reader>, irql: &mut impl NoSpinLockHeld) {
-        let result = irp.result();
-        let output: Vec<u8> = irp.output().to_vec();
+    fn back(
+        &self,
+        irp: LowerIrp<Reader>,
+        result: Result<(), Error>,
+        irql: &mut impl NoSpinLockHeld,
+    ) {
+        let (mut output, length) = ([0; CAPACITY], irp.output().len());
+        output[..length].copy_from_slice(irp.output());
         let old = self.idle.with(irql, |idle, _| idle.replace(irp));
         assert!(old.is_none(), "there is one request");
         if let Some(waiting) = self.waiting.remove_first(irql) {
             let mut reply = waiting.reply();
-            reply.append(&output);
+            reply.append(&output[..length]);
             match result {
                 Ok(()) => reply.complete(NtStatus::SUCCESS, irql),
                 Err(error) => reply.complete(error, irql),
@@ -176,8 +186,7 @@ impl Parts {
             }
         };
         if let Err((irp, error)) = sent {
-            assert_eq!(error, Error::DELETE_PENDING);
-            self.idle.with(irql, |idle, _| *idle = Some(irp));
+            self.back(irp, Err(error), irql);
         }
     }
 }
@@ -365,6 +374,30 @@ fn request_comes_back_with_its_output() {
     assert_eq!(end(&ask(&file, SEND, NEXT)), (0, b"bcd".to_vec()));
     assert_eq!(end(&ask(&file, SEND, APPEND)), (0, b"<abc".to_vec()));
     assert_eq!(end(&ask(&file, SEND_IN_A_DPC, 0)), (0, b"bcd".to_vec()));
+    file.close();
+    stack.unload();
+}
+
+#[test]
+fn request_that_cannot_be_sent_stays_with_the_driver() {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        clock: Clock::Virtual,
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    let (stack, file) = Stack::started(&kernel);
+    loop {
+        faults.arm();
+        let sent = end(&ask(&file, SEND, APPEND));
+        if !faults.disarm() {
+            assert_eq!(sent, (0, b"<abc".to_vec()));
+            break;
+        }
+        assert_eq!(sent.0, nt::STATUS_INSUFFICIENT_RESOURCES);
+    }
+    // The second buffer, the MDL and the IRP.
+    assert!(faults.failed().len() >= 3, "{:#?}", faults.failed());
     file.close();
     stack.unload();
 }

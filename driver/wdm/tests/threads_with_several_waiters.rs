@@ -4,7 +4,8 @@ mod common;
 
 use std::sync::Arc;
 
-use ntmodel::{Driver, Kernel, explore};
+use common::start;
+use ntmodel::{Kernel, explore};
 use pinned_init::PinInit;
 use wdm::{Device, Error, Guid, NewDevice, PassiveLevel, Thread, ThreadRoutine, thread};
 
@@ -39,11 +40,6 @@ impl Device for Waiting {
 #[test]
 fn every_waiter_is_requested_to_stop() {
     explore::check(500, |kernel: &Arc<Kernel>| {
-        // SAFETY: the entry point is that of a driver on wdm.
-        let driver = unsafe { Driver::load(kernel, wdm::entry::<Waiting>) }.expect("DriverEntry");
-        let device = driver.add_device().expect("AddDevice");
-        device.start().expect("the device starts");
-        device.remove().expect("no file is open");
-        driver.unload();
+        start::<Waiting>(kernel).unload();
     });
 }

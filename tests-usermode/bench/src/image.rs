@@ -90,6 +90,19 @@ impl<'data> Image<'data> {
             .map_or(0, |text| text.size())
     }
 
+    /// The addresses and the sizes of the instructions in `.text`.
+    pub fn instructions(&self) -> Vec<(u64, u64)> {
+        let Some(text) = self.file.section_by_name(".text") else {
+            return Vec::new();
+        };
+        let end = text.address() + text.size();
+        let instructions = self.decode(text.address());
+        instructions
+            .take_while(|instruction| instruction.ip() < end)
+            .map(|instruction| (instruction.ip(), instruction.len() as u64))
+            .collect()
+    }
+
     /// The largest stack frame: what the prologue of a function pushes and allocates, with the return address.
     pub fn largest_frame(&self) -> u32 {
         let frames = self.functions().into_iter();

@@ -4,6 +4,7 @@
 mod code;
 mod driver;
 mod image;
+mod parts;
 
 use std::{
     fs,

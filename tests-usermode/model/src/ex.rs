@@ -8,9 +8,12 @@ mod allocator;
 mod block;
 mod event;
 mod fast_mutex;
+mod guarded_mutex;
+mod guids;
 pub(crate) mod handle;
 mod interlocked;
 mod lookaside;
+mod numbers;
 pub(crate) mod pool;
 mod pool_lookaside;
 mod reader_writer;
@@ -18,6 +21,7 @@ mod resource;
 mod rundown;
 mod slist;
 mod strings;
+mod trace;
 mod zone;
 
 pub(crate) use event::EventObject;
@@ -54,6 +58,8 @@ pub(crate) struct Ex {
     run_downs: Mutex<FxHashSet<usize>>,
     /// The zones that were initialised, by their addresses, with the blocks of each segment and their size.
     zones: Mutex<FxHashMap<usize, Vec<zone::Blocks>>>,
+    /// The providers of events.
+    providers: trace::Providers,
     /// The lock that each interlocked list was last accessed with, by the address of the list.
     locks_of_lists: Mutex<FxHashMap<usize, usize>>,
 }
@@ -70,6 +76,7 @@ impl Default for Ex {
             resources: Mutex::default(),
             run_downs: Mutex::default(),
             zones: Mutex::default(),
+            providers: trace::Providers::default(),
             locks_of_lists: Mutex::default(),
         }
     }

@@ -1,17 +1,446 @@
-//! The formats of `DbgPrint`. The output is a line of at most 512 bytes, as on Windows. Nothing is allocated, since a
-//! driver calls the routine at any IRQL.
+//! The formats of `DbgPrint` and of the C run-time library. Nothing is allocated, since a driver calls the routines at any IRQL.
 //!
 //! [The formats](https://learn.microsoft.com/cpp/c-runtime-library/format-specification-syntax-printf-and-wprintf-functions)
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, c_char},
     fmt::{self, Write},
 };
 
-/// The maximum number of bytes that Windows prints.
+/// The maximum number of bytes that `DbgPrint` prints.
 const MOST: usize = 512;
 
-/// A line that is being written. Text that does not fit is dropped.
+/// Text that is given by its address: units of a byte, or of two.
+#[derive(Clone, Copy)]
+pub(crate) struct Text {
+    start: *const u8,
+    is_wide: bool,
+    /// The number of units, if they do not end with a zero.
+    length: Option<usize>,
+}
+
+impl Text {
+    /// Text of bytes that ends with a zero.
+    pub(crate) const fn narrow(start: *const c_char) -> Self {
+        Self {
+            start: start.cast(),
+            is_wide: false,
+            length: None,
+        }
+    }
+
+    /// Text of UTF-16 units that ends with a zero.
+    pub(crate) const fn wide(start: *const u16) -> Self {
+        Self {
+            start: start.cast(),
+            is_wide: true,
+            length: None,
+        }
+    }
+
+    /// Returns a unit; zero after the last one.
+    ///
+    /// # Safety
+    /// The text is valid, and no unit before this one is the zero that ends it.
+    unsafe fn at(&self, index: usize) -> u16 {
+        if self.length.is_some_and(|length| index >= length) {
+            return 0;
+        }
+        if self.is_wide {
+            let unit = self.start.cast::<[u8; 2]>().wrapping_add(index);
+            // SAFETY: guaranteed by the caller.
+            u16::from_le_bytes(unsafe { unit.read() })
+        } else {
+            // SAFETY: guaranteed by the caller.
+            u16::from(unsafe { self.start.wrapping_add(index).read() })
+        }
+    }
+
+    /// Returns the number of units, of which there are no more than `most`.
+    ///
+    /// # Safety
+    /// The text is valid.
+    unsafe fn units(&self, most: usize) -> usize {
+        let most = self.length.map_or(most, |length| length.min(most));
+        let is_end = |index: &usize| {
+            // SAFETY: guaranteed by the caller, since the units before this one are no zero.
+            self.length.is_none() && unsafe { self.at(*index) } == 0
+        };
+        (0..most).find(is_end).unwrap_or(most)
+    }
+}
+
+/// A format that is read from left to right.
+struct Reader {
+    text: Text,
+    place: usize,
+}
+
+impl Reader {
+    /// Returns the next unit.
+    ///
+    /// # Safety
+    /// The format is valid.
+    unsafe fn peek(&self) -> u16 {
+        // SAFETY: guaranteed by the caller; the reader does not pass the end.
+        unsafe { self.text.at(self.place) }
+    }
+
+    /// Passes the next unit if it is this one.
+    ///
+    /// # Safety
+    /// As for [`Reader::peek`].
+    unsafe fn take(&mut self, letter: u8) -> bool {
+        // SAFETY: guaranteed by the caller.
+        let is_next = unsafe { self.peek() } == u16::from(letter);
+        self.place += usize::from(is_next);
+        is_next
+    }
+
+    /// Passes a prefix if it is next.
+    ///
+    /// # Safety
+    /// As for [`Reader::peek`].
+    unsafe fn take_all(&mut self, prefix: &[u8]) -> bool {
+        let start = self.place;
+        // SAFETY: guaranteed by the caller.
+        let is_next = prefix.iter().all(|letter| unsafe { self.take(*letter) });
+        if !is_next {
+            self.place = start;
+        }
+        is_next
+    }
+}
+
+/// Something that arguments are written to by a format, character by character.
+pub(crate) struct Writer<'a> {
+    out: &'a mut dyn FnMut(char),
+    /// Whether an argument was text of UTF-16 units.
+    pub(crate) has_wide: bool,
+}
+
+/// The digits of a number.
+struct Digits {
+    bytes: [u8; 24],
+    length: usize,
+}
+
+impl Write for Digits {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        let room = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+/// The specification between a `%` and its letter.
+#[derive(Default)]
+struct Specification {
+    left: bool,
+    zeros: bool,
+    prefix: bool,
+    sign: Option<u8>,
+    width: usize,
+    precision: Option<usize>,
+    /// The number of bits of a number.
+    bits: u32,
+    /// Whether the size says that text is wide, or narrow.
+    wide: Option<bool>,
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(out: &'a mut dyn FnMut(char)) -> Self {
+        Self {
+            out,
+            has_wide: false,
+        }
+    }
+
+    fn push(&mut self, text: &str) {
+        text.chars().for_each(&mut *self.out);
+    }
+
+    fn repeat(&mut self, character: char, times: usize) {
+        for _ in 0..times {
+            (self.out)(character);
+        }
+    }
+
+    /// Writes arguments by a format. In a format of UTF-16 units `%s` is text of such units, else of bytes, and `%S` the other.
+    ///
+    /// # Safety
+    /// The format is valid, the arguments match it, and its strings are valid.
+    pub(crate) unsafe fn format(&mut self, format: Text, arguments: &mut dyn FnMut() -> u64) {
+        let mut reader = Reader {
+            text: format,
+            place: 0,
+        };
+        loop {
+            // SAFETY: guaranteed by the caller.
+            let unit = unsafe { reader.peek() };
+            if unit == 0 {
+                return;
+            }
+            reader.place += 1;
+            if unit != u16::from(b'%') {
+                (self.out)(character(unit));
+                continue;
+            }
+            // SAFETY: guaranteed by the caller.
+            let specification = unsafe { Specification::read(&mut reader, arguments) };
+            // SAFETY: as above.
+            let letter = u8::try_from(unsafe { reader.peek() }).unwrap_or(b'?');
+            if letter == 0 {
+                return;
+            }
+            reader.place += 1;
+            if letter == b'%' {
+                self.push("%");
+                continue;
+            }
+            let argument = arguments();
+            let by_letter = format.is_wide != letter.is_ascii_uppercase();
+            let is_wide = specification.wide.unwrap_or(by_letter);
+            match letter {
+                // SAFETY: guaranteed by the caller.
+                b's' | b'S' => unsafe { self.string(&specification, argument, is_wide) },
+                b'Z' => {
+                    let is_wide = specification.wide == Some(true);
+                    // SAFETY: guaranteed by the caller.
+                    unsafe { self.counted(&specification, argument, is_wide) };
+                }
+                b'c' | b'C' => {
+                    let [low, high, ..] = argument.to_le_bytes();
+                    self.has_wide |= is_wide;
+                    let unit = u16::from_le_bytes([low, if is_wide { high } else { 0 }]);
+                    let mut encoded = [0; 4];
+                    self.padded(
+                        &specification,
+                        "",
+                        character(unit).encode_utf8(&mut encoded),
+                    );
+                }
+                _ => self.number(letter, specification, argument),
+            }
+        }
+    }
+
+    /// Writes text that ends with a zero.
+    ///
+    /// # Safety
+    /// `argument` is NULL or the address of such text.
+    unsafe fn string(&mut self, specification: &Specification, argument: u64, is_wide: bool) {
+        let place = usize::try_from(argument).unwrap_or_default();
+        let text = Text {
+            start: std::ptr::with_exposed_provenance(place),
+            is_wide,
+            length: None,
+        };
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.text(specification, text) };
+    }
+
+    /// Writes a counted string.
+    ///
+    /// # Safety
+    /// `argument` is NULL or the address of a counted string.
+    unsafe fn counted(&mut self, specification: &Specification, argument: u64, is_wide: bool) {
+        if argument == 0 {
+            return self.padded(specification, "", "(null)");
+        }
+        let place = usize::try_from(argument).unwrap_or_default();
+        let string = std::ptr::with_exposed_provenance::<nt::UNICODE_STRING>(place);
+        // SAFETY: guaranteed by the caller. An ANSI string has its fields in the same places.
+        let string = unsafe { string.read() };
+        let text = Text {
+            start: string.Buffer.cast_const().cast(),
+            is_wide,
+            length: Some(usize::from(string.Length) / if is_wide { 2 } else { 1 }),
+        };
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.text(specification, text) };
+    }
+
+    /// # Safety
+    /// The text is valid, or its address is NULL.
+    unsafe fn text(&mut self, specification: &Specification, text: Text) {
+        self.has_wide |= text.is_wide;
+        if text.start.is_null() {
+            return self.padded(specification, "", "(null)");
+        }
+        // SAFETY: guaranteed by the caller.
+        let units = unsafe { text.units(specification.precision.unwrap_or(usize::MAX)) };
+        let padding = specification.width.saturating_sub(units);
+        if !specification.left {
+            self.repeat(' ', padding);
+        }
+        for index in 0..units {
+            // SAFETY: as above.
+            (self.out)(character(unsafe { text.at(index) }));
+        }
+        if specification.left {
+            self.repeat(' ', padding);
+        }
+    }
+
+    fn number(&mut self, letter: u8, mut specification: Specification, argument: u64) {
+        let mut digits = Digits {
+            bytes: [0; 24],
+            length: 0,
+        };
+        let unused = 64 - specification.bits;
+        let unsigned = argument << unused >> unused;
+        let signed = argument.cast_signed() << unused >> unused;
+        let mut sign = "";
+        // The digits have room for each number.
+        let _ = match letter {
+            b'd' | b'i' => {
+                if signed < 0 {
+                    sign = "-";
+                } else if let Some(plus) = specification.sign {
+                    sign = if plus == b'+' { "+" } else { " " };
+                }
+                write!(digits, "{}", signed.unsigned_abs())
+            }
+            b'x' => {
+                sign = if specification.prefix { "0x" } else { "" };
+                write!(digits, "{unsigned:x}")
+            }
+            b'X' => {
+                sign = if specification.prefix { "0X" } else { "" };
+                write!(digits, "{unsigned:X}")
+            }
+            b'o' => write!(digits, "{unsigned:o}"),
+            b'p' | b'P' => write!(digits, "{argument:016X}"),
+            _ => write!(digits, "{unsigned}"),
+        };
+        let digits = str::from_utf8(&digits.bytes[..digits.length]).unwrap_or_default();
+        let Some(least) = specification.precision else {
+            return self.padded(&specification, sign, digits);
+        };
+        // The precision of a number is its least number of digits.
+        let zeros = least.saturating_sub(digits.len());
+        specification.zeros = false;
+        let padding = specification
+            .width
+            .saturating_sub(sign.len() + zeros + digits.len());
+        if !specification.left {
+            self.repeat(' ', padding);
+        }
+        self.push(sign);
+        self.repeat('0', zeros);
+        self.push(digits);
+        if specification.left {
+            self.repeat(' ', padding);
+        }
+    }
+
+    fn padded(&mut self, specification: &Specification, sign: &str, text: &str) {
+        let length = sign.len() + text.chars().count();
+        let padding = specification.width.saturating_sub(length);
+        let zeros = specification.zeros && !specification.left;
+        if !zeros && !specification.left {
+            self.repeat(' ', padding);
+        }
+        self.push(sign);
+        if zeros {
+            self.repeat('0', padding);
+        }
+        self.push(text);
+        if specification.left {
+            self.repeat(' ', padding);
+        }
+    }
+}
+
+/// Returns the character of a unit. A surrogate stands for no character.
+fn character(unit: u16) -> char {
+    char::from_u32(unit.into()).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+impl Specification {
+    /// Reads the specification before the letter.
+    ///
+    /// # Safety
+    /// The format is valid.
+    unsafe fn read(reader: &mut Reader, arguments: &mut dyn FnMut() -> u64) -> Self {
+        let mut this = Self {
+            bits: 32,
+            ..Self::default()
+        };
+        loop {
+            // SAFETY: guaranteed by the caller.
+            let flag = u8::try_from(unsafe { reader.peek() }).unwrap_or_default();
+            match flag {
+                b'-' => this.left = true,
+                b'#' => this.prefix = true,
+                b'0' => this.zeros = true,
+                b'+' | b' ' => this.sign = this.sign.max(Some(flag)),
+                _ => break,
+            }
+            reader.place += 1;
+        }
+        // SAFETY: guaranteed by the caller.
+        this.width = unsafe { Self::number(reader, arguments) };
+        // SAFETY: as above.
+        if unsafe { reader.take(b'.') } {
+            // SAFETY: as above.
+            this.precision = Some(unsafe { Self::number(reader, arguments) });
+        }
+        for (prefix, bits) in [
+            (&b"I64"[..], 64),
+            (b"I32", 32),
+            (b"ll", 64),
+            (b"hh", 8),
+            (b"I", 64),
+            (b"z", 64),
+            (b"j", 64),
+            (b"t", 64),
+            (b"h", 16),
+            (b"l", 32),
+            (b"w", 32),
+        ] {
+            // SAFETY: as above.
+            if unsafe { reader.take_all(prefix) } {
+                this.bits = bits;
+                this.wide = match prefix {
+                    b"l" | b"w" => Some(true),
+                    b"h" => Some(false),
+                    _ => None,
+                };
+                break;
+            }
+        }
+        this
+    }
+
+    /// Reads a number, or takes it from the arguments.
+    ///
+    /// # Safety
+    /// The format is valid.
+    unsafe fn number(reader: &mut Reader, arguments: &mut dyn FnMut() -> u64) -> usize {
+        // SAFETY: guaranteed by the caller.
+        if unsafe { reader.take(b'*') } {
+            return usize::try_from(arguments() & 0xffff).unwrap_or_default();
+        }
+        let mut value = 0_usize;
+        loop {
+            // SAFETY: guaranteed by the caller.
+            let digit = u8::try_from(unsafe { reader.peek() }).unwrap_or_default();
+            if !digit.is_ascii_digit() {
+                return value;
+            }
+            value = value
+                .saturating_mul(10)
+                .saturating_add(usize::from(digit - b'0'));
+            reader.place += 1;
+        }
+    }
+}
+
+/// A line that `DbgPrint` prints, of at most 512 bytes. Text that does not fit is dropped.
 pub(crate) struct Line {
     bytes: [u8; MOST],
     length: usize,
@@ -29,38 +458,16 @@ impl Default for Line {
     }
 }
 
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.push(text.as_bytes());
-        Ok(())
-    }
-}
-
-/// The specification between a `%` and its letter.
-#[derive(Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the format"
-)]
-struct Specification {
-    left: bool,
-    zeros: bool,
-    prefix: bool,
-    sign: Option<u8>,
-    width: usize,
-    precision: Option<usize>,
-    /// The number of bits of a number.
-    bits: u32,
-    wide: bool,
-}
-
 impl Line {
-    fn push(&mut self, bytes: &[u8]) {
+    fn push(&mut self, character: char) {
+        let mut encoded = [0; 4];
+        let encoded = character.encode_utf8(&mut encoded);
+        let end = self.length + encoded.len();
         // The last byte stays zero.
-        let room = MOST - 1 - self.length;
-        let taken = bytes.len().min(room);
-        self.bytes[self.length..self.length + taken].copy_from_slice(&bytes[..taken]);
-        self.length += taken;
+        if end < MOST {
+            self.bytes[self.length..end].copy_from_slice(encoded.as_bytes());
+            self.length = end;
+        }
     }
 
     /// Returns the text without a new line at the end.
@@ -76,223 +483,28 @@ impl Line {
     ///
     /// # Safety
     /// The arguments match the format, and its strings are valid.
-    pub(crate) unsafe fn format(&mut self, mut format: &[u8], arguments: &[u64]) {
+    pub(crate) unsafe fn format(&mut self, format: *const c_char, arguments: &[u64]) {
         let mut arguments = arguments.iter().copied();
-        while let Some((&byte, rest)) = format.split_first() {
-            format = rest;
-            if byte != b'%' {
-                self.push(&[byte]);
-                continue;
-            }
-            let (specification, rest) = Specification::read(format, &mut arguments);
-            let Some((&letter, rest)) = rest.split_first() else {
-                return;
-            };
-            format = rest;
-            if letter == b'%' {
-                self.push(b"%");
-                continue;
-            }
-            let argument = arguments.next().unwrap_or_default();
-            match letter {
-                b's' | b'S' | b'Z' => {
-                    // SAFETY: guaranteed by the caller.
-                    unsafe { self.string(letter, &specification, argument) };
-                }
-                b'c' | b'C' => {
-                    self.is_wide |= letter == b'C' || specification.wide;
-                    let [byte, ..] = argument.to_le_bytes();
-                    self.padded(&specification, b"", &[byte]);
-                }
-                _ => self.number(letter, specification, argument),
-            }
-        }
-    }
-
-    /// Writes a string unit by unit.
-    ///
-    /// # Safety
-    /// `argument` is NULL or the address of a string of the letter's type.
-    unsafe fn string(&mut self, letter: u8, specification: &Specification, argument: u64) {
-        let wide = specification.wide != (letter == b'S');
-        self.is_wide |= wide;
-        let place = usize::try_from(argument).unwrap_or_default();
-        let (address, counted) = if argument != 0 && letter == b'Z' {
-            let string = std::ptr::with_exposed_provenance::<nt::UNICODE_STRING>(place);
-            // SAFETY: the argument is a counted string. An ANSI string has its fields in the same places.
-            let string = unsafe { string.read() };
-            let length = usize::from(string.Length) / if wide { 2 } else { 1 };
-            (string.Buffer.cast_const().cast(), Some(length))
-        } else {
-            (std::ptr::with_exposed_provenance::<u8>(place), None)
-        };
-        let mut text = Self::default();
-        if address.is_null() {
-            text.push(b"(null)");
-        }
-        let most = counted
-            .unwrap_or(MOST)
-            .min(specification.precision.unwrap_or(MOST));
-        for index in 0..if address.is_null() { 0 } else { most } {
-            let unit = if wide {
-                let [low, high] = [2 * index, 2 * index + 1].map(|place| {
-                    // SAFETY: the string has this length, or ends with a zero.
-                    unsafe { address.wrapping_add(place).read() }
-                });
-                u16::from_le_bytes([low, high])
-            } else {
-                // SAFETY: as above.
-                u16::from(unsafe { address.wrapping_add(index).read() })
-            };
-            if unit == 0 && counted.is_none() {
-                break;
-            }
-            let character = char::from_u32(unit.into()).unwrap_or(char::REPLACEMENT_CHARACTER);
-            let _ = text.write_char(character);
-        }
-        let length = text.length;
-        self.padded(specification, b"", &text.bytes[..length]);
-    }
-
-    fn number(&mut self, letter: u8, mut specification: Specification, argument: u64) {
-        let mut digits = Self::default();
-        let unused = 64 - specification.bits;
-        let unsigned = argument << unused >> unused;
-        let signed = argument.cast_signed() << unused >> unused;
-        let mut sign: &[u8] = b"";
-        let plus = [specification.sign.unwrap_or_default()];
-        // Writing to a line does not fail.
-        let _ = match letter {
-            b'd' | b'i' => {
-                if signed < 0 {
-                    sign = b"-";
-                } else if specification.sign.is_some() {
-                    sign = &plus;
-                }
-                write!(digits, "{}", signed.unsigned_abs())
-            }
-            b'x' => {
-                sign = if specification.prefix { b"0x" } else { b"" };
-                write!(digits, "{unsigned:x}")
-            }
-            b'X' => {
-                sign = if specification.prefix { b"0X" } else { b"" };
-                write!(digits, "{unsigned:X}")
-            }
-            b'o' => write!(digits, "{unsigned:o}"),
-            b'p' | b'P' => write!(digits, "{argument:016X}"),
-            _ => write!(digits, "{unsigned}"),
-        };
-        let length = digits.length;
-        let zeros = specification
-            .precision
-            .map_or(0, |digits| digits.saturating_sub(length));
-        if zeros == 0 {
-            return self.padded(&specification, sign, &digits.bytes[..length]);
-        }
-        specification.zeros = false;
-        let mut long = Self::default();
-        for _ in 0..zeros.min(MOST) {
-            long.push(b"0");
-        }
-        long.push(&digits.bytes[..length]);
-        let length = long.length;
-        self.padded(&specification, sign, &long.bytes[..length]);
-    }
-
-    fn padded(&mut self, specification: &Specification, sign: &[u8], text: &[u8]) {
-        let padding = specification
-            .width
-            .saturating_sub(sign.len() + text.len())
-            .min(MOST);
-        let pad = |line: &mut Self, byte: u8| {
-            for _ in 0..padding {
-                line.push(&[byte]);
-            }
-        };
-        let zeros = specification.zeros && !specification.left;
-        if !zeros && !specification.left {
-            pad(self, b' ');
-        }
-        self.push(sign);
-        if zeros {
-            pad(self, b'0');
-        }
-        self.push(text);
-        if specification.left {
-            pad(self, b' ');
-        }
-    }
-}
-
-impl Specification {
-    /// Reads the specification before the letter; returns it and the rest of the format.
-    fn read<'a>(mut text: &'a [u8], arguments: &mut impl Iterator<Item = u64>) -> (Self, &'a [u8]) {
-        let mut this = Self {
-            bits: 32,
-            ..Self::default()
-        };
-        while let [flag @ (b'-' | b'+' | b' ' | b'#' | b'0'), rest @ ..] = text {
-            match flag {
-                b'-' => this.left = true,
-                b'#' => this.prefix = true,
-                b'0' => this.zeros = true,
-                sign => this.sign = this.sign.max(Some(*sign)),
-            }
-            text = rest;
-        }
-        let mut number = |text: &mut &'a [u8]| {
-            let mut value = 0_usize;
-            if let [b'*', rest @ ..] = *text {
-                *text = rest;
-                return usize::try_from(arguments.next().unwrap_or_default() & 0xffff)
-                    .unwrap_or_default();
-            }
-            while let [digit @ b'0'..=b'9', rest @ ..] = *text {
-                value = value
-                    .saturating_mul(10)
-                    .saturating_add(usize::from(digit - b'0'));
-                *text = rest;
-            }
-            value
-        };
-        this.width = number(&mut text);
-        if let [b'.', rest @ ..] = text {
-            text = rest;
-            this.precision = Some(number(&mut text));
-        }
-        for (prefix, bits) in [
-            (&b"I64"[..], 64),
-            (b"I32", 32),
-            (b"ll", 64),
-            (b"hh", 8),
-            (b"I", 64),
-            (b"z", 64),
-            (b"j", 64),
-            (b"t", 64),
-            (b"h", 16),
-            (b"l", 32),
-            (b"w", 32),
-        ] {
-            if let Some(rest) = text.strip_prefix(prefix) {
-                text = rest;
-                this.bits = bits;
-                this.wide = matches!(prefix, b"l" | b"w");
-                break;
-            }
-        }
-        (this, text)
+        let mut push = |character| self.push(character);
+        let mut writer = Writer::new(&mut push);
+        let mut next = || arguments.next().unwrap_or_default();
+        // SAFETY: guaranteed by the caller.
+        unsafe { writer.format(Text::narrow(format), &mut next) };
+        self.is_wide = writer.has_wide;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CString;
+
     use super::Line;
 
     fn formatted(format: &str, arguments: &[u64]) -> String {
+        let format = CString::new(format).expect("it has no zero");
         let mut line = Line::default();
         // SAFETY: each test passes arguments that match its format.
-        unsafe { line.format(format.as_bytes(), arguments) };
+        unsafe { line.format(format.as_ptr(), arguments) };
         line.end().to_string_lossy().into_owned()
     }
 

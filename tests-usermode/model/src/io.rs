@@ -3,6 +3,7 @@
 //!
 //! It uses every other folder but `explore`.
 
+mod address_map;
 mod associated;
 mod attach_by_name;
 mod awaited;
@@ -15,9 +16,11 @@ mod device;
 mod device_pointer;
 mod device_property;
 mod device_stack;
+mod device_state;
 mod driver;
 mod driver_extension;
 mod driver_irp;
+mod error_log;
 mod file;
 mod forward;
 mod hang;
@@ -44,6 +47,7 @@ mod start_io;
 mod system_buffer;
 mod timer;
 mod user_buffer;
+mod wmi;
 mod work_item;
 
 pub use bus::BusAnswer;

@@ -9,6 +9,7 @@ mod debug_print;
 pub(crate) mod device_queue;
 pub(crate) mod dpc;
 mod event;
+mod guarded_region;
 mod hold_times;
 mod irql;
 pub(crate) mod lists;

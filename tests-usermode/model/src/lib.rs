@@ -21,6 +21,16 @@
 //! `verifier` (rules, bug checks, the driver's stack) and `host` (threads, waits, time); above them is [`explore`]. A
 //! folder uses only those below it. It calls those above it through `host::upcalls`, which `kernel` fills in.
 //!
+//! Some parts of the system are modelled only as far as a driver observes them without a user of the part:
+//!
+//! | part | what the model has |
+//! | --- | --- |
+//! | registry | the key of the service and its `Parameters`, the keys of devices and interfaces, and what the driver creates; [`Kernel::set_registry_value`] adds values, and [`Kernel::registry_value`] reads them |
+//! | error log | the entries that the driver writes ([`Kernel::error_log`]) |
+//! | events, WMI | registrations, which the driver must end; no session enables a provider, and no program asks one |
+//! | `IoInvalidateDeviceState` | the question to the drivers ([`Device::state`]); a test removes a device that has failed |
+//! | processes | the system's, and one in which the threads of user mode run |
+//!
 //! The threads of a [`Kernel`] are the host threads that enter it. An [exploration](explore) runs them one at a time,
 //! in every order of the steps that other threads can observe, or in many.
 //!

@@ -10,24 +10,12 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use call::{create_device, create_named_device, with_string};
 use nt::{
     DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, IRP, NTSTATUS, STATUS_CANCELLED,
     STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Config, Kernel, Rule};
-
-fn named(units: &mut [u16]) -> UNICODE_STRING {
-    let length = u16::try_from(2 * units.len()).expect("it is short");
-    UNICODE_STRING {
-        Length: length,
-        MaximumLength: length,
-        Buffer: units.as_mut_ptr(),
-    }
-}
-
-fn wide(text: &str) -> Vec<u16> {
-    text.encode_utf16().collect()
-}
 
 /// The requests that the source device got, by their major functions.
 static GOT: [AtomicU32; 28] = [const { AtomicU32::new(0) }; 28];
@@ -48,45 +36,30 @@ unsafe extern "C" fn dispatch(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTST
     nt!(IofCallDriver(lower, irp))
 }
 
-fn create(driver: *mut DRIVER_OBJECT, size: u32, name: *mut UNICODE_STRING) -> *mut DEVICE_OBJECT {
-    let mut device = null_mut();
-    let status = nt!(IoCreateDevice(
-        driver,
-        size,
-        name,
-        0x22,
-        0,
-        0,
-        &raw mut device
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
-    // SAFETY: the device object was just created.
-    unsafe { (*device).Flags &= !DO_DEVICE_INITIALIZING };
-    device
-}
-
 /// Creates the two devices; returns the target and the source.
 fn devices(driver: *mut DRIVER_OBJECT) -> [*mut DEVICE_OBJECT; 2] {
     for major in [nt::IRP_MJ_CREATE, nt::IRP_MJ_CLEANUP, nt::IRP_MJ_CLOSE] {
         // SAFETY: the driver object is the caller's to fill in.
         unsafe { (*driver).MajorFunction[major] = Some(dispatch) };
     }
-    let mut name = wide(r"\Device\Target");
-    let mut name = named(&mut name);
-    let target = create(driver, 0, &raw mut name);
-    [target, create(driver, 8, null_mut())]
+    let target = create_named_device(driver, 0, r"\Device\Target", 0, 0);
+    let devices = [
+        target.expect("IoCreateDevice succeeds"),
+        create_device(driver, 8),
+    ];
+    for device in devices {
+        // SAFETY: the device object was just created.
+        unsafe { (*device).Flags &= !DO_DEVICE_INITIALIZING };
+    }
+    devices
 }
 
 unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
     let [target, source] = devices(driver);
     let lower = common::extension(source).cast::<*mut DEVICE_OBJECT>();
-    let (mut other, mut name) = (wide(r"\Device\Other"), wide(r"\Device\Target"));
-    let mut other = named(&mut other);
-    let status = nt!(IoAttachDevice(source, &raw mut other, lower));
-    assert_eq!(status, STATUS_OBJECT_NAME_NOT_FOUND);
-    let mut name = named(&mut name);
-    let status = nt!(IoAttachDevice(source, &raw mut name, lower));
-    assert_eq!(status, STATUS_SUCCESS);
+    let attach = |name| with_string(name, |name| nt!(IoAttachDevice(source, name, lower)));
+    assert_eq!(attach(r"\Device\Other"), STATUS_OBJECT_NAME_NOT_FOUND);
+    assert_eq!(attach(r"\Device\Target"), STATUS_SUCCESS);
     // SAFETY: the extension has room for the pointer.
     assert_eq!(unsafe { lower.read() }, target);
     // SAFETY: the device object is the driver's.
@@ -108,10 +81,10 @@ fn source_gets_the_close_of_the_file_by_which_the_target_was_found() {
 
 unsafe extern "C" fn stack_entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
     let [_, source] = devices(driver);
-    let mut name = wide(r"\Device\Target");
-    let mut name = named(&mut name);
     let mut lower = null_mut();
-    nt!(IoAttachDevice(source, &raw mut name, &raw mut lower));
+    with_string(r"\Device\Target", |name| {
+        nt!(IoAttachDevice(source, name, &raw mut lower))
+    });
     STATUS_CANCELLED
 }
 

@@ -6,6 +6,7 @@ mod common;
 
 use std::{ptr::null_mut, sync::Arc, thread, time::Duration};
 
+use call::{create_named_device, with_string};
 use common::{NO_CODE, found_in, is, stops};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_DEVICE_SECURE_OPEN, HANDLE, IRP, NTSTATUS,
@@ -18,32 +19,8 @@ use ntmodel::{Access, Config, Driver, File, Kernel, Rule, User};
 const DEVICE: &str = r"\Device\Named";
 const LINK: &str = r"\DosDevices\Named";
 
-/// Calls a routine with a name.
-fn with<R>(name: &str, routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {
-    let mut units: Vec<u16> = name.encode_utf16().collect();
-    let length = u16::try_from(units.len() * 2).expect("the name is short");
-    let mut name = UNICODE_STRING {
-        Length: length,
-        MaximumLength: length,
-        Buffer: units.as_mut_ptr(),
-    };
-    routine(&raw mut name)
-}
-
 fn create(driver: *mut DRIVER_OBJECT, name: &str, flags: u32) -> Result<*mut DEVICE_OBJECT, i32> {
-    let mut device = null_mut();
-    let status = with(name, |name| {
-        nt!(IoCreateDevice(
-            driver,
-            0,
-            name,
-            0x22,
-            flags,
-            0,
-            &raw mut device
-        ))
-    });
-    if status < 0 { Err(status) } else { Ok(device) }
+    create_named_device(driver, 0, name, flags, 0)
 }
 
 fn delete(device: *mut DEVICE_OBJECT) {
@@ -51,13 +28,13 @@ fn delete(device: *mut DEVICE_OBJECT) {
 }
 
 fn link() -> NTSTATUS {
-    with(LINK, |link| {
-        with(DEVICE, |device| nt!(IoCreateSymbolicLink(link, device)))
+    with_string(LINK, |link| {
+        with_string(DEVICE, |device| nt!(IoCreateSymbolicLink(link, device)))
     })
 }
 
 fn unlink() -> NTSTATUS {
-    with(LINK, |link| nt!(IoDeleteSymbolicLink(link)))
+    with_string(LINK, |link| nt!(IoDeleteSymbolicLink(link)))
 }
 
 /// Sets a security descriptor through a handle with an access.

@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use call::{broke, create_named_device, open_device};
 use common::{delete, event, found_in, initialise, load};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
@@ -21,19 +22,6 @@ use ntmodel::{Config, Driver, Kernel, Rule};
 
 const NAME: &str = r"\Device\Lower";
 const FILE_READ_DATA: u32 = 1;
-
-fn string(units: &mut [u16]) -> UNICODE_STRING {
-    let length = u16::try_from(2 * units.len()).expect("it is short");
-    UNICODE_STRING {
-        Length: length,
-        MaximumLength: length,
-        Buffer: units.as_mut_ptr(),
-    }
-}
-
-fn units(name: &str) -> Vec<u16> {
-    name.encode_utf16().collect()
-}
 
 /// The device object of the lower driver.
 fn device_of(driver: *mut DRIVER_OBJECT) -> *mut DEVICE_OBJECT {
@@ -69,19 +57,7 @@ unsafe extern "C" fn unload(driver: *mut DRIVER_OBJECT) {
 }
 
 unsafe extern "C" fn lower(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
-    let mut name = units(NAME);
-    let mut name = string(&mut name);
-    let mut device = null_mut();
-    let status = nt!(IoCreateDevice(
-        driver,
-        128,
-        &raw mut name,
-        0x22,
-        0,
-        0,
-        &raw mut device
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
+    create_named_device(driver, 128, NAME, 0, 0).expect("IoCreateDevice succeeds");
     // SAFETY: as above.
     let driver = unsafe { &mut *driver };
     driver.MajorFunction = [Some(dispatch); 28];
@@ -90,20 +66,7 @@ unsafe extern "C" fn lower(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
 }
 
 fn open(name: &str) -> Result<(*mut FILE_OBJECT, *mut DEVICE_OBJECT), NTSTATUS> {
-    let mut name = units(name);
-    let mut name = string(&mut name);
-    let (mut file, mut device) = (null_mut(), null_mut());
-    let status = nt!(IoGetDeviceObjectPointer(
-        &raw mut name,
-        FILE_READ_DATA,
-        &raw mut file,
-        &raw mut device,
-    ));
-    if status < 0 {
-        Err(status)
-    } else {
-        Ok((file, device))
-    }
+    open_device(name, FILE_READ_DATA)
 }
 
 /// Opens the lower device, sends it a request, and dereferences the file object a given number of times.
@@ -172,6 +135,5 @@ fn a_file_object_is_released_as_often_as_it_is_referenced() {
     assert_eq!(violation.rule, Rule::Reference, "\n{violation}");
     assert!(violation.what.contains("file objects"), "\n{violation}");
     let violation = found_in(both::<3>);
-    let seen = (violation.rule, violation.code);
-    assert_eq!(seen, (Rule::Reference, 0x18), "\n{violation}");
+    broke(&violation, Rule::Reference, 0x18, &[]);
 }

@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use call::{broke, on_completion};
 use common::{NO_CODE, event, initialise, set};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
@@ -82,11 +83,11 @@ impl<F: Filter> Steps for Filtered<F> {
     }
 }
 
-fn copy(irp: *mut IRP, routine: nt::PIO_COMPLETION_ROUTINE, context: *mut c_void) {
+type Completes = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP, *mut c_void) -> NTSTATUS;
+
+fn copy(irp: *mut IRP, routine: Completes, context: *mut c_void) {
     nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
-    nt!(irp::IoSetCompletionRoutine(
-        irp, routine, context, true, true, true
-    ));
+    on_completion(irp, routine, context);
 }
 
 fn live<F: Filter>(kernel: &Arc<Kernel>, code: u32) {
@@ -106,8 +107,7 @@ fn passes<F: Filter>() {
 #[track_caller]
 fn stops<F: Filter>(code: u32, rule: Rule, bug_check: (u32, u64)) {
     let violation = common::found_in(move |kernel| live::<F>(kernel, code));
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (rule, bug_check.0, bug_check.1), "\n{violation}");
+    broke(&violation, rule, bug_check.0, &[bug_check.1]);
 }
 
 unsafe extern "C" fn declines(_: *mut DRIVER_OBJECT, _: *mut DEVICE_OBJECT) -> NTSTATUS {
@@ -238,7 +238,7 @@ struct Raises;
 
 impl Filter for Raises {
     fn pass(_: *mut DEVICE_OBJECT, below: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        copy(irp, Some(raises), null_mut());
+        copy(irp, raises, null_mut());
         nt!(IofCallDriver(below, irp))
     }
 }
@@ -247,7 +247,7 @@ struct Enters;
 
 impl Filter for Enters {
     fn pass(_: *mut DEVICE_OBJECT, below: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        copy(irp, Some(enters), null_mut());
+        copy(irp, enters, null_mut());
         nt!(IofCallDriver(below, irp))
     }
 }
@@ -270,7 +270,7 @@ struct Forgets;
 
 impl Filter for Forgets {
     fn pass(_: *mut DEVICE_OBJECT, below: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        copy(irp, Some(keeps), null_mut());
+        copy(irp, keeps, null_mut());
         nt!(IofCallDriver(below, irp))
     }
 }
@@ -304,14 +304,7 @@ impl Filter for MarksOwn {
         };
         nt!(set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters));
         let context = done.cast();
-        nt!(irp::IoSetCompletionRoutine(
-            own,
-            Some(marks),
-            context,
-            true,
-            true,
-            true
-        ));
+        on_completion(own, marks, context);
         nt!(IofCallDriver(below, own));
         complete(irp, STATUS_SUCCESS)
     }

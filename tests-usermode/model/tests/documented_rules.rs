@@ -6,6 +6,7 @@ mod common;
 
 use std::{ffi::c_void, ptr::null_mut};
 
+use call::{broke, join_thread, start_thread};
 use common::{
     NO_CODE, delete, event, extension, found, found_in, initialise, scenario, stops,
     stops_in_some_order,
@@ -68,8 +69,7 @@ fn an_object_on_the_stack_is_waited_for_in_kernel_mode() {
 fn each_of_several_objects_is_initialised() {
     let body = |device| wait_for_several(extension(device).cast());
     let violation = found(body);
-    let seen = (violation.rule, violation.code);
-    assert_eq!(seen, (Rule::Pointer, 0x50), "\n{violation}");
+    broke(&violation, Rule::Pointer, 0x50, &[]);
 }
 
 unsafe extern "C" fn waits(event: *mut c_void) {
@@ -81,21 +81,11 @@ fn an_event_is_not_initialised_while_a_thread_waits_for_it() {
     let body = |device| {
         let event: *mut KEVENT = extension(device).cast();
         initialise(event);
-        let mut handle = null_mut();
-        nt!(PsCreateSystemThread(
-            &raw mut handle,
-            0x1f_ffff,
-            null_mut(),
-            null_mut(),
-            null_mut(),
-            Some(waits),
-            event.cast()
-        ));
+        let thread = start_thread(waits, event);
         common::delay(-common::MILLISECOND);
         initialise(event);
         common::set(event);
-        nt!(ZwWaitForSingleObject(handle, 0, null_mut()));
-        nt!(ZwClose(handle));
+        join_thread(thread);
         delete(device);
     };
     let routine = "KeInitializeEvent";
@@ -165,8 +155,7 @@ fn locks_are_not_in_the_paged_pool() {
         nt!(ExReleaseRundownProtection(run_ref.cast()));
     };
     for violation in [found(spin_lock), found(fast_mutex), found(rundown)] {
-        let seen = (violation.rule, violation.code);
-        assert_eq!(seen, (Rule::PagedMemory, 0xd1), "\n{violation}");
+        broke(&violation, Rule::PagedMemory, 0xd1, &[]);
     }
 }
 

@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+use call::{broke, create_named_device, open_device, wait, with_string};
 use common::{delete, extension, found, found_in, passes};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, HANDLE, IO_REMOVE_LOCK, IO_STATUS_BLOCK, IRP,
@@ -25,19 +26,6 @@ use ntmodel::{Access, Config, Driver, File, Kernel, Rule, User};
 use steps::{FIRST, Stage, Steps, complete, end_of, entry, lower, one_request};
 
 const TAG: u32 = u32::from_le_bytes(*b"test");
-
-fn string(units: &mut [u16]) -> UNICODE_STRING {
-    let length = u16::try_from(2 * units.len()).expect("it is short");
-    UNICODE_STRING {
-        Length: length,
-        MaximumLength: length,
-        Buffer: units.as_mut_ptr(),
-    }
-}
-
-fn units(text: &str) -> Vec<u16> {
-    text.encode_utf16().collect()
-}
 
 /// The name in the last `IRP_MJ_CREATE` had this length in bytes.
 static NAME_LENGTH: AtomicI32 = AtomicI32::new(-1);
@@ -77,19 +65,8 @@ unsafe extern "C" fn named<const EXCLUSIVE: u8>(
         fields.MajorFunction[major] = Some(on_create);
     }
     fields.DriverUnload = Some(delete_device);
-    let mut name = units(NAMED);
-    let (mut name, mut device) = (string(&mut name), null_mut());
-    let status = nt!(IoCreateDevice(
-        driver,
-        0,
-        &raw mut name,
-        0x22,
-        0,
-        EXCLUSIVE,
-        &raw mut device
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
-    status
+    let created = create_named_device(driver, 0, NAMED, 0, EXCLUSIVE);
+    created.err().unwrap_or(STATUS_SUCCESS)
 }
 
 fn load(kernel: &Arc<Kernel>, entry: ntmodel::DriverEntry) -> Driver {
@@ -99,15 +76,7 @@ fn load(kernel: &Arc<Kernel>, entry: ntmodel::DriverEntry) -> Driver {
 
 /// Opens the named device by its pointer, and fails.
 unsafe extern "C" fn opens_by_pointer(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
-    let mut name = units(NAMED);
-    let (mut name, mut file, mut device) = (string(&mut name), null_mut(), null_mut());
-    let status = nt!(IoGetDeviceObjectPointer(
-        &raw mut name,
-        1,
-        &raw mut file,
-        &raw mut device
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
+    let (file, _) = open_device(NAMED, 1).expect("it opens");
     nt!(ObfDereferenceObject(file.cast()));
     STATUS_CANCELLED
 }
@@ -162,25 +131,21 @@ impl Steps for Registers {
         };
         let pdo = lower::<Self>(device);
         let register = |device, reference: &str| {
-            let mut made = string(&mut []);
-            let mut reference = units(reference);
-            let mut reference = string(&mut reference);
-            let given = if reference.Length == 0 {
-                null_mut()
-            } else {
-                &raw mut reference
-            };
             let class = &CLASS;
-            let status = nt!(IoRegisterDeviceInterface(
-                device,
-                class,
-                given,
-                &raw mut made
-            ));
-            if status >= 0 {
-                nt!(RtlFreeUnicodeString(&raw mut made));
-            }
-            status
+            with_string("", |made| {
+                let status = with_string(reference, |given| {
+                    let given = if reference.is_empty() {
+                        null_mut()
+                    } else {
+                        given
+                    };
+                    nt!(IoRegisterDeviceInterface(device, class, given, made))
+                });
+                if status >= 0 {
+                    nt!(RtlFreeUnicodeString(made));
+                }
+                status
+            })
         };
         assert_eq!(register(pdo, ""), STATUS_SUCCESS);
         assert_eq!(register(pdo, ""), NAME_EXISTS);
@@ -230,10 +195,6 @@ impl Steps for Looks {
             CAPABILITIES.store(i32::from(size) << 16 | i32::from(version), SeqCst);
         }
         steps::skip(lower::<Self>(device), irp)
-    }
-
-    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
-        complete(irp, STATUS_SUCCESS)
     }
 }
 
@@ -338,11 +299,10 @@ fn lookaside_list_is_in_nonpaged_memory() {
         new_lookaside_list(list.cast(), None, NONPAGED_NX, 0);
     };
     let violation = found(paged);
-    let seen = (violation.rule, violation.code);
-    assert_eq!(seen, (Rule::PagedMemory, 0xd1), "\n{violation}");
+    broke(&violation, Rule::PagedMemory, 0xd1, &[]);
 }
 
-fn attributes(root: HANDLE, name: &mut UNICODE_STRING) -> OBJECT_ATTRIBUTES {
+fn attributes(root: HANDLE, name: *mut UNICODE_STRING) -> OBJECT_ATTRIBUTES {
     OBJECT_ATTRIBUTES {
         Length: u32::try_from(size_of::<OBJECT_ATTRIBUTES>()).expect("it is short"),
         RootDirectory: root,
@@ -353,7 +313,7 @@ fn attributes(root: HANDLE, name: &mut UNICODE_STRING) -> OBJECT_ATTRIBUTES {
     }
 }
 
-fn open_key(root: HANDLE, name: &mut UNICODE_STRING) -> HANDLE {
+fn open_key(root: HANDLE, name: *mut UNICODE_STRING) -> HANDLE {
     let mut handle = null_mut();
     let mut attributes = attributes(root, name);
     let status = nt!(ZwOpenKey(
@@ -367,22 +327,21 @@ fn open_key(root: HANDLE, name: &mut UNICODE_STRING) -> HANDLE {
 
 unsafe extern "C" fn queries(_: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTSTATUS {
     const PARTIAL: i32 = 2;
-    // SAFETY: the I/O manager passes the path.
-    let service = open_key(null_mut(), unsafe { &mut *path });
-    let mut name = units("Parameters");
-    let key = open_key(service, &mut string(&mut name));
+    let service = open_key(null_mut(), path);
+    let key = with_string("Parameters", |name| open_key(service, name));
     let query = |class, length| {
-        let (mut name, mut buffer, mut needed) = (units("Depth"), [0_u32; 8], 0);
-        let (mut name, buffer) = (string(&mut name), buffer.as_mut_ptr());
-        let information = buffer.cast();
-        let status = nt!(ZwQueryValueKey(
-            key,
-            &raw mut name,
-            class,
-            information,
-            length,
-            &raw mut needed
-        ));
+        let (mut buffer, mut needed) = ([0_u32; 8], 0);
+        let information = buffer.as_mut_ptr().cast();
+        let status = with_string("Depth", |name| {
+            nt!(ZwQueryValueKey(
+                key,
+                name,
+                class,
+                information,
+                length,
+                &raw mut needed
+            ))
+        });
         (status.cast_unsigned(), needed)
     };
     // TitleIndex, Type, DataLength and four bytes of data.
@@ -431,13 +390,7 @@ impl<const STATUS: i32> Steps for Asks<STATUS> {
         // SAFETY: as above.
         unsafe { io::set_status(own, STATUS) };
         if nt!(IofCallDriver(lower::<Self>(device), own)) == nt::STATUS_PENDING {
-            nt!(KeWaitForSingleObject(
-                (&raw mut event).cast(),
-                0,
-                0,
-                0,
-                null_mut()
-            ));
+            wait(&raw mut event);
         }
         complete(irp, STATUS_SUCCESS)
     }

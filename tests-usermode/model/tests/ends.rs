@@ -7,13 +7,14 @@ mod common;
 mod steps;
 
 use std::{
-    cell::UnsafeCell,
+    cell::{Cell, UnsafeCell},
     ffi::c_void,
     ptr::{null_mut, without_provenance_mut},
     sync::Arc,
     time::Duration,
 };
 
+use call::{broke, start_thread, wait};
 use common::found_in;
 use nt::{
     DEVICE_OBJECT, IO_REMOVE_LOCK, IRP, KEVENT, KSPIN_LOCK, NTSTATUS, STATUS_CANCELLED,
@@ -103,11 +104,11 @@ struct HasThread<const ENDS: bool>;
 
 struct Own {
     event: UnsafeCell<KEVENT>,
-    thread: UnsafeCell<*mut c_void>,
+    thread: Cell<*mut c_void>,
 }
 
 unsafe extern "C" fn waits(event: *mut c_void) {
-    let status = nt!(KeWaitForSingleObject(event, 0, 0, 0, null_mut()));
+    let status = wait(event);
     assert_eq!(status, STATUS_SUCCESS);
 }
 
@@ -117,29 +118,14 @@ impl<const ENDS: bool> Steps for HasThread<ENDS> {
     fn add(_: *mut DEVICE_OBJECT, own: &Own) {
         let event = own.event.get();
         nt!(KeInitializeEvent(event, 0, 0));
-        let (none, all) = (null_mut(), 0x1f_ffff);
-        let status = nt!(PsCreateSystemThread(
-            own.thread.get(),
-            all,
-            null_mut(),
-            none,
-            none,
-            Some(waits),
-            event.cast(),
-        ));
-        assert_eq!(status, STATUS_SUCCESS);
-    }
-
-    fn control(_: *mut DEVICE_OBJECT, _: &Own, irp: *mut IRP, _: u32) -> NTSTATUS {
-        complete(irp, STATUS_SUCCESS)
+        own.thread.set(start_thread(waits, event));
     }
 
     fn remove(own: &Own) {
         if ENDS {
             nt!(KeSetEvent(own.event.get(), 0, 0));
         }
-        // SAFETY: the handle is no longer written.
-        let thread = unsafe { *own.thread.get() };
+        let thread = own.thread.get();
         if ENDS {
             nt!(ZwWaitForSingleObject(thread, 0, null_mut()));
         }
@@ -176,11 +162,7 @@ fn thread_that_waits_in_a_deleted_device_extension_is_reported() {
             .close();
         stage.device.remove().expect("no file is open");
     });
-    assert_eq!(
-        (soon.rule, soon.code),
-        (Rule::SystemThread, 0xd5),
-        "\n{soon}"
-    );
+    broke(&soon, Rule::SystemThread, 0xd5, &[]);
     assert!(soon.what.contains("waits for the object"), "\n{soon}");
     holds(removes_with_thread::<true>);
 }

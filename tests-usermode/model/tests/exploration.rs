@@ -3,8 +3,9 @@
 #[macro_use]
 mod call;
 
-use std::{ptr::null_mut, sync::Arc};
+use std::sync::Arc;
 
+use call::wait;
 use nt::{DRIVER_OBJECT, KEVENT, NTSTATUS, STATUS_CANCELLED, UNICODE_STRING};
 use ntmodel::{
     Driver, Kernel, Rule,
@@ -23,13 +24,7 @@ unsafe extern "C" fn waits<const SET: bool>(
     if SET {
         nt!(KeSetEvent(&raw mut event, 0, 0));
     }
-    nt!(KeWaitForSingleObject(
-        (&raw mut event).cast(),
-        0,
-        0,
-        0,
-        null_mut()
-    ));
+    wait(&raw mut event);
     STATUS_CANCELLED
 }
 

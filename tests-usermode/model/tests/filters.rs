@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+use call::{broke, on_completion, wait};
 use common::{event, found_in, initialise, set};
 use nt::{
     DEVICE_OBJECT, IRP, KEVENT, KSPIN_LOCK, LIST_ENTRY, NTSTATUS, STATUS_CANCELLED,
@@ -166,12 +167,6 @@ fn copy(irp: *mut IRP) {
     nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
 }
 
-fn set_routine(irp: *mut IRP, routine: nt::PIO_COMPLETION_ROUTINE, context: *mut c_void) {
-    nt!(irp::IoSetCompletionRoutine(
-        irp, routine, context, true, true, true
-    ));
-}
-
 struct Skips;
 
 impl Filter for Skips {
@@ -201,7 +196,7 @@ struct Propagates;
 impl Filter for Propagates {
     fn pass(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         copy(irp);
-        set_routine(irp, Some(propagates), null_mut());
+        on_completion(irp, propagates, null_mut());
         call(lower, irp)
     }
 }
@@ -216,7 +211,7 @@ unsafe extern "C" fn continues(_: *mut DEVICE_OBJECT, _: *mut IRP, _: *mut c_voi
 impl Filter for PendsAll {
     fn pass(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         copy(irp);
-        set_routine(irp, Some(continues), null_mut());
+        on_completion(irp, continues, null_mut());
         mark(irp);
         call(lower, irp);
         STATUS_PENDING
@@ -239,9 +234,9 @@ impl Filter for Waits {
         let done: *mut KEVENT = &raw mut done;
         initialise(done);
         copy(irp);
-        set_routine(irp, Some(keeps), done.cast());
+        on_completion(irp, keeps, done.cast());
         if call(lower, irp) == STATUS_PENDING {
-            nt!(KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()));
+            wait(done);
         }
         complete(irp, nt!(irp::status(irp)))
     }
@@ -339,7 +334,7 @@ struct Loses;
 impl Filter for Loses {
     fn pass(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         copy(irp);
-        set_routine(irp, Some(continues), null_mut());
+        on_completion(irp, continues, null_mut());
         call(lower, irp)
     }
 }
@@ -387,8 +382,7 @@ impl Filter for OtherFlags {
 
 fn stops<F: Filter>(rule: Rule, first: u64) {
     let violation = found_in(live::<F>);
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (rule, 0xc9, first), "\n{violation}");
+    broke(&violation, rule, 0xc9, &[first]);
 }
 
 #[test]
@@ -426,13 +420,11 @@ fn information_exceeds_the_buffer() {
     // The value of an error is not checked.
     send(&kernel, INFORM, 1, 0);
     let violation = found_in(|kernel| send(kernel, INFORM, 0, 1));
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (Rule::Information, 0xc9, 0x312), "\n{violation}");
+    broke(&violation, Rule::Information, 0xc9, &[0x312]);
 }
 
 #[test]
 fn a_request_is_on_two_lists() {
     let violation = found_in(|kernel| send(kernel, TWO_LISTS, 0, 0));
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (Rule::ListEntry, 0x139, 3), "\n{violation}");
+    broke(&violation, Rule::ListEntry, 0x139, &[3]);
 }

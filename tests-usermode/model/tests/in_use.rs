@@ -17,12 +17,13 @@ use std::{
 };
 
 use body::{found, run, stops};
+use call::{broke, queue_work, wait};
 use nt::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, DelayedWorkQueue, IO_WORKITEM, IRP, KDEVICE_QUEUE,
-    KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KSPIN_LOCK, KTIMER, LIST_ENTRY, NTSTATUS, STATUS_SUCCESS,
+    DEVICE_OBJECT, DISPATCH_LEVEL, IO_WORKITEM, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT,
+    KSPIN_LOCK, KTIMER, LIST_ENTRY,
 };
 use ntmodel::{Clock, Config, Kernel, OnViolation, Rule};
-use steps::{Stage, Steps, breaks, complete, holds};
+use steps::{Stage, Steps, breaks, holds};
 
 fn passes(body: fn()) {
     let kernel = Kernel::new(Config::default());
@@ -136,8 +137,7 @@ fn writes<const AFTER: bool>() {
 #[test]
 fn memory_that_rusts_allocator_has_freed_is_not_written_to() {
     let violation = found(writes::<true>);
-    let seen = (violation.rule, violation.code);
-    assert_eq!(seen, (Rule::FreedMemory, 0xd5), "\n{violation}");
+    broke(&violation, Rule::FreedMemory, 0xd5, &[]);
     let text = violation.to_string();
     assert!(text.contains("byte 8 of a block of 32 bytes"), "\n{text}");
     passes(writes::<false>);
@@ -151,13 +151,7 @@ fn waits() {
     nt!(KeInitializeTimer(&raw mut timer));
     let no_dpc: *mut KDPC = null_mut();
     nt!(KeSetTimerEx(&raw mut timer, -10_000, 1, no_dpc));
-    nt!(KeWaitForSingleObject(
-        (&raw mut event).cast(),
-        0,
-        0,
-        0,
-        null_mut()
-    ));
+    wait(&raw mut event);
 }
 
 #[test]
@@ -224,20 +218,10 @@ impl<const CANCELS: bool> Steps for Leaves<CANCELS> {
         unsafe { own.get().write(item) };
     }
 
-    fn control(_: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
-        complete(irp, STATUS_SUCCESS)
-    }
-
     fn remove(own: &Self::Own) {
         // SAFETY: `add` has set it.
         let item = unsafe { *own.get() };
-        let routine = Some(leaves::<CANCELS> as unsafe extern "C" fn(_, _));
-        nt!(IoQueueWorkItem(
-            item,
-            routine,
-            DelayedWorkQueue,
-            item.cast()
-        ));
+        queue_work(item, leaves::<CANCELS>, item.cast());
     }
 }
 

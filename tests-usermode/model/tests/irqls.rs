@@ -7,6 +7,7 @@ mod body;
 use std::{ffi::c_void, ptr::null_mut};
 
 use body::stops;
+use call::wait;
 use nt::{KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KEVENT, KLOCK_QUEUE_HANDLE, KTIMER};
 use ntmodel::Rule;
 
@@ -72,13 +73,7 @@ fn irql_ke_wait_for_mutex_object() {
         let mut event = KEVENT { Header: [0; 3] };
         nt!(KeInitializeEvent(&raw mut event, 0, 0));
         raise_to_dpc_level();
-        nt!(KeWaitForSingleObject(
-            (&raw mut event).cast(),
-            0,
-            0,
-            0,
-            null_mut()
-        ));
+        wait(&raw mut event);
     };
     stops(
         body,

@@ -7,6 +7,7 @@ mod steps;
 
 use std::{ffi::c_void, ptr::null_mut, sync::Arc};
 
+use call::{create_device, with_string};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, NTSTATUS, STATUS_CANCELLED, STATUS_PENDING,
     STATUS_SUCCESS, UNICODE_STRING, irp as io,
@@ -17,17 +18,6 @@ use steps::{FIRST, Steps, complete, entry, holds, mark};
 const NAME: &str = r"\Device\Lower";
 /// The information that the filter completes requests with.
 const FILTERED: u64 = 77;
-
-fn with_name<R>(routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {
-    let mut units: Vec<u16> = NAME.encode_utf16().collect();
-    let length = u16::try_from(units.len() * 2).expect("the name is short");
-    let mut name = UNICODE_STRING {
-        Length: length,
-        MaximumLength: length,
-        Buffer: units.as_mut_ptr(),
-    };
-    routine(&raw mut name)
-}
 
 unsafe extern "C" fn succeeds(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     complete(irp, STATUS_SUCCESS)
@@ -58,7 +48,9 @@ fn handles(driver: *mut DRIVER_OBJECT, unload: nt::PDRIVER_UNLOAD) {
 unsafe extern "C" fn named(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
     handles(driver, Some(deletes));
     let mut device = null_mut();
-    with_name(|name| nt!(IoCreateDevice(driver, 0, name, 0x22, 0, 0, &raw mut device)))
+    with_string(NAME, |name| {
+        nt!(IoCreateDevice(driver, 0, name, 0x22, 0, 0, &raw mut device))
+    })
 }
 
 unsafe extern "C" fn detaches(driver: *mut DRIVER_OBJECT) {
@@ -79,7 +71,7 @@ unsafe extern "C" fn legacy_filter(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_S
     let fields = unsafe { &mut *driver };
     fields.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(succeeds_with_information);
     let (mut file, mut below): (*mut FILE_OBJECT, _) = (null_mut(), null_mut());
-    let status = with_name(|name| {
+    let status = with_string(NAME, |name| {
         nt!(IoGetDeviceObjectPointer(
             name,
             0,
@@ -88,17 +80,7 @@ unsafe extern "C" fn legacy_filter(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_S
         ))
     });
     assert_eq!(status, STATUS_SUCCESS);
-    let mut device = null_mut();
-    let status = nt!(IoCreateDevice(
-        driver,
-        8,
-        null_mut(),
-        0x22,
-        0,
-        0,
-        &raw mut device
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
+    let device = create_device(driver, 8);
     let lower = nt!(IoAttachDeviceToDeviceStack(device, below));
     assert_eq!(lower, below);
     // SAFETY: the device object is the driver's own.
@@ -146,7 +128,7 @@ fn a_file_that_is_opened_by_name_goes_to_the_top_of_the_stack() {
 
 unsafe extern "C" fn add_named(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
     let mut device = null_mut();
-    let status = with_name(|name| {
+    let status = with_string(NAME, |name| {
         nt!(IoCreateDevice(
             driver,
             16,
@@ -257,7 +239,9 @@ unsafe extern "C" fn has_outstanding(
     // SAFETY: the extension has room for it, and zero is valid for every field.
     let request = unsafe { &mut *outstanding(driver) };
     let file = &raw mut request.file;
-    let status = with_name(|name| nt!(IoGetDeviceObjectPointer(name, 0, file, &raw mut below)));
+    let status = with_string(NAME, |name| {
+        nt!(IoGetDeviceObjectPointer(name, 0, file, &raw mut below))
+    });
     assert_eq!(status, STATUS_SUCCESS);
     common::initialise(&raw mut request.ended);
     request.irp = nt!(IoAllocateIrp(1, 0));

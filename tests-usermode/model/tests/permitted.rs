@@ -10,6 +10,7 @@ use std::{
     sync::atomic::{AtomicI32, Ordering::SeqCst},
 };
 
+use call::{broke, join_thread, queue_work, start_thread};
 use common::{delete, event, extension, found_in, initialise, passes, scenario, set};
 use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, EX_SPIN_LOCK, KDPC, KEVENT, KLOCK_QUEUE_HANDLE, MDL};
 use ntmodel::Rule;
@@ -29,25 +30,12 @@ fn free<T>(block: *mut T) {
 }
 
 fn wait(object: *mut c_void) {
-    assert_eq!(nt!(KeWaitForSingleObject(object, 0, 0, 0, null_mut())), 0);
+    assert_eq!(crate::call::wait(object), 0);
 }
 
 /// Starts a thread, and waits for its end.
 fn run_thread(routine: unsafe extern "C" fn(*mut c_void), context: *mut c_void) {
-    let mut handle = null_mut();
-    let (attributes, process, client) = (null_mut(), null_mut(), null_mut());
-    let status = nt!(PsCreateSystemThread(
-        &raw mut handle,
-        0x1f_ffff,
-        attributes,
-        process,
-        client,
-        Some(routine),
-        context
-    ));
-    assert_eq!(status, nt::STATUS_SUCCESS);
-    assert_eq!(nt!(ZwWaitForSingleObject(handle, 0, null_mut())), 0);
-    assert_eq!(nt!(ZwClose(handle)), nt::STATUS_SUCCESS);
+    join_thread(start_thread(routine, context));
 }
 
 /// Ends the thread on its second step.
@@ -87,7 +75,7 @@ unsafe extern "C" fn ends_its_thread(_: *mut DEVICE_OBJECT, _: *mut c_void) {
 fn a_worker_thread_is_not_ended() {
     let violation = found_in(scenario(|device| {
         let item = nt!(IoAllocateWorkItem(device));
-        nt!(IoQueueWorkItem(item, Some(ends_its_thread), 1, null_mut()));
+        queue_work(item, ends_its_thread, null_mut());
     }));
     assert_eq!(violation.rule, Rule::SystemThread, "\n{violation}");
 }
@@ -267,8 +255,7 @@ fn a_failure_to_map_must_not_stop_the_system() {
             16
         ));
     });
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (Rule::Mdl, 0xc4, 0x82), "\n{violation}");
+    broke(&violation, Rule::Mdl, 0xc4, &[0x82]);
 }
 
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-zwwaitforsingleobject>
@@ -277,18 +264,8 @@ fn a_wait_for_a_handle_ends_at_its_timeout() {
     passes(|device| {
         let mut event: KEVENT = event();
         initialise(&raw mut event);
-        let (mut handle, mut timeout) = (null_mut(), 0_i64);
-        let none = null_mut();
-        let status = nt!(PsCreateSystemThread(
-            &raw mut handle,
-            0x1f_ffff,
-            none,
-            null_mut(),
-            null_mut(),
-            Some(waits),
-            (&raw mut event).cast()
-        ));
-        assert_eq!(status, nt::STATUS_SUCCESS);
+        let handle = start_thread(waits, &raw mut event);
+        let mut timeout = 0_i64;
         let ended = nt!(ZwWaitForSingleObject(handle, 0, &raw mut timeout));
         assert_eq!(ended, nt::STATUS_TIMEOUT);
         // The old priority is returned:
@@ -310,9 +287,7 @@ fn a_wait_for_a_handle_ends_at_its_timeout() {
         let ended = nt!(ZwWaitForSingleObject(handle, 0, &raw mut timeout));
         assert_eq!(ended, nt::STATUS_TIMEOUT);
         set(&raw mut event);
-        let ended = nt!(ZwWaitForSingleObject(handle, 0, null_mut()));
-        assert_eq!(ended, nt::STATUS_SUCCESS);
-        assert_eq!(nt!(ZwClose(handle)), nt::STATUS_SUCCESS);
+        join_thread(handle);
         delete(device);
     });
 }

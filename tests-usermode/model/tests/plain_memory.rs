@@ -6,10 +6,8 @@ mod steps;
 
 use std::{cell::UnsafeCell, ffi::c_void, ptr::null_mut, sync::atomic::AtomicI32};
 
-use nt::{
-    DEVICE_OBJECT, DelayedWorkQueue, IRP, KDPC, KEVENT, KSPIN_LOCK, KTIMER, NTSTATUS,
-    STATUS_SUCCESS,
-};
+use call::{queue_work, wait};
+use nt::{DEVICE_OBJECT, IRP, KDPC, KEVENT, KSPIN_LOCK, KTIMER, NTSTATUS, STATUS_SUCCESS};
 use ntmodel::{
     Rule,
     explore::{Search, Shared, explore},
@@ -142,7 +140,7 @@ counts!(Waited, |_device, own, code| {
         own.count();
         nt!(KeSetEvent(event, 0, 0));
     } else {
-        nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
+        wait(event);
         own.count();
     }
 });
@@ -152,7 +150,7 @@ counts!(NotWaited, |_device, own, code| {
         nt!(KeSetEvent(event, 0, 0));
         own.count();
     } else {
-        nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
+        wait(event);
         own.count();
     }
 });
@@ -232,25 +230,11 @@ impl<const LATE: bool> Steps for QueuesItem<LATE> {
             own.count();
         }
         let item = nt!(IoAllocateWorkItem(device));
-        // SAFETY: the item is new.
-        unsafe {
-            nt::IoQueueWorkItem(
-                item,
-                Some(counting_item::<LATE>),
-                DelayedWorkQueue,
-                null_mut(),
-            );
-        }
+        queue_work(item, counting_item::<LATE>, null_mut());
         if LATE {
             own.count();
         }
-        nt!(KeWaitForSingleObject(
-            own.event.get().cast(),
-            0,
-            0,
-            0,
-            null_mut()
-        ));
+        wait(own.event.get());
         nt!(IoFreeWorkItem(item));
         complete(irp, STATUS_SUCCESS)
     }

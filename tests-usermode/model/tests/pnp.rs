@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use call::{broke, create_device, on_completion, wait};
 use common::{NO_CODE, event, found_in, initialise, set};
 use nt::{
     DEVICE_OBJECT, DO_BUFFERED_IO, DO_DIRECT_IO, DO_POWER_PAGABLE, DRIVER_OBJECT, IO_REMOVE_LOCK,
@@ -88,29 +89,13 @@ unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
 
 unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
 
-fn create(driver: *mut DRIVER_OBJECT) -> *mut DEVICE_OBJECT {
-    let mut device = null_mut();
-    let (size, kind) = (64, nt::FILE_DEVICE_UNKNOWN);
-    let status = nt!(IoCreateDevice(
-        driver,
-        size,
-        null_mut(),
-        kind,
-        0,
-        0,
-        &raw mut device
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
-    device
-}
-
 fn initialise_lock(extension: &mut Extension) {
     let lock = &raw mut extension.remove_lock;
     nt!(IoInitializeRemoveLockEx(lock, 0, 0, 0, LOCK_SIZE));
 }
 
 unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
-    let device = create(driver);
+    let device = create_device(driver, 64);
     let extension = extension(device);
     if !makes(Mistake::AttachesFirst) {
         initialise_lock(extension);
@@ -156,17 +141,10 @@ fn pass_and_wait(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let done: *mut KEVENT = &raw mut done;
     initialise(done);
     nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
-    nt!(irp::IoSetCompletionRoutine(
-        irp,
-        Some(sets),
-        done.cast(),
-        true,
-        true,
-        true
-    ));
+    on_completion(irp, sets, done.cast());
     let status = nt!(IofCallDriver(lower, irp));
     if status == STATUS_PENDING {
-        nt!(KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()));
+        wait(done);
     }
     nt!(irp::status(irp))
 }
@@ -234,7 +212,7 @@ fn send_anywhere(mistake: Mistake, device: *mut DEVICE_OBJECT, irp: *mut IRP) ->
     match mistake {
         Mistake::SendsToGone => {
             // SAFETY: the device object is alive.
-            let gone = create(unsafe { (*device).DriverObject });
+            let gone = create_device(unsafe { (*device).DriverObject }, 64);
             nt!(IoDeleteDevice(gone));
             skip(gone, irp)
         }
@@ -363,8 +341,7 @@ fn stops_on(mistake: Mistake, flags: u32, bus: &'static Bus, rule: Rule, code: u
         MISTAKE.set(mistake);
         live(kernel, flags, bus, surprise);
     });
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (rule, code, first), "\n{violation}");
+    broke(&violation, rule, code, &[first]);
 }
 
 #[test]
@@ -442,8 +419,7 @@ fn completes_the_pending_request(kernel: &Arc<Kernel>) {
 fn request_pended_by_the_bus_driver_is_completed_by_the_driver() {
     let found = explore(Search::every(1_000), completes_the_pending_request);
     let violation = found.expect_err("a rule is broken").violation;
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (Rule::PassedIrp, 0xc9, 0x209), "\n{violation}");
+    broke(&violation, Rule::PassedIrp, 0xc9, &[0x209]);
 }
 
 #[test]
@@ -453,7 +429,7 @@ fn a_request_is_sent_to_no_device_object() {
         MISTAKE.set(Mistake::SendsToGone);
         live(kernel, 0, &[], false);
     });
-    assert_eq!((gone.rule, gone.code), (rule, 0x50), "\n{gone}");
+    broke(&gone, rule, 0x50, &[]);
     stops(Mistake::SendsToNull, rule, 0xc9, 0x204);
     stops(Mistake::SendsToNothing, rule, 0xc9, 4);
 }
@@ -477,10 +453,6 @@ fn a_request_arrives_while_add_device_runs() {
         MISTAKE.set(Mistake::AttachesFirst);
         probed(kernel);
     });
-    assert_eq!(
-        (violation.rule, violation.code),
-        (Rule::RemoveLock, NO_CODE),
-        "\n{violation}"
-    );
+    broke(&violation, Rule::RemoveLock, NO_CODE, &[]);
     assert_eq!(violation.routine, "IoAcquireRemoveLock");
 }

@@ -4,12 +4,9 @@
 mod call;
 mod common;
 
-use std::{
-    cell::Cell,
-    ptr::{addr_of_mut, null_mut},
-    sync::Arc,
-};
+use std::{cell::Cell, ptr::addr_of_mut, sync::Arc};
 
+use call::{broke, create_device};
 use common::{NO_CODE, found_in};
 use nt::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING};
 use ntmodel::{Config, Driver, Kernel, Rule};
@@ -52,9 +49,9 @@ unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
 unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
 
 unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
-    let device = create(driver);
+    let device = create_device(driver, 8);
     if makes(Mistake::ObjectLeft) {
-        create(driver);
+        create_device(driver, 8);
     }
     if makes(Mistake::NotAttached) {
         return STATUS_SUCCESS;
@@ -74,22 +71,6 @@ unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJ
         unsafe { *flags &= !nt::DO_DEVICE_INITIALIZING };
     }
     STATUS_SUCCESS
-}
-
-fn create(driver: *mut DRIVER_OBJECT) -> *mut DEVICE_OBJECT {
-    let mut device = null_mut();
-    let kind = nt::FILE_DEVICE_UNKNOWN;
-    let status = nt!(IoCreateDevice(
-        driver,
-        8,
-        null_mut(),
-        kind,
-        0,
-        0,
-        &raw mut device
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
-    device
 }
 
 /// Where the object below is kept.
@@ -148,8 +129,7 @@ fn stops(mistake: Mistake, rule: Rule, code: u32, first: u64) {
         MISTAKE.set(mistake);
         live(kernel);
     });
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (rule, code, first), "\n{violation}");
+    broke(&violation, rule, code, &[first]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
     ptr::{addr_of_mut, null_mut},
 };
 
+use call::{broke, start_thread, wait};
 use common::{MILLISECOND, delete, extension, found, initialise, passes, stops};
 use nt::{
     DEVICE_OBJECT, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT, KSPIN_LOCK, KTIMER,
@@ -179,7 +180,7 @@ fn extension_used_after(device: *mut DEVICE_OBJECT) {
 fn memory_is_used_after_it_was_freed() {
     let rule = Rule::FreedMemory;
     let written = found(written_after);
-    assert_eq!((written.rule, written.code), (rule, 0xd5), "\n{written}");
+    broke(&written, rule, 0xd5, &[]);
     let used = found(used_after);
     let seen = (used.rule, used.code, used.routine);
     assert_eq!(seen, (rule, 0xd5, "KeSetEvent"), "\n{used}");
@@ -306,24 +307,14 @@ fn a_null_entry_is_inserted() {
 }
 
 unsafe extern "C" fn waits(event: *mut c_void) {
-    nt!(KeWaitForSingleObject(event, 0, 0, 0, null_mut()));
+    wait(event);
 }
 
 /// A thread that still waits when the driver is unloaded.
 fn thread_outlives(device: *mut DEVICE_OBJECT) {
     let event: *mut KEVENT = Box::into_raw(Box::new([0_u64; 3])).cast();
     initialise(event);
-    let mut handle = null_mut();
-    nt!(PsCreateSystemThread(
-        &raw mut handle,
-        nt::THREAD_ALL_ACCESS,
-        null_mut(),
-        null_mut(),
-        null_mut(),
-        Some(waits),
-        event.cast(),
-    ));
-    nt!(ZwClose(handle));
+    nt!(ZwClose(start_thread(waits, event)));
     delete(device);
 }
 

@@ -17,6 +17,7 @@ use std::{
     },
 };
 
+use call::wait;
 use nt::{
     DRIVER_OBJECT, HANDLE, KDPC, KEVENT, KMUTEX, KSEMAPHORE, KSPIN_LOCK, KTIMER, NTSTATUS,
     STATUS_CANCELLED, UNICODE_STRING, interlocked::InterlockedExchangeAdd,
@@ -250,7 +251,7 @@ impl Part {
             }
             Operation::UnderMutex => {
                 let mutex = objects.mutex.get();
-                nt!(KeWaitForSingleObject(mutex.cast(), 0, 0, 0, null_mut()));
+                wait(mutex);
                 self.replace(2, value);
                 nt!(KeReleaseMutex(mutex, 0));
             }

@@ -41,7 +41,7 @@ fn at_dispatch<R>(code: impl FnOnce() -> R) -> R {
 }
 
 fn wait(object: *mut c_void) {
-    let status = nt!(KeWaitForSingleObject(object, 0, 0, 0, null_mut()));
+    let status = crate::call::wait(object);
     assert_eq!(status, STATUS_SUCCESS);
 }
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use body::{run, stops};
+use call::broke;
 use nt::{
     ANSI_STRING, MDL, NonPagedPool, POOL_ZERO_ALLOCATION, PagedPool, STATUS_BUFFER_TOO_SMALL,
     STATUS_SUCCESS, UNICODE_STRING,
@@ -171,11 +172,7 @@ fn a_converted_string_is_freed() {
         ));
     };
     let violation = body::found(body);
-    assert_eq!(
-        (violation.rule, violation.code),
-        (Rule::Pool, 0xc4),
-        "\n{violation}"
-    );
+    broke(&violation, Rule::Pool, 0xc4, &[]);
 }
 
 const TAG: u32 = u32::from_le_bytes(*b"test");
@@ -293,12 +290,130 @@ fn an_mdl_is_locked_unlocked_and_freed_once() {
         black_box(());
     };
     let violation = body::found(body);
-    assert_eq!(
-        (violation.rule, violation.code),
-        (Rule::Mdl, 0x50),
-        "\n{violation}"
-    );
+    broke(&violation, Rule::Mdl, 0x50, &[]);
     let violation = body::found(|| _ = allocate(&mut [0; 8]));
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (Rule::Mdl, 0xc4, 0x62), "\n{violation}");
+    broke(&violation, Rule::Mdl, 0xc4, &[0x62]);
+}
+
+/// The examples of [Microsoft's
+/// page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlunicodestringtointeger).
+#[test]
+fn number_is_read_up_to_the_first_other_character() {
+    passes(|| {
+        let number = |text: &str, base| {
+            let units = wide(text);
+            let text = string(&units);
+            let mut value = 7;
+            let status = nt!(RtlUnicodeStringToInteger(
+                &raw const text,
+                base,
+                &raw mut value
+            ));
+            (status, value.cast_signed())
+        };
+        for (text, base, expected) in [
+            ("123", 10, 123),
+            ("  -345", 10, -345),
+            ("xyz", 10, 0),
+            ("   +678abc", 10, 678),
+            ("   +678abc", 16, 6_785_724),
+            ("007", 10, 7),
+            ("789", 8, 7),
+            ("FGH", 16, 15),
+            ("      ", 10, 0),
+            ("0x1f", 0, 31),
+            ("0o17", 0, 15),
+            ("0b11", 0, 3),
+        ] {
+            assert_eq!(number(text, base), (STATUS_SUCCESS, expected), "{text}");
+        }
+        assert_eq!(number("", 10).0, nt::STATUS_INVALID_PARAMETER);
+    });
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlintegertounicodestring)
+#[test]
+fn number_is_written_in_a_base() {
+    passes(|| {
+        let mut units = [0x7878; 4];
+        let mut to = room(&mut units);
+        let mut write = |value, base| {
+            let status = nt!(RtlIntegerToUnicodeString(value, base, &raw mut to));
+            (status, text(&to))
+        };
+        for (value, base, expected) in
+            [(255, 16, "FF"), (7, 8, "7"), (5, 2, "101"), (123, 0, "123")]
+        {
+            assert_eq!(write(value, base), (STATUS_SUCCESS, expected.into()));
+        }
+        assert_eq!(
+            write(1234, 10).0,
+            nt::STATUS_BUFFER_OVERFLOW,
+            "no zero fits"
+        );
+        assert_eq!(write(1, 3).0, nt::STATUS_INVALID_PARAMETER);
+    });
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlstringfromguid)
+#[test]
+fn guid_is_text_in_braces() {
+    passes(|| {
+        let form = "{6b29fc40-ca47-1067-b31d-00dd010662da}";
+        let units = wide(form);
+        let source = string(&units);
+        let mut guid = nt::GUID {
+            Data1: 0,
+            Data2: 0,
+            Data3: 0,
+            Data4: [0; 8],
+        };
+        let status = nt!(RtlGUIDFromString(&raw const source, &raw mut guid));
+        assert_eq!(status, STATUS_SUCCESS);
+        assert_eq!(
+            (guid.Data1, guid.Data2, guid.Data3),
+            (0x6b29_fc40, 0xca47, 0x1067)
+        );
+        assert_eq!(guid.Data4, [0xb3, 0x1d, 0, 0xdd, 1, 6, 0x62, 0xda]);
+        let mut made = EMPTY;
+        let status = nt!(RtlStringFromGUID(&raw const guid, &raw mut made));
+        assert_eq!(status, STATUS_SUCCESS);
+        assert_eq!(text(&made).to_lowercase(), form);
+        nt!(RtlFreeUnicodeString(&raw mut made));
+        let units = wide(&form[1..]);
+        let wrong = string(&units);
+        let status = nt!(RtlGUIDFromString(&raw const wrong, &raw mut guid));
+        assert!(status < 0, "{status:#x}");
+    });
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-rtlupcaseunicodestring)
+#[test]
+fn string_has_a_prefix_and_an_upper_case() {
+    passes(|| {
+        let [prefix, longer] = ["Ab", "abc"].map(wide);
+        let [prefix, longer] = [&prefix, &longer].map(|units| string(units));
+        let starts = |one: &UNICODE_STRING, other: &UNICODE_STRING, insensitive: u8| {
+            nt!(RtlPrefixUnicodeString(
+                &raw const *one,
+                &raw const *other,
+                insensitive
+            ))
+        };
+        assert_eq!(starts(&prefix, &longer, 1), 1);
+        assert_eq!(starts(&prefix, &longer, 0), 0);
+        assert_eq!(starts(&longer, &prefix, 1), 0, "it is longer");
+        assert_eq!(nt!(RtlUpcaseUnicodeChar(u16::from(b'x'))), u16::from(b'X'));
+        let mut made = EMPTY;
+        let status = nt!(RtlUpcaseUnicodeString(&raw mut made, &raw const longer, 1));
+        assert_eq!((status, &*text(&made)), (STATUS_SUCCESS, "ABC"));
+        nt!(RtlFreeUnicodeString(&raw mut made));
+        let mut ansi = ANSI_STRING {
+            Length: 0,
+            MaximumLength: 0,
+            Buffer: null_mut(),
+        };
+        nt!(RtlInitString(&raw mut ansi, c"abc".as_ptr().cast()));
+        assert_eq!((ansi.Length, ansi.MaximumLength), (3, 4));
+    });
 }

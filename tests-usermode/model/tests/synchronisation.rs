@@ -22,7 +22,7 @@ fn passes(body: fn()) {
 }
 
 fn wait(object: *mut c_void) -> NTSTATUS {
-    nt!(KeWaitForSingleObject(object, 0, 0, 0, null_mut()))
+    crate::call::wait(object)
 }
 
 /// Waits with a timeout of zero.

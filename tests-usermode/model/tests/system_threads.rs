@@ -13,6 +13,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use call::wait;
 use common::{passes, stops};
 use nt::{DEVICE_OBJECT, KSEMAPHORE, STATUS_SUCCESS};
 use ntmodel::Rule;
@@ -31,7 +32,7 @@ unsafe extern "C" fn serve(worker: *mut c_void) {
     // SAFETY: the driver waits for the thread.
     let turns = unsafe { &(*worker).turns };
     loop {
-        nt!(KeWaitForSingleObject(wake.cast(), 0, 0, 0, null_mut()));
+        wait(wake);
         if turns.fetch_add(1, Ordering::Relaxed) == 1 {
             nt!(PsTerminateSystemThread(STATUS_SUCCESS));
         }
@@ -70,7 +71,7 @@ fn thread_of(routine: nt::PKSTART_ROUTINE, context: *mut c_void) -> *mut c_void 
 }
 
 fn join(thread: *mut c_void) {
-    nt!(KeWaitForSingleObject(thread, 0, 0, 0, null_mut()));
+    wait(thread);
     nt!(ObfDereferenceObject(thread));
 }
 

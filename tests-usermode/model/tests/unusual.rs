@@ -12,6 +12,7 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering::SeqCst},
 };
 
+use call::on_completion;
 use nt::{
     DEVICE_OBJECT, FILE_OBJECT, IO_CSQ, IO_REMOVE_LOCK, IRP, KSPIN_LOCK, LIST_ENTRY, NTSTATUS,
     STATUS_CANCELLED, STATUS_DEVICE_BUSY, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
@@ -227,14 +228,7 @@ impl Steps for LooksAfterwards {
 
     fn control(device: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
-        nt!(irp::IoSetCompletionRoutine(
-            irp,
-            Some(keeps),
-            null_mut(),
-            true,
-            true,
-            true
-        ));
+        on_completion(irp, keeps, null_mut());
         nt!(IofCallDriver(lower::<Self>(device), irp));
         let next = nt!(irp::IoGetNextIrpStackLocation(irp));
         // SAFETY: the location is in the memory of the IRP, which this routine has again.

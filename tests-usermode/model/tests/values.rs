@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use call::{create_named_device, with_string};
 use common::{NO_CODE, event, initialise, passes, stops};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KSEMAPHORE, NTSTATUS, OBJECT_ATTRIBUTES,
@@ -67,21 +68,10 @@ fn the_limit_of_a_semaphore_is_positive_and_not_below_its_count() {
     });
 }
 
-fn with_name<R>(name: &str, routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {
-    let mut units: Vec<u16> = name.encode_utf16().collect();
-    let length = u16::try_from(units.len() * 2).expect("the name is short");
-    let mut name = UNICODE_STRING {
-        Length: length,
-        MaximumLength: length,
-        Buffer: units.as_mut_ptr(),
-    };
-    routine(&raw mut name)
-}
-
 const SERVICE: &str = r"\Registry\Machine\System\CurrentControlSet\Services\driver";
 
 fn open_key(name: &str) -> NTSTATUS {
-    with_name(name, |name| {
+    with_string(name, |name| {
         let mut attributes = OBJECT_ATTRIBUTES {
             Length: u32::try_from(size_of::<OBJECT_ATTRIBUTES>()).expect("it is short"),
             RootDirectory: null_mut(),
@@ -142,26 +132,15 @@ unsafe extern "C" fn succeeds(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS 
 }
 
 unsafe extern "C" fn unlinks(driver: *mut DRIVER_OBJECT) {
-    with_name(name_of_link(), |link| nt!(IoDeleteSymbolicLink(link)));
+    with_string(name_of_link(), |link| nt!(IoDeleteSymbolicLink(link)));
     // SAFETY: the I/O manager passes the driver object.
     let device = unsafe { (*driver).DeviceObject };
     nt!(IoDeleteDevice(device));
 }
 
 fn create(driver: *mut DRIVER_OBJECT, size: u32) -> *mut DEVICE_OBJECT {
-    let mut device = null_mut();
-    let status = with_name(r"\Device\Named", |name| {
-        nt!(IoCreateDevice(
-            driver,
-            size,
-            name,
-            0x22,
-            0,
-            0,
-            &raw mut device
-        ))
-    });
-    assert_eq!(status, STATUS_SUCCESS);
+    let device = create_named_device(driver, size, r"\Device\Named", 0, 0);
+    let device = device.expect("IoCreateDevice succeeds");
     // SAFETY: the device object was made here.
     let flags = unsafe { (*device).Flags };
     // DO_DEVICE_HAS_NAME
@@ -177,8 +156,8 @@ unsafe extern "C" fn links(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
         fields.MajorFunction[major] = Some(succeeds);
     }
     fields.DriverUnload = Some(unlinks);
-    with_name(name_of_link(), |link| {
-        with_name(r"\Device\Named", |name| {
+    with_string(name_of_link(), |link| {
+        with_string(r"\Device\Named", |name| {
             nt!(IoCreateSymbolicLink(link, name))
         })
     })
@@ -189,10 +168,6 @@ struct Named;
 
 impl Steps for Named {
     type Own = *mut DEVICE_OBJECT;
-
-    fn control(_: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
-        complete(irp, STATUS_SUCCESS)
-    }
 }
 
 unsafe extern "C" fn add_named(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {

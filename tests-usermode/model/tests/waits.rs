@@ -3,6 +3,7 @@
 #[macro_use]
 mod call;
 mod common;
+mod steps;
 
 use std::{
     ffi::c_void,
@@ -14,15 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use call::{broke, queue_work, wait};
 use common::{
     MILLISECOND, delete, event, found_in, initialise, passes, set, stops, stops_in_some_order,
 };
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, DelayedWorkQueue, IRP, KDPC, KEVENT, KLOCK_QUEUE_HANDLE,
-    KSPIN_LOCK, KTIMER, NTSTATUS, NotificationTimer, STATUS_PENDING, STATUS_SUCCESS,
-    STATUS_TIMEOUT, SynchronizationTimer, UNICODE_STRING, irp as io,
+    DEVICE_OBJECT, IRP, KDPC, KEVENT, KLOCK_QUEUE_HANDLE, KSPIN_LOCK, KTIMER, NTSTATUS,
+    NotificationTimer, STATUS_PENDING, STATUS_SUCCESS, STATUS_TIMEOUT, SynchronizationTimer,
+    irp as io,
 };
-use ntmodel::{Access, Config, Driver, Kernel, Rule};
+use ntmodel::{Config, File, Kernel, Rule};
+use steps::{Stage, Steps, cancel, complete, mark};
 
 fn wait_for(object: *mut c_void, mut time: i64) -> NTSTATUS {
     nt!(KeWaitForSingleObject(object, 0, 0, 0, &raw mut time))
@@ -61,18 +64,13 @@ fn set_or_time(device: *mut DEVICE_OBJECT) {
     let event: *mut KEVENT = &raw mut event;
     initialise(event);
     let item = nt!(IoAllocateWorkItem(device));
-    nt!(IoQueueWorkItem(
-        item,
-        Some(sets),
-        DelayedWorkQueue,
-        event.cast()
-    ));
+    queue_work(item, sets, event.cast());
     let first = match wait_for(event.cast(), -MILLISECOND) {
         STATUS_TIMEOUT => &TIME_FIRST,
         _ => &SET_FIRST,
     };
     first.fetch_add(1, SeqCst);
-    nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
+    wait(event);
     nt!(IoFreeWorkItem(item));
     delete(device);
 }
@@ -96,7 +94,7 @@ fn timers(device: *mut DEVICE_OBJECT) {
         nt!(KeInitializeTimerEx(timer, kind));
         assert_eq!(wait_for(timer.cast(), 0), STATUS_TIMEOUT);
         nt!(KeSetTimer(timer, -MILLISECOND, null_mut()));
-        let first = nt!(KeWaitForSingleObject(timer.cast(), 0, 0, 0, null_mut()));
+        let first = wait(timer);
         assert_eq!(first, STATUS_SUCCESS);
         // A wait resets a synchronization timer.
         assert_eq!(wait_for(timer.cast(), 0), second);
@@ -204,14 +202,9 @@ fn handles<const ONE: bool>(device: *mut DEVICE_OBJECT) {
     initialise(done);
     let item = nt!(IoAllocateWorkItem(device));
     let routine = if ONE { holds::<0> } else { holds::<1> };
-    nt!(IoQueueWorkItem(
-        item,
-        Some(routine),
-        DelayedWorkQueue,
-        shared.cast()
-    ));
+    queue_work(item, routine, shared.cast());
     Shared::hold(shared, 0);
-    nt!(KeWaitForSingleObject(done.cast(), 0, 0, 0, null_mut()));
+    wait(done);
     nt!(IoFreeWorkItem(item));
     delete(device);
 }
@@ -234,92 +227,30 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 /// The timer and the DPC that serve the request. Their memory stays.
 static TIMER: AtomicPtr<(KTIMER, KDPC)> = AtomicPtr::new(null_mut());
 
-fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
-    nt!(irp::set_status(irp, status));
-    nt!(IofCompleteRequest(irp, nt::IO_NO_INCREMENT));
-    status
+/// Serves one request for a time; it can be cancelled, but is on no queue.
+struct Serves;
+
+unsafe extern "C" fn serve(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut c_void) {
+    let irp = KEPT.load(SeqCst);
+    if nt!(irp::IoSetCancelRoutine(irp, None)).is_some() {
+        complete(irp, STATUS_SUCCESS);
+    }
 }
 
-/// A driver that serves one request for a time; it can be cancelled, but is on no queue.
-mod serves {
-    use super::*;
+impl Steps for Serves {
+    type Own = u64;
 
-    pub unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
-        // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
-        let driver = unsafe { &mut *driver };
-        driver.DriverUnload = Some(unload);
-        driver.MajorFunction[nt::IRP_MJ_CREATE] = Some(succeed);
-        driver.MajorFunction[nt::IRP_MJ_CLEANUP] = Some(succeed);
-        driver.MajorFunction[nt::IRP_MJ_CLOSE] = Some(close);
-        driver.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(control);
-        driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pass_on);
-        // SAFETY: the driver object comes with its extension.
-        unsafe { (*driver.DriverExtension).AddDevice = Some(add_device) };
-        STATUS_SUCCESS
-    }
-
-    unsafe extern "C" fn unload(_: *mut DRIVER_OBJECT) {}
-
-    unsafe extern "C" fn succeed(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        complete(irp, STATUS_SUCCESS)
-    }
-
-    unsafe extern "C" fn close(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        CLOSED.store(true, SeqCst);
-        complete(irp, STATUS_SUCCESS)
-    }
-
-    unsafe extern "C" fn pass_on(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-        // SAFETY: the extension holds the lower device object.
-        let own = unsafe { (*device).DeviceExtension }.cast::<*mut DEVICE_OBJECT>();
-        // SAFETY: as above.
-        let lower = unsafe { own.read() };
-        nt!(irp::IoSkipCurrentIrpStackLocation(irp));
-        nt!(IofCallDriver(lower, irp))
-    }
-
-    unsafe extern "C" fn add_device(
-        driver: *mut DRIVER_OBJECT,
-        pdo: *mut DEVICE_OBJECT,
-    ) -> NTSTATUS {
-        let mut device = null_mut();
-        let kind = nt::FILE_DEVICE_UNKNOWN;
-        nt!(IoCreateDevice(
-            driver,
-            8,
-            null_mut(),
-            kind,
-            0,
-            0,
-            &raw mut device
-        ));
-        let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
-        // SAFETY: the device object was just made.
-        let own = unsafe { (*device).DeviceExtension }.cast::<*mut DEVICE_OBJECT>();
-        // SAFETY: the extension is this driver's.
-        unsafe { own.write(lower) };
-        // SAFETY: the device object was just made.
-        unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
-        STATUS_SUCCESS
-    }
-
-    unsafe extern "C" fn cancel(_: *mut DEVICE_OBJECT, irp: *mut IRP) {
-        let irql = nt!(irp::cancel_irql(irp));
-        nt!(IoReleaseCancelSpinLock(irql));
-        complete(irp, nt::STATUS_CANCELLED);
-    }
-
-    unsafe extern "C" fn serve(_: *mut KDPC, _: *mut c_void, _: *mut c_void, _: *mut c_void) {
-        let irp = KEPT.load(SeqCst);
-        if nt!(irp::IoSetCancelRoutine(irp, None)).is_some() {
-            complete(irp, STATUS_SUCCESS);
+    fn other(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP) -> NTSTATUS {
+        if nt!(irp::major_function(irp)) == nt::IRP_MJ_CLOSE {
+            CLOSED.store(true, SeqCst);
         }
+        complete(irp, STATUS_SUCCESS)
     }
 
-    unsafe extern "C" fn control(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         KEPT.store(irp, SeqCst);
-        nt!(irp::IoMarkIrpPending(irp));
-        nt!(irp::IoSetCancelRoutine(irp, Some(cancel)));
+        mark(irp);
+        nt!(irp::IoSetCancelRoutine(irp, Some(cancel::<Self>)));
         let served = TIMER.load(SeqCst);
         // SAFETY: the memory stays; so below.
         let timer = unsafe { &raw mut (*served).0 };
@@ -330,6 +261,20 @@ mod serves {
         nt!(KeSetTimer(timer, -1_000 * MILLISECOND, dpc));
         STATUS_PENDING
     }
+
+    fn cancel(_: &u64, irp: *mut IRP) {
+        let irql = nt!(irp::cancel_irql(irp));
+        nt!(IoReleaseCancelSpinLock(irql));
+        complete(irp, nt::STATUS_CANCELLED);
+    }
+}
+
+/// Makes the timer and the DPC; starts and opens the device.
+fn serving(kernel: &Arc<Kernel>) -> File {
+    let served = (KTIMER { Reserved: [0; 8] }, KDPC { Reserved: [0; 8] });
+    TIMER.store(Box::into_raw(Box::new(served)), SeqCst);
+    let stage = Stage::set::<Serves>(kernel);
+    Arc::into_inner(stage.file).expect("no other thread uses the file")
 }
 
 /// One after the other: both have the static request.
@@ -341,14 +286,8 @@ fn a_request_that_is_served_outlasts_the_cleanup_and_one_that_is_queued_does_not
 
 /// The file is closed after the request has ended, by no system call.
 fn served_and_closed() {
-    let served = (KTIMER { Reserved: [0; 8] }, KDPC { Reserved: [0; 8] });
-    TIMER.store(Box::into_raw(Box::new(served)), SeqCst);
     let kernel: Arc<Kernel> = Kernel::new(Config::default());
-    // SAFETY: the entry point is that of a driver on `nt`.
-    let driver = unsafe { Driver::load(&kernel, serves::entry) }.expect("DriverEntry");
-    let device = driver.add_device().expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = device.open_anyway(Access::ReadWrite).expect("it opens");
+    let file = serving(&kernel);
     let request = file.device_control(0x22_2000, &[], Vec::new());
     file.close();
     assert!(!CLOSED.load(SeqCst));
@@ -364,14 +303,8 @@ fn served_and_closed() {
 
 /// As above, but the request is on a list, and the cleanup leaves it there.
 fn queued_and_left() {
-    let served = (KTIMER { Reserved: [0; 8] }, KDPC { Reserved: [0; 8] });
-    TIMER.store(Box::into_raw(Box::new(served)), SeqCst);
     let violation = found_in(|kernel| {
-        // SAFETY: as above.
-        let driver = unsafe { Driver::load(kernel, serves::entry) }.expect("DriverEntry");
-        let device = driver.add_device().expect("AddDevice");
-        device.start().expect("the device starts");
-        let file = device.open_anyway(Access::ReadWrite).expect("it opens");
+        let file = serving(kernel);
         let _request = file.device_control(0x22_2000, &[], Vec::new());
         let mut head = nt::LIST_ENTRY {
             Flink: null_mut(),
@@ -384,9 +317,5 @@ fn queued_and_left() {
         ));
         file.close();
     });
-    assert_eq!(
-        (violation.rule, violation.code),
-        (Rule::Cleanup, 0xc9),
-        "\n{violation}"
-    );
+    broke(&violation, Rule::Cleanup, 0xc9, &[]);
 }

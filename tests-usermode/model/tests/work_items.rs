@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use call::wait;
 use common::{
     MILLISECOND, NO_CODE, delay, delete, event, extension, found, initialise, is, passes, scenario,
     set, stops, stops_in_some_order,
@@ -36,10 +37,6 @@ fn queue(item: *mut IO_WORKITEM, routine: PIO_WORKITEM_ROUTINE, context: *mut c_
 
 fn free(item: *mut IO_WORKITEM) {
     nt!(IoFreeWorkItem(item));
-}
-
-fn wait(event: *mut KEVENT) {
-    nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
 }
 
 /// The context of a routine.
@@ -369,4 +366,36 @@ fn an_item_may_be_refused() {
     });
     scenario(refused)(&kernel);
     assert!(FAULTS.disarm());
+}
+
+unsafe extern "C" fn with_item(
+    object: *mut c_void,
+    context: *mut c_void,
+    item: *mut nt::IO_WORKITEM,
+) {
+    assert_eq!(context, object);
+    nt!(IoUninitializeWorkItem(item));
+    nt!(ExFreePool(item.cast()));
+}
+
+/// Returns an item in a block of the pool.
+fn item_of_driver(device: *mut DEVICE_OBJECT) -> *mut nt::IO_WORKITEM {
+    let size = nt!(IoSizeofWorkItem()) as usize;
+    let block = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, size, 1));
+    nt!(IoInitializeWorkItem(device.cast(), block.cast()));
+    block.cast()
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioinitializeworkitem)
+#[test]
+fn item_in_memory_of_the_driver_is_passed_to_its_routine() {
+    common::passes(|device| {
+        let item = item_of_driver(device);
+        let (queue, context) = (nt::DelayedWorkQueue, device.cast());
+        nt!(IoQueueWorkItemEx(item, Some(with_item), queue, context));
+        common::delete(device);
+    });
+    let freed = |device| nt!(ExFreePool(item_of_driver(device).cast()));
+    let found = common::found(freed);
+    assert_eq!((found.rule, found.code), (Rule::WorkItem, 0xe4), "{found}");
 }

@@ -45,6 +45,8 @@ impl Nodes {
 }
 
 /// Runs a routine of a list or of a stack once, for a checked call.
+// Without inlining, the stack space for the nodes is not part of the other routines' frames.
+#[inline(never)]
 pub fn run(
     routine: Routine,
     call: &Call,

@@ -20,6 +20,8 @@ pub fn check_threads(input: &RunThreads) -> Result<(), Error> {
 }
 
 /// Runs a routine from several threads, for a [checked](check_threads) input.
+// Without inlining, the objects are not part of the stack frame for every request.
+#[inline(never)]
 pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<ThreadResults, Error> {
     let routine = Routine::from_number(input.routine).ok_or(Error::INVALID_PARAMETER)?;
     let run = Run::new(routine, input.threads, input.rounds);

@@ -61,8 +61,16 @@ pub trait Device: Send + Sync + Sized + 'static {
     ///
     /// It is added when the lower drivers have reported the capabilities of the device. The bus driver determines the other ones.
     ///
-    /// WDK: [DEVICE_CAPABILITIES](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_device_capabilities).
+    /// WDK: [DEVICE_CAPABILITIES](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_device_capabilities),
+    /// [IRP_MN_QUERY_CAPABILITIES](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-capabilities).
+    ///
+    /// # What goes wrong in C
+    ///
+    /// A driver sets the bit before the lower drivers have filled in the structure, or without a check of its version and size; or it
+    /// completes the request itself, so that the bus driver reports nothing.
     #[doc(alias = "IRP_MN_QUERY_CAPABILITIES")]
+    #[doc(alias = "DEVICE_CAPABILITIES")]
+    #[doc(alias = "SurpriseRemovalOK")]
     const SURPRISE_REMOVAL_OK: bool = false;
 
     /// The state that the driver keeps for each open file; `()` if none.

@@ -3,8 +3,9 @@
 //! Each one first acquires a hold of the device's remove lock for its IRP. [`finish`] releases the hold of an IRP
 //! that is completed. The hold of an IRP that is passed on is released after the call of the lower driver.
 //!
-//! The routines that a thread of user mode calls run in a critical region, since the removal of the device waits for their holds, and
-//! programs for the IRPs that they remove from queues.
+//! What a thread of user mode calls runs in a critical region, since programs wait for the IRPs that it removes from queues. A thread that is
+//! suspended at the end of the region still has a hold, for which the removal of the device waits: without one, the driver could be unloaded
+//! before the thread continues.
 
 use crate::{
     Device, Error, Irp, MajorFunction, NtStatus, PassiveLevel,
@@ -127,8 +128,8 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
     unsafe { complete(irp, NtStatus::SUCCESS) }
 }
 
-/// Calls a method of a device's state with an IRP, with two holds of the remove lock: the IRP's, which is released with the
-/// IRP, and one for the call, which keeps the state.
+/// Calls a method of a device's state with an IRP, in a critical region, with two holds of the remove lock: the IRP's, which is released with
+/// the IRP, and one for the call, which keeps the state.
 ///
 /// # Safety
 /// Called by a dispatch routine with the arguments that the I/O manager passed to it. The device object is one of this crate's, and its
@@ -150,8 +151,11 @@ pub(crate) unsafe fn call<D>(
         // SAFETY: as above, and the IRP has a hold.
         return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
     }
+    let region = CriticalRegion::enter_below_dispatch();
     // SAFETY: the state is a `D`, and the call's hold keeps it until the release below.
     let status = method(unsafe { extension.device::<D>() }, extension);
+    // A thread that was suspended during the call stops here. Its IRP and file may be gone, so only the call's hold keeps the driver loaded.
+    drop(region);
     // SAFETY: the call's hold was acquired above, and the state is not used any more.
     unsafe { Extension::release(object, hold) };
     status
@@ -165,10 +169,6 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
-    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
-    // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
-    let mut irql = unsafe { PassiveLevel::assume() };
-    let _region = CriticalRegion::enter_below_dispatch();
     let method = |device: &D, extension: &Extension| {
         if extension.is_gone() {
             // SAFETY: this routine owns the IRP, which has a hold.
@@ -183,6 +183,9 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
         };
         // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
         let irp = unsafe { Irp::from_raw(irp) };
+        // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
+        // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
+        let mut irql = unsafe { PassiveLevel::assume() };
         let handled = match irp.major() {
             MajorFunction::Read => device.read(irp, &file.state, &mut irql),
             MajorFunction::Write => device.write(irp, &file.state, &mut irql),
@@ -215,7 +218,6 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
-    let _region = CriticalRegion::enter_below_dispatch();
     let method = |device: &D, extension: &Extension| {
         if extension.is_gone() {
             // SAFETY: this routine owns the IRP, which has a hold.

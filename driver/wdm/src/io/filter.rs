@@ -13,7 +13,7 @@ use crate::{
         forward::{forward_and_wait, pass_down},
         pnp::{add, complete, remove, succeed_and_pass_down},
     },
-    ke::{critical_region::CriticalRegion, irql::CallerLevel},
+    ke::irql::CallerLevel,
 };
 
 /// The device of a filter driver: its state, and how it handles the requests of the device that it filters.
@@ -60,6 +60,13 @@ use crate::{
 /// wdm::driver_entry!(filter: ReadOnly);
 /// # fn main() {}
 /// ```
+///
+/// # What goes wrong in C
+///
+/// A filter completes or fails a request of a kind that it does not know; does not copy `DO_BUFFERED_IO`, `DO_DIRECT_IO` and
+/// `DO_POWER_PAGABLE` from the device below, so that the drivers below get no buffer or are called at another IRQL; returns another status
+/// than the lower driver, or `STATUS_PENDING` for an IRP that it has not marked; or is removed while a request returns to its completion
+/// routine.
 #[doc(alias = "IoAttachDeviceToDeviceStackSafe")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the device of a filter driver",
@@ -258,7 +265,6 @@ unsafe fn attach(
 /// # Safety
 /// Called by the I/O manager or a driver above, for a device object of this crate whose state is an `F`.
 unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
-    let _region = CriticalRegion::enter_below_dispatch();
     let method = |filter: &F, extension: &Extension| {
         // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
         let irp = unsafe { Irp::from_raw(irp) };

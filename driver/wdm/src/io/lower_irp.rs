@@ -129,7 +129,22 @@ pub struct LowerIrp<C: LowerIrpRoutine>(Shared<WorkItem<Block<C>>>);
 
 /// A handle with which a [`LowerIrp`] is cancelled while the lower drivers have it (`IoCancelIrp`).
 ///
-/// WDK: [IoCancelIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocancelirp).
+/// WDK: [IoCancelIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocancelirp),
+/// [Synchronizing Cancellation in Higher-Level Drivers Without Cancel
+/// Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/synchronizing-cancellation-in-higher-level-drivers-without-cancel-rout).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{LowerIrpHandle, LowerIrpRoutine, PassiveLevel};
+///
+/// /// Ends the reads before the device below loses power. Their routine, which gets `STATUS_CANCELLED`, keeps the requests.
+/// fn stop<C: LowerIrpRoutine>(readers: &[LowerIrpHandle<C>], irql: &mut PassiveLevel) {
+///     for reader in readers {
+///         reader.cancel(irql);
+///     }
+/// }
+/// ```
 #[doc(alias = "IoCancelIrp")]
 pub struct LowerIrpHandle<C: LowerIrpRoutine>(Shared<WorkItem<Block<C>>>);
 
@@ -418,16 +433,17 @@ impl<C: LowerIrpRoutine> Block<C> {
         let irp = own.irp();
         // SAFETY: this thread owns the IRP. The block outlives it.
         unsafe { IoSetCompletionRoutine(irp, Some(completed::<C>), context, true, true, true) };
-        // SAFETY: guaranteed by the caller.
-        let sent = unsafe { &mut *self.sent.get() };
-        *sent = Some(own);
+        // SAFETY: guaranteed by the caller. The reference ends here, since another thread may use the IRP after the next step.
+        unsafe { *self.sent.get() = Some(own) };
         // Release, so that a thread that cancels the request finds its IRP.
         let (release, relaxed) = (Ordering::Release, Ordering::Relaxed);
         let made = self.uses.compare_exchange(0, USE, release, relaxed);
-        made.map(drop).map_err(|_| {
-            *sent = None;
-            Error::DELETE_PENDING
-        })
+        if made.is_err() {
+            // SAFETY: as above, and there is still no use.
+            unsafe { *self.sent.get() = None };
+            return Err(Error::DELETE_PENDING);
+        }
+        Ok(())
     }
 
     /// The IRP.

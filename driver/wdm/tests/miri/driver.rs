@@ -24,7 +24,7 @@ use crate::{
     kernel::{
         Kernel,
         io::{File, Loaded, Request},
-        irql::{after_release, releases},
+        irql::{after_release, holds_when_left, releases},
     },
 };
 
@@ -377,6 +377,8 @@ fn requests_are_replied_to() {
                 echo.reply(),
                 (STATUS_SUCCESS, number.to_le_bytes().to_vec())
             );
+            // If the thread is suspended, it stops where it left its critical region, and the call's hold keeps the driver loaded.
+            assert_eq!(holds_when_left(), 1);
         }
         file.cleanup();
     });

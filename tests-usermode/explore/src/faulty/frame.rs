@@ -35,8 +35,7 @@ pub(super) struct Irp(pub(super) *mut IRP);
 impl Irp {
     /// Returns the IRP that contains a list entry.
     pub(super) fn of(entry: *mut LIST_ENTRY) -> Self {
-        // SAFETY: the lists of the families contain IRPs only.
-        Self(unsafe { nt::irp::from_list_entry(entry) })
+        Self(nt!(irp::from_list_entry(entry)))
     }
 
     /// Returns the list entry.
@@ -46,30 +45,24 @@ impl Irp {
 
     /// Returns the file object.
     pub(super) fn file(self) -> *mut FILE_OBJECT {
-        // SAFETY: the model keeps the memory.
-        unsafe { nt::irp::file_object(self.0) }
+        nt!(irp::file_object(self.0))
     }
 
     /// Marks the IRP pending (`IoMarkIrpPending`).
     pub(super) fn mark_pending(self) {
-        // SAFETY: the model keeps the memory.
-        unsafe { nt::irp::IoMarkIrpPending(self.0) };
+        nt!(irp::IoMarkIrpPending(self.0));
     }
 
     /// Returns `Irp->CancelIrql`, in the Cancel routine.
     pub(super) fn cancel_irql(self) -> u8 {
-        // SAFETY: the model keeps the memory.
-        unsafe { nt::irp::cancel_irql(self.0) }
+        nt!(irp::cancel_irql(self.0))
     }
 
     /// Completes the IRP with `Information` 0.
     pub(super) fn complete(self, status: NTSTATUS) {
-        // SAFETY: the model keeps the memory.
-        unsafe { nt::irp::set_status(self.0, status) };
-        // SAFETY: as above.
-        unsafe { nt::irp::set_information(self.0, 0) };
-        // SAFETY: as above.
-        unsafe { nt::IofCompleteRequest(self.0, nt::IO_NO_INCREMENT) };
+        nt!(irp::set_status(self.0, status));
+        nt!(irp::set_information(self.0, 0));
+        nt!(IofCompleteRequest(self.0, nt::IO_NO_INCREMENT));
     }
 }
 
@@ -119,8 +112,7 @@ pub(super) unsafe extern "C" fn cancel<F: Family>(device: *mut DEVICE_OBJECT, ir
 unsafe extern "C" fn control<F: Family>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the I/O manager passes the driver's own device object, which outlives its IRPs.
     let extension = unsafe { extension::<F>(device) };
-    // SAFETY: the I/O manager passes an IRP of this major function.
-    let code = unsafe { nt::irp::io_control(irp) }.code;
+    let code = nt!(irp::io_control(irp)).code;
     F::control(&extension.data, Irp(irp), code)
 }
 
@@ -141,17 +133,12 @@ unsafe extern "C" fn succeed(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
 unsafe extern "C" fn pnp<F: Family>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the I/O manager passes the driver's own device object.
     let lower = unsafe { extension::<F>(device) }.lower;
-    // SAFETY: the IRP is this routine's until it is passed down below.
-    let removed = unsafe { nt::irp::minor_function(irp) } == nt::IRP_MN_REMOVE_DEVICE;
-    // SAFETY: as above.
-    unsafe { nt::irp::IoSkipCurrentIrpStackLocation(irp) };
-    // SAFETY: as above.
-    let status = unsafe { nt::IofCallDriver(lower, irp) };
+    let removed = nt!(irp::minor_function(irp)) == nt::IRP_MN_REMOVE_DEVICE;
+    nt!(irp::IoSkipCurrentIrpStackLocation(irp));
+    let status = nt!(IofCallDriver(lower, irp));
     if removed {
-        // SAFETY: the device object is attached to the one below.
-        unsafe { nt::IoDetachDevice(lower) };
-        // SAFETY: no IRP is sent to it any more.
-        unsafe { nt::IoDeleteDevice(device) };
+        nt!(IoDetachDevice(lower));
+        nt!(IoDeleteDevice(device));
     }
     status
 }
@@ -164,17 +151,22 @@ unsafe extern "C" fn add_device<F: Family>(
     let Ok(size) = u32::try_from(size_of::<Extension<F::Data>>()) else {
         return nt::STATUS_INSUFFICIENT_RESOURCES;
     };
-    let kind = nt::FILE_DEVICE_UNKNOWN;
-    // SAFETY: the PnP manager passes the driver object.
-    let status =
-        unsafe { nt::IoCreateDevice(driver, size, null_mut(), kind, 0, 0, &raw mut device) };
+    let (name, kind) = (null_mut(), nt::FILE_DEVICE_UNKNOWN);
+    let status = nt!(IoCreateDevice(
+        driver,
+        size,
+        name,
+        kind,
+        0,
+        0,
+        &raw mut device
+    ));
     if status < 0 {
         return status;
     }
     // SAFETY: the device object was just created.
     let extension_start = unsafe { (*device).DeviceExtension }.cast::<Extension<F::Data>>();
-    // SAFETY: both device objects exist, and the new one is not attached yet.
-    let lower = unsafe { nt::IoAttachDeviceToDeviceStack(device, pdo) };
+    let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
     // SAFETY: the extension has this size, and is not in use yet.
     unsafe { (*extension_start).lower = lower };
     // SAFETY: the device object was just created.

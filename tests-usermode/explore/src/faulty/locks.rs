@@ -20,7 +20,7 @@ pub(super) const FAULTS: &[Fault] = faults! { "locks":
     "at_dpc_at_passive", AtDpcAtPassive, both, SpinLockDpc,
         "a lock is acquired by an AtDpc routine at PASSIVE_LEVEL: its owner is preempted, and others spin; so in \
          intel/haxm, pull request 48, and openzfsonwindows/ZFSin, pull request 221";
-    "one_variable", OneVariable, both, SpinlockRelease,
+    "one_variable", OneVariable, both, IrqlKeReleaseSpinLock,
         "two locks save the old IRQL in one variable, so the outer one is released to the inner one's: the thread \
          stays at DISPATCH_LEVEL";
     "released_from_dpc", ReleasedFromDpc, both, SpinlockRelease,

@@ -17,7 +17,10 @@ const APC_LEVEL: u8 = 1;
 
 impl Call {
     /// Returns the owner field of a fast mutex: the number of a thread, or NULL.
-    fn owner<'a>(&self, mutex: *mut FAST_MUTEX) -> &'a AtomicPtr<std::ffi::c_void> {
+    pub(in crate::ex) fn owner<'a>(
+        &self,
+        mutex: *mut FAST_MUTEX,
+    ) -> &'a AtomicPtr<std::ffi::c_void> {
         self.require_nonpaged(mutex);
         // SAFETY: the caller of the routine passes a mutex.
         let object = unsafe { self.view::<FAST_MUTEX, _>(mutex) };
@@ -50,7 +53,7 @@ impl Call {
     }
 
     /// Acquires a fast mutex if it is free, at `APC_LEVEL`.
-    fn try_take_fast(&self, owner: &AtomicPtr<std::ffi::c_void>) -> bool {
+    pub(in crate::ex) fn try_take_fast(&self, owner: &AtomicPtr<std::ffi::c_void>) -> bool {
         let order = (Ordering::AcqRel, Ordering::Relaxed);
         let number = self.number_as_pointer();
         owner
@@ -59,7 +62,7 @@ impl Call {
     }
 
     /// Stops the system if the thread would wait for itself, or in the wrong order.
-    fn check_fast(&self, mutex: *mut FAST_MUTEX) {
+    pub(in crate::ex) fn check_fast(&self, mutex: *mut FAST_MUTEX) {
         let owner = self.owner(mutex);
         let again = owner.load(Ordering::Acquire) == self.number_as_pointer();
         self.require(!again, Rule::FastMutex, || {
@@ -71,7 +74,7 @@ impl Call {
     }
 
     /// Acquires a fast mutex, at the IRQL that its owner is at.
-    fn acquire_fast(&self, mutex: *mut FAST_MUTEX) {
+    pub(in crate::ex) fn acquire_fast(&self, mutex: *mut FAST_MUTEX) {
         let owner = self.owner(mutex);
         self.wait_for(Wait::Object(mutex.addr()), || {
             self.try_take_fast(owner).then_some(())
@@ -79,14 +82,14 @@ impl Call {
         locked(&self.mutexes).push(mutex.addr());
     }
 
-    fn release_fast(&self, mutex: *mut FAST_MUTEX) {
+    pub(in crate::ex) fn release_fast(&self, mutex: *mut FAST_MUTEX) {
         let owner = self.owner(mutex);
         locked(&self.mutexes).retain(|held| *held != mutex.addr());
         owner.store(null_mut(), Ordering::Release);
         self.kernel.sleepers.wake(Wait::Object(mutex.addr()));
     }
 
-    fn require_fast_owner(&self, mutex: *mut FAST_MUTEX) {
+    pub(in crate::ex) fn require_fast_owner(&self, mutex: *mut FAST_MUTEX) {
         let mine = self.owner(mutex).load(Ordering::Acquire) == self.number_as_pointer();
         self.require(mine, Rule::FastMutex, || {
             let bug_check = BugCheck::verifier(0x1004, [mutex.addr() as u64, 0, 0]);

@@ -390,6 +390,7 @@ impl Call {
                 "a pool block is freed with a tag other than its own".into(),
             )
         });
+        special::open(address, None);
         self.require_guards(address, block);
         self.retire(address, block);
     }

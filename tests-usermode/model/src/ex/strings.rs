@@ -11,7 +11,7 @@ use nt::{
 use crate::{host::Call, verifier::Rule};
 
 /// The tag of a string that a routine allocates.
-const TAG: u32 = u32::from_le_bytes(*b"Strg");
+pub(in crate::ex) const TAG: u32 = u32::from_le_bytes(*b"Strg");
 
 /// The maximum length of a `UNICODE_STRING` without the terminating zero.
 const MOST_BYTES: u16 = 0xfffc;
@@ -20,7 +20,7 @@ const MOST_BYTES: u16 = 0xfffc;
 ///
 /// # Safety
 /// The string is valid, or NULL.
-unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
+pub(in crate::ex) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
     // SAFETY: guaranteed by the caller.
     let Some(string) = (unsafe { string.as_ref() }).filter(|string| !string.Buffer.is_null())
     else {
@@ -338,4 +338,75 @@ extern "C" fn RtlCompareMemory(one: *const c_void, other: *const c_void, length:
     }
     let pairs = bytes(one).iter().zip(bytes(other));
     pairs.take_while(|(one, other)| one == other).count()
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlinitstring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlInitString(string: *mut ANSI_STRING, source: *const u8) {
+    RtlInitAnsiString(string, source);
+}
+
+/// The units of strings are compared as `RtlEqualUnicodeString` does.
+///
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-rtlprefixunicodestring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlPrefixUnicodeString(
+    prefix: *const UNICODE_STRING,
+    string: *const UNICODE_STRING,
+    case_insensitive: u8,
+) -> u8 {
+    let call = Call::enter_noted("RtlPrefixUnicodeString");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    // SAFETY: the caller passes strings.
+    let [prefix, string] = [prefix, string].map(|string| unsafe { units(string) });
+    let start = string.get(..prefix.len());
+    u8::from(start.is_some_and(|start| compare(prefix, start, case_insensitive != 0) == 0))
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlupcaseunicodechar)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlUpcaseUnicodeChar(unit: u16) -> u16 {
+    let call = Call::enter_noted("RtlUpcaseUnicodeChar");
+    call.require_at_most(1, Rule::Irql, 0xe5);
+    upper(unit)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-rtlupcaseunicodestring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlUpcaseUnicodeString(
+    to: *mut UNICODE_STRING,
+    from: *const UNICODE_STRING,
+    allocate: u8,
+) -> NTSTATUS {
+    let call = Call::enter_noted("RtlUpcaseUnicodeString");
+    call.require_at_most(1, Rule::Irql, 0xe5);
+    call.require_room(to);
+    // SAFETY: the caller passes strings.
+    let to = unsafe { &mut *to };
+    // SAFETY: as above.
+    let from = unsafe { units(from) };
+    let room = call.room(
+        allocate != 0 && !from.is_empty(),
+        (to.Buffer.cast(), to.MaximumLength),
+        2 * from.len(),
+    );
+    let (buffer, maximum) = match room {
+        Ok(room) => room,
+        Err(status) => return status,
+    };
+    let buffer = buffer.cast::<u16>();
+    for (place, unit) in from.iter().enumerate() {
+        // SAFETY: the buffer has room for as many units.
+        unsafe { buffer.wrapping_add(place).write(upper(*unit)) };
+    }
+    *to = UNICODE_STRING {
+        Length: u16::try_from(2 * from.len()).unwrap_or_default(),
+        MaximumLength: maximum,
+        Buffer: buffer,
+    };
+    STATUS_SUCCESS
 }

@@ -43,44 +43,50 @@ impl Call {
     }
 
     /// Enters a routine that records those of its accesses that other threads can observe.
+    #[expect(
+        clippy::inline_always,
+        reason = "most of the time of a call is that of moving the result"
+    )]
+    #[inline(always)]
     pub(crate) fn enter_noted(routine: &'static str) -> Self {
         let mode = thread::set_mode(Mode::Kernel);
-        let thread = thread::current(routine);
-        if thread.kernel.is_halted() {
-            thread.halt();
-        }
-        if mode != Mode::Kernel {
-            footprint::touch_memory();
-        }
-        thread.note_routine(routine);
-        let depth = thread.stack_depth();
         let call = Self {
-            thread,
+            thread: thread::current(routine),
             routine,
             mode,
         };
-        if depth > call.kernel.config.kernel_stack {
-            call.stack_overflows(depth);
+        call.note_routine(routine);
+        if mode != Mode::Kernel {
+            footprint::touch_memory();
         }
-        // By value, so that the call need not be in memory here.
-        if call.must_wait.load(Ordering::Relaxed) || call.is_probed.load(Ordering::Relaxed) {
-            call.entered_specially()
-        } else {
-            call
+        if call.kernel.is_halted()
+            || call.stack_depth() > call.kernel.config.kernel_stack
+            || call.must_wait.load(Ordering::Relaxed)
+            || call.is_probed.load(Ordering::Relaxed)
+        {
+            call.entered_specially();
         }
+        call
     }
 
-    /// Enters a routine before which the last one has announced a wait, or before which the device gets a PnP request.
+    /// Enters a routine after the system has stopped, with too much on the stack, after an announced wait, or before the device gets
+    /// a PnP request.
     #[cold]
     #[inline(never)]
-    fn entered_specially(self) -> Self {
+    fn entered_specially(&self) {
+        if self.kernel.is_halted() {
+            self.halt();
+        }
+        let depth = self.stack_depth();
+        if depth > self.kernel.config.kernel_stack {
+            self.stack_overflows(depth);
+        }
         if self.must_wait.load(Ordering::Relaxed) {
             self.require_announced_wait();
         }
         if self.is_probed.load(Ordering::Relaxed) {
-            (self.kernel.upcalls.probe_device)(&self);
+            (self.kernel.upcalls.probe_device)(self);
         }
-        self
     }
 
     /// Stops the system if the routine is not the wait that the last one has announced: that one has not lowered the IRQL.
@@ -135,11 +141,13 @@ impl Call {
     }
 
     /// Enters a routine whose effect on an object other threads can observe. Another thread may run first.
+    #[inline]
     pub(crate) fn enter_visible<T>(routine: &'static str, object: *const T) -> Self {
         Self::enter_visible_as(routine, object, Access::Exclusive)
     }
 
     /// Like [`Call::enter_visible`], for a routine that is independent of others of its kind.
+    #[inline]
     pub(crate) fn enter_visible_as<T>(
         routine: &'static str,
         object: *const T,
@@ -162,6 +170,7 @@ impl Call {
 
     /// Like [`Call::enter_visible`], for a routine whose only effect on the object is that of a [wait](Thread::wait_for), which
     /// records its access itself.
+    #[inline]
     pub(crate) fn enter_to_wait<T>(routine: &'static str, object: *const T) -> Self {
         let call = Self::enter_noted(routine);
         call.switch_point(routine, object.addr());
@@ -446,6 +455,7 @@ impl fmt::Display for Caller {
 }
 
 impl Drop for Call {
+    #[inline]
     fn drop(&mut self) {
         if self.mode == Mode::Driver {
             self.kernel.open_pages.close_for(self);

@@ -253,8 +253,13 @@ pub(crate) fn is_last() {
 #[inline]
 pub(crate) fn touch_memory() {
     if NOTING.get() == Noting::Memory {
-        note_step(|notes| notes.touch(MEMORY, Access::Exclusive));
+        touch_noted_memory();
     }
+}
+
+#[inline(never)]
+fn touch_noted_memory() {
+    note_step(|notes| notes.touch(MEMORY, Access::Exclusive));
 }
 
 /// Records that memory is freed. The step accesses every object in it, and a later object there is a new one.

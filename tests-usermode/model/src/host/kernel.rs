@@ -74,7 +74,7 @@ impl Kernel {
             halted: AtomicBool::new(false),
             threads: Mutex::default(),
             last_thread: AtomicU32::new(0),
-            sleepers: Sleepers::default(),
+            sleepers: Sleepers::new(engine),
             clock: TimeKeeper::new(config.clock, engine),
             messages: Mutex::default(),
             open_pages: OpenPages::default(),

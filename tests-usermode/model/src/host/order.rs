@@ -34,8 +34,15 @@ pub(crate) fn track() {
 }
 
 /// The number of steps of each thread that happened before, by the number of the thread.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct VectorClock(SmallVec<[u32; 8]>);
+
+/// The derived one copies each number on its own.
+impl Clone for VectorClock {
+    fn clone(&self) -> Self {
+        Self(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl VectorClock {
     pub(crate) fn of(&self, thread: u32) -> u32 {
@@ -201,7 +208,7 @@ impl Thread {
         match locked(&self.kernel.sleepers.edges.0).entry(object) {
             Entry::Occupied(mut last) => {
                 clock.join(last.get());
-                last.get_mut().0.clone_from(&clock.0);
+                *last.get_mut() = clock.clone();
             }
             Entry::Vacant(none) => {
                 none.insert(clock.clone());

@@ -64,9 +64,14 @@ impl Open {
         self.any.store(true, Relaxed);
     }
 
+    #[inline]
+    fn is_any(&self) -> bool {
+        self.any.load(Relaxed)
+    }
+
     /// Closes the pages. A page can belong to another block by now, which the handler opens again.
     fn close(&self) {
-        if !self.any.load(Relaxed) || !self.any.swap(false, Relaxed) {
+        if !self.is_any() || !self.any.swap(false, Relaxed) {
             return;
         }
         for (index, word) in self.pages.iter().enumerate() {
@@ -99,6 +104,13 @@ impl OpenPages {
     /// Closes the pages that a thread may not access when it continues in the driver.
     #[inline]
     pub(crate) fn close_for(&self, thread: &Thread) {
+        if self.paged.is_any() || self.user.is_any() {
+            self.close_open_ones_for(thread);
+        }
+    }
+
+    #[inline(never)]
+    fn close_open_ones_for(&self, thread: &Thread) {
         let is_high = thread.irql() >= nt::DISPATCH_LEVEL;
         if is_high {
             self.paged.close();
@@ -217,9 +229,8 @@ pub(crate) fn spot(address: usize) -> Option<Spot> {
     })
 }
 
-/// Opens the special page that contains an address, if it is closed; returns whether it was. A kernel whose thread accesses it closes
-/// it again.
-#[cfg(target_os = "linux")]
+/// Opens the special page that contains an address, if there is one; returns whether there is. A kernel whose thread accesses it closes
+/// it again. The model opens a page before it reads it, since the handler for faults takes much longer.
 pub(crate) fn open(address: usize, thread: Option<&Thread>) -> bool {
     let Some(page) = page_of(address) else {
         return false;
@@ -376,6 +387,8 @@ mod pages_of_host {
     }
 
     pub(super) fn give_back(_page: usize) {}
+
+    pub(super) fn open(_page: usize) {}
 
     pub(super) fn close(_page: usize) {}
 

@@ -74,6 +74,8 @@ pub(crate) struct Thread {
     pub(crate) mutexes: Mutex<Vec<usize>>,
     /// How many critical regions the thread has entered and not left.
     pub(crate) critical_regions: AtomicU32,
+    /// How many guarded regions the thread has entered and not left.
+    pub(crate) guarded_regions: AtomicU32,
     pub(crate) waits_for: Mutex<Option<Wait>>,
     /// The stack at the wait, if it is recorded.
     waits_at: Mutex<Option<Backtrace>>,
@@ -190,6 +192,7 @@ impl Thread {
             held: HeldLocks::default(),
             mutexes: Mutex::default(),
             critical_regions: AtomicU32::new(0),
+            guarded_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),
             waits_at: Mutex::default(),
             must_wait: AtomicBool::new(false),
@@ -240,6 +243,7 @@ impl Thread {
     }
 
     /// Records that the thread enters a routine.
+    #[inline]
     pub(crate) fn note_routine(&self, routine: &'static str) {
         let Recent { routines, count } = &*self.recent;
         routines[count.get() % RECENT].set(routine);

@@ -158,6 +158,8 @@ impl fmt::Display for Wait {
 /// The sleeping threads.
 #[derive(Default)]
 pub(crate) struct Sleepers {
+    /// Whether the threads are those of an exploration.
+    explored: bool,
     tasks: Mutex<Vec<Asleep>>,
     host: Mutex<()>,
     condition: Condvar,
@@ -181,9 +183,23 @@ struct Asleep {
 }
 
 impl Sleepers {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self {
+            explored: engine == Engine::Shuttle,
+            ..Self::default()
+        }
+    }
+
     /// Wakes the threads that wait for the object at this address. The caller holds no mutex that a waiter locks.
     #[inline]
     pub(crate) fn wake(&self, wait: Wait) {
+        // In a short wait a host thread polls.
+        if self.explored || !wait.is_short() {
+            self.wake_sleeping(wait);
+        }
+    }
+
+    fn wake_sleeping(&self, wait: Wait) {
         wait.touch(Access::Commuting);
         if wait.orders() {
             Edges::release(wait.key());
@@ -469,6 +485,7 @@ impl Thread {
         }
     }
 
+    #[inline(never)]
     fn switch(&self, routine: &'static str, object: usize) {
         // If no other thread can continue, there is nothing to choose.
         if self.kernel.sleepers.any_awake() {

@@ -13,6 +13,7 @@ use std::{
 use region::Protection;
 
 use super::{
+    c_library,
     file::{File, PAGE, Section},
     guard, inlines,
     memory::Memory,
@@ -284,6 +285,7 @@ impl fmt::Debug for Image {
 fn known() -> Vec<(&'static str, usize)> {
     let mut known = routines::routines();
     known.extend(thunks::others());
+    known.extend(c_library::functions());
     known
 }
 

@@ -1,5 +1,6 @@
 //! Hosts that load images: Linux and Windows on x86-64.
 
+mod c_library;
 #[cfg(not(windows))]
 mod dwarf;
 mod file;

@@ -497,6 +497,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
         )
     });
     call.verify_deletion(device.addr());
+    call.require_no_wmi(device);
     call.delete_io_timer(device);
     call.forget_shutdown(device);
     call.require(!devices.is_attached(device), Rule::DeviceRemoval, || {

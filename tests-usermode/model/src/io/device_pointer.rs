@@ -93,9 +93,11 @@ impl Call {
         })
     }
 
-    /// Stops the system if a driver that is unloaded has references to file objects.
-    pub(in crate::io) fn require_no_file_reference(&self) {
-        let left = locked(&self.kernel.io().files.0).len();
+    /// Stops the system if a driver that is unloaded has references to file objects that count.
+    pub(in crate::io) fn require_no_file_reference(&self, counts: fn(&FileInner) -> bool) {
+        let files = locked(&self.kernel.io().files.0);
+        let left = files.values().filter(|(file, _)| counts(file)).count();
+        drop(files);
         self.require(left == 0, Rule::Reference, || {
             let what = format!(
                 "the driver is unloaded with references to {left} file objects, of its own device or of IoGetDeviceObjectPointer, that \

@@ -279,8 +279,12 @@ impl Driver {
         let call = Call::enter("DriverUnload");
         let driver = self.object();
         let devices = &self.kernel.io().devices;
-        call.wait_until_closed(&devices.of_driver(driver));
         self.kernel.io().drivers.fetch_sub(1, Ordering::Relaxed);
+        if call.is_last_driver() {
+            // No other driver can release what IoGetDeviceObjectPointer has opened, for which the unload would wait.
+            call.require_no_file_reference(|file| file.requestor_mode() == nt::KERNEL_MODE);
+        }
+        call.wait_until_closed(&devices.of_driver(driver));
         // SAFETY: DriverEntry has set the fields of the driver object.
         let extension = unsafe { (*driver).DriverExtension };
         // SAFETY: as above.
@@ -355,6 +359,7 @@ impl Call {
             (BugCheck(0xce, [0; 4]), what)
         });
         self.require_no_lookaside_list();
+        self.require_no_provider();
         self.require_no_resource();
         self.verify_freed_blocks();
         self.require_buffers_unused();

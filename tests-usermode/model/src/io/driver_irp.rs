@@ -184,6 +184,7 @@ impl Call {
     /// Stops the system if memory is freed that holds an IRP which has not come back to its driver, or a remove lock that is held.
     pub(crate) fn memory_freed(&self, start: usize, length: usize) {
         self.forget_remove_locks(start..start + length);
+        self.require_no_work_item_in(&(start..start + length));
         let io = self.kernel.io();
         let any = io.initialised.load(Ordering::Relaxed) != 0;
         let forgotten = any.then(|| io.forget_in(&(start..start + length)));

@@ -11,12 +11,12 @@ use std::{
     ptr::null_mut,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
 };
 
 use nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, MDL, SL_PENDING_RETURNED};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::{
     host::{
@@ -106,6 +106,8 @@ pub(crate) struct IrpRecord {
     /// The process of the thread that the IRP is associated with, if there is one.
     pub(in crate::io) requestor: Option<Process>,
     pub(crate) file: Option<Arc<FileInner>>,
+    /// The key of the IRP among those of its file.
+    pub(in crate::io) key: AtomicUsize,
     pub(crate) state: Mutex<State>,
     /// Whether the first dispatch routine has returned.
     pub(crate) has_returned: AtomicBool,
@@ -144,8 +146,8 @@ pub(crate) struct Visit {
 pub(crate) struct State {
     /// The status and `Information` of the completion.
     pub(crate) completion: Option<(i32, usize)>,
-    /// The records of the stack locations, from the lowest to the highest.
-    pub(crate) visits: SmallVec<[Visit; 2]>,
+    /// The records of the stack locations, from the lowest to the highest, and one more.
+    pub(crate) visits: SmallVec<[Visit; 3]>,
     /// The lower device objects to which a PnP request was sent by an `IoCallDriver` that has returned.
     pub(crate) passed_to: Vec<usize>,
     /// The thread that completed the IRP, and the source line if it is known.
@@ -164,6 +166,15 @@ pub(crate) struct State {
     pub(crate) round: u32,
     /// Whether the IRP is complete because the driver that made it has freed it.
     pub(crate) is_freed: bool,
+}
+
+impl State {
+    fn of_stack(count: i8) -> Self {
+        Self {
+            visits: smallvec![Visit::default(); usize::from(count.unsigned_abs()) + 1],
+            ..Self::default()
+        }
+    }
 }
 
 // SAFETY: the owner of the IRP accesses the memory, as NT requires. The model accesses it by atomics, or while it is
@@ -200,7 +211,7 @@ impl IrpRecord {
             file,
             state: Mutex::new(State {
                 output,
-                ..State::default()
+                ..State::of_stack(stack_count.max(1))
             }),
             ..Self::blank(
                 number,
@@ -258,7 +269,8 @@ impl IrpRecord {
             sender,
             requestor: None,
             file: None,
-            state: Mutex::default(),
+            key: AtomicUsize::new(0),
+            state: Mutex::new(State::of_stack(stack_count)),
             has_returned: AtomicBool::new(false),
             is_on_device_queue: AtomicBool::new(false),
             had_cancel_routine: AtomicBool::new(false),
@@ -364,11 +376,9 @@ impl IrpRecord {
         self.addresses().contains(&address)
     }
 
-    /// Returns the address of the file and the number of the IRP, which order the IRPs of files; `None` if the IRP was
-    /// sent without a file.
-    pub(crate) fn place(&self) -> Option<(usize, u32)> {
-        let file = self.file.as_ref()?;
-        Some((Arc::as_ptr(file).addr(), self.number))
+    /// Returns the address of the file; `None` if the IRP was sent without one.
+    pub(in crate::io) fn file_address(&self) -> Option<usize> {
+        self.file.as_ref().map(|file| Arc::as_ptr(file).addr())
     }
 
     /// Returns a stack location by its number; 1 is that of the lowest driver.
@@ -445,16 +455,9 @@ impl IrpRecord {
             return 0;
         };
         let mut state = locked(&self.state);
-        if state.visits.len() <= index {
-            if left.is_none() {
-                return 0;
-            }
-            state.visits.resize(
-                usize::from(self.stack_count.unsigned_abs()).max(index + 1),
-                Visit::default(),
-            );
-        }
-        let visit = &mut state.visits[index];
+        let Some(visit) = state.visits.get_mut(index) else {
+            return 0;
+        };
         if left.is_none() && visit.left.is_some() {
             visit.again += 1;
         }
@@ -466,10 +469,6 @@ impl IrpRecord {
     /// Records that the dispatch routine of a stack location that is not marked has returned `STATUS_PENDING`.
     pub(crate) fn note_pended(&self, location: i8) {
         let mut state = locked(&self.state);
-        let count = usize::from(self.stack_count.unsigned_abs());
-        if state.visits.len() < count {
-            state.visits.resize(count, Visit::default());
-        }
         let index = usize::try_from(location - 1).unwrap_or(usize::MAX);
         if let Some(visit) = state
             .visits

@@ -1,7 +1,7 @@
 //! The I/O manager: sends IRPs to drivers, tracks them until they are completed, and wakes the threads that wait for them.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{VecDeque, hash_map::Entry},
     ops::Range,
     ptr::null_mut,
     sync::{
@@ -11,7 +11,8 @@ use std::{
 };
 
 use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IRP, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+use slab::Slab;
 
 use crate::{
     host::{
@@ -21,6 +22,7 @@ use crate::{
         wait::Wait,
     },
     io::{
+        address_map::AddressMap,
         bus::Buses,
         completion_ex::CompletionsEx,
         device::Devices,
@@ -76,6 +78,12 @@ pub(crate) struct Io {
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
     pub(crate) told: Told,
+    /// The entries of the error log.
+    pub(in crate::io) error_log: Mutex<Vec<Vec<u8>>>,
+    /// The device objects that are registered with WMI.
+    pub(in crate::io) wmi: Mutex<FxHashSet<usize>>,
+    /// The states that drivers have answered last, by physical device object.
+    pub(in crate::io) states: Mutex<FxHashMap<usize, usize>>,
     pub(in crate::io) registry: Registry,
     pub(in crate::io) completions_ex: CompletionsEx,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
@@ -106,6 +114,9 @@ impl Default for Io {
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
             told: Told::default(),
+            error_log: Mutex::default(),
+            wmi: Mutex::default(),
+            states: Mutex::default(),
             registry: Registry::default(),
             completions_ex: CompletionsEx::default(),
             deferred: Mutex::default(),
@@ -115,24 +126,23 @@ impl Default for Io {
 
 #[derive(Default)]
 struct Irps {
-    by_address: FxHashMap<usize, Arc<IrpRecord>>,
-    /// The IRPs that have not ended, by the address of the file and in the order in which they were sent.
-    of_files: BTreeMap<(usize, u32), Arc<IrpRecord>>,
+    by_address: AddressMap<Arc<IrpRecord>>,
+    /// The IRPs that have not ended, by the address of the file.
+    of_files: FxHashMap<usize, Slab<Arc<IrpRecord>>>,
     completed: VecDeque<usize>,
 }
 
 impl Irps {
-    /// Returns the IRPs of a file in the order in which they were sent.
+    /// Returns the IRPs of a file that have not ended.
     fn of_file(&self, file: &Arc<FileInner>) -> impl Iterator<Item = &Arc<IrpRecord>> {
-        let file = Arc::as_ptr(file).addr();
-        let range = self.of_files.range((file, 0)..=(file, u32::MAX));
-        range.map(|(_, record)| record)
+        let records = self.of_files.get(&Arc::as_ptr(file).addr());
+        records.into_iter().flatten().map(|(_, record)| record)
     }
 }
 
 impl Io {
     pub(crate) fn find(&self, address: usize) -> Option<Arc<IrpRecord>> {
-        locked(&self.irps).by_address.get(&address).cloned()
+        locked(&self.irps).by_address.get(address).cloned()
     }
 
     /// Returns the IRP whose memory contains an address.
@@ -159,20 +169,27 @@ impl Io {
     pub(crate) fn add(&self, record: &Arc<IrpRecord>) {
         let mut irps = locked(&self.irps);
         irps.by_address.insert(record.address(), Arc::clone(record));
-        if let Some(place) = record.place() {
-            irps.of_files.insert(place, Arc::clone(record));
+        if let Some(file) = record.file_address() {
+            let records = irps.of_files.entry(file).or_default();
+            let key = records.insert(Arc::clone(record));
+            record.key.store(key, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn retire(&self, record: &IrpRecord) {
         let mut irps = locked(&self.irps);
-        if let Some(place) = record.place() {
-            irps.of_files.remove(&place);
+        let file = record.file_address();
+        if let Some(Entry::Occupied(mut records)) = file.map(|file| irps.of_files.entry(file)) {
+            let key = record.key.load(Ordering::Relaxed);
+            records.get_mut().try_remove(key);
+            if records.get().is_empty() {
+                records.remove();
+            }
         }
         irps.completed.push_back(record.address());
         if irps.completed.len() > KEPT {
             let oldest = irps.completed.pop_front();
-            let oldest = oldest.and_then(|oldest| irps.by_address.remove(&oldest));
+            let oldest = oldest.and_then(|oldest| irps.by_address.remove(oldest));
             drop(irps);
             drop(oldest);
         }
@@ -192,17 +209,15 @@ impl Io {
     /// Removes the IRPs in memory that a driver frees. Returns one that has not returned to its driver, if there is one.
     pub(crate) fn forget_in(&self, memory: &Range<usize>) -> Option<Arc<IrpRecord>> {
         let mut irps = locked(&self.irps);
-        let mut found = irps.by_address.values();
-        let down = found.find(|record| {
-            record.origin == Origin::Initialised
-                && memory.contains(&record.address())
-                && record.is_down()
-        });
-        let down = down.cloned();
-        irps.by_address.retain(|address, record| {
-            record.origin != Origin::Initialised || !memory.contains(address)
-        });
-        down
+        let is_in = |record: &&Arc<IrpRecord>| {
+            record.origin == Origin::Initialised && memory.contains(&record.address())
+        };
+        let inside = irps.by_address.values().filter(is_in).cloned();
+        let inside: Vec<_> = inside.collect();
+        for record in &inside {
+            irps.by_address.remove(record.address());
+        }
+        inside.into_iter().find(|record| record.is_down())
     }
 
     fn live_where(&self, is_meant: impl Fn(&IrpRecord) -> bool) -> Vec<Arc<IrpRecord>> {
@@ -221,15 +236,17 @@ impl Io {
         let irps = locked(&self.irps);
         let ended = irps.completed.iter();
         ended
-            .filter_map(|address| irps.by_address.get(address).cloned())
+            .filter_map(|address| irps.by_address.get(*address).cloned())
             .collect()
     }
 
-    /// Returns the IRPs of a file that have not ended.
+    /// Returns the IRPs of a file that have not ended, in the order in which they were sent.
     pub(crate) fn live_of(&self, file: &Arc<FileInner>) -> Vec<Arc<IrpRecord>> {
         let irps = locked(&self.irps);
         let live = irps.of_file(file).filter(|record| !record.is_completed());
-        live.cloned().collect()
+        let mut live: Vec<_> = live.cloned().collect();
+        live.sort_unstable_by_key(|record| record.number);
+        live
     }
 
     /// Returns the number and the address of each IRP of a file that has not ended and whose dispatch routine has returned, in the
@@ -239,9 +256,10 @@ impl Io {
         let returned = irps
             .of_file(file)
             .filter(|record| record.has_returned.load(Ordering::Relaxed));
+        let returned = returned.map(|record| (record.number, record.address()));
+        let mut returned: Vec<_> = returned.collect();
+        returned.sort_unstable();
         returned
-            .map(|record| (record.number, record.address()))
-            .collect()
     }
 
     pub(crate) fn defer(&self, file: Arc<FileInner>) {

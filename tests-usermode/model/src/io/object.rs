@@ -24,7 +24,7 @@ impl Call {
     /// Stops the system if the driver is unloaded and still has a reference to an event, or to a device object that it has
     /// deleted and that the reference keeps.
     pub(in crate::io) fn require_no_reference(&self) {
-        self.require_no_file_reference();
+        self.require_no_file_reference(|_| true);
         let events = self.kernel.event_references();
         self.require(events == 0, Rule::Reference, || {
             let what = format!(

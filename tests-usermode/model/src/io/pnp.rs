@@ -1,6 +1,9 @@
 //! The PnP manager: start, removal and surprise removal of devices.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+};
 
 use nt::{
     DEVICE_OBJECT, IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE,
@@ -102,15 +105,11 @@ impl DeviceInner {
 
     /// Sends a PnP request, and returns it with its final status.
     fn send_pnp(&self, call: &Call, asked: Asked) -> (Arc<IrpRecord>, NTSTATUS) {
-        let top = self.top();
-        let record = call.new_irp(top, asked, None, &[], Vec::new());
-        // SAFETY: the IRP was not sent yet.
-        unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
-        let under_way = &call.kernel.io().pnp;
         let pdo = self.pdo().addr();
-        locked(under_way).insert(pdo, Arc::clone(&record));
-        let status = call.send_and_wait(top, &record);
-        locked(under_way).remove(&pdo);
+        let make = || Ok::<_, Infallible>(call.new_pnp(self.top(), asked));
+        let Ok(record) = call.begin_pnp(pdo, make);
+        let status = call.send_and_wait(self.top(), &record);
+        call.end_pnp(pdo, &record);
         self.verify_pnp(call, &record, status);
         if status >= 0 && ANSWERED_IN_POOL.contains(&asked.minor) {
             call.free_answer(&record, asked.minor);
@@ -272,6 +271,14 @@ impl Device {
             sent: Ok(record),
             answer,
         }
+    }
+
+    /// Returns the `PNP_DEVICE_STATE` that the drivers have answered last, after one has called `IoInvalidateDeviceState`. The PnP manager
+    /// of the model does not act on it: a test removes a device that has failed.
+    #[must_use]
+    pub fn state(&self) -> Option<usize> {
+        footprint::touch_everything();
+        self.kernel.state_of(self.inner.pdo().addr())
     }
 
     /// Starts the device.

@@ -20,7 +20,7 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, Kernel},
+    host::{Call, Kernel, special, thread},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -75,6 +75,7 @@ pub(crate) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
         return &[];
     }
     let length = usize::from(string.Length / 2);
+    special::open(string.Buffer.addr(), thread::try_current().as_deref());
     // SAFETY: guaranteed by the caller.
     unsafe { std::slice::from_raw_parts(string.Buffer, length) }
 }

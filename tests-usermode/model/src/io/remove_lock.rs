@@ -8,7 +8,6 @@ use std::{
 };
 
 use nt::{DISPATCH_LEVEL, IO_REMOVE_LOCK, NTSTATUS, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use rustc_hash::FxHashMap;
 
 use crate::{
     host::{
@@ -17,17 +16,18 @@ use crate::{
         layout::RemoveLock,
         wait::Wait,
     },
+    io::address_map::AddressMap,
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
 /// The initialised remove locks by address, each with the number of holds of each tag.
 #[derive(Default)]
-pub(crate) struct RemoveLocks(Mutex<BTreeMap<usize, FxHashMap<usize, i32>>>);
+pub(crate) struct RemoveLocks(Mutex<BTreeMap<usize, AddressMap<i32>>>);
 
 impl RemoveLocks {
     pub(crate) fn holds(&self) -> i32 {
-        locked(&self.0).values().flat_map(FxHashMap::values).sum()
+        locked(&self.0).values().flat_map(AddressMap::values).sum()
     }
 
     /// Returns whether any lock in a device extension still has its own hold, which `IoReleaseRemoveLockAndWait`
@@ -65,7 +65,11 @@ impl Kernel {
             return None;
         };
         let lock = event.checked_sub(std::mem::offset_of!(RemoveLock, event))?;
-        let holds = locked(&self.io().remove_locks.0).get(&lock)?.clone();
+        let holds: Vec<_> = {
+            let locks = locked(&self.io().remove_locks.0);
+            let holds = locks.get(&lock)?.iter();
+            holds.map(|(tag, count)| (tag, *count)).collect()
+        };
         let tags = holds.iter().map(|(tag, count)| {
             let tag = match self.io().find(*tag) {
                 Some(record) => record.to_string(),
@@ -129,7 +133,7 @@ impl Call {
             let inside: Vec<_> = locks.range(memory).map(|(lock, _)| *lock).collect();
             let mut forgotten = inside.into_iter().map(|lock| (lock, locks.remove(&lock)));
             forgotten.find_map(|(lock, holds)| {
-                let tag = holds?.into_keys().next()?;
+                let (tag, _) = holds?.iter().next()?;
                 Some((lock, tag))
             })
         };
@@ -146,10 +150,10 @@ impl Call {
         let found = {
             let mut locks = locked(&self.kernel.io().remove_locks.0);
             let holds = locks.get_mut(&lock.addr());
-            holds.is_some_and(|holds| match holds.get_mut(&tag.addr()) {
-                Some(1) => holds.remove(&tag.addr()).is_some(),
+            holds.is_some_and(|holds| match holds.remove(tag.addr()) {
+                Some(1) => true,
                 Some(count) => {
-                    *count -= 1;
+                    holds.insert(tag.addr(), count - 1);
                     true
                 }
                 None => false,
@@ -201,7 +205,8 @@ extern "C" fn IoInitializeRemoveLockEx(
     object.count.store(1, Ordering::Relaxed);
     object.event.kind.store(1, Ordering::Relaxed);
     object.event.waiters.initialise();
-    locked(&call.kernel.io().remove_locks.0).insert(lock.expose_provenance(), FxHashMap::default());
+    locked(&call.kernel.io().remove_locks.0)
+        .insert(lock.expose_provenance(), AddressMap::default());
 }
 
 // SAFETY: see `irql`.
@@ -228,7 +233,8 @@ extern "C" fn IoAcquireRemoveLockEx(
         return STATUS_DELETE_PENDING;
     }
     if let Some(holds) = locked(&call.kernel.io().remove_locks.0).get_mut(&lock.addr()) {
-        *holds.entry(tag.addr()).or_default() += 1;
+        let count = holds.remove(tag.addr()).unwrap_or_default();
+        holds.insert(tag.addr(), count + 1);
     }
     STATUS_SUCCESS
 }

@@ -16,7 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, IO_WORKITEM, PIO_WORKITEM_ROUTINE};
+use nt::{
+    DEVICE_OBJECT, DISPATCH_LEVEL, IO_WORKITEM, PIO_WORKITEM_ROUTINE, PIO_WORKITEM_ROUTINE_EX,
+};
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -57,8 +59,8 @@ pub(crate) struct WorkItems {
 }
 
 struct WorkItem {
-    /// Only the address is used, as that of the item.
-    _memory: Box<u128>,
+    /// Only the address is used, as that of the item; `None` if the item is in memory of the driver.
+    _memory: Option<Box<u128>>,
     /// The address of the device object.
     device: usize,
     is_queued: bool,
@@ -74,12 +76,22 @@ impl WorkItems {
         let mut memory = Box::new(0_u128);
         let item = (&raw mut *memory).cast::<IO_WORKITEM>();
         let new = WorkItem {
-            _memory: memory,
+            _memory: Some(memory),
             device,
             is_queued: false,
         };
         locked(&self.items).insert(item.addr(), new);
         item
+    }
+
+    /// Makes an item in memory of the driver; returns whether there was none.
+    fn initialise(&self, item: usize, device: usize) -> bool {
+        let new = WorkItem {
+            _memory: None,
+            device,
+            is_queued: false,
+        };
+        locked(&self.items).insert(item, new).is_none()
     }
 
     /// Counts a routine that an unload waits for.
@@ -101,11 +113,21 @@ impl WorkItems {
     }
 }
 
+/// The size of a work item, which drivers get from `IoSizeofWorkItem`.
+const SIZE: usize = 0x58;
+
+/// The routine of `IoQueueWorkItem`, or that of `IoQueueWorkItemEx`.
+#[derive(Clone, Copy)]
+enum Routine {
+    Plain(unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut c_void)),
+    WithItem(unsafe extern "C" fn(*mut c_void, *mut c_void, *mut IO_WORKITEM)),
+}
+
 /// The routine and the context for a worker thread.
 struct Queued {
     item: usize,
     device: *mut DEVICE_OBJECT,
-    routine: unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut c_void),
+    routine: Routine,
     context: *mut c_void,
 }
 
@@ -119,8 +141,15 @@ impl Queued {
         // From here on it can be queued again, or freed.
         kernel.io().work_items.dequeue(self.item);
         let (device, routine, context) = (self.device, self.routine, self.context);
-        // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, with what it was queued with.
-        unsafe { Call::in_driver(routine, (device, context)) };
+        match routine {
+            // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, with what it was queued with.
+            Routine::Plain(routine) => unsafe { Call::in_driver(routine, (device, context)) },
+            Routine::WithItem(routine) => {
+                let item = std::ptr::with_exposed_provenance_mut(self.item);
+                // SAFETY: as above.
+                unsafe { Call::in_driver(routine, (device.cast(), context, item)) };
+            }
+        }
         call.require_returned("a work item's routine", 0);
         call.require_regions(0, "a work item's routine");
         call.require_no_mutex("a work item's routine");
@@ -182,23 +211,126 @@ extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM
     item
 }
 
+impl Call {
+    /// Ends an item, which is not queued.
+    fn end_item(&self, item: *mut IO_WORKITEM) {
+        self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+        let ended = locked(&self.kernel.io().work_items.items).remove(&item.addr());
+        match ended {
+            None => self.no_item(item),
+            Some(WorkItem {
+                is_queued: true, ..
+            }) => {
+                let what = format!("the work item {item:?} is freed while it is queued");
+                self.bad_item(QUEUED_IS_FREED, item, 0, what);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Stops the system if memory is freed that contains a work item of `IoInitializeWorkItem`.
+    pub(in crate::io) fn require_no_work_item_in(&self, memory: &Range<usize>) {
+        let left = {
+            let items = locked(&self.kernel.io().work_items.items);
+            let mut items = items.keys();
+            items.find(|item| memory.contains(item)).copied()
+        };
+        if let Some(item) = left {
+            let what = format!(
+                "memory is freed that contains the work item {item:#x}, for which IoUninitializeWorkItem was not called"
+            );
+            self.stop(
+                BugCheck(WORKER_INVALID, [0, item as u64, 0, 0]),
+                Rule::WorkItem,
+                what,
+            );
+        }
+    }
+
+    fn queue_item(
+        &self,
+        item: *mut IO_WORKITEM,
+        routine: Option<Routine>,
+        queue: i32,
+        context: *mut c_void,
+    ) {
+        self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+        let queue_type = queue.cast_unsigned().into();
+        if !QUEUES.contains(&queue) && !CUSTOM_PRIORITIES.contains(&queue) {
+            let what = format!("there is no work queue {queue}: use DelayedWorkQueue");
+            self.bad_item(NO_QUEUE, item, queue_type, what);
+        }
+        let Some(routine) = routine else {
+            let what = format!("the work item {item:?} is queued without a routine");
+            self.bad_item(NO_ROUTINE, item, queue_type, what);
+        };
+        let kernel = &self.kernel;
+        let found = locked(&kernel.io().work_items.items)
+            .get_mut(&item.addr())
+            .map(|item| (item.device, std::mem::replace(&mut item.is_queued, true)));
+        let Some((device, was_queued)) = found else {
+            self.no_item(item)
+        };
+        if was_queued {
+            let what = format!("the work item {item:?} is queued, but is already queued");
+            self.bad_item(QUEUED_IS_QUEUED, item, queue_type, what);
+        }
+        if !kernel.io().devices.io_reference(device) {
+            let what = format!("the device object {device:#x} of the work item {item:?} was freed");
+            self.bad_item(NO_OBJECT, item, device as u64, what);
+        }
+        kernel.io().work_items.began();
+        let queued = Queued {
+            item: item.expose_provenance(),
+            device: std::ptr::with_exposed_provenance_mut(device),
+            routine,
+            context,
+        };
+        Thread::new_system(kernel, "system worker thread").start(|kernel| queued.run(kernel));
+    }
+}
+
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iofreeworkitem)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoFreeWorkItem(item: *mut IO_WORKITEM) {
-    let call = Call::enter_visible("IoFreeWorkItem", item);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    let freed = locked(&call.kernel.io().work_items.items).remove(&item.addr());
-    match freed {
-        None => call.no_item(item),
-        Some(WorkItem {
-            is_queued: true, ..
-        }) => {
-            let what = format!("the work item {item:?} is freed while it is queued");
-            call.bad_item(QUEUED_IS_FREED, item, 0, what);
-        }
-        Some(_) => {}
+    Call::enter_visible("IoFreeWorkItem", item).end_item(item);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosizeofworkitem)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoSizeofWorkItem() -> u32 {
+    u32::try_from(SIZE).unwrap_or(u32::MAX)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioinitializeworkitem)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoInitializeWorkItem(object: *mut c_void, item: *mut IO_WORKITEM) {
+    let call = Call::enter_visible("IoInitializeWorkItem", item);
+    call.require_room(item.cast::<[u64; SIZE / 8]>());
+    call.require_nonpaged(item);
+    if !call.kernel.io().devices.is_drivers(object.addr()) {
+        let what = format!("{object:?} is not a device object of a driver");
+        call.bad_item(NO_OBJECT, item, object.addr() as u64, what);
     }
+    let items = &call.kernel.io().work_items;
+    let is_new = items.initialise(item.expose_provenance(), object.expose_provenance());
+    call.require(is_new, Rule::WorkItem, || {
+        let what = format!("the work item {item:?} is initialised again");
+        (
+            BugCheck(WORKER_INVALID, [0, item.addr() as u64, 0, 0]),
+            what,
+        )
+    });
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iouninitializeworkitem)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoUninitializeWorkItem(item: *mut IO_WORKITEM) {
+    Call::enter_visible("IoUninitializeWorkItem", item).end_item(item);
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioqueueworkitem)
@@ -211,36 +343,18 @@ extern "C" fn IoQueueWorkItem(
     context: *mut c_void,
 ) {
     let call = Call::enter_visible("IoQueueWorkItem", item);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    if !QUEUES.contains(&queue) && !CUSTOM_PRIORITIES.contains(&queue) {
-        let what = format!("there is no work queue {queue}: use DelayedWorkQueue");
-        call.bad_item(NO_QUEUE, item, queue.cast_unsigned().into(), what);
-    }
-    let Some(routine) = routine else {
-        let what = format!("the work item {item:?} is queued without a routine");
-        call.bad_item(NO_ROUTINE, item, queue.cast_unsigned().into(), what);
-    };
-    let kernel = &call.kernel;
-    let found = locked(&kernel.io().work_items.items)
-        .get_mut(&item.addr())
-        .map(|item| (item.device, std::mem::replace(&mut item.is_queued, true)));
-    let Some((device, was_queued)) = found else {
-        call.no_item(item)
-    };
-    if was_queued {
-        let what = format!("the work item {item:?} is queued, but is already queued");
-        call.bad_item(QUEUED_IS_QUEUED, item, queue.cast_unsigned().into(), what);
-    }
-    if !kernel.io().devices.io_reference(device) {
-        let what = format!("the device object {device:#x} of the work item {item:?} was freed");
-        call.bad_item(NO_OBJECT, item, device as u64, what);
-    }
-    kernel.io().work_items.began();
-    let queued = Queued {
-        item: item.addr(),
-        device: std::ptr::with_exposed_provenance_mut(device),
-        routine,
-        context,
-    };
-    Thread::new_system(kernel, "system worker thread").start(|kernel| queued.run(kernel));
+    call.queue_item(item, routine.map(Routine::Plain), queue, context);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioqueueworkitemex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoQueueWorkItemEx(
+    item: *mut IO_WORKITEM,
+    routine: PIO_WORKITEM_ROUTINE_EX,
+    queue: i32,
+    context: *mut c_void,
+) {
+    let call = Call::enter_visible("IoQueueWorkItemEx", item);
+    call.queue_item(item, routine.map(Routine::WithItem), queue, context);
 }

@@ -23,8 +23,8 @@ impl Call {
     pub(crate) fn require_no_apcs(&self, rule: Rule, object: usize) {
         let can_be_suspended = self.serving.get().is_some_and(|serving| serving.is_of_file);
         let depth = self.critical_regions.load(Ordering::Relaxed);
-        let is_guarded = self.irql() >= APC_LEVEL || depth != 0 || !can_be_suspended;
-        self.require(is_guarded, rule, || {
+        let is_disabled = self.irql() >= APC_LEVEL || depth != 0 || self.is_guarded();
+        self.require(is_disabled || !can_be_suspended, rule, || {
             let what = format!(
                 "the thread has not called KeEnterCriticalRegion, so that it can be suspended while it owns {object:#x}, for which \
                  other threads wait"
@@ -33,8 +33,10 @@ impl Call {
         });
     }
 
-    /// Stops the system if a driver's routine has returned in another number of critical regions than it was called in.
+    /// Stops the system if a driver's routine has returned in another number of critical regions than it was called in, or in a guarded
+    /// region.
     pub(crate) fn require_regions(&self, before: u32, routine: &str) {
+        self.require_no_guarded_region(routine);
         let depth = self.critical_regions.load(Ordering::Relaxed);
         self.require(depth == before, Rule::CriticalRegions, || {
             let what = format!(

@@ -1,7 +1,7 @@
 //! The driver's messages to the kernel debugger.
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-dbgprint)
 
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 
 use crate::{
     format::Line,
@@ -17,11 +17,9 @@ impl Call {
     /// Prints arguments by a format. The routine can read more arguments than its caller has passed, which are then other values on
     /// the caller's stack.
     fn debug_print(&self, format: *const c_char, arguments: [u64; 8]) -> u32 {
-        // SAFETY: the caller gives a format that ends with a zero byte.
-        let format = unsafe { CStr::from_ptr(format) };
         let mut line = Line::default();
-        // SAFETY: the arguments are those of the format.
-        unsafe { line.format(format.to_bytes(), &arguments) };
+        // SAFETY: the arguments are those of the format, which ends with a zero byte.
+        unsafe { line.format(format, &arguments) };
         let irql = self.irql();
         self.require(!line.is_wide || irql == 0, Rule::Irql, || {
             let what = format!(

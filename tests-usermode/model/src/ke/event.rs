@@ -86,7 +86,7 @@ impl Call {
     pub(crate) fn wait_for_object(&self, object: &Dispatcher) {
         self.require_wait(object, APC_LEVEL);
         let address = (&raw const *object).addr();
-        if self.irql() == APC_LEVEL {
+        if self.irql() == APC_LEVEL || self.is_guarded() {
             (self.kernel.upcalls.waits_at_apc_level)(self, address);
         }
         self.wait_for(Wait::Object(address), || object.take(self));

@@ -33,12 +33,15 @@ impl HoldTimes {
     /// Records that the calling thread releases a lock.
     #[inline]
     pub(crate) fn note(&self, held: &Held) {
-        if let (Some(since), Some(now)) = (held.since, self.now()) {
-            self.note_times(held, since, now);
+        if held.since.is_some() {
+            self.note_times(held);
         }
     }
 
-    fn note_times(&self, held: &Held, since: Duration, now: Duration) {
+    fn note_times(&self, held: &Held) {
+        let (Some(since), Some(now)) = (held.since, self.now()) else {
+            return;
+        };
         let mut longest = locked(&self.longest);
         let (time, place) = longest.entry(held.lock).or_default();
         *time = (*time).max(now.saturating_sub(since));

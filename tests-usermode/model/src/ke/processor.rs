@@ -19,6 +19,31 @@ extern "C" fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32 {
     processor
 }
 
+/// All processors are active, and in group 0.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kequeryactiveprocessorcountex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeQueryActiveProcessorCountEx(_group: u16) -> u32 {
+    Call::enter_noted("KeQueryActiveProcessorCountEx")
+        .kernel
+        .config
+        .processors
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kequeryactiveprocessorcount)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeQueryActiveProcessorCount(active: *mut usize) -> u32 {
+    let call = Call::enter_noted("KeQueryActiveProcessorCount");
+    let count = call.kernel.config.processors;
+    if !active.is_null() {
+        call.require_room(active);
+        // SAFETY: the caller passes NULL or room for a KAFFINITY.
+        unsafe { active.write(usize::MAX >> (64 - count.clamp(1, 64))) };
+    }
+    count
+}
+
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeQueryMaximumProcessorCountEx(_group: u16) -> u32 {

@@ -40,6 +40,7 @@ impl Call {
     }
 
     /// Stops the system if a lock is acquired under a lock that comes after it in the order.
+    #[inline]
     pub(crate) fn check_order(&self, lock: usize) {
         if !self.held.is_empty() {
             let held: Vec<usize> = self.held.all().iter().map(|held| held.lock).collect();
@@ -97,7 +98,8 @@ impl Call {
             .config
             .locations
             .then(|| callers(1).pop())
-            .flatten();
+            .flatten()
+            .map(String::into_boxed_str);
         let held = Held {
             lock,
             kind,
@@ -111,27 +113,10 @@ impl Call {
 
     /// Acquires a lock if it is free. If the thread already holds it, an acquisition is a deadlock, and an attempt fails.
     fn try_take(&self, word: &AtomicU64, kind: Kind, waits: bool) -> bool {
-        let lock = (&raw const *word).addr();
         let mut now = word.load(Ordering::Relaxed);
         loop {
-            let is_zero = now == 0 && self.kernel.ke().has_inline_locks.load(Ordering::Relaxed);
-            if now & INITIALISED != FREE && !is_zero {
-                let bug_check = BugCheck::verifier(0x1002, [lock as u64, 0, 0]);
-                let what = format!("the spin lock {lock:#x} was not initialised");
-                self.stop(bug_check, Rule::LockInitialisation, what);
-            }
-            let used = now & KIND;
-            if used != 0 && used != kind.bits() {
-                self.mixed(lock, kind, used);
-            }
-            let owner = now & OWNER;
-            if waits && owner == u64::from(self.number) {
-                let bug_check = BugCheck::verifier(0x1000, [lock as u64, 0, 0]);
-                let what =
-                    "the thread acquires a spin lock that it already holds, which is a deadlock";
-                self.stop(bug_check, kind.rules().0, what);
-            }
-            if owner != 0 {
+            let is_free = now == FREE || now == FREE | kind.bits();
+            if !is_free && !self.verify_free((&raw const *word).addr(), now, kind, waits) {
                 return false;
             }
             let taken = FREE | kind.bits() | u64::from(self.number);
@@ -141,6 +126,29 @@ impl Call {
                 Err(other) => now = other,
             }
         }
+    }
+
+    /// Stops the system if a thread may not acquire a lock, whose word is given. Returns whether no thread holds it.
+    #[cold]
+    #[inline(never)]
+    fn verify_free(&self, lock: usize, word: u64, kind: Kind, waits: bool) -> bool {
+        let is_zero = word == 0 && self.kernel.ke().has_inline_locks.load(Ordering::Relaxed);
+        if word & INITIALISED != FREE && !is_zero {
+            let bug_check = BugCheck::verifier(0x1002, [lock as u64, 0, 0]);
+            let what = format!("the spin lock {lock:#x} was not initialised");
+            self.stop(bug_check, Rule::LockInitialisation, what);
+        }
+        let used = word & KIND;
+        if used != 0 && used != kind.bits() {
+            self.mixed(lock, kind, used);
+        }
+        let owner = word & OWNER;
+        if waits && owner == u64::from(self.number) {
+            let bug_check = BugCheck::verifier(0x1000, [lock as u64, 0, 0]);
+            let what = "the thread acquires a spin lock that it already holds, which is a deadlock";
+            self.stop(bug_check, kind.rules().0, what);
+        }
+        owner == 0
     }
 
     fn mixed(&self, lock: usize, kind: Kind, used: u64) -> ! {
@@ -159,6 +167,31 @@ impl Call {
     pub(crate) fn release(&self, word: &AtomicU64, kind: Kind) -> Held {
         let lock = (&raw const *word).addr();
         let now = word.load(Ordering::Relaxed);
+        if now != FREE | kind.bits() | u64::from(self.number) {
+            self.verify_owner(lock, now, kind);
+        }
+        let held = self.held.pop_if(|last| last.lock == lock);
+        let held = held.unwrap_or_else(|| {
+            self.require_no_inner_lock(lock, kind);
+            Held {
+                lock,
+                kind,
+                old_irql: None,
+                may_stay: false,
+                place: None,
+                since: None,
+            }
+        });
+        self.kernel.ke().hold_times.note(&held);
+        word.store(now & !OWNER, Ordering::Release);
+        self.kernel.sleepers.wake(Wait::SpinLock(lock));
+        held
+    }
+
+    /// Stops the system if a thread may not release a lock, whose word is given.
+    #[cold]
+    #[inline(never)]
+    fn verify_owner(&self, lock: usize, now: u64, kind: Kind) {
         let owner = now & OWNER;
         let (_, rule) = kind.rules();
         if now & INITIALISED != FREE || owner == 0 {
@@ -190,30 +223,17 @@ impl Call {
                 "the spin lock is released by another kind of routine than it was acquired by";
             self.stop(bug_check, rule, what);
         }
-        let held = self.held.pop_if(|last| last.lock == lock);
+    }
+
+    /// Stops the system if the thread holds a lock that it has to release before this one.
+    #[cold]
+    fn require_no_inner_lock(&self, lock: usize, kind: Kind) {
         let describe = |last: &Held| (last.lock, last.to_string());
-        let other = held.is_none().then(|| self.held.innermost(describe));
-        let Some((last, described)) = other.flatten() else {
-            if let Some(held) = &held {
-                self.kernel.ke().hold_times.note(held);
-            }
-            word.store(now & !OWNER, Ordering::Release);
-            self.kernel.sleepers.wake(Wait::SpinLock(lock));
-            return held.unwrap_or(Held {
-                lock,
-                kind,
-                old_irql: None,
-                may_stay: false,
-                place: None,
-                since: None,
-            });
-        };
-        let bug_check = BugCheck::verifier(0x1003, [lock as u64, last as u64, 0]);
-        self.stop(
-            bug_check,
-            rule,
-            format!("the thread has to release {described} first"),
-        )
+        if let Some((last, described)) = self.held.innermost(describe) {
+            let bug_check = BugCheck::verifier(0x1003, [lock as u64, last as u64, 0]);
+            let what = format!("the thread has to release {described} first");
+            self.stop(bug_check, kind.rules().1, what);
+        }
     }
 
     /// Stops the system if a lock's release restores an IRQL other than that of its acquisition.

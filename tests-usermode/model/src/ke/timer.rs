@@ -124,6 +124,23 @@ extern "C" fn KeSetTimerEx(timer: *mut KTIMER, due: i64, period: i32, dpc: *mut 
     u8::from(call.set_periodic_timer(object, due, period, dpc))
 }
 
+/// A timer that may expire later expires at its time, as it may.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetcoalescabletimer)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeSetCoalescableTimer(
+    timer: *mut KTIMER,
+    due: i64,
+    period: u32,
+    _tolerable_delay: u32,
+    dpc: *mut KDPC,
+) -> u8 {
+    let call = Call::enter_visible("KeSetCoalescableTimer", timer);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let object = call.timer(timer);
+    u8::from(call.set_periodic_timer(object, due, period, dpc))
+}
+
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeCancelTimer(timer: *mut KTIMER) -> u8 {

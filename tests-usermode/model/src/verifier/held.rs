@@ -55,7 +55,7 @@ pub(crate) struct Held {
     /// routine.
     pub(crate) may_stay: bool,
     /// The source line that acquired it, if the kernel records it.
-    pub(crate) place: Option<String>,
+    pub(crate) place: Option<Box<str>>,
     /// The time of the acquisition, if hold times are measured.
     pub(crate) since: Option<Duration>,
 }
@@ -103,8 +103,14 @@ impl HeldLocks {
     #[inline]
     pub(crate) fn innermost<R>(&self, read: impl FnOnce(&Held) -> R) -> Option<R> {
         if self.is_empty() {
-            return None;
+            None
+        } else {
+            self.read_innermost(read)
         }
+    }
+
+    #[cold]
+    fn read_innermost<R>(&self, read: impl FnOnce(&Held) -> R) -> Option<R> {
         self.all().last().map(read)
     }
 

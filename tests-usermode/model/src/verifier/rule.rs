@@ -205,6 +205,12 @@ rules! {
     IoBuildDeviceControlNoFree = "IoBuildDeviceControlNoFree",
     /// A driver waits for a request that it has sent if the I/O manager reports the result by an event and a status block.
     IoBuildDeviceControlWait = "IoBuildDeviceControlWait",
+    /// A guarded region is left as often as it was entered.
+    GuardedRegions = "GuardedRegions",
+    /// A device object is deregistered from WMI before it is deleted.
+    WmiRegistration = "registration with WMI",
+    /// A provider of events is unregistered once, before its driver is unloaded.
+    EventProvider = "provider of events",
     /// A query of the registry does not expand environment variables.
     RegistryQuery = "query of the registry",
     /// An IRP with a routine of `IoSetCompletionRoutineEx` is sent to the lower driver.

@@ -1,4 +1,14 @@
-//! The macro with which the tests' drivers call the kernel.
+//! The macro and the functions with which the tests' drivers call the kernel, and the check of what a driver breaks.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::{ffi::c_void, ptr::null_mut};
+
+use nt::{
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, HANDLE, IO_WORKITEM, IRP, NTSTATUS, STATUS_SUCCESS,
+    UNICODE_STRING,
+};
+use ntmodel::{Rule, Violation};
 
 /// Calls a routine of `nt`. In a report, the caller is the line that contains the macro.
 #[collapse_debuginfo(yes)]
@@ -8,4 +18,144 @@ macro_rules! nt {
         // obligations of the caller, and stops at the first that a test breaks.
         unsafe { nt::$($routine)::+($($argument),*) }
     };
+}
+
+/// Lends a string to a routine.
+pub fn with_string<R>(text: &str, routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {
+    let mut units: Vec<u16> = text.encode_utf16().collect();
+    let length = u16::try_from(2 * units.len()).expect("the string is short");
+    let mut string = UNICODE_STRING {
+        Length: length,
+        MaximumLength: length,
+        Buffer: units.as_mut_ptr(),
+    };
+    routine(&raw mut string)
+}
+
+/// Creates a device object without a name.
+pub fn create_device(driver: *mut DRIVER_OBJECT, extension: u32) -> *mut DEVICE_OBJECT {
+    let (none, kind, mut device) = (null_mut(), nt::FILE_DEVICE_UNKNOWN, null_mut());
+    let status = nt!(IoCreateDevice(
+        driver,
+        extension,
+        none,
+        kind,
+        0,
+        0,
+        &raw mut device
+    ));
+    assert_eq!(status, STATUS_SUCCESS);
+    device
+}
+
+/// Creates a device object with a name.
+pub fn create_named_device(
+    driver: *mut DRIVER_OBJECT,
+    extension: u32,
+    name: &str,
+    flags: u32,
+    exclusive: u8,
+) -> Result<*mut DEVICE_OBJECT, NTSTATUS> {
+    let (kind, mut device) = (nt::FILE_DEVICE_UNKNOWN, null_mut());
+    let status = with_string(name, |name| {
+        nt!(IoCreateDevice(
+            driver,
+            extension,
+            name,
+            kind,
+            flags,
+            exclusive,
+            &raw mut device
+        ))
+    });
+    if status < 0 { Err(status) } else { Ok(device) }
+}
+
+/// Opens a device object by its name, with an access to its file object.
+pub fn open_device(
+    name: &str,
+    access: u32,
+) -> Result<(*mut FILE_OBJECT, *mut DEVICE_OBJECT), NTSTATUS> {
+    let (mut file, mut device) = (null_mut(), null_mut());
+    let status = with_string(name, |name| {
+        nt!(IoGetDeviceObjectPointer(
+            name,
+            access,
+            &raw mut file,
+            &raw mut device
+        ))
+    });
+    if status < 0 {
+        Err(status)
+    } else {
+        Ok((file, device))
+    }
+}
+
+/// Waits for an object without a timeout.
+pub fn wait<T>(object: *mut T) -> NTSTATUS {
+    nt!(KeWaitForSingleObject(object.cast(), 0, 0, 0, null_mut()))
+}
+
+/// Starts a thread of the driver; returns its handle.
+pub fn start_thread(
+    routine: unsafe extern "C" fn(*mut c_void),
+    context: *const impl Sized,
+) -> HANDLE {
+    let (mut handle, attributes, context) = (null_mut(), null_mut(), context.cast_mut().cast());
+    let (process, client, access) = (null_mut(), null_mut(), nt::THREAD_ALL_ACCESS);
+    let routine = Some(routine);
+    let status = nt!(PsCreateSystemThread(
+        &raw mut handle,
+        access,
+        attributes,
+        process,
+        client,
+        routine,
+        context
+    ));
+    assert_eq!(status, STATUS_SUCCESS);
+    handle
+}
+
+/// Waits for the end of a thread, and closes its handle.
+pub fn join_thread(handle: HANDLE) {
+    assert_eq!(
+        nt!(ZwWaitForSingleObject(handle, 0, null_mut())),
+        STATUS_SUCCESS
+    );
+    assert_eq!(nt!(ZwClose(handle)), STATUS_SUCCESS);
+}
+
+/// Queues a work item.
+pub fn queue_work(
+    item: *mut IO_WORKITEM,
+    routine: unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut c_void),
+    context: *mut c_void,
+) {
+    let queue = nt::DelayedWorkQueue;
+    nt!(IoQueueWorkItem(item, Some(routine), queue, context));
+}
+
+/// Sets a completion routine, which is called whatever the status is.
+pub fn on_completion(
+    irp: *mut IRP,
+    routine: unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP, *mut c_void) -> NTSTATUS,
+    context: *mut c_void,
+) {
+    let routine = Some(routine);
+    nt!(irp::IoSetCompletionRoutine(
+        irp, routine, context, true, true, true
+    ));
+}
+
+/// Checks the rule that a driver has broken, the code of the bug check, and its first parameters.
+#[track_caller]
+pub fn broke(violation: &Violation, rule: Rule, code: u32, parameters: &[u64]) {
+    let seen = (violation.rule, violation.code);
+    assert_eq!(seen, (rule, code), "\n{violation}");
+    assert!(
+        violation.parameters.starts_with(parameters),
+        "\n{violation}"
+    );
 }

@@ -3,16 +3,14 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
-    ptr::{NonNull, null_mut},
+    ptr::NonNull,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, KEVENT, NTSTATUS, STATUS_CANCELLED, STATUS_SUCCESS,
-    UNICODE_STRING,
-};
+use crate::call::create_device;
+use nt::{DEVICE_OBJECT, DRIVER_OBJECT, KEVENT, NTSTATUS, STATUS_CANCELLED, UNICODE_STRING};
 use ntmodel::{
     Clock, Config, Driver, DriverEntry, Kernel, OnViolation, Rule, Violation,
     explore::{Scenario, Search, explore},
@@ -33,17 +31,7 @@ unsafe extern "C" fn entry<B: Body>(
     _: *mut UNICODE_STRING,
 ) -> NTSTATUS {
     const { assert!(size_of::<B>() == 0, "the body captures a value") };
-    let mut device = null_mut();
-    let status = nt!(IoCreateDevice(
-        driver,
-        64,
-        null_mut(),
-        0x22,
-        0,
-        0,
-        &raw mut device
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
+    let device = create_device(driver, 64);
     // SAFETY: `scenario` had a value of the type, which has no bytes and can be copied.
     let body = unsafe { NonNull::<B>::dangling().read() };
     body(device);

@@ -14,13 +14,14 @@ use std::{
     sync::Arc,
 };
 
+use call::{broke, on_completion, queue_work, wait};
 use nt::{
     DEVICE_OBJECT, IO_STATUS_BLOCK, IO_WORKITEM, IRP, KEVENT, NTSTATUS, STATUS_INVALID_PARAMETER,
     STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, irp as io,
 };
 use ntmodel::{Config, Faults, Kernel, Rule, Violation};
 use steps::{FIRST, Stage, Steps, complete, end_of, found_in_some_order, holds, mark, one_request};
-use waits::{BLOCK, event, initialise, wait};
+use waits::{BLOCK, event, initialise};
 
 /// The requests that the driver sends to its own device: one is completed immediately, the others by a worker thread.
 const NOW: u32 = 0x22_2010;
@@ -80,12 +81,7 @@ fn serve(device: *mut DEVICE_OBJECT, data: &Data, irp: *mut IRP, code: u32) -> N
     mark(irp);
     data.device.set(device);
     let routine = if code == LATER { answers } else { fails };
-    nt!(IoQueueWorkItem(
-        data.item.get(),
-        Some(routine),
-        1,
-        irp.cast()
-    ));
+    queue_work(data.item.get(), routine, irp.cast());
     STATUS_PENDING
 }
 
@@ -141,12 +137,6 @@ fn send(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     nt!(IofCallDriver(device, irp))
 }
 
-fn set_routine(irp: *mut IRP, routine: nt::PIO_COMPLETION_ROUTINE, context: *mut c_void) {
-    nt!(irp::IoSetCompletionRoutine(
-        irp, routine, context, true, true, true
-    ));
-}
-
 /// Sends a request for each request that it receives. The completion routine completes the received one.
 struct Asks<const MISTAKE: u8, const CODE: u32>;
 
@@ -186,7 +176,7 @@ impl<const MISTAKE: u8, const CODE: u32> Sends for Asks<MISTAKE, CODE> {
         }
         fill_in(own, CODE);
         if MISTAKE != NO_ROUTINE {
-            set_routine(own, Some(came_back::<MISTAKE>), irp.cast());
+            on_completion(own, came_back::<MISTAKE>, irp.cast());
         }
         match MISTAKE {
             COMPLETES_OWN => return complete(own, STATUS_SUCCESS),
@@ -213,8 +203,7 @@ fn a_driver_that_frees_its_irp_in_its_completion_routine_breaks_no_rule() {
 #[track_caller]
 fn stops(scenario: fn(&Arc<Kernel>), rule: Rule, code: u32, first: u64, text: &str) {
     let violation: Violation = found_in_some_order(scenario);
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(seen, (rule, code, first), "\n{violation}");
+    broke(&violation, rule, code, &[first]);
     assert!(violation.what.contains(text), "{text:?}:\n{violation}");
 }
 
@@ -303,7 +292,7 @@ fn send_again(irp: *mut IRP, rounds: *mut Rounds) {
     nt!(IoReuseIrp(irp, STATUS_INVALID_PARAMETER));
     assert_eq!(nt!(irp::status(irp)), STATUS_INVALID_PARAMETER);
     fill_in(irp, LATER);
-    set_routine(irp, Some(again), rounds.cast());
+    on_completion(irp, again, rounds.cast());
     send(device, irp);
 }
 
@@ -417,7 +406,7 @@ impl<const KEEPS_BUFFER: bool> Steps for Transfers<KEEPS_BUFFER> {
             &raw mut offset,
             null_mut()
         ));
-        set_routine(own, Some(written::<KEEPS_BUFFER>), event.cast());
+        on_completion(own, written::<KEEPS_BUFFER>, event.cast());
         send(device, own);
         wait(event);
         complete(irp, STATUS_SUCCESS)
@@ -448,7 +437,7 @@ impl<const WAITS: bool> Sends for OwnMemory<WAITS> {
         let own = nt!(ExAllocatePool2(0x40, size.into(), 1)).cast::<IRP>();
         nt!(IoInitializeIrp(own, size, stack_size(device)));
         fill_in(own, LATER);
-        set_routine(own, Some(sets), event.cast());
+        on_completion(own, sets, event.cast());
         send(device, own);
         if WAITS {
             wait(event);

@@ -6,7 +6,9 @@ use nt::{DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS, STATUS_PENDING, 
 use ntmodel::Rule;
 
 use crate::{
-    FAILS_LATER, LATER, NOTHING, NOW, Sends, free, send, set_routine, sets,
+    FAILS_LATER, LATER, NOTHING, NOW, Sends,
+    call::{broke, on_completion, wait},
+    free, send, sets,
     steps::{complete, found_in_some_order, holds, one_request},
     stops,
 };
@@ -35,10 +37,6 @@ pub const BLOCK: IO_STATUS_BLOCK = IO_STATUS_BLOCK {
     Reserved: 0,
     Information: 0,
 };
-
-pub fn wait(event: *mut KEVENT) {
-    nt!(KeWaitForSingleObject(event.cast(), 0, 0, 0, null_mut()));
-}
 
 pub fn initialise(event: *mut KEVENT) {
     nt!(KeInitializeEvent(event, 0, 0));
@@ -100,12 +98,7 @@ fn the_io_manager_frees_a_request_that_is_waited_for() {
 #[test]
 fn a_request_with_a_status_block_on_the_stack_is_waited_for() {
     let violation = found_in_some_order(one_request::<Waits<DOES_NOT_WAIT, LATER>>);
-    let seen = (violation.rule, violation.code, violation.parameters[0]);
-    assert_eq!(
-        seen,
-        (Rule::IoBuildDeviceControlWait, 0xc9, 0xc),
-        "\n{violation}"
-    );
+    broke(&violation, Rule::IoBuildDeviceControlWait, 0xc9, &[0xc]);
 }
 
 #[test]
@@ -153,7 +146,7 @@ impl Sends for Completes {
             ended,
             block
         ));
-        set_routine(own, Some(sets), back.cast());
+        on_completion(own, sets, back.cast());
         assert_eq!(send(device, own), STATUS_PENDING);
         wait(back);
         nt!(IofCompleteRequest(own, 0));

@@ -140,10 +140,6 @@ impl<const M: u8> Steps for Direct<M> {
 
     const FLAGS: u32 = nt::DO_DIRECT_IO;
 
-    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
-        complete(irp, STATUS_SUCCESS)
-    }
-
     fn other(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP) -> NTSTATUS {
         if nt!(irp::major_function(irp)) == nt::IRP_MJ_READ {
             let length = nt!(irp::transfer(irp)).length;

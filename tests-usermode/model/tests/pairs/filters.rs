@@ -17,9 +17,10 @@ use nt::{
 use ntmodel::Kernel;
 
 use crate::{
+    call::on_completion,
+    call::wait,
     frame::{
-        Lock, allocate, free, get, initialise_event, put, set_event, wait, wait_for,
-        with_fast_mutex,
+        Lock, allocate, free, get, initialise_event, put, set_event, wait_for, with_fast_mutex,
     },
     steps::{Stage, Steps, cancel, complete, end_of, entry, lower, mark, skip},
 };
@@ -247,14 +248,7 @@ impl<const M: u8> Steps for Filter<M> {
             }
             SKIPS_WITH_ROUTINE => {
                 nt!(irp::IoSkipCurrentIrpStackLocation(irp));
-                nt!(irp::IoSetCompletionRoutine(
-                    irp,
-                    Some(completed::<M>),
-                    null_mut(),
-                    true,
-                    true,
-                    true
-                ));
+                on_completion(irp, completed::<M>, null_mut());
                 call(lower, irp)
             }
             SETS_NO_LOCATION => call(lower, irp),

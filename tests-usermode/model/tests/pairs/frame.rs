@@ -1,8 +1,8 @@
 //! The common part of the drivers.
 
-use std::{cell::UnsafeCell, ffi::c_void, ptr::null_mut};
+use std::cell::UnsafeCell;
 
-use nt::{FAST_MUTEX, KEVENT, KSPIN_LOCK, NTSTATUS, POOL_FLAG_NON_PAGED, STATUS_SUCCESS};
+use nt::{FAST_MUTEX, KEVENT, KSPIN_LOCK, NTSTATUS, POOL_FLAG_NON_PAGED};
 
 /// The tag of the drivers' pool blocks.
 pub const TAG: u32 = u32::from_le_bytes(*b"riaP");
@@ -81,11 +81,6 @@ pub fn set_event(event: *mut KEVENT) {
     nt!(KeSetEvent(event, 0, 0));
 }
 
-/// Waits for an object without a timeout.
-pub fn wait<T>(object: *mut T) {
-    nt!(KeWaitForSingleObject(object.cast(), 0, 0, 0, null_mut()));
-}
-
 /// Waits for an object for a time in units of 100 ns.
 pub fn wait_for<T>(object: *mut T, time: i64) -> NTSTATUS {
     let mut due = -time;
@@ -97,29 +92,4 @@ pub fn with_fast_mutex<T>(mutex: *mut FAST_MUTEX, code: impl FnOnce() -> T) -> T
     let value = code();
     nt!(ExReleaseFastMutex(mutex));
     value
-}
-
-/// Starts a thread of the driver; returns its handle.
-pub fn start_thread(
-    routine: unsafe extern "C" fn(*mut c_void),
-    context: *const impl Sized,
-) -> *mut c_void {
-    let (mut handle, none, all) = (null_mut(), null_mut(), 0x1f_ffff);
-    let status = nt!(PsCreateSystemThread(
-        &raw mut handle,
-        all,
-        null_mut(),
-        none,
-        none,
-        Some(routine),
-        context.cast_mut().cast()
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
-    handle
-}
-
-/// Waits for the end of a thread, and closes its handle.
-pub fn join_thread(handle: *mut c_void) {
-    nt!(ZwWaitForSingleObject(handle, 0, null_mut()));
-    nt!(ZwClose(handle));
 }

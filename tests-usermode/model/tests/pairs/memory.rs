@@ -16,14 +16,16 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DelayedWorkQueue, IO_WORKITEM, IRP, KDPC, KEVENT, NTSTATUS, POOL_FLAG_PAGED,
+    DEVICE_OBJECT, IO_WORKITEM, IRP, KDPC, KEVENT, NTSTATUS, POOL_FLAG_PAGED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_MORE_PROCESSING_REQUIRED,
     STATUS_PENDING, STATUS_SUCCESS,
 };
 use ntmodel::{Config, Kernel};
 
 use crate::{
-    frame::{CORRECT, Lock, TAG, allocate, free, get, initialise_event, put, set_event, wait},
+    call::wait,
+    call::{on_completion, queue_work},
+    frame::{CORRECT, Lock, TAG, allocate, free, get, initialise_event, put, set_event},
     steps::{FIRST, Stage, Steps, complete, end_of, entry, lower, mark, one_request as one},
 };
 
@@ -84,13 +86,7 @@ fn work<const M: u8>(irp: *mut IRP, copy: &Copy, input: *mut c_void) -> NTSTATUS
     copy.irp.set(irp);
     mark(irp);
     let context = from_ref(copy).cast_mut().cast();
-    let routine = Some(in_worker::<M> as unsafe extern "C" fn(_, _));
-    nt!(IoQueueWorkItem(
-        copy.item.get(),
-        routine,
-        DelayedWorkQueue,
-        context
-    ));
+    queue_work(copy.item.get(), in_worker::<M>, context);
     STATUS_PENDING
 }
 
@@ -340,14 +336,7 @@ fn send<const M: u8>(own: &Sending, irp: *mut IRP) {
     // SAFETY: the IRP has a stack location for the lower driver.
     unsafe { (*stack).MajorFunction = 0x0f };
     let context = from_ref(own).cast_mut().cast();
-    nt!(irp::IoSetCompletionRoutine(
-        irp,
-        Some(sent::<M>),
-        context,
-        true,
-        true,
-        true
-    ));
+    on_completion(irp, sent::<M>, context);
     nt!(IofCallDriver(own.lower.get(), irp));
 }
 
@@ -410,10 +399,6 @@ struct Completes;
 
 impl Steps for Completes {
     type Own = u64;
-
-    fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
-        complete(irp, STATUS_SUCCESS)
-    }
 }
 
 fn recursion<const M: u8>(kernel: &Arc<Kernel>) {

@@ -14,7 +14,8 @@ use nt::{
 use ntmodel::{Device, Kernel};
 
 use crate::{
-    frame::{CORRECT, Lock, join_thread, start_thread},
+    call::{join_thread, start_thread},
+    frame::{CORRECT, Lock},
     steps::{FIRST, Stage, Steps, complete, end_of, entry, lower, mark, skip},
 };
 

@@ -19,14 +19,15 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DelayedWorkQueue, IO_WORKITEM, IRP, KDPC, KTIMER, MDL, NTSTATUS,
-    STATUS_DEVICE_BUSY, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS,
+    DEVICE_OBJECT, IO_WORKITEM, IRP, KDPC, KTIMER, MDL, NTSTATUS, STATUS_DEVICE_BUSY,
+    STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS,
     interlocked::{InterlockedDecrement, InterlockedExchange, InterlockedIncrement},
     irp::IoControl,
 };
 use ntmodel::Kernel;
 
 use crate::{
+    call::{on_completion, queue_work},
     frame::{CORRECT, get, put},
     steps::{Stage, Steps, complete, end_of, entry, lower, mark},
 };
@@ -137,14 +138,7 @@ fn part<const M: u8>(
     nt!(set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters));
     if matches!(M, KEEPS_ASSOCIATED | HAS_ROUTINE) {
         InterlockedIncrement(&own.left);
-        nt!(irp::IoSetCompletionRoutine(
-            part,
-            Some(part_ended::<M>),
-            from_ref(own).cast_mut().cast(),
-            true,
-            true,
-            true
-        ));
+        on_completion(part, part_ended::<M>, from_ref(own).cast_mut().cast());
     }
     part
 }
@@ -291,12 +285,7 @@ fn copy_halves<const M: u8>(irp: *mut IRP, own: &Worker) -> NTSTATUS {
             mark(irp);
             let context = from_ref(own).cast_mut().cast();
             let item = own.item.get();
-            nt!(IoQueueWorkItem(
-                item,
-                Some(probes),
-                DelayedWorkQueue,
-                context
-            ));
+            queue_work(item, probes, context);
             return STATUS_PENDING;
         }
         _ => nt!(ProbeForRead(input, length, 8)),

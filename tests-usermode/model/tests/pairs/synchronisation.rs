@@ -14,9 +14,9 @@ use nt::{
 };
 
 use crate::{
+    call::{join_thread, start_thread, wait},
     frame::{
-        CORRECT, Lock, allocate, free, initialise_event, join_thread, set_event, start_thread,
-        wait, wait_for, with_fast_mutex,
+        CORRECT, Lock, allocate, free, initialise_event, set_event, wait_for, with_fast_mutex,
     },
     steps::{FIRST, Steps, complete, one_request as one, two_requests as two},
 };

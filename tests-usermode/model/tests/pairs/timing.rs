@@ -8,15 +8,14 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DelayedWorkQueue, IO_WORKITEM, IRP, KDPC, KEVENT, KTIMER, NTSTATUS,
-    STATUS_PENDING, STATUS_SUCCESS,
+    DEVICE_OBJECT, IO_WORKITEM, IRP, KDPC, KEVENT, KTIMER, NTSTATUS, STATUS_PENDING,
+    STATUS_SUCCESS,
     interlocked::{InterlockedCompareExchange, InterlockedExchange, InterlockedIncrement},
 };
 
 use crate::{
-    frame::{
-        CORRECT, Lock, allocate, free, initialise_event, join_thread, set_event, start_thread, wait,
-    },
+    call::{join_thread, queue_work, start_thread, wait},
+    frame::{CORRECT, Lock, allocate, free, initialise_event, set_event},
     steps::{Steps, complete, mark, one_request as one, own, two_requests as two},
 };
 
@@ -241,13 +240,7 @@ impl<const M: u8> Steps for Serves<M> {
             WORK_ITEM | CLEARS_FLAG_LATE => {
                 if InterlockedExchange(&own.queued, 1) == 0 {
                     let item = nt!(IoAllocateWorkItem(device));
-                    let routine = Some(serves_in_item::<M> as unsafe extern "C" fn(_, _));
-                    nt!(IoQueueWorkItem(
-                        item,
-                        routine,
-                        DelayedWorkQueue,
-                        item.cast()
-                    ));
+                    queue_work(item, serves_in_item::<M>, item.cast());
                 }
             }
             THREAD | CLEARS_EVENT_LATE => set_event(own.event.get()),

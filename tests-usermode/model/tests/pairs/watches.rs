@@ -33,6 +33,7 @@ use nt::{
 use ntmodel::{Kernel, PowerState};
 
 use crate::{
+    call::on_completion,
     frame::{CORRECT, Lock, acquire_cancel, release_cancel},
     steps::{
         FIRST, SECOND, Stage, Steps, cancel, complete, end_of, entry, lower, mark, one_request,
@@ -277,10 +278,7 @@ impl<const M: u8> Steps for Watches<M> {
         let next = nt!(IoGetNextIrpStackLocation(own));
         nt!(set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters));
         let context = from_ref(watch).cast_mut().cast();
-        let routine = Some(came_back::<M> as unsafe extern "C" fn(_, _, _) -> _);
-        nt!(irp::IoSetCompletionRoutine(
-            own, routine, context, true, true, true
-        ));
+        on_completion(own, came_back::<M>, context);
         mark(irp);
         InterlockedExchangePointer(&watch.master, irp);
         InterlockedExchangePointer(&watch.own, own);

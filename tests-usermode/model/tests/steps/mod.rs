@@ -2,12 +2,9 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::{
-    ptr::{addr_of_mut, null_mut},
-    sync::Arc,
-    time::Duration,
-};
+use std::{ptr::addr_of_mut, sync::Arc, time::Duration};
 
+use crate::call::create_device;
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, NTSTATUS, STATUS_PENDING, STATUS_SUCCESS,
     UNICODE_STRING,
@@ -43,7 +40,9 @@ pub trait Steps: Sized + 'static {
     }
 
     /// `IRP_MJ_DEVICE_CONTROL`.
-    fn control(device: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, code: u32) -> NTSTATUS;
+    fn control(_: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP, _code: u32) -> NTSTATUS {
+        complete(irp, STATUS_SUCCESS)
+    }
 
     /// `IRP_MJ_CLEANUP`, which the caller completes.
     fn cleanup(_: &Self::Own, _: *mut FILE_OBJECT) {}
@@ -140,19 +139,8 @@ unsafe extern "C" fn add_device<S: Steps>(
     driver: *mut DRIVER_OBJECT,
     pdo: *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
-    let mut device = null_mut();
     let size = u32::try_from(size_of::<Extension<S::Own>>()).expect("the extension is small");
-    let kind = nt::FILE_DEVICE_UNKNOWN;
-    let status = nt!(IoCreateDevice(
-        driver,
-        size,
-        null_mut(),
-        kind,
-        0,
-        0,
-        &raw mut device
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
+    let device = create_device(driver, size);
     // SAFETY: the device object was just created.
     let start = unsafe { (*device).DeviceExtension }.cast::<Extension<S::Own>>();
     let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
@@ -164,7 +152,7 @@ unsafe extern "C" fn add_device<S: Steps>(
     // SAFETY: as above.
     let flags = unsafe { &mut *flags };
     *flags = *flags & !nt::DO_DEVICE_INITIALIZING | S::FLAGS;
-    status
+    STATUS_SUCCESS
 }
 
 unsafe extern "C" fn unload<S: Steps>(_: *mut DRIVER_OBJECT) {

@@ -27,7 +27,7 @@ const MOST_CLOSE_GROWTH: f64 = 5.0;
 
 /// How long closing the handle with the most requests may take: the shortest of several times, since other programs make it longer.
 ///
-/// The aim is 50 ms, 1 microsecond a request. The model makes some 20 calls for each request, with their checks, which is 7,300
+/// The aim is 50 ms, 1 microsecond a request. The model makes some 20 calls for each request, with their checks, which is 7,000
 /// instructions, and takes 1.3 microseconds with few requests; with the most, each request is out of the cache.
 const LONGEST_CLOSE: Duration = Duration::from_millis(250);
 const CLOSE_ROUNDS: usize = 3;

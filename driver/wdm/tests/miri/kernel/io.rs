@@ -20,7 +20,12 @@ use pinned_init::PinInit;
 use wdm::{Device, Error, Guid, Handled, Irp, NewDevice, PassiveLevel, RegistryKey};
 
 pub use super::irp::Request;
-use super::{free, irp::Parameters, irql::assert_passive, lock, make, routines};
+use super::{
+    free,
+    irp::Parameters,
+    irql::{add_holds, assert_passive},
+    lock, make, routines,
+};
 
 /// A device object with its reference count.
 #[repr(C)]
@@ -380,6 +385,7 @@ routines! {
             return STATUS_DELETE_PENDING;
         }
         remove_lock.holds += 1;
+        add_holds(1);
         STATUS_SUCCESS
     }
 
@@ -388,6 +394,7 @@ routines! {
         // SAFETY: the caller has a hold, so the lock is valid; the mutex is locked.
         let holds = unsafe { &mut (*remove_lock.cast::<RemoveLock>()).holds };
         *holds = holds.checked_sub(1).expect("a hold");
+        add_holds(-1);
         drop(held);
         RELEASED.notify_all();
     }

@@ -16,6 +16,8 @@ thread_local! {
     static RELEASES: Cell<u32> = const { Cell::new(0) };
     /// The number of critical regions that this thread is in.
     static REGIONS: Cell<u32> = const { Cell::new(0) };
+    /// The number of holds of remove locks that this thread has acquired and not released: now, and when it left its last region.
+    static HOLDS: Cell<[i32; 2]> = const { Cell::new([0; 2]) };
     static PROCESSOR: u64 = NEXT_PROCESSOR.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -41,6 +43,17 @@ pub fn after_release(f: impl FnOnce() + 'static) {
 /// Returns the number of spin locks that this thread has released.
 pub fn releases() -> u32 {
     RELEASES.get()
+}
+
+/// Adds to the number of holds that this thread has.
+pub fn add_holds(count: i32) {
+    let [now, left_with] = HOLDS.get();
+    HOLDS.set([now + count, left_with]);
+}
+
+/// Returns the number of holds that this thread had when it left its last critical region, where it stops if it is suspended.
+pub fn holds_when_left() -> i32 {
+    HOLDS.get()[1]
 }
 
 /// Restores the IRQL, and runs DPCs if it is below `DISPATCH_LEVEL`.
@@ -162,6 +175,7 @@ routines! {
     fn KeLeaveCriticalRegion() {
         assert!(current() < DISPATCH_LEVEL, "KeLeaveCriticalRegion at DISPATCH_LEVEL");
         REGIONS.set(REGIONS.get().checked_sub(1).expect("a region"));
+        HOLDS.set([HOLDS.get()[0]; 2]);
     }
 
     // wdm raises the IRQL only to DISPATCH_LEVEL.

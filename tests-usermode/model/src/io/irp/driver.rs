@@ -4,7 +4,7 @@ use nt::DEVICE_OBJECT;
 
 use crate::{
     host::layout::{DeviceIoControl, FREED},
-    io::irp::{Asked, IO_TYPE_IRP, IrpRecord, Memory, Origin},
+    io::irp::{Asked, IO_TYPE_IRP, IrpRecord, Memory, Origin, Visit},
     mutex::locked,
 };
 
@@ -61,7 +61,7 @@ impl IrpRecord {
         if state.sent_from.is_none() {
             state.sent_from = Some(from);
             state.round += 1;
-            state.visits.clear();
+            state.visits.fill(Visit::default());
             state.asked = Asked {
                 major,
                 minor: next.MinorFunction,
