@@ -263,7 +263,6 @@ fn without_windows_there_is_nothing_to_diagnose() {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[path = "../model/tests/image_file/mod.rs"]
-#[expect(dead_code, reason = "another test uses the rest")]
 mod image_file;
 
 /// The thread that calls `DriverEntry` never returns, so another one must end the program.

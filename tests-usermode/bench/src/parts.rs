@@ -1,6 +1,7 @@
 //! What the code of a driver is for: each instruction belongs to the first part that names one of its functions or source files.
 
 use std::{
+    fmt::Write as _,
     fs::File,
     io::Write as _,
     path::Path,
@@ -148,8 +149,9 @@ impl Sizes {
 
 /// Returns the rows of a table: the part, its bytes in C and in Rust.
 pub fn rows(rust: &Sizes, c: &Sizes) -> String {
-    let sizes = c.0.iter().zip(&rust.0);
-    let rows = PARTS.iter().zip(sizes);
-    rows.map(|(part, (c, rust))| format!("| {} | {c} | {rust} |\n", part.what))
-        .collect()
+    let mut rows = String::new();
+    for (part, (c, rust)) in PARTS.iter().zip(c.0.iter().zip(&rust.0)) {
+        let _ = writeln!(rows, "| {} | {c} | {rust} |", part.what);
+    }
+    rows
 }

@@ -5,7 +5,10 @@ mod call;
 mod common;
 mod steps;
 
-use std::{ptr::null_mut, sync::Arc};
+use std::{
+    ptr::{null_mut, with_exposed_provenance},
+    sync::Arc,
+};
 
 use nt::{DEVICE_OBJECT, IRP, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_SUCCESS, UNICODE_STRING};
 use ntmodel::{Config, Kernel, Rule};
@@ -65,9 +68,10 @@ impl<const PROBES: bool> Steps for Embedded<PROBES> {
     type Own = u64;
 
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
-        let buffer = nt!(irp::system_buffer(irp)).cast::<*const u32>();
+        let buffer = nt!(irp::system_buffer(irp)).cast::<[u8; 8]>();
         // SAFETY: the program passes a pointer.
-        let pointer = unsafe { buffer.read_unaligned() };
+        let pointer = usize::from_le_bytes(unsafe { buffer.read() });
+        let pointer = with_exposed_provenance::<u32>(pointer);
         if PROBES {
             nt!(ProbeForRead(pointer.cast(), 4, 4));
         }

@@ -1,8 +1,11 @@
 //! The bus driver below a device, which handles the requests that are passed down to it.
 
-use std::sync::{
-    Arc, LazyLock, Mutex,
-    atomic::{AtomicPtr, Ordering},
+use std::{
+    mem::MaybeUninit,
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicPtr, Ordering},
+    },
 };
 
 use nt::{
@@ -91,7 +94,8 @@ pub(in crate::io) fn driver_object() -> *mut DRIVER_OBJECT {
     static OBJECT: LazyLock<AtomicPtr<DRIVER_OBJECT>> = LazyLock::new(|| {
         let name: Vec<u16> = r"\Driver\PnpManager".encode_utf16().collect();
         // SAFETY: zero is valid for every field.
-        let mut object = Box::new(unsafe { std::mem::zeroed::<DRIVER_OBJECT>() });
+        let object = unsafe { MaybeUninit::<DRIVER_OBJECT>::zeroed().assume_init() };
+        let mut object = Box::new(object);
         object.Type = IO_TYPE_DRIVER;
         object.Size = i16::try_from(size_of::<DRIVER_OBJECT>()).unwrap_or_default();
         object.DriverName = string_of(Box::leak(name.into_boxed_slice()));
