@@ -15,10 +15,6 @@ pub(super) const PAGE: usize = 0x1000;
 const MOST: usize = 0x1000_0000;
 
 /// A section in memory.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are flags of the section, each independent of the others"
-)]
 pub(super) struct Section<'data> {
     pub(super) address: usize,
     pub(super) size: usize,
