@@ -22,8 +22,6 @@ use crate::{Error, ex::pool};
 pub(crate) struct KeyNode {
     /// The key and a sequence number, so that nodes with the same key are in the order of insertion.
     place: (u64, u64),
-    /// No node has a higher priority than its parent.
-    priority: u64,
     irp: *mut nt::IRP,
     /// The value of argument 4 of the IRP before it pointed to this node. A lower driver may use it.
     argument4: *mut c_void,
@@ -40,7 +38,6 @@ impl KeyNode {
     pub(crate) fn allocate() -> Result<Box<Self>, Error> {
         let node = pool::allocate(try_init!(Self {
             place: (0, 0),
-            priority: 0,
             irp: null_mut(),
             argument4: null_mut(),
             parent: null_mut(),
@@ -49,6 +46,11 @@ impl KeyNode {
         }? Error))?;
         // SAFETY: the node was just allocated, from the pool as a `Box` is.
         Ok(unsafe { Box::from_raw(node) })
+    }
+
+    /// Returns the node's priority. No node has a higher one than its parent.
+    fn priority(&self) -> u64 {
+        mix(core::ptr::from_ref(self).addr() as u64 ^ self.place.1)
     }
 
     /// Returns the child on the side where a node with this `place` is, or would be.
@@ -123,12 +125,12 @@ impl KeyIndex {
         new.irp = irp;
         new.argument4 = argument4;
         new.place = (key, self.inserted);
-        new.priority = mix(node.addr() as u64 ^ self.inserted);
+        let priority = new.priority();
         new.parent = null_mut();
         let mut at = &mut self.root;
         // SAFETY: by the invariant.
         while let Some(above) = unsafe { at.as_mut() } {
-            if above.priority < new.priority {
+            if above.priority() < priority {
                 break;
             }
             new.parent = above;
@@ -201,7 +203,7 @@ impl KeyIndex {
                 one.parent = parent;
                 return;
             };
-            if one.priority > other.priority {
+            if one.priority() > other.priority() {
                 *at = less;
                 one.parent = core::mem::replace(&mut parent, less);
                 at = &mut one.greater;
@@ -283,7 +285,7 @@ mod tests {
             if let Some(child) = unsafe { child.as_ref() } {
                 assert!(core::ptr::eq(child.parent, node));
                 assert_eq!(child.place < node.place, is_less);
-                assert!(child.priority <= node.priority);
+                assert!(child.priority() <= node.priority());
             }
         }
         1 + depth(node.less).max(depth(node.greater))
