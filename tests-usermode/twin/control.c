@@ -256,6 +256,8 @@ NTSTATUS NTAPI DispatchControl(PDEVICE_OBJECT DeviceObject, PIRP Irp)
         IoReleaseRemoveLock(&Device->RemoveLock, Irp);
         return STATUS_DELETE_PENDING;
     }
+    /* Other threads wait for what this one holds, so user mode must not suspend it. */
+    KeEnterCriticalRegion();
     Status = CheckRequest(Stack, Irp->AssociatedIrp.SystemBuffer);
     if (!NT_SUCCESS(Status))
     {
@@ -271,6 +273,7 @@ NTSTATUS NTAPI DispatchControl(PDEVICE_OBJECT DeviceObject, PIRP Irp)
         Complete(Irp, Status, Information);
         IoReleaseRemoveLock(&Device->RemoveLock, Irp);
     }
+    KeLeaveCriticalRegion();
     IoReleaseRemoveLock(&Device->RemoveLock, DeviceObject);
     return Status;
 }

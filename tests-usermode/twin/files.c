@@ -73,10 +73,12 @@ NTSTATUS NTAPI DispatchCleanup(PDEVICE_OBJECT DeviceObject, PIRP Irp)
 
     /* A device that was removed has no requests. */
     if (!NT_SUCCESS(IoAcquireRemoveLock(&Device->RemoveLock, Irp))) return Complete(Irp, STATUS_SUCCESS, 0);
+    KeEnterCriticalRegion();
     File->CleanedUp = TRUE;
     for (Index = 0; Index < OWN_QUEUES; Index++) OwnQueueCleanup(&Device->Own[Index], File);
     for (Index = 0; Index < SERVED_QUEUES; Index++) ServedQueueCleanup(&Device->Served[Index], File);
     EmptyStack(Device, File);
+    KeLeaveCriticalRegion();
     Complete(Irp, STATUS_SUCCESS, 0);
     IoReleaseRemoveLock(&Device->RemoveLock, Irp);
     return STATUS_SUCCESS;

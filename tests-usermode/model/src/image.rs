@@ -41,7 +41,7 @@ use std::{fmt, io};
 pub use host::Image;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) use host::contains;
-pub(crate) use host::{close_paged, describe, offset, walk};
+pub(crate) use host::{any_paged, close_paged, describe, offset, walk};
 #[cfg(target_os = "linux")]
 pub(crate) use host::{is_paged, open_paged};
 

@@ -104,7 +104,7 @@ impl OpenPages {
     /// Closes the pages that a thread may not access when it continues in the driver.
     #[inline]
     pub(crate) fn close_for(&self, thread: &Thread) {
-        if self.paged.is_any() || self.user.is_any() {
+        if self.paged.is_any() || self.user.is_any() || image::any_paged() {
             self.close_open_ones_for(thread);
         }
     }

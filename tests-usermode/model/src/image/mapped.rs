@@ -85,9 +85,15 @@ pub(crate) fn contains(address: usize) -> bool {
     offset(address).is_some()
 }
 
+/// Returns whether an image has pageable sections.
+#[inline]
+pub(crate) fn any_paged() -> bool {
+    ANY_PAGED.load(Ordering::Relaxed)
+}
+
 /// Closes the pageable sections of the images, since a thread continues in a driver at `DISPATCH_LEVEL`.
 pub(crate) fn close_paged() {
-    if !ANY_PAGED.load(Ordering::Relaxed) {
+    if !any_paged() {
         return;
     }
     let mapped = MAPPED.read().unwrap_or_else(PoisonError::into_inner);

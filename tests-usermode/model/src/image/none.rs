@@ -58,6 +58,10 @@ pub(crate) fn describe(_address: usize, _short: fn(&str) -> String) -> Option<St
     None
 }
 
+pub(crate) const fn any_paged() -> bool {
+    false
+}
+
 pub(crate) fn close_paged() {}
 
 #[cfg(target_os = "linux")]
