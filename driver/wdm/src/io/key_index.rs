@@ -128,12 +128,17 @@ impl KeyIndex {
         let priority = new.priority();
         new.parent = null_mut();
         let mut at = &mut self.root;
-        // SAFETY: by the invariant.
-        while let Some(above) = unsafe { at.as_mut() } {
+        loop {
+            let link = *at;
+            // SAFETY: by the invariant.
+            let Some(above) = (unsafe { link.as_mut() }) else {
+                break;
+            };
             if above.priority() < priority {
                 break;
             }
-            new.parent = above;
+            // Not a pointer that is made from `above`, which is valid only as long as that reference.
+            new.parent = link;
             at = above.towards(new.place);
         }
         // The node replaces the subtree at that position, which is split into the nodes below and above it.
