@@ -6,9 +6,6 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-extern crate alloc;
-
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use pinned_init::{PinInit, pin_data, try_pin_init};
@@ -80,16 +77,21 @@ impl TimerRoutine for Alarm {
     }
 }
 
+/// A place for an alarm.
+type Place = Option<Shared<Timer<Alarm>>>;
+
+const NO_ALARMS: [Place; MAX_EVENTS] = [const { None }; MAX_EVENTS];
+
 /// The state of an open file: its alarms.
 #[pin_data]
 pub struct Opened {
     #[pin]
-    alarms: Mutex<Vec<Shared<Timer<Alarm>>>>,
+    alarms: Mutex<[Place; MAX_EVENTS]>,
 }
 
 impl FileState<Notifier> for Opened {
     fn open(_: &Notifier, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(try_pin_init!(Self { alarms <- Mutex::new(Vec::new()) }? Error))
+        Ok(try_pin_init!(Self { alarms <- Mutex::new(NO_ALARMS) }? Error))
     }
 }
 
@@ -131,12 +133,14 @@ impl Notifier {
         };
         let timer = Shared::new(Timer::new(Ok::<_, Error>(alarm)), &self.object, irql)?;
         file.alarms.with(irql, |alarms, irql| {
-            alarms.retain(|alarm| alarm.is_over.read() == 0);
-            if alarms.len() == MAX_EVENTS || alarms.try_reserve(1).is_err() {
-                return Err(Error::INSUFFICIENT_RESOURCES);
-            }
+            let is_free = |place: &&mut Place| {
+                let alarm = place.as_ref();
+                alarm.is_none_or(|alarm| alarm.is_over.read() != 0)
+            };
+            let place = alarms.iter_mut().find(is_free);
+            let place = place.ok_or(Error::INSUFFICIENT_RESOURCES)?;
             timer.set(time, irql);
-            alarms.push(timer);
+            *place = Some(timer);
             Ok(())
         })
     }
@@ -184,6 +188,9 @@ impl Device for Notifier {
 
     fn cleanup(&self, file: &Opened, irql: &mut PassiveLevel) {
         // Dropped after the release of the mutex: each drop cancels a timer and waits for its routine.
-        drop(file.alarms.with(irql, |alarms, _| core::mem::take(alarms)));
+        drop(
+            file.alarms
+                .with(irql, |alarms, _| core::mem::replace(alarms, NO_ALARMS)),
+        );
     }
 }
