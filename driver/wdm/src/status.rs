@@ -217,7 +217,7 @@ impl NtStatus {
     /// ```
     /// use wdm::{InterlockedLong, IrpView, NtStatus, QueueCallbacks, irql::ObjectHeld};
     ///
-    /// /// Counts the requests that wait in vain.
+    /// /// Counts the requests that fail.
     /// struct Failed(InterlockedLong);
     ///
     /// impl QueueCallbacks for Failed {

@@ -1,6 +1,6 @@
 //! Attacks that combine what other tests attack one at a time: a thread owns a value that owns a queue; a timer sets itself and queues a
 //! work item that queues itself; the record of a request owns the timer, and the completion routine drops it as its last owner, in a DPC.
-//! Meanwhile the value is run down, and the device is removed.
+//! While they run, the value is run down and the device is removed.
 
 mod common;
 

@@ -390,7 +390,7 @@ impl<C: LowerIrpRoutine> LowerIrpHandle<C> {
     /// Cancels the request if the lower drivers have it, and returns whether they do (`IoCancelIrp`).
     ///
     /// The request comes back to its [routine](LowerIrpRoutine::run) soon, possibly before this returns, with `STATUS_CANCELLED` unless it was
-    /// being completed already. A request that was sent again meanwhile is cancelled too.
+    /// being completed already. If the routine has already sent the request again, it is cancelled too.
     ///
     /// WDK: [IoCancelIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocancelirp).
     ///

@@ -30,7 +30,7 @@ use crate::{
 pub trait TimerRoutine: Send + Sync + Sized + 'static {
     /// Runs the timer's DPC routine, which may set the timer again.
     ///
-    /// The routine can run on two processors at once, if the timer expires again meanwhile: a periodic one, or one that was set again.
+    /// The routine can run on two processors at once: a periodic timer, or one that was set again, can expire while the routine runs.
     ///
     /// # IRQL
     /// `DISPATCH_LEVEL`.
