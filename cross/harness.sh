@@ -8,7 +8,8 @@ target=${CARGO_TARGET_DIR:-target}
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS # These would replace the flags of the configuration.
 # Optimised for size, since harness.exe is part of the driver package.
 RUSTC_BOOTSTRAP=1 cargo "$1" --package interlock-harness --profile harness --target-dir "$target/cross" \
-    --target x86_64-win7-windows-gnu -Z build-std=std,panic_unwind --config cross/cargo-interlock/cross.toml \
+    --target x86_64-win7-windows-gnu -Z build-std=std,panic_unwind \
+    -Z build-std-features=backtrace,optimize_for_size,panic-unwind --config cross/cargo-interlock/cross.toml \
     --config 'profile.harness.trim-paths = "all"' --config 'profile.harness.opt-level = "z"' \
     --config 'profile.harness.codegen-units = 1' "${@:2}"
 if [[ $1 == build ]]; then

@@ -113,6 +113,8 @@ unsafe extern "C" {
         SegmentSize: u32,
         Lock: *mut KSPIN_LOCK,
     ) -> NTSTATUS;
+    /// As `ExAllocatePoolWithTag`, with a tag that all callers share.
+    pub fn ExAllocatePool(PoolType: i32, NumberOfBytes: usize) -> *mut c_void;
     pub fn ExAllocatePool2(Flags: u64, NumberOfBytes: usize, Tag: u32) -> *mut c_void;
     /// `PoolType` is a `POOL_TYPE`. The block is not zeroed.
     pub fn ExAllocatePoolWithTag(PoolType: i32, NumberOfBytes: usize, Tag: u32) -> *mut c_void;
@@ -120,6 +122,11 @@ unsafe extern "C" {
     pub fn ExAllocatePoolWithQuotaTag(PoolType: i32, NumberOfBytes: usize, Tag: u32)
     -> *mut c_void;
     pub fn ExFreePool(P: *mut c_void);
+    /// `QueueType` is a `WORK_QUEUE_TYPE`.
+    pub fn ExQueueWorkItem(WorkItem: *mut WORK_QUEUE_ITEM, QueueType: i32);
+    /// Both times are `LARGE_INTEGER`s.
+    pub fn ExSystemTimeToLocalTime(SystemTime: *const i64, LocalTime: *mut i64);
+    pub fn ExLocalTimeToSystemTime(LocalTime: *const i64, SystemTime: *mut i64);
     pub fn ExFreePoolWithTag(P: *mut c_void, Tag: u32);
     pub fn ExInterlockedAddUlong(Addend: *mut u32, Increment: u32, Lock: *mut KSPIN_LOCK) -> u32;
     /// `Increment` and the result are `LARGE_INTEGER`s, which are passed and returned like an `i64`.
@@ -185,6 +192,14 @@ unsafe extern "C" {
     /// The routine that the macro `InterlockedFlushSList` calls.
     pub fn ExpInterlockedFlushSList(ListHead: *mut SLIST_HEADER) -> *mut SLIST_ENTRY;
     pub fn ExQueryDepthSList(SListHead: *mut SLIST_HEADER) -> u16;
+}
+
+/// A work item of `ExQueueWorkItem`.
+#[repr(C)]
+pub struct WORK_QUEUE_ITEM {
+    pub List: LIST_ENTRY,
+    pub WorkerRoutine: Option<unsafe extern "C" fn(Parameter: *mut c_void)>,
+    pub Parameter: *mut c_void,
 }
 
 /// Initialises a fast mutex that is not held, like the WDK's inline function.

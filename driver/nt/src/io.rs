@@ -122,6 +122,8 @@ unsafe extern "C" {
     ) -> NTSTATUS;
     pub fn IoGetAttachedDevice(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT;
     pub fn IoGetRelatedDeviceObject(FileObject: *mut FILE_OBJECT) -> *mut DEVICE_OBJECT;
+    /// `Irp` may be NULL.
+    pub fn IoIs32bitProcess(Irp: *mut IRP) -> u8;
     /// Returns a `PEPROCESS`.
     pub fn IoGetRequestorProcess(Irp: *mut IRP) -> *mut c_void;
     pub fn IoGetRequestorProcessId(Irp: *mut IRP) -> u32;

@@ -125,6 +125,9 @@ unsafe extern "C" {
     );
     /// `Importance` is a `KDPC_IMPORTANCE`.
     pub fn KeSetImportanceDpc(Dpc: *mut KDPC, Importance: i32);
+    pub fn KeSetTargetProcessorDpc(Dpc: *mut KDPC, Number: i8);
+    /// `ProcNumber` is a `PPROCESSOR_NUMBER`.
+    pub fn KeSetTargetProcessorDpcEx(Dpc: *mut KDPC, ProcNumber: *mut c_void) -> NTSTATUS;
     pub fn KeInsertQueueDpc(
         Dpc: *mut KDPC,
         SystemArgument1: *mut c_void,

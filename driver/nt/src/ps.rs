@@ -7,7 +7,7 @@
 
 use core::ffi::c_void;
 
-use crate::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES};
+use crate::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, UNICODE_STRING};
 
 pub type PKSTART_ROUTINE = Option<unsafe extern "C" fn(StartContext: *mut c_void)>;
 
@@ -28,6 +28,13 @@ unsafe extern "C" {
     /// Returns a `PETHREAD`, which is a `PKTHREAD` too. `KeGetCurrentThread` is an inline function on x64.
     pub fn PsGetCurrentThread() -> *mut c_void;
     pub fn PsGetCurrentThreadId() -> HANDLE;
+    /// Each pointer may be NULL.
+    pub fn PsGetVersion(
+        MajorVersion: *mut u32,
+        MinorVersion: *mut u32,
+        BuildNumber: *mut u32,
+        CSDVersion: *mut UNICODE_STRING,
+    ) -> u8;
     pub fn PsTerminateSystemThread(ExitStatus: NTSTATUS) -> NTSTATUS;
     pub fn ZwWaitForSingleObject(Handle: HANDLE, Alertable: u8, Timeout: *mut i64) -> NTSTATUS;
     /// Declared as `FASTCALL`, which is the common calling convention on 64-bit Windows.

@@ -1,4 +1,4 @@
-//! The run-time library (`Rtl`): counted strings.
+//! The run-time library (`Rtl`): counted strings, the calendar, and the version of the system.
 
 #![allow(
     missing_docs,
@@ -18,8 +18,39 @@ pub struct ANSI_STRING {
     pub Buffer: *mut u8,
 }
 
+/// A time, in the parts of the calendar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TIME_FIELDS {
+    pub Year: i16,
+    pub Month: i16,
+    pub Day: i16,
+    pub Hour: i16,
+    pub Minute: i16,
+    pub Second: i16,
+    pub Milliseconds: i16,
+    /// 0 is Sunday.
+    pub Weekday: i16,
+}
+
+/// The version of the system. The size is that of this structure, or of `RTL_OSVERSIONINFOEXW`, which is longer.
+#[repr(C)]
+pub struct RTL_OSVERSIONINFOW {
+    pub dwOSVersionInfoSize: u32,
+    pub dwMajorVersion: u32,
+    pub dwMinorVersion: u32,
+    pub dwBuildNumber: u32,
+    pub dwPlatformId: u32,
+    pub szCSDVersion: [u16; 128],
+}
+
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
+    pub fn RtlGetVersion(lpVersionInformation: *mut RTL_OSVERSIONINFOW) -> NTSTATUS;
+    /// `Time` is a `LARGE_INTEGER`, in units of 100 ns since the start of 1601.
+    pub fn RtlTimeToTimeFields(Time: *const i64, TimeFields: *mut TIME_FIELDS);
+    /// Returns `FALSE` if there is no such time. `Weekday` is not used.
+    pub fn RtlTimeFieldsToTime(TimeFields: *const TIME_FIELDS, Time: *mut i64) -> u8;
     pub fn RtlAnsiStringToUnicodeString(
         DestinationString: *mut UNICODE_STRING,
         SourceString: *const ANSI_STRING,

@@ -1,11 +1,12 @@
 //! The executive: interlocked and sequenced lists, interlocked numbers, fast mutexes, reader/writer spin
-//! locks, executive resources, run-down protection, zones, the pool with the driver's global allocator, counted strings, kernel handles, and
-//! events of user mode.
+//! locks, executive resources, run-down protection, zones, the pool with the driver's global allocator, counted strings, kernel handles,
+//! work items, events of user mode, the calendar and the version of the system.
 //!
 //! It uses `ke`, `host` and `verifier`, and neither `io` nor `ps`.
 
 mod allocator;
 mod block;
+mod calendar;
 mod event;
 mod fast_mutex;
 mod guarded_mutex;
@@ -22,11 +23,14 @@ mod rundown;
 mod slist;
 mod strings;
 mod trace;
+mod work_item;
 mod zone;
 
+pub(crate) use calendar::VERSION;
 pub(crate) use event::EventObject;
 pub use event::UserEvent;
-pub(crate) use strings::terminated;
+pub(crate) use strings::{terminated, units};
+pub(crate) use work_item::is_queue;
 
 use std::{
     collections::BTreeMap,
@@ -60,6 +64,7 @@ pub(crate) struct Ex {
     zones: Mutex<FxHashMap<usize, Vec<zone::Blocks>>>,
     /// The providers of events.
     providers: trace::Providers,
+    work_items: work_item::WorkItems,
     /// The lock that each interlocked list was last accessed with, by the address of the list.
     locks_of_lists: Mutex<FxHashMap<usize, usize>>,
 }
@@ -77,6 +82,7 @@ impl Default for Ex {
             run_downs: Mutex::default(),
             zones: Mutex::default(),
             providers: trace::Providers::default(),
+            work_items: work_item::WorkItems::default(),
             locks_of_lists: Mutex::default(),
         }
     }

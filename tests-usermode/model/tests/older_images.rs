@@ -137,3 +137,43 @@ fn a_pageable_section_is_not_used_at_dispatch_level() {
         assert!(violation.what.contains(what), "\n{violation}");
     }
 }
+
+/// An image that asks for the address of a routine and calls it. It fails with `FAILED`, or with another status if there is no such
+/// routine.
+fn asks_for(routine: &str) -> ImageFile {
+    let units: Vec<u8> = routine.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let [low, high] = u16::try_from(units.len())
+        .expect("it is short")
+        .to_le_bytes();
+    // A UNICODE_STRING, and its text.
+    let mut data = vec![low, high, low, high, 0, 0, 0, 0];
+    data.extend((ImageFile::BASE + 0x2010).to_le_bytes());
+    data.extend(units);
+    // sub rsp, 28h; lea rcx, [the data section]
+    let mut code = vec![0x48, 0x83, 0xec, 0x28, 0x48, 0x8d, 0x0d];
+    code.extend(distance(&code, 0x2000));
+    code.extend(ImageFile::call(code.len(), 0));
+    // test rax, rax; jz to the other status; call rax
+    code.extend([0x48, 0x85, 0xc0, 0x74, 12, 0xff, 0xd0]);
+    code.extend(FAILS);
+    // add rsp, 28h; ret; mov eax, STATUS_NOT_IMPLEMENTED; add rsp, 28h; ret
+    code.extend([
+        0x48, 0x83, 0xc4, 0x28, 0xc3, 0xb8, 2, 0, 0, 0xc0, 0x48, 0x83, 0xc4, 0x28, 0xc3,
+    ]);
+    let file = ImageFile::new(&code).imports(&["MmGetSystemRoutineAddress"]);
+    file.data(&data).relocation(10, 0x2008)
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmgetsystemroutineaddress>: NULL for a name that is not found.
+#[test]
+fn an_image_gets_the_address_of_a_routine() {
+    load(
+        &Kernel::new(Config::default()),
+        &asks_for("KeQueryTimeIncrement"),
+    );
+    let image = Image::map("older.sys", &asks_for("KeQueryTimeIncrements").bytes());
+    let kernel = Kernel::new(Config::default());
+    // SAFETY: the image is a driver that does what its description says.
+    let loaded = unsafe { Driver::load_image(&kernel, image.expect("it is an image")) };
+    assert_eq!(loaded.err(), Some(0xc000_0002_u32.cast_signed()));
+}

@@ -401,6 +401,7 @@ impl Call {
         self.verify_memory_is_unused(address, block.size);
         self.require_no_lookaside_in(&(address..address + block.size));
         self.require_no_resource_in(&(address..address + block.size));
+        self.require_no_queued_item_in(address..address + block.size);
         self.kernel.forget_lists(&(address..address + block.size));
         (self.kernel.upcalls.memory_freed)(self, address, block.size);
         pool.count_out(block.size);
@@ -503,6 +504,14 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn ExAllocatePoolWithTag(kind: i32, size: usize, tag: u32) -> *mut c_void {
     Call::enter_noted("ExAllocatePoolWithTag").allocate_by_type(kind, size, tag)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepool)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAllocatePool(kind: i32, size: usize) -> *mut c_void {
+    let tag = u32::from_le_bytes(*b"None");
+    Call::enter_noted("ExAllocatePool").allocate_by_type(kind, size, tag)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepoolwithquotatag)

@@ -20,7 +20,7 @@ const MOST_BYTES: u16 = 0xfffc;
 ///
 /// # Safety
 /// The string is valid, or NULL.
-pub(in crate::ex) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
+pub(crate) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
     // SAFETY: guaranteed by the caller.
     let Some(string) = (unsafe { string.as_ref() }).filter(|string| !string.Buffer.is_null())
     else {

@@ -288,7 +288,7 @@ impl fmt::Debug for Image {
     }
 }
 
-fn known() -> Vec<(&'static str, usize)> {
+pub(super) fn known() -> Vec<(&'static str, usize)> {
     let mut known = routines::routines();
     known.extend(thunks::others());
     known.extend(c_library::functions());

@@ -569,6 +569,7 @@ impl Call {
         }
         if let Some(extension) = devices.extension_of(device.addr()) {
             self.require_no_lookaside_in(&extension);
+            self.require_no_queued_item_in(extension.clone());
             self.verify_memory_is_unused(extension.start, extension.len());
         }
     }

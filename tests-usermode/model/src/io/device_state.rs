@@ -120,11 +120,11 @@ extern "C" fn IoInvalidateDeviceState(pdo: *mut DEVICE_OBJECT) {
         // PNP_DETECTED_FATAL_ERROR: a device object that is no PDO
         (BugCheck(0xca, [2, pdo.addr() as u64, 0, 0]), what)
     });
-    kernel.io().work_items.began();
+    kernel.work_began();
     let pdo = pdo.expose_provenance();
     Thread::new_system(kernel, "PnP manager").start(move |kernel| {
         let call = Call::enter("the PnP manager");
         call.query_state(std::ptr::with_exposed_provenance_mut(pdo));
-        kernel.io().work_items.ended(kernel);
+        kernel.work_ended();
     });
 }

@@ -105,6 +105,7 @@ impl Driver {
             image: ManuallyDrop::new(image),
         };
         let driver = this.object();
+        locked(&kernel.io().drivers).push(driver.addr());
         let objects = this.objects.get();
         // SAFETY: only the address is computed, inside the objects.
         let extension = unsafe { &raw mut (*objects).extension }.cast::<DRIVER_EXTENSION>();
@@ -132,7 +133,6 @@ impl Driver {
             this.unmap();
             return Err(status);
         }
-        kernel.io().drivers.fetch_add(1, Ordering::Relaxed);
         for device in kernel.io().devices.of_driver(driver) {
             // Exposed when the object was made.
             let device = std::ptr::with_exposed_provenance_mut::<DEVICE_OBJECT>(device);
@@ -151,6 +151,8 @@ impl Driver {
 
     /// Unmaps the image, in which no routine of the driver runs any longer.
     fn unmap(&mut self) {
+        let driver = self.object().addr();
+        locked(&self.kernel.io().drivers).retain(|loaded| *loaded != driver);
         // Dropped at the end of the function.
         let _image = ManuallyDrop::into_inner(std::mem::take(&mut self.image));
     }
@@ -279,8 +281,7 @@ impl Driver {
         let call = Call::enter("DriverUnload");
         let driver = self.object();
         let devices = &self.kernel.io().devices;
-        self.kernel.io().drivers.fetch_sub(1, Ordering::Relaxed);
-        if call.is_last_driver() {
+        if call.is_last_driver(driver) {
             // No other driver can release what IoGetDeviceObjectPointer has opened, for which the unload would wait.
             call.require_no_file_reference(|file| file.requestor_mode() == nt::KERNEL_MODE);
         }
@@ -313,8 +314,9 @@ impl Driver {
 
 impl Call {
     /// Returns whether no other driver is loaded than the one that is unloaded.
-    fn is_last_driver(&self) -> bool {
-        self.kernel.io().drivers.load(Ordering::Relaxed) == 0
+    fn is_last_driver(&self, driver: *mut DRIVER_OBJECT) -> bool {
+        let drivers = locked(&self.kernel.io().drivers);
+        drivers.iter().all(|loaded| *loaded == driver.addr())
     }
 
     /// Stops the system if an IRP has not ended when its driver is unloaded.
@@ -323,7 +325,7 @@ impl Call {
         let is_of_driver = |device| io.devices.driver_of(device) == Some(driver);
         let mut live = io.live().into_iter();
         let left = live.find(|record| {
-            is_meant(record) && (self.is_last_driver() || record.has_device(is_of_driver))
+            is_meant(record) && (self.is_last_driver(driver) || record.has_device(is_of_driver))
         });
         if let Some(record) = left {
             let bug_check = BugCheck(0xce, [record.address() as u64, 0, 0, 0]);
@@ -345,7 +347,7 @@ impl Call {
         self.require_no_device(kernel.io().devices.of_driver(driver).len());
         kernel.io().driver_extensions.free(driver);
         self.require_no_irp_of(driver, |_| true);
-        if !self.is_last_driver() {
+        if !self.is_last_driver(driver) {
             return;
         }
         self.require_no_symbolic_link();

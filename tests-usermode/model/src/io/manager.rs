@@ -50,8 +50,8 @@ const KEPT: usize = 256;
 
 /// The state of the I/O manager.
 pub(crate) struct Io {
-    /// The number of drivers that are loaded.
-    pub(crate) drivers: AtomicUsize,
+    /// The addresses of the driver objects.
+    pub(crate) drivers: Mutex<Vec<usize>>,
     irps: Mutex<Irps>,
     last_irp: AtomicU32,
     pub(crate) devices: Devices,
@@ -93,7 +93,7 @@ pub(crate) struct Io {
 impl Default for Io {
     fn default() -> Self {
         Self {
-            drivers: AtomicUsize::new(0),
+            drivers: Mutex::default(),
             irps: Mutex::default(),
             last_irp: AtomicU32::new(0),
             devices: Devices::default(),
@@ -141,6 +141,11 @@ impl Irps {
 }
 
 impl Io {
+    /// Returns whether a driver object is at an address.
+    pub(in crate::io) fn is_driver(&self, address: usize) -> bool {
+        locked(&self.drivers).contains(&address)
+    }
+
     pub(crate) fn find(&self, address: usize) -> Option<Arc<IrpRecord>> {
         locked(&self.irps).by_address.get(address).cloned()
     }

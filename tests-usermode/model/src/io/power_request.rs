@@ -60,7 +60,7 @@ impl Requested {
             call.require_returned("a PowerCompletion routine", level);
             call.lower_irql(old_irql);
         }
-        call.kernel.io().work_items.ended(&call.kernel);
+        call.kernel.work_ended();
     }
 }
 
@@ -124,7 +124,7 @@ extern "C" fn PoRequestPowerIrp(
         routine,
         context,
     };
-    call.kernel.io().work_items.began();
+    call.kernel.work_began();
     Thread::new_system(&call.kernel, "power manager").start(move |_| {
         requested.run(&Call::enter("the power manager"));
     });

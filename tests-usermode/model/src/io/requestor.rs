@@ -1,4 +1,4 @@
-//! The process that has requested an I/O operation.
+//! The process that has requested an I/O operation. It is a 64-bit one.
 
 use std::{ffi::c_void, ptr::null_mut};
 
@@ -24,4 +24,15 @@ extern "C" fn IoGetRequestorProcess(irp: *mut IRP) -> *mut c_void {
 #[unsafe(no_mangle)]
 extern "C" fn IoGetRequestorProcessId(irp: *mut IRP) -> u32 {
     requestor("IoGetRequestorProcessId", irp).map_or(0, |process| process.id)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iois32bitprocess)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoIs32bitProcess(irp: *mut IRP) -> u8 {
+    let call = Call::enter_noted("IoIs32bitProcess");
+    if !irp.is_null() {
+        call.live_irp(irp);
+    }
+    0
 }

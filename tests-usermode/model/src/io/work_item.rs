@@ -5,16 +5,7 @@
 //! threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/system-worker-threads). A violation is [bug check
 //! 0xE4](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xe4--worker-invalid).
 
-use std::{
-    ffi::c_void,
-    ops::Range,
-    ptr::null_mut,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{ffi::c_void, ops::Range, ptr::null_mut, sync::Mutex};
 
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, IO_WORKITEM, PIO_WORKITEM_ROUTINE, PIO_WORKITEM_ROUTINE_EX,
@@ -22,11 +13,11 @@ use nt::{
 use rustc_hash::FxHashMap;
 
 use crate::{
+    ex::is_queue,
     host::{
         Call, Kernel,
         footprint::{self, Access},
         thread::Thread,
-        wait::Wait,
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -42,20 +33,10 @@ const NO_OBJECT: u64 = 3;
 const NO_QUEUE: u64 = 6;
 const NO_ROUTINE: u64 = 7;
 
-/// The queues, up to `MaximumWorkQueue`, and the custom priorities from `CustomPriorityWorkQueue` on.
-/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ne-wdm-_work_queue_type)
-const QUEUES: Range<i32> = 0..7;
-const CUSTOM_PRIORITIES: Range<i32> = 32..64;
-
-/// The time after which an unload that waits for the routines of work items is a hang.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// The allocated work items, by address.
 #[derive(Default)]
 pub(crate) struct WorkItems {
     items: Mutex<FxHashMap<usize, WorkItem>>,
-    /// The number of routines that are queued or run.
-    active: AtomicUsize,
 }
 
 struct WorkItem {
@@ -67,10 +48,6 @@ struct WorkItem {
 }
 
 impl WorkItems {
-    fn key(&self) -> usize {
-        (&raw const self.active).addr()
-    }
-
     /// Allocates an item.
     fn add(&self, device: usize) -> *mut IO_WORKITEM {
         let mut memory = Box::new(0_u128);
@@ -92,18 +69,6 @@ impl WorkItems {
             is_queued: false,
         };
         locked(&self.items).insert(item, new).is_none()
-    }
-
-    /// Counts a routine that an unload waits for.
-    pub(in crate::io) fn began(&self) {
-        footprint::touch(self.key(), Access::Commuting);
-        self.active.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Counts the end of such a routine.
-    pub(in crate::io) fn ended(&self, kernel: &Kernel) {
-        self.active.fetch_sub(1, Ordering::SeqCst);
-        kernel.sleepers.wake(Wait::WorkItems(self.key()));
     }
 
     fn dequeue(&self, item: usize) {
@@ -154,7 +119,7 @@ impl Queued {
         call.require_regions(0, "a work item's routine");
         call.require_no_mutex("a work item's routine");
         kernel.io().devices.io_dereference(device.addr());
-        kernel.io().work_items.ended(kernel);
+        kernel.work_ended();
     }
 }
 
@@ -164,23 +129,20 @@ impl Call {
         self.stop(bug_check, Rule::WorkItem, what)
     }
 
+    /// Stops the system if a work item is made for what is neither a driver object nor a device object of a driver.
+    fn require_object(&self, object: *mut c_void, item: *mut IO_WORKITEM) {
+        let io = self.kernel.io();
+        if !io.is_driver(object.addr()) && !io.devices.is_drivers(object.addr()) {
+            let what =
+                format!("{object:?} is neither a driver object nor a device object of a driver");
+            self.bad_item(NO_OBJECT, item, object.addr() as u64, what);
+        }
+    }
+
     fn no_item(&self, item: *mut IO_WORKITEM) -> ! {
         let bug_check = BugCheck(0x50, [item.addr() as u64, 0, 0, 0]);
         let what = format!("{item:?} is not a work item, or was freed");
         self.stop(bug_check, Rule::WorkItem, what)
-    }
-
-    /// Waits until no routine of a work item is queued or runs, nor a power request that a driver has asked for. Until then the image of the driver remains loaded.
-    pub(in crate::io) fn wait_for_work_items(&self) {
-        let items = &self.kernel.io().work_items;
-        let ready = || (items.active.load(Ordering::SeqCst) == 0).then_some(());
-        let wait = Wait::WorkItems(items.key());
-        let over = self.wait_until(wait, Instant::now() + PATIENCE, ready);
-        if over.is_none() && !self.kernel.is_halted() {
-            let what =
-                "the driver is unloaded, but the routine of one of its work items does not return";
-            self.stop(BugCheck(0, [0; 4]), Rule::Hang, what);
-        }
     }
 
     /// Stops the system if the driver that is unloaded has a work item.
@@ -199,10 +161,7 @@ impl Call {
 extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM {
     let call = Call::enter_noted("IoAllocateWorkItem");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    if !call.kernel.io().devices.is_drivers(device.addr()) {
-        let what = format!("{device:?} is not a device object of a driver");
-        call.bad_item(NO_OBJECT, null_mut(), device.addr() as u64, what);
-    }
+    call.require_object(device.cast(), null_mut());
     if call.kernel.fails() {
         return null_mut();
     }
@@ -256,7 +215,7 @@ impl Call {
     ) {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         let queue_type = queue.cast_unsigned().into();
-        if !QUEUES.contains(&queue) && !CUSTOM_PRIORITIES.contains(&queue) {
+        if !is_queue(queue) {
             let what = format!("there is no work queue {queue}: use DelayedWorkQueue");
             self.bad_item(NO_QUEUE, item, queue_type, what);
         }
@@ -275,11 +234,11 @@ impl Call {
             let what = format!("the work item {item:?} is queued, but is already queued");
             self.bad_item(QUEUED_IS_QUEUED, item, queue_type, what);
         }
-        if !kernel.io().devices.io_reference(device) {
+        if !kernel.io().is_driver(device) && !kernel.io().devices.io_reference(device) {
             let what = format!("the device object {device:#x} of the work item {item:?} was freed");
             self.bad_item(NO_OBJECT, item, device as u64, what);
         }
-        kernel.io().work_items.began();
+        kernel.work_began();
         let queued = Queued {
             item: item.expose_provenance(),
             device: std::ptr::with_exposed_provenance_mut(device),
@@ -311,10 +270,7 @@ extern "C" fn IoInitializeWorkItem(object: *mut c_void, item: *mut IO_WORKITEM) 
     let call = Call::enter_visible("IoInitializeWorkItem", item);
     call.require_room(item.cast::<[u64; SIZE / 8]>());
     call.require_nonpaged(item);
-    if !call.kernel.io().devices.is_drivers(object.addr()) {
-        let what = format!("{object:?} is not a device object of a driver");
-        call.bad_item(NO_OBJECT, item, object.addr() as u64, what);
-    }
+    call.require_object(object, item);
     let items = &call.kernel.io().work_items;
     let is_new = items.initialise(item.expose_provenance(), object.expose_provenance());
     call.require(is_new, Rule::WorkItem, || {

@@ -80,11 +80,11 @@ impl Processors {
     /// Acquires a processor for a thread: the one that it last owned, if it is free.
     pub(crate) fn claim(&self, thread: &Thread) -> u32 {
         let count = self.queues.len();
-        let all = if count == 64 {
-            u64::MAX
-        } else {
-            (1 << count) - 1
-        };
+        self.claim_one_of(thread, u64::MAX >> (64 - count))
+    }
+
+    /// Acquires one of several processors for a thread, which has a bit for each.
+    fn claim_one_of(&self, thread: &Thread, all: u64) -> u32 {
         let last = 1_u64 << thread.processor();
         self.touch(&thread.kernel);
         let bit = thread.wait_for(Wait::Processor(self.key()), || {
@@ -245,7 +245,7 @@ impl Call {
         });
     }
 
-    /// Queues a DPC on this thread's processor. The IRQL is at least `DISPATCH_LEVEL`; the DPC runs when it falls.
+    /// Queues a DPC on the processor that it has as its target, or else on this thread's. The IRQL is at least `DISPATCH_LEVEL`; the DPC runs when it falls.
     pub(crate) fn queue_dpc(
         &self,
         dpc: *mut KDPC,
@@ -259,8 +259,14 @@ impl Call {
             (bug_check, format!("the DPC {dpc:?} was not initialised"))
         });
         self.synchronise(dpc.addr());
-        footprint::touch(self.kernel.ke().processors.dpcs(), Access::Commuting);
-        let processor = self.processor();
+        let own = self.processor();
+        let processor = object.target().unwrap_or(own);
+        let access = if processor == own {
+            Access::Commuting
+        } else {
+            Access::Exclusive
+        };
+        footprint::touch(self.kernel.ke().processors.dpcs(), access);
         let number = processor as usize + 1;
         // With the mutex locked, so that a thread that sees the DPC marked as queued also finds it on the queue.
         let mut queue = locked(self.kernel.ke().processors.queue(processor));
@@ -285,7 +291,24 @@ impl Call {
                 .waiting
                 .fetch_add(1, Ordering::Relaxed);
         }
+        drop(queue);
+        if queued && processor != own {
+            let interrupt = Thread::new_system(&self.kernel, "interrupt of another processor");
+            interrupt.start(move |_| Call::enter_noted("an interrupt").run_dpcs_of(processor));
+        }
         queued
+    }
+
+    /// Runs the DPCs of another processor, as soon as no thread owns it.
+    fn run_dpcs_of(&self, processor: u32) {
+        let claimed = self
+            .kernel
+            .ke()
+            .processors
+            .claim_one_of(self, 1 << processor);
+        self.set_processor(claimed);
+        self.set_irql(DISPATCH_LEVEL);
+        self.lower_irql(0);
     }
 
     fn remove_dpc(&self, dpc: *mut KDPC) -> bool {
@@ -399,6 +422,53 @@ extern "C" fn KeInsertQueueDpc(dpc: *mut KDPC, first: *mut c_void, second: *mut 
         call.lower_irql(old_irql);
     }
     u8::from(queued)
+}
+
+impl Dpc {
+    /// Returns the processor that the DPC must run on.
+    fn target(&self) -> Option<u32> {
+        u32::from(self.number.get()).checked_sub(1)
+    }
+}
+
+/// Sets the processor on which a DPC runs; returns whether there is such a processor.
+fn set_target(call: &Call, dpc: *mut KDPC, processor: u32) -> bool {
+    // SAFETY: the caller gives a DPC that was initialised.
+    let object = unsafe { call.view::<Dpc, _>(dpc) };
+    let exists = processor < call.kernel.config.processors;
+    if exists {
+        object.number.set(u16::try_from(processor + 1).unwrap_or(1));
+    }
+    exists
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettargetprocessordpc)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeSetTargetProcessorDpc(dpc: *mut KDPC, number: i8) {
+    let call = Call::enter_visible("KeSetTargetProcessorDpc", dpc);
+    let exists = set_target(&call, dpc, u32::from(number.cast_unsigned()));
+    call.require(exists, Rule::Dpc, || {
+        (
+            BugCheck(0, [0; 4]),
+            format!("there is no processor {number}"),
+        )
+    });
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettargetprocessordpcex)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeSetTargetProcessorDpcEx(dpc: *mut KDPC, number: *mut c_void) -> nt::NTSTATUS {
+    let call = Call::enter_visible("KeSetTargetProcessorDpcEx", dpc);
+    // SAFETY: the caller passes a PROCESSOR_NUMBER: the group, the number in the group, a reserved byte.
+    let [group, group_high, in_group, reserved] = unsafe { number.cast::<[u8; 4]>().read() };
+    let is_in_group = [group, group_high, reserved] == [0; 3];
+    if is_in_group && set_target(&call, dpc, in_group.into()) {
+        nt::STATUS_SUCCESS
+    } else {
+        nt::STATUS_INVALID_PARAMETER
+    }
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetimportancedpc)

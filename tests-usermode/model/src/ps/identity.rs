@@ -1,11 +1,14 @@
 //! The current thread, its process, and their numbers. Beside the system's process the model has one, in which the threads of user mode
 //! run. The objects are opaque: there is no memory at their addresses.
 
-use std::{ffi::c_void, ptr::without_provenance_mut};
+use std::{
+    ffi::c_void,
+    ptr::{null_mut, without_provenance_mut},
+};
 
-use nt::{DISPATCH_LEVEL, HANDLE, KERNEL_MODE};
+use nt::{DISPATCH_LEVEL, HANDLE, KERNEL_MODE, UNICODE_STRING};
 
-use crate::{host::Call, verifier::Rule};
+use crate::{ex::VERSION, host::Call, verifier::Rule};
 
 /// A process.
 #[derive(Clone, Copy)]
@@ -92,4 +95,34 @@ extern "C" fn ExGetPreviousMode() -> i8 {
     let call = Call::enter_noted("ExGetPreviousMode");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     KERNEL_MODE + i8::from(call.serves_user_mode())
+}
+
+/// The system is no checked build.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-psgetversion)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn PsGetVersion(
+    major: *mut u32,
+    minor: *mut u32,
+    build: *mut u32,
+    service_pack: *mut UNICODE_STRING,
+) -> u8 {
+    let call = Call::enter_noted("PsGetVersion");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    for (place, value) in [major, minor, build].into_iter().zip(VERSION) {
+        if !place.is_null() {
+            // SAFETY: the caller passes NULL or room for a number.
+            unsafe { place.write(value) };
+        }
+    }
+    if !service_pack.is_null() {
+        let empty = UNICODE_STRING {
+            Length: 0,
+            MaximumLength: 0,
+            Buffer: null_mut(),
+        };
+        // SAFETY: the caller passes NULL or a string.
+        unsafe { service_pack.write(empty) };
+    }
+    0
 }
