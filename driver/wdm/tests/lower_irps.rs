@@ -2,7 +2,13 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use common::{Quiet, kernel, load, load_filter};
 use ntmodel::{
@@ -132,7 +138,9 @@ struct Reader(Shared<Parts>);
 impl LowerIrpRoutine for Reader {
     fn run(irp: LowerIrp<Self>, irql: &mut CallerLevel) {
         let parts = irp.0.clone();
-        if parts.again.read() > 0 {
+        // The removal cancels it, also before it is sent.
+        let is_read = irp.result() != Err(Error::CANCELLED);
+        if is_read && parts.again.read() > 0 {
             parts.again.decrement();
             assert_eq!(parts.nested.increment(), 1, "calls of the routine nest");
             assert_eq!((irp.result(), irp.output()), (Ok(()), &b"data"[..]));
@@ -460,6 +468,30 @@ fn cancelled_while_it_is_completed(kernel: &Arc<Kernel>) {
         .expect("no other thread has it")
         .close();
     stack.unload();
+}
+
+/// Whether a request that the driver below completes at once was cancelled, in any order.
+static CANCELLED_UNSENT: AtomicBool = AtomicBool::new(false);
+
+/// The request is cancelled before or after its work item sends it.
+fn cancelled_before_it_is_sent(kernel: &Arc<Kernel>) {
+    let (stack, file) = Stack::started(kernel);
+    let request = ask(&file, SEND, NEXT);
+    assert_eq!(end(&ask(&file, CANCEL, 0)).0, 0);
+    match end(&request) {
+        (nt::STATUS_CANCELLED, _) => CANCELLED_UNSENT.store(true, Ordering::Relaxed),
+        end => assert_eq!(end, (0, b"bcd".to_vec())),
+    }
+    file.close();
+    stack.unload();
+}
+
+/// [IoCancelIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocancelirp) only marks a request without a Cancel
+/// routine, and a lower driver that completes requests at once does not look at the mark.
+#[test]
+fn request_that_is_cancelled_before_it_is_sent_is_not_sent() {
+    explore::check(500, cancelled_before_it_is_sent);
+    assert!(CANCELLED_UNSENT.load(Ordering::Relaxed));
 }
 
 /// The request is cancelled while the device is removed.

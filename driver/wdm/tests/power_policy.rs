@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Stack, kernel, start, status};
+use common::{Stack, end, kernel, start, status};
 use ntmodel::{BusAnswer, Device as Dev, File, Kernel, PowerState as State, explore};
 use pinned_init::PinInit;
 use wdm::{
@@ -26,6 +26,8 @@ const OFF: Option<u32> = Some(4);
 const SERVE: u32 = 0x22_2000;
 /// Keeps the device in D0 until it is cancelled.
 const HOLD: u32 = 0x22_2004;
+/// Returns how often the device has entered D3.
+const COUNT: u32 = 0x22_2008;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -38,6 +40,7 @@ impl QueueCallbacks for Quiet {
 struct Lamp {
     policy: PowerPolicy,
     is_on: InterlockedLong,
+    times_off: InterlockedLong,
     served: Shared<IrpQueue<Quiet>>,
     held: Shared<IrpQueue<Quiet>>,
 }
@@ -65,6 +68,7 @@ impl Device for Lamp {
         Ok(Ok::<_, Error>(Self {
             policy: PowerPolicy::new(device),
             is_on: InterlockedLong::new(1),
+            times_off: InterlockedLong::new(0),
             served: IrpQueue::new(Quiet, device, irql)?,
             held: IrpQueue::new(Quiet, device, irql)?,
         }))
@@ -76,6 +80,9 @@ impl Device for Lamp {
         (): &(),
         irql: &mut PassiveLevel,
     ) -> Handled<'irp> {
+        if irp.code() == COUNT {
+            return irp.complete_with(&self.times_off.read(), irql);
+        }
         let reference = match self.policy.power_up(irql) {
             Ok(reference) => reference,
             Err(error) => return irp.complete(error, irql),
@@ -91,6 +98,9 @@ impl Device for Lamp {
 
     fn set_power(&self, state: PowerState, irql: &mut CallerLevel) {
         if let PowerState::Device(state) = state {
+            if state == DevicePowerState::D3 {
+                self.times_off.increment();
+            }
             self.is_on
                 .exchange(i32::from(state == DevicePowerState::D0));
             self.serve(irql);
@@ -162,6 +172,29 @@ fn device_is_off_before_the_system_sleeps_and_on_again_if_a_request_needs_it() {
     for state in [S3, S0] {
         assert_eq!(device.set_power(state), 0);
         assert_eq!(device.told_power(), OFF);
+    }
+    file.close();
+    stack.unload();
+}
+
+/// Returns how often the device has entered D3.
+fn times_off(file: &File) -> u32 {
+    let request = file.device_control(COUNT, &[], vec![0; 4]);
+    let output = end(&request).output;
+    u32::from_le_bytes(output.try_into().expect("it is a number"))
+}
+
+/// "The power policy owner must send the device set-power request even if the device is already in that state":
+/// <https://learn.microsoft.com/windows-hardware/drivers/kernel/sending-a-device-set-power-irp-in-response-to-a-system-set-power-irp>
+#[test]
+fn d3_is_requested_again_when_the_system_goes_to_sleep() {
+    let (stack, file) = idle(&kernel());
+    assert_eq!(times_off(&file), 1);
+    for times in 2..4 {
+        assert_eq!(stack.device.set_power(S3), 0);
+        assert_eq!(times_off(&file), times);
+        assert_eq!(stack.device.set_power(S0), 0);
+        assert_eq!(times_off(&file), times);
     }
     file.close();
     stack.unload();

@@ -238,6 +238,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// Called when the system or the device enters a power state (`IRP_MN_SET_POWER`): before the lower drivers if it is a
     /// state with less power, and after they have entered S0 or D0.
     ///
+    /// The state can be the one that the device is in: D3 is requested again when the system goes to sleep.
+    ///
     /// This crate passes the request down and tells the power manager the state of the device (`PoSetPowerState`). Requests are
     /// handled in every state: a driver whose hardware cannot be accessed keeps them on a queue. The states of the device are
     /// requested by the driver of the stack that owns the power policy, which is this one if it makes a

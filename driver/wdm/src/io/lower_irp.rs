@@ -48,7 +48,8 @@ use crate::{
 pub trait LowerIrpRoutine: Send + Sync + Sized + 'static {
     /// Receives the request when the lower drivers have completed it, and sends it again, keeps it or drops it.
     ///
-    /// The removal of the device waits until the routine has returned.
+    /// The removal of the device waits until the routine has returned. Two calls can overlap on two processors: a routine that sends the request
+    /// again may still run when that request comes back.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -138,7 +139,7 @@ pub struct LowerIrp<C: LowerIrpRoutine>(Shared<WorkItem<Block<C>>>);
 /// ```
 /// use wdm::{LowerIrpHandle, LowerIrpRoutine, PassiveLevel};
 ///
-/// /// Ends the reads before the device below loses power. Their routine, which gets `STATUS_CANCELLED`, keeps the requests.
+/// /// Ends the reads. Their routine gets `STATUS_CANCELLED` for those that the lower drivers have not completed, and keeps the requests.
 /// fn stop<C: LowerIrpRoutine>(readers: &[LowerIrpHandle<C>], irql: &mut PassiveLevel) {
 ///     for reader in readers {
 ///         reader.cancel(irql);
@@ -387,8 +388,9 @@ impl<C: LowerIrpRoutine> LowerIrp<C> {
 }
 
 impl<C: LowerIrpRoutine> LowerIrpHandle<C> {
-    /// Cancels the request if the lower drivers have it, and returns whether they do (`IoCancelIrp`).
+    /// Cancels the request if it was sent and has not come back, and returns whether that is so (`IoCancelIrp`).
     ///
+    /// The call does not wait: a driver that powers its device down after it waits until the routine has got the request.
     /// The request comes back to its [routine](LowerIrpRoutine::run) soon, possibly before this returns, with `STATUS_CANCELLED` unless it was
     /// being completed already. If the routine has already sent the request again, it is cancelled too.
     ///
@@ -526,15 +528,25 @@ impl<C: LowerIrpRoutine> Block<C> {
 }
 
 impl<C: LowerIrpRoutine> WorkItemRoutine for Block<C> {
-    /// Passes the IRP to the lower drivers.
+    /// Passes the IRP to the lower drivers, unless it was cancelled before.
     fn run(item: &Shared<WorkItem<Self>>, _irql: &mut PassiveLevel) {
         let Some(device) = Shared::device(item).map(DeviceObject::as_ptr) else {
             return;
         };
         // SAFETY: the IRP's use is ended when it is completed.
         let irp = unsafe { item.irp() };
+        // Without a Cancel routine IoCancelIrp has only marked the IRP, and the lower drivers look at the mark when they queue it, if at all.
+        // SAFETY: as above.
+        let canceled = unsafe { nt::irp::is_cancel_requested(irp) };
         // SAFETY: the hold keeps the device until then.
-        match unsafe { Extension::of(device) }.lower_for_request() {
+        let lower = unsafe { Extension::of(device) }.lower_for_request();
+        match lower.and_then(|lower| {
+            if canceled {
+                Err(Error::CANCELLED)
+            } else {
+                Ok(lower)
+            }
+        }) {
             Ok(lower) => {
                 // SAFETY: the IRP is filled in and this thread owns it; its completion routine stops the completion. The hold keeps the
                 // lower device.

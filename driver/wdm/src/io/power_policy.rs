@@ -29,7 +29,8 @@ use crate::{
 /// usually does. [`Device::set_power`](crate::Device::set_power) is called before the device loses its power and after it has got
 /// it back. Only one driver of a stack may own the policy.
 ///
-/// When the system goes to sleep, the request for its state is completed after the device has entered D3. When the system works
+/// When the system goes to sleep, D3 is requested even if the device is in it, and the request for the system's state is completed after that
+/// one, with its status. When the system works
 /// again, the request is completed at once, as Microsoft recommends, and the device enters D0 if there is a reference.
 /// This crate does not ask the drivers beforehand (`IRP_MN_QUERY_POWER` for D3), uses neither D1 nor D2, and requests no wake
 /// signal (`IRP_MN_WAIT_WAKE`).
@@ -165,6 +166,8 @@ const OWES: usize = 1 << 4;
 const DEFERRED: usize = 1 << 5;
 /// The last request has failed. None is sent until something changes.
 const FAILED: usize = 1 << 6;
+/// D3 is to be requested even if the device is in it, since the system goes to sleep.
+const DUE: usize = 1 << 7;
 /// One reference.
 const REFERENCE: usize = 1 << 32;
 
@@ -179,9 +182,10 @@ impl Next {
     const fn of(state: usize) -> Self {
         let should_be_on = state >= REFERENCE && state & ASLEEP == 0;
         let is_right = should_be_on == (state & ON != 0);
+        let is_demanded = state & DUE != 0 || state & FAILED == 0 && !is_right;
         if state & SENT != 0 {
             Self::Nothing
-        } else if state & (STARTED | FAILED) == STARTED && !is_right {
+        } else if state & STARTED != 0 && is_demanded {
             Self::Request(if should_be_on {
                 DevicePowerState::D0
             } else {
@@ -197,8 +201,8 @@ impl Next {
     const fn after(self, state: usize) -> usize {
         match self {
             Self::Nothing => state,
-            Self::Request(_) => state | SENT,
-            Self::CompleteSystemIrp => state & !OWES,
+            Self::Request(_) => state & !DUE | SENT,
+            Self::CompleteSystemIrp => state & !(OWES | DUE),
         }
     }
 }
@@ -298,6 +302,16 @@ impl Power {
         }
     }
 
+    /// Gives the request for a sleeping state of the system the status of the one for D3, which was sent for it or could not be. The caller
+    /// has not cleared `SENT` yet.
+    fn note_status(&self, status: i32) {
+        // `DUE` is set while the request for D3 is one from before the system went to sleep.
+        if self.state.load(Ordering::Acquire) & (OWES | DUE) == OWES {
+            // SAFETY: the driver owns the IRP, and no other thread accesses it while `SENT` is set.
+            unsafe { nt::irp::set_status(self.system_irp.load(Ordering::Relaxed), status) };
+        }
+    }
+
     /// The address as the tag of a hold, which is never dereferenced.
     fn tag(&self) -> *mut nt::IRP {
         from_ref(self).cast_mut().cast()
@@ -341,7 +355,7 @@ unsafe extern "C" fn lower_drivers_sleep(
     let object = DeviceObject::clone(&extension.object);
     let power = object.power();
     power.system_irp.store(irp, Ordering::Relaxed);
-    power.change(|state| (state | ASLEEP | OWES) & !FAILED);
+    power.change(|state| (state | ASLEEP | OWES | DUE) & !FAILED);
     let _ = step(&object);
     nt::STATUS_MORE_PROCESSING_REQUIRED
 }
@@ -360,13 +374,14 @@ fn step(object: &DeviceObject) -> Result<(), Error> {
             Next::Request(state) => match request(object, state) {
                 Ok(()) => return result,
                 Err(error) => {
+                    power.note_status(error.to_raw());
                     power.change(|state| state & !SENT | FAILED);
                     result = Err(error);
                 }
             },
             Next::CompleteSystemIrp => {
                 let irp = power.system_irp.load(Ordering::Relaxed);
-                // SAFETY: this thread has cleared the bit, so it owns the IRP, which has the status of the lower drivers.
+                // SAFETY: this thread has cleared the bit, so it owns the IRP.
                 unsafe { nt::IofCompleteRequest(irp, nt::IO_NO_INCREMENT) };
                 // SAFETY: the IRP had a hold, and its address is only the tag of the hold.
                 unsafe { Extension::release(object.as_ptr(), irp) };
@@ -421,12 +436,15 @@ unsafe extern "C" fn requested(
     let object = unsafe { DeviceObject::from_raw(context.cast()) };
     // The status is at the start of the block, in a union.
     // SAFETY: as above.
-    let succeeded = unsafe { status.cast::<i32>().read() } >= 0;
+    let status = unsafe { status.cast::<i32>().read() };
     let is_on = state == DevicePowerState::D0 as i32;
     let power = object.power();
+    if !is_on {
+        power.note_status(status);
+    }
     power.change(|state| {
         let state = state & !SENT;
-        match (succeeded, is_on) {
+        match (status >= 0, is_on) {
             (false, _) => state | FAILED,
             (true, true) => state | ON,
             (true, false) => state & !ON,
