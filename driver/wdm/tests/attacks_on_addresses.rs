@@ -153,10 +153,26 @@ impl<const IS_DIRECT: bool> Device for Forwards<IS_DIRECT> {
     }
 }
 
-/// Reads from a device with direct I/O through a function driver, and returns the status and the bytes.
-fn read_through<D: Device>() -> (NTSTATUS, Vec<u8>) {
+/// A lower driver with neither, which says that it has filled the buffer of the requestor.
+struct FillsAddress;
+
+impl Control for FillsAddress {
+    const IO_TYPE: u32 = 0;
+
+    fn control(irp: *mut IRP) -> NTSTATUS {
+        // SAFETY: the dispatch routine owns the IRP; so below.
+        if unsafe { irp::major_function(irp) } == nt::IRP_MJ_READ {
+            // SAFETY: as above.
+            unsafe { irp::set_information(irp, 4) };
+        }
+        raw::complete(irp, nt::STATUS_SUCCESS)
+    }
+}
+
+/// Reads from a lower device through a function driver, and returns the status and the bytes.
+fn read_through<L: Control, D: Device>() -> (NTSTATUS, Vec<u8>) {
     let kernel = kernel();
-    let stack = Stack::new(raw::load::<FillsPages>(&kernel)).function(load::<D>(&kernel));
+    let stack = Stack::new(raw::load::<L>(&kernel)).function(load::<D>(&kernel));
     let stack = stack.started();
     let file = stack
         .device
@@ -170,8 +186,18 @@ fn read_through<D: Device>() -> (NTSTATUS, Vec<u8>) {
 
 #[test]
 fn a_buffered_read_is_not_forwarded_to_a_device_with_direct_io() {
-    let (status, output) = read_through::<Forwards<true>>();
+    let (status, output) = read_through::<FillsPages, Forwards<true>>();
     assert_eq!((status, output), (0, 7_u32.to_ne_bytes().to_vec()));
-    let (status, _) = read_through::<Forwards<false>>();
+    let (status, _) = read_through::<FillsPages, Forwards<false>>();
+    assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST);
+}
+
+/// The I/O manager would copy its system buffer, which nobody has written, to the requestor:
+/// <https://learn.microsoft.com/windows-hardware/drivers/kernel/using-neither-buffered-nor-direct-i-o>
+#[test]
+fn a_buffered_read_is_not_forwarded_to_a_device_that_uses_addresses() {
+    let (status, _) = read_through::<FillsAddress, Forwards<false>>();
+    assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST);
+    let (status, _) = read_through::<FillsAddress, Forwards<true>>();
     assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST);
 }

@@ -423,15 +423,17 @@ fn lower<R: Record>(irp: &IrpView<R>) -> Result<*mut nt::DEVICE_OBJECT, Error> {
     Ok(lower)
 }
 
-/// Returns whether the reads and writes of a device have the buffers that the device below demands.
+/// Returns whether the reads and writes of a device have the buffers that the device below demands. One with neither flag demands the
+/// addresses of the requestor, which it would access beside the buffers of the I/O manager.
 ///
 /// # Safety
 /// Both device objects are valid.
 unsafe fn has_buffers_for(device: *mut nt::DEVICE_OBJECT, lower: *mut nt::DEVICE_OBJECT) -> bool {
+    const BUFFERS: u32 = nt::DO_BUFFERED_IO | nt::DO_DIRECT_IO;
     // SAFETY: guaranteed by the caller.
-    let demanded = unsafe { (*lower).Flags } & (nt::DO_BUFFERED_IO | nt::DO_DIRECT_IO);
-    // SAFETY: as above. A device of this crate has exactly one of the flags.
-    demanded == 0 || unsafe { (*device).Flags } & demanded != 0
+    let demanded = unsafe { (*lower).Flags };
+    // SAFETY: as above.
+    demanded & BUFFERS == unsafe { (*device).Flags } & BUFFERS
 }
 
 /// As [`lower`], for an IRP that is sent in a thread that may not be the requestor's.
