@@ -57,7 +57,7 @@
 //! | `IRP_MJ_POWER`, `PoSetPowerState` | [`Device::set_power`] |
 //! | `PoRequestPowerIrp` | [`PowerPolicy`], [`PowerReference`] |
 //! | `IoBuildSynchronousFsdRequest`, `IoBuildDeviceIoControlRequest` | [`Lower`] |
-//! | `IoAllocateIrp`, `IoReuseIrp`, `IoCancelIrp` for an IRP of the driver's own | [`LowerIrp`], [`LowerIrpHandle`] |
+//! | `IoAllocateIrp`, `IoCancelIrp` for an IRP of the driver's own | [`LowerIrp`], [`LowerIrpHandle`] |
 //! | `ObReferenceObject`, `IoQueueWorkItem` | [`DeviceObject`] |
 //! | `NTSTATUS` | [`NtStatus`], [`Error`] |
 //!

@@ -59,8 +59,8 @@ fn new(routine: unsafe extern "C" fn(*mut c_void)) -> *mut Work {
         WorkerRoutine: Some(routine),
         Parameter: work.cast(),
     };
-    // SAFETY: the block has room for it.
-    unsafe { (&raw mut (*work).item).write(item) };
+    // SAFETY: the block has room for a `Work`, which starts with the item.
+    unsafe { work.cast::<WORK_QUEUE_ITEM>().write(item) };
     // SAFETY: as above.
     initialise(unsafe { &raw mut (*work).done });
     work

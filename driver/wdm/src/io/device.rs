@@ -484,9 +484,7 @@ impl NewFilter {
         // SAFETY: the types have the same layout, and the reference keeps its lifetime.
         unsafe { &mut *core::ptr::from_mut(device).cast() }
     }
-}
 
-impl NewFilter {
     /// Returns the hardware key of the device, as [`NewDevice::hardware_key`] does.
     ///
     /// WDK: [IoOpenDeviceRegistryKey](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioopendeviceregistrykey).
@@ -511,7 +509,7 @@ impl core::ops::Deref for NewFilter {
 /// A device that is being added, for which an [`IrpQueue`](crate::IrpQueue) or a [`LowerIrp`](crate::LowerIrp) can be made: a [`NewDevice`] or a [`NewFilter`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a device that is being added",
-    note = "a queue is made in `Device::add` or `Filter::add`, with the device that it gets"
+    note = "a queue or a `LowerIrp` is made in `Device::add` or `Filter::add`, with the device that it gets"
 )]
 pub trait QueueOwner: Sealed {}
 

@@ -101,7 +101,7 @@ struct Inner<C: ThreadRoutine> {
     is_stopping: AtomicBool,
     is_started: AtomicBool,
     /// Whether the `Thread` was dropped, or the routine has returned. Whichever comes second defers the link.
-    is_half_over: AtomicBool,
+    is_dropped_or_returned: AtomicBool,
     /// The thread's handle after it was started.
     handle: AtomicPtr<c_void>,
     device: DeviceObject,
@@ -137,7 +137,7 @@ impl<C: ThreadRoutine> Thread<C> {
             signal <- Event::new(EventType::Synchronization, false),
             is_stopping: AtomicBool::new(false),
             is_started: AtomicBool::new(false),
-            is_half_over: AtomicBool::new(false),
+            is_dropped_or_returned: AtomicBool::new(false),
             handle: AtomicPtr::new(null_mut()),
             device: device.clone(),
             live: Live::new(),
@@ -264,16 +264,16 @@ impl<C: ThreadRoutine> Inner<C> {
 
     /// Notes that the [`Thread`] was dropped or that the routine has returned. When both are true, the work item ends the thread. The work
     /// item does not run before, since a long wait in it would delay all work that is deferred.
-    fn note_half_over(&self) {
+    fn note_end(&self) {
         // Of the two exchanges the second one sees the first: what came before it, and `owner` in particular, is visible to the work item.
-        if !self.is_half_over.swap(true, Ordering::AcqRel) {
+        if !self.is_dropped_or_returned.swap(true, Ordering::AcqRel) {
             return;
         }
         // A second reference, since the work item may drop the value before `defer` returns.
         let device = self.device.clone();
         // The pointer is that of the whole value, which starts with the link.
         let link = NonNull::<Self>::from_ref(self).cast::<Deferred>();
-        // SAFETY: each half is over once, so the link is on no list. It stays valid until its routine drops the owner.
+        // SAFETY: the first of the two ends only sets the flag, so the link is on no list. It stays valid until its routine drops the owner.
         unsafe { device.defer(link) };
     }
 }
@@ -291,7 +291,7 @@ unsafe extern "C" fn routine<C: ThreadRoutine>(owner: *mut c_void) {
     C::run(&thread, &mut unsafe { PassiveLevel::assume() });
     // SAFETY: the thread is not used again, and this takes its only field.
     let inner = unsafe { core::ptr::read(&raw const thread.inner) };
-    inner.note_half_over();
+    inner.note_end();
     // The `Thread`, or the work item, which waits for this thread, is an owner too, so the value is not dropped here.
     drop(inner);
     // SAFETY: this is a system thread, at PASSIVE_LEVEL, and nothing is left to drop.
@@ -310,14 +310,14 @@ impl<C: ThreadRoutine> Drop for Thread<C> {
             .owner
             .store(inner.clone().into_raw(), Ordering::Relaxed);
         inner.device.expect_work();
-        inner.note_half_over();
+        inner.note_end();
     }
 }
 
 /// The routine of the link: waits for the last instructions of the thread, and drops the value.
 ///
 /// # Safety
-/// Called once, after [`Inner::note_half_over`] deferred the link, which is the first field of an `Inner<C>`.
+/// Called once, after [`Inner::note_end`] deferred the link, which is the first field of an `Inner<C>`.
 unsafe fn ended<C: ThreadRoutine>(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
     // SAFETY: the link is the first field of a value, which owns itself.
     let inner = unsafe { link.cast::<Inner<C>>().as_ref() };

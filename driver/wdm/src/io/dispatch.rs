@@ -3,9 +3,10 @@
 //! Each one first acquires a hold of the device's remove lock for its IRP. [`finish`] releases the hold of an IRP
 //! that is completed. The hold of an IRP that is passed on is released after the call of the lower driver.
 //!
-//! What a thread of user mode calls runs in a critical region, since programs wait for the IRPs that it removes from queues. A thread that is
-//! suspended at the end of the region still has a hold, for which the removal of the device waits: without one, the driver could be unloaded
-//! before the thread continues.
+//! The methods run in a critical region, since programs wait for the IRPs that a thread removes from queues, and user mode can suspend a thread.
+//! A thread that was suspended meanwhile stops at the end of the region. In [`call`] it still has a hold then, for which the removal of the
+//! device waits until the thread is resumed: without one, the driver could be unloaded before the thread continues. An IRP that opens or
+//! closes a file has the I/O manager's reference to the device object instead.
 
 use crate::{
     Device, Error, Irp, MajorFunction, NtStatus, PassiveLevel,

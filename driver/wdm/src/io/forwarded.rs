@@ -329,7 +329,9 @@ impl<'irp, R: Record> Irp<'irp, R> {
 ///
 /// The lower drivers may be called in another thread than that of the requestor, and in another process. So a request whose buffers
 /// are addresses of the requestor's process, such as one with `METHOD_NEITHER`, is not forwarded, and fails with
-/// `STATUS_INVALID_DEVICE_REQUEST`; an [`Irp`] of that kind can be forwarded.
+/// `STATUS_INVALID_DEVICE_REQUEST`; an [`Irp`] of that kind can be forwarded. A driver that knows of addresses or handles inside the buffer of
+/// a request with `METHOD_BUFFERED`, such as `IOCTL_SCSI_PASS_THROUGH_DIRECT`, forwards it as an [`Irp`] too: the lower driver would access
+/// another process at them.
 ///
 /// WDK: [Using Neither Buffered Nor Direct
 /// I/O](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-neither-buffered-nor-direct-i-o).

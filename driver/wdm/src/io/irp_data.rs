@@ -180,7 +180,7 @@ impl<'a> IrpData<'a> {
         }
     }
 
-    /// Checks that the output has room for so many bytes.
+    /// Checks that the output has room for `size` bytes.
     #[inline]
     pub(super) fn check_output(self, size: usize) -> Result<(), Error> {
         if self.output_length()? < size {
@@ -338,7 +338,7 @@ impl<'a> IrpData<'a> {
     }
 }
 
-/// Returns whether an address is in the part of the address space that each process has to itself, the lower half. As numbers with a sign,
+/// Returns whether an address is in the user part of the address space, its lower half. As numbers with a sign,
 /// the addresses of the system are negative.
 fn is_of_a_process(address: *mut c_void) -> bool {
     address.addr().cast_signed() > 0

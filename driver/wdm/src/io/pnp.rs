@@ -7,7 +7,9 @@
 //! | `CANCEL_REMOVE_DEVICE` | waits for the lower drivers, then allows opens again | completed with success |
 //! | `SURPRISE_REMOVAL` | disables the interface, completes all queued requests | passed on |
 //! | `REMOVE_DEVICE` | the same; after the last request is completed, frees, detaches and deletes the device | passed on |
-//! | `QUERY_STOP_DEVICE`, `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | none: the device has no resources | passed on |
+//! | `QUERY_STOP_DEVICE` | asks the device | passed on, or failed |
+//! | `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | none: the device has no resources | passed on |
+//! | `DEVICE_USAGE_NOTIFICATION` | none: the device can hold no paging, dump or hibernation file | failed if it is put in the path, else passed on |
 //! | `QUERY_CAPABILITIES` | if the device may be removed by surprise, waits for the lower drivers and adds that | completed |
 //! | any other | none | passed on |
 //!

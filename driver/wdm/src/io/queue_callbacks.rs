@@ -26,8 +26,8 @@ pub trait QueueCallbacks: Send + Sync + 'static {
     /// device is removed.
     ///
     /// The queue holds no lock during the call, so the callback may acquire any lock. The queue completes the IRP;
-    /// the callback cannot. Nor can it complete another one, or purge a queue, since that could call it again, once for each IRP that
-    /// waits: it queues a [`Dpc`](crate::Dpc) or a [`WorkItem`](crate::WorkItem), which can. The default does nothing.
+    /// the callback cannot. Nor can the callback complete another IRP or purge a queue, since that could call the callback again, once for each
+    /// IRP that waits. A callback that has to queues a [`Dpc`](crate::Dpc) or a [`WorkItem`](crate::WorkItem). The default does nothing.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.

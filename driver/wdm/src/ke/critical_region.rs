@@ -8,8 +8,8 @@ use crate::{PassiveLevel, ke::irql};
 /// (`KeEnterCriticalRegion`, `KeLeaveCriticalRegion`).
 ///
 /// A thread of user mode handles requests and can be suspended, since a suspension is a normal kernel APC. Other threads, also those of
-/// other processes, then wait for what it holds: a remove lock, an access to a [`Rundown`](crate::Rundown) value, or an IRP that it
-/// has removed from a queue.
+/// other processes, then wait for what it holds: an access to a [`Rundown`](crate::Rundown) value, or an IRP that it has removed from a
+/// queue.
 ///
 /// WDK: [Disabling APCs](https://learn.microsoft.com/windows-hardware/drivers/kernel/disabling-apcs),
 /// [Run-Down Protection](https://learn.microsoft.com/windows-hardware/drivers/kernel/run-down-protection).

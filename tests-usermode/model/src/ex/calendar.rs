@@ -159,13 +159,9 @@ extern "C" fn RtlGetVersion(version: *mut RTL_OSVERSIONINFOW) -> NTSTATUS {
     unsafe { version.write(result) };
     // wServicePackMajor, wServicePackMinor, wSuiteMask, wProductType (VER_NT_WORKSTATION) and wReserved of the longer structure.
     if size as usize > size_of::<RTL_OSVERSIONINFOW>() {
+        let rest = version.wrapping_add(1).cast::<[u8; 8]>();
         // SAFETY: as above; the longer structure continues with these.
-        unsafe {
-            version
-                .add(1)
-                .cast::<[u8; 8]>()
-                .write([0, 0, 0, 0, 0, 0, 1, 0])
-        };
+        unsafe { rest.write([0, 0, 0, 0, 0, 0, 1, 0]) };
     }
     STATUS_SUCCESS
 }

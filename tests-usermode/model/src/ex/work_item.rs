@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     ops::Range,
-    ptr::null_mut,
+    ptr::null,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -21,6 +21,7 @@ use crate::{
     host::{
         Call, Kernel,
         footprint::{self, Access},
+        layout::WorkQueueItem,
         thread::Thread,
         wait::Wait,
     },
@@ -96,9 +97,10 @@ impl Queued {
         kernel.work_began();
         footprint::touch(item.addr(), Access::Exclusive);
         // SAFETY: the driver keeps the item until its routine runs.
-        let (routine, parameter) = unsafe { ((*item).WorkerRoutine, (*item).Parameter) };
-        // SAFETY: as above. From here on the driver can queue the item again, or free it.
-        unsafe { (&raw mut (*item).List.Flink).write(null_mut()) };
+        let object = unsafe { call.view::<WorkQueueItem, _>(item) };
+        let (routine, parameter) = (object.routine.get(), object.parameter.get());
+        // From here on the driver can queue the item again, or free it.
+        object.link.next.set(null());
         locked(&kernel.ex().work_items.queued).remove(&item.addr());
         if let Some(routine) = routine {
             // SAFETY: the routine is called as the kernel calls it: at PASSIVE_LEVEL, with its parameter.
@@ -162,7 +164,8 @@ extern "C" fn ExQueueWorkItem(item: *mut WORK_QUEUE_ITEM, queue: i32) {
         call.bad_work_item(NO_QUEUE, item.addr(), queue_type, what);
     }
     // SAFETY: the caller passes an item that was initialised.
-    if unsafe { (*item).WorkerRoutine }.is_none() {
+    let object = unsafe { call.view::<WorkQueueItem, _>(item) };
+    if object.routine.get().is_none() {
         let what = format!("the work item {item:?} is queued without a routine");
         call.bad_work_item(NO_ROUTINE, item.addr(), queue_type, what);
     }
@@ -170,8 +173,7 @@ extern "C" fn ExQueueWorkItem(item: *mut WORK_QUEUE_ITEM, queue: i32) {
         let what = format!("the work item {item:?} is queued, but is already queued");
         call.bad_work_item(ACTIVE_IS_QUEUED, item.addr(), queue_type, what);
     }
-    // SAFETY: as above.
-    unsafe { (&raw mut (*item).List.Flink).write(&raw mut (*item).List) };
+    object.link.next.set(&raw const object.link);
     let queued = Queued(item);
     let thread = Thread::new_system(&call.kernel, "system worker thread");
     thread.start(|kernel| queued.run(kernel));

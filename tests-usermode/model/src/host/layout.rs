@@ -76,6 +76,14 @@ pub(crate) struct Dpc {
     pub(crate) queued_on: AtomicUsize,
 }
 
+/// `WORK_QUEUE_ITEM`
+#[repr(C)]
+pub(crate) struct WorkQueueItem {
+    pub(crate) link: ListEntry,
+    pub(crate) routine: Cell<Option<unsafe extern "C" fn(*mut c_void)>>,
+    pub(crate) parameter: Cell<*mut c_void>,
+}
+
 /// `DISPATCHER_HEADER`
 #[repr(C)]
 pub(crate) struct Dispatcher {
