@@ -269,6 +269,9 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
 
 /// `IRP_MJ_SYSTEM_CONTROL`, and a filter's `IRP_MJ_POWER`: passed to the driver below.
 ///
+/// A power request is passed on until the filter waits for its remove lock: the function driver below may wait for it while it handles the
+/// removal ([RemoveLockMnRemove](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove)).
+///
 /// # Safety
 /// Called by the power manager or WMI, for a device object of this crate.
 pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
@@ -278,7 +281,12 @@ pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mu
         // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
-    let status = match extension.lower_for_request() {
+    // SAFETY: this routine owns the IRP.
+    let lower = match usize::from(unsafe { nt::irp::major_function(irp) }) {
+        nt::IRP_MJ_POWER => Ok(extension.lower()),
+        _ => extension.lower_for_request(),
+    };
+    let status = match lower {
         // SAFETY: this routine owns the IRP; the hold keeps the device attached to the lower one.
         Ok(lower) => unsafe { pass_down(lower, irp) },
         // SAFETY: as for an IRP without a hold, above.
