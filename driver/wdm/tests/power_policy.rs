@@ -9,7 +9,9 @@ use std::{
 };
 
 use common::{Stack, end, kernel, start, status};
-use ntmodel::{BusAnswer, Device as Dev, File, Kernel, PowerState as State, explore};
+use ntmodel::{
+    BusAnswer, Clock, Config, Device as Dev, Faults, File, Kernel, PowerState as State, explore,
+};
 use pinned_init::PinInit;
 use wdm::{
     Device, DevicePowerState, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, NewDevice,
@@ -92,6 +94,7 @@ impl Device for Lamp {
             _ => &self.held,
         };
         let pending = queue.insert(irp.with_record(reference), irql);
+        self.policy.retry(irql);
         self.serve(irql);
         pending
     }
@@ -257,6 +260,173 @@ fn removed_while_it_is_powered_up(kernel: &Arc<Kernel>) {
     drop(request);
     file.close();
     stack.unload();
+}
+
+/// The bus driver fails the request for D3, about which the device was told before.
+#[test]
+fn request_is_served_after_a_failed_power_down() {
+    let kernel = kernel();
+    let stack = Stack::new(common::load::<Lamp>(&kernel));
+    let device = &stack.device;
+    let fails = BusAnswer::Fail(nt::STATUS_DEVICE_POWER_FAILURE);
+    device.bus_answers_power(nt::IRP_MN_SET_POWER, fails);
+    device.start().expect("the device starts");
+    until(device, OFF);
+    device.bus_answers_power(nt::IRP_MN_SET_POWER, BusAnswer::Fail(nt::STATUS_SUCCESS));
+    let file = stack.open();
+    assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
+    until(device, OFF);
+    file.close();
+    stack.unload();
+}
+
+/// The request for D0 cannot be allocated when the system works again, so no routine of the driver is in progress that could return the
+/// error.
+#[test]
+fn device_is_told_that_the_request_for_d0_cannot_be_allocated() {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        clock: Clock::Virtual,
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    let (stack, file) = idle(&kernel);
+    let device = &stack.device;
+    let mut failed = 0;
+    loop {
+        assert_eq!(device.set_power(S3), 0);
+        let served = file.device_control(SERVE, &[], Vec::new());
+        assert_eq!(served.ended(), None);
+        faults.arm();
+        assert_eq!(device.set_power(S0), 0);
+        let status = status(&served);
+        if status != 0 {
+            assert_eq!(status, nt::STATUS_INSUFFICIENT_RESOURCES);
+            failed += 1;
+        }
+        if !faults.disarm() {
+            break;
+        }
+    }
+    assert_ne!(failed, 0);
+    file.close();
+    stack.unload();
+}
+
+/// A device that tries again each time that it is told that it cannot be powered up.
+struct Stubborn {
+    policy: PowerPolicy,
+    attempts: InterlockedLong,
+    kept: common::Place<PowerReference>,
+    /// How many calls are in progress.
+    nested: InterlockedLong,
+}
+
+const ATTEMPTS: i32 = 100;
+
+impl Stubborn {
+    fn power_up(&self, irql: &mut impl NoSpinLockHeld) {
+        let reference = self.policy.power_up(irql).expect("the request is sent");
+        drop(self.kept.with(irql, |kept, _| kept.replace(reference)));
+    }
+}
+
+impl Device for Stubborn {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self {
+            policy: PowerPolicy::new(device),
+            attempts: InterlockedLong::new(0),
+            kept: common::place(device, irql)?,
+            nested: InterlockedLong::new(0),
+        }))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        (): &(),
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        match irp.code() {
+            SERVE => self.power_up(irql),
+            _ => return irp.complete_with(&self.attempts.read(), irql),
+        }
+        irp.complete(NtStatus::SUCCESS, irql)
+    }
+
+    fn power_up_failed(&self, _: Error, irql: &mut CallerLevel) {
+        assert_eq!(self.nested.increment(), 1, "calls of the method nest");
+        if self.attempts.increment() < ATTEMPTS {
+            self.power_up(irql);
+        } else {
+            drop(self.kept.with(irql, |kept, _| kept.take()));
+        }
+        self.nested.decrement();
+    }
+}
+
+#[test]
+fn device_that_was_told_of_a_failure_tries_again() {
+    let kernel = kernel();
+    let stack = start::<Stubborn>(&kernel);
+    let device = &stack.device;
+    until(device, OFF);
+    let fails = BusAnswer::Fail(nt::STATUS_DEVICE_POWER_FAILURE);
+    device.bus_answers_power(nt::IRP_MN_SET_POWER, fails);
+    let file = stack.open();
+    assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
+    let start = Instant::now();
+    loop {
+        let attempts = common::end(&file.device_control(HOLD, &[], vec![0; 4]));
+        if attempts.output == ATTEMPTS.to_ne_bytes() {
+            break;
+        }
+        assert!(start.elapsed() < LONG, "{:?}", attempts.output);
+        thread::sleep(Duration::from_millis(1));
+    }
+    file.close();
+    stack.unload();
+}
+
+/// Two requests arrive while the device cannot be powered up.
+fn failed_together(kernel: &Arc<Kernel>) {
+    let stack = start::<Lamp>(kernel);
+    let device = &stack.device;
+    let fails = BusAnswer::Fail(nt::STATUS_DEVICE_POWER_FAILURE);
+    device.bus_answers_power(nt::IRP_MN_SET_POWER, fails);
+    let file = Arc::new(stack.open());
+    let other = {
+        let file = Arc::clone(&file);
+        kernel.actor("other", move || {
+            status(&file.device_control(SERVE, &[], Vec::new()))
+        })
+    };
+    let ended = [
+        status(&file.device_control(SERVE, &[], Vec::new())),
+        other.join(),
+    ];
+    for ended in ended {
+        assert!(
+            [0, nt::STATUS_DEVICE_POWER_FAILURE].contains(&ended),
+            "{ended:x}"
+        );
+    }
+    Arc::into_inner(file)
+        .expect("no other thread has the file")
+        .close();
+    stack.unload();
+}
+
+#[test]
+fn requests_end_if_the_device_cannot_be_powered_up_in_every_order() {
+    explore::check(1_000, failed_together);
 }
 
 #[test]

@@ -125,6 +125,8 @@ impl Device for Sampler {
         match self.policy.power_up(irql) {
             Ok(power) => {
                 let pending = self.timer.reads.insert(irp.with_record(power), irql);
+                // `power_up_failed` or `set_power` may have been called before the read was queued.
+                self.policy.retry(irql);
                 self.poll(irql);
                 pending
             }

@@ -9,7 +9,7 @@ use crate::{
         extension::Extension,
         holds::Holds,
         name::ObjectName,
-        pnp::{end_kept, register_shutdown, unregister_shutdown},
+        pnp::{methods, register_shutdown, unregister_shutdown},
     },
 };
 
@@ -143,7 +143,7 @@ unsafe fn create<D: ControlDevice>(
         let holds = Holds::Rundown(RundownRef::uninitialised());
         // SAFETY: the device object is new, and has room for an extension.
         let extension =
-            unsafe { create_state(object, holds, None, false, end_kept::<D>, make::<D>, irql) }?;
+            unsafe { create_state(object, holds, None, false, methods::<D>(), make::<D>, irql) }?;
         // SAFETY: the driver may change the field in DriverEntry.
         unsafe { (*object).Flags |= D::IO_TYPE.flag() };
         // Registered last: from then on the device can be notified of a shutdown at any time.

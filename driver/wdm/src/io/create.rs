@@ -3,7 +3,7 @@
 use crate::{
     DeviceObject, Error, NewDevice, PassiveLevel,
     io::{
-        extension::{EndKept, Extension},
+        extension::{Extension, Methods},
         holds::Holds,
         interface::DeviceInterface,
     },
@@ -45,13 +45,13 @@ pub(crate) unsafe fn create_object(
 /// Makes the device's state and initialises the extension. `make` makes the state in the pool.
 ///
 /// # Safety
-/// `object` is a new device object with room for an [`Extension`], and `end_kept` is made for a `D`.
+/// `object` is a new device object with room for an [`Extension`], and `methods` are those of a `D`.
 pub(crate) unsafe fn create_state<'a, D>(
     object: *mut nt::DEVICE_OBJECT,
     holds: Holds,
     interface: Option<DeviceInterface>,
     is_filter: bool,
-    end_kept: EndKept,
+    methods: Methods,
     make: impl FnOnce(&mut NewDevice, &mut PassiveLevel) -> Result<*mut D, Error>,
     irql: &mut PassiveLevel,
 ) -> Result<&'a Extension, Error> {
@@ -68,5 +68,5 @@ pub(crate) unsafe fn create_state<'a, D>(
         }
     };
     // SAFETY: the device object is new, has an extension of the right size, and is not attached.
-    Ok(unsafe { Extension::initialise::<D>(new, holds, interface, is_filter, device, end_kept) })
+    Ok(unsafe { Extension::initialise::<D>(new, holds, interface, is_filter, device, methods) })
 }

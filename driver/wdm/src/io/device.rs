@@ -261,7 +261,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     #[doc(alias = "PoStartNextPowerIrp")]
     fn set_power(&self, _state: PowerState, _irql: &mut CallerLevel) {}
 
-    /// Called when the lower drivers cannot enter D0 (`IRP_MN_SET_POWER`).
+    /// Called when the lower drivers cannot enter D0 (`IRP_MN_SET_POWER`), or when the owner of the power policy cannot request it.
     ///
     /// The driver completes the requests that wait for D0. The next [`PowerPolicy::power_up`](crate::PowerPolicy::power_up) tries it
     /// again.

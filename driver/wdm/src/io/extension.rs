@@ -45,28 +45,31 @@ pub(crate) struct Extension {
     gone: AtomicBool,
     /// Whether the lower drivers were told to remove the device, or are about to be.
     removed_below: AtomicBool,
-    /// What has a device complete the requests that it keeps.
-    end_kept: EndKept,
+    methods: Methods,
     /// Begun while driver code runs that is followed by [`Extension::leave`], until the work that it defers is done.
     late: RundownRef,
-    /// The work that calls `end_kept`, and whether it is deferred. The thread that sets the flag owns the link, until the work clears
+    /// The work that calls `remove`, and whether it is deferred. The thread that sets the flag owns the link, until the work clears
     /// it.
     link: UnsafeCell<Deferred>,
     is_deferred: AtomicBool,
 }
 
-/// Calls a device's `remove` method.
+/// The methods of a device that are called by code that does not know the type of its state.
 ///
 /// # Safety
-/// The pointer is to the state of a device of the type that the function was made for, which lives during the call.
-pub(crate) type EndKept = unsafe fn(*mut (), &mut PassiveLevel);
+/// The pointer is to the state of a device of the type that the functions were made for, which lives during the call.
+#[derive(Clone, Copy)]
+pub(crate) struct Methods {
+    pub(crate) remove: unsafe fn(*mut (), &mut PassiveLevel),
+    pub(crate) power_up_failed: unsafe fn(*mut (), Error, &mut PassiveLevel),
+}
 
 impl Extension {
     /// Initialises the extension of a new device object.
     ///
     /// # Safety
     /// The device object is the one of `new`, has room for an [`Extension`], and is not attached to a stack yet.
-    /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate), and `end_kept` is made for a `D`. The IRQL is
+    /// `device` was allocated by [`pool::allocate`](crate::ex::pool::allocate), and `methods` are those of a `D`. The IRQL is
     /// `PASSIVE_LEVEL`.
     pub(crate) unsafe fn initialise<'a, D>(
         new: NewDevice,
@@ -74,7 +77,7 @@ impl Extension {
         interface: Option<DeviceInterface>,
         is_filter: bool,
         device: *mut D,
-        end_kept: EndKept,
+        methods: Methods,
     ) -> &'a Self {
         let NewDevice { object, queues, .. } = new;
         // SAFETY: a reference's device object is valid.
@@ -91,7 +94,7 @@ impl Extension {
             remove_pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             removed_below: AtomicBool::new(false),
-            end_kept,
+            methods,
             late: RundownRef::uninitialised(),
             link: UnsafeCell::new(Deferred::new(end_late)),
             is_deferred: AtomicBool::new(false),
@@ -261,7 +264,16 @@ impl Extension {
     /// The caller has a hold, or has entered a call with [`Extension::enter`].
     pub(crate) unsafe fn end_kept(&self, irql: &mut PassiveLevel) {
         // SAFETY: `initialise` was called with a function for this state, which the caller keeps.
-        unsafe { (self.end_kept)(self.device, irql) };
+        unsafe { (self.methods.remove)(self.device, irql) };
+    }
+
+    /// Tells the device that it cannot be powered up.
+    ///
+    /// # Safety
+    /// The caller has a hold.
+    pub(crate) unsafe fn power_up_failed(&self, error: Error, irql: &mut PassiveLevel) {
+        // SAFETY: as in `end_kept`.
+        unsafe { (self.methods.power_up_failed)(self.device, error, irql) };
     }
 
     /// Begins a call of driver code that may keep a request and complete others, so that no hold of the caller's is left when it returns.

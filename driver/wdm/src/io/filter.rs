@@ -9,7 +9,7 @@ use crate::{
     io::{
         dispatch::{call, complete_unheld, pass_on},
         driver,
-        extension::Extension,
+        extension::{Extension, Methods},
         forward::{forward_and_wait, pass_down},
         pnp::{add, complete, remove, succeed_and_pass_down},
     },
@@ -218,7 +218,7 @@ unsafe extern "C" fn add_device<F: Filter>(
         F::add(new, irql).and_then(allocate::<F>)
     };
     // SAFETY: the PnP manager passes a driver object and a physical device object.
-    let added = unsafe { add::<F, ()>(driver, pdo, None, make, attach, end_kept::<F>, &mut irql) };
+    let added = unsafe { add::<F, ()>(driver, pdo, None, make, attach, methods::<F>(), &mut irql) };
     match added {
         Err(error) if is_served => error.to_raw(),
         _ => nt::STATUS_SUCCESS,
@@ -370,13 +370,15 @@ unsafe extern "C" fn pnp<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt
     status
 }
 
-/// Has a filter complete the requests that it keeps.
-///
-/// # Safety
-/// As for [`EndKept`](crate::io::extension::EndKept); the state is an `F`.
-unsafe fn end_kept<F: Filter>(filter: *mut (), _irql: &mut PassiveLevel) {
-    // SAFETY: guaranteed by the caller.
-    let filter = unsafe { &*filter.cast::<F>() };
-    // SAFETY: the IRQL is PASSIVE_LEVEL, and no spin lock is held.
-    filter.remove(&mut unsafe { CallerLevel::assume() });
+/// The methods of a filter, which has no power policy.
+const fn methods<F: Filter>() -> Methods {
+    Methods {
+        remove: |filter, _irql| {
+            // SAFETY: guaranteed by the caller.
+            let filter = unsafe { &*filter.cast::<F>() };
+            // SAFETY: the IRQL is PASSIVE_LEVEL, and no spin lock is held.
+            filter.remove(&mut unsafe { CallerLevel::assume() });
+        },
+        power_up_failed: |_filter, _error, _irql| {},
+    }
 }

@@ -25,7 +25,7 @@ use crate::{
     io::{
         create::{create_object, create_state},
         dispatch::complete_unheld,
-        extension::{EndKept, Extension},
+        extension::{Extension, Methods},
         forward::{forward_and_wait, pass_down},
         holds::Holds,
         interface::DeviceInterface,
@@ -33,6 +33,7 @@ use crate::{
         power_policy::Power,
         remove_lock::RemoveLock,
     },
+    ke::irql::CallerLevel,
 };
 
 /// The driver's AddDevice routine: makes the device object and its state, and attaches it to the device stack.
@@ -53,7 +54,7 @@ pub(crate) unsafe extern "C" fn add_device<D: Device>(
             Some(&D::INTERFACE),
             |new, irql| D::add(new, irql).and_then(allocate::<D>),
             attach::<D>,
-            end_kept::<D>,
+            methods::<D>(),
             &mut irql,
         )
     };
@@ -65,7 +66,7 @@ pub(crate) unsafe extern "C" fn add_device<D: Device>(
 ///
 /// # Safety
 /// The caller passes a driver object and a physical device object, at `PASSIVE_LEVEL`. `attach` fails only if it has not
-/// attached the device object. The state of the device's files is an `F`, and `end_kept` is made for a `D`.
+/// attached the device object. The state of the device's files is an `F`, and `methods` are those of a `D`.
 pub(crate) unsafe fn add<D, F: Send + Sync + 'static>(
     driver: *mut nt::DRIVER_OBJECT,
     pdo: *mut nt::DEVICE_OBJECT,
@@ -76,24 +77,23 @@ pub(crate) unsafe fn add<D, F: Send + Sync + 'static>(
         *mut nt::DEVICE_OBJECT,
         &Extension,
     ) -> Result<(), Error>,
-    end_kept: EndKept,
+    methods: Methods,
     irql: &mut PassiveLevel,
 ) -> Result<(), Error> {
     // The device has no name, since it is found by its interface.
     // SAFETY: the caller passes a driver object, at PASSIVE_LEVEL.
     let object = unsafe { create_object(driver, core::ptr::null_mut()) }?;
     // SAFETY: the device object was just created, and the caller passes a physical device object.
-    let added =
-        unsafe { prepare(object, pdo, class, end_kept, make, irql) }.and_then(|extension| {
-            // SAFETY: the device objects are valid, and the extension is initialised.
-            let attached = unsafe { attach(object, pdo, extension) };
-            match attached {
-                Ok(()) => extension.object.set_attached(),
-                // SAFETY: the device object is not attached, so no request has reached it; this is called once.
-                Err(_) => unsafe { extension.tear_down::<D, F>(irql) },
-            }
-            attached
-        });
+    let added = unsafe { prepare(object, pdo, class, methods, make, irql) }.and_then(|extension| {
+        // SAFETY: the device objects are valid, and the extension is initialised.
+        let attached = unsafe { attach(object, pdo, extension) };
+        match attached {
+            Ok(()) => extension.object.set_attached(),
+            // SAFETY: the device object is not attached, so no request has reached it; this is called once.
+            Err(_) => unsafe { extension.tear_down::<D, F>(irql) },
+        }
+        attached
+    });
     if added.is_err() {
         // SAFETY: the device object is new and not attached, and no other code references it.
         unsafe { nt::IoDeleteDevice(object) };
@@ -109,7 +109,7 @@ unsafe fn prepare<'a, D>(
     object: *mut nt::DEVICE_OBJECT,
     pdo: *mut nt::DEVICE_OBJECT,
     class: Option<&Guid>,
-    end_kept: EndKept,
+    methods: Methods,
     make: impl FnOnce(&mut NewDevice, &mut PassiveLevel) -> Result<*mut D, Error>,
     irql: &mut PassiveLevel,
 ) -> Result<&'a Extension, Error> {
@@ -130,7 +130,7 @@ unsafe fn prepare<'a, D>(
             holds,
             interface,
             class.is_none(),
-            end_kept,
+            methods,
             make,
             irql,
         )
@@ -315,13 +315,18 @@ fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut Passive
     device.remove(irql);
 }
 
-/// Has a device complete the requests that it keeps.
-///
-/// # Safety
-/// As for [`EndKept`]; the state is a `D`.
-pub(super) unsafe fn end_kept<D: Device>(device: *mut (), irql: &mut PassiveLevel) {
-    // SAFETY: guaranteed by the caller.
-    unsafe { &*device.cast::<D>() }.remove(irql);
+/// The methods of a function driver's or a control device.
+pub(super) const fn methods<D: Device>() -> Methods {
+    Methods {
+        // SAFETY: guaranteed by the caller.
+        remove: |device, irql| unsafe { &*device.cast::<D>() }.remove(irql),
+        power_up_failed: |device, error, _irql| {
+            // SAFETY: guaranteed by the caller.
+            let device = unsafe { &*device.cast::<D>() };
+            // SAFETY: the IRQL is PASSIVE_LEVEL, and no spin lock is held.
+            device.power_up_failed(error, &mut unsafe { CallerLevel::assume() });
+        },
+    }
 }
 
 /// Passes the removal on, waits for the requests in progress, then frees what AddDevice made.

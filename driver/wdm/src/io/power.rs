@@ -209,7 +209,10 @@ unsafe extern "C" fn powered_up<D: Device>(
                 // SAFETY: as above.
                 unsafe { report(object, state) };
             }
-            (Err(error), PowerState::Device(_)) => device.power_up_failed(error, irql),
+            // The owner of the power policy tells the device after it has recorded the failure.
+            (Err(error), PowerState::Device(_)) if !extension.object.power().is_owned() => {
+                device.power_up_failed(error, irql);
+            }
             _ => {}
         }
         if matches!(state, PowerState::System(_)) {

@@ -2,7 +2,11 @@
 //!
 //! All of the state is in one word, and each change is one interlocked exchange. Whoever changes it calls [`step`], which sends a
 //! request if the device is not in the state that the word demands, and no request is under way. The routine that is called at the
-//! end of a request calls `step` again, so a change during a request is not lost.
+//! end of a request has a work item call `step` again, so a change during a request is not lost, and requests that are completed at once
+//! do not nest.
+//!
+//! A failure is recorded before the device is told: a reference that is made before the record has the device told, and one that is made
+//! after it has another request sent.
 //!
 //! WDK: [Managing Device Power Policy](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-device-power-policy).
 
@@ -14,7 +18,7 @@ use core::{
     sync::atomic::Ordering,
 };
 
-use nt::atomic::{AtomicPtr, AtomicUsize};
+use nt::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 
 use crate::{
     DeviceObject, DevicePowerState, Error, NewDevice, PassiveLevel, Record,
@@ -53,7 +57,12 @@ use crate::{
 ///     irql: &mut PassiveLevel,
 /// ) -> Handled<'irp> {
 ///     match policy.power_up(irql) {
-///         Ok(reference) => waiting.insert(irp.with_record(reference), irql),
+///         Ok(reference) => {
+///             let pending = waiting.insert(irp.with_record(reference), irql);
+///             policy.retry(irql);
+///             // If the device is in D0 now, serve the request here.
+///             pending
+///         }
 ///         Err(error) => irp.complete(error, irql),
 ///     }
 /// }
@@ -85,7 +94,8 @@ impl PowerPolicy {
     /// Returns a reference that keeps the device in D0, and has it enter D0 if it is in D3.
     ///
     /// The call does not wait. [`Device::set_power`](crate::Device::set_power) is called when the device is in D0, or
-    /// [`Device::power_up_failed`](crate::Device::power_up_failed) if it cannot enter it.
+    /// [`Device::power_up_failed`](crate::Device::power_up_failed) if it cannot enter it. Either can be called before this returns. So a driver
+    /// that queues a request with the reference looks afterwards whether the device is in D0, and calls [`retry`](PowerPolicy::retry).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held: the device can be called during the call.
@@ -95,10 +105,28 @@ impl PowerPolicy {
     /// being removed.
     #[doc(alias = "PoRequestPowerIrp")]
     pub fn power_up<L: NoSpinLockHeld>(&self, _irql: &mut L) -> Result<PowerReference, Error> {
-        self.0.power().change(|state| (state + REFERENCE) & !FAILED);
+        self.0
+            .power()
+            .change(|state| (state + REFERENCE) & !(FAILED | UNTOLD));
         let reference = PowerReference(self.0.clone());
         step(&self.0)?;
         Ok(reference)
+    }
+
+    /// Has the device enter D0 once more if it was told that it cannot, and there is a reference.
+    ///
+    /// Call it after a request was queued with a reference: a call of [`Device::power_up_failed`](crate::Device::power_up_failed) that came
+    /// before has not found the request.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`, and no spin lock held, as for [`power_up`](PowerPolicy::power_up).
+    pub fn retry<L: NoSpinLockHeld>(&self, _irql: &mut L) {
+        self.0.power().change(|state| match state & UNTOLD {
+            0 => state & !FAILED,
+            _ => state,
+        });
+        // If this fails, the device is told.
+        let _ = step(&self.0);
     }
 }
 
@@ -168,6 +196,8 @@ const DEFERRED: usize = 1 << 5;
 const FAILED: usize = 1 << 6;
 /// D3 is to be requested even if the device is in it, since the system goes to sleep.
 const DUE: usize = 1 << 7;
+/// The request for D0 has failed, and the device was not told yet.
+const UNTOLD: usize = 1 << 8;
 /// One reference.
 const REFERENCE: usize = 1 << 32;
 
@@ -198,6 +228,11 @@ impl Next {
         }
     }
 
+    /// Returns whether a work item has something to do in a state.
+    const fn is_due(state: usize) -> bool {
+        state & UNTOLD != 0 || !matches!(Self::of(state), Self::Nothing)
+    }
+
     const fn after(self, state: usize) -> usize {
         match self {
             Self::Nothing => state,
@@ -219,6 +254,8 @@ pub(crate) struct Power {
     owner: AtomicPtr<Owner>,
     state: AtomicUsize,
     system_irp: AtomicPtr<nt::IRP>,
+    /// The error that the device is told.
+    error: AtomicU32,
     link: UnsafeCell<MaybeUninit<Deferred>>,
 }
 
@@ -228,6 +265,7 @@ impl Power {
             owner: AtomicPtr::new(null_mut()),
             state: AtomicUsize::new(0),
             system_irp: AtomicPtr::new(null_mut()),
+            error: AtomicU32::new(0),
             link: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
@@ -242,6 +280,11 @@ impl Power {
     /// pending, and the routine completes it when the device is in D3.
     pub(crate) fn lower_drivers_sleep(&self) -> Option<CompletionRoutine> {
         Some(self.owner()?.lower_drivers_sleep)
+    }
+
+    /// Returns whether this driver owns the policy, so that [`deferred`] tells the device that it cannot be powered up.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.owner().is_some()
     }
 
     /// Records that the device was started and is in D0, unless nobody needs it.
@@ -281,13 +324,25 @@ impl Power {
         }
     }
 
-    /// Changes the state, and defers [`step`] if it has something to do.
+    /// Records that a request has failed, and has the device told if it was one for D0.
+    fn fail(&self, object: &DeviceObject, state: DevicePowerState, error: Error) {
+        let untold = match state {
+            DevicePowerState::D0 => UNTOLD,
+            _ => 0,
+        };
+        self.error
+            .store(error.to_raw().cast_unsigned(), Ordering::Relaxed);
+        self.change_and_defer(object, |state| state & !SENT | FAILED | untold);
+    }
+
+    /// Changes the state, and defers [`step`] if it has something to do, or the device is to be told that it cannot be powered up.
     fn change_and_defer(&self, object: &DeviceObject, change: impl Fn(usize) -> usize) {
         let marked = |old| {
             let new = change(old);
-            match Next::of(new) {
-                Next::Nothing => new,
-                _ => new | DEFERRED,
+            if Next::is_due(new) {
+                new | DEFERRED
+            } else {
+                new
             }
         };
         let old = self.change(marked);
@@ -319,7 +374,7 @@ impl Power {
 }
 
 fn started(object: &DeviceObject) {
-    let on = |state| (state | STARTED | ON) & !(ASLEEP | FAILED);
+    let on = |state| (state | STARTED | ON) & !(ASLEEP | FAILED | UNTOLD);
     object.power().change_and_defer(object, on);
 }
 
@@ -329,7 +384,9 @@ fn removed(object: &DeviceObject) {
 }
 
 fn system_works(object: &DeviceObject) {
-    object.power().change(|state| state & !(ASLEEP | FAILED));
+    object
+        .power()
+        .change(|state| state & !(ASLEEP | FAILED | UNTOLD));
     let _ = step(object);
 }
 
@@ -375,7 +432,7 @@ fn step(object: &DeviceObject) -> Result<(), Error> {
                 Ok(()) => return result,
                 Err(error) => {
                     power.note_status(error.to_raw());
-                    power.change(|state| state & !SENT | FAILED);
+                    power.fail(object, state, error);
                     result = Err(error);
                 }
             },
@@ -437,20 +494,16 @@ unsafe extern "C" fn requested(
     // The status is at the start of the block, in a union.
     // SAFETY: as above.
     let status = unsafe { status.cast::<i32>().read() };
-    let is_on = state == DevicePowerState::D0 as i32;
     let power = object.power();
-    if !is_on {
-        power.note_status(status);
-    }
-    power.change(|state| {
-        let state = state & !SENT;
-        match (status >= 0, is_on) {
-            (false, _) => state | FAILED,
-            (true, true) => state | ON,
-            (true, false) => state & !ON,
+    match (Error::check(status), state == DevicePowerState::D0 as i32) {
+        (Ok(()), true) => power.change_and_defer(&object, |state| state & !SENT | ON),
+        (Err(error), true) => power.fail(&object, DevicePowerState::D0, error),
+        // The device was told before the lower drivers that it loses its power, so it is not in D0 even if they have failed.
+        (_, false) => {
+            power.note_status(status);
+            power.change_and_defer(&object, |state| state & !(SENT | ON));
         }
-    });
-    let _ = step(&object);
+    }
     // SAFETY: `request` has acquired the hold. The reference keeps the device object.
     unsafe { Extension::release(device, power.tag()) };
 }
@@ -459,13 +512,33 @@ unsafe extern "C" fn requested(
 ///
 /// # Safety
 /// `link` is that of a [`Power`] in the block of a device object, whose work item runs.
-unsafe fn deferred(link: NonNull<Deferred>, _irql: &mut PassiveLevel) {
+unsafe fn deferred(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
     let power = link
         .as_ptr()
         .wrapping_byte_sub(offset_of!(Power, link))
         .cast::<Power>();
     // SAFETY: guaranteed by the caller; the work item's reference keeps the block.
     let object = unsafe { DeviceObject::of_power(power) };
-    object.power().change(|state| state & !DEFERRED);
+    let old = object.power().change(|state| state & !(DEFERRED | UNTOLD));
+    if old & UNTOLD != 0 {
+        tell(&object, irql);
+    }
     let _ = step(&object);
+}
+
+/// Tells the device that it cannot be powered up, unless it is removed: then it completes its requests anyway.
+fn tell(object: &DeviceObject, irql: &mut PassiveLevel) {
+    let (device, power) = (object.as_ptr(), object.power());
+    // SAFETY: as in `request`.
+    let extension = unsafe { Extension::of(device) };
+    if extension.is_gone() || !extension.holds.acquire(power.tag()) {
+        return;
+    }
+    let error = power.error.load(Ordering::Relaxed).cast_signed();
+    if let Err(error) = Error::check(error) {
+        // SAFETY: the hold was just acquired.
+        unsafe { extension.power_up_failed(error, irql) };
+    }
+    // SAFETY: as above.
+    unsafe { Extension::release(device, power.tag()) };
 }
