@@ -212,6 +212,34 @@ fn the_lower_device_object_has_a_driver_with_a_name() {
     one_request::<ReadsDrivers>(&Kernel::new(Config::default()));
 }
 
+/// Checks that a string ends with a zero, which its length does not count.
+fn ends_with_a_zero(string: &UNICODE_STRING) {
+    assert_eq!(string.MaximumLength, string.Length + 2);
+    let end = string.Buffer.wrapping_add(usize::from(string.Length / 2));
+    // SAFETY: the buffer has the maximum length.
+    assert_eq!(unsafe { end.read() }, 0);
+}
+
+unsafe extern "C" fn reads_strings(
+    driver: *mut DRIVER_OBJECT,
+    path: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    // SAFETY: the I/O manager passes both.
+    let (driver, path) = unsafe { (&*driver, &*path) };
+    ends_with_a_zero(path);
+    ends_with_a_zero(&driver.DriverName);
+    let found = nt!(RtlCheckRegistryKey(0, path.Buffer));
+    assert_eq!(found, STATUS_SUCCESS);
+    nt::STATUS_CANCELLED
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdfdriver/nf-wdfdriver-wdfdrivergetregistrypath>: the string ends with a
+/// zero, and comes from the one that `DriverEntry` gets.
+#[test]
+fn the_strings_of_a_driver_end_with_a_zero() {
+    common::load(&Kernel::new(Config::default()), reads_strings);
+}
+
 /// `IRP_MN_DEVICE_USAGE_NOTIFICATION`
 const USAGE: u8 = 0x16;
 

@@ -92,7 +92,7 @@ const TRANSFERS: [usize; 4] = [
 /// Returns the driver object of the bus driver, which no test loads.
 pub(in crate::io) fn driver_object() -> *mut DRIVER_OBJECT {
     static OBJECT: LazyLock<AtomicPtr<DRIVER_OBJECT>> = LazyLock::new(|| {
-        let name: Vec<u16> = r"\Driver\PnpManager".encode_utf16().collect();
+        let name: Vec<u16> = "\\Driver\\PnpManager\0".encode_utf16().collect();
         // SAFETY: zero is valid for every field.
         let object = unsafe { MaybeUninit::<DRIVER_OBJECT>::zeroed().assume_init() };
         let mut object = Box::new(object);
@@ -107,12 +107,12 @@ pub(in crate::io) fn driver_object() -> *mut DRIVER_OBJECT {
 /// `IO_TYPE_DRIVER`
 pub(in crate::io) const IO_TYPE_DRIVER: i16 = 4;
 
-/// Returns a string of these units, which stay as long as the string is used.
+/// Returns a string of these units, which end with a zero and stay as long as the string is used.
 pub(in crate::io) fn string_of(units: &mut [u16]) -> UNICODE_STRING {
-    let length = u16::try_from(size_of_val(units)).unwrap_or_default();
+    let size = u16::try_from(size_of_val(units)).unwrap_or_default();
     UNICODE_STRING {
-        Length: length,
-        MaximumLength: length,
+        Length: size.saturating_sub(2),
+        MaximumLength: size,
         Buffer: units.as_mut_ptr(),
     }
 }

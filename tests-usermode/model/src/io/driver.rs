@@ -35,7 +35,7 @@ struct Objects {
     name: [u16; NAME.len()],
 }
 
-const NAME: &str = r"\Driver\driver";
+const NAME: &str = "\\Driver\\driver\0";
 
 /// A driver that is loaded.
 pub struct Driver {
@@ -122,7 +122,8 @@ impl Driver {
         fields.DriverName = bus::string_of(name);
         // SAFETY: as above.
         unsafe { (*extension).DriverObject = driver };
-        let mut path: Vec<u16> = registry::SERVICE.encode_utf16().collect();
+        // Drivers pass the buffer where a path that ends with a zero is expected.
+        let mut path: Vec<u16> = registry::SERVICE.encode_utf16().chain([0]).collect();
         let mut path = bus::string_of(&mut path);
         // SAFETY: the entry point is called as the I/O manager calls it.
         let status = unsafe { Call::in_driver(entry, (driver, &raw mut path)) };

@@ -19,7 +19,7 @@ use crate::{
         Call, Kernel, footprint,
         thread::{Attached, Thread},
     },
-    io::{Completion, Request, device::DeviceInner, irp::Asked},
+    io::{Completion, Request, bus, device::DeviceInner, irp::Asked},
     verifier::{BugCheck, Rule},
 };
 
@@ -217,11 +217,12 @@ impl File {
         fields.Size = i16::try_from(size_of::<FILE_OBJECT>()).unwrap_or_default();
         let named = opening.object.map(std::ptr::with_exposed_provenance_mut);
         fields.DeviceObject = named.unwrap_or_else(|| device.pdo());
-        let mut name: Vec<u16> = opening.name.encode_utf16().collect();
-        if !name.is_empty() {
-            let length = name.len() as u64 * 2;
-            fields.Reserved[FILE_NAME] = length | length << 16;
-            fields.Reserved[FILE_NAME + 1] = name.as_mut_ptr().expose_provenance() as u64;
+        let mut name: Vec<u16> = opening.name.encode_utf16().chain([0]).collect();
+        if !opening.name.is_empty() {
+            let name = bus::string_of(&mut name);
+            fields.Reserved[FILE_NAME] =
+                u64::from(name.Length) | u64::from(name.MaximumLength) << 16;
+            fields.Reserved[FILE_NAME + 1] = name.Buffer.expose_provenance() as u64;
         }
         let inner = Arc::new(FileInner {
             object,

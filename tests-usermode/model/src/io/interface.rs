@@ -1,6 +1,6 @@
 //! Device interfaces, by which user mode finds the devices that the PnP manager knows.
 
-use std::sync::Mutex;
+use std::{slice::from_raw_parts_mut, sync::Mutex};
 
 use nt::{
     DEVICE_OBJECT, GUID, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     host::Call,
-    io::registry::units,
+    io::{bus, registry::units},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -145,24 +145,19 @@ extern "C" fn IoRegisterDeviceInterface(
         // SAFETY: the caller gives a string.
         units.extend_from_slice(unsafe { super::registry::units(reference) });
     }
-    let size = units.len() * 2;
-    let buffer = call.allocate_pool(size, INTERFACE_TAG, true).cast::<u16>();
-    let Ok(length) = u16::try_from(size) else {
-        return STATUS_INSUFFICIENT_RESOURCES;
-    };
+    let terminated = [&units[..], &[0]].concat();
+    let buffer = call
+        .allocate_pool(2 * terminated.len(), INTERFACE_TAG, true)
+        .cast::<u16>();
     if buffer.is_null() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     // SAFETY: the block is so long.
-    unsafe { buffer.copy_from_nonoverlapping(units.as_ptr(), units.len()) };
+    unsafe { buffer.copy_from_nonoverlapping(terminated.as_ptr(), terminated.len()) };
+    // SAFETY: the block stays until the caller frees it.
+    let made = bus::string_of(unsafe { from_raw_parts_mut(buffer, terminated.len()) });
     // SAFETY: the caller gives room for a string.
-    unsafe {
-        name.write(UNICODE_STRING {
-            Length: length,
-            MaximumLength: length,
-            Buffer: buffer,
-        });
-    }
+    unsafe { name.write(made) };
     let mut interfaces = locked(&call.kernel.io().interfaces.0);
     if interfaces.contains_key(&units) {
         return STATUS_OBJECT_NAME_EXISTS;
