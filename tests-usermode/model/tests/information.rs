@@ -22,7 +22,7 @@ use steps::{FIRST, Stage, Steps, breaks, holds};
 
 const LENGTH: usize = 24;
 
-/// Writes this number of bytes, and reports `LENGTH` as Information.
+/// Writes this number of bytes, and reports the length of the output as Information.
 struct Writes<const COUNT: usize>;
 
 impl<const COUNT: usize> Steps for Writes<COUNT> {
@@ -30,10 +30,11 @@ impl<const COUNT: usize> Steps for Writes<COUNT> {
 
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         let buffer = nt!(irp::system_buffer(irp));
-        // SAFETY: the buffer is `LENGTH` bytes long.
+        // SAFETY: the buffer is at least as long.
         unsafe { buffer.write_bytes(0, COUNT) };
         nt!(irp::set_status(irp, STATUS_SUCCESS));
-        nt!(irp::set_information(irp, LENGTH));
+        let length = nt!(irp::io_control(irp)).output_length as usize;
+        nt!(irp::set_information(irp, length));
         nt!(IofCompleteRequest(irp, 0));
         STATUS_SUCCESS
     }
@@ -56,9 +57,30 @@ fn asks<const COUNT: usize, const INPUT: usize>(kernel: &Arc<Kernel>) {
 fn unwritten_output_is_not_returned_to_the_user() {
     let text = "the driver has not written the last of these bytes";
     breaks(asks::<0, 0>, Rule::Information, text);
-    breaks(asks::<20, 0>, Rule::Information, text);
+    breaks(asks::<16, 0>, Rule::Information, text);
     breaks(asks::<8, 16>, Rule::Information, text);
     holds(asks::<LENGTH, 0>);
+}
+
+/// Requests a structure of `SIZE` bytes, whose fields end after `COUNT` bytes.
+fn asks_for_structure<const COUNT: usize, const SIZE: usize>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Writes<COUNT>>(kernel);
+    let sent = stage.file.device_control(FIRST, &[], vec![0; SIZE]);
+    assert!(sent.ended().is_some());
+    stage.tear_down();
+}
+
+/// <https://learn.microsoft.com/cpp/build/x64-software-conventions>: the alignment of a structure is the largest one of its members, and
+/// its size is a multiple of that. The last member of `PARTITION_INFORMATION`, of 32 bytes, ends after 28.
+#[test]
+fn padding_at_the_end_of_a_structure_need_not_be_written() {
+    holds(asks_for_structure::<28, 32>);
+    holds(asks_for_structure::<17, 24>);
+    let text = "the driver has not written the last of these bytes";
+    breaks(asks_for_structure::<24, 32>, Rule::Information, text);
+    // The alignment of a structure of these sizes is at most four bytes.
+    breaks(asks_for_structure::<24, 28>, Rule::Information, text);
+    breaks(asks_for_structure::<0, 4>, Rule::Information, text);
 }
 
 #[test]

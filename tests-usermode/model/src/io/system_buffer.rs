@@ -17,8 +17,11 @@ fn unwritten(place: usize) -> u8 {
     byte
 }
 
-/// The minimum number of unwritten bytes at the end of the output that cannot be a coincidence.
-const UNWRITTEN: usize = 4;
+/// Returns the number of unwritten bytes at the end of output that are neither a coincidence nor the padding of a structure. The
+/// padding is less than the alignment, of which the size is a multiple.
+fn least_unwritten(length: usize) -> usize {
+    if length % 8 == 0 { 8 } else { 4 }
+}
 
 /// The guard bytes after a system buffer, and their number if the buffer is not in a special page.
 const GUARD: u8 = 0xfd;
@@ -155,7 +158,7 @@ impl IrpRecord {
     /// by the driver.
     pub(crate) fn is_unwritten(&self, length: usize) -> bool {
         let bytes = self.system_bytes(length);
-        let Some(start) = bytes.len().checked_sub(UNWRITTEN) else {
+        let Some(start) = bytes.len().checked_sub(least_unwritten(bytes.len())) else {
             return false;
         };
         let mut last = bytes.iter().enumerate().skip(start);
