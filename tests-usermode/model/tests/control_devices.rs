@@ -4,7 +4,12 @@
 mod call;
 mod common;
 
-use std::{ptr::null_mut, sync::Arc, thread, time::Duration};
+use std::{
+    ptr::null_mut,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
 use call::{create_named_device, with_string};
 use common::{NO_CODE, found_in, is, stops};
@@ -181,6 +186,61 @@ fn everyone_opens_a_device_with_the_default_descriptor() {
         let status = status(&kernel, name, Access::Read, User::System);
         assert_eq!(status, STATUS_OBJECT_NAME_NOT_FOUND);
     }
+    driver.unload();
+}
+
+/// The major function of each request, and the number of open handles of the device during it.
+static OPEN: Mutex<Vec<(usize, i32)>> = Mutex::new(Vec::new());
+
+fn open_handles(device: *mut DEVICE_OBJECT) -> i32 {
+    // SAFETY: the device object is alive.
+    unsafe { (*device).ReferenceCount }
+}
+
+/// Refuses the third handle.
+unsafe extern "C" fn count(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let (major, open) = (nt!(irp::major_function(irp)), open_handles(device));
+    OPEN.lock().expect("it is free").push((major, open));
+    let status = if open == 3 {
+        STATUS_ACCESS_DENIED
+    } else {
+        STATUS_SUCCESS
+    };
+    nt!(irp::set_status(irp, status));
+    nt!(IofCompleteRequest(irp, 0));
+    status
+}
+
+unsafe extern "C" fn counting(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+    let device = set_up(driver, 0, Some(unload));
+    assert_eq!(open_handles(device), 0);
+    // SAFETY: the I/O manager gives the driver object.
+    let fields = unsafe { &mut *driver };
+    for major in [nt::IRP_MJ_CREATE, nt::IRP_MJ_CLEANUP, nt::IRP_MJ_CLOSE] {
+        fields.MajorFunction[major] = Some(count);
+    }
+    STATUS_SUCCESS
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_device_object>: the number of open handles of the device.
+#[test]
+fn a_device_object_counts_its_open_handles() {
+    let kernel = Kernel::new(Config::default());
+    let driver = load(&kernel, counting);
+    let open = || kernel.open_device(r"\\.\Named", Access::Read, User::System);
+    let first = open().expect("it opens");
+    let second = open().expect("it opens");
+    assert_eq!(open().err(), Some(STATUS_ACCESS_DENIED));
+    second.close();
+    first.close();
+    let (create, cleanup, close) = (nt::IRP_MJ_CREATE, nt::IRP_MJ_CLEANUP, nt::IRP_MJ_CLOSE);
+    let seen = OPEN.lock().expect("it is free").clone();
+    let opens = [(create, 1), (create, 2), (create, 3)];
+    assert_eq!(seen[..3], opens);
+    assert_eq!(
+        seen[3..],
+        [(cleanup, 2), (close, 2), (cleanup, 1), (close, 1)]
+    );
     driver.unload();
 }
 

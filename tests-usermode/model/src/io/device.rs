@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering},
     },
 };
 
@@ -265,6 +265,19 @@ impl Devices {
         if let Some(object) = locked(&self.objects).get_mut(&device) {
             object.io_references -= 1;
             object.fill_if_gone();
+        }
+    }
+
+    /// Counts an open file of a device object, or one fewer, in `ReferenceCount`, which drivers read at any time.
+    pub(in crate::io) fn count_file(&self, device: *mut DEVICE_OBJECT, change: i32) {
+        let objects = locked(&self.objects);
+        let object = objects.get(&device.addr());
+        if object.is_some_and(|object| !object.is_gone()) {
+            // SAFETY: the device object exists as long as the lock is held; only the address is computed.
+            let count = unsafe { &raw mut (*device).ReferenceCount };
+            // SAFETY: as above, and the drivers only read it.
+            let count = unsafe { AtomicI32::from_ptr(count) };
+            count.fetch_add(change, Ordering::SeqCst);
         }
     }
 

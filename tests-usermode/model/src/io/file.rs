@@ -91,6 +91,8 @@ pub(crate) struct FileInner {
     access: Access,
     by_kernel: bool,
     device: Arc<DeviceInner>,
+    /// The address of the device object on which it is opened.
+    opened: usize,
     /// The number of IRPs that have not ended.
     irps: AtomicUsize,
     /// Whether the handle is closed: no further system call finds the file.
@@ -166,6 +168,7 @@ impl FileInner {
     fn release_device(self: &Arc<Self>, call: &Call) {
         call.synchronise(self.device.object().addr());
         let devices = &call.kernel.io().devices;
+        devices.count_file(std::ptr::with_exposed_provenance_mut(self.opened), -1);
         devices.io_dereference(self.device.object().addr());
         self.device.file_closed(call);
     }
@@ -216,7 +219,8 @@ impl File {
         fields.Type = 5;
         fields.Size = i16::try_from(size_of::<FILE_OBJECT>()).unwrap_or_default();
         let named = opening.object.map(std::ptr::with_exposed_provenance_mut);
-        fields.DeviceObject = named.unwrap_or_else(|| device.pdo());
+        let opened = named.unwrap_or_else(|| device.pdo());
+        fields.DeviceObject = opened;
         let mut name: Vec<u16> = opening.name.encode_utf16().chain([0]).collect();
         if !opening.name.is_empty() {
             let name = bus::string_of(&mut name);
@@ -230,6 +234,7 @@ impl File {
             access: opening.access,
             by_kernel: opening.by_kernel,
             device: Arc::clone(device),
+            opened: opened.expose_provenance(),
             irps: AtomicUsize::new(0),
             handle_closed: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
@@ -239,6 +244,7 @@ impl File {
         // A file object references its device object.
         kernel.io().devices.io_reference(device.object().addr());
         device.file_opened();
+        kernel.io().devices.count_file(opened, 1);
         kernel.io().files.opened(&inner);
         let status = inner.send(call, nt::IRP_MJ_CREATE);
         if status < 0 {
