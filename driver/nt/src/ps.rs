@@ -60,6 +60,13 @@ unsafe extern "C" {
         Object: *mut *mut c_void,
         HandleInformation: *mut c_void,
     ) -> NTSTATUS;
+    /// The types of objects. In C they are `*PsThreadType` and so on, as for `ExEventObjectType`.
+    pub static PsThreadType: *mut c_void;
+    pub static PsProcessType: *mut c_void;
+    pub static IoFileObjectType: *mut c_void;
+    pub static IoDeviceObjectType: *mut c_void;
+    pub static IoDriverObjectType: *mut c_void;
+    pub static SeTokenObjectType: *mut c_void;
     pub fn ZwSetSecurityObject(
         Handle: HANDLE,
         SecurityInformation: u32,

@@ -9,13 +9,13 @@ mod common;
 use std::{
     ffi::c_void,
     mem::zeroed,
-    ptr::null_mut,
+    ptr::{null, null_mut},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use call::wait;
+use call::{join_thread, start_thread, wait};
 use common::{passes, stops};
-use nt::{DEVICE_OBJECT, KSEMAPHORE, STATUS_SUCCESS};
+use nt::{DEVICE_OBJECT, KSEMAPHORE, STATUS_OBJECT_TYPE_MISMATCH, STATUS_SUCCESS};
 use ntmodel::Rule;
 
 /// What the driver and its thread share.
@@ -69,6 +69,64 @@ fn thread_of(routine: nt::PKSTART_ROUTINE, context: *mut c_void) -> *mut c_void 
     assert_eq!(nt!(ZwClose(handle)), STATUS_SUCCESS);
     thread
 }
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obreferenceobjectbyhandle> and
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-obopenobjectbypointer>: an object of another type is refused.
+#[test]
+fn the_type_of_an_object_is_checked() {
+    passes(|device: *mut DEVICE_OBJECT| {
+        // SAFETY: the kernel has the variables, which do not change.
+        let [thread_type, event_type, file_type, device_type] = unsafe {
+            [
+                nt::PsThreadType,
+                nt::ExEventObjectType,
+                nt::IoFileObjectType,
+                nt::IoDeviceObjectType,
+            ]
+        };
+        let handle = start_thread(ends, null::<u8>());
+        let reference = |kind| {
+            let (mut thread, all) = (null_mut(), nt::THREAD_ALL_ACCESS);
+            let status = nt!(ObReferenceObjectByHandle(
+                handle,
+                all,
+                kind,
+                0,
+                &raw mut thread,
+                null_mut()
+            ));
+            if status == STATUS_SUCCESS {
+                nt!(ObfDereferenceObject(thread));
+            }
+            status
+        };
+        assert_eq!(reference(thread_type), STATUS_SUCCESS);
+        assert_eq!(reference(event_type), STATUS_OBJECT_TYPE_MISMATCH);
+        assert_eq!(reference(file_type), STATUS_OBJECT_TYPE_MISMATCH);
+        join_thread(handle);
+        let open = |kind| {
+            let (mut opened, kernel_handle) = (null_mut(), nt::OBJ_KERNEL_HANDLE);
+            let status = nt!(ObOpenObjectByPointer(
+                device.cast(),
+                kernel_handle,
+                null_mut(),
+                0,
+                kind,
+                0,
+                &raw mut opened
+            ));
+            if status == STATUS_SUCCESS {
+                assert_eq!(nt!(ZwClose(opened)), STATUS_SUCCESS);
+            }
+            status
+        };
+        assert_eq!(open(device_type), STATUS_SUCCESS);
+        assert_eq!(open(thread_type), STATUS_OBJECT_TYPE_MISMATCH);
+        common::delete(device);
+    });
+}
+
+unsafe extern "C" fn ends(_: *mut c_void) {}
 
 fn join(thread: *mut c_void) {
     wait(thread);

@@ -15,6 +15,7 @@ use nt::{
 };
 
 use crate::{
+    ex::object_types::{ExEventObjectType, PsThreadType},
     host::{Call, Kernel, layout::Dispatcher, thread::Attached},
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -23,20 +24,6 @@ use crate::{
 /// `EVENT_ALL_ACCESS`, the access of the handle that `CreateEvent` returns, and the generic rights, which are in it.
 const EVENT_ALL_ACCESS: u32 = 0x1f_0003;
 const GENERIC: u32 = 0xf000_0000;
-
-/// A pointer that every thread may read.
-#[repr(transparent)]
-struct Pointer(*const c_void);
-
-// SAFETY: the pointer never changes, and no thread reads through it.
-unsafe impl Sync for Pointer {}
-
-/// The type of event objects. Only its address is used.
-static TYPE: u8 = 0;
-
-// SAFETY: see `irql`.
-#[unsafe(no_mangle)]
-static ExEventObjectType: Pointer = Pointer((&raw const TYPE).cast());
 
 /// A user-mode event object, or a thread object, which is an event that stays set from the end of the thread.
 pub(crate) struct EventObject {
@@ -211,7 +198,7 @@ extern "C" fn ObReferenceObjectByHandle(
         if mode != KERNEL_MODE {
             return STATUS_INVALID_HANDLE;
         }
-        if kind.addr() == (&raw const TYPE).addr() {
+        if !PsThreadType.suits(kind) {
             return STATUS_OBJECT_TYPE_MISMATCH;
         }
         thread.reference(object);
@@ -233,7 +220,7 @@ extern "C" fn ObReferenceObjectByHandle(
     let Ok(event) = found.downcast::<EventObject>() else {
         return STATUS_OBJECT_TYPE_MISMATCH;
     };
-    if !kind.is_null() && kind.addr() != (&raw const TYPE).addr() {
+    if !ExEventObjectType.suits(kind) {
         return STATUS_OBJECT_TYPE_MISMATCH;
     }
     if access & !(EVENT_ALL_ACCESS | GENERIC) != 0 {

@@ -14,15 +14,10 @@ use crate::{ex::units, host::Call, verifier::Rule};
 
 /// Returns the names, and the address that an image calls for each.
 pub(super) fn others() -> Vec<(&'static str, usize)> {
-    vec![
+    let mut all = vec![
         ("DbgPrint", dbg_print as *const () as usize),
         ("DbgPrintEx", dbg_print_ex as *const () as usize),
         ("vDbgPrintEx", v_dbg_print_ex as *const () as usize),
-        // A variable, whose address an image imports.
-        (
-            "ExEventObjectType",
-            (&raw const nt::ExEventObjectType).expose_provenance(),
-        ),
         (
             "ExInitializeLookasideListEx",
             lookaside::initialise as *const () as usize,
@@ -60,7 +55,25 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
         ("memcpy", memmove as *const () as usize),
         ("memmove", memmove as *const () as usize),
         ("memset", memset as *const () as usize),
-    ]
+    ];
+    all.extend(variables());
+    all
+}
+
+/// The variables, whose addresses an image imports.
+fn variables() -> impl Iterator<Item = (&'static str, usize)> {
+    let types = [
+        ("ExEventObjectType", &raw const nt::ExEventObjectType),
+        ("IoDeviceObjectType", &raw const nt::IoDeviceObjectType),
+        ("IoDriverObjectType", &raw const nt::IoDriverObjectType),
+        ("IoFileObjectType", &raw const nt::IoFileObjectType),
+        ("PsProcessType", &raw const nt::PsProcessType),
+        ("PsThreadType", &raw const nt::PsThreadType),
+        ("SeTokenObjectType", &raw const nt::SeTokenObjectType),
+    ];
+    types
+        .into_iter()
+        .map(|(name, variable)| (name, variable.expose_provenance()))
 }
 
 /// The check and the dispatch routine of control flow guard. They allow every call, as in a kernel without it.

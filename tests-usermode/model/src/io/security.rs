@@ -9,10 +9,10 @@ use nt::{
     DACL_SECURITY_INFORMATION, FILE_ALL_ACCESS, FILE_GENERIC_EXECUTE, FILE_GENERIC_READ,
     FILE_GENERIC_WRITE, HANDLE, NTSTATUS, SE_DACL_PRESENT, SE_SELF_RELATIVE, STATUS_ACCESS_DENIED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER,
-    STATUS_INVALID_SECURITY_DESCR, STATUS_SUCCESS, WRITE_DAC,
+    STATUS_INVALID_SECURITY_DESCR, STATUS_OBJECT_TYPE_MISMATCH, STATUS_SUCCESS, WRITE_DAC,
 };
 
-use crate::{host::Call, verifier::Rule};
+use crate::{ex::IoDeviceObjectType, host::Call, verifier::Rule};
 
 /// The user that opens a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ extern "C" fn ObOpenObjectByPointer(
     attributes: u32,
     _state: *mut c_void,
     access: u32,
-    _kind: *mut c_void,
+    kind: *mut c_void,
     _mode: i8,
     handle: *mut HANDLE,
 ) -> NTSTATUS {
@@ -167,6 +167,9 @@ extern "C" fn ObOpenObjectByPointer(
     call.require_kernel_handle(attributes);
     call.require_live_device(object.cast());
     call.require_room(handle);
+    if !IoDeviceObjectType.suits(kind) {
+        return STATUS_OBJECT_TYPE_MISMATCH;
+    }
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }

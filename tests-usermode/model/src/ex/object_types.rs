@@ -1,0 +1,45 @@
+//! The types of objects, which drivers pass to routines such as `ObReferenceObjectByHandle`.
+
+use std::ffi::c_void;
+
+/// The value of a variable that drivers import: the type of a kind of objects. There is nothing at its address.
+#[repr(transparent)]
+pub(crate) struct ObjectType(*const u8);
+
+// SAFETY: the pointer never changes, and no thread reads through it.
+unsafe impl Sync for ObjectType {}
+
+static TYPES: [u8; 7] = [0; 7];
+
+impl ObjectType {
+    const fn new(number: usize) -> Self {
+        Self((&raw const TYPES).cast::<u8>().wrapping_add(number))
+    }
+
+    /// Returns whether a driver that passes a type, or NULL for any, gets an object of this type.
+    pub(crate) fn suits(&self, wanted: *mut c_void) -> bool {
+        wanted.is_null() || wanted.addr() == self.0.addr()
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+pub(crate) static ExEventObjectType: ObjectType = ObjectType::new(0);
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub(crate) static PsThreadType: ObjectType = ObjectType::new(1);
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+static PsProcessType: ObjectType = ObjectType::new(2);
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+static IoFileObjectType: ObjectType = ObjectType::new(3);
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub(crate) static IoDeviceObjectType: ObjectType = ObjectType::new(4);
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+static IoDriverObjectType: ObjectType = ObjectType::new(5);
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+static SeTokenObjectType: ObjectType = ObjectType::new(6);
