@@ -386,7 +386,7 @@ impl<const STATUS: i32> Steps for Asks<STATUS> {
         // SAFETY: the IRP is this routine's, and has a location for the lower driver.
         let next = unsafe { io::IoGetNextIrpStackLocation(own) };
         // SAFETY: as above.
-        unsafe { (*next).MinorFunction = QUERY_CAPABILITIES };
+        unsafe { (*next).MinorFunction = QUERY_PNP_DEVICE_STATE };
         // SAFETY: as above.
         unsafe { io::set_status(own, STATUS) };
         if nt!(IofCallDriver(lower::<Self>(device), own)) == nt::STATUS_PENDING {
@@ -401,6 +401,9 @@ const BLOCK: IO_STATUS_BLOCK = IO_STATUS_BLOCK {
     Reserved: 0,
     Information: 0,
 };
+
+/// `IRP_MN_QUERY_PNP_DEVICE_STATE`
+const QUERY_PNP_DEVICE_STATE: u8 = 0x14;
 
 /// Bug check 0xC9, 0x20E.
 #[test]

@@ -425,7 +425,8 @@ mod linux {
                 )
             }
             None if freed => (
-                "an address that it has read from freed memory, which is filled with 0xdd".into(),
+                "an address that it has read from freed memory, or from an IRP that was completed; both are filled with 0xdd"
+                    .into(),
                 Rule::FreedMemory,
             ),
             None => ("a noncanonical address".into(), Rule::Pointer),

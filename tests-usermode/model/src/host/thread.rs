@@ -99,6 +99,8 @@ pub(crate) struct Thread {
     pub(crate) passed: Own<Cell<Option<Passed>>>,
     /// The IRP that the current dispatch routine was called for.
     pub(crate) serving: Own<Cell<Option<Serving>>>,
+    /// The event of the request whose completion routine runs, and whether the routine has set it; zero if it has no event.
+    pub(crate) request_event: Own<Cell<(usize, bool)>>,
     /// The steps of other threads that happened before.
     pub(crate) order: Mutex<VectorClock>,
     /// The last routines that the thread has entered.
@@ -207,6 +209,7 @@ impl Thread {
             on_stack: Mutex::default(),
             passed: Own::default(),
             serving: Own::default(),
+            request_event: Own::default(),
             order: Mutex::new(Self::clock_of_maker()),
             recent: Own::default(),
         });

@@ -117,6 +117,11 @@ pub(in crate::io) fn string_of(units: &mut [u16]) -> UNICODE_STRING {
     }
 }
 
+/// Returns whether the bus driver handles the PnP requests of a minor function.
+pub(in crate::io) fn handles_pnp(minor: u8) -> bool {
+    HANDLED.contains(&minor)
+}
+
 fn is_wait_wake(asked: &Asked) -> bool {
     asked.major == IRP_MJ_POWER && asked.minor == IRP_MN_WAIT_WAKE
 }
@@ -167,7 +172,7 @@ impl Call {
             _ => None,
         };
         let is_handled = match asked.major {
-            IRP_MJ_PNP => HANDLED.contains(&asked.minor),
+            IRP_MJ_PNP => handles_pnp(asked.minor),
             IRP_MJ_POWER => asked.minor != IRP_MN_WAIT_WAKE,
             _ => false,
         };

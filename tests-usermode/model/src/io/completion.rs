@@ -132,6 +132,7 @@ impl Call {
         self.verify_completion(record);
         locked(&record.state).is_kept = false;
         let irp = record.raw();
+        let mut is_event_set = false;
         loop {
             let location = record.current();
             // A driver completes an IRP that has come back to it: no location is left, and PendingReturned keeps its value.
@@ -170,8 +171,10 @@ impl Call {
                 // The routine is the upper driver's, and may send the IRP again.
                 let (serving, passed) = (self.serving.take(), self.passed.take());
                 let (irql, regions) = (self.irql(), self.critical_regions.load(Ordering::Relaxed));
+                let outer_event = self.request_event.replace((record.awaited_event(), false));
                 // SAFETY: the routine is called as the I/O manager calls it, with what it was set with.
                 let answer = unsafe { Call::in_driver(routine, (device, irp, context)) };
+                is_event_set |= self.request_event.replace(outer_event).1;
                 self.verify_completion_returned(routine as usize as u64, irql, regions);
                 self.serving.set(serving);
                 self.passed.set(passed);
@@ -193,7 +196,7 @@ impl Call {
         match record.origin {
             Origin::IoManager => self.finish(record),
             Origin::Associated => self.finish_associated(record),
-            _ => self.finish_threaded(record),
+            _ => self.finish_threaded(record, is_event_set),
         }
     }
 
@@ -375,6 +378,7 @@ impl Call {
         self.kernel.io().retire(record);
         // SAFETY: the IRP has ended, and its memory stays as long as the record. Whoever reads the status now breaks a rule.
         unsafe { nt::irp::set_status(record.raw(), ENDED) };
+        record.fill_ended();
         if record.is_linked() {
             // A list that still contains the IRP is found damaged at its next operation. It can also be one that the driver has forgotten.
             let entry = nt::irp::list_entry(record.raw()).cast::<u8>();

@@ -12,6 +12,7 @@ use nt::{
 
 use crate::{
     host::Call,
+    io::irp::IrpRecord,
     verifier::{BugCheck, Rule},
 };
 
@@ -73,6 +74,24 @@ unsafe extern "C" fn completed(
 }
 
 impl Call {
+    /// Stops the system if a device object is another driver's than the one that has the IRP: its driver would be kept loaded, and not
+    /// the one that has the routine.
+    fn require_device_of(&self, record: &IrpRecord, device: *mut DEVICE_OBJECT) {
+        if !record.has_location() || record.device().is_null() {
+            return;
+        }
+        let devices = &self.kernel.io().devices;
+        let is_own = devices.driver_of(device) == devices.driver_of(record.device());
+        let rule = Rule::IoSetCompletionRoutineExCheckDeviceObject;
+        self.require(is_own, rule, || {
+            let what = format!(
+                "a completion routine for {record} is registered with the device object {device:?} of another driver, so that the one \
+                 that has the routine can be unloaded before it has run: pass its own device object"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
+    }
+
     /// Stops the system if a driver that is unloaded has registered a completion routine and not sent the IRP.
     pub(in crate::io) fn require_completions_ex_ran(&self) {
         let left = self.kernel.io().completions_ex.0.load(Ordering::SeqCst);
@@ -101,7 +120,7 @@ extern "C" fn IoSetCompletionRoutineEx(
     let call = Call::enter_noted("IoSetCompletionRoutineEx");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     call.require_live_device(device);
-    call.live_irp(irp);
+    call.require_device_of(&call.live_irp(irp), device);
     let Some(routine) = routine else {
         return nt::STATUS_INVALID_PARAMETER;
     };

@@ -116,8 +116,8 @@ impl Call {
         self.stop(BugCheck(0, [0; 4]), Rule::OwnIrp, what);
     }
 
-    /// Ends an IRP that a driver has made and the I/O manager frees.
-    pub(in crate::io) fn finish_threaded(&self, record: &Arc<IrpRecord>) {
+    /// Ends an IRP that a driver has made and the I/O manager frees. `is_event_set` is whether a completion routine has set its event.
+    pub(in crate::io) fn finish_threaded(&self, record: &Arc<IrpRecord>, is_event_set: bool) {
         record.touch();
         // SAFETY: the caller that completes an IRP owns it.
         let irp = unsafe { &mut *record.raw() };
@@ -149,6 +149,14 @@ impl Call {
         // The caller that gets an error at once relies on it, and on nothing else.
         // [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_io_status_block)
         let is_answered = copied || irp.PendingReturned != 0;
+        let is_set_twice = is_answered && is_event_set;
+        self.require(!is_set_twice, Rule::IoBuildDeviceIoControlSetEvent, || {
+            let what = format!(
+                "the completion routine of {record} has set the event that the I/O manager sets when the request has ended: whoever waits \
+                 goes on before that, and the event and the status block are written later"
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
         if is_answered && !block.is_null() {
             // SAFETY: the driver has given a status block that stays until the request ends.
             let _ = unsafe { self.view::<IO_STATUS_BLOCK, _>(block) };

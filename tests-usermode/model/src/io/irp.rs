@@ -56,6 +56,8 @@ pub(crate) struct Asked {
     pub(crate) offset: i64,
     /// Whether a read or a write is sent to a device with `DO_DIRECT_IO`.
     pub(crate) is_direct: bool,
+    /// `Parameters.WMI.ProviderId`
+    pub(crate) provider: usize,
     /// The type and the state of a power request.
     pub(crate) power: (u32, u32),
 }

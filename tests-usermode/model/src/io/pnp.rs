@@ -15,7 +15,7 @@ use nt::{
 use crate::{
     host::{Call, Kernel, footprint, thread::Attached},
     io::{
-        Access, BusAnswer, File, Request,
+        Access, BusAnswer, File, Request, bus,
         device::DeviceInner,
         file::Opening,
         irp::{Asked, IrpRecord},
@@ -132,15 +132,25 @@ impl DeviceInner {
                 (BugCheck::io(0x247, [0, irp, 0]), what)
             },
         );
-        let must_be_passed = !MAY_BE_COMPLETED.contains(&minor);
         let untouched = status == STATUS_NOT_SUPPORTED;
-        let kept = !record.reached_bus.load(Ordering::Relaxed) && (status >= 0 || untouched);
+        let must_be_passed = untouched || !MAY_BE_COMPLETED.contains(&minor);
+        let reached_bus = record.reached_bus.load(Ordering::Relaxed);
+        let kept = !reached_bus && (status >= 0 || untouched);
         call.require(!(must_be_passed && kept), Rule::PnpIrpCompletion, || {
             let code = if untouched { 0x22f } else { 0x22e };
             let what = format!(
                 "{record} is completed with {status:#x}, but was not passed down to the bus driver"
             );
             (BugCheck::io(code, [0, irp, 0]), what)
+        });
+        let is_handled = reached_bus && bus::handles_pnp(minor);
+        let is_replaced = untouched && is_handled && !matches!(by_bus, Some(BusAnswer::Fail(_)));
+        call.require(!is_replaced, Rule::PnpIrpCompletion, || {
+            let what = format!(
+                "{record} has come back from the bus driver with success, and is completed with STATUS_NOT_SUPPORTED, which is reserved \
+                 for requests that no driver has handled: fail it with another status"
+            );
+            (BugCheck::io(0x216, [0, irp, 0]), what)
         });
     }
 

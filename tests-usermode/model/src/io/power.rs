@@ -82,13 +82,24 @@ impl Call {
             Rule::PowerDownFail
         };
         let by_bus = self.kernel.io().buses.power(pdo, minor);
-        let fails = status < 0 && !matches!(by_bus, Some(BusAnswer::Fail(_)));
+        let is_by_bus = matches!(by_bus, Some(BusAnswer::Fail(_)));
+        let fails = status < 0 && !is_by_bus;
         self.require(!(fails && minor == IRP_MN_SET_POWER), rule, || {
             let what = format!("{record} is completed with {status:#x}, but must not fail");
             (BugCheck(0, [0; 4]), what)
         });
+        let reached_bus = record.reached_bus.load(Ordering::Relaxed);
+        let is_replaced = minor == IRP_MN_QUERY_POWER && status == STATUS_NOT_SUPPORTED;
+        self.require(!is_replaced || is_by_bus, rule, || {
+            let code = if reached_bus { 0x21a } else { 0x232 };
+            let what = format!(
+                "{record} is completed with STATUS_NOT_SUPPORTED, which is reserved for requests that no driver has handled: pass it \
+                 down, or fail it with another status"
+            );
+            (BugCheck::io(code, [0, record.address() as u64, 0]), what)
+        });
         let is_wait = minor == IRP_MN_WAIT_WAKE;
-        let kept = !is_wait && !record.reached_bus.load(Ordering::Relaxed) && status >= 0;
+        let kept = !is_wait && !reached_bus && status >= 0;
         self.require(!kept, rule, || {
             let what = format!(
                 "{record} is completed with {status:#x}, but was not passed down to the bus driver"

@@ -2,7 +2,12 @@
 
 use std::ptr::null_mut;
 
-use nt::{IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER, NTSTATUS, STATUS_NOT_SUPPORTED};
+use nt::{
+    IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MN_CANCEL_REMOVE_DEVICE,
+    IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_CAPABILITIES, IRP_MN_QUERY_REMOVE_DEVICE,
+    IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE,
+    IRP_MN_SURPRISE_REMOVAL, NTSTATUS, STATUS_NOT_SUPPORTED,
+};
 
 use crate::{
     host::{Call, layout::DeviceIoControl},
@@ -10,6 +15,18 @@ use crate::{
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
+
+/// The PnP requests that drivers must not send, by the page of each.
+const RESERVED: [u8; 8] = [
+    IRP_MN_START_DEVICE,
+    IRP_MN_QUERY_REMOVE_DEVICE,
+    IRP_MN_REMOVE_DEVICE,
+    IRP_MN_CANCEL_REMOVE_DEVICE,
+    IRP_MN_STOP_DEVICE,
+    IRP_MN_QUERY_STOP_DEVICE,
+    IRP_MN_CANCEL_STOP_DEVICE,
+    IRP_MN_SURPRISE_REMOVAL,
+];
 
 impl IrpRecord {
     /// Returns a clause that states whether a completion routine has kept the IRP.
@@ -89,6 +106,27 @@ impl Call {
         });
     }
 
+    /// Stops the system if a driver sends a PnP request that it has made and may not send, or the capabilities that it queries are not
+    /// initialised.
+    fn require_permitted(&self, record: &IrpRecord, next: i8) {
+        // SAFETY: the location is inside the memory, and the caller owns the IRP.
+        let minor = unsafe { (*record.location(next)).MinorFunction };
+        let irp = record.address() as u64;
+        self.require(!RESERVED.contains(&minor), Rule::ReservedRequest, || {
+            let what = format!(
+                "a driver sends an IRP_MJ_PNP that it has made, whose minor function {minor:#x} is reserved for the system"
+            );
+            (BugCheck::io(0x237, [0, irp, 0]), what)
+        });
+        let wrong = (minor == IRP_MN_QUERY_CAPABILITIES)
+            .then(|| record.uninitialised_capabilities(self, next));
+        if let Some((code, what)) = wrong.flatten() {
+            let what = format!("a driver queries capabilities, and has not set {what}");
+            let bug_check = BugCheck::io(code, [0, irp, 0]);
+            self.stop(bug_check, Rule::QueryCapabilities, what);
+        }
+    }
+
     /// Stops the system if a driver sends a PnP or power request that it has made, and its status is not the initial one.
     fn require_initial_status(&self, record: &IrpRecord, status: NTSTATUS) {
         let next = record.current() - 1;
@@ -108,6 +146,9 @@ impl Call {
             );
             (BugCheck::io(code, [0, record.address() as u64, 0]), what)
         });
+        if major == IRP_MJ_PNP {
+            self.require_permitted(record, next);
+        }
     }
 
     /// Checks the stack location that the current dispatch routine has set for the lower driver.

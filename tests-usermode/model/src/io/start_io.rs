@@ -29,9 +29,13 @@ pub(crate) struct StartIos(Mutex<HashMap<usize, Attributes>>);
 struct Attributes {
     deferred: bool,
     non_cancelable: bool,
-    is_running: bool,
+    /// How often StartIo was called and has not returned.
+    depth: u32,
     wanted: Option<Next>,
 }
+
+/// How often StartIo may call itself. The number of queued packets, of which each can add a call, is up to the senders.
+const DEEPEST: u32 = 16;
 
 /// The parameters with which the next packet is started.
 #[derive(Clone, Copy)]
@@ -88,16 +92,23 @@ impl Call {
         let routine = self.start_io(device);
         let mut next = Some(irp);
         while let Some(irp) = next.take() {
-            let before = self.start_io_of(device).is_running;
-            self.change_start_io(device, |attributes| attributes.is_running = true);
+            let before = self.start_io_of(device).depth;
+            self.require(before < DEEPEST, Rule::StartIoRecursion, || {
+                let what = format!(
+                    "StartIo has called IoStartNextPacket, which has called StartIo, {DEEPEST} times: with enough packets on the queue the \
+                     stack overflows. Set DeferredStartIo by IoSetStartIoAttributes"
+                );
+                (BugCheck(0, [0; 4]), what)
+            });
+            self.change_start_io(device, |attributes| attributes.depth = before + 1);
             self.switch_point("StartIo is called", irp.addr());
             // SAFETY: the routine is called as the I/O manager calls it.
             unsafe { Call::in_driver(routine, (device, irp)) };
             self.require_returned("StartIo", DISPATCH_LEVEL);
             let mut wanted = None;
             self.change_start_io(device, |attributes| {
-                attributes.is_running = before;
-                wanted = attributes.wanted.take().filter(|_| !before);
+                attributes.depth = before;
+                wanted = attributes.wanted.take().filter(|_| before == 0);
             });
             next = wanted.and_then(|wanted| self.next_packet(device, wanted));
         }
@@ -173,13 +184,19 @@ impl Call {
 
     fn start_next_packet(&self, device: *mut DEVICE_OBJECT, next: Next) {
         self.require_dispatch();
+        if let Some(held) = self.held.innermost(ToString::to_string) {
+            let what = format!(
+                "the next packet is passed to StartIo while the thread holds {held}: release it before IoStartNextPacket"
+            );
+            self.stop(BugCheck(0, [0; 4]), Rule::SpinLockSafe, what);
+        }
         self.start_io(device);
         self.require(self.is_device_queue_busy(device_queue(device)), Rule::DeviceQueueBusy, || {
             let what = format!("the device object {device:?} has no current request after which the next one could start");
             (BugCheck::verifier(0x1007, [device_queue(device).addr() as u64, 0, 0]), what)
         });
         let attributes = self.start_io_of(device);
-        if attributes.deferred && attributes.is_running {
+        if attributes.deferred && attributes.depth != 0 {
             return self.change_start_io(device, |attributes| attributes.wanted = Some(next));
         }
         if let Some(irp) = self.next_packet(device, next) {

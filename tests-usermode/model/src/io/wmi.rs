@@ -1,11 +1,18 @@
-//! The registration of WMI data providers. In the model no program asks a provider for data, so WMI sends no request.
+//! The registration of WMI data providers. In the model no program asks a provider for data: a test sends requests for another one, which
+//! the drivers of a device pass down.
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iowmiregistrationcontrol)
 
-use nt::{DEVICE_OBJECT, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
+use std::sync::atomic::Ordering;
+
+use nt::{
+    DEVICE_OBJECT, IRP_MJ_SYSTEM_CONTROL, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
+    STATUS_SUCCESS,
+};
 
 use crate::{
-    host::Call,
+    host::{Call, thread::Attached},
+    io::{Device, irp::Asked},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -14,6 +21,36 @@ use crate::{
 const REGISTER: u32 = 1;
 const DEREGISTER: u32 = 2;
 const BLOCK_IRPS: u32 = 5;
+
+impl Device {
+    /// Sends an `IRP_MJ_SYSTEM_CONTROL` with a minor function for the provider of the bus driver, which the drivers above it pass down;
+    /// returns its final status.
+    /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-wmi-requests)
+    pub fn system_control(&self, minor: u8) -> NTSTATUS {
+        let _attached = Attached::to(self.kernel());
+        let call = Call::enter("WMI");
+        let asked = Asked {
+            major: IRP_MJ_SYSTEM_CONTROL,
+            minor,
+            provider: self.inner().pdo().addr(),
+            ..Asked::default()
+        };
+        let top = self.inner().top();
+        let record = call.new_irp(top, asked, None, &[], Vec::new());
+        // SAFETY: the IRP was not sent yet.
+        unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
+        let status = call.send_and_wait(top, &record);
+        let is_passed = record.reached_bus.load(Ordering::Relaxed);
+        call.require(is_passed, Rule::WmiForward, || {
+            let what = format!(
+                "{record} is completed with {status:#x}, and was not passed down: it is for the provider of a lower driver. A driver \
+                 that is no provider has a DispatchSystemControl routine too"
+            );
+            (BugCheck::io(0x220, [0, record.address() as u64, 0]), what)
+        });
+        status
+    }
+}
 
 impl Call {
     /// Stops the system if a device object is deleted that is registered with WMI.

@@ -140,6 +140,9 @@ extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
     let call = Call::enter_visible("KeSetEvent", event);
     let most = if wait == 0 { DISPATCH_LEVEL } else { 1 };
     call.require_at_most(most, Rule::IrqlKeSetEvent, 0x2_0016);
+    if call.request_event.get().0 == event.addr() {
+        call.request_event.set((event.addr(), true));
+    }
     // SAFETY: the caller passes an event.
     let event = unsafe { call.dispatcher(event) };
     let was_set = call.set_event(event);

@@ -115,6 +115,10 @@ rules! {
     PnpSurpriseRemove = "PnpSurpriseRemove",
     /// PnP and power requests are passed down, unless the driver fails them.
     PnpIrpCompletion = "PnpIrpCompletion",
+    /// A driver that queries the capabilities of a device initialises the structure.
+    QueryCapabilities = "query of capabilities",
+    /// A driver sends no PnP request that is reserved for the system.
+    ReservedRequest = "request reserved for the system",
     /// A request to enter S0 or D0 is passed down, and not failed.
     PowerUpFail = "PowerUpFail",
     /// A request to leave S0 or D0 is passed down, and not failed.
@@ -205,14 +209,20 @@ rules! {
     IoBuildDeviceControlNoFree = "IoBuildDeviceControlNoFree",
     /// A driver waits for a request that it has sent if the I/O manager reports the result by an event and a status block.
     IoBuildDeviceControlWait = "IoBuildDeviceControlWait",
+    /// The event of a request that the I/O manager ends is not set by a completion routine too.
+    IoBuildDeviceIoControlSetEvent = "IoBuildDeviceIoControlSetEvent",
     /// A guarded region is left as often as it was entered.
     GuardedRegions = "GuardedRegions",
+    /// A WMI request for the provider of a lower driver is passed down.
+    WmiForward = "WmiForward",
     /// A device object is deregistered from WMI before it is deleted.
     WmiRegistration = "registration with WMI",
     /// A provider of events is unregistered once, before its driver is unloaded.
     EventProvider = "provider of events",
     /// A query of the registry does not expand environment variables.
     RegistryQuery = "query of the registry",
+    /// `IoSetCompletionRoutineEx` is called with a device object of the driver that has the IRP.
+    IoSetCompletionRoutineExCheckDeviceObject = "IoSetCompletionRoutineExCheckDeviceObject",
     /// An IRP with a routine of `IoSetCompletionRoutineEx` is sent to the lower driver.
     IoSetCompletionExCompleteIrp = "IoSetCompletionExCompleteIrp",
     /// `IoReuseIrp` is called only for IRPs of `IoAllocateIrp`, after they have returned.
@@ -222,6 +232,8 @@ rules! {
     CancelSafeQueue = "cancel-safe queue",
     /// A driver that starts packets has a StartIo routine.
     StartIo = "StartIo routine",
+    /// StartIo is not called by itself for each queued packet.
+    StartIoRecursion = "StartIoRecursion",
     /// A device object has one `IoTimer` routine, which does not stop its own timer.
     IoTimer = "IoTimer routine",
     /// A driver splits a request of its own, without a system buffer, and counts its associated IRPs.

@@ -53,6 +53,7 @@ impl fmt::Display for IrpRecord {
             nt::IRP_MJ_CLEANUP => "IRP_MJ_CLEANUP",
             nt::IRP_MJ_PNP => "IRP_MJ_PNP",
             nt::IRP_MJ_POWER => "IRP_MJ_POWER",
+            nt::IRP_MJ_SYSTEM_CONTROL => "IRP_MJ_SYSTEM_CONTROL",
             nt::IRP_MJ_SHUTDOWN => "IRP_MJ_SHUTDOWN",
             nt::IRP_MJ_READ => "IRP_MJ_READ",
             nt::IRP_MJ_WRITE => "IRP_MJ_WRITE",
@@ -67,7 +68,9 @@ impl fmt::Display for IrpRecord {
             nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => {
                 write!(f, " {:#x})", asked.code)
             }
-            nt::IRP_MJ_PNP | nt::IRP_MJ_POWER => write!(f, " {:#x})", asked.minor),
+            nt::IRP_MJ_PNP | nt::IRP_MJ_POWER | nt::IRP_MJ_SYSTEM_CONTROL => {
+                write!(f, " {:#x})", asked.minor)
+            }
             _ => f.write_str(")"),
         }
     }

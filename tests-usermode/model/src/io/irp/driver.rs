@@ -1,5 +1,7 @@
 //! IRPs that a driver makes: which driver has them, and the parameters that they were sent with.
 
+use std::ptr::without_provenance_mut;
+
 use nt::DEVICE_OBJECT;
 
 use crate::{
@@ -84,6 +86,29 @@ impl IrpRecord {
             state.sent_from = None;
         }
         is_back
+    }
+
+    /// Returns the address of the event that the I/O manager sets when it ends the request of a driver; zero if there is none.
+    pub(crate) fn awaited_event(&self) -> usize {
+        if self.origin != Origin::Threaded {
+            return 0;
+        }
+        // SAFETY: the caller that completes an IRP owns it.
+        unsafe { (*self.raw()).UserEvent }.addr()
+    }
+
+    /// Fills the pointers in an IRP that the I/O manager has ended with the pattern of freed memory.
+    pub(crate) fn fill_ended(&self) {
+        // A multiple of every alignment.
+        let freed = usize::from_ne_bytes([FREED; 8]) & !0xff;
+        // SAFETY: the IRP has ended, and its memory stays as long as the record.
+        let irp = unsafe { &mut *self.raw() };
+        irp.MdlAddress = without_provenance_mut(freed);
+        irp.UserBuffer = without_provenance_mut(freed);
+        irp.AssociatedIrp.SystemBuffer = without_provenance_mut(freed);
+        let overlay = self.overlay();
+        overlay.current_stack_location = without_provenance_mut(freed);
+        overlay.original_file_object = without_provenance_mut(freed);
     }
 
     /// Returns whether the memory still contains an IRP, which is so until the driver frees memory of its own.

@@ -3,7 +3,7 @@
 use std::{cell::UnsafeCell, ptr::null_mut};
 
 use crate::{
-    host::layout::DeviceIoControl,
+    host::{Call, layout::DeviceIoControl},
     io::{
         bus::IRP_MN_WAIT_WAKE,
         irp::{Asked, IrpRecord, zeroed},
@@ -116,6 +116,36 @@ impl IrpRecord {
         })
     }
 
+    /// Returns what a driver that sends an `IRP_MN_QUERY_CAPABILITIES` has not initialised in the structure that the parameters of a
+    /// stack location point to, with the code of bug check 0xC9.
+    /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-capabilities)
+    pub(in crate::io) fn uninitialised_capabilities(
+        &self,
+        call: &Call,
+        location: i8,
+    ) -> Option<(u64, &'static str)> {
+        let location = self.location(location);
+        // SAFETY: only the address is computed, inside the memory of the IRP.
+        let parameters = unsafe { &raw const (*location).Parameters }.cast::<*mut Capabilities>();
+        // SAFETY: the parameters of the request start with the pointer.
+        let capabilities = unsafe { parameters.read() };
+        call.require_room(capabilities);
+        // SAFETY: the driver passes the structure.
+        let capabilities = unsafe { &*capabilities };
+        [
+            (capabilities.version == 1, 0x233, "Version to 1"),
+            (
+                capabilities.size >= CAPABILITIES_SIZE,
+                0x234,
+                "Size to that of DEVICE_CAPABILITIES",
+            ),
+            (capabilities.address == u32::MAX, 0x235, "Address to -1"),
+            (capabilities.ui_number == u32::MAX, 0x236, "UINumber to -1"),
+        ]
+        .into_iter()
+        .find_map(|(is_set, code, what)| (!is_set).then_some((code, what)))
+    }
+
     /// Fills in the device state for each system state in an `IRP_MN_QUERY_CAPABILITIES`, as the bus driver or the ACPI filter does,
     /// where a driver above has left it zero.
     /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/devicestate)
@@ -157,6 +187,7 @@ impl IrpRecord {
             // Parameters.WaitWake.PowerState
             nt::IRP_MJ_POWER if self.asked.minor == IRP_MN_WAIT_WAKE => (state as usize, 0, 0),
             nt::IRP_MJ_POWER => (0, kind as usize, state.into()),
+            nt::IRP_MJ_SYSTEM_CONTROL => (self.asked.provider, 0, 0),
             nt::IRP_MJ_CREATE => (pointed_to, FILE_OPEN as usize, SHARE_ALL.into()),
             nt::IRP_MJ_PNP if pointed_to != 0 => (pointed_to, 0, 0),
             _ => (output_length, input_length, code.into()),
