@@ -45,6 +45,7 @@ mod shutdown;
 mod stack_location;
 mod start_io;
 mod system_buffer;
+mod system_routine;
 mod timer;
 mod user_buffer;
 mod wmi;

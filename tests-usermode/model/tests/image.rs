@@ -62,6 +62,7 @@ fn every_routine_of_the_model_can_be_imported() {
         }
         let text = fs::read_to_string(path).expect("the file can be read");
         for part in text.split("unsafe(no_mangle)").skip(1) {
+            let part = part.replace("pub(crate)", "");
             let item = part.split(['(', ':']).next().unwrap_or_default();
             let name = item.split_whitespace().next_back();
             found.extend(name.map(str::to_owned));

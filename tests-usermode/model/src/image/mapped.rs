@@ -248,6 +248,12 @@ impl Image {
         known().into_iter().map(|(name, _)| name)
     }
 
+    /// Returns the address that an image calls for a routine.
+    pub(crate) fn routine(name: &str) -> Option<usize> {
+        let mut known = known().into_iter();
+        known.find_map(|(routine, address)| (routine == name).then_some(address))
+    }
+
     /// Returns the name of the file.
     pub fn name(&self) -> &str {
         &self.name
@@ -288,7 +294,7 @@ impl fmt::Debug for Image {
     }
 }
 
-pub(super) fn known() -> Vec<(&'static str, usize)> {
+fn known() -> Vec<(&'static str, usize)> {
     let mut known = routines::routines();
     known.extend(thunks::others());
     known.extend(c_library::functions());

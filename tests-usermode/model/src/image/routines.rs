@@ -277,6 +277,7 @@ routines! {
     KeWaitForSingleObject(object, reason, mode, alertable, timeout),
     KfRaiseIrql(new_irql),
     MmBuildMdlForNonPagedPool(mdl),
+    MmGetSystemRoutineAddress(name),
     MmMapLockedPagesSpecifyCache(mdl, mode, cache, requested, bug_check_on_failure, priority),
     MmProbeAndLockPages(mdl, mode, operation),
     MmUnlockPages(mdl),

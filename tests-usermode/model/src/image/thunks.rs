@@ -7,10 +7,7 @@ use std::{
     slice::from_raw_parts,
 };
 
-use nt::UNICODE_STRING;
-
-use super::{lookaside, mapped};
-use crate::{ex::units, host::Call, verifier::Rule};
+use super::lookaside;
 
 /// Returns the names, and the address that an image calls for each.
 pub(super) fn others() -> Vec<(&'static str, usize)> {
@@ -41,10 +38,6 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
         (
             "ExDeletePagedLookasideList",
             lookaside::delete_paged as *const () as usize,
-        ),
-        (
-            "MmGetSystemRoutineAddress",
-            system_routine_address as *const () as usize,
         ),
         (
             "__C_specific_handler",
@@ -98,18 +91,6 @@ extern "win64" fn guard_dispatch() {
 #[unsafe(naked)]
 extern "win64" fn chkstk() {
     naked_asm!("ret")
-}
-
-/// Returns zero for a routine that the model does not have.
-/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmgetsystemroutineaddress)
-extern "win64" fn system_routine_address(name: *const UNICODE_STRING) -> usize {
-    let call = Call::enter_noted("MmGetSystemRoutineAddress");
-    call.require_at_most(0, Rule::Irql, 0xe5);
-    // SAFETY: the image passes a string.
-    let name = String::from_utf16_lossy(unsafe { units(name) });
-    let mut known = mapped::known().into_iter();
-    let found = known.find(|(routine, _)| *routine == name);
-    found.map_or(0, |(_, address)| address)
 }
 
 /// Exceptions are not modelled: any code that would raise one is a violation before that.

@@ -338,7 +338,7 @@ pairs! {
     completion_routine_always_marks_the_irp:
         sent::<MARKS_ALWAYS, NOW>, sent::<PROPAGATES, NOW>, MarkIrpPending, "";
     irp_is_sent_again_after_it_was_completed:
-        sent::<SENDS_TWICE, FAIL>, sent::<SKIPS, FAIL>, CompletedIrp, "";
+        sent::<SENDS_TWICE, FAIL>, sent::<SKIPS, FAIL>, FreedMemory, "an IRP that was completed";
     completion_routine_acquires_a_fast_mutex:
         sent::<ACQUIRES_MUTEX, LATER>, sent::<PROPAGATES, LATER>, IrqlExApcLte1, "";
     event_on_a_stack_that_is_gone_is_set:

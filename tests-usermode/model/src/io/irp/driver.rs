@@ -105,7 +105,10 @@ impl IrpRecord {
         let irp = unsafe { &mut *self.raw() };
         irp.MdlAddress = without_provenance_mut(freed);
         irp.UserBuffer = without_provenance_mut(freed);
-        irp.AssociatedIrp.SystemBuffer = without_provenance_mut(freed);
+        // A master IRP has the number of its associated IRPs in this place.
+        if self.system_buffer.is_some() {
+            irp.AssociatedIrp.SystemBuffer = without_provenance_mut(freed);
+        }
         let overlay = self.overlay();
         overlay.current_stack_location = without_provenance_mut(freed);
         overlay.original_file_object = without_provenance_mut(freed);

@@ -1,0 +1,21 @@
+//! The addresses of the model's routines, by name. A driver that is linked with the model gets those that an image calls too.
+
+use std::{
+    ffi::c_void,
+    ptr::{null_mut, with_exposed_provenance_mut},
+};
+
+use nt::UNICODE_STRING;
+
+use crate::{ex::units, host::Call, image::Image, verifier::Rule};
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmgetsystemroutineaddress)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn MmGetSystemRoutineAddress(name: *const UNICODE_STRING) -> *mut c_void {
+    let call = Call::enter_noted("MmGetSystemRoutineAddress");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    // SAFETY: the caller passes a string.
+    let name = String::from_utf16_lossy(unsafe { units(name) });
+    Image::routine(&name).map_or(null_mut(), with_exposed_provenance_mut)
+}
