@@ -40,6 +40,11 @@ pub type PIO_WORKITEM_ROUTINE_EX = Option<
 pub type PIO_TIMER_ROUTINE =
     Option<unsafe extern "C" fn(DeviceObject: *mut DEVICE_OBJECT, Context: *mut c_void)>;
 
+/// `Count` is the number of calls, this one included.
+pub type PDRIVER_REINITIALIZE = Option<
+    unsafe extern "C" fn(DriverObject: *mut DRIVER_OBJECT, Context: *mut c_void, Count: u32),
+>;
+
 /// The routine of a driver that is called when a power request that it has asked for has ended.
 pub type PREQUEST_POWER_COMPLETE = Option<
     unsafe extern "C" fn(
@@ -143,6 +148,18 @@ unsafe extern "C" {
         PropertyBuffer: *mut c_void,
         ResultLength: *mut u32,
     ) -> NTSTATUS;
+    pub fn IoRegisterDriverReinitialization(
+        DriverObject: *mut DRIVER_OBJECT,
+        DriverReinitializationRoutine: PDRIVER_REINITIALIZE,
+        Context: *mut c_void,
+    );
+    pub fn IoRegisterBootDriverReinitialization(
+        DriverObject: *mut DRIVER_OBJECT,
+        DriverReinitializationRoutine: PDRIVER_REINITIALIZE,
+        Context: *mut c_void,
+    );
+    /// Behind `WdmlibIoValidateDeviceIoControlAccess` of wdmsec.lib.
+    pub fn IoValidateDeviceIoControlAccess(Irp: *mut IRP, RequiredAccess: u32) -> NTSTATUS;
     pub fn IoIsWdmVersionAvailable(MajorVersion: u8, MinorVersion: u8) -> u8;
     /// As `IofCallDriver` since Windows Vista.
     pub fn PoCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS;

@@ -58,6 +58,7 @@ unsafe extern "C" {
     ) -> *mut c_void;
     /// Returns NULL if there is no such routine. On the model the address has the calling convention of an image's routines.
     pub fn MmGetSystemRoutineAddress(SystemRoutineName: *const UNICODE_STRING) -> *mut c_void;
+    pub fn MmMapLockedPages(MemoryDescriptorList: *mut MDL, AccessMode: i8) -> *mut c_void;
     pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
     /// `Operation` is a `LOCK_OPERATION`. An exception is raised if it fails.
     pub fn MmProbeAndLockPages(MemoryDescriptorList: *mut MDL, AccessMode: i8, Operation: i32);

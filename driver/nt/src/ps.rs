@@ -67,6 +67,13 @@ unsafe extern "C" {
     pub static IoDeviceObjectType: *mut c_void;
     pub static IoDriverObjectType: *mut c_void;
     pub static SeTokenObjectType: *mut c_void;
+    /// `ObjectType` may be NULL if `AccessMode` is `KernelMode`.
+    pub fn ObReferenceObjectByPointer(
+        Object: *mut c_void,
+        DesiredAccess: u32,
+        ObjectType: *mut c_void,
+        AccessMode: i8,
+    ) -> NTSTATUS;
     pub fn ZwSetSecurityObject(
         Handle: HANDLE,
         SecurityInformation: u32,

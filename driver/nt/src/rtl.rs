@@ -44,9 +44,44 @@ pub struct RTL_OSVERSIONINFOW {
     pub szCSDVersion: [u16; 128],
 }
 
+/// The version of the system, and of its service pack.
+#[repr(C)]
+pub struct RTL_OSVERSIONINFOEXW {
+    pub dwOSVersionInfoSize: u32,
+    pub dwMajorVersion: u32,
+    pub dwMinorVersion: u32,
+    pub dwBuildNumber: u32,
+    pub dwPlatformId: u32,
+    pub szCSDVersion: [u16; 128],
+    pub wServicePackMajor: u16,
+    pub wServicePackMinor: u16,
+    pub wSuiteMask: u16,
+    pub wProductType: u8,
+    pub wReserved: u8,
+}
+
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
     pub fn RtlGetVersion(lpVersionInformation: *mut RTL_OSVERSIONINFOW) -> NTSTATUS;
+    /// `ConditionMask` is made by `VerSetConditionMask`.
+    pub fn RtlVerifyVersionInfo(
+        VersionInfo: *const RTL_OSVERSIONINFOEXW,
+        TypeMask: u32,
+        ConditionMask: u64,
+    ) -> NTSTATUS;
+    pub fn VerSetConditionMask(ConditionMask: u64, TypeMask: u32, Condition: u8) -> u64;
+    pub fn RtlIsNtDdiVersionAvailable(Version: u32) -> u8;
+    /// Returns `FALSE` if `Time` is out of range.
+    pub fn RtlTimeToSecondsSince1970(Time: *const i64, ElapsedSeconds: *mut u32) -> u8;
+    /// Returns `FALSE` if `Time` is out of range.
+    pub fn RtlTimeToSecondsSince1980(Time: *const i64, ElapsedSeconds: *mut u32) -> u8;
+    pub fn RtlSecondsSince1970ToTime(ElapsedSeconds: u32, Time: *mut i64);
+    pub fn RtlSecondsSince1980ToTime(ElapsedSeconds: u32, Time: *mut i64);
+    /// Returns `FALSE` if there is no memory.
+    pub fn RtlCreateUnicodeString(
+        DestinationString: *mut UNICODE_STRING,
+        SourceString: *const u16,
+    ) -> u8;
     /// `Time` is a `LARGE_INTEGER`, in units of 100 ns since the start of 1601.
     pub fn RtlTimeToTimeFields(Time: *const i64, TimeFields: *mut TIME_FIELDS);
     /// Returns `FALSE` if there is no such time. `Weekday` is not used.

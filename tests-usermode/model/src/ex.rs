@@ -15,7 +15,7 @@ pub(crate) mod handle;
 mod interlocked;
 mod lookaside;
 mod numbers;
-mod object_types;
+pub(crate) mod object_types;
 pub(crate) mod pool;
 mod pool_lookaside;
 mod reader_writer;
@@ -24,14 +24,14 @@ mod rundown;
 mod slist;
 mod strings;
 mod trace;
+mod version;
 mod work_item;
 mod zone;
 
-pub(crate) use calendar::VERSION;
 pub(crate) use event::EventObject;
 pub use event::UserEvent;
-pub(crate) use object_types::IoDeviceObjectType;
-pub(crate) use strings::{terminated, units};
+pub(crate) use strings::terminated;
+pub(crate) use version::VERSION;
 pub(crate) use work_item::is_queue;
 
 use std::{

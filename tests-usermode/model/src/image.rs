@@ -36,14 +36,31 @@
 )]
 mod host;
 
-use std::{fmt, io};
+use std::{fmt, io, sync::OnceLock};
+
+use nt::{DEVICE_OBJECT, IRP, NTSTATUS};
 
 pub use host::Image;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) use host::contains;
-pub(crate) use host::{any_paged, close_paged, describe, offset, walk};
+pub(crate) use host::{any_paged, close_paged, default_dispatch, describe, offset, walk};
 #[cfg(target_os = "linux")]
 pub(crate) use host::{is_paged, open_paged};
+
+/// The routines of higher folders that the imports of an image call. `io`, which loads images, fills in the table.
+#[cfg_attr(
+    not(all(any(target_os = "linux", windows), target_arch = "x86_64")),
+    expect(dead_code, reason = "such a host loads no image")
+)]
+pub(crate) struct Upcalls {
+    /// Stops the system, since an image has called this routine, which the model lacks.
+    pub(crate) lacks: fn(&str) -> !,
+    /// The dispatch routine of the requests for which the driver sets none.
+    pub(crate) invalid_request: unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP) -> NTSTATUS,
+}
+
+/// Set before an image is loaded.
+pub(crate) static UPCALLS: OnceLock<Upcalls> = OnceLock::new();
 
 /// Why an image cannot be loaded.
 #[derive(Debug)]
@@ -53,7 +70,7 @@ pub enum ImageError {
     Io(io::Error),
     /// Windows would not load the image either, for this reason.
     Invalid(String),
-    /// The model lacks these routines that the image imports.
+    /// The model lacks these routines that the image imports. See [`Image::load_partly`].
     Missing(Vec<String>),
     /// The image contains this inline function, which the model does not emulate on Windows.
     Inline(&'static str),

@@ -61,6 +61,38 @@ fn a_time_has_the_fields_of_the_calendar() {
     });
 }
 
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-rtltimetosecondssince1970>: from 1970 to 2105. Ten years with
+/// the leap days of 1972 and 1976 are 315,532,800 seconds.
+#[test]
+fn a_time_is_a_number_of_seconds_from_its_year_on() {
+    run(&Kernel::new(Config::default()), || {
+        let since_1970 = |time: i64| {
+            let mut seconds = 7;
+            let valid = nt!(RtlTimeToSecondsSince1970(&raw const time, &raw mut seconds));
+            (valid, seconds)
+        };
+        let since_1980 = |time: i64| {
+            let mut seconds = 7;
+            let valid = nt!(RtlTimeToSecondsSince1980(&raw const time, &raw mut seconds));
+            (valid, seconds)
+        };
+        assert_eq!(since_1970(UNIX), (1, 0));
+        assert_eq!(since_1970(UNIX - 1), (0, 7));
+        let last = UNIX + i64::from(u32::MAX) * SECOND;
+        assert_eq!(since_1970(last + SECOND - 1), (1, u32::MAX));
+        assert_eq!(since_1970(last + SECOND), (0, 7));
+        let of_1980 = UNIX + 315_532_800 * SECOND;
+        assert_eq!(since_1970(of_1980), (1, 315_532_800));
+        assert_eq!(since_1980(of_1980 + SECOND), (1, 1));
+        assert_eq!(since_1980(of_1980 - 1), (0, 7));
+        let mut time = 0;
+        nt!(RtlSecondsSince1970ToTime(315_532_800, &raw mut time));
+        assert_eq!(time, of_1980);
+        nt!(RtlSecondsSince1980ToTime(2, &raw mut time));
+        assert_eq!(time, of_1980 + 2 * SECOND);
+    });
+}
+
 #[test]
 fn fields_become_the_time_they_were_made_of() {
     run(&Kernel::new(Config::default()), || {

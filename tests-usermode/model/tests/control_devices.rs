@@ -6,7 +6,10 @@ mod common;
 
 use std::{
     ptr::null_mut,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst},
+    },
     thread,
     time::Duration,
 };
@@ -189,8 +192,9 @@ fn everyone_opens_a_device_with_the_default_descriptor() {
     driver.unload();
 }
 
-/// The major function of each request, and the number of open handles of the device during it.
-static OPEN: Mutex<Vec<(usize, i32)>> = Mutex::new(Vec::new());
+/// The number of open handles of the device during each request.
+static OPEN: [AtomicI32; 7] = [const { AtomicI32::new(0) }; 7];
+static REQUESTS: AtomicUsize = AtomicUsize::new(0);
 
 fn open_handles(device: *mut DEVICE_OBJECT) -> i32 {
     // SAFETY: the device object is alive.
@@ -199,8 +203,8 @@ fn open_handles(device: *mut DEVICE_OBJECT) -> i32 {
 
 /// Refuses the third handle.
 unsafe extern "C" fn count(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    let (major, open) = (nt!(irp::major_function(irp)), open_handles(device));
-    OPEN.lock().expect("it is free").push((major, open));
+    let open = open_handles(device);
+    OPEN[REQUESTS.fetch_add(1, SeqCst)].store(open, SeqCst);
     let status = if open == 3 {
         STATUS_ACCESS_DENIED
     } else {
@@ -233,14 +237,9 @@ fn a_device_object_counts_its_open_handles() {
     assert_eq!(open().err(), Some(STATUS_ACCESS_DENIED));
     second.close();
     first.close();
-    let (create, cleanup, close) = (nt::IRP_MJ_CREATE, nt::IRP_MJ_CLEANUP, nt::IRP_MJ_CLOSE);
-    let seen = OPEN.lock().expect("it is free").clone();
-    let opens = [(create, 1), (create, 2), (create, 3)];
-    assert_eq!(seen[..3], opens);
-    assert_eq!(
-        seen[3..],
-        [(cleanup, 2), (close, 2), (cleanup, 1), (close, 1)]
-    );
+    let open = OPEN.each_ref().map(|open| open.load(SeqCst));
+    // Three creates, and two times a cleanup and a close.
+    assert_eq!(open, [1, 2, 3, 2, 2, 1, 1]);
     driver.unload();
 }
 

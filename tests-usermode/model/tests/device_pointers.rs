@@ -8,7 +8,7 @@ use std::{
     ptr::null_mut,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -16,9 +16,10 @@ use call::{broke, create_named_device, open_device};
 use common::{delete, event, found_in, initialise, load};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
-    STATUS_CANCELLED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING,
+    STATUS_ACCESS_DENIED, STATUS_CANCELLED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
+    UNICODE_STRING,
 };
-use ntmodel::{Config, Driver, Kernel, Rule};
+use ntmodel::{Access, Config, Driver, Kernel, Rule, User};
 
 const NAME: &str = r"\Device\Lower";
 const FILE_READ_DATA: u32 = 1;
@@ -114,6 +115,76 @@ unsafe extern "C" fn upper<const RELEASES: u32>(
 ) -> NTSTATUS {
     use_lower(RELEASES);
     STATUS_CANCELLED
+}
+
+/// The access of each create, in its `IO_SECURITY_CONTEXT`.
+static ACCESSES: [AtomicU32; 6] = [const { AtomicU32::new(0) }; 6];
+static CREATES: AtomicUsize = AtomicUsize::new(0);
+
+/// The third field of the structure to which the parameters of `IRP_MJ_CREATE` point is `DesiredAccess`.
+unsafe extern "C" fn note_access(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    if nt!(irp::major_function(irp)) == nt::IRP_MJ_CREATE {
+        let stack = nt!(irp::current_stack_location(irp));
+        // SAFETY: the IRP is this routine's.
+        let [context, ..] = unsafe { (*stack).Parameters };
+        let context = usize::try_from(context).expect("64 bits");
+        let access = std::ptr::with_exposed_provenance::<u32>(context + 16);
+        // SAFETY: the I/O manager passes the structure.
+        let access = unsafe { access.read() };
+        ACCESSES[CREATES.fetch_add(1, SeqCst)].store(access, SeqCst);
+    }
+    nt!(irp::set_status(irp, STATUS_SUCCESS));
+    nt!(irp::set_information(irp, 0));
+    nt!(IofCompleteRequest(irp, 0));
+    STATUS_SUCCESS
+}
+
+unsafe extern "C" fn delete_device(driver: *mut DRIVER_OBJECT) {
+    delete(device_of(driver));
+}
+
+unsafe extern "C" fn noting(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+    create_named_device(driver, 0, r"\Device\Noting", 0, 0).expect("IoCreateDevice succeeds");
+    // SAFETY: the driver object is this routine's.
+    let driver = unsafe { &mut *driver };
+    driver.MajorFunction = [Some(note_access); 28];
+    driver.DriverUnload = Some(delete_device);
+    STATUS_SUCCESS
+}
+
+unsafe extern "C" fn opens_with(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+    for access in [0x8000_0000, 0x4000_0000, 0x1000_0000, 0x80, 0x2_0003] {
+        let (file, _) = open_device(r"\Device\Noting", access).expect("it opens");
+        nt!(ObfDereferenceObject(file.cast()));
+    }
+    STATUS_CANCELLED
+}
+
+/// The [access mask](https://learn.microsoft.com/windows-hardware/drivers/kernel/access-mask) of a file: `GENERIC_READ`, `_WRITE` and `_ALL`
+/// are mapped to these rights, as on the page of `ZwCreateFile`, and others are kept. `CreateFile` adds `SYNCHRONIZE` and
+/// `FILE_READ_ATTRIBUTES`.
+#[test]
+fn a_create_has_the_access_that_is_asked_for() {
+    let kernel = Kernel::new(Config::default());
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let driver = unsafe { Driver::load(&kernel, noting) }.expect("DriverEntry");
+    load(&kernel, opens_with);
+    let file = kernel.open_device(r"\Device\Noting", Access::Attributes, User::Ordinary);
+    let file = file.expect("it opens");
+    // FILE_ANY_ACCESS, FILE_READ_ACCESS and FILE_WRITE_ACCESS
+    let answers = [0x22_2000, 0x22_6000, 0x22_a000]
+        .map(|code| file.device_control(code, &[], Vec::new()).answer());
+    assert_eq!(
+        answers,
+        [STATUS_SUCCESS, STATUS_ACCESS_DENIED, STATUS_ACCESS_DENIED]
+    );
+    file.close();
+    driver.unload();
+    let accesses = ACCESSES.each_ref().map(|access| access.load(SeqCst));
+    assert_eq!(
+        accesses,
+        [0x12_0089, 0x12_0116, 0x1f_01ff, 0x80, 0x2_0003, 0x10_0080]
+    );
 }
 
 /// Loads both drivers, and unloads them.

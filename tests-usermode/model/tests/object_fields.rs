@@ -220,6 +220,73 @@ fn ends_with_a_zero(string: &UNICODE_STRING) {
     assert_eq!(unsafe { end.read() }, 0);
 }
 
+/// The default routine's answer to a request that the driver passes to it itself.
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+/// Passes a control to the routine for writes, which the driver has not set.
+unsafe extern "C" fn pass_on(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the device object is alive.
+    let driver = unsafe { (*device).DriverObject };
+    // SAFETY: as above.
+    let routine = unsafe { (*driver).MajorFunction[nt::IRP_MJ_WRITE] };
+    let routine = routine.expect("each entry has a routine");
+    // SAFETY: the IRP is this routine's.
+    let status = unsafe { routine(device, irp) };
+    REFUSED.store(status.cast_unsigned() as usize, SeqCst);
+    status
+}
+
+unsafe extern "C" fn succeed(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    complete(irp, STATUS_SUCCESS)
+}
+
+unsafe extern "C" fn delete_device(driver: *mut DRIVER_OBJECT) {
+    // SAFETY: the I/O manager passes the driver object.
+    let device = unsafe { (*driver).DeviceObject };
+    nt!(IoDeleteDevice(device));
+}
+
+unsafe extern "C" fn reads_fields(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+    call::create_named_device(driver, 0, r"\Device\Fields", 0, 0).expect("IoCreateDevice");
+    // SAFETY: the driver object is this routine's.
+    let fields = unsafe { &mut *driver };
+    assert_eq!(fields.DriverInit.addr(), reads_fields as *const () as usize);
+    // SAFETY: the I/O manager has made the string.
+    let database = text(unsafe { &*fields.HardwareDatabase });
+    let database = database.to_uppercase();
+    assert!(
+        database.starts_with(r"\REGISTRY\MACHINE\HARDWARE"),
+        "{database}"
+    );
+    assert!(fields.MajorFunction.iter().all(Option::is_some));
+    for major in [nt::IRP_MJ_CREATE, nt::IRP_MJ_CLOSE, nt::IRP_MJ_CLEANUP] {
+        fields.MajorFunction[major] = Some(succeed);
+    }
+    fields.MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(pass_on);
+    fields.DriverUnload = Some(delete_device);
+    STATUS_SUCCESS
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_driver_object>: the entry point, and the path of the hardware in the
+/// registry. The I/O manager completes requests for which a driver sets no routine with `STATUS_INVALID_DEVICE_REQUEST`.
+#[test]
+fn a_driver_object_has_its_entry_point_and_a_routine_for_each_request() {
+    let kernel = Kernel::new(Config::default());
+    // SAFETY: the entry point is that of a driver on `nt`.
+    let driver = unsafe { Driver::load(&kernel, reads_fields) }.expect("DriverEntry");
+    let file = kernel.open_device(r"\Device\Fields", Access::ReadWrite, User::System);
+    let file = file.expect("it opens");
+    let refused = nt::STATUS_INVALID_DEVICE_REQUEST;
+    assert_eq!(end_of(&file.flush()), refused);
+    assert_eq!(
+        end_of(&file.device_control(FIRST, &[], Vec::new())),
+        refused
+    );
+    assert_eq!(REFUSED.load(SeqCst), refused.cast_unsigned() as usize);
+    file.close();
+    driver.unload();
+}
+
 unsafe extern "C" fn reads_strings(
     driver: *mut DRIVER_OBJECT,
     path: *mut UNICODE_STRING,

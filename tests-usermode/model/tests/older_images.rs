@@ -138,9 +138,62 @@ fn a_pageable_section_is_not_used_at_dispatch_level() {
     }
 }
 
-/// An image that asks for the address of a routine and calls it. It fails with `FAILED`, or with another status if there is no such
-/// routine.
-fn asks_for(routine: &str) -> ImageFile {
+/// `DRIVER_OBJECT.DriverStart` and `DriverSize`, `DriverInit`, and the second of `MajorFunction`, as their offsets.
+#[test]
+fn a_driver_object_has_the_addresses_of_the_image() {
+    // The start is that of the file: "MZ". mov rax, [rcx+18h]; cmp word ptr [rax], 5a4dh; jne to the other status
+    let mut code = vec![
+        0x48, 0x8b, 0x41, 0x18, 0x66, 0x81, 0x38, 0x4d, 0x5a, 0x75, 41,
+    ];
+    // The size is that in the header: cmp dword ptr [rcx+20h], 6000h; jne
+    code.extend([0x81, 0x79, 0x20, 0, 0x60, 0, 0, 0x75, 32]);
+    // The entry point is at 1000h: add rax, 1000h; cmp rax, [rcx+58h]; jne
+    code.extend([0x48, 0x05, 0, 0x10, 0, 0, 0x48, 0x3b, 0x41, 0x58, 0x75, 20]);
+    // cmp qword ptr [rcx+78h], 0; je
+    code.extend([0x48, 0x83, 0x79, 0x78, 0, 0x74, 13]);
+    code.extend(FAILS);
+    // ret; and the other status
+    code.extend([0xc3, 0, 0, 0, 0, 0, 0, 0, 0xb8, 2, 0, 0, 0xc0, 0xc3]);
+    load(&Kernel::new(Config::default()), &ImageFile::new(&code));
+}
+
+/// An image that imports two routines that the model lacks, and calls the second of its imports, or its third.
+fn lacks(calls_third: bool) -> ImageFile {
+    let mut code = vec![0x48, 0x83, 0xec, 0x28];
+    code.extend(ImageFile::call(code.len(), 1 + u32::from(calls_third)));
+    code.extend([0x48, 0x83, 0xc4, 0x28]);
+    code.extend(FAILS);
+    code.push(0xc3);
+    ImageFile::new(&code).imports(&["KeFirst", "KeQueryTimeIncrement", "KeThird"])
+}
+
+#[test]
+fn a_call_of_a_routine_that_the_model_lacks_stops_the_system() {
+    let load = |kernel: &Arc<Kernel>, file: &ImageFile| {
+        assert!(Image::map("partly.sys", &file.bytes()).is_err());
+        let image = Image::map_partly("partly.sys", &file.bytes()).expect("it is an image");
+        // SAFETY: the image is a driver that does what its description says.
+        let loaded = unsafe { Driver::load_image(kernel, image) };
+        assert_eq!(loaded.err(), Some(FAILED));
+    };
+    load(&Kernel::new(Config::default()), &lacks(false));
+    let violation = found_in(move |kernel| load(kernel, &lacks(true)));
+    assert_eq!(violation.rule, Rule::MissingRoutine, "\n{violation}");
+    assert!(violation.what.contains("KeThird"), "\n{violation}");
+    let caller = violation.callers.first().map(String::as_str);
+    assert_eq!(caller, Some("the image at 0x1009"), "\n{violation}");
+    // A routine of another driver.
+    let file = lacks(false).with(|file| file.library = "WMILIB.SYS");
+    let violation = found_in(move |kernel| load(kernel, &file));
+    assert!(
+        violation.what.contains("WMILIB.SYS!KeQueryTimeIncrement"),
+        "\n{violation}"
+    );
+}
+
+/// An image that asks for the address of a routine, and calls it or not. It fails with `FAILED`, or with another status if there is no
+/// such routine.
+fn asks_for(routine: &str, calls: bool) -> ImageFile {
     let units: Vec<u8> = routine.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let [low, high] = u16::try_from(units.len())
         .expect("it is short")
@@ -153,8 +206,9 @@ fn asks_for(routine: &str) -> ImageFile {
     let mut code = vec![0x48, 0x83, 0xec, 0x28, 0x48, 0x8d, 0x0d];
     code.extend(distance(&code, 0x2000));
     code.extend(ImageFile::call(code.len(), 0));
-    // test rax, rax; jz to the other status; call rax
-    code.extend([0x48, 0x85, 0xc0, 0x74, 12, 0xff, 0xd0]);
+    // test rax, rax; jz to the other status; call rax, or nothing
+    code.extend([0x48, 0x85, 0xc0, 0x74, 12]);
+    code.extend(if calls { [0xff, 0xd0] } else { [0x90, 0x90] });
     code.extend(FAILS);
     // add rsp, 28h; ret; mov eax, STATUS_NOT_IMPLEMENTED; add rsp, 28h; ret
     code.extend([
@@ -167,11 +221,13 @@ fn asks_for(routine: &str) -> ImageFile {
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmgetsystemroutineaddress>: NULL for a name that is not found.
 #[test]
 fn an_image_gets_the_address_of_a_routine() {
-    load(
-        &Kernel::new(Config::default()),
-        &asks_for("KeQueryTimeIncrement"),
-    );
-    let image = Image::map("older.sys", &asks_for("KeQueryTimeIncrements").bytes());
+    let kernel = Kernel::new(Config::default());
+    load(&kernel, &asks_for("KeQueryTimeIncrement", true));
+    // What wdmsec.lib asks for.
+    load(&kernel, &asks_for("IoCreateDeviceSecure", false));
+    load(&kernel, &asks_for("IoValidateDeviceIoControlAccess", false));
+    let unknown = asks_for("KeQueryTimeIncrements", true);
+    let image = Image::map("older.sys", &unknown.bytes());
     let kernel = Kernel::new(Config::default());
     // SAFETY: the image is a driver that does what its description says.
     let loaded = unsafe { Driver::load_image(&kernel, image.expect("it is an image")) };

@@ -206,6 +206,24 @@ fn pages_of_nonpaged_pool_are_mapped_for_user_mode() {
     });
 }
 
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmmaplockedpages>: the routine that `MmGetSystemAddressForMdl` calls
+/// if the pages are not mapped.
+#[test]
+fn an_older_driver_maps_pages_for_itself() {
+    passes(|device| {
+        let block: *mut c_void = allocate(LENGTH as usize);
+        let mdl = nt!(IoAllocateMdl(block, LENGTH, 0, 0, null_mut()));
+        nt!(MmProbeAndLockPages(mdl, 0, 0));
+        let mapped = nt!(MmMapLockedPages(mdl, 0));
+        assert!(!mapped.is_null());
+        nt!(MmUnmapLockedPages(mapped, mdl));
+        nt!(MmUnlockPages(mdl));
+        nt!(IoFreeMdl(mdl));
+        free(block);
+        delete(device);
+    });
+}
+
 /// `MmInitializeMdl` fills in an MDL in the driver's memory:
 /// <https://learn.microsoft.com/windows-hardware/drivers/kernel/using-mdls>.
 #[test]

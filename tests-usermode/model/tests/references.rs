@@ -4,12 +4,12 @@
 mod call;
 mod common;
 
-use std::time::Duration;
+use std::{ptr::null_mut, time::Duration};
 
 use common::{
     MILLISECOND, NO_CODE, delay, delete, event, extension, initialise, passes, scenario, set, stops,
 };
-use nt::{DEVICE_OBJECT, NTSTATUS, STATUS_SUCCESS};
+use nt::{DEVICE_OBJECT, NTSTATUS, STATUS_OBJECT_TYPE_MISMATCH, STATUS_SUCCESS};
 use ntmodel::{Clock, Config, Kernel, Rule};
 
 const STATUS_TIMEOUT: NTSTATUS = 0x102;
@@ -44,6 +44,30 @@ fn referenced(device: *mut DEVICE_OBJECT) {
 #[test]
 fn a_referenced_device_object_is_freed_with_the_last_reference() {
     passes(referenced);
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obreferenceobjectbypointer>: the type is that of the object, or NULL
+/// in kernel mode.
+fn referenced_by_pointer(device: *mut DEVICE_OBJECT) {
+    // SAFETY: the kernel has the variables, which do not change.
+    let [device_type, thread_type] = unsafe { [nt::IoDeviceObjectType, nt::PsThreadType] };
+    let by_pointer = |kind| nt!(ObReferenceObjectByPointer(device.cast(), 0, kind, 0));
+    assert_eq!(by_pointer(thread_type), STATUS_OBJECT_TYPE_MISMATCH);
+    assert_eq!(by_pointer(device_type), STATUS_SUCCESS);
+    assert_eq!(by_pointer(null_mut()), STATUS_SUCCESS);
+    let extension = extension(device);
+    dereference(device);
+    delete(device);
+    // SAFETY: the device object is referenced.
+    assert_eq!(unsafe { extension.read() }, 0);
+    dereference(device);
+    // SAFETY: the memory stays as long as the kernel.
+    assert_eq!(unsafe { extension.read() }, GONE);
+}
+
+#[test]
+fn a_reference_by_pointer_checks_the_type() {
+    passes(referenced_by_pointer);
 }
 
 fn never_referenced(device: *mut DEVICE_OBJECT) {

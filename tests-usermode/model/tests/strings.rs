@@ -417,3 +417,17 @@ fn string_has_a_prefix_and_an_upper_case() {
         assert_eq!((ansi.Length, ansi.MaximumLength), (3, 4));
     });
 }
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-rtlcreateunicodestring>: a copy, which the caller frees.
+#[test]
+fn string_is_created_as_a_copy() {
+    passes(|| {
+        let mut source = wide("abc");
+        let mut made = EMPTY;
+        let created = nt!(RtlCreateUnicodeString(&raw mut made, source.as_ptr()));
+        source.fill(0);
+        assert_eq!((created, &*text(&made)), (1, "abc"));
+        assert_eq!((made.Length, made.MaximumLength), (6, 8));
+        nt!(RtlFreeUnicodeString(&raw mut made));
+    });
+}

@@ -1,14 +1,8 @@
-//! The calendar, and the version of the system: Windows 10, version 2004, whose time zone is UTC.
+//! The calendar. The time zone is UTC.
 
-use nt::{NTSTATUS, RTL_OSVERSIONINFOW, STATUS_SUCCESS, TIME_FIELDS};
+use nt::TIME_FIELDS;
 
 use crate::{host::Call, verifier::Rule};
-
-/// The version of the system, and the number of its build.
-pub(crate) const VERSION: [u32; 3] = [10, 0, 19041];
-
-/// `VER_PLATFORM_WIN32_NT`
-const PLATFORM: u32 = 2;
 
 const UNITS_PER_MILLISECOND: i64 = 10_000;
 const MILLISECONDS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
@@ -116,6 +110,62 @@ extern "C" fn RtlTimeFieldsToTime(fields: *const TIME_FIELDS, time: *mut i64) ->
     1
 }
 
+/// The first seconds of 1970 and 1980, since the start of 1601.
+const START_OF_1970: i64 = days_before(1970) * 86_400;
+const START_OF_1980: i64 = days_before(1980) * 86_400;
+
+const UNITS_PER_SECOND: i64 = 1000 * UNITS_PER_MILLISECOND;
+
+fn seconds_since(start: i64, routine: &'static str, time: *const i64, seconds: *mut u32) -> u8 {
+    let call = Call::enter_noted(routine);
+    call.require_at_most(1, Rule::Irql, 0xe5);
+    call.require_room(seconds);
+    // SAFETY: the caller passes a time.
+    let time = unsafe { time.read() };
+    let Ok(elapsed) = u32::try_from(time.div_euclid(UNITS_PER_SECOND) - start) else {
+        return 0;
+    };
+    // SAFETY: the caller passes room for a number.
+    unsafe { seconds.write(elapsed) };
+    1
+}
+
+fn time_after(start: i64, routine: &'static str, seconds: u32, time: *mut i64) {
+    let call = Call::enter_noted(routine);
+    call.require_at_most(1, Rule::Irql, 0xe5);
+    call.require_room(time);
+    // SAFETY: the caller passes room for a time.
+    unsafe { time.write((start + i64::from(seconds)) * UNITS_PER_SECOND) };
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-rtltimetosecondssince1970)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlTimeToSecondsSince1970(time: *const i64, seconds: *mut u32) -> u8 {
+    seconds_since(START_OF_1970, "RtlTimeToSecondsSince1970", time, seconds)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-rtltimetosecondssince1980)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlTimeToSecondsSince1980(time: *const i64, seconds: *mut u32) -> u8 {
+    seconds_since(START_OF_1980, "RtlTimeToSecondsSince1980", time, seconds)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-rtlsecondssince1970totime)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlSecondsSince1970ToTime(seconds: u32, time: *mut i64) {
+    time_after(START_OF_1970, "RtlSecondsSince1970ToTime", seconds, time);
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-rtlsecondssince1980totime)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlSecondsSince1980ToTime(seconds: u32, time: *mut i64) {
+    time_after(START_OF_1980, "RtlSecondsSince1980ToTime", seconds, time);
+}
+
 fn copy(routine: &'static str, from: *const i64, to: *mut i64) {
     Call::enter_noted(routine).require_room(to);
     // SAFETY: the caller passes a time.
@@ -136,32 +186,4 @@ extern "C" fn ExSystemTimeToLocalTime(system: *const i64, local: *mut i64) {
 #[unsafe(no_mangle)]
 extern "C" fn ExLocalTimeToSystemTime(local: *const i64, system: *mut i64) {
     copy("ExLocalTimeToSystemTime", local, system);
-}
-
-/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlgetversion)
-// SAFETY: see `irql`.
-#[unsafe(no_mangle)]
-extern "C" fn RtlGetVersion(version: *mut RTL_OSVERSIONINFOW) -> NTSTATUS {
-    let call = Call::enter_noted("RtlGetVersion");
-    call.require_at_most(0, Rule::Irql, 0xe5);
-    let [major, minor, build] = VERSION;
-    // SAFETY: the caller passes a structure whose size it has set.
-    let size = unsafe { (*version).dwOSVersionInfoSize };
-    let result = RTL_OSVERSIONINFOW {
-        dwOSVersionInfoSize: size,
-        dwMajorVersion: major,
-        dwMinorVersion: minor,
-        dwBuildNumber: build,
-        dwPlatformId: PLATFORM,
-        szCSDVersion: [0; 128],
-    };
-    // SAFETY: as above.
-    unsafe { version.write(result) };
-    // wServicePackMajor, wServicePackMinor, wSuiteMask, wProductType (VER_NT_WORKSTATION) and wReserved of the longer structure.
-    if size as usize > size_of::<RTL_OSVERSIONINFOW>() {
-        let rest = version.wrapping_add(1).cast::<[u8; 8]>();
-        // SAFETY: as above; the longer structure continues with these.
-        unsafe { rest.write([0, 0, 0, 0, 0, 0, 1, 0]) };
-    }
-    STATUS_SUCCESS
 }

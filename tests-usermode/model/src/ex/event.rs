@@ -15,7 +15,7 @@ use nt::{
 };
 
 use crate::{
-    ex::object_types::{ExEventObjectType, PsThreadType},
+    ex::object_types::{self, ObjectType},
     host::{Call, Kernel, layout::Dispatcher, thread::Attached},
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -28,6 +28,7 @@ const GENERIC: u32 = 0xf000_0000;
 /// A user-mode event object, or a thread object, which is an event that stays set from the end of the thread.
 pub(crate) struct EventObject {
     event: UnsafeCell<KEVENT>,
+    kind: ObjectType,
     /// The number of the driver's references.
     references: AtomicUsize,
 }
@@ -39,9 +40,10 @@ unsafe impl Sync for EventObject {}
 
 impl EventObject {
     /// Makes an object that is not signalled.
-    fn new(kernel: &Kernel) -> Arc<Self> {
+    fn new(kernel: &Kernel, kind: ObjectType) -> Arc<Self> {
         let object = Arc::new(Self {
             event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
+            kind,
             references: AtomicUsize::new(0),
         });
         // SAFETY: the object is new, and stays where it is.
@@ -135,7 +137,7 @@ impl Kernel {
     #[must_use]
     pub fn create_event(self: &Arc<Self>) -> UserEvent {
         let _attached = Attached::to(self);
-        let object = EventObject::new(self);
+        let object = EventObject::new(self, object_types::EVENT);
         let handle = self.ex().user_handles.open(Arc::clone(&object) as _).addr();
         UserEvent {
             kernel: Arc::clone(self),
@@ -146,7 +148,12 @@ impl Kernel {
 
     /// Creates a thread object.
     pub(crate) fn new_thread_object(&self) -> Arc<EventObject> {
-        EventObject::new(self)
+        EventObject::new(self, object_types::THREAD)
+    }
+
+    /// Returns the type of an event or thread object. Returns `None` if the address is not that of one.
+    pub(crate) fn type_of_event(&self, address: usize) -> Option<ObjectType> {
+        Some(locked(&self.ex().events).get(&address)?.kind)
     }
 
     /// Adds a reference of the driver to an event or thread object. Returns `None` if the address is not that of one, or if
@@ -198,7 +205,7 @@ extern "C" fn ObReferenceObjectByHandle(
         if mode != KERNEL_MODE {
             return STATUS_INVALID_HANDLE;
         }
-        if !PsThreadType.suits(kind) {
+        if !thread.kind.suits(kind) {
             return STATUS_OBJECT_TYPE_MISMATCH;
         }
         thread.reference(object);
@@ -220,7 +227,7 @@ extern "C" fn ObReferenceObjectByHandle(
     let Ok(event) = found.downcast::<EventObject>() else {
         return STATUS_OBJECT_TYPE_MISMATCH;
     };
-    if !ExEventObjectType.suits(kind) {
+    if !event.kind.suits(kind) {
         return STATUS_OBJECT_TYPE_MISMATCH;
     }
     if access & !(EVENT_ALL_ACCESS | GENERIC) != 0 {

@@ -3,11 +3,14 @@
 use std::ffi::c_void;
 
 /// The value of a variable that drivers import: the type of a kind of objects. There is nothing at its address.
+#[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct ObjectType(*const u8);
 
 // SAFETY: the pointer never changes, and no thread reads through it.
 unsafe impl Sync for ObjectType {}
+// SAFETY: as above.
+unsafe impl Send for ObjectType {}
 
 static TYPES: [u8; 7] = [0; 7];
 
@@ -22,24 +25,29 @@ impl ObjectType {
     }
 }
 
+pub(crate) const EVENT: ObjectType = ObjectType::new(0);
+pub(crate) const THREAD: ObjectType = ObjectType::new(1);
+pub(crate) const FILE: ObjectType = ObjectType::new(2);
+pub(crate) const DEVICE: ObjectType = ObjectType::new(3);
+
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
-pub(crate) static ExEventObjectType: ObjectType = ObjectType::new(0);
+static ExEventObjectType: ObjectType = EVENT;
 // SAFETY: as above.
 #[unsafe(no_mangle)]
-pub(crate) static PsThreadType: ObjectType = ObjectType::new(1);
+static PsThreadType: ObjectType = THREAD;
 // SAFETY: as above.
 #[unsafe(no_mangle)]
-static PsProcessType: ObjectType = ObjectType::new(2);
+static IoFileObjectType: ObjectType = FILE;
 // SAFETY: as above.
 #[unsafe(no_mangle)]
-static IoFileObjectType: ObjectType = ObjectType::new(3);
+static IoDeviceObjectType: ObjectType = DEVICE;
 // SAFETY: as above.
 #[unsafe(no_mangle)]
-pub(crate) static IoDeviceObjectType: ObjectType = ObjectType::new(4);
+static IoDriverObjectType: ObjectType = ObjectType::new(4);
 // SAFETY: as above.
 #[unsafe(no_mangle)]
-static IoDriverObjectType: ObjectType = ObjectType::new(5);
+static PsProcessType: ObjectType = ObjectType::new(5);
 // SAFETY: as above.
 #[unsafe(no_mangle)]
 static SeTokenObjectType: ObjectType = ObjectType::new(6);

@@ -1,7 +1,7 @@
 //! Counted strings of the run-time library. [Microsoft's
 //! page](https://learn.microsoft.com/windows-hardware/drivers/kernel/strings)
 
-use std::{char, ffi::c_void};
+use std::{char, ffi::c_void, ptr::null_mut};
 
 use nt::{
     ANSI_STRING, NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_NO_MEMORY,
@@ -20,7 +20,7 @@ const MOST_BYTES: u16 = 0xfffc;
 ///
 /// # Safety
 /// The string is valid, or NULL.
-pub(crate) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
+pub(in crate::ex) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
     // SAFETY: guaranteed by the caller.
     let Some(string) = (unsafe { string.as_ref() }).filter(|string| !string.Buffer.is_null())
     else {
@@ -224,6 +224,35 @@ extern "C" fn RtlEqualUnicodeString(
     // SAFETY: the caller passes strings.
     let [one, other] = [one, other].map(|string| unsafe { units(string) });
     u8::from(compare(one, other, case_insensitive != 0) == 0)
+}
+
+/// The caller frees the buffer with `RtlFreeUnicodeString`.
+///
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-rtlcreateunicodestring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlCreateUnicodeString(to: *mut UNICODE_STRING, source: *const u16) -> u8 {
+    let call = Call::enter_noted("RtlCreateUnicodeString");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    call.require_room(to);
+    // SAFETY: the caller passes a source that ends with a zero.
+    let source = unsafe { terminated(source) };
+    let Ok((buffer, size)) = call.room(true, (null_mut(), 0), 2 * source.len() + 2) else {
+        return 0;
+    };
+    let buffer = buffer.cast::<u16>();
+    // SAFETY: the block has room for the source and a zero.
+    unsafe { buffer.copy_from_nonoverlapping(source.as_ptr(), source.len()) };
+    // SAFETY: as above.
+    unsafe { buffer.wrapping_add(source.len()).write(0) };
+    let made = UNICODE_STRING {
+        Length: size - 2,
+        MaximumLength: size,
+        Buffer: buffer,
+    };
+    // SAFETY: the caller passes room for a string.
+    unsafe { to.write(made) };
+    1
 }
 
 /// The model's code page is Latin-1.

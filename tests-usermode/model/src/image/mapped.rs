@@ -14,11 +14,12 @@ use region::Protection;
 
 use super::{
     c_library,
-    file::{File, PAGE, Section},
+    file::{File, Import, PAGE, Section},
     guard, inlines,
     memory::Memory,
     paged::Paged,
     routines,
+    stubs::Stubs,
     symbols::Symbols,
     thunks,
     unwind::Unwinder,
@@ -143,6 +144,8 @@ pub struct Image {
     memory: Memory,
     entry: usize,
     discardable: Vec<Range<usize>>,
+    /// The stubs that some of its imports are bound to.
+    _stubs: Option<Stubs>,
     /// Whether it has `KeInitializeSpinLock` as an inline function, which sets a lock to zero.
     has_inline_locks: bool,
 }
@@ -165,10 +168,47 @@ impl Image {
     /// # Ok::<(), ntmodel::ImageError>(())
     /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ImageError> {
-        let path = path.as_ref();
+        Self::load_with(path.as_ref(), Lacking::Refused)
+    }
+
+    /// Maps the image in a file, although the model lacks some of the routines that it imports. The system stops with the name of
+    /// such a routine when the driver calls it ([`Rule::MissingRoutine`](crate::Rule::MissingRoutine)).
+    ///
+    /// Use it for a test that takes the driver through a part of its code. The value of a variable that the model lacks has no meaning.
+    ///
+    /// # Errors
+    /// See [`ImageError`]; [`ImageError::Missing`] does not occur.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use ntmodel::{Config, Driver, Image, ImageError, Kernel};
+    ///
+    /// let image = match Image::load("driver.sys") {
+    ///     Err(error @ ImageError::Missing(_)) => {
+    ///         eprintln!("{error}");
+    ///         Image::load_partly("driver.sys")?
+    ///     }
+    ///     loaded => loaded?,
+    /// };
+    /// let kernel = Kernel::new(Config::default());
+    /// // SAFETY: the image is a driver's, and keeps to the documentation of what it imports.
+    /// let driver = unsafe { Driver::load_image(&kernel, image) };
+    /// # Ok::<(), ImageError>(())
+    /// ```
+    pub fn load_partly(path: impl AsRef<Path>) -> Result<Self, ImageError> {
+        Self::load_with(path.as_ref(), Lacking::Stub)
+    }
+
+    fn load_with(path: &Path, lacking: Lacking) -> Result<Self, ImageError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let bytes = fs::read(path)?;
-        Self::map_with(&name, &bytes, Some((path.to_owned(), bytes.clone())))
+        Self::map_with(
+            &name,
+            &bytes,
+            Some((path.to_owned(), bytes.clone())),
+            lacking,
+        )
     }
 
     /// Maps the image in the bytes of a file, under a name for reports.
@@ -176,16 +216,33 @@ impl Image {
     /// # Errors
     /// See [`ImageError`].
     pub fn map(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
-        Self::map_with(name, bytes, None)
+        Self::map_with(name, bytes, None, Lacking::Refused)
+    }
+
+    /// Maps the image in the bytes of a file as [`Image::load_partly`] does, under a name for reports.
+    ///
+    /// # Errors
+    /// As for [`Image::load_partly`].
+    pub fn map_partly(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
+        Self::map_with(name, bytes, None, Lacking::Stub)
     }
 
     fn map_with(
         name: &str,
         bytes: &[u8],
         path: Option<(PathBuf, Vec<u8>)>,
+        lacking: Lacking,
     ) -> Result<Self, ImageError> {
         let file = File::parse(bytes)?;
-        let addresses = bind(&file)?;
+        let imports = bind(&file);
+        let missing = imports.iter().filter_map(|import| import.clone().err());
+        let missing: Vec<String> = missing.collect();
+        let stubs = match (missing.is_empty(), lacking) {
+            (true, _) => None,
+            (false, Lacking::Refused) => return Err(ImageError::Missing(missing)),
+            (false, Lacking::Stub) => Some(Stubs::new(missing)?),
+        };
+        let mut of_stubs = stubs.iter().flat_map(Stubs::addresses);
         if cfg!(windows) {
             let mut code = file.sections.iter().filter(|section| section.executes);
             code.try_for_each(|section| inlines::refuse(section.bytes))?;
@@ -206,7 +263,8 @@ impl Image {
                     .to_le_bytes();
             }
         }
-        for (import, address) in file.imports.iter().zip(addresses) {
+        for (import, address) in file.imports.iter().zip(imports) {
+            let address = address.unwrap_or_else(|_| of_stubs.next().unwrap_or_default());
             if let Some(slot) = own[import.slot..].first_chunk_mut() {
                 *slot = (address as u64).to_le_bytes();
             }
@@ -219,6 +277,7 @@ impl Image {
             name: name.to_owned(),
             entry: base + file.entry,
             discardable: protect(&memory, &file)?,
+            _stubs: stubs,
             has_inline_locks: !file.imports.iter().any(|import| {
                 let routine = import.routine.as_deref();
                 routine == Some("KeInitializeSpinLock")
@@ -264,6 +323,11 @@ impl Image {
         self.entry
     }
 
+    /// Returns the addresses of the whole image.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        self.memory.range()
+    }
+
     /// Returns whether its spin locks can be zero before they are acquired.
     pub(crate) fn has_inline_locks(&self) -> bool {
         self.has_inline_locks
@@ -301,12 +365,17 @@ fn known() -> Vec<(&'static str, usize)> {
     known
 }
 
-/// Returns the address of each routine that an image imports.
-fn bind(file: &File) -> Result<Vec<usize>, ImageError> {
+/// What becomes of an image that imports routines which the model lacks.
+#[derive(Clone, Copy)]
+enum Lacking {
+    Refused,
+    Stub,
+}
+
+/// Returns the address of each routine that an image imports, or the name of one that the model lacks.
+fn bind(file: &File) -> Vec<Result<usize, String>> {
     let known = known();
-    let mut missing = Vec::new();
-    let mut addresses = Vec::new();
-    for import in &file.imports {
+    let address_of = |import: &Import| {
         let is_kernel = ["ntoskrnl.exe", "hal.dll"]
             .iter()
             .any(|library| import.library.eq_ignore_ascii_case(library));
@@ -318,17 +387,13 @@ fn bind(file: &File) -> Result<Vec<usize>, ImageError> {
                     .is_some_and(|routine| routine == *name)
         });
         match (found.next(), &import.routine) {
-            (Some((_, address)), _) => addresses.push(*address),
-            (None, Some(routine)) if is_kernel => missing.push(routine.clone()),
-            (None, Some(routine)) => missing.push(format!("{}!{routine}", import.library)),
-            (None, None) => missing.push(format!("a routine of {} by its number", import.library)),
+            (Some((_, address)), _) => Ok(*address),
+            (None, Some(routine)) if is_kernel => Err(routine.clone()),
+            (None, Some(routine)) => Err(format!("{}!{routine}", import.library)),
+            (None, None) => Err(format!("a routine of {} by its number", import.library)),
         }
-    }
-    if missing.is_empty() {
-        Ok(addresses)
-    } else {
-        Err(ImageError::Missing(missing))
-    }
+    };
+    file.imports.iter().map(address_of).collect()
 }
 
 pub(super) fn access(section: &Section) -> Protection {

@@ -27,6 +27,22 @@ impl Image {
         Err(io::Error::new(io::ErrorKind::Unsupported, what).into())
     }
 
+    /// Maps the image in a file, although the model lacks some of the routines that it imports.
+    ///
+    /// # Errors
+    /// As for [`Image::load`].
+    pub fn load_partly(path: impl AsRef<Path>) -> Result<Self, ImageError> {
+        Self::load(path)
+    }
+
+    /// Maps the image in the bytes of a file as [`Image::load_partly`] does, under a name for reports.
+    ///
+    /// # Errors
+    /// As for [`Image::load`].
+    pub fn map_partly(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
+        Self::map(name, bytes)
+    }
+
     /// Returns the names of the routines that an image can import.
     pub fn routines() -> impl Iterator<Item = &'static str> {
         std::iter::empty()
@@ -45,6 +61,10 @@ impl Image {
         match self.0 {}
     }
 
+    pub(crate) fn addresses(&self) -> std::ops::Range<usize> {
+        match self.0 {}
+    }
+
     pub(crate) fn has_inline_locks(&self) -> bool {
         match self.0 {}
     }
@@ -60,6 +80,11 @@ pub(crate) fn walk(_address: usize, _stack: usize, _found: impl FnMut(usize) -> 
 
 pub(crate) fn describe(_address: usize, _short: fn(&str) -> String) -> Option<String> {
     None
+}
+
+/// No address of a routine.
+pub(crate) const fn default_dispatch() -> usize {
+    0
 }
 
 pub(crate) const fn any_paged() -> bool {

@@ -5,7 +5,7 @@
 use std::ptr::NonNull;
 
 /// A pointer to a function of this host, by the types of its parameters and of its result.
-trait Thunk<Signature>: Copy {
+pub(super) trait Thunk<Signature>: Copy {
     /// Returns the address of a function that an image can call, and which calls this one.
     fn address(self) -> usize;
 }
@@ -51,7 +51,7 @@ thunks! {
     (a: A, b: B, c: C, d: D, e: E, f: G, g: H, h: I, i: J)
 }
 
-fn address<Signature>(function: impl Thunk<Signature>) -> usize {
+pub(super) fn address<Signature>(function: impl Thunk<Signature>) -> usize {
     function.address()
 }
 
@@ -185,7 +185,9 @@ routines! {
     IoOpenDeviceRegistryKey(pdo, kind, access, handle),
     IoQueueWorkItem(item, routine, queue, context),
     IoQueueWorkItemEx(item, routine, queue, context),
+    IoRegisterBootDriverReinitialization(driver, routine, context),
     IoRegisterDeviceInterface(pdo, class, reference, name),
+    IoRegisterDriverReinitialization(driver, routine, context),
     IoRegisterShutdownNotification(device),
     IoReleaseCancelSpinLock(irql),
     IoReleaseRemoveLockAndWaitEx(lock, tag, size),
@@ -202,6 +204,7 @@ routines! {
     IoStopTimer(device),
     IoUninitializeWorkItem(item),
     IoUnregisterShutdownNotification(device),
+    IoValidateDeviceIoControlAccess(irp, access),
     IoWMIRegistrationControl(device, action),
     IoWriteErrorLogEntry(entry),
     IofCallDriver(device, irp),
@@ -278,12 +281,14 @@ routines! {
     KfRaiseIrql(new_irql),
     MmBuildMdlForNonPagedPool(mdl),
     MmGetSystemRoutineAddress(name),
+    MmMapLockedPages(mdl, mode),
     MmMapLockedPagesSpecifyCache(mdl, mode, cache, requested, bug_check_on_failure, priority),
     MmProbeAndLockPages(mdl, mode, operation),
     MmUnlockPages(mdl),
     MmUnmapLockedPages(address, mdl),
     ObOpenObjectByPointer(object, attributes, state, access, kind, mode, handle),
     ObReferenceObjectByHandle(handle, access, kind, mode, object, information),
+    ObReferenceObjectByPointer(object, access, kind, mode),
     ObfDereferenceObject(object),
     ObfReferenceObject(object),
     PoCallDriver(device, irp),
@@ -306,6 +311,7 @@ routines! {
     RtlCompareUnicodeString(one, other, case_insensitive),
     RtlCopyUnicodeString(to, from),
     RtlCreateRegistryKey(place, path),
+    RtlCreateUnicodeString(to, source),
     RtlDeleteRegistryValue(place, path, name),
     RtlEqualUnicodeString(one, other, case_insensitive),
     RtlFreeAnsiString(string),
@@ -316,16 +322,23 @@ routines! {
     RtlInitString(string, source),
     RtlInitUnicodeString(string, source),
     RtlIntegerToUnicodeString(value, base, string),
+    RtlIsNtDdiVersionAvailable(version),
     RtlPrefixUnicodeString(prefix, string, case_insensitive),
     RtlQueryRegistryValues(place, path, table, context, environment),
+    RtlSecondsSince1970ToTime(seconds, time),
+    RtlSecondsSince1980ToTime(seconds, time),
     RtlStringFromGUID(guid, string),
     RtlTimeFieldsToTime(fields, time),
+    RtlTimeToSecondsSince1970(time, seconds),
+    RtlTimeToSecondsSince1980(time, seconds),
     RtlTimeToTimeFields(time, fields),
     RtlUnicodeStringToAnsiString(to, from, allocate),
     RtlUnicodeStringToInteger(string, base, value),
     RtlUpcaseUnicodeChar(unit),
     RtlUpcaseUnicodeString(to, from, allocate),
+    RtlVerifyVersionInfo(version, types, conditions),
     RtlWriteRegistryValue(place, path, name, kind, data, length),
+    VerSetConditionMask(mask, types, condition),
     ZwClose(handle),
     ZwCreateKey(handle, access, attributes, title, class, options, disposition),
     ZwDeleteKey(handle),

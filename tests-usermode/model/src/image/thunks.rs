@@ -7,7 +7,10 @@ use std::{
     slice::from_raw_parts,
 };
 
-use super::lookaside;
+use nt::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, UNICODE_STRING};
+
+use super::{lookaside, routines};
+use crate::image::UPCALLS;
 
 /// Returns the names, and the address that an image calls for each.
 pub(super) fn others() -> Vec<(&'static str, usize)> {
@@ -39,6 +42,7 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
             "ExDeletePagedLookasideList",
             lookaside::delete_paged as *const () as usize,
         ),
+        ("IoCreateDeviceSecure", create_device_secure()),
         (
             "__C_specific_handler",
             c_specific_handler as *const () as usize,
@@ -77,6 +81,19 @@ pub(super) fn guard() -> [usize; 2] {
     ]
 }
 
+/// Returns the address of the dispatch routine of the requests for which an image sets none.
+pub(crate) fn default_dispatch() -> usize {
+    invalid_request as *const () as usize
+}
+
+extern "win64" fn invalid_request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let Some(upcalls) = UPCALLS.get() else {
+        std::process::abort()
+    };
+    // SAFETY: the image passes its own IRP.
+    unsafe { (upcalls.invalid_request)(device, irp) }
+}
+
 #[unsafe(naked)]
 extern "win64" fn guard_check() {
     naked_asm!("ret")
@@ -91,6 +108,42 @@ extern "win64" fn guard_dispatch() {
 #[unsafe(naked)]
 extern "win64" fn chkstk() {
     naked_asm!("ret")
+}
+
+unsafe extern "C" {
+    /// In no import library, so `nt` does not declare it: wdmsec.lib asks for its address.
+    fn IoCreateDeviceSecure(
+        driver: *mut DRIVER_OBJECT,
+        extension_size: u32,
+        name: *mut UNICODE_STRING,
+        kind: u32,
+        characteristics: u32,
+        exclusive: u8,
+        security: *const UNICODE_STRING,
+        class: *const c_void,
+        device: *mut *mut DEVICE_OBJECT,
+    ) -> NTSTATUS;
+}
+
+fn create_device_secure() -> usize {
+    routines::address(
+        |driver, extension, name, kind, characteristics, exclusive, security, class, device| {
+            // SAFETY: the image keeps to the routine's documentation, as whoever loads it says.
+            unsafe {
+                IoCreateDeviceSecure(
+                    driver,
+                    extension,
+                    name,
+                    kind,
+                    characteristics,
+                    exclusive,
+                    security,
+                    class,
+                    device,
+                )
+            }
+        },
+    )
 }
 
 /// Exceptions are not modelled: any code that would raise one is a violation before that.

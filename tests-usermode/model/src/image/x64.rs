@@ -11,6 +11,7 @@ mod mapped;
 mod memory;
 mod paged;
 mod routines;
+mod stubs;
 #[cfg_attr(windows, path = "no_symbols.rs")]
 mod symbols;
 mod thunks;
@@ -20,3 +21,4 @@ pub use mapped::Image;
 pub(crate) use mapped::{any_paged, close_paged, describe, offset, walk};
 #[cfg(target_os = "linux")]
 pub(crate) use mapped::{contains, is_paged, open_paged};
+pub(crate) use thunks::default_dispatch;

@@ -9,7 +9,11 @@ use nt::{
 
 use crate::{
     host::Call,
-    io::{Access, File, User, file::Opening, registry::text},
+    io::{
+        File,
+        file::{FILE_READ_ATTRIBUTES, Opening},
+        registry::text,
+    },
     verifier::{BugCheck, Rule},
 };
 
@@ -43,12 +47,12 @@ extern "C" fn IoAttachDevice(
     let name = unsafe { text(name) };
     let kernel = Arc::clone(&call.kernel);
     let namespace = &kernel.io().namespace;
-    let (inner, named, name) = match namespace.admit(&name, Access::Read, User::System) {
+    let (inner, named, name) = match namespace.admit(&name, FILE_READ_ATTRIBUTES, None) {
         Ok(found) => found,
         Err(status) => return status,
     };
     let opening = Opening {
-        access: Access::Read,
+        access: FILE_READ_ATTRIBUTES,
         name,
         object: Some(named),
         by_kernel: true,

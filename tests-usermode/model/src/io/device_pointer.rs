@@ -15,16 +15,14 @@ use nt::{
 use crate::{
     host::Call,
     io::{
-        Access, File, User,
+        File,
         file::{FileInner, Opening},
         registry::text,
+        security::specific,
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
-
-const FILE_READ_DATA: u32 = 1;
-const FILE_WRITE_DATA: u32 = 2;
 
 /// The file objects that the driver has references to, with the number of references, by their addresses.
 #[derive(Default)]
@@ -126,14 +124,9 @@ extern "C" fn IoGetDeviceObjectPointer(
     }
     // SAFETY: the caller passes a name.
     let name = unsafe { text(name) };
-    let access = match (access & FILE_READ_DATA != 0, access & FILE_WRITE_DATA != 0) {
-        (true, true) => Access::ReadWrite,
-        (false, true) => Access::Write,
-        _ => Access::Read,
-    };
+    let access = specific(access);
     let kernel = Arc::clone(&call.kernel);
-    // The access of kernel mode is not checked, and the system's own account has it all.
-    let (inner, named, name) = match kernel.io().namespace.admit(&name, access, User::System) {
+    let (inner, named, name) = match kernel.io().namespace.admit(&name, access, None) {
         Ok(inner) => inner,
         Err(status) => return status,
     };

@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex, atomic::Ordering},
 };
 
-use nt::{DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, NTSTATUS, UNICODE_STRING};
+use nt::{DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, IRP, NTSTATUS, UNICODE_STRING};
 
 use crate::{
     host::{Call, Kernel, thread::Attached},
-    image::Image,
+    image::{self, Image},
     io::{
         Device, bus,
         device::DeviceInner,
@@ -33,7 +33,11 @@ struct Objects {
     extension: MaybeUninit<DRIVER_EXTENSION>,
     /// The buffer of the driver's name.
     name: [u16; NAME.len()],
+    hardware_database: MaybeUninit<UNICODE_STRING>,
+    hardware_name: [u16; HARDWARE.len()],
 }
+
+const HARDWARE: &str = "\\REGISTRY\\MACHINE\\HARDWARE\\DESCRIPTION\\SYSTEM\0";
 
 const NAME: &str = "\\Driver\\driver\0";
 
@@ -80,6 +84,10 @@ impl Driver {
         let entry = std::ptr::with_exposed_provenance::<()>(image.entry());
         // SAFETY: it is the address of a function, which `Call::in_driver` calls by the convention of an image.
         let entry = unsafe { std::mem::transmute::<*const (), DriverEntry>(entry) };
+        image::UPCALLS.get_or_init(|| image::Upcalls {
+            lacks,
+            invalid_request,
+        });
         if image.has_inline_locks() {
             kernel.ke().has_inline_locks.store(true, Ordering::Relaxed);
         }
@@ -116,10 +124,21 @@ impl Driver {
         fields.DriverExtension = extension;
         // SAFETY: as above.
         let name = unsafe { &mut (*objects).name };
-        for (unit, of_name) in name.iter_mut().zip(NAME.encode_utf16()) {
-            *unit = of_name;
+        fields.DriverName = fill(name, NAME);
+        // SAFETY: as above.
+        let hardware_name = unsafe { &mut (*objects).hardware_name };
+        // SAFETY: as above.
+        let hardware_database = unsafe { &mut (*objects).hardware_database };
+        fields.HardwareDatabase = hardware_database.write(fill(hardware_name, HARDWARE));
+        fields.DriverInit = (entry as *const ()).cast_mut().cast();
+        if let Some(image) = this.image.as_ref() {
+            let range = image.addresses();
+            fields.DriverStart = std::ptr::with_exposed_provenance_mut(range.start);
+            fields.DriverSize = u32::try_from(range.len()).unwrap_or(u32::MAX);
         }
-        fields.DriverName = bus::string_of(name);
+        fields
+            .MajorFunction
+            .fill(Some(default_dispatch(this.image.is_some())));
         // SAFETY: as above.
         unsafe { (*extension).DriverObject = driver };
         // Drivers pass the buffer where a path that ends with a zero is expected.
@@ -129,6 +148,7 @@ impl Driver {
         let status = unsafe { Call::in_driver(entry, (driver, &raw mut path)) };
         call.require_returned("DriverEntry", 0);
         if status < 0 {
+            call.forget_reinitialisations(driver);
             call.wait_for_work_items();
             call.verify_unload(driver);
             this.unmap();
@@ -147,6 +167,7 @@ impl Driver {
                 "the host does not protect memory".into(),
             )
         });
+        call.reinitialise(driver);
         Ok(this)
     }
 
@@ -311,6 +332,44 @@ impl Driver {
         call.verify_unload(driver);
         self.unmap();
     }
+}
+
+/// Fills in the buffer of a string.
+fn fill(units: &mut [u16], text: &str) -> UNICODE_STRING {
+    for (unit, of_text) in units.iter_mut().zip(text.encode_utf16()) {
+        *unit = of_text;
+    }
+    bus::string_of(units)
+}
+
+/// Returns the dispatch routine of the requests for which a driver sets none, by the calling convention of the driver.
+fn default_dispatch(is_image: bool) -> Dispatch {
+    if !is_image {
+        return invalid_request;
+    }
+    let address = std::ptr::with_exposed_provenance::<()>(image::default_dispatch());
+    // SAFETY: it is the address of a function, which only the image calls; the model calls `invalid_request` for it.
+    unsafe { std::mem::transmute::<*const (), Dispatch>(address) }
+}
+
+type Dispatch = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP) -> NTSTATUS;
+
+/// Completes a request for which the driver has no routine.
+unsafe extern "C" fn invalid_request(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let call = Call::enter_noted("the default dispatch routine");
+    call.refuse(&call.live_irp(irp))
+}
+
+/// Returns whether a dispatch routine is one that a driver has set.
+pub(in crate::io) fn is_own(routine: &Dispatch) -> bool {
+    let address = *routine as usize;
+    address != invalid_request as *const () as usize && address != image::default_dispatch()
+}
+
+fn lacks(routine: &str) -> ! {
+    let call = Call::enter("a routine that the model lacks");
+    let what = format!("the image calls {routine}, which the model kernel lacks");
+    call.stop(BugCheck(0, [0; 4]), Rule::MissingRoutine, what)
 }
 
 impl Call {

@@ -35,21 +35,21 @@ pub enum Access {
     Write,
     /// To read and write.
     ReadWrite,
+    /// To query attributes, and to send the IOCTLs that need no access (`FILE_ANY_ACCESS`), as `CreateFile` with no access does.
+    Attributes,
 }
 
-impl Access {
-    /// Returns the access bits of an IOCTL code.
-    const fn bits(self) -> u32 {
-        match self {
-            Self::Read => 1,
-            Self::Write => 2,
-            Self::ReadWrite => 3,
-        }
-    }
+/// The rights that a read and a write need. An IOCTL code has the same bits for `FILE_READ_ACCESS` and `FILE_WRITE_ACCESS`.
+const FILE_READ_DATA: u32 = 1;
+const FILE_WRITE_DATA: u32 = 2;
 
+pub(in crate::io) const FILE_READ_ATTRIBUTES: u32 = 0x80;
+
+impl Access {
     /// Returns the rights to the device object that an open with this access needs.
     pub(crate) const fn rights(self) -> u32 {
         match self {
+            Self::Attributes => FILE_READ_ATTRIBUTES | nt::SYNCHRONIZE,
             Self::Read => nt::FILE_GENERIC_READ,
             Self::Write => nt::FILE_GENERIC_WRITE,
             Self::ReadWrite => nt::FILE_GENERIC_READ | nt::FILE_GENERIC_WRITE,
@@ -59,7 +59,8 @@ impl Access {
 
 /// How a file is opened.
 pub(crate) struct Opening {
-    pub(crate) access: Access,
+    /// The rights to the device object, none of which is generic.
+    pub(crate) access: u32,
     /// What follows the device's name.
     pub(crate) name: String,
     /// The address of the device object whose name is opened; `None` for the physical device object, by the name of an interface.
@@ -72,7 +73,7 @@ impl Opening {
     /// An opening by user mode of the device itself.
     pub(crate) const fn of_user(access: Access) -> Self {
         Self {
-            access,
+            access: access.rights(),
             name: String::new(),
             object: None,
             by_kernel: false,
@@ -88,7 +89,7 @@ pub(crate) struct FileInner {
     object: Box<UnsafeCell<MaybeUninit<FILE_OBJECT>>>,
     /// The buffer of its name.
     _name: Vec<u16>,
-    access: Access,
+    access: u32,
     by_kernel: bool,
     device: Arc<DeviceInner>,
     /// The address of the device object on which it is opened.
@@ -110,6 +111,11 @@ unsafe impl Sync for FileInner {}
 impl FileInner {
     pub(crate) fn object(&self) -> *mut FILE_OBJECT {
         self.object.get().cast()
+    }
+
+    /// The rights to the device object that it was opened with.
+    pub(in crate::io) fn access(&self) -> u32 {
+        self.access
     }
 
     /// The mode of its requests.
@@ -178,7 +184,7 @@ impl FileInner {
         let asked = Asked {
             major,
             code: if major == nt::IRP_MJ_CREATE {
-                self.access.rights()
+                self.access
             } else {
                 0
             },
@@ -283,13 +289,7 @@ impl File {
             offset,
             ..Asked::default()
         };
-        self.request(
-            "NtReadFile",
-            asked,
-            Access::Read.bits(),
-            &[],
-            vec![0; length],
-        )
+        self.request("NtReadFile", asked, FILE_READ_DATA, &[], vec![0; length])
     }
 
     /// Sends a write (`NtWriteFile`).
@@ -300,13 +300,7 @@ impl File {
             offset,
             ..Asked::default()
         };
-        self.request(
-            "NtWriteFile",
-            asked,
-            Access::Write.bits(),
-            bytes,
-            Vec::new(),
-        )
+        self.request("NtWriteFile", asked, FILE_WRITE_DATA, bytes, Vec::new())
     }
 
     /// Sends a flush, for which the driver writes out its buffered data (`NtFlushBuffersFile`).
@@ -319,7 +313,7 @@ impl File {
         self.request(
             "NtFlushBuffersFile",
             asked,
-            Access::Write.bits(),
+            FILE_WRITE_DATA,
             &[],
             Vec::new(),
         )
@@ -368,7 +362,7 @@ impl File {
         let refused = if self.inner.handle_closed.load(Ordering::SeqCst) {
             Some(STATUS_INVALID_HANDLE)
         } else {
-            let lacks = access & !self.inner.access.bits() != 0;
+            let lacks = access & !self.inner.access != 0;
             if lacks {
                 Some(STATUS_ACCESS_DENIED)
             } else if transfers && is_direct.is_none() {

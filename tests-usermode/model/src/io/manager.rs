@@ -27,6 +27,7 @@ use crate::{
         completion_ex::CompletionsEx,
         device::Devices,
         device_pointer::FileReferences,
+        driver,
         driver_extension::DriverExtensions,
         file::FileInner,
         interface::Interfaces,
@@ -35,6 +36,7 @@ use crate::{
         own_mdl::Mdls,
         power::Told,
         registry::Registry,
+        reinitialise::Reinitialisations,
         remove_lock::RemoveLocks,
         start_io::StartIos,
         timer::IoTimers,
@@ -85,6 +87,7 @@ pub(crate) struct Io {
     /// The states that drivers have answered last, by physical device object.
     pub(in crate::io) states: Mutex<FxHashMap<usize, usize>>,
     pub(in crate::io) registry: Registry,
+    pub(in crate::io) reinitialisations: Reinitialisations,
     pub(in crate::io) completions_ex: CompletionsEx,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
     deferred: Mutex<Vec<Arc<FileInner>>>,
@@ -118,6 +121,7 @@ impl Default for Io {
             wmi: Mutex::default(),
             states: Mutex::default(),
             registry: Registry::default(),
+            reinitialisations: Reinitialisations::default(),
             completions_ex: CompletionsEx::default(),
             deferred: Mutex::default(),
         }
@@ -333,6 +337,14 @@ impl Call {
         })
     }
 
+    /// Completes an IRP for which a driver has no dispatch routine.
+    pub(in crate::io) fn refuse(&self, record: &Arc<IrpRecord>) -> i32 {
+        // SAFETY: the caller owns the IRP.
+        unsafe { nt::irp::set_status(record.raw(), STATUS_INVALID_DEVICE_REQUEST) };
+        self.complete(record);
+        STATUS_INVALID_DEVICE_REQUEST
+    }
+
     /// Sends an IRP to a driver (`IoCallDriver`).
     pub(in crate::io) fn call_driver(
         &self,
@@ -350,11 +362,9 @@ impl Call {
         // SAFETY: a driver object is valid as long as it has devices.
         let routines = unsafe { &(*driver).MajorFunction };
         let major = usize::from(record.stack().MajorFunction);
-        let Some(routine) = routines.get(major).copied().flatten() else {
-            // SAFETY: no driver owns the IRP.
-            unsafe { nt::irp::set_status(irp, STATUS_INVALID_DEVICE_REQUEST) };
-            self.complete(record);
-            return STATUS_INVALID_DEVICE_REQUEST;
+        let routine = routines.get(major).copied().flatten();
+        let Some(routine) = routine.filter(driver::is_own) else {
+            return self.refuse(record);
         };
         // An entry that the thread inserted before can be freed, and its address reused by another IRP.
         self.inserted_last.store(null_mut(), Ordering::Relaxed);

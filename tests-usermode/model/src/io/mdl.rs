@@ -216,13 +216,6 @@ extern "C" fn MmMapLockedPagesSpecifyCache(
     _priority: u32,
 ) -> *mut c_void {
     let call = Call::enter_noted("MmMapLockedPagesSpecifyCache");
-    let is_user = mode != 0;
-    let (highest, code) = if is_user {
-        (1, 0x77)
-    } else {
-        (DISPATCH_LEVEL, 0xe5)
-    };
-    call.require_at_most(highest, Rule::Irql, code);
     call.require(bug_check_on_failure == 0, Rule::Mdl, || {
         let what = "BugCheckOnFailure is TRUE: drivers set it to FALSE, and expect NULL";
         (
@@ -230,6 +223,25 @@ extern "C" fn MmMapLockedPagesSpecifyCache(
             what.into(),
         )
     });
+    map(&call, mdl, mode, true)
+}
+
+/// The obsolete routine, which stops the system if it fails for kernel mode.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmmaplockedpages)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn MmMapLockedPages(mdl: *mut MDL, mode: i8) -> *mut c_void {
+    map(&Call::enter_noted("MmMapLockedPages"), mdl, mode, false)
+}
+
+fn map(call: &Call, mdl: *mut MDL, mode: i8, can_fail: bool) -> *mut c_void {
+    let is_user = mode != 0;
+    let (highest, code) = if is_user {
+        (1, 0x77)
+    } else {
+        (DISPATCH_LEVEL, 0xe5)
+    };
+    call.require_at_most(highest, Rule::Irql, code);
     call.require_mdl(mdl);
     // SAFETY: the MDL is the driver's, or that of a request that has not ended, whose driver is the caller.
     let fields = unsafe { &mut *mdl };
@@ -251,7 +263,7 @@ extern "C" fn MmMapLockedPagesSpecifyCache(
         call.kernel.io().mdls.map_for_user(mdl, start);
         return start;
     }
-    if call.kernel.fails() {
+    if can_fail && call.kernel.fails() {
         return null_mut();
     }
     fields.MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA;

@@ -104,13 +104,13 @@ impl Namespace {
         self.change(object, |device| device.dacl = dacl);
     }
 
-    /// Checks that a user may open a name, and counts a file of its device. Returns also the address of the device object, and what
-    /// follows its name.
+    /// Checks that a user, or the kernel if there is none, may open a name with these rights, and counts a file of its device. Returns
+    /// also the address of the device object, and what follows its name.
     pub(crate) fn admit(
         &self,
         opened: &str,
-        access: Access,
-        user: User,
+        rights: u32,
+        user: Option<User>,
     ) -> Result<(Arc<DeviceInner>, usize, String), NTSTATUS> {
         let name = canonical(opened);
         let links = locked(&self.links);
@@ -134,7 +134,8 @@ impl Namespace {
         let characteristics = unsafe { (*object).Characteristics };
         // Without FILE_DEVICE_SECURE_OPEN the driver itself checks who opens a name below its device.
         let is_checked = rest.is_empty() || characteristics & FILE_DEVICE_SECURE_OPEN != 0;
-        if is_checked && !device.dacl.allows(user, access.rights()) {
+        let allows = |user| device.dacl.allows(user, rights);
+        if is_checked && !user.is_none_or(allows) {
             return Err(STATUS_ACCESS_DENIED);
         }
         if flags & DO_EXCLUSIVE != 0 && device.inner.open_files() != 0 {
@@ -169,7 +170,8 @@ impl Kernel {
         let _attached = Attached::to(self);
         let call = Call::enter_shared("NtCreateFile");
         call.switch_after("NtCreateFile", std::ptr::null::<u8>());
-        let (device, object, name) = self.io().namespace.admit(name, access, user)?;
+        let namespace = &self.io().namespace;
+        let (device, object, name) = namespace.admit(name, access.rights(), Some(user))?;
         let opening = Opening {
             name,
             object: Some(object),

@@ -5,9 +5,10 @@
 
 use std::ffi::c_void;
 
-use nt::DISPATCH_LEVEL;
+use nt::{DISPATCH_LEVEL, NTSTATUS, STATUS_OBJECT_TYPE_MISMATCH, STATUS_SUCCESS};
 
 use crate::{
+    ex::object_types,
     host::Call,
     verifier::{BugCheck, Rule},
 };
@@ -53,19 +54,30 @@ fn returned(count: usize) -> isize {
 extern "C" fn ObfReferenceObject(object: *mut c_void) -> isize {
     let call = Call::enter_visible("ObReferenceObject", object);
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    if let Some(count) = call.kernel.reference_event(object.addr()) {
-        return returned(count);
+    returned(call.reference(object))
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obreferenceobjectbypointer)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ObReferenceObjectByPointer(
+    object: *mut c_void,
+    _access: u32,
+    kind: *mut c_void,
+    _mode: i8,
+) -> NTSTATUS {
+    let call = Call::enter_visible("ObReferenceObjectByPointer", object);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let kernel = &call.kernel;
+    let is_device = kernel.io().devices.is_known(object.cast());
+    let of_device = is_device.then_some(object_types::DEVICE);
+    let its_type = kernel.type_of_event(object.addr()).or(of_device);
+    // An object that is neither is a file, or no object.
+    if !its_type.unwrap_or(object_types::FILE).suits(kind) {
+        return STATUS_OBJECT_TYPE_MISMATCH;
     }
-    if let Some(count) = call.reference_file(object.addr()) {
-        return returned(count);
-    }
-    let Some(count) = call.kernel.io().devices.reference(object.addr()) else {
-        call.bad_reference(
-            object,
-            format!("{object:?} is not an object to which the driver has a reference"),
-        )
-    };
-    returned(count)
+    call.reference(object);
+    STATUS_SUCCESS
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obdereferenceobject)
@@ -84,6 +96,19 @@ extern "C" fn ObfDereferenceObject(object: *mut c_void) -> isize {
 }
 
 impl Call {
+    /// Adds a reference of the driver to an object; returns the new count.
+    fn reference(&self, object: *mut c_void) -> usize {
+        let count = self.kernel.reference_event(object.addr());
+        let count = count.or_else(|| self.reference_file(object.addr()));
+        let count = count.or_else(|| self.kernel.io().devices.reference(object.addr()));
+        count.unwrap_or_else(|| {
+            self.bad_reference(
+                object,
+                format!("{object:?} is not an object to which the driver has a reference"),
+            )
+        })
+    }
+
     /// Releases a driver's reference to a device object; returns the new count.
     pub(in crate::io) fn dereference_device(&self, object: *mut c_void) -> usize {
         let Some(count) = self.kernel.io().devices.dereference(object.addr()) else {

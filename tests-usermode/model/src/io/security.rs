@@ -12,7 +12,7 @@ use nt::{
     STATUS_INVALID_SECURITY_DESCR, STATUS_OBJECT_TYPE_MISMATCH, STATUS_SUCCESS, WRITE_DAC,
 };
 
-use crate::{ex::IoDeviceObjectType, host::Call, verifier::Rule};
+use crate::{ex::object_types, host::Call, verifier::Rule};
 
 /// The user that opens a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,12 @@ pub enum User {
     Ordinary,
 }
 
-/// S-1-1-0, everyone; S-1-5-18, the system; S-1-5-32-544, the administrators.
+/// S-1-1-0, everyone; S-1-5-11, authenticated users; S-1-5-4, interactive users; S-1-5-32-545, users; S-1-5-18, the system;
+/// S-1-5-32-544, the administrators.
 const WORLD: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+const AUTHENTICATED: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 5, 11, 0, 0, 0];
+const INTERACTIVE: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 5, 4, 0, 0, 0];
+const USERS: &[u8] = &[1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x21, 2, 0, 0];
 const SYSTEM: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0];
 const ADMINISTRATORS: &[u8] = &[1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x20, 2, 0, 0];
 
@@ -34,9 +38,9 @@ impl User {
     /// Returns whether a SID is in the user's token.
     fn is(self, sid: &[u8]) -> bool {
         let groups: &[&[u8]] = match self {
-            Self::System => &[SYSTEM, ADMINISTRATORS, WORLD],
-            Self::Administrator => &[ADMINISTRATORS, WORLD],
-            Self::Ordinary => &[WORLD],
+            Self::System => &[SYSTEM, ADMINISTRATORS, AUTHENTICATED, WORLD],
+            Self::Administrator => &[ADMINISTRATORS, USERS, INTERACTIVE, AUTHENTICATED, WORLD],
+            Self::Ordinary => &[USERS, INTERACTIVE, AUTHENTICATED, WORLD],
         };
         groups.contains(&sid)
     }
@@ -132,8 +136,82 @@ impl Dacl {
     }
 }
 
+/// The groups of [SDDL for device objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/sddl-for-device-objects). No user
+/// of the model is in one whose SID is empty here.
+const GROUPS: [(&str, &[u8]); 14] = [
+    ("SY", SYSTEM),
+    ("LS", &[]),
+    ("NS", &[]),
+    ("BA", ADMINISTRATORS),
+    ("BU", USERS),
+    ("BG", &[]),
+    ("AU", AUTHENTICATED),
+    ("AN", &[]),
+    ("IU", INTERACTIVE),
+    ("NU", &[]),
+    ("SU", &[]),
+    ("WD", WORLD),
+    ("UD", &[]),
+    ("RC", &[]),
+];
+
+/// The rights of the same page.
+const RIGHTS: [(&str, u32); 8] = [
+    ("GA", 1 << 28),
+    ("GX", 1 << 29),
+    ("GW", 1 << 30),
+    ("GR", 1 << 31),
+    ("RC", 0x2_0000),
+    ("SD", 0x1_0000),
+    ("WD", WRITE_DAC),
+    ("WO", 0x8_0000),
+];
+
+/// Returns the access mask of text such as `GRGW` or `0x120089`.
+fn mask(text: &str) -> Option<u32> {
+    if let Some(digits) = text.strip_prefix("0x") {
+        return u32::from_str_radix(digits, 16).ok();
+    }
+    let mut mask = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let code = rest.get(..2)?;
+        mask |= RIGHTS.iter().find(|(name, _)| *name == code)?.1;
+        rest = &rest[2..];
+    }
+    Some(mask)
+}
+
+/// Returns the entry of text such as `A;;GA;;;SY`.
+fn entry(text: &str) -> Option<Entry> {
+    let fields: Vec<&str> = text.split(';').collect();
+    let ["A", "", rights, "", "", group] = fields[..] else {
+        return None;
+    };
+    let (_, sid) = GROUPS.iter().find(|(name, _)| *name == group)?;
+    Some(Entry {
+        allows: true,
+        mask: specific(mask(rights)?),
+        sid: sid.to_vec(),
+    })
+}
+
+impl Dacl {
+    /// Reads the DACL in the form of SDDL that `IoCreateDeviceSecure` accepts, such as `D:P(A;;GA;;;SY)`.
+    pub(in crate::io) fn parse(text: &str) -> Option<Self> {
+        let mut rest = text.strip_prefix("D:P")?;
+        let mut entries = Vec::new();
+        while !rest.is_empty() {
+            let (first, after) = rest.strip_prefix('(')?.split_once(')')?;
+            entries.push(entry(first)?);
+            rest = after;
+        }
+        Some(Self(entries))
+    }
+}
+
 /// Returns the rights to a device object that a mask grants. The mask can contain generic rights.
-fn specific(mask: u32) -> u32 {
+pub(in crate::io) fn specific(mask: u32) -> u32 {
     let generic = [
         (1 << 31, FILE_GENERIC_READ),
         (1 << 30, FILE_GENERIC_WRITE),
@@ -167,7 +245,7 @@ extern "C" fn ObOpenObjectByPointer(
     call.require_kernel_handle(attributes);
     call.require_live_device(object.cast());
     call.require_room(handle);
-    if !IoDeviceObjectType.suits(kind) {
+    if !object_types::DEVICE.suits(kind) {
         return STATUS_OBJECT_TYPE_MISMATCH;
     }
     if call.kernel.fails() {

@@ -20,7 +20,7 @@ fn unwritten(place: usize) -> u8 {
 /// Returns the number of unwritten bytes at the end of output that are neither a coincidence nor the padding of a structure. The
 /// padding is less than the alignment, of which the size is a multiple.
 fn least_unwritten(length: usize) -> usize {
-    if length % 8 == 0 { 8 } else { 4 }
+    if length.is_multiple_of(8) { 8 } else { 4 }
 }
 
 /// The guard bytes after a system buffer, and their number if the buffer is not in a special page.

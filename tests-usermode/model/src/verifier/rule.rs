@@ -250,6 +250,8 @@ rules! {
     KernelHandle = "kernel handle",
     /// The driver itself stopped the system.
     BugCheck = "the driver's own bug check",
+    /// An image calls only routines that the model has.
+    MissingRoutine = "routine that the model lacks",
     /// An image has no privileged instruction, except those that the model emulates.
     Instruction = "instruction of an image",
     /// The driver's code raises no exception, such as a division by zero.
