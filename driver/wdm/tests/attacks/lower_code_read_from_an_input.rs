@@ -1,0 +1,7 @@
+//! A program chooses the code with which the driver calls the device below.
+
+use wdm::{ControlCode, Error, Irp};
+
+fn chosen(irp: &Irp<'_>) -> Result<ControlCode, Error> {
+    irp.input::<ControlCode>() //~ E0277
+}
