@@ -2,12 +2,12 @@
 
 mod common;
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use common::{kernel, start};
-use ntmodel::BusAnswer;
+use ntmodel::{Access, BusAnswer, Kernel, explore};
 use pinned_init::PinInit;
-use wdm::{Device, Error, Guid, NewDevice, PassiveLevel};
+use wdm::{Device, Error, FileState, Guid, InterlockedLong, NewDevice, PassiveLevel, Shared};
 
 thread_local! {
     static CAN_STOP: Cell<bool> = const { Cell::new(true) };
@@ -112,4 +112,70 @@ fn capability_is_added_when_the_lower_drivers_have_reported_theirs() {
     device.bus_answers(nt::IRP_MN_QUERY_CAPABILITIES, answer);
     assert_eq!(device.capabilities(), Err(nt::STATUS_DEVICE_BUSY));
     stack.unload();
+}
+
+/// A device that cannot be removed while it is open.
+struct Opened(Shared<InterlockedLong>);
+
+struct OpenedFile(Shared<InterlockedLong>);
+
+impl FileState<Opened> for OpenedFile {
+    fn open(device: &Opened, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        device.0.increment();
+        Ok(Ok::<_, Error>(Self(device.0.clone())))
+    }
+}
+
+impl Drop for OpenedFile {
+    fn drop(&mut self) {
+        self.0.decrement();
+    }
+}
+
+impl Device for Opened {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = OpenedFile;
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let files = Shared::new(InterlockedLong::new(0), device, irql)?;
+        Ok(Ok::<_, Error>(Self(files)))
+    }
+
+    fn query_remove(&self, _: &mut PassiveLevel) -> Result<(), Error> {
+        if self.0.read() == 0 {
+            Ok(())
+        } else {
+            Err(Error::DEVICE_BUSY)
+        }
+    }
+}
+
+/// The device is opened while its driver is asked whether it can be removed.
+fn opened_while_it_is_asked(kernel: &Arc<Kernel>) {
+    let stack = start::<Opened>(kernel);
+    let device = stack.device.clone();
+    let opener = kernel.actor("opener", move || device.open_anyway(Access::ReadWrite));
+    let agreed = stack.device.pnp(nt::IRP_MN_QUERY_REMOVE_DEVICE);
+    let opened = opener.join();
+    match &opened {
+        Ok(_) => assert_eq!(agreed, nt::STATUS_DEVICE_BUSY),
+        Err(status) => assert_eq!(*status, nt::STATUS_DELETE_PENDING),
+    }
+    if agreed == 0 {
+        let further = stack.device.open_anyway(Access::ReadWrite);
+        assert_eq!(further.err(), Some(nt::STATUS_DELETE_PENDING));
+        assert_eq!(stack.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE), 0);
+    }
+    drop(opened);
+    stack.open().close();
+    stack.unload();
+}
+
+#[test]
+fn device_that_may_be_removed_is_not_opened_in_every_order() {
+    explore::check(1_000, opened_while_it_is_asked);
 }

@@ -57,13 +57,17 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
-    let opened = if extension.refuses_opens() {
-        Err(Error::DELETE_PENDING)
-    } else {
+    let check = || match extension.refuses_opens() {
+        true => Err(Error::DELETE_PENDING),
+        false => Ok(()),
+    };
+    let opened = check().and_then(|()| {
         // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
         let device = unsafe { extension.device::<D>() };
-        OpenFile::new(extension.queues(), device, &extension.object, &mut irql)
-    };
+        let file = OpenFile::new(extension.queues(), device, &extension.object, &mut irql)?;
+        // The device may have been asked whether it can be removed before its method ran.
+        check().map(|()| file)
+    });
     let status = match opened {
         Ok(file) => {
             // SAFETY: this routine owns the IRP, which opens a file of this device.

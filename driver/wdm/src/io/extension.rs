@@ -5,7 +5,7 @@ use core::{
     cell::UnsafeCell,
     mem::{ManuallyDrop, offset_of},
     ptr::{NonNull, null_mut},
-    sync::atomic::Ordering,
+    sync::atomic::{Ordering, fence},
 };
 
 use nt::atomic::{AtomicBool, AtomicPtr};
@@ -324,13 +324,19 @@ impl Extension {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// Sets whether a removal is pending.
+    /// Sets whether a removal is pending, before the device is asked whether it can be removed.
     pub(crate) fn set_remove_pending(&self, pending: bool) {
         self.remove_pending.store(pending, Ordering::Relaxed);
+        // Pairs with the one below.
+        fence(Ordering::SeqCst);
     }
 
     /// Returns whether opens fail: the device was removed, or a removal is pending.
+    ///
+    /// An open reads this again after it has called the device. Because of the fences, it reads `true` then, or
+    /// [`Device::query_remove`](crate::Device::query_remove) finds what that call has written.
     pub(crate) fn refuses_opens(&self) -> bool {
+        fence(Ordering::SeqCst);
         self.is_gone() || self.remove_pending.load(Ordering::Relaxed)
     }
 

@@ -3,7 +3,7 @@
 //! | minor function | action | the request is then |
 //! | --- | --- | --- |
 //! | `START_DEVICE` | waits for the lower drivers, starts the device, enables the interface, and reports D0 | completed |
-//! | `QUERY_REMOVE_DEVICE` | asks the device; if it agrees, further opens fail, other requests are handled | passed on |
+//! | `QUERY_REMOVE_DEVICE` | asks the device; opens fail meanwhile, and further ones if it agrees; other requests are handled | passed on |
 //! | `CANCEL_REMOVE_DEVICE` | waits for the lower drivers, then allows opens again | completed with success |
 //! | `SURPRISE_REMOVAL` | disables the interface, completes all queued requests | passed on |
 //! | `REMOVE_DEVICE` | the same; after the last request is completed, frees, detaches and deletes the device | passed on |
@@ -210,15 +210,19 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
             }
             status
         }
-        nt::IRP_MN_QUERY_REMOVE_DEVICE => match device.query_remove(irql) {
-            Ok(()) => {
-                extension.set_remove_pending(true);
+        nt::IRP_MN_QUERY_REMOVE_DEVICE => {
+            // First, so that either the device finds an open in progress, or the open finds this.
+            extension.set_remove_pending(true);
+            match device.query_remove(irql) {
                 // SAFETY: this routine owns the IRP.
-                unsafe { succeed_and_pass_down(extension.lower(), irp) }
+                Ok(()) => unsafe { succeed_and_pass_down(extension.lower(), irp) },
+                Err(error) => {
+                    extension.set_remove_pending(false);
+                    // SAFETY: this routine owns the IRP.
+                    unsafe { complete(irp, error.to_raw()) }
+                }
             }
-            // SAFETY: this routine owns the IRP.
-            Err(error) => unsafe { complete(irp, error.to_raw()) },
-        },
+        }
         nt::IRP_MN_CANCEL_REMOVE_DEVICE => {
             // SAFETY: this routine owns the IRP.
             let _ = unsafe { forward_and_wait(extension.lower(), irp, irql) };
