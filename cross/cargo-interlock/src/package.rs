@@ -47,7 +47,10 @@ impl Package {
             .chain([self.inf_name.as_str()]);
         let file = |name: &str| {
             let path = self.folder.join(name);
-            let file = File::new(&name.to_ascii_lowercase(), &read(&path)?);
+            let data = read(&path).map_err(|error| {
+                format!("{error}; the INF names it in [SourceDisksFiles], so pass it with --add")
+            })?;
+            let file = File::new(&name.to_ascii_lowercase(), &data);
             file.map_err(|error| crate::about(&path, &error))
         };
         names.map(file).collect()

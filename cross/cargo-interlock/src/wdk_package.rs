@@ -29,6 +29,11 @@ pub fn make(kit: &Kit, driver: &Driver, files: &[PathBuf], package: &Path) -> Re
         kit.tool(tool)?;
     }
     packaging::fill(package, files)?;
+    packaging::unless_failed(package, complete(kit, driver, package))
+}
+
+/// Stamps the INF, signs the files in a package, and makes its catalog if it has an INF.
+fn complete(kit: &Kit, driver: &Driver, package: &Path) -> Result<(), String> {
     let [sys, inf, catalog, certificate] =
         ["sys", "inf", "cat", "cer"].map(|extension| format!("{}.{extension}", driver.name));
     let run = |tool, arguments: &[&str]| run(&kit.tool(tool)?, arguments, package);
@@ -297,6 +302,7 @@ mod tests {
                 let error = scene.make().unwrap_err();
                 assert!(error.contains(tool.file_name()), "{error}");
                 assert!(error.ends_with("failed: exit status: 7"), "{error}");
+                assert!(!scene.path("package").exists(), "{tool:?}");
             }
         }
     }
