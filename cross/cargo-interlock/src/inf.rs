@@ -47,6 +47,12 @@ impl Section {
         self.all(key).next().map(|line| line.field(0))
     }
 
+    /// Returns whether this is `[Strings]`, or the strings of one language, such as `[Strings.0407]`.
+    pub fn has_strings(&self) -> bool {
+        let first = self.name.split('.').next();
+        first.is_some_and(|first| first.eq_ignore_ascii_case("Strings"))
+    }
+
     /// Returns whether this is the section's name.
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
@@ -97,13 +103,14 @@ impl Inf {
         Ok(inf)
     }
 
-    /// Replaces every `%string%` in the keys and fields outside `[Strings]`.
+    /// Replaces every `%string%` in the keys and fields outside `[Strings]` by the value for every language.
     fn replace_strings(&mut self) {
         let (strings, others): (Vec<_>, Vec<_>) = self
             .sections
             .iter_mut()
-            .partition(|section| section.is("Strings"));
-        let strings = strings.first().map(|section| &**section);
+            .partition(|section| section.has_strings());
+        let strings = strings.into_iter().find(|section| section.is("Strings"));
+        let strings = strings.map(|section| &*section);
         let lines = others.into_iter().flat_map(|section| &mut section.lines);
         for text in lines.flat_map(|line| line.key.iter_mut().chain(&mut line.fields)) {
             match expand(text, strings) {

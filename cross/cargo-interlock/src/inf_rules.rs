@@ -67,11 +67,11 @@ pub fn all(text: &str, arch: Arch) -> Result<Vec<Check>, String> {
         .collect())
 }
 
-fn expect(holds: bool, found: &str) -> Finding {
+fn expect(holds: bool, found: &str, rule: &str) -> Finding {
     if holds {
         Ok(found.into())
     } else {
-        Err(found.into())
+        Err(format!("{found}: {rule}"))
     }
 }
 

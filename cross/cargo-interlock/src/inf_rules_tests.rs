@@ -354,4 +354,15 @@ fn sections() {
     assert_eq!(with("[Interlock.HW.AddReg]", "[Interlock.AddReg]"), rule);
     assert_eq!(with("[Interlock.Interface]", "[Interlock.Other]"), rule);
     assert_eq!(with("[Strings]", "[Forgotten]\r\n[Strings]"), rule);
+    // Windows reads these without a reference. A string of one language is no definition for the others.
+    for (known, broken) in [
+        ("[ControlFlags]\r\nExcludeFromSelect = *", &[][..]),
+        ("[Strings.0407]\r\nServiceName = \"100 %\"", &[]),
+        (
+            "[Strings.0407]\r\nOther = x\r\n[Interlock.NT.HW]\r\nKey = %Other%",
+            &["strings (1235)"],
+        ),
+    ] {
+        assert_eq!(with("[Strings]", &format!("{known}\r\n[Strings]")), broken);
+    }
 }

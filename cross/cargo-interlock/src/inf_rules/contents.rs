@@ -212,10 +212,11 @@ pub fn sections(inf: &Inf) -> Finding {
     let mut wrong: Vec<_> = missing
         .map(|name| format!("[{name}] does not exist"))
         .collect();
+    let is_known = |own: &Section| own.has_strings() || own.is("ControlFlags");
     let unused = inf
         .sections
         .iter()
-        .filter(|own| !named.iter().any(|name| own.is(name)));
+        .filter(|own| !is_known(own) && !named.iter().any(|name| own.is(name)));
     wrong.extend(unused.map(|section| format!("[{}] is not used", section.name)));
     none(wrong, &inf.sections.len().to_string())
 }

@@ -47,6 +47,7 @@ pub fn devices(inf: &Inf) -> Finding {
     expect(
         !ids.is_empty() && !ids.contains(&""),
         &format!("hardware ID {}", ids.join(", ")),
+        "each device of the models sections must have one",
     )
 }
 

@@ -24,13 +24,15 @@ fn version(inf: &Inf, key: &str) -> Finding {
 /// `Signature` is that of an INF for Windows NT.
 pub fn signature(inf: &Inf) -> Finding {
     let signature = version(inf, "Signature")?;
-    expect(signature.eq_ignore_ascii_case("$Windows NT$"), &signature)
+    let is_windows_nt = signature.eq_ignore_ascii_case("$Windows NT$");
+    expect(is_windows_nt, &signature, "it must be \"$Windows NT$\"")
 }
 
 /// `Provider` is given, and is not Microsoft.
 pub fn provider(inf: &Inf) -> Finding {
     let provider = version(inf, "Provider")?;
-    expect(!provider.eq_ignore_ascii_case("Microsoft"), &provider)
+    let is_own = !provider.eq_ignore_ascii_case("Microsoft");
+    expect(is_own, &provider, "it must be your name")
 }
 
 /// `Class` and `ClassGuid` are given, and match if the class is one of [`CLASSES`].
@@ -40,7 +42,11 @@ pub fn class(inf: &Inf) -> Finding {
         .iter()
         .find(|(own, _)| class.eq_ignore_ascii_case(own));
     let belongs = known.is_none_or(|(_, own)| guid.eq_ignore_ascii_case(own));
-    expect(belongs, &format!("{class} {guid}"))
+    expect(
+        belongs,
+        &format!("{class} {guid}"),
+        "this class has another ClassGuid",
+    )
 }
 
 /// `month/day/year,w.x.y.z`, each part of the version up to 65535.
@@ -58,18 +64,22 @@ pub fn driver_version(inf: &Inf) -> Finding {
     };
     let is_date = matches!(numbers(0, '/')[..], [1..=12, 1..=31, 1970..=9999]);
     let is_version = numbers(1, '.').len() == 4;
-    expect(is_date && is_version, &line.fields.join(","))
+    expect(
+        is_date && is_version,
+        &line.fields.join(","),
+        "it must be month/day/year,w.x.y.z",
+    )
 }
 
 /// `CatalogFile` names a catalog, without which a package has no signature.
 pub fn catalog(inf: &Inf) -> Finding {
     let catalog = version(inf, "CatalogFile")?;
     let is_name = catalog.to_ascii_lowercase().ends_with(".cat") && !catalog.contains(['\\', '/']);
-    expect(is_name, &catalog)
+    expect(is_name, &catalog, "it must be the name of a .cat file")
 }
 
 /// `PnpLockdown = 1` keeps applications from changing the files.
 pub fn locked_down(inf: &Inf) -> Finding {
     let value = version(inf, "PnpLockdown")?;
-    expect(value == "1", &value)
+    expect(value == "1", &value, "PnpLockdown must be 1")
 }
