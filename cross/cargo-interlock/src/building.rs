@@ -38,6 +38,8 @@ pub fn cargo(
 /// Builds the driver, and copies `NAME.sys`, `NAME.pdb` and, if it has one, `NAME.inf` to its workspace's `target/interlock`.
 pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), String> {
     refuse_other_output(options)?;
+    // Before the long build, which an invalid template would make useless.
+    let inf = stamped_inf(driver, arch)?;
     let options = [&["--release".to_owned()], options].concat();
     let released = cargo(driver, arch, "build", &options)?;
     let released = released.join(arch.triple()).join("release");
@@ -52,18 +54,25 @@ pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), Stri
     let sys = driver.built(arch, "sys");
     write(&sys, &image)?;
     write(&driver.built(arch, "pdb"), &read(&linked("pdb"))?)?;
-    if let Some(template) = &driver.template {
-        let stamp = stamp::Stamp {
-            arch,
-            version: &driver.version,
-            date: stamp::date()?,
-        };
-        let inf = stamp.apply(&text_of(template)?);
-        let inf = inf.map_err(|error| about(template, &error))?;
+    if let Some(inf) = inf {
         write(&driver.built(arch, "inf"), inf.as_bytes())?;
     }
     println!("built   {}", sys.display());
     Ok(())
+}
+
+/// Returns the INF that is made from the driver's template, if it has one.
+fn stamped_inf(driver: &Driver, arch: Arch) -> Result<Option<String>, String> {
+    let Some(template) = &driver.template else {
+        return Ok(None);
+    };
+    let stamp = stamp::Stamp {
+        arch,
+        version: &driver.version,
+        date: stamp::date()?,
+    };
+    let inf = stamp.apply(&text_of(template)?);
+    inf.map(Some).map_err(|error| about(template, &error))
 }
 
 /// Returns an error if an option would make Cargo write the driver to a folder in which `build` does not look for it.
@@ -81,6 +90,7 @@ fn refuse_other_output(options: &[String]) -> Result<(), String> {
             "--profile",
             "a driver is built with the profile `release`; change that profile in Cargo.toml",
         ),
+        ("--release", "it is always passed"),
         (
             "--manifest-path",
             "run the command in the workspace of the driver",
@@ -134,7 +144,7 @@ pub fn check_image(driver: &Driver, arch: Arch, file: &Path) -> Result<bool, Str
         &image,
         arch,
         &pdb,
-        &check::private_paths(),
+        &check::private_paths(&driver.workspace.root),
     )))
 }
 
@@ -211,6 +221,7 @@ mod tests {
             &["--target=i686-pc-windows-msvc"],
             &["--profile", "dev"],
             &["--manifest-path", "Cargo.toml"],
+            &["--release", "--locked"],
         ] {
             let error = refused(options).unwrap_err();
             let (option, _) = options[options.len() - 1]

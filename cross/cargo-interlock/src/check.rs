@@ -1,6 +1,9 @@
 //! Checks the properties that Windows requires of a driver image.
 
-use std::{env, fmt};
+use std::{
+    env, fmt,
+    path::{MAIN_SEPARATOR, Path, PathBuf},
+};
 
 use object::{
     LittleEndian as LE,
@@ -280,19 +283,22 @@ fn paths(data: &[u8], private: &[String]) -> Result<String, String> {
     expect(found.is_empty(), "none", &found.join(", "))
 }
 
-/// Returns the folders whose paths a build on this machine could leave in a binary.
-pub fn private_paths() -> Vec<String> {
-    let here = env::current_dir()
-        .ok()
-        .map(|path| path.display().to_string());
+/// Returns the beginnings of the paths that a build of this workspace on this machine could leave in a binary.
+pub fn private_paths(workspace: &Path) -> Vec<String> {
     let variables = ["HOME", "USERPROFILE", "CARGO_HOME", "CARGO_TARGET_DIR"];
     let common = ["/home/", "/root/", "/tmp/", "/Users/", r":\Users\"].map(String::from);
-    let own = variables
-        .into_iter()
-        .filter_map(|name| env::var(name).ok())
-        .chain(here);
-    // A path as short as `/` is in every file.
-    own.filter(|path| path.len() > 4).chain(common).collect()
+    let own = variables.into_iter().filter_map(env::var_os);
+    let own = own.map(PathBuf::from).chain([workspace.to_owned()]);
+    own.filter_map(|path| beginning(&path))
+        .chain(common)
+        .collect()
+}
+
+/// Returns a folder's path with a separator at its end. A relative path such as `target` and the root occur in every file.
+fn beginning(folder: &Path) -> Option<String> {
+    let path = folder.to_str()?.trim_end_matches(MAIN_SEPARATOR);
+    let is_private = folder.is_absolute() && folder.parent().is_some();
+    is_private.then(|| format!("{path}{MAIN_SEPARATOR}"))
 }
 
 #[cfg(test)]

@@ -238,6 +238,18 @@ fn private_path() {
     assert_eq!(failed, ["no path of the build machine"]);
 }
 
+/// The image contains `driver/src/lib.rs`, as a relative path may.
+#[cfg(unix)]
+#[test]
+fn beginnings_of_private_paths_are_whole_folders() {
+    let found = private_paths(Path::new("/work"));
+    assert!(found.contains(&"/work/".into()), "{found:?}");
+    assert_eq!(beginning(Path::new("/work/")), Some("/work/".into()));
+    for everywhere in ["/", "target", "", "./driver"] {
+        assert_eq!(beginning(Path::new(everywhere)), None);
+    }
+}
+
 /// `finish` corrects the image that lld-link makes.
 #[test]
 fn finished_image_passes() {
