@@ -17,7 +17,7 @@ use crate::{
     about,
     arch::Arch,
     driver::{Driver, Workspace},
-    run, stand_in, text_of,
+    quoted, run, stand_in, text_of,
 };
 
 /// The configuration of Cargo for Windows targets.
@@ -49,15 +49,27 @@ pub fn cargo(
         .args(["--package", &driver.package, "--target", arch.triple()])
         // Without compiler-builtins-mem: ntoskrnl.exe exports memcpy and similar functions, as with the WDK.
         .arg("-Zbuild-std=core,alloc,compiler_builtins")
-        .args(arguments)
+        .args(arguments.iter().filter_map(|argument| unlocked(argument)))
         .current_dir(&driver.workspace.root)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", target)
-        // These variables would replace the flags of the configuration.
+        // These variables would replace the compiler and the flags of the configuration.
+        .env_remove("RUSTC")
+        .env_remove("RUSTDOC")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         // `cargo run` sets it for the compiler of the host.
         .env_remove("LD_LIBRARY_PATH"))
+}
+
+/// Returns an argument without its demand on `Cargo.lock`, for which `cargo metadata` has checked the workspace's. Cargo has to make the
+/// mirror's, which differs.
+fn unlocked(argument: &str) -> Option<&str> {
+    match argument {
+        "--locked" => None,
+        "--frozen" => Some("--offline"),
+        other => Some(other),
+    }
 }
 
 /// Makes or updates the mirror, and returns the folder of its workspace.
@@ -68,16 +80,7 @@ fn mirror(workspace: &Workspace, target: &Path) -> Result<PathBuf, String> {
     let root = target.join(format!("mirror/{:016x}", hasher.finish()));
     let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     let mirrored = below(&workspace.root);
-    fs::create_dir_all(&mirrored).map_err(|error| about(&mirrored, &error.to_string()))?;
-
-    let entries = fs::read_dir(&workspace.root)
-        .map_err(|error| about(&workspace.root, &error.to_string()))?;
-    let entries = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let skipped =
-        ["Cargo.toml", "Cargo.lock", ".git", ".cargo"].map(|name| workspace.root.join(name));
-    for entry in entries.filter(|path| !skipped.contains(path) && !target.starts_with(path)) {
-        link(&entry, &below(&entry))?;
-    }
+    link_contents(workspace, &workspace.root, &mirrored)?;
     for package in &workspace.local_packages {
         if let Some(outermost) = outermost_apart(package, &workspace.root) {
             link(&outermost, &below(&outermost))?;
@@ -96,12 +99,37 @@ fn mirror(workspace: &Workspace, target: &Path) -> Result<PathBuf, String> {
     Ok(mirrored)
 }
 
+/// Makes links at `at` to everything in a folder of the workspace, except to the target folder and to what the mirror has copies of.
+fn link_contents(workspace: &Workspace, folder: &Path, at: &Path) -> Result<(), String> {
+    fs::create_dir_all(at).map_err(|error| about(at, &error.to_string()))?;
+    let skipped =
+        ["Cargo.toml", "Cargo.lock", ".git", ".cargo"].map(|name| workspace.root.join(name));
+    let entries = fs::read_dir(folder).map_err(|error| about(folder, &error.to_string()))?;
+    for entry in entries.filter_map(Result::ok) {
+        let (path, at) = (entry.path(), at.join(entry.file_name()));
+        if skipped.contains(&path) || path == workspace.target {
+            continue;
+        }
+        if workspace.target.starts_with(&path) {
+            link_contents(workspace, &path, &at)?;
+        } else {
+            link(&path, &at)?;
+        }
+    }
+    Ok(())
+}
+
 /// Returns a workspace's manifest with the patch of `wdk-build` added.
 fn patched(manifest: &str, stand_in: &Path) -> String {
     const TABLE: &str = "[patch.crates-io]";
-    let patch = format!("wdk-build = {{ path = {:?} }}", stand_in.display());
+    let path = quoted(&stand_in.to_string_lossy());
+    let patch = format!("wdk-build = {{ path = {path} }}");
     let mut lines: Vec<_> = manifest.lines().collect();
-    if let Some(table) = lines.iter().position(|line| line.trim() == TABLE) {
+    let is_table = |line: &&str| {
+        let header = line.split('#').next().unwrap_or_default();
+        header.replace([' ', '\t', '"', '\''], "") == TABLE
+    };
+    if let Some(table) = lines.iter().position(is_table) {
         lines.insert(table + 1, &patch);
     } else {
         lines.extend(["", TABLE, &patch]);
@@ -161,6 +189,41 @@ mod tests {
             patched("[patch.crates-io]\nother = { git = \"x\" }\n", stand_in),
             format!("[patch.crates-io]\n{patch}other = {{ git = \"x\" }}\n")
         );
+        for table in ["[patch.crates-io] # mine", "[ patch . \"crates-io\" ]"] {
+            let patched = patched(&format!("{table}\n"), stand_in);
+            assert_eq!(patched, format!("{table}\n{patch}"));
+        }
+    }
+
+    #[test]
+    fn lock_of_the_mirror_may_change() {
+        let arguments = ["--locked", "--frozen", "--offline", "--features=locked"];
+        let left: Vec<_> = arguments.into_iter().filter_map(unlocked).collect();
+        assert_eq!(left, ["--offline", "--offline", "--features=locked"]);
+    }
+
+    #[test]
+    fn target_folder_may_be_in_the_folder_of_a_package() {
+        let folder = TempDir::new().unwrap();
+        let root = folder.path().join("mine");
+        for path in ["logic/src", "driver/src", "driver/out/target"] {
+            fs::create_dir_all(root.join(path)).unwrap();
+        }
+        for file in ["Cargo.toml", "Cargo.lock", "driver/Cargo.toml"] {
+            fs::write(root.join(file), "").unwrap();
+        }
+        let workspace = Workspace {
+            root: root.clone(),
+            target: root.join("driver/out/target"),
+            local_packages: Vec::new(),
+        };
+        for _ in 0..2 {
+            let mirrored = mirror(&workspace, &target(&workspace)).unwrap();
+            for path in ["logic/src", "driver/src", "driver/Cargo.toml"] {
+                assert!(mirrored.join(path).exists(), "{path}");
+            }
+            assert!(!mirrored.join("driver/out/target").exists());
+        }
     }
 
     #[test]

@@ -58,8 +58,13 @@ impl Driver {
     }
 
     /// Finds the driver as [`Driver::find`] does, or all drivers of the workspace if neither the package nor the folder selects one.
-    pub fn find_all(package: Option<&str>) -> Result<Vec<Self>, String> {
-        let metadata = metadata(&mut MetadataCommand::new())?;
+    ///
+    /// Of the options for Cargo, those apply that forbid it to change `Cargo.lock` or to use the network.
+    pub fn find_all(package: Option<&str>, options: &[String]) -> Result<Vec<Self>, String> {
+        let applies =
+            |option: &&String| ["--locked", "--offline", "--frozen"].contains(&option.as_str());
+        let options: Vec<_> = options.iter().filter(applies).cloned().collect();
+        let metadata = metadata(MetadataCommand::new().other_options(options))?;
         let chosen = choose(&metadata, package, &here()?)?;
         let drivers = chosen.iter().map(|driver| Self::new(&metadata, driver));
         drivers.collect()

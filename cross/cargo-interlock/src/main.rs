@@ -54,7 +54,7 @@ enum Cargo {
 
 /// Creates, builds, checks, packages and runs WDM drivers in Rust
 #[derive(Args)]
-#[command(version)]
+#[command(version, display_name = "cargo-interlock")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -115,7 +115,7 @@ enum Task {
         #[command(flatten)]
         features: Features,
         /// Further options for `cargo build`
-        #[arg(last = true)]
+        #[arg(last = true, value_name = "CARGO_OPTIONS")]
         options: Vec<String>,
     },
     /// Build the driver, and check its INF, that Windows can load it, and that it cannot panic
@@ -132,7 +132,7 @@ enum Task {
         package: Option<String>,
         #[command(flatten)]
         features: Features,
-        /// The folder to create [default: target/package]; an existing one is deleted first
+        /// The folder to create [default: target/package]; an earlier package in its place is deleted
         #[arg(long)]
         out: Option<PathBuf>,
         /// A further file for the package
@@ -161,7 +161,7 @@ enum Task {
         /// The command
         command: String,
         /// Its options
-        #[arg(last = true)]
+        #[arg(last = true, value_name = "CARGO_OPTIONS")]
         options: Vec<String>,
     },
     /// List the required tools, and whether they are installed
@@ -217,14 +217,14 @@ fn perform(task: Task) -> Result<bool, String> {
             options,
         } => {
             let options = [features.options(), options].concat();
-            for driver in Driver::find_all(which.package.as_deref())? {
+            for driver in Driver::find_all(which.package.as_deref(), &options)? {
                 building::build(&driver, which.arch, &options)?;
             }
         }
         Task::Check { which, features } => {
             let options = features.options();
             let mut right = true;
-            for driver in Driver::find_all(which.package.as_deref())? {
+            for driver in Driver::find_all(which.package.as_deref(), &[])? {
                 building::build(&driver, which.arch, &options)?;
                 right &= building::check(&driver, which.arch)?;
             }
@@ -256,7 +256,7 @@ fn perform(task: Task) -> Result<bool, String> {
             command,
             options,
         } => {
-            for driver in Driver::find_all(which.package.as_deref())? {
+            for driver in Driver::find_all(which.package.as_deref(), &options)? {
                 building::cargo(&driver, which.arch, &command, &options)?;
             }
         }
@@ -315,6 +315,11 @@ fn report(checks: &[Check]) -> bool {
 
 fn about(path: &Path, error: &str) -> String {
     format!("{}: {error}", path.display())
+}
+
+/// Returns a string of TOML.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

@@ -9,7 +9,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use crate::{about, write};
+use crate::{about, quoted, write};
 
 /// The kinds of driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -75,11 +75,12 @@ const TAKEN: &[&str] = &[
 
 /// Modules and services of Windows, which a driver of the same name would replace.
 const OF_WINDOWS: &[&str] = &[
-    "acpi", "afd", "beep", "cdrom", "ci", "clfs", "cng", "disk", "fltmgr", "hal", "hidusb", "http",
-    "i8042prt", "kbdclass", "kbdhid", "ksecdd", "mouclass", "mouhid", "mountmgr", "msfs", "mup",
-    "ndis", "netbt", "netio", "npfs", "ntfs", "ntoskrnl", "null", "parport", "partmgr", "pci",
-    "rdbss", "serenum", "serial", "storport", "tcpip", "tdx", "usbhub", "usbport", "volmgr",
-    "volsnap", "volume", "wdf01000", "wfplwfs", "win32k",
+    "acpi", "afd", "beep", "bits", "cdrom", "ci", "clfs", "cng", "dhcp", "disk", "fax", "fltmgr",
+    "hal", "hidusb", "http", "i8042prt", "kbdclass", "kbdhid", "ksecdd", "modem", "monitor",
+    "mouclass", "mouhid", "mountmgr", "msfs", "mup", "ndis", "netbt", "netio", "npfs", "ntfs",
+    "ntoskrnl", "null", "parport", "partmgr", "pci", "power", "ramdisk", "rdbss", "schedule",
+    "serenum", "serial", "spooler", "storport", "tcpip", "tdx", "themes", "tpm", "tunnel",
+    "usbhub", "usbport", "vga", "volmgr", "volsnap", "volume", "wdf01000", "wfplwfs", "win32k",
 ];
 
 /// Keywords of Rust, reserved ones included.
@@ -114,31 +115,38 @@ impl Kind {
 pub fn new(name: &str, kind: Kind, interlock: Option<&str>) -> Result<(), String> {
     check_name(name)?;
     let here = env::current_dir().map_err(|error| error.to_string())?;
+    check_place(&here)?;
     let source = source(interlock)?;
-    check_place(&here, &source)?;
-    let folder = Path::new(name);
-    fs::create_dir(folder).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => {
-            about(folder, "exists already; remove it, or choose another name")
-        }
-        _ => about(&here.join(folder), &error.to_string()),
-    })?;
-    write_files(folder, kind, &replacements(name, kind, &source))?;
+    let workspace = here.join(name);
+    make_folder(&workspace, kind, &replacements(name, kind, &source))?;
     println!("made    {name}: `cd {name}`, then `cargo test` and `cargo interlock check`");
     Ok(())
 }
 
-/// Refuses a workspace inside of Interlock's repository, where Cargo replaces `cargo interlock` by the repository's alias.
-fn check_place(here: &Path, source: &Source) -> Result<(), String> {
-    match source {
-        Source::Folder(root) if fs::canonicalize(root).is_ok_and(|root| here.starts_with(root)) => {
-            Err(about(
-                here,
-                "is in Interlock's repository, whose .cargo/config.toml would apply to the driver too; \
-                 make the driver in another folder",
-            ))
+fn make_folder(folder: &Path, kind: Kind, replacements: &[(&str, String)]) -> Result<(), String> {
+    fs::create_dir(folder).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            about(folder, "exists already; remove it, or choose another name")
         }
-        _ => Ok(()),
+        _ => about(folder, &error.to_string()),
+    })?;
+    let written = write_files(folder, kind, replacements);
+    if written.is_err() {
+        // The error of the files is more important.
+        drop(fs::remove_dir_all(folder));
+    }
+    written
+}
+
+/// Refuses a workspace inside of Interlock's repository, where Cargo replaces `cargo interlock` by the repository's alias.
+fn check_place(here: &Path) -> Result<(), String> {
+    match here.ancestors().find(|folder| is_repository(folder)) {
+        None => Ok(()),
+        Some(root) => Err(about(
+            root,
+            "is Interlock's repository, whose .cargo/config.toml would apply to the driver too; \
+             make the driver in another folder",
+        )),
     }
 }
 
@@ -191,8 +199,11 @@ impl Source {
     /// Returns the dependency on the crate in this folder; `package` is its name if the name differs.
     fn dependency(&self, folder: &str, package: Option<&str>) -> String {
         let source = match self {
-            Self::Folder(root) => format!("path = {:?}", root.join(folder).to_string_lossy()),
-            Self::Git(url) => format!("git = {url:?}"),
+            Self::Folder(root) => {
+                let path = root.join(folder);
+                format!("path = {}", quoted(&path.to_string_lossy()))
+            }
+            Self::Git(url) => format!("git = {}", quoted(url)),
             Self::Registry => format!("version = {:?}", env!("CARGO_PKG_VERSION")),
         };
         let package = package.map_or_else(String::new, |name| format!("package = {name:?}, "));
@@ -204,6 +215,7 @@ impl Source {
 fn source(interlock: Option<&str>) -> Result<Source, String> {
     match interlock {
         None => own_source(Path::new(env!("CARGO_MANIFEST_DIR"))),
+        Some("") => Err("--interlock is empty; pass a folder or a Git address".into()),
         Some(url) if url.contains("://") => Ok(Source::Git(url.into())),
         Some(folder) => {
             let root = path::absolute(folder).map_err(|error| format!("{folder}: {error}"))?;
@@ -321,6 +333,7 @@ mod tests {
             "con",
             "com3",
             "disk",
+            "power",
             "../gate",
             "a_name_that_is_far_too_long_for_it",
         ] {
@@ -398,9 +411,36 @@ mod tests {
     #[test]
     fn workspace_is_not_made_in_the_repository() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let source = source(None).unwrap();
-        assert!(check_place(here, &source).is_err());
-        assert_eq!(check_place(Path::new("/"), &source), Ok(()));
+        let error = check_place(here).unwrap_err();
+        assert!(error.contains("another folder"), "{error}");
+        assert_eq!(check_place(Path::new("/")), Ok(()));
+    }
+
+    /// macOS writes an accent as a character of its own, which Rust's `Debug` escapes in a way that TOML does not have.
+    #[test]
+    fn paths_are_strings_of_toml() {
+        let source = Source::Folder(PathBuf::from("/caf\u{65}\u{301} \"x\""));
+        assert_eq!(
+            source.dependency("driver/nt", None),
+            "path = \"/caf\u{65}\u{301} \\\"x\\\"/driver/nt\""
+        );
+        assert_eq!(quoted(r"C:\interlock"), r#""C:\\interlock""#);
+    }
+
+    #[test]
+    fn workspace_that_cannot_be_written_is_removed() {
+        let folder = TempDir::new().unwrap();
+        let workspace = folder.path().join("gate");
+        let source = Source::Git("https://example.org/interlock".into());
+        // No system has a file of this name.
+        let impossible = replacements("ga\0te", Kind::Function, &source);
+        assert!(make_folder(&workspace, Kind::Function, &impossible).is_err());
+        assert!(!workspace.exists());
+        let possible = replacements("gate", Kind::Function, &source);
+        assert_eq!(make_folder(&workspace, Kind::Function, &possible), Ok(()));
+        let error = make_folder(&workspace, Kind::Function, &possible).unwrap_err();
+        assert!(error.contains("exists already"), "{error}");
+        assert!(workspace.join("Cargo.toml").is_file());
     }
 
     #[test]
