@@ -464,6 +464,7 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut c_void {
     let call = Call::enter_noted("ExAllocatePool2");
+    call.switch_if_unguarded(call.routine());
     let is_unknown = flags & REQUIRED_FLAGS & !KNOWN_FLAGS != 0;
     if tag == 0 || is_unknown || (flags & KINDS).count_ones() != 1 {
         return null_mut();
@@ -503,7 +504,9 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExAllocatePoolWithTag(kind: i32, size: usize, tag: u32) -> *mut c_void {
-    Call::enter_noted("ExAllocatePoolWithTag").allocate_by_type(kind, size, tag)
+    let call = Call::enter_noted("ExAllocatePoolWithTag");
+    call.switch_if_unguarded(call.routine());
+    call.allocate_by_type(kind, size, tag)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepool)
@@ -519,6 +522,7 @@ extern "C" fn ExAllocatePool(kind: i32, size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 extern "C" fn ExAllocatePoolWithQuotaTag(kind: i32, size: usize, tag: u32) -> *mut c_void {
     let call = Call::enter_noted("ExAllocatePoolWithQuotaTag");
+    call.switch_if_unguarded(call.routine());
     let block = call.allocate_by_type(kind, size, tag);
     let raises = block.is_null() && kind & nt::POOL_QUOTA_FAIL_INSTEAD_OF_RAISE == 0;
     call.require(!raises, Rule::Pool, || {
@@ -534,13 +538,17 @@ extern "C" fn ExAllocatePoolWithQuotaTag(kind: i32, size: usize, tag: u32) -> *m
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExFreePoolWithTag(block: *mut c_void, tag: u32) {
-    Call::enter_noted("ExFreePoolWithTag").free_pool(block, tag);
+    let call = Call::enter_noted("ExFreePoolWithTag");
+    call.switch_if_unguarded(call.routine());
+    call.free_pool(block, tag);
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-exfreepool)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExFreePool(block: *mut c_void) {
+    let call = Call::enter_noted("ExFreePool");
+    call.switch_if_unguarded(call.routine());
     // No tag is none to compare.
-    Call::enter_noted("ExFreePool").free_pool(block, 0);
+    call.free_pool(block, 0);
 }

@@ -485,6 +485,18 @@ impl Thread {
         }
     }
 
+    /// A point before a routine without an effect that other threads can observe, such as an allocation. If the thread holds no lock,
+    /// another thread may run between the routine and a test of the driver's before it, such as that of a pointer.
+    #[inline]
+    pub(crate) fn switch_if_unguarded(&self, routine: &'static str) {
+        if self.kernel.engine == Engine::Shuttle
+            && self.held.is_empty()
+            && locked(&self.mutexes).is_empty()
+        {
+            self.switch(routine, 0);
+        }
+    }
+
     #[inline(never)]
     fn switch(&self, routine: &'static str, object: usize) {
         // If no other thread can continue, there is nothing to choose.

@@ -14,6 +14,7 @@ use crate::{
     ex::EventObject,
     host::{
         Call, Kernel,
+        footprint::{self, Access},
         thread::Thread,
         thread_exit::{self, Start},
         wait::Wait,
@@ -30,6 +31,7 @@ fn wait_for_end(thread: &EventObject, call: &Call) {
 }
 
 fn end(thread: &EventObject, kernel: &Kernel) {
+    footprint::touch((&raw const kernel.ps().threads).addr(), Access::Commuting);
     kernel.ps().threads.fetch_sub(1, Ordering::SeqCst);
     thread.set();
     kernel.sleepers.wake(Wait::Thread(thread.address()));
@@ -38,6 +40,7 @@ fn end(thread: &EventObject, kernel: &Kernel) {
 impl Kernel {
     /// Returns the number of the driver's threads that have not ended.
     pub(crate) fn driver_threads(&self) -> usize {
+        footprint::touch((&raw const self.ps().threads).addr(), Access::Exclusive);
         self.ps().threads.load(Ordering::SeqCst)
     }
 }
@@ -50,6 +53,8 @@ fn run(mut start: Start) {
     call.require_returned("a system thread", 0);
     call.require_regions(0, "a system thread");
     call.require_no_mutex("a system thread");
+    // The thread can have told others that it ends, and still runs in the driver.
+    call.switch_point("a system thread ends", 0);
 }
 
 // SAFETY: see `irql`.

@@ -57,10 +57,12 @@ fn passes(scenario: Scenario) {
 mod buffers;
 mod filters;
 mod frame;
+mod lifetimes;
 mod lists;
 mod memory;
 mod pnp;
 mod queues;
+mod races;
 mod splits;
 mod start_io;
 mod synchronisation;

@@ -28,6 +28,7 @@ const CANCELS_WITHOUT_LOCK: u8 = 8;
 const CLEANS_UP_WITHOUT_REMOVAL: u8 = 9;
 const KEEPS_LOCK: u8 = 10;
 const INITIALISES_LOCK: u8 = 11;
+const IGNORES_ROUTINE: u8 = 13;
 /// The correct driver that cancels its own IRP.
 const CANCELS: u8 = 12;
 
@@ -68,13 +69,14 @@ impl Own {
     }
 
     /// Removes the first IRP that is not being cancelled.
-    fn remove(&self) -> *mut IRP {
+    fn remove<const M: u8>(&self) -> *mut IRP {
         self.lock.with(|| {
             while !nt!(list::IsListEmpty(self.list.get())) {
                 let entry = get(self.list.get()).Flink;
                 nt!(list::RemoveEntryList(entry));
                 let irp = nt!(irp::from_list_entry(entry));
-                if nt!(irp::IoSetCancelRoutine(irp, None)).is_some() {
+                let is_ours = nt!(irp::IoSetCancelRoutine(irp, None)).is_some();
+                if is_ours || M == IGNORES_ROUTINE {
                     return irp;
                 }
                 // The Cancel routine removes it again.
@@ -122,7 +124,7 @@ impl<const M: u8> Steps for Queue<M> {
         if M == CANCELS_COMPLETED && !own.last.get().is_null() {
             nt!(IoCancelIrp(own.last.get()));
         }
-        let removed = own.remove();
+        let removed = own.remove::<M>();
         if removed.is_null() {
             if M == KEEPS_LOCK {
                 own.lock.acquire();
@@ -152,7 +154,7 @@ impl<const M: u8> Steps for Queue<M> {
             }
         }
         loop {
-            let irp = own.remove();
+            let irp = own.remove::<M>();
             if irp.is_null() {
                 return;
             }
@@ -202,6 +204,18 @@ fn cancelled<const M: u8>(kernel: &Arc<Kernel>) {
     if !canceller.join() {
         end_of(&stage.send(SECOND));
     }
+    end_of(&request);
+    stage.tear_down();
+}
+
+/// One thread cancels a request that another one removes.
+fn removed<const M: u8>(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Queue<M>>(kernel);
+    let request = stage.send(FIRST);
+    let file = Arc::clone(&stage.file);
+    let canceller = kernel.actor("canceller", move || File::cancel_all(&file));
+    end_of(&stage.send(SECOND));
+    canceller.join();
     end_of(&request);
     stage.tear_down();
 }
@@ -261,6 +275,8 @@ pairs! {
         sent::<CANCELS_UNDER_CANCEL_LOCK, 0>, sent::<CANCELS, 0>, CancelSpinLock, "IoCancelIrp";
     irp_is_cancelled_under_the_lock_of_its_queue:
         sent::<CANCELS_UNDER_LOCK, 0>, sent::<CANCELS, 0>, SpinLock, "";
+    cancel_routine_of_a_removed_request_is_ignored:
+        removed::<IGNORES_ROUTINE>, removed::<CORRECT>, ListEntry, "has completed";
     irp_is_cancelled_after_it_was_completed:
         sent::<CANCELS_COMPLETED, 3>, sent::<CORRECT, 3>, CompletedIrp, "";
     irp_is_completed_with_status_pending:
