@@ -429,6 +429,33 @@ fn requests_end_if_the_device_cannot_be_powered_up_in_every_order() {
     explore::check(1_000, failed_together);
 }
 
+/// A request arrives while a device that may be off is stopped and started again.
+fn served_beside_a_restart(kernel: &Arc<Kernel>) {
+    let stack = start::<Lamp>(kernel);
+    let device = &stack.device;
+    let file = stack.open();
+    let manager = {
+        let device = device.clone();
+        kernel.actor("PnP manager", move || {
+            [
+                nt::IRP_MN_QUERY_STOP_DEVICE,
+                nt::IRP_MN_STOP_DEVICE,
+                nt::IRP_MN_START_DEVICE,
+            ]
+            .map(|minor| device.pnp(minor))
+        })
+    };
+    assert_eq!(status(&file.device_control(SERVE, &[], Vec::new())), 0);
+    assert_eq!(manager.join(), [0; 3]);
+    file.close();
+    stack.unload();
+}
+
+#[test]
+fn request_is_served_beside_a_restart_in_every_order() {
+    explore::check(1_000, served_beside_a_restart);
+}
+
 #[test]
 fn request_is_served_across_sleep_in_every_order() {
     explore::check(3_000, |kernel| served_across_sleep(kernel, None));

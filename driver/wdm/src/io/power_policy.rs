@@ -35,7 +35,8 @@ use crate::{
 ///
 /// When the system goes to sleep, D3 is requested even if the device is in it, and the request for the system's state is completed after that
 /// one, with its status. When the system works
-/// again, the request is completed at once, as Microsoft recommends, and the device enters D0 if there is a reference.
+/// again, the request is completed at once, as Microsoft recommends, and the device enters D0 if there is a reference. A device that is in
+/// D3 when it is stopped enters D0 when it is started again, and D3 after that if there is no reference.
 /// This crate does not ask the drivers beforehand (`IRP_MN_QUERY_POWER` for D3), uses neither D1 nor D2, and requests no wake
 /// signal (`IRP_MN_WAIT_WAKE`).
 ///
@@ -198,6 +199,8 @@ const FAILED: usize = 1 << 6;
 const DUE: usize = 1 << 7;
 /// The request for D0 has failed, and the device was not told yet.
 const UNTOLD: usize = 1 << 8;
+/// The device has power again since it was restarted, and was told last that it loses it. So it is to be told that it is in D0.
+const RESTARTED: usize = 1 << 9;
 /// One reference.
 const REFERENCE: usize = 1 << 32;
 
@@ -210,7 +213,8 @@ enum Next {
 
 impl Next {
     const fn of(state: usize) -> Self {
-        let should_be_on = state >= REFERENCE && state & ASLEEP == 0;
+        let is_needed = state >= REFERENCE || state & RESTARTED != 0;
+        let should_be_on = is_needed && state & ASLEEP == 0;
         let is_right = should_be_on == (state & ON != 0);
         let is_demanded = state & DUE != 0 || state & FAILED == 0 && !is_right;
         if state & SENT != 0 {
@@ -332,7 +336,9 @@ impl Power {
         };
         self.error
             .store(error.to_raw().cast_unsigned(), Ordering::Relaxed);
-        self.change_and_defer(object, |state| state & !SENT | FAILED | untold);
+        self.change_and_defer(object, |state| {
+            state & !(SENT | RESTARTED) | FAILED | untold
+        });
     }
 
     /// Changes the state, and defers [`step`] if it has something to do, or the device is to be told that it cannot be powered up.
@@ -374,8 +380,11 @@ impl Power {
 }
 
 fn started(object: &DeviceObject) {
-    let on = |state| (state | STARTED | ON) & !(ASLEEP | FAILED | UNTOLD);
-    object.power().change_and_defer(object, on);
+    object.power().change_and_defer(object, |state| {
+        let is_off = state & (STARTED | ON) == STARTED;
+        let power = if is_off { RESTARTED } else { ON };
+        (state | STARTED | power) & !(ASLEEP | FAILED | UNTOLD)
+    });
 }
 
 fn removed(object: &DeviceObject) {
@@ -496,7 +505,9 @@ unsafe extern "C" fn requested(
     let status = unsafe { status.cast::<i32>().read() };
     let power = object.power();
     match (Error::check(status), state == DevicePowerState::D0 as i32) {
-        (Ok(()), true) => power.change_and_defer(&object, |state| state & !SENT | ON),
+        (Ok(()), true) => {
+            power.change_and_defer(&object, |state| state & !(SENT | RESTARTED) | ON);
+        }
         (Err(error), true) => power.fail(&object, DevicePowerState::D0, error),
         // The device was told before the lower drivers that it loses its power, so it is not in D0 even if they have failed.
         (_, false) => {
