@@ -122,8 +122,8 @@ fn link_contents(workspace: &Workspace, folder: &Path, at: &Path) -> Result<(), 
 /// Returns a workspace's manifest with the patch of `wdk-build` added.
 fn patched(manifest: &str, stand_in: &Path) -> String {
     const TABLE: &str = "[patch.crates-io]";
-    let path = quoted(&stand_in.to_string_lossy());
-    let patch = format!("wdk-build = {{ path = {path} }}");
+    let folder = quoted(&stand_in.to_string_lossy());
+    let patch = format!("wdk-build = {{ path = {folder} }}");
     let mut lines: Vec<_> = manifest.lines().collect();
     let is_table = |line: &&str| {
         let header = line.split('#').next().unwrap_or_default();
