@@ -104,11 +104,11 @@ impl Kept {
             assert_eq!(error, Error::INVALID_DEVICE_REQUEST);
             self.irp = Some((irp, handle));
         }
-        static LOCK: SpinLock<()> = SpinLock::new_static(());
         LOCK.with(irql, |(), _| drop(self));
     }
 }
 
+static LOCK: SpinLock<()> = SpinLock::new_static(());
 static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
 
 struct Mine;

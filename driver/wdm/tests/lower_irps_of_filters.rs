@@ -32,11 +32,11 @@ impl Control for Counts {
             return raw::complete(irp, nt::STATUS_SUCCESS);
         }
         // SAFETY: as above.
-        let number = unsafe { irp::system_buffer(irp) }.cast::<u32>();
+        let number = unsafe { irp::system_buffer(irp) }.cast::<[u8; 4]>();
         // SAFETY: the input has 4 bytes.
-        let next = unsafe { number.read_unaligned() } + 1;
+        let next = u32::from_ne_bytes(unsafe { number.read() }) + 1;
         // SAFETY: the output has 4 bytes.
-        unsafe { number.write_unaligned(next) };
+        unsafe { number.write(next.to_ne_bytes()) };
         // SAFETY: as above.
         unsafe { irp::set_information(irp, 4) };
         raw::complete(irp, nt::STATUS_SUCCESS)

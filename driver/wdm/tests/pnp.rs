@@ -160,8 +160,8 @@ fn opened_while_it_is_asked(kernel: &Arc<Kernel>) {
     let device = stack.device.clone();
     let opener = kernel.actor("opener", move || device.open_anyway(Access::ReadWrite));
     let agreed = stack.device.pnp(nt::IRP_MN_QUERY_REMOVE_DEVICE);
-    let opened = opener.join();
-    match &opened {
+    let file = opener.join();
+    match &file {
         Ok(_) => assert_eq!(agreed, nt::STATUS_DEVICE_BUSY),
         Err(status) => assert_eq!(*status, nt::STATUS_DELETE_PENDING),
     }
@@ -170,7 +170,7 @@ fn opened_while_it_is_asked(kernel: &Arc<Kernel>) {
         assert_eq!(further.err(), Some(nt::STATUS_DELETE_PENDING));
         assert_eq!(stack.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE), 0);
     }
-    drop(opened);
+    drop(file);
     stack.open().close();
     stack.unload();
 }

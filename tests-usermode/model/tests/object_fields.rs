@@ -292,7 +292,9 @@ unsafe extern "C" fn reads_strings(
     path: *mut UNICODE_STRING,
 ) -> NTSTATUS {
     // SAFETY: the I/O manager passes both.
-    let (driver, path) = unsafe { (&*driver, &*path) };
+    let driver = unsafe { &*driver };
+    // SAFETY: as above.
+    let path = unsafe { &*path };
     ends_with_a_zero(path);
     ends_with_a_zero(&driver.DriverName);
     let found = nt!(RtlCheckRegistryKey(0, path.Buffer));

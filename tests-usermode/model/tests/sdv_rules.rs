@@ -15,7 +15,7 @@ use call::{broke, on_completion, wait};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, KSPIN_LOCK, NTSTATUS,
     STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
-    STATUS_UNSUCCESSFUL, UNICODE_STRING, irp as io,
+    STATUS_UNSUCCESSFUL, UNICODE_STRING,
 };
 use ntmodel::{DriverEntry, Kernel, PowerState, Rule, explore::Scenario};
 use steps::{
@@ -470,8 +470,8 @@ unsafe extern "C" fn passes_wmi_down(
 }
 
 fn asked_for_data(kernel: &Arc<Kernel>, entry: DriverEntry) {
-    let stage = Stage::stack(kernel, entry, &[]);
     const IRP_MN_QUERY_ALL_DATA: u8 = 0;
+    let stage = Stage::stack(kernel, entry, &[]);
     let status = stage.device.system_control(IRP_MN_QUERY_ALL_DATA);
     assert_eq!(status, STATUS_NOT_SUPPORTED);
     stage.tear_down();
@@ -504,8 +504,11 @@ impl<const M: u8> Steps for ReadsCompleted<M> {
         complete(irp, STATUS_SUCCESS);
         match M {
             READS_LOCATION => own.set(nt!(irp::io_control(irp)).code),
-            // SAFETY: the mistake is the model's to find.
-            READS_BUFFER => own.set(unsafe { io::system_buffer(irp).read() }.into()),
+            READS_BUFFER => {
+                let buffer = nt!(irp::system_buffer(irp));
+                // SAFETY: the mistake is the model's to find.
+                own.set(unsafe { buffer.read() }.into());
+            }
             _ => {
                 let file = nt!(irp::file_object(irp));
                 // SAFETY: as above.

@@ -57,9 +57,11 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
-    let check = || match extension.refuses_opens() {
-        true => Err(Error::DELETE_PENDING),
-        false => Ok(()),
+    let check = || {
+        if extension.refuses_opens() {
+            return Err(Error::DELETE_PENDING);
+        }
+        Ok(())
     };
     let opened = check().and_then(|()| {
         // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
@@ -286,7 +288,7 @@ pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mu
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
     // SAFETY: this routine owns the IRP.
-    let lower = match usize::from(unsafe { nt::irp::major_function(irp) }) {
+    let lower = match unsafe { nt::irp::major_function(irp) } {
         nt::IRP_MJ_POWER => Ok(extension.lower()),
         _ => extension.lower_for_request(),
     };
