@@ -313,6 +313,30 @@ fn device_is_told_that_the_request_for_d0_cannot_be_allocated() {
     stack.unload();
 }
 
+/// <https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-powerdownfail>
+#[test]
+fn system_goes_to_sleep_if_the_request_for_d3_cannot_be_allocated() {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        clock: Clock::Virtual,
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    let (stack, file) = idle(&kernel);
+    loop {
+        faults.arm();
+        let slept = stack.device.set_power(S3);
+        let is_over = !faults.disarm();
+        assert_eq!(slept, 0);
+        assert_eq!(stack.device.set_power(S0), 0);
+        if is_over {
+            break;
+        }
+    }
+    file.close();
+    stack.unload();
+}
+
 /// A device that tries again each time that it is told that it cannot be powered up.
 struct Stubborn {
     policy: PowerPolicy,

@@ -34,9 +34,8 @@ use crate::{
 /// it back. Only one driver of a stack may own the policy.
 ///
 /// When the system goes to sleep, D3 is requested even if the device is in it, and the request for the system's state is completed after that
-/// one, with its status. When the system works
-/// again, the request is completed at once, as Microsoft recommends, and the device enters D0 if there is a reference. A device that is in
-/// D3 when it is stopped enters D0 when it is started again, and D3 after that if there is no reference.
+/// one, with its status. When the system works again, the request is completed at once, as Microsoft recommends, and the device enters D0 if
+/// there is a reference. A device that is in D3 when it is stopped enters D0 when it is started again, and D3 after that if there is no reference.
 /// This crate does not ask the drivers beforehand (`IRP_MN_QUERY_POWER` for D3), uses neither D1 nor D2, and requests no wake
 /// signal (`IRP_MN_WAIT_WAKE`).
 ///
@@ -363,8 +362,8 @@ impl Power {
         }
     }
 
-    /// Gives the request for a sleeping state of the system the status of the one for D3, which was sent for it or could not be. The caller
-    /// has not cleared `SENT` yet.
+    /// Gives the request for a sleeping state of the system the status of the one for D3 that was sent for it. If none could be sent, the request
+    /// keeps the status of the lower drivers, since a driver must not fail it. The caller has not cleared `SENT` yet.
     fn note_status(&self, status: i32) {
         // `DUE` is set while the request for D3 is one from before the system went to sleep.
         if self.state.load(Ordering::Acquire) & (OWES | DUE) == OWES {
@@ -440,7 +439,6 @@ fn step(object: &DeviceObject) -> Result<(), Error> {
             Next::Request(state) => match request(object, state) {
                 Ok(()) => return result,
                 Err(error) => {
-                    power.note_status(error.to_raw());
                     power.fail(object, state, error);
                     result = Err(error);
                 }
